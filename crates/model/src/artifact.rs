@@ -1,0 +1,52 @@
+//! Artifacts: what leaves the pipeline, each published only after its receipt is durable. They carry no
+//! storage types, so whoever receives one compiles without the store.
+
+use crate::block::BatchMetadata;
+use crate::coordinate::{Checkpoint, Coordinate};
+use crate::digest::BlockHash;
+use crate::journal::AggregateJournal;
+use crate::receipt::{Receipt, Verified};
+use crate::statement::StatementId;
+
+/// A proved transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransactionArtifact {
+    /// Where it is used.
+    pub coordinate: Coordinate,
+    /// What proves it.
+    pub statement: StatementId,
+}
+
+/// A proved batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchArtifact {
+    /// Its block.
+    pub metadata: BatchMetadata,
+    /// What proves it.
+    pub statement: StatementId,
+}
+
+/// A proved bundle, ready to be settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AggregatorArtifact {
+    /// Its first checkpoint.
+    pub start: Checkpoint,
+    /// Its last block.
+    pub end: BatchMetadata,
+    /// What its proof attests.
+    pub journal: AggregateJournal,
+    /// The proof.
+    pub receipt: Verified<Receipt>,
+}
+
+/// What is submitted to an L1. `R` says what kind of receipt that L1 takes: real sinks take a
+/// [`RealReceipt`](crate::receipt::RealReceipt), into which a fake one does not convert.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettlementArtifact<R> {
+    /// The last block it settles.
+    pub end_block: BlockHash,
+    /// What the proof attests.
+    pub journal: AggregateJournal,
+    /// The proof.
+    pub receipt: R,
+}

@@ -1,0 +1,197 @@
+//! Coordinates: where a statement is used. An index for pruning, resuming and diagnosis; never an identity.
+//!
+//! The key of a coordinate begins with its [`Prefix`], the checkpoint in big-endian, so that one range of
+//! keys holds everything of the checkpoints below a floor, over all forks, kinds and programs.
+
+use alloc::vec::Vec;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use crate::digest::{BlockHash, Digest, PinsDigest, ProfileId, ProgramId};
+use crate::statement::Kind;
+
+/// A batch's position: the height on the followed chain, equal on competing forks.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, BorshSerialize, BorshDeserialize,
+)]
+pub struct Checkpoint(pub u64);
+
+impl core::fmt::Display for Checkpoint {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// The first bytes of every coordinate: the checkpoint, big-endian, so that keys sort by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Prefix(pub [u8; 8]);
+
+impl From<Checkpoint> for Prefix {
+    fn from(checkpoint: Checkpoint) -> Self {
+        Self(checkpoint.0.to_be_bytes())
+    }
+}
+
+/// The place within its block of what a coordinate names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
+pub enum Place {
+    /// A transaction, by its merge index in the block that accepted it.
+    Transaction {
+        /// Counts all accepted transactions of the block, the lane's or not.
+        merge_index: u32,
+    },
+    /// The batch of the block.
+    Batch,
+    /// An aggregate that ends with the block. Sibling blocks can share a commitment, so the block's hash
+    /// stays part of the key.
+    Aggregate {
+        /// Its first checkpoint.
+        start: Checkpoint,
+        /// The sequencing commitment of its last block.
+        commitment: Digest,
+    },
+}
+
+impl Place {
+    /// The kind of statement that is used at such a place.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Transaction { .. } => Kind::Transaction,
+            Self::Batch => Kind::Batch,
+            Self::Aggregate { .. } => Kind::Aggregate,
+        }
+    }
+}
+
+/// Where a statement is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
+pub struct Coordinate {
+    /// The batch's position; for an aggregate, that of its last batch, by which it is pruned.
+    pub checkpoint: Checkpoint,
+    /// The block; for an aggregate, its last.
+    pub block_hash: BlockHash,
+    /// Where in the block.
+    pub place: Place,
+    /// The program that is to prove it.
+    pub program: ProgramId,
+    /// How it is to be proved.
+    pub profile: ProfileId,
+    /// The pins it is proved under.
+    pub pins: PinsDigest,
+}
+
+impl Coordinate {
+    /// The length of every key, in bytes.
+    pub const KEY_LEN: usize = 8 + 32 + 1 + 3 * 32 + 40;
+
+    /// `prefix | block hash | kind | program | profile | pins | place`, of [`Self::KEY_LEN`] bytes.
+    pub fn key(&self) -> Vec<u8> {
+        let mut key = Vec::with_capacity(Self::KEY_LEN);
+        key.extend(Prefix::from(self.checkpoint).0);
+        key.extend(self.block_hash.0);
+        key.push(self.place.kind() as u8);
+        key.extend(self.program.0);
+        key.extend(self.profile.0);
+        key.extend(self.pins.0);
+        match self.place {
+            Place::Transaction { merge_index } => key.extend(merge_index.to_be_bytes()),
+            Place::Batch => {}
+            Place::Aggregate { start, commitment } => {
+                key.extend(start.0.to_be_bytes());
+                key.extend(commitment.0);
+            }
+        }
+        key.resize(Self::KEY_LEN, 0);
+        key
+    }
+
+    /// Reads a key back; `None` where it is not one.
+    pub fn from_key(key: &[u8]) -> Option<Self> {
+        if key.len() != Self::KEY_LEN {
+            return None;
+        }
+        let (checkpoint, rest) = key.split_first_chunk::<8>()?;
+        let (block_hash, rest) = rest.split_first_chunk::<32>()?;
+        let (&[kind], rest) = rest.split_first_chunk::<1>()?;
+        let (program, rest) = rest.split_first_chunk::<32>()?;
+        let (profile, rest) = rest.split_first_chunk::<32>()?;
+        let (pins, rest) = rest.split_first_chunk::<32>()?;
+        let place = match kind {
+            0 => Place::Transaction { merge_index: u32::from_be_bytes(*rest.first_chunk()?) },
+            1 => Place::Batch,
+            2 => {
+                let (start, rest) = rest.split_first_chunk::<8>()?;
+                Place::Aggregate {
+                    start: Checkpoint(u64::from_be_bytes(*start)),
+                    commitment: Digest(*rest.first_chunk()?),
+                }
+            }
+            _ => return None,
+        };
+        let read = Self {
+            checkpoint: Checkpoint(u64::from_be_bytes(*checkpoint)),
+            block_hash: BlockHash(*block_hash),
+            place,
+            program: ProgramId(*program),
+            profile: ProfileId(*profile),
+            pins: PinsDigest(*pins),
+        };
+        (read.key() == key).then_some(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    fn places() -> Vec<Coordinate> {
+        let mut all = vec![];
+        for checkpoint in [0, 1, 255, 256, u64::MAX] {
+            for block in [3, 4] {
+                for place in [
+                    Place::Transaction { merge_index: 0 },
+                    Place::Transaction { merge_index: 9 },
+                    Place::Batch,
+                    Place::Aggregate { start: Checkpoint(0), commitment: Digest([7; 32]) },
+                    Place::Aggregate { start: Checkpoint(1), commitment: Digest([7; 32]) },
+                ] {
+                    all.push(Coordinate {
+                        checkpoint: Checkpoint(checkpoint),
+                        block_hash: BlockHash([block; 32]),
+                        place,
+                        program: ProgramId([1; 32]),
+                        profile: ProfileId([2; 32]),
+                        pins: PinsDigest([3; 32]),
+                    });
+                }
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn distinct_places_have_distinct_keys_that_read_back() {
+        let all = places();
+        for (i, a) in all.iter().enumerate() {
+            assert_eq!(Coordinate::from_key(&a.key()), Some(*a));
+            for b in &all[..i] {
+                assert_ne!(a.key(), b.key());
+            }
+        }
+    }
+
+    #[test]
+    fn keys_sort_by_checkpoint_first() {
+        let mut all = places();
+        all.sort_by_key(Coordinate::key);
+        assert!(all.is_sorted_by_key(|c| c.checkpoint));
+    }
+
+    #[test]
+    fn a_key_with_residue_is_not_a_key() {
+        let mut key = places()[2].key();
+        key[Coordinate::KEY_LEN - 1] = 1;
+        assert_eq!(Coordinate::from_key(&key), None);
+    }
+}

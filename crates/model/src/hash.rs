@@ -1,0 +1,67 @@
+//! The one hash of a workload: of its state leaves and nodes, its journals, its pins and its lane tip.
+//!
+//! Which hash it is belongs to the backend (Poseidon2 for Miden, so that its VM does it natively; BLAKE3
+//! where nothing has to be proved), is chosen in one place, and is part of the pins by the programs' ids.
+
+use crate::cell::{self, Cell};
+use crate::digest::Digest;
+
+/// What is hashed. The domain is part of the hash, so no two kinds of content share a digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Domain {
+    /// A resource's value, as a leaf of the state tree.
+    Leaf = 1,
+    /// The bytes of an accepted lane transaction.
+    Transaction = 2,
+    /// One step of a block's fold over its lane transactions.
+    Activity = 3,
+    /// One step of the lane tip.
+    LaneTip = 4,
+    /// The first lane tip of a lane.
+    LaneGenesis = 5,
+    /// The pins.
+    Pins = 6,
+    /// A journal.
+    Journal = 7,
+    /// One step of the fold over exits.
+    Exits = 8,
+}
+
+/// A collision-resistant hash over cells, with a domain, and its two-to-one compression for trees.
+pub trait Hasher: Send + Sync {
+    /// The hash's name, as printed and as named in a proof profile.
+    fn name(&self) -> &'static str;
+
+    /// The digest of `cells` in `domain`. Cost is one permutation a cell.
+    fn hash(&self, domain: Domain, cells: &[Cell]) -> Digest;
+
+    /// The parent of two tree nodes. An empty leaf is [`Digest::ZERO`]; an empty subtree is the merge of
+    /// its two empty halves, at every height.
+    fn merge(&self, left: &Digest, right: &Digest) -> Digest;
+}
+
+/// BLAKE3, for pipelines whose proofs are mocked and for tests.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Blake3;
+
+impl Hasher for Blake3 {
+    fn name(&self) -> &'static str {
+        "blake3"
+    }
+
+    fn hash(&self, domain: Domain, cells: &[Cell]) -> Digest {
+        let mut hasher = blake3::Hasher::new_derive_key("reprise 2026-11 cells");
+        hasher.update(&(domain as u32).to_le_bytes());
+        for cell in cells {
+            hasher.update(&cell::to_digest(cell).0);
+        }
+        Digest(*hasher.finalize().as_bytes())
+    }
+
+    fn merge(&self, left: &Digest, right: &Digest) -> Digest {
+        let mut hasher = blake3::Hasher::new_derive_key("reprise 2026-11 node");
+        hasher.update(&left.0).update(&right.0);
+        Digest(*hasher.finalize().as_bytes())
+    }
+}

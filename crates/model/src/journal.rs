@@ -1,0 +1,269 @@
+//! The three journals and the pins: encoded once, so that what a guest commits is what the host expects.
+//!
+//! All are sequences of [cells](crate::cell). A journal's digest is its hash in [`Domain::Journal`]; a proof
+//! system whose public output is short commits the digest, one with a byte stream commits the bytes.
+//!
+//! ```text
+//! transaction   version outcome accesses exits 0 0 0 0 | transaction digest
+//!               | per access: resource, leaf before, leaf after | per exit: destination, amount 0 0 0 0 0 0
+//! batch         version 0 0 0 0 0 0 0 | pins | root before | root after | tip before | tip after | exits
+//! aggregate     version bound 0 0 0 0 0 0 | pins | root before | root after | tip before | tip after | exits
+//!               | sequencing commitment (zero where unbound)
+//! pins          lane | covenant | deposit script's account | transaction program | batch program
+//! ```
+//!
+//! A transaction's journal names no block: the batch binds order, block and context through the lane tip. So
+//! one transaction over one pre-state is one statement, whichever block merges it. An aggregate's journal
+//! names its endpoints and not its composition, so equal spans are one statement.
+
+use alloc::vec::Vec;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use crate::cell::{self, Cell};
+use crate::digest::{Digest, PinsDigest, ProgramId, ResourceId};
+use crate::hash::{Domain, Hasher};
+
+/// The version in the first word of every journal.
+pub const JOURNAL_VERSION: u32 = 1;
+
+/// A journal, as cells.
+pub trait Journal {
+    /// The canonical encoding.
+    fn cells(&self) -> Vec<Cell>;
+
+    /// The encoding as bytes: what a [`Claim`](crate::statement::Claim) carries.
+    fn bytes(&self) -> Vec<u8> {
+        cell::to_bytes(&self.cells())
+    }
+
+    /// The digest in [`Domain::Journal`].
+    fn digest(&self, hasher: &dyn Hasher) -> Digest {
+        hasher.hash(Domain::Journal, &self.cells())
+    }
+}
+
+/// What a workload is proved under: part of every batch's and aggregate's journal, so part of their keys.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Pins {
+    /// The lane's key in the L1.
+    pub lane: Digest,
+    /// The covenant that settlements spend.
+    pub covenant: Digest,
+    /// The [account](crate::transaction::account_of) of the script that deposits are paid to.
+    pub deposit: ResourceId,
+    /// The program whose proofs a batch accepts.
+    pub transaction_program: ProgramId,
+    /// The program whose proofs an aggregate accepts.
+    pub batch_program: ProgramId,
+}
+
+impl Pins {
+    /// The encoding, five cells.
+    pub fn cells(&self) -> Vec<Cell> {
+        let Self { lane, covenant, deposit, transaction_program, batch_program } = self;
+        let digests =
+            [*lane, *covenant, deposit.digest(), transaction_program.digest(), batch_program.digest()];
+        digests.map(cell::digest).into()
+    }
+
+    /// The digest in [`Domain::Pins`].
+    pub fn digest(&self, hasher: &dyn Hasher) -> PinsDigest {
+        hasher.hash(Domain::Pins, &self.cells()).into()
+    }
+}
+
+/// How a transaction ended. A failure is proved like a success, and has no effects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
+pub struct Outcome(pub u32);
+
+impl Outcome {
+    /// The transaction took effect.
+    pub const SUCCESS: Self = Self(0);
+    /// The payload is not one of the workload's.
+    pub const MALFORMED: Self = Self(1);
+    /// It touched a resource it did not declare.
+    pub const UNDECLARED_ACCESS: Self = Self(2);
+    /// The first of the codes that are the workload's to give.
+    pub const FIRST_OF_WORKLOAD: u32 = 16;
+
+    /// Whether the transaction took effect.
+    pub fn is_success(self) -> bool {
+        self == Self::SUCCESS
+    }
+}
+
+/// One resource a transaction touched, by its leaves before and after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Access {
+    /// The resource.
+    pub resource: ResourceId,
+    /// Its leaf before; zero where it was absent.
+    pub before: Digest,
+    /// Its leaf after; equal where it was only read.
+    pub after: Digest,
+}
+
+/// A withdrawal to the L1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Exit {
+    /// The [account](crate::transaction::account_of) of the script to be paid.
+    pub destination: ResourceId,
+    /// In sompi.
+    pub amount: u64,
+}
+
+impl Exit {
+    fn cells(&self) -> [Cell; 2] {
+        let [lo, hi] = cell::words(self.amount);
+        [cell::digest(self.destination.digest()), [lo, hi, 0, 0, 0, 0, 0, 0]]
+    }
+
+    /// One step of the fold over a batch's exits: `H(Exits, folded | destination | amount)`.
+    pub fn fold(&self, hasher: &dyn Hasher, folded: &Digest) -> Digest {
+        let [destination, amount] = self.cells();
+        hasher.hash(Domain::Exits, &[cell::digest(folded), destination, amount])
+    }
+}
+
+/// What a transaction's effects are, as native execution knows them.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct TransactionEffects {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The values it wrote.
+    pub writes: Vec<(ResourceId, Vec<Cell>)>,
+    /// What it withdraws.
+    pub exits: Vec<Exit>,
+}
+
+impl TransactionEffects {
+    /// A failure: no effects.
+    pub fn failure(outcome: Outcome) -> Self {
+        Self { outcome, writes: Vec::new(), exits: Vec::new() }
+    }
+}
+
+/// What a transaction proof attests.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct TransactionJournal {
+    /// [`LaneTransaction::digest`](crate::transaction::LaneTransaction::digest): its bytes and facts.
+    pub transaction: Digest,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The declared resources, in declared order, touched or not.
+    pub accesses: Vec<Access>,
+    /// What it withdraws.
+    pub exits: Vec<Exit>,
+}
+
+impl Journal for TransactionJournal {
+    fn cells(&self) -> Vec<Cell> {
+        let (accesses, exits) = (self.accesses.len() as u32, self.exits.len() as u32);
+        let mut cells = alloc::vec![
+            [JOURNAL_VERSION, self.outcome.0, accesses, exits, 0, 0, 0, 0],
+            cell::digest(self.transaction),
+        ];
+        for Access { resource, before, after } in &self.accesses {
+            cells.extend([resource.digest(), *before, *after].map(cell::digest));
+        }
+        cells.extend(self.exits.iter().flat_map(Exit::cells));
+        cells
+    }
+}
+
+/// From where to where a proof moves the workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Transition {
+    /// The pins it was proved under.
+    pub pins: PinsDigest,
+    /// The state root before.
+    pub root_before: Digest,
+    /// The state root after.
+    pub root_after: Digest,
+    /// The lane tip before.
+    pub tip_before: Digest,
+    /// The lane tip after.
+    pub tip_after: Digest,
+    /// The fold over its exits; zero where there are none.
+    pub exits: Digest,
+}
+
+impl Transition {
+    fn cells(&self) -> [Cell; 6] {
+        let Self { pins, root_before, root_after, tip_before, tip_after, exits } = *self;
+        [pins.digest(), root_before, root_after, tip_before, tip_after, exits].map(cell::digest)
+    }
+
+    /// The fold of an aggregate's exits over one more batch: unchanged by a batch without exits, else
+    /// `H(Exits, folded | batch's exits)`.
+    pub fn fold_exits(hasher: &dyn Hasher, folded: &Digest, batch: &Digest) -> Digest {
+        match *batch {
+            Digest::ZERO => *folded,
+            batch => hasher.hash(Domain::Exits, &[cell::digest(folded), cell::digest(batch)]),
+        }
+    }
+}
+
+/// What a batch proof attests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct BatchJournal(pub Transition);
+
+impl Journal for BatchJournal {
+    fn cells(&self) -> Vec<Cell> {
+        let mut cells = alloc::vec![[JOURNAL_VERSION, 0, 0, 0, 0, 0, 0, 0]];
+        cells.extend(self.0.cells());
+        cells
+    }
+}
+
+/// Whether an aggregate opened its last lane tip in the L1's sequencing commitment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Commitment {
+    /// Not opened, for cost: the L1 recomputes the lane tip itself when it judges the settlement.
+    Unbound,
+    /// Opened in this commitment.
+    Bound(Digest),
+}
+
+/// What an aggregate proof attests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct AggregateJournal {
+    /// Its endpoints.
+    pub transition: Transition,
+    /// What binds its last lane tip to the L1.
+    pub commitment: Commitment,
+}
+
+impl Journal for AggregateJournal {
+    fn cells(&self) -> Vec<Cell> {
+        let (bound, commitment) = match self.commitment {
+            Commitment::Unbound => (0, Digest::ZERO),
+            Commitment::Bound(commitment) => (1, commitment),
+        };
+        let mut cells = alloc::vec![[JOURNAL_VERSION, bound, 0, 0, 0, 0, 0, 0]];
+        cells.extend(self.transition.cells());
+        cells.push(cell::digest(commitment));
+        cells
+    }
+}
+
+impl AggregateJournal {
+    /// The aggregate of a run of batches; `None` where the run is empty or does not chain root to root,
+    /// lane tip to lane tip, under one set of pins.
+    pub fn over(hasher: &dyn Hasher, batches: &[BatchJournal], commitment: Commitment) -> Option<Self> {
+        let (first, last) = (batches.first()?.0, batches.last()?.0);
+        let chains = |pair: &[BatchJournal]| {
+            let (a, b) = (pair[0].0, pair[1].0);
+            a.pins == b.pins && a.root_after == b.root_before && a.tip_after == b.tip_before
+        };
+        if !batches.windows(2).all(chains) {
+            return None;
+        }
+        let fold = |folded, batch: &BatchJournal| Transition::fold_exits(hasher, &folded, &batch.0.exits);
+        let exits = batches.iter().fold(Digest::ZERO, fold);
+        let transition =
+            Transition { root_after: last.root_after, tip_after: last.tip_after, exits, ..first };
+        Some(Self { transition, commitment })
+    }
+}

@@ -1,0 +1,45 @@
+//! The words of Reprise, shared by the host, the guests and the tools: no I/O, no clock, no async, `no_std`.
+//!
+//! # What is here
+//!
+//! | module | noun |
+//! |---|---|
+//! | [`digest`] | 32-byte digests and the typed ids made of them, each with its own printed prefix |
+//! | [`hash`] | [`Hasher`](hash::Hasher): the one hash of a workload's state, journals and lane tip |
+//! | [`cell`] | the 32-byte unit in which everything a guest reads or commits is encoded |
+//! | [`profile`] | [`ProofProfile`](profile::ProofProfile): how a claim is to be proved |
+//! | [`statement`] | [`Claim`](statement::Claim), [`Statement`](statement::Statement), [`StatementId`](statement::StatementId): the identity of a receipt |
+//! | [`receipt`] | [`Receipt`](receipt::Receipt) and [`Verified`](receipt::Verified), which only verification mints |
+//! | [`coordinate`] | where a statement is used: an index, never an identity |
+//! | [`block`] | chain blocks and their metadata |
+//! | [`transaction`] | accepted lane transactions: their ids, authority and the bytes a program reads |
+//! | [`lane`] | the lane tip: the running commitment to everything a lane accepted |
+//! | [`state`] | resources, their leaves and the opening of one in the state root |
+//! | [`journal`] | the three journals, encoded once: what the guest commits is what the host expects |
+//! | [`witness`] | what a proof is made from, beside its assumptions |
+//! | [`artifact`] | what leaves the pipeline |
+//!
+//! # Identity and place
+//!
+//! `StatementId = H(domain, key-format version, profile digest, claim digest)`. The claim digest is the
+//! proof system's own over *all* that a proof makes public, so a key that forgets a pin cannot be written.
+//! A [`Coordinate`](coordinate::Coordinate) says where a statement was used; it serves pruning and
+//! diagnosis and never answers for a receipt.
+#![no_std]
+
+extern crate alloc;
+
+pub mod artifact;
+pub mod block;
+pub mod cell;
+pub mod coordinate;
+pub mod digest;
+pub mod hash;
+pub mod journal;
+pub mod lane;
+pub mod profile;
+pub mod receipt;
+pub mod state;
+pub mod statement;
+pub mod transaction;
+pub mod witness;

@@ -1,0 +1,84 @@
+//! Statements: claim plus proof profile, known before proving. A statement's digest is the identity of the
+//! receipt that proves it.
+
+use core::fmt;
+
+use alloc::vec::Vec;
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use crate::digest::{ClaimDigest, ProfileId, ProgramId};
+use crate::profile::ProofProfile;
+
+pub use crate::digest::StatementId;
+
+/// The version of the rule that makes a [`StatementId`]. Another rule is another version, so that no id of
+/// one can equal an id of the other.
+pub const KEY_FORMAT_VERSION: u8 = 1;
+
+/// The three kinds of statement, in the order in which their proofs nest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
+pub enum Kind {
+    /// One lane transaction, free of its block where its program reads no context.
+    Transaction,
+    /// The transactions of one chain block.
+    Batch,
+    /// Consecutive batches, aggregated for one settlement.
+    Aggregate,
+}
+
+impl Kind {
+    /// All kinds, inner first.
+    pub const ALL: [Self; 3] = [Self::Transaction, Self::Batch, Self::Aggregate];
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Transaction => "transaction",
+            Self::Batch => "batch",
+            Self::Aggregate => "aggregate",
+        })
+    }
+}
+
+/// What a receipt attests when it verifies: this program, run to its end, committed this journal.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
+pub struct Claim {
+    /// The program that ran.
+    pub program: ProgramId,
+    /// The public bytes it committed.
+    pub journal: Vec<u8>,
+}
+
+/// The pure half of a proof system: what it would make public, computed without running or proving.
+pub trait ClaimScheme: Send + Sync {
+    /// How claims are proved here.
+    fn profile(&self) -> &ProofProfile;
+
+    /// The proof system's own digest over everything the proof of `claim` makes public: program, inputs,
+    /// outputs, exit code, and the absence of open assumptions.
+    fn claim_digest(&self, claim: &Claim) -> ClaimDigest;
+
+    /// The statement of `claim` under this scheme's profile.
+    fn statement(&self, claim: &Claim) -> Statement {
+        Statement { profile: self.profile().id(), claim: self.claim_digest(claim) }
+    }
+}
+
+/// A claim to be proved under a profile. Its digest is the key of the receipt; no place is part of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
+pub struct Statement {
+    /// How it is to be proved.
+    pub profile: ProfileId,
+    /// What is to be proved.
+    pub claim: ClaimDigest,
+}
+
+impl Statement {
+    /// `H(domain, key-format version, profile digest, claim digest)`, by BLAKE3 in key-derivation mode.
+    pub fn id(&self) -> StatementId {
+        let mut hasher = blake3::Hasher::new_derive_key("reprise 2026-11 statement id");
+        hasher.update(&[KEY_FORMAT_VERSION]).update(&self.profile.0).update(&self.claim.0);
+        StatementId(*hasher.finalize().as_bytes())
+    }
+}
