@@ -14,6 +14,7 @@
 //! | [`block`] | chain blocks and their metadata |
 //! | [`transaction`] | accepted lane transactions: their ids, authority and the bytes a program reads |
 //! | [`lane`] | the lane tip: the running commitment to everything a lane accepted |
+//! | [`scheduled`] | what execution and bundling said of the chain, before any proof |
 //! | [`state`] | resources, their leaves and the opening of one in the state root |
 //! | [`journal`] | the three journals, encoded once: what the guest commits is what the host expects |
 //! | [`witness`] | what a proof is made from, beside its assumptions |
@@ -39,6 +40,7 @@ pub mod journal;
 pub mod lane;
 pub mod profile;
 pub mod receipt;
+pub mod scheduled;
 pub mod state;
 pub mod statement;
 pub mod transaction;
