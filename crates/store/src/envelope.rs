@@ -1,0 +1,254 @@
+//! The envelope: the bytes of one stored receipt. Drawn to the byte in the crate's `DESIGN.md`.
+//!
+//! ```text
+//! offset  length  field
+//!      0       8  magic, "RPRSRCPT"
+//!      8       2  format version, little-endian like every number here
+//!     10       1  kind: 0 transaction, 1 batch, 2 aggregate
+//!     11       1  seal kind: 0 fake, 1 composite, 2 succinct, 3 groth16
+//!     12      32  statement id
+//!     44      32  profile id
+//!     76      32  claim digest
+//!    108      32  program id
+//!    140       4  J, length of the journal
+//!    144       8  S, length of the seal
+//!    152       4  P, length of the provenance
+//!    156       J  journal
+//!  156+J       S  seal
+//!      …       P  provenance, in borsh
+//!      …      32  checksum
+//! ```
+//!
+//! The checksum is BLAKE3 (key derivation, [`CONTEXT`]) over `bytes 0..156 ‖ provenance ‖ receipt checksum`,
+//! and [`Receipt::checksum`] is BLAKE3 over statement, program, journal, seal kind and seal. So every byte
+//! is under the checksum, and a hit on a receipt with a verified-at mark hashes its large part once: the
+//! mark is bound to the same receipt checksum. The length is exact: a byte more or less is refused.
+
+use reprise_model::digest::{ClaimDigest, Digest, ProfileId, ProgramId};
+use reprise_model::profile::SealKind;
+use reprise_model::receipt::Receipt;
+use reprise_model::statement::{Claim, Kind, Statement, StatementId};
+
+use crate::port::Provenance;
+
+/// The first bytes of every envelope.
+pub const MAGIC: [u8; 8] = *b"RPRSRCPT";
+/// The version this code writes, and the only one it reads so far.
+pub const VERSION: u16 = 1;
+/// The key-derivation context of the checksum.
+pub const CONTEXT: &str = "reprise 2026-11 receipt envelope";
+/// The length of everything before the journal.
+pub const HEAD_LEN: usize = 156;
+/// The length of the checksum at the end.
+pub const CHECKSUM_LEN: usize = 32;
+
+/// Why bytes are not an envelope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EnvelopeError {
+    /// The length is not what the head says.
+    #[error("{found} bytes where {expected} belong")]
+    Length {
+        /// The length there is.
+        found: u64,
+        /// The length there should be.
+        expected: u64,
+    },
+    /// It does not begin like an envelope.
+    #[error("it does not begin with the magic bytes")]
+    Magic,
+    /// It is of a format this code does not read.
+    #[error("it is of format {found}, and this code reads format {VERSION}")]
+    Version {
+        /// The format it says it has.
+        found: u16,
+    },
+    /// A field holds what no writer writes.
+    #[error("its {field} is none")]
+    Field {
+        /// Which.
+        field: &'static str,
+    },
+    /// The checksum is for other bytes.
+    #[error("the checksum does not match")]
+    Checksum,
+}
+
+/// An envelope that was taken apart and not yet checked.
+#[derive(Debug)]
+pub struct Unchecked {
+    kind: Kind,
+    receipt: Receipt,
+    provenance: Provenance,
+    id: StatementId,
+    bound: blake3::Hasher,
+    checksum: [u8; CHECKSUM_LEN],
+}
+
+/// A whole envelope. Its receipt is what was stored, which does not mean that it verifies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// The kind of the statement.
+    pub kind: Kind,
+    /// The receipt.
+    pub receipt: Receipt,
+    /// How it came to be.
+    pub provenance: Provenance,
+}
+
+impl Envelope {
+    /// Reads and checks.
+    pub fn decode(bytes: &[u8]) -> Result<Self, EnvelopeError> {
+        let unchecked = Unchecked::decode(bytes)?;
+        let checksum = unchecked.receipt().checksum();
+        unchecked.check(&checksum)
+    }
+
+    /// The bytes to store.
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self.kind, &self.receipt, &self.provenance, &self.receipt.checksum())
+    }
+}
+
+/// The bytes to store for a receipt whose [`Receipt::checksum`] is known.
+pub fn encode(kind: Kind, receipt: &Receipt, provenance: &Provenance, checksum: &Digest) -> Vec<u8> {
+    let provenance = provenance_bytes(provenance);
+    let journal = &receipt.claim.journal;
+    let len = HEAD_LEN + journal.len() + receipt.seal.len() + provenance.len() + CHECKSUM_LEN;
+    let mut out = Vec::with_capacity(len);
+    out.extend(MAGIC);
+    out.extend(VERSION.to_le_bytes());
+    out.push(kind as u8);
+    out.push(receipt.seal_kind as u8);
+    out.extend(receipt.id().0);
+    out.extend(receipt.statement.profile.0);
+    out.extend(receipt.statement.claim.0);
+    out.extend(receipt.claim.program.0);
+    out.extend((journal.len() as u32).to_le_bytes());
+    out.extend((receipt.seal.len() as u64).to_le_bytes());
+    out.extend((provenance.len() as u32).to_le_bytes());
+    let bound = bound(&out, &provenance);
+    out.extend_from_slice(journal);
+    out.extend_from_slice(&receipt.seal);
+    out.extend_from_slice(&provenance);
+    out.extend(seal_with(bound, checksum));
+    out
+}
+
+/// The size [`encode`] will give.
+pub fn encoded_len(receipt: &Receipt, provenance: &Provenance) -> u64 {
+    let variable = receipt.claim.journal.len() + receipt.seal.len() + provenance_bytes(provenance).len();
+    (HEAD_LEN + variable + CHECKSUM_LEN) as u64
+}
+
+impl Unchecked {
+    /// Takes the bytes apart, by lengths that are checked before they are used.
+    pub fn decode(bytes: &[u8]) -> Result<Self, EnvelopeError> {
+        let found = bytes.len() as u64;
+        let Some((head, rest)) = bytes.split_first_chunk::<HEAD_LEN>() else {
+            return Err(EnvelopeError::Length { found, expected: (HEAD_LEN + CHECKSUM_LEN) as u64 });
+        };
+        let mut fields = Fields { rest: head };
+        if fields.take::<8>() != MAGIC {
+            return Err(EnvelopeError::Magic);
+        }
+        let version = u16::from_le_bytes(fields.take());
+        if version != VERSION {
+            return Err(EnvelopeError::Version { found: version });
+        }
+        let [kind] = fields.take();
+        let kind = kind_of(kind).ok_or(EnvelopeError::Field { field: "kind" })?;
+        let [seal_kind] = fields.take();
+        let seal_kind = seal_kind_of(seal_kind).ok_or(EnvelopeError::Field { field: "seal kind" })?;
+        let id = StatementId(fields.take());
+        let statement =
+            Statement { profile: ProfileId(fields.take()), claim: ClaimDigest(fields.take()) };
+        let program = ProgramId(fields.take());
+        let journal_len = u64::from(u32::from_le_bytes(fields.take()));
+        let seal_len = u64::from_le_bytes(fields.take());
+        let provenance_len = u64::from(u32::from_le_bytes(fields.take()));
+
+        let expected = (HEAD_LEN as u64 + CHECKSUM_LEN as u64 + journal_len + provenance_len)
+            .saturating_add(seal_len);
+        if expected != found {
+            return Err(EnvelopeError::Length { found, expected });
+        }
+        // The sum equals the length of a slice, so each part fits a usize and lies within `rest`.
+        let (journal, rest) = rest.split_at(journal_len as usize);
+        let (seal, rest) = rest.split_at(seal_len as usize);
+        let (provenance, checksum) = rest.split_at(provenance_len as usize);
+
+        let field = EnvelopeError::Field { field: "provenance" };
+        let receipt = Receipt {
+            statement,
+            claim: Claim { program, journal: journal.to_vec() },
+            seal_kind,
+            seal: seal.to_vec(),
+        };
+        Ok(Self {
+            kind,
+            receipt,
+            provenance: borsh::from_slice(provenance).map_err(|_| field)?,
+            id,
+            bound: bound(head, provenance),
+            checksum: checksum.try_into().map_err(|_| EnvelopeError::Checksum)?,
+        })
+    }
+
+    /// The receipt as it was read. Damage may still be in it.
+    pub fn receipt(&self) -> &Receipt {
+        &self.receipt
+    }
+
+    /// Compares the checksum, given [`Receipt::checksum`] of [`Self::receipt`], and the id.
+    pub fn check(self, receipt_checksum: &Digest) -> Result<Envelope, EnvelopeError> {
+        if seal_with(self.bound, receipt_checksum) != self.checksum {
+            return Err(EnvelopeError::Checksum);
+        }
+        if self.id != self.receipt.id() {
+            return Err(EnvelopeError::Field { field: "statement id" });
+        }
+        Ok(Envelope { kind: self.kind, receipt: self.receipt, provenance: self.provenance })
+    }
+}
+
+/// The part of the checksum that the receipt's own does not cover.
+fn bound(head: &[u8], provenance: &[u8]) -> blake3::Hasher {
+    let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
+    hasher.update(head).update(provenance);
+    hasher
+}
+
+fn seal_with(mut bound: blake3::Hasher, receipt_checksum: &Digest) -> [u8; CHECKSUM_LEN] {
+    *bound.update(&receipt_checksum.0).finalize().as_bytes()
+}
+
+fn provenance_bytes(provenance: &Provenance) -> Vec<u8> {
+    borsh::to_vec(provenance).unwrap_or_default()
+}
+
+pub(crate) fn kind_of(byte: u8) -> Option<Kind> {
+    Kind::ALL.into_iter().find(|kind| *kind as u8 == byte)
+}
+
+fn seal_kind_of(byte: u8) -> Option<SealKind> {
+    [SealKind::Fake, SealKind::Composite, SealKind::Succinct, SealKind::Groth16]
+        .into_iter()
+        .find(|kind| *kind as u8 == byte)
+}
+
+/// Reads fixed fields off the front of a head that is long enough for them.
+struct Fields<'a> {
+    rest: &'a [u8],
+}
+
+impl Fields<'_> {
+    fn take<const N: usize>(&mut self) -> [u8; N] {
+        match self.rest.split_first_chunk::<N>() {
+            Some((field, rest)) => {
+                self.rest = rest;
+                *field
+            }
+            None => [0; N],
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The receipt store: statements answered from durable, checked, prunable receipts.
+
+pub mod envelope;
+pub mod policy;
+pub mod port;
+
+pub use policy::{Durability, VerifyPolicy};
+pub use port::ReceiptStore;

@@ -1,0 +1,445 @@
+//! The port: what the rest of Reprise may ask of a receipt store. Object safe, plain data.
+//!
+//! # What a store promises
+//!
+//! * **Identity is the statement.** A receipt is stored under its [`StatementId`] and answers for nothing
+//!   else. A [`Coordinate`] is an index entry that says where the statement is used.
+//! * **Checked on every hit.** Envelope checksum, statement and claim are compared always; cryptographic
+//!   verification follows the store's [`VerifyPolicy`](crate::VerifyPolicy). What fails is a counted miss
+//!   and goes to quarantine with its reason, so that it is proved again once.
+//! * **Durable before it is acknowledged**, statement and coordinates in one commit, as the store's
+//!   [`Durability`](crate::Durability) says. A receipt is visible to readers no earlier than that.
+//! * **Errors are values and are not misses.** A [`Lookup::Miss`] means "prove it"; an error means "the
+//!   store could not tell", and [`StoreError::is_transient`] says whether waiting can help.
+//! * **Nothing is invalidated.** A receipt leaves by pruning (its last coordinate is final and no pin is
+//!   left), by the user's hand, or into quarantine.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use reprise_model::coordinate::{Checkpoint, Coordinate};
+use reprise_model::digest::{BlockHash, ProfileId, ProgramId};
+use reprise_model::profile::{ProofProfile, SealKind};
+use reprise_model::receipt::{Receipt, Verified, VerifyError};
+use reprise_model::statement::{Claim, Kind, Statement, StatementId};
+
+/// Remembers receipts. See the [module documentation](self) for what every implementation promises.
+pub trait ReceiptStore: Send + Sync {
+    /// The receipt that proves `statement`, whose claim the caller computed as `claim`.
+    ///
+    /// A claim that is not the statement's is the caller's mistake: [`StoreError::ForeignClaim`].
+    fn get(&self, statement: &Statement, claim: &Claim) -> Result<Lookup, StoreError>;
+
+    /// Whether a receipt is stored, by the index alone. A later [`get`](Self::get) can still miss.
+    fn contains(&self, id: &StatementId) -> Result<bool, StoreError>;
+
+    /// Stores a receipt and its coordinates, and returns once they are durable. An id that is already
+    /// stored keeps its receipt and gains the coordinates.
+    fn put(&self, entry: NewEntry) -> Result<PutOutcome, StoreError> {
+        let (done, outcome) = crossbeam_channel::bounded(1);
+        self.submit(
+            entry,
+            Box::new(move |result| {
+                // A caller that is gone wants no answer.
+                let _ = done.send(result);
+            }),
+        );
+        outcome.recv().unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// [`put`](Self::put) that does not wait for the disk: `done` is called once, on the store's writer
+    /// thread, when the entry is durable or refused. It must not call the store's writing methods.
+    ///
+    /// The queue behind it is bounded in items and bytes; when it is full, `submit` waits for room.
+    fn submit(&self, entry: NewEntry, done: Completion);
+
+    /// Adds coordinates of statements that are stored already: a hit at a new place. Coordinates below the
+    /// prune floor are dropped; those of statements that are not stored are counted in the outcome.
+    fn place(&self, places: &[(Coordinate, StatementId)]) -> Result<PlaceOutcome, StoreError>;
+
+    /// The statements used at `coordinate`. More than one is a divergence: nondeterminism or tampering.
+    fn at(&self, coordinate: &Coordinate) -> Result<Vec<StatementId>, StoreError>;
+
+    /// Reads one entry for a person: decoded and described, without the guarantee of
+    /// [`get`](Self::get), and uncounted. `None` where nothing is stored.
+    fn show(&self, id: &StatementId) -> Result<Option<Shown>, StoreError>;
+
+    /// The entries that pass `filter`, in the order of their ids. Reads no receipt.
+    fn list(&self, filter: &Filter) -> Result<Vec<Summary>, StoreError>;
+
+    /// Verifies one stored receipt in full, whatever its mark says, and renews the mark. What fails goes to
+    /// quarantine. Not counted as a hit.
+    fn verify(&self, id: &StatementId) -> Result<Lookup, StoreError>;
+
+    /// Keeps a statement's receipt through pruning until `owner` unpins it. A statement may be pinned
+    /// before it is stored.
+    fn pin(&self, id: &StatementId, owner: &str) -> Result<(), StoreError>;
+
+    /// Gives up a pin. A receipt that has neither coordinates nor pins left is collected in the same
+    /// commit. Returns whether there was such a pin.
+    fn unpin(&self, id: &StatementId, owner: &str) -> Result<bool, StoreError>;
+
+    /// Deletes a receipt with its coordinates, whatever its pins. Returns whether it was stored.
+    fn remove(&self, id: &StatementId) -> Result<bool, StoreError>;
+
+    /// Records that everything below `floor` is final, then deletes the coordinates below it, over all
+    /// forks, kinds and programs, and the receipts that have neither coordinate nor pin left. The floor
+    /// never sinks; repeating or resuming an interrupted pass is the same pass.
+    fn prune_below(&self, floor: Checkpoint) -> Result<PruneOutcome, StoreError>;
+
+    /// The floor of the last prune; the lowest checkpoint before any.
+    fn prune_floor(&self) -> Result<Checkpoint, StoreError>;
+
+    /// Remembers the text of a proof profile, so that its id can be shown in words.
+    fn describe(&self, profile: &ProofProfile) -> Result<(), StoreError>;
+
+    /// The profiles described so far.
+    fn profiles(&self) -> Result<Vec<ProofProfile>, StoreError>;
+
+    /// Deletes every receipt of a proof profile, whatever its coordinates and pins, because its verifier is
+    /// no longer believed. Returns how many.
+    fn revoke(&self, profile: &ProfileId) -> Result<u64, StoreError>;
+
+    /// What is stored, and what happened since the store was opened.
+    fn stats(&self) -> Result<Stats, StoreError>;
+}
+
+/// Called once with the outcome of a [`submit`](ReceiptStore::submit).
+pub type Completion = Box<dyn FnOnce(Result<PutOutcome, StoreError>) + Send>;
+
+/// The answer to "is this proved?".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lookup {
+    /// Yes, by this receipt.
+    Hit(Verified<Receipt>),
+    /// No: prove it.
+    Miss(MissReason),
+}
+
+impl Lookup {
+    /// The receipt of a hit.
+    pub fn hit(self) -> Option<Verified<Receipt>> {
+        match self {
+            Self::Hit(receipt) => Some(receipt),
+            Self::Miss(_) => None,
+        }
+    }
+}
+
+/// Why a look-up found nothing to hand out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MissReason {
+    /// Nothing is stored under the id.
+    Absent,
+    /// Something was stored, failed its check, and is in quarantine now.
+    Quarantined(QuarantineReason),
+    /// It must be verified first, and this process has no verifier of its profile. It stays stored.
+    Unverifiable(VerifyError),
+}
+
+impl fmt::Display for MissReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("nothing is stored under this id"),
+            Self::Quarantined(reason) => write!(f, "quarantined: {reason}"),
+            Self::Unverifiable(source) => write!(f, "cannot be verified here: {source}"),
+        }
+    }
+}
+
+/// Why an entry went to quarantine.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum QuarantineReason {
+    /// The envelope is torn, flipped, or of another format.
+    #[error("the envelope is damaged: {0}")]
+    Envelope(#[from] crate::envelope::EnvelopeError),
+    /// The envelope is whole and holds another statement.
+    #[error("the entry holds {found}")]
+    ForeignStatement {
+        /// The statement it holds.
+        found: StatementId,
+    },
+    /// The cryptography says no.
+    #[error("verification failed: {0}")]
+    Verification(VerifyError),
+    /// The engine noticed damage and cannot return the bytes.
+    #[error("the engine cannot read the entry: {0}")]
+    Unreadable(String),
+    /// The index names a receipt and the engine has none.
+    #[error("the index names a receipt that is not there")]
+    Missing,
+}
+
+/// A verified receipt on its way into the store.
+#[derive(Debug, Clone)]
+pub struct NewEntry {
+    /// What is stored.
+    pub receipt: Verified<Receipt>,
+    /// The kind of its statement.
+    pub kind: Kind,
+    /// How it came to be.
+    pub provenance: Provenance,
+    /// Where it is used. Each names the receipt's own program, profile and kind.
+    pub coordinates: Vec<Coordinate>,
+}
+
+/// How a receipt came to be.
+#[derive(Debug, Clone, PartialEq, Eq, Default, BorshSerialize, BorshDeserialize)]
+pub struct Provenance {
+    /// Proved by this installation, or brought in.
+    pub origin: Origin,
+    /// Who proved it: backend and version.
+    pub prover: String,
+    /// Where: host and device.
+    pub host: String,
+    /// When, in milliseconds since the Unix epoch.
+    pub proved_at_ms: u64,
+    /// How long the proof took, in milliseconds.
+    pub took_ms: u64,
+    /// The cycles the program ran.
+    pub cycles: u64,
+}
+
+/// Where a receipt was proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, BorshSerialize, BorshDeserialize)]
+pub enum Origin {
+    /// By this installation.
+    #[default]
+    Proved,
+    /// Elsewhere; it came by an archive or a shared tier, and was verified on the way in.
+    Imported,
+}
+
+/// What a put did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PutOutcome {
+    /// Whether the receipt is newly stored by this put.
+    pub new: bool,
+    /// Whether it is stored now. False only where all its coordinates lie below the prune floor and nothing
+    /// else keeps it: a late put leaves no residue.
+    pub stored: bool,
+    /// What happened to the coordinates.
+    pub places: PlaceOutcome,
+}
+
+/// What adding coordinates did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PlaceOutcome {
+    /// Newly recorded.
+    pub added: u64,
+    /// Recorded before.
+    pub known: u64,
+    /// Dropped, being final.
+    pub below_floor: u64,
+    /// Left out, their statement not being stored.
+    pub not_stored: u64,
+    /// Newly recorded beside another statement at the same coordinate: the alarm.
+    pub diverged: u64,
+}
+
+/// What a prune did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PruneOutcome {
+    /// Coordinates deleted.
+    pub coordinates: u64,
+    /// Receipts collected.
+    pub receipts: u64,
+    /// Bytes of envelopes collected.
+    pub bytes: u64,
+}
+
+/// Which entries to list. The default is all.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only this kind.
+    pub kind: Option<Kind>,
+    /// Only this proof profile.
+    pub profile: Option<ProfileId>,
+    /// Only this program.
+    pub program: Option<ProgramId>,
+    /// Only those with a coordinate at this checkpoint.
+    pub checkpoint: Option<Checkpoint>,
+    /// Only those with a coordinate in this block.
+    pub block: Option<BlockHash>,
+    /// At most so many.
+    pub limit: Option<usize>,
+}
+
+/// One entry, as the index knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// The id it is stored under.
+    pub id: StatementId,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its statement.
+    pub statement: Statement,
+    /// The program of its claim.
+    pub program: ProgramId,
+    /// The kind of its seal.
+    pub seal_kind: SealKind,
+    /// The size of its envelope.
+    pub bytes: u64,
+    /// How it came to be.
+    pub provenance: Provenance,
+    /// When it was stored, in milliseconds since the Unix epoch.
+    pub stored_at_ms: u64,
+    /// When it was last verified, where a mark says so.
+    pub verified_at_ms: Option<u64>,
+    /// Where it is used.
+    pub coordinates: Vec<Coordinate>,
+    /// Who keeps it.
+    pub pins: Vec<String>,
+}
+
+/// One entry, read for a person.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// What the index knows.
+    pub summary: Summary,
+    /// The receipt, if its envelope is whole; what is wrong with it, if not. Unverified either way.
+    pub receipt: Result<Receipt, QuarantineReason>,
+    /// The text of its profile, where it was described.
+    pub profile: Option<ProofProfile>,
+}
+
+/// What is stored, and what happened since the store was opened.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Stats {
+    /// Per kind, in the order of [`Kind::ALL`].
+    pub kinds: [KindStats; 3],
+    /// Coordinates recorded.
+    pub coordinates: u64,
+    /// Entries moved to quarantine since opening.
+    pub quarantined: u64,
+    /// Divergence alarms since opening.
+    pub divergences: u64,
+    /// Operations that returned an error since opening.
+    pub errors: u64,
+    /// Misses because nothing was stored, since opening. Their kind is unknown to the store.
+    pub misses_absent: u64,
+    /// Cryptographic verifications since opening.
+    pub verifications: u64,
+    /// Durable commits since opening.
+    pub flushes: u64,
+    /// The prune floor.
+    pub prune_floor: Checkpoint,
+}
+
+impl Stats {
+    /// The figures of one kind.
+    pub fn of(&self, kind: Kind) -> &KindStats {
+        match kind {
+            Kind::Transaction => &self.kinds[0],
+            Kind::Batch => &self.kinds[1],
+            Kind::Aggregate => &self.kinds[2],
+        }
+    }
+
+    /// Receipts stored, over all kinds.
+    pub fn count(&self) -> u64 {
+        self.kinds.iter().map(|kind| kind.count).sum()
+    }
+
+    /// Bytes of envelopes stored, over all kinds.
+    pub fn bytes(&self) -> u64 {
+        self.kinds.iter().map(|kind| kind.bytes).sum()
+    }
+
+    /// Hits since opening, over all kinds.
+    pub fn hits(&self) -> u64 {
+        self.kinds.iter().map(|kind| kind.hits).sum()
+    }
+}
+
+/// The figures of one kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KindStats {
+    /// Receipts stored.
+    pub count: u64,
+    /// Bytes of their envelopes.
+    pub bytes: u64,
+    /// Milliseconds it took to prove them.
+    pub proving_ms: u64,
+    /// Hits since opening.
+    pub hits: u64,
+    /// Milliseconds of proving those hits saved.
+    pub saved_ms: u64,
+    /// Misses since opening because the entry failed its check.
+    pub misses_quarantined: u64,
+    /// Misses since opening because no verifier of the profile was at hand.
+    pub misses_unverifiable: u64,
+}
+
+/// Why the store could not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The operating system refused.
+    #[error("the receipt store could not {doing} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's answer.
+        source: Arc<io::Error>,
+    },
+    /// The engine found damage in its own structures.
+    #[error(
+        "the receipt store in {} is damaged: {reason}; stop the node and run `reprise receipts verify \
+         --data-dir DIR`, which rebuilds what can be rebuilt and quarantines the rest",
+        path.display()
+    )]
+    Damaged {
+        /// The directory or file.
+        path: PathBuf,
+        /// The engine's words.
+        reason: String,
+    },
+    /// The engine refused for another reason.
+    #[error("the receipt store in {} failed: {reason}", path.display())]
+    Engine {
+        /// The directory.
+        path: PathBuf,
+        /// The engine's words.
+        reason: String,
+    },
+    /// The store is shut down.
+    #[error("the receipt store is closed: open it again")]
+    Closed,
+    /// The claim asked for is not the statement's.
+    #[error("{statement}: the claim that was asked for is not the claim of this statement")]
+    ForeignClaim {
+        /// The statement asked for.
+        statement: StatementId,
+    },
+    /// A coordinate names another program, profile or kind than its statement's.
+    #[error("{statement}: a coordinate at checkpoint {checkpoint} is of another program, profile or kind")]
+    ForeignCoordinate {
+        /// The statement.
+        statement: StatementId,
+        /// Where.
+        checkpoint: Checkpoint,
+    },
+    /// An entry is larger than the store takes.
+    #[error("{statement}: an entry of {bytes} bytes is over the limit of {bytes_max}")]
+    TooLarge {
+        /// The statement.
+        statement: StatementId,
+        /// Its size.
+        bytes: u64,
+        /// The limit.
+        bytes_max: u64,
+    },
+}
+
+impl StoreError {
+    /// Whether the same request can succeed later without anyone mending the store: a full disk, a device
+    /// that does not answer. The pipeline pauses on these and asks again.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Io { .. })
+    }
+}
