@@ -17,6 +17,7 @@
 //! | [`scheduled`] | what execution and bundling said of the chain, before any proof |
 //! | [`state`] | resources, their leaves and the opening of one in the state root |
 //! | [`journal`] | the three journals, encoded once: what the guest commits is what the host expects |
+//! | [`order`] | a statement that is wanted, where, and what it is made from |
 //! | [`witness`] | what a proof is made from, beside its assumptions |
 //! | [`artifact`] | what leaves the pipeline |
 //!
@@ -38,6 +39,7 @@ pub mod digest;
 pub mod hash;
 pub mod journal;
 pub mod lane;
+pub mod order;
 pub mod profile;
 pub mod receipt;
 pub mod scheduled;

@@ -1,0 +1,54 @@
+//! The thread that looks statements up, so that nothing waits for the disk but what must.
+
+use std::sync::Arc;
+use std::thread;
+
+use crossbeam_channel::{Sender, unbounded};
+use reprise_model::order::Order;
+use reprise_store::ReceiptStore;
+use reprise_store::port::{Lookup, StoreError};
+
+/// What a look-up found.
+#[derive(Debug)]
+pub struct LookedUp {
+    /// What was looked for.
+    pub order: Arc<Order>,
+    /// Whether a receipt answers it, and how many milliseconds its proof took once.
+    pub result: Result<Option<u64>, StoreError>,
+}
+
+/// The reader. Its queue holds at most one look-up a job.
+#[derive(Debug)]
+pub struct Reader {
+    orders: Sender<Arc<Order>>,
+}
+
+impl Reader {
+    /// Starts the thread; each answer goes to `done`, on that thread.
+    pub fn start(
+        store: Arc<dyn ReceiptStore>,
+        done: impl Fn(LookedUp) + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let (orders, queue) = unbounded::<Arc<Order>>();
+        thread::Builder::new().name("store-reader".into()).spawn(move || {
+            for order in queue {
+                let result = look_up(store.as_ref(), &order);
+                done(LookedUp { order, result });
+            }
+        })?;
+        Ok(Self { orders })
+    }
+
+    /// Asks whether the order's receipt is stored.
+    pub fn look_up(&self, order: Arc<Order>) {
+        // The thread lives as long as this sender.
+        let _ = self.orders.send(order);
+    }
+}
+
+fn look_up(store: &dyn ReceiptStore, order: &Order) -> Result<Option<u64>, StoreError> {
+    match store.get(&order.statement, &order.claim)? {
+        Lookup::Miss(_) => Ok(None),
+        Lookup::Hit(_) => Ok(Some(store.show(&order.id)?.map_or(0, |shown| shown.summary.provenance.took_ms))),
+    }
+}
