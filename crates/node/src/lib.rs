@@ -9,8 +9,10 @@
 //! | [`oracle`] | a plain sequential execution, to check roots by |
 //! | [`tally`] | what is counted from what happens |
 //! | [`report`] | what a run did |
+//! | [`dev`] | an in-process chain that forks, flips and flips back |
 //! | [`l1`] | the L1s that come with the house, as sinks |
 
+pub mod dev;
 pub mod happening;
 pub mod l1;
 pub mod oracle;

@@ -1,0 +1,161 @@
+//! What can be said on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A fork-aware ZK proving pipeline for based rollups that never proves the same statement twice.
+///
+/// Every setting has a flag, an environment variable and a key in the config file; a flag outranks the
+/// variable, and the variable the file. `reprise doctor` shows the values in effect and where each is from.
+#[derive(Debug, Parser)]
+#[command(name = "reprise", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// Where receipts, batch records and settlements are kept [default: ./reprise-data]
+    #[arg(long, global = true, value_name = "DIR", env = "REPRISE_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// A TOML file with settings; its keys are the flags' names
+    #[arg(long, global = true, value_name = "FILE", env = "REPRISE_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// Print one JSON object as the last line of standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// What is logged to standard error, as tracing directives: error, warn, info, debug, or CRATE=LEVEL
+    #[arg(long, global = true, value_name = "LEVEL", env = "REPRISE_LOG", default_value = "warn")]
+    pub log: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Follow an L1, prove what it carries, settle
+    ///
+    /// Without arguments it replays the recorded chain that ships with the project, a Kaspa chain that forks,
+    /// flips and flips back, and proves every transaction, batch and aggregate of it with Miden, once. Run it
+    /// again on the same data directory and it proves nothing.
+    Run(RunArgs),
+    /// Record a live chain, its reorgs and lane proofs, into a file that `run` replays
+    Record(RecordArgs),
+    /// Look into the receipt store
+    Receipts(ReceiptsArgs),
+    /// Show the settings in effect, where each came from, and what this build can do
+    Doctor,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The L1 to follow: recording:FILE or dev [default: the recording that ships with the project]
+    #[arg(long, value_name = "L1", env = "REPRISE_L1")]
+    pub l1: Option<String>,
+
+    /// The proof system: miden (real proofs) or mock (real statements, fake seals) [default: miden]
+    #[arg(long, env = "REPRISE_BACKEND")]
+    pub backend: Option<String>,
+
+    /// How a recording is fed: proved (a reorg waits until everything needed is stored) or free [default:
+    /// proved]
+    #[arg(long, env = "REPRISE_PACE")]
+    pub pace: Option<String>,
+
+    /// End when the chain has ended and everything is settled; recordings and dev always do
+    #[arg(long)]
+    pub until_idle: bool,
+
+    /// How many proofs may run at a time, over all kinds [default: 1]
+    #[arg(long, value_name = "N", env = "REPRISE_PERMITS")]
+    pub permits: Option<usize>,
+
+    /// A bundle closes at so many non-empty batches [default: 2]
+    #[arg(long, value_name = "N", env = "REPRISE_BUNDLE_BATCHES")]
+    pub bundle_batches: Option<usize>,
+
+    /// A bundle closes at so many transactions [default: 64]
+    #[arg(long, value_name = "N", env = "REPRISE_BUNDLE_TRANSACTIONS")]
+    pub bundle_transactions: Option<usize>,
+
+    /// A bundle closes when the L1's blue score is more than this above its first batch's [default: 20]
+    #[arg(long, value_name = "SCORE", env = "REPRISE_BUNDLE_DEADLINE")]
+    pub bundle_deadline: Option<u64>,
+
+    /// How many checkpoints below the tip a block is final [default: 1000]
+    #[arg(long, value_name = "N", env = "REPRISE_FINALITY_DEPTH")]
+    pub finality_depth: Option<u64>,
+
+    /// When a receipt counts as written: every, group (one flush for many) or none [default: group]
+    #[arg(long, env = "REPRISE_DURABILITY")]
+    pub durability: Option<String>,
+
+    /// When a stored receipt is verified in full again: once, imported, always or sample:P [default: once]
+    #[arg(long, env = "REPRISE_VERIFY")]
+    pub verify: Option<String>,
+
+    /// Milliseconds a mock proof of a transaction, batch and aggregate takes [default: 0,0,0]
+    #[arg(long, value_name = "TX,BATCH,AGGREGATE", env = "REPRISE_MOCK_COST")]
+    pub mock_cost: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct RecordArgs {
+    /// The node to record: kaspa:ws://HOST:PORT (wRPC, borsh)
+    #[arg(long, value_name = "L1")]
+    pub l1: String,
+
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+
+    /// Further arguments for the recorder; see `reprise-kaspa record --help`
+    #[arg(last = true)]
+    pub rest: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ReceiptsArgs {
+    #[command(subcommand)]
+    pub command: ReceiptsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ReceiptsCommand {
+    /// List receipts
+    Ls {
+        /// Only this kind: transaction, batch or aggregate
+        #[arg(long)]
+        kind: Option<String>,
+        /// Only those used at this checkpoint
+        #[arg(long)]
+        checkpoint: Option<u64>,
+        /// Only those used in this block
+        #[arg(long, value_name = "HASH")]
+        block: Option<String>,
+    },
+    /// Show one receipt: statement, journal, places, how it came to be
+    Show {
+        /// Its statement id, with stm: or without; a unique beginning is enough
+        id: String,
+    },
+    /// Say which receipts are used in a block or at a checkpoint, and whether any place holds two statements
+    Why {
+        /// A block hash or a checkpoint
+        place: String,
+    },
+    /// Verify every receipt cryptographically, whatever was verified before
+    Verify,
+    /// Count what is stored
+    Stats,
+    /// Delete one receipt; it will be proved again when it is wanted
+    Rm {
+        /// Its statement id, with stm: or without; a unique beginning is enough
+        id: String,
+    },
+    /// Delete every receipt of a proof profile whose verifier is no longer believed
+    Revoke {
+        /// The profile's id, with pro: or without, as `receipts stats` lists it
+        profile: String,
+    },
+}
