@@ -160,15 +160,14 @@ impl Unchecked {
         let [seal_kind] = fields.take();
         let seal_kind = seal_kind_of(seal_kind).ok_or(EnvelopeError::Field { field: "seal kind" })?;
         let id = StatementId(fields.take());
-        let statement =
-            Statement { profile: ProfileId(fields.take()), claim: ClaimDigest(fields.take()) };
+        let statement = Statement { profile: ProfileId(fields.take()), claim: ClaimDigest(fields.take()) };
         let program = ProgramId(fields.take());
         let journal_len = u64::from(u32::from_le_bytes(fields.take()));
         let seal_len = u64::from_le_bytes(fields.take());
         let provenance_len = u64::from(u32::from_le_bytes(fields.take()));
 
-        let expected = (HEAD_LEN as u64 + CHECKSUM_LEN as u64 + journal_len + provenance_len)
-            .saturating_add(seal_len);
+        let expected =
+            (HEAD_LEN as u64 + CHECKSUM_LEN as u64 + journal_len + provenance_len).saturating_add(seal_len);
         if expected != found {
             return Err(EnvelopeError::Length { found, expected });
         }
@@ -199,9 +198,14 @@ impl Unchecked {
         &self.receipt
     }
 
+    /// Whether the envelope binds this receipt checksum.
+    pub fn matches(&self, receipt_checksum: &Digest) -> bool {
+        seal_with(self.bound.clone(), receipt_checksum) == self.checksum
+    }
+
     /// Compares the checksum, given [`Receipt::checksum`] of [`Self::receipt`], and the id.
     pub fn check(self, receipt_checksum: &Digest) -> Result<Envelope, EnvelopeError> {
-        if seal_with(self.bound, receipt_checksum) != self.checksum {
+        if !self.matches(receipt_checksum) {
             return Err(EnvelopeError::Checksum);
         }
         if self.id != self.receipt.id() {

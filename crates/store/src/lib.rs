@@ -1,8 +1,33 @@
 //! The receipt store: statements answered from durable, checked, prunable receipts.
+//!
+//! | module | noun |
+//! |---|---|
+//! | [`port`] | [`ReceiptStore`]: what the rest of Reprise may ask, and in what words it is answered |
+//! | [`store`] | [`Store`]: the one implementation, over any engine; checks what it reads |
+//! | `index` | what each write means: places, pins, pruning, quarantine; pure |
+//! | `writer` | the one writer: a flush for a group of writes |
+//! | [`engine`] | [`Engine`]: sorted tables with atomic, durable commits |
+//! | [`memory`], [`disk`] | the engines |
+//! | [`envelope`], `record` | the bytes |
+//! | [`policy`] | durability and verification, named |
+//! | `metered` | the counters |
+//!
+//! The format, the engine's choice and its figures are in the crate's `DESIGN.md`.
 
+pub mod disk;
+pub mod engine;
 pub mod envelope;
+mod index;
+pub mod memory;
+mod metered;
 pub mod policy;
 pub mod port;
+mod record;
+pub mod store;
+mod writer;
 
+pub use disk::OpenError;
+pub use engine::Engine;
 pub use policy::{Durability, VerifyPolicy};
 pub use port::ReceiptStore;
+pub use store::{Options, Store};

@@ -38,17 +38,7 @@ pub trait ReceiptStore: Send + Sync {
 
     /// Stores a receipt and its coordinates, and returns once they are durable. An id that is already
     /// stored keeps its receipt and gains the coordinates.
-    fn put(&self, entry: NewEntry) -> Result<PutOutcome, StoreError> {
-        let (done, outcome) = crossbeam_channel::bounded(1);
-        self.submit(
-            entry,
-            Box::new(move |result| {
-                // A caller that is gone wants no answer.
-                let _ = done.send(result);
-            }),
-        );
-        outcome.recv().unwrap_or(Err(StoreError::Closed))
-    }
+    fn put(&self, entry: NewEntry) -> Result<PutOutcome, StoreError>;
 
     /// [`put`](Self::put) that does not wait for the disk: `done` is called once, on the store's writer
     /// thread, when the entry is durable or refused. It must not call the store's writing methods.
@@ -410,6 +400,12 @@ pub enum StoreError {
     /// The store is shut down.
     #[error("the receipt store is closed: open it again")]
     Closed,
+    /// A completion asked the store to wait for its own writer, or its queue is full meanwhile.
+    #[error("a completion of the receipt store must not wait for the store: hand the work to another thread")]
+    Reentrant,
+    /// Code of the store or its engine panicked. Nothing of the write it was at is stored.
+    #[error("the receipt store panicked at this write: the panic's own message is in the log")]
+    Panicked,
     /// The claim asked for is not the statement's.
     #[error("{statement}: the claim that was asked for is not the claim of this statement")]
     ForeignClaim {

@@ -1,0 +1,120 @@
+//! The engine: named tables of sorted bytes with atomic, durable commits. All that the store asks of a disk.
+//!
+//! Everything a receipt store *means* is decided above this line, once, for every engine; an engine decides
+//! nothing. Implemented by [`MemoryEngine`](crate::memory::MemoryEngine),
+//! [`DiskEngine`](crate::disk::DiskEngine), and the failing decorators of the tests.
+
+use std::collections::BTreeMap;
+
+use crate::port::StoreError;
+
+/// The tables of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Table {
+    /// `statement id → entry record`: the small half of an entry.
+    Entries,
+    /// `statement id → envelope`: the large half.
+    Receipts,
+    /// `statement id → verified-at mark`.
+    Marks,
+    /// `coordinate key ‖ statement id → nothing`: begins with the checkpoint, big-endian.
+    Coordinates,
+    /// `statement id ‖ coordinate key → nothing`: the same places, by statement.
+    Backrefs,
+    /// `statement id ‖ owner → nothing`.
+    Pins,
+    /// `profile id → profile`.
+    Profiles,
+    /// The prune floor.
+    Meta,
+}
+
+impl Table {
+    /// All tables.
+    pub const ALL: [Self; 8] = [
+        Self::Entries,
+        Self::Receipts,
+        Self::Marks,
+        Self::Coordinates,
+        Self::Backrefs,
+        Self::Pins,
+        Self::Profiles,
+        Self::Meta,
+    ];
+
+    /// Its name on disk.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Entries => "entries",
+            Self::Receipts => "receipts",
+            Self::Marks => "marks",
+            Self::Coordinates => "coordinates",
+            Self::Backrefs => "backrefs",
+            Self::Pins => "pins",
+            Self::Profiles => "profiles",
+            Self::Meta => "meta",
+        }
+    }
+}
+
+/// Writes that become visible together or not at all: a value to set, or `None` to delete.
+pub type Changes = BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>>;
+
+/// A key and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
+/// Tables of sorted bytes.
+///
+/// An engine that cannot return one value because it is damaged says [`StoreError::Damaged`]; the store
+/// then forgets that value and goes on.
+pub trait Engine: Send + Sync {
+    /// Shows `with` the value under `key`, where there is one. Returns whether there was.
+    fn read(&self, table: Table, key: &[u8], with: &mut dyn FnMut(&[u8])) -> Result<bool, StoreError>;
+
+    /// Whether there is a value under `key`, without reading it.
+    fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError>;
+
+    /// The first `limit` keys and values from `from` on, and below `to` where it is given.
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Pair>, StoreError>;
+
+    /// Applies all changes or none. With `sync`, returns once they survive a power cut, and shows them to
+    /// no reader before.
+    fn commit(&self, changes: Changes, sync: bool) -> Result<(), StoreError>;
+
+    /// Puts bytes that failed their check aside, with the reason, where a person can look at them.
+    fn quarantine(&self, name: &str, bytes: &[u8], reason: &str) -> Result<(), StoreError>;
+}
+
+/// The value under `key`, copied.
+pub fn value(engine: &dyn Engine, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    let mut found = None;
+    engine.read(table, key, &mut |bytes| found = Some(bytes.to_vec()))?;
+    Ok(found)
+}
+
+/// The first key after every key that begins with `prefix`; `None` where no key is.
+pub fn after(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    Some(end)
+}
+
+/// What was read, or nothing where the engine noticed damage: a cache may forget.
+///
+/// Only for reads whose "nothing" is safe: nothing is deleted because of it.
+pub fn undamaged<T: Default>(read: Result<T, StoreError>) -> Result<T, StoreError> {
+    match read {
+        Err(StoreError::Damaged { path, reason }) => {
+            tracing::warn!(path = %path.display(), %reason, "a record of the receipt store is unreadable: taken as absent");
+            Ok(T::default())
+        }
+        read => read,
+    }
+}

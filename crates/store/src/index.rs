@@ -1,0 +1,329 @@
+//! What each write means, decided over a staged view of the tables. Pure: no clock, no thread, no disk of
+//! its own.
+//!
+//! All functions here run on the store's one writer, so what they read cannot change before what they
+//! decide is committed. A step that fails leaves nothing staged.
+
+use std::collections::BTreeSet;
+
+use reprise_model::coordinate::{Checkpoint, Coordinate};
+use reprise_model::digest::ProfileId;
+use reprise_model::receipt::VerifiedMark;
+use reprise_model::statement::StatementId;
+
+use crate::engine::{self, Changes, Engine, Table};
+use crate::port::{PlaceOutcome, PruneOutcome, PutOutcome, StoreError};
+use crate::record::{self, EntryRecord, FLOOR_KEY};
+
+/// How many keys a scan asks the engine for at a time.
+const SCAN_LEN: usize = 64;
+
+/// The tables as they will be once the group under way is committed: the engine, what earlier steps of the
+/// group staged, and what this step stages.
+pub(crate) struct Staging<'a> {
+    engine: &'a dyn Engine,
+    group: &'a Changes,
+    own: Changes,
+}
+
+impl<'a> Staging<'a> {
+    pub(crate) fn new(engine: &'a dyn Engine, group: &'a Changes) -> Self {
+        Self { engine, group, own: Changes::new() }
+    }
+
+    /// What this step staged.
+    pub(crate) fn into_changes(self) -> Changes {
+        self.own
+    }
+
+    fn staged(&self, table: Table, key: &[u8]) -> Option<&Option<Vec<u8>>> {
+        let place = (table, key.to_vec());
+        self.own.get(&place).or_else(|| self.group.get(&place))
+    }
+
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.staged(table, key) {
+            Some(change) => Ok(change.clone()),
+            None => engine::value(self.engine, table, key),
+        }
+    }
+
+    fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
+        match self.staged(table, key) {
+            Some(change) => Ok(change.is_some()),
+            None => self.engine.has(table, key),
+        }
+    }
+
+    fn set(&mut self, table: Table, key: Vec<u8>, value: Vec<u8>) {
+        self.own.insert((table, key), Some(value));
+    }
+
+    fn delete(&mut self, table: Table, key: Vec<u8>) {
+        self.own.insert((table, key), None);
+    }
+
+    /// Keys that begin with `prefix`, at most `limit` of them, in no promised order.
+    fn keys(&self, table: Table, prefix: &[u8], limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        let begins = |(of, key): &&(Table, Vec<u8>)| *of == table && key.starts_with(prefix);
+        let mut found: BTreeSet<Vec<u8>> = [self.group, &self.own]
+            .into_iter()
+            .flat_map(|changes| changes.range((table, prefix.to_vec())..))
+            .map(|(place, _)| place)
+            .take_while(begins)
+            .filter(|(_, key)| matches!(self.staged(table, key), Some(Some(_))))
+            .map(|(_, key)| key.clone())
+            .take(limit)
+            .collect();
+        let end = engine::after(prefix);
+        let mut from = prefix.to_vec();
+        while found.len() < limit {
+            let page = self.engine.scan(table, &from, end.as_deref(), SCAN_LEN)?;
+            let full = page.len() == SCAN_LEN;
+            for (key, _) in page {
+                from.clone_from(&key);
+                if self.staged(table, &key).is_none() && found.len() < limit {
+                    found.insert(key);
+                }
+            }
+            if !full {
+                break;
+            }
+            from.push(0);
+        }
+        Ok(found.into_iter().collect())
+    }
+
+    fn entry(&self, id: &StatementId) -> Result<Option<EntryRecord>, StoreError> {
+        let bytes = engine::undamaged(self.get(Table::Entries, &id.0))?;
+        Ok(bytes.and_then(|bytes| record::read(&bytes)))
+    }
+
+    /// The prune floor.
+    pub(crate) fn floor(&self) -> Result<Checkpoint, StoreError> {
+        let bytes = engine::undamaged(self.get(Table::Meta, FLOOR_KEY))?;
+        Ok(bytes.and_then(|bytes| record::read(&bytes)).unwrap_or_default())
+    }
+
+    fn used(&self, id: &StatementId) -> Result<bool, StoreError> {
+        Ok(!self.keys(Table::Backrefs, &id.0, 1)?.is_empty() || !self.keys(Table::Pins, &id.0, 1)?.is_empty())
+    }
+}
+
+/// An entry that is ready to be written.
+pub(crate) struct Ready {
+    pub(crate) id: StatementId,
+    pub(crate) record: EntryRecord,
+    pub(crate) envelope: Vec<u8>,
+    pub(crate) mark: VerifiedMark,
+    pub(crate) coordinates: Vec<Coordinate>,
+}
+
+/// Stores an entry and its coordinates; an entry that is there already gains the coordinates.
+pub(crate) fn put(staging: &mut Staging<'_>, ready: Ready) -> Result<PutOutcome, StoreError> {
+    let id = ready.id;
+    let floor = staging.floor()?;
+    let alive = |coordinate: &&Coordinate| coordinate.checkpoint >= floor;
+    let all_final = !ready.coordinates.is_empty() && !ready.coordinates.iter().any(|c| alive(&c));
+    let stored = staging.entry(&id)?.is_some();
+    if !stored && all_final && staging.keys(Table::Pins, &id.0, 1)?.is_empty() {
+        // A late put below the floor leaves nothing behind: no pass would ever come by to collect it.
+        let places = PlaceOutcome { below_floor: ready.coordinates.len() as u64, ..PlaceOutcome::default() };
+        return Ok(PutOutcome { new: false, stored: false, places });
+    }
+    if !stored {
+        staging.set(Table::Entries, id.0.to_vec(), record::write(&ready.record));
+        staging.set(Table::Receipts, id.0.to_vec(), ready.envelope);
+        staging.set(Table::Marks, id.0.to_vec(), record::write(&ready.mark));
+    }
+    let mut places = PlaceOutcome::default();
+    for coordinate in &ready.coordinates {
+        place_one(staging, floor, coordinate, &id, &mut places)?;
+    }
+    Ok(PutOutcome { new: !stored, stored: true, places })
+}
+
+/// Adds coordinates of statements that are stored.
+pub(crate) fn place(
+    staging: &mut Staging<'_>,
+    wanted: &[(Coordinate, StatementId)],
+) -> Result<PlaceOutcome, StoreError> {
+    let floor = staging.floor()?;
+    let mut places = PlaceOutcome::default();
+    for (coordinate, id) in wanted {
+        match staging.entry(id)? {
+            None => places.not_stored += 1,
+            Some(entry) if entry.fits(coordinate) => {
+                place_one(staging, floor, coordinate, id, &mut places)?;
+            }
+            Some(_) => {
+                let checkpoint = coordinate.checkpoint;
+                return Err(StoreError::ForeignCoordinate { statement: *id, checkpoint });
+            }
+        }
+    }
+    Ok(places)
+}
+
+fn place_one(
+    staging: &mut Staging<'_>,
+    floor: Checkpoint,
+    coordinate: &Coordinate,
+    id: &StatementId,
+    places: &mut PlaceOutcome,
+) -> Result<(), StoreError> {
+    if coordinate.checkpoint < floor {
+        places.below_floor += 1;
+        return Ok(());
+    }
+    let key = record::place_key(coordinate, id);
+    if engine::undamaged(staging.has(Table::Coordinates, &key))? {
+        places.known += 1;
+        return Ok(());
+    }
+    let others = staging.keys(Table::Coordinates, &coordinate.key(), SCAN_LEN);
+    for other in engine::undamaged(others)? {
+        if let Some((_, other)) = record::read_place_key(&other) {
+            places.diverged += 1;
+            tracing::error!(
+                checkpoint = coordinate.checkpoint.0, block = %coordinate.block_hash,
+                kind = %coordinate.place.kind(), stored = %other, new = %id,
+                "two statements at one coordinate: the workload is not deterministic, or the store was tampered with"
+            );
+        }
+    }
+    places.added += 1;
+    staging.set(Table::Coordinates, key, Vec::new());
+    staging.set(Table::Backrefs, record::backref_key(coordinate, id), Vec::new());
+    Ok(())
+}
+
+/// Renews a mark, if its entry is still stored.
+pub(crate) fn mark(
+    staging: &mut Staging<'_>,
+    id: &StatementId,
+    mark: &VerifiedMark,
+) -> Result<(), StoreError> {
+    if staging.entry(id)?.is_some() {
+        staging.set(Table::Marks, id.0.to_vec(), record::write(mark));
+    }
+    Ok(())
+}
+
+/// Remembers the text of a profile.
+pub(crate) fn describe(staging: &mut Staging<'_>, id: &ProfileId, text: Vec<u8>) {
+    staging.set(Table::Profiles, id.0.to_vec(), text);
+}
+
+/// Keeps a statement through pruning.
+pub(crate) fn pin(staging: &mut Staging<'_>, id: &StatementId, owner: &str) {
+    staging.set(Table::Pins, record::pin_key(id, owner), Vec::new());
+}
+
+/// Gives up a pin, and collects what nothing keeps any more.
+pub(crate) fn unpin(staging: &mut Staging<'_>, id: &StatementId, owner: &str) -> Result<bool, StoreError> {
+    let key = record::pin_key(id, owner);
+    let pinned = staging.has(Table::Pins, &key)?;
+    if pinned {
+        staging.delete(Table::Pins, key);
+        // PRUNE SAFETY: `collect` deletes only what has neither coordinate nor pin left, and reads both
+        // through the staging in which this pin is already gone and every other one is still there.
+        collect(staging, id)?;
+    }
+    Ok(pinned)
+}
+
+/// Deletes the halves of an entry, and nothing that says where it was used.
+///
+/// Used when the entry is damaged: its coordinates stay, so that the receipt, proved again, is found and
+/// pruned as before.
+pub(crate) fn forget(staging: &mut Staging<'_>, id: &StatementId) {
+    for table in [Table::Entries, Table::Receipts, Table::Marks] {
+        staging.delete(table, id.0.to_vec());
+    }
+}
+
+/// Deletes an entry with its coordinates. Returns the size of its envelope, where it was stored.
+pub(crate) fn remove(staging: &mut Staging<'_>, id: &StatementId) -> Result<Option<u64>, StoreError> {
+    let stored = staging.entry(id)?.map(|entry| entry.bytes);
+    // PRUNE SAFETY: the user, or the revocation of a verifier, asked for this statement by name. What is
+    // lost is the cost of proving it again; no other statement's keys begin with this id.
+    for key in staging.keys(Table::Backrefs, &id.0, usize::MAX)? {
+        if let Some((id, coordinate)) = record::read_backref_key(&key) {
+            staging.delete(Table::Coordinates, record::place_key(&coordinate, &id));
+        }
+        staging.delete(Table::Backrefs, key);
+    }
+    forget(staging, id);
+    Ok(stored)
+}
+
+/// Removes the entry if it is of this profile.
+pub(crate) fn revoke(
+    staging: &mut Staging<'_>,
+    id: &StatementId,
+    profile: &ProfileId,
+) -> Result<bool, StoreError> {
+    match staging.entry(id)? {
+        Some(entry) if entry.statement.profile == *profile => Ok(remove(staging, id)?.is_some()),
+        _ => Ok(false),
+    }
+}
+
+/// Raises the prune floor. Returns the floor there is now.
+pub(crate) fn raise_floor(staging: &mut Staging<'_>, floor: Checkpoint) -> Result<Checkpoint, StoreError> {
+    let floor = floor.max(staging.floor()?);
+    staging.set(Table::Meta, FLOOR_KEY.to_vec(), record::write(&floor));
+    Ok(floor)
+}
+
+/// One page of a prune: deletes at most `limit` coordinates below the floor, from the key `from` on, and
+/// what nothing keeps any more. Returns where the next page begins; `None` after the last.
+pub(crate) fn prune_page(
+    staging: &mut Staging<'_>,
+    from: &[u8],
+    limit: usize,
+    outcome: &mut PruneOutcome,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    // PRUNE SAFETY:
+    // 1. The floor is durable before the first page (`prune_below`), never sinks, and every checkpoint
+    //    below it is final on every fork, by the caller's word. No reorg can need a place below it.
+    // 2. A coordinate's key begins with its checkpoint in big-endian, so the range ends before the first
+    //    key of the floor itself, whatever fork, kind or program; an aggregate's checkpoint is its last.
+    // 3. A receipt goes only if the staging, in which this page's coordinates are gone and everything else
+    //    staged or stored is there, has neither a backref nor a pin of it. Backrefs and coordinates are
+    //    written and deleted in one commit, so a place above the floor always has its backref.
+    // 4. Writes run one after another on the one writer, so no put can add a place between the look and
+    //    the commit; a put staged after it sees the receipt gone and stores it anew.
+    // 5. A put after the floor is recorded drops coordinates below it (`put`, `place_one`), so nothing
+    //    appears behind the pass; an interrupted pass resumes by scanning the same range again.
+    let end = record::floor_key(staging.floor()?);
+    let page = staging.engine.scan(Table::Coordinates, from, Some(&end), limit)?;
+    let next = (page.len() == limit).then(|| page.last().map(|(key, _)| [key, &[0][..]].concat()));
+    let mut touched = BTreeSet::new();
+    for (key, _) in page {
+        if let Some((coordinate, id)) = record::read_place_key(&key) {
+            staging.delete(Table::Backrefs, record::backref_key(&coordinate, &id));
+            touched.insert(id);
+        }
+        staging.delete(Table::Coordinates, key);
+        outcome.coordinates += 1;
+    }
+    for id in touched {
+        if let Some(bytes) = collect(staging, &id)? {
+            outcome.receipts += 1;
+            outcome.bytes += bytes;
+        }
+    }
+    Ok(next.flatten())
+}
+
+/// Deletes the entry if no coordinate and no pin is left. Returns the size of what it collected.
+fn collect(staging: &mut Staging<'_>, id: &StatementId) -> Result<Option<u64>, StoreError> {
+    if staging.used(id)? {
+        return Ok(None);
+    }
+    let bytes = staging.entry(id)?.map(|entry| entry.bytes);
+    forget(staging, id);
+    Ok(bytes)
+}

@@ -1,0 +1,67 @@
+//! The engine that forgets with its process: for tests, and for the tier above a disk.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{PoisonError, RwLock};
+
+use crate::engine::{Changes, Engine, Pair, Table};
+use crate::port::StoreError;
+
+/// All tables, one after the other.
+type Sorted = BTreeMap<(Table, Vec<u8>), Vec<u8>>;
+
+/// Sorted tables in memory. "Durable" means here: for as long as the process lives.
+#[derive(Debug, Default)]
+pub struct MemoryEngine {
+    tables: RwLock<Sorted>,
+}
+
+impl Engine for MemoryEngine {
+    fn read(&self, table: Table, key: &[u8], with: &mut dyn FnMut(&[u8])) -> Result<bool, StoreError> {
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        let found = tables.get(&(table, key.to_vec()));
+        if let Some(value) = found {
+            with(value);
+        }
+        Ok(found.is_some())
+    }
+
+    fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
+        self.read(table, key, &mut |_| ())
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Pair>, StoreError> {
+        if to.is_some_and(|to| to <= from) {
+            return Ok(Vec::new());
+        }
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        let end = to.map_or(Bound::Unbounded, |to| Bound::Excluded((table, to.to_vec())));
+        Ok(tables
+            .range((Bound::Included((table, from.to_vec())), end))
+            .take_while(|((of, _), _)| *of == table)
+            .take(limit)
+            .map(|((_, key), value)| (key.clone(), value.clone()))
+            .collect())
+    }
+
+    fn commit(&self, changes: Changes, _sync: bool) -> Result<(), StoreError> {
+        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+        for (place, change) in changes {
+            match change {
+                Some(value) => tables.insert(place, value),
+                None => tables.remove(&place),
+            };
+        }
+        Ok(())
+    }
+
+    fn quarantine(&self, _name: &str, _bytes: &[u8], _reason: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,106 @@
+//! The small records beside an envelope, and the keys of the tables.
+//!
+//! A record is its fields in borsh, then the first [`CHECK_LEN`] bytes of their BLAKE3. A record that does
+//! not read is treated as absent: the store forgets, it does not guess.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use reprise_model::coordinate::{Checkpoint, Coordinate};
+use reprise_model::digest::ProgramId;
+use reprise_model::profile::SealKind;
+use reprise_model::statement::{Kind, Statement, StatementId};
+
+use crate::port::Provenance;
+
+/// The length of a record's checksum.
+pub(crate) const CHECK_LEN: usize = 8;
+/// The key of the prune floor in the meta table.
+pub(crate) const FLOOR_KEY: &[u8] = b"prune floor";
+
+/// What the index knows of an entry.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(crate) struct EntryRecord {
+    /// Its kind.
+    pub(crate) kind: Kind,
+    /// Its statement.
+    pub(crate) statement: Statement,
+    /// The program of its claim.
+    pub(crate) program: ProgramId,
+    /// The kind of its seal.
+    pub(crate) seal_kind: SealKind,
+    /// The size of its envelope.
+    pub(crate) bytes: u64,
+    /// How it came to be.
+    pub(crate) provenance: Provenance,
+    /// When it was stored, in milliseconds since the Unix epoch.
+    pub(crate) stored_at_ms: u64,
+}
+
+impl EntryRecord {
+    /// Whether the entry can be used at such a place.
+    pub(crate) fn fits(&self, coordinate: &Coordinate) -> bool {
+        coordinate.place.kind() == self.kind
+            && coordinate.program == self.program
+            && coordinate.profile == self.statement.profile
+    }
+}
+
+/// The bytes of a record.
+pub(crate) fn write<R: BorshSerialize>(record: &R) -> Vec<u8> {
+    let mut bytes = borsh::to_vec(record).unwrap_or_default();
+    let check = blake3::hash(&bytes);
+    bytes.extend_from_slice(&check.as_bytes()[..CHECK_LEN]);
+    bytes
+}
+
+/// The record in the bytes; `None` where they are damaged.
+pub(crate) fn read<R: BorshDeserialize>(bytes: &[u8]) -> Option<R> {
+    let (fields, check) = bytes.split_last_chunk::<CHECK_LEN>()?;
+    if blake3::hash(fields).as_bytes()[..CHECK_LEN] != check[..] {
+        return None;
+    }
+    borsh::from_slice(fields).ok()
+}
+
+/// The key of a place in the coordinates table.
+pub(crate) fn place_key(coordinate: &Coordinate, id: &StatementId) -> Vec<u8> {
+    let mut key = coordinate.key();
+    key.extend(id.0);
+    key
+}
+
+/// The key of the same place in the backrefs table.
+pub(crate) fn backref_key(coordinate: &Coordinate, id: &StatementId) -> Vec<u8> {
+    let mut key = id.0.to_vec();
+    key.extend(coordinate.key());
+    key
+}
+
+/// The key of a pin.
+pub(crate) fn pin_key(id: &StatementId, owner: &str) -> Vec<u8> {
+    let mut key = id.0.to_vec();
+    key.extend(owner.as_bytes());
+    key
+}
+
+/// Reads a key of the coordinates table.
+pub(crate) fn read_place_key(key: &[u8]) -> Option<(Coordinate, StatementId)> {
+    let (coordinate, id) = key.split_last_chunk::<32>()?;
+    Some((Coordinate::from_key(coordinate)?, StatementId(*id)))
+}
+
+/// Reads a key of the backrefs table.
+pub(crate) fn read_backref_key(key: &[u8]) -> Option<(StatementId, Coordinate)> {
+    let (id, coordinate) = key.split_first_chunk::<32>()?;
+    Some((StatementId(*id), Coordinate::from_key(coordinate)?))
+}
+
+/// Reads the owner out of the key of a pin.
+pub(crate) fn read_pin_key(key: &[u8]) -> Option<String> {
+    let (_, owner) = key.split_first_chunk::<32>()?;
+    String::from_utf8(owner.to_vec()).ok()
+}
+
+/// The end of the keys of the coordinates table that lie below a floor.
+pub(crate) fn floor_key(floor: Checkpoint) -> [u8; 8] {
+    floor.0.to_be_bytes()
+}

@@ -1,0 +1,595 @@
+//! The store over any engine: checks what it reads, decides nothing about the disk.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use reprise_model::coordinate::{Checkpoint, Coordinate, Prefix};
+use reprise_model::digest::{Digest, ProfileId};
+use reprise_model::profile::ProofProfile;
+use reprise_model::receipt::{Receipt, Verified, VerifiedMark, Verifier, VerifyError};
+use reprise_model::statement::{Claim, Kind, Statement, StatementId};
+
+use crate::disk::{DiskEngine, OpenError};
+use crate::engine::{self, Engine, Table};
+use crate::envelope::{self, Envelope, EnvelopeError, Unchecked};
+use crate::index::{self, Ready};
+use crate::memory::MemoryEngine;
+use crate::metered::Counters;
+use crate::policy::{Durability, VerifyPolicy};
+use crate::port::{
+    Completion, Filter, Lookup, MissReason, NewEntry, Origin, PlaceOutcome, PruneOutcome, PutOutcome,
+    QuarantineReason, ReceiptStore, Shown, Stats, StoreError, Summary,
+};
+use crate::record::{self, EntryRecord, FLOOR_KEY};
+use crate::writer::{Bounds, Writer};
+
+/// How many keys a pass over a table takes at a time.
+const PAGE_LEN: usize = 1024;
+
+/// What a store is told when it is opened. The default is what a node runs with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// When a put is acknowledged.
+    pub durability: Durability,
+    /// When a stored receipt is verified in full again.
+    pub verify: VerifyPolicy,
+    /// Writes that may wait for the writer; one more waits for room.
+    pub queue_items_max: usize,
+    /// Bytes of envelopes that may wait for the writer; more wait for room.
+    pub queue_bytes_max: u64,
+    /// The largest envelope taken.
+    pub entry_bytes_max: u64,
+    /// The time, in milliseconds since the Unix epoch.
+    pub clock: fn() -> u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            durability: Durability::default(),
+            verify: VerifyPolicy::default(),
+            queue_items_max: 256,
+            queue_bytes_max: 256 << 20,
+            entry_bytes_max: 64 << 20,
+            clock: now_ms,
+        }
+    }
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+/// A receipt store over an engine. Share it by `Arc`; the last handle closes it, after what is queued.
+pub struct Store {
+    engine: Arc<dyn Engine>,
+    writer: Writer,
+    verifier: Arc<dyn Verifier>,
+    options: Options,
+    counters: Arc<Counters>,
+    samples: AtomicU64,
+}
+
+impl Store {
+    /// A store that forgets with its process.
+    pub fn in_memory(verifier: Arc<dyn Verifier>, options: Options) -> Result<Self, OpenError> {
+        Self::over(Arc::new(MemoryEngine::default()), verifier, options)
+    }
+
+    /// Opens the store in a directory, or makes a new one there. See [`crate::disk`] for the directory.
+    pub fn open(dir: &Path, verifier: Arc<dyn Verifier>, options: Options) -> Result<Self, OpenError> {
+        Self::over(Arc::new(DiskEngine::open(dir)?), verifier, options)
+    }
+
+    /// A store over an engine of the caller's.
+    pub fn over(
+        engine: Arc<dyn Engine>,
+        verifier: Arc<dyn Verifier>,
+        options: Options,
+    ) -> Result<Self, OpenError> {
+        let bounds = Bounds { items_max: options.queue_items_max, bytes_max: options.queue_bytes_max };
+        let writer = Writer::start(engine.clone(), options.durability, bounds)
+            .map_err(|source| OpenError::Thread { source })?;
+        let counters = Arc::new(Counters::default());
+        Ok(Self { engine, writer, verifier, options, counters, samples: AtomicU64::new(0) })
+    }
+
+    /// Reads an entry and checks it as far as `full` and the policy ask.
+    fn look_up(&self, id: &StatementId, claim: Option<&Claim>, full: bool) -> Result<Found, StoreError> {
+        let mut read = None;
+        let judge = &mut |bytes: &[u8]| {
+            read = Some(Unchecked::decode(bytes));
+        };
+        let there = match self.engine.read(Table::Receipts, &id.0, judge) {
+            Ok(there) => there,
+            Err(StoreError::Damaged { reason, .. }) => {
+                return self.condemn(id, QuarantineReason::Unreadable(reason));
+            }
+            Err(error) => return Err(error),
+        };
+        if !there && self.has_entry(id)? {
+            return self.condemn(id, QuarantineReason::Missing);
+        }
+        match read {
+            None => Ok(Found { lookup: Lookup::Miss(MissReason::Absent), kind: None, took_ms: 0 }),
+            Some(Ok(unchecked)) => self.check(id, claim, full, unchecked),
+            Some(Err(damage)) => self.condemn(id, damage.into()),
+        }
+    }
+
+    fn check(
+        &self,
+        id: &StatementId,
+        claim: Option<&Claim>,
+        full: bool,
+        unchecked: Unchecked,
+    ) -> Result<Found, StoreError> {
+        let mark = if full { None } else { self.mark(id)? };
+        // With a mark, `recall` hashes the receipt and compares; so the checksum that the envelope binds may
+        // be taken from the mark here, and the receipt's bytes are hashed once.
+        let known = mark.filter(|mark| unchecked.matches(&mark.checksum));
+        let checksum = known.map_or_else(|| unchecked.receipt().checksum(), |mark| mark.checksum);
+        let envelope = match unchecked.check(&checksum) {
+            Ok(envelope) => envelope,
+            Err(damage) => return self.condemn(id, damage.into()),
+        };
+        let Envelope { kind, receipt, provenance } = envelope;
+        if receipt.id() != *id {
+            return self.condemn(id, QuarantineReason::ForeignStatement { found: receipt.id() });
+        }
+        let foreign = claim.is_some_and(|claim| *claim != receipt.claim);
+        let recalled = known.filter(|_| !foreign && !self.must_verify(id, provenance.origin));
+        let verified = match recalled {
+            Some(mark) => Verified::recall(receipt, &mark)
+                .map_err(|_| QuarantineReason::Envelope(EnvelopeError::Checksum)),
+            None => {
+                self.counters.verified();
+                match Verified::check(receipt, self.verifier.as_ref()) {
+                    Err(reason @ VerifyError::ForeignProfile { .. }) => {
+                        let lookup = Lookup::Miss(MissReason::Unverifiable(reason));
+                        return Ok(Found { lookup, kind: Some(kind), took_ms: 0 });
+                    }
+                    checked => checked.map_err(QuarantineReason::Verification),
+                }
+            }
+        };
+        let receipt = match verified {
+            Ok(receipt) => receipt,
+            Err(reason) => return self.condemn(id, reason),
+        };
+        if foreign {
+            return Err(StoreError::ForeignClaim { statement: *id });
+        }
+        if recalled.is_none() && known.is_none() {
+            self.renew(id, &checksum);
+        }
+        Ok(Found { lookup: Lookup::Hit(receipt), kind: Some(kind), took_ms: provenance.took_ms })
+    }
+
+    /// Moves an entry that failed into quarantine, unless it was healed meanwhile.
+    fn condemn(&self, id: &StatementId, reason: QuarantineReason) -> Result<Found, StoreError> {
+        tracing::warn!(statement = %id, %reason, "a stored receipt failed its check: quarantined, to be proved again");
+        let kind = self.entry(id)?.map(|entry| entry.kind);
+        self.counters.quarantined();
+        let lookup = Lookup::Miss(MissReason::Quarantined(reason.clone()));
+        let (id, now_ms) = (*id, (self.options.clock)());
+        let (verifier, engine) = (self.verifier.clone(), self.engine.clone());
+        let step = move |staging: &mut index::Staging<'_>| {
+            // Looked at again on the writer: a put may have healed the entry since.
+            if let Some(bytes) = failing(engine.as_ref(), &id, &reason, verifier.as_ref()) {
+                let name = format!("{}-{now_ms}", id.digest());
+                if let Err(error) = engine.quarantine(&name, &bytes, &format!("{id}: {reason}")) {
+                    tracing::warn!(statement = %id, %error, "could not keep what was quarantined");
+                }
+                index::forget(staging, &id);
+            }
+            Ok(())
+        };
+        let outcome = if self.writer.is_here() {
+            self.writer.send_with(0, step, Box::new(|_| ()));
+            Ok(())
+        } else {
+            self.writer.wait(step)
+        };
+        if let Err(error) = outcome {
+            self.counters.failed();
+            tracing::warn!(statement = %id, %error, "a failed entry could not be deleted; it stays a miss");
+        }
+        Ok(Found { lookup, kind, took_ms: 0 })
+    }
+
+    /// Records that an entry was verified just now. Nobody waits for it: a lost mark is verified again.
+    fn renew(&self, id: &StatementId, checksum: &Digest) {
+        let mark = VerifiedMark { checksum: *checksum, at_ms: (self.options.clock)() };
+        let id = *id;
+        self.writer.send_with(0, move |staging| index::mark(staging, &id, &mark), Box::new(|_| ()));
+    }
+
+    /// Whether the policy wants this hit verified in full although a mark covers it.
+    fn must_verify(&self, id: &StatementId, origin: Origin) -> bool {
+        match self.options.verify {
+            VerifyPolicy::Once => false,
+            VerifyPolicy::Imported => origin == Origin::Imported,
+            VerifyPolicy::Always => true,
+            VerifyPolicy::Sample(share) => {
+                let hit = self.samples.fetch_add(1, Ordering::Relaxed);
+                let draw = blake3::Hasher::new().update(&id.0).update(&hit.to_le_bytes()).finalize();
+                let draw = draw.as_bytes().first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+                f64::from(draw) < share * (f64::from(u32::MAX) + 1.0)
+            }
+        }
+    }
+
+    fn mark(&self, id: &StatementId) -> Result<Option<VerifiedMark>, StoreError> {
+        let bytes = self.small(Table::Marks, &id.0)?;
+        Ok(bytes.and_then(|bytes| record::read(&bytes)))
+    }
+
+    fn entry(&self, id: &StatementId) -> Result<Option<EntryRecord>, StoreError> {
+        let bytes = self.small(Table::Entries, &id.0)?;
+        Ok(bytes.and_then(|bytes| record::read(&bytes)))
+    }
+
+    /// A small record; a damaged one is absent.
+    fn small(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        engine::undamaged(engine::value(self.engine.as_ref(), table, key))
+    }
+
+    /// Whether the index knows the entry. An index that is unreadable here has forgotten it.
+    fn has_entry(&self, id: &StatementId) -> Result<bool, StoreError> {
+        engine::undamaged(self.engine.has(Table::Entries, &id.0))
+    }
+
+    fn floor(&self) -> Result<Checkpoint, StoreError> {
+        let bytes = self.small(Table::Meta, FLOOR_KEY)?;
+        Ok(bytes.and_then(|bytes| record::read(&bytes)).unwrap_or_default())
+    }
+
+    /// Every key and value of a table between two keys, a page at a time.
+    fn each(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<(), StoreError> {
+        let end = engine::after(prefix);
+        let mut from = prefix.to_vec();
+        loop {
+            let page = self.engine.scan(table, &from, end.as_deref(), PAGE_LEN)?;
+            for (key, value) in &page {
+                visit(key, value);
+            }
+            match page.last() {
+                Some((last, _)) if page.len() == PAGE_LEN => from = [last, &[0][..]].concat(),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    fn summary(&self, id: StatementId, entry: EntryRecord) -> Result<Summary, StoreError> {
+        let mut coordinates = Vec::new();
+        self.each(Table::Backrefs, &id.0, &mut |key, _| {
+            coordinates.extend(record::read_backref_key(key).map(|(_, coordinate)| coordinate));
+        })?;
+        let mut pins = Vec::new();
+        self.each(Table::Pins, &id.0, &mut |key, _| {
+            pins.extend(record::read_pin_key(key));
+        })?;
+        Ok(Summary {
+            id,
+            kind: entry.kind,
+            statement: entry.statement,
+            program: entry.program,
+            seal_kind: entry.seal_kind,
+            bytes: entry.bytes,
+            provenance: entry.provenance,
+            stored_at_ms: entry.stored_at_ms,
+            verified_at_ms: self.mark(&id)?.map(|mark| mark.at_ms),
+            coordinates,
+            pins,
+        })
+    }
+
+    /// The entry, if the filter lets it pass.
+    fn filtered(&self, id: StatementId, filter: &Filter) -> Result<Option<Summary>, StoreError> {
+        let Some(entry) = self.entry(&id)? else { return Ok(None) };
+        let passes = filter.kind.is_none_or(|kind| kind == entry.kind)
+            && filter.profile.is_none_or(|profile| profile == entry.statement.profile)
+            && filter.program.is_none_or(|program| program == entry.program);
+        if !passes {
+            return Ok(None);
+        }
+        let summary = self.summary(id, entry)?;
+        let placed = (filter.checkpoint.is_none() && filter.block.is_none())
+            || summary.coordinates.iter().any(|coordinate| {
+                filter.checkpoint.is_none_or(|checkpoint| checkpoint == coordinate.checkpoint)
+                    && filter.block.is_none_or(|block| block == coordinate.block_hash)
+            });
+        Ok(placed.then_some(summary))
+    }
+
+    /// The ids a filter can let pass, in order: by the coordinates of its checkpoint, or all.
+    fn candidates(&self, filter: &Filter) -> Result<BTreeSet<StatementId>, StoreError> {
+        let mut ids = BTreeSet::new();
+        match filter.checkpoint {
+            Some(checkpoint) => {
+                self.each(Table::Coordinates, &Prefix::from(checkpoint).0, &mut |key, _| {
+                    ids.extend(record::read_place_key(key).map(|(_, id)| id));
+                })?;
+            }
+            None => self.each(Table::Entries, &[], &mut |key, _| {
+                ids.extend(key.try_into().ok().map(StatementId));
+            })?,
+        }
+        Ok(ids)
+    }
+
+    fn list_passing(&self, filter: &Filter) -> Result<Vec<Summary>, StoreError> {
+        let limit = filter.limit.unwrap_or(usize::MAX);
+        let mut passing = Vec::new();
+        for id in self.candidates(filter)? {
+            if passing.len() >= limit {
+                break;
+            }
+            passing.extend(self.filtered(id, filter)?);
+        }
+        Ok(passing)
+    }
+
+    fn read_for_a_person(&self, id: &StatementId) -> Result<Option<Shown>, StoreError> {
+        let Some(entry) = self.entry(id)? else { return Ok(None) };
+        let receipt = match engine::value(self.engine.as_ref(), Table::Receipts, &id.0) {
+            Ok(None) => Err(QuarantineReason::Missing),
+            Ok(Some(bytes)) => Envelope::decode(&bytes).map(|envelope| envelope.receipt).map_err(Into::into),
+            Err(StoreError::Damaged { reason, .. }) => Err(QuarantineReason::Unreadable(reason)),
+            Err(error) => return Err(error),
+        };
+        let profile = self.small(Table::Profiles, &entry.statement.profile.0)?;
+        let profile = profile.and_then(|bytes| record::read(&bytes));
+        Ok(Some(Shown { summary: self.summary(*id, entry)?, receipt, profile }))
+    }
+
+    fn prune(&self, floor: Checkpoint) -> Result<PruneOutcome, StoreError> {
+        // Durable before the first delete: what is put from now on drops its places below the floor.
+        self.writer.wait(move |staging| index::raise_floor(staging, floor))?;
+        let mut outcome = PruneOutcome::default();
+        let mut from = Some(Vec::new());
+        while let Some(start) = from {
+            let (next, page) = self.writer.wait(move |staging| {
+                let mut page = PruneOutcome::default();
+                let next = index::prune_page(staging, &start, PAGE_LEN, &mut page)?;
+                Ok((next, page))
+            })?;
+            from = next;
+            outcome.coordinates += page.coordinates;
+            outcome.receipts += page.receipts;
+            outcome.bytes += page.bytes;
+        }
+        Ok(outcome)
+    }
+
+    fn revoke_all(&self, profile: &ProfileId) -> Result<u64, StoreError> {
+        let filter = Filter::default();
+        let mut revoked = 0;
+        for id in self.candidates(&filter)? {
+            let of_profile = self.entry(&id)?.is_some_and(|e| e.statement.profile == *profile);
+            if of_profile {
+                let profile = *profile;
+                let gone = self.writer.wait(move |staging| index::revoke(staging, &id, &profile))?;
+                revoked += u64::from(gone);
+            }
+        }
+        Ok(revoked)
+    }
+
+    fn gather_stats(&self) -> Result<Stats, StoreError> {
+        let mut stats = self.counters.stats();
+        self.each(Table::Entries, &[], &mut |_, bytes| {
+            if let Some(entry) = record::read::<EntryRecord>(bytes) {
+                let kind = &mut stats.kinds[entry.kind as usize];
+                kind.count += 1;
+                kind.bytes += entry.bytes;
+                kind.proving_ms += entry.provenance.took_ms;
+            }
+        })?;
+        self.each(Table::Coordinates, &[], &mut |_, _| {
+            stats.coordinates += 1;
+        })?;
+        stats.flushes = self.writer.flushes();
+        stats.prune_floor = self.floor()?;
+        Ok(stats)
+    }
+
+    /// What is to be written for a new entry, or why it is refused.
+    fn ready(&self, entry: NewEntry) -> Result<Ready, StoreError> {
+        let NewEntry { receipt, kind, provenance, coordinates } = entry;
+        let id = receipt.id();
+        let bytes = envelope::encoded_len(&receipt, &provenance);
+        if bytes > self.options.entry_bytes_max {
+            return Err(StoreError::TooLarge {
+                statement: id,
+                bytes,
+                bytes_max: self.options.entry_bytes_max,
+            });
+        }
+        let now_ms = (self.options.clock)();
+        let record = EntryRecord {
+            kind,
+            statement: receipt.statement,
+            program: receipt.claim.program,
+            seal_kind: receipt.seal_kind,
+            bytes,
+            provenance,
+            stored_at_ms: now_ms,
+        };
+        if let Some(foreign) = coordinates.iter().find(|coordinate| !record.fits(coordinate)) {
+            let checkpoint = foreign.checkpoint;
+            return Err(StoreError::ForeignCoordinate { statement: id, checkpoint });
+        }
+        let checksum = receipt.checksum();
+        let envelope = envelope::encode(kind, &receipt, &record.provenance, &checksum);
+        let mark = VerifiedMark { checksum, at_ms: now_ms };
+        Ok(Ready { id, record, envelope, mark, coordinates })
+    }
+}
+
+impl ReceiptStore for Store {
+    fn get(&self, statement: &Statement, claim: &Claim) -> Result<Lookup, StoreError> {
+        let found = self.counters.tally(self.look_up(&statement.id(), Some(claim), false))?;
+        self.counters.looked_up(&found.lookup, found.kind, found.took_ms);
+        Ok(found.lookup)
+    }
+
+    fn contains(&self, id: &StatementId) -> Result<bool, StoreError> {
+        self.counters.tally(self.has_entry(id))
+    }
+
+    fn submit(&self, entry: NewEntry, done: Completion) {
+        let ready = match self.ready(entry) {
+            Ok(ready) => ready,
+            Err(error) => return done(self.counters.tally(Err(error))),
+        };
+        let counters = self.counters.clone();
+        let bytes = ready.record.bytes;
+        let step = move |staging: &mut index::Staging<'_>| index::put(staging, ready);
+        let told = move |outcome: Result<PutOutcome, StoreError>| {
+            if let Ok(outcome) = &outcome {
+                counters.placed(&outcome.places);
+            }
+            done(counters.tally(outcome));
+        };
+        self.writer.send_with(bytes, step, Box::new(told));
+    }
+
+    fn put(&self, entry: NewEntry) -> Result<PutOutcome, StoreError> {
+        if self.writer.is_here() {
+            return self.counters.tally(Err(StoreError::Reentrant));
+        }
+        let (done, outcome) = crossbeam_channel::bounded(1);
+        self.submit(
+            entry,
+            Box::new(move |result| {
+                // A caller that is gone wants no answer.
+                let _ = done.send(result);
+            }),
+        );
+        outcome.recv().unwrap_or(Err(StoreError::Closed))
+    }
+
+    fn place(&self, places: &[(Coordinate, StatementId)]) -> Result<PlaceOutcome, StoreError> {
+        let places = places.to_vec();
+        let outcome = self.writer.wait(move |staging| index::place(staging, &places));
+        let outcome = self.counters.tally(outcome)?;
+        self.counters.placed(&outcome);
+        Ok(outcome)
+    }
+
+    fn at(&self, coordinate: &Coordinate) -> Result<Vec<StatementId>, StoreError> {
+        let mut ids = Vec::new();
+        let visit = &mut |key: &[u8], _: &[u8]| {
+            ids.extend(record::read_place_key(key).map(|(_, id)| id));
+        };
+        self.counters.tally(self.each(Table::Coordinates, &coordinate.key(), visit))?;
+        Ok(ids)
+    }
+
+    fn show(&self, id: &StatementId) -> Result<Option<Shown>, StoreError> {
+        self.counters.tally(self.read_for_a_person(id))
+    }
+
+    fn list(&self, filter: &Filter) -> Result<Vec<Summary>, StoreError> {
+        self.counters.tally(self.list_passing(filter))
+    }
+
+    fn verify(&self, id: &StatementId) -> Result<Lookup, StoreError> {
+        Ok(self.counters.tally(self.look_up(id, None, true))?.lookup)
+    }
+
+    fn pin(&self, id: &StatementId, owner: &str) -> Result<(), StoreError> {
+        let (id, owner) = (*id, owner.to_owned());
+        let pinned = self.writer.wait(move |staging| {
+            index::pin(staging, &id, &owner);
+            Ok(())
+        });
+        self.counters.tally(pinned)
+    }
+
+    fn unpin(&self, id: &StatementId, owner: &str) -> Result<bool, StoreError> {
+        let (id, owner) = (*id, owner.to_owned());
+        let unpinned = self.writer.wait(move |staging| index::unpin(staging, &id, &owner));
+        self.counters.tally(unpinned)
+    }
+
+    fn remove(&self, id: &StatementId) -> Result<bool, StoreError> {
+        let id = *id;
+        let removed = self.writer.wait(move |staging| index::remove(staging, &id));
+        Ok(self.counters.tally(removed)?.is_some())
+    }
+
+    fn prune_below(&self, floor: Checkpoint) -> Result<PruneOutcome, StoreError> {
+        self.counters.tally(self.prune(floor))
+    }
+
+    fn prune_floor(&self) -> Result<Checkpoint, StoreError> {
+        self.counters.tally(self.floor())
+    }
+
+    fn describe(&self, profile: &ProofProfile) -> Result<(), StoreError> {
+        let (id, bytes) = (profile.id(), record::write(profile));
+        let described = self.writer.wait(move |staging| {
+            index::describe(staging, &id, bytes);
+            Ok(())
+        });
+        self.counters.tally(described)
+    }
+
+    fn profiles(&self) -> Result<Vec<ProofProfile>, StoreError> {
+        let mut profiles = Vec::new();
+        let visit = &mut |_: &[u8], bytes: &[u8]| {
+            profiles.extend(record::read::<ProofProfile>(bytes));
+        };
+        self.counters.tally(self.each(Table::Profiles, &[], visit))?;
+        Ok(profiles)
+    }
+
+    fn revoke(&self, profile: &ProfileId) -> Result<u64, StoreError> {
+        self.counters.tally(self.revoke_all(profile))
+    }
+
+    fn stats(&self) -> Result<Stats, StoreError> {
+        self.counters.tally(self.gather_stats())
+    }
+}
+
+/// What a look-up found, and what the counters want to know of it.
+struct Found {
+    lookup: Lookup,
+    kind: Option<Kind>,
+    took_ms: u64,
+}
+
+/// The bytes of an entry that was judged, if they fail for the same cause still. Empty where there are none
+/// to be read.
+fn failing(
+    engine: &dyn Engine,
+    id: &StatementId,
+    reason: &QuarantineReason,
+    verifier: &dyn Verifier,
+) -> Option<Vec<u8>> {
+    match engine::value(engine, Table::Receipts, &id.0) {
+        Ok(Some(bytes)) => match Envelope::decode(&bytes) {
+            Ok(envelope) => {
+                let receipt: Receipt = envelope.receipt;
+                let refused = matches!(reason, QuarantineReason::Verification(_))
+                    && !matches!(verifier.verify(&receipt), Ok(()) | Err(VerifyError::ForeignProfile { .. }));
+                (refused || receipt.id() != *id).then_some(bytes)
+            }
+            Err(_) => Some(bytes),
+        },
+        Ok(None) | Err(StoreError::Damaged { .. }) => Some(Vec::new()),
+        Err(_) => None,
+    }
+}
