@@ -1,7 +1,7 @@
 //! The thread that looks statements up, so that nothing waits for the disk but what must.
 
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Sender, unbounded};
 use reprise_model::order::Order;
@@ -17,10 +17,11 @@ pub struct LookedUp {
     pub result: Result<Option<u64>, StoreError>,
 }
 
-/// The reader. Its queue holds at most one look-up a job.
+/// The reader. Its queue holds at most one look-up a job. Dropping it waits for the look-ups that are asked.
 #[derive(Debug)]
 pub struct Reader {
-    orders: Sender<Arc<Order>>,
+    orders: Option<Sender<Arc<Order>>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Reader {
@@ -30,19 +31,29 @@ impl Reader {
         done: impl Fn(LookedUp) + Send + 'static,
     ) -> std::io::Result<Self> {
         let (orders, queue) = unbounded::<Arc<Order>>();
-        thread::Builder::new().name("store-reader".into()).spawn(move || {
+        let thread = thread::Builder::new().name("store-reader".into()).spawn(move || {
             for order in queue {
                 let result = look_up(store.as_ref(), &order);
                 done(LookedUp { order, result });
             }
         })?;
-        Ok(Self { orders })
+        Ok(Self { orders: Some(orders), thread: Some(thread) })
     }
 
     /// Asks whether the order's receipt is stored.
     pub fn look_up(&self, order: Arc<Order>) {
         // The thread lives as long as this sender.
-        let _ = self.orders.send(order);
+        let _ = self.orders.as_ref().map(|queue| queue.send(order));
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.orders = None;
+        if let Some(thread) = self.thread.take() {
+            // It panics only if the store does, and then the pipeline has ended.
+            let _ = thread.join();
+        }
     }
 }
 

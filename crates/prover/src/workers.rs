@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -41,10 +41,12 @@ pub struct Finished {
     pub cycles: u64,
 }
 
-/// The proving threads. Their queue is bounded by the engine: it never has more out than permits.
+/// The proving threads. Their queue is bounded by the engine: it never has more out than permits. Dropping
+/// them waits for the proofs that run.
 #[derive(Debug)]
 pub struct Workers {
-    assignments: Sender<Assignment>,
+    assignments: Option<Sender<Assignment>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Workers {
@@ -56,22 +58,33 @@ impl Workers {
         done: impl Fn(Finished) + Send + Clone + 'static,
     ) -> std::io::Result<Self> {
         let (assignments, queue) = unbounded::<Assignment>();
-        for index in 0..count.max(1) {
+        let spawn = |index| {
             let (backend, store, done) = (backend.clone(), store.clone(), done.clone());
             let queue: Receiver<Assignment> = queue.clone();
             thread::Builder::new().name(format!("prover-{index}")).spawn(move || {
                 for assignment in queue {
                     done(finish(assignment, backend.as_ref(), store.as_ref()));
                 }
-            })?;
-        }
-        Ok(Self { assignments })
+            })
+        };
+        let threads = (0..count.max(1)).map(spawn).collect::<Result<_, _>>()?;
+        Ok(Self { assignments: Some(assignments), threads })
     }
 
     /// Hands an order to the next free thread.
     pub fn assign(&self, assignment: Assignment) {
         // The threads live as long as this sender.
-        let _ = self.assignments.send(assignment);
+        let _ = self.assignments.as_ref().map(|queue| queue.send(assignment));
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.assignments = None;
+        for thread in self.threads.drain(..) {
+            // A thread ends without a panic: attempts are caught.
+            let _ = thread.join();
+        }
     }
 }
 
