@@ -11,14 +11,14 @@ use crate::failure::Failure;
 use crate::settings::{BackendName, Settings};
 
 /// A proof system with the hash its workload is proved over.
-pub struct Chosen {
-    pub backend: Arc<dyn Backend>,
-    pub hasher: Arc<dyn Hasher>,
+pub(crate) struct Chosen {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) hasher: Arc<dyn Hasher>,
 }
 
 /// The backend that the settings name. A mock works over the hash of the real one, so that its statements
 /// are over the same state.
-pub fn choose(settings: &Settings) -> Result<Chosen, Failure> {
+pub(crate) fn choose(settings: &Settings) -> Result<Chosen, Failure> {
     match settings.backend {
         BackendName::Miden => miden(),
         BackendName::Mock => {
@@ -51,11 +51,11 @@ fn hasher() -> Arc<dyn Hasher> {
 }
 
 /// Verifies receipts of every profile that this build knows.
-pub struct Verifiers(Vec<Arc<dyn Backend>>);
+pub(crate) struct Verifiers(Vec<Arc<dyn Backend>>);
 
 impl Verifiers {
     /// All of this build's.
-    pub fn all() -> Result<Self, Failure> {
+    pub(crate) fn all() -> Result<Self, Failure> {
         let mocks: [Arc<dyn Hasher>; 2] = [hasher(), Arc::new(Blake3)];
         let mock = |hasher| Arc::new(MockBackend::new(MockConfig::default(), hasher)) as Arc<dyn Backend>;
         let mut all: Vec<Arc<dyn Backend>> = mocks.into_iter().map(mock).collect();
@@ -66,7 +66,7 @@ impl Verifiers {
     }
 
     /// The profiles, in words.
-    pub fn profiles(&self) -> impl Iterator<Item = &reprise_model::profile::ProofProfile> {
+    pub(crate) fn profiles(&self) -> impl Iterator<Item = &reprise_model::profile::ProofProfile> {
         self.0.iter().map(|backend| backend.profile())
     }
 }

@@ -10,29 +10,29 @@ use clap::{Args, Parser, Subcommand};
 /// variable, and the variable the file. `reprise doctor` shows the values in effect and where each is from.
 #[derive(Debug, Parser)]
 #[command(name = "reprise", version, max_term_width = 100)]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 
     /// Where receipts, batch records and settlements are kept [default: ./reprise-data]
     #[arg(long, global = true, value_name = "DIR", env = "REPRISE_DATA_DIR")]
-    pub data_dir: Option<PathBuf>,
+    pub(crate) data_dir: Option<PathBuf>,
 
     /// A TOML file with settings; its keys are the flags' names
     #[arg(long, global = true, value_name = "FILE", env = "REPRISE_CONFIG")]
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
 
     /// Print one JSON object as the last line of standard output
     #[arg(long, global = true)]
-    pub json: bool,
+    pub(crate) json: bool,
 
     /// What is logged to standard error, as tracing directives: error, warn, info, debug, or CRATE=LEVEL
     #[arg(long, global = true, value_name = "LEVEL", env = "REPRISE_LOG", default_value = "warn")]
-    pub log: String,
+    pub(crate) log: String,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Follow an L1, prove what it carries, settle
     ///
     /// Without arguments it replays the recorded chain that ships with the project, a Kaspa chain that forks,
@@ -48,80 +48,80 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// The L1 to follow: recording:FILE or dev [default: the recording that ships with the project]
     #[arg(long, value_name = "L1", env = "REPRISE_L1")]
-    pub l1: Option<String>,
+    pub(crate) l1: Option<String>,
 
     /// The proof system: miden (real proofs) or mock (real statements, fake seals) [default: miden]
     #[arg(long, env = "REPRISE_BACKEND")]
-    pub backend: Option<String>,
+    pub(crate) backend: Option<String>,
 
     /// How a recording is fed: proved (a reorg waits until everything needed is stored) or free [default:
     /// proved]
     #[arg(long, env = "REPRISE_PACE")]
-    pub pace: Option<String>,
+    pub(crate) pace: Option<String>,
 
     /// End when the chain has ended and everything is settled; recordings and dev always do
     #[arg(long)]
-    pub until_idle: bool,
+    pub(crate) until_idle: bool,
 
     /// How many proofs may run at a time, over all kinds [default: 1]
     #[arg(long, value_name = "N", env = "REPRISE_PERMITS")]
-    pub permits: Option<usize>,
+    pub(crate) permits: Option<usize>,
 
     /// A bundle closes at so many non-empty batches [default: 2]
     #[arg(long, value_name = "N", env = "REPRISE_BUNDLE_BATCHES")]
-    pub bundle_batches: Option<usize>,
+    pub(crate) bundle_batches: Option<usize>,
 
     /// A bundle closes at so many transactions [default: 64]
     #[arg(long, value_name = "N", env = "REPRISE_BUNDLE_TRANSACTIONS")]
-    pub bundle_transactions: Option<usize>,
+    pub(crate) bundle_transactions: Option<usize>,
 
     /// A bundle closes when the L1's blue score is more than this above its first batch's [default: 20]
     #[arg(long, value_name = "SCORE", env = "REPRISE_BUNDLE_DEADLINE")]
-    pub bundle_deadline: Option<u64>,
+    pub(crate) bundle_deadline: Option<u64>,
 
     /// How many checkpoints below the tip a block is final [default: 1000]
     #[arg(long, value_name = "N", env = "REPRISE_FINALITY_DEPTH")]
-    pub finality_depth: Option<u64>,
+    pub(crate) finality_depth: Option<u64>,
 
     /// When a receipt counts as written: every, group (one flush for many) or none [default: group]
     #[arg(long, env = "REPRISE_DURABILITY")]
-    pub durability: Option<String>,
+    pub(crate) durability: Option<String>,
 
     /// When a stored receipt is verified in full again: once, imported, always or sample:P [default: once]
     #[arg(long, env = "REPRISE_VERIFY")]
-    pub verify: Option<String>,
+    pub(crate) verify: Option<String>,
 
     /// Milliseconds a mock proof of a transaction, batch and aggregate takes [default: 0,0,0]
     #[arg(long, value_name = "TX,BATCH,AGGREGATE", env = "REPRISE_MOCK_COST")]
-    pub mock_cost: Option<String>,
+    pub(crate) mock_cost: Option<String>,
 }
 
 #[derive(Debug, Args)]
-pub struct RecordArgs {
+pub(crate) struct RecordArgs {
     /// The node to record: kaspa:ws://HOST:PORT (wRPC, borsh)
     #[arg(long, value_name = "L1")]
-    pub l1: String,
+    pub(crate) l1: String,
 
     /// The file to write
     #[arg(long, value_name = "FILE")]
-    pub out: PathBuf,
+    pub(crate) out: PathBuf,
 
     /// Further arguments for the recorder; see `reprise-kaspa record --help`
     #[arg(last = true)]
-    pub rest: Vec<String>,
+    pub(crate) rest: Vec<String>,
 }
 
 #[derive(Debug, Args)]
-pub struct ReceiptsArgs {
+pub(crate) struct ReceiptsArgs {
     #[command(subcommand)]
-    pub command: ReceiptsCommand,
+    pub(crate) command: ReceiptsCommand,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum ReceiptsCommand {
+pub(crate) enum ReceiptsCommand {
     /// List receipts
     Ls {
         /// Only this kind: transaction, batch or aggregate

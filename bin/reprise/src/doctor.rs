@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::settings::Settings;
 
 /// Prints what it found.
-pub fn doctor(settings: &Settings, json: bool) -> Result<ExitCode, Failure> {
+pub(crate) fn doctor(settings: &Settings, json: bool) -> Result<ExitCode, Failure> {
     let verifiers = Verifiers::all()?;
     if json {
         let settings: Vec<_> = settings

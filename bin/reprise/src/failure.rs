@@ -10,7 +10,7 @@ use reprise_store::port::StoreError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// It was said wrongly.
     #[error("{0}")]
     Usage(String),
@@ -36,12 +36,12 @@ pub enum Failure {
 
 impl Failure {
     /// Wrong use, in words.
-    pub fn usage(message: impl Into<String>) -> Self {
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::Usage(message.into())
     }
 
     /// What to do about it, where the message does not say so itself.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Usage(_) => Some("`reprise --help` and `reprise COMMAND --help` list what can be said"),
             Self::Wire(WireError::DataDir { .. }) => {
@@ -55,7 +55,7 @@ impl Failure {
     }
 
     /// 2 for wrong use, else 1.
-    pub fn code(&self) -> ExitCode {
+    pub(crate) fn code(&self) -> ExitCode {
         ExitCode::from(if matches!(self, Self::Usage(_)) { 2 } else { 1 })
     }
 }

@@ -13,7 +13,8 @@ fn line(happening: &Happening) -> Option<String> {
     Some(match happening {
         Happening::Chain { event, .. } if !event.removed.is_empty() => {
             let returning = event.added.iter().filter(|added| added.returning).count();
-            let back = if returning > 0 { format!(", {returning} of them seen before") } else { String::new() };
+            let back =
+                if returning > 0 { format!(", {returning} of them seen before") } else { String::new() };
             format!(
                 "reorg: {} blocks leave, {} join{back}; tip is checkpoint {}",
                 event.removed.len(),
@@ -40,7 +41,7 @@ fn name(order: &Order) -> String {
 
 /// Plain lines.
 #[derive(Debug, Default)]
-pub struct Lines;
+pub(crate) struct Lines;
 
 impl Observer for Lines {
     fn hear(&mut self, happening: &Happening) {
@@ -51,7 +52,7 @@ impl Observer for Lines {
 }
 
 /// One bar: statements done of those known to be needed, what is proving, hits, time to go.
-pub struct Bars {
+pub(crate) struct Bars {
     bar: ProgressBar,
     done: HashSet<StatementId>,
     proving: Vec<String>,
@@ -64,9 +65,11 @@ pub struct Bars {
 
 impl Bars {
     /// A bar on standard error.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let bar = ProgressBar::new(0);
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed_precise} [{wide_bar}] {pos}/{len}\n  {msg}") {
+        if let Ok(style) =
+            ProgressStyle::with_template("{spinner} {elapsed_precise} [{wide_bar}] {pos}/{len}\n  {msg}")
+        {
             bar.set_style(style);
         }
         bar.enable_steady_tick(Duration::from_millis(120));
@@ -83,7 +86,7 @@ impl Bars {
     }
 
     /// Leaves the terminal clean.
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
         eprintln!("done in {:.1} s", self.started.elapsed().as_secs_f64());
     }

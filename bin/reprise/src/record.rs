@@ -10,7 +10,7 @@ use crate::failure::Failure;
 const RECORDER: &str = "reprise-kaspa";
 
 /// Runs the recorder with what was said.
-pub fn record(what: &RecordArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn record(what: &RecordArgs) -> Result<ExitCode, Failure> {
     let program = std::env::var_os("REPRISE_KASPA").unwrap_or_else(|| RECORDER.into());
     let mut command = Command::new(&program);
     command.arg("record").arg("--l1").arg(&what.l1).arg("--out").arg(&what.out).args(&what.rest);

@@ -17,7 +17,7 @@ use crate::progress::{Bars, Lines};
 use crate::settings::Settings;
 
 /// Runs to the end of the L1, or until Ctrl-C.
-pub fn run(settings: &Settings, json: bool) -> Result<ExitCode, Failure> {
+pub(crate) fn run(settings: &Settings, json: bool) -> Result<ExitCode, Failure> {
     let (l1, recording) = settings.recording()?;
     let chosen = backends::choose(settings)?;
     let store = open_store(settings)?;
@@ -49,11 +49,10 @@ pub fn run(settings: &Settings, json: bool) -> Result<ExitCode, Failure> {
 }
 
 /// The receipt store of the data directory.
-pub fn open_store(settings: &Settings) -> Result<Arc<dyn ReceiptStore>, Failure> {
+pub(crate) fn open_store(settings: &Settings) -> Result<Arc<dyn ReceiptStore>, Failure> {
     let dir = settings.data_dir.join("receipts");
     std::fs::create_dir_all(&dir).map_err(|source| wire::WireError::DataDir { path: dir.clone(), source })?;
-    let options =
-        Options { durability: settings.durability, verify: settings.verify, ..Options::default() };
+    let options = Options { durability: settings.durability, verify: settings.verify, ..Options::default() };
     Ok(Arc::new(Store::open(&dir, Arc::new(Verifiers::all()?), options)?))
 }
 
@@ -104,10 +103,7 @@ fn table(report: &Report, interrupted: bool) -> String {
         report.settlements, report.settled_checkpoint
     );
     out += &format!("  state root  {}\n\n", report.state_root);
-    out += &format!(
-        "  {:<24}{:>12} {:>8} {:>10} {:>8}\n",
-        "", "transaction", "batch", "aggregate", "total"
-    );
+    out += &format!("  {:<24}{:>12} {:>8} {:>10} {:>8}\n", "", "transaction", "batch", "aggregate", "total");
     out += &format!("  {:<24}{}\n", "proved", kinds(&report.proved));
     out += &format!("  {:<24}{}\n", "answered by the store", kinds(&report.hits));
     out += &format!("  {:<24}{}\n\n", "returned by flips", kinds(&report.statements_returned));

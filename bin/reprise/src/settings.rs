@@ -22,18 +22,18 @@ const SHIPPED: &[u8] = include_bytes!("../../../recordings/flip.reprise");
 
 /// A setting's value and origin, as `doctor` shows them.
 #[derive(Debug, Clone)]
-pub struct Origin {
+pub(crate) struct Origin {
     /// The flag's name.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// The value in effect.
-    pub value: String,
+    pub(crate) value: String,
     /// Where it is from: flag, environment, file or default.
-    pub from: &'static str,
+    pub(crate) from: &'static str,
 }
 
 /// The L1 to follow.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum L1 {
+pub(crate) enum L1 {
     /// The recording that ships with the project.
     Shipped,
     /// A recording in a file.
@@ -44,7 +44,7 @@ pub enum L1 {
 
 /// The proof system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BackendName {
+pub(crate) enum BackendName {
     /// Real proofs.
     Miden,
     /// Fake seals.
@@ -53,19 +53,19 @@ pub enum BackendName {
 
 /// Every setting.
 #[derive(Debug, Clone)]
-pub struct Settings {
-    pub data_dir: PathBuf,
-    pub l1: L1,
-    pub backend: BackendName,
-    pub pace: Pace,
-    pub permits: usize,
-    pub rule: BundleRule,
-    pub finality_depth: u64,
-    pub durability: Durability,
-    pub verify: VerifyPolicy,
-    pub mock_cost: [Duration; 3],
+pub(crate) struct Settings {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) l1: L1,
+    pub(crate) backend: BackendName,
+    pub(crate) pace: Pace,
+    pub(crate) permits: usize,
+    pub(crate) rule: BundleRule,
+    pub(crate) finality_depth: u64,
+    pub(crate) durability: Durability,
+    pub(crate) verify: VerifyPolicy,
+    pub(crate) mock_cost: [Duration; 3],
     /// For `doctor`.
-    pub origins: Vec<Origin>,
+    pub(crate) origins: Vec<Origin>,
 }
 
 /// The config file: the flags' names as keys.
@@ -122,7 +122,7 @@ impl Resolver<'_> {
 
 impl Settings {
     /// The settings in effect for this command line.
-    pub fn resolve(cli: &Cli, matches: &ArgMatches) -> Result<Self, Failure> {
+    pub(crate) fn resolve(cli: &Cli, matches: &ArgMatches) -> Result<Self, Failure> {
         let file = cli.config.as_deref().map(read_config).transpose()?.unwrap_or_default();
         let mut matches = vec![matches];
         matches.extend(matches[0].subcommand().map(|(_, sub)| sub));
@@ -178,7 +178,7 @@ impl Settings {
     }
 
     /// The recorded chain to follow, and what reports call it.
-    pub fn recording(&self) -> Result<(String, Recording), Failure> {
+    pub(crate) fn recording(&self) -> Result<(String, Recording), Failure> {
         match &self.l1 {
             L1::Shipped => {
                 let recording = Recording::decode(SHIPPED, Path::new("the shipped recording"))?;

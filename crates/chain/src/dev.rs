@@ -80,7 +80,8 @@ impl DevChain {
         let mut hasher = blake3::Hasher::new_derive_key("reprise 2026-11 dev block");
         hasher.update(&parent.0).update(&salt.to_le_bytes());
         let indexed = (1..).zip(transactions);
-        let accepted: Vec<_> = indexed.map(|(merge_index, tx)| LaneTransaction { merge_index, ..tx }).collect();
+        let accepted: Vec<_> =
+            indexed.map(|(merge_index, tx)| LaneTransaction { merge_index, ..tx }).collect();
         for transaction in &accepted {
             hasher.update(&transaction.id().0);
         }
@@ -92,7 +93,10 @@ impl DevChain {
             daa_score: above.daa_score + 1,
             timestamp_ms: above.timestamp_ms + 100,
             parent_timestamp_ms: above.timestamp_ms,
-            sequencing_commitment: Digest(blake3::derive_key("reprise 2026-11 dev commitment", &block_hash.0)),
+            sequencing_commitment: Digest(blake3::derive_key(
+                "reprise 2026-11 dev commitment",
+                &block_hash.0,
+            )),
         };
         let block = ChainBlock { metadata, accepted, lane_proof: None, settlements: vec![] };
         self.blocks.insert(block_hash, block);

@@ -337,7 +337,8 @@ impl Pipeline {
         }
         let (counts, stats) = (self.engine.counts(), self.store.stats()?);
         let settled = self.planner.settled();
-        let settled_at = settled.and_then(|s| self.tree.view().iter().find(|b| b.block_hash() == s.end_block));
+        let settled_at =
+            settled.and_then(|s| self.tree.view().iter().find(|b| b.block_hash() == s.end_block));
         let violations = self.watcher.violations().to_vec();
         let (l1, backend) = self.labels.clone();
         let report = Report {

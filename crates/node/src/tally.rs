@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use reprise_chain::event::ChainEvent;
+use reprise_chain::event::{AddedBlock, ChainEvent};
 use reprise_model::digest::BlockHash;
 use reprise_model::scheduled::ScheduledBatch;
 use reprise_model::statement::{Kind, StatementId};
@@ -42,7 +42,8 @@ impl Tally {
         let depth = event.removed.len() as u64;
         report.reorgs += u64::from(depth > 0);
         report.max_reorg_depth = report.max_reorg_depth.max(depth);
-        report.flips += u64::from(depth > 0 && event.added.iter().any(|added| added.returning));
+        let returns = |added: &AddedBlock| self.orphaned.contains_key(&added.metadata.block_hash());
+        report.flips += u64::from(depth > 0 && event.added.iter().any(returns));
         for batch in batches {
             if self.blocks.insert(batch.metadata.block_hash()) {
                 report.blocks += 1;
@@ -52,7 +53,7 @@ impl Tally {
                 }
             }
         }
-        for added in event.added.iter().filter(|added| added.returning) {
+        for added in &event.added {
             let stored = self.orphaned.remove(&added.metadata.block_hash()).unwrap_or_default();
             for (id, kind) in stored {
                 if self.returned.insert(id) {

@@ -111,8 +111,7 @@ pub fn wire(
     };
 
     let log = open_log(&settings, &pins, hasher.as_ref())?;
-    let scheduler =
-        Scheduler::open(processor.clone(), hasher.clone(), pins, root.block_hash, log)?;
+    let scheduler = Scheduler::open(processor.clone(), hasher.clone(), pins, root.block_hash, log)?;
     let mut tree = ForkTree::new(*root, settings.finality_depth);
     tree.restore(scheduler.known());
 
@@ -172,10 +171,7 @@ impl reprise_model::statement::ClaimScheme for SchemeOf {
         self.0.profile()
     }
 
-    fn claim_digest(
-        &self,
-        claim: &reprise_model::statement::Claim,
-    ) -> reprise_model::digest::ClaimDigest {
+    fn claim_digest(&self, claim: &reprise_model::statement::Claim) -> reprise_model::digest::ClaimDigest {
         self.0.claim_digest(claim)
     }
 }

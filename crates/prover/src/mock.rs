@@ -6,15 +6,13 @@
 //! writes, an aggregate's chaining, every assumption's claim. What it finds wrong is a divergence.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use reprise_model::digest::{ClaimDigest, Digest, PinsDigest, ProgramId};
 use reprise_model::hash::Hasher;
-use reprise_model::journal::{
-    AggregateJournal, BatchJournal, Commitment, Journal, Transition,
-};
+use reprise_model::journal::{AggregateJournal, BatchJournal, Commitment, Journal, Transition};
 use reprise_model::lane;
 use reprise_model::profile::{ProofProfile, SealKind};
 use reprise_model::receipt::{Receipt, Verifier, VerifyError};

@@ -60,6 +60,8 @@ impl Drop for Reader {
 fn look_up(store: &dyn ReceiptStore, order: &Order) -> Result<Option<u64>, StoreError> {
     match store.get(&order.statement, &order.claim)? {
         Lookup::Miss(_) => Ok(None),
-        Lookup::Hit(_) => Ok(Some(store.show(&order.id)?.map_or(0, |shown| shown.summary.provenance.took_ms))),
+        Lookup::Hit(_) => {
+            Ok(Some(store.show(&order.id)?.map_or(0, |shown| shown.summary.provenance.took_ms)))
+        }
     }
 }

@@ -123,9 +123,8 @@ impl Rules<'_> {
         state: &StateTree,
     ) -> Result<(TransactionJournal, Writes), ProcessorPanicked> {
         let Planned { transaction, facts, declared, .. } = planned;
-        let read = |resource: &ResourceId| {
-            (*resource, state.get(state::slot(resource)).map(|cells| cells.to_vec()))
-        };
+        let read =
+            |resource: &ResourceId| (*resource, state.get(state::slot(resource)).map(|cells| cells.to_vec()));
         let view = ResourceView::new(declared.iter().map(read));
         let run = || self.processor.execute(transaction, facts, context, &view);
         let effects = catch_unwind(AssertUnwindSafe(run)).map_err(|panic| ProcessorPanicked {

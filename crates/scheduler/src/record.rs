@@ -44,7 +44,9 @@ pub enum RecordError {
         reason: String,
     },
     /// A record does not check.
-    #[error("{path}: the record of {block} is damaged: remove the directory to execute the chain again (receipts are kept)")]
+    #[error(
+        "{path}: the record of {block} is damaged: remove the directory to execute the chain again (receipts are kept)"
+    )]
     Damaged {
         /// The database's directory.
         path: PathBuf,
@@ -52,7 +54,9 @@ pub enum RecordError {
         block: BlockHash,
     },
     /// The directory was written by another version.
-    #[error("{path}: batch records of format {found}, but this build reads {FORMAT_VERSION}: use another data directory")]
+    #[error(
+        "{path}: batch records of format {found}, but this build reads {FORMAT_VERSION}: use another data directory"
+    )]
     Version {
         /// The database's directory.
         path: PathBuf,

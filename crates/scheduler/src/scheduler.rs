@@ -125,9 +125,8 @@ impl Scheduler {
         let transaction = record.accepted.get(index).ok_or_else(unknown)?;
         let scheduled = record.batch.transactions.get(index).ok_or_else(unknown)?;
         let earlier = record.writes[..index].iter().flatten();
-        let state = earlier.fold(before.clone(), |state, (resource, value)| {
-            state.with(state::slot(resource), value)
-        });
+        let state =
+            earlier.fold(before.clone(), |state, (resource, value)| state.with(state::slot(resource), value));
         let read = |access: &reprise_model::journal::Access| {
             state.get(state::slot(&access.resource)).map(|cells| cells.to_vec())
         };
@@ -183,11 +182,8 @@ impl Scheduler {
         block: &ChainBlock,
     ) -> Result<BatchRecord, SchedulerError> {
         let parent = self.parent_of(&metadata)?;
-        let rules = Rules {
-            processor: self.processor.as_ref(),
-            hasher: self.hasher.as_ref(),
-            pins: &self.pins,
-        };
+        let rules =
+            Rules { processor: self.processor.as_ref(), hasher: self.hasher.as_ref(), pins: &self.pins };
         let execution = rules
             .execute(&block.accepted, &metadata.block.context(), &parent.after, &parent.tip_after)
             .map_err(|source| SchedulerError::Processor { block: metadata.block_hash(), source })?;
@@ -211,9 +207,11 @@ impl Scheduler {
 
     fn restore(&mut self, record: BatchRecord) -> Result<(), SchedulerError> {
         let before = self.parent_of(&record.batch.metadata)?.after.clone();
-        let after = record.writes.iter().flatten().fold(before, |state, (resource, value)| {
-            state.with(state::slot(resource), value)
-        });
+        let after = record
+            .writes
+            .iter()
+            .flatten()
+            .fold(before, |state, (resource, value)| state.with(state::slot(resource), value));
         if after.root() != record.batch.root_after {
             return Err(SchedulerError::Unknown { block: record.batch.metadata.block_hash() });
         }

@@ -220,7 +220,11 @@ fn a_lost_receipt_is_proved_again_and_nothing_below_a_stored_one_is() {
     };
     assert_eq!(without(&[aggregate.id]), 1, "an aggregate is proved from its stored batches");
     assert_eq!(without(&[of(Kind::Transaction).id]), 0, "a transaction under a stored batch is not needed");
-    assert_eq!(without(&[under.id, aggregate.id]), 2, "a batch and its aggregate, the transactions being hits");
+    assert_eq!(
+        without(&[under.id, aggregate.id]),
+        2,
+        "a batch and its aggregate, the transactions being hits"
+    );
 }
 
 #[test]
