@@ -11,12 +11,15 @@
 //! | [`envelope`], `record` | the bytes |
 //! | [`policy`] | durability and verification, named |
 //! | `metered` | the counters |
+//! | `faulty` | stores and engines that fail when told to, behind `test-utils` |
 //!
 //! The format, the engine's choice and its figures are in the crate's `DESIGN.md`.
 
 pub mod disk;
 pub mod engine;
 pub mod envelope;
+#[cfg(feature = "test-utils")]
+pub mod faulty;
 mod index;
 pub mod memory;
 mod metered;
