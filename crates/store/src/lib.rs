@@ -8,6 +8,7 @@
 //! | `writer` | the one writer: a flush for a group of writes |
 //! | [`engine`] | [`Engine`]: sorted tables with atomic, durable commits |
 //! | [`memory`], [`disk`] | the engines |
+//! | [`mod@rebuild`] | salvages the receipts of a directory whose engine is damaged |
 //! | [`envelope`], `record` | the bytes |
 //! | [`policy`] | durability and verification, named |
 //! | `metered` | the counters |
@@ -25,6 +26,7 @@ pub mod memory;
 mod metered;
 pub mod policy;
 pub mod port;
+pub mod rebuild;
 mod record;
 pub mod store;
 mod writer;
@@ -33,4 +35,5 @@ pub use disk::OpenError;
 pub use engine::Engine;
 pub use policy::{Durability, VerifyPolicy};
 pub use port::ReceiptStore;
+pub use rebuild::rebuild;
 pub use store::{Options, Store};
