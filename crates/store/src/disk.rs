@@ -37,6 +37,8 @@ const FORMAT_WORDS: &str = "reprise receipt store ";
 const QUARANTINE_MAX: usize = 256;
 /// Envelopes of this size and more live outside the sorted tables, so that compaction does not carry them.
 const SEPARATED_BYTES_MIN: u32 = 4096;
+/// What a table of receipts holds in memory before it goes to a file of its own. Its log is durable before.
+const MEMTABLE_BYTES_MAX: u64 = 64 << 20;
 
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +109,7 @@ pub struct DiskEngine {
     // Before the lock: fields are dropped in order, and the tables must be closed when the lock goes.
     open: RwLock<Option<Open>>,
     dir: Directory,
+    memtable_bytes_max: u64,
     quarantined: AtomicUsize,
 }
 
@@ -125,6 +128,16 @@ pub(crate) struct Directory {
 impl Directory {
     /// Makes the directory where there is none, locks it, and compares its format.
     pub(crate) fn lock(path: &Path) -> Result<Self, OpenError> {
+        Self::lock_and(path, false)
+    }
+
+    /// The same for a directory that is to be rebuilt: a format file that is missing or says nothing is
+    /// written anew, where there is an engine beside it. One that names another format is refused still.
+    pub(crate) fn lock_to_mend(path: &Path) -> Result<Self, OpenError> {
+        Self::lock_and(path, path.join("engine").is_dir() || path.join("quarantine").is_dir())
+    }
+
+    fn lock_and(path: &Path, mend: bool) -> Result<Self, OpenError> {
         let failed = |doing, path: &Path| {
             let path = path.to_path_buf();
             move |source| OpenError::Io { doing, path, source }
@@ -137,15 +150,16 @@ impl Directory {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Some(String::new()),
             Err(error) => return Err(failed("read", &format)(error)),
         };
-        if known.is_none() {
+        let known = known.filter(|text| !mend || stated_version(text).is_some());
+        if known.is_none() && !mend {
             Self::refuse_foreign(path)?;
         }
         let lock = Self::take_lock(path)?;
         match known {
             Some(text) => {
-                let version = text.trim_end().strip_prefix(FORMAT_WORDS);
-                if version.and_then(|version| version.parse().ok()) != Some(FORMAT) {
-                    let found = version.unwrap_or(text.trim_end()).chars().take(40).collect();
+                if stated_version(&text) != Some(FORMAT) {
+                    let text = text.trim_end();
+                    let found = text.strip_prefix(FORMAT_WORDS).unwrap_or(text).chars().take(40).collect();
                     return Err(OpenError::ForeignFormat { dir: path.into(), found });
                 }
             }
@@ -212,15 +226,25 @@ impl DiskEngine {
         Self::within(Directory::lock(dir)?)
     }
 
+    /// The same, where new tables go from memory to files of their own at `memtable_bytes_max`.
+    pub fn open_with(dir: &Path, memtable_bytes_max: u64) -> Result<Self, OpenError> {
+        Self::within_with(Directory::lock(dir)?, memtable_bytes_max)
+    }
+
     pub(crate) fn within(dir: Directory) -> Result<Self, OpenError> {
-        let open = Open::tables(&dir.engine()).map_err(|failure| match failure {
+        Self::within_with(dir, MEMTABLE_BYTES_MAX)
+    }
+
+    fn within_with(dir: Directory, memtable_bytes_max: u64) -> Result<Self, OpenError> {
+        let open = Open::tables(&dir.engine(), memtable_bytes_max).map_err(|failure| match failure {
             Failure::Io(source) => OpenError::Io { doing: "open", path: dir.engine(), source },
             Failure::Damage(reason) | Failure::Stopped(reason) => {
                 OpenError::Damaged { dir: dir.path.clone(), reason }
             }
         })?;
         let kept = fs::read_dir(dir.quarantine()).map_or(0, Iterator::count) / 2;
-        Ok(Self { open: RwLock::new(Some(open)), dir, quarantined: AtomicUsize::new(kept) })
+        let quarantined = AtomicUsize::new(kept);
+        Ok(Self { open: RwLock::new(Some(open)), dir, memtable_bytes_max, quarantined })
     }
 
     /// Runs `act` on the open tables. No panic of the engine passes.
@@ -244,7 +268,7 @@ impl DiskEngine {
     fn reopen(&self) -> Result<(), Failure> {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         *open = None;
-        *open = Some(Open::tables(&self.dir.engine())?);
+        *open = Some(Open::tables(&self.dir.engine(), self.memtable_bytes_max)?);
         tracing::info!(path = %self.dir.path.display(), "the receipt store was opened again after a failed write");
         Ok(())
     }
@@ -293,12 +317,12 @@ fn caught<R>(act: impl FnOnce() -> fjall::Result<R>) -> Result<R, Failure> {
 }
 
 impl Open {
-    fn tables(path: &Path) -> Result<Self, Failure> {
+    fn tables(path: &Path, memtable_bytes_max: u64) -> Result<Self, Failure> {
         caught(|| {
             let database = Database::builder(path).worker_threads(1).open()?;
             let mut tables = Vec::with_capacity(Table::ALL.len());
             for table in Table::ALL {
-                tables.push(database.keyspace(table.name(), || options(table))?);
+                tables.push(database.keyspace(table.name(), || options(table, memtable_bytes_max))?);
             }
             Ok(Self { database, tables })
         })
@@ -309,12 +333,14 @@ impl Open {
     }
 }
 
-fn options(table: Table) -> KeyspaceCreateOptions {
+fn options(table: Table, memtable_bytes_max: u64) -> KeyspaceCreateOptions {
+    let options = KeyspaceCreateOptions::default();
     match table {
-        Table::Receipts => KeyspaceCreateOptions::default().with_kv_separation(Some(
-            KvSeparationOptions::default().separation_threshold(SEPARATED_BYTES_MIN),
-        )),
-        _ => KeyspaceCreateOptions::default().max_memtable_size(8 << 20),
+        Table::Receipts => {
+            let apart = KvSeparationOptions::default().separation_threshold(SEPARATED_BYTES_MIN);
+            options.max_memtable_size(memtable_bytes_max).with_kv_separation(Some(apart))
+        }
+        _ => options.max_memtable_size(memtable_bytes_max / 8),
     }
 }
 
@@ -395,6 +421,11 @@ impl Engine for DiskEngine {
         keep("receipt", bytes)?;
         keep("reason", format!("{reason}\n").as_bytes())
     }
+}
+
+/// The format that a format file states.
+fn stated_version(text: &str) -> Option<u32> {
+    text.trim_end().strip_prefix(FORMAT_WORDS)?.parse().ok()
 }
 
 /// Writes a small file so that after a crash it is there whole, or not at all.

@@ -140,6 +140,21 @@ pub fn encoded_len(receipt: &Receipt, provenance: &Provenance) -> u64 {
     (HEAD_LEN + variable + CHECKSUM_LEN) as u64
 }
 
+/// Where the next envelope may begin.
+pub fn find(bytes: &[u8]) -> Option<usize> {
+    bytes.windows(MAGIC.len()).position(|window| window == MAGIC)
+}
+
+/// How long the envelope at the front of `bytes` says it is.
+pub fn length(bytes: &[u8]) -> Option<usize> {
+    let mut fields = Fields { rest: bytes.get(140..HEAD_LEN)? };
+    let journal_len = u64::from(u32::from_le_bytes(fields.take()));
+    let seal_len = u64::from_le_bytes(fields.take());
+    let provenance_len = u64::from(u32::from_le_bytes(fields.take()));
+    let fixed = (HEAD_LEN + CHECKSUM_LEN) as u64;
+    (fixed + journal_len + provenance_len).checked_add(seal_len)?.try_into().ok()
+}
+
 impl Unchecked {
     /// Takes the bytes apart, by lengths that are checked before they are used.
     pub fn decode(bytes: &[u8]) -> Result<Self, EnvelopeError> {

@@ -8,20 +8,25 @@
 //! | `writer` | the one writer: a flush for a group of writes |
 //! | [`engine`] | [`Engine`]: sorted tables with atomic, durable commits |
 //! | [`memory`], [`disk`] | the engines |
+//! | [`mod@rebuild`] | salvages the receipts of a directory whose engine is damaged |
 //! | [`envelope`], `record` | the bytes |
 //! | [`policy`] | durability and verification, named |
 //! | `metered` | the counters |
+//! | `faulty` | stores and engines that fail when told to, behind `test-utils` |
 //!
 //! The format, the engine's choice and its figures are in the crate's `DESIGN.md`.
 
 pub mod disk;
 pub mod engine;
 pub mod envelope;
+#[cfg(feature = "test-utils")]
+pub mod faulty;
 mod index;
 pub mod memory;
 mod metered;
 pub mod policy;
 pub mod port;
+pub mod rebuild;
 mod record;
 pub mod store;
 mod writer;
@@ -30,4 +35,5 @@ pub use disk::OpenError;
 pub use engine::Engine;
 pub use policy::{Durability, VerifyPolicy};
 pub use port::ReceiptStore;
+pub use rebuild::rebuild;
 pub use store::{Options, Store};

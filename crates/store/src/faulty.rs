@@ -1,0 +1,236 @@
+//! Stores and engines that fail when they are told to. For tests.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use reprise_model::coordinate::{Checkpoint, Coordinate};
+use reprise_model::digest::ProfileId;
+use reprise_model::profile::ProofProfile;
+use reprise_model::statement::{Claim, Statement, StatementId};
+
+use crate::engine::{self, Changes, Engine, Pair, Table};
+use crate::port::{
+    Completion, Filter, Lookup, NewEntry, PlaceOutcome, PruneOutcome, PutOutcome, ReceiptStore, Shown, Stats,
+    StoreError, Summary,
+};
+
+/// What a faulty store or engine answers while it fails: a full disk.
+fn full() -> StoreError {
+    StoreError::Io {
+        doing: "write",
+        path: PathBuf::from("(injected)"),
+        source: Arc::new(io::Error::from(io::ErrorKind::StorageFull)),
+    }
+}
+
+/// A store in front of another that fails while it is told to, as a full disk does.
+pub struct FaultyStore {
+    inner: Arc<dyn ReceiptStore>,
+    reads_fail: AtomicBool,
+    writes_fail: AtomicBool,
+}
+
+impl FaultyStore {
+    /// Passes everything on, until told otherwise.
+    pub fn new(inner: Arc<dyn ReceiptStore>) -> Self {
+        Self { inner, reads_fail: AtomicBool::new(false), writes_fail: AtomicBool::new(false) }
+    }
+
+    /// Lets reads fail, or no longer.
+    pub fn fail_reads(&self, fail: bool) {
+        self.reads_fail.store(fail, Ordering::Relaxed);
+    }
+
+    /// Lets writes fail, or no longer.
+    pub fn fail_writes(&self, fail: bool) {
+        self.writes_fail.store(fail, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> Result<&dyn ReceiptStore, StoreError> {
+        if self.reads_fail.load(Ordering::Relaxed) { Err(full()) } else { Ok(self.inner.as_ref()) }
+    }
+
+    fn write(&self) -> Result<&dyn ReceiptStore, StoreError> {
+        if self.writes_fail.load(Ordering::Relaxed) { Err(full()) } else { Ok(self.inner.as_ref()) }
+    }
+}
+
+impl ReceiptStore for FaultyStore {
+    fn get(&self, statement: &Statement, claim: &Claim) -> Result<Lookup, StoreError> {
+        self.read()?.get(statement, claim)
+    }
+    fn contains(&self, id: &StatementId) -> Result<bool, StoreError> {
+        self.read()?.contains(id)
+    }
+    fn put(&self, entry: NewEntry) -> Result<PutOutcome, StoreError> {
+        self.write()?.put(entry)
+    }
+    fn submit(&self, entry: NewEntry, done: Completion) {
+        match self.write() {
+            Ok(inner) => inner.submit(entry, done),
+            Err(error) => done(Err(error)),
+        }
+    }
+    fn place(&self, places: &[(Coordinate, StatementId)]) -> Result<PlaceOutcome, StoreError> {
+        self.write()?.place(places)
+    }
+    fn at(&self, coordinate: &Coordinate) -> Result<Vec<StatementId>, StoreError> {
+        self.read()?.at(coordinate)
+    }
+    fn show(&self, id: &StatementId) -> Result<Option<Shown>, StoreError> {
+        self.read()?.show(id)
+    }
+    fn list(&self, filter: &Filter) -> Result<Vec<Summary>, StoreError> {
+        self.read()?.list(filter)
+    }
+    fn verify(&self, id: &StatementId) -> Result<Lookup, StoreError> {
+        self.read()?.verify(id)
+    }
+    fn pin(&self, id: &StatementId, owner: &str) -> Result<(), StoreError> {
+        self.write()?.pin(id, owner)
+    }
+    fn unpin(&self, id: &StatementId, owner: &str) -> Result<bool, StoreError> {
+        self.write()?.unpin(id, owner)
+    }
+    fn remove(&self, id: &StatementId) -> Result<bool, StoreError> {
+        self.write()?.remove(id)
+    }
+    fn prune_below(&self, floor: Checkpoint) -> Result<PruneOutcome, StoreError> {
+        self.write()?.prune_below(floor)
+    }
+    fn prune_floor(&self) -> Result<Checkpoint, StoreError> {
+        self.read()?.prune_floor()
+    }
+    fn describe(&self, profile: &ProofProfile) -> Result<(), StoreError> {
+        self.write()?.describe(profile)
+    }
+    fn profiles(&self) -> Result<Vec<ProofProfile>, StoreError> {
+        self.read()?.profiles()
+    }
+    fn revoke(&self, profile: &ProfileId) -> Result<u64, StoreError> {
+        self.write()?.revoke(profile)
+    }
+    fn stats(&self) -> Result<Stats, StoreError> {
+        self.read()?.stats()
+    }
+}
+
+/// An engine in front of another that stops, corrupts and counts.
+pub struct FaultyEngine {
+    inner: Arc<dyn Engine>,
+    /// Commits until every further one fails; `u64::MAX` for never.
+    commits_left: AtomicU64,
+    unreadable: Mutex<BTreeSet<(Table, Vec<u8>)>>,
+    receipts_read: AtomicU64,
+}
+
+impl FaultyEngine {
+    /// Passes everything on, until told otherwise.
+    pub fn new(inner: Arc<dyn Engine>) -> Self {
+        Self {
+            inner,
+            commits_left: AtomicU64::new(u64::MAX),
+            unreadable: Mutex::default(),
+            receipts_read: AtomicU64::new(0),
+        }
+    }
+
+    /// Lets every commit fail after so many more, as a full disk does.
+    pub fn stop_after(&self, commits: u64) {
+        self.commits_left.store(commits, Ordering::Relaxed);
+    }
+
+    /// Lets every commit pass again.
+    pub fn go_on(&self) {
+        self.stop_after(u64::MAX);
+    }
+
+    /// Makes one value unreadable until it is written again.
+    pub fn make_unreadable(&self, table: Table, key: &[u8]) {
+        self.unreadable().insert((table, key.to_vec()));
+    }
+
+    /// Changes the stored bytes behind the store's back.
+    pub fn tamper(
+        &self,
+        table: Table,
+        key: &[u8],
+        with: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), StoreError> {
+        let mut bytes = engine::value(self.inner.as_ref(), table, key)?.unwrap_or_default();
+        with(&mut bytes);
+        self.inner.commit([((table, key.to_vec()), Some(bytes))].into(), true)
+    }
+
+    /// How many envelopes were read.
+    pub fn receipts_read(&self) -> u64 {
+        self.receipts_read.load(Ordering::Relaxed)
+    }
+
+    fn unreadable(&self) -> std::sync::MutexGuard<'_, BTreeSet<(Table, Vec<u8>)>> {
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refuse(&self, table: Table, key: &[u8]) -> Result<(), StoreError> {
+        if self.unreadable().contains(&(table, key.to_vec())) {
+            let path = PathBuf::from("(injected)");
+            return Err(StoreError::Damaged { path, reason: "an injected fault".into() });
+        }
+        Ok(())
+    }
+}
+
+impl Engine for FaultyEngine {
+    fn read(&self, table: Table, key: &[u8], with: &mut dyn FnMut(&[u8])) -> Result<bool, StoreError> {
+        self.refuse(table, key)?;
+        if table == Table::Receipts {
+            self.receipts_read.fetch_add(1, Ordering::Relaxed);
+        }
+        self.inner.read(table, key, with)
+    }
+
+    fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
+        self.refuse(table, key)?;
+        self.inner.has(table, key)
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Pair>, StoreError> {
+        let page = self.inner.scan(table, from, to, limit)?;
+        for (key, _) in &page {
+            self.refuse(table, key)?;
+        }
+        if table == Table::Receipts {
+            self.receipts_read.fetch_add(page.len() as u64, Ordering::Relaxed);
+        }
+        Ok(page)
+    }
+
+    fn commit(&self, changes: Changes, sync: bool) -> Result<(), StoreError> {
+        let left = self.commits_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+            (left != u64::MAX && left != 0).then(|| left - 1).or(Some(left))
+        });
+        if left == Ok(0) {
+            return Err(full());
+        }
+        let places: Vec<_> = changes.keys().cloned().collect();
+        self.inner.commit(changes, sync)?;
+        let mut unreadable = self.unreadable();
+        for place in places {
+            unreadable.remove(&place);
+        }
+        Ok(())
+    }
+
+    fn quarantine(&self, name: &str, bytes: &[u8], reason: &str) -> Result<(), StoreError> {
+        self.inner.quarantine(name, bytes, reason)
+    }
+}

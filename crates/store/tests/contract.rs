@@ -1,0 +1,335 @@
+//! The contract of the port, run by every implementation.
+
+use reprise_model::coordinate::Checkpoint;
+use reprise_model::statement::Kind;
+use reprise_store::ReceiptStore;
+use reprise_store::port::{Filter, Lookup, MissReason, PlaceOutcome, StoreError};
+
+use crate::world::*;
+
+/// Runs each property over every implementation, on a store of its own.
+macro_rules! contract {
+    ($($name:ident)*) => {
+        mod in_memory {
+            $(#[test] fn $name() { super::$name(&crate::world::memory()); })*
+        }
+        mod on_disk {
+            $(#[test] fn $name() {
+                let dir = tempfile::tempdir().unwrap();
+                super::$name(&crate::world::disk(dir.path()));
+            })*
+        }
+        mod on_disk_reopened_before {
+            $(#[test] fn $name() {
+                let dir = tempfile::tempdir().unwrap();
+                drop(crate::world::disk(dir.path()));
+                super::$name(&crate::world::disk(dir.path()));
+            })*
+        }
+        mod decorated {
+            $(#[test] fn $name() {
+                let store = reprise_store::faulty::FaultyStore::new(std::sync::Arc::new(crate::world::memory()));
+                super::$name(&store);
+            })*
+        }
+    };
+}
+
+contract! {
+    what_was_never_put_is_a_counted_miss
+    what_was_put_is_a_hit_with_the_same_receipt
+    a_second_put_adds_coordinates_and_keeps_the_receipt
+    a_receipt_answers_for_no_other_statement
+    a_foreign_claim_is_an_error_and_the_receipt_stays
+    a_submitted_entry_is_there_when_its_completion_is_called
+    a_statement_can_be_placed_once_it_is_stored
+    a_coordinate_of_another_kind_or_program_is_refused
+    two_statements_at_one_coordinate_raise_the_alarm_and_both_stay_visible
+    one_statement_on_two_forks_is_no_divergence
+    pruning_touches_no_neighbour
+    pruning_keeps_a_receipt_that_has_a_place_above_the_floor
+    pruning_covers_every_fork_and_kind_below_the_floor
+    an_aggregate_is_pruned_by_its_last_checkpoint
+    pruning_twice_is_pruning_once_and_the_floor_never_sinks
+    a_late_put_below_the_floor_leaves_nothing
+    a_late_put_with_one_place_above_the_floor_is_stored_there_only
+    a_pin_keeps_a_receipt_through_pruning_until_it_is_given_up
+    a_pin_may_come_before_its_receipt
+    a_removed_receipt_is_gone_with_its_coordinates
+    a_revoked_profile_is_gone_and_others_stay
+    a_list_passes_its_filter
+    an_entry_is_shown_with_its_receipt_and_profile
+    the_figures_add_up
+    pruning_more_than_a_page_prunes_all
+}
+
+fn what_was_never_put_is_a_counted_miss(store: &dyn ReceiptStore) {
+    assert_eq!(store.get(&statement(1), &claim(1)).unwrap(), Lookup::Miss(MissReason::Absent));
+    assert!(!store.contains(&id(1)).unwrap());
+    let stats = store.stats().unwrap();
+    assert_eq!((stats.misses_absent, stats.hits(), stats.errors), (1, 0, 0));
+}
+
+fn what_was_put_is_a_hit_with_the_same_receipt(store: &dyn ReceiptStore) {
+    let put = store.put(entry(1, &[at(5, 1)])).unwrap();
+    assert!(put.new && put.stored);
+    assert_eq!(put.places, PlaceOutcome { added: 1, ..PlaceOutcome::default() });
+    assert!(store.contains(&id(1)).unwrap());
+    assert_eq!(store.get(&statement(1), &claim(1)).unwrap(), Lookup::Hit(receipt(1)));
+    assert_eq!(store.at(&at(5, 1)).unwrap(), [id(1)]);
+}
+
+fn a_second_put_adds_coordinates_and_keeps_the_receipt(store: &dyn ReceiptStore) {
+    store.put(entry(1, &[at(5, 1)])).unwrap();
+    let put = store.put(entry(1, &[at(5, 1), at(5, 2)])).unwrap();
+    assert!(!put.new && put.stored);
+    assert_eq!((put.places.added, put.places.known), (1, 1));
+    assert_eq!(store.stats().unwrap().count(), 1);
+    assert_eq!(store.at(&at(5, 2)).unwrap(), [id(1)]);
+}
+
+fn a_receipt_answers_for_no_other_statement(store: &dyn ReceiptStore) {
+    store.put(entry(1, &[at(5, 1)])).unwrap();
+    assert_eq!(store.get(&statement(2), &claim(2)).unwrap(), Lookup::Miss(MissReason::Absent));
+}
+
+fn a_foreign_claim_is_an_error_and_the_receipt_stays(store: &dyn ReceiptStore) {
+    store.put(entry(1, &[at(5, 1)])).unwrap();
+    let asked = store.get(&statement(1), &claim(2));
+    assert!(matches!(asked, Err(StoreError::ForeignClaim { statement }) if statement == id(1)));
+    assert!(is_hit(store, 1));
+    assert_eq!(store.stats().unwrap().quarantined, 0);
+}
+
+fn a_submitted_entry_is_there_when_its_completion_is_called(store: &dyn ReceiptStore) {
+    let (done, outcomes) = crossbeam_channel::unbounded();
+    for n in 0..20 {
+        let done = done.clone();
+        store.submit(entry(n, &[at(n, 1)]), Box::new(move |put| done.send((n, put)).unwrap()));
+    }
+    for _ in 0..20 {
+        let (n, put) = outcomes.recv().unwrap();
+        assert!(put.unwrap().new);
+        assert!(is_hit(store, n));
+    }
+}
+
+fn a_statement_can_be_placed_once_it_is_stored(store: &dyn ReceiptStore) {
+    let early = store.place(&[(at(6, 2), id(1))]).unwrap();
+    assert_eq!((early.added, early.not_stored), (0, 1));
+    store.put(entry(1, &[at(5, 1)])).unwrap();
+    let placed = store.place(&[(at(6, 2), id(1)), (at(5, 1), id(1))]).unwrap();
+    assert_eq!((placed.added, placed.known, placed.diverged), (1, 1, 0));
+    assert_eq!(store.at(&at(6, 2)).unwrap(), [id(1)]);
+}
+
+fn a_coordinate_of_another_kind_or_program_is_refused(store: &dyn ReceiptStore) {
+    let mut foreign = entry(1, &[at(5, 1)]);
+    foreign.coordinates.push(aggregate_at(4, 5, 1));
+    assert!(matches!(store.put(foreign), Err(StoreError::ForeignCoordinate { .. })));
+    assert!(!store.contains(&id(1)).unwrap());
+    store.put(entry(1, &[at(5, 1)])).unwrap();
+    let mut other = at(6, 1);
+    other.program.0[0] ^= 1;
+    let placed = store.place(&[(at(6, 1), id(1)), (other, id(1))]);
+    assert!(matches!(placed, Err(StoreError::ForeignCoordinate { .. })));
+    assert_eq!(store.at(&at(6, 1)).unwrap(), [], "a refused placement leaves nothing");
+}
+
+fn two_statements_at_one_coordinate_raise_the_alarm_and_both_stay_visible(store: &dyn ReceiptStore) {
+    store.put(entry(1, &[at(5, 1)])).unwrap();
+    assert_eq!(store.put(entry(2, &[at(5, 1)])).unwrap().places.diverged, 1);
+    let mut both = vec![id(1), id(2)];
+    both.sort();
+    assert_eq!(store.at(&at(5, 1)).unwrap(), both);
+    assert_eq!(store.stats().unwrap().divergences, 1);
+    store.put(entry(3, &[at(6, 1)])).unwrap();
+    assert_eq!(store.place(&[(at(6, 1), id(1))]).unwrap().diverged, 1);
+    assert_eq!(store.stats().unwrap().divergences, 2);
+    // What diverged is pruned like anything else.
+    store.prune_below(Checkpoint(7)).unwrap();
+    assert_eq!(store.stats().unwrap().count(), 0);
+}
+
+fn one_statement_on_two_forks_is_no_divergence(store: &dyn ReceiptStore) {
+    store.put(entry(1, &[at(5, 1), at(5, 2)])).unwrap();
+    store.put(entry(2, &[at(6, 1)])).unwrap();
+    store.put(entry(3, &[at(6, 2)])).unwrap();
+    assert_eq!(store.stats().unwrap().divergences, 0);
+}
+
+fn pruning_touches_no_neighbour(store: &dyn ReceiptStore) {
+    for n in 0..10 {
+        store.put(entry(n, &[at(n, 1)])).unwrap();
+    }
+    let pruned = store.prune_below(Checkpoint(5)).unwrap();
+    assert_eq!((pruned.coordinates, pruned.receipts), (5, 5));
+    assert!(pruned.bytes > 5 * 300);
+    for n in 0..10 {
+        assert_eq!(is_hit(store, n), n >= 5, "{n}");
+        assert_eq!(store.at(&at(n, 1)).unwrap().len(), usize::from(n >= 5), "{n}");
+    }
+}
+
+fn pruning_keeps_a_receipt_that_has_a_place_above_the_floor(store: &dyn ReceiptStore) {
+    store.put(entry(1, &[at(4, 1), at(5, 2)])).unwrap();
+    let pruned = store.prune_below(Checkpoint(5)).unwrap();
+    assert_eq!((pruned.coordinates, pruned.receipts), (1, 0));
+    assert!(is_hit(store, 1));
+    assert_eq!(store.prune_below(Checkpoint(6)).unwrap().receipts, 1);
+    assert!(!is_hit(store, 1));
+}
+
+fn pruning_covers_every_fork_and_kind_below_the_floor(store: &dyn ReceiptStore) {
+    store.put(entry(1, &[at(4, 0), at(4, 1), at(4, 255)])).unwrap();
+    store.put(entry(2, &[aggregate_at(1, 4, 3)])).unwrap();
+    store.put(entry(3, &[at(0, 1)])).unwrap();
+    store.put(entry(4, &[at(5, 0)])).unwrap();
+    let pruned = store.prune_below(Checkpoint(5)).unwrap();
+    assert_eq!((pruned.coordinates, pruned.receipts), (5, 3));
+    assert!(is_hit(store, 4));
+}
+
+fn an_aggregate_is_pruned_by_its_last_checkpoint(store: &dyn ReceiptStore) {
+    store.put(entry(1, &[aggregate_at(1, 9, 1)])).unwrap();
+    store.prune_below(Checkpoint(9)).unwrap();
+    assert!(is_hit(store, 1));
+    store.prune_below(Checkpoint(10)).unwrap();
+    assert!(!is_hit(store, 1));
+}
+
+fn pruning_twice_is_pruning_once_and_the_floor_never_sinks(store: &dyn ReceiptStore) {
+    store.put(entry(1, &[at(4, 1)])).unwrap();
+    store.put(entry(2, &[at(8, 1)])).unwrap();
+    assert_eq!(store.prune_below(Checkpoint(5)).unwrap().receipts, 1);
+    assert_eq!(store.prune_below(Checkpoint(5)).unwrap().coordinates, 0);
+    assert_eq!(store.prune_below(Checkpoint(3)).unwrap().coordinates, 0);
+    assert_eq!(store.prune_floor().unwrap(), Checkpoint(5));
+    assert!(is_hit(store, 2));
+}
+
+fn a_late_put_below_the_floor_leaves_nothing(store: &dyn ReceiptStore) {
+    store.prune_below(Checkpoint(5)).unwrap();
+    let put = store.put(entry(1, &[at(4, 1), at(3, 2)])).unwrap();
+    assert!(!put.new && !put.stored);
+    assert_eq!(put.places.below_floor, 2);
+    assert!(!store.contains(&id(1)).unwrap());
+    let stats = store.stats().unwrap();
+    assert_eq!((stats.count(), stats.coordinates), (0, 0));
+}
+
+fn a_late_put_with_one_place_above_the_floor_is_stored_there_only(store: &dyn ReceiptStore) {
+    store.prune_below(Checkpoint(5)).unwrap();
+    let put = store.put(entry(1, &[at(4, 1), at(5, 1)])).unwrap();
+    assert!(put.stored);
+    assert_eq!((put.places.added, put.places.below_floor), (1, 1));
+    assert_eq!(store.at(&at(4, 1)).unwrap(), []);
+    let placed = store.place(&[(at(2, 1), id(1))]).unwrap();
+    assert_eq!(placed.below_floor, 1);
+    assert_eq!(store.prune_below(Checkpoint(6)).unwrap().receipts, 1);
+}
+
+fn a_pin_keeps_a_receipt_through_pruning_until_it_is_given_up(store: &dyn ReceiptStore) {
+    store.put(entry(1, &[at(4, 1)])).unwrap();
+    store.pin(&id(1), "bundle 7").unwrap();
+    store.pin(&id(1), "bundle 8").unwrap();
+    assert_eq!(store.prune_below(Checkpoint(5)).unwrap().receipts, 0);
+    assert!(is_hit(store, 1));
+    assert!(store.unpin(&id(1), "bundle 7").unwrap());
+    assert!(!store.unpin(&id(1), "bundle 7").unwrap());
+    assert!(is_hit(store, 1));
+    assert!(store.unpin(&id(1), "bundle 8").unwrap());
+    assert!(!is_hit(store, 1));
+    assert_eq!(store.stats().unwrap().count(), 0);
+}
+
+fn a_pin_may_come_before_its_receipt(store: &dyn ReceiptStore) {
+    store.pin(&id(1), "bundle 7").unwrap();
+    store.prune_below(Checkpoint(5)).unwrap();
+    assert!(store.put(entry(1, &[at(4, 1)])).unwrap().stored);
+    assert!(is_hit(store, 1));
+    store.unpin(&id(1), "bundle 7").unwrap();
+    assert!(!is_hit(store, 1));
+}
+
+fn a_removed_receipt_is_gone_with_its_coordinates(store: &dyn ReceiptStore) {
+    store.put(entry(1, &[at(4, 1), at(5, 1)])).unwrap();
+    store.put(entry(2, &[at(4, 2)])).unwrap();
+    assert!(store.remove(&id(1)).unwrap());
+    assert!(!store.remove(&id(1)).unwrap());
+    assert!(!is_hit(store, 1));
+    assert_eq!(store.at(&at(4, 1)).unwrap(), []);
+    assert!(is_hit(store, 2));
+    assert!(store.put(entry(1, &[at(4, 1)])).unwrap().new);
+}
+
+fn a_revoked_profile_is_gone_and_others_stay(store: &dyn ReceiptStore) {
+    store.put(entry(1, &[at(4, 1)])).unwrap();
+    let mut other = entry(2, &[]);
+    other.receipt = receipt_of(&hashed_at("2"), 2, 300);
+    let other_id = other.receipt.id();
+    store.put(other).unwrap();
+    assert_eq!(store.revoke(&profile("2").id()).unwrap(), 1);
+    assert!(!store.contains(&other_id).unwrap());
+    assert!(is_hit(store, 1));
+    assert_eq!(store.revoke(&profile("1").id()).unwrap(), 1);
+    assert_eq!(store.stats().unwrap().coordinates, 0);
+}
+
+fn a_list_passes_its_filter(store: &dyn ReceiptStore) {
+    store.put(entry(1, &[at(4, 1), at(5, 1)])).unwrap();
+    store.put(entry(2, &[at(4, 2)])).unwrap();
+    store.put(entry(3, &[aggregate_at(1, 5, 1)])).unwrap();
+    let count = |filter: Filter| store.list(&filter).unwrap().len();
+    assert_eq!(count(Filter::default()), 3);
+    assert_eq!(count(Filter { kind: Some(Kind::Aggregate), ..Filter::default() }), 1);
+    assert_eq!(count(Filter { checkpoint: Some(Checkpoint(4)), ..Filter::default() }), 2);
+    assert_eq!(count(Filter { block: Some(at(0, 1).block_hash), ..Filter::default() }), 2);
+    let both =
+        Filter { checkpoint: Some(Checkpoint(4)), block: Some(at(0, 1).block_hash), ..Filter::default() };
+    assert_eq!(store.list(&both).unwrap()[0].id, id(1));
+    assert_eq!(count(Filter { profile: Some(profile("2").id()), ..Filter::default() }), 0);
+    assert_eq!(count(Filter { program: Some(claim(1).program), ..Filter::default() }), 3);
+    assert_eq!(count(Filter { limit: Some(2), ..Filter::default() }), 2);
+    assert!(store.list(&Filter::default()).unwrap().is_sorted_by_key(|summary| summary.id));
+}
+
+fn an_entry_is_shown_with_its_receipt_and_profile(store: &dyn ReceiptStore) {
+    assert!(store.show(&id(1)).unwrap().is_none());
+    store.put(entry(1, &[at(4, 1)])).unwrap();
+    store.describe(&profile("1")).unwrap();
+    store.pin(&id(1), "me").unwrap();
+    let shown = store.show(&id(1)).unwrap().unwrap();
+    assert_eq!(shown.receipt, Ok((*receipt(1)).clone()));
+    assert_eq!(shown.profile, Some(profile("1")));
+    assert_eq!(store.profiles().unwrap(), [profile("1")]);
+    assert_eq!(shown.summary.provenance, provenance());
+    assert_eq!(shown.summary.coordinates, [at(4, 1)]);
+    assert_eq!(shown.summary.pins, ["me"]);
+    assert!(shown.summary.verified_at_ms.is_some());
+}
+
+fn the_figures_add_up(store: &dyn ReceiptStore) {
+    store.put(entry(1, &[at(4, 1)])).unwrap();
+    store.put(entry(2, &[aggregate_at(1, 4, 1)])).unwrap();
+    assert!(is_hit(store, 1) && is_hit(store, 1) && is_hit(store, 2));
+    assert!(!is_hit(store, 3));
+    let stats = store.stats().unwrap();
+    assert_eq!((stats.count(), stats.coordinates, stats.hits()), (2, 2, 3));
+    assert_eq!(stats.of(Kind::Batch).saved_ms, 500);
+    assert_eq!(stats.of(Kind::Aggregate).proving_ms, 250);
+    let listed: u64 = store.list(&Filter::default()).unwrap().iter().map(|s| s.bytes).sum();
+    assert_eq!(stats.bytes(), listed);
+    assert_eq!(stats.flushes, 2);
+    assert_eq!(stats.verifications, 0, "a put carries its verification");
+}
+
+fn pruning_more_than_a_page_prunes_all(store: &dyn ReceiptStore) {
+    let many: Vec<_> = (0..3000).map(|checkpoint| at(checkpoint, 1)).collect();
+    store.put(entry(1, &many)).unwrap();
+    store.put(entry(2, &[at(2999, 2)])).unwrap();
+    let pruned = store.prune_below(Checkpoint(2999)).unwrap();
+    assert_eq!((pruned.coordinates, pruned.receipts), (2999, 0));
+    let pruned = store.prune_below(Checkpoint(3000)).unwrap();
+    assert_eq!((pruned.coordinates, pruned.receipts), (2, 2));
+}

@@ -1,0 +1,204 @@
+//! Damage anywhere in the directory, the engine's own structures included.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use reprise_store::disk::DiskEngine;
+use reprise_store::{Options, ReceiptStore, Store, rebuild};
+
+use crate::world::*;
+
+/// How many receipts the damaged store had.
+const RECEIPTS: u64 = 60;
+
+fn big_entry(n: u64) -> reprise_store::port::NewEntry {
+    // Some live in the sorted tables, some outside.
+    let receipt = receipt_of(&hashed(), n, if n.is_multiple_of(3) { 700 } else { 9000 });
+    reprise_store::port::NewEntry { receipt, ..entry(n, &[at(n, 1)]) }
+}
+
+/// A store with logs, tables and separated values on disk.
+fn template(dir: &Path) {
+    for round in 0..3 {
+        let engine = DiskEngine::open_with(dir, 64 << 10).unwrap();
+        let store = Store::over(std::sync::Arc::new(engine), hashed(), Options::default()).unwrap();
+        for n in (0..RECEIPTS).filter(|n| n % 3 == round) {
+            store.put(big_entry(n)).unwrap();
+        }
+    }
+    // The log is cut to its length when it is opened.
+    drop(disk(dir));
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for item in fs::read_dir(dir).unwrap() {
+        let path = item.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for item in fs::read_dir(from).unwrap() {
+        let item = item.unwrap();
+        let target = to.join(item.file_name());
+        if item.path().is_dir() {
+            copy(&item.path(), &target);
+        } else {
+            fs::copy(item.path(), target).unwrap();
+        }
+    }
+}
+
+/// Damages one file, as the seed says. Returns what was done.
+fn damage(dir: &Path, seeded: &mut Seeded) -> String {
+    let files: Vec<_> = files(dir).into_iter().filter(|file| fs::metadata(file).unwrap().len() > 0).collect();
+    let path = &files[seeded.below(files.len() as u64) as usize];
+    let len = fs::metadata(path).unwrap().len();
+    let name = path.strip_prefix(dir).unwrap().display().to_string();
+    let mut file = File::options().read(true).write(true).open(path).unwrap();
+    let from = seeded.below(len);
+    match seeded.below(8) {
+        0 => {
+            fs::remove_file(path).unwrap();
+            format!("{name} is missing")
+        }
+        1 => {
+            file.set_len(from).unwrap();
+            format!("{name} is cut at {from} of {len}")
+        }
+        2 => {
+            let zeros = (1 + seeded.below(512)).min(len - from);
+            file.seek(SeekFrom::Start(from)).unwrap();
+            file.write_all(&vec![0; zeros as usize]).unwrap();
+            format!("{name} has {zeros} zeros at {from} of {len}")
+        }
+        _ => {
+            let mut byte = [0];
+            file.seek(SeekFrom::Start(from)).unwrap();
+            file.read_exact(&mut byte).unwrap();
+            let bit = seeded.below(8);
+            file.seek(SeekFrom::Start(from)).unwrap();
+            file.write_all(&[byte[0] ^ 1 << bit]).unwrap();
+            format!("{name} has bit {bit} flipped at {from} of {len}")
+        }
+    }
+}
+
+/// What a store that opened does with all it was given.
+fn use_it(store: &Store) -> Result<u64, String> {
+    let mut forgotten = 0;
+    for n in 0..RECEIPTS {
+        // A hit of anything but the true receipt is a lie.
+        let found = match store.get(&statement(n), &claim(n)) {
+            Ok(found) => found.hit(),
+            Err(error) => return Err(error.to_string()),
+        };
+        match found {
+            Some(found) => assert_eq!(found, big_entry(n).receipt, "a lie about {n}"),
+            None => {
+                forgotten += 1;
+                match store.put(big_entry(n)) {
+                    Ok(_) => assert!(store.get(&statement(n), &claim(n)).unwrap().hit().is_some()),
+                    Err(error) => return Err(error.to_string()),
+                }
+            }
+        }
+    }
+    match store.put(entry(1000, &[at(1000, 1)])) {
+        Ok(_) => Ok(forgotten),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    unharmed: u64,
+    healed: u64,
+    forgotten: u64,
+    refused: u64,
+    failed_later: u64,
+    salvaged: u64,
+}
+
+/// One case: damage, open, use, and rebuild where that is refused.
+fn case(template: &Path, seed: u64, tally: &mut Tally) {
+    let dir = tempfile::tempdir().unwrap();
+    copy(template, dir.path());
+    let what = damage(dir.path(), &mut Seeded(seed));
+    let refusal = match Store::open(dir.path(), hashed(), Options::default()) {
+        Ok(store) => match use_it(&store) {
+            Ok(0) => {
+                tally.unharmed += 1;
+                return;
+            }
+            Ok(forgotten) => {
+                tally.healed += 1;
+                tally.forgotten += forgotten;
+                return;
+            }
+            Err(error) => {
+                tally.failed_later += 1;
+                error
+            }
+        },
+        Err(error) => {
+            tally.refused += 1;
+            error.to_string()
+        }
+    };
+    let named = refusal.contains(&dir.path().display().to_string());
+    assert!(named, "seed {seed}, {what}: `{refusal}` names no file");
+    let rebuilt = rebuild(dir.path(), hashed(), Options::default())
+        .unwrap_or_else(|error| panic!("seed {seed}, {what}, {refusal}: {error}"));
+    tally.salvaged += rebuilt.receipts;
+    assert!(rebuilt.receipts + 25 >= RECEIPTS, "seed {seed}, {what}: {rebuilt:?}");
+    assert_eq!(use_it(&rebuilt.store), Ok(RECEIPTS - rebuilt.receipts), "seed {seed}, {what}");
+}
+
+#[test]
+fn a_damaged_directory_heals_or_is_refused_by_name_and_never_crashes_hangs_or_lies() {
+    let cases = std::env::var("REPRISE_TEST_DAMAGE").map_or(40, |cases| cases.parse().unwrap());
+    let whole = tempfile::tempdir().unwrap();
+    template(whole.path());
+    let mut tally = Tally::default();
+    let (done, seeds) = mpsc::channel();
+    let work = std::thread::spawn(move || {
+        for seed in 0..cases {
+            case(whole.path(), seed, &mut tally);
+            done.send(seed).unwrap();
+        }
+        tally
+    });
+    for next in 0..cases {
+        match seeds.recv_timeout(Duration::from_secs(60)) {
+            Ok(seed) => assert_eq!(seed, next),
+            Err(mpsc::RecvTimeoutError::Timeout) => panic!("seed {next} hangs"),
+            Err(mpsc::RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    match work.join() {
+        Ok(tally) => println!("{cases} cases: {tally:?}"),
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+#[test]
+fn a_directory_of_one_whole_log_is_salvaged_in_full() {
+    let dir = tempfile::tempdir().unwrap();
+    template(dir.path());
+    let before = disk(dir.path()).stats().unwrap().count();
+    let rebuilt = rebuild(dir.path(), hashed(), Options::default()).unwrap();
+    assert_eq!((rebuilt.receipts, rebuilt.refused), (before, 0));
+    assert_eq!(use_it(&rebuilt.store), Ok(0));
+}

@@ -1,0 +1,90 @@
+//! The directory of a store on disk.
+
+use std::fs;
+
+use reprise_store::{OpenError, Options, ReceiptStore, Store};
+
+use crate::world::*;
+
+fn refusal(dir: &std::path::Path) -> OpenError {
+    match Store::open(dir, hashed(), Options::default()) {
+        Ok(_) => panic!("it was opened"),
+        Err(refusal) => refusal,
+    }
+}
+
+#[test]
+fn what_was_stored_is_there_after_a_restart_and_needs_no_verification() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = disk(dir.path());
+    store.put(entry(1, &[at(4, 1)])).unwrap();
+    store.describe(&profile("1")).unwrap();
+    store.pin(&id(1), "me").unwrap();
+    store.prune_below(reprise_model::coordinate::Checkpoint(3)).unwrap();
+    drop(store);
+    let store = disk(dir.path());
+    assert!(is_hit(&store, 1));
+    assert_eq!(store.at(&at(4, 1)).unwrap(), [id(1)]);
+    assert_eq!(store.profiles().unwrap(), [profile("1")]);
+    assert_eq!(store.prune_floor().unwrap().0, 3);
+    assert_eq!(store.show(&id(1)).unwrap().unwrap().summary.pins, ["me"]);
+    assert_eq!(store.stats().unwrap().verifications, 0);
+}
+
+#[test]
+fn a_second_opener_is_refused_by_the_pid_of_the_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = disk(dir.path());
+    let refused = refusal(dir.path()).to_string();
+    assert!(refused.contains(&format!("process {}:", std::process::id())), "{refused}");
+    drop(store);
+    disk(dir.path());
+}
+
+#[test]
+fn a_newer_format_is_refused_by_both_versions() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(disk(dir.path()));
+    fs::write(dir.path().join("FORMAT"), "reprise receipt store 2\n").unwrap();
+    let refused = refusal(dir.path()).to_string();
+    assert!(refused.contains("has format 2") && refused.contains("reads format 1"), "{refused}");
+    fs::write(dir.path().join("FORMAT"), b"\xff\xfe").unwrap();
+    assert!(matches!(refusal(dir.path()), OpenError::ForeignFormat { .. }));
+}
+
+#[test]
+fn a_directory_of_something_else_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("thesis.tex"), "years of work").unwrap();
+    let refused = refusal(dir.path());
+    assert!(matches!(&refused, OpenError::NotAStore { found, .. } if found == "thesis.tex"));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_crash_between_lock_and_format_leaves_a_directory_that_opens() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("LOCK"), "1\n").unwrap();
+    fs::write(dir.path().join("FORMAT.new"), "repr").unwrap();
+    let store = disk(dir.path());
+    assert!(store.put(entry(1, &[at(4, 1)])).unwrap().new);
+}
+
+#[test]
+fn what_fails_its_check_lies_in_quarantine_with_its_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = disk(dir.path());
+    let mut lying = entry(1, &[at(4, 1)]);
+    let mut receipt = lying.receipt.into_inner();
+    receipt.seal[0] ^= 1;
+    lying.receipt = reprise_model::receipt::Verified::check(receipt, &Gullible).unwrap();
+    store.put(lying).unwrap();
+    store.verify(&id(1)).unwrap();
+    let mut files: Vec<_> =
+        fs::read_dir(dir.path().join("quarantine")).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    assert_eq!(files.len(), 2, "{files:?}");
+    let reason = fs::read_to_string(&files[0]).unwrap();
+    assert!(reason.contains(&id(1).to_string()) && reason.contains("not the hash"), "{reason}");
+    assert!(fs::read(&files[1]).unwrap().starts_with(b"RPRSRCPT"));
+}
