@@ -1,0 +1,24 @@
+//! Real recursive proofs in seconds on two cores: the ledger's three programs in Miden assembly, and the
+//! backend that proves them.
+//!
+//! | module | noun |
+//! |---|---|
+//! | [`hash`] | Poseidon2: the hash of a workload whose proofs are Miden's |
+//! | [`programs`] | the three programs, assembled from `guests/ledger` |
+//! | [`claim`] | what a proof makes public, and its digest |
+//! | [`advice`] | witnesses as the programs read them |
+//! | [`backend`] | runs, compares, proves, verifies |
+//!
+//! Programs are generic over the programs whose proofs they verify: those are named by the pins, whose
+//! digest the journals commit.
+
+pub mod advice;
+pub mod backend;
+pub mod claim;
+pub mod hash;
+pub mod programs;
+
+pub use backend::{MidenBackend, MidenError};
+pub use claim::MidenScheme;
+pub use hash::Poseidon2;
+pub use programs::Programs;
