@@ -14,6 +14,7 @@
 //! | [`miner`] | blocks made on a node, and copied to another |
 //! | [`wallet`] | keys, coins, and the lane transactions they pay for |
 //! | [`scenario`] | the chain of the shipped recording: two forks, and a flip back |
+//! | [`replay`] | a recording's transactions, executed by the ledger |
 //! | [`listing`] | a recording as text, and its figures |
 
 pub mod client;
@@ -23,6 +24,7 @@ pub mod live;
 pub mod miner;
 pub mod node;
 pub mod recorder;
+pub mod replay;
 pub mod scenario;
 pub mod track;
 pub mod wallet;

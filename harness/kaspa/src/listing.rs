@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use reprise_chain::recording::Recording;
+use reprise_chain::recording::{Lane, Recording};
 use reprise_ledger::{Action, Payload};
 use reprise_model::block::ChainBlock;
-use reprise_model::digest::{Digest, ResourceId};
+use reprise_model::digest::Digest;
+use reprise_model::journal::Outcome;
 use reprise_model::transaction::LaneTransaction;
 
 use crate::lane_proof::LaneProof;
+use crate::replay::{Executed, Replay};
 
 /// What a recording comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,52 +99,71 @@ impl fmt::Display for Listing<'_> {
         writeln!(f, "deposit   {}", lane.deposit)?;
         writeln!(f, "root      {} blue {} daa {}", root.block_hash, root.blue_score, root.daa_score)?;
         writeln!(f, "          {}", Figures::of(self.0))?;
-        let mut height = 0;
+        let mut replay = Replay::new(lane.deposit);
         for (number, event) in (1..).zip(events) {
             writeln!(f, "\nevent {number}  -{} +{}", event.removed.len(), event.added.len())?;
-            for removed in &event.removed {
+            for (height, removed) in (0..=replay.height()).rev().zip(&event.removed) {
                 writeln!(f, "  - {height:>3} {removed}")?;
-                height -= 1;
             }
-            for block in &event.added {
-                height += 1;
+            let executed = replay.apply(event);
+            let first = replay.height() + 1 - event.added.len();
+            for ((height, block), executed) in (first..).zip(&event.added).zip(&executed) {
                 list_block(f, height, block)?;
+                for (transaction, executed) in block.accepted.iter().zip(executed) {
+                    list_transaction(f, transaction, executed, lane)?;
+                }
             }
         }
         Ok(())
     }
 }
 
-fn list_block(f: &mut fmt::Formatter<'_>, height: i64, block: &ChainBlock) -> fmt::Result {
+fn list_block(f: &mut fmt::Formatter<'_>, height: usize, block: &ChainBlock) -> fmt::Result {
     let metadata = &block.metadata;
     write!(f, "  + {height:>3} {} blue {}", metadata.block_hash, metadata.blue_score)?;
     write!(f, " daa {} at {} ms", metadata.daa_score, metadata.timestamp_ms)?;
     write!(f, ", commitment {}…", short(&metadata.sequencing_commitment))?;
     let proof = block.lane_proof.as_ref();
     match proof.and_then(|bytes| LaneProof::decode(bytes).ok()).and_then(|proof| proof.lane) {
-        Some(lane) => writeln!(f, ", lane tip {}… of blue {}", short(&lane.tip), lane.blue_score)?,
-        None => writeln!(f, ", lane without entry")?,
+        Some(lane) => writeln!(f, ", lane tip {}… of blue {}", short(&lane.tip), lane.blue_score),
+        None => writeln!(f, ", lane without entry"),
     }
-    block.accepted.iter().try_for_each(|transaction| list_transaction(f, transaction))
 }
 
-fn list_transaction(f: &mut fmt::Formatter<'_>, transaction: &LaneTransaction) -> fmt::Result {
-    let authority = reprise_model::transaction::account_of(&transaction.spent_script);
-    write!(f, "        {} #{} by {}: ", transaction.id(), transaction.merge_index, name(&authority))?;
-    let Some(payload) = Payload::decode(&transaction.payload) else {
-        return writeln!(f, "malformed, {} bytes", transaction.payload.len());
-    };
-    let Payload { action, nonce, amount, counterparty } = payload;
-    match action {
-        Action::Transfer => write!(f, "transfer {amount} to {}, nonce {nonce}", name(&counterparty))?,
-        Action::Exit => write!(f, "exit {amount} to {}, nonce {nonce}", name(&counterparty))?,
-        Action::Deposit => write!(f, "deposit to {}", name(&counterparty))?,
+fn list_transaction(
+    f: &mut fmt::Formatter<'_>,
+    transaction: &LaneTransaction,
+    executed: &Executed,
+    lane: &Lane,
+) -> fmt::Result {
+    let facts = transaction.facts(&lane.deposit);
+    let [id, authority] = [transaction.id().digest(), facts.authority.digest()].map(|it| short(&it));
+    write!(f, "        tx:{id}… #{} by res:{authority}…: ", transaction.merge_index)?;
+    match Payload::decode(&transaction.payload) {
+        None => write!(f, "{} bytes that are no payload", transaction.payload.len())?,
+        Some(Payload { action, nonce, amount, counterparty }) => {
+            let to = short(&counterparty.digest());
+            match action {
+                Action::Transfer => write!(f, "transfer {amount} to res:{to}…, nonce {nonce}")?,
+                Action::Exit => write!(f, "exit {amount} to res:{to}…, nonce {nonce}")?,
+                Action::Deposit => write!(f, "deposit {} to res:{to}…", facts.deposit)?,
+            }
+        }
     }
-    writeln!(f)
+    writeln!(f, ": {}", outcome(executed.outcome))
 }
 
-fn name(resource: &ResourceId) -> String {
-    format!("res:{}…", short(&resource.digest()))
+fn outcome(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::SUCCESS => "done".into(),
+        Outcome::MALFORMED => "malformed".into(),
+        reprise_ledger::SLOT_TAKEN => "slot taken".into(),
+        reprise_ledger::BAD_NONCE => "bad nonce".into(),
+        reprise_ledger::OVERDRAFT => "overdraft".into(),
+        reprise_ledger::NOTHING_DEPOSITED => "nothing deposited".into(),
+        reprise_ledger::OVERFLOW => "overflow".into(),
+        Outcome(code) => format!("outcome {code}"),
+    }
 }
 
 fn short(digest: &Digest) -> String {

@@ -28,7 +28,7 @@ use reprise_model::transaction::{LaneTransaction, script_bytes};
 use crate::client::{Unanswered, unanswered};
 use crate::lane_proof::LaneProof;
 use crate::track::{CheckError, Known, Track};
-use crate::{RECORDER, block_hash, digest};
+use crate::{RECORDER, block_hash, digest, kaspa_hash};
 
 /// How often an answer that a reorg overtakes is asked for again.
 const ATTEMPTS_MAX: usize = 10;
@@ -89,6 +89,41 @@ pub enum RecordError {
     Check(#[from] CheckError),
 }
 
+/// What a recorder asks a node again and again.
+pub trait Chain {
+    /// How the canonical chain differs from the one that ends in `tip`: one page.
+    fn changes_since(&self, tip: BlockHash) -> impl Future<Output = Result<Answer, Unanswered>>;
+
+    /// The proof of the lane `key` in `block`; `None` where the block is canonical no more.
+    fn lane_proof(
+        &self,
+        block: BlockHash,
+        key: Digest,
+    ) -> impl Future<Output = Result<Option<LaneProof>, Unanswered>>;
+}
+
+impl Chain for dyn RpcApi + '_ {
+    async fn changes_since(&self, tip: BlockHash) -> Result<Answer, Unanswered> {
+        let tip = Hash::from_bytes(tip.0);
+        let answer = self.get_virtual_chain_from_block_v2(tip, Some(RpcDataVerbosityLevel::Full), None).await;
+        answer.map_err(unanswered("get_virtual_chain_from_block_v2"))
+    }
+
+    async fn lane_proof(&self, block: BlockHash, key: Digest) -> Result<Option<LaneProof>, Unanswered> {
+        let block = Hash::from_bytes(block.0);
+        let refused = match self.get_seq_commit_lane_proof(block, kaspa_hash(key)).await {
+            Ok(proof) => return Ok(Some(proof.into())),
+            Err(refused) => refused,
+        };
+        // Is the block off the chain, or is something else wrong?
+        let data = self.get_block(block, false).await.ok().and_then(|block| block.verbose_data);
+        match data {
+            Some(data) if !data.is_chain_block => Ok(None),
+            _ => Err(unanswered("get_seq_commit_lane_proof")(refused)),
+        }
+    }
+}
+
 /// The lane of a subnetwork.
 pub fn lane(subnetwork: [u8; 20], covenant: Digest, deposit: ResourceId) -> Lane {
     Lane { subnetwork, key: digest(lane_key(&subnetwork)), covenant, deposit }
@@ -139,9 +174,10 @@ impl Recorder {
         Ok(Self { recording: Recording { network, recorder, lane, root, events: vec![] }, track })
     }
 
-    /// A recorder at the root of `recording`, whose events it does not take over.
-    pub fn at_root(recording: &Recording, window: u64) -> Self {
-        let track = Track::new(recording.lane.key, window, recording.root, Known::Nothing);
+    /// A recorder at the root of `recording`, whose events it does not take over. `lane` is the lane's entry at the
+    /// root, and entries expire after `window` blue scores.
+    pub fn at_root(recording: &Recording, window: u64, lane: Known) -> Self {
+        let track = Track::new(recording.lane.key, window, recording.root, lane);
         Self { recording: Recording { events: vec![], ..recording.clone() }, track }
     }
 
@@ -161,23 +197,20 @@ impl Recorder {
     }
 
     /// Asks until nothing is new, one event a page; how many events that gave.
-    pub async fn advance(&mut self, rpc: &dyn RpcApi) -> Result<usize, RecordError> {
+    pub async fn advance<C: Chain + ?Sized>(&mut self, chain: &C) -> Result<usize, RecordError> {
         let before = self.recording.events.len();
-        while self.advance_page(rpc).await? {}
+        while self.advance_page(chain).await? {}
         Ok(self.recording.events.len() - before)
     }
 
     /// Asks once; whether there was anything new.
-    pub async fn advance_page(&mut self, rpc: &dyn RpcApi) -> Result<bool, RecordError> {
+    pub async fn advance_page<C: Chain + ?Sized>(&mut self, chain: &C) -> Result<bool, RecordError> {
         for _ in 0..ATTEMPTS_MAX {
-            let tip = Hash::from_bytes(self.track.tip().block_hash.0);
-            let answer =
-                rpc.get_virtual_chain_from_block_v2(tip, Some(RpcDataVerbosityLevel::Full), None).await;
-            let answer = answer.map_err(unanswered("get_virtual_chain_from_block_v2"))?;
+            let answer = chain.changes_since(self.track.tip().block_hash).await?;
             if answer.removed_chain_block_hashes.is_empty() && answer.added_chain_block_hashes.is_empty() {
                 return Ok(false);
             }
-            if let Some(proofs) = self.lane_proofs(rpc, &answer).await? {
+            if let Some(proofs) = self.lane_proofs(chain, &answer).await? {
                 self.accept(&answer, &proofs)?;
                 return Ok(true);
             }
@@ -186,29 +219,17 @@ impl Recorder {
     }
 
     /// The lane proofs of the added blocks; `None` where one of them is canonical no more.
-    async fn lane_proofs(
+    async fn lane_proofs<C: Chain + ?Sized>(
         &self,
-        rpc: &dyn RpcApi,
+        chain: &C,
         answer: &Answer,
     ) -> Result<Option<Vec<LaneProof>>, RecordError> {
         let mut proofs = Vec::with_capacity(answer.added_chain_block_hashes.len());
         for added in answer.added_chain_block_hashes.iter() {
-            let proof =
-                rpc.get_seq_commit_lane_proof(*added, Hash::from_bytes(self.recording.lane.key.0)).await;
-            let source = match proof {
-                Ok(proof) => {
-                    proofs.push(proof.into());
-                    continue;
-                }
-                Err(source) => source,
-            };
-            // Refused: is the block off the chain, or is something else wrong?
-            let block = rpc.get_block(*added, false).await;
-            let canonical = block.map(|block| block.verbose_data.is_some_and(|data| data.is_chain_block));
-            return match canonical {
-                Ok(false) => Ok(None),
-                _ => Err(unanswered("get_seq_commit_lane_proof")(source).into()),
-            };
+            match chain.lane_proof(block_hash(*added), self.recording.lane.key).await? {
+                Some(proof) => proofs.push(proof),
+                None => return Ok(None),
+            }
         }
         Ok(Some(proofs))
     }
