@@ -94,13 +94,13 @@ struct Session<'a> {
     progress: &'a mut dyn FnMut(&str),
 }
 
-/// Records until enough blocks are added or `stop` is ready. The file is written in either case, and also where
-/// an error ends it after the first block.
+/// Records until enough blocks are added or `stop` is ready; `None` where that was before the node's first answer.
+/// The file is written in either case, and also where an error ends it later than that.
 pub async fn record(
     order: &Order,
     stop: impl Future<Output = io::Result<()>>,
     progress: &mut dyn FnMut(&str),
-) -> Result<Figures, LiveError> {
+) -> Result<Option<Figures>, LiveError> {
     let mut session = Session { order, recorder: None, blocks: 0, saved: Instant::now(), progress };
     let ended = {
         let work = pin!(session.run());
@@ -112,16 +112,7 @@ pub async fn record(
     let saved = session.save();
     ended?;
     saved?;
-    let empty = Figures {
-        events: 0,
-        reorgs: 0,
-        flips: 0,
-        max_reorg_depth: 0,
-        blocks: 0,
-        batches: 0,
-        transactions: 0,
-    };
-    Ok(session.recorder.map_or(empty, |recorder| Figures::of(recorder.recording())))
+    Ok(session.recorder.map(|recorder| Figures::of(recorder.recording())))
 }
 
 impl Session<'_> {

@@ -133,10 +133,9 @@ async fn run(command: Command) -> Result<(), Failure> {
             let lane = recorder::lane(lane, covenant.unwrap_or_default(), deposit);
             let out = output.out.clone();
             let order = Order { url: l1, out, lane, from, blocks_max: blocks, attempts_max: attempts };
-            let figures = live::record(&order, tokio::signal::ctrl_c(), &mut progress).await?;
-            match output.out.exists() {
-                true => output.report(&figures, started),
-                false => Err(Failure::Run("stopped before the first answer: nothing is recorded".into())),
+            match live::record(&order, tokio::signal::ctrl_c(), &mut progress).await? {
+                Some(figures) => output.report(&figures, started),
+                None => Err(Failure::Run("stopped before the first answer: nothing is recorded".into())),
             }
         }
         Command::Show { file, json } => show(&file, json),
@@ -161,11 +160,15 @@ fn show(file: &Path, json: bool) -> Result<(), Failure> {
 impl Output {
     fn check(&self) -> Result<(), Failure> {
         let out = self.out.display();
-        match self.out.exists() && !self.force {
-            true => {
-                Err(Failure::Use(format!("{out} exists: choose another --out, or overwrite it with --force")))
-            }
-            false => Ok(()),
+        if self.out.exists() && !self.force {
+            return Err(Failure::Use(format!(
+                "{out} exists: choose another --out, or overwrite it with --force"
+            )));
+        }
+        let directory = self.out.parent().filter(|parent| !parent.as_os_str().is_empty());
+        match directory.filter(|directory| !directory.is_dir()) {
+            Some(directory) => Err(Failure::Use(format!("{} is no directory", directory.display()))),
+            None => Ok(()),
         }
     }
 
