@@ -133,7 +133,7 @@ async fn run(command: Command) -> Result<(), Failure> {
             let lane = recorder::lane(lane, covenant.unwrap_or_default(), deposit);
             let out = output.out.clone();
             let order = Order { url: l1, out, lane, from, blocks_max: blocks, attempts_max: attempts };
-            match live::record(&order, tokio::signal::ctrl_c(), &mut progress).await? {
+            match live::record(&order, stop_signal(), &mut progress).await? {
                 Some(figures) => output.report(&figures, started),
                 None => Err(Failure::Run("stopped before the first answer: nothing is recorded".into())),
             }
@@ -185,6 +185,20 @@ impl Output {
         }
         Ok(())
     }
+}
+
+/// Ready when the process is asked to stop: Ctrl-C, or the termination signal where there is one.
+async fn stop_signal() -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        tokio::select! {
+            stop = tokio::signal::ctrl_c() => stop,
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
 }
 
 fn progress(line: &str) {

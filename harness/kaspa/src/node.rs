@@ -57,16 +57,16 @@ pub enum NodeError {
 #[derive(Debug)]
 pub struct Node {
     child: Child,
+    program: PathBuf,
+    arguments: Vec<String>,
     url: String,
     // Removed after the child is gone.
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // Nothing to do about a child that is gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.stop();
     }
 }
 
@@ -99,23 +99,35 @@ impl Node {
         let json = serde_json::to_string(&OverrideParams::from(params.clone())).map_err(io::Error::other);
         fs::write(&overrides, json.map_err(io("write the node's parameters"))?)
             .map_err(io("write the node's parameters"))?;
-        let log = File::create(log_path(&directory)).map_err(io("make the node's log"))?;
         let [p2p, grpc, borsh, json] = free_ports().map_err(io("find free ports"))?;
-        let child = Command::new(program)
-            .args(["--simnet", "--utxoindex", "--enable-unsynced-mining", "--unsaferpc", "--yes"])
-            .args(["--nologfiles", "--disable-upnp", "--nodnsseed", "--outpeers=0", "--ram-scale=0.3"])
-            .arg(format!("--appdir={}", directory.path().display()))
-            .arg(format!("--override-params-file={}", overrides.display()))
-            .arg(format!("--listen=127.0.0.1:{p2p}"))
-            .arg(format!("--rpclisten=127.0.0.1:{grpc}"))
-            .arg(format!("--rpclisten-borsh=127.0.0.1:{borsh}"))
-            .arg(format!("--rpclisten-json=127.0.0.1:{json}"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::from(log.try_clone().map_err(io("make the node's log"))?))
-            .stderr(Stdio::from(log))
-            .spawn()
-            .map_err(io("start kaspad"))?;
-        Ok(Self { child, url: format!("ws://127.0.0.1:{borsh}"), _directory: directory })
+        let mut arguments: Vec<String> =
+            ["--simnet", "--utxoindex", "--enable-unsynced-mining", "--unsaferpc", "--yes", "--nologfiles"]
+                .into_iter()
+                .chain(["--disable-upnp", "--nodnsseed", "--outpeers=0", "--ram-scale=0.3"])
+                .map(Into::into)
+                .collect();
+        arguments.push(format!("--appdir={}", directory.path().display()));
+        arguments.push(format!("--override-params-file={}", overrides.display()));
+        let servers =
+            [("listen", p2p), ("rpclisten", grpc), ("rpclisten-borsh", borsh), ("rpclisten-json", json)];
+        arguments.extend(servers.map(|(server, port)| format!("--{server}=127.0.0.1:{port}")));
+        let child = launch(program, &arguments, &directory)?;
+        let url = format!("ws://127.0.0.1:{borsh}");
+        Ok(Self { child, program: program.into(), arguments, url, directory })
+    }
+
+    /// Kills the process, as a crash would. Its data stay.
+    pub fn stop(&mut self) {
+        // Nothing to do about a child that is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts it again where [`stop`](Self::stop) left it: same data, same ports.
+    pub async fn start_again(&mut self) -> Result<Client, NodeError> {
+        self.stop();
+        self.child = launch(&self.program, &self.arguments, &self.directory)?;
+        self.connect().await.ok_or_else(|| NodeError::NotReady { log: self.log_end() })
     }
 
     /// Connects as soon as the node listens; `None` where it exits or does not listen in time.
@@ -131,10 +143,22 @@ impl Node {
     }
 
     fn log_end(&self) -> String {
-        let log = fs::read_to_string(log_path(&self._directory)).unwrap_or_default();
+        let log = fs::read_to_string(log_path(&self.directory)).unwrap_or_default();
         let lines: Vec<_> = log.lines().collect();
         lines[lines.len().saturating_sub(10)..].join("\n")
     }
+}
+
+fn launch(program: &Path, arguments: &[String], directory: &TempDir) -> Result<Child, NodeError> {
+    let io = |action| move |source| NodeError::Io { action, source };
+    let log = File::create(log_path(directory)).map_err(io("make the node's log"))?;
+    Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::from(log.try_clone().map_err(io("make the node's log"))?))
+        .stderr(Stdio::from(log))
+        .spawn()
+        .map_err(io("start kaspad"))
 }
 
 fn log_path(directory: &TempDir) -> PathBuf {

@@ -5,5 +5,6 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod fake;
+mod live;
 mod recorder;
 mod shipped;
