@@ -24,7 +24,7 @@ use kaspa_hashes::Hash;
 use kaspa_rpc_core::api::rpc::RpcApi;
 use reprise_chain::recording::Recording;
 use reprise_ledger::{Action, Payload};
-use reprise_model::digest::ResourceId;
+use reprise_model::digest::{Digest, ResourceId};
 
 use crate::client::Client;
 use crate::miner::{self, MineError};
@@ -73,6 +73,12 @@ pub enum ScenarioError {
     /// The observer was not recorded.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// The covenant was not founded.
+    #[error("the builder did not accept the founding of the covenant {covenant}")]
+    Covenant {
+        /// Its id.
+        covenant: Digest,
+    },
     /// The observer saw something else than the scenario plans.
     #[error("the observer saw reorgs of {found:?} blocks where {planned:?} are planned")]
     Reorgs {
@@ -330,7 +336,10 @@ async fn fund(
     let coins = miner.coins(builder.party.rpc(), params).await?;
     let coin = coins.first().ok_or(WalletError::Broke)?;
     let script = wallet::locked_script(b"reprise covenant")?;
-    let (founding, covenant) = miner.covenant(params, coin, KASPA * 2, script)?;
+    let (founding, covenant) = miner.covenant(params, coin, KASPA * 2, script.clone())?;
     blocks.extend(builder.build(&[vec![founding], vec![]]).await?);
-    Ok((blocks, covenant))
+    match wallet::covenants(builder.party.rpc(), &script).await?.contains(&covenant) {
+        true => Ok((blocks, covenant)),
+        false => Err(ScenarioError::Covenant { covenant: digest(covenant) }),
+    }
 }

@@ -21,7 +21,8 @@ use kaspa_rpc_core::RpcError;
 use kaspa_rpc_core::api::rpc::RpcApi;
 use kaspa_txscript::opcodes::codes::{OpDrop, OpFalse};
 use kaspa_txscript::script_builder::{ScriptBuilder, ScriptBuilderError};
-use kaspa_txscript::{pay_to_address_script, pay_to_script_hash_script};
+use kaspa_txscript::{extract_script_pub_key_address, pay_to_address_script, pay_to_script_hash_script};
+use kaspa_txscript_errors::TxScriptError;
 use reprise_model::digest::ResourceId;
 use reprise_model::transaction::{account_of, script_bytes};
 use secp256k1::{Keypair, Message, SECP256K1};
@@ -58,6 +59,9 @@ pub enum WalletError {
     /// The script could not be built.
     #[error("cannot build the script: {0}")]
     Script(#[from] ScriptBuilderError),
+    /// The script has no address.
+    #[error("the script has no address: {0}")]
+    Address(#[from] TxScriptError),
 }
 
 /// An output that its owner can spend.
@@ -175,6 +179,13 @@ impl Wallet {
 /// The ledger account of a script.
 pub fn account(script: &ScriptPublicKey) -> ResourceId {
     account_of(&script_bytes(script.version(), script.script()))
+}
+
+/// The covenants of the unspent outputs of `script`. The node needs its index of unspent outputs.
+pub async fn covenants(rpc: &dyn RpcApi, script: &ScriptPublicKey) -> Result<Vec<Hash>, WalletError> {
+    let address = extract_script_pub_key_address(script, Prefix::Simnet)?;
+    let listed = rpc.get_utxos_by_addresses(vec![address]).await?;
+    Ok(listed.into_iter().filter_map(|it| it.utxo_entry.covenant_id).collect())
 }
 
 /// The script that deposits are paid to in the shipped recording: pay-to-script-hash of a script that nothing
