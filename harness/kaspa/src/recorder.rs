@@ -145,18 +145,16 @@ impl Recorder {
             None => rpc.get_sink().await.map_err(unanswered("get_sink"))?.sink,
         };
         let block = rpc.get_block(root, false).await.map_err(unanswered("get_block"))?;
-        let key = Hash::from_bytes(lane.key.0);
-        let proof = rpc
-            .get_seq_commit_lane_proof(root, key)
-            .await
-            .map_err(unanswered("get_seq_commit_lane_proof"))?;
         let parent = selected_parent(&block)?;
-        let parent_timestamp_ms = match parent {
+        let (parent_timestamp_ms, entry) = match parent {
             Some(parent) => {
                 let parent = rpc.get_block(parent, false).await.map_err(unanswered("get_block"))?;
-                parent.header.timestamp
+                let proof = rpc.get_seq_commit_lane_proof(root, kaspa_hash(lane.key)).await;
+                let proof = proof.map_err(unanswered("get_seq_commit_lane_proof"))?;
+                (parent.header.timestamp, LaneProof::from(proof).lane)
             }
-            None => block.header.timestamp,
+            // Genesis: no lane has accepted anything, and the node proves none.
+            None => (block.header.timestamp, None),
         };
         let root = ChainBlockMetadata {
             block_hash: block_hash(root),
@@ -167,8 +165,8 @@ impl Recorder {
             parent_timestamp_ms,
             sequencing_commitment: digest(block.header.accepted_id_merkle_root),
         };
-        let known = Known::Entry(LaneProof::from(proof).lane);
-        let track = Track::new(lane.key, Track::window(info.network_id), root, known);
+        let window = Track::window(info.network_id);
+        let track = Track::new(lane.key, window, root, Known::Entry(entry));
         let recorder = format!("{RECORDER}, kaspad {}", info.server_version);
         let network = info.network_id.to_string();
         Ok(Self { recording: Recording { network, recorder, lane, root, events: vec![] }, track })

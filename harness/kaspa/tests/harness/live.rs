@@ -8,8 +8,10 @@ use reprise_chain::recording::Recording;
 use reprise_kaspa_harness::live::{self, Order};
 use reprise_kaspa_harness::miner;
 use reprise_kaspa_harness::node::Node;
+use reprise_kaspa_harness::recorder::Recorder;
 use reprise_kaspa_harness::track::Track;
 use reprise_kaspa_harness::wallet::Wallet;
+use reprise_model::digest::BlockHash;
 
 use crate::fake;
 
@@ -52,4 +54,18 @@ async fn a_recorder_goes_on_after_its_node_crashed_and_came_back() {
     let recording = Recording::open(&out).unwrap();
     assert_eq!((recording.network.as_str(), recording.root.blue_score), ("simnet", 5));
     assert_eq!(Track::over(&recording, SIMNET_PARAMS.finality_depth()).unwrap().height(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "starts a node, and mines for a minute"]
+async fn a_chain_longer_than_one_answer_is_recorded_from_genesis_in_pages() {
+    const BLOCKS: u64 = 3_000;
+    let (_node, rpc) = Node::start(&SIMNET_PARAMS).await.unwrap();
+    let rpc: &dyn RpcApi = rpc.as_ref();
+    mine(rpc, 1..BLOCKS + 1).await;
+    let genesis = BlockHash(SIMNET_PARAMS.genesis.hash.as_bytes());
+    let mut recorder = Recorder::start(rpc, fake::lane(), Some(genesis)).await.unwrap();
+    let pages = recorder.advance(rpc).await.unwrap();
+    assert!(pages > 1, "{pages} pages");
+    assert_eq!(recorder.track().height() as u64, BLOCKS);
 }
