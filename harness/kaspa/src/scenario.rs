@@ -166,7 +166,7 @@ impl<'a> Purse<'a> {
     ) -> Result<Transaction, WalletError> {
         let coin = self.coins.pop().ok_or(WalletError::Broke)?;
         let lane = SubnetworkId::from_namespace(NAMESPACE);
-        self.wallet.lane_transaction(self.params, lane, &coin, outputs, payload)
+        self.wallet.transaction(self.params, lane, &coin, outputs, payload)
     }
 
     fn deposit(&mut self, kaspa: u64) -> Result<Transaction, WalletError> {

@@ -108,18 +108,6 @@ impl Wallet {
         Ok(coins)
     }
 
-    /// A lane transaction: carries `payload`, pays `outputs`, and the rest of `coin` back.
-    pub fn lane_transaction(
-        &self,
-        params: &Params,
-        subnetwork: SubnetworkId,
-        coin: &Coin,
-        outputs: Vec<TransactionOutput>,
-        payload: Vec<u8>,
-    ) -> Result<Transaction, WalletError> {
-        self.transaction(params, subnetwork, coin, outputs, payload)
-    }
-
     /// A transaction that founds a covenant with `value` in `script`, and the covenant's id.
     pub fn covenant(
         &self,
@@ -134,11 +122,8 @@ impl Wallet {
         Ok((self.transaction(params, SUBNETWORK_ID_NATIVE, coin, vec![output], vec![])?, id))
     }
 
-    fn script(&self) -> ScriptPublicKey {
-        pay_to_address_script(&self.address())
-    }
-
-    fn transaction(
+    /// A transaction in `subnetwork`: carries `payload`, pays `outputs`, and what `coin` leaves back to this key.
+    pub fn transaction(
         &self,
         params: &Params,
         subnetwork: SubnetworkId,
@@ -162,6 +147,10 @@ impl Wallet {
         .calc_contextual_masses(&PopulatedTransaction::new(&transaction, vec![coin.entry.clone()]));
         transaction.set_storage_mass(masses.ok_or(WalletError::Mass)?.storage_mass);
         Ok(transaction)
+    }
+
+    fn script(&self) -> ScriptPublicKey {
+        pay_to_address_script(&self.address())
     }
 
     /// The signature script of the only input.
