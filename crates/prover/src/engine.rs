@@ -167,12 +167,9 @@ impl Engine {
         self.jobs.values().filter(|job| matches!(job.phase, Phase::Proving)).map(|job| &job.order)
     }
 
-    /// Whether everything demanded is stored or given up.
+    /// Whether everything demanded is stored.
     pub fn satisfied(&self) -> bool {
-        self.demand.iter().all(|order| {
-            let failed = self.jobs.get(&order.id).is_some_and(|job| matches!(job.phase, Phase::Failed));
-            failed || self.known(&order.id) == Some(true)
-        })
+        self.demand.iter().all(|order| self.known(&order.id) == Some(true))
     }
 
     /// Whether nothing is being looked up, proved or stored.
