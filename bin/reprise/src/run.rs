@@ -43,7 +43,7 @@ pub(crate) fn run(settings: &Settings, json: bool) -> Result<ExitCode, Failure> 
         bars.finish();
         ended?
     } else {
-        node.run(&stop, &mut Lines::default())?
+        node.run(&stop, &mut Lines)?
     };
     conclude(&ended, json)
 }

@@ -182,7 +182,7 @@ impl Pipeline {
             return Err(RunError::Stuck { reason: reason.clone() });
         }
         for settlement in settlements {
-            self.tell(&Happening::Settled(settlement.clone()), observer);
+            self.tell(&Happening::Settled(Box::new(settlement.clone())), observer);
         }
         self.tell(&Happening::Chain { event, batches }, observer);
         Ok(())
