@@ -12,6 +12,7 @@
 //! | [`archive`] | receipts on their way from one store to another |
 //! | [`gc`] | what goes when the store is fuller than it may be |
 //! | [`mod@why`] | why a coordinate is a hit or a miss |
+//! | `preflight` | a look at the engine's files before the engine looks at them |
 //! | [`envelope`], `record` | the bytes |
 //! | [`policy`] | durability and verification, named |
 //! | `metered` | the counters |
@@ -31,6 +32,7 @@ pub mod memory;
 mod metered;
 pub mod policy;
 pub mod port;
+mod preflight;
 pub mod rebuild;
 mod record;
 pub mod store;

@@ -168,19 +168,21 @@ fn case(template: &Path, seed: u64, tally: &mut Tally) {
 
 #[test]
 fn a_damaged_directory_heals_or_is_refused_by_name_and_never_crashes_hangs_or_lies() {
-    let cases = std::env::var("REPRISE_TEST_DAMAGE").map_or(40, |cases| cases.parse().unwrap());
+    let number = |name, or| std::env::var(name).map_or(or, |n| n.parse::<u64>().unwrap());
+    let from = number("REPRISE_TEST_DAMAGE_FROM", 0);
+    let cases = from + number("REPRISE_TEST_DAMAGE", 40);
     let whole = tempfile::tempdir().unwrap();
     template(whole.path());
     let mut tally = Tally::default();
     let (done, seeds) = mpsc::channel();
     let work = std::thread::spawn(move || {
-        for seed in 0..cases {
+        for seed in from..cases {
             case(whole.path(), seed, &mut tally);
             done.send(seed).unwrap();
         }
         tally
     });
-    for next in 0..cases {
+    for next in from..cases {
         match seeds.recv_timeout(Duration::from_secs(60)) {
             Ok(seed) => assert_eq!(seed, next),
             Err(mpsc::RecvTimeoutError::Timeout) => panic!("seed {next} hangs"),
@@ -188,7 +190,7 @@ fn a_damaged_directory_heals_or_is_refused_by_name_and_never_crashes_hangs_or_li
         }
     }
     match work.join() {
-        Ok(tally) => println!("{cases} cases: {tally:?}"),
+        Ok(tally) => println!("cases {from} to {cases}: {tally:?}"),
         Err(panic) => std::panic::resume_unwind(panic),
     }
 }
