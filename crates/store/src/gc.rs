@@ -7,7 +7,7 @@
 use std::cmp::Ordering;
 
 use reprise_model::coordinate::Checkpoint;
-use reprise_model::statement::StatementId;
+use reprise_model::statement::{Kind, StatementId};
 
 use crate::port::{Filter, ReceiptStore, StoreError, Summary};
 
@@ -16,8 +16,21 @@ use crate::port::{Filter, ReceiptStore, StoreError, Summary};
 pub struct Budget {
     /// Bytes of envelopes that may stay.
     pub bytes_max: u64,
-    /// What is used at this checkpoint or later stays.
-    pub live_from: Checkpoint,
+    /// Per kind, in the order of [`Kind::ALL`]: what is used at this checkpoint or later stays. A transaction's
+    /// receipt may go once its batch is stored and past the reorg depth; a batch's, once it is settled and
+    /// final.
+    pub live_from: [Checkpoint; 3],
+}
+
+impl Budget {
+    /// From where on an entry of this kind stays.
+    pub fn live_from(&self, kind: Kind) -> Checkpoint {
+        match kind {
+            Kind::Transaction => self.live_from[0],
+            Kind::Batch => self.live_from[1],
+            Kind::Aggregate => self.live_from[2],
+        }
+    }
 }
 
 /// Why an entry is to go.
@@ -34,6 +47,8 @@ pub enum Cause {
 pub struct Eviction {
     /// Which.
     pub id: StatementId,
+    /// Its kind.
+    pub kind: Kind,
     /// The size of its envelope.
     pub bytes: u64,
     /// What it costs to prove again.
@@ -66,6 +81,7 @@ pub fn plan(entries: &[Summary], budget: &Budget) -> Plan {
         plan.bytes_after -= entry.bytes;
         plan.evictions.push(Eviction {
             id: entry.id,
+            kind: entry.kind,
             bytes: entry.bytes,
             took_ms: entry.provenance.took_ms,
             cause: if entry.coordinates.is_empty() { Cause::Unplaced } else { Cause::Cheapest },
@@ -76,7 +92,7 @@ pub fn plan(entries: &[Summary], budget: &Budget) -> Plan {
 
 fn is_live(entry: &Summary, budget: &Budget) -> bool {
     !entry.pins.is_empty()
-        || entry.coordinates.iter().any(|coordinate| coordinate.checkpoint >= budget.live_from)
+        || entry.coordinates.iter().any(|coordinate| coordinate.checkpoint >= budget.live_from(entry.kind))
 }
 
 /// Orders what goes first: without a place, then fewer milliseconds a byte, then by id.
@@ -100,7 +116,7 @@ pub fn collect(store: &dyn ReceiptStore, budget: &Budget, dry_run: bool) -> Resu
     for eviction in plan.evictions {
         // PRUNE SAFETY: `evict` looks again, in the commit that deletes: what was pinned or placed at or
         // above `live_from` since the plan was made stays. What goes costs its proof again, nothing else.
-        if store.evict(&eviction.id, budget.live_from)? {
+        if store.evict(&eviction.id, budget.live_from(eviction.kind))? {
             gone.push(eviction);
         } else {
             plan.bytes_after += eviction.bytes;

@@ -204,3 +204,38 @@ fn a_directory_of_one_whole_log_is_salvaged_in_full() {
     assert_eq!((rebuilt.receipts, rebuilt.refused), (before, 0));
     assert_eq!(use_it(&rebuilt.store), Ok(0));
 }
+
+/// Needs a file system of a few megabytes, at the path in `REPRISE_TEST_SMALL_DISK`; says so and passes
+/// where there is none.
+#[test]
+fn a_disk_that_is_really_full_is_a_transient_error_and_the_store_goes_on_when_there_is_room() {
+    let Ok(small) = std::env::var("REPRISE_TEST_SMALL_DISK") else {
+        println!("skipped: REPRISE_TEST_SMALL_DISK names no small file system");
+        return;
+    };
+    let dir = Path::new(&small).join("store");
+    let ballast = Path::new(&small).join("ballast");
+    let store = disk(&dir);
+    fs::write(&ballast, vec![1; 8 << 20]).unwrap();
+    let big = |n| reprise_store::port::NewEntry {
+        receipt: receipt_of(&hashed(), n, 500_000),
+        ..entry(n, &[at(n, 1)])
+    };
+    let mut stored = 0;
+    let refused = loop {
+        match store.put(big(stored)) {
+            Ok(_) => stored += 1,
+            Err(error) => break error,
+        }
+        assert!(stored < 1000, "the file system is not small");
+    };
+    assert!(refused.is_transient(), "{refused}");
+    assert!(store.put(big(stored)).is_err(), "still full");
+    let hit = |n: u64| store.get(&statement(n), &claim(n)).unwrap().hit().is_some();
+    assert!((0..stored).all(hit), "reads go on");
+    fs::remove_file(&ballast).unwrap();
+    assert!(store.put(big(stored)).unwrap().new);
+    assert!((0..=stored).all(hit));
+    drop(store);
+    fs::remove_dir_all(dir).unwrap();
+}

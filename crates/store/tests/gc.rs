@@ -24,7 +24,7 @@ fn filled() -> reprise_store::Store {
 fn a_dry_run_says_what_the_run_does_and_does_nothing() {
     let store = filled();
     let bytes = store.stats().unwrap().bytes();
-    let budget = Budget { bytes_max: bytes / 2, live_from: Checkpoint(8) };
+    let budget = Budget { bytes_max: bytes / 2, live_from: [Checkpoint(8); 3] };
     let dry = collect(&store, &budget, true).unwrap();
     assert_eq!(store.stats().unwrap().bytes(), bytes);
     let run = collect(&store, &budget, false).unwrap();
@@ -38,9 +38,19 @@ fn a_dry_run_says_what_the_run_does_and_does_nothing() {
 }
 
 #[test]
+fn a_kind_that_is_subsumed_goes_before_one_that_is_not() {
+    let store = memory();
+    store.put(entry(1, &[at(5, 1)])).unwrap();
+    store.put(entry(2, &[aggregate_at(1, 5, 1)])).unwrap();
+    let live_from = [Checkpoint(9), Checkpoint(6), Checkpoint(5)];
+    collect(&store, &Budget { bytes_max: 0, live_from }, false).unwrap();
+    assert!(!is_hit(&store, 1) && is_hit(&store, 2));
+}
+
+#[test]
 fn what_is_live_or_pinned_survives_any_budget() {
     let store = filled();
-    collect(&store, &Budget { bytes_max: 0, live_from: Checkpoint(8) }, false).unwrap();
+    collect(&store, &Budget { bytes_max: 0, live_from: [Checkpoint(8); 3] }, false).unwrap();
     let left: Vec<_> = (0..30).filter(|n| is_hit(&store, *n)).collect();
     assert_eq!(left, [4, 8, 9]);
 }
