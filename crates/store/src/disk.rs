@@ -12,7 +12,8 @@
 //! the tables of a live store change under a reader's feet, and a copy taken meanwhile would not be one
 //! moment. A live node answers for its own store.
 //!
-//! Damage inside the engine is met three ways. A value it cannot return is forgotten by the store above. A
+//! Damage inside the engine is met four ways. What would make it ask for more memory than there is, is
+//! refused before it looks (`preflight`). A value it cannot return is forgotten by the store above. A
 //! panic of its code is caught here and becomes [`StoreError::Damaged`]. A directory it cannot open is
 //! refused by [`OpenError::Damaged`], and [`rebuild`](crate::rebuild) salvages every whole receipt out of
 //! its files.
@@ -28,6 +29,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, Pers
 
 use crate::engine::{Changes, Engine, Pair, Table};
 use crate::port::StoreError;
+use crate::preflight;
 
 /// The format of the directory that this code writes, and the only one it reads so far.
 pub const FORMAT: u32 = 1;
@@ -318,6 +320,12 @@ fn caught<R>(act: impl FnOnce() -> fjall::Result<R>) -> Result<R, Failure> {
 
 impl Open {
     fn tables(path: &Path, memtable_bytes_max: u64) -> Result<Self, Failure> {
+        match preflight::look(path) {
+            Ok(Ok(())) => {}
+            Ok(Err(wrong)) => return Err(Failure::Damage(wrong)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(fjall::Error::Io(error).into()),
+        }
         caught(|| {
             let database = Database::builder(path).worker_threads(1).open()?;
             let mut tables = Vec::with_capacity(Table::ALL.len());

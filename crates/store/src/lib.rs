@@ -9,6 +9,10 @@
 //! | [`engine`] | [`Engine`]: sorted tables with atomic, durable commits |
 //! | [`memory`], [`disk`] | the engines |
 //! | [`mod@rebuild`] | salvages the receipts of a directory whose engine is damaged |
+//! | [`archive`] | receipts on their way from one store to another |
+//! | [`gc`] | what goes when the store is fuller than it may be |
+//! | [`mod@why`] | why a coordinate is a hit or a miss |
+//! | `preflight` | a look at the engine's files before the engine looks at them |
 //! | [`envelope`], `record` | the bytes |
 //! | [`policy`] | durability and verification, named |
 //! | `metered` | the counters |
@@ -16,19 +20,23 @@
 //!
 //! The format, the engine's choice and its figures are in the crate's `DESIGN.md`.
 
+pub mod archive;
 pub mod disk;
 pub mod engine;
 pub mod envelope;
 #[cfg(feature = "test-utils")]
 pub mod faulty;
+pub mod gc;
 mod index;
 pub mod memory;
 mod metered;
 pub mod policy;
 pub mod port;
+mod preflight;
 pub mod rebuild;
 mod record;
 pub mod store;
+pub mod why;
 mod writer;
 
 pub use disk::OpenError;

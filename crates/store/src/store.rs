@@ -529,6 +529,12 @@ impl ReceiptStore for Store {
         Ok(self.counters.tally(removed)?.is_some())
     }
 
+    fn evict(&self, id: &StatementId, live_from: Checkpoint) -> Result<bool, StoreError> {
+        let id = *id;
+        let evicted = self.writer.wait(move |staging| index::evict(staging, &id, live_from));
+        self.counters.tally(evicted)
+    }
+
     fn prune_below(&self, floor: Checkpoint) -> Result<PruneOutcome, StoreError> {
         self.counters.tally(self.prune(floor))
     }

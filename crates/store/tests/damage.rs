@@ -168,19 +168,21 @@ fn case(template: &Path, seed: u64, tally: &mut Tally) {
 
 #[test]
 fn a_damaged_directory_heals_or_is_refused_by_name_and_never_crashes_hangs_or_lies() {
-    let cases = std::env::var("REPRISE_TEST_DAMAGE").map_or(40, |cases| cases.parse().unwrap());
+    let number = |name, or| std::env::var(name).map_or(or, |n| n.parse::<u64>().unwrap());
+    let from = number("REPRISE_TEST_DAMAGE_FROM", 0);
+    let cases = from + number("REPRISE_TEST_DAMAGE", 40);
     let whole = tempfile::tempdir().unwrap();
     template(whole.path());
     let mut tally = Tally::default();
     let (done, seeds) = mpsc::channel();
     let work = std::thread::spawn(move || {
-        for seed in 0..cases {
+        for seed in from..cases {
             case(whole.path(), seed, &mut tally);
             done.send(seed).unwrap();
         }
         tally
     });
-    for next in 0..cases {
+    for next in from..cases {
         match seeds.recv_timeout(Duration::from_secs(60)) {
             Ok(seed) => assert_eq!(seed, next),
             Err(mpsc::RecvTimeoutError::Timeout) => panic!("seed {next} hangs"),
@@ -188,7 +190,7 @@ fn a_damaged_directory_heals_or_is_refused_by_name_and_never_crashes_hangs_or_li
         }
     }
     match work.join() {
-        Ok(tally) => println!("{cases} cases: {tally:?}"),
+        Ok(tally) => println!("cases {from} to {cases}: {tally:?}"),
         Err(panic) => std::panic::resume_unwind(panic),
     }
 }
@@ -201,4 +203,39 @@ fn a_directory_of_one_whole_log_is_salvaged_in_full() {
     let rebuilt = rebuild(dir.path(), hashed(), Options::default()).unwrap();
     assert_eq!((rebuilt.receipts, rebuilt.refused), (before, 0));
     assert_eq!(use_it(&rebuilt.store), Ok(0));
+}
+
+/// Needs a file system of a few megabytes, at the path in `REPRISE_TEST_SMALL_DISK`; says so and passes
+/// where there is none.
+#[test]
+fn a_disk_that_is_really_full_is_a_transient_error_and_the_store_goes_on_when_there_is_room() {
+    let Ok(small) = std::env::var("REPRISE_TEST_SMALL_DISK") else {
+        println!("skipped: REPRISE_TEST_SMALL_DISK names no small file system");
+        return;
+    };
+    let dir = Path::new(&small).join("store");
+    let ballast = Path::new(&small).join("ballast");
+    let store = disk(&dir);
+    fs::write(&ballast, vec![1; 8 << 20]).unwrap();
+    let big = |n| reprise_store::port::NewEntry {
+        receipt: receipt_of(&hashed(), n, 500_000),
+        ..entry(n, &[at(n, 1)])
+    };
+    let mut stored = 0;
+    let refused = loop {
+        match store.put(big(stored)) {
+            Ok(_) => stored += 1,
+            Err(error) => break error,
+        }
+        assert!(stored < 1000, "the file system is not small");
+    };
+    assert!(refused.is_transient(), "{refused}");
+    assert!(store.put(big(stored)).is_err(), "still full");
+    let hit = |n: u64| store.get(&statement(n), &claim(n)).unwrap().hit().is_some();
+    assert!((0..stored).all(hit), "reads go on");
+    fs::remove_file(&ballast).unwrap();
+    assert!(store.put(big(stored)).unwrap().new);
+    assert!((0..=stored).all(hit));
+    drop(store);
+    fs::remove_dir_all(dir).unwrap();
 }
