@@ -1,4 +1,6 @@
 //! The whole pipeline over the dev chain and the mock backend: the promises, end to end.
 
+#[cfg(test)]
 mod flip;
+#[cfg(test)]
 mod house;
