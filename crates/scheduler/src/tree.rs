@@ -224,7 +224,8 @@ mod tests {
                 prop_assert_eq!(path.siblings.len(), usize::from(DEPTH));
                 prop_assert_eq!(path.root(&Blake3), forward.root());
                 let held = last.get(slot).map(|n| value(*n));
-                prop_assert_eq!(forward.get(*slot).as_deref(), held.as_deref());
+                let found = forward.get(*slot);
+                prop_assert_eq!(found.as_deref(), held.as_deref());
                 prop_assert_eq!(path.leaf, state::leaf(&Blake3, held.as_deref()));
             }
         }
