@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use miden_core::proof::{ExecutionProof, HashFunction, PrecompileStatus};
 use miden_core::program::ExecutionClaim;
+use miden_core::proof::{ExecutionProof, HashFunction, PrecompileStatus};
 use miden_core_lib::CoreLibrary;
 use miden_verifier::recursive::RecursiveVerifierInputs;
 use miden_vm::advice::AdviceInputs;

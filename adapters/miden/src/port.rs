@@ -52,11 +52,9 @@ impl Backend for MidenBackend {
 fn meaning(statement: StatementId, error: &MidenError) -> ProveError {
     let reason = error.to_string();
     match error {
-        MidenError::Divergence { expected, committed, .. } => ProveError::Divergence {
-            statement,
-            expected: expected.to_hex(),
-            found: committed.to_hex(),
-        },
+        MidenError::Divergence { expected, committed, .. } => {
+            ProveError::Divergence { statement, expected: expected.to_hex(), found: committed.to_hex() }
+        }
         MidenError::Refused { .. } => {
             ProveError::Divergence { statement, expected: "its journal".into(), found: reason }
         }

@@ -54,7 +54,8 @@ fn write_and_be_killed(dir: &Path, from: u64, acknowledged: usize) -> Vec<u64> {
     let mut told: Vec<u64> = lines.by_ref().filter_map(durable).take(acknowledged).collect();
     child.kill().unwrap();
     // What it said before it died is said all the same; a last line may be cut.
-    let rest = lines.map_while(Result::ok).filter_map(|line| line.strip_prefix("durable ")?.parse::<u64>().ok());
+    let rest =
+        lines.map_while(Result::ok).filter_map(|line| line.strip_prefix("durable ")?.parse::<u64>().ok());
     told.extend(rest);
     child.wait().unwrap();
     told
