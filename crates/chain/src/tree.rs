@@ -3,7 +3,7 @@
 //! A block gets its [`BlockId`] when it is first seen and keeps it when it leaves and returns; an id is never
 //! given to another block. The checkpoint is the height above the root, so siblings share it.
 //!
-//! A checkpoint is *final* once it lies `finality_depth` below the tip. An event that would remove a final
+//! A checkpoint is *final* once it lies `finality_depth` below the tip, and stays so when the tip retreats. An event that would remove a final
 //! block, skips a block, or shows a known hash with other content is refused: an L1 that says such things
 //! cannot be followed, and nothing is changed by hearing it.
 
@@ -62,6 +62,8 @@ pub struct ForkTree {
     view: Vec<BatchMetadata>,
     next_id: u64,
     finality_depth: u64,
+    /// The highest final checkpoint there ever was.
+    finalized: Checkpoint,
 }
 
 impl ForkTree {
@@ -69,7 +71,7 @@ impl ForkTree {
     pub fn new(root: ChainBlockMetadata, finality_depth: u64) -> Self {
         let root = BatchMetadata { id: BlockId(0), checkpoint: Checkpoint(0), block: root };
         let seen = HashMap::from([(root.block_hash(), root)]);
-        Self { seen, view: vec![root], next_id: 1, finality_depth }
+        Self { seen, view: vec![root], next_id: 1, finality_depth, finalized: Checkpoint(0) }
     }
 
     /// Gives the blocks of an earlier life of this node the ids they had.
@@ -93,7 +95,7 @@ impl ForkTree {
 
     /// The highest final checkpoint.
     pub fn finalized(&self) -> Checkpoint {
-        Checkpoint(self.tip().checkpoint.0.saturating_sub(self.finality_depth))
+        self.finalized
     }
 
     /// The canonical block at a checkpoint.
@@ -112,7 +114,9 @@ impl ForkTree {
             self.seen.insert(block.metadata.block_hash(), block.metadata);
             self.view.push(block.metadata);
         }
-        Ok(ChainEvent { removed, added, finalized: self.finalized() })
+        let below_tip = Checkpoint(self.tip().checkpoint.0.saturating_sub(self.finality_depth));
+        self.finalized = self.finalized.max(below_tip);
+        Ok(ChainEvent { removed, added, finalized: self.finalized })
     }
 
     /// How many blocks of the view stay once `removed` have left, tip first.
