@@ -1,10 +1,10 @@
 //! Proofs of proofs.
 
 use reprise_ledger::Action;
+use reprise_miden::Poseidon2;
 use reprise_model::journal::{AggregateJournal, Commitment, Journal};
 use reprise_model::statement::Claim;
 use reprise_model::witness::Witness;
-use reprise_miden::Poseidon2;
 
 use crate::world::{self, World, account, backend, pay, transaction};
 
