@@ -190,10 +190,10 @@ fn open_overlay(
 
 fn open_log(settings: &Settings, pins: &Pins, hasher: &dyn Hasher) -> Result<Box<dyn RecordLog>, WireError> {
     let Some(dir) = &settings.data_dir else { return Ok(Box::new(MemoryLog::default())) };
-    let dir = made(&dir.join("state"))?.join(short(pins, hasher));
+    let path = made(&dir.join("state"))?.join(format!("records-{}", short(pins, hasher)));
     let mut identity = blake3::Hasher::new_derive_key("reprise 2026-11 batch records");
     identity.update(&settings.recording.root.block_hash.0).update(&pins.digest(hasher).0);
-    let log = DiskLog::open(&dir, *identity.finalize().as_bytes()).map_err(SchedulerError::from)?;
+    let log = DiskLog::open(&path, *identity.finalize().as_bytes()).map_err(SchedulerError::from)?;
     Ok(Box::new(log))
 }
 
