@@ -1,6 +1,6 @@
 //! The backend: runs a program, compares its claim with the expected one, and only then proves it.
 
-use miden_core::proof::{ExecutionProof, HashFunction, PrecompileStatus};
+use miden_core::proof::{ExecutionProof, PrecompileStatus};
 use miden_core::program::ExecutionClaim;
 use miden_core_lib::CoreLibrary;
 use miden_verifier::recursive::RecursiveVerifierInputs;
@@ -10,7 +10,6 @@ use miden_vm::{
     Verifier as StarkVerifier,
 };
 use reprise_model::digest::Digest;
-use reprise_model::journal::Journal;
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
@@ -103,10 +102,10 @@ pub struct MidenBackend {
 impl MidenBackend {
     /// The backend, its programs assembled.
     pub fn new() -> Result<Self, MidenError> {
-        let bits = u32::from(SECURITY_BITS);
+        let (programs, bits) = (Programs::get()?, u32::from(SECURITY_BITS));
         Ok(Self {
-            programs: Programs::get()?,
-            scheme: MidenScheme::new(),
+            programs,
+            scheme: MidenScheme::new(programs.aggregate()),
             core: CoreLibrary::default(),
             verifier: StarkVerifier::new().with_min_conjectured_security_level_per_stark(bits),
         })
@@ -159,7 +158,7 @@ impl MidenBackend {
             return Err(MidenError::Divergence { kind, expected: journal, committed });
         }
         let proof = Prover::new()
-            .with_hash_fn(HashFunction::Poseidon2)
+            .with_hash_fn(self.scheme.hash(expected))
             .prove(executed)
             .map_err(|error| MidenError::Prover { kind, reason: error.to_string() })?;
         Ok(Receipt {
@@ -170,7 +169,7 @@ impl MidenBackend {
         })
     }
 
-    fn run(
+    pub fn run(
         &self,
         witness: &Witness,
         assumptions: &[Verified<Receipt>],
@@ -199,7 +198,7 @@ impl MidenBackend {
     }
 
     /// What a program needs to verify a receipt.
-    fn assume(&self, receipt: &Receipt) -> Result<AdviceInputs, String> {
+    pub fn assume(&self, receipt: &Receipt) -> Result<AdviceInputs, String> {
         let execution = claim::execution(&receipt.claim).ok_or("no proof can exist of its claim")?;
         let proof = ExecutionProof::read_from_bytes(&receipt.seal).map_err(|error| error.to_string())?;
         let root = self.core.vm_recursive_verifier_root();
@@ -223,8 +222,9 @@ impl Verifier for MidenBackend {
         let execution = claim::execution(&receipt.claim)
             .ok_or_else(|| bad("the claim is none that a program can make".into()))?;
         let proof = ExecutionProof::read_from_bytes(&receipt.seal).map_err(|error| bad(error.to_string()))?;
-        if proof.vm().proof.hash_fn() != HashFunction::Poseidon2 {
-            return Err(bad("the proof is not under Poseidon2".into()));
+        let (expected, hash) = (self.scheme.hash(&receipt.claim), proof.vm().proof.hash_fn());
+        if hash != expected {
+            return Err(bad(format!("the proof is under {hash:?}, and the profile's is {expected:?}")));
         }
         if !matches!(proof.precompile(), PrecompileStatus::Empty) {
             return Err(bad("the proof leaves a deferred obligation".into()));

@@ -16,7 +16,7 @@ fn measure() {
     let tx = |i: u32| transaction(i, "alice", 0, pay(Action::Transfer, u64::from(i) - 1, 1, bob));
     let mut batches = vec![];
     let mut at = 1;
-    for n in [1u32, 2, 4] {
+    for n in [1u32, 1, 2] {
         let txs: Vec<_> = (at..at + n).map(tx).collect();
         at += n;
         let block = world.block(&txs);
@@ -33,5 +33,33 @@ fn measure() {
         world::prove(&claim, &Witness::Aggregate(world::aggregate(&blocks)), &receipts);
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         eprintln!("{}", status.lines().find(|l| l.starts_with("VmHWM")).unwrap());
+    }
+}
+
+#[test]
+#[ignore]
+fn heights() {
+    let show = |what: &str, w: &Witness, r: &[reprise_model::receipt::Verified<reprise_model::receipt::Receipt>]| {
+        let (vm, _) = backend().run(w, r).unwrap().into_parts();
+        let trace = miden_vm::trace::build_trace(vm).unwrap();
+        let s = trace.trace_len_summary();
+        let c = s.chiplets_trace_len();
+        eprintln!("{what}: core {} range {} chiplets {} (hash {} bit {} mem {} ace {}) p2 {} padded {:?}", s.core_trace_len(), s.range_trace_len(), c.trace_len(), c.hash_chiplet_len(), c.bitwise_chiplet_len(), c.memory_chiplet_len(), c.ace_chiplet_len(), s.poseidon2_permutation_trace_len(), s.padded_heights());
+    };
+    let mut world = World::with(&[("alice", 100, 0), ("bob", 7, 0)]);
+    let bob = account("bob");
+    let tx = |i: u32| transaction(i, "alice", 0, pay(Action::Transfer, u64::from(i) - 1, 1, bob));
+    let mut at = 1;
+    for n in [1u32, 2] {
+        let txs: Vec<_> = (at..at + n).map(tx).collect();
+        at += n;
+        let block = world.block(&txs);
+        show("transaction", &block.transactions[0].witness(), &[]);
+        let receipts: Vec<_> =
+            block.transactions.iter().map(|t| world::prove(&t.claim(), &t.witness(), &[])).collect();
+        show(&format!("batch of {n}"), &block.witness(), &receipts);
+        let batch = world::prove(&block.claim(), &block.witness(), &receipts);
+        let w = Witness::Aggregate(world::aggregate(&[&block]));
+        show(&format!("aggregate of 1 of {n}"), &w, &[batch]);
     }
 }
