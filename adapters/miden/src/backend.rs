@@ -144,7 +144,7 @@ impl MidenBackend {
         assumptions: &[Verified<Receipt>],
     ) -> Result<Receipt, MidenError> {
         let kind = kind(witness);
-        let ours = hash::digest(&self.programs.of(kind).hash()).into();
+        let ours = self.programs.of(kind).id();
         if expected.program != ours {
             return Err(MidenError::ForeignProgram { kind, claimed: expected.program, ours });
         }
@@ -169,7 +169,7 @@ impl MidenBackend {
         })
     }
 
-    pub fn run(
+    fn run(
         &self,
         witness: &Witness,
         assumptions: &[Verified<Receipt>],
@@ -192,13 +192,12 @@ impl MidenBackend {
         let options = ExecutionOptions::default();
         let processor = FastProcessor::new_with_options(StackInputs::default(), advice, options)
             .map_err(|error| refused(error.to_string()))?;
-        processor
-            .execute_for_proving_sync(self.programs.of(kind), &mut host)
-            .map_err(|error| refused(error.to_string()))
+        let program = self.programs.of(kind);
+        program.execute(processor, &mut host).map_err(|error| refused(error.to_string()))
     }
 
     /// What a program needs to verify a receipt.
-    pub fn assume(&self, receipt: &Receipt) -> Result<AdviceInputs, String> {
+    fn assume(&self, receipt: &Receipt) -> Result<AdviceInputs, String> {
         let execution = claim::execution(&receipt.claim).ok_or("no proof can exist of its claim")?;
         let proof = ExecutionProof::read_from_bytes(&receipt.seal).map_err(|error| error.to_string())?;
         let root = self.core.vm_recursive_verifier_root();
