@@ -74,7 +74,9 @@ impl Workers {
     /// Hands an order to the next free thread.
     pub fn assign(&self, assignment: Assignment) {
         // The threads live as long as this sender.
-        let _ = self.assignments.as_ref().map(|queue| queue.send(assignment));
+        if let Some(queue) = &self.assignments {
+            let _ = queue.send(assignment);
+        }
     }
 }
 
