@@ -90,7 +90,11 @@ enum Phase {
     Looking,
     Queued,
     Proving,
-    Storing(Verified<Receipt>),
+    Storing {
+        receipt: Verified<Receipt>,
+        /// How many of the requesters the write names; who asked later is placed when it is durable.
+        named: usize,
+    },
     Failed,
 }
 
@@ -116,6 +120,8 @@ pub struct Engine {
     demand: Vec<Arc<Order>>,
     requests: HashSet<(StatementId, Coordinate)>,
     wanted: HashSet<StatementId>,
+    /// Of these, the ones counted as stored before or as proved: each once, even if it is lost and proved again.
+    served: HashSet<StatementId>,
     counts: Counts,
     failures: Vec<(StatementId, Failure)>,
 }
@@ -132,6 +138,7 @@ impl Engine {
             demand: vec![],
             requests: HashSet::new(),
             wanted: HashSet::new(),
+            served: HashSet::new(),
             counts: Counts::default(),
             failures: vec![],
         }
@@ -147,9 +154,9 @@ impl Engine {
         self.counts
     }
 
-    /// Distinct statements that were wanted and are not stored, whatever became of the wish.
+    /// Distinct statements that were wanted and never stored, whatever became of the wish.
     pub fn dropped(&self) -> u64 {
-        self.wanted.iter().filter(|id| self.known(id) != Some(true)).count() as u64
+        self.wanted.difference(&self.served).count() as u64
     }
 
     /// The statements that were given up, with the failure that ended each.
@@ -208,7 +215,7 @@ impl Engine {
             return vec![];
         }
         let Some(job) = self.jobs.remove(&id) else { return vec![] };
-        self.counts.stored_before += 1;
+        self.counts.stored_before += u64::from(self.served.insert(id));
         // Every requester of a look-up was answered by the store.
         job.requesters.iter().for_each(|_| self.counts.hits.add(job.order.kind()));
         let mut effects: Vec<_> = job.requesters.iter().map(|at| Effect::Place(*at, id)).collect();
@@ -223,7 +230,7 @@ impl Engine {
         match result {
             Ok(receipt) => {
                 let coordinates = job.requesters.clone();
-                job.phase = Phase::Storing(receipt.clone());
+                job.phase = Phase::Storing { receipt: receipt.clone(), named: coordinates.len() };
                 vec![Effect::Store { order: job.order.clone(), receipt, coordinates }]
             }
             Err(failure) => {
@@ -236,24 +243,31 @@ impl Engine {
     /// A write ended: durable, or not.
     pub fn stored(&mut self, id: StatementId, result: Result<(), Failure>) -> Vec<Effect> {
         let Some(job) = self.jobs.get_mut(&id) else { return vec![] };
-        if let (Phase::Storing(receipt), Err(failure)) = (&job.phase, &result)
+        let Phase::Storing { receipt, named } = &mut job.phase else { return vec![] };
+        if let Err(failure) = &result
             && failure.response(job.attempts) == Response::Retry
         {
             // The proof is worth more than the disk's mood: write it again.
             let (receipt, coordinates) = (receipt.clone(), job.requesters.clone());
+            *named = coordinates.len();
             let effect = Effect::Store { order: job.order.clone(), receipt, coordinates };
             job.attempts += 1;
             self.counts.attempts_failed += 1;
             return vec![effect];
         }
+        let named = *named;
         if let Err(failure) = result {
             self.fail(id, failure);
             return vec![];
         }
         let Some(job) = self.jobs.remove(&id) else { return vec![] };
         self.known.insert(id, true);
-        self.counts.proved.add(job.order.kind());
-        vec![Effect::Publish(job.order)]
+        let mut effects: Vec<_> = job.requesters[named..].iter().map(|at| Effect::Place(*at, id)).collect();
+        if self.served.insert(id) {
+            self.counts.proved.add(job.order.kind());
+        }
+        effects.push(Effect::Publish(job.order));
+        effects
     }
 
     /// A stored receipt turned out to be lost: it is missing from now on.

@@ -76,7 +76,7 @@ impl Rules<'_> {
         before: &StateTree,
         tip: &Digest,
     ) -> Result<Execution, ProcessorPanicked> {
-        let planned = self.plan(accepted);
+        let planned = self.plan(accepted)?;
         let waves = planned.iter().map(|p| p.wave + 1).max().unwrap_or(0);
         let mut state = before.clone();
         let mut executed: Vec<Option<(TransactionJournal, Writes)>> = vec![None; planned.len()];
@@ -103,15 +103,15 @@ impl Rules<'_> {
         Ok(Execution { transactions, writes, journal, after: state, tip_after })
     }
 
-    fn plan<'t>(&self, accepted: &'t [LaneTransaction]) -> Vec<Planned<'t>> {
+    fn plan<'t>(&self, accepted: &'t [LaneTransaction]) -> Result<Vec<Planned<'t>>, ProcessorPanicked> {
         let mut next_free: HashMap<u64, usize> = HashMap::new();
         let mut plan = |transaction: &'t LaneTransaction| {
             let facts = transaction.facts(&self.pins.deposit);
-            let declared = self.processor.declare(transaction, &facts);
+            let declared = caught(transaction, || self.processor.declare(transaction, &facts))?;
             let slots = declared.iter().map(state::slot);
             let wave = slots.clone().filter_map(|slot| next_free.get(&slot).copied()).max().unwrap_or(0);
             next_free.extend(slots.map(|slot| (slot, wave + 1)));
-            Planned { transaction, facts, declared, wave }
+            Ok(Planned { transaction, facts, declared, wave })
         };
         accepted.iter().map(&mut plan).collect()
     }
@@ -126,11 +126,7 @@ impl Rules<'_> {
         let read =
             |resource: &ResourceId| (*resource, state.get(state::slot(resource)).map(|cells| cells.to_vec()));
         let view = ResourceView::new(declared.iter().map(read));
-        let run = || self.processor.execute(transaction, facts, context, &view);
-        let effects = catch_unwind(AssertUnwindSafe(run)).map_err(|panic| ProcessorPanicked {
-            merge_index: transaction.merge_index,
-            message: panic_message(panic.as_ref()),
-        })?;
+        let effects = caught(transaction, || self.processor.execute(transaction, facts, context, &view))?;
         let effects = checked(effects, &view);
 
         let leaf = |value: Option<&[Cell]>| state::leaf(self.hasher, value);
@@ -185,6 +181,14 @@ fn checked(effects: TransactionEffects, view: &ResourceView) -> TransactionEffec
         true => effects,
         false => TransactionEffects::failure(Outcome::UNDECLARED_ACCESS),
     }
+}
+
+/// What the workload answers on `transaction`; a panic is its defect, not the node's.
+fn caught<T>(transaction: &LaneTransaction, ask: impl FnOnce() -> T) -> Result<T, ProcessorPanicked> {
+    catch_unwind(AssertUnwindSafe(ask)).map_err(|panic| ProcessorPanicked {
+        merge_index: transaction.merge_index,
+        message: panic_message(panic.as_ref()),
+    })
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {

@@ -95,12 +95,28 @@ impl Scheduler {
     }
 
     /// The batches of blocks that join the view, oldest first: from their records where there are any, else
-    /// executed and recorded, all in one commit.
+    /// executed and recorded, all in one commit. Where that fails, none of them is known.
     pub fn schedule<'b>(
         &mut self,
         added: impl IntoIterator<Item = (BatchMetadata, &'b ChainBlock)>,
     ) -> Result<Vec<ScheduledBatch>, SchedulerError> {
         let (mut scheduled, mut fresh) = (vec![], vec![]);
+        let outcome = self.schedule_all(added, &mut scheduled, &mut fresh);
+        if let Err(error) = outcome {
+            for record in fresh {
+                self.versions.remove(&record.batch.metadata.block_hash());
+            }
+            return Err(error);
+        }
+        Ok(scheduled)
+    }
+
+    fn schedule_all<'b>(
+        &mut self,
+        added: impl IntoIterator<Item = (BatchMetadata, &'b ChainBlock)>,
+        scheduled: &mut Vec<ScheduledBatch>,
+        fresh: &mut Vec<Arc<BatchRecord>>,
+    ) -> Result<(), SchedulerError> {
         for (metadata, block) in added {
             let known = self.versions.get(&metadata.block_hash()).and_then(|v| v.record.clone());
             let record = match known {
@@ -114,8 +130,7 @@ impl Scheduler {
             scheduled.push(record.batch.clone());
         }
         let fresh: Vec<&BatchRecord> = fresh.iter().map(AsRef::as_ref).collect();
-        self.log.append(&fresh)?;
-        Ok(scheduled)
+        Ok(self.log.append(&fresh)?)
     }
 
     /// The witness of the transaction at `index` of a block.

@@ -5,3 +5,9 @@
 mod flip;
 #[cfg(test)]
 mod house;
+#[cfg(test)]
+mod repeats;
+#[cfg(test)]
+mod stops;
+#[cfg(test)]
+mod watched;
