@@ -139,8 +139,6 @@ impl Pipeline {
                         continue;
                     }
                     Poll::End if self.engine.at_rest() => break,
-                    // What waits for a statement that was given up waits in vain.
-                    Poll::Pending if self.engine.at_rest() && !self.engine.failures().is_empty() => break,
                     Poll::End | Poll::Pending => {}
                 }
             }
@@ -157,7 +155,9 @@ impl Pipeline {
     }
 
     fn progress(&self) -> Progress {
-        Progress { proved: self.engine.satisfied(), settled: !self.demand.unsettled }
+        // What was given up settles nothing any more.
+        let stuck = !self.engine.failures().is_empty();
+        Progress { proved: self.engine.satisfied(), settled: stuck || !self.demand.unsettled }
     }
 
     fn follow(&mut self, event: SourceEvent, observer: &mut dyn Observer) -> Result<(), RunError> {
