@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use miden_core::program::ExecutionClaim;
-use miden_core::proof::{ExecutionProof, HashFunction, PrecompileStatus};
+use miden_core::proof::{ExecutionProof, PrecompileStatus};
 use miden_core_lib::CoreLibrary;
 use miden_verifier::recursive::RecursiveVerifierInputs;
 use miden_vm::advice::AdviceInputs;
@@ -13,7 +13,6 @@ use miden_vm::{
     Verifier as StarkVerifier,
 };
 use reprise_model::digest::Digest;
-use reprise_model::journal::Journal;
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
@@ -107,10 +106,10 @@ pub struct MidenBackend {
 impl MidenBackend {
     /// The backend, its programs assembled.
     pub fn new() -> Result<Self, MidenError> {
-        let bits = u32::from(SECURITY_BITS);
+        let (programs, bits) = (Programs::get()?, u32::from(SECURITY_BITS));
         Ok(Self {
-            programs: Programs::get()?,
-            scheme: MidenScheme::new(),
+            programs,
+            scheme: MidenScheme::new(programs.aggregate()),
             core: CoreLibrary::default(),
             verifier: StarkVerifier::new().with_min_conjectured_security_level_per_stark(bits),
             calls: Arc::new(AtomicU64::new(0)),
@@ -155,7 +154,7 @@ impl MidenBackend {
         assumptions: &[Verified<Receipt>],
     ) -> Result<Receipt, MidenError> {
         let kind = kind(witness);
-        let ours = hash::digest(&self.programs.of(kind).hash()).into();
+        let ours = self.programs.of(kind).id();
         if expected.program != ours {
             return Err(MidenError::ForeignProgram { kind, claimed: expected.program, ours });
         }
@@ -169,7 +168,7 @@ impl MidenBackend {
             return Err(MidenError::Divergence { kind, expected: journal, committed });
         }
         let proof = Prover::new()
-            .with_hash_fn(HashFunction::Poseidon2)
+            .with_hash_fn(self.scheme.hash(expected))
             .prove(executed)
             .map_err(|error| MidenError::Prover { kind, reason: error.to_string() })?;
         Ok(Receipt {
@@ -203,9 +202,8 @@ impl MidenBackend {
         let options = ExecutionOptions::default();
         let processor = FastProcessor::new_with_options(StackInputs::default(), advice, options)
             .map_err(|error| refused(error.to_string()))?;
-        processor
-            .execute_for_proving_sync(self.programs.of(kind), &mut host)
-            .map_err(|error| refused(error.to_string()))
+        let program = self.programs.of(kind);
+        program.execute(processor, &mut host).map_err(|error| refused(error.to_string()))
     }
 
     /// What a program needs to verify a receipt.
@@ -233,8 +231,9 @@ impl Verifier for MidenBackend {
         let execution = claim::execution(&receipt.claim)
             .ok_or_else(|| bad("the claim is none that a program can make".into()))?;
         let proof = ExecutionProof::read_from_bytes(&receipt.seal).map_err(|error| bad(error.to_string()))?;
-        if proof.vm().proof.hash_fn() != HashFunction::Poseidon2 {
-            return Err(bad("the proof is not under Poseidon2".into()));
+        let (expected, hash) = (self.scheme.hash(&receipt.claim), proof.vm().proof.hash_fn());
+        if hash != expected {
+            return Err(bad(format!("the proof is under {hash:?}, and the profile's is {expected:?}")));
         }
         if !matches!(proof.precompile(), PrecompileStatus::Empty) {
             return Err(bad("the proof leaves a deferred obligation".into()));

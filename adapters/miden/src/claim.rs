@@ -6,9 +6,10 @@
 
 use miden_core::crypto::hash::Poseidon2 as Sponge;
 use miden_core::program::{ExecutionClaim, KernelDescriptor, StackInputs, StackOutputs};
+use miden_core::proof::HashFunction;
 use miden_core::{Felt, Word};
 use reprise_model::cell;
-use reprise_model::digest::{ClaimDigest, Digest};
+use reprise_model::digest::{ClaimDigest, Digest, ProgramId};
 use reprise_model::hash::{Domain, Hasher};
 use reprise_model::profile::{ProofProfile, SealKind};
 use reprise_model::statement::{Claim, ClaimScheme};
@@ -18,30 +19,37 @@ use crate::hash::{self, Poseidon2};
 /// The conjectured security that every proof offers, in bits; the programs ask it of the proofs they verify.
 pub const SECURITY_BITS: u16 = 96;
 
-/// The claims of Miden 0.36 under Poseidon2, recursive and of constant size.
+/// The claims of Miden 0.36: recursive proofs of constant size.
+///
+/// A proof that a program of ours verifies is made under Poseidon2, which the VM hashes natively. No program
+/// verifies an aggregate's proof, so that one is made under BLAKE3, for a third of the cost. Which of the
+/// two is a function of the claim's program, so one profile says it for both.
 #[derive(Debug, Clone)]
 pub struct MidenScheme {
     profile: ProofProfile,
+    aggregate: ProgramId,
 }
 
 impl MidenScheme {
-    /// The one profile of this backend.
-    pub fn new() -> Self {
+    /// The scheme in which `aggregate` is the program whose proofs no program verifies.
+    pub fn new(aggregate: ProgramId) -> Self {
         let profile = ProofProfile {
             system: "miden".into(),
             version: "0.36".into(),
             seal: SealKind::Succinct,
             hash: Poseidon2.name().into(),
             security_bits: SECURITY_BITS,
-            parameters: String::new(),
+            parameters: format!("{aggregate} blake3"),
         };
-        Self { profile }
+        Self { profile, aggregate }
     }
-}
 
-impl Default for MidenScheme {
-    fn default() -> Self {
-        Self::new()
+    /// The hash under which a proof of `claim` is made.
+    pub(crate) fn hash(&self, claim: &Claim) -> HashFunction {
+        match claim.program == self.aggregate {
+            true => HashFunction::Blake3_256,
+            false => HashFunction::Poseidon2,
+        }
     }
 }
 

@@ -4,7 +4,6 @@ use std::sync::atomic::Ordering;
 
 use reprise_model::digest::{ClaimDigest, ProgramId};
 use reprise_model::profile::ProofProfile;
-use reprise_model::receipt::Verifier;
 use reprise_model::statement::{Claim, ClaimScheme, Kind, StatementId};
 use reprise_prover::backend::{Backend, Proof, ProveError, Task};
 
@@ -40,10 +39,6 @@ impl Backend for MidenBackend {
 
     fn prove_calls(&self) -> u64 {
         self.calls().load(Ordering::Relaxed)
-    }
-
-    fn as_verifier(&self) -> &dyn Verifier {
-        self
     }
 }
 

@@ -3,8 +3,9 @@
 use std::sync::OnceLock;
 
 use miden_core_lib::CoreLibrary;
-use miden_vm::assembly::Linkage;
-use miden_vm::{Assembler, Program};
+use miden_vm::assembly::package::debug_info::PackageDebugInfo;
+use miden_vm::assembly::{Linkage, Report};
+use miden_vm::{Assembler, DefaultHost, ExecutionError, ExecutionWitness, FastProcessor};
 use reprise_model::digest::ProgramId;
 use reprise_model::statement::Kind;
 
@@ -33,6 +34,48 @@ pub struct Programs {
     aggregate: Program,
 }
 
+/// A program, with the words of its assertions.
+#[derive(Debug)]
+pub(crate) struct Program {
+    executable: miden_vm::Program,
+    debug: Option<PackageDebugInfo>,
+}
+
+impl Program {
+    fn assemble(kind: Kind, source: &str) -> Result<Self, AssemblyError> {
+        let because = |reason: String| AssemblyError { kind, reason };
+        let report = |report: Report| because(format!("{report:?}"));
+        let mut assembler = Assembler::default()
+            .with_warnings_as_errors(true)
+            .with_package(CoreLibrary::default().package(), Linkage::Dynamic)
+            .map_err(report)?;
+        assembler.compile_and_statically_link(CELLS).map_err(report)?;
+        let package = assembler.assemble_program(kind.to_string(), source).map_err(report)?;
+        Ok(Self {
+            executable: package.try_into_program().map_err(report)?,
+            debug: package.debug_info().map_err(|error| because(error.to_string()))?,
+        })
+    }
+
+    pub(crate) fn id(&self) -> ProgramId {
+        hash::digest(&self.executable.hash()).into()
+    }
+
+    pub(crate) fn execute(
+        &self,
+        processor: FastProcessor,
+        host: &mut DefaultHost,
+    ) -> Result<ExecutionWitness, ExecutionError> {
+        let Self { executable, debug } = self;
+        match debug {
+            Some(debug) => {
+                processor.execute_for_proving_with_package_debug_info_sync(executable, debug, host)
+            }
+            None => processor.execute_for_proving_sync(executable, host),
+        }
+    }
+}
+
 impl Programs {
     /// The programs, assembled on the first call.
     pub fn get() -> Result<&'static Self, AssemblyError> {
@@ -42,25 +85,25 @@ impl Programs {
 
     fn assemble() -> Result<Self, AssemblyError> {
         Ok(Self {
-            transaction: assemble(Kind::Transaction, TRANSACTION)?,
-            batch: assemble(Kind::Batch, BATCH)?,
-            aggregate: assemble(Kind::Aggregate, AGGREGATE)?,
+            transaction: Program::assemble(Kind::Transaction, TRANSACTION)?,
+            batch: Program::assemble(Kind::Batch, BATCH)?,
+            aggregate: Program::assemble(Kind::Aggregate, AGGREGATE)?,
         })
     }
 
     /// The id of the program that proves a transaction.
     pub fn transaction(&self) -> ProgramId {
-        id(&self.transaction)
+        self.transaction.id()
     }
 
     /// The id of the program that proves a batch.
     pub fn batch(&self) -> ProgramId {
-        id(&self.batch)
+        self.batch.id()
     }
 
     /// The id of the program that proves an aggregate.
     pub fn aggregate(&self) -> ProgramId {
-        id(&self.aggregate)
+        self.aggregate.id()
     }
 
     pub(crate) fn of(&self, kind: Kind) -> &Program {
@@ -70,19 +113,4 @@ impl Programs {
             Kind::Aggregate => &self.aggregate,
         }
     }
-}
-
-fn id(program: &Program) -> ProgramId {
-    hash::digest(&program.hash()).into()
-}
-
-fn assemble(kind: Kind, source: &str) -> Result<Program, AssemblyError> {
-    let because = |reason: String| AssemblyError { kind, reason };
-    let report = |report: miden_vm::assembly::Report| because(format!("{report:?}"));
-    let core = CoreLibrary::default();
-    let mut assembler =
-        Assembler::default().with_package(core.package(), Linkage::Dynamic).map_err(report)?;
-    assembler.compile_and_statically_link(CELLS).map_err(report)?;
-    let package = assembler.assemble_program(kind.to_string(), source).map_err(report)?;
-    package.try_into_program().map_err(report)
 }

@@ -258,16 +258,5 @@ pub fn aggregate(blocks: &[&Block]) -> AggregateWitness {
 
 /// Proves and verifies.
 pub fn prove(claim: &Claim, witness: &Witness, assumptions: &[Verified<Receipt>]) -> Verified<Receipt> {
-    let start = std::time::Instant::now();
-    let receipt = backend().prove(claim, witness, assumptions).unwrap();
-    let (proved, bytes) = (start.elapsed(), receipt.seal.len());
-    let start = std::time::Instant::now();
-    let verified = Verified::check(receipt, backend()).unwrap();
-    eprintln!(
-        "proved over {} assumptions: {:.1} s, {bytes} bytes, verified in {:.1} ms",
-        assumptions.len(),
-        proved.as_secs_f64(),
-        start.elapsed().as_secs_f64() * 1e3
-    );
-    verified
+    Verified::check(backend().prove(claim, witness, assumptions).unwrap(), backend()).unwrap()
 }

@@ -94,6 +94,10 @@ pub(crate) struct RunArgs {
     #[arg(long, env = "REPRISE_VERIFY")]
     pub(crate) verify: Option<String>,
 
+    /// Serve Prometheus metrics at http://ADDR/metrics, for instance 127.0.0.1:9464
+    #[arg(long, value_name = "ADDR", env = "REPRISE_METRICS")]
+    pub(crate) metrics: Option<String>,
+
     /// Milliseconds a mock proof of a transaction, batch and aggregate takes [default: 0,0,0]
     #[arg(long, value_name = "TX,BATCH,AGGREGATE", env = "REPRISE_MOCK_COST")]
     pub(crate) mock_cost: Option<String>,

@@ -6,6 +6,7 @@
 //! | [`settings`] | every setting, its value and where it came from |
 //! | [`backends`] | the proof systems of this build |
 //! | [`run`] | `reprise run` |
+//! | [`metrics`] | what a run serves to Prometheus |
 //! | [`progress`] | what a run shows while it runs |
 //! | [`receipts`] | `reprise receipts` |
 //! | [`record`] | `reprise record` |
@@ -19,6 +20,7 @@ mod backends;
 mod cli;
 mod doctor;
 mod failure;
+mod metrics;
 mod progress;
 mod receipts;
 mod record;

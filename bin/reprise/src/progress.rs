@@ -85,12 +85,6 @@ impl Bars {
         }
     }
 
-    /// Leaves the terminal clean.
-    pub(crate) fn finish(&self) {
-        self.bar.finish_and_clear();
-        eprintln!("done in {:.1} s", self.started.elapsed().as_secs_f64());
-    }
-
     fn show(&self) {
         let waiting = self.queued + self.proving.len();
         let each = self.spent.checked_div(self.proofs).unwrap_or_default();
@@ -103,6 +97,14 @@ impl Bars {
             "proving {proving} · {} queued · {} hits · about {eta} to go",
             self.queued, self.hits
         ));
+    }
+}
+
+/// Leaves the terminal clean.
+impl Drop for Bars {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+        eprintln!("done in {:.1} s", self.started.elapsed().as_secs_f64());
     }
 }
 

@@ -13,6 +13,7 @@ use reprise_store::{Options, ReceiptStore, Store};
 
 use crate::backends::{self, Verifiers};
 use crate::failure::Failure;
+use crate::metrics::Metered;
 use crate::progress::{Bars, Lines};
 use crate::settings::Settings;
 
@@ -37,15 +38,14 @@ pub(crate) fn run(settings: &Settings, json: bool) -> Result<ExitCode, Failure> 
         store,
     )?;
     let stop = stop_on_signal()?;
-    let ended = if std::io::stderr().is_terminal() {
-        let mut bars = Bars::new();
-        let ended = node.run(&stop, &mut bars as &mut dyn Observer);
-        bars.finish();
-        ended?
-    } else {
-        node.run(&stop, &mut Lines::default())?
+    let mut display: Box<dyn Observer> =
+        if std::io::stderr().is_terminal() { Box::new(Bars::new()) } else { Box::new(Lines) };
+    let ended = match settings.metrics {
+        Some(address) => node.run(&stop, &mut Metered::serve(address, display.as_mut())?),
+        None => node.run(&stop, display.as_mut()),
     };
-    conclude(&ended, json)
+    drop(display);
+    conclude(&ended?, json)
 }
 
 /// The receipt store of the data directory.

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -63,6 +64,7 @@ pub(crate) struct Settings {
     pub(crate) finality_depth: u64,
     pub(crate) durability: Durability,
     pub(crate) verify: VerifyPolicy,
+    pub(crate) metrics: Option<SocketAddr>,
     pub(crate) mock_cost: [Duration; 3],
     /// For `doctor`.
     pub(crate) origins: Vec<Origin>,
@@ -83,6 +85,7 @@ struct ConfigFile {
     finality_depth: Option<u64>,
     durability: Option<String>,
     verify: Option<String>,
+    metrics: Option<String>,
     mock_cost: Option<String>,
 }
 
@@ -161,6 +164,7 @@ impl Settings {
         let finality_depth = take.take("finality-depth", run.finality_depth, file.finality_depth, 1000);
         let durability = take.parse("durability", run.durability.clone(), file.durability, "group")?;
         let verify = take.parse("verify", run.verify.clone(), file.verify, "once")?;
+        let metrics = take.parse::<Address>("metrics", run.metrics.clone(), file.metrics, "none")?.0;
         let costs = take.parse::<Costs>("mock-cost", run.mock_cost.clone(), file.mock_cost, "0,0,0")?;
         Ok(Self {
             data_dir: data_dir.into(),
@@ -172,6 +176,7 @@ impl Settings {
             finality_depth,
             durability,
             verify,
+            metrics,
             mock_cost: costs.0,
             origins: take.origins,
         })
@@ -246,6 +251,18 @@ impl FromStr for PaceName {
             "proved" => Ok(Self(Pace::Proved)),
             "free" => Ok(Self(Pace::Free)),
             _ => Err("say proved or free".into()),
+        }
+    }
+}
+
+struct Address(Option<SocketAddr>);
+
+impl FromStr for Address {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self(None)),
+            _ => text.parse().map(|address| Self(Some(address))).map_err(|_| "say IP:PORT or none".into()),
         }
     }
 }

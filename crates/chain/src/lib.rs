@@ -12,6 +12,7 @@
 
 pub mod dev;
 pub mod event;
+mod file;
 pub mod overlay;
 pub mod recorded;
 pub mod recording;

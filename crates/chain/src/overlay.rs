@@ -20,7 +20,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -34,6 +34,7 @@ use reprise_model::lane;
 use reprise_model::receipt::{Receipt, Verifier};
 
 use crate::event::SourceEvent;
+use crate::file;
 
 const MAGIC: [u8; 8] = *b"RPOVERL\0";
 
@@ -245,12 +246,17 @@ impl Overlay {
 
     fn settled_by(&self, settlement: &ObservedSettlement) -> Settled {
         let transition = settlement.journal.transition;
-        let end = self.chain.iter().position(|followed| followed.block == settlement.end_block);
+        let end = self.height_of(&settlement.end_block);
         Settled {
             root: transition.root_after,
             tip: transition.tip_after,
             height: end.map_or(self.chain.len(), |index| index + 1),
         }
+    }
+
+    /// How many blocks of the current chain lie below `block`.
+    fn height_of(&self, block: &BlockHash) -> Option<usize> {
+        self.chain.iter().rposition(|followed| followed.block == *block)
     }
 
     /// The lane tip after `block`, from what the block itself accepted.
@@ -276,7 +282,7 @@ impl Overlay {
             return Err(Rejection::WrongPins { expected, found });
         }
         let orphaned = || Rejection::Orphaned { end_block, tip: transition.tip_after };
-        let end = self.chain.iter().position(|f| f.block == end_block).ok_or_else(orphaned)?;
+        let end = self.height_of(&end_block).ok_or_else(orphaned)?;
         let settled = &self.chain[self.chain.len() - 1].settled;
         if end < settled.height {
             return Err(Rejection::Replay { end_block });
@@ -316,16 +322,8 @@ impl Overlay {
 
     fn save(&self) -> Result<(), OverlayError> {
         let Some(path) = &self.path else { return Ok(()) };
-        let neighbour = path.with_extension("partial");
-        let write = || {
-            let body = borsh::to_vec(&self.sealed)?;
-            let mut file = fs::File::create(&neighbour)?;
-            file.write_all(&MAGIC)?;
-            file.write_all(blake3::hash(&body).as_bytes())?;
-            file.write_all(&body)?;
-            file.sync_all()?;
-            fs::rename(&neighbour, path)
-        };
-        write().map_err(|source| OverlayError::Io { path: path.clone(), action: "write", source })
+        let io = |source| OverlayError::Io { path: path.clone(), action: "write", source };
+        let body = borsh::to_vec(&self.sealed).map_err(io)?;
+        file::replace(path, &[&MAGIC, blake3::hash(&body).as_bytes(), &body]).map_err(io)
     }
 }

@@ -60,7 +60,7 @@ pub enum Happening {
     /// The L1 refused one, with its reason.
     Refused(StatementId, String),
     /// The chain shows a settlement.
-    Settled(ObservedSettlement),
+    Settled(Box<ObservedSettlement>),
     /// How much is waiting.
     Queue {
         /// Jobs that wait.

@@ -7,6 +7,7 @@
 //! Every queue is bounded: look-ups and writes by the number of jobs, proofs by the permits, and the jobs by
 //! the demand of the unsettled window.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -109,6 +110,8 @@ pub(crate) struct Pipeline {
     pub(crate) watcher: Watcher,
     pub(crate) tally: Tally,
     pub(crate) demand: Demand,
+    /// How the receipts that are being written came to be.
+    pub(crate) provenances: HashMap<StatementId, Provenance>,
     pub(crate) refusals: u32,
     pub(crate) last_refusal: Option<SettleError>,
     pub(crate) verified: u64,
@@ -136,6 +139,8 @@ impl Pipeline {
                         continue;
                     }
                     Poll::End if self.engine.at_rest() => break,
+                    // What waits for a statement that was given up waits in vain.
+                    Poll::Pending if self.engine.at_rest() && !self.engine.failures().is_empty() => break,
                     Poll::End | Poll::Pending => {}
                 }
             }
@@ -152,11 +157,7 @@ impl Pipeline {
     }
 
     fn progress(&self) -> Progress {
-        let stuck = !self.engine.failures().is_empty();
-        Progress {
-            proved: self.engine.satisfied() && (!stuck || self.engine.at_rest()),
-            settled: stuck || !self.demand.unsettled,
-        }
+        Progress { proved: self.engine.satisfied(), settled: !self.demand.unsettled }
     }
 
     fn follow(&mut self, event: SourceEvent, observer: &mut dyn Observer) -> Result<(), RunError> {
@@ -181,7 +182,7 @@ impl Pipeline {
             return Err(RunError::Stuck { reason: reason.clone() });
         }
         for settlement in settlements {
-            self.tell(&Happening::Settled(settlement.clone()), observer);
+            self.tell(&Happening::Settled(Box::new(settlement.clone())), observer);
         }
         self.tell(&Happening::Chain { event, batches }, observer);
         Ok(())
@@ -207,12 +208,12 @@ impl Pipeline {
                     tracing::warn!(statement = %order.id, kind = %order.kind(), "a proof failed: {failure}");
                 }
                 self.tell(&Happening::Proved { order: order.clone(), took, failure }, observer);
-                let provenance = self.provenance(took, cycles);
-                let effects = self.engine.proved(order.id, result);
-                return self.carry_out(effects, Some(provenance), observer);
+                self.provenances.insert(order.id, self.provenance(took, cycles));
+                self.engine.proved(order.id, result)
             }
             Message::Stored { order, result } => {
                 if let Ok(outcome) = &result {
+                    self.provenances.remove(&order.id);
                     self.tell(&Happening::Stored(order.clone()), observer);
                     if outcome.places.diverged > 0 {
                         self.tell(&Happening::Diverged(order.id), observer);
@@ -221,7 +222,7 @@ impl Pipeline {
                 self.engine.stored(order.id, result.map(|_| ()).map_err(Failure::from))
             }
         };
-        self.carry_out(effects, None, observer)
+        self.carry_out(effects, observer)
     }
 
     fn redemand(&mut self, observer: &mut dyn Observer) -> Result<(), RunError> {
@@ -233,19 +234,14 @@ impl Pipeline {
         };
         self.demand = self.planner.demand(&fact);
         let effects = self.engine.want(self.demand.orders.clone());
-        self.carry_out(effects, None, observer)?;
+        self.carry_out(effects, observer)?;
         self.settle(observer)?;
         let (queued, hits) = (self.engine.queued(), self.engine.counts().hits.total());
         self.tell(&Happening::Queue { queued, hits }, observer);
         Ok(())
     }
 
-    fn carry_out(
-        &mut self,
-        effects: Vec<Effect>,
-        provenance: Option<Provenance>,
-        observer: &mut dyn Observer,
-    ) -> Result<(), RunError> {
+    fn carry_out(&mut self, effects: Vec<Effect>, observer: &mut dyn Observer) -> Result<(), RunError> {
         for effect in effects {
             match effect {
                 Effect::LookUp(order) => self.reader.look_up(order),
@@ -261,7 +257,7 @@ impl Pipeline {
                     self.workers.assign(Assignment { order, witness });
                 }
                 Effect::Store { order, receipt, coordinates } => {
-                    let provenance = provenance.clone().unwrap_or_default();
+                    let provenance = self.provenances.get(&order.id).cloned().unwrap_or_default();
                     let entry = NewEntry { receipt, kind: order.kind(), provenance, coordinates };
                     let outbox = self.outbox.clone();
                     let done = Box::new(move |result| {

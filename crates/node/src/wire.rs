@@ -1,5 +1,6 @@
 //! The wiring: every room made and joined, once, in one place.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -116,7 +117,7 @@ pub fn wire(
     tree.restore(scheduler.known());
 
     let terms = Terms {
-        scheme: Arc::new(SchemeOf(backend.clone())),
+        scheme: backend.clone(),
         hasher: hasher.clone(),
         pins: pins_digest,
         programs: [transaction, batch, aggregate],
@@ -149,6 +150,7 @@ pub fn wire(
         watcher: Watcher::new(settings.permits, (genesis_root, genesis_tip), oracle),
         tally: Tally::default(),
         demand: Demand::default(),
+        provenances: HashMap::new(),
         refusals: 0,
         last_refusal: None,
         verified: 0,
@@ -163,31 +165,6 @@ impl Node {
     }
 }
 
-/// The pure half of a backend.
-struct SchemeOf(Arc<dyn Backend>);
-
-impl reprise_model::statement::ClaimScheme for SchemeOf {
-    fn profile(&self) -> &reprise_model::profile::ProofProfile {
-        self.0.profile()
-    }
-
-    fn claim_digest(&self, claim: &reprise_model::statement::Claim) -> reprise_model::digest::ClaimDigest {
-        self.0.claim_digest(claim)
-    }
-}
-
-/// A backend as the verifier of a covenant or a store.
-pub struct VerifierOf(pub Arc<dyn Backend>);
-
-impl reprise_model::receipt::Verifier for VerifierOf {
-    fn verify(
-        &self,
-        receipt: &reprise_model::receipt::Receipt,
-    ) -> Result<(), reprise_model::receipt::VerifyError> {
-        self.0.verify(receipt)
-    }
-}
-
 fn open_overlay(
     settings: &Settings,
     backend: &Arc<dyn Backend>,
@@ -196,7 +173,7 @@ fn open_overlay(
     root: Digest,
 ) -> Result<Overlay, WireError> {
     let covenant = Covenant {
-        verifier: Arc::new(VerifierOf(backend.clone())),
+        verifier: backend.clone(),
         program: backend.programs()[2],
         pins: pins.digest(hasher.as_ref()),
         lane: pins.lane,
@@ -213,10 +190,10 @@ fn open_overlay(
 
 fn open_log(settings: &Settings, pins: &Pins, hasher: &dyn Hasher) -> Result<Box<dyn RecordLog>, WireError> {
     let Some(dir) = &settings.data_dir else { return Ok(Box::new(MemoryLog::default())) };
-    let dir = made(&dir.join("state"))?.join(short(pins, hasher));
+    let path = made(&dir.join("state"))?.join(format!("records-{}", short(pins, hasher)));
     let mut identity = blake3::Hasher::new_derive_key("reprise 2026-11 batch records");
     identity.update(&settings.recording.root.block_hash.0).update(&pins.digest(hasher).0);
-    let log = DiskLog::open(&dir, *identity.finalize().as_bytes()).map_err(SchedulerError::from)?;
+    let log = DiskLog::open(&path, *identity.finalize().as_bytes()).map_err(SchedulerError::from)?;
     Ok(Box::new(log))
 }
 

@@ -42,9 +42,6 @@ pub trait Backend: ClaimScheme + Verifier {
 
     /// How many proofs were begun in this process: counted here, independently of whoever asked.
     fn prove_calls(&self) -> u64;
-
-    /// This backend as a verifier.
-    fn as_verifier(&self) -> &dyn Verifier;
 }
 
 /// Why there is no proof. It says what happened; [`Failure::response`](crate::failure::Failure::response)

@@ -174,16 +174,9 @@ impl Engine {
         self.jobs.values().filter(|job| matches!(job.phase, Phase::Proving)).map(|job| &job.order)
     }
 
-    /// Whether everything demanded is stored, given up, or waits for something that was given up.
+    /// Whether everything demanded is stored.
     pub fn satisfied(&self) -> bool {
-        self.demand.iter().all(|order| self.known(&order.id) == Some(true) || self.hopeless(&order.id))
-    }
-
-    fn hopeless(&self, id: &StatementId) -> bool {
-        self.jobs.get(id).is_some_and(|job| {
-            let waits_for = || job.order.assumptions.iter().any(|inner| self.hopeless(&inner.id));
-            matches!(job.phase, Phase::Failed) || matches!(job.phase, Phase::Queued) && waits_for()
-        })
+        self.demand.iter().all(|order| self.known(&order.id) == Some(true))
     }
 
     /// Whether nothing is being looked up, proved or stored.

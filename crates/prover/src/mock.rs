@@ -245,10 +245,6 @@ impl Backend for MockBackend {
     fn prove_calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
     }
-
-    fn as_verifier(&self) -> &dyn Verifier {
-        self
-    }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -43,7 +43,9 @@ impl Reader {
     /// Asks whether the order's receipt is stored.
     pub fn look_up(&self, order: Arc<Order>) {
         // The thread lives as long as this sender.
-        let _ = self.orders.as_ref().map(|queue| queue.send(order));
+        if let Some(queue) = &self.orders {
+            let _ = queue.send(order);
+        }
     }
 }
 

@@ -116,7 +116,7 @@ fn prove(
     };
     let assumptions = order.assumptions.iter().map(load).collect::<Result<_, Failure>>()?;
     let proof = backend.prove(&Task { claim: order.claim.clone(), witness, assumptions })?;
-    let receipt = Verified::check(proof.receipt, backend.as_verifier())?;
+    let receipt = Verified::check(proof.receipt, backend)?;
     if receipt.id() != order.id {
         let statement = order.id;
         return Err(reprise_model::receipt::VerifyError::ClaimMismatch { statement }.into());

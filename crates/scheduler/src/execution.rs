@@ -172,15 +172,14 @@ impl Rules<'_> {
     }
 }
 
-/// A workload that writes what was not declared has failed: undeclared access, no effects.
+/// Effects as they may count: none of a failure, and writing what was not declared is one.
 fn checked(effects: TransactionEffects, view: &ResourceView) -> TransactionEffects {
-    let undeclared = effects.writes.iter().any(|(resource, _)| !view.declares(resource));
-    let failed_with_effects =
-        !effects.outcome.is_success() && !(effects.writes.is_empty() && effects.exits.is_empty());
-    match (undeclared, failed_with_effects) {
-        (true, _) => TransactionEffects::failure(Outcome::UNDECLARED_ACCESS),
-        (false, true) => TransactionEffects::failure(effects.outcome),
-        (false, false) => effects,
+    if !effects.outcome.is_success() {
+        return TransactionEffects::failure(effects.outcome);
+    }
+    match effects.writes.iter().all(|(resource, _)| view.declares(resource)) {
+        true => effects,
+        false => TransactionEffects::failure(Outcome::UNDECLARED_ACCESS),
     }
 }
 

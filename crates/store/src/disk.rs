@@ -1,360 +1,596 @@
-//! The engine on disk, and the directory it lives in.
+//! The engine on disk: a log of checked frames, and an index of it in memory.
 //!
 //! ```text
-//! DIR/
-//!   LOCK        held by the process that has the store open; holds its pid
-//!   FORMAT      one line, "reprise receipt store 1"
-//!   engine/     the tables, in fjall
-//!   quarantine/ what failed its check: NAME.receipt with its bytes, NAME.reason with the cause in words
+//! log/00000001.log, 00000002.log, …      segments, appended to one at a time, oldest first
+//!
+//! a segment is frames, one after the other; a frame is one commit:
+//!      0   8  magic, "RPRSFRM1"
+//!      8   8  I, length of the changes; little-endian like every number here
+//!     16   8  V, length of the values
+//!     24  32  BLAKE3 of the changes
+//!     56  32  BLAKE3 of the values
+//!     88  32  BLAKE3 over the 88 bytes before, the segment's number and the frame's offset
+//!    120   I  changes, in borsh: (table, key, deleted | value | position and length in the values) …
+//!    120+I V  values: envelopes, which carry checksums of their own
 //! ```
 //!
-//! One process has a store open at a time. A second one, a reader too, is refused by the pid of the first:
-//! the tables of a live store change under a reader's feet, and a copy taken meanwhile would not be one
-//! moment. A live node answers for its own store.
+//! # Writing
 //!
-//! Damage inside the engine is met three ways. A value it cannot return is forgotten by the store above. A
-//! panic of its code is caught here and becomes [`StoreError::Damaged`]. A directory it cannot open is
-//! refused by [`OpenError::Damaged`], and [`rebuild`](crate::rebuild) salvages every whole receipt out of
-//! its files.
+//! A commit is one append and one sync. It enters the index, and is seen, after the sync. A write that fails
+//! is cut off again, and the next commit begins a new segment: what a failed sync left of the old one is
+//! not built upon.
+//!
+//! # Opening
+//!
+//! The changes of every frame are replayed, oldest first; values are skipped over, save in the last segment,
+//! where an unfinished write may have left a frame whose values did not arrive. A frame that does not check
+//! is passed over, and the next one is searched for by its magic and its own checksum. So damage costs the
+//! frames it touches and nothing else: what was put there is salvaged ([`crate::salvage`]) or forgotten, what
+//! was deleted there may be back until it is deleted again. No length is used before it is checked. Where the
+//! last segment does not end with a frame, the next commit begins a new one.
+//!
+//! # Cleaning
+//!
+//! When more than half of the log is dead, the oldest segment's live keys are written again at the end, and
+//! then its file is deleted. The oldest only: a deletion recorded in it has nothing older left to hide, so
+//! it need not be kept.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::ops::Bound;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
+use borsh::{BorshDeserialize, BorshSerialize};
 
+use crate::directory::{Directory, OpenError};
 use crate::engine::{Changes, Engine, Pair, Table};
 use crate::port::StoreError;
 
-/// The format of the directory that this code writes, and the only one it reads so far.
-pub const FORMAT: u32 = 1;
-const FORMAT_WORDS: &str = "reprise receipt store ";
+/// The first bytes of every frame.
+const MAGIC: [u8; 8] = *b"RPRSFRM1";
+/// The length of a frame's head.
+const HEAD_LEN: usize = 120;
+/// A segment that is longer gets no more frames.
+const SEGMENT_BYTES_MAX: u64 = 64 << 20;
 /// How many quarantined entries keep their bytes. More are counted and logged, and leave only their reason
 /// in the log.
 const QUARANTINE_MAX: usize = 256;
-/// Envelopes of this size and more live outside the sorted tables, so that compaction does not carry them.
-const SEPARATED_BYTES_MIN: u32 = 4096;
-/// What a table of receipts holds in memory before it goes to a file of its own. Its log is durable before.
-const MEMTABLE_BYTES_MAX: u64 = 64 << 20;
-
-/// Why a store cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The operating system refused.
-    #[error("could not {doing} {}: {source}", path.display())]
-    Io {
-        /// What was tried.
-        doing: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
-    },
-    /// Another process has it open.
-    #[error(
-        "the receipt store in {} is open in process {pid}: stop that process, or give another --data-dir",
-        dir.display()
-    )]
-    InUse {
-        /// The store's directory.
-        dir: PathBuf,
-        /// The process, as it wrote itself down.
-        pid: String,
-    },
-    /// It is of a format this code does not read.
-    #[error(
-        "the receipt store in {} has format {found}, and this version reads format {FORMAT}: run the version \
-         that wrote it, or export its receipts there and import them here",
-        dir.display()
-    )]
-    ForeignFormat {
-        /// The store's directory.
-        dir: PathBuf,
-        /// What it says of itself.
-        found: String,
-    },
-    /// The directory holds something else.
-    #[error("{} is not a receipt store and not empty: it holds `{found}`; give another --data-dir", dir.display())]
-    NotAStore {
-        /// The directory.
-        dir: PathBuf,
-        /// Something that is in it.
-        found: String,
-    },
-    /// The engine cannot read its own files.
-    #[error(
-        "the receipt store in {} is damaged: {reason}; run `reprise receipts verify --data-dir DIR`, which \
-         rebuilds it from every receipt that is still whole and keeps the rest in quarantine",
-        dir.display()
-    )]
-    Damaged {
-        /// The store's directory.
-        dir: PathBuf,
-        /// The engine's words.
-        reason: String,
-    },
-    /// No thread could be started.
-    #[error("could not start the writer of the receipt store: {source}")]
-    Thread {
-        /// The system's answer.
-        source: io::Error,
-    },
-}
 
 /// Tables in a directory.
 pub struct DiskEngine {
-    // Before the lock: fields are dropped in order, and the tables must be closed when the lock goes.
-    open: RwLock<Option<Open>>,
-    dir: Directory,
-    memtable_bytes_max: u64,
+    index: RwLock<Index>,
+    end: Mutex<End>,
+    segment_bytes_max: u64,
     quarantined: AtomicUsize,
+    damage: Vec<Damage>,
+    // Last: the lock goes when everything else is closed.
+    dir: Directory,
 }
 
-/// The tables, while they are open.
-struct Open {
-    database: Database,
-    tables: Vec<Keyspace>,
+/// Every key of every table, and where its value is.
+#[derive(Default)]
+struct Index {
+    tables: [BTreeMap<Vec<u8>, Held>; Table::ALL.len()],
+    segments: BTreeMap<u64, Arc<Segment>>,
+    live_bytes: u64,
 }
 
-/// A directory that this process holds.
-pub(crate) struct Directory {
+/// A value, or where it is.
+#[derive(Clone)]
+struct Held {
+    segment: u64,
+    value: Value,
+}
+
+#[derive(Clone)]
+enum Value {
+    Inline(Vec<u8>),
+    Apart { offset: u64, len: u64 },
+}
+
+/// A file of the log.
+struct Segment {
+    number: u64,
     path: PathBuf,
-    _lock: File,
+    file: File,
+    /// Bytes in it, damage included, when it was opened or grown last.
+    len: std::sync::atomic::AtomicU64,
 }
 
-impl Directory {
-    /// Makes the directory where there is none, locks it, and compares its format.
-    pub(crate) fn lock(path: &Path) -> Result<Self, OpenError> {
-        Self::lock_and(path, false)
-    }
+/// Where the next frame goes.
+struct End {
+    segment: Arc<Segment>,
+    offset: u64,
+    /// Nothing more is appended to this segment.
+    closed: bool,
+}
 
-    /// The same for a directory that is to be rebuilt: a format file that is missing or says nothing is
-    /// written anew, where there is an engine beside it. One that names another format is refused still.
-    pub(crate) fn lock_to_mend(path: &Path) -> Result<Self, OpenError> {
-        Self::lock_and(path, path.join("engine").is_dir() || path.join("quarantine").is_dir())
-    }
+/// One change as it is written.
+#[derive(BorshSerialize, BorshDeserialize)]
+struct Change {
+    table: u8,
+    key: Vec<u8>,
+    what: What,
+}
 
-    fn lock_and(path: &Path, mend: bool) -> Result<Self, OpenError> {
-        let failed = |doing, path: &Path| {
-            let path = path.to_path_buf();
-            move |source| OpenError::Io { doing, path, source }
-        };
-        fs::create_dir_all(path).map_err(failed("make", path))?;
-        let format = path.join("FORMAT");
-        let known = match fs::read_to_string(&format) {
-            Ok(text) => Some(text),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => Some(String::new()),
-            Err(error) => return Err(failed("read", &format)(error)),
-        };
-        let known = known.filter(|text| !mend || stated_version(text).is_some());
-        if known.is_none() && !mend {
-            Self::refuse_foreign(path)?;
+#[derive(BorshSerialize, BorshDeserialize)]
+enum What {
+    Deleted,
+    Inline(Vec<u8>),
+    Apart { position: u64, len: u64 },
+}
+
+impl Change {
+    fn lies_within(&self, values_len: u64) -> bool {
+        match &self.what {
+            What::Apart { position, len } => position.checked_add(*len).is_some_and(|end| end <= values_len),
+            What::Deleted | What::Inline(_) => true,
         }
-        let lock = Self::take_lock(path)?;
-        match known {
-            Some(text) => {
-                if stated_version(&text) != Some(FORMAT) {
-                    let text = text.trim_end();
-                    let found = text.strip_prefix(FORMAT_WORDS).unwrap_or(text).chars().take(40).collect();
-                    return Err(OpenError::ForeignFormat { dir: path.into(), found });
-                }
-            }
-            None => write_durably(&format, format!("{FORMAT_WORDS}{FORMAT}\n").as_bytes())
-                .map_err(failed("write", &format))?,
+    }
+}
+
+/// A part of the log that does not check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The segment.
+    pub path: PathBuf,
+    /// Where it begins.
+    pub from: u64,
+    /// Where it ends.
+    pub to: u64,
+}
+
+impl Damage {
+    /// Its bytes, as far as they can be read.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![0; (self.to - self.from) as usize];
+        let read = File::open(&self.path).and_then(|file| file.read_exact_at(&mut bytes, self.from));
+        if let Err(error) = read {
+            tracing::warn!(path = %self.path.display(), %error, "a damaged part of the receipt log is lost");
+            bytes.clear();
         }
-        Ok(Self { path: path.into(), _lock: lock })
-    }
-
-    /// A directory without a format file must be new.
-    fn refuse_foreign(path: &Path) -> Result<(), OpenError> {
-        let failed = |source| OpenError::Io { doing: "list", path: path.into(), source };
-        for item in fs::read_dir(path).map_err(failed)? {
-            let found = item.map_err(failed)?.file_name().to_string_lossy().into_owned();
-            // A crash between the lock and the format leaves these.
-            if found != "LOCK" && found != "FORMAT.new" {
-                return Err(OpenError::NotAStore { dir: path.into(), found });
-            }
-        }
-        Ok(())
-    }
-
-    fn take_lock(dir: &Path) -> Result<File, OpenError> {
-        let path = dir.join("LOCK");
-        let failed = |source| OpenError::Io { doing: "lock", path: path.clone(), source };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut pid = String::new();
-                // A pid that does not read is no reason to go on.
-                let _ = file.read_to_string(&mut pid);
-                let pid = if pid.trim().is_empty() { "(unknown)".into() } else { pid.trim().into() };
-                return Err(OpenError::InUse { dir: dir.into(), pid });
-            }
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
-        }
-        file.set_len(0).map_err(failed)?;
-        file.seek(SeekFrom::Start(0)).map_err(failed)?;
-        writeln!(file, "{}", std::process::id()).map_err(failed)?;
-        Ok(file)
-    }
-
-    /// Where the engine lives.
-    pub(crate) fn engine(&self) -> PathBuf {
-        self.path.join("engine")
-    }
-
-    /// Where what failed is kept.
-    pub(crate) fn quarantine(&self) -> PathBuf {
-        self.path.join("quarantine")
+        bytes
     }
 }
 
 impl DiskEngine {
     /// Opens the tables in a directory, or makes new ones there.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
-        Self::within(Directory::lock(dir)?)
+        Self::within(Directory::lock(dir)?, SEGMENT_BYTES_MAX)
     }
 
-    /// The same, where new tables go from memory to files of their own at `memtable_bytes_max`.
-    pub fn open_with(dir: &Path, memtable_bytes_max: u64) -> Result<Self, OpenError> {
-        Self::within_with(Directory::lock(dir)?, memtable_bytes_max)
+    /// The same, with segments of another length.
+    pub fn open_with(dir: &Path, segment_bytes_max: u64) -> Result<Self, OpenError> {
+        Self::within(Directory::lock(dir)?, segment_bytes_max)
     }
 
-    pub(crate) fn within(dir: Directory) -> Result<Self, OpenError> {
-        Self::within_with(dir, MEMTABLE_BYTES_MAX)
+    /// The same as [`open`](Self::open) for a directory whose format file is missing or does not read.
+    pub fn mend(dir: &Path) -> Result<Self, OpenError> {
+        Self::within(Directory::lock_to_mend(dir)?, SEGMENT_BYTES_MAX)
     }
 
-    fn within_with(dir: Directory, memtable_bytes_max: u64) -> Result<Self, OpenError> {
-        let open = Open::tables(&dir.engine(), memtable_bytes_max).map_err(|failure| match failure {
-            Failure::Io(source) => OpenError::Io { doing: "open", path: dir.engine(), source },
-            Failure::Damage(reason) | Failure::Stopped(reason) => {
-                OpenError::Damaged { dir: dir.path.clone(), reason }
+    fn within(dir: Directory, segment_bytes_max: u64) -> Result<Self, OpenError> {
+        let log = dir.log();
+        let failed = |doing, path: &Path| {
+            let path = path.to_path_buf();
+            move |source| OpenError::Io { doing, path, source }
+        };
+        fs::create_dir_all(&log).map_err(failed("make", &log))?;
+        let numbers = segment_numbers(&log).map_err(failed("list", &log))?;
+        let mut index = Index::default();
+        let mut end = None;
+        let mut damage = Vec::new();
+        for number in &numbers {
+            let path = segment_path(&log, *number);
+            let segment = Arc::new(Segment::open(&path, *number).map_err(failed("open", &path))?);
+            index.segments.insert(*number, segment.clone());
+            let last = Some(number) == numbers.last();
+            let whole_to = replay(&mut index, &segment, last, &mut damage).map_err(failed("read", &path))?;
+            let closed = whole_to != segment.len();
+            if let Some(unfinished) = damage.last().filter(|part| last && part.to == whole_to) {
+                // Struck out, so that it stays out when its segment is no longer the last.
+                segment
+                    .file
+                    .write_all_at(&[0; MAGIC.len()], unfinished.from)
+                    .map_err(failed("write", &path))?;
             }
-        })?;
+            end = Some(End { segment, offset: whole_to, closed });
+        }
+        let end = match end {
+            Some(end) => end,
+            None => {
+                let segment = Arc::new(Segment::create(&log, 1).map_err(failed("make", &log))?);
+                index.segments.insert(1, segment.clone());
+                End { segment, offset: 0, closed: false }
+            }
+        };
+        for damage in &damage {
+            tracing::warn!(
+                path = %damage.path.display(), from = damage.from, to = damage.to,
+                "a part of the receipt log does not check: an unfinished write, or damage"
+            );
+        }
         let kept = fs::read_dir(dir.quarantine()).map_or(0, Iterator::count) / 2;
-        let quarantined = AtomicUsize::new(kept);
-        Ok(Self { open: RwLock::new(Some(open)), dir, memtable_bytes_max, quarantined })
-    }
-
-    /// Runs `act` on the open tables. No panic of the engine passes.
-    fn with<R>(&self, act: impl FnOnce(&Open) -> fjall::Result<R>) -> Result<R, Failure> {
-        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        let open = open.as_ref().ok_or_else(|| Failure::Stopped("its tables are closed".into()))?;
-        caught(|| act(open))
-    }
-
-    fn error(&self, failure: Failure) -> StoreError {
-        let path = self.dir.engine();
-        match failure {
-            Failure::Io(source) => StoreError::Io { doing: "use", path, source: Arc::new(source) },
-            Failure::Damage(reason) => StoreError::Damaged { path, reason },
-            Failure::Stopped(reason) => StoreError::Engine { path, reason },
-        }
-    }
-
-    /// Closes the tables and opens them again. The engine refuses every write after one that failed, since
-    /// it cannot know what the disk has; what it reads back from the disk, it knows.
-    fn reopen(&self) -> Result<(), Failure> {
-        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        *open = None;
-        *open = Some(Open::tables(&self.dir.engine(), self.memtable_bytes_max)?);
-        tracing::info!(path = %self.dir.path.display(), "the receipt store was opened again after a failed write");
-        Ok(())
-    }
-}
-
-/// What went wrong inside the engine.
-enum Failure {
-    Io(io::Error),
-    Damage(String),
-    Stopped(String),
-}
-
-impl From<fjall::Error> for Failure {
-    fn from(error: fjall::Error) -> Self {
-        use fjall::{Error, LsmError};
-        match error {
-            // These are what a decoder meets in damaged files, not what a disk answers.
-            Error::Io(source) | Error::Storage(LsmError::Io(source)) => match source.kind() {
-                io::ErrorKind::UnexpectedEof
-                | io::ErrorKind::InvalidData
-                | io::ErrorKind::InvalidInput
-                | io::ErrorKind::NotFound
-                | io::ErrorKind::Other => Self::Damage(source.to_string()),
-                _ => Self::Io(source),
-            },
-            Error::Poisoned => Self::Stopped("a write failed before, and no other is taken".into()),
-            Error::KeyspaceDeleted => Self::Stopped("a table was deleted".into()),
-            Error::Locked => Self::Stopped("its tables are open elsewhere".into()),
-            damage => Self::Damage(format!("{damage:?}")),
-        }
-    }
-}
-
-fn caught<R>(act: impl FnOnce() -> fjall::Result<R>) -> Result<R, Failure> {
-    match catch_unwind(AssertUnwindSafe(act)) {
-        Ok(result) => result.map_err(Failure::from),
-        Err(panic) => {
-            let words = panic
-                .downcast_ref::<String>()
-                .cloned()
-                .or_else(|| panic.downcast_ref::<&str>().map(|words| (*words).to_owned()))
-                .unwrap_or_default();
-            Err(Failure::Damage(format!("the engine panicked: {words}")))
-        }
-    }
-}
-
-impl Open {
-    fn tables(path: &Path, memtable_bytes_max: u64) -> Result<Self, Failure> {
-        caught(|| {
-            let database = Database::builder(path).worker_threads(1).open()?;
-            let mut tables = Vec::with_capacity(Table::ALL.len());
-            for table in Table::ALL {
-                tables.push(database.keyspace(table.name(), || options(table, memtable_bytes_max))?);
-            }
-            Ok(Self { database, tables })
+        Ok(Self {
+            index: RwLock::new(index),
+            end: Mutex::new(end),
+            segment_bytes_max,
+            quarantined: AtomicUsize::new(kept),
+            damage,
+            dir,
         })
     }
 
-    fn table(&self, table: Table) -> &Keyspace {
-        &self.tables[table as usize]
+    /// The parts of the log that did not check when it was opened.
+    pub fn damage(&self) -> &[Damage] {
+        &self.damage
+    }
+
+    fn index(&self) -> std::sync::RwLockReadGuard<'_, Index> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError + use<> {
+        let path = path.to_path_buf();
+        move |source| StoreError::Io { doing, path, source: Arc::new(source) }
+    }
+
+    /// Appends one frame and makes it seen.
+    fn append(&self, end: &mut End, changes: Changes, sync: bool) -> Result<(), StoreError> {
+        if end.closed || end.offset >= self.segment_bytes_max {
+            self.begin_segment(end)?;
+        }
+        let frame = Frame::of(changes);
+        let bytes = frame.bytes(end.segment.number, end.offset);
+        let write = || {
+            end.segment.file.write_all_at(&bytes, end.offset)?;
+            if sync { end.segment.file.sync_data() } else { Ok(()) }
+        };
+        if let Err(source) = write() {
+            // What was cut off or not, nothing more goes into this segment.
+            end.closed = true;
+            if let Err(error) = end.segment.file.set_len(end.offset) {
+                tracing::warn!(path = %end.segment.path.display(), %error, "a failed write could not be cut off");
+            }
+            return Err(Self::failed("write", &end.segment.path)(source));
+        }
+        let values_at = end.offset + (HEAD_LEN + frame.changes_bytes.len()) as u64;
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        for change in frame.changes {
+            index.apply(change, end.segment.number, values_at);
+        }
+        end.offset += bytes.len() as u64;
+        end.segment.len.store(end.offset, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn begin_segment(&self, end: &mut End) -> Result<(), StoreError> {
+        let log = self.dir.log();
+        let number = end.segment.number + 1;
+        let segment =
+            Arc::new(Segment::create(&log, number).map_err(Self::failed("make a segment in", &log))?);
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        index.segments.insert(number, segment.clone());
+        *end = End { segment, offset: 0, closed: false };
+        Ok(())
+    }
+
+    /// Moves what lives in the oldest segment to the end and deletes its file, if the log is worth it.
+    fn clean(&self, end: &mut End) -> Result<(), StoreError> {
+        let (oldest, live) = {
+            let index = self.index();
+            let bytes: u64 = index.segments.values().map(|segment| segment.len()).sum();
+            let Some(oldest) = index.segments.values().next().cloned() else { return Ok(()) };
+            let worth_it = bytes > 2 * index.live_bytes + self.segment_bytes_max;
+            if !worth_it || oldest.number == end.segment.number {
+                return Ok(());
+            }
+            let live = index.living_in(oldest.number);
+            (oldest, live)
+        };
+        let mut moved = Changes::new();
+        let mut bytes = 0;
+        for (table, key, value) in live {
+            let value = match value {
+                Value::Inline(value) => Some(value),
+                // A value that cannot be read is lost already.
+                Value::Apart { offset, len } => oldest.read(offset, len).ok(),
+            };
+            bytes += value.as_ref().map_or(0, |value| value.len() as u64);
+            moved.insert((table, key), value);
+            if bytes >= self.segment_bytes_max / 8 {
+                self.append(end, std::mem::take(&mut moved), false)?;
+                bytes = 0;
+            }
+        }
+        self.append(end, moved, true)?;
+        // PRUNE SAFETY: every key whose value lay in this segment has been appended again, and the last of
+        // these appends was synced after all of them; segments that filled meanwhile are synced here. Only
+        // this thread writes, so no key came to lie in it since. A deletion recorded in it hides nothing:
+        // there is no older segment.
+        for segment in self.index().segments.values().filter(|segment| segment.number > oldest.number) {
+            segment.file.sync_data().map_err(Self::failed("sync", &segment.path))?;
+        }
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        index.segments.remove(&oldest.number);
+        fs::remove_file(&oldest.path).map_err(Self::failed("delete", &oldest.path))
     }
 }
 
-fn options(table: Table, memtable_bytes_max: u64) -> KeyspaceCreateOptions {
-    let options = KeyspaceCreateOptions::default();
-    match table {
-        Table::Receipts => {
-            let apart = KvSeparationOptions::default().separation_threshold(SEPARATED_BYTES_MIN);
-            options.max_memtable_size(memtable_bytes_max).with_kv_separation(Some(apart))
-        }
-        _ => options.max_memtable_size(memtable_bytes_max / 8),
+impl Index {
+    fn table(&mut self, table: u8) -> Option<&mut BTreeMap<Vec<u8>, Held>> {
+        self.tables.get_mut(usize::from(table))
     }
+
+    fn apply(&mut self, change: Change, segment: u64, values_at: u64) {
+        let Change { table, key, what } = change;
+        let value = match what {
+            What::Deleted => None,
+            What::Inline(value) => Some(Value::Inline(value)),
+            What::Apart { position, len } => Some(Value::Apart { offset: values_at + position, len }),
+        };
+        let key_len = key.len() as u64;
+        let Some(keys) = self.table(table) else { return };
+        let (before, after) = match value {
+            Some(value) => {
+                let after = value.len();
+                (keys.insert(key, Held { segment, value }), Some(after))
+            }
+            None => (keys.remove(&key), None),
+        };
+        let size = |value_len: u64| key_len + value_len + 16;
+        self.live_bytes += after.map_or(0, size);
+        self.live_bytes = self.live_bytes.saturating_sub(before.map_or(0, |held| size(held.value.len())));
+    }
+
+    /// What has its value in this segment.
+    fn living_in(&self, segment: u64) -> Vec<(Table, Vec<u8>, Value)> {
+        let of = |(keys, table): (&BTreeMap<Vec<u8>, Held>, Table)| {
+            let here = keys.iter().filter(move |(_, held)| held.segment == segment);
+            here.map(move |(key, held)| (table, key.clone(), held.value.clone())).collect::<Vec<_>>()
+        };
+        self.tables.iter().zip(Table::ALL).flat_map(of).collect()
+    }
+
+    fn find(&self, table: Table, key: &[u8]) -> Option<&Held> {
+        self.tables[table as usize].get(key)
+    }
+}
+
+impl Value {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Inline(value) => value.len() as u64,
+            Self::Apart { len, .. } => *len,
+        }
+    }
+}
+
+impl Segment {
+    fn create(log: &Path, number: u64) -> io::Result<Self> {
+        let path = segment_path(log, number);
+        // A file of this number can only be what a failed attempt left: the index knows none.
+        let file = File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
+        File::open(log)?.sync_all()?;
+        Ok(Self { number, path, file, len: 0.into() })
+    }
+
+    fn open(path: &Path, number: u64) -> io::Result<Self> {
+        let file = File::options().read(true).write(true).open(path)?;
+        let len = file.metadata()?.len();
+        Ok(Self { number, path: path.into(), file, len: len.into() })
+    }
+
+    fn len(&self) -> u64 {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    fn read(&self, offset: u64, len: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; len as usize];
+        self.file.read_exact_at(&mut bytes, offset)?;
+        Ok(bytes)
+    }
+}
+
+fn segment_path(log: &Path, number: u64) -> PathBuf {
+    log.join(format!("{number:08}.log"))
+}
+
+/// The segments in a directory, oldest first. Other files are left alone.
+fn segment_numbers(log: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for item in fs::read_dir(log)? {
+        let name = item?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_suffix(".log")?.parse().ok());
+        numbers.extend(number.filter(|number| *segment_path(log, *number) == *log.join(&name)));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// A commit on its way to the log.
+struct Frame {
+    changes: Vec<Change>,
+    changes_bytes: Vec<u8>,
+    values: Vec<u8>,
+}
+
+impl Frame {
+    fn of(changes: Changes) -> Self {
+        let mut values = Vec::new();
+        let changes: Vec<_> = changes
+            .into_iter()
+            .map(|((table, key), value)| {
+                let what = match value {
+                    None => What::Deleted,
+                    Some(value) if table == Table::Receipts => {
+                        let position = values.len() as u64;
+                        values.extend_from_slice(&value);
+                        What::Apart { position, len: value.len() as u64 }
+                    }
+                    Some(value) => What::Inline(value),
+                };
+                Change { table: table as u8, key, what }
+            })
+            .collect();
+        let changes_bytes = borsh::to_vec(&changes).unwrap_or_default();
+        Self { changes, changes_bytes, values }
+    }
+
+    fn bytes(&self, segment: u64, offset: u64) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEAD_LEN + self.changes_bytes.len() + self.values.len());
+        bytes.extend(MAGIC);
+        bytes.extend((self.changes_bytes.len() as u64).to_le_bytes());
+        bytes.extend((self.values.len() as u64).to_le_bytes());
+        bytes.extend(blake3::hash(&self.changes_bytes).as_bytes());
+        bytes.extend(blake3::hash(&self.values).as_bytes());
+        bytes.extend(head_check(&bytes, segment, offset));
+        bytes.extend_from_slice(&self.changes_bytes);
+        bytes.extend_from_slice(&self.values);
+        bytes
+    }
+}
+
+fn head_check(head: &[u8], segment: u64, offset: u64) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_derive_key("reprise 2026-11 receipt log frame");
+    hasher.update(head).update(&segment.to_le_bytes()).update(&offset.to_le_bytes());
+    *hasher.finalize().as_bytes()
+}
+
+/// The head of a frame that checks.
+struct Head {
+    changes_len: u64,
+    values_len: u64,
+    changes_hash: [u8; 32],
+    values_hash: [u8; 32],
+}
+
+impl Head {
+    fn read(bytes: &[u8; HEAD_LEN], segment: u64, offset: u64) -> Option<Self> {
+        let (fields, check) = bytes.split_last_chunk::<32>()?;
+        if !fields.starts_with(&MAGIC) || head_check(fields, segment, offset) != *check {
+            return None;
+        }
+        Some(Self {
+            changes_len: u64::from_le_bytes(*fields[8..].first_chunk()?),
+            values_len: u64::from_le_bytes(*fields[16..].first_chunk()?),
+            changes_hash: *fields[24..].first_chunk()?,
+            values_hash: *fields[56..].first_chunk()?,
+        })
+    }
+
+    fn len(&self) -> u64 {
+        (HEAD_LEN as u64).saturating_add(self.changes_len).saturating_add(self.values_len)
+    }
+}
+
+/// Applies the frames of a segment that check, and names the parts that do not. Returns the end of the last
+/// frame. Only a disk that does not answer is an error.
+fn replay(
+    index: &mut Index,
+    segment: &Segment,
+    values_too: bool,
+    damage: &mut Vec<Damage>,
+) -> io::Result<u64> {
+    let len = segment.len();
+    let mut at = 0;
+    let mut whole_to = 0;
+    while at < len {
+        let Some(head) = head_at(segment, at)? else {
+            let to = next_head(segment, at + 1)?.unwrap_or(len);
+            damage.push(Damage { path: segment.path.clone(), from: at, to });
+            at = to;
+            continue;
+        };
+        let to = at + head.len();
+        match changes_at(segment, at, &head, values_too)? {
+            Some(changes) => {
+                let values_at = at + HEAD_LEN as u64 + head.changes_len;
+                for change in changes.into_iter().filter(|change| change.lies_within(head.values_len)) {
+                    index.apply(change, segment.number, values_at);
+                }
+            }
+            None => damage.push(Damage { path: segment.path.clone(), from: at, to }),
+        }
+        at = to;
+        whole_to = to;
+    }
+    Ok(whole_to)
+}
+
+/// The head at an offset, if it checks and its frame ends within the segment.
+fn head_at(segment: &Segment, at: u64) -> io::Result<Option<Head>> {
+    let left = segment.len() - at;
+    if left < HEAD_LEN as u64 {
+        return Ok(None);
+    }
+    let mut bytes = [0; HEAD_LEN];
+    segment.file.read_exact_at(&mut bytes, at)?;
+    Ok(Head::read(&bytes, segment.number, at).filter(|head| head.len() <= left))
+}
+
+/// The changes of a frame, if they check.
+fn changes_at(segment: &Segment, at: u64, head: &Head, values_too: bool) -> io::Result<Option<Vec<Change>>> {
+    let changes = segment.read(at + HEAD_LEN as u64, head.changes_len)?;
+    if *blake3::hash(&changes).as_bytes() != head.changes_hash {
+        return Ok(None);
+    }
+    if values_too {
+        let values = segment.read(at + HEAD_LEN as u64 + head.changes_len, head.values_len)?;
+        if *blake3::hash(&values).as_bytes() != head.values_hash {
+            return Ok(None);
+        }
+    }
+    Ok(borsh::from_slice(&changes).ok())
+}
+
+/// Where the next head that checks begins.
+fn next_head(segment: &Segment, from: u64) -> io::Result<Option<u64>> {
+    let bytes = segment.read(from, segment.len() - from)?;
+    let mut at = 0;
+    while let Some(found) = bytes[at..].windows(MAGIC.len()).position(|window| window == MAGIC) {
+        at += found;
+        let head = bytes[at..].first_chunk();
+        if head.is_some_and(|head| Head::read(head, segment.number, from + at as u64).is_some()) {
+            return Ok(Some(from + at as u64));
+        }
+        at += 1;
+    }
+    Ok(None)
 }
 
 impl Engine for DiskEngine {
     fn read(&self, table: Table, key: &[u8], with: &mut dyn FnMut(&[u8])) -> Result<bool, StoreError> {
-        let value = self.with(|open| open.table(table).get(key)).map_err(|failure| self.error(failure))?;
-        if let Some(value) = &value {
-            with(value);
-        }
-        Ok(value.is_some())
+        let (segment, offset, len) = {
+            let index = self.index();
+            match index.find(table, key) {
+                None => return Ok(false),
+                Some(Held { value: Value::Inline(value), .. }) => {
+                    with(value);
+                    return Ok(true);
+                }
+                Some(Held { value: Value::Apart { offset, len }, segment }) => {
+                    (index.segments.get(segment).cloned(), *offset, *len)
+                }
+            }
+        };
+        let Some(segment) = segment else { return Ok(false) };
+        let bytes = segment.read(offset, len).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                StoreError::Damaged { path: segment.path.clone(), reason: "a value is cut off".into() }
+            }
+            _ => Self::failed("read", &segment.path)(error),
+        })?;
+        with(&bytes);
+        Ok(true)
     }
 
     fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
-        self.with(|open| open.table(table).contains_key(key)).map_err(|failure| self.error(failure))
+        Ok(self.index().find(table, key).is_some())
     }
 
     fn scan(
@@ -367,37 +603,30 @@ impl Engine for DiskEngine {
         if to.is_some_and(|to| to <= from) {
             return Ok(Vec::new());
         }
-        let page = self.with(|open| {
-            let table = open.table(table);
-            let range = match to {
-                Some(to) => table.range(from..to),
-                None => table.range(from..),
+        let index = self.index();
+        let end = to.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut page = Vec::new();
+        for (key, held) in
+            index.tables[table as usize].range::<[u8], _>((Bound::Included(from), end)).take(limit)
+        {
+            let value = match &held.value {
+                Value::Inline(value) => value.clone(),
+                // Scans look at keys; an envelope is read by its key.
+                Value::Apart { .. } => Vec::new(),
             };
-            range
-                .take(limit)
-                .map(|item| item.into_inner().map(|(key, value)| (key.to_vec(), value.to_vec())))
-                .collect()
-        });
-        page.map_err(|failure| self.error(failure))
+            page.push((key.clone(), value));
+        }
+        Ok(page)
     }
 
     fn commit(&self, changes: Changes, sync: bool) -> Result<(), StoreError> {
-        let write = |open: &Open| {
-            let mode = if sync { PersistMode::SyncAll } else { PersistMode::Buffer };
-            let mut batch = open.database.batch().durability(Some(mode));
-            for ((table, key), change) in &changes {
-                match change {
-                    Some(value) => batch.insert(open.table(*table), &key[..], &value[..]),
-                    None => batch.remove(open.table(*table), &key[..]),
-                }
-            }
-            batch.commit()
-        };
-        let written = match self.with(write) {
-            Err(Failure::Stopped(_)) => self.reopen().and_then(|()| self.with(write)),
-            written => written,
-        };
-        written.map_err(|failure| self.error(failure))
+        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        self.append(&mut end, changes, sync)?;
+        if let Err(error) = self.clean(&mut end) {
+            // The commit stands; what could not be cleaned is cleaned after another.
+            tracing::warn!(%error, "the receipt log could not be cleaned");
+        }
+        Ok(())
     }
 
     fn quarantine(&self, name: &str, bytes: &[u8], reason: &str) -> Result<(), StoreError> {
@@ -405,38 +634,12 @@ impl Engine for DiskEngine {
             return Ok(());
         }
         let dir = self.dir.quarantine();
+        fs::create_dir_all(&dir).map_err(Self::failed("make", &dir))?;
         let keep = |ending: &str, bytes: &[u8]| {
             let path = dir.join(format!("{name}.{ending}"));
-            fs::write(&path, bytes).map_err(|source| StoreError::Io {
-                doing: "write",
-                path,
-                source: Arc::new(source),
-            })
+            fs::write(&path, bytes).map_err(Self::failed("write", &path))
         };
-        fs::create_dir_all(&dir).map_err(|source| StoreError::Io {
-            doing: "make",
-            path: dir.clone(),
-            source: Arc::new(source),
-        })?;
         keep("receipt", bytes)?;
         keep("reason", format!("{reason}\n").as_bytes())
-    }
-}
-
-/// The format that a format file states.
-fn stated_version(text: &str) -> Option<u32> {
-    text.trim_end().strip_prefix(FORMAT_WORDS)?.parse().ok()
-}
-
-/// Writes a small file so that after a crash it is there whole, or not at all.
-fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let fresh = path.with_extension("new");
-    let mut file = File::create(&fresh)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
-    match path.parent() {
-        Some(dir) => File::open(dir)?.sync_all(),
-        None => Ok(()),
     }
 }

@@ -98,6 +98,9 @@ impl ReceiptStore for FaultyStore {
     fn remove(&self, id: &StatementId) -> Result<bool, StoreError> {
         self.write()?.remove(id)
     }
+    fn evict(&self, id: &StatementId, live_from: Checkpoint) -> Result<bool, StoreError> {
+        self.write()?.evict(id, live_from)
+    }
     fn prune_below(&self, floor: Checkpoint) -> Result<PruneOutcome, StoreError> {
         self.write()?.prune_below(floor)
     }

@@ -258,6 +258,24 @@ pub(crate) fn remove(staging: &mut Staging<'_>, id: &StatementId) -> Result<Opti
     Ok(stored)
 }
 
+/// Removes the entry unless it is pinned, or used at `live_from` or later.
+pub(crate) fn evict(
+    staging: &mut Staging<'_>,
+    id: &StatementId,
+    live_from: Checkpoint,
+) -> Result<bool, StoreError> {
+    // PRUNE SAFETY: pins and places are read through the staging in which every earlier write is, on the
+    // one writer, so neither can be added between this look and the commit.
+    let pinned = !staging.keys(Table::Pins, &id.0, 1)?.is_empty();
+    let live = |key: &Vec<u8>| {
+        record::read_backref_key(key).is_none_or(|(_, coordinate)| coordinate.checkpoint >= live_from)
+    };
+    if pinned || staging.keys(Table::Backrefs, &id.0, usize::MAX)?.iter().any(live) {
+        return Ok(false);
+    }
+    Ok(remove(staging, id)?.is_some())
+}
+
 /// Removes the entry if it is of this profile.
 pub(crate) fn revoke(
     staging: &mut Staging<'_>,

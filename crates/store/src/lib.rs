@@ -8,7 +8,11 @@
 //! | `writer` | the one writer: a flush for a group of writes |
 //! | [`engine`] | [`Engine`]: sorted tables with atomic, durable commits |
 //! | [`memory`], [`disk`] | the engines |
-//! | [`mod@rebuild`] | salvages the receipts of a directory whose engine is damaged |
+//! | [`directory`] | who holds a store's directory, and which format it has |
+//! | [`salvage`] | receipts that lie whole in damaged parts of the log |
+//! | [`archive`] | receipts on their way from one store to another |
+//! | [`gc`] | what goes when the store is fuller than it may be |
+//! | [`mod@why`] | why a coordinate is a hit or a miss |
 //! | [`envelope`], `record` | the bytes |
 //! | [`policy`] | durability and verification, named |
 //! | `metered` | the counters |
@@ -16,24 +20,27 @@
 //!
 //! The format, the engine's choice and its figures are in the crate's `DESIGN.md`.
 
+pub mod archive;
+pub mod directory;
 pub mod disk;
 pub mod engine;
 pub mod envelope;
 #[cfg(feature = "test-utils")]
 pub mod faulty;
+pub mod gc;
 mod index;
 pub mod memory;
 mod metered;
 pub mod policy;
 pub mod port;
-pub mod rebuild;
 mod record;
+pub mod salvage;
 pub mod store;
+pub mod why;
 mod writer;
 
-pub use disk::OpenError;
+pub use directory::OpenError;
 pub use engine::Engine;
 pub use policy::{Durability, VerifyPolicy};
 pub use port::ReceiptStore;
-pub use rebuild::rebuild;
 pub use store::{Options, Store};

@@ -75,6 +75,10 @@ pub trait ReceiptStore: Send + Sync {
     /// Deletes a receipt with its coordinates, whatever its pins. Returns whether it was stored.
     fn remove(&self, id: &StatementId) -> Result<bool, StoreError>;
 
+    /// Deletes a receipt with its coordinates, unless it is pinned or used at `live_from` or later, which
+    /// is looked at in the commit that deletes. Returns whether it went.
+    fn evict(&self, id: &StatementId, live_from: Checkpoint) -> Result<bool, StoreError>;
+
     /// Records that everything below `floor` is final, then deletes the coordinates below it, over all
     /// forks, kinds and programs, and the receipts that have neither coordinate nor pin left. The floor
     /// never sinks; repeating or resuming an interrupted pass is the same pass.

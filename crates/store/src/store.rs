@@ -12,7 +12,8 @@ use reprise_model::profile::ProofProfile;
 use reprise_model::receipt::{Receipt, Verified, VerifiedMark, Verifier, VerifyError};
 use reprise_model::statement::{Claim, Kind, Statement, StatementId};
 
-use crate::disk::{DiskEngine, OpenError};
+use crate::directory::OpenError;
+use crate::disk::DiskEngine;
 use crate::engine::{self, Engine, Table};
 use crate::envelope::{self, Envelope, EnvelopeError, Unchecked};
 use crate::index::{self, Ready};
@@ -24,6 +25,7 @@ use crate::port::{
     QuarantineReason, ReceiptStore, Shown, Stats, StoreError, Summary,
 };
 use crate::record::{self, EntryRecord, FLOOR_KEY};
+use crate::salvage::{self, Salvaged};
 use crate::writer::{Bounds, Writer};
 
 /// How many keys a pass over a table takes at a time.
@@ -71,6 +73,7 @@ pub struct Store {
     options: Options,
     counters: Arc<Counters>,
     samples: AtomicU64,
+    salvaged: Salvaged,
 }
 
 impl Store {
@@ -79,9 +82,33 @@ impl Store {
         Self::over(Arc::new(MemoryEngine::default()), verifier, options)
     }
 
-    /// Opens the store in a directory, or makes a new one there. See [`crate::disk`] for the directory.
+    /// Opens the store in a directory, or makes a new one there. See [`crate::directory`]. Damaged parts of
+    /// its log are searched for whole receipts.
     pub fn open(dir: &Path, verifier: Arc<dyn Verifier>, options: Options) -> Result<Self, OpenError> {
-        Self::over(Arc::new(DiskEngine::open(dir)?), verifier, options)
+        Self::on(DiskEngine::open(dir)?, verifier, options)
+    }
+
+    /// The same for a directory whose format file is missing or does not read. It is written anew; one that
+    /// names another format is refused still.
+    pub fn mend(dir: &Path, verifier: Arc<dyn Verifier>, options: Options) -> Result<Self, OpenError> {
+        Self::on(DiskEngine::mend(dir)?, verifier, options)
+    }
+
+    /// A store over an open directory.
+    pub fn on(engine: DiskEngine, verifier: Arc<dyn Verifier>, options: Options) -> Result<Self, OpenError> {
+        let engine = Arc::new(engine);
+        let mut store = Self::over(engine.clone(), verifier.clone(), options)?;
+        match salvage::salvage(&store, verifier.as_ref(), engine.damage()) {
+            Ok(salvaged) => store.salvaged = salvaged,
+            // A cache may forget. A disk that does not answer will say so again.
+            Err(error) => tracing::warn!(%error, "damaged parts of the receipt log were not searched"),
+        }
+        Ok(store)
+    }
+
+    /// What was salvaged when the store was opened.
+    pub fn salvaged(&self) -> Salvaged {
+        self.salvaged
     }
 
     /// A store over an engine of the caller's.
@@ -94,7 +121,8 @@ impl Store {
         let writer = Writer::start(engine.clone(), options.durability, bounds)
             .map_err(|source| OpenError::Thread { source })?;
         let counters = Arc::new(Counters::default());
-        Ok(Self { engine, writer, verifier, options, counters, samples: AtomicU64::new(0) })
+        let samples = AtomicU64::new(0);
+        Ok(Self { engine, writer, verifier, options, counters, samples, salvaged: Salvaged::default() })
     }
 
     /// Reads an entry and checks it as far as `full` and the policy ask.
@@ -527,6 +555,12 @@ impl ReceiptStore for Store {
         let id = *id;
         let removed = self.writer.wait(move |staging| index::remove(staging, &id));
         Ok(self.counters.tally(removed)?.is_some())
+    }
+
+    fn evict(&self, id: &StatementId, live_from: Checkpoint) -> Result<bool, StoreError> {
+        let id = *id;
+        let evicted = self.writer.wait(move |staging| index::evict(staging, &id, live_from));
+        self.counters.tally(evicted)
     }
 
     fn prune_below(&self, floor: Checkpoint) -> Result<PruneOutcome, StoreError> {

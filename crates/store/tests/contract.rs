@@ -61,6 +61,7 @@ contract! {
     an_entry_is_shown_with_its_receipt_and_profile
     the_figures_add_up
     pruning_more_than_a_page_prunes_all
+    eviction_spares_what_is_pinned_or_live
 }
 
 fn what_was_never_put_is_a_counted_miss(store: &dyn ReceiptStore) {
@@ -332,4 +333,15 @@ fn pruning_more_than_a_page_prunes_all(store: &dyn ReceiptStore) {
     assert_eq!((pruned.coordinates, pruned.receipts), (2999, 0));
     let pruned = store.prune_below(Checkpoint(3000)).unwrap();
     assert_eq!((pruned.coordinates, pruned.receipts), (2, 2));
+}
+
+fn eviction_spares_what_is_pinned_or_live(store: &dyn ReceiptStore) {
+    store.put(entry(1, &[at(4, 1)])).unwrap();
+    store.put(entry(2, &[at(4, 1), at(9, 1)])).unwrap();
+    store.put(entry(3, &[at(4, 2)])).unwrap();
+    store.pin(&id(3), "me").unwrap();
+    let evicted = |n| store.evict(&id(n), Checkpoint(9)).unwrap();
+    assert_eq!([evicted(1), evicted(2), evicted(3), evicted(4)], [true, false, false, false]);
+    assert_eq!(store.at(&at(4, 1)).unwrap(), [id(2)]);
+    assert!(is_hit(store, 2) && is_hit(store, 3));
 }

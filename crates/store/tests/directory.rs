@@ -45,11 +45,34 @@ fn a_second_opener_is_refused_by_the_pid_of_the_first() {
 fn a_newer_format_is_refused_by_both_versions() {
     let dir = tempfile::tempdir().unwrap();
     drop(disk(dir.path()));
-    fs::write(dir.path().join("FORMAT"), "reprise receipt store 2\n").unwrap();
+    let line = "reprise receipt store 2";
+    let check = &blake3::hash(line.as_bytes()).to_hex()[..16];
+    fs::write(dir.path().join("FORMAT"), format!("{line}\ncheck {check}\n")).unwrap();
     let refused = refusal(dir.path()).to_string();
     assert!(refused.contains("has format 2") && refused.contains("reads format 1"), "{refused}");
-    fs::write(dir.path().join("FORMAT"), b"\xff\xfe").unwrap();
-    assert!(matches!(refusal(dir.path()), OpenError::ForeignFormat { .. }));
+    assert!(Store::mend(dir.path(), hashed(), Options::default()).is_err(), "mending is no migration");
+}
+
+#[test]
+fn a_damaged_or_missing_format_file_is_refused_by_name_and_mended() {
+    let dir = tempfile::tempdir().unwrap();
+    disk(dir.path()).put(entry(1, &[at(4, 1)])).unwrap();
+    let format = dir.path().join("FORMAT");
+    let whole = fs::read(&format).unwrap();
+    for bit in 0..whole.len() * 8 {
+        let mut flipped = whole.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        fs::write(&format, flipped).unwrap();
+        let refused = refusal(dir.path());
+        assert!(matches!(&refused, OpenError::Damaged { file, .. } if *file == format), "bit {bit}");
+    }
+    fs::remove_file(&format).unwrap();
+    assert!(matches!(refusal(dir.path()), OpenError::NotAStore { .. }));
+    let mended = Store::mend(dir.path(), hashed(), Options::default()).unwrap();
+    assert!(is_hit(&mended, 1));
+    drop(mended);
+    assert_eq!(fs::read(&format).unwrap(), whole);
+    disk(dir.path());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use reprise_node::dev;
 use reprise_node::happening::{Deaf, Happening, Observer};
 use reprise_node::pipeline::{Ended, RunError};
 use reprise_node::report::{ByKind, Report};
-use reprise_node::wire::{self, VerifierOf};
+use reprise_node::wire;
 use reprise_planner::bundle::BundleRule;
 use reprise_prover::backend::Backend;
 use reprise_prover::mock::{MockBackend, MockConfig};
@@ -41,8 +41,7 @@ impl Home {
 
     fn open(&self) -> (Arc<dyn Backend>, Arc<dyn ReceiptStore>) {
         let backend: Arc<dyn Backend> = Arc::new(MockBackend::new(self.mock.clone(), Arc::new(Blake3)));
-        let verifier = Arc::new(VerifierOf(backend.clone()));
-        let store = Store::open(&self.path().join("receipts"), verifier, Options::default()).unwrap();
+        let store = Store::open(&self.path().join("receipts"), backend.clone(), Options::default()).unwrap();
         (backend, Arc::new(store))
     }
 
@@ -244,4 +243,13 @@ fn failures_that_pass_are_retried_and_end_in_the_same_root() {
         assert_eq!(report.state_root, root);
         assert_eq!(report.quarantined, 0);
     }
+}
+
+#[test]
+fn a_statement_that_can_never_be_proved_ends_the_run_by_its_name() {
+    let mock = MockConfig { transient_every: 1, ..MockConfig::default() };
+    let home = Home { mock, ..Home::new() };
+    let ended = home.try_run(dev::flip(), &AtomicBool::new(false), &mut Deaf);
+    assert!(matches!(ended, Err(RunError::GivenUp { .. })), "{ended:?}");
+    assert_eq!(home.store().list(&Filter::default()).unwrap().len(), 0);
 }

@@ -14,7 +14,7 @@ use reprise_node::dev;
 use reprise_node::happening::{Deaf, Happening, Observer};
 use reprise_node::pipeline::RunError;
 use reprise_node::report::Report;
-use reprise_node::wire::{self, VerifierOf};
+use reprise_node::wire;
 use reprise_planner::bundle::BundleRule;
 use reprise_prover::backend::Backend;
 use reprise_prover::mock::{MockBackend, MockConfig};
@@ -26,7 +26,7 @@ use crate::flip::{Home, assert_sums, copy_dir};
 fn run(recording: Recording, pace: Pace) -> Report {
     let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
     let backend: Arc<dyn Backend> = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
-    let verifier = Arc::new(VerifierOf(backend.clone()));
+    let verifier = backend.clone();
     let store: Arc<dyn ReceiptStore> = Arc::new(Store::in_memory(verifier, Options::default()).unwrap());
     let settings = wire::Settings {
         l1: "dev".into(),

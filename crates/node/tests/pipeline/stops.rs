@@ -10,7 +10,7 @@ use reprise_node::dev;
 use reprise_node::happening::{Happening, Observer};
 use reprise_node::pipeline::Ended;
 use reprise_node::report::Report;
-use reprise_node::wire::{self, VerifierOf};
+use reprise_node::wire;
 use reprise_planner::bundle::BundleRule;
 use reprise_prover::backend::Backend;
 use reprise_prover::mock::{MockBackend, MockConfig};
@@ -38,7 +38,7 @@ impl Observer for StopAfter<'_> {
 /// A store that outlives runs, as a directory does, without the disk's pace.
 fn store() -> Arc<dyn ReceiptStore> {
     let backend: Arc<dyn Backend> = Arc::new(MockBackend::new(MockConfig::default(), Arc::new(Blake3)));
-    Arc::new(Store::in_memory(Arc::new(VerifierOf(backend)), Options::default()).unwrap())
+    Arc::new(Store::in_memory(backend, Options::default()).unwrap())
 }
 
 /// One run, stopped at the `at`th happening; how many there were.

@@ -1,0 +1,166 @@
+//! Ratios of the store against the raw engine, in one run: `cargo bench -p reprise-store`.
+//!
+//! Wall times are of the machine they ran on; the ratios are what the targets name.
+#![allow(clippy::print_stdout, clippy::unwrap_used)]
+
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use reprise_model::coordinate::{Checkpoint, Coordinate, Place};
+use reprise_model::digest::{BlockHash, ClaimDigest, PinsDigest, ProfileId, ProgramId};
+use reprise_model::profile::SealKind;
+use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
+use reprise_model::statement::{Claim, Kind, Statement};
+use reprise_store::disk::DiskEngine;
+use reprise_store::engine::{Engine, Table};
+use reprise_store::port::{NewEntry, Provenance};
+use reprise_store::{Options, ReceiptStore, Store};
+
+/// A RISC Zero receipt of one segment.
+const SEAL_LEN: usize = 217 << 10;
+
+struct Accepting;
+
+impl Verifier for Accepting {
+    fn verify(&self, _: &Receipt) -> Result<(), VerifyError> {
+        Ok(())
+    }
+}
+
+fn entry(n: u64, seal_len: usize) -> NewEntry {
+    let claim = Claim { program: ProgramId([1; 32]), journal: n.to_le_bytes().to_vec() };
+    let digest = ClaimDigest(*blake3::hash(&claim.journal).as_bytes());
+    let statement = Statement { profile: ProfileId([2; 32]), claim: digest };
+    let mut seal = vec![0; seal_len];
+    blake3::Hasher::new_keyed(&digest.0).finalize_xof().fill(&mut seal);
+    let coordinate = Coordinate {
+        checkpoint: Checkpoint(n),
+        block_hash: BlockHash(digest.0),
+        place: Place::Batch,
+        program: claim.program,
+        profile: statement.profile,
+        pins: PinsDigest([3; 32]),
+    };
+    let receipt = Receipt { statement, claim, seal_kind: SealKind::Succinct, seal };
+    NewEntry {
+        receipt: Verified::check(receipt, &Accepting).unwrap(),
+        kind: Kind::Batch,
+        provenance: Provenance::default(),
+        coordinates: vec![coordinate],
+    }
+}
+
+fn open(dir: &Path) -> (Arc<DiskEngine>, Store) {
+    let engine = Arc::new(DiskEngine::open(dir).unwrap());
+    let store = Store::over(engine.clone(), Arc::new(Accepting), Options::default()).unwrap();
+    (engine, store)
+}
+
+/// The median of many.
+fn median(rounds: usize, mut once: impl FnMut(usize)) -> Duration {
+    let mut times: Vec<_> = (0..rounds)
+        .map(|round| {
+            let start = Instant::now();
+            once(round);
+            start.elapsed()
+        })
+        .collect();
+    times.sort();
+    times[rounds / 2]
+}
+
+fn hits() {
+    let dir = tempfile::tempdir().unwrap();
+    let (engine, store) = open(dir.path());
+    let entries: Vec<_> = (0..64).map(|n| entry(n, SEAL_LEN)).collect();
+    for entry in &entries {
+        store.put(entry.clone()).unwrap();
+    }
+    let ids: Vec<_> = entries.iter().map(|entry| entry.receipt.id()).collect();
+    let raw = |hash: bool| {
+        median(640, |round| {
+            engine
+                .read(Table::Receipts, &ids[round % 64].0, &mut |bytes| {
+                    if hash {
+                        std::hint::black_box(blake3::hash(bytes));
+                    }
+                    std::hint::black_box(bytes);
+                })
+                .unwrap();
+        })
+    };
+    let (get, hashed) = (raw(false), raw(true));
+    let checked = median(640, |round| {
+        let receipt = &entries[round % 64].receipt;
+        assert!(store.get(&receipt.statement, &receipt.claim).unwrap().hit().is_some());
+    });
+    let ratio = checked.as_secs_f64() / hashed.as_secs_f64();
+    println!(
+        "hit of 217 KiB: raw get {get:?}, raw get + BLAKE3 {hashed:?}, checked hit {checked:?}, ratio {ratio:.2}"
+    );
+}
+
+fn puts() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, store) = open(dir.path());
+    let start = Instant::now();
+    for n in 0..64 {
+        store.put(entry(n, SEAL_LEN)).unwrap();
+    }
+    let serial = start.elapsed();
+    let serial_flushes = store.stats().unwrap().flushes;
+    let entries: Vec<_> = (64..128).map(|n| entry(n, SEAL_LEN)).collect();
+    let (done, outcomes) = mpsc::channel();
+    let start = Instant::now();
+    for entry in entries {
+        let done = done.clone();
+        store.submit(entry, Box::new(move |put| done.send(put.is_ok()).unwrap()));
+    }
+    assert!(outcomes.iter().take(64).all(|durable| durable));
+    let together = start.elapsed();
+    let flushes = store.stats().unwrap().flushes - serial_flushes;
+    println!(
+        "64 durable puts of 217 KiB: serial {serial:?} in {serial_flushes} flushes, together {together:?} in \
+         {flushes} flushes, wall ratio {:.2}",
+        together.as_secs_f64() / serial.as_secs_f64()
+    );
+}
+
+fn prunes() {
+    for receipts in [2_000, 20_000] {
+        let dir = tempfile::tempdir().unwrap();
+        let (engine, store) = open(dir.path());
+        let (done, outcomes) = mpsc::channel();
+        for n in 0..receipts {
+            let done = done.clone();
+            store.submit(entry(n, 2_000), Box::new(move |put| done.send(put.is_ok()).unwrap()));
+        }
+        assert!(outcomes.iter().take(receipts as usize).all(|durable| durable));
+        let start = Instant::now();
+        let pruned = store.prune_below(Checkpoint(100)).unwrap();
+        let by_range = start.elapsed();
+        let start = Instant::now();
+        let mut read = 0;
+        let mut from = Vec::new();
+        loop {
+            let page = engine.scan(Table::Receipts, &from, None, 256).unwrap();
+            read += page.len();
+            match page.last() {
+                Some((last, _)) if page.len() == 256 => from = [last, &[0][..]].concat(),
+                _ => break,
+            }
+        }
+        let by_reading = start.elapsed();
+        println!(
+            "prune {} of {receipts}: by range {by_range:?}; reading the {read} left, as a scan for them would, {by_reading:?}",
+            pruned.receipts
+        );
+    }
+}
+
+fn main() {
+    hits();
+    puts();
+    prunes();
+}

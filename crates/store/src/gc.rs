@@ -1,0 +1,127 @@
+//! Eviction: what goes when the store is fuller than it may be.
+//!
+//! The plan is a pure function of the entries and the budget, so that a dry run and the run are one. Never
+//! evicted: what is pinned, and what is used at a checkpoint from which a reorg or an unsettled bundle may
+//! still need it. Of the rest, what has no place goes first, then the cheapest to prove again per byte.
+
+use std::cmp::Ordering;
+
+use reprise_model::coordinate::Checkpoint;
+use reprise_model::statement::{Kind, StatementId};
+
+use crate::port::{Filter, ReceiptStore, StoreError, Summary};
+
+/// How much may stay, and what must.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Bytes of envelopes that may stay.
+    pub bytes_max: u64,
+    /// Per kind, in the order of [`Kind::ALL`]: what is used at this checkpoint or later stays. A transaction's
+    /// receipt may go once its batch is stored and past the reorg depth; a batch's, once it is settled and
+    /// final.
+    pub live_from: [Checkpoint; 3],
+}
+
+impl Budget {
+    /// From where on an entry of this kind stays.
+    pub fn live_from(&self, kind: Kind) -> Checkpoint {
+        match kind {
+            Kind::Transaction => self.live_from[0],
+            Kind::Batch => self.live_from[1],
+            Kind::Aggregate => self.live_from[2],
+        }
+    }
+}
+
+/// Why an entry is to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// It is used nowhere that the store knows of.
+    Unplaced,
+    /// It is the cheapest to prove again per byte of those that may go.
+    Cheapest,
+}
+
+/// One entry that is to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Eviction {
+    /// Which.
+    pub id: StatementId,
+    /// Its kind.
+    pub kind: Kind,
+    /// The size of its envelope.
+    pub bytes: u64,
+    /// What it costs to prove again.
+    pub took_ms: u64,
+    /// Why it goes.
+    pub cause: Cause,
+}
+
+/// What is to go, and what that leaves.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// In the order in which they go.
+    pub evictions: Vec<Eviction>,
+    /// Bytes of envelopes now.
+    pub bytes_before: u64,
+    /// Bytes of envelopes after.
+    pub bytes_after: u64,
+}
+
+/// Decides what goes. What is left is within the budget, or is all live.
+pub fn plan(entries: &[Summary], budget: &Budget) -> Plan {
+    let bytes_before = entries.iter().map(|entry| entry.bytes).sum();
+    let mut plan = Plan { evictions: Vec::new(), bytes_before, bytes_after: bytes_before };
+    let mut free: Vec<_> = entries.iter().filter(|entry| !is_live(entry, budget)).collect();
+    free.sort_by(|a, b| cheaper(a, b));
+    for entry in free {
+        if plan.bytes_after <= budget.bytes_max {
+            break;
+        }
+        plan.bytes_after -= entry.bytes;
+        plan.evictions.push(Eviction {
+            id: entry.id,
+            kind: entry.kind,
+            bytes: entry.bytes,
+            took_ms: entry.provenance.took_ms,
+            cause: if entry.coordinates.is_empty() { Cause::Unplaced } else { Cause::Cheapest },
+        });
+    }
+    plan
+}
+
+fn is_live(entry: &Summary, budget: &Budget) -> bool {
+    !entry.pins.is_empty()
+        || entry.coordinates.iter().any(|coordinate| coordinate.checkpoint >= budget.live_from(entry.kind))
+}
+
+/// Orders what goes first: without a place, then fewer milliseconds a byte, then by id.
+fn cheaper(a: &Summary, b: &Summary) -> Ordering {
+    let per_byte =
+        |entry: &Summary, other: &Summary| u128::from(entry.provenance.took_ms) * u128::from(other.bytes);
+    b.coordinates
+        .is_empty()
+        .cmp(&a.coordinates.is_empty())
+        .then_with(|| per_byte(a, b).cmp(&per_byte(b, a)))
+        .then_with(|| a.id.cmp(&b.id))
+}
+
+/// Plans over a store's entries and carries the plan out, unless `dry_run`. Returns what went, or would go.
+pub fn collect(store: &dyn ReceiptStore, budget: &Budget, dry_run: bool) -> Result<Plan, StoreError> {
+    let mut plan = plan(&store.list(&Filter::default())?, budget);
+    if dry_run {
+        return Ok(plan);
+    }
+    let mut gone = Vec::with_capacity(plan.evictions.len());
+    for eviction in plan.evictions {
+        // PRUNE SAFETY: `evict` looks again, in the commit that deletes: what was pinned or placed at or
+        // above `live_from` since the plan was made stays. What goes costs its proof again, nothing else.
+        if store.evict(&eviction.id, budget.live_from(eviction.kind))? {
+            gone.push(eviction);
+        } else {
+            plan.bytes_after += eviction.bytes;
+        }
+    }
+    plan.evictions = gone;
+    Ok(plan)
+}

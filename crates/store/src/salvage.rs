@@ -1,0 +1,86 @@
+//! Salvage: receipts that lie whole in parts of the log that do not check.
+//!
+//! A frame whose changes are damaged may hold whole envelopes: each begins with its magic bytes, says its own
+//! length and carries its checksum. They are found without the frame's help, verified in full, and put
+//! again when the store is opened. Where they were used is not salvaged: a place comes back with the next
+//! hit or put there. Until then such an entry has none, and eviction sees it first.
+
+use reprise_model::receipt::{Verified, Verifier};
+
+use crate::disk::Damage;
+use crate::envelope::{self, Envelope};
+use crate::port::{NewEntry, ReceiptStore, StoreError};
+
+/// What was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Salvaged {
+    /// Receipts that were found whole, verified, and were not stored otherwise.
+    pub receipts: u64,
+    /// Envelopes that were found whole and do not verify here.
+    pub refused: u64,
+}
+
+/// Searches the damaged parts and puts what is whole.
+pub(crate) fn salvage(
+    store: &dyn ReceiptStore,
+    verifier: &dyn Verifier,
+    damage: &[Damage],
+) -> Result<Salvaged, StoreError> {
+    let mut salvaged = Salvaged::default();
+    for part in damage {
+        for envelope in envelopes(&part.bytes()) {
+            put(store, verifier, envelope, &mut salvaged)?;
+        }
+    }
+    if !damage.is_empty() {
+        let Salvaged { receipts, refused } = salvaged;
+        tracing::warn!(
+            parts = damage.len(),
+            receipts,
+            refused,
+            "searched the damaged parts of the receipt log"
+        );
+    }
+    Ok(salvaged)
+}
+
+/// The whole envelopes among bytes.
+pub fn envelopes(bytes: &[u8]) -> Vec<Envelope> {
+    let mut found = Vec::new();
+    let mut rest = bytes;
+    while let Some(at) = envelope::find(rest) {
+        rest = &rest[at..];
+        let whole = envelope::length(rest).and_then(|len| rest.get(..len));
+        match whole.and_then(|whole| Envelope::decode(whole).ok().map(|read| (whole.len(), read))) {
+            Some((len, envelope)) => {
+                found.push(envelope);
+                rest = &rest[len..];
+            }
+            None => rest = &rest[envelope::MAGIC.len()..],
+        }
+    }
+    found
+}
+
+fn put(
+    store: &dyn ReceiptStore,
+    verifier: &dyn Verifier,
+    envelope: Envelope,
+    salvaged: &mut Salvaged,
+) -> Result<(), StoreError> {
+    let Envelope { kind, receipt, provenance } = envelope;
+    if store.contains(&receipt.id())? {
+        return Ok(());
+    }
+    match Verified::check(receipt, verifier) {
+        Ok(receipt) => {
+            let entry = NewEntry { receipt, kind, provenance, coordinates: Vec::new() };
+            salvaged.receipts += u64::from(store.put(entry)?.new);
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a salvaged receipt does not verify here and is left");
+            salvaged.refused += 1;
+        }
+    }
+    Ok(())
+}

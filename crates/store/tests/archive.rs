@@ -1,0 +1,99 @@
+//! Receipts on their way from one store to another.
+
+use reprise_model::coordinate::Checkpoint;
+use reprise_model::receipt::Verified;
+use reprise_store::ReceiptStore;
+use reprise_store::archive::{ArchiveError, Exported, export, import};
+use reprise_store::port::{Filter, Origin};
+
+use crate::world::*;
+
+fn archive(of: &dyn ReceiptStore) -> (Vec<u8>, Exported) {
+    let mut bytes = Vec::new();
+    let exported = export(of, &Filter::default(), &mut bytes).unwrap();
+    (bytes, exported)
+}
+
+fn some() -> reprise_store::Store {
+    let store = memory();
+    store.put(entry(1, &[at(4, 1), at(5, 1)])).unwrap();
+    store.put(entry(2, &[aggregate_at(1, 5, 1)])).unwrap();
+    store.describe(&profile("1")).unwrap();
+    store
+}
+
+#[test]
+fn what_is_exported_is_imported_verified_with_its_places_and_profiles() {
+    let (bytes, exported) = archive(&some());
+    assert_eq!(exported, Exported { entries: 2, damaged: 0 });
+    let (to, verifier) = (memory(), hashed());
+    let imported = import(&to, verifier.as_ref(), &mut &bytes[..]).unwrap();
+    assert_eq!((imported.new, imported.known, imported.refused.len()), (2, 0, 0));
+    assert_eq!(verifier.calls(), 2);
+    assert!(is_hit(&to, 1) && is_hit(&to, 2));
+    assert_eq!(to.at(&at(5, 1)).unwrap(), [id(1)]);
+    assert_eq!(to.profiles().unwrap(), [profile("1")]);
+    let origin = to.show(&id(1)).unwrap().unwrap().summary.provenance.origin;
+    assert_eq!(origin, Origin::Imported);
+    let again = import(&to, verifier.as_ref(), &mut &bytes[..]).unwrap();
+    assert_eq!((again.new, again.known), (0, 2));
+}
+
+#[test]
+fn what_is_final_where_it_is_imported_leaves_nothing() {
+    let (bytes, _) = archive(&some());
+    let to = memory();
+    to.prune_below(Checkpoint(9)).unwrap();
+    let imported = import(&to, hashed().as_ref(), &mut &bytes[..]).unwrap();
+    assert_eq!((imported.new, imported.below_floor), (0, 2));
+    assert_eq!(to.stats().unwrap().count(), 0);
+}
+
+#[test]
+fn a_lying_entry_is_refused_by_itself() {
+    let from = some();
+    let mut lying = entry(3, &[at(6, 1)]);
+    let mut receipt = lying.receipt.into_inner();
+    receipt.seal[0] ^= 1;
+    lying.receipt = Verified::check(receipt, &Gullible).unwrap();
+    from.put(lying).unwrap();
+    let to = memory();
+    let imported = import(&to, hashed().as_ref(), &mut &archive(&from).0[..]).unwrap();
+    assert_eq!((imported.new, imported.refused.len()), (2, 1));
+    assert_eq!(imported.refused[0].0, Some(id(3)));
+    assert!(!to.contains(&id(3)).unwrap());
+}
+
+#[test]
+fn every_truncation_and_every_flip_is_noticed_and_nothing_false_comes_in() {
+    let (bytes, _) = archive(&some());
+    let holds_only_truth = |to: &dyn ReceiptStore| {
+        for entry in to.list(&Filter::default()).unwrap() {
+            let n = if entry.id == id(1) { 1 } else { 2 };
+            assert!(is_hit(to, n));
+        }
+    };
+    for len in 0..bytes.len() {
+        let to = memory();
+        let torn = import(&to, hashed().as_ref(), &mut &bytes[..len]);
+        assert!(matches!(torn, Err(ArchiveError::Torn { .. } | ArchiveError::Magic)), "{len}");
+        holds_only_truth(&to);
+    }
+    for at in 0..bytes.len() {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1 << (at % 8);
+        let to = memory();
+        assert!(import(&to, hashed().as_ref(), &mut &flipped[..]).is_err(), "{at}");
+        holds_only_truth(&to);
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_crash_an_import(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..400), keep in 0..900usize) {
+        let (whole, _) = archive(&some());
+        let mixed = [&whole[..keep.min(whole.len())], &bytes[..]].concat();
+        // Whatever it says, it says it as a value.
+        let _ = import(&memory(), hashed().as_ref(), &mut &mixed[..]);
+    }
+}
