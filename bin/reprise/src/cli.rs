@@ -149,6 +149,9 @@ pub(crate) enum ReceiptsCommand {
         place: String,
     },
     /// Verify every receipt cryptographically, whatever was verified before
+    ///
+    /// What fails goes to quarantine and is proved again when it is wanted. A directory whose format file is
+    /// missing or damaged is mended first.
     Verify,
     /// Count what is stored
     Stats,
@@ -156,6 +159,28 @@ pub(crate) enum ReceiptsCommand {
     Rm {
         /// Its statement id, with stm: or without; a unique beginning is enough
         id: String,
+    },
+    /// Evict receipts until what is left fits: without a place first, then the cheapest to prove per byte
+    Gc {
+        /// Bytes of receipts that may stay
+        #[arg(long, value_name = "BYTES")]
+        max_bytes: u64,
+        /// What is used at this checkpoint or later stays
+        #[arg(long, value_name = "CHECKPOINT")]
+        keep_from: u64,
+        /// Show what would go, and why, and leave it
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Write every receipt to an archive
+    Export {
+        /// The file to write
+        file: PathBuf,
+    },
+    /// Read receipts from an archive, verifying every one
+    Import {
+        /// The file to read
+        file: PathBuf,
     },
     /// Delete every receipt of a proof profile whose verifier is no longer believed
     Revoke {

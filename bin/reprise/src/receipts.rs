@@ -1,17 +1,24 @@
 //! `reprise receipts`: look into the receipt store.
 
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{BufReader, BufWriter};
+use std::path::Path;
 use std::process::ExitCode;
 
 use reprise_model::coordinate::{Checkpoint, Coordinate, Place};
 use reprise_model::digest::{BlockHash, ProfileId, StatementId};
 use reprise_model::statement::Kind;
 use reprise_store::ReceiptStore;
+use reprise_store::archive::{self, Exported, Imported};
+use reprise_store::gc::{self, Budget, Cause, Eviction, Plan};
 use reprise_store::port::{Filter, Lookup, Shown, Summary};
 use serde_json::{Value, json};
 
+use crate::backends::Verifiers;
 use crate::cli::ReceiptsCommand;
 use crate::failure::Failure;
-use crate::run::open_store;
+use crate::run::{mend_store, open_store};
 use crate::settings::Settings;
 
 /// Does what was said.
@@ -21,13 +28,16 @@ pub(crate) fn receipts(
     json: bool,
 ) -> Result<ExitCode, Failure> {
     let dir = settings.data_dir.join("receipts");
-    if !dir.exists() {
+    if !dir.exists() && !matches!(command, ReceiptsCommand::Import { .. }) {
         return Err(Failure::usage(format!(
             "{}: no receipts there yet: give the --data-dir of a run, or make one with `reprise run`",
             dir.display()
         )));
     }
-    let store = open_store(settings)?;
+    let store = match command {
+        ReceiptsCommand::Verify => open_store(settings).or_else(|_| mend_store(settings))?,
+        _ => open_store(settings)?,
+    };
     let store = store.as_ref();
     match command {
         ReceiptsCommand::Ls { kind, checkpoint, block } => {
@@ -41,6 +51,43 @@ pub(crate) fn receipts(
         ReceiptsCommand::Why { place } => why(store, place, json),
         ReceiptsCommand::Verify => verify(store, json),
         ReceiptsCommand::Stats => stats(store, json),
+        ReceiptsCommand::Gc { max_bytes, keep_from, dry_run } => {
+            let budget = Budget { bytes_max: *max_bytes, live_from: [Checkpoint(*keep_from); 3] };
+            collect(&gc::collect(store, &budget, *dry_run)?, *dry_run, json);
+            Ok(ExitCode::SUCCESS)
+        }
+        ReceiptsCommand::Export { file } => {
+            let mut out = BufWriter::new(File::create_new(file).map_err(|e| at(file, "write", &e))?);
+            let Exported { entries, damaged } =
+                archive::export(store, &Filter::default(), &mut out).map_err(|e| at(file, "write", &e))?;
+            out.into_inner()
+                .map_err(|e| at(file, "write", &e))?
+                .sync_all()
+                .map_err(|e| at(file, "write", &e))?;
+            say(json, json!({ "exported": entries, "damaged": damaged }), || {
+                format!("{entries} receipts exported, {damaged} damaged ones left out")
+            });
+            Ok(ExitCode::SUCCESS)
+        }
+        ReceiptsCommand::Import { file } => {
+            let mut input = BufReader::new(File::open(file).map_err(|e| at(file, "read", &e))?);
+            let Imported { new, known, below_floor, refused } =
+                archive::import(store, &Verifiers::all()?, &mut input).map_err(|e| at(file, "read", &e))?;
+            for (id, reason) in &refused {
+                let id = id.map_or_else(|| "an entry".into(), |id| id.to_string());
+                eprintln!("refused {id}: {reason}");
+            }
+            let counts = json!({
+                "new": new, "known": known, "below_floor": below_floor, "refused": refused.len(),
+            });
+            say(json, counts, || {
+                format!(
+                    "{new} receipts imported, {known} known, {below_floor} final, {} refused",
+                    refused.len()
+                )
+            });
+            Ok(ExitCode::from(u8::from(!refused.is_empty())))
+        }
         ReceiptsCommand::Rm { id } => {
             let id = find(store, id)?;
             store.remove(&id)?;
@@ -54,6 +101,39 @@ pub(crate) fn receipts(
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn at(file: &Path, doing: &str, error: &dyn Display) -> Failure {
+    Failure::Other(format!("{}: cannot {doing} the archive: {error}", file.display()))
+}
+
+fn collect(plan: &Plan, dry_run: bool, json: bool) {
+    let cause = |eviction: &Eviction| match eviction.cause {
+        Cause::Unplaced => "used nowhere",
+        Cause::Cheapest => "cheapest to prove again per byte",
+    };
+    if json {
+        let evictions: Vec<_> = plan
+            .evictions
+            .iter()
+            .map(|e| {
+                let id = e.id.to_string();
+                json!({ "id": id, "kind": e.kind.to_string(), "bytes": e.bytes, "cause": cause(e) })
+            })
+            .collect();
+        let (before, after) = (plan.bytes_before, plan.bytes_after);
+        println!(
+            "{}",
+            json!({ "dry_run": dry_run, "bytes_before": before, "bytes_after": after, "evicted": evictions })
+        );
+        return;
+    }
+    for eviction in &plan.evictions {
+        println!("{} {:?}, {} bytes: {}", eviction.kind, eviction.id, eviction.bytes, cause(eviction));
+    }
+    let verb = if dry_run { "would go" } else { "went" };
+    let count = plan.evictions.len();
+    println!("{count} receipts {verb}: {} bytes before, {} after", plan.bytes_before, plan.bytes_after);
 }
 
 fn say(json: bool, value: Value, text: impl FnOnce() -> String) {

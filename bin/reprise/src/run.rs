@@ -50,10 +50,20 @@ pub(crate) fn run(settings: &Settings, json: bool) -> Result<ExitCode, Failure> 
 
 /// The receipt store of the data directory.
 pub(crate) fn open_store(settings: &Settings) -> Result<Arc<dyn ReceiptStore>, Failure> {
-    let dir = settings.data_dir.join("receipts");
-    std::fs::create_dir_all(&dir).map_err(|source| wire::WireError::DataDir { path: dir.clone(), source })?;
-    let options = Options { durability: settings.durability, verify: settings.verify, ..Options::default() };
-    Ok(Arc::new(Store::open(&dir, Arc::new(Verifiers::all()?), options)?))
+    let path = settings.data_dir.join("receipts");
+    std::fs::create_dir_all(&path)
+        .map_err(|source| wire::WireError::DataDir { path: path.clone(), source })?;
+    Ok(Arc::new(Store::open(&path, Arc::new(Verifiers::all()?), options(settings))?))
+}
+
+/// The same where the format file is missing or damaged.
+pub(crate) fn mend_store(settings: &Settings) -> Result<Arc<dyn ReceiptStore>, Failure> {
+    let path = settings.data_dir.join("receipts");
+    Ok(Arc::new(Store::mend(&path, Arc::new(Verifiers::all()?), options(settings))?))
+}
+
+fn options(settings: &Settings) -> Options {
+    Options { durability: settings.durability, verify: settings.verify, ..Options::default() }
 }
 
 /// Set by the first Ctrl-C or termination; the second ends the process.

@@ -80,14 +80,11 @@ fn hits() {
     let ids: Vec<_> = entries.iter().map(|entry| entry.receipt.id()).collect();
     let raw = |hash: bool| {
         median(640, |round| {
-            engine
-                .read(Table::Receipts, &ids[round % 64].0, &mut |bytes| {
-                    if hash {
-                        std::hint::black_box(blake3::hash(bytes));
-                    }
-                    std::hint::black_box(bytes);
-                })
-                .unwrap();
+            let bytes = engine.read(Table::Receipts, &ids[round % 64].0).unwrap().unwrap();
+            if hash {
+                std::hint::black_box(blake3::hash(&bytes));
+            }
+            std::hint::black_box(bytes);
         })
     };
     let (get, hashed) = (raw(false), raw(true));

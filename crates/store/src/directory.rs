@@ -116,6 +116,9 @@ impl Directory {
             Err(error) => return Err(failed("read", &format)(error)),
         };
         if known.is_none() && !mend {
+            if path.join("log").is_dir() {
+                return Err(OpenError::Damaged { file: format, found: String::new() });
+            }
             Self::refuse_foreign(path)?;
         }
         let lock = Self::take_lock(path)?;

@@ -564,29 +564,25 @@ fn next_head(segment: &Segment, from: u64) -> io::Result<Option<u64>> {
 }
 
 impl Engine for DiskEngine {
-    fn read(&self, table: Table, key: &[u8], with: &mut dyn FnMut(&[u8])) -> Result<bool, StoreError> {
+    fn read(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let (segment, offset, len) = {
             let index = self.index();
             match index.find(table, key) {
-                None => return Ok(false),
-                Some(Held { value: Value::Inline(value), .. }) => {
-                    with(value);
-                    return Ok(true);
-                }
+                None => return Ok(None),
+                Some(Held { value: Value::Inline(value), .. }) => return Ok(Some(value.clone())),
                 Some(Held { value: Value::Apart { offset, len }, segment }) => {
                     (index.segments.get(segment).cloned(), *offset, *len)
                 }
             }
         };
-        let Some(segment) = segment else { return Ok(false) };
-        let bytes = segment.read(offset, len).map_err(|error| match error.kind() {
+        let Some(segment) = segment else { return Ok(None) };
+        let read = segment.read(offset, len).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => {
                 StoreError::Damaged { path: segment.path.clone(), reason: "a value is cut off".into() }
             }
             _ => Self::failed("read", &segment.path)(error),
-        })?;
-        with(&bytes);
-        Ok(true)
+        });
+        read.map(Some)
     }
 
     fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {

@@ -68,8 +68,8 @@ pub type Pair = (Vec<u8>, Vec<u8>);
 /// An engine that cannot return one value because it is damaged says [`StoreError::Damaged`]; the store
 /// then forgets that value and goes on.
 pub trait Engine: Send + Sync {
-    /// Shows `with` the value under `key`, where there is one. Returns whether there was.
-    fn read(&self, table: Table, key: &[u8], with: &mut dyn FnMut(&[u8])) -> Result<bool, StoreError>;
+    /// The value under `key`, where there is one.
+    fn read(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// Whether there is a value under `key`, without reading it.
     fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError>;
@@ -89,13 +89,6 @@ pub trait Engine: Send + Sync {
 
     /// Puts bytes that failed their check aside, with the reason, where a person can look at them.
     fn quarantine(&self, name: &str, bytes: &[u8], reason: &str) -> Result<(), StoreError>;
-}
-
-/// The value under `key`, copied.
-pub fn value(engine: &dyn Engine, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-    let mut found = None;
-    engine.read(table, key, &mut |bytes| found = Some(bytes.to_vec()))?;
-    Ok(found)
 }
 
 /// The first key after every key that begins with `prefix`; `None` where no key is.

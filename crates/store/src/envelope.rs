@@ -98,7 +98,7 @@ pub struct Envelope {
 impl Envelope {
     /// Reads and checks.
     pub fn decode(bytes: &[u8]) -> Result<Self, EnvelopeError> {
-        let unchecked = Unchecked::decode(bytes)?;
+        let unchecked = Unchecked::decode(bytes.to_vec())?;
         let checksum = unchecked.receipt().checksum();
         unchecked.check(&checksum)
     }
@@ -156,8 +156,9 @@ pub fn length(bytes: &[u8]) -> Option<usize> {
 }
 
 impl Unchecked {
-    /// Takes the bytes apart, by lengths that are checked before they are used.
-    pub fn decode(bytes: &[u8]) -> Result<Self, EnvelopeError> {
+    /// Takes the bytes apart, by lengths that are checked before they are used. The seal keeps their
+    /// allocation: it is most of them.
+    pub fn decode(mut bytes: Vec<u8>) -> Result<Self, EnvelopeError> {
         let found = bytes.len() as u64;
         let Some((head, rest)) = bytes.split_first_chunk::<HEAD_LEN>() else {
             return Err(EnvelopeError::Length { found, expected: (HEAD_LEN + CHECKSUM_LEN) as u64 });
@@ -188,24 +189,20 @@ impl Unchecked {
         }
         // The sum equals the length of a slice, so each part fits a usize and lies within `rest`.
         let (journal, rest) = rest.split_at(journal_len as usize);
-        let (seal, rest) = rest.split_at(seal_len as usize);
+        let (_, rest) = rest.split_at(seal_len as usize);
         let (provenance, checksum) = rest.split_at(provenance_len as usize);
 
-        let field = EnvelopeError::Field { field: "provenance" };
-        let receipt = Receipt {
-            statement,
-            claim: Claim { program, journal: journal.to_vec() },
-            seal_kind,
-            seal: seal.to_vec(),
-        };
-        Ok(Self {
-            kind,
-            receipt,
-            provenance: borsh::from_slice(provenance).map_err(|_| field)?,
-            id,
-            bound: bound(head, provenance),
-            checksum: checksum.try_into().map_err(|_| EnvelopeError::Checksum)?,
-        })
+        let journal = journal.to_vec();
+        let bound = bound(head, provenance);
+        let checksum = checksum.try_into().map_err(|_| EnvelopeError::Checksum)?;
+        let provenance =
+            borsh::from_slice(provenance).map_err(|_| EnvelopeError::Field { field: "provenance" })?;
+        let seal_at = HEAD_LEN + journal.len();
+        bytes.truncate(seal_at + seal_len as usize);
+        bytes.drain(..seal_at);
+        let claim = Claim { program, journal };
+        let receipt = Receipt { statement, claim, seal_kind, seal: bytes };
+        Ok(Self { kind, receipt, provenance, id, bound, checksum })
     }
 
     /// The receipt as it was read. Damage may still be in it.

@@ -11,7 +11,7 @@ use reprise_model::digest::ProfileId;
 use reprise_model::profile::ProofProfile;
 use reprise_model::statement::{Claim, Statement, StatementId};
 
-use crate::engine::{self, Changes, Engine, Pair, Table};
+use crate::engine::{Changes, Engine, Pair, Table};
 use crate::port::{
     Completion, Filter, Lookup, NewEntry, PlaceOutcome, PruneOutcome, PutOutcome, ReceiptStore, Shown, Stats,
     StoreError, Summary,
@@ -163,7 +163,7 @@ impl FaultyEngine {
         key: &[u8],
         with: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), StoreError> {
-        let mut bytes = engine::value(self.inner.as_ref(), table, key)?.unwrap_or_default();
+        let mut bytes = self.inner.read(table, key)?.unwrap_or_default();
         with(&mut bytes);
         self.inner.commit([((table, key.to_vec()), Some(bytes))].into(), true)
     }
@@ -187,12 +187,12 @@ impl FaultyEngine {
 }
 
 impl Engine for FaultyEngine {
-    fn read(&self, table: Table, key: &[u8], with: &mut dyn FnMut(&[u8])) -> Result<bool, StoreError> {
+    fn read(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.refuse(table, key)?;
         if table == Table::Receipts {
             self.receipts_read.fetch_add(1, Ordering::Relaxed);
         }
-        self.inner.read(table, key, with)
+        self.inner.read(table, key)
     }
 
     fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {

@@ -44,7 +44,7 @@ impl<'a> Staging<'a> {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         match self.staged(table, key) {
             Some(change) => Ok(change.clone()),
-            None => engine::value(self.engine, table, key),
+            None => self.engine.read(table, key),
         }
     }
 

@@ -17,17 +17,14 @@ pub struct MemoryEngine {
 }
 
 impl Engine for MemoryEngine {
-    fn read(&self, table: Table, key: &[u8], with: &mut dyn FnMut(&[u8])) -> Result<bool, StoreError> {
+    fn read(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
-        let found = tables.get(&(table, key.to_vec()));
-        if let Some(value) = found {
-            with(value);
-        }
-        Ok(found.is_some())
+        Ok(tables.get(&(table, key.to_vec())).cloned())
     }
 
     fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
-        self.read(table, key, &mut |_| ())
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(tables.contains_key(&(table, key.to_vec())))
     }
 
     fn scan(

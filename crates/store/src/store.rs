@@ -127,24 +127,17 @@ impl Store {
 
     /// Reads an entry and checks it as far as `full` and the policy ask.
     fn look_up(&self, id: &StatementId, claim: Option<&Claim>, full: bool) -> Result<Found, StoreError> {
-        let mut read = None;
-        let judge = &mut |bytes: &[u8]| {
-            read = Some(Unchecked::decode(bytes));
-        };
-        let there = match self.engine.read(Table::Receipts, &id.0, judge) {
-            Ok(there) => there,
+        let read = match self.engine.read(Table::Receipts, &id.0) {
             Err(StoreError::Damaged { reason, .. }) => {
                 return self.condemn(id, QuarantineReason::Unreadable(reason));
             }
-            Err(error) => return Err(error),
+            read => read?,
         };
-        if !there && self.has_entry(id)? {
-            return self.condemn(id, QuarantineReason::Missing);
-        }
-        match read {
-            None => Ok(Found { lookup: Lookup::Miss(MissReason::Absent), kind: None, took_ms: 0 }),
+        match read.map(Unchecked::decode) {
             Some(Ok(unchecked)) => self.check(id, claim, full, unchecked),
             Some(Err(damage)) => self.condemn(id, damage.into()),
+            None if self.has_entry(id)? => self.condemn(id, QuarantineReason::Missing),
+            None => Ok(Found { lookup: Lookup::Miss(MissReason::Absent), kind: None, took_ms: 0 }),
         }
     }
 
@@ -263,7 +256,7 @@ impl Store {
 
     /// A small record; a damaged one is absent.
     fn small(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        engine::undamaged(engine::value(self.engine.as_ref(), table, key))
+        engine::undamaged(self.engine.read(table, key))
     }
 
     /// Whether the index knows the entry. An index that is unreadable here has forgotten it.
@@ -369,7 +362,7 @@ impl Store {
 
     fn read_for_a_person(&self, id: &StatementId) -> Result<Option<Shown>, StoreError> {
         let Some(entry) = self.entry(id)? else { return Ok(None) };
-        let receipt = match engine::value(self.engine.as_ref(), Table::Receipts, &id.0) {
+        let receipt = match self.engine.read(Table::Receipts, &id.0) {
             Ok(None) => Err(QuarantineReason::Missing),
             Ok(Some(bytes)) => Envelope::decode(&bytes).map(|envelope| envelope.receipt).map_err(Into::into),
             Err(StoreError::Damaged { reason, .. }) => Err(QuarantineReason::Unreadable(reason)),
@@ -613,7 +606,7 @@ fn failing(
     reason: &QuarantineReason,
     verifier: &dyn Verifier,
 ) -> Option<Vec<u8>> {
-    match engine::value(engine, Table::Receipts, &id.0) {
+    match engine.read(Table::Receipts, &id.0) {
         Ok(Some(bytes)) => match Envelope::decode(&bytes) {
             Ok(envelope) => {
                 let receipt: Receipt = envelope.receipt;

@@ -67,7 +67,7 @@ fn a_damaged_or_missing_format_file_is_refused_by_name_and_mended() {
         assert!(matches!(&refused, OpenError::Damaged { file, .. } if *file == format), "bit {bit}");
     }
     fs::remove_file(&format).unwrap();
-    assert!(matches!(refusal(dir.path()), OpenError::NotAStore { .. }));
+    assert!(matches!(refusal(dir.path()), OpenError::Damaged { .. }));
     let mended = Store::mend(dir.path(), hashed(), Options::default()).unwrap();
     assert!(is_hit(&mended, 1));
     drop(mended);

@@ -72,8 +72,8 @@ struct Gated {
 }
 
 impl Engine for Gated {
-    fn read(&self, table: Table, key: &[u8], with: &mut dyn FnMut(&[u8])) -> Result<bool, StoreError> {
-        self.inner.read(table, key, with)
+    fn read(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner.read(table, key)
     }
     fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
         self.inner.has(table, key)
@@ -304,7 +304,7 @@ fn a_mark_for_other_bytes_vouches_for_nothing() {
     let bench = with_policy(VerifyPolicy::Once);
     bench.store.put(lying(1)).unwrap();
     bench.store.put(entry(2, &[at(2, 1)])).unwrap();
-    let other = reprise_store::engine::value(bench.engine.as_ref(), Table::Marks, &id(2).0).unwrap();
+    let other = bench.engine.read(Table::Marks, &id(2).0).unwrap();
     bench.engine.tamper(Table::Marks, &id(1).0, |mark| *mark = other.unwrap()).unwrap();
     let found = bench.store.get(&statement(1), &claim(1)).unwrap();
     assert!(matches!(found, Lookup::Miss(MissReason::Quarantined(QuarantineReason::Verification(_)))));
@@ -350,7 +350,7 @@ fn an_entry_of_another_statement_is_quarantined() {
     let bench = with_policy(VerifyPolicy::Once);
     bench.store.put(entry(1, &[at(1, 1)])).unwrap();
     bench.store.put(entry(2, &[at(2, 1)])).unwrap();
-    let other = reprise_store::engine::value(bench.engine.as_ref(), Table::Receipts, &id(2).0).unwrap();
+    let other = bench.engine.read(Table::Receipts, &id(2).0).unwrap();
     bench.engine.tamper(Table::Receipts, &id(1).0, |bytes| *bytes = other.unwrap()).unwrap();
     let found = bench.store.get(&statement(1), &claim(1)).unwrap();
     let foreign = QuarantineReason::ForeignStatement { found: id(2) };

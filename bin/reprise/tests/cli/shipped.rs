@@ -62,3 +62,38 @@ fn receipts_can_be_listed_shown_and_removed() {
     let gone = reprise(dir.path(), &["receipts", "show", &id]);
     assert_eq!(gone.status.code(), Some(1));
 }
+
+#[test]
+fn an_archive_carries_every_receipt_to_another_directory_and_nothing_is_proved_there() {
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let report = json(here.path(), RUN);
+    let archive = here.path().join("receipts.archive").display().to_string();
+    let exported = json(here.path(), &["receipts", "export", &archive]);
+    assert_eq!(exported["exported"].as_u64().unwrap(), total(&report["proved"]));
+    let imported = json(there.path(), &["receipts", "import", &archive]);
+    assert_eq!(imported["new"], exported["exported"]);
+    assert_eq!(imported["refused"], 0);
+    let second = json(there.path(), RUN);
+    assert_eq!(second["prove_calls"], 0);
+    assert_eq!(second["state_root"], report["state_root"]);
+
+    let again = reprise(here.path(), &["receipts", "export", &archive]);
+    assert_eq!(again.status.code(), Some(1), "an archive is not written over");
+}
+
+#[test]
+fn eviction_says_what_goes_and_keeps_what_may_still_be_needed() {
+    let dir = tempfile::tempdir().unwrap();
+    let report = json(dir.path(), RUN);
+    let gc = |keep_from: &str, more: &[&str]| {
+        let args = [&["receipts", "gc", "--max-bytes", "0", "--keep-from", keep_from][..], more].concat();
+        json(dir.path(), &args)["evicted"].as_array().unwrap().len() as u64
+    };
+    let all = total(&report["proved"]);
+    assert_eq!(gc("1", &[]), 0);
+    assert_eq!(gc("1000", &["--dry-run"]), all);
+    let below_nine = gc("9", &[]);
+    assert!(below_nine > 0 && below_nine < all);
+    assert_eq!(gc("1000", &[]), all - below_nine);
+    assert_eq!(json(dir.path(), RUN)["state_root"], report["state_root"]);
+}
