@@ -1,1 +1,276 @@
+//! The mock against forged receipts and witnesses: it refuses as a program would, with a divergence.
 
+use std::sync::Arc;
+
+use reprise_ledger::{Action, Ledger, Payload};
+use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainBlockMetadata};
+use reprise_model::coordinate::Checkpoint;
+use reprise_model::digest::{BlockHash, Digest, ResourceId};
+use reprise_model::hash::Blake3;
+use reprise_model::journal::{AggregateJournal, Commitment, Journal, Outcome, Pins, TransactionJournal};
+use reprise_model::profile::SealKind;
+use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
+use reprise_model::scheduled::ScheduledBatch;
+use reprise_model::statement::{Claim, ClaimScheme};
+use reprise_model::transaction::{LaneTransaction, account_of, script_bytes};
+use reprise_model::witness::{AggregateWitness, BatchWitness, TransactionWitness, Witness};
+use reprise_prover::backend::{Backend, ProveError, Task};
+use reprise_prover::mock::{MockBackend, MockConfig};
+use reprise_scheduler::record::MemoryLog;
+use reprise_scheduler::scheduler::Scheduler;
+
+/// Two blocks, the first with three transactions on shared accounts, executed.
+struct Town {
+    mock: MockBackend,
+    scheduler: Scheduler,
+    batches: Vec<ScheduledBatch>,
+}
+
+fn account(name: &str) -> ResourceId {
+    account_of(&script_bytes(0, name.as_bytes()))
+}
+
+fn transaction(merge_index: u32, by: &str, action: Action, nonce: u64, amount: u64) -> LaneTransaction {
+    let payload = Payload { action, nonce, amount, counterparty: account("bob") }.encode();
+    let paid = if action == Action::Deposit { amount } else { 0 };
+    let mut rest = 1u16.to_le_bytes().to_vec();
+    rest.extend(0u64.to_le_bytes());
+    rest.extend(1u64.to_le_bytes());
+    rest.extend(paid.to_le_bytes());
+    rest.extend(script_bytes(0, b"deposit"));
+    rest.push(0);
+    LaneTransaction { merge_index, version: 1, rest, payload, spent_script: script_bytes(0, by.as_bytes()) }
+}
+
+impl Town {
+    fn new() -> Self {
+        let mock = MockBackend::new(MockConfig::default(), Arc::new(Blake3));
+        let [transaction_program, batch_program, aggregate] = mock.programs();
+        let pins = Pins {
+            lane: Digest([1; 32]),
+            covenant: Digest([2; 32]),
+            deposit: account("deposit"),
+            transaction_program,
+            batch_program,
+        };
+        let ledger = Ledger { transaction: transaction_program, batch: batch_program, aggregate };
+        let root = BlockHash([0; 32]);
+        let log = Box::new(MemoryLog::default());
+        let mut scheduler = Scheduler::open(Arc::new(ledger), Arc::new(Blake3), pins, root, log).unwrap();
+        let blocks = [
+            vec![
+                transaction(1, "bob", Action::Deposit, 0, 50),
+                transaction(4, "bob", Action::Exit, 0, 20),
+                transaction(5, "bob", Action::Exit, 0, 20),
+            ],
+            vec![transaction(2, "bob", Action::Exit, 1, 5)],
+            vec![transaction(2, "bob", Action::Deposit, 0, 1)],
+        ];
+        let mut batches = vec![];
+        for (height, accepted) in (1u8..).zip(blocks) {
+            let metadata = ChainBlockMetadata {
+                block_hash: BlockHash([height; 32]),
+                parent_hash: BlockHash([height - 1; 32]),
+                blue_score: height.into(),
+                daa_score: height.into(),
+                timestamp_ms: height.into(),
+                parent_timestamp_ms: u64::from(height) - 1,
+                sequencing_commitment: Digest([height; 32]),
+            };
+            let (id, checkpoint) = (BlockId(height.into()), Checkpoint(height.into()));
+            let block = ChainBlock { metadata, accepted, lane_proof: None, settlements: vec![] };
+            let batch = scheduler.schedule([(BatchMetadata { id, checkpoint, block: metadata }, &block)]);
+            batches.extend(batch.unwrap());
+        }
+        Self { mock, scheduler, batches }
+    }
+
+    /// A verified receipt of the mock for this journal, made without asking what it is made from.
+    fn receipt(&self, kind: usize, journal: &dyn Journal) -> Verified<Receipt> {
+        let claim = Claim { program: self.mock.programs()[kind], journal: journal.bytes() };
+        let witness = Witness::Transaction(TransactionWitness { transaction: vec![], before: vec![] });
+        let proof = self.mock.prove(&Task { claim, witness, assumptions: vec![] }).unwrap();
+        Verified::check(proof.receipt, &self.mock).unwrap()
+    }
+
+    /// The honest task of the first batch.
+    fn batch(&self) -> (BatchWitness, Task) {
+        let batch = &self.batches[0];
+        let witness = self.scheduler.batch_witness(&batch.metadata.block_hash()).unwrap();
+        let Witness::Batch(inner) = witness.clone() else { panic!("not a batch's") };
+        let claim = Claim { program: self.mock.programs()[1], journal: batch.journal.unwrap().bytes() };
+        let journals = batch.transactions.iter().map(|tx| &tx.journal);
+        let assumptions = journals.map(|journal| self.receipt(0, journal)).collect();
+        (inner, Task { claim, witness, assumptions })
+    }
+
+    /// What comes of a batch witness that was changed, every assumption properly proved for it.
+    fn forge(&self, change: impl FnOnce(&mut BatchWitness)) -> Result<(), ProveError> {
+        let (mut witness, task) = self.batch();
+        change(&mut witness);
+        let assumptions = witness.transactions.iter().map(|(_, journal)| self.receipt(0, journal)).collect();
+        self.mock.prove(&Task { witness: Witness::Batch(witness), assumptions, ..task }).map(|_| ())
+    }
+
+    fn aggregate(&self) -> (AggregateWitness, Task) {
+        let blocks: Vec<_> = self.batches.iter().map(|batch| batch.metadata.block_hash()).collect();
+        let witness = self.scheduler.aggregate_witness(&blocks).unwrap();
+        let Witness::Aggregate(inner) = witness.clone() else { panic!("not an aggregate's") };
+        let journal = AggregateJournal::over(&Blake3, &inner.batches, Commitment::Unbound).unwrap();
+        let claim = Claim { program: self.mock.programs()[2], journal: journal.bytes() };
+        let assumptions = inner.batches.iter().map(|journal| self.receipt(1, journal)).collect();
+        (inner, Task { claim, witness, assumptions })
+    }
+
+    fn forge_aggregate(&self, change: impl FnOnce(&mut AggregateWitness)) -> Result<(), ProveError> {
+        let (mut witness, task) = self.aggregate();
+        change(&mut witness);
+        let assumptions = witness.batches.iter().map(|journal| self.receipt(1, journal)).collect();
+        self.mock.prove(&Task { witness: Witness::Aggregate(witness), assumptions, ..task }).map(|_| ())
+    }
+}
+
+#[track_caller]
+fn assert_diverges(result: Result<(), ProveError>) {
+    assert!(matches!(result, Err(ProveError::Divergence { .. })), "{result:?}");
+}
+
+#[test]
+fn what_execution_says_is_what_the_programs_commit() {
+    let town = Town::new();
+    let outcomes: Vec<_> = town.batches[0].transactions.iter().map(|tx| tx.journal.outcome).collect();
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_success()).count(), 2, "{outcomes:?}");
+    town.forge(|_| ()).unwrap();
+    town.forge_aggregate(|_| ()).unwrap();
+}
+
+#[test]
+fn a_transaction_dropped_inserted_repeated_reordered_or_altered_is_a_divergence() {
+    let town = Town::new();
+    let spare = town.batches[2].transactions[0].journal.clone();
+    for at in 0..3 {
+        assert_diverges(town.forge(|w| drop(w.transactions.remove(at))));
+        assert_diverges(town.forge(|w| w.transactions.insert(at, (9, spare.clone()))));
+        assert_diverges(town.forge(|w| w.transactions.insert(at, w.transactions[at].clone())));
+        assert_diverges(town.forge(|w| w.transactions[at].0 += 1));
+        assert_diverges(town.forge(|w| w.transactions[at].1.transaction.0[0] ^= 1));
+        if at > 0 {
+            assert_diverges(town.forge(|w| w.transactions.swap(at - 1, at)));
+        }
+    }
+}
+
+#[test]
+fn a_false_failure_is_a_divergence() {
+    let town = Town::new();
+    let failed = |journal: &mut TransactionJournal| {
+        journal.outcome = Outcome::MALFORMED;
+        journal.exits.clear();
+        journal.accesses.iter_mut().for_each(|access| access.after = access.before);
+    };
+    assert_diverges(town.forge(|w| failed(&mut w.transactions[0].1)));
+    assert_diverges(town.forge(|w| failed(&mut w.transactions[1].1)));
+}
+
+#[test]
+fn a_stale_or_false_pre_image_is_a_divergence() {
+    let town = Town::new();
+    // The second exit over what the first one met, and over what nobody ever held.
+    let stale = town.batches[0].transactions[1].journal.accesses[0].before;
+    assert_diverges(town.forge(|w| w.transactions[2].1.accesses[0].before = stale));
+    assert_diverges(town.forge(|w| w.transactions[0].1.accesses[0].before = Digest([9; 32])));
+    assert_diverges(town.forge(|w| w.paths[0].leaf = Digest([9; 32])));
+    assert_diverges(town.forge(|w| w.paths[0].siblings[20] = Digest([9; 32])));
+    assert_diverges(town.forge(|w| drop(w.paths.remove(0))));
+    assert_diverges(town.forge(|w| w.root_before = Digest([9; 32])));
+}
+
+#[test]
+fn a_write_or_an_exit_that_execution_does_not_know_is_a_divergence() {
+    let town = Town::new();
+    assert_diverges(town.forge(|w| w.transactions[2].1.accesses[0].after = Digest([9; 32])));
+    assert_diverges(town.forge(|w| w.transactions[1].1.exits[0].amount += 1));
+    assert_diverges(town.forge(|w| w.transactions[1].1.exits.clear()));
+}
+
+#[test]
+fn another_pin_context_or_lane_tip_is_a_divergence() {
+    let town = Town::new();
+    let pins: [fn(&mut Pins); 5] = [
+        |pins| pins.lane.0[0] ^= 1,
+        |pins| pins.covenant.0[0] ^= 1,
+        |pins| pins.deposit.0[0] ^= 1,
+        |pins| pins.transaction_program.0[0] ^= 1,
+        |pins| pins.batch_program.0[0] ^= 1,
+    ];
+    for change in pins {
+        assert_diverges(town.forge(|w| change(&mut w.pins)));
+        assert_diverges(town.forge_aggregate(|w| change(&mut w.pins)));
+    }
+    assert_diverges(town.forge(|w| w.context.timestamp_ms += 1));
+    assert_diverges(town.forge(|w| w.context.daa_score += 1));
+    assert_diverges(town.forge(|w| w.context.blue_score += 1));
+    assert_diverges(town.forge(|w| w.tip_before.0[0] ^= 1));
+}
+
+#[test]
+fn a_batch_omitted_repeated_or_turned_round_is_a_divergence() {
+    let town = Town::new();
+    for at in 0..3 {
+        assert_diverges(town.forge_aggregate(|w| {
+            w.batches.remove(at);
+        }));
+        assert_diverges(town.forge_aggregate(|w| w.batches.insert(at, w.batches[at])));
+    }
+    assert_diverges(town.forge_aggregate(|w| w.batches.reverse()));
+    assert_diverges(town.forge_aggregate(|w| w.batches.clear()));
+}
+
+#[test]
+fn assumptions_that_are_not_those_of_the_witness_are_a_divergence() {
+    let town = Town::new();
+    let changes: [fn(&mut Vec<Verified<Receipt>>); 3] =
+        [|given| drop(given.pop()), |given| given.swap(0, 1), |given| given.push(given[0].clone())];
+    for change in changes {
+        let mut tasks = [town.batch().1, town.aggregate().1];
+        for task in &mut tasks {
+            change(&mut task.assumptions);
+            assert_diverges(town.mock.prove(task).map(|_| ()));
+        }
+    }
+    // A batch's receipt where a transaction's is wanted.
+    let mut task = town.batch().1;
+    task.assumptions[0] = town.receipt(1, &town.batches[0].transactions[0].journal);
+    assert_diverges(town.mock.prove(&task).map(|_| ()));
+}
+
+#[test]
+fn a_receipt_with_any_flipped_bit_is_refused() {
+    let town = Town::new();
+    let honest = town.receipt(1, &town.batches[0].journal.unwrap()).into_inner();
+    town.mock.verify(&honest).unwrap();
+    let refused = |change: &dyn Fn(&mut Receipt)| {
+        let mut receipt = honest.clone();
+        change(&mut receipt);
+        town.mock.verify(&receipt).unwrap_err()
+    };
+    for bit in 0..256 {
+        let (byte, mask) = (bit / 8, 1 << (bit % 8));
+        assert!(matches!(refused(&|r| r.seal[byte] ^= mask), VerifyError::BadSeal { .. }));
+        assert!(matches!(refused(&|r| r.claim.program.0[byte] ^= mask), VerifyError::ClaimMismatch { .. }));
+        assert!(matches!(refused(&|r| r.statement.claim.0[byte] ^= mask), VerifyError::ClaimMismatch { .. }));
+        assert!(matches!(
+            refused(&|r| r.statement.profile.0[byte] ^= mask),
+            VerifyError::ForeignProfile { .. }
+        ));
+    }
+    for at in 0..honest.claim.journal.len() {
+        assert!(matches!(refused(&|r| r.claim.journal[at] ^= 1), VerifyError::ClaimMismatch { .. }));
+    }
+    assert!(matches!(refused(&|r| r.seal.push(0)), VerifyError::BadSeal { .. }));
+    assert!(matches!(refused(&|r| r.seal_kind = SealKind::Groth16), VerifyError::ForeignProfile { .. }));
+    // The claim of another receipt with its seal, under this one's statement.
+    let other = town.receipt(1, &town.batches[1].journal.unwrap()).into_inner();
+    assert_ne!(town.mock.statement(&other.claim), honest.statement);
+    assert!(matches!(refused(&|r| r.seal = other.seal.clone()), VerifyError::BadSeal { .. }));
+}
