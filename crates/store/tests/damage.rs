@@ -359,3 +359,85 @@ fn a_disk_that_is_really_full_is_a_transient_error_and_the_store_goes_on_when_th
     drop(store);
     fs::remove_dir_all(dir).unwrap();
 }
+
+#[test]
+fn a_power_cut_in_an_append_keeps_all_before_and_the_frame_whole_or_not_at_all() {
+    const SECTOR: usize = 512;
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log/00000001.log");
+    let store = disk(dir.path());
+    for n in 0..3 {
+        store.put(entry(n, &[at(n, 1)])).unwrap();
+    }
+    let synced = fs::metadata(&log).unwrap().len() as usize;
+    store.put(big_entry(4)).unwrap();
+    drop(store);
+    let whole = fs::read(&log).unwrap();
+    for seed in 0..300 {
+        // Any of the sectors of the unsynced frame arrived, and the file's length or not.
+        let mut seeded = Seeded(seed);
+        let mut bytes = whole.clone();
+        let mut arrived = true;
+        for sector in (synced / SECTOR..whole.len().div_ceil(SECTOR)).rev() {
+            if seeded.below(4) == 0 {
+                let from = (sector * SECTOR).max(synced);
+                let to = (from / SECTOR * SECTOR + SECTOR).min(bytes.len());
+                arrived &= bytes[from..to].iter().all(|byte| *byte == 0);
+                bytes[from..to].fill(0);
+            }
+        }
+        if seeded.below(3) == 0 {
+            bytes.truncate(synced + seeded.below((whole.len() - synced) as u64) as usize);
+            arrived = false;
+        }
+        for number in 2..4 {
+            let _ = fs::remove_file(dir.path().join(format!("log/{number:08}.log")));
+        }
+        fs::write(&log, &bytes).unwrap();
+        for round in 0..3 {
+            let store = disk(dir.path());
+            assert!((0..3).all(|n| is_hit(&store, n)), "seed {seed}");
+            let found = store.get(&statement(4), &claim(4)).unwrap();
+            match found {
+                Lookup::Hit(_) => {
+                    assert!(arrived || store.salvaged().receipts > 0 || round > 0, "seed {seed}")
+                }
+                Lookup::Miss(reason) => {
+                    assert_eq!(reason, reprise_store::port::MissReason::Absent, "seed {seed} round {round}");
+                    assert!(!arrived, "seed {seed}");
+                }
+            }
+            // What is put after the cut stays, and what was cut off stays off.
+            store.put(entry(10 + round, &[at(10 + round, 1)])).unwrap();
+            assert!((10..=10 + round).all(|n| is_hit(&store, n)), "seed {seed} round {round}");
+        }
+    }
+}
+
+#[test]
+fn readers_see_only_truth_while_receipts_are_put_pruned_and_cleaned_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = DiskEngine::open_with(dir.path(), 16 << 10).unwrap();
+    let store = Store::on(engine, hashed(), Options::default()).unwrap();
+    store.put(entry(0, &[at(1_000_000, 1)])).unwrap();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for reader in 0..2 {
+            let (store, over) = (&store, &over);
+            scope.spawn(move || {
+                let mut seeded = Seeded(reader);
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    is_hit(store, seeded.below(300));
+                    assert!(is_hit(store, 0));
+                }
+            });
+        }
+        for n in 1..300 {
+            store.put(entry(n, &[at(n, 1)])).unwrap();
+            store.prune_below(Checkpoint(n.saturating_sub(20))).unwrap();
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    let stats = store.stats().unwrap();
+    assert_eq!((stats.errors, stats.quarantined), (0, 0));
+}
