@@ -30,7 +30,7 @@ pub struct ChainEvent {
 pub struct AddedBlock {
     /// Its id and checkpoint.
     pub metadata: BatchMetadata,
-    /// Whether it had been in the view before.
+    /// Whether this node has seen it before, in this life or an earlier one.
     pub returning: bool,
     /// What it accepted.
     pub block: ChainBlock,

@@ -21,6 +21,7 @@ use reprise_model::block::ChainBlockMetadata;
 use reprise_model::digest::{Digest, ResourceId};
 
 use crate::event::SourceEvent;
+use crate::file;
 
 const MAGIC: [u8; 8] = *b"REPRISE\0";
 const HEADER_LEN: usize = 50;
@@ -137,12 +138,6 @@ impl Recording {
     /// Writes a file, whole or not at all: to a neighbour first, synced, then renamed.
     pub fn save(&self, path: &Path) -> Result<(), RecordingError> {
         let io = |source| RecordingError::Io { path: path.into(), action: "write", source };
-        let neighbour = path.with_extension("partial");
-        let write = || {
-            fs::write(&neighbour, self.encode())?;
-            fs::File::open(&neighbour)?.sync_all()?;
-            fs::rename(&neighbour, path)
-        };
-        write().map_err(io)
+        file::replace(path, &[&self.encode()]).map_err(io)
     }
 }

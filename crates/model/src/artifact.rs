@@ -2,29 +2,10 @@
 //! storage types, so whoever receives one compiles without the store.
 
 use crate::block::BatchMetadata;
-use crate::coordinate::{Checkpoint, Coordinate};
+use crate::coordinate::Checkpoint;
 use crate::digest::BlockHash;
 use crate::journal::AggregateJournal;
 use crate::receipt::{Receipt, Verified};
-use crate::statement::StatementId;
-
-/// A proved transaction.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TransactionArtifact {
-    /// Where it is used.
-    pub coordinate: Coordinate,
-    /// What proves it.
-    pub statement: StatementId,
-}
-
-/// A proved batch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BatchArtifact {
-    /// Its block.
-    pub metadata: BatchMetadata,
-    /// What proves it.
-    pub statement: StatementId,
-}
 
 /// A proved bundle, ready to be settled.
 #[derive(Debug, Clone, PartialEq, Eq)]

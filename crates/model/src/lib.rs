@@ -14,8 +14,10 @@
 //! | [`block`] | chain blocks and their metadata |
 //! | [`transaction`] | accepted lane transactions: their ids, authority and the bytes a program reads |
 //! | [`lane`] | the lane tip: the running commitment to everything a lane accepted |
+//! | [`scheduled`] | what execution and bundling said of the chain, before any proof |
 //! | [`state`] | resources, their leaves and the opening of one in the state root |
 //! | [`journal`] | the three journals, encoded once: what the guest commits is what the host expects |
+//! | [`order`] | a statement that is wanted, where, and what it is made from |
 //! | [`witness`] | what a proof is made from, beside its assumptions |
 //! | [`artifact`] | what leaves the pipeline |
 //!
@@ -37,8 +39,10 @@ pub mod digest;
 pub mod hash;
 pub mod journal;
 pub mod lane;
+pub mod order;
 pub mod profile;
 pub mod receipt;
+pub mod scheduled;
 pub mod state;
 pub mod statement;
 pub mod transaction;

@@ -1,0 +1,260 @@
+//! The backend: runs a program, compares its claim with the expected one, and only then proves it.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use miden_core::program::ExecutionClaim;
+use miden_core::proof::{ExecutionProof, PrecompileStatus};
+use miden_core_lib::CoreLibrary;
+use miden_verifier::recursive::RecursiveVerifierInputs;
+use miden_vm::advice::AdviceInputs;
+use miden_vm::{
+    DefaultHost, ExecutionOptions, ExecutionWitness, FastProcessor, Prover, StackInputs,
+    Verifier as StarkVerifier,
+};
+use reprise_model::digest::Digest;
+use reprise_model::profile::SealKind;
+use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
+use reprise_model::statement::{Claim, ClaimScheme, Kind};
+use reprise_model::witness::Witness;
+
+use crate::advice::{self, WitnessError};
+use crate::claim::{self, MidenScheme, SECURITY_BITS};
+use crate::hash;
+use crate::programs::{AssemblyError, Programs};
+
+/// Why there is no proof.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MidenError {
+    /// The programs do not assemble.
+    #[error(transparent)]
+    Assembly(#[from] AssemblyError),
+    /// The witness cannot be put before the program.
+    #[error("the {kind}'s witness is not the ledger's: {reason}")]
+    Witness {
+        /// What was to be proved.
+        kind: Kind,
+        /// What is wrong with it.
+        reason: WitnessError,
+    },
+    /// The expected claim is of another program than the one that proves such a witness.
+    #[error("the {kind}'s claim names {claimed}, and {ours} is the program here that proves one")]
+    ForeignProgram {
+        /// What was to be proved.
+        kind: Kind,
+        /// The claim's program.
+        claimed: reprise_model::digest::ProgramId,
+        /// The program for this witness.
+        ours: reprise_model::digest::ProgramId,
+    },
+    /// No proof can exist of the expected claim: its journal is not whole cells.
+    #[error("the {kind}'s expected journal is {bytes} bytes, not whole cells of 32")]
+    ForeignJournal {
+        /// What was to be proved.
+        kind: Kind,
+        /// The journal's length.
+        bytes: usize,
+    },
+    /// An assumption cannot be verified inside the program.
+    #[error("the {kind}'s assumption {assumption} is not a proof that a program can verify: {reason}")]
+    Assumption {
+        /// What was to be proved.
+        kind: Kind,
+        /// The assumption's place.
+        assumption: usize,
+        /// Why not.
+        reason: String,
+    },
+    /// The program refused its witness or its assumptions, or went past a limit of the VM.
+    #[error("the {kind} program refused: {reason}")]
+    Refused {
+        /// What was to be proved.
+        kind: Kind,
+        /// The VM's words.
+        reason: String,
+    },
+    /// The program committed another journal than the expected one. Nothing was proved.
+    #[error("the {kind} program committed journal {committed}, and native execution expected {expected}")]
+    Divergence {
+        /// What was to be proved.
+        kind: Kind,
+        /// The digest of the journal that native execution expected.
+        expected: Digest,
+        /// The digest that the program left.
+        committed: Digest,
+    },
+    /// The prover failed.
+    #[error("the {kind}'s proof failed: {reason}")]
+    Prover {
+        /// What was to be proved.
+        kind: Kind,
+        /// The prover's words.
+        reason: String,
+    },
+}
+
+/// Proves the ledger's statements in Miden, and verifies their proofs.
+#[derive(Clone)]
+pub struct MidenBackend {
+    programs: &'static Programs,
+    scheme: MidenScheme,
+    core: CoreLibrary,
+    verifier: StarkVerifier,
+    calls: Arc<AtomicU64>,
+}
+
+impl MidenBackend {
+    /// The backend, its programs assembled.
+    pub fn new() -> Result<Self, MidenError> {
+        let (programs, bits) = (Programs::get()?, u32::from(SECURITY_BITS));
+        Ok(Self {
+            programs,
+            scheme: MidenScheme::new(programs.aggregate()),
+            core: CoreLibrary::default(),
+            verifier: StarkVerifier::new().with_min_conjectured_security_level_per_stark(bits),
+            calls: Arc::new(AtomicU64::new(0)),
+        })
+    }
+
+    /// The programs it proves.
+    pub fn programs(&self) -> &'static Programs {
+        self.programs
+    }
+
+    /// What its claims are, and the profile of its proofs.
+    pub fn scheme(&self) -> &MidenScheme {
+        &self.scheme
+    }
+
+    /// How many proofs were begun.
+    pub(crate) fn calls(&self) -> &AtomicU64 {
+        &self.calls
+    }
+
+    /// Runs the program on the witness without proving: the digest of the journal it commits.
+    ///
+    /// An inner proof is verified in the program, so `assumptions` must hold the receipt of each statement
+    /// that the witness builds on; their order is free.
+    pub fn execute(
+        &self,
+        witness: &Witness,
+        assumptions: &[Verified<Receipt>],
+    ) -> Result<Digest, MidenError> {
+        let executed = self.run(witness, assumptions)?;
+        Ok(committed(&executed.claim()))
+    }
+
+    /// Proves `expected` from the witness and the receipts it assumes.
+    ///
+    /// The program runs first; where what it commits is not what was expected, nothing is proved.
+    pub fn prove(
+        &self,
+        expected: &Claim,
+        witness: &Witness,
+        assumptions: &[Verified<Receipt>],
+    ) -> Result<Receipt, MidenError> {
+        let kind = kind(witness);
+        let ours = self.programs.of(kind).id();
+        if expected.program != ours {
+            return Err(MidenError::ForeignProgram { kind, claimed: expected.program, ours });
+        }
+        let foreign = || MidenError::ForeignJournal { kind, bytes: expected.journal.len() };
+        let journal = claim::journal_digest(&expected.journal).ok_or_else(foreign)?;
+        let execution = claim::execution(expected).ok_or_else(foreign)?;
+
+        let executed = self.run(witness, assumptions)?;
+        if executed.claim() != execution {
+            let committed = committed(&executed.claim());
+            return Err(MidenError::Divergence { kind, expected: journal, committed });
+        }
+        let proof = Prover::new()
+            .with_hash_fn(self.scheme.hash(expected))
+            .prove(executed)
+            .map_err(|error| MidenError::Prover { kind, reason: error.to_string() })?;
+        Ok(Receipt {
+            statement: self.scheme.statement(expected),
+            claim: expected.clone(),
+            seal_kind: SealKind::Succinct,
+            seal: proof.to_bytes(),
+        })
+    }
+
+    fn run(
+        &self,
+        witness: &Witness,
+        assumptions: &[Verified<Receipt>],
+    ) -> Result<ExecutionWitness, MidenError> {
+        let kind = kind(witness);
+        let refused = |reason: String| MidenError::Refused { kind, reason };
+        let advice = match witness {
+            Witness::Transaction(witness) => advice::transaction(witness),
+            Witness::Batch(witness) => advice::batch(witness),
+            Witness::Aggregate(witness) => Ok(advice::aggregate(witness)),
+        };
+        let mut advice = advice.map_err(|reason| MidenError::Witness { kind, reason })?;
+        for (at, assumption) in assumptions.iter().enumerate() {
+            let foreign = |reason| MidenError::Assumption { kind, assumption: at, reason };
+            advice.extend(self.assume(assumption).map_err(foreign)?);
+        }
+
+        let mut host = DefaultHost::default();
+        host.load_library(self.core.mast_forest()).map_err(|error| refused(error.to_string()))?;
+        let options = ExecutionOptions::default();
+        let processor = FastProcessor::new_with_options(StackInputs::default(), advice, options)
+            .map_err(|error| refused(error.to_string()))?;
+        let program = self.programs.of(kind);
+        program.execute(processor, &mut host).map_err(|error| refused(error.to_string()))
+    }
+
+    /// What a program needs to verify a receipt.
+    fn assume(&self, receipt: &Receipt) -> Result<AdviceInputs, String> {
+        let execution = claim::execution(&receipt.claim).ok_or("no proof can exist of its claim")?;
+        let proof = ExecutionProof::read_from_bytes(&receipt.seal).map_err(|error| error.to_string())?;
+        let root = self.core.vm_recursive_verifier_root();
+        let inputs = RecursiveVerifierInputs::for_request(root, &proof, &execution)
+            .map_err(|error| error.to_string())?;
+        Ok(inputs.into_parts().0)
+    }
+}
+
+impl Verifier for MidenBackend {
+    fn verify(&self, receipt: &Receipt) -> Result<(), VerifyError> {
+        let statement = receipt.id();
+        let profile = self.scheme.profile();
+        if receipt.statement.profile != profile.id() || receipt.seal_kind != profile.seal {
+            return Err(VerifyError::ForeignProfile { statement });
+        }
+        if receipt.statement.claim != self.scheme.claim_digest(&receipt.claim) {
+            return Err(VerifyError::ClaimMismatch { statement });
+        }
+        let bad = |reason: String| VerifyError::BadSeal { statement, reason };
+        let execution = claim::execution(&receipt.claim)
+            .ok_or_else(|| bad("the claim is none that a program can make".into()))?;
+        let proof = ExecutionProof::read_from_bytes(&receipt.seal).map_err(|error| bad(error.to_string()))?;
+        let (expected, hash) = (self.scheme.hash(&receipt.claim), proof.vm().proof.hash_fn());
+        if hash != expected {
+            return Err(bad(format!("the proof is under {hash:?}, and the profile's is {expected:?}")));
+        }
+        if !matches!(proof.precompile(), PrecompileStatus::Empty) {
+            return Err(bad("the proof leaves a deferred obligation".into()));
+        }
+        let outcome = self.verifier.verify(&execution, &proof).map_err(|error| bad(error.to_string()))?;
+        match outcome.is_complete() {
+            true => Ok(()),
+            false => Err(bad("the proof leaves a deferred obligation".into())),
+        }
+    }
+}
+
+fn kind(witness: &Witness) -> Kind {
+    match witness {
+        Witness::Transaction(_) => Kind::Transaction,
+        Witness::Batch(_) => Kind::Batch,
+        Witness::Aggregate(_) => Kind::Aggregate,
+    }
+}
+
+/// The journal digest that an execution left on its stack.
+fn committed(claim: &ExecutionClaim) -> Digest {
+    claim.stack_outputs().get_word(0).map(|word| hash::digest(&word)).unwrap_or_default()
+}

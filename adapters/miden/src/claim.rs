@@ -1,0 +1,94 @@
+//! Claims: what a Miden proof of ours makes public, and its digest.
+//!
+//! A proof makes public its program, its kernel, sixteen inputs and sixteen outputs. Ours has no kernel and
+//! no inputs; its outputs are the digest of the journal over twelve zeros. A deferred obligation would be
+//! public too: none is accepted.
+
+use miden_core::crypto::hash::Poseidon2 as Sponge;
+use miden_core::program::{ExecutionClaim, KernelDescriptor, StackInputs, StackOutputs};
+use miden_core::proof::HashFunction;
+use miden_core::{Felt, Word};
+use reprise_model::cell;
+use reprise_model::digest::{ClaimDigest, Digest, ProgramId};
+use reprise_model::hash::{Domain, Hasher};
+use reprise_model::profile::{ProofProfile, SealKind};
+use reprise_model::statement::{Claim, ClaimScheme};
+
+use crate::hash::{self, Poseidon2};
+
+/// The conjectured security that every proof offers, in bits; the programs ask it of the proofs they verify.
+pub const SECURITY_BITS: u16 = 96;
+
+/// The claims of Miden 0.36: recursive proofs of constant size.
+///
+/// A proof that a program of ours verifies is made under Poseidon2, which the VM hashes natively. No program
+/// verifies an aggregate's proof, so that one is made under BLAKE3, for a third of the cost. Which of the
+/// two is a function of the claim's program, so one profile says it for both.
+#[derive(Debug, Clone)]
+pub struct MidenScheme {
+    profile: ProofProfile,
+    aggregate: ProgramId,
+}
+
+impl MidenScheme {
+    /// The scheme in which `aggregate` is the program whose proofs no program verifies.
+    pub fn new(aggregate: ProgramId) -> Self {
+        let profile = ProofProfile {
+            system: "miden".into(),
+            version: "0.36".into(),
+            seal: SealKind::Succinct,
+            hash: Poseidon2.name().into(),
+            security_bits: SECURITY_BITS,
+            parameters: format!("{aggregate} blake3"),
+        };
+        Self { profile, aggregate }
+    }
+
+    /// The hash under which a proof of `claim` is made.
+    pub(crate) fn hash(&self, claim: &Claim) -> HashFunction {
+        match claim.program == self.aggregate {
+            true => HashFunction::Blake3_256,
+            false => HashFunction::Poseidon2,
+        }
+    }
+}
+
+impl ClaimScheme for MidenScheme {
+    fn profile(&self) -> &ProofProfile {
+        &self.profile
+    }
+
+    fn claim_digest(&self, claim: &Claim) -> ClaimDigest {
+        let digest = match execution(claim) {
+            Some(execution) => execution.commitment(),
+            None => unprovable(claim),
+        };
+        hash::digest(&digest).into()
+    }
+}
+
+/// The digest of a journal's bytes; `None` where they are not whole cells.
+pub(crate) fn journal_digest(journal: &[u8]) -> Option<Digest> {
+    Some(Poseidon2.hash(Domain::Journal, &cell::from_bytes(journal)?))
+}
+
+/// The claim as Miden states it; `None` where no proof can exist of it.
+pub(crate) fn execution(claim: &Claim) -> Option<ExecutionClaim> {
+    let program = hash::word(&claim.program.digest())?;
+    let outputs = hash::word(&journal_digest(&claim.journal)?)?;
+    let outputs = StackOutputs::new(outputs.as_elements()).ok()?;
+    let (kernel, inputs) = (KernelDescriptor::default(), StackInputs::default());
+    Some(ExecutionClaim::new(program, kernel, inputs, outputs))
+}
+
+/// The digest of a claim of which no proof can exist: a program that is no word, a journal that is not whole
+/// cells. It is a hash in a domain of its own, so it is no provable claim's.
+fn unprovable(claim: &Claim) -> Word {
+    const DOMAIN: u32 = u32::from_le_bytes(*b"none");
+    let journal = cell::of_bytes(&claim.journal);
+    let length = Felt::from_u32(claim.journal.len() as u32);
+    let mut elements = hash::felts(&[cell::digest(claim.program.digest())]);
+    elements.push(length);
+    elements.extend(hash::felts(&journal));
+    Sponge::hash_elements_in_domain(&elements, Felt::from_u32(DOMAIN))
+}

@@ -1,0 +1,26 @@
+//! Real recursive proofs in seconds on two cores: the ledger's three programs in Miden assembly, and the
+//! backend that proves them.
+//!
+//! | module | noun |
+//! |---|---|
+//! | [`hash`] | Poseidon2: the hash of a workload whose proofs are Miden's |
+//! | [`programs`] | the three programs, assembled from `guests/ledger` |
+//! | [`claim`] | what a proof makes public, and its digest |
+//! | [`advice`] | witnesses as the programs read them |
+//! | [`backend`] | runs, compares, proves, verifies |
+//! | `port` | the backend as the pipeline's port |
+//!
+//! Programs are generic over the programs whose proofs they verify: those are named by the pins, whose
+//! digest the journals commit.
+
+pub mod advice;
+pub mod backend;
+pub mod claim;
+pub mod hash;
+mod port;
+pub mod programs;
+
+pub use backend::{MidenBackend, MidenError};
+pub use claim::MidenScheme;
+pub use hash::Poseidon2;
+pub use programs::Programs;

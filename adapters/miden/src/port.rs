@@ -1,0 +1,63 @@
+//! Miden as a [`Backend`]: what its errors mean to the pipeline.
+
+use std::sync::atomic::Ordering;
+
+use reprise_model::digest::{ClaimDigest, ProgramId};
+use reprise_model::profile::ProofProfile;
+use reprise_model::statement::{Claim, ClaimScheme, Kind, StatementId};
+use reprise_prover::backend::{Backend, Proof, ProveError, Task};
+
+use crate::backend::{MidenBackend, MidenError};
+use crate::hash;
+
+impl ClaimScheme for MidenBackend {
+    fn profile(&self) -> &ProofProfile {
+        self.scheme().profile()
+    }
+
+    fn claim_digest(&self, claim: &Claim) -> ClaimDigest {
+        self.scheme().claim_digest(claim)
+    }
+}
+
+impl Backend for MidenBackend {
+    fn name(&self) -> String {
+        format!("miden {}", self.profile().version)
+    }
+
+    fn programs(&self) -> [ProgramId; 3] {
+        Kind::ALL.map(|kind| hash::digest(&Self::programs(self).of(kind).hash()).into())
+    }
+
+    fn prove(&self, task: &Task) -> Result<Proof, ProveError> {
+        self.calls().fetch_add(1, Ordering::Relaxed);
+        let statement = self.statement(&task.claim).id();
+        let receipt = Self::prove(self, &task.claim, &task.witness, &task.assumptions)
+            .map_err(|error| meaning(statement, &error))?;
+        Ok(Proof { receipt, cycles: 0 })
+    }
+
+    fn prove_calls(&self) -> u64 {
+        self.calls().load(Ordering::Relaxed)
+    }
+}
+
+/// A program that refuses what native execution produced disagrees with it as much as one that commits
+/// another journal.
+fn meaning(statement: StatementId, error: &MidenError) -> ProveError {
+    let reason = error.to_string();
+    match error {
+        MidenError::Divergence { expected, committed, .. } => {
+            ProveError::Divergence { statement, expected: expected.to_hex(), found: committed.to_hex() }
+        }
+        MidenError::Refused { .. } => {
+            ProveError::Divergence { statement, expected: "its journal".into(), found: reason }
+        }
+        MidenError::Prover { .. } => ProveError::Transient { statement, reason },
+        MidenError::Assembly(_)
+        | MidenError::Witness { .. }
+        | MidenError::ForeignProgram { .. }
+        | MidenError::ForeignJournal { .. }
+        | MidenError::Assumption { .. } => ProveError::Unprovable { statement, reason },
+    }
+}

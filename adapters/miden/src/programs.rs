@@ -1,0 +1,116 @@
+//! The ledger's three programs, assembled once.
+
+use std::sync::OnceLock;
+
+use miden_core_lib::CoreLibrary;
+use miden_vm::assembly::package::debug_info::PackageDebugInfo;
+use miden_vm::assembly::{Linkage, Report};
+use miden_vm::{Assembler, DefaultHost, ExecutionError, ExecutionWitness, FastProcessor};
+use reprise_model::digest::ProgramId;
+use reprise_model::statement::Kind;
+
+use crate::hash;
+
+const CELLS: &str = include_str!("../../../guests/ledger/cells.masm");
+const TRANSACTION: &str = include_str!("../../../guests/ledger/transaction.masm");
+const BATCH: &str = include_str!("../../../guests/ledger/batch.masm");
+const AGGREGATE: &str = include_str!("../../../guests/ledger/aggregate.masm");
+
+/// A program did not assemble.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the {kind} program does not assemble: {reason}")]
+pub struct AssemblyError {
+    /// Which of the three.
+    pub kind: Kind,
+    /// The assembler's words.
+    pub reason: String,
+}
+
+/// The three programs of the ledger. A program's id is its MAST root: four field elements, 32 bytes.
+#[derive(Debug)]
+pub struct Programs {
+    transaction: Program,
+    batch: Program,
+    aggregate: Program,
+}
+
+/// A program, with the words of its assertions.
+#[derive(Debug)]
+pub(crate) struct Program {
+    executable: miden_vm::Program,
+    debug: Option<PackageDebugInfo>,
+}
+
+impl Program {
+    fn assemble(kind: Kind, source: &str) -> Result<Self, AssemblyError> {
+        let because = |reason: String| AssemblyError { kind, reason };
+        let report = |report: Report| because(format!("{report:?}"));
+        let mut assembler = Assembler::default()
+            .with_warnings_as_errors(true)
+            .with_package(CoreLibrary::default().package(), Linkage::Dynamic)
+            .map_err(report)?;
+        assembler.compile_and_statically_link(CELLS).map_err(report)?;
+        let package = assembler.assemble_program(kind.to_string(), source).map_err(report)?;
+        Ok(Self {
+            executable: package.try_into_program().map_err(report)?,
+            debug: package.debug_info().map_err(|error| because(error.to_string()))?,
+        })
+    }
+
+    pub(crate) fn id(&self) -> ProgramId {
+        hash::digest(&self.executable.hash()).into()
+    }
+
+    pub(crate) fn execute(
+        &self,
+        processor: FastProcessor,
+        host: &mut DefaultHost,
+    ) -> Result<ExecutionWitness, ExecutionError> {
+        let Self { executable, debug } = self;
+        match debug {
+            Some(debug) => {
+                processor.execute_for_proving_with_package_debug_info_sync(executable, debug, host)
+            }
+            None => processor.execute_for_proving_sync(executable, host),
+        }
+    }
+}
+
+impl Programs {
+    /// The programs, assembled on the first call.
+    pub fn get() -> Result<&'static Self, AssemblyError> {
+        static PROGRAMS: OnceLock<Result<Programs, AssemblyError>> = OnceLock::new();
+        PROGRAMS.get_or_init(Self::assemble).as_ref().map_err(Clone::clone)
+    }
+
+    fn assemble() -> Result<Self, AssemblyError> {
+        Ok(Self {
+            transaction: Program::assemble(Kind::Transaction, TRANSACTION)?,
+            batch: Program::assemble(Kind::Batch, BATCH)?,
+            aggregate: Program::assemble(Kind::Aggregate, AGGREGATE)?,
+        })
+    }
+
+    /// The id of the program that proves a transaction.
+    pub fn transaction(&self) -> ProgramId {
+        self.transaction.id()
+    }
+
+    /// The id of the program that proves a batch.
+    pub fn batch(&self) -> ProgramId {
+        self.batch.id()
+    }
+
+    /// The id of the program that proves an aggregate.
+    pub fn aggregate(&self) -> ProgramId {
+        self.aggregate.id()
+    }
+
+    pub(crate) fn of(&self, kind: Kind) -> &Program {
+        match kind {
+            Kind::Transaction => &self.transaction,
+            Kind::Batch => &self.batch,
+            Kind::Aggregate => &self.aggregate,
+        }
+    }
+}

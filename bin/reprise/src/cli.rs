@@ -1,0 +1,190 @@
+//! What can be said on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A fork-aware ZK proving pipeline for based rollups that never proves the same statement twice.
+///
+/// Every setting has a flag, an environment variable and a key in the config file; a flag outranks the
+/// variable, and the variable the file. `reprise doctor` shows the values in effect and where each is from.
+#[derive(Debug, Parser)]
+#[command(name = "reprise", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// Where receipts, batch records and settlements are kept [default: ./reprise-data]
+    #[arg(long, global = true, value_name = "DIR", env = "REPRISE_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+
+    /// A TOML file with settings; its keys are the flags' names
+    #[arg(long, global = true, value_name = "FILE", env = "REPRISE_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Print one JSON object as the last line of standard output
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    /// What is logged to standard error, as tracing directives: error, warn, info, debug, or CRATE=LEVEL
+    #[arg(long, global = true, value_name = "LEVEL", env = "REPRISE_LOG", default_value = "warn")]
+    pub(crate) log: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Follow an L1, prove what it carries, settle
+    ///
+    /// Without arguments it replays the recorded chain that ships with the project, a Kaspa chain that forks,
+    /// flips and flips back, and proves every transaction, batch and aggregate of it with Miden, once. Run it
+    /// again on the same data directory and it proves nothing.
+    Run(RunArgs),
+    /// Record a live chain, its reorgs and lane proofs, into a file that `run` replays
+    Record(RecordArgs),
+    /// Look into the receipt store
+    Receipts(ReceiptsArgs),
+    /// Show the settings in effect, where each came from, and what this build can do
+    Doctor,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The L1 to follow: recording:FILE or dev [default: the recording that ships with the project]
+    #[arg(long, value_name = "L1", env = "REPRISE_L1")]
+    pub(crate) l1: Option<String>,
+
+    /// The proof system: miden (real proofs) or mock (real statements, fake seals) [default: miden]
+    #[arg(long, env = "REPRISE_BACKEND")]
+    pub(crate) backend: Option<String>,
+
+    /// How a recording is fed: proved (a reorg waits until everything needed is stored) or free [default:
+    /// proved]
+    #[arg(long, env = "REPRISE_PACE")]
+    pub(crate) pace: Option<String>,
+
+    /// End when the chain has ended and everything is settled; recordings and dev always do
+    #[arg(long)]
+    pub(crate) until_idle: bool,
+
+    /// How many proofs may run at a time, over all kinds [default: 1]
+    #[arg(long, value_name = "N", env = "REPRISE_PERMITS")]
+    pub(crate) permits: Option<usize>,
+
+    /// A bundle closes at so many non-empty batches [default: 2]
+    #[arg(long, value_name = "N", env = "REPRISE_BUNDLE_BATCHES")]
+    pub(crate) bundle_batches: Option<usize>,
+
+    /// A bundle closes at so many transactions [default: 64]
+    #[arg(long, value_name = "N", env = "REPRISE_BUNDLE_TRANSACTIONS")]
+    pub(crate) bundle_transactions: Option<usize>,
+
+    /// A bundle closes when the L1's blue score is more than this above its first batch's [default: 20]
+    #[arg(long, value_name = "SCORE", env = "REPRISE_BUNDLE_DEADLINE")]
+    pub(crate) bundle_deadline: Option<u64>,
+
+    /// How many checkpoints below the tip a block is final [default: 1000]
+    #[arg(long, value_name = "N", env = "REPRISE_FINALITY_DEPTH")]
+    pub(crate) finality_depth: Option<u64>,
+
+    /// When a receipt counts as written: every, group (one flush for many) or none [default: group]
+    #[arg(long, env = "REPRISE_DURABILITY")]
+    pub(crate) durability: Option<String>,
+
+    /// When a stored receipt is verified in full again: once, imported, always or sample:P [default: once]
+    #[arg(long, env = "REPRISE_VERIFY")]
+    pub(crate) verify: Option<String>,
+
+    /// Serve Prometheus metrics at http://ADDR/metrics, for instance 127.0.0.1:9464
+    #[arg(long, value_name = "ADDR", env = "REPRISE_METRICS")]
+    pub(crate) metrics: Option<String>,
+
+    /// Milliseconds a mock proof of a transaction, batch and aggregate takes [default: 0,0,0]
+    #[arg(long, value_name = "TX,BATCH,AGGREGATE", env = "REPRISE_MOCK_COST")]
+    pub(crate) mock_cost: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecordArgs {
+    /// The node to record: kaspa:ws://HOST:PORT (wRPC, borsh)
+    #[arg(long, value_name = "L1")]
+    pub(crate) l1: String,
+
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+
+    /// Further arguments for the recorder; see `reprise-kaspa record --help`
+    #[arg(last = true)]
+    pub(crate) rest: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReceiptsArgs {
+    #[command(subcommand)]
+    pub(crate) command: ReceiptsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReceiptsCommand {
+    /// List receipts
+    Ls {
+        /// Only this kind: transaction, batch or aggregate
+        #[arg(long)]
+        kind: Option<String>,
+        /// Only those used at this checkpoint
+        #[arg(long)]
+        checkpoint: Option<u64>,
+        /// Only those used in this block
+        #[arg(long, value_name = "HASH")]
+        block: Option<String>,
+    },
+    /// Show one receipt: statement, journal, places, how it came to be
+    Show {
+        /// Its statement id, with stm: or without; a unique beginning is enough
+        id: String,
+    },
+    /// Say which receipts are used in a block or at a checkpoint, and whether any place holds two statements
+    Why {
+        /// A block hash or a checkpoint
+        place: String,
+    },
+    /// Verify every receipt cryptographically, whatever was verified before
+    ///
+    /// What fails goes to quarantine and is proved again when it is wanted. A directory whose format file is
+    /// missing or damaged is mended first.
+    Verify,
+    /// Count what is stored
+    Stats,
+    /// Delete one receipt; it will be proved again when it is wanted
+    Rm {
+        /// Its statement id, with stm: or without; a unique beginning is enough
+        id: String,
+    },
+    /// Evict receipts until what is left fits: without a place first, then the cheapest to prove per byte
+    Gc {
+        /// Bytes of receipts that may stay
+        #[arg(long, value_name = "BYTES")]
+        max_bytes: u64,
+        /// What is used at this checkpoint or later stays
+        #[arg(long, value_name = "CHECKPOINT")]
+        keep_from: u64,
+        /// Show what would go, and why, and leave it
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Write every receipt to an archive
+    Export {
+        /// The file to write
+        file: PathBuf,
+    },
+    /// Read receipts from an archive, verifying every one
+    Import {
+        /// The file to read
+        file: PathBuf,
+    },
+    /// Delete every receipt of a proof profile whose verifier is no longer believed
+    Revoke {
+        /// The profile's id, with pro: or without, as `receipts stats` lists it
+        profile: String,
+    },
+}

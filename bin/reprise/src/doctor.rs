@@ -1,0 +1,36 @@
+//! `reprise doctor`: the settings in effect, where each came from, and what this build can do.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use crate::backends::Verifiers;
+use crate::failure::Failure;
+use crate::settings::Settings;
+
+/// Prints what it found.
+pub(crate) fn doctor(settings: &Settings, json: bool) -> Result<ExitCode, Failure> {
+    let verifiers = Verifiers::all()?;
+    if json {
+        let settings: Vec<_> = settings
+            .origins
+            .iter()
+            .map(|o| json!({ "setting": o.name, "value": o.value, "from": o.from }))
+            .collect();
+        let profiles: Vec<_> = verifiers
+            .profiles()
+            .map(|p| json!({ "id": p.id().to_string(), "profile": p.to_string() }))
+            .collect();
+        println!("{}", json!({ "settings": settings, "profiles": profiles }));
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("settings");
+    for origin in &settings.origins {
+        println!("  {:<22} {:<28} {}", origin.name, origin.value, origin.from);
+    }
+    println!("\nproof profiles this build proves and verifies");
+    for profile in verifiers.profiles() {
+        println!("  {profile}\n    {}", profile.id());
+    }
+    Ok(ExitCode::SUCCESS)
+}

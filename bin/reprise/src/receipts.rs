@@ -1,0 +1,358 @@
+//! `reprise receipts`: look into the receipt store.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{BufReader, BufWriter};
+use std::path::Path;
+use std::process::ExitCode;
+
+use reprise_model::coordinate::{Checkpoint, Coordinate, Place};
+use reprise_model::digest::{BlockHash, ProfileId, StatementId};
+use reprise_model::statement::Kind;
+use reprise_store::ReceiptStore;
+use reprise_store::archive::{self, Exported, Imported};
+use reprise_store::gc::{self, Budget, Cause, Eviction, Plan};
+use reprise_store::port::{Filter, Lookup, Shown, Summary};
+use serde_json::{Value, json};
+
+use crate::backends::Verifiers;
+use crate::cli::ReceiptsCommand;
+use crate::failure::Failure;
+use crate::run::{mend_store, open_store};
+use crate::settings::Settings;
+
+/// Does what was said.
+pub(crate) fn receipts(
+    command: &ReceiptsCommand,
+    settings: &Settings,
+    json: bool,
+) -> Result<ExitCode, Failure> {
+    let dir = settings.data_dir.join("receipts");
+    if !dir.exists() && !matches!(command, ReceiptsCommand::Import { .. }) {
+        return Err(Failure::usage(format!(
+            "{}: no receipts there yet: give the --data-dir of a run, or make one with `reprise run`",
+            dir.display()
+        )));
+    }
+    let store = match command {
+        ReceiptsCommand::Verify => open_store(settings).or_else(|_| mend_store(settings))?,
+        _ => open_store(settings)?,
+    };
+    let store = store.as_ref();
+    match command {
+        ReceiptsCommand::Ls { kind, checkpoint, block } => {
+            let kind = kind.as_deref().map(parse_kind).transpose()?;
+            let block = block.as_deref().map(parse_block).transpose()?;
+            let filter = Filter { kind, checkpoint: checkpoint.map(Checkpoint), block, ..Filter::default() };
+            list(&store.list(&filter)?, json);
+            Ok(ExitCode::SUCCESS)
+        }
+        ReceiptsCommand::Show { id } => show(store, id, json),
+        ReceiptsCommand::Why { place } => why(store, place, json),
+        ReceiptsCommand::Verify => verify(store, json),
+        ReceiptsCommand::Stats => stats(store, json),
+        ReceiptsCommand::Gc { max_bytes, keep_from, dry_run } => {
+            let budget = Budget { bytes_max: *max_bytes, live_from: [Checkpoint(*keep_from); 3] };
+            collect(&gc::collect(store, &budget, *dry_run)?, *dry_run, json);
+            Ok(ExitCode::SUCCESS)
+        }
+        ReceiptsCommand::Export { file } => {
+            let mut out = BufWriter::new(File::create_new(file).map_err(|e| at(file, "write", &e))?);
+            let Exported { entries, damaged } =
+                archive::export(store, &Filter::default(), &mut out).map_err(|e| at(file, "write", &e))?;
+            out.into_inner()
+                .map_err(|e| at(file, "write", &e))?
+                .sync_all()
+                .map_err(|e| at(file, "write", &e))?;
+            say(json, json!({ "exported": entries, "damaged": damaged }), || {
+                format!("{entries} receipts exported, {damaged} damaged ones left out")
+            });
+            Ok(ExitCode::SUCCESS)
+        }
+        ReceiptsCommand::Import { file } => {
+            let mut input = BufReader::new(File::open(file).map_err(|e| at(file, "read", &e))?);
+            let Imported { new, known, below_floor, refused } =
+                archive::import(store, &Verifiers::all()?, &mut input).map_err(|e| at(file, "read", &e))?;
+            for (id, reason) in &refused {
+                let id = id.map_or_else(|| "an entry".into(), |id| id.to_string());
+                eprintln!("refused {id}: {reason}");
+            }
+            let counts = json!({
+                "new": new, "known": known, "below_floor": below_floor, "refused": refused.len(),
+            });
+            say(json, counts, || {
+                format!(
+                    "{new} receipts imported, {known} known, {below_floor} final, {} refused",
+                    refused.len()
+                )
+            });
+            Ok(ExitCode::from(u8::from(!refused.is_empty())))
+        }
+        ReceiptsCommand::Rm { id } => {
+            let id = find(store, id)?;
+            store.remove(&id)?;
+            say(json, json!({ "removed": id.to_string() }), || format!("removed {id}"));
+            Ok(ExitCode::SUCCESS)
+        }
+        ReceiptsCommand::Revoke { profile } => {
+            let profile: ProfileId = profile.parse().map_err(|e| Failure::usage(format!("{e}")))?;
+            let removed = store.revoke(&profile)?;
+            say(json, json!({ "revoked": removed }), || format!("{removed} receipts of {profile} removed"));
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn at(file: &Path, doing: &str, error: &dyn Display) -> Failure {
+    Failure::Other(format!("{}: cannot {doing} the archive: {error}", file.display()))
+}
+
+fn collect(plan: &Plan, dry_run: bool, json: bool) {
+    let cause = |eviction: &Eviction| match eviction.cause {
+        Cause::Unplaced => "used nowhere",
+        Cause::Cheapest => "cheapest to prove again per byte",
+    };
+    if json {
+        let evictions: Vec<_> = plan
+            .evictions
+            .iter()
+            .map(|e| {
+                let id = e.id.to_string();
+                json!({ "id": id, "kind": e.kind.to_string(), "bytes": e.bytes, "cause": cause(e) })
+            })
+            .collect();
+        let (before, after) = (plan.bytes_before, plan.bytes_after);
+        println!(
+            "{}",
+            json!({ "dry_run": dry_run, "bytes_before": before, "bytes_after": after, "evicted": evictions })
+        );
+        return;
+    }
+    for eviction in &plan.evictions {
+        println!("{} {:?}, {} bytes: {}", eviction.kind, eviction.id, eviction.bytes, cause(eviction));
+    }
+    let verb = if dry_run { "would go" } else { "went" };
+    let count = plan.evictions.len();
+    println!("{count} receipts {verb}: {} bytes before, {} after", plan.bytes_before, plan.bytes_after);
+}
+
+fn say(json: bool, value: Value, text: impl FnOnce() -> String) {
+    if json {
+        println!("{value}");
+    } else {
+        println!("{}", text());
+    }
+}
+
+fn parse_kind(text: &str) -> Result<Kind, Failure> {
+    let named = Kind::ALL.into_iter().find(|kind| kind.to_string() == text);
+    named.ok_or_else(|| Failure::usage(format!("`{text}` is no kind: say transaction, batch or aggregate")))
+}
+
+fn parse_block(text: &str) -> Result<BlockHash, Failure> {
+    text.parse().map_err(|e| Failure::usage(format!("{e}")))
+}
+
+/// The one stored statement whose id begins with `text`.
+fn find(store: &dyn ReceiptStore, text: &str) -> Result<StatementId, Failure> {
+    if let Ok(id) = text.parse() {
+        return Ok(id);
+    }
+    let wanted = text.strip_prefix("stm:").unwrap_or(text).trim_end_matches('…');
+    let all = store.list(&Filter::default())?;
+    let mut matching = all.iter().filter(|entry| entry.id.digest().to_hex().starts_with(wanted));
+    match (matching.next(), matching.next()) {
+        (Some(entry), None) => Ok(entry.id),
+        (None, _) => Err(Failure::usage(format!("no stored statement begins with `{text}`"))),
+        (Some(_), Some(_)) => Err(Failure::usage(format!("several stored statements begin with `{text}`"))),
+    }
+}
+
+fn place(coordinate: &Coordinate) -> String {
+    let Coordinate { checkpoint, block_hash, place, .. } = coordinate;
+    match place {
+        Place::Transaction { merge_index } => {
+            format!("checkpoint {checkpoint} {block_hash:?} transaction {merge_index}")
+        }
+        Place::Batch => format!("checkpoint {checkpoint} {block_hash:?} batch"),
+        Place::Aggregate { start, .. } => {
+            format!("checkpoints {start} to {checkpoint} {block_hash:?} aggregate")
+        }
+    }
+}
+
+fn entry_json(entry: &Summary) -> Value {
+    json!({
+        "id": entry.id.to_string(),
+        "kind": entry.kind.to_string(),
+        "program": entry.program.to_string(),
+        "profile": entry.statement.profile.to_string(),
+        "seal": entry.seal_kind.to_string(),
+        "bytes": entry.bytes,
+        "took_ms": entry.provenance.took_ms,
+        "proved_at_ms": entry.provenance.proved_at_ms,
+        "prover": entry.provenance.prover,
+        "verified_at_ms": entry.verified_at_ms,
+        "places": entry.coordinates.iter().map(|at| json!({
+            "checkpoint": at.checkpoint.0,
+            "block": at.block_hash.to_string(),
+            "place": place(at),
+        })).collect::<Vec<_>>(),
+        "pins": entry.pins,
+    })
+}
+
+fn list(entries: &[Summary], json: bool) {
+    if json {
+        println!("{}", Value::from(entries.iter().map(entry_json).collect::<Vec<_>>()));
+        return;
+    }
+    println!("{:<14} {:<12} {:>10} {:>9}  places", "statement", "kind", "bytes", "seconds");
+    for entry in entries {
+        let seconds = entry.provenance.took_ms as f64 / 1000.0;
+        let places: Vec<String> = entry.coordinates.iter().map(place).collect();
+        println!(
+            "{:<14} {:<12} {:>10} {:>9.1}  {}",
+            format!("{:?}", entry.id),
+            entry.kind.to_string(),
+            entry.bytes,
+            seconds,
+            places.join("; ")
+        );
+    }
+}
+
+fn show(store: &dyn ReceiptStore, text: &str, json: bool) -> Result<ExitCode, Failure> {
+    let id = find(store, text)?;
+    let Some(Shown { summary, receipt, profile }) = store.show(&id)? else {
+        return Err(Failure::Other(format!("{id}: nothing is stored under this id")));
+    };
+    let journal = receipt.as_ref().map(|receipt| hex(&receipt.claim.journal));
+    if json {
+        let mut value = entry_json(&summary);
+        value["journal"] = journal.as_ref().map_or(Value::Null, |journal| json!(journal));
+        value["damage"] = journal.as_ref().err().map_or(Value::Null, |damage| json!(damage.to_string()));
+        println!("{value}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("statement  {}\nkind       {}\nprogram    {}", summary.id, summary.kind, summary.program);
+    match profile {
+        Some(profile) => println!("profile    {profile}"),
+        None => println!("profile    {}", summary.statement.profile),
+    }
+    println!("claim      {}\nbytes      {}", summary.statement.claim, summary.bytes);
+    let provenance = &summary.provenance;
+    println!(
+        "proved     by {} on {} in {:.1} s",
+        provenance.prover,
+        provenance.host,
+        provenance.took_ms as f64 / 1000.0
+    );
+    for at in &summary.coordinates {
+        println!("used at    {}", place(at));
+    }
+    match journal {
+        Ok(journal) => {
+            println!("journal    one cell a line");
+            for cell in journal.as_bytes().chunks(64) {
+                println!("           {}", String::from_utf8_lossy(cell));
+            }
+        }
+        Err(damage) => println!("damaged    {damage}"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn why(store: &dyn ReceiptStore, text: &str, json: bool) -> Result<ExitCode, Failure> {
+    let filter = match text.parse::<u64>() {
+        Ok(checkpoint) => Filter { checkpoint: Some(Checkpoint(checkpoint)), ..Filter::default() },
+        Err(_) => Filter { block: Some(parse_block(text)?), ..Filter::default() },
+    };
+    let entries = store.list(&filter)?;
+    let mut rows = vec![];
+    for entry in &entries {
+        for at in entry.coordinates.iter().filter(|at| {
+            filter.checkpoint.is_none_or(|c| c == at.checkpoint)
+                && filter.block.is_none_or(|b| b == at.block_hash)
+        }) {
+            rows.push((at, entry.id, store.at(at)?.len() > 1));
+        }
+    }
+    rows.sort_by_key(|(at, ..)| at.key());
+    if json {
+        let rows = rows.iter().map(|(at, id, diverged)| {
+            json!({ "place": place(at), "statement": id.to_string(), "diverged": diverged })
+        });
+        println!("{}", Value::from(rows.collect::<Vec<_>>()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if rows.is_empty() {
+        println!("miss: no stored statement is used there, so whatever is wanted there is proved");
+    }
+    for (at, id, diverged) in rows {
+        let alarm = if diverged { "  DIVERGED: this place holds two statements" } else { "" };
+        println!("hit: {} is answered by {id:?}{alarm}", place(at));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn verify(store: &dyn ReceiptStore, json: bool) -> Result<ExitCode, Failure> {
+    let entries = store.list(&Filter::default())?;
+    let (mut good, mut bad) = (0u64, vec![]);
+    for entry in &entries {
+        match store.verify(&entry.id)? {
+            Lookup::Hit(_) => good += 1,
+            Lookup::Miss(reason) => bad.push((entry.id, reason.to_string())),
+        }
+    }
+    if json {
+        let bad: Vec<_> =
+            bad.iter().map(|(id, why)| json!({ "id": id.to_string(), "reason": why })).collect();
+        println!("{}", json!({ "verified": good, "failed": bad }));
+    } else {
+        for (id, reason) in &bad {
+            println!("{id}: {reason}");
+        }
+        println!("{good} receipts verified, {} failed", bad.len());
+    }
+    Ok(ExitCode::from(u8::from(!bad.is_empty())))
+}
+
+fn stats(store: &dyn ReceiptStore, json: bool) -> Result<ExitCode, Failure> {
+    let stats = store.stats()?;
+    let profiles = store.profiles()?;
+    if json {
+        let kinds = Kind::ALL.map(|kind| {
+            let of = stats.of(kind);
+            json!({
+                "kind": kind.to_string(),
+                "count": of.count,
+                "bytes": of.bytes,
+                "seconds_proving": of.proving_ms as f64 / 1000.0,
+            })
+        });
+        let profiles: Vec<_> =
+            profiles.iter().map(|p| json!({ "id": p.id().to_string(), "profile": p.to_string() })).collect();
+        let (coordinates, floor) = (stats.coordinates, stats.prune_floor.0);
+        println!(
+            "{}",
+            json!({ "kinds": kinds, "coordinates": coordinates, "prune_floor": floor, "profiles": profiles })
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("{:<12} {:>8} {:>12} {:>16}", "kind", "count", "bytes", "seconds to prove");
+    for kind in Kind::ALL {
+        let of = stats.of(kind);
+        let seconds = of.proving_ms as f64 / 1000.0;
+        println!("{:<12} {:>8} {:>12} {:>16.1}", kind.to_string(), of.count, of.bytes, seconds);
+    }
+    println!("{} places; nothing below checkpoint {} is kept", stats.coordinates, stats.prune_floor);
+    for profile in profiles {
+        println!("{profile}\n  {}", profile.id());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,134 @@
+//! `reprise run`: follow, prove, settle.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use reprise_node::happening::Observer;
+use reprise_node::pipeline::Ended;
+use reprise_node::report::Report;
+use reprise_node::wire;
+use reprise_store::{Options, ReceiptStore, Store};
+
+use crate::backends::{self, Verifiers};
+use crate::failure::Failure;
+use crate::metrics::Metered;
+use crate::progress::{Bars, Lines};
+use crate::settings::Settings;
+
+/// Runs to the end of the L1, or until Ctrl-C.
+pub(crate) fn run(settings: &Settings, json: bool) -> Result<ExitCode, Failure> {
+    let (l1, recording) = settings.recording()?;
+    let chosen = backends::choose(settings)?;
+    let store = open_store(settings)?;
+    store.describe(chosen.backend.profile())?;
+    let node = wire::wire(
+        wire::Settings {
+            l1,
+            recording,
+            pace: settings.pace,
+            rule: settings.rule,
+            permits: settings.permits,
+            finality_depth: settings.finality_depth,
+            data_dir: Some(settings.data_dir.clone()),
+        },
+        chosen.backend,
+        chosen.hasher,
+        store,
+    )?;
+    let stop = stop_on_signal()?;
+    let mut display: Box<dyn Observer> =
+        if std::io::stderr().is_terminal() { Box::new(Bars::new()) } else { Box::new(Lines) };
+    let ended = match settings.metrics {
+        Some(address) => node.run(&stop, &mut Metered::serve(address, display.as_mut())?),
+        None => node.run(&stop, display.as_mut()),
+    };
+    drop(display);
+    conclude(&ended?, json)
+}
+
+/// The receipt store of the data directory.
+pub(crate) fn open_store(settings: &Settings) -> Result<Arc<dyn ReceiptStore>, Failure> {
+    let path = settings.data_dir.join("receipts");
+    std::fs::create_dir_all(&path)
+        .map_err(|source| wire::WireError::DataDir { path: path.clone(), source })?;
+    Ok(Arc::new(Store::open(&path, Arc::new(Verifiers::all()?), options(settings))?))
+}
+
+/// The same where the format file is missing or damaged.
+pub(crate) fn mend_store(settings: &Settings) -> Result<Arc<dyn ReceiptStore>, Failure> {
+    let path = settings.data_dir.join("receipts");
+    Ok(Arc::new(Store::mend(&path, Arc::new(Verifiers::all()?), options(settings))?))
+}
+
+fn options(settings: &Settings) -> Options {
+    Options { durability: settings.durability, verify: settings.verify, ..Options::default() }
+}
+
+/// Set by the first Ctrl-C or termination; the second ends the process.
+fn stop_on_signal() -> Result<Arc<AtomicBool>, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("stopping: the running proof is finished and kept; press again to stop at once");
+    })
+    .map_err(|e| Failure::Other(format!("cannot watch for Ctrl-C: {e}")))?;
+    Ok(stop)
+}
+
+fn conclude(ended: &Ended, json: bool) -> Result<ExitCode, Failure> {
+    for violation in &ended.violations {
+        eprintln!("violated: {} (by {})", violation.promise, violation.by);
+    }
+    if json {
+        let line = serde_json::to_string(&ended.report).map_err(|e| Failure::Other(e.to_string()))?;
+        println!("{line}");
+    } else {
+        print!("{}", table(&ended.report, ended.interrupted));
+    }
+    Ok(ExitCode::from(u8::from(!ended.violations.is_empty())))
+}
+
+/// The closing table.
+fn table(report: &Report, interrupted: bool) -> String {
+    let kinds = |by: &reprise_node::report::ByKind| {
+        format!("{:>12} {:>8} {:>10} {:>8}", by.transaction, by.batch, by.aggregate, by.total())
+    };
+    let mut out = format!(
+        "\n{} with {}{}\n\n",
+        report.l1,
+        report.backend,
+        if interrupted { ", stopped before its end" } else { "" }
+    );
+    out += &format!(
+        "  chain       {} blocks ({} empty), {} reorgs of up to {} blocks, {} flips back\n",
+        report.blocks, report.empty_batches, report.reorgs, report.max_reorg_depth, report.flips
+    );
+    out += &format!(
+        "  settled     {} settlements, up to checkpoint {}\n",
+        report.settlements, report.settled_checkpoint
+    );
+    out += &format!("  state root  {}\n\n", report.state_root);
+    out += &format!("  {:<24}{:>12} {:>8} {:>10} {:>8}\n", "", "transaction", "batch", "aggregate", "total");
+    out += &format!("  {:<24}{}\n", "proved", kinds(&report.proved));
+    out += &format!("  {:<24}{}\n", "answered by the store", kinds(&report.hits));
+    out += &format!("  {:<24}{}\n\n", "returned by flips", kinds(&report.statements_returned));
+    out += &format!(
+        "  {} wanted = {} stored before + {} proved + {} dropped; {} prove calls, {} after a flip\n",
+        report.wanted,
+        report.stored_before,
+        report.proved.total(),
+        report.dropped,
+        report.prove_calls,
+        report.proofs_after_flip
+    );
+    out += &format!(
+        "  {:.1} s proving, {:.1} s saved by hits, {} violations\n",
+        report.seconds_proving, report.seconds_saved, report.violations
+    );
+    out
+}

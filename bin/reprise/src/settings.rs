@@ -1,0 +1,279 @@
+//! Every setting: its value in effect, and where it came from.
+
+use std::fmt::Display;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+use reprise_chain::recording::Recording;
+use reprise_chain::source::Pace;
+use reprise_planner::bundle::BundleRule;
+use reprise_store::{Durability, VerifyPolicy};
+use serde::Deserialize;
+
+use crate::cli::{Cli, Command, RunArgs};
+use crate::failure::Failure;
+
+/// The recording that ships with the project.
+const SHIPPED: &[u8] = include_bytes!("../../../recordings/flip.reprise");
+
+/// A setting's value and origin, as `doctor` shows them.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    /// The flag's name.
+    pub(crate) name: &'static str,
+    /// The value in effect.
+    pub(crate) value: String,
+    /// Where it is from: flag, environment, file or default.
+    pub(crate) from: &'static str,
+}
+
+/// The L1 to follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum L1 {
+    /// The recording that ships with the project.
+    Shipped,
+    /// A recording in a file.
+    Recording(PathBuf),
+    /// The dev chain.
+    Dev,
+}
+
+/// The proof system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BackendName {
+    /// Real proofs.
+    Miden,
+    /// Fake seals.
+    Mock,
+}
+
+/// Every setting.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) l1: L1,
+    pub(crate) backend: BackendName,
+    pub(crate) pace: Pace,
+    pub(crate) permits: usize,
+    pub(crate) rule: BundleRule,
+    pub(crate) finality_depth: u64,
+    pub(crate) durability: Durability,
+    pub(crate) verify: VerifyPolicy,
+    pub(crate) metrics: Option<SocketAddr>,
+    pub(crate) mock_cost: [Duration; 3],
+    /// For `doctor`.
+    pub(crate) origins: Vec<Origin>,
+}
+
+/// The config file: the flags' names as keys.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct ConfigFile {
+    data_dir: Option<PathBuf>,
+    l1: Option<String>,
+    backend: Option<String>,
+    pace: Option<String>,
+    permits: Option<usize>,
+    bundle_batches: Option<usize>,
+    bundle_transactions: Option<usize>,
+    bundle_deadline: Option<u64>,
+    finality_depth: Option<u64>,
+    durability: Option<String>,
+    verify: Option<String>,
+    metrics: Option<String>,
+    mock_cost: Option<String>,
+}
+
+/// Takes each setting from the first place that has it, and notes which that was.
+struct Resolver<'a> {
+    matches: Vec<&'a ArgMatches>,
+    origins: Vec<Origin>,
+}
+
+impl Resolver<'_> {
+    fn take<T: Display>(&mut self, name: &'static str, said: Option<T>, file: Option<T>, default: T) -> T {
+        let id = name.replace('-', "_");
+        let source =
+            self.matches.iter().find_map(|m| m.try_contains_id(&id).ok().and_then(|_| m.value_source(&id)));
+        let (value, from) = match (said, file) {
+            (Some(value), _) if source == Some(ValueSource::EnvVariable) => (value, "environment"),
+            (Some(value), _) => (value, "flag"),
+            (None, Some(value)) => (value, "config file"),
+            (None, None) => (default, "default"),
+        };
+        self.origins.push(Origin { name, value: value.to_string(), from });
+        value
+    }
+
+    /// A setting that is said in words of its own.
+    fn parse<T: FromStr<Err: Display>>(
+        &mut self,
+        name: &'static str,
+        said: Option<String>,
+        file: Option<String>,
+        default: &str,
+    ) -> Result<T, Failure> {
+        let text = self.take(name, said, file, default.to_owned());
+        text.parse().map_err(|e: T::Err| Failure::usage(format!("--{name} {text}: {e}")))
+    }
+}
+
+impl Settings {
+    /// The settings in effect for this command line.
+    pub(crate) fn resolve(cli: &Cli, matches: &ArgMatches) -> Result<Self, Failure> {
+        let file = cli.config.as_deref().map(read_config).transpose()?.unwrap_or_default();
+        let mut matches = vec![matches];
+        matches.extend(matches[0].subcommand().map(|(_, sub)| sub));
+        let mut take = Resolver { matches, origins: vec![] };
+        let nothing = RunArgs::default();
+        let run = match &cli.command {
+            Command::Run(run) => run,
+            _ => &nothing,
+        };
+
+        let dir = |path: &PathBuf| path.display().to_string();
+        let data_dir = take.take(
+            "data-dir",
+            cli.data_dir.as_ref().map(dir),
+            file.data_dir.as_ref().map(dir),
+            "./reprise-data".to_owned(),
+        );
+        let l1 = take.parse("l1", run.l1.clone(), file.l1, "shipped")?;
+        let backend = take.parse("backend", run.backend.clone(), file.backend, default_backend())?;
+        let pace = take.parse::<PaceName>("pace", run.pace.clone(), file.pace, "proved")?.0;
+        let permits = take.take("permits", run.permits, file.permits, 1);
+        if permits == 0 {
+            return Err(Failure::usage("--permits 0: at least one proof must be able to run"));
+        }
+        let default = BundleRule::default();
+        let batches_max =
+            take.take("bundle-batches", run.bundle_batches, file.bundle_batches, default.batches_max);
+        let transactions_max = take.take(
+            "bundle-transactions",
+            run.bundle_transactions,
+            file.bundle_transactions,
+            default.transactions_max,
+        );
+        let deadline_score =
+            take.take("bundle-deadline", run.bundle_deadline, file.bundle_deadline, default.deadline_score);
+        let finality_depth = take.take("finality-depth", run.finality_depth, file.finality_depth, 1000);
+        let durability = take.parse("durability", run.durability.clone(), file.durability, "group")?;
+        let verify = take.parse("verify", run.verify.clone(), file.verify, "once")?;
+        let metrics = take.parse::<Address>("metrics", run.metrics.clone(), file.metrics, "none")?.0;
+        let costs = take.parse::<Costs>("mock-cost", run.mock_cost.clone(), file.mock_cost, "0,0,0")?;
+        Ok(Self {
+            data_dir: data_dir.into(),
+            l1,
+            backend,
+            pace,
+            permits,
+            rule: BundleRule { batches_max, transactions_max, deadline_score },
+            finality_depth,
+            durability,
+            verify,
+            metrics,
+            mock_cost: costs.0,
+            origins: take.origins,
+        })
+    }
+
+    /// The recorded chain to follow, and what reports call it.
+    pub(crate) fn recording(&self) -> Result<(String, Recording), Failure> {
+        match &self.l1 {
+            L1::Shipped => {
+                let recording = Recording::decode(SHIPPED, Path::new("the shipped recording"))?;
+                Ok(("recording:shipped".into(), recording))
+            }
+            L1::Recording(path) => Ok((format!("recording:{}", path.display()), Recording::open(path)?)),
+            L1::Dev => Ok(("dev".into(), reprise_node::dev::flip())),
+        }
+    }
+}
+
+impl Default for RunArgs {
+    fn default() -> Self {
+        use clap::{Args, Command, FromArgMatches};
+        let command = Self::augment_args(Command::new("run").no_binary_name(true));
+        let none: [&str; 0] = [];
+        let parsed = command.try_get_matches_from(none).and_then(|m| Self::from_arg_matches(&m));
+        parsed.unwrap_or_else(|wrong| wrong.exit())
+    }
+}
+
+fn read_config(path: &Path) -> Result<ConfigFile, Failure> {
+    let text = fs::read_to_string(path)
+        .map_err(|e| Failure::usage(format!("{}: cannot read the config file: {e}", path.display())))?;
+    toml::from_str(&text).map_err(|e| Failure::usage(format!("{}: {e}", path.display())))
+}
+
+fn default_backend() -> &'static str {
+    if cfg!(feature = "miden") { "miden" } else { "mock" }
+}
+
+impl FromStr for L1 {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("recording", path)) if !path.is_empty() => Ok(Self::Recording(path.into())),
+            Some(("kaspa", _)) => Err("this build follows recordings and the dev chain: record the node \
+                                       first, with `reprise record --l1 kaspa:URL --out FILE`"
+                .into()),
+            None if text == "dev" => Ok(Self::Dev),
+            None if text == "shipped" => Ok(Self::Shipped),
+            _ => Err("say recording:FILE or dev".into()),
+        }
+    }
+}
+
+impl FromStr for BackendName {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "mock" => Ok(Self::Mock),
+            "miden" if cfg!(feature = "miden") => Ok(Self::Miden),
+            "miden" => Err("this build has no Miden: build it with the feature `miden`".into()),
+            _ => Err("say miden or mock".into()),
+        }
+    }
+}
+
+struct PaceName(Pace);
+
+impl FromStr for PaceName {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "proved" => Ok(Self(Pace::Proved)),
+            "free" => Ok(Self(Pace::Free)),
+            _ => Err("say proved or free".into()),
+        }
+    }
+}
+
+struct Address(Option<SocketAddr>);
+
+impl FromStr for Address {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self(None)),
+            _ => text.parse().map(|address| Self(Some(address))).map_err(|_| "say IP:PORT or none".into()),
+        }
+    }
+}
+
+struct Costs([Duration; 3]);
+
+impl FromStr for Costs {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed: Result<Vec<u64>, _> = text.split(',').map(|part| part.trim().parse()).collect();
+        let costs = parsed.ok().and_then(|costs| <[u64; 3]>::try_from(costs).ok());
+        costs.map(|costs| Self(costs.map(Duration::from_millis))).ok_or("say three numbers: 10,50,80".into())
+    }
+}

@@ -1,0 +1,33 @@
+//! A run's metrics, as Prometheus would read them.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::Stdio;
+
+use crate::command::command;
+
+#[test]
+fn a_run_serves_what_it_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let args = ["run", "--backend", "mock", "--mock-cost", "300,300,300", "--metrics", &address];
+    let mut child = command(dir.path(), &args).stderr(Stdio::piped()).spawn().unwrap();
+    // Its first line says that it serves and has proved something.
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(said.next().unwrap().unwrap().starts_with("proved"));
+
+    let mut connection = TcpStream::connect(&address).unwrap();
+    connection.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut page = String::new();
+    connection.read_to_string(&mut page).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for line in [
+        "reprise_proofs_total{kind=\"transaction\",outcome=\"proved\"}",
+        "reprise_blocks_total 11",
+        "reprise_proving ",
+        "reprise_queued ",
+    ] {
+        assert!(page.contains(line), "no `{line}` in:\n{page}");
+    }
+}

@@ -1,0 +1,118 @@
+//! Wrong use and bad input: a clear error, the right exit code, and nothing lost.
+
+use std::fs;
+
+use crate::command::{command, json, reprise};
+
+fn refusal(output: &std::process::Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn wrong_use_exits_2_and_says_what_can_be_said() {
+    let dir = tempfile::tempdir().unwrap();
+    for (args, word) in [
+        (&["run", "--backend", "abacus"][..], "miden or mock"),
+        (&["run", "--l1", "kaspa:ws://127.0.0.1:1"][..], "reprise record"),
+        (&["run", "--pace", "slow"][..], "proved or free"),
+        (&["run", "--permits", "0"][..], "at least one"),
+        (&["run", "--config", "/nonexistent.toml"][..], "/nonexistent.toml"),
+        (&["receipts", "ls"][..], "no receipts there yet"),
+        (&["receipts", "frobnicate"][..], "unrecognized subcommand"),
+    ] {
+        let output = reprise(dir.path(), args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", refusal(&output));
+        assert!(refusal(&output).contains(word), "{args:?}: {}", refusal(&output));
+    }
+}
+
+#[test]
+fn a_recording_that_is_missing_damaged_or_foreign_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("chain.reprise");
+    let l1 = format!("recording:{}", path.display());
+    let run = |word: &str| {
+        let output = reprise(dir.path(), &["run", "--backend", "mock", "--l1", &l1]);
+        assert_eq!(output.status.code(), Some(1));
+        let said = refusal(&output);
+        assert!(said.contains("chain.reprise") && said.contains(word), "{said}");
+    };
+    run("cannot read");
+    fs::write(&path, b"hello").unwrap();
+    run("not a recording");
+    let shipped = fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../recordings/flip.reprise")).unwrap();
+    let mut flipped = shipped.clone();
+    flipped[1000] ^= 1;
+    fs::write(&path, flipped).unwrap();
+    run("damaged");
+    fs::write(&path, &shipped[..shipped.len() - 1]).unwrap();
+    run("damaged");
+    let mut newer = shipped;
+    newer[8] = 9;
+    fs::write(&path, newer).unwrap();
+    run("format 9");
+}
+
+#[test]
+fn a_data_directory_that_is_a_file_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data");
+    fs::write(&path, b"mine").unwrap();
+    let output = reprise(&path, &["run", "--backend", "mock"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(refusal(&output).contains("--data-dir"), "{}", refusal(&output));
+    assert_eq!(fs::read(&path).unwrap(), b"mine");
+}
+
+#[test]
+fn a_directory_of_somebody_elses_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let foreign = dir.path().join("receipts").join("thesis.txt");
+    fs::create_dir_all(foreign.parent().unwrap()).unwrap();
+    fs::write(&foreign, b"mine").unwrap();
+    let output = reprise(dir.path(), &["run", "--backend", "mock"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(refusal(&output).contains("thesis.txt"), "{}", refusal(&output));
+    assert_eq!(fs::read(&foreign).unwrap(), b"mine");
+}
+
+#[test]
+fn a_flag_outranks_a_variable_and_a_variable_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("reprise.toml");
+    fs::write(&config, "permits = 2\npace = \"free\"\nbundle-batches = 3\n").unwrap();
+    let config = config.display().to_string();
+    let output = command(dir.path(), &["doctor", "--json", "--config", &config]).output().unwrap();
+    let doctor = crate::command::last_line(&output);
+    let of = |name: &str| {
+        let all = doctor["settings"].as_array().unwrap();
+        let found = all.iter().find(|setting| setting["setting"] == name).unwrap();
+        (found["value"].as_str().unwrap().to_owned(), found["from"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(of("permits"), ("2".into(), "config file".into()));
+    assert_eq!(of("pace"), ("free".into(), "config file".into()));
+    assert_eq!(of("durability"), ("group".into(), "default".into()));
+    assert_eq!(of("data-dir").1, "flag");
+
+    fs::write(dir.path().join("bad.toml"), "permitz = 2\n").unwrap();
+    let bad = dir.path().join("bad.toml").display().to_string();
+    let output = reprise(dir.path(), &["doctor", "--config", &bad]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(refusal(&output).contains("permitz"));
+}
+
+#[test]
+fn a_running_node_is_not_disturbed_by_a_second_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = command(dir.path(), &["run", "--backend", "mock", "--mock-cost", "400,400,400"]);
+    let mut first = first.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    // Its first line says that it has opened the directory and proved something.
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(first.stderr.take().unwrap()));
+    assert!(lines.next().unwrap().unwrap().starts_with("proved"));
+    let second = reprise(dir.path(), &["run", "--backend", "mock"]);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(refusal(&second).contains(&first.id().to_string()), "{}", refusal(&second));
+    first.kill().unwrap();
+    first.wait().unwrap();
+    json(dir.path(), &["run", "--backend", "mock"]);
+}

@@ -1,0 +1,131 @@
+//! An in-process chain for tests and `--l1 dev`: mine blocks on any parent, adopt any tip, and have what a
+//! live L1 would have told as a [`Recording`].
+
+use std::collections::HashMap;
+
+use reprise_model::block::{ChainBlock, ChainBlockMetadata};
+use reprise_model::digest::{BlockHash, Digest, ResourceId};
+use reprise_model::transaction::{LaneTransaction, account_of, script_bytes};
+
+use crate::event::SourceEvent;
+use crate::recording::{Lane, Recording};
+
+/// A chain one mines by hand. Everything about it is a function of the calls made.
+#[derive(Debug, Clone)]
+pub struct DevChain {
+    lane: Lane,
+    root: ChainBlockMetadata,
+    blocks: HashMap<BlockHash, ChainBlock>,
+    view: Vec<BlockHash>,
+    events: Vec<SourceEvent>,
+}
+
+/// A dev script that pays nobody: its bytes are its owner's name.
+pub fn script(owner: &str) -> Vec<u8> {
+    script_bytes(0, owner.as_bytes())
+}
+
+impl Default for DevChain {
+    fn default() -> Self {
+        let root = ChainBlockMetadata {
+            block_hash: BlockHash(blake3::derive_key("reprise 2026-11 dev root", b"")),
+            parent_hash: BlockHash([0; 32]),
+            blue_score: 100,
+            daa_score: 100,
+            timestamp_ms: 1_700_000_000_000,
+            parent_timestamp_ms: 1_700_000_000_000 - 100,
+            sequencing_commitment: Digest::ZERO,
+        };
+        let key = |name: &str| Digest(blake3::derive_key("reprise 2026-11 dev lane", name.as_bytes()));
+        let lane = Lane {
+            subnetwork: *b"dev\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+            key: key("lane"),
+            covenant: key("covenant"),
+            deposit: account_of(&script("deposit")),
+        };
+        Self { lane, root, blocks: HashMap::new(), view: vec![root.block_hash], events: vec![] }
+    }
+}
+
+impl DevChain {
+    /// The block everything builds on.
+    pub fn root(&self) -> BlockHash {
+        self.root.block_hash
+    }
+
+    /// The account deposits are paid to.
+    pub fn deposit(&self) -> ResourceId {
+        self.lane.deposit
+    }
+
+    /// A lane transaction of `owner` that pays `deposit` to the deposit script.
+    pub fn transaction(&self, owner: &str, payload: Vec<u8>, deposit: u64) -> LaneTransaction {
+        let mut rest = 1u16.to_le_bytes().to_vec();
+        let put = |rest: &mut Vec<u8>, number: u64| rest.extend(number.to_le_bytes());
+        put(&mut rest, 0);
+        put(&mut rest, 1);
+        put(&mut rest, deposit);
+        rest.extend(script("deposit"));
+        rest.push(0);
+        put(&mut rest, 0);
+        rest.extend(self.lane.subnetwork);
+        put(&mut rest, 0);
+        put(&mut rest, 0);
+        LaneTransaction { merge_index: 0, version: 1, rest, payload, spent_script: script(owner) }
+    }
+
+    /// Mines a block on `parent`; `salt` tells siblings apart. Merge indices begin at 1, after the coinbase.
+    pub fn mine(&mut self, parent: BlockHash, salt: u64, transactions: Vec<LaneTransaction>) -> BlockHash {
+        let above = self.blocks.get(&parent).map_or(self.root, |block| block.metadata);
+        let mut hasher = blake3::Hasher::new_derive_key("reprise 2026-11 dev block");
+        hasher.update(&parent.0).update(&salt.to_le_bytes());
+        let indexed = (1..).zip(transactions);
+        let accepted: Vec<_> =
+            indexed.map(|(merge_index, tx)| LaneTransaction { merge_index, ..tx }).collect();
+        for transaction in &accepted {
+            hasher.update(&transaction.id().0);
+        }
+        let block_hash = BlockHash(*hasher.finalize().as_bytes());
+        let metadata = ChainBlockMetadata {
+            block_hash,
+            parent_hash: parent,
+            blue_score: above.blue_score + 1,
+            daa_score: above.daa_score + 1,
+            timestamp_ms: above.timestamp_ms + 100,
+            parent_timestamp_ms: above.timestamp_ms,
+            sequencing_commitment: Digest(blake3::derive_key(
+                "reprise 2026-11 dev commitment",
+                &block_hash.0,
+            )),
+        };
+        let block = ChainBlock { metadata, accepted, lane_proof: None, settlements: vec![] };
+        self.blocks.insert(block_hash, block);
+        block_hash
+    }
+
+    /// Makes `tip` the canonical tip, in one event.
+    pub fn adopt(&mut self, tip: BlockHash) {
+        let mut joining = vec![];
+        let mut at = tip;
+        while let (false, Some(block)) = (self.view.contains(&at), self.blocks.get(&at)) {
+            joining.push(block.clone());
+            at = block.metadata.parent_hash;
+        }
+        let fork = self.view.iter().position(|hash| *hash == at).unwrap_or(0);
+        let removed = self.view.drain(fork + 1..).rev().collect();
+        joining.reverse();
+        self.view.extend(joining.iter().map(|block| block.metadata.block_hash));
+        self.events.push(SourceEvent { removed, added: joining });
+    }
+
+    /// What happened so far.
+    pub fn recording(&self) -> Recording {
+        Recording {
+            network: "dev".into(),
+            recorder: concat!("reprise ", env!("CARGO_PKG_VERSION")).into(),
+            lane: self.lane.clone(),
+            root: self.root,
+            events: self.events.clone(),
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! The overlay: a covenant for an L1 that cannot be written to, durable beside it.
+//!
+//! It follows the same blocks as the node and keeps, for each block it has ever seen, the settlements that
+//! landed in it. A submission lands in the next block that is *new* to it: what a block carried is fixed when
+//! it is first fed, so a node that follows the chain again, from the start or across a flip, sees every
+//! settlement where it was. A reorg of the block removes the settlement, its return restores it.
+//!
+//! # What it demands
+//!
+//! The aggregate verifies under the covenant's program and profile; the pins, the previous root and the
+//! previous lane tip equal those of the last settlement on the current chain; the last block is on the
+//! current chain, after the last settled one, and its lane tip, which the overlay recomputes from what the
+//! block accepted, is the one the proof ends in. Otherwise it refuses, and says why.
+//!
+//! # File
+//!
+//! `magic "RPOVERL\0" | BLAKE3 of the body (32) | body, borsh`: rewritten whole, synced and renamed, when a
+//! new block is fed. A file that does not check is refused with its path: it is the L1's truth, so guessing
+//! would be lying.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use reprise_model::artifact::SettlementArtifact;
+use reprise_model::block::{ChainBlock, ObservedSettlement};
+use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProgramId, ResourceId};
+use reprise_model::hash::Hasher;
+use reprise_model::journal::{Commitment, Journal};
+use reprise_model::lane;
+use reprise_model::receipt::{Receipt, Verifier};
+
+use crate::event::SourceEvent;
+use crate::file;
+
+const MAGIC: [u8; 8] = *b"RPOVERL\0";
+
+/// What the covenant was made with: it accepts nothing else.
+#[derive(Clone)]
+pub struct Covenant {
+    /// Verifies the one profile it accepts.
+    pub verifier: Arc<dyn Verifier>,
+    /// The aggregate program it accepts.
+    pub program: ProgramId,
+    /// The pins it accepts.
+    pub pins: PinsDigest,
+    /// The lane's key.
+    pub lane: Digest,
+    /// Where deposits are paid to.
+    pub deposit: ResourceId,
+    /// The state root before the first settlement.
+    pub root: Digest,
+    /// The hash of the lane tip.
+    pub hasher: Arc<dyn Hasher>,
+}
+
+/// Why a settlement was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// Its last block is settled already.
+    #[error("replay: {end_block} is settled already")]
+    Replay {
+        /// Its last block.
+        end_block: BlockHash,
+    },
+    /// It starts after blocks that are not settled.
+    #[error("gap: it starts at lane tip {found}, but the last settlement ended at {expected}")]
+    Gap {
+        /// The lane tip of the last settlement.
+        expected: Digest,
+        /// The lane tip it starts at.
+        found: Digest,
+    },
+    /// It starts from another state.
+    #[error("wrong previous root: {found}, but the last settlement ended at {expected}")]
+    WrongRoot {
+        /// The root of the last settlement.
+        expected: Digest,
+        /// The root it starts at.
+        found: Digest,
+    },
+    /// Its last block is not on the current chain, or the proof ends in another lane tip than the block has.
+    #[error("orphaned commitment: the lane tip {tip} is not that of {end_block} on the current chain")]
+    Orphaned {
+        /// Its last block.
+        end_block: BlockHash,
+        /// The lane tip the proof ends in.
+        tip: Digest,
+    },
+    /// It was proved under other pins.
+    #[error("other pins: {found}, but the covenant has {expected}")]
+    WrongPins {
+        /// The covenant's.
+        expected: PinsDigest,
+        /// The proof's.
+        found: PinsDigest,
+    },
+    /// The receipt is not of the covenant's program, or not of this journal.
+    #[error("the receipt does not attest this settlement under the covenant's program")]
+    WrongClaim,
+    /// The proof is refused: not one, another profile's, a fake.
+    #[error("the proof is refused: {reason}")]
+    BadProof {
+        /// The verifier's words.
+        reason: String,
+    },
+}
+
+/// Why the overlay cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum OverlayError {
+    /// The file system said no.
+    #[error("{path}: cannot {action} the settlement overlay: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// The file does not check.
+    #[error(
+        "{path}: the settlement overlay is damaged: restore it, or remove it to settle this chain afresh"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+#[derive(Debug, Default, BorshSerialize, BorshDeserialize)]
+struct Sealed {
+    /// What landed in each block that was ever fed.
+    blocks: BTreeMap<BlockHash, Vec<ObservedSettlement>>,
+}
+
+/// One block of the current chain, as the covenant sees it after the block.
+#[derive(Debug, Clone)]
+struct Followed {
+    block: BlockHash,
+    tip: Digest,
+    /// The last settlement up to here: where the next one must start.
+    settled: Settled,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Settled {
+    root: Digest,
+    tip: Digest,
+    /// How many blocks of the chain are settled.
+    height: usize,
+}
+
+/// The covenant's state over a chain.
+pub struct Overlay {
+    path: Option<PathBuf>,
+    covenant: Covenant,
+    sealed: Sealed,
+    chain: Vec<Followed>,
+    mempool: Vec<(ObservedSettlement, Receipt)>,
+    rejected: Vec<(ObservedSettlement, Rejection)>,
+}
+
+impl std::fmt::Debug for Overlay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Overlay").field("path", &self.path).field("blocks", &self.chain.len()).finish()
+    }
+}
+
+impl Overlay {
+    /// Opens the overlay kept at `path` (in memory where there is none) over a chain that starts at `root`.
+    pub fn open(path: Option<PathBuf>, root: BlockHash, covenant: Covenant) -> Result<Self, OverlayError> {
+        let sealed = match &path {
+            Some(path) if path.exists() => Self::load(path)?,
+            _ => Sealed::default(),
+        };
+        let tip = lane::genesis(covenant.hasher.as_ref(), &covenant.lane);
+        let settled = Settled { root: covenant.root, tip, height: 1 };
+        let chain = vec![Followed { block: root, tip, settled }];
+        Ok(Self { path, covenant, sealed, chain, mempool: vec![], rejected: vec![] })
+    }
+
+    /// Submits a settlement: it is judged now against the current chain, and again when it lands.
+    pub fn submit(&mut self, artifact: SettlementArtifact<&Receipt>) -> Result<(), Rejection> {
+        let SettlementArtifact { end_block, journal, receipt } = artifact;
+        let settlement = ObservedSettlement { statement: receipt.id(), journal, end_block };
+        self.judge(&settlement)?;
+        self.judge_proof(&settlement, receipt)?;
+        if !self.mempool.iter().any(|(waiting, _)| *waiting == settlement) {
+            self.mempool.push((settlement, receipt.clone()));
+        }
+        Ok(())
+    }
+
+    /// The settlements that were accepted for landing and refused when a block came, and why.
+    pub fn take_rejected(&mut self) -> Vec<(ObservedSettlement, Rejection)> {
+        std::mem::take(&mut self.rejected)
+    }
+
+    /// Follows one event, and adds to its blocks the settlements that landed in them.
+    pub fn follow(&mut self, event: &mut SourceEvent) -> Result<(), OverlayError> {
+        // The root stays: the source refuses to remove it.
+        self.chain.truncate(self.chain.len().saturating_sub(event.removed.len()).max(1));
+        let mut sealed_any = false;
+        for block in &mut event.added {
+            sealed_any |= self.extend(block);
+        }
+        if sealed_any {
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    /// Appends one block; whether it is new.
+    fn extend(&mut self, block: &mut ChainBlock) -> bool {
+        let hash = block.metadata.block_hash;
+        let known = self.sealed.blocks.get(&hash).cloned();
+        let new = known.is_none();
+        let landed = known.unwrap_or_else(|| self.land());
+        self.sealed.blocks.entry(hash).or_insert_with(|| landed.clone());
+
+        let Followed { tip, settled, .. } = self.chain[self.chain.len() - 1].clone();
+        let settled = landed.iter().fold(settled, |_, settlement| self.settled_by(settlement));
+        self.chain.push(Followed { block: hash, tip: self.tip_after(&tip, block), settled });
+        block.settlements = landed;
+        new
+    }
+
+    /// What of the mempool lands in a new block: each is judged again, after the ones before it.
+    fn land(&mut self) -> Vec<ObservedSettlement> {
+        let mut landed = vec![];
+        for (settlement, receipt) in std::mem::take(&mut self.mempool) {
+            match self.judge(&settlement).and_then(|()| self.judge_proof(&settlement, &receipt)) {
+                Ok(()) if landed.is_empty() => landed.push(settlement),
+                // One a block: the next is judged after this one is part of the chain.
+                Ok(()) => self.mempool.push((settlement, receipt)),
+                Err(why) => self.rejected.push((settlement, why)),
+            }
+        }
+        landed
+    }
+
+    fn settled_by(&self, settlement: &ObservedSettlement) -> Settled {
+        let transition = settlement.journal.transition;
+        let end = self.height_of(&settlement.end_block);
+        Settled {
+            root: transition.root_after,
+            tip: transition.tip_after,
+            height: end.map_or(self.chain.len(), |index| index + 1),
+        }
+    }
+
+    /// How many blocks of the current chain lie below `block`.
+    fn height_of(&self, block: &BlockHash) -> Option<usize> {
+        self.chain.iter().rposition(|followed| followed.block == *block)
+    }
+
+    /// The lane tip after `block`, from what the block itself accepted.
+    fn tip_after(&self, tip: &Digest, block: &ChainBlock) -> Digest {
+        if block.accepted.is_empty() {
+            return *tip;
+        }
+        let hasher = self.covenant.hasher.as_ref();
+        let accepted = block.accepted.iter().map(|transaction| {
+            let facts = transaction.facts(&self.covenant.deposit);
+            (transaction.digest(hasher, &facts), transaction.merge_index)
+        });
+        let activity = lane::activity(hasher, accepted);
+        lane::advance(hasher, tip, &block.metadata.context(), &activity)
+    }
+
+    /// Judges all but the proof.
+    fn judge(&self, settlement: &ObservedSettlement) -> Result<(), Rejection> {
+        let transition = settlement.journal.transition;
+        let end_block = settlement.end_block;
+        if transition.pins != self.covenant.pins {
+            let (expected, found) = (self.covenant.pins, transition.pins);
+            return Err(Rejection::WrongPins { expected, found });
+        }
+        let orphaned = || Rejection::Orphaned { end_block, tip: transition.tip_after };
+        let end = self.height_of(&end_block).ok_or_else(orphaned)?;
+        let settled = &self.chain[self.chain.len() - 1].settled;
+        if end < settled.height {
+            return Err(Rejection::Replay { end_block });
+        }
+        if transition.tip_before != settled.tip {
+            return Err(Rejection::Gap { expected: settled.tip, found: transition.tip_before });
+        }
+        if transition.root_before != settled.root {
+            return Err(Rejection::WrongRoot { expected: settled.root, found: transition.root_before });
+        }
+        // The overlay recomputes the tip of the block itself, so an aggregate that leaves its commitment
+        // unbound is bound here; one that claims to have bound it is of a profile this L1 does not judge.
+        if self.chain[end].tip != transition.tip_after || settlement.journal.commitment != Commitment::Unbound
+        {
+            return Err(orphaned());
+        }
+        Ok(())
+    }
+
+    fn judge_proof(&self, settlement: &ObservedSettlement, receipt: &Receipt) -> Result<(), Rejection> {
+        let claim = &receipt.claim;
+        if claim.program != self.covenant.program || claim.journal != settlement.journal.bytes() {
+            return Err(Rejection::WrongClaim);
+        }
+        let refused = |e: reprise_model::receipt::VerifyError| Rejection::BadProof { reason: e.to_string() };
+        self.covenant.verifier.verify(receipt).map_err(refused)
+    }
+
+    fn load(path: &PathBuf) -> Result<Sealed, OverlayError> {
+        let io = |source| OverlayError::Io { path: path.clone(), action: "read", source };
+        let bytes = fs::read(path).map_err(io)?;
+        let body = bytes.strip_prefix(&MAGIC).and_then(|rest| rest.split_at_checked(32));
+        let intact = body.filter(|(checksum, body)| *checksum == blake3::hash(body).as_bytes());
+        let sealed = intact.and_then(|(_, body)| borsh::from_slice(body).ok());
+        sealed.ok_or_else(|| OverlayError::Damaged { path: path.clone() })
+    }
+
+    fn save(&self) -> Result<(), OverlayError> {
+        let Some(path) = &self.path else { return Ok(()) };
+        let io = |source| OverlayError::Io { path: path.clone(), action: "write", source };
+        let body = borsh::to_vec(&self.sealed).map_err(io)?;
+        file::replace(path, &[&MAGIC, blake3::hash(&body).as_bytes(), &body]).map_err(io)
+    }
+}

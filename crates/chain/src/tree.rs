@@ -1,0 +1,168 @@
+//! The fork tree: every block this node has seen, and which of them are canonical now.
+//!
+//! A block gets its [`BlockId`] when it is first seen and keeps it when it leaves and returns; an id is never
+//! given to another block. The checkpoint is the height above the root, so siblings share it.
+//!
+//! A checkpoint is *final* once it lies `finality_depth` below the tip, and stays so when the tip retreats. An event that would remove a final
+//! block, skips a block, or shows a known hash with other content is refused: an L1 that says such things
+//! cannot be followed, and nothing is changed by hearing it.
+
+use std::collections::HashMap;
+
+use reprise_model::block::{BatchMetadata, BlockId, ChainBlockMetadata};
+use reprise_model::coordinate::Checkpoint;
+use reprise_model::digest::BlockHash;
+
+use crate::event::{AddedBlock, ChainEvent, SourceEvent};
+
+/// Why an event cannot be applied. The tree is as it was.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChainError {
+    /// The removed blocks are not the tip and its ancestors.
+    #[error("the L1 removes {removed}, but the canonical tip is {tip}")]
+    NotTheTip {
+        /// What was to be removed.
+        removed: BlockHash,
+        /// The tip at that point.
+        tip: BlockHash,
+    },
+    /// An added block does not build on the tip.
+    #[error("the L1 adds {added} on {parent}, but the canonical tip is {tip}: a block is missing")]
+    Gap {
+        /// What was to be added.
+        added: BlockHash,
+        /// Its parent.
+        parent: BlockHash,
+        /// The tip at that point.
+        tip: BlockHash,
+    },
+    /// A final block was to be removed.
+    #[error("the L1 removes {removed} at checkpoint {checkpoint}, which is final ({finalized})")]
+    Final {
+        /// What was to be removed.
+        removed: BlockHash,
+        /// Its checkpoint.
+        checkpoint: Checkpoint,
+        /// The highest final checkpoint.
+        finalized: Checkpoint,
+    },
+    /// A known hash came with other content.
+    #[error("the L1 shows {block} with a header other than the one it had before")]
+    Changed {
+        /// The block.
+        block: BlockHash,
+    },
+}
+
+/// Every block seen, and the canonical chain among them.
+#[derive(Debug, Clone)]
+pub struct ForkTree {
+    seen: HashMap<BlockHash, BatchMetadata>,
+    /// The canonical chain from the root, which is its first block and never leaves it.
+    view: Vec<BatchMetadata>,
+    next_id: u64,
+    finality_depth: u64,
+    /// The highest final checkpoint there ever was.
+    finalized: Checkpoint,
+}
+
+impl ForkTree {
+    /// A tree whose root has checkpoint 0 and is final.
+    pub fn new(root: ChainBlockMetadata, finality_depth: u64) -> Self {
+        let root = BatchMetadata { id: BlockId(0), checkpoint: Checkpoint(0), block: root };
+        let seen = HashMap::from([(root.block_hash(), root)]);
+        Self { seen, view: vec![root], next_id: 1, finality_depth, finalized: Checkpoint(0) }
+    }
+
+    /// Gives the blocks of an earlier life of this node the ids they had.
+    pub fn restore(&mut self, known: impl IntoIterator<Item = BatchMetadata>) {
+        for block in known {
+            self.next_id = self.next_id.max(block.id.0 + 1);
+            self.seen.insert(block.block_hash(), block);
+        }
+    }
+
+    /// The canonical chain, oldest first, the root included.
+    pub fn view(&self) -> &[BatchMetadata] {
+        &self.view
+    }
+
+    /// The canonical tip.
+    pub fn tip(&self) -> BatchMetadata {
+        // The root never leaves the view.
+        self.view[self.view.len() - 1]
+    }
+
+    /// The highest final checkpoint.
+    pub fn finalized(&self) -> Checkpoint {
+        self.finalized
+    }
+
+    /// The canonical block at a checkpoint.
+    pub fn at(&self, checkpoint: Checkpoint) -> Option<&BatchMetadata> {
+        self.view.get(usize::try_from(checkpoint.0).ok()?)
+    }
+
+    /// Applies one change of the L1's canonical chain, whole or not at all.
+    pub fn apply(&mut self, event: SourceEvent) -> Result<ChainEvent, ChainError> {
+        let kept = self.kept_after(&event.removed)?;
+        let added = self.chained(self.view[kept - 1], event.added)?;
+
+        let removed = self.view.drain(kept..).rev().collect();
+        for block in &added {
+            self.next_id = self.next_id.max(block.metadata.id.0 + 1);
+            self.seen.insert(block.metadata.block_hash(), block.metadata);
+            self.view.push(block.metadata);
+        }
+        let below_tip = Checkpoint(self.tip().checkpoint.0.saturating_sub(self.finality_depth));
+        self.finalized = self.finalized.max(below_tip);
+        Ok(ChainEvent { removed, added, finalized: self.finalized })
+    }
+
+    /// How many blocks of the view stay once `removed` have left, tip first.
+    fn kept_after(&self, removed: &[BlockHash]) -> Result<usize, ChainError> {
+        let finalized = self.finalized();
+        let mut kept = self.view.len();
+        for hash in removed {
+            let tip = self.view[kept - 1];
+            if tip.block_hash() != *hash {
+                return Err(ChainError::NotTheTip { removed: *hash, tip: tip.block_hash() });
+            }
+            if tip.checkpoint <= finalized || kept == 1 {
+                let checkpoint = tip.checkpoint;
+                return Err(ChainError::Final { removed: *hash, checkpoint, finalized });
+            }
+            kept -= 1;
+        }
+        Ok(kept)
+    }
+
+    /// `added` with ids and checkpoints, each on the one before, the first on `tip`.
+    fn chained(
+        &self,
+        mut tip: BatchMetadata,
+        added: Vec<reprise_model::block::ChainBlock>,
+    ) -> Result<Vec<AddedBlock>, ChainError> {
+        let mut next_id = self.next_id;
+        let mut blocks = Vec::with_capacity(added.len());
+        for block in added {
+            let (hash, parent) = (block.metadata.block_hash, block.metadata.parent_hash);
+            if parent != tip.block_hash() {
+                return Err(ChainError::Gap { added: hash, parent, tip: tip.block_hash() });
+            }
+            let known = self.seen.get(&hash);
+            if known.is_some_and(|known| known.block != block.metadata) {
+                return Err(ChainError::Changed { block: hash });
+            }
+            let metadata = known.copied().unwrap_or_else(|| BatchMetadata {
+                id: BlockId(next_id),
+                checkpoint: Checkpoint(tip.checkpoint.0 + 1),
+                block: block.metadata,
+            });
+            next_id = next_id.max(metadata.id.0 + 1);
+            blocks.push(AddedBlock { metadata, returning: known.is_some(), block });
+            tip = metadata;
+        }
+        Ok(blocks)
+    }
+}

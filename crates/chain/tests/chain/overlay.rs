@@ -1,0 +1,440 @@
+//! The overlay as a covenant: what it lets settle, what it refuses, and that it never forgets.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use reprise_chain::dev::DevChain;
+use reprise_chain::overlay::{Overlay, OverlayError, Rejection};
+use reprise_model::artifact::SettlementArtifact;
+use reprise_model::block::{ChainBlock, ObservedSettlement};
+use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProfileId, ProgramId};
+use reprise_model::hash::Blake3;
+use reprise_model::journal::{AggregateJournal, Commitment, Transition};
+use reprise_model::lane;
+use reprise_model::receipt::Receipt;
+
+use crate::town::{self, GENESIS_ROOT, PINS, PROFILE, PROGRAM, Seals};
+
+/// A settlement on its way.
+#[derive(Clone)]
+struct Settlement {
+    end: BlockHash,
+    journal: AggregateJournal,
+    receipt: Receipt,
+}
+
+impl Settlement {
+    /// Moves the covenant from `(root, tip)` to `(root, tip)`, properly proved.
+    fn new(from: (Digest, Digest), to: (Digest, Digest), end: BlockHash) -> Self {
+        let transition = Transition {
+            pins: PINS,
+            root_before: from.0,
+            root_after: to.0,
+            tip_before: from.1,
+            tip_after: to.1,
+            exits: Digest::ZERO,
+        };
+        let journal = AggregateJournal { transition, commitment: Commitment::Unbound };
+        Self { end, journal, receipt: Seals::prove(PROFILE, PROGRAM, &journal) }
+    }
+
+    /// With another journal, properly proved.
+    fn with(mut self, change: impl FnOnce(&mut AggregateJournal)) -> Self {
+        change(&mut self.journal);
+        self.receipt = Seals::prove(PROFILE, PROGRAM, &self.journal);
+        self
+    }
+
+    /// With another receipt for the same journal.
+    fn by(mut self, change: impl FnOnce(&mut Receipt)) -> Self {
+        change(&mut self.receipt);
+        self
+    }
+
+    fn observed(&self) -> ObservedSettlement {
+        ObservedSettlement { statement: self.receipt.id(), journal: self.journal, end_block: self.end }
+    }
+}
+
+/// A dev chain, followed by an overlay; lane tips are computed beside it.
+struct World {
+    chain: DevChain,
+    overlay: Overlay,
+    fed: usize,
+    tips: HashMap<BlockHash, Digest>,
+}
+
+impl World {
+    fn open(path: Option<PathBuf>) -> Self {
+        let chain = DevChain::default();
+        let overlay = Overlay::open(path, chain.root(), town::covenant()).unwrap();
+        let tips = HashMap::from([(chain.root(), town::genesis_tip())]);
+        Self { chain, overlay, fed: 0, tips }
+    }
+
+    /// Mines a block with a transaction of each of `owners`, adopts it, and feeds what that changes.
+    fn grow(&mut self, parent: BlockHash, owners: &[&str]) -> (BlockHash, Vec<ObservedSettlement>) {
+        let transactions = owners.iter().map(|owner| town::transaction(&self.chain, owner, 1)).collect();
+        let block = self.chain.mine(parent, 0, transactions);
+        let added = self.adopt(block);
+        (block, added.into_iter().flat_map(|block| block.settlements).collect())
+    }
+
+    /// Adopts a mined tip; the blocks that joined, as the overlay shows them.
+    fn adopt(&mut self, tip: BlockHash) -> Vec<ChainBlock> {
+        self.chain.adopt(tip);
+        let mut added = vec![];
+        for mut event in self.chain.recording().events.split_off(self.fed) {
+            self.fed += 1;
+            self.overlay.follow(&mut event).unwrap();
+            added.extend(event.added);
+        }
+        for block in &added {
+            let parent = self.tips[&block.metadata.parent_hash];
+            let facts = |tx: &reprise_model::transaction::LaneTransaction| tx.facts(&self.chain.deposit());
+            let named = block.accepted.iter().map(|tx| (tx.digest(&Blake3, &facts(tx)), tx.merge_index));
+            let tip = match block.accepted.is_empty() {
+                true => parent,
+                false => {
+                    let activity = lane::activity(&Blake3, named.collect::<Vec<_>>());
+                    lane::advance(&Blake3, &parent, &block.metadata.context(), &activity)
+                }
+            };
+            self.tips.insert(block.metadata.block_hash, tip);
+        }
+        added
+    }
+
+    fn submit(&mut self, settlement: &Settlement) -> Result<(), Rejection> {
+        let Settlement { end, journal, receipt } = settlement;
+        self.overlay.submit(SettlementArtifact { end_block: *end, journal: *journal, receipt })
+    }
+
+    /// The state after `block` in a world where the root is the block's hash.
+    fn state(&self, block: BlockHash) -> (Digest, Digest) {
+        (block.digest(), self.tips[&block])
+    }
+
+    fn since_genesis(&self, end: BlockHash) -> Settlement {
+        Settlement::new((GENESIS_ROOT, town::genesis_tip()), self.state(end), end)
+    }
+
+    fn between(&self, start: BlockHash, end: BlockHash) -> Settlement {
+        Settlement::new(self.state(start), self.state(end), end)
+    }
+}
+
+/// Two blocks with a transaction each; the first is settled in the third.
+fn settled_world(path: Option<PathBuf>) -> (World, [BlockHash; 3]) {
+    let mut world = World::open(path);
+    let (one, _) = world.grow(world.chain.root(), &["alice"]);
+    let (two, _) = world.grow(one, &["bob"]);
+    world.submit(&world.since_genesis(one)).unwrap();
+    let (three, landed) = world.grow(two, &[]);
+    assert_eq!(landed, vec![world.since_genesis(one).observed()]);
+    (world, [one, two, three])
+}
+
+#[test]
+fn a_settlement_lands_in_the_next_new_block_and_the_next_one_starts_where_it_ended() {
+    let (mut world, [one, two, three]) = settled_world(None);
+    let next = world.between(one, two);
+    world.submit(&next).unwrap();
+    assert_eq!(world.grow(three, &[]).1, vec![next.observed()]);
+}
+
+#[test]
+fn a_settlement_submitted_twice_lands_once() {
+    let mut world = World::open(None);
+    let (one, _) = world.grow(world.chain.root(), &["alice"]);
+    for _ in 0..3 {
+        world.submit(&world.since_genesis(one)).unwrap();
+    }
+    let (two, landed) = world.grow(one, &[]);
+    assert_eq!(landed.len(), 1);
+    assert_eq!(world.grow(two, &[]).1, vec![]);
+    assert_eq!(world.overlay.take_rejected(), vec![]);
+}
+
+#[test]
+fn a_replay_is_refused() {
+    let (mut world, [one, ..]) = settled_world(None);
+    let refused = world.submit(&world.since_genesis(one));
+    assert_eq!(refused, Err(Rejection::Replay { end_block: one }));
+}
+
+#[test]
+fn a_settlement_that_leaves_a_gap_is_refused() {
+    let mut world = World::open(None);
+    let (one, _) = world.grow(world.chain.root(), &["alice"]);
+    let (two, _) = world.grow(one, &["bob"]);
+    let refused = world.submit(&world.between(one, two));
+    let (expected, found) = (town::genesis_tip(), world.tips[&one]);
+    assert_eq!(refused, Err(Rejection::Gap { expected, found }));
+}
+
+#[test]
+fn a_settlement_from_another_root_is_refused() {
+    let (mut world, [one, two, _]) = settled_world(None);
+    let other = world.between(one, two).with(|journal| journal.transition.root_before = GENESIS_ROOT);
+    let refused = world.submit(&other);
+    assert_eq!(refused, Err(Rejection::WrongRoot { expected: one.digest(), found: GENESIS_ROOT }));
+}
+
+#[test]
+fn a_settlement_of_a_block_that_is_not_on_the_chain_is_refused() {
+    let mut world = World::open(None);
+    let root = world.chain.root();
+    let (orphan, _) = world.grow(root, &["alice"]);
+    let settlement = world.since_genesis(orphan);
+    let rival = world.chain.mine(root, 9, vec![]);
+    world.adopt(rival);
+    let tip = world.tips[&orphan];
+    assert_eq!(world.submit(&settlement), Err(Rejection::Orphaned { end_block: orphan, tip }));
+}
+
+#[test]
+fn a_settlement_that_ends_in_the_tip_of_another_block_is_refused() {
+    let mut world = World::open(None);
+    let (one, _) = world.grow(world.chain.root(), &["alice"]);
+    let (two, _) = world.grow(one, &["bob"]);
+    let mut settlement = world.since_genesis(two);
+    settlement.end = one;
+    let tip = world.tips[&two];
+    assert_eq!(world.submit(&settlement), Err(Rejection::Orphaned { end_block: one, tip }));
+}
+
+#[test]
+fn a_lane_tip_over_forged_authority_order_or_context_is_one_that_no_block_has() {
+    let mut world = World::open(None);
+    let (one, _) = world.grow(world.chain.root(), &["alice", "bob"]);
+    let block = world.chain.recording().events[0].added[0].clone();
+    let context = block.metadata.context();
+    let tip_of = |accepted: Vec<(Digest, u32)>, context| {
+        let activity = lane::activity(&Blake3, accepted);
+        lane::advance(&Blake3, &town::genesis_tip(), &context, &activity)
+    };
+    let named = |forge: bool| -> Vec<(Digest, u32)> {
+        let name = |tx: &reprise_model::transaction::LaneTransaction| {
+            let mut facts = tx.facts(&world.chain.deposit());
+            if forge {
+                facts.authority.0[0] ^= 1;
+            }
+            (tx.digest(&Blake3, &facts), tx.merge_index)
+        };
+        block.accepted.iter().map(name).collect()
+    };
+    assert_eq!(tip_of(named(false), context), world.tips[&one], "the true one");
+    let mut turned = named(false);
+    turned.reverse();
+    let late = lane::BlockContext { timestamp_ms: context.timestamp_ms + 1, ..context };
+    let inserted = [named(false), vec![(Digest([1; 32]), 9)]].concat();
+    let forged = [
+        tip_of(named(true), context),
+        tip_of(turned, context),
+        tip_of(named(false)[..1].to_vec(), context),
+        tip_of(inserted, context),
+        tip_of(named(false), late),
+    ];
+    for (which, tip) in forged.into_iter().enumerate() {
+        let settlement = world.since_genesis(one).with(|journal| journal.transition.tip_after = tip);
+        let refused = world.submit(&settlement);
+        assert_eq!(refused, Err(Rejection::Orphaned { end_block: one, tip }), "forgery {which}");
+    }
+}
+
+#[test]
+fn a_settlement_that_claims_to_have_bound_a_commitment_is_refused() {
+    let mut world = World::open(None);
+    let (one, _) = world.grow(world.chain.root(), &["alice"]);
+    let bound = world.since_genesis(one).with(|j| j.commitment = Commitment::Bound(Digest([1; 32])));
+    assert!(matches!(world.submit(&bound), Err(Rejection::Orphaned { .. })));
+}
+
+#[test]
+fn a_settlement_under_other_pins_is_refused() {
+    let mut world = World::open(None);
+    let (one, _) = world.grow(world.chain.root(), &["alice"]);
+    let found = PinsDigest([9; 32]);
+    let other = world.since_genesis(one).with(|journal| journal.transition.pins = found);
+    assert_eq!(world.submit(&other), Err(Rejection::WrongPins { expected: PINS, found }));
+}
+
+#[test]
+fn a_receipt_of_another_program_or_journal_is_refused() {
+    let mut world = World::open(None);
+    let (one, _) = world.grow(world.chain.root(), &["alice"]);
+    let settlement = world.since_genesis(one);
+    let journal = settlement.journal;
+    let program = |r: &mut Receipt| *r = Seals::prove(PROFILE, ProgramId([9; 32]), &journal);
+    assert_eq!(world.submit(&settlement.clone().by(program)), Err(Rejection::WrongClaim));
+    let exits = settlement.clone().with(|j| j.transition.exits = Digest([1; 32])).receipt;
+    assert_eq!(world.submit(&settlement.by(|r| *r = exits)), Err(Rejection::WrongClaim));
+}
+
+#[test]
+fn a_fake_seal_and_a_foreign_profile_are_refused_with_the_verifiers_words() {
+    let mut world = World::open(None);
+    let (one, _) = world.grow(world.chain.root(), &["alice"]);
+    let settlement = world.since_genesis(one);
+    let journal = settlement.journal;
+    let seal: fn(&mut Receipt) = |receipt| receipt.seal[0] ^= 1;
+    let foreign = |r: &mut Receipt| *r = Seals::prove(ProfileId([9; 32]), PROGRAM, &journal);
+    for (refused, word) in [
+        (world.submit(&settlement.clone().by(seal)), "seal"),
+        (world.submit(&settlement.clone().by(foreign)), "profile"),
+    ] {
+        assert!(
+            matches!(&refused, Err(Rejection::BadProof { reason }) if reason.contains(word)),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(world.grow(one, &[]).1, vec![], "nothing refused lands");
+}
+
+#[test]
+fn one_settlement_lands_a_block_and_its_rival_is_judged_after_it() {
+    let mut world = World::open(None);
+    let (one, _) = world.grow(world.chain.root(), &["alice"]);
+    let (two, _) = world.grow(one, &["bob"]);
+    let (shorter, longer) = (world.since_genesis(one), world.since_genesis(two));
+    world.submit(&shorter).unwrap();
+    world.submit(&longer).unwrap();
+    let (three, landed) = world.grow(two, &[]);
+    assert_eq!(landed, vec![shorter.observed()]);
+    assert_eq!(world.grow(three, &[]).1, vec![]);
+    let rejected = world.overlay.take_rejected();
+    assert!(
+        matches!(rejected.as_slice(), [(which, Rejection::Gap { .. })] if *which == longer.observed()),
+        "{rejected:?}"
+    );
+}
+
+#[test]
+fn a_settlement_whose_block_left_before_it_landed_is_refused_when_it_would_land() {
+    let mut world = World::open(None);
+    let root = world.chain.root();
+    let (one, _) = world.grow(root, &["alice"]);
+    let settlement = world.since_genesis(one);
+    world.submit(&settlement).unwrap();
+    let rival = world.chain.mine(root, 9, vec![]);
+    let added = world.adopt(rival);
+    assert!(added.iter().all(|block| block.settlements.is_empty()));
+    let rejected = world.overlay.take_rejected();
+    assert!(
+        matches!(rejected.as_slice(), [(which, Rejection::Orphaned { .. })] if *which == settlement.observed()),
+        "{rejected:?}"
+    );
+}
+
+#[test]
+fn a_reorg_of_the_landing_block_takes_the_settlement_away_and_its_return_brings_it_back() {
+    let (mut world, [one, two, three]) = settled_world(None);
+    let settlement = world.since_genesis(one);
+    let rival = world.chain.mine(two, 9, vec![]);
+    let longer = world.chain.mine(rival, 9, vec![]);
+    assert!(world.adopt(longer).iter().all(|block| block.settlements.is_empty()));
+    assert!(matches!(world.submit(&world.between(one, two)), Err(Rejection::Gap { .. })));
+    world.submit(&settlement).unwrap();
+
+    let four = world.chain.mine(three, 0, vec![]);
+    let five = world.chain.mine(four, 0, vec![]);
+    let back = world.adopt(five);
+    let shown: Vec<_> = back.iter().map(|block| block.settlements.clone()).collect();
+    assert_eq!(shown, vec![vec![settlement.observed()], vec![], vec![]]);
+    assert_eq!(world.submit(&settlement), Err(Rejection::Replay { end_block: one }));
+    world.submit(&world.between(one, two)).unwrap();
+}
+
+#[test]
+fn a_returning_block_takes_no_new_settlement() {
+    let mut world = World::open(None);
+    let root = world.chain.root();
+    let (one, _) = world.grow(root, &["alice"]);
+    let (two, _) = world.grow(one, &[]);
+    let rival = world.chain.mine(one, 9, vec![]);
+    world.adopt(rival);
+    world.submit(&world.since_genesis(one)).unwrap();
+    // `two` was empty when it was new: it stays so; what is new on it takes the settlement.
+    let three = world.chain.mine(two, 0, vec![]);
+    let back = world.adopt(three);
+    let shown: Vec<_> = back.iter().map(|block| block.settlements.len()).collect();
+    assert_eq!(shown, vec![0, 1]);
+}
+
+#[test]
+fn a_chain_followed_again_shows_every_settlement_where_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("overlay");
+    let (mut world, [one, two, three]) = settled_world(Some(path.clone()));
+    world.submit(&world.between(one, two)).unwrap();
+    let (four, second) = world.grow(three, &[]);
+    assert_eq!(second.len(), 1);
+    let rival = world.chain.mine(three, 9, vec![]);
+    world.adopt(rival);
+    world.submit(&world.between(one, two)).unwrap();
+    let five = world.chain.mine(rival, 9, vec![]);
+    world.adopt(five);
+    let back = world.chain.mine(four, 0, vec![]);
+    world.adopt(back);
+
+    let shown = |overlay: &mut Overlay, recording: reprise_chain::recording::Recording| {
+        let mut shown = HashMap::new();
+        for mut event in recording.events {
+            overlay.follow(&mut event).unwrap();
+            for block in event.added {
+                let before = shown.insert(block.metadata.block_hash, block.settlements.clone());
+                assert!(before.is_none_or(|before| before == block.settlements), "a return changes nothing");
+            }
+        }
+        shown
+    };
+    let recording = world.chain.recording();
+    drop(world);
+    let mut again = Overlay::open(Some(path), recording.root.block_hash, town::covenant()).unwrap();
+    let shown = shown(&mut again, recording);
+    let carriers = [three, four, five];
+    for (block, settlements) in shown {
+        assert_eq!(settlements.len(), usize::from(carriers.contains(&block)), "{block}");
+    }
+}
+
+fn reopen(path: &Path) -> Result<Overlay, OverlayError> {
+    Overlay::open(Some(path.into()), DevChain::default().root(), town::covenant())
+}
+
+#[test]
+fn a_damaged_overlay_is_refused_at_every_byte_and_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("overlay");
+    drop(settled_world(Some(path.clone())));
+    let bytes = fs::read(&path).unwrap();
+    assert!(reopen(&path).is_ok());
+    for at in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1 << (at % 8);
+        fs::write(&path, &damaged).unwrap();
+        let refused = reopen(&path).map(|_| ()).unwrap_err();
+        assert!(matches!(&refused, OverlayError::Damaged { path: named } if *named == path), "byte {at}");
+    }
+    for length in 0..bytes.len() {
+        fs::write(&path, &bytes[..length]).unwrap();
+        assert!(matches!(reopen(&path), Err(OverlayError::Damaged { .. })), "{length} bytes");
+    }
+    fs::write(&path, &bytes).unwrap();
+    assert!(reopen(&path).is_ok());
+}
+
+#[test]
+fn an_overlay_that_cannot_be_written_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("overlay");
+    fs::create_dir(dir.path().join("overlay.partial")).unwrap();
+    let mut overlay = reopen(&path).unwrap();
+    let mut chain = DevChain::default();
+    let block = chain.mine(chain.root(), 0, vec![]);
+    chain.adopt(block);
+    let refused = overlay.follow(&mut chain.recording().events[0]);
+    assert!(matches!(refused, Err(OverlayError::Io { action: "write", .. })), "{refused:?}");
+}

@@ -1,0 +1,4 @@
+//! The ledger against its specification: each outcome in its order, and no sompi made or lost.
+
+#[cfg(test)]
+mod specification;

@@ -1,0 +1,130 @@
+//! Golden vectors: every encoding that a key, a guest or a file depends on.
+//!
+//! They are compared, never written, by the tests. Who changes an encoding changes `golden.txt` by hand, and
+//! says in the commit which version number changed with it: [`KEY_FORMAT_VERSION`], `JOURNAL_VERSION`.
+
+use reprise_model::cell;
+use reprise_model::coordinate::{Checkpoint, Place};
+use reprise_model::digest::{ClaimDigest, Digest, ProfileId, ProgramId};
+use reprise_model::hash::{Blake3, Domain, Hasher};
+use reprise_model::journal::{Commitment, Journal};
+use reprise_model::lane;
+use reprise_model::profile::SealKind;
+use reprise_model::receipt::Receipt;
+use reprise_model::state::{self, StatePath};
+use reprise_model::statement::{Claim, KEY_FORMAT_VERSION, Statement};
+use reprise_model::transaction::{account_of, script_bytes};
+
+use crate::kept;
+
+/// `bytes`, one line a cell.
+fn lines(bytes: &[u8]) -> String {
+    let hex = |chunk: &[u8]| chunk.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    bytes.chunks(32).map(|chunk| format!("  {}\n", hex(chunk))).collect()
+}
+
+/// The entry of `golden.txt` with this name.
+fn golden(name: &str) -> String {
+    let text = include_str!("golden.txt");
+    let entry = text.split("\n\n").find_map(|entry| entry.trim_start().strip_prefix(&format!("{name}\n")));
+    let body = entry.unwrap_or_else(|| panic!("golden.txt has no entry `{name}`"));
+    format!("{}\n", body.trim_end())
+}
+
+#[track_caller]
+fn assert_golden(name: &str, bytes: impl AsRef<[u8]>) {
+    assert_eq!(lines(bytes.as_ref()), golden(name), "the encoding of `{name}` changed");
+}
+
+#[test]
+fn the_three_journals_encode_as_they_always_did() {
+    assert_golden("journal: transaction", kept::transaction_journal().bytes());
+    assert_golden("journal: batch", kept::batch_journal().bytes());
+    let bound = Commitment::Bound(kept::digest(0x70));
+    assert_golden("journal: aggregate, bound", kept::aggregate_journal(bound).bytes());
+    assert_golden("journal: aggregate, unbound", kept::aggregate_journal(Commitment::Unbound).bytes());
+}
+
+#[test]
+fn the_journals_digests_are_what_they_always_were() {
+    assert_golden("digest: transaction", kept::transaction_journal().digest(&Blake3).0);
+    assert_golden("digest: batch", kept::batch_journal().digest(&Blake3).0);
+    let bound = Commitment::Bound(kept::digest(0x70));
+    assert_golden("digest: aggregate, bound", kept::aggregate_journal(bound).digest(&Blake3).0);
+}
+
+#[test]
+fn the_pins_encode_and_hash_as_they_always_did() {
+    assert_golden("pins", cell::to_bytes(&kept::pins().cells()));
+    assert_golden("pins: digest", kept::pins().digest(&Blake3).0);
+}
+
+#[test]
+fn a_statement_id_is_what_it_always_was() {
+    assert_eq!(KEY_FORMAT_VERSION, 1, "a new version needs new vectors");
+    let statement =
+        Statement { profile: ProfileId(kept::bytes(0x80)), claim: ClaimDigest(kept::bytes(0x81)) };
+    assert_golden("statement id", statement.id().0);
+    assert_golden("profile id", kept::profile().id().0);
+}
+
+#[test]
+fn coordinates_have_the_keys_they_always_had() {
+    let transaction = Place::Transaction { merge_index: 0x0102_0304 };
+    assert_golden("coordinate: transaction", kept::coordinate(transaction).key());
+    assert_golden("coordinate: batch", kept::coordinate(Place::Batch).key());
+    let start = Checkpoint(0x1112_1314_1516_1718);
+    let aggregate = Place::Aggregate { start, commitment: kept::digest(0x70) };
+    assert_golden("coordinate: aggregate", kept::coordinate(aggregate).key());
+}
+
+#[test]
+fn a_transaction_has_the_cells_and_ids_it_always_had() {
+    let transaction = kept::lane_transaction();
+    let facts = transaction.facts(&account_of(&script_bytes(0, b"deposit")));
+    assert_eq!(facts.deposit, 1_000);
+    assert_golden("transaction: cells", cell::to_bytes(&transaction.cells(&facts)));
+    assert_golden("transaction: digest", transaction.digest(&Blake3, &facts).0);
+    assert_golden("transaction: id", transaction.id().0);
+    assert_golden("transaction: account", account_of(&transaction.spent_script).0);
+}
+
+#[test]
+fn the_lane_tip_moves_as_it_always_did() {
+    let genesis = lane::genesis(&Blake3, &kept::digest(1));
+    let activity = lane::activity(&Blake3, [(kept::digest(2), 1), (kept::digest(3), 4)]);
+    assert_golden("lane: genesis", genesis.0);
+    assert_golden("lane: context", cell::to_bytes(&[kept::context().cell()]));
+    assert_golden("lane: activity", activity.0);
+    assert_golden("lane: tip", lane::advance(&Blake3, &genesis, &kept::context(), &activity).0);
+}
+
+#[test]
+fn leaves_nodes_and_exits_hash_as_they_always_did() {
+    let value = [cell::digest(kept::digest(1)), [1, 2, 3, 4, 5, 6, 7, 8]];
+    let leaf = state::leaf(&Blake3, Some(&value));
+    assert_golden("state: leaf", leaf.0);
+    assert_golden("state: node", Blake3.merge(&leaf, &Digest::ZERO).0);
+    let siblings = (0..state::DEPTH).map(kept::digest).collect();
+    let path = StatePath { slot: 0x5555_5555_5555_5555, leaf, siblings };
+    assert_golden("state: root", path.root(&Blake3).0);
+    let exit = kept::transaction_journal().exits[0];
+    assert_golden("exits: fold", exit.fold(&Blake3, &Digest::ZERO).0);
+    assert_golden("cells: domain", Blake3.hash(Domain::Journal, &value).0);
+}
+
+#[test]
+fn a_receipts_checksum_is_what_it_always_was() {
+    let receipt = Receipt {
+        statement: Statement { profile: ProfileId(kept::bytes(0x80)), claim: ClaimDigest(kept::bytes(0x81)) },
+        claim: Claim { program: ProgramId(kept::bytes(4)), journal: kept::batch_journal().bytes() },
+        seal_kind: SealKind::Composite,
+        seal: vec![1, 2, 3],
+    };
+    assert_golden("receipt: checksum", receipt.checksum().0);
+}
+
+#[test]
+fn a_batchs_metadata_is_written_as_it_always_was() {
+    assert_golden("metadata", borsh::to_vec(&kept::metadata()).unwrap());
+}

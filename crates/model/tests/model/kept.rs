@@ -1,0 +1,125 @@
+//! Values that every test of this crate uses: each field of its own, so that a swap of two shows.
+
+use reprise_model::block::{BatchMetadata, BlockId, ChainBlockMetadata};
+use reprise_model::coordinate::{Checkpoint, Coordinate, Place};
+use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProfileId, ProgramId, ResourceId};
+use reprise_model::journal::{
+    Access, AggregateJournal, BatchJournal, Commitment, Exit, Outcome, Pins, TransactionJournal, Transition,
+};
+use reprise_model::lane::BlockContext;
+use reprise_model::profile::{ProofProfile, SealKind};
+use reprise_model::transaction::{LaneTransaction, script_bytes};
+
+/// Thirty-two bytes that count up from `n`.
+pub(crate) fn bytes(n: u8) -> [u8; 32] {
+    std::array::from_fn(|i| n.wrapping_add(i as u8))
+}
+
+pub(crate) fn digest(n: u8) -> Digest {
+    Digest(bytes(n))
+}
+
+pub(crate) fn pins() -> Pins {
+    Pins {
+        lane: digest(1),
+        covenant: digest(2),
+        deposit: ResourceId(bytes(3)),
+        transaction_program: ProgramId(bytes(4)),
+        batch_program: ProgramId(bytes(5)),
+    }
+}
+
+pub(crate) fn transition() -> Transition {
+    Transition {
+        pins: PinsDigest(bytes(0x10)),
+        root_before: digest(0x11),
+        root_after: digest(0x12),
+        tip_before: digest(0x13),
+        tip_after: digest(0x14),
+        exits: digest(0x15),
+    }
+}
+
+pub(crate) fn transaction_journal() -> TransactionJournal {
+    let access = |n| Access { resource: ResourceId(bytes(n)), before: digest(n + 1), after: digest(n + 2) };
+    TransactionJournal {
+        transaction: digest(0x20),
+        outcome: Outcome(0x0102_0304),
+        accesses: vec![access(0x21), access(0x31)],
+        exits: vec![Exit { destination: ResourceId(bytes(0x41)), amount: 0x0102_0304_0506_0708 }],
+    }
+}
+
+pub(crate) fn batch_journal() -> BatchJournal {
+    BatchJournal(transition())
+}
+
+pub(crate) fn aggregate_journal(commitment: Commitment) -> AggregateJournal {
+    AggregateJournal { transition: transition(), commitment }
+}
+
+pub(crate) fn profile() -> ProofProfile {
+    ProofProfile {
+        system: "mock".into(),
+        version: "1".into(),
+        seal: SealKind::Succinct,
+        hash: "blake3".into(),
+        security_bits: 96,
+        parameters: "blowup=8".into(),
+    }
+}
+
+pub(crate) fn coordinate(place: Place) -> Coordinate {
+    Coordinate {
+        checkpoint: Checkpoint(0x0102_0304_0506_0708),
+        block_hash: BlockHash(bytes(0x50)),
+        place,
+        program: ProgramId(bytes(0x51)),
+        profile: ProfileId(bytes(0x52)),
+        pins: PinsDigest(bytes(0x53)),
+    }
+}
+
+pub(crate) fn context() -> BlockContext {
+    BlockContext { timestamp_ms: 0x0102_0304_0506_0708, daa_score: 0x1112_1314_1516_1718, blue_score: 7 }
+}
+
+pub(crate) fn metadata() -> BatchMetadata {
+    BatchMetadata {
+        id: BlockId(9),
+        checkpoint: Checkpoint(8),
+        block: ChainBlockMetadata {
+            block_hash: BlockHash(bytes(0x60)),
+            parent_hash: BlockHash(bytes(0x61)),
+            blue_score: 1,
+            daa_score: 2,
+            timestamp_ms: 3,
+            parent_timestamp_ms: 4,
+            sequencing_commitment: digest(0x62),
+        },
+    }
+}
+
+/// A version 1 transaction with one input, one plain output and one to a covenant.
+pub(crate) fn lane_transaction() -> LaneTransaction {
+    let mut rest = 1u16.to_le_bytes().to_vec();
+    rest.extend(1u64.to_le_bytes());
+    rest.extend([9; 36]);
+    rest.extend(0u64.to_le_bytes());
+    rest.extend(5u64.to_le_bytes());
+    rest.extend(2u64.to_le_bytes());
+    rest.extend(1_000u64.to_le_bytes());
+    rest.extend(script_bytes(0, b"deposit"));
+    rest.push(0);
+    rest.extend(77u64.to_le_bytes());
+    rest.extend(script_bytes(0, b"covenant"));
+    rest.push(1);
+    rest.extend([3; 34]);
+    rest.extend(0u64.to_le_bytes());
+    rest.extend([7; 20]);
+    rest.extend(0u64.to_le_bytes());
+    rest.extend(0u64.to_le_bytes());
+    let payload = (0..40).collect();
+    let spent_script = script_bytes(0, b"owner");
+    LaneTransaction { merge_index: 3, version: 1, rest, payload, spent_script }
+}

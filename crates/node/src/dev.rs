@@ -1,0 +1,122 @@
+//! The dev L1: an in-process chain with a ledger on it that forks, flips and flips back.
+//!
+//! It has the shape of the shipped recording: deposits on the common prefix, transfers on fork A, one of them
+//! on fork B too over the same pre-state, a block with transactions that conflict and some that do not, one
+//! that fails, one that is malformed, empty blocks between.
+
+use reprise_chain::dev::{DevChain, script};
+use reprise_chain::recording::Recording;
+use reprise_ledger::{Action, Payload};
+use reprise_model::digest::{BlockHash, ResourceId};
+use reprise_model::transaction::{LaneTransaction, account_of};
+
+/// A chain and the names on it.
+struct Town(DevChain);
+
+impl Town {
+    fn account(name: &str) -> ResourceId {
+        account_of(&script(name))
+    }
+
+    fn deposit(&self, payer: &str, to: &str, amount: u64) -> LaneTransaction {
+        self.act(payer, Action::Deposit, 0, 0, to, amount)
+    }
+
+    fn transfer(&self, from: &str, nonce: u64, to: &str, amount: u64) -> LaneTransaction {
+        self.act(from, Action::Transfer, nonce, amount, to, 0)
+    }
+
+    fn exit(&self, from: &str, nonce: u64, amount: u64) -> LaneTransaction {
+        self.act(from, Action::Exit, nonce, amount, from, 0)
+    }
+
+    fn act(
+        &self,
+        by: &str,
+        action: Action,
+        nonce: u64,
+        amount: u64,
+        to: &str,
+        deposit: u64,
+    ) -> LaneTransaction {
+        let payload = Payload { action, nonce, amount, counterparty: Self::account(to) };
+        self.0.transaction(by, payload.encode(), deposit)
+    }
+
+    /// Mines blocks on `parent`, one for each list, and adopts each as it is mined. `fork` tells siblings
+    /// apart.
+    fn grow(&mut self, parent: BlockHash, fork: u64, blocks: Vec<Vec<LaneTransaction>>) -> BlockHash {
+        let tips = self.mine(parent, fork, blocks);
+        for tip in &tips {
+            self.0.adopt(*tip);
+        }
+        tips.last().copied().unwrap_or(parent)
+    }
+
+    fn mine(&mut self, parent: BlockHash, fork: u64, blocks: Vec<Vec<LaneTransaction>>) -> Vec<BlockHash> {
+        let mut tips: Vec<BlockHash> = vec![];
+        for transactions in blocks {
+            let parent = tips.last().copied().unwrap_or(parent);
+            tips.push(self.0.mine(parent, fork, transactions));
+        }
+        tips
+    }
+}
+
+/// A chain that goes A → B → A: eight non-empty blocks, twelve transactions, a fork five blocks deep.
+pub fn flip() -> Recording {
+    let mut town = Town(DevChain::default());
+    let root = town.0.root();
+    let prefix = vec![
+        vec![town.deposit("alice", "alice", 1_000)],
+        vec![],
+        vec![town.deposit("bob", "bob", 500)],
+        vec![],
+    ];
+    let common = town.grow(root, 0, prefix);
+
+    let shared = town.transfer("alice", 0, "carol", 100);
+    let a = vec![
+        vec![shared.clone()],
+        vec![],
+        vec![
+            town.transfer("alice", 1, "bob", 50),
+            town.transfer("carol", 0, "dave", 30),
+            town.transfer("bob", 0, "erin", 20),
+            town.transfer("dave", 0, "carol", 10_000),
+        ],
+        vec![],
+        vec![],
+    ];
+    let a_tip = town.grow(common, 1, a);
+
+    let b = vec![
+        vec![],
+        vec![shared],
+        vec![],
+        vec![town.transfer("bob", 0, "alice", 7), town.exit("carol", 0, 40)],
+        vec![],
+        vec![],
+        vec![],
+    ];
+    let b_tips = town.mine(common, 2, b);
+    // The first five are a side chain nobody hears of; then the fork is the longer one.
+    for tip in &b_tips[5..] {
+        town.0.adopt(*tip);
+    }
+
+    let malformed = town.0.transaction("bob", b"not a payload".to_vec(), 0);
+    let a_more = vec![
+        vec![],
+        vec![],
+        vec![town.exit("alice", 2, 25), malformed],
+        vec![town.deposit("erin", "erin", 60)],
+        vec![],
+        vec![],
+    ];
+    let a_tips = town.mine(a_tip, 1, a_more);
+    for tip in &a_tips[2..] {
+        town.0.adopt(*tip);
+    }
+    town.0.recording()
+}

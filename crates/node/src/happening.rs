@@ -1,0 +1,85 @@
+//! What happens in a pipeline, as told to whoever watches: the checker, the progress display, a test.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reprise_chain::event::ChainEvent;
+use reprise_model::block::ObservedSettlement;
+use reprise_model::digest::BlockHash;
+use reprise_model::order::Order;
+use reprise_model::scheduled::ScheduledBatch;
+use reprise_model::statement::{Kind, StatementId};
+
+/// One thing that happened.
+#[derive(Debug, Clone)]
+pub enum Happening {
+    /// The view changed; the batches are those of its added blocks.
+    Chain {
+        /// The change.
+        event: ChainEvent,
+        /// The added blocks, executed.
+        batches: Vec<ScheduledBatch>,
+    },
+    /// A block is about to leave the view; these of its statements are stored.
+    Orphaned {
+        /// The block.
+        block: BlockHash,
+        /// Its stored statements, with their kinds.
+        stored: Vec<(StatementId, Kind)>,
+    },
+    /// A look-up found the receipt.
+    Found {
+        /// What was looked for.
+        order: Arc<Order>,
+        /// How long its proof took once.
+        took: Duration,
+    },
+    /// A stored statement was wanted once more.
+    Reused(StatementId),
+    /// A proof began.
+    Proving(Arc<Order>),
+    /// A proof ended: with a verified receipt, or with this failure.
+    Proved {
+        /// What was proved.
+        order: Arc<Order>,
+        /// How long it took.
+        took: Duration,
+        /// What went wrong, if anything did.
+        failure: Option<String>,
+    },
+    /// A receipt is durable.
+    Stored(Arc<Order>),
+    /// A stored receipt turned out to be lost.
+    Lost(StatementId),
+    /// One coordinate holds two statements.
+    Diverged(StatementId),
+    /// An artifact was handed on.
+    Published(Arc<Order>),
+    /// A settlement was submitted to the L1.
+    Submitted(StatementId),
+    /// The L1 refused one, with its reason.
+    Refused(StatementId, String),
+    /// The chain shows a settlement.
+    Settled(Box<ObservedSettlement>),
+    /// How much is waiting.
+    Queue {
+        /// Jobs that wait.
+        queued: usize,
+        /// Hits so far.
+        hits: u64,
+    },
+}
+
+/// Hears what happens. It cannot change it.
+pub trait Observer {
+    /// One thing happened.
+    fn hear(&mut self, happening: &Happening);
+}
+
+/// Hears nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Deaf;
+
+impl Observer for Deaf {
+    fn hear(&mut self, _: &Happening) {}
+}

@@ -1,0 +1,62 @@
+//! The oracle: the canonical chain executed plainly, one transaction after another, with nothing of the
+//! scheduler's in it but the workload and the tree that hashes.
+
+use std::sync::Arc;
+
+use reprise_model::block::ChainBlock;
+use reprise_model::digest::{BlockHash, Digest, ResourceId};
+use reprise_model::hash::Hasher;
+use reprise_model::state;
+use reprise_scheduler::processor::{Processor, ResourceView};
+use reprise_scheduler::tree::StateTree;
+
+/// Executes the canonical chain from its root.
+pub struct Oracle {
+    processor: Arc<dyn Processor>,
+    deposit: ResourceId,
+    genesis: StateTree,
+    /// The state after each canonical block.
+    states: Vec<(BlockHash, StateTree)>,
+}
+
+impl Oracle {
+    /// An oracle over an empty state.
+    pub fn new(processor: Arc<dyn Processor>, hasher: Arc<dyn Hasher>, deposit: ResourceId) -> Self {
+        Self { processor, deposit, genesis: StateTree::empty(hasher), states: vec![] }
+    }
+
+    /// The root after the canonical tip.
+    pub fn root(&self) -> Digest {
+        self.states.last().map_or(self.genesis.root(), |(_, state)| state.root())
+    }
+
+    /// The root after a canonical block.
+    pub fn root_at(&self, block: &BlockHash) -> Option<Digest> {
+        self.states.iter().rev().find(|(hash, _)| hash == block).map(|(_, state)| state.root())
+    }
+
+    /// Forgets the last `blocks` blocks.
+    pub fn forget(&mut self, blocks: usize) {
+        self.states.truncate(self.states.len().saturating_sub(blocks));
+    }
+
+    /// Executes one more block; the root after it.
+    pub fn execute(&mut self, block: &ChainBlock) -> Digest {
+        let mut state = self.states.last().map_or(&self.genesis, |(_, state)| state).clone();
+        for transaction in &block.accepted {
+            let facts = transaction.facts(&self.deposit);
+            let declared = self.processor.declare(transaction, &facts);
+            let read = |id: &ResourceId| (*id, state.get(state::slot(id)).map(|cells| cells.to_vec()));
+            let view = ResourceView::new(declared.iter().map(read));
+            let effects = self.processor.execute(transaction, &facts, &block.metadata.context(), &view);
+            if effects.outcome.is_success() && effects.writes.iter().all(|(id, _)| view.declares(id)) {
+                for (id, value) in &effects.writes {
+                    state = state.with(state::slot(id), value);
+                }
+            }
+        }
+        let root = state.root();
+        self.states.push((block.metadata.block_hash, state));
+        root
+    }
+}

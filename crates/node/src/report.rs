@@ -1,0 +1,95 @@
+//! The report: what a run did, as the closing table shows it and as `--json` prints it.
+//!
+//! `wanted = stored_before + Σ proved + dropped` holds whenever the node is idle; `dropped` is counted from
+//! the statements themselves, so a violated sum would show.
+
+use reprise_model::statement::Kind;
+use reprise_prover::engine::PerKind;
+use serde::Serialize;
+
+/// A count a kind, as JSON names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct ByKind {
+    /// Transactions.
+    pub transaction: u64,
+    /// Batches.
+    pub batch: u64,
+    /// Aggregates.
+    pub aggregate: u64,
+}
+
+impl ByKind {
+    /// Over all kinds.
+    pub fn total(&self) -> u64 {
+        self.transaction + self.batch + self.aggregate
+    }
+}
+
+impl From<PerKind> for ByKind {
+    fn from(counts: PerKind) -> Self {
+        Self {
+            transaction: counts.of(Kind::Transaction),
+            batch: counts.of(Kind::Batch),
+            aggregate: counts.of(Kind::Aggregate),
+        }
+    }
+}
+
+/// What a run did.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Report {
+    /// The L1 followed.
+    pub l1: String,
+    /// The backend that proved.
+    pub backend: String,
+    /// Distinct blocks seen.
+    pub blocks: u64,
+    /// Distinct blocks executed in this run; the others were known from an earlier one.
+    pub executed: u64,
+    /// Events that removed blocks.
+    pub reorgs: u64,
+    /// Reorgs that returned to blocks seen before.
+    pub flips: u64,
+    /// The most blocks one event removed.
+    pub max_reorg_depth: u64,
+    /// Distinct non-empty blocks.
+    pub batches: u64,
+    /// Distinct empty blocks, which cost no proof.
+    pub empty_batches: u64,
+    /// Distinct statements needed.
+    pub wanted: u64,
+    /// Of these, already stored when first wanted.
+    pub stored_before: u64,
+    /// Of these, first stored in this run.
+    pub proved: ByKind,
+    /// Of these, left unproved: orphaned, superseded or subsumed.
+    pub dropped: u64,
+    /// Proofs begun, as the backend counts them.
+    pub prove_calls: u64,
+    /// Needed statements answered by the store, once a request.
+    pub hits: ByKind,
+    /// Requests that met a running job for the same statement.
+    pub merged: u64,
+    /// Distinct statements of returning blocks that were stored when their block was orphaned.
+    pub statements_returned: ByKind,
+    /// Proofs begun for those after they returned.
+    pub proofs_after_flip: u64,
+    /// Attempts that failed.
+    pub attempts_failed: u64,
+    /// Stored entries that failed their check.
+    pub quarantined: u64,
+    /// Cryptographic verifications in this process.
+    pub receipts_verified: u64,
+    /// Seconds spent proving.
+    pub seconds_proving: f64,
+    /// Seconds of proving that hits saved.
+    pub seconds_saved: f64,
+    /// Settlements on the canonical chain.
+    pub settlements: u64,
+    /// The last settled checkpoint.
+    pub settled_checkpoint: u64,
+    /// The state root after the canonical tip.
+    pub state_root: String,
+    /// Promises broken, as the watcher heard them.
+    pub violations: u64,
+}

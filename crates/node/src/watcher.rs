@@ -1,0 +1,124 @@
+//! The watcher: a checker that only hears what happens, and shares no code with what it checks.
+//!
+//! | violation | heard as |
+//! |---|---|
+//! | published before durable | `Published` of a statement neither `Stored` nor `Found` |
+//! | proved twice | `Proving` of a statement that is stored and was not lost since |
+//! | permits exceeded | more `Proving` than permits without a `Proved` |
+//! | divergence | one coordinate with two statements |
+//! | settlement gap | a settlement that does not start where the last one on the chain ended |
+//! | wrong root | a batch or settlement root that the [`Oracle`] does not get |
+
+use std::collections::HashSet;
+
+use reprise_model::block::ObservedSettlement;
+use reprise_model::digest::Digest;
+use reprise_model::statement::StatementId;
+
+use crate::happening::{Happening, Observer};
+use crate::oracle::Oracle;
+
+/// A promise that was broken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Which promise.
+    pub promise: &'static str,
+    /// By what.
+    pub by: String,
+}
+
+/// Hears what happens and notes every broken promise.
+pub struct Watcher {
+    permits: usize,
+    proving: usize,
+    durable: HashSet<StatementId>,
+    /// One entry a canonical block: the last settlement up to it.
+    settled: Vec<Option<ObservedSettlement>>,
+    genesis: (Digest, Digest),
+    oracle: Oracle,
+    violations: Vec<Violation>,
+}
+
+impl Watcher {
+    /// A watcher of a pipeline with so many permits, whose chain starts at this root and lane tip.
+    pub fn new(permits: usize, genesis: (Digest, Digest), oracle: Oracle) -> Self {
+        Self {
+            permits,
+            proving: 0,
+            durable: HashSet::new(),
+            settled: vec![],
+            genesis,
+            oracle,
+            violations: vec![],
+        }
+    }
+
+    /// The promises broken so far.
+    pub fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
+    /// The state root that a plain sequential execution of the canonical chain gives.
+    pub fn root(&self) -> Digest {
+        self.oracle.root()
+    }
+
+    fn broken(&mut self, promise: &'static str, by: impl ToString) {
+        self.violations.push(Violation { promise, by: by.to_string() });
+    }
+
+    fn hear_settlement(&mut self, last: Option<&ObservedSettlement>, settlement: &ObservedSettlement) {
+        let transition = settlement.journal.transition;
+        let ends = |s: &ObservedSettlement| (s.journal.transition.root_after, s.journal.transition.tip_after);
+        if (transition.root_before, transition.tip_before) != last.map_or(self.genesis, ends) {
+            self.broken("settlements are gapless", settlement.statement);
+        }
+        if self.oracle.root_at(&settlement.end_block) != Some(transition.root_after) {
+            self.broken("a settled root is that of a sequential execution", settlement.statement);
+        }
+    }
+}
+
+impl Observer for Watcher {
+    fn hear(&mut self, happening: &Happening) {
+        match happening {
+            Happening::Chain { event, batches } => {
+                self.settled.truncate(self.settled.len().saturating_sub(event.removed.len()));
+                self.oracle.forget(event.removed.len());
+                for (added, batch) in event.added.iter().zip(batches) {
+                    let root = self.oracle.execute(&added.block);
+                    if root != batch.root_after {
+                        self.broken("a batch's root is that of a sequential execution", batch.metadata.id);
+                    }
+                    let mut last = self.settled.last().cloned().flatten();
+                    for settlement in &added.block.settlements {
+                        self.hear_settlement(last.as_ref(), settlement);
+                        last = Some(settlement.clone());
+                    }
+                    self.settled.push(last);
+                }
+            }
+            Happening::Found { order, .. } | Happening::Stored(order) => {
+                self.durable.insert(order.id);
+            }
+            Happening::Lost(id) => {
+                self.durable.remove(id);
+            }
+            Happening::Proving(order) => {
+                self.proving += 1;
+                if self.proving > self.permits {
+                    self.broken("no more proofs run than there are permits", order.id);
+                }
+                if self.durable.contains(&order.id) {
+                    self.broken("no stored statement is proved again", order.id);
+                }
+            }
+            Happening::Proved { .. } => self.proving = self.proving.saturating_sub(1),
+            Happening::Published(order) if !self.durable.contains(&order.id) => {
+                self.broken("nothing is published before it is durable", order.id);
+            }
+            Happening::Diverged(id) => self.broken("a coordinate holds one statement", id),
+            _ => {}
+        }
+    }
+}

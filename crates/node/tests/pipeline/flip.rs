@@ -1,0 +1,255 @@
+//! A → B → A, replay, loss and restart: what is proved, and what is not proved again.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use reprise_chain::recording::Recording;
+use reprise_chain::source::Pace;
+use reprise_model::hash::{Blake3, Hasher};
+use reprise_model::statement::Kind;
+use reprise_node::dev;
+use reprise_node::happening::{Deaf, Happening, Observer};
+use reprise_node::pipeline::{Ended, RunError};
+use reprise_node::report::{ByKind, Report};
+use reprise_node::wire;
+use reprise_planner::bundle::BundleRule;
+use reprise_prover::backend::Backend;
+use reprise_prover::mock::{MockBackend, MockConfig};
+use reprise_store::port::Filter;
+use reprise_store::{Options, ReceiptStore, Store};
+
+/// A run's surroundings: what a data directory is to a process.
+pub(crate) struct Home {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) pace: Pace,
+    pub(crate) permits: usize,
+    pub(crate) mock: MockConfig,
+    pub(crate) rule: BundleRule,
+}
+
+impl Home {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (mock, rule) = (MockConfig::default(), BundleRule::default());
+        Self { dir, pace: Pace::Proved, permits: 1, mock, rule }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn open(&self) -> (Arc<dyn Backend>, Arc<dyn ReceiptStore>) {
+        let backend: Arc<dyn Backend> = Arc::new(MockBackend::new(self.mock.clone(), Arc::new(Blake3)));
+        let store = Store::open(&self.path().join("receipts"), backend.clone(), Options::default()).unwrap();
+        (backend, Arc::new(store))
+    }
+
+    pub(crate) fn store(&self) -> Arc<dyn ReceiptStore> {
+        self.open().1
+    }
+
+    pub(crate) fn try_run(
+        &self,
+        recording: Recording,
+        stop: &AtomicBool,
+        observer: &mut dyn Observer,
+    ) -> Result<Ended, RunError> {
+        let (backend, store) = self.open();
+        let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
+        let settings = wire::Settings {
+            l1: "dev".into(),
+            recording,
+            pace: self.pace,
+            rule: self.rule,
+            permits: self.permits,
+            finality_depth: 1000,
+            data_dir: Some(self.path().into()),
+        };
+        wire::wire(settings, backend, hasher, store).unwrap().run(stop, observer)
+    }
+
+    pub(crate) fn run(&self) -> Report {
+        let ended = self.try_run(dev::flip(), &AtomicBool::new(false), &mut Deaf).unwrap();
+        assert_eq!(ended.violations, vec![]);
+        assert_sums(&ended.report);
+        ended.report
+    }
+
+    /// A copy of this home, as it is now.
+    pub(crate) fn copy(&self) -> Self {
+        let copy = Self { mock: self.mock.clone(), rule: self.rule, ..Self::new() };
+        copy_dir(self.path(), copy.path());
+        copy
+    }
+}
+
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+pub(crate) fn assert_sums(report: &Report) {
+    assert_eq!(report.wanted, report.stored_before + report.proved.total() + report.dropped, "{report:#?}");
+}
+
+const DEV_PROVED: ByKind = ByKind { transaction: 12, batch: 8, aggregate: 4 };
+
+#[test]
+fn a_flip_back_costs_no_proof() {
+    let report = Home::new().run();
+    assert_eq!(report.proved, DEV_PROVED);
+    assert_eq!(report.prove_calls, report.proved.total());
+    assert_eq!((report.reorgs, report.flips), (2, 1));
+    assert!(report.max_reorg_depth >= 5);
+    for returned in [
+        report.statements_returned.transaction,
+        report.statements_returned.batch,
+        report.statements_returned.aggregate,
+    ] {
+        assert!(returned > 0, "{report:#?}");
+    }
+    assert_eq!(report.proofs_after_flip, 0);
+    assert!(report.settlements >= 3, "{report:#?}");
+    assert!(report.empty_batches > 0);
+}
+
+#[test]
+fn a_transaction_on_both_forks_over_one_pre_state_is_proved_once() {
+    let report = Home::new().run();
+    // Thirteen transactions in eight batches; one of them stands on both forks.
+    assert_eq!(report.proved.transaction, 12);
+    assert!(report.hits.transaction >= 1);
+}
+
+#[test]
+fn a_second_run_proves_and_executes_nothing_and_ends_in_the_same_state() {
+    let home = Home::new();
+    let first = home.run();
+    let second = home.run();
+    assert_eq!(second.prove_calls, 0);
+    assert_eq!(second.executed, 0);
+    assert_eq!(second.proved, ByKind::default());
+    assert_eq!(second.stored_before, second.wanted);
+    assert_eq!(second.state_root, first.state_root);
+    assert_eq!(second.settled_checkpoint, first.settled_checkpoint);
+}
+
+#[test]
+fn a_free_pace_gives_the_same_root_and_no_second_proof() {
+    let paced = Home::new().run();
+    let free = Home { pace: Pace::Free, ..Home::new() }.run();
+    assert_eq!(free.state_root, paced.state_root);
+    assert_eq!(free.prove_calls, free.proved.total());
+}
+
+#[test]
+fn counts_do_not_depend_on_how_fast_proofs_are() {
+    let millis = std::time::Duration::from_millis;
+    let slow = MockConfig { cost: [millis(3), millis(9), millis(17)], ..MockConfig::default() };
+    let (slow, fast) = (Home { mock: slow, ..Home::new() }.run(), Home::new().run());
+    let wide = Home { permits: 4, ..Home::new() }.run();
+    for other in [&slow, &wide] {
+        assert_eq!(
+            (other.wanted, other.proved, other.hits, other.statements_returned, &other.state_root),
+            (fast.wanted, fast.proved, fast.hits, fast.statements_returned, &fast.state_root)
+        );
+    }
+}
+
+/// Asks to stop at the first happening that it is told to look for.
+struct StopAt<'a, F: Fn(&Happening) -> bool>(&'a AtomicBool, F);
+
+impl<F: Fn(&Happening) -> bool> Observer for StopAt<'_, F> {
+    fn hear(&mut self, happening: &Happening) {
+        if (self.1)(happening) {
+            self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+}
+
+/// A home whose run was stopped when its first aggregate was stored, before anything was settled.
+fn unsettled_home() -> Home {
+    let home = Home::new();
+    let stop = AtomicBool::new(false);
+    let first_aggregate = |h: &Happening| matches!(h, Happening::Stored(o) if o.kind() == Kind::Aggregate);
+    let ended = home.try_run(dev::flip(), &stop, &mut StopAt(&stop, first_aggregate)).unwrap();
+    assert!(ended.interrupted);
+    home
+}
+
+#[test]
+fn a_run_that_was_stopped_goes_on_where_it_was() {
+    let home = unsettled_home();
+    let stored: usize = home.store().list(&Filter::default()).unwrap().len();
+    let report = home.run();
+    assert_eq!(report.prove_calls, 24 - stored as u64);
+    assert_eq!(report.state_root, Home::new().run().state_root);
+}
+
+#[test]
+fn a_lost_receipt_is_proved_again_and_nothing_below_a_stored_one_is() {
+    let home = unsettled_home();
+    let calls = home.copy().run().prove_calls;
+    let entries = home.store().list(&Filter::default()).unwrap();
+    let of = |kind| entries.iter().find(move |entry| entry.kind == kind).unwrap();
+    let aggregate = of(Kind::Aggregate);
+    let settled_batches: Vec<_> = {
+        let store = home.store();
+        let claims = |id| store.show(id).unwrap().unwrap();
+        let _ = claims(&aggregate.id);
+        entries.iter().filter(|entry| entry.kind == Kind::Batch).collect()
+    };
+    let under = settled_batches.iter().min_by_key(|entry| entry.coordinates[0].checkpoint).unwrap();
+
+    let without = |ids: &[reprise_model::statement::StatementId]| {
+        let copy = home.copy();
+        let store = copy.store();
+        for id in ids {
+            assert!(store.remove(id).unwrap());
+        }
+        drop(store);
+        copy.run().prove_calls - calls
+    };
+    assert_eq!(without(&[aggregate.id]), 1, "an aggregate is proved from its stored batches");
+    assert_eq!(without(&[of(Kind::Transaction).id]), 0, "a transaction under a stored batch is not needed");
+    assert_eq!(
+        without(&[under.id, aggregate.id]),
+        2,
+        "a batch and its aggregate, the transactions being hits"
+    );
+}
+
+#[test]
+fn failures_that_pass_are_retried_and_end_in_the_same_root() {
+    let root = Home::new().run().state_root;
+    // Far enough apart that no statement can meet a third one, whatever the threads do.
+    let faults: [fn(&mut MockConfig); 3] =
+        [|m| m.transient_every = 5, |m| m.invalid_every = 5, |m| m.panic_every = 5];
+    for fault in faults {
+        let mut home = Home::new();
+        fault(&mut home.mock);
+        let report = home.run();
+        assert!(report.attempts_failed > 0);
+        assert_eq!(report.prove_calls, report.proved.total() + report.attempts_failed);
+        assert_eq!(report.state_root, root);
+        assert_eq!(report.quarantined, 0);
+    }
+}
+
+#[test]
+fn a_statement_that_can_never_be_proved_ends_the_run_by_its_name() {
+    let mock = MockConfig { transient_every: 1, ..MockConfig::default() };
+    let home = Home { mock, ..Home::new() };
+    let ended = home.try_run(dev::flip(), &AtomicBool::new(false), &mut Deaf);
+    assert!(matches!(ended, Err(RunError::GivenUp { .. })), "{ended:?}");
+    assert_eq!(home.store().list(&Filter::default()).unwrap().len(), 0);
+}

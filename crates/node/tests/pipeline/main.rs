@@ -1,0 +1,13 @@
+//! The whole pipeline over the dev chain and the mock backend: the promises, end to end.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+#[cfg(test)]
+mod flip;
+#[cfg(test)]
+mod house;
+#[cfg(test)]
+mod repeats;
+#[cfg(test)]
+mod stops;
+#[cfg(test)]
+mod watched;

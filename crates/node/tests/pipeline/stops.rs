@@ -1,0 +1,107 @@
+//! Stopped at every boundary, and started again: the same end, and no stored receipt proved twice.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use reprise_chain::source::Pace;
+use reprise_model::hash::{Blake3, Hasher};
+use reprise_node::dev;
+use reprise_node::happening::{Happening, Observer};
+use reprise_node::pipeline::Ended;
+use reprise_node::report::Report;
+use reprise_node::wire::{self, VerifierOf};
+use reprise_planner::bundle::BundleRule;
+use reprise_prover::backend::Backend;
+use reprise_prover::mock::{MockBackend, MockConfig};
+use reprise_store::port::Filter;
+use reprise_store::{Options, ReceiptStore, Store};
+
+use crate::flip::assert_sums;
+
+/// Asks to stop at the `at`th happening, and counts them. How much is queued is no boundary: nothing happened.
+struct StopAfter<'a> {
+    stop: &'a AtomicBool,
+    at: usize,
+    heard: usize,
+}
+
+impl Observer for StopAfter<'_> {
+    fn hear(&mut self, happening: &Happening) {
+        if !matches!(happening, Happening::Queue { .. }) {
+            self.heard += 1;
+            self.stop.fetch_or(self.heard == self.at, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A store that outlives runs, as a directory does, without the disk's pace.
+fn store() -> Arc<dyn ReceiptStore> {
+    let backend: Arc<dyn Backend> = Arc::new(MockBackend::new(MockConfig::default(), Arc::new(Blake3)));
+    Arc::new(Store::in_memory(Arc::new(VerifierOf(backend)), Options::default()).unwrap())
+}
+
+/// One run, stopped at the `at`th happening; how many there were.
+fn run(dir: &Path, store: &Arc<dyn ReceiptStore>, pace: Pace, at: usize) -> (Ended, usize) {
+    let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
+    let backend: Arc<dyn Backend> = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
+    let settings = wire::Settings {
+        l1: "dev".into(),
+        recording: dev::flip(),
+        pace,
+        rule: BundleRule::default(),
+        permits: 1,
+        finality_depth: 1000,
+        data_dir: Some(dir.into()),
+    };
+    let stop = AtomicBool::new(false);
+    let mut observer = StopAfter { stop: &stop, at, heard: 0 };
+    let node = wire::wire(settings, backend, hasher, store.clone()).unwrap();
+    (node.run(&stop, &mut observer).unwrap(), observer.heard)
+}
+
+#[test]
+fn a_run_stopped_after_any_happening_and_started_again_ends_the_same_and_proves_nothing_twice() {
+    let whole = tempfile::tempdir().unwrap();
+    let (reference, boundaries) = run(whole.path(), &store(), Pace::Proved, usize::MAX);
+    assert_eq!(reference.report.prove_calls, 24);
+    // Each pair of runs mostly waits for the disk, so several go side by side.
+    let next = AtomicUsize::new(1);
+    let interrupted = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..12 {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    if at > boundaries {
+                        break;
+                    }
+                    let was = stopped_and_started_again(at, &reference.report);
+                    interrupted.fetch_add(usize::from(was), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let interrupted = interrupted.into_inner();
+    assert!(interrupted + 4 > boundaries, "{interrupted} of {boundaries} runs were stopped before their end");
+}
+
+/// Stops a run at the `at`th happening and runs again; whether the first was stopped before its end.
+fn stopped_and_started_again(at: usize, reference: &Report) -> bool {
+    let (dir, store) = (tempfile::tempdir().unwrap(), store());
+    let (first, _) = run(dir.path(), &store, Pace::Proved, at);
+    let held = store.list(&Filter::default()).unwrap().len() as u64;
+    let (second, _) = run(dir.path(), &store, Pace::Proved, usize::MAX);
+    for ended in [&first, &second] {
+        assert_eq!(ended.violations, vec![], "stopped at {at}");
+        assert_sums(&ended.report);
+    }
+    let interrupted = first.interrupted;
+    let (first, second) = (first.report, second.report);
+    assert_eq!(first.prove_calls, held, "what was begun is stored: stopped at {at}");
+    assert_eq!(first.prove_calls + second.prove_calls, 24, "stopped at {at}");
+    assert_eq!(first.executed + second.executed, reference.executed, "stopped at {at}");
+    assert_eq!(second.state_root, reference.state_root, "stopped at {at}");
+    assert_eq!(second.settled_checkpoint, reference.settled_checkpoint, "stopped at {at}");
+    interrupted
+}

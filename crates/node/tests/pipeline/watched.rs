@@ -1,0 +1,198 @@
+//! The watcher: each promise broken once, and exactly that one heard.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reprise_chain::event::{AddedBlock, ChainEvent};
+use reprise_ledger::Ledger;
+use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainBlockMetadata, ObservedSettlement};
+use reprise_model::coordinate::{Checkpoint, Coordinate, Place};
+use reprise_model::digest::{
+    BlockHash, ClaimDigest, Digest, PinsDigest, ProfileId, ProgramId, ResourceId, StatementId,
+};
+use reprise_model::hash::Blake3;
+use reprise_model::journal::{AggregateJournal, Commitment, Transition};
+use reprise_model::order::{Order, Work};
+use reprise_model::scheduled::ScheduledBatch;
+use reprise_model::statement::{Claim, Statement};
+use reprise_node::happening::{Happening, Observer};
+use reprise_node::oracle::Oracle;
+use reprise_node::watcher::Watcher;
+use reprise_scheduler::tree::StateTree;
+
+const GENESIS_TIP: Digest = Digest([7; 32]);
+
+fn genesis_root() -> Digest {
+    StateTree::empty(Arc::new(Blake3)).root()
+}
+
+fn watcher(permits: usize) -> Watcher {
+    let program = ProgramId([1; 32]);
+    let ledger = Ledger { transaction: program, batch: program, aggregate: program };
+    let oracle = Oracle::new(Arc::new(ledger), Arc::new(Blake3), ResourceId([2; 32]));
+    Watcher::new(permits, (genesis_root(), GENESIS_TIP), oracle)
+}
+
+fn order(n: u8) -> Arc<Order> {
+    let claim = Claim { program: ProgramId([1; 32]), journal: vec![n] };
+    let statement = Statement { profile: ProfileId([1; 32]), claim: ClaimDigest([n; 32]) };
+    let block = BlockHash([n; 32]);
+    let coordinate = Coordinate {
+        checkpoint: Checkpoint(1),
+        block_hash: block,
+        place: Place::Batch,
+        program: claim.program,
+        profile: statement.profile,
+        pins: PinsDigest([2; 32]),
+    };
+    let (id, work) = (statement.id(), Work::Batch { block });
+    Arc::new(Order { id, statement, claim, coordinate, assumptions: vec![], work })
+}
+
+/// An empty block at `height` that carries `settlements`.
+fn block(height: u8, settlements: Vec<ObservedSettlement>) -> (AddedBlock, ScheduledBatch) {
+    let header = ChainBlockMetadata {
+        block_hash: BlockHash([height; 32]),
+        parent_hash: BlockHash([height - 1; 32]),
+        blue_score: 1,
+        daa_score: 1,
+        timestamp_ms: 1,
+        parent_timestamp_ms: 0,
+        sequencing_commitment: Digest::ZERO,
+    };
+    let id = BlockId(u64::from(height));
+    let metadata = BatchMetadata { id, checkpoint: Checkpoint(u64::from(height)), block: header };
+    let block = ChainBlock { metadata: header, accepted: vec![], lane_proof: None, settlements };
+    let batch = ScheduledBatch {
+        metadata,
+        transactions: vec![],
+        journal: None,
+        root_after: genesis_root(),
+        tip_after: GENESIS_TIP,
+    };
+    (AddedBlock { metadata, returning: false, block }, batch)
+}
+
+fn chain(removed: Vec<BatchMetadata>, added: Vec<(AddedBlock, ScheduledBatch)>) -> Happening {
+    let (added, batches) = added.into_iter().unzip();
+    Happening::Chain { event: ChainEvent { removed, added, finalized: Checkpoint(0) }, batches }
+}
+
+/// A settlement of the block at `height`, from and to these ends.
+fn settlement(height: u8, from: (Digest, Digest), to: (Digest, Digest)) -> ObservedSettlement {
+    let transition = Transition {
+        pins: PinsDigest([2; 32]),
+        root_before: from.0,
+        root_after: to.0,
+        tip_before: from.1,
+        tip_after: to.1,
+        exits: Digest::ZERO,
+    };
+    let journal = AggregateJournal { transition, commitment: Commitment::Unbound };
+    ObservedSettlement { statement: StatementId([9; 32]), journal, end_block: BlockHash([height; 32]) }
+}
+
+fn proved(order: &Arc<Order>) -> Happening {
+    Happening::Proved { order: order.clone(), took: Duration::ZERO, failure: None }
+}
+
+/// The promises that these happenings break.
+fn broken(permits: usize, happenings: &[Happening]) -> Vec<&'static str> {
+    let mut watcher = watcher(permits);
+    happenings.iter().for_each(|happening| watcher.hear(happening));
+    watcher.violations().iter().map(|violation| violation.promise).collect()
+}
+
+#[test]
+fn a_life_that_keeps_every_promise_breaks_none() {
+    let (one, two) = (order(1), order(2));
+    let ends = (genesis_root(), GENESIS_TIP);
+    let later = (genesis_root(), Digest([8; 32]));
+    let happenings = [
+        chain(vec![], vec![block(1, vec![])]),
+        Happening::Proving(one.clone()),
+        proved(&one),
+        Happening::Stored(one.clone()),
+        Happening::Published(one.clone()),
+        Happening::Found { order: two.clone(), took: Duration::ZERO },
+        Happening::Published(two.clone()),
+        Happening::Lost(two.id),
+        Happening::Proving(two.clone()),
+        proved(&two),
+        Happening::Stored(two),
+        chain(vec![], vec![block(2, vec![settlement(1, ends, later)])]),
+        chain(vec![block(2, vec![]).0.metadata], vec![]),
+        chain(
+            vec![],
+            vec![block(2, vec![settlement(1, ends, later)]), block(3, vec![settlement(2, later, later)])],
+        ),
+    ];
+    assert_eq!(broken(1, &happenings), Vec::<&str>::new());
+}
+
+#[test]
+fn a_publication_before_the_receipt_is_durable_is_heard() {
+    let one = order(1);
+    let happenings = [Happening::Proving(one.clone()), proved(&one), Happening::Published(one)];
+    assert_eq!(broken(1, &happenings), ["nothing is published before it is durable"]);
+}
+
+#[test]
+fn a_second_proof_of_a_stored_statement_is_heard() {
+    let one = order(1);
+    let again = Happening::Proving(one.clone());
+    let stored = [Happening::Stored(one.clone()), again.clone()];
+    assert_eq!(broken(1, &stored), ["no stored statement is proved again"]);
+    let found = [Happening::Found { order: one, took: Duration::ZERO }, again];
+    assert_eq!(broken(1, &found), ["no stored statement is proved again"]);
+}
+
+#[test]
+fn more_proofs_than_permits_are_heard() {
+    for permits in 1..4usize {
+        let begun: Vec<_> = (0..=permits).map(|n| Happening::Proving(order(n as u8))).collect();
+        assert_eq!(broken(permits, &begun[..permits]), Vec::<&str>::new());
+        assert_eq!(broken(permits, &begun), ["no more proofs run than there are permits"]);
+    }
+}
+
+#[test]
+fn a_coordinate_with_two_statements_is_heard() {
+    assert_eq!(broken(1, &[Happening::Diverged(order(1).id)]), ["a coordinate holds one statement"]);
+}
+
+#[test]
+fn a_settlement_that_does_not_start_where_the_last_one_ended_is_heard() {
+    let (root, other) = (genesis_root(), Digest([8; 32]));
+    for from in [(root, other), (other, GENESIS_TIP)] {
+        let happenings =
+            [chain(vec![], vec![block(1, vec![]), block(2, vec![settlement(1, from, (root, GENESIS_TIP))])])];
+        assert_eq!(broken(1, &happenings), ["settlements are gapless"]);
+    }
+}
+
+#[test]
+fn a_settlement_that_builds_on_one_which_a_reorg_took_away_is_heard() {
+    let (start, moved) = ((genesis_root(), GENESIS_TIP), (genesis_root(), Digest([8; 32])));
+    let happenings = [
+        chain(vec![], vec![block(1, vec![]), block(2, vec![settlement(1, start, moved)])]),
+        chain(vec![block(2, vec![]).0.metadata], vec![block(3, vec![settlement(1, moved, moved)])]),
+    ];
+    assert_eq!(broken(1, &happenings), ["settlements are gapless"]);
+}
+
+#[test]
+fn a_settled_root_that_a_sequential_execution_does_not_give_is_heard() {
+    let start = (genesis_root(), GENESIS_TIP);
+    let wrong = settlement(1, start, (Digest([8; 32]), GENESIS_TIP));
+    let happenings = [chain(vec![], vec![block(1, vec![]), block(2, vec![wrong])])];
+    assert_eq!(broken(1, &happenings), ["a settled root is that of a sequential execution"]);
+}
+
+#[test]
+fn a_batch_root_that_a_sequential_execution_does_not_give_is_heard() {
+    let (added, mut batch) = block(1, vec![]);
+    batch.root_after = Digest([8; 32]);
+    let happenings = [chain(vec![], vec![(added, batch)])];
+    assert_eq!(broken(1, &happenings), ["a batch's root is that of a sequential execution"]);
+}

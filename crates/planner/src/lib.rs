@@ -1,0 +1,16 @@
+//! What is wanted: the statements of the live window, bundles, demand from the top.
+//!
+//! | module | noun |
+//! |---|---|
+//! | [`bundle`] | [`BundleRule`](bundle::BundleRule): where bundles begin and end |
+//! | [`planner`] | [`Planner`](planner::Planner): chain and execution in, demand out |
+//!
+//! # Demand
+//!
+//! A statement is needed when it is the aggregate of an unsettled bundle, a non-empty canonical batch under
+//! no stored aggregate, or a missing assumption of a needed statement. A stored outer receipt ends the search
+//! below it. What is wanted is a function of the chain, of execution and of what is stored: there is no job
+//! journal, and a restart computes the same demand again.
+
+pub mod bundle;
+pub mod planner;

@@ -1,0 +1,79 @@
+//! The port to a proof system.
+
+use reprise_model::digest::ProgramId;
+use reprise_model::receipt::{Receipt, Verified, Verifier};
+use reprise_model::statement::{Claim, ClaimScheme, StatementId};
+use reprise_model::witness::Witness;
+
+/// What one proof is made from.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// What native execution says the proof will attest.
+    pub claim: Claim,
+    /// What the program runs on.
+    pub witness: Witness,
+    /// The receipts it relies on, in the program's order.
+    pub assumptions: Vec<Verified<Receipt>>,
+}
+
+/// A proof and what it cost.
+#[derive(Debug, Clone)]
+pub struct Proof {
+    /// The receipt, not yet verified by anyone but its maker.
+    pub receipt: Receipt,
+    /// The cycles the program ran.
+    pub cycles: u64,
+}
+
+/// A proof system that can prove. Its pure half is [`ClaimScheme`], its judgement [`Verifier`].
+///
+/// `prove` blocks for as long as a proof takes and is called from threads of its own. It runs the program
+/// first and compares what it would attest with the claim: a difference is [`ProveError::Divergence`], and
+/// no proof is made.
+pub trait Backend: ClaimScheme + Verifier {
+    /// The name and version that provenance records.
+    fn name(&self) -> String;
+
+    /// The programs of the workload: transaction, batch, aggregate.
+    fn programs(&self) -> [ProgramId; 3];
+
+    /// Makes one proof.
+    fn prove(&self, task: &Task) -> Result<Proof, ProveError>;
+
+    /// How many proofs were begun in this process: counted here, independently of whoever asked.
+    fn prove_calls(&self) -> u64;
+}
+
+/// Why there is no proof. It says what happened; [`Failure::response`](crate::failure::Failure::response)
+/// decides what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProveError {
+    /// The program attests something else than native execution expected.
+    #[error(
+        "{statement}: the program and native execution disagree: expected journal {expected}, found {found}"
+    )]
+    Divergence {
+        /// The statement.
+        statement: StatementId,
+        /// The expected journal, hexadecimal.
+        expected: String,
+        /// What the program committed, hexadecimal, or how it refused.
+        found: String,
+    },
+    /// The device or process that proves failed; the same task may succeed again.
+    #[error("{statement}: the prover failed: {reason}")]
+    Transient {
+        /// The statement.
+        statement: StatementId,
+        /// Its words.
+        reason: String,
+    },
+    /// The task cannot be proved by this backend at all.
+    #[error("{statement}: this backend cannot prove it: {reason}")]
+    Unprovable {
+        /// The statement.
+        statement: StatementId,
+        /// Its words.
+        reason: String,
+    },
+}

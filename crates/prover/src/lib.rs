@@ -1,0 +1,17 @@
+//! Make it true: look up, prove, verify, store; one proof a statement.
+//!
+//! | module | noun |
+//! |---|---|
+//! | [`backend`] | [`Backend`](backend::Backend): the port to a proof system |
+//! | [`engine`] | [`Engine`](engine::Engine): the pure job machine |
+//! | [`failure`] | what went wrong, and what is done about it |
+//! | [`workers`] | the threads that prove |
+//! | [`reader`] | the thread that looks statements up |
+//! | [`mock`] | a backend with real claims and fake seals |
+
+pub mod backend;
+pub mod engine;
+pub mod failure;
+pub mod mock;
+pub mod reader;
+pub mod workers;

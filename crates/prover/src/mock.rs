@@ -1,0 +1,252 @@
+//! The mock backend: real claims, costed and seeded, with a fake seal.
+//!
+//! Its seal is a keyed hash over the claim and the claims it assumed, so a receipt that was tampered with
+//! does not verify; but anyone can make one, which is why its kind is `Fake` and no L1 takes it. It checks
+//! witnesses as a program would, as far as that needs no workload: a batch's order, context, openings and
+//! writes, an aggregate's chaining, every assumption's claim. What it finds wrong is a divergence.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use reprise_model::digest::{ClaimDigest, Digest, PinsDigest, ProgramId};
+use reprise_model::hash::Hasher;
+use reprise_model::journal::{AggregateJournal, BatchJournal, Commitment, Journal, Transition};
+use reprise_model::lane;
+use reprise_model::profile::{ProofProfile, SealKind};
+use reprise_model::receipt::{Receipt, Verifier, VerifyError};
+use reprise_model::state::{self, StatePath};
+use reprise_model::statement::{Claim, ClaimScheme};
+use reprise_model::witness::{AggregateWitness, BatchWitness, Witness};
+
+use crate::backend::{Backend, Proof, ProveError, Task};
+
+/// What a mock proof costs, and how it goes wrong.
+#[derive(Debug, Clone, Default)]
+pub struct MockConfig {
+    /// How long a transaction, batch and aggregate take.
+    pub cost: [Duration; 3],
+    /// Every so many calls fail as a device would; 0 for never.
+    pub transient_every: u64,
+    /// Every so many calls return a seal that does not verify; 0 for never.
+    pub invalid_every: u64,
+    /// Every so many calls panic; 0 for never.
+    pub panic_every: u64,
+}
+
+/// The mock backend.
+pub struct MockBackend {
+    config: MockConfig,
+    profile: ProofProfile,
+    hasher: Arc<dyn Hasher>,
+    calls: AtomicU64,
+}
+
+impl MockBackend {
+    /// A mock over the workload's hash.
+    pub fn new(config: MockConfig, hasher: Arc<dyn Hasher>) -> Self {
+        let profile = ProofProfile {
+            system: "mock".into(),
+            version: "1".into(),
+            seal: SealKind::Fake,
+            hash: hasher.name().into(),
+            security_bits: 0,
+            parameters: String::new(),
+        };
+        Self { config, profile, hasher, calls: AtomicU64::new(0) }
+    }
+
+    fn seal(claim: &ClaimDigest) -> [u8; 32] {
+        blake3::derive_key("reprise 2026-11 mock seal", &claim.0)
+    }
+
+    /// What the programs would commit; an error where they would refuse.
+    fn run(&self, task: &Task) -> Result<Vec<u8>, String> {
+        match &task.witness {
+            // The workload's own semantics are not the mock's to know.
+            Witness::Transaction(_) => Ok(task.claim.journal.clone()),
+            Witness::Batch(witness) => self.run_batch(task, witness).map(|journal| journal.bytes()),
+            Witness::Aggregate(witness) => self.run_aggregate(task, witness).map(|journal| journal.bytes()),
+        }
+    }
+
+    fn assumed(&self, task: &Task, program: ProgramId, journals: Vec<Vec<u8>>) -> Result<(), String> {
+        let claims: Vec<Claim> = journals.into_iter().map(|journal| Claim { program, journal }).collect();
+        let given: Vec<&Claim> = task.assumptions.iter().map(|receipt| &receipt.claim).collect();
+        if given != claims.iter().collect::<Vec<_>>() {
+            return Err("the assumptions are not those of the witness".into());
+        }
+        Ok(())
+    }
+
+    fn run_batch(&self, task: &Task, witness: &BatchWitness) -> Result<BatchJournal, String> {
+        let hasher = self.hasher.as_ref();
+        let journals = witness.transactions.iter().map(|(_, journal)| journal.bytes()).collect();
+        self.assumed(task, witness.pins.transaction_program, journals)?;
+
+        let mut tree = PartialTree::new(hasher, &witness.root_before, &witness.paths)?;
+        let mut exits = Digest::ZERO;
+        for access in witness.transactions.iter().flat_map(|(_, journal)| &journal.accesses) {
+            tree.replace(hasher, state::slot(&access.resource), access.before, access.after)?;
+        }
+        for exit in witness.transactions.iter().flat_map(|(_, journal)| &journal.exits) {
+            exits = exit.fold(hasher, &exits);
+        }
+        let accepted = witness.transactions.iter().map(|(index, journal)| (journal.transaction, *index));
+        let activity = lane::activity(hasher, accepted);
+        Ok(BatchJournal(Transition {
+            pins: witness.pins.digest(hasher),
+            root_before: witness.root_before,
+            root_after: tree.root,
+            tip_before: witness.tip_before,
+            tip_after: lane::advance(hasher, &witness.tip_before, &witness.context, &activity),
+            exits,
+        }))
+    }
+
+    fn run_aggregate(&self, task: &Task, witness: &AggregateWitness) -> Result<AggregateJournal, String> {
+        let journals = witness.batches.iter().map(Journal::bytes).collect();
+        self.assumed(task, witness.pins.batch_program, journals)?;
+        let pins: PinsDigest = witness.pins.digest(self.hasher.as_ref());
+        if witness.batches.iter().any(|batch| batch.0.pins != pins) {
+            return Err("a batch was proved under other pins".into());
+        }
+        AggregateJournal::over(self.hasher.as_ref(), &witness.batches, Commitment::Unbound)
+            .ok_or_else(|| "the batches do not chain".into())
+    }
+}
+
+/// The part of a state tree that a witness opens: enough to write its slots.
+struct PartialTree {
+    root: Digest,
+    /// Digests by height and the slot's upper bits.
+    nodes: HashMap<(u8, u64), Digest>,
+}
+
+impl PartialTree {
+    fn new(hasher: &dyn Hasher, root: &Digest, paths: &[StatePath]) -> Result<Self, String> {
+        let mut nodes = HashMap::new();
+        for path in paths {
+            if path.root(hasher) != *root {
+                return Err(format!("slot {:#x} is not opened in the root before the batch", path.slot));
+            }
+            for (height, sibling) in (0..).zip(&path.siblings) {
+                nodes.insert((height, (path.slot >> height) ^ 1), *sibling);
+            }
+            nodes.insert((0, path.slot), path.leaf);
+        }
+        // A node on one path can be the sibling on another: the path's own value is right in both.
+        Ok(Self { root: *root, nodes })
+    }
+
+    fn replace(
+        &mut self,
+        hasher: &dyn Hasher,
+        slot: u64,
+        before: Digest,
+        after: Digest,
+    ) -> Result<(), String> {
+        if self.nodes.get(&(0, slot)) != Some(&before) {
+            return Err(format!("slot {slot:#x} does not hold the pre-image a transaction was proved over"));
+        }
+        self.nodes.insert((0, slot), after);
+        let mut node = after;
+        for height in 0..state::DEPTH {
+            let index = slot >> height;
+            let unopened = || format!("slot {slot:#x} is not opened by the witness");
+            let sibling = *self.nodes.get(&(height, index ^ 1)).ok_or_else(unopened)?;
+            node = match index & 1 {
+                0 => hasher.merge(&node, &sibling),
+                _ => hasher.merge(&sibling, &node),
+            };
+            self.nodes.insert((height + 1, index >> 1), node);
+        }
+        self.root = node;
+        Ok(())
+    }
+}
+
+impl ClaimScheme for MockBackend {
+    fn profile(&self) -> &ProofProfile {
+        &self.profile
+    }
+
+    fn claim_digest(&self, claim: &Claim) -> ClaimDigest {
+        let mut hasher = blake3::Hasher::new_derive_key("reprise 2026-11 mock claim");
+        hasher.update(&claim.program.0).update(&claim.journal);
+        ClaimDigest(*hasher.finalize().as_bytes())
+    }
+}
+
+impl Verifier for MockBackend {
+    fn verify(&self, receipt: &Receipt) -> Result<(), VerifyError> {
+        let statement = receipt.id();
+        if receipt.statement.profile != self.profile.id() || receipt.seal_kind != SealKind::Fake {
+            return Err(VerifyError::ForeignProfile { statement });
+        }
+        if receipt.statement.claim != self.claim_digest(&receipt.claim) {
+            return Err(VerifyError::ClaimMismatch { statement });
+        }
+        if receipt.seal != Self::seal(&receipt.statement.claim) {
+            return Err(VerifyError::BadSeal { statement, reason: "not the hash of its claim".into() });
+        }
+        Ok(())
+    }
+}
+
+impl Backend for MockBackend {
+    fn name(&self) -> String {
+        format!("mock {}", self.profile.version)
+    }
+
+    fn programs(&self) -> [ProgramId; 3] {
+        ["transaction", "batch", "aggregate"]
+            .map(|name| ProgramId(blake3::derive_key("reprise 2026-11 mock program", name.as_bytes())))
+    }
+
+    #[expect(clippy::panic, reason = "a panicking prover is one of the faults it is asked to show")]
+    fn prove(&self, task: &Task) -> Result<Proof, ProveError> {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
+        let every = |period: u64| period != 0 && call.is_multiple_of(period);
+        let statement = self.statement(&task.claim);
+        let id = statement.id();
+        let kind = match task.witness {
+            Witness::Transaction(_) => 0,
+            Witness::Batch(_) => 1,
+            Witness::Aggregate(_) => 2,
+        };
+        let diverged = |found: String| ProveError::Divergence {
+            statement: id,
+            expected: hex(&task.claim.journal),
+            found,
+        };
+        let journal = self.run(task).map_err(diverged)?;
+        if journal != task.claim.journal {
+            return Err(diverged(hex(&journal)));
+        }
+        if !self.config.cost[kind].is_zero() {
+            std::thread::sleep(self.config.cost[kind]);
+        }
+        if every(self.config.panic_every) {
+            panic!("an injected panic on call {call}");
+        }
+        if every(self.config.transient_every) {
+            return Err(ProveError::Transient { statement: id, reason: format!("injected on call {call}") });
+        }
+        let mut seal = Self::seal(&statement.claim).to_vec();
+        if every(self.config.invalid_every) {
+            seal[0] ^= 1;
+        }
+        let receipt = Receipt { statement, claim: task.claim.clone(), seal_kind: SealKind::Fake, seal };
+        Ok(Proof { receipt, cycles: 0 })
+    }
+
+    fn prove_calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

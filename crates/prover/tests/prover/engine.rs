@@ -1,0 +1,626 @@
+//! The job machine under random histories: demand that changes, proofs that fail, writes that fail, receipts
+//! that vanish, a stop at any time. What drives it here is what the node's driver is, without threads.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use reprise_model::coordinate::{Checkpoint, Coordinate, Place};
+use reprise_model::digest::{BlockHash, ClaimDigest, Digest, PinsDigest, ProfileId, ProgramId, StatementId};
+use reprise_model::order::{Order, Work};
+use reprise_model::profile::SealKind;
+use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
+use reprise_model::statement::{Claim, Kind, Statement};
+use reprise_prover::backend::ProveError;
+use reprise_prover::engine::{Effect, Engine};
+use reprise_prover::failure::{ATTEMPTS_MAX, Failure};
+use reprise_store::port::StoreError;
+
+/// An order of the statement `name` in block `block`.
+fn order(name: u8, block: u8, place: Place, inner: &[&Arc<Order>]) -> Arc<Order> {
+    let claim = Claim { program: ProgramId([place.kind() as u8; 32]), journal: vec![name] };
+    let statement = Statement { profile: ProfileId([1; 32]), claim: ClaimDigest([name; 32]) };
+    let coordinate = Coordinate {
+        checkpoint: Checkpoint(u64::from(block)),
+        block_hash: BlockHash([block; 32]),
+        place,
+        program: claim.program,
+        profile: statement.profile,
+        pins: PinsDigest([2; 32]),
+    };
+    let assumptions = inner.iter().map(|order| order.as_assumption()).collect();
+    let work = Work::Batch { block: coordinate.block_hash };
+    Arc::new(Order { id: statement.id(), statement, claim, coordinate, assumptions, work })
+}
+
+/// Two forks that share a transaction, and a batch after one of them.
+struct Dag {
+    aggregates: Vec<Arc<Order>>,
+    batches: Vec<Arc<Order>>,
+    transactions: Vec<Arc<Order>>,
+}
+
+impl Dag {
+    fn new() -> Self {
+        let tx = |name, block, merge_index| order(name, block, Place::Transaction { merge_index }, &[]);
+        // The statement 1 stands on both forks.
+        let transactions = vec![tx(1, 1, 1), tx(2, 1, 2), tx(1, 2, 1), tx(3, 2, 5), tx(4, 3, 1)];
+        let of = |block: u8| -> Vec<&Arc<Order>> {
+            transactions.iter().filter(|tx| tx.coordinate.block_hash.0[0] == block).collect()
+        };
+        let batches: Vec<_> =
+            (1..=3).map(|block| order(10 + block, block, Place::Batch, &of(block))).collect();
+        let aggregate =
+            |start| Place::Aggregate { start: Checkpoint(start), commitment: Digest([start as u8; 32]) };
+        let aggregates = vec![
+            order(21, 3, aggregate(1), &[&batches[0], &batches[2]]),
+            order(22, 2, aggregate(2), &[&batches[1]]),
+        ];
+        Self { aggregates, batches, transactions }
+    }
+
+    /// Demand from the top, as the planner makes it: below an order only where it is known to be missing.
+    fn demand(&self, roots: u8, known: impl Fn(&StatementId) -> Option<bool>) -> Vec<Arc<Order>> {
+        let tops = self.aggregates.iter().chain(&self.batches);
+        let mut demand: Vec<Arc<Order>> = vec![];
+        let mut want = |order: &Arc<Order>| {
+            if !demand.iter().any(|other| (other.id, other.coordinate) == (order.id, order.coordinate)) {
+                demand.push(order.clone());
+            }
+        };
+        for (_, top) in (0..).zip(tops).filter(|(bit, _)| roots >> bit & 1 == 1) {
+            let mut level = vec![top];
+            while !level.is_empty() {
+                level.iter().for_each(|order| want(order));
+                let missing = level.into_iter().filter(|order| known(&order.id) == Some(false));
+                level = missing.flat_map(|order| self.inner(order)).collect();
+            }
+        }
+        demand
+    }
+
+    /// The orders an order relies on, at its own block where the statement stands on several.
+    fn inner(&self, outer: &Order) -> Vec<&Arc<Order>> {
+        let all = || self.batches.iter().chain(&self.transactions);
+        let find = |id: &StatementId| {
+            let here =
+                |o: &&Arc<Order>| o.id == *id && o.coordinate.block_hash == outer.coordinate.block_hash;
+            all().find(here).or_else(|| all().find(|order| order.id == *id))
+        };
+        outer.assumptions.iter().filter_map(|inner| find(&inner.id)).collect()
+    }
+}
+
+struct Agreeable;
+
+impl Verifier for Agreeable {
+    fn verify(&self, _: &Receipt) -> Result<(), VerifyError> {
+        Ok(())
+    }
+}
+
+fn receipt(order: &Order) -> Verified<Receipt> {
+    let (statement, claim) = (order.statement, order.claim.clone());
+    let receipt = Receipt { statement, claim, seal_kind: SealKind::Fake, seal: vec![] };
+    Verified::check(receipt, &Agreeable).unwrap()
+}
+
+fn transient(order: &Order) -> Failure {
+    ProveError::Transient { statement: order.id, reason: "the device".into() }.into()
+}
+
+fn divergence(order: &Order) -> Failure {
+    let (expected, found) = (String::new(), String::new());
+    ProveError::Divergence { statement: order.id, expected, found }.into()
+}
+
+fn unwritable() -> StoreError {
+    let source = Arc::new(io::Error::other("the disk"));
+    StoreError::Io { doing: "write", path: "store".into(), source }
+}
+
+/// How an outstanding thing ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Well,
+    Transient,
+    Panic,
+    Divergence,
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Demand(u8),
+    AnswerLookUp(usize),
+    EndProof(usize, End),
+    EndWrite(usize, End),
+    Vanish(usize),
+    Stop,
+}
+
+fn ends() -> impl Strategy<Value = End> {
+    prop_oneof![
+        8 => Just(End::Well),
+        2 => Just(End::Transient),
+        1 => Just(End::Panic),
+        1 => Just(End::Divergence),
+    ]
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let at = || 0usize..64;
+    let step = prop_oneof![
+        6 => (0u8..32).prop_map(Step::Demand),
+        8 => at().prop_map(Step::AnswerLookUp),
+        8 => (at(), ends()).prop_map(|(at, end)| Step::EndProof(at, end)),
+        8 => (at(), ends()).prop_map(|(at, end)| Step::EndWrite(at, end)),
+        1 => at().prop_map(Step::Vanish),
+        1 => Just(Step::Stop),
+    ];
+    proptest::collection::vec(step, 0..80)
+}
+
+/// A driver without threads, and what it saw.
+struct Drive {
+    dag: Dag,
+    engine: Engine,
+    permits: usize,
+    roots: u8,
+    stopped: bool,
+    /// What the store really holds.
+    stored: HashSet<StatementId>,
+    /// What a publication may rely on: stored or found, and not found lost since.
+    durable: HashSet<StatementId>,
+    places: HashSet<(StatementId, Coordinate)>,
+    looking: Vec<Arc<Order>>,
+    proving: Vec<Arc<Order>>,
+    writing: Vec<(Arc<Order>, Vec<Coordinate>)>,
+    /// Attempts since the job of a statement began.
+    attempts: HashMap<StatementId, u32>,
+    given_up: HashSet<StatementId>,
+    proofs_begun: u64,
+    proofs_made: u64,
+    failures: u64,
+    requests: HashSet<(StatementId, Coordinate)>,
+    answered: u64,
+}
+
+impl Drive {
+    fn new(permits: usize, stored: u16) -> Self {
+        let dag = Dag::new();
+        let all = dag.aggregates.iter().chain(&dag.batches).chain(&dag.transactions);
+        let stored: HashSet<_> =
+            (0..).zip(all).filter(|(bit, _)| stored >> bit & 1 == 1).map(|(_, order)| order.id).collect();
+        Self {
+            dag,
+            engine: Engine::new(permits),
+            permits,
+            roots: 0,
+            stopped: false,
+            stored,
+            durable: HashSet::new(),
+            places: HashSet::new(),
+            looking: vec![],
+            proving: vec![],
+            writing: vec![],
+            attempts: HashMap::new(),
+            given_up: HashSet::new(),
+            proofs_begun: 0,
+            proofs_made: 0,
+            failures: 0,
+            requests: HashSet::new(),
+            answered: 0,
+        }
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), TestCaseError> {
+        match step {
+            Step::Demand(roots) => self.roots = *roots,
+            Step::Stop => {
+                self.stopped = true;
+                self.engine.stop();
+            }
+            Step::Vanish(at) => {
+                let mut held: Vec<_> = self.stored.iter().copied().collect();
+                held.sort();
+                if !held.is_empty() {
+                    let id = held[at % held.len()];
+                    self.stored.remove(&id);
+                }
+            }
+            Step::AnswerLookUp(at) if !self.looking.is_empty() => {
+                let order = self.looking.remove(at % self.looking.len());
+                let found = self.stored.contains(&order.id);
+                if found {
+                    self.durable.insert(order.id);
+                }
+                let effects = self.engine.looked_up(order.id, found);
+                self.carry_out(effects)?;
+            }
+            Step::EndProof(at, end) if !self.proving.is_empty() => {
+                let order = self.proving.remove(at % self.proving.len());
+                self.end_proof(&order, *end)?;
+            }
+            Step::EndWrite(at, end) if !self.writing.is_empty() => {
+                let (order, coordinates) = self.writing.remove(at % self.writing.len());
+                self.end_write(&order, coordinates, *end)?;
+            }
+            _ => {}
+        }
+        self.redemand()
+    }
+
+    fn end_proof(&mut self, order: &Order, end: End) -> Result<(), TestCaseError> {
+        let lost = order.assumptions.iter().find(|inner| !self.stored.contains(&inner.id));
+        let result = match (lost, end) {
+            (Some(inner), _) => {
+                self.durable.remove(&inner.id);
+                Err(Failure::AssumptionLost { assumption: inner.id, reason: "gone".into() })
+            }
+            (None, End::Well) => Ok(receipt(order)),
+            (None, End::Transient) => Err(transient(order)),
+            (None, End::Panic) => Err(Failure::Panic { message: "oh".into() }),
+            (None, End::Divergence) => Err(divergence(order)),
+        };
+        let attempts = self.attempts[&order.id];
+        match &result {
+            Ok(_) => self.proofs_made += 1,
+            Err(failure) => {
+                self.failures += 1;
+                let hopeless = matches!(failure, Failure::Prove(ProveError::Divergence { .. }));
+                if hopeless || attempts >= ATTEMPTS_MAX {
+                    self.given_up.insert(order.id);
+                }
+            }
+        }
+        let effects = self.engine.proved(order.id, result);
+        self.carry_out(effects)
+    }
+
+    fn end_write(
+        &mut self,
+        order: &Arc<Order>,
+        coordinates: Vec<Coordinate>,
+        end: End,
+    ) -> Result<(), TestCaseError> {
+        let attempts = self.attempts.entry(order.id).or_default();
+        let result = match end {
+            End::Well | End::Divergence => {
+                self.stored.insert(order.id);
+                self.durable.insert(order.id);
+                self.places.extend(coordinates.into_iter().map(|at| (order.id, at)));
+                *attempts = 0;
+                Ok(())
+            }
+            End::Transient | End::Panic => {
+                self.failures += 1;
+                let error = if end == End::Panic { StoreError::Closed } else { unwritable() };
+                match error.is_transient() && *attempts < ATTEMPTS_MAX {
+                    true => *attempts += 1,
+                    false => {
+                        self.given_up.insert(order.id);
+                    }
+                }
+                Err(Failure::Store(error))
+            }
+        };
+        let effects = self.engine.stored(order.id, result);
+        self.carry_out(effects)
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) -> Result<(), TestCaseError> {
+        // A loss that one effect shows cannot undo a proof that was begun with it: that proof will fail.
+        let mut just_lost = HashSet::new();
+        for effect in effects {
+            match effect {
+                Effect::LookUp(order) => {
+                    prop_assert!(!self.looking.iter().any(|other| other.id == order.id), "looked up twice");
+                    self.looking.push(order);
+                }
+                Effect::Prove(order) => {
+                    let id = order.id;
+                    prop_assert!(!self.stopped, "begun after the stop");
+                    prop_assert!(!self.proving.iter().any(|other| other.id == id), "proved beside itself");
+                    prop_assert!(
+                        !self.writing.iter().any(|(other, _)| other.id == id),
+                        "proved while written"
+                    );
+                    prop_assert!(self.engine.known(&id) == Some(false), "proved although stored");
+                    prop_assert!(!self.given_up.contains(&id), "begun after it was given up");
+                    for inner in &order.assumptions {
+                        let stored = self.engine.known(&inner.id) == Some(true);
+                        prop_assert!(stored || just_lost.contains(&inner.id), "an assumption is missing");
+                    }
+                    *self.attempts.entry(id).or_default() += 1;
+                    prop_assert!(self.attempts[&id] <= ATTEMPTS_MAX, "more attempts than the budget");
+                    self.proofs_begun += 1;
+                    self.proving.push(order);
+                    prop_assert!(self.proving.len() <= self.permits, "more proofs than permits");
+                }
+                Effect::Store { order, receipt, coordinates } => {
+                    prop_assert_eq!(receipt.id(), order.id);
+                    prop_assert!(!coordinates.is_empty());
+                    self.writing.push((order, coordinates));
+                }
+                Effect::Place(coordinate, id) => {
+                    self.answered += 1;
+                    match self.stored.contains(&id) {
+                        true => {
+                            self.places.insert((id, coordinate));
+                        }
+                        false => {
+                            self.durable.remove(&id);
+                            just_lost.insert(id);
+                            self.engine.lost(id);
+                        }
+                    }
+                }
+                Effect::Publish(order) => {
+                    let found =
+                        self.durable.contains(&order.id) || self.engine.known(&order.id) == Some(false);
+                    prop_assert!(found, "published before it was durable");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn redemand(&mut self) -> Result<(), TestCaseError> {
+        let demand = self.dag.demand(self.roots, |id| self.engine.known(id));
+        let demanded: HashSet<StatementId> = demand.iter().map(|order| order.id).collect();
+        // A job that nobody wants leaves when it waits, and its attempts with it.
+        let busy: HashSet<StatementId> =
+            self.proving.iter().chain(self.writing.iter().map(|(order, _)| order)).map(|o| o.id).collect();
+        self.attempts.retain(|id, _| demanded.contains(id) || busy.contains(id));
+        self.requests = demand.iter().map(|order| (order.id, order.coordinate)).collect();
+        let effects = self.engine.want(demand);
+        self.carry_out(effects)?;
+        self.check()
+    }
+
+    /// What holds after every step.
+    fn check(&self) -> Result<(), TestCaseError> {
+        let counts = self.engine.counts();
+        prop_assert_eq!(counts.attempts_failed, self.failures);
+        let proving: HashSet<_> = self.engine.proving().map(|order| order.id).collect();
+        prop_assert_eq!(proving, self.proving.iter().map(|order| order.id).collect::<HashSet<_>>());
+        let given_up: HashSet<_> = self.engine.failures().iter().map(|(id, _)| *id).collect();
+        prop_assert_eq!(&given_up, &self.given_up);
+        let out = self.looking.len() + self.proving.len() + self.writing.len();
+        prop_assert_eq!(self.engine.at_rest(), out == 0);
+        if out == 0 {
+            prop_assert_eq!(
+                counts.wanted,
+                counts.stored_before + counts.proved.total() + self.engine.dropped(),
+                "wanted = stored before + proved + dropped"
+            );
+        }
+        Ok(())
+    }
+
+    /// Lets everything that is out end well, until nothing is out any more.
+    fn finish(&mut self) -> Result<(), TestCaseError> {
+        let first = 0;
+        self.redemand()?;
+        // A bound instead of a hang: every step ends something, and there are eleven orders.
+        for _ in 0..400 {
+            let step = match (self.looking.is_empty(), self.proving.is_empty(), self.writing.is_empty()) {
+                (false, ..) => Step::AnswerLookUp(first),
+                (_, false, _) => Step::EndProof(first, End::Well),
+                (.., false) => Step::EndWrite(first, End::Well),
+                _ => return Ok(()),
+            };
+            self.step(&step)?;
+        }
+        prop_assert!(false, "the engine never comes to rest");
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1024))]
+
+    #[test]
+    fn whatever_happens_every_promise_is_kept_and_the_engine_comes_to_rest(
+        permits in 1usize..4, stored in 0u16..1024, steps in steps(),
+    ) {
+        let mut drive = Drive::new(permits, stored);
+        for step in &steps {
+            drive.step(step)?;
+        }
+        drive.finish()?;
+        let demand = drive.dag.demand(drive.roots, |id| drive.engine.known(id));
+        if drive.stopped {
+            return Ok(());
+        }
+        prop_assert!(drive.engine.satisfied(), "at rest, and something wanted is neither stored nor given up");
+        for order in &demand {
+            if drive.given_up.is_empty() {
+                prop_assert_eq!(drive.engine.known(&order.id), Some(true));
+            }
+            if drive.stored.contains(&order.id) && drive.engine.known(&order.id) == Some(true) {
+                prop_assert!(
+                    drive.places.contains(&(order.id, order.coordinate)),
+                    "a stored statement is not placed at {:?}", order.coordinate
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn without_faults_each_statement_is_proved_once_whatever_the_demand_does(
+        permits in 1usize..4, demands in proptest::collection::vec((0u8..32, 0usize..6), 1..12),
+    ) {
+        let mut drive = Drive::new(permits, 0);
+        let first = 0;
+        for (roots, ends) in demands {
+            drive.step(&Step::Demand(roots))?;
+            for _ in 0..ends {
+                drive.step(&Step::AnswerLookUp(first))?;
+                drive.step(&Step::EndProof(first, End::Well))?;
+                drive.step(&Step::EndWrite(first, End::Well))?;
+            }
+        }
+        drive.finish()?;
+        prop_assert_eq!(drive.proofs_begun, drive.stored.len() as u64);
+        prop_assert_eq!(drive.engine.counts().proved.total(), drive.stored.len() as u64);
+        prop_assert_eq!(drive.engine.counts().stored_before, 0);
+    }
+
+    #[test]
+    fn what_is_stored_already_is_found_and_never_proved(permits in 1usize..4, demands in proptest::collection::vec(0u8..32, 1..8)) {
+        let mut drive = Drive::new(permits, u16::MAX);
+        for roots in demands {
+            drive.step(&Step::Demand(roots))?;
+            drive.finish()?;
+        }
+        prop_assert_eq!(drive.proofs_begun, 0);
+        let counts = drive.engine.counts();
+        prop_assert_eq!(counts.wanted, counts.stored_before);
+        prop_assert_eq!(counts.hits.total(), drive.answered, "each answer of the store is one hit");
+    }
+}
+
+/// An engine that wants `orders` and has looked in vain for each.
+fn wanting(permits: usize, orders: &[Arc<Order>]) -> (Engine, Vec<Effect>) {
+    let mut engine = Engine::new(permits);
+    for effect in engine.want(orders.to_vec()) {
+        if let Effect::LookUp(order) = effect {
+            engine.looked_up(order.id, false);
+        }
+    }
+    let effects = engine.want(orders.to_vec());
+    (engine, effects)
+}
+
+fn proofs(effects: &[Effect]) -> Vec<StatementId> {
+    let proof = |effect: &Effect| match effect {
+        Effect::Prove(order) => Some(order.id),
+        _ => None,
+    };
+    effects.iter().filter_map(proof).collect()
+}
+
+#[test]
+fn many_requests_for_one_statement_are_one_proof_and_every_place_is_recorded() {
+    let at = |block| order(1, block, Place::Transaction { merge_index: 1 }, &[]);
+    let orders: Vec<_> = (0..50).map(at).collect();
+    let (mut engine, effects) = wanting(4, &orders);
+    assert_eq!(proofs(&effects), vec![orders[0].id]);
+    let stored = engine.proved(orders[0].id, Ok(receipt(&orders[0])));
+    assert!(matches!(&stored[..], [Effect::Store { coordinates, .. }] if coordinates.len() == 50));
+    engine.stored(orders[0].id, Ok(()));
+    assert_eq!((engine.counts().wanted, engine.counts().proved.total()), (1, 1));
+}
+
+#[test]
+fn who_asks_while_the_receipt_is_being_written_is_placed_too() {
+    let at = |block| order(1, block, Place::Transaction { merge_index: 1 }, &[]);
+    let (early, late) = (at(1), at(2));
+    let (mut engine, _) = wanting(1, std::slice::from_ref(&early));
+    engine.proved(early.id, Ok(receipt(&early)));
+    assert!(proofs(&engine.want(vec![early.clone(), late.clone()])).is_empty());
+    assert_eq!(engine.counts().merged, 1);
+    let effects = engine.stored(early.id, Ok(()));
+    let placed =
+        |effect: &Effect| matches!(effect, Effect::Place(at, id) if (*at, *id) == (late.coordinate, late.id));
+    assert!(effects.iter().any(placed), "{effects:?}");
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Publish(_))));
+}
+
+#[test]
+fn a_failure_that_may_pass_is_tried_as_often_as_the_budget_says_and_then_given_up() {
+    let one = order(1, 1, Place::Batch, &[]);
+    let (mut engine, mut effects) = wanting(1, std::slice::from_ref(&one));
+    for attempt in 1..=ATTEMPTS_MAX {
+        assert_eq!(proofs(&effects), vec![one.id], "attempt {attempt}");
+        engine.proved(one.id, Err(transient(&one)));
+        effects = engine.want(vec![one.clone()]);
+    }
+    assert_eq!(proofs(&effects), vec![]);
+    assert_eq!(engine.failures().len(), 1);
+    assert_eq!(engine.counts().attempts_failed, u64::from(ATTEMPTS_MAX));
+    assert!(engine.satisfied() && engine.at_rest());
+}
+
+#[test]
+fn a_divergence_is_given_up_at_once() {
+    let one = order(1, 1, Place::Batch, &[]);
+    let (mut engine, _) = wanting(1, std::slice::from_ref(&one));
+    engine.proved(one.id, Err(divergence(&one)));
+    assert_eq!(proofs(&engine.want(vec![one.clone()])), vec![]);
+    assert!(matches!(engine.failures(), [(id, _)] if *id == one.id));
+}
+
+#[test]
+fn a_lost_assumption_is_proved_again_and_then_what_relies_on_it() {
+    let inner = order(1, 1, Place::Transaction { merge_index: 1 }, &[]);
+    let outer = order(2, 1, Place::Batch, &[&inner]);
+    let demand = vec![outer.clone(), inner.clone()];
+    let (mut engine, effects) = wanting(1, &demand);
+    assert_eq!(proofs(&effects), vec![inner.id], "the assumption first");
+    engine.proved(inner.id, Ok(receipt(&inner)));
+    engine.stored(inner.id, Ok(()));
+    assert_eq!(proofs(&engine.want(demand.clone())), vec![outer.id]);
+
+    let lost = Failure::AssumptionLost { assumption: inner.id, reason: "gone".into() };
+    engine.proved(outer.id, Err(lost));
+    assert_eq!(proofs(&engine.want(demand.clone())), vec![inner.id]);
+    engine.proved(inner.id, Ok(receipt(&inner)));
+    engine.stored(inner.id, Ok(()));
+    assert_eq!(proofs(&engine.want(demand.clone())), vec![outer.id]);
+    engine.proved(outer.id, Ok(receipt(&outer)));
+    engine.stored(outer.id, Ok(()));
+    assert!(engine.satisfied() && engine.failures().is_empty());
+    let counts = engine.counts();
+    assert_eq!((counts.wanted, counts.proved.total(), engine.dropped()), (2, 2, 0), "each counted once");
+}
+
+#[test]
+fn what_waits_for_a_statement_that_was_given_up_does_not_keep_the_engine_waiting() {
+    let inner = order(1, 1, Place::Transaction { merge_index: 1 }, &[]);
+    let outer = order(2, 1, Place::Batch, &[&inner]);
+    let demand = vec![outer.clone(), inner.clone()];
+    let (mut engine, _) = wanting(1, &demand);
+    engine.proved(inner.id, Err(divergence(&inner)));
+    assert_eq!(proofs(&engine.want(demand)), vec![]);
+    assert!(engine.at_rest());
+    assert!(engine.satisfied(), "nothing that is still wanted can ever be proved");
+}
+
+#[test]
+fn a_queued_job_that_nobody_wants_leaves_and_a_running_one_is_finished_and_stored() {
+    let (one, two) = (order(1, 1, Place::Batch, &[]), order(2, 2, Place::Batch, &[]));
+    let (mut engine, effects) = wanting(1, &[one.clone(), two.clone()]);
+    assert_eq!(proofs(&effects), vec![one.id]);
+    engine.want(vec![]);
+    assert_eq!(engine.queued(), 0);
+    let stored = engine.proved(one.id, Ok(receipt(&one)));
+    assert!(matches!(stored.as_slice(), [Effect::Store { .. }]));
+    engine.stored(one.id, Ok(()));
+    assert_eq!(engine.dropped(), 1);
+    assert_eq!(proofs(&engine.want(vec![one.clone(), two.clone()])), vec![two.id]);
+    assert_eq!(engine.counts().hits.of(Kind::Batch), 1);
+}
+
+#[test]
+fn a_permit_is_free_while_the_receipt_is_being_written() {
+    let (one, two) = (order(1, 1, Place::Batch, &[]), order(2, 2, Place::Batch, &[]));
+    let demand = vec![one.clone(), two.clone()];
+    let (mut engine, _) = wanting(1, &demand);
+    engine.proved(one.id, Ok(receipt(&one)));
+    assert_eq!(proofs(&engine.want(demand)), vec![two.id]);
+}
+
+#[test]
+fn a_proof_is_not_made_again_because_the_disk_was_moody() {
+    let one = order(1, 1, Place::Batch, &[]);
+    let (mut engine, _) = wanting(1, std::slice::from_ref(&one));
+    engine.proved(one.id, Ok(receipt(&one)));
+    let again = engine.stored(one.id, Err(unwritable().into()));
+    assert!(matches!(again.as_slice(), [Effect::Store { .. }]), "{again:?}");
+    assert_eq!(proofs(&engine.want(vec![one.clone()])), vec![]);
+    let done = engine.stored(one.id, Ok(()));
+    assert!(matches!(done.as_slice(), [Effect::Publish(_)]));
+}

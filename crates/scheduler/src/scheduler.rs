@@ -1,0 +1,249 @@
+//! The scheduler: executes the blocks that join the view, once each, and keeps every version of the state.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use reprise_model::block::{BatchMetadata, ChainBlock};
+use reprise_model::digest::{BlockHash, Digest};
+use reprise_model::hash::Hasher;
+use reprise_model::journal::Pins;
+use reprise_model::lane;
+use reprise_model::scheduled::ScheduledBatch;
+use reprise_model::state;
+use reprise_model::witness::{AggregateWitness, BatchWitness, TransactionWitness, Witness};
+
+use crate::execution::{ProcessorPanicked, Rules};
+use crate::processor::Processor;
+use crate::record::{BatchRecord, RecordError, RecordLog};
+use crate::tree::StateTree;
+
+/// Why a block cannot be executed or a witness not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SchedulerError {
+    /// The records cannot be read or written.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The workload panicked.
+    #[error("{block}: {source}")]
+    Processor {
+        /// The block.
+        block: BlockHash,
+        /// What happened.
+        source: ProcessorPanicked,
+    },
+    /// The block or its parent is not known.
+    #[error("{block} was never executed here")]
+    Unknown {
+        /// The block.
+        block: BlockHash,
+    },
+}
+
+/// A block with its state on both sides.
+struct Version {
+    record: Option<Arc<BatchRecord>>,
+    parent: BlockHash,
+    after: StateTree,
+    tip_after: Digest,
+}
+
+/// Executes blocks and remembers what they did.
+pub struct Scheduler {
+    processor: Arc<dyn Processor>,
+    hasher: Arc<dyn Hasher>,
+    pins: Pins,
+    log: Box<dyn RecordLog>,
+    versions: HashMap<BlockHash, Version>,
+    executed: u64,
+}
+
+impl Scheduler {
+    /// Restores what `log` holds over the chain that starts at `root`, with an empty state there.
+    pub fn open(
+        processor: Arc<dyn Processor>,
+        hasher: Arc<dyn Hasher>,
+        pins: Pins,
+        root: BlockHash,
+        log: Box<dyn RecordLog>,
+    ) -> Result<Self, SchedulerError> {
+        let after = StateTree::empty(hasher.clone());
+        let tip_after = lane::genesis(hasher.as_ref(), &pins.lane);
+        let genesis = Version { record: None, parent: root, after, tip_after };
+        let mut records = log.load()?;
+        records.sort_by_key(|record| record.batch.metadata.checkpoint);
+        let versions = HashMap::from([(root, genesis)]);
+        let mut scheduler = Self { processor, hasher, pins, log, versions, executed: 0 };
+        for record in records {
+            scheduler.restore(record)?;
+        }
+        Ok(scheduler)
+    }
+
+    /// Every block with a record, in no order.
+    pub fn known(&self) -> impl Iterator<Item = BatchMetadata> + '_ {
+        self.versions.values().filter_map(|version| Some(version.record.as_ref()?.batch.metadata))
+    }
+
+    /// How many blocks were executed in this process.
+    pub fn executed(&self) -> u64 {
+        self.executed
+    }
+
+    /// The pins that batches are proved under.
+    pub fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
+    /// The batches of blocks that join the view, oldest first: from their records where there are any, else
+    /// executed and recorded, all in one commit. Where that fails, none of them is known.
+    pub fn schedule<'b>(
+        &mut self,
+        added: impl IntoIterator<Item = (BatchMetadata, &'b ChainBlock)>,
+    ) -> Result<Vec<ScheduledBatch>, SchedulerError> {
+        let (mut scheduled, mut fresh) = (vec![], vec![]);
+        let outcome = self.schedule_all(added, &mut scheduled, &mut fresh);
+        if let Err(error) = outcome {
+            for record in fresh {
+                self.versions.remove(&record.batch.metadata.block_hash());
+            }
+            return Err(error);
+        }
+        Ok(scheduled)
+    }
+
+    fn schedule_all<'b>(
+        &mut self,
+        added: impl IntoIterator<Item = (BatchMetadata, &'b ChainBlock)>,
+        scheduled: &mut Vec<ScheduledBatch>,
+        fresh: &mut Vec<Arc<BatchRecord>>,
+    ) -> Result<(), SchedulerError> {
+        for (metadata, block) in added {
+            let known = self.versions.get(&metadata.block_hash()).and_then(|v| v.record.clone());
+            let record = match known {
+                Some(record) => record,
+                None => {
+                    let record = Arc::new(self.execute(metadata, block)?);
+                    fresh.push(record.clone());
+                    record
+                }
+            };
+            scheduled.push(record.batch.clone());
+        }
+        let fresh: Vec<&BatchRecord> = fresh.iter().map(AsRef::as_ref).collect();
+        Ok(self.log.append(&fresh)?)
+    }
+
+    /// The witness of the transaction at `index` of a block.
+    pub fn transaction_witness(&self, block: &BlockHash, index: usize) -> Result<Witness, SchedulerError> {
+        let (record, before) = self.executed_block(block)?;
+        let unknown = || SchedulerError::Unknown { block: *block };
+        let transaction = record.accepted.get(index).ok_or_else(unknown)?;
+        let scheduled = record.batch.transactions.get(index).ok_or_else(unknown)?;
+        let earlier = record.writes[..index].iter().flatten();
+        let state =
+            earlier.fold(before.clone(), |state, (resource, value)| state.with(state::slot(resource), value));
+        let read = |access: &reprise_model::journal::Access| {
+            state.get(state::slot(&access.resource)).map(|cells| cells.to_vec())
+        };
+        Ok(Witness::Transaction(TransactionWitness {
+            transaction: transaction.cells(&transaction.facts(&self.pins.deposit)),
+            before: scheduled.journal.accesses.iter().map(read).collect(),
+        }))
+    }
+
+    /// The witness of a block's batch.
+    pub fn batch_witness(&self, block: &BlockHash) -> Result<Witness, SchedulerError> {
+        let (record, before) = self.executed_block(block)?;
+        let journal = record.batch.journal.ok_or(SchedulerError::Unknown { block: *block })?;
+        let transactions = &record.batch.transactions;
+        let accesses = transactions.iter().flat_map(|tx| &tx.journal.accesses);
+        let mut slots: Vec<u64> = accesses.map(|access| state::slot(&access.resource)).collect();
+        slots.sort_unstable();
+        slots.dedup();
+        Ok(Witness::Batch(BatchWitness {
+            pins: self.pins.clone(),
+            context: record.batch.metadata.block.context(),
+            root_before: journal.0.root_before,
+            tip_before: journal.0.tip_before,
+            transactions: transactions.iter().map(|tx| (tx.merge_index, tx.journal.clone())).collect(),
+            paths: slots.into_iter().map(|slot| before.path(slot)).collect(),
+        }))
+    }
+
+    /// The witness of the aggregate over the batches of `blocks`, oldest first.
+    pub fn aggregate_witness(&self, blocks: &[BlockHash]) -> Result<Witness, SchedulerError> {
+        let record = |block: &BlockHash| self.executed_block(block).map(|(record, _)| record);
+        let records = blocks.iter().map(record).collect::<Result<Vec<_>, _>>()?;
+        let last = records.last();
+        Ok(Witness::Aggregate(AggregateWitness {
+            pins: self.pins.clone(),
+            batches: records.iter().filter_map(|record| record.batch.journal).collect(),
+            commitment: last.map(|r| r.batch.metadata.block.sequencing_commitment).unwrap_or_default(),
+            lane_proof: last.and_then(|record| record.lane_proof.clone()),
+        }))
+    }
+
+    fn executed_block(&self, block: &BlockHash) -> Result<(&BatchRecord, &StateTree), SchedulerError> {
+        let find = || {
+            let version = self.versions.get(block)?;
+            Some((version.record.as_deref()?, &self.versions.get(&version.parent)?.after))
+        };
+        find().ok_or(SchedulerError::Unknown { block: *block })
+    }
+
+    fn execute(
+        &mut self,
+        metadata: BatchMetadata,
+        block: &ChainBlock,
+    ) -> Result<BatchRecord, SchedulerError> {
+        let parent = self.parent_of(&metadata)?;
+        let rules =
+            Rules { processor: self.processor.as_ref(), hasher: self.hasher.as_ref(), pins: &self.pins };
+        let execution = rules
+            .execute(&block.accepted, &metadata.block.context(), &parent.after, &parent.tip_after)
+            .map_err(|source| SchedulerError::Processor { block: metadata.block_hash(), source })?;
+        let batch = ScheduledBatch {
+            metadata,
+            transactions: execution.transactions,
+            journal: execution.journal,
+            root_after: execution.after.root(),
+            tip_after: execution.tip_after,
+        };
+        let record = BatchRecord {
+            batch,
+            accepted: block.accepted.clone(),
+            writes: execution.writes,
+            lane_proof: block.lane_proof.clone(),
+        };
+        self.remember(record.clone(), execution.after);
+        self.executed += 1;
+        Ok(record)
+    }
+
+    fn restore(&mut self, record: BatchRecord) -> Result<(), SchedulerError> {
+        let before = self.parent_of(&record.batch.metadata)?.after.clone();
+        let after = record
+            .writes
+            .iter()
+            .flatten()
+            .fold(before, |state, (resource, value)| state.with(state::slot(resource), value));
+        if after.root() != record.batch.root_after {
+            return Err(SchedulerError::Unknown { block: record.batch.metadata.block_hash() });
+        }
+        self.remember(record, after);
+        Ok(())
+    }
+
+    fn remember(&mut self, record: BatchRecord, after: StateTree) {
+        let metadata = record.batch.metadata;
+        let tip_after = record.batch.tip_after;
+        let parent = metadata.block.parent_hash;
+        let version = Version { record: Some(Arc::new(record)), parent, after, tip_after };
+        self.versions.insert(metadata.block_hash(), version);
+    }
+
+    fn parent_of(&self, metadata: &BatchMetadata) -> Result<&Version, SchedulerError> {
+        let parent = metadata.block.parent_hash;
+        self.versions.get(&parent).ok_or(SchedulerError::Unknown { block: parent })
+    }
+}

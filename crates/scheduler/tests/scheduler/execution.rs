@@ -1,0 +1,171 @@
+//! One block: what its transactions do side by side is what they do one after another.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use reprise_ledger::Action;
+use reprise_model::cell::Cell;
+use reprise_model::digest::{ProgramId, ResourceId};
+use reprise_model::hash::Blake3;
+use reprise_model::journal::{Exit, Outcome, TransactionEffects};
+use reprise_model::lane::BlockContext;
+use reprise_model::state;
+use reprise_model::transaction::{LaneTransaction, TransactionFacts};
+use reprise_scheduler::processor::{Processor, ResourceView};
+use reprise_scheduler::record::MemoryLog;
+use reprise_scheduler::scheduler::SchedulerError;
+use reprise_scheduler::tree::StateTree;
+
+use crate::town::{self, Ask, ROOT};
+
+/// Few accounts and mostly right nonces, so that transactions meet, succeed and fail.
+pub(crate) fn asks() -> impl Strategy<Value = Vec<Ask>> {
+    let action = prop_oneof![Just(Action::Transfer), Just(Action::Exit), Just(Action::Deposit)];
+    let ask = (0u8..5, action, 0u64..3, 0u64..50, 0u8..5);
+    let ask = ask.prop_map(|(by, action, nonce, amount, to)| Ask { by, action, nonce, amount, to });
+    proptest::collection::vec(ask, 0..24)
+}
+
+pub(crate) fn accepted(asks: &[Ask]) -> Vec<LaneTransaction> {
+    (1..).zip(asks).map(|(index, ask)| town::transaction(index * 2, *ask)).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn side_by_side_gives_what_one_after_another_gives(asks in asks()) {
+        let funds: Vec<_> = (0..5).map(|to| town::deposit(to, 60)).collect();
+        let (first, funding) = town::block(ROOT, 1, 0, accepted(&funds));
+        let mut whole = town::open(town::ledger(), Box::new(MemoryLog::default())).unwrap();
+        let start = whole.schedule([(first, &funding)]).unwrap().remove(0).root_after;
+
+        // All in one block; and each in a block of its own, which leaves no room for parallelism.
+        let transactions = accepted(&asks);
+        let (metadata, block) = town::block(first.block_hash(), 2, 0, transactions.clone());
+        let batch = whole.schedule([(metadata, &block)]).unwrap().remove(0);
+        let mut single = town::open(town::ledger(), Box::new(MemoryLog::default())).unwrap();
+        single.schedule([(first, &funding)]).unwrap();
+        let (mut parent, mut root, mut journals) = (first, start, vec![]);
+        for transaction in transactions {
+            let height = parent.checkpoint.0 + 1;
+            let (metadata, block) = town::block(parent.block_hash(), height, 0, vec![transaction]);
+            let one = single.schedule([(metadata, &block)]).unwrap().remove(0);
+            journals.extend(one.transactions.into_iter().map(|tx| tx.journal));
+            (parent, root) = (metadata, one.root_after);
+        }
+        prop_assert_eq!(batch.root_after, root);
+        let together: Vec<_> = batch.transactions.iter().map(|tx| tx.journal.clone()).collect();
+        prop_assert_eq!(together, journals);
+        let indices: Vec<_> = batch.transactions.iter().map(|tx| tx.merge_index).collect();
+        prop_assert_eq!(indices, block.accepted.iter().map(|tx| tx.merge_index).collect::<Vec<_>>());
+        match batch.journal {
+            None => prop_assert!(asks.is_empty() && batch.root_after == start),
+            Some(journal) => prop_assert_eq!((journal.0.root_before, journal.0.root_after), (start, root)),
+        }
+    }
+}
+
+type Deed = fn(&ResourceView) -> TransactionEffects;
+
+/// A workload that declares two resources and does as it is told.
+struct Told(Deed);
+
+const MINE: ResourceId = ResourceId([1; 32]);
+const YOURS: ResourceId = ResourceId([2; 32]);
+const NOBODYS: ResourceId = ResourceId([3; 32]);
+
+fn value(n: u32) -> Vec<Cell> {
+    vec![[n; 8]]
+}
+
+impl Processor for Told {
+    fn tx_image_id(&self) -> ProgramId {
+        ProgramId([1; 32])
+    }
+    fn batch_image_id(&self) -> ProgramId {
+        ProgramId([2; 32])
+    }
+    fn aggregator_image_id(&self) -> ProgramId {
+        ProgramId([3; 32])
+    }
+    fn declare(&self, transaction: &LaneTransaction, _: &TransactionFacts) -> Vec<ResourceId> {
+        assert_ne!(transaction.payload, b"declare and panic", "a defect in declare");
+        vec![MINE, YOURS]
+    }
+    fn execute(
+        &self,
+        _: &LaneTransaction,
+        _: &TransactionFacts,
+        _: &BlockContext,
+        view: &ResourceView,
+    ) -> TransactionEffects {
+        (self.0)(view)
+    }
+}
+
+fn told(deed: Deed, payload: &[u8]) -> Result<reprise_model::scheduled::ScheduledBatch, SchedulerError> {
+    let mut scheduler = town::open(Arc::new(Told(deed)), Box::new(MemoryLog::default())).unwrap();
+    let payload = payload.to_vec();
+    let transaction =
+        LaneTransaction { merge_index: 7, version: 1, rest: vec![], payload, spent_script: vec![] };
+    let (metadata, block) = town::block(ROOT, 1, 0, vec![transaction]);
+    Ok(scheduler.schedule([(metadata, &block)])?.remove(0))
+}
+
+fn wrote(writes: Vec<(ResourceId, Vec<Cell>)>) -> TransactionEffects {
+    TransactionEffects { outcome: Outcome::SUCCESS, writes, exits: vec![] }
+}
+
+#[test]
+fn a_write_that_was_not_declared_is_the_transactions_failure_and_nothing_of_it_stays() {
+    let batch = told(|_| wrote(vec![(MINE, value(1)), (NOBODYS, value(2))]), b"").unwrap();
+    let journal = &batch.transactions[0].journal;
+    assert_eq!(journal.outcome, Outcome::UNDECLARED_ACCESS);
+    assert!(journal.accesses.iter().all(|access| access.before == access.after));
+    assert_eq!(batch.root_after, StateTree::empty(Arc::new(Blake3)).root());
+}
+
+#[test]
+fn a_read_that_was_not_declared_is_an_error_of_the_read() {
+    let deed: Deed = |view| match view.read(&NOBODYS) {
+        Ok(_) => wrote(vec![]),
+        Err(_) => TransactionEffects::failure(Outcome::UNDECLARED_ACCESS),
+    };
+    assert_eq!(told(deed, b"").unwrap().transactions[0].journal.outcome, Outcome::UNDECLARED_ACCESS);
+}
+
+#[test]
+fn a_failure_that_brings_effects_keeps_none() {
+    let deed: Deed = |_| TransactionEffects {
+        outcome: Outcome(99),
+        writes: vec![(MINE, value(1))],
+        exits: vec![Exit { destination: MINE, amount: 1 }],
+    };
+    let batch = told(deed, b"").unwrap();
+    let journal = &batch.transactions[0].journal;
+    assert_eq!((journal.outcome, journal.exits.len()), (Outcome(99), 0));
+    assert_eq!(batch.root_after, StateTree::empty(Arc::new(Blake3)).root());
+}
+
+#[test]
+fn of_two_writes_to_one_resource_the_journal_names_the_one_that_stays() {
+    let batch = told(|_| wrote(vec![(MINE, value(1)), (MINE, value(2))]), b"").unwrap();
+    let journal = &batch.transactions[0].journal;
+    assert_eq!(journal.accesses[0].after, state::leaf(&Blake3, Some(&value(2))));
+    let expected = StateTree::empty(Arc::new(Blake3)).with(state::slot(&MINE), &value(2)).root();
+    assert_eq!(batch.root_after, expected);
+}
+
+#[test]
+fn a_workload_that_panics_is_an_error_that_names_block_transaction_and_cause() {
+    let expected = town::block(ROOT, 1, 0, vec![]).0.block_hash();
+    let executing = told(|_| panic!("a defect in execute"), b"").unwrap_err();
+    let declaring = told(|_| wrote(vec![]), b"declare and panic").unwrap_err();
+    for (refused, cause) in [(executing, "a defect in execute"), (declaring, "a defect in declare")] {
+        let text = refused.to_string();
+        let SchedulerError::Processor { block, source } = refused else { panic!("{text}") };
+        assert_eq!((block, source.merge_index), (expected, 7));
+        assert!(source.message.contains(cause), "{text}");
+    }
+}

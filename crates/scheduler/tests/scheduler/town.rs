@@ -1,0 +1,96 @@
+//! What these tests share: a ledger, its transactions, blocks of them.
+
+use std::sync::Arc;
+
+use reprise_ledger::{Action, Ledger, Payload};
+use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainBlockMetadata};
+use reprise_model::coordinate::Checkpoint;
+use reprise_model::digest::{BlockHash, Digest, ProgramId, ResourceId};
+use reprise_model::hash::Blake3;
+use reprise_model::journal::Pins;
+use reprise_model::transaction::{LaneTransaction, account_of, script_bytes};
+use reprise_scheduler::processor::Processor;
+use reprise_scheduler::record::RecordLog;
+use reprise_scheduler::scheduler::{Scheduler, SchedulerError};
+
+pub(crate) const ROOT: BlockHash = BlockHash([0xaa; 32]);
+
+pub(crate) fn ledger() -> Arc<dyn Processor> {
+    let id = |n| ProgramId([n; 32]);
+    Arc::new(Ledger { transaction: id(1), batch: id(2), aggregate: id(3) })
+}
+
+fn deposit_script() -> Vec<u8> {
+    script_bytes(0, b"deposit")
+}
+
+pub(crate) fn pins() -> Pins {
+    Pins {
+        lane: Digest([1; 32]),
+        covenant: Digest([2; 32]),
+        deposit: account_of(&deposit_script()),
+        transaction_program: ProgramId([1; 32]),
+        batch_program: ProgramId([2; 32]),
+    }
+}
+
+pub(crate) fn account(name: u8) -> ResourceId {
+    account_of(&script_bytes(0, &[name]))
+}
+
+/// What one asks the ledger for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ask {
+    pub(crate) by: u8,
+    pub(crate) action: Action,
+    pub(crate) nonce: u64,
+    pub(crate) amount: u64,
+    pub(crate) to: u8,
+}
+
+pub(crate) fn deposit(to: u8, amount: u64) -> Ask {
+    Ask { by: to, action: Action::Deposit, nonce: 0, amount, to }
+}
+
+/// A lane transaction that asks for it; a deposit pays its amount.
+pub(crate) fn transaction(merge_index: u32, ask: Ask) -> LaneTransaction {
+    let Ask { by, action, nonce, amount, to } = ask;
+    let payload = Payload { action, nonce, amount, counterparty: account(to) }.encode();
+    let mut rest = 1u16.to_le_bytes().to_vec();
+    rest.extend(0u64.to_le_bytes());
+    rest.extend(1u64.to_le_bytes());
+    rest.extend(if action == Action::Deposit { amount } else { 0 }.to_le_bytes());
+    rest.extend(deposit_script());
+    rest.push(0);
+    LaneTransaction { merge_index, version: 1, rest, payload, spent_script: script_bytes(0, &[by]) }
+}
+
+/// A block at `height` named `name` on `parent`.
+pub(crate) fn block(
+    parent: BlockHash,
+    height: u64,
+    name: u8,
+    accepted: Vec<LaneTransaction>,
+) -> (BatchMetadata, ChainBlock) {
+    let mut hash = blake3::Hasher::new();
+    hash.update(&parent.0).update(&[name]);
+    let header = ChainBlockMetadata {
+        block_hash: BlockHash(*hash.finalize().as_bytes()),
+        parent_hash: parent,
+        blue_score: height,
+        daa_score: height,
+        timestamp_ms: height * 10,
+        parent_timestamp_ms: height * 10 - 10,
+        sequencing_commitment: Digest([name; 32]),
+    };
+    let id = BlockId(height * 256 + u64::from(name));
+    let metadata = BatchMetadata { id, checkpoint: Checkpoint(height), block: header };
+    (metadata, ChainBlock { metadata: header, accepted, lane_proof: None, settlements: vec![] })
+}
+
+pub(crate) fn open(
+    processor: Arc<dyn Processor>,
+    log: Box<dyn RecordLog>,
+) -> Result<Scheduler, SchedulerError> {
+    Scheduler::open(processor, Arc::new(Blake3), pins(), ROOT, log)
+}

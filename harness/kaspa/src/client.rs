@@ -1,0 +1,97 @@
+//! A connection to a node: wRPC with borsh, to the address given and to no other.
+//!
+//! Kaspa's client asks a public resolver for a node when it has no address; here it always has one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kaspa_rpc_core::RpcError;
+use kaspa_wrpc_client::prelude::{ConnectOptions, ConnectStrategy, KaspaRpcClient, WrpcEncoding};
+
+/// A connection.
+pub type Client = Arc<KaspaRpcClient>;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Not an address of a node.
+    #[error(
+        "`{given}` is not a node's address: give `kaspa:ws://HOST:PORT`, the port of its borsh wRPC server"
+    )]
+    Address {
+        /// What was given.
+        given: String,
+    },
+    /// The node does not answer.
+    #[error("no connection to {url}: {reason}")]
+    Connect {
+        /// The address.
+        url: String,
+        /// What the client said.
+        reason: String,
+    },
+}
+
+/// A question that a node did not answer, or refused.
+#[derive(Debug, thiserror::Error)]
+#[error("the node did not answer {asked}: {source}")]
+pub struct Unanswered {
+    /// The question, by the name Kaspa's RPC gives it.
+    pub asked: &'static str,
+    /// What the node said, or why it said nothing.
+    pub source: Box<RpcError>,
+}
+
+/// Names the question in a node's refusal.
+pub(crate) fn unanswered(asked: &'static str) -> impl FnOnce(RpcError) -> Unanswered {
+    move |source| Unanswered { asked, source: source.into() }
+}
+
+/// Reads `kaspa:ws://HOST:PORT`; `kaspa:` and `ws://` may be left out.
+pub fn parse_url(given: &str) -> Result<String, ClientError> {
+    let rest = given.strip_prefix("kaspa:").unwrap_or(given);
+    let rest = rest.strip_prefix("//").unwrap_or(rest);
+    let (scheme, address) = rest.split_once("://").unwrap_or(("ws", rest));
+    let port = address.split('/').next().and_then(|host| host.rsplit_once(':'));
+    let named = port.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    match (scheme, named) {
+        ("ws" | "wss", true) => Ok(format!("{scheme}://{address}")),
+        _ => Err(ClientError::Address { given: given.into() }),
+    }
+}
+
+/// Connects, or fails within `timeout`. It does not connect again by itself: whoever follows a node has to catch
+/// up and to subscribe again, and so has to know.
+pub async fn connect(url: &str, timeout: Duration) -> Result<Client, ClientError> {
+    let failed = |reason: String| ClientError::Connect { url: url.into(), reason };
+    let client = KaspaRpcClient::new(WrpcEncoding::Borsh, Some(url), None, None, None);
+    let client = Arc::new(client.map_err(|e| failed(e.to_string()))?);
+    let options = ConnectOptions {
+        block_async_connect: true,
+        strategy: ConnectStrategy::Fallback,
+        connect_timeout: Some(timeout),
+        ..Default::default()
+    };
+    let connected = tokio::time::timeout(timeout, client.connect(Some(options))).await;
+    match connected {
+        Ok(Ok(_)) => Ok(client),
+        Ok(Err(e)) => Err(failed(e.to_string())),
+        Err(_) => Err(failed(format!("no answer within {timeout:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_needs_host_and_port_and_nothing_else() {
+        for given in ["kaspa:ws://127.0.0.1:17610", "kaspa://127.0.0.1:17610", "kaspa:127.0.0.1:17610"] {
+            assert_eq!(parse_url(given).unwrap(), "ws://127.0.0.1:17610");
+        }
+        assert_eq!(parse_url("wss://node.example:443/borsh").unwrap(), "wss://node.example:443/borsh");
+        for given in ["", "kaspa:", "kaspa:localhost", "http://localhost:80", "ws://:1", "ws://host:x"] {
+            assert!(parse_url(given).is_err(), "{given}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! A recording's transactions, executed by the ledger: natively, one after another, following every reorg.
+//!
+//! No pipeline and no proof, only what the transactions mean: what a listing shows, and what the scenario's test
+//! expects.
+
+use std::collections::HashMap;
+
+use reprise_chain::event::SourceEvent;
+use reprise_ledger::{Account, Ledger};
+use reprise_model::block::ChainBlock;
+use reprise_model::cell::Cell;
+use reprise_model::digest::{ProgramId, ResourceId};
+use reprise_model::journal::{Exit, Outcome};
+use reprise_model::transaction::LaneTransaction;
+use reprise_scheduler::processor::{Processor, ResourceView};
+
+/// The ledger's state after every block of the canonical chain.
+#[derive(Debug, Clone)]
+pub struct Replay {
+    deposit: ResourceId,
+    states: Vec<HashMap<ResourceId, Vec<Cell>>>,
+}
+
+/// One transaction, executed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Executed {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The resources it declares, each with its value before.
+    pub before: Vec<(ResourceId, Option<Vec<Cell>>)>,
+    /// What it withdraws.
+    pub exits: Vec<Exit>,
+}
+
+impl Replay {
+    /// An empty ledger whose deposits are paid to the script of the account `deposit`.
+    pub fn new(deposit: ResourceId) -> Self {
+        Self { deposit, states: vec![HashMap::new()] }
+    }
+
+    /// How many blocks are executed.
+    pub fn height(&self) -> usize {
+        self.states.len() - 1
+    }
+
+    /// An account at the tip.
+    pub fn account(&self, id: &ResourceId) -> Option<Account> {
+        self.states.last().and_then(|state| state.get(id)).and_then(|cells| Account::from_cells(cells))
+    }
+
+    /// Takes an event: the outcomes of every added block's transactions.
+    pub fn apply(&mut self, event: &SourceEvent) -> Vec<Vec<Executed>> {
+        self.states.truncate(self.states.len().saturating_sub(event.removed.len()).max(1));
+        event.added.iter().map(|block| self.execute(block)).collect()
+    }
+
+    fn execute(&mut self, block: &ChainBlock) -> Vec<Executed> {
+        let mut state = self.states.last().cloned().unwrap_or_default();
+        let executed = block.accepted.iter().map(|tx| self.step(&mut state, block, tx)).collect();
+        self.states.push(state);
+        executed
+    }
+
+    fn step(
+        &self,
+        state: &mut HashMap<ResourceId, Vec<Cell>>,
+        block: &ChainBlock,
+        transaction: &LaneTransaction,
+    ) -> Executed {
+        // What the ledger means does not depend on the programs that prove it.
+        let none = ProgramId::default();
+        let ledger = Ledger { transaction: none, batch: none, aggregate: none };
+        let facts = transaction.facts(&self.deposit);
+        let declared = ledger.declare(transaction, &facts);
+        let before: Vec<_> = declared.iter().map(|id| (*id, state.get(id).cloned())).collect();
+        let view = ResourceView::new(before.iter().cloned());
+        let effects = ledger.execute(transaction, &facts, &block.metadata.context(), &view);
+        state.extend(effects.writes);
+        Executed { outcome: effects.outcome, before, exits: effects.exits }
+    }
+}

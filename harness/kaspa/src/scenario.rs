@@ -1,0 +1,345 @@
+//! The chain of the shipped recording: two forks, and a flip back, on three real nodes.
+//!
+//! Builders MA and MB share a common chain and then build a fork each, without knowing of one another: a node
+//! that knows both forks would merge them. The observer O gets their blocks by copy, in an order that makes its
+//! canonical chain A1…A5, then B1…B7, then A1…A8 and on: the recording is what O says.
+//!
+//! A block's transactions are accepted by the chain block that merges it, here the next. Keys, timestamps and
+//! signatures are fixed, so blocks, hashes and the file are the same on every run.
+//!
+//! | accepted by | transactions |
+//! |---|---|
+//! | C2 | deposits: 30 to Alice, 20 to Bob |
+//! | C4 | deposit: 10 to Carol |
+//! | A1 and B1 | Alice to Bob 5; the blocks are siblings with one context, so the whole batch is one statement |
+//! | A3 | Bob to Carol 8; Carol to Alice 3 (conflicts); deposit: 4 to Dave (does not); Alice overdraws (conflicts) |
+//! | A5 | Bob exits 6 |
+//! | B4 | the same Bob to Carol 8, over the same accounts; Alice to Dave 7 |
+//! | A7 | Dave to Alice 2; a malformed payload of Carol's |
+
+use kaspa_consensus_core::config::params::{Params, SIMNET_PARAMS};
+use kaspa_consensus_core::subnets::SubnetworkId;
+use kaspa_consensus_core::tx::{Transaction, TransactionOutput};
+use kaspa_hashes::Hash;
+use kaspa_rpc_core::api::rpc::RpcApi;
+use reprise_chain::recording::Recording;
+use reprise_ledger::{Action, Payload};
+use reprise_model::digest::{Digest, ResourceId};
+
+use crate::client::Client;
+use crate::miner::{self, MineError};
+use crate::node::{Node, NodeError};
+use crate::recorder::{self, RecordError, Recorder};
+use crate::wallet::{self, Coin, Wallet, WalletError};
+use crate::{block_hash, digest};
+
+/// The lane's namespace, also the default of `record`.
+pub const NAMESPACE: [u8; 4] = *b"rpri";
+
+/// Sompi in one kaspa.
+const KASPA: u64 = 100_000_000;
+
+/// Blocks between a coinbase and its spending; simnet's own is 1,000.
+const MATURITY: u64 = 10;
+
+/// Rounds of the funding chain, in each of which every actor mines a block.
+const ROUNDS: u64 = 6;
+
+/// Recorded blocks before the fork.
+const COMMON: usize = 6;
+/// Blocks of A that the observer sees first.
+const A_FIRST: usize = 5;
+/// Blocks of B that overtake them.
+const B_FLIP: usize = 6;
+/// All blocks of B.
+const B_LEN: usize = 7;
+/// Blocks of A that overtake all of B.
+const A_FLIP: usize = 8;
+/// All blocks of A.
+const A_LEN: usize = 18;
+
+/// Why there is no recording.
+#[derive(Debug, thiserror::Error)]
+pub enum ScenarioError {
+    /// A node did not start.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// A transaction was not made.
+    #[error(transparent)]
+    Wallet(#[from] WalletError),
+    /// A block was not made.
+    #[error(transparent)]
+    Mine(#[from] MineError),
+    /// The observer was not recorded.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The covenant was not founded.
+    #[error("the builder did not accept the founding of the covenant {covenant}")]
+    Covenant {
+        /// Its id.
+        covenant: Digest,
+    },
+    /// The observer saw something else than the scenario plans.
+    #[error("the observer saw reorgs of {found:?} blocks where {planned:?} are planned")]
+    Reorgs {
+        /// What it saw.
+        found: Vec<usize>,
+        /// What is planned.
+        planned: Vec<usize>,
+    },
+}
+
+/// A builder or the observer.
+struct Party {
+    rpc: Client,
+    _node: Node,
+}
+
+impl Party {
+    async fn start(params: &Params) -> Result<Self, NodeError> {
+        let (node, rpc) = Node::start(params).await?;
+        Ok(Self { rpc, _node: node })
+    }
+
+    fn rpc(&self) -> &dyn RpcApi {
+        self.rpc.as_ref()
+    }
+}
+
+/// Who acts.
+struct Actors {
+    alice: Wallet,
+    bob: Wallet,
+    carol: Wallet,
+    dave: Wallet,
+    miner_a: Wallet,
+    miner_b: Wallet,
+}
+
+impl Actors {
+    fn new() -> Result<Self, WalletError> {
+        Ok(Self {
+            alice: Wallet::new(1)?,
+            bob: Wallet::new(2)?,
+            carol: Wallet::new(3)?,
+            dave: Wallet::new(4)?,
+            miner_a: Wallet::new(11)?,
+            miner_b: Wallet::new(12)?,
+        })
+    }
+}
+
+/// The lane transactions, each paid by a coin of the funding chain, so that each is valid on both forks.
+struct Cast {
+    deposit_alice: Transaction,
+    deposit_bob: Transaction,
+    deposit_carol: Transaction,
+    alice_to_bob: Transaction,
+    bob_to_carol: Transaction,
+    carol_to_alice: Transaction,
+    deposit_dave: Transaction,
+    alice_overdraws: Transaction,
+    bob_exits: Transaction,
+    alice_to_dave: Transaction,
+    dave_to_alice: Transaction,
+    malformed: Transaction,
+}
+
+/// An actor with the coins it has left, oldest last.
+struct Purse<'a> {
+    params: &'a Params,
+    wallet: Wallet,
+    coins: Vec<Coin>,
+}
+
+impl<'a> Purse<'a> {
+    async fn open(rpc: &dyn RpcApi, params: &'a Params, wallet: Wallet) -> Result<Self, WalletError> {
+        let mut coins = wallet.coins(rpc, params).await?;
+        coins.reverse();
+        Ok(Self { params, wallet, coins })
+    }
+
+    fn send(
+        &mut self,
+        outputs: Vec<TransactionOutput>,
+        payload: Vec<u8>,
+    ) -> Result<Transaction, WalletError> {
+        let coin = self.coins.pop().ok_or(WalletError::Broke)?;
+        let lane = SubnetworkId::from_namespace(NAMESPACE);
+        self.wallet.transaction(self.params, lane, &coin, outputs, payload)
+    }
+
+    fn deposit(&mut self, kaspa: u64) -> Result<Transaction, WalletError> {
+        let counterparty = self.wallet.account();
+        let payload = Payload { action: Action::Deposit, nonce: 0, amount: 0, counterparty };
+        let output = TransactionOutput::new(kaspa * KASPA, wallet::deposit_script()?);
+        self.send(vec![output], payload.encode())
+    }
+
+    fn act(
+        &mut self,
+        action: Action,
+        nonce: u64,
+        kaspa: u64,
+        to: ResourceId,
+    ) -> Result<Transaction, WalletError> {
+        let payload = Payload { action, nonce, amount: kaspa * KASPA, counterparty: to };
+        self.send(vec![], payload.encode())
+    }
+}
+
+impl Cast {
+    async fn new(rpc: &dyn RpcApi, params: &Params, actors: &Actors) -> Result<Self, WalletError> {
+        let mut alice = Purse::open(rpc, params, actors.alice).await?;
+        let mut bob = Purse::open(rpc, params, actors.bob).await?;
+        let mut carol = Purse::open(rpc, params, actors.carol).await?;
+        let mut dave = Purse::open(rpc, params, actors.dave).await?;
+        let [to_alice, to_bob, to_carol, to_dave] =
+            [actors.alice, actors.bob, actors.carol, actors.dave].map(|wallet| wallet.account());
+        Ok(Self {
+            deposit_alice: alice.deposit(30)?,
+            deposit_bob: bob.deposit(20)?,
+            deposit_carol: carol.deposit(10)?,
+            alice_to_bob: alice.act(Action::Transfer, 0, 5, to_bob)?,
+            bob_to_carol: bob.act(Action::Transfer, 0, 8, to_carol)?,
+            carol_to_alice: carol.act(Action::Transfer, 0, 3, to_alice)?,
+            deposit_dave: dave.deposit(4)?,
+            alice_overdraws: alice.act(Action::Transfer, 1, 1_000, to_bob)?,
+            bob_exits: bob.act(Action::Exit, 1, 6, to_bob)?,
+            alice_to_dave: alice.act(Action::Transfer, 1, 7, to_dave)?,
+            dave_to_alice: dave.act(Action::Transfer, 0, 2, to_alice)?,
+            malformed: carol.send(vec![], b"not a payload of the ledger".to_vec())?,
+        })
+    }
+
+    /// What the bodies of the common blocks, of A's and of B's carry.
+    fn bodies(&self) -> [Vec<Vec<Transaction>>; 3] {
+        let mut common = vec![vec![]; COMMON];
+        let (mut a, mut b) = (vec![vec![]; A_LEN], vec![vec![]; B_LEN]);
+        common[0] = vec![self.deposit_alice.clone(), self.deposit_bob.clone()];
+        common[2] = vec![self.deposit_carol.clone()];
+        common[5] = vec![self.alice_to_bob.clone()];
+        a[1] = vec![
+            self.bob_to_carol.clone(),
+            self.carol_to_alice.clone(),
+            self.deposit_dave.clone(),
+            self.alice_overdraws.clone(),
+        ];
+        a[3] = vec![self.bob_exits.clone()];
+        a[5] = vec![self.dave_to_alice.clone(), self.malformed.clone()];
+        b[2] = vec![self.bob_to_carol.clone(), self.alice_to_dave.clone()];
+        [common, a, b]
+    }
+}
+
+/// A builder's chain.
+struct Builder<'a> {
+    party: &'a Party,
+    miner: Wallet,
+    /// The height of the next block.
+    height: u64,
+}
+
+impl Builder<'_> {
+    /// One block for each of `bodies`, a tenth of a second apart.
+    async fn build(&mut self, bodies: &[Vec<Transaction>]) -> Result<Vec<Hash>, MineError> {
+        let mut blocks = vec![];
+        for body in bodies {
+            let timestamp_ms = SIMNET_PARAMS.genesis.timestamp + self.height * 100;
+            blocks.push(miner::mine(self.party.rpc(), &self.miner.address(), body, timestamp_ms).await?);
+            self.height += 1;
+        }
+        Ok(blocks)
+    }
+}
+
+/// The parameters of the three nodes: simnet's, with coins that mature soon.
+pub fn params() -> Params {
+    let mut params = SIMNET_PARAMS;
+    params.blockrate.coinbase_maturity = MATURITY;
+    params
+}
+
+/// Makes the recording. `progress` is told of each stage.
+pub async fn make(progress: &mut dyn FnMut(&str)) -> Result<Recording, ScenarioError> {
+    let params = params();
+    progress("three nodes: two builders and the observer");
+    let start = || Party::start(&params);
+    let (ma, mb, observer) = tokio::try_join!(start(), start(), start())?;
+    let actors = Actors::new()?;
+
+    progress("the funding chain");
+    let mut builder_a = Builder { party: &ma, miner: actors.miner_a, height: 1 };
+    let (funding, covenant) = fund(&mut builder_a, &actors, &params).await?;
+    let cast = Cast::new(ma.rpc(), &params, &actors).await?;
+    let [common, a, b] = cast.bodies();
+
+    progress("the common chain and both forks");
+    let common = builder_a.build(&common).await?;
+    for blocks in [&funding, &common] {
+        miner::copy(ma.rpc(), mb.rpc(), blocks).await?;
+    }
+    let mut builder_b = Builder { party: &mb, miner: actors.miner_b, height: builder_a.height };
+    let a = builder_a.build(&a).await?;
+    let b = builder_b.build(&b).await?;
+
+    progress("the observer sees A, flips to B, and flips back to A");
+    miner::copy(ma.rpc(), observer.rpc(), &funding).await?;
+    let deposit = wallet::account(&wallet::deposit_script()?);
+    let subnetwork = SubnetworkId::from_namespace(NAMESPACE).into_bytes();
+    let lane = recorder::lane(subnetwork, digest(covenant), deposit);
+    let root = funding.last().copied().map(block_hash);
+    let mut recorder = Recorder::start(observer.rpc(), lane, root).await?;
+    let (ma, mb) = (ma.rpc(), mb.rpc());
+    // Every slice is copied whole before the observer is asked: at equal work it chooses by hash.
+    let single = |blocks: &'_ [Hash]| blocks.iter().map(|block| vec![*block]).collect::<Vec<_>>();
+    let stages: [(&dyn RpcApi, Vec<Vec<Hash>>); 6] = [
+        (ma, single(&common)),
+        (ma, single(&a[..A_FIRST])),
+        (mb, vec![b[..B_FLIP].to_vec()]),
+        (mb, single(&b[B_FLIP..])),
+        (ma, vec![a[A_FIRST..A_FLIP].to_vec()]),
+        (ma, single(&a[A_FLIP..])),
+    ];
+    for (builder, slices) in stages {
+        for slice in slices {
+            miner::copy(builder, observer.rpc(), &slice).await?;
+            recorder.advance(observer.rpc()).await?;
+        }
+    }
+    let recording = recorder.into_recording();
+    let found: Vec<_> =
+        recording.events.iter().map(|event| event.removed.len()).filter(|removed| *removed > 0).collect();
+    let planned = vec![A_FIRST, B_LEN];
+    if found != planned {
+        return Err(ScenarioError::Reorgs { found, planned });
+    }
+    Ok(recording)
+}
+
+/// The chain before the recorded one: coins for every actor, a covenant, and blocks until all of it is mature.
+async fn fund(
+    builder: &mut Builder<'_>,
+    actors: &Actors,
+    params: &Params,
+) -> Result<(Vec<Hash>, Hash), ScenarioError> {
+    let miner = builder.miner;
+    let mut blocks = vec![];
+    for _ in 0..ROUNDS {
+        for actor in [actors.alice, actors.bob, actors.carol, actors.dave, miner] {
+            builder.miner = actor;
+            blocks.extend(builder.build(&[vec![]]).await?);
+        }
+    }
+    builder.miner = miner;
+    blocks.extend(builder.build(&vec![vec![]; MATURITY as usize]).await?);
+    let coins = miner.coins(builder.party.rpc(), params).await?;
+    let coin = coins.first().ok_or(WalletError::Broke)?;
+    let script = wallet::locked_script(b"reprise covenant")?;
+    let (founding, covenant) = miner.covenant(params, coin, KASPA * 2, script.clone())?;
+    blocks.extend(builder.build(&[vec![founding], vec![]]).await?);
+    match wallet::covenants(builder.party.rpc(), &script).await?.contains(&covenant) {
+        true => Ok((blocks, covenant)),
+        false => Err(ScenarioError::Covenant { covenant: digest(covenant) }),
+    }
+}

@@ -1,0 +1,293 @@
+//! The chain so far, and what every added block is checked against.
+//!
+//! Nothing a node says goes into a recording unchecked, and the same checks run over a recording read from a file:
+//!
+//! * a removed block is the tip, an added one builds on the tip;
+//! * the lane proof opens the sequencing commitment of the block's header, over its parent's commitment;
+//! * Kaspa's lane tip, recomputed from the accepted transactions' ids, versions, merge indices and the context
+//!   (parent's timestamp, DAA score, blue score), is the one the lane proof proves; a block that accepts nothing
+//!   of the lane leaves the tip as it was.
+//!
+//! So a missing, foreign, altered or reordered transaction or a wrong context is an error here. What the
+//! commitment does not cover, and is taken from the node, is the script that the first input spends: its owner's
+//! signature is the node's to check.
+
+use kaspa_consensus_core::config::params::Params;
+use kaspa_consensus_core::network::NetworkId;
+use kaspa_seq_commit::hashing::{activity_digest_lane, activity_leaf, lane_tip_next, mergeset_context_hash};
+use kaspa_seq_commit::types::{LaneTipInput, MergesetContext};
+use reprise_chain::event::SourceEvent;
+use reprise_chain::recording::Recording;
+use reprise_model::block::{ChainBlock, ChainBlockMetadata};
+use reprise_model::digest::{BlockHash, Digest};
+
+use crate::lane_proof::{LaneEntry, LaneProof};
+use crate::{digest, kaspa_hash};
+
+/// Why a change of the chain is refused.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CheckError {
+    /// A removed block is not the tip.
+    #[error("{removed} is removed, but the tip is {tip}")]
+    NotTheTip {
+        /// The removed block.
+        removed: BlockHash,
+        /// The tip.
+        tip: BlockHash,
+    },
+    /// The reorg goes below the block the recording starts at.
+    #[error("the reorg removes {root}, the block this recording starts at: start at a deeper block (--from)")]
+    BelowRoot {
+        /// The recording's root.
+        root: BlockHash,
+    },
+    /// An added block does not build on the tip.
+    #[error("{block} builds on {parent}, but the tip is {tip}")]
+    NotOnTheTip {
+        /// The added block.
+        block: BlockHash,
+        /// Its parent.
+        parent: BlockHash,
+        /// The tip.
+        tip: BlockHash,
+    },
+    /// The context names another timestamp than the parent's.
+    #[error("{block}: its parent's timestamp is {parent}, but its context has {context}")]
+    Timestamp {
+        /// The added block.
+        block: BlockHash,
+        /// The parent's timestamp.
+        parent: u64,
+        /// The timestamp in its context.
+        context: u64,
+    },
+    /// A block without a lane proof.
+    #[error("{block}: no lane proof")]
+    NoProof {
+        /// The block.
+        block: BlockHash,
+    },
+    /// A lane proof that cannot be read.
+    #[error("{block}: the lane proof cannot be read: {reason}")]
+    Unreadable {
+        /// The block.
+        block: BlockHash,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The lane proof is over another parent's commitment.
+    #[error("{block}: the lane proof is over the parent commitment {proved}, but the parent has {parent}")]
+    ParentCommitment {
+        /// The block.
+        block: BlockHash,
+        /// The commitment in the proof.
+        proved: Digest,
+        /// The parent's commitment.
+        parent: Digest,
+    },
+    /// The lane proof opens another commitment than the header's.
+    #[error("{block}: the lane proof opens the commitment {opened}, but the header has {header}")]
+    Commitment {
+        /// The block.
+        block: BlockHash,
+        /// What the proof opens.
+        opened: Digest,
+        /// What the header has.
+        header: Digest,
+    },
+    /// The accepted transactions give another lane entry than the proof's.
+    #[error("{block}: the accepted transactions give the lane {computed}, but its proof has {proved}")]
+    Lane {
+        /// The block.
+        block: BlockHash,
+        /// What the accepted transactions give.
+        computed: String,
+        /// What the lane proof proves.
+        proved: String,
+    },
+    /// The accepted transactions are not by ascending merge index.
+    #[error("{block}: its transactions are not by ascending merge index")]
+    Order {
+        /// The block.
+        block: BlockHash,
+    },
+}
+
+/// What is known of a lane at a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// A recording's root carries no lane proof.
+    Nothing,
+    /// Its entry, or that it has none.
+    Entry(Option<LaneEntry>),
+}
+
+/// The canonical chain from a root to a tip.
+#[derive(Debug, Clone)]
+pub struct Track {
+    key: Digest,
+    window: u64,
+    links: Vec<Link>,
+}
+
+#[derive(Debug, Clone)]
+struct Link {
+    block: ChainBlockMetadata,
+    lane: Known,
+}
+
+impl Track {
+    /// The chain that is `root` alone, for the lane `key`, whose entries expire after `window` blue scores.
+    pub fn new(key: Digest, window: u64, root: ChainBlockMetadata, lane: Known) -> Self {
+        Self { key, window, links: vec![Link { block: root, lane }] }
+    }
+
+    /// The blue scores after which a network's lanes expire: its finality depth.
+    pub fn window(network: NetworkId) -> u64 {
+        Params::from(network.network_type()).finality_depth()
+    }
+
+    /// Checks a whole recording; the track of its last event.
+    pub fn over(recording: &Recording, window: u64) -> Result<Self, CheckError> {
+        let mut track = Self::new(recording.lane.key, window, recording.root, Known::Nothing);
+        recording.events.iter().try_for_each(|event| track.apply(event))?;
+        Ok(track)
+    }
+
+    /// The tip.
+    pub fn tip(&self) -> &ChainBlockMetadata {
+        &self.tip_link().block
+    }
+
+    /// How many blocks lie above the root.
+    pub fn height(&self) -> usize {
+        self.links.len() - 1
+    }
+
+    /// The block that is the tip once `removed` are gone; an error unless they are the last, tip first.
+    pub fn without(&self, removed: &[BlockHash]) -> Result<&ChainBlockMetadata, CheckError> {
+        let mut links = self.links.iter().rev();
+        for removed in removed {
+            let tip = links.next().map_or(*removed, |link| link.block.block_hash);
+            if tip != *removed {
+                return Err(CheckError::NotTheTip { removed: *removed, tip });
+            }
+        }
+        let root = self.links[0].block.block_hash;
+        links.next().map(|link| &link.block).ok_or(CheckError::BelowRoot { root })
+    }
+
+    /// Checks an event and makes it part of the chain. An error leaves the chain as it was.
+    pub fn apply(&mut self, event: &SourceEvent) -> Result<(), CheckError> {
+        self.without(&event.removed)?;
+        let kept = self.links.len() - event.removed.len();
+        let mut next = Self { links: vec![self.links[kept - 1].clone()], ..*self };
+        event.added.iter().try_for_each(|block| next.add(block))?;
+        self.links.truncate(kept - 1);
+        self.links.append(&mut next.links);
+        Ok(())
+    }
+
+    fn tip_link(&self) -> &Link {
+        // A track has its root at least, which `without` never gives away.
+        &self.links[self.links.len() - 1]
+    }
+
+    fn add(&mut self, added: &ChainBlock) -> Result<(), CheckError> {
+        let (tip, block) = (self.tip_link(), added.metadata);
+        let hash = block.block_hash;
+        if block.parent_hash != tip.block.block_hash {
+            let (parent, tip) = (block.parent_hash, tip.block.block_hash);
+            return Err(CheckError::NotOnTheTip { block: hash, parent, tip });
+        }
+        if block.parent_timestamp_ms != tip.block.timestamp_ms {
+            let (parent, context) = (tip.block.timestamp_ms, block.parent_timestamp_ms);
+            return Err(CheckError::Timestamp { block: hash, parent, context });
+        }
+        if !added.accepted.windows(2).all(|pair| pair[0].merge_index < pair[1].merge_index) {
+            return Err(CheckError::Order { block: hash });
+        }
+        let proof = self.open(added)?;
+        self.check_lane(added, &proof)?;
+        self.links.push(Link { block, lane: Known::Entry(proof.lane) });
+        Ok(())
+    }
+
+    /// Opens the commitment of a block on the tip by its lane proof.
+    fn open(&self, added: &ChainBlock) -> Result<LaneProof, CheckError> {
+        let block = added.metadata.block_hash;
+        let bytes = added.lane_proof.as_ref().ok_or(CheckError::NoProof { block })?;
+        let unreadable = |reason: String| CheckError::Unreadable { block, reason };
+        let proof = LaneProof::decode(bytes).map_err(|e| unreadable(e.to_string()))?;
+        let (proved, parent) = (proof.parent_commitment, self.tip().sequencing_commitment);
+        if proved != parent {
+            return Err(CheckError::ParentCommitment { block, proved, parent });
+        }
+        let opened = proof.commitment(&self.key).map_err(|e| unreadable(e.to_string()))?;
+        let header = added.metadata.sequencing_commitment;
+        if opened != header {
+            return Err(CheckError::Commitment { block, opened, header });
+        }
+        Ok(proof)
+    }
+
+    fn check_lane(&self, added: &ChainBlock, proof: &LaneProof) -> Result<(), CheckError> {
+        let block = &added.metadata;
+        let tip = self.tip_link();
+        let alive = |entry: &LaneEntry| entry.blue_score >= block.blue_score.saturating_sub(self.window);
+        let before = match tip.lane {
+            Known::Entry(entry) => entry.filter(alive),
+            Known::Nothing if added.accepted.is_empty() => proof.lane,
+            // The first transactions after a root whose lane is unknown: a new lane, or one that cannot be
+            // recomputed, whose tip is at least this block's.
+            Known::Nothing => {
+                let fresh = next_entry(&self.key, tip.block.sequencing_commitment, added);
+                let moved_here = proof.lane.filter(|entry| entry.blue_score == block.blue_score);
+                let computed = moved_here.or(Some(fresh));
+                return expect_lane(block.block_hash, computed, proof.lane);
+            }
+        };
+        let computed = match added.accepted.as_slice() {
+            [] => before,
+            _ => {
+                let reference = before.map_or(tip.block.sequencing_commitment, |entry| entry.tip);
+                Some(next_entry(&self.key, reference, added))
+            }
+        };
+        expect_lane(block.block_hash, computed, proof.lane)
+    }
+}
+
+fn expect_lane(
+    block: BlockHash,
+    computed: Option<LaneEntry>,
+    proved: Option<LaneEntry>,
+) -> Result<(), CheckError> {
+    let text = |entry: Option<LaneEntry>| entry.map_or("no entry".into(), |entry| entry.to_string());
+    match computed == proved {
+        true => Ok(()),
+        false => Err(CheckError::Lane { block, computed: text(computed), proved: text(proved) }),
+    }
+}
+
+/// The lane's entry after a block that accepts something: Kaspa's own fold over its transactions and context.
+/// `reference` is the lane's tip before, or the parent's commitment where the lane had none.
+pub fn next_entry(key: &Digest, reference: Digest, block: &ChainBlock) -> LaneEntry {
+    let leaf = |tx: &reprise_model::transaction::LaneTransaction| {
+        activity_leaf(&kaspa_hash(tx.id().digest()), tx.version, tx.merge_index)
+    };
+    let leaves: Vec<_> = block.accepted.iter().map(leaf).collect();
+    let context = block.metadata.context();
+    let context_hash = mergeset_context_hash(&MergesetContext {
+        timestamp: context.timestamp_ms,
+        daa_score: context.daa_score,
+        blue_score: context.blue_score,
+    });
+    let tip = lane_tip_next(&LaneTipInput {
+        parent_ref: &kaspa_hash(reference),
+        lane_key: &kaspa_hash(*key),
+        activity_digest: &activity_digest_lane(leaves.into_iter()),
+        context_hash: &context_hash,
+    });
+    LaneEntry { tip: digest(tip), blue_score: context.blue_score }
+}

@@ -1,0 +1,244 @@
+//! A made-up node: blocks with sound commitments and lane tips, told in Kaspa's own types.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use kaspa_consensus_core::header::CompressedParents;
+use kaspa_consensus_core::subnets::SubnetworkId;
+use kaspa_consensus_core::tx::{
+    ScriptPublicKey, Transaction, TransactionId, TransactionInput, TransactionOutpoint, TransactionOutput,
+};
+use kaspa_hashes::Hash;
+use kaspa_rpc_core::{
+    GetVirtualChainFromBlockV2Response as Answer, RpcChainBlockAcceptedTransactions, RpcOptionalHeader,
+    RpcOptionalTransaction, RpcOptionalTransactionInput, RpcOptionalTransactionInputVerboseData,
+    RpcOptionalTransactionOutpoint, RpcOptionalTransactionOutput, RpcOptionalTransactionVerboseData,
+    RpcOptionalUtxoEntry,
+};
+use kaspa_smt::proof::{OwnedSmtProof, ProofTerminal};
+use reprise_chain::recording::{Lane, Recording};
+use reprise_kaspa_harness::client::Unanswered;
+use reprise_kaspa_harness::lane_proof::{LaneEntry, LaneProof};
+use reprise_kaspa_harness::recorder::{self, Chain, Recorder};
+use reprise_kaspa_harness::track::{self, Known};
+use reprise_model::block::{ChainBlock, ChainBlockMetadata};
+use reprise_model::digest::{BlockHash, Digest, ResourceId};
+use reprise_model::transaction::{LaneTransaction, script_bytes};
+
+pub(crate) const WINDOW: u64 = 100;
+pub(crate) const SUBNETWORK: SubnetworkId = SubnetworkId::from_namespace(*b"test");
+
+/// A block as the fake knows it.
+#[derive(Clone)]
+pub(crate) struct Block {
+    pub(crate) metadata: ChainBlockMetadata,
+    pub(crate) answer: RpcChainBlockAcceptedTransactions,
+    pub(crate) proof: LaneProof,
+}
+
+impl Block {
+    pub(crate) fn hash(&self) -> Hash {
+        Hash::from_bytes(self.metadata.block_hash.0)
+    }
+}
+
+pub(crate) fn lane() -> Lane {
+    recorder::lane(SUBNETWORK.into_bytes(), Digest::ZERO, ResourceId([5; 32]))
+}
+
+/// The block that everything builds on; the lane has no entry yet.
+pub(crate) fn root() -> ChainBlockMetadata {
+    ChainBlockMetadata {
+        block_hash: BlockHash([1; 32]),
+        parent_hash: BlockHash([0; 32]),
+        blue_score: 10,
+        daa_score: 20,
+        timestamp_ms: 1_000,
+        parent_timestamp_ms: 900,
+        sequencing_commitment: Digest([7; 32]),
+    }
+}
+
+pub(crate) fn recorder() -> Recorder {
+    let recording = Recording {
+        network: "simnet".into(),
+        recorder: "a test".into(),
+        lane: lane(),
+        root: root(),
+        events: vec![],
+    };
+    Recorder::at_root(&recording, WINDOW, Known::Entry(None))
+}
+
+/// A lane transaction that only its number tells apart.
+pub(crate) fn lane_transaction(number: u8) -> Transaction {
+    let outpoint = TransactionOutpoint::new(TransactionId::from_bytes([number; 32]), 3);
+    let input = TransactionInput::new_with_compute_budget(outpoint, vec![9; 66], 0, 10);
+    let output = TransactionOutput::new(77, ScriptPublicKey::from_vec(0, vec![number; 34]));
+    Transaction::new(1, vec![input], vec![output], 0, SUBNETWORK, 0, vec![number; 64])
+}
+
+/// A transaction of no lane.
+pub(crate) fn other_transaction(number: u8) -> Transaction {
+    let native = SubnetworkId::from_bytes([0; 20]);
+    Transaction::new(0, vec![], vec![], u64::from(number), native, 0, vec![])
+}
+
+/// A block on `parent` that accepts `transactions`; `name` tells siblings apart. `lane` is the entry before.
+pub(crate) fn block(
+    parent: &ChainBlockMetadata,
+    before: Option<LaneEntry>,
+    name: u8,
+    transactions: &[Transaction],
+) -> Block {
+    let mut metadata = ChainBlockMetadata {
+        block_hash: BlockHash([name; 32]),
+        parent_hash: parent.block_hash,
+        blue_score: parent.blue_score + 1,
+        daa_score: parent.daa_score + 1,
+        timestamp_ms: parent.timestamp_ms + 100,
+        parent_timestamp_ms: parent.timestamp_ms,
+        sequencing_commitment: Digest::ZERO,
+    };
+    let of_lane = transactions.iter().zip(0..).filter(|(tx, _)| tx.subnetwork_id == SUBNETWORK);
+    let accepted: Vec<_> = of_lane.map(|(tx, index)| expected(tx, index)).collect();
+    let moved = ChainBlock { metadata, accepted, lane_proof: None, settlements: vec![] };
+    let reference = before.map_or(parent.sequencing_commitment, |entry| entry.tip);
+    let after = match moved.accepted.as_slice() {
+        [] => before,
+        _ => Some(track::next_entry(&lane().key, reference, &moved)),
+    };
+    let empty_tree = OwnedSmtProof { bitmap: [0xff; 32], siblings: vec![], terminal: ProofTerminal::Full };
+    let proof = LaneProof {
+        lane: after,
+        merkle_proof: empty_tree.to_bytes(),
+        inactivity_shortcut: Digest([2; 32]),
+        payload_and_context_digest: Digest([3; 32]),
+        parent_commitment: parent.sequencing_commitment,
+    };
+    metadata.sequencing_commitment = proof.commitment(&lane().key).unwrap();
+    let mut parents = CompressedParents::default();
+    parents.push(vec![Hash::from_bytes(parent.block_hash.0)]);
+    let header = RpcOptionalHeader {
+        hash: Some(Hash::from_bytes(metadata.block_hash.0)),
+        parents_by_level: Some(parents),
+        accepted_id_merkle_root: Some(Hash::from_bytes(metadata.sequencing_commitment.0)),
+        timestamp: Some(metadata.timestamp_ms),
+        daa_score: Some(metadata.daa_score),
+        blue_score: Some(metadata.blue_score),
+        ..Default::default()
+    };
+    let accepted_transactions = transactions.iter().map(told).collect();
+    let answer = RpcChainBlockAcceptedTransactions { chain_block_header: header, accepted_transactions };
+    Block { metadata, answer, proof }
+}
+
+/// Blocks on top of one another; `names` and `transactions` of each.
+pub(crate) fn chain(blocks: &[(u8, &[Transaction])]) -> Vec<Block> {
+    let mut chain: Vec<Block> = vec![];
+    for (name, transactions) in blocks {
+        let (parent, lane) = chain.last().map_or((root(), None), |last| (last.metadata, last.proof.lane));
+        chain.push(block(&parent, lane, *name, transactions));
+    }
+    chain
+}
+
+/// What the recorder should make of a transaction.
+pub(crate) fn expected(transaction: &Transaction, merge_index: u32) -> LaneTransaction {
+    LaneTransaction {
+        merge_index,
+        version: 1,
+        rest: kaspa_consensus_core::hashing::tx::transaction_v1_rest_preimage(transaction),
+        payload: transaction.payload.clone(),
+        spent_script: script_bytes(0, &[4; 34]),
+    }
+}
+
+/// A transaction as the node tells it.
+fn told(transaction: &Transaction) -> RpcOptionalTransaction {
+    let spent = RpcOptionalUtxoEntry {
+        amount: Some(100),
+        script_public_key: Some(ScriptPublicKey::from_vec(0, vec![4; 34])),
+        block_daa_score: Some(1),
+        is_coinbase: Some(true),
+        verbose_data: None,
+        covenant_id: None,
+    };
+    let input = |input: &TransactionInput| RpcOptionalTransactionInput {
+        previous_outpoint: Some(RpcOptionalTransactionOutpoint {
+            transaction_id: Some(input.previous_outpoint.transaction_id),
+            index: Some(input.previous_outpoint.index),
+        }),
+        signature_script: Some(input.signature_script.clone()),
+        sequence: Some(input.sequence),
+        sig_op_count: input.compute_commit.sig_op_count(),
+        compute_budget: input.compute_commit.compute_budget(),
+        verbose_data: Some(RpcOptionalTransactionInputVerboseData { utxo_entry: Some(spent.clone()) }),
+    };
+    let output = |output: &TransactionOutput| RpcOptionalTransactionOutput {
+        value: Some(output.value),
+        script_public_key: Some(output.script_public_key.clone()),
+        verbose_data: None,
+        covenant: None,
+    };
+    RpcOptionalTransaction {
+        version: Some(transaction.version),
+        inputs: transaction.inputs.iter().map(input).collect(),
+        outputs: transaction.outputs.iter().map(output).collect(),
+        lock_time: Some(transaction.lock_time),
+        subnetwork_id: Some(transaction.subnetwork_id),
+        gas: Some(transaction.gas),
+        payload: Some(transaction.payload.clone()),
+        storage_mass: Some(0),
+        verbose_data: Some(RpcOptionalTransactionVerboseData {
+            transaction_id: Some(transaction.id()),
+            hash: None,
+            compute_mass: None,
+            block_hash: None,
+            block_time: None,
+        }),
+    }
+}
+
+pub(crate) fn answer(removed: &[Hash], added: &[Block]) -> Answer {
+    Answer {
+        removed_chain_block_hashes: Arc::new(removed.to_vec()),
+        added_chain_block_hashes: Arc::new(added.iter().map(Block::hash).collect()),
+        chain_block_accepted_transactions: Arc::new(added.iter().map(|block| block.answer.clone()).collect()),
+    }
+}
+
+pub(crate) fn proofs(added: &[Block]) -> Vec<LaneProof> {
+    added.iter().map(|block| block.proof.clone()).collect()
+}
+
+/// A node that gives prepared answers, one after another, and then none.
+pub(crate) struct Script {
+    pub(crate) answers: RefCell<VecDeque<(BlockHash, Answer)>>,
+    pub(crate) proofs: HashMap<BlockHash, LaneProof>,
+    /// How many lane proofs are refused before the first is given.
+    pub(crate) refusals: Cell<usize>,
+}
+
+impl Chain for Script {
+    async fn changes_since(&self, tip: BlockHash) -> Result<Answer, Unanswered> {
+        match self.answers.borrow_mut().pop_front() {
+            Some((expected, answer)) => {
+                assert_eq!(tip, expected, "asked from another block");
+                Ok(answer)
+            }
+            None => Ok(answer(&[], &[])),
+        }
+    }
+
+    async fn lane_proof(&self, block: BlockHash, _key: Digest) -> Result<Option<LaneProof>, Unanswered> {
+        match self.refusals.get() {
+            0 => Ok(self.proofs.get(&block).cloned()),
+            left => {
+                self.refusals.set(left - 1);
+                Ok(None)
+            }
+        }
+    }
+}

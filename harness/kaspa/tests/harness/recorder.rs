@@ -1,0 +1,210 @@
+//! The recorder against made-up answers: what becomes an event, and what is refused.
+
+use std::cell::Cell;
+use std::slice;
+
+use kaspa_hashes::Hash;
+use kaspa_rpc_core::RpcOptionalTransaction;
+use reprise_kaspa_harness::recorder::{RecordError, Recorder};
+use reprise_kaspa_harness::track::CheckError;
+use reprise_model::digest::{BlockHash, Digest};
+
+use crate::fake::{self, Block, Script};
+
+/// The error of a recorder that is told of `blocks`, and that records nothing of them.
+fn refused(mut recorder: Recorder, removed: &[Hash], blocks: &[Block]) -> RecordError {
+    let before = recorder.recording().clone();
+    let error = recorder.accept(&fake::answer(removed, blocks), &fake::proofs(blocks)).unwrap_err();
+    assert_eq!(*recorder.recording(), before, "an error leaves the recording as it was");
+    error
+}
+
+/// The error where one block that accepts an other and two lane transactions is tampered with.
+fn refused_with(tamper: impl FnOnce(&mut Block)) -> RecordError {
+    let transactions = [fake::other_transaction(1), fake::lane_transaction(2), fake::lane_transaction(3)];
+    let mut blocks = fake::chain(&[(10, &transactions)]);
+    tamper(&mut blocks[0]);
+    refused(fake::recorder(), &[], &blocks)
+}
+
+fn transaction(block: &mut Block, index: usize) -> &mut RpcOptionalTransaction {
+    &mut block.answer.accepted_transactions[index]
+}
+
+#[test]
+fn an_answer_becomes_an_event_with_the_lane_s_transactions_alone() {
+    let transactions = [fake::other_transaction(1), fake::lane_transaction(2), fake::lane_transaction(3)];
+    let blocks = fake::chain(&[(10, &[]), (11, &transactions), (12, &[fake::other_transaction(4)])]);
+    let mut recorder = fake::recorder();
+    recorder.accept(&fake::answer(&[], &blocks), &fake::proofs(&blocks)).unwrap();
+    let [event] = recorder.recording().events.as_slice() else { panic!("one answer, one event") };
+    assert_eq!(event.removed, []);
+    let [empty, full, other] = event.added.as_slice() else { panic!("three blocks") };
+    assert!(empty.accepted.is_empty() && other.accepted.is_empty());
+    assert_eq!(full.accepted, [fake::expected(&transactions[1], 1), fake::expected(&transactions[2], 2)]);
+    for (added, block) in event.added.iter().zip(&blocks) {
+        assert_eq!(added.metadata, block.metadata);
+        assert_eq!(added.lane_proof, Some(block.proof.encode()));
+    }
+}
+
+#[test]
+fn a_reorg_removes_tip_first_and_goes_on_from_the_fork() {
+    let shared = [fake::lane_transaction(1)];
+    let a = fake::chain(&[(10, &shared), (11, &[]), (12, &[])]);
+    let b = fake::chain(&[(10, &shared), (21, &[fake::lane_transaction(2)]), (22, &[]), (23, &[])]);
+    let mut recorder = fake::recorder();
+    recorder.accept(&fake::answer(&[], &a), &fake::proofs(&a)).unwrap();
+    let removed = [a[2].hash(), a[1].hash()];
+    recorder.accept(&fake::answer(&removed, &b[1..]), &fake::proofs(&b[1..])).unwrap();
+    let event = &recorder.recording().events[1];
+    assert_eq!(event.removed, [a[2].metadata.block_hash, a[1].metadata.block_hash]);
+    assert_eq!(event.added[0].metadata.parent_hash, a[0].metadata.block_hash);
+    assert_eq!((recorder.track().height(), *recorder.track().tip()), (4, b[3].metadata));
+
+    let back = [b[3].hash(), b[2].hash(), b[1].hash()];
+    recorder.accept(&fake::answer(&back, &a[1..]), &fake::proofs(&a[1..])).unwrap();
+    assert_eq!(recorder.recording().events[2].added[..], recorder.recording().events[0].added[1..]);
+}
+
+#[test]
+fn a_reorg_may_remove_without_adding() {
+    let a = fake::chain(&[(10, &[]), (11, &[])]);
+    let mut recorder = fake::recorder();
+    recorder.accept(&fake::answer(&[], &a), &fake::proofs(&a)).unwrap();
+    recorder.accept(&fake::answer(&[a[1].hash()], &[]), &[]).unwrap();
+    assert_eq!(*recorder.track().tip(), a[0].metadata);
+}
+
+/// Feeds pages to a recorder: each is asked for from the tip that the one before left.
+async fn advance(pages: &[(&[Hash], &[Block])], refusals: usize) -> Result<Recorder, RecordError> {
+    let mut recorder = fake::recorder();
+    let mut tip = fake::root().block_hash;
+    let (mut answers, mut proofs) = (vec![], vec![]);
+    for (removed, blocks) in pages {
+        answers.push((tip, fake::answer(removed, blocks)));
+        proofs.extend(blocks.iter().map(|block| (block.metadata.block_hash, block.proof.clone())));
+        tip = blocks.last().map_or(tip, |block| block.metadata.block_hash);
+    }
+    // A refused page is asked for again.
+    let first = answers[0].clone();
+    answers.splice(0..0, std::iter::repeat_n(first, refusals));
+    let script = Script {
+        answers: std::cell::RefCell::new(answers.into()),
+        proofs: proofs.into_iter().collect(),
+        refusals: Cell::new(refusals),
+    };
+    recorder.advance(&script).await?;
+    Ok(recorder)
+}
+
+#[tokio::test]
+async fn a_capped_answer_is_paged_to_its_end() {
+    let blocks = fake::chain(&[(10, &[]), (11, &[fake::lane_transaction(1)]), (12, &[]), (13, &[])]);
+    let recorder =
+        advance(&[(&[], &blocks[..2]), (&[], &blocks[2..3]), (&[], &blocks[3..])], 0).await.unwrap();
+    assert_eq!(recorder.recording().events.len(), 3);
+    assert_eq!(*recorder.track().tip(), blocks[3].metadata);
+}
+
+#[tokio::test]
+async fn an_answer_overtaken_by_a_reorg_is_dropped_and_asked_for_again() {
+    let blocks = fake::chain(&[(10, &[]), (11, &[])]);
+    let recorder = advance(&[(&[], &blocks)], 3).await.unwrap();
+    assert_eq!(recorder.recording().events.len(), 1);
+    let unsteady = advance(&[(&[], &blocks)], 20).await.unwrap_err();
+    assert!(matches!(unsteady, RecordError::Unsteady), "{unsteady}");
+}
+
+#[test]
+fn an_altered_transaction_is_refused_by_its_id() {
+    let payload = refused_with(|block| transaction(block, 1).payload = Some(vec![8; 64]));
+    assert!(matches!(payload, RecordError::Id { .. }), "{payload}");
+    let output = refused_with(|block| transaction(block, 2).outputs[0].value = Some(78));
+    assert!(matches!(output, RecordError::Id { .. }), "{output}");
+}
+
+#[test]
+fn a_missing_foreign_or_reordered_transaction_is_refused_by_the_lane_tip() {
+    let is_lane = |error: RecordError| {
+        assert!(matches!(error, RecordError::Check(CheckError::Lane { .. })), "{error}");
+    };
+    is_lane(refused_with(|block| drop(block.answer.accepted_transactions.remove(2))));
+    // One of no lane is missing: the merge indices shift.
+    is_lane(refused_with(|block| drop(block.answer.accepted_transactions.remove(0))));
+    is_lane(refused_with(|block| block.answer.accepted_transactions.swap(1, 2)));
+    is_lane(refused_with(|block| {
+        let foreign = fake::chain(&[(10, &[fake::lane_transaction(9)])]);
+        block.answer.accepted_transactions.push(foreign[0].answer.accepted_transactions[0].clone());
+    }));
+    is_lane(refused_with(|block| block.answer.accepted_transactions.clear()));
+    is_lane(refused_with(|block| block.answer.chain_block_header.daa_score = Some(99)));
+}
+
+#[test]
+fn a_lane_proof_that_does_not_open_the_header_s_commitment_is_refused() {
+    let other_tip = refused_with(|block| block.proof.lane.as_mut().unwrap().tip = Digest([9; 32]));
+    assert!(matches!(other_tip, RecordError::Check(CheckError::Commitment { .. })), "{other_tip}");
+    let absent = refused_with(|block| block.proof.lane = None);
+    assert!(matches!(absent, RecordError::Check(CheckError::Commitment { .. })), "{absent}");
+    let torn = refused_with(|block| block.proof.merkle_proof.truncate(20));
+    assert!(matches!(torn, RecordError::Check(CheckError::Unreadable { .. })), "{torn}");
+    let elsewhere = refused_with(|block| block.proof.parent_commitment = Digest([9; 32]));
+    assert!(matches!(elsewhere, RecordError::Check(CheckError::ParentCommitment { .. })), "{elsewhere}");
+}
+
+#[test]
+fn an_answer_that_lacks_a_field_names_it() {
+    let missing = |tamper: fn(&mut Block)| match refused_with(tamper) {
+        RecordError::Missing { field, .. } => field,
+        other => panic!("{other}"),
+    };
+    assert_eq!(missing(|block| block.answer.chain_block_header.timestamp = None), "timestamp");
+    assert_eq!(missing(|block| block.answer.chain_block_header.parents_by_level = None), "parents");
+    assert_eq!(missing(|block| transaction(block, 1).inputs[0].verbose_data = None), "spent script");
+    assert_eq!(missing(|block| transaction(block, 0).subnetwork_id = None), "subnetwork");
+}
+
+#[test]
+fn a_lane_transaction_of_version_0_is_refused_and_not_a_panic() {
+    let error = refused_with(|block| transaction(block, 1).version = Some(0));
+    assert!(matches!(error, RecordError::Version { version: 0, .. } | RecordError::Node(_)), "{error}");
+}
+
+#[test]
+fn blocks_that_do_not_fit_the_chain_are_refused() {
+    let a = fake::chain(&[(10, &[]), (11, &[])]);
+    let gap = refused(fake::recorder(), &[], &a[1..]);
+    assert!(matches!(gap, RecordError::Parent { .. }), "{gap}");
+    let mut recorder = fake::recorder();
+    recorder.accept(&fake::answer(&[], &a), &fake::proofs(&a)).unwrap();
+    let not_the_tip = refused(recorder.clone(), &[a[0].hash()], &[]);
+    assert!(matches!(not_the_tip, RecordError::Check(CheckError::NotTheTip { .. })), "{not_the_tip}");
+    let root = Hash::from_bytes(fake::root().block_hash.0);
+    let below = refused(recorder, &[a[1].hash(), a[0].hash(), root], &[]);
+    assert!(matches!(below, RecordError::Check(CheckError::BelowRoot { .. })), "{below}");
+    let mut misnamed = fake::chain(&[(10, &[])]);
+    misnamed[0].answer.chain_block_header.hash = Some(Hash::from_bytes([9; 32]));
+    let misnamed = refused(fake::recorder(), &[], &misnamed);
+    assert!(
+        matches!(misnamed, RecordError::Contradiction { .. } | RecordError::Missing { .. }),
+        "{misnamed}"
+    );
+}
+
+#[test]
+fn a_lane_left_alone_for_the_window_starts_over_from_the_parent_s_commitment() {
+    let mut recorder = fake::recorder();
+    let first = fake::chain(&[(10, &[fake::lane_transaction(1)])]);
+    recorder.accept(&fake::answer(&[], &first), &fake::proofs(&first)).unwrap();
+    let mut tip = first[0].clone();
+    for step in 0..=fake::WINDOW {
+        let alive = step < fake::WINDOW;
+        let name = 100 + (step % 100) as u8;
+        tip = fake::block(&tip.metadata, tip.proof.lane.filter(|_| alive), name, &[]);
+        recorder.accept(&fake::answer(&[], slice::from_ref(&tip)), slice::from_ref(&tip.proof)).unwrap();
+    }
+    let again = fake::block(&tip.metadata, None, 99, &[fake::lane_transaction(2)]);
+    recorder.accept(&fake::answer(&[], slice::from_ref(&again)), slice::from_ref(&again.proof)).unwrap();
+    assert_eq!(recorder.track().tip().block_hash, BlockHash([99; 32]));
+}

@@ -1,0 +1,35 @@
+# `just check` is what every change must pass; `.ci/run` runs the same steps on a bare machine.
+
+# Everything.
+check: fmt lint doc deny test
+
+# Formatting, of every workspace.
+fmt:
+    cargo fmt --all --check
+    cargo fmt --all --check --manifest-path harness/Cargo.toml
+
+# Clippy over every crate, with and without the real prover.
+lint:
+    cargo lint
+    cargo clippy --locked --ignore-rust-version --package reprise --no-default-features --all-targets -- -D warnings
+
+# The documentation builds without a warning.
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --ignore-rust-version --workspace --no-deps
+
+# Licences, sources and bans. (Advisories need the RustSec database: `cargo deny check advisories`.)
+deny:
+    cargo deny --workspace check licenses bans sources
+
+# The inner loop: the rooms, without a real prover.
+core:
+    cargo test
+
+# All tests, real recursive proofs included.
+test:
+    cargo verify
+
+# The Kaspa harness: clippy and the tests that need no node.
+harness:
+    cargo clippy --locked --all-targets --manifest-path harness/Cargo.toml -- -D warnings
+    cargo test --locked --manifest-path harness/Cargo.toml
