@@ -14,7 +14,7 @@ use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::{Claim, Kind, Statement};
 use reprise_store::disk::DiskEngine;
 use reprise_store::engine::{Engine, Table};
-use reprise_store::port::{NewEntry, Provenance};
+use reprise_store::port::{Filter, NewEntry, Provenance};
 use reprise_store::{Options, ReceiptStore, Store};
 
 /// A RISC Zero receipt of one segment.
@@ -137,26 +137,67 @@ fn prunes() {
         let start = Instant::now();
         let pruned = store.prune_below(Checkpoint(100)).unwrap();
         let by_range = start.elapsed();
+        let left = store.list(&Filter::default()).unwrap();
         let start = Instant::now();
-        let mut read = 0;
-        let mut from = Vec::new();
-        loop {
-            let page = engine.scan(Table::Receipts, &from, None, 256).unwrap();
-            read += page.len();
-            match page.last() {
-                Some((last, _)) if page.len() == 256 => from = [last, &[0][..]].concat(),
-                _ => break,
-            }
+        for entry in &left {
+            std::hint::black_box(engine.read(Table::Receipts, &entry.id.0).unwrap());
         }
         let by_reading = start.elapsed();
         println!(
-            "prune {} of {receipts}: by range {by_range:?}; reading the {read} left, as a scan for them would, {by_reading:?}",
-            pruned.receipts
+            "prune {} of {receipts}: by range {by_range:?}, in two flushes; reading the {} left, as a scan by value would, \
+             {by_reading:?}",
+            pruned.receipts,
+            left.len()
         );
     }
 }
 
+/// Resident memory of this process, in bytes.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok()).unwrap_or(0) << 10
+}
+
+fn index() {
+    const ENTRIES: u64 = 100_000;
+    let dir = tempfile::tempdir().unwrap();
+    let (engine, store) = open(dir.path());
+    let (done, outcomes) = mpsc::channel();
+    for n in 0..ENTRIES {
+        let done = done.clone();
+        store.submit(entry(n, 16), Box::new(move |put| done.send(put.is_ok()).unwrap()));
+    }
+    assert!(outcomes.iter().take(ENTRIES as usize).all(|durable| durable));
+    drop((store, engine));
+    // In a process of its own, so that the memory of writing does not count.
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .env(OPEN_ONLY, dir.path())
+        .output()
+        .unwrap();
+    println!(
+        "index of {ENTRIES} entries with a coordinate each: {}",
+        String::from_utf8_lossy(&child.stdout).trim()
+    );
+}
+
+const OPEN_ONLY: &str = "REPRISE_BENCH_OPEN";
+
+fn open_only(dir: &Path) {
+    let before = resident();
+    let start = Instant::now();
+    let (_engine, store) = open(dir);
+    let opened = start.elapsed();
+    let grown = resident() - before;
+    let entries = store.stats().unwrap().count();
+    println!("opened in {opened:?}, {} bytes of memory an entry", grown / entries.max(1));
+}
+
 fn main() {
+    if let Ok(dir) = std::env::var(OPEN_ONLY) {
+        return open_only(Path::new(&dir));
+    }
+    index();
     hits();
     puts();
     prunes();

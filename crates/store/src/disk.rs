@@ -193,10 +193,9 @@ impl DiskEngine {
             let closed = whole_to != segment.len();
             if let Some(unfinished) = damage.last().filter(|part| last && part.to == whole_to) {
                 // Struck out, so that it stays out when its segment is no longer the last.
-                segment
-                    .file
-                    .write_all_at(&[0; MAGIC.len()], unfinished.from)
-                    .map_err(failed("write", &path))?;
+                let file = &segment.file;
+                let struck = file.write_all_at(&[0; MAGIC.len()], unfinished.from);
+                struck.and_then(|()| file.sync_data()).map_err(failed("write", &path))?;
             }
             end = Some(End { segment, offset: whole_to, closed });
         }

@@ -74,7 +74,8 @@ pub trait Engine: Send + Sync {
     /// Whether there is a value under `key`, without reading it.
     fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError>;
 
-    /// The first `limit` keys and values from `from` on, and below `to` where it is given.
+    /// The first `limit` keys and values from `from` on, and below `to` where it is given. Envelopes may be
+    /// left out: nothing that scans needs them.
     fn scan(
         &self,
         table: Table,

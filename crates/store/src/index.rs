@@ -41,14 +41,16 @@ impl<'a> Staging<'a> {
         self.own.get(&place).or_else(|| self.group.get(&place))
     }
 
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    /// A value as it will be.
+    pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         match self.staged(table, key) {
             Some(change) => Ok(change.clone()),
             None => self.engine.read(table, key),
         }
     }
 
-    fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
+    /// Whether there will be a value.
+    pub(crate) fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
         match self.staged(table, key) {
             Some(change) => Ok(change.is_some()),
             None => self.engine.has(table, key),

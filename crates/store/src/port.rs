@@ -383,8 +383,8 @@ pub enum StoreError {
     },
     /// The engine found damage in its own structures.
     #[error(
-        "the receipt store in {} is damaged: {reason}; stop the node and run `reprise receipts verify \
-         --data-dir DIR`, which rebuilds what can be rebuilt and quarantines the rest",
+        "the receipt store's {} is damaged: {reason}; run `reprise receipts verify --data-dir DIR`, which \
+         quarantines what is damaged so that it is proved again",
         path.display()
     )]
     Damaged {

@@ -30,6 +30,8 @@ use crate::writer::{Bounds, Writer};
 
 /// How many keys a pass over a table takes at a time.
 const PAGE_LEN: usize = 1024;
+/// How often a look-up is taken when writes keep coming between its reads.
+const LOOK_UPS_MAX: usize = 8;
 
 /// What a store is told when it is opened. The default is what a node runs with.
 #[derive(Debug, Clone)]
@@ -127,6 +129,23 @@ impl Store {
 
     /// Reads an entry and checks it as far as `full` and the policy ask.
     fn look_up(&self, id: &StatementId, claim: Option<&Claim>, full: bool) -> Result<Found, StoreError> {
+        // A put or a prune between two reads can look like damage. The writer, which is alone, then finds
+        // none, and the look-up is taken again.
+        for _ in 0..LOOK_UPS_MAX {
+            if let Some(found) = self.look_once(id, claim, full)? {
+                return Ok(found);
+            }
+        }
+        Ok(Found { lookup: Lookup::Miss(MissReason::Absent), kind: None, took_ms: 0 })
+    }
+
+    /// `None` where what looked like damage was none.
+    fn look_once(
+        &self,
+        id: &StatementId,
+        claim: Option<&Claim>,
+        full: bool,
+    ) -> Result<Option<Found>, StoreError> {
         let read = match self.engine.read(Table::Receipts, &id.0) {
             Err(StoreError::Damaged { reason, .. }) => {
                 return self.condemn(id, QuarantineReason::Unreadable(reason));
@@ -137,7 +156,7 @@ impl Store {
             Some(Ok(unchecked)) => self.check(id, claim, full, unchecked),
             Some(Err(damage)) => self.condemn(id, damage.into()),
             None if self.has_entry(id)? => self.condemn(id, QuarantineReason::Missing),
-            None => Ok(Found { lookup: Lookup::Miss(MissReason::Absent), kind: None, took_ms: 0 }),
+            None => Ok(Some(Found { lookup: Lookup::Miss(MissReason::Absent), kind: None, took_ms: 0 })),
         }
     }
 
@@ -147,7 +166,7 @@ impl Store {
         claim: Option<&Claim>,
         full: bool,
         unchecked: Unchecked,
-    ) -> Result<Found, StoreError> {
+    ) -> Result<Option<Found>, StoreError> {
         let mark = if full { None } else { self.mark(id)? };
         // With a mark, `recall` hashes the receipt and compares; so the checksum that the envelope binds may
         // be taken from the mark here, and the receipt's bytes are hashed once.
@@ -171,7 +190,7 @@ impl Store {
                 match Verified::check(receipt, self.verifier.as_ref()) {
                     Err(reason @ VerifyError::ForeignProfile { .. }) => {
                         let lookup = Lookup::Miss(MissReason::Unverifiable(reason));
-                        return Ok(Found { lookup, kind: Some(kind), took_ms: 0 });
+                        return Ok(Some(Found { lookup, kind: Some(kind), took_ms: 0 }));
                     }
                     checked => checked.map_err(QuarantineReason::Verification),
                 }
@@ -187,39 +206,43 @@ impl Store {
         if recalled.is_none() && known.is_none() {
             self.renew(id, &checksum);
         }
-        Ok(Found { lookup: Lookup::Hit(receipt), kind: Some(kind), took_ms: provenance.took_ms })
+        let lookup = Lookup::Hit(receipt);
+        Ok(Some(Found { lookup, kind: Some(kind), took_ms: provenance.took_ms }))
     }
 
-    /// Moves an entry that failed into quarantine, unless it was healed meanwhile.
-    fn condemn(&self, id: &StatementId, reason: QuarantineReason) -> Result<Found, StoreError> {
-        tracing::warn!(statement = %id, %reason, "a stored receipt failed its check: quarantined, to be proved again");
+    /// Moves an entry that failed into quarantine. `None` where it does not fail when the writer looks: it
+    /// was put again or pruned meanwhile.
+    fn condemn(&self, id: &StatementId, reason: QuarantineReason) -> Result<Option<Found>, StoreError> {
         let kind = self.entry(id)?.map(|entry| entry.kind);
-        self.counters.quarantined();
         let lookup = Lookup::Miss(MissReason::Quarantined(reason.clone()));
         let (id, now_ms) = (*id, (self.options.clock)());
         let (verifier, engine) = (self.verifier.clone(), self.engine.clone());
+        let counters = self.counters.clone();
         let step = move |staging: &mut index::Staging<'_>| {
-            // Looked at again on the writer: a put may have healed the entry since.
-            if let Some(bytes) = failing(engine.as_ref(), &id, &reason, verifier.as_ref()) {
-                let name = format!("{}-{now_ms}", id.digest());
-                if let Err(error) = engine.quarantine(&name, &bytes, &format!("{id}: {reason}")) {
-                    tracing::warn!(statement = %id, %error, "could not keep what was quarantined");
-                }
-                index::forget(staging, &id);
+            let Some(bytes) = failing(staging, &id, &reason, verifier.as_ref())? else {
+                return Ok(false);
+            };
+            tracing::warn!(statement = %id, %reason, "a stored receipt failed its check: quarantined, to be proved again");
+            counters.quarantined();
+            let name = format!("{}-{now_ms}", id.digest());
+            if let Err(error) = engine.quarantine(&name, &bytes, &format!("{id}: {reason}")) {
+                tracing::warn!(statement = %id, %error, "could not keep what was quarantined");
             }
-            Ok(())
+            index::forget(staging, &id);
+            Ok(true)
         };
-        let outcome = if self.writer.is_here() {
+        let condemned = if self.writer.is_here() {
+            // The writer cannot wait for itself: it is done behind this write.
             self.writer.send_with(0, step, Box::new(|_| ()));
-            Ok(())
+            true
         } else {
-            self.writer.wait(step)
+            self.writer.wait(step).unwrap_or_else(|error| {
+                self.counters.failed();
+                tracing::warn!(statement = %id, %error, "a failed entry could not be deleted; it stays a miss");
+                true
+            })
         };
-        if let Err(error) = outcome {
-            self.counters.failed();
-            tracing::warn!(statement = %id, %error, "a failed entry could not be deleted; it stays a miss");
-        }
-        Ok(Found { lookup, kind, took_ms: 0 })
+        Ok(condemned.then_some(Found { lookup, kind, took_ms: 0 }))
     }
 
     /// Records that an entry was verified just now. Nobody waits for it: a lost mark is verified again.
@@ -598,27 +621,26 @@ struct Found {
     took_ms: u64,
 }
 
-/// The bytes of an entry that was judged, if they fail for the same cause still. Empty where there are none
-/// to be read.
+/// The bytes of an entry that was judged, if it fails still; empty where there are none to be read.
+///
+/// Read through the staging: a put earlier in the same group heals an entry, and must not be undone.
 fn failing(
-    engine: &dyn Engine,
+    staging: &index::Staging<'_>,
     id: &StatementId,
     reason: &QuarantineReason,
     verifier: &dyn Verifier,
-) -> Option<Vec<u8>> {
-    match engine.read(Table::Receipts, &id.0) {
-        Ok(Some(bytes)) => match Envelope::decode(&bytes) {
-            Ok(envelope) => {
-                let receipt: Receipt = envelope.receipt;
-                let refused = matches!(reason, QuarantineReason::Verification(_))
-                    && !matches!(verifier.verify(&receipt), Ok(()) | Err(VerifyError::ForeignProfile { .. }));
-                (refused || receipt.id() != *id).then_some(bytes)
-            }
-            Err(_) => Some(bytes),
-        },
-        Ok(None) | Err(StoreError::Damaged { .. }) => Some(Vec::new()),
-        Err(_) => None,
-    }
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let bytes = match staging.get(Table::Receipts, &id.0) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Ok(staging.has(Table::Entries, &id.0)?.then(Vec::new)),
+        Err(StoreError::Damaged { .. }) => return Ok(Some(Vec::new())),
+        Err(error) => return Err(error),
+    };
+    let Ok(envelope) = Envelope::decode(&bytes) else { return Ok(Some(bytes)) };
+    let receipt: Receipt = envelope.receipt;
+    let refused = matches!(reason, QuarantineReason::Verification(_))
+        && !matches!(verifier.verify(&receipt), Ok(()) | Err(VerifyError::ForeignProfile { .. }));
+    Ok((refused || receipt.id() != *id).then_some(bytes))
 }
 
 impl std::fmt::Debug for Store {

@@ -9,9 +9,19 @@ use std::time::Duration;
 use reprise_model::coordinate::Checkpoint;
 use reprise_store::disk::DiskEngine;
 use reprise_store::port::Lookup;
-use reprise_store::{Options, ReceiptStore, Store};
+use reprise_store::{Durability, Options, ReceiptStore, Store};
 
 use crate::world::*;
+
+/// Where the disk's own promise is not what is tested.
+fn unsynced() -> Options {
+    Options { durability: Durability::None, ..Options::default() }
+}
+
+/// 1 where the run is to be exhaustive.
+fn step() -> usize {
+    std::env::var("REPRISE_TEST_STEP").map_or(17, |step| step.parse().unwrap())
+}
 
 /// How many receipts the damaged store had.
 const RECEIPTS: u64 = 60;
@@ -144,7 +154,7 @@ fn case(template: &Path, seed: u64, tally: &mut Tally) {
     let dir = tempfile::tempdir().unwrap();
     copy(template, dir.path());
     let what = format!("seed {seed}: {}", damage(dir.path(), &mut Seeded(seed)));
-    let refusal = match Store::open(dir.path(), hashed(), Options::default()) {
+    let refusal = match Store::open(dir.path(), hashed(), unsynced()) {
         Ok(store) => match use_it(&store, &what) {
             Ok(0) if store.salvaged().receipts > 0 => {
                 tally.salvaged += store.salvaged().receipts;
@@ -171,7 +181,7 @@ fn case(template: &Path, seed: u64, tally: &mut Tally) {
     };
     let named = refusal.contains(&dir.path().display().to_string());
     assert!(named, "{what}: `{refusal}` names no file");
-    let mended = Store::mend(dir.path(), hashed(), Options::default())
+    let mended = Store::mend(dir.path(), hashed(), unsynced())
         .unwrap_or_else(|error| panic!("{what}, {refusal}: {error}"));
     assert_eq!(use_it(&mended, &what), Ok(0), "{what}");
 }
@@ -235,7 +245,7 @@ fn every_bit_flip_in_a_log_loses_at_most_the_entry_it_is_in() {
     drop(store);
     let log = dir.path().join("log/00000001.log");
     let whole = fs::read(&log).unwrap();
-    for byte in 0..whole.len() {
+    for byte in (0..whole.len()).step_by(step()) {
         let mut flipped = whole.clone();
         flipped[byte] ^= 1 << (byte % 8);
         fs::write(&log, flipped).unwrap();
@@ -270,7 +280,7 @@ fn every_truncation_of_a_log_loses_what_it_cuts_and_nothing_before() {
     }
     drop(store);
     let whole = fs::read(&log).unwrap();
-    for len in 0..whole.len() {
+    for len in (0..whole.len()).step_by(step()) {
         fs::write(&log, &whole[..len]).unwrap();
         let store = Store::open(dir.path(), Arc::new(Unwilling), Options::default()).unwrap();
         let hits = (0..3).filter(|n| is_hit(&store, *n)).count();
@@ -300,9 +310,8 @@ fn a_store_that_is_written_after_damage_keeps_what_is_written() {
 #[test]
 fn a_log_of_dead_receipts_is_cleaned_and_what_lives_survives_it() {
     let dir = tempfile::tempdir().unwrap();
-    let open = || {
-        Store::on(DiskEngine::open_with(dir.path(), 16 << 10).unwrap(), hashed(), Options::default()).unwrap()
-    };
+    let open =
+        || Store::on(DiskEngine::open_with(dir.path(), 16 << 10).unwrap(), hashed(), unsynced()).unwrap();
     let store = open();
     store.put(entry(1000, &[at(1_000_000, 1)])).unwrap();
     store.pin(&id(1001), "me").unwrap();
@@ -358,4 +367,86 @@ fn a_disk_that_is_really_full_is_a_transient_error_and_the_store_goes_on_when_th
     assert!((0..=stored).all(hit));
     drop(store);
     fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn a_power_cut_in_an_append_keeps_all_before_and_the_frame_whole_or_not_at_all() {
+    const SECTOR: usize = 512;
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log/00000001.log");
+    let store = disk(dir.path());
+    for n in 0..3 {
+        store.put(entry(n, &[at(n, 1)])).unwrap();
+    }
+    let synced = fs::metadata(&log).unwrap().len() as usize;
+    store.put(big_entry(4)).unwrap();
+    drop(store);
+    let whole = fs::read(&log).unwrap();
+    for seed in 0..(1000 / step() as u64) {
+        // Any of the sectors of the unsynced frame arrived, and the file's length or not.
+        let mut seeded = Seeded(seed);
+        let mut bytes = whole.clone();
+        let mut arrived = true;
+        for sector in (synced / SECTOR..whole.len().div_ceil(SECTOR)).rev() {
+            if seeded.below(4) == 0 {
+                let from = (sector * SECTOR).max(synced);
+                let to = (from / SECTOR * SECTOR + SECTOR).min(bytes.len());
+                arrived &= bytes[from..to].iter().all(|byte| *byte == 0);
+                bytes[from..to].fill(0);
+            }
+        }
+        if seeded.below(3) == 0 {
+            bytes.truncate(synced + seeded.below((whole.len() - synced) as u64) as usize);
+            arrived = false;
+        }
+        for number in 2..4 {
+            let _ = fs::remove_file(dir.path().join(format!("log/{number:08}.log")));
+        }
+        fs::write(&log, &bytes).unwrap();
+        for round in 0..3 {
+            let store = Store::open(dir.path(), hashed(), unsynced()).unwrap();
+            assert!((0..3).all(|n| is_hit(&store, n)), "seed {seed}");
+            let found = store.get(&statement(4), &claim(4)).unwrap();
+            match found {
+                Lookup::Hit(_) => {
+                    assert!(arrived || store.salvaged().receipts > 0 || round > 0, "seed {seed}")
+                }
+                Lookup::Miss(reason) => {
+                    assert_eq!(reason, reprise_store::port::MissReason::Absent, "seed {seed} round {round}");
+                    assert!(!arrived, "seed {seed}");
+                }
+            }
+            // What is put after the cut stays, and what was cut off stays off.
+            store.put(entry(10 + round, &[at(10 + round, 1)])).unwrap();
+            assert!((10..=10 + round).all(|n| is_hit(&store, n)), "seed {seed} round {round}");
+        }
+    }
+}
+
+#[test]
+fn readers_see_only_truth_while_receipts_are_put_pruned_and_cleaned_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = DiskEngine::open_with(dir.path(), 16 << 10).unwrap();
+    let store = Store::on(engine, hashed(), unsynced()).unwrap();
+    store.put(entry(0, &[at(1_000_000, 1)])).unwrap();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for reader in 0..2 {
+            let (store, over) = (&store, &over);
+            scope.spawn(move || {
+                let mut seeded = Seeded(reader);
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    is_hit(store, seeded.below(300));
+                    assert!(is_hit(store, 0));
+                }
+            });
+        }
+        for n in 1..300 {
+            store.put(entry(n, &[at(n, 1)])).unwrap();
+            store.prune_below(Checkpoint(n.saturating_sub(20))).unwrap();
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    let stats = store.stats().unwrap();
+    assert_eq!((stats.errors, stats.quarantined), (0, 0), "{stats:?}");
 }

@@ -335,6 +335,27 @@ fn every_bit_flip_of_a_stored_envelope_is_a_miss_and_heals_by_the_next_put() {
 }
 
 #[test]
+fn a_put_that_heals_an_entry_is_not_undone_by_those_who_saw_it_damaged() {
+    let bench = with_policy(VerifyPolicy::Once);
+    bench.store.put(entry(1, &[at(1, 1)])).unwrap();
+    for round in 0..300 {
+        bench.engine.tamper(Table::Receipts, &id(1).0, |bytes| bytes[200] ^= 1).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    // Who misses puts it again, as the prover does.
+                    while !is_hit(&bench.store, 1) {
+                        assert!(bench.store.put(entry(1, &[at(1, 1)])).unwrap().stored, "{round}");
+                    }
+                });
+            }
+        });
+        assert!(is_hit(&bench.store, 1), "{round}");
+    }
+    assert_eq!(bench.store.stats().unwrap().quarantined, 300, "once a damage");
+}
+
+#[test]
 fn a_lying_seal_is_quarantined_when_it_is_verified_and_proved_again_once() {
     let bench = with_policy(VerifyPolicy::Once);
     bench.store.put(lying(1)).unwrap();
