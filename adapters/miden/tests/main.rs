@@ -2,6 +2,8 @@
 
 mod batch;
 mod chain;
+mod cost;
+mod ids;
 mod recursion;
 mod transaction;
 mod world;

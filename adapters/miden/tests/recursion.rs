@@ -73,7 +73,8 @@ fn pins_and_journals_are_bound() {
         |witness: &mut AggregateWitness| witness.pins.transaction_program = pins().batch_program;
     assert_refused(with(transaction_program), other_pins);
     let no_proof = "not present in the advice map";
-    let batch_program = |witness: &mut AggregateWitness| witness.pins.batch_program = pins().transaction_program;
+    let batch_program =
+        |witness: &mut AggregateWitness| witness.pins.batch_program = pins().transaction_program;
     assert_refused(with(batch_program), no_proof);
     assert_refused(with(|witness| witness.batches[1].0.root_after = Digest::ZERO), no_proof);
     assert_refused(with(|witness| witness.batches[0].0.tip_before = Digest::ZERO), no_proof);

@@ -8,9 +8,7 @@ use reprise_miden::{MidenBackend, Poseidon2};
 use reprise_model::cell::Cell;
 use reprise_model::digest::{Digest, ResourceId};
 use reprise_model::hash::Hasher;
-use reprise_model::journal::{
-    Access, BatchJournal, Journal, Pins, TransactionJournal, Transition,
-};
+use reprise_model::journal::{Access, BatchJournal, Journal, Pins, TransactionJournal, Transition};
 use reprise_model::lane::{self, BlockContext};
 use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::state::{self, DEPTH, StatePath};
@@ -186,8 +184,7 @@ impl World {
         let facts = tx.facts(&self.pins.deposit);
         let ledger = self.ledger();
         let declared = ledger.declare(tx, &facts);
-        let before: Vec<_> =
-            declared.iter().map(|id| self.values.get(&state::slot(id)).cloned()).collect();
+        let before: Vec<_> = declared.iter().map(|id| self.values.get(&state::slot(id)).cloned()).collect();
         let view = ResourceView::new(declared.iter().copied().zip(before.clone()));
         let effects = ledger.execute(tx, &facts, &context, &view);
         let written: HashMap<_, _> = effects.writes.iter().cloned().collect();
