@@ -1,5 +1,4 @@
 //! What proving costs here: `cargo test --release -p reprise-miden -- --ignored --nocapture cost`.
-#![allow(clippy::print_stdout)]
 
 use std::time::Instant;
 
