@@ -1,5 +1,6 @@
 //! The backend: runs a program, compares its claim with the expected one, and only then proves it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -12,7 +13,7 @@ use miden_vm::{
     DefaultHost, ExecutionOptions, ExecutionWitness, FastProcessor, Prover, StackInputs,
     Verifier as StarkVerifier,
 };
-use reprise_model::digest::Digest;
+use reprise_model::digest::{Digest, ProgramId};
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
@@ -43,9 +44,9 @@ pub enum MidenError {
         /// What was to be proved.
         kind: Kind,
         /// The claim's program.
-        claimed: reprise_model::digest::ProgramId,
+        claimed: ProgramId,
         /// The program for this witness.
-        ours: reprise_model::digest::ProgramId,
+        ours: ProgramId,
     },
     /// No proof can exist of the expected claim: its journal is not whole cells.
     #[error("the {kind}'s expected journal is {bytes} bytes, not whole cells of 32")]
@@ -167,10 +168,9 @@ impl MidenBackend {
             let committed = committed(&executed.claim());
             return Err(MidenError::Divergence { kind, expected: journal, committed });
         }
-        let proof = Prover::new()
-            .with_hash_fn(self.scheme.hash(expected))
-            .prove(executed)
-            .map_err(|error| MidenError::Prover { kind, reason: error.to_string() })?;
+        let prover = Prover::new().with_hash_fn(self.scheme.hash(expected));
+        let proof = contained(|| prover.prove(executed).map_err(|error| error.to_string()))
+            .map_err(|reason| MidenError::Prover { kind, reason })?;
         Ok(Receipt {
             statement: self.scheme.statement(expected),
             claim: expected.clone(),
@@ -194,7 +194,7 @@ impl MidenBackend {
         let mut advice = advice.map_err(|reason| MidenError::Witness { kind, reason })?;
         for (at, assumption) in assumptions.iter().enumerate() {
             let foreign = |reason| MidenError::Assumption { kind, assumption: at, reason };
-            advice.extend(self.assume(assumption).map_err(foreign)?);
+            advice.extend(contained(|| self.assume(assumption)).map_err(foreign)?);
         }
 
         let mut host = DefaultHost::default();
@@ -203,7 +203,8 @@ impl MidenBackend {
         let processor = FastProcessor::new_with_options(StackInputs::default(), advice, options)
             .map_err(|error| refused(error.to_string()))?;
         let program = self.programs.of(kind);
-        program.execute(processor, &mut host).map_err(|error| refused(error.to_string()))
+        contained(|| program.execute(processor, &mut host).map_err(|error| error.to_string()))
+            .map_err(refused)
     }
 
     /// What a program needs to verify a receipt.
@@ -214,6 +215,22 @@ impl MidenBackend {
         let inputs = RecursiveVerifierInputs::for_request(root, &proof, &execution)
             .map_err(|error| error.to_string())?;
         Ok(inputs.into_parts().0)
+    }
+
+    /// Whether the seal proves the claim, as the profile wants it proved.
+    fn check(&self, receipt: &Receipt) -> Result<(), String> {
+        let execution = claim::execution(&receipt.claim).ok_or("no proof can exist of its claim")?;
+        let proof = ExecutionProof::read_from_bytes(&receipt.seal).map_err(|error| error.to_string())?;
+        let (expected, hash) = (self.scheme.hash(&receipt.claim), proof.vm().proof.hash_fn());
+        if hash != expected {
+            return Err(format!("the proof is under {hash:?}, and the profile's is {expected:?}"));
+        }
+        let empty = matches!(proof.precompile(), PrecompileStatus::Empty);
+        let outcome = self.verifier.verify(&execution, &proof).map_err(|error| error.to_string())?;
+        match empty && outcome.is_complete() {
+            true => Ok(()),
+            false => Err("the proof leaves a deferred obligation".into()),
+        }
     }
 }
 
@@ -227,22 +244,7 @@ impl Verifier for MidenBackend {
         if receipt.statement.claim != self.scheme.claim_digest(&receipt.claim) {
             return Err(VerifyError::ClaimMismatch { statement });
         }
-        let bad = |reason: String| VerifyError::BadSeal { statement, reason };
-        let execution = claim::execution(&receipt.claim)
-            .ok_or_else(|| bad("the claim is none that a program can make".into()))?;
-        let proof = ExecutionProof::read_from_bytes(&receipt.seal).map_err(|error| bad(error.to_string()))?;
-        let (expected, hash) = (self.scheme.hash(&receipt.claim), proof.vm().proof.hash_fn());
-        if hash != expected {
-            return Err(bad(format!("the proof is under {hash:?}, and the profile's is {expected:?}")));
-        }
-        if !matches!(proof.precompile(), PrecompileStatus::Empty) {
-            return Err(bad("the proof leaves a deferred obligation".into()));
-        }
-        let outcome = self.verifier.verify(&execution, &proof).map_err(|error| bad(error.to_string()))?;
-        match outcome.is_complete() {
-            true => Ok(()),
-            false => Err(bad("the proof leaves a deferred obligation".into())),
-        }
+        contained(|| self.check(receipt)).map_err(|reason| VerifyError::BadSeal { statement, reason })
     }
 }
 
@@ -257,4 +259,10 @@ fn kind(witness: &Witness) -> Kind {
 /// The journal digest that an execution left on its stack.
 fn committed(claim: &ExecutionClaim) -> Digest {
     claim.stack_outputs().get_word(0).map(|word| hash::digest(&word)).unwrap_or_default()
+}
+
+/// Runs the proof system on what may be anyone's bytes: a panic of its is an error of ours.
+fn contained<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    // Nothing that `work` may leave half done is seen again: it owns it, or only reads it.
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("the proof system panicked".into()))
 }

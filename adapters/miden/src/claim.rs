@@ -39,7 +39,7 @@ impl MidenScheme {
             seal: SealKind::Succinct,
             hash: Poseidon2.name().into(),
             security_bits: SECURITY_BITS,
-            parameters: format!("{aggregate} blake3"),
+            parameters: "aggregate under blake3".into(),
         };
         Self { profile, aggregate }
     }

@@ -57,3 +57,47 @@ fn parts(digest: &Digest) -> [u64; 4] {
     let (parts, _) = digest.0.as_chunks::<8>();
     [0, 1, 2, 3].map(|at| parts.get(at).map_or(0, |part| u64::from_le_bytes(*part)))
 }
+
+#[cfg(test)]
+mod tests {
+    use miden_core::crypto::merkle::EmptySubtreeRoots;
+    use reprise_model::state::DEPTH;
+
+    use super::*;
+
+    #[test]
+    fn empty_subtrees_are_the_vms() {
+        let mut node = Digest::ZERO;
+        for height in 0..=DEPTH {
+            let empty = EmptySubtreeRoots::entry(DEPTH, DEPTH - height);
+            assert_eq!(node, digest(empty), "at height {height}");
+            node = Poseidon2.merge(&node, &node);
+        }
+    }
+
+    #[test]
+    fn domains_lengths_and_contents_are_told_apart() {
+        let hashes = [
+            Poseidon2.hash(Domain::Leaf, &[[0; 8]]),
+            Poseidon2.hash(Domain::Journal, &[[0; 8]]),
+            Poseidon2.hash(Domain::Leaf, &[[0; 8]; 2]),
+            Poseidon2.hash(Domain::Leaf, &[[0, 0, 0, 0, 0, 0, 0, 1]]),
+            Poseidon2.hash(Domain::Leaf, &[]),
+            Poseidon2.merge(&Digest::ZERO, &Digest::ZERO),
+        ];
+        for (at, hash) in hashes.iter().enumerate() {
+            assert_eq!(hashes.iter().position(|other| other == hash), Some(at));
+        }
+    }
+
+    #[test]
+    fn words_have_one_digest_and_digests_at_most_one_word() {
+        let hash = Poseidon2.hash(Domain::Pins, &[[7; 8]]);
+        assert_eq!(digest(&word(&hash).unwrap()), hash);
+        let mut past = Digest::ZERO;
+        past.0[8..16].copy_from_slice(&MODULUS.to_le_bytes());
+        assert_eq!(word(&past), None);
+        assert_eq!(word(&Digest([255; 32])), None);
+        assert_eq!(Poseidon2.merge(&past, &hash), Poseidon2.merge(&Digest::ZERO, &hash));
+    }
+}

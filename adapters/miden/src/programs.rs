@@ -34,6 +34,45 @@ pub struct Programs {
     aggregate: Program,
 }
 
+impl Programs {
+    /// The programs, assembled on the first call.
+    pub fn get() -> Result<&'static Self, AssemblyError> {
+        static PROGRAMS: OnceLock<Result<Programs, AssemblyError>> = OnceLock::new();
+        PROGRAMS.get_or_init(Self::assemble).as_ref().map_err(Clone::clone)
+    }
+
+    fn assemble() -> Result<Self, AssemblyError> {
+        Ok(Self {
+            transaction: Program::assemble(Kind::Transaction, TRANSACTION)?,
+            batch: Program::assemble(Kind::Batch, BATCH)?,
+            aggregate: Program::assemble(Kind::Aggregate, AGGREGATE)?,
+        })
+    }
+
+    /// The id of the program that proves a transaction.
+    pub fn transaction(&self) -> ProgramId {
+        self.transaction.id()
+    }
+
+    /// The id of the program that proves a batch.
+    pub fn batch(&self) -> ProgramId {
+        self.batch.id()
+    }
+
+    /// The id of the program that proves an aggregate.
+    pub fn aggregate(&self) -> ProgramId {
+        self.aggregate.id()
+    }
+
+    pub(crate) fn of(&self, kind: Kind) -> &Program {
+        match kind {
+            Kind::Transaction => &self.transaction,
+            Kind::Batch => &self.batch,
+            Kind::Aggregate => &self.aggregate,
+        }
+    }
+}
+
 /// A program, with the words of its assertions.
 #[derive(Debug)]
 pub(crate) struct Program {
@@ -72,45 +111,6 @@ impl Program {
                 processor.execute_for_proving_with_package_debug_info_sync(executable, debug, host)
             }
             None => processor.execute_for_proving_sync(executable, host),
-        }
-    }
-}
-
-impl Programs {
-    /// The programs, assembled on the first call.
-    pub fn get() -> Result<&'static Self, AssemblyError> {
-        static PROGRAMS: OnceLock<Result<Programs, AssemblyError>> = OnceLock::new();
-        PROGRAMS.get_or_init(Self::assemble).as_ref().map_err(Clone::clone)
-    }
-
-    fn assemble() -> Result<Self, AssemblyError> {
-        Ok(Self {
-            transaction: Program::assemble(Kind::Transaction, TRANSACTION)?,
-            batch: Program::assemble(Kind::Batch, BATCH)?,
-            aggregate: Program::assemble(Kind::Aggregate, AGGREGATE)?,
-        })
-    }
-
-    /// The id of the program that proves a transaction.
-    pub fn transaction(&self) -> ProgramId {
-        self.transaction.id()
-    }
-
-    /// The id of the program that proves a batch.
-    pub fn batch(&self) -> ProgramId {
-        self.batch.id()
-    }
-
-    /// The id of the program that proves an aggregate.
-    pub fn aggregate(&self) -> ProgramId {
-        self.aggregate.id()
-    }
-
-    pub(crate) fn of(&self, kind: Kind) -> &Program {
-        match kind {
-            Kind::Transaction => &self.transaction,
-            Kind::Batch => &self.batch,
-            Kind::Aggregate => &self.aggregate,
         }
     }
 }
