@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use reprise_model::coordinate::{Checkpoint, Coordinate, Place};
 use reprise_model::digest::{BlockHash, ProfileId, StatementId};
+use reprise_model::journal;
 use reprise_model::statement::Kind;
 use reprise_store::ReceiptStore;
 use reprise_store::archive::{self, Exported, Imported};
@@ -227,11 +228,14 @@ fn show(store: &dyn ReceiptStore, text: &str, json: bool) -> Result<ExitCode, Fa
     let Some(Shown { summary, receipt, profile }) = store.show(&id)? else {
         return Err(Failure::Other(format!("{id}: nothing is stored under this id")));
     };
-    let journal = receipt.as_ref().map(|receipt| hex(&receipt.claim.journal));
     if json {
         let mut value = entry_json(&summary);
-        value["journal"] = journal.as_ref().map_or(Value::Null, |journal| json!(journal));
-        value["damage"] = journal.as_ref().err().map_or(Value::Null, |damage| json!(damage.to_string()));
+        let journal = receipt.as_ref().ok().map(|receipt| receipt.claim.journal.as_slice());
+        let fields = journal.and_then(|journal| journal::describe(summary.kind, journal));
+        let field = |(name, text): (&str, String)| json!({ "field": name, "value": text });
+        value["journal"] = json!(journal.map(hex));
+        value["fields"] = json!(fields.map(|all| all.into_iter().map(field).collect::<Vec<_>>()));
+        value["damage"] = json!(receipt.as_ref().err().map(ToString::to_string));
         println!("{value}");
         return Ok(ExitCode::SUCCESS);
     }
@@ -251,13 +255,14 @@ fn show(store: &dyn ReceiptStore, text: &str, json: bool) -> Result<ExitCode, Fa
     for at in &summary.coordinates {
         println!("used at    {}", place(at));
     }
-    match journal {
-        Ok(journal) => {
-            println!("journal    one cell a line");
-            for cell in journal.as_bytes().chunks(64) {
-                println!("           {}", String::from_utf8_lossy(cell));
+    match receipt.map(|receipt| journal::describe(summary.kind, &receipt.claim.journal)) {
+        Ok(Some(fields)) => {
+            println!("journal");
+            for (name, value) in fields {
+                println!("  {name:<22} {value}");
             }
         }
+        Ok(None) => println!("journal    not one of this workload's"),
         Err(damage) => println!("damaged    {damage}"),
     }
     Ok(ExitCode::SUCCESS)

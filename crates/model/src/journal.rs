@@ -16,6 +16,8 @@
 //! one transaction over one pre-state is one statement, whichever block merges it. An aggregate's journal
 //! names its endpoints and not its composition, so equal spans are one statement.
 
+use alloc::format;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -23,6 +25,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use crate::cell::{self, Cell};
 use crate::digest::{Digest, PinsDigest, ProgramId, ResourceId};
 use crate::hash::{Domain, Hasher};
+use crate::statement::Kind;
 
 /// The version in the first word of every journal.
 pub const JOURNAL_VERSION: u32 = 1;
@@ -41,6 +44,46 @@ pub trait Journal {
     fn digest(&self, hasher: &dyn Hasher) -> Digest {
         hasher.hash(Domain::Journal, &self.cells())
     }
+}
+
+/// The fields of an encoded journal of `kind`, named, for a person; `None` where it is not one.
+pub fn describe(kind: Kind, journal: &[u8]) -> Option<Vec<(&'static str, String)>> {
+    let cells = cell::from_bytes(journal)?;
+    let (head, rest) = cells.split_first()?;
+    let digest = |cell: &Cell| cell::to_digest(cell).to_hex();
+    let mut fields = alloc::vec![("version", head[0].to_string())];
+    if kind == Kind::Transaction {
+        let (accesses, exits) = (usize::try_from(head[2]).ok()?, usize::try_from(head[3]).ok()?);
+        let (transaction, rest) = rest.split_first()?;
+        let (accessed, exited) = rest.split_at_checked(accesses.checked_mul(3)?)?;
+        if exited.len() != exits.checked_mul(2)? {
+            return None;
+        }
+        let outcome = if head[1] == 0 { "success".into() } else { format!("failure {}", head[1]) };
+        fields.extend([("transaction", digest(transaction)), ("outcome", outcome)]);
+        let access = accessed.iter().zip(["resource", "leaf before", "leaf after"].into_iter().cycle());
+        fields.extend(access.map(|(cell, name)| (name, digest(cell))));
+        for exit in exited.chunks_exact(2) {
+            fields.extend([
+                ("exit to", digest(&exit[0])),
+                ("exit amount", cell::to_u64(&exit[1], 0).to_string()),
+            ]);
+        }
+        return Some(fields);
+    }
+    let names: &[&'static str] =
+        &["pins", "root before", "root after", "lane tip before", "lane tip after", "exits"];
+    let (transition, bound) = rest.split_at_checked(names.len())?;
+    fields.extend(names.iter().zip(transition).map(|(name, cell)| (*name, digest(cell))));
+    match (kind, bound) {
+        (Kind::Batch, []) => {}
+        (Kind::Aggregate, [commitment]) => {
+            let text = if head[1] == 0 { "unbound".into() } else { digest(commitment) };
+            fields.push(("sequencing commitment", text));
+        }
+        _ => return None,
+    }
+    Some(fields)
 }
 
 /// What a workload is proved under: part of every batch's and aggregate's journal, so part of their keys.
