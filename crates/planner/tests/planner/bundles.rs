@@ -107,3 +107,10 @@ fn a_quiet_chain_settles_when_the_deadline_has_passed_and_not_before() {
     assert_eq!(rule.close(&chain, 120), Vec::<usize>::new());
     assert_eq!(rule.close(&chain, 121), vec![1]);
 }
+
+#[test]
+fn a_batch_at_the_deadline_joins_the_bundle_and_one_after_it_begins_the_next() {
+    let rule = BundleRule { batches_max: 9, transactions_max: 9, deadline_score: 20 };
+    assert_eq!(rule.close(&[candidate(100, 1), candidate(120, 1)], 121), vec![2]);
+    assert_eq!(rule.close(&[candidate(100, 1), candidate(121, 1)], 121), vec![1]);
+}
