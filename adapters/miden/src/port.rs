@@ -4,11 +4,10 @@ use std::sync::atomic::Ordering;
 
 use reprise_model::digest::{ClaimDigest, ProgramId};
 use reprise_model::profile::ProofProfile;
-use reprise_model::statement::{Claim, ClaimScheme, Kind, StatementId};
+use reprise_model::statement::{Claim, ClaimScheme, StatementId};
 use reprise_prover::backend::{Backend, Proof, ProveError, Task};
 
 use crate::backend::{MidenBackend, MidenError};
-use crate::hash;
 
 impl ClaimScheme for MidenBackend {
     fn profile(&self) -> &ProofProfile {
@@ -26,7 +25,8 @@ impl Backend for MidenBackend {
     }
 
     fn programs(&self) -> [ProgramId; 3] {
-        Kind::ALL.map(|kind| hash::digest(&Self::programs(self).of(kind).hash()).into())
+        let programs = Self::programs(self);
+        [programs.transaction(), programs.batch(), programs.aggregate()]
     }
 
     fn prove(&self, task: &Task) -> Result<Proof, ProveError> {
