@@ -38,7 +38,7 @@ pub(crate) enum Command {
     /// Without arguments it replays the recorded chain that ships with the project, a Kaspa chain that forks,
     /// flips and flips back, and proves every transaction, batch and aggregate of it with Miden, once. Run it
     /// again on the same data directory and it proves nothing.
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Record a live chain, its reorgs and lane proofs, into a file that `run` replays
     Record(RecordArgs),
     /// Look into the receipt store
@@ -85,6 +85,53 @@ pub(crate) struct RunArgs {
     /// How many checkpoints below the tip a block is final [default: 1000]
     #[arg(long, value_name = "N", env = "REPRISE_FINALITY_DEPTH")]
     pub(crate) finality_depth: Option<u64>,
+
+    /// Up to how many checkpoints below the tip the queued jobs of an orphaned block sleep; deeper ones leave
+    /// at once [default: 32]
+    #[arg(long, value_name = "N", env = "REPRISE_GRACE_DEPTH")]
+    pub(crate) grace_depth: Option<u64>,
+
+    /// Up to how many checkpoints below the tip an orphaned block is kept in mind [default: the finality
+    /// depth]
+    #[arg(long, value_name = "N", env = "REPRISE_RETAINED_DEPTH")]
+    pub(crate) retained_depth: Option<u64>,
+
+    /// Whether the queued jobs of orphaned blocks are begun while nothing else is to be proved: true or false
+    /// [default: false]
+    #[arg(long, value_name = "BOOL", env = "REPRISE_SPECULATE_ORPHANS")]
+    pub(crate) speculate_orphans: Option<bool>,
+
+    /// What becomes of a proof that runs when its block is orphaned: finish-and-store, or abort-after:SECONDS
+    /// [default: finish-and-store]
+    #[arg(long, value_name = "POLICY", env = "REPRISE_RUNNING_ORPHANS")]
+    pub(crate) running_orphans: Option<String>,
+
+    /// Seconds a proof of a transaction, batch and aggregate may run before it counts as hung [default:
+    /// 600,1200,1200]
+    #[arg(long, value_name = "TX,BATCH,AGGREGATE", env = "REPRISE_PROVE_TIMEOUT")]
+    pub(crate) prove_timeout: Option<String>,
+
+    /// How often a statement may fail before it is given up, where each failure may have cost a proof
+    /// [default: 3]
+    #[arg(long, value_name = "N", env = "REPRISE_ATTEMPTS")]
+    pub(crate) attempts: Option<u32>,
+
+    /// The same for failures that cost none: a receipt gone, a full disk [default: 16]
+    #[arg(long, value_name = "N", env = "REPRISE_CHEAP_ATTEMPTS")]
+    pub(crate) cheap_attempts: Option<u32>,
+
+    /// Milliseconds before a failed statement is begun again: after its first failure, doubled with each,
+    /// and at most [default: 100,30000]
+    #[arg(long, value_name = "FIRST,MAX", env = "REPRISE_BACKOFF")]
+    pub(crate) backoff: Option<String>,
+
+    /// At most so many statements are looked up, waiting or proved at a time [default: 4096]
+    #[arg(long, value_name = "N", env = "REPRISE_JOBS_MAX")]
+    pub(crate) jobs_max: Option<usize>,
+
+    /// Seconds that a stop waits for what is being proved [default: 60]
+    #[arg(long, value_name = "SECONDS", env = "REPRISE_SHUTDOWN_GRACE")]
+    pub(crate) shutdown_grace: Option<u64>,
 
     /// When a receipt counts as written: every, group (one flush for many) or none [default: group]
     #[arg(long, env = "REPRISE_DURABILITY")]

@@ -3,10 +3,13 @@
 //! | metric | labels | meaning |
 //! |---|---|---|
 //! | `reprise_proofs_total` | `kind`, `outcome` | attempts that ended: `proved` or `failed` |
-//! | `reprise_proving_ms_total` | `kind` | milliseconds spent in them |
+//! | `reprise_proving_ms` | `kind`, `account` | milliseconds of proving, by the backend's own word: `spent`, `saved_by_hits`, `saved_by_merging`, `lost_to_reorgs`, `lost_to_failures` |
 //! | `reprise_hits_total` | `kind` | needed statements that a look-up found stored |
 //! | `reprise_reused_total` | | stored statements wanted at one more place |
-//! | `reprise_saved_ms_total` | `kind` | milliseconds that found proofs took once |
+//! | `reprise_merged_total` | `kind` | requests that shared a proof with another |
+//! | `reprise_unwanted_total` | `kind` | proofs that nobody wanted any more when they were stored |
+//! | `reprise_device_failures_total` | `device` | attempts that failed, by proving thread; `hung` for those written off |
+//! | `reprise_healthy` | | 1 while the health is green, 0 while it is red |
 //! | `reprise_stored_total` | `kind` | receipts made durable |
 //! | `reprise_proving` | | proofs running now |
 //! | `reprise_queued` | | statements waiting to be looked up or proved |
@@ -19,12 +22,18 @@ use std::net::SocketAddr;
 use metrics::{counter, gauge};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use reprise_model::order::Order;
+use reprise_model::statement::Kind;
 use reprise_node::happening::{Happening, Observer};
+use reprise_node::report::Seconds;
+use reprise_node::tally::Tally;
 
 use crate::failure::Failure;
 
 /// Serves metrics at `address`, and passes on what it hears.
-pub(crate) struct Metered<'a>(&'a mut dyn Observer);
+pub(crate) struct Metered<'a> {
+    inner: &'a mut dyn Observer,
+    tally: Tally,
+}
 
 impl<'a> Metered<'a> {
     /// Starts serving.
@@ -33,7 +42,34 @@ impl<'a> Metered<'a> {
             .with_http_listener(address)
             .install()
             .map_err(|e| Failure::usage(format!("--metrics {address}: cannot serve metrics there: {e}")))?;
-        Ok(Self(inner))
+        gauge!("reprise_healthy").set(1.0);
+        Ok(Self { inner, tally: Tally::default() })
+    }
+}
+
+impl Metered<'_> {
+    /// Keeps the accounts of proving up to date.
+    fn account(&mut self, happening: &Happening) {
+        self.tally.hear(happening);
+        if !matches!(happening, Happening::Proved { .. } | Happening::Served { .. } | Happening::Reused(..)) {
+            return;
+        }
+        let Seconds { spent, saved_by_hits, saved_by_merging, lost_to_reorgs, lost_to_failures } =
+            self.tally.seconds();
+        for (account, by) in [
+            ("spent", spent),
+            ("saved_by_hits", saved_by_hits),
+            ("saved_by_merging", saved_by_merging),
+            ("lost_to_reorgs", lost_to_reorgs),
+            ("lost_to_failures", lost_to_failures),
+        ] {
+            let kinds = [by.transaction, by.batch, by.aggregate];
+            for (kind, seconds) in Kind::ALL.into_iter().zip(kinds) {
+                // A gauge, because a proof that serves at last is lost no longer.
+                gauge!("reprise_proving_ms", "kind" => kind.to_string(), "account" => account)
+                    .set((seconds * 1000.0).round());
+            }
+        }
     }
 }
 
@@ -51,18 +87,26 @@ impl Observer for Metered<'_> {
                     gauge!("reprise_tip_checkpoint").set(tip.metadata.checkpoint.0 as f64);
                 }
             }
-            Happening::Found { order, took } => {
+            Happening::Found { order, .. } => {
                 counter!("reprise_hits_total", "kind" => kind(order)).increment(1);
-                counter!("reprise_saved_ms_total", "kind" => kind(order)).increment(took.as_millis() as u64);
             }
-            Happening::Reused(_) => counter!("reprise_reused_total").increment(1),
+            Happening::Reused(..) => counter!("reprise_reused_total").increment(1),
             Happening::Proving(_) => gauge!("reprise_proving").increment(1.0),
-            Happening::Proved { order, took, failure } => {
+            Happening::Proved { order, failure, device, .. } => {
                 let outcome = if failure.is_some() { "failed" } else { "proved" };
                 gauge!("reprise_proving").decrement(1.0);
                 counter!("reprise_proofs_total", "kind" => kind(order), "outcome" => outcome).increment(1);
-                counter!("reprise_proving_ms_total", "kind" => kind(order))
-                    .increment(took.as_millis() as u64);
+                if failure.is_some() {
+                    let device = device.map_or("hung".to_owned(), |device| device.to_string());
+                    counter!("reprise_device_failures_total", "device" => device).increment(1);
+                }
+            }
+            Happening::Served { order, requests, wanted } => {
+                counter!("reprise_merged_total", "kind" => kind(order)).increment(requests.saturating_sub(1));
+                counter!("reprise_unwanted_total", "kind" => kind(order)).increment(u64::from(!wanted));
+            }
+            Happening::Health(health) => {
+                gauge!("reprise_healthy").set(f64::from(u8::from(health.is_green())));
             }
             Happening::Stored(order) => counter!("reprise_stored_total", "kind" => kind(order)).increment(1),
             Happening::Settled(_) => counter!("reprise_settlements_total").increment(1),
@@ -74,6 +118,7 @@ impl Observer for Metered<'_> {
             | Happening::Published(_)
             | Happening::Submitted(_) => {}
         }
-        self.0.hear(happening);
+        self.account(happening);
+        self.inner.hear(happening);
     }
 }

@@ -22,7 +22,7 @@ fn line(happening: &Happening) -> Option<String> {
                 event.added.last().map_or(0, |added| added.metadata.checkpoint.0)
             )
         }
-        Happening::Proved { order, took, failure: None } => {
+        Happening::Proved { order, took, failure: None, .. } => {
             format!("proved {} in {:.1} s", name(order), took.as_secs_f64())
         }
         Happening::Proved { order, failure: Some(failure), .. } => {
@@ -31,6 +31,7 @@ fn line(happening: &Happening) -> Option<String> {
         Happening::Settled(settlement) => format!("settled up to {:?}", settlement.end_block),
         Happening::Refused(_, reason) => format!("settlement refused: {reason}"),
         Happening::Lost(id) => format!("lost {id:?}: it is proved again"),
+        Happening::Health(health) => format!("health: {health}"),
         _ => return None,
     })
 }

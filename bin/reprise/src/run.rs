@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use reprise_node::happening::Observer;
 use reprise_node::pipeline::Ended;
-use reprise_node::report::Report;
+use reprise_node::report::{Report, SecondsByKind};
 use reprise_node::wire;
 use reprise_store::{Options, ReceiptStore, Store};
 
@@ -32,6 +32,7 @@ pub(crate) fn run(settings: &Settings, json: bool) -> Result<ExitCode, Failure> 
             permits: settings.permits,
             finality_depth: settings.finality_depth,
             data_dir: Some(settings.data_dir.clone()),
+            patience: settings.patience,
         },
         chosen.backend,
         chosen.hasher,
@@ -90,7 +91,10 @@ fn conclude(ended: &Ended, json: bool) -> Result<ExitCode, Failure> {
     } else {
         print!("{}", table(&ended.report, ended.interrupted));
     }
-    Ok(ExitCode::from(u8::from(!ended.violations.is_empty())))
+    for reason in ended.report.health.reasons() {
+        eprintln!("unhealthy: {reason}");
+    }
+    Ok(ExitCode::from(u8::from(!ended.report.health.is_green())))
 }
 
 /// The closing table.
@@ -126,9 +130,17 @@ fn table(report: &Report, interrupted: bool) -> String {
         report.prove_calls,
         report.proofs_after_flip
     );
+    let total = |by: SecondsByKind| by.transaction + by.batch + by.aggregate;
+    let seconds = &report.seconds;
     out += &format!(
-        "  {:.1} s proving, {:.1} s saved by hits, {} violations\n",
-        report.seconds_proving, report.seconds_saved, report.violations
+        "  {:.1} s proving ({:.1} s lost to failures, {:.1} s to reorgs), {:.1} s saved by hits, {:.1} s by \
+         merging\n",
+        total(seconds.spent),
+        total(seconds.lost_to_failures),
+        total(seconds.lost_to_reorgs),
+        total(seconds.saved_by_hits),
+        total(seconds.saved_by_merging)
     );
+    out += &format!("  {} violations; health {}\n", report.violations, report.health);
     out
 }

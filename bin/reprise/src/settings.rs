@@ -11,7 +11,10 @@ use clap::ArgMatches;
 use clap::parser::ValueSource;
 use reprise_chain::recording::Recording;
 use reprise_chain::source::Pace;
+use reprise_node::wire::Patience;
 use reprise_planner::bundle::BundleRule;
+use reprise_planner::planner::Retention;
+use reprise_prover::policy::{Backoff, Budget, Orphans, Policy};
 use reprise_store::{Durability, VerifyPolicy};
 use serde::Deserialize;
 
@@ -66,6 +69,7 @@ pub(crate) struct Settings {
     pub(crate) verify: VerifyPolicy,
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) mock_cost: [Duration; 3],
+    pub(crate) patience: Patience,
     /// For `doctor`.
     pub(crate) origins: Vec<Origin>,
 }
@@ -87,6 +91,16 @@ struct ConfigFile {
     verify: Option<String>,
     metrics: Option<String>,
     mock_cost: Option<String>,
+    grace_depth: Option<u64>,
+    retained_depth: Option<u64>,
+    speculate_orphans: Option<bool>,
+    running_orphans: Option<String>,
+    prove_timeout: Option<String>,
+    attempts: Option<u32>,
+    cheap_attempts: Option<u32>,
+    backoff: Option<String>,
+    jobs_max: Option<usize>,
+    shutdown_grace: Option<u64>,
 }
 
 /// Takes each setting from the first place that has it, and notes which that was.
@@ -132,7 +146,7 @@ impl Settings {
         let mut take = Resolver { matches, origins: vec![] };
         let nothing = RunArgs::default();
         let run = match &cli.command {
-            Command::Run(run) => run,
+            Command::Run(run) => run.as_ref(),
             _ => &nothing,
         };
 
@@ -162,10 +176,41 @@ impl Settings {
         let deadline_score =
             take.take("bundle-deadline", run.bundle_deadline, file.bundle_deadline, default.deadline_score);
         let finality_depth = take.take("finality-depth", run.finality_depth, file.finality_depth, 1000);
+        let grace = take.take("grace-depth", run.grace_depth, file.grace_depth, finality_depth.min(32));
+        let retained = take.take("retained-depth", run.retained_depth, file.retained_depth, finality_depth);
+        let speculate_orphans =
+            take.take("speculate-orphans", run.speculate_orphans, file.speculate_orphans, false);
+        let orphans = take.parse::<RunningOrphans>(
+            "running-orphans",
+            run.running_orphans.clone(),
+            file.running_orphans,
+            "finish-and-store",
+        )?;
+        let timeout = take.parse::<Numbers<3>>(
+            "prove-timeout",
+            run.prove_timeout.clone(),
+            file.prove_timeout,
+            "600,1200,1200",
+        )?;
+        let dear = take.take("attempts", run.attempts, file.attempts, 3);
+        let cheap = take.take("cheap-attempts", run.cheap_attempts, file.cheap_attempts, 16);
+        let Numbers([first, max]) = take.parse("backoff", run.backoff.clone(), file.backoff, "100,30000")?;
+        let jobs_max = take.take("jobs-max", run.jobs_max, file.jobs_max, 4096);
+        let shutdown_grace = take.take("shutdown-grace", run.shutdown_grace, file.shutdown_grace, 60);
+        let engine = Policy {
+            jobs_max,
+            budget: Budget { cheap, dear },
+            timeout: timeout.0.map(Duration::from_secs),
+            backoff: Backoff { first: Duration::from_millis(first), max: Duration::from_millis(max) },
+            orphans: orphans.0,
+            speculate_orphans,
+        };
+        let retention = Retention { grace, retained };
+        let patience = Patience { engine, retention, shutdown_grace: Duration::from_secs(shutdown_grace) };
         let durability = take.parse("durability", run.durability.clone(), file.durability, "group")?;
         let verify = take.parse("verify", run.verify.clone(), file.verify, "once")?;
         let metrics = take.parse::<Address>("metrics", run.metrics.clone(), file.metrics, "none")?.0;
-        let costs = take.parse::<Costs>("mock-cost", run.mock_cost.clone(), file.mock_cost, "0,0,0")?;
+        let costs = take.parse::<Numbers<3>>("mock-cost", run.mock_cost.clone(), file.mock_cost, "0,0,0")?;
         Ok(Self {
             data_dir: data_dir.into(),
             l1,
@@ -177,7 +222,8 @@ impl Settings {
             durability,
             verify,
             metrics,
-            mock_cost: costs.0,
+            mock_cost: costs.0.map(Duration::from_millis),
+            patience,
             origins: take.origins,
         })
     }
@@ -267,13 +313,30 @@ impl FromStr for Address {
     }
 }
 
-struct Costs([Duration; 3]);
+/// Whole numbers, separated by commas.
+struct Numbers<const N: usize>([u64; N]);
 
-impl FromStr for Costs {
+impl<const N: usize> FromStr for Numbers<N> {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let parsed: Result<Vec<u64>, _> = text.split(',').map(|part| part.trim().parse()).collect();
-        let costs = parsed.ok().and_then(|costs| <[u64; 3]>::try_from(costs).ok());
-        costs.map(|costs| Self(costs.map(Duration::from_millis))).ok_or("say three numbers: 10,50,80".into())
+        let numbers = parsed.ok().and_then(|numbers| <[u64; N]>::try_from(numbers).ok());
+        numbers
+            .map(Self)
+            .ok_or_else(|| format!("say {N} numbers: {}", ["10", "50", "80"][..N.min(3)].join(",")))
+    }
+}
+
+struct RunningOrphans(Orphans);
+
+impl FromStr for RunningOrphans {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let seconds = |text: &str| text.parse().ok().map(Duration::from_secs);
+        match text.strip_prefix("abort-after:").map(seconds) {
+            Some(Some(patience)) => Ok(Self(Orphans::AbortAfter(patience))),
+            None if text == "finish-and-store" => Ok(Self(Orphans::FinishAndStore)),
+            _ => Err("say finish-and-store or abort-after:SECONDS".into()),
+        }
     }
 }

@@ -10,6 +10,8 @@ use reprise_model::order::Order;
 use reprise_model::scheduled::ScheduledBatch;
 use reprise_model::statement::{Kind, StatementId};
 
+use crate::health::Health;
+
 /// One thing that happened.
 #[derive(Debug, Clone)]
 pub enum Happening {
@@ -35,7 +37,7 @@ pub enum Happening {
         took: Duration,
     },
     /// A stored statement was wanted once more.
-    Reused(StatementId),
+    Reused(StatementId, Kind),
     /// A proof began.
     Proving(Arc<Order>),
     /// A proof ended: with a verified receipt, or with this failure.
@@ -46,9 +48,22 @@ pub enum Happening {
         took: Duration,
         /// What went wrong, if anything did.
         failure: Option<String>,
+        /// The proving thread; none where it was written off.
+        device: Option<usize>,
     },
+    /// The health changed.
+    Health(Health),
     /// A receipt is durable.
     Stored(Arc<Order>),
+    /// A receipt that was proved here serves from now on.
+    Served {
+        /// What was proved.
+        order: Arc<Order>,
+        /// How many requests had come for it.
+        requests: u64,
+        /// Whether it is still wanted.
+        wanted: bool,
+    },
     /// A stored receipt turned out to be lost.
     Lost(StatementId),
     /// One coordinate holds two statements.

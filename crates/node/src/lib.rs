@@ -5,6 +5,7 @@
 //! | [`wire`] | every room made and joined |
 //! | [`pipeline`] | the driver that carries messages between them |
 //! | [`happening`] | what happens, as told to observers |
+//! | [`health`] | green, or red with reasons |
 //! | [`watcher`] | the checker that only listens |
 //! | [`oracle`] | a plain sequential execution, to check roots by |
 //! | [`tally`] | what is counted from what happens |
@@ -14,6 +15,7 @@
 
 pub mod dev;
 pub mod happening;
+pub mod health;
 pub mod l1;
 pub mod oracle;
 pub mod pipeline;

@@ -4,13 +4,19 @@
 //! make waiting work pointless; when the source has none, it takes one message from the threads that look up,
 //! prove and store. After either it computes the demand anew and carries out what the engine answers.
 //!
-//! Every queue is bounded: look-ups and writes by the number of jobs, proofs by the permits, and the jobs by
-//! the demand of the unsettled window.
+//! Every queue is bounded: look-ups and writes by the number of jobs, the jobs by the engine's policy, proofs
+//! and the bytes of their witnesses by the permits: a witness is made when its permit is there.
+//!
+//! It is the only holder of a clock: the engine is told the time, and says when it next wants to know.
+//!
+//! A wish to stop lets what runs finish and be stored, for as long as the grace lasts; then it is asked to
+//! end, and left.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use reprise_chain::event::SourceEvent;
@@ -19,11 +25,11 @@ use reprise_chain::tree::{ChainError, ForkTree};
 use reprise_model::artifact::AggregatorArtifact;
 use reprise_model::order::{Order, Work};
 use reprise_model::statement::StatementId;
-use reprise_planner::planner::{Demand, Fact, Planner, WantedBundle};
-use reprise_prover::backend::Backend;
-use reprise_prover::engine::{Effect, Engine};
+use reprise_planner::planner::{Demand, Fact, Planner, Pruned};
+use reprise_prover::backend::{Backend, ProveError};
+use reprise_prover::engine::{Effect, Engine, Request};
 use reprise_prover::failure::Failure;
-use reprise_prover::reader::{LookedUp, Reader};
+use reprise_prover::reader::{Read, Reader};
 use reprise_prover::workers::{Assignment, Finished, Workers};
 use reprise_scheduler::scheduler::{Scheduler, SchedulerError};
 use reprise_settler::{SettleError, Settler};
@@ -31,6 +37,7 @@ use reprise_store::ReceiptStore;
 use reprise_store::port::{Lookup, NewEntry, Origin, Provenance, PutOutcome, StoreError};
 
 use crate::happening::{Happening, Observer};
+use crate::health::Health;
 use crate::report::Report;
 use crate::tally::Tally;
 use crate::watcher::{Violation, Watcher};
@@ -70,6 +77,9 @@ pub enum RunError {
         /// Its last reason.
         reason: SettleError,
     },
+    /// A hung prover's place cannot be taken.
+    #[error("cannot start a thread in the place of one that hangs: {0}")]
+    Thread(#[source] std::io::Error),
     /// A room's thread is gone.
     #[error("an internal thread ended early: see the log above")]
     ThreadGone,
@@ -77,7 +87,7 @@ pub enum RunError {
 
 /// What comes back from other threads.
 pub(crate) enum Message {
-    LookedUp(LookedUp),
+    Read(Read),
     Finished(Finished),
     Stored { order: Arc<Order>, result: Result<PutOutcome, StoreError> },
 }
@@ -112,6 +122,15 @@ pub(crate) struct Pipeline {
     pub(crate) demand: Demand,
     /// How the receipts that are being written came to be.
     pub(crate) provenances: HashMap<StatementId, Provenance>,
+    /// Since when the engine counts time.
+    pub(crate) began: Instant,
+    /// How long a stop waits for what runs.
+    pub(crate) shutdown_grace: Duration,
+    /// How many orders that are not stored the planner is asked for.
+    pub(crate) demand_max: usize,
+    pub(crate) health: Health,
+    /// Where the journals of a divergence are dumped.
+    pub(crate) dumps: Option<PathBuf>,
     pub(crate) refusals: u32,
     pub(crate) last_refusal: Option<SettleError>,
     pub(crate) verified: u64,
@@ -122,36 +141,54 @@ pub(crate) struct Pipeline {
 impl Pipeline {
     /// Runs until the source ends and everything is at rest, or `stop` is set.
     pub(crate) fn run(mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<Ended, RunError> {
-        let mut interrupted = false;
+        let mut stopping: Option<Instant> = None;
         loop {
-            if stop.load(Ordering::Relaxed) && !interrupted {
-                interrupted = true;
+            if stop.load(Ordering::Relaxed) && stopping.is_none() {
+                stopping = Some(Instant::now());
                 self.engine.stop();
             }
-            if interrupted && self.engine.at_rest() {
-                break;
-            }
-            if !interrupted {
+            if let Some(since) = stopping {
+                if self.engine.at_rest() {
+                    break;
+                }
+                if since.elapsed() >= self.shutdown_grace {
+                    self.leave(observer)?;
+                    break;
+                }
+            } else {
                 match self.source.poll(self.progress())? {
                     Poll::Event(event) => {
                         self.follow(event, observer)?;
                         self.redemand(observer)?;
                         continue;
                     }
-                    Poll::End if self.engine.at_rest() => break,
+                    Poll::End if self.engine.at_rest() && self.engine.satisfied() => break,
                     Poll::End | Poll::Pending => {}
                 }
             }
-            match self.inbox.recv_timeout(STOP_POLL) {
-                Ok(message) => {
-                    self.receive(message, observer)?;
-                    self.redemand(observer)?;
-                }
+            let now = self.began.elapsed();
+            let due = self.engine.deadline().map(|deadline| deadline.saturating_sub(now));
+            match self.inbox.recv_timeout(due.map_or(STOP_POLL, |due| due.min(STOP_POLL))) {
+                Ok(message) => self.receive(message, observer)?,
+                Err(RecvTimeoutError::Timeout) if due.is_none_or(|due| due >= STOP_POLL) => continue,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(RunError::ThreadGone),
             }
+            self.redemand(observer)?;
         }
-        self.end(interrupted)
+        self.end(stopping.is_some())
+    }
+
+    /// Leaves what still runs, after the grace of a stop.
+    fn leave(&mut self, observer: &mut dyn Observer) -> Result<(), RunError> {
+        let left: Vec<StatementId> = self.engine.proving().map(|order| order.id).collect();
+        for statement in &left {
+            tracing::warn!(%statement, "a proof is left unfinished: the grace of the stop is over");
+        }
+        let effects = self.engine.abort();
+        self.carry_out(effects, observer)?;
+        left.iter().for_each(|id| self.workers.abandon(id));
+        Ok(())
     }
 
     fn progress(&self) -> Progress {
@@ -171,6 +208,8 @@ impl Pipeline {
         let added = event.added.iter().map(|added| (added.metadata, &added.block));
         let batches = self.scheduler.schedule(added)?;
         self.planner.follow(&event, &batches);
+        self.engine.retain(self.planner.dormant());
+        self.prune(&event)?;
 
         let settlements: Vec<_> = event.added.iter().flat_map(|added| &added.block.settlements).collect();
         if settlements.is_empty() {
@@ -188,9 +227,24 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Lets go, everywhere, of what is final and settled for good.
+    fn prune(&mut self, event: &reprise_chain::event::ChainEvent) -> Result<(), RunError> {
+        let Some(Pruned { floor, statements }) = self.planner.prune(event.finalized) else { return Ok(()) };
+        // PRUNE SAFETY: below the floor every block is final, so none of them can leave or return, on this
+        // fork or another; and each is settled by a settlement whose own block is final, so that none of
+        // their aggregates is ever wanted again. What a live block uses as well keeps its receipt: the store
+        // deletes coordinates, and a receipt only with its last one. A later process that follows the chain
+        // from its beginning is told the floor, and wants nothing below it (`Planner::resume`).
+        let outcome = self.store.prune_below(floor)?;
+        self.scheduler.prune_below(floor);
+        self.engine.forget(statements);
+        tracing::info!(%floor, coordinates = outcome.coordinates, receipts = outcome.receipts, "pruned");
+        Ok(())
+    }
+
     fn receive(&mut self, message: Message, observer: &mut dyn Observer) -> Result<(), RunError> {
         let effects = match message {
-            Message::LookedUp(LookedUp { order, result }) => {
+            Message::Read(Read::LookedUp { order, result }) => {
                 let took = result?;
                 if let Some(took_ms) = took {
                     let took = Duration::from_millis(took_ms);
@@ -198,23 +252,43 @@ impl Pipeline {
                 }
                 self.engine.looked_up(order.id, took.is_some())
             }
-            Message::Finished(Finished { order, result, took, cycles }) => {
+            Message::Read(Read::Checked { order, bad }) => {
+                for id in bad.iter().flatten() {
+                    self.tell(&Happening::Lost(*id), observer);
+                }
+                let effects = self.engine.checked(order.id, bad.map_err(Failure::from));
+                self.note_given_up(&order);
+                effects
+            }
+            Message::Finished(finished) if !self.workers.take(&finished) => vec![],
+            Message::Finished(Finished { order, result, took, cycles, device, .. }) => {
                 self.verified += u64::from(result.is_ok());
                 if let Err(Failure::AssumptionLost { assumption, .. }) = &result {
                     self.tell(&Happening::Lost(*assumption), observer);
                 }
                 let failure = result.as_ref().err().map(ToString::to_string);
                 if let Some(failure) = &failure {
-                    tracing::warn!(statement = %order.id, kind = %order.kind(), "a proof failed: {failure}");
+                    tracing::warn!(
+                        statement = %order.id, kind = %order.kind(), block = ?order.coordinate.block_hash,
+                        device, "a proof failed: {failure}"
+                    );
                 }
-                self.tell(&Happening::Proved { order: order.clone(), took, failure }, observer);
+                self.tell(
+                    &Happening::Proved { order: order.clone(), took, failure, device: Some(device) },
+                    observer,
+                );
                 self.provenances.insert(order.id, self.provenance(took, cycles));
-                self.engine.proved(order.id, result)
+                let effects = self.engine.proved(order.id, result);
+                self.note_given_up(&order);
+                effects
             }
             Message::Stored { order, result } => {
                 if let Ok(outcome) = &result {
                     self.provenances.remove(&order.id);
                     self.tell(&Happening::Stored(order.clone()), observer);
+                    let (requests, wanted) =
+                        (self.engine.requesters(&order.id) as u64, self.engine.is_wanted(&order.id));
+                    self.tell(&Happening::Served { order: order.clone(), requests, wanted }, observer);
                     if outcome.places.diverged > 0 {
                         self.tell(&Happening::Diverged(order.id), observer);
                     }
@@ -232,12 +306,22 @@ impl Pipeline {
             Some(false) => Fact::Missing,
             Some(true) => Fact::Stored,
         };
-        self.demand = self.planner.demand(&fact);
-        let effects = self.engine.want(self.demand.orders.clone());
+        self.demand = self.planner.demand(&fact, self.demand_max);
+        let mut effects = self.engine.want(self.demand.orders.clone());
+        effects.extend(self.engine.tick(self.began.elapsed()));
         self.carry_out(effects, observer)?;
         self.settle(observer)?;
         let (queued, hits) = (self.engine.queued(), self.engine.counts().hits.total());
         self.tell(&Happening::Queue { queued, hits }, observer);
+        let health = Health::of(&self.engine, self.watcher.violations());
+        if health != self.health {
+            match &health {
+                Health::Green => tracing::info!("health: {health}"),
+                Health::Red { .. } => tracing::error!("health: {health}"),
+            }
+            self.health = health.clone();
+            self.tell(&Happening::Health(health), observer);
+        }
         Ok(())
     }
 
@@ -256,6 +340,19 @@ impl Pipeline {
                     self.tell(&Happening::Proving(order.clone()), observer);
                     self.workers.assign(Assignment { order, witness });
                 }
+                Effect::Cancel(id) => self.workers.cancel(&id),
+                Effect::WriteOff(order, failure) => {
+                    let took = match failure {
+                        Failure::TimedOut { after, .. } => after,
+                        _ => Duration::ZERO,
+                    };
+                    let kind = order.kind();
+                    tracing::error!(statement = %order.id, %kind, "{failure}");
+                    self.workers.write_off(&order.id).map_err(RunError::Thread)?;
+                    let failure = Some(failure.to_string());
+                    self.tell(&Happening::Proved { order, took, failure, device: None }, observer);
+                }
+                Effect::Check(order) => self.reader.check(order),
                 Effect::Store { order, receipt, coordinates } => {
                     let provenance = self.provenances.get(&order.id).cloned().unwrap_or_default();
                     let entry = NewEntry { receipt, kind: order.kind(), provenance, coordinates };
@@ -266,9 +363,11 @@ impl Pipeline {
                     });
                     self.store.submit(entry, done);
                 }
-                Effect::Place(coordinate, id) => {
+                Effect::Place(coordinate, id, request) => {
                     let outcome = self.store.place(&[(coordinate, id)])?;
-                    self.tell(&Happening::Reused(id), observer);
+                    if request == Request::Hit {
+                        self.tell(&Happening::Reused(id, coordinate.place.kind()), observer);
+                    }
                     if outcome.diverged > 0 {
                         self.tell(&Happening::Diverged(id), observer);
                     }
@@ -286,9 +385,8 @@ impl Pipeline {
     /// Submits the oldest unsettled bundle if its proof is stored.
     fn settle(&mut self, observer: &mut dyn Observer) -> Result<(), RunError> {
         let tip = self.tree.tip().block_hash();
-        let Some(WantedBundle { bundle, order }) = self.demand.bundles.first().cloned() else {
-            return Ok(());
-        };
+        let Some(wanted) = self.demand.bundles.first().cloned() else { return Ok(()) };
+        let (bundle, order) = (&wanted.bundle, &wanted.order);
         if self.engine.known(&order.id) != Some(true) || !self.settler.is_due(order.id, tip) {
             return Ok(());
         }
@@ -307,6 +405,28 @@ impl Pipeline {
             }
         }
         Ok(())
+    }
+
+    /// Dumps both journals where the program and native execution turned out to disagree.
+    fn note_given_up(&self, order: &Order) {
+        let Some((_, failure)) = self.engine.failures().iter().rev().find(|(id, _)| *id == order.id) else {
+            return;
+        };
+        tracing::error!(statement = %order.id, kind = %order.kind(), "given up: {failure}");
+        let (Some(dir), Failure::Prove(ProveError::Divergence { expected, found, .. })) =
+            (&self.dumps, failure)
+        else {
+            return;
+        };
+        let text = format!(
+            "statement {}\nat {:?}\nexpected {expected}\nfound {found}\n",
+            order.id, order.coordinate
+        );
+        let path = dir.join(format!("{}.txt", order.id.to_string().replace(':', "-")));
+        let written = std::fs::create_dir_all(dir).and_then(|()| std::fs::write(&path, text));
+        if let Err(error) = written {
+            tracing::warn!("{}: cannot dump the journals of a divergence: {error}", path.display());
+        }
     }
 
     fn provenance(&self, took: Duration, cycles: u64) -> Provenance {
@@ -332,9 +452,6 @@ impl Pipeline {
             return Err(RunError::GivenUp { statement: *statement, failure: failure.clone() });
         }
         let (counts, stats) = (self.engine.counts(), self.store.stats()?);
-        let settled = self.planner.settled();
-        let settled_at =
-            settled.and_then(|s| self.tree.view().iter().find(|b| b.block_hash() == s.end_block));
         let violations = self.watcher.violations().to_vec();
         let (l1, backend) = self.labels.clone();
         let report = Report {
@@ -349,12 +466,16 @@ impl Pipeline {
             hits: counts.hits.into(),
             merged: counts.merged,
             attempts_failed: counts.attempts_failed,
+            invalid_proofs: counts.invalid,
+            timed_out: counts.timed_out,
+            cancelled: counts.cancelled,
             quarantined: stats.quarantined,
             receipts_verified: self.verified + stats.verifications,
             settlements: self.planner.settlements(),
-            settled_checkpoint: settled_at.map_or(0, |block| block.checkpoint.0),
+            settled_checkpoint: self.planner.settled_checkpoint().map_or(0, |checkpoint| checkpoint.0),
             state_root: self.watcher.root().to_hex(),
             violations: violations.len() as u64,
+            health: Health::of(&self.engine, &violations),
             ..self.tally.report()
         };
         Ok(Ended { report, violations, interrupted })

@@ -7,6 +7,8 @@ use reprise_model::statement::Kind;
 use reprise_prover::engine::PerKind;
 use serde::Serialize;
 
+use crate::health::Health;
+
 /// A count a kind, as JSON names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct ByKind {
@@ -33,6 +35,33 @@ impl From<PerKind> for ByKind {
             aggregate: counts.of(Kind::Aggregate),
         }
     }
+}
+
+/// Seconds a kind, as JSON names it.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct SecondsByKind {
+    /// Transactions.
+    pub transaction: f64,
+    /// Batches.
+    pub batch: f64,
+    /// Aggregates.
+    pub aggregate: f64,
+}
+
+/// Where the seconds of proving went, and which ones it did not take. `spent` is what the backend says it
+/// spent; what was lost is part of it, what was saved is not.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct Seconds {
+    /// Proving, whatever came of it.
+    pub spent: SecondsByKind,
+    /// What requests that the store answered would have cost.
+    pub saved_by_hits: SecondsByKind,
+    /// What requests that shared a proof with another would have cost.
+    pub saved_by_merging: SecondsByKind,
+    /// Spent on proofs that nobody wanted any more when they were stored, and nobody has asked for since.
+    pub lost_to_reorgs: SecondsByKind,
+    /// Spent on attempts that failed or were cancelled.
+    pub lost_to_failures: SecondsByKind,
 }
 
 /// What a run did.
@@ -68,7 +97,7 @@ pub struct Report {
     pub prove_calls: u64,
     /// Needed statements answered by the store, once a request.
     pub hits: ByKind,
-    /// Requests that met a running job for the same statement.
+    /// Requests that were served by a proof under way for another.
     pub merged: u64,
     /// Distinct statements of returning blocks that were stored when their block was orphaned.
     pub statements_returned: ByKind,
@@ -76,6 +105,12 @@ pub struct Report {
     pub proofs_after_flip: u64,
     /// Attempts that failed.
     pub attempts_failed: u64,
+    /// Of these, proofs that did not verify.
+    pub invalid_proofs: u64,
+    /// Of these, proofs that were written off as hung.
+    pub timed_out: u64,
+    /// Proofs that were asked to end, and did.
+    pub cancelled: u64,
     /// Stored entries that failed their check.
     pub quarantined: u64,
     /// Cryptographic verifications in this process.
@@ -84,6 +119,8 @@ pub struct Report {
     pub seconds_proving: f64,
     /// Seconds of proving that hits saved.
     pub seconds_saved: f64,
+    /// Where the seconds of proving went, a kind.
+    pub seconds: Seconds,
     /// Settlements on the canonical chain.
     pub settlements: u64,
     /// The last settled checkpoint.
@@ -92,4 +129,6 @@ pub struct Report {
     pub state_root: String,
     /// Promises broken, as the watcher heard them.
     pub violations: u64,
+    /// How the node was at its end.
+    pub health: Health,
 }

@@ -10,7 +10,31 @@ use reprise_model::statement::{Kind, StatementId};
 use reprise_prover::engine::PerKind;
 
 use crate::happening::{Happening, Observer};
-use crate::report::Report;
+use crate::report::{Report, Seconds, SecondsByKind};
+
+/// Time a kind.
+#[derive(Debug, Clone, Copy, Default)]
+struct Times([Duration; 3]);
+
+impl Times {
+    fn add(&mut self, kind: Kind, time: Duration) {
+        self.0[kind as usize] += time;
+    }
+
+    fn take(&mut self, kind: Kind, time: Duration) {
+        self.0[kind as usize] = self.0[kind as usize].saturating_sub(time);
+    }
+
+    fn total(&self) -> Duration {
+        self.0.iter().sum()
+    }
+}
+
+impl From<Times> for SecondsByKind {
+    fn from(Times([transaction, batch, aggregate]): Times) -> Self {
+        Self { transaction: seconds(transaction), batch: seconds(batch), aggregate: seconds(aggregate) }
+    }
+}
 
 /// Counts what happens.
 #[derive(Debug, Default)]
@@ -22,8 +46,13 @@ pub struct Tally {
     returned: HashSet<StatementId>,
     returned_by_kind: PerKind,
     took: HashMap<StatementId, Duration>,
-    proving: Duration,
-    saved: Duration,
+    spent: Times,
+    saved_by_hits: Times,
+    saved_by_merging: Times,
+    lost_to_reorgs: Times,
+    lost_to_failures: Times,
+    /// Proofs that nobody wanted when they were finished, and nobody has asked for since.
+    unused: HashSet<StatementId>,
 }
 
 impl Tally {
@@ -31,9 +60,21 @@ impl Tally {
     pub fn report(&self) -> Report {
         Report {
             statements_returned: self.returned_by_kind.into(),
-            seconds_proving: seconds(self.proving),
-            seconds_saved: seconds(self.saved),
+            seconds_proving: seconds(self.spent.total()),
+            seconds_saved: seconds(self.saved_by_hits.total()),
+            seconds: self.seconds(),
             ..self.report.clone()
+        }
+    }
+
+    /// Where the seconds of proving went so far.
+    pub fn seconds(&self) -> Seconds {
+        Seconds {
+            spent: self.spent.into(),
+            saved_by_hits: self.saved_by_hits.into(),
+            saved_by_merging: self.saved_by_merging.into(),
+            lost_to_reorgs: self.lost_to_reorgs.into(),
+            lost_to_failures: self.lost_to_failures.into(),
         }
     }
 
@@ -71,17 +112,36 @@ impl Observer for Tally {
             Happening::Orphaned { block, stored } => {
                 self.orphaned.insert(*block, stored.clone());
             }
+            // The requests that it answers are heard one by one.
             Happening::Found { order, took } => {
                 self.took.insert(order.id, *took);
-                self.saved += *took;
             }
-            Happening::Reused(id) => self.saved += self.took.get(id).copied().unwrap_or_default(),
+            Happening::Reused(id, kind) => {
+                let took = self.took.get(id).copied().unwrap_or_default();
+                match self.unused.remove(id) {
+                    // It serves at last: the proof was not in vain, and this request saves nothing on top.
+                    true => self.lost_to_reorgs.take(*kind, took),
+                    false => self.saved_by_hits.add(*kind, took),
+                }
+            }
+            Happening::Served { order, requests, wanted } => {
+                let took = self.took.get(&order.id).copied().unwrap_or_default();
+                let merged = u32::try_from(requests.saturating_sub(1)).unwrap_or(u32::MAX);
+                self.saved_by_merging.add(order.kind(), took * merged);
+                if !wanted {
+                    self.lost_to_reorgs.add(order.kind(), took);
+                    self.unused.insert(order.id);
+                }
+            }
             Happening::Proving(order) => {
                 self.report.proofs_after_flip += u64::from(self.returned.contains(&order.id));
             }
-            Happening::Proved { order, took, .. } => {
-                self.proving += *took;
-                self.took.insert(order.id, *took);
+            Happening::Proved { order, took, failure, .. } => {
+                self.spent.add(order.kind(), *took);
+                match failure {
+                    Some(_) => self.lost_to_failures.add(order.kind(), *took),
+                    None => drop(self.took.insert(order.id, *took)),
+                }
             }
             _ => {}
         }

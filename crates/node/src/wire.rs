@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::unbounded;
 use reprise_chain::overlay::{Covenant, Overlay, OverlayError};
@@ -20,9 +21,10 @@ use reprise_model::journal::Pins;
 use reprise_model::lane;
 use reprise_model::profile::SealKind;
 use reprise_planner::bundle::BundleRule;
-use reprise_planner::planner::{Demand, Planner, Terms};
+use reprise_planner::planner::{Demand, Planner, Retention, Terms};
 use reprise_prover::backend::Backend;
 use reprise_prover::engine::Engine;
+use reprise_prover::policy::Policy;
 use reprise_prover::reader::Reader;
 use reprise_prover::workers::Workers;
 use reprise_scheduler::processor::Processor;
@@ -31,8 +33,10 @@ use reprise_scheduler::scheduler::{Scheduler, SchedulerError};
 use reprise_scheduler::tree::StateTree;
 use reprise_settler::{Settler, Sink};
 use reprise_store::ReceiptStore;
+use reprise_store::port::StoreError;
 
 use crate::happening::Observer;
+use crate::health::Health;
 use crate::l1::OverlaySink;
 use crate::oracle::Oracle;
 use crate::pipeline::{Ended, Message, Pipeline, RunError};
@@ -56,6 +60,29 @@ pub struct Settings {
     pub finality_depth: u64,
     /// Where batch records and the overlay are kept; in memory where there is none.
     pub data_dir: Option<PathBuf>,
+    /// How patient everything is.
+    pub patience: Patience,
+}
+
+/// How patient everything is: bounds, budgets, depths, time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// Of the proving engine.
+    pub engine: Policy,
+    /// With blocks off the view; grace ≤ retained ≤ finality depth.
+    pub retention: Retention,
+    /// With what runs when the node is asked to stop.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            engine: Policy::default(),
+            retention: Retention::default(),
+            shutdown_grace: Duration::from_secs(60),
+        }
+    }
 }
 
 /// Why a node cannot be made.
@@ -75,6 +102,22 @@ pub enum WireError {
     /// The batch records cannot be opened.
     #[error(transparent)]
     Scheduler(#[from] SchedulerError),
+    /// The depths are not in order.
+    #[error(
+        "grace {grace} ≤ retained {retained} ≤ finality depth {finality_depth} does not hold: a queued job can \
+         sleep only while its block can return, and a block can return only until it is final"
+    )]
+    Depths {
+        /// Up to which depth queued jobs sleep.
+        grace: u64,
+        /// Up to which depth blocks are kept in mind.
+        retained: u64,
+        /// At which depth blocks are final.
+        finality_depth: u64,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
@@ -90,6 +133,11 @@ pub fn wire(
     hasher: Arc<dyn Hasher>,
     store: Arc<dyn ReceiptStore>,
 ) -> Result<Node, WireError> {
+    let Patience { engine, retention, shutdown_grace } = settings.patience;
+    let (Retention { grace, retained }, finality_depth) = (retention, settings.finality_depth);
+    if grace > retained || retained > finality_depth {
+        return Err(WireError::Depths { grace, retained, finality_depth });
+    }
     let [transaction, batch, aggregate] = backend.programs();
     let processor: Arc<dyn Processor> = Arc::new(Ledger { transaction, batch, aggregate });
     let Recording { lane, root, .. } = &settings.recording;
@@ -123,23 +171,27 @@ pub fn wire(
         programs: [transaction, batch, aggregate],
         binds_commitment: false,
     };
+    let mut planner = Planner::new(terms, settings.rule, retention);
+    let highest = scheduler.known().map(|block| block.checkpoint).max().unwrap_or_default();
+    planner.resume(store.prune_floor()?, highest);
     let oracle = Oracle::new(processor, hasher, lane.deposit);
     let (outbox, inbox) = unbounded();
-    let (looked_up, finished) = (outbox.clone(), outbox.clone());
+    let (read, finished) = (outbox.clone(), outbox.clone());
     // A pipeline that has ended hears nothing more.
     let reader = Reader::start(store.clone(), move |found| {
-        let _ = looked_up.send(Message::LookedUp(found));
+        let _ = read.send(Message::Read(found));
     });
-    let workers = Workers::start(settings.permits, backend.clone(), store.clone(), move |done| {
-        let _ = finished.send(Message::Finished(done));
-    });
+    let workers =
+        Workers::start(settings.permits, shutdown_grace, backend.clone(), store.clone(), move |done| {
+            let _ = finished.send(Message::Finished(done));
+        });
     Ok(Node(Pipeline {
         labels: (settings.l1, backend.profile().system.clone()),
         source: Box::new(RecordedL1::new(settings.recording, settings.pace, overlay)),
         tree,
         scheduler,
-        planner: Planner::new(terms, settings.rule),
-        engine: Engine::new(settings.permits),
+        planner,
+        engine: Engine::new(settings.permits, engine),
         settler: Settler::new(sink),
         store,
         backend,
@@ -151,6 +203,11 @@ pub fn wire(
         tally: Tally::default(),
         demand: Demand::default(),
         provenances: HashMap::new(),
+        began: Instant::now(),
+        shutdown_grace,
+        demand_max: engine.jobs_max,
+        health: Health::Green,
+        dumps: settings.data_dir.map(|dir| dir.join("divergences")),
         refusals: 0,
         last_refusal: None,
         verified: 0,

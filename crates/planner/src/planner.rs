@@ -1,17 +1,36 @@
 //! The planner: what is wanted now, from the top.
+//!
+//! What a change of the view costs is proportional to the change: bundles that closed stay closed until a
+//! reorg takes away the block that closed them, or a settlement ends inside one. What asking for the demand
+//! costs is proportional to what is not settled yet, and bounded by the limit on what is not stored.
+//!
+//! # What is kept
+//!
+//! | depth below the tip | blocks off the view | blocks of the view |
+//! |---|---|---|
+//! | up to [`Retention::grace`] | planned; queued jobs sleep | planned |
+//! | up to [`Retention::retained`] | planned | planned |
+//! | beyond | forgotten, and planned anew if they return after all | planned |
+//! | final, and settled by a settlement that is final | forgotten | forgotten |
+//!
+//! # Below the floor
+//!
+//! What is final and settled for good is pruned from the store too. A later process that follows the same
+//! chain from its beginning must not want it again, so it is told the store's floor
+//! ([`Planner::resume`]) and wants nothing until the chain has shown the settlement that the floor stands on.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use reprise_chain::event::ChainEvent;
 use reprise_model::block::{BatchMetadata, ObservedSettlement};
-use reprise_model::coordinate::{Coordinate, Place};
-use reprise_model::digest::{BlockHash, PinsDigest, ProgramId};
+use reprise_model::coordinate::{Checkpoint, Coordinate, Place};
+use reprise_model::digest::{BlockHash, PinsDigest, ProgramId, StatementId};
 use reprise_model::hash::Hasher;
 use reprise_model::journal::{AggregateJournal, BatchJournal, Commitment, Journal};
 use reprise_model::order::{Order, Work};
 use reprise_model::scheduled::{BundleBlocks, ScheduledBatch, ScheduledBundle};
-use reprise_model::statement::{Claim, ClaimScheme, Kind, StatementId};
+use reprise_model::statement::{Claim, ClaimScheme, Kind};
 
 use crate::bundle::{BundleRule, Candidate};
 
@@ -60,8 +79,30 @@ struct Planned {
 struct Viewed {
     metadata: BatchMetadata,
     planned: Option<Arc<Planned>>,
-    /// The settlements it carried.
-    settlements: Vec<ObservedSettlement>,
+}
+
+/// A settlement that the canonical chain shows.
+struct Settled {
+    /// The checkpoint of the block that carried it.
+    carrier: Checkpoint,
+    /// The checkpoint that it ends with, if that block is of the view.
+    end: Option<Checkpoint>,
+    settlement: ObservedSettlement,
+}
+
+/// How deep off the view a block still counts, in checkpoints below the tip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Up to this its queued jobs sleep; deeper ones leave.
+    pub grace: u64,
+    /// Up to this it is kept in mind; at least the grace, at most the finality depth.
+    pub retained: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { grace: 32, retained: 1000 }
+    }
 }
 
 /// A bundle of the canonical chain that no observed settlement covers.
@@ -73,51 +114,245 @@ pub struct WantedBundle {
     pub order: Arc<Order>,
 }
 
+/// A closed bundle of the window.
+struct Closed {
+    batches: Vec<Arc<Planned>>,
+    /// None where execution did not chain: nothing is wanted of a run that cannot be proved.
+    wanted: Option<Arc<WantedBundle>>,
+    end: Checkpoint,
+    /// The block that closed it: its last, or the first past its deadline.
+    closed_by: Checkpoint,
+}
+
+/// The non-empty canonical blocks after the last settled one, in bundles.
+#[derive(Default)]
+struct Window {
+    /// The first checkpoint that is not settled.
+    start: Checkpoint,
+    /// The first checkpoint that is not looked at yet.
+    next: Checkpoint,
+    bundles: VecDeque<Closed>,
+    /// After the last closed bundle.
+    open: Vec<Arc<Planned>>,
+}
+
+impl Window {
+    fn from(start: Checkpoint) -> Self {
+        Self { start, next: start, ..Self::default() }
+    }
+
+    /// Forgets what a block above `tip` had a part in.
+    fn truncate(&mut self, tip: Checkpoint) {
+        if self.next.0 <= tip.0 + 1 {
+            return;
+        }
+        while self.bundles.back().is_some_and(|closed| closed.closed_by > tip) {
+            self.bundles.pop_back();
+        }
+        self.next = self.bundles.back().map_or(self.start, |closed| Checkpoint(closed.end.0 + 1));
+        self.open.clear();
+    }
+
+    /// Begins at `start` instead, with the bundles that begin there or later where one ends just before.
+    fn begin_at(&mut self, start: Checkpoint) {
+        if start == self.start {
+            return;
+        }
+        match self.bundles.iter().position(|closed| closed.end.0 + 1 == start.0) {
+            Some(last) => {
+                self.bundles.drain(..=last);
+                self.start = start;
+            }
+            None => *self = Self::from(start),
+        }
+    }
+}
+
 /// What is wanted now.
 #[derive(Debug, Clone, Default)]
 pub struct Demand {
     /// The needed statements, closest to settlement first, then oldest. A stored one ends the search
     /// below it, and so does one nobody has looked for yet.
     pub orders: Vec<Arc<Order>>,
-    /// The closed, unsettled bundles, oldest first.
-    pub bundles: Vec<WantedBundle>,
+    /// The closed, unsettled bundles among them, oldest first.
+    pub bundles: Vec<Arc<WantedBundle>>,
     /// Whether any non-empty batch of the view is not settled yet.
     pub unsettled: bool,
+}
+
+/// What a prune let go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pruned {
+    /// Everything below is final, and settled by a settlement that is final.
+    pub floor: Checkpoint,
+    /// The statements that were planned for the blocks let go. Other blocks may use them too.
+    pub statements: Vec<StatementId>,
 }
 
 /// Turns chain and execution into demand. Pure: no clock, no I/O, no store.
 pub struct Planner {
     terms: Terms,
     rule: BundleRule,
-    view: Vec<Viewed>,
+    retention: Retention,
+    view: VecDeque<Viewed>,
+    settlements: Vec<Settled>,
+    /// How many settlements were let go.
+    settlements_pruned: u64,
+    window: Window,
     planned: HashMap<BlockHash, Arc<Planned>>,
-    aggregates: HashMap<(BlockHash, BlockHash), WantedBundle>,
+    /// By their last blocks, with the hash of their first.
+    aggregates: HashMap<BlockHash, Vec<(BlockHash, Arc<WantedBundle>)>>,
+    /// The planned blocks, by height.
+    heights: BTreeMap<Checkpoint, Vec<BlockHash>>,
+    /// Blocks off the view, no deeper than the grace.
+    off_view: HashMap<BlockHash, Arc<Planned>>,
+    /// Everything below is let go.
+    floor: Checkpoint,
+    /// Below this, blocks off the view are let go.
+    swept: Checkpoint,
+    /// Until the chain has shown the settlement that the floor stands on, or passed this checkpoint.
+    catching_up: Option<Checkpoint>,
 }
 
 impl Planner {
     /// A planner over a chain that starts after its root.
-    pub fn new(terms: Terms, rule: BundleRule) -> Self {
-        Self { terms, rule, view: vec![], planned: HashMap::new(), aggregates: HashMap::new() }
+    pub fn new(terms: Terms, rule: BundleRule, retention: Retention) -> Self {
+        Self {
+            terms,
+            rule,
+            retention,
+            view: VecDeque::new(),
+            settlements: vec![],
+            settlements_pruned: 0,
+            window: Window::default(),
+            planned: HashMap::new(),
+            aggregates: HashMap::new(),
+            heights: BTreeMap::new(),
+            off_view: HashMap::new(),
+            floor: Checkpoint(0),
+            swept: Checkpoint(0),
+            catching_up: None,
+        }
+    }
+
+    /// Goes on over a store whose receipts are pruned below `floor`, in a directory that has seen blocks up to
+    /// `highest`. The settlement that the floor stands on was carried by one of those; a chain that passes
+    /// them without showing it is another one, and then everything of it is wanted.
+    pub fn resume(&mut self, floor: Checkpoint, highest: Checkpoint) {
+        self.catching_up = (floor > Checkpoint(0)).then_some(highest);
+        self.floor = floor;
+    }
+
+    /// Whether nothing is wanted yet, because the chain has not shown again what was pruned.
+    pub fn is_catching_up(&self) -> bool {
+        self.catching_up.is_some()
     }
 
     /// Follows one change of the view; `batches` are the event's added blocks, executed.
     pub fn follow(&mut self, event: &ChainEvent, batches: &[ScheduledBatch]) {
-        self.view.truncate(self.view.len().saturating_sub(event.removed.len()));
+        for _ in &event.removed {
+            if let Some(Viewed { metadata, planned: Some(planned) }) = self.view.pop_back() {
+                self.off_view.insert(metadata.block_hash(), planned);
+            }
+        }
+        let tip = self.tip();
+        self.window.truncate(tip);
+        while self.settlements.last().is_some_and(|settled| settled.carrier > tip) {
+            self.settlements.pop();
+        }
         for (added, batch) in event.added.iter().zip(batches) {
             let planned = self.plan_block(batch);
-            let settlements = added.block.settlements.clone();
-            self.view.push(Viewed { metadata: added.metadata, planned, settlements });
+            self.off_view.remove(&added.metadata.block_hash());
+            self.view.push_back(Viewed { metadata: added.metadata, planned });
+            for settlement in &added.block.settlements {
+                let of_view = self.view.iter().rev();
+                let end = of_view.map(|v| v.metadata).find(|m| m.block_hash() == settlement.end_block);
+                let (carrier, end) = (added.metadata.checkpoint, end.map(|end| end.checkpoint));
+                self.settlements.push(Settled { carrier, end, settlement: settlement.clone() });
+            }
         }
+        let tip = self.tip();
+        let grace = self.retention.grace;
+        self.off_view.retain(|_, planned| planned.metadata.checkpoint.0 + grace >= tip.0);
+        if let Some(highest) = self.catching_up {
+            if self.first_unsettled() >= self.floor {
+                self.catching_up = None;
+            } else if tip > highest {
+                (self.catching_up, self.floor) = (None, Checkpoint(0));
+            }
+        }
+        self.bundle();
+    }
+
+    /// The statements of blocks that lie no deeper off the view than the grace.
+    pub fn dormant(&self) -> BTreeSet<StatementId> {
+        let blocks = self.off_view.keys();
+        blocks.flat_map(|block| self.orders_of(block)).map(|order| order.id).collect()
+    }
+
+    /// Lets go what is final and settled for good, and what lies deeper off the view than is retained; what
+    /// it was, if the floor rose.
+    pub fn prune(&mut self, finalized: Checkpoint) -> Option<Pruned> {
+        self.sweep();
+        // A settlement counts once the block that carries it is final: until then a reorg may undo it.
+        let last = self.settlements.iter().rposition(|settled| settled.carrier <= finalized)?;
+        let floor = Checkpoint(self.settlements[last].end?.0 + 1);
+        if floor <= self.floor || self.is_catching_up() {
+            return None;
+        }
+        self.settlements.drain(..last);
+        self.settlements_pruned += last as u64;
+        self.floor = floor;
+        while self.view.front().is_some_and(|viewed| viewed.metadata.checkpoint < floor) {
+            self.view.pop_front();
+        }
+        let kept = self.heights.split_off(&floor);
+        let blocks = std::mem::replace(&mut self.heights, kept).into_values().flatten();
+        let statements = blocks.flat_map(|block| self.let_go(&block)).collect();
+        Some(Pruned { floor, statements })
+    }
+
+    /// Lets go of the blocks off the view that are deeper than retained.
+    fn sweep(&mut self) {
+        let deepest = Checkpoint(self.tip().0.saturating_sub(self.retention.retained));
+        while self.swept < deepest {
+            let on_view = self.at(self.swept).map(|viewed| viewed.metadata.block_hash());
+            let blocks = self.heights.get_mut(&self.swept).map(std::mem::take).unwrap_or_default();
+            let (kept, gone): (Vec<_>, Vec<_>) = blocks.into_iter().partition(|hash| Some(*hash) == on_view);
+            if !kept.is_empty() {
+                self.heights.insert(self.swept, kept);
+            }
+            gone.iter().for_each(|block| drop(self.let_go(block)));
+            self.swept.0 += 1;
+        }
+    }
+
+    fn let_go(&mut self, block: &BlockHash) -> Vec<StatementId> {
+        let statements = self.orders_of(block).iter().map(|order| order.id).collect();
+        self.planned.remove(block);
+        self.aggregates.remove(block);
+        self.off_view.remove(block);
+        statements
+    }
+
+    /// How many blocks are planned: what memory is proportional to.
+    pub fn planned(&self) -> usize {
+        self.planned.len()
     }
 
     /// The last settlement the canonical chain shows.
     pub fn settled(&self) -> Option<&ObservedSettlement> {
-        self.view.iter().rev().find_map(|viewed| viewed.settlements.last())
+        self.settlements.last().map(|settled| &settled.settlement)
+    }
+
+    /// The checkpoint up to which the canonical chain is settled.
+    pub fn settled_checkpoint(&self) -> Option<Checkpoint> {
+        self.settlements.last()?.end
     }
 
     /// How many settlements the canonical chain shows.
     pub fn settlements(&self) -> u64 {
-        self.view.iter().map(|viewed| viewed.settlements.len() as u64).sum()
+        self.settlements_pruned + self.settlements.len() as u64
     }
 
     /// The statements that were planned for a block: its transactions', its batch's, and those of the
@@ -125,38 +360,71 @@ impl Planner {
     pub fn orders_of(&self, block: &BlockHash) -> Vec<Arc<Order>> {
         let planned = self.planned.get(block).into_iter();
         let own = planned.flat_map(|planned| planned.transactions.iter().chain([&planned.batch]));
-        let ending = self.aggregates.values().filter(|wanted| wanted.order.coordinate.block_hash == *block);
-        own.chain(ending.map(|wanted| &wanted.order)).cloned().collect()
+        let ending = self.aggregates.get(block).into_iter().flatten();
+        own.chain(ending.map(|(_, wanted)| &wanted.order)).cloned().collect()
     }
 
-    /// What is wanted, given what is known of each statement.
-    pub fn demand(&mut self, fact: &dyn Fn(&StatementId) -> Fact) -> Demand {
-        let unsettled = self.unsettled();
-        let candidates: Vec<Candidate> = unsettled.iter().map(|planned| planned.candidate()).collect();
-        let tip_score = self.view.last().map_or(0, |viewed| viewed.metadata.block.blue_score);
-        let mut demand = Demand { unsettled: !unsettled.is_empty(), ..Demand::default() };
-
-        let mut rest = unsettled.as_slice();
-        for length in self.rule.close(&candidates, tip_score) {
-            let (batches, later) = rest.split_at(length);
-            rest = later;
-            let Some(wanted) = self.aggregate(batches) else { continue };
-            demand.orders.push(wanted.order.clone());
-            if fact(&wanted.order.id) == Fact::Missing {
-                batches.iter().for_each(|planned| planned.want(fact, &mut demand.orders));
-            }
-            demand.bundles.push(wanted);
+    /// What is wanted, given what is known of each statement: the most urgent orders, until so many of them
+    /// as `limit` says are not stored. A bundle or batch that is begun is finished, so that what it waits for
+    /// is never left out.
+    pub fn demand(&self, fact: &dyn Fn(&StatementId) -> Fact, limit: usize) -> Demand {
+        let Window { bundles, open, .. } = &self.window;
+        let unsettled = !bundles.is_empty() || !open.is_empty();
+        let mut demand = Demand { unsettled, ..Demand::default() };
+        if self.is_catching_up() {
+            return Demand { unsettled: true, ..demand };
         }
-        rest.iter().for_each(|planned| planned.want(fact, &mut demand.orders));
+        let mut wish = Wish { fact, room: limit, orders: &mut demand.orders };
+        for closed in bundles {
+            let Some(wanted) = &closed.wanted else { continue };
+            if wish.room == 0 {
+                return demand;
+            }
+            demand.bundles.push(wanted.clone());
+            if wish.push(&wanted.order) == Fact::Missing {
+                closed.batches.iter().for_each(|planned| planned.want(&mut wish));
+            }
+        }
+        for planned in open {
+            if wish.room > 0 {
+                planned.want(&mut wish);
+            }
+        }
         demand
     }
 
-    /// The non-empty canonical blocks after the last settled one, oldest first.
-    fn unsettled(&self) -> Vec<Arc<Planned>> {
-        let settled = self.settled().map(|settlement| settlement.end_block);
-        let settled = settled.and_then(|end| self.view.iter().position(|v| v.metadata.block_hash() == end));
-        let after = settled.map_or(0, |index| index + 1);
-        self.view[after..].iter().filter_map(|viewed| viewed.planned.clone()).collect()
+    fn tip(&self) -> Checkpoint {
+        self.view.back().map_or(Checkpoint(0), |viewed| viewed.metadata.checkpoint)
+    }
+
+    fn at(&self, checkpoint: Checkpoint) -> Option<&Viewed> {
+        let first = self.view.front()?.metadata.checkpoint;
+        self.view.get(usize::try_from(checkpoint.0.checked_sub(first.0)?).ok()?)
+    }
+
+    fn first_unsettled(&self) -> Checkpoint {
+        self.settled_checkpoint().map_or(Checkpoint(0), |end| Checkpoint(end.0 + 1))
+    }
+
+    /// Forms the bundles of what joined the view.
+    fn bundle(&mut self) {
+        let mut window = std::mem::take(&mut self.window);
+        window.begin_at(self.first_unsettled());
+        let first = self.view.front().map_or(Checkpoint(0), |viewed| viewed.metadata.checkpoint);
+        window.next = window.next.max(first);
+        while let Some(viewed) = self.at(window.next) {
+            let (closed_by, score) = (viewed.metadata.checkpoint, viewed.metadata.block.blue_score);
+            window.open.extend(viewed.planned.clone());
+            let candidates: Vec<Candidate> = window.open.iter().map(|planned| planned.candidate()).collect();
+            for length in self.rule.close(&candidates, score) {
+                let batches: Vec<_> = window.open.drain(..length).collect();
+                let wanted = self.aggregate(&batches);
+                let end = batches.last().map_or(closed_by, |last| last.metadata.checkpoint);
+                window.bundles.push_back(Closed { batches, wanted, end, closed_by });
+            }
+            window.next.0 += 1;
+        }
+        self.window = window;
     }
 
     fn plan_block(&mut self, batch: &ScheduledBatch) -> Option<Arc<Planned>> {
@@ -177,15 +445,17 @@ impl Planner {
         let order = self.order(&batch.metadata, Place::Batch, &journal, &transactions, work);
         let planned = Arc::new(Planned { metadata: batch.metadata, transactions, batch: order, journal });
         self.planned.insert(hash, planned.clone());
+        self.heights.entry(batch.metadata.checkpoint).or_default().push(hash);
         Some(planned)
     }
 
     /// The aggregate over a run of batches; `None` would mean that execution did not chain, and nothing is
     /// wanted of a run that cannot be proved.
-    fn aggregate(&mut self, batches: &[Arc<Planned>]) -> Option<WantedBundle> {
+    fn aggregate(&mut self, batches: &[Arc<Planned>]) -> Option<Arc<WantedBundle>> {
         let (first, last) = (batches.first()?, batches.last()?);
-        let key = (first.metadata.block_hash(), last.metadata.block_hash());
-        if let Some(wanted) = self.aggregates.get(&key) {
+        let (start, end) = (first.metadata.block_hash(), last.metadata.block_hash());
+        let mut formed = self.aggregates.get(&end).into_iter().flatten();
+        if let Some((_, wanted)) = formed.find(|(first, _)| *first == start) {
             return Some(wanted.clone());
         }
         let commitment = last.metadata.block.sequencing_commitment;
@@ -202,8 +472,8 @@ impl Planner {
         let inner: Vec<Arc<Order>> = batches.iter().map(|planned| planned.batch.clone()).collect();
         let work = Work::Aggregate(blocks.clone());
         let order = self.order(&last.metadata, place, &journal, &inner, work);
-        let wanted = WantedBundle { bundle: ScheduledBundle { blocks, journal }, order };
-        self.aggregates.insert(key, wanted.clone());
+        let wanted = Arc::new(WantedBundle { bundle: ScheduledBundle { blocks, journal }, order });
+        self.aggregates.entry(end).or_default().push((start, wanted.clone()));
         Some(wanted)
     }
 
@@ -237,10 +507,29 @@ impl Planned {
     }
 
     /// The batch, and below it the transactions if it is known to be missing.
-    fn want(&self, fact: &dyn Fn(&StatementId) -> Fact, orders: &mut Vec<Arc<Order>>) {
-        orders.push(self.batch.clone());
-        if fact(&self.batch.id) == Fact::Missing {
-            orders.extend(self.transactions.iter().cloned());
+    fn want(&self, wish: &mut Wish<'_>) {
+        if wish.push(&self.batch) == Fact::Missing {
+            for order in &self.transactions {
+                wish.push(order);
+            }
         }
+    }
+}
+
+/// A demand in the making.
+struct Wish<'a> {
+    fact: &'a dyn Fn(&StatementId) -> Fact,
+    /// How many more that are not stored there is room for.
+    room: usize,
+    orders: &'a mut Vec<Arc<Order>>,
+}
+
+impl Wish<'_> {
+    /// Wants one more; what is known of it.
+    fn push(&mut self, order: &Arc<Order>) -> Fact {
+        let fact = (self.fact)(&order.id);
+        self.orders.push(order.clone());
+        self.room = self.room.saturating_sub(usize::from(fact != Fact::Stored));
+        fact
     }
 }

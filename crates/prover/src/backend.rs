@@ -1,5 +1,8 @@
 //! The port to a proof system.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
 use reprise_model::digest::ProgramId;
 use reprise_model::receipt::{Receipt, Verified, Verifier};
 use reprise_model::statement::{Claim, ClaimScheme, StatementId};
@@ -25,6 +28,39 @@ pub struct Proof {
     pub cycles: u64,
 }
 
+/// What a running attempt shares with whoever watches it.
+#[derive(Debug, Default)]
+pub struct Control {
+    cancelled: AtomicBool,
+    metered: AtomicBool,
+    nanoseconds: AtomicU64,
+}
+
+impl Control {
+    /// Asks the attempt to end.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the attempt was asked to end: with [`ProveError::Cancelled`].
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// The backend's own word on how long it proved; added up over calls.
+    pub fn meter(&self, spent: Duration) {
+        let nanoseconds = u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX);
+        self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+        self.metered.store(true, Ordering::Release);
+    }
+
+    /// What the backend said of that, if it said anything.
+    pub fn metered(&self) -> Option<Duration> {
+        let said = self.metered.load(Ordering::Acquire);
+        said.then(|| Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed)))
+    }
+}
+
 /// A proof system that can prove. Its pure half is [`ClaimScheme`], its judgement [`Verifier`].
 ///
 /// `prove` blocks for as long as a proof takes and is called from threads of its own. It runs the program
@@ -39,6 +75,13 @@ pub trait Backend: ClaimScheme + Verifier {
 
     /// Makes one proof.
     fn prove(&self, task: &Task) -> Result<Proof, ProveError>;
+
+    /// [`prove`](Self::prove) for a backend that meters itself or can be cancelled. One that cannot ignores
+    /// `control`: it is metered from outside, and finishes what was cancelled.
+    fn prove_under(&self, task: &Task, control: &Control) -> Result<Proof, ProveError> {
+        let _ = control;
+        self.prove(task)
+    }
 
     /// How many proofs were begun in this process: counted here, independently of whoever asked.
     fn prove_calls(&self) -> u64;
@@ -67,6 +110,12 @@ pub enum ProveError {
         statement: StatementId,
         /// Its words.
         reason: String,
+    },
+    /// It was asked to end, and did.
+    #[error("{statement}: the proof was cancelled")]
+    Cancelled {
+        /// The statement.
+        statement: StatementId,
     },
     /// The task cannot be proved by this backend at all.
     #[error("{statement}: this backend cannot prove it: {reason}")]

@@ -1,20 +1,31 @@
 //! What went wrong with a proof, and what is done about it: decided here and nowhere else.
+//!
+//! | what happened | cost | what is done |
+//! |---|---|---|
+//! | the device or process failed, a panic, timed out | dear | again, after a wait |
+//! | the proof does not verify | dear | its assumptions are verified, then again; counted against the device |
+//! | the program disagrees or refuses | dear | its assumptions are verified; if all are good, given up |
+//! | an assumption is gone | cheap | that one is proved again, then this |
+//! | the store cannot be written or read just now | cheap | again, after a wait |
+//! | cancelled | none | again if it is wanted, else it leaves |
+//!
+//! A statement that used up its [`Budget`] of cheap or dear failures is given up.
+
+use std::time::Duration;
 
 use reprise_model::receipt::VerifyError;
 use reprise_model::statement::StatementId;
 use reprise_store::port::StoreError;
 
 use crate::backend::ProveError;
-
-/// How often a statement is begun again after failures that may pass.
-pub const ATTEMPTS_MAX: u32 = 3;
+use crate::policy::Budget;
 
 /// What happened to a proof on its way.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Failure {
     /// The backend made none.
     #[error(transparent)]
-    Prove(#[from] ProveError),
+    Prove(ProveError),
     /// The backend made one that does not verify.
     #[error("the backend returned a proof that does not verify: {0}")]
     Invalid(#[from] VerifyError),
@@ -35,31 +46,112 @@ pub enum Failure {
         /// What it said.
         message: String,
     },
+    /// It ran longer than proofs of its kind may. Its thread is written off.
+    #[error("{statement}: the prover hangs: no proof within {} s", after.as_secs_f64())]
+    TimedOut {
+        /// The statement.
+        statement: StatementId,
+        /// How long it ran.
+        after: Duration,
+    },
+    /// It was asked to end.
+    #[error("{statement}: the proof was cancelled")]
+    Cancelled {
+        /// The statement.
+        statement: StatementId,
+    },
+}
+
+impl From<ProveError> for Failure {
+    fn from(error: ProveError) -> Self {
+        match error {
+            ProveError::Cancelled { statement } => Self::Cancelled { statement },
+            other => Self::Prove(other),
+        }
+    }
+}
+
+/// What a failed attempt cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cost {
+    /// Nothing that anybody is to blame for.
+    None,
+    /// No proof.
+    Cheap,
+    /// Up to a whole proof.
+    Dear,
+}
+
+/// How often a statement has failed so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Failed {
+    /// At no cost of a proof.
+    pub cheap: u32,
+    /// At up to the cost of one, each.
+    pub dear: u32,
+}
+
+impl Failed {
+    /// Counts one more.
+    pub fn add(&mut self, cost: Cost) {
+        self.cheap += u32::from(cost == Cost::Cheap);
+        self.dear += u32::from(cost == Cost::Dear);
+    }
+
+    /// Over both.
+    pub fn total(&self) -> u32 {
+        self.cheap + self.dear
+    }
+
+    fn within(&self, budget: &Budget) -> bool {
+        self.cheap < budget.cheap && self.dear < budget.dear
+    }
 }
 
 /// What is done about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Response {
+    /// Verify in full what it relies on: what is bad is proved again, and this then too.
+    VerifyAssumptions,
     /// Prove the lost assumption again; this job waits for it.
     Reprove(StatementId),
-    /// Begin again, within the budget of attempts.
+    /// Begin again, after a wait.
     Retry,
-    /// Never: no attempt can end otherwise. Health is red.
+    /// Never: no attempt can end otherwise, or too many did. Health is red.
     GiveUp,
 }
 
 impl Failure {
-    /// What is done about this failure of a job that has begun `attempts` times.
-    pub fn response(&self, attempts: u32) -> Response {
-        let passing = match self {
-            Self::AssumptionLost { assumption, .. } if attempts < ATTEMPTS_MAX => {
-                return Response::Reprove(*assumption);
+    /// What it cost.
+    pub fn cost(&self) -> Cost {
+        match self {
+            Self::Cancelled { .. } => Cost::None,
+            Self::AssumptionLost { .. } | Self::Store(_) => Cost::Cheap,
+            Self::Prove(_) | Self::Invalid(_) | Self::Panic { .. } | Self::TimedOut { .. } => Cost::Dear,
+        }
+    }
+
+    /// What is done about this failure of a job that has failed so often, this one included. `unverified`
+    /// says that it relies on receipts that were not verified in full since it failed.
+    pub fn response(&self, failed: &Failed, budget: &Budget, unverified: bool) -> Response {
+        let retry = if failed.within(budget) { Response::Retry } else { Response::GiveUp };
+        match self {
+            Self::Prove(ProveError::Divergence { .. } | ProveError::Unprovable { .. }) if unverified => {
+                Response::VerifyAssumptions
             }
-            Self::AssumptionLost { .. } => false,
-            Self::Prove(ProveError::Divergence { .. } | ProveError::Unprovable { .. }) => false,
-            Self::Store(error) => error.is_transient(),
-            Self::Prove(ProveError::Transient { .. }) | Self::Invalid(_) | Self::Panic { .. } => true,
-        };
-        if passing && attempts < ATTEMPTS_MAX { Response::Retry } else { Response::GiveUp }
+            Self::Prove(ProveError::Divergence { .. } | ProveError::Unprovable { .. }) => Response::GiveUp,
+            Self::Invalid(_) if unverified => Response::VerifyAssumptions,
+            Self::AssumptionLost { assumption, .. } if retry == Response::Retry => {
+                Response::Reprove(*assumption)
+            }
+            Self::AssumptionLost { .. } => Response::GiveUp,
+            Self::Store(error) if !error.is_transient() => Response::GiveUp,
+            Self::Store(_)
+            | Self::Prove(_)
+            | Self::Invalid(_)
+            | Self::Panic { .. }
+            | Self::TimedOut { .. } => retry,
+            Self::Cancelled { .. } => Response::Retry,
+        }
     }
 }

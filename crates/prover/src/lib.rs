@@ -5,6 +5,7 @@
 //! | [`backend`] | [`Backend`](backend::Backend): the port to a proof system |
 //! | [`engine`] | [`Engine`](engine::Engine): the pure job machine |
 //! | [`failure`] | what went wrong, and what is done about it |
+//! | [`policy`] | [`Policy`](policy::Policy): bounds, budgets, patience |
 //! | [`workers`] | the threads that prove |
 //! | [`reader`] | the thread that looks statements up |
 //! | [`mock`] | a backend with real claims and fake seals |
@@ -13,5 +14,6 @@ pub mod backend;
 pub mod engine;
 pub mod failure;
 pub mod mock;
+pub mod policy;
 pub mod reader;
 pub mod workers;

@@ -3,12 +3,12 @@
 //! Its seal is a keyed hash over the claim and the claims it assumed, so a receipt that was tampered with
 //! does not verify; but anyone can make one, which is why its kind is `Fake` and no L1 takes it. It checks
 //! witnesses as a program would, as far as that needs no workload: a batch's order, context, openings and
-//! writes, an aggregate's chaining, every assumption's claim. What it finds wrong is a divergence.
+//! writes, an aggregate's chaining, every assumption's claim and seal. What it finds wrong is a divergence.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reprise_model::digest::{ClaimDigest, Digest, PinsDigest, ProgramId};
 use reprise_model::hash::Hasher;
@@ -17,10 +17,10 @@ use reprise_model::lane;
 use reprise_model::profile::{ProofProfile, SealKind};
 use reprise_model::receipt::{Receipt, Verifier, VerifyError};
 use reprise_model::state::{self, StatePath};
-use reprise_model::statement::{Claim, ClaimScheme};
+use reprise_model::statement::{Claim, ClaimScheme, Kind};
 use reprise_model::witness::{AggregateWitness, BatchWitness, Witness};
 
-use crate::backend::{Backend, Proof, ProveError, Task};
+use crate::backend::{Backend, Control, Proof, ProveError, Task};
 
 /// What a mock proof costs, and how it goes wrong.
 #[derive(Debug, Clone, Default)]
@@ -33,7 +33,14 @@ pub struct MockConfig {
     pub invalid_every: u64,
     /// Every so many calls panic; 0 for never.
     pub panic_every: u64,
+    /// Every so many calls never come back, whoever asks them to; 0 for never.
+    pub hang_every: u64,
+    /// Every so many calls find that the program attests something else; 0 for never.
+    pub diverge_every: u64,
 }
+
+/// How long a mock takes to notice that it was cancelled.
+const CANCEL_POLL: Duration = Duration::from_millis(2);
 
 /// The mock backend.
 pub struct MockBackend {
@@ -41,6 +48,8 @@ pub struct MockBackend {
     profile: ProofProfile,
     hasher: Arc<dyn Hasher>,
     calls: AtomicU64,
+    /// Nanoseconds proved, a kind; what hangs is never counted.
+    spent: [AtomicU64; 3],
 }
 
 impl MockBackend {
@@ -54,11 +63,40 @@ impl MockBackend {
             security_bits: 0,
             parameters: String::new(),
         };
-        Self { config, profile, hasher, calls: AtomicU64::new(0) }
+        Self { config, profile, hasher, calls: AtomicU64::new(0), spent: Default::default() }
+    }
+
+    /// How long it proved, by its own word: what ended, well or not, of each kind.
+    pub fn spent(&self, kind: Kind) -> Duration {
+        Duration::from_nanos(self.spent[kind as usize].load(Ordering::Relaxed))
     }
 
     fn seal(claim: &ClaimDigest) -> [u8; 32] {
         blake3::derive_key("reprise 2026-11 mock seal", &claim.0)
+    }
+
+    /// Runs the program and takes as long as it costs.
+    fn make(&self, task: &Task, kind: Kind, control: &Control, diverge: bool) -> Result<Receipt, ProveError> {
+        let statement = self.statement(&task.claim);
+        let id = statement.id();
+        let diverged = |found: String| ProveError::Divergence {
+            statement: id,
+            expected: hex(&task.claim.journal),
+            found,
+        };
+        let journal = self.run(task).map_err(diverged)?;
+        if diverge || journal != task.claim.journal {
+            return Err(diverged(if diverge { "injected".into() } else { hex(&journal) }));
+        }
+        let (began, cost) = (Instant::now(), self.config.cost[kind as usize]);
+        while began.elapsed() < cost {
+            if control.is_cancelled() {
+                return Err(ProveError::Cancelled { statement: id });
+            }
+            std::thread::sleep(CANCEL_POLL.min(cost.saturating_sub(began.elapsed())));
+        }
+        let seal = Self::seal(&statement.claim).to_vec();
+        Ok(Receipt { statement, claim: task.claim.clone(), seal_kind: SealKind::Fake, seal })
     }
 
     /// What the programs would commit; an error where they would refuse.
@@ -76,6 +114,10 @@ impl MockBackend {
         let given: Vec<&Claim> = task.assumptions.iter().map(|receipt| &receipt.claim).collect();
         if given != claims.iter().collect::<Vec<_>>() {
             return Err("the assumptions are not those of the witness".into());
+        }
+        // As a recursive verifier would: what the store believes does not count here.
+        if let Some(error) = task.assumptions.iter().find_map(|receipt| self.verify(receipt).err()) {
+            return Err(format!("an assumption does not verify: {error}"));
         }
         Ok(())
     }
@@ -205,40 +247,41 @@ impl Backend for MockBackend {
             .map(|name| ProgramId(blake3::derive_key("reprise 2026-11 mock program", name.as_bytes())))
     }
 
-    #[expect(clippy::panic, reason = "a panicking prover is one of the faults it is asked to show")]
     fn prove(&self, task: &Task) -> Result<Proof, ProveError> {
+        self.prove_under(task, &Control::default())
+    }
+
+    #[expect(clippy::panic, reason = "a panicking prover is one of the faults it is asked to show")]
+    fn prove_under(&self, task: &Task, control: &Control) -> Result<Proof, ProveError> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
         let every = |period: u64| period != 0 && call.is_multiple_of(period);
-        let statement = self.statement(&task.claim);
-        let id = statement.id();
+        if every(self.config.hang_every) {
+            loop {
+                std::thread::park();
+            }
+        }
         let kind = match task.witness {
-            Witness::Transaction(_) => 0,
-            Witness::Batch(_) => 1,
-            Witness::Aggregate(_) => 2,
+            Witness::Transaction(_) => Kind::Transaction,
+            Witness::Batch(_) => Kind::Batch,
+            Witness::Aggregate(_) => Kind::Aggregate,
         };
-        let diverged = |found: String| ProveError::Divergence {
-            statement: id,
-            expected: hex(&task.claim.journal),
-            found,
-        };
-        let journal = self.run(task).map_err(diverged)?;
-        if journal != task.claim.journal {
-            return Err(diverged(hex(&journal)));
-        }
-        if !self.config.cost[kind].is_zero() {
-            std::thread::sleep(self.config.cost[kind]);
-        }
+        let began = Instant::now();
+        let made = self.make(task, kind, control, every(self.config.diverge_every));
+        let spent = began.elapsed();
+        control.meter(spent);
+        let nanoseconds = u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX);
+        self.spent[kind as usize].fetch_add(nanoseconds, Ordering::Relaxed);
+        let mut receipt = made?;
         if every(self.config.panic_every) {
             panic!("an injected panic on call {call}");
         }
         if every(self.config.transient_every) {
-            return Err(ProveError::Transient { statement: id, reason: format!("injected on call {call}") });
+            let (statement, reason) = (receipt.id(), format!("injected on call {call}"));
+            return Err(ProveError::Transient { statement, reason });
         }
-        let mut seal = Self::seal(&statement.claim).to_vec();
         if every(self.config.invalid_every) {
-            seal[0] ^= 1;
+            receipt.seal[0] ^= 1;
         }
-        let receipt = Receipt { statement, claim: task.claim.clone(), seal_kind: SealKind::Fake, seal };
         Ok(Proof { receipt, cycles: 0 })
     }
 

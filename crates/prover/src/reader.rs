@@ -1,26 +1,45 @@
-//! The thread that looks statements up, so that nothing waits for the disk but what must.
+//! The thread that reads the store, so that nothing waits for the disk but what must: it looks statements
+//! up, and verifies in full what a failed proof relied on.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Sender, unbounded};
 use reprise_model::order::Order;
+use reprise_model::statement::StatementId;
 use reprise_store::ReceiptStore;
 use reprise_store::port::{Lookup, StoreError};
 
-/// What a look-up found.
+/// What the reader found.
 #[derive(Debug)]
-pub struct LookedUp {
-    /// What was looked for.
-    pub order: Arc<Order>,
-    /// Whether a receipt answers it, and how many milliseconds its proof took once.
-    pub result: Result<Option<u64>, StoreError>,
+pub enum Read {
+    /// Of a look-up.
+    LookedUp {
+        /// What was looked for.
+        order: Arc<Order>,
+        /// Whether a receipt answers it, and how many milliseconds its proof took once.
+        result: Result<Option<u64>, StoreError>,
+    },
+    /// Of a full verification of everything an order relies on.
+    Checked {
+        /// Whose proof failed.
+        order: Arc<Order>,
+        /// The statements whose receipts are bad, and in quarantine now.
+        bad: Result<Vec<StatementId>, StoreError>,
+    },
 }
 
-/// The reader. Its queue holds at most one look-up a job. Dropping it waits for the look-ups that are asked.
+enum Question {
+    LookUp(Arc<Order>),
+    Check(Arc<Order>),
+}
+
+/// The reader. Its queue holds at most one question a job. Dropping it waits for the one it is at.
 #[derive(Debug)]
 pub struct Reader {
-    orders: Option<Sender<Arc<Order>>>,
+    questions: Option<Sender<Question>>,
+    closing: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -28,30 +47,53 @@ impl Reader {
     /// Starts the thread; each answer goes to `done`, on that thread.
     pub fn start(
         store: Arc<dyn ReceiptStore>,
-        done: impl Fn(LookedUp) + Send + 'static,
+        done: impl Fn(Read) + Send + 'static,
     ) -> std::io::Result<Self> {
-        let (orders, queue) = unbounded::<Arc<Order>>();
+        let (questions, queue) = unbounded::<Question>();
+        let closing = Arc::new(AtomicBool::new(false));
+        let closed = closing.clone();
         let thread = thread::Builder::new().name("store-reader".into()).spawn(move || {
-            for order in queue {
-                let result = look_up(store.as_ref(), &order);
-                done(LookedUp { order, result });
+            for question in queue {
+                if closed.load(Ordering::Relaxed) {
+                    return;
+                }
+                done(match question {
+                    Question::LookUp(order) => {
+                        let result = look_up(store.as_ref(), &order);
+                        Read::LookedUp { order, result }
+                    }
+                    Question::Check(order) => {
+                        let bad = check(store.as_ref(), &order);
+                        Read::Checked { order, bad }
+                    }
+                });
             }
         })?;
-        Ok(Self { orders: Some(orders), thread: Some(thread) })
+        Ok(Self { questions: Some(questions), closing, thread: Some(thread) })
     }
 
     /// Asks whether the order's receipt is stored.
     pub fn look_up(&self, order: Arc<Order>) {
+        self.ask(Question::LookUp(order));
+    }
+
+    /// Asks for a full verification of what the order relies on.
+    pub fn check(&self, order: Arc<Order>) {
+        self.ask(Question::Check(order));
+    }
+
+    fn ask(&self, question: Question) {
         // The thread lives as long as this sender.
-        if let Some(queue) = &self.orders {
-            let _ = queue.send(order);
+        if let Some(queue) = &self.questions {
+            let _ = queue.send(question);
         }
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.orders = None;
+        self.closing.store(true, Ordering::Relaxed);
+        self.questions = None;
         if let Some(thread) = self.thread.take() {
             // It panics only if the store does, and then the pipeline has ended.
             let _ = thread.join();
@@ -66,4 +108,16 @@ fn look_up(store: &dyn ReceiptStore, order: &Order) -> Result<Option<u64>, Store
             Ok(Some(store.show(&order.id)?.map_or(0, |shown| shown.summary.provenance.took_ms)))
         }
     }
+}
+
+/// What the store cannot vouch for is as bad as what is not there.
+fn check(store: &dyn ReceiptStore, order: &Order) -> Result<Vec<StatementId>, StoreError> {
+    let mut bad = vec![];
+    for assumption in &order.assumptions {
+        if let Lookup::Miss(reason) = store.verify(&assumption.id)? {
+            tracing::warn!(statement = %assumption.id, relied_on_by = %order.id, "a bad assumption: {reason}");
+            bad.push(assumption.id);
+        }
+    }
+    Ok(bad)
 }

@@ -1,22 +1,28 @@
 //! The threads that prove: each takes one order at a time, loads what it assumes, proves, verifies.
 //!
 //! A panic inside the backend ends the attempt, not the thread. What comes back is a verified receipt or the
-//! reason there is none.
+//! reason there is none. An attempt that hangs is *written off*: its thread, which nobody can end, is left to
+//! itself and ends when it comes back, if ever; another takes its place; its answer is nobody's.
+//!
+//! Witnesses are held only by assignments, and the engine never has more of these out than permits, so the
+//! queue is bounded by them in items and in bytes.
 
 use std::any::Any;
+use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
 use reprise_model::order::{Assumption, Order};
 use reprise_model::receipt::{Receipt, Verified};
+use reprise_model::statement::StatementId;
 use reprise_model::witness::Witness;
 use reprise_store::ReceiptStore;
 use reprise_store::port::Lookup;
 
-use crate::backend::{Backend, Task};
+use crate::backend::{Backend, Control, Task};
 use crate::failure::Failure;
 
 /// An order on its way to a thread.
@@ -35,78 +41,214 @@ pub struct Finished {
     pub order: Arc<Order>,
     /// The receipt, or why there is none.
     pub result: Result<Verified<Receipt>, Failure>,
-    /// How long the attempt took.
+    /// How long the attempt proved: by the backend's own word, or else from outside.
     pub took: Duration,
     /// The cycles the program ran.
     pub cycles: u64,
+    /// Which thread proved, counted from 0; one that takes another's place has a number of its own.
+    pub device: usize,
+    attempt: Arc<Attempt>,
 }
 
-/// The proving threads. Their queue is bounded by the engine: it never has more out than permits. Dropping
-/// them waits for the proofs that run.
-#[derive(Debug)]
+/// One attempt at an order. Its flags change under the lock of the threads' state.
+#[derive(Debug, Default)]
+struct Attempt {
+    control: Control,
+    ended: AtomicBool,
+    written_off: AtomicBool,
+}
+
+/// What the threads share.
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    queue: VecDeque<(Assignment, Arc<Attempt>)>,
+    /// Threads that work or wait for work, those written off not among them.
+    alive: usize,
+    /// Gone once closed, so that a thread that hangs does not keep the store open.
+    store: Option<Arc<dyn ReceiptStore>>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type Done = Arc<dyn Fn(Finished) + Send + Sync>;
+
+/// The proving threads. Dropping them waits for the proofs that run, at most for the patience they were
+/// started with.
 pub struct Workers {
-    assignments: Option<Sender<Assignment>>,
-    threads: Vec<JoinHandle<()>>,
+    shared: Arc<Shared>,
+    backend: Arc<dyn Backend>,
+    done: Done,
+    patience: Duration,
+    /// The attempts out, by statement.
+    attempts: HashMap<StatementId, Arc<Attempt>>,
+    /// Threads ever started.
+    started: usize,
 }
 
 impl Workers {
     /// Starts `count` threads; each result goes to `done`, on the thread that made it.
     pub fn start(
         count: usize,
+        patience: Duration,
         backend: Arc<dyn Backend>,
         store: Arc<dyn ReceiptStore>,
-        done: impl Fn(Finished) + Send + Clone + 'static,
+        done: impl Fn(Finished) + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
-        let (assignments, queue) = unbounded::<Assignment>();
-        let spawn = |index| {
-            let (backend, store, done) = (backend.clone(), store.clone(), done.clone());
-            let queue: Receiver<Assignment> = queue.clone();
-            thread::Builder::new().name(format!("prover-{index}")).spawn(move || {
-                for assignment in queue {
-                    done(finish(assignment, backend.as_ref(), store.as_ref()));
-                }
-            })
-        };
-        let threads = (0..count.max(1)).map(spawn).collect::<Result<_, _>>()?;
-        Ok(Self { assignments: Some(assignments), threads })
+        let state = State { queue: VecDeque::new(), alive: 0, store: Some(store) };
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
+        let done = Arc::new(done);
+        let mut workers = Self { shared, backend, done, patience, attempts: HashMap::new(), started: 0 };
+        (0..count.max(1)).try_for_each(|_| workers.spawn())?;
+        Ok(workers)
     }
 
     /// Hands an order to the next free thread.
-    pub fn assign(&self, assignment: Assignment) {
-        // The threads live as long as this sender.
-        if let Some(queue) = &self.assignments {
-            let _ = queue.send(assignment);
+    pub fn assign(&mut self, assignment: Assignment) {
+        let attempt = Arc::new(Attempt::default());
+        self.attempts.insert(assignment.order.id, attempt.clone());
+        self.shared.state().queue.push_back((assignment, attempt));
+        self.shared.changed.notify_all();
+    }
+
+    /// Takes an answer: whether anybody still waits for it. What was written off is nobody's.
+    pub fn take(&mut self, finished: &Finished) -> bool {
+        let awaited = self.attempts.get(&finished.order.id);
+        let awaited = awaited.is_some_and(|attempt| Arc::ptr_eq(attempt, &finished.attempt));
+        if awaited {
+            self.attempts.remove(&finished.order.id);
         }
+        awaited
+    }
+
+    /// Asks the attempt at a statement to end. Its answer still comes.
+    pub fn cancel(&self, id: &StatementId) {
+        if let Some(attempt) = self.attempts.get(id) {
+            attempt.control.cancel();
+        }
+    }
+
+    /// Forgets the attempt at a statement: no answer comes of it, and another thread takes the place of the
+    /// one that hangs.
+    pub fn write_off(&mut self, id: &StatementId) -> std::io::Result<()> {
+        if self.leave(id) { self.spawn() } else { Ok(()) }
+    }
+
+    /// Forgets the attempt at a statement, and its thread with it if it hangs.
+    pub fn abandon(&mut self, id: &StatementId) {
+        self.leave(id);
+    }
+
+    /// Leaves an attempt to itself; whether a thread is lost with it.
+    fn leave(&mut self, id: &StatementId) -> bool {
+        let Some(attempt) = self.attempts.remove(id) else { return false };
+        attempt.control.cancel();
+        let mut state = self.shared.state();
+        let waiting = state.queue.len();
+        state.queue.retain(|(_, other)| !Arc::ptr_eq(other, &attempt));
+        if state.queue.len() < waiting || attempt.ended.load(Ordering::Relaxed) {
+            // No thread had taken it yet, or its thread is back.
+            return false;
+        }
+        attempt.written_off.store(true, Ordering::Relaxed);
+        state.alive -= 1;
+        true
+    }
+
+    fn spawn(&mut self) -> std::io::Result<()> {
+        let device = self.started;
+        let (shared, backend, done) = (self.shared.clone(), self.backend.clone(), self.done.clone());
+        self.shared.state().alive += 1;
+        let spawned = thread::Builder::new().name(format!("prover-{device}")).spawn(move || {
+            let written_off = work(device, &shared, backend.as_ref(), done.as_ref());
+            // Nothing of the pipeline's is held once this thread counts as gone.
+            drop((backend, done));
+            if !written_off {
+                shared.state().alive -= 1;
+                shared.changed.notify_all();
+            }
+        });
+        match spawned {
+            Ok(_) => self.started += 1,
+            Err(_) => self.shared.state().alive -= 1,
+        }
+        spawned.map(|_| ())
     }
 }
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        self.assignments = None;
-        for thread in self.threads.drain(..) {
-            // A thread ends without a panic: attempts are caught.
-            let _ = thread.join();
-        }
+        let mut state = self.shared.state();
+        state.store = None;
+        state.queue.clear();
+        self.shared.changed.notify_all();
+        // What outlasts the patience ends with the process.
+        let _ = self.shared.changed.wait_timeout_while(state, self.patience, |state| state.alive > 0);
     }
 }
 
-fn finish(assignment: Assignment, backend: &dyn Backend, store: &dyn ReceiptStore) -> Finished {
+impl std::fmt::Debug for Workers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Workers").field("started", &self.started).finish_non_exhaustive()
+    }
+}
+
+/// Works until the workers are closed or this thread was written off; whether it was.
+fn work(device: usize, shared: &Shared, backend: &dyn Backend, done: &(dyn Fn(Finished) + Sync)) -> bool {
+    loop {
+        let mut state = shared.state();
+        let (assignment, attempt, store) = loop {
+            let Some(store) = state.store.clone() else { return false };
+            match state.queue.pop_front() {
+                Some((assignment, attempt)) => break (assignment, attempt, store),
+                None => state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            }
+        };
+        drop(state);
+        let finished = finish(assignment, device, backend, store, attempt.clone());
+        let state = shared.state();
+        if attempt.written_off.load(Ordering::Relaxed) {
+            return true;
+        }
+        attempt.ended.store(true, Ordering::Relaxed);
+        drop(state);
+        done(finished);
+    }
+}
+
+fn finish(
+    assignment: Assignment,
+    device: usize,
+    backend: &dyn Backend,
+    store: Arc<dyn ReceiptStore>,
+    attempt: Arc<Attempt>,
+) -> Finished {
     let Assignment { order, witness } = assignment;
     let started = Instant::now();
-    let attempt = catch_unwind(AssertUnwindSafe(|| prove(&order, witness, backend, store)));
-    let attempt = attempt.unwrap_or_else(|panic| Err(Failure::Panic { message: message(panic.as_ref()) }));
-    let (result, cycles) = match attempt {
+    let control = &attempt.control;
+    let made = catch_unwind(AssertUnwindSafe(|| prove(&order, witness, backend, store, control)));
+    let made = made.unwrap_or_else(|panic| Err(Failure::Panic { message: message(panic.as_ref()) }));
+    let (result, cycles) = match made {
         Ok((receipt, cycles)) => (Ok(receipt), cycles),
         Err(failure) => (Err(failure), 0),
     };
-    Finished { order, result, took: started.elapsed(), cycles }
+    let took = control.metered().unwrap_or_else(|| started.elapsed());
+    Finished { order, result, took, cycles, device, attempt }
 }
 
 fn prove(
     order: &Order,
     witness: Witness,
     backend: &dyn Backend,
-    store: &dyn ReceiptStore,
+    store: Arc<dyn ReceiptStore>,
+    control: &Control,
 ) -> Result<(Verified<Receipt>, u64), Failure> {
     let load = |assumption: &Assumption| match store.get(&assumption.statement, &assumption.claim)? {
         Lookup::Hit(receipt) => Ok(receipt),
@@ -115,7 +257,8 @@ fn prove(
         }
     };
     let assumptions = order.assumptions.iter().map(load).collect::<Result<_, Failure>>()?;
-    let proof = backend.prove(&Task { claim: order.claim.clone(), witness, assumptions })?;
+    drop(store);
+    let proof = backend.prove_under(&Task { claim: order.claim.clone(), witness, assumptions }, control)?;
     let receipt = Verified::check(proof.receipt, backend)?;
     if receipt.id() != order.id {
         let statement = order.id;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use reprise_model::block::{BatchMetadata, ChainBlock};
+use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest};
 use reprise_model::hash::Hasher;
 use reprise_model::journal::Pins;
@@ -87,6 +88,18 @@ impl Scheduler {
     /// How many blocks were executed in this process.
     pub fn executed(&self) -> u64 {
         self.executed
+    }
+
+    /// Forgets the versions of blocks below `floor`, which are final and whose statements nobody will want,
+    /// but for those just below it, over which the ones at the floor are proved. Their records stay in the
+    /// log: they are what a later process follows the chain from its beginning by.
+    pub fn prune_below(&mut self, floor: Checkpoint) {
+        // PRUNE SAFETY: the caller says that no block below the floor can leave or join the view any more, so
+        // none is scheduled or proved again, and a block at the floor needs its parent, one below.
+        let height = |version: &Version| {
+            version.record.as_ref().map_or(0, |record| record.batch.metadata.checkpoint.0)
+        };
+        self.versions.retain(|_, version| height(version) + 1 >= floor.0);
     }
 
     /// The pins that batches are proved under.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use reprise_chain::recording::Recording;
 use reprise_chain::source::Pace;
@@ -16,8 +17,15 @@ use reprise_node::wire;
 use reprise_planner::bundle::BundleRule;
 use reprise_prover::backend::Backend;
 use reprise_prover::mock::{MockBackend, MockConfig};
+use reprise_prover::policy::{Backoff, Policy};
 use reprise_store::port::Filter;
 use reprise_store::{Options, ReceiptStore, Store};
+
+/// As by default, but quick to begin again.
+pub(crate) fn patience() -> wire::Patience {
+    let backoff = Backoff { first: Duration::from_millis(2), max: Duration::from_millis(20) };
+    wire::Patience { engine: Policy { backoff, ..Policy::default() }, ..wire::Patience::default() }
+}
 
 /// A run's surroundings: what a data directory is to a process.
 pub(crate) struct Home {
@@ -26,13 +34,16 @@ pub(crate) struct Home {
     pub(crate) permits: usize,
     pub(crate) mock: MockConfig,
     pub(crate) rule: BundleRule,
+    pub(crate) patience: wire::Patience,
+    pub(crate) finality_depth: u64,
 }
 
 impl Home {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (mock, rule) = (MockConfig::default(), BundleRule::default());
-        Self { dir, pace: Pace::Proved, permits: 1, mock, rule }
+        let patience = patience();
+        Self { dir, pace: Pace::Proved, permits: 1, mock, rule, patience, finality_depth: 1000 }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -63,8 +74,9 @@ impl Home {
             pace: self.pace,
             rule: self.rule,
             permits: self.permits,
-            finality_depth: 1000,
+            finality_depth: self.finality_depth,
             data_dir: Some(self.path().into()),
+            patience: self.patience,
         };
         wire::wire(settings, backend, hasher, store).unwrap().run(stop, observer)
     }
@@ -153,7 +165,7 @@ fn a_free_pace_gives_the_same_root_and_no_second_proof() {
 
 #[test]
 fn counts_do_not_depend_on_how_fast_proofs_are() {
-    let millis = std::time::Duration::from_millis;
+    let millis = Duration::from_millis;
     let slow = MockConfig { cost: [millis(3), millis(9), millis(17)], ..MockConfig::default() };
     let (slow, fast) = (Home { mock: slow, ..Home::new() }.run(), Home::new().run());
     let wide = Home { permits: 4, ..Home::new() }.run();

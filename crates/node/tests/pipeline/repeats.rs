@@ -36,6 +36,7 @@ fn run(recording: Recording, pace: Pace) -> Report {
         permits: 1,
         finality_depth: 1000,
         data_dir: None,
+        patience: wire::Patience::default(),
     };
     let node = wire::wire(settings, backend, hasher, store).unwrap();
     let ended = node.run(&AtomicBool::new(false), &mut Deaf).unwrap();

@@ -53,6 +53,7 @@ fn run(dir: &Path, store: &Arc<dyn ReceiptStore>, pace: Pace, at: usize) -> (End
         permits: 1,
         finality_depth: 1000,
         data_dir: Some(dir.into()),
+        patience: wire::Patience::default(),
     };
     let stop = AtomicBool::new(false);
     let mut observer = StopAfter { stop: &stop, at, heard: 0 };

@@ -93,7 +93,7 @@ fn settlement(height: u8, from: (Digest, Digest), to: (Digest, Digest)) -> Obser
 }
 
 fn proved(order: &Arc<Order>) -> Happening {
-    Happening::Proved { order: order.clone(), took: Duration::ZERO, failure: None }
+    Happening::Proved { order: order.clone(), took: Duration::ZERO, failure: None, device: Some(0) }
 }
 
 /// The promises that these happenings break.

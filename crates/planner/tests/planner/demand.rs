@@ -14,7 +14,7 @@ use reprise_model::profile::{ProofProfile, SealKind};
 use reprise_model::scheduled::{ScheduledBatch, ScheduledTransaction};
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
 use reprise_planner::bundle::BundleRule;
-use reprise_planner::planner::{Demand, Fact, Planner, Terms, WantedBundle};
+use reprise_planner::planner::{Demand, Fact, Planner, Retention, Terms, WantedBundle};
 
 struct Scheme(ProofProfile);
 
@@ -48,7 +48,11 @@ fn planner() -> Planner {
         programs: [1, 2, 3].map(|n| ProgramId([n; 32])),
         binds_commitment: false,
     };
-    Planner::new(terms, BundleRule { batches_max: 2, transactions_max: 99, deadline_score: 99 })
+    Planner::new(
+        terms,
+        BundleRule { batches_max: 2, transactions_max: 99, deadline_score: 99 },
+        Retention::default(),
+    )
 }
 
 /// A planner that follows a chain, and what is stored.
@@ -123,7 +127,7 @@ impl World {
     /// Demand, where nothing was stored and everything has been looked for but what `facts` says.
     fn demand(&mut self) -> Demand {
         let facts = &self.facts;
-        self.planner.demand(&|id| facts.get(id).copied().unwrap_or(Fact::Missing))
+        self.planner.demand(&|id| facts.get(id).copied().unwrap_or(Fact::Missing), usize::MAX)
     }
 
     fn wanted(&mut self) -> Vec<(Kind, u8)> {

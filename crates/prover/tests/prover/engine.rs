@@ -1,9 +1,10 @@
 //! The job machine under random histories: demand that changes, proofs that fail, writes that fail, receipts
 //! that vanish, a stop at any time. What drives it here is what the node's driver is, without threads.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use reprise_model::coordinate::{Checkpoint, Coordinate, Place};
@@ -13,9 +14,15 @@ use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::{Claim, Kind, Statement};
 use reprise_prover::backend::ProveError;
-use reprise_prover::engine::{Effect, Engine};
-use reprise_prover::failure::{ATTEMPTS_MAX, Failure};
+use reprise_prover::engine::{Effect, Engine, Request};
+use reprise_prover::failure::{Cost, Failed, Failure};
+use reprise_prover::policy::{Backoff, Budget, Orphans, Policy};
 use reprise_store::port::StoreError;
+
+/// Nothing waits; three dear failures, five cheap ones.
+fn policy() -> Policy {
+    Policy { backoff: Backoff::NONE, budget: Budget { cheap: 5, dear: 3 }, ..Policy::default() }
+}
 
 /// An order of the statement `name` in block `block`.
 fn order(name: u8, block: u8, place: Place, inner: &[&Arc<Order>]) -> Arc<Order> {
@@ -135,6 +142,7 @@ enum Step {
     AnswerLookUp(usize),
     EndProof(usize, End),
     EndWrite(usize, End),
+    EndCheck(usize, bool),
     Vanish(usize),
     Stop,
 }
@@ -155,6 +163,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         8 => at().prop_map(Step::AnswerLookUp),
         8 => (at(), ends()).prop_map(|(at, end)| Step::EndProof(at, end)),
         8 => (at(), ends()).prop_map(|(at, end)| Step::EndWrite(at, end)),
+        4 => (at(), any::<bool>()).prop_map(|(at, bad)| Step::EndCheck(at, bad)),
         1 => at().prop_map(Step::Vanish),
         1 => Just(Step::Stop),
     ];
@@ -176,8 +185,12 @@ struct Drive {
     looking: Vec<Arc<Order>>,
     proving: Vec<Arc<Order>>,
     writing: Vec<(Arc<Order>, Vec<Coordinate>)>,
-    /// Attempts since the job of a statement began.
-    attempts: HashMap<StatementId, u32>,
+    /// Orders whose assumptions are being verified.
+    checking: Vec<Arc<Order>>,
+    /// Failures since the job of a statement began.
+    failed: HashMap<StatementId, Failed>,
+    budget: Budget,
+    jobs_max: usize,
     given_up: HashSet<StatementId>,
     proofs_begun: u64,
     proofs_made: u64,
@@ -187,14 +200,14 @@ struct Drive {
 }
 
 impl Drive {
-    fn new(permits: usize, stored: u16) -> Self {
+    fn new(permits: usize, stored: u16, policy: Policy) -> Self {
         let dag = Dag::new();
         let all = dag.aggregates.iter().chain(&dag.batches).chain(&dag.transactions);
         let stored: HashSet<_> =
             (0..).zip(all).filter(|(bit, _)| stored >> bit & 1 == 1).map(|(_, order)| order.id).collect();
         Self {
             dag,
-            engine: Engine::new(permits),
+            engine: Engine::new(permits, policy),
             permits,
             roots: 0,
             stopped: false,
@@ -204,7 +217,10 @@ impl Drive {
             looking: vec![],
             proving: vec![],
             writing: vec![],
-            attempts: HashMap::new(),
+            checking: vec![],
+            failed: HashMap::new(),
+            budget: policy.budget,
+            jobs_max: policy.jobs_max.max(permits + 1),
             given_up: HashSet::new(),
             proofs_begun: 0,
             proofs_made: 0,
@@ -246,9 +262,37 @@ impl Drive {
                 let (order, coordinates) = self.writing.remove(at % self.writing.len());
                 self.end_write(&order, coordinates, *end)?;
             }
+            Step::EndCheck(at, bad) if !self.checking.is_empty() => {
+                let order = self.checking.remove(at % self.checking.len());
+                self.end_check(&order, *bad)?;
+            }
             _ => {}
         }
         self.redemand()
+    }
+
+    /// Whether one more failure uses up the budget.
+    fn count(&mut self, id: StatementId, cost: Cost) -> bool {
+        let failed = self.failed.entry(id).or_default();
+        failed.add(cost);
+        failed.cheap >= self.budget.cheap || failed.dear >= self.budget.dear
+    }
+
+    fn end_check(&mut self, order: &Order, bad: bool) -> Result<(), TestCaseError> {
+        let lost: Vec<StatementId> = match bad {
+            true => order.assumptions.iter().take(1).map(|inner| inner.id).collect(),
+            false => vec![],
+        };
+        for id in &lost {
+            self.stored.remove(id);
+            self.durable.remove(id);
+        }
+        let failed = self.failed[&order.id];
+        if !bad || failed.dear >= self.budget.dear {
+            self.given_up.insert(order.id);
+        }
+        let effects = self.engine.checked(order.id, Ok(lost));
+        self.carry_out(effects)
     }
 
     fn end_proof(&mut self, order: &Order, end: End) -> Result<(), TestCaseError> {
@@ -263,14 +307,18 @@ impl Drive {
             (None, End::Panic) => Err(Failure::Panic { message: "oh".into() }),
             (None, End::Divergence) => Err(divergence(order)),
         };
-        let attempts = self.attempts[&order.id];
         match &result {
             Ok(_) => self.proofs_made += 1,
             Err(failure) => {
                 self.failures += 1;
-                let hopeless = matches!(failure, Failure::Prove(ProveError::Divergence { .. }));
-                if hopeless || attempts >= ATTEMPTS_MAX {
-                    self.given_up.insert(order.id);
+                let exhausted = self.count(order.id, failure.cost());
+                let diverged = matches!(failure, Failure::Prove(ProveError::Divergence { .. }));
+                match diverged {
+                    // What it relied on is verified first.
+                    true if !order.assumptions.is_empty() => {}
+                    true => drop(self.given_up.insert(order.id)),
+                    false if exhausted => drop(self.given_up.insert(order.id)),
+                    false => {}
                 }
             }
         }
@@ -284,23 +332,19 @@ impl Drive {
         coordinates: Vec<Coordinate>,
         end: End,
     ) -> Result<(), TestCaseError> {
-        let attempts = self.attempts.entry(order.id).or_default();
         let result = match end {
             End::Well | End::Divergence => {
                 self.stored.insert(order.id);
                 self.durable.insert(order.id);
                 self.places.extend(coordinates.into_iter().map(|at| (order.id, at)));
-                *attempts = 0;
+                self.failed.remove(&order.id);
                 Ok(())
             }
             End::Transient | End::Panic => {
                 self.failures += 1;
                 let error = if end == End::Panic { StoreError::Closed } else { unwritable() };
-                match error.is_transient() && *attempts < ATTEMPTS_MAX {
-                    true => *attempts += 1,
-                    false => {
-                        self.given_up.insert(order.id);
-                    }
+                if self.count(order.id, Cost::Cheap) || !error.is_transient() {
+                    self.given_up.insert(order.id);
                 }
                 Err(Failure::Store(error))
             }
@@ -332,8 +376,9 @@ impl Drive {
                         let stored = self.engine.known(&inner.id) == Some(true);
                         prop_assert!(stored || just_lost.contains(&inner.id), "an assumption is missing");
                     }
-                    *self.attempts.entry(id).or_default() += 1;
-                    prop_assert!(self.attempts[&id] <= ATTEMPTS_MAX, "more attempts than the budget");
+                    let failed = self.failed.entry(id).or_default();
+                    let within = failed.dear < self.budget.dear && failed.cheap < self.budget.cheap;
+                    prop_assert!(within, "more attempts than the budget");
                     self.proofs_begun += 1;
                     self.proving.push(order);
                     prop_assert!(self.proving.len() <= self.permits, "more proofs than permits");
@@ -343,7 +388,12 @@ impl Drive {
                     prop_assert!(!coordinates.is_empty());
                     self.writing.push((order, coordinates));
                 }
-                Effect::Place(coordinate, id) => {
+                Effect::Check(order) => {
+                    prop_assert!(!order.assumptions.is_empty());
+                    self.checking.push(order);
+                }
+                Effect::Cancel(_) | Effect::WriteOff(..) => prop_assert!(false, "nothing hangs here"),
+                Effect::Place(coordinate, id, _) => {
                     self.answered += 1;
                     match self.stored.contains(&id) {
                         true => {
@@ -370,9 +420,10 @@ impl Drive {
         let demand = self.dag.demand(self.roots, |id| self.engine.known(id));
         let demanded: HashSet<StatementId> = demand.iter().map(|order| order.id).collect();
         // A job that nobody wants leaves when it waits, and its attempts with it.
-        let busy: HashSet<StatementId> =
-            self.proving.iter().chain(self.writing.iter().map(|(order, _)| order)).map(|o| o.id).collect();
-        self.attempts.retain(|id, _| demanded.contains(id) || busy.contains(id));
+        let busy =
+            self.proving.iter().chain(&self.checking).chain(self.writing.iter().map(|(order, _)| order));
+        let busy: HashSet<StatementId> = busy.map(|order| order.id).collect();
+        self.failed.retain(|id, _| demanded.contains(id) || busy.contains(id));
         self.requests = demand.iter().map(|order| (order.id, order.coordinate)).collect();
         let effects = self.engine.want(demand);
         self.carry_out(effects)?;
@@ -387,7 +438,8 @@ impl Drive {
         prop_assert_eq!(proving, self.proving.iter().map(|order| order.id).collect::<HashSet<_>>());
         let given_up: HashSet<_> = self.engine.failures().iter().map(|(id, _)| *id).collect();
         prop_assert_eq!(&given_up, &self.given_up);
-        let out = self.looking.len() + self.proving.len() + self.writing.len();
+        let out = self.looking.len() + self.proving.len() + self.writing.len() + self.checking.len();
+        prop_assert!(self.engine.jobs() <= self.jobs_max + self.given_up.len(), "more jobs than the bound");
         prop_assert_eq!(self.engine.at_rest(), out == 0);
         if out == 0 {
             prop_assert_eq!(
@@ -405,11 +457,12 @@ impl Drive {
         self.redemand()?;
         // A bound instead of a hang: every step ends something, and there are eleven orders.
         for _ in 0..400 {
-            let step = match (self.looking.is_empty(), self.proving.is_empty(), self.writing.is_empty()) {
-                (false, ..) => Step::AnswerLookUp(first),
-                (_, false, _) => Step::EndProof(first, End::Well),
-                (.., false) => Step::EndWrite(first, End::Well),
-                _ => return Ok(()),
+            let step = match () {
+                () if !self.looking.is_empty() => Step::AnswerLookUp(first),
+                () if !self.proving.is_empty() => Step::EndProof(first, End::Well),
+                () if !self.writing.is_empty() => Step::EndWrite(first, End::Well),
+                () if !self.checking.is_empty() => Step::EndCheck(first, true),
+                () => return Ok(()),
             };
             self.step(&step)?;
         }
@@ -424,8 +477,9 @@ proptest! {
     #[test]
     fn whatever_happens_every_promise_is_kept_and_the_engine_comes_to_rest(
         permits in 1usize..4, stored in 0u16..1024, steps in steps(),
+        jobs_max in prop_oneof![Just(4096), 1usize..12],
     ) {
-        let mut drive = Drive::new(permits, stored);
+        let mut drive = Drive::new(permits, stored, Policy { jobs_max, ..policy() });
         for step in &steps {
             drive.step(step)?;
         }
@@ -435,8 +489,7 @@ proptest! {
             return Ok(());
         }
         prop_assert!(drive.engine.at_rest());
-        let given_up = !drive.given_up.is_empty();
-        prop_assert!(given_up || drive.engine.satisfied(), "something wanted is neither stored nor given up");
+        prop_assert!(drive.engine.satisfied(), "something wanted is neither stored nor given up");
         for order in &demand {
             if drive.given_up.is_empty() {
                 prop_assert_eq!(drive.engine.known(&order.id), Some(true));
@@ -454,7 +507,7 @@ proptest! {
     fn without_faults_each_statement_is_proved_once_whatever_the_demand_does(
         permits in 1usize..4, demands in proptest::collection::vec((0u8..32, 0usize..6), 1..12),
     ) {
-        let mut drive = Drive::new(permits, 0);
+        let mut drive = Drive::new(permits, 0, policy());
         let first = 0;
         for (roots, ends) in demands {
             drive.step(&Step::Demand(roots))?;
@@ -472,7 +525,7 @@ proptest! {
 
     #[test]
     fn what_is_stored_already_is_found_and_never_proved(permits in 1usize..4, demands in proptest::collection::vec(0u8..32, 1..8)) {
-        let mut drive = Drive::new(permits, u16::MAX);
+        let mut drive = Drive::new(permits, u16::MAX, policy());
         for roots in demands {
             drive.step(&Step::Demand(roots))?;
             drive.finish()?;
@@ -486,7 +539,7 @@ proptest! {
 
 /// An engine that wants `orders` and has looked in vain for each.
 fn wanting(permits: usize, orders: &[Arc<Order>]) -> (Engine, Vec<Effect>) {
-    let mut engine = Engine::new(permits);
+    let mut engine = Engine::new(permits, policy());
     for effect in engine.want(orders.to_vec()) {
         if let Effect::LookUp(order) = effect {
             engine.looked_up(order.id, false);
@@ -525,8 +578,7 @@ fn who_asks_while_the_receipt_is_being_written_is_placed_too() {
     assert!(proofs(&engine.want(vec![early.clone(), late.clone()])).is_empty());
     assert_eq!(engine.counts().merged, 1);
     let effects = engine.stored(early.id, Ok(()));
-    let placed =
-        |effect: &Effect| matches!(effect, Effect::Place(at, id) if (*at, *id) == (late.coordinate, late.id));
+    let placed = |effect: &Effect| matches!(effect, Effect::Place(at, id, Request::Merged) if (*at, *id) == (late.coordinate, late.id));
     assert!(effects.iter().any(placed), "{effects:?}");
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Publish(_))));
 }
@@ -535,15 +587,15 @@ fn who_asks_while_the_receipt_is_being_written_is_placed_too() {
 fn a_failure_that_may_pass_is_tried_as_often_as_the_budget_says_and_then_given_up() {
     let one = order(1, 1, Place::Batch, &[]);
     let (mut engine, mut effects) = wanting(1, std::slice::from_ref(&one));
-    for attempt in 1..=ATTEMPTS_MAX {
+    for attempt in 1..=policy().budget.dear {
         assert_eq!(proofs(&effects), vec![one.id], "attempt {attempt}");
         engine.proved(one.id, Err(transient(&one)));
         effects = engine.want(vec![one.clone()]);
     }
     assert_eq!(proofs(&effects), vec![]);
     assert_eq!(engine.failures().len(), 1);
-    assert_eq!(engine.counts().attempts_failed, u64::from(ATTEMPTS_MAX));
-    assert!(engine.at_rest() && !engine.satisfied());
+    assert_eq!(engine.counts().attempts_failed, u64::from(policy().budget.dear));
+    assert!(engine.satisfied() && engine.at_rest());
 }
 
 #[test]
@@ -580,6 +632,18 @@ fn a_lost_assumption_is_proved_again_and_then_what_relies_on_it() {
 }
 
 #[test]
+fn what_waits_for_a_statement_that_was_given_up_does_not_keep_the_engine_waiting() {
+    let inner = order(1, 1, Place::Transaction { merge_index: 1 }, &[]);
+    let outer = order(2, 1, Place::Batch, &[&inner]);
+    let demand = vec![outer.clone(), inner.clone()];
+    let (mut engine, _) = wanting(1, &demand);
+    engine.proved(inner.id, Err(divergence(&inner)));
+    assert_eq!(proofs(&engine.want(demand)), vec![]);
+    assert!(engine.at_rest());
+    assert!(engine.satisfied(), "nothing that is still wanted can ever be proved");
+}
+
+#[test]
 fn a_queued_job_that_nobody_wants_leaves_and_a_running_one_is_finished_and_stored() {
     let (one, two) = (order(1, 1, Place::Batch, &[]), order(2, 2, Place::Batch, &[]));
     let (mut engine, effects) = wanting(1, &[one.clone(), two.clone()]);
@@ -613,4 +677,227 @@ fn a_proof_is_not_made_again_because_the_disk_was_moody() {
     assert_eq!(proofs(&engine.want(vec![one.clone()])), vec![]);
     let done = engine.stored(one.id, Ok(()));
     assert!(matches!(done.as_slice(), [Effect::Publish(_)]));
+}
+
+/// Seconds, as the engine is told them.
+fn at(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// [`wanting`] with one permit and another policy.
+fn wanting_under(policy: Policy, orders: &[Arc<Order>]) -> (Engine, Vec<Effect>) {
+    let mut engine = Engine::new(1, policy);
+    for effect in engine.want(orders.to_vec()) {
+        if let Effect::LookUp(order) = effect {
+            engine.looked_up(order.id, false);
+        }
+    }
+    let effects = engine.want(orders.to_vec());
+    (engine, effects)
+}
+
+#[test]
+fn a_proof_that_hangs_is_written_off_and_begun_again_and_its_late_answer_is_nobodys() {
+    let one = order(1, 1, Place::Batch, &[]);
+    let (mut engine, _) =
+        wanting_under(Policy { timeout: [at(10); 3], ..policy() }, std::slice::from_ref(&one));
+    assert_eq!(engine.deadline(), Some(at(10)));
+    assert!(engine.tick(at(9)).is_empty());
+    let effects = engine.tick(at(10));
+    assert!(
+        matches!(&effects[..], [Effect::WriteOff(off, _), Effect::Prove(again)]
+        if off.id == one.id && again.id == one.id),
+        "{effects:?}"
+    );
+    assert_eq!((engine.counts().timed_out, engine.ailing().count()), (1, 1));
+    engine.proved(one.id, Ok(receipt(&one)));
+    engine.stored(one.id, Ok(()));
+    assert_eq!(engine.ailing().count(), 0, "it is proved: nothing ails");
+    assert!(engine.proved(one.id, Ok(receipt(&one))).is_empty());
+}
+
+#[test]
+fn a_statement_that_hangs_every_time_is_given_up_within_its_budget() {
+    let one = order(1, 1, Place::Batch, &[]);
+    let (mut engine, _) =
+        wanting_under(Policy { timeout: [at(10); 3], ..policy() }, std::slice::from_ref(&one));
+    let begun: usize = (1..100).map(|n| proofs(&engine.tick(at(10 * n))).len()).sum();
+    assert_eq!(begun + 1, policy().budget.dear as usize);
+    assert!(matches!(engine.failures(), [(_, Failure::TimedOut { .. })]));
+    assert!(engine.at_rest() && engine.satisfied());
+    assert_eq!(engine.deadline(), None);
+}
+
+#[test]
+fn a_failed_job_waits_out_its_backoff_while_others_go_on() {
+    let (one, two) = (order(1, 1, Place::Batch, &[]), order(2, 2, Place::Batch, &[]));
+    let backoff = Backoff { first: at(8), max: at(60) };
+    let demand = [one.clone(), two.clone()];
+    let (mut engine, effects) = wanting_under(Policy { backoff, ..policy() }, &demand);
+    assert_eq!(proofs(&effects), [one.id]);
+    engine.proved(one.id, Err(transient(&one)));
+    assert_eq!(proofs(&engine.want(demand.to_vec())), [two.id], "the next one takes the permit");
+    engine.proved(two.id, Ok(receipt(&two)));
+    engine.stored(two.id, Ok(()));
+    let due = engine.deadline().unwrap();
+    assert_eq!(due, backoff.wait(&one.id, 1));
+    assert_eq!(proofs(&engine.tick(due - Duration::from_nanos(1))), []);
+    assert_eq!(proofs(&engine.tick(due)), [one.id]);
+}
+
+#[test]
+fn bad_assumptions_are_proved_again_and_then_what_failed_over_them() {
+    let inner = order(1, 1, Place::Transaction { merge_index: 1 }, &[]);
+    let outer = order(2, 1, Place::Batch, &[&inner]);
+    let demand = vec![outer.clone(), inner.clone()];
+    let (mut engine, _) = wanting(1, &demand);
+    engine.proved(inner.id, Ok(receipt(&inner)));
+    engine.stored(inner.id, Ok(()));
+    engine.want(demand.clone());
+    let effects = engine.proved(outer.id, Err(divergence(&outer)));
+    assert!(matches!(&effects[..], [Effect::Check(order)] if order.id == outer.id), "{effects:?}");
+    assert!(!engine.at_rest());
+    assert_eq!(proofs(&engine.want(demand.clone())), [], "it is not begun meanwhile");
+    engine.checked(outer.id, Ok(vec![inner.id]));
+    assert_eq!(proofs(&engine.want(demand.clone())), [inner.id]);
+    engine.proved(inner.id, Ok(receipt(&inner)));
+    engine.stored(inner.id, Ok(()));
+    assert_eq!(proofs(&engine.want(demand.clone())), [outer.id]);
+    assert!(engine.failures().is_empty());
+    // And where they are all good, it is a divergence.
+    engine.proved(outer.id, Err(divergence(&outer)));
+    engine.checked(outer.id, Ok(vec![]));
+    assert!(matches!(engine.failures(), [(id, _)] if *id == outer.id));
+    assert_eq!(proofs(&engine.want(demand)), []);
+}
+
+#[test]
+fn assumptions_that_are_bad_every_time_are_no_loop() {
+    let inner = order(1, 1, Place::Transaction { merge_index: 1 }, &[]);
+    let outer = order(2, 1, Place::Batch, &[&inner]);
+    let demand = vec![outer.clone(), inner.clone()];
+    let (mut engine, mut effects) = wanting(1, &demand);
+    let mut begun = 0;
+    while let [id] = proofs(&effects)[..] {
+        begun += 1;
+        if id == inner.id {
+            engine.proved(inner.id, Ok(receipt(&inner)));
+            engine.stored(inner.id, Ok(()));
+        } else {
+            engine.proved(outer.id, Err(divergence(&outer)));
+            engine.checked(outer.id, Ok(vec![inner.id]));
+        }
+        effects = engine.want(demand.clone());
+    }
+    assert!(begun <= 2 * policy().budget.dear + 1, "{begun}");
+    assert_eq!(engine.failures().len(), 1);
+}
+
+#[test]
+fn a_shallow_orphan_sleeps_and_keeps_its_failures_and_a_deep_one_leaves() {
+    let (one, two) = (order(1, 1, Place::Batch, &[]), order(2, 2, Place::Batch, &[]));
+    let (mut engine, _) = wanting(1, std::slice::from_ref(&one));
+    for _ in 1..policy().budget.dear {
+        engine.proved(one.id, Err(transient(&one)));
+        engine.retain(BTreeSet::from([one.id]));
+        assert_eq!(proofs(&engine.want(vec![])), [], "a dormant job is not started");
+        assert_eq!(engine.jobs(), 1, "and is kept");
+        assert_eq!(proofs(&engine.want(vec![one.clone()])), [one.id], "it wakes when its block returns");
+    }
+    engine.retain(BTreeSet::new());
+    engine.proved(one.id, Err(transient(&one)));
+    assert_eq!(engine.failures().len(), 1, "flips do not renew the budget");
+
+    let (mut engine, _) = wanting(1, &[one.clone(), two.clone()]);
+    engine.want(vec![one.clone()]);
+    assert_eq!(engine.queued(), 0, "what lies deeper leaves at once");
+}
+
+#[test]
+fn orphans_are_speculated_upon_only_where_it_is_allowed_and_only_with_a_permit_to_spare() {
+    let (one, two) = (order(1, 1, Place::Batch, &[]), order(2, 2, Place::Batch, &[]));
+    for (allowed, expected) in [(false, vec![]), (true, vec![two.id])] {
+        let policy = Policy { speculate_orphans: allowed, ..policy() };
+        let (mut engine, _) = wanting_under(policy, &[one.clone(), two.clone()]);
+        engine.retain(BTreeSet::from([two.id]));
+        assert_eq!(proofs(&engine.want(vec![one.clone()])), [], "the permit is taken");
+        engine.proved(one.id, Ok(receipt(&one)));
+        assert_eq!(proofs(&engine.want(vec![one.clone()])), expected);
+    }
+}
+
+#[test]
+fn a_running_orphan_is_asked_to_end_when_its_time_is_over_and_a_flip_back_begins_it_again() {
+    let one = order(1, 1, Place::Batch, &[]);
+    let policy = Policy { orphans: Orphans::AbortAfter(at(5)), ..policy() };
+    let (mut engine, _) = wanting_under(policy, std::slice::from_ref(&one));
+    engine.tick(at(1));
+    engine.want(vec![]);
+    assert!(engine.tick(at(5)).is_empty());
+    engine.want(vec![one.clone()]);
+    assert!(engine.tick(at(7)).is_empty(), "it was wanted again in time");
+    engine.want(vec![]);
+    assert_eq!(engine.deadline(), Some(at(12)));
+    let effects = engine.tick(at(12));
+    assert!(matches!(&effects[..], [Effect::Cancel(id)] if *id == one.id), "{effects:?}");
+    assert!(engine.tick(at(20)).is_empty(), "it is asked once");
+    // The chain flips back before it has ended.
+    assert_eq!(proofs(&engine.want(vec![one.clone()])), []);
+    engine.proved(one.id, Err(Failure::Cancelled { statement: one.id }));
+    assert_eq!(proofs(&engine.want(vec![one.clone()])), [one.id]);
+    assert_eq!((engine.counts().cancelled, engine.counts().attempts_failed), (1, 0));
+    // Cancelled and unwanted, it leaves; a proof that came all the same is stored.
+    engine.want(vec![]);
+    engine.tick(at(30));
+    let stored = engine.proved(one.id, Ok(receipt(&one)));
+    assert!(matches!(&stored[..], [Effect::Store { .. }]));
+}
+
+#[test]
+fn of_a_demand_over_the_bound_the_most_urgent_that_can_go_on_get_in_and_the_rest_follows() {
+    let transactions: Vec<_> =
+        (1..=9).map(|n| order(n, 1, Place::Transaction { merge_index: u32::from(n) }, &[])).collect();
+    let inner: Vec<_> = transactions.iter().collect();
+    let outer = order(10, 1, Place::Batch, &inner);
+    let demand: Vec<_> = [&outer].into_iter().chain(&transactions).cloned().collect();
+    let mut engine = Engine::new(1, Policy { jobs_max: 3, ..policy() });
+    let mut begun = vec![];
+    // As many rounds as there are statements, each looked up, proved and stored.
+    let mut effects = engine.want(demand.clone());
+    for _ in 0..40 {
+        assert!(engine.jobs() <= 3);
+        for effect in effects {
+            match effect {
+                Effect::LookUp(order) => drop(engine.looked_up(order.id, false)),
+                Effect::Prove(order) => {
+                    begun.push(order.id);
+                    engine.proved(order.id, Ok(receipt(&order)));
+                    engine.stored(order.id, Ok(()));
+                }
+                _ => {}
+            }
+        }
+        effects = engine.want(demand.clone());
+    }
+    assert!(engine.satisfied());
+    let expected: Vec<_> = transactions.iter().chain([&outer]).map(|order| order.id).collect();
+    assert_eq!(begun, expected, "in the demand's order, each once");
+}
+
+#[test]
+fn what_is_forgotten_is_looked_up_again_and_the_sums_stay_true() {
+    let (one, two) = (order(1, 1, Place::Batch, &[]), order(2, 2, Place::Batch, &[]));
+    let (mut engine, _) = wanting(1, &[one.clone(), two.clone()]);
+    engine.proved(one.id, Ok(receipt(&one)));
+    engine.stored(one.id, Ok(()));
+    engine.forget([one.id, two.id]);
+    assert_eq!(engine.known(&one.id), Some(true), "what is wanted is not forgotten");
+    engine.want(vec![]);
+    engine.proved(two.id, Err(transient(&two)));
+    engine.want(vec![]);
+    engine.forget([one.id, two.id]);
+    assert_eq!(engine.known(&one.id), None);
+    let counts = engine.counts();
+    assert_eq!(counts.wanted, counts.stored_before + counts.proved.total() + engine.dropped());
+    assert!(matches!(&engine.want(vec![one.clone()])[..], [Effect::LookUp(_)]));
 }

@@ -1,0 +1,112 @@
+//! Health: green, or red with reasons. A reason stands for as long as what it says is so.
+//!
+//! A run that ends red ends with an exit code other than zero.
+
+use std::fmt;
+
+use reprise_model::statement::StatementId;
+use reprise_prover::engine::Engine;
+use reprise_prover::failure::Failure;
+use serde::{Serialize, Serializer};
+
+use crate::watcher::Violation;
+
+/// How a node is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Health {
+    /// All is well.
+    #[default]
+    Green,
+    /// Something needs a person, or soon will.
+    Red {
+        /// What; at least one.
+        reasons: Vec<Reason>,
+    },
+}
+
+/// Why a node is not well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// A statement was given up: nothing that relies on it is settled any more.
+    GivenUp {
+        /// The statement.
+        statement: StatementId,
+        /// The failure that ended it.
+        failure: String,
+    },
+    /// A proof hung and was written off, and its statement is not proved since.
+    Hung {
+        /// The statement.
+        statement: StatementId,
+    },
+    /// The device made a proof that does not verify, and the statement is not proved since.
+    Invalid {
+        /// The statement.
+        statement: StatementId,
+    },
+    /// A promise was broken.
+    Violated {
+        /// Which.
+        promise: String,
+    },
+}
+
+impl Health {
+    /// How an engine is, and what its watcher has heard.
+    pub fn of(engine: &Engine, violations: &[Violation]) -> Self {
+        let given_up = engine.failures().iter().map(|(statement, failure)| Reason::GivenUp {
+            statement: *statement,
+            failure: failure.to_string(),
+        });
+        let ailing = engine.ailing().map(|(statement, failure)| match failure {
+            Failure::TimedOut { .. } => Reason::Hung { statement: *statement },
+            _ => Reason::Invalid { statement: *statement },
+        });
+        let violated =
+            violations.iter().map(|violation| Reason::Violated { promise: violation.promise.to_owned() });
+        let reasons: Vec<_> = given_up.chain(ailing).chain(violated).collect();
+        if reasons.is_empty() { Self::Green } else { Self::Red { reasons } }
+    }
+
+    /// Whether all is well.
+    pub fn is_green(&self) -> bool {
+        *self == Self::Green
+    }
+
+    /// Why it is red; nothing where it is green.
+    pub fn reasons(&self) -> &[Reason] {
+        match self {
+            Self::Green => &[],
+            Self::Red { reasons } => reasons,
+        }
+    }
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Red { reasons } = self else { return f.write_str("green") };
+        f.write_str("red")?;
+        for (index, reason) in reasons.iter().enumerate() {
+            write!(f, "{} {reason}", if index == 0 { ":" } else { ";" })?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::GivenUp { statement, failure } => write!(f, "{statement} was given up: {failure}"),
+            Self::Hung { statement } => write!(f, "the prover hung over {statement}"),
+            Self::Invalid { statement } => write!(f, "the prover made an invalid proof of {statement}"),
+            Self::Violated { promise } => write!(f, "violated: {promise}"),
+        }
+    }
+}
+
+/// As in words: `green`, or `red: …`.
+impl Serialize for Health {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}

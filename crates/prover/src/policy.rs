@@ -1,0 +1,124 @@
+//! How proving is gone about: bounds, budgets, patience. Values, and functions of values; no clock.
+
+use std::time::Duration;
+
+use reprise_model::statement::{Kind, StatementId};
+
+/// How proving is gone about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// At most so many jobs, at least one more than there are permits. Of a larger demand, first what can
+    /// be looked up or proved now gets in, then what waits for it, each in the demand's order.
+    pub jobs_max: usize,
+    /// How often a statement may fail.
+    pub budget: Budget,
+    /// How long a proof of each kind, in the order of [`Kind::ALL`], may run before it counts as hung.
+    pub timeout: [Duration; 3],
+    /// How long a failed job waits before it is begun again.
+    pub backoff: Backoff,
+    /// What becomes of a proof that runs when nobody wants it any more.
+    pub orphans: Orphans,
+    /// Whether dormant jobs are started while a permit is free and nothing that is wanted can start.
+    pub speculate_orphans: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            jobs_max: 4096,
+            budget: Budget::default(),
+            timeout: [600, 1200, 1200].map(Duration::from_secs),
+            backoff: Backoff::default(),
+            orphans: Orphans::FinishAndStore,
+            speculate_orphans: false,
+        }
+    }
+}
+
+impl Policy {
+    /// How long a proof of `kind` may run.
+    pub fn timeout(&self, kind: Kind) -> Duration {
+        self.timeout[kind as usize]
+    }
+}
+
+/// How often a statement may fail before it is given up. A cheap failure cost no proof (an assumption was
+/// gone, the disk was full); a dear one cost up to a whole one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Given up at so many cheap failures.
+    pub cheap: u32,
+    /// Given up at so many dear ones.
+    pub dear: u32,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { cheap: 16, dear: 3 }
+    }
+}
+
+/// The wait before a failed job is begun again: doubled with each failure, spread by the statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// After the first failure, at most.
+    pub first: Duration,
+    /// After any.
+    pub max: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { first: Duration::from_millis(100), max: Duration::from_secs(30) }
+    }
+}
+
+impl Backoff {
+    /// No wait at all.
+    pub const NONE: Self = Self { first: Duration::ZERO, max: Duration::ZERO };
+
+    /// The wait after the `failures`th failure of a statement, `failures` counting from 1: between half and
+    /// the whole of the doubled first wait, a function of the statement, so that a run repeats and statements
+    /// that failed together do not come back together.
+    pub fn wait(&self, statement: &StatementId, failures: u32) -> Duration {
+        let doubled = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+        let whole = self.first.saturating_mul(doubled).min(self.max);
+        let mut hasher = blake3::Hasher::new_derive_key("reprise 2026-11 backoff jitter");
+        hasher.update(&statement.0).update(&failures.to_le_bytes());
+        let spread = hasher.finalize().as_bytes()[0];
+        whole / 2 + whole / 2 * u32::from(spread) / 255
+    }
+}
+
+/// What becomes of a proof that runs when nobody wants it any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Orphans {
+    /// It is finished and stored: the chain may flip back.
+    #[default]
+    FinishAndStore,
+    /// It is asked to end once it has been unwanted for so long; a backend that cannot be asked finishes it.
+    AbortAfter(Duration),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_doubles_up_to_its_bound_and_is_spread_by_the_statement() {
+        let backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(2) };
+        for name in 0..64 {
+            let id = StatementId([name; 32]);
+            for failures in 1..70 {
+                let whole = backoff.first.saturating_mul(1 << (failures - 1).min(20)).min(backoff.max);
+                let wait = backoff.wait(&id, failures);
+                assert!(whole / 2 <= wait && wait <= whole, "{wait:?} of {whole:?}");
+                assert_eq!(wait, backoff.wait(&id, failures));
+            }
+        }
+        let spread: std::collections::HashSet<_> =
+            (0..64).map(|name| backoff.wait(&StatementId([name; 32]), 1)).collect();
+        assert!(spread.len() > 32);
+        assert_eq!(Backoff::NONE.wait(&StatementId([1; 32]), 9), Duration::ZERO);
+    }
+}
