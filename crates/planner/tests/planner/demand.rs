@@ -32,7 +32,7 @@ impl ClaimScheme for Scheme {
     }
 }
 
-fn planner() -> Planner {
+fn planner(rule: BundleRule, retention: Retention) -> Planner {
     let profile = ProofProfile {
         system: "made up".into(),
         version: "1".into(),
@@ -48,27 +48,35 @@ fn planner() -> Planner {
         programs: [1, 2, 3].map(|n| ProgramId([n; 32])),
         binds_commitment: false,
     };
-    Planner::new(
-        terms,
-        BundleRule { batches_max: 2, transactions_max: 99, deadline_score: 99 },
-        Retention::default(),
-    )
+    Planner::new(terms, rule, retention)
 }
 
 /// A planner that follows a chain, and what is stored.
-struct World {
-    planner: Planner,
-    view: Vec<(AddedBlock, ScheduledBatch)>,
+pub(crate) struct World {
+    pub(crate) planner: Planner,
+    pub(crate) rule: BundleRule,
+    pub(crate) view: Vec<(AddedBlock, ScheduledBatch)>,
     facts: HashMap<StatementId, Fact>,
 }
 
 impl World {
     fn new() -> Self {
-        Self { planner: planner(), view: vec![], facts: HashMap::new() }
+        Self::ruled(2, 99, Retention::default())
+    }
+
+    /// Bundles of so many batches, or as soon as the deadline has passed.
+    pub(crate) fn ruled(batches_max: usize, deadline_score: u64, retention: Retention) -> Self {
+        let rule = BundleRule { batches_max, transactions_max: 99, deadline_score };
+        Self { planner: planner(rule, retention), rule, view: vec![], facts: HashMap::new() }
     }
 
     /// A block named `name` with so many transactions on the tip.
-    fn grow(&mut self, name: u8, transactions: u8, settlements: Vec<ObservedSettlement>) -> BlockHash {
+    pub(crate) fn grow(
+        &mut self,
+        name: u8,
+        transactions: u8,
+        settlements: Vec<ObservedSettlement>,
+    ) -> BlockHash {
         let height = self.view.len() as u64 + 1;
         let last = self.view.last();
         let header = ChainBlockMetadata {
@@ -117,7 +125,7 @@ impl World {
         header.block_hash
     }
 
-    fn shrink(&mut self, blocks: usize) {
+    pub(crate) fn shrink(&mut self, blocks: usize) {
         let kept = self.view.len() - blocks;
         let removed = self.view.split_off(kept).into_iter().rev().map(|(added, _)| added.metadata).collect();
         let event = ChainEvent { removed, added: vec![], finalized: Checkpoint(0) };
@@ -125,17 +133,17 @@ impl World {
     }
 
     /// Demand, where nothing was stored and everything has been looked for but what `facts` says.
-    fn demand(&mut self) -> Demand {
+    pub(crate) fn demand(&mut self) -> Demand {
         let facts = &self.facts;
         self.planner.demand(&|id| facts.get(id).copied().unwrap_or(Fact::Missing), usize::MAX)
     }
 
-    fn wanted(&mut self) -> Vec<(Kind, u8)> {
+    pub(crate) fn wanted(&mut self) -> Vec<(Kind, u8)> {
         self.demand().orders.iter().map(|order| (order.kind(), order.coordinate.block_hash.0[0])).collect()
     }
 }
 
-fn settlement_of(wanted: &WantedBundle) -> ObservedSettlement {
+pub(crate) fn settlement_of(wanted: &WantedBundle) -> ObservedSettlement {
     let end_block = wanted.bundle.blocks.end.block_hash();
     ObservedSettlement { statement: wanted.order.id, journal: wanted.bundle.journal, end_block }
 }

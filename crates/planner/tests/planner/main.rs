@@ -5,3 +5,5 @@
 mod bundles;
 #[cfg(test)]
 mod demand;
+#[cfg(test)]
+mod plain;

@@ -1,0 +1,204 @@
+//! The planner beside a plain one that computes everything anew: random chains, reorgs, settlements, facts.
+
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+use reprise_chain::event::ChainEvent;
+use reprise_model::coordinate::Checkpoint;
+use reprise_model::statement::Kind;
+use reprise_planner::bundle::Candidate;
+use reprise_planner::planner::{Fact, Retention};
+
+use crate::demand::{World, settlement_of};
+
+#[derive(Debug, Clone)]
+enum Step {
+    Grow(u8),
+    /// A block that carries the settlement of the oldest bundle, or of a part of it.
+    Settle(bool),
+    Shrink(usize),
+    Demand,
+    Prune(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        8 => (0u8..3).prop_map(Step::Grow),
+        3 => any::<bool>().prop_map(Step::Settle),
+        2 => (1usize..6).prop_map(Step::Shrink),
+        2 => Just(Step::Demand),
+        1 => (6u64..12).prop_map(Step::Prune),
+    ];
+    proptest::collection::vec(step, 0..60)
+}
+
+/// The lengths of the closed bundles and of the rest, from scratch.
+fn plain(world: &World) -> (Vec<Vec<u8>>, Vec<u8>) {
+    let settled = world.view.iter().rev().find_map(|(added, _)| added.block.settlements.last());
+    let after = settled.map_or(0, |settled| {
+        let of = |(added, _): &(reprise_chain::event::AddedBlock, _)| {
+            added.metadata.block_hash() == settled.end_block
+        };
+        world.view.iter().position(of).map_or(0, |index| index + 1)
+    });
+    let unsettled = world.view[after..].iter().filter(|(_, batch)| batch.journal.is_some());
+    let candidates: Vec<Candidate> = unsettled
+        .map(|(added, batch)| Candidate { metadata: added.metadata, transactions: batch.transactions.len() })
+        .collect();
+    let score = world.view.last().map_or(0, |(added, _)| added.metadata.block.blue_score);
+    let names = |run: &[Candidate]| run.iter().map(|c| c.metadata.block_hash().0[0]).collect::<Vec<u8>>();
+    let mut rest = candidates.as_slice();
+    let mut closed = vec![];
+    for length in world.rule.close(&candidates, score) {
+        let (bundle, later) = rest.split_at(length);
+        closed.push(names(bundle));
+        rest = later;
+    }
+    (closed, names(rest))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn bundles_formed_step_by_step_are_those_formed_at_once(
+        steps in steps(), batches_max in 1usize..4, deadline_score in 1u64..8, grace in 0u64..4,
+    ) {
+        let mut world = World::ruled(batches_max, deadline_score, Retention { grace, retained: 5 });
+        let mut name = 0u8;
+        let mut floor = Checkpoint(0);
+        for step in steps {
+            // Final blocks do not leave, and names do not repeat.
+            let above = world.view.len() as u64 - floor.0.min(world.view.len() as u64);
+            match step {
+                _ if name == 250 => break,
+                Step::Grow(transactions) => {
+                    name += 1;
+                    world.grow(name, transactions, vec![]);
+                }
+                Step::Settle(whole) => {
+                    let Some(oldest) = world.demand().bundles.first().cloned() else { continue };
+                    let mut settlement = settlement_of(&oldest);
+                    if !whole {
+                        settlement.end_block = oldest.bundle.blocks.blocks[0];
+                    }
+                    name += 1;
+                    world.grow(name, 0, vec![settlement]);
+                }
+                Step::Shrink(blocks) => world.shrink(blocks.min(above as usize)),
+                Step::Demand => drop(world.demand()),
+                Step::Prune(depth) => {
+                    let finalized = Checkpoint((world.view.len() as u64).saturating_sub(depth));
+                    floor = floor.max(finalized);
+                    if let Some(pruned) = world.planner.prune(finalized) {
+                        prop_assert!(pruned.floor.0 <= finalized.0 + 1);
+                    }
+                }
+            }
+            let (closed, rest) = plain(&world);
+            let demand = world.demand();
+            let found: Vec<Vec<u8>> = demand
+                .bundles
+                .iter()
+                .map(|wanted| wanted.bundle.blocks.blocks.iter().map(|hash| hash.0[0]).collect())
+                .collect();
+            prop_assert_eq!(&found, &closed);
+            let batches: Vec<u8> = demand
+                .orders
+                .iter()
+                .filter(|order| order.kind() == Kind::Batch)
+                .map(|order| order.coordinate.block_hash.0[0])
+                .collect();
+            prop_assert_eq!(batches, [closed.concat(), rest].concat());
+        }
+    }
+
+    #[test]
+    fn a_limit_cuts_the_demand_between_bundles_and_never_within(
+        blocks in proptest::collection::vec(0u8..4, 0..30), limit in 1usize..20,
+    ) {
+        let mut world = World::ruled(2, 99, Retention::default());
+        for (name, transactions) in (1..).zip(blocks) {
+            world.grow(name, transactions, vec![]);
+        }
+        let whole = world.demand().orders;
+        let cut = world.planner.demand(&|_| Fact::Missing, limit).orders;
+        prop_assert_eq!(&cut[..], &whole[..cut.len()]);
+        prop_assert!(cut.len() >= limit.min(whole.len()));
+        let ids: HashSet<_> = cut.iter().map(|order| order.id).collect();
+        for inner in cut.iter().flat_map(|order| &order.assumptions) {
+            prop_assert!(ids.contains(&inner.id), "what is waited for is left out");
+        }
+    }
+}
+
+#[test]
+fn shallow_orphans_are_dormant_deep_ones_are_not_and_a_return_wakes_them() {
+    let mut world = World::ruled(2, 99, Retention { grace: 2, retained: 5 });
+    for name in 1..=4 {
+        world.grow(name, 1, vec![]);
+    }
+    let all = world.demand().orders;
+    assert!(world.planner.dormant().is_empty());
+    let left = world.view[2..].to_vec();
+    world.shrink(2);
+    // Their batches and transactions, and the aggregate that ends with the last of them.
+    assert_eq!(world.planner.dormant().len(), 5);
+    for name in 5..=9 {
+        world.grow(name, 0, vec![]);
+    }
+    assert!(world.planner.dormant().is_empty(), "the tip is too far above them");
+    world.shrink(5);
+    let (added, batches): (Vec<_>, Vec<_>) = left.into_iter().unzip();
+    let event = ChainEvent { removed: vec![], added, finalized: Checkpoint(0) };
+    world.planner.follow(&event, &batches);
+    assert!(world.planner.dormant().is_empty());
+    assert_eq!(world.demand().orders, all);
+}
+
+#[test]
+fn what_is_final_and_settled_for_good_is_let_go_and_memory_is_that_of_the_rest() {
+    let mut world = World::ruled(2, 99, Retention { grace: 2, retained: 5 });
+    for name in 1..=40u8 {
+        let oldest = world.demand().bundles.first().cloned();
+        let settlement = oldest.map(|wanted| settlement_of(&wanted));
+        world.grow(name, u8::from(name % 2 == 1), settlement.into_iter().collect());
+        let before = world.planner.settlements();
+        let finalized = Checkpoint(u64::from(name).saturating_sub(10));
+        if let Some(pruned) = world.planner.prune(finalized) {
+            assert!(pruned.floor <= Checkpoint(finalized.0 + 1));
+            assert!(!pruned.statements.is_empty());
+            assert_eq!(world.planner.prune(finalized), None, "once");
+        }
+        assert_eq!(world.planner.settlements(), before);
+        assert!(world.planner.planned() <= 12, "{} at {name}", world.planner.planned());
+    }
+    assert!(world.planner.settlements() >= 8);
+}
+
+#[test]
+fn a_planner_over_a_pruned_store_wants_nothing_until_the_chain_has_shown_what_the_floor_stands_on() {
+    let mut live = World::ruled(2, 99, Retention::default());
+    live.grow(1, 1, vec![]);
+    live.grow(2, 1, vec![]);
+    let settlement = settlement_of(&live.demand().bundles[0]);
+
+    let mut later = World::ruled(2, 99, Retention::default());
+    later.planner.resume(Checkpoint(3), Checkpoint(4));
+    for name in 1..=3 {
+        later.grow(name, 1, vec![]);
+        let demand = later.demand();
+        assert!(demand.orders.is_empty() && demand.unsettled);
+        assert_eq!(later.planner.is_astray(), None);
+    }
+    let mut astray = World::ruled(2, 99, Retention::default());
+    astray.planner.resume(Checkpoint(3), Checkpoint(4));
+    for name in 1..=5 {
+        astray.grow(name, 1, vec![]);
+    }
+    assert_eq!(astray.planner.is_astray(), Some(Checkpoint(3)));
+
+    later.grow(4, 0, vec![settlement]);
+    assert!(!later.planner.is_catching_up());
+    assert_eq!(later.wanted(), [(Kind::Batch, 3), (Kind::Transaction, 3)]);
+}
