@@ -23,6 +23,7 @@ use reprise_chain::event::SourceEvent;
 use reprise_chain::source::{ChainSource, Poll, Progress, SourceError};
 use reprise_chain::tree::{ChainError, ForkTree};
 use reprise_model::artifact::AggregatorArtifact;
+use reprise_model::coordinate::Checkpoint;
 use reprise_model::order::{Order, Work};
 use reprise_model::statement::StatementId;
 use reprise_planner::planner::{Demand, Fact, Planner, Pruned};
@@ -76,6 +77,15 @@ pub enum RunError {
     Stuck {
         /// Its last reason.
         reason: SettleError,
+    },
+    /// The L1 is not the one whose final part was pruned here.
+    #[error(
+        "everything below checkpoint {floor} is pruned here as final and settled, but the L1 does not show the \
+         settlement of it: this is another chain, or one that has forgotten; use another data directory"
+    )]
+    Astray {
+        /// The prune floor.
+        floor: Checkpoint,
     },
     /// A hung prover's place cannot be taken.
     #[error("cannot start a thread in the place of one that hangs: {0}")]
@@ -208,6 +218,9 @@ impl Pipeline {
         let added = event.added.iter().map(|added| (added.metadata, &added.block));
         let batches = self.scheduler.schedule(added)?;
         self.planner.follow(&event, &batches);
+        if let Some(floor) = self.planner.is_astray() {
+            return Err(RunError::Astray { floor });
+        }
         self.engine.retain(self.planner.dormant());
         self.prune(&event)?;
 
@@ -293,7 +306,13 @@ impl Pipeline {
                         self.tell(&Happening::Diverged(order.id), observer);
                     }
                 }
-                self.engine.stored(order.id, result.map(|_| ()).map_err(Failure::from))
+                let gone = matches!(&result, Ok(outcome) if !outcome.stored);
+                let effects = self.engine.stored(order.id, result.map(|_| ()).map_err(Failure::from));
+                if gone {
+                    // It came so late that all its coordinates are final: nothing is left of it.
+                    self.engine.lost(order.id);
+                }
+                effects
             }
         };
         self.carry_out(effects, observer)

@@ -12,7 +12,7 @@ use crossbeam_channel::unbounded;
 use reprise_chain::overlay::{Covenant, Overlay, OverlayError};
 use reprise_chain::recorded::RecordedL1;
 use reprise_chain::recording::Recording;
-use reprise_chain::source::Pace;
+use reprise_chain::source::{ChainSource, Pace};
 use reprise_chain::tree::ForkTree;
 use reprise_ledger::Ledger;
 use reprise_model::digest::Digest;
@@ -133,6 +133,17 @@ pub fn wire(
     hasher: Arc<dyn Hasher>,
     store: Arc<dyn ReceiptStore>,
 ) -> Result<Node, WireError> {
+    wire_through(settings, backend, hasher, store, |l1| Box::new(l1))
+}
+
+/// [`wire`] with something between the L1 and the pipeline that decides when events come.
+pub fn wire_through(
+    settings: Settings,
+    backend: Arc<dyn Backend>,
+    hasher: Arc<dyn Hasher>,
+    store: Arc<dyn ReceiptStore>,
+    through: impl FnOnce(RecordedL1) -> Box<dyn ChainSource>,
+) -> Result<Node, WireError> {
     let Patience { engine, retention, shutdown_grace } = settings.patience;
     let (Retention { grace, retained }, finality_depth) = (retention, settings.finality_depth);
     if grace > retained || retained > finality_depth {
@@ -187,7 +198,7 @@ pub fn wire(
         });
     Ok(Node(Pipeline {
         labels: (settings.l1, backend.profile().system.clone()),
-        source: Box::new(RecordedL1::new(settings.recording, settings.pace, overlay)),
+        source: through(RecordedL1::new(settings.recording, settings.pace, overlay)),
         tree,
         scheduler,
         planner,

@@ -210,7 +210,8 @@ pub struct Planner {
     floor: Checkpoint,
     /// Below this, blocks off the view are let go.
     swept: Checkpoint,
-    /// Until the chain has shown the settlement that the floor stands on, or passed this checkpoint.
+    /// Until the chain has shown the settlement that the floor stands on: which it has done once it has
+    /// passed this checkpoint.
     catching_up: Option<Checkpoint>,
 }
 
@@ -236,8 +237,8 @@ impl Planner {
     }
 
     /// Goes on over a store whose receipts are pruned below `floor`, in a directory that has seen blocks up to
-    /// `highest`. The settlement that the floor stands on was carried by one of those; a chain that passes
-    /// them without showing it is another one, and then everything of it is wanted.
+    /// `highest`. The settlement that the floor stands on was carried by one of those: see
+    /// [`Planner::is_astray`].
     pub fn resume(&mut self, floor: Checkpoint, highest: Checkpoint) {
         self.catching_up = (floor > Checkpoint(0)).then_some(highest);
         self.floor = floor;
@@ -246,6 +247,14 @@ impl Planner {
     /// Whether nothing is wanted yet, because the chain has not shown again what was pruned.
     pub fn is_catching_up(&self) -> bool {
         self.catching_up.is_some()
+    }
+
+    /// Whether the chain has passed every block that this directory had seen without showing the settlement
+    /// that its prune floor stands on. It is another chain, or an L1 that has forgotten: what it wants below
+    /// the floor can neither be had nor be stored.
+    pub fn is_astray(&self) -> Option<Checkpoint> {
+        let astray = self.catching_up.is_some_and(|highest| self.tip() > highest);
+        astray.then_some(self.floor)
     }
 
     /// Follows one change of the view; `batches` are the event's added blocks, executed.
@@ -274,12 +283,8 @@ impl Planner {
         let tip = self.tip();
         let grace = self.retention.grace;
         self.off_view.retain(|_, planned| planned.metadata.checkpoint.0 + grace >= tip.0);
-        if let Some(highest) = self.catching_up {
-            if self.first_unsettled() >= self.floor {
-                self.catching_up = None;
-            } else if tip > highest {
-                (self.catching_up, self.floor) = (None, Checkpoint(0));
-            }
+        if self.first_unsettled() >= self.floor {
+            self.catching_up = None;
         }
         self.bundle();
     }

@@ -13,9 +13,8 @@ use reprise_node::dev;
 use reprise_node::happening::{Deaf, Happening, Observer};
 use reprise_node::pipeline::{Ended, RunError};
 use reprise_node::report::{ByKind, Report};
-use reprise_node::wire;
+use reprise_node::wire::{self, WireError};
 use reprise_planner::bundle::BundleRule;
-use reprise_prover::backend::Backend;
 use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_prover::policy::{Backoff, Policy};
 use reprise_store::port::Filter;
@@ -50,8 +49,8 @@ impl Home {
         self.dir.path()
     }
 
-    fn open(&self) -> (Arc<dyn Backend>, Arc<dyn ReceiptStore>) {
-        let backend: Arc<dyn Backend> = Arc::new(MockBackend::new(self.mock.clone(), Arc::new(Blake3)));
+    fn open(&self) -> (Arc<MockBackend>, Arc<dyn ReceiptStore>) {
+        let backend = Arc::new(MockBackend::new(self.mock.clone(), Arc::new(Blake3)));
         let store = Store::open(&self.path().join("receipts"), backend.clone(), Options::default()).unwrap();
         (backend, Arc::new(store))
     }
@@ -66,6 +65,21 @@ impl Home {
         stop: &AtomicBool,
         observer: &mut dyn Observer,
     ) -> Result<Ended, RunError> {
+        self.try_run_metered(recording, stop, observer).0
+    }
+
+    /// The same, and the backend it ran with.
+    pub(crate) fn try_run_metered(
+        &self,
+        recording: Recording,
+        stop: &AtomicBool,
+        observer: &mut dyn Observer,
+    ) -> (Result<Ended, RunError>, Arc<MockBackend>) {
+        let (node, backend) = self.try_wire(recording).unwrap();
+        (node.run(stop, observer), backend)
+    }
+
+    pub(crate) fn try_wire(&self, recording: Recording) -> Result<(wire::Node, Arc<MockBackend>), WireError> {
         let (backend, store) = self.open();
         let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
         let settings = wire::Settings {
@@ -78,7 +92,7 @@ impl Home {
             data_dir: Some(self.path().into()),
             patience: self.patience,
         };
-        wire::wire(settings, backend, hasher, store).unwrap().run(stop, observer)
+        Ok((wire::wire(settings, backend.clone(), hasher, store)?, backend))
     }
 
     pub(crate) fn run(&self) -> Report {

@@ -2,9 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod flip;
 #[cfg(test)]
 mod house;
+#[cfg(test)]
+mod phases;
+#[cfg(test)]
+mod pruned;
 #[cfg(test)]
 mod repeats;
 #[cfg(test)]

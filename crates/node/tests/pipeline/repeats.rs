@@ -52,7 +52,7 @@ fn deposit(chain: &DevChain, owner: &str, amount: u64) -> LaneTransaction {
 }
 
 /// A chain whose last `depth` blocks are swapped for others and back, so many times; it ends on the first.
-fn flips(depth: u64, times: usize) -> Recording {
+pub(crate) fn flips(depth: u64, times: usize) -> Recording {
     let mut chain = DevChain::default();
     let grow = |chain: &mut DevChain, parent: BlockHash, owner: &str, salt: u64, length: u64| {
         (0..length).fold(parent, |parent, n| {
@@ -69,6 +69,18 @@ fn flips(depth: u64, times: usize) -> Recording {
     for _ in 0..times {
         chain.adopt(b);
         chain.adopt(a);
+    }
+    chain.recording()
+}
+
+/// A chain of so many blocks that never forks; it grows one by one, so that settlements land meanwhile.
+pub(crate) fn chain_of(length: u64) -> Recording {
+    let mut chain = DevChain::default();
+    let mut tip = chain.root();
+    for n in 0..length {
+        let transaction = deposit(&chain, "alice", 10 + n);
+        tip = chain.mine(tip, 0, if n % 3 == 2 { vec![] } else { vec![transaction] });
+        chain.adopt(tip);
     }
     chain.recording()
 }

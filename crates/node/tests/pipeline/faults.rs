@@ -1,0 +1,271 @@
+//! Whatever goes wrong while it proves: the same end within the budget, or a red health and a reason.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
+use reprise_model::statement::{Kind, StatementId};
+use reprise_node::dev;
+use reprise_node::happening::{Deaf, Happening, Observer};
+use reprise_node::health::{Health, Reason};
+use reprise_node::pipeline::RunError;
+use reprise_node::report::{Report, SecondsByKind};
+use reprise_prover::backend::ProveError;
+use reprise_prover::failure::Failure;
+use reprise_prover::mock::{MockBackend, MockConfig};
+use reprise_prover::policy::{Budget, Orphans, Policy};
+use reprise_store::port::{Filter, Lookup, NewEntry};
+use reprise_store::{Options, ReceiptStore, Store};
+
+use crate::flip::{Home, assert_sums, patience};
+use crate::repeats::flips;
+
+/// A home with so much patience, over these faults.
+fn home(mock: MockConfig, engine: impl FnOnce(Policy) -> Policy) -> Home {
+    let mut patience = patience();
+    patience.engine = engine(patience.engine);
+    Home { mock, patience, permits: 2, ..Home::new() }
+}
+
+fn never() -> AtomicBool {
+    AtomicBool::new(false)
+}
+
+/// Nothing in the store fails a full verification.
+fn assert_all_valid(home: &Home) {
+    let store = home.store();
+    for entry in store.list(&Filter::default()).unwrap() {
+        assert!(matches!(store.verify(&entry.id), Ok(Lookup::Hit(_))), "{entry:?}");
+    }
+}
+
+#[test]
+fn failures_of_every_sort_at_one_and_at_ten_percent_end_in_the_same_root() {
+    type Fault = fn(&mut MockConfig, u64);
+    let faults: [(&str, Fault); 5] = [
+        ("transient", |mock, every| mock.transient_every = every),
+        ("invalid", |mock, every| mock.invalid_every = every),
+        ("panic", |mock, every| mock.panic_every = every),
+        ("hang", |mock, every| mock.hang_every = every),
+        ("all", |mock, every| {
+            (mock.transient_every, mock.invalid_every) = (every * 2, every * 2 + 1);
+            (mock.panic_every, mock.hang_every) = (every * 2 + 3, every * 4 + 3);
+        }),
+    ];
+    for (every, depth) in [(10, 10), (100, 60)] {
+        let clean = Home::new().try_run(flips(depth, 1), &never(), &mut Deaf).unwrap().report;
+        for (name, fault) in faults {
+            let mut mock = MockConfig::default();
+            fault(&mut mock, every);
+            let timeout = [Duration::from_millis(400); 3];
+            let budget = Budget { cheap: 16, dear: 12 };
+            let home = home(mock, |engine| Policy { timeout, budget, ..engine });
+            let ended = home.try_run(flips(depth, 1), &never(), &mut Deaf).unwrap();
+            let report = &ended.report;
+            assert_eq!(ended.violations, vec![], "{name} every {every}");
+            assert_sums(report);
+            assert!(report.attempts_failed > 0, "{name} every {every}: {report:#?}");
+            // A call that hung is one that failed, too.
+            assert_eq!(report.prove_calls, report.proved.total() + report.attempts_failed, "{name}");
+            assert_eq!((&report.state_root, report.proved), (&clean.state_root, clean.proved), "{name}");
+            assert_eq!((report.quarantined, &report.health), (0, &Health::Green), "{name} every {every}");
+            assert_eq!(report.timed_out > 0, mock_hangs(&home.mock, report), "{name} every {every}");
+            // A thread that hangs keeps nothing open: the directory can be opened again.
+            assert_all_valid(&home);
+        }
+    }
+}
+
+fn mock_hangs(mock: &MockConfig, report: &Report) -> bool {
+    mock.hang_every != 0 && report.prove_calls >= mock.hang_every
+}
+
+/// Every health that was heard.
+#[derive(Default)]
+struct Healths(Vec<Health>, HashMap<StatementId, u32>);
+
+impl Observer for Healths {
+    fn hear(&mut self, happening: &Happening) {
+        match happening {
+            Happening::Health(health) => self.0.push(health.clone()),
+            Happening::Proving(order) => *self.1.entry(order.id).or_default() += 1,
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_hang_turns_the_health_red_until_its_statement_is_proved() {
+    let mock = MockConfig { hang_every: 20, ..MockConfig::default() };
+    let timeout = [Duration::from_millis(300); 3];
+    let home = home(mock, |engine| Policy { timeout, ..engine });
+    let mut heard = Healths::default();
+    let ended = home.try_run(dev::flip(), &never(), &mut heard).unwrap();
+    let red = |health: &Health| matches!(health.reasons(), [Reason::Hung { .. }, ..]);
+    assert!(heard.0.iter().any(red), "{:?}", heard.0);
+    assert_eq!((heard.0.last(), &ended.report.health), (Some(&Health::Green), &Health::Green));
+}
+
+#[test]
+fn a_divergence_is_given_up_at_once_with_both_journals_and_what_comes_before_it_settles() {
+    // The nth call diverges: a transaction, a batch and an aggregate are among them.
+    for nth in 1..=12 {
+        let mock = MockConfig { diverge_every: nth, ..MockConfig::default() };
+        let home = Home { mock, ..Home::new() };
+        let mut heard = Healths::default();
+        let ended = home.try_run(dev::flip(), &never(), &mut heard);
+        let Err(RunError::GivenUp { statement, failure }) = ended else { panic!("{nth}: {ended:?}") };
+        let Failure::Prove(ProveError::Divergence { expected, found, .. }) = &failure else {
+            panic!("{nth}: {failure}")
+        };
+        assert_eq!(heard.1[&statement], 1, "no retry");
+        let red = heard.0.last().unwrap();
+        assert!(matches!(red.reasons(), [Reason::GivenUp { .. }, ..]), "{red}");
+        let dumps: Vec<_> = std::fs::read_dir(home.path().join("divergences")).unwrap().collect();
+        let texts: Vec<_> =
+            dumps.into_iter().map(|dump| std::fs::read_to_string(dump.unwrap().path()).unwrap()).collect();
+        let dumped = |text: &String| text.contains(expected) && text.contains(found);
+        assert!(texts.iter().any(dumped), "{texts:?}");
+        assert!(home.store().show(&statement).unwrap().is_none(), "nothing is stored of it");
+        assert_all_valid(&home);
+    }
+}
+
+/// Believes everything.
+struct Gullible;
+
+impl Verifier for Gullible {
+    fn verify(&self, _: &Receipt) -> Result<(), VerifyError> {
+        Ok(())
+    }
+}
+
+/// Asks to stop when the first proof of a kind is made: it is stored, and nothing is begun over it.
+struct StopAtProved<'a>(&'a AtomicBool, Kind);
+
+impl Observer for StopAtProved<'_> {
+    fn hear(&mut self, happening: &Happening) {
+        let proved = matches!(happening, Happening::Proved { order, .. } if order.kind() == self.1);
+        self.0.fetch_or(proved, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_bad_assumption_under_a_right_checksum_and_mark_is_found_quarantined_and_proved_again() {
+    for kind in [Kind::Transaction, Kind::Batch] {
+        let home = Home::new();
+        let stop = never();
+        home.try_run(dev::flip(), &stop, &mut StopAtProved(&stop, kind)).unwrap();
+        let untouched = home.copy().run();
+
+        // A store that believed in it once, and says so in its mark.
+        let path = home.path().join("receipts");
+        let store = Store::open(&path, Arc::new(Gullible), Options::default()).unwrap();
+        let entry = store.list(&Filter { kind: Some(kind), ..Filter::default() }).unwrap().remove(0);
+        let shown = store.show(&entry.id).unwrap().unwrap();
+        let mut receipt = shown.receipt.unwrap();
+        receipt.seal[0] ^= 1;
+        assert!(store.remove(&entry.id).unwrap());
+        let receipt = Verified::check(receipt, &Gullible).unwrap();
+        let (provenance, coordinates) = (entry.provenance, entry.coordinates);
+        store.put(NewEntry { receipt, kind, provenance, coordinates }).unwrap();
+        drop(store);
+
+        let mut heard = Healths::default();
+        let ended = home.try_run(dev::flip(), &never(), &mut heard).unwrap();
+        assert_eq!(ended.violations, vec![]);
+        let report = ended.report;
+        assert_eq!((report.quarantined, report.attempts_failed), (1, 1), "{kind}: {report:#?}");
+        // What failed over it, and itself, once more each.
+        assert_eq!(report.prove_calls, untouched.prove_calls + 2, "{kind}");
+        assert_eq!(report.state_root, untouched.state_root);
+        assert_eq!(report.settled_checkpoint, untouched.settled_checkpoint);
+        assert_eq!(report.health, Health::Green);
+        assert_all_valid(&home);
+    }
+}
+
+#[test]
+fn a_stop_is_bounded_by_its_grace_whatever_hangs_and_the_directory_is_free_at_once() {
+    let mock = MockConfig { hang_every: 5, ..MockConfig::default() };
+    let mut home = Home { mock, ..Home::new() };
+    home.patience.shutdown_grace = Duration::from_millis(50);
+    let stop = never();
+    let began = Instant::now();
+    let ended = home.try_run(dev::flip(), &stop, &mut StopAtCall(&stop, 5)).unwrap();
+    assert!(ended.interrupted);
+    // Far below the ten minutes after which a transaction counts as hung.
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+    assert_eq!(ended.report.prove_calls, 5);
+    assert_eq!(home.store().list(&Filter::default()).unwrap().len(), 4);
+    let rest = Home { mock: MockConfig::default(), ..home }.run();
+    assert_eq!(rest.prove_calls, 20);
+}
+
+/// Asks to stop when so many proofs have begun.
+struct StopAtCall<'a>(&'a AtomicBool, u32);
+
+impl Observer for StopAtCall<'_> {
+    fn hear(&mut self, happening: &Happening) {
+        if matches!(happening, Happening::Proving(_)) {
+            self.1 -= 1;
+            self.0.fetch_or(self.1 == 0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What a backend says it spent, as a report says it.
+fn spent(backend: &MockBackend) -> SecondsByKind {
+    let seconds = |kind| backend.spent(kind).as_millis() as f64 / 1000.0;
+    let [transaction, batch, aggregate] = Kind::ALL.map(seconds);
+    SecondsByKind { transaction, batch, aggregate }
+}
+
+#[test]
+fn the_seconds_spent_are_those_that_the_backend_counted_and_the_rest_adds_up() {
+    let millis = Duration::from_millis;
+    for (faults, permits) in [(0, 1), (0, 3), (4, 2)] {
+        let cost = [millis(4), millis(7), millis(9)];
+        let mock =
+            MockConfig { cost, transient_every: faults, panic_every: faults * 3, ..MockConfig::default() };
+        let home = Home { mock, permits, ..Home::new() };
+        let (ended, backend) = home.try_run_metered(dev::flip(), &never(), &mut Deaf);
+        let report = ended.unwrap().report;
+        assert_eq!(report.seconds.spent, spent(&backend), "to the millisecond, each kind");
+        let lost = report.seconds.lost_to_failures;
+        assert_eq!(lost.transaction + lost.batch + lost.aggregate > 0.0, faults > 0);
+        assert_eq!(report.seconds.lost_to_reorgs, SecondsByKind::default(), "nothing was in vain");
+        assert!(report.seconds.saved_by_hits.transaction > 0.0, "one stands on both forks");
+
+        // A second run spends nothing, and saves for each hit what its proof took once.
+        let (ended, backend) = home.try_run_metered(dev::flip(), &never(), &mut Deaf);
+        let again = ended.unwrap().report;
+        assert_eq!((again.seconds.spent, spent(&backend)), Default::default());
+        let saved = again.seconds.saved_by_hits;
+        for (kind, (seconds, hits)) in Kind::ALL.into_iter().zip([
+            (saved.transaction, again.hits.transaction),
+            (saved.batch, again.hits.batch),
+            (saved.aggregate, again.hits.aggregate),
+        ]) {
+            let least = cost[kind as usize].as_secs_f64() * hits as f64;
+            assert!(seconds >= least, "{kind}: {hits} hits saved {seconds} s, not {least} s");
+        }
+        assert_eq!(again.seconds_proving, 0.0);
+    }
+}
+
+#[test]
+fn an_orphaned_proof_that_is_cut_short_is_never_a_result() {
+    // Whether a proof is caught running is up to the threads; what holds, holds either way.
+    let cost = [Duration::from_millis(6); 3];
+    let mock = MockConfig { cost, ..MockConfig::default() };
+    let orphans = Orphans::AbortAfter(Duration::ZERO);
+    let home = home(mock, |engine| Policy { orphans, ..engine });
+    let ended = home.try_run(dev::flip(), &never(), &mut Deaf).unwrap();
+    let report = ended.report;
+    assert_eq!(ended.violations, vec![]);
+    assert_eq!(report.prove_calls, report.proved.total() + report.cancelled);
+    assert_all_valid(&home);
+}

@@ -1,0 +1,159 @@
+//! The chain flips while something runs: before every message that the pipeline takes.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use reprise_chain::recorded::RecordedL1;
+use reprise_chain::recording::Recording;
+use reprise_chain::source::{ChainSource, Pace, Poll, Progress, SourceError};
+use reprise_model::hash::{Blake3, Hasher};
+use reprise_node::dev;
+use reprise_node::happening::{Deaf, Happening, Observer};
+use reprise_node::report::Report;
+use reprise_node::wire;
+use reprise_planner::bundle::BundleRule;
+use reprise_prover::backend::Backend;
+use reprise_prover::mock::{MockBackend, MockConfig};
+use reprise_prover::policy::{Orphans, Policy};
+use reprise_store::{Options, Store};
+
+use crate::flip::{Home, assert_sums, patience};
+use crate::repeats::flips;
+
+/// An L1 that keeps its events back until the pipeline has asked so often since the last one, which it does
+/// once a message.
+struct Gate {
+    l1: RecordedL1,
+    every: u32,
+    asked: u32,
+}
+
+impl ChainSource for Gate {
+    fn poll(&mut self, progress: Progress) -> Result<Poll, SourceError> {
+        self.asked += 1;
+        // Where nothing is left to be proved, no message will come.
+        if self.asked <= self.every && !progress.proved {
+            return Ok(Poll::Pending);
+        }
+        let poll = self.l1.poll(progress)?;
+        if matches!(poll, Poll::Event(_)) {
+            self.asked = 0;
+        }
+        Ok(poll)
+    }
+}
+
+fn run(recording: Recording, every: u32, permits: usize, orphans: Orphans) -> Report {
+    let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
+    let backend: Arc<dyn Backend> = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
+    let verifier = backend.clone();
+    let store = Arc::new(Store::in_memory(verifier, Options::default()).unwrap());
+    let mut patience = patience();
+    patience.engine = Policy { orphans, ..patience.engine };
+    let settings = wire::Settings {
+        l1: "dev".into(),
+        recording,
+        pace: Pace::Free,
+        rule: BundleRule::default(),
+        permits,
+        finality_depth: 1000,
+        data_dir: None,
+        patience,
+    };
+    let gate = |l1| Box::new(Gate { l1, every, asked: 0 }) as Box<dyn ChainSource>;
+    let node = wire::wire_through(settings, backend, hasher, store, gate).unwrap();
+    let ended = node.run(&AtomicBool::new(false), &mut Deaf).unwrap();
+    assert_eq!(ended.violations, vec![]);
+    assert_sums(&ended.report);
+    ended.report
+}
+
+#[test]
+fn a_flip_before_any_message_of_any_phase_costs_no_second_proof() {
+    for (name, recording) in [("dev", dev::flip as fn() -> Recording), ("deep", || flips(5, 3))] {
+        let settled = run(recording(), 0, 1, Orphans::FinishAndStore);
+        for every in 0..40 {
+            for permits in [1, 3] {
+                let report = run(recording(), every, permits, Orphans::FinishAndStore);
+                assert_eq!(report.prove_calls, report.proved.total(), "{name}: every {every}, {permits}");
+                assert_eq!(report.state_root, settled.state_root, "{name}: every {every}");
+                assert_eq!(report.settled_checkpoint > 0, settled.settled_checkpoint > 0);
+            }
+            let report = run(recording(), every, 2, Orphans::AbortAfter(std::time::Duration::ZERO));
+            assert_eq!(report.prove_calls, report.proved.total() + report.cancelled, "{name}: every {every}");
+            assert_eq!(report.state_root, settled.state_root, "{name}: every {every}");
+        }
+    }
+}
+
+/// Asks to stop once the view is fork B and everything on it is proved.
+struct KillOnB<'a> {
+    stop: &'a AtomicBool,
+    reorgs: u32,
+    proving: i64,
+    storing: i64,
+}
+
+impl Observer for KillOnB<'_> {
+    fn hear(&mut self, happening: &Happening) {
+        match happening {
+            Happening::Chain { event, .. } => self.reorgs += u32::from(!event.removed.is_empty()),
+            Happening::Proving(_) => self.proving += 1,
+            Happening::Proved { failure, .. } => {
+                self.proving -= 1;
+                self.storing += i64::from(failure.is_none());
+            }
+            Happening::Stored(_) => self.storing -= 1,
+            Happening::Queue { queued: 0, .. } => {
+                let idle = self.reorgs == 1 && self.proving == 0 && self.storing == 0;
+                self.stop.fetch_or(idle, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Which blocks were new, and whether any of them carried something.
+#[derive(Default)]
+struct Fresh {
+    blocks: HashSet<reprise_model::digest::BlockHash>,
+    carrying: u64,
+    proving: u64,
+}
+
+impl Observer for Fresh {
+    fn hear(&mut self, happening: &Happening) {
+        match happening {
+            Happening::Chain { event, .. } => {
+                for added in event.added.iter().filter(|added| !added.returning) {
+                    self.blocks.insert(added.metadata.block_hash());
+                    self.carrying += u64::from(!added.block.accepted.is_empty());
+                }
+            }
+            Happening::Proving(_) => self.proving += 1,
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn killed_on_fork_b_and_started_again_a_flip_to_a_executes_and_proves_nothing() {
+    // Two batches before the fork and four on A: every bundle of A is full before the flip.
+    for depth in [5, 6] {
+        let home = Home::new();
+        let stop = AtomicBool::new(false);
+        let mut killer = KillOnB { stop: &stop, reorgs: 0, proving: 0, storing: 0 };
+        let killed = home.try_run(flips(depth, 1), &stop, &mut killer).unwrap();
+        assert!(killed.interrupted);
+        assert_eq!(killed.report.reorgs, 1, "it was on B");
+        let mut fresh = Fresh::default();
+        let ended = home.try_run(flips(depth, 1), &AtomicBool::new(false), &mut fresh).unwrap();
+        assert_eq!(ended.violations, vec![]);
+        assert_eq!((fresh.carrying, fresh.proving, ended.report.prove_calls), (0, 0, 0), "depth {depth}");
+        // Only what nobody had seen before: the blocks that carry the settlements.
+        assert_eq!(ended.report.executed, fresh.blocks.len() as u64);
+        assert_eq!(ended.report.flips, 1);
+        assert!(ended.report.statements_returned.aggregate > 0);
+    }
+}

@@ -1,0 +1,68 @@
+//! Finality prunes: memory and store stay bounded, nothing that can be wanted goes, a restart wants nothing.
+
+use std::sync::atomic::AtomicBool;
+
+use reprise_model::coordinate::Checkpoint;
+use reprise_node::happening::Deaf;
+use reprise_node::pipeline::RunError;
+use reprise_node::wire::WireError;
+use reprise_planner::planner::Retention;
+use reprise_store::port::Filter;
+
+use crate::flip::{Home, assert_sums};
+use crate::repeats::chain_of;
+
+/// A home where a block is final so many checkpoints below the tip.
+fn home(depth: u64) -> Home {
+    let mut home = Home { finality_depth: depth, ..Home::new() };
+    home.patience.retention = Retention { grace: depth.min(3), retained: depth };
+    home
+}
+
+#[test]
+fn what_is_final_and_settled_goes_and_what_is_left_is_what_an_unbounded_node_would_want() {
+    let never = AtomicBool::new(false);
+    let kept = Home::new().try_run(chain_of(60), &never, &mut Deaf).unwrap().report;
+    let home = home(8);
+    let ended = home.try_run(chain_of(60), &never, &mut Deaf).unwrap();
+    assert_eq!(ended.violations, vec![]);
+    assert_sums(&ended.report);
+    let report = ended.report;
+    assert_eq!((report.proved, report.prove_calls), (kept.proved, kept.prove_calls));
+    assert_eq!((&report.state_root, report.settlements), (&kept.state_root, kept.settlements));
+
+    let store = home.store();
+    let floor = store.prune_floor().unwrap();
+    assert!(floor > Checkpoint(20), "{floor}");
+    let entries = store.list(&Filter::default()).unwrap();
+    assert!(entries.iter().all(|entry| entry.coordinates.iter().all(|at| at.checkpoint >= floor)));
+    assert!((entries.len() as u64) < report.proved.total());
+    drop(store);
+
+    // The same chain from its beginning: nothing below the floor is wanted again.
+    let again = home.try_run(chain_of(60), &never, &mut Deaf).unwrap();
+    assert_eq!(again.violations, vec![]);
+    assert_eq!((again.report.prove_calls, again.report.executed), (0, 0));
+    assert_eq!(again.report.state_root, kept.state_root);
+    assert_eq!(again.report.settled_checkpoint, kept.settled_checkpoint);
+}
+
+#[test]
+fn an_l1_that_has_forgotten_what_was_pruned_is_refused_by_name_and_not_waited_for() {
+    let never = AtomicBool::new(false);
+    let home = home(8);
+    home.try_run(chain_of(40), &never, &mut Deaf).unwrap();
+    std::fs::remove_dir_all(home.path().join("l1")).unwrap();
+    let refused = home.try_run(chain_of(40), &never, &mut Deaf).unwrap_err();
+    assert!(matches!(refused, RunError::Astray { floor } if floor > Checkpoint(20)), "{refused}");
+}
+
+#[test]
+fn depths_out_of_order_are_refused() {
+    for (grace, retained) in [(5, 4), (3, 9)] {
+        let mut home = home(8);
+        home.patience.retention = Retention { grace, retained };
+        let refused = home.try_wire(chain_of(1)).err().unwrap();
+        assert!(matches!(refused, WireError::Depths { .. }), "{refused}");
+    }
+}
