@@ -139,6 +139,8 @@ pub(crate) struct Pipeline {
     /// How many orders that are not stored the planner is asked for.
     pub(crate) demand_max: usize,
     pub(crate) health: Health,
+    /// How many receipts turned out to be lost while demand was carried out.
+    pub(crate) lost: u64,
     /// Where the journals of a divergence are dumped.
     pub(crate) dumps: Option<PathBuf>,
     pub(crate) refusals: u32,
@@ -319,17 +321,24 @@ impl Pipeline {
     }
 
     fn redemand(&mut self, observer: &mut dyn Observer) -> Result<(), RunError> {
-        let engine = &self.engine;
-        let fact = |id: &StatementId| match engine.known(id) {
-            None => Fact::Unknown,
-            Some(false) => Fact::Missing,
-            Some(true) => Fact::Stored,
-        };
-        self.demand = self.planner.demand(&fact, self.demand_max);
-        let mut effects = self.engine.want(self.demand.orders.clone());
-        effects.extend(self.engine.tick(self.began.elapsed()));
-        self.carry_out(effects, observer)?;
-        self.settle(observer)?;
+        // Again while carrying it out shows that something is lost: no message would come to say so.
+        loop {
+            let lost = self.lost;
+            let engine = &self.engine;
+            let fact = |id: &StatementId| match engine.known(id) {
+                None => Fact::Unknown,
+                Some(false) => Fact::Missing,
+                Some(true) => Fact::Stored,
+            };
+            self.demand = self.planner.demand(&fact, self.demand_max);
+            let mut effects = self.engine.want(self.demand.orders.clone());
+            effects.extend(self.engine.tick(self.began.elapsed()));
+            self.carry_out(effects, observer)?;
+            self.settle(observer)?;
+            if self.lost == lost {
+                break;
+            }
+        }
         let (queued, hits) = (self.engine.queued(), self.engine.counts().hits.total());
         self.tell(&Happening::Queue { queued, hits }, observer);
         let health = Health::of(&self.engine, self.watcher.violations());
@@ -391,14 +400,20 @@ impl Pipeline {
                         self.tell(&Happening::Diverged(id), observer);
                     }
                     if outcome.not_stored > 0 {
-                        self.engine.lost(id);
-                        self.tell(&Happening::Lost(id), observer);
+                        self.lose(id, observer);
                     }
                 }
                 Effect::Publish(order) => self.tell(&Happening::Published(order), observer),
             }
         }
         Ok(())
+    }
+
+    /// A receipt that was believed to be stored is not.
+    fn lose(&mut self, id: StatementId, observer: &mut dyn Observer) {
+        self.lost += 1;
+        self.engine.lost(id);
+        self.tell(&Happening::Lost(id), observer);
     }
 
     /// Submits the oldest unsettled bundle if its proof is stored.
@@ -410,8 +425,7 @@ impl Pipeline {
             return Ok(());
         }
         let Lookup::Hit(receipt) = self.store.get(&order.statement, &order.claim)? else {
-            self.engine.lost(order.id);
-            self.tell(&Happening::Lost(order.id), observer);
+            self.lose(order.id, observer);
             return Ok(());
         };
         let (start, end, journal) = (bundle.blocks.start, bundle.blocks.end, bundle.journal);

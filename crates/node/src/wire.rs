@@ -218,6 +218,7 @@ pub fn wire_through(
         shutdown_grace,
         demand_max: engine.jobs_max,
         health: Health::Green,
+        lost: 0,
         dumps: settings.data_dir.map(|dir| dir.join("divergences")),
         refusals: 0,
         last_refusal: None,

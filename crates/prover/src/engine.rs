@@ -227,6 +227,27 @@ impl Engine {
         self.jobs.get(id).map_or(0, |job| job.requesters.len())
     }
 
+    /// Everything that decides what the engine does next, and nothing else: two engines that print the same
+    /// here behave the same. For searches over all its states.
+    pub fn essence(&self) -> impl std::fmt::Debug + '_ {
+        let rank = |job: &Job| {
+            let phase = match &job.phase {
+                Phase::Looking => "looking".to_owned(),
+                Phase::Queued => "queued".to_owned(),
+                Phase::Proving { unwanted_since, cancelled, .. } => {
+                    format!("proving {} {cancelled}", unwanted_since.is_some())
+                }
+                Phase::Checking(failure) => format!("checking {}", failure.cost() == Cost::Dear),
+                Phase::Storing { named, again_at, .. } => format!("storing {named} {}", again_at.is_some()),
+                Phase::Failed => "failed".to_owned(),
+            };
+            (phase, job.failed, job.requesters.clone())
+        };
+        let jobs: Vec<_> = self.jobs.iter().map(|(id, job)| (*id, rank(job))).collect();
+        let demand: Vec<_> = self.demand.iter().map(|order| (order.id, order.coordinate)).collect();
+        (jobs, &self.known, demand, &self.dormant, &self.requests, self.stopping)
+    }
+
     /// What was counted.
     pub fn counts(&self) -> Counts {
         self.counts

@@ -16,7 +16,8 @@ use reprise_planner::bundle::BundleRule;
 use reprise_prover::backend::Backend;
 use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_prover::policy::{Orphans, Policy};
-use reprise_store::{Options, Store};
+use reprise_store::port::Filter;
+use reprise_store::{Options, ReceiptStore, Store};
 
 use crate::flip::{Home, assert_sums, patience};
 use crate::repeats::flips;
@@ -85,6 +86,46 @@ fn a_flip_before_any_message_of_any_phase_costs_no_second_proof() {
             assert_eq!(report.state_root, settled.state_root, "{name}: every {every}");
         }
     }
+}
+
+/// Empties the store behind the pipeline's back when blocks return.
+struct Thief(Arc<dyn ReceiptStore>, u64);
+
+impl Observer for Thief {
+    fn hear(&mut self, happening: &Happening) {
+        if let Happening::Chain { event, .. } = happening
+            && event.added.iter().any(|added| added.returning)
+        {
+            for entry in self.0.list(&Filter::default()).unwrap() {
+                self.1 += u64::from(self.0.remove(&entry.id).unwrap());
+            }
+        }
+    }
+}
+
+#[test]
+fn receipts_that_vanish_under_a_flip_are_proved_again_and_nothing_waits_for_ever() {
+    let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
+    let backend: Arc<dyn Backend> = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
+    let store: Arc<dyn ReceiptStore> =
+        Arc::new(Store::in_memory(backend.clone(), Options::default()).unwrap());
+    let settings = wire::Settings {
+        l1: "dev".into(),
+        recording: dev::flip(),
+        pace: Pace::Proved,
+        rule: BundleRule::default(),
+        permits: 1,
+        finality_depth: 1000,
+        data_dir: None,
+        patience: patience(),
+    };
+    let node = wire::wire(settings, backend, hasher, store.clone()).unwrap();
+    let mut thief = Thief(store, 0);
+    let ended = node.run(&AtomicBool::new(false), &mut thief).unwrap();
+    assert_eq!(ended.violations, vec![]);
+    assert!(thief.1 > 0);
+    assert_eq!(ended.report.state_root, Home::new().run().state_root);
+    assert!(ended.report.prove_calls > ended.report.proved.total());
 }
 
 /// Asks to stop once the view is fork B and everything on it is proved.

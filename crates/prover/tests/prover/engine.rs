@@ -25,7 +25,7 @@ fn policy() -> Policy {
 }
 
 /// An order of the statement `name` in block `block`.
-fn order(name: u8, block: u8, place: Place, inner: &[&Arc<Order>]) -> Arc<Order> {
+pub(crate) fn order(name: u8, block: u8, place: Place, inner: &[&Arc<Order>]) -> Arc<Order> {
     let claim = Claim { program: ProgramId([place.kind() as u8; 32]), journal: vec![name] };
     let statement = Statement { profile: ProfileId([1; 32]), claim: ClaimDigest([name; 32]) };
     let coordinate = Coordinate {
@@ -107,22 +107,22 @@ impl Verifier for Agreeable {
     }
 }
 
-fn receipt(order: &Order) -> Verified<Receipt> {
+pub(crate) fn receipt(order: &Order) -> Verified<Receipt> {
     let (statement, claim) = (order.statement, order.claim.clone());
     let receipt = Receipt { statement, claim, seal_kind: SealKind::Fake, seal: vec![] };
     Verified::check(receipt, &Agreeable).unwrap()
 }
 
-fn transient(order: &Order) -> Failure {
+pub(crate) fn transient(order: &Order) -> Failure {
     ProveError::Transient { statement: order.id, reason: "the device".into() }.into()
 }
 
-fn divergence(order: &Order) -> Failure {
+pub(crate) fn divergence(order: &Order) -> Failure {
     let (expected, found) = (String::new(), String::new());
     ProveError::Divergence { statement: order.id, expected, found }.into()
 }
 
-fn unwritable() -> StoreError {
+pub(crate) fn unwritable() -> StoreError {
     let source = Arc::new(io::Error::other("the disk"));
     StoreError::Io { doing: "write", path: "store".into(), source }
 }

@@ -3,4 +3,6 @@
 #[cfg(test)]
 mod engine;
 #[cfg(test)]
+mod exhaustive;
+#[cfg(test)]
 mod forged;
