@@ -125,7 +125,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FIRST,MAX", env = "REPRISE_BACKOFF")]
     pub(crate) backoff: Option<String>,
 
-    /// At most so many statements are looked up, waiting or proved at a time [default: 4096]
+    /// At most so many statements are looked up, waiting or proved at a time [default: 512]
     #[arg(long, value_name = "N", env = "REPRISE_JOBS_MAX")]
     pub(crate) jobs_max: Option<usize>,
 

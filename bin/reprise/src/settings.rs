@@ -195,7 +195,7 @@ impl Settings {
         let dear = take.take("attempts", run.attempts, file.attempts, 3);
         let cheap = take.take("cheap-attempts", run.cheap_attempts, file.cheap_attempts, 16);
         let Numbers([first, max]) = take.parse("backoff", run.backoff.clone(), file.backoff, "100,30000")?;
-        let jobs_max = take.take("jobs-max", run.jobs_max, file.jobs_max, 4096);
+        let jobs_max = take.take("jobs-max", run.jobs_max, file.jobs_max, 512);
         let shutdown_grace = take.take("shutdown-grace", run.shutdown_grace, file.shutdown_grace, 60);
         let engine = Policy {
             jobs_max,

@@ -25,7 +25,7 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self {
-            jobs_max: 4096,
+            jobs_max: 512,
             budget: Budget::default(),
             timeout: [600, 1200, 1200].map(Duration::from_secs),
             backoff: Backoff::default(),

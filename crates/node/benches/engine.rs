@@ -1,0 +1,222 @@
+//! The proving engine's own cost: `cargo bench -p reprise-node`.
+//!
+//! Wall times are of the machine they ran on. What the targets name are the ratios: a batch costs the planner
+//! as much on a long chain as on a short one, and a device with a full queue is busy.
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a benchmark prints, and nobody links it"
+)]
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use reprise_chain::dev::{DevChain, script};
+use reprise_chain::event::{AddedBlock, ChainEvent};
+use reprise_chain::recording::Recording;
+use reprise_chain::source::Pace;
+use reprise_ledger::{Action, Payload};
+use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainBlockMetadata, ObservedSettlement};
+use reprise_model::coordinate::Checkpoint;
+use reprise_model::digest::{BlockHash, Digest, PinsDigest};
+use reprise_model::hash::{Blake3, Hasher};
+use reprise_model::journal::{BatchJournal, Outcome, TransactionJournal, Transition};
+use reprise_model::scheduled::{ScheduledBatch, ScheduledTransaction};
+use reprise_model::statement::Kind;
+use reprise_model::transaction::account_of;
+use reprise_node::happening::{Deaf, Happening, Observer};
+use reprise_node::wire;
+use reprise_planner::bundle::BundleRule;
+use reprise_planner::planner::{Fact, Planner, Retention, Terms};
+use reprise_prover::backend::Backend;
+use reprise_prover::mock::{MockBackend, MockConfig};
+use reprise_store::{Options, ReceiptStore, Store};
+
+fn main() {
+    println!("planner: a batch of one transaction, followed, demanded, pruned");
+    for (name, settles) in [("settled 8 blocks later", true), ("never settled, limit 512", false)] {
+        let first = planner(1_000, settles);
+        for blocks in [1_000, 10_000, 100_000] {
+            let (each, planned, bytes) = planner(blocks, settles);
+            println!(
+                "  {name:<26} {blocks:>7} batches: {each:>8.1?} each ({:.2}×), {planned} planned, {} MiB more",
+                each.as_secs_f64() / first.0.as_secs_f64(),
+                bytes >> 20
+            );
+        }
+    }
+
+    println!("node: everything in memory, proofs that cost nothing");
+    for (name, transactions) in [("non-empty batches", 1), ("empty batches", 0)] {
+        for blocks in [1_000, 4_000] {
+            let (took, calls) = node(chain(blocks, transactions));
+            println!(
+                "  {blocks} {name}: {:.0} batches/s, {calls} proofs",
+                blocks as f64 / took.as_secs_f64()
+            );
+        }
+    }
+
+    println!("device: one permit, a full queue, a store on disk");
+    for cost in [20, 100] {
+        let busy = device(Duration::from_millis(cost));
+        println!("  proofs of {cost} ms: busy {:.2} %", busy * 100.0);
+    }
+}
+
+fn resident() -> usize {
+    let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or(0) * 4096
+}
+
+/// What a batch costs at the end of a chain of so many, and how many are kept in mind, in how many bytes.
+fn planner(blocks: u64, settles: bool) -> (Duration, usize, usize) {
+    let backend: Arc<dyn Backend> = Arc::new(MockBackend::new(MockConfig::default(), Arc::new(Blake3)));
+    let terms = Terms {
+        programs: backend.programs(),
+        scheme: backend,
+        hasher: Arc::new(Blake3),
+        pins: PinsDigest([1; 32]),
+        binds_commitment: false,
+    };
+    let mut planner = Planner::new(terms, BundleRule::default(), Retention { grace: 32, retained: 100 });
+    let before = resident();
+    let measured = blocks.min(1_000);
+    let mut pending: Vec<(u64, ObservedSettlement)> = vec![];
+    let mut spent = Duration::ZERO;
+    for height in 1..=blocks {
+        let due = pending.iter().take_while(|(at, _)| at + 8 <= height).count();
+        let settlements = pending.drain(..due).map(|(_, settlement)| settlement).collect();
+        let (added, batch) = block(height, settlements);
+        let finalized = Checkpoint(height.saturating_sub(100));
+        let event = ChainEvent { removed: vec![], added: vec![added], finalized };
+        let began = Instant::now();
+        planner.follow(&event, std::slice::from_ref(&batch));
+        let pruned = planner.prune(finalized);
+        let demand = planner.demand(&|_| if settles { Fact::Stored } else { Fact::Missing }, 512);
+        if height + measured > blocks {
+            spent += began.elapsed();
+        }
+        drop(pruned);
+        if settles && let Some(newest) = demand.bundles.last() {
+            let (journal, end_block) = (newest.bundle.journal, newest.bundle.blocks.end.block_hash());
+            if pending.last().is_none_or(|(_, last)| last.end_block != end_block) {
+                pending.push((height, ObservedSettlement { statement: newest.order.id, journal, end_block }));
+            }
+        }
+    }
+    (spent / measured as u32, planner.planned(), resident().saturating_sub(before))
+}
+
+/// A made-up block with one transaction.
+fn block(height: u64, settlements: Vec<ObservedSettlement>) -> (AddedBlock, ScheduledBatch) {
+    let digest = |height: u64| Digest(*blake3::hash(&height.to_le_bytes()).as_bytes());
+    let header = ChainBlockMetadata {
+        block_hash: BlockHash(digest(height).0),
+        parent_hash: BlockHash(digest(height - 1).0),
+        blue_score: height,
+        daa_score: height,
+        timestamp_ms: height,
+        parent_timestamp_ms: height - 1,
+        sequencing_commitment: digest(height),
+    };
+    let metadata = BatchMetadata { id: BlockId(height), checkpoint: Checkpoint(height), block: header };
+    let journal = BatchJournal(Transition {
+        pins: PinsDigest([1; 32]),
+        root_before: digest(height - 1),
+        root_after: digest(height),
+        tip_before: digest(height - 1),
+        tip_after: digest(height),
+        exits: Digest::ZERO,
+    });
+    let journal_of = TransactionJournal {
+        transaction: digest(height),
+        outcome: Outcome::SUCCESS,
+        accesses: vec![],
+        exits: vec![],
+    };
+    let batch = ScheduledBatch {
+        metadata,
+        transactions: vec![ScheduledTransaction { merge_index: 1, journal: journal_of }],
+        journal: Some(journal),
+        root_after: digest(height),
+        tip_after: digest(height),
+    };
+    let block = ChainBlock { metadata: header, accepted: vec![], lane_proof: None, settlements };
+    (AddedBlock { metadata, returning: false, block }, batch)
+}
+
+/// A chain of so many blocks with so many deposits each.
+fn chain(blocks: u64, transactions: u64) -> Recording {
+    let mut chain = DevChain::default();
+    let mut tip = chain.root();
+    for n in 0..blocks {
+        let deposit = |m: u64| {
+            let owner = format!("owner {}", (n * 7 + m) % 50);
+            let counterparty = account_of(&script(&owner));
+            let payload = Payload { action: Action::Deposit, nonce: 0, amount: 0, counterparty };
+            chain.transaction(&owner, payload.encode(), 10 + n)
+        };
+        let accepted = (0..transactions).map(deposit).collect();
+        tip = chain.mine(tip, 0, accepted);
+    }
+    chain.adopt(tip);
+    chain.recording()
+}
+
+fn settings(recording: Recording) -> wire::Settings {
+    wire::Settings {
+        l1: "bench".into(),
+        recording,
+        pace: Pace::Free,
+        rule: BundleRule::default(),
+        permits: 1,
+        finality_depth: 100_000,
+        data_dir: None,
+        patience: wire::Patience::default(),
+    }
+}
+
+/// How long a node takes for a chain, and how many proofs it makes.
+fn node(recording: Recording) -> (Duration, u64) {
+    let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
+    let backend: Arc<dyn Backend> = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
+    let store: Arc<dyn ReceiptStore> =
+        Arc::new(Store::in_memory(backend.clone(), Options::default()).unwrap());
+    let node = wire::wire(settings(recording), backend, hasher, store).unwrap();
+    let began = Instant::now();
+    let ended = node.run(&AtomicBool::new(false), &mut Deaf).unwrap();
+    (began.elapsed(), ended.report.prove_calls)
+}
+
+/// From the first proof's begin to the last one's end.
+#[derive(Default)]
+struct Span(Option<Instant>, Option<Instant>);
+
+impl Observer for Span {
+    fn hear(&mut self, happening: &Happening) {
+        match happening {
+            Happening::Proving(_) => drop(self.0.get_or_insert_with(Instant::now)),
+            Happening::Proved { .. } => self.1 = Some(Instant::now()),
+            _ => {}
+        }
+    }
+}
+
+/// The share of the time between the first proof and the last in which the backend proves.
+fn device(cost: Duration) -> f64 {
+    let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
+    let mock =
+        Arc::new(MockBackend::new(MockConfig { cost: [cost; 3], ..MockConfig::default() }, hasher.clone()));
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), mock.clone(), Options::default()).unwrap();
+    let node = wire::wire(settings(chain(12, 3)), mock.clone(), hasher, Arc::new(store)).unwrap();
+    let mut span = Span::default();
+    node.run(&AtomicBool::new(false), &mut span).unwrap();
+    let spent: Duration = Kind::ALL.map(|kind| mock.spent(kind)).iter().sum();
+    let Span(Some(began), Some(ended)) = span else { return 0.0 };
+    spent.as_secs_f64() / (ended - began).as_secs_f64()
+}
