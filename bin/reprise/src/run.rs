@@ -109,7 +109,7 @@ fn table(report: &Report, interrupted: bool) -> String {
         if interrupted { ", stopped before its end" } else { "" }
     );
     out += &format!(
-        "  chain       {} blocks ({} empty), {} reorgs of up to {} blocks, {} flips back\n",
+        "  chain       {} blocks ({} empty); reorgs: {}, the deepest of {} blocks; flips back: {}\n",
         report.blocks, report.empty_batches, report.reorgs, report.max_reorg_depth, report.flips
     );
     out += &format!(

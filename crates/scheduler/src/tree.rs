@@ -1,6 +1,6 @@
 //! The state tree: a sparse Merkle tree that never forgets a version.
 //!
-//! It has the shape that [`state`](reprise_model::state) specifies: depth 63, keyed by slot, empty subtrees
+//! It has the shape that [`state`] specifies: depth 63, keyed by slot, empty subtrees
 //! merged from zero leaves. Nodes are immutable and shared, so a version is one pointer, taking a snapshot is
 //! a clone, and rolling back is using an older one. A subtree with one leaf is one node, so a tree of `n`
 //! leaves has about `2n` nodes and an update makes about `log n`.

@@ -11,6 +11,6 @@ fn the_programs_are_the_ones_whose_receipts_are_stored() {
         programs.batch(),
         programs.aggregate()
     );
-    let recorded = include_str!("../../../guests/ledger/ids.txt");
+    let recorded = include_str!("../../../../guests/ledger/ids.txt");
     assert_eq!(ids, recorded, "a program changed: put these ids into guests/ledger/ids.txt");
 }
