@@ -15,19 +15,32 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 
     /// Where receipts, batch records and settlements are kept [default: ./reprise-data]
-    #[arg(long, global = true, value_name = "DIR", env = "REPRISE_DATA_DIR")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Common options",
+        value_name = "DIR",
+        env = "REPRISE_DATA_DIR"
+    )]
     pub(crate) data_dir: Option<PathBuf>,
 
     /// A TOML file with settings; its keys are the flags' names
-    #[arg(long, global = true, value_name = "FILE", env = "REPRISE_CONFIG")]
+    #[arg(long, global = true, help_heading = "Common options", value_name = "FILE", env = "REPRISE_CONFIG")]
     pub(crate) config: Option<PathBuf>,
 
     /// Print one JSON object as the last line of standard output
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Common options")]
     pub(crate) json: bool,
 
     /// What is logged to standard error, as tracing directives: error, warn, info, debug, or CRATE=LEVEL
-    #[arg(long, global = true, value_name = "LEVEL", env = "REPRISE_LOG", default_value = "warn")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Common options",
+        value_name = "LEVEL",
+        env = "REPRISE_LOG",
+        default_value = "warn"
+    )]
     pub(crate) log: String,
 }
 
