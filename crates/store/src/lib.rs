@@ -8,6 +8,7 @@
 //! | `writer` | the one writer: a flush for a group of writes |
 //! | [`engine`] | [`Engine`]: sorted tables with atomic, durable commits |
 //! | [`memory`], [`disk`] | the engines |
+//! | [`reading`] | the disk's tables at one moment, while another process writes them |
 //! | [`directory`] | who holds a store's directory, and which format it has |
 //! | [`salvage`] | receipts that lie whole in damaged parts of the log |
 //! | [`archive`] | receipts on their way from one store to another |
@@ -33,6 +34,7 @@ pub mod memory;
 mod metered;
 pub mod policy;
 pub mod port;
+pub mod reading;
 mod record;
 pub mod salvage;
 pub mod store;

@@ -128,7 +128,8 @@ impl Lookup {
 pub enum MissReason {
     /// Nothing is stored under the id.
     Absent,
-    /// Something was stored, failed its check, and is in quarantine now.
+    /// Something was stored, failed its check, and is in quarantine now; in a store that is open for reading
+    /// only, it is left where it is.
     Quarantined(QuarantineReason),
     /// It must be verified first, and this process has no verifier of its profile. It stays stored.
     Unverifiable(VerifyError),
@@ -400,6 +401,12 @@ pub enum StoreError {
         path: PathBuf,
         /// The engine's words.
         reason: String,
+    },
+    /// The store was opened to be read only.
+    #[error("the receipt store in {} is open for reading only: another process writes it", path.display())]
+    ReadOnly {
+        /// The directory.
+        path: PathBuf,
     },
     /// The store is shut down.
     #[error("the receipt store is closed: open it again")]

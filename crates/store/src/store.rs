@@ -24,6 +24,7 @@ use crate::port::{
     Completion, Filter, Lookup, MissReason, NewEntry, Origin, PlaceOutcome, PruneOutcome, PutOutcome,
     QuarantineReason, ReceiptStore, Shown, Stats, StoreError, Summary,
 };
+use crate::reading::ReadingEngine;
 use crate::record::{self, EntryRecord, FLOOR_KEY};
 use crate::salvage::{self, Salvaged};
 use crate::writer::{Bounds, Writer};
@@ -76,6 +77,8 @@ pub struct Store {
     counters: Arc<Counters>,
     samples: AtomicU64,
     salvaged: Salvaged,
+    /// What fails is reported and left; nothing is renewed.
+    reading: bool,
 }
 
 impl Store {
@@ -94,6 +97,17 @@ impl Store {
     /// names another format is refused still.
     pub fn mend(dir: &Path, verifier: Arc<dyn Verifier>, options: Options) -> Result<Self, OpenError> {
         Self::on(DiskEngine::mend(dir)?, verifier, options)
+    }
+
+    /// Opens what another process may be writing, as it is at this moment, to be read only: nothing is
+    /// locked, written, quarantined or salvaged. See [`crate::reading`].
+    pub fn open_reading(
+        dir: &Path,
+        verifier: Arc<dyn Verifier>,
+        options: Options,
+    ) -> Result<Self, OpenError> {
+        let store = Self::over(Arc::new(ReadingEngine::open(dir)?), verifier, options)?;
+        Ok(Self { reading: true, ..store })
     }
 
     /// A store over an open directory.
@@ -124,7 +138,16 @@ impl Store {
             .map_err(|source| OpenError::Thread { source })?;
         let counters = Arc::new(Counters::default());
         let samples = AtomicU64::new(0);
-        Ok(Self { engine, writer, verifier, options, counters, samples, salvaged: Salvaged::default() })
+        Ok(Self {
+            engine,
+            writer,
+            verifier,
+            options,
+            counters,
+            samples,
+            salvaged: Salvaged::default(),
+            reading: false,
+        })
     }
 
     /// Reads an entry and checks it as far as `full` and the policy ask.
@@ -203,7 +226,7 @@ impl Store {
         if foreign {
             return Err(StoreError::ForeignClaim { statement: *id });
         }
-        if recalled.is_none() && known.is_none() {
+        if recalled.is_none() && known.is_none() && !self.reading {
             self.renew(id, &checksum);
         }
         let lookup = Lookup::Hit(receipt);
@@ -215,6 +238,9 @@ impl Store {
     fn condemn(&self, id: &StatementId, reason: QuarantineReason) -> Result<Option<Found>, StoreError> {
         let kind = self.entry(id)?.map(|entry| entry.kind);
         let lookup = Lookup::Miss(MissReason::Quarantined(reason.clone()));
+        if self.reading {
+            return Ok(Some(Found { lookup, kind, took_ms: 0 }));
+        }
         let (id, now_ms) = (*id, (self.options.clock)());
         let (verifier, engine) = (self.verifier.clone(), self.engine.clone());
         let counters = self.counters.clone();

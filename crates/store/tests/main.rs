@@ -9,6 +9,7 @@ mod damage;
 mod directory;
 mod envelope;
 mod gc;
+mod reading;
 mod why;
 mod world;
 mod writing;
