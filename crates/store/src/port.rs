@@ -322,6 +322,23 @@ pub struct Stats {
     pub flushes: u64,
     /// The prune floor.
     pub prune_floor: Checkpoint,
+    /// The tiers that receipts are read from, the nearest first; none where there is one place only.
+    pub tiers: Vec<TierStats>,
+}
+
+/// The figures of one tier, since opening. A tier answers with bytes; what they are worth is checked above.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TierStats {
+    /// Which.
+    pub name: &'static str,
+    /// Reads that it answered.
+    pub hits: u64,
+    /// Reads of what it does not hold.
+    pub misses: u64,
+    /// Reads that it could not answer. They are not misses.
+    pub errors: u64,
+    /// Bytes that it holds, where it counts them.
+    pub bytes: Option<u64>,
 }
 
 impl Stats {

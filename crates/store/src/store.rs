@@ -27,6 +27,7 @@ use crate::port::{
 use crate::reading::ReadingEngine;
 use crate::record::{self, EntryRecord, FLOOR_KEY};
 use crate::salvage::{self, Salvaged};
+use crate::tiered::Tiered;
 use crate::writer::{Bounds, Writer};
 
 /// How many keys a pass over a table takes at a time.
@@ -47,6 +48,8 @@ pub struct Options {
     pub queue_bytes_max: u64,
     /// The largest envelope taken.
     pub entry_bytes_max: u64,
+    /// Bytes of envelopes that are kept in memory in front of the disk; 0 for none. See [`crate::tiered`].
+    pub memory_bytes_max: u64,
     /// The time, in milliseconds since the Unix epoch.
     pub clock: fn() -> u64,
 }
@@ -59,6 +62,7 @@ impl Default for Options {
             queue_items_max: 256,
             queue_bytes_max: 256 << 20,
             entry_bytes_max: 64 << 20,
+            memory_bytes_max: 64 << 20,
             clock: now_ms,
         }
     }
@@ -112,9 +116,12 @@ impl Store {
 
     /// A store over an open directory.
     pub fn on(engine: DiskEngine, verifier: Arc<dyn Verifier>, options: Options) -> Result<Self, OpenError> {
-        let engine = Arc::new(engine);
-        let mut store = Self::over(engine.clone(), verifier.clone(), options)?;
-        match salvage::salvage(&store, verifier.as_ref(), engine.damage()) {
+        let damage = engine.damage().to_vec();
+        let memory_bytes_max = options.memory_bytes_max;
+        let disk: Arc<dyn Engine> = Arc::new(engine);
+        let engine = if memory_bytes_max == 0 { disk } else { Arc::new(Tiered::new(disk, memory_bytes_max)) };
+        let mut store = Self::over(engine, verifier.clone(), options)?;
+        match salvage::salvage(&store, verifier.as_ref(), &damage) {
             Ok(salvaged) => store.salvaged = salvaged,
             // A cache may forget. A disk that does not answer will say so again.
             Err(error) => tracing::warn!(%error, "damaged parts of the receipt log were not searched"),
@@ -469,6 +476,7 @@ impl Store {
             stats.coordinates += 1;
         })?;
         stats.flushes = self.writer.flushes();
+        stats.tiers = self.engine.tiers();
         stats.prune_floor = self.floor()?;
         Ok(stats)
     }

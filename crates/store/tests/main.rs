@@ -10,6 +10,7 @@ mod directory;
 mod envelope;
 mod gc;
 mod reading;
+mod tiered;
 mod why;
 mod world;
 mod writing;
