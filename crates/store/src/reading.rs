@@ -7,7 +7,7 @@
 //! # One moment
 //!
 //! The segments are listed, all of them opened, and listed again: where the lists differ, a segment was begun or
-//! cleaned away meanwhile, and it is done over, [`ATTEMPTS_MAX`] times. Where they agree, what is open is a
+//! cleaned away meanwhile, and it is done over, a bounded number of times. Where they agree, what is open is a
 //! beginning of the log as it was at one time, and replaying it gives the tables of that time. The last segment
 //! may end in half a frame: a write that is under way. It is left out, in silence.
 //!
