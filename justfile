@@ -7,6 +7,7 @@ check: fmt lint doc deny test
 fmt:
     cargo fmt --all --check
     cargo fmt --all --check --manifest-path harness/Cargo.toml
+    cargo fmt --check --manifest-path fuzz/Cargo.toml
 
 # Clippy over every crate, with and without the real prover.
 lint:
@@ -33,3 +34,7 @@ test:
 harness:
     cargo clippy --locked --all-targets --manifest-path harness/Cargo.toml -- -D warnings
     cargo test --locked --manifest-path harness/Cargo.toml
+
+# One fuzz target of the receipt store: envelope, coordinate, archive or log. Needs nightly and cargo-fuzz.
+fuzz target seconds="600":
+    cargo +nightly fuzz run --fuzz-dir fuzz {{target}} -- -max_total_time={{seconds}} -max_len=4096

@@ -197,21 +197,41 @@ pub(crate) enum ReceiptsCommand {
         /// Only those used in this block
         #[arg(long, value_name = "HASH")]
         block: Option<String>,
+        /// Only those of this program
+        #[arg(long, value_name = "ID")]
+        program: Option<String>,
+        /// Only those of this proof profile
+        #[arg(long, value_name = "ID")]
+        profile: Option<String>,
     },
     /// Show one receipt: statement, journal, places, how it came to be
     Show {
         /// Its statement id, with stm: or without; a unique beginning is enough
         id: String,
     },
-    /// Say which receipts are used in a block or at a checkpoint, and whether any place holds two statements
+    /// Say what answers at a place, or what the nearest place differs in
+    ///
+    /// A block hash or a checkpoint lists everything used there, and whether any place holds two statements.
+    /// A coordinate is CHECKPOINT/BLOCK/transaction/MERGE_INDEX, CHECKPOINT/BLOCK/batch or
+    /// CHECKPOINT/BLOCK/aggregate/START/COMMITMENT, where a unique beginning of a hash is enough. What is not
+    /// said of it is taken from the nearest place.
     Why {
-        /// A block hash or a checkpoint
+        /// A block hash, a checkpoint, or a coordinate
         place: String,
+        /// The program asked for; with a coordinate
+        #[arg(long, value_name = "ID")]
+        program: Option<String>,
+        /// The proof profile asked for; with a coordinate
+        #[arg(long, value_name = "ID")]
+        profile: Option<String>,
+        /// The digest of the pins asked for; with a coordinate
+        #[arg(long, value_name = "DIGEST")]
+        pins: Option<String>,
     },
     /// Verify every receipt cryptographically, whatever was verified before
     ///
     /// What fails goes to quarantine and is proved again when it is wanted. A directory whose format file is
-    /// missing or damaged is mended first.
+    /// missing or damaged is mended first. While a node runs on the directory, what fails is only reported.
     Verify,
     /// Count what is stored
     Stats,

@@ -1,19 +1,25 @@
 //! `reprise receipts`: look into the receipt store.
+//!
+//! A command that only reads works beside a running node too: the store is then read as it is at this moment,
+//! without its lock, and nothing is written. One that writes is refused by the node's pid.
 
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
 use std::path::Path;
 use std::process::ExitCode;
+use std::str::FromStr;
+use std::sync::Arc;
 
 use reprise_model::coordinate::{Checkpoint, Coordinate, Place};
-use reprise_model::digest::{BlockHash, ProfileId, StatementId};
+use reprise_model::digest::{ParseDigestError, ProfileId, StatementId};
 use reprise_model::journal;
 use reprise_model::statement::Kind;
-use reprise_store::ReceiptStore;
 use reprise_store::archive::{self, Exported, Imported};
 use reprise_store::gc::{self, Budget, Cause, Eviction, Plan};
-use reprise_store::port::{Filter, Lookup, Shown, Summary};
+use reprise_store::port::{Filter, Lookup, MissReason, Shown, Summary};
+use reprise_store::why::{Sought, SoughtError, Why};
+use reprise_store::{OpenError, Options, ReceiptStore, Store};
 use serde_json::{Value, json};
 
 use crate::backends::Verifiers;
@@ -35,22 +41,44 @@ pub(crate) fn receipts(
             dir.display()
         )));
     }
-    let store = match command {
-        ReceiptsCommand::Verify => open_store(settings).or_else(|_| mend_store(settings))?,
-        _ => open_store(settings)?,
+    let mut live = false;
+    let store = match open_store(settings) {
+        Err(Failure::Open(OpenError::InUse { pid, .. })) if only_reads(command) => {
+            eprintln!("the store is open in process {pid}: read as it is at this moment");
+            live = true;
+            let options = Options { verify: settings.verify, ..Options::default() };
+            Arc::new(Store::open_reading(&dir, Arc::new(Verifiers::all()?), options)?)
+        }
+        Err(_) if matches!(command, ReceiptsCommand::Verify) => mend_store(settings)?,
+        opened => opened?,
     };
     let store = store.as_ref();
     match command {
-        ReceiptsCommand::Ls { kind, checkpoint, block } => {
-            let kind = kind.as_deref().map(parse_kind).transpose()?;
-            let block = block.as_deref().map(parse_block).transpose()?;
-            let filter = Filter { kind, checkpoint: checkpoint.map(Checkpoint), block, ..Filter::default() };
+        ReceiptsCommand::Ls { kind, checkpoint, block, program, profile } => {
+            let filter = Filter {
+                kind: kind.as_deref().map(parse_kind).transpose()?,
+                checkpoint: checkpoint.map(Checkpoint),
+                block: block.as_deref().map(parse).transpose()?,
+                program: program.as_deref().map(parse).transpose()?,
+                profile: profile.as_deref().map(parse).transpose()?,
+                limit: None,
+            };
             list(&store.list(&filter)?, json);
             Ok(ExitCode::SUCCESS)
         }
         ReceiptsCommand::Show { id } => show(store, id, json),
-        ReceiptsCommand::Why { place } => why(store, place, json),
-        ReceiptsCommand::Verify => verify(store, json),
+        ReceiptsCommand::Why { place, program, profile, pins } if place.contains('/') => {
+            let mut sought: Sought = place.parse().map_err(unclear)?;
+            sought.program = program.as_deref().map(parse).transpose()?;
+            sought.profile = profile.as_deref().map(parse).transpose()?;
+            sought.pins = pins.as_deref().map(parse).transpose()?;
+            why_coordinate(store, &sought, json)
+        }
+        ReceiptsCommand::Why { place, program: None, profile: None, pins: None } => why(store, place, json),
+        ReceiptsCommand::Why { .. } => Err(Failure::usage(
+            "--program, --profile and --pins go with a coordinate, such as CHECKPOINT/BLOCK/batch",
+        )),
+        ReceiptsCommand::Verify => verify(store, live, json),
         ReceiptsCommand::Stats => stats(store, json),
         ReceiptsCommand::Gc { max_bytes, keep_from, dry_run } => {
             let budget = Budget { bytes_max: *max_bytes, live_from: [Checkpoint(*keep_from); 3] };
@@ -96,7 +124,7 @@ pub(crate) fn receipts(
             Ok(ExitCode::SUCCESS)
         }
         ReceiptsCommand::Revoke { profile } => {
-            let profile: ProfileId = profile.parse().map_err(|e| Failure::usage(format!("{e}")))?;
+            let profile: ProfileId = parse(profile)?;
             let removed = store.revoke(&profile)?;
             say(json, json!({ "revoked": removed }), || format!("{removed} receipts of {profile} removed"));
             Ok(ExitCode::SUCCESS)
@@ -150,8 +178,22 @@ fn parse_kind(text: &str) -> Result<Kind, Failure> {
     named.ok_or_else(|| Failure::usage(format!("`{text}` is no kind: say transaction, batch or aggregate")))
 }
 
-fn parse_block(text: &str) -> Result<BlockHash, Failure> {
-    text.parse().map_err(|e| Failure::usage(format!("{e}")))
+fn parse<Id: FromStr<Err = ParseDigestError>>(text: &str) -> Result<Id, Failure> {
+    text.parse().map_err(|e: ParseDigestError| Failure::usage(e.to_string()))
+}
+
+/// Whether the command leaves the store as it is.
+fn only_reads(command: &ReceiptsCommand) -> bool {
+    match command {
+        ReceiptsCommand::Ls { .. }
+        | ReceiptsCommand::Show { .. }
+        | ReceiptsCommand::Why { .. }
+        | ReceiptsCommand::Verify
+        | ReceiptsCommand::Stats
+        | ReceiptsCommand::Export { .. } => true,
+        ReceiptsCommand::Gc { dry_run, .. } => *dry_run,
+        ReceiptsCommand::Rm { .. } | ReceiptsCommand::Import { .. } | ReceiptsCommand::Revoke { .. } => false,
+    }
 }
 
 /// The one stored statement whose id begins with `text`.
@@ -198,6 +240,7 @@ fn entry_json(entry: &Summary) -> Value {
             "checkpoint": at.checkpoint.0,
             "block": at.block_hash.to_string(),
             "place": place(at),
+            "coordinate": coordinate(at),
         })).collect::<Vec<_>>(),
         "pins": entry.pins,
     })
@@ -271,7 +314,7 @@ fn show(store: &dyn ReceiptStore, text: &str, json: bool) -> Result<ExitCode, Fa
 fn why(store: &dyn ReceiptStore, text: &str, json: bool) -> Result<ExitCode, Failure> {
     let filter = match text.parse::<u64>() {
         Ok(checkpoint) => Filter { checkpoint: Some(Checkpoint(checkpoint)), ..Filter::default() },
-        Err(_) => Filter { block: Some(parse_block(text)?), ..Filter::default() },
+        Err(_) => Filter { block: Some(parse(text)?), ..Filter::default() },
     };
     let entries = store.list(&filter)?;
     let mut rows = vec![];
@@ -301,12 +344,100 @@ fn why(store: &dyn ReceiptStore, text: &str, json: bool) -> Result<ExitCode, Fai
     Ok(ExitCode::SUCCESS)
 }
 
-fn verify(store: &dyn ReceiptStore, json: bool) -> Result<ExitCode, Failure> {
+fn unclear(error: SoughtError) -> Failure {
+    match error {
+        SoughtError::Store(error) => error.into(),
+        other => Failure::usage(other.to_string()),
+    }
+}
+
+fn why_coordinate(store: &dyn ReceiptStore, sought: &Sought, json: bool) -> Result<ExitCode, Failure> {
+    let asked = sought.complete(store).map_err(unclear)?;
+    let why = reprise_store::why::why(store, &asked)?;
+    if json {
+        let answer = match &why {
+            Why::Used(used) if used.iter().any(|(_, stored)| *stored) => "hit",
+            Why::Pruned { .. } => "pruned",
+            Why::Used(_) | Why::Differs { .. } | Why::Nothing => "miss",
+        };
+        let mut value = json!({ "coordinate": coordinate(&asked), "answer": answer });
+        match why {
+            Why::Used(used) => {
+                let one =
+                    |(id, stored): &(StatementId, bool)| json!({ "id": id.to_string(), "stored": stored });
+                value["statements"] = used.iter().map(one).collect();
+                value["diverged"] = json!(used.len() > 1);
+            }
+            Why::Pruned { floor } => value["prune_floor"] = json!(floor.0),
+            Why::Differs { nearest, statement, field } => {
+                value["differs_in"] = json!(field);
+                value["asked"] = json!(of_field(&asked, field));
+                value["stored"] = json!(of_field(&nearest, field));
+                value["nearest"] = json!(coordinate(&nearest));
+                value["nearest_statement"] = json!(statement.to_string());
+            }
+            Why::Nothing => {}
+        }
+        println!("{value}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    match why {
+        Why::Used(used) => {
+            let alarm = if used.len() > 1 { "  DIVERGED: this place holds two statements" } else { "" };
+            for (id, stored) in used {
+                if stored {
+                    println!("hit: {} is answered by {id:?}{alarm}", place(&asked));
+                } else {
+                    println!("miss: {} uses {id:?}, which is not stored{alarm}", place(&asked));
+                }
+            }
+        }
+        Why::Pruned { floor } => {
+            println!("pruned: everything below checkpoint {floor} is final, and its receipts are gone");
+        }
+        Why::Differs { nearest, statement, field } => {
+            println!("miss: {} is not used", place(&asked));
+            println!("  differs first in {field} from {}, answered by {statement:?}", place(&nearest));
+            println!("  asked   {}\n  stored  {}", of_field(&asked, field), of_field(&nearest, field));
+        }
+        Why::Nothing => println!("miss: nothing is used at checkpoint {}", asked.checkpoint),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A field by the name [`reprise_store::why`] gives it.
+fn of_field(at: &Coordinate, field: &str) -> String {
+    match field {
+        "block hash" => at.block_hash.to_string(),
+        "kind" => at.place.kind().to_string(),
+        "program" => at.program.to_string(),
+        "profile" => at.profile.to_string(),
+        "pins" => at.pins.to_string(),
+        _ => coordinate(at),
+    }
+}
+
+/// A coordinate as `receipts why` reads it.
+fn coordinate(at: &Coordinate) -> String {
+    let Coordinate { checkpoint, block_hash, place, .. } = at;
+    let block = block_hash.digest();
+    match place {
+        Place::Transaction { merge_index } => format!("{checkpoint}/{block}/transaction/{merge_index}"),
+        Place::Batch => format!("{checkpoint}/{block}/batch"),
+        Place::Aggregate { start, commitment } => {
+            format!("{checkpoint}/{block}/aggregate/{start}/{commitment}")
+        }
+    }
+}
+
+fn verify(store: &dyn ReceiptStore, live: bool, json: bool) -> Result<ExitCode, Failure> {
     let entries = store.list(&Filter::default())?;
     let (mut good, mut bad) = (0u64, vec![]);
     for entry in &entries {
         match store.verify(&entry.id)? {
             Lookup::Hit(_) => good += 1,
+            // Beside a running node nothing is quarantined: that is the node's to do.
+            Lookup::Miss(MissReason::Quarantined(why)) if live => bad.push((entry.id, why.to_string())),
             Lookup::Miss(reason) => bad.push((entry.id, reason.to_string())),
         }
     }

@@ -8,9 +8,8 @@
 //!   quarantine/ what failed its check: NAME.receipt with its bytes, NAME.reason with the cause in words
 //! ```
 //!
-//! One process has a store open at a time. A second one, a reader too, is refused by the pid of the first:
-//! the tables of a live store change under a reader's feet, and a copy taken meanwhile would not be one
-//! moment. A live node answers for its own store.
+//! One process has a store open at a time, and a second one is refused by the pid of the first. One that
+//! only reads needs no lock: see [`crate::reading`].
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -102,6 +101,20 @@ impl Directory {
         Self::lock_and(path, path.join("log").is_dir())
     }
 
+    /// Compares the format of a directory that is to be read only: it is neither made, locked nor written.
+    pub(crate) fn compare_format(path: &Path) -> Result<(), OpenError> {
+        let format = path.join("FORMAT");
+        let text = match fs::read(&format) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(source) => return Err(OpenError::Io { doing: "read", path: format, source }),
+        };
+        match stated_version(&text) {
+            Some(FORMAT) => Ok(()),
+            Some(version) => Err(OpenError::ForeignFormat { dir: path.into(), found: version.to_string() }),
+            None => Err(damaged(format, &text)),
+        }
+    }
+
     fn lock_and(path: &Path, mend: bool) -> Result<Self, OpenError> {
         let failed = |doing, path: &Path| {
             let path = path.to_path_buf();
@@ -129,9 +142,7 @@ impl Directory {
                 return Err(OpenError::ForeignFormat { dir: path.into(), found: version.to_string() });
             }
             Some(None) if !mend => {
-                let text = known.unwrap_or_default();
-                let found = text.chars().filter(|c| !c.is_control()).take(40).collect();
-                return Err(OpenError::Damaged { file: format, found });
+                return Err(damaged(format, &known.unwrap_or_default()));
             }
             Some(None) | None => {
                 write_durably(&format, format_text(FORMAT).as_bytes()).map_err(failed("write", &format))?
@@ -189,6 +200,11 @@ impl Directory {
     pub(crate) fn quarantine(&self) -> PathBuf {
         self.path.join("quarantine")
     }
+}
+
+/// The refusal of a format file that holds something else.
+fn damaged(file: PathBuf, text: &str) -> OpenError {
+    OpenError::Damaged { file, found: text.chars().filter(|c| !c.is_control()).take(40).collect() }
 }
 
 /// What a format file holds: a line for people, and a line that shows damage to it.

@@ -73,9 +73,9 @@ pub struct DiskEngine {
 
 /// Every key of every table, and where its value is.
 #[derive(Default)]
-struct Index {
+pub(crate) struct Index {
     tables: [BTreeMap<Vec<u8>, Held>; Table::ALL.len()],
-    segments: BTreeMap<u64, Arc<Segment>>,
+    pub(crate) segments: BTreeMap<u64, Arc<Segment>>,
     live_bytes: u64,
 }
 
@@ -93,8 +93,8 @@ enum Value {
 }
 
 /// A file of the log.
-struct Segment {
-    number: u64,
+pub(crate) struct Segment {
+    pub(crate) number: u64,
     path: PathBuf,
     file: File,
     /// Bytes in it, damage included, when it was opened or grown last.
@@ -233,11 +233,6 @@ impl DiskEngine {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError + use<> {
-        let path = path.to_path_buf();
-        move |source| StoreError::Io { doing, path, source: Arc::new(source) }
-    }
-
     /// Appends one frame and makes it seen.
     fn append(&self, end: &mut End, changes: Changes, sync: bool) -> Result<(), StoreError> {
         if end.closed || end.offset >= self.segment_bytes_max {
@@ -255,7 +250,7 @@ impl DiskEngine {
             if let Err(error) = end.segment.file.set_len(end.offset) {
                 tracing::warn!(path = %end.segment.path.display(), %error, "a failed write could not be cut off");
             }
-            return Err(Self::failed("write", &end.segment.path)(source));
+            return Err(failed("write", &end.segment.path)(source));
         }
         let values_at = end.offset + (HEAD_LEN + frame.changes_bytes.len()) as u64;
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
@@ -270,8 +265,7 @@ impl DiskEngine {
     fn begin_segment(&self, end: &mut End) -> Result<(), StoreError> {
         let log = self.dir.log();
         let number = end.segment.number + 1;
-        let segment =
-            Arc::new(Segment::create(&log, number).map_err(Self::failed("make a segment in", &log))?);
+        let segment = Arc::new(Segment::create(&log, number).map_err(failed("make a segment in", &log))?);
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         index.segments.insert(number, segment.clone());
         *end = End { segment, offset: 0, closed: false };
@@ -312,11 +306,11 @@ impl DiskEngine {
         // this thread writes, so no key came to lie in it since. A deletion recorded in it hides nothing:
         // there is no older segment.
         for segment in self.index().segments.values().filter(|segment| segment.number > oldest.number) {
-            segment.file.sync_data().map_err(Self::failed("sync", &segment.path))?;
+            segment.file.sync_data().map_err(failed("sync", &segment.path))?;
         }
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         index.segments.remove(&oldest.number);
-        fs::remove_file(&oldest.path).map_err(Self::failed("delete", &oldest.path))
+        fs::remove_file(&oldest.path).map_err(failed("delete", &oldest.path))
     }
 }
 
@@ -358,6 +352,62 @@ impl Index {
     fn find(&self, table: Table, key: &[u8]) -> Option<&Held> {
         self.tables[table as usize].get(key)
     }
+
+    pub(crate) fn has(&self, table: Table, key: &[u8]) -> bool {
+        self.find(table, key).is_some()
+    }
+
+    /// The value of a key, or where to read it.
+    pub(crate) fn look_up(&self, table: Table, key: &[u8]) -> Option<Located> {
+        let Held { segment, value } = self.find(table, key)?;
+        match value {
+            Value::Inline(value) => Some(Located::Here(value.clone())),
+            Value::Apart { offset, len } => {
+                let segment = self.segments.get(segment)?.clone();
+                Some(Located::There { segment, offset: *offset, len: *len })
+            }
+        }
+    }
+
+    pub(crate) fn page(&self, table: Table, from: &[u8], to: Option<&[u8]>, limit: usize) -> Vec<Pair> {
+        if to.is_some_and(|to| to <= from) {
+            return Vec::new();
+        }
+        let end = to.map_or(Bound::Unbounded, Bound::Excluded);
+        let keys = self.tables[table as usize].range::<[u8], _>((Bound::Included(from), end));
+        let pair = |(key, held): (&Vec<u8>, &Held)| match &held.value {
+            Value::Inline(value) => (key.clone(), value.clone()),
+            // Scans look at keys; an envelope is read by its key.
+            Value::Apart { .. } => (key.clone(), Vec::new()),
+        };
+        keys.take(limit).map(pair).collect()
+    }
+}
+
+/// A value, or the place to read it at, which needs no lock on the index.
+pub(crate) enum Located {
+    Here(Vec<u8>),
+    There { segment: Arc<Segment>, offset: u64, len: u64 },
+}
+
+impl Located {
+    pub(crate) fn read(self) -> Result<Vec<u8>, StoreError> {
+        let (segment, offset, len) = match self {
+            Self::Here(value) => return Ok(value),
+            Self::There { segment, offset, len } => (segment, offset, len),
+        };
+        segment.read(offset, len).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                StoreError::Damaged { path: segment.path.clone(), reason: "a value is cut off".into() }
+            }
+            _ => failed("read", &segment.path)(error),
+        })
+    }
+}
+
+fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError + use<> {
+    let path = path.to_path_buf();
+    move |source| StoreError::Io { doing, path, source: Arc::new(source) }
 }
 
 impl Value {
@@ -378,8 +428,17 @@ impl Segment {
         Ok(Self { number, path, file, len: 0.into() })
     }
 
+    /// Opens it to be read and appended to.
     fn open(path: &Path, number: u64) -> io::Result<Self> {
-        let file = File::options().read(true).write(true).open(path)?;
+        Self::of(File::options().read(true).write(true).open(path)?, path, number)
+    }
+
+    /// Opens it to be read, as long as it is now.
+    pub(crate) fn open_reading(path: &Path, number: u64) -> io::Result<Self> {
+        Self::of(File::open(path)?, path, number)
+    }
+
+    fn of(file: File, path: &Path, number: u64) -> io::Result<Self> {
         let len = file.metadata()?.len();
         Ok(Self { number, path: path.into(), file, len: len.into() })
     }
@@ -395,12 +454,12 @@ impl Segment {
     }
 }
 
-fn segment_path(log: &Path, number: u64) -> PathBuf {
+pub(crate) fn segment_path(log: &Path, number: u64) -> PathBuf {
     log.join(format!("{number:08}.log"))
 }
 
 /// The segments in a directory, oldest first. Other files are left alone.
-fn segment_numbers(log: &Path) -> io::Result<Vec<u64>> {
+pub(crate) fn segment_numbers(log: &Path) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
     for item in fs::read_dir(log)? {
         let name = item?.file_name();
@@ -489,7 +548,7 @@ impl Head {
 
 /// Applies the frames of a segment that check, and names the parts that do not. Returns the end of the last
 /// frame. Only a disk that does not answer is an error.
-fn replay(
+pub(crate) fn replay(
     index: &mut Index,
     segment: &Segment,
     values_too: bool,
@@ -564,28 +623,12 @@ fn next_head(segment: &Segment, from: u64) -> io::Result<Option<u64>> {
 
 impl Engine for DiskEngine {
     fn read(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let (segment, offset, len) = {
-            let index = self.index();
-            match index.find(table, key) {
-                None => return Ok(None),
-                Some(Held { value: Value::Inline(value), .. }) => return Ok(Some(value.clone())),
-                Some(Held { value: Value::Apart { offset, len }, segment }) => {
-                    (index.segments.get(segment).cloned(), *offset, *len)
-                }
-            }
-        };
-        let Some(segment) = segment else { return Ok(None) };
-        let read = segment.read(offset, len).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => {
-                StoreError::Damaged { path: segment.path.clone(), reason: "a value is cut off".into() }
-            }
-            _ => Self::failed("read", &segment.path)(error),
-        });
-        read.map(Some)
+        let located = self.index().look_up(table, key);
+        located.map(Located::read).transpose()
     }
 
     fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
-        Ok(self.index().find(table, key).is_some())
+        Ok(self.index().has(table, key))
     }
 
     fn scan(
@@ -595,23 +638,7 @@ impl Engine for DiskEngine {
         to: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Pair>, StoreError> {
-        if to.is_some_and(|to| to <= from) {
-            return Ok(Vec::new());
-        }
-        let index = self.index();
-        let end = to.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut page = Vec::new();
-        for (key, held) in
-            index.tables[table as usize].range::<[u8], _>((Bound::Included(from), end)).take(limit)
-        {
-            let value = match &held.value {
-                Value::Inline(value) => value.clone(),
-                // Scans look at keys; an envelope is read by its key.
-                Value::Apart { .. } => Vec::new(),
-            };
-            page.push((key.clone(), value));
-        }
-        Ok(page)
+        Ok(self.index().page(table, from, to, limit))
     }
 
     fn commit(&self, changes: Changes, sync: bool) -> Result<(), StoreError> {
@@ -629,10 +656,10 @@ impl Engine for DiskEngine {
             return Ok(());
         }
         let dir = self.dir.quarantine();
-        fs::create_dir_all(&dir).map_err(Self::failed("make", &dir))?;
+        fs::create_dir_all(&dir).map_err(failed("make", &dir))?;
         let keep = |ending: &str, bytes: &[u8]| {
             let path = dir.join(format!("{name}.{ending}"));
-            fs::write(&path, bytes).map_err(Self::failed("write", &path))
+            fs::write(&path, bytes).map_err(failed("write", &path))
         };
         keep("receipt", bytes)?;
         keep("reason", format!("{reason}\n").as_bytes())

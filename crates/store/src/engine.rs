@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::port::StoreError;
+use crate::port::{StoreError, TierStats};
 
 /// The tables of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,6 +90,11 @@ pub trait Engine: Send + Sync {
 
     /// Puts bytes that failed their check aside, with the reason, where a person can look at them.
     fn quarantine(&self, name: &str, bytes: &[u8], reason: &str) -> Result<(), StoreError>;
+
+    /// The tiers that envelopes are read from, the nearest first; none where there is one place only.
+    fn tiers(&self) -> Vec<TierStats> {
+        Vec::new()
+    }
 }
 
 /// The first key after every key that begins with `prefix`; `None` where no key is.

@@ -8,6 +8,8 @@
 //! | `writer` | the one writer: a flush for a group of writes |
 //! | [`engine`] | [`Engine`]: sorted tables with atomic, durable commits |
 //! | [`memory`], [`disk`] | the engines |
+//! | [`tiered`] | memory in front of an engine |
+//! | [`reading`] | the disk's tables at one moment, while another process writes them |
 //! | [`directory`] | who holds a store's directory, and which format it has |
 //! | [`salvage`] | receipts that lie whole in damaged parts of the log |
 //! | [`archive`] | receipts on their way from one store to another |
@@ -33,9 +35,11 @@ pub mod memory;
 mod metered;
 pub mod policy;
 pub mod port;
+pub mod reading;
 mod record;
 pub mod salvage;
 pub mod store;
+pub mod tiered;
 pub mod why;
 mod writer;
 

@@ -128,7 +128,8 @@ impl Lookup {
 pub enum MissReason {
     /// Nothing is stored under the id.
     Absent,
-    /// Something was stored, failed its check, and is in quarantine now.
+    /// Something was stored, failed its check, and is in quarantine now; in a store that is open for reading
+    /// only, it is left where it is.
     Quarantined(QuarantineReason),
     /// It must be verified first, and this process has no verifier of its profile. It stays stored.
     Unverifiable(VerifyError),
@@ -321,6 +322,23 @@ pub struct Stats {
     pub flushes: u64,
     /// The prune floor.
     pub prune_floor: Checkpoint,
+    /// The tiers that receipts are read from, the nearest first; none where there is one place only.
+    pub tiers: Vec<TierStats>,
+}
+
+/// The figures of one tier, since opening. A tier answers with bytes; what they are worth is checked above.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TierStats {
+    /// Which.
+    pub name: &'static str,
+    /// Reads that it answered.
+    pub hits: u64,
+    /// Reads of what it does not hold.
+    pub misses: u64,
+    /// Reads that it could not answer. They are not misses.
+    pub errors: u64,
+    /// Bytes that it holds, where it counts them.
+    pub bytes: Option<u64>,
 }
 
 impl Stats {
@@ -400,6 +418,12 @@ pub enum StoreError {
         path: PathBuf,
         /// The engine's words.
         reason: String,
+    },
+    /// The store was opened to be read only.
+    #[error("the receipt store in {} is open for reading only: another process writes it", path.display())]
+    ReadOnly {
+        /// The directory.
+        path: PathBuf,
     },
     /// The store is shut down.
     #[error("the receipt store is closed: open it again")]

@@ -24,8 +24,10 @@ use crate::port::{
     Completion, Filter, Lookup, MissReason, NewEntry, Origin, PlaceOutcome, PruneOutcome, PutOutcome,
     QuarantineReason, ReceiptStore, Shown, Stats, StoreError, Summary,
 };
+use crate::reading::ReadingEngine;
 use crate::record::{self, EntryRecord, FLOOR_KEY};
 use crate::salvage::{self, Salvaged};
+use crate::tiered::Tiered;
 use crate::writer::{Bounds, Writer};
 
 /// How many keys a pass over a table takes at a time.
@@ -46,6 +48,8 @@ pub struct Options {
     pub queue_bytes_max: u64,
     /// The largest envelope taken.
     pub entry_bytes_max: u64,
+    /// Bytes of envelopes that are kept in memory in front of the disk; 0 for none. See [`crate::tiered`].
+    pub memory_bytes_max: u64,
     /// The time, in milliseconds since the Unix epoch.
     pub clock: fn() -> u64,
 }
@@ -58,6 +62,7 @@ impl Default for Options {
             queue_items_max: 256,
             queue_bytes_max: 256 << 20,
             entry_bytes_max: 64 << 20,
+            memory_bytes_max: 64 << 20,
             clock: now_ms,
         }
     }
@@ -76,6 +81,8 @@ pub struct Store {
     counters: Arc<Counters>,
     samples: AtomicU64,
     salvaged: Salvaged,
+    /// What fails is reported and left; nothing is renewed.
+    reading: bool,
 }
 
 impl Store {
@@ -96,11 +103,25 @@ impl Store {
         Self::on(DiskEngine::mend(dir)?, verifier, options)
     }
 
+    /// Opens what another process may be writing, as it is at this moment, to be read only: nothing is
+    /// locked, written, quarantined or salvaged. See [`crate::reading`].
+    pub fn open_reading(
+        dir: &Path,
+        verifier: Arc<dyn Verifier>,
+        options: Options,
+    ) -> Result<Self, OpenError> {
+        let store = Self::over(Arc::new(ReadingEngine::open(dir)?), verifier, options)?;
+        Ok(Self { reading: true, ..store })
+    }
+
     /// A store over an open directory.
     pub fn on(engine: DiskEngine, verifier: Arc<dyn Verifier>, options: Options) -> Result<Self, OpenError> {
-        let engine = Arc::new(engine);
-        let mut store = Self::over(engine.clone(), verifier.clone(), options)?;
-        match salvage::salvage(&store, verifier.as_ref(), engine.damage()) {
+        let damage = engine.damage().to_vec();
+        let memory_bytes_max = options.memory_bytes_max;
+        let disk: Arc<dyn Engine> = Arc::new(engine);
+        let engine = if memory_bytes_max == 0 { disk } else { Arc::new(Tiered::new(disk, memory_bytes_max)) };
+        let mut store = Self::over(engine, verifier.clone(), options)?;
+        match salvage::salvage(&store, verifier.as_ref(), &damage) {
             Ok(salvaged) => store.salvaged = salvaged,
             // A cache may forget. A disk that does not answer will say so again.
             Err(error) => tracing::warn!(%error, "damaged parts of the receipt log were not searched"),
@@ -124,7 +145,16 @@ impl Store {
             .map_err(|source| OpenError::Thread { source })?;
         let counters = Arc::new(Counters::default());
         let samples = AtomicU64::new(0);
-        Ok(Self { engine, writer, verifier, options, counters, samples, salvaged: Salvaged::default() })
+        Ok(Self {
+            engine,
+            writer,
+            verifier,
+            options,
+            counters,
+            samples,
+            salvaged: Salvaged::default(),
+            reading: false,
+        })
     }
 
     /// Reads an entry and checks it as far as `full` and the policy ask.
@@ -203,7 +233,7 @@ impl Store {
         if foreign {
             return Err(StoreError::ForeignClaim { statement: *id });
         }
-        if recalled.is_none() && known.is_none() {
+        if recalled.is_none() && known.is_none() && !self.reading {
             self.renew(id, &checksum);
         }
         let lookup = Lookup::Hit(receipt);
@@ -215,6 +245,9 @@ impl Store {
     fn condemn(&self, id: &StatementId, reason: QuarantineReason) -> Result<Option<Found>, StoreError> {
         let kind = self.entry(id)?.map(|entry| entry.kind);
         let lookup = Lookup::Miss(MissReason::Quarantined(reason.clone()));
+        if self.reading {
+            return Ok(Some(Found { lookup, kind, took_ms: 0 }));
+        }
         let (id, now_ms) = (*id, (self.options.clock)());
         let (verifier, engine) = (self.verifier.clone(), self.engine.clone());
         let counters = self.counters.clone();
@@ -443,6 +476,7 @@ impl Store {
             stats.coordinates += 1;
         })?;
         stats.flushes = self.writer.flushes();
+        stats.tiers = self.engine.tiers();
         stats.prune_floor = self.floor()?;
         Ok(stats)
     }

@@ -1,7 +1,13 @@
 //! Why a coordinate is a hit or a miss, for a person.
+//!
+//! A person names a coordinate as [`Sought`]: the place in words, the rest only where it matters. What is left
+//! out is taken from the nearest place that is stored, so that the answer is about what was said.
 
-use reprise_model::coordinate::{Checkpoint, Coordinate};
-use reprise_model::statement::StatementId;
+use std::str::FromStr;
+
+use reprise_model::coordinate::{Checkpoint, Coordinate, Place};
+use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProfileId, ProgramId};
+use reprise_model::statement::{Kind, StatementId};
 
 use crate::port::{Filter, ReceiptStore, StoreError};
 
@@ -73,4 +79,158 @@ fn agreement(a: &Coordinate, b: &Coordinate) -> usize {
     .iter()
     .take_while(|equal| **equal)
     .count()
+}
+
+/// A coordinate as a person names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sought {
+    /// The checkpoint.
+    pub checkpoint: Checkpoint,
+    /// How the block's hash begins, in hexadecimal.
+    pub block: String,
+    /// Where in the block.
+    pub place: SoughtPlace,
+    /// The program, where it was said.
+    pub program: Option<ProgramId>,
+    /// The proof profile, where it was said.
+    pub profile: Option<ProfileId>,
+    /// The pins, where they were said.
+    pub pins: Option<PinsDigest>,
+}
+
+/// A place within its block as a person names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SoughtPlace {
+    /// A transaction, by its merge index.
+    Transaction(u32),
+    /// The batch.
+    Batch,
+    /// An aggregate, by its first checkpoint and how its commitment begins, in hexadecimal.
+    Aggregate(Checkpoint, String),
+}
+
+/// Why a coordinate cannot be told from what was said.
+#[derive(Debug, thiserror::Error)]
+pub enum SoughtError {
+    /// It is not written like one.
+    #[error(
+        "`{text}` is no coordinate: say CHECKPOINT/BLOCK/transaction/MERGE_INDEX, CHECKPOINT/BLOCK/batch or \
+         CHECKPOINT/BLOCK/aggregate/START/COMMITMENT, with a block and a commitment in hexadecimal, of which \
+         a unique beginning is enough"
+    )]
+    Unreadable {
+        /// What was said.
+        text: String,
+    },
+    /// It fits several.
+    #[error("several {of} at this place begin with `{beginning}`: say more of it")]
+    Ambiguous {
+        /// What there are several of.
+        of: &'static str,
+        /// How they begin.
+        beginning: String,
+    },
+    /// The store could not tell.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl FromStr for Sought {
+    type Err = SoughtError;
+
+    fn from_str(text: &str) -> Result<Self, SoughtError> {
+        let wrong = || SoughtError::Unreadable { text: text.into() };
+        let hex = |part: &str, prefix: &str| {
+            let part = part.strip_prefix(prefix).unwrap_or(part).trim_end_matches('…');
+            let fits = part.len() <= 64 && part.chars().all(|c| c.is_ascii_hexdigit());
+            fits.then(|| part.to_ascii_lowercase()).ok_or_else(wrong)
+        };
+        let number = |part: &str| part.parse().map(Checkpoint).map_err(|_| wrong());
+        let parts: Vec<&str> = text.split('/').collect();
+        let (checkpoint, block, place) = match parts[..] {
+            [checkpoint, block, "transaction", index] => {
+                (checkpoint, block, SoughtPlace::Transaction(index.parse().map_err(|_| wrong())?))
+            }
+            [checkpoint, block, "batch"] => (checkpoint, block, SoughtPlace::Batch),
+            [checkpoint, block, "aggregate", start, commitment] => {
+                (checkpoint, block, SoughtPlace::Aggregate(number(start)?, hex(commitment, "")?))
+            }
+            _ => return Err(wrong()),
+        };
+        let (checkpoint, block) = (number(checkpoint)?, hex(block, "blk:")?);
+        Ok(Self { checkpoint, block, place, program: None, profile: None, pins: None })
+    }
+}
+
+impl Sought {
+    /// The coordinate that is meant. A beginning that nothing stored has is filled up with zeros: the place
+    /// is not there, and [`why`] says what is.
+    pub fn complete(&self, store: &dyn ReceiptStore) -> Result<Coordinate, SoughtError> {
+        let here = Filter { checkpoint: Some(self.checkpoint), ..Filter::default() };
+        let places = |filter: &Filter| -> Result<Vec<Coordinate>, StoreError> {
+            Ok(store.list(filter)?.into_iter().flat_map(|entry| entry.coordinates).collect())
+        };
+        let mut known = places(&here)?;
+        known.retain(|other| other.checkpoint == self.checkpoint);
+        let blocks = known.iter().map(|other| other.block_hash.digest());
+        let block_hash = BlockHash(whole(&self.block, blocks, "blocks")?.0);
+        let place = match &self.place {
+            SoughtPlace::Transaction(merge_index) => Place::Transaction { merge_index: *merge_index },
+            SoughtPlace::Batch => Place::Batch,
+            SoughtPlace::Aggregate(start, beginning) => {
+                let there = known.iter().filter(|other| other.block_hash == block_hash);
+                let commitments = there.filter_map(|other| match other.place {
+                    Place::Aggregate { start: other, commitment } if other == *start => Some(commitment),
+                    _ => None,
+                });
+                let commitment = whole(beginning, commitments, "commitments")?;
+                Place::Aggregate { start: *start, commitment }
+            }
+        };
+        if known.is_empty() {
+            known = places(&Filter { kind: Some(self.kind()), ..Filter::default() })?;
+        }
+        let nearest = known.iter().max_by_key(|other| {
+            (
+                other.block_hash == block_hash,
+                other.place.kind() == self.kind(),
+                other.place == place,
+                self.program.is_none_or(|program| program == other.program),
+                self.profile.is_none_or(|profile| profile == other.profile),
+                self.pins.is_none_or(|pins| pins == other.pins),
+            )
+        });
+        Ok(Coordinate {
+            checkpoint: self.checkpoint,
+            block_hash,
+            place,
+            program: self.program.or(nearest.map(|other| other.program)).unwrap_or_default(),
+            profile: self.profile.or(nearest.map(|other| other.profile)).unwrap_or_default(),
+            pins: self.pins.or(nearest.map(|other| other.pins)).unwrap_or_default(),
+        })
+    }
+
+    fn kind(&self) -> Kind {
+        match self.place {
+            SoughtPlace::Transaction(_) => Kind::Transaction,
+            SoughtPlace::Batch => Kind::Batch,
+            SoughtPlace::Aggregate(..) => Kind::Aggregate,
+        }
+    }
+}
+
+/// The one digest that begins so, or the beginning and zeros where none does.
+fn whole(
+    beginning: &str,
+    known: impl Iterator<Item = Digest>,
+    of: &'static str,
+) -> Result<Digest, SoughtError> {
+    let mut fitting = known.filter(|digest| digest.to_hex().starts_with(beginning));
+    let Some(first) = fitting.next() else {
+        return Ok(Digest::from_hex(&format!("{beginning:0<64}")).unwrap_or_default());
+    };
+    if fitting.any(|other| other != first) {
+        return Err(SoughtError::Ambiguous { of, beginning: beginning.into() });
+    }
+    Ok(first)
 }

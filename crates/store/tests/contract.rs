@@ -26,6 +26,13 @@ macro_rules! contract {
                 super::$name(&crate::world::disk(dir.path()));
             })*
         }
+        mod on_disk_without_memory {
+            $(#[test] fn $name() {
+                let dir = tempfile::tempdir().unwrap();
+                let options = reprise_store::Options { memory_bytes_max: 0, ..Default::default() };
+                super::$name(&reprise_store::Store::open(dir.path(), crate::world::hashed(), options).unwrap());
+            })*
+        }
         mod decorated {
             $(#[test] fn $name() {
                 let store = reprise_store::faulty::FaultyStore::new(std::sync::Arc::new(crate::world::memory()));

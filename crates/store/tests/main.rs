@@ -9,6 +9,8 @@ mod damage;
 mod directory;
 mod envelope;
 mod gc;
+mod reading;
+mod tiered;
 mod why;
 mod world;
 mod writing;

@@ -7,4 +7,5 @@ mod metrics;
 #[cfg(feature = "miden")]
 mod miden;
 mod misuse;
+mod receipts;
 mod shipped;

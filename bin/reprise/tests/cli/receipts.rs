@@ -1,0 +1,280 @@
+//! `reprise receipts` as a user reads it: the words pinned over the shipped recording, and a running node that
+//! is looked at and not disturbed.
+//!
+//! What varies is struck out: ids and digests (they follow the build's hash), sizes (they hold the name of
+//! the host), times. The hashes of blocks are the recording's own.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use insta::assert_snapshot;
+use serde_json::Value;
+
+use crate::command::{command, json, reprise};
+
+fn recorded() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    json(dir.path(), &["run", "--backend", "mock"]);
+    dir
+}
+
+/// What a command prints, without what varies.
+fn said(dir: &Path, args: &[&str]) -> String {
+    let output = reprise(dir, &[&["receipts"][..], args].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).lines().map(|line| redacted(line) + "\n").collect()
+}
+
+/// The same with its lines sorted: ids vary, and with them their order.
+fn said_sorted(dir: &Path, args: &[&str]) -> String {
+    let text = said(dir, args);
+    let mut lines: Vec<_> = text.lines().collect();
+    lines.sort_unstable();
+    lines.join("\n")
+}
+
+fn redacted(line: &str) -> String {
+    let mut out = String::new();
+    let mut before = "";
+    for word in line.split_inclusive(' ') {
+        let text = word.trim_end();
+        let hex = |text: &str| text.len() == 64 && text.chars().all(|c| c.is_ascii_hexdigit());
+        let (name, rest) = text.split_once(':').unwrap_or(("", text));
+        let struck = if before == "on" {
+            "HOST".into()
+        } else if name == "stm" && rest.starts_with(|c: char| c.is_ascii_hexdigit()) {
+            format!("stm:ID{}", rest.trim_start_matches(|c: char| c.is_ascii_hexdigit() || c == '…'))
+        } else if hex(rest) && name != "blk" {
+            "DIGEST".into()
+        } else if text.parse::<u64>().is_ok_and(|n| n >= 300) {
+            // Keeps its column.
+            let column = out.ends_with("  ");
+            if column { format!("{:>1$}", "N", text.len()) } else { "N".into() }
+        } else if text.contains('.') && text.parse::<f64>().is_ok() {
+            "S.S".into()
+        } else if before == "fake" {
+            "HASHER".into()
+        } else {
+            text.into()
+        };
+        out += &struck;
+        out += &word[text.len()..];
+        before = text;
+    }
+    out.trim_end().into()
+}
+
+/// A place of the shipped recording, as `why` reads it.
+fn a_batch(dir: &Path) -> String {
+    let listed = json(dir, &["receipts", "ls", "--kind", "batch", "--checkpoint", "4"]);
+    listed[0]["places"][0]["coordinate"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn ls_lists_what_is_stored_and_where_it_is_used() {
+    let dir = recorded();
+    assert_snapshot!(said_sorted(dir.path(), &["ls"]), @r"
+    statement      kind              bytes   seconds  places
+    stm:ID  aggregate             N       S.S  checkpoints 11 to 13 blk:fe507147… aggregate
+    stm:ID  aggregate             N       S.S  checkpoints 2 to 4 blk:da1ccd61… aggregate
+    stm:ID  aggregate             N       S.S  checkpoints 7 to 10 blk:3b52e752… aggregate
+    stm:ID  aggregate             N       S.S  checkpoints 7 to 9 blk:b0c4cce9… aggregate
+    stm:ID  batch                 N       S.S  checkpoint 10 blk:3b52e752… batch
+    stm:ID  batch                 N       S.S  checkpoint 11 blk:ffa378c1… batch
+    stm:ID  batch                 N       S.S  checkpoint 13 blk:fe507147… batch
+    stm:ID  batch                 N       S.S  checkpoint 2 blk:0f301c8e… batch
+    stm:ID  batch                 N       S.S  checkpoint 4 blk:da1ccd61… batch
+    stm:ID  batch                 N       S.S  checkpoint 7 blk:62a4e8a0… batch; checkpoint 7 blk:9ad4a576… batch
+    stm:ID  batch                 N       S.S  checkpoint 9 blk:b0c4cce9… batch
+    stm:ID  transaction           N       S.S  checkpoint 10 blk:3b52e752… transaction 2
+    stm:ID  transaction           N       S.S  checkpoint 11 blk:ffa378c1… transaction 1
+    stm:ID  transaction           N       S.S  checkpoint 13 blk:fe507147… transaction 1
+    stm:ID  transaction           N       S.S  checkpoint 13 blk:fe507147… transaction 2
+    stm:ID  transaction           N       S.S  checkpoint 2 blk:0f301c8e… transaction 1
+    stm:ID  transaction           N       S.S  checkpoint 2 blk:0f301c8e… transaction 2
+    stm:ID  transaction           N       S.S  checkpoint 4 blk:da1ccd61… transaction 1
+    stm:ID  transaction           N       S.S  checkpoint 7 blk:9ad4a576… transaction 1
+    stm:ID  transaction           N       S.S  checkpoint 9 blk:b0c4cce9… transaction 1; checkpoint 10 blk:3b52e752… transaction 1
+    stm:ID  transaction           N       S.S  checkpoint 9 blk:b0c4cce9… transaction 2
+    stm:ID  transaction           N       S.S  checkpoint 9 blk:b0c4cce9… transaction 3
+    stm:ID  transaction           N       S.S  checkpoint 9 blk:b0c4cce9… transaction 4
+    ");
+}
+
+#[test]
+fn ls_filters_by_every_field() {
+    let dir = recorded();
+    let all = json(dir.path(), &["receipts", "ls"]);
+    let count = |args: &[&str]| {
+        let args = [&["receipts", "ls"][..], args].concat();
+        json(dir.path(), &args).as_array().unwrap().len()
+    };
+    let first = |field: &str| all[0][field].as_str().unwrap().to_owned();
+    let of = |field: &str| {
+        all.as_array().unwrap().iter().filter(|entry| entry[field] == first(field).as_str()).count()
+    };
+    assert_eq!(count(&["--program", &first("program")]), of("program"));
+    assert!(of("program") < all.as_array().unwrap().len());
+    assert_eq!(count(&["--profile", &first("profile")]), of("profile"));
+    assert_eq!(count(&["--profile", &"0".repeat(64)]), 0);
+    assert_eq!(count(&["--program", &first("program"), "--kind", &first("kind")]), of("program"));
+    let wrong = reprise(dir.path(), &["receipts", "ls", "--program", "zebra"]);
+    assert_eq!(wrong.status.code(), Some(2));
+}
+
+#[test]
+fn show_tells_the_claim_and_how_it_came_to_be() {
+    let dir = recorded();
+    let listed = json(dir.path(), &["receipts", "ls", "--kind", "batch", "--checkpoint", "4"]);
+    let id = listed[0]["id"].as_str().unwrap();
+    assert_snapshot!(said(dir.path(), &["show", id]), @r"
+    statement  stm:ID
+    kind       batch
+    program    DIGEST
+    profile    mock 1 fake HASHER 0 bits
+    claim      DIGEST
+    bytes        N
+    proved     by mock 1 on HOST in S.S s
+    used at    checkpoint 4 blk:da1ccd61… batch
+    journal
+      version                1
+      pins                   DIGEST
+      root before            DIGEST
+      root after             DIGEST
+      lane tip before        DIGEST
+      lane tip after         DIGEST
+      exits                  DIGEST
+    ");
+}
+
+#[test]
+fn why_lists_a_checkpoint() {
+    let dir = recorded();
+    assert_snapshot!(said(dir.path(), &["why", "7"]), @r"
+    hit: checkpoint 7 blk:62a4e8a0… batch is answered by stm:ID
+    hit: checkpoint 7 blk:9ad4a576… transaction 1 is answered by stm:ID
+    hit: checkpoint 7 blk:9ad4a576… batch is answered by stm:ID
+    ");
+    assert_snapshot!(said(dir.path(), &["why", "3"]), @"miss: no stored statement is used there, so whatever is wanted there is proved");
+}
+
+#[test]
+fn why_says_in_what_a_coordinate_differs_first() {
+    let dir = recorded();
+    let batch = a_batch(dir.path());
+    let why = |args: &[&str]| said(dir.path(), &[&["why"][..], args].concat());
+    assert_snapshot!(why(&[&batch]), @"hit: checkpoint 4 blk:da1ccd61… batch is answered by stm:ID");
+    assert_snapshot!(why(&["4/da1c/transaction/1"]), @"hit: checkpoint 4 blk:da1ccd61… transaction 1 is answered by stm:ID");
+    assert_snapshot!(why(&["4/da1c/transaction/2"]), @r"
+    miss: checkpoint 4 blk:da1ccd61… transaction 2 is not used
+      differs first in place from checkpoint 4 blk:da1ccd61… transaction 1, answered by stm:ID
+      asked   4/da1ccd61414212109611a0f2c70869e80efebaa4cc47a9a9ed7d12c9150e137a/transaction/2
+      stored  4/da1ccd61414212109611a0f2c70869e80efebaa4cc47a9a9ed7d12c9150e137a/transaction/1
+    ");
+    assert_snapshot!(why(&["4/ffff/batch"]), @r"
+    miss: checkpoint 4 blk:ffff0000… batch is not used
+      differs first in block hash from checkpoint 4 blk:da1ccd61… batch, answered by stm:ID
+      asked   blk:ffff000000000000000000000000000000000000000000000000000000000000
+      stored  blk:da1ccd61414212109611a0f2c70869e80efebaa4cc47a9a9ed7d12c9150e137a
+    ");
+    assert_snapshot!(why(&[&batch, "--program", &"1".repeat(64)]), @r"
+    miss: checkpoint 4 blk:da1ccd61… batch is not used
+      differs first in program from checkpoint 4 blk:da1ccd61… batch, answered by stm:ID
+      asked   DIGEST
+      stored  DIGEST
+    ");
+    assert_snapshot!(why(&[&batch, "--pins", &"2".repeat(64)]), @r"
+    miss: checkpoint 4 blk:da1ccd61… batch is not used
+      differs first in pins from checkpoint 4 blk:da1ccd61… batch, answered by stm:ID
+      asked   DIGEST
+      stored  DIGEST
+    ");
+    assert_snapshot!(why(&["3/da1c/batch"]), @"miss: nothing is used at checkpoint 3");
+
+    let answer = json(dir.path(), &["receipts", "why", &batch]);
+    assert_eq!((&answer["answer"], &answer["diverged"]), (&Value::from("hit"), &Value::from(false)));
+    assert_eq!(answer["coordinate"], batch.as_str());
+    let answer = json(dir.path(), &["receipts", "why", &batch, "--profile", &"3".repeat(64)]);
+    assert_eq!((&answer["answer"], &answer["differs_in"]), (&Value::from("miss"), &Value::from("profile")));
+    assert_eq!(answer["nearest"], batch.as_str());
+
+    for wrong in [&["7/"][..], &["7//batch"], &["7", "--pins", &batch], &["4/da1c/batch/9"]] {
+        let output = reprise(dir.path(), &[&["receipts", "why"][..], wrong].concat());
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}");
+    }
+}
+
+#[test]
+fn stats_count_what_is_stored() {
+    let dir = recorded();
+    assert_snapshot!(said(dir.path(), &["stats"]), @r"
+    kind            count        bytes seconds to prove
+    transaction        12            N              S.S
+    batch               7            N              S.S
+    aggregate           4            N              S.S
+    25 places; nothing below checkpoint 0 is kept
+    mock 1 fake HASHER 0 bits
+      DIGEST
+    ");
+}
+
+#[test]
+fn a_dry_collection_says_what_would_go_and_why() {
+    let dir = recorded();
+    let args = ["gc", "--max-bytes", "0", "--keep-from", "4", "--dry-run"];
+    assert_snapshot!(said_sorted(dir.path(), &args), @r"
+    3 receipts would go: N bytes before, N after
+    batch stm:ID, N bytes: cheapest to prove again per byte
+    transaction stm:ID, N bytes: cheapest to prove again per byte
+    transaction stm:ID, N bytes: cheapest to prove again per byte
+    ");
+}
+
+#[test]
+fn verify_says_how_many() {
+    let dir = recorded();
+    assert_snapshot!(said(dir.path(), &["verify"]), @"23 receipts verified, 0 failed");
+}
+
+#[test]
+fn a_running_node_is_looked_into_and_not_written_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = command(dir.path(), &["run", "--backend", "mock", "--mock-cost", "400,400,400"]);
+    let mut node = node.stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(node.stderr.take().unwrap()).lines();
+    let pid = node.id().to_string();
+    let ask = |args: &[&str]| {
+        let output = reprise(dir.path(), &[&["receipts"][..], args].concat());
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(stderr.contains(&pid), "{args:?}: {stderr}");
+        output
+    };
+    let text = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    let archive = dir.path().join("receipts.archive").display().to_string();
+    // It says what it has proved a moment before that is stored.
+    let list = |_| serde_json::from_slice::<Value>(&ask(&["ls", "--json"]).stdout).unwrap();
+    let mut listings = lines.map(list);
+    let listed = listings.find(|listed| !listed[0].is_null()).unwrap();
+    let (id, at) = (&listed[0]["id"], &listed[0]["places"][0]["coordinate"]);
+    let (id, at) = (id.as_str().unwrap(), at.as_str().unwrap());
+    assert!(text(&ask(&["show", id])).contains(id));
+    assert!(text(&ask(&["why", at])).starts_with("hit"));
+    assert!(text(&ask(&["verify"])).ends_with("receipts verified, 0 failed\n"));
+    assert!(text(&ask(&["stats"])).starts_with("kind"));
+    assert!(ask(&["export", &archive]).status.success());
+    let dry = ask(&["gc", "--max-bytes", "0", "--keep-from", "1000", "--dry-run"]);
+    assert!(text(&dry).contains("would go"));
+    for writing in [
+        &["rm", id][..],
+        &["gc", "--max-bytes", "0", "--keep-from", "1000"],
+        &["import", &archive],
+        &["revoke", &"0".repeat(64)],
+    ] {
+        let refused = ask(writing);
+        assert_eq!((refused.status.code(), text(&refused)), (Some(1), String::new()), "{writing:?}");
+    }
+    node.kill().unwrap();
+    node.wait().unwrap();
+    assert!(text(&reprise(dir.path(), &["receipts", "show", id])).contains(id), "nothing went");
+}

@@ -1,0 +1,119 @@
+//! The engine that reads what another process may be writing: the tables of a directory at one moment.
+//!
+//! It takes no lock and writes nothing, so a running node is not disturbed. What makes that safe is the log
+//! ([`crate::disk`]): a segment only grows at its end, frames carry their own checks, and a file that cleaning
+//! deletes stays readable for whoever has it open.
+//!
+//! # One moment
+//!
+//! The segments are listed, all of them opened, and listed again: where the lists differ, a segment was begun or
+//! cleaned away meanwhile, and it is done over, a bounded number of times. Where they agree, what is open is a
+//! beginning of the log as it was at one time, and replaying it gives the tables of that time. The last segment
+//! may end in half a frame: a write that is under way. It is left out, in silence.
+//!
+//! A frame is written before it is synced, so the last commit seen may be one that is not acknowledged yet. If
+//! the writer then fails to sync and cuts it off, a value of it that is read later is damaged, which is a miss.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::directory::{Directory, OpenError};
+use crate::disk::{Index, Located, Segment, replay, segment_numbers, segment_path};
+use crate::engine::{Changes, Engine, Pair, Table};
+use crate::port::StoreError;
+
+/// How often a listing is taken while segments come and go.
+const ATTEMPTS_MAX: usize = 64;
+
+/// The tables of a directory as they were when it was opened.
+pub struct ReadingEngine {
+    index: Index,
+    dir: PathBuf,
+}
+
+impl ReadingEngine {
+    /// Opens the tables that are there. A directory that is no store, or none of this format, is refused.
+    pub fn open(dir: &Path) -> Result<Self, OpenError> {
+        Directory::compare_format(dir)?;
+        let log = dir.join("log");
+        let mut attempts = 1;
+        let index = loop {
+            match moment(&log) {
+                Ok(Some(index)) => break index,
+                Err(source) if attempts >= ATTEMPTS_MAX || !is_passing(&source) => {
+                    return Err(OpenError::Io { doing: "read", path: log, source });
+                }
+                Ok(None) if attempts >= ATTEMPTS_MAX => {
+                    let source = io::Error::other("its segments come and go too fast: try again");
+                    return Err(OpenError::Io { doing: "read", path: log, source });
+                }
+                Ok(None) | Err(_) => attempts += 1,
+            }
+        };
+        Ok(Self { index, dir: dir.into() })
+    }
+}
+
+/// What a writer at work can cause: a segment that is gone, or one that was cut off.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
+}
+
+/// The tables at one moment; `None` where segments came or went meanwhile.
+fn moment(log: &Path) -> io::Result<Option<Index>> {
+    if !fs::exists(log)? {
+        // A store that is being made.
+        return Ok(Some(Index::default()));
+    }
+    let numbers = segment_numbers(log)?;
+    let mut index = Index::default();
+    for number in &numbers {
+        let segment = Segment::open_reading(&segment_path(log, *number), *number)?;
+        index.segments.insert(*number, Arc::new(segment));
+    }
+    if segment_numbers(log)? != numbers {
+        return Ok(None);
+    }
+    let mut damage = Vec::new();
+    for segment in index.segments.values().cloned().collect::<Vec<_>>() {
+        let last = Some(segment.number) == numbers.last().copied();
+        replay(&mut index, &segment, last, &mut damage)?;
+    }
+    for part in damage {
+        tracing::debug!(
+            path = %part.path.display(), from = part.from, to = part.to,
+            "a part of the receipt log does not check: a write under way, or damage"
+        );
+    }
+    Ok(Some(index))
+}
+
+impl Engine for ReadingEngine {
+    fn read(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.index.look_up(table, key).map(Located::read).transpose()
+    }
+
+    fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
+        Ok(self.index.has(table, key))
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Pair>, StoreError> {
+        Ok(self.index.page(table, from, to, limit))
+    }
+
+    fn commit(&self, _changes: Changes, _sync: bool) -> Result<(), StoreError> {
+        Err(StoreError::ReadOnly { path: self.dir.clone() })
+    }
+
+    fn quarantine(&self, _name: &str, _bytes: &[u8], _reason: &str) -> Result<(), StoreError> {
+        Err(StoreError::ReadOnly { path: self.dir.clone() })
+    }
+}

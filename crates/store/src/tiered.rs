@@ -1,0 +1,157 @@
+//! Memory in front of an engine: envelopes that were written or read lately, bounded in bytes.
+//!
+//! A decorator of [`Engine`], below everything a store means: bytes from memory are checked like bytes from the
+//! disk, and the verification policy sees no difference. Only envelopes are kept; the small tables are in memory
+//! already.
+//!
+//! * **Single flight.** Of many who want the same envelope at once, one reads it and the others wait for it.
+//! * **Never older than a commit.** A commit goes to the engine first and then replaces or drops what it
+//!   touched; a read that was under way meanwhile hands out what it read and is not kept.
+//! * **Errors are not misses**, are counted apart, and are not kept.
+//!
+//! A *shared* tier, between installations, does not belong here: what comes from elsewhere is verified before it
+//! is believed. Its place is a [`ReceiptStore`](crate::ReceiptStore) in front of this one, which on a miss asks
+//! its peers and puts what verifies, with [`Origin::Imported`](crate::port::Origin). It is not built.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use quick_cache::sync::{Cache, DefaultLifecycle, GuardResult};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
+
+use crate::engine::{Changes, Engine, Pair, Table};
+use crate::port::{StoreError, TierStats};
+
+/// What an entry costs beside its bytes: its key and the cache's own.
+const OVERHEAD: u64 = 128;
+
+type Kept = Cache<Vec<u8>, Arc<Vec<u8>>, Bytes>;
+
+#[derive(Clone)]
+struct Bytes;
+
+impl Weighter<Vec<u8>, Arc<Vec<u8>>> for Bytes {
+    fn weight(&self, _key: &Vec<u8>, value: &Arc<Vec<u8>>) -> u64 {
+        value.len() as u64 + OVERHEAD
+    }
+}
+
+/// An engine with memory in front.
+pub struct Tiered {
+    inner: Arc<dyn Engine>,
+    kept: Kept,
+    memory: Counts,
+    below: Counts,
+}
+
+#[derive(Default)]
+struct Counts {
+    hits: AtomicU64,
+    misses: AtomicU64,
+    errors: AtomicU64,
+}
+
+impl Counts {
+    fn stats(&self, name: &'static str, bytes: Option<u64>) -> TierStats {
+        let Self { hits, misses, errors } = self;
+        TierStats {
+            name,
+            hits: hits.load(Relaxed),
+            misses: misses.load(Relaxed),
+            errors: errors.load(Relaxed),
+            bytes,
+        }
+    }
+}
+
+impl Tiered {
+    /// Keeps up to `bytes_max` bytes of envelopes in memory.
+    pub fn new(inner: Arc<dyn Engine>, bytes_max: u64) -> Self {
+        let shape = |options: &mut OptionsBuilder| {
+            // One shard: a share of a small bound would hold no envelope of a few hundred kilobytes.
+            options.shards(1).estimated_items_capacity(256).weight_capacity(bytes_max).build()
+        };
+        let kept = match shape(&mut OptionsBuilder::new()) {
+            Ok(options) => Cache::with_options(
+                options,
+                Bytes,
+                DefaultHashBuilder::default(),
+                DefaultLifecycle::default(),
+            ),
+            Err(_) => Cache::with_weighter(256, bytes_max, Bytes),
+        };
+        Self { inner, kept, memory: Counts::default(), below: Counts::default() }
+    }
+
+    fn read_below(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let read = self.inner.read(Table::Receipts, key);
+        let count = match &read {
+            Ok(Some(_)) => &self.below.hits,
+            Ok(None) => &self.below.misses,
+            Err(_) => &self.below.errors,
+        };
+        count.fetch_add(1, Relaxed);
+        read
+    }
+}
+
+impl Engine for Tiered {
+    fn read(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        if table != Table::Receipts {
+            return self.inner.read(table, key);
+        }
+        match self.kept.get_value_or_guard(key, None) {
+            GuardResult::Value(value) => {
+                self.memory.hits.fetch_add(1, Relaxed);
+                Ok(Some(value.to_vec()))
+            }
+            GuardResult::Guard(guard) => {
+                self.memory.misses.fetch_add(1, Relaxed);
+                let read = self.read_below(key)?;
+                if let Some(value) = &read {
+                    // Refused where a commit touched the key meanwhile: then this is old, and not kept.
+                    let _ = guard.insert(Arc::new(value.clone()));
+                }
+                Ok(read)
+            }
+            GuardResult::Timeout => self.read_below(key),
+        }
+    }
+
+    fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
+        self.inner.has(table, key)
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Pair>, StoreError> {
+        self.inner.scan(table, from, to, limit)
+    }
+
+    fn commit(&self, changes: Changes, sync: bool) -> Result<(), StoreError> {
+        let of_receipts = changes.iter().filter(|((table, _), _)| *table == Table::Receipts);
+        let touched: Vec<_> =
+            of_receipts.map(|((_, key), value)| (key.clone(), value.clone().map(Arc::new))).collect();
+        let outcome = self.inner.commit(changes, sync);
+        for (key, value) in touched {
+            match value {
+                Some(value) if outcome.is_ok() => self.kept.insert(key, value),
+                // What a failed commit left is the engine's to say.
+                _ => drop(self.kept.remove(&key)),
+            }
+        }
+        outcome
+    }
+
+    fn quarantine(&self, name: &str, bytes: &[u8], reason: &str) -> Result<(), StoreError> {
+        self.inner.quarantine(name, bytes, reason)
+    }
+
+    fn tiers(&self) -> Vec<TierStats> {
+        vec![self.memory.stats("memory", Some(self.kept.weight())), self.below.stats("disk", None)]
+    }
+}
