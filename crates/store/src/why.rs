@@ -3,6 +3,7 @@
 //! A person names a coordinate as [`Sought`]: the place in words, the rest only where it matters. What is left
 //! out is taken from the nearest place that is stored, so that the answer is about what was said.
 
+use std::cmp::Reverse;
 use std::str::FromStr;
 
 use reprise_model::coordinate::{Checkpoint, Coordinate, Place};
@@ -46,18 +47,19 @@ pub fn why(store: &dyn ReceiptStore, coordinate: &Coordinate) -> Result<Why, Sto
         return Ok(Why::Pruned { floor });
     }
     let filter = Filter { checkpoint: Some(coordinate.checkpoint), ..Filter::default() };
-    let mut nearest: Option<(usize, Coordinate, StatementId)> = None;
-    for entry in store.list(&filter)? {
-        for other in entry.coordinates.iter().filter(|other| other.checkpoint == coordinate.checkpoint) {
-            let agree = agreement(coordinate, other);
-            if nearest.is_none_or(|(best, ..)| agree > best) {
-                nearest = Some((agree, *other, entry.id));
-            }
-        }
-    }
+    let entries = store.list(&filter)?;
+    let places = entries.iter().flat_map(|entry| entry.coordinates.iter().map(|other| (*other, entry.id)));
+    let here = places.filter(|(other, _)| other.checkpoint == coordinate.checkpoint);
+    // Of two that part in the same field, the one that agrees in more of the rest is nearer; the key decides
+    // between equals, so that the answer does not hang on the order of ids.
+    let nearest = here.max_by_key(|(other, _)| {
+        let fields = agreement(coordinate, other);
+        let agreeing = fields.iter().filter(|equal| **equal).count();
+        (first_difference(&fields), agreeing, Reverse(other.key()))
+    });
     Ok(match nearest {
-        Some((agree, nearest, statement)) => {
-            let field = FIELDS.get(agree).unwrap_or(&"place");
+        Some((nearest, statement)) => {
+            let field = FIELDS.get(first_difference(&agreement(coordinate, &nearest))).unwrap_or(&"place");
             Why::Differs { nearest: Box::new(nearest), statement, field }
         }
         None => Why::Nothing,
@@ -66,8 +68,8 @@ pub fn why(store: &dyn ReceiptStore, coordinate: &Coordinate) -> Result<Why, Sto
 
 const FIELDS: [&str; 6] = ["block hash", "kind", "program", "profile", "pins", "place"];
 
-/// How many fields agree before the first that differs.
-fn agreement(a: &Coordinate, b: &Coordinate) -> usize {
+/// Which fields agree, in the order of [`FIELDS`].
+fn agreement(a: &Coordinate, b: &Coordinate) -> [bool; 6] {
     [
         a.block_hash == b.block_hash,
         a.place.kind() == b.place.kind(),
@@ -76,9 +78,11 @@ fn agreement(a: &Coordinate, b: &Coordinate) -> usize {
         a.pins == b.pins,
         a.place == b.place,
     ]
-    .iter()
-    .take_while(|equal| **equal)
-    .count()
+}
+
+/// How many fields agree before the first that differs.
+fn first_difference(fields: &[bool; 6]) -> usize {
+    fields.iter().take_while(|equal| **equal).count()
 }
 
 /// A coordinate as a person names it.
