@@ -56,6 +56,7 @@ impl Failure {
 
     /// 2 for wrong use, else 1.
     pub(crate) fn code(&self) -> ExitCode {
-        ExitCode::from(if matches!(self, Self::Usage(_)) { 2 } else { 1 })
+        let wrong_use = matches!(self, Self::Usage(_) | Self::Wire(WireError::Depths { .. }));
+        ExitCode::from(if wrong_use { 2 } else { 1 })
     }
 }

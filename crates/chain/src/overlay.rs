@@ -31,7 +31,7 @@ use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProgramId, ResourceId
 use reprise_model::hash::Hasher;
 use reprise_model::journal::{Commitment, Journal};
 use reprise_model::lane;
-use reprise_model::receipt::{Receipt, Verifier};
+use reprise_model::receipt::{Receipt, Verifier, VerifyError};
 
 use crate::event::SourceEvent;
 use crate::file;
@@ -307,7 +307,7 @@ impl Overlay {
         if claim.program != self.covenant.program || claim.journal != settlement.journal.bytes() {
             return Err(Rejection::WrongClaim);
         }
-        let refused = |e: reprise_model::receipt::VerifyError| Rejection::BadProof { reason: e.to_string() };
+        let refused = |e: VerifyError| Rejection::BadProof { reason: e.to_string() };
         self.covenant.verifier.verify(receipt).map_err(refused)
     }
 

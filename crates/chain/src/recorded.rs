@@ -56,7 +56,14 @@ impl RecordedL1 {
         let kept = kept.ok_or_else(|| failed("an event removes more blocks than there are".into()))?;
         self.view.truncate(kept);
         self.view.extend(event.added.iter().map(|block| block.metadata));
-        self.overlay().follow(&mut event).map_err(|e| failed(e.to_string()))?;
+        let rejected = {
+            let mut overlay = self.overlay();
+            overlay.follow(&mut event).map_err(|e| failed(e.to_string()))?;
+            overlay.take_rejected()
+        };
+        for (settlement, why) in rejected {
+            tracing::info!(statement = %settlement.statement, "a settlement did not land: {why}");
+        }
         Ok(Poll::Event(event))
     }
 }

@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 
-use reprise_model::block::{BatchMetadata, BlockId, ChainBlockMetadata};
+use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainBlockMetadata};
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::BlockHash;
 
@@ -138,11 +138,7 @@ impl ForkTree {
     }
 
     /// `added` with ids and checkpoints, each on the one before, the first on `tip`.
-    fn chained(
-        &self,
-        mut tip: BatchMetadata,
-        added: Vec<reprise_model::block::ChainBlock>,
-    ) -> Result<Vec<AddedBlock>, ChainError> {
+    fn chained(&self, mut tip: BatchMetadata, added: Vec<ChainBlock>) -> Result<Vec<AddedBlock>, ChainError> {
         let mut next_id = self.next_id;
         let mut blocks = Vec::with_capacity(added.len());
         for block in added {

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use reprise_chain::event::SourceEvent;
+use reprise_chain::event::{ChainEvent, SourceEvent};
 use reprise_chain::source::{ChainSource, Poll, Progress, SourceError};
 use reprise_chain::tree::{ChainError, ForkTree};
 use reprise_model::artifact::AggregatorArtifact;
@@ -243,7 +243,7 @@ impl Pipeline {
     }
 
     /// Lets go, everywhere, of what is final and settled for good.
-    fn prune(&mut self, event: &reprise_chain::event::ChainEvent) -> Result<(), RunError> {
+    fn prune(&mut self, event: &ChainEvent) -> Result<(), RunError> {
         let Some(Pruned { floor, statements }) = self.planner.prune(event.finalized) else { return Ok(()) };
         // PRUNE SAFETY: below the floor every block is final, so none of them can leave or return, on this
         // fork or another; and each is settled by a settlement whose own block is final, so that none of

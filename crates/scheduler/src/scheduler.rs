@@ -102,11 +102,6 @@ impl Scheduler {
         self.versions.retain(|_, version| height(version) + 1 >= floor.0);
     }
 
-    /// The pins that batches are proved under.
-    pub fn pins(&self) -> &Pins {
-        &self.pins
-    }
-
     /// The batches of blocks that join the view, oldest first: from their records where there are any, else
     /// executed and recorded, all in one commit. Where that fails, none of them is known.
     pub fn schedule<'b>(

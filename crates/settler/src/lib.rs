@@ -54,18 +54,12 @@ pub struct Settler {
     sink: Sink,
     /// What was last submitted, or refused, and the canonical tip it was judged under.
     last: Option<(StatementId, BlockHash)>,
-    submitted: u64,
 }
 
 impl Settler {
     /// A settler into `sink`.
     pub fn new(sink: Sink) -> Self {
-        Self { sink, last: None, submitted: 0 }
-    }
-
-    /// How many submissions the L1 took.
-    pub fn submitted(&self) -> u64 {
-        self.submitted
+        Self { sink, last: None }
     }
 
     /// Whether `statement` has yet to be submitted on the chain whose tip is `tip`.
@@ -88,7 +82,6 @@ impl Settler {
                 sink.rehearse(SettlementArtifact { end_block, journal, receipt })?;
             }
         }
-        self.submitted += 1;
         Ok(())
     }
 }

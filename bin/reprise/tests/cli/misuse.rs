@@ -16,6 +16,7 @@ fn wrong_use_exits_2_and_says_what_can_be_said() {
         (&["run", "--l1", "kaspa:ws://127.0.0.1:1"][..], "reprise record"),
         (&["run", "--pace", "slow"][..], "proved or free"),
         (&["run", "--permits", "0"][..], "at least one"),
+        (&["run", "--backend", "mock", "--grace-depth", "99999"][..], "finality depth"),
         (&["run", "--config", "/nonexistent.toml"][..], "/nonexistent.toml"),
         (&["receipts", "ls"][..], "no receipts there yet"),
         (&["receipts", "frobnicate"][..], "unrecognized subcommand"),
