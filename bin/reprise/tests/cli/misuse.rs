@@ -16,10 +16,11 @@ fn wrong_use_exits_2_and_says_what_can_be_said() {
         (&["run", "--l1", "kaspa:ws://127.0.0.1:1"][..], "reprise record"),
         (&["run", "--pace", "slow"][..], "proved or free"),
         (&["run", "--permits", "0"][..], "at least one"),
-        (&["run", "--backend", "mock", "--grace-depth", "99999"][..], "finality depth"),
         (&["run", "--config", "/nonexistent.toml"][..], "/nonexistent.toml"),
         (&["receipts", "ls"][..], "no receipts there yet"),
         (&["receipts", "frobnicate"][..], "unrecognized subcommand"),
+        // Last: it is refused once the directory is open, so there are receipts to list from here on.
+        (&["run", "--backend", "mock", "--grace-depth", "99999"][..], "finality depth"),
     ] {
         let output = reprise(dir.path(), args);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", refusal(&output));
