@@ -253,7 +253,7 @@ impl Pipeline {
             return Err(RunError::Astray { floor });
         }
         self.engine.retain(self.planner.dormant());
-        self.prune(&event)?;
+        self.prune(&event, outside)?;
 
         let settlements: Vec<_> = event.added.iter().flat_map(|added| &added.block.settlements).collect();
         if settlements.is_empty() {
@@ -272,7 +272,7 @@ impl Pipeline {
     }
 
     /// Lets go, everywhere, of what is final and settled for good.
-    fn prune(&mut self, event: &ChainEvent) -> Result<(), RunError> {
+    fn prune(&mut self, event: &ChainEvent, outside: &mut Outside<'_>) -> Result<(), RunError> {
         let Some(Pruned { floor, statements }) = self.planner.prune(event.finalized) else { return Ok(()) };
         // PRUNE SAFETY: below the floor every block is final, so none of them can leave or return, on this
         // fork or another; and each is settled by a settlement whose own block is final, so that none of
@@ -282,6 +282,7 @@ impl Pipeline {
         let outcome = self.store.prune_below(floor)?;
         self.scheduler.prune_below(floor);
         self.engine.forget(statements);
+        self.tell(&Happening::Pruned(floor), outside);
         tracing::info!(%floor, coordinates = outcome.coordinates, receipts = outcome.receipts, "pruned");
         Ok(())
     }
@@ -419,7 +420,7 @@ impl Pipeline {
                 Effect::Place(coordinate, id, request) => {
                     let outcome = self.store.place(&[(coordinate, id)])?;
                     if request == Request::Hit {
-                        self.tell(&Happening::Reused(id, coordinate.place.kind()), outside);
+                        self.tell(&Happening::Reused(id, coordinate), outside);
                     }
                     if outcome.diverged > 0 {
                         self.tell(&Happening::Diverged(id), outside);
