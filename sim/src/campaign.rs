@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use reprise_node::watcher::Violation;
 use serde::Serialize;
 
 use crate::scenario::{Faults, Limits, Scenario};
@@ -52,7 +53,7 @@ pub struct Sums {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Failed {
     /// The first promise that was broken.
-    pub violation: String,
+    pub violation: Violation,
     /// The command that shows it.
     pub command: String,
     /// The command that shows the least of it that still fails.
@@ -112,8 +113,7 @@ impl Campaign {
         }
         let mut outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
         outcomes.sort_by_key(|outcome| outcome.seed);
-        let failed = outcomes.iter().filter(|outcome| !outcome.violations.is_empty());
-        let failed = failed.map(|outcome| Failed::of(outcome, limits)).collect();
+        let failed = outcomes.iter().filter_map(|outcome| Failed::of(outcome, limits)).collect();
         Ok(Self { sums: Sums::of(&outcomes), failed })
     }
 }
@@ -148,21 +148,19 @@ impl Sums {
 }
 
 impl Failed {
-    fn of(outcome: &Outcome, limits: &Limits) -> Self {
+    fn of(outcome: &Outcome, limits: &Limits) -> Option<Self> {
         let scenario = Scenario::draw(outcome.seed, limits);
-        let least = shrink(&scenario);
-        Self {
-            violation: outcome.violations.first().cloned().unwrap_or_default(),
-            command: scenario.command(),
-            least: least.command(),
-        }
+        let violation = outcome.violations.first()?.clone();
+        let least = shrink(&scenario, violation.promise);
+        Some(Self { violation, command: scenario.command(), least: least.command() })
     }
 }
 
-/// The same world with as few faults and as few blocks as it still fails with.
-pub fn shrink(scenario: &Scenario) -> Scenario {
+/// The same world with as few faults and as few blocks as it still breaks the promise with.
+pub fn shrink(scenario: &Scenario, promise: &str) -> Scenario {
     let fails = |scenario: &Scenario| {
-        run(scenario.clone()).is_ok_and(|outcome| !outcome.violations.is_empty())
+        let first = run(scenario.clone()).ok().and_then(|outcome| outcome.violations.into_iter().next());
+        first.is_some_and(|violation| violation.promise == promise)
     };
     let mut least = scenario.clone();
     for fault in &scenario.faults.0 {

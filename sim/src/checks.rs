@@ -27,6 +27,7 @@ use reprise_model::receipt::Verifier;
 use reprise_model::statement::{Claim, Statement, StatementId};
 use reprise_node::happening::{Happening, Observer};
 use reprise_node::health::{Health, Reason};
+use reprise_node::watcher::Violation;
 use reprise_store::ReceiptStore;
 use reprise_store::port::{
     Completion, Filter, Lookup, NewEntry, PlaceOutcome, PruneOutcome, PutOutcome, Shown, Stats, StoreError,
@@ -52,8 +53,10 @@ pub struct Book {
     running: HashSet<StatementId>,
     begun: HashMap<StatementId, u64>,
     orphaned: HashMap<BlockHash, Vec<StatementId>>,
-    violations: Vec<String>,
+    violations: Vec<Violation>,
     trace: blake3::Hasher,
+    /// What was noted since somebody last read it, in words; if anybody does.
+    told: Option<Vec<String>>,
     /// Whether an operator must see to it: a statement was given up.
     pub given_up: bool,
     /// What is counted.
@@ -74,7 +77,9 @@ enum Excuse {
 pub struct Counts {
     /// Proofs begun.
     pub begun: u64,
-    /// Of these, for a statement whose receipt was pruned by right, and that came up again later.
+    /// Of these, given up before the backend was asked: an assumption was gone.
+    pub not_begun: u64,
+    /// Of those begun, for a statement whose receipt was pruned by right, and that came up again later.
     pub after_prune: u64,
     /// Requests that the store answered.
     pub hits: u64,
@@ -120,25 +125,34 @@ impl Book {
             orphaned: HashMap::new(),
             violations: vec![],
             trace: blake3::Hasher::new_derive_key("reprise 2026-11 simulation trace"),
+            told: None,
             given_up: false,
             counts: Counts::default(),
         }
     }
 
     /// The promises broken so far.
-    pub fn violations(&self) -> &[String] {
+    pub fn violations(&self) -> &[Violation] {
         &self.violations
     }
 
     /// A promise was broken.
-    pub fn broken(&mut self, promise: impl Into<String>) {
-        self.violations.push(promise.into());
+    pub fn broken(&mut self, promise: &'static str, by: impl ToString) {
+        self.violations.push(Violation { promise, by: by.to_string() });
     }
 
     /// Notes something in the trace.
     pub fn note(&mut self, what: &str, about: &[u8]) {
         self.trace.update(what.as_bytes()).update(about);
-        if std::env::var_os("SIM_TRACE").is_some() { eprintln!("  {what} {:02x}{:02x}{:02x}{:02x}", about[0], about[1], about[2], about[3]); }
+        if let Some(told) = &mut self.told {
+            let about: String = about.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+            told.push(format!("{what} {about}"));
+        }
+    }
+
+    /// What was noted since this was last asked, in words. From the first time on that it is asked.
+    pub fn tell(&mut self) -> Vec<String> {
+        self.told.replace(vec![]).unwrap_or_default()
     }
 
     /// The digest of everything noted, in order.
@@ -187,15 +201,15 @@ impl Book {
         *self.begun.entry(id).or_default() += 1;
         self.counts.after_prune += u64::from(self.excused.get(&id) == Some(&Excuse::Pruned));
         if !self.running.insert(id) {
-            self.broken(format!("two proofs of one statement run at a time: {id}"));
+            self.broken("one proof a statement", id);
         }
         if self.running.len() > self.permits {
-            self.broken(format!("more proofs run than there are permits: {id}"));
+            self.broken("no more proofs run than there are permits", id);
         }
         if self.disk.holds(&id) {
-            self.broken(format!("a statement is proved while its receipt is on the disk: {id}"));
+            self.broken("nothing is proved whose receipt is on the disk", id);
         } else if self.acknowledged.contains_key(&id) && !self.excused.contains_key(&id) {
-            self.broken(format!("a statement is proved again, and no fault lost its receipt: {id}"));
+            self.broken("nothing is proved twice unless a fault lost its receipt", id);
         }
     }
 
@@ -207,7 +221,7 @@ impl Book {
     fn hear_places(&mut self, places: impl Iterator<Item = Coordinate>) {
         for place in places {
             if self.heights.get(&place.block_hash) != Some(&place.checkpoint.0) {
-                self.broken(format!("a receipt is stored at a place that is none: {place:?}"));
+                self.broken("a coordinate names a block at its height", format!("{place:?}"));
             }
         }
     }
@@ -216,7 +230,7 @@ impl Book {
     fn hear_pruning(&mut self, floor: Checkpoint) {
         if floor > self.prunable {
             let prunable = self.prunable;
-            self.broken(format!("pruned below {floor}, but only what lies below {prunable} is settled for good"));
+            self.broken("only what is settled for good is pruned", format!("{floor} is not below {prunable}"));
         }
         let used = |places: &BTreeSet<Coordinate>| places.iter().any(|place| place.checkpoint >= floor);
         let gone = self.acknowledged.extract_if(|_, places| !used(places)).map(|(id, _)| id);
@@ -227,7 +241,7 @@ impl Book {
         let lost = |id: &&StatementId| !self.excused.contains_key(*id) && !self.disk.holds(id);
         let lost: Vec<StatementId> = self.acknowledged.keys().filter(lost).copied().collect();
         for id in lost {
-            self.broken(format!("a prune deleted what is still used: {id}"));
+            self.broken("a prune deletes nothing that is used", id);
         }
     }
 }
@@ -264,16 +278,16 @@ impl Observer for Book {
                 self.counts.published += 1;
                 self.note("published", &order.id.0);
                 if !self.disk.holds(&order.id) && !self.excused.contains_key(&order.id) {
-                    self.broken(format!("published before it is durable: {}", order.id));
+                    self.broken("nothing is published before it is durable", order.id);
                 }
             }
             Happening::Stored(order) => self.note("stored", &order.id.0),
             Happening::Submitted(id) => self.note("submitted", &id.0),
             Happening::Lost(id) => self.note("lost", &id.0),
             Happening::Settled(settlement) => self.note("settled", &settlement.statement.0),
-            Happening::Diverged(id) => self.broken(format!("one coordinate holds two statements: {id}")),
+            Happening::Diverged(id) => self.broken("a coordinate holds one statement", id),
             Happening::Queue { queued, .. } if *queued > self.jobs_max => {
-                self.broken(format!("{queued} jobs wait where {} may", self.jobs_max));
+                self.broken("a queue stays within its bound", format!("{queued} of {}", self.jobs_max));
             }
             Happening::Health(health) => self.hear_health(health),
             _ => {}
@@ -286,7 +300,7 @@ impl Book {
         for reason in health.reasons() {
             match reason {
                 Reason::GivenUp { .. } => self.given_up = true,
-                Reason::Violated { promise } => self.broken(format!("the watcher says: violated: {promise}")),
+                Reason::Violated { promise } => self.broken("the watcher hears no broken promise", promise),
                 _ => {}
             }
         }
@@ -314,10 +328,10 @@ impl ReceiptStore for Checked {
             let mut book = open(&self.book);
             book.counts.handed_out += 1;
             if receipt.statement != *statement || receipt.claim != *claim {
-                book.broken(format!("another receipt than the one asked for is handed out: {}", statement.id()));
+                book.broken("what is handed out is what was asked for", statement.id());
             }
             if let Err(error) = self.verifier.verify(receipt) {
-                book.broken(format!("a receipt is handed out that does not verify: {error}"));
+                book.broken("what is handed out verifies", error);
             }
         }
         Ok(lookup)

@@ -15,6 +15,7 @@ use reprise_model::block::{ChainBlock, ChainBlockMetadata, ObservedSettlement};
 use reprise_model::digest::{BlockHash, Digest};
 use reprise_model::transaction::{LaneTransaction, account_of};
 use reprise_node::oracle::Oracle;
+use reprise_node::watcher::Violation;
 
 use crate::dice::Dice;
 
@@ -45,7 +46,7 @@ pub struct L1 {
     /// Lane transactions of the last blocks, for other forks to accept too.
     recent: Vec<(BlockHash, LaneTransaction)>,
     /// Promises of the covenant that were broken.
-    pub violations: Vec<String>,
+    pub violations: Vec<Violation>,
     /// Changes of the canonical chain that removed blocks.
     pub reorgs: u64,
     /// Of these, returns to blocks that were canonical before.
@@ -288,7 +289,7 @@ impl L1 {
         let mut event = SourceEvent { removed, added: joining };
         let followed = self.lock().follow(&mut event);
         if let Err(error) = followed {
-            self.violations.push(format!("the covenant cannot go on: {error}"));
+            self.broken("the covenant goes on", error);
         }
         self.lock().take_rejected();
         for block in event.added {
@@ -306,14 +307,17 @@ impl L1 {
         for settlement in self.settlements() {
             let transition = settlement.journal.transition;
             if (transition.root_before, transition.tip_before) != last {
-                self.violations.push(format!("settlements are not gapless: {}", settlement.statement));
+                self.broken("settlements are gapless", settlement.statement);
             }
             if self.oracle.root_at(&settlement.end_block) != Some(transition.root_after) {
-                let end = settlement.end_block;
-                self.violations.push(format!("the settled root of {end} is not that of a plain execution"));
+                self.broken("a settled root is that of a plain execution", settlement.end_block);
             }
             last = (transition.root_after, transition.tip_after);
         }
+    }
+
+    fn broken(&mut self, promise: &'static str, by: impl ToString) {
+        self.violations.push(Violation { promise, by: by.to_string() });
     }
 
     fn lock(&self) -> MutexGuard<'_, Overlay> {

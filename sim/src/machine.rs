@@ -332,7 +332,7 @@ impl Machine {
             return match told {
                 Err(Death::Ended(RunError::Chain(_))) => Err(Death::Killed),
                 Ok(()) => {
-                    open(&self.book).broken("an L1 that contradicts itself is followed");
+                    open(&self.book).broken("an L1 that contradicts itself is not followed", self.life);
                     Ok(())
                 }
                 other => other,
@@ -499,6 +499,11 @@ impl Machine {
         let prover = self.prover.clone();
         let mut finished = attempt_at(assignment, 0, prover.as_ref(), store, &Control::default());
         finished.took = Duration::from_micros(cost_us);
+        if matches!(finished.result, Err(Failure::AssumptionLost { .. } | Failure::Store(_))) {
+            open(&self.book).counts.not_begun += 1;
+            self.prover.arrange(None);
+            cost_us = 1;
+        }
         let hangs = self.faults.has(Fault::Hung) && self.dice.once_in(25);
         self.mishaps += u64::from(hangs);
         // What hangs is still there, so that it can be asked to end, in vain, and be written off.
@@ -546,7 +551,7 @@ impl Machine {
         let floor = process.store.prune_floor().unwrap_or_default();
         let mut book = open(&self.book);
         if let Some(below) = self.disk.checkpoints().into_iter().find(|checkpoint| *checkpoint < floor.0) {
-            book.broken(format!("a coordinate at {below} is left below the prune floor {floor}"));
+            book.broken("nothing is left below the prune floor", format!("{below} below {floor}"));
         }
     }
 }

@@ -216,13 +216,16 @@ impl Scenario {
         let gentle = dice.percent(25);
         let engine = if gentle { Policy { orphans: Orphans::FinishAndStore, ..engine } } else { engine };
         let may = |fault: &Fault| !(gentle && fault.costs_proofs());
-        let drawn = limits.faults.0.iter().filter(|fault| dice.percent(50) && may(fault)).copied().collect();
+        // Every fault is tossed for, allowed or not, so that what is drawn below is the same.
+        let tossed: BTreeSet<Fault> = Fault::ALL.into_iter().filter(|_| dice.percent(50)).collect();
+        let drawn = tossed.into_iter().filter(|fault| may(fault) && limits.faults.has(*fault)).collect();
         let faults = if limits.every_fault { limits.faults.clone() } else { Faults(drawn) };
+        let miners = dice.among(1..5);
         let unit = dice.among(100_000..1_500_000);
         Self {
             seed,
             blocks: limits.blocks,
-            miners: limits.miners.unwrap_or_else(|| dice.among(1..5)).max(1),
+            miners: limits.miners.unwrap_or(miners).max(1),
             faults,
             cache: limits.cache,
             block_us: 1_000_000,
@@ -251,9 +254,14 @@ impl Scenario {
         }
     }
 
-    /// Whether more proofs may be begun than there are statements.
+    /// Whether more proofs may be begun than there are statements, by a machine that faults befall.
     pub fn may_prove_twice(&self) -> bool {
-        self.faults.cost_proofs() || self.patience.engine.orphans != Orphans::FinishAndStore
+        self.faults.cost_proofs() || self.aborts()
+    }
+
+    /// Whether proofs that nobody wants any more are asked to end: then they may be begun again.
+    pub fn aborts(&self) -> bool {
+        self.patience.engine.orphans != Orphans::FinishAndStore
     }
 
     /// The command that makes this world again.

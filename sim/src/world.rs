@@ -15,6 +15,7 @@ use reprise_model::hash::{Blake3, Hasher};
 use reprise_model::lane;
 use reprise_node::oracle::Oracle;
 use reprise_node::pipeline::RunError;
+use reprise_node::watcher::Violation;
 use reprise_node::wire::Workload;
 use serde::Serialize;
 
@@ -78,7 +79,7 @@ pub struct Outcome {
     /// The seed.
     pub seed: u64,
     /// Promises that were broken.
-    pub violations: Vec<String>,
+    pub violations: Vec<Violation>,
     /// Events that happened.
     pub events: u64,
     /// Blocks mined.
@@ -139,7 +140,7 @@ pub struct World {
     events: u64,
     crashes: u64,
     trace: blake3::Hasher,
-    violations: Vec<String>,
+    violations: Vec<Violation>,
 }
 
 impl std::fmt::Debug for World {
@@ -219,25 +220,36 @@ impl World {
     }
 
     /// Runs the world to its end.
-    pub fn run(mut self) -> Outcome {
+    pub fn run(self) -> Outcome {
+        self.run_telling(None)
+    }
+
+    /// The same, with a line for every event and for what it brought about.
+    pub fn run_telling(mut self, mut told: Option<&mut dyn FnMut(&str)>) -> Outcome {
         while let Some(Reverse(due)) = self.queue.pop() {
             self.now_us = due.at_us;
             self.events += 1;
             self.trace.update(&due.at_us.to_le_bytes()).update(format!("{:?}", due.event).as_bytes());
-            if std::env::var_os("SIM_TRACE").is_some() { eprintln!("{} {:?}", due.at_us, due.event); }
             self.happen(due.event);
+            if let Some(told) = &mut told {
+                self.tell(due.at_us, &due.event, told);
+            }
             if self.violated() || self.calm && self.machines[0].is_done(&self.l1) {
                 break;
             }
             if self.stands_still() {
-                self.violations.push(format!(
-                    "faults have stopped, something is not settled, and nothing has come of {} s",
-                    STANDSTILL_US / 1_000_000
-                ));
+                self.broken("once faults stop, everything is settled", self.now_us);
                 break;
             }
         }
         self.end()
+    }
+
+    fn tell(&self, at_us: u64, event: &Event, told: &mut dyn FnMut(&str)) {
+        told(&format!("{}.{:06} {event:?}", at_us / 1_000_000, at_us % 1_000_000));
+        for (number, machine) in self.machines.iter().enumerate() {
+            open(machine.book()).tell().iter().for_each(|line| told(&format!("    machine {number}: {line}")));
+        }
     }
 
     /// Whether a calm world has come no further for too long.
@@ -248,6 +260,10 @@ impl World {
             self.reached = (reached, self.now_us);
         }
         self.calm && self.now_us > self.reached.1 + STANDSTILL_US
+    }
+
+    fn broken(&mut self, promise: &'static str, by: impl ToString) {
+        self.violations.push(Violation { promise, by: by.to_string() });
     }
 
     fn violated(&self) -> bool {
@@ -389,7 +405,7 @@ impl World {
             Death::Ended(_) | Death::Panicked(_) | Death::NotStarted(_) => false,
         };
         if !by_right {
-            self.violations.push(format!("the process of machine {machine} ended: {death:?}"));
+            self.broken("a process ends for a reason", format!("machine {machine}: {death:?}"));
         }
         self.crashes += 1;
         self.machines[machine].kill();
@@ -398,33 +414,37 @@ impl World {
     }
 
     fn end(mut self) -> Outcome {
-        let first = &self.machines[0];
         if self.violated() {
             // What broke first counts.
         } else {
-            first.audit();
+            self.machines[0].audit();
             let last = self.l1.settlements().last().map(|last| last.journal.transition.root_after);
             if last.is_some_and(|root| root != self.l1.root()) {
-                self.violations.push("the last settled root is not that of a plain execution".into());
+                let root = self.l1.root();
+                self.broken("the last settled root is that of a plain execution", root);
             }
         }
+        let mut broken = vec![];
         for (number, machine) in self.machines.iter().enumerate() {
             let book = open(machine.book());
+            let Counts { begun, not_begun, after_prune, .. } = book.counts;
             let (calls, distinct) = (machine.prove_calls(), book.distinct());
-            let again = number == 0 && self.scenario.may_prove_twice() || !self.scenario.cache;
-            if calls != book.counts.begun {
-                self.violations.push(format!("{calls} prove calls, but {} heard of", book.counts.begun));
+            if calls + not_begun != begun {
+                let by = format!("machine {number}: {begun} begun, {not_begun} not, {calls} calls");
+                broken.push(Violation { promise: "the backend is called once a proof that is begun", by });
             }
-            let after_prune = book.counts.after_prune;
-            if !again && calls != distinct + after_prune && book.violations().is_empty() {
-                self.violations.push(format!(
-                    "{calls} prove calls for {distinct} distinct statements and {after_prune} pruned ones"
-                ));
+            let exact = if number > 0 { !self.scenario.aborts() } else { !self.scenario.may_prove_twice() };
+            if exact && self.scenario.cache && calls != distinct + after_prune {
+                let by = format!("machine {number}: {calls} calls, {distinct} statements, {after_prune} pruned");
+                broken.push(Violation { promise: "there is one prove call a statement", by });
             }
-            self.violations.extend(book.violations().iter().map(|text| format!("machine {number}: {text}")));
+            // What the machine itself broke comes first.
+            broken.splice(0..0, book.violations().iter().cloned());
             self.trace.update(book.trace().as_bytes());
         }
+        self.violations.extend(broken);
         self.violations.append(&mut self.l1.violations);
+        let first = &self.machines[0];
         let (counts, statements) = {
             let book = open(first.book());
             (book.counts, book.distinct())

@@ -273,7 +273,9 @@ impl Pipeline {
 
     /// Lets go, everywhere, of what is final and settled for good.
     fn prune(&mut self, event: &ChainEvent, outside: &mut Outside<'_>) -> Result<(), RunError> {
-        let Some(Pruned { floor, statements }) = self.planner.prune(event.finalized) else { return Ok(()) };
+        let Pruned { floor, statements } = self.planner.prune(event.finalized);
+        self.engine.forget(statements);
+        let Some(floor) = floor else { return Ok(()) };
         // PRUNE SAFETY: below the floor every block is final, so none of them can leave or return, on this
         // fork or another; and each is settled by a settlement whose own block is final, so that none of
         // their aggregates is ever wanted again. What a live block uses as well keeps its receipt: the store
@@ -281,7 +283,6 @@ impl Pipeline {
         // from its beginning is told the floor, and wants nothing below it (`Planner::resume`).
         let outcome = self.store.prune_below(floor)?;
         self.scheduler.prune_below(floor);
-        self.engine.forget(statements);
         self.tell(&Happening::Pruned(floor), outside);
         tracing::info!(%floor, coordinates = outcome.coordinates, receipts = outcome.receipts, "pruned");
         Ok(())

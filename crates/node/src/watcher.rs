@@ -15,12 +15,13 @@ use reprise_model::block::ObservedSettlement;
 use reprise_model::coordinate::{Checkpoint, Coordinate};
 use reprise_model::digest::Digest;
 use reprise_model::statement::StatementId;
+use serde::Serialize;
 
 use crate::happening::{Happening, Observer};
 use crate::oracle::Oracle;
 
 /// A promise that was broken.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Violation {
     /// Which promise.
     pub promise: &'static str,
