@@ -230,7 +230,10 @@ impl Book {
     fn hear_pruning(&mut self, floor: Checkpoint) {
         if floor > self.prunable {
             let prunable = self.prunable;
-            self.broken("only what is settled for good is pruned", format!("{floor} is not below {prunable}"));
+            self.broken(
+                "only what is settled for good is pruned",
+                format!("{floor} is not below {prunable}"),
+            );
         }
         let used = |places: &BTreeSet<Coordinate>| places.iter().any(|place| place.checkpoint >= floor);
         let gone = self.acknowledged.extract_if(|_, places| !used(places)).map(|(id, _)| id);

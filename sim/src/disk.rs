@@ -59,6 +59,11 @@ impl Disk {
         key.as_slice().try_into().ok().map(StatementId)
     }
 
+    /// How many receipts are stored.
+    pub fn receipts(&self) -> u64 {
+        self.tables.scan(Table::Entries, &[], None, usize::MAX).map_or(0, |entries| entries.len() as u64)
+    }
+
     /// The checkpoints that coordinates are stored under.
     pub fn checkpoints(&self) -> Vec<u64> {
         let keys = self.tables.scan(Table::Coordinates, &[], None, usize::MAX).unwrap_or_default();

@@ -213,11 +213,15 @@ impl Scenario {
             ..Policy::default()
         };
         // A proof that is asked to end was begun in vain, so a part of the worlds must be without.
-        let gentle = dice.percent(25);
+        let gentle = dice.percent(15);
         let engine = if gentle { Policy { orphans: Orphans::FinishAndStore, ..engine } } else { engine };
         let may = |fault: &Fault| !(gentle && fault.costs_proofs());
         // Every fault is tossed for, allowed or not, so that what is drawn below is the same.
-        let tossed: BTreeSet<Fault> = Fault::ALL.into_iter().filter(|_| dice.percent(50)).collect();
+        let tossed: BTreeSet<Fault> = Fault::ALL
+            .into_iter()
+            // Reorgs are what all this is about.
+            .filter(|fault| dice.percent(if *fault == Fault::Flip { 85 } else { 50 }))
+            .collect();
         let drawn = tossed.into_iter().filter(|fault| may(fault) && limits.faults.has(*fault)).collect();
         let faults = if limits.every_fault { limits.faults.clone() } else { Faults(drawn) };
         let miners = dice.among(1..5);
