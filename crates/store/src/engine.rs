@@ -85,7 +85,7 @@ pub trait Engine: Send + Sync {
     ) -> Result<Vec<Pair>, StoreError>;
 
     /// Applies all changes or none. With `sync`, returns once they survive a power cut, and shows them to
-    /// no reader before.
+    /// no reader before. Without changes it fails where an earlier failed commit may still come back.
     fn commit(&self, changes: Changes, sync: bool) -> Result<(), StoreError>;
 
     /// Puts bytes that failed their check aside, with the reason, where a person can look at them.

@@ -14,7 +14,6 @@
 //! A frame is written before it is synced, so the last commit seen may be one that is not acknowledged yet. If
 //! the writer then fails to sync and cuts it off, a value of it that is read later is damaged, which is a miss.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +21,7 @@ use std::sync::Arc;
 use crate::directory::{Directory, OpenError};
 use crate::disk::{Index, Located, Segment, replay, segment_numbers, segment_path};
 use crate::engine::{Changes, Engine, Pair, Table};
+use crate::medium::{FileSystem, Medium, Opening};
 use crate::port::StoreError;
 
 /// How often a listing is taken while segments come and go.
@@ -36,11 +36,16 @@ pub struct ReadingEngine {
 impl ReadingEngine {
     /// Opens the tables that are there. A directory that is no store, or none of this format, is refused.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
-        Directory::compare_format(dir)?;
+        Self::open_on(&FileSystem, dir)
+    }
+
+    /// The same, on another medium than the machine's file system.
+    pub fn open_on(medium: &dyn Medium, dir: &Path) -> Result<Self, OpenError> {
+        Directory::compare_format(medium, dir)?;
         let log = dir.join("log");
         let mut attempts = 1;
         let index = loop {
-            match moment(&log) {
+            match moment(medium, &log) {
                 Ok(Some(index)) => break index,
                 Err(source) if attempts >= ATTEMPTS_MAX || !is_passing(&source) => {
                     return Err(OpenError::Io { doing: "read", path: log, source });
@@ -62,18 +67,18 @@ fn is_passing(error: &io::Error) -> bool {
 }
 
 /// The tables at one moment; `None` where segments came or went meanwhile.
-fn moment(log: &Path) -> io::Result<Option<Index>> {
-    if !fs::exists(log)? {
+fn moment(medium: &dyn Medium, log: &Path) -> io::Result<Option<Index>> {
+    if !medium.is_directory(log)? {
         // A store that is being made.
         return Ok(Some(Index::default()));
     }
-    let numbers = segment_numbers(log)?;
+    let numbers = segment_numbers(medium, log)?;
     let mut index = Index::default();
     for number in &numbers {
-        let segment = Segment::open_reading(&segment_path(log, *number), *number)?;
+        let segment = Segment::open(medium, &segment_path(log, *number), *number, Opening::Read)?;
         index.segments.insert(*number, Arc::new(segment));
     }
-    if segment_numbers(log)? != numbers {
+    if segment_numbers(medium, log)? != numbers {
         return Ok(None);
     }
     let mut damage = Vec::new();
@@ -83,7 +88,7 @@ fn moment(log: &Path) -> io::Result<Option<Index>> {
     }
     for part in damage {
         tracing::debug!(
-            path = %part.path.display(), from = part.from, to = part.to,
+            path = %part.path().display(), from = part.from, to = part.to,
             "a part of the receipt log does not check: a write under way, or damage"
         );
     }

@@ -19,7 +19,7 @@ use crate::envelope::{self, Envelope, EnvelopeError, Unchecked};
 use crate::index::{self, Ready};
 use crate::memory::MemoryEngine;
 use crate::metered::Counters;
-use crate::policy::{Durability, VerifyPolicy};
+use crate::policy::{Driven, Durability, VerifyPolicy};
 use crate::port::{
     Completion, Filter, Lookup, MissReason, NewEntry, Origin, PlaceOutcome, PruneOutcome, PutOutcome,
     QuarantineReason, ReceiptStore, Shown, Stats, StoreError, Summary,
@@ -42,6 +42,8 @@ pub struct Options {
     pub durability: Durability,
     /// When a stored receipt is verified in full again.
     pub verify: VerifyPolicy,
+    /// Who makes writes durable.
+    pub driven: Driven,
     /// Writes that may wait for the writer; one more waits for room.
     pub queue_items_max: usize,
     /// Bytes of envelopes that may wait for the writer; more wait for room.
@@ -59,6 +61,7 @@ impl Default for Options {
         Self {
             durability: Durability::default(),
             verify: VerifyPolicy::default(),
+            driven: Driven::default(),
             queue_items_max: 256,
             queue_bytes_max: 256 << 20,
             entry_bytes_max: 64 << 20,
@@ -129,6 +132,12 @@ impl Store {
         Ok(store)
     }
 
+    /// Makes durable and tells what was submitted so far, and returns then. Nothing is done where the store's own
+    /// thread does it: see [`Options::driven`].
+    pub fn flush(&self) {
+        self.writer.flush();
+    }
+
     /// What was salvaged when the store was opened.
     pub fn salvaged(&self) -> Salvaged {
         self.salvaged
@@ -141,7 +150,7 @@ impl Store {
         options: Options,
     ) -> Result<Self, OpenError> {
         let bounds = Bounds { items_max: options.queue_items_max, bytes_max: options.queue_bytes_max };
-        let writer = Writer::start(engine.clone(), options.durability, bounds)
+        let writer = Writer::start(engine.clone(), options.durability, options.driven, bounds)
             .map_err(|source| OpenError::Thread { source })?;
         let counters = Arc::new(Counters::default());
         let samples = AtomicU64::new(0);
@@ -554,6 +563,7 @@ impl ReceiptStore for Store {
                 let _ = done.send(result);
             }),
         );
+        self.writer.flush();
         outcome.recv().unwrap_or(Err(StoreError::Closed))
     }
 
