@@ -120,7 +120,7 @@ impl Directory {
 
     fn lock_and(medium: Arc<dyn Medium>, path: &Path, mend: bool) -> Result<Self, OpenError> {
         let on = medium.as_ref();
-        on.make_directories(path).map_err(failed("make", path))?;
+        make_durably(on, path)?;
         let format = path.join("FORMAT");
         let known = match medium::read(on, &format) {
             Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
@@ -147,9 +147,10 @@ impl Directory {
             Some(None) | None => write_whole(on, &format, format_text(FORMAT).as_bytes())
                 .map_err(failed("write", &format))?,
         }
-        let directory = Self { medium, path: path.into(), _lock: lock };
-        directory.make_log()?;
-        Ok(directory)
+        // The format file before the log, which would be refused without it; the log before what is stored in it.
+        sync(on, path)?;
+        make_durably(on, &path.join("log"))?;
+        Ok(Self { medium, path: path.into(), _lock: lock })
     }
 
     /// A directory without a format file must be new.
@@ -176,21 +177,6 @@ impl Directory {
         let pid = format!("{}\n", std::process::id());
         file.truncate(0).and_then(|()| file.write_at(pid.as_bytes(), 0)).map_err(failed("lock", &path))?;
         Ok(file)
-    }
-
-    /// Makes the directory of the tables, and what is there durable: a crash may have left a format file, a log
-    /// and the directory itself that no power cut has been told of, and what is stored hangs on them.
-    fn make_log(&self) -> Result<(), OpenError> {
-        let log = self.log();
-        self.medium.make_directories(&log).map_err(failed("make", &log))?;
-        for directory in [self.path.as_path(), self.path.parent().unwrap_or(Path::new(""))] {
-            match self.medium.sync_directory(directory) {
-                // A directory that may be passed through and not read cannot be synced by this user.
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
-                synced => synced.map_err(failed("sync", directory))?,
-            }
-        }
-        Ok(())
     }
 
     /// What it lies on.
@@ -233,6 +219,37 @@ fn write_whole(medium: &dyn Medium, path: &Path, bytes: &[u8]) -> io::Result<()>
     let fresh = path.with_extension("new");
     medium::write(medium, &fresh, bytes)?.sync()?;
     medium.rename(&fresh, path)
+}
+
+/// Makes a directory and those above it, where they are missing, and its entry durable.
+///
+/// Each is durable before the next is made in it, so that where a crash interrupts this, one entry at most is
+/// there and not durable: that of the lowest directory, which is why its parent is synced first.
+fn make_durably(medium: &dyn Medium, path: &Path) -> Result<(), OpenError> {
+    let mut missing = Vec::new();
+    let mut there = path;
+    while !there.as_os_str().is_empty() && !medium.is_directory(there).map_err(failed("read", there))? {
+        missing.push(there);
+        there = parent(there);
+    }
+    sync(medium, parent(there))?;
+    for directory in missing.into_iter().rev() {
+        medium.make_directory(directory).map_err(failed("make", directory))?;
+        sync(medium, parent(directory))?;
+    }
+    Ok(())
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
+}
+
+fn sync(medium: &dyn Medium, directory: &Path) -> Result<(), OpenError> {
+    match medium.sync_directory(directory) {
+        // One that may be passed through and not read cannot be synced by this user.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced.map_err(failed("sync", directory)),
+    }
 }
 
 fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError + use<> {

@@ -48,6 +48,7 @@ use crate::directory::{Directory, OpenError};
 use crate::engine::{Changes, Engine, Pair, Table};
 use crate::medium::{self, FileSystem, Medium, MediumFile, Opening};
 use crate::port::StoreError;
+use crate::record;
 
 /// The first bytes of every frame.
 const MAGIC: [u8; 8] = *b"RPRSFRM1";
@@ -55,6 +56,8 @@ const MAGIC: [u8; 8] = *b"RPRSFRM1";
 const HEAD_LEN: usize = 120;
 /// A segment that is longer gets no more frames.
 const SEGMENT_BYTES_MAX: u64 = 64 << 20;
+/// The key in the meta table under which the number of the log's first segment stands.
+const BEGINS_KEY: &[u8] = b"log begins";
 /// How many quarantined entries keep their bytes. More are counted and logged, and leave only their reason
 /// in the log.
 const QUARANTINE_MAX: usize = 256;
@@ -191,25 +194,34 @@ impl DiskEngine {
             move |source| OpenError::Io { doing, path, source }
         };
         let numbers = segment_numbers(medium, &log).map_err(failed("list", &log))?;
-        let mut index = Index::default();
-        let mut end = None;
-        let mut damage = Vec::new();
-        for number in &numbers {
-            let path = segment_path(&log, *number);
-            let segment = Segment::open(medium, &path, *number, Opening::Write);
-            let segment = Arc::new(segment.map_err(failed("open", &path))?);
-            index.segments.insert(*number, segment.clone());
-            let last = Some(number) == numbers.last();
-            let replayed = replay(&mut index, &segment, last, &mut damage).map_err(failed("read", &path))?;
-            for unfinished in replayed.unfinished {
+        let mut segments = Vec::new();
+        for number in numbers {
+            let path = segment_path(&log, number);
+            let segment = Segment::open(medium, &path, number, Opening::Write);
+            segments.push(Arc::new(segment.map_err(failed("open", &path))?));
+        }
+        let Replayed { mut index, last, damage } = replay_all(&segments).map_err(failed("read", &log))?;
+        for left_over in segments.iter().filter(|segment| !index.segments.contains_key(&segment.number)) {
+            // One that was cleaned away and came back, or could not be deleted.
+            if let Err(error) = medium.remove(&left_over.path) {
+                tracing::warn!(path = %left_over.path.display(), %error, "a cleaned segment could not be deleted");
+            }
+        }
+        for segment in index.segments.values() {
+            let is_last = last.as_ref().filter(|last| last.number == segment.number);
+            for unfinished in is_last.map_or(&[][..], |last| &last.unfinished) {
                 // Struck out, so that it stays out when its segment is no longer the last.
-                segment.file.write_at(&[0; MAGIC.len()], unfinished).map_err(failed("write", &path))?;
+                let struck = segment.file.write_at(&[0; MAGIC.len()], *unfinished);
+                struck.map_err(failed("write", &segment.path))?;
             }
             // What a process that ended had not synced was read as well, and will be built upon.
-            segment.file.sync().map_err(failed("sync", &path))?;
-            let closed = replayed.whole_to != segment.len();
-            end = Some(End { segment, offset: replayed.whole_to, closed, failed: false });
+            segment.file.sync().map_err(failed("sync", &segment.path))?;
         }
+        let end = last.and_then(|last| {
+            let segment = index.segments.get(&last.number)?.clone();
+            let closed = last.whole_to != segment.len();
+            Some(End { segment, offset: last.whole_to, closed, failed: false })
+        });
         medium.sync_directory(&log).map_err(failed("sync", &log))?;
         let end = match end {
             Some(end) => end,
@@ -277,6 +289,8 @@ impl DiskEngine {
     }
 
     fn begin_segment(&self, end: &mut End) -> Result<(), StoreError> {
+        // Only the last segment is read with its values when the log is opened: in those before, all is synced.
+        end.segment.file.sync().map_err(failed("sync", &end.segment.path))?;
         let log = self.dir.log();
         let number = end.segment.number + 1;
         let segment = Segment::create(self.dir.medium(), &log, number);
@@ -319,18 +333,15 @@ impl DiskEngine {
                 bytes = 0;
             }
         }
+        // From here on the log begins after it, even if its file comes back: were an older segment to be read again
+        // and not the one that recorded its deletions, what was deleted would be back.
+        moved.insert((Table::Meta, BEGINS_KEY.to_vec()), Some(record::write(&(oldest.number + 1))));
         self.append(end, moved, true)?;
-        // The removal before this one must be durable first. Were an older segment to come back and not the one
-        // that recorded its deletions, what was deleted would be back.
-        let log = self.dir.log();
-        let medium = self.dir.medium();
-        medium.sync_directory(&log).map_err(failed("sync", &log))?;
-        // PRUNE SAFETY: every key whose value lay in this segment has been appended again and synced. Only this
-        // thread writes, so no key came to lie in it since. A deletion recorded in it hides nothing: there is
-        // no older segment, and none can come back.
-        medium.remove(&oldest.path).map_err(failed("delete", &oldest.path))?;
         self.index.write().unwrap_or_else(PoisonError::into_inner).segments.remove(&oldest.number);
-        Ok(())
+        // PRUNE SAFETY: every key whose value lay in this segment has been appended again and synced, or was
+        // deleted. Only this thread writes, so no key came to lie in it since. A deletion recorded in it hides
+        // nothing: the log has no older segment.
+        self.dir.medium().remove(&oldest.path).map_err(failed("delete", &oldest.path))
     }
 }
 
@@ -578,25 +589,51 @@ impl Head {
     }
 }
 
-/// What a replay found of a segment.
+/// What a replay of a log found.
 pub(crate) struct Replayed {
+    pub(crate) index: Index,
+    pub(crate) damage: Vec<Damage>,
+    last: Option<Last>,
+}
+
+/// The last segment, as a replay found it.
+struct Last {
+    number: u64,
     /// The end of the last frame.
     whole_to: u64,
     /// Where frames begin whose heads check and whose rest does not.
     unfinished: Vec<u64>,
 }
 
+/// Reads segments, oldest first. Those before the one that the log says it begins with are left out.
+pub(crate) fn replay_all(segments: &[Arc<Segment>]) -> io::Result<Replayed> {
+    let mut replayed = Replayed { index: Index::default(), damage: Vec::new(), last: None };
+    for segment in segments {
+        replayed.index.segments.insert(segment.number, segment.clone());
+        let last = Some(segment.number) == segments.last().map(|last| last.number);
+        replayed.last = Some(replay(&mut replayed.index, segment, last, &mut replayed.damage)?);
+    }
+    let begins = match replayed.index.find(Table::Meta, BEGINS_KEY) {
+        Some(Held { value: Value::Inline(bytes), .. }) => record::read(bytes).unwrap_or(0),
+        _ => 0,
+    };
+    match segments.partition_point(|segment| segment.number < begins) {
+        0 => Ok(replayed),
+        left_over => replay_all(&segments[left_over..]),
+    }
+}
+
 /// Applies the frames of a segment that check, and names the parts that do not. Only a disk that does not answer
 /// is an error.
-pub(crate) fn replay(
+fn replay(
     index: &mut Index,
     segment: &Arc<Segment>,
     values_too: bool,
     damage: &mut Vec<Damage>,
-) -> io::Result<Replayed> {
+) -> io::Result<Last> {
     let len = segment.len();
     let mut at = 0;
-    let mut replayed = Replayed { whole_to: 0, unfinished: Vec::new() };
+    let mut last = Last { number: segment.number, whole_to: 0, unfinished: Vec::new() };
     while at < len {
         let Some(head) = head_at(segment, at)? else {
             let to = next_head(segment, at + 1)?.unwrap_or(len);
@@ -614,13 +651,13 @@ pub(crate) fn replay(
             }
             None => {
                 damage.push(Damage { segment: segment.clone(), from: at, to });
-                replayed.unfinished.extend(values_too.then_some(at));
+                last.unfinished.extend(values_too.then_some(at));
             }
         }
         at = to;
-        replayed.whole_to = to;
+        last.whole_to = to;
     }
-    Ok(replayed)
+    Ok(last)
 }
 
 /// The head at an offset, if it checks and its frame ends within the segment.
@@ -702,7 +739,7 @@ impl Engine for DiskEngine {
             return Ok(());
         }
         let (dir, medium) = (self.dir.quarantine(), self.dir.medium());
-        medium.make_directories(&dir).map_err(failed("make", &dir))?;
+        medium.make_directory(&dir).map_err(failed("make", &dir))?;
         let keep = |ending: &str, bytes: &[u8]| {
             let path = dir.join(format!("{name}.{ending}"));
             medium::write(medium, &path, bytes).map(drop).map_err(failed("write", &path))

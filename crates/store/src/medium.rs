@@ -36,8 +36,8 @@ pub trait Medium: Send + Sync {
     /// Opens a file.
     fn open(&self, path: &Path, opening: Opening) -> io::Result<Arc<dyn MediumFile>>;
 
-    /// Makes a directory and those above it, where they are missing.
-    fn make_directories(&self, path: &Path) -> io::Result<()>;
+    /// Makes a directory in one that is there. One that is there already stays.
+    fn make_directory(&self, path: &Path) -> io::Result<()>;
 
     /// Whether there is a directory at the path.
     fn is_directory(&self, path: &Path) -> io::Result<bool>;
@@ -114,8 +114,11 @@ impl Medium for FileSystem {
         Ok(Arc::new(file))
     }
 
-    fn make_directories(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir_all(path)
+    fn make_directory(&self, path: &Path) -> io::Result<()> {
+        match fs::create_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+            made => made,
+        }
     }
 
     fn is_directory(&self, path: &Path) -> io::Result<bool> {

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::directory::{Directory, OpenError};
-use crate::disk::{Index, Located, Segment, replay, segment_numbers, segment_path};
+use crate::disk::{Index, Located, Replayed, Segment, replay_all, segment_numbers, segment_path};
 use crate::engine::{Changes, Engine, Pair, Table};
 use crate::medium::{FileSystem, Medium, Opening};
 use crate::port::StoreError;
@@ -73,19 +73,15 @@ fn moment(medium: &dyn Medium, log: &Path) -> io::Result<Option<Index>> {
         return Ok(Some(Index::default()));
     }
     let numbers = segment_numbers(medium, log)?;
-    let mut index = Index::default();
+    let mut segments = Vec::new();
     for number in &numbers {
         let segment = Segment::open(medium, &segment_path(log, *number), *number, Opening::Read)?;
-        index.segments.insert(*number, Arc::new(segment));
+        segments.push(Arc::new(segment));
     }
     if segment_numbers(medium, log)? != numbers {
         return Ok(None);
     }
-    let mut damage = Vec::new();
-    for segment in index.segments.values().cloned().collect::<Vec<_>>() {
-        let last = Some(segment.number) == numbers.last().copied();
-        replay(&mut index, &segment, last, &mut damage)?;
-    }
+    let Replayed { index, damage, .. } = replay_all(&segments)?;
     for part in damage {
         tracing::debug!(
             path = %part.path().display(), from = part.from, to = part.to,

@@ -466,16 +466,19 @@ impl Medium for SimulatedDisk {
         Ok(Arc::new(Handle { disk: self.clone(), number, handle }))
     }
 
-    fn make_directories(&self, path: &Path) -> io::Result<()> {
+    fn make_directory(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
-        let mut missing: Vec<_> = path.ancestors().take_while(|path| !state.is_directory(path)).collect();
-        while let Some(path) = missing.pop() {
-            if state.seen.contains_key(path) {
-                return Err(io::ErrorKind::NotADirectory.into());
-            }
-            state.pass(Operation::Make)?;
-            state.happened(parent(path), Entry::Made(path.into(), Node::Directory));
+        if state.is_directory(path) {
+            return Ok(());
         }
+        if state.seen.contains_key(path) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        if !state.is_directory(parent(path)) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        state.pass(Operation::Make)?;
+        state.happened(parent(path), Entry::Made(path.into(), Node::Directory));
         Ok(())
     }
 
