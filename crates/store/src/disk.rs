@@ -217,17 +217,18 @@ impl DiskEngine {
             // What a process that ended had not synced was read as well, and will be built upon.
             segment.file.sync().map_err(failed("sync", &segment.path))?;
         }
-        let end = last.and_then(|last| {
-            let segment = index.segments.get(&last.number)?.clone();
-            let closed = last.whole_to != segment.len();
-            Some(End { segment, offset: last.whole_to, closed, failed: false })
-        });
         medium.sync_directory(&log).map_err(failed("sync", &log))?;
-        let end = match end {
-            Some(end) => end,
-            None => {
-                let segment = Arc::new(Segment::create(medium, &log, 1).map_err(failed("make", &log))?);
-                index.segments.insert(1, segment.clone());
+        let last = last.and_then(|last| Some((index.segments.get(&last.number)?.clone(), last.whole_to)));
+        let end = match last {
+            Some((segment, whole_to)) if segment.len() > 0 => {
+                let closed = whole_to != segment.len();
+                End { segment, offset: whole_to, closed, failed: false }
+            }
+            // One that holds nothing is made again: its directory may have failed to take it for good.
+            empty => {
+                let number = empty.map_or(1, |(segment, _)| segment.number);
+                let segment = Arc::new(Segment::create(medium, &log, number).map_err(failed("make", &log))?);
+                index.segments.insert(number, segment.clone());
                 End { segment, offset: 0, closed: false, failed: false }
             }
         };

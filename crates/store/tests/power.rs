@@ -323,8 +323,9 @@ impl Truths {
                 }
             }
         }
+        let may = self.models.clone();
         self.models.retain(|model| model.seen() == seen);
-        assert!(!self.models.is_empty(), "{what}: found {seen:#?}");
+        assert!(!self.models.is_empty(), "{what}: found {seen:?}, and it may be one of {may:?}");
         self.salvageable.clear();
     }
 }
