@@ -160,6 +160,14 @@ impl Damage {
             Vec::new()
         })
     }
+
+    /// Overwrites the beginnings of what is found at these offsets, durably.
+    pub(crate) fn strike_out(&self, offsets: &[u64]) -> io::Result<()> {
+        for offset in offsets {
+            self.segment.file.write_at(&[0; MAGIC.len()], self.from + offset)?;
+        }
+        if offsets.is_empty() { Ok(()) } else { self.segment.file.sync() }
+    }
 }
 
 impl DiskEngine {

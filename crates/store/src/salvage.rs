@@ -4,6 +4,9 @@
 //! length and carries its checksum. They are found without the frame's help, verified in full, and put
 //! again when the store is opened. Where they were used is not salvaged: a place comes back with the next
 //! hit or put there. Until then such an entry has none, and eviction sees it first.
+//!
+//! Salvage happens once. What was put again, or was stored anyway, is struck out in the damaged part, so that a
+//! receipt that is pruned or removed later does not come back from there at every opening.
 
 use reprise_model::receipt::{Verified, Verifier};
 
@@ -28,8 +31,14 @@ pub(crate) fn salvage(
 ) -> Result<Salvaged, StoreError> {
     let mut salvaged = Salvaged::default();
     for part in damage {
-        for envelope in envelopes(&part.bytes()) {
-            put(store, verifier, envelope, &mut salvaged)?;
+        let mut done = Vec::new();
+        for (at, envelope) in envelopes(&part.bytes()) {
+            if put(store, verifier, envelope, &mut salvaged)? {
+                done.push(at as u64);
+            }
+        }
+        if let Err(error) = part.strike_out(&done) {
+            tracing::warn!(path = %part.path().display(), %error, "what was salvaged will be found there again");
         }
     }
     if !damage.is_empty() {
@@ -44,8 +53,8 @@ pub(crate) fn salvage(
     Ok(salvaged)
 }
 
-/// The whole envelopes among bytes.
-pub fn envelopes(bytes: &[u8]) -> Vec<Envelope> {
+/// The whole envelopes among bytes, and where each begins.
+pub fn envelopes(bytes: &[u8]) -> Vec<(usize, Envelope)> {
     let mut found = Vec::new();
     let mut rest = bytes;
     while let Some(at) = envelope::find(rest) {
@@ -53,7 +62,7 @@ pub fn envelopes(bytes: &[u8]) -> Vec<Envelope> {
         let whole = envelope::length(rest).and_then(|len| rest.get(..len));
         match whole.and_then(|whole| Envelope::decode(whole).ok().map(|read| (whole.len(), read))) {
             Some((len, envelope)) => {
-                found.push(envelope);
+                found.push((bytes.len() - rest.len(), envelope));
                 rest = &rest[len..];
             }
             None => rest = &rest[envelope::MAGIC.len()..],
@@ -62,25 +71,27 @@ pub fn envelopes(bytes: &[u8]) -> Vec<Envelope> {
     found
 }
 
+/// Stores a receipt, if it is whole. Whether it is stored then.
 fn put(
     store: &dyn ReceiptStore,
     verifier: &dyn Verifier,
     envelope: Envelope,
     salvaged: &mut Salvaged,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let Envelope { kind, receipt, provenance } = envelope;
     if store.contains(&receipt.id())? {
-        return Ok(());
+        return Ok(true);
     }
     match Verified::check(receipt, verifier) {
         Ok(receipt) => {
             let entry = NewEntry { receipt, kind, provenance, coordinates: Vec::new() };
             salvaged.receipts += u64::from(store.put(entry)?.new);
+            Ok(true)
         }
         Err(error) => {
             tracing::warn!(%error, "a salvaged receipt does not verify here and is left");
             salvaged.refused += 1;
+            Ok(false)
         }
     }
-    Ok(())
 }
