@@ -144,8 +144,9 @@ impl Directory {
             Some(None) if !mend => {
                 return Err(damaged(format, &known.unwrap_or_default()));
             }
-            Some(None) | None => write_whole(on, &format, format_text(FORMAT).as_bytes())
-                .map_err(failed("write", &format))?,
+            Some(None) | None => {
+                write_whole(on, &format, format_text(FORMAT).as_bytes()).map_err(failed("write", &format))?
+            }
         }
         // The format file before the log, which would be refused without it; the log before what is stored in it.
         sync(on, path)?;

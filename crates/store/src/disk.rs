@@ -17,8 +17,8 @@
 //! # Writing
 //!
 //! A commit is one append and one sync. It enters the index, and is seen, after the sync. A write that fails
-//! is cut off again, and the next commit begins a new segment: what a failed sync left of the old one is
-//! not built upon.
+//! is cut off again and synced, and the next commit begins a new segment. Until it is cut off for certain every
+//! commit fails: what is left of it would be read when the log is opened, over what was acknowledged since.
 //!
 //! # Opening
 //!
@@ -27,13 +27,15 @@
 //! is passed over, and the next one is searched for by its magic and its own checksum. So damage costs the
 //! frames it touches and nothing else: what was put there is salvaged ([`crate::salvage`]) or forgotten, what
 //! was deleted there may be back until it is deleted again. No length is used before it is checked. Where the
-//! last segment does not end with a frame, the next commit begins a new one.
+//! last segment does not end with a frame, the next commit begins a new one. What was read is synced before it
+//! is built upon: the process before may have ended between a write and its sync.
 //!
 //! # Cleaning
 //!
-//! When more than half of the log is dead, the oldest segment's live keys are written again at the end, and
-//! then its file is deleted. The oldest only: a deletion recorded in it has nothing older left to hide, so
-//! it need not be kept.
+//! When more than half of the log is dead, the oldest segment's live keys are written again at the end, with
+//! the number of the segment that the log begins with from then on; then the file is deleted. The oldest only:
+//! a deletion recorded in it has nothing older left to hide. A file that comes back after a power cut lies
+//! before the log's beginning and is deleted again.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -182,11 +184,7 @@ impl DiskEngine {
     }
 
     /// The same, on another medium than the machine's file system.
-    pub fn open_on(
-        medium: Arc<dyn Medium>,
-        dir: &Path,
-        segment_bytes_max: u64,
-    ) -> Result<Self, OpenError> {
+    pub fn open_on(medium: Arc<dyn Medium>, dir: &Path, segment_bytes_max: u64) -> Result<Self, OpenError> {
         Self::within(Directory::lock(medium, dir)?, segment_bytes_max)
     }
 
@@ -485,12 +483,7 @@ impl Segment {
     }
 
     /// Opens it as long as it is now.
-    pub(crate) fn open(
-        medium: &dyn Medium,
-        path: &Path,
-        number: u64,
-        opening: Opening,
-    ) -> io::Result<Self> {
+    pub(crate) fn open(medium: &dyn Medium, path: &Path, number: u64, opening: Opening) -> io::Result<Self> {
         let file = medium.open(path, opening)?;
         let len = file.len()?;
         Ok(Self { number, path: path.into(), file, len: len.into() })

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use reprise_model::coordinate::Checkpoint;
 use reprise_store::archive;
 use reprise_store::disk::DiskEngine;
+use reprise_store::medium::{Medium, Opening};
 use reprise_store::port::{Filter, Lookup, NewEntry, StoreError};
 use reprise_store::simulated::{Operation, SimulatedDisk};
 use reprise_store::{Driven, Durability, OpenError, Options, ReceiptStore, Store};
@@ -109,10 +110,10 @@ impl Model {
                 }
             }
             Action::Place(n, spot) => {
-                if spot.0 >= model.floor {
-                    if let Some(places) = model.places.get_mut(n) {
-                        places.insert(*spot);
-                    }
+                if spot.0 >= model.floor
+                    && let Some(places) = model.places.get_mut(n)
+                {
+                    places.insert(*spot);
                 }
             }
             Action::Pin(n) => {
@@ -388,6 +389,46 @@ fn stop_everywhere(durability: Durability, seed: u64, cuts: u64, step: usize) {
             reopen(&after_crash.power_cut(cut), &mut crashed.clone(), &format!("{what} after the crash"));
         }
     }
+}
+
+/// What is at a path, if anything.
+fn content(disk: &SimulatedDisk, path: &str) -> Option<Vec<u8>> {
+    let file = disk.open(Path::new(path), Opening::Read).ok()?;
+    let mut bytes = vec![0; file.len().unwrap() as usize];
+    file.read_at(&mut bytes, 0).unwrap();
+    Some(bytes)
+}
+
+#[test]
+fn the_simulated_disk_keeps_what_was_synced_and_any_part_of_the_rest() {
+    let disk = SimulatedDisk::new();
+    let path = |name: &str| Path::new("/").join(name);
+    let file = disk.open(&path("a"), Opening::Make).unwrap();
+    file.write_at(b"synced", 0).unwrap();
+    file.sync().unwrap();
+    assert!((0..20).any(|seed| content(&disk.power_cut(seed), "/a").is_none()), "its entry was not synced");
+    disk.sync_directory(Path::new("/")).unwrap();
+    file.write_at(b"XX", 2).unwrap();
+    disk.rename(&path("a"), &path("b")).unwrap();
+    let mut found = BTreeSet::new();
+    for seed in 0..200 {
+        let cut = disk.power_cut(seed);
+        let (a, b) = (content(&cut, "/a"), content(&cut, "/b"));
+        assert!(a.is_some() != b.is_some(), "seed {seed}: the old name or the new one");
+        found.insert((a.is_some(), a.or(b)));
+    }
+    let either: BTreeSet<_> = [true, false]
+        .into_iter()
+        .flat_map(|old| ["synced", "syXced", "syXXed"].map(|bytes| (old, Some(bytes.as_bytes().to_vec()))))
+        .collect();
+    assert_eq!(found, either, "and the bytes as before, torn, or as after, whatever the name");
+    assert_eq!(content(&disk.crash(), "/b").unwrap(), b"syXXed", "a crash loses nothing");
+    disk.fail(Operation::Sync, 0, 1, io::ErrorKind::Other);
+    assert!(file.sync().is_err());
+    file.sync().unwrap();
+    disk.sync_directory(Path::new("/")).unwrap();
+    let lost = (0..20).any(|seed| content(&disk.power_cut(seed), "/b").unwrap() == b"synced");
+    assert!(lost, "what a failed sync left stays in doubt");
 }
 
 #[test]
