@@ -4,6 +4,7 @@
 //! DIR/
 //!   LOCK        held by the process that has the store open; holds its pid
 //!   FORMAT      "reprise receipt store 1", and a checksum of these words
+//!   REVOKED     the revocations a second time, see `crate::revoked`
 //!   log/        the tables, see [`crate::disk`]
 //!   quarantine/ what failed its check: NAME.receipt with its bytes, NAME.reason with the cause in words
 //! ```
@@ -190,10 +191,26 @@ impl Directory {
         self.path.join("log")
     }
 
+    /// Where the revocations are kept a second time.
+    pub(crate) fn revoked(&self) -> PathBuf {
+        revoked_in(&self.path)
+    }
+
+    /// Writes a small file of the directory so that it is durable, and whole whatever happens.
+    pub(crate) fn write_durably(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        write_whole(self.medium(), path, bytes)?;
+        self.medium.sync_directory(&self.path)
+    }
+
     /// Where what failed is kept.
     pub(crate) fn quarantine(&self) -> PathBuf {
         self.path.join("quarantine")
     }
+}
+
+/// Where the revocations are kept a second time.
+pub(crate) fn revoked_in(dir: &Path) -> PathBuf {
+    dir.join("REVOKED")
 }
 
 /// The refusal of a format file that holds something else.

@@ -51,6 +51,7 @@ use crate::engine::{Changes, Engine, Pair, Table};
 use crate::medium::{self, FileSystem, Medium, MediumFile, Opening};
 use crate::port::StoreError;
 use crate::record;
+use crate::revoked::{self, Revocations};
 
 /// The first bytes of every frame.
 const MAGIC: [u8; 8] = *b"RPRSFRM1";
@@ -245,14 +246,43 @@ impl DiskEngine {
             );
         }
         let kept = medium.list(&dir.quarantine()).map_or(0, |names| names.len()) / 2;
-        Ok(Self {
+        let engine = Self {
             index: RwLock::new(index),
             end: Mutex::new(end),
             segment_bytes_max,
             quarantined: AtomicUsize::new(kept),
             damage,
             dir,
-        })
+        };
+        engine.restore_revocations()?;
+        Ok(engine)
+    }
+
+    /// Takes from each of the two places where revocations stand what the other lost.
+    fn restore_revocations(&self) -> Result<(), OpenError> {
+        let path = self.dir.revoked();
+        let failed = |doing| {
+            let path = path.clone();
+            move |source| OpenError::Io { doing, path, source }
+        };
+        let beside = revoked::read(self.dir.medium(), &path).map_err(failed("read"))?;
+        let logged = self.index().revocations();
+        let lost = revoked::newer(&beside, &logged);
+        if !revoked::newer(&logged, &beside).is_empty() {
+            let both = logged.into_iter().chain(lost.clone()).collect();
+            revoked::write(&self.dir, &both).map_err(failed("write"))?;
+        }
+        if !lost.is_empty() {
+            tracing::warn!(path = %path.display(), "the receipt log lost revocations: they are restored");
+            let changes = revoked::changes(lost);
+            let appended = self.append(&mut self.end(), changes, true);
+            appended.map_err(|error| failed("restore")(io::Error::other(error)))?;
+        }
+        Ok(())
+    }
+
+    fn end(&self) -> std::sync::MutexGuard<'_, End> {
+        self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The parts of the log that did not check when it was opened.
@@ -394,6 +424,19 @@ impl Index {
             here.map(move |(key, held)| (table, key.clone(), held.value.clone())).collect::<Vec<_>>()
         };
         self.tables.iter().zip(Table::ALL).flat_map(of).collect()
+    }
+
+    /// Takes over revocations that the log lost, as long as this index lives.
+    pub(crate) fn restore(&mut self, beside: &Revocations) {
+        for (key, revocation) in revoked::newer(beside, &self.revocations()) {
+            let what = What::Inline(record::write(&revocation));
+            self.apply(Change { table: Table::Revocations as u8, key, what }, 0, 0);
+        }
+    }
+
+    fn revocations(&self) -> Revocations {
+        let pairs = self.page(Table::Revocations, &[], None, usize::MAX);
+        pairs.into_iter().filter_map(|(key, bytes)| Some((key, record::read(&bytes)?))).collect()
     }
 
     fn find(&self, table: Table, key: &[u8]) -> Option<&Held> {
@@ -724,9 +767,14 @@ impl Engine for DiskEngine {
     }
 
     fn commit(&self, changes: Changes, sync: bool) -> Result<(), StoreError> {
-        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut end = self.end();
         if changes.is_empty() {
             return self.append(&mut end, changes, sync);
+        }
+        let revoked = revoked::among(&changes);
+        if !revoked.is_empty() {
+            let all = self.index().revocations().into_iter().chain(revoked).collect();
+            revoked::write(&self.dir, &all).map_err(failed("write", &self.dir.revoked()))?;
         }
         self.append(&mut end, changes, sync)?;
         if let Err(error) = self.clean(&mut end) {

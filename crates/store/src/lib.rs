@@ -11,6 +11,7 @@
 //! | [`tiered`] | memory in front of an engine |
 //! | [`reading`] | the disk's tables at one moment, while another process writes them |
 //! | [`medium`] | what is asked of a file system |
+//! | `revoked` | the copy of the revocations beside the log |
 //! | [`directory`] | who holds a store's directory, and which format it has |
 //! | [`salvage`] | receipts that lie whole in damaged parts of the log |
 //! | [`archive`] | receipts on their way from one store to another |
@@ -40,6 +41,7 @@ pub mod policy;
 pub mod port;
 pub mod reading;
 mod record;
+mod revoked;
 pub mod salvage;
 #[cfg(feature = "test-utils")]
 pub mod simulated;

@@ -18,11 +18,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::directory::{Directory, OpenError};
+use crate::directory::{self, Directory, OpenError};
 use crate::disk::{Index, Located, Replayed, Segment, replay_all, segment_numbers, segment_path};
 use crate::engine::{Changes, Engine, Pair, Table};
 use crate::medium::{FileSystem, Medium, Opening};
 use crate::port::StoreError;
+use crate::revoked;
 
 /// How often a listing is taken while segments come and go.
 const ATTEMPTS_MAX: usize = 64;
@@ -44,7 +45,7 @@ impl ReadingEngine {
         Directory::compare_format(medium, dir)?;
         let log = dir.join("log");
         let mut attempts = 1;
-        let index = loop {
+        let mut index = loop {
             match moment(medium, &log) {
                 Ok(Some(index)) => break index,
                 Err(source) if attempts >= ATTEMPTS_MAX || !is_passing(&source) => {
@@ -57,6 +58,10 @@ impl ReadingEngine {
                 Ok(None) | Err(_) => attempts += 1,
             }
         };
+        let path = directory::revoked_in(dir);
+        let beside = revoked::read(medium, &path);
+        let beside = beside.map_err(|source| OpenError::Io { doing: "read", path, source })?;
+        index.restore(&beside);
         Ok(Self { index, dir: dir.into() })
     }
 }

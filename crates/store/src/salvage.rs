@@ -13,6 +13,7 @@ use reprise_model::receipt::{Verified, Verifier};
 use crate::disk::Damage;
 use crate::envelope::{self, Envelope};
 use crate::port::{NewEntry, ReceiptStore, StoreError};
+use crate::store::Store;
 
 /// What was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,7 +26,7 @@ pub struct Salvaged {
 
 /// Searches the damaged parts and puts what is whole.
 pub(crate) fn salvage(
-    store: &dyn ReceiptStore,
+    store: &Store,
     verifier: &dyn Verifier,
     damage: &[Damage],
 ) -> Result<Salvaged, StoreError> {
@@ -71,15 +72,16 @@ pub fn envelopes(bytes: &[u8]) -> Vec<(usize, Envelope)> {
     found
 }
 
-/// Stores a receipt, if it is whole. Whether it is stored then.
+/// Stores a receipt, if it verifies. Whether nothing is left to be done with it.
 fn put(
-    store: &dyn ReceiptStore,
+    store: &Store,
     verifier: &dyn Verifier,
     envelope: Envelope,
     salvaged: &mut Salvaged,
 ) -> Result<bool, StoreError> {
     let Envelope { kind, receipt, provenance } = envelope;
-    if store.contains(&receipt.id())? {
+    // One whose profile was revoked may have been stored before.
+    if store.contains(&receipt.id())? || store.was_revoked(&receipt.statement.profile)? {
         return Ok(true);
     }
     match Verified::check(receipt, verifier) {

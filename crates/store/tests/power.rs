@@ -56,6 +56,7 @@ enum Action {
     Remove(u64),
     Evict(u64, u64),
     Prune(u64),
+    Revoke,
 }
 
 fn action(seeded: &mut Seeded, latest: &mut u64) -> Action {
@@ -68,7 +69,7 @@ fn action(seeded: &mut Seeded, latest: &mut u64) -> Action {
     let many = |seeded: &mut Seeded| -> Vec<(u64, Vec<Spot>)> {
         (0..1 + seeded.below(4)).map(|_| (seeded.below(RECEIPTS), spots(seeded))).collect()
     };
-    match seeded.below(16) {
+    match seeded.below(24) {
         0 | 1 => Action::Submit(many(seeded)),
         2 => Action::Import(many(seeded)),
         3 => Action::Place(n, (*latest + 1, seeded.below(3) as u8)),
@@ -76,7 +77,8 @@ fn action(seeded: &mut Seeded, latest: &mut u64) -> Action {
         5 => Action::Unpin(n),
         6 => Action::Remove(n),
         7 => Action::Evict(n, latest.saturating_sub(1)),
-        8 | 9 => Action::Prune(latest.saturating_sub(1)),
+        8..11 => Action::Prune(latest.saturating_sub(1)),
+        11 => Action::Revoke,
         _ => Action::Put(n, many(seeded).remove(0).1),
     }
 }
@@ -133,6 +135,7 @@ impl Model {
                     model.places.remove(n);
                 }
             }
+            Action::Revoke => model.places.clear(),
             Action::Prune(floor) => {
                 model.floor = model.floor.max(*floor);
                 steps.push(model.clone());
@@ -250,6 +253,9 @@ fn call(store: &Store, action: &Action) -> Result<(), StoreError> {
         Action::Prune(floor) => {
             store.prune_below(Checkpoint(*floor))?;
         }
+        Action::Revoke => {
+            store.revoke(&profile("1").id())?;
+        }
     }
     Ok(())
 }
@@ -332,17 +338,11 @@ impl Truths {
     }
 }
 
-/// Opens what is left and compares it with what may be there. Nothing is written.
-fn find(disk: &SimulatedDisk, truths: &mut Truths, what: &str) -> Store {
-    let store = open(disk, truths.durability).unwrap_or_else(|error| panic!("{what}: {error}"));
-    truths.found(&store, what);
-    store
-}
-
-/// The same, and resumes a prune that was cut off.
+/// Opens what is left and compares it with what may be there.
 fn reopen(disk: &SimulatedDisk, truths: &mut Truths, what: &str) -> Store {
-    let store = find(disk, truths, what);
-    carry_out(&store, &Action::Prune(0), truths).unwrap();
+    let store = open(disk, truths.durability).unwrap_or_else(|error| panic!("{what}: {error}"));
+    // A prune that was cut off is resumed.
+    truths.done(&Action::Prune(0));
     truths.found(&store, what);
     store
 }
@@ -377,7 +377,7 @@ fn stop_everywhere(durability: Durability, seed: u64, cuts: u64, step: usize) ->
         let what = format!("{durability}, seed {seed}, stopped at {stop} of {changes}");
         let after_crash = disk.crash();
         let mut crashed = truths.clone();
-        drop(find(&after_crash, &mut crashed, &what));
+        drop(reopen(&after_crash, &mut crashed, &what));
         // What was found after the crash is built upon: it stays when the power fails next.
         for cut in (0..cuts).map(|cut| stop * cuts + cut) {
             let what = format!("{what}, power cut {cut}");
@@ -467,6 +467,11 @@ fn lives(durability: Durability, seed: u64) {
             }
             if let Err(error) = outcome {
                 assert!(error.is_transient(), "{what}: {action:?}: {error}");
+                if let Action::Revoke = action {
+                    // What is revoked and not deleted yet is listed and no hit; so it is done again at once.
+                    disk.heal();
+                    carry_out(&store, &action, &mut truths).unwrap();
+                }
                 failed = true;
             } else if std::mem::take(&mut failed) {
                 // What was acknowledged since stands on what is seen now.
