@@ -155,6 +155,16 @@ struct Job {
     not_before: Duration,
     /// Who asked, in order; all are served by the one receipt.
     requesters: Vec<Coordinate>,
+    /// What it relies on and was stored since it began: to miss one of these is old news.
+    renewed: BTreeSet<StatementId>,
+}
+
+impl Job {
+    /// Whether what became of the statement while the job runs concerns it.
+    fn relies_on(&self, id: &StatementId) -> bool {
+        matches!(self.phase, Phase::Proving { .. } | Phase::Checking(_))
+            && self.order.assumptions.iter().any(|inner| inner.id == *id)
+    }
 }
 
 /// The job machine.
@@ -241,7 +251,7 @@ impl Engine {
                 Phase::Storing { named, again_at, .. } => format!("storing {named} {}", again_at.is_some()),
                 Phase::Failed => "failed".to_owned(),
             };
-            (phase, job.failed, job.requesters.clone())
+            (phase, job.failed, job.requesters.clone(), job.renewed.clone())
         };
         let jobs: Vec<_> = self.jobs.iter().map(|(id, job)| (*id, rank(job))).collect();
         let demand: Vec<_> = self.demand.iter().map(|order| (order.id, order.coordinate)).collect();
@@ -496,7 +506,8 @@ impl Engine {
                 // The proof failed by the fault of others: they are proved again, and so is this.
                 let exhausted = job.failed.dear >= self.policy.budget.dear;
                 job.phase = Phase::Queued;
-                bad.into_iter().for_each(|inner| self.lost(inner));
+                let renewed = mem::take(&mut job.renewed);
+                bad.into_iter().filter(|inner| !renewed.contains(inner)).for_each(|inner| self.lost(inner));
                 if exhausted { self.give_up(id, cause) } else { vec![] }
             }
             Err(failure) => self.fail(id, failure),
@@ -527,6 +538,9 @@ impl Engine {
         let Some(job) = self.jobs.remove(&id) else { return vec![] };
         self.known.insert(id, true);
         self.ailing.remove(&id);
+        self.jobs.values_mut().filter(|outer| outer.relies_on(&id)).for_each(|outer| {
+            outer.renewed.insert(id);
+        });
         let place = |at: &Coordinate| Effect::Place(*at, id, Request::Merged);
         let mut effects: Vec<_> = job.requesters[named..].iter().map(place).collect();
         if self.served.insert(id) {
@@ -579,8 +593,8 @@ impl Engine {
         };
         let looking = matches!(phase, Phase::Looking);
         let (order, requesters) = (order.clone(), vec![order.coordinate]);
-        let (failed, not_before) = (Failed::default(), Duration::ZERO);
-        let job = Job { order: order.clone(), phase, failed, not_before, requesters };
+        let (failed, not_before, renewed) = (Failed::default(), Duration::ZERO, BTreeSet::new());
+        let job = Job { order: order.clone(), phase, failed, not_before, requesters, renewed };
         self.jobs.insert(order.id, job);
         looking.then_some(Effect::LookUp(order))
     }
@@ -609,6 +623,7 @@ impl Engine {
         }
         let job = self.jobs.get_mut(&order.id)?;
         job.phase = Phase::Proving { began: self.now, unwanted_since: None, cancelled: false };
+        job.renewed.clear();
         self.proving += 1;
         Some(Effect::Prove(order.clone()))
     }
@@ -650,7 +665,9 @@ impl Engine {
             }
             Response::Reprove(assumption) => {
                 job.phase = Phase::Queued;
-                self.lost(assumption);
+                if !job.renewed.contains(&assumption) {
+                    self.lost(assumption);
+                }
             }
             Response::GiveUp => return self.give_up(id, failure),
         }
