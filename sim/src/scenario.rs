@@ -40,8 +40,10 @@ pub enum Fault {
     Panic,
     /// Provers take a multiple of their time.
     Slow,
-    /// The process ends at any moment.
+    /// The process ends at any moment, within a write too.
     Crash,
+    /// The power fails: what was not synced is there or not.
+    Power,
     /// The disk fills up, and has room again.
     Full,
     /// Bits of stored receipts flip.
@@ -50,7 +52,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Flip,
         Self::Competitor,
         Self::Malformed,
@@ -62,6 +64,7 @@ impl Fault {
         Self::Panic,
         Self::Slow,
         Self::Crash,
+        Self::Power,
         Self::Full,
         Self::Rot,
     ];
@@ -84,6 +87,7 @@ impl Fault {
             Self::Panic => "panic",
             Self::Slow => "slow",
             Self::Crash => "crash",
+            Self::Power => "power",
             Self::Full => "full",
             Self::Rot => "rot",
         }
@@ -194,6 +198,8 @@ pub struct Scenario {
     pub verify: VerifyPolicy,
     /// When a put is acknowledged.
     pub durability: Durability,
+    /// Bytes of receipts that are kept in memory before the disk.
+    pub memory_bytes_max: u64,
 }
 
 impl Scenario {
@@ -254,6 +260,7 @@ impl Scenario {
                 1 => VerifyPolicy::Sample(0.25),
                 _ => VerifyPolicy::Once,
             },
+            memory_bytes_max: if dice.percent(50) { 64 << 20 } else { 0 },
             durability: if dice.percent(70) { Durability::Group } else { Durability::Every },
         }
     }

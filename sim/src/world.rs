@@ -199,6 +199,7 @@ impl World {
         for (fault, every, event) in [
             (Fault::Flip, 12, Event::Reveal),
             (Fault::Crash, 45, Event::Kill(0)),
+            (Fault::Power, 45, Event::Kill(0)),
             (Fault::Full, 60, Event::Fill(0, true)),
             (Fault::Rot, 15, Event::Rot(0)),
         ] {
@@ -403,7 +404,9 @@ impl World {
             Death::Killed => true,
             // A full disk ends a process that cannot write what it must not lose.
             Death::Ended(RunError::Store(error)) => error.is_transient(),
-            Death::Ended(RunError::Scheduler(_)) => self.scenario.faults.has(Fault::Full),
+            Death::Ended(RunError::Scheduler(_)) | Death::NotOpened(_) => {
+                self.scenario.faults.has(Fault::Full)
+            }
             Death::Ended(_) | Death::Panicked(_) | Death::NotStarted(_) => false,
         };
         if !by_right {
