@@ -17,23 +17,25 @@
 //! | B4 | the same Bob to Carol 8, over the same accounts; Alice to Dave 7 |
 //! | A7 | Dave to Alice 2; a malformed payload of Carol's |
 
+use std::sync::Arc;
+
 use kaspa_consensus_core::config::params::{Params, SIMNET_PARAMS};
 use kaspa_consensus_core::subnets::SubnetworkId;
 use kaspa_consensus_core::tx::{Transaction, TransactionOutput};
 use kaspa_hashes::Hash;
 use kaspa_rpc_core::api::rpc::RpcApi;
 use reprise_chain::recording::Recording;
+use reprise_kaspa::client::Client;
+use reprise_kaspa::follower::{self, FollowError, Follower};
+use reprise_kaspa::{block_hash, digest};
 use reprise_ledger::{Action, Payload};
 use reprise_model::digest::{Digest, ResourceId};
 
-use crate::client::Client;
 use crate::miner::{self, MineError};
 use crate::node::{Node, NodeError};
-use crate::recorder::{self, RecordError, Recorder};
 use crate::wallet::{self, Coin, Wallet, WalletError};
-use crate::{block_hash, digest};
 
-/// The lane's namespace, also the default of `record`.
+/// The lane's namespace.
 pub const NAMESPACE: [u8; 4] = *b"rpri";
 
 /// Sompi in one kaspa.
@@ -70,9 +72,9 @@ pub enum ScenarioError {
     /// A block was not made.
     #[error(transparent)]
     Mine(#[from] MineError),
-    /// The observer was not recorded.
+    /// The observer was not followed.
     #[error(transparent)]
-    Record(#[from] RecordError),
+    Follow(#[from] FollowError),
     /// The covenant was not founded.
     #[error("the builder did not accept the founding of the covenant {covenant}")]
     Covenant {
@@ -287,9 +289,11 @@ pub async fn make(progress: &mut dyn FnMut(&str)) -> Result<Recording, ScenarioE
     miner::copy(ma.rpc(), observer.rpc(), &funding).await?;
     let deposit = wallet::account(&wallet::deposit_script()?);
     let subnetwork = SubnetworkId::from_namespace(NAMESPACE).into_bytes();
-    let lane = recorder::lane(subnetwork, digest(covenant), deposit);
+    let lane = follower::lane(subnetwork, digest(covenant), deposit);
     let root = funding.last().copied().map(block_hash);
-    let mut recorder = Recorder::start(observer.rpc(), lane, root).await?;
+    let chain: Arc<dyn RpcApi> = observer.rpc.clone();
+    let mut follower = Follower::start(&chain, lane, root).await?;
+    let mut events = vec![];
     let (ma, mb) = (ma.rpc(), mb.rpc());
     // Every slice is copied whole before the observer is asked: at equal work it chooses by hash.
     let single = |blocks: &'_ [Hash]| blocks.iter().map(|block| vec![*block]).collect::<Vec<_>>();
@@ -304,10 +308,10 @@ pub async fn make(progress: &mut dyn FnMut(&str)) -> Result<Recording, ScenarioE
     for (builder, slices) in stages {
         for slice in slices {
             miner::copy(builder, observer.rpc(), &slice).await?;
-            recorder.advance(observer.rpc()).await?;
+            events.extend(follower.advance(&chain).await?);
         }
     }
-    let recording = recorder.into_recording();
+    let recording = Recording { events, ..follower.head().clone() };
     let found: Vec<_> =
         recording.events.iter().map(|event| event.removed.len()).filter(|removed| *removed > 0).collect();
     let planned = vec![A_FIRST, B_LEN];

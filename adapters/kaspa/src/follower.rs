@@ -1,22 +1,26 @@
-//! A node's answers, turned into the events of a recording.
+//! A node's answers, checked and turned into the events of a chain.
 //!
-//! One event is one answer of the node to "what changed since this block", so a recording has the node's own
-//! pages, reorgs and order. An answer is capped by the node; [`Recorder::advance`] asks until nothing is new.
-//! The lane proofs of the added blocks are asked for at once, because a node gives them only for blocks that are
-//! canonical; where one is gone already, the answer is dropped and the question asked again.
+//! One event is one answer of the node to "what changed since this block", so that events have the node's own pages,
+//! reorgs and order. An answer is capped by the node: [`Follower::advance`] asks until nothing is new. The lane
+//! proofs of the added blocks are asked for at once, because a node gives them only for blocks that are canonical;
+//! where one is gone already, the answer is dropped and the question asked again.
+//!
+//! A node that does not know the tip (another one, or one that lost its data) is asked from the highest block of
+//! ours that it knows.
 //!
 //! What is taken over from a transaction is checked first: the id recomputed from rest and payload is the node's
-//! ([`RecordError::Id`]); the rest of the checks is the [track](crate::track)'s.
-//!
-//! Settlements are not recognised: [`ChainBlock::settlements`] is always empty.
+//! ([`FollowError::Id`]); the rest of the checks is the [track](crate::track)'s.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
 use kaspa_consensus_core::hashing::tx::transaction_v1_rest_preimage;
 use kaspa_consensus_core::tx::Transaction;
 use kaspa_hashes::Hash;
 use kaspa_rpc_core::api::rpc::RpcApi;
 use kaspa_rpc_core::{
-    GetVirtualChainFromBlockV2Response as Answer, RpcBlock, RpcChainBlockAcceptedTransactions,
-    RpcDataVerbosityLevel, RpcOptionalTransaction,
+    GetServerInfoResponse, GetVirtualChainFromBlockV2Response as Answer, RpcBlock,
+    RpcChainBlockAcceptedTransactions, RpcDataVerbosityLevel, RpcError, RpcOptionalTransaction,
 };
 use kaspa_seq_commit::hashing::lane_key;
 use reprise_chain::event::SourceEvent;
@@ -33,15 +37,38 @@ use crate::{RECORDER, block_hash, digest, kaspa_hash};
 /// How often an answer that a reorg overtakes is asked for again.
 const ATTEMPTS_MAX: usize = 10;
 
-/// Why recording stops.
+/// Why a node cannot be followed: as it was a moment ago where [`passes`](Self::passes) says so, else for good.
 #[derive(Debug, thiserror::Error)]
-pub enum RecordError {
+pub enum FollowError {
     /// The node did not answer, or refused.
     #[error(transparent)]
     Node(#[from] Unanswered),
     /// The node's answers kept going stale.
     #[error("the chain changed {ATTEMPTS_MAX} times while it was asked for")]
     Unsteady,
+    /// The node knows none of the chain.
+    #[error(
+        "the node knows neither the tip nor the root {root} of the chain that is followed here: it is of another \
+         chain, or has pruned it; use another node, or another data directory"
+    )]
+    Forgotten {
+        /// The root.
+        root: BlockHash,
+    },
+    /// The block to start at is not canonical.
+    #[error("{root} is not on the node's canonical chain: start at another block")]
+    RootOffChain {
+        /// The block.
+        root: BlockHash,
+    },
+    /// The node is of another network.
+    #[error("the node is on {found}, but the chain that is followed here is {expected}'s")]
+    Network {
+        /// The node's network.
+        found: String,
+        /// The chain's.
+        expected: String,
+    },
     /// The answer lacks a field.
     #[error("{block}: the node's answer has no {field} (Reprise needs kaspad 2.1 or newer)")]
     Missing {
@@ -49,6 +76,16 @@ pub enum RecordError {
         block: BlockHash,
         /// The field.
         field: &'static str,
+    },
+    /// A field of the answer cannot be what it says.
+    #[error("{block}: {field} of the node's answer is malformed: {reason}")]
+    Malformed {
+        /// The block.
+        block: BlockHash,
+        /// The field.
+        field: &'static str,
+        /// What is wrong.
+        reason: String,
     },
     /// The answer contradicts itself.
     #[error("the node's answer contradicts itself: {reason}")]
@@ -89,20 +126,47 @@ pub enum RecordError {
     Check(#[from] CheckError),
 }
 
-/// What a recorder asks a node again and again.
-pub trait Chain {
-    /// How the canonical chain differs from the one that ends in `tip`: one page.
-    fn changes_since(&self, tip: BlockHash) -> impl Future<Output = Result<Answer, Unanswered>>;
-
-    /// The proof of the lane `key` in `block`; `None` where the block is canonical no more.
-    fn lane_proof(
-        &self,
-        block: BlockHash,
-        key: Digest,
-    ) -> impl Future<Output = Result<Option<LaneProof>, Unanswered>>;
+impl FollowError {
+    /// Whether the same question may well be answered a moment later.
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Node(_) | Self::Unsteady)
+    }
 }
 
-impl Chain for dyn RpcApi + '_ {
+/// What a follower asks a node, and all it ever asks one.
+#[async_trait]
+pub trait Chain: Send + Sync {
+    /// Network, version, scores.
+    async fn server(&self) -> Result<GetServerInfoResponse, Unanswered>;
+
+    /// The canonical tip.
+    async fn tip(&self) -> Result<BlockHash, Unanswered>;
+
+    /// A block's header and place, without its transactions.
+    async fn block(&self, block: BlockHash) -> Result<RpcBlock, Unanswered>;
+
+    /// How the canonical chain differs from the one that ends in `tip`: one page.
+    async fn changes_since(&self, tip: BlockHash) -> Result<Answer, Unanswered>;
+
+    /// The proof of the lane `key` in `block`; `None` where the block is canonical no more.
+    async fn lane_proof(&self, block: BlockHash, key: Digest) -> Result<Option<LaneProof>, Unanswered>;
+}
+
+#[async_trait]
+impl Chain for Arc<dyn RpcApi> {
+    async fn server(&self) -> Result<GetServerInfoResponse, Unanswered> {
+        self.get_server_info().await.map_err(unanswered("get_server_info"))
+    }
+
+    async fn tip(&self) -> Result<BlockHash, Unanswered> {
+        let sink = self.get_sink().await.map_err(unanswered("get_sink"))?;
+        Ok(block_hash(sink.sink))
+    }
+
+    async fn block(&self, block: BlockHash) -> Result<RpcBlock, Unanswered> {
+        self.get_block(Hash::from_bytes(block.0), false).await.map_err(unanswered("get_block"))
+    }
+
     async fn changes_since(&self, tip: BlockHash) -> Result<Answer, Unanswered> {
         let tip = Hash::from_bytes(tip.0);
         let answer = self.get_virtual_chain_from_block_v2(tip, Some(RpcDataVerbosityLevel::Full), None).await;
@@ -110,13 +174,13 @@ impl Chain for dyn RpcApi + '_ {
     }
 
     async fn lane_proof(&self, block: BlockHash, key: Digest) -> Result<Option<LaneProof>, Unanswered> {
-        let block = Hash::from_bytes(block.0);
-        let refused = match self.get_seq_commit_lane_proof(block, kaspa_hash(key)).await {
+        let asked = self.get_seq_commit_lane_proof(Hash::from_bytes(block.0), kaspa_hash(key)).await;
+        let refused = match asked {
             Ok(proof) => return Ok(Some(proof.into())),
             Err(refused) => refused,
         };
         // Is the block off the chain, or is something else wrong?
-        let data = self.get_block(block, false).await.ok().and_then(|block| block.verbose_data);
+        let data = self.block(block).await.ok().and_then(|block| block.verbose_data);
         match data {
             Some(data) if !data.is_chain_block => Ok(None),
             _ => Err(unanswered("get_seq_commit_lane_proof")(refused)),
@@ -129,35 +193,35 @@ pub fn lane(subnetwork: [u8; 20], covenant: Digest, deposit: ResourceId) -> Lane
     Lane { subnetwork, key: digest(lane_key(&subnetwork)), covenant, deposit }
 }
 
-/// A recording in the making.
+/// A node's canonical chain, as far as it is known here.
 #[derive(Debug, Clone)]
-pub struct Recorder {
-    recording: Recording,
+pub struct Follower {
+    head: Recording,
     track: Track,
 }
 
-impl Recorder {
+impl Follower {
     /// Starts at `root`, a block of the node's canonical chain; without one, at the chain's tip.
-    pub async fn start(rpc: &dyn RpcApi, lane: Lane, root: Option<BlockHash>) -> Result<Self, RecordError> {
-        let info = rpc.get_server_info().await.map_err(unanswered("get_server_info"))?;
+    pub async fn start(chain: &dyn Chain, lane: Lane, root: Option<BlockHash>) -> Result<Self, FollowError> {
+        let info = chain.server().await?;
         let root = match root {
-            Some(root) => Hash::from_bytes(root.0),
-            None => rpc.get_sink().await.map_err(unanswered("get_sink"))?.sink,
+            Some(root) => root,
+            None => chain.tip().await?,
         };
-        let block = rpc.get_block(root, false).await.map_err(unanswered("get_block"))?;
+        let block = chain.block(root).await?;
         let parent = selected_parent(&block)?;
         let (parent_timestamp_ms, entry) = match parent {
             Some(parent) => {
-                let parent = rpc.get_block(parent, false).await.map_err(unanswered("get_block"))?;
-                let proof = rpc.get_seq_commit_lane_proof(root, kaspa_hash(lane.key)).await;
-                let proof = proof.map_err(unanswered("get_seq_commit_lane_proof"))?;
-                (parent.header.timestamp, LaneProof::from(proof).lane)
+                let parent = chain.block(block_hash(parent)).await?;
+                let proof = chain.lane_proof(root, lane.key).await?;
+                let proof = proof.ok_or(FollowError::RootOffChain { root })?;
+                (parent.header.timestamp, proof.lane)
             }
             // Genesis: no lane has accepted anything, and the node proves none.
             None => (block.header.timestamp, None),
         };
         let root = ChainBlockMetadata {
-            block_hash: block_hash(root),
+            block_hash: root,
             parent_hash: parent.map(block_hash).unwrap_or_default(),
             blue_score: block.header.blue_score,
             daa_score: block.header.daa_score,
@@ -169,24 +233,19 @@ impl Recorder {
         let track = Track::new(lane.key, window, root, Known::Entry(entry));
         let recorder = format!("{RECORDER}, kaspad {}", info.server_version);
         let network = info.network_id.to_string();
-        Ok(Self { recording: Recording { network, recorder, lane, root, events: vec![] }, track })
+        Ok(Self { head: Recording { network, recorder, lane, root, events: vec![] }, track })
     }
 
-    /// A recorder at the root of `recording`, whose events it does not take over. `lane` is the lane's entry at the
-    /// root, and entries expire after `window` blue scores.
-    pub fn at_root(recording: &Recording, window: u64, lane: Known) -> Self {
-        let track = Track::new(recording.lane.key, window, recording.root, lane);
-        Self { recording: Recording { events: vec![], ..recording.clone() }, track }
+    /// A follower at the root of `head`, whose events it does not take over. `lane` is the lane's entry at the root,
+    /// and entries expire after `window` blue scores.
+    pub fn at_root(head: &Recording, window: u64, lane: Known) -> Self {
+        let track = Track::new(head.lane.key, window, head.root, lane);
+        Self { head: Recording { events: vec![], ..head.clone() }, track }
     }
 
-    /// What is recorded.
-    pub fn recording(&self) -> &Recording {
-        &self.recording
-    }
-
-    /// What is recorded, for good.
-    pub fn into_recording(self) -> Recording {
-        self.recording
+    /// What is followed, as a recording without events.
+    pub fn head(&self) -> &Recording {
+        &self.head
     }
 
     /// The chain so far.
@@ -194,37 +253,75 @@ impl Recorder {
         &self.track
     }
 
-    /// Asks until nothing is new, one event a page; how many events that gave.
-    pub async fn advance<C: Chain + ?Sized>(&mut self, chain: &C) -> Result<usize, RecordError> {
-        let before = self.recording.events.len();
-        while self.advance_page(chain).await? {}
-        Ok(self.recording.events.len() - before)
+    /// Takes an event of an earlier life, checked like a new one.
+    pub fn resume(&mut self, event: &SourceEvent) -> Result<(), FollowError> {
+        Ok(self.track.apply(event)?)
     }
 
-    /// Asks once; whether there was anything new.
-    pub async fn advance_page<C: Chain + ?Sized>(&mut self, chain: &C) -> Result<bool, RecordError> {
+    /// Asks until nothing is new: one event a page.
+    pub async fn advance(&mut self, chain: &dyn Chain) -> Result<Vec<SourceEvent>, FollowError> {
+        let mut events = vec![];
+        while let Some(event) = self.next_event(chain).await? {
+            events.push(event);
+        }
+        Ok(events)
+    }
+
+    /// Asks once: what changed, if anything.
+    pub async fn next_event(&mut self, chain: &dyn Chain) -> Result<Option<SourceEvent>, FollowError> {
         for _ in 0..ATTEMPTS_MAX {
-            let answer = chain.changes_since(self.track.tip().block_hash).await?;
+            let answer = self.changes(chain).await?;
             if answer.removed_chain_block_hashes.is_empty() && answer.added_chain_block_hashes.is_empty() {
-                return Ok(false);
+                return Ok(None);
             }
             if let Some(proofs) = self.lane_proofs(chain, &answer).await? {
-                self.accept(&answer, &proofs)?;
-                return Ok(true);
+                return self.accept(&answer, &proofs).map(Some);
             }
         }
-        Err(RecordError::Unsteady)
+        Err(FollowError::Unsteady)
+    }
+
+    /// What changed since the tip; where the node does not know the tip, since the highest block of ours that it
+    /// knows, with the blocks above it removed.
+    async fn changes(&self, chain: &dyn Chain) -> Result<Answer, FollowError> {
+        let tip = self.track.tip().block_hash;
+        let refused = match chain.changes_since(tip).await {
+            Ok(answer) => return Ok(answer),
+            Err(refused) => refused,
+        };
+        // Is the tip unknown, or is something else wrong?
+        if chain.server().await.is_err() || chain.block(tip).await.is_ok() {
+            return Err(refused.into());
+        }
+        let blocks: Vec<BlockHash> = self.track.blocks().collect();
+        // A node that knows a block knows those below it.
+        let (mut known, mut unknown) = (0, blocks.len() - 1);
+        if chain.block(blocks[0]).await.is_err() {
+            return Err(FollowError::Forgotten { root: blocks[0] });
+        }
+        while known + 1 < unknown {
+            let middle = known.midpoint(unknown);
+            match chain.block(blocks[middle]).await {
+                Ok(_) => known = middle,
+                Err(_) => unknown = middle,
+            }
+        }
+        let mut answer = chain.changes_since(blocks[known]).await?;
+        let gone = blocks[known + 1..].iter().rev().map(|block| Hash::from_bytes(block.0));
+        let removed = gone.chain(answer.removed_chain_block_hashes.iter().copied()).collect();
+        answer.removed_chain_block_hashes = Arc::new(removed);
+        Ok(answer)
     }
 
     /// The lane proofs of the added blocks; `None` where one of them is canonical no more.
-    async fn lane_proofs<C: Chain + ?Sized>(
+    async fn lane_proofs(
         &self,
-        chain: &C,
+        chain: &dyn Chain,
         answer: &Answer,
-    ) -> Result<Option<Vec<LaneProof>>, RecordError> {
+    ) -> Result<Option<Vec<LaneProof>>, FollowError> {
         let mut proofs = Vec::with_capacity(answer.added_chain_block_hashes.len());
         for added in answer.added_chain_block_hashes.iter() {
-            match chain.lane_proof(block_hash(*added), self.recording.lane.key).await? {
+            match chain.lane_proof(block_hash(*added), self.head.lane.key).await? {
                 Some(proof) => proofs.push(proof),
                 None => return Ok(None),
             }
@@ -232,26 +329,25 @@ impl Recorder {
         Ok(Some(proofs))
     }
 
-    /// Takes one answer, checked, as the next event. An error leaves the recording as it was.
-    pub fn accept(&mut self, answer: &Answer, proofs: &[LaneProof]) -> Result<(), RecordError> {
+    /// Takes one answer, checked: the event it is. An error leaves the chain as it was.
+    pub fn accept(&mut self, answer: &Answer, proofs: &[LaneProof]) -> Result<SourceEvent, FollowError> {
         let event = self.assemble(answer, proofs)?;
         self.track.apply(&event)?;
-        self.recording.events.push(event);
-        Ok(())
+        Ok(event)
     }
 
-    fn assemble(&self, answer: &Answer, proofs: &[LaneProof]) -> Result<SourceEvent, RecordError> {
+    fn assemble(&self, answer: &Answer, proofs: &[LaneProof]) -> Result<SourceEvent, FollowError> {
         let (hashes, blocks) = (&answer.added_chain_block_hashes, &answer.chain_block_accepted_transactions);
         if hashes.len() != blocks.len() || hashes.len() != proofs.len() {
             let reason =
                 format!("{} hashes, {} blocks, {} lane proofs", hashes.len(), blocks.len(), proofs.len());
-            return Err(RecordError::Contradiction { reason });
+            return Err(FollowError::Contradiction { reason });
         }
         let removed: Vec<_> = answer.removed_chain_block_hashes.iter().copied().map(block_hash).collect();
         let mut parent = *self.track.without(&removed)?;
         let mut added = Vec::with_capacity(hashes.len());
         for ((hash, block), proof) in hashes.iter().zip(blocks.iter()).zip(proofs) {
-            let block = chain_block(block_hash(*hash), &parent, block, proof, &self.recording.lane)?;
+            let block = chain_block(block_hash(*hash), &parent, block, proof, &self.head.lane)?;
             parent = block.metadata;
             added.push(block);
         }
@@ -260,11 +356,11 @@ impl Recorder {
 }
 
 /// A block's selected parent; `None` for a genesis block.
-fn selected_parent(block: &RpcBlock) -> Result<Option<Hash>, RecordError> {
+fn selected_parent(block: &RpcBlock) -> Result<Option<Hash>, FollowError> {
     if block.header.parents_by_level.is_empty() {
         return Ok(None);
     }
-    let missing = RecordError::Missing { block: block_hash(block.header.hash), field: "selected parent" };
+    let missing = FollowError::Missing { block: block_hash(block.header.hash), field: "selected parent" };
     block.verbose_data.as_ref().map(|data| Some(data.selected_parent_hash)).ok_or(missing)
 }
 
@@ -274,17 +370,17 @@ fn chain_block(
     block: &RpcChainBlockAcceptedTransactions,
     proof: &LaneProof,
     lane: &Lane,
-) -> Result<ChainBlock, RecordError> {
-    let missing = |field| RecordError::Missing { block: hash, field };
+) -> Result<ChainBlock, FollowError> {
+    let missing = |field| FollowError::Missing { block: hash, field };
     let header = &block.chain_block_header;
     let stated = header.hash.map(block_hash).ok_or(missing("hash"))?;
     if stated != hash {
         let reason = format!("{hash} is added, but the header in its place is {stated}'s");
-        return Err(RecordError::Contradiction { reason });
+        return Err(FollowError::Contradiction { reason });
     }
     let parents = header.parents_by_level.as_ref().ok_or(missing("parents"))?;
     if !parents.get(0).is_some_and(|direct| direct.contains(&Hash::from_bytes(parent.block_hash.0))) {
-        return Err(RecordError::Parent { block: hash, parent: parent.block_hash });
+        return Err(FollowError::Parent { block: hash, parent: parent.block_hash });
     }
     let metadata = ChainBlockMetadata {
         block_hash: hash,
@@ -312,18 +408,19 @@ fn lane_transaction(
     block: BlockHash,
     merge_index: u32,
     answer: &RpcOptionalTransaction,
-) -> Result<LaneTransaction, RecordError> {
-    let missing = |field| RecordError::Missing { block, field };
+) -> Result<LaneTransaction, FollowError> {
+    let missing = |field| FollowError::Missing { block, field };
     let id = answer.verbose_data.as_ref().and_then(|data| data.transaction_id);
     let node = TransactionId(id.ok_or(missing("transaction id"))?.as_bytes());
     let input = answer.inputs.first().and_then(|input| input.verbose_data.as_ref());
     let spent = input.and_then(|data| data.utxo_entry.as_ref());
     let spent = spent.and_then(|entry| entry.script_public_key.as_ref()).ok_or(missing("spent script"))?;
-    let transaction = Transaction::try_from(answer.clone())
-        .map_err(unanswered("get_virtual_chain_from_block_v2 with whole transactions"))?;
+    let malformed =
+        |e: RpcError| FollowError::Malformed { block, field: "transaction", reason: e.to_string() };
+    let transaction = Transaction::try_from(answer.clone()).map_err(malformed)?;
     let version = transaction.version;
     if version != 1 {
-        return Err(RecordError::Version { block, id: node, version });
+        return Err(FollowError::Version { block, id: node, version });
     }
     let transaction = LaneTransaction {
         merge_index,
@@ -334,6 +431,6 @@ fn lane_transaction(
     };
     match transaction.id() {
         computed if computed == node => Ok(transaction),
-        computed => Err(RecordError::Id { block, node, computed }),
+        computed => Err(FollowError::Id { block, node, computed }),
     }
 }
