@@ -12,7 +12,7 @@ use kaspa_consensus_core::tx::{
 use kaspa_hashes::Hash;
 use kaspa_rpc_core::{
     GetServerInfoResponse, GetVirtualChainFromBlockV2Response as Answer, RpcBlock,
-    RpcChainBlockAcceptedTransactions, RpcError, RpcHeader, RpcOptionalHeader, RpcOptionalTransaction,
+    RpcChainBlockAcceptedTransactions, RpcError, RpcOptionalHeader, RpcOptionalTransaction,
     RpcOptionalTransactionInput, RpcOptionalTransactionInputVerboseData, RpcOptionalTransactionOutpoint,
     RpcOptionalTransactionOutput, RpcOptionalTransactionVerboseData, RpcOptionalUtxoEntry,
 };
@@ -62,7 +62,7 @@ pub(crate) fn root() -> ChainBlockMetadata {
 }
 
 /// A follower and what came of it.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Recorder {
     pub(crate) follower: Follower,
     pub(crate) events: Vec<SourceEvent>,
@@ -275,7 +275,7 @@ impl Chain for Script {
 
     async fn block(&self, block: BlockHash) -> Result<RpcBlock, Unanswered> {
         self.check("get_block", block)?;
-        let header: Header = RpcHeader::default().try_into().unwrap();
+        let header = Header::from_precomputed_hash(Hash::from_bytes(block.0), vec![]);
         Ok(RpcBlock { header: (&header).into(), transactions: vec![], verbose_data: None })
     }
 

@@ -192,7 +192,7 @@ fn an_answer_that_lacks_a_field_names_it() {
 #[test]
 fn a_lane_transaction_of_version_0_is_refused_and_not_a_panic() {
     let error = refused_with(|block| transaction(block, 1).version = Some(0));
-    assert!(matches!(error, FollowError::Version { version: 0, .. } | FollowError::Node(_)), "{error}");
+    assert!(matches!(error, FollowError::Malformed { .. }), "{error}");
 }
 
 #[test]
