@@ -30,7 +30,9 @@ use reprise_model::digest::{BlockHash, Digest, ResourceId, TransactionId};
 use reprise_model::transaction::{LaneTransaction, script_bytes};
 
 use crate::client::{Unanswered, unanswered};
+use crate::covenant::Rules;
 use crate::lane_proof::LaneProof;
+use crate::settlement;
 use crate::track::{CheckError, Known, Track};
 use crate::{RECORDER, block_hash, digest, kaspa_hash};
 
@@ -198,6 +200,8 @@ pub fn lane(subnetwork: [u8; 20], covenant: Digest, deposit: ResourceId) -> Lane
 pub struct Follower {
     head: Recording,
     track: Track,
+    /// The covenant whose settlements are read, where there is one.
+    covenant: Option<(Hash, Rules)>,
 }
 
 impl Follower {
@@ -233,14 +237,20 @@ impl Follower {
         let track = Track::new(lane.key, window, root, Known::Entry(entry));
         let recorder = format!("{RECORDER}, kaspad {}", info.server_version);
         let network = info.network_id.to_string();
-        Ok(Self { head: Recording { network, recorder, lane, root, events: vec![] }, track })
+        let head = Recording { network, recorder, lane, root, events: vec![] };
+        Ok(Self { head, track, covenant: None })
     }
 
     /// A follower at the root of `head`, whose events it does not take over. `lane` is the lane's entry at the root,
     /// and entries expire after `window` blue scores.
     pub fn at_root(head: &Recording, window: u64, lane: Known) -> Self {
         let track = Track::new(head.lane.key, window, head.root, lane);
-        Self { head: Recording { events: vec![], ..head.clone() }, track }
+        Self { head: Recording { events: vec![], ..head.clone() }, track, covenant: None }
+    }
+
+    /// Reads the settlements of the lane's covenant under these rules, from now on.
+    pub fn watch(&mut self, rules: Rules) {
+        self.covenant = Some((kaspa_hash(self.head.lane.covenant), rules));
     }
 
     /// What is followed, as a recording without events.
@@ -346,8 +356,13 @@ impl Follower {
         let removed: Vec<_> = answer.removed_chain_block_hashes.iter().copied().map(block_hash).collect();
         let mut parent = *self.track.without(&removed)?;
         let mut added = Vec::with_capacity(hashes.len());
-        for ((hash, block), proof) in hashes.iter().zip(blocks.iter()).zip(proofs) {
-            let block = chain_block(block_hash(*hash), &parent, block, proof, &self.head.lane)?;
+        for ((hash, answered), proof) in hashes.iter().zip(blocks.iter()).zip(proofs) {
+            let mut block = chain_block(block_hash(*hash), &parent, answered, proof, &self.head.lane)?;
+            if let Some((covenant, rules)) = &self.covenant {
+                let accepted = answered.accepted_transactions.iter();
+                block.settlements =
+                    accepted.filter_map(|it| settlement::observed(it, *covenant, rules)).collect();
+            }
             parent = block.metadata;
             added.push(block);
         }

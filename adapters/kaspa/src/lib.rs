@@ -9,12 +9,20 @@
 //! | [`follower`] | a node's answers, checked and turned into events |
 //! | [`track`] | the chain so far, and what every added block is checked against |
 //! | [`lane_proof`] | the lane in a block's sequencing commitment |
+//! | [`covenant`] | the covenant that settlements spend: state, rules, proofs |
+//! | [`settlement`] | settlements as transactions: built and read |
+//! | [`sink`] | where settlements go |
+//! | [`key`] | the key that pays for them |
 //! | [`client`] | a connection to a node |
 
 pub mod client;
+pub mod covenant;
 pub mod follower;
+pub mod key;
 pub mod lane_proof;
 pub mod live;
+pub mod settlement;
+pub mod sink;
 pub mod track;
 
 use kaspa_hashes::Hash;
