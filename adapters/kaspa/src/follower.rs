@@ -22,11 +22,10 @@ use kaspa_rpc_core::{
     GetServerInfoResponse, GetVirtualChainFromBlockV2Response as Answer, RpcBlock,
     RpcChainBlockAcceptedTransactions, RpcDataVerbosityLevel, RpcError, RpcOptionalTransaction,
 };
-use kaspa_seq_commit::hashing::lane_key;
 use reprise_chain::event::SourceEvent;
 use reprise_chain::recording::{Lane, Recording};
 use reprise_model::block::{ChainBlock, ChainBlockMetadata};
-use reprise_model::digest::{BlockHash, Digest, ResourceId, TransactionId};
+use reprise_model::digest::{BlockHash, Digest, TransactionId};
 use reprise_model::transaction::{LaneTransaction, script_bytes};
 
 use crate::client::{Unanswered, unanswered};
@@ -188,11 +187,6 @@ impl Chain for Arc<dyn RpcApi> {
             _ => Err(unanswered("get_seq_commit_lane_proof")(refused)),
         }
     }
-}
-
-/// The lane of a subnetwork.
-pub fn lane(subnetwork: [u8; 20], covenant: Digest, deposit: ResourceId) -> Lane {
-    Lane { subnetwork, key: digest(lane_key(&subnetwork)), covenant, deposit }
 }
 
 /// A node's canonical chain, as far as it is known here.

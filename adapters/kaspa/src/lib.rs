@@ -5,6 +5,7 @@
 //!
 //! | module | noun |
 //! |---|---|
+//! | [`l1`] | Kaspa as a node's L1 |
 //! | [`live`] | a node as an L1: a thread that stays with it |
 //! | [`follower`] | a node's answers, checked and turned into events |
 //! | [`track`] | the chain so far, and what every added block is checked against |
@@ -13,14 +14,17 @@
 //! | [`settlement`] | settlements as transactions: built and read |
 //! | [`sink`] | where settlements go |
 //! | [`key`] | the key that pays for them |
+//! | [`names`] | what people call lanes and accounts by |
 //! | [`client`] | a connection to a node |
 
 pub mod client;
 pub mod covenant;
 pub mod follower;
 pub mod key;
+pub mod l1;
 pub mod lane_proof;
 pub mod live;
+pub mod names;
 pub mod settlement;
 pub mod sink;
 pub mod track;

@@ -35,6 +35,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::client::{self, Client, ClientError};
+use crate::covenant::Rules;
 use crate::follower::{Chain, FollowError, Follower};
 use crate::track::{Known, Track};
 
@@ -62,10 +63,18 @@ pub struct Options {
     pub lane: Lane,
     /// The block to start at where nothing was followed before; the node's tip where there is none.
     pub from: Option<BlockHash>,
-    /// Whether the L1 ends once the node's tip is reached and everything wanted is proved.
+    /// Whether the L1 ends once the node's tip is reached and everything is proved and settled.
     pub until_idle: bool,
     /// For those who want to see, or to change, what the node says.
     pub through: Option<Through>,
+}
+
+/// A node that is about to be followed.
+pub struct Prepared {
+    options: Options,
+    runtime: Runtime,
+    follower: Follower,
+    chronicle: Option<Chronicle>,
 }
 
 /// Why a node cannot be followed from the start.
@@ -104,9 +113,9 @@ pub struct LiveL1 {
     thread: Option<JoinHandle<()>>,
 }
 
-impl LiveL1 {
-    /// Follows the node, from the tip of the chronicle at `path` where there is one; without a path nothing is kept.
-    pub fn open(options: Options, path: Option<&Path>) -> Result<Self, LiveError> {
+impl Prepared {
+    /// Reads the chronicle at `path`; where there is none, asks the node where its chain is, and begins one.
+    pub fn new(options: Options, path: Option<&Path>) -> Result<Self, LiveError> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let kept = path.map(Chronicle::open).transpose()?.flatten();
         let (follower, chronicle) = match kept {
@@ -117,6 +126,22 @@ impl LiveL1 {
                 (follower, path.map(|path| Chronicle::begin(path, head)).transpose()?)
             }
         };
+        Ok(Self { options, runtime, follower, chronicle })
+    }
+
+    /// Network, lane and root, as a recording without events.
+    pub fn head(&self) -> &Recording {
+        self.follower.head()
+    }
+
+    /// Reads the settlements of the lane's covenant under these rules.
+    pub fn watch(&mut self, rules: Rules) {
+        self.follower.watch(rules);
+    }
+
+    /// Starts the thread.
+    pub fn start(self) -> io::Result<LiveL1> {
+        let Self { options, runtime, follower, chronicle } = self;
         let head = follower.head().clone();
         let (sender, events) = bounded(EVENTS_MAX);
         let (stop, stopped) = watch::channel(false);
@@ -124,9 +149,16 @@ impl LiveL1 {
         let until_idle = options.until_idle;
         let session =
             Session { options, follower, chronicle, events: sender, caught_up: caught_up.clone(), stopped };
-        let thread =
-            thread::Builder::new().name("kaspa follower".into()).spawn(move || session.run(&runtime))?;
-        Ok(Self { head, until_idle, caught_up, events: Some(events), stop, thread: Some(thread) })
+        let run = move || session.run(&runtime);
+        let thread = thread::Builder::new().name("kaspa follower".into()).spawn(run)?;
+        Ok(LiveL1 { head, until_idle, caught_up, events: Some(events), stop, thread: Some(thread) })
+    }
+}
+
+impl LiveL1 {
+    /// Follows the node, from the tip of the chronicle at `path` where there is one; without a path nothing is kept.
+    pub fn open(options: Options, path: Option<&Path>) -> Result<Self, LiveError> {
+        Ok(Prepared::new(options, path)?.start()?)
     }
 
     /// Network, lane and root, as a recording without events.
@@ -149,10 +181,11 @@ impl ChainSource for LiveL1 {
     fn poll(&mut self, progress: Progress) -> Result<Poll, SourceError> {
         // Before the queue is looked at: what was said before it is in the queue.
         let caught_up = self.caught_up.load(Ordering::Acquire);
+        let idle = self.until_idle && caught_up && progress.proved && progress.settled;
         let Some(events) = &self.events else { return Err(ended()) };
         match events.try_recv() {
             Ok(event) => event.map(Poll::Event),
-            Err(TryRecvError::Empty) if self.until_idle && caught_up && progress.proved => Ok(Poll::End),
+            Err(TryRecvError::Empty) if idle => Ok(Poll::End),
             Err(TryRecvError::Empty) => Ok(Poll::Pending),
             Err(TryRecvError::Disconnected) => Err(ended()),
         }

@@ -4,6 +4,8 @@
 //! keeps nothing but what it sent last. What is submitted again and still waits in the node's mempool is left alone;
 //! what is gone from there, and not accepted, is built and sent anew. Whether it settled is for the chain to say.
 //!
+//! A covenant that is founded and not in its first state yet is moved there by the first settlement's submission.
+//!
 //! The covenant's output is found by its script, which the state before the settlement determines. Where the node has
 //! no such output, the covenant is elsewhere: a competitor moved it, or a reorg moved it back. Either comes as a chain
 //! event, and what is wanted changes.
@@ -21,6 +23,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use kaspa_addresses::Prefix;
 use kaspa_consensus_core::Hash;
+use kaspa_consensus_core::config::params::Params;
 use kaspa_consensus_core::tx::{ScriptPublicKey, Transaction};
 use kaspa_rpc_core::RpcTransaction;
 use kaspa_rpc_core::api::rpc::RpcApi;
@@ -28,13 +31,14 @@ use kaspa_txscript::extract_script_pub_key_address;
 use kaspa_txscript::script_builder::{ScriptBuilder, ScriptBuilderError};
 use reprise_model::artifact::SettlementArtifact;
 use reprise_model::block::ObservedSettlement;
-use reprise_model::digest::{BlockHash, StatementId};
+use reprise_model::digest::{BlockHash, Digest, StatementId};
 use reprise_model::receipt::{RealReceipt, Receipt, Verified};
 use reprise_settler::{RehearsalSink, SettleError, SettlementSink};
 
 use crate::client::{self, Client, ClientError, Unanswered, unanswered};
-use crate::covenant::{OwnNetwork, Proof};
+use crate::covenant::{OwnNetwork, Proof, State};
 use crate::digest;
+use crate::key::Key;
 use crate::settlement::{BuildError, Coin, Fees, Selected, Settling};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -73,6 +77,9 @@ pub enum SinkError {
         /// What is wrong with it.
         reason: String,
     },
+    /// No thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
     /// The script has no address.
     #[error("the covenant's script has no address: {reason}")]
     Address {
@@ -127,6 +134,8 @@ pub struct Terms {
     pub settling: Settling,
     /// What the covenant demands.
     pub proof: Proof,
+    /// The state that the covenant is moved into once it is founded.
+    pub first: State,
     /// The most a transaction may pay, in sompi.
     pub fee_max: u64,
 }
@@ -260,18 +269,48 @@ impl Session {
         {
             return Ok(None);
         }
-        let at = unspent(rpc, &settling.spends(settlement), *prefix).await?;
-        let covenant = at.into_iter().find(|coin| coin.entry.covenant_id == Some(settling.covenant));
-        let covenant = covenant.ok_or(SinkError::Elsewhere)?;
-        let end = selected(rpc, settlement.end_block).await?;
-        let coins = coins(rpc, settling, *prefix).await?;
         let fees = Fees { feerate: feerate(rpc).await?, fee_max: self.terms.fee_max };
-        let proof = witness(&self.terms.proof, &job.seal)?;
-        let transaction = settling.settle(covenant, settlement, proof, end, &coins, fees)?;
+        let coins = coins(rpc, &settling.params, &settling.key, *prefix).await?;
+        let transaction = match self.covenant(rpc, &settling.spends(settlement)).await? {
+            Some(covenant) => {
+                let end = selected(rpc, settlement.end_block).await?;
+                let proof = witness(&self.terms.proof, &job.seal)?;
+                settling.settle(covenant, settlement, proof, end, &coins, fees)?
+            }
+            None => match self.covenant(rpc, &settling.key.script()).await? {
+                Some(founded) => settling.enter(founded, self.terms.first, &coins, fees)?,
+                None => return Err(SinkError::Elsewhere),
+            },
+        };
         let id = send(rpc, &transaction).await?;
         self.sent = Some((settlement.statement, id));
         Ok(Some(id))
     }
+}
+
+impl Session {
+    /// The covenant's output, if its script is this one.
+    async fn covenant(&self, rpc: &dyn RpcApi, script: &ScriptPublicKey) -> Result<Option<Coin>, SinkError> {
+        let id = Some(self.terms.settling.covenant);
+        let at = unspent(rpc, script, self.terms.prefix).await?;
+        Ok(at.into_iter().find(|coin| coin.entry.covenant_id == id))
+    }
+}
+
+/// Founds a covenant of `value` sompi on the node's network, paid by `key`: its id, once the transaction is sent.
+pub fn found(url: &str, key: &Key, value: u64, fee_max: u64) -> Result<Digest, SinkError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.map_err(SinkError::Thread)?.block_on(async {
+        let client = client::connect(url, CONNECT_WITHIN).await?;
+        let rpc: &dyn RpcApi = client.as_ref();
+        let info = rpc.get_server_info().await.map_err(unanswered("get_server_info"))?;
+        let params = Params::from(info.network_id);
+        let coins = coins(rpc, &params, key, info.network_id.into()).await?;
+        let fees = Fees { feerate: feerate(rpc).await?, fee_max };
+        let (transaction, covenant) = Settling::found(&params, key, &coins, value, fees)?;
+        send(rpc, &transaction).await?;
+        Ok(digest(covenant))
+    })
 }
 
 /// Sends a transaction; one that the node has already is sent.
@@ -317,10 +356,15 @@ pub async fn unspent(
 }
 
 /// The coins that the key can pay with: mature, and of no covenant.
-pub async fn coins(rpc: &dyn RpcApi, settling: &Settling, prefix: Prefix) -> Result<Vec<Coin>, SinkError> {
+pub async fn coins(
+    rpc: &dyn RpcApi,
+    params: &Params,
+    key: &Key,
+    prefix: Prefix,
+) -> Result<Vec<Coin>, SinkError> {
     let info = rpc.get_server_info().await.map_err(unanswered("get_server_info"))?;
-    let maturity = settling.params.coinbase_maturity();
-    let mut coins = unspent(rpc, &settling.key.script(), prefix).await?;
+    let maturity = params.coinbase_maturity();
+    let mut coins = unspent(rpc, &key.script(), prefix).await?;
     coins.retain(|coin| {
         let age = if coin.entry.is_coinbase { maturity } else { 0 };
         coin.entry.covenant_id.is_none() && coin.entry.block_daa_score + age <= info.virtual_daa_score

@@ -26,8 +26,8 @@ use kaspa_hashes::Hash;
 use kaspa_rpc_core::api::rpc::RpcApi;
 use reprise_chain::recording::Recording;
 use reprise_kaspa::client::Client;
-use reprise_kaspa::follower::{self, FollowError, Follower};
-use reprise_kaspa::{block_hash, digest};
+use reprise_kaspa::follower::{FollowError, Follower};
+use reprise_kaspa::{block_hash, digest, names};
 use reprise_ledger::{Action, Payload};
 use reprise_model::digest::{Digest, ResourceId};
 
@@ -287,9 +287,9 @@ pub async fn make(progress: &mut dyn FnMut(&str)) -> Result<Recording, ScenarioE
 
     progress("the observer sees A, flips to B, and flips back to A");
     miner::copy(ma.rpc(), observer.rpc(), &funding).await?;
-    let deposit = wallet::account(&wallet::deposit_script()?);
+    let deposit = names::account(&wallet::deposit_script()?);
     let subnetwork = SubnetworkId::from_namespace(NAMESPACE).into_bytes();
-    let lane = follower::lane(subnetwork, digest(covenant), deposit);
+    let lane = names::lane(subnetwork, digest(covenant), deposit);
     let root = funding.last().copied().map(block_hash);
     let chain: Arc<dyn RpcApi> = observer.rpc.clone();
     let mut follower = Follower::start(&chain, lane, root).await?;
@@ -339,7 +339,7 @@ async fn fund(
     blocks.extend(builder.build(&vec![vec![]; MATURITY as usize]).await?);
     let coins = miner.coins(builder.party.rpc(), params).await?;
     let coin = coins.first().ok_or(WalletError::Broke)?;
-    let script = wallet::locked_script(b"reprise covenant")?;
+    let script = names::locked_script(b"reprise covenant").map_err(WalletError::from)?;
     let (founding, covenant) = miner.covenant(params, coin, KASPA * 2, script.clone())?;
     blocks.extend(builder.build(&[vec![founding], vec![]]).await?);
     match wallet::covenants(builder.party.rpc(), &script).await?.contains(&covenant) {

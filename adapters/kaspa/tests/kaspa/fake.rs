@@ -20,8 +20,9 @@ use kaspa_smt::proof::{OwnedSmtProof, ProofTerminal};
 use reprise_chain::event::SourceEvent;
 use reprise_chain::recording::{Lane, Recording};
 use reprise_kaspa::client::Unanswered;
-use reprise_kaspa::follower::{self, Chain, FollowError, Follower};
+use reprise_kaspa::follower::{Chain, FollowError, Follower};
 use reprise_kaspa::lane_proof::{LaneEntry, LaneProof};
+use reprise_kaspa::names;
 use reprise_kaspa::track::{self, Known, Track};
 use reprise_model::block::{ChainBlock, ChainBlockMetadata};
 use reprise_model::digest::{BlockHash, Digest, ResourceId};
@@ -45,7 +46,7 @@ impl Block {
 }
 
 pub(crate) fn lane() -> Lane {
-    follower::lane(SUBNETWORK.into_bytes(), Digest::ZERO, ResourceId([5; 32]))
+    names::lane(SUBNETWORK.into_bytes(), Digest::ZERO, ResourceId([5; 32]))
 }
 
 /// The block that everything builds on; the lane has no entry yet.

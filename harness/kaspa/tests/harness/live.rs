@@ -10,8 +10,9 @@ use kaspa_consensus_core::subnets::SubnetworkId;
 use kaspa_rpc_core::api::rpc::RpcApi;
 use reprise_chain::event::SourceEvent;
 use reprise_chain::recording::{Lane, Recording};
-use reprise_kaspa::follower::{self, Follower};
+use reprise_kaspa::follower::Follower;
 use reprise_kaspa::live::{LiveL1, Options};
+use reprise_kaspa::names;
 use reprise_kaspa::track::Track;
 use reprise_kaspa_harness::miner;
 use reprise_kaspa_harness::node::Node;
@@ -20,7 +21,7 @@ use reprise_model::digest::{BlockHash, Digest, ResourceId};
 
 fn lane() -> Lane {
     let subnetwork = SubnetworkId::from_namespace(*b"test").into_bytes();
-    follower::lane(subnetwork, Digest::ZERO, ResourceId([5; 32]))
+    names::lane(subnetwork, Digest::ZERO, ResourceId([5; 32]))
 }
 
 async fn mine(rpc: &dyn RpcApi, heights: Range<u64>) {
