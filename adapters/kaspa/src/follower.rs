@@ -8,13 +8,14 @@
 //! A node that does not know the tip (another one, or one that lost its data) is asked from the highest block of
 //! ours that it knows.
 //!
-//! What is taken over from a transaction is checked first: the id recomputed from rest and payload is the node's
-//! ([`FollowError::Id`]); the rest of the checks is the [track](crate::track)'s.
+//! A header hashes to its block ([`FollowError::Header`]), and a lane transaction to its id ([`FollowError::Id`]); the
+//! rest of the checks is the [track](crate::track)'s.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use kaspa_consensus_core::hashing::tx::transaction_v1_rest_preimage;
+use kaspa_consensus_core::header::Header;
 use kaspa_consensus_core::tx::Transaction;
 use kaspa_hashes::Hash;
 use kaspa_rpc_core::api::rpc::RpcApi;
@@ -93,6 +94,14 @@ pub enum FollowError {
     Contradiction {
         /// How.
         reason: String,
+    },
+    /// The header is not the block's.
+    #[error("{block}: a field of its header is not what it was mined with: the header's hash is {computed}")]
+    Header {
+        /// The block.
+        block: BlockHash,
+        /// The hash of the header in the answer.
+        computed: BlockHash,
     },
     /// The header does not name the tip as a parent.
     #[error("{block}: its header does not name {parent} among its parents")]
@@ -381,27 +390,30 @@ fn chain_block(
     lane: &Lane,
 ) -> Result<ChainBlock, FollowError> {
     let missing = |field| FollowError::Missing { block: hash, field };
-    let header = &block.chain_block_header;
-    let stated = header.hash.map(block_hash).ok_or(missing("hash"))?;
+    let stated = block.chain_block_header.hash.map(block_hash).ok_or(missing("hash"))?;
     if stated != hash {
         let reason = format!("{hash} is added, but the header in its place is {stated}'s");
         return Err(FollowError::Contradiction { reason });
     }
-    let parents = header.parents_by_level.as_ref().ok_or(missing("parents"))?;
-    if !parents.get(0).is_some_and(|direct| direct.contains(&Hash::from_bytes(parent.block_hash.0))) {
+    let malformed = |e: RpcError| FollowError::Malformed { block: hash, field: "header", reason: e.to_string() };
+    let mut header = Header::try_from(&block.chain_block_header).map_err(malformed)?;
+    header.finalize();
+    let computed = block_hash(header.hash);
+    if computed != hash {
+        return Err(FollowError::Header { block: hash, computed });
+    }
+    let parent_hash = Hash::from_bytes(parent.block_hash.0);
+    if !header.parents_by_level.get(0).is_some_and(|direct| direct.contains(&parent_hash)) {
         return Err(FollowError::Parent { block: hash, parent: parent.block_hash });
     }
     let metadata = ChainBlockMetadata {
         block_hash: hash,
         parent_hash: parent.block_hash,
-        blue_score: header.blue_score.ok_or(missing("blue score"))?,
-        daa_score: header.daa_score.ok_or(missing("DAA score"))?,
-        timestamp_ms: header.timestamp.ok_or(missing("timestamp"))?,
+        blue_score: header.blue_score,
+        daa_score: header.daa_score,
+        timestamp_ms: header.timestamp,
         parent_timestamp_ms: parent.timestamp_ms,
-        sequencing_commitment: header
-            .accepted_id_merkle_root
-            .map(digest)
-            .ok_or(missing("sequencing commitment"))?,
+        sequencing_commitment: digest(header.accepted_id_merkle_root),
     };
     let mut accepted = vec![];
     for (merge_index, transaction) in (0..).zip(&block.accepted_transactions) {

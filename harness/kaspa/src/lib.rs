@@ -9,12 +9,16 @@
 //! | [`miner`] | blocks made on a node, and copied to another |
 //! | [`wallet`] | keys, coins, and the lane transactions they pay for |
 //! | [`scenario`] | the chain of the shipped recording: two forks, and a flip back |
+//! | [`probe`] | a node of ours, running, and how far it is |
+//! | [`proxy`] | a way to a node that can be cut |
 //! | [`replay`] | a recording's transactions, executed by the ledger |
 //! | [`listing`] | a recording as text, and its figures |
 
 pub mod listing;
 pub mod miner;
 pub mod node;
+pub mod probe;
+pub mod proxy;
 pub mod replay;
 pub mod scenario;
 pub mod wallet;

@@ -114,7 +114,7 @@ pub(crate) fn block(
     transactions: &[Transaction],
 ) -> Block {
     let mut metadata = ChainBlockMetadata {
-        block_hash: BlockHash([name; 32]),
+        block_hash: BlockHash::default(),
         parent_hash: parent.block_hash,
         blue_score: parent.blue_score + 1,
         daa_score: parent.daa_score + 1,
@@ -141,15 +141,22 @@ pub(crate) fn block(
     metadata.sequencing_commitment = proof.commitment(&lane().key).unwrap();
     let mut parents = CompressedParents::default();
     parents.push(vec![Hash::from_bytes(parent.block_hash.0)]);
-    let header = RpcOptionalHeader {
-        hash: Some(Hash::from_bytes(metadata.block_hash.0)),
-        parents_by_level: Some(parents),
-        accepted_id_merkle_root: Some(Hash::from_bytes(metadata.sequencing_commitment.0)),
-        timestamp: Some(metadata.timestamp_ms),
-        daa_score: Some(metadata.daa_score),
-        blue_score: Some(metadata.blue_score),
-        ..Default::default()
-    };
+    let header = Header::new_finalized(
+        1,
+        parents,
+        Hash::default(),
+        Hash::from_bytes(metadata.sequencing_commitment.0),
+        Hash::default(),
+        metadata.timestamp_ms,
+        0,
+        name.into(),
+        metadata.daa_score,
+        0.into(),
+        metadata.blue_score,
+        Hash::default(),
+    );
+    metadata.block_hash = BlockHash(header.hash.as_bytes());
+    let header = RpcOptionalHeader::from(header);
     let accepted_transactions = transactions.iter().map(told).collect();
     let answer = RpcChainBlockAcceptedTransactions { chain_block_header: header, accepted_transactions };
     Block { metadata, answer, proof }

@@ -3,5 +3,6 @@
 // Tests fail by panicking, in their helpers too.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod flips;
 mod live;
 mod shipped;
