@@ -21,7 +21,8 @@ use kaspa_hashes::Hash;
 use kaspa_rpc_core::api::rpc::RpcApi;
 use kaspa_rpc_core::{
     GetServerInfoResponse, GetVirtualChainFromBlockV2Response as Answer, RpcBlock,
-    RpcChainBlockAcceptedTransactions, RpcDataVerbosityLevel, RpcError, RpcOptionalTransaction,
+    RpcChainBlockAcceptedTransactions, RpcDataVerbosityLevel, RpcError, RpcOptionalHeader,
+    RpcOptionalTransaction,
 };
 use reprise_chain::event::SourceEvent;
 use reprise_chain::recording::{Lane, Recording};
@@ -287,6 +288,8 @@ impl Follower {
             if answer.removed_chain_block_hashes.is_empty() && answer.added_chain_block_hashes.is_empty() {
                 return Ok(None);
             }
+            // What cannot be is not asked after.
+            headers(&answer)?;
             if let Some(proofs) = self.lane_proofs(chain, &answer).await? {
                 return self.accept(&answer, &proofs).map(Some);
             }
@@ -350,17 +353,17 @@ impl Follower {
     }
 
     fn assemble(&self, answer: &Answer, proofs: &[LaneProof]) -> Result<SourceEvent, FollowError> {
-        let (hashes, blocks) = (&answer.added_chain_block_hashes, &answer.chain_block_accepted_transactions);
-        if hashes.len() != blocks.len() || hashes.len() != proofs.len() {
-            let reason =
-                format!("{} hashes, {} blocks, {} lane proofs", hashes.len(), blocks.len(), proofs.len());
+        let headers = headers(answer)?;
+        if headers.len() != proofs.len() {
+            let reason = format!("{} blocks, {} lane proofs", headers.len(), proofs.len());
             return Err(FollowError::Contradiction { reason });
         }
         let removed: Vec<_> = answer.removed_chain_block_hashes.iter().copied().map(block_hash).collect();
         let mut parent = *self.track.without(&removed)?;
-        let mut added = Vec::with_capacity(hashes.len());
-        for ((hash, answered), proof) in hashes.iter().zip(blocks.iter()).zip(proofs) {
-            let mut block = chain_block(block_hash(*hash), &parent, answered, proof, &self.head.lane)?;
+        let mut added = Vec::with_capacity(headers.len());
+        let blocks = answer.chain_block_accepted_transactions.iter();
+        for ((header, answered), proof) in headers.iter().zip(blocks).zip(proofs) {
+            let mut block = chain_block(header, &parent, answered, proof, &self.head.lane)?;
             if let Some((covenant, rules)) = &self.covenant {
                 let accepted = answered.accepted_transactions.iter();
                 block.settlements =
@@ -382,26 +385,41 @@ fn selected_parent(block: &RpcBlock) -> Result<Option<Hash>, FollowError> {
     block.verbose_data.as_ref().map(|data| Some(data.selected_parent_hash)).ok_or(missing)
 }
 
+/// The headers of the added blocks, each of which hashes to its block.
+fn headers(answer: &Answer) -> Result<Vec<Header>, FollowError> {
+    let (hashes, blocks) = (&answer.added_chain_block_hashes, &answer.chain_block_accepted_transactions);
+    if hashes.len() != blocks.len() {
+        let reason = format!("{} hashes, {} blocks", hashes.len(), blocks.len());
+        return Err(FollowError::Contradiction { reason });
+    }
+    let pairs = hashes.iter().copied().map(block_hash).zip(blocks.iter());
+    pairs.map(|(hash, block)| header(hash, &block.chain_block_header)).collect()
+}
+
+fn header(block: BlockHash, answer: &RpcOptionalHeader) -> Result<Header, FollowError> {
+    let stated = answer.hash.map(block_hash).ok_or(FollowError::Missing { block, field: "hash" })?;
+    if stated != block {
+        let reason = format!("{block} is added, but the header in its place is {stated}'s");
+        return Err(FollowError::Contradiction { reason });
+    }
+    let malformed = |e: RpcError| FollowError::Malformed { block, field: "header", reason: e.to_string() };
+    let mut header = Header::try_from(answer).map_err(malformed)?;
+    header.finalize();
+    match block_hash(header.hash) {
+        computed if computed == block => Ok(header),
+        computed => Err(FollowError::Header { block, computed }),
+    }
+}
+
 fn chain_block(
-    hash: BlockHash,
+    header: &Header,
     parent: &ChainBlockMetadata,
     block: &RpcChainBlockAcceptedTransactions,
     proof: &LaneProof,
     lane: &Lane,
 ) -> Result<ChainBlock, FollowError> {
+    let hash = block_hash(header.hash);
     let missing = |field| FollowError::Missing { block: hash, field };
-    let stated = block.chain_block_header.hash.map(block_hash).ok_or(missing("hash"))?;
-    if stated != hash {
-        let reason = format!("{hash} is added, but the header in its place is {stated}'s");
-        return Err(FollowError::Contradiction { reason });
-    }
-    let malformed = |e: RpcError| FollowError::Malformed { block: hash, field: "header", reason: e.to_string() };
-    let mut header = Header::try_from(&block.chain_block_header).map_err(malformed)?;
-    header.finalize();
-    let computed = block_hash(header.hash);
-    if computed != hash {
-        return Err(FollowError::Header { block: hash, computed });
-    }
     let parent_hash = Hash::from_bytes(parent.block_hash.0);
     if !header.parents_by_level.get(0).is_some_and(|direct| direct.contains(&parent_hash)) {
         return Err(FollowError::Parent { block: hash, parent: parent.block_hash });

@@ -62,7 +62,12 @@ impl L1 for Probed {
         self.l1.lane()
     }
 
-    fn open(self: Box<Self>, covenant: Covenant, seal: SealKind, dir: Option<&Path>) -> Result<Opened, L1Error> {
+    fn open(
+        self: Box<Self>,
+        covenant: Covenant,
+        seal: SealKind,
+        dir: Option<&Path>,
+    ) -> Result<Opened, L1Error> {
         let tip = self.l1.root().block_hash;
         let Opened { source, sink } = self.l1.open(covenant, seal, dir)?;
         let source = Box::new(ProbedSource { source, tip, seen: self.seen });
@@ -152,7 +157,10 @@ impl Run {
                     permits: 1,
                     finality_depth: 1_000,
                     data_dir: Some(plan.data_dir),
-                    patience: Patience { retention: Retention { grace: 32, retained: 1_000 }, ..Patience::default() },
+                    patience: Patience {
+                        retention: Retention { grace: 32, retained: 1_000 },
+                        ..Patience::default()
+                    },
                 };
                 let node = wire::wire(settings, l1, backend, hasher, store).map_err(|e| said(&e))?;
                 node.run(&stop, &mut heard).map_err(|e: RunError| said(&e))

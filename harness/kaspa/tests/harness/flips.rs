@@ -83,11 +83,13 @@ fn artifacts(run: &Run) -> BTreeMap<StatementId, Digest> {
         Happening::Published(order) => Some(order),
         _ => None,
     });
-    let receipt = |order: Arc<reprise_model::order::Order>| {
-        match run.store.get(&order.statement, &order.claim).unwrap() {
-            Lookup::Hit(receipt) => (order.id, receipt.checksum()),
-            other => panic!("{}: {other:?}", order.id),
-        }
+    let receipt = |order: Arc<reprise_model::order::Order>| match run
+        .store
+        .get(&order.statement, &order.claim)
+        .unwrap()
+    {
+        Lookup::Hit(receipt) => (order.id, receipt.checksum()),
+        other => panic!("{}: {other:?}", order.id),
     };
     published.map(receipt).collect()
 }
