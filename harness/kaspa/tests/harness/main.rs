@@ -6,4 +6,5 @@
 mod corrupted;
 mod flips;
 mod live;
+mod settling;
 mod shipped;
