@@ -253,7 +253,7 @@ impl Pipeline {
             return Err(RunError::Astray { floor });
         }
         self.engine.retain(self.planner.dormant());
-        self.prune(&event)?;
+        self.prune(&event, outside)?;
 
         let settlements: Vec<_> = event.added.iter().flat_map(|added| &added.block.settlements).collect();
         if settlements.is_empty() {
@@ -272,8 +272,10 @@ impl Pipeline {
     }
 
     /// Lets go, everywhere, of what is final and settled for good.
-    fn prune(&mut self, event: &ChainEvent) -> Result<(), RunError> {
-        let Some(Pruned { floor, statements }) = self.planner.prune(event.finalized) else { return Ok(()) };
+    fn prune(&mut self, event: &ChainEvent, outside: &mut Outside<'_>) -> Result<(), RunError> {
+        let Pruned { floor, statements } = self.planner.prune(event.finalized);
+        self.engine.forget(statements);
+        let Some(floor) = floor else { return Ok(()) };
         // PRUNE SAFETY: below the floor every block is final, so none of them can leave or return, on this
         // fork or another; and each is settled by a settlement whose own block is final, so that none of
         // their aggregates is ever wanted again. What a live block uses as well keeps its receipt: the store
@@ -281,7 +283,7 @@ impl Pipeline {
         // from its beginning is told the floor, and wants nothing below it (`Planner::resume`).
         let outcome = self.store.prune_below(floor)?;
         self.scheduler.prune_below(floor);
-        self.engine.forget(statements);
+        self.tell(&Happening::Pruned(floor), outside);
         tracing::info!(%floor, coordinates = outcome.coordinates, receipts = outcome.receipts, "pruned");
         Ok(())
     }
@@ -326,6 +328,10 @@ impl Pipeline {
                 self.note_given_up(&order);
                 effects
             }
+            Message::Stored { order, result: Ok(PutOutcome { stored: false, .. }) } => {
+                self.provenances.remove(&order.id);
+                self.engine.discarded(order.id)
+            }
             Message::Stored { order, result } => {
                 if let Ok(outcome) = &result {
                     self.provenances.remove(&order.id);
@@ -337,13 +343,7 @@ impl Pipeline {
                         self.tell(&Happening::Diverged(order.id), outside);
                     }
                 }
-                let gone = matches!(&result, Ok(outcome) if !outcome.stored);
-                let effects = self.engine.stored(order.id, result.map(|_| ()).map_err(Failure::from));
-                if gone {
-                    // It came so late that all its coordinates are final: nothing is left of it.
-                    self.engine.lost(order.id);
-                }
-                effects
+                self.engine.stored(order.id, result.map(|_| ()).map_err(Failure::from))
             }
         };
         self.carry_out(effects, outside)
@@ -419,7 +419,7 @@ impl Pipeline {
                 Effect::Place(coordinate, id, request) => {
                     let outcome = self.store.place(&[(coordinate, id)])?;
                     if request == Request::Hit {
-                        self.tell(&Happening::Reused(id, coordinate.place.kind()), outside);
+                        self.tell(&Happening::Reused(id, coordinate), outside);
                     }
                     if outcome.diverged > 0 {
                         self.tell(&Happening::Diverged(id), outside);

@@ -150,6 +150,11 @@ impl Workload {
         Self { backend, hasher, processor, pins }
     }
 
+    /// What a transaction means.
+    pub fn processor(&self) -> Arc<dyn Processor> {
+        self.processor.clone()
+    }
+
     /// What a covenant for it is made with.
     pub fn covenant(&self) -> Covenant {
         Covenant {
