@@ -89,9 +89,11 @@ const CHANGE_MIN: u64 = 20_000_000;
 pub enum BuildError {
     /// The coins do not pay for it.
     #[error(
-        "the key's coins hold {found} sompi, but {needed} are needed for the fee and the change: fund its address"
+        "the coins of {address} hold {found} sompi, but {needed} are needed for fee and change: send it some"
     )]
     Broke {
+        /// The key's address.
+        address: String,
         /// What the coins hold.
         found: u64,
         /// What is needed.
@@ -221,7 +223,7 @@ impl Settling {
         let first = coins.iter().max_by_key(|coin| coin.entry.amount);
         let Some(first) = first.filter(|coin| coin.entry.amount > value) else {
             let found = coins.iter().map(|coin| coin.entry.amount).max().unwrap_or_default();
-            return Err(BuildError::Broke { found, needed: value });
+            return Err(BuildError::Broke { address: address(params, key), found, needed: value });
         };
         let mut output = TransactionOutput::new(value, key.script());
         let id = covenant_id(first.outpoint, std::iter::once((0, &output)));
@@ -297,6 +299,10 @@ pub fn observed(
     (spends && continues).then_some(settlement)
 }
 
+fn address(params: &Params, key: &Key) -> String {
+    key.address(params.net.into()).to_string()
+}
+
 /// Adds coins for the fee, change, budgets, masses and signatures.
 fn complete(
     params: &Params,
@@ -350,7 +356,8 @@ fn attempt(
     }
     if held < needed {
         let found = coins.iter().map(|coin| coin.entry.amount).sum();
-        return Err(BuildError::Broke { found, needed: needed - first.map_or(0, |coin| coin.entry.amount) });
+        let needed = needed - first.map_or(0, |coin| coin.entry.amount);
+        return Err(BuildError::Broke { address: address(params, key), found, needed });
     }
     let input =
         |coin: &&Coin| TransactionInput::new_with_compute_budget(coin.outpoint, vec![], 0, SIGNATURE_BUDGET);

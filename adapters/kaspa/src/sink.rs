@@ -255,6 +255,13 @@ impl Session {
         }
     }
 
+    /// The covenant's output, if its script is this one.
+    async fn covenant(&self, rpc: &dyn RpcApi, script: &ScriptPublicKey) -> Result<Option<Coin>, SinkError> {
+        let id = Some(self.terms.settling.covenant);
+        let at = unspent(rpc, script, self.terms.prefix).await?;
+        Ok(at.into_iter().find(|coin| coin.entry.covenant_id == id))
+    }
+
     /// Sends it where it is not under way: the transaction.
     async fn settle(&mut self, job: &Job) -> Result<Option<Hash>, SinkError> {
         let client = match &self.client {
@@ -285,15 +292,6 @@ impl Session {
         let id = send(rpc, &transaction).await?;
         self.sent = Some((settlement.statement, id));
         Ok(Some(id))
-    }
-}
-
-impl Session {
-    /// The covenant's output, if its script is this one.
-    async fn covenant(&self, rpc: &dyn RpcApi, script: &ScriptPublicKey) -> Result<Option<Coin>, SinkError> {
-        let id = Some(self.terms.settling.covenant);
-        let at = unspent(rpc, script, self.terms.prefix).await?;
-        Ok(at.into_iter().find(|coin| coin.entry.covenant_id == id))
     }
 }
 

@@ -6,13 +6,22 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kaspa_addresses::Prefix;
 use kaspa_consensus_core::config::params::{Params, SIMNET_PARAMS};
+use kaspa_consensus_core::mass::MassCalculator;
 use kaspa_consensus_core::subnets::{SUBNETWORK_ID_NATIVE, SubnetworkId};
-use kaspa_consensus_core::tx::{Transaction, TransactionOutput};
+use kaspa_consensus_core::tx::{
+    PopulatedTransaction, Transaction, TransactionInput, TransactionOutpoint, TransactionOutput, UtxoEntry,
+};
 use kaspa_hashes::Hash;
+use kaspa_rpc_core::RpcTransaction;
 use kaspa_rpc_core::api::rpc::RpcApi;
+use kaspa_txscript::script_builder::ScriptBuilder;
+use kaspa_txscript::zk_precompiles::tests::helpers::{Groth16Fields, R0Fields};
+use kaspa_txscript::{pay_to_script_hash_script, pay_to_script_hash_signature_script};
 use reprise_chain::recording::Lane;
 use reprise_kaspa::client::Client;
+use reprise_kaspa::covenant::{Groth16, Succinct};
 use reprise_kaspa::key::Key;
 use reprise_kaspa::l1::Payer;
 use reprise_kaspa::live::Options;
@@ -24,7 +33,7 @@ use reprise_kaspa_harness::scenario::{self, NAMESPACE};
 use reprise_kaspa_harness::wallet::{self, Coin, Wallet};
 use reprise_ledger::{Action, Payload};
 use reprise_model::block::ObservedSettlement;
-use reprise_model::digest::BlockHash;
+use reprise_model::digest::{BlockHash, Digest, ProgramId};
 use reprise_node::happening::Happening;
 use reprise_node::report::Report;
 use reprise_planner::bundle::BundleRule;
@@ -340,4 +349,81 @@ async fn a_settlement_dropped_from_the_mempool_is_sent_again() {
     assert_eq!(settlement.end_block, block_hash(tip));
     let report = end(run).await;
     assert_eq!((report.settlements, report.prove_calls), (2, 6), "{report:?}");
+}
+
+/// Spends an output of `redeem` with each of `signatures` in turn: whether the node takes it.
+async fn spends(world: &mut World, redeem: Vec<u8>, signatures: [Vec<u8>; 2]) -> [bool; 2] {
+    let script = pay_to_script_hash_script(&redeem);
+    let coins = world.miner.coins(world.rpc(), &world.params).await.unwrap();
+    let value = 10 * KASPA;
+    let funded = vec![TransactionOutput::new(value, script.clone())];
+    let funding =
+        world.miner.transaction(&world.params, SUBNETWORK_ID_NATIVE, &coins[0], funded, vec![]).unwrap();
+    world.mine(std::slice::from_ref(&funding)).await;
+    world.mine(&[]).await;
+    let entry = UtxoEntry::new(value, script, 0, false, None);
+    let outpoint = TransactionOutpoint::new(funding.id(), 0);
+    let back = TransactionOutput::new(8 * KASPA, key(FIRST).script());
+    let mut taken = [false; 2];
+    for (taken, signature) in taken.iter_mut().zip(signatures) {
+        let script = pay_to_script_hash_signature_script(redeem.clone(), signature).unwrap();
+        let input = TransactionInput::new_with_compute_budget(outpoint, script, 0, 2_600);
+        let transaction =
+            Transaction::new(1, vec![input], vec![back.clone()], 0, SUBNETWORK_ID_NATIVE, 0, vec![]);
+        let populated = PopulatedTransaction::new(&transaction, vec![entry.clone()]);
+        let masses =
+            MassCalculator::new_with_consensus_params(&world.params).calc_contextual_masses(&populated);
+        transaction.set_storage_mass(masses.unwrap().storage_mass);
+        *taken = world.rpc().submit_transaction(RpcTransaction::from(&transaction), false).await.is_ok();
+        if *taken {
+            world.mine(&[]).await;
+            world.mine(&[]).await;
+            let unspent = sink::unspent(world.rpc(), &key(FIRST).script(), Prefix::Simnet).await.unwrap();
+            assert!(
+                unspent.iter().any(|coin| coin.outpoint.transaction_id == transaction.id()),
+                "it is mined"
+            );
+        }
+    }
+    taken
+}
+
+fn pushes(parts: &[&[u8]], flip: bool) -> Vec<u8> {
+    let mut builder = ScriptBuilder::new();
+    for (number, part) in parts.iter().enumerate() {
+        let mut part = part.to_vec();
+        // In the first part.
+        part[0] ^= u8::from(flip && number == 0);
+        builder.add_data(&part).unwrap();
+    }
+    builder.drain()
+}
+
+fn digest(bytes: &[u8]) -> Digest {
+    Digest(bytes.try_into().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "starts a node"]
+async fn the_node_takes_risc_zero_s_proofs_through_our_scripts_and_refuses_one_flipped_bit() {
+    let mut world = World::new().await;
+    let R0Fields { claim, control_index, control_digests, seal, journal, image_id, control_id, .. } =
+        R0Fields::from_fixture();
+    let succinct = Succinct { image: ProgramId(digest(&image_id).0), control_id: digest(&control_id) };
+    let parts: [&[u8]; 5] = [&claim, &control_index, &control_digests, &seal, &journal];
+    let signatures = [pushes(&parts, true), pushes(&parts, false)];
+    assert_eq!(spends(&mut world, succinct.verify().unwrap(), signatures).await, [false, true]);
+
+    let Groth16Fields { vk, proof, inputs } = Groth16Fields::from_fixture();
+    let halves = |at: usize| [&inputs[at][..16], &inputs[at + 1][..16]].concat();
+    let groth16 = Groth16 {
+        image: ProgramId(digest(&image_id).0),
+        verifying_key: vk,
+        control_root: digest(&halves(0)),
+        bn254_control_id: digest(&inputs[4]),
+    };
+    let claim = halves(2);
+    let parts: [&[u8]; 2] = [&proof, &claim];
+    let signatures = [pushes(&parts, true), pushes(&parts, false)];
+    assert_eq!(spends(&mut world, groth16.verify().unwrap(), signatures).await, [false, true]);
 }
