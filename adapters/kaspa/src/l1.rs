@@ -20,11 +20,12 @@ use reprise_node::l1::{L1, L1Error, Opened};
 use reprise_settler::Sink;
 
 use crate::covenant::{NotOwnError, OwnNetwork, Proof, Rules, State};
-use crate::kaspa_hash;
 use crate::key::Key;
 use crate::live::{LiveError, Options, Prepared};
 use crate::settlement::Settling;
 use crate::sink::{KaspaSink, Terms};
+use crate::vault::{self, Scripts};
+use crate::{kaspa_hash, names};
 
 /// Who pays for settlements.
 #[derive(Debug, Clone)]
@@ -117,7 +118,12 @@ impl KaspaL1 {
                     Settling { params: Params::from(network), covenant: kaspa_hash(id), rules, key };
                 let tip = lane::genesis(covenant.hasher.as_ref(), &covenant.lane);
                 let first = State { root: covenant.root, tip };
-                Some(Terms { url, prefix: network.into(), settling, proof: proof?, first, fee_max })
+                let (proof, prefix) = (proof?, network.into());
+                // The vault is the covenant's only where deposits go there, and safe only where nobody cheats.
+                let vault = names::account(&vault::script(id)?) == covenant.deposit;
+                let scripts = (vault && matches!(proof, Proof::None(_))).then(Scripts::default);
+                scripts.iter().for_each(|scripts| prepared.teach(scripts.clone()));
+                Some(Terms { url, prefix, settling, proof, first, fee_max, scripts })
             }
         };
         Ok(Self { name, prepared, terms })

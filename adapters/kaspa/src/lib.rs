@@ -13,6 +13,7 @@
 //! | [`covenant`] | the covenant that settlements spend: state, rules, proofs |
 //! | [`settlement`] | settlements as transactions: built and read |
 //! | [`sink`] | where settlements go |
+//! | [`vault`] | where deposits lie, and what exits are paid from |
 //! | [`key`] | the key that pays for them |
 //! | [`names`] | what people call lanes and accounts by |
 //! | [`client`] | a connection to a node |
@@ -28,6 +29,7 @@ pub mod names;
 pub mod settlement;
 pub mod sink;
 pub mod track;
+pub mod vault;
 
 use kaspa_hashes::Hash;
 use reprise_model::digest::{BlockHash, Digest};

@@ -38,6 +38,7 @@ use crate::client::{self, Client, ClientError};
 use crate::covenant::Rules;
 use crate::follower::{Chain, FollowError, Follower};
 use crate::track::{Known, Track};
+use crate::vault::Scripts;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
@@ -75,6 +76,7 @@ pub struct Prepared {
     runtime: Runtime,
     follower: Follower,
     chronicle: Option<Chronicle>,
+    scripts: Option<Scripts>,
 }
 
 /// Why a node cannot be followed from the start.
@@ -108,6 +110,7 @@ pub struct LiveL1 {
     until_idle: bool,
     /// Whether the node's tip was reached since the start.
     caught_up: Arc<AtomicBool>,
+    scripts: Option<Scripts>,
     events: Option<Receiver<Result<SourceEvent, SourceError>>>,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
@@ -126,7 +129,7 @@ impl Prepared {
                 (follower, path.map(|path| Chronicle::begin(path, head)).transpose()?)
             }
         };
-        Ok(Self { options, runtime, follower, chronicle })
+        Ok(Self { options, runtime, follower, chronicle, scripts: None })
     }
 
     /// Network, lane and root, as a recording without events.
@@ -139,9 +142,14 @@ impl Prepared {
         self.follower.watch(rules);
     }
 
+    /// Tells the scripts of the accounts that act on the lane.
+    pub fn teach(&mut self, scripts: Scripts) {
+        self.scripts = Some(scripts);
+    }
+
     /// Starts the thread.
     pub fn start(self) -> io::Result<LiveL1> {
-        let Self { options, runtime, follower, chronicle } = self;
+        let Self { options, runtime, follower, chronicle, scripts } = self;
         let head = follower.head().clone();
         let (sender, events) = bounded(EVENTS_MAX);
         let (stop, stopped) = watch::channel(false);
@@ -151,7 +159,7 @@ impl Prepared {
             Session { options, follower, chronicle, events: sender, caught_up: caught_up.clone(), stopped };
         let run = move || session.run(&runtime);
         let thread = thread::Builder::new().name("kaspa follower".into()).spawn(run)?;
-        Ok(LiveL1 { head, until_idle, caught_up, events: Some(events), stop, thread: Some(thread) })
+        Ok(LiveL1 { head, until_idle, caught_up, scripts, events: Some(events), stop, thread: Some(thread) })
     }
 }
 
@@ -184,7 +192,11 @@ impl ChainSource for LiveL1 {
         let idle = self.until_idle && caught_up && progress.proved && progress.settled;
         let Some(events) = &self.events else { return Err(ended()) };
         match events.try_recv() {
-            Ok(event) => event.map(Poll::Event),
+            Ok(Ok(event)) => {
+                self.scripts.iter().for_each(|scripts| event.added.iter().for_each(|it| scripts.learn(it)));
+                Ok(Poll::Event(event))
+            }
+            Ok(Err(error)) => Err(error),
             Err(TryRecvError::Empty) if idle => Ok(Poll::End),
             Err(TryRecvError::Empty) => Ok(Poll::Pending),
             Err(TryRecvError::Disconnected) => Err(ended()),

@@ -13,8 +13,9 @@
 //!
 //! # Building
 //!
-//! Input 0 is the covenant's output, the others are coins of the key that pays. Output 0 continues the covenant with
-//! its whole value; what the coins leave after the fee goes back to the key. The script is run here first: that
+//! Input 0 is the covenant's output; then come coins of the [vault](crate::vault) where exits are paid, and coins of the
+//! key that pays. Output 0 continues the covenant with its whole value; then come the exits, what goes back to the
+//! vault, and what the key's coins leave after the fee. The script is run here first: that
 //! measures its compute budget, and tells a settlement that consensus would refuse before it is sent.
 //!
 //! # Reading
@@ -49,6 +50,7 @@ use reprise_model::journal::{AggregateJournal, Journal, Transition};
 
 use crate::covenant::{Rules, State};
 use crate::key::Key;
+use crate::vault::Payout;
 
 /// The version of the payload's format.
 pub const FORMAT_VERSION: u16 = 1;
@@ -207,6 +209,8 @@ pub struct Settling {
 struct Draft {
     /// Input 0, and the script that spends it: none where it is the key's.
     first: Option<(Coin, Option<Vec<u8>>)>,
+    /// Further inputs, and the scripts that spend them; only beside a first one with a script.
+    others: Vec<(Coin, Vec<u8>)>,
     outputs: Vec<TransactionOutput>,
     payload: Vec<u8>,
 }
@@ -228,7 +232,7 @@ impl Settling {
         let mut output = TransactionOutput::new(value, key.script());
         let id = covenant_id(first.outpoint, std::iter::once((0, &output)));
         output.covenant = Some(CovenantBinding::new(0, id));
-        let draft = Draft { first: None, outputs: vec![output], payload: vec![] };
+        let draft = Draft { first: None, others: vec![], outputs: vec![output], payload: vec![] };
         let transaction = complete(params, key, &draft, std::slice::from_ref(first), fees, None)?;
         Ok((transaction, id))
     }
@@ -242,16 +246,22 @@ impl Settling {
         fees: Fees,
     ) -> Result<Transaction, BuildError> {
         let output = self.continuation(founded.entry.amount, first);
-        let draft = Draft { first: Some((founded, None)), outputs: vec![output], payload: vec![] };
+        let founded = Some((founded, None));
+        let draft = Draft { first: founded, others: vec![], outputs: vec![output], payload: vec![] };
         complete(&self.params, &self.key, &draft, coins, fees, None)
     }
 
-    /// A transaction that settles: `proof` is what the covenant's script finds on its stack.
+    /// A transaction that settles and pays out: `proof` is what the covenant's script finds on its stack.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is another's: the node's, the pipeline's, the vault's"
+    )]
     pub fn settle(
         &self,
         covenant: Coin,
         settlement: &ObservedSettlement,
         proof: Vec<u8>,
+        payout: Payout,
         end: Selected,
         coins: &[Coin],
         fees: Fees,
@@ -260,8 +270,12 @@ impl Settling {
         let redeem = self.rules.redeem(before(transition));
         let script = pay_to_script_hash_signature_script(redeem, proof)?;
         let output = self.continuation(covenant.entry.amount, after(transition));
+        let mut outputs = vec![output];
+        outputs.extend(payout.outputs);
+        let opened = pay_to_script_hash_signature_script(payout.redeem, vec![])?;
+        let others = payout.coins.into_iter().map(|coin| (coin, opened.clone())).collect();
         let payload = payload(settlement);
-        let draft = Draft { first: Some((covenant, Some(script))), outputs: vec![output], payload };
+        let draft = Draft { first: Some((covenant, Some(script))), others, outputs, payload };
         complete(&self.params, &self.key, &draft, coins, fees, Some(&end))
     }
 
@@ -344,11 +358,12 @@ fn attempt(
         None => (None, None),
     };
     let paid: u64 = draft.outputs.iter().map(|output| output.value).sum();
-    let mut held = first.map_or(0, |coin| coin.entry.amount);
+    let mut spent: Vec<&Coin> = first.into_iter().chain(draft.others.iter().map(|(coin, _)| coin)).collect();
+    let (given, brought) = (spent.len(), spent.iter().map(|coin| coin.entry.amount).sum::<u64>());
+    let mut held = brought;
     let needed = paid + fee + CHANGE_MIN;
-    let mut spent: Vec<&Coin> = first.into_iter().collect();
     for coin in coins {
-        if held >= needed && spent.len() > usize::from(first.is_some()) {
+        if held >= needed && spent.len() > given {
             break;
         }
         held += coin.entry.amount;
@@ -356,7 +371,7 @@ fn attempt(
     }
     if held < needed {
         let found = coins.iter().map(|coin| coin.entry.amount).sum();
-        let needed = needed - first.map_or(0, |coin| coin.entry.amount);
+        let needed = needed.saturating_sub(brought);
         return Err(BuildError::Broke { address: address(params, key), found, needed });
     }
     let input =
@@ -370,11 +385,14 @@ fn attempt(
     let entries: Vec<UtxoEntry> = spent.iter().map(|coin| coin.entry.clone()).collect();
     if let Some(script) = script {
         transaction.inputs[0].signature_script = script.clone();
+        for (input, (_, script)) in transaction.inputs[1..].iter_mut().zip(&draft.others) {
+            input.signature_script = script.clone();
+        }
         let units = run(&transaction, &entries, end)?;
         let budget = ComputeBudget::checked_covering_script_units(units).ok_or(BuildError::Mass)?;
         transaction.inputs[0].compute_commit = budget.into();
     }
-    let signed = usize::from(script.is_some());
+    let signed = if script.is_some() { given } else { 0 };
     let signatures: Vec<Vec<u8>> = {
         let populated = PopulatedTransaction::new(&transaction, entries.clone());
         (signed..entries.len()).map(|input| key.sign(&populated, input)).collect()

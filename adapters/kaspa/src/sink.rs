@@ -32,6 +32,7 @@ use kaspa_txscript::script_builder::{ScriptBuilder, ScriptBuilderError};
 use reprise_model::artifact::SettlementArtifact;
 use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::{BlockHash, Digest, StatementId};
+use reprise_model::journal::Exit;
 use reprise_model::receipt::{RealReceipt, Receipt, Verified};
 use reprise_settler::{RehearsalSink, SettleError, SettlementSink};
 
@@ -40,6 +41,7 @@ use crate::covenant::{OwnNetwork, Proof, State};
 use crate::digest;
 use crate::key::Key;
 use crate::settlement::{BuildError, Coin, Fees, Selected, Settling};
+use crate::vault::{self, Payout, Scripts, ShortError};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -71,6 +73,9 @@ pub enum SinkError {
     /// There is no transaction.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// The exits cannot be paid.
+    #[error(transparent)]
+    Short(#[from] ShortError),
     /// The seal is not of the kind that the covenant verifies.
     #[error("the seal is not one that the covenant verifies: {reason}")]
     Seal {
@@ -138,11 +143,14 @@ pub struct Terms {
     pub first: State,
     /// The most a transaction may pay, in sompi.
     pub fee_max: u64,
+    /// The scripts that exits are paid to; none where exits are not paid from here.
+    pub scripts: Option<Scripts>,
 }
 
 /// What is to be settled.
 struct Job {
     settlement: ObservedSettlement,
+    exits: Vec<Exit>,
     seal: Vec<u8>,
 }
 
@@ -174,13 +182,18 @@ impl KaspaSink {
         PlaySink(self)
     }
 
-    fn take(&mut self, settlement: ObservedSettlement, seal: &[u8]) -> Result<(), SettleError> {
+    fn take(
+        &mut self,
+        settlement: ObservedSettlement,
+        exits: &[Exit],
+        seal: &[u8],
+    ) -> Result<(), SettleError> {
         let statement = settlement.statement;
         let refused = |reason: String| SettleError::Refused { statement, reason };
         // What became of it when it was submitted last.
         let verdict = locked(&self.verdicts).remove(&statement);
         let Some(jobs) = &self.jobs else { return Err(refused("the settling thread ended".into())) };
-        match jobs.try_send(Job { settlement, seal: seal.to_vec() }) {
+        match jobs.try_send(Job { settlement, exits: exits.to_vec(), seal: seal.to_vec() }) {
             Ok(()) | Err(TrySendError::Full(_)) => verdict.map_or(Ok(()), |reason| Err(refused(reason))),
             Err(TrySendError::Disconnected(_)) => Err(refused("the settling thread ended".into())),
         }
@@ -199,19 +212,19 @@ impl Drop for KaspaSink {
 
 impl SettlementSink for KaspaSink {
     fn submit(&mut self, settlement: SettlementArtifact<RealReceipt>) -> Result<(), SettleError> {
-        let SettlementArtifact { end_block, journal, receipt } = &settlement;
+        let SettlementArtifact { end_block, journal, exits, receipt } = &settlement;
         let observed =
             ObservedSettlement { statement: receipt.id(), journal: *journal, end_block: *end_block };
-        self.take(observed, &receipt.seal)
+        self.take(observed, exits, &receipt.seal)
     }
 }
 
 impl RehearsalSink for PlaySink {
     fn rehearse(&mut self, settlement: SettlementArtifact<Verified<Receipt>>) -> Result<(), SettleError> {
-        let SettlementArtifact { end_block, journal, receipt } = &settlement;
+        let SettlementArtifact { end_block, journal, exits, receipt } = &settlement;
         let observed =
             ObservedSettlement { statement: receipt.id(), journal: *journal, end_block: *end_block };
-        self.0.take(observed, &receipt.seal)
+        self.0.take(observed, exits, &receipt.seal)
     }
 }
 
@@ -262,6 +275,17 @@ impl Session {
         Ok(at.into_iter().find(|coin| coin.entry.covenant_id == id))
     }
 
+    /// What is paid out of the vault.
+    async fn payout(&self, rpc: &dyn RpcApi, exits: &[Exit]) -> Result<Payout, SinkError> {
+        let (Some(scripts), false) = (&self.terms.scripts, exits.is_empty()) else {
+            return Ok(Payout::default());
+        };
+        let covenant = digest(self.terms.settling.covenant);
+        let script = vault::script(covenant).map_err(BuildError::from)?;
+        let coins = unspent(rpc, &script, self.terms.prefix).await?;
+        Ok(vault::pay(exits, scripts, covenant, coins).map_err(BuildError::from)??)
+    }
+
     /// Sends it where it is not under way: the transaction.
     async fn settle(&mut self, job: &Job) -> Result<Option<Hash>, SinkError> {
         let client = match &self.client {
@@ -282,7 +306,8 @@ impl Session {
             Some(covenant) => {
                 let end = selected(rpc, settlement.end_block).await?;
                 let proof = witness(&self.terms.proof, &job.seal)?;
-                settling.settle(covenant, settlement, proof, end, &coins, fees)?
+                let payout = self.payout(rpc, &job.exits).await?;
+                settling.settle(covenant, settlement, proof, payout, end, &coins, fees)?
             }
             None => match self.covenant(rpc, &settling.key.script()).await? {
                 Some(founded) => settling.enter(founded, self.terms.first, &coins, fees)?,

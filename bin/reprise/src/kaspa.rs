@@ -18,7 +18,7 @@ mod with {
     use reprise_kaspa::key::Key;
     use reprise_kaspa::l1::{KaspaL1, Payer};
     use reprise_kaspa::live::{LiveL1, Options};
-    use reprise_kaspa::{names, sink};
+    use reprise_kaspa::{names, sink, vault};
     use reprise_model::digest::{BlockHash, Digest};
     use reprise_node::l1::L1;
     use reprise_node::wire::Workload;
@@ -50,7 +50,10 @@ mod with {
                 id => read("covenant", id, Digest::from_hex(id))?,
             };
             let deposit = match self.deposit {
-                "unspendable" => names::unspendable().map_err(|e| Failure::Other(e.to_string()))?,
+                "vault" if covenant != Digest::ZERO => {
+                    names::account(&vault::script(covenant).map_err(|e| Failure::Other(e.to_string()))?)
+                }
+                "vault" | "unspendable" => names::unspendable().map_err(|e| Failure::Other(e.to_string()))?,
                 address => read("deposit", address, names::account_of_address(address))?,
             };
             let from = match self.from {
@@ -121,7 +124,7 @@ mod with {
             url: &what.l1,
             lane: lane.as_deref().unwrap_or("rpri"),
             covenant: covenant.as_deref().unwrap_or("none"),
-            deposit: deposit.as_deref().unwrap_or("unspendable"),
+            deposit: deposit.as_deref().unwrap_or("vault"),
             from: from.as_deref().unwrap_or("tip"),
             until_idle: false,
         };

@@ -191,7 +191,7 @@ impl Settings {
             said("covenant", &run.lane.covenant, file.covenant, "none"),
         );
         let (deposit, from) = (
-            said("deposit", &run.lane.deposit, file.deposit, "unspendable"),
+            said("deposit", &run.lane.deposit, file.deposit, "vault"),
             said("from", &run.lane.from, file.from, "tip"),
         );
         let key_file =

@@ -70,6 +70,13 @@ pub struct Coin {
     entry: UtxoEntry,
 }
 
+impl Coin {
+    /// An output by its place and content.
+    pub fn new(outpoint: TransactionOutpoint, entry: UtxoEntry) -> Self {
+        Self { outpoint, entry }
+    }
+}
+
 /// A key.
 #[derive(Debug, Clone, Copy)]
 pub struct Wallet(Keypair);
@@ -148,7 +155,8 @@ impl Wallet {
         Ok(transaction)
     }
 
-    fn script(&self) -> ScriptPublicKey {
+    /// The script that pays to it.
+    pub fn script(&self) -> ScriptPublicKey {
         pay_to_address_script(&self.address())
     }
 

@@ -14,6 +14,7 @@ use reprise_kaspa::covenant::{
 };
 use reprise_kaspa::key::Key;
 use reprise_kaspa::settlement::{self, BuildError, Coin, Fees, Selected, Settling};
+use reprise_kaspa::vault::Payout;
 use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProgramId, StatementId};
 use reprise_model::journal::{AggregateJournal, Commitment, Transition};
@@ -150,15 +151,16 @@ fn covenant(settling: &Settling, root: u8, tip: u8) -> Coin {
 
 fn settle(settling: &Settling, covenant: Coin, settlement: &ObservedSettlement) -> Result<(), BuildError> {
     let coins = [coin(settling, 2, 1_000_000_000)];
-    settling.settle(covenant, settlement, vec![], END, &coins, FEES).map(drop)
+    settling.settle(covenant, settlement, vec![], Payout::default(), END, &coins, FEES).map(drop)
 }
 
 #[test]
 fn a_settlement_that_chains_is_accepted_at_a_fee_that_covers_its_mass() {
     let settling = settling(&no_proof());
     let coins = [coin(&settling, 2, 1_000_000_000)];
-    let transaction =
-        settling.settle(covenant(&settling, 10, 20), &settlement(), vec![], END, &coins, FEES).unwrap();
+    let transaction = settling
+        .settle(covenant(&settling, 10, 20), &settlement(), vec![], Payout::default(), END, &coins, FEES)
+        .unwrap();
     assert_eq!(settlement::parse(&transaction.payload), Some(settlement()));
     let out: u64 = transaction.outputs.iter().map(|output| output.value).sum();
     let fee = 2_000_000_000 - out;
@@ -167,12 +169,21 @@ fn a_settlement_that_chains_is_accepted_at_a_fee_that_covers_its_mass() {
         covenant(&settling, 10, 20),
         &settlement(),
         vec![],
+        Payout::default(),
         END,
         &coins,
         Fees { fee_max: fee - 1, ..FEES },
     );
     assert!(matches!(refused, Err(BuildError::Dear { .. })), "{refused:?}");
-    let broke = settling.settle(covenant(&settling, 10, 20), &settlement(), vec![], END, &[], FEES);
+    let broke = settling.settle(
+        covenant(&settling, 10, 20),
+        &settlement(),
+        vec![],
+        Payout::default(),
+        END,
+        &[],
+        FEES,
+    );
     assert!(matches!(broke, Err(BuildError::Broke { .. })), "{broke:?}");
 }
 

@@ -19,18 +19,20 @@ use kaspa_rpc_core::api::rpc::RpcApi;
 use kaspa_txscript::script_builder::ScriptBuilder;
 use kaspa_txscript::zk_precompiles::tests::helpers::{Groth16Fields, R0Fields};
 use kaspa_txscript::{pay_to_script_hash_script, pay_to_script_hash_signature_script};
+use reprise_chain::event::SourceEvent;
 use reprise_chain::recording::Lane;
 use reprise_kaspa::client::Client;
 use reprise_kaspa::covenant::{Groth16, Succinct};
 use reprise_kaspa::key::Key;
 use reprise_kaspa::l1::Payer;
 use reprise_kaspa::live::Options;
-use reprise_kaspa::{block_hash, names, sink};
+use reprise_kaspa::{block_hash, names, sink, vault};
 use reprise_kaspa_harness::miner;
 use reprise_kaspa_harness::node::Node;
 use reprise_kaspa_harness::probe::{Plan, Run};
+use reprise_kaspa_harness::replay::Replay;
 use reprise_kaspa_harness::scenario::{self, NAMESPACE};
-use reprise_kaspa_harness::wallet::{self, Coin, Wallet};
+use reprise_kaspa_harness::wallet::{Coin, Wallet};
 use reprise_ledger::{Action, Payload};
 use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::{BlockHash, Digest, ProgramId};
@@ -121,8 +123,8 @@ impl World {
         let covenant = blocking(move || sink::found(&url, &key(FIRST), 10 * KASPA, FEE_MAX).unwrap()).await;
         world.mine(&[]).await;
         world.root = block_hash(world.mine(&[]).await);
-        let deposit = names::account(&wallet::deposit_script().unwrap());
-        world.lane = names::lane(world.lane.subnetwork, covenant, deposit);
+        let vault = names::account(&vault::script(covenant).unwrap());
+        world.lane = names::lane(world.lane.subnetwork, covenant, vault);
         world
     }
 
@@ -145,13 +147,23 @@ impl World {
 
     /// Mines a deposit of Alice's, and the block that accepts it.
     async fn deposit(&mut self) -> Hash {
-        let counterparty = self.alice.account();
-        let payload = Payload { action: Action::Deposit, nonce: 0, amount: 0, counterparty }.encode();
+        let output = TransactionOutput::new(KASPA, vault::script(self.lane.covenant).unwrap());
+        self.act(Action::Deposit, 0, 0, vec![output]).await
+    }
+
+    /// Mines a lane transaction of Alice's on her own account, and the block that accepts it.
+    async fn act(
+        &mut self,
+        action: Action,
+        nonce: u64,
+        amount: u64,
+        outputs: Vec<TransactionOutput>,
+    ) -> Hash {
+        let payload = Payload { action, nonce, amount, counterparty: self.alice.account() }.encode();
         let coin = self.coins.pop().unwrap();
-        let output = TransactionOutput::new(KASPA, wallet::deposit_script().unwrap());
         let lane = SubnetworkId::from_namespace(NAMESPACE);
-        let deposit = self.alice.transaction(&self.params, lane, &coin, vec![output], payload).unwrap();
-        self.mine(&[deposit]).await;
+        let transaction = self.alice.transaction(&self.params, lane, &coin, outputs, payload).unwrap();
+        self.mine(&[transaction]).await;
         self.mine(&[]).await
     }
 
@@ -349,6 +361,57 @@ async fn a_settlement_dropped_from_the_mempool_is_sent_again() {
     assert_eq!(settlement.end_block, block_hash(tip));
     let report = end(run).await;
     assert_eq!((report.settlements, report.prove_calls), (2, 6), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "starts a node"]
+async fn a_deposit_credits_once_and_an_exit_becomes_an_output_that_its_owner_spends() {
+    const EXIT: u64 = KASPA / 2;
+    let mut world = World::new().await;
+    let directory = tempfile::tempdir().unwrap();
+    let run = start(world.plan(directory.path(), FIRST, 1)).await;
+    for _ in 0..2 {
+        world.deposit().await;
+        world.settled(&run).await;
+    }
+    let paid = async |world: &World| {
+        let coins = sink::unspent(world.rpc(), &world.alice.script(), Prefix::Simnet).await.unwrap();
+        coins
+            .into_iter()
+            .filter(|coin| !coin.entry.is_coinbase && coin.entry.amount == EXIT)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(paid(&world).await, []);
+    world.act(Action::Exit, 0, EXIT, vec![]).await;
+    // More than is left: a failure, which exits nothing.
+    world.act(Action::Exit, 1, 2 * KASPA, vec![]).await;
+    for _ in 0..2 {
+        world.settled(&run).await;
+    }
+    let [coin] = paid(&world).await.try_into().unwrap();
+    let vault =
+        sink::unspent(world.rpc(), &vault::script(world.lane.covenant).unwrap(), Prefix::Simnet).await;
+    let kept: u64 = vault.unwrap().iter().map(|coin| coin.entry.amount).sum();
+    assert_eq!(kept, 2 * KASPA - EXIT, "what did not leave is in the vault");
+
+    // The ledger says the same of the account: each deposit once, the exit once.
+    let account = world.alice.account();
+    let credited = |happening: &Happening| match happening {
+        Happening::Chain { event, .. } => Some(event.added.iter().map(|added| added.block.clone()).collect()),
+        _ => None,
+    };
+    let added: Vec<_> = run.heard().iter().filter_map(credited).flat_map(|blocks: Vec<_>| blocks).collect();
+    let mut replay = Replay::new(world.lane.deposit);
+    replay.apply(&SourceEvent { removed: vec![], added });
+    assert_eq!(replay.account(&account).unwrap().balance, 2 * KASPA - EXIT);
+
+    let claim = Coin::new(coin.outpoint, coin.entry);
+    let claim = world.alice.transaction(&world.params, SUBNETWORK_ID_NATIVE, &claim, vec![], vec![]).unwrap();
+    world.mine(&[claim]).await;
+    world.mine(&[]).await;
+    assert_eq!(paid(&world).await, [], "its owner spent it");
+    let report = end(run).await;
+    assert_eq!(report.settlements, 4, "{report:?}");
 }
 
 /// Spends an output of `redeem` with each of `signatures` in turn: whether the node takes it.
