@@ -40,9 +40,9 @@ pub enum Fault {
     Panic,
     /// Provers take a multiple of their time.
     Slow,
-    /// The process ends at any moment, within a write too.
+    /// The process is killed, between any two events.
     Crash,
-    /// The power fails: what was not synced is there or not.
+    /// The machine stops within a write; what was not synced is there or not.
     Power,
     /// The disk fills up, and has room again.
     Full,
@@ -153,13 +153,22 @@ pub struct Limits {
     pub faults: Faults,
     /// Whether every one of them is there, instead of a drawn part.
     pub every_fault: bool,
+    /// What proofs cost, in percent of what is drawn.
+    pub cost_percent: u64,
     /// Whether receipts are remembered; without, what a flip orphans and what a restart finds is forgotten.
     pub cache: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { blocks: 200, miners: None, faults: Faults::all(), every_fault: false, cache: true }
+        Self {
+            blocks: 200,
+            miners: None,
+            faults: Faults::all(),
+            every_fault: false,
+            cost_percent: 100,
+            cache: true,
+        }
     }
 }
 
@@ -231,7 +240,7 @@ impl Scenario {
         let drawn = tossed.into_iter().filter(|fault| may(fault) && limits.faults.has(*fault)).collect();
         let faults = if limits.every_fault { limits.faults.clone() } else { Faults(drawn) };
         let miners = dice.among(1..5);
-        let unit = dice.among(100_000..1_500_000);
+        let unit = dice.among(100_000..1_500_000) * limits.cost_percent / 100;
         Self {
             seed,
             blocks: limits.blocks,
