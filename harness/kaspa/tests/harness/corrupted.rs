@@ -193,7 +193,7 @@ fn follow(stage: &Options, chronicle: &Path, tip: Hash) -> Result<(), String> {
     let mut live = LiveL1::open(stage.clone(), Some(chronicle)).map_err(|e| e.to_string())?;
     loop {
         let event = live.wait(Duration::from_secs(60)).map_err(|e| e.to_string())?;
-        let event = event.expect("an event or an error within a minute");
+        let event = event.ok_or("neither an event nor an error within a minute")?;
         if event.added.last().is_some_and(|block| block.metadata.block_hash == block_hash(tip)) {
             return Ok(());
         }

@@ -41,7 +41,7 @@ fn open(url: &str, chronicle: Option<&Path>) -> LiveL1 {
 fn follow(live: &mut LiveL1, blocks: usize) -> Vec<SourceEvent> {
     let (mut events, mut added): (Vec<SourceEvent>, usize) = (vec![], 0);
     while added < blocks {
-        let event = live.wait(Duration::from_secs(60)).unwrap().expect("the node's blocks come");
+        let event = live.wait(Duration::from_secs(60)).unwrap().unwrap();
         added += event.added.len();
         events.push(event);
     }
