@@ -230,7 +230,10 @@ impl Book {
     fn hear_pruning(&mut self, floor: Checkpoint) {
         if floor > self.prunable {
             let prunable = self.prunable;
-            self.broken("only what is settled for good is pruned", format!("{floor} is not below {prunable}"));
+            self.broken(
+                "only what is settled for good is pruned",
+                format!("{floor} is not below {prunable}"),
+            );
         }
         let used = |places: &BTreeSet<Coordinate>| places.iter().any(|place| place.checkpoint >= floor);
         let gone = self.acknowledged.extract_if(|_, places| !used(places)).map(|(id, _)| id);
@@ -396,6 +399,10 @@ impl ReceiptStore for Checked {
 
     fn evict(&self, id: &StatementId, live_from: Checkpoint) -> Result<bool, StoreError> {
         self.store.evict(id, live_from)
+    }
+
+    fn protect(&self, needed_from: [Checkpoint; 3]) {
+        self.store.protect(needed_from);
     }
 
     fn prune_below(&self, floor: Checkpoint) -> Result<PruneOutcome, StoreError> {

@@ -114,6 +114,7 @@ impl Observer for Metered<'_> {
             Happening::Queue { queued, .. } => gauge!("reprise_queued").set(*queued as f64),
             Happening::Orphaned { .. }
             | Happening::Lost(_)
+            | Happening::Pruned(_)
             | Happening::Diverged(_)
             | Happening::Published(_)
             | Happening::Submitted(_) => {}

@@ -58,7 +58,8 @@ pub(crate) fn mend_store(settings: &Settings) -> Result<Arc<dyn ReceiptStore>, F
 }
 
 fn options(settings: &Settings) -> Options {
-    Options { durability: settings.durability, verify: settings.verify, ..Options::default() }
+    let (durability, verify, bytes_max) = (settings.durability, settings.verify, settings.max_bytes);
+    Options { durability, verify, bytes_max, ..Options::default() }
 }
 
 /// Set by the first Ctrl-C or termination; the second ends the process.

@@ -101,6 +101,9 @@ impl ReceiptStore for FaultyStore {
     fn evict(&self, id: &StatementId, live_from: Checkpoint) -> Result<bool, StoreError> {
         self.write()?.evict(id, live_from)
     }
+    fn protect(&self, needed_from: [Checkpoint; 3]) {
+        self.inner.protect(needed_from);
+    }
     fn prune_below(&self, floor: Checkpoint) -> Result<PruneOutcome, StoreError> {
         self.write()?.prune_below(floor)
     }
