@@ -31,7 +31,7 @@ use reprise_node::watcher::Violation;
 use reprise_store::ReceiptStore;
 use reprise_store::port::{
     Completion, Filter, Lookup, NewEntry, PlaceOutcome, PruneOutcome, PutOutcome, Shown, Stats, StoreError,
-    Summary,
+    Summary, TierStats,
 };
 
 use crate::disk::Disk;
@@ -230,10 +230,7 @@ impl Book {
     fn hear_pruning(&mut self, floor: Checkpoint) {
         if floor > self.prunable {
             let prunable = self.prunable;
-            self.broken(
-                "only what is settled for good is pruned",
-                format!("{floor} is not below {prunable}"),
-            );
+            self.broken("only what is settled for good is pruned", format!("{floor} is not below {prunable}"));
         }
         let used = |places: &BTreeSet<Coordinate>| places.iter().any(|place| place.checkpoint >= floor);
         let gone = self.acknowledged.extract_if(|_, places| !used(places)).map(|(id, _)| id);
@@ -432,6 +429,10 @@ impl ReceiptStore for Checked {
 
     fn stats(&self) -> Result<Stats, StoreError> {
         self.store.stats()
+    }
+
+    fn tiers(&self) -> Vec<TierStats> {
+        self.store.tiers()
     }
 }
 

@@ -150,11 +150,7 @@ struct Way {
 
 impl RehearsalSink for Way {
     fn rehearse(&mut self, settlement: SettlementArtifact<Verified<Receipt>>) -> Result<(), SettleError> {
-        if self.dice.percent(self.percent.load(Ordering::Relaxed)) {
-            self.sink.rehearse(settlement)
-        } else {
-            Ok(())
-        }
+        if self.dice.percent(self.percent.load(Ordering::Relaxed)) { self.sink.rehearse(settlement) } else { Ok(()) }
     }
 }
 
@@ -190,8 +186,7 @@ impl Machine {
         };
         let disk = Arc::new(Disk::default());
         let book = Book::new(disk.clone(), scenario.permits, scenario.patience.engine.jobs_max);
-        let root =
-            l1.header(&l1.canonical()[0]).copied().unwrap_or_else(|| unreachable!("a chain has a root"));
+        let root = l1.header(&l1.canonical()[0]).copied().unwrap_or_else(|| unreachable!("a chain has a root"));
         let arrive_percent = Arc::new(AtomicU64::new(if faults.has(Fault::Submission) { 60 } else { 100 }));
         Self {
             scenario: scenario.clone(),
@@ -420,8 +415,9 @@ impl Machine {
         process.hands.now_us = now_us;
         let mut scribe = Scribe(self.book.clone());
         let (pipeline, hands) = (&mut process.pipeline, &mut process.hands);
-        let told =
-            catch_unwind(AssertUnwindSafe(|| what(pipeline, &mut Outside { hands, observer: &mut scribe })));
+        let told = catch_unwind(AssertUnwindSafe(|| {
+            what(pipeline, &mut Outside { hands, observer: &mut scribe })
+        }));
         if process.hold.is_dead() {
             return Err(Death::Killed);
         }
@@ -524,8 +520,7 @@ impl Machine {
             (Fault::Invalid, Mishap::Invalid),
             (Fault::Panic, Mishap::Panic),
         ];
-        let (_, mishap) =
-            all.into_iter().find(|(fault, _)| self.faults.has(*fault) && self.dice.once_in(12))?;
+        let (_, mishap) = all.into_iter().find(|(fault, _)| self.faults.has(*fault) && self.dice.once_in(12))?;
         self.mishaps += 1;
         Some(mishap)
     }

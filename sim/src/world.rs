@@ -165,7 +165,8 @@ impl World {
         let l1 = L1::new(scenario.seed, scenario.miners, oracle, genesis, overlay);
 
         let own = scenario.faults.clone();
-        let mut machines = vec![Machine::new("first", &scenario, own, first.clone(), workload(first), &l1)];
+        let mut machines =
+            vec![Machine::new("first", &scenario, own, first.clone(), workload(first), &l1)];
         if scenario.faults.has(Fault::Competitor) {
             let (prover, none) = (prover(), Faults::default());
             let second = Machine::new("second", &scenario, none, prover.clone(), workload(prover), &l1);
@@ -247,10 +248,7 @@ impl World {
     fn tell(&self, at_us: u64, event: &Event, told: &mut dyn FnMut(&str)) {
         told(&format!("{}.{:06} {event:?}", at_us / 1_000_000, at_us % 1_000_000));
         for (number, machine) in self.machines.iter().enumerate() {
-            open(machine.book())
-                .tell()
-                .iter()
-                .for_each(|line| told(&format!("    machine {number}: {line}")));
+            open(machine.book()).tell().iter().for_each(|line| told(&format!("    machine {number}: {line}")));
         }
     }
 
@@ -437,8 +435,7 @@ impl World {
             }
             let exact = if number > 0 { !self.scenario.aborts() } else { !self.scenario.may_prove_twice() };
             if exact && self.scenario.cache && calls != distinct + after_prune {
-                let by =
-                    format!("machine {number}: {calls} calls, {distinct} statements, {after_prune} pruned");
+                let by = format!("machine {number}: {calls} calls, {distinct} statements, {after_prune} pruned");
                 broken.push(Violation { promise: "there is one prove call a statement", by });
             }
             // What the machine itself broke comes first.

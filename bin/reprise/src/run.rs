@@ -31,12 +31,12 @@ pub(crate) fn run(settings: &Settings, json: bool) -> Result<ExitCode, Failure> 
     let chosen = backends::choose(settings)?;
     let store = open_store(settings)?;
     store.describe(chosen.backend.profile())?;
-    let node = wire::wire(wiring, l1, chosen.backend, chosen.hasher, store)?;
+    let node = wire::wire(wiring, l1, chosen.backend, chosen.hasher, store.clone())?;
     let stop = stop_on_signal()?;
     let mut display: Box<dyn Observer> =
         if std::io::stderr().is_terminal() { Box::new(Bars::new()) } else { Box::new(Lines) };
     let ended = match settings.metrics {
-        Some(address) => node.run(&stop, &mut Metered::serve(address, display.as_mut())?),
+        Some(address) => node.run(&stop, &mut Metered::serve(address, store, display.as_mut())?),
         None => node.run(&stop, display.as_mut()),
     };
     drop(display);

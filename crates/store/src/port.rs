@@ -105,6 +105,10 @@ pub trait ReceiptStore: Send + Sync {
 
     /// What is stored, and what happened since the store was opened.
     fn stats(&self) -> Result<Stats, StoreError>;
+
+    /// The tiers that receipts are read from, the nearest first, and what each answered since the store was opened;
+    /// none where there is one place only. Cheap, where [`stats`](Self::stats) goes through every entry.
+    fn tiers(&self) -> Vec<TierStats>;
 }
 
 /// Called once with the outcome of a [`submit`](ReceiptStore::submit).

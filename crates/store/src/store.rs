@@ -23,7 +23,7 @@ use crate::metered::Counters;
 use crate::policy::{Driven, Durability, VerifyPolicy};
 use crate::port::{
     Completion, Filter, Lookup, MissReason, NewEntry, Origin, PlaceOutcome, PruneOutcome, PutOutcome,
-    QuarantineReason, ReceiptStore, Shown, Stats, StoreError, Summary,
+    QuarantineReason, ReceiptStore, Shown, Stats, StoreError, Summary, TierStats,
 };
 use crate::reading::ReadingEngine;
 use crate::record::{self, EntryRecord, FLOOR_KEY};
@@ -722,6 +722,10 @@ impl ReceiptStore for Store {
 
     fn stats(&self) -> Result<Stats, StoreError> {
         self.counters.tally(self.gather_stats())
+    }
+
+    fn tiers(&self) -> Vec<TierStats> {
+        self.engine.tiers()
     }
 }
 
