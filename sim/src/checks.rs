@@ -8,7 +8,8 @@
 //! |---|---|
 //! | no more proofs run than there are permits; one proof a statement | a proof's begin |
 //! | no statement is proved twice, unless an injected fault lost its receipt | a proof's begin |
-//! | nothing is published that is not on the disk, whole | an artifact's publication |
+//! | nothing is published that is not stored, whole | an artifact's publication |
+//! | what was acknowledged is there after a crash or a power cut | a process's begin |
 //! | nothing is handed out that does not verify for what was asked | a store's answer |
 //! | a coordinate names a block at its height | a store's write |
 //! | nothing is pruned but what is final and settled for good | a prune |
@@ -34,11 +35,12 @@ use reprise_store::port::{
     Summary, TierStats,
 };
 
-use crate::disk::Disk;
-
 /// What is noted of a machine, over all its lives.
 pub struct Book {
-    disk: Arc<Disk>,
+    /// The store of the process that runs, looked into without being asked for anything.
+    store: Option<Arc<dyn ReceiptStore>>,
+    /// Whether bits have flipped on the disk: then any receipt may be gone.
+    rotten: bool,
     permits: usize,
     jobs_max: usize,
     /// The blocks the L1 has shown, and their heights.
@@ -110,10 +112,11 @@ pub fn open(book: &Shared) -> MutexGuard<'_, Book> {
 }
 
 impl Book {
-    /// An empty book of a machine with this disk and these bounds.
-    pub fn new(disk: Arc<Disk>, permits: usize, jobs_max: usize) -> Self {
+    /// An empty book of a machine with these bounds.
+    pub fn new(permits: usize, jobs_max: usize) -> Self {
         Self {
-            disk,
+            store: None,
+            rotten: false,
             permits,
             jobs_max: jobs_max.max(permits + 1),
             heights: HashMap::new(),
@@ -175,8 +178,50 @@ impl Book {
         self.excused.insert(id, Excuse::Fault);
     }
 
+    /// A bit flips on the disk.
+    pub fn rots(&mut self) {
+        self.rotten = true;
+    }
+
+    /// A process begins over this store: what was acknowledged to an earlier one is there.
+    pub fn begins(&mut self, store: Arc<dyn ReceiptStore>) {
+        self.store = Some(store);
+        let known: Vec<StatementId> = self.acknowledged.keys().copied().collect();
+        self.counts.found_at_start += known.iter().filter(|id| self.holds(id)).count() as u64;
+        for id in known {
+            if !self.holds(&id) {
+                self.missed(id, "what was acknowledged is there after a crash");
+            }
+        }
+    }
+
+    /// Everything is forgotten on purpose.
+    pub fn wiped(&mut self) {
+        let known: Vec<StatementId> = self.acknowledged.keys().copied().collect();
+        known.into_iter().for_each(|id| self.excuse(id));
+    }
+
+    /// Whether a receipt is stored, whole.
+    fn holds(&self, id: &StatementId) -> bool {
+        let shown = self.store.as_ref().and_then(|store| store.show(id).ok().flatten());
+        shown.is_some_and(|shown| shown.receipt.is_ok_and(|receipt| receipt.id() == *id))
+    }
+
+    /// A receipt is not there: whether it may be so.
+    fn missed(&mut self, id: StatementId, promise: &'static str) {
+        if !self.acknowledged.contains_key(&id) || self.excused.contains_key(&id) {
+            return;
+        }
+        if self.rotten {
+            self.excuse(id);
+        } else {
+            self.broken(promise, id);
+        }
+    }
+
     /// The process ended: what it had running is gone.
     pub fn died(&mut self) {
+        self.store = None;
         self.running.clear();
         self.given_up = false;
     }
@@ -206,10 +251,9 @@ impl Book {
         if self.running.len() > self.permits {
             self.broken("no more proofs run than there are permits", id);
         }
-        if self.disk.holds(&id) {
-            self.broken("nothing is proved whose receipt is on the disk", id);
-        } else if self.acknowledged.contains_key(&id) && !self.excused.contains_key(&id) {
-            self.broken("nothing is proved twice unless a fault lost its receipt", id);
+        match self.holds(&id) {
+            true => self.broken("nothing is proved whose receipt is stored", id),
+            false => self.missed(id, "nothing is proved twice unless a fault lost its receipt"),
         }
     }
 
@@ -230,7 +274,10 @@ impl Book {
     fn hear_pruning(&mut self, floor: Checkpoint) {
         if floor > self.prunable {
             let prunable = self.prunable;
-            self.broken("only what is settled for good is pruned", format!("{floor} is not below {prunable}"));
+            self.broken(
+                "only what is settled for good is pruned",
+                format!("{floor} is not below {prunable}"),
+            );
         }
         let used = |places: &BTreeSet<Coordinate>| places.iter().any(|place| place.checkpoint >= floor);
         let gone = self.acknowledged.extract_if(|_, places| !used(places)).map(|(id, _)| id);
@@ -238,11 +285,9 @@ impl Book {
     }
 
     fn hear_pruned(&mut self) {
-        let lost = |id: &&StatementId| !self.excused.contains_key(*id) && !self.disk.holds(id);
-        let lost: Vec<StatementId> = self.acknowledged.keys().filter(lost).copied().collect();
-        for id in lost {
-            self.broken("a prune deletes nothing that is used", id);
-        }
+        let gone = |id: &&StatementId| !self.holds(id);
+        let gone: Vec<StatementId> = self.acknowledged.keys().filter(gone).copied().collect();
+        gone.into_iter().for_each(|id| self.missed(id, "a prune deletes nothing that is used"));
     }
 }
 
@@ -277,7 +322,7 @@ impl Observer for Book {
             Happening::Published(order) => {
                 self.counts.published += 1;
                 self.note("published", &order.id.0);
-                if !self.disk.holds(&order.id) && !self.excused.contains_key(&order.id) {
+                if !self.holds(&order.id) && !self.rotten && !self.excused.contains_key(&order.id) {
                     self.broken("nothing is published before it is durable", order.id);
                 }
             }
@@ -324,8 +369,11 @@ impl Checked {
 impl ReceiptStore for Checked {
     fn get(&self, statement: &Statement, claim: &Claim) -> Result<Lookup, StoreError> {
         let lookup = self.store.get(statement, claim)?;
+        let mut book = open(&self.book);
+        if let Lookup::Miss(_) = &lookup {
+            book.missed(statement.id(), "what was acknowledged is found");
+        }
         if let Lookup::Hit(receipt) = &lookup {
-            let mut book = open(&self.book);
             book.counts.handed_out += 1;
             if receipt.statement != *statement || receipt.claim != *claim {
                 book.broken("what is handed out is what was asked for", statement.id());
@@ -334,6 +382,7 @@ impl ReceiptStore for Checked {
                 book.broken("what is handed out verifies", error);
             }
         }
+        drop(book);
         Ok(lookup)
     }
 

@@ -1,209 +1,158 @@
-//! What survives a crash: the tables of the receipt store and the batch records, and how the disk under them
-//! goes wrong.
+//! What survives a crash: the store's directory on a simulated disk, and the batch records.
 //!
-//! A process holds a [`Hold`] on its disk. When it dies the hold is let go: what the process still tries to do
-//! is refused, and what it was about to commit is there whole or not at all.
+//! A process that is killed leaves what it has written; one that the power fails leaves what it has synced,
+//! and any part of the rest ([`reprise_store::simulated`]). A process can also be stopped within any of its
+//! store's writes, syncs and renames.
 
 use std::io;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use reprise_model::statement::StatementId;
 use reprise_scheduler::record::{BatchRecord, RecordError, RecordLog};
-use reprise_store::engine::{Changes, Engine, Pair, Table};
-use reprise_store::envelope::Unchecked;
-use reprise_store::memory::MemoryEngine;
-use reprise_store::port::StoreError;
+use reprise_store::medium::{Medium, Opening};
+use reprise_store::simulated::{Operation, SimulatedDisk};
 
 use crate::dice::Dice;
 
-/// A disk.
-#[derive(Debug, Default)]
+/// The directory of the receipt store.
+pub const RECEIPTS: &str = "/receipts";
+
+/// A disk, and the records beside it.
 pub struct Disk {
-    tables: MemoryEngine,
+    medium: Mutex<SimulatedDisk>,
     records: Mutex<Vec<BatchRecord>>,
     full: AtomicBool,
     refused: AtomicU64,
 }
 
+impl std::fmt::Debug for Disk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Disk").field("full", &self.full).finish_non_exhaustive()
+    }
+}
+
+impl Default for Disk {
+    fn default() -> Self {
+        Self {
+            medium: Mutex::new(empty()),
+            records: Mutex::default(),
+            full: AtomicBool::new(false),
+            refused: AtomicU64::new(0),
+        }
+    }
+}
+
+fn empty() -> SimulatedDisk {
+    let disk = SimulatedDisk::new();
+    // An empty disk takes a directory.
+    let _ = disk.make_directory(Path::new(RECEIPTS)).and_then(|()| disk.sync_directory(Path::new("/")));
+    disk
+}
+
 impl Disk {
+    /// What a process opens its store on.
+    pub fn medium(&self) -> SimulatedDisk {
+        self.medium.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The process is gone, or the machine, where the power fails as a seed says.
+    pub fn crash(&self, power: Option<u64>) {
+        let mut medium = self.medium.lock().unwrap_or_else(PoisonError::into_inner);
+        *medium = match power {
+            Some(seed) => medium.power_cut(seed),
+            None => medium.crash(),
+        };
+        drop(medium);
+        self.fill(self.full.load(Ordering::Relaxed));
+    }
+
     /// Lets the disk fill up, or have room again.
     pub fn fill(&self, full: bool) {
         self.full.store(full, Ordering::Relaxed);
+        let medium = self.medium();
+        if full {
+            for operation in [Operation::Write, Operation::Make] {
+                medium.fail(operation, 0, u64::MAX, io::ErrorKind::StorageFull);
+            }
+        } else if !medium.is_stopped() {
+            medium.heal();
+        }
     }
 
-    /// How many writes a full disk refused.
+    /// How often a full disk refused something.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Whether a receipt is there whole: its envelope decodes, names the statement, and its checksum is right.
-    /// Looked at without the store.
-    pub fn holds(&self, id: &StatementId) -> bool {
-        let Ok(Some(bytes)) = self.tables.read(Table::Receipts, &id.0) else { return false };
-        let Ok(unchecked) = Unchecked::decode(bytes) else { return false };
-        let checksum = unchecked.receipt().checksum();
-        unchecked.check(&checksum).is_ok_and(|envelope| envelope.receipt.id() == *id)
-    }
-
-    /// Flips one bit of one stored receipt; of which.
-    pub fn rot(&self, dice: &mut Dice) -> Option<StatementId> {
-        let entries = self.tables.scan(Table::Entries, &[], None, usize::MAX).unwrap_or_default();
-        let (key, _) = dice.pick(&entries)?;
-        let mut bytes = self.tables.read(Table::Receipts, key).ok()??;
-        let bit = dice.among(0..bytes.len() as u64 * 8);
-        bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
-        let change = Changes::from([((Table::Receipts, key.clone()), Some(bytes))]);
-        self.tables.commit(change, true).ok()?;
-        key.as_slice().try_into().ok().map(StatementId)
-    }
-
-    /// The checkpoints that coordinates are stored under.
-    pub fn checkpoints(&self) -> Vec<u64> {
-        let keys = self.tables.scan(Table::Coordinates, &[], None, usize::MAX).unwrap_or_default();
-        let first = |(key, _): &Pair| key.first_chunk().map(|bytes| u64::from_be_bytes(*bytes));
-        keys.iter().filter_map(first).collect()
+    /// Flips one bit of the receipt log; whether there was one.
+    pub fn rot(&self, dice: &mut Dice) -> bool {
+        let (medium, log) = (self.medium(), Path::new(RECEIPTS).join("log"));
+        let mut names = medium.list(&log).unwrap_or_default();
+        names.sort_unstable();
+        let flip = |name: &String, dice: &mut Dice| -> io::Result<bool> {
+            let file = medium.open(&log.join(name), Opening::Write)?;
+            let bits = file.len()? * 8;
+            if bits == 0 {
+                return Ok(false);
+            }
+            let bit = dice.among(0..bits);
+            let mut byte = [0];
+            file.read_at(&mut byte, bit / 8)?;
+            byte[0] ^= 1 << (bit % 8);
+            file.write_at(&byte, bit / 8)?;
+            file.sync()?;
+            Ok(true)
+        };
+        dice.pick(&names).cloned().is_some_and(|name| flip(&name, dice).unwrap_or(false))
     }
 
     /// Forgets every receipt.
     pub fn wipe(&self) {
-        for table in Table::ALL {
-            let keys = self.tables.scan(table, &[], None, usize::MAX).unwrap_or_default();
-            let changes = keys.into_iter().map(|(key, _)| ((table, key), None)).collect();
-            // Memory takes every change.
-            let _ = self.tables.commit(changes, true);
-        }
+        *self.medium.lock().unwrap_or_else(PoisonError::into_inner) = empty();
+        self.fill(self.full.load(Ordering::Relaxed));
     }
 
     fn records(&self) -> MutexGuard<'_, Vec<BatchRecord>> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Whether there is room.
-    fn room(&self) -> Result<(), io::Error> {
-        if !self.full.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        self.refused.fetch_add(1, Ordering::Relaxed);
-        Err(io::ErrorKind::StorageFull.into())
-    }
 }
 
-/// A process's hold on its disk.
+/// The batch records, as one process holds them. An append is durable when it returns, and whole or not at all.
 #[derive(Debug, Clone)]
-pub struct Hold {
+pub struct Records {
     disk: Arc<Disk>,
-    life: Arc<Life>,
+    dead: Arc<AtomicBool>,
 }
 
-#[derive(Debug)]
-struct Life {
-    dead: AtomicBool,
-    /// How many more commits there are before the process dies at one; negative for never.
-    commits_left: AtomicI64,
-    /// Whether that commit is made.
-    made: AtomicBool,
-}
-
-impl Hold {
-    /// A hold of a new process.
+impl Records {
+    /// The records of a new process.
     pub fn new(disk: Arc<Disk>) -> Self {
-        let life = Life {
-            dead: AtomicBool::new(false),
-            commits_left: AtomicI64::new(-1),
-            made: AtomicBool::new(false),
-        };
-        Self { disk, life: Arc::new(life) }
+        Self { disk, dead: Arc::new(AtomicBool::new(false)) }
     }
 
-    /// The process is dead from now on.
+    /// The process is dead: it writes nothing any more.
     pub fn let_go(&self) {
-        self.life.dead.store(true, Ordering::Relaxed);
-    }
-
-    /// The process dies at a commit to come: just after it is `made`, or just before.
-    pub fn die_at_commit(&self, after: u64, made: bool) {
-        self.life.made.store(made, Ordering::Relaxed);
-        self.life.commits_left.store(after as i64, Ordering::Relaxed);
-    }
-
-    /// Whether the process is dead.
-    pub fn is_dead(&self) -> bool {
-        self.life.dead.load(Ordering::Relaxed)
-    }
-
-    /// Whether a commit begun now is made, and told of.
-    fn commit(&self) -> (bool, bool) {
-        if self.is_dead() {
-            return (false, false);
-        }
-        if self.life.commits_left.fetch_sub(1, Ordering::Relaxed) == 0 {
-            self.let_go();
-            return (self.life.made.load(Ordering::Relaxed), false);
-        }
-        (true, true)
-    }
-
-    fn alive(&self) -> Result<(), StoreError> {
-        if self.is_dead() { Err(StoreError::Closed) } else { Ok(()) }
+        self.dead.store(true, Ordering::Relaxed);
     }
 }
 
-fn gone() -> io::Error {
-    io::Error::other("the process is dead")
-}
-
-impl Engine for Hold {
-    fn read(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.alive()?;
-        self.disk.tables.read(table, key)
-    }
-
-    fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
-        self.alive()?;
-        self.disk.tables.has(table, key)
-    }
-
-    fn scan(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<Pair>, StoreError> {
-        self.alive()?;
-        self.disk.tables.scan(table, from, to, limit)
-    }
-
-    fn commit(&self, changes: Changes, sync: bool) -> Result<(), StoreError> {
-        let io = |source| StoreError::Io {
-            doing: "write",
-            path: PathBuf::from("(simulated)"),
-            source: Arc::new(source),
-        };
-        self.disk.room().map_err(io)?;
-        let (made, told) = self.commit();
-        if made {
-            self.disk.tables.commit(changes, sync)?;
-        }
-        if told { Ok(()) } else { Err(StoreError::Closed) }
-    }
-
-    fn quarantine(&self, _: &str, _: &[u8], _: &str) -> Result<(), StoreError> {
-        self.alive()
-    }
-}
-
-impl RecordLog for Hold {
+impl RecordLog for Records {
     fn append(&mut self, records: &[&BatchRecord]) -> Result<(), RecordError> {
-        let io = |source| RecordError::Io { path: PathBuf::from("(simulated)"), action: "write", source };
-        self.disk.room().map_err(io)?;
-        let (made, told) = self.commit();
-        if made {
-            self.disk.records().extend(records.iter().map(|record| (*record).clone()));
+        let refused = |source: io::Error| RecordError::Io {
+            path: PathBuf::from("(simulated)"),
+            action: "write",
+            source,
+        };
+        if self.dead.load(Ordering::Relaxed) || self.disk.medium().is_stopped() {
+            return Err(refused(io::Error::other("the process is dead")));
         }
-        if told { Ok(()) } else { Err(io(gone())) }
+        if self.disk.full.load(Ordering::Relaxed) {
+            self.disk.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(refused(io::ErrorKind::StorageFull.into()));
+        }
+        self.disk.records().extend(records.iter().map(|record| (*record).clone()));
+        Ok(())
     }
 
     fn load(&self) -> Result<Vec<BatchRecord>, RecordError> {

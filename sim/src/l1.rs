@@ -282,7 +282,8 @@ impl L1 {
         if let Some(tip) = removed.first() {
             self.reorgs += 1;
             self.deepest = self.deepest.max(removed.len() as u64);
-            self.flips += u64::from(joining.iter().any(|b| self.settled.contains_key(&b.metadata.block_hash)));
+            self.flips +=
+                u64::from(joining.iter().any(|b| self.settled.contains_key(&b.metadata.block_hash)));
             self.left.push(*tip);
         }
         self.oracle.forget(removed.len());

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -25,15 +26,21 @@ use reprise_prover::failure::Failure;
 use reprise_prover::reader::Read;
 use reprise_prover::workers::{Assignment, Finished, attempt_at};
 use reprise_settler::{RehearsalSink, SettleError, Sink};
-use reprise_store::port::NewEntry;
-use reprise_store::{Options, ReceiptStore, Store};
+use reprise_store::disk::DiskEngine;
+use reprise_store::policy::Driven;
+use reprise_store::port::{Filter, NewEntry};
+use reprise_store::simulated::SimulatedDisk;
+use reprise_store::{OpenError, Options, ReceiptStore, Store};
 
 use crate::checks::{Book, Checked, Scribe, Shared, open};
 use crate::dice::Dice;
-use crate::disk::{Disk, Hold};
+use crate::disk::{Disk, RECEIPTS, Records};
 use crate::l1::L1;
 use crate::prover::{Mishap, Prover};
 use crate::scenario::{Fault, Faults, Scenario};
+
+/// The length of a segment of the receipt log: short, so that it is cleaned often.
+const SEGMENT_BYTES_MAX: u64 = 16 << 10;
 
 /// What a machine has happen later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +77,8 @@ pub struct Machine {
 struct Process {
     pipeline: Pipeline,
     hands: SimHands,
-    hold: Hold,
+    records: Records,
+    medium: SimulatedDisk,
     store: Arc<dyn ReceiptStore>,
     /// The chain, as the pipeline was told of it.
     seen: Vec<BlockHash>,
@@ -150,7 +158,11 @@ struct Way {
 
 impl RehearsalSink for Way {
     fn rehearse(&mut self, settlement: SettlementArtifact<Verified<Receipt>>) -> Result<(), SettleError> {
-        if self.dice.percent(self.percent.load(Ordering::Relaxed)) { self.sink.rehearse(settlement) } else { Ok(()) }
+        if self.dice.percent(self.percent.load(Ordering::Relaxed)) {
+            self.sink.rehearse(settlement)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -163,7 +175,9 @@ pub enum Death {
     Ended(RunError),
     /// It panicked.
     Panicked(String),
-    /// It could not start.
+    /// Its store cannot be opened.
+    NotOpened(OpenError),
+    /// It could not be joined.
     NotStarted(WireError),
 }
 
@@ -185,8 +199,9 @@ impl Machine {
             patience: scenario.patience,
         };
         let disk = Arc::new(Disk::default());
-        let book = Book::new(disk.clone(), scenario.permits, scenario.patience.engine.jobs_max);
-        let root = l1.header(&l1.canonical()[0]).copied().unwrap_or_else(|| unreachable!("a chain has a root"));
+        let book = Book::new(scenario.permits, scenario.patience.engine.jobs_max);
+        let root =
+            l1.header(&l1.canonical()[0]).copied().unwrap_or_else(|| unreachable!("a chain has a root"));
         let arrive_percent = Arc::new(AtomicU64::new(if faults.has(Fault::Submission) { 60 } else { 100 }));
         Self {
             scenario: scenario.clone(),
@@ -260,21 +275,26 @@ impl Machine {
     /// Starts a process over what the disk holds.
     pub fn start(&mut self, now_us: u64) -> Result<(), Death> {
         self.life += 1;
-        let hold = Hold::new(self.disk.clone());
+        let records = Records::new(self.disk.clone());
         let options = Options {
             durability: self.scenario.durability,
             verify: self.scenario.verify,
+            driven: Driven::ByCaller,
+            memory_bytes_max: self.scenario.memory_bytes_max,
             clock: || 0,
             ..Options::default()
         };
         if !self.scenario.cache {
             self.disk.wipe();
+            open(&self.book).wiped();
         }
-        let engine = Arc::new(hold.clone());
+        let medium = self.disk.medium();
+        let engine = DiskEngine::open_on(Arc::new(medium.clone()), Path::new(RECEIPTS), SEGMENT_BYTES_MAX);
         let verifier = self.workload.backend.clone();
-        let store = Store::over(engine, verifier.clone(), options);
-        let store = store.map_err(|error| Death::Panicked(error.to_string()))?;
-        let store = Arc::new(Checked::new(Arc::new(store), verifier, self.book.clone()));
+        let store = engine.and_then(|engine| Store::on(engine, verifier.clone(), options));
+        let store: Arc<dyn ReceiptStore> = Arc::new(store.map_err(Death::NotOpened)?);
+        open(&self.book).begins(store.clone());
+        let store = Arc::new(Checked::new(store, verifier, self.book.clone()));
         let dice = Dice::of(self.dice.among(0..u64::MAX), "way");
         let way = Way { sink: OverlaySink(self.overlay.clone()), dice, percent: self.arrive_percent.clone() };
         let pipeline = wire::join(
@@ -283,17 +303,19 @@ impl Machine {
             self.root,
             &self.workload,
             store.clone(),
-            Box::new(hold.clone()),
+            Box::new(records.clone()),
             Some(Sink::Rehearsal(Box::new(way))),
         );
         let pipeline = pipeline.map_err(Death::NotStarted)?;
-        if self.faults.has(Fault::Crash) && self.dice.percent(40) {
-            hold.die_at_commit(self.dice.among(0..60), self.dice.percent(50));
+        let crashes = self.faults.has(Fault::Crash) || self.faults.has(Fault::Power);
+        if crashes && self.dice.percent(40) {
+            medium.stop_at(self.dice.among(0..150));
         }
         self.process = Some(Process {
             pipeline,
             hands: SimHands { now_us, began_us: now_us, asks: vec![] },
-            hold,
+            records,
+            medium,
             store,
             seen: vec![self.root.block_hash],
             tickets: HashMap::new(),
@@ -304,11 +326,14 @@ impl Machine {
         Ok(())
     }
 
-    /// Ends the process as a kill would.
+    /// Ends the process as a kill would, or as a power cut.
     pub fn kill(&mut self) {
         if let Some(process) = self.process.take() {
-            process.hold.let_go();
+            process.records.let_go();
         }
+        let cut = self.faults.has(Fault::Power) && self.dice.percent(50);
+        let power = cut.then(|| self.dice.among(0..u64::MAX));
+        self.disk.crash(power);
         open(&self.book).died();
     }
 
@@ -353,7 +378,7 @@ impl Machine {
     fn forget(&mut self, orphaned: &[BlockHash]) {
         let Some(process) = &self.process else { return };
         for block in orphaned {
-            let filter = reprise_store::port::Filter { block: Some(*block), ..Default::default() };
+            let filter = Filter { block: Some(*block), ..Filter::default() };
             for entry in process.store.list(&filter).unwrap_or_default() {
                 open(&self.book).excuse(entry.id);
                 // What cannot be forgotten now is remembered a little longer.
@@ -409,16 +434,15 @@ impl Machine {
         what: impl FnOnce(&mut Pipeline, &mut Outside<'_>) -> Result<(), RunError>,
     ) -> Result<(), Death> {
         let Some(process) = &mut self.process else { return Ok(()) };
-        if process.hold.is_dead() {
+        if process.medium.is_stopped() {
             return Err(Death::Killed);
         }
         process.hands.now_us = now_us;
         let mut scribe = Scribe(self.book.clone());
         let (pipeline, hands) = (&mut process.pipeline, &mut process.hands);
-        let told = catch_unwind(AssertUnwindSafe(|| {
-            what(pipeline, &mut Outside { hands, observer: &mut scribe })
-        }));
-        if process.hold.is_dead() {
+        let told =
+            catch_unwind(AssertUnwindSafe(|| what(pipeline, &mut Outside { hands, observer: &mut scribe })));
+        if process.medium.is_stopped() {
             return Err(Death::Killed);
         }
         match told {
@@ -520,7 +544,8 @@ impl Machine {
             (Fault::Invalid, Mishap::Invalid),
             (Fault::Panic, Mishap::Panic),
         ];
-        let (_, mishap) = all.into_iter().find(|(fault, _)| self.faults.has(*fault) && self.dice.once_in(12))?;
+        let (_, mishap) =
+            all.into_iter().find(|(fault, _)| self.faults.has(*fault) && self.dice.once_in(12))?;
         self.mishaps += 1;
         Some(mishap)
     }
@@ -539,9 +564,9 @@ impl Machine {
 
     /// Flips a bit on the disk.
     pub fn rot(&mut self) {
-        if let Some(id) = self.disk.rot(&mut self.dice) {
+        if self.disk.rot(&mut self.dice) {
             self.mishaps += 1;
-            open(&self.book).excuse(id);
+            open(&self.book).rots();
         }
     }
 
@@ -549,9 +574,13 @@ impl Machine {
     pub fn audit(&self) {
         let Some(process) = &self.process else { return };
         let floor = process.store.prune_floor().unwrap_or_default();
-        let mut book = open(&self.book);
-        if let Some(below) = self.disk.checkpoints().into_iter().find(|checkpoint| *checkpoint < floor.0) {
-            book.broken("nothing is left below the prune floor", format!("{below} below {floor}"));
+        let left = |checkpoint: &u64| {
+            let filter = Filter { checkpoint: Some(Checkpoint(*checkpoint)), ..Filter::default() };
+            process.store.list(&filter).is_ok_and(|entries| !entries.is_empty())
+        };
+        if let Some(below) = (0..floor.0).find(left) {
+            open(&self.book)
+                .broken("nothing is left below the prune floor", format!("{below} below {floor}"));
         }
     }
 }

@@ -40,8 +40,10 @@ pub enum Fault {
     Panic,
     /// Provers take a multiple of their time.
     Slow,
-    /// The process ends at any moment.
+    /// The process ends at any moment, within a write too.
     Crash,
+    /// The power fails: what was not synced is there or not.
+    Power,
     /// The disk fills up, and has room again.
     Full,
     /// Bits of stored receipts flip.
@@ -50,7 +52,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Flip,
         Self::Competitor,
         Self::Malformed,
@@ -62,6 +64,7 @@ impl Fault {
         Self::Panic,
         Self::Slow,
         Self::Crash,
+        Self::Power,
         Self::Full,
         Self::Rot,
     ];
@@ -84,6 +87,7 @@ impl Fault {
             Self::Panic => "panic",
             Self::Slow => "slow",
             Self::Crash => "crash",
+            Self::Power => "power",
             Self::Full => "full",
             Self::Rot => "rot",
         }
@@ -194,6 +198,8 @@ pub struct Scenario {
     pub verify: VerifyPolicy,
     /// When a put is acknowledged.
     pub durability: Durability,
+    /// Bytes of receipts that are kept in memory before the disk.
+    pub memory_bytes_max: u64,
 }
 
 impl Scenario {
@@ -213,11 +219,15 @@ impl Scenario {
             ..Policy::default()
         };
         // A proof that is asked to end was begun in vain, so a part of the worlds must be without.
-        let gentle = dice.percent(25);
+        let gentle = dice.percent(15);
         let engine = if gentle { Policy { orphans: Orphans::FinishAndStore, ..engine } } else { engine };
         let may = |fault: &Fault| !(gentle && fault.costs_proofs());
         // Every fault is tossed for, allowed or not, so that what is drawn below is the same.
-        let tossed: BTreeSet<Fault> = Fault::ALL.into_iter().filter(|_| dice.percent(50)).collect();
+        let tossed: BTreeSet<Fault> = Fault::ALL
+            .into_iter()
+            // Reorgs are what all this is about.
+            .filter(|fault| dice.percent(if *fault == Fault::Flip { 85 } else { 50 }))
+            .collect();
         let drawn = tossed.into_iter().filter(|fault| may(fault) && limits.faults.has(*fault)).collect();
         let faults = if limits.every_fault { limits.faults.clone() } else { Faults(drawn) };
         let miners = dice.among(1..5);
@@ -250,6 +260,7 @@ impl Scenario {
                 1 => VerifyPolicy::Sample(0.25),
                 _ => VerifyPolicy::Once,
             },
+            memory_bytes_max: if dice.percent(50) { 64 << 20 } else { 0 },
             durability: if dice.percent(70) { Durability::Group } else { Durability::Every },
         }
     }

@@ -165,8 +165,7 @@ impl World {
         let l1 = L1::new(scenario.seed, scenario.miners, oracle, genesis, overlay);
 
         let own = scenario.faults.clone();
-        let mut machines =
-            vec![Machine::new("first", &scenario, own, first.clone(), workload(first), &l1)];
+        let mut machines = vec![Machine::new("first", &scenario, own, first.clone(), workload(first), &l1)];
         if scenario.faults.has(Fault::Competitor) {
             let (prover, none) = (prover(), Faults::default());
             let second = Machine::new("second", &scenario, none, prover.clone(), workload(prover), &l1);
@@ -200,6 +199,7 @@ impl World {
         for (fault, every, event) in [
             (Fault::Flip, 12, Event::Reveal),
             (Fault::Crash, 45, Event::Kill(0)),
+            (Fault::Power, 45, Event::Kill(0)),
             (Fault::Full, 60, Event::Fill(0, true)),
             (Fault::Rot, 15, Event::Rot(0)),
         ] {
@@ -248,7 +248,10 @@ impl World {
     fn tell(&self, at_us: u64, event: &Event, told: &mut dyn FnMut(&str)) {
         told(&format!("{}.{:06} {event:?}", at_us / 1_000_000, at_us % 1_000_000));
         for (number, machine) in self.machines.iter().enumerate() {
-            open(machine.book()).tell().iter().for_each(|line| told(&format!("    machine {number}: {line}")));
+            open(machine.book())
+                .tell()
+                .iter()
+                .for_each(|line| told(&format!("    machine {number}: {line}")));
         }
     }
 
@@ -401,7 +404,9 @@ impl World {
             Death::Killed => true,
             // A full disk ends a process that cannot write what it must not lose.
             Death::Ended(RunError::Store(error)) => error.is_transient(),
-            Death::Ended(RunError::Scheduler(_)) => self.scenario.faults.has(Fault::Full),
+            Death::Ended(RunError::Scheduler(_)) | Death::NotOpened(_) => {
+                self.scenario.faults.has(Fault::Full)
+            }
             Death::Ended(_) | Death::Panicked(_) | Death::NotStarted(_) => false,
         };
         if !by_right {
@@ -435,7 +440,8 @@ impl World {
             }
             let exact = if number > 0 { !self.scenario.aborts() } else { !self.scenario.may_prove_twice() };
             if exact && self.scenario.cache && calls != distinct + after_prune {
-                let by = format!("machine {number}: {calls} calls, {distinct} statements, {after_prune} pruned");
+                let by =
+                    format!("machine {number}: {calls} calls, {distinct} statements, {after_prune} pruned");
                 broken.push(Violation { promise: "there is one prove call a statement", by });
             }
             // What the machine itself broke comes first.

@@ -328,6 +328,10 @@ impl Pipeline {
                 self.note_given_up(&order);
                 effects
             }
+            Message::Stored { order, result: Ok(PutOutcome { stored: false, .. }) } => {
+                self.provenances.remove(&order.id);
+                self.engine.discarded(order.id)
+            }
             Message::Stored { order, result } => {
                 if let Ok(outcome) = &result {
                     self.provenances.remove(&order.id);
@@ -339,13 +343,7 @@ impl Pipeline {
                         self.tell(&Happening::Diverged(order.id), outside);
                     }
                 }
-                let gone = matches!(&result, Ok(outcome) if !outcome.stored);
-                let effects = self.engine.stored(order.id, result.map(|_| ()).map_err(Failure::from));
-                if gone {
-                    // It came so late that all its coordinates are final: nothing is left of it.
-                    self.engine.lost(order.id);
-                }
-                effects
+                self.engine.stored(order.id, result.map(|_| ()).map_err(Failure::from))
             }
         };
         self.carry_out(effects, outside)

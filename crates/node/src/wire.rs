@@ -12,7 +12,6 @@ use reprise_chain::recording::Lane;
 use reprise_chain::tree::ForkTree;
 use reprise_ledger::Ledger;
 use reprise_model::block::ChainBlockMetadata;
-use reprise_model::coordinate::Checkpoint;
 use reprise_model::hash::Hasher;
 use reprise_model::journal::Pins;
 use reprise_model::lane;
@@ -217,16 +216,7 @@ pub fn join(
     tree.restore(scheduler.known());
     let mut planner = Planner::new(terms, settings.rule, retention);
     let highest = scheduler.known().map(|block| block.checkpoint).max().unwrap_or_default();
-    let floor = store.prune_floor()?;
-    if floor > Checkpoint(0) {
-        // PRUNE SAFETY: the floor was decided by the run that raised it; if that run ended within the pass,
-        // the pass is ended here, or by the next prune where the disk does not let it.
-        match store.prune_below(floor) {
-            Err(error) if error.is_transient() => tracing::warn!(%error, "an interrupted prune stays so"),
-            pruned => drop(pruned?),
-        }
-    }
-    planner.resume(floor, highest);
+    planner.resume(store.prune_floor()?, highest);
     Ok(Pipeline {
         labels: (name, backend.profile().system.clone()),
         tree,

@@ -403,7 +403,10 @@ impl Engine {
         let admitted = self.admitted(&demand);
         let may = |id: &StatementId| admitted.as_ref().is_none_or(|admitted| admitted.contains(id));
         let (demanded, dormant) = (&self.demanded, &self.dormant);
-        let mut room = self.policy.jobs_max.saturating_sub(admitted.as_ref().map_or(0, BTreeSet::len));
+        // Where room is short, what sleeps gets what is left by the admitted, and by what is at work unwanted.
+        let held = |(id, job): &(&StatementId, &Job)| !job.phase.is_queued() && !may(id);
+        let taken = admitted.as_ref().map_or(0, BTreeSet::len) + self.jobs.iter().filter(held).count();
+        let mut room = self.policy.jobs_max.saturating_sub(taken);
         self.jobs.retain(|id, job| {
             let awake = !job.phase.is_queued() || demanded.contains_key(id) && may(id);
             let asleep = !awake && dormant.contains(id) && !demanded.contains_key(id) && room > 0;
@@ -548,6 +551,22 @@ impl Engine {
         }
         effects.push(Effect::Publish(job.order));
         effects
+    }
+
+    /// A write left nothing: it came so late that all coordinates it named are final. Nothing is published;
+    /// who asked at other coordinates meanwhile is served by another write.
+    pub fn discarded(&mut self, id: StatementId) -> Vec<Effect> {
+        let Some(job) = self.jobs.get_mut(&id) else { return vec![] };
+        let Phase::Storing { receipt, named, .. } = &mut job.phase else { return vec![] };
+        if job.requesters.len() > *named {
+            let coordinates = job.requesters.split_off(*named);
+            (job.requesters, *named) = (coordinates.clone(), coordinates.len());
+            let receipt = receipt.clone();
+            return vec![Effect::Store { order: job.order.clone(), receipt, coordinates }];
+        }
+        self.jobs.remove(&id);
+        self.lost(id);
+        vec![]
     }
 
     /// A stored receipt turned out to be lost: it is missing from now on.

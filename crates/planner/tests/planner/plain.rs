@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 use reprise_chain::event::ChainEvent;
 use reprise_model::coordinate::Checkpoint;
-use reprise_model::statement::Kind;
 use reprise_model::digest::BlockHash;
+use reprise_model::statement::Kind;
 use reprise_planner::bundle::Candidate;
 use reprise_planner::planner::{Fact, Pruned, Retention};
 

@@ -653,6 +653,26 @@ fn an_assumption_that_was_proved_again_meanwhile_is_not_believed_to_be_lost() {
 }
 
 #[test]
+fn a_write_that_left_nothing_is_not_published_and_serves_who_asked_elsewhere_by_another() {
+    let early = order(1, 1, Place::Transaction { merge_index: 1 }, &[]);
+    let late = order(1, 9, Place::Transaction { merge_index: 1 }, &[]);
+    let (mut engine, _) = wanting(1, &[early.clone()]);
+    engine.proved(early.id, Ok(receipt(&early)));
+    engine.want(vec![late.clone()]);
+    let effects = engine.discarded(early.id);
+    let [Effect::Store { coordinates, .. }] = effects.as_slice() else { panic!("{effects:?}") };
+    assert_eq!(*coordinates, vec![late.coordinate]);
+    let effects = engine.stored(late.id, Ok(()));
+    assert!(matches!(effects.as_slice(), [Effect::Publish(_)]), "{effects:?}");
+
+    let (mut engine, _) = wanting(1, &[early.clone()]);
+    engine.proved(early.id, Ok(receipt(&early)));
+    engine.want(vec![]);
+    assert!(engine.discarded(early.id).is_empty());
+    assert_eq!((engine.jobs(), engine.known(&early.id), engine.dropped()), (0, Some(false), 1));
+}
+
+#[test]
 fn what_waits_for_a_statement_that_was_given_up_does_not_keep_the_engine_waiting() {
     let inner = order(1, 1, Place::Transaction { merge_index: 1 }, &[]);
     let outer = order(2, 1, Place::Batch, &[&inner]);
