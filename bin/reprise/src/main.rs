@@ -28,6 +28,7 @@ mod receipts;
 mod run;
 mod settings;
 mod sim;
+mod sizing;
 
 use std::process::ExitCode;
 

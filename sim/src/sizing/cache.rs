@@ -347,3 +347,64 @@ impl Cache {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use reprise_model::coordinate::{Checkpoint, Coordinate, Place};
+    use reprise_model::digest::{BlockHash, ClaimDigest, PinsDigest, ProfileId, ProgramId, StatementId};
+    use reprise_model::profile::SealKind;
+    use reprise_model::statement::Statement;
+    use reprise_store::gc::{self, Budget};
+    use reprise_store::port::{Origin, Provenance, Summary};
+
+    use super::*;
+    use crate::dice::Dice;
+
+    fn summary(worth: &Worth) -> Summary {
+        let (profile, program) = (ProfileId([0; 32]), ProgramId([0; 32]));
+        let mut id = [0; 32];
+        id[..16].copy_from_slice(&worth.key.to_be_bytes());
+        let coordinate = Coordinate {
+            checkpoint: Checkpoint(1),
+            block_hash: BlockHash([0; 32]),
+            place: Place::Batch,
+            program,
+            profile,
+            pins: PinsDigest([0; 32]),
+        };
+        Summary {
+            id: StatementId(id),
+            kind: Kind::Batch,
+            statement: Statement { profile, claim: ClaimDigest([0; 32]) },
+            program,
+            seal_kind: SealKind::Fake,
+            bytes: worth.bytes,
+            provenance: Provenance {
+                origin: Origin::Proved,
+                took_ms: worth.took_ms,
+                ..Provenance::default()
+            },
+            stored_at_ms: 0,
+            verified_at_ms: None,
+            coordinates: vec![coordinate],
+            pins: vec![],
+        }
+    }
+
+    #[test]
+    fn what_goes_first_is_what_the_store_evicts_first() {
+        let mut dice = Dice::of(1, "eviction");
+        // Few values, so that many are worth the same.
+        let worths = (0..500).map(|number| Worth {
+            took_ms: 100 * dice.among(0..6),
+            bytes: 1_000 * (1 + dice.among(0..4)),
+            key: name("key", &[number]),
+        });
+        let worths: BTreeSet<Worth> = worths.collect();
+        let summaries: Vec<Summary> = worths.iter().map(summary).collect();
+        let budget = Budget { bytes_max: 0, live_from: [Checkpoint(2); 3] };
+        let planned = gc::plan(&summaries, &budget).evictions;
+        let keys: Vec<StatementId> = summaries.iter().map(|summary| summary.id).collect();
+        assert_eq!(planned.iter().map(|eviction| eviction.id).collect::<Vec<_>>(), keys);
+    }
+}

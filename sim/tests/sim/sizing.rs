@@ -12,12 +12,10 @@ use reprise_chain::overlay::Overlay;
 use reprise_chain::recording::Recording;
 use reprise_ledger::{Action, Payload};
 use reprise_model::block::ChainBlock;
-use reprise_model::coordinate::{Checkpoint, Coordinate, Place};
-use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProfileId, ProgramId};
+use reprise_model::digest::BlockHash;
 use reprise_model::hash::{Blake3, Hasher};
 use reprise_model::order::Order;
-use reprise_model::profile::SealKind;
-use reprise_model::statement::{Kind, Statement, StatementId};
+use reprise_model::statement::{Kind, StatementId};
 use reprise_model::transaction::account_of;
 use reprise_node::happening::{Happening, Observer};
 use reprise_node::l1::OverlaySink;
@@ -25,20 +23,19 @@ use reprise_node::pipeline::{Hands, Message, Outside, Pipeline};
 use reprise_node::wire::{Patience, Settings, Workload, join};
 use reprise_planner::bundle::BundleRule;
 use reprise_planner::planner::Retention;
-use reprise_prover::backend::{Backend, Control};
+use reprise_prover::backend::Control;
 use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_prover::reader::Read;
 use reprise_prover::workers::{Assignment, attempt_at};
 use reprise_settler::Sink;
 use reprise_sim::disk::{Disk, Records};
 use reprise_sim::sizing::cache::{Cache, Costs, Design, Figures};
-use reprise_sim::sizing::chain::{Event, Name, Step, name};
+use reprise_sim::sizing::chain::{Event, Name, Step};
 use reprise_sim::sizing::follower::Terms;
 use reprise_sim::sizing::synthetic::{Depth, Synthetic};
 use reprise_sim::sizing::{Setup, Sizing, of_recording, of_synthetic, play, plot};
-use reprise_store::gc::{Budget, plan};
 use reprise_store::policy::Driven;
-use reprise_store::port::{Filter, NewEntry, Provenance, Summary};
+use reprise_store::port::NewEntry;
 use reprise_store::{Options, ReceiptStore, Store};
 
 const TERMS: Terms = Terms {
@@ -263,10 +260,6 @@ impl Real {
         }
         assert!(self.pipeline.at_rest() && self.pipeline.progress().proved);
     }
-
-    fn stored(&self) -> usize {
-        self.store.list(&Filter::default()).unwrap().len()
-    }
 }
 
 #[test]
@@ -288,4 +281,106 @@ fn keyed_by_coordinate_the_model_proves_and_hits_what_the_real_pipeline_does_whe
         assert!(model.proved[0] > figures(&steps, Design::Statement, None).proved[0]);
         assert_eq!(heard(model), Real::new(true).run(&steps), "seed {seed}");
     }
+}
+
+// What must hold of any cache.
+
+/// A hundredth of a month, with what a month has.
+fn hours() -> Vec<Step> {
+    let chain = Synthetic { blocks: 100_000, reorgs_per_hour: 120.0, ..Synthetic::default() };
+    let chain = Synthetic { restarts_per_day: 50.0, deepest: 2_000, ..chain };
+    Synthetic { reorg_depth: Depth::Geometric(150), ..chain }.steps().collect()
+}
+
+fn terms() -> Terms {
+    Terms { finality_depth: 20_000, ..Setup::synthetic().terms }
+}
+
+fn sized(steps: &[Step], design: Design, cap: Option<u64>) -> Figures {
+    let mut caches = [Cache::new(design, cap, Costs::default())];
+    play(steps.iter().cloned(), terms(), &mut caches, false);
+    caches[0].figures()
+}
+
+#[test]
+fn a_larger_cap_never_proves_more_and_an_unbounded_one_never_loses() {
+    let steps = hours();
+    for design in [Design::Coordinate, Design::Statement] {
+        let caps = [Some(0), Some(1 << 20), Some(16 << 20), Some(256 << 20), None];
+        let all = caps.map(|cap| sized(&steps, design, cap));
+        assert!(all[0].evicted > 0 && all[4].evicted == 0);
+        assert!(all.windows(2).all(|pair| pair[0].spent_ms >= pair[1].spent_ms), "{all:?}");
+        assert!(all[0].spent_ms > all[4].spent_ms, "the cap must matter: {all:?}");
+        assert!(all.windows(2).all(|pair| pair[0].peak_bytes <= pair[1].peak_bytes), "{all:?}");
+    }
+}
+
+#[test]
+fn the_statement_design_never_proves_more_than_the_coordinate_design_and_no_cache_proves_most() {
+    for steps in [hours(), eventful(9).steps().collect()] {
+        let [none, coordinate, statement] = Design::ALL.map(|design| sized(&steps, design, None));
+        for kind in Kind::ALL.map(|kind| kind as usize) {
+            assert!(statement.proved[kind] <= coordinate.proved[kind]);
+            assert!(coordinate.proved[kind] <= none.proved[kind]);
+        }
+        assert!(statement.spent_ms < coordinate.spent_ms && coordinate.spent_ms < none.spent_ms);
+        assert_eq!((none.peak_bytes, none.evicted), (0, 0));
+    }
+}
+
+#[test]
+fn without_reorgs_and_restarts_a_cache_saves_nothing() {
+    let quiet = Synthetic { reorgs_per_hour: 0.0, restarts_per_day: 0.0, blocks: 20_000, ..eventful(3) };
+    let steps: Vec<Step> = quiet.steps().collect();
+    let [none, coordinate, statement] = Design::ALL.map(|design| figures(&steps, design, None));
+    assert!(none.prove_calls() > 1_000);
+    assert_eq!((none.proved, none.hits), (statement.proved, [0; 3]));
+    assert_eq!((coordinate.proved, coordinate.hits), (statement.proved, statement.hits));
+}
+
+#[test]
+fn a_cache_without_room_keeps_what_an_unsettled_bundle_needs() {
+    // Settled in the next block: what is live at a time is a few bundles.
+    let steps: Vec<Step> = eventful(4).steps().collect();
+    let full = figures(&steps, Design::Statement, Some(0));
+    let live = 40 * Costs::default().bytes[2];
+    assert!(full.peak_bytes > 0 && full.peak_bytes < live, "{} of {live}", full.peak_bytes);
+    assert!(figures(&steps, Design::Statement, None).peak_bytes > 2 * full.peak_bytes);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_chain_and_another_seed_another() {
+    let steps = |seed| eventful(seed).steps().collect::<Vec<Step>>();
+    assert_eq!(steps(5), steps(5));
+    assert_ne!(steps(5), steps(6));
+}
+
+#[test]
+fn a_sizing_is_the_same_however_many_cores_made_it() {
+    let chain = Synthetic { blocks: 20_000, deepest: 500, ..eventful(1) };
+    let setup = Setup { terms: terms(), ..Setup::synthetic() };
+    let [a, b] = [(); 2].map(|()| of_synthetic(&chain, setup, &[]));
+    assert_eq!(a, b);
+    let [caps, depths, rates] = a.tables.as_slice() else { panic!("three tables: {a:?}") };
+    assert!(caps.rows.len() > 6 && depths.rows.len() == 15 && rates.rows.len() == 15);
+}
+
+#[test]
+fn the_shipped_recording_proves_each_statement_once_and_again_without_a_cache() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../recordings/flip.reprise");
+    let recording = Recording::open(&file).unwrap();
+    let of = |restarts| of_recording("flip", recording.clone(), Setup::recorded(), restarts, &[]).unwrap();
+    let proved = |sizing: &Sizing, design| {
+        let rows = &sizing.tables[0].rows;
+        let row = rows.iter().find(|row| row.design == design && row.bytes_max.is_none()).unwrap();
+        (row.figures.proved, row.figures.hits)
+    };
+    let sizing = of(false);
+    assert_eq!(proved(&sizing, Design::Statement), ([12, 7, 4], [1, 3, 1]));
+    assert_eq!(proved(&sizing, Design::Coordinate), ([13, 7, 4], [0, 3, 1]));
+    assert_eq!(proved(&sizing, Design::None), ([19, 10, 5], [0, 0, 0]));
+    assert_eq!((sizing.shape.reorgs, sizing.shape.returns, sizing.shape.deepest), (2, 1, 7));
+    assert_eq!(proved(&of(true), Design::Statement).0, [12, 7, 4], "a restart proves nothing again");
+    let drawn = plot::svg(&sizing);
+    assert!(drawn.starts_with("<svg ") && drawn.ends_with("</svg>\n") && !drawn.contains("NaN"));
 }
