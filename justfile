@@ -38,3 +38,11 @@ harness:
 # One fuzz target of the receipt store: envelope, coordinate, archive or log. Needs nightly and cargo-fuzz.
 fuzz target seconds="600":
     cargo +nightly fuzz run --fuzz-dir fuzz {{target}} -- -max_total_time={{seconds}} -max_len=4096
+
+# Worlds in which everything goes wrong: seeds nobody has tried, so many.
+sim seeds="1000":
+    cargo reprise sim --fresh --seeds {{seeds}}
+
+# The proof that the simulator's checkers catch deliberate bugs.
+mutations:
+    cargo test --release --locked --package reprise-sim --features mutations --test mutations -- --nocapture

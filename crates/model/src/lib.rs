@@ -20,6 +20,7 @@
 //! | [`order`] | a statement that is wanted, where, and what it is made from |
 //! | [`witness`] | what a proof is made from, beside its assumptions |
 //! | [`artifact`] | what leaves the pipeline |
+//! | [`mutation`] | deliberate bugs, for the proof of the simulator's checkers |
 //!
 //! # Identity and place
 //!
@@ -39,6 +40,7 @@ pub mod digest;
 pub mod hash;
 pub mod journal;
 pub mod lane;
+pub mod mutation;
 pub mod order;
 pub mod profile;
 pub mod receipt;

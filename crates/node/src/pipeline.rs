@@ -20,6 +20,7 @@ use reprise_chain::source::{Progress, SourceError};
 use reprise_chain::tree::{ChainError, ForkTree};
 use reprise_model::artifact::AggregatorArtifact;
 use reprise_model::coordinate::Checkpoint;
+use reprise_model::mutation::{self, Mutation};
 use reprise_model::order::{Order, Work};
 use reprise_model::statement::StatementId;
 use reprise_planner::planner::{Demand, Fact, Planner, Pruned};
@@ -244,6 +245,9 @@ impl Pipeline {
             let stored = orders.iter().filter(|order| self.engine.known(&order.id) == Some(true));
             let stored = stored.map(|order| (order.id, order.kind())).collect();
             self.tell(&Happening::Orphaned { block: *block, stored }, outside);
+            if mutation::is(Mutation::DeleteOnReorg) {
+                orders.iter().try_for_each(|order| self.store.remove(&order.id).map(drop))?;
+            }
         }
         let event = self.tree.apply(event)?;
         let added = event.added.iter().map(|added| (added.metadata, &added.block));
@@ -273,7 +277,11 @@ impl Pipeline {
 
     /// Lets go, everywhere, of what is final and settled for good.
     fn prune(&mut self, event: &ChainEvent, outside: &mut Outside<'_>) -> Result<(), RunError> {
-        let Pruned { floor, statements } = self.planner.prune(event.finalized);
+        let Pruned { floor, statements } =
+            self.planner.prune(match mutation::is(Mutation::PruneBeforeFinal) {
+                true => self.tree.tip().checkpoint,
+                false => event.finalized,
+            });
         self.engine.forget(statements);
         let Some(floor) = floor else { return Ok(()) };
         // PRUNE SAFETY: below the floor every block is final, so none of them can leave or return, on this

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reprise_model::coordinate::Coordinate;
+use reprise_model::mutation::{self, Mutation};
 use reprise_model::order::Order;
 use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::statement::{Kind, StatementId};
@@ -394,6 +395,9 @@ impl Engine {
 
     /// Hears which statements belong to blocks that lie shallow off the view: queued jobs for them sleep.
     pub fn retain(&mut self, dormant: BTreeSet<StatementId>) {
+        if mutation::is(Mutation::ForgetOrphans) {
+            dormant.iter().for_each(|id| self.lost(*id));
+        }
         self.dormant = dormant;
     }
 
@@ -463,6 +467,9 @@ impl Engine {
 
     /// A look-up ended.
     pub fn looked_up(&mut self, id: StatementId, found: bool) -> Vec<Effect> {
+        if mutation::is(Mutation::LostAnswer) && id.0[0] < 8 {
+            return vec![];
+        }
         self.known.insert(id, found);
         let Some(job) = self.jobs.get_mut(&id) else { return vec![] };
         if !found {
@@ -492,6 +499,16 @@ impl Engine {
                 let coordinates = job.requesters.clone();
                 let named = coordinates.len();
                 job.phase = Phase::Storing { receipt: receipt.clone(), named, again_at: None };
+                let mut coordinates = coordinates;
+                if mutation::is(Mutation::WrongPlace) {
+                    coordinates.iter_mut().for_each(|place| place.checkpoint.0 += 1);
+                }
+                if mutation::is(Mutation::PublishBeforeDurable) {
+                    return vec![
+                        Effect::Publish(job.order.clone()),
+                        Effect::Store { order: job.order.clone(), receipt, coordinates },
+                    ];
+                }
                 vec![Effect::Store { order: job.order.clone(), receipt, coordinates }]
             }
             Err(failure) => self.fail(id, failure),
@@ -633,7 +650,8 @@ impl Engine {
     }
 
     fn begin(&mut self, order: &Arc<Order>) -> Option<Effect> {
-        if self.stopping || self.proving >= self.permits {
+        let permits = self.permits + usize::from(mutation::is(Mutation::OnePermitMore));
+        if self.stopping || self.proving >= permits {
             return None;
         }
         let job = self.jobs.get(&order.id)?;
@@ -676,6 +694,7 @@ impl Engine {
                 job.phase = Phase::Checking(failure);
                 return vec![Effect::Check(job.order.clone())];
             }
+            Response::Retry if mutation::is(Mutation::CachedFailure) => job.phase = Phase::Failed,
             Response::Retry => {
                 job.phase = Phase::Queued;
                 if failure.cost() != Cost::None {
