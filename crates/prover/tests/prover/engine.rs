@@ -127,6 +127,11 @@ pub(crate) fn unwritable() -> StoreError {
     StoreError::Io { doing: "write", path: "store".into(), source }
 }
 
+pub(crate) fn full() -> StoreError {
+    let source = Arc::new(io::ErrorKind::StorageFull.into());
+    StoreError::Io { doing: "write", path: "store".into(), source }
+}
+
 /// How an outstanding thing ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
