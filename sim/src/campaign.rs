@@ -69,9 +69,95 @@ pub struct Campaign {
     pub failed: Vec<Failed>,
 }
 
+/// What became of the same worlds with a cache and without.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Comparison {
+    /// With.
+    pub with: Sums,
+    /// Without: what a reorg orphans and what a restart finds is forgotten.
+    pub without: Sums,
+    /// Worlds that ended in the same state root.
+    pub same_root: u64,
+    /// Worlds with the same settlements, in the same order.
+    pub same_settlements: u64,
+    /// Worlds in which the cache answered a request for what had returned, or for what an earlier process left.
+    pub answered: u64,
+    /// Of these, the ones that began more proofs without a cache.
+    pub more_proofs: u64,
+    /// The seeds of those that did not.
+    pub no_more_proofs: Vec<u64>,
+}
+
+impl Comparison {
+    /// Runs the worlds of `count` seeds from `first` on, each twice; `done` hears of each as it ends.
+    pub fn run(
+        first: u64,
+        count: u64,
+        limits: &Limits,
+        done: &(dyn Fn(&Outcome) + Sync),
+    ) -> Result<Self, WorldError> {
+        let with = outcomes(first, count, &Limits { cache: true, ..limits.clone() }, done)?;
+        let without = outcomes(first, count, &Limits { cache: false, ..limits.clone() }, done)?;
+        let pairs = || with.iter().zip(&without);
+        let answered = || pairs().filter(|(with, _)| with.counts.answered > 0);
+        let more = |(with, without): &(&Outcome, &Outcome)| without.prove_calls > with.prove_calls;
+        Ok(Self {
+            with: Sums::of(&with),
+            without: Sums::of(&without),
+            same_root: pairs().filter(|(with, without)| with.state_root == without.state_root).count() as u64,
+            same_settlements: pairs().filter(|(with, without)| with.settled == without.settled).count()
+                as u64,
+            answered: answered().count() as u64,
+            more_proofs: answered().filter(more).count() as u64,
+            no_more_proofs: answered().filter(|pair| !more(pair)).map(|(with, _)| with.seed).collect(),
+        })
+    }
+}
+
 /// One world.
 pub fn run(scenario: Scenario) -> Result<Outcome, WorldError> {
     Ok(World::new(scenario)?.run())
+}
+
+/// What came of the worlds of `count` seeds from `first` on, in their order.
+fn outcomes(
+    first: u64,
+    count: u64,
+    limits: &Limits,
+    done: &(dyn Fn(&Outcome) + Sync),
+) -> Result<Vec<Outcome>, WorldError> {
+    let next = AtomicU64::new(0);
+    let outcomes: Mutex<Vec<Outcome>> = Mutex::new(vec![]);
+    let failure: Mutex<Option<WorldError>> = Mutex::new(None);
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..cores.min(count as usize) {
+            scope.spawn(|| {
+                loop {
+                    let offset = next.fetch_add(1, Ordering::Relaxed);
+                    if offset >= count {
+                        return;
+                    }
+                    match run(Scenario::draw(first + offset, limits)) {
+                        Ok(outcome) => {
+                            done(&outcome);
+                            outcomes.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);
+                        }
+                        Err(error) => {
+                            *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                            return;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(error);
+    }
+    let mut outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
+    outcomes.sort_by_key(|outcome| outcome.seed);
+    Ok(outcomes)
 }
 
 impl Campaign {
@@ -82,37 +168,7 @@ impl Campaign {
         limits: &Limits,
         done: &(dyn Fn(&Outcome) + Sync),
     ) -> Result<Self, WorldError> {
-        let next = AtomicU64::new(0);
-        let outcomes: Mutex<Vec<Outcome>> = Mutex::new(vec![]);
-        let failure: Mutex<Option<WorldError>> = Mutex::new(None);
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        thread::scope(|scope| {
-            for _ in 0..cores.min(count as usize) {
-                scope.spawn(|| {
-                    loop {
-                        let offset = next.fetch_add(1, Ordering::Relaxed);
-                        if offset >= count {
-                            return;
-                        }
-                        match run(Scenario::draw(first + offset, limits)) {
-                            Ok(outcome) => {
-                                done(&outcome);
-                                outcomes.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);
-                            }
-                            Err(error) => {
-                                *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                                return;
-                            }
-                        }
-                    }
-                });
-            }
-        });
-        if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            return Err(error);
-        }
-        let mut outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
-        outcomes.sort_by_key(|outcome| outcome.seed);
+        let outcomes = outcomes(first, count, limits, done)?;
         let failed = outcomes.iter().filter_map(|outcome| Failed::of(outcome, limits)).collect();
         Ok(Self { sums: Sums::of(&outcomes), failed })
     }

@@ -39,6 +39,8 @@ use reprise_store::port::{
 pub struct Book {
     /// The store of the process that runs, looked into without being asked for anything.
     store: Option<Arc<dyn ReceiptStore>>,
+    /// Whether what was acknowledged must be there: not where things are forgotten on purpose.
+    cache: bool,
     /// Whether bits have flipped on the disk: then any receipt may be gone.
     rotten: bool,
     permits: usize,
@@ -55,6 +57,10 @@ pub struct Book {
     running: HashSet<StatementId>,
     begun: HashMap<StatementId, u64>,
     orphaned: HashMap<BlockHash, Vec<StatementId>>,
+    /// What was stored in this life.
+    fresh: HashSet<StatementId>,
+    /// What came back with its block, stored when that left.
+    back: HashSet<StatementId>,
     violations: Vec<Violation>,
     trace: blake3::Hasher,
     /// What was noted since somebody last read it, in words; if anybody does.
@@ -87,6 +93,8 @@ pub struct Counts {
     pub hits: u64,
     /// Statements that came back with their blocks, stored when these left.
     pub returned: u64,
+    /// Requests that the store answered with what an earlier life had left, or for what came back.
+    pub answered: u64,
     /// Receipts that a new life found on its disk.
     pub found_at_start: u64,
     /// Artifacts handed on.
@@ -113,8 +121,9 @@ pub fn open(book: &Shared) -> MutexGuard<'_, Book> {
 
 impl Book {
     /// An empty book of a machine with these bounds.
-    pub fn new(permits: usize, jobs_max: usize) -> Self {
+    pub fn new(permits: usize, jobs_max: usize, cache: bool) -> Self {
         Self {
+            cache,
             store: None,
             rotten: false,
             permits,
@@ -126,6 +135,8 @@ impl Book {
             running: HashSet::new(),
             begun: HashMap::new(),
             orphaned: HashMap::new(),
+            fresh: HashSet::new(),
+            back: HashSet::new(),
             violations: vec![],
             trace: blake3::Hasher::new_derive_key("reprise 2026-11 simulation trace"),
             told: None,
@@ -187,29 +198,23 @@ impl Book {
     pub fn begins(&mut self, store: Arc<dyn ReceiptStore>) {
         self.store = Some(store);
         let known: Vec<StatementId> = self.acknowledged.keys().copied().collect();
-        self.counts.found_at_start += known.iter().filter(|id| self.holds(id)).count() as u64;
+        self.counts.found_at_start += known.iter().filter(|id| self.stored(id) == Some(true)).count() as u64;
         for id in known {
-            if !self.holds(&id) {
+            if self.stored(&id) == Some(false) {
                 self.missed(id, "what was acknowledged is there after a crash");
             }
         }
     }
 
-    /// Everything is forgotten on purpose.
-    pub fn wiped(&mut self) {
-        let known: Vec<StatementId> = self.acknowledged.keys().copied().collect();
-        known.into_iter().for_each(|id| self.excuse(id));
-    }
-
-    /// Whether a receipt is stored, whole.
-    fn holds(&self, id: &StatementId) -> bool {
-        let shown = self.store.as_ref().and_then(|store| store.show(id).ok().flatten());
-        shown.is_some_and(|shown| shown.receipt.is_ok_and(|receipt| receipt.id() == *id))
+    /// Whether a receipt is stored, whole; none where nobody can say, because the process is dead.
+    fn stored(&self, id: &StatementId) -> Option<bool> {
+        let shown = self.store.as_ref()?.show(id).ok()?;
+        Some(shown.is_some_and(|shown| shown.receipt.is_ok_and(|receipt| receipt.id() == *id)))
     }
 
     /// A receipt is not there: whether it may be so.
     fn missed(&mut self, id: StatementId, promise: &'static str) {
-        if !self.acknowledged.contains_key(&id) || self.excused.contains_key(&id) {
+        if !self.cache || !self.acknowledged.contains_key(&id) || self.excused.contains_key(&id) {
             return;
         }
         if self.rotten {
@@ -223,6 +228,7 @@ impl Book {
     pub fn died(&mut self) {
         self.store = None;
         self.running.clear();
+        self.fresh.clear();
         self.given_up = false;
     }
 
@@ -251,14 +257,16 @@ impl Book {
         if self.running.len() > self.permits {
             self.broken("no more proofs run than there are permits", id);
         }
-        match self.holds(&id) {
-            true => self.broken("nothing is proved whose receipt is stored", id),
-            false => self.missed(id, "nothing is proved twice unless a fault lost its receipt"),
+        match self.stored(&id) {
+            Some(true) => self.broken("nothing is proved whose receipt is stored", id),
+            Some(false) => self.missed(id, "nothing is proved twice unless a fault lost its receipt"),
+            None => {}
         }
     }
 
     fn hear_stored(&mut self, id: StatementId, coordinates: &[Coordinate]) {
         self.excused.remove(&id);
+        self.fresh.insert(id);
         self.acknowledged.entry(id).or_default().extend(coordinates);
     }
 
@@ -285,7 +293,7 @@ impl Book {
     }
 
     fn hear_pruned(&mut self) {
-        let gone = |id: &&StatementId| !self.holds(id);
+        let gone = |id: &&StatementId| self.stored(id) == Some(false);
         let gone: Vec<StatementId> = self.acknowledged.keys().filter(gone).copied().collect();
         gone.into_iter().for_each(|id| self.missed(id, "a prune deletes nothing that is used"));
     }
@@ -300,15 +308,20 @@ impl Observer for Book {
                     self.note("added", &hash.0);
                     let stored = self.orphaned.remove(&hash).unwrap_or_default();
                     self.counts.returned += stored.len() as u64;
+                    self.back.extend(stored);
                 }
             }
             Happening::Orphaned { block, stored } => {
                 self.note("orphaned", &block.0);
                 self.orphaned.insert(*block, stored.iter().map(|(id, _)| *id).collect());
             }
-            Happening::Found { order, .. } => self.note("found", &order.id.0),
+            Happening::Found { order, .. } => {
+                self.counts.answered += u64::from(!self.fresh.contains(&order.id));
+                self.note("found", &order.id.0);
+            }
             Happening::Reused(id, _) => {
                 self.counts.hits += 1;
+                self.counts.answered += u64::from(self.back.contains(id));
                 self.note("reused", &id.0);
             }
             Happening::Proving(order) => {
@@ -322,7 +335,10 @@ impl Observer for Book {
             Happening::Published(order) => {
                 self.counts.published += 1;
                 self.note("published", &order.id.0);
-                if !self.holds(&order.id) && !self.rotten && !self.excused.contains_key(&order.id) {
+                if self.stored(&order.id) == Some(false)
+                    && !self.rotten
+                    && !self.excused.contains_key(&order.id)
+                {
                     self.broken("nothing is published before it is durable", order.id);
                 }
             }
@@ -345,7 +361,9 @@ impl Book {
         for reason in health.reasons() {
             match reason {
                 Reason::GivenUp { .. } => self.given_up = true,
-                Reason::Violated { promise } => self.broken("the watcher hears no broken promise", promise),
+                Reason::Violated { promise } if self.cache => {
+                    self.broken("the watcher hears no broken promise", promise)
+                }
                 _ => {}
             }
         }

@@ -62,6 +62,8 @@ pub struct Machine {
     root: ChainBlockMetadata,
     overlay: Arc<Mutex<Overlay>>,
     dice: Dice,
+    /// How much of what happened is heard at once.
+    news_dice: Dice,
     /// What goes wrong with it.
     faults: Faults,
     /// How many of a hundred settlements that it submits arrive.
@@ -199,7 +201,7 @@ impl Machine {
             patience: scenario.patience,
         };
         let disk = Arc::new(Disk::default());
-        let book = Book::new(scenario.permits, scenario.patience.engine.jobs_max);
+        let book = Book::new(scenario.permits, scenario.patience.engine.jobs_max, scenario.cache);
         let root =
             l1.header(&l1.canonical()[0]).copied().unwrap_or_else(|| unreachable!("a chain has a root"));
         let arrive_percent = Arc::new(AtomicU64::new(if faults.has(Fault::Submission) { 60 } else { 100 }));
@@ -213,6 +215,7 @@ impl Machine {
             root,
             overlay: l1.overlay(),
             dice: Dice::of(scenario.seed, name),
+            news_dice: Dice::of(scenario.seed, &format!("{name} hears")),
             faults,
             arrive_percent,
             competes: false,
@@ -286,7 +289,6 @@ impl Machine {
         };
         if !self.scenario.cache {
             self.disk.wipe();
-            open(&self.book).wiped();
         }
         let medium = self.disk.medium();
         let engine = DiskEngine::open_on(Arc::new(medium.clone()), Path::new(RECEIPTS), SEGMENT_BYTES_MAX);
@@ -307,8 +309,7 @@ impl Machine {
             Some(Sink::Rehearsal(Box::new(way))),
         );
         let pipeline = pipeline.map_err(Death::NotStarted)?;
-        let crashes = self.faults.has(Fault::Crash) || self.faults.has(Fault::Power);
-        if crashes && self.dice.percent(40) {
+        if self.faults.has(Fault::Power) && self.dice.percent(50) {
             medium.stop_at(self.dice.among(0..150));
         }
         self.process = Some(Process {
@@ -344,7 +345,7 @@ impl Machine {
         let removed: Vec<BlockHash> = process.seen.drain(same..).rev().collect();
         let joining = &l1.canonical()[same..];
         // Sometimes not all at once.
-        let some = if self.dice.percent(20) { self.dice.among(1..6) as usize } else { usize::MAX };
+        let some = if self.news_dice.percent(20) { self.news_dice.among(1..6) as usize } else { usize::MAX };
         let added: Vec<_> = joining.iter().take(some).filter_map(|block| l1.shown(block)).collect();
         if removed.is_empty() && added.is_empty() {
             return Ok(());
@@ -380,7 +381,6 @@ impl Machine {
         for block in orphaned {
             let filter = Filter { block: Some(*block), ..Filter::default() };
             for entry in process.store.list(&filter).unwrap_or_default() {
-                open(&self.book).excuse(entry.id);
                 // What cannot be forgotten now is remembered a little longer.
                 let _ = process.store.remove(&entry.id);
             }

@@ -40,9 +40,9 @@ pub enum Fault {
     Panic,
     /// Provers take a multiple of their time.
     Slow,
-    /// The process ends at any moment, within a write too.
+    /// The process is killed, between any two events.
     Crash,
-    /// The power fails: what was not synced is there or not.
+    /// The machine stops within a write; what was not synced is there or not.
     Power,
     /// The disk fills up, and has room again.
     Full,
@@ -153,13 +153,22 @@ pub struct Limits {
     pub faults: Faults,
     /// Whether every one of them is there, instead of a drawn part.
     pub every_fault: bool,
+    /// What proofs cost, in percent of what is drawn.
+    pub cost_percent: u64,
     /// Whether receipts are remembered; without, what a flip orphans and what a restart finds is forgotten.
     pub cache: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { blocks: 200, miners: None, faults: Faults::all(), every_fault: false, cache: true }
+        Self {
+            blocks: 200,
+            miners: None,
+            faults: Faults::all(),
+            every_fault: false,
+            cost_percent: 100,
+            cache: true,
+        }
     }
 }
 
@@ -176,6 +185,8 @@ pub struct Scenario {
     pub faults: Faults,
     /// Whether receipts are remembered.
     pub cache: bool,
+    /// What proofs cost, in percent of what is drawn.
+    pub cost_percent: u64,
     /// The mean time between blocks, in microseconds.
     pub block_us: u64,
     /// The longest way of a block between miners, in microseconds.
@@ -231,13 +242,14 @@ impl Scenario {
         let drawn = tossed.into_iter().filter(|fault| may(fault) && limits.faults.has(*fault)).collect();
         let faults = if limits.every_fault { limits.faults.clone() } else { Faults(drawn) };
         let miners = dice.among(1..5);
-        let unit = dice.among(100_000..1_500_000);
+        let unit = dice.among(100_000..1_500_000) * limits.cost_percent / 100;
         Self {
             seed,
             blocks: limits.blocks,
             miners: limits.miners.unwrap_or(miners).max(1),
             faults,
             cache: limits.cache,
+            cost_percent: limits.cost_percent,
             block_us: 1_000_000,
             delay_us: dice.among(10_000..800_000),
             busy_percent: dice.among(20..70),
@@ -278,8 +290,12 @@ impl Scenario {
     /// The command that makes this world again.
     pub fn command(&self) -> String {
         let cache = if self.cache { "" } else { " --no-cache" };
+        let cost = match self.cost_percent {
+            100 => String::new(),
+            percent => format!(" --cost-percent {percent}"),
+        };
         format!(
-            "reprise sim --seed {} --blocks {} --miners {} --faults {} --every-fault{cache}",
+            "reprise sim --seed {} --seeds 1 --blocks {} --miners {} --faults {} --every-fault{cost}{cache}",
             self.seed, self.blocks, self.miners, self.faults
         )
     }

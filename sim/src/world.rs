@@ -133,7 +133,14 @@ pub struct World {
     queue: BinaryHeap<Reverse<Due>>,
     queued: u64,
     now_us: u64,
+    /// What befalls disks and machines.
     dice: Dice,
+    /// When a machine is killed, and how long it is down.
+    kill_dice: Dice,
+    /// When nodes hear of what happens on the L1.
+    news_dice: Dice,
+    /// What happens on the L1, whatever befalls machines.
+    l1_dice: Dice,
     calm: bool,
     /// How far it has come, and since when: calm, artifacts published, settlements.
     reached: ((bool, u64, usize), u64),
@@ -172,7 +179,10 @@ impl World {
             machines.push(second.competing());
         }
         let mut world = Self {
-            dice: Dice::of(scenario.seed, "world"),
+            dice: Dice::of(scenario.seed, "machines"),
+            kill_dice: Dice::of(scenario.seed, "kills"),
+            news_dice: Dice::of(scenario.seed, "news"),
+            l1_dice: Dice::of(scenario.seed, "chain"),
             l1,
             machines,
             queue: BinaryHeap::new(),
@@ -199,12 +209,16 @@ impl World {
         for (fault, every, event) in [
             (Fault::Flip, 12, Event::Reveal),
             (Fault::Crash, 45, Event::Kill(0)),
-            (Fault::Power, 45, Event::Kill(0)),
             (Fault::Full, 60, Event::Fill(0, true)),
             (Fault::Rot, 15, Event::Rot(0)),
         ] {
             if self.scenario.faults.has(fault) {
-                let after = self.dice.interval(mean * every);
+                let dice = match event {
+                    Event::Reveal => &mut self.l1_dice,
+                    Event::Kill(_) => &mut self.kill_dice,
+                    _ => &mut self.dice,
+                };
+                let after = dice.interval(mean * every);
                 self.later(after, event);
             }
         }
@@ -301,18 +315,18 @@ impl World {
                 if !self.calm {
                     // Up to the finality depth, whatever nodes still wait to hear of the blocks before.
                     let deepest = self.scenario.finality_depth * 2 / 3;
-                    let shallow = self.dice.percent(70);
-                    let depth = 1 + self.dice.among(0..if shallow { deepest / 4 } else { deepest });
+                    let shallow = self.l1_dice.percent(70);
+                    let depth = 1 + self.l1_dice.among(0..if shallow { deepest / 4 } else { deepest });
                     self.l1.reveal(depth, self.scenario.busy_percent);
                     self.wake_up();
-                    let after = self.dice.interval(mean * 12);
+                    let after = self.l1_dice.interval(mean * 12);
                     self.later(after, Event::Reveal);
                 }
             }
             Event::Kill(machine) => {
                 if !self.calm {
                     self.die(machine, Death::Killed);
-                    let after = self.dice.interval(mean * 45);
+                    let after = self.kill_dice.interval(mean * 45);
                     self.later(after, Event::Kill(machine));
                 }
             }
@@ -335,17 +349,17 @@ impl World {
     }
 
     fn mine(&mut self) {
-        let miner = self.dice.among(0..self.l1.miners() as u64) as usize;
+        let miner = self.l1_dice.among(0..self.l1.miners() as u64) as usize;
         let busy = if self.calm { 0 } else { self.scenario.busy_percent };
         let block = self.l1.mine(miner, busy);
         for other in 0..self.l1.miners() {
-            let way = if other == miner { 0 } else { 1 + self.dice.among(0..self.scenario.delay_us) };
+            let way = if other == miner { 0 } else { 1 + self.l1_dice.among(0..self.scenario.delay_us) };
             self.later(way, Event::Arrive(other, block));
         }
         if !self.calm && self.l1.mined() >= self.scenario.blocks {
             self.calm_down();
         }
-        let next = self.dice.interval(self.scenario.block_us);
+        let next = self.l1_dice.interval(self.scenario.block_us);
         self.later(next, Event::Mine);
     }
 
@@ -363,8 +377,8 @@ impl World {
     /// The chain changed: every node hears of it, sooner or later.
     fn wake_up(&mut self) {
         for machine in 0..self.machines.len() {
-            let late = !self.calm && self.scenario.faults.has(Fault::Late) && self.dice.once_in(4);
-            let after = if late { self.dice.among(0..6_000_000) } else { self.dice.among(0..20_000) };
+            let late = !self.calm && self.scenario.faults.has(Fault::Late) && self.news_dice.once_in(4);
+            let after = self.news_dice.among(0..if late { 6_000_000 } else { 20_000 });
             self.later(after, Event::Notify(machine));
         }
     }
@@ -414,7 +428,7 @@ impl World {
         }
         self.crashes += 1;
         self.machines[machine].kill();
-        let after = 1 + self.dice.among(0..4_000_000);
+        let after = 1 + self.kill_dice.among(0..4_000_000);
         self.later(after, Event::Start(machine));
     }
 

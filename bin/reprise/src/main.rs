@@ -5,11 +5,12 @@
 //! | [`cli`] | what can be said |
 //! | [`settings`] | every setting, its value and where it came from |
 //! | [`backends`] | the proof systems of this build |
+//! | [`kaspa`] | Kaspa L1s; `reprise record` and `reprise found-covenant` |
 //! | [`run`] | `reprise run` |
 //! | [`metrics`] | what a run serves to Prometheus |
 //! | [`progress`] | what a run shows while it runs |
 //! | [`receipts`] | `reprise receipts` |
-//! | [`record`] | `reprise record` |
+//! | [`sim`] | `reprise sim` |
 //! | [`doctor`] | `reprise doctor` |
 //! | [`failure`] | how a command fails: exit codes and hints |
 //!
@@ -20,12 +21,13 @@ mod backends;
 mod cli;
 mod doctor;
 mod failure;
+mod kaspa;
 mod metrics;
 mod progress;
 mod receipts;
-mod record;
 mod run;
 mod settings;
+mod sim;
 
 use std::process::ExitCode;
 
@@ -42,7 +44,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(wrong) => wrong.exit(),
     };
-    let filter = EnvFilter::try_new(&cli.log).unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = EnvFilter::try_new(cli.log()).unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 
     match dispatch(&cli, &matches) {
@@ -61,8 +63,10 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> Result<ExitCode, Failure> 
     let settings = Settings::resolve(cli, matches)?;
     match &cli.command {
         Command::Run(_) => run::run(&settings, cli.json),
-        Command::Record(what) => record::record(what),
+        Command::Record(what) => kaspa::record(what, cli.json),
+        Command::FoundCovenant(what) => kaspa::found(what, cli.json),
         Command::Receipts(what) => receipts::receipts(&what.command, &settings, cli.json),
+        Command::Sim(what) => sim::sim(what, cli.json),
         Command::Doctor => doctor::doctor(&settings, cli.json),
     }
 }

@@ -120,6 +120,7 @@ impl Observer for Metered<'_> {
             Happening::Stored(order) => counter!("reprise_stored_total", "kind" => kind(order)).increment(1),
             Happening::Settled(_) => counter!("reprise_settlements_total").increment(1),
             Happening::Refused(..) => counter!("reprise_refusals_total").increment(1),
+            Happening::Pruned(floor) => gauge!("reprise_prune_floor").set(floor.0 as f64),
             Happening::Queue { queued, .. } => {
                 gauge!("reprise_queued").set(*queued as f64);
                 for TierStats { name, hits, misses, errors, .. } in self.store.tiers() {
@@ -131,7 +132,6 @@ impl Observer for Metered<'_> {
             }
             Happening::Orphaned { .. }
             | Happening::Lost(_)
-            | Happening::Pruned(_)
             | Happening::Diverged(_)
             | Happening::Published(_)
             | Happening::Submitted(_) => {}

@@ -19,7 +19,6 @@ use crate::settings::Settings;
 
 /// Runs to the end of the L1, or until Ctrl-C.
 pub(crate) fn run(settings: &Settings, json: bool) -> Result<ExitCode, Failure> {
-    let l1 = settings.l1()?;
     let wiring = wire::Settings {
         rule: settings.rule,
         permits: settings.permits,
@@ -29,6 +28,7 @@ pub(crate) fn run(settings: &Settings, json: bool) -> Result<ExitCode, Failure> 
     };
     wiring.check()?;
     let chosen = backends::choose(settings)?;
+    let l1 = settings.l1(&chosen)?;
     let store = open_store(settings)?;
     store.describe(chosen.backend.profile())?;
     let node = wire::wire(wiring, l1, chosen.backend, chosen.hasher, store.clone())?;
@@ -63,7 +63,7 @@ fn options(settings: &Settings) -> Options {
 }
 
 /// Set by the first Ctrl-C or termination; the second ends the process.
-fn stop_on_signal() -> Result<Arc<AtomicBool>, Failure> {
+pub(crate) fn stop_on_signal() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
     ctrlc::set_handler(move || {

@@ -19,8 +19,10 @@ use reprise_prover::policy::{Backoff, Budget, Orphans, Policy};
 use reprise_store::{Durability, VerifyPolicy};
 use serde::Deserialize;
 
+use crate::backends::Chosen;
 use crate::cli::{Cli, Command, RunArgs};
 use crate::failure::Failure;
+use crate::kaspa;
 
 /// The recording that ships with the project.
 const SHIPPED: &[u8] = include_bytes!("../../../recordings/flip.reprise");
@@ -45,6 +47,8 @@ pub(crate) enum L1 {
     Recording(PathBuf),
     /// The dev chain.
     Dev,
+    /// A Kaspa node: what follows `kaspa:`.
+    Kaspa(String),
 }
 
 /// The proof system.
@@ -61,6 +65,7 @@ pub(crate) enum BackendName {
 pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
     pub(crate) l1: L1,
+    pub(crate) kaspa: Kaspa,
     pub(crate) backend: BackendName,
     pub(crate) pace: Pace,
     pub(crate) permits: usize,
@@ -77,12 +82,31 @@ pub(crate) struct Settings {
     pub(crate) origins: Vec<Origin>,
 }
 
+/// What is said of a Kaspa L1, in its own words.
+#[derive(Debug, Clone)]
+#[cfg_attr(not(feature = "kaspa"), expect(dead_code, reason = "this build has no Kaspa"))]
+pub(crate) struct Kaspa {
+    pub(crate) lane: String,
+    pub(crate) covenant: String,
+    pub(crate) deposit: String,
+    pub(crate) from: String,
+    pub(crate) key_file: Option<PathBuf>,
+    pub(crate) fee_max: u64,
+    pub(crate) until_idle: bool,
+}
+
 /// The config file: the flags' names as keys.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct ConfigFile {
     data_dir: Option<PathBuf>,
     l1: Option<String>,
+    lane: Option<String>,
+    covenant: Option<String>,
+    deposit: Option<String>,
+    from: Option<String>,
+    key_file: Option<PathBuf>,
+    fee_max: Option<u64>,
     backend: Option<String>,
     pace: Option<String>,
     permits: Option<usize>,
@@ -162,6 +186,28 @@ impl Settings {
             "./reprise-data".to_owned(),
         );
         let l1 = take.parse("l1", run.l1.clone(), file.l1, "shipped")?;
+        let mut said = |name, said: &Option<String>, file, default: &str| {
+            take.take(name, said.clone(), file, default.to_owned())
+        };
+        let (lane, covenant) = (
+            said("lane", &run.lane.lane, file.lane, "rpri"),
+            said("covenant", &run.lane.covenant, file.covenant, "none"),
+        );
+        let (deposit, from) = (
+            said("deposit", &run.lane.deposit, file.deposit, "vault"),
+            said("from", &run.lane.from, file.from, "tip"),
+        );
+        let key_file =
+            said("key-file", &run.key_file.as_ref().map(dir), file.key_file.as_ref().map(dir), "none");
+        let kaspa = Kaspa {
+            lane,
+            covenant,
+            deposit,
+            from,
+            key_file: Some(key_file).filter(|path| path != "none").map(Into::into),
+            fee_max: take.take("fee-max", run.fee_max, file.fee_max, 100_000_000),
+            until_idle: run.until_idle,
+        };
         let backend = take.parse("backend", run.backend.clone(), file.backend, default_backend())?;
         let pace = take.parse::<PaceName>("pace", run.pace.clone(), file.pace, "proved")?.0;
         let permits = take.take("permits", run.permits, file.permits, 1);
@@ -220,6 +266,7 @@ impl Settings {
         Ok(Self {
             data_dir: data_dir.into(),
             l1,
+            kaspa,
             backend,
             pace,
             permits,
@@ -235,8 +282,8 @@ impl Settings {
         })
     }
 
-    /// The recorded chain to follow, and what reports call it.
-    pub(crate) fn l1(&self) -> Result<Box<dyn l1::L1>, Failure> {
+    /// The L1 to follow, for what is chosen to be proved with.
+    pub(crate) fn l1(&self, chosen: &Chosen) -> Result<Box<dyn l1::L1>, Failure> {
         let (name, recording) = match &self.l1 {
             L1::Shipped => {
                 let recording = Recording::decode(SHIPPED, Path::new("the shipped recording"))?;
@@ -244,6 +291,7 @@ impl Settings {
             }
             L1::Recording(path) => (format!("recording:{}", path.display()), Recording::open(path)?),
             L1::Dev => ("dev".into(), reprise_node::dev::flip()),
+            L1::Kaspa(url) => return kaspa::l1(url, self, chosen),
         };
         Ok(Box::new(l1::Recorded { name, recording, pace: self.pace }))
     }
@@ -274,12 +322,11 @@ impl FromStr for L1 {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
             Some(("recording", path)) if !path.is_empty() => Ok(Self::Recording(path.into())),
-            Some(("kaspa", _)) => Err("this build follows recordings and the dev chain: record the node \
-                                       first, with `reprise record --l1 kaspa:URL --out FILE`"
-                .into()),
+            Some(("kaspa", url)) if cfg!(feature = "kaspa") => Ok(Self::Kaspa(url.into())),
+            Some(("kaspa", _)) => Err("this build has no Kaspa: build it with the feature `kaspa`".into()),
             None if text == "dev" => Ok(Self::Dev),
             None if text == "shipped" => Ok(Self::Shipped),
-            _ => Err("say recording:FILE or dev".into()),
+            _ => Err("say recording:FILE, dev or kaspa:ws://HOST:PORT".into()),
         }
     }
 }

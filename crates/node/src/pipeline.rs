@@ -515,8 +515,9 @@ impl Pipeline {
             return Ok(());
         };
         let (start, end, journal) = (bundle.blocks.start, bundle.blocks.end, bundle.journal);
+        let exits = self.scheduler.exits(&bundle.blocks.blocks)?;
         let Some(settler) = &mut self.settler else { return Ok(()) };
-        match settler.settle(AggregatorArtifact { start, end, journal, receipt }, tip) {
+        match settler.settle(AggregatorArtifact { start, end, journal, exits, receipt }, tip) {
             Ok(()) => self.tell(&Happening::Submitted(order.id), outside),
             Err(refusal) => {
                 tracing::info!(statement = %order.id, "{refusal}");
