@@ -38,3 +38,7 @@ harness:
 # One fuzz target of the receipt store: envelope, coordinate, archive or log. Needs nightly and cargo-fuzz.
 fuzz target seconds="600":
     cargo +nightly fuzz run --fuzz-dir fuzz {{target}} -- -max_total_time={{seconds}} -max_len=4096
+
+# The receipt store beside an engine that is used plainly.
+yardstick:
+    cargo run --release --locked --manifest-path yardstick/Cargo.toml
