@@ -206,13 +206,13 @@ impl Store {
         claim: Option<&Claim>,
         full: bool,
     ) -> Result<Option<Found>, StoreError> {
-        let read = match self.engine.read(Table::Receipts, &id.0) {
+        let read = match self.engine.read_split(Table::Receipts, &id.0, &envelope::seal_at) {
             Err(StoreError::Damaged { reason, .. }) => {
                 return self.condemn(id, QuarantineReason::Unreadable(reason));
             }
             read => read?,
         };
-        match read.map(Unchecked::decode) {
+        match read.map(|(front, rest)| Unchecked::of_parts(&front, rest)) {
             Some(Ok(unchecked)) => self.check(id, claim, full, unchecked),
             Some(Err(damage)) => self.condemn(id, damage.into()),
             None if self.has_entry(id)? => self.condemn(id, QuarantineReason::Missing),
