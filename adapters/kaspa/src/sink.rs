@@ -2,7 +2,8 @@
 //!
 //! The settler submits the oldest unsettled bundle again at every new tip, until the chain shows it; so the thread
 //! keeps nothing but what it sent last. What is submitted again and still waits in the node's mempool is left alone;
-//! what is gone from there, and not accepted, is built and sent anew. Whether it settled is for the chain to say.
+//! what is gone from there, and not accepted, is built and sent anew; what waits there for a bundle that a reorg formed
+//! anew is replaced for a higher fee. Whether it settled is for the chain to say.
 //!
 //! A covenant that is founded and not in its first state yet is moved there by the first settlement's submission.
 //!
@@ -13,7 +14,6 @@
 //! Two sinks, so that a fake seal cannot reach a covenant that moves value: [`KaspaSink`] takes real receipts;
 //! [`PlaySink`], for what is mocked, is made only with an [`OwnNetwork`].
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -40,10 +40,13 @@ use crate::client::{self, Client, ClientError, Unanswered, unanswered};
 use crate::covenant::{OwnNetwork, Proof, State};
 use crate::digest;
 use crate::key::Key;
-use crate::settlement::{BuildError, Coin, Fees, Selected, Settling};
+use crate::settlement::{BuildError, Coin, FEERATE_MIN, Fees, Purse, Selected, Settling};
 use crate::vault::{self, Payout, Scripts, ShortError};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// How much more than what it replaces a transaction pays a gram.
+const OUTBID: f64 = 1.25;
+
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// Why a settlement is not under way.
@@ -147,6 +150,9 @@ pub struct Terms {
     pub scripts: Option<Scripts>,
 }
 
+/// Why what was submitted last is not under way, if it is not.
+type Verdict = Arc<Mutex<Option<(StatementId, String)>>>;
+
 /// What is to be settled.
 struct Job {
     settlement: ObservedSettlement,
@@ -157,7 +163,7 @@ struct Job {
 /// A node that takes settlements.
 pub struct KaspaSink {
     jobs: Option<Sender<Job>>,
-    verdicts: Arc<Mutex<HashMap<StatementId, String>>>,
+    verdict: Verdict,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -170,11 +176,11 @@ impl KaspaSink {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         // The settler submits again at the next tip: what does not fit is not lost.
         let (jobs, inbox) = bounded(1);
-        let verdicts = Arc::new(Mutex::new(HashMap::new()));
-        let session = Session { terms, client: None, sent: None, verdicts: verdicts.clone() };
+        let verdict = Verdict::default();
+        let session = Session { terms, client: None, sent: None, verdict: verdict.clone() };
         let run = move || runtime.block_on(session.run(&inbox));
         let thread = thread::Builder::new().name("kaspa settler".into()).spawn(run)?;
-        Ok(Self { jobs: Some(jobs), verdicts, thread: Some(thread) })
+        Ok(Self { jobs: Some(jobs), verdict, thread: Some(thread) })
     }
 
     /// For a network of one's own: fake seals are taken too.
@@ -191,7 +197,8 @@ impl KaspaSink {
         let statement = settlement.statement;
         let refused = |reason: String| SettleError::Refused { statement, reason };
         // What became of it when it was submitted last.
-        let verdict = locked(&self.verdicts).remove(&statement);
+        let verdict =
+            locked(&self.verdict).take().filter(|(of, _)| *of == statement).map(|(_, reason)| reason);
         let Some(jobs) = &self.jobs else { return Err(refused("the settling thread ended".into())) };
         match jobs.try_send(Job { settlement, exits: exits.to_vec(), seal: seal.to_vec() }) {
             Ok(()) | Err(TrySendError::Full(_)) => verdict.map_or(Ok(()), |reason| Err(refused(reason))),
@@ -232,13 +239,20 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What was sent last.
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    statement: StatementId,
+    transaction: Hash,
+    feerate: f64,
+}
+
 /// The thread's.
 struct Session {
     terms: Terms,
     client: Option<Client>,
-    /// What was sent last, and as which transaction.
-    sent: Option<(StatementId, Hash)>,
-    verdicts: Arc<Mutex<HashMap<StatementId, String>>>,
+    sent: Option<Sent>,
+    verdict: Verdict,
 }
 
 impl Session {
@@ -254,15 +268,23 @@ impl Session {
                 Ok(Some(transaction)) => tracing::info!(%statement, "settlement sent as {transaction}"),
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::warn!(%statement, "the settlement is not under way: {error}");
-                    if matches!(error, SinkError::Node(_) | SinkError::Silent) {
-                        self.client = None;
+                    match &error {
+                        // Most often it has just landed, and the chain event is on its way.
+                        SinkError::Elsewhere => tracing::debug!(%statement, "not under way: {error}"),
+                        _ => tracing::warn!(%statement, "the settlement is not under way: {error}"),
                     }
-                    locked(&self.verdicts).insert(statement, error.to_string());
+                    if matches!(error, SinkError::Node(_) | SinkError::Silent) {
+                        self.disconnect().await;
+                    }
+                    *locked(&self.verdict) = Some((statement, error.to_string()));
                 }
             }
         }
-        if let Some(client) = self.client {
+        self.disconnect().await;
+    }
+
+    async fn disconnect(&mut self) {
+        if let Some(client) = self.client.take() {
             // A connection that is gone cannot be closed, and need not be.
             let _ = tokio::time::timeout(CONNECT_WITHIN, client.disconnect()).await;
         }
@@ -294,29 +316,40 @@ impl Session {
         };
         let rpc: &dyn RpcApi = client.as_ref();
         let (settlement, Terms { settling, prefix, .. }) = (&job.settlement, &self.terms);
-        if let Some((statement, transaction)) = self.sent
-            && statement == settlement.statement
-            && rpc.get_mempool_entry(transaction, true, false).await.is_ok()
-        {
+        let waiting = match self.sent {
+            Some(sent) if rpc.get_mempool_entry(sent.transaction, true, false).await.is_ok() => Some(sent),
+            _ => None,
+        };
+        if waiting.is_some_and(|sent| sent.statement == settlement.statement) {
             return Ok(None);
         }
-        let fees = Fees { feerate: feerate(rpc).await?, fee_max: self.terms.fee_max };
+        // What waits for another statement is outdated, and a node replaces it for more.
+        let outbids = waiting.map_or(0.0, |sent| sent.feerate * OUTBID);
+        let feerate = feerate(rpc).await?.max(FEERATE_MIN).max(outbids);
+        let fees = Fees { feerate, fee_max: self.terms.fee_max };
         let coins = coins(rpc, &settling.params, &settling.key, *prefix).await?;
+        let purse = Purse { coins: &coins, fees };
         let transaction = match self.covenant(rpc, &settling.spends(settlement)).await? {
             Some(covenant) => {
                 let end = selected(rpc, settlement.end_block).await?;
                 let proof = witness(&self.terms.proof, &job.seal)?;
                 let payout = self.payout(rpc, &job.exits).await?;
-                settling.settle(covenant, settlement, proof, payout, end, &coins, fees)?
+                settling.settle(covenant, settlement, proof, payout, end, purse)?
             }
             None => match self.covenant(rpc, &settling.key.script()).await? {
-                Some(founded) => settling.enter(founded, self.terms.first, &coins, fees)?,
+                Some(founded) => settling.enter(founded, self.terms.first, purse)?,
                 None => return Err(SinkError::Elsewhere),
             },
         };
-        let id = send(rpc, &transaction).await?;
-        self.sent = Some((settlement.statement, id));
-        Ok(Some(id))
+        let transaction = match waiting {
+            None => send(rpc, &transaction).await?,
+            Some(_) => {
+                let replaced = rpc.submit_transaction_replacement(RpcTransaction::from(&transaction)).await;
+                replaced.map_err(unanswered("submit_transaction_replacement"))?.transaction_id
+            }
+        };
+        self.sent = Some(Sent { statement: settlement.statement, transaction, feerate });
+        Ok(Some(transaction))
     }
 }
 
@@ -330,7 +363,8 @@ pub fn found(url: &str, key: &Key, value: u64, fee_max: u64) -> Result<Digest, S
         let params = Params::from(info.network_id);
         let coins = coins(rpc, &params, key, info.network_id.into()).await?;
         let fees = Fees { feerate: feerate(rpc).await?, fee_max };
-        let (transaction, covenant) = Settling::found(&params, key, &coins, value, fees)?;
+        let purse = Purse { coins: &coins, fees };
+        let (transaction, covenant) = Settling::found(&params, key, value, purse)?;
         send(rpc, &transaction).await?;
         Ok(digest(covenant))
     })

@@ -13,7 +13,7 @@ use reprise_kaspa::covenant::{
     Groth16, NotOwnError, OwnNetwork, Proof, Rules, State, Succinct, claim_of_journal,
 };
 use reprise_kaspa::key::Key;
-use reprise_kaspa::settlement::{self, BuildError, Coin, Fees, Selected, Settling};
+use reprise_kaspa::settlement::{self, BuildError, Coin, Fees, Purse, Selected, Settling};
 use reprise_kaspa::vault::Payout;
 use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProgramId, StatementId};
@@ -151,7 +151,9 @@ fn covenant(settling: &Settling, root: u8, tip: u8) -> Coin {
 
 fn settle(settling: &Settling, covenant: Coin, settlement: &ObservedSettlement) -> Result<(), BuildError> {
     let coins = [coin(settling, 2, 1_000_000_000)];
-    settling.settle(covenant, settlement, vec![], Payout::default(), END, &coins, FEES).map(drop)
+    settling
+        .settle(covenant, settlement, vec![], Payout::default(), END, Purse { coins: &coins, fees: FEES })
+        .map(drop)
 }
 
 #[test]
@@ -159,7 +161,14 @@ fn a_settlement_that_chains_is_accepted_at_a_fee_that_covers_its_mass() {
     let settling = settling(&no_proof());
     let coins = [coin(&settling, 2, 1_000_000_000)];
     let transaction = settling
-        .settle(covenant(&settling, 10, 20), &settlement(), vec![], Payout::default(), END, &coins, FEES)
+        .settle(
+            covenant(&settling, 10, 20),
+            &settlement(),
+            vec![],
+            Payout::default(),
+            END,
+            Purse { coins: &coins, fees: FEES },
+        )
         .unwrap();
     assert_eq!(settlement::parse(&transaction.payload), Some(settlement()));
     let out: u64 = transaction.outputs.iter().map(|output| output.value).sum();
@@ -171,8 +180,7 @@ fn a_settlement_that_chains_is_accepted_at_a_fee_that_covers_its_mass() {
         vec![],
         Payout::default(),
         END,
-        &coins,
-        Fees { fee_max: fee - 1, ..FEES },
+        Purse { coins: &coins, fees: Fees { fee_max: fee - 1, ..FEES } },
     );
     assert!(matches!(refused, Err(BuildError::Dear { .. })), "{refused:?}");
     let broke = settling.settle(
@@ -181,8 +189,7 @@ fn a_settlement_that_chains_is_accepted_at_a_fee_that_covers_its_mass() {
         vec![],
         Payout::default(),
         END,
-        &[],
-        FEES,
+        Purse { coins: &[], fees: FEES },
     );
     assert!(matches!(broke, Err(BuildError::Broke { .. })), "{broke:?}");
 }
