@@ -57,6 +57,8 @@ pub struct Book {
     running: HashSet<StatementId>,
     begun: HashMap<StatementId, u64>,
     orphaned: HashMap<BlockHash, Vec<StatementId>>,
+    /// What was stored in this life.
+    fresh: HashSet<StatementId>,
     /// What came back with its block, stored when that left.
     back: HashSet<StatementId>,
     violations: Vec<Violation>,
@@ -133,6 +135,7 @@ impl Book {
             running: HashSet::new(),
             begun: HashMap::new(),
             orphaned: HashMap::new(),
+            fresh: HashSet::new(),
             back: HashSet::new(),
             violations: vec![],
             trace: blake3::Hasher::new_derive_key("reprise 2026-11 simulation trace"),
@@ -225,6 +228,7 @@ impl Book {
     pub fn died(&mut self) {
         self.store = None;
         self.running.clear();
+        self.fresh.clear();
         self.given_up = false;
     }
 
@@ -262,6 +266,7 @@ impl Book {
 
     fn hear_stored(&mut self, id: StatementId, coordinates: &[Coordinate]) {
         self.excused.remove(&id);
+        self.fresh.insert(id);
         self.acknowledged.entry(id).or_default().extend(coordinates);
     }
 
@@ -311,7 +316,7 @@ impl Observer for Book {
                 self.orphaned.insert(*block, stored.iter().map(|(id, _)| *id).collect());
             }
             Happening::Found { order, .. } => {
-                self.counts.answered += 1;
+                self.counts.answered += u64::from(!self.fresh.contains(&order.id));
                 self.note("found", &order.id.0);
             }
             Happening::Reused(id, _) => {

@@ -33,15 +33,20 @@ pub(crate) struct Cli {
     pub(crate) json: bool,
 
     /// What is logged to standard error, as tracing directives: error, warn, info, debug, or CRATE=LEVEL
-    #[arg(
-        long,
-        global = true,
-        help_heading = "Common options",
-        value_name = "LEVEL",
-        env = "REPRISE_LOG",
-        default_value = "warn"
-    )]
-    pub(crate) log: String,
+    /// [default: warn; off for `sim`]
+    #[arg(long, global = true, help_heading = "Common options", value_name = "LEVEL", env = "REPRISE_LOG")]
+    pub(crate) log: Option<String>,
+}
+
+impl Cli {
+    /// What is logged. What goes wrong in a simulated world is meant to, and is not, unless it is asked for.
+    pub(crate) fn log(&self) -> &str {
+        match (&self.log, &self.command) {
+            (Some(log), _) => log,
+            (None, Command::Sim(_)) => "off",
+            (None, _) => "warn",
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -61,6 +66,12 @@ pub(crate) enum Command {
     FoundCovenant(FoundArgs),
     /// Look into the receipt store
     Receipts(ReceiptsArgs),
+    /// Run the pipeline in simulated worlds where everything goes wrong, and check what it promises
+    ///
+    /// A world is a function of its seed: a forking L1, provers, a disk, and the real pipeline between them.
+    /// Each seed draws what goes wrong. A failing one is printed with the command that shows it again, and with
+    /// the least of it that still fails.
+    Sim(SimArgs),
     /// Show the settings in effect, where each came from, and what this build can do
     Doctor,
 }
@@ -204,6 +215,54 @@ pub(crate) struct LaneArgs {
     /// node's tip]
     #[arg(long, value_name = "HASH", env = "REPRISE_FROM")]
     pub(crate) from: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SimArgs {
+    /// The first seed
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+
+    /// How many seeds, counted up from the first
+    #[arg(long, value_name = "K", default_value_t = 100)]
+    pub(crate) seeds: u64,
+
+    /// Begin at a seed that nobody has tried, and print it
+    #[arg(long, conflicts_with = "seed")]
+    pub(crate) fresh: bool,
+
+    /// Blocks that are mined before a world calms down and everything must settle
+    #[arg(long, value_name = "M", default_value_t = 200)]
+    pub(crate) blocks: u64,
+
+    /// How many miners [default: drawn, 1 to 4]
+    #[arg(long, value_name = "K")]
+    pub(crate) miners: Option<u64>,
+
+    /// What may go wrong: all, none, or of flip, competitor, malformed, late, submission, transient, invalid,
+    /// hung, panic, slow, crash, power, full, rot, with commas between
+    #[arg(long, value_name = "FAULTS", default_value = "all")]
+    pub(crate) faults: String,
+
+    /// All of these go wrong in every world, instead of a part that each seed draws
+    #[arg(long)]
+    pub(crate) every_fault: bool,
+
+    /// What proofs cost, in percent of what is drawn; 0 for provers that are always ahead of the chain
+    #[arg(long, value_name = "PERCENT", default_value_t = 100)]
+    pub(crate) cost_percent: u64,
+
+    /// Forget what a reorg orphans and what a restart finds
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+
+    /// Run every world twice, with a cache and without, and compare
+    #[arg(long, conflicts_with_all = ["no_cache", "trace"])]
+    pub(crate) compare: bool,
+
+    /// Print the first seed's scenario and its events, one by one
+    #[arg(long)]
+    pub(crate) trace: bool,
 }
 
 #[derive(Debug, Args)]

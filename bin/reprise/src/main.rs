@@ -10,6 +10,7 @@
 //! | [`metrics`] | what a run serves to Prometheus |
 //! | [`progress`] | what a run shows while it runs |
 //! | [`receipts`] | `reprise receipts` |
+//! | [`sim`] | `reprise sim` |
 //! | [`doctor`] | `reprise doctor` |
 //! | [`failure`] | how a command fails: exit codes and hints |
 //!
@@ -26,6 +27,7 @@ mod progress;
 mod receipts;
 mod run;
 mod settings;
+mod sim;
 
 use std::process::ExitCode;
 
@@ -42,7 +44,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(wrong) => wrong.exit(),
     };
-    let filter = EnvFilter::try_new(&cli.log).unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = EnvFilter::try_new(cli.log()).unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 
     match dispatch(&cli, &matches) {
@@ -64,6 +66,7 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> Result<ExitCode, Failure> 
         Command::Record(what) => kaspa::record(what, cli.json),
         Command::FoundCovenant(what) => kaspa::found(what, cli.json),
         Command::Receipts(what) => receipts::receipts(&what.command, &settings, cli.json),
+        Command::Sim(what) => sim::sim(what, cli.json),
         Command::Doctor => doctor::doctor(&settings, cli.json),
     }
 }

@@ -112,6 +112,7 @@ impl Observer for Metered<'_> {
             Happening::Settled(_) => counter!("reprise_settlements_total").increment(1),
             Happening::Refused(..) => counter!("reprise_refusals_total").increment(1),
             Happening::Queue { queued, .. } => gauge!("reprise_queued").set(*queued as f64),
+            Happening::Pruned(floor) => gauge!("reprise_prune_floor").set(floor.0 as f64),
             Happening::Orphaned { .. }
             | Happening::Lost(_)
             | Happening::Diverged(_)
