@@ -1,7 +1,7 @@
 //! Where settlements go: a thread that builds each as a transaction of the covenant and sends it to the node.
 //!
 //! The settler submits the oldest unsettled bundle again at every new tip, until the chain shows it; so the thread
-//! keeps nothing but what it sent last. What is submitted again and still waits in the node's mempool is left alone;
+//! keeps nothing but what it sent last, and what failed last, which it tries again. What is submitted again and still waits in the node's mempool is left alone;
 //! what is gone from there, and not accepted, is built and sent anew; what waits there for a bundle that a reorg formed
 //! anew is replaced for a higher fee. Whether it settled is for the chain to say.
 //!
@@ -20,7 +20,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use kaspa_addresses::Prefix;
 use kaspa_consensus_core::Hash;
 use kaspa_consensus_core::config::params::Params;
@@ -44,6 +44,15 @@ use crate::settlement::{BuildError, Coin, FEERATE_MIN, Fees, Purse, Selected, Se
 use crate::vault::{self, Payout, Scripts, ShortError};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// What failed is tried again after so long: a node's index of unspent outputs lags behind its tip.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// How often, until it is submitted again.
+const TRIES_MAX: u32 = 30;
+
+/// Submissions that wait; only the last of them counts. What does not fit is submitted again at the next tip.
+const JOBS_MAX: usize = 8;
+
 /// How much more than what it replaces a transaction pays a gram.
 const OUTBID: f64 = 1.25;
 
@@ -174,8 +183,7 @@ impl KaspaSink {
     /// Starts the thread.
     pub fn open(terms: Terms) -> Result<Self, io::Error> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        // The settler submits again at the next tip: what does not fit is not lost.
-        let (jobs, inbox) = bounded(1);
+        let (jobs, inbox) = bounded(JOBS_MAX);
         let verdict = Verdict::default();
         let session = Session { terms, client: None, sent: None, verdict: verdict.clone() };
         let run = move || runtime.block_on(session.run(&inbox));
@@ -257,8 +265,9 @@ struct Session {
 
 impl Session {
     async fn run(mut self, inbox: &Receiver<Job>) {
+        let (mut again, mut last, mut tries) = (None, None, 0);
         // Blocking here holds up nobody: the connection's own tasks have a thread of theirs.
-        while let Ok(job) = inbox.recv() {
+        while let Some(job) = next(inbox, again.take()) {
             let statement = job.settlement.statement;
             let outcome = match tokio::time::timeout(ANSWER_WITHIN, self.settle(&job)).await {
                 Ok(outcome) => outcome,
@@ -277,6 +286,10 @@ impl Session {
                         self.disconnect().await;
                     }
                     *locked(&self.verdict) = Some((statement, error.to_string()));
+                    // Not for ever: the chain may have gone on without it.
+                    tries = if last == Some(statement) { tries + 1 } else { 1 };
+                    last = Some(statement);
+                    again = (tries < TRIES_MAX).then_some(job);
                 }
             }
         }
@@ -368,6 +381,19 @@ pub fn found(url: &str, key: &Key, value: u64, fee_max: u64) -> Result<Digest, S
         send(rpc, &transaction).await?;
         Ok(digest(covenant))
     })
+}
+
+/// The latest of what is to be settled; after a while, what failed.
+fn next(inbox: &Receiver<Job>, failed: Option<Job>) -> Option<Job> {
+    let job = match failed {
+        None => inbox.recv().ok()?,
+        Some(failed) => match inbox.recv_timeout(AGAIN_AFTER) {
+            Ok(job) => job,
+            Err(RecvTimeoutError::Timeout) => failed,
+            Err(RecvTimeoutError::Disconnected) => return None,
+        },
+    };
+    Some(inbox.try_iter().last().unwrap_or(job))
 }
 
 /// Sends a transaction; one that the node has already is sent.

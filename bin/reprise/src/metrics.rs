@@ -117,7 +117,6 @@ impl Observer for Metered<'_> {
             | Happening::Lost(_)
             | Happening::Diverged(_)
             | Happening::Published(_)
-            | Happening::Pruned(_)
             | Happening::Submitted(_) => {}
         }
         self.account(happening);
