@@ -32,7 +32,7 @@ use reprise_node::watcher::Violation;
 use reprise_store::ReceiptStore;
 use reprise_store::port::{
     Completion, Filter, Lookup, NewEntry, PlaceOutcome, PruneOutcome, PutOutcome, Shown, Stats, StoreError,
-    Summary,
+    Summary, TierStats,
 };
 
 /// What is noted of a machine, over all its lives.
@@ -465,6 +465,10 @@ impl ReceiptStore for Checked {
         self.store.evict(id, live_from)
     }
 
+    fn protect(&self, needed_from: [Checkpoint; 3]) {
+        self.store.protect(needed_from);
+    }
+
     fn prune_below(&self, floor: Checkpoint) -> Result<PruneOutcome, StoreError> {
         open(&self.book).hear_pruning(floor);
         let outcome = self.store.prune_below(floor)?;
@@ -492,6 +496,10 @@ impl ReceiptStore for Checked {
 
     fn stats(&self) -> Result<Stats, StoreError> {
         self.store.stats()
+    }
+
+    fn tiers(&self) -> Vec<TierStats> {
+        self.store.tiers()
     }
 }
 

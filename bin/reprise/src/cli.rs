@@ -180,6 +180,10 @@ pub(crate) struct RunArgs {
     #[arg(long, env = "REPRISE_DURABILITY")]
     pub(crate) durability: Option<String>,
 
+    /// Bytes of receipts to keep, or none for no bound; what may still be needed stays over it [default: none]
+    #[arg(long, value_name = "BYTES", env = "REPRISE_MAX_BYTES")]
+    pub(crate) max_bytes: Option<String>,
+
     /// When a stored receipt is verified in full again: once, imported, always or sample:P [default: once]
     #[arg(long, env = "REPRISE_VERIFY")]
     pub(crate) verify: Option<String>,

@@ -74,6 +74,8 @@ pub(crate) struct Settings {
     pub(crate) finality_depth: u64,
     pub(crate) durability: Durability,
     pub(crate) verify: VerifyPolicy,
+    /// Bytes of receipts that are kept.
+    pub(crate) max_bytes: Option<u64>,
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) mock_cost: [Duration; 3],
     pub(crate) patience: Patience,
@@ -115,6 +117,7 @@ struct ConfigFile {
     finality_depth: Option<u64>,
     durability: Option<String>,
     verify: Option<String>,
+    max_bytes: Option<MaxBytes>,
     metrics: Option<String>,
     mock_cost: Option<String>,
     grace_depth: Option<u64>,
@@ -257,6 +260,8 @@ impl Settings {
         let patience = Patience { engine, retention, shutdown_grace: Duration::from_secs(shutdown_grace) };
         let durability = take.parse("durability", run.durability.clone(), file.durability, "group")?;
         let verify = take.parse("verify", run.verify.clone(), file.verify, "once")?;
+        let max_bytes = file.max_bytes.map(|max| max.to_string());
+        let max_bytes = take.parse::<MaxBytes>("max-bytes", run.max_bytes.clone(), max_bytes, "none")?.0;
         let metrics = take.parse::<Address>("metrics", run.metrics.clone(), file.metrics, "none")?.0;
         let costs = take.parse::<Numbers<3>>("mock-cost", run.mock_cost.clone(), file.mock_cost, "0,0,0")?;
         Ok(Self {
@@ -270,6 +275,7 @@ impl Settings {
             finality_depth,
             durability,
             verify,
+            max_bytes,
             metrics,
             mock_cost: costs.0.map(Duration::from_millis),
             patience,
@@ -359,6 +365,40 @@ impl FromStr for Address {
         match text {
             "none" => Ok(Self(None)),
             _ => text.parse().map(|address| Self(Some(address))).map_err(|_| "say IP:PORT or none".into()),
+        }
+    }
+}
+
+/// A number of bytes; in a config file as a number or in words.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "toml::Value")]
+struct MaxBytes(Option<u64>);
+
+impl FromStr for MaxBytes {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self(None)),
+            _ => text
+                .parse()
+                .map(|bytes| Self(Some(bytes)))
+                .map_err(|_| "say a number of bytes or none".into()),
+        }
+    }
+}
+
+impl TryFrom<toml::Value> for MaxBytes {
+    type Error = String;
+    fn try_from(value: toml::Value) -> Result<Self, String> {
+        value.as_str().map_or_else(|| value.to_string().parse(), str::parse)
+    }
+}
+
+impl Display for MaxBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(bytes) => bytes.fmt(f),
+            None => f.write_str("none"),
         }
     }
 }
