@@ -108,6 +108,8 @@ pub enum SinkError {
 /// The seal of a succinct RISC Zero receipt, as a covenant's script takes it: the borsh encoding of this.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct SuccinctSeal {
+    /// The id of the recursion program that made it.
+    pub control_id: [u8; 32],
     /// The digest of the claim.
     pub claim: [u8; 32],
     /// The recursion program's place among all.
@@ -118,6 +120,10 @@ pub struct SuccinctSeal {
     pub seal: Vec<u32>,
 }
 
+/// Turns a backend's seal into the one that a covenant's script takes: [`SuccinctSeal`] in borsh, or Groth16's
+/// compressed proof.
+pub type SealReader = fn(&[u8]) -> Result<Vec<u8>, String>;
+
 /// The part of a spending script that proves.
 fn witness(proof: &Proof, seal: &[u8]) -> Result<Vec<u8>, SinkError> {
     let pushes = match proof {
@@ -125,10 +131,16 @@ fn witness(proof: &Proof, seal: &[u8]) -> Result<Vec<u8>, SinkError> {
         Proof::Groth16(_) => vec![seal.to_vec()],
         Proof::Succinct(_) => {
             let refused = |e: io::Error| SinkError::Seal { reason: e.to_string() };
-            let SuccinctSeal { claim, control_index, control_digests, seal } =
+            let SuccinctSeal { control_id, claim, control_index, control_digests, seal } =
                 borsh::from_slice(seal).map_err(refused)?;
             let seal = seal.iter().flat_map(|word| word.to_le_bytes()).collect();
-            vec![claim.to_vec(), control_index.to_le_bytes().to_vec(), control_digests.concat(), seal]
+            vec![
+                control_id.to_vec(),
+                claim.to_vec(),
+                control_index.to_le_bytes().to_vec(),
+                control_digests.concat(),
+                seal,
+            ]
         }
     };
     let pushed = |mut builder: ScriptBuilder| -> Result<Vec<u8>, ScriptBuilderError> {
@@ -151,6 +163,8 @@ pub struct Terms {
     pub settling: Settling,
     /// What the covenant demands.
     pub proof: Proof,
+    /// What the backend's seals are read with, where one is demanded.
+    pub seal: SealReader,
     /// The state that the covenant is moved into once it is founded.
     pub first: State,
     /// The most a transaction may pay, in sompi.
@@ -345,7 +359,11 @@ impl Session {
         let transaction = match self.covenant(rpc, &settling.spends(settlement)).await? {
             Some(covenant) => {
                 let end = selected(rpc, settlement.end_block).await?;
-                let proof = witness(&self.terms.proof, &job.seal)?;
+                let seal = match &self.terms.proof {
+                    Proof::None(_) => vec![],
+                    _ => (self.terms.seal)(&job.seal).map_err(|reason| SinkError::Seal { reason })?,
+                };
+                let proof = witness(&self.terms.proof, &seal)?;
                 let payout = self.payout(rpc, &job.exits).await?;
                 settling.settle(covenant, settlement, proof, payout, end, purse)?
             }

@@ -57,14 +57,12 @@ fn refuses_every_flip(pushes: &[&[u8]], script: &[u8]) {
 #[test]
 fn a_succinct_receipt_is_accepted_and_one_flipped_bit_in_any_part_is_refused() {
     let fixture = R0Fields::from_fixture();
-    let succinct = Succinct {
-        image: ProgramId(array(&fixture.image_id)),
-        control_id: Digest(array(&fixture.control_id)),
-    };
-    let R0Fields { claim, control_index, control_digests, seal, journal, .. } = &fixture;
-    refuses_every_flip(&[claim, control_index, control_digests, seal, journal], &succinct.verify().unwrap());
-    let other = Succinct { image: ProgramId([1; 32]), ..succinct };
-    run(&[claim, control_index, control_digests, seal, journal], &other.verify().unwrap()).unwrap_err();
+    let succinct = Succinct { image: ProgramId(array(&fixture.image_id)) };
+    let R0Fields { control_id, claim, control_index, control_digests, seal, journal, .. } = &fixture;
+    let parts: [&[u8]; 6] = [control_id, claim, control_index, control_digests, seal, journal];
+    refuses_every_flip(&parts, &succinct.verify().unwrap());
+    let other = Succinct { image: ProgramId([1; 32]) };
+    run(&parts, &other.verify().unwrap()).unwrap_err();
 }
 
 fn groth16() -> (Groth16, Vec<u8>, Vec<u8>) {
@@ -216,7 +214,7 @@ fn the_script_refuses_a_gap_a_wrong_root_other_pins_and_an_orphaned_block() {
 #[test]
 fn a_covenant_that_demands_a_proof_refuses_an_unbound_commitment_and_no_proof() {
     let (groth16, ..) = groth16();
-    let succinct = Succinct { image: ProgramId([1; 32]), control_id: digest(2) };
+    let succinct = Succinct { image: ProgramId([1; 32]) };
     for proof in [Proof::Succinct(succinct), Proof::Groth16(groth16)] {
         let settling = settling(&proof);
         let reason = |commitment| {

@@ -523,8 +523,8 @@ async fn the_node_takes_risc_zero_s_proofs_through_our_scripts_and_refuses_one_f
     let mut world = World::new().await;
     let R0Fields { claim, control_index, control_digests, seal, journal, image_id, control_id, .. } =
         R0Fields::from_fixture();
-    let succinct = Succinct { image: ProgramId(digest(&image_id).0), control_id: digest(&control_id) };
-    let parts: [&[u8]; 5] = [&claim, &control_index, &control_digests, &seal, &journal];
+    let succinct = Succinct { image: ProgramId(digest(&image_id).0) };
+    let parts: [&[u8]; 6] = [&control_id, &claim, &control_index, &control_digests, &seal, &journal];
     let signatures = [pushes(&parts, true), pushes(&parts, false)];
     assert_eq!(spends(&mut world, succinct.verify().unwrap(), signatures).await, [false, true]);
 
