@@ -37,7 +37,7 @@ use tokio::sync::watch;
 use crate::client::{self, Client, ClientError};
 use crate::covenant::Rules;
 use crate::follower::{Chain, FollowError, Follower};
-use crate::track::{Known, Track};
+use crate::track::Track;
 use crate::vault::Scripts;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -126,7 +126,8 @@ impl Prepared {
             None => {
                 let follower = runtime.block_on(start(&options))?;
                 let head = follower.head().clone();
-                (follower, path.map(|path| Chronicle::begin(path, head)).transpose()?)
+                let at_root = borsh::to_vec(&follower.track().at_root())?;
+                (follower, path.map(|path| Chronicle::begin(path, head, &at_root)).transpose()?)
             }
         };
         Ok(Self { options, runtime, follower, chronicle, scripts: None })
@@ -242,7 +243,9 @@ fn resumed(options: &Options, chronicle: &Chronicle) -> Result<Follower, LiveErr
         return Err(other("another first block"));
     }
     let network: NetworkId = head.network.parse().map_err(|_| other("a network that is unknown here"))?;
-    Ok(Follower::at_root(head, Track::window(network), Known::Nothing))
+    let known =
+        borsh::from_slice(chronicle.at_root()).map_err(|_| other("checks that this build does not know"))?;
+    Ok(Follower::at_root(head, Track::window(network), known))
 }
 
 fn chain(options: &Options, client: &Client) -> Box<dyn Chain> {

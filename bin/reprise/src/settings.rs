@@ -65,6 +65,7 @@ pub(crate) enum BackendName {
 pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
     pub(crate) l1: L1,
+    #[cfg_attr(not(feature = "kaspa"), expect(dead_code, reason = "this build has no Kaspa"))]
     pub(crate) kaspa: Kaspa,
     pub(crate) backend: BackendName,
     pub(crate) pace: Pace,
