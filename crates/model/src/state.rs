@@ -50,3 +50,61 @@ impl StatePath {
         self.siblings.iter().fold((self.leaf, self.slot), step).0
     }
 }
+
+/// A slot on both sides of a change: its opening before, and its leaf after.
+#[derive(Debug, Clone)]
+pub struct Change<'p> {
+    /// Its opening before.
+    pub path: &'p StatePath,
+    /// Its leaf after.
+    pub after: Digest,
+}
+
+/// The state roots before and after `changes`, by ascending slot; `None` where they are not that, where a path
+/// is not one of this tree's, or where there is none.
+///
+/// All paths open the *same* root, the one before: it depends on every leaf before. Where two of them meet,
+/// each is the other's sibling, and what a witness says there does not count.
+pub fn roots(hasher: &dyn Hasher, changes: &[Change<'_>]) -> Option<(Digest, Digest)> {
+    #[derive(Clone, Copy)]
+    struct Node<'p> {
+        index: u64,
+        before: Digest,
+        after: Digest,
+        siblings: &'p [Digest],
+    }
+    let nodes = changes.iter().map(|Change { path: StatePath { slot, leaf, siblings }, after }| Node {
+        index: *slot,
+        before: *leaf,
+        after: *after,
+        siblings,
+    });
+    let mut level: Vec<Node<'_>> = nodes.collect();
+    let paths = level.iter().all(|n| n.siblings.len() == usize::from(DEPTH) && n.index >> DEPTH == 0);
+    if !paths || !level.windows(2).all(|pair| pair[0].index < pair[1].index) {
+        return None;
+    }
+    for height in 0..usize::from(DEPTH) {
+        let (mut next, mut at) = (Vec::with_capacity(level.len()), 0);
+        while let Some(node) = level.get(at) {
+            let meets = level.get(at + 1).filter(|right| right.index == node.index ^ 1);
+            at += if meets.is_some() { 2 } else { 1 };
+            let sibling = node.siblings[height];
+            let right = match meets {
+                Some(right) => (right.before, right.after),
+                None => (sibling, sibling),
+            };
+            let (before, after) = match node.index & 1 {
+                0 => ((&node.before, &right.0), (&node.after, &right.1)),
+                _ => ((&sibling, &node.before), (&sibling, &node.after)),
+            };
+            let parent = hasher.merge(before.0, before.1);
+            // What is only read is climbed once.
+            let changed = before != after;
+            let after = if changed { hasher.merge(after.0, after.1) } else { parent };
+            next.push(Node { index: node.index >> 1, before: parent, after, siblings: node.siblings });
+        }
+        level = next;
+    }
+    level.first().map(|root| (root.before, root.after))
+}
