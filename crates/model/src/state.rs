@@ -66,17 +66,10 @@ pub struct Change<'p> {
 /// All paths open the *same* root, the one before: it depends on every leaf before. Where two of them meet,
 /// each is the other's sibling, and what a witness says there does not count.
 pub fn roots(hasher: &dyn Hasher, changes: &[Change<'_>]) -> Option<(Digest, Digest)> {
-    #[derive(Clone, Copy)]
-    struct Node<'p> {
-        index: u64,
-        before: Digest,
-        after: Digest,
-        siblings: &'p [Digest],
-    }
     let nodes = changes.iter().map(|Change { path: StatePath { slot, leaf, siblings }, after }| Node {
         index: *slot,
         before: *leaf,
-        after: *after,
+        after: (after != leaf).then_some(*after),
         siblings,
     });
     let mut level: Vec<Node<'_>> = nodes.collect();
@@ -85,26 +78,45 @@ pub fn roots(hasher: &dyn Hasher, changes: &[Change<'_>]) -> Option<(Digest, Dig
         return None;
     }
     for height in 0..usize::from(DEPTH) {
-        let (mut next, mut at) = (Vec::with_capacity(level.len()), 0);
-        while let Some(node) = level.get(at) {
-            let meets = level.get(at + 1).filter(|right| right.index == node.index ^ 1);
-            at += if meets.is_some() { 2 } else { 1 };
-            let sibling = node.siblings[height];
-            let right = match meets {
-                Some(right) => (right.before, right.after),
-                None => (sibling, sibling),
-            };
-            let (before, after) = match node.index & 1 {
-                0 => ((&node.before, &right.0), (&node.after, &right.1)),
-                _ => ((&sibling, &node.before), (&sibling, &node.after)),
-            };
-            let parent = hasher.merge(before.0, before.1);
-            // What is only read is climbed once.
-            let changed = before != after;
-            let after = if changed { hasher.merge(after.0, after.1) } else { parent };
-            next.push(Node { index: node.index >> 1, before: parent, after, siblings: node.siblings });
+        let mut at = 0;
+        while let Some((node, rest)) = level.get_mut(at..).and_then(<[_]>::split_first_mut) {
+            let met = rest.first().copied().filter(|right| right.index == node.index ^ 1);
+            match met {
+                None => node.climb(hasher, &node.siblings[height], None),
+                Some(right) => {
+                    node.climb(hasher, &right.before, right.after.as_ref());
+                    level.remove(at + 1);
+                }
+            }
+            at += 1;
         }
-        level = next;
     }
-    level.first().map(|root| (root.before, root.after))
+    level.first().map(|root| (root.before, root.after.unwrap_or(root.before)))
+}
+
+/// A node above changed leaves, on both sides of the change.
+#[derive(Clone, Copy)]
+struct Node<'p> {
+    index: u64,
+    before: Digest,
+    /// What is only read is climbed once.
+    after: Option<Digest>,
+    siblings: &'p [Digest],
+}
+
+impl Node<'_> {
+    /// Becomes its own parent.
+    fn climb(&mut self, hasher: &dyn Hasher, sibling: &Digest, sibling_after: Option<&Digest>) {
+        let left = self.index & 1 == 0;
+        let parent = |this: &Digest, other: &Digest| match left {
+            true => hasher.merge(this, other),
+            false => hasher.merge(other, this),
+        };
+        self.after = match (&self.after, sibling_after) {
+            (None, None) => None,
+            (after, other) => Some(parent(after.as_ref().unwrap_or(&self.before), other.unwrap_or(sibling))),
+        };
+        self.before = parent(&self.before, sibling);
+        self.index >>= 1;
+    }
 }
