@@ -12,7 +12,7 @@ use reprise_store::salvage;
 fn check(bytes: &[u8]) -> Option<Envelope> {
     envelope::find(bytes);
     envelope::length(bytes);
-    for found in salvage::envelopes(bytes) {
+    for (_, found) in salvage::envelopes(bytes) {
         assert!(found.encode().len() <= bytes.len());
     }
     let read = Envelope::decode(bytes).ok()?;

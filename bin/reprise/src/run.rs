@@ -19,25 +19,19 @@ use crate::settings::Settings;
 
 /// Runs to the end of the L1, or until Ctrl-C.
 pub(crate) fn run(settings: &Settings, json: bool) -> Result<ExitCode, Failure> {
-    let (l1, recording) = settings.recording()?;
+    let l1 = settings.l1()?;
+    let wiring = wire::Settings {
+        rule: settings.rule,
+        permits: settings.permits,
+        finality_depth: settings.finality_depth,
+        data_dir: Some(settings.data_dir.clone()),
+        patience: settings.patience,
+    };
+    wiring.check()?;
     let chosen = backends::choose(settings)?;
     let store = open_store(settings)?;
     store.describe(chosen.backend.profile())?;
-    let node = wire::wire(
-        wire::Settings {
-            l1,
-            recording,
-            pace: settings.pace,
-            rule: settings.rule,
-            permits: settings.permits,
-            finality_depth: settings.finality_depth,
-            data_dir: Some(settings.data_dir.clone()),
-            patience: settings.patience,
-        },
-        chosen.backend,
-        chosen.hasher,
-        store,
-    )?;
+    let node = wire::wire(wiring, l1, chosen.backend, chosen.hasher, store)?;
     let stop = stop_on_signal()?;
     let mut display: Box<dyn Observer> =
         if std::io::stderr().is_terminal() { Box::new(Bars::new()) } else { Box::new(Lines) };

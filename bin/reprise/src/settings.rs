@@ -11,6 +11,7 @@ use clap::ArgMatches;
 use clap::parser::ValueSource;
 use reprise_chain::recording::Recording;
 use reprise_chain::source::Pace;
+use reprise_node::l1;
 use reprise_node::wire::Patience;
 use reprise_planner::bundle::BundleRule;
 use reprise_planner::planner::Retention;
@@ -229,15 +230,16 @@ impl Settings {
     }
 
     /// The recorded chain to follow, and what reports call it.
-    pub(crate) fn recording(&self) -> Result<(String, Recording), Failure> {
-        match &self.l1 {
+    pub(crate) fn l1(&self) -> Result<Box<dyn l1::L1>, Failure> {
+        let (name, recording) = match &self.l1 {
             L1::Shipped => {
                 let recording = Recording::decode(SHIPPED, Path::new("the shipped recording"))?;
-                Ok(("recording:shipped".into(), recording))
+                ("recording:shipped".into(), recording)
             }
-            L1::Recording(path) => Ok((format!("recording:{}", path.display()), Recording::open(path)?)),
-            L1::Dev => Ok(("dev".into(), reprise_node::dev::flip())),
-        }
+            L1::Recording(path) => (format!("recording:{}", path.display()), Recording::open(path)?),
+            L1::Dev => ("dev".into(), reprise_node::dev::flip()),
+        };
+        Ok(Box::new(l1::Recorded { name, recording, pace: self.pace }))
     }
 }
 

@@ -53,9 +53,27 @@ impl DevChain {
         self.root.block_hash
     }
 
+    /// The lane that its transactions are on.
+    pub fn lane(&self) -> &Lane {
+        &self.lane
+    }
+
     /// The account deposits are paid to.
     pub fn deposit(&self) -> ResourceId {
         self.lane.deposit
+    }
+
+    /// The header of a block that was mined, or of the root.
+    pub fn header(&self, block: &BlockHash) -> Option<&ChainBlockMetadata> {
+        if *block == self.root.block_hash {
+            return Some(&self.root);
+        }
+        self.block(block).map(|block| &block.metadata)
+    }
+
+    /// A block that was mined.
+    pub fn block(&self, block: &BlockHash) -> Option<&ChainBlock> {
+        self.blocks.get(block)
     }
 
     /// A lane transaction of `owner` that pays `deposit` to the deposit script.

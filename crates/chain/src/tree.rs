@@ -3,11 +3,11 @@
 //! A block gets its [`BlockId`] when it is first seen and keeps it when it leaves and returns; an id is never
 //! given to another block. The checkpoint is the height above the root, so siblings share it.
 //!
-//! A checkpoint is *final* once it lies `finality_depth` below the tip, and stays so when the tip retreats. An event that would remove a final
-//! block, skips a block, or shows a known hash with other content is refused: an L1 that says such things
-//! cannot be followed, and nothing is changed by hearing it.
+//! A checkpoint is *final* once it lies `finality_depth` below the tip, and stays so when the tip retreats. An
+//! event that would remove a final block, skips a block, adds one twice, or shows a known hash with other
+//! content is refused: an L1 that says such things cannot be followed, and nothing is changed by hearing it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainBlockMetadata};
 use reprise_model::coordinate::Checkpoint;
@@ -45,6 +45,12 @@ pub enum ChainError {
         checkpoint: Checkpoint,
         /// The highest final checkpoint.
         finalized: Checkpoint,
+    },
+    /// One event adds a block twice.
+    #[error("the L1 adds {block} twice in one event")]
+    Twice {
+        /// The block.
+        block: BlockHash,
     },
     /// A known hash came with other content.
     #[error("the L1 shows {block} with a header other than the one it had before")]
@@ -141,10 +147,14 @@ impl ForkTree {
     fn chained(&self, mut tip: BatchMetadata, added: Vec<ChainBlock>) -> Result<Vec<AddedBlock>, ChainError> {
         let mut next_id = self.next_id;
         let mut blocks = Vec::with_capacity(added.len());
+        let mut hashes = HashSet::with_capacity(added.len());
         for block in added {
             let (hash, parent) = (block.metadata.block_hash, block.metadata.parent_hash);
             if parent != tip.block_hash() {
                 return Err(ChainError::Gap { added: hash, parent, tip: tip.block_hash() });
+            }
+            if !hashes.insert(hash) {
+                return Err(ChainError::Twice { block: hash });
             }
             let known = self.seen.get(&hash);
             if known.is_some_and(|known| known.block != block.metadata) {

@@ -78,6 +78,11 @@ macro_rules! id {
             pub fn digest(&self) -> Digest {
                 Digest(self.0)
             }
+
+            /// The first 16 hexadecimal digits, for names of files.
+            pub fn short(&self) -> alloc::string::String {
+                self.digest().to_hex()[..16].into()
+            }
         }
 
         impl From<Digest> for $name {

@@ -28,6 +28,7 @@ use reprise_model::scheduled::{ScheduledBatch, ScheduledTransaction};
 use reprise_model::statement::Kind;
 use reprise_model::transaction::account_of;
 use reprise_node::happening::{Deaf, Happening, Observer};
+use reprise_node::l1::Recorded;
 use reprise_node::wire;
 use reprise_planner::bundle::BundleRule;
 use reprise_planner::planner::{Fact, Planner, Retention, Terms};
@@ -167,11 +168,8 @@ fn chain(blocks: u64, transactions: u64) -> Recording {
     chain.recording()
 }
 
-fn settings(recording: Recording) -> wire::Settings {
+fn settings() -> wire::Settings {
     wire::Settings {
-        l1: "bench".into(),
-        recording,
-        pace: Pace::Free,
         rule: BundleRule::default(),
         permits: 1,
         finality_depth: 100_000,
@@ -180,13 +178,17 @@ fn settings(recording: Recording) -> wire::Settings {
     }
 }
 
+fn recorded(recording: Recording) -> Box<Recorded> {
+    Box::new(Recorded { name: "bench".into(), recording, pace: Pace::Free })
+}
+
 /// How long a node takes for a chain, and how many proofs it makes.
 fn node(recording: Recording) -> (Duration, u64) {
     let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
     let backend: Arc<dyn Backend> = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
     let store: Arc<dyn ReceiptStore> =
         Arc::new(Store::in_memory(backend.clone(), Options::default()).unwrap());
-    let node = wire::wire(settings(recording), backend, hasher, store).unwrap();
+    let node = wire::wire(settings(), recorded(recording), backend, hasher, store).unwrap();
     let began = Instant::now();
     let ended = node.run(&AtomicBool::new(false), &mut Deaf).unwrap();
     (began.elapsed(), ended.report.prove_calls)
@@ -213,7 +215,7 @@ fn device(cost: Duration) -> f64 {
         Arc::new(MockBackend::new(MockConfig { cost: [cost; 3], ..MockConfig::default() }, hasher.clone()));
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), mock.clone(), Options::default()).unwrap();
-    let node = wire::wire(settings(chain(12, 3)), mock.clone(), hasher, Arc::new(store)).unwrap();
+    let node = wire::wire(settings(), recorded(chain(12, 3)), mock.clone(), hasher, Arc::new(store)).unwrap();
     let mut span = Span::default();
     node.run(&AtomicBool::new(false), &mut span).unwrap();
     let spent: Duration = Kind::ALL.map(|kind| mock.spent(kind)).iter().sum();

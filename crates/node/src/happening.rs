@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use reprise_chain::event::ChainEvent;
 use reprise_model::block::ObservedSettlement;
+use reprise_model::coordinate::{Checkpoint, Coordinate};
 use reprise_model::digest::BlockHash;
 use reprise_model::order::Order;
 use reprise_model::scheduled::ScheduledBatch;
@@ -36,8 +37,10 @@ pub enum Happening {
         /// How long its proof took once.
         took: Duration,
     },
-    /// A stored statement was wanted once more.
-    Reused(StatementId, Kind),
+    /// A stored statement was wanted once more, here.
+    Reused(StatementId, Coordinate),
+    /// What is used nowhere but below this checkpoint was let go.
+    Pruned(Checkpoint),
     /// A proof began.
     Proving(Arc<Order>),
     /// A proof ended: with a verified receipt, or with this failure.

@@ -1,12 +1,119 @@
-//! The L1s that come with the house: a recording or the dev chain, each with an overlay to settle into.
+//! The port to an L1 as a whole, and the L1s that come with the house: a recording or the dev chain, each with
+//! an overlay to settle into.
 
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use reprise_chain::overlay::{Overlay, Rejection};
+use reprise_chain::overlay::{Covenant, Overlay, OverlayError, Rejection};
+use reprise_chain::recorded::RecordedL1;
+use reprise_chain::recording::{Lane, Recording};
+use reprise_chain::source::{ChainSource, Pace};
 use reprise_model::artifact::SettlementArtifact;
+use reprise_model::block::ChainBlockMetadata;
+use reprise_model::profile::SealKind;
 use reprise_model::receipt::{RealReceipt, Receipt, Verified};
 use reprise_model::statement::StatementId;
-use reprise_settler::{RehearsalSink, SettleError, SettlementSink};
+use reprise_settler::{RehearsalSink, SettleError, SettlementSink, Sink};
+
+/// What a node follows, and settles on.
+pub trait L1 {
+    /// What it is called in reports.
+    fn name(&self) -> String;
+
+    /// The block that the chain is followed from.
+    fn root(&self) -> ChainBlockMetadata;
+
+    /// The lane that is followed.
+    fn lane(&self) -> Lane;
+
+    /// Opens it for a pipeline whose settlements `covenant` describes and whose proofs have seals of this
+    /// kind. What it must remember it keeps in `dir`; in memory where there is none.
+    fn open(
+        self: Box<Self>,
+        covenant: Covenant,
+        seal: SealKind,
+        dir: Option<&Path>,
+    ) -> Result<Opened, L1Error>;
+}
+
+/// An L1 in use.
+pub struct Opened {
+    /// Its events.
+    pub source: Box<dyn ChainSource>,
+    /// Where settlements go; none where nothing is settled.
+    pub sink: Option<Sink>,
+}
+
+/// Why an L1 cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum L1Error {
+    /// The overlay cannot be opened.
+    #[error(transparent)]
+    Overlay(#[from] OverlayError),
+    /// The directory cannot be made.
+    #[error("{path}: cannot make the directory: {source}")]
+    Dir {
+        /// The directory.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// In an L1's own words.
+    #[error(transparent)]
+    Other(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A recorded or dev chain.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// What it is called in reports.
+    pub name: String,
+    /// What was recorded.
+    pub recording: Recording,
+    /// How it is fed.
+    pub pace: Pace,
+}
+
+impl L1 for Recorded {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn root(&self) -> ChainBlockMetadata {
+        self.recording.root
+    }
+
+    fn lane(&self) -> Lane {
+        self.recording.lane.clone()
+    }
+
+    fn open(
+        self: Box<Self>,
+        covenant: Covenant,
+        seal: SealKind,
+        dir: Option<&Path>,
+    ) -> Result<Opened, L1Error> {
+        let path = match dir {
+            Some(dir) => {
+                fs::create_dir_all(dir).map_err(|source| L1Error::Dir { path: dir.into(), source })?;
+                // Programs of another backend, or another lane, have other pins: each settles apart.
+                Some(dir.join(format!("overlay-{}", covenant.pins.short())))
+            }
+            None => None,
+        };
+        let overlay = Overlay::open(path, self.recording.root.block_hash, covenant)?;
+        let overlay = Arc::new(Mutex::new(overlay));
+        let sink = OverlaySink(overlay.clone());
+        let sink = match seal {
+            SealKind::Fake => Sink::Rehearsal(Box::new(sink)),
+            SealKind::Composite | SealKind::Succinct | SealKind::Groth16 => Sink::Real(Box::new(sink)),
+        };
+        let source = Box::new(RecordedL1::new(self.recording, self.pace, overlay));
+        Ok(Opened { source, sink: Some(sink) })
+    }
+}
 
 /// The overlay as a sink.
 #[derive(Debug, Clone)]

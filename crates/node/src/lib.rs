@@ -3,7 +3,8 @@
 //! | module | noun |
 //! |---|---|
 //! | [`wire`] | every room made and joined |
-//! | [`pipeline`] | the driver that carries messages between them |
+//! | [`pipeline`] | the rooms, and what passes between them: no thread, no clock |
+//! | [`driver`] | threads, a source and a clock for a pipeline: a node |
 //! | [`happening`] | what happens, as told to observers |
 //! | [`health`] | green, or red with reasons |
 //! | [`watcher`] | the checker that only listens |
@@ -11,9 +12,10 @@
 //! | [`tally`] | what is counted from what happens |
 //! | [`report`] | what a run did |
 //! | [`dev`] | an in-process chain that forks, flips and flips back |
-//! | [`l1`] | the L1s that come with the house, as sinks |
+//! | [`l1`] | the port to an L1 as a whole, and the L1s that come with the house |
 
 pub mod dev;
+pub mod driver;
 pub mod happening;
 pub mod health;
 pub mod l1;

@@ -1,26 +1,22 @@
-//! The driver: carries messages between the rooms, and decides nothing.
+//! The pipeline: every room, and what passes between them. It decides nothing and waits for nothing.
 //!
-//! One thread owns every room. It takes chain events first, because what the chain says is the truth and may
-//! make waiting work pointless; when the source has none, it takes one message from the threads that look up,
-//! prove and store. After either it computes the demand anew and carries out what the engine answers.
+//! It is told three things: a chain event ([`Pipeline::follow`]), an answer ([`Pipeline::receive`]), that
+//! time has passed ([`Pipeline::wake`]). After each it computes the demand anew and asks its [`Hands`] for
+//! what the engine wants done. Hands answer later, by [`Message`]: with threads ([`crate::driver`]), or in
+//! simulated time. The pipeline has no thread and no clock of its own, so that what it does is a function of
+//! what it is told.
 //!
 //! Every queue is bounded: look-ups and writes by the number of jobs, the jobs by the engine's policy, proofs
 //! and the bytes of their witnesses by the permits: a witness is made when its permit is there.
-//!
-//! It is the only holder of a clock: the engine is told the time, and says when it next wants to know.
-//!
-//! A wish to stop lets what runs finish and be stored, for as long as the grace lasts; then it is asked to
-//! end, and left.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use reprise_chain::event::{ChainEvent, SourceEvent};
-use reprise_chain::source::{ChainSource, Poll, Progress, SourceError};
+use reprise_chain::source::{Progress, SourceError};
 use reprise_chain::tree::{ChainError, ForkTree};
 use reprise_model::artifact::AggregatorArtifact;
 use reprise_model::coordinate::Checkpoint;
@@ -30,8 +26,8 @@ use reprise_planner::planner::{Demand, Fact, Planner, Pruned};
 use reprise_prover::backend::{Backend, ProveError};
 use reprise_prover::engine::{Effect, Engine, Request};
 use reprise_prover::failure::Failure;
-use reprise_prover::reader::{Read, Reader};
-use reprise_prover::workers::{Assignment, Finished, Workers};
+use reprise_prover::reader::Read;
+use reprise_prover::workers::{Assignment, Finished};
 use reprise_scheduler::scheduler::{Scheduler, SchedulerError};
 use reprise_settler::{SettleError, Settler};
 use reprise_store::ReceiptStore;
@@ -45,9 +41,6 @@ use crate::watcher::{Violation, Watcher};
 
 /// How many blocks in a row may pass without a settlement while the L1 refuses the next one.
 const REFUSALS_MAX: u32 = 64;
-
-/// How often a wish to stop is looked for while nothing happens.
-const STOP_POLL: Duration = Duration::from_millis(100);
 
 /// Why a run ended before its end.
 #[derive(Debug, thiserror::Error)]
@@ -89,17 +82,54 @@ pub enum RunError {
     },
     /// A hung prover's place cannot be taken.
     #[error("cannot start a thread in the place of one that hangs: {0}")]
-    Thread(#[source] std::io::Error),
+    Thread(#[source] io::Error),
     /// A room's thread is gone.
     #[error("an internal thread ended early: see the log above")]
     ThreadGone,
 }
 
-/// What comes back from other threads.
-pub(crate) enum Message {
+/// What hands answer.
+#[derive(Debug)]
+pub enum Message {
+    /// To [`Hands::look_up`] and [`Hands::check`].
     Read(Read),
+    /// To [`Hands::prove`].
     Finished(Finished),
-    Stored { order: Arc<Order>, result: Result<PutOutcome, StoreError> },
+    /// To [`Hands::store`]: the entry is durable, or is not.
+    Stored {
+        /// What was ordered.
+        order: Arc<Order>,
+        /// What the store says.
+        result: Result<PutOutcome, StoreError>,
+    },
+}
+
+/// Does what takes time, and knows what time it is. Each request is answered by one [`Message`], but for
+/// proofs that were written off.
+pub trait Hands {
+    /// The time since the pipeline began.
+    fn now(&self) -> Duration;
+
+    /// The time since the Unix epoch, for provenance.
+    fn since_epoch(&self) -> Duration;
+
+    /// Ask the store for the order's receipt.
+    fn look_up(&mut self, order: Arc<Order>);
+
+    /// Verify in full every receipt that the order relies on.
+    fn check(&mut self, order: Arc<Order>);
+
+    /// Prove.
+    fn prove(&mut self, assignment: Assignment);
+
+    /// Ask the attempt at a statement to end. Its answer still comes.
+    fn cancel(&mut self, id: &StatementId);
+
+    /// Forget the attempt at a statement, which hangs: no answer comes of it. What it ran on is replaced.
+    fn write_off(&mut self, id: &StatementId) -> io::Result<()>;
+
+    /// Make an entry durable.
+    fn store(&mut self, order: Arc<Order>, entry: NewEntry);
 }
 
 /// How a run ended.
@@ -113,29 +143,21 @@ pub struct Ended {
     pub interrupted: bool,
 }
 
-/// The rooms, and the threads behind them.
-pub(crate) struct Pipeline {
-    pub(crate) source: Box<dyn ChainSource>,
+/// The rooms.
+pub struct Pipeline {
     pub(crate) tree: ForkTree,
     pub(crate) scheduler: Scheduler,
     pub(crate) planner: Planner,
     pub(crate) engine: Engine,
-    pub(crate) settler: Settler,
+    /// None where nothing is settled: the pipeline observes and proves.
+    pub(crate) settler: Option<Settler>,
     pub(crate) store: Arc<dyn ReceiptStore>,
     pub(crate) backend: Arc<dyn Backend>,
-    pub(crate) reader: Reader,
-    pub(crate) workers: Workers,
-    pub(crate) inbox: Receiver<Message>,
-    pub(crate) outbox: Sender<Message>,
     pub(crate) watcher: Watcher,
     pub(crate) tally: Tally,
     pub(crate) demand: Demand,
     /// How the receipts that are being written came to be.
     pub(crate) provenances: HashMap<StatementId, Provenance>,
-    /// Since when the engine counts time.
-    pub(crate) began: Instant,
-    /// How long a stop waits for what runs.
-    pub(crate) shutdown_grace: Duration,
     /// How many orders that are not stored the planner is asked for.
     pub(crate) demand_max: usize,
     pub(crate) health: Health,
@@ -150,71 +172,78 @@ pub(crate) struct Pipeline {
     pub(crate) host: String,
 }
 
+impl std::fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pipeline").field("l1", &self.labels.0).finish_non_exhaustive()
+    }
+}
+
+/// What is outside a pipeline while it is told something.
+pub struct Outside<'a> {
+    /// Does what takes time.
+    pub hands: &'a mut dyn Hands,
+    /// Hears what happens.
+    pub observer: &'a mut dyn Observer,
+}
+
+impl std::fmt::Debug for Outside<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outside").finish_non_exhaustive()
+    }
+}
+
 impl Pipeline {
-    /// Runs until the source ends and everything is at rest, or `stop` is set.
-    pub(crate) fn run(mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<Ended, RunError> {
-        let mut stopping: Option<Instant> = None;
-        loop {
-            if stop.load(Ordering::Relaxed) && stopping.is_none() {
-                stopping = Some(Instant::now());
-                self.engine.stop();
-            }
-            if let Some(since) = stopping {
-                if self.engine.at_rest() {
-                    break;
-                }
-                if since.elapsed() >= self.shutdown_grace {
-                    self.leave(observer)?;
-                    break;
-                }
-            } else {
-                match self.source.poll(self.progress())? {
-                    Poll::Event(event) => {
-                        self.follow(event, observer)?;
-                        self.redemand(observer)?;
-                        continue;
-                    }
-                    Poll::End if self.engine.at_rest() && self.engine.satisfied() => break,
-                    Poll::End | Poll::Pending => {}
-                }
-            }
-            let now = self.began.elapsed();
-            let due = self.engine.deadline().map(|deadline| deadline.saturating_sub(now));
-            match self.inbox.recv_timeout(due.map_or(STOP_POLL, |due| due.min(STOP_POLL))) {
-                Ok(message) => self.receive(message, observer)?,
-                Err(RecvTimeoutError::Timeout) if due.is_none_or(|due| due >= STOP_POLL) => continue,
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(RunError::ThreadGone),
-            }
-            self.redemand(observer)?;
-        }
-        self.end(stopping.is_some())
+    /// How far it has come: what a source that paces itself by the prover wants to know.
+    pub fn progress(&self) -> Progress {
+        // What was given up settles nothing any more.
+        let stuck = self.settler.is_none() || !self.engine.failures().is_empty();
+        Progress { proved: self.engine.satisfied(), settled: stuck || !self.demand.unsettled }
     }
 
-    /// Leaves what still runs, after the grace of a stop.
-    fn leave(&mut self, observer: &mut dyn Observer) -> Result<(), RunError> {
+    /// Whether nothing is being looked up, proved, checked or stored.
+    pub fn at_rest(&self) -> bool {
+        self.engine.at_rest()
+    }
+
+    /// When [`wake`](Self::wake) next has something to do, if ever without another input.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.engine.deadline()
+    }
+
+    /// Starts no further proof; what runs is finished and stored.
+    pub fn stop(&mut self) {
+        self.engine.stop();
+    }
+
+    /// Asks the proofs that run to end, and wants no answer of them: which they are.
+    pub fn leave(&mut self, outside: &mut Outside<'_>) -> Result<Vec<StatementId>, RunError> {
         let left: Vec<StatementId> = self.engine.proving().map(|order| order.id).collect();
         for statement in &left {
             tracing::warn!(%statement, "a proof is left unfinished: the grace of the stop is over");
         }
         let effects = self.engine.abort();
-        self.carry_out(effects, observer)?;
-        left.iter().for_each(|id| self.workers.abandon(id));
-        Ok(())
+        self.carry_out(effects, outside)?;
+        Ok(left)
     }
 
-    fn progress(&self) -> Progress {
-        // What was given up settles nothing any more.
-        let stuck = !self.engine.failures().is_empty();
-        Progress { proved: self.engine.satisfied(), settled: stuck || !self.demand.unsettled }
+    /// The canonical chain changed.
+    pub fn follow(&mut self, event: SourceEvent, outside: &mut Outside<'_>) -> Result<(), RunError> {
+        self.hear_chain(event, outside)?;
+        self.wake(outside)
     }
 
-    fn follow(&mut self, event: SourceEvent, observer: &mut dyn Observer) -> Result<(), RunError> {
+    /// An answer came.
+    pub fn receive(&mut self, message: Message, outside: &mut Outside<'_>) -> Result<(), RunError> {
+        self.hear_answer(message, outside)?;
+        self.wake(outside)
+    }
+
+    fn hear_chain(&mut self, event: SourceEvent, outside: &mut Outside<'_>) -> Result<(), RunError> {
         for block in &event.removed {
             let orders = self.planner.orders_of(block);
             let stored = orders.iter().filter(|order| self.engine.known(&order.id) == Some(true));
             let stored = stored.map(|order| (order.id, order.kind())).collect();
-            self.tell(&Happening::Orphaned { block: *block, stored }, observer);
+            self.tell(&Happening::Orphaned { block: *block, stored }, outside);
         }
         let event = self.tree.apply(event)?;
         let added = event.added.iter().map(|added| (added.metadata, &added.block));
@@ -224,7 +253,7 @@ impl Pipeline {
             return Err(RunError::Astray { floor });
         }
         self.engine.retain(self.planner.dormant());
-        self.prune(&event)?;
+        self.prune(&event, outside)?;
 
         let settlements: Vec<_> = event.added.iter().flat_map(|added| &added.block.settlements).collect();
         if settlements.is_empty() {
@@ -236,15 +265,17 @@ impl Pipeline {
             return Err(RunError::Stuck { reason: reason.clone() });
         }
         for settlement in settlements {
-            self.tell(&Happening::Settled(Box::new(settlement.clone())), observer);
+            self.tell(&Happening::Settled(Box::new(settlement.clone())), outside);
         }
-        self.tell(&Happening::Chain { event, batches }, observer);
+        self.tell(&Happening::Chain { event, batches }, outside);
         Ok(())
     }
 
     /// Lets go, everywhere, of what is final and settled for good.
-    fn prune(&mut self, event: &ChainEvent) -> Result<(), RunError> {
-        let Some(Pruned { floor, statements }) = self.planner.prune(event.finalized) else { return Ok(()) };
+    fn prune(&mut self, event: &ChainEvent, outside: &mut Outside<'_>) -> Result<(), RunError> {
+        let Pruned { floor, statements } = self.planner.prune(event.finalized);
+        self.engine.forget(statements);
+        let Some(floor) = floor else { return Ok(()) };
         // PRUNE SAFETY: below the floor every block is final, so none of them can leave or return, on this
         // fork or another; and each is settled by a settlement whose own block is final, so that none of
         // their aggregates is ever wanted again. What a live block uses as well keeps its receipt: the store
@@ -252,34 +283,33 @@ impl Pipeline {
         // from its beginning is told the floor, and wants nothing below it (`Planner::resume`).
         let outcome = self.store.prune_below(floor)?;
         self.scheduler.prune_below(floor);
-        self.engine.forget(statements);
+        self.tell(&Happening::Pruned(floor), outside);
         tracing::info!(%floor, coordinates = outcome.coordinates, receipts = outcome.receipts, "pruned");
         Ok(())
     }
 
-    fn receive(&mut self, message: Message, observer: &mut dyn Observer) -> Result<(), RunError> {
+    fn hear_answer(&mut self, message: Message, outside: &mut Outside<'_>) -> Result<(), RunError> {
         let effects = match message {
             Message::Read(Read::LookedUp { order, result }) => {
                 let took = result?;
                 if let Some(took_ms) = took {
                     let took = Duration::from_millis(took_ms);
-                    self.tell(&Happening::Found { order: order.clone(), took }, observer);
+                    self.tell(&Happening::Found { order: order.clone(), took }, outside);
                 }
                 self.engine.looked_up(order.id, took.is_some())
             }
             Message::Read(Read::Checked { order, bad }) => {
                 for id in bad.iter().flatten() {
-                    self.tell(&Happening::Lost(*id), observer);
+                    self.tell(&Happening::Lost(*id), outside);
                 }
                 let effects = self.engine.checked(order.id, bad.map_err(Failure::from));
                 self.note_given_up(&order);
                 effects
             }
-            Message::Finished(finished) if !self.workers.take(&finished) => vec![],
-            Message::Finished(Finished { order, result, took, cycles, device, .. }) => {
+            Message::Finished(Finished { order, result, took, cycles, device }) => {
                 self.verified += u64::from(result.is_ok());
                 if let Err(Failure::AssumptionLost { assumption, .. }) = &result {
-                    self.tell(&Happening::Lost(*assumption), observer);
+                    self.tell(&Happening::Lost(*assumption), outside);
                 }
                 let failure = result.as_ref().err().map(ToString::to_string);
                 if let Some(failure) = &failure {
@@ -290,37 +320,37 @@ impl Pipeline {
                 }
                 self.tell(
                     &Happening::Proved { order: order.clone(), took, failure, device: Some(device) },
-                    observer,
+                    outside,
                 );
-                self.provenances.insert(order.id, self.provenance(took, cycles));
+                let provenance = self.provenance(took, cycles, outside.hands.since_epoch());
+                self.provenances.insert(order.id, provenance);
                 let effects = self.engine.proved(order.id, result);
                 self.note_given_up(&order);
                 effects
             }
+            Message::Stored { order, result: Ok(PutOutcome { stored: false, .. }) } => {
+                self.provenances.remove(&order.id);
+                self.engine.discarded(order.id)
+            }
             Message::Stored { order, result } => {
                 if let Ok(outcome) = &result {
                     self.provenances.remove(&order.id);
-                    self.tell(&Happening::Stored(order.clone()), observer);
+                    self.tell(&Happening::Stored(order.clone()), outside);
                     let (requests, wanted) =
                         (self.engine.requesters(&order.id) as u64, self.engine.is_wanted(&order.id));
-                    self.tell(&Happening::Served { order: order.clone(), requests, wanted }, observer);
+                    self.tell(&Happening::Served { order: order.clone(), requests, wanted }, outside);
                     if outcome.places.diverged > 0 {
-                        self.tell(&Happening::Diverged(order.id), observer);
+                        self.tell(&Happening::Diverged(order.id), outside);
                     }
                 }
-                let gone = matches!(&result, Ok(outcome) if !outcome.stored);
-                let effects = self.engine.stored(order.id, result.map(|_| ()).map_err(Failure::from));
-                if gone {
-                    // It came so late that all its coordinates are final: nothing is left of it.
-                    self.engine.lost(order.id);
-                }
-                effects
+                self.engine.stored(order.id, result.map(|_| ()).map_err(Failure::from))
             }
         };
-        self.carry_out(effects, observer)
+        self.carry_out(effects, outside)
     }
 
-    fn redemand(&mut self, observer: &mut dyn Observer) -> Result<(), RunError> {
+    /// Time has passed: computes the demand anew, and has done what follows from it.
+    pub fn wake(&mut self, outside: &mut Outside<'_>) -> Result<(), RunError> {
         // Again while carrying it out shows that something is lost: no message would come to say so.
         loop {
             let lost = self.lost;
@@ -332,15 +362,15 @@ impl Pipeline {
             };
             self.demand = self.planner.demand(&fact, self.demand_max);
             let mut effects = self.engine.want(self.demand.orders.clone());
-            effects.extend(self.engine.tick(self.began.elapsed()));
-            self.carry_out(effects, observer)?;
-            self.settle(observer)?;
+            effects.extend(self.engine.tick(outside.hands.now()));
+            self.carry_out(effects, outside)?;
+            self.settle(outside)?;
             if self.lost == lost {
                 break;
             }
         }
         let (queued, hits) = (self.engine.queued(), self.engine.counts().hits.total());
-        self.tell(&Happening::Queue { queued, hits }, observer);
+        self.tell(&Happening::Queue { queued, hits }, outside);
         let health = Health::of(&self.engine, self.watcher.violations());
         if health != self.health {
             match &health {
@@ -348,15 +378,15 @@ impl Pipeline {
                 Health::Red { .. } => tracing::error!("health: {health}"),
             }
             self.health = health.clone();
-            self.tell(&Happening::Health(health), observer);
+            self.tell(&Happening::Health(health), outside);
         }
         Ok(())
     }
 
-    fn carry_out(&mut self, effects: Vec<Effect>, observer: &mut dyn Observer) -> Result<(), RunError> {
+    fn carry_out(&mut self, effects: Vec<Effect>, outside: &mut Outside<'_>) -> Result<(), RunError> {
         for effect in effects {
             match effect {
-                Effect::LookUp(order) => self.reader.look_up(order),
+                Effect::LookUp(order) => outside.hands.look_up(order),
                 Effect::Prove(order) => {
                     let witness = match &order.work {
                         Work::Transaction { block, index } => {
@@ -365,10 +395,10 @@ impl Pipeline {
                         Work::Batch { block } => self.scheduler.batch_witness(block)?,
                         Work::Aggregate(bundle) => self.scheduler.aggregate_witness(&bundle.blocks)?,
                     };
-                    self.tell(&Happening::Proving(order.clone()), observer);
-                    self.workers.assign(Assignment { order, witness });
+                    self.tell(&Happening::Proving(order.clone()), outside);
+                    outside.hands.prove(Assignment { order, witness });
                 }
-                Effect::Cancel(id) => self.workers.cancel(&id),
+                Effect::Cancel(id) => outside.hands.cancel(&id),
                 Effect::WriteOff(order, failure) => {
                     let took = match failure {
                         Failure::TimedOut { after, .. } => after,
@@ -376,64 +406,61 @@ impl Pipeline {
                     };
                     let kind = order.kind();
                     tracing::error!(statement = %order.id, %kind, "{failure}");
-                    self.workers.write_off(&order.id).map_err(RunError::Thread)?;
+                    outside.hands.write_off(&order.id).map_err(RunError::Thread)?;
                     let failure = Some(failure.to_string());
-                    self.tell(&Happening::Proved { order, took, failure, device: None }, observer);
+                    self.tell(&Happening::Proved { order, took, failure, device: None }, outside);
                 }
-                Effect::Check(order) => self.reader.check(order),
+                Effect::Check(order) => outside.hands.check(order),
                 Effect::Store { order, receipt, coordinates } => {
                     let provenance = self.provenances.get(&order.id).cloned().unwrap_or_default();
                     let entry = NewEntry { receipt, kind: order.kind(), provenance, coordinates };
-                    let outbox = self.outbox.clone();
-                    let done = Box::new(move |result| {
-                        // A pipeline that has ended wants no answer; the receipt is stored all the same.
-                        let _ = outbox.send(Message::Stored { order, result });
-                    });
-                    self.store.submit(entry, done);
+                    outside.hands.store(order, entry);
                 }
                 Effect::Place(coordinate, id, request) => {
                     let outcome = self.store.place(&[(coordinate, id)])?;
                     if request == Request::Hit {
-                        self.tell(&Happening::Reused(id, coordinate.place.kind()), observer);
+                        self.tell(&Happening::Reused(id, coordinate), outside);
                     }
                     if outcome.diverged > 0 {
-                        self.tell(&Happening::Diverged(id), observer);
+                        self.tell(&Happening::Diverged(id), outside);
                     }
                     if outcome.not_stored > 0 {
-                        self.lose(id, observer);
+                        self.lose(id, outside);
                     }
                 }
-                Effect::Publish(order) => self.tell(&Happening::Published(order), observer),
+                Effect::Publish(order) => self.tell(&Happening::Published(order), outside),
             }
         }
         Ok(())
     }
 
     /// A receipt that was believed to be stored is not.
-    fn lose(&mut self, id: StatementId, observer: &mut dyn Observer) {
+    fn lose(&mut self, id: StatementId, outside: &mut Outside<'_>) {
         self.lost += 1;
         self.engine.lost(id);
-        self.tell(&Happening::Lost(id), observer);
+        self.tell(&Happening::Lost(id), outside);
     }
 
     /// Submits the oldest unsettled bundle if its proof is stored.
-    fn settle(&mut self, observer: &mut dyn Observer) -> Result<(), RunError> {
+    fn settle(&mut self, outside: &mut Outside<'_>) -> Result<(), RunError> {
         let tip = self.tree.tip().block_hash();
         let Some(wanted) = self.demand.bundles.first().cloned() else { return Ok(()) };
         let (bundle, order) = (&wanted.bundle, &wanted.order);
-        if self.engine.known(&order.id) != Some(true) || !self.settler.is_due(order.id, tip) {
+        let due = self.settler.as_ref().is_some_and(|settler| settler.is_due(order.id, tip));
+        if !due || self.engine.known(&order.id) != Some(true) {
             return Ok(());
         }
         let Lookup::Hit(receipt) = self.store.get(&order.statement, &order.claim)? else {
-            self.lose(order.id, observer);
+            self.lose(order.id, outside);
             return Ok(());
         };
         let (start, end, journal) = (bundle.blocks.start, bundle.blocks.end, bundle.journal);
-        match self.settler.settle(AggregatorArtifact { start, end, journal, receipt }, tip) {
-            Ok(()) => self.tell(&Happening::Submitted(order.id), observer),
+        let Some(settler) = &mut self.settler else { return Ok(()) };
+        match settler.settle(AggregatorArtifact { start, end, journal, receipt }, tip) {
+            Ok(()) => self.tell(&Happening::Submitted(order.id), outside),
             Err(refusal) => {
                 tracing::info!(statement = %order.id, "{refusal}");
-                self.tell(&Happening::Refused(order.id, refusal.to_string()), observer);
+                self.tell(&Happening::Refused(order.id, refusal.to_string()), outside);
                 self.last_refusal = Some(refusal);
             }
         }
@@ -462,8 +489,7 @@ impl Pipeline {
         }
     }
 
-    fn provenance(&self, took: Duration, cycles: u64) -> Provenance {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    fn provenance(&self, took: Duration, cycles: u64, since_epoch: Duration) -> Provenance {
         Provenance {
             origin: Origin::Proved,
             prover: self.backend.name(),
@@ -474,13 +500,14 @@ impl Pipeline {
         }
     }
 
-    fn tell(&mut self, happening: &Happening, observer: &mut dyn Observer) {
+    fn tell(&mut self, happening: &Happening, outside: &mut Outside<'_>) {
         self.watcher.hear(happening);
         self.tally.hear(happening);
-        observer.hear(happening);
+        outside.observer.hear(happening);
     }
 
-    fn end(self, interrupted: bool) -> Result<Ended, RunError> {
+    /// What it did, and whether it was well.
+    pub fn end(self, interrupted: bool) -> Result<Ended, RunError> {
         if let Some((statement, failure)) = self.engine.failures().first() {
             return Err(RunError::GivenUp { statement: *statement, failure: failure.clone() });
         }

@@ -116,12 +116,13 @@ impl Observer for Tally {
             Happening::Found { order, took } => {
                 self.took.insert(order.id, *took);
             }
-            Happening::Reused(id, kind) => {
+            Happening::Reused(id, at) => {
+                let kind = at.place.kind();
                 let took = self.took.get(id).copied().unwrap_or_default();
                 match self.unused.remove(id) {
                     // It serves at last: the proof was not in vain, and this request saves nothing on top.
-                    true => self.lost_to_reorgs.take(*kind, took),
-                    false => self.saved_by_hits.add(*kind, took),
+                    true => self.lost_to_reorgs.take(kind, took),
+                    false => self.saved_by_hits.add(kind, took),
                 }
             }
             Happening::Served { order, requests, wanted } => {

@@ -3,23 +3,25 @@
 //! | violation | heard as |
 //! |---|---|
 //! | published before durable | `Published` of a statement neither `Stored` nor `Found` |
-//! | proved twice | `Proving` of a statement that is stored and was not lost since |
+//! | proved twice | `Proving` of a statement that is stored, and was neither lost nor pruned since |
 //! | permits exceeded | more `Proving` than permits without a `Proved` |
 //! | divergence | one coordinate with two statements |
 //! | settlement gap | a settlement that does not start where the last one on the chain ended |
 //! | wrong root | a batch or settlement root that the [`Oracle`] does not get |
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use reprise_model::block::ObservedSettlement;
+use reprise_model::coordinate::{Checkpoint, Coordinate};
 use reprise_model::digest::Digest;
 use reprise_model::statement::StatementId;
+use serde::Serialize;
 
 use crate::happening::{Happening, Observer};
 use crate::oracle::Oracle;
 
 /// A promise that was broken.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Violation {
     /// Which promise.
     pub promise: &'static str,
@@ -31,7 +33,8 @@ pub struct Violation {
 pub struct Watcher {
     permits: usize,
     proving: usize,
-    durable: HashSet<StatementId>,
+    /// What is stored, and the highest checkpoint it was heard of at.
+    durable: HashMap<StatementId, Checkpoint>,
     /// One entry a canonical block: the last settlement up to it.
     settled: Vec<Option<ObservedSettlement>>,
     genesis: (Digest, Digest),
@@ -45,7 +48,7 @@ impl Watcher {
         Self {
             permits,
             proving: 0,
-            durable: HashSet::new(),
+            durable: HashMap::new(),
             settled: vec![],
             genesis,
             oracle,
@@ -65,6 +68,11 @@ impl Watcher {
 
     fn broken(&mut self, promise: &'static str, by: impl ToString) {
         self.violations.push(Violation { promise, by: by.to_string() });
+    }
+
+    fn keep(&mut self, id: StatementId, at: &Coordinate) {
+        let highest = self.durable.entry(id).or_default();
+        *highest = (*highest).max(at.checkpoint);
     }
 
     fn hear_settlement(&mut self, last: Option<&ObservedSettlement>, settlement: &ObservedSettlement) {
@@ -99,8 +107,10 @@ impl Observer for Watcher {
                 }
             }
             Happening::Found { order, .. } | Happening::Stored(order) => {
-                self.durable.insert(order.id);
+                self.keep(order.id, &order.coordinate);
             }
+            Happening::Reused(id, at) => self.keep(*id, at),
+            Happening::Pruned(floor) => self.durable.retain(|_, highest| *highest >= *floor),
             Happening::Lost(id) => {
                 self.durable.remove(id);
             }
@@ -109,12 +119,12 @@ impl Observer for Watcher {
                 if self.proving > self.permits {
                     self.broken("no more proofs run than there are permits", order.id);
                 }
-                if self.durable.contains(&order.id) {
+                if self.durable.contains_key(&order.id) {
                     self.broken("no stored statement is proved again", order.id);
                 }
             }
             Happening::Proved { .. } => self.proving = self.proving.saturating_sub(1),
-            Happening::Published(order) if !self.durable.contains(&order.id) => {
+            Happening::Published(order) if !self.durable.contains_key(&order.id) => {
                 self.broken("nothing is published before it is durable", order.id);
             }
             Happening::Diverged(id) => self.broken("a coordinate holds one statement", id),

@@ -181,11 +181,12 @@ pub struct Demand {
 }
 
 /// What a prune let go.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pruned {
-    /// Everything below is final, and settled by a settlement that is final.
-    pub floor: Checkpoint,
-    /// The statements that were planned for the blocks let go. Other blocks may use them too.
+    /// Everything below is final, and settled by a settlement that is final; where that rose.
+    pub floor: Option<Checkpoint>,
+    /// The statements that were planned for the blocks let go, on the view and off it. Other blocks may use
+    /// them too.
     pub statements: Vec<StatementId>,
 }
 
@@ -295,10 +296,17 @@ impl Planner {
         blocks.flat_map(|block| self.orders_of(block)).map(|order| order.id).collect()
     }
 
-    /// Lets go what is final and settled for good, and what lies deeper off the view than is retained; what
-    /// it was, if the floor rose.
-    pub fn prune(&mut self, finalized: Checkpoint) -> Option<Pruned> {
-        self.sweep();
+    /// Lets go what is final and settled for good, and what lies deeper off the view than is retained.
+    pub fn prune(&mut self, finalized: Checkpoint) -> Pruned {
+        let mut pruned = Pruned { floor: None, statements: self.sweep() };
+        if let Some((floor, statements)) = self.raise_floor(finalized) {
+            pruned.floor = Some(floor);
+            pruned.statements.extend(statements);
+        }
+        pruned
+    }
+
+    fn raise_floor(&mut self, finalized: Checkpoint) -> Option<(Checkpoint, Vec<StatementId>)> {
         // A settlement counts once the block that carries it is final: until then a reorg may undo it.
         let last = self.settlements.iter().rposition(|settled| settled.carrier <= finalized)?;
         let floor = Checkpoint(self.settlements[last].end?.0 + 1);
@@ -314,11 +322,12 @@ impl Planner {
         let kept = self.heights.split_off(&floor);
         let blocks = std::mem::replace(&mut self.heights, kept).into_values().flatten();
         let statements = blocks.flat_map(|block| self.let_go(&block)).collect();
-        Some(Pruned { floor, statements })
+        Some((floor, statements))
     }
 
-    /// Lets go of the blocks off the view that are deeper than retained.
-    fn sweep(&mut self) {
+    /// Lets go of the blocks off the view that are deeper than retained; of their statements.
+    fn sweep(&mut self) -> Vec<StatementId> {
+        let mut statements = vec![];
         let deepest = Checkpoint(self.tip().0.saturating_sub(self.retention.retained));
         while self.swept < deepest {
             let on_view = self.at(self.swept).map(|viewed| viewed.metadata.block_hash());
@@ -327,9 +336,10 @@ impl Planner {
             if !kept.is_empty() {
                 self.heights.insert(self.swept, kept);
             }
-            gone.iter().for_each(|block| drop(self.let_go(block)));
+            statements.extend(gone.iter().flat_map(|block| self.let_go(block)));
             self.swept.0 += 1;
         }
+        statements
     }
 
     fn let_go(&mut self, block: &BlockHash) -> Vec<StatementId> {

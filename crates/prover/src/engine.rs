@@ -155,6 +155,16 @@ struct Job {
     not_before: Duration,
     /// Who asked, in order; all are served by the one receipt.
     requesters: Vec<Coordinate>,
+    /// What it relies on and was stored since it began: to miss one of these is old news.
+    renewed: BTreeSet<StatementId>,
+}
+
+impl Job {
+    /// Whether what became of the statement while the job runs concerns it.
+    fn relies_on(&self, id: &StatementId) -> bool {
+        matches!(self.phase, Phase::Proving { .. } | Phase::Checking(_))
+            && self.order.assumptions.iter().any(|inner| inner.id == *id)
+    }
 }
 
 /// The job machine.
@@ -241,7 +251,7 @@ impl Engine {
                 Phase::Storing { named, again_at, .. } => format!("storing {named} {}", again_at.is_some()),
                 Phase::Failed => "failed".to_owned(),
             };
-            (phase, job.failed, job.requesters.clone())
+            (phase, job.failed, job.requesters.clone(), job.renewed.clone())
         };
         let jobs: Vec<_> = self.jobs.iter().map(|(id, job)| (*id, rank(job))).collect();
         let demand: Vec<_> = self.demand.iter().map(|order| (order.id, order.coordinate)).collect();
@@ -393,7 +403,10 @@ impl Engine {
         let admitted = self.admitted(&demand);
         let may = |id: &StatementId| admitted.as_ref().is_none_or(|admitted| admitted.contains(id));
         let (demanded, dormant) = (&self.demanded, &self.dormant);
-        let mut room = self.policy.jobs_max.saturating_sub(admitted.as_ref().map_or(0, BTreeSet::len));
+        // Where room is short, what sleeps gets what is left by the admitted, and by what is at work unwanted.
+        let held = |(id, job): &(&StatementId, &Job)| !job.phase.is_queued() && !may(id);
+        let taken = admitted.as_ref().map_or(0, BTreeSet::len) + self.jobs.iter().filter(held).count();
+        let mut room = self.policy.jobs_max.saturating_sub(taken);
         self.jobs.retain(|id, job| {
             let awake = !job.phase.is_queued() || demanded.contains_key(id) && may(id);
             let asleep = !awake && dormant.contains(id) && !demanded.contains_key(id) && room > 0;
@@ -496,7 +509,8 @@ impl Engine {
                 // The proof failed by the fault of others: they are proved again, and so is this.
                 let exhausted = job.failed.dear >= self.policy.budget.dear;
                 job.phase = Phase::Queued;
-                bad.into_iter().for_each(|inner| self.lost(inner));
+                let renewed = mem::take(&mut job.renewed);
+                bad.into_iter().filter(|inner| !renewed.contains(inner)).for_each(|inner| self.lost(inner));
                 if exhausted { self.give_up(id, cause) } else { vec![] }
             }
             Err(failure) => self.fail(id, failure),
@@ -527,6 +541,9 @@ impl Engine {
         let Some(job) = self.jobs.remove(&id) else { return vec![] };
         self.known.insert(id, true);
         self.ailing.remove(&id);
+        self.jobs.values_mut().filter(|outer| outer.relies_on(&id)).for_each(|outer| {
+            outer.renewed.insert(id);
+        });
         let place = |at: &Coordinate| Effect::Place(*at, id, Request::Merged);
         let mut effects: Vec<_> = job.requesters[named..].iter().map(place).collect();
         if self.served.insert(id) {
@@ -534,6 +551,22 @@ impl Engine {
         }
         effects.push(Effect::Publish(job.order));
         effects
+    }
+
+    /// A write left nothing: it came so late that all coordinates it named are final. Nothing is published;
+    /// who asked at other coordinates meanwhile is served by another write.
+    pub fn discarded(&mut self, id: StatementId) -> Vec<Effect> {
+        let Some(job) = self.jobs.get_mut(&id) else { return vec![] };
+        let Phase::Storing { receipt, named, .. } = &mut job.phase else { return vec![] };
+        if job.requesters.len() > *named {
+            let coordinates = job.requesters.split_off(*named);
+            (job.requesters, *named) = (coordinates.clone(), coordinates.len());
+            let receipt = receipt.clone();
+            return vec![Effect::Store { order: job.order.clone(), receipt, coordinates }];
+        }
+        self.jobs.remove(&id);
+        self.lost(id);
+        vec![]
     }
 
     /// A stored receipt turned out to be lost: it is missing from now on.
@@ -579,8 +612,8 @@ impl Engine {
         };
         let looking = matches!(phase, Phase::Looking);
         let (order, requesters) = (order.clone(), vec![order.coordinate]);
-        let (failed, not_before) = (Failed::default(), Duration::ZERO);
-        let job = Job { order: order.clone(), phase, failed, not_before, requesters };
+        let (failed, not_before, renewed) = (Failed::default(), Duration::ZERO, BTreeSet::new());
+        let job = Job { order: order.clone(), phase, failed, not_before, requesters, renewed };
         self.jobs.insert(order.id, job);
         looking.then_some(Effect::LookUp(order))
     }
@@ -609,6 +642,7 @@ impl Engine {
         }
         let job = self.jobs.get_mut(&order.id)?;
         job.phase = Phase::Proving { began: self.now, unwanted_since: None, cancelled: false };
+        job.renewed.clear();
         self.proving += 1;
         Some(Effect::Prove(order.clone()))
     }
@@ -650,7 +684,9 @@ impl Engine {
             }
             Response::Reprove(assumption) => {
                 job.phase = Phase::Queued;
-                self.lost(assumption);
+                if !job.renewed.contains(&assumption) {
+                    self.lost(assumption);
+                }
             }
             Response::GiveUp => return self.give_up(id, failure),
         }

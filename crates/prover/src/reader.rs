@@ -30,6 +30,20 @@ pub enum Read {
     },
 }
 
+impl Read {
+    /// Looks an order's receipt up.
+    pub fn look_up(store: &dyn ReceiptStore, order: Arc<Order>) -> Self {
+        let result = look_up(store, &order);
+        Self::LookedUp { order, result }
+    }
+
+    /// Verifies in full what an order relies on.
+    pub fn check(store: &dyn ReceiptStore, order: Arc<Order>) -> Self {
+        let bad = check(store, &order);
+        Self::Checked { order, bad }
+    }
+}
+
 enum Question {
     LookUp(Arc<Order>),
     Check(Arc<Order>),
@@ -58,14 +72,8 @@ impl Reader {
                     return;
                 }
                 done(match question {
-                    Question::LookUp(order) => {
-                        let result = look_up(store.as_ref(), &order);
-                        Read::LookedUp { order, result }
-                    }
-                    Question::Check(order) => {
-                        let bad = check(store.as_ref(), &order);
-                        Read::Checked { order, bad }
-                    }
+                    Question::LookUp(order) => Read::look_up(store.as_ref(), order),
+                    Question::Check(order) => Read::check(store.as_ref(), order),
                 });
             }
         })?;

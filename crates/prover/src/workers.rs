@@ -15,6 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use reprise_model::coordinate::Coordinate;
 use reprise_model::order::{Assumption, Order};
 use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::statement::StatementId;
@@ -47,6 +48,12 @@ pub struct Finished {
     pub cycles: u64,
     /// Which thread proved, counted from 0; one that takes another's place has a number of its own.
     pub device: usize,
+}
+
+/// What a thread hands back: it counts only if somebody still waits for it ([`Workers::take`]).
+#[derive(Debug)]
+pub struct Answer {
+    finished: Finished,
     attempt: Arc<Attempt>,
 }
 
@@ -78,7 +85,7 @@ impl Shared {
     }
 }
 
-type Done = Arc<dyn Fn(Finished) + Send + Sync>;
+type Done = Arc<dyn Fn(Answer) + Send + Sync>;
 
 /// The proving threads. Dropping them waits for the proofs that run, at most for the patience they were
 /// started with.
@@ -100,7 +107,7 @@ impl Workers {
         patience: Duration,
         backend: Arc<dyn Backend>,
         store: Arc<dyn ReceiptStore>,
-        done: impl Fn(Finished) + Send + Sync + 'static,
+        done: impl Fn(Answer) + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
         let state = State { queue: VecDeque::new(), alive: 0, store: Some(store) };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
@@ -118,14 +125,14 @@ impl Workers {
         self.shared.changed.notify_all();
     }
 
-    /// Takes an answer: whether anybody still waits for it. What was written off is nobody's.
-    pub fn take(&mut self, finished: &Finished) -> bool {
+    /// Takes an answer, if anybody still waits for it. What was written off is nobody's.
+    pub fn take(&mut self, Answer { finished, attempt }: Answer) -> Option<Finished> {
         let awaited = self.attempts.get(&finished.order.id);
-        let awaited = awaited.is_some_and(|attempt| Arc::ptr_eq(attempt, &finished.attempt));
-        if awaited {
-            self.attempts.remove(&finished.order.id);
+        if !awaited.is_some_and(|awaited| Arc::ptr_eq(awaited, &attempt)) {
+            return None;
         }
-        awaited
+        self.attempts.remove(&finished.order.id);
+        Some(finished)
     }
 
     /// Asks the attempt at a statement to end. Its answer still comes.
@@ -201,7 +208,7 @@ impl std::fmt::Debug for Workers {
 }
 
 /// Works until the workers are closed or this thread was written off; whether it was.
-fn work(device: usize, shared: &Shared, backend: &dyn Backend, done: &(dyn Fn(Finished) + Sync)) -> bool {
+fn work(device: usize, shared: &Shared, backend: &dyn Backend, done: &(dyn Fn(Answer) + Sync)) -> bool {
     loop {
         let mut state = shared.state();
         let (assignment, attempt, store) = loop {
@@ -212,27 +219,32 @@ fn work(device: usize, shared: &Shared, backend: &dyn Backend, done: &(dyn Fn(Fi
             }
         };
         drop(state);
-        let finished = finish(assignment, device, backend, store, attempt.clone());
+        let finished = attempt_at(assignment, device, backend, store, &attempt.control);
         let state = shared.state();
         if attempt.written_off.load(Ordering::Relaxed) {
             return true;
         }
         attempt.ended.store(true, Ordering::Relaxed);
         drop(state);
-        done(finished);
+        done(Answer { finished, attempt });
     }
 }
 
-fn finish(
+/// One attempt: what a proving thread does with an assignment, panics caught.
+pub fn attempt_at(
     assignment: Assignment,
     device: usize,
     backend: &dyn Backend,
     store: Arc<dyn ReceiptStore>,
-    attempt: Arc<Attempt>,
+    control: &Control,
 ) -> Finished {
     let Assignment { order, witness } = assignment;
+    let Coordinate { checkpoint, block_hash, .. } = order.coordinate;
+    let span = tracing::info_span!(
+        "prove", statement = %order.id, kind = %order.kind(), %checkpoint, block = %block_hash, device
+    );
+    let _entered = span.entered();
     let started = Instant::now();
-    let control = &attempt.control;
     let made = catch_unwind(AssertUnwindSafe(|| prove(&order, witness, backend, store, control)));
     let made = made.unwrap_or_else(|panic| Err(Failure::Panic { message: message(panic.as_ref()) }));
     let (result, cycles) = match made {
@@ -240,7 +252,7 @@ fn finish(
         Err(failure) => (Err(failure), 0),
     };
     let took = control.metered().unwrap_or_else(|| started.elapsed());
-    Finished { order, result, took, cycles, device, attempt }
+    Finished { order, result, took, cycles, device }
 }
 
 fn prove(

@@ -4,6 +4,7 @@
 //! DIR/
 //!   LOCK        held by the process that has the store open; holds its pid
 //!   FORMAT      "reprise receipt store 1", and a checksum of these words
+//!   REVOKED     the revocations a second time, see `crate::revoked`
 //!   log/        the tables, see [`crate::disk`]
 //!   quarantine/ what failed its check: NAME.receipt with its bytes, NAME.reason with the cause in words
 //! ```
@@ -11,9 +12,11 @@
 //! One process has a store open at a time, and a second one is refused by the pid of the first. One that
 //! only reads needs no lock: see [`crate::reading`].
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::medium::{self, Medium, MediumFile, Opening};
 
 /// The format of the directory that this code writes, and the only one it reads so far.
 pub const FORMAT: u32 = 1;
@@ -85,29 +88,30 @@ pub enum OpenError {
 
 /// A directory that this process holds.
 pub(crate) struct Directory {
+    medium: Arc<dyn Medium>,
     path: PathBuf,
-    _lock: File,
+    _lock: Arc<dyn MediumFile>,
 }
 
 impl Directory {
     /// Makes the directory where there is none, locks it, and compares its format.
-    pub(crate) fn lock(path: &Path) -> Result<Self, OpenError> {
-        Self::lock_and(path, false)
+    pub(crate) fn lock(medium: Arc<dyn Medium>, path: &Path) -> Result<Self, OpenError> {
+        Self::lock_and(medium, path, false)
     }
 
     /// The same for a directory that is to be mended: a format file that is missing or damaged is written
     /// anew, where there is a log beside it. One that names another format is refused still.
-    pub(crate) fn lock_to_mend(path: &Path) -> Result<Self, OpenError> {
-        Self::lock_and(path, path.join("log").is_dir())
+    pub(crate) fn lock_to_mend(medium: Arc<dyn Medium>, path: &Path) -> Result<Self, OpenError> {
+        let log = path.join("log");
+        let mend = medium.is_directory(&log).map_err(failed("read", &log))?;
+        Self::lock_and(medium, path, mend)
     }
 
     /// Compares the format of a directory that is to be read only: it is neither made, locked nor written.
-    pub(crate) fn compare_format(path: &Path) -> Result<(), OpenError> {
+    pub(crate) fn compare_format(medium: &dyn Medium, path: &Path) -> Result<(), OpenError> {
         let format = path.join("FORMAT");
-        let text = match fs::read(&format) {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            Err(source) => return Err(OpenError::Io { doing: "read", path: format, source }),
-        };
+        let bytes = medium::read(medium, &format).map_err(failed("read", &format))?;
+        let text = String::from_utf8_lossy(&bytes);
         match stated_version(&text) {
             Some(FORMAT) => Ok(()),
             Some(version) => Err(OpenError::ForeignFormat { dir: path.into(), found: version.to_string() }),
@@ -115,26 +119,23 @@ impl Directory {
         }
     }
 
-    fn lock_and(path: &Path, mend: bool) -> Result<Self, OpenError> {
-        let failed = |doing, path: &Path| {
-            let path = path.to_path_buf();
-            move |source| OpenError::Io { doing, path, source }
-        };
-        fs::create_dir_all(path).map_err(failed("make", path))?;
+    fn lock_and(medium: Arc<dyn Medium>, path: &Path, mend: bool) -> Result<Self, OpenError> {
+        let on = medium.as_ref();
+        make_durably(on, path)?;
         let format = path.join("FORMAT");
-        let known = match fs::read_to_string(&format) {
-            Ok(text) => Some(text),
+        let known = match medium::read(on, &format) {
+            Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => Some(String::new()),
             Err(error) => return Err(failed("read", &format)(error)),
         };
         if known.is_none() && !mend {
-            if path.join("log").is_dir() {
+            let log = path.join("log");
+            if on.is_directory(&log).map_err(failed("read", &log))? {
                 return Err(OpenError::Damaged { file: format, found: String::new() });
             }
-            Self::refuse_foreign(path)?;
+            Self::refuse_foreign(on, path)?;
         }
-        let lock = Self::take_lock(path)?;
+        let lock = Self::take_lock(on, path)?;
         let stated = known.as_deref().map(stated_version);
         match stated {
             Some(Some(FORMAT)) => {}
@@ -145,50 +146,44 @@ impl Directory {
                 return Err(damaged(format, &known.unwrap_or_default()));
             }
             Some(None) | None => {
-                write_durably(&format, format_text(FORMAT).as_bytes()).map_err(failed("write", &format))?
+                write_whole(on, &format, format_text(FORMAT).as_bytes()).map_err(failed("write", &format))?
             }
         }
-        Ok(Self { path: path.into(), _lock: lock })
+        // The format file before the log, which would be refused without it; the log before what is stored in it.
+        sync(on, path)?;
+        make_durably(on, &path.join("log"))?;
+        Ok(Self { medium, path: path.into(), _lock: lock })
     }
 
     /// A directory without a format file must be new.
-    fn refuse_foreign(path: &Path) -> Result<(), OpenError> {
-        let failed = |source| OpenError::Io { doing: "list", path: path.into(), source };
-        for item in fs::read_dir(path).map_err(failed)? {
-            let found = item.map_err(failed)?.file_name().to_string_lossy().into_owned();
-            // A crash between the lock and the format leaves these.
-            if found != "LOCK" && found != "FORMAT.new" {
-                return Err(OpenError::NotAStore { dir: path.into(), found });
-            }
+    fn refuse_foreign(medium: &dyn Medium, path: &Path) -> Result<(), OpenError> {
+        // A crash between the lock and the format leaves these.
+        let ours = |name: &String| name == "LOCK" || name == "FORMAT.new";
+        let names = medium.list(path).map_err(failed("list", path))?;
+        match names.into_iter().find(|name| !ours(name)) {
+            Some(found) => Err(OpenError::NotAStore { dir: path.into(), found }),
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    fn take_lock(dir: &Path) -> Result<File, OpenError> {
+    fn take_lock(medium: &dyn Medium, dir: &Path) -> Result<Arc<dyn MediumFile>, OpenError> {
         let path = dir.join("LOCK");
-        let failed = |source| OpenError::Io { doing: "lock", path: path.clone(), source };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut pid = String::new();
-                // A pid that does not read is no reason to go on.
-                let _ = file.read_to_string(&mut pid);
-                let pid = if pid.trim().is_empty() { "(unknown)".into() } else { pid.trim().into() };
-                return Err(OpenError::InUse { dir: dir.into(), pid });
-            }
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        let file = medium.open(&path, Opening::WriteOrMake).map_err(failed("lock", &path))?;
+        if !file.try_lock().map_err(failed("lock", &path))? {
+            // A pid that does not read is no reason to go on.
+            let pid = medium::read(medium, &path).unwrap_or_default();
+            let pid = String::from_utf8_lossy(&pid).trim().to_owned();
+            let pid = if pid.is_empty() { "(unknown)".into() } else { pid };
+            return Err(OpenError::InUse { dir: dir.into(), pid });
         }
-        file.set_len(0).map_err(failed)?;
-        file.seek(SeekFrom::Start(0)).map_err(failed)?;
-        writeln!(file, "{}", std::process::id()).map_err(failed)?;
+        let pid = format!("{}\n", std::process::id());
+        file.truncate(0).and_then(|()| file.write_at(pid.as_bytes(), 0)).map_err(failed("lock", &path))?;
         Ok(file)
+    }
+
+    /// What it lies on.
+    pub(crate) fn medium(&self) -> &dyn Medium {
+        self.medium.as_ref()
     }
 
     /// Where the tables live.
@@ -196,10 +191,26 @@ impl Directory {
         self.path.join("log")
     }
 
+    /// Where the revocations are kept a second time.
+    pub(crate) fn revoked(&self) -> PathBuf {
+        revoked_in(&self.path)
+    }
+
+    /// Writes a small file of the directory so that it is durable, and whole whatever happens.
+    pub(crate) fn write_durably(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        write_whole(self.medium(), path, bytes)?;
+        self.medium.sync_directory(&self.path)
+    }
+
     /// Where what failed is kept.
     pub(crate) fn quarantine(&self) -> PathBuf {
         self.path.join("quarantine")
     }
+}
+
+/// Where the revocations are kept a second time.
+pub(crate) fn revoked_in(dir: &Path) -> PathBuf {
+    dir.join("REVOKED")
 }
 
 /// The refusal of a format file that holds something else.
@@ -220,15 +231,46 @@ fn stated_version(text: &str) -> Option<u32> {
     (format_text(version) == text).then_some(version)
 }
 
-/// Writes a small file so that after a crash it is there whole, or not at all.
-fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Writes a small file so that after a crash it is there whole, or not at all. It is durable once its directory
+/// is synced.
+fn write_whole(medium: &dyn Medium, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let fresh = path.with_extension("new");
-    let mut file = File::create(&fresh)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
-    match path.parent() {
-        Some(dir) => File::open(dir)?.sync_all(),
-        None => Ok(()),
+    medium::write(medium, &fresh, bytes)?.sync()?;
+    medium.rename(&fresh, path)
+}
+
+/// Makes a directory and those above it, where they are missing, and its entry durable.
+///
+/// Each is durable before the next is made in it, so that where a crash interrupts this, one entry at most is
+/// there and not durable: that of the lowest directory, which is why its parent is synced first.
+fn make_durably(medium: &dyn Medium, path: &Path) -> Result<(), OpenError> {
+    let mut missing = Vec::new();
+    let mut there = path;
+    while !there.as_os_str().is_empty() && !medium.is_directory(there).map_err(failed("read", there))? {
+        missing.push(there);
+        there = parent(there);
     }
+    sync(medium, parent(there))?;
+    for directory in missing.into_iter().rev() {
+        medium.make_directory(directory).map_err(failed("make", directory))?;
+        sync(medium, parent(directory))?;
+    }
+    Ok(())
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
+}
+
+fn sync(medium: &dyn Medium, directory: &Path) -> Result<(), OpenError> {
+    match medium.sync_directory(directory) {
+        // One that may be passed through and not read cannot be synced by this user.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced.map_err(failed("sync", directory)),
+    }
+}
+
+fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError + use<> {
+    let path = path.to_path_buf();
+    move |source| OpenError::Io { doing, path, source }
 }

@@ -17,8 +17,8 @@
 //! # Writing
 //!
 //! A commit is one append and one sync. It enters the index, and is seen, after the sync. A write that fails
-//! is cut off again, and the next commit begins a new segment: what a failed sync left of the old one is
-//! not built upon.
+//! is cut off again and synced, and the next commit begins a new segment. Until it is cut off for certain every
+//! commit fails: what is left of it would be read when the log is opened, over what was acknowledged since.
 //!
 //! # Opening
 //!
@@ -27,19 +27,19 @@
 //! is passed over, and the next one is searched for by its magic and its own checksum. So damage costs the
 //! frames it touches and nothing else: what was put there is salvaged ([`crate::salvage`]) or forgotten, what
 //! was deleted there may be back until it is deleted again. No length is used before it is checked. Where the
-//! last segment does not end with a frame, the next commit begins a new one.
+//! last segment does not end with a frame, the next commit begins a new one. What was read is synced before it
+//! is built upon: the process before may have ended between a write and its sync.
 //!
 //! # Cleaning
 //!
-//! When more than half of the log is dead, the oldest segment's live keys are written again at the end, and
-//! then its file is deleted. The oldest only: a deletion recorded in it has nothing older left to hide, so
-//! it need not be kept.
+//! When more than half of the log is dead, the oldest segment's live keys are written again at the end, with
+//! the number of the segment that the log begins with from then on; then the file is deleted. The oldest only:
+//! a deletion recorded in it has nothing older left to hide. A file that comes back after a power cut lies
+//! before the log's beginning and is deleted again.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::io;
 use std::ops::Bound;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -48,7 +48,10 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::directory::{Directory, OpenError};
 use crate::engine::{Changes, Engine, Pair, Table};
+use crate::medium::{self, FileSystem, Medium, MediumFile, Opening};
 use crate::port::StoreError;
+use crate::record;
+use crate::revoked::{self, Revocations};
 
 /// The first bytes of every frame.
 const MAGIC: [u8; 8] = *b"RPRSFRM1";
@@ -56,6 +59,8 @@ const MAGIC: [u8; 8] = *b"RPRSFRM1";
 const HEAD_LEN: usize = 120;
 /// A segment that is longer gets no more frames.
 const SEGMENT_BYTES_MAX: u64 = 64 << 20;
+/// The key in the meta table under which the number of the log's first segment stands.
+const BEGINS_KEY: &[u8] = b"log begins";
 /// How many quarantined entries keep their bytes. More are counted and logged, and leave only their reason
 /// in the log.
 const QUARANTINE_MAX: usize = 256;
@@ -96,7 +101,7 @@ enum Value {
 pub(crate) struct Segment {
     pub(crate) number: u64,
     path: PathBuf,
-    file: File,
+    file: Arc<dyn MediumFile>,
     /// Bytes in it, damage included, when it was opened or grown last.
     len: std::sync::atomic::AtomicU64,
 }
@@ -107,6 +112,8 @@ struct End {
     offset: u64,
     /// Nothing more is appended to this segment.
     closed: bool,
+    /// A write after `offset` failed, and may still be there.
+    failed: bool,
 }
 
 /// One change as it is written.
@@ -134,10 +141,9 @@ impl Change {
 }
 
 /// A part of the log that does not check.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Damage {
-    /// The segment.
-    pub path: PathBuf,
+    segment: Arc<Segment>,
     /// Where it begins.
     pub from: u64,
     /// Where it ends.
@@ -145,83 +151,138 @@ pub struct Damage {
 }
 
 impl Damage {
+    /// The segment it lies in.
+    pub fn path(&self) -> &Path {
+        &self.segment.path
+    }
+
     /// Its bytes, as far as they can be read.
     pub fn bytes(&self) -> Vec<u8> {
-        let mut bytes = vec![0; (self.to - self.from) as usize];
-        let read = File::open(&self.path).and_then(|file| file.read_exact_at(&mut bytes, self.from));
-        if let Err(error) = read {
-            tracing::warn!(path = %self.path.display(), %error, "a damaged part of the receipt log is lost");
-            bytes.clear();
+        self.segment.read(self.from, self.to - self.from).unwrap_or_else(|error| {
+            tracing::warn!(path = %self.path().display(), %error, "a damaged part of the receipt log is lost");
+            Vec::new()
+        })
+    }
+
+    /// Overwrites the beginnings of what is found at these offsets, durably.
+    pub(crate) fn strike_out(&self, offsets: &[u64]) -> io::Result<()> {
+        for offset in offsets {
+            self.segment.file.write_at(&[0; MAGIC.len()], self.from + offset)?;
         }
-        bytes
+        if offsets.is_empty() { Ok(()) } else { self.segment.file.sync() }
     }
 }
 
 impl DiskEngine {
     /// Opens the tables in a directory, or makes new ones there.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
-        Self::within(Directory::lock(dir)?, SEGMENT_BYTES_MAX)
+        Self::open_with(dir, SEGMENT_BYTES_MAX)
     }
 
     /// The same, with segments of another length.
     pub fn open_with(dir: &Path, segment_bytes_max: u64) -> Result<Self, OpenError> {
-        Self::within(Directory::lock(dir)?, segment_bytes_max)
+        Self::open_on(Arc::new(FileSystem), dir, segment_bytes_max)
+    }
+
+    /// The same, on another medium than the machine's file system.
+    pub fn open_on(medium: Arc<dyn Medium>, dir: &Path, segment_bytes_max: u64) -> Result<Self, OpenError> {
+        Self::within(Directory::lock(medium, dir)?, segment_bytes_max)
     }
 
     /// The same as [`open`](Self::open) for a directory whose format file is missing or does not read.
     pub fn mend(dir: &Path) -> Result<Self, OpenError> {
-        Self::within(Directory::lock_to_mend(dir)?, SEGMENT_BYTES_MAX)
+        Self::within(Directory::lock_to_mend(Arc::new(FileSystem), dir)?, SEGMENT_BYTES_MAX)
     }
 
     fn within(dir: Directory, segment_bytes_max: u64) -> Result<Self, OpenError> {
-        let log = dir.log();
+        let (log, medium) = (dir.log(), dir.medium());
         let failed = |doing, path: &Path| {
             let path = path.to_path_buf();
             move |source| OpenError::Io { doing, path, source }
         };
-        fs::create_dir_all(&log).map_err(failed("make", &log))?;
-        let numbers = segment_numbers(&log).map_err(failed("list", &log))?;
-        let mut index = Index::default();
-        let mut end = None;
-        let mut damage = Vec::new();
-        for number in &numbers {
-            let path = segment_path(&log, *number);
-            let segment = Arc::new(Segment::open(&path, *number).map_err(failed("open", &path))?);
-            index.segments.insert(*number, segment.clone());
-            let last = Some(number) == numbers.last();
-            let whole_to = replay(&mut index, &segment, last, &mut damage).map_err(failed("read", &path))?;
-            let closed = whole_to != segment.len();
-            if let Some(unfinished) = damage.last().filter(|part| last && part.to == whole_to) {
-                // Struck out, so that it stays out when its segment is no longer the last.
-                let file = &segment.file;
-                let struck = file.write_all_at(&[0; MAGIC.len()], unfinished.from);
-                struck.and_then(|()| file.sync_data()).map_err(failed("write", &path))?;
-            }
-            end = Some(End { segment, offset: whole_to, closed });
+        let numbers = segment_numbers(medium, &log).map_err(failed("list", &log))?;
+        let mut segments = Vec::new();
+        for number in numbers {
+            let path = segment_path(&log, number);
+            let segment = Segment::open(medium, &path, number, Opening::Write);
+            segments.push(Arc::new(segment.map_err(failed("open", &path))?));
         }
-        let end = match end {
-            Some(end) => end,
-            None => {
-                let segment = Arc::new(Segment::create(&log, 1).map_err(failed("make", &log))?);
-                index.segments.insert(1, segment.clone());
-                End { segment, offset: 0, closed: false }
+        let Replayed { mut index, last, damage } = replay_all(&segments).map_err(failed("read", &log))?;
+        for left_over in segments.iter().filter(|segment| !index.segments.contains_key(&segment.number)) {
+            // One that was cleaned away and came back, or could not be deleted.
+            if let Err(error) = medium.remove(&left_over.path) {
+                tracing::warn!(path = %left_over.path.display(), %error, "a cleaned segment could not be deleted");
+            }
+        }
+        for segment in index.segments.values() {
+            let is_last = last.as_ref().filter(|last| last.number == segment.number);
+            for unfinished in is_last.map_or(&[][..], |last| &last.unfinished) {
+                // Struck out, so that it stays out when its segment is no longer the last.
+                let struck = segment.file.write_at(&[0; MAGIC.len()], *unfinished);
+                struck.map_err(failed("write", &segment.path))?;
+            }
+            // What a process that ended had not synced was read as well, and will be built upon.
+            segment.file.sync().map_err(failed("sync", &segment.path))?;
+        }
+        medium.sync_directory(&log).map_err(failed("sync", &log))?;
+        let last = last.and_then(|last| Some((index.segments.get(&last.number)?.clone(), last.whole_to)));
+        let end = match last {
+            Some((segment, whole_to)) if segment.len() > 0 => {
+                let closed = whole_to != segment.len();
+                End { segment, offset: whole_to, closed, failed: false }
+            }
+            // One that holds nothing is made again: its directory may have failed to take it for good.
+            empty => {
+                let number = empty.map_or(1, |(segment, _)| segment.number);
+                let segment = Arc::new(Segment::create(medium, &log, number).map_err(failed("make", &log))?);
+                index.segments.insert(number, segment.clone());
+                End { segment, offset: 0, closed: false, failed: false }
             }
         };
         for damage in &damage {
             tracing::warn!(
-                path = %damage.path.display(), from = damage.from, to = damage.to,
+                path = %damage.path().display(), from = damage.from, to = damage.to,
                 "a part of the receipt log does not check: an unfinished write, or damage"
             );
         }
-        let kept = fs::read_dir(dir.quarantine()).map_or(0, Iterator::count) / 2;
-        Ok(Self {
+        let kept = medium.list(&dir.quarantine()).map_or(0, |names| names.len()) / 2;
+        let engine = Self {
             index: RwLock::new(index),
             end: Mutex::new(end),
             segment_bytes_max,
             quarantined: AtomicUsize::new(kept),
             damage,
             dir,
-        })
+        };
+        engine.restore_revocations()?;
+        Ok(engine)
+    }
+
+    /// Takes from each of the two places where revocations stand what the other lost.
+    fn restore_revocations(&self) -> Result<(), OpenError> {
+        let path = self.dir.revoked();
+        let failed = |doing| {
+            let path = path.clone();
+            move |source| OpenError::Io { doing, path, source }
+        };
+        let beside = revoked::read(self.dir.medium(), &path).map_err(failed("read"))?;
+        let logged = self.index().revocations();
+        let lost = revoked::newer(&beside, &logged);
+        if !revoked::newer(&logged, &beside).is_empty() {
+            let both = logged.into_iter().chain(lost.clone()).collect();
+            revoked::write(&self.dir, &both).map_err(failed("write"))?;
+        }
+        if !lost.is_empty() {
+            tracing::warn!(path = %path.display(), "the receipt log lost revocations: they are restored");
+            let changes = revoked::changes(lost);
+            let appended = self.append(&mut self.end(), changes, true);
+            appended.map_err(|error| failed("restore")(io::Error::other(error)))?;
+        }
+        Ok(())
+    }
+
+    fn end(&self) -> std::sync::MutexGuard<'_, End> {
+        self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The parts of the log that did not check when it was opened.
@@ -233,22 +294,24 @@ impl DiskEngine {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends one frame and makes it seen.
+    /// Appends one frame and makes it seen. Without changes, only sees to it that no failed write is left.
     fn append(&self, end: &mut End, changes: Changes, sync: bool) -> Result<(), StoreError> {
+        if end.failed {
+            cut_off(end).map_err(failed("cut a failed write off", &end.segment.path))?;
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
         if end.closed || end.offset >= self.segment_bytes_max {
             self.begin_segment(end)?;
         }
         let frame = Frame::of(changes);
         let bytes = frame.bytes(end.segment.number, end.offset);
-        let write = || {
-            end.segment.file.write_all_at(&bytes, end.offset)?;
-            if sync { end.segment.file.sync_data() } else { Ok(()) }
-        };
-        if let Err(source) = write() {
-            // What was cut off or not, nothing more goes into this segment.
-            end.closed = true;
-            if let Err(error) = end.segment.file.set_len(end.offset) {
-                tracing::warn!(path = %end.segment.path.display(), %error, "a failed write could not be cut off");
+        let written = end.segment.file.write_at(&bytes, end.offset);
+        if let Err(source) = written.and_then(|()| if sync { end.segment.file.sync() } else { Ok(()) }) {
+            (end.closed, end.failed) = (true, true);
+            if let Err(error) = cut_off(end) {
+                tracing::warn!(path = %end.segment.path.display(), %error, "a failed write could not be cut off yet");
             }
             return Err(failed("write", &end.segment.path)(source));
         }
@@ -263,12 +326,15 @@ impl DiskEngine {
     }
 
     fn begin_segment(&self, end: &mut End) -> Result<(), StoreError> {
+        // Only the last segment is read with its values when the log is opened: in those before, all is synced.
+        end.segment.file.sync().map_err(failed("sync", &end.segment.path))?;
         let log = self.dir.log();
         let number = end.segment.number + 1;
-        let segment = Arc::new(Segment::create(&log, number).map_err(failed("make a segment in", &log))?);
+        let segment = Segment::create(self.dir.medium(), &log, number);
+        let segment = Arc::new(segment.map_err(failed("make a segment in", &log))?);
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         index.segments.insert(number, segment.clone());
-        *end = End { segment, offset: 0, closed: false };
+        *end = End { segment, offset: 0, closed: false, failed: false };
         Ok(())
     }
 
@@ -290,28 +356,39 @@ impl DiskEngine {
         for (table, key, value) in live {
             let value = match value {
                 Value::Inline(value) => Some(value),
-                // A value that cannot be read is lost already.
-                Value::Apart { offset, len } => oldest.read(offset, len).ok(),
+                Value::Apart { offset, len } => match oldest.read(offset, len) {
+                    Ok(value) => Some(value),
+                    // It is lost already.
+                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
+                    Err(error) => return Err(failed("read", &oldest.path)(error)),
+                },
             };
             bytes += value.as_ref().map_or(0, |value| value.len() as u64);
             moved.insert((table, key), value);
             if bytes >= self.segment_bytes_max / 8 {
-                self.append(end, std::mem::take(&mut moved), false)?;
+                self.append(end, std::mem::take(&mut moved), true)?;
                 bytes = 0;
             }
         }
+        // From here on the log begins after it, even if its file comes back: were an older segment to be read again
+        // and not the one that recorded its deletions, what was deleted would be back.
+        moved.insert((Table::Meta, BEGINS_KEY.to_vec()), Some(record::write(&(oldest.number + 1))));
         self.append(end, moved, true)?;
-        // PRUNE SAFETY: every key whose value lay in this segment has been appended again, and the last of
-        // these appends was synced after all of them; segments that filled meanwhile are synced here. Only
-        // this thread writes, so no key came to lie in it since. A deletion recorded in it hides nothing:
-        // there is no older segment.
-        for segment in self.index().segments.values().filter(|segment| segment.number > oldest.number) {
-            segment.file.sync_data().map_err(failed("sync", &segment.path))?;
-        }
-        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        index.segments.remove(&oldest.number);
-        fs::remove_file(&oldest.path).map_err(failed("delete", &oldest.path))
+        self.index.write().unwrap_or_else(PoisonError::into_inner).segments.remove(&oldest.number);
+        // PRUNE SAFETY: every key whose value lay in this segment has been appended again and synced, or was
+        // deleted. Only this thread writes, so no key came to lie in it since. A deletion recorded in it hides
+        // nothing: the log has no older segment.
+        self.dir.medium().remove(&oldest.path).map_err(failed("delete", &oldest.path))
     }
+}
+
+/// Cuts a failed write off, durably. Until that is done nothing is acknowledged: what is left of the write would
+/// be read as a commit when the log is opened again, over what was acknowledged since.
+fn cut_off(end: &mut End) -> io::Result<()> {
+    end.segment.file.truncate(end.offset)?;
+    end.segment.file.sync()?;
+    end.failed = false;
+    Ok(())
 }
 
 impl Index {
@@ -347,6 +424,19 @@ impl Index {
             here.map(move |(key, held)| (table, key.clone(), held.value.clone())).collect::<Vec<_>>()
         };
         self.tables.iter().zip(Table::ALL).flat_map(of).collect()
+    }
+
+    /// Takes over revocations that the log lost, as long as this index lives.
+    pub(crate) fn restore(&mut self, beside: &Revocations) {
+        for (key, revocation) in revoked::newer(beside, &self.revocations()) {
+            let what = What::Inline(record::write(&revocation));
+            self.apply(Change { table: Table::Revocations as u8, key, what }, 0, 0);
+        }
+    }
+
+    fn revocations(&self) -> Revocations {
+        let pairs = self.page(Table::Revocations, &[], None, usize::MAX);
+        pairs.into_iter().filter_map(|(key, bytes)| Some((key, record::read(&bytes)?))).collect()
     }
 
     fn find(&self, table: Table, key: &[u8]) -> Option<&Held> {
@@ -420,26 +510,25 @@ impl Value {
 }
 
 impl Segment {
-    fn create(log: &Path, number: u64) -> io::Result<Self> {
+    fn create(medium: &dyn Medium, log: &Path, number: u64) -> io::Result<Self> {
         let path = segment_path(log, number);
-        // A file of this number can only be what a failed attempt left: the index knows none.
-        let file = File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
-        File::open(log)?.sync_all()?;
-        Ok(Self { number, path, file, len: 0.into() })
+        let segment = match Self::open(medium, &path, number, Opening::Make) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                // A file of this number can only be what a failed attempt left: the index knows none. It is made
+                // anew, for the directory may have failed to take it for good.
+                medium.remove(&path)?;
+                Self::open(medium, &path, number, Opening::Make)?
+            }
+            opened => opened?,
+        };
+        medium.sync_directory(log)?;
+        Ok(segment)
     }
 
-    /// Opens it to be read and appended to.
-    fn open(path: &Path, number: u64) -> io::Result<Self> {
-        Self::of(File::options().read(true).write(true).open(path)?, path, number)
-    }
-
-    /// Opens it to be read, as long as it is now.
-    pub(crate) fn open_reading(path: &Path, number: u64) -> io::Result<Self> {
-        Self::of(File::open(path)?, path, number)
-    }
-
-    fn of(file: File, path: &Path, number: u64) -> io::Result<Self> {
-        let len = file.metadata()?.len();
+    /// Opens it as long as it is now.
+    pub(crate) fn open(medium: &dyn Medium, path: &Path, number: u64, opening: Opening) -> io::Result<Self> {
+        let file = medium.open(path, opening)?;
+        let len = file.len()?;
         Ok(Self { number, path: path.into(), file, len: len.into() })
     }
 
@@ -449,7 +538,7 @@ impl Segment {
 
     fn read(&self, offset: u64, len: u64) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; len as usize];
-        self.file.read_exact_at(&mut bytes, offset)?;
+        self.file.read_at(&mut bytes, offset)?;
         Ok(bytes)
     }
 }
@@ -459,13 +548,12 @@ pub(crate) fn segment_path(log: &Path, number: u64) -> PathBuf {
 }
 
 /// The segments in a directory, oldest first. Other files are left alone.
-pub(crate) fn segment_numbers(log: &Path) -> io::Result<Vec<u64>> {
-    let mut numbers = Vec::new();
-    for item in fs::read_dir(log)? {
-        let name = item?.file_name();
-        let number = name.to_str().and_then(|name| name.strip_suffix(".log")?.parse().ok());
-        numbers.extend(number.filter(|number| *segment_path(log, *number) == *log.join(&name)));
-    }
+pub(crate) fn segment_numbers(medium: &dyn Medium, log: &Path) -> io::Result<Vec<u64>> {
+    let number = |name: String| {
+        let number = name.strip_suffix(".log")?.parse().ok()?;
+        (segment_path(log, number) == log.join(&name)).then_some(number)
+    };
+    let mut numbers: Vec<_> = medium.list(log)?.into_iter().filter_map(number).collect();
     numbers.sort_unstable();
     Ok(numbers)
 }
@@ -546,21 +634,55 @@ impl Head {
     }
 }
 
-/// Applies the frames of a segment that check, and names the parts that do not. Returns the end of the last
-/// frame. Only a disk that does not answer is an error.
-pub(crate) fn replay(
+/// What a replay of a log found.
+pub(crate) struct Replayed {
+    pub(crate) index: Index,
+    pub(crate) damage: Vec<Damage>,
+    last: Option<Last>,
+}
+
+/// The last segment, as a replay found it.
+struct Last {
+    number: u64,
+    /// The end of the last frame.
+    whole_to: u64,
+    /// Where frames begin whose heads check and whose rest does not.
+    unfinished: Vec<u64>,
+}
+
+/// Reads segments, oldest first. Those before the one that the log says it begins with are left out.
+pub(crate) fn replay_all(segments: &[Arc<Segment>]) -> io::Result<Replayed> {
+    let mut replayed = Replayed { index: Index::default(), damage: Vec::new(), last: None };
+    for segment in segments {
+        replayed.index.segments.insert(segment.number, segment.clone());
+        let last = Some(segment.number) == segments.last().map(|last| last.number);
+        replayed.last = Some(replay(&mut replayed.index, segment, last, &mut replayed.damage)?);
+    }
+    let begins = match replayed.index.find(Table::Meta, BEGINS_KEY) {
+        Some(Held { value: Value::Inline(bytes), .. }) => record::read(bytes).unwrap_or(0),
+        _ => 0,
+    };
+    match segments.partition_point(|segment| segment.number < begins) {
+        0 => Ok(replayed),
+        left_over => replay_all(&segments[left_over..]),
+    }
+}
+
+/// Applies the frames of a segment that check, and names the parts that do not. Only a disk that does not answer
+/// is an error.
+fn replay(
     index: &mut Index,
-    segment: &Segment,
+    segment: &Arc<Segment>,
     values_too: bool,
     damage: &mut Vec<Damage>,
-) -> io::Result<u64> {
+) -> io::Result<Last> {
     let len = segment.len();
     let mut at = 0;
-    let mut whole_to = 0;
+    let mut last = Last { number: segment.number, whole_to: 0, unfinished: Vec::new() };
     while at < len {
         let Some(head) = head_at(segment, at)? else {
             let to = next_head(segment, at + 1)?.unwrap_or(len);
-            damage.push(Damage { path: segment.path.clone(), from: at, to });
+            damage.push(Damage { segment: segment.clone(), from: at, to });
             at = to;
             continue;
         };
@@ -572,12 +694,15 @@ pub(crate) fn replay(
                     index.apply(change, segment.number, values_at);
                 }
             }
-            None => damage.push(Damage { path: segment.path.clone(), from: at, to }),
+            None => {
+                damage.push(Damage { segment: segment.clone(), from: at, to });
+                last.unfinished.extend(values_too.then_some(at));
+            }
         }
         at = to;
-        whole_to = to;
+        last.whole_to = to;
     }
-    Ok(whole_to)
+    Ok(last)
 }
 
 /// The head at an offset, if it checks and its frame ends within the segment.
@@ -587,7 +712,7 @@ fn head_at(segment: &Segment, at: u64) -> io::Result<Option<Head>> {
         return Ok(None);
     }
     let mut bytes = [0; HEAD_LEN];
-    segment.file.read_exact_at(&mut bytes, at)?;
+    segment.file.read_at(&mut bytes, at)?;
     Ok(Head::read(&bytes, segment.number, at).filter(|head| head.len() <= left))
 }
 
@@ -642,7 +767,15 @@ impl Engine for DiskEngine {
     }
 
     fn commit(&self, changes: Changes, sync: bool) -> Result<(), StoreError> {
-        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut end = self.end();
+        if changes.is_empty() {
+            return self.append(&mut end, changes, sync);
+        }
+        let revoked = revoked::among(&changes);
+        if !revoked.is_empty() {
+            let all = self.index().revocations().into_iter().chain(revoked).collect();
+            revoked::write(&self.dir, &all).map_err(failed("write", &self.dir.revoked()))?;
+        }
         self.append(&mut end, changes, sync)?;
         if let Err(error) = self.clean(&mut end) {
             // The commit stands; what could not be cleaned is cleaned after another.
@@ -655,11 +788,11 @@ impl Engine for DiskEngine {
         if self.quarantined.fetch_add(1, Ordering::Relaxed) >= QUARANTINE_MAX {
             return Ok(());
         }
-        let dir = self.dir.quarantine();
-        fs::create_dir_all(&dir).map_err(failed("make", &dir))?;
+        let (dir, medium) = (self.dir.quarantine(), self.dir.medium());
+        medium.make_directory(&dir).map_err(failed("make", &dir))?;
         let keep = |ending: &str, bytes: &[u8]| {
             let path = dir.join(format!("{name}.{ending}"));
-            fs::write(&path, bytes).map_err(failed("write", &path))
+            medium::write(medium, &path, bytes).map(drop).map_err(failed("write", &path))
         };
         keep("receipt", bytes)?;
         keep("reason", format!("{reason}\n").as_bytes())

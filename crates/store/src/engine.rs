@@ -27,11 +27,15 @@ pub enum Table {
     Profiles,
     /// The prune floor.
     Meta,
+    /// `profile id → revocation`.
+    Revocations,
+    /// `statement id → epoch`, of entries that were stored after a revocation.
+    Epochs,
 }
 
 impl Table {
     /// All tables.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Entries,
         Self::Receipts,
         Self::Marks,
@@ -40,6 +44,8 @@ impl Table {
         Self::Pins,
         Self::Profiles,
         Self::Meta,
+        Self::Revocations,
+        Self::Epochs,
     ];
 
     /// Its name on disk.
@@ -53,6 +59,8 @@ impl Table {
             Self::Pins => "pins",
             Self::Profiles => "profiles",
             Self::Meta => "meta",
+            Self::Revocations => "revocations",
+            Self::Epochs => "epochs",
         }
     }
 }
@@ -85,7 +93,7 @@ pub trait Engine: Send + Sync {
     ) -> Result<Vec<Pair>, StoreError>;
 
     /// Applies all changes or none. With `sync`, returns once they survive a power cut, and shows them to
-    /// no reader before.
+    /// no reader before. Without changes it fails where an earlier failed commit may still come back.
     fn commit(&self, changes: Changes, sync: bool) -> Result<(), StoreError>;
 
     /// Puts bytes that failed their check aside, with the reason, where a person can look at them.

@@ -218,6 +218,9 @@ impl Engine for FaultyEngine {
     }
 
     fn commit(&self, changes: Changes, sync: bool) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            return self.inner.commit(changes, sync);
+        }
         let left = self.commits_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
             (left != u64::MAX && left != 0).then(|| left - 1).or(Some(left))
         });

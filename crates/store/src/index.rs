@@ -13,7 +13,7 @@ use reprise_model::statement::StatementId;
 
 use crate::engine::{self, Changes, Engine, Table};
 use crate::port::{PlaceOutcome, PruneOutcome, PutOutcome, StoreError};
-use crate::record::{self, EntryRecord, FLOOR_KEY};
+use crate::record::{self, EntryRecord, FLOOR_KEY, Revocation};
 
 /// How many keys a scan asks the engine for at a time.
 const SCAN_LEN: usize = 64;
@@ -96,9 +96,32 @@ impl<'a> Staging<'a> {
         Ok(found.into_iter().collect())
     }
 
+    /// The entry, unless it is revoked.
     fn entry(&self, id: &StatementId) -> Result<Option<EntryRecord>, StoreError> {
+        match self.recorded(id)? {
+            Some(entry) if self.is_revoked(id, &entry.statement.profile)? => Ok(None),
+            entry => Ok(entry),
+        }
+    }
+
+    fn recorded(&self, id: &StatementId) -> Result<Option<EntryRecord>, StoreError> {
         let bytes = engine::undamaged(self.get(Table::Entries, &id.0))?;
         Ok(bytes.and_then(|bytes| record::read(&bytes)))
+    }
+
+    fn is_revoked(&self, id: &StatementId, profile: &ProfileId) -> Result<bool, StoreError> {
+        is_revoked(&|table, key| self.get(table, key), id, profile)
+    }
+
+    /// How many revocations there were.
+    fn epoch(&self) -> Result<u64, StoreError> {
+        let mut epoch = 0;
+        for key in self.keys(Table::Revocations, &[], usize::MAX)? {
+            let bytes = self.get(Table::Revocations, &key)?;
+            let revocation = bytes.and_then(|bytes| record::read::<Revocation>(&bytes));
+            epoch = epoch.max(revocation.map_or(0, |revocation| revocation.epoch));
+        }
+        Ok(epoch)
     }
 
     /// The prune floor.
@@ -134,6 +157,10 @@ pub(crate) fn put(staging: &mut Staging<'_>, ready: Ready) -> Result<PutOutcome,
         return Ok(PutOutcome { new: false, stored: false, places });
     }
     if !stored {
+        let epoch = staging.epoch()?;
+        if epoch > 0 {
+            staging.set(Table::Epochs, id.0.to_vec(), record::write(&epoch));
+        }
         staging.set(Table::Entries, id.0.to_vec(), record::write(&ready.record));
         staging.set(Table::Receipts, id.0.to_vec(), ready.envelope);
         staging.set(Table::Marks, id.0.to_vec(), record::write(&ready.mark));
@@ -243,11 +270,29 @@ pub(crate) fn forget(staging: &mut Staging<'_>, id: &StatementId) {
     for table in [Table::Entries, Table::Receipts, Table::Marks] {
         staging.delete(table, id.0.to_vec());
     }
+    if !matches!(staging.has(Table::Epochs, &id.0), Ok(false)) {
+        staging.delete(Table::Epochs, id.0.to_vec());
+    }
+}
+
+/// Whether an entry of a profile was stored before its profile was revoked. One whose epoch is lost was stored in
+/// the first.
+pub(crate) fn is_revoked(
+    get: &dyn Fn(Table, &[u8]) -> Result<Option<Vec<u8>>, StoreError>,
+    id: &StatementId,
+    profile: &ProfileId,
+) -> Result<bool, StoreError> {
+    let revocation = get(Table::Revocations, &profile.0)?;
+    let Some(revocation) = revocation.and_then(|bytes| record::read::<Revocation>(&bytes)) else {
+        return Ok(false);
+    };
+    let epoch = engine::undamaged(get(Table::Epochs, &id.0))?;
+    Ok(epoch.and_then(|bytes| record::read::<u64>(&bytes)).unwrap_or(0) < revocation.epoch)
 }
 
 /// Deletes an entry with its coordinates. Returns the size of its envelope, where it was stored.
 pub(crate) fn remove(staging: &mut Staging<'_>, id: &StatementId) -> Result<Option<u64>, StoreError> {
-    let stored = staging.entry(id)?.map(|entry| entry.bytes);
+    let stored = staging.recorded(id)?.map(|entry| entry.bytes);
     // PRUNE SAFETY: the user, or the revocation of a verifier, asked for this statement by name. What is
     // lost is the cost of proving it again; no other statement's keys begin with this id.
     for key in staging.keys(Table::Backrefs, &id.0, usize::MAX)? {
@@ -278,16 +323,28 @@ pub(crate) fn evict(
     Ok(remove(staging, id)?.is_some())
 }
 
-/// Removes the entry if it is of this profile.
-pub(crate) fn revoke(
-    staging: &mut Staging<'_>,
-    id: &StatementId,
-    profile: &ProfileId,
-) -> Result<bool, StoreError> {
-    match staging.entry(id)? {
-        Some(entry) if entry.statement.profile == *profile => Ok(remove(staging, id)?.is_some()),
-        _ => Ok(false),
+/// Ends the epoch: what is stored of this profile is not believed any more.
+pub(crate) fn revoke(staging: &mut Staging<'_>, profile: &ProfileId) -> Result<(), StoreError> {
+    let revocation = Revocation { profile: *profile, epoch: staging.epoch()? + 1 };
+    staging.set(Table::Revocations, profile.0.to_vec(), record::write(&revocation));
+    Ok(())
+}
+
+/// Removes those of these entries that are revoked. Returns how many.
+pub(crate) fn remove_revoked(staging: &mut Staging<'_>, ids: &[StatementId]) -> Result<u64, StoreError> {
+    let mut removed = 0;
+    for id in ids {
+        // PRUNE SAFETY: nothing may be proved by it any more; what it proved is proved again where it is wanted.
+        let revoked = match staging.recorded(id)? {
+            Some(entry) => staging.is_revoked(id, &entry.statement.profile)?,
+            None => false,
+        };
+        if revoked {
+            remove(staging, id)?;
+            removed += 1;
+        }
     }
+    Ok(removed)
 }
 
 /// Raises the prune floor. Returns the floor there is now.
@@ -343,7 +400,7 @@ fn collect(staging: &mut Staging<'_>, id: &StatementId) -> Result<Option<u64>, S
     if staging.used(id)? {
         return Ok(None);
     }
-    let bytes = staging.entry(id)?.map(|entry| entry.bytes);
+    let bytes = staging.recorded(id)?.map(|entry| entry.bytes);
     forget(staging, id);
     Ok(bytes)
 }

@@ -5,11 +5,13 @@
 //! | [`port`] | [`ReceiptStore`]: what the rest of Reprise may ask, and in what words it is answered |
 //! | [`store`] | [`Store`]: the one implementation, over any engine; checks what it reads |
 //! | `index` | what each write means: places, pins, pruning, quarantine; pure |
-//! | `writer` | the one writer: a flush for a group of writes |
+//! | `writer` | the one writer: a queue, and a flush for a group of writes |
 //! | [`engine`] | [`Engine`]: sorted tables with atomic, durable commits |
 //! | [`memory`], [`disk`] | the engines |
 //! | [`tiered`] | memory in front of an engine |
 //! | [`reading`] | the disk's tables at one moment, while another process writes them |
+//! | [`medium`] | what is asked of a file system |
+//! | `revoked` | the copy of the revocations beside the log |
 //! | [`directory`] | who holds a store's directory, and which format it has |
 //! | [`salvage`] | receipts that lie whole in damaged parts of the log |
 //! | [`archive`] | receipts on their way from one store to another |
@@ -19,6 +21,7 @@
 //! | [`policy`] | durability and verification, named |
 //! | `metered` | the counters |
 //! | `faulty` | stores and engines that fail when told to, behind `test-utils` |
+//! | `simulated` | a disk in memory that fails and loses what was not synced, behind `test-utils` |
 //!
 //! The format, the engine's choice and its figures are in the crate's `DESIGN.md`.
 
@@ -31,13 +34,17 @@ pub mod envelope;
 pub mod faulty;
 pub mod gc;
 mod index;
+pub mod medium;
 pub mod memory;
 mod metered;
 pub mod policy;
 pub mod port;
 pub mod reading;
 mod record;
+mod revoked;
 pub mod salvage;
+#[cfg(feature = "test-utils")]
+pub mod simulated;
 pub mod store;
 pub mod tiered;
 pub mod why;
@@ -45,6 +52,6 @@ mod writer;
 
 pub use directory::OpenError;
 pub use engine::Engine;
-pub use policy::{Durability, VerifyPolicy};
+pub use policy::{Driven, Durability, VerifyPolicy};
 pub use port::ReceiptStore;
 pub use store::{Options, Store};

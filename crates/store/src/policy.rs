@@ -15,6 +15,17 @@ pub enum Durability {
     None,
 }
 
+/// Who makes writes durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Driven {
+    /// A thread of the store's, as soon as something is queued.
+    #[default]
+    ByThread,
+    /// Whoever waits for a write, and [`Store::flush`](crate::Store::flush): the store has no thread, and what is
+    /// submitted stays queued until then. For simulations.
+    ByCaller,
+}
+
 /// When a stored receipt is verified in full again before it is handed out. Checksum, statement and claim
 /// are compared always.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

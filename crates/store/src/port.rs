@@ -94,7 +94,8 @@ pub trait ReceiptStore: Send + Sync {
     fn profiles(&self) -> Result<Vec<ProofProfile>, StoreError>;
 
     /// Deletes every receipt of a proof profile, whatever its coordinates and pins, because its verifier is
-    /// no longer believed. Returns how many.
+    /// no longer believed, and remembers that: none that was stored before is ever handed out again, even if a
+    /// crash or damage brings it back. What is put later is believed. Returns how many were deleted.
     fn revoke(&self, profile: &ProfileId) -> Result<u64, StoreError>;
 
     /// What is stored, and what happened since the store was opened.

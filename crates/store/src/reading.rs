@@ -14,15 +14,16 @@
 //! A frame is written before it is synced, so the last commit seen may be one that is not acknowledged yet. If
 //! the writer then fails to sync and cuts it off, a value of it that is read later is damaged, which is a miss.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::directory::{Directory, OpenError};
-use crate::disk::{Index, Located, Segment, replay, segment_numbers, segment_path};
+use crate::directory::{self, Directory, OpenError};
+use crate::disk::{Index, Located, Replayed, Segment, replay_all, segment_numbers, segment_path};
 use crate::engine::{Changes, Engine, Pair, Table};
+use crate::medium::{FileSystem, Medium, Opening};
 use crate::port::StoreError;
+use crate::revoked;
 
 /// How often a listing is taken while segments come and go.
 const ATTEMPTS_MAX: usize = 64;
@@ -36,11 +37,16 @@ pub struct ReadingEngine {
 impl ReadingEngine {
     /// Opens the tables that are there. A directory that is no store, or none of this format, is refused.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
-        Directory::compare_format(dir)?;
+        Self::open_on(&FileSystem, dir)
+    }
+
+    /// The same, on another medium than the machine's file system.
+    pub fn open_on(medium: &dyn Medium, dir: &Path) -> Result<Self, OpenError> {
+        Directory::compare_format(medium, dir)?;
         let log = dir.join("log");
         let mut attempts = 1;
-        let index = loop {
-            match moment(&log) {
+        let mut index = loop {
+            match moment(medium, &log) {
                 Ok(Some(index)) => break index,
                 Err(source) if attempts >= ATTEMPTS_MAX || !is_passing(&source) => {
                     return Err(OpenError::Io { doing: "read", path: log, source });
@@ -52,6 +58,10 @@ impl ReadingEngine {
                 Ok(None) | Err(_) => attempts += 1,
             }
         };
+        let path = directory::revoked_in(dir);
+        let beside = revoked::read(medium, &path);
+        let beside = beside.map_err(|source| OpenError::Io { doing: "read", path, source })?;
+        index.restore(&beside);
         Ok(Self { index, dir: dir.into() })
     }
 }
@@ -62,28 +72,24 @@ fn is_passing(error: &io::Error) -> bool {
 }
 
 /// The tables at one moment; `None` where segments came or went meanwhile.
-fn moment(log: &Path) -> io::Result<Option<Index>> {
-    if !fs::exists(log)? {
+fn moment(medium: &dyn Medium, log: &Path) -> io::Result<Option<Index>> {
+    if !medium.is_directory(log)? {
         // A store that is being made.
         return Ok(Some(Index::default()));
     }
-    let numbers = segment_numbers(log)?;
-    let mut index = Index::default();
+    let numbers = segment_numbers(medium, log)?;
+    let mut segments = Vec::new();
     for number in &numbers {
-        let segment = Segment::open_reading(&segment_path(log, *number), *number)?;
-        index.segments.insert(*number, Arc::new(segment));
+        let segment = Segment::open(medium, &segment_path(log, *number), *number, Opening::Read)?;
+        segments.push(Arc::new(segment));
     }
-    if segment_numbers(log)? != numbers {
+    if segment_numbers(medium, log)? != numbers {
         return Ok(None);
     }
-    let mut damage = Vec::new();
-    for segment in index.segments.values().cloned().collect::<Vec<_>>() {
-        let last = Some(segment.number) == numbers.last().copied();
-        replay(&mut index, &segment, last, &mut damage)?;
-    }
+    let Replayed { index, damage, .. } = replay_all(&segments)?;
     for part in damage {
         tracing::debug!(
-            path = %part.path.display(), from = part.from, to = part.to,
+            path = %part.path().display(), from = part.from, to = part.to,
             "a part of the receipt log does not check: a write under way, or damage"
         );
     }

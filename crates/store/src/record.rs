@@ -5,7 +5,7 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use reprise_model::coordinate::{Checkpoint, Coordinate};
-use reprise_model::digest::ProgramId;
+use reprise_model::digest::{ProfileId, ProgramId};
 use reprise_model::profile::SealKind;
 use reprise_model::statement::{Kind, Statement, StatementId};
 
@@ -15,6 +15,14 @@ use crate::port::Provenance;
 pub(crate) const CHECK_LEN: usize = 8;
 /// The key of the prune floor in the meta table.
 pub(crate) const FLOOR_KEY: &[u8] = b"prune floor";
+
+/// That what was stored of a profile in an earlier epoch is not believed. An epoch ends with a revocation; the
+/// first is 0.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(crate) struct Revocation {
+    pub(crate) profile: ProfileId,
+    pub(crate) epoch: u64,
+}
 
 /// What the index knows of an entry.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]

@@ -4,12 +4,16 @@
 //! length and carries its checksum. They are found without the frame's help, verified in full, and put
 //! again when the store is opened. Where they were used is not salvaged: a place comes back with the next
 //! hit or put there. Until then such an entry has none, and eviction sees it first.
+//!
+//! Salvage happens once. What was put again, or was stored anyway, is struck out in the damaged part, so that a
+//! receipt that is pruned or removed later does not come back from there at every opening.
 
 use reprise_model::receipt::{Verified, Verifier};
 
 use crate::disk::Damage;
 use crate::envelope::{self, Envelope};
 use crate::port::{NewEntry, ReceiptStore, StoreError};
+use crate::store::Store;
 
 /// What was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,14 +26,20 @@ pub struct Salvaged {
 
 /// Searches the damaged parts and puts what is whole.
 pub(crate) fn salvage(
-    store: &dyn ReceiptStore,
+    store: &Store,
     verifier: &dyn Verifier,
     damage: &[Damage],
 ) -> Result<Salvaged, StoreError> {
     let mut salvaged = Salvaged::default();
     for part in damage {
-        for envelope in envelopes(&part.bytes()) {
-            put(store, verifier, envelope, &mut salvaged)?;
+        let mut done = Vec::new();
+        for (at, envelope) in envelopes(&part.bytes()) {
+            if put(store, verifier, envelope, &mut salvaged)? {
+                done.push(at as u64);
+            }
+        }
+        if let Err(error) = part.strike_out(&done) {
+            tracing::warn!(path = %part.path().display(), %error, "what was salvaged will be found there again");
         }
     }
     if !damage.is_empty() {
@@ -44,8 +54,8 @@ pub(crate) fn salvage(
     Ok(salvaged)
 }
 
-/// The whole envelopes among bytes.
-pub fn envelopes(bytes: &[u8]) -> Vec<Envelope> {
+/// The whole envelopes among bytes, and where each begins.
+pub fn envelopes(bytes: &[u8]) -> Vec<(usize, Envelope)> {
     let mut found = Vec::new();
     let mut rest = bytes;
     while let Some(at) = envelope::find(rest) {
@@ -53,7 +63,7 @@ pub fn envelopes(bytes: &[u8]) -> Vec<Envelope> {
         let whole = envelope::length(rest).and_then(|len| rest.get(..len));
         match whole.and_then(|whole| Envelope::decode(whole).ok().map(|read| (whole.len(), read))) {
             Some((len, envelope)) => {
-                found.push(envelope);
+                found.push((bytes.len() - rest.len(), envelope));
                 rest = &rest[len..];
             }
             None => rest = &rest[envelope::MAGIC.len()..],
@@ -62,25 +72,28 @@ pub fn envelopes(bytes: &[u8]) -> Vec<Envelope> {
     found
 }
 
+/// Stores a receipt, if it verifies. Whether nothing is left to be done with it.
 fn put(
-    store: &dyn ReceiptStore,
+    store: &Store,
     verifier: &dyn Verifier,
     envelope: Envelope,
     salvaged: &mut Salvaged,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let Envelope { kind, receipt, provenance } = envelope;
-    if store.contains(&receipt.id())? {
-        return Ok(());
+    // One whose profile was revoked may have been stored before.
+    if store.contains(&receipt.id())? || store.was_revoked(&receipt.statement.profile)? {
+        return Ok(true);
     }
     match Verified::check(receipt, verifier) {
         Ok(receipt) => {
             let entry = NewEntry { receipt, kind, provenance, coordinates: Vec::new() };
             salvaged.receipts += u64::from(store.put(entry)?.new);
+            Ok(true)
         }
         Err(error) => {
             tracing::warn!(%error, "a salvaged receipt does not verify here and is left");
             salvaged.refused += 1;
+            Ok(false)
         }
     }
-    Ok(())
 }

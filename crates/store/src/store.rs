@@ -19,7 +19,7 @@ use crate::envelope::{self, Envelope, EnvelopeError, Unchecked};
 use crate::index::{self, Ready};
 use crate::memory::MemoryEngine;
 use crate::metered::Counters;
-use crate::policy::{Durability, VerifyPolicy};
+use crate::policy::{Driven, Durability, VerifyPolicy};
 use crate::port::{
     Completion, Filter, Lookup, MissReason, NewEntry, Origin, PlaceOutcome, PruneOutcome, PutOutcome,
     QuarantineReason, ReceiptStore, Shown, Stats, StoreError, Summary,
@@ -42,6 +42,8 @@ pub struct Options {
     pub durability: Durability,
     /// When a stored receipt is verified in full again.
     pub verify: VerifyPolicy,
+    /// Who makes writes durable.
+    pub driven: Driven,
     /// Writes that may wait for the writer; one more waits for room.
     pub queue_items_max: usize,
     /// Bytes of envelopes that may wait for the writer; more wait for room.
@@ -59,6 +61,7 @@ impl Default for Options {
         Self {
             durability: Durability::default(),
             verify: VerifyPolicy::default(),
+            driven: Driven::default(),
             queue_items_max: 256,
             queue_bytes_max: 256 << 20,
             entry_bytes_max: 64 << 20,
@@ -121,6 +124,9 @@ impl Store {
         let disk: Arc<dyn Engine> = Arc::new(engine);
         let engine = if memory_bytes_max == 0 { disk } else { Arc::new(Tiered::new(disk, memory_bytes_max)) };
         let mut store = Self::over(engine, verifier.clone(), options)?;
+        if let Err(error) = store.delete_again() {
+            tracing::warn!(%error, "what was pruned or revoked before was not deleted again");
+        }
         match salvage::salvage(&store, verifier.as_ref(), &damage) {
             Ok(salvaged) => store.salvaged = salvaged,
             // A cache may forget. A disk that does not answer will say so again.
@@ -129,9 +135,24 @@ impl Store {
         Ok(store)
     }
 
+    /// Makes durable and tells what was submitted so far, and returns then. Nothing is done where the store's own
+    /// thread does it: see [`Options::driven`].
+    pub fn flush(&self) {
+        self.writer.flush();
+    }
+
     /// What was salvaged when the store was opened.
     pub fn salvaged(&self) -> Salvaged {
         self.salvaged
+    }
+
+    /// Deletes what is below the prune floor or revoked: a crash or damage may have left it, or brought it back.
+    fn delete_again(&self) -> Result<(), StoreError> {
+        let floor = self.floor()?;
+        if !self.engine.scan(Table::Coordinates, &[], Some(&record::floor_key(floor)), 1)?.is_empty() {
+            self.prune(floor)?;
+        }
+        self.remove_revoked().map(drop)
     }
 
     /// A store over an engine of the caller's.
@@ -141,7 +162,7 @@ impl Store {
         options: Options,
     ) -> Result<Self, OpenError> {
         let bounds = Bounds { items_max: options.queue_items_max, bytes_max: options.queue_bytes_max };
-        let writer = Writer::start(engine.clone(), options.durability, bounds)
+        let writer = Writer::start(engine.clone(), options.durability, options.driven, bounds)
             .map_err(|source| OpenError::Thread { source })?;
         let counters = Arc::new(Counters::default());
         let samples = AtomicU64::new(0);
@@ -209,6 +230,9 @@ impl Store {
         let Envelope { kind, receipt, provenance } = envelope;
         if receipt.id() != *id {
             return self.condemn(id, QuarantineReason::ForeignStatement { found: receipt.id() });
+        }
+        if self.is_revoked(id, &receipt.statement.profile)? {
+            return Ok(Some(Found { lookup: Lookup::Miss(MissReason::Absent), kind: None, took_ms: 0 }));
         }
         let foreign = claim.is_some_and(|claim| *claim != receipt.claim);
         let recalled = known.filter(|_| !foreign && !self.must_verify(id, provenance.origin));
@@ -305,9 +329,26 @@ impl Store {
         Ok(bytes.and_then(|bytes| record::read(&bytes)))
     }
 
+    /// The entry, unless it is revoked.
     fn entry(&self, id: &StatementId) -> Result<Option<EntryRecord>, StoreError> {
+        match self.recorded(id)? {
+            Some(entry) if self.is_revoked(id, &entry.statement.profile)? => Ok(None),
+            entry => Ok(entry),
+        }
+    }
+
+    fn recorded(&self, id: &StatementId) -> Result<Option<EntryRecord>, StoreError> {
         let bytes = self.small(Table::Entries, &id.0)?;
         Ok(bytes.and_then(|bytes| record::read(&bytes)))
+    }
+
+    fn is_revoked(&self, id: &StatementId, profile: &ProfileId) -> Result<bool, StoreError> {
+        index::is_revoked(&|table, key| self.engine.read(table, key), id, profile)
+    }
+
+    /// Whether a profile was ever revoked: a receipt of it without an entry may be an old one.
+    pub(crate) fn was_revoked(&self, profile: &ProfileId) -> Result<bool, StoreError> {
+        self.engine.has(Table::Revocations, &profile.0)
     }
 
     /// A small record; a damaged one is absent.
@@ -449,17 +490,30 @@ impl Store {
     }
 
     fn revoke_all(&self, profile: &ProfileId) -> Result<u64, StoreError> {
-        let filter = Filter::default();
-        let mut revoked = 0;
-        for id in self.candidates(&filter)? {
-            let of_profile = self.entry(&id)?.is_some_and(|e| e.statement.profile == *profile);
-            if of_profile {
-                let profile = *profile;
-                let gone = self.writer.wait(move |staging| index::revoke(staging, &id, &profile))?;
-                revoked += u64::from(gone);
+        let profile = *profile;
+        // Durable before the first delete: from here on none of them is handed out, whatever is interrupted.
+        self.writer.wait(move |staging| index::revoke(staging, &profile))?;
+        self.remove_revoked()
+    }
+
+    fn remove_revoked(&self) -> Result<u64, StoreError> {
+        if self.engine.scan(Table::Revocations, &[], None, 1)?.is_empty() {
+            return Ok(0);
+        }
+        let mut revoked = Vec::new();
+        for id in self.candidates(&Filter::default())? {
+            if let Some(entry) = self.recorded(&id)?
+                && self.is_revoked(&id, &entry.statement.profile)?
+            {
+                revoked.push(id);
             }
         }
-        Ok(revoked)
+        let mut removed = 0;
+        for page in revoked.chunks(PAGE_LEN) {
+            let page = page.to_vec();
+            removed += self.writer.wait(move |staging| index::remove_revoked(staging, &page))?;
+        }
+        Ok(removed)
     }
 
     fn gather_stats(&self) -> Result<Stats, StoreError> {
@@ -554,6 +608,7 @@ impl ReceiptStore for Store {
                 let _ = done.send(result);
             }),
         );
+        self.writer.flush();
         outcome.recv().unwrap_or(Err(StoreError::Closed))
     }
 

@@ -1,22 +1,33 @@
-//! The one writer: a thread that makes groups of writes durable with one flush each.
+//! The one writer: a queue of writes, and what makes groups of them durable with one flush each.
 //!
 //! Each write is a *step* over the staged tables, and what its caller is told once the group is durable.
 //! While a flush runs the next group gathers in the queue, so that under load many writes share a flush
 //! and a lone one waits for none but its own. No caller is told of success before the flush.
 //!
-//! The queue is bounded in items and in bytes. When it is full, [`Writer::send`] waits for room; on the
-//! writer's own thread, where waiting would be for ever, it refuses instead.
+//! # Who flushes
+//!
+//! [`Flusher`] takes a group off the queue, commits it and tells; it has no thread. With [`Driven::ByThread`] a
+//! thread calls it whenever something is queued. With [`Driven::ByCaller`] there is no thread: who waits for a
+//! write flushes, on its own thread, all that is queued, and what is submitted stays queued until somebody does.
+//! So a simulation decides when a flush happens, and its history is a function of its seed.
+//!
+//! # Bounds
+//!
+//! The queue is bounded in items and in bytes. When it is full, [`Writer::send`] waits for room, or makes it by
+//! a flush where nobody else would; on the thread that is flushing, where waiting would be for ever, it refuses
+//! instead.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::bounded;
 
 use crate::engine::{Changes, Engine};
 use crate::index::Staging;
-use crate::policy::Durability;
+use crate::policy::{Driven, Durability};
 use crate::port::StoreError;
 
 /// Told once whether the step is durable.
@@ -38,61 +49,102 @@ pub(crate) struct Bounds {
     pub(crate) bytes_max: u64,
 }
 
-/// The queue's end that callers hold.
+/// Writes that wait, in order.
+#[derive(Default)]
+struct Queue {
+    writes: VecDeque<Write>,
+    /// Bytes of those that wait, and of the group that is being flushed.
+    bytes: u64,
+    closed: bool,
+}
+
+impl Queue {
+    /// Whether one more write has room. One larger than all the room passes when nothing else is there.
+    fn has_room(&self, bytes: u64, bounds: &Bounds) -> bool {
+        self.writes.len() < bounds.items_max.max(1)
+            && (self.bytes == 0 || self.bytes.saturating_add(bytes) <= bounds.bytes_max)
+    }
+}
+
+/// What callers hold.
 pub(crate) struct Writer {
-    queue: Option<Sender<Write>>,
-    room: Arc<Room>,
+    flusher: Arc<Flusher>,
+    driven: Driven,
     thread: Option<JoinHandle<()>>,
-    thread_id: ThreadId,
-    flushes: Arc<AtomicU64>,
 }
 
 impl Writer {
-    /// Starts the thread.
+    /// Starts the thread, where there is to be one.
     pub(crate) fn start(
         engine: Arc<dyn Engine>,
         durability: Durability,
+        driven: Driven,
         bounds: Bounds,
     ) -> std::io::Result<Self> {
-        let (queue, writes) = bounded(bounds.items_max.max(1));
-        let room = Arc::new(Room { used: Mutex::new(0), freed: Condvar::new(), max: bounds.bytes_max });
-        let flushes = Arc::new(AtomicU64::new(0));
-        let work = Work { engine, durability, bounds, writes, room: room.clone(), flushes: flushes.clone() };
-        let thread = std::thread::Builder::new().name("receipt-writer".into()).spawn(move || work.run())?;
-        let thread_id = thread.thread().id();
-        Ok(Self { queue: Some(queue), room, thread: Some(thread), thread_id, flushes })
+        let flusher = Arc::new(Flusher {
+            engine,
+            durability,
+            bounds,
+            queue: Mutex::default(),
+            arrived: Condvar::new(),
+            freed: Condvar::new(),
+            turn: Mutex::new(()),
+            flushing: Mutex::new(None),
+            flushes: AtomicU64::new(0),
+        });
+        let thread = match driven {
+            Driven::ByCaller => None,
+            Driven::ByThread => {
+                let flusher = flusher.clone();
+                let name = "receipt-writer".into();
+                Some(std::thread::Builder::new().name(name).spawn(move || flusher.run())?)
+            }
+        };
+        Ok(Self { flusher, driven, thread })
     }
 
     /// Durable commits so far.
     pub(crate) fn flushes(&self) -> u64 {
-        self.flushes.load(Ordering::Relaxed)
+        self.flusher.flushes.load(Ordering::Relaxed)
     }
 
-    /// Whether the caller runs on the writer's thread, where it must not wait for a write.
+    /// Whether the caller is a completion or a step, where it must not wait for a write.
     pub(crate) fn is_here(&self) -> bool {
-        std::thread::current().id() == self.thread_id
+        self.flusher.is_here()
+    }
+
+    /// Flushes what is queued, on this thread. Nothing where a thread does it.
+    pub(crate) fn flush(&self) {
+        if self.driven == Driven::ByCaller && !self.is_here() {
+            self.flusher.flush_all();
+        }
     }
 
     /// Queues a write of about `bytes` bytes.
     pub(crate) fn send(&self, bytes: u64, step: Step, tell: Tell) {
-        let Some(queue) = &self.queue else { return tell(Err(StoreError::Closed)) };
-        let here = self.is_here();
-        if !self.room.take(bytes, !here) {
-            return tell(Err(StoreError::Reentrant));
+        let Flusher { bounds, freed, arrived, .. } = self.flusher.as_ref();
+        let mut queue = self.flusher.queue();
+        while !queue.has_room(bytes, bounds) && !queue.closed {
+            if self.is_here() {
+                drop(queue);
+                return tell(Err(StoreError::Reentrant));
+            }
+            queue = match self.driven {
+                Driven::ByThread => freed.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                Driven::ByCaller => {
+                    drop(queue);
+                    self.flush();
+                    self.flusher.queue()
+                }
+            };
         }
-        let write = Write { step, tell, bytes };
-        let refused = if here {
-            queue.try_send(write).err().map(|refused| match refused {
-                TrySendError::Full(write) => (write, StoreError::Reentrant),
-                TrySendError::Disconnected(write) => (write, StoreError::Closed),
-            })
-        } else {
-            queue.send(write).err().map(|refused| (refused.0, StoreError::Closed))
-        };
-        if let Some((write, error)) = refused {
-            self.room.give(write.bytes);
-            (write.tell)(Err(error));
+        if queue.closed {
+            drop(queue);
+            return tell(Err(StoreError::Closed));
         }
+        queue.bytes += bytes;
+        queue.writes.push_back(Write { step, tell, bytes });
+        arrived.notify_one();
     }
 
     /// Queues a write and waits until it is durable or refused.
@@ -112,6 +164,7 @@ impl Writer {
                 let _ = answer.send(result);
             }),
         );
+        self.flush();
         answered.recv().unwrap_or(Err(StoreError::Closed))
     }
 
@@ -140,7 +193,9 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.queue = None;
+        self.flusher.queue().closed = true;
+        self.flusher.arrived.notify_all();
+        self.flush();
         // The last handle may be dropped by a completion, on the writer's own thread.
         if let Some(thread) = self.thread.take().filter(|_| !self.is_here()) {
             // A panic of the writer was told to whoever waited for it.
@@ -149,71 +204,89 @@ impl Drop for Writer {
     }
 }
 
-/// Bytes in the queue, and those who wait for room.
-struct Room {
-    used: Mutex<u64>,
-    freed: Condvar,
-    max: u64,
-}
-
-impl Room {
-    /// Takes room, waiting for it if it may. One write larger than all the room passes when nothing else is
-    /// queued.
-    fn take(&self, bytes: u64, may_wait: bool) -> bool {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        while *used > 0 && used.saturating_add(bytes) > self.max {
-            if !may_wait {
-                return false;
-            }
-            used = self.freed.wait(used).unwrap_or_else(PoisonError::into_inner);
-        }
-        *used += bytes;
-        true
-    }
-
-    fn give(&self, bytes: u64) {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        *used = used.saturating_sub(bytes);
-        self.freed.notify_all();
-    }
-}
-
-/// The thread's own.
-struct Work {
+/// Takes groups off the queue and makes them durable.
+struct Flusher {
     engine: Arc<dyn Engine>,
     durability: Durability,
     bounds: Bounds,
-    writes: Receiver<Write>,
-    room: Arc<Room>,
-    flushes: Arc<AtomicU64>,
+    queue: Mutex<Queue>,
+    arrived: Condvar,
+    freed: Condvar,
+    /// Held by the one who flushes.
+    turn: Mutex<()>,
+    /// Who that is.
+    flushing: Mutex<Option<ThreadId>>,
+    flushes: AtomicU64,
 }
 
-impl Work {
-    fn run(self) {
-        while let Ok(first) = self.writes.recv() {
-            self.group(first);
+impl Flusher {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_here(&self) -> bool {
+        let flushing = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+        *flushing == Some(std::thread::current().id())
+    }
+
+    fn set_flushing(&self, thread: Option<ThreadId>) {
+        *self.flushing.lock().unwrap_or_else(PoisonError::into_inner) = thread;
+    }
+
+    /// The thread: flushes until the queue is closed and empty.
+    fn run(&self) {
+        loop {
+            let mut queue = self.queue();
+            while queue.writes.is_empty() {
+                if queue.closed {
+                    return;
+                }
+                queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            }
+            drop(queue);
+            self.flush_all();
         }
     }
 
-    /// Stages what is queued, flushes once, and tells everyone.
-    fn group(&self, first: Write) {
+    /// Flushes until nothing is queued.
+    fn flush_all(&self) {
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.set_flushing(Some(std::thread::current().id()));
+        while self.group() {}
+        self.set_flushing(None);
+        drop(turn);
+    }
+
+    fn next(&self) -> Option<Write> {
+        let next = self.queue().writes.pop_front();
+        self.freed.notify_all();
+        next
+    }
+
+    /// Stages what is queued, flushes once, and tells everyone. False where nothing was queued.
+    fn group(&self) -> bool {
+        let mut next = self.next();
+        let some = next.is_some();
         let mut changes = Changes::new();
         let mut told = Vec::new();
         let mut bytes = 0;
-        let mut next = Some(first);
         while let Some(write) = next {
             bytes += write.bytes;
             self.stage(write, &mut changes, &mut told);
             let full = self.durability == Durability::Every
                 || told.len() >= self.bounds.items_max
                 || bytes >= self.bounds.bytes_max;
-            next = if full { None } else { self.writes.try_recv().ok() };
+            next = if full { None } else { self.next() };
         }
-        let outcome = self.commit(changes);
-        for tell in told {
-            call(tell, outcome.clone());
+        if !told.is_empty() {
+            let outcome = self.commit(changes);
+            for tell in told {
+                call(tell, outcome.clone());
+            }
         }
-        self.room.give(bytes);
+        self.queue().bytes -= bytes;
+        self.freed.notify_all();
+        some
     }
 
     fn stage(&self, write: Write, changes: &mut Changes, told: &mut Vec<Tell>) {
@@ -230,19 +303,17 @@ impl Work {
         }
     }
 
+    /// Commits. What changes nothing is told to the engine too: it may have a failed commit to be rid of before
+    /// anything is acknowledged.
     fn commit(&self, changes: Changes) -> Result<(), StoreError> {
-        if changes.is_empty() {
-            return Ok(());
-        }
-        let sync = self.durability != Durability::None;
+        let sync = self.durability != Durability::None && !changes.is_empty();
         let done = catch_unwind(AssertUnwindSafe(|| self.engine.commit(changes, sync)));
         let outcome = done.unwrap_or(Err(StoreError::Panicked));
         match &outcome {
-            Ok(()) => {
-                if sync {
-                    self.flushes.fetch_add(1, Ordering::Relaxed);
-                }
+            Ok(()) if sync => {
+                self.flushes.fetch_add(1, Ordering::Relaxed);
             }
+            Ok(()) => {}
             Err(error) => tracing::error!(%error, "receipts could not be made durable"),
         }
         outcome

@@ -9,6 +9,7 @@ mod damage;
 mod directory;
 mod envelope;
 mod gc;
+mod power;
 mod reading;
 mod tiered;
 mod why;

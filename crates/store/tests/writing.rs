@@ -12,7 +12,7 @@ use reprise_store::engine::{Changes, Engine, Pair, Table};
 use reprise_store::faulty::FaultyEngine;
 use reprise_store::memory::MemoryEngine;
 use reprise_store::port::{Lookup, MissReason, NewEntry, Origin, QuarantineReason, StoreError};
-use reprise_store::{Durability, Options, ReceiptStore, Store, VerifyPolicy};
+use reprise_store::{Driven, Durability, Options, ReceiptStore, Store, VerifyPolicy};
 
 use crate::world::*;
 
@@ -130,6 +130,30 @@ fn nothing_is_acknowledged_or_visible_before_its_flush_and_a_group_gathers_meanw
     engine.gate.wait();
     drop(store);
     assert_eq!(told.load(Ordering::SeqCst), 10);
+}
+
+#[test]
+fn a_store_that_is_driven_by_its_callers_flushes_when_it_is_told_and_when_somebody_waits() {
+    let bench = bench(Options { driven: Driven::ByCaller, queue_items_max: 4, ..Options::default() });
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let submit = |n: u64| {
+        let told = told.clone();
+        let done = move |put: Result<_, _>| told.lock().unwrap().push((n, put.is_ok()));
+        bench.store.submit(entry(n, &[at(n, 1)]), Box::new(done));
+    };
+    let flushes = || bench.store.stats().unwrap().flushes;
+    (0..3).for_each(submit);
+    assert!(told.lock().unwrap().is_empty() && !is_hit(&bench.store, 0), "submitted is not flushed");
+    bench.store.flush();
+    assert_eq!((told.lock().unwrap().len(), flushes()), (3, 1), "and what is flushed is one group");
+    submit(3);
+    assert!(bench.store.put(entry(4, &[at(4, 1)])).unwrap().new);
+    assert_eq!((told.lock().unwrap().len(), flushes()), (4, 2), "who waits flushes what waits before it");
+    (5..10).for_each(submit);
+    assert_eq!((told.lock().unwrap().len(), flushes()), (8, 3), "a queue that is full makes room by a flush");
+    bench.engine.stop_after(0);
+    bench.store.flush();
+    assert_eq!(told.lock().unwrap().last(), Some(&(9, false)), "a flush that fails is told");
 }
 
 #[test]

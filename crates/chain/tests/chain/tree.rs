@@ -181,6 +181,20 @@ fn a_block_that_was_final_stays_final_when_the_tip_retreats() {
 }
 
 #[test]
+fn an_event_that_adds_a_block_twice_is_refused() {
+    let mut tree = ForkTree::new(root(), 10);
+    let first = run(root().block_hash, &[1]);
+    let hash = first[0].metadata.block_hash;
+    // The same hash as its own parent, so that it chains.
+    let mut again = block(hash, 2);
+    again.metadata.block_hash = hash;
+    let before = shape(&tree);
+    let refused = tree.apply(add(vec![first[0].clone(), again]));
+    assert_eq!(refused, Err(ChainError::Twice { block: hash }));
+    assert_eq!(shape(&tree), before);
+}
+
+#[test]
 fn siblings_share_their_checkpoint_and_not_their_id() {
     let mut tree = ForkTree::new(root(), 100);
     let (a, b) = (block(root().block_hash, 1), block(root().block_hash, 2));

@@ -10,7 +10,9 @@ use reprise_chain::source::Pace;
 use reprise_model::hash::{Blake3, Hasher};
 use reprise_model::statement::Kind;
 use reprise_node::dev;
+use reprise_node::driver::Node;
 use reprise_node::happening::{Deaf, Happening, Observer};
+use reprise_node::l1::{L1, Recorded};
 use reprise_node::pipeline::{Ended, RunError};
 use reprise_node::report::{ByKind, Report};
 use reprise_node::wire::{self, WireError};
@@ -24,6 +26,10 @@ use reprise_store::{Options, ReceiptStore, Store};
 pub(crate) fn patience() -> wire::Patience {
     let backoff = Backoff { first: Duration::from_millis(2), max: Duration::from_millis(20) };
     wire::Patience { engine: Policy { backoff, ..Policy::default() }, ..wire::Patience::default() }
+}
+
+pub(crate) fn recorded(recording: Recording, pace: Pace) -> Box<dyn L1> {
+    Box::new(Recorded { name: "dev".into(), recording, pace })
 }
 
 /// A run's surroundings: what a data directory is to a process.
@@ -79,20 +85,17 @@ impl Home {
         (node.run(stop, observer), backend)
     }
 
-    pub(crate) fn try_wire(&self, recording: Recording) -> Result<(wire::Node, Arc<MockBackend>), WireError> {
+    pub(crate) fn try_wire(&self, recording: Recording) -> Result<(Node, Arc<MockBackend>), WireError> {
         let (backend, store) = self.open();
         let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
         let settings = wire::Settings {
-            l1: "dev".into(),
-            recording,
-            pace: self.pace,
             rule: self.rule,
             permits: self.permits,
             finality_depth: self.finality_depth,
             data_dir: Some(self.path().into()),
             patience: self.patience,
         };
-        Ok((wire::wire(settings, backend.clone(), hasher, store)?, backend))
+        Ok((wire::wire(settings, recorded(recording, self.pace), backend.clone(), hasher, store)?, backend))
     }
 
     pub(crate) fn run(&self) -> Report {

@@ -1,15 +1,19 @@
 //! The chain flips while something runs: before every message that the pipeline takes.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use reprise_chain::recorded::RecordedL1;
-use reprise_chain::recording::Recording;
+use reprise_chain::overlay::Covenant;
+use reprise_chain::recording::{Lane, Recording};
 use reprise_chain::source::{ChainSource, Pace, Poll, Progress, SourceError};
+use reprise_model::block::ChainBlockMetadata;
 use reprise_model::hash::{Blake3, Hasher};
+use reprise_model::profile::SealKind;
 use reprise_node::dev;
 use reprise_node::happening::{Deaf, Happening, Observer};
+use reprise_node::l1::{L1, L1Error, Opened};
 use reprise_node::report::Report;
 use reprise_node::wire;
 use reprise_planner::bundle::BundleRule;
@@ -19,13 +23,13 @@ use reprise_prover::policy::{Orphans, Policy};
 use reprise_store::port::Filter;
 use reprise_store::{Options, ReceiptStore, Store};
 
-use crate::flip::{Home, assert_sums, patience};
+use crate::flip::{Home, assert_sums, patience, recorded};
 use crate::repeats::flips;
 
 /// An L1 that keeps its events back until the pipeline has asked so often since the last one, which it does
 /// once a message.
 struct Gate {
-    l1: RecordedL1,
+    source: Box<dyn ChainSource>,
     every: u32,
     asked: u32,
 }
@@ -37,11 +41,40 @@ impl ChainSource for Gate {
         if self.asked <= self.every && !progress.proved {
             return Ok(Poll::Pending);
         }
-        let poll = self.l1.poll(progress)?;
+        let poll = self.source.poll(progress)?;
         if matches!(poll, Poll::Event(_)) {
             self.asked = 0;
         }
         Ok(poll)
+    }
+}
+
+struct Gated {
+    l1: Box<dyn L1>,
+    every: u32,
+}
+
+impl L1 for Gated {
+    fn name(&self) -> String {
+        self.l1.name()
+    }
+
+    fn root(&self) -> ChainBlockMetadata {
+        self.l1.root()
+    }
+
+    fn lane(&self) -> Lane {
+        self.l1.lane()
+    }
+
+    fn open(
+        self: Box<Self>,
+        covenant: Covenant,
+        seal: SealKind,
+        dir: Option<&Path>,
+    ) -> Result<Opened, L1Error> {
+        let Opened { source, sink } = self.l1.open(covenant, seal, dir)?;
+        Ok(Opened { source: Box::new(Gate { source, every: self.every, asked: 0 }), sink })
     }
 }
 
@@ -53,17 +86,14 @@ fn run(recording: Recording, every: u32, permits: usize, orphans: Orphans) -> Re
     let mut patience = patience();
     patience.engine = Policy { orphans, ..patience.engine };
     let settings = wire::Settings {
-        l1: "dev".into(),
-        recording,
-        pace: Pace::Free,
         rule: BundleRule::default(),
         permits,
         finality_depth: 1000,
         data_dir: None,
         patience,
     };
-    let gate = |l1| Box::new(Gate { l1, every, asked: 0 }) as Box<dyn ChainSource>;
-    let node = wire::wire_through(settings, backend, hasher, store, gate).unwrap();
+    let gated = Box::new(Gated { l1: recorded(recording, Pace::Free), every });
+    let node = wire::wire(settings, gated, backend, hasher, store).unwrap();
     let ended = node.run(&AtomicBool::new(false), &mut Deaf).unwrap();
     assert_eq!(ended.violations, vec![]);
     assert_sums(&ended.report);
@@ -110,16 +140,14 @@ fn receipts_that_vanish_under_a_flip_are_proved_again_and_nothing_waits_for_ever
     let store: Arc<dyn ReceiptStore> =
         Arc::new(Store::in_memory(backend.clone(), Options::default()).unwrap());
     let settings = wire::Settings {
-        l1: "dev".into(),
-        recording: dev::flip(),
-        pace: Pace::Proved,
         rule: BundleRule::default(),
         permits: 1,
         finality_depth: 1000,
         data_dir: None,
         patience: patience(),
     };
-    let node = wire::wire(settings, backend, hasher, store.clone()).unwrap();
+    let node =
+        wire::wire(settings, recorded(dev::flip(), Pace::Proved), backend, hasher, store.clone()).unwrap();
     let mut thief = Thief(store, 0);
     let ended = node.run(&AtomicBool::new(false), &mut thief).unwrap();
     assert_eq!(ended.violations, vec![]);

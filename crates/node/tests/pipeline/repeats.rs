@@ -20,7 +20,7 @@ use reprise_prover::backend::Backend;
 use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_store::{Options, ReceiptStore, Store};
 
-use crate::flip::{Home, assert_sums, copy_dir};
+use crate::flip::{Home, assert_sums, copy_dir, recorded};
 
 /// A run that keeps everything in memory.
 fn run(recording: Recording, pace: Pace) -> Report {
@@ -29,16 +29,13 @@ fn run(recording: Recording, pace: Pace) -> Report {
     let verifier = backend.clone();
     let store: Arc<dyn ReceiptStore> = Arc::new(Store::in_memory(verifier, Options::default()).unwrap());
     let settings = wire::Settings {
-        l1: "dev".into(),
-        recording,
-        pace,
         rule: BundleRule::default(),
         permits: 1,
         finality_depth: 1000,
         data_dir: None,
         patience: wire::Patience::default(),
     };
-    let node = wire::wire(settings, backend, hasher, store).unwrap();
+    let node = wire::wire(settings, recorded(recording, pace), backend, hasher, store).unwrap();
     let ended = node.run(&AtomicBool::new(false), &mut Deaf).unwrap();
     assert_eq!(ended.violations, vec![]);
     assert_sums(&ended.report);

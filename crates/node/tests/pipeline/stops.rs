@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use crate::flip::recorded;
 use reprise_chain::source::Pace;
 use reprise_model::hash::{Blake3, Hasher};
 use reprise_node::dev;
@@ -46,9 +47,6 @@ fn run(dir: &Path, store: &Arc<dyn ReceiptStore>, pace: Pace, at: usize) -> (End
     let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
     let backend: Arc<dyn Backend> = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
     let settings = wire::Settings {
-        l1: "dev".into(),
-        recording: dev::flip(),
-        pace,
         rule: BundleRule::default(),
         permits: 1,
         finality_depth: 1000,
@@ -57,7 +55,7 @@ fn run(dir: &Path, store: &Arc<dyn ReceiptStore>, pace: Pace, at: usize) -> (End
     };
     let stop = AtomicBool::new(false);
     let mut observer = StopAfter { stop: &stop, at, heard: 0 };
-    let node = wire::wire(settings, backend, hasher, store.clone()).unwrap();
+    let node = wire::wire(settings, recorded(dev::flip(), pace), backend, hasher, store.clone()).unwrap();
     (node.run(&stop, &mut observer).unwrap(), observer.heard)
 }
 

@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 use reprise_chain::event::ChainEvent;
 use reprise_model::coordinate::Checkpoint;
+use reprise_model::digest::BlockHash;
 use reprise_model::statement::Kind;
 use reprise_planner::bundle::Candidate;
-use reprise_planner::planner::{Fact, Retention};
+use reprise_planner::planner::{Fact, Pruned, Retention};
 
 use crate::demand::{World, settlement_of};
 
@@ -90,8 +91,8 @@ proptest! {
                 Step::Prune(depth) => {
                     let finalized = Checkpoint((world.view.len() as u64).saturating_sub(depth));
                     floor = floor.max(finalized);
-                    if let Some(pruned) = world.planner.prune(finalized) {
-                        prop_assert!(pruned.floor.0 <= finalized.0 + 1);
+                    if let Some(floor) = world.planner.prune(finalized).floor {
+                        prop_assert!(floor.0 <= finalized.0 + 1);
                     }
                 }
             }
@@ -165,15 +166,35 @@ fn what_is_final_and_settled_for_good_is_let_go_and_memory_is_that_of_the_rest()
         world.grow(name, u8::from(name % 2 == 1), settlement.into_iter().collect());
         let before = world.planner.settlements();
         let finalized = Checkpoint(u64::from(name).saturating_sub(10));
-        if let Some(pruned) = world.planner.prune(finalized) {
-            assert!(pruned.floor <= Checkpoint(finalized.0 + 1));
+        let pruned = world.planner.prune(finalized);
+        if let Some(floor) = pruned.floor {
+            assert!(floor <= Checkpoint(finalized.0 + 1));
             assert!(!pruned.statements.is_empty());
-            assert_eq!(world.planner.prune(finalized), None, "once");
+            assert_eq!(world.planner.prune(finalized), Pruned::default(), "once");
         }
         assert_eq!(world.planner.settlements(), before);
         assert!(world.planner.planned() <= 12, "{} at {name}", world.planner.planned());
     }
     assert!(world.planner.settlements() >= 8);
+}
+
+#[test]
+fn what_is_let_go_off_the_view_is_named_so_that_nobody_believes_it_stored_for_ever() {
+    let mut world = World::ruled(2, 99, Retention { grace: 1, retained: 3 });
+    world.grow(1, 1, vec![]);
+    world.grow(2, 1, vec![]);
+    let orphaned = world.planner.orders_of(&BlockHash([2; 32]));
+    world.shrink(1);
+    let mut named = vec![];
+    for name in 3..=12u8 {
+        world.grow(name, 0, vec![]);
+        let pruned = world.planner.prune(Checkpoint(0));
+        assert_eq!(pruned.floor, None);
+        named.extend(pruned.statements);
+    }
+    // The block's own; the bundle that ended with it may be formed again.
+    assert!(!orphaned.is_empty());
+    assert!(orphaned.iter().all(|order| named.contains(&order.id)), "{named:?}");
 }
 
 #[test]

@@ -632,6 +632,47 @@ fn a_lost_assumption_is_proved_again_and_then_what_relies_on_it() {
 }
 
 #[test]
+fn an_assumption_that_was_proved_again_meanwhile_is_not_believed_to_be_lost() {
+    let inner = order(1, 1, Place::Transaction { merge_index: 1 }, &[]);
+    let outer = order(2, 1, Place::Batch, &[&inner]);
+    let demand = vec![outer.clone(), inner.clone()];
+    let (mut engine, _) = wanting(2, &demand);
+    engine.proved(inner.id, Ok(receipt(&inner)));
+    engine.stored(inner.id, Ok(()));
+    assert_eq!(proofs(&engine.want(demand.clone())), vec![outer.id]);
+
+    // The loss is heard of from elsewhere, and made good, before the proof that ran into it says so.
+    engine.lost(inner.id);
+    assert_eq!(proofs(&engine.want(demand.clone())), vec![inner.id]);
+    engine.proved(inner.id, Ok(receipt(&inner)));
+    engine.stored(inner.id, Ok(()));
+    let lost = Failure::AssumptionLost { assumption: inner.id, reason: "gone".into() };
+    engine.proved(outer.id, Err(lost));
+    assert_eq!(proofs(&engine.want(demand)), vec![outer.id], "and nothing else");
+    assert_eq!(engine.known(&inner.id), Some(true));
+}
+
+#[test]
+fn a_write_that_left_nothing_is_not_published_and_serves_who_asked_elsewhere_by_another() {
+    let early = order(1, 1, Place::Transaction { merge_index: 1 }, &[]);
+    let late = order(1, 9, Place::Transaction { merge_index: 1 }, &[]);
+    let (mut engine, _) = wanting(1, &[early.clone()]);
+    engine.proved(early.id, Ok(receipt(&early)));
+    engine.want(vec![late.clone()]);
+    let effects = engine.discarded(early.id);
+    let [Effect::Store { coordinates, .. }] = effects.as_slice() else { panic!("{effects:?}") };
+    assert_eq!(*coordinates, vec![late.coordinate]);
+    let effects = engine.stored(late.id, Ok(()));
+    assert!(matches!(effects.as_slice(), [Effect::Publish(_)]), "{effects:?}");
+
+    let (mut engine, _) = wanting(1, &[early.clone()]);
+    engine.proved(early.id, Ok(receipt(&early)));
+    engine.want(vec![]);
+    assert!(engine.discarded(early.id).is_empty());
+    assert_eq!((engine.jobs(), engine.known(&early.id), engine.dropped()), (0, Some(false), 1));
+}
+
+#[test]
 fn what_waits_for_a_statement_that_was_given_up_does_not_keep_the_engine_waiting() {
     let inner = order(1, 1, Place::Transaction { merge_index: 1 }, &[]);
     let outer = order(2, 1, Place::Batch, &[&inner]);

@@ -1,0 +1,187 @@
+//! The driver: a [`Pipeline`] with threads for hands, a source and a clock.
+//!
+//! One thread owns the pipeline. It takes chain events first, because what the chain says is the truth and
+//! may make waiting work pointless; when the source has none, it takes one message from the threads that look
+//! up, prove and store. That order also makes a run's counts independent of how fast proofs are.
+//!
+//! A wish to stop lets what runs finish and be stored, for as long as the grace lasts; then it is asked to
+//! end, and left.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use reprise_chain::source::{ChainSource, Poll};
+use reprise_model::order::Order;
+use reprise_model::statement::StatementId;
+use reprise_prover::backend::Backend;
+use reprise_prover::reader::{Read, Reader};
+use reprise_prover::workers::{Answer, Assignment, Workers};
+use reprise_store::ReceiptStore;
+use reprise_store::port::{NewEntry, PutOutcome, StoreError};
+
+use crate::happening::Observer;
+use crate::pipeline::{Ended, Hands, Message, Outside, Pipeline, RunError};
+
+/// How often a wish to stop is looked for while nothing happens.
+const STOP_POLL: Duration = Duration::from_millis(100);
+
+/// What comes from the threads.
+enum Mail {
+    Read(Read),
+    Answer(Answer),
+    Stored { order: Arc<Order>, result: Result<PutOutcome, StoreError> },
+}
+
+/// The threads behind a pipeline.
+struct Threads {
+    reader: Reader,
+    workers: Workers,
+    store: Arc<dyn ReceiptStore>,
+    outbox: Sender<Mail>,
+    /// Since when the pipeline counts time.
+    began: Instant,
+}
+
+impl Hands for Threads {
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn since_epoch(&self) -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+
+    fn look_up(&mut self, order: Arc<Order>) {
+        self.reader.look_up(order);
+    }
+
+    fn check(&mut self, order: Arc<Order>) {
+        self.reader.check(order);
+    }
+
+    fn prove(&mut self, assignment: Assignment) {
+        self.workers.assign(assignment);
+    }
+
+    fn cancel(&mut self, id: &StatementId) {
+        self.workers.cancel(id);
+    }
+
+    fn write_off(&mut self, id: &StatementId) -> io::Result<()> {
+        self.workers.write_off(id)
+    }
+
+    fn store(&mut self, order: Arc<Order>, entry: NewEntry) {
+        let outbox = self.outbox.clone();
+        let done = Box::new(move |result| {
+            // A pipeline that has ended wants no answer; the receipt is stored all the same.
+            let _ = outbox.send(Mail::Stored { order, result });
+        });
+        self.store.submit(entry, done);
+    }
+}
+
+/// A node, ready to run.
+pub struct Node {
+    pipeline: Pipeline,
+    source: Box<dyn ChainSource>,
+    threads: Threads,
+    inbox: Receiver<Mail>,
+    /// How long a stop waits for what runs.
+    shutdown_grace: Duration,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("pipeline", &self.pipeline).finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// Starts the threads; `permits` of them prove.
+    pub(crate) fn start(
+        pipeline: Pipeline,
+        source: Box<dyn ChainSource>,
+        backend: &Arc<dyn Backend>,
+        store: &Arc<dyn ReceiptStore>,
+        permits: usize,
+        shutdown_grace: Duration,
+    ) -> io::Result<Self> {
+        let (outbox, inbox) = unbounded();
+        let (read, answered) = (outbox.clone(), outbox.clone());
+        // A pipeline that has ended hears nothing more.
+        let reader = Reader::start(store.clone(), move |found| {
+            let _ = read.send(Mail::Read(found));
+        })?;
+        let workers =
+            Workers::start(permits, shutdown_grace, backend.clone(), store.clone(), move |answer| {
+                let _ = answered.send(Mail::Answer(answer));
+            })?;
+        let threads = Threads { reader, workers, store: store.clone(), outbox, began: Instant::now() };
+        Ok(Self { pipeline, source, threads, inbox, shutdown_grace })
+    }
+
+    /// Runs until the source ends and everything is at rest, or until `stop` is set; what is being proved then
+    /// is finished and stored.
+    pub fn run(mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<Ended, RunError> {
+        let mut stopping: Option<Instant> = None;
+        loop {
+            if stop.load(Ordering::Relaxed) && stopping.is_none() {
+                stopping = Some(Instant::now());
+                self.pipeline.stop();
+            }
+            if let Some(since) = stopping {
+                if self.pipeline.at_rest() {
+                    break;
+                }
+                if since.elapsed() >= self.shutdown_grace {
+                    let left = self.tell(observer, Pipeline::leave)?;
+                    left.iter().for_each(|id| self.threads.workers.abandon(id));
+                    break;
+                }
+            } else {
+                let progress = self.pipeline.progress();
+                match self.source.poll(progress)? {
+                    Poll::Event(event) => {
+                        self.tell(observer, |pipeline, outside| pipeline.follow(event, outside))?;
+                        continue;
+                    }
+                    Poll::End if self.pipeline.at_rest() && progress.proved => break,
+                    Poll::End | Poll::Pending => {}
+                }
+            }
+            let due = self.pipeline.deadline().map(|at| at.saturating_sub(self.threads.now()));
+            match self.inbox.recv_timeout(due.map_or(STOP_POLL, |due| due.min(STOP_POLL))) {
+                Ok(mail) => {
+                    if let Some(message) = self.open(mail) {
+                        self.tell(observer, |pipeline, outside| pipeline.receive(message, outside))?;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) if due.is_none_or(|due| due >= STOP_POLL) => {}
+                Err(RecvTimeoutError::Timeout) => self.tell(observer, Pipeline::wake)?,
+                Err(RecvTimeoutError::Disconnected) => return Err(RunError::ThreadGone),
+            }
+        }
+        self.pipeline.end(stopping.is_some())
+    }
+
+    fn tell<R>(
+        &mut self,
+        observer: &mut dyn Observer,
+        what: impl FnOnce(&mut Pipeline, &mut Outside<'_>) -> R,
+    ) -> R {
+        what(&mut self.pipeline, &mut Outside { hands: &mut self.threads, observer })
+    }
+
+    /// The message in it, unless nobody waits for that any more.
+    fn open(&mut self, mail: Mail) -> Option<Message> {
+        match mail {
+            Mail::Read(read) => Some(Message::Read(read)),
+            Mail::Answer(answer) => self.threads.workers.take(answer).map(Message::Finished),
+            Mail::Stored { order, result } => Some(Message::Stored { order, result }),
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The medium: what the store asks of a file system, and nothing else it could ask.
+//!
+//! The disk engine, the store's directory and the reading engine go through it, so that what a full disk, a
+//! crash or a power cut leaves can be shown by a medium that plays them (`crate::simulated`).
+//!
+//! # What is assumed of it
+//!
+//! * A file's bytes and length survive a power cut once [`MediumFile::sync`] returned, and no earlier: until
+//!   then any part of what was written may be there, in any order, or not.
+//! * An entry of a directory, made, renamed or removed, survives once [`Medium::sync_directory`] of that
+//!   directory returned. Syncing the file does not do it.
+//! * A rename within a directory shows the old entry or the new one, nothing between.
+//! * What a failed sync left is unknown for ever: a later sync that succeeds says nothing about it.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// How a file is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// To be read; it must be there.
+    Read,
+    /// To be read and written; it must be there.
+    Write,
+    /// To be read and written; it is made where it is not there.
+    WriteOrMake,
+    /// To be read and written; it must not be there.
+    Make,
+}
+
+/// Files and directories.
+pub trait Medium: Send + Sync {
+    /// Opens a file.
+    fn open(&self, path: &Path, opening: Opening) -> io::Result<Arc<dyn MediumFile>>;
+
+    /// Makes a directory in one that is there. One that is there already stays.
+    fn make_directory(&self, path: &Path) -> io::Result<()>;
+
+    /// Whether there is a directory at the path.
+    fn is_directory(&self, path: &Path) -> io::Result<bool>;
+
+    /// The names of what is in a directory, in any order.
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
+
+    /// Gives a file another name in the same directory, in place of what has that name.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Deletes a file. Whoever has it open reads on.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes the entries of a directory durable.
+    fn sync_directory(&self, directory: &Path) -> io::Result<()>;
+}
+
+/// An open file.
+pub trait MediumFile: Send + Sync {
+    /// Its length in bytes.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether it holds nothing.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Fills `bytes` from an offset on; an error of kind `UnexpectedEof` where the file ends before.
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Writes all of `bytes` at an offset. An error says nothing about how many of them are there.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Cuts or extends it to a length.
+    fn truncate(&self, len: u64) -> io::Result<()>;
+
+    /// Makes its bytes and its length durable.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Locks it against every other open file of the same path, until this one is closed. False where another
+    /// holds the lock.
+    fn try_lock(&self) -> io::Result<bool>;
+}
+
+/// All bytes of a file.
+pub(crate) fn read(medium: &dyn Medium, path: &Path) -> io::Result<Vec<u8>> {
+    let file = medium.open(path, Opening::Read)?;
+    let mut bytes = vec![0; file.len()? as usize];
+    file.read_at(&mut bytes, 0)?;
+    Ok(bytes)
+}
+
+/// Makes a file hold these bytes, in place of what it held. Not durable.
+pub(crate) fn write(medium: &dyn Medium, path: &Path, bytes: &[u8]) -> io::Result<Arc<dyn MediumFile>> {
+    let file = medium.open(path, Opening::WriteOrMake)?;
+    file.truncate(0)?;
+    file.write_at(bytes, 0)?;
+    Ok(file)
+}
+
+/// The file system of the machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FileSystem;
+
+impl Medium for FileSystem {
+    fn open(&self, path: &Path, opening: Opening) -> io::Result<Arc<dyn MediumFile>> {
+        let writes = opening != Opening::Read;
+        let file = File::options()
+            .read(true)
+            .write(writes)
+            .create(opening == Opening::WriteOrMake)
+            .create_new(opening == Opening::Make)
+            .open(path)?;
+        Ok(Arc::new(file))
+    }
+
+    fn make_directory(&self, path: &Path) -> io::Result<()> {
+        match fs::create_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+            made => made,
+        }
+    }
+
+    fn is_directory(&self, path: &Path) -> io::Result<bool> {
+        match fs::metadata(path) {
+            Ok(metadata) => Ok(metadata.is_dir()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        fs::read_dir(directory)?.map(|item| Ok(item?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        // A path without a directory before it is one in the current directory.
+        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        File::open(directory)?.sync_all()
+    }
+}
+
+impl MediumFile for File {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        self.read_exact_at(bytes, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_at(bytes, offset)
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.set_len(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        match File::try_lock(self) {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(source)) => Err(source),
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Campaigns: many worlds, their sums, and for a world that fails the least of it that still does.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use reprise_node::watcher::Violation;
+use serde::Serialize;
+
+use crate::scenario::{Faults, Limits, Scenario};
+use crate::world::{Outcome, World, WorldError};
+
+/// What a campaign came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Sums {
+    /// Worlds run.
+    pub worlds: u64,
+    /// Promises that were broken.
+    pub violations: u64,
+    /// Events that happened.
+    pub events: u64,
+    /// Blocks mined.
+    pub blocks: u64,
+    /// Reorgs of the followed chains.
+    pub reorgs: u64,
+    /// Of these, returns to blocks seen before.
+    pub flips: u64,
+    /// The deepest reorg.
+    pub deepest: u64,
+    /// Processes that ended before they were asked to.
+    pub crashes: u64,
+    /// Faults injected otherwise.
+    pub faults: u64,
+    /// Proofs begun.
+    pub prove_calls: u64,
+    /// Distinct statements proofs were begun for, a world.
+    pub statements: u64,
+    /// Requests answered by the store.
+    pub hits: u64,
+    /// Settlements on the chains at their ends.
+    pub settlements: u64,
+    /// Worlds in which nothing that was injected could cost a proof: there `prove_calls = statements`.
+    pub worlds_exact: u64,
+    /// Worlds that returned to, or restarted over, something that was stored.
+    pub worlds_came_back: u64,
+    /// Of these, the ones in which the store answered at least once.
+    pub worlds_came_back_and_hit: u64,
+    /// The digest of all traces, in the order of the seeds.
+    pub trace: String,
+}
+
+/// A world that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failed {
+    /// The first promise that was broken.
+    pub violation: Violation,
+    /// The command that shows it.
+    pub command: String,
+    /// The command that shows the least of it that still fails.
+    pub least: String,
+}
+
+/// What came of a campaign.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Campaign {
+    /// The sums.
+    pub sums: Sums,
+    /// The worlds that failed, by seed.
+    pub failed: Vec<Failed>,
+}
+
+/// What became of the same worlds with a cache and without.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Comparison {
+    /// With.
+    pub with: Sums,
+    /// Without: what a reorg orphans and what a restart finds is forgotten.
+    pub without: Sums,
+    /// Worlds that ended in the same state root.
+    pub same_root: u64,
+    /// Worlds with the same settlements, in the same order.
+    pub same_settlements: u64,
+    /// Worlds in which the cache answered a request for what had returned, or for what an earlier process left.
+    pub answered: u64,
+    /// Of these, the ones that began more proofs without a cache.
+    pub more_proofs: u64,
+    /// The seeds of those that did not.
+    pub no_more_proofs: Vec<u64>,
+}
+
+impl Comparison {
+    /// Runs the worlds of `count` seeds from `first` on, each twice; `done` hears of each as it ends.
+    pub fn run(
+        first: u64,
+        count: u64,
+        limits: &Limits,
+        done: &(dyn Fn(&Outcome) + Sync),
+    ) -> Result<Self, WorldError> {
+        let with = outcomes(first, count, &Limits { cache: true, ..limits.clone() }, done)?;
+        let without = outcomes(first, count, &Limits { cache: false, ..limits.clone() }, done)?;
+        let pairs = || with.iter().zip(&without);
+        let answered = || pairs().filter(|(with, _)| with.counts.answered > 0);
+        let more = |(with, without): &(&Outcome, &Outcome)| without.prove_calls > with.prove_calls;
+        Ok(Self {
+            with: Sums::of(&with),
+            without: Sums::of(&without),
+            same_root: pairs().filter(|(with, without)| with.state_root == without.state_root).count() as u64,
+            same_settlements: pairs().filter(|(with, without)| with.settled == without.settled).count()
+                as u64,
+            answered: answered().count() as u64,
+            more_proofs: answered().filter(more).count() as u64,
+            no_more_proofs: answered().filter(|pair| !more(pair)).map(|(with, _)| with.seed).collect(),
+        })
+    }
+}
+
+/// One world.
+pub fn run(scenario: Scenario) -> Result<Outcome, WorldError> {
+    Ok(World::new(scenario)?.run())
+}
+
+/// What came of the worlds of `count` seeds from `first` on, in their order.
+fn outcomes(
+    first: u64,
+    count: u64,
+    limits: &Limits,
+    done: &(dyn Fn(&Outcome) + Sync),
+) -> Result<Vec<Outcome>, WorldError> {
+    let next = AtomicU64::new(0);
+    let outcomes: Mutex<Vec<Outcome>> = Mutex::new(vec![]);
+    let failure: Mutex<Option<WorldError>> = Mutex::new(None);
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..cores.min(count as usize) {
+            scope.spawn(|| {
+                loop {
+                    let offset = next.fetch_add(1, Ordering::Relaxed);
+                    if offset >= count {
+                        return;
+                    }
+                    match run(Scenario::draw(first + offset, limits)) {
+                        Ok(outcome) => {
+                            done(&outcome);
+                            outcomes.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);
+                        }
+                        Err(error) => {
+                            *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                            return;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(error);
+    }
+    let mut outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
+    outcomes.sort_by_key(|outcome| outcome.seed);
+    Ok(outcomes)
+}
+
+impl Campaign {
+    /// Runs the worlds of `count` seeds from `first` on, on all cores; `done` hears of each as it ends.
+    pub fn run(
+        first: u64,
+        count: u64,
+        limits: &Limits,
+        done: &(dyn Fn(&Outcome) + Sync),
+    ) -> Result<Self, WorldError> {
+        let outcomes = outcomes(first, count, limits, done)?;
+        let failed = outcomes.iter().filter_map(|outcome| Failed::of(outcome, limits)).collect();
+        Ok(Self { sums: Sums::of(&outcomes), failed })
+    }
+}
+
+impl Sums {
+    /// Over worlds, in the order of their seeds.
+    pub fn of(outcomes: &[Outcome]) -> Self {
+        let mut sums = Self::default();
+        let mut trace = blake3::Hasher::new();
+        for outcome in outcomes {
+            sums.worlds += 1;
+            sums.violations += outcome.violations.len() as u64;
+            sums.events += outcome.events;
+            sums.blocks += outcome.blocks;
+            sums.reorgs += outcome.reorgs;
+            sums.flips += outcome.flips;
+            sums.deepest = sums.deepest.max(outcome.deepest);
+            sums.crashes += outcome.crashes;
+            sums.faults += outcome.faults;
+            sums.prove_calls += outcome.prove_calls;
+            sums.statements += outcome.statements;
+            sums.hits += outcome.counts.hits;
+            sums.settlements += outcome.settled.len() as u64;
+            sums.worlds_exact += u64::from(!outcome.may_prove_twice);
+            sums.worlds_came_back += u64::from(outcome.came_back());
+            sums.worlds_came_back_and_hit += u64::from(outcome.came_back() && outcome.counts.hits > 0);
+            trace.update(outcome.trace.as_bytes());
+        }
+        sums.trace = trace.finalize().to_hex().to_string();
+        sums
+    }
+}
+
+impl Failed {
+    fn of(outcome: &Outcome, limits: &Limits) -> Option<Self> {
+        let scenario = Scenario::draw(outcome.seed, limits);
+        let violation = outcome.violations.first()?.clone();
+        let least = shrink(&scenario, violation.promise);
+        Some(Self { violation, command: scenario.command(), least: least.command() })
+    }
+}
+
+/// The same world with as few faults and as few blocks as it still breaks the promise with.
+pub fn shrink(scenario: &Scenario, promise: &str) -> Scenario {
+    let fails = |scenario: &Scenario| {
+        let first = run(scenario.clone()).ok().and_then(|outcome| outcome.violations.into_iter().next());
+        first.is_some_and(|violation| violation.promise == promise)
+    };
+    let mut least = scenario.clone();
+    for fault in &scenario.faults.0 {
+        let without = Faults(least.faults.0.iter().filter(|other| *other != fault).copied().collect());
+        let candidate = Scenario { faults: without, ..least.clone() };
+        if fails(&candidate) {
+            least = candidate;
+        }
+    }
+    let mut step = least.blocks / 2;
+    while step > 0 {
+        let candidate = Scenario { blocks: least.blocks - step, ..least.clone() };
+        match candidate.blocks > 0 && fails(&candidate) {
+            true => least = candidate,
+            false => step /= 2,
+        }
+        step = step.min(least.blocks / 2);
+    }
+    least
+}

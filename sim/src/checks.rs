@@ -1,0 +1,501 @@
+//! The checkers: what must hold, judged from outside, on what is seen of a machine.
+//!
+//! A [`Book`] outlives the machine's crashes. It hears what happens, and sits between the pipeline and its
+//! store as [`Checked`]. It knows the disk, the L1 and which faults were injected, and trusts nothing that the
+//! code under test believes of itself.
+//!
+//! | promise | judged at |
+//! |---|---|
+//! | no more proofs run than there are permits; one proof a statement | a proof's begin |
+//! | no statement is proved twice, unless an injected fault lost its receipt | a proof's begin |
+//! | nothing is published that is not stored, whole | an artifact's publication |
+//! | what was acknowledged is there after a crash or a power cut | a process's begin |
+//! | nothing is handed out that does not verify for what was asked | a store's answer |
+//! | a coordinate names a block at its height | a store's write |
+//! | nothing is pruned but what is final and settled for good | a prune |
+//! | nothing that is still used is deleted | a prune |
+//! | a queue stays within its bound | a change of the queue |
+//! | settlements are gapless, and their roots those of a plain execution | [`crate::l1`] |
+//! | once faults stop, everything is proved and settled | [`crate::world`] |
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use reprise_model::coordinate::{Checkpoint, Coordinate};
+use reprise_model::digest::{BlockHash, ProfileId};
+use reprise_model::profile::ProofProfile;
+use reprise_model::receipt::Verifier;
+use reprise_model::statement::{Claim, Statement, StatementId};
+use reprise_node::happening::{Happening, Observer};
+use reprise_node::health::{Health, Reason};
+use reprise_node::watcher::Violation;
+use reprise_store::ReceiptStore;
+use reprise_store::port::{
+    Completion, Filter, Lookup, NewEntry, PlaceOutcome, PruneOutcome, PutOutcome, Shown, Stats, StoreError,
+    Summary,
+};
+
+/// What is noted of a machine, over all its lives.
+pub struct Book {
+    /// The store of the process that runs, looked into without being asked for anything.
+    store: Option<Arc<dyn ReceiptStore>>,
+    /// Whether what was acknowledged must be there: not where things are forgotten on purpose.
+    cache: bool,
+    /// Whether bits have flipped on the disk: then any receipt may be gone.
+    rotten: bool,
+    permits: usize,
+    jobs_max: usize,
+    /// The blocks the L1 has shown, and their heights.
+    heights: HashMap<BlockHash, u64>,
+    /// Everything below this is final, and settled by a settlement that is final, as the L1 has it.
+    prunable: Checkpoint,
+    /// Statements whose storing was acknowledged, and where they are used.
+    acknowledged: HashMap<StatementId, BTreeSet<Coordinate>>,
+    /// What may be gone, and why.
+    excused: HashMap<StatementId, Excuse>,
+    /// The proofs that run in this life.
+    running: HashSet<StatementId>,
+    begun: HashMap<StatementId, u64>,
+    orphaned: HashMap<BlockHash, Vec<StatementId>>,
+    /// What came back with its block, stored when that left.
+    back: HashSet<StatementId>,
+    violations: Vec<Violation>,
+    trace: blake3::Hasher,
+    /// What was noted since somebody last read it, in words; if anybody does.
+    told: Option<Vec<String>>,
+    /// Whether an operator must see to it: a statement was given up.
+    pub given_up: bool,
+    /// What is counted.
+    pub counts: Counts,
+}
+
+/// Why a receipt may be gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Excuse {
+    /// A fault took it.
+    Fault,
+    /// Everything that used it is final and settled.
+    Pruned,
+}
+
+/// What is counted of a machine, over all its lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Counts {
+    /// Proofs begun.
+    pub begun: u64,
+    /// Of these, given up before the backend was asked: an assumption was gone.
+    pub not_begun: u64,
+    /// Of those begun, for a statement whose receipt was pruned by right, and that came up again later.
+    pub after_prune: u64,
+    /// Requests that the store answered.
+    pub hits: u64,
+    /// Statements that came back with their blocks, stored when these left.
+    pub returned: u64,
+    /// Requests that the store answered with what an earlier life had left, or for what came back.
+    pub answered: u64,
+    /// Receipts that a new life found on its disk.
+    pub found_at_start: u64,
+    /// Artifacts handed on.
+    pub published: u64,
+    /// Receipts handed out, each verified again here.
+    pub handed_out: u64,
+    /// Receipts pruned.
+    pub pruned: u64,
+}
+
+impl std::fmt::Debug for Book {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Book").field("counts", &self.counts).finish_non_exhaustive()
+    }
+}
+
+/// A book that its machine's store shares.
+pub type Shared = Arc<Mutex<Book>>;
+
+/// The book, open.
+pub fn open(book: &Shared) -> MutexGuard<'_, Book> {
+    book.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Book {
+    /// An empty book of a machine with these bounds.
+    pub fn new(permits: usize, jobs_max: usize, cache: bool) -> Self {
+        Self {
+            cache,
+            store: None,
+            rotten: false,
+            permits,
+            jobs_max: jobs_max.max(permits + 1),
+            heights: HashMap::new(),
+            prunable: Checkpoint(0),
+            acknowledged: HashMap::new(),
+            excused: HashMap::new(),
+            running: HashSet::new(),
+            begun: HashMap::new(),
+            orphaned: HashMap::new(),
+            back: HashSet::new(),
+            violations: vec![],
+            trace: blake3::Hasher::new_derive_key("reprise 2026-11 simulation trace"),
+            told: None,
+            given_up: false,
+            counts: Counts::default(),
+        }
+    }
+
+    /// The promises broken so far.
+    pub fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
+    /// A promise was broken.
+    pub fn broken(&mut self, promise: &'static str, by: impl ToString) {
+        self.violations.push(Violation { promise, by: by.to_string() });
+    }
+
+    /// Notes something in the trace.
+    pub fn note(&mut self, what: &str, about: &[u8]) {
+        self.trace.update(what.as_bytes()).update(about);
+        if let Some(told) = &mut self.told {
+            let about: String = about.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+            told.push(format!("{what} {about}"));
+        }
+    }
+
+    /// What was noted since this was last asked, in words. From the first time on that it is asked.
+    pub fn tell(&mut self) -> Vec<String> {
+        self.told.replace(vec![]).unwrap_or_default()
+    }
+
+    /// The digest of everything noted, in order.
+    pub fn trace(&self) -> blake3::Hash {
+        self.trace.finalize()
+    }
+
+    /// The L1 shows a block.
+    pub fn shown(&mut self, block: BlockHash, height: u64) {
+        self.heights.insert(block, height);
+    }
+
+    /// The L1 has finalized a settlement: everything below may go.
+    pub fn may_prune_below(&mut self, floor: Checkpoint) {
+        self.prunable = self.prunable.max(floor);
+    }
+
+    /// A fault takes a receipt: it may be proved again.
+    pub fn excuse(&mut self, id: StatementId) {
+        self.excused.insert(id, Excuse::Fault);
+    }
+
+    /// A bit flips on the disk.
+    pub fn rots(&mut self) {
+        self.rotten = true;
+    }
+
+    /// A process begins over this store: what was acknowledged to an earlier one is there.
+    pub fn begins(&mut self, store: Arc<dyn ReceiptStore>) {
+        self.store = Some(store);
+        let known: Vec<StatementId> = self.acknowledged.keys().copied().collect();
+        self.counts.found_at_start += known.iter().filter(|id| self.stored(id) == Some(true)).count() as u64;
+        for id in known {
+            if self.stored(&id) == Some(false) {
+                self.missed(id, "what was acknowledged is there after a crash");
+            }
+        }
+    }
+
+    /// Whether a receipt is stored, whole; none where nobody can say, because the process is dead.
+    fn stored(&self, id: &StatementId) -> Option<bool> {
+        let shown = self.store.as_ref()?.show(id).ok()?;
+        Some(shown.is_some_and(|shown| shown.receipt.is_ok_and(|receipt| receipt.id() == *id)))
+    }
+
+    /// A receipt is not there: whether it may be so.
+    fn missed(&mut self, id: StatementId, promise: &'static str) {
+        if !self.cache || !self.acknowledged.contains_key(&id) || self.excused.contains_key(&id) {
+            return;
+        }
+        if self.rotten {
+            self.excuse(id);
+        } else {
+            self.broken(promise, id);
+        }
+    }
+
+    /// The process ended: what it had running is gone.
+    pub fn died(&mut self) {
+        self.store = None;
+        self.running.clear();
+        self.given_up = false;
+    }
+
+    /// The proof of a statement counts no longer as running.
+    pub fn ended(&mut self, id: &StatementId) {
+        self.running.remove(id);
+    }
+
+    /// Whether a proof of it runs.
+    pub fn is_running(&self, id: &StatementId) -> bool {
+        self.running.contains(id)
+    }
+
+    /// Distinct statements that a proof was begun for.
+    pub fn distinct(&self) -> u64 {
+        self.begun.len() as u64
+    }
+
+    fn hear_proving(&mut self, id: StatementId) {
+        self.counts.begun += 1;
+        *self.begun.entry(id).or_default() += 1;
+        self.counts.after_prune += u64::from(self.excused.get(&id) == Some(&Excuse::Pruned));
+        if !self.running.insert(id) {
+            self.broken("one proof a statement", id);
+        }
+        if self.running.len() > self.permits {
+            self.broken("no more proofs run than there are permits", id);
+        }
+        match self.stored(&id) {
+            Some(true) => self.broken("nothing is proved whose receipt is stored", id),
+            Some(false) => self.missed(id, "nothing is proved twice unless a fault lost its receipt"),
+            None => {}
+        }
+    }
+
+    fn hear_stored(&mut self, id: StatementId, coordinates: &[Coordinate]) {
+        self.excused.remove(&id);
+        self.acknowledged.entry(id).or_default().extend(coordinates);
+    }
+
+    fn hear_places(&mut self, places: impl Iterator<Item = Coordinate>) {
+        for place in places {
+            if self.heights.get(&place.block_hash) != Some(&place.checkpoint.0) {
+                self.broken("a coordinate names a block at its height", format!("{place:?}"));
+            }
+        }
+    }
+
+    /// A prune begins: what is used nowhere else may be gone, even if the prune is never heard of again.
+    fn hear_pruning(&mut self, floor: Checkpoint) {
+        if floor > self.prunable {
+            let prunable = self.prunable;
+            self.broken(
+                "only what is settled for good is pruned",
+                format!("{floor} is not below {prunable}"),
+            );
+        }
+        let used = |places: &BTreeSet<Coordinate>| places.iter().any(|place| place.checkpoint >= floor);
+        let gone = self.acknowledged.extract_if(|_, places| !used(places)).map(|(id, _)| id);
+        self.excused.extend(gone.map(|id| (id, Excuse::Pruned)));
+    }
+
+    fn hear_pruned(&mut self) {
+        let gone = |id: &&StatementId| self.stored(id) == Some(false);
+        let gone: Vec<StatementId> = self.acknowledged.keys().filter(gone).copied().collect();
+        gone.into_iter().for_each(|id| self.missed(id, "a prune deletes nothing that is used"));
+    }
+}
+
+impl Observer for Book {
+    fn hear(&mut self, happening: &Happening) {
+        match happening {
+            Happening::Chain { event, .. } => {
+                for added in &event.added {
+                    let hash = added.metadata.block_hash();
+                    self.note("added", &hash.0);
+                    let stored = self.orphaned.remove(&hash).unwrap_or_default();
+                    self.counts.returned += stored.len() as u64;
+                    self.back.extend(stored);
+                }
+            }
+            Happening::Orphaned { block, stored } => {
+                self.note("orphaned", &block.0);
+                self.orphaned.insert(*block, stored.iter().map(|(id, _)| *id).collect());
+            }
+            Happening::Found { order, .. } => {
+                self.counts.answered += 1;
+                self.note("found", &order.id.0);
+            }
+            Happening::Reused(id, _) => {
+                self.counts.hits += 1;
+                self.counts.answered += u64::from(self.back.contains(id));
+                self.note("reused", &id.0);
+            }
+            Happening::Proving(order) => {
+                self.note("proving", &order.id.0);
+                self.hear_proving(order.id);
+            }
+            Happening::Proved { order, failure, .. } => {
+                self.note(if failure.is_some() { "failed" } else { "proved" }, &order.id.0);
+                self.ended(&order.id);
+            }
+            Happening::Published(order) => {
+                self.counts.published += 1;
+                self.note("published", &order.id.0);
+                if self.stored(&order.id) == Some(false)
+                    && !self.rotten
+                    && !self.excused.contains_key(&order.id)
+                {
+                    self.broken("nothing is published before it is durable", order.id);
+                }
+            }
+            Happening::Stored(order) => self.note("stored", &order.id.0),
+            Happening::Submitted(id) => self.note("submitted", &id.0),
+            Happening::Lost(id) => self.note("lost", &id.0),
+            Happening::Settled(settlement) => self.note("settled", &settlement.statement.0),
+            Happening::Diverged(id) => self.broken("a coordinate holds one statement", id),
+            Happening::Queue { queued, .. } if *queued > self.jobs_max => {
+                self.broken("a queue stays within its bound", format!("{queued} of {}", self.jobs_max));
+            }
+            Happening::Health(health) => self.hear_health(health),
+            _ => {}
+        }
+    }
+}
+
+impl Book {
+    fn hear_health(&mut self, health: &Health) {
+        for reason in health.reasons() {
+            match reason {
+                Reason::GivenUp { .. } => self.given_up = true,
+                Reason::Violated { promise } if self.cache => {
+                    self.broken("the watcher hears no broken promise", promise)
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// A store between a pipeline and its own, which checks what passes.
+pub struct Checked {
+    store: Arc<dyn ReceiptStore>,
+    verifier: Arc<dyn Verifier>,
+    book: Shared,
+}
+
+impl Checked {
+    /// Checks what passes between a pipeline and `store`.
+    pub fn new(store: Arc<dyn ReceiptStore>, verifier: Arc<dyn Verifier>, book: Shared) -> Self {
+        Self { store, verifier, book }
+    }
+}
+
+impl ReceiptStore for Checked {
+    fn get(&self, statement: &Statement, claim: &Claim) -> Result<Lookup, StoreError> {
+        let lookup = self.store.get(statement, claim)?;
+        let mut book = open(&self.book);
+        if let Lookup::Miss(_) = &lookup {
+            book.missed(statement.id(), "what was acknowledged is found");
+        }
+        if let Lookup::Hit(receipt) = &lookup {
+            book.counts.handed_out += 1;
+            if receipt.statement != *statement || receipt.claim != *claim {
+                book.broken("what is handed out is what was asked for", statement.id());
+            }
+            if let Err(error) = self.verifier.verify(receipt) {
+                book.broken("what is handed out verifies", error);
+            }
+        }
+        drop(book);
+        Ok(lookup)
+    }
+
+    fn contains(&self, id: &StatementId) -> Result<bool, StoreError> {
+        self.store.contains(id)
+    }
+
+    fn put(&self, entry: NewEntry) -> Result<PutOutcome, StoreError> {
+        let (id, coordinates) = (entry.receipt.id(), entry.coordinates.clone());
+        open(&self.book).hear_places(coordinates.iter().copied());
+        let outcome = self.store.put(entry)?;
+        if outcome.stored {
+            open(&self.book).hear_stored(id, &coordinates);
+        }
+        Ok(outcome)
+    }
+
+    fn submit(&self, entry: NewEntry, done: Completion) {
+        done(self.put(entry));
+    }
+
+    fn place(&self, places: &[(Coordinate, StatementId)]) -> Result<PlaceOutcome, StoreError> {
+        open(&self.book).hear_places(places.iter().map(|(place, _)| *place));
+        let outcome = self.store.place(places)?;
+        if outcome.not_stored == 0 {
+            places.iter().for_each(|(place, id)| {
+                open(&self.book).acknowledged.entry(*id).or_default().insert(*place);
+            });
+        }
+        Ok(outcome)
+    }
+
+    fn at(&self, coordinate: &Coordinate) -> Result<Vec<StatementId>, StoreError> {
+        self.store.at(coordinate)
+    }
+
+    fn show(&self, id: &StatementId) -> Result<Option<Shown>, StoreError> {
+        self.store.show(id)
+    }
+
+    fn list(&self, filter: &Filter) -> Result<Vec<Summary>, StoreError> {
+        self.store.list(filter)
+    }
+
+    fn verify(&self, id: &StatementId) -> Result<Lookup, StoreError> {
+        self.store.verify(id)
+    }
+
+    fn pin(&self, id: &StatementId, owner: &str) -> Result<(), StoreError> {
+        self.store.pin(id, owner)
+    }
+
+    fn unpin(&self, id: &StatementId, owner: &str) -> Result<bool, StoreError> {
+        self.store.unpin(id, owner)
+    }
+
+    fn remove(&self, id: &StatementId) -> Result<bool, StoreError> {
+        self.store.remove(id)
+    }
+
+    fn evict(&self, id: &StatementId, live_from: Checkpoint) -> Result<bool, StoreError> {
+        self.store.evict(id, live_from)
+    }
+
+    fn prune_below(&self, floor: Checkpoint) -> Result<PruneOutcome, StoreError> {
+        open(&self.book).hear_pruning(floor);
+        let outcome = self.store.prune_below(floor)?;
+        let mut book = open(&self.book);
+        book.counts.pruned += outcome.receipts;
+        book.hear_pruned();
+        Ok(outcome)
+    }
+
+    fn prune_floor(&self) -> Result<Checkpoint, StoreError> {
+        self.store.prune_floor()
+    }
+
+    fn describe(&self, profile: &ProofProfile) -> Result<(), StoreError> {
+        self.store.describe(profile)
+    }
+
+    fn profiles(&self) -> Result<Vec<ProofProfile>, StoreError> {
+        self.store.profiles()
+    }
+
+    fn revoke(&self, profile: &ProfileId) -> Result<u64, StoreError> {
+        self.store.revoke(profile)
+    }
+
+    fn stats(&self) -> Result<Stats, StoreError> {
+        self.store.stats()
+    }
+}
+
+/// An observer that writes into a shared book.
+#[derive(Debug)]
+pub struct Scribe(pub Shared);
+
+impl Observer for Scribe {
+    fn hear(&mut self, happening: &Happening) {
+        open(&self.0).hear(happening);
+    }
+}

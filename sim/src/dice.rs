@@ -1,0 +1,47 @@
+//! Dice: every draw of a world, each purpose with dice of its own, so that leaving one fault out does not
+//! change what the others draw.
+
+use std::ops::Range;
+
+use oorandom::Rand64;
+
+/// Random draws that are a function of a seed and a purpose.
+#[derive(Debug, Clone)]
+pub struct Dice(Rand64);
+
+impl Dice {
+    /// The dice of a world for one purpose.
+    pub fn of(seed: u64, purpose: &str) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("reprise 2026-11 dice");
+        hasher.update(&seed.to_le_bytes()).update(purpose.as_bytes());
+        let start = hasher.finalize().as_bytes().first_chunk().map_or(0, |bytes| u128::from_le_bytes(*bytes));
+        Self(Rand64::new(start))
+    }
+
+    /// A number in a range, its end left out; its start where the range is empty.
+    pub fn among(&mut self, range: Range<u64>) -> u64 {
+        if range.is_empty() { range.start } else { self.0.rand_range(range) }
+    }
+
+    /// True once in `n`.
+    pub fn once_in(&mut self, n: u64) -> bool {
+        self.among(0..n) == 0
+    }
+
+    /// True in so many of a hundred.
+    pub fn percent(&mut self, percent: u64) -> bool {
+        self.among(0..100) < percent
+    }
+
+    /// One of several.
+    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> Option<&'a T> {
+        from.get(self.among(0..from.len() as u64) as usize)
+    }
+
+    /// A time between events that come independently of each other and this far apart on average: the
+    /// exponential distribution, in whole microseconds, at least one.
+    pub fn interval(&mut self, mean_us: u64) -> u64 {
+        let uniform = (self.0.rand_u64() >> 11) as f64 / (1u64 << 53) as f64;
+        ((-(1.0 - uniform).ln() * mean_us as f64) as u64).max(1)
+    }
+}

@@ -1,0 +1,161 @@
+//! What survives a crash: the store's directory on a simulated disk, and the batch records.
+//!
+//! A process that is killed leaves what it has written; one that the power fails leaves what it has synced,
+//! and any part of the rest ([`reprise_store::simulated`]). A process can also be stopped within any of its
+//! store's writes, syncs and renames.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use reprise_scheduler::record::{BatchRecord, RecordError, RecordLog};
+use reprise_store::medium::{Medium, Opening};
+use reprise_store::simulated::{Operation, SimulatedDisk};
+
+use crate::dice::Dice;
+
+/// The directory of the receipt store.
+pub const RECEIPTS: &str = "/receipts";
+
+/// A disk, and the records beside it.
+pub struct Disk {
+    medium: Mutex<SimulatedDisk>,
+    records: Mutex<Vec<BatchRecord>>,
+    full: AtomicBool,
+    refused: AtomicU64,
+}
+
+impl std::fmt::Debug for Disk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Disk").field("full", &self.full).finish_non_exhaustive()
+    }
+}
+
+impl Default for Disk {
+    fn default() -> Self {
+        Self {
+            medium: Mutex::new(empty()),
+            records: Mutex::default(),
+            full: AtomicBool::new(false),
+            refused: AtomicU64::new(0),
+        }
+    }
+}
+
+fn empty() -> SimulatedDisk {
+    let disk = SimulatedDisk::new();
+    // An empty disk takes a directory.
+    let _ = disk.make_directory(Path::new(RECEIPTS)).and_then(|()| disk.sync_directory(Path::new("/")));
+    disk
+}
+
+impl Disk {
+    /// What a process opens its store on.
+    pub fn medium(&self) -> SimulatedDisk {
+        self.medium.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The process is gone, or the machine, where the power fails as a seed says.
+    pub fn crash(&self, power: Option<u64>) {
+        let mut medium = self.medium.lock().unwrap_or_else(PoisonError::into_inner);
+        *medium = match power {
+            Some(seed) => medium.power_cut(seed),
+            None => medium.crash(),
+        };
+        drop(medium);
+        self.fill(self.full.load(Ordering::Relaxed));
+    }
+
+    /// Lets the disk fill up, or have room again.
+    pub fn fill(&self, full: bool) {
+        self.full.store(full, Ordering::Relaxed);
+        let medium = self.medium();
+        if full {
+            for operation in [Operation::Write, Operation::Make] {
+                medium.fail(operation, 0, u64::MAX, io::ErrorKind::StorageFull);
+            }
+        } else if !medium.is_stopped() {
+            medium.heal();
+        }
+    }
+
+    /// How often a full disk refused something.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Flips one bit of the receipt log; whether there was one.
+    pub fn rot(&self, dice: &mut Dice) -> bool {
+        let (medium, log) = (self.medium(), Path::new(RECEIPTS).join("log"));
+        let mut names = medium.list(&log).unwrap_or_default();
+        names.sort_unstable();
+        let flip = |name: &String, dice: &mut Dice| -> io::Result<bool> {
+            let file = medium.open(&log.join(name), Opening::Write)?;
+            let bits = file.len()? * 8;
+            if bits == 0 {
+                return Ok(false);
+            }
+            let bit = dice.among(0..bits);
+            let mut byte = [0];
+            file.read_at(&mut byte, bit / 8)?;
+            byte[0] ^= 1 << (bit % 8);
+            file.write_at(&byte, bit / 8)?;
+            file.sync()?;
+            Ok(true)
+        };
+        dice.pick(&names).cloned().is_some_and(|name| flip(&name, dice).unwrap_or(false))
+    }
+
+    /// Forgets every receipt.
+    pub fn wipe(&self) {
+        *self.medium.lock().unwrap_or_else(PoisonError::into_inner) = empty();
+        self.fill(self.full.load(Ordering::Relaxed));
+    }
+
+    fn records(&self) -> MutexGuard<'_, Vec<BatchRecord>> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The batch records, as one process holds them. An append is durable when it returns, and whole or not at all.
+#[derive(Debug, Clone)]
+pub struct Records {
+    disk: Arc<Disk>,
+    dead: Arc<AtomicBool>,
+}
+
+impl Records {
+    /// The records of a new process.
+    pub fn new(disk: Arc<Disk>) -> Self {
+        Self { disk, dead: Arc::new(AtomicBool::new(false)) }
+    }
+
+    /// The process is dead: it writes nothing any more.
+    pub fn let_go(&self) {
+        self.dead.store(true, Ordering::Relaxed);
+    }
+}
+
+impl RecordLog for Records {
+    fn append(&mut self, records: &[&BatchRecord]) -> Result<(), RecordError> {
+        let refused = |source: io::Error| RecordError::Io {
+            path: PathBuf::from("(simulated)"),
+            action: "write",
+            source,
+        };
+        if self.dead.load(Ordering::Relaxed) || self.disk.medium().is_stopped() {
+            return Err(refused(io::Error::other("the process is dead")));
+        }
+        if self.disk.full.load(Ordering::Relaxed) {
+            self.disk.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(refused(io::ErrorKind::StorageFull.into()));
+        }
+        self.disk.records().extend(records.iter().map(|record| (*record).clone()));
+        Ok(())
+    }
+
+    fn load(&self) -> Result<Vec<BatchRecord>, RecordError> {
+        Ok(self.disk.records().clone())
+    }
+}

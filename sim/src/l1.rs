@@ -1,0 +1,348 @@
+//! The L1 of a world: several miners, each on the longest chain it has heard of, and a covenant.
+//!
+//! A node follows the first miner. Everything here is made without the code under test, but for the covenant,
+//! which is the [`Overlay`] that plays one, and the [`Oracle`] that executes plainly.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use reprise_chain::dev::{DevChain, script};
+use reprise_chain::event::SourceEvent;
+use reprise_chain::overlay::Overlay;
+use reprise_chain::recording::Lane;
+use reprise_ledger::{Action, Payload};
+use reprise_model::block::{ChainBlock, ChainBlockMetadata, ObservedSettlement};
+use reprise_model::digest::{BlockHash, Digest};
+use reprise_model::transaction::{LaneTransaction, account_of};
+use reprise_node::oracle::Oracle;
+use reprise_node::watcher::Violation;
+
+use crate::dice::Dice;
+
+/// Who owns accounts.
+const OWNERS: [&str; 6] = ["alice", "bob", "carol", "dave", "erin", "frank"];
+
+/// What is so after a block, in the plainest words: balance and nonce of each owner. Used to draw
+/// transactions that mostly succeed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Purses([(u64, u64); OWNERS.len()]);
+
+/// The L1.
+pub struct L1 {
+    chain: DevChain,
+    miners: Vec<BlockHash>,
+    /// The first miner's chain from the root.
+    canonical: Vec<BlockHash>,
+    purses: HashMap<BlockHash, Purses>,
+    /// What each block that was ever canonical has settled.
+    settled: HashMap<BlockHash, Vec<ObservedSettlement>>,
+    overlay: Arc<Mutex<Overlay>>,
+    oracle: Oracle,
+    genesis: (Digest, Digest),
+    dice: Dice,
+    mined: u64,
+    /// Tips that were canonical once, to flip back to.
+    left: Vec<BlockHash>,
+    /// Lane transactions of the last blocks, for other forks to accept too.
+    recent: Vec<(BlockHash, LaneTransaction)>,
+    /// Promises of the covenant that were broken.
+    pub violations: Vec<Violation>,
+    /// Changes of the canonical chain that removed blocks.
+    pub reorgs: u64,
+    /// Of these, returns to blocks that were canonical before.
+    pub flips: u64,
+    /// The deepest.
+    pub deepest: u64,
+}
+
+impl std::fmt::Debug for L1 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("L1").field("mined", &self.mined).field("reorgs", &self.reorgs).finish_non_exhaustive()
+    }
+}
+
+impl L1 {
+    /// An L1 with so many miners; `genesis` is the root and lane tip before the first block.
+    pub fn new(seed: u64, miners: u64, oracle: Oracle, genesis: (Digest, Digest), overlay: Overlay) -> Self {
+        let chain = DevChain::default();
+        let root = chain.root();
+        Self {
+            miners: vec![root; miners.max(1) as usize],
+            canonical: vec![root],
+            purses: HashMap::from([(root, Purses::default())]),
+            settled: HashMap::new(),
+            overlay: Arc::new(Mutex::new(overlay)),
+            oracle,
+            genesis,
+            dice: Dice::of(seed, "l1"),
+            mined: 0,
+            left: vec![],
+            recent: vec![],
+            violations: vec![],
+            reorgs: 0,
+            flips: 0,
+            deepest: 0,
+            chain,
+        }
+    }
+
+    /// The lane that transactions are on.
+    pub fn lane(&self) -> Lane {
+        self.chain.lane().clone()
+    }
+
+    /// The covenant, for a sink to submit to.
+    pub fn overlay(&self) -> Arc<Mutex<Overlay>> {
+        self.overlay.clone()
+    }
+
+    /// How many blocks were mined.
+    pub fn mined(&self) -> u64 {
+        self.mined
+    }
+
+    /// How many miners there are.
+    pub fn miners(&self) -> usize {
+        self.miners.len()
+    }
+
+    /// The first miner's chain, from the root.
+    pub fn canonical(&self) -> &[BlockHash] {
+        &self.canonical
+    }
+
+    /// The height of a block above the root.
+    pub fn height(&self, block: &BlockHash) -> Option<u64> {
+        let root = self.header(&self.canonical[0])?;
+        Some(self.header(block)?.blue_score - root.blue_score)
+    }
+
+    /// The header of a block that was mined, or of the root.
+    pub fn header(&self, block: &BlockHash) -> Option<&ChainBlockMetadata> {
+        self.chain.header(block)
+    }
+
+    /// A block as the first miner shows it, with what was settled in it.
+    pub fn shown(&self, block: &BlockHash) -> Option<ChainBlock> {
+        let settlements = self.settled.get(block).cloned().unwrap_or_default();
+        Some(ChainBlock { settlements, ..self.chain.block(block)?.clone() })
+    }
+
+    /// What a plain execution of the canonical chain ends in.
+    pub fn root(&self) -> Digest {
+        self.oracle.root()
+    }
+
+    /// The settlements of the canonical chain, in order.
+    pub fn settlements(&self) -> Vec<ObservedSettlement> {
+        self.canonical.iter().filter_map(|block| self.settled.get(block)).flatten().cloned().collect()
+    }
+
+    /// How many there are.
+    pub fn settled_count(&self) -> usize {
+        self.canonical.iter().filter_map(|block| self.settled.get(block)).map(Vec::len).sum()
+    }
+
+    /// Mines a block on the tip of `miner`; `busy_percent` of them carry lane transactions.
+    pub fn mine(&mut self, miner: usize, busy_percent: u64) -> BlockHash {
+        let parent = self.miners[miner];
+        self.mine_on(parent, busy_percent)
+    }
+
+    fn mine_on(&mut self, parent: BlockHash, busy_percent: u64) -> BlockHash {
+        let mut purses = self.purses.get(&parent).copied().unwrap_or_default();
+        let busy = self.dice.percent(busy_percent);
+        let count = if busy { 1 + self.dice.among(0..4) } else { 0 };
+        let ancestors = self.ancestors(parent, 40);
+        let mut accepted: Vec<LaneTransaction> = vec![];
+        for _ in 0..count {
+            let shared = if self.dice.percent(35) { self.shared(&ancestors, &accepted) } else { None };
+            let transaction = match shared {
+                Some(shared) => shared,
+                None => self.transaction(&purses),
+            };
+            purses.apply(&transaction, &self.chain);
+            accepted.push(transaction);
+        }
+        let fresh = accepted.clone();
+        let block = self.chain.mine(parent, self.mined, accepted);
+        self.mined += 1;
+        self.purses.insert(block, purses);
+        self.recent.extend(fresh.into_iter().map(|transaction| (block, transaction)));
+        let old = self.recent.len().saturating_sub(64);
+        self.recent.drain(..old);
+        block
+    }
+
+    fn ancestors(&self, from: BlockHash, count: usize) -> HashSet<BlockHash> {
+        let parent = |block: &BlockHash| self.chain.block(block).map(|block| block.metadata.parent_hash);
+        std::iter::successors(Some(from), parent).take(count).collect()
+    }
+
+    /// A transaction that another fork has accepted and this one has not.
+    fn shared(
+        &mut self,
+        ancestors: &HashSet<BlockHash>,
+        accepted: &[LaneTransaction],
+    ) -> Option<LaneTransaction> {
+        let same = |a: &LaneTransaction, b: &LaneTransaction| a.payload == b.payload && a.rest == b.rest;
+        let here: Vec<_> =
+            self.recent.iter().filter(|(block, _)| ancestors.contains(block)).map(|(_, tx)| tx).collect();
+        let elsewhere: Vec<LaneTransaction> = self
+            .recent
+            .iter()
+            .filter(|(block, tx)| {
+                !ancestors.contains(block)
+                    && !here.iter().any(|known| same(known, tx))
+                    && !accepted.iter().any(|known| same(known, tx))
+            })
+            .map(|(_, tx)| tx.clone())
+            .collect();
+        self.dice.pick(&elsewhere).cloned()
+    }
+
+    /// A transaction that mostly succeeds after these purses.
+    fn transaction(&mut self, purses: &Purses) -> LaneTransaction {
+        let by = self.dice.among(0..OWNERS.len() as u64) as usize;
+        let to = (by + 1 + self.dice.among(0..OWNERS.len() as u64 - 1) as usize) % OWNERS.len();
+        let (balance, nonce) = purses.0[by];
+        let (action, amount, deposit) = match self.dice.among(0..20) {
+            // Nobody can pay that much.
+            0 => (Action::Transfer, u64::MAX / 2, 0),
+            1 => return self.chain.transaction(OWNERS[by], b"not a payload".to_vec(), 0),
+            2..6 if balance > 1 => (Action::Exit, 1 + self.dice.among(0..balance / 2), 0),
+            6..16 if balance > 1 => (Action::Transfer, 1 + self.dice.among(0..balance / 2), 0),
+            _ => (Action::Deposit, 0, 100 + self.dice.among(0..900)),
+        };
+        let nonce = if self.dice.percent(5) { nonce + 1 } else { nonce };
+        let counterparty = account_of(&script(OWNERS[to]));
+        let payload = Payload { action, nonce, amount, counterparty };
+        self.chain.transaction(OWNERS[by], payload.encode(), deposit)
+    }
+
+    /// A block reaches a miner, who goes over to it if its chain is the longer one. Whether the canonical
+    /// chain changed.
+    pub fn arrive(&mut self, miner: usize, block: BlockHash) -> bool {
+        let (Some(new), Some(old)) = (self.height(&block), self.height(&self.miners[miner])) else {
+            return false;
+        };
+        if new <= old {
+            return false;
+        }
+        self.miners[miner] = block;
+        if miner == 0 {
+            self.adopt(block);
+        }
+        miner == 0
+    }
+
+    /// A branch that was kept back is shown to everyone: one more block than the canonical chain has, from
+    /// so deep below its tip; a branch that was canonical once, if there is one that deep.
+    pub fn reveal(&mut self, depth: u64, busy_percent: u64) {
+        let tip = self.canonical.len() as u64 - 1;
+        let depth = depth.min(tip);
+        if depth == 0 {
+            return;
+        }
+        let canonical: HashSet<BlockHash> = self.canonical.iter().copied().collect();
+        let fork_of = |l1: &Self, block: BlockHash| {
+            let parent = |block: &BlockHash| l1.chain.block(block).map(|block| block.metadata.parent_hash);
+            std::iter::successors(Some(block), parent).find(|at| canonical.contains(at))
+        };
+        let deep = |l1: &Self, block: BlockHash| {
+            let fork = fork_of(l1, block).and_then(|fork| l1.height(&fork));
+            fork.is_some_and(|fork| fork + depth >= tip)
+        };
+        let known: Vec<BlockHash> =
+            self.left.iter().copied().filter(|tip| !canonical.contains(tip) && deep(self, *tip)).collect();
+        let back = self.dice.percent(60);
+        let mut at = match known.last() {
+            Some(left) if back => *left,
+            _ => self.canonical[(tip - depth) as usize],
+        };
+        while self.height(&at).is_some_and(|height| height <= tip) {
+            at = self.mine_on(at, busy_percent);
+        }
+        for miner in 0..self.miners.len() {
+            self.arrive(miner, at);
+        }
+    }
+
+    fn adopt(&mut self, tip: BlockHash) {
+        let places: HashMap<BlockHash, usize> = (0..).zip(&self.canonical).map(|(n, b)| (*b, n)).collect();
+        let mut joining = vec![];
+        let mut at = tip;
+        while let (false, Some(block)) = (places.contains_key(&at), self.chain.block(&at)) {
+            joining.push(block.clone());
+            at = block.metadata.parent_hash;
+        }
+        joining.reverse();
+        let kept = places.get(&at).map_or(1, |place| place + 1);
+        let removed: Vec<BlockHash> = self.canonical.drain(kept..).rev().collect();
+        if let Some(tip) = removed.first() {
+            self.reorgs += 1;
+            self.deepest = self.deepest.max(removed.len() as u64);
+            self.flips +=
+                u64::from(joining.iter().any(|b| self.settled.contains_key(&b.metadata.block_hash)));
+            self.left.push(*tip);
+        }
+        self.oracle.forget(removed.len());
+        let mut event = SourceEvent { removed, added: joining };
+        let followed = self.lock().follow(&mut event);
+        if let Err(error) = followed {
+            self.broken("the covenant goes on", error);
+        }
+        self.lock().take_rejected();
+        for block in event.added {
+            self.oracle.execute(&block);
+            let hash = block.metadata.block_hash;
+            self.settled.insert(hash, block.settlements);
+            self.canonical.push(hash);
+        }
+        self.judge();
+    }
+
+    /// What is settled on the canonical chain is gapless, and what a plain execution gives.
+    fn judge(&mut self) {
+        let mut last = self.genesis;
+        for settlement in self.settlements() {
+            let transition = settlement.journal.transition;
+            if (transition.root_before, transition.tip_before) != last {
+                self.broken("settlements are gapless", settlement.statement);
+            }
+            if self.oracle.root_at(&settlement.end_block) != Some(transition.root_after) {
+                self.broken("a settled root is that of a plain execution", settlement.end_block);
+            }
+            last = (transition.root_after, transition.tip_after);
+        }
+    }
+
+    fn broken(&mut self, promise: &'static str, by: impl ToString) {
+        self.violations.push(Violation { promise, by: by.to_string() });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Overlay> {
+        self.overlay.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Purses {
+    fn apply(&mut self, transaction: &LaneTransaction, chain: &DevChain) {
+        let place = |account| OWNERS.iter().position(|owner| account_of(&script(owner)) == account);
+        let facts = transaction.facts(&chain.deposit());
+        let Some(payload) = Payload::decode(&transaction.payload) else { return };
+        let (Some(by), Some(to)) = (place(facts.authority), place(payload.counterparty)) else { return };
+        let (balance, nonce) = self.0[by];
+        let pays = payload.nonce == nonce && payload.amount <= balance;
+        match payload.action {
+            Action::Deposit => self.0[to].0 += facts.deposit,
+            Action::Transfer | Action::Exit if pays => {
+                self.0[by] = (balance - payload.amount, nonce + 1);
+                if payload.action == Action::Transfer {
+                    self.0[to].0 += payload.amount;
+                }
+            }
+            Action::Transfer | Action::Exit => {}
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! A mock prover whose next proof goes wrong in a drawn way.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use reprise_model::digest::{ClaimDigest, ProgramId};
+use reprise_model::hash::Hasher;
+use reprise_model::profile::ProofProfile;
+use reprise_model::receipt::{Receipt, Verifier, VerifyError};
+use reprise_model::statement::{Claim, ClaimScheme};
+use reprise_prover::backend::{Backend, Proof, ProveError, Task};
+use reprise_prover::mock::{MockBackend, MockConfig};
+
+/// How a proof goes wrong, once it is begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mishap {
+    /// The device fails.
+    Transient,
+    /// The seal does not verify.
+    Invalid,
+    /// The backend panics.
+    Panic,
+}
+
+/// The mock, with mishaps.
+pub struct Prover {
+    mock: MockBackend,
+    next: Mutex<Option<Mishap>>,
+    calls: AtomicU64,
+}
+
+impl std::fmt::Debug for Prover {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prover").field("calls", &self.calls).finish_non_exhaustive()
+    }
+}
+
+impl Prover {
+    /// A prover over the workload's hash.
+    pub fn new(hasher: Arc<dyn Hasher>) -> Self {
+        let mock = MockBackend::new(MockConfig::default(), hasher);
+        Self { mock, next: Mutex::new(None), calls: AtomicU64::new(0) }
+    }
+
+    /// Lets the next proof go wrong, or not.
+    pub fn arrange(&self, mishap: Option<Mishap>) {
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = mishap;
+    }
+}
+
+impl ClaimScheme for Prover {
+    fn profile(&self) -> &ProofProfile {
+        self.mock.profile()
+    }
+
+    fn claim_digest(&self, claim: &Claim) -> ClaimDigest {
+        self.mock.claim_digest(claim)
+    }
+}
+
+impl Verifier for Prover {
+    fn verify(&self, receipt: &Receipt) -> Result<(), VerifyError> {
+        self.mock.verify(receipt)
+    }
+}
+
+impl Backend for Prover {
+    fn name(&self) -> String {
+        self.mock.name()
+    }
+
+    fn programs(&self) -> [ProgramId; 3] {
+        self.mock.programs()
+    }
+
+    fn prove(&self, task: &Task) -> Result<Proof, ProveError> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let mishap = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut proof = self.mock.prove(task)?;
+        match mishap {
+            None => {}
+            Some(Mishap::Transient) => {
+                let (statement, reason) = (proof.receipt.id(), "a simulated device fails".into());
+                return Err(ProveError::Transient { statement, reason });
+            }
+            Some(Mishap::Invalid) => proof.receipt.seal[0] ^= 1,
+            // Not `panic!`: its hook would print what is meant to happen.
+            Some(Mishap::Panic) => std::panic::resume_unwind(Box::new("a simulated panic")),
+        }
+        Ok(proof)
+    }
+
+    fn prove_calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+}

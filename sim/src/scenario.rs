@@ -1,0 +1,295 @@
+//! Scenarios: what a world is like. A seed draws one; what was drawn can be narrowed, to find the least that
+//! still fails.
+//!
+//! Which faults there are is itself a draw (*swarm testing*: Groce et al., ISSTA 2012): a world in which
+//! everything goes wrong at once hides what only goes wrong when one thing does.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use reprise_node::wire::Patience;
+use reprise_planner::bundle::BundleRule;
+use reprise_planner::planner::Retention;
+use reprise_prover::policy::{Backoff, Orphans, Policy};
+use reprise_store::{Durability, VerifyPolicy};
+
+use crate::dice::Dice;
+
+/// One kind of thing that goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fault {
+    /// Reorgs of drawn depth, and returns to forks seen before.
+    Flip,
+    /// A second node with other bundles settles too.
+    Competitor,
+    /// The L1 says what cannot be: skips a block, removes a stranger, changes a header.
+    Malformed,
+    /// What the L1 says comes late, several changes at once.
+    Late,
+    /// Submitted settlements are lost on their way.
+    Submission,
+    /// Provers fail.
+    Transient,
+    /// Provers return proofs that do not verify.
+    Invalid,
+    /// Provers never come back.
+    Hung,
+    /// Provers panic.
+    Panic,
+    /// Provers take a multiple of their time.
+    Slow,
+    /// The process is killed, between any two events.
+    Crash,
+    /// The machine stops within a write; what was not synced is there or not.
+    Power,
+    /// The disk fills up, and has room again.
+    Full,
+    /// Bits of stored receipts flip.
+    Rot,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::Flip,
+        Self::Competitor,
+        Self::Malformed,
+        Self::Late,
+        Self::Submission,
+        Self::Transient,
+        Self::Invalid,
+        Self::Hung,
+        Self::Panic,
+        Self::Slow,
+        Self::Crash,
+        Self::Power,
+        Self::Full,
+        Self::Rot,
+    ];
+
+    /// Whether it can cost a proof: then more proofs are begun than there are statements.
+    pub fn costs_proofs(self) -> bool {
+        !matches!(self, Self::Flip | Self::Competitor | Self::Late | Self::Submission)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Flip => "flip",
+            Self::Competitor => "competitor",
+            Self::Malformed => "malformed",
+            Self::Late => "late",
+            Self::Submission => "submission",
+            Self::Transient => "transient",
+            Self::Invalid => "invalid",
+            Self::Hung => "hung",
+            Self::Panic => "panic",
+            Self::Slow => "slow",
+            Self::Crash => "crash",
+            Self::Power => "power",
+            Self::Full => "full",
+            Self::Rot => "rot",
+        }
+    }
+}
+
+/// A set of faults: `none`, `all`, or names with commas between.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Faults(pub BTreeSet<Fault>);
+
+impl Faults {
+    /// Every fault.
+    pub fn all() -> Self {
+        Self(Fault::ALL.into())
+    }
+
+    /// Whether there is such a fault.
+    pub fn has(&self, fault: Fault) -> bool {
+        self.0.contains(&fault)
+    }
+
+    /// Whether any of them can cost a proof.
+    pub fn cost_proofs(&self) -> bool {
+        self.0.iter().any(|fault| fault.costs_proofs())
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.0.iter().map(|fault| fault.name()).collect();
+        f.write_str(&if names.is_empty() { "none".into() } else { names.join(",") })
+    }
+}
+
+/// A text that names no faults.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no fault: say all, none, or of these, with commas between: {all}", all = Faults::all())]
+pub struct ParseFaultsError(String);
+
+impl FromStr for Faults {
+    type Err = ParseFaultsError;
+    fn from_str(text: &str) -> Result<Self, ParseFaultsError> {
+        let named = |name: &str| {
+            let found = Fault::ALL.into_iter().find(|fault| fault.name() == name.trim());
+            found.ok_or_else(|| ParseFaultsError(name.into()))
+        };
+        match text {
+            "all" => Ok(Self::all()),
+            "none" => Ok(Self::default()),
+            names => names.split(',').map(named).collect::<Result<_, _>>().map(Self),
+        }
+    }
+}
+
+/// What a campaign allows a seed to draw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Blocks that are mined before the world calms down.
+    pub blocks: u64,
+    /// How many miners, if it is not drawn.
+    pub miners: Option<u64>,
+    /// The faults to draw from.
+    pub faults: Faults,
+    /// Whether every one of them is there, instead of a drawn part.
+    pub every_fault: bool,
+    /// What proofs cost, in percent of what is drawn.
+    pub cost_percent: u64,
+    /// Whether receipts are remembered; without, what a flip orphans and what a restart finds is forgotten.
+    pub cache: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            blocks: 200,
+            miners: None,
+            faults: Faults::all(),
+            every_fault: false,
+            cost_percent: 100,
+            cache: true,
+        }
+    }
+}
+
+/// What a world is like.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scenario {
+    /// What everything is drawn from.
+    pub seed: u64,
+    /// Blocks that are mined before the world calms down.
+    pub blocks: u64,
+    /// How many miners.
+    pub miners: u64,
+    /// What goes wrong.
+    pub faults: Faults,
+    /// Whether receipts are remembered.
+    pub cache: bool,
+    /// The mean time between blocks, in microseconds.
+    pub block_us: u64,
+    /// The longest way of a block between miners, in microseconds.
+    pub delay_us: u64,
+    /// How many of a hundred blocks carry lane transactions.
+    pub busy_percent: u64,
+    /// What a transaction, batch and aggregate take to prove, in microseconds.
+    pub cost_us: [u64; 3],
+    /// What a look-up takes at most, and a flush.
+    pub disk_us: [u64; 2],
+    /// How many proofs may run at a time.
+    pub permits: usize,
+    /// Where bundles begin and end.
+    pub rule: BundleRule,
+    /// How many checkpoints below the tip a block is final.
+    pub finality_depth: u64,
+    /// How patient everything is.
+    pub patience: Patience,
+    /// How far a stored receipt is believed.
+    pub verify: VerifyPolicy,
+    /// When a put is acknowledged.
+    pub durability: Durability,
+    /// Bytes of receipts that are kept in memory before the disk.
+    pub memory_bytes_max: u64,
+}
+
+impl Scenario {
+    /// What a seed draws within limits.
+    pub fn draw(seed: u64, limits: &Limits) -> Self {
+        let mut dice = Dice::of(seed, "scenario");
+        let finality_depth = dice.among(24..80);
+        let grace = dice.among(0..finality_depth);
+        let retained = dice.among(grace..finality_depth + 1);
+        let abort = Orphans::AbortAfter(Duration::from_micros(dice.among(0..5_000_000)));
+        let engine = Policy {
+            jobs_max: dice.among(2..64) as usize,
+            timeout: [20, 40, 60].map(Duration::from_secs),
+            backoff: Backoff { first: Duration::from_millis(100), max: Duration::from_secs(10) },
+            orphans: if dice.percent(30) { abort } else { Orphans::FinishAndStore },
+            speculate_orphans: dice.percent(25),
+            ..Policy::default()
+        };
+        // A proof that is asked to end was begun in vain, so a part of the worlds must be without.
+        let gentle = dice.percent(15);
+        let engine = if gentle { Policy { orphans: Orphans::FinishAndStore, ..engine } } else { engine };
+        let may = |fault: &Fault| !(gentle && fault.costs_proofs());
+        // Every fault is tossed for, allowed or not, so that what is drawn below is the same.
+        let tossed: BTreeSet<Fault> = Fault::ALL
+            .into_iter()
+            // Reorgs are what all this is about.
+            .filter(|fault| dice.percent(if *fault == Fault::Flip { 85 } else { 50 }))
+            .collect();
+        let drawn = tossed.into_iter().filter(|fault| may(fault) && limits.faults.has(*fault)).collect();
+        let faults = if limits.every_fault { limits.faults.clone() } else { Faults(drawn) };
+        let miners = dice.among(1..5);
+        let unit = dice.among(100_000..1_500_000) * limits.cost_percent / 100;
+        Self {
+            seed,
+            blocks: limits.blocks,
+            miners: limits.miners.unwrap_or(miners).max(1),
+            faults,
+            cache: limits.cache,
+            block_us: 1_000_000,
+            delay_us: dice.among(10_000..800_000),
+            busy_percent: dice.among(20..70),
+            cost_us: [unit, unit * 2, unit * 3],
+            disk_us: [dice.among(1..5_000), dice.among(1_000..50_000)],
+            permits: dice.among(1..4) as usize,
+            rule: BundleRule {
+                batches_max: dice.among(1..6) as usize,
+                transactions_max: dice.among(4..24) as usize,
+                deadline_score: dice.among(5..25),
+            },
+            finality_depth,
+            patience: Patience {
+                engine,
+                retention: Retention { grace, retained },
+                shutdown_grace: Duration::from_secs(1),
+            },
+            verify: match dice.among(0..3) {
+                0 => VerifyPolicy::Always,
+                1 => VerifyPolicy::Sample(0.25),
+                _ => VerifyPolicy::Once,
+            },
+            memory_bytes_max: if dice.percent(50) { 64 << 20 } else { 0 },
+            durability: if dice.percent(70) { Durability::Group } else { Durability::Every },
+        }
+    }
+
+    /// Whether more proofs may be begun than there are statements, by a machine that faults befall.
+    pub fn may_prove_twice(&self) -> bool {
+        self.faults.cost_proofs() || self.aborts()
+    }
+
+    /// Whether proofs that nobody wants any more are asked to end: then they may be begun again.
+    pub fn aborts(&self) -> bool {
+        self.patience.engine.orphans != Orphans::FinishAndStore
+    }
+
+    /// The command that makes this world again.
+    pub fn command(&self) -> String {
+        let cache = if self.cache { "" } else { " --no-cache" };
+        format!(
+            "reprise sim --seed {} --blocks {} --miners {} --faults {} --every-fault{cache}",
+            self.seed, self.blocks, self.miners, self.faults
+        )
+    }
+}

@@ -1,0 +1,496 @@
+//! The world: one queue of events in simulated time, and everything that happens in it.
+//!
+//! A world is a function of its [`Scenario`]: the same seed gives the same events in the same order, the same
+//! trace and the same number of proofs, on every machine. It mines so many blocks while things go wrong; then
+//! it calms down, mines empty blocks, and everything must be settled before long.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use reprise_chain::dev::DevChain;
+use reprise_chain::overlay::{Overlay, OverlayError};
+use reprise_model::digest::{BlockHash, Digest};
+use reprise_model::hash::{Blake3, Hasher};
+use reprise_model::lane;
+use reprise_node::oracle::Oracle;
+use reprise_node::pipeline::RunError;
+use reprise_node::watcher::Violation;
+use reprise_node::wire::Workload;
+use serde::Serialize;
+
+use crate::checks::{Counts, open};
+use crate::dice::Dice;
+use crate::l1::L1;
+use crate::machine::{Alarm, Death, Machine};
+use crate::prover::Prover;
+use crate::scenario::{Fault, Faults, Scenario};
+
+/// How long a calm world may go on without a proof or a settlement while something is not settled, in
+/// microseconds: longer than any patience, wait or deadline that is drawn.
+const STANDSTILL_US: u64 = 300_000_000;
+
+/// What happens at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event {
+    /// A miner finds a block.
+    Mine,
+    /// A block reaches a miner.
+    Arrive(usize, BlockHash),
+    /// A node hears of what its miner says.
+    Notify(usize),
+    /// Something a life of a machine waits for.
+    Ring(usize, u64, Alarm),
+    /// A branch that was kept back is shown.
+    Reveal,
+    /// A machine is killed.
+    Kill(usize),
+    /// A machine is started.
+    Start(usize),
+    /// A disk is full, or has room again.
+    Fill(usize, bool),
+    /// A bit flips on a disk.
+    Rot(usize),
+}
+
+/// An event and its time; of two at one time the one that was queued first is first.
+#[derive(Debug, PartialEq, Eq)]
+struct Due {
+    at_us: u64,
+    order: u64,
+    event: Event,
+}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at_us, self.order).cmp(&(other.at_us, other.order))
+    }
+}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// What came of a world.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Outcome {
+    /// The seed.
+    pub seed: u64,
+    /// Promises that were broken.
+    pub violations: Vec<Violation>,
+    /// Events that happened.
+    pub events: u64,
+    /// Blocks mined.
+    pub blocks: u64,
+    /// Reorgs of the followed chain.
+    pub reorgs: u64,
+    /// Of these, returns to blocks seen before.
+    pub flips: u64,
+    /// The deepest reorg.
+    pub deepest: u64,
+    /// Times a process ended before it was asked to, and was started again.
+    pub crashes: u64,
+    /// Faults injected otherwise.
+    pub faults: u64,
+    /// Proofs begun, as the backend counts them.
+    pub prove_calls: u64,
+    /// Distinct statements that a proof was begun for.
+    pub statements: u64,
+    /// What the checkers counted of the first machine.
+    pub counts: Counts,
+    /// Whether more proofs may be begun than there are statements.
+    pub may_prove_twice: bool,
+    /// The state root in the end.
+    pub state_root: String,
+    /// The settled transitions, in order: root before and after.
+    #[serde(skip)]
+    pub settled: Vec<(Digest, Digest)>,
+    /// The digest of everything that happened, in order.
+    pub trace: String,
+    /// Simulated seconds.
+    pub seconds: u64,
+}
+
+impl Outcome {
+    /// Whether the world returned to, or restarted over, something that was stored.
+    pub fn came_back(&self) -> bool {
+        self.counts.returned > 0 || self.counts.found_at_start > 0
+    }
+}
+
+/// Why a world cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[error("the simulated covenant cannot be made: {0}")]
+pub struct WorldError(#[from] OverlayError);
+
+/// A world.
+pub struct World {
+    scenario: Scenario,
+    l1: L1,
+    machines: Vec<Machine>,
+    queue: BinaryHeap<Reverse<Due>>,
+    queued: u64,
+    now_us: u64,
+    /// What befalls disks and machines.
+    dice: Dice,
+    /// When a machine is killed, and how long it is down.
+    kill_dice: Dice,
+    /// When nodes hear of what happens on the L1.
+    news_dice: Dice,
+    /// What happens on the L1, whatever befalls machines.
+    l1_dice: Dice,
+    calm: bool,
+    /// How far it has come, and since when: calm, artifacts published, settlements.
+    reached: ((bool, u64, usize), u64),
+    events: u64,
+    crashes: u64,
+    trace: blake3::Hasher,
+    violations: Vec<Violation>,
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("World").field("scenario", &self.scenario).finish_non_exhaustive()
+    }
+}
+
+impl World {
+    /// The world of a scenario, before anything has happened.
+    pub fn new(scenario: Scenario) -> Result<Self, WorldError> {
+        let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
+        let chain = DevChain::default();
+        let lane = chain.lane().clone();
+        let prover = || Arc::new(Prover::new(hasher.clone()));
+        let first = prover();
+        let workload = |prover: Arc<Prover>| Workload::ledger(prover, hasher.clone(), &lane);
+        let covenant = workload(first.clone()).covenant();
+        let genesis = (covenant.root, lane::genesis(hasher.as_ref(), &lane.key));
+        let oracle = Oracle::new(workload(first.clone()).processor(), hasher.clone(), lane.deposit);
+        let overlay = Overlay::open(None, chain.root(), covenant)?;
+        let l1 = L1::new(scenario.seed, scenario.miners, oracle, genesis, overlay);
+
+        let own = scenario.faults.clone();
+        let mut machines = vec![Machine::new("first", &scenario, own, first.clone(), workload(first), &l1)];
+        if scenario.faults.has(Fault::Competitor) {
+            let (prover, none) = (prover(), Faults::default());
+            let second = Machine::new("second", &scenario, none, prover.clone(), workload(prover), &l1);
+            machines.push(second.competing());
+        }
+        let mut world = Self {
+            dice: Dice::of(scenario.seed, "machines"),
+            kill_dice: Dice::of(scenario.seed, "kills"),
+            news_dice: Dice::of(scenario.seed, "news"),
+            l1_dice: Dice::of(scenario.seed, "chain"),
+            l1,
+            machines,
+            queue: BinaryHeap::new(),
+            queued: 0,
+            now_us: 0,
+            calm: false,
+            reached: ((false, 0, 0), 0),
+            events: 0,
+            crashes: 0,
+            trace: blake3::Hasher::new_derive_key("reprise 2026-11 world trace"),
+            violations: vec![],
+            scenario,
+        };
+        world.begin();
+        Ok(world)
+    }
+
+    fn begin(&mut self) {
+        for machine in 0..self.machines.len() {
+            self.later(0, Event::Start(machine));
+        }
+        self.later(1, Event::Mine);
+        let mean = self.scenario.block_us;
+        for (fault, every, event) in [
+            (Fault::Flip, 12, Event::Reveal),
+            (Fault::Crash, 45, Event::Kill(0)),
+            (Fault::Full, 60, Event::Fill(0, true)),
+            (Fault::Rot, 15, Event::Rot(0)),
+        ] {
+            if self.scenario.faults.has(fault) {
+                let dice = match event {
+                    Event::Reveal => &mut self.l1_dice,
+                    Event::Kill(_) => &mut self.kill_dice,
+                    _ => &mut self.dice,
+                };
+                let after = dice.interval(mean * every);
+                self.later(after, event);
+            }
+        }
+    }
+
+    fn later(&mut self, after_us: u64, event: Event) {
+        self.at(self.now_us.saturating_add(after_us), event);
+    }
+
+    fn at(&mut self, at_us: u64, event: Event) {
+        self.queue.push(Reverse(Due { at_us, order: self.queued, event }));
+        self.queued += 1;
+    }
+
+    /// Runs the world to its end.
+    pub fn run(self) -> Outcome {
+        self.run_telling(None)
+    }
+
+    /// The same, with a line for every event and for what it brought about.
+    pub fn run_telling(mut self, mut told: Option<&mut dyn FnMut(&str)>) -> Outcome {
+        while let Some(Reverse(due)) = self.queue.pop() {
+            self.now_us = due.at_us;
+            self.events += 1;
+            self.trace.update(&due.at_us.to_le_bytes()).update(format!("{:?}", due.event).as_bytes());
+            self.happen(due.event);
+            if let Some(told) = &mut told {
+                self.tell(due.at_us, &due.event, told);
+            }
+            if self.violated() || self.calm && self.machines[0].is_done(&self.l1) {
+                break;
+            }
+            if self.stands_still() {
+                self.broken("once faults stop, everything is settled", self.now_us);
+                break;
+            }
+        }
+        self.end()
+    }
+
+    fn tell(&self, at_us: u64, event: &Event, told: &mut dyn FnMut(&str)) {
+        told(&format!("{}.{:06} {event:?}", at_us / 1_000_000, at_us % 1_000_000));
+        for (number, machine) in self.machines.iter().enumerate() {
+            open(machine.book())
+                .tell()
+                .iter()
+                .for_each(|line| told(&format!("    machine {number}: {line}")));
+        }
+    }
+
+    /// Whether a calm world has come no further for too long.
+    fn stands_still(&mut self) -> bool {
+        let published = open(self.machines[0].book()).counts.published;
+        let reached = (self.calm, published, self.l1.settled_count());
+        if reached != self.reached.0 {
+            self.reached = (reached, self.now_us);
+        }
+        self.calm && self.now_us > self.reached.1 + STANDSTILL_US
+    }
+
+    fn broken(&mut self, promise: &'static str, by: impl ToString) {
+        self.violations.push(Violation { promise, by: by.to_string() });
+    }
+
+    fn violated(&self) -> bool {
+        let of_a_machine = |machine: &Machine| !open(machine.book()).violations().is_empty();
+        !self.violations.is_empty()
+            || !self.l1.violations.is_empty()
+            || self.machines.iter().any(of_a_machine)
+    }
+
+    fn happen(&mut self, event: Event) {
+        let mean = self.scenario.block_us;
+        match event {
+            Event::Mine => self.mine(),
+            Event::Arrive(miner, block) => {
+                if self.l1.arrive(miner, block) {
+                    self.wake_up();
+                }
+            }
+            Event::Notify(machine) => {
+                let mut later = vec![];
+                let told = self.machines[machine].notify(self.now_us, &self.l1, &mut later);
+                self.settle_up(machine, later, told);
+            }
+            Event::Ring(machine, life, alarm) => {
+                if self.machines[machine].life == life {
+                    let mut later = vec![];
+                    let told = self.machines[machine].ring(self.now_us, alarm, &mut later);
+                    self.settle_up(machine, later, told);
+                }
+            }
+            Event::Reveal => {
+                if !self.calm {
+                    // Up to the finality depth, whatever nodes still wait to hear of the blocks before.
+                    let deepest = self.scenario.finality_depth * 2 / 3;
+                    let shallow = self.l1_dice.percent(70);
+                    let depth = 1 + self.l1_dice.among(0..if shallow { deepest / 4 } else { deepest });
+                    self.l1.reveal(depth, self.scenario.busy_percent);
+                    self.wake_up();
+                    let after = self.l1_dice.interval(mean * 12);
+                    self.later(after, Event::Reveal);
+                }
+            }
+            Event::Kill(machine) => {
+                if !self.calm {
+                    self.die(machine, Death::Killed);
+                    let after = self.kill_dice.interval(mean * 45);
+                    self.later(after, Event::Kill(machine));
+                }
+            }
+            Event::Start(machine) => self.start(machine),
+            Event::Fill(machine, full) => {
+                if !self.calm {
+                    self.machines[machine].disk().fill(full);
+                    let after = self.dice.interval(if full { mean * 5 } else { mean * 60 });
+                    self.later(after, Event::Fill(machine, !full));
+                }
+            }
+            Event::Rot(machine) => {
+                if !self.calm {
+                    self.machines[machine].rot();
+                    let after = self.dice.interval(mean * 15);
+                    self.later(after, Event::Rot(machine));
+                }
+            }
+        }
+    }
+
+    fn mine(&mut self) {
+        let miner = self.l1_dice.among(0..self.l1.miners() as u64) as usize;
+        let busy = if self.calm { 0 } else { self.scenario.busy_percent };
+        let block = self.l1.mine(miner, busy);
+        for other in 0..self.l1.miners() {
+            let way = if other == miner { 0 } else { 1 + self.l1_dice.among(0..self.scenario.delay_us) };
+            self.later(way, Event::Arrive(other, block));
+        }
+        if !self.calm && self.l1.mined() >= self.scenario.blocks {
+            self.calm_down();
+        }
+        let next = self.l1_dice.interval(self.scenario.block_us);
+        self.later(next, Event::Mine);
+    }
+
+    /// Faults stop. An operator sees to what was given up.
+    fn calm_down(&mut self) {
+        self.calm = true;
+        for machine in 0..self.machines.len() {
+            self.machines[machine].calm();
+            if open(self.machines[machine].book()).given_up {
+                self.die(machine, Death::Killed);
+            }
+        }
+    }
+
+    /// The chain changed: every node hears of it, sooner or later.
+    fn wake_up(&mut self) {
+        for machine in 0..self.machines.len() {
+            let late = !self.calm && self.scenario.faults.has(Fault::Late) && self.news_dice.once_in(4);
+            let after = self.news_dice.among(0..if late { 6_000_000 } else { 20_000 });
+            self.later(after, Event::Notify(machine));
+        }
+    }
+
+    fn start(&mut self, machine: usize) {
+        if self.machines[machine].is_up() {
+            return;
+        }
+        match self.machines[machine].start(self.now_us) {
+            Ok(()) => {
+                // Catches up at once.
+                self.later(1, Event::Notify(machine));
+            }
+            Err(death) => self.die(machine, death),
+        }
+    }
+
+    /// Queues what a machine waits for, and sees to its end if it came to that.
+    fn settle_up(&mut self, machine: usize, later: Vec<(u64, Alarm)>, told: Result<(), Death>) {
+        let life = self.machines[machine].life;
+        for (at_us, alarm) in later {
+            self.at(at_us, Event::Ring(machine, life, alarm));
+        }
+        match told {
+            Ok(()) if open(self.machines[machine].book()).given_up => {
+                // An operator restarts what has given up.
+                self.die(machine, Death::Killed);
+            }
+            Ok(()) => {}
+            Err(death) => self.die(machine, death),
+        }
+    }
+
+    /// A process is gone; another is started a little later.
+    fn die(&mut self, machine: usize, death: Death) {
+        let by_right = match &death {
+            Death::Killed => true,
+            // A full disk ends a process that cannot write what it must not lose.
+            Death::Ended(RunError::Store(error)) => error.is_transient(),
+            Death::Ended(RunError::Scheduler(_)) | Death::NotOpened(_) => {
+                self.scenario.faults.has(Fault::Full)
+            }
+            Death::Ended(_) | Death::Panicked(_) | Death::NotStarted(_) => false,
+        };
+        if !by_right {
+            self.broken("a process ends for a reason", format!("machine {machine}: {death:?}"));
+        }
+        self.crashes += 1;
+        self.machines[machine].kill();
+        let after = 1 + self.kill_dice.among(0..4_000_000);
+        self.later(after, Event::Start(machine));
+    }
+
+    fn end(mut self) -> Outcome {
+        if self.violated() {
+            // What broke first counts.
+        } else {
+            self.machines[0].audit();
+            let last = self.l1.settlements().last().map(|last| last.journal.transition.root_after);
+            if last.is_some_and(|root| root != self.l1.root()) {
+                let root = self.l1.root();
+                self.broken("the last settled root is that of a plain execution", root);
+            }
+        }
+        let mut broken = vec![];
+        for (number, machine) in self.machines.iter().enumerate() {
+            let book = open(machine.book());
+            let Counts { begun, not_begun, after_prune, .. } = book.counts;
+            let (calls, distinct) = (machine.prove_calls(), book.distinct());
+            if calls + not_begun != begun {
+                let by = format!("machine {number}: {begun} begun, {not_begun} not, {calls} calls");
+                broken.push(Violation { promise: "the backend is called once a proof that is begun", by });
+            }
+            let exact = if number > 0 { !self.scenario.aborts() } else { !self.scenario.may_prove_twice() };
+            if exact && self.scenario.cache && calls != distinct + after_prune {
+                let by =
+                    format!("machine {number}: {calls} calls, {distinct} statements, {after_prune} pruned");
+                broken.push(Violation { promise: "there is one prove call a statement", by });
+            }
+            // What the machine itself broke comes first.
+            broken.splice(0..0, book.violations().iter().cloned());
+            self.trace.update(book.trace().as_bytes());
+        }
+        self.violations.extend(broken);
+        self.violations.append(&mut self.l1.violations);
+        let first = &self.machines[0];
+        let (counts, statements) = {
+            let book = open(first.book());
+            (book.counts, book.distinct())
+        };
+        let transitions = self.l1.settlements().into_iter().map(|settlement| {
+            let transition = settlement.journal.transition;
+            (transition.root_before, transition.root_after)
+        });
+        Outcome {
+            seed: self.scenario.seed,
+            events: self.events,
+            blocks: self.l1.mined(),
+            reorgs: self.l1.reorgs,
+            flips: self.l1.flips,
+            deepest: self.l1.deepest,
+            crashes: self.crashes,
+            faults: self.machines.iter().map(|machine| machine.mishaps + machine.disk().refused()).sum(),
+            prove_calls: first.prove_calls(),
+            statements,
+            counts,
+            may_prove_twice: self.scenario.may_prove_twice(),
+            state_root: self.l1.root().to_hex(),
+            settled: transitions.collect(),
+            trace: self.trace.finalize().to_hex().to_string(),
+            seconds: self.now_us / 1_000_000,
+            violations: self.violations,
+        }
+    }
+}
