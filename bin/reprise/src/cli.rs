@@ -66,7 +66,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "L1", env = "REPRISE_L1")]
     pub(crate) l1: Option<String>,
 
-    /// The proof system: miden (real proofs) or mock (real statements, fake seals) [default: miden]
+    /// What proves: a proof system of this build (`doctor` names them), or mock (real statements, fake seals)
+    /// [default: miden, where this build has it]
     #[arg(long, env = "REPRISE_BACKEND")]
     pub(crate) backend: Option<String>,
 
