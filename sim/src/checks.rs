@@ -32,7 +32,7 @@ use reprise_node::watcher::Violation;
 use reprise_store::ReceiptStore;
 use reprise_store::port::{
     Completion, Filter, Lookup, NewEntry, PlaceOutcome, PruneOutcome, PutOutcome, Shown, Stats, StoreError,
-    Summary,
+    Summary, TierStats,
 };
 
 /// What is noted of a machine, over all its lives.
@@ -57,6 +57,8 @@ pub struct Book {
     running: HashSet<StatementId>,
     begun: HashMap<StatementId, u64>,
     orphaned: HashMap<BlockHash, Vec<StatementId>>,
+    /// What was stored in this life.
+    fresh: HashSet<StatementId>,
     /// What came back with its block, stored when that left.
     back: HashSet<StatementId>,
     violations: Vec<Violation>,
@@ -133,6 +135,7 @@ impl Book {
             running: HashSet::new(),
             begun: HashMap::new(),
             orphaned: HashMap::new(),
+            fresh: HashSet::new(),
             back: HashSet::new(),
             violations: vec![],
             trace: blake3::Hasher::new_derive_key("reprise 2026-11 simulation trace"),
@@ -225,6 +228,7 @@ impl Book {
     pub fn died(&mut self) {
         self.store = None;
         self.running.clear();
+        self.fresh.clear();
         self.given_up = false;
     }
 
@@ -262,6 +266,7 @@ impl Book {
 
     fn hear_stored(&mut self, id: StatementId, coordinates: &[Coordinate]) {
         self.excused.remove(&id);
+        self.fresh.insert(id);
         self.acknowledged.entry(id).or_default().extend(coordinates);
     }
 
@@ -311,7 +316,7 @@ impl Observer for Book {
                 self.orphaned.insert(*block, stored.iter().map(|(id, _)| *id).collect());
             }
             Happening::Found { order, .. } => {
-                self.counts.answered += 1;
+                self.counts.answered += u64::from(!self.fresh.contains(&order.id));
                 self.note("found", &order.id.0);
             }
             Happening::Reused(id, _) => {
@@ -460,6 +465,10 @@ impl ReceiptStore for Checked {
         self.store.evict(id, live_from)
     }
 
+    fn protect(&self, needed_from: [Checkpoint; 3]) {
+        self.store.protect(needed_from);
+    }
+
     fn prune_below(&self, floor: Checkpoint) -> Result<PruneOutcome, StoreError> {
         open(&self.book).hear_pruning(floor);
         let outcome = self.store.prune_below(floor)?;
@@ -487,6 +496,10 @@ impl ReceiptStore for Checked {
 
     fn stats(&self) -> Result<Stats, StoreError> {
         self.store.stats()
+    }
+
+    fn tiers(&self) -> Vec<TierStats> {
+        self.store.tiers()
     }
 }
 

@@ -185,6 +185,8 @@ pub struct Scenario {
     pub faults: Faults,
     /// Whether receipts are remembered.
     pub cache: bool,
+    /// What proofs cost, in percent of what is drawn.
+    pub cost_percent: u64,
     /// The mean time between blocks, in microseconds.
     pub block_us: u64,
     /// The longest way of a block between miners, in microseconds.
@@ -247,6 +249,7 @@ impl Scenario {
             miners: limits.miners.unwrap_or(miners).max(1),
             faults,
             cache: limits.cache,
+            cost_percent: limits.cost_percent,
             block_us: 1_000_000,
             delay_us: dice.among(10_000..800_000),
             busy_percent: dice.among(20..70),
@@ -287,8 +290,12 @@ impl Scenario {
     /// The command that makes this world again.
     pub fn command(&self) -> String {
         let cache = if self.cache { "" } else { " --no-cache" };
+        let cost = match self.cost_percent {
+            100 => String::new(),
+            percent => format!(" --cost-percent {percent}"),
+        };
         format!(
-            "reprise sim --seed {} --blocks {} --miners {} --faults {} --every-fault{cache}",
+            "reprise sim --seed {} --seeds 1 --blocks {} --miners {} --faults {} --every-fault{cost}{cache}",
             self.seed, self.blocks, self.miners, self.faults
         )
     }

@@ -57,7 +57,11 @@ impl ProofSystems {
             return Ok(name);
         }
         let names: Vec<_> = names().collect();
-        let real = if text == "miden" { "this build has no Miden: build it with the feature `miden`, or " } else { "" };
+        let real = if text == "miden" {
+            "this build has no Miden: build it with the feature `miden`, or "
+        } else {
+            ""
+        };
         Err(format!("{real}say {}", names.join(" or ")))
     }
 

@@ -33,15 +33,20 @@ pub(crate) struct Cli {
     pub(crate) json: bool,
 
     /// What is logged to standard error, as tracing directives: error, warn, info, debug, or CRATE=LEVEL
-    #[arg(
-        long,
-        global = true,
-        help_heading = "Common options",
-        value_name = "LEVEL",
-        env = "REPRISE_LOG",
-        default_value = "warn"
-    )]
-    pub(crate) log: String,
+    /// [default: warn; off for `sim`]
+    #[arg(long, global = true, help_heading = "Common options", value_name = "LEVEL", env = "REPRISE_LOG")]
+    pub(crate) log: Option<String>,
+}
+
+impl Cli {
+    /// What is logged. What goes wrong in a simulated world is meant to, and is not, unless it is asked for.
+    pub(crate) fn log(&self) -> &str {
+        match (&self.log, &self.command) {
+            (Some(log), _) => log,
+            (None, Command::Sim(_)) => "off",
+            (None, _) => "warn",
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -53,18 +58,42 @@ pub(crate) enum Command {
     /// again on the same data directory and it proves nothing.
     Run(Box<RunArgs>),
     /// Record a live chain, its reorgs and lane proofs, into a file that `run` replays
-    Record(RecordArgs),
+    Record(Box<RecordArgs>),
+    /// Found a covenant on a Kaspa network, for `run --covenant`
+    ///
+    /// Its first settlement moves it from the founder's key into the rules of what is proved, so the founder is the
+    /// first to settle.
+    FoundCovenant(FoundArgs),
     /// Look into the receipt store
     Receipts(ReceiptsArgs),
+    /// Run the pipeline in simulated worlds where everything goes wrong, and check what it promises
+    ///
+    /// A world is a function of its seed: a forking L1, provers, a disk, and the real pipeline between them.
+    /// Each seed draws what goes wrong. A failing one is printed with the command that shows it again, and with
+    /// the least of it that still fails.
+    Sim(SimArgs),
     /// Show the settings in effect, where each came from, and what this build can do
     Doctor,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// The L1 to follow: recording:FILE or dev [default: the recording that ships with the project]
+    /// The L1 to follow: recording:FILE, dev, or kaspa:ws://HOST:PORT [default: the recording that ships with the
+    /// project]
     #[arg(long, value_name = "L1", env = "REPRISE_L1")]
     pub(crate) l1: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) lane: LaneArgs,
+
+    /// Settle on a Kaspa L1, paid by the secret key in this file (64 hexadecimal characters); the variable
+    /// REPRISE_KASPA_KEY may hold the key itself [default: observe and prove]
+    #[arg(long, value_name = "FILE", env = "REPRISE_KEY_FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+
+    /// The most that a settlement may cost, in sompi [default: 100000000]
+    #[arg(long, value_name = "SOMPI", env = "REPRISE_FEE_MAX")]
+    pub(crate) fee_max: Option<u64>,
 
     /// What proves: a proof system of this build (`doctor` names them), or mock (real statements, fake seals)
     /// [default: miden, where this build has it]
@@ -76,7 +105,8 @@ pub(crate) struct RunArgs {
     #[arg(long, env = "REPRISE_PACE")]
     pub(crate) pace: Option<String>,
 
-    /// End when the chain has ended and everything is settled; recordings and dev always do
+    /// End when the chain has ended, or the node's tip is reached, and everything is proved and settled; recordings
+    /// and dev always do
     #[arg(long)]
     pub(crate) until_idle: bool,
 
@@ -151,6 +181,10 @@ pub(crate) struct RunArgs {
     #[arg(long, env = "REPRISE_DURABILITY")]
     pub(crate) durability: Option<String>,
 
+    /// Bytes of receipts to keep, or none for no bound; what may still be needed stays over it [default: none]
+    #[arg(long, value_name = "BYTES", env = "REPRISE_MAX_BYTES")]
+    pub(crate) max_bytes: Option<String>,
+
     /// When a stored receipt is verified in full again: once, imported, always or sample:P [default: once]
     #[arg(long, env = "REPRISE_VERIFY")]
     pub(crate) verify: Option<String>,
@@ -164,19 +198,118 @@ pub(crate) struct RunArgs {
     pub(crate) mock_cost: Option<String>,
 }
 
+/// Which lane of a Kaspa L1.
+#[derive(Debug, Args)]
+pub(crate) struct LaneArgs {
+    /// The lane of a Kaspa L1: a namespace of four characters, or a subnetwork in 40 hexadecimal ones [default:
+    /// rpri]
+    #[arg(long, value_name = "LANE", env = "REPRISE_LANE")]
+    pub(crate) lane: Option<String>,
+
+    /// The covenant that settlements spend, in 64 hexadecimal characters; `found-covenant` makes one [default:
+    /// none]
+    #[arg(long, value_name = "ID", env = "REPRISE_COVENANT")]
+    pub(crate) covenant: Option<String>,
+
+    /// The address that deposits are paid to; `vault` is the covenant's own, which exits are paid from on a network
+    /// of one's own, and `unspendable` one that nobody can spend [default: vault, where there is a covenant]
+    #[arg(long, value_name = "ADDRESS", env = "REPRISE_DEPOSIT")]
+    pub(crate) deposit: Option<String>,
+
+    /// The canonical block that a Kaspa L1 is followed from, where nothing was followed before [default: the
+    /// node's tip]
+    #[arg(long, value_name = "HASH", env = "REPRISE_FROM")]
+    pub(crate) from: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SimArgs {
+    /// The first seed
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+
+    /// How many seeds, counted up from the first
+    #[arg(long, value_name = "K", default_value_t = 100)]
+    pub(crate) seeds: u64,
+
+    /// Begin at a seed that nobody has tried, and print it
+    #[arg(long, conflicts_with = "seed")]
+    pub(crate) fresh: bool,
+
+    /// Blocks that are mined before a world calms down and everything must settle
+    #[arg(long, value_name = "M", default_value_t = 200)]
+    pub(crate) blocks: u64,
+
+    /// How many miners [default: drawn, 1 to 4]
+    #[arg(long, value_name = "K")]
+    pub(crate) miners: Option<u64>,
+
+    /// What may go wrong: all, none, or of flip, competitor, malformed, late, submission, transient, invalid,
+    /// hung, panic, slow, crash, power, full, rot, with commas between
+    #[arg(long, value_name = "FAULTS", default_value = "all")]
+    pub(crate) faults: String,
+
+    /// All of these go wrong in every world, instead of a part that each seed draws
+    #[arg(long)]
+    pub(crate) every_fault: bool,
+
+    /// What proofs cost, in percent of what is drawn; 0 for provers that are always ahead of the chain
+    #[arg(long, value_name = "PERCENT", default_value_t = 100)]
+    pub(crate) cost_percent: u64,
+
+    /// Forget what a reorg orphans and what a restart finds
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+
+    /// Run every world twice, with a cache and without, and compare
+    #[arg(long, conflicts_with_all = ["no_cache", "trace"])]
+    pub(crate) compare: bool,
+
+    /// Print the first seed's scenario and its events, one by one
+    #[arg(long)]
+    pub(crate) trace: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct RecordArgs {
     /// The node to record: kaspa:ws://HOST:PORT (wRPC, borsh)
-    #[arg(long, value_name = "L1")]
+    #[arg(long, value_name = "L1", env = "REPRISE_L1")]
     pub(crate) l1: String,
 
     /// The file to write
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
 
-    /// Further arguments for the recorder; see `reprise-kaspa record --help`
-    #[arg(last = true)]
-    pub(crate) rest: Vec<String>,
+    /// Overwrite the file where it exists
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// Stop once so many blocks are recorded [default: record until Ctrl-C]
+    #[arg(long, value_name = "N")]
+    pub(crate) blocks: Option<usize>,
+
+    #[command(flatten)]
+    pub(crate) lane: LaneArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FoundArgs {
+    /// The node: kaspa:ws://HOST:PORT (wRPC, borsh)
+    #[arg(long, value_name = "L1", env = "REPRISE_L1")]
+    pub(crate) l1: String,
+
+    /// The file with the secret key that pays (64 hexadecimal characters); the variable REPRISE_KASPA_KEY may hold
+    /// the key itself
+    #[arg(long, value_name = "FILE", env = "REPRISE_KEY_FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+
+    /// What the covenant holds, in sompi
+    #[arg(long, value_name = "SOMPI", default_value_t = 1_000_000_000)]
+    pub(crate) value: u64,
+
+    /// The most that the transaction may cost, in sompi
+    #[arg(long, value_name = "SOMPI", default_value_t = 100_000_000, env = "REPRISE_FEE_MAX")]
+    pub(crate) fee_max: u64,
 }
 
 #[derive(Debug, Args)]

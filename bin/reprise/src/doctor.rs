@@ -22,7 +22,8 @@ pub(crate) fn doctor(settings: &Settings, json: bool) -> Result<ExitCode, Failur
             .profiles()
             .map(|p| json!({ "id": p.id().to_string(), "profile": p.to_string() }))
             .collect();
-        let remarks: Vec<_> = remarks().map(|(name, said)| json!({ "backend": name, "remark": said })).collect();
+        let remarks: Vec<_> =
+            remarks().map(|(name, said)| json!({ "backend": name, "remark": said })).collect();
         println!("{}", json!({ "settings": settings, "profiles": profiles, "remarks": remarks }));
         return Ok(ExitCode::SUCCESS);
     }

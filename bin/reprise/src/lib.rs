@@ -8,11 +8,12 @@
 //! | [`cli`] | what can be said |
 //! | [`settings`] | every setting, its value and where it came from |
 //! | [`backends`] | the proof systems of this build |
+//! | [`kaspa`] | Kaspa L1s; `reprise record` and `reprise found-covenant` |
 //! | [`run`] | `reprise run` |
 //! | [`metrics`] | what a run serves to Prometheus |
 //! | [`progress`] | what a run shows while it runs |
 //! | [`receipts`] | `reprise receipts` |
-//! | [`record`] | `reprise record` |
+//! | [`sim`] | `reprise sim` |
 //! | [`doctor`] | `reprise doctor` |
 //! | [`failure`] | how a command fails: exit codes and hints |
 //!
@@ -23,12 +24,13 @@ mod backends;
 mod cli;
 mod doctor;
 mod failure;
+mod kaspa;
 mod metrics;
 mod progress;
 mod receipts;
-mod record;
 mod run;
 mod settings;
+mod sim;
 
 use std::process::ExitCode;
 
@@ -49,7 +51,7 @@ pub fn main(systems: Vec<ProofSystem>) -> ExitCode {
         Ok(cli) => cli,
         Err(wrong) => wrong.exit(),
     };
-    let filter = EnvFilter::try_new(&cli.log).unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = EnvFilter::try_new(cli.log()).unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 
     match dispatch(systems, &cli, &matches) {
@@ -64,16 +66,14 @@ pub fn main(systems: Vec<ProofSystem>) -> ExitCode {
     }
 }
 
-fn dispatch(
-    systems: Vec<ProofSystem>,
-    cli: &Cli,
-    matches: &clap::ArgMatches,
-) -> Result<ExitCode, Failure> {
+fn dispatch(systems: Vec<ProofSystem>, cli: &Cli, matches: &clap::ArgMatches) -> Result<ExitCode, Failure> {
     let settings = Settings::resolve(systems, cli, matches)?;
     match &cli.command {
         Command::Run(_) => run::run(&settings, cli.json),
-        Command::Record(what) => record::record(what),
+        Command::Record(what) => kaspa::record(what, cli.json),
+        Command::FoundCovenant(what) => kaspa::found(what, cli.json),
         Command::Receipts(what) => receipts::receipts(&what.command, &settings, cli.json),
+        Command::Sim(what) => sim::sim(what, cli.json),
         Command::Doctor => doctor::doctor(&settings, cli.json),
     }
 }

@@ -10,6 +10,7 @@
 //! | `reprise_unwanted_total` | `kind` | proofs that nobody wanted any more when they were stored |
 //! | `reprise_device_failures_total` | `device` | attempts that failed, by proving thread; `hung` for those written off |
 //! | `reprise_healthy` | | 1 while the health is green, 0 while it is red |
+//! | `reprise_store_reads_total` | `tier`, `outcome` | reads of receipts by each tier of the store: `hit`, `miss`, or `error`, which is no miss |
 //! | `reprise_stored_total` | `kind` | receipts made durable |
 //! | `reprise_proving` | | proofs running now |
 //! | `reprise_queued` | | statements waiting to be looked up or proved |
@@ -18,6 +19,7 @@
 //! | `reprise_settlements_total`, `reprise_refusals_total` | | settlements observed; submissions refused |
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use metrics::{counter, gauge};
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -26,24 +28,31 @@ use reprise_model::statement::Kind;
 use reprise_node::happening::{Happening, Observer};
 use reprise_node::report::Seconds;
 use reprise_node::tally::Tally;
+use reprise_store::ReceiptStore;
+use reprise_store::port::TierStats;
 
 use crate::failure::Failure;
 
 /// Serves metrics at `address`, and passes on what it hears.
 pub(crate) struct Metered<'a> {
     inner: &'a mut dyn Observer,
+    store: Arc<dyn ReceiptStore>,
     tally: Tally,
 }
 
 impl<'a> Metered<'a> {
     /// Starts serving.
-    pub(crate) fn serve(address: SocketAddr, inner: &'a mut dyn Observer) -> Result<Self, Failure> {
+    pub(crate) fn serve(
+        address: SocketAddr,
+        store: Arc<dyn ReceiptStore>,
+        inner: &'a mut dyn Observer,
+    ) -> Result<Self, Failure> {
         PrometheusBuilder::new()
             .with_http_listener(address)
             .install()
             .map_err(|e| Failure::usage(format!("--metrics {address}: cannot serve metrics there: {e}")))?;
         gauge!("reprise_healthy").set(1.0);
-        Ok(Self { inner, tally: Tally::default() })
+        Ok(Self { inner, store, tally: Tally::default() })
     }
 }
 
@@ -111,7 +120,16 @@ impl Observer for Metered<'_> {
             Happening::Stored(order) => counter!("reprise_stored_total", "kind" => kind(order)).increment(1),
             Happening::Settled(_) => counter!("reprise_settlements_total").increment(1),
             Happening::Refused(..) => counter!("reprise_refusals_total").increment(1),
-            Happening::Queue { queued, .. } => gauge!("reprise_queued").set(*queued as f64),
+            Happening::Pruned(floor) => gauge!("reprise_prune_floor").set(floor.0 as f64),
+            Happening::Queue { queued, .. } => {
+                gauge!("reprise_queued").set(*queued as f64);
+                for TierStats { name, hits, misses, errors, .. } in self.store.tiers() {
+                    for (outcome, reads) in [("hit", hits), ("miss", misses), ("error", errors)] {
+                        counter!("reprise_store_reads_total", "tier" => name, "outcome" => outcome)
+                            .absolute(reads);
+                    }
+                }
+            }
             Happening::Orphaned { .. }
             | Happening::Lost(_)
             | Happening::Diverged(_)

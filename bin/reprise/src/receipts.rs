@@ -17,7 +17,7 @@ use reprise_model::journal;
 use reprise_model::statement::Kind;
 use reprise_store::archive::{self, Exported, Imported};
 use reprise_store::gc::{self, Budget, Cause, Eviction, Plan};
-use reprise_store::port::{Filter, Lookup, MissReason, Shown, Summary};
+use reprise_store::port::{Filter, Lookup, MissReason, Shown, Summary, TierStats};
 use reprise_store::why::{Sought, SoughtError, Why};
 use reprise_store::{OpenError, Options, ReceiptStore, Store};
 use serde_json::{Value, json};
@@ -101,7 +101,8 @@ pub(crate) fn receipts(
         ReceiptsCommand::Import { file } => {
             let mut input = BufReader::new(File::open(file).map_err(|e| at(file, "read", &e))?);
             let Imported { new, known, below_floor, refused } =
-                archive::import(store, &Verifiers::all(&settings.systems)?, &mut input).map_err(|e| at(file, "read", &e))?;
+                archive::import(store, &Verifiers::all(&settings.systems)?, &mut input)
+                    .map_err(|e| at(file, "read", &e))?;
             for (id, reason) in &refused {
                 let id = id.map_or_else(|| "an entry".into(), |id| id.to_string());
                 eprintln!("refused {id}: {reason}");
@@ -467,12 +468,21 @@ fn stats(store: &dyn ReceiptStore, json: bool) -> Result<ExitCode, Failure> {
                 "seconds_proving": of.proving_ms as f64 / 1000.0,
             })
         });
+        let tier = |of: &TierStats| {
+            json!({
+                "tier": of.name, "hits": of.hits, "misses": of.misses, "errors": of.errors, "bytes": of.bytes,
+            })
+        };
+        let tiers: Vec<_> = stats.tiers.iter().map(tier).collect();
         let profiles: Vec<_> =
             profiles.iter().map(|p| json!({ "id": p.id().to_string(), "profile": p.to_string() })).collect();
         let (coordinates, floor) = (stats.coordinates, stats.prune_floor.0);
         println!(
             "{}",
-            json!({ "kinds": kinds, "coordinates": coordinates, "prune_floor": floor, "profiles": profiles })
+            json!({
+                "kinds": kinds, "coordinates": coordinates, "prune_floor": floor, "profiles": profiles,
+                "tiers": tiers, "errors": stats.errors, "quarantined": stats.quarantined,
+            })
         );
         return Ok(ExitCode::SUCCESS);
     }
@@ -485,6 +495,9 @@ fn stats(store: &dyn ReceiptStore, json: bool) -> Result<ExitCode, Failure> {
     println!("{} places; nothing below checkpoint {} is kept", stats.coordinates, stats.prune_floor);
     for profile in profiles {
         println!("{profile}\n  {}", profile.id());
+    }
+    for TierStats { name, hits, misses, errors, .. } in &stats.tiers {
+        println!("{name}: {hits} hits, {misses} misses, {errors} errors since this process opened it");
     }
     Ok(ExitCode::SUCCESS)
 }

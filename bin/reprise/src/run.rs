@@ -19,7 +19,6 @@ use crate::settings::Settings;
 
 /// Runs to the end of the L1, or until Ctrl-C.
 pub(crate) fn run(settings: &Settings, json: bool) -> Result<ExitCode, Failure> {
-    let l1 = settings.l1()?;
     let wiring = wire::Settings {
         rule: settings.rule,
         permits: settings.permits,
@@ -29,14 +28,15 @@ pub(crate) fn run(settings: &Settings, json: bool) -> Result<ExitCode, Failure> 
     };
     wiring.check()?;
     let chosen = backends::choose(settings)?;
+    let l1 = settings.l1(&chosen)?;
     let store = open_store(settings)?;
     store.describe(chosen.backend.profile())?;
-    let node = wire::wire(wiring, l1, chosen.backend, chosen.hasher, store)?;
+    let node = wire::wire(wiring, l1, chosen.backend, chosen.hasher, store.clone())?;
     let stop = stop_on_signal()?;
     let mut display: Box<dyn Observer> =
         if std::io::stderr().is_terminal() { Box::new(Bars::new()) } else { Box::new(Lines) };
     let ended = match settings.metrics {
-        Some(address) => node.run(&stop, &mut Metered::serve(address, display.as_mut())?),
+        Some(address) => node.run(&stop, &mut Metered::serve(address, store, display.as_mut())?),
         None => node.run(&stop, display.as_mut()),
     };
     drop(display);
@@ -58,11 +58,12 @@ pub(crate) fn mend_store(settings: &Settings) -> Result<Arc<dyn ReceiptStore>, F
 }
 
 fn options(settings: &Settings) -> Options {
-    Options { durability: settings.durability, verify: settings.verify, ..Options::default() }
+    let (durability, verify, bytes_max) = (settings.durability, settings.verify, settings.max_bytes);
+    Options { durability, verify, bytes_max, ..Options::default() }
 }
 
 /// Set by the first Ctrl-C or termination; the second ends the process.
-fn stop_on_signal() -> Result<Arc<AtomicBool>, Failure> {
+pub(crate) fn stop_on_signal() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
     ctrlc::set_handler(move || {

@@ -19,9 +19,10 @@ use reprise_prover::policy::{Backoff, Budget, Orphans, Policy};
 use reprise_store::{Durability, VerifyPolicy};
 use serde::Deserialize;
 
-use crate::backends::{ProofSystem, ProofSystems};
+use crate::backends::{Chosen, ProofSystem, ProofSystems};
 use crate::cli::{Cli, Command, RunArgs};
 use crate::failure::Failure;
+use crate::kaspa;
 
 /// The recording that ships with the project.
 const SHIPPED: &[u8] = include_bytes!("../../../recordings/flip.reprise");
@@ -46,6 +47,8 @@ pub(crate) enum L1 {
     Recording(PathBuf),
     /// The dev chain.
     Dev,
+    /// A Kaspa node: what follows `kaspa:`.
+    Kaspa(String),
 }
 
 /// Every setting.
@@ -55,6 +58,8 @@ pub(crate) struct Settings {
     pub(crate) systems: ProofSystems,
     pub(crate) data_dir: PathBuf,
     pub(crate) l1: L1,
+    #[cfg_attr(not(feature = "kaspa"), expect(dead_code, reason = "this build has no Kaspa"))]
+    pub(crate) kaspa: Kaspa,
     pub(crate) backend: &'static str,
     pub(crate) pace: Pace,
     pub(crate) permits: usize,
@@ -62,11 +67,26 @@ pub(crate) struct Settings {
     pub(crate) finality_depth: u64,
     pub(crate) durability: Durability,
     pub(crate) verify: VerifyPolicy,
+    /// Bytes of receipts that are kept.
+    pub(crate) max_bytes: Option<u64>,
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) mock_cost: [Duration; 3],
     pub(crate) patience: Patience,
     /// For `doctor`.
     pub(crate) origins: Vec<Origin>,
+}
+
+/// What is said of a Kaspa L1, in its own words.
+#[derive(Debug, Clone)]
+#[cfg_attr(not(feature = "kaspa"), expect(dead_code, reason = "this build has no Kaspa"))]
+pub(crate) struct Kaspa {
+    pub(crate) lane: String,
+    pub(crate) covenant: String,
+    pub(crate) deposit: String,
+    pub(crate) from: String,
+    pub(crate) key_file: Option<PathBuf>,
+    pub(crate) fee_max: u64,
+    pub(crate) until_idle: bool,
 }
 
 /// The config file: the flags' names as keys.
@@ -75,6 +95,12 @@ pub(crate) struct Settings {
 struct ConfigFile {
     data_dir: Option<PathBuf>,
     l1: Option<String>,
+    lane: Option<String>,
+    covenant: Option<String>,
+    deposit: Option<String>,
+    from: Option<String>,
+    key_file: Option<PathBuf>,
+    fee_max: Option<u64>,
     backend: Option<String>,
     pace: Option<String>,
     permits: Option<usize>,
@@ -84,6 +110,7 @@ struct ConfigFile {
     finality_depth: Option<u64>,
     durability: Option<String>,
     verify: Option<String>,
+    max_bytes: Option<MaxBytes>,
     metrics: Option<String>,
     mock_cost: Option<String>,
     grace_depth: Option<u64>,
@@ -158,9 +185,30 @@ impl Settings {
             "./reprise-data".to_owned(),
         );
         let l1 = take.parse("l1", run.l1.clone(), file.l1, "shipped")?;
+        let mut said = |name, said: &Option<String>, file, default: &str| {
+            take.take(name, said.clone(), file, default.to_owned())
+        };
+        let (lane, covenant) = (
+            said("lane", &run.lane.lane, file.lane, "rpri"),
+            said("covenant", &run.lane.covenant, file.covenant, "none"),
+        );
+        let (deposit, from) = (
+            said("deposit", &run.lane.deposit, file.deposit, "vault"),
+            said("from", &run.lane.from, file.from, "tip"),
+        );
+        let key_file =
+            said("key-file", &run.key_file.as_ref().map(dir), file.key_file.as_ref().map(dir), "none");
+        let kaspa = Kaspa {
+            lane,
+            covenant,
+            deposit,
+            from,
+            key_file: Some(key_file).filter(|path| path != "none").map(Into::into),
+            fee_max: take.take("fee-max", run.fee_max, file.fee_max, 100_000_000),
+            until_idle: run.until_idle,
+        };
         let text = take.take("backend", run.backend.clone(), file.backend, systems.default_name().to_owned());
-        let backend =
-            systems.named(&text).map_err(|e| Failure::usage(format!("--backend {text}: {e}")))?;
+        let backend = systems.named(&text).map_err(|e| Failure::usage(format!("--backend {text}: {e}")))?;
         let pace = take.parse::<PaceName>("pace", run.pace.clone(), file.pace, "proved")?.0;
         let permits = take.take("permits", run.permits, file.permits, 1);
         if permits == 0 {
@@ -211,12 +259,15 @@ impl Settings {
         let patience = Patience { engine, retention, shutdown_grace: Duration::from_secs(shutdown_grace) };
         let durability = take.parse("durability", run.durability.clone(), file.durability, "group")?;
         let verify = take.parse("verify", run.verify.clone(), file.verify, "once")?;
+        let max_bytes = file.max_bytes.map(|max| max.to_string());
+        let max_bytes = take.parse::<MaxBytes>("max-bytes", run.max_bytes.clone(), max_bytes, "none")?.0;
         let metrics = take.parse::<Address>("metrics", run.metrics.clone(), file.metrics, "none")?.0;
         let costs = take.parse::<Numbers<3>>("mock-cost", run.mock_cost.clone(), file.mock_cost, "0,0,0")?;
         Ok(Self {
             systems,
             data_dir: data_dir.into(),
             l1,
+            kaspa,
             backend,
             pace,
             permits,
@@ -224,6 +275,7 @@ impl Settings {
             finality_depth,
             durability,
             verify,
+            max_bytes,
             metrics,
             mock_cost: costs.0.map(Duration::from_millis),
             patience,
@@ -231,8 +283,8 @@ impl Settings {
         })
     }
 
-    /// The recorded chain to follow, and what reports call it.
-    pub(crate) fn l1(&self) -> Result<Box<dyn l1::L1>, Failure> {
+    /// The L1 to follow, for what is chosen to be proved with.
+    pub(crate) fn l1(&self, chosen: &Chosen) -> Result<Box<dyn l1::L1>, Failure> {
         let (name, recording) = match &self.l1 {
             L1::Shipped => {
                 let recording = Recording::decode(SHIPPED, Path::new("the shipped recording"))?;
@@ -240,6 +292,7 @@ impl Settings {
             }
             L1::Recording(path) => (format!("recording:{}", path.display()), Recording::open(path)?),
             L1::Dev => ("dev".into(), reprise_node::dev::flip()),
+            L1::Kaspa(url) => return kaspa::l1(url, self, chosen),
         };
         Ok(Box::new(l1::Recorded { name, recording, pace: self.pace }))
     }
@@ -266,12 +319,11 @@ impl FromStr for L1 {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
             Some(("recording", path)) if !path.is_empty() => Ok(Self::Recording(path.into())),
-            Some(("kaspa", _)) => Err("this build follows recordings and the dev chain: record the node \
-                                       first, with `reprise record --l1 kaspa:URL --out FILE`"
-                .into()),
+            Some(("kaspa", url)) if cfg!(feature = "kaspa") => Ok(Self::Kaspa(url.into())),
+            Some(("kaspa", _)) => Err("this build has no Kaspa: build it with the feature `kaspa`".into()),
             None if text == "dev" => Ok(Self::Dev),
             None if text == "shipped" => Ok(Self::Shipped),
-            _ => Err("say recording:FILE or dev".into()),
+            _ => Err("say recording:FILE, dev or kaspa:ws://HOST:PORT".into()),
         }
     }
 }
@@ -297,6 +349,40 @@ impl FromStr for Address {
         match text {
             "none" => Ok(Self(None)),
             _ => text.parse().map(|address| Self(Some(address))).map_err(|_| "say IP:PORT or none".into()),
+        }
+    }
+}
+
+/// A number of bytes; in a config file as a number or in words.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "toml::Value")]
+struct MaxBytes(Option<u64>);
+
+impl FromStr for MaxBytes {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self(None)),
+            _ => text
+                .parse()
+                .map(|bytes| Self(Some(bytes)))
+                .map_err(|_| "say a number of bytes or none".into()),
+        }
+    }
+}
+
+impl TryFrom<toml::Value> for MaxBytes {
+    type Error = String;
+    fn try_from(value: toml::Value) -> Result<Self, String> {
+        value.as_str().map_or_else(|| value.to_string().parse(), str::parse)
+    }
+}
+
+impl Display for MaxBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(bytes) => bytes.fmt(f),
+            None => f.write_str("none"),
         }
     }
 }

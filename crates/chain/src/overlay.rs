@@ -186,7 +186,7 @@ impl Overlay {
 
     /// Submits a settlement: it is judged now against the current chain, and again when it lands.
     pub fn submit(&mut self, artifact: SettlementArtifact<&Receipt>) -> Result<(), Rejection> {
-        let SettlementArtifact { end_block, journal, receipt } = artifact;
+        let SettlementArtifact { end_block, journal, receipt, .. } = artifact;
         let settlement = ObservedSettlement { statement: receipt.id(), journal, end_block };
         self.judge(&settlement)?;
         self.judge_proof(&settlement, receipt)?;

@@ -1,10 +1,12 @@
 //! Artifacts: what leaves the pipeline, each published only after its receipt is durable. They carry no
 //! storage types, so whoever receives one compiles without the store.
 
+use alloc::vec::Vec;
+
 use crate::block::BatchMetadata;
 use crate::coordinate::Checkpoint;
 use crate::digest::BlockHash;
-use crate::journal::AggregateJournal;
+use crate::journal::{AggregateJournal, Exit};
 use crate::receipt::{Receipt, Verified};
 
 /// A proved bundle, ready to be settled.
@@ -16,6 +18,8 @@ pub struct AggregatorArtifact {
     pub end: BatchMetadata,
     /// What its proof attests.
     pub journal: AggregateJournal,
+    /// What its batches withdraw, in order.
+    pub exits: Vec<Exit>,
     /// The proof.
     pub receipt: Verified<Receipt>,
 }
@@ -28,6 +32,8 @@ pub struct SettlementArtifact<R> {
     pub end_block: BlockHash,
     /// What the proof attests.
     pub journal: AggregateJournal,
+    /// What it withdraws, in order: what the journal's exits are the fold over.
+    pub exits: Vec<Exit>,
     /// The proof.
     pub receipt: R,
 }

@@ -316,6 +316,21 @@ impl Journal for AggregateJournal {
 }
 
 impl AggregateJournal {
+    /// Reads the encoding; `None` where the bytes are not exactly one aggregate's.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let cells = cell::from_bytes(bytes)?;
+        let [head, pins, root_before, root_after, tip_before, tip_after, exits, commitment] =
+            <[Cell; 8]>::try_from(cells).ok()?;
+        let [root_before, root_after, tip_before, tip_after, exits, commitment] =
+            [root_before, root_after, tip_before, tip_after, exits, commitment]
+                .map(|cell| cell::to_digest(&cell));
+        let pins = cell::to_digest(&pins).into();
+        let transition = Transition { pins, root_before, root_after, tip_before, tip_after, exits };
+        let commitment = if head[1] == 0 { Commitment::Unbound } else { Commitment::Bound(commitment) };
+        let journal = Self { transition, commitment };
+        (journal.bytes() == bytes).then_some(journal)
+    }
+
     /// The aggregate of a run of batches; `None` where the run is empty or does not chain root to root,
     /// lane tip to lane tip, under one set of pins.
     pub fn over(hasher: &dyn Hasher, batches: &[BatchJournal], commitment: Commitment) -> Option<Self> {

@@ -129,14 +129,14 @@ impl OverlaySink {
 
 impl SettlementSink for OverlaySink {
     fn submit(&mut self, settlement: SettlementArtifact<RealReceipt>) -> Result<(), SettleError> {
-        let SettlementArtifact { end_block, journal, receipt } = &settlement;
-        self.take(SettlementArtifact { end_block: *end_block, journal: *journal, receipt })
+        let SettlementArtifact { end_block, journal, exits, receipt } = settlement;
+        self.take(SettlementArtifact { end_block, journal, exits, receipt: &receipt })
     }
 }
 
 impl RehearsalSink for OverlaySink {
     fn rehearse(&mut self, settlement: SettlementArtifact<Verified<Receipt>>) -> Result<(), SettleError> {
-        let SettlementArtifact { end_block, journal, receipt } = &settlement;
-        self.take(SettlementArtifact { end_block: *end_block, journal: *journal, receipt })
+        let SettlementArtifact { end_block, journal, exits, receipt } = settlement;
+        self.take(SettlementArtifact { end_block, journal, exits, receipt: &receipt })
     }
 }

@@ -354,13 +354,8 @@ impl Pipeline {
         // Again while carrying it out shows that something is lost: no message would come to say so.
         loop {
             let lost = self.lost;
-            let engine = &self.engine;
-            let fact = |id: &StatementId| match engine.known(id) {
-                None => Fact::Unknown,
-                Some(false) => Fact::Missing,
-                Some(true) => Fact::Stored,
-            };
-            self.demand = self.planner.demand(&fact, self.demand_max);
+            let known = |id: &StatementId| fact(&self.engine, id);
+            self.demand = self.planner.demand(&known, self.demand_max);
             let mut effects = self.engine.want(self.demand.orders.clone());
             effects.extend(self.engine.tick(outside.hands.now()));
             self.carry_out(effects, outside)?;
@@ -369,6 +364,8 @@ impl Pipeline {
                 break;
             }
         }
+        let known = |id: &StatementId| fact(&self.engine, id);
+        self.store.protect(self.planner.needed_from(&self.demand, &known));
         let (queued, hits) = (self.engine.queued(), self.engine.counts().hits.total());
         self.tell(&Happening::Queue { queued, hits }, outside);
         let health = Health::of(&self.engine, self.watcher.violations());
@@ -455,8 +452,9 @@ impl Pipeline {
             return Ok(());
         };
         let (start, end, journal) = (bundle.blocks.start, bundle.blocks.end, bundle.journal);
+        let exits = self.scheduler.exits(&bundle.blocks.blocks)?;
         let Some(settler) = &mut self.settler else { return Ok(()) };
-        match settler.settle(AggregatorArtifact { start, end, journal, receipt }, tip) {
+        match settler.settle(AggregatorArtifact { start, end, journal, exits, receipt }, tip) {
             Ok(()) => self.tell(&Happening::Submitted(order.id), outside),
             Err(refusal) => {
                 tracing::info!(statement = %order.id, "{refusal}");
@@ -539,5 +537,14 @@ impl Pipeline {
             ..self.tally.report()
         };
         Ok(Ended { report, violations, interrupted })
+    }
+}
+
+/// What is known of a statement, in the planner's words.
+fn fact(engine: &Engine, id: &StatementId) -> Fact {
+    match engine.known(id) {
+        None => Fact::Unknown,
+        Some(false) => Fact::Missing,
+        Some(true) => Fact::Stored,
     }
 }

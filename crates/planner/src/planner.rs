@@ -379,6 +379,19 @@ impl Planner {
         own.chain(ending.map(|(_, wanted)| &wanted.order)).cloned().collect()
     }
 
+    /// From which checkpoint on a stored receipt of each kind, in the order of [`Kind::ALL`], may still be
+    /// needed while `demand` stands: a batch's or an aggregate's until its settlement is final, a transaction's
+    /// until its batch is stored and no block of its depth is retained. Everything while nothing is known yet.
+    pub fn needed_from(&self, demand: &Demand, fact: &dyn Fn(&StatementId) -> Fact) -> [Checkpoint; 3] {
+        if self.is_catching_up() {
+            return [Checkpoint(0); 3];
+        }
+        let missing = demand.orders.iter().filter(|order| fact(&order.id) != Fact::Stored);
+        let missing = missing.map(|order| order.coordinate.checkpoint).min();
+        let deepest = Checkpoint(self.tip().0.saturating_sub(self.retention.retained));
+        [missing.map_or(deepest, |missing| missing.min(deepest)), self.floor, self.floor]
+    }
+
     /// What is wanted, given what is known of each statement: the most urgent orders, until so many of them
     /// as `limit` says are not stored. A bundle or batch that is begun is finished, so that what it waits for
     /// is never left out.

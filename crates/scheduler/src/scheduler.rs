@@ -7,7 +7,7 @@ use reprise_model::block::{BatchMetadata, ChainBlock};
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest};
 use reprise_model::hash::Hasher;
-use reprise_model::journal::Pins;
+use reprise_model::journal::{Exit, Pins};
 use reprise_model::lane;
 use reprise_model::scheduled::ScheduledBatch;
 use reprise_model::state;
@@ -189,6 +189,16 @@ impl Scheduler {
             commitment: last.map(|r| r.batch.metadata.block.sequencing_commitment).unwrap_or_default(),
             lane_proof: last.and_then(|record| record.lane_proof.clone()),
         }))
+    }
+
+    /// What executed blocks withdraw, in order.
+    pub fn exits(&self, blocks: &[BlockHash]) -> Result<Vec<Exit>, SchedulerError> {
+        let mut exits = vec![];
+        for block in blocks {
+            let transactions = &self.executed_block(block)?.0.batch.transactions;
+            exits.extend(transactions.iter().flat_map(|transaction| &transaction.journal.exits));
+        }
+        Ok(exits)
     }
 
     fn executed_block(&self, block: &BlockHash) -> Result<(&BatchRecord, &StateTree), SchedulerError> {

@@ -71,15 +71,15 @@ impl Settler {
     pub fn settle(&mut self, artifact: AggregatorArtifact, tip: BlockHash) -> Result<(), SettleError> {
         let statement = artifact.receipt.id();
         self.last = Some((statement, tip));
-        let (end_block, journal) = (artifact.end.block_hash(), artifact.journal);
+        let (end_block, journal, exits) = (artifact.end.block_hash(), artifact.journal, artifact.exits);
         match &mut self.sink {
             Sink::Real(sink) => {
                 let receipt = RealReceipt::try_from(artifact.receipt)?;
-                sink.submit(SettlementArtifact { end_block, journal, receipt })?;
+                sink.submit(SettlementArtifact { end_block, journal, exits, receipt })?;
             }
             Sink::Rehearsal(sink) => {
                 let receipt = artifact.receipt;
-                sink.rehearse(SettlementArtifact { end_block, journal, receipt })?;
+                sink.rehearse(SettlementArtifact { end_block, journal, exits, receipt })?;
             }
         }
         Ok(())

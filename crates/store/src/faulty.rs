@@ -14,7 +14,7 @@ use reprise_model::statement::{Claim, Statement, StatementId};
 use crate::engine::{Changes, Engine, Pair, Table};
 use crate::port::{
     Completion, Filter, Lookup, NewEntry, PlaceOutcome, PruneOutcome, PutOutcome, ReceiptStore, Shown, Stats,
-    StoreError, Summary,
+    StoreError, Summary, TierStats,
 };
 
 /// What a faulty store or engine answers while it fails: a full disk.
@@ -101,6 +101,9 @@ impl ReceiptStore for FaultyStore {
     fn evict(&self, id: &StatementId, live_from: Checkpoint) -> Result<bool, StoreError> {
         self.write()?.evict(id, live_from)
     }
+    fn protect(&self, needed_from: [Checkpoint; 3]) {
+        self.inner.protect(needed_from);
+    }
     fn prune_below(&self, floor: Checkpoint) -> Result<PruneOutcome, StoreError> {
         self.write()?.prune_below(floor)
     }
@@ -118,6 +121,9 @@ impl ReceiptStore for FaultyStore {
     }
     fn stats(&self) -> Result<Stats, StoreError> {
         self.read()?.stats()
+    }
+    fn tiers(&self) -> Vec<TierStats> {
+        self.inner.tiers()
     }
 }
 

@@ -68,12 +68,45 @@ pub struct Plan {
     pub bytes_after: u64,
 }
 
+/// What is looked at of an entry.
+#[derive(Debug, Clone)]
+pub(crate) struct Candidate {
+    pub(crate) id: StatementId,
+    pub(crate) kind: Kind,
+    pub(crate) bytes: u64,
+    pub(crate) took_ms: u64,
+    pub(crate) pinned: bool,
+    /// The last checkpoint it is used at.
+    pub(crate) last_used: Option<Checkpoint>,
+}
+
+impl From<&Summary> for Candidate {
+    fn from(entry: &Summary) -> Self {
+        Self {
+            id: entry.id,
+            kind: entry.kind,
+            bytes: entry.bytes,
+            took_ms: entry.provenance.took_ms,
+            pinned: !entry.pins.is_empty(),
+            last_used: entry.coordinates.iter().map(|coordinate| coordinate.checkpoint).max(),
+        }
+    }
+}
+
 /// Decides what goes. What is left is within the budget, or is all live.
 pub fn plan(entries: &[Summary], budget: &Budget) -> Plan {
+    choose(entries.iter().map(Candidate::from).collect(), budget)
+}
+
+/// The same.
+pub(crate) fn choose(entries: Vec<Candidate>, budget: &Budget) -> Plan {
     let bytes_before = entries.iter().map(|entry| entry.bytes).sum();
     let mut plan = Plan { evictions: Vec::new(), bytes_before, bytes_after: bytes_before };
-    let mut free: Vec<_> = entries.iter().filter(|entry| !is_live(entry, budget)).collect();
-    free.sort_by(|a, b| cheaper(a, b));
+    if bytes_before <= budget.bytes_max {
+        return plan;
+    }
+    let mut free: Vec<_> = entries.into_iter().filter(|entry| !is_live(entry, budget)).collect();
+    free.sort_by(cheaper);
     for entry in free {
         if plan.bytes_after <= budget.bytes_max {
             break;
@@ -83,25 +116,23 @@ pub fn plan(entries: &[Summary], budget: &Budget) -> Plan {
             id: entry.id,
             kind: entry.kind,
             bytes: entry.bytes,
-            took_ms: entry.provenance.took_ms,
-            cause: if entry.coordinates.is_empty() { Cause::Unplaced } else { Cause::Cheapest },
+            took_ms: entry.took_ms,
+            cause: if entry.last_used.is_none() { Cause::Unplaced } else { Cause::Cheapest },
         });
     }
     plan
 }
 
-fn is_live(entry: &Summary, budget: &Budget) -> bool {
-    !entry.pins.is_empty()
-        || entry.coordinates.iter().any(|coordinate| coordinate.checkpoint >= budget.live_from(entry.kind))
+fn is_live(entry: &Candidate, budget: &Budget) -> bool {
+    entry.pinned || entry.last_used.is_some_and(|last| last >= budget.live_from(entry.kind))
 }
 
 /// Orders what goes first: without a place, then fewer milliseconds a byte, then by id.
-fn cheaper(a: &Summary, b: &Summary) -> Ordering {
-    let per_byte =
-        |entry: &Summary, other: &Summary| u128::from(entry.provenance.took_ms) * u128::from(other.bytes);
-    b.coordinates
-        .is_empty()
-        .cmp(&a.coordinates.is_empty())
+fn cheaper(a: &Candidate, b: &Candidate) -> Ordering {
+    let per_byte = |entry: &Candidate, other: &Candidate| u128::from(entry.took_ms) * u128::from(other.bytes);
+    b.last_used
+        .is_none()
+        .cmp(&a.last_used.is_none())
         .then_with(|| per_byte(a, b).cmp(&per_byte(b, a)))
         .then_with(|| a.id.cmp(&b.id))
 }

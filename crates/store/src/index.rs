@@ -12,6 +12,7 @@ use reprise_model::receipt::VerifiedMark;
 use reprise_model::statement::StatementId;
 
 use crate::engine::{self, Changes, Engine, Table};
+use crate::gc::Candidate;
 use crate::port::{PlaceOutcome, PruneOutcome, PutOutcome, StoreError};
 use crate::record::{self, EntryRecord, FLOOR_KEY, Revocation};
 
@@ -97,7 +98,7 @@ impl<'a> Staging<'a> {
     }
 
     /// The entry, unless it is revoked.
-    fn entry(&self, id: &StatementId) -> Result<Option<EntryRecord>, StoreError> {
+    pub(crate) fn entry(&self, id: &StatementId) -> Result<Option<EntryRecord>, StoreError> {
         match self.recorded(id)? {
             Some(entry) if self.is_revoked(id, &entry.statement.profile)? => Ok(None),
             entry => Ok(entry),
@@ -110,7 +111,7 @@ impl<'a> Staging<'a> {
     }
 
     fn is_revoked(&self, id: &StatementId, profile: &ProfileId) -> Result<bool, StoreError> {
-        is_revoked(&|table, key| self.get(table, key), id, profile)
+        is_revoked(|table, key| self.get(table, key), id, profile)
     }
 
     /// How many revocations there were.
@@ -275,10 +276,30 @@ pub(crate) fn forget(staging: &mut Staging<'_>, id: &StatementId) {
     }
 }
 
+/// Every entry as it will be, for the choice of what goes.
+pub(crate) fn candidates(staging: &Staging<'_>) -> Result<Vec<Candidate>, StoreError> {
+    let mut candidates = Vec::new();
+    for key in staging.keys(Table::Entries, &[], usize::MAX)? {
+        let Some(id) = key.try_into().ok().map(StatementId) else { continue };
+        let Some(entry) = staging.recorded(&id)? else { continue };
+        let places = staging.keys(Table::Backrefs, &id.0, usize::MAX)?;
+        let places = places.iter().filter_map(|key| record::read_backref_key(key));
+        candidates.push(Candidate {
+            id,
+            kind: entry.kind,
+            bytes: entry.bytes,
+            took_ms: entry.provenance.took_ms,
+            pinned: !staging.keys(Table::Pins, &id.0, 1)?.is_empty(),
+            last_used: places.map(|(_, coordinate)| coordinate.checkpoint).max(),
+        });
+    }
+    Ok(candidates)
+}
+
 /// Whether an entry of a profile was stored before its profile was revoked. One whose epoch is lost was stored in
 /// the first.
 pub(crate) fn is_revoked(
-    get: &dyn Fn(Table, &[u8]) -> Result<Option<Vec<u8>>, StoreError>,
+    get: impl Fn(Table, &[u8]) -> Result<Option<Vec<u8>>, StoreError>,
     id: &StatementId,
     profile: &ProfileId,
 ) -> Result<bool, StoreError> {

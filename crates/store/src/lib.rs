@@ -16,6 +16,7 @@
 //! | [`salvage`] | receipts that lie whole in damaged parts of the log |
 //! | [`archive`] | receipts on their way from one store to another |
 //! | [`gc`] | what goes when the store is fuller than it may be |
+//! | `cap` | room is made before a bounded store grows |
 //! | [`mod@why`] | why a coordinate is a hit or a miss |
 //! | [`envelope`], `record` | the bytes |
 //! | [`policy`] | durability and verification, named |
@@ -26,6 +27,7 @@
 //! The format, the engine's choice and its figures are in the crate's `DESIGN.md`.
 
 pub mod archive;
+mod cap;
 pub mod directory;
 pub mod disk;
 pub mod engine;

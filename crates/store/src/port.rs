@@ -79,6 +79,11 @@ pub trait ReceiptStore: Send + Sync {
     /// is looked at in the commit that deletes. Returns whether it went.
     fn evict(&self, id: &StatementId, live_from: Checkpoint) -> Result<bool, StoreError>;
 
+    /// Says from which checkpoint on an entry of each kind, in the order of [`Kind::ALL`], may still be needed.
+    /// A store that is bounded makes room with others; until it is told, it takes all that have a place for
+    /// needed.
+    fn protect(&self, needed_from: [Checkpoint; 3]);
+
     /// Records that everything below `floor` is final, then deletes the coordinates below it, over all
     /// forks, kinds and programs, and the receipts that have neither coordinate nor pin left. The floor
     /// never sinks; repeating or resuming an interrupted pass is the same pass.
@@ -100,6 +105,10 @@ pub trait ReceiptStore: Send + Sync {
 
     /// What is stored, and what happened since the store was opened.
     fn stats(&self) -> Result<Stats, StoreError>;
+
+    /// The tiers that receipts are read from, the nearest first, and what each answered since the store was opened;
+    /// none where there is one place only. Cheap, where [`stats`](Self::stats) goes through every entry.
+    fn tiers(&self) -> Vec<TierStats>;
 }
 
 /// Called once with the outcome of a [`submit`](ReceiptStore::submit).
@@ -319,6 +328,8 @@ pub struct Stats {
     pub misses_absent: u64,
     /// Cryptographic verifications since opening.
     pub verifications: u64,
+    /// Entries that made room for others since opening.
+    pub evicted: u64,
     /// Durable commits since opening.
     pub flushes: u64,
     /// The prune floor.

@@ -12,6 +12,7 @@ use reprise_model::profile::ProofProfile;
 use reprise_model::receipt::{Receipt, Verified, VerifiedMark, Verifier, VerifyError};
 use reprise_model::statement::{Claim, Kind, Statement, StatementId};
 
+use crate::cap::Cap;
 use crate::directory::OpenError;
 use crate::disk::DiskEngine;
 use crate::engine::{self, Engine, Table};
@@ -22,7 +23,7 @@ use crate::metered::Counters;
 use crate::policy::{Driven, Durability, VerifyPolicy};
 use crate::port::{
     Completion, Filter, Lookup, MissReason, NewEntry, Origin, PlaceOutcome, PruneOutcome, PutOutcome,
-    QuarantineReason, ReceiptStore, Shown, Stats, StoreError, Summary,
+    QuarantineReason, ReceiptStore, Shown, Stats, StoreError, Summary, TierStats,
 };
 use crate::reading::ReadingEngine;
 use crate::record::{self, EntryRecord, FLOOR_KEY};
@@ -50,6 +51,9 @@ pub struct Options {
     pub queue_bytes_max: u64,
     /// The largest envelope taken.
     pub entry_bytes_max: u64,
+    /// Bytes of envelopes that are kept on disk, as far as what is needed allows; `None` for no bound. See
+    /// [`ReceiptStore::protect`].
+    pub bytes_max: Option<u64>,
     /// Bytes of envelopes that are kept in memory in front of the disk; 0 for none. See [`crate::tiered`].
     pub memory_bytes_max: u64,
     /// The time, in milliseconds since the Unix epoch.
@@ -65,6 +69,7 @@ impl Default for Options {
             queue_items_max: 256,
             queue_bytes_max: 256 << 20,
             entry_bytes_max: 64 << 20,
+            bytes_max: None,
             memory_bytes_max: 64 << 20,
             clock: now_ms,
         }
@@ -84,6 +89,7 @@ pub struct Store {
     counters: Arc<Counters>,
     samples: AtomicU64,
     salvaged: Salvaged,
+    cap: Option<Arc<Cap>>,
     /// What fails is reported and left; nothing is renewed.
     reading: bool,
 }
@@ -165,6 +171,7 @@ impl Store {
         let writer = Writer::start(engine.clone(), options.durability, options.driven, bounds)
             .map_err(|source| OpenError::Thread { source })?;
         let counters = Arc::new(Counters::default());
+        let cap = options.bytes_max.map(|bytes_max| Arc::new(Cap::new(bytes_max)));
         let samples = AtomicU64::new(0);
         Ok(Self {
             engine,
@@ -174,6 +181,7 @@ impl Store {
             counters,
             samples,
             salvaged: Salvaged::default(),
+            cap,
             reading: false,
         })
     }
@@ -343,7 +351,7 @@ impl Store {
     }
 
     fn is_revoked(&self, id: &StatementId, profile: &ProfileId) -> Result<bool, StoreError> {
-        index::is_revoked(&|table, key| self.engine.read(table, key), id, profile)
+        index::is_revoked(|table, key| self.engine.read(table, key), id, profile)
     }
 
     /// Whether a profile was ever revoked: a receipt of it without an entry may be an old one.
@@ -530,6 +538,7 @@ impl Store {
             stats.coordinates += 1;
         })?;
         stats.flushes = self.writer.flushes();
+        stats.evicted = self.cap.as_ref().map_or(0, |cap| cap.evicted());
         stats.tiers = self.engine.tiers();
         stats.prune_floor = self.floor()?;
         Ok(stats)
@@ -586,10 +595,17 @@ impl ReceiptStore for Store {
         };
         let counters = self.counters.clone();
         let bytes = ready.record.bytes;
-        let step = move |staging: &mut index::Staging<'_>| index::put(staging, ready);
+        let cap = self.cap.clone();
+        let step = move |staging: &mut index::Staging<'_>| {
+            cap.as_ref().map_or(Ok(()), |cap| cap.make_room(staging, &ready))?;
+            index::put(staging, ready)
+        };
+        let told_cap = self.cap.clone();
         let told = move |outcome: Result<PutOutcome, StoreError>| {
-            if let Ok(outcome) = &outcome {
-                counters.placed(&outcome.places);
+            match (&outcome, told_cap) {
+                (Ok(outcome), _) => counters.placed(&outcome.places),
+                (Err(_), Some(cap)) => cap.failed(),
+                (Err(_), None) => {}
             }
             done(counters.tally(outcome));
         };
@@ -668,6 +684,12 @@ impl ReceiptStore for Store {
         self.counters.tally(evicted)
     }
 
+    fn protect(&self, needed_from: [Checkpoint; 3]) {
+        if let Some(cap) = &self.cap {
+            cap.protect(needed_from);
+        }
+    }
+
     fn prune_below(&self, floor: Checkpoint) -> Result<PruneOutcome, StoreError> {
         self.counters.tally(self.prune(floor))
     }
@@ -700,6 +722,10 @@ impl ReceiptStore for Store {
 
     fn stats(&self) -> Result<Stats, StoreError> {
         self.counters.tally(self.gather_stats())
+    }
+
+    fn tiers(&self) -> Vec<TierStats> {
+        self.engine.tiers()
     }
 }
 

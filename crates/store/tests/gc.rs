@@ -1,12 +1,13 @@
 //! What goes when the store is fuller than it may be.
 
 use reprise_model::coordinate::Checkpoint;
-use reprise_store::ReceiptStore;
 use reprise_store::gc::{Budget, Cause, collect};
+use reprise_store::port::NewEntry;
+use reprise_store::{Options, ReceiptStore, Store};
 
 use crate::world::*;
 
-fn filled() -> reprise_store::Store {
+fn filled() -> Store {
     let store = memory();
     for n in 0..10 {
         let mut entry = entry(n, &[at(n, 1)]);
@@ -53,4 +54,47 @@ fn what_is_live_or_pinned_survives_any_budget() {
     collect(&store, &Budget { bytes_max: 0, live_from: [Checkpoint(8); 3] }, false).unwrap();
     let left: Vec<_> = (0..30).filter(|n| is_hit(&store, *n)).collect();
     assert_eq!(left, [4, 8, 9]);
+}
+
+#[test]
+fn a_long_run_with_a_cap_stays_within_the_cap_and_one_value_and_keeps_what_is_needed() {
+    const CAP: u64 = 60_000;
+    const KEPT: u64 = 20;
+    let options = Options { bytes_max: Some(CAP), ..Options::default() };
+    let store = Store::in_memory(hashed(), options).unwrap();
+    let mut seeded = Seeded(3);
+    let largest = 4_000 + 1_000;
+    for n in 0..2_000u64 {
+        let len = seeded.below(4_000) as usize;
+        let receipt = receipt_of(&hashed(), n, len);
+        store.put(NewEntry { receipt, ..entry(n, &[at(n, 1)]) }).unwrap();
+        store.protect([Checkpoint((n + 1).saturating_sub(KEPT)); 3]);
+        if n == 100 {
+            store.pin(&id(n), "me").unwrap();
+        }
+        let bytes = store.stats().unwrap().bytes();
+        assert!(bytes <= CAP + largest, "{n}: {bytes}");
+        if n % 100 == 99 {
+            for needed in n - 10..=n {
+                assert!(store.contains(&id(needed)).unwrap(), "{n}: {needed} is needed");
+            }
+        }
+    }
+    assert!(store.contains(&id(100)).unwrap(), "it is pinned");
+    let stats = store.stats().unwrap();
+    assert!(stats.bytes() > CAP / 2 && stats.evicted > 1_500, "{stats:?}");
+}
+
+#[test]
+fn a_store_over_its_cap_whose_all_is_needed_grows_and_shrinks_when_it_may() {
+    let options = Options { bytes_max: Some(5_000), ..Options::default() };
+    let store = Store::in_memory(hashed(), options).unwrap();
+    for n in 0..40 {
+        assert!(store.put(entry(n, &[at(n, 1)])).unwrap().new);
+    }
+    assert_eq!(store.stats().unwrap().count(), 40, "no proof is refused, and nobody said what may go");
+    store.protect([Checkpoint(38); 3]);
+    store.put(entry(40, &[at(40, 1)])).unwrap();
+    assert!(store.stats().unwrap().bytes() <= 5_000);
+    assert!((38..=40).all(|n| is_hit(&store, n)));
 }

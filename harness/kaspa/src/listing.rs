@@ -10,8 +10,8 @@ use reprise_model::digest::Digest;
 use reprise_model::journal::Outcome;
 use reprise_model::transaction::LaneTransaction;
 
-use crate::lane_proof::LaneProof;
 use crate::replay::{Executed, Replay};
+use reprise_kaspa::lane_proof::LaneProof;
 
 /// What a recording comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

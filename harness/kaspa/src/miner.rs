@@ -11,7 +11,7 @@ use kaspa_hashes::Hash;
 use kaspa_rpc_core::api::rpc::RpcApi;
 use kaspa_rpc_core::{RpcRawBlock, RpcTransaction, SubmitBlockReport};
 
-use crate::client::{Unanswered, unanswered};
+use reprise_kaspa::client::{Unanswered, unanswered};
 
 /// Why there is no block.
 #[derive(Debug, thiserror::Error)]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use kaspa_consensus_core::config::params::{OverrideParams, Params};
 use tempfile::TempDir;
 
-use crate::client::{self, Client};
+use reprise_kaspa::client::{self, Client};
 
 /// Names the node's program.
 pub const KASPAD_VARIABLE: &str = "REPRISE_KASPAD";

@@ -17,23 +17,25 @@
 //! | B4 | the same Bob to Carol 8, over the same accounts; Alice to Dave 7 |
 //! | A7 | Dave to Alice 2; a malformed payload of Carol's |
 
+use std::sync::Arc;
+
 use kaspa_consensus_core::config::params::{Params, SIMNET_PARAMS};
 use kaspa_consensus_core::subnets::SubnetworkId;
 use kaspa_consensus_core::tx::{Transaction, TransactionOutput};
 use kaspa_hashes::Hash;
 use kaspa_rpc_core::api::rpc::RpcApi;
-use reprise_chain::recording::Recording;
+use reprise_chain::recording::{Lane, Recording};
+use reprise_kaspa::client::Client;
+use reprise_kaspa::follower::{FollowError, Follower};
+use reprise_kaspa::{block_hash, digest, names};
 use reprise_ledger::{Action, Payload};
-use reprise_model::digest::{Digest, ResourceId};
+use reprise_model::digest::{BlockHash, Digest, ResourceId};
 
-use crate::client::Client;
 use crate::miner::{self, MineError};
 use crate::node::{Node, NodeError};
-use crate::recorder::{self, RecordError, Recorder};
 use crate::wallet::{self, Coin, Wallet, WalletError};
-use crate::{block_hash, digest};
 
-/// The lane's namespace, also the default of `record`.
+/// The lane's namespace.
 pub const NAMESPACE: [u8; 4] = *b"rpri";
 
 /// Sompi in one kaspa.
@@ -45,12 +47,15 @@ const MATURITY: u64 = 10;
 /// Rounds of the funding chain, in each of which every actor mines a block.
 const ROUNDS: u64 = 6;
 
+/// Blocks of the funding chain: the rounds, those that mature the last coins, and the covenant's two.
+const FUNDING: usize = (ROUNDS * 5 + MATURITY + 2) as usize;
+
 /// Recorded blocks before the fork.
 const COMMON: usize = 6;
 /// Blocks of A that the observer sees first.
-const A_FIRST: usize = 5;
+pub const A_FIRST: usize = 5;
 /// Blocks of B that overtake them.
-const B_FLIP: usize = 6;
+pub const B_FLIP: usize = 6;
 /// All blocks of B.
 const B_LEN: usize = 7;
 /// Blocks of A that overtake all of B.
@@ -70,9 +75,9 @@ pub enum ScenarioError {
     /// A block was not made.
     #[error(transparent)]
     Mine(#[from] MineError),
-    /// The observer was not recorded.
+    /// The observer was not followed.
     #[error(transparent)]
-    Record(#[from] RecordError),
+    Follow(#[from] FollowError),
     /// The covenant was not founded.
     #[error("the builder did not accept the founding of the covenant {covenant}")]
     Covenant {
@@ -90,18 +95,21 @@ pub enum ScenarioError {
 }
 
 /// A builder or the observer.
-struct Party {
-    rpc: Client,
-    _node: Node,
+pub struct Party {
+    /// A connection to its node.
+    pub rpc: Client,
+    /// Its node.
+    pub node: Node,
 }
 
 impl Party {
     async fn start(params: &Params) -> Result<Self, NodeError> {
         let (node, rpc) = Node::start(params).await?;
-        Ok(Self { rpc, _node: node })
+        Ok(Self { rpc, node })
     }
 
-    fn rpc(&self) -> &dyn RpcApi {
+    /// The node's side of the connection.
+    pub fn rpc(&self) -> &dyn RpcApi {
         self.rpc.as_ref()
     }
 }
@@ -260,54 +268,122 @@ pub fn params() -> Params {
     params
 }
 
-/// Makes the recording. `progress` is told of each stage.
-pub async fn make(progress: &mut dyn FnMut(&str)) -> Result<Recording, ScenarioError> {
-    let params = params();
-    progress("three nodes: two builders and the observer");
-    let start = || Party::start(&params);
-    let (ma, mb, observer) = tokio::try_join!(start(), start(), start())?;
-    let actors = Actors::new()?;
+/// A fork.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fork {
+    /// The one that the observer sees first.
+    A,
+    /// The other.
+    B,
+}
 
-    progress("the funding chain");
-    let mut builder_a = Builder { party: &ma, miner: actors.miner_a, height: 1 };
-    let (funding, covenant) = fund(&mut builder_a, &actors, &params).await?;
-    let cast = Cast::new(ma.rpc(), &params, &actors).await?;
-    let [common, a, b] = cast.bodies();
+/// Three nodes: two builders with a fork each, and an observer that knows nothing above the root yet.
+pub struct Stage {
+    params: Params,
+    ma: Party,
+    mb: Party,
+    /// The one that is followed.
+    pub observer: Party,
+    miners: [Wallet; 2],
+    /// The last block of the funding chain.
+    pub root: BlockHash,
+    /// The lane, with the covenant that the funding chain founded.
+    pub lane: Lane,
+    /// The blocks that both forks build on.
+    pub common: Vec<Hash>,
+    forks: [Vec<Hash>; 2],
+}
 
-    progress("the common chain and both forks");
-    let common = builder_a.build(&common).await?;
-    for blocks in [&funding, &common] {
-        miner::copy(ma.rpc(), mb.rpc(), blocks).await?;
+impl Stage {
+    /// Starts the nodes and builds both forks. `progress` is told of each stage.
+    pub async fn set(progress: &mut dyn FnMut(&str)) -> Result<Self, ScenarioError> {
+        let params = params();
+        progress("three nodes: two builders and the observer");
+        let start = || Party::start(&params);
+        let (ma, mb, observer) = tokio::try_join!(start(), start(), start())?;
+        let actors = Actors::new()?;
+
+        progress("the funding chain");
+        let mut builder_a = Builder { party: &ma, miner: actors.miner_a, height: 1 };
+        let (funding, covenant) = fund(&mut builder_a, &actors, &params).await?;
+        let cast = Cast::new(ma.rpc(), &params, &actors).await?;
+        let [common, a, b] = cast.bodies();
+
+        progress("the common chain and both forks");
+        let common = builder_a.build(&common).await?;
+        for blocks in [&funding, &common] {
+            miner::copy(ma.rpc(), mb.rpc(), blocks).await?;
+        }
+        let mut builder_b = Builder { party: &mb, miner: actors.miner_b, height: builder_a.height };
+        let forks = [builder_a.build(&a).await?, builder_b.build(&b).await?];
+        miner::copy(ma.rpc(), observer.rpc(), &funding).await?;
+        let deposit = names::account(&wallet::deposit_script()?);
+        let subnetwork = SubnetworkId::from_namespace(NAMESPACE).into_bytes();
+        let lane = names::lane(subnetwork, digest(covenant), deposit);
+        let root = funding.last().copied().map(block_hash).unwrap_or_default();
+        let miners = [actors.miner_a, actors.miner_b];
+        Ok(Self { params, ma, mb, observer, miners, root, lane, common, forks })
     }
-    let mut builder_b = Builder { party: &mb, miner: actors.miner_b, height: builder_a.height };
-    let a = builder_a.build(&a).await?;
-    let b = builder_b.build(&b).await?;
 
-    progress("the observer sees A, flips to B, and flips back to A");
-    miner::copy(ma.rpc(), observer.rpc(), &funding).await?;
-    let deposit = wallet::account(&wallet::deposit_script()?);
-    let subnetwork = SubnetworkId::from_namespace(NAMESPACE).into_bytes();
-    let lane = recorder::lane(subnetwork, digest(covenant), deposit);
-    let root = funding.last().copied().map(block_hash);
-    let mut recorder = Recorder::start(observer.rpc(), lane, root).await?;
-    let (ma, mb) = (ma.rpc(), mb.rpc());
-    // Every slice is copied whole before the observer is asked: at equal work it chooses by hash.
-    let single = |blocks: &'_ [Hash]| blocks.iter().map(|block| vec![*block]).collect::<Vec<_>>();
-    let stages: [(&dyn RpcApi, Vec<Vec<Hash>>); 6] = [
-        (ma, single(&common)),
-        (ma, single(&a[..A_FIRST])),
-        (mb, vec![b[..B_FLIP].to_vec()]),
-        (mb, single(&b[B_FLIP..])),
-        (ma, vec![a[A_FIRST..A_FLIP].to_vec()]),
-        (ma, single(&a[A_FLIP..])),
-    ];
-    for (builder, slices) in stages {
-        for slice in slices {
-            miner::copy(builder, observer.rpc(), &slice).await?;
-            recorder.advance(observer.rpc()).await?;
+    /// The parameters of the nodes.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// The builder of a fork.
+    pub fn builder(&self, fork: Fork) -> &dyn RpcApi {
+        match fork {
+            Fork::A => self.ma.rpc(),
+            Fork::B => self.mb.rpc(),
         }
     }
-    let recording = recorder.into_recording();
+
+    /// The blocks of a fork.
+    pub fn blocks(&self, fork: Fork) -> &[Hash] {
+        &self.forks[fork as usize]
+    }
+
+    /// Shows blocks of a builder to the observer.
+    pub async fn show(&self, fork: Fork, blocks: &[Hash]) -> Result<(), MineError> {
+        miner::copy(self.builder(fork), self.observer.rpc(), blocks).await
+    }
+
+    /// Adds a block to a fork.
+    pub async fn extend(&mut self, fork: Fork, body: &[Transaction]) -> Result<Hash, MineError> {
+        let party = if fork == Fork::A { &self.ma } else { &self.mb };
+        let built = FUNDING + self.common.len() + self.blocks(fork).len();
+        let mut builder = Builder { party, miner: self.miners[fork as usize], height: built as u64 + 1 };
+        let blocks = builder.build(&[body.to_vec()]).await?;
+        self.forks[fork as usize].extend(&blocks);
+        Ok(blocks[0])
+    }
+}
+
+/// Makes the recording. `progress` is told of each stage.
+pub async fn make(progress: &mut dyn FnMut(&str)) -> Result<Recording, ScenarioError> {
+    let stage = Stage::set(progress).await?;
+    progress("the observer sees A, flips to B, and flips back to A");
+    let chain: Arc<dyn RpcApi> = stage.observer.rpc.clone();
+    let mut follower = Follower::start(&chain, stage.lane.clone(), Some(stage.root)).await?;
+    let mut events = vec![];
+    // Every slice is copied whole before the observer is asked: at equal work it chooses by hash.
+    let single = |blocks: &'_ [Hash]| blocks.iter().map(|block| vec![*block]).collect::<Vec<_>>();
+    let (a, b) = (stage.blocks(Fork::A), stage.blocks(Fork::B));
+    let stages: [(Fork, Vec<Vec<Hash>>); 6] = [
+        (Fork::A, single(&stage.common)),
+        (Fork::A, single(&a[..A_FIRST])),
+        (Fork::B, vec![b[..B_FLIP].to_vec()]),
+        (Fork::B, single(&b[B_FLIP..])),
+        (Fork::A, vec![a[A_FIRST..A_FLIP].to_vec()]),
+        (Fork::A, single(&a[A_FLIP..])),
+    ];
+    for (fork, slices) in stages {
+        for slice in slices {
+            stage.show(fork, &slice).await?;
+            events.extend(follower.advance(&chain).await?);
+        }
+    }
+    let recording = Recording { events, ..follower.head().clone() };
     let found: Vec<_> =
         recording.events.iter().map(|event| event.removed.len()).filter(|removed| *removed > 0).collect();
     let planned = vec![A_FIRST, B_LEN];
@@ -335,7 +411,7 @@ async fn fund(
     blocks.extend(builder.build(&vec![vec![]; MATURITY as usize]).await?);
     let coins = miner.coins(builder.party.rpc(), params).await?;
     let coin = coins.first().ok_or(WalletError::Broke)?;
-    let script = wallet::locked_script(b"reprise covenant")?;
+    let script = names::locked_script(b"reprise covenant").map_err(WalletError::from)?;
     let (founding, covenant) = miner.covenant(params, coin, KASPA * 2, script.clone())?;
     blocks.extend(builder.build(&[vec![founding], vec![]]).await?);
     match wallet::covenants(builder.party.rpc(), &script).await?.contains(&covenant) {

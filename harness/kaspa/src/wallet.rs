@@ -19,12 +19,11 @@ use kaspa_consensus_core::tx::{
 use kaspa_hashes::Hash;
 use kaspa_rpc_core::RpcError;
 use kaspa_rpc_core::api::rpc::RpcApi;
-use kaspa_txscript::opcodes::codes::{OpDrop, OpFalse};
-use kaspa_txscript::script_builder::{ScriptBuilder, ScriptBuilderError};
-use kaspa_txscript::{extract_script_pub_key_address, pay_to_address_script, pay_to_script_hash_script};
+use kaspa_txscript::script_builder::ScriptBuilderError;
+use kaspa_txscript::{extract_script_pub_key_address, pay_to_address_script};
 use kaspa_txscript_errors::TxScriptError;
+use reprise_kaspa::names;
 use reprise_model::digest::ResourceId;
-use reprise_model::transaction::{account_of, script_bytes};
 use secp256k1::{Keypair, Message, SECP256K1};
 
 /// What every transaction leaves to the miner, in sompi.
@@ -71,6 +70,13 @@ pub struct Coin {
     entry: UtxoEntry,
 }
 
+impl Coin {
+    /// An output by its place and content.
+    pub fn new(outpoint: TransactionOutpoint, entry: UtxoEntry) -> Self {
+        Self { outpoint, entry }
+    }
+}
+
 /// A key.
 #[derive(Debug, Clone, Copy)]
 pub struct Wallet(Keypair);
@@ -88,7 +94,7 @@ impl Wallet {
 
     /// Its ledger account.
     pub fn account(&self) -> ResourceId {
-        account(&self.script())
+        names::account(&self.script())
     }
 
     /// Its mature coins, oldest first. The node needs its index of unspent outputs.
@@ -149,7 +155,8 @@ impl Wallet {
         Ok(transaction)
     }
 
-    fn script(&self) -> ScriptPublicKey {
+    /// The script that pays to it.
+    pub fn script(&self) -> ScriptPublicKey {
         pay_to_address_script(&self.address())
     }
 
@@ -165,11 +172,6 @@ impl Wallet {
     }
 }
 
-/// The ledger account of a script.
-pub fn account(script: &ScriptPublicKey) -> ResourceId {
-    account_of(&script_bytes(script.version(), script.script()))
-}
-
 /// The covenants of the unspent outputs of `script`. The node needs its index of unspent outputs.
 pub async fn covenants(rpc: &dyn RpcApi, script: &ScriptPublicKey) -> Result<Vec<Hash>, WalletError> {
     let address = extract_script_pub_key_address(script, Prefix::Simnet)?;
@@ -180,11 +182,5 @@ pub async fn covenants(rpc: &dyn RpcApi, script: &ScriptPublicKey) -> Result<Vec
 /// The script that deposits are paid to in the shipped recording: pay-to-script-hash of a script that nothing
 /// satisfies, since no program of a simnet pays out of it.
 pub fn deposit_script() -> Result<ScriptPublicKey, WalletError> {
-    locked_script(b"reprise deposit")
-}
-
-/// Pay-to-script-hash of a script that carries `label` and fails.
-pub fn locked_script(label: &[u8]) -> Result<ScriptPublicKey, WalletError> {
-    let redeem = ScriptBuilder::new().add_data(label)?.add_op(OpDrop)?.add_op(OpFalse)?.drain();
-    Ok(pay_to_script_hash_script(&redeem))
+    Ok(names::locked_script(b"reprise deposit")?)
 }

@@ -27,6 +27,8 @@ fn a_run_serves_what_it_does() {
         "reprise_blocks_total 11",
         "reprise_proving ",
         "reprise_queued ",
+        "reprise_store_reads_total{tier=\"memory\",outcome=\"miss\"}",
+        "reprise_store_reads_total{tier=\"disk\",outcome=\"error\"} 0",
     ] {
         assert!(page.contains(line), "no `{line}` in:\n{page}");
     }

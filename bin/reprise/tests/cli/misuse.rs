@@ -12,8 +12,15 @@ fn refusal(output: &std::process::Output) -> String {
 fn wrong_use_exits_2_and_says_what_can_be_said() {
     let dir = tempfile::tempdir().unwrap();
     for (args, word) in [
-        (&["run", "--backend", "abacus"][..], "miden or mock"),
-        (&["run", "--l1", "kaspa:ws://127.0.0.1:1"][..], "reprise record"),
+        (&["run", "--backend", "abacus"][..], "mock"),
+        #[cfg(feature = "kaspa")]
+        (&["run", "--l1", "kaspa:nowhere"][..], "kaspa:ws://HOST:PORT"),
+        #[cfg(feature = "kaspa")]
+        (&["run", "--l1", "kaspa:ws://127.0.0.1:1", "--lane", "lane!"][..], "a namespace of four characters"),
+        #[cfg(feature = "kaspa")]
+        (&["run", "--l1", "kaspa:ws://127.0.0.1:1", "--key-file", "no-such-file"][..], "cannot read the key"),
+        #[cfg(not(feature = "kaspa"))]
+        (&["run", "--l1", "kaspa:ws://127.0.0.1:1"][..], "the feature `kaspa`"),
         (&["run", "--pace", "slow"][..], "proved or free"),
         (&["run", "--permits", "0"][..], "at least one"),
         (&["run", "--config", "/nonexistent.toml"][..], "/nonexistent.toml"),

@@ -216,6 +216,8 @@ fn stats_count_what_is_stored() {
     25 places; nothing below checkpoint 0 is kept
     mock 1 fake HASHER 0 bits
       DIGEST
+    memory: 0 hits, 0 misses, 0 errors since this process opened it
+    disk: 0 hits, 0 misses, 0 errors since this process opened it
     ");
 }
 

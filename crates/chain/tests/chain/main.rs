@@ -1,6 +1,8 @@
 //! The chain room: the fork tree against a naive one, recordings against damage, the L1s that are played.
 
 #[cfg(test)]
+mod chronicle;
+#[cfg(test)]
 mod overlay;
 #[cfg(test)]
 mod recorded;

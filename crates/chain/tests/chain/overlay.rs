@@ -108,7 +108,7 @@ impl World {
 
     fn submit(&mut self, settlement: &Settlement) -> Result<(), Rejection> {
         let Settlement { end, journal, receipt } = settlement;
-        self.overlay.submit(SettlementArtifact { end_block: *end, journal: *journal, receipt })
+        self.overlay.submit(SettlementArtifact { end_block: *end, journal: *journal, exits: vec![], receipt })
     }
 
     /// The state after `block` in a world where the root is the block's hash.

@@ -41,6 +41,7 @@ pub(crate) struct Home {
     pub(crate) rule: BundleRule,
     pub(crate) patience: wire::Patience,
     pub(crate) finality_depth: u64,
+    pub(crate) bytes_max: Option<u64>,
 }
 
 impl Home {
@@ -48,16 +49,26 @@ impl Home {
         let dir = tempfile::tempdir().unwrap();
         let (mock, rule) = (MockConfig::default(), BundleRule::default());
         let patience = patience();
-        Self { dir, pace: Pace::Proved, permits: 1, mock, rule, patience, finality_depth: 1000 }
+        Self {
+            dir,
+            pace: Pace::Proved,
+            permits: 1,
+            mock,
+            rule,
+            patience,
+            finality_depth: 1000,
+            bytes_max: None,
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    fn open(&self) -> (Arc<MockBackend>, Arc<dyn ReceiptStore>) {
+    pub(crate) fn open(&self) -> (Arc<MockBackend>, Arc<dyn ReceiptStore>) {
         let backend = Arc::new(MockBackend::new(self.mock.clone(), Arc::new(Blake3)));
-        let store = Store::open(&self.path().join("receipts"), backend.clone(), Options::default()).unwrap();
+        let options = Options { bytes_max: self.bytes_max, ..Options::default() };
+        let store = Store::open(&self.path().join("receipts"), backend.clone(), options).unwrap();
         (backend, Arc::new(store))
     }
 
@@ -87,6 +98,16 @@ impl Home {
 
     pub(crate) fn try_wire(&self, recording: Recording) -> Result<(Node, Arc<MockBackend>), WireError> {
         let (backend, store) = self.open();
+        Ok((self.try_wire_over(recording, &backend, store)?, backend))
+    }
+
+    /// The same, over a store of the caller's.
+    pub(crate) fn try_wire_over(
+        &self,
+        recording: Recording,
+        backend: &Arc<MockBackend>,
+        store: Arc<dyn ReceiptStore>,
+    ) -> Result<Node, WireError> {
         let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
         let settings = wire::Settings {
             rule: self.rule,
@@ -95,7 +116,7 @@ impl Home {
             data_dir: Some(self.path().into()),
             patience: self.patience,
         };
-        Ok((wire::wire(settings, recorded(recording, self.pace), backend.clone(), hasher, store)?, backend))
+        wire::wire(settings, recorded(recording, self.pace), backend.clone(), hasher, store)
     }
 
     pub(crate) fn run(&self) -> Report {

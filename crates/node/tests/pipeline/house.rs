@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("prover", &["model", "store"]),
     ("settler", &["model"]),
     ("node", &["chain", "ledger", "model", "planner", "prover", "scheduler", "settler", "store"]),
+    ("kaspa", &["chain", "model", "node", "settler"]),
     ("miden", &["model", "prover"]),
 ];
 

@@ -3,10 +3,11 @@
 use std::sync::atomic::AtomicBool;
 
 use reprise_model::coordinate::Checkpoint;
-use reprise_node::happening::Deaf;
+use reprise_node::happening::{Deaf, Happening, Observer};
 use reprise_node::pipeline::RunError;
 use reprise_node::wire::WireError;
 use reprise_planner::planner::Retention;
+use reprise_store::ReceiptStore;
 use reprise_store::port::Filter;
 
 use crate::flip::{Home, assert_sums};
@@ -45,6 +46,41 @@ fn what_is_final_and_settled_goes_and_what_is_left_is_what_an_unbounded_node_wou
     assert_eq!((again.report.prove_calls, again.report.executed), (0, 0));
     assert_eq!(again.report.state_root, kept.state_root);
     assert_eq!(again.report.settled_checkpoint, kept.settled_checkpoint);
+}
+
+/// Asks the store how full it is whenever a receipt is stored.
+struct Fullest<'a>(&'a dyn ReceiptStore, u64);
+
+impl Observer for Fullest<'_> {
+    fn hear(&mut self, happening: &Happening) {
+        if matches!(happening, Happening::Stored(_)) {
+            self.1 = self.1.max(self.0.stats().unwrap().bytes());
+        }
+    }
+}
+
+#[test]
+fn a_long_run_with_a_cap_stays_within_the_cap_and_one_value_and_proves_nothing_twice() {
+    let run = |bytes_max| {
+        let mut home = Home { bytes_max, ..home(40) };
+        home.patience.retention = Retention { grace: 2, retained: 4 };
+        let (backend, store) = home.open();
+        let mut fullest = Fullest(store.as_ref(), 0);
+        let node = home.try_wire_over(chain_of(120), &backend, store.clone()).unwrap();
+        let ended = node.run(&AtomicBool::new(false), &mut fullest).unwrap();
+        assert_eq!(ended.violations, vec![]);
+        assert_sums(&ended.report);
+        let fullest = fullest.1;
+        let largest = store.list(&Filter::default()).unwrap().iter().map(|entry| entry.bytes).max().unwrap();
+        (ended.report, fullest, largest, store.stats().unwrap().evicted)
+    };
+    let (free, fullest, ..) = run(None);
+    let cap = fullest * 3 / 4;
+    let (capped, fullest, largest, evicted) = run(Some(cap));
+    assert!(fullest <= cap + largest, "{fullest} of {cap}");
+    assert!(evicted > 10, "{evicted}");
+    assert_eq!((capped.prove_calls, capped.proved), (free.prove_calls, free.proved));
+    assert_eq!((capped.state_root, capped.settlements), (free.state_root, free.settlements));
 }
 
 #[test]

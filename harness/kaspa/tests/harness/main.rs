@@ -1,10 +1,10 @@
-//! What needs no node: answers as a node gives them, from a chain made up here, and the shipped recording. And,
-//! run with `--ignored`, what needs three: making that recording anew.
+//! The shipped recording, and what needs real nodes: run with `--ignored`.
 
 // Tests fail by panicking, in their helpers too.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod fake;
+mod corrupted;
+mod flips;
 mod live;
-mod recorder;
+mod settling;
 mod shipped;

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use kaspa_consensus_core::config::params::SIMNET_PARAMS;
 use reprise_chain::recording::Recording;
+use reprise_kaspa::track::{CheckError, Track};
 use reprise_kaspa_harness::listing::Figures;
 use reprise_kaspa_harness::replay::{Executed, Replay};
 use reprise_kaspa_harness::scenario;
-use reprise_kaspa_harness::track::{CheckError, Track};
 use reprise_ledger::OVERDRAFT;
 use reprise_model::block::ChainBlock;
 use reprise_model::digest::TransactionId;

@@ -1,27 +1,29 @@
 //! A made-up node: blocks with sound commitments and lane tips, told in Kaspa's own types.
 
-use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use kaspa_consensus_core::header::CompressedParents;
+use async_trait::async_trait;
+use kaspa_consensus_core::header::{CompressedParents, Header};
 use kaspa_consensus_core::subnets::SubnetworkId;
 use kaspa_consensus_core::tx::{
     ScriptPublicKey, Transaction, TransactionId, TransactionInput, TransactionOutpoint, TransactionOutput,
 };
 use kaspa_hashes::Hash;
 use kaspa_rpc_core::{
-    GetVirtualChainFromBlockV2Response as Answer, RpcChainBlockAcceptedTransactions, RpcOptionalHeader,
-    RpcOptionalTransaction, RpcOptionalTransactionInput, RpcOptionalTransactionInputVerboseData,
-    RpcOptionalTransactionOutpoint, RpcOptionalTransactionOutput, RpcOptionalTransactionVerboseData,
-    RpcOptionalUtxoEntry,
+    GetServerInfoResponse, GetVirtualChainFromBlockV2Response as Answer, RpcBlock,
+    RpcChainBlockAcceptedTransactions, RpcError, RpcOptionalHeader, RpcOptionalTransaction,
+    RpcOptionalTransactionInput, RpcOptionalTransactionInputVerboseData, RpcOptionalTransactionOutpoint,
+    RpcOptionalTransactionOutput, RpcOptionalTransactionVerboseData, RpcOptionalUtxoEntry,
 };
 use kaspa_smt::proof::{OwnedSmtProof, ProofTerminal};
+use reprise_chain::event::SourceEvent;
 use reprise_chain::recording::{Lane, Recording};
-use reprise_kaspa_harness::client::Unanswered;
-use reprise_kaspa_harness::lane_proof::{LaneEntry, LaneProof};
-use reprise_kaspa_harness::recorder::{self, Chain, Recorder};
-use reprise_kaspa_harness::track::{self, Known};
+use reprise_kaspa::client::Unanswered;
+use reprise_kaspa::follower::{Chain, FollowError, Follower};
+use reprise_kaspa::lane_proof::{LaneEntry, LaneProof};
+use reprise_kaspa::names;
+use reprise_kaspa::track::{self, Known, Track};
 use reprise_model::block::{ChainBlock, ChainBlockMetadata};
 use reprise_model::digest::{BlockHash, Digest, ResourceId};
 use reprise_model::transaction::{LaneTransaction, script_bytes};
@@ -44,7 +46,7 @@ impl Block {
 }
 
 pub(crate) fn lane() -> Lane {
-    recorder::lane(SUBNETWORK.into_bytes(), Digest::ZERO, ResourceId([5; 32]))
+    names::lane(SUBNETWORK.into_bytes(), Digest::ZERO, ResourceId([5; 32]))
 }
 
 /// The block that everything builds on; the lane has no entry yet.
@@ -60,6 +62,24 @@ pub(crate) fn root() -> ChainBlockMetadata {
     }
 }
 
+/// A follower and what came of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Recorder {
+    pub(crate) follower: Follower,
+    pub(crate) events: Vec<SourceEvent>,
+}
+
+impl Recorder {
+    pub(crate) fn accept(&mut self, answer: &Answer, proofs: &[LaneProof]) -> Result<(), FollowError> {
+        self.events.push(self.follower.accept(answer, proofs)?);
+        Ok(())
+    }
+
+    pub(crate) fn track(&self) -> &Track {
+        self.follower.track()
+    }
+}
+
 pub(crate) fn recorder() -> Recorder {
     let recording = Recording {
         network: "simnet".into(),
@@ -68,7 +88,8 @@ pub(crate) fn recorder() -> Recorder {
         root: root(),
         events: vec![],
     };
-    Recorder::at_root(&recording, WINDOW, Known::Entry(None))
+    let follower = Follower::at_root(&recording, WINDOW, Known::Entry(None));
+    Recorder { follower, events: vec![] }
 }
 
 /// A lane transaction that only its number tells apart.
@@ -93,7 +114,7 @@ pub(crate) fn block(
     transactions: &[Transaction],
 ) -> Block {
     let mut metadata = ChainBlockMetadata {
-        block_hash: BlockHash([name; 32]),
+        block_hash: BlockHash::default(),
         parent_hash: parent.block_hash,
         blue_score: parent.blue_score + 1,
         daa_score: parent.daa_score + 1,
@@ -120,15 +141,22 @@ pub(crate) fn block(
     metadata.sequencing_commitment = proof.commitment(&lane().key).unwrap();
     let mut parents = CompressedParents::default();
     parents.push(vec![Hash::from_bytes(parent.block_hash.0)]);
-    let header = RpcOptionalHeader {
-        hash: Some(Hash::from_bytes(metadata.block_hash.0)),
-        parents_by_level: Some(parents),
-        accepted_id_merkle_root: Some(Hash::from_bytes(metadata.sequencing_commitment.0)),
-        timestamp: Some(metadata.timestamp_ms),
-        daa_score: Some(metadata.daa_score),
-        blue_score: Some(metadata.blue_score),
-        ..Default::default()
-    };
+    let header = Header::new_finalized(
+        1,
+        parents,
+        Hash::default(),
+        Hash::from_bytes(metadata.sequencing_commitment.0),
+        Hash::default(),
+        metadata.timestamp_ms,
+        0,
+        name.into(),
+        metadata.daa_score,
+        0.into(),
+        metadata.blue_score,
+        Hash::default(),
+    );
+    metadata.block_hash = BlockHash(header.hash.as_bytes());
+    let header = RpcOptionalHeader::from(header);
     let accepted_transactions = transactions.iter().map(told).collect();
     let answer = RpcChainBlockAcceptedTransactions { chain_block_header: header, accepted_transactions };
     Block { metadata, answer, proof }
@@ -214,16 +242,54 @@ pub(crate) fn proofs(added: &[Block]) -> Vec<LaneProof> {
 }
 
 /// A node that gives prepared answers, one after another, and then none.
+#[derive(Default)]
 pub(crate) struct Script {
-    pub(crate) answers: RefCell<VecDeque<(BlockHash, Answer)>>,
+    pub(crate) answers: Mutex<VecDeque<(BlockHash, Answer)>>,
     pub(crate) proofs: HashMap<BlockHash, LaneProof>,
     /// How many lane proofs are refused before the first is given.
-    pub(crate) refusals: Cell<usize>,
+    pub(crate) refusals: Mutex<usize>,
+    /// The only blocks it knows, where it does not know all.
+    pub(crate) knows: Option<Vec<BlockHash>>,
 }
 
+impl Script {
+    fn check(&self, asked: &'static str, block: BlockHash) -> Result<(), Unanswered> {
+        match &self.knows {
+            Some(knows) if !knows.contains(&block) => {
+                Err(Unanswered { asked, source: RpcError::General("unknown block".into()).into() })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
 impl Chain for Script {
+    async fn server(&self) -> Result<GetServerInfoResponse, Unanswered> {
+        Ok(GetServerInfoResponse {
+            rpc_api_version: 1,
+            rpc_api_revision: 0,
+            server_version: "2.1.0".into(),
+            network_id: "simnet".parse().unwrap(),
+            has_utxo_index: true,
+            is_synced: true,
+            virtual_daa_score: 0,
+        })
+    }
+
+    async fn tip(&self) -> Result<BlockHash, Unanswered> {
+        Ok(root().block_hash)
+    }
+
+    async fn block(&self, block: BlockHash) -> Result<RpcBlock, Unanswered> {
+        self.check("get_block", block)?;
+        let header = Header::from_precomputed_hash(Hash::from_bytes(block.0), vec![]);
+        Ok(RpcBlock { header: (&header).into(), transactions: vec![], verbose_data: None })
+    }
+
     async fn changes_since(&self, tip: BlockHash) -> Result<Answer, Unanswered> {
-        match self.answers.borrow_mut().pop_front() {
+        self.check("get_virtual_chain_from_block_v2", tip)?;
+        match self.answers.lock().unwrap().pop_front() {
             Some((expected, answer)) => {
                 assert_eq!(tip, expected, "asked from another block");
                 Ok(answer)
@@ -233,10 +299,11 @@ impl Chain for Script {
     }
 
     async fn lane_proof(&self, block: BlockHash, _key: Digest) -> Result<Option<LaneProof>, Unanswered> {
-        match self.refusals.get() {
+        let mut refusals = self.refusals.lock().unwrap();
+        match *refusals {
             0 => Ok(self.proofs.get(&block).cloned()),
             left => {
-                self.refusals.set(left - 1);
+                *refusals = left - 1;
                 Ok(None)
             }
         }

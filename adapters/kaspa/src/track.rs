@@ -1,6 +1,6 @@
 //! The chain so far, and what every added block is checked against.
 //!
-//! Nothing a node says goes into a recording unchecked, and the same checks run over a recording read from a file:
+//! Nothing a node says is believed unchecked, and the same checks run over a recording read from a file:
 //!
 //! * a removed block is the tip, an added one builds on the tip;
 //! * the lane proof opens the sequencing commitment of the block's header, over its parent's commitment;
@@ -36,7 +36,9 @@ pub enum CheckError {
         tip: BlockHash,
     },
     /// The reorg goes below the block the recording starts at.
-    #[error("the reorg removes {root}, the block this recording starts at: start at a deeper block (--from)")]
+    #[error(
+        "the reorg removes {root}, the block this chain is followed from: start at a deeper block (--from)"
+    )]
     BelowRoot {
         /// The recording's root.
         root: BlockHash,
@@ -157,6 +159,11 @@ impl Track {
     /// The tip.
     pub fn tip(&self) -> &ChainBlockMetadata {
         &self.tip_link().block
+    }
+
+    /// Its blocks, the root first.
+    pub fn blocks(&self) -> impl Iterator<Item = BlockHash> {
+        self.links.iter().map(|link| link.block.block_hash)
     }
 
     /// How many blocks lie above the root.

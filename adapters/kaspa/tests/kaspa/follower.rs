@@ -1,26 +1,26 @@
-//! The recorder against made-up answers: what becomes an event, and what is refused.
+//! The follower against made-up answers: what becomes an event, and what is refused.
 
-use std::cell::Cell;
 use std::slice;
+use std::sync::Mutex;
 
 use kaspa_hashes::Hash;
 use kaspa_rpc_core::RpcOptionalTransaction;
-use reprise_kaspa_harness::recorder::{RecordError, Recorder};
-use reprise_kaspa_harness::track::CheckError;
-use reprise_model::digest::{BlockHash, Digest};
+use reprise_kaspa::follower::FollowError;
+use reprise_kaspa::track::CheckError;
+use reprise_model::digest::Digest;
 
-use crate::fake::{self, Block, Script};
+use crate::fake::{self, Block, Recorder, Script};
 
 /// The error of a recorder that is told of `blocks`, and that records nothing of them.
-fn refused(mut recorder: Recorder, removed: &[Hash], blocks: &[Block]) -> RecordError {
-    let before = recorder.recording().clone();
+fn refused(mut recorder: Recorder, removed: &[Hash], blocks: &[Block]) -> FollowError {
+    let before: Vec<_> = recorder.track().blocks().collect();
     let error = recorder.accept(&fake::answer(removed, blocks), &fake::proofs(blocks)).unwrap_err();
-    assert_eq!(*recorder.recording(), before, "an error leaves the recording as it was");
+    assert!(recorder.track().blocks().eq(before), "an error leaves the chain as it was");
     error
 }
 
 /// The error where one block that accepts an other and two lane transactions is tampered with.
-fn refused_with(tamper: impl FnOnce(&mut Block)) -> RecordError {
+fn refused_with(tamper: impl FnOnce(&mut Block)) -> FollowError {
     let transactions = [fake::other_transaction(1), fake::lane_transaction(2), fake::lane_transaction(3)];
     let mut blocks = fake::chain(&[(10, &transactions)]);
     tamper(&mut blocks[0]);
@@ -37,7 +37,7 @@ fn an_answer_becomes_an_event_with_the_lane_s_transactions_alone() {
     let blocks = fake::chain(&[(10, &[]), (11, &transactions), (12, &[fake::other_transaction(4)])]);
     let mut recorder = fake::recorder();
     recorder.accept(&fake::answer(&[], &blocks), &fake::proofs(&blocks)).unwrap();
-    let [event] = recorder.recording().events.as_slice() else { panic!("one answer, one event") };
+    let [event] = recorder.events.as_slice() else { panic!("one answer, one event") };
     assert_eq!(event.removed, []);
     let [empty, full, other] = event.added.as_slice() else { panic!("three blocks") };
     assert!(empty.accepted.is_empty() && other.accepted.is_empty());
@@ -57,14 +57,14 @@ fn a_reorg_removes_tip_first_and_goes_on_from_the_fork() {
     recorder.accept(&fake::answer(&[], &a), &fake::proofs(&a)).unwrap();
     let removed = [a[2].hash(), a[1].hash()];
     recorder.accept(&fake::answer(&removed, &b[1..]), &fake::proofs(&b[1..])).unwrap();
-    let event = &recorder.recording().events[1];
+    let event = &recorder.events[1];
     assert_eq!(event.removed, [a[2].metadata.block_hash, a[1].metadata.block_hash]);
     assert_eq!(event.added[0].metadata.parent_hash, a[0].metadata.block_hash);
     assert_eq!((recorder.track().height(), *recorder.track().tip()), (4, b[3].metadata));
 
     let back = [b[3].hash(), b[2].hash(), b[1].hash()];
     recorder.accept(&fake::answer(&back, &a[1..]), &fake::proofs(&a[1..])).unwrap();
-    assert_eq!(recorder.recording().events[2].added[..], recorder.recording().events[0].added[1..]);
+    assert_eq!(recorder.events[2].added[..], recorder.events[0].added[1..]);
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn a_reorg_may_remove_without_adding() {
 }
 
 /// Feeds pages to a recorder: each is asked for from the tip that the one before left.
-async fn advance(pages: &[(&[Hash], &[Block])], refusals: usize) -> Result<Recorder, RecordError> {
+async fn advance(pages: &[(&[Hash], &[Block])], refusals: usize) -> Result<Recorder, FollowError> {
     let mut recorder = fake::recorder();
     let mut tip = fake::root().block_hash;
     let (mut answers, mut proofs) = (vec![], vec![]);
@@ -90,11 +90,12 @@ async fn advance(pages: &[(&[Hash], &[Block])], refusals: usize) -> Result<Recor
     let first = answers[0].clone();
     answers.splice(0..0, std::iter::repeat_n(first, refusals));
     let script = Script {
-        answers: std::cell::RefCell::new(answers.into()),
+        answers: Mutex::new(answers.into()),
         proofs: proofs.into_iter().collect(),
-        refusals: Cell::new(refusals),
+        refusals: Mutex::new(refusals),
+        ..Script::default()
     };
-    recorder.advance(&script).await?;
+    recorder.events = recorder.follower.advance(&script).await?;
     Ok(recorder)
 }
 
@@ -103,7 +104,7 @@ async fn a_capped_answer_is_paged_to_its_end() {
     let blocks = fake::chain(&[(10, &[]), (11, &[fake::lane_transaction(1)]), (12, &[]), (13, &[])]);
     let recorder =
         advance(&[(&[], &blocks[..2]), (&[], &blocks[2..3]), (&[], &blocks[3..])], 0).await.unwrap();
-    assert_eq!(recorder.recording().events.len(), 3);
+    assert_eq!(recorder.events.len(), 3);
     assert_eq!(*recorder.track().tip(), blocks[3].metadata);
 }
 
@@ -111,23 +112,46 @@ async fn a_capped_answer_is_paged_to_its_end() {
 async fn an_answer_overtaken_by_a_reorg_is_dropped_and_asked_for_again() {
     let blocks = fake::chain(&[(10, &[]), (11, &[])]);
     let recorder = advance(&[(&[], &blocks)], 3).await.unwrap();
-    assert_eq!(recorder.recording().events.len(), 1);
+    assert_eq!(recorder.events.len(), 1);
     let unsteady = advance(&[(&[], &blocks)], 20).await.unwrap_err();
-    assert!(matches!(unsteady, RecordError::Unsteady), "{unsteady}");
+    assert!(matches!(unsteady, FollowError::Unsteady), "{unsteady}");
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_know_the_tip_is_asked_from_the_highest_block_it_knows() {
+    let a = fake::chain(&[(10, &[]), (11, &[]), (12, &[]), (13, &[])]);
+    let b = fake::chain(&[(10, &[]), (11, &[]), (22, &[])]);
+    let hashes = |blocks: &[Block]| blocks.iter().map(|block| block.metadata.block_hash).collect::<Vec<_>>();
+    let mut recorder = fake::recorder();
+    recorder.accept(&fake::answer(&[], &a), &fake::proofs(&a)).unwrap();
+    let knows = [vec![fake::root().block_hash], hashes(&b)].concat();
+    let script = Script {
+        answers: Mutex::new([(a[1].metadata.block_hash, fake::answer(&[], &b[2..]))].into()),
+        proofs: [(b[2].metadata.block_hash, b[2].proof.clone())].into(),
+        knows: Some(knows),
+        ..Script::default()
+    };
+    let [event] = recorder.follower.advance(&script).await.unwrap().try_into().unwrap();
+    assert_eq!(event.removed, [hashes(&a)[3], hashes(&a)[2]]);
+    assert_eq!(*recorder.track().tip(), b[2].metadata);
+
+    let stranger = Script { knows: Some(vec![]), ..Script::default() };
+    let forgotten = recorder.follower.advance(&stranger).await.unwrap_err();
+    assert!(matches!(forgotten, FollowError::Forgotten { .. }), "{forgotten}");
 }
 
 #[test]
 fn an_altered_transaction_is_refused_by_its_id() {
     let payload = refused_with(|block| transaction(block, 1).payload = Some(vec![8; 64]));
-    assert!(matches!(payload, RecordError::Id { .. }), "{payload}");
+    assert!(matches!(payload, FollowError::Id { .. }), "{payload}");
     let output = refused_with(|block| transaction(block, 2).outputs[0].value = Some(78));
-    assert!(matches!(output, RecordError::Id { .. }), "{output}");
+    assert!(matches!(output, FollowError::Id { .. }), "{output}");
 }
 
 #[test]
 fn a_missing_foreign_or_reordered_transaction_is_refused_by_the_lane_tip() {
-    let is_lane = |error: RecordError| {
-        assert!(matches!(error, RecordError::Check(CheckError::Lane { .. })), "{error}");
+    let is_lane = |error: FollowError| {
+        assert!(matches!(error, FollowError::Check(CheckError::Lane { .. })), "{error}");
     };
     is_lane(refused_with(|block| drop(block.answer.accepted_transactions.remove(2))));
     // One of no lane is missing: the merge indices shift.
@@ -138,56 +162,62 @@ fn a_missing_foreign_or_reordered_transaction_is_refused_by_the_lane_tip() {
         block.answer.accepted_transactions.push(foreign[0].answer.accepted_transactions[0].clone());
     }));
     is_lane(refused_with(|block| block.answer.accepted_transactions.clear()));
-    is_lane(refused_with(|block| block.answer.chain_block_header.daa_score = Some(99)));
+}
+
+#[test]
+fn an_altered_header_is_refused_by_its_hash() {
+    let header = refused_with(|block| block.answer.chain_block_header.daa_score = Some(99));
+    assert!(matches!(header, FollowError::Header { .. }), "{header}");
 }
 
 #[test]
 fn a_lane_proof_that_does_not_open_the_header_s_commitment_is_refused() {
     let other_tip = refused_with(|block| block.proof.lane.as_mut().unwrap().tip = Digest([9; 32]));
-    assert!(matches!(other_tip, RecordError::Check(CheckError::Commitment { .. })), "{other_tip}");
+    assert!(matches!(other_tip, FollowError::Check(CheckError::Commitment { .. })), "{other_tip}");
     let absent = refused_with(|block| block.proof.lane = None);
-    assert!(matches!(absent, RecordError::Check(CheckError::Commitment { .. })), "{absent}");
+    assert!(matches!(absent, FollowError::Check(CheckError::Commitment { .. })), "{absent}");
     let torn = refused_with(|block| block.proof.merkle_proof.truncate(20));
-    assert!(matches!(torn, RecordError::Check(CheckError::Unreadable { .. })), "{torn}");
+    assert!(matches!(torn, FollowError::Check(CheckError::Unreadable { .. })), "{torn}");
     let elsewhere = refused_with(|block| block.proof.parent_commitment = Digest([9; 32]));
-    assert!(matches!(elsewhere, RecordError::Check(CheckError::ParentCommitment { .. })), "{elsewhere}");
+    assert!(matches!(elsewhere, FollowError::Check(CheckError::ParentCommitment { .. })), "{elsewhere}");
 }
 
 #[test]
 fn an_answer_that_lacks_a_field_names_it() {
-    let missing = |tamper: fn(&mut Block)| match refused_with(tamper) {
-        RecordError::Missing { field, .. } => field,
-        other => panic!("{other}"),
+    let missing = |tamper: fn(&mut Block), field: &str| {
+        let refused = refused_with(tamper).to_string();
+        assert!(refused.contains(field), "{refused}");
     };
-    assert_eq!(missing(|block| block.answer.chain_block_header.timestamp = None), "timestamp");
-    assert_eq!(missing(|block| block.answer.chain_block_header.parents_by_level = None), "parents");
-    assert_eq!(missing(|block| transaction(block, 1).inputs[0].verbose_data = None), "spent script");
-    assert_eq!(missing(|block| transaction(block, 0).subnetwork_id = None), "subnetwork");
+    missing(|block| block.answer.chain_block_header.timestamp = None, "timestamp");
+    missing(|block| block.answer.chain_block_header.parents_by_level = None, "parents");
+    missing(|block| transaction(block, 1).inputs[0].verbose_data = None, "spent script");
+    missing(|block| transaction(block, 0).subnetwork_id = None, "subnetwork");
+    missing(|block| transaction(block, 1).payload = None, "payload");
 }
 
 #[test]
 fn a_lane_transaction_of_version_0_is_refused_and_not_a_panic() {
     let error = refused_with(|block| transaction(block, 1).version = Some(0));
-    assert!(matches!(error, RecordError::Version { version: 0, .. } | RecordError::Node(_)), "{error}");
+    assert!(matches!(error, FollowError::Malformed { .. }), "{error}");
 }
 
 #[test]
 fn blocks_that_do_not_fit_the_chain_are_refused() {
     let a = fake::chain(&[(10, &[]), (11, &[])]);
     let gap = refused(fake::recorder(), &[], &a[1..]);
-    assert!(matches!(gap, RecordError::Parent { .. }), "{gap}");
+    assert!(matches!(gap, FollowError::Parent { .. }), "{gap}");
     let mut recorder = fake::recorder();
     recorder.accept(&fake::answer(&[], &a), &fake::proofs(&a)).unwrap();
     let not_the_tip = refused(recorder.clone(), &[a[0].hash()], &[]);
-    assert!(matches!(not_the_tip, RecordError::Check(CheckError::NotTheTip { .. })), "{not_the_tip}");
+    assert!(matches!(not_the_tip, FollowError::Check(CheckError::NotTheTip { .. })), "{not_the_tip}");
     let root = Hash::from_bytes(fake::root().block_hash.0);
     let below = refused(recorder, &[a[1].hash(), a[0].hash(), root], &[]);
-    assert!(matches!(below, RecordError::Check(CheckError::BelowRoot { .. })), "{below}");
+    assert!(matches!(below, FollowError::Check(CheckError::BelowRoot { .. })), "{below}");
     let mut misnamed = fake::chain(&[(10, &[])]);
     misnamed[0].answer.chain_block_header.hash = Some(Hash::from_bytes([9; 32]));
     let misnamed = refused(fake::recorder(), &[], &misnamed);
     assert!(
-        matches!(misnamed, RecordError::Contradiction { .. } | RecordError::Missing { .. }),
+        matches!(misnamed, FollowError::Contradiction { .. } | FollowError::Missing { .. }),
         "{misnamed}"
     );
 }
@@ -206,5 +236,5 @@ fn a_lane_left_alone_for_the_window_starts_over_from_the_parent_s_commitment() {
     }
     let again = fake::block(&tip.metadata, None, 99, &[fake::lane_transaction(2)]);
     recorder.accept(&fake::answer(&[], slice::from_ref(&again)), slice::from_ref(&again.proof)).unwrap();
-    assert_eq!(recorder.track().tip().block_hash, BlockHash([99; 32]));
+    assert_eq!(*recorder.track().tip(), again.metadata);
 }

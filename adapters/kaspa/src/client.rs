@@ -43,7 +43,7 @@ pub struct Unanswered {
 }
 
 /// Names the question in a node's refusal.
-pub(crate) fn unanswered(asked: &'static str) -> impl FnOnce(RpcError) -> Unanswered {
+pub fn unanswered(asked: &'static str) -> impl FnOnce(RpcError) -> Unanswered {
     move |source| Unanswered { asked, source: source.into() }
 }
 

@@ -1,0 +1,286 @@
+//! The covenant that settlements spend: its state, its script, and the proofs it demands.
+//!
+//! The covenant is one output of the chain. Its script is the state (root and lane tip, as of the last settlement)
+//! followed by the rules; whoever spends it must leave an output of the same covenant whose script is the next state
+//! followed by the same rules. The settlement itself, journal and all, is the spending transaction's payload.
+//!
+//! # Rules
+//!
+//! 1. The payload's pins are the covenant's; its root and tip *before* are the state.
+//! 2. Its end block is on the selected chain, not too deep (`OpChainblockSeqCommit`): a settlement of an orphaned
+//!    block is refused by consensus itself.
+//! 3. Exactly one output continues the covenant. It pays at least what was spent, to the script with root and tip
+//!    *after* as its state.
+//! 4. What [`Proof`] demands.
+//!
+//! # Founding
+//!
+//! The rules name the pins, the pins name the covenant, and a covenant's id is a hash over its first output. So it is
+//! founded with an output of the founder's key, and moved into its first state by a second transaction; both are
+//! [`settlement`](crate::settlement)'s.
+
+use kaspa_consensus_core::network::{NetworkId, NetworkType};
+use kaspa_consensus_core::tx::ScriptPublicKey;
+use kaspa_txscript::opcodes::codes::{
+    OpAuthOutputCount, OpAuthOutputIdx, OpBlake2b, OpCat, OpChainblockSeqCommit, OpData64, OpDrop, OpDup,
+    OpEqualVerify, OpGreaterThanOrEqual, OpNumEqualVerify, OpRoll, OpSHA256, OpSub, OpSubstr, OpSwap, OpTrue,
+    OpTxInputAmount, OpTxInputIndex, OpTxInputScriptSigLen, OpTxInputScriptSigSubstr, OpTxOutputAmount,
+    OpTxOutputSpk, OpTxPayloadSubstr, OpVerify, OpZkPrecompile,
+};
+use kaspa_txscript::pay_to_script_hash_script;
+use kaspa_txscript::script_builder::{ScriptBuilder, ScriptBuilderError};
+use kaspa_txscript::zk_precompiles::tags::ZkTag;
+use reprise_model::digest::{Digest, PinsDigest, ProgramId};
+
+use crate::settlement::field;
+
+/// A network of one's own, where a covenant may do without a proof: simnet and devnet convert, nothing else does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwnNetwork(NetworkId);
+
+/// A network of others was to do without a proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{network} is no network of one's own: a covenant without a proof is for simnet and devnet; settle with RISC Zero"
+)]
+pub struct NotOwnError {
+    /// The network.
+    pub network: NetworkId,
+}
+
+impl TryFrom<NetworkId> for OwnNetwork {
+    type Error = NotOwnError;
+
+    fn try_from(network: NetworkId) -> Result<Self, NotOwnError> {
+        match network.network_type() {
+            NetworkType::Simnet | NetworkType::Devnet => Ok(Self(network)),
+            NetworkType::Mainnet | NetworkType::Testnet => Err(NotOwnError { network }),
+        }
+    }
+}
+
+/// What a covenant demands beside the chain of states.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// Nothing: anybody may settle anything that chains. For a network of one's own.
+    None(OwnNetwork),
+    /// A succinct RISC Zero receipt of the aggregate program, with its commitment bound.
+    Succinct(Succinct),
+    /// A Groth16 RISC Zero receipt of it.
+    Groth16(Groth16),
+}
+
+/// What verifies succinct receipts (`OpZkPrecompile`, tag 0x21).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Succinct {
+    /// The program whose receipts are accepted.
+    pub image: ProgramId,
+    /// The id of the recursion program that made the receipt.
+    pub control_id: Digest,
+}
+
+/// What verifies Groth16 receipts (`OpZkPrecompile`, tag 0x20).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Groth16 {
+    /// The program whose receipts are accepted.
+    pub image: ProgramId,
+    /// RISC Zero's verifying key, compressed.
+    pub verifying_key: Vec<u8>,
+    /// The root over all recursion programs.
+    pub control_root: Digest,
+    /// The id of the recursion program over BN254.
+    pub bn254_control_id: Digest,
+}
+
+/// Where a covenant stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct State {
+    /// The state root.
+    pub root: Digest,
+    /// The lane tip.
+    pub tip: Digest,
+}
+
+/// A covenant's rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    code: Vec<u8>,
+}
+
+/// The hash function's number in the precompile: Poseidon2.
+const POSEIDON2: u8 = 1;
+
+/// `u32` 1 and `u32` 1 and zeros: the first cell of an aggregate's journal that is bound to the L1's commitment.
+const BOUND_HEAD: [u8; 32] = {
+    let mut head = [0; 32];
+    head[0] = reprise_model::journal::JOURNAL_VERSION as u8;
+    head[4] = 1;
+    head
+};
+
+impl Rules {
+    /// The rules under `pins`.
+    pub fn new(pins: PinsDigest, proof: &Proof) -> Result<Self, ScriptBuilderError> {
+        // The script names the length of its own rules, and how long that name is depends on it.
+        let mut length = 0;
+        loop {
+            let code = rules(pins, proof, length)?;
+            if code.len() == length {
+                return Ok(Self { code });
+            }
+            length = code.len();
+        }
+    }
+
+    /// The script whose hash an output in `state` pays to.
+    pub fn redeem(&self, state: State) -> Vec<u8> {
+        let mut script = vec![OpData64];
+        script.extend(state.root.0);
+        script.extend(state.tip.0);
+        script.extend(&self.code);
+        script
+    }
+
+    /// The script of an output in `state`.
+    pub fn script(&self, state: State) -> ScriptPublicKey {
+        pay_to_script_hash_script(&self.redeem(state))
+    }
+}
+
+/// The rules, where they are `length` bytes long. The stack holds the proof's parts and, on top, the state.
+fn rules(pins: PinsDigest, proof: &Proof, length: usize) -> Result<Vec<u8>, ScriptBuilderError> {
+    let mut script = Script::default();
+    // 1
+    script.payload(field::ROOT_BEFORE)?.payload(field::TIP_BEFORE)?.ops(&[OpCat, OpEqualVerify])?;
+    script.payload(field::PINS)?.data(&pins.0)?.ops(&[OpEqualVerify])?;
+    // 2: the commitment of the end block is left on the stack.
+    script.payload(field::END_BLOCK)?.ops(&[OpChainblockSeqCommit])?;
+    match proof {
+        Proof::None(_) => script.ops(&[OpDrop])?,
+        Proof::Succinct(_) | Proof::Groth16(_) => {
+            script.payload(field::COMMITMENT)?.ops(&[OpEqualVerify])?;
+            script.payload(field::HEAD)?.data(&BOUND_HEAD)?.ops(&[OpEqualVerify])?
+        }
+    };
+    // 3: the next state's script …
+    script.data(&[OpData64])?;
+    script.payload(field::ROOT_AFTER)?.ops(&[OpCat])?.payload(field::TIP_AFTER)?.ops(&[OpCat])?;
+    script.ops(&[OpTxInputIndex, OpDup, OpTxInputScriptSigLen, OpDup])?.number(length)?;
+    script.ops(&[OpSub, OpSwap, OpTxInputScriptSigSubstr, OpCat, OpBlake2b])?;
+    // … as `pay_to_script_hash_script` has it, after its version.
+    script
+        .data(&[0, 0, OpBlake2b, 32])?
+        .ops(&[OpSwap, OpCat])?
+        .data(&[kaspa_txscript::opcodes::codes::OpEqual])?;
+    script.ops(&[OpCat])?;
+    // … is the one output's that continues this one, which pays no less.
+    script.ops(&[OpTxInputIndex, OpAuthOutputCount])?.number(1)?.ops(&[OpNumEqualVerify])?;
+    script.ops(&[OpTxInputIndex])?.number(0)?.ops(&[OpAuthOutputIdx, OpDup, OpTxOutputAmount])?;
+    script.ops(&[OpTxInputIndex, OpTxInputAmount, OpGreaterThanOrEqual, OpVerify])?;
+    script.ops(&[OpTxOutputSpk, OpEqualVerify])?;
+    // 4
+    match proof {
+        Proof::None(_) => script.ops(&[OpTrue])?,
+        Proof::Succinct(succinct) => {
+            script.payload(field::JOURNAL)?.ops(&[OpSHA256])?;
+            script.append(&succinct.verify()?)
+        }
+        Proof::Groth16(groth16) => {
+            script.payload(field::JOURNAL)?.ops(&[OpSHA256])?;
+            script.append(&claim_of_journal(groth16.image)?).append(&groth16.verify()?)
+        }
+    };
+    Ok(script.0.drain())
+}
+
+impl Succinct {
+    /// The script that verifies, over `claim | control index | control digests | seal | journal digest`.
+    pub fn verify(&self) -> Result<Vec<u8>, ScriptBuilderError> {
+        let mut script = Script::default();
+        script.data(&self.image.0)?.data(&self.control_id.0)?.data(&[POSEIDON2])?;
+        script.data(&[ZkTag::R0Succinct as u8])?.ops(&[OpZkPrecompile])?;
+        Ok(script.0.drain())
+    }
+}
+
+impl Groth16 {
+    /// The script that verifies, over `proof | claim digest`.
+    pub fn verify(&self) -> Result<Vec<u8>, ScriptBuilderError> {
+        // The claim and the control root are two public inputs each: 128 bits, little-endian.
+        let half = |digest: &Digest, at: usize| {
+            let mut input = digest.0[at..at + 16].to_vec();
+            input.resize(32, 0);
+            input
+        };
+        let mut script = Script::default();
+        // The inputs from the last to the first.
+        script
+            .ops(&[OpDup])?
+            .number(16)?
+            .number(32)?
+            .ops(&[OpSubstr])?
+            .data(&[0; 16])?
+            .ops(&[OpCat, OpSwap])?;
+        script.number(0)?.number(16)?.ops(&[OpSubstr])?.data(&[0; 16])?.ops(&[OpCat])?;
+        script.data(&self.bn254_control_id.0)?.number(2)?.ops(&[OpRoll])?.number(2)?.ops(&[OpRoll])?;
+        script.data(&half(&self.control_root, 16))?.data(&half(&self.control_root, 0))?.number(5)?;
+        // The proof from below the five inputs and their count.
+        script.number(6)?.ops(&[OpRoll])?;
+        script.data(&self.verifying_key)?.data(&[ZkTag::Groth16 as u8])?.ops(&[OpZkPrecompile])?;
+        Ok(script.0.drain())
+    }
+}
+
+/// The script that turns the digest of a journal into the digest of RISC Zero's claim that `image` ran to its end,
+/// committed that journal, and left no assumption open.
+pub fn claim_of_journal(image: ProgramId) -> Result<Vec<u8>, ScriptBuilderError> {
+    let mut script = Script::default();
+    // Output: tag | journal | no assumptions | two digests
+    let after = [&[0; 32][..], &2u16.to_le_bytes()].concat();
+    script.data(&tag("risc0.Output"))?.ops(&[OpSwap, OpCat])?.data(&after)?.ops(&[OpCat, OpSHA256])?;
+    // Claim: tag | no input | image | halted | output | exit codes 0, 0 | four digests
+    let halted = sha256(&[&tag("risc0.SystemState")[..], &[0; 32], &0u32.to_le_bytes(), &1u16.to_le_bytes()]);
+    let before = [&tag("risc0.ReceiptClaim")[..], &[0; 32], &image.0, &halted].concat();
+    let after = [&[0; 8][..], &4u16.to_le_bytes()].concat();
+    script.data(&before)?.ops(&[OpSwap, OpCat])?.data(&after)?.ops(&[OpCat, OpSHA256])?;
+    Ok(script.0.drain())
+}
+
+fn tag(name: &str) -> [u8; 32] {
+    sha256(&[name.as_bytes()])
+}
+
+fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    use sha2::{Digest as _, Sha256};
+    parts.iter().fold(Sha256::new(), |hasher, part| hasher.chain_update(part)).finalize().into()
+}
+
+/// Kaspa's builder, in the words used here.
+#[derive(Default)]
+struct Script(ScriptBuilder);
+
+impl Script {
+    fn ops(&mut self, ops: &[u8]) -> Result<&mut Self, ScriptBuilderError> {
+        self.0.add_ops(ops)?;
+        Ok(self)
+    }
+
+    fn data(&mut self, data: &[u8]) -> Result<&mut Self, ScriptBuilderError> {
+        self.0.add_data(data)?;
+        Ok(self)
+    }
+
+    fn number(&mut self, number: usize) -> Result<&mut Self, ScriptBuilderError> {
+        self.0.add_i64(number as i64)?;
+        Ok(self)
+    }
+
+    fn payload(&mut self, field: std::ops::Range<usize>) -> Result<&mut Self, ScriptBuilderError> {
+        self.number(field.start)?.number(field.end)?.ops(&[OpTxPayloadSubstr])
+    }
+
+    fn append(&mut self, script: &[u8]) -> &mut Self {
+        self.0.script_mut().extend(script);
+        self
+    }
+}

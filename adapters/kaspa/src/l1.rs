@@ -1,0 +1,166 @@
+//! Kaspa as a node's L1: a followed node, and a covenant to settle into where there is a key.
+//!
+//! Without a key it is observed and proved, and nothing is settled; settlements of others are read all the same.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use kaspa_consensus_core::config::params::Params;
+use kaspa_consensus_core::network::{NetworkId, NetworkIdError};
+use kaspa_txscript::script_builder::ScriptBuilderError;
+use reprise_chain::overlay::Covenant;
+use reprise_chain::recording::Lane;
+use reprise_model::block::ChainBlockMetadata;
+use reprise_model::digest::Digest;
+use reprise_model::lane;
+use reprise_model::profile::SealKind;
+use reprise_node::l1::{L1, L1Error, Opened};
+use reprise_settler::Sink;
+
+use crate::covenant::{NotOwnError, OwnNetwork, Proof, Rules, State};
+use crate::key::Key;
+use crate::live::{LiveError, Options, Prepared};
+use crate::settlement::Settling;
+use crate::sink::{KaspaSink, Terms};
+use crate::vault::{self, Scripts};
+use crate::{kaspa_hash, names};
+
+/// Who pays for settlements.
+#[derive(Debug, Clone)]
+pub struct Payer {
+    /// The key.
+    pub key: Key,
+    /// The most a transaction may pay, in sompi.
+    pub fee_max: u64,
+}
+
+/// Why there is no such L1.
+#[derive(Debug, thiserror::Error)]
+pub enum KaspaError {
+    /// The node cannot be followed.
+    #[error(transparent)]
+    Live(#[from] LiveError),
+    /// The directory cannot be made.
+    #[error("{path}: cannot make the directory: {source}")]
+    Dir {
+        /// The directory.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// A network that is unknown here.
+    #[error("the network is unknown here: {0}")]
+    Network(#[from] NetworkIdError),
+    /// The covenant would do without a proof.
+    #[error(transparent)]
+    NotOwn(#[from] NotOwnError),
+    /// There is no covenant to settle into.
+    #[error("a key is given, but no covenant (--covenant): found one with `reprise found-covenant`")]
+    NoCovenant,
+    /// The covenant's rules cannot be written as a script.
+    #[error("the covenant's rules cannot be built: {0}")]
+    Script(#[from] ScriptBuilderError),
+    /// A fake seal was to be settled where a proof is demanded.
+    #[error("the covenant demands a proof, and this backend's seals are fake")]
+    Fake,
+}
+
+/// A Kaspa node, ready to be followed.
+pub struct KaspaL1 {
+    name: String,
+    prepared: Prepared,
+    terms: Option<Terms>,
+}
+
+impl fmt::Debug for KaspaL1 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KaspaL1").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl KaspaL1 {
+    /// Finds the node, or the chronicle of an earlier life in `dir`. Settlements are those that `covenant` describes;
+    /// where no `proof` is named, the covenant does without one, on networks where that may be.
+    pub fn connect(
+        options: Options,
+        payer: Option<Payer>,
+        proof: Option<Proof>,
+        covenant: &Covenant,
+        dir: Option<&Path>,
+    ) -> Result<Self, KaspaError> {
+        let path = match dir {
+            Some(dir) => {
+                fs::create_dir_all(dir).map_err(|source| KaspaError::Dir { path: dir.into(), source })?;
+                // Programs of another backend, or another lane, have other pins: each has settlements of its own.
+                Some(dir.join(format!("chronicle-{}", covenant.pins.short())))
+            }
+            None => None,
+        };
+        let (url, name, id) = (options.url.clone(), format!("kaspa:{}", options.url), options.lane.covenant);
+        let mut prepared = Prepared::new(options, path.as_deref())?;
+        let network: NetworkId = prepared.head().network.parse()?;
+        let proof = match proof {
+            Some(proof) => Ok(proof),
+            None => OwnNetwork::try_from(network).map(Proof::None),
+        };
+        let rules = match &proof {
+            Ok(proof) if id != Digest::ZERO => Some(Rules::new(covenant.pins, proof)?),
+            _ => None,
+        };
+        rules.iter().for_each(|rules| prepared.watch(rules.clone()));
+        let terms = match (payer, rules) {
+            (None, _) => None,
+            (Some(_), None) => return Err(proof.err().map_or(KaspaError::NoCovenant, Into::into)),
+            (Some(Payer { key, fee_max }), Some(rules)) => {
+                let settling =
+                    Settling { params: Params::from(network), covenant: kaspa_hash(id), rules, key };
+                let tip = lane::genesis(covenant.hasher.as_ref(), &covenant.lane);
+                let first = State { root: covenant.root, tip };
+                let (proof, prefix) = (proof?, network.into());
+                // The vault is the covenant's only where deposits go there, and safe only where nobody cheats.
+                let vault = names::account(&vault::script(id)?) == covenant.deposit;
+                let scripts = (vault && matches!(proof, Proof::None(_))).then(Scripts::default);
+                scripts.iter().for_each(|scripts| prepared.teach(scripts.clone()));
+                Some(Terms { url, prefix, settling, proof, first, fee_max, scripts })
+            }
+        };
+        Ok(Self { name, prepared, terms })
+    }
+}
+
+impl L1 for KaspaL1 {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn root(&self) -> ChainBlockMetadata {
+        self.prepared.head().root
+    }
+
+    fn lane(&self) -> Lane {
+        self.prepared.head().lane.clone()
+    }
+
+    fn open(self: Box<Self>, _: Covenant, seal: SealKind, _: Option<&Path>) -> Result<Opened, L1Error> {
+        let other = |e: KaspaError| L1Error::Other(e.into());
+        let sink = match self.terms {
+            None => None,
+            Some(terms) => {
+                let own = match (&terms.proof, seal) {
+                    (Proof::None(own), SealKind::Fake) => Some(*own),
+                    (_, SealKind::Fake) => return Err(other(KaspaError::Fake)),
+                    _ => None,
+                };
+                let sink = KaspaSink::open(terms).map_err(|e| other(LiveError::Thread(e).into()))?;
+                Some(match own {
+                    Some(own) => Sink::Rehearsal(Box::new(sink.play(own))),
+                    None => Sink::Real(Box::new(sink)),
+                })
+            }
+        };
+        let source = self.prepared.start().map_err(|e| other(LiveError::Thread(e).into()))?;
+        Ok(Opened { source: Box::new(source), sink })
+    }
+}

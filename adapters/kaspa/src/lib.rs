@@ -1,0 +1,53 @@
+//! Kaspa as an L1: follows a live node through its reorgs, over wRPC, and believes nothing unchecked.
+//!
+//! A node is a program (`kaspad`), never a library: no RocksDB, no C++. Everything is asked through Kaspa's own
+//! `RpcApi`, from the address given and never from a public resolver.
+//!
+//! | module | noun |
+//! |---|---|
+//! | [`l1`] | Kaspa as a node's L1 |
+//! | [`live`] | a node as an L1: a thread that stays with it |
+//! | [`follower`] | a node's answers, checked and turned into events |
+//! | [`track`] | the chain so far, and what every added block is checked against |
+//! | [`lane_proof`] | the lane in a block's sequencing commitment |
+//! | [`covenant`] | the covenant that settlements spend: state, rules, proofs |
+//! | [`settlement`] | settlements as transactions: built and read |
+//! | [`sink`] | where settlements go |
+//! | [`vault`] | where deposits lie, and what exits are paid from |
+//! | [`key`] | the key that pays for them |
+//! | [`names`] | what people call lanes and accounts by |
+//! | [`client`] | a connection to a node |
+
+pub mod client;
+pub mod covenant;
+pub mod follower;
+pub mod key;
+pub mod l1;
+pub mod lane_proof;
+pub mod live;
+pub mod names;
+pub mod settlement;
+pub mod sink;
+pub mod track;
+pub mod vault;
+
+use kaspa_hashes::Hash;
+use reprise_model::digest::{BlockHash, Digest};
+
+/// Who follows, as recordings name it.
+pub const RECORDER: &str = concat!("reprise-kaspa ", env!("CARGO_PKG_VERSION"));
+
+/// One of Kaspa's hashes as a digest of the house.
+pub fn digest(hash: Hash) -> Digest {
+    Digest(hash.as_bytes())
+}
+
+/// One of Kaspa's block hashes as ours.
+pub fn block_hash(hash: Hash) -> BlockHash {
+    BlockHash(hash.as_bytes())
+}
+
+/// A digest of the house as one of Kaspa's hashes.
+pub(crate) fn kaspa_hash(digest: Digest) -> Hash {
+    Hash::from_bytes(digest.0)
+}

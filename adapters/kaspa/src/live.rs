@@ -1,0 +1,455 @@
+//! A live node as an L1: a thread that follows it through its reorgs, restarts and absences.
+//!
+//! The node's notification of a changed chain only wakes the thread: whatever it says, the thread asks what changed
+//! since its tip, and it asks now and then without one. After a lost connection it connects again, waiting longer
+//! each time, subscribes again and catches up by the same question. So nothing is missed that the node still knows.
+//!
+//! What the node says is checked ([`follower`](crate::follower)), then kept in the [`Chronicle`], then handed on, in
+//! that order. A restart hands on what the chronicle holds and goes on from its tip.
+//!
+//! An answer that contradicts itself or lacks a field ends the source with one [`SourceError`] that names the block
+//! and the field. A node that is away, overloaded or starting does not: the thread waits for it.
+
+use std::future::Future;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
+use kaspa_consensus_core::network::NetworkId;
+use kaspa_rpc_core::RpcError;
+use kaspa_rpc_core::api::rpc::RpcApi;
+use kaspa_wrpc_client::prelude::{
+    ChannelConnection, ChannelType, Notification, Scope, VirtualChainChangedScope,
+};
+use reprise_chain::chronicle::{Chronicle, ChronicleError};
+use reprise_chain::event::SourceEvent;
+use reprise_chain::recording::{Lane, Recording};
+use reprise_chain::source::{ChainSource, Poll, Progress, SourceError};
+use reprise_model::digest::BlockHash;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+use crate::client::{self, Client, ClientError};
+use crate::covenant::Rules;
+use crate::follower::{Chain, FollowError, Follower};
+use crate::track::{Known, Track};
+use crate::vault::Scripts;
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+const ASK_EVERY: Duration = Duration::from_secs(2);
+const WAIT_MIN: Duration = Duration::from_millis(250);
+const WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// How many connections in a row may end in a refused question before the node is of no use.
+const REFUSALS_MAX: u32 = 10;
+
+/// Events that wait for the pipeline; then the node is asked no further. Each is one page of the node's.
+const EVENTS_MAX: usize = 16;
+
+/// What stands between the node's answers and the follower.
+pub type Through = Arc<dyn Fn(Box<dyn Chain>) -> Box<dyn Chain> + Send + Sync>;
+
+/// What is followed.
+#[derive(Clone)]
+pub struct Options {
+    /// The node's borsh wRPC server.
+    pub url: String,
+    /// The lane.
+    pub lane: Lane,
+    /// The block to start at where nothing was followed before; the node's tip where there is none.
+    pub from: Option<BlockHash>,
+    /// Whether the L1 ends once the node's tip is reached and everything is proved and settled.
+    pub until_idle: bool,
+    /// For those who want to see, or to change, what the node says.
+    pub through: Option<Through>,
+}
+
+/// A node that is about to be followed.
+pub struct Prepared {
+    options: Options,
+    runtime: Runtime,
+    follower: Follower,
+    chronicle: Option<Chronicle>,
+    scripts: Option<Scripts>,
+}
+
+/// Why a node cannot be followed from the start.
+#[derive(Debug, thiserror::Error)]
+pub enum LiveError {
+    /// There is no connection.
+    #[error(transparent)]
+    Connect(#[from] ClientError),
+    /// The node's first answers are of no use.
+    #[error(transparent)]
+    Follow(#[from] FollowError),
+    /// The chronicle cannot be read or written.
+    #[error(transparent)]
+    Chronicle(#[from] ChronicleError),
+    /// What was followed before is another chain.
+    #[error("{path}: this data directory follows another chain ({differs}): use another data directory")]
+    Other {
+        /// The chronicle.
+        path: String,
+        /// In what it differs.
+        differs: &'static str,
+    },
+    /// No thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// A followed node.
+pub struct LiveL1 {
+    head: Recording,
+    until_idle: bool,
+    /// Whether the node's tip was reached since the start.
+    caught_up: Arc<AtomicBool>,
+    scripts: Option<Scripts>,
+    events: Option<Receiver<Result<SourceEvent, SourceError>>>,
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Prepared {
+    /// Reads the chronicle at `path`; where there is none, asks the node where its chain is, and begins one.
+    pub fn new(options: Options, path: Option<&Path>) -> Result<Self, LiveError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let kept = path.map(Chronicle::open).transpose()?.flatten();
+        let (follower, chronicle) = match kept {
+            Some(chronicle) => (resumed(&options, &chronicle)?, Some(chronicle)),
+            None => {
+                let follower = runtime.block_on(start(&options))?;
+                let head = follower.head().clone();
+                (follower, path.map(|path| Chronicle::begin(path, head)).transpose()?)
+            }
+        };
+        Ok(Self { options, runtime, follower, chronicle, scripts: None })
+    }
+
+    /// Network, lane and root, as a recording without events.
+    pub fn head(&self) -> &Recording {
+        self.follower.head()
+    }
+
+    /// Reads the settlements of the lane's covenant under these rules.
+    pub fn watch(&mut self, rules: Rules) {
+        self.follower.watch(rules);
+    }
+
+    /// Tells the scripts of the accounts that act on the lane.
+    pub fn teach(&mut self, scripts: Scripts) {
+        self.scripts = Some(scripts);
+    }
+
+    /// Starts the thread.
+    pub fn start(self) -> io::Result<LiveL1> {
+        let Self { options, runtime, follower, chronicle, scripts } = self;
+        let head = follower.head().clone();
+        let (sender, events) = bounded(EVENTS_MAX);
+        let (stop, stopped) = watch::channel(false);
+        let caught_up = Arc::new(AtomicBool::new(false));
+        let until_idle = options.until_idle;
+        let session =
+            Session { options, follower, chronicle, events: sender, caught_up: caught_up.clone(), stopped };
+        let run = move || session.run(&runtime);
+        let thread = thread::Builder::new().name("kaspa follower".into()).spawn(run)?;
+        Ok(LiveL1 { head, until_idle, caught_up, scripts, events: Some(events), stop, thread: Some(thread) })
+    }
+}
+
+impl LiveL1 {
+    /// Follows the node, from the tip of the chronicle at `path` where there is one; without a path nothing is kept.
+    pub fn open(options: Options, path: Option<&Path>) -> Result<Self, LiveError> {
+        Ok(Prepared::new(options, path)?.start()?)
+    }
+
+    /// Network, lane and root, as a recording without events.
+    pub fn head(&self) -> &Recording {
+        &self.head
+    }
+
+    /// The next event; `None` where there is none within `patience`.
+    pub fn wait(&mut self, patience: Duration) -> Result<Option<SourceEvent>, SourceError> {
+        let Some(events) = &self.events else { return Err(ended()) };
+        match events.recv_timeout(patience) {
+            Ok(event) => event.map(Some),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(ended()),
+        }
+    }
+}
+
+impl ChainSource for LiveL1 {
+    fn poll(&mut self, progress: Progress) -> Result<Poll, SourceError> {
+        // Before the queue is looked at: what was said before it is in the queue.
+        let caught_up = self.caught_up.load(Ordering::Acquire);
+        let idle = self.until_idle && caught_up && progress.proved && progress.settled;
+        let Some(events) = &self.events else { return Err(ended()) };
+        match events.try_recv() {
+            Ok(Ok(event)) => {
+                self.scripts.iter().for_each(|scripts| event.added.iter().for_each(|it| scripts.learn(it)));
+                Ok(Poll::Event(event))
+            }
+            Ok(Err(error)) => Err(error),
+            Err(TryRecvError::Empty) if idle => Ok(Poll::End),
+            Err(TryRecvError::Empty) => Ok(Poll::Pending),
+            Err(TryRecvError::Disconnected) => Err(ended()),
+        }
+    }
+}
+
+impl Drop for LiveL1 {
+    fn drop(&mut self) {
+        // A thread that is gone hears neither.
+        self.events = None;
+        let _ = self.stop.send(true);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn ended() -> SourceError {
+    failed("the following thread ended early: see the log above".into())
+}
+
+fn failed(reason: String) -> SourceError {
+    SourceError { source_name: "kaspa".into(), reason }
+}
+
+async fn start(options: &Options) -> Result<Follower, LiveError> {
+    let client = client::connect(&options.url, CONNECT_WITHIN).await?;
+    let follower =
+        Follower::start(chain(options, &client).as_ref(), options.lane.clone(), options.from).await;
+    disconnect(&client).await;
+    Ok(follower?)
+}
+
+/// A follower where the chronicle begins.
+fn resumed(options: &Options, chronicle: &Chronicle) -> Result<Follower, LiveError> {
+    let head = chronicle.head();
+    let other = |differs| LiveError::Other { path: chronicle.path().display().to_string(), differs };
+    if head.lane != options.lane {
+        return Err(other("another lane, covenant or deposit script"));
+    }
+    if options.from.is_some_and(|from| from != head.root.block_hash) {
+        return Err(other("another first block"));
+    }
+    let network: NetworkId = head.network.parse().map_err(|_| other("a network that is unknown here"))?;
+    Ok(Follower::at_root(head, Track::window(network), Known::Nothing))
+}
+
+fn chain(options: &Options, client: &Client) -> Box<dyn Chain> {
+    let rpc: Arc<dyn RpcApi> = client.clone();
+    match &options.through {
+        Some(through) => through(Box::new(rpc)),
+        None => Box::new(rpc),
+    }
+}
+
+async fn disconnect(client: &Client) {
+    // A connection that is gone cannot be closed, and need not be.
+    let _ = tokio::time::timeout(CONNECT_WITHIN, client.disconnect()).await;
+}
+
+/// Why a connection is of no more use.
+enum Lost {
+    /// Connect again.
+    Connection(String),
+    /// The node is there and does not answer.
+    Refused(FollowError),
+    /// Nobody listens any more.
+    Stopped,
+    /// For good.
+    Fatal(String),
+}
+
+impl From<FollowError> for Lost {
+    fn from(error: FollowError) -> Self {
+        Self::Fatal(error.to_string())
+    }
+}
+
+impl From<ChronicleError> for Lost {
+    fn from(error: ChronicleError) -> Self {
+        Self::Fatal(error.to_string())
+    }
+}
+
+/// The thread's.
+struct Session {
+    options: Options,
+    follower: Follower,
+    chronicle: Option<Chronicle>,
+    events: Sender<Result<SourceEvent, SourceError>>,
+    caught_up: Arc<AtomicBool>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Session {
+    fn run(mut self, runtime: &Runtime) {
+        let events = self.events.clone();
+        // No panic of the client's crosses the thread, whatever a node says.
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            self.replay()?;
+            runtime.block_on(self.stay())
+        }));
+        let reason = match ended {
+            Ok(Ok(()) | Err(Lost::Stopped)) => return,
+            Ok(Err(Lost::Fatal(reason) | Lost::Connection(reason))) => reason,
+            Ok(Err(Lost::Refused(error))) => error.to_string(),
+            Err(_) => "the following thread panicked: see the log above".into(),
+        };
+        // Nobody may be listening any more.
+        let _ = events.send(Err(failed(reason)));
+    }
+
+    /// Hands on what the chronicle holds.
+    fn replay(&mut self) -> Result<(), Lost> {
+        let Some(chronicle) = &self.chronicle else { return Ok(()) };
+        for event in chronicle.events()? {
+            let event = event?;
+            let refused =
+                |e| Lost::Fatal(format!("{}: the chronicle does not check: {e}", chronicle.path().display()));
+            self.follower.resume(&event).map_err(refused)?;
+            self.events.send(Ok(event)).map_err(|_| Lost::Stopped)?;
+        }
+        Ok(())
+    }
+
+    /// Stays with the node for as long as anybody listens.
+    async fn stay(&mut self) -> Result<(), Lost> {
+        let (mut wait, mut refusals) = (WAIT_MIN, 0);
+        loop {
+            let mut stopped = self.stopped.clone();
+            let before = self.follower.track().tip().block_hash;
+            let url = self.options.url.clone();
+            let connected = tokio::select! {
+                connected = client::connect(&url, CONNECT_WITHIN) => connected,
+                () = hears(&mut stopped) => return Ok(()),
+            };
+            let reason = match connected {
+                Ok(client) => {
+                    tracing::info!("connected to {url}");
+                    let lost = tokio::select! {
+                        lost = self.follow(&client) => lost,
+                        () = hears(&mut stopped) => Lost::Stopped,
+                    };
+                    disconnect(&client).await;
+                    match lost {
+                        Lost::Connection(reason) => reason,
+                        Lost::Refused(error) => {
+                            let moved = before != self.follower.track().tip().block_hash;
+                            refusals = if moved { 1 } else { refusals + 1 };
+                            if refusals >= REFUSALS_MAX {
+                                return Err(Lost::Refused(error));
+                            }
+                            error.to_string()
+                        }
+                        other => return Err(other),
+                    }
+                }
+                Err(away) => away.to_string(),
+            };
+            if before != self.follower.track().tip().block_hash {
+                wait = WAIT_MIN;
+            }
+            tracing::warn!("{reason}; connecting again in {wait:?}");
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = hears(&mut stopped) => return Ok(()),
+            }
+            wait = (wait * 2).min(WAIT_MAX);
+        }
+    }
+
+    /// Follows the node over one connection, until that is of no more use.
+    async fn follow(&mut self, client: &Client) -> Lost {
+        let chain = chain(&self.options, client);
+        let notifications = match subscribe(client).await {
+            Ok(notifications) => notifications,
+            Err(error) => return Lost::Connection(error.to_string()),
+        };
+        if let Err(lost) = within(self.check_network(chain.as_ref())).await {
+            return self.judged(lost, client);
+        }
+        loop {
+            loop {
+                match within(self.ask(chain.as_ref())).await {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(lost) => return self.judged(lost, client),
+                }
+            }
+            self.caught_up.store(true, Ordering::Release);
+            // Either answer means the same: ask. A closed channel must not make this spin.
+            match tokio::time::timeout(ASK_EVERY, notifications.recv()).await {
+                Ok(Err(_)) => tokio::time::sleep(ASK_EVERY).await,
+                _ => while notifications.try_recv().is_ok() {},
+            }
+            if !client.is_connected() {
+                return Lost::Connection("the connection is lost".into());
+            }
+        }
+    }
+
+    /// A refusal over a connection that is gone is none.
+    fn judged(&self, lost: Lost, client: &Client) -> Lost {
+        match lost {
+            Lost::Refused(error) if !client.is_connected() => Lost::Connection(error.to_string()),
+            lost => lost,
+        }
+    }
+
+    async fn check_network(&self, chain: &dyn Chain) -> Result<(), Lost> {
+        let found = chain.server().await.map_err(|e| Lost::Refused(e.into()))?.network_id.to_string();
+        let expected = self.follower.head().network.clone();
+        if found != expected {
+            return Err(FollowError::Network { found, expected }.into());
+        }
+        Ok(())
+    }
+
+    /// Takes one page; whether there was one.
+    async fn ask(&mut self, chain: &dyn Chain) -> Result<bool, Lost> {
+        let event = match self.follower.next_event(chain).await {
+            Ok(Some(event)) => event,
+            Ok(None) => return Ok(false),
+            Err(error) if error.passes() => return Err(Lost::Refused(error)),
+            Err(error) => return Err(error.into()),
+        };
+        let (removed, added) = (event.removed.len(), event.added.len());
+        tracing::debug!("-{removed} +{added} blocks, tip {}", self.follower.track().tip().block_hash);
+        if let Some(chronicle) = &mut self.chronicle {
+            chronicle.append(&event)?;
+        }
+        self.events.send(Ok(event)).map_err(|_| Lost::Stopped)?;
+        Ok(true)
+    }
+}
+
+async fn hears(stopped: &mut watch::Receiver<bool>) {
+    // Whoever could say it is gone: the same.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+async fn within<T>(asked: impl Future<Output = Result<T, Lost>>) -> Result<T, Lost> {
+    match tokio::time::timeout(ANSWER_WITHIN, asked).await {
+        Ok(answered) => answered,
+        Err(_) => Err(Lost::Connection(format!("no answer within {ANSWER_WITHIN:?}"))),
+    }
+}
+
+async fn subscribe(client: &Client) -> Result<async_channel::Receiver<Notification>, RpcError> {
+    let (sender, receiver) = async_channel::unbounded();
+    let listener = ChannelConnection::new("reprise", sender, ChannelType::Closable);
+    let listener = client.register_new_listener(listener);
+    client.start_notify(listener, Scope::VirtualChainChanged(VirtualChainChangedScope::new(false))).await?;
+    Ok(receiver)
+}

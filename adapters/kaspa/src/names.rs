@@ -1,0 +1,53 @@
+//! What people call lanes and accounts by: namespaces, subnetworks, addresses.
+
+use kaspa_addresses::{Address, AddressError};
+use kaspa_consensus_core::subnets::SubnetworkId;
+use kaspa_consensus_core::tx::ScriptPublicKey;
+use kaspa_seq_commit::hashing::lane_key;
+use kaspa_txscript::opcodes::codes::{OpDrop, OpFalse};
+use kaspa_txscript::script_builder::{ScriptBuilder, ScriptBuilderError};
+use kaspa_txscript::{pay_to_address_script, pay_to_script_hash_script};
+use reprise_chain::recording::Lane;
+use reprise_model::digest::{Digest, ResourceId};
+use reprise_model::transaction::{account_of, script_bytes};
+
+use crate::digest;
+
+/// Not a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a lane: give a namespace of four characters, or a subnetwork in 40 hexadecimal ones")]
+pub struct NotALaneError;
+
+/// The subnetwork of a namespace, or in hexadecimal.
+pub fn subnetwork(text: &str) -> Result<[u8; 20], NotALaneError> {
+    if let Ok(namespace) = <[u8; 4]>::try_from(text.as_bytes()) {
+        return Ok(SubnetworkId::from_namespace(namespace).into_bytes());
+    }
+    text.parse().map(SubnetworkId::into_bytes).map_err(|_| NotALaneError)
+}
+
+/// The lane of a subnetwork.
+pub fn lane(subnetwork: [u8; 20], covenant: Digest, deposit: ResourceId) -> Lane {
+    Lane { subnetwork, key: digest(lane_key(&subnetwork)), covenant, deposit }
+}
+
+/// The ledger account of a script.
+pub fn account(script: &ScriptPublicKey) -> ResourceId {
+    account_of(&script_bytes(script.version(), script.script()))
+}
+
+/// The ledger account of an address.
+pub fn account_of_address(address: &str) -> Result<ResourceId, AddressError> {
+    Ok(account(&pay_to_address_script(&Address::try_from(address)?)))
+}
+
+/// The account of a deposit script that nobody can spend: what a lane without a deposit address has.
+pub fn unspendable() -> Result<ResourceId, ScriptBuilderError> {
+    Ok(account(&locked_script(b"reprise deposit")?))
+}
+
+/// Pay-to-script-hash of a script that carries `label` and fails.
+pub fn locked_script(label: &[u8]) -> Result<ScriptPublicKey, ScriptBuilderError> {
+    let redeem = ScriptBuilder::new().add_data(label)?.add_op(OpDrop)?.add_op(OpFalse)?.drain();
+    Ok(pay_to_script_hash_script(&redeem))
+}

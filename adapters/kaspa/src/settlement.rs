@@ -1,0 +1,438 @@
+//! Settlements as transactions: what their payload holds, how they are built, and how they are read.
+//!
+//! # Payload
+//!
+//! | bytes | content |
+//! |---|---|
+//! | 8 | magic `RPSTTL`, format version (`u16`, little-endian) |
+//! | 32 | statement whose proof it carries |
+//! | 32 | last block it settles |
+//! | 256 | the aggregate's journal |
+//!
+//! The covenant's script reads journal and end block from there; the statement is for whoever looks.
+//!
+//! # Building
+//!
+//! Input 0 is the covenant's output; then come coins of the [vault](crate::vault) where exits are paid, and coins of the
+//! key that pays. Output 0 continues the covenant with its whole value; then come the exits, what goes back to the
+//! vault, and what the key's coins leave after the fee. The script is run here first: that
+//! measures its compute budget, and tells a settlement that consensus would refuse before it is sent.
+//!
+//! # Reading
+//!
+//! A settlement is an accepted transaction that spends the script of its journal's state before, and continues the
+//! covenant with the script of its state after. Consensus ran the rules then; the node is believed that the
+//! transaction was accepted.
+
+use std::ops::Range;
+
+use kaspa_consensus_core::Hash;
+use kaspa_consensus_core::config::params::Params;
+use kaspa_consensus_core::constants::TX_VERSION_TOCCATA;
+use kaspa_consensus_core::hashing::covenant_id::covenant_id;
+use kaspa_consensus_core::hashing::sighash::SigHashReusedValuesUnsync;
+use kaspa_consensus_core::mass::{ComputeBudget, Mass, MassCalculator, ScriptUnits};
+use kaspa_consensus_core::subnets::SUBNETWORK_ID_NATIVE;
+use kaspa_consensus_core::tx::{
+    CovenantBinding, PopulatedTransaction, ScriptPublicKey, Transaction, TransactionInput,
+    TransactionOutpoint, TransactionOutput, UtxoEntry,
+};
+use kaspa_rpc_core::RpcOptionalTransaction;
+use kaspa_txscript::caches::Cache;
+use kaspa_txscript::covenants::CovenantsContext;
+use kaspa_txscript::script_builder::ScriptBuilderError;
+use kaspa_txscript::{
+    EngineCtx, EngineFlags, SeqCommitAccessor, TxScriptEngine, pay_to_script_hash_signature_script,
+};
+use reprise_model::block::ObservedSettlement;
+use reprise_model::digest::{BlockHash, Digest, StatementId};
+use reprise_model::journal::{AggregateJournal, Journal, Transition};
+
+use crate::covenant::{Rules, State};
+use crate::key::Key;
+use crate::vault::Payout;
+
+/// The version of the payload's format.
+pub const FORMAT_VERSION: u16 = 1;
+
+const MAGIC: [u8; 6] = *b"RPSTTL";
+
+/// Where the parts of a payload are.
+pub(crate) mod field {
+    use std::ops::Range;
+
+    pub(crate) const STATEMENT: Range<usize> = 8..40;
+    pub(crate) const END_BLOCK: Range<usize> = 40..72;
+    pub(crate) const JOURNAL: Range<usize> = 72..328;
+    pub(crate) const HEAD: Range<usize> = cell(0);
+    pub(crate) const PINS: Range<usize> = cell(1);
+    pub(crate) const ROOT_BEFORE: Range<usize> = cell(2);
+    pub(crate) const ROOT_AFTER: Range<usize> = cell(3);
+    pub(crate) const TIP_BEFORE: Range<usize> = cell(4);
+    pub(crate) const TIP_AFTER: Range<usize> = cell(5);
+    pub(crate) const COMMITMENT: Range<usize> = cell(7);
+
+    const fn cell(number: usize) -> Range<usize> {
+        JOURNAL.start + 32 * number..JOURNAL.start + 32 * (number + 1)
+    }
+}
+
+/// The least fee a node relays, in sompi a gram.
+const FEERATE_MIN: f64 = 100.0;
+
+/// The compute budget of an input that a signature spends.
+const SIGNATURE_BUDGET: u16 = 10;
+
+/// What a change output must hold at least: smaller ones cost more in storage mass than they are worth.
+const CHANGE_MIN: u64 = 20_000_000;
+
+/// Why there is no transaction.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The coins do not pay for it.
+    #[error(
+        "the coins of {address} hold {found} sompi, but {needed} are needed for fee and change: send it some"
+    )]
+    Broke {
+        /// The key's address.
+        address: String,
+        /// What the coins hold.
+        found: u64,
+        /// What is needed.
+        needed: u64,
+    },
+    /// It would cost more than allowed.
+    #[error("the fee would be {fee} sompi, but at most {fee_max} are allowed (--fee-max)")]
+    Dear {
+        /// The fee.
+        fee: u64,
+        /// The bound.
+        fee_max: u64,
+    },
+    /// The covenant's script refuses it.
+    #[error("the covenant's script refuses it: {reason}")]
+    Refused {
+        /// The script engine's words.
+        reason: String,
+    },
+    /// It cannot be written as a script.
+    #[error("the script cannot be built: {0}")]
+    Script(#[from] ScriptBuilderError),
+    /// Its mass is out of bounds.
+    #[error("the transaction's mass cannot be computed, or its script costs more than any budget")]
+    Mass,
+}
+
+/// An unspent output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Coin {
+    /// Where it is.
+    pub outpoint: TransactionOutpoint,
+    /// What it is.
+    pub entry: UtxoEntry,
+}
+
+/// What is paid for inclusion.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Fees {
+    /// Sompi a gram; what nodes relay at least is paid anyway.
+    pub feerate: f64,
+    /// The most a transaction may pay, in sompi.
+    pub fee_max: u64,
+}
+
+/// A block that is known to be on the selected chain, with its sequencing commitment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Selected {
+    /// The block.
+    pub block: BlockHash,
+    /// Its commitment.
+    pub commitment: Digest,
+}
+
+impl SeqCommitAccessor for Selected {
+    fn is_chain_ancestor_from_pov(&self, block: Hash) -> Option<bool> {
+        Some(block.as_bytes() == self.block.0)
+    }
+
+    fn seq_commitment_within_depth(&self, block: Hash) -> Option<Hash> {
+        (block.as_bytes() == self.block.0).then(|| Hash::from_bytes(self.commitment.0))
+    }
+}
+
+/// The payload of a settlement.
+pub fn payload(settlement: &ObservedSettlement) -> Vec<u8> {
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend(FORMAT_VERSION.to_le_bytes());
+    bytes.extend(settlement.statement.0);
+    bytes.extend(settlement.end_block.0);
+    bytes.extend(settlement.journal.bytes());
+    bytes
+}
+
+/// The settlement in a payload; `None` where it is none.
+pub fn parse(payload: &[u8]) -> Option<ObservedSettlement> {
+    let digest = |range: Range<usize>| <[u8; 32]>::try_from(payload.get(range)?).ok();
+    let head = payload.strip_prefix(&MAGIC)?.first_chunk()?;
+    if u16::from_le_bytes(*head) != FORMAT_VERSION {
+        return None;
+    }
+    Some(ObservedSettlement {
+        statement: StatementId(digest(field::STATEMENT)?),
+        end_block: BlockHash(digest(field::END_BLOCK)?),
+        journal: AggregateJournal::decode(payload.get(field::JOURNAL)?)?,
+    })
+}
+
+fn before(transition: &Transition) -> State {
+    State { root: transition.root_before, tip: transition.tip_before }
+}
+
+fn after(transition: &Transition) -> State {
+    State { root: transition.root_after, tip: transition.tip_after }
+}
+
+/// The covenant, and who pays for its transactions.
+#[derive(Debug, Clone)]
+pub struct Settling {
+    /// The network's parameters.
+    pub params: Params,
+    /// The covenant's id.
+    pub covenant: Hash,
+    /// The covenant's rules.
+    pub rules: Rules,
+    /// Who pays.
+    pub key: Key,
+}
+
+/// A transaction in the making.
+struct Draft {
+    /// Input 0, and the script that spends it: none where it is the key's.
+    first: Option<(Coin, Option<Vec<u8>>)>,
+    /// Further inputs, and the scripts that spend them; only beside a first one with a script.
+    others: Vec<(Coin, Vec<u8>)>,
+    outputs: Vec<TransactionOutput>,
+    payload: Vec<u8>,
+}
+
+impl Settling {
+    /// A transaction that founds a covenant of `value` with one of `coins`, and the covenant's id.
+    pub fn found(
+        params: &Params,
+        key: &Key,
+        coins: &[Coin],
+        value: u64,
+        fees: Fees,
+    ) -> Result<(Transaction, Hash), BuildError> {
+        let first = coins.iter().max_by_key(|coin| coin.entry.amount);
+        let Some(first) = first.filter(|coin| coin.entry.amount > value) else {
+            let found = coins.iter().map(|coin| coin.entry.amount).max().unwrap_or_default();
+            return Err(BuildError::Broke { address: address(params, key), found, needed: value });
+        };
+        let mut output = TransactionOutput::new(value, key.script());
+        let id = covenant_id(first.outpoint, std::iter::once((0, &output)));
+        output.covenant = Some(CovenantBinding::new(0, id));
+        let draft = Draft { first: None, others: vec![], outputs: vec![output], payload: vec![] };
+        let transaction = complete(params, key, &draft, std::slice::from_ref(first), fees, None)?;
+        Ok((transaction, id))
+    }
+
+    /// A transaction that moves the founded covenant into its first state.
+    pub fn enter(
+        &self,
+        founded: Coin,
+        first: State,
+        coins: &[Coin],
+        fees: Fees,
+    ) -> Result<Transaction, BuildError> {
+        let output = self.continuation(founded.entry.amount, first);
+        let founded = Some((founded, None));
+        let draft = Draft { first: founded, others: vec![], outputs: vec![output], payload: vec![] };
+        complete(&self.params, &self.key, &draft, coins, fees, None)
+    }
+
+    /// A transaction that settles and pays out: `proof` is what the covenant's script finds on its stack.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is another's: the node's, the pipeline's, the vault's"
+    )]
+    pub fn settle(
+        &self,
+        covenant: Coin,
+        settlement: &ObservedSettlement,
+        proof: Vec<u8>,
+        payout: Payout,
+        end: Selected,
+        coins: &[Coin],
+        fees: Fees,
+    ) -> Result<Transaction, BuildError> {
+        let transition = &settlement.journal.transition;
+        let redeem = self.rules.redeem(before(transition));
+        let script = pay_to_script_hash_signature_script(redeem, proof)?;
+        let output = self.continuation(covenant.entry.amount, after(transition));
+        let mut outputs = vec![output];
+        outputs.extend(payout.outputs);
+        let opened = pay_to_script_hash_signature_script(payout.redeem, vec![])?;
+        let others = payout.coins.into_iter().map(|coin| (coin, opened.clone())).collect();
+        let payload = payload(settlement);
+        let draft = Draft { first: Some((covenant, Some(script))), others, outputs, payload };
+        complete(&self.params, &self.key, &draft, coins, fees, Some(&end))
+    }
+
+    /// The script of the output that a settlement spends.
+    pub fn spends(&self, settlement: &ObservedSettlement) -> ScriptPublicKey {
+        self.rules.script(before(&settlement.journal.transition))
+    }
+
+    fn continuation(&self, value: u64, state: State) -> TransactionOutput {
+        let binding = CovenantBinding::new(0, self.covenant);
+        TransactionOutput::with_covenant(value, self.rules.script(state), Some(binding))
+    }
+}
+
+/// The settlement that an accepted transaction is, if it is one of the covenant's.
+pub fn observed(
+    transaction: &RpcOptionalTransaction,
+    covenant: Hash,
+    rules: &Rules,
+) -> Option<ObservedSettlement> {
+    let settlement = parse(transaction.payload.as_ref()?)?;
+    let transition = &settlement.journal.transition;
+    let spends = transaction.inputs.iter().any(|input| {
+        let entry = input.verbose_data.as_ref().and_then(|data| data.utxo_entry.as_ref());
+        entry.is_some_and(|entry| {
+            entry.covenant_id == Some(covenant)
+                && entry.script_public_key.as_ref() == Some(&rules.script(before(transition)))
+        })
+    });
+    let continues = transaction.outputs.iter().any(|output| {
+        output.covenant.as_ref().is_some_and(|binding| {
+            binding.0.as_ref().is_some_and(|binding| binding.0.covenant_id == covenant)
+        }) && output.script_public_key.as_ref() == Some(&rules.script(after(transition)))
+    });
+    (spends && continues).then_some(settlement)
+}
+
+fn address(params: &Params, key: &Key) -> String {
+    key.address(params.net.into()).to_string()
+}
+
+/// Adds coins for the fee, change, budgets, masses and signatures.
+fn complete(
+    params: &Params,
+    key: &Key,
+    draft: &Draft,
+    coins: &[Coin],
+    fees: Fees,
+    end: Option<&Selected>,
+) -> Result<Transaction, BuildError> {
+    let mut coins: Vec<&Coin> = coins.iter().collect();
+    coins.sort_by_key(|coin| std::cmp::Reverse((coin.entry.amount, coin.outpoint.index)));
+    let mut fee = 0;
+    // What is paid for depends on what pays for it: a few rounds settle it.
+    for _ in 0..8 {
+        let (transaction, masses) = attempt(params, key, draft, &coins, fee, end)?;
+        let needed = (masses as f64 * fees.feerate.max(FEERATE_MIN)).ceil() as u64;
+        if needed > fees.fee_max {
+            return Err(BuildError::Dear { fee: needed, fee_max: fees.fee_max });
+        }
+        if needed <= fee {
+            return Ok(transaction);
+        }
+        fee = needed;
+    }
+    Err(BuildError::Mass)
+}
+
+/// The transaction that pays exactly `fee`, and its mass.
+fn attempt(
+    params: &Params,
+    key: &Key,
+    draft: &Draft,
+    coins: &[&Coin],
+    fee: u64,
+    end: Option<&Selected>,
+) -> Result<(Transaction, u64), BuildError> {
+    let (first, script) = match &draft.first {
+        Some((coin, script)) => (Some(coin), script.as_ref()),
+        None => (None, None),
+    };
+    let paid: u64 = draft.outputs.iter().map(|output| output.value).sum();
+    let mut spent: Vec<&Coin> = first.into_iter().chain(draft.others.iter().map(|(coin, _)| coin)).collect();
+    let (given, brought) = (spent.len(), spent.iter().map(|coin| coin.entry.amount).sum::<u64>());
+    let mut held = brought;
+    let needed = paid + fee + CHANGE_MIN;
+    for coin in coins {
+        if held >= needed && spent.len() > given {
+            break;
+        }
+        held += coin.entry.amount;
+        spent.push(coin);
+    }
+    if held < needed {
+        let found = coins.iter().map(|coin| coin.entry.amount).sum();
+        let needed = needed.saturating_sub(brought);
+        return Err(BuildError::Broke { address: address(params, key), found, needed });
+    }
+    let input =
+        |coin: &&Coin| TransactionInput::new_with_compute_budget(coin.outpoint, vec![], 0, SIGNATURE_BUDGET);
+    let mut outputs = draft.outputs.clone();
+    outputs.push(TransactionOutput::new(held - paid - fee, key.script()));
+    let inputs = spent.iter().map(input).collect();
+    let payload = draft.payload.clone();
+    let mut transaction =
+        Transaction::new(TX_VERSION_TOCCATA, inputs, outputs, 0, SUBNETWORK_ID_NATIVE, 0, payload);
+    let entries: Vec<UtxoEntry> = spent.iter().map(|coin| coin.entry.clone()).collect();
+    if let Some(script) = script {
+        transaction.inputs[0].signature_script = script.clone();
+        for (input, (_, script)) in transaction.inputs[1..].iter_mut().zip(&draft.others) {
+            input.signature_script = script.clone();
+        }
+        let units = run(&transaction, &entries, end)?;
+        let budget = ComputeBudget::checked_covering_script_units(units).ok_or(BuildError::Mass)?;
+        transaction.inputs[0].compute_commit = budget.into();
+    }
+    let signed = if script.is_some() { given } else { 0 };
+    let signatures: Vec<Vec<u8>> = {
+        let populated = PopulatedTransaction::new(&transaction, entries.clone());
+        (signed..entries.len()).map(|input| key.sign(&populated, input)).collect()
+    };
+    for (input, signature) in transaction.inputs[signed..].iter_mut().zip(signatures) {
+        input.signature_script = signature;
+    }
+    let calculator = MassCalculator::new_with_consensus_params(params);
+    let contextual = calculator.calc_contextual_masses(&PopulatedTransaction::new(&transaction, entries));
+    let contextual = contextual.ok_or(BuildError::Mass)?;
+    transaction.set_storage_mass(contextual.storage_mass);
+    transaction.finalize();
+    let mass = Mass::new(calculator.calc_non_contextual_masses(&transaction), contextual);
+    let mass = mass.normalized_max(&params.block_mass_limits.cofactors());
+    Ok((transaction, mass))
+}
+
+/// Runs the script of input 0: what it uses.
+fn run(
+    transaction: &Transaction,
+    entries: &[UtxoEntry],
+    end: Option<&Selected>,
+) -> Result<ScriptUnits, BuildError> {
+    let refused = |reason: String| BuildError::Refused { reason };
+    let populated = PopulatedTransaction::new(transaction, entries.to_vec());
+    let covenants = CovenantsContext::from_tx(&populated).map_err(|e| refused(e.to_string()))?;
+    let (reused, cache) = (SigHashReusedValuesUnsync::new(), Cache::new(1));
+    let accessor = end.map(|end| end as &dyn SeqCommitAccessor);
+    let context = EngineCtx::new(&cache)
+        .with_reused(&reused)
+        .with_covenants_ctx(&covenants)
+        .with_seq_commit_accessor_opt(accessor);
+    let mut engine = TxScriptEngine::from_transaction_input(
+        &populated,
+        &transaction.inputs[0],
+        0,
+        &entries[0],
+        context,
+        EngineFlags::default(),
+    );
+    engine.execute().map_err(|e| refused(e.to_string()))?;
+    Ok(engine.used_script_units())
+}

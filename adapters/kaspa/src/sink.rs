@@ -1,0 +1,396 @@
+//! Where settlements go: a thread that builds each as a transaction of the covenant and sends it to the node.
+//!
+//! The settler submits the oldest unsettled bundle again at every new tip, until the chain shows it; so the thread
+//! keeps nothing but what it sent last. What is submitted again and still waits in the node's mempool is left alone;
+//! what is gone from there, and not accepted, is built and sent anew. Whether it settled is for the chain to say.
+//!
+//! A covenant that is founded and not in its first state yet is moved there by the first settlement's submission.
+//!
+//! The covenant's output is found by its script, which the state before the settlement determines. Where the node has
+//! no such output, the covenant is elsewhere: a competitor moved it, or a reorg moved it back. Either comes as a chain
+//! event, and what is wanted changes.
+//!
+//! Two sinks, so that a fake seal cannot reach a covenant that moves value: [`KaspaSink`] takes real receipts;
+//! [`PlaySink`], for what is mocked, is made only with an [`OwnNetwork`].
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use kaspa_addresses::Prefix;
+use kaspa_consensus_core::Hash;
+use kaspa_consensus_core::config::params::Params;
+use kaspa_consensus_core::tx::{ScriptPublicKey, Transaction};
+use kaspa_rpc_core::RpcTransaction;
+use kaspa_rpc_core::api::rpc::RpcApi;
+use kaspa_txscript::extract_script_pub_key_address;
+use kaspa_txscript::script_builder::{ScriptBuilder, ScriptBuilderError};
+use reprise_model::artifact::SettlementArtifact;
+use reprise_model::block::ObservedSettlement;
+use reprise_model::digest::{BlockHash, Digest, StatementId};
+use reprise_model::journal::Exit;
+use reprise_model::receipt::{RealReceipt, Receipt, Verified};
+use reprise_settler::{RehearsalSink, SettleError, SettlementSink};
+
+use crate::client::{self, Client, ClientError, Unanswered, unanswered};
+use crate::covenant::{OwnNetwork, Proof, State};
+use crate::digest;
+use crate::key::Key;
+use crate::settlement::{BuildError, Coin, Fees, Selected, Settling};
+use crate::vault::{self, Payout, Scripts, ShortError};
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// Why a settlement is not under way.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// There is no connection.
+    #[error(transparent)]
+    Connect(#[from] ClientError),
+    /// The node did not answer, or refused.
+    #[error(transparent)]
+    Node(#[from] Unanswered),
+    /// The node does not answer.
+    #[error("the node did not answer within {ANSWER_WITHIN:?}")]
+    Silent,
+    /// The covenant is elsewhere.
+    #[error(
+        "the covenant is not where the settlement starts: it was settled by another, or a reorg moved it, or it \
+         is not founded"
+    )]
+    Elsewhere,
+    /// The block is orphaned.
+    #[error("{block} is not on the node's selected chain")]
+    Orphaned {
+        /// The block.
+        block: BlockHash,
+    },
+    /// There is no transaction.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The exits cannot be paid.
+    #[error(transparent)]
+    Short(#[from] ShortError),
+    /// The seal is not of the kind that the covenant verifies.
+    #[error("the seal is not one that the covenant verifies: {reason}")]
+    Seal {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
+    /// The script has no address.
+    #[error("the covenant's script has no address: {reason}")]
+    Address {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The seal of a succinct RISC Zero receipt, as a covenant's script takes it: the borsh encoding of this.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct SuccinctSeal {
+    /// The digest of the claim.
+    pub claim: [u8; 32],
+    /// The recursion program's place among all.
+    pub control_index: u32,
+    /// Its Merkle path.
+    pub control_digests: Vec<[u8; 32]>,
+    /// The seal's words.
+    pub seal: Vec<u32>,
+}
+
+/// The part of a spending script that proves.
+fn witness(proof: &Proof, seal: &[u8]) -> Result<Vec<u8>, SinkError> {
+    let pushes = match proof {
+        Proof::None(_) => vec![],
+        Proof::Groth16(_) => vec![seal.to_vec()],
+        Proof::Succinct(_) => {
+            let refused = |e: io::Error| SinkError::Seal { reason: e.to_string() };
+            let SuccinctSeal { claim, control_index, control_digests, seal } =
+                borsh::from_slice(seal).map_err(refused)?;
+            let seal = seal.iter().flat_map(|word| word.to_le_bytes()).collect();
+            vec![claim.to_vec(), control_index.to_le_bytes().to_vec(), control_digests.concat(), seal]
+        }
+    };
+    let pushed = |mut builder: ScriptBuilder| -> Result<Vec<u8>, ScriptBuilderError> {
+        for push in &pushes {
+            builder.add_data(push)?;
+        }
+        Ok(builder.drain())
+    };
+    Ok(pushed(ScriptBuilder::new()).map_err(BuildError::from)?)
+}
+
+/// How settlements are paid for and proved.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// The node's borsh wRPC server.
+    pub url: String,
+    /// The prefix of addresses on the network.
+    pub prefix: Prefix,
+    /// The covenant, and who pays.
+    pub settling: Settling,
+    /// What the covenant demands.
+    pub proof: Proof,
+    /// The state that the covenant is moved into once it is founded.
+    pub first: State,
+    /// The most a transaction may pay, in sompi.
+    pub fee_max: u64,
+    /// The scripts that exits are paid to; none where exits are not paid from here.
+    pub scripts: Option<Scripts>,
+}
+
+/// What is to be settled.
+struct Job {
+    settlement: ObservedSettlement,
+    exits: Vec<Exit>,
+    seal: Vec<u8>,
+}
+
+/// A node that takes settlements.
+pub struct KaspaSink {
+    jobs: Option<Sender<Job>>,
+    verdicts: Arc<Mutex<HashMap<StatementId, String>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// A [`KaspaSink`] of a network of one's own, which takes fake seals too.
+pub struct PlaySink(KaspaSink);
+
+impl KaspaSink {
+    /// Starts the thread.
+    pub fn open(terms: Terms) -> Result<Self, io::Error> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        // The settler submits again at the next tip: what does not fit is not lost.
+        let (jobs, inbox) = bounded(1);
+        let verdicts = Arc::new(Mutex::new(HashMap::new()));
+        let session = Session { terms, client: None, sent: None, verdicts: verdicts.clone() };
+        let run = move || runtime.block_on(session.run(&inbox));
+        let thread = thread::Builder::new().name("kaspa settler".into()).spawn(run)?;
+        Ok(Self { jobs: Some(jobs), verdicts, thread: Some(thread) })
+    }
+
+    /// For a network of one's own: fake seals are taken too.
+    pub fn play(self, _own: OwnNetwork) -> PlaySink {
+        PlaySink(self)
+    }
+
+    fn take(
+        &mut self,
+        settlement: ObservedSettlement,
+        exits: &[Exit],
+        seal: &[u8],
+    ) -> Result<(), SettleError> {
+        let statement = settlement.statement;
+        let refused = |reason: String| SettleError::Refused { statement, reason };
+        // What became of it when it was submitted last.
+        let verdict = locked(&self.verdicts).remove(&statement);
+        let Some(jobs) = &self.jobs else { return Err(refused("the settling thread ended".into())) };
+        match jobs.try_send(Job { settlement, exits: exits.to_vec(), seal: seal.to_vec() }) {
+            Ok(()) | Err(TrySendError::Full(_)) => verdict.map_or(Ok(()), |reason| Err(refused(reason))),
+            Err(TrySendError::Disconnected(_)) => Err(refused("the settling thread ended".into())),
+        }
+    }
+}
+
+impl Drop for KaspaSink {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl SettlementSink for KaspaSink {
+    fn submit(&mut self, settlement: SettlementArtifact<RealReceipt>) -> Result<(), SettleError> {
+        let SettlementArtifact { end_block, journal, exits, receipt } = &settlement;
+        let observed =
+            ObservedSettlement { statement: receipt.id(), journal: *journal, end_block: *end_block };
+        self.take(observed, exits, &receipt.seal)
+    }
+}
+
+impl RehearsalSink for PlaySink {
+    fn rehearse(&mut self, settlement: SettlementArtifact<Verified<Receipt>>) -> Result<(), SettleError> {
+        let SettlementArtifact { end_block, journal, exits, receipt } = &settlement;
+        let observed =
+            ObservedSettlement { statement: receipt.id(), journal: *journal, end_block: *end_block };
+        self.0.take(observed, exits, &receipt.seal)
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The thread's.
+struct Session {
+    terms: Terms,
+    client: Option<Client>,
+    /// What was sent last, and as which transaction.
+    sent: Option<(StatementId, Hash)>,
+    verdicts: Arc<Mutex<HashMap<StatementId, String>>>,
+}
+
+impl Session {
+    async fn run(mut self, inbox: &Receiver<Job>) {
+        // Blocking here holds up nobody: the connection's own tasks have a thread of theirs.
+        while let Ok(job) = inbox.recv() {
+            let statement = job.settlement.statement;
+            let outcome = match tokio::time::timeout(ANSWER_WITHIN, self.settle(&job)).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(SinkError::Silent),
+            };
+            match outcome {
+                Ok(Some(transaction)) => tracing::info!(%statement, "settlement sent as {transaction}"),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(%statement, "the settlement is not under way: {error}");
+                    if matches!(error, SinkError::Node(_) | SinkError::Silent) {
+                        self.client = None;
+                    }
+                    locked(&self.verdicts).insert(statement, error.to_string());
+                }
+            }
+        }
+        if let Some(client) = self.client {
+            // A connection that is gone cannot be closed, and need not be.
+            let _ = tokio::time::timeout(CONNECT_WITHIN, client.disconnect()).await;
+        }
+    }
+
+    /// The covenant's output, if its script is this one.
+    async fn covenant(&self, rpc: &dyn RpcApi, script: &ScriptPublicKey) -> Result<Option<Coin>, SinkError> {
+        let id = Some(self.terms.settling.covenant);
+        let at = unspent(rpc, script, self.terms.prefix).await?;
+        Ok(at.into_iter().find(|coin| coin.entry.covenant_id == id))
+    }
+
+    /// What is paid out of the vault.
+    async fn payout(&self, rpc: &dyn RpcApi, exits: &[Exit]) -> Result<Payout, SinkError> {
+        let (Some(scripts), false) = (&self.terms.scripts, exits.is_empty()) else {
+            return Ok(Payout::default());
+        };
+        let covenant = digest(self.terms.settling.covenant);
+        let script = vault::script(covenant).map_err(BuildError::from)?;
+        let coins = unspent(rpc, &script, self.terms.prefix).await?;
+        Ok(vault::pay(exits, scripts, covenant, coins).map_err(BuildError::from)??)
+    }
+
+    /// Sends it where it is not under way: the transaction.
+    async fn settle(&mut self, job: &Job) -> Result<Option<Hash>, SinkError> {
+        let client = match &self.client {
+            Some(client) if client.is_connected() => client.clone(),
+            _ => self.client.insert(client::connect(&self.terms.url, CONNECT_WITHIN).await?).clone(),
+        };
+        let rpc: &dyn RpcApi = client.as_ref();
+        let (settlement, Terms { settling, prefix, .. }) = (&job.settlement, &self.terms);
+        if let Some((statement, transaction)) = self.sent
+            && statement == settlement.statement
+            && rpc.get_mempool_entry(transaction, true, false).await.is_ok()
+        {
+            return Ok(None);
+        }
+        let fees = Fees { feerate: feerate(rpc).await?, fee_max: self.terms.fee_max };
+        let coins = coins(rpc, &settling.params, &settling.key, *prefix).await?;
+        let transaction = match self.covenant(rpc, &settling.spends(settlement)).await? {
+            Some(covenant) => {
+                let end = selected(rpc, settlement.end_block).await?;
+                let proof = witness(&self.terms.proof, &job.seal)?;
+                let payout = self.payout(rpc, &job.exits).await?;
+                settling.settle(covenant, settlement, proof, payout, end, &coins, fees)?
+            }
+            None => match self.covenant(rpc, &settling.key.script()).await? {
+                Some(founded) => settling.enter(founded, self.terms.first, &coins, fees)?,
+                None => return Err(SinkError::Elsewhere),
+            },
+        };
+        let id = send(rpc, &transaction).await?;
+        self.sent = Some((settlement.statement, id));
+        Ok(Some(id))
+    }
+}
+
+/// Founds a covenant of `value` sompi on the node's network, paid by `key`: its id, once the transaction is sent.
+pub fn found(url: &str, key: &Key, value: u64, fee_max: u64) -> Result<Digest, SinkError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.map_err(SinkError::Thread)?.block_on(async {
+        let client = client::connect(url, CONNECT_WITHIN).await?;
+        let rpc: &dyn RpcApi = client.as_ref();
+        let info = rpc.get_server_info().await.map_err(unanswered("get_server_info"))?;
+        let params = Params::from(info.network_id);
+        let coins = coins(rpc, &params, key, info.network_id.into()).await?;
+        let fees = Fees { feerate: feerate(rpc).await?, fee_max };
+        let (transaction, covenant) = Settling::found(&params, key, &coins, value, fees)?;
+        send(rpc, &transaction).await?;
+        Ok(digest(covenant))
+    })
+}
+
+/// Sends a transaction; one that the node has already is sent.
+pub async fn send(rpc: &dyn RpcApi, transaction: &Transaction) -> Result<Hash, Unanswered> {
+    match rpc.submit_transaction(RpcTransaction::from(transaction), false).await {
+        Ok(id) => Ok(id),
+        Err(_) if rpc.get_mempool_entry(transaction.id(), true, false).await.is_ok() => Ok(transaction.id()),
+        Err(refused) => Err(unanswered("submit_transaction")(refused)),
+    }
+}
+
+/// What nodes take for inclusion within a minute, in sompi a gram.
+pub async fn feerate(rpc: &dyn RpcApi) -> Result<f64, Unanswered> {
+    let estimate = rpc.get_fee_estimate().await.map_err(unanswered("get_fee_estimate"))?;
+    Ok(estimate.normal_buckets.first().map_or(0.0, |bucket| bucket.feerate))
+}
+
+async fn selected(rpc: &dyn RpcApi, block: BlockHash) -> Result<Selected, SinkError> {
+    let asked = rpc.get_block(Hash::from_bytes(block.0), false).await;
+    let known = asked.map_err(unanswered("get_block"))?;
+    match known.verbose_data {
+        Some(data) if data.is_chain_block => {
+            Ok(Selected { block, commitment: digest(known.header.accepted_id_merkle_root) })
+        }
+        _ => Err(SinkError::Orphaned { block }),
+    }
+}
+
+/// The unspent outputs of a script. The node needs its index of them (`--utxoindex`).
+pub async fn unspent(
+    rpc: &dyn RpcApi,
+    script: &ScriptPublicKey,
+    prefix: Prefix,
+) -> Result<Vec<Coin>, SinkError> {
+    let address = extract_script_pub_key_address(script, prefix);
+    let address = address.map_err(|e| SinkError::Address { reason: e.to_string() })?;
+    let listed =
+        rpc.get_utxos_by_addresses(vec![address]).await.map_err(unanswered("get_utxos_by_addresses"))?;
+    Ok(listed
+        .into_iter()
+        .map(|it| Coin { outpoint: it.outpoint.into(), entry: it.utxo_entry.into() })
+        .collect())
+}
+
+/// The coins that the key can pay with: mature, and of no covenant.
+pub async fn coins(
+    rpc: &dyn RpcApi,
+    params: &Params,
+    key: &Key,
+    prefix: Prefix,
+) -> Result<Vec<Coin>, SinkError> {
+    let info = rpc.get_server_info().await.map_err(unanswered("get_server_info"))?;
+    let maturity = params.coinbase_maturity();
+    let mut coins = unspent(rpc, &key.script(), prefix).await?;
+    coins.retain(|coin| {
+        let age = if coin.entry.is_coinbase { maturity } else { 0 };
+        coin.entry.covenant_id.is_none() && coin.entry.block_daa_score + age <= info.virtual_daa_score
+    });
+    Ok(coins)
+}

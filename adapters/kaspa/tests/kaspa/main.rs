@@ -1,0 +1,11 @@
+//! What follows a node, against a made-up one: answers as a node gives them, and answers as none should.
+
+// Tests fail by panicking, in their helpers too.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+#[cfg(test)]
+mod covenant;
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod follower;

@@ -1,0 +1,181 @@
+//! `reprise sim`: worlds in which everything goes wrong, and what the pipeline makes of them.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use reprise_sim::campaign::{Campaign, Comparison, Sums};
+use reprise_sim::scenario::{Faults, Limits, ParseFaultsError, Scenario};
+use reprise_sim::world::{Outcome, World};
+use serde_json::json;
+
+use crate::cli::SimArgs;
+use crate::failure::Failure;
+
+/// Runs the worlds and prints what came of them; fails where a promise was broken.
+pub(crate) fn sim(args: &SimArgs, json: bool) -> Result<ExitCode, Failure> {
+    let faults: Faults = args.faults.parse().map_err(|e: ParseFaultsError| Failure::usage(e.to_string()))?;
+    if args.blocks == 0 || args.seeds == 0 {
+        return Err(Failure::usage("a simulation needs at least one block and one seed"));
+    }
+    let limits = Limits {
+        blocks: args.blocks,
+        miners: args.miners,
+        faults,
+        every_fault: args.every_fault,
+        cost_percent: args.cost_percent,
+        cache: !args.no_cache,
+    };
+    let first = if args.fresh { fresh() } else { args.seed };
+    if args.fresh {
+        eprintln!("seeds {first} to {}", first.saturating_add(args.seeds - 1));
+    }
+    if args.trace {
+        return trace(first, &limits, json);
+    }
+    let shown = Shown::new(if args.compare { 2 * args.seeds } else { args.seeds });
+    let began = Instant::now();
+    if args.compare {
+        let compared = Comparison::run(first, args.seeds, &limits, &|outcome| shown.count(outcome));
+        let compared = compared.map_err(|e| Failure::Other(e.to_string()))?;
+        shown.done();
+        return Ok(tell_comparison(&compared, json));
+    }
+    let campaign = Campaign::run(first, args.seeds, &limits, &|outcome| shown.count(outcome));
+    let campaign = campaign.map_err(|e| Failure::Other(e.to_string()))?;
+    shown.done();
+    Ok(tell_campaign(&campaign, began.elapsed().as_secs_f64(), json))
+}
+
+/// A seed that nobody has chosen.
+fn fresh() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since_epoch.as_micros() as u64
+}
+
+/// One world, event by event.
+fn trace(seed: u64, limits: &Limits, json: bool) -> Result<ExitCode, Failure> {
+    let scenario = Scenario::draw(seed, limits);
+    let world = World::new(scenario.clone()).map_err(|e| Failure::Other(e.to_string()))?;
+    let mut out = std::io::stdout().lock();
+    let mut failed = writeln!(out, "{scenario:#?}").err();
+    let outcome = world.run_telling(Some(&mut |line| {
+        if failed.is_none() {
+            failed = writeln!(out, "{line}").err();
+        }
+    }));
+    // Who reads no further (a pager, `head`) has seen what they wanted.
+    if failed.is_none() {
+        let _ = if json {
+            writeln!(out, "{}", serde_json::to_string(&outcome).unwrap_or_default())
+        } else {
+            writeln!(out, "{outcome:#?}")
+        };
+    }
+    Ok(code(outcome.violations.is_empty()))
+}
+
+fn code(kept: bool) -> ExitCode {
+    ExitCode::from(u8::from(!kept))
+}
+
+fn tell_campaign(campaign: &Campaign, seconds: f64, json: bool) -> ExitCode {
+    let Campaign { sums, failed } = campaign;
+    for failed in failed {
+        eprintln!("violated: {} (by {})", failed.violation.promise, failed.violation.by);
+        eprintln!("  again:  {}", failed.command);
+        eprintln!("  least:  {}", failed.least);
+    }
+    if json {
+        println!("{}", json!({ "sums": sums, "failed": failed, "seconds": seconds }));
+    } else {
+        print!("{}", table(sums));
+        println!(
+            "  {:.0} events a second; {} of {} worlds came back to something stored, and {} of these were answered",
+            sums.events as f64 / seconds.max(0.001),
+            sums.worlds_came_back,
+            sums.worlds,
+            sums.worlds_came_back_and_hit
+        );
+        println!("  trace {}", sums.trace);
+    }
+    code(sums.violations == 0)
+}
+
+fn tell_comparison(compared: &Comparison, json: bool) -> ExitCode {
+    let kept = compared.with.violations + compared.without.violations == 0;
+    if json {
+        println!("{}", json!(compared));
+    } else {
+        println!("\nwith a cache{}", table(&compared.with));
+        println!("without{}", table(&compared.without));
+        println!(
+            "  of {} worlds {} ended in the same state, {} with the same settlements",
+            compared.with.worlds, compared.same_root, compared.same_settlements
+        );
+        println!(
+            "  in {} the cache answered for what came back; {} of these began more proofs without it",
+            compared.answered, compared.more_proofs
+        );
+        if !compared.no_more_proofs.is_empty() {
+            println!("  seeds that did not: {:?}", compared.no_more_proofs);
+        }
+    }
+    code(kept)
+}
+
+fn table(sums: &Sums) -> String {
+    let line = |name: &str, text: String| format!("  {name:<12}{text}\n");
+    let mut out = String::from("\n\n");
+    out += &line("worlds", format!("{}, {} events, {} blocks", sums.worlds, sums.events, sums.blocks));
+    out += &line(
+        "chain",
+        format!("{} reorgs, the deepest of {} blocks; {} flips back", sums.reorgs, sums.deepest, sums.flips),
+    );
+    out += &line("faults", format!("{} crashes, {} others", sums.crashes, sums.faults));
+    out += &line(
+        "proofs",
+        format!(
+            "{} prove calls for {} statements; {} requests answered by the store",
+            sums.prove_calls, sums.statements, sums.hits
+        ),
+    );
+    out += &line(
+        "exact",
+        format!("{} worlds in which no fault could cost a proof: one a statement", sums.worlds_exact),
+    );
+    out += &line("settled", format!("{} settlements", sums.settlements));
+    out += &line("violations", sums.violations.to_string());
+    out
+}
+
+/// What is seen while worlds run.
+struct Shown {
+    bar: ProgressBar,
+    failed: AtomicU64,
+}
+
+impl Shown {
+    fn new(worlds: u64) -> Self {
+        let bar =
+            if std::io::stderr().is_terminal() { ProgressBar::new(worlds) } else { ProgressBar::hidden() };
+        if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} worlds, {eta} left {msg}") {
+            bar.set_style(style);
+        }
+        Self { bar, failed: AtomicU64::new(0) }
+    }
+
+    fn count(&self, outcome: &Outcome) {
+        if !outcome.violations.is_empty() {
+            let failed = self.failed.fetch_add(1, Ordering::Relaxed) + 1;
+            self.bar.set_message(format!("({failed} failed)"));
+        }
+        self.bar.inc(1);
+    }
+
+    fn done(&self) {
+        self.bar.finish_and_clear();
+    }
+}

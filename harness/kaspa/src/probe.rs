@@ -1,0 +1,239 @@
+//! A running node of ours, and a probe that says how far it is: what tests wait for, instead of sleeping.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use reprise_chain::overlay::Covenant;
+use reprise_chain::recording::Lane;
+use reprise_chain::source::{ChainSource, Poll, Progress, SourceError};
+use reprise_kaspa::l1::{KaspaL1, Payer};
+use reprise_kaspa::live::Options;
+use reprise_model::block::ChainBlockMetadata;
+use reprise_model::digest::BlockHash;
+use reprise_model::hash::{Blake3, Hasher};
+use reprise_model::profile::SealKind;
+use reprise_model::statement::ClaimScheme;
+use reprise_node::happening::{Happening, Observer};
+use reprise_node::l1::{L1, L1Error, Opened};
+use reprise_node::pipeline::{Ended, RunError};
+use reprise_node::wire::{self, Patience, Settings, Workload};
+use reprise_planner::bundle::BundleRule;
+use reprise_planner::planner::Retention;
+use reprise_prover::backend::Backend;
+use reprise_prover::mock::{MockBackend, MockConfig};
+use reprise_store::{Options as StoreOptions, ReceiptStore, Store};
+
+const WITHIN: Duration = Duration::from_secs(120);
+
+/// How far a run is.
+#[derive(Debug, Clone)]
+struct Seen {
+    tip: BlockHash,
+    progress: Progress,
+    /// Nothing came since the progress was taken.
+    quiet: bool,
+}
+
+type Shared = Arc<(Mutex<Option<Seen>>, Condvar)>;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An L1 whose source says how far it is.
+struct Probed {
+    l1: Box<dyn L1>,
+    seen: Shared,
+}
+
+impl L1 for Probed {
+    fn name(&self) -> String {
+        self.l1.name()
+    }
+
+    fn root(&self) -> ChainBlockMetadata {
+        self.l1.root()
+    }
+
+    fn lane(&self) -> Lane {
+        self.l1.lane()
+    }
+
+    fn open(
+        self: Box<Self>,
+        covenant: Covenant,
+        seal: SealKind,
+        dir: Option<&Path>,
+    ) -> Result<Opened, L1Error> {
+        let tip = self.l1.root().block_hash;
+        let Opened { source, sink } = self.l1.open(covenant, seal, dir)?;
+        let source = Box::new(ProbedSource { source, tip, seen: self.seen });
+        Ok(Opened { source, sink })
+    }
+}
+
+struct ProbedSource {
+    source: Box<dyn ChainSource>,
+    tip: BlockHash,
+    seen: Shared,
+}
+
+impl ChainSource for ProbedSource {
+    fn poll(&mut self, progress: Progress) -> Result<Poll, SourceError> {
+        let polled = self.source.poll(progress)?;
+        if let Poll::Event(event) = &polled
+            && let Some(added) = event.added.last()
+        {
+            self.tip = added.metadata.block_hash;
+        }
+        let quiet = polled == Poll::Pending;
+        *lock(&self.seen.0) = Some(Seen { tip: self.tip, progress, quiet });
+        self.seen.1.notify_all();
+        Ok(polled)
+    }
+}
+
+/// Hears everything, and keeps it.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<Happening>>>);
+
+impl Observer for Kept {
+    fn hear(&mut self, happening: &Happening) {
+        lock(&self.0).push(happening.clone());
+    }
+}
+
+/// What is run.
+#[derive(Clone)]
+pub struct Plan {
+    /// What is followed.
+    pub options: Options,
+    /// Who settles.
+    pub payer: Option<Payer>,
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// Where bundles begin and end.
+    pub rule: BundleRule,
+}
+
+/// A node of ours with the mock backend, running in a thread.
+pub struct Run {
+    seen: Shared,
+    heard: Kept,
+    stop: Arc<AtomicBool>,
+    /// Its store.
+    pub store: Arc<dyn ReceiptStore>,
+    /// Its backend.
+    pub backend: Arc<MockBackend>,
+    thread: Option<JoinHandle<Result<Ended, String>>>,
+}
+
+impl Run {
+    /// Starts it. Blocks: not for an async thread.
+    pub fn start(plan: Plan) -> Result<Self, String> {
+        let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
+        let backend = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
+        let said = |e: &dyn std::fmt::Display| e.to_string();
+        let receipts = plan.data_dir.join("receipts");
+        std::fs::create_dir_all(&receipts).map_err(|e| said(&e))?;
+        let store = Store::open(&receipts, backend.clone(), StoreOptions::default()).map_err(|e| said(&e))?;
+        let store: Arc<dyn ReceiptStore> = Arc::new(store);
+        store.describe(backend.profile()).map_err(|e| said(&e))?;
+        let (seen, heard, stop) = (Shared::default(), Kept::default(), Arc::new(AtomicBool::new(false)));
+        let thread = {
+            let (seen, mut heard, stop) = (seen.clone(), heard.clone(), stop.clone());
+            let (backend, store): (Arc<dyn Backend>, _) = (backend.clone(), store.clone());
+            thread::spawn(move || {
+                let said = |e: &dyn std::fmt::Display| e.to_string();
+                let workload = Workload::ledger(backend.clone(), hasher.clone(), &plan.options.lane);
+                let dir = plan.data_dir.join("l1");
+                let l1 = KaspaL1::connect(plan.options, plan.payer, None, &workload.covenant(), Some(&dir));
+                let l1 = Box::new(Probed { l1: Box::new(l1.map_err(|e| said(&e))?), seen: seen.clone() });
+                let settings = Settings {
+                    rule: plan.rule,
+                    permits: 1,
+                    finality_depth: 1_000,
+                    data_dir: Some(plan.data_dir),
+                    patience: Patience {
+                        retention: Retention { grace: 32, retained: 1_000 },
+                        ..Patience::default()
+                    },
+                };
+                let node = wire::wire(settings, l1, backend, hasher, store).map_err(|e| said(&e))?;
+                node.run(&stop, &mut heard).map_err(|e: RunError| said(&e))
+            })
+        };
+        Ok(Self { seen, heard, stop, store, backend, thread: Some(thread) })
+    }
+
+    /// Waits until the block `tip` is followed and everything wanted is proved; also settled, where that is asked.
+    pub fn wait(&self, tip: BlockHash, settled: bool) -> Result<(), String> {
+        let there = |seen: &Option<Seen>| {
+            seen.as_ref().is_some_and(|seen| {
+                seen.quiet && seen.tip == tip && seen.progress.proved && (seen.progress.settled || !settled)
+            })
+        };
+        let began = Instant::now();
+        let mut seen = lock(&self.seen.0);
+        // What was seen before is no answer: the next poll says what is so now.
+        *seen = None;
+        while !there(&seen) {
+            let over = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
+            if over || began.elapsed() > WITHIN {
+                return Err(format!("waited for {tip}, at {seen:?}; the run is over: {over}"));
+            }
+            let waited = self.seen.1.wait_timeout(seen, Duration::from_secs(1));
+            seen = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(())
+    }
+
+    /// What happened so far.
+    pub fn heard(&self) -> Vec<Happening> {
+        lock(&self.heard.0).clone()
+    }
+
+    /// Waits until something is heard that `of` recognises, after what was heard `from`.
+    pub fn hear<T>(&self, from: usize, of: impl Fn(&Happening) -> Option<T>) -> Result<T, String> {
+        let began = Instant::now();
+        loop {
+            if let Some(found) = lock(&self.heard.0).iter().skip(from).find_map(&of) {
+                return Ok(found);
+            }
+            let over = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
+            if over || began.elapsed() > WITHIN {
+                return Err(format!("not heard; the run is over: {over}"));
+            }
+            // Every poll of the source notifies, so this wakes as soon as anything can have happened.
+            let waited = self.seen.1.wait_timeout(lock(&self.seen.0), Duration::from_secs(1));
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    /// Stops it: how it ended.
+    pub fn end(mut self) -> Result<Ended, String> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.join()
+    }
+
+    /// Waits until it ends by itself.
+    pub fn ended(mut self) -> Result<Ended, String> {
+        self.join()
+    }
+
+    fn join(&mut self) -> Result<Ended, String> {
+        let Some(thread) = self.thread.take() else { return Err("joined before".into()) };
+        thread.join().map_err(|_| "the run panicked".to_owned())?
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // What it ended with was not asked for.
+        let _ = self.join();
+    }
+}
