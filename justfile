@@ -35,6 +35,14 @@ harness:
     cargo clippy --locked --all-targets --manifest-path harness/Cargo.toml -- -D warnings
     cargo test --locked --manifest-path harness/Cargo.toml
 
+# RISC Zero: clippy, the programs in the executor. The first build takes a quarter of an hour.
+risc0:
+    cd adapters/risc0 && ./prepare && cargo lint && cargo verify
+
+# Real proofs in RISC Zero: a quarter of an hour on two cores.
+risc0-prove:
+    cd adapters/risc0 && ./prepare && cargo test --release --locked recursion -- --ignored --nocapture
+
 # One fuzz target of the receipt store: envelope, coordinate, archive or log. Needs nightly and cargo-fuzz.
 fuzz target seconds="600":
     cargo +nightly fuzz run --fuzz-dir fuzz {{target}} -- -max_total_time={{seconds}} -max_len=4096
