@@ -8,7 +8,7 @@
 //! that order. A restart hands on what the chronicle holds and goes on from its tip.
 //!
 //! An answer that contradicts itself or lacks a field ends the source with one [`SourceError`] that names the block
-//! and the field. A node that is away, overloaded or starting does not: the thread waits for it.
+//! and the field. A node that is away, starting or catching up itself does not: the thread waits for it.
 
 use std::future::Future;
 use std::io;
@@ -380,14 +380,14 @@ impl Session {
             Err(error) => return Lost::Connection(error.to_string()),
         };
         if let Err(lost) = within(self.check_network(chain.as_ref())).await {
-            return self.judged(lost, client);
+            return judged(lost, client, chain.as_ref()).await;
         }
         loop {
             loop {
                 match within(self.ask(chain.as_ref())).await {
                     Ok(true) => {}
                     Ok(false) => break,
-                    Err(lost) => return self.judged(lost, client),
+                    Err(lost) => return judged(lost, client, chain.as_ref()).await,
                 }
             }
             self.caught_up.store(true, Ordering::Release);
@@ -399,14 +399,6 @@ impl Session {
             if !client.is_connected() {
                 return Lost::Connection("the connection is lost".into());
             }
-        }
-    }
-
-    /// A refusal over a connection that is gone is none.
-    fn judged(&self, lost: Lost, client: &Client) -> Lost {
-        match lost {
-            Lost::Refused(error) if !client.is_connected() => Lost::Connection(error.to_string()),
-            lost => lost,
         }
     }
 
@@ -434,6 +426,16 @@ impl Session {
         }
         self.events.send(Ok(event)).map_err(|_| Lost::Stopped)?;
         Ok(true)
+    }
+}
+
+/// A refusal over a connection that is gone is none, nor is that of a node that is catching up itself.
+async fn judged(lost: Lost, client: &Client, chain: &dyn Chain) -> Lost {
+    let Lost::Refused(error) = lost else { return lost };
+    match tokio::time::timeout(CONNECT_WITHIN, chain.server()).await {
+        Ok(Ok(info)) if info.is_synced && client.is_connected() => Lost::Refused(error),
+        Ok(Ok(info)) if !info.is_synced => Lost::Connection(format!("{error} (the node is not synced yet)")),
+        _ => Lost::Connection(error.to_string()),
     }
 }
 
