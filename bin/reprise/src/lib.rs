@@ -14,6 +14,7 @@
 //! | [`progress`] | what a run shows while it runs |
 //! | [`receipts`] | `reprise receipts` |
 //! | [`sim`] | `reprise sim` |
+//! | [`sizing`] | what `reprise sim` says of how large a cache must be |
 //! | [`doctor`] | `reprise doctor` |
 //! | [`failure`] | how a command fails: exit codes and hints |
 //!
@@ -31,6 +32,7 @@ mod receipts;
 mod run;
 mod settings;
 mod sim;
+mod sizing;
 
 use std::process::ExitCode;
 
