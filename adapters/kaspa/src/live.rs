@@ -156,9 +156,15 @@ impl Prepared {
         let (stop, stopped) = watch::channel(false);
         let caught_up = Arc::new(AtomicBool::new(false));
         let until_idle = options.until_idle;
-        let session =
-            Session { options, follower, chronicle, events: sender, caught_up: caught_up.clone(), stopped };
-        let run = move || session.run(&runtime);
+        let following = FollowLoop {
+            options,
+            follower,
+            chronicle,
+            events: sender,
+            caught_up: caught_up.clone(),
+            stopped,
+        };
+        let run = move || following.run(&runtime);
         let thread = thread::Builder::new().name("kaspa follower".into()).spawn(run)?;
         Ok(LiveL1 { head, until_idle, caught_up, scripts, events: Some(events), stop, thread: Some(thread) })
     }
@@ -286,7 +292,7 @@ impl From<ChronicleError> for Lost {
 }
 
 /// The thread's.
-struct Session {
+struct FollowLoop {
     options: Options,
     follower: Follower,
     chronicle: Option<Chronicle>,
@@ -295,7 +301,7 @@ struct Session {
     stopped: watch::Receiver<bool>,
 }
 
-impl Session {
+impl FollowLoop {
     fn run(mut self, runtime: &Runtime) {
         let events = self.events.clone();
         // No panic of the client's crosses the thread, whatever a node says.

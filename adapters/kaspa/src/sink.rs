@@ -212,8 +212,8 @@ impl KaspaSink {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let (jobs, inbox) = bounded(JOBS_MAX);
         let verdict = Verdict::default();
-        let session = Session { terms, client: None, sent: None, verdict: verdict.clone() };
-        let run = move || runtime.block_on(session.run(&inbox));
+        let settling = SettleLoop { terms, client: None, sent: None, verdict: verdict.clone() };
+        let run = move || runtime.block_on(settling.run(&inbox));
         let thread = thread::Builder::new().name("kaspa settler".into()).spawn(run)?;
         Ok(Self { jobs: Some(jobs), verdict, thread: Some(thread) })
     }
@@ -283,14 +283,14 @@ struct Sent {
 }
 
 /// The thread's.
-struct Session {
+struct SettleLoop {
     terms: Terms,
     client: Option<Client>,
     sent: Option<Sent>,
     verdict: Verdict,
 }
 
-impl Session {
+impl SettleLoop {
     async fn run(mut self, inbox: &Receiver<Job>) {
         let (mut again, mut last, mut tries) = (None, None, 0);
         // Blocking here holds up nobody: the connection's own tasks have a thread of theirs.
