@@ -8,6 +8,7 @@ fmt:
     cargo fmt --all --check
     cargo fmt --all --check --manifest-path harness/Cargo.toml
     cargo fmt --check --manifest-path fuzz/Cargo.toml
+    cargo fmt --check --manifest-path yardstick/Cargo.toml
 
 # Clippy over every crate, with and without the real prover.
 lint:
@@ -35,6 +36,26 @@ harness:
     cargo clippy --locked --all-targets --manifest-path harness/Cargo.toml -- -D warnings
     cargo test --locked --manifest-path harness/Cargo.toml
 
+# RISC Zero: clippy, the programs in the executor. The first build takes a quarter of an hour.
+risc0:
+    cd adapters/risc0 && ./prepare && cargo lint && cargo verify
+
+# Real proofs in RISC Zero: a quarter of an hour on two cores.
+risc0-prove:
+    cd adapters/risc0 && ./prepare && cargo test --release --locked recursion -- --ignored --nocapture
+
 # One fuzz target of the receipt store: envelope, coordinate, archive or log. Needs nightly and cargo-fuzz.
 fuzz target seconds="600":
     cargo +nightly fuzz run --fuzz-dir fuzz {{target}} -- -max_total_time={{seconds}} -max_len=4096
+
+# Worlds in which everything goes wrong: seeds nobody has tried, so many.
+sim seeds="1000":
+    cargo reprise sim --fresh --seeds {{seeds}}
+
+# The proof that the simulator's checkers catch deliberate bugs.
+mutations:
+    cargo test --release --locked --package reprise-sim --features mutations --test mutations -- --nocapture
+
+# The receipt store beside an engine that is used plainly.
+yardstick:
+    cargo run --release --locked --manifest-path yardstick/Cargo.toml

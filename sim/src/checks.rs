@@ -14,6 +14,7 @@
 //! | a coordinate names a block at its height | a store's write |
 //! | nothing is pruned but what is final and settled for good | a prune |
 //! | nothing that is still used is deleted | a prune |
+//! | nothing is left below the prune floor | a store's write; the end |
 //! | a queue stays within its bound | a change of the queue |
 //! | settlements are gapless, and their roots those of a plain execution | [`crate::l1`] |
 //! | once faults stop, everything is proved and settled | [`crate::world`] |
@@ -103,6 +104,8 @@ pub struct Counts {
     pub handed_out: u64,
     /// Receipts pruned.
     pub pruned: u64,
+    /// Writes that came so late that nothing of them was kept.
+    pub late: u64,
 }
 
 impl std::fmt::Debug for Book {
@@ -384,6 +387,18 @@ impl Checked {
     }
 }
 
+impl Checked {
+    /// What came late must not stay.
+    fn look_below_the_floor(&self, coordinates: &[Coordinate]) {
+        let Ok(floor) = self.store.prune_floor() else { return };
+        for place in coordinates.iter().filter(|place| place.checkpoint < floor) {
+            if self.store.at(place).is_ok_and(|statements| !statements.is_empty()) {
+                open(&self.book).broken("nothing is left below the prune floor", place.checkpoint);
+            }
+        }
+    }
+}
+
 impl ReceiptStore for Checked {
     fn get(&self, statement: &Statement, claim: &Claim) -> Result<Lookup, StoreError> {
         let lookup = self.store.get(statement, claim)?;
@@ -412,9 +427,11 @@ impl ReceiptStore for Checked {
         let (id, coordinates) = (entry.receipt.id(), entry.coordinates.clone());
         open(&self.book).hear_places(coordinates.iter().copied());
         let outcome = self.store.put(entry)?;
-        if outcome.stored {
-            open(&self.book).hear_stored(id, &coordinates);
+        match outcome.stored {
+            true => open(&self.book).hear_stored(id, &coordinates),
+            false => open(&self.book).counts.late += 1,
         }
+        self.look_below_the_floor(&coordinates);
         Ok(outcome)
     }
 
@@ -425,6 +442,8 @@ impl ReceiptStore for Checked {
     fn place(&self, places: &[(Coordinate, StatementId)]) -> Result<PlaceOutcome, StoreError> {
         open(&self.book).hear_places(places.iter().map(|(place, _)| *place));
         let outcome = self.store.place(places)?;
+        let coordinates: Vec<Coordinate> = places.iter().map(|(place, _)| *place).collect();
+        self.look_below_the_floor(&coordinates);
         if outcome.not_stored == 0 {
             places.iter().for_each(|(place, id)| {
                 open(&self.book).acknowledged.entry(*id).or_default().insert(*place);

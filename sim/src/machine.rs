@@ -518,7 +518,7 @@ impl Machine {
         let mut cost_us = mean / 2 + self.dice.among(0..mean);
         if self.faults.has(Fault::Slow) && self.dice.once_in(12) {
             self.mishaps += 1;
-            cost_us *= 40;
+            cost_us *= 10 + self.dice.among(0..80);
         }
         let prover = self.prover.clone();
         let mut finished = attempt_at(assignment, 0, prover.as_ref(), store, &Control::default());

@@ -217,13 +217,14 @@ impl Scenario {
     /// What a seed draws within limits.
     pub fn draw(seed: u64, limits: &Limits) -> Self {
         let mut dice = Dice::of(seed, "scenario");
-        let finality_depth = dice.among(24..80);
+        let finality_depth = dice.among(8..80);
         let grace = dice.among(0..finality_depth);
         let retained = dice.among(grace..finality_depth + 1);
         let abort = Orphans::AbortAfter(Duration::from_micros(dice.among(0..5_000_000)));
+        let timeout = dice.among(20..60);
         let engine = Policy {
             jobs_max: dice.among(2..64) as usize,
-            timeout: [20, 40, 60].map(Duration::from_secs),
+            timeout: [timeout, timeout * 2, timeout * 3].map(Duration::from_secs),
             backoff: Backoff { first: Duration::from_millis(100), max: Duration::from_secs(10) },
             orphans: if dice.percent(30) { abort } else { Orphans::FinishAndStore },
             speculate_orphans: dice.percent(25),
@@ -236,8 +237,14 @@ impl Scenario {
         // Every fault is tossed for, allowed or not, so that what is drawn below is the same.
         let tossed: BTreeSet<Fault> = Fault::ALL
             .into_iter()
-            // Reorgs are what all this is about.
-            .filter(|fault| dice.percent(if *fault == Fault::Flip { 85 } else { 50 }))
+            .filter(|fault| {
+                // To come back is what all this is about.
+                dice.percent(match fault {
+                    Fault::Flip => 95,
+                    Fault::Crash => 75,
+                    _ => 50,
+                })
+            })
             .collect();
         let drawn = tossed.into_iter().filter(|fault| may(fault) && limits.faults.has(*fault)).collect();
         let faults = if limits.every_fault { limits.faults.clone() } else { Faults(drawn) };

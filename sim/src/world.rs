@@ -207,10 +207,10 @@ impl World {
         self.later(1, Event::Mine);
         let mean = self.scenario.block_us;
         for (fault, every, event) in [
-            (Fault::Flip, 12, Event::Reveal),
+            (Fault::Flip, 8, Event::Reveal),
             (Fault::Crash, 45, Event::Kill(0)),
             (Fault::Full, 60, Event::Fill(0, true)),
-            (Fault::Rot, 15, Event::Rot(0)),
+            (Fault::Rot, 3, Event::Rot(0)),
         ] {
             if self.scenario.faults.has(fault) {
                 let dice = match event {
@@ -319,7 +319,7 @@ impl World {
                     let depth = 1 + self.l1_dice.among(0..if shallow { deepest / 4 } else { deepest });
                     self.l1.reveal(depth, self.scenario.busy_percent);
                     self.wake_up();
-                    let after = self.l1_dice.interval(mean * 12);
+                    let after = self.l1_dice.interval(mean * 8);
                     self.later(after, Event::Reveal);
                 }
             }
@@ -341,7 +341,7 @@ impl World {
             Event::Rot(machine) => {
                 if !self.calm {
                     self.machines[machine].rot();
-                    let after = self.dice.interval(mean * 15);
+                    let after = self.dice.interval(mean * 3);
                     self.later(after, Event::Rot(machine));
                 }
             }

@@ -70,13 +70,12 @@ pub enum Proof {
     Groth16(Groth16),
 }
 
-/// What verifies succinct receipts (`OpZkPrecompile`, tag 0x21).
+/// What verifies succinct receipts (`OpZkPrecompile`, tag 0x21). Which recursion program made one (a lift, a join, a
+/// resolve) is the receipt's to say: the precompile finds it among RISC Zero's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Succinct {
     /// The program whose receipts are accepted.
     pub image: ProgramId,
-    /// The id of the recursion program that made the receipt.
-    pub control_id: Digest,
 }
 
 /// What verifies Groth16 receipts (`OpZkPrecompile`, tag 0x20).
@@ -194,10 +193,10 @@ fn rules(pins: PinsDigest, proof: &Proof, length: usize) -> Result<Vec<u8>, Scri
 }
 
 impl Succinct {
-    /// The script that verifies, over `claim | control index | control digests | seal | journal digest`.
+    /// The script that verifies, over `control id | claim | control index | control digests | seal | journal digest`.
     pub fn verify(&self) -> Result<Vec<u8>, ScriptBuilderError> {
         let mut script = Script::default();
-        script.data(&self.image.0)?.data(&self.control_id.0)?.data(&[POSEIDON2])?;
+        script.data(&self.image.0)?.number(6)?.ops(&[OpRoll])?.data(&[POSEIDON2])?;
         script.data(&[ZkTag::R0Succinct as u8])?.ops(&[OpZkPrecompile])?;
         Ok(script.0.drain())
     }

@@ -309,12 +309,20 @@ impl Follower {
         if chain.server().await.is_err() || chain.block(tip).await.is_ok() {
             return Err(refused.into());
         }
+        // A node that knows a block knows those below it, down to where it has pruned: so from the tip, in steps that
+        // grow, and then between the last two.
         let blocks: Vec<BlockHash> = self.track.blocks().collect();
-        // A node that knows a block knows those below it.
-        let (mut known, mut unknown) = (0, blocks.len() - 1);
-        if chain.block(blocks[0]).await.is_err() {
-            return Err(FollowError::Forgotten { root: blocks[0] });
-        }
+        let (mut unknown, mut step) = (blocks.len() - 1, 1);
+        let mut known = loop {
+            if unknown == 0 {
+                return Err(FollowError::Forgotten { root: blocks[0] });
+            }
+            let below = unknown.saturating_sub(step);
+            if chain.block(blocks[below]).await.is_ok() {
+                break below;
+            }
+            (unknown, step) = (below, step * 2);
+        };
         while known + 1 < unknown {
             let middle = known.midpoint(unknown);
             match chain.block(blocks[middle]).await {

@@ -7,7 +7,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use kaspa_consensus_core::config::params::Params;
 use kaspa_consensus_core::network::{NetworkId, NetworkIdError};
 use kaspa_txscript::script_builder::ScriptBuilderError;
 use reprise_chain::overlay::Covenant;
@@ -22,8 +21,9 @@ use reprise_settler::Sink;
 use crate::covenant::{NotOwnError, OwnNetwork, Proof, Rules, State};
 use crate::key::Key;
 use crate::live::{LiveError, Options, Prepared};
+use crate::names::UnknownNetworkError;
 use crate::settlement::Settling;
-use crate::sink::{KaspaSink, Terms};
+use crate::sink::{KaspaSink, SealReader, Terms};
 use crate::vault::{self, Scripts};
 use crate::{kaspa_hash, names};
 
@@ -53,6 +53,9 @@ pub enum KaspaError {
     /// A network that is unknown here.
     #[error("the network is unknown here: {0}")]
     Network(#[from] NetworkIdError),
+    /// A network without known rules.
+    #[error(transparent)]
+    Unknown(#[from] UnknownNetworkError),
     /// The covenant would do without a proof.
     #[error(transparent)]
     NotOwn(#[from] NotOwnError),
@@ -82,11 +85,12 @@ impl fmt::Debug for KaspaL1 {
 
 impl KaspaL1 {
     /// Finds the node, or the chronicle of an earlier life in `dir`. Settlements are those that `covenant` describes;
-    /// where no `proof` is named, the covenant does without one, on networks where that may be.
+    /// where no `proof` is named, the covenant does without one, on networks where that may be. With a proof comes what
+    /// reads the backend's seals.
     pub fn connect(
         options: Options,
         payer: Option<Payer>,
-        proof: Option<Proof>,
+        proof: Option<(Proof, SealReader)>,
         covenant: &Covenant,
         dir: Option<&Path>,
     ) -> Result<Self, KaspaError> {
@@ -101,12 +105,13 @@ impl KaspaL1 {
         let (url, name, id) = (options.url.clone(), format!("kaspa:{}", options.url), options.lane.covenant);
         let mut prepared = Prepared::new(options, path.as_deref())?;
         let network: NetworkId = prepared.head().network.parse()?;
+        let unread: SealReader = |_| Err("the covenant demands no proof".into());
         let proof = match proof {
             Some(proof) => Ok(proof),
-            None => OwnNetwork::try_from(network).map(Proof::None),
+            None => OwnNetwork::try_from(network).map(|own| (Proof::None(own), unread)),
         };
         let rules = match &proof {
-            Ok(proof) if id != Digest::ZERO => Some(Rules::new(covenant.pins, proof)?),
+            Ok((proof, _)) if id != Digest::ZERO => Some(Rules::new(covenant.pins, proof)?),
             _ => None,
         };
         rules.iter().for_each(|rules| prepared.watch(rules.clone()));
@@ -115,15 +120,15 @@ impl KaspaL1 {
             (Some(_), None) => return Err(proof.err().map_or(KaspaError::NoCovenant, Into::into)),
             (Some(Payer { key, fee_max }), Some(rules)) => {
                 let settling =
-                    Settling { params: Params::from(network), covenant: kaspa_hash(id), rules, key };
+                    Settling { params: names::params(network)?, covenant: kaspa_hash(id), rules, key };
                 let tip = lane::genesis(covenant.hasher.as_ref(), &covenant.lane);
                 let first = State { root: covenant.root, tip };
-                let (proof, prefix) = (proof?, network.into());
+                let ((proof, seal), prefix) = (proof?, network.into());
                 // The vault is the covenant's only where deposits go there, and safe only where nobody cheats.
                 let vault = names::account(&vault::script(id)?) == covenant.deposit;
                 let scripts = (vault && matches!(proof, Proof::None(_))).then(Scripts::default);
                 scripts.iter().for_each(|scripts| prepared.teach(scripts.clone()));
-                Some(Terms { url, prefix, settling, proof, first, fee_max, scripts })
+                Some(Terms { url, prefix, settling, proof, seal, first, fee_max, scripts })
             }
         };
         Ok(Self { name, prepared, terms })

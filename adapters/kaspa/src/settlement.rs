@@ -78,7 +78,7 @@ pub(crate) mod field {
 }
 
 /// The least fee a node relays, in sompi a gram.
-const FEERATE_MIN: f64 = 100.0;
+pub const FEERATE_MIN: f64 = 100.0;
 
 /// The compute budget of an input that a signature spends.
 const SIGNATURE_BUDGET: u16 = 10;
@@ -139,6 +139,15 @@ pub struct Fees {
     pub feerate: f64,
     /// The most a transaction may pay, in sompi.
     pub fee_max: u64,
+}
+
+/// What pays for a transaction.
+#[derive(Debug, Clone, Copy)]
+pub struct Purse<'a> {
+    /// The key's coins.
+    pub coins: &'a [Coin],
+    /// What is paid for inclusion.
+    pub fees: Fees,
 }
 
 /// A block that is known to be on the selected chain, with its sequencing commitment.
@@ -220,42 +229,32 @@ impl Settling {
     pub fn found(
         params: &Params,
         key: &Key,
-        coins: &[Coin],
         value: u64,
-        fees: Fees,
+        purse: Purse<'_>,
     ) -> Result<(Transaction, Hash), BuildError> {
-        let first = coins.iter().max_by_key(|coin| coin.entry.amount);
+        let first = purse.coins.iter().max_by_key(|coin| coin.entry.amount);
         let Some(first) = first.filter(|coin| coin.entry.amount > value) else {
-            let found = coins.iter().map(|coin| coin.entry.amount).max().unwrap_or_default();
+            let found = purse.coins.iter().map(|coin| coin.entry.amount).max().unwrap_or_default();
             return Err(BuildError::Broke { address: address(params, key), found, needed: value });
         };
         let mut output = TransactionOutput::new(value, key.script());
         let id = covenant_id(first.outpoint, std::iter::once((0, &output)));
         output.covenant = Some(CovenantBinding::new(0, id));
         let draft = Draft { first: None, others: vec![], outputs: vec![output], payload: vec![] };
-        let transaction = complete(params, key, &draft, std::slice::from_ref(first), fees, None)?;
+        let purse = Purse { coins: std::slice::from_ref(first), ..purse };
+        let transaction = complete(params, key, &draft, purse, None)?;
         Ok((transaction, id))
     }
 
     /// A transaction that moves the founded covenant into its first state.
-    pub fn enter(
-        &self,
-        founded: Coin,
-        first: State,
-        coins: &[Coin],
-        fees: Fees,
-    ) -> Result<Transaction, BuildError> {
-        let output = self.continuation(founded.entry.amount, first);
+    pub fn enter(&self, founded: Coin, state: State, purse: Purse<'_>) -> Result<Transaction, BuildError> {
+        let output = self.continuation(founded.entry.amount, state);
         let founded = Some((founded, None));
         let draft = Draft { first: founded, others: vec![], outputs: vec![output], payload: vec![] };
-        complete(&self.params, &self.key, &draft, coins, fees, None)
+        complete(&self.params, &self.key, &draft, purse, None)
     }
 
     /// A transaction that settles and pays out: `proof` is what the covenant's script finds on its stack.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "each is another's: the node's, the pipeline's, the vault's"
-    )]
     pub fn settle(
         &self,
         covenant: Coin,
@@ -263,8 +262,7 @@ impl Settling {
         proof: Vec<u8>,
         payout: Payout,
         end: Selected,
-        coins: &[Coin],
-        fees: Fees,
+        purse: Purse<'_>,
     ) -> Result<Transaction, BuildError> {
         let transition = &settlement.journal.transition;
         let redeem = self.rules.redeem(before(transition));
@@ -276,7 +274,7 @@ impl Settling {
         let others = payout.coins.into_iter().map(|coin| (coin, opened.clone())).collect();
         let payload = payload(settlement);
         let draft = Draft { first: Some((covenant, Some(script))), others, outputs, payload };
-        complete(&self.params, &self.key, &draft, coins, fees, Some(&end))
+        complete(&self.params, &self.key, &draft, purse, Some(&end))
     }
 
     /// The script of the output that a settlement spends.
@@ -322,10 +320,10 @@ fn complete(
     params: &Params,
     key: &Key,
     draft: &Draft,
-    coins: &[Coin],
-    fees: Fees,
+    purse: Purse<'_>,
     end: Option<&Selected>,
 ) -> Result<Transaction, BuildError> {
+    let Purse { coins, fees } = purse;
     let mut coins: Vec<&Coin> = coins.iter().collect();
     coins.sort_by_key(|coin| std::cmp::Reverse((coin.entry.amount, coin.outpoint.index)));
     let mut fee = 0;

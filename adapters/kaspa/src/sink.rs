@@ -1,8 +1,9 @@
 //! Where settlements go: a thread that builds each as a transaction of the covenant and sends it to the node.
 //!
 //! The settler submits the oldest unsettled bundle again at every new tip, until the chain shows it; so the thread
-//! keeps nothing but what it sent last. What is submitted again and still waits in the node's mempool is left alone;
-//! what is gone from there, and not accepted, is built and sent anew. Whether it settled is for the chain to say.
+//! keeps nothing but what it sent last, and what failed last, which it tries again. What is submitted again and still waits in the node's mempool is left alone;
+//! what is gone from there, and not accepted, is built and sent anew; what waits there for a bundle that a reorg formed
+//! anew is replaced for a higher fee. Whether it settled is for the chain to say.
 //!
 //! A covenant that is founded and not in its first state yet is moved there by the first settlement's submission.
 //!
@@ -13,17 +14,17 @@
 //! Two sinks, so that a fake seal cannot reach a covenant that moves value: [`KaspaSink`] takes real receipts;
 //! [`PlaySink`], for what is mocked, is made only with an [`OwnNetwork`].
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use kaspa_addresses::Prefix;
 use kaspa_consensus_core::Hash;
 use kaspa_consensus_core::config::params::Params;
+use kaspa_consensus_core::network::NetworkId;
 use kaspa_consensus_core::tx::{ScriptPublicKey, Transaction};
 use kaspa_rpc_core::RpcTransaction;
 use kaspa_rpc_core::api::rpc::RpcApi;
@@ -40,10 +41,23 @@ use crate::client::{self, Client, ClientError, Unanswered, unanswered};
 use crate::covenant::{OwnNetwork, Proof, State};
 use crate::digest;
 use crate::key::Key;
-use crate::settlement::{BuildError, Coin, Fees, Selected, Settling};
+use crate::names::{self, UnknownNetworkError};
+use crate::settlement::{BuildError, Coin, FEERATE_MIN, Fees, Purse, Selected, Settling};
 use crate::vault::{self, Payout, Scripts, ShortError};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// What failed is tried again after so long: a node's index of unspent outputs lags behind its tip.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// How often, until it is submitted again.
+const TRIES_MAX: u32 = 30;
+
+/// Submissions that wait; only the last of them counts. What does not fit is submitted again at the next tip.
+const JOBS_MAX: usize = 8;
+
+/// How much more than what it replaces a transaction pays a gram.
+const OUTBID: f64 = 1.25;
+
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// Why a settlement is not under way.
@@ -58,6 +72,17 @@ pub enum SinkError {
     /// The node does not answer.
     #[error("the node did not answer within {ANSWER_WITHIN:?}")]
     Silent,
+    /// The node is of another network.
+    #[error("the node is on {found}, but the covenant is on {expected}")]
+    Network {
+        /// The node's network.
+        found: NetworkId,
+        /// The covenant's.
+        expected: NetworkId,
+    },
+    /// A network without known rules.
+    #[error(transparent)]
+    Unknown(#[from] UnknownNetworkError),
     /// The covenant is elsewhere.
     #[error(
         "the covenant is not where the settlement starts: it was settled by another, or a reorg moved it, or it \
@@ -96,6 +121,8 @@ pub enum SinkError {
 /// The seal of a succinct RISC Zero receipt, as a covenant's script takes it: the borsh encoding of this.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct SuccinctSeal {
+    /// The id of the recursion program that made it.
+    pub control_id: [u8; 32],
     /// The digest of the claim.
     pub claim: [u8; 32],
     /// The recursion program's place among all.
@@ -106,6 +133,10 @@ pub struct SuccinctSeal {
     pub seal: Vec<u32>,
 }
 
+/// Turns a backend's seal into the one that a covenant's script takes: [`SuccinctSeal`] in borsh, or Groth16's
+/// compressed proof.
+pub type SealReader = fn(&[u8]) -> Result<Vec<u8>, String>;
+
 /// The part of a spending script that proves.
 fn witness(proof: &Proof, seal: &[u8]) -> Result<Vec<u8>, SinkError> {
     let pushes = match proof {
@@ -113,10 +144,16 @@ fn witness(proof: &Proof, seal: &[u8]) -> Result<Vec<u8>, SinkError> {
         Proof::Groth16(_) => vec![seal.to_vec()],
         Proof::Succinct(_) => {
             let refused = |e: io::Error| SinkError::Seal { reason: e.to_string() };
-            let SuccinctSeal { claim, control_index, control_digests, seal } =
+            let SuccinctSeal { control_id, claim, control_index, control_digests, seal } =
                 borsh::from_slice(seal).map_err(refused)?;
             let seal = seal.iter().flat_map(|word| word.to_le_bytes()).collect();
-            vec![claim.to_vec(), control_index.to_le_bytes().to_vec(), control_digests.concat(), seal]
+            vec![
+                control_id.to_vec(),
+                claim.to_vec(),
+                control_index.to_le_bytes().to_vec(),
+                control_digests.concat(),
+                seal,
+            ]
         }
     };
     let pushed = |mut builder: ScriptBuilder| -> Result<Vec<u8>, ScriptBuilderError> {
@@ -139,6 +176,8 @@ pub struct Terms {
     pub settling: Settling,
     /// What the covenant demands.
     pub proof: Proof,
+    /// What the backend's seals are read with, where one is demanded.
+    pub seal: SealReader,
     /// The state that the covenant is moved into once it is founded.
     pub first: State,
     /// The most a transaction may pay, in sompi.
@@ -146,6 +185,9 @@ pub struct Terms {
     /// The scripts that exits are paid to; none where exits are not paid from here.
     pub scripts: Option<Scripts>,
 }
+
+/// Why what was submitted last is not under way, if it is not.
+type Verdict = Arc<Mutex<Option<(StatementId, String)>>>;
 
 /// What is to be settled.
 struct Job {
@@ -157,7 +199,7 @@ struct Job {
 /// A node that takes settlements.
 pub struct KaspaSink {
     jobs: Option<Sender<Job>>,
-    verdicts: Arc<Mutex<HashMap<StatementId, String>>>,
+    verdict: Verdict,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -168,13 +210,12 @@ impl KaspaSink {
     /// Starts the thread.
     pub fn open(terms: Terms) -> Result<Self, io::Error> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        // The settler submits again at the next tip: what does not fit is not lost.
-        let (jobs, inbox) = bounded(1);
-        let verdicts = Arc::new(Mutex::new(HashMap::new()));
-        let session = Session { terms, client: None, sent: None, verdicts: verdicts.clone() };
-        let run = move || runtime.block_on(session.run(&inbox));
+        let (jobs, inbox) = bounded(JOBS_MAX);
+        let verdict = Verdict::default();
+        let settling = SettleLoop { terms, client: None, sent: None, verdict: verdict.clone() };
+        let run = move || runtime.block_on(settling.run(&inbox));
         let thread = thread::Builder::new().name("kaspa settler".into()).spawn(run)?;
-        Ok(Self { jobs: Some(jobs), verdicts, thread: Some(thread) })
+        Ok(Self { jobs: Some(jobs), verdict, thread: Some(thread) })
     }
 
     /// For a network of one's own: fake seals are taken too.
@@ -191,7 +232,8 @@ impl KaspaSink {
         let statement = settlement.statement;
         let refused = |reason: String| SettleError::Refused { statement, reason };
         // What became of it when it was submitted last.
-        let verdict = locked(&self.verdicts).remove(&statement);
+        let verdict =
+            locked(&self.verdict).take().filter(|(of, _)| *of == statement).map(|(_, reason)| reason);
         let Some(jobs) = &self.jobs else { return Err(refused("the settling thread ended".into())) };
         match jobs.try_send(Job { settlement, exits: exits.to_vec(), seal: seal.to_vec() }) {
             Ok(()) | Err(TrySendError::Full(_)) => verdict.map_or(Ok(()), |reason| Err(refused(reason))),
@@ -232,37 +274,67 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The thread's.
-struct Session {
-    terms: Terms,
-    client: Option<Client>,
-    /// What was sent last, and as which transaction.
-    sent: Option<(StatementId, Hash)>,
-    verdicts: Arc<Mutex<HashMap<StatementId, String>>>,
+/// What was sent last.
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    statement: StatementId,
+    transaction: Hash,
+    feerate: f64,
 }
 
-impl Session {
+/// The thread's.
+struct SettleLoop {
+    terms: Terms,
+    client: Option<Client>,
+    sent: Option<Sent>,
+    verdict: Verdict,
+}
+
+impl SettleLoop {
     async fn run(mut self, inbox: &Receiver<Job>) {
+        let (mut again, mut last, mut tries) = (None, None, 0);
         // Blocking here holds up nobody: the connection's own tasks have a thread of theirs.
-        while let Ok(job) = inbox.recv() {
+        while let Some(job) = next(inbox, again.take()) {
             let statement = job.settlement.statement;
             let outcome = match tokio::time::timeout(ANSWER_WITHIN, self.settle(&job)).await {
                 Ok(outcome) => outcome,
                 Err(_) => Err(SinkError::Silent),
             };
             match outcome {
-                Ok(Some(transaction)) => tracing::info!(%statement, "settlement sent as {transaction}"),
+                Ok(Some(transaction)) => tracing::info!(%statement, "sent as {transaction}"),
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::warn!(%statement, "the settlement is not under way: {error}");
-                    if matches!(error, SinkError::Node(_) | SinkError::Silent) {
-                        self.client = None;
+                    match &error {
+                        // Most often it has just landed, and the chain event is on its way.
+                        SinkError::Elsewhere => tracing::debug!(%statement, "not under way: {error}"),
+                        _ => tracing::warn!(%statement, "the settlement is not under way: {error}"),
                     }
-                    locked(&self.verdicts).insert(statement, error.to_string());
+                    if matches!(error, SinkError::Node(_) | SinkError::Silent) {
+                        self.disconnect().await;
+                    }
+                    *locked(&self.verdict) = Some((statement, error.to_string()));
+                    // Not for ever: the chain may have gone on without it.
+                    tries = if last == Some(statement) { tries + 1 } else { 1 };
+                    last = Some(statement);
+                    again = (tries < TRIES_MAX).then_some(job);
                 }
             }
         }
-        if let Some(client) = self.client {
+        self.disconnect().await;
+    }
+
+    async fn connect(&self) -> Result<Client, SinkError> {
+        let client = client::connect(&self.terms.url, CONNECT_WITHIN).await?;
+        let found = client.get_server_info().await.map_err(unanswered("get_server_info"))?.network_id;
+        let expected = self.terms.settling.params.net;
+        match found == expected {
+            true => Ok(client),
+            false => Err(SinkError::Network { found, expected }),
+        }
+    }
+
+    async fn disconnect(&mut self) {
+        if let Some(client) = self.client.take() {
             // A connection that is gone cannot be closed, and need not be.
             let _ = tokio::time::timeout(CONNECT_WITHIN, client.disconnect()).await;
         }
@@ -290,33 +362,51 @@ impl Session {
     async fn settle(&mut self, job: &Job) -> Result<Option<Hash>, SinkError> {
         let client = match &self.client {
             Some(client) if client.is_connected() => client.clone(),
-            _ => self.client.insert(client::connect(&self.terms.url, CONNECT_WITHIN).await?).clone(),
+            _ => self.client.insert(self.connect().await?).clone(),
         };
         let rpc: &dyn RpcApi = client.as_ref();
         let (settlement, Terms { settling, prefix, .. }) = (&job.settlement, &self.terms);
-        if let Some((statement, transaction)) = self.sent
-            && statement == settlement.statement
-            && rpc.get_mempool_entry(transaction, true, false).await.is_ok()
-        {
+        let waiting = match self.sent {
+            Some(sent) if rpc.get_mempool_entry(sent.transaction, true, false).await.is_ok() => Some(sent),
+            _ => None,
+        };
+        if waiting.is_some_and(|sent| sent.statement == settlement.statement) {
             return Ok(None);
         }
-        let fees = Fees { feerate: feerate(rpc).await?, fee_max: self.terms.fee_max };
+        // What waits for another statement is outdated, and a node replaces it for more.
+        let outbids = waiting.map_or(0.0, |sent| sent.feerate * OUTBID);
+        let feerate = feerate(rpc).await?.max(FEERATE_MIN).max(outbids);
+        let fees = Fees { feerate, fee_max: self.terms.fee_max };
         let coins = coins(rpc, &settling.params, &settling.key, *prefix).await?;
+        let purse = Purse { coins: &coins, fees };
         let transaction = match self.covenant(rpc, &settling.spends(settlement)).await? {
             Some(covenant) => {
                 let end = selected(rpc, settlement.end_block).await?;
-                let proof = witness(&self.terms.proof, &job.seal)?;
+                let seal = match &self.terms.proof {
+                    Proof::None(_) => vec![],
+                    _ => (self.terms.seal)(&job.seal).map_err(|reason| SinkError::Seal { reason })?,
+                };
+                let proof = witness(&self.terms.proof, &seal)?;
                 let payout = self.payout(rpc, &job.exits).await?;
-                settling.settle(covenant, settlement, proof, payout, end, &coins, fees)?
+                settling.settle(covenant, settlement, proof, payout, end, purse)?
             }
             None => match self.covenant(rpc, &settling.key.script()).await? {
-                Some(founded) => settling.enter(founded, self.terms.first, &coins, fees)?,
+                Some(founded) => {
+                    tracing::info!("the covenant is moved into its first state");
+                    settling.enter(founded, self.terms.first, purse)?
+                }
                 None => return Err(SinkError::Elsewhere),
             },
         };
-        let id = send(rpc, &transaction).await?;
-        self.sent = Some((settlement.statement, id));
-        Ok(Some(id))
+        let transaction = match waiting {
+            None => send(rpc, &transaction).await?,
+            Some(_) => {
+                let replaced = rpc.submit_transaction_replacement(RpcTransaction::from(&transaction)).await;
+                replaced.map_err(unanswered("submit_transaction_replacement"))?.transaction_id
+            }
+        };
+        self.sent = Some(Sent { statement: settlement.statement, transaction, feerate });
+        Ok(Some(transaction))
     }
 }
 
@@ -327,13 +417,27 @@ pub fn found(url: &str, key: &Key, value: u64, fee_max: u64) -> Result<Digest, S
         let client = client::connect(url, CONNECT_WITHIN).await?;
         let rpc: &dyn RpcApi = client.as_ref();
         let info = rpc.get_server_info().await.map_err(unanswered("get_server_info"))?;
-        let params = Params::from(info.network_id);
+        let params = names::params(info.network_id)?;
         let coins = coins(rpc, &params, key, info.network_id.into()).await?;
         let fees = Fees { feerate: feerate(rpc).await?, fee_max };
-        let (transaction, covenant) = Settling::found(&params, key, &coins, value, fees)?;
+        let purse = Purse { coins: &coins, fees };
+        let (transaction, covenant) = Settling::found(&params, key, value, purse)?;
         send(rpc, &transaction).await?;
         Ok(digest(covenant))
     })
+}
+
+/// The latest of what is to be settled; after a while, what failed.
+fn next(inbox: &Receiver<Job>, failed: Option<Job>) -> Option<Job> {
+    let job = match failed {
+        None => inbox.recv().ok()?,
+        Some(failed) => match inbox.recv_timeout(AGAIN_AFTER) {
+            Ok(job) => job,
+            Err(RecvTimeoutError::Timeout) => failed,
+            Err(RecvTimeoutError::Disconnected) => return None,
+        },
+    };
+    Some(inbox.try_iter().last().unwrap_or(job))
 }
 
 /// Sends a transaction; one that the node has already is sent.

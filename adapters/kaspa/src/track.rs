@@ -12,6 +12,7 @@
 //! commitment does not cover, and is taken from the node, is the script that the first input spends: its owner's
 //! signature is the node's to check.
 
+use borsh::{BorshDeserialize, BorshSerialize};
 use kaspa_consensus_core::config::params::Params;
 use kaspa_consensus_core::network::NetworkId;
 use kaspa_seq_commit::hashing::{activity_digest_lane, activity_leaf, lane_tip_next, mergeset_context_hash};
@@ -116,7 +117,7 @@ pub enum CheckError {
 }
 
 /// What is known of a lane at a block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Known {
     /// A recording's root carries no lane proof.
     Nothing,
@@ -159,6 +160,11 @@ impl Track {
     /// The tip.
     pub fn tip(&self) -> &ChainBlockMetadata {
         &self.tip_link().block
+    }
+
+    /// What is known of the lane at its root.
+    pub fn at_root(&self) -> Known {
+        self.links[0].lane
     }
 
     /// Its blocks, the root first.

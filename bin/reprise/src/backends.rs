@@ -8,7 +8,73 @@ use reprise_prover::backend::Backend;
 use reprise_prover::mock::{MockBackend, MockConfig};
 
 use crate::failure::Failure;
-use crate::settings::{BackendName, Settings};
+use crate::settings::Settings;
+
+/// A real proof system that a build links.
+#[derive(Clone)]
+pub struct ProofSystem {
+    /// What `--backend` calls it.
+    pub name: &'static str,
+    /// The hash that its workload is proved over.
+    pub hasher: Arc<dyn Hasher>,
+    /// Makes its backend; an error says why it cannot be made.
+    pub open: fn() -> Result<Arc<dyn Backend>, String>,
+    /// What this build can do of what it might, for `doctor`; nothing where that is all.
+    pub remark: Option<String>,
+}
+
+/// Miden.
+#[cfg(feature = "miden")]
+pub fn miden() -> ProofSystem {
+    let open = || match reprise_miden::MidenBackend::new() {
+        Ok(backend) => Ok(Arc::new(backend) as Arc<dyn Backend>),
+        Err(error) => Err(error.to_string()),
+    };
+    ProofSystem { name: "miden", hasher: Arc::new(reprise_miden::Poseidon2), open, remark: None }
+}
+
+/// What `--backend` calls the backend without proofs.
+const MOCK: &str = "mock";
+
+/// The real proof systems of this build.
+#[derive(Clone)]
+pub(crate) struct ProofSystems(Vec<ProofSystem>);
+
+impl ProofSystems {
+    pub(crate) fn new(systems: Vec<ProofSystem>) -> Self {
+        Self(systems)
+    }
+
+    /// What proves where nothing is said.
+    pub(crate) fn default_name(&self) -> &'static str {
+        self.0.first().map_or(MOCK, |system| system.name)
+    }
+
+    /// The name of a backend of this build; an error says which there are.
+    pub(crate) fn named(&self, text: &str) -> Result<&'static str, String> {
+        let names = || self.0.iter().map(|system| system.name).chain([MOCK]);
+        if let Some(name) = names().find(|name| *name == text) {
+            return Ok(name);
+        }
+        let names: Vec<_> = names().collect();
+        let real = if text == "miden" {
+            "this build has no Miden: build it with the feature `miden`, or "
+        } else {
+            ""
+        };
+        Err(format!("{real}say {}", names.join(" or ")))
+    }
+
+    /// The hash of the first: a mock works over it, so that its statements are over the same state.
+    fn hasher(&self) -> Arc<dyn Hasher> {
+        self.0.first().map_or_else(|| Arc::new(Blake3) as Arc<dyn Hasher>, |system| system.hasher.clone())
+    }
+
+    /// What their builds say of themselves.
+    pub(crate) fn remarks(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.0.iter().filter_map(|system| Some((system.name, system.remark.as_deref()?)))
+    }
+}
 
 /// A proof system with the hash its workload is proved over.
 pub(crate) struct Chosen {
@@ -16,38 +82,20 @@ pub(crate) struct Chosen {
     pub(crate) hasher: Arc<dyn Hasher>,
 }
 
-/// The backend that the settings name. A mock works over the hash of the real one, so that its statements
-/// are over the same state.
+/// The backend that the settings name.
 pub(crate) fn choose(settings: &Settings) -> Result<Chosen, Failure> {
-    match settings.backend {
-        BackendName::Miden => miden(),
-        BackendName::Mock => {
-            let hasher = hasher();
+    let systems = &settings.systems;
+    match systems.0.iter().find(|system| system.name == settings.backend) {
+        Some(system) => {
+            let backend = (system.open)().map_err(Failure::Other)?;
+            Ok(Chosen { backend, hasher: system.hasher.clone() })
+        }
+        None => {
+            let hasher = systems.hasher();
             let config = MockConfig { cost: settings.mock_cost, ..MockConfig::default() };
             Ok(Chosen { backend: Arc::new(MockBackend::new(config, hasher.clone())), hasher })
         }
     }
-}
-
-#[cfg(feature = "miden")]
-fn miden() -> Result<Chosen, Failure> {
-    let backend = reprise_miden::MidenBackend::new().map_err(|e| Failure::Other(e.to_string()))?;
-    Ok(Chosen { backend: Arc::new(backend), hasher: hasher() })
-}
-
-#[cfg(not(feature = "miden"))]
-fn miden() -> Result<Chosen, Failure> {
-    Err(Failure::usage("this build has no Miden: build it with the feature `miden`"))
-}
-
-#[cfg(feature = "miden")]
-fn hasher() -> Arc<dyn Hasher> {
-    Arc::new(reprise_miden::Poseidon2)
-}
-
-#[cfg(not(feature = "miden"))]
-fn hasher() -> Arc<dyn Hasher> {
-    Arc::new(Blake3)
 }
 
 /// Verifies receipts of every profile that this build knows.
@@ -55,12 +103,19 @@ pub(crate) struct Verifiers(Vec<Arc<dyn Backend>>);
 
 impl Verifiers {
     /// All of this build's.
-    pub(crate) fn all() -> Result<Self, Failure> {
-        let mocks: [Arc<dyn Hasher>; 2] = [hasher(), Arc::new(Blake3)];
+    pub(crate) fn all(systems: &ProofSystems) -> Result<Self, Failure> {
+        let mut hashers = vec![Arc::new(Blake3) as Arc<dyn Hasher>];
+        hashers.extend(systems.0.iter().map(|system| system.hasher.clone()));
         let mock = |hasher| Arc::new(MockBackend::new(MockConfig::default(), hasher)) as Arc<dyn Backend>;
-        let mut all: Vec<Arc<dyn Backend>> = mocks.into_iter().map(mock).collect();
-        if cfg!(feature = "miden") {
-            all.push(miden()?.backend);
+        let mut all: Vec<Arc<dyn Backend>> = vec![];
+        for hasher in hashers {
+            let mock = mock(hasher);
+            if all.iter().all(|known| known.profile() != mock.profile()) {
+                all.push(mock);
+            }
+        }
+        for system in &systems.0 {
+            all.push((system.open)().map_err(Failure::Other)?);
         }
         Ok(Self(all))
     }

@@ -95,7 +95,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "SOMPI", env = "REPRISE_FEE_MAX")]
     pub(crate) fee_max: Option<u64>,
 
-    /// The proof system: miden (real proofs) or mock (real statements, fake seals) [default: miden]
+    /// What proves: a proof system of this build (`doctor` names them), or mock (real statements, fake seals)
+    /// [default: miden, where this build has it]
     #[arg(long, env = "REPRISE_BACKEND")]
     pub(crate) backend: Option<String>,
 

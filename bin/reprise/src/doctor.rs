@@ -10,7 +10,8 @@ use crate::settings::Settings;
 
 /// Prints what it found.
 pub(crate) fn doctor(settings: &Settings, json: bool) -> Result<ExitCode, Failure> {
-    let verifiers = Verifiers::all()?;
+    let verifiers = Verifiers::all(&settings.systems)?;
+    let remarks = || settings.systems.remarks();
     if json {
         let settings: Vec<_> = settings
             .origins
@@ -21,7 +22,9 @@ pub(crate) fn doctor(settings: &Settings, json: bool) -> Result<ExitCode, Failur
             .profiles()
             .map(|p| json!({ "id": p.id().to_string(), "profile": p.to_string() }))
             .collect();
-        println!("{}", json!({ "settings": settings, "profiles": profiles }));
+        let remarks: Vec<_> =
+            remarks().map(|(name, said)| json!({ "backend": name, "remark": said })).collect();
+        println!("{}", json!({ "settings": settings, "profiles": profiles, "remarks": remarks }));
         return Ok(ExitCode::SUCCESS);
     }
     println!("settings");
@@ -31,6 +34,9 @@ pub(crate) fn doctor(settings: &Settings, json: bool) -> Result<ExitCode, Failur
     println!("\nproof profiles this build proves and verifies");
     for profile in verifiers.profiles() {
         println!("  {profile}\n    {}", profile.id());
+    }
+    for (name, said) in remarks() {
+        println!("\n--backend {name}: {said}");
     }
     Ok(ExitCode::SUCCESS)
 }

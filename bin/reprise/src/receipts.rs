@@ -47,7 +47,7 @@ pub(crate) fn receipts(
             eprintln!("the store is open in process {pid}: read as it is at this moment");
             live = true;
             let options = Options { verify: settings.verify, ..Options::default() };
-            Arc::new(Store::open_reading(&dir, Arc::new(Verifiers::all()?), options)?)
+            Arc::new(Store::open_reading(&dir, Arc::new(Verifiers::all(&settings.systems)?), options)?)
         }
         Err(_) if matches!(command, ReceiptsCommand::Verify) => mend_store(settings)?,
         opened => opened?,
@@ -101,7 +101,8 @@ pub(crate) fn receipts(
         ReceiptsCommand::Import { file } => {
             let mut input = BufReader::new(File::open(file).map_err(|e| at(file, "read", &e))?);
             let Imported { new, known, below_floor, refused } =
-                archive::import(store, &Verifiers::all()?, &mut input).map_err(|e| at(file, "read", &e))?;
+                archive::import(store, &Verifiers::all(&settings.systems)?, &mut input)
+                    .map_err(|e| at(file, "read", &e))?;
             for (id, reason) in &refused {
                 let id = id.map_or_else(|| "an entry".into(), |id| id.to_string());
                 eprintln!("refused {id}: {reason}");

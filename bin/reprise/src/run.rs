@@ -48,13 +48,13 @@ pub(crate) fn open_store(settings: &Settings) -> Result<Arc<dyn ReceiptStore>, F
     let path = settings.data_dir.join("receipts");
     std::fs::create_dir_all(&path)
         .map_err(|source| wire::WireError::DataDir { path: path.clone(), source })?;
-    Ok(Arc::new(Store::open(&path, Arc::new(Verifiers::all()?), options(settings))?))
+    Ok(Arc::new(Store::open(&path, Arc::new(Verifiers::all(&settings.systems)?), options(settings))?))
 }
 
 /// The same where the format file is missing or damaged.
 pub(crate) fn mend_store(settings: &Settings) -> Result<Arc<dyn ReceiptStore>, Failure> {
     let path = settings.data_dir.join("receipts");
-    Ok(Arc::new(Store::mend(&path, Arc::new(Verifiers::all()?), options(settings))?))
+    Ok(Arc::new(Store::mend(&path, Arc::new(Verifiers::all(&settings.systems)?), options(settings))?))
 }
 
 fn options(settings: &Settings) -> Options {

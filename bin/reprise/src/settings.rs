@@ -19,7 +19,7 @@ use reprise_prover::policy::{Backoff, Budget, Orphans, Policy};
 use reprise_store::{Durability, VerifyPolicy};
 use serde::Deserialize;
 
-use crate::backends::Chosen;
+use crate::backends::{Chosen, ProofSystem, ProofSystems};
 use crate::cli::{Cli, Command, RunArgs};
 use crate::failure::Failure;
 use crate::kaspa;
@@ -51,22 +51,16 @@ pub(crate) enum L1 {
     Kaspa(String),
 }
 
-/// The proof system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum BackendName {
-    /// Real proofs.
-    Miden,
-    /// Fake seals.
-    Mock,
-}
-
 /// Every setting.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Settings {
+    /// The proof systems to choose from.
+    pub(crate) systems: ProofSystems,
     pub(crate) data_dir: PathBuf,
     pub(crate) l1: L1,
+    #[cfg_attr(not(feature = "kaspa"), expect(dead_code, reason = "this build has no Kaspa"))]
     pub(crate) kaspa: Kaspa,
-    pub(crate) backend: BackendName,
+    pub(crate) backend: &'static str,
     pub(crate) pace: Pace,
     pub(crate) permits: usize,
     pub(crate) rule: BundleRule,
@@ -167,7 +161,12 @@ impl Resolver<'_> {
 
 impl Settings {
     /// The settings in effect for this command line.
-    pub(crate) fn resolve(cli: &Cli, matches: &ArgMatches) -> Result<Self, Failure> {
+    pub(crate) fn resolve(
+        systems: Vec<ProofSystem>,
+        cli: &Cli,
+        matches: &ArgMatches,
+    ) -> Result<Self, Failure> {
+        let systems = ProofSystems::new(systems);
         let file = cli.config.as_deref().map(read_config).transpose()?.unwrap_or_default();
         let mut matches = vec![matches];
         matches.extend(matches[0].subcommand().map(|(_, sub)| sub));
@@ -208,7 +207,8 @@ impl Settings {
             fee_max: take.take("fee-max", run.fee_max, file.fee_max, 100_000_000),
             until_idle: run.until_idle,
         };
-        let backend = take.parse("backend", run.backend.clone(), file.backend, default_backend())?;
+        let text = take.take("backend", run.backend.clone(), file.backend, systems.default_name().to_owned());
+        let backend = systems.named(&text).map_err(|e| Failure::usage(format!("--backend {text}: {e}")))?;
         let pace = take.parse::<PaceName>("pace", run.pace.clone(), file.pace, "proved")?.0;
         let permits = take.take("permits", run.permits, file.permits, 1);
         if permits == 0 {
@@ -264,6 +264,7 @@ impl Settings {
         let metrics = take.parse::<Address>("metrics", run.metrics.clone(), file.metrics, "none")?.0;
         let costs = take.parse::<Numbers<3>>("mock-cost", run.mock_cost.clone(), file.mock_cost, "0,0,0")?;
         Ok(Self {
+            systems,
             data_dir: data_dir.into(),
             l1,
             kaspa,
@@ -313,10 +314,6 @@ fn read_config(path: &Path) -> Result<ConfigFile, Failure> {
     toml::from_str(&text).map_err(|e| Failure::usage(format!("{}: {e}", path.display())))
 }
 
-fn default_backend() -> &'static str {
-    if cfg!(feature = "miden") { "miden" } else { "mock" }
-}
-
 impl FromStr for L1 {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
@@ -327,18 +324,6 @@ impl FromStr for L1 {
             None if text == "dev" => Ok(Self::Dev),
             None if text == "shipped" => Ok(Self::Shipped),
             _ => Err("say recording:FILE, dev or kaspa:ws://HOST:PORT".into()),
-        }
-    }
-}
-
-impl FromStr for BackendName {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "mock" => Ok(Self::Mock),
-            "miden" if cfg!(feature = "miden") => Ok(Self::Miden),
-            "miden" => Err("this build has no Miden: build it with the feature `miden`".into()),
-            _ => Err("say miden or mock".into()),
         }
     }
 }

@@ -11,7 +11,10 @@
 //! | bytes | content |
 //! |---|---|
 //! | … | a [`Recording`] without events, as its own format has it: network, recorder, lane and root |
-//! | … | frames: length of the body (4), its complement (4), BLAKE3 of the body (32), the body: [`SourceEvent`], borsh |
+//! | … | a frame: what the L1's own checks know at the root, in the L1's encoding |
+//! | … | frames, one for each [`SourceEvent`], in borsh |
+//!
+//! A frame is the length of its body (4), its complement (4), BLAKE3 of the body (32), and the body.
 //!
 //! What follows the last whole frame is cut off: a write that was never acknowledged, or damage. Either costs no
 //! more than asking the L1 again. Damage is put beside the file, as `….damaged`, and logged.
@@ -47,6 +50,12 @@ pub enum ChronicleError {
         /// What is wrong with it.
         source: RecordingError,
     },
+    /// What is known at the root does not check.
+    #[error("{path}: the beginning of the chronicle is damaged: remove the file to follow the L1 afresh")]
+    Root {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 /// An open chronicle.
@@ -55,17 +64,20 @@ pub struct Chronicle {
     path: PathBuf,
     file: File,
     head: Recording,
-    /// Where the first frame begins.
+    at_root: Vec<u8>,
+    /// Where the first event's frame begins.
     start: u64,
     /// Where the next frame goes: after the last whole one.
     end: u64,
 }
 
 impl Chronicle {
-    /// Begins a chronicle at `path`, of the chain that `head` names; its events are not taken over.
-    pub fn begin(path: &Path, head: Recording) -> Result<Self, ChronicleError> {
+    /// Begins a chronicle at `path`, of the chain that `head` names; its events are not taken over. `at_root` is what
+    /// the L1's own checks know at the root.
+    pub fn begin(path: &Path, head: Recording, at_root: &[u8]) -> Result<Self, ChronicleError> {
         let head = Recording { events: vec![], ..head };
-        file::replace(path, &[&head.encode()]).map_err(io(path, "begin"))?;
+        let written = frame(at_root).and_then(|frame| file::replace(path, &[&head.encode(), &frame]));
+        written.map_err(io(path, "begin"))?;
         let opened = Self::open(path)?;
         opened.ok_or_else(|| io(path, "find")(io::ErrorKind::NotFound.into()))
     }
@@ -79,8 +91,11 @@ impl Chronicle {
         };
         let (head, start) =
             Recording::read_head(&mut file, path).map_err(|source| ChronicleError::Head { source })?;
-        let mut chronicle = Self { path: path.into(), file, head, start, end: start };
+        let mut chronicle = Self { path: path.into(), file, head, at_root: vec![], start, end: start };
         let mut events = chronicle.events()?;
+        let at_root = events.body().map_err(io(path, "read"))?;
+        chronicle.at_root = at_root.ok_or_else(|| ChronicleError::Root { path: path.into() })?;
+        chronicle.start = events.end;
         let unread = events.by_ref().find_map(Result::err);
         chronicle.end = events.end;
         if let Some(error) = unread {
@@ -100,6 +115,11 @@ impl Chronicle {
         &self.head
     }
 
+    /// What the L1's own checks know at the root.
+    pub fn at_root(&self) -> &[u8] {
+        &self.at_root
+    }
+
     /// Its events from the first, read one by one.
     pub fn events(&self) -> Result<Events, ChronicleError> {
         let mut file = File::open(&self.path).map_err(io(&self.path, "read"))?;
@@ -111,13 +131,7 @@ impl Chronicle {
     /// Appends an event; it is durable when this returns.
     pub fn append(&mut self, event: &SourceEvent) -> Result<(), ChronicleError> {
         let io = io(&self.path, "write");
-        let frame = borsh::to_vec(event).and_then(|body| {
-            let length = u32::try_from(body.len()).map_err(io::Error::other)?;
-            let mut frame = [length.to_le_bytes(), (!length).to_le_bytes()].concat();
-            frame.extend(blake3::hash(&body).as_bytes());
-            frame.extend(body);
-            Ok(frame)
-        });
+        let frame = borsh::to_vec(event).and_then(|body| frame(&body));
         let write = |file: &mut File, end: u64| {
             let frame = frame?;
             // From the last whole frame on: what an earlier write left half done goes first.
@@ -151,6 +165,14 @@ impl Chronicle {
     }
 }
 
+fn frame(body: &[u8]) -> io::Result<Vec<u8>> {
+    let length = u32::try_from(body.len()).map_err(io::Error::other)?;
+    let mut frame = [length.to_le_bytes(), (!length).to_le_bytes()].concat();
+    frame.extend(blake3::hash(body).as_bytes());
+    frame.extend(body);
+    Ok(frame)
+}
+
 fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> ChronicleError {
     let path = path.to_path_buf();
     move |source| ChronicleError::Io { path, action, source }
@@ -167,7 +189,8 @@ pub struct Events {
 }
 
 impl Events {
-    fn read(&mut self) -> io::Result<Option<SourceEvent>> {
+    /// The body of the next whole frame.
+    fn body(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut head = [0; FRAME_LEN];
         if self.length - self.end < FRAME_LEN as u64 {
             return Ok(None);
@@ -183,9 +206,15 @@ impl Events {
         if head[8..] != *blake3::hash(&body).as_bytes() {
             return Ok(None);
         }
-        let event = borsh::from_slice(&body).ok();
-        if event.is_some() {
-            self.end = end;
+        self.end = end;
+        Ok(Some(body))
+    }
+
+    fn read(&mut self) -> io::Result<Option<SourceEvent>> {
+        let start = self.end;
+        let event = self.body()?.and_then(|body| borsh::from_slice(&body).ok());
+        if event.is_none() {
+            self.end = start;
         }
         Ok(event)
     }

@@ -37,14 +37,31 @@
 //!
 //! The account of the script that the L1 transaction's first input spends: see
 //! [`transaction`](reprise_model::transaction).
+//!
+//! # Native and proved
+//!
+//! This crate is `no_std`: [`declare`] and [`execute`] are the semantics, for a guest and for a node alike.
+//! The feature `native`, on by default, adds [`Ledger`], which puts them behind the scheduler's port;
+//! [`program`] is the transaction program over a witness, which a proof system whose guests are Rust compiles.
+#![no_std]
+
+extern crate alloc;
+
+#[cfg(feature = "native")]
+mod processor;
+pub mod program;
+
+use alloc::vec;
+use alloc::vec::Vec;
 
 use reprise_model::cell::{self, Cell};
-use reprise_model::digest::{ProgramId, ResourceId};
+use reprise_model::digest::ResourceId;
 use reprise_model::journal::{Exit, Outcome, TransactionEffects};
-use reprise_model::lane::BlockContext;
 use reprise_model::state;
-use reprise_model::transaction::{LaneTransaction, TransactionFacts};
-use reprise_scheduler::processor::{Processor, ResourceView};
+use reprise_model::transaction::TransactionFacts;
+
+#[cfg(feature = "native")]
+pub use processor::Ledger;
 
 /// The first word of every payload: `LDG1`.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"LDG1");
@@ -117,9 +134,9 @@ impl Payload {
         })
     }
 
-    /// The payload of `transaction`, unless it is malformed for `authority`.
-    fn of(transaction: &LaneTransaction, authority: &ResourceId) -> Option<Self> {
-        let payload = Self::decode(&transaction.payload)?;
+    /// [`Self::decode`], unless the payload is malformed for `authority`.
+    fn of(bytes: &[u8], authority: &ResourceId) -> Option<Self> {
+        let payload = Self::decode(bytes)?;
         let within_slot = state::slot(authority) == state::slot(&payload.counterparty);
         (payload.action != Action::Transfer || !within_slot).then_some(payload)
     }
@@ -150,8 +167,8 @@ impl Account {
         Some(Self { id, balance: cell::to_u64(body, 0), nonce: cell::to_u64(body, 2) })
     }
 
-    fn read(view: &ResourceView, id: ResourceId) -> Result<Self, Outcome> {
-        let Some(cells) = view.read(&id).map_err(|_| Outcome::UNDECLARED_ACCESS)? else {
+    fn read<'v>(read: impl Read<'v>, id: ResourceId) -> Result<Self, Outcome> {
+        let Some(cells) = read(&id)? else {
             return Ok(Self { id, balance: 0, nonce: 0 });
         };
         Self::from_cells(cells).filter(|account| account.id == id).ok_or(SLOT_TAKEN)
@@ -172,81 +189,53 @@ impl Account {
     }
 }
 
-/// The ledger as a [`Processor`], proved by the programs of one backend.
-#[derive(Debug, Clone, Copy)]
-pub struct Ledger {
-    /// Proves a transaction.
-    pub transaction: ProgramId,
-    /// Proves a batch.
-    pub batch: ProgramId,
-    /// Proves an aggregate.
-    pub aggregate: ProgramId,
-}
+/// What the slot of a declared resource holds; an outcome where the resource was not declared.
+pub trait Read<'v>: Fn(&ResourceId) -> Result<Option<&'v [Cell]>, Outcome> + Copy {}
 
-impl Ledger {
-    fn apply(
-        payload: &Payload,
-        facts: &TransactionFacts,
-        view: &ResourceView,
-    ) -> Result<TransactionEffects, Outcome> {
-        let (mut writes, mut exits) = (vec![], vec![]);
-        match payload.action {
-            Action::Transfer => {
-                let from = Account::read(view, facts.authority)?;
-                let to = Account::read(view, payload.counterparty)?;
-                writes = vec![from.debit(payload)?, to.credit(payload.amount)?];
-            }
-            Action::Exit => {
-                writes.push(Account::read(view, facts.authority)?.debit(payload)?);
-                exits.push(Exit { destination: payload.counterparty, amount: payload.amount });
-            }
-            Action::Deposit => {
-                let to = Account::read(view, payload.counterparty)?;
-                if facts.deposit == 0 {
-                    return Err(NOTHING_DEPOSITED);
-                }
-                writes.push(to.credit(facts.deposit)?);
-            }
-        }
-        let writes = writes.iter().map(|account| (account.id, account.cells())).collect();
-        Ok(TransactionEffects { outcome: Outcome::SUCCESS, writes, exits })
+impl<'v, F: Fn(&ResourceId) -> Result<Option<&'v [Cell]>, Outcome> + Copy> Read<'v> for F {}
+
+/// The resources that a transaction with this payload declares, in order.
+pub fn declare(payload: &[u8], authority: &ResourceId) -> Vec<ResourceId> {
+    match Payload::of(payload, authority) {
+        None => vec![],
+        Some(Payload { action: Action::Transfer, counterparty, .. }) => vec![*authority, counterparty],
+        Some(Payload { action: Action::Exit, .. }) => vec![*authority],
+        Some(Payload { action: Action::Deposit, counterparty, .. }) => vec![counterparty],
     }
 }
 
-impl Processor for Ledger {
-    fn tx_image_id(&self) -> ProgramId {
-        self.transaction
-    }
+/// What a transaction with this payload and these facts does to the resources it declares.
+pub fn execute<'v>(payload: &[u8], facts: &TransactionFacts, read: impl Read<'v>) -> TransactionEffects {
+    let Some(payload) = Payload::of(payload, &facts.authority) else {
+        return TransactionEffects::failure(Outcome::MALFORMED);
+    };
+    apply(&payload, facts, read).unwrap_or_else(TransactionEffects::failure)
+}
 
-    fn batch_image_id(&self) -> ProgramId {
-        self.batch
-    }
-
-    fn aggregator_image_id(&self) -> ProgramId {
-        self.aggregate
-    }
-
-    fn declare(&self, transaction: &LaneTransaction, facts: &TransactionFacts) -> Vec<ResourceId> {
-        match Payload::of(transaction, &facts.authority) {
-            None => vec![],
-            Some(Payload { action: Action::Transfer, counterparty, .. }) => {
-                vec![facts.authority, counterparty]
+fn apply<'v>(
+    payload: &Payload,
+    facts: &TransactionFacts,
+    read: impl Read<'v>,
+) -> Result<TransactionEffects, Outcome> {
+    let (mut writes, mut exits) = (vec![], vec![]);
+    match payload.action {
+        Action::Transfer => {
+            let from = Account::read(read, facts.authority)?;
+            let to = Account::read(read, payload.counterparty)?;
+            writes = vec![from.debit(payload)?, to.credit(payload.amount)?];
+        }
+        Action::Exit => {
+            writes.push(Account::read(read, facts.authority)?.debit(payload)?);
+            exits.push(Exit { destination: payload.counterparty, amount: payload.amount });
+        }
+        Action::Deposit => {
+            let to = Account::read(read, payload.counterparty)?;
+            if facts.deposit == 0 {
+                return Err(NOTHING_DEPOSITED);
             }
-            Some(Payload { action: Action::Exit, .. }) => vec![facts.authority],
-            Some(Payload { action: Action::Deposit, counterparty, .. }) => vec![counterparty],
+            writes.push(to.credit(facts.deposit)?);
         }
     }
-
-    fn execute(
-        &self,
-        transaction: &LaneTransaction,
-        facts: &TransactionFacts,
-        _context: &BlockContext,
-        view: &ResourceView,
-    ) -> TransactionEffects {
-        let Some(payload) = Payload::of(transaction, &facts.authority) else {
-            return TransactionEffects::failure(Outcome::MALFORMED);
-        };
-        Self::apply(&payload, facts, view).unwrap_or_else(TransactionEffects::failure)
-    }
+    let writes = writes.iter().map(|account| (account.id, account.cells())).collect();
+    Ok(TransactionEffects { outcome: Outcome::SUCCESS, writes, exits })
 }

@@ -57,7 +57,11 @@ pub fn of_bytes(bytes: &[u8]) -> Vec<Cell> {
 
 /// Cells as the bytes that are stored and compared.
 pub fn to_bytes(cells: &[Cell]) -> Vec<u8> {
-    cells.iter().flat_map(|cell| to_digest(cell).0).collect()
+    let mut bytes = Vec::with_capacity(32 * cells.len());
+    for cell in cells {
+        bytes.extend_from_slice(&to_digest(cell).0);
+    }
+    bytes
 }
 
 /// Bytes as whole cells; `None` when the length is not a multiple of 32.

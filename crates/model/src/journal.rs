@@ -25,6 +25,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use crate::cell::{self, Cell};
 use crate::digest::{Digest, PinsDigest, ProgramId, ResourceId};
 use crate::hash::{Domain, Hasher};
+use crate::state;
 use crate::statement::Kind;
 
 /// The version in the first word of every journal.
@@ -198,6 +199,29 @@ pub struct TransactionJournal {
     pub accesses: Vec<Access>,
     /// What it withdraws.
     pub exits: Vec<Exit>,
+}
+
+impl TransactionJournal {
+    /// The journal of the transaction with this digest, which met the declared resources as `before`.
+    pub fn of(
+        hasher: &dyn Hasher,
+        transaction: Digest,
+        before: &[(ResourceId, Option<&[Cell]>)],
+        effects: &TransactionEffects,
+    ) -> Self {
+        let access = |(resource, value): &(ResourceId, Option<&[Cell]>)| {
+            let before = state::leaf(hasher, *value);
+            let written = effects.writes.iter().rfind(|(written, _)| written == resource);
+            let after = written.map_or(before, |(_, value)| state::leaf(hasher, Some(value)));
+            Access { resource: *resource, before, after }
+        };
+        Self {
+            transaction,
+            outcome: effects.outcome,
+            accesses: before.iter().map(access).collect(),
+            exits: effects.exits.clone(),
+        }
+    }
 }
 
 impl Journal for TransactionJournal {

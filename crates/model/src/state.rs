@@ -50,3 +50,73 @@ impl StatePath {
         self.siblings.iter().fold((self.leaf, self.slot), step).0
     }
 }
+
+/// A slot on both sides of a change: its opening before, and its leaf after.
+#[derive(Debug, Clone)]
+pub struct Change<'p> {
+    /// Its opening before.
+    pub path: &'p StatePath,
+    /// Its leaf after.
+    pub after: Digest,
+}
+
+/// The state roots before and after `changes`, by ascending slot; `None` where they are not that, where a path
+/// is not one of this tree's, or where there is none.
+///
+/// All paths open the *same* root, the one before: it depends on every leaf before. Where two of them meet,
+/// each is the other's sibling, and what a witness says there does not count.
+pub fn roots(hasher: &dyn Hasher, changes: &[Change<'_>]) -> Option<(Digest, Digest)> {
+    let nodes = changes.iter().map(|Change { path: StatePath { slot, leaf, siblings }, after }| Node {
+        index: *slot,
+        before: *leaf,
+        after: (after != leaf).then_some(*after),
+        siblings,
+    });
+    let mut level: Vec<Node<'_>> = nodes.collect();
+    let paths = level.iter().all(|n| n.siblings.len() == usize::from(DEPTH) && n.index >> DEPTH == 0);
+    if !paths || !level.windows(2).all(|pair| pair[0].index < pair[1].index) {
+        return None;
+    }
+    for height in 0..usize::from(DEPTH) {
+        let mut at = 0;
+        while let Some((node, rest)) = level.get_mut(at..).and_then(<[_]>::split_first_mut) {
+            let met = rest.first().copied().filter(|right| right.index == node.index ^ 1);
+            match met {
+                None => node.climb(hasher, &node.siblings[height], None),
+                Some(right) => {
+                    node.climb(hasher, &right.before, right.after.as_ref());
+                    level.remove(at + 1);
+                }
+            }
+            at += 1;
+        }
+    }
+    level.first().map(|root| (root.before, root.after.unwrap_or(root.before)))
+}
+
+/// A node above changed leaves, on both sides of the change.
+#[derive(Clone, Copy)]
+struct Node<'p> {
+    index: u64,
+    before: Digest,
+    /// What is only read is climbed once.
+    after: Option<Digest>,
+    siblings: &'p [Digest],
+}
+
+impl Node<'_> {
+    /// Becomes its own parent.
+    fn climb(&mut self, hasher: &dyn Hasher, sibling: &Digest, sibling_after: Option<&Digest>) {
+        let left = self.index & 1 == 0;
+        let parent = |this: &Digest, other: &Digest| match left {
+            true => hasher.merge(this, other),
+            false => hasher.merge(other, this),
+        };
+        self.after = match (&self.after, sibling_after) {
+            (None, None) => None,
+            (after, other) => Some(parent(after.as_ref().unwrap_or(&self.before), other.unwrap_or(sibling))),
+        };
+        self.before = parent(&self.before, sibling);
+        self.index >>= 1;
+    }
+}

@@ -95,6 +95,32 @@ impl LaneTransaction {
     }
 }
 
+/// What a transaction program reads out of [`LaneTransaction::cells`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransactionRead {
+    /// The facts.
+    pub facts: TransactionFacts,
+    /// The payload.
+    pub payload: Vec<u8>,
+}
+
+/// Reads [`LaneTransaction::cells`]; `None` where they are not their one encoding.
+pub fn from_cells(cells: &[Cell]) -> Option<TransactionRead> {
+    let [_, [length, version, deposit_lo, deposit_hi, 0, 0, 0, 0], authority, padded @ ..] = cells else {
+        return None;
+    };
+    let length = usize::try_from(*length).ok()?;
+    if u16::try_from(*version).is_err() || padded.len() != length.div_ceil(32) {
+        return None;
+    }
+    let mut payload = cell::to_bytes(padded);
+    let authority = cell::to_digest(authority).into();
+    let deposit = u64::from(*deposit_lo) | u64::from(*deposit_hi) << 32;
+    let zeros = payload.get(length..)?.iter().all(|byte| *byte == 0);
+    payload.truncate(length);
+    zeros.then_some(TransactionRead { facts: TransactionFacts { authority, deposit }, payload })
+}
+
 /// A script public key as transactions encode it: version (`u16`), length (`u64`), both little-endian, script.
 pub fn script_bytes(version: u16, script: &[u8]) -> Vec<u8> {
     let mut bytes = version.to_le_bytes().to_vec();
@@ -206,6 +232,29 @@ mod tests {
         assert_eq!(tx.facts(&account_of(&other)).deposit, 7);
         let torn = transaction(rest(&[(5, &mine, false)])[..60].to_vec());
         assert_eq!(torn.facts(&account_of(&mine)).deposit, 0);
+    }
+
+    #[test]
+    fn a_transaction_reads_back_from_its_cells_and_from_no_others() {
+        let mut tx = transaction(rest(&[]));
+        for length in [0, 1, 31, 32, 33, 64] {
+            tx.payload = vec![7; length];
+            let facts = TransactionFacts { authority: ResourceId([4; 32]), deposit: 1 << 40 };
+            let cells = tx.cells(&facts);
+            assert_eq!(from_cells(&cells), Some(TransactionRead { facts, payload: tx.payload.clone() }));
+            assert_eq!(from_cells(&cells[..cells.len() - 1]), None);
+            assert_eq!(from_cells(&[&cells[..], &[[0; 8]]].concat()), None);
+            let with = |cell: usize, word: usize, value| {
+                let mut cells = cells.clone();
+                cells[cell][word] = value;
+                from_cells(&cells)
+            };
+            assert_eq!(with(1, 1, 1 << 16), None);
+            assert!((4..8).all(|word| with(1, word, 1).is_none()));
+            if length % 32 != 0 {
+                assert_eq!(with(cells.len() - 1, 7, u32::from_le_bytes([7, 7, 7, 1])), None);
+            }
+        }
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use alloc::vec::Vec;
 
+use borsh::{BorshDeserialize, BorshSerialize};
+
 use crate::cell::Cell;
 use crate::digest::Digest;
 use crate::journal::{BatchJournal, Pins, TransactionJournal};
@@ -9,7 +11,7 @@ use crate::lane::BlockContext;
 use crate::state::StatePath;
 
 /// What one proof is made from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Witness {
     /// For a transaction program.
     Transaction(TransactionWitness),
@@ -20,7 +22,7 @@ pub enum Witness {
 }
 
 /// The transaction and the values it meets.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct TransactionWitness {
     /// [`LaneTransaction::cells`](crate::transaction::LaneTransaction::cells).
     pub transaction: Vec<Cell>,
@@ -29,7 +31,7 @@ pub struct TransactionWitness {
 }
 
 /// A block's proved transactions, and the openings of what they touch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct BatchWitness {
     /// The pins.
     pub pins: Pins,
@@ -47,7 +49,7 @@ pub struct BatchWitness {
 }
 
 /// A run of proved batches.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct AggregateWitness {
     /// The pins.
     pub pins: Pins,

@@ -7,6 +7,7 @@ use std::fmt;
 use reprise_model::statement::StatementId;
 use reprise_prover::engine::Engine;
 use reprise_prover::failure::Failure;
+use reprise_store::port::StoreError;
 use serde::{Serialize, Serializer};
 
 use crate::watcher::Violation;
@@ -44,6 +45,11 @@ pub enum Reason {
         /// The statement.
         statement: StatementId,
     },
+    /// The receipt store cannot be read or written: what it is asked waits until it can.
+    Store {
+        /// What it says.
+        error: String,
+    },
     /// A promise was broken.
     Violated {
         /// Which.
@@ -52,19 +58,25 @@ pub enum Reason {
 }
 
 impl Health {
-    /// How an engine is, and what its watcher has heard.
-    pub fn of(engine: &Engine, violations: &[Violation]) -> Self {
+    /// How an engine is, what troubles the store, and what the watcher has heard.
+    pub fn of(engine: &Engine, store: Option<&StoreError>, violations: &[Violation]) -> Self {
         let given_up = engine.failures().iter().map(|(statement, failure)| Reason::GivenUp {
             statement: *statement,
             failure: failure.to_string(),
         });
-        let ailing = engine.ailing().map(|(statement, failure)| match failure {
-            Failure::TimedOut { .. } => Reason::Hung { statement: *statement },
-            _ => Reason::Invalid { statement: *statement },
+        let ailing = engine.ailing().filter_map(|(statement, failure)| match failure {
+            Failure::TimedOut { .. } => Some(Reason::Hung { statement: *statement }),
+            Failure::Store(_) => None,
+            _ => Some(Reason::Invalid { statement: *statement }),
         });
+        let held_up = engine.ailing().find_map(|(_, failure)| match failure {
+            Failure::Store(error) => Some(error),
+            _ => None,
+        });
+        let store = store.or(held_up).map(|error| Reason::Store { error: error.to_string() });
         let violated =
             violations.iter().map(|violation| Reason::Violated { promise: violation.promise.to_owned() });
-        let reasons: Vec<_> = given_up.chain(ailing).chain(violated).collect();
+        let reasons: Vec<_> = given_up.chain(ailing).chain(store).chain(violated).collect();
         if reasons.is_empty() { Self::Green } else { Self::Red { reasons } }
     }
 
@@ -99,6 +111,7 @@ impl fmt::Display for Reason {
             Self::GivenUp { statement, failure } => write!(f, "{statement} was given up: {failure}"),
             Self::Hung { statement } => write!(f, "the prover hung over {statement}"),
             Self::Invalid { statement } => write!(f, "the prover made an invalid proof of {statement}"),
+            Self::Store { error } => write!(f, "waiting for the receipt store: {error}"),
             Self::Violated { promise } => write!(f, "violated: {promise}"),
         }
     }

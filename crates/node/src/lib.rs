@@ -21,6 +21,7 @@ pub mod health;
 pub mod l1;
 pub mod oracle;
 pub mod pipeline;
+mod postponed;
 pub mod report;
 pub mod tally;
 pub mod watcher;

@@ -20,6 +20,7 @@ use reprise_chain::source::{Progress, SourceError};
 use reprise_chain::tree::{ChainError, ForkTree};
 use reprise_model::artifact::AggregatorArtifact;
 use reprise_model::coordinate::Checkpoint;
+use reprise_model::mutation::{self, Mutation};
 use reprise_model::order::{Order, Work};
 use reprise_model::statement::StatementId;
 use reprise_planner::planner::{Demand, Fact, Planner, Pruned};
@@ -35,6 +36,7 @@ use reprise_store::port::{Lookup, NewEntry, Origin, Provenance, PutOutcome, Stor
 
 use crate::happening::{Happening, Observer};
 use crate::health::Health;
+use crate::postponed::Postponed;
 use crate::report::Report;
 use crate::tally::Tally;
 use crate::watcher::{Violation, Watcher};
@@ -156,6 +158,7 @@ pub struct Pipeline {
     pub(crate) watcher: Watcher,
     pub(crate) tally: Tally,
     pub(crate) demand: Demand,
+    pub(crate) postponed: Postponed,
     /// How the receipts that are being written came to be.
     pub(crate) provenances: HashMap<StatementId, Provenance>,
     /// How many orders that are not stored the planner is asked for.
@@ -197,17 +200,18 @@ impl Pipeline {
     pub fn progress(&self) -> Progress {
         // What was given up settles nothing any more.
         let stuck = self.settler.is_none() || !self.engine.failures().is_empty();
-        Progress { proved: self.engine.satisfied(), settled: stuck || !self.demand.unsettled }
+        let proved = self.engine.satisfied() && self.postponed.trouble().is_none();
+        Progress { proved, settled: stuck || !self.demand.unsettled }
     }
 
-    /// Whether nothing is being looked up, proved, checked or stored.
+    /// Whether nothing is being looked up, proved, checked or stored, and nothing waits for the store.
     pub fn at_rest(&self) -> bool {
-        self.engine.at_rest()
+        self.engine.at_rest() && self.postponed.trouble().is_none()
     }
 
     /// When [`wake`](Self::wake) next has something to do, if ever without another input.
     pub fn deadline(&self) -> Option<Duration> {
-        self.engine.deadline()
+        self.engine.deadline().into_iter().chain(self.postponed.again_at()).min()
     }
 
     /// Starts no further proof; what runs is finished and stored.
@@ -244,6 +248,9 @@ impl Pipeline {
             let stored = orders.iter().filter(|order| self.engine.known(&order.id) == Some(true));
             let stored = stored.map(|order| (order.id, order.kind())).collect();
             self.tell(&Happening::Orphaned { block: *block, stored }, outside);
+            if mutation::is(Mutation::DeleteOnReorg) {
+                orders.iter().try_for_each(|order| self.store.remove(&order.id).map(drop))?;
+            }
         }
         let event = self.tree.apply(event)?;
         let added = event.added.iter().map(|added| (added.metadata, &added.block));
@@ -273,15 +280,29 @@ impl Pipeline {
 
     /// Lets go, everywhere, of what is final and settled for good.
     fn prune(&mut self, event: &ChainEvent, outside: &mut Outside<'_>) -> Result<(), RunError> {
-        let Pruned { floor, statements } = self.planner.prune(event.finalized);
+        let Pruned { floor, statements } =
+            self.planner.prune(match mutation::is(Mutation::PruneBeforeFinal) {
+                true => self.tree.tip().checkpoint,
+                false => event.finalized,
+            });
         self.engine.forget(statements);
-        let Some(floor) = floor else { return Ok(()) };
+        if floor.is_none() {
+            return Ok(());
+        }
+        self.postponed.floor = floor;
+        self.let_go(outside)
+    }
+
+    /// Lets the store go of what is below the floor, where that rose.
+    fn let_go(&mut self, outside: &mut Outside<'_>) -> Result<(), RunError> {
+        let Some(floor) = self.postponed.floor else { return Ok(()) };
         // PRUNE SAFETY: below the floor every block is final, so none of them can leave or return, on this
         // fork or another; and each is settled by a settlement whose own block is final, so that none of
         // their aggregates is ever wanted again. What a live block uses as well keeps its receipt: the store
         // deletes coordinates, and a receipt only with its last one. A later process that follows the chain
         // from its beginning is told the floor, and wants nothing below it (`Planner::resume`).
-        let outcome = self.store.prune_below(floor)?;
+        let Some(outcome) = self.ask(outside, |store| store.prune_below(floor))? else { return Ok(()) };
+        self.postponed.floor = None;
         self.scheduler.prune_below(floor);
         self.tell(&Happening::Pruned(floor), outside);
         tracing::info!(%floor, coordinates = outcome.coordinates, receipts = outcome.receipts, "pruned");
@@ -291,12 +312,18 @@ impl Pipeline {
     fn hear_answer(&mut self, message: Message, outside: &mut Outside<'_>) -> Result<(), RunError> {
         let effects = match message {
             Message::Read(Read::LookedUp { order, result }) => {
-                let took = result?;
-                if let Some(took_ms) = took {
+                if let Ok(Some(took_ms)) = result {
                     let took = Duration::from_millis(took_ms);
                     self.tell(&Happening::Found { order: order.clone(), took }, outside);
                 }
-                self.engine.looked_up(order.id, took.is_some())
+                match result {
+                    Ok(took) => self.engine.looked_up(order.id, took.is_some()),
+                    Err(error) => {
+                        let effects = self.engine.not_looked_up(order.id, error.into());
+                        self.note_given_up(&order);
+                        effects
+                    }
+                }
             }
             Message::Read(Read::Checked { order, bad }) => {
                 for id in bad.iter().flatten() {
@@ -351,6 +378,11 @@ impl Pipeline {
 
     /// Time has passed: computes the demand anew, and has done what follows from it.
     pub fn wake(&mut self, outside: &mut Outside<'_>) -> Result<(), RunError> {
+        if self.postponed.again_at().is_some_and(|at| at <= outside.hands.now()) {
+            self.postponed.is_over();
+            self.let_go(outside)?;
+            self.place(outside)?;
+        }
         // Again while carrying it out shows that something is lost: no message would come to say so.
         loop {
             let lost = self.lost;
@@ -364,11 +396,15 @@ impl Pipeline {
                 break;
             }
         }
+        if self.postponed.again_at().is_none() {
+            // Whatever there was to ask, it answered.
+            self.postponed.is_well();
+        }
         let known = |id: &StatementId| fact(&self.engine, id);
         self.store.protect(self.planner.needed_from(&self.demand, &known));
         let (queued, hits) = (self.engine.queued(), self.engine.counts().hits.total());
         self.tell(&Happening::Queue { queued, hits }, outside);
-        let health = Health::of(&self.engine, self.watcher.violations());
+        let health = Health::of(&self.engine, self.postponed.trouble(), self.watcher.violations());
         if health != self.health {
             match &health {
                 Health::Green => tracing::info!("health: {health}"),
@@ -414,21 +450,54 @@ impl Pipeline {
                     outside.hands.store(order, entry);
                 }
                 Effect::Place(coordinate, id, request) => {
-                    let outcome = self.store.place(&[(coordinate, id)])?;
-                    if request == Request::Hit {
-                        self.tell(&Happening::Reused(id, coordinate), outside);
-                    }
-                    if outcome.diverged > 0 {
-                        self.tell(&Happening::Diverged(id), outside);
-                    }
-                    if outcome.not_stored > 0 {
-                        self.lose(id, outside);
-                    }
+                    self.postponed.places.push_back((coordinate, id, request));
+                    self.place(outside)?;
                 }
                 Effect::Publish(order) => self.tell(&Happening::Published(order), outside),
             }
         }
         Ok(())
+    }
+
+    /// Places stored statements where they are used as well.
+    fn place(&mut self, outside: &mut Outside<'_>) -> Result<(), RunError> {
+        while let Some((coordinate, id, request)) = self.postponed.places.front().copied() {
+            let Some(outcome) = self.ask(outside, |store| store.place(&[(coordinate, id)]))? else {
+                return Ok(());
+            };
+            self.postponed.places.pop_front();
+            if request == Request::Hit {
+                self.tell(&Happening::Reused(id, coordinate), outside);
+            }
+            if outcome.diverged > 0 {
+                self.tell(&Happening::Diverged(id), outside);
+            }
+            if outcome.not_stored > 0 {
+                self.lose(id, outside);
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the store, unless it failed lately; `None` where it cannot answer now and is asked again later.
+    fn ask<R>(
+        &mut self,
+        outside: &Outside<'_>,
+        what: impl FnOnce(&dyn ReceiptStore) -> Result<R, StoreError>,
+    ) -> Result<Option<R>, RunError> {
+        if self.postponed.again_at().is_some() {
+            return Ok(None);
+        }
+        match what(self.store.as_ref()) {
+            Ok(answer) => {
+                self.postponed.is_well();
+                Ok(Some(answer))
+            }
+            Err(error) => {
+                self.postponed.failed(error, outside.hands.now(), self.engine.policy())?;
+                Ok(None)
+            }
+        }
     }
 
     /// A receipt that was believed to be stored is not.
@@ -447,7 +516,9 @@ impl Pipeline {
         if !due || self.engine.known(&order.id) != Some(true) {
             return Ok(());
         }
-        let Lookup::Hit(receipt) = self.store.get(&order.statement, &order.claim)? else {
+        let (statement, claim) = (&order.statement, &order.claim);
+        let Some(lookup) = self.ask(outside, |store| store.get(statement, claim))? else { return Ok(()) };
+        let Lookup::Hit(receipt) = lookup else {
             self.lose(order.id, outside);
             return Ok(());
         };
@@ -533,7 +604,7 @@ impl Pipeline {
             settled_checkpoint: self.planner.settled_checkpoint().map_or(0, |checkpoint| checkpoint.0),
             state_root: self.watcher.root().to_hex(),
             violations: violations.len() as u64,
-            health: Health::of(&self.engine, &violations),
+            health: Health::of(&self.engine, self.postponed.trouble(), &violations),
             ..self.tally.report()
         };
         Ok(Ended { report, violations, interrupted })

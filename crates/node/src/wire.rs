@@ -33,6 +33,7 @@ use crate::health::Health;
 use crate::l1::{L1, L1Error};
 use crate::oracle::Oracle;
 use crate::pipeline::Pipeline;
+use crate::postponed::Postponed;
 use crate::tally::Tally;
 use crate::watcher::Watcher;
 
@@ -234,6 +235,7 @@ pub fn join(
         watcher: Watcher::new(settings.permits, (genesis_root, genesis_tip), oracle),
         tally: Tally::default(),
         demand: Demand::default(),
+        postponed: Postponed::default(),
         provenances: HashMap::new(),
         demand_max: engine.jobs_max,
         health: Health::Green,

@@ -28,6 +28,7 @@ use reprise_model::coordinate::{Checkpoint, Coordinate, Place};
 use reprise_model::digest::{BlockHash, PinsDigest, ProgramId, StatementId};
 use reprise_model::hash::Hasher;
 use reprise_model::journal::{AggregateJournal, BatchJournal, Commitment, Journal};
+use reprise_model::mutation::{self, Mutation};
 use reprise_model::order::{Order, Work};
 use reprise_model::scheduled::{BundleBlocks, ScheduledBatch, ScheduledBundle};
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
@@ -267,7 +268,8 @@ impl Planner {
         }
         let tip = self.tip();
         self.window.truncate(tip);
-        while self.settlements.last().is_some_and(|settled| settled.carrier > tip) {
+        let stays = mutation::is(Mutation::SettledForEver);
+        while self.settlements.last().is_some_and(|settled| settled.carrier > tip && !stays) {
             self.settlements.pop();
         }
         for (added, batch) in event.added.iter().zip(batches) {

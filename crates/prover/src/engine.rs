@@ -20,6 +20,7 @@
 //! * A queued job that nobody wants leaves, unless its block lies shallow off the view ([`Engine::retain`]):
 //!   then it is *dormant*, keeps its count of failures, and is not started. A proof that runs is finished and
 //!   stored, or asked to end ([`Orphans`]).
+//! * While the store fails a look-up or a write, that is tried again after a wait, and no proof is begun.
 //! * Nothing failed or cancelled is ever remembered as a result.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reprise_model::coordinate::Coordinate;
+use reprise_model::mutation::{self, Mutation};
 use reprise_model::order::Order;
 use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::statement::{Kind, StatementId};
@@ -118,7 +120,7 @@ pub struct Counts {
 
 #[derive(Debug, Clone)]
 enum Phase {
-    Looking,
+    Looking(Delay),
     Queued,
     Proving {
         began: Duration,
@@ -133,13 +135,36 @@ enum Phase {
         receipt: Verified<Receipt>,
         /// How many of the requesters the write names; who asked later is placed when it is durable.
         named: usize,
-        /// When it is written again, after a failure.
-        again_at: Option<Duration>,
+        delay: Delay,
     },
     Failed,
 }
 
+/// How a store that fails holds up a look-up or a write.
+#[derive(Debug, Clone, Copy, Default)]
+struct Delay {
+    /// Whether the last attempt failed.
+    failed: bool,
+    /// When the next one begins, if it does not run.
+    again_at: Option<Duration>,
+}
+
+impl Delay {
+    /// Whether it is time for the next attempt.
+    fn is_over(&self, now: Duration) -> bool {
+        self.again_at.is_some_and(|at| now >= at)
+    }
+}
+
 impl Phase {
+    /// What holds it up, where a store can.
+    fn delay(&self) -> Option<&Delay> {
+        match self {
+            Self::Looking(delay) | Self::Storing { delay, .. } => Some(delay),
+            _ => None,
+        }
+    }
+
     /// Whether the job waits for nothing but its turn, and can be let go.
     fn is_queued(&self) -> bool {
         matches!(self, Self::Queued)
@@ -151,6 +176,8 @@ struct Job {
     order: Arc<Order>,
     phase: Phase,
     failed: Failed,
+    /// How often in a row the store failed it.
+    held_up: u32,
     /// Not begun before, after a failure.
     not_before: Duration,
     /// Who asked, in order; all are served by the one receipt.
@@ -242,13 +269,15 @@ impl Engine {
     pub fn essence(&self) -> impl std::fmt::Debug + '_ {
         let rank = |job: &Job| {
             let phase = match &job.phase {
-                Phase::Looking => "looking".to_owned(),
+                Phase::Looking(delay) => format!("looking {} {}", delay.failed, delay.again_at.is_some()),
                 Phase::Queued => "queued".to_owned(),
                 Phase::Proving { unwanted_since, cancelled, .. } => {
                     format!("proving {} {cancelled}", unwanted_since.is_some())
                 }
                 Phase::Checking(failure) => format!("checking {}", failure.cost() == Cost::Dear),
-                Phase::Storing { named, again_at, .. } => format!("storing {named} {}", again_at.is_some()),
+                Phase::Storing { named, delay, .. } => {
+                    format!("storing {named} {} {}", delay.failed, delay.again_at.is_some())
+                }
                 Phase::Failed => "failed".to_owned(),
             };
             (phase, job.failed, job.requesters.clone(), job.renewed.clone())
@@ -273,7 +302,8 @@ impl Engine {
         &self.failures
     }
 
-    /// The statements whose last attempt hung or did not verify, and which are not stored since.
+    /// The statements whose last attempt hung or did not verify, or which the store holds up, and which are not
+    /// stored since.
     pub fn ailing(&self) -> impl Iterator<Item = (&StatementId, &Failure)> {
         self.ailing.iter()
     }
@@ -285,7 +315,7 @@ impl Engine {
 
     /// Jobs that wait for look-up, assumptions or a permit.
     pub fn queued(&self) -> usize {
-        self.count(|phase| matches!(phase, Phase::Looking | Phase::Queued))
+        self.count(|phase| matches!(phase, Phase::Looking(_) | Phase::Queued))
     }
 
     /// The orders being proved now.
@@ -329,7 +359,7 @@ impl Engine {
                 };
                 Some(abort.map_or(timeout, |abort| abort.min(timeout)))
             }
-            Phase::Storing { again_at, .. } => *again_at,
+            Phase::Storing { delay, .. } | Phase::Looking(delay) => delay.again_at,
             Phase::Queued if self.stopping => None,
             Phase::Queued => (job.not_before > self.now).then_some(job.not_before),
             _ => None,
@@ -340,6 +370,16 @@ impl Engine {
     /// Starts no further proof; what runs is finished and stored.
     pub fn stop(&mut self) {
         self.stopping = true;
+    }
+
+    /// Whether the store fails just now. Until it is well no proof is begun: it could not be stored.
+    pub fn is_held_up(&self) -> bool {
+        self.jobs.values().any(|job| job.phase.delay().is_some_and(|delay| delay.failed))
+    }
+
+    /// How proving is gone about.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// Asks every proof that runs to end.
@@ -374,11 +414,15 @@ impl Engine {
                         effects.push(Effect::Cancel(*id));
                     }
                 }
-                Phase::Storing { receipt, named, again_at } if again_at.is_some_and(|at| now >= at) => {
-                    *again_at = None;
+                Phase::Storing { receipt, named, delay } if delay.is_over(now) => {
+                    delay.again_at = None;
                     *named = job.requesters.len();
                     let (receipt, coordinates) = (receipt.clone(), job.requesters.clone());
                     effects.push(Effect::Store { order: job.order.clone(), receipt, coordinates });
+                }
+                Phase::Looking(delay) if delay.is_over(now) => {
+                    delay.again_at = None;
+                    effects.push(Effect::LookUp(job.order.clone()));
                 }
                 _ => {}
             }
@@ -394,6 +438,9 @@ impl Engine {
 
     /// Hears which statements belong to blocks that lie shallow off the view: queued jobs for them sleep.
     pub fn retain(&mut self, dormant: BTreeSet<StatementId>) {
+        if mutation::is(Mutation::ForgetOrphans) {
+            dormant.iter().for_each(|id| self.lost(*id));
+        }
         self.dormant = dormant;
     }
 
@@ -413,6 +460,8 @@ impl Engine {
             room -= usize::from(asleep);
             awake || asleep
         });
+        let jobs = &self.jobs;
+        self.ailing.retain(|id, failure| !matches!(failure, Failure::Store(_)) || jobs.contains_key(id));
 
         let before = mem::take(&mut self.requests);
         let mut effects = vec![];
@@ -461,10 +510,41 @@ impl Engine {
         Some(admitted)
     }
 
+    /// The store could not say whether it holds a receipt: it is asked again, after a wait.
+    pub fn not_looked_up(&mut self, id: StatementId, failure: Failure) -> Vec<Effect> {
+        let Some(job) = self.jobs.get_mut(&id) else { return vec![] };
+        let Phase::Looking(_) = job.phase else { return vec![] };
+        let Some(wait) = self.hold_up(id, &failure) else { return self.give_up(id, failure) };
+        let Some(job) = self.jobs.get_mut(&id) else { return vec![] };
+        let again_at = (!wait.is_zero()).then_some(self.now + wait);
+        job.phase = Phase::Looking(Delay { failed: true, again_at });
+        again_at.is_none().then(|| Effect::LookUp(job.order.clone())).into_iter().collect()
+    }
+
+    /// Counts a failure of the store; how long its job waits then, if it is not given up.
+    fn hold_up(&mut self, id: StatementId, failure: &Failure) -> Option<Duration> {
+        self.counts.attempts_failed += 1;
+        let job = self.jobs.get_mut(&id)?;
+        job.failed.add(failure.cost());
+        job.held_up = job.held_up.saturating_add(1);
+        if failure.response(&job.failed, &self.policy.budget, false) != Response::Retry {
+            return None;
+        }
+        self.ailing.insert(id, failure.clone());
+        Some(self.policy.backoff.wait(&id, job.held_up))
+    }
+
     /// A look-up ended.
     pub fn looked_up(&mut self, id: StatementId, found: bool) -> Vec<Effect> {
+        if mutation::is(Mutation::LostAnswer) && id.0[0] < 8 {
+            return vec![];
+        }
         self.known.insert(id, found);
+        if matches!(self.ailing.get(&id), Some(Failure::Store(_))) {
+            self.ailing.remove(&id);
+        }
         let Some(job) = self.jobs.get_mut(&id) else { return vec![] };
+        job.held_up = 0;
         if !found {
             job.phase = Phase::Queued;
             self.counts.merged += job.requesters.len() as u64 - 1;
@@ -489,9 +569,18 @@ impl Engine {
         self.proving -= 1;
         match result {
             Ok(receipt) => {
-                let coordinates = job.requesters.clone();
+                let mut coordinates = job.requesters.clone();
                 let named = coordinates.len();
-                job.phase = Phase::Storing { receipt: receipt.clone(), named, again_at: None };
+                job.phase = Phase::Storing { receipt: receipt.clone(), named, delay: Delay::default() };
+                if mutation::is(Mutation::WrongPlace) {
+                    coordinates.iter_mut().for_each(|place| place.checkpoint.0 += 1);
+                }
+                if mutation::is(Mutation::PublishBeforeDurable) {
+                    return vec![
+                        Effect::Publish(job.order.clone()),
+                        Effect::Store { order: job.order.clone(), receipt, coordinates },
+                    ];
+                }
                 vec![Effect::Store { order: job.order.clone(), receipt, coordinates }]
             }
             Err(failure) => self.fail(id, failure),
@@ -519,25 +608,24 @@ impl Engine {
 
     /// A write ended: durable, or not.
     pub fn stored(&mut self, id: StatementId, result: Result<(), Failure>) -> Vec<Effect> {
-        let Some(job) = self.jobs.get_mut(&id) else { return vec![] };
-        let Phase::Storing { receipt, named, again_at } = &mut job.phase else { return vec![] };
+        let Some(Phase::Storing { named, .. }) = self.jobs.get(&id).map(|job| &job.phase) else {
+            return vec![];
+        };
+        let named = *named;
         if let Err(failure) = result {
-            self.counts.attempts_failed += 1;
-            job.failed.add(failure.cost());
-            if failure.response(&job.failed, &self.policy.budget, false) != Response::Retry {
-                return self.give_up(id, failure);
-            }
-            // The proof is worth more than the disk's mood: write it again.
-            let wait = self.policy.backoff.wait(&id, job.failed.total());
-            if !wait.is_zero() {
-                *again_at = Some(self.now + wait);
+            // The proof is worth more than the disk's mood: it is written again.
+            let Some(wait) = self.hold_up(id, &failure) else { return self.give_up(id, failure) };
+            let Some(job) = self.jobs.get_mut(&id) else { return vec![] };
+            let Phase::Storing { receipt, named, delay } = &mut job.phase else { return vec![] };
+            let again_at = (!wait.is_zero()).then_some(self.now + wait);
+            *delay = Delay { failed: true, again_at };
+            if again_at.is_some() {
                 return vec![];
             }
             let (receipt, coordinates) = (receipt.clone(), job.requesters.clone());
             *named = coordinates.len();
             return vec![Effect::Store { order: job.order.clone(), receipt, coordinates }];
         }
-        let named = *named;
         let Some(job) = self.jobs.remove(&id) else { return vec![] };
         self.known.insert(id, true);
         self.ailing.remove(&id);
@@ -596,7 +684,7 @@ impl Engine {
         if let Some(job) = self.jobs.get_mut(&order.id) {
             if !job.requesters.contains(&order.coordinate) {
                 job.requesters.push(order.coordinate);
-                if !matches!(job.phase, Phase::Looking) {
+                if !matches!(job.phase, Phase::Looking(_)) {
                     self.counts.merged += 1;
                 }
             }
@@ -608,12 +696,12 @@ impl Engine {
                 return Some(Effect::Place(order.coordinate, order.id, Request::Hit));
             }
             Some(false) => Phase::Queued,
-            None => Phase::Looking,
+            None => Phase::Looking(Delay::default()),
         };
-        let looking = matches!(phase, Phase::Looking);
+        let looking = matches!(phase, Phase::Looking(_));
         let (order, requesters) = (order.clone(), vec![order.coordinate]);
         let (failed, not_before, renewed) = (Failed::default(), Duration::ZERO, BTreeSet::new());
-        let job = Job { order: order.clone(), phase, failed, not_before, requesters, renewed };
+        let job = Job { order: order.clone(), phase, failed, held_up: 0, not_before, requesters, renewed };
         self.jobs.insert(order.id, job);
         looking.then_some(Effect::LookUp(order))
     }
@@ -621,6 +709,9 @@ impl Engine {
     /// Gives free permits to the most urgent jobs whose assumptions are stored.
     fn start(&mut self) -> Vec<Effect> {
         let mut effects = vec![];
+        if self.is_held_up() {
+            return effects;
+        }
         let demand = mem::take(&mut self.demand);
         demand.iter().for_each(|order| effects.extend(self.begin(order)));
         self.demand = demand;
@@ -633,7 +724,8 @@ impl Engine {
     }
 
     fn begin(&mut self, order: &Arc<Order>) -> Option<Effect> {
-        if self.stopping || self.proving >= self.permits {
+        let permits = self.permits + usize::from(mutation::is(Mutation::OnePermitMore));
+        if self.stopping || self.proving >= permits {
             return None;
         }
         let job = self.jobs.get(&order.id)?;
@@ -676,10 +768,17 @@ impl Engine {
                 job.phase = Phase::Checking(failure);
                 return vec![Effect::Check(job.order.clone())];
             }
+            Response::Retry if mutation::is(Mutation::CachedFailure) => job.phase = Phase::Failed,
             Response::Retry => {
                 job.phase = Phase::Queued;
-                if failure.cost() != Cost::None {
-                    job.not_before = self.now + self.policy.backoff.wait(&id, job.failed.total());
+                match failure {
+                    Failure::Cancelled { .. } => {}
+                    Failure::Store(_) => {
+                        job.held_up = job.held_up.saturating_add(1);
+                        job.not_before = self.now + self.policy.backoff.wait(&id, job.held_up);
+                        self.ailing.insert(id, failure);
+                    }
+                    _ => job.not_before = self.now + self.policy.backoff.wait(&id, job.failed.total()),
                 }
             }
             Response::Reprove(assumption) => {

@@ -7,6 +7,7 @@
 //! | the program disagrees or refuses | dear | its assumptions are verified; if all are good, given up |
 //! | an assumption is gone | cheap | that one is proved again, then this |
 //! | the store cannot be written or read just now | cheap | again, after a wait |
+//! | the disk is full | none | again, after a wait, for as long as it is |
 //! | cancelled | none | again if it is wanted, else it leaves |
 //!
 //! A statement that used up its [`Budget`] of cheap or dear failures is given up.
@@ -126,6 +127,7 @@ impl Failure {
     pub fn cost(&self) -> Cost {
         match self {
             Self::Cancelled { .. } => Cost::None,
+            Self::Store(error) if error.is_full() => Cost::None,
             Self::AssumptionLost { .. } | Self::Store(_) => Cost::Cheap,
             Self::Prove(_) | Self::Invalid(_) | Self::Panic { .. } | Self::TimedOut { .. } => Cost::Dear,
         }
@@ -146,6 +148,7 @@ impl Failure {
             }
             Self::AssumptionLost { .. } => Response::GiveUp,
             Self::Store(error) if !error.is_transient() => Response::GiveUp,
+            Self::Store(error) if error.is_full() => Response::Retry,
             Self::Store(_)
             | Self::Prove(_)
             | Self::Invalid(_)

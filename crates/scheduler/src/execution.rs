@@ -6,13 +6,14 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use reprise_model::cell::Cell;
 use reprise_model::digest::{Digest, ResourceId};
 use reprise_model::hash::Hasher;
 use reprise_model::journal::{
-    Access, BatchJournal, Outcome, Pins, TransactionEffects, TransactionJournal, Transition,
+    BatchJournal, Outcome, Pins, TransactionEffects, TransactionJournal, Transition,
 };
 use reprise_model::lane::{self, BlockContext};
 use reprise_model::scheduled::ScheduledTransaction;
@@ -123,24 +124,15 @@ impl Rules<'_> {
         state: &StateTree,
     ) -> Result<(TransactionJournal, Writes), ProcessorPanicked> {
         let Planned { transaction, facts, declared, .. } = planned;
-        let read =
-            |resource: &ResourceId| (*resource, state.get(state::slot(resource)).map(|cells| cells.to_vec()));
-        let view = ResourceView::new(declared.iter().map(read));
+        let values: Vec<_> = declared.iter().map(|id| (*id, state.get(state::slot(id)))).collect();
+        let owned = |(id, value): &(ResourceId, Option<Arc<[Cell]>>)| (*id, value.as_deref().map(Vec::from));
+        let view = ResourceView::new(values.iter().map(owned));
         let effects = caught(transaction, || self.processor.execute(transaction, facts, context, &view))?;
         let effects = checked(effects, &view);
 
-        let leaf = |value: Option<&[Cell]>| state::leaf(self.hasher, value);
-        let access = |resource: &ResourceId| {
-            let before = leaf(view.read(resource).ok().flatten());
-            let written = effects.writes.iter().rfind(|(written, _)| written == resource);
-            Access { resource: *resource, before, after: written.map_or(before, |(_, v)| leaf(Some(v))) }
-        };
-        let journal = TransactionJournal {
-            transaction: transaction.digest(self.hasher, facts),
-            outcome: effects.outcome,
-            accesses: declared.iter().map(access).collect(),
-            exits: effects.exits,
-        };
+        let before: Vec<_> = values.iter().map(|(id, value)| (*id, value.as_deref())).collect();
+        let digest = transaction.digest(self.hasher, facts);
+        let journal = TransactionJournal::of(self.hasher, digest, &before, &effects);
         Ok((journal, effects.writes))
     }
 

@@ -194,6 +194,7 @@ mod tests {
 
     use proptest::prelude::*;
     use reprise_model::hash::Blake3;
+    use reprise_model::state::Change;
 
     use super::*;
 
@@ -227,6 +228,30 @@ mod tests {
                 prop_assert_eq!(forward.get(*slot), held.clone().map(Arc::from));
                 prop_assert_eq!(path.leaf, state::leaf(&Blake3, held.as_deref()));
             }
+        }
+
+        #[test]
+        fn changes_opened_in_one_root_give_the_roots_on_both_sides(
+            writes in proptest::collection::vec((slots(), any::<u32>()), 0..12),
+            changes in proptest::collection::btree_map(slots(), proptest::option::of(any::<u32>()), 1..8),
+        ) {
+            let empty = StateTree::empty(Arc::new(Blake3));
+            let before = writes.iter().fold(empty, |tree, (slot, n)| tree.with(*slot, &value(*n)));
+            let written = changes.iter().filter_map(|(slot, n)| Some((slot, (*n)?)));
+            let after = written.fold(before.clone(), |tree, (slot, n)| tree.with(*slot, &value(n)));
+            let paths: Vec<_> = changes.keys().map(|slot| before.path(*slot)).collect();
+            let leaf = |path: &StatePath| changes[&path.slot].map(|n| state::leaf(&Blake3, Some(&value(n))));
+            let change = |path| Change { path, after: leaf(path).unwrap_or(path.leaf) };
+            let opened: Vec<_> = paths.iter().map(change).collect();
+            prop_assert_eq!(state::roots(&Blake3, &opened), Some((before.root(), after.root())));
+            // A false pre-image is another root before; what is out of order is none.
+            let mut forged = opened.clone();
+            let lying = StatePath { leaf: Digest([7; 32]), ..forged[0].path.clone() };
+            forged[0].path = &lying;
+            prop_assert_ne!(state::roots(&Blake3, &forged).map(|(before, _)| before), Some(before.root()));
+            let mut turned = opened.clone();
+            turned.push(opened[0].clone());
+            prop_assert_eq!(state::roots(&Blake3, &turned), None);
         }
 
         #[test]

@@ -160,15 +160,15 @@ fn resident() -> u64 {
 }
 
 fn index() {
-    const ENTRIES: u64 = 100_000;
+    let count = std::env::var(ENTRIES).map_or(100_000, |count| count.parse().unwrap());
     let dir = tempfile::tempdir().unwrap();
     let (engine, store) = open(dir.path());
     let (done, outcomes) = mpsc::channel();
-    for n in 0..ENTRIES {
+    for n in 0..count {
         let done = done.clone();
         store.submit(entry(n, 16), Box::new(move |put| done.send(put.is_ok()).unwrap()));
     }
-    assert!(outcomes.iter().take(ENTRIES as usize).all(|durable| durable));
+    assert!(outcomes.iter().take(count as usize).all(|durable| durable));
     drop((store, engine));
     // In a process of its own, so that the memory of writing does not count.
     let child = std::process::Command::new(std::env::current_exe().unwrap())
@@ -176,12 +176,14 @@ fn index() {
         .output()
         .unwrap();
     println!(
-        "index of {ENTRIES} entries with a coordinate each: {}",
+        "index of {count} entries with a coordinate each: {}",
         String::from_utf8_lossy(&child.stdout).trim()
     );
 }
 
 const OPEN_ONLY: &str = "REPRISE_BENCH_OPEN";
+/// How many entries the index is measured with.
+const ENTRIES: &str = "REPRISE_BENCH_ENTRIES";
 
 fn open_only(dir: &Path) {
     let before = resident();

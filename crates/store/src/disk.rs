@@ -47,7 +47,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::directory::{Directory, OpenError};
-use crate::engine::{Changes, Engine, Pair, Table};
+use crate::engine::{Changes, Engine, Pair, Parts, SPLIT_WITHIN, Split, Table};
 use crate::medium::{self, FileSystem, Medium, MediumFile, Opening};
 use crate::port::StoreError;
 use crate::record;
@@ -482,16 +482,28 @@ pub(crate) enum Located {
 
 impl Located {
     pub(crate) fn read(self) -> Result<Vec<u8>, StoreError> {
+        match self {
+            Self::Here(value) => Ok(value),
+            Self::There { segment, offset, len } => segment.read_value(offset, len),
+        }
+    }
+
+    pub(crate) fn read_split(self, split: Split<'_>) -> Result<Parts, StoreError> {
         let (segment, offset, len) = match self {
-            Self::Here(value) => return Ok(value),
+            Self::Here(mut value) => {
+                let rest = value.split_off(split(&value).min(value.len()));
+                return Ok((value, rest));
+            }
             Self::There { segment, offset, len } => (segment, offset, len),
         };
-        segment.read(offset, len).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => {
-                StoreError::Damaged { path: segment.path.clone(), reason: "a value is cut off".into() }
-            }
-            _ => failed("read", &segment.path)(error),
-        })
+        let mut first = segment.read_value(offset, len.min(SPLIT_WITHIN))?;
+        let at = (split(&first) as u64).min(len);
+        if at <= first.len() as u64 {
+            first.truncate(at as usize);
+        } else {
+            first = segment.read_value(offset, at)?;
+        }
+        Ok((first, segment.read_value(offset + at, len - at)?))
     }
 }
 
@@ -534,6 +546,15 @@ impl Segment {
 
     fn len(&self) -> u64 {
         self.len.load(Ordering::Relaxed)
+    }
+
+    fn read_value(&self, offset: u64, len: u64) -> Result<Vec<u8>, StoreError> {
+        self.read(offset, len).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                StoreError::Damaged { path: self.path.clone(), reason: "a value is cut off".into() }
+            }
+            _ => failed("read", &self.path)(error),
+        })
     }
 
     fn read(&self, offset: u64, len: u64) -> io::Result<Vec<u8>> {
@@ -750,6 +771,11 @@ impl Engine for DiskEngine {
     fn read(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let located = self.index().look_up(table, key);
         located.map(Located::read).transpose()
+    }
+
+    fn read_split(&self, table: Table, key: &[u8], split: Split<'_>) -> Result<Option<Parts>, StoreError> {
+        let located = self.index().look_up(table, key);
+        located.map(|located| located.read_split(split)).transpose()
     }
 
     fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {

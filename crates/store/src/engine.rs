@@ -68,6 +68,15 @@ impl Table {
 /// Writes that become visible together or not at all: a value to set, or `None` to delete.
 pub type Changes = BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>>;
 
+/// A value in two parts.
+pub type Parts = (Vec<u8>, Vec<u8>);
+
+/// Says of a value's beginning how long its first part is.
+pub type Split<'a> = &'a dyn Fn(&[u8]) -> usize;
+
+/// How much of a value is shown to whoever splits it.
+pub const SPLIT_WITHIN: u64 = 512;
+
 /// A key and its value.
 pub type Pair = (Vec<u8>, Vec<u8>);
 
@@ -78,6 +87,15 @@ pub type Pair = (Vec<u8>, Vec<u8>);
 pub trait Engine: Send + Sync {
     /// The value under `key`, where there is one.
     fn read(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// The value under `key` in two parts: `split` is shown its beginning, [`SPLIT_WITHIN`] bytes of it or all, and
+    /// says how long the first part is. So the second, large part comes in bytes of its own.
+    fn read_split(&self, table: Table, key: &[u8], split: Split<'_>) -> Result<Option<Parts>, StoreError> {
+        Ok(self.read(table, key)?.map(|mut value| {
+            let rest = value.split_off(split(&value).min(value.len()));
+            (value, rest)
+        }))
+    }
 
     /// Whether there is a value under `key`, without reading it.
     fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError>;

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use reprise_model::coordinate::{Checkpoint, Coordinate};
 use reprise_model::digest::ProfileId;
+use reprise_model::mutation::{self, Mutation};
 use reprise_model::receipt::VerifiedMark;
 use reprise_model::statement::StatementId;
 
@@ -152,6 +153,7 @@ pub(crate) fn put(staging: &mut Staging<'_>, ready: Ready) -> Result<PutOutcome,
     let alive = |coordinate: &&Coordinate| coordinate.checkpoint >= floor;
     let all_final = !ready.coordinates.is_empty() && !ready.coordinates.iter().any(|c| alive(&c));
     let stored = staging.entry(&id)?.is_some();
+    let all_final = all_final && !mutation::is(Mutation::KeepBelowFloor);
     if !stored && all_final && staging.keys(Table::Pins, &id.0, 1)?.is_empty() {
         // A late put below the floor leaves nothing behind: no pass would ever come by to collect it.
         let places = PlaceOutcome { below_floor: ready.coordinates.len() as u64, ..PlaceOutcome::default() };
@@ -202,7 +204,7 @@ fn place_one(
     id: &StatementId,
     places: &mut PlaceOutcome,
 ) -> Result<(), StoreError> {
-    if coordinate.checkpoint < floor {
+    if coordinate.checkpoint < floor && !mutation::is(Mutation::KeepBelowFloor) {
         places.below_floor += 1;
         return Ok(());
     }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use crate::directory::{self, Directory, OpenError};
 use crate::disk::{Index, Located, Replayed, Segment, replay_all, segment_numbers, segment_path};
-use crate::engine::{Changes, Engine, Pair, Table};
+use crate::engine::{Changes, Engine, Pair, Parts, Split, Table};
 use crate::medium::{FileSystem, Medium, Opening};
 use crate::port::StoreError;
 use crate::revoked;
@@ -99,6 +99,10 @@ fn moment(medium: &dyn Medium, log: &Path) -> io::Result<Option<Index>> {
 impl Engine for ReadingEngine {
     fn read(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.index.look_up(table, key).map(Located::read).transpose()
+    }
+
+    fn read_split(&self, table: Table, key: &[u8], split: Split<'_>) -> Result<Option<Parts>, StoreError> {
+        self.index.look_up(table, key).map(|located| located.read_split(split)).transpose()
     }
 
     fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use quick_cache::sync::{Cache, DefaultLifecycle, GuardResult};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
-use crate::engine::{Changes, Engine, Pair, Table};
+use crate::engine::{Changes, Engine, Pair, Parts, Split, Table};
 use crate::port::{StoreError, TierStats};
 
 /// What an entry costs beside its bytes: its key and the cache's own.
@@ -83,6 +83,26 @@ impl Tiered {
         Self { inner, kept, memory: Counts::default(), below: Counts::default() }
     }
 
+    /// An envelope, from memory or from below.
+    fn envelope(&self, key: &[u8]) -> Result<Option<Arc<Vec<u8>>>, StoreError> {
+        match self.kept.get_value_or_guard(key, None) {
+            GuardResult::Value(value) => {
+                self.memory.hits.fetch_add(1, Relaxed);
+                Ok(Some(value))
+            }
+            GuardResult::Guard(guard) => {
+                self.memory.misses.fetch_add(1, Relaxed);
+                let read = self.read_below(key)?.map(Arc::new);
+                if let Some(value) = &read {
+                    // Refused where a commit touched the key meanwhile: then this is old, and not kept.
+                    let _ = guard.insert(value.clone());
+                }
+                Ok(read)
+            }
+            GuardResult::Timeout => Ok(self.read_below(key)?.map(Arc::new)),
+        }
+    }
+
     fn read_below(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let read = self.inner.read(Table::Receipts, key);
         let count = match &read {
@@ -100,22 +120,17 @@ impl Engine for Tiered {
         if table != Table::Receipts {
             return self.inner.read(table, key);
         }
-        match self.kept.get_value_or_guard(key, None) {
-            GuardResult::Value(value) => {
-                self.memory.hits.fetch_add(1, Relaxed);
-                Ok(Some(value.to_vec()))
-            }
-            GuardResult::Guard(guard) => {
-                self.memory.misses.fetch_add(1, Relaxed);
-                let read = self.read_below(key)?;
-                if let Some(value) = &read {
-                    // Refused where a commit touched the key meanwhile: then this is old, and not kept.
-                    let _ = guard.insert(Arc::new(value.clone()));
-                }
-                Ok(read)
-            }
-            GuardResult::Timeout => self.read_below(key),
+        Ok(self.envelope(key)?.map(|value| value.to_vec()))
+    }
+
+    fn read_split(&self, table: Table, key: &[u8], split: Split<'_>) -> Result<Option<Parts>, StoreError> {
+        if table != Table::Receipts {
+            return self.inner.read_split(table, key, split);
         }
+        Ok(self.envelope(key)?.map(|value| {
+            let (first, rest) = value.split_at(split(&value).min(value.len()));
+            (first.to_vec(), rest.to_vec())
+        }))
     }
 
     fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {

@@ -29,6 +29,7 @@ use crate::engine::{Changes, Engine};
 use crate::index::Staging;
 use crate::policy::{Driven, Durability};
 use crate::port::StoreError;
+use reprise_model::mutation::{self, Mutation};
 
 /// Told once whether the step is durable.
 pub(crate) type Tell = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -306,7 +307,9 @@ impl Flusher {
     /// Commits. What changes nothing is told to the engine too: it may have a failed commit to be rid of before
     /// anything is acknowledged.
     fn commit(&self, changes: Changes) -> Result<(), StoreError> {
-        let sync = self.durability != Durability::None && !changes.is_empty();
+        let sync = self.durability != Durability::None
+            && !changes.is_empty()
+            && !mutation::is(Mutation::AcknowledgeBeforeSync);
         let done = catch_unwind(AssertUnwindSafe(|| self.engine.commit(changes, sync)));
         let outcome = done.unwrap_or(Err(StoreError::Panicked));
         match &outcome {

@@ -13,7 +13,7 @@ use reprise_kaspa::covenant::{
     Groth16, NotOwnError, OwnNetwork, Proof, Rules, State, Succinct, claim_of_journal,
 };
 use reprise_kaspa::key::Key;
-use reprise_kaspa::settlement::{self, BuildError, Coin, Fees, Selected, Settling};
+use reprise_kaspa::settlement::{self, BuildError, Coin, Fees, Purse, Selected, Settling};
 use reprise_kaspa::vault::Payout;
 use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProgramId, StatementId};
@@ -57,14 +57,12 @@ fn refuses_every_flip(pushes: &[&[u8]], script: &[u8]) {
 #[test]
 fn a_succinct_receipt_is_accepted_and_one_flipped_bit_in_any_part_is_refused() {
     let fixture = R0Fields::from_fixture();
-    let succinct = Succinct {
-        image: ProgramId(array(&fixture.image_id)),
-        control_id: Digest(array(&fixture.control_id)),
-    };
-    let R0Fields { claim, control_index, control_digests, seal, journal, .. } = &fixture;
-    refuses_every_flip(&[claim, control_index, control_digests, seal, journal], &succinct.verify().unwrap());
-    let other = Succinct { image: ProgramId([1; 32]), ..succinct };
-    run(&[claim, control_index, control_digests, seal, journal], &other.verify().unwrap()).unwrap_err();
+    let succinct = Succinct { image: ProgramId(array(&fixture.image_id)) };
+    let R0Fields { control_id, claim, control_index, control_digests, seal, journal, .. } = &fixture;
+    let parts: [&[u8]; 6] = [control_id, claim, control_index, control_digests, seal, journal];
+    refuses_every_flip(&parts, &succinct.verify().unwrap());
+    let other = Succinct { image: ProgramId([1; 32]) };
+    run(&parts, &other.verify().unwrap()).unwrap_err();
 }
 
 fn groth16() -> (Groth16, Vec<u8>, Vec<u8>) {
@@ -151,7 +149,9 @@ fn covenant(settling: &Settling, root: u8, tip: u8) -> Coin {
 
 fn settle(settling: &Settling, covenant: Coin, settlement: &ObservedSettlement) -> Result<(), BuildError> {
     let coins = [coin(settling, 2, 1_000_000_000)];
-    settling.settle(covenant, settlement, vec![], Payout::default(), END, &coins, FEES).map(drop)
+    settling
+        .settle(covenant, settlement, vec![], Payout::default(), END, Purse { coins: &coins, fees: FEES })
+        .map(drop)
 }
 
 #[test]
@@ -159,7 +159,14 @@ fn a_settlement_that_chains_is_accepted_at_a_fee_that_covers_its_mass() {
     let settling = settling(&no_proof());
     let coins = [coin(&settling, 2, 1_000_000_000)];
     let transaction = settling
-        .settle(covenant(&settling, 10, 20), &settlement(), vec![], Payout::default(), END, &coins, FEES)
+        .settle(
+            covenant(&settling, 10, 20),
+            &settlement(),
+            vec![],
+            Payout::default(),
+            END,
+            Purse { coins: &coins, fees: FEES },
+        )
         .unwrap();
     assert_eq!(settlement::parse(&transaction.payload), Some(settlement()));
     let out: u64 = transaction.outputs.iter().map(|output| output.value).sum();
@@ -171,8 +178,7 @@ fn a_settlement_that_chains_is_accepted_at_a_fee_that_covers_its_mass() {
         vec![],
         Payout::default(),
         END,
-        &coins,
-        Fees { fee_max: fee - 1, ..FEES },
+        Purse { coins: &coins, fees: Fees { fee_max: fee - 1, ..FEES } },
     );
     assert!(matches!(refused, Err(BuildError::Dear { .. })), "{refused:?}");
     let broke = settling.settle(
@@ -181,8 +187,7 @@ fn a_settlement_that_chains_is_accepted_at_a_fee_that_covers_its_mass() {
         vec![],
         Payout::default(),
         END,
-        &[],
-        FEES,
+        Purse { coins: &[], fees: FEES },
     );
     assert!(matches!(broke, Err(BuildError::Broke { .. })), "{broke:?}");
 }
@@ -209,7 +214,7 @@ fn the_script_refuses_a_gap_a_wrong_root_other_pins_and_an_orphaned_block() {
 #[test]
 fn a_covenant_that_demands_a_proof_refuses_an_unbound_commitment_and_no_proof() {
     let (groth16, ..) = groth16();
-    let succinct = Succinct { image: ProgramId([1; 32]), control_id: digest(2) };
+    let succinct = Succinct { image: ProgramId([1; 32]) };
     for proof in [Proof::Succinct(succinct), Proof::Groth16(groth16)] {
         let settling = settling(&proof);
         let reason = |commitment| {

@@ -9,3 +9,5 @@ mod covenant;
 mod fake;
 #[cfg(test)]
 mod follower;
+#[cfg(test)]
+mod live;

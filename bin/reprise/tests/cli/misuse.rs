@@ -12,7 +12,7 @@ fn refusal(output: &std::process::Output) -> String {
 fn wrong_use_exits_2_and_says_what_can_be_said() {
     let dir = tempfile::tempdir().unwrap();
     for (args, word) in [
-        (&["run", "--backend", "abacus"][..], "miden or mock"),
+        (&["run", "--backend", "abacus"][..], "mock"),
         #[cfg(feature = "kaspa")]
         (&["run", "--l1", "kaspa:nowhere"][..], "kaspa:ws://HOST:PORT"),
         #[cfg(feature = "kaspa")]

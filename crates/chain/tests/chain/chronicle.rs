@@ -10,6 +10,13 @@ use reprise_chain::recording::Recording;
 
 use crate::town;
 
+const AT_ROOT: &[u8] = b"what is known at the root";
+
+/// Where the first event begins.
+fn start() -> usize {
+    Recording { events: vec![], ..recording() }.encode().len() + 40 + AT_ROOT.len()
+}
+
 /// A chain of three events, one of them a reorg.
 fn recording() -> Recording {
     let mut chain = DevChain::default();
@@ -23,7 +30,7 @@ fn recording() -> Recording {
 
 fn written(path: &Path) -> Chronicle {
     let recording = recording();
-    let mut chronicle = Chronicle::begin(path, recording.clone()).unwrap();
+    let mut chronicle = Chronicle::begin(path, recording.clone(), AT_ROOT).unwrap();
     recording.events.iter().for_each(|event| chronicle.append(event).unwrap());
     chronicle
 }
@@ -40,6 +47,7 @@ fn what_was_appended_is_read_by_a_later_life_and_goes_on() {
     assert_eq!(read(&written(&path)), recording().events);
     let mut again = Chronicle::open(&path).unwrap().unwrap();
     assert_eq!(*again.head(), Recording { events: vec![], ..recording() });
+    assert_eq!(again.at_root(), AT_ROOT);
     assert_eq!(read(&again), recording().events);
     again.append(&recording().events[0]).unwrap();
     assert_eq!(read(&Chronicle::open(&path).unwrap().unwrap()).len(), 4);
@@ -51,9 +59,8 @@ fn a_torn_or_altered_event_costs_itself_and_what_follows_and_the_file_goes_on() 
     let path = dir.path().join("chronicle");
     drop(written(&path));
     let whole = fs::read(&path).unwrap();
-    let head = Recording { events: vec![], ..recording() }.encode().len();
-    let cuts = (head..whole.len()).map(|cut| whole[..cut].to_vec());
-    let flips = (head..whole.len()).map(|at| {
+    let cuts = (start()..whole.len()).map(|cut| whole[..cut].to_vec());
+    let flips = (start()..whole.len()).map(|at| {
         let mut flipped = whole.clone();
         flipped[at] ^= 1;
         flipped
@@ -76,13 +83,12 @@ fn a_damaged_head_is_refused_by_name() {
     let path = dir.path().join("chronicle");
     drop(written(&path));
     let whole = fs::read(&path).unwrap();
-    let head = Recording { events: vec![], ..recording() }.encode().len();
-    for at in 0..head {
+    for at in 0..start() {
         let mut flipped = whole.clone();
         flipped[at] ^= 1;
         fs::write(&path, &flipped).unwrap();
         let refused = Chronicle::open(&path).unwrap_err();
-        assert!(matches!(refused, ChronicleError::Head { .. }), "{refused}");
+        assert!(matches!(refused, ChronicleError::Head { .. } | ChronicleError::Root { .. }), "{refused}");
         assert!(refused.to_string().contains("chronicle"), "{refused}");
         assert_eq!(fs::read(&path).unwrap(), flipped, "and left as it is");
     }

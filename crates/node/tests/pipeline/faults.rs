@@ -12,10 +12,12 @@ use reprise_node::happening::{Deaf, Happening, Observer};
 use reprise_node::health::{Health, Reason};
 use reprise_node::pipeline::RunError;
 use reprise_node::report::{Report, SecondsByKind};
+use reprise_planner::planner::Retention;
 use reprise_prover::backend::ProveError;
 use reprise_prover::failure::Failure;
 use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_prover::policy::{Budget, Orphans, Policy};
+use reprise_store::faulty::FaultyStore;
 use reprise_store::port::{Filter, Lookup, NewEntry};
 use reprise_store::{Options, ReceiptStore, Store};
 
@@ -268,4 +270,95 @@ fn an_orphaned_proof_that_is_cut_short_is_never_a_result() {
     assert_eq!(ended.violations, vec![]);
     assert_eq!(report.prove_calls, report.proved.total() + report.cancelled);
     assert_all_valid(&home);
+}
+
+/// Fills the disk at the nth stored receipt, and makes room once the health says what is wrong.
+struct Filling<'a> {
+    store: &'a FaultyStore,
+    stored: u32,
+    fills_at: u32,
+    reads: bool,
+    writes: bool,
+    full: bool,
+    begun_while_full: u32,
+    reds: Vec<String>,
+}
+
+impl Filling<'_> {
+    fn fill(&mut self, full: bool) {
+        self.full = full;
+        self.store.fail_reads(full && self.reads);
+        self.store.fail_writes(full && self.writes);
+    }
+}
+
+impl Observer for Filling<'_> {
+    fn hear(&mut self, happening: &Happening) {
+        match happening {
+            Happening::Stored(_) => {
+                self.stored += 1;
+                if self.stored == self.fills_at {
+                    self.fill(true);
+                }
+            }
+            Happening::Proving(_) if self.full => self.begun_while_full += 1,
+            Happening::Health(health) => {
+                let store = |reason: &&Reason| matches!(reason, Reason::Store { .. });
+                if let Some(reason) = health.reasons().iter().find(store) {
+                    self.reds.push(reason.to_string());
+                    self.fill(false);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_pauses_the_run_with_a_reason_and_it_goes_on_when_there_is_room() {
+    let run = |fills_at, (reads, writes)| {
+        // Little finality, so that there is something to prune, and a fork that returns, so that there are places.
+        let mut home = home(MockConfig::default(), |engine| engine);
+        home.finality_depth = 12;
+        home.patience.retention = Retention { grace: 3, retained: 12 };
+        let (backend, store) = home.open();
+        let store = Arc::new(FaultyStore::new(store));
+        let (full, begun_while_full) = (false, 0);
+        let mut filling = Filling {
+            store: &store,
+            stored: 0,
+            fills_at,
+            reads,
+            writes,
+            full,
+            begun_while_full,
+            reds: vec![],
+        };
+        let node = home.try_wire_over(flips(6, 3), &backend, store.clone()).unwrap();
+        let ended = node.run(&never(), &mut filling).unwrap();
+        assert_eq!(ended.violations, vec![]);
+        assert_sums(&ended.report);
+        let (reds, begun, stored) = (filling.reds, filling.begun_while_full, filling.stored);
+        drop(store);
+        assert_all_valid(&home);
+        (ended.report, reds, begun, stored)
+    };
+    let (clean, reds, _, stored) = run(0, (false, false));
+    assert_eq!(reds, Vec::<String>::new());
+    for fails in [(true, false), (false, true), (true, true)] {
+        for fills_at in (1..=stored).step_by(3).chain([stored - 1, stored]) {
+            let what = format!("{fails:?} at {fills_at} of {stored}");
+            let (report, reds, begun, _) = run(fills_at, fails);
+            let same =
+                |report: &Report| (report.proved, report.state_root.clone(), report.settled_checkpoint);
+            assert_eq!(same(&report), same(&clean), "{what}");
+            assert_eq!(report.health, Health::Green, "{what}");
+            // A write fails unless it was the last; whether anything is read then is up to what comes.
+            if fails.1 && fills_at < stored {
+                assert!(reds.iter().any(|reason| reason.contains("no storage space")), "{what}: {reds:?}");
+            }
+            // Two permits, and what was proved when the disk filled up.
+            assert!(begun <= 4 || !fails.1, "{what}: {begun} proofs were begun that could not be stored");
+        }
+    }
 }

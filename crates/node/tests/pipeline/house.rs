@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("node", &["chain", "ledger", "model", "planner", "prover", "scheduler", "settler", "store"]),
     ("kaspa", &["chain", "model", "node", "settler"]),
     ("miden", &["model", "prover"]),
+    ("risc0", &["model", "prover", "risc0-guests"]),
 ];
 
 fn root() -> &'static Path {

@@ -127,6 +127,11 @@ pub(crate) fn unwritable() -> StoreError {
     StoreError::Io { doing: "write", path: "store".into(), source }
 }
 
+pub(crate) fn full() -> StoreError {
+    let source = Arc::new(io::ErrorKind::StorageFull.into());
+    StoreError::Io { doing: "write", path: "store".into(), source }
+}
+
 /// How an outstanding thing ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -656,7 +661,7 @@ fn an_assumption_that_was_proved_again_meanwhile_is_not_believed_to_be_lost() {
 fn a_write_that_left_nothing_is_not_published_and_serves_who_asked_elsewhere_by_another() {
     let early = order(1, 1, Place::Transaction { merge_index: 1 }, &[]);
     let late = order(1, 9, Place::Transaction { merge_index: 1 }, &[]);
-    let (mut engine, _) = wanting(1, &[early.clone()]);
+    let (mut engine, _) = wanting(1, std::slice::from_ref(&early));
     engine.proved(early.id, Ok(receipt(&early)));
     engine.want(vec![late.clone()]);
     let effects = engine.discarded(early.id);
@@ -665,7 +670,7 @@ fn a_write_that_left_nothing_is_not_published_and_serves_who_asked_elsewhere_by_
     let effects = engine.stored(late.id, Ok(()));
     assert!(matches!(effects.as_slice(), [Effect::Publish(_)]), "{effects:?}");
 
-    let (mut engine, _) = wanting(1, &[early.clone()]);
+    let (mut engine, _) = wanting(1, std::slice::from_ref(&early));
     engine.proved(early.id, Ok(receipt(&early)));
     engine.want(vec![]);
     assert!(engine.discarded(early.id).is_empty());

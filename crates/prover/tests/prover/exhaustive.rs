@@ -11,7 +11,8 @@
 //! | the same | 2 | 2 | no bound met | 4426 |
 //! | a transaction, its batch, the aggregate over it | 1 | 1 | no bound met | 975 |
 //! | the same | 1 | 2 | no bound met | 3048 |
-//! | the same | 1 | 2 | 2, of three statements | 2552 |
+//! | the same | 1 | 2 | 2, of three statements | 2540 |
+//! | the same, and the disk is full at any look-up or write, for as long as it likes | 1 | 1 | no bound met | 1649 |
 //!
 //! In each, one receipt vanishes at any time, any attempt hangs, and what is orphaned while it runs is asked
 //! to end. From every state the world, left to itself, comes to rest with all that is wanted stored or given up.
@@ -27,7 +28,7 @@ use reprise_prover::engine::{Effect, Engine};
 use reprise_prover::failure::Failure;
 use reprise_prover::policy::{Backoff, Budget, Orphans, Policy};
 
-use crate::engine::{divergence, order, receipt, transient, unwritable};
+use crate::engine::{divergence, full, order, receipt, transient, unwritable};
 
 /// What may be demanded: all of it, by name.
 struct World {
@@ -39,6 +40,8 @@ struct World {
     vanish: u8,
     /// Whether attempts hang.
     hang: bool,
+    /// Whether the disk is full at times.
+    full: bool,
 }
 
 /// Engine, store, and what is out between them.
@@ -64,6 +67,8 @@ enum Step {
     LookUp(usize),
     Prove(usize, End),
     Write(usize, bool),
+    FullLookUp(usize),
+    FullWrite(usize),
     Check(usize, bool),
     Vanish(StatementId),
     Hang,
@@ -106,6 +111,10 @@ impl World {
         }
         for at in 0..state.writing.len() {
             steps.extend([Step::Write(at, true), Step::Write(at, false)]);
+        }
+        if self.full {
+            steps.extend((0..state.looking.len()).map(Step::FullLookUp));
+            steps.extend((0..state.writing.len()).map(Step::FullWrite));
         }
         for at in 0..state.checking.len() {
             steps.extend([Step::Check(at, true), Step::Check(at, false)]);
@@ -165,6 +174,14 @@ impl World {
                 }
                 let result = if well { Ok(()) } else { Err(unwritable().into()) };
                 next.engine.stored(order.id, result)
+            }
+            Step::FullLookUp(at) => {
+                let order = next.looking.remove(at);
+                next.engine.not_looked_up(order.id, full().into())
+            }
+            Step::FullWrite(at) => {
+                let order = next.writing.remove(at);
+                next.engine.stored(order.id, Err(full().into()))
             }
             Step::Check(at, bad) => {
                 let order = next.checking.remove(at);
@@ -231,6 +248,7 @@ impl World {
                 Effect::Prove(order) => {
                     let id = order.id;
                     assert!(!state.stopped, "begun after the stop");
+                    assert!(!state.engine.is_held_up(), "begun while it could not be stored");
                     assert!(!state.proving.iter().chain(&state.writing).any(|other| other.id == id), "twice");
                     assert_eq!(state.engine.known(&id), Some(false), "proved although stored");
                     assert!(state.engine.failures().iter().all(|(failed, _)| *failed != id), "given up");
@@ -361,16 +379,24 @@ fn tower() -> Vec<Vec<Arc<Order>>> {
 #[test]
 fn every_history_of_two_forks_keeps_every_promise() {
     for (permits, states) in [(1, 3914), (2, 4426)] {
-        let world = World { demands: forks(), permits, policy: policy(2, 1), vanish: 1, hang: true };
+        let world =
+            World { demands: forks(), permits, policy: policy(2, 1), vanish: 1, hang: true, full: false };
         assert_eq!(world.explore(), states, "with {permits} permits");
     }
 }
 
 #[test]
 fn every_history_of_a_tower_keeps_every_promise() {
-    for (budget, jobs_max, states) in [(1, 9, 975), (2, 9, 3048), (2, 2, 2552)] {
+    for (budget, jobs_max, states) in [(1, 9, 975), (2, 9, 3048), (2, 2, 2540)] {
         let policy = Policy { jobs_max, ..policy(budget, 1) };
-        let world = World { demands: tower(), permits: 1, policy, vanish: 1, hang: true };
+        let world = World { demands: tower(), permits: 1, policy, vanish: 1, hang: true, full: false };
         assert_eq!(world.explore(), states, "with a budget of {budget} and {jobs_max} jobs");
     }
+}
+
+#[test]
+fn a_disk_that_is_full_for_as_long_as_it_likes_ends_nothing() {
+    let world =
+        World { demands: tower(), permits: 1, policy: policy(1, 1), vanish: 1, hang: true, full: true };
+    assert_eq!(world.explore(), 1649);
 }

@@ -159,12 +159,36 @@ impl World {
         amount: u64,
         outputs: Vec<TransactionOutput>,
     ) -> Hash {
+        let transaction = self.lane_transaction(action, nonce, amount, outputs);
+        self.mine(&[transaction]).await;
+        self.mine(&[]).await
+    }
+
+    fn lane_transaction(
+        &mut self,
+        action: Action,
+        nonce: u64,
+        amount: u64,
+        outputs: Vec<TransactionOutput>,
+    ) -> Transaction {
         let payload = Payload { action, nonce, amount, counterparty: self.alice.account() }.encode();
         let coin = self.coins.pop().unwrap();
         let lane = SubnetworkId::from_namespace(NAMESPACE);
-        let transaction = self.alice.transaction(&self.params, lane, &coin, outputs, payload).unwrap();
-        self.mine(&[transaction]).await;
-        self.mine(&[]).await
+        self.alice.transaction(&self.params, lane, &coin, outputs, payload).unwrap()
+    }
+
+    /// Blocks of another builder that knows ours up to `fork`, one for each of `bodies`; the observer has them then.
+    async fn other_fork(&mut self, fork: usize, bodies: &[&[Transaction]]) -> Vec<Hash> {
+        let (_other, rpc) = Node::start(&self.params).await.unwrap();
+        miner::copy(self.rpc(), rpc.as_ref(), &self.blocks[..fork]).await.unwrap();
+        let (address, mut blocks) = (Wallet::new(12).unwrap().address(), vec![]);
+        for (height, body) in (fork as u64 + 1..).zip(bodies) {
+            let timestamp_ms = SIMNET_PARAMS.genesis.timestamp + height * 100;
+            blocks.push(miner::mine(rpc.as_ref(), &address, body, timestamp_ms).await.unwrap());
+        }
+        miner::copy(rpc.as_ref(), self.rpc(), &blocks).await.unwrap();
+        self.height += blocks.len() as u64;
+        blocks
     }
 
     fn plan(&self, data_dir: &Path, settler: u8, batches_max: usize) -> Plan {
@@ -251,6 +275,13 @@ async fn three_settlements_in_a_chain_are_accepted_by_the_node_and_observed() {
     assert_eq!(settlements(&run).len(), 3);
     let report = end(run).await;
     assert_eq!((report.settlements, report.prove_calls), (3, 0), "{report:?}");
+    // Whoever has no key reads them all the same, and has nothing to prove of what is settled.
+    let directory = tempfile::tempdir().unwrap();
+    let run = start(Plan { payer: None, ..world.plan(directory.path(), FIRST, 1) }).await;
+    wait(&run, *world.blocks.last().unwrap()).await;
+    assert_eq!(settlements(&run).pop(), last);
+    let report = end(run).await;
+    assert_eq!((report.settlements, report.prove_calls), (3, 0), "{report:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -266,16 +297,8 @@ async fn a_settlement_orphaned_by_a_reorg_lands_again_and_nothing_is_proved_for_
     let calls = run.backend.prove_calls();
 
     // Another builder that never heard of the settlement has a longer chain.
-    let (_other, rpc) = Node::start(&world.params).await.unwrap();
-    miner::copy(world.rpc(), rpc.as_ref(), &world.blocks[..fork]).await.unwrap();
-    let (from, mut longer) = (world.blocks.len(), vec![]);
-    for height in 0..=(world.blocks.len() - fork) as u64 {
-        let timestamp_ms = SIMNET_PARAMS.genesis.timestamp + (fork as u64 + height + 1) * 100;
-        let address = Wallet::new(12).unwrap().address();
-        longer.push(miner::mine(rpc.as_ref(), &address, &[], timestamp_ms).await.unwrap());
-    }
-    miner::copy(rpc.as_ref(), world.rpc(), &longer).await.unwrap();
-    world.height += longer.len() as u64;
+    let from = world.blocks.len();
+    let longer = world.other_fork(fork, &vec![&[][..]; from - fork + 1]).await;
     wait(&run, longer[longer.len() - 1]).await;
     let heard = run.heard();
     let orphaned = |happening: &Happening| match happening {
@@ -297,6 +320,41 @@ async fn a_settlement_orphaned_by_a_reorg_lands_again_and_nothing_is_proved_for_
     assert_eq!(run.backend.prove_calls(), calls, "nothing is proved again");
     let report = end(run).await;
     assert_eq!((report.settlements, report.reorgs), (1, 1), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "starts two nodes"]
+async fn a_settlement_that_waits_for_an_orphaned_block_is_replaced_by_the_one_of_the_new_chain() {
+    let mut world = World::new().await;
+    let directory = tempfile::tempdir().unwrap();
+    let run = start(world.plan(directory.path(), FIRST, 1)).await;
+    world.deposit().await;
+    world.settled(&run).await;
+    let fork = world.blocks.len();
+    let output = TransactionOutput::new(KASPA, vault::script(world.lane.covenant).unwrap());
+    let deposit = world.lane_transaction(Action::Deposit, 0, 0, vec![output]);
+    world.mine(std::slice::from_ref(&deposit)).await;
+    let orphan = world.mine(&[]).await;
+    wait(&run, orphan).await;
+    world.sent().await;
+    let sent = world.in_mempool().await;
+    // The same deposit, a block later: another batch, and its end block another.
+    let longer = world.other_fork(fork, &[&[], &[deposit], &[]]).await;
+    wait(&run, longer[2]).await;
+    until("it is replaced", async || {
+        let waiting = world.in_mempool().await;
+        !waiting.is_empty() && waiting != sent
+    })
+    .await;
+    world.mine(&[]).await;
+    let tip = world.mine(&[]).await;
+    wait(&run, tip).await;
+    let settlement = settlements(&run).pop().unwrap();
+    assert_eq!(settlement.end_block, block_hash(longer[2]));
+    let report = end(run).await;
+    assert_eq!((report.settlements, report.reorgs), (2, 1), "{report:?}");
+    // The transaction is one statement on both forks; batch and aggregate are two each.
+    assert_eq!((report.proved.transaction, report.proved.batch, report.proved.aggregate), (2, 3, 3));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -472,8 +530,8 @@ async fn the_node_takes_risc_zero_s_proofs_through_our_scripts_and_refuses_one_f
     let mut world = World::new().await;
     let R0Fields { claim, control_index, control_digests, seal, journal, image_id, control_id, .. } =
         R0Fields::from_fixture();
-    let succinct = Succinct { image: ProgramId(digest(&image_id).0), control_id: digest(&control_id) };
-    let parts: [&[u8]; 5] = [&claim, &control_index, &control_digests, &seal, &journal];
+    let succinct = Succinct { image: ProgramId(digest(&image_id).0) };
+    let parts: [&[u8]; 6] = [&control_id, &claim, &control_index, &control_digests, &seal, &journal];
     let signatures = [pushes(&parts, true), pushes(&parts, false)];
     assert_eq!(spends(&mut world, succinct.verify().unwrap(), signatures).await, [false, true]);
 

@@ -1,0 +1,63 @@
+//! The command line with RISC Zero, in its development mode: real programs, no proofs.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn reprise(dir: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_reprise-risc0"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("REPRISE_")) {
+        command.env_remove(name);
+    }
+    command.args(args).arg("--data-dir").arg(dir).output().unwrap()
+}
+
+fn run(dir: &Path, backend: &str) -> Value {
+    let output = reprise(dir, &["run", "--backend", backend, "--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(text.lines().last().unwrap()).unwrap()
+}
+
+#[test]
+fn the_recorded_chain_runs_through_the_programs_and_a_second_run_proves_nothing() {
+    let (programs, mock) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let report = run(programs.path(), "risc0-dev");
+    assert_eq!(report["violations"], 0, "{report}");
+    assert_eq!(report["proofs_after_flip"], 0, "{report}");
+    assert!(report["settlements"].as_u64().unwrap() > 0, "{report}");
+
+    // The mock works over the same hash: the same roots, the same statements wanted and proved.
+    let mocked = run(mock.path(), "mock");
+    for same in ["state_root", "wanted", "proved", "hits", "settlements", "settled_checkpoint", "prove_calls"]
+    {
+        assert_eq!(report[same], mocked[same], "{same}");
+    }
+
+    let again = run(programs.path(), "risc0-dev");
+    assert_eq!(again["prove_calls"], 0, "{again}");
+    assert_eq!(again["state_root"], report["state_root"]);
+}
+
+#[test]
+fn doctor_says_what_this_build_can_make() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = reprise(dir.path(), &["doctor"]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("--backend risc0: recursion programs"), "{said}");
+    for profile in ["risc0 3.0 composite", "risc0 3.0 succinct", "risc0 3.0 groth16", "risc0 3.0 fake"] {
+        assert!(said.contains(profile), "{said}");
+    }
+}
+
+#[test]
+fn an_unknown_backend_is_wrong_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = reprise(dir.path(), &["run", "--backend", "abacus"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("risc0 or risc0-succinct or risc0-groth16 or risc0-dev or mock"), "{said}");
+}

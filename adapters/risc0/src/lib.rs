@@ -1,0 +1,31 @@
+//! The ledger proved in RISC Zero: its three programs in Rust, and the backend that proves them.
+//!
+//! | module | noun |
+//! |---|---|
+//! | [`programs`] | the three programs' images, and their ids |
+//! | [`claim`] | what a proof makes public, and its digest |
+//! | [`backend`] | runs, compares, proves, verifies |
+//! | [`recursion`] | whether this build can make succinct and Groth16 receipts |
+//! | `port` | the backend as the pipeline's port |
+//!
+//! The hash of a workload whose proofs are RISC Zero's is [`Sha256`]. It and the programs' sources are the
+//! crate in `guests`, which is compiled for the zkVM too.
+//!
+//! # Seals
+//!
+//! One profile a kind of seal. A composite receipt is a proof a segment, with its assumptions' receipts inside;
+//! any machine makes it. Succinct and Groth16 receipts need the proof system's recursion programs, which are
+//! not on crates.io: [`recursion::programs`] says whether this build has them. A fake receipt is the proof
+//! system's own development mode. It is a profile of its own, and what the environment says of development mode
+//! counts for nothing: no other profile accepts it.
+
+pub mod backend;
+pub mod claim;
+mod port;
+pub mod programs;
+pub mod recursion;
+
+pub use backend::{Risc0Backend, Risc0Error};
+pub use claim::Risc0Scheme;
+pub use programs::Programs;
+pub use reprise_risc0_guests::Sha256;

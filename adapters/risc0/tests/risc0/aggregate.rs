@@ -1,0 +1,63 @@
+//! The aggregate program over batches of the development mode.
+
+use reprise_model::digest::Digest;
+use reprise_model::journal::Journal;
+use reprise_model::witness::{AggregateWitness, Witness};
+use reprise_risc0::Risc0Error;
+
+use crate::chain::Chain;
+use crate::town::development;
+use crate::town::pins;
+
+fn run(witness: AggregateWitness) -> Result<Vec<u8>, Risc0Error> {
+    Ok(development().execute(&Witness::Aggregate(witness), &Chain::get().batches)?.journal)
+}
+
+#[track_caller]
+fn assert_refused(result: Result<Vec<u8>, Risc0Error>, why: &str) {
+    match result {
+        Err(Risc0Error::Refused { reason, .. }) => assert!(reason.contains(why), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_span_commits_what_it_does_natively() {
+    let town = &Chain::get().town;
+    for span in [vec![0], vec![3], vec![1, 2], vec![2, 3], vec![0, 1, 2, 3]] {
+        let journal = town.aggregate_journal(&span).unwrap();
+        assert_eq!(run(town.aggregate_witness(&span)).unwrap(), journal.bytes());
+    }
+    assert_ne!(town.aggregate_journal(&[1, 2, 3]).unwrap().transition.exits, Digest::ZERO);
+    assert_eq!(town.aggregate_journal(&[1, 2]).unwrap().transition.exits, Digest::ZERO);
+}
+
+#[test]
+fn a_batch_is_neither_omitted_nor_repeated_nor_reordered() {
+    let town = &Chain::get().town;
+    // The third leaves the state as it is: only the lane tips tell that it is missing.
+    assert_eq!(town.batch_journal(1).0.root_after, town.batch_journal(3).0.root_before);
+    for span in [vec![1, 3], vec![2, 2], vec![1, 2, 2, 3], vec![2, 1], vec![3, 2], vec![1, 1], vec![]] {
+        assert_eq!(town.aggregate_journal(&span), None);
+        assert_refused(run(town.aggregate_witness(&span)), "the batches do not chain");
+    }
+}
+
+#[test]
+fn pins_and_journals_are_bound() {
+    let with = |change: fn(&mut AggregateWitness)| {
+        let mut witness = Chain::get().town.aggregate_witness(&[1, 2]);
+        change(&mut witness);
+        run(witness)
+    };
+    let other_pins = "a batch was proved under other pins";
+    assert_refused(with(|witness| witness.pins.lane = Digest([8; 32])), other_pins);
+    assert_refused(with(|witness| witness.pins.covenant = Digest([8; 32])), other_pins);
+    assert_refused(with(|witness| witness.pins.deposit.0[0] ^= 1), other_pins);
+    assert_refused(with(|witness| witness.pins.transaction_program = pins().batch_program), other_pins);
+    let no_proof = "no receipt found to resolve assumption";
+    assert_refused(with(|witness| witness.pins.batch_program = pins().transaction_program), no_proof);
+    assert_refused(with(|witness| witness.batches[1].0.root_after = Digest::ZERO), no_proof);
+    assert_refused(with(|witness| witness.batches[0].0.tip_before = Digest::ZERO), no_proof);
+    assert_refused(with(|witness| witness.batches[0].0.exits = Digest([1; 32])), no_proof);
+}

@@ -1,0 +1,199 @@
+//! The batch program over transactions of the development mode: what it commits, what it refuses.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use reprise_ledger::{BAD_NONCE, OVERDRAFT};
+use reprise_model::digest::Digest;
+use reprise_model::journal::Journal;
+use reprise_model::lane;
+use reprise_model::receipt::{Receipt, Verified};
+use reprise_model::state;
+use reprise_model::statement::Kind;
+use reprise_model::witness::{BatchWitness, Witness};
+use reprise_risc0::{Risc0Error, Sha256};
+use reprise_scheduler::tree::StateTree;
+
+use crate::chain::{Chain, LAST};
+use crate::town::{account, development, pins};
+
+fn run(witness: BatchWitness, receipts: &[Verified<Receipt>]) -> Result<Vec<u8>, Risc0Error> {
+    Ok(development().execute(&Witness::Batch(witness), receipts)?.journal)
+}
+
+/// The last block's witness, changed, over its receipts.
+fn changed(change: impl FnOnce(&mut BatchWitness)) -> Result<Vec<u8>, Risc0Error> {
+    let chain = Chain::get();
+    let honest = chain.town.batch_witness(LAST);
+    let mut witness = honest.clone();
+    change(&mut witness);
+    assert_ne!(witness, honest);
+    run(witness, &chain.transactions[LAST])
+}
+
+#[track_caller]
+fn assert_refused(result: Result<Vec<u8>, Risc0Error>, why: &str) {
+    match result {
+        Err(Risc0Error::Refused { reason, .. }) => assert!(reason.contains(why), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// It is a statement, but not the block's.
+#[track_caller]
+fn assert_other(result: Result<Vec<u8>, Risc0Error>) {
+    assert_ne!(result.unwrap(), Chain::get().town.batch_journal(LAST).bytes());
+}
+
+const NO_PROOF: &str = "no receipt found to resolve assumption";
+const STALE: &str = "does not hold the pre-image";
+
+#[test]
+fn a_block_commits_what_it_does_natively() {
+    let chain = Chain::get();
+    for (block, receipts) in chain.transactions.iter().enumerate() {
+        let committed = run(chain.town.batch_witness(block), receipts).unwrap();
+        assert_eq!(committed, chain.town.batch_journal(block).bytes());
+    }
+    // Receipts are found by their claims, wherever they lie and whatever lies beside them.
+    let all: Vec<_> = chain.transactions.iter().rev().flatten().rev().cloned().collect();
+    let committed = run(chain.town.batch_witness(LAST), &all).unwrap();
+    assert_eq!(committed, chain.town.batch_journal(LAST).bytes());
+}
+
+#[test]
+fn the_roots_and_tips_are_those_of_a_sequential_execution() {
+    let town = &Chain::get().town;
+    let mut tree = StateTree::empty(Arc::new(Sha256));
+    let mut tip = lane::genesis(&Sha256, &pins().lane);
+    for (block, batch) in town.batches.iter().enumerate() {
+        let journal = town.batch_journal(block).0;
+        assert_eq!((journal.root_before, journal.tip_before), (tree.root(), tip));
+        for (index, _) in batch.transactions.iter().enumerate() {
+            let read =
+                reprise_model::transaction::from_cells(&town.transaction_witness(block, index).transaction);
+            let read = read.unwrap();
+            let declared = reprise_ledger::declare(&read.payload, &read.facts.authority);
+            let values: HashMap<_, _> = declared.iter().map(|id| (*id, tree.get(state::slot(id)))).collect();
+            let value = |id: &reprise_model::digest::ResourceId| Ok(values[id].as_deref());
+            let effects = reprise_ledger::execute(&read.payload, &read.facts, value);
+            for (resource, cells) in &effects.writes {
+                tree = tree.with(state::slot(resource), cells);
+            }
+        }
+        let accepted = batch.transactions.iter().map(|tx| (tx.journal.transaction, tx.merge_index));
+        let activity = lane::activity(&Sha256, accepted);
+        tip = lane::advance(&Sha256, &tip, &batch.metadata.block.context(), &activity);
+        assert_eq!((journal.root_after, journal.tip_after), (tree.root(), tip));
+    }
+}
+
+#[test]
+fn a_transaction_is_neither_dropped_nor_inserted_nor_reordered() {
+    assert_refused(changed(|witness| drop(witness.transactions.remove(0))), STALE);
+    assert_other(changed(|witness| drop(witness.transactions.pop())));
+    assert_refused(changed(|witness| witness.transactions.clear()), "a batch without transactions");
+    let order = "does not rise above the one before it";
+    assert_refused(changed(|witness| witness.transactions.swap(0, 1)), order);
+    assert_refused(changed(|witness| witness.transactions[1].0 = 1), order);
+    assert_refused(
+        changed(|witness| {
+            witness.transactions.swap(0, 1);
+            witness.transactions[0].0 = 1;
+            witness.transactions[1].0 = 4;
+        }),
+        STALE,
+    );
+    assert_refused(
+        changed(|witness| {
+            let (_, again) = witness.transactions[1].clone();
+            witness.transactions.push((5, again));
+        }),
+        STALE,
+    );
+    // One without effects could stand anywhere in the state: the lane tip tells where it stood.
+    let chain = Chain::get();
+    let mut witness = chain.town.batch_witness(1);
+    let mut receipts = chain.transactions[1].clone();
+    witness.transactions.push((3, chain.town.batches[2].transactions[0].journal.clone()));
+    receipts.extend(chain.transactions[2].iter().cloned());
+    let committed = run(witness.clone(), &receipts).unwrap();
+    assert_ne!(committed, chain.town.batch_journal(1).bytes());
+    witness.transactions.pop();
+    assert_eq!(run(witness, &receipts).unwrap(), chain.town.batch_journal(1).bytes());
+}
+
+#[test]
+fn a_transaction_is_not_altered() {
+    let alter: [fn(&mut BatchWitness); 6] = [
+        |witness| witness.transactions[0].1.transaction.0[0] ^= 1,
+        |witness| witness.transactions[0].1.accesses[0].after = Digest::ZERO,
+        |witness| witness.transactions[0].1.accesses[1].resource.0[31] ^= 1,
+        |witness| witness.transactions[1].1.exits[0].amount += 1,
+        |witness| witness.transactions[1].1.exits.clear(),
+        |witness| witness.transactions[0].1.accesses.swap(0, 1),
+    ];
+    for alter in alter {
+        assert_refused(changed(alter), NO_PROOF);
+    }
+}
+
+#[test]
+fn a_false_failure_has_no_proof() {
+    for outcome in [BAD_NONCE, OVERDRAFT] {
+        let failed = changed(|witness| {
+            let journal = &mut witness.transactions[1].1;
+            journal.outcome = outcome;
+            journal.exits.clear();
+            journal.accesses[0].after = journal.accesses[0].before;
+        });
+        assert_refused(failed, NO_PROOF);
+    }
+}
+
+#[test]
+fn endpoints_context_and_pins_are_bound() {
+    assert_other(changed(|witness| witness.context.daa_score += 1));
+    assert_other(changed(|witness| witness.context.timestamp_ms += 1 << 32));
+    assert_other(changed(|witness| witness.context.blue_score += 1));
+    assert_other(changed(|witness| witness.transactions[1].0 = 5));
+    assert_other(changed(|witness| witness.tip_before = Digest::ZERO));
+    assert_other(changed(|witness| witness.pins.lane = Digest([8; 32])));
+    assert_other(changed(|witness| witness.pins.covenant = Digest([8; 32])));
+    assert_other(changed(|witness| witness.pins.deposit = account("mine")));
+    let aggregate = development().programs().id(Kind::Aggregate);
+    assert_other(changed(|witness| witness.pins.batch_program = aggregate));
+    assert_refused(changed(|witness| witness.pins.transaction_program = aggregate), NO_PROOF);
+}
+
+#[test]
+fn another_state_has_no_path() {
+    let stale = Chain::get().town.batch_witness(1);
+    let root = "the openings are not of the state root before";
+    assert_refused(changed(|witness| witness.root_before = stale.root_before), root);
+    let replaced = |witness: &mut BatchWitness| {
+        (witness.root_before, witness.paths) = (stale.root_before, stale.paths.clone());
+    };
+    assert_refused(changed(replaced), STALE);
+    assert_refused(changed(|witness| witness.paths.truncate(1)), "is not opened by the witness");
+    assert_refused(changed(|witness| witness.paths.reverse()), "");
+    assert_refused(changed(|witness| witness.paths[0].siblings.truncate(62)), root);
+    assert_refused(changed(|witness| witness.paths[0].siblings[40] = Digest([1; 32])), root);
+    assert_refused(changed(|witness| witness.paths[0].leaf = Digest([1; 32])), STALE);
+}
+
+#[test]
+fn an_inner_proof_that_is_missing_is_refused() {
+    let chain = Chain::get();
+    let witness = chain.town.batch_witness(LAST);
+    let receipts = &chain.transactions[LAST];
+    assert_refused(run(witness.clone(), &receipts[..1]), NO_PROOF);
+    assert_refused(run(witness.clone(), &[]), NO_PROOF);
+    // Bytes that are no receipt are an error, never a panic.
+    let mut broken = receipts[1].clone().into_inner();
+    broken.seal.truncate(9);
+    let mark = reprise_model::receipt::VerifiedMark { checksum: broken.checksum(), at_ms: 0 };
+    let broken = Verified::recall(broken, &mark).unwrap();
+    let result = run(witness, &[receipts[0].clone(), broken]);
+    assert!(matches!(result, Err(Risc0Error::Assumption { assumption: 1, .. })), "{result:?}");
+}

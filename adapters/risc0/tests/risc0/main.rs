@@ -1,0 +1,13 @@
+//! The ledger's programs in RISC Zero: against native execution, against forgery, and proved.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, unreachable_pub)]
+
+mod aggregate;
+mod batch;
+mod chain;
+mod cost;
+mod images;
+mod recursion;
+mod seals;
+mod town;
+mod transaction;

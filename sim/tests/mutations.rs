@@ -1,0 +1,35 @@
+//! The proof of the checkers: each deliberate bug is caught, within a stated number of worlds.
+//!
+//! `just mutations` runs it. It is a binary of its own, because one bug at a time is live for a whole process.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on has failed")]
+
+use reprise_model::mutation::{Mutation, make};
+use reprise_sim::campaign::run;
+use reprise_sim::scenario::{Limits, Scenario};
+
+/// No bug may live through more worlds than these.
+const WORLDS_MAX: u64 = 200;
+
+#[test]
+fn every_deliberate_bug_is_caught_and_without_one_nothing_is() {
+    let limits = Limits::default();
+    let first_broken = |seed: u64| {
+        let outcome = run(Scenario::draw(seed, &limits)).unwrap();
+        outcome.violations.into_iter().next()
+    };
+    make(None);
+    for seed in 1..=30 {
+        assert_eq!(first_broken(seed), None, "seed {seed}, without a bug");
+    }
+    let mut escaped = vec![];
+    for mutation in Mutation::ALL {
+        make(Some(mutation));
+        let caught = (1..=WORLDS_MAX).find_map(|seed| Some((seed, first_broken(seed)?)));
+        make(None);
+        match caught {
+            Some((worlds, by)) => println!("{mutation:?}: world {worlds}: {} ({})", by.promise, by.by),
+            None => escaped.push(mutation),
+        }
+    }
+    assert_eq!(escaped, vec![], "not caught within {WORLDS_MAX} worlds");
+}
