@@ -29,6 +29,7 @@
 //! * A restart asks again for what is wanted at that moment, of the same disk.
 //! * What is final, and settled for good, is pruned. A cap evicts after each event what is not live; *live* is
 //!   what is used at a height that is not settled yet, or above it.
+//!   A node's own `--max-bytes` keeps more than that: batches and aggregates until they are final.
 //! * Designs differ in the key alone. *Coordinate*: as kaspanet/vprogs #83 keys a receipt. *Statement*: what is
 //!   proved. *No cache*: a receipt lives with its block, and is gone when that is settled, leaves the chain, or
 //!   the process ends. Faults that a wrong key brings are not modelled: the coordinate design is given every benefit.

@@ -69,7 +69,7 @@ fn figures(steps: &[Step], design: Design, cap: Option<u64>) -> Figures {
 enum Ask {
     LookUp(Arc<Order>),
     Check(Arc<Order>),
-    Prove(Assignment),
+    Prove(Box<Assignment>),
     Store(Arc<Order>, Box<NewEntry>),
 }
 
@@ -94,7 +94,7 @@ impl Hands for Asks {
     }
 
     fn prove(&mut self, assignment: Assignment) {
-        self.0.push_back(Ask::Prove(assignment));
+        self.0.push_back(Ask::Prove(Box::new(assignment)));
     }
 
     fn cancel(&mut self, _: &StatementId) {}
@@ -247,7 +247,7 @@ impl Real {
                 Ask::LookUp(order) => Message::Read(Read::look_up(self.store.as_ref(), order)),
                 Ask::Check(order) => Message::Read(Read::check(self.store.as_ref(), order)),
                 Ask::Prove(assignment) => Message::Finished(attempt_at(
-                    assignment,
+                    *assignment,
                     0,
                     self.backend.as_ref(),
                     self.store.clone(),
