@@ -350,7 +350,7 @@ pub(crate) struct SizingArgs {
     #[arg(long, value_name = "N")]
     pub(crate) finality_depth: Option<u64>,
 
-    /// How many blocks pass from a bundle's end until its settlement can land [default: 0; 300 with --synthetic]
+    /// How many blocks pass from a bundle's end until its settlement can land [default: 0; 10 with --synthetic]
     #[arg(long, value_name = "N")]
     pub(crate) landing_blocks: Option<u64>,
 

@@ -18,7 +18,7 @@ use super::follower::{Bundle, Follower};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Design {
-    /// Not at all: it lives with its block, and is gone when that leaves the chain or the node restarts.
+    /// Not at all: it lives with its block, and is gone when that is settled, leaves the chain, or the node restarts.
     None,
     /// Where it is used: height, block, kind, and merge index, or span and sequencing commitment.
     Coordinate,
@@ -214,15 +214,19 @@ impl Cache {
             self.wanted.insert(bundle.place);
         }
         for batch in follower.open() {
-            let place = self.place(Kind::Batch, batch.block, 0);
+            let place = batch.place;
             if !before.contains(&place) {
                 self.batch(batch);
             }
             self.wanted.insert(place);
         }
-        if self.design != Design::None {
+        let without = self.design == Design::None;
+        if !without {
             self.figures.peak_bytes = self.figures.peak_bytes.max(self.bytes);
-            self.evict(follower.first_unsettled());
+        }
+        if let Some(bytes_max) = if without { Some(0) } else { self.bytes_max } {
+            let evicted = self.evict(bytes_max, follower.first_unsettled());
+            self.figures.evicted += if without { 0 } else { evicted };
         }
     }
 
@@ -235,7 +239,7 @@ impl Cache {
             return;
         }
         for batch in &bundle.batches {
-            match before.contains(&self.place(Kind::Batch, batch.block, 0)) {
+            match before.contains(&batch.place) {
                 true => self.figures.reread += 1,
                 false => self.batch(batch),
             }
@@ -245,14 +249,14 @@ impl Cache {
 
     fn batch(&mut self, batch: &Batch) {
         let statement = self.design == Design::Statement;
-        let key = if statement { batch.statement } else { self.place(Kind::Batch, batch.block, 0) };
+        let key = if statement { batch.statement } else { batch.place };
         let (block, height, inner) = (batch.block, batch.height, batch.transactions.len());
         let request = Request { kind: Kind::Batch, key, height, block, inner };
         if self.finds(request) {
             return;
         }
         for transaction in &batch.transactions {
-            let place = || self.place(Kind::Transaction, block, transaction.merge_index);
+            let place = || name("place of a transaction", &[block, transaction.merge_index.into()]);
             let key = if statement { transaction.statement } else { place() };
             let request = Request { kind: Kind::Transaction, key, height, block, inner: 0 };
             if !self.finds(request) {
@@ -260,12 +264,6 @@ impl Cache {
             }
         }
         self.prove(request);
-    }
-
-    /// A block has one height, so that it is not part of the name.
-    fn place(&self, kind: Kind, block: Name, merge_index: u32) -> Name {
-        let at = (u128::from(merge_index) << 8) | kind as u128;
-        name("place", &[block, at])
     }
 
     /// Whether the request is answered; then the receipt is used at one more place.
@@ -313,7 +311,9 @@ impl Cache {
 
     /// Lets go what is used nowhere but below the floor.
     fn prune(&mut self, floor: u64) {
-        self.of_block = self.of_block.split_off(&(floor, 0));
+        while let Some(lowest) = self.of_block.first_entry().filter(|lowest| lowest.key().0 < floor) {
+            lowest.remove();
+        }
         while let Some(lowest) = self.by_last.first_entry().filter(|lowest| *lowest.key() < floor) {
             let (height, keys) = lowest.remove_entry();
             for key in keys {
@@ -324,9 +324,9 @@ impl Cache {
         }
     }
 
-    /// Evicts until what is left fits, or is all live: used at a height that is not settled, or above it.
-    fn evict(&mut self, live_from: u64) {
-        let Some(bytes_max) = self.bytes_max else { return };
+    /// Evicts until what is left fits, or is all live: used at a height that is not settled, or above it. How many.
+    fn evict(&mut self, bytes_max: u64, live_from: u64) -> u64 {
+        let mut evicted = 0;
         if live_from < self.freed_below {
             // A reorg undid settlements. What is among the free by mistake is found out when its turn comes.
             self.freed_below = live_from;
@@ -342,9 +342,10 @@ impl Cache {
             let last = self.entries.get(&worth.key).map(|entry| entry.last);
             if last.is_some_and(|last| last < live_from) {
                 self.remove(worth.key);
-                self.figures.evicted += 1;
+                evicted += 1;
             }
         }
+        evicted
     }
 }
 

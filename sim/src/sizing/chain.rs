@@ -38,6 +38,8 @@ pub struct Batch {
     pub height: u64,
     /// Its blue score.
     pub score: u64,
+    /// Where the proof of the batch is used. A block has one height, so that its name says enough.
+    pub place: Name,
     /// Its sequencing commitment.
     pub commitment: Name,
     /// What a proof of the batch attests: everything the lane carried so far, and the block's context.
@@ -75,4 +77,9 @@ pub enum Step {
     Chain(Event),
     /// The node restarts over what its disk holds.
     Restart,
+}
+
+/// Where the proof of a block's batch is used.
+pub fn place_of_batch(block: Name) -> Name {
+    name("place of a batch", &[block])
 }

@@ -271,7 +271,10 @@ impl Follower {
             while self.batches.front().is_some_and(|batch| batch.height < self.floor) {
                 self.batches.pop_front();
             }
-            self.carried = self.carried.split_off(&(self.finalized, 0));
+            let finalized = self.finalized;
+            while let Some(lowest) = self.carried.first_entry().filter(|first| first.key().0 < finalized) {
+                lowest.remove();
+            }
         }
         while self.view.len() as u64 > self.terms.finality_depth + 1 {
             self.view.pop_front();

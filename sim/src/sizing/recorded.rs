@@ -16,7 +16,7 @@ use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_scheduler::record::MemoryLog;
 use reprise_scheduler::scheduler::{Scheduler, SchedulerError};
 
-use super::chain::{Batch, Block, Event, Step, Transaction, first, name};
+use super::chain::{Batch, Block, Event, Step, Transaction, first, name, place_of_batch};
 
 /// Why a recording cannot be sized.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +79,7 @@ fn block(batch: &ScheduledBatch, backend: &MockBackend) -> Block {
             block: id,
             height: metadata.checkpoint.0,
             score,
+            place: place_of_batch(id),
             commitment: first(&metadata.block.sequencing_commitment.0),
             statement: statement(Kind::Batch, journal),
             transactions: transactions.collect(),

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::chain::{Batch, Block, Event, Name, Step, Transaction, name};
+use super::chain::{Batch, Block, Event, Name, Step, Transaction, name, place_of_batch};
 use crate::dice::Dice;
 
 /// How deep reorgs are.
@@ -206,7 +206,8 @@ impl Steps {
             let transactions =
                 transactions.map(|(merge_index, statement)| Transaction { statement, merge_index }).collect();
             let (commitment, statement) = (id, self.lane);
-            Arc::new(Batch { block: id, height, score: height, commitment, statement, transactions })
+            let place = place_of_batch(id);
+            Arc::new(Batch { block: id, height, score: height, place, commitment, statement, transactions })
         });
         let block = Block { id, score: height, batch };
         self.view.push_back(Made { block: block.clone(), lane: self.lane });

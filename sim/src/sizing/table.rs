@@ -39,6 +39,9 @@ pub fn notes(synthetic: bool) -> Vec<String> {
             .to_owned(),
         "saved: seconds that the same chain takes without a cache, less those spent".into(),
         "peak: bytes of receipts; the log on the disk may hold as much again, and a segment of 64 MiB".into(),
+        "cap: what is not settled stays over it; the rest goes as `receipts gc` would choose; a node's own \
+         --max-bytes keeps batches and aggregates until they are final"
+            .into(),
         "coordinate: keyed as in kaspanet/vprogs #83, https://github.com/kaspanet/vprogs/pull/83".into(),
     ];
     if synthetic {
