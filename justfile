@@ -8,6 +8,7 @@ fmt:
     cargo fmt --all --check
     cargo fmt --all --check --manifest-path harness/Cargo.toml
     cargo fmt --check --manifest-path fuzz/Cargo.toml
+    cargo fmt --check --manifest-path yardstick/Cargo.toml
 
 # Clippy over every crate, with and without the real prover.
 lint:

@@ -44,4 +44,18 @@ impl Dice {
         let uniform = (self.0.rand_u64() >> 11) as f64 / (1u64 << 53) as f64;
         ((-(1.0 - uniform).ln() * mean_us as f64) as u64).max(1)
     }
+
+    /// True with this chance, in parts of one.
+    pub fn chance(&mut self, chance: f64) -> bool {
+        self.0.rand_float() < chance
+    }
+
+    /// How many tries it takes until one of this chance succeeds, at least one; never, if it is none.
+    pub fn geometric(&mut self, chance: f64) -> u64 {
+        match chance {
+            chance if chance <= 0.0 => u64::MAX,
+            chance if chance >= 1.0 => 1,
+            chance => (1.0 + (1.0 - self.0.rand_float()).ln() / (1.0 - chance).ln()) as u64,
+        }
+    }
 }

@@ -17,6 +17,7 @@
 //! | [`checks`] | what must hold, judged from outside |
 //! | [`campaign`] | many worlds, their sums, and the least that still fails |
 //! | [`dice`] | draws |
+//! | [`sizing`] | how large a cache should be |
 
 pub mod campaign;
 pub mod checks;
@@ -26,4 +27,5 @@ pub mod l1;
 pub mod machine;
 pub mod prover;
 pub mod scenario;
+pub mod sizing;
 pub mod world;

@@ -7,7 +7,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use kaspa_consensus_core::config::params::Params;
 use kaspa_consensus_core::network::{NetworkId, NetworkIdError};
 use kaspa_txscript::script_builder::ScriptBuilderError;
 use reprise_chain::overlay::Covenant;
@@ -22,6 +21,7 @@ use reprise_settler::Sink;
 use crate::covenant::{NotOwnError, OwnNetwork, Proof, Rules, State};
 use crate::key::Key;
 use crate::live::{LiveError, Options, Prepared};
+use crate::names::UnknownNetworkError;
 use crate::settlement::Settling;
 use crate::sink::{KaspaSink, SealReader, Terms};
 use crate::vault::{self, Scripts};
@@ -53,6 +53,9 @@ pub enum KaspaError {
     /// A network that is unknown here.
     #[error("the network is unknown here: {0}")]
     Network(#[from] NetworkIdError),
+    /// A network without known rules.
+    #[error(transparent)]
+    Unknown(#[from] UnknownNetworkError),
     /// The covenant would do without a proof.
     #[error(transparent)]
     NotOwn(#[from] NotOwnError),
@@ -117,7 +120,7 @@ impl KaspaL1 {
             (Some(_), None) => return Err(proof.err().map_or(KaspaError::NoCovenant, Into::into)),
             (Some(Payer { key, fee_max }), Some(rules)) => {
                 let settling =
-                    Settling { params: Params::from(network), covenant: kaspa_hash(id), rules, key };
+                    Settling { params: names::params(network)?, covenant: kaspa_hash(id), rules, key };
                 let tip = lane::genesis(covenant.hasher.as_ref(), &covenant.lane);
                 let first = State { root: covenant.root, tip };
                 let ((proof, seal), prefix) = (proof?, network.into());

@@ -1,6 +1,10 @@
-//! What people call lanes and accounts by: namespaces, subnetworks, addresses.
+//! What people call networks, lanes and accounts by: names, namespaces, subnetworks, addresses.
 
 use kaspa_addresses::{Address, AddressError};
+use kaspa_consensus_core::config::params::{
+    DEVNET_PARAMS, MAINNET_PARAMS, Params, SIMNET_PARAMS, TESTNET_PARAMS,
+};
+use kaspa_consensus_core::network::{NetworkId, NetworkType};
 use kaspa_consensus_core::subnets::SubnetworkId;
 use kaspa_consensus_core::tx::ScriptPublicKey;
 use kaspa_seq_commit::hashing::lane_key;
@@ -17,6 +21,25 @@ use crate::digest;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a lane: give a namespace of four characters, or a subnetwork in 40 hexadecimal ones")]
 pub struct NotALaneError;
+
+/// A network that this build knows no rules of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the network {network} is unknown here: mainnet, testnet-10, devnet and simnet are known")]
+pub struct UnknownNetworkError {
+    /// The network.
+    pub network: NetworkId,
+}
+
+/// The rules of a network.
+pub fn params(network: NetworkId) -> Result<Params, UnknownNetworkError> {
+    match (network.network_type(), network.suffix()) {
+        (NetworkType::Mainnet, _) => Ok(MAINNET_PARAMS),
+        (NetworkType::Testnet, Some(10)) => Ok(TESTNET_PARAMS),
+        (NetworkType::Devnet, _) => Ok(DEVNET_PARAMS),
+        (NetworkType::Simnet, _) => Ok(SIMNET_PARAMS),
+        (NetworkType::Testnet, _) => Err(UnknownNetworkError { network }),
+    }
+}
 
 /// The subnetwork of a namespace, or in hexadecimal.
 pub fn subnetwork(text: &str) -> Result<[u8; 20], NotALaneError> {
@@ -50,4 +73,18 @@ pub fn unspendable() -> Result<ResourceId, ScriptBuilderError> {
 pub fn locked_script(label: &[u8]) -> Result<ScriptPublicKey, ScriptBuilderError> {
     let redeem = ScriptBuilder::new().add_data(label)?.add_op(OpDrop)?.add_op(OpFalse)?.drain();
     Ok(pay_to_script_hash_script(&redeem))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_is_known_or_refused_and_never_a_panic() {
+        for known in ["mainnet", "testnet-10", "devnet", "simnet"] {
+            params(known.parse().unwrap()).unwrap();
+        }
+        let unknown: NetworkId = "testnet-11".parse().unwrap();
+        assert_eq!(params(unknown).map(drop), Err(UnknownNetworkError { network: unknown }));
+    }
 }

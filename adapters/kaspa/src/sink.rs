@@ -24,6 +24,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounde
 use kaspa_addresses::Prefix;
 use kaspa_consensus_core::Hash;
 use kaspa_consensus_core::config::params::Params;
+use kaspa_consensus_core::network::NetworkId;
 use kaspa_consensus_core::tx::{ScriptPublicKey, Transaction};
 use kaspa_rpc_core::RpcTransaction;
 use kaspa_rpc_core::api::rpc::RpcApi;
@@ -40,6 +41,7 @@ use crate::client::{self, Client, ClientError, Unanswered, unanswered};
 use crate::covenant::{OwnNetwork, Proof, State};
 use crate::digest;
 use crate::key::Key;
+use crate::names::{self, UnknownNetworkError};
 use crate::settlement::{BuildError, Coin, FEERATE_MIN, Fees, Purse, Selected, Settling};
 use crate::vault::{self, Payout, Scripts, ShortError};
 
@@ -70,6 +72,17 @@ pub enum SinkError {
     /// The node does not answer.
     #[error("the node did not answer within {ANSWER_WITHIN:?}")]
     Silent,
+    /// The node is of another network.
+    #[error("the node is on {found}, but the covenant is on {expected}")]
+    Network {
+        /// The node's network.
+        found: NetworkId,
+        /// The covenant's.
+        expected: NetworkId,
+    },
+    /// A network without known rules.
+    #[error(transparent)]
+    Unknown(#[from] UnknownNetworkError),
     /// The covenant is elsewhere.
     #[error(
         "the covenant is not where the settlement starts: it was settled by another, or a reorg moved it, or it \
@@ -199,8 +212,8 @@ impl KaspaSink {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let (jobs, inbox) = bounded(JOBS_MAX);
         let verdict = Verdict::default();
-        let session = Session { terms, client: None, sent: None, verdict: verdict.clone() };
-        let run = move || runtime.block_on(session.run(&inbox));
+        let settling = SettleLoop { terms, client: None, sent: None, verdict: verdict.clone() };
+        let run = move || runtime.block_on(settling.run(&inbox));
         let thread = thread::Builder::new().name("kaspa settler".into()).spawn(run)?;
         Ok(Self { jobs: Some(jobs), verdict, thread: Some(thread) })
     }
@@ -270,14 +283,14 @@ struct Sent {
 }
 
 /// The thread's.
-struct Session {
+struct SettleLoop {
     terms: Terms,
     client: Option<Client>,
     sent: Option<Sent>,
     verdict: Verdict,
 }
 
-impl Session {
+impl SettleLoop {
     async fn run(mut self, inbox: &Receiver<Job>) {
         let (mut again, mut last, mut tries) = (None, None, 0);
         // Blocking here holds up nobody: the connection's own tasks have a thread of theirs.
@@ -288,7 +301,7 @@ impl Session {
                 Err(_) => Err(SinkError::Silent),
             };
             match outcome {
-                Ok(Some(transaction)) => tracing::info!(%statement, "settlement sent as {transaction}"),
+                Ok(Some(transaction)) => tracing::info!(%statement, "sent as {transaction}"),
                 Ok(None) => {}
                 Err(error) => {
                     match &error {
@@ -308,6 +321,16 @@ impl Session {
             }
         }
         self.disconnect().await;
+    }
+
+    async fn connect(&self) -> Result<Client, SinkError> {
+        let client = client::connect(&self.terms.url, CONNECT_WITHIN).await?;
+        let found = client.get_server_info().await.map_err(unanswered("get_server_info"))?.network_id;
+        let expected = self.terms.settling.params.net;
+        match found == expected {
+            true => Ok(client),
+            false => Err(SinkError::Network { found, expected }),
+        }
     }
 
     async fn disconnect(&mut self) {
@@ -339,7 +362,7 @@ impl Session {
     async fn settle(&mut self, job: &Job) -> Result<Option<Hash>, SinkError> {
         let client = match &self.client {
             Some(client) if client.is_connected() => client.clone(),
-            _ => self.client.insert(client::connect(&self.terms.url, CONNECT_WITHIN).await?).clone(),
+            _ => self.client.insert(self.connect().await?).clone(),
         };
         let rpc: &dyn RpcApi = client.as_ref();
         let (settlement, Terms { settling, prefix, .. }) = (&job.settlement, &self.terms);
@@ -368,7 +391,10 @@ impl Session {
                 settling.settle(covenant, settlement, proof, payout, end, purse)?
             }
             None => match self.covenant(rpc, &settling.key.script()).await? {
-                Some(founded) => settling.enter(founded, self.terms.first, purse)?,
+                Some(founded) => {
+                    tracing::info!("the covenant is moved into its first state");
+                    settling.enter(founded, self.terms.first, purse)?
+                }
                 None => return Err(SinkError::Elsewhere),
             },
         };
@@ -391,7 +417,7 @@ pub fn found(url: &str, key: &Key, value: u64, fee_max: u64) -> Result<Digest, S
         let client = client::connect(url, CONNECT_WITHIN).await?;
         let rpc: &dyn RpcApi = client.as_ref();
         let info = rpc.get_server_info().await.map_err(unanswered("get_server_info"))?;
-        let params = Params::from(info.network_id);
+        let params = names::params(info.network_id)?;
         let coins = coins(rpc, &params, key, info.network_id.into()).await?;
         let fees = Fees { feerate: feerate(rpc).await?, fee_max };
         let purse = Purse { coins: &coins, fees };

@@ -268,6 +268,95 @@ pub(crate) struct SimArgs {
     /// Print the first seed's scenario and its events, one by one
     #[arg(long)]
     pub(crate) trace: bool,
+
+    #[command(flatten)]
+    pub(crate) sizing: SizingArgs,
+}
+
+/// How large a cache a chain needs.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "How large a cache a chain needs (instead of worlds)")]
+#[group(id = "sizing", multiple = true)]
+pub(crate) struct SizingArgs {
+    /// Play this recording against caches of each key design and cap
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["synthetic", "seeds", "fresh", "blocks", "compare", "trace"])]
+    pub(crate) recording: Option<PathBuf>,
+
+    /// Play a chain that is drawn, and others with deeper, shallower, more and fewer reorgs
+    #[arg(long, conflicts_with_all = ["seeds", "fresh", "blocks", "compare", "trace"])]
+    pub(crate) synthetic: bool,
+
+    /// How long the drawn chain is
+    #[arg(long, value_name = "DAYS", default_value_t = 30.0, requires = "synthetic")]
+    pub(crate) days: f64,
+
+    /// How many blocks come a second
+    #[arg(long, value_name = "N", default_value_t = 10.0, requires = "synthetic")]
+    pub(crate) blocks_per_second: f64,
+
+    /// How many of a hundred blocks carry lane transactions
+    #[arg(long, value_name = "PERCENT", default_value_t = 1.0, requires = "synthetic")]
+    pub(crate) busy_percent: f64,
+
+    /// How many these carry on average
+    #[arg(long, value_name = "N", default_value_t = 2, requires = "synthetic")]
+    pub(crate) transactions_per_block: u64,
+
+    /// How many reorgs come an hour
+    #[arg(long, value_name = "N", default_value_t = 60.0, requires = "synthetic")]
+    pub(crate) reorgs_per_hour: f64,
+
+    /// How many blocks they remove: geometric:MEAN or fixed:BLOCKS
+    #[arg(long, value_name = "DEPTH", default_value = "geometric:10", requires = "synthetic")]
+    pub(crate) reorg_depth: String,
+
+    /// How many of a hundred reorgs are undone a little later
+    #[arg(long, value_name = "PERCENT", default_value_t = 50, requires = "synthetic")]
+    pub(crate) return_percent: u64,
+
+    /// How many of a hundred transactions that a reorg removes the other fork accepts too
+    #[arg(long, value_name = "PERCENT", default_value_t = 80, requires = "synthetic")]
+    pub(crate) shared_percent: u64,
+
+    /// How often the node restarts a day
+    #[arg(long, value_name = "N", default_value_t = 1.0, requires = "synthetic")]
+    pub(crate) restarts_per_day: f64,
+
+    /// Let the node restart after each return to a fork seen before
+    #[arg(long, requires = "recording")]
+    pub(crate) restart_at_returns: bool,
+
+    /// The caps to try, in bytes of receipts [default: nothing, and powers of two below what is ever stored]
+    #[arg(long, value_name = "BYTES,…", value_delimiter = ',')]
+    pub(crate) caps: Vec<u64>,
+
+    /// Seconds to prove a transaction; to prove a batch or aggregate; and more for each proof it verifies
+    #[arg(long, value_name = "TX,OUTER,INNER", default_value = "0.3,2.2,7.4")]
+    pub(crate) proof_seconds: String,
+
+    /// Bytes of a transaction's, batch's and aggregate's receipt
+    #[arg(long, value_name = "TX,BATCH,AGGREGATE", default_value = "66000,117000,117000")]
+    pub(crate) receipt_bytes: String,
+
+    /// A bundle closes at so many non-empty batches
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(crate) bundle_batches: usize,
+
+    /// A bundle closes when the blue score is more than this above its first batch's
+    #[arg(long, value_name = "SCORE", default_value_t = 20)]
+    pub(crate) bundle_deadline: u64,
+
+    /// How many blocks below the tip a block is final [default: 1000; 432000 with --synthetic]
+    #[arg(long, value_name = "N")]
+    pub(crate) finality_depth: Option<u64>,
+
+    /// How many blocks pass from a bundle's end until its settlement can land [default: 0; 300 with --synthetic]
+    #[arg(long, value_name = "N")]
+    pub(crate) landing_blocks: Option<u64>,
+
+    /// Draw the seconds of proving into an SVG file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -5,17 +5,18 @@
 //!
 //! | module | noun |
 //! |---|---|
-//! | [`cli`] | what can be said |
-//! | [`settings`] | every setting, its value and where it came from |
-//! | [`backends`] | the proof systems of this build |
-//! | [`kaspa`] | Kaspa L1s; `reprise record` and `reprise found-covenant` |
-//! | [`run`] | `reprise run` |
-//! | [`metrics`] | what a run serves to Prometheus |
-//! | [`progress`] | what a run shows while it runs |
-//! | [`receipts`] | `reprise receipts` |
-//! | [`sim`] | `reprise sim` |
-//! | [`doctor`] | `reprise doctor` |
-//! | [`failure`] | how a command fails: exit codes and hints |
+//! | `cli` | what can be said |
+//! | `settings` | every setting, its value and where it came from |
+//! | `backends` | the proof systems of this build |
+//! | `kaspa` | Kaspa L1s; `reprise record` and `reprise found-covenant` |
+//! | `run` | `reprise run` |
+//! | `metrics` | what a run serves to Prometheus |
+//! | `progress` | what a run shows while it runs |
+//! | `receipts` | `reprise receipts` |
+//! | `sim` | `reprise sim` |
+//! | `sizing` | what `reprise sim` says of how large a cache must be |
+//! | `doctor` | `reprise doctor` |
+//! | `failure` | how a command fails: exit codes and hints |
 //!
 //! Results go to standard output, logs and progress to standard error.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line prints")]
@@ -31,6 +32,7 @@ mod receipts;
 mod run;
 mod settings;
 mod sim;
+mod sizing;
 
 use std::process::ExitCode;
 

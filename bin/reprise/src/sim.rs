@@ -13,9 +13,13 @@ use serde_json::json;
 
 use crate::cli::SimArgs;
 use crate::failure::Failure;
+use crate::sizing;
 
 /// Runs the worlds and prints what came of them; fails where a promise was broken.
 pub(crate) fn sim(args: &SimArgs, json: bool) -> Result<ExitCode, Failure> {
+    if args.sizing.recording.is_some() || args.sizing.synthetic {
+        return sizing::size(&args.sizing, args.seed, json);
+    }
     let faults: Faults = args.faults.parse().map_err(|e: ParseFaultsError| Failure::usage(e.to_string()))?;
     if args.blocks == 0 || args.seeds == 0 {
         return Err(Failure::usage("a simulation needs at least one block and one seed"));

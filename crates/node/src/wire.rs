@@ -156,6 +156,11 @@ impl Workload {
         self.processor.clone()
     }
 
+    /// What the programs are bound to.
+    pub fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
     /// What a covenant for it is made with.
     pub fn covenant(&self) -> Covenant {
         Covenant {

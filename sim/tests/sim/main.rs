@@ -4,4 +4,6 @@
 #[cfg(test)]
 mod repeats;
 #[cfg(test)]
+mod sizing;
+#[cfg(test)]
 mod worlds;

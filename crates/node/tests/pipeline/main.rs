@@ -8,6 +8,8 @@ mod flip;
 #[cfg(test)]
 mod house;
 #[cfg(test)]
+mod identity;
+#[cfg(test)]
 mod phases;
 #[cfg(test)]
 mod pruned;

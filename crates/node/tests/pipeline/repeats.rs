@@ -7,8 +7,10 @@ use reprise_chain::dev::{DevChain, script};
 use reprise_chain::recording::Recording;
 use reprise_chain::source::Pace;
 use reprise_ledger::{Action, Payload};
+use reprise_model::coordinate::Coordinate;
 use reprise_model::digest::BlockHash;
 use reprise_model::hash::{Blake3, Hasher};
+use reprise_model::receipt::Receipt;
 use reprise_model::transaction::{LaneTransaction, account_of};
 use reprise_node::dev;
 use reprise_node::happening::{Deaf, Happening, Observer};
@@ -18,6 +20,7 @@ use reprise_node::wire;
 use reprise_planner::bundle::BundleRule;
 use reprise_prover::backend::Backend;
 use reprise_prover::mock::{MockBackend, MockConfig};
+use reprise_store::port::Filter;
 use reprise_store::{Options, ReceiptStore, Store};
 
 use crate::flip::{Home, assert_sums, copy_dir, recorded};
@@ -97,6 +100,25 @@ fn a_hundred_flips_of_any_depth_cost_the_proofs_of_one() {
         assert_eq!(many.proofs_after_flip, 0, "depth {depth}");
         assert!(many.statements_returned.transaction > 0, "depth {depth}");
     }
+}
+
+/// Every receipt that a run leaves, with every place it is used at.
+fn artifacts(times: usize) -> Vec<(Receipt, Vec<Coordinate>)> {
+    let home = Home::new();
+    home.try_run(flips(4, times), &AtomicBool::new(false), &mut Deaf).unwrap();
+    let store = home.store();
+    let entries = store.list(&Filter::default()).unwrap();
+    entries
+        .into_iter()
+        .map(|entry| (store.show(&entry.id).unwrap().unwrap().receipt.unwrap(), entry.coordinates))
+        .collect()
+}
+
+#[test]
+fn what_a_hundred_flips_leave_is_to_the_byte_what_one_leaves() {
+    let (one, many) = (artifacts(1), artifacts(100));
+    assert!(one.len() > 10);
+    assert_eq!(one, many);
 }
 
 #[test]

@@ -275,6 +275,13 @@ async fn three_settlements_in_a_chain_are_accepted_by_the_node_and_observed() {
     assert_eq!(settlements(&run).len(), 3);
     let report = end(run).await;
     assert_eq!((report.settlements, report.prove_calls), (3, 0), "{report:?}");
+    // Whoever has no key reads them all the same, and has nothing to prove of what is settled.
+    let directory = tempfile::tempdir().unwrap();
+    let run = start(Plan { payer: None, ..world.plan(directory.path(), FIRST, 1) }).await;
+    wait(&run, *world.blocks.last().unwrap()).await;
+    assert_eq!(settlements(&run).pop(), last);
+    let report = end(run).await;
+    assert_eq!((report.settlements, report.prove_calls), (3, 0), "{report:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
