@@ -42,7 +42,7 @@ risc0:
 
 # Real proofs in RISC Zero: a quarter of an hour on two cores.
 risc0-prove:
-    cd adapters/risc0 && ./prepare && cargo test --release --locked recursion -- --ignored --nocapture
+    cd adapters/risc0 && ./prepare && cargo test --release --locked --workspace recursion -- --ignored --nocapture
 
 # One fuzz target of the receipt store: envelope, coordinate, archive or log. Needs nightly and cargo-fuzz.
 fuzz target seconds="600":
