@@ -42,9 +42,9 @@ risc0:
 
 # Real proofs in RISC Zero: a quarter of an hour on two cores.
 risc0-prove:
-    cd adapters/risc0 && ./prepare && cargo test --release --locked recursion -- --ignored --nocapture
+    cd adapters/risc0 && ./prepare && cargo test --release --locked --workspace recursion -- --ignored --nocapture
 
-# One fuzz target of the receipt store: envelope, coordinate, archive or log. Needs nightly and cargo-fuzz.
+# One fuzz target: envelope, coordinate, archive, log, recording or transaction. Needs nightly and cargo-fuzz.
 fuzz target seconds="600":
     cargo +nightly fuzz run --fuzz-dir fuzz {{target}} -- -max_total_time={{seconds}} -max_len=4096
 

@@ -416,8 +416,7 @@ impl World {
     fn die(&mut self, machine: usize, death: Death) {
         let by_right = match &death {
             Death::Killed => true,
-            // A full disk ends a process that cannot write what it must not lose.
-            Death::Ended(RunError::Store(error)) => error.is_transient(),
+            // A full disk ends a process that cannot write its records, or its lock; never for its receipts.
             Death::Ended(RunError::Scheduler(_)) | Death::NotOpened(_) => {
                 self.scenario.faults.has(Fault::Full)
             }

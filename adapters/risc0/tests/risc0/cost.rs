@@ -1,4 +1,4 @@
-//! What the programs cost in cycles, which is what proving costs: `cargo test --release cost -- --nocapture`.
+//! What the programs cost in cycles, which is what proving costs: `cargo test --release --workspace cost -- --nocapture`.
 
 use reprise_model::witness::Witness;
 

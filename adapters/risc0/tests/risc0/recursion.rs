@@ -1,4 +1,4 @@
-//! A whole real recursion, which takes minutes: `cargo test --release recursion -- --ignored --nocapture`.
+//! A whole real recursion, which takes minutes: `cargo test --release --workspace recursion -- --ignored --nocapture`.
 
 use std::time::Instant;
 

@@ -1,0 +1,39 @@
+//! What an L1 or a guest hands over: transactions, payloads, journals. Whatever bytes come, nothing panics, and
+//! what reads is written back as the same bytes.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use reprise_ledger::Payload;
+use reprise_model::cell;
+use reprise_model::digest::ResourceId;
+use reprise_model::hash::Blake3;
+use reprise_model::journal::{AggregateJournal, Journal};
+use reprise_model::transaction::{LaneTransaction, account_of, from_cells};
+
+fuzz_target!(|input: &[u8]| {
+    if let Some(payload) = Payload::decode(input) {
+        assert_eq!(payload.encode(), input);
+    }
+    if let Some(journal) = AggregateJournal::decode(input) {
+        assert_eq!(journal.bytes(), input);
+    }
+    if let Some(cells) = cell::from_bytes(input) {
+        from_cells(&cells);
+    }
+    let (first, rest) = input.split_at(input.len() / 2);
+    let (payload, script) = rest.split_at(rest.len() / 2);
+    let transaction = LaneTransaction {
+        merge_index: 1,
+        version: 1,
+        rest: first.to_vec(),
+        payload: payload.to_vec(),
+        spent_script: script.to_vec(),
+    };
+    for deposit in [ResourceId([0; 32]), account_of(script)] {
+        let facts = transaction.facts(&deposit);
+        let read = from_cells(&transaction.cells(&facts)).expect("what was written reads");
+        assert_eq!((read.facts, read.payload), (facts, transaction.payload.clone()));
+        assert_eq!(transaction.digest(&Blake3, &facts), transaction.digest(&Blake3, &facts));
+    }
+    assert_eq!(transaction.id(), transaction.clone().id());
+});
