@@ -59,7 +59,7 @@
 //! the delay by 5 seconds makes depths beyond 100 blocks a matter of attacks or partitions; a reorg deeper than
 //! the merge depth would need blocks that honest miners no longer merge, so none is drawn. The tables by depth
 //! and by rate show what other assumptions would mean: every design is given over four orders of magnitude of
-//! each. Every block counts as one of the followed chain, although a DAG's selected chain takes only some of
+//! depth and three of rate. Every block counts as one of the followed chain, although a DAG's selected chain takes only some of
 //! them; that is the upper bound.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
