@@ -71,7 +71,7 @@ pub(crate) enum Command {
     /// A world is a function of its seed: a forking L1, provers, a disk, and the real pipeline between them.
     /// Each seed draws what goes wrong. A failing one is printed with the command that shows it again, and with
     /// the least of it that still fails.
-    Sim(SimArgs),
+    Sim(Box<SimArgs>),
     /// Show the settings in effect, where each came from, and what this build can do
     Doctor,
 }
