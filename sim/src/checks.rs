@@ -86,7 +86,7 @@ enum Excuse {
 pub struct Counts {
     /// Proofs begun.
     pub begun: u64,
-    /// Of these, given up before the backend was asked: an assumption was gone.
+    /// Of these, given up before the backend was asked: an assumption was gone, or the process.
     pub not_begun: u64,
     /// Of those begun, for a statement whose receipt was pruned by right, and that came up again later.
     pub after_prune: u64,

@@ -442,6 +442,11 @@ impl Machine {
         let (pipeline, hands) = (&mut process.pipeline, &mut process.hands);
         let told =
             catch_unwind(AssertUnwindSafe(|| what(pipeline, &mut Outside { hands, observer: &mut scribe })));
+        if process.medium.is_stopped() || !matches!(told, Ok(Ok(()))) {
+            // What it wanted proved is not begun any more.
+            let wanted = process.hands.asks.iter().filter(|ask| matches!(ask, Ask::Prove(_))).count();
+            open(&self.book).counts.not_begun += wanted as u64;
+        }
         if process.medium.is_stopped() {
             return Err(Death::Killed);
         }

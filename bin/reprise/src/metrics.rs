@@ -132,6 +132,7 @@ impl Observer for Metered<'_> {
             }
             Happening::Orphaned { .. }
             | Happening::Lost(_)
+            | Happening::Missed(_)
             | Happening::Diverged(_)
             | Happening::Published(_)
             | Happening::Submitted(_) => {}

@@ -37,6 +37,8 @@ pub enum Happening {
         /// How long its proof took once.
         took: Duration,
     },
+    /// A look-up found nothing.
+    Missed(StatementId),
     /// A stored statement was wanted once more, here.
     Reused(StatementId, Coordinate),
     /// What is used nowhere but below this checkpoint was let go.

@@ -312,9 +312,13 @@ impl Pipeline {
     fn hear_answer(&mut self, message: Message, outside: &mut Outside<'_>) -> Result<(), RunError> {
         let effects = match message {
             Message::Read(Read::LookedUp { order, result }) => {
-                if let Ok(Some(took_ms)) = result {
-                    let took = Duration::from_millis(took_ms);
-                    self.tell(&Happening::Found { order: order.clone(), took }, outside);
+                match result {
+                    Ok(Some(took_ms)) => {
+                        let took = Duration::from_millis(took_ms);
+                        self.tell(&Happening::Found { order: order.clone(), took }, outside);
+                    }
+                    Ok(None) => self.tell(&Happening::Missed(order.id), outside),
+                    Err(_) => {}
                 }
                 match result {
                     Ok(took) => self.engine.looked_up(order.id, took.is_some()),
@@ -453,6 +457,10 @@ impl Pipeline {
                     self.postponed.places.push_back((coordinate, id, request));
                     self.place(outside)?;
                 }
+                // What turned out to be lost meanwhile is published when it is proved again.
+                Effect::Publish(order)
+                    if self.engine.known(&order.id) != Some(true)
+                        && !mutation::is(Mutation::PublishBeforeDurable) => {}
                 Effect::Publish(order) => self.tell(&Happening::Published(order), outside),
             }
         }

@@ -3,7 +3,7 @@
 //! | violation | heard as |
 //! |---|---|
 //! | published before durable | `Published` of a statement neither `Stored` nor `Found` |
-//! | proved twice | `Proving` of a statement that is stored, and was neither lost nor pruned since |
+//! | proved twice | `Proving` of a statement that is stored, and was neither lost, missed nor pruned since |
 //! | permits exceeded | more `Proving` than permits without a `Proved` |
 //! | divergence | one coordinate with two statements |
 //! | settlement gap | a settlement that does not start where the last one on the chain ended |
@@ -111,7 +111,7 @@ impl Observer for Watcher {
             }
             Happening::Reused(id, at) => self.keep(*id, at),
             Happening::Pruned(floor) => self.durable.retain(|_, highest| *highest >= *floor),
-            Happening::Lost(id) => {
+            Happening::Lost(id) | Happening::Missed(id) => {
                 self.durable.remove(id);
             }
             Happening::Proving(order) => {
