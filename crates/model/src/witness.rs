@@ -9,6 +9,7 @@ use crate::digest::Digest;
 use crate::journal::{BatchJournal, Pins, TransactionJournal};
 use crate::lane::BlockContext;
 use crate::state::StatePath;
+use crate::statement::Kind;
 
 /// What one proof is made from.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -19,6 +20,17 @@ pub enum Witness {
     Batch(BatchWitness),
     /// For an aggregate program.
     Aggregate(AggregateWitness),
+}
+
+impl Witness {
+    /// What is proved from it.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Transaction(_) => Kind::Transaction,
+            Self::Batch(_) => Kind::Batch,
+            Self::Aggregate(_) => Kind::Aggregate,
+        }
+    }
 }
 
 /// The transaction and the values it meets.
