@@ -70,11 +70,11 @@ fn whole(which: u8, path: &Path) {
         1 => {
             let events: Vec<SourceEvent> = shipped.events.iter().take(3).cloned().collect();
             let mut chronicle =
-                Chronicle::begin(path, Recording { events: vec![], ..shipped }, b"root").expect("a new file");
+                Chronicle::begin(path, Recording { events: vec![], ..shipped }).expect("a new file");
             events.iter().for_each(|event| chronicle.append(event).expect("it is appended to"));
         }
         _ => {
-            let root = shipped.root.block_hash;
+            let root = shipped.root.clone();
             let mut overlay = Overlay::open(Some(path.into()), root, covenant()).expect("a new file");
             for mut event in shipped.events.into_iter().take(3) {
                 overlay.follow(&mut event).expect("it follows");

@@ -126,8 +126,7 @@ impl Prepared {
             None => {
                 let follower = runtime.block_on(start(&options))?;
                 let head = follower.head().clone();
-                let at_root = borsh::to_vec(&follower.track().at_root())?;
-                (follower, path.map(|path| Chronicle::begin(path, head, &at_root)).transpose()?)
+                (follower, path.map(|path| Chronicle::begin(path, head)).transpose()?)
             }
         };
         Ok(Self { options, runtime, follower, chronicle, scripts: None })
@@ -245,13 +244,11 @@ fn resumed(options: &Options, chronicle: &Chronicle) -> Result<Follower, LiveErr
     if head.lane != options.lane {
         return Err(other("another lane, covenant or deposit script"));
     }
-    if options.from.is_some_and(|from| from != head.root.block_hash) {
+    if options.from.is_some_and(|from| from != head.root.metadata.block_hash) {
         return Err(other("another first block"));
     }
     let network: NetworkId = head.network.parse().map_err(|_| other("a network that is unknown here"))?;
-    let known =
-        borsh::from_slice(chronicle.at_root()).map_err(|_| other("checks that this build does not know"))?;
-    Ok(Follower::at_root(head, Track::window(network), known))
+    Ok(Follower::at_root(head, Track::window(network)).map_err(FollowError::from)?)
 }
 
 fn chain(options: &Options, client: &Client) -> Box<dyn Chain> {

@@ -11,7 +11,6 @@
 //! | bytes | content |
 //! |---|---|
 //! | … | a [`Recording`] without events, as its own format has it: network, recorder, lane and root |
-//! | … | a frame: what the L1's own checks know at the root, in the L1's encoding |
 //! | … | frames, one for each [`SourceEvent`], in borsh |
 //!
 //! A frame is the length of its body (4), its complement (4), BLAKE3 of the body (32), and the body.
@@ -50,12 +49,6 @@ pub enum ChronicleError {
         /// What is wrong with it.
         source: RecordingError,
     },
-    /// What is known at the root does not check.
-    #[error("{path}: the beginning of the chronicle is damaged: remove the file to follow the L1 afresh")]
-    Root {
-        /// The file.
-        path: PathBuf,
-    },
 }
 
 /// An open chronicle.
@@ -64,7 +57,6 @@ pub struct Chronicle {
     path: PathBuf,
     file: File,
     head: Recording,
-    at_root: Vec<u8>,
     /// Where the first event's frame begins.
     start: u64,
     /// Where the next frame goes: after the last whole one.
@@ -72,12 +64,10 @@ pub struct Chronicle {
 }
 
 impl Chronicle {
-    /// Begins a chronicle at `path`, of the chain that `head` names; its events are not taken over. `at_root` is what
-    /// the L1's own checks know at the root.
-    pub fn begin(path: &Path, head: Recording, at_root: &[u8]) -> Result<Self, ChronicleError> {
+    /// Begins a chronicle at `path`, of the chain that `head` names; its events are not taken over.
+    pub fn begin(path: &Path, head: Recording) -> Result<Self, ChronicleError> {
         let head = Recording { events: vec![], ..head };
-        let written = frame(at_root).and_then(|frame| file::replace(path, &[&head.encode(), &frame]));
-        written.map_err(io(path, "begin"))?;
+        file::replace(path, &[&head.encode()]).map_err(io(path, "begin"))?;
         let opened = Self::open(path)?;
         opened.ok_or_else(|| io(path, "find")(io::ErrorKind::NotFound.into()))
     }
@@ -91,11 +81,8 @@ impl Chronicle {
         };
         let (head, start) =
             Recording::read_head(&mut file, path).map_err(|source| ChronicleError::Head { source })?;
-        let mut chronicle = Self { path: path.into(), file, head, at_root: vec![], start, end: start };
+        let mut chronicle = Self { path: path.into(), file, head, start, end: start };
         let mut events = chronicle.events()?;
-        let at_root = events.body().map_err(io(path, "read"))?;
-        chronicle.at_root = at_root.ok_or_else(|| ChronicleError::Root { path: path.into() })?;
-        chronicle.start = events.end;
         let unread = events.by_ref().find_map(Result::err);
         chronicle.end = events.end;
         if let Some(error) = unread {
@@ -113,11 +100,6 @@ impl Chronicle {
     /// Network, lane and root of the chain, as a recording without events.
     pub fn head(&self) -> &Recording {
         &self.head
-    }
-
-    /// What the L1's own checks know at the root.
-    pub fn at_root(&self) -> &[u8] {
-        &self.at_root
     }
 
     /// Its events from the first, read one by one.

@@ -190,7 +190,6 @@ fn an_answer_that_lacks_a_field_names_it() {
     };
     missing(|block| block.answer.chain_block_header.timestamp = None, "timestamp");
     missing(|block| block.answer.chain_block_header.parents_by_level = None, "parents");
-    missing(|block| transaction(block, 1).inputs[0].verbose_data = None, "spent script");
     missing(|block| transaction(block, 0).subnetwork_id = None, "subnetwork");
     missing(|block| transaction(block, 1).payload = None, "payload");
 }

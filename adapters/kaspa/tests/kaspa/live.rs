@@ -7,7 +7,6 @@ use reprise_chain::chronicle::Chronicle;
 use reprise_chain::event::SourceEvent;
 use reprise_chain::source::{ChainSource, Poll, Progress};
 use reprise_kaspa::live::{LiveError, LiveL1, Options};
-use reprise_kaspa::track::Known;
 use reprise_model::digest::{BlockHash, Digest};
 
 use crate::fake;
@@ -21,10 +20,6 @@ fn options() -> Options {
     Options { url: AWAY.into(), lane: fake::lane(), from: None, until_idle: false, through: None }
 }
 
-fn at_root() -> Vec<u8> {
-    borsh::to_vec(&Known::Entry(None)).unwrap()
-}
-
 /// A chronicle of a fork and the one that overtakes it.
 fn written(path: &Path) -> Vec<SourceEvent> {
     let a = fake::chain(&[(10, &[fake::lane_transaction(1)]), (11, &[])]);
@@ -32,7 +27,7 @@ fn written(path: &Path) -> Vec<SourceEvent> {
     let mut recorder = fake::recorder();
     recorder.accept(&fake::answer(&[], &a), &fake::proofs(&a)).unwrap();
     recorder.accept(&fake::answer(&[a[1].hash()], &b[1..]), &fake::proofs(&b[1..])).unwrap();
-    let mut chronicle = Chronicle::begin(path, recorder.follower.head().clone(), &at_root()).unwrap();
+    let mut chronicle = Chronicle::begin(path, recorder.follower.head().clone()).unwrap();
     recorder.events.iter().for_each(|event| chronicle.append(event).unwrap());
     recorder.events
 }
@@ -73,7 +68,7 @@ fn a_chronicle_whose_checksums_hold_and_whose_events_do_not_ends_the_source_by_n
     let mut events = written(&path);
     events[0].added[0].accepted[0].payload[0] ^= 1;
     let head = Chronicle::open(&path).unwrap().unwrap().head().clone();
-    let mut chronicle = Chronicle::begin(&path, head, &at_root()).unwrap();
+    let mut chronicle = Chronicle::begin(&path, head).unwrap();
     chronicle.append(&events[0]).unwrap();
     drop(chronicle);
     let mut live = LiveL1::open(options(), Some(&path)).unwrap();

@@ -30,7 +30,7 @@ fn recording() -> Recording {
 
 fn written(path: &Path) -> Chronicle {
     let recording = recording();
-    let mut chronicle = Chronicle::begin(path, recording.clone(), AT_ROOT).unwrap();
+    let mut chronicle = Chronicle::begin(path, recording.clone()).unwrap();
     recording.events.iter().for_each(|event| chronicle.append(event).unwrap());
     chronicle
 }
@@ -47,7 +47,6 @@ fn what_was_appended_is_read_by_a_later_life_and_goes_on() {
     assert_eq!(read(&written(&path)), recording().events);
     let mut again = Chronicle::open(&path).unwrap().unwrap();
     assert_eq!(*again.head(), Recording { events: vec![], ..recording() });
-    assert_eq!(again.at_root(), AT_ROOT);
     assert_eq!(read(&again), recording().events);
     again.append(&recording().events[0]).unwrap();
     assert_eq!(read(&Chronicle::open(&path).unwrap().unwrap()).len(), 4);
@@ -88,7 +87,7 @@ fn a_damaged_head_is_refused_by_name() {
         flipped[at] ^= 1;
         fs::write(&path, &flipped).unwrap();
         let refused = Chronicle::open(&path).unwrap_err();
-        assert!(matches!(refused, ChronicleError::Head { .. } | ChronicleError::Root { .. }), "{refused}");
+        assert!(matches!(refused, ChronicleError::Head { .. }), "{refused}");
         assert!(refused.to_string().contains("chronicle"), "{refused}");
         assert_eq!(fs::read(&path).unwrap(), flipped, "and left as it is");
     }
