@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use reprise_chain::recording::Recording;
 use reprise_ledger::{Account, Action, Ledger, Payload};
-use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainBlockMetadata};
+use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainBlockMetadata, ChainRoot};
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest, ProgramId, ResourceId};
 use reprise_model::hash::Hasher;
@@ -34,22 +34,12 @@ pub fn account(name: &str) -> ResourceId {
 }
 
 /// A transaction of `name` that pays `deposit` to the deposit script.
-pub fn transaction(merge_index: u32, name: &str, deposit: u64, payload: Vec<u8>) -> LaneTransaction {
-    let mut rest = vec![1, 0];
-    rest.extend(1u64.to_le_bytes());
-    rest.extend([5; 36]);
-    rest.extend([0; 16]);
-    rest.extend(u64::from(deposit > 0).to_le_bytes());
-    if deposit > 0 {
-        rest.extend(deposit.to_le_bytes());
-        rest.extend(deposit_script());
-        rest.push(0);
-    }
-    rest.extend([0; 44]);
-    LaneTransaction { merge_index, version: 1, rest, payload, spent_script: script(name) }
+pub fn transaction(merge_index: u32, name: &str, deposit: u64, message: Vec<u8>) -> LaneTransaction {
+    let unsigned = transaction::unsigned(&[7; 20], &script(name), (deposit, &deposit_script()), &message);
+    LaneTransaction { merge_index, ..unsigned }
 }
 
-/// A payload.
+/// A message.
 pub fn pay(action: Action, nonce: u64, amount: u64, counterparty: ResourceId) -> Vec<u8> {
     Payload { action, nonce, amount, counterparty }.encode()
 }
@@ -70,11 +60,36 @@ pub fn pins([transaction_program, batch_program, _]: [ProgramId; 3]) -> Pins {
     }
 }
 
+/// Makes up what an L1 with lane proofs would say of a block on `parent`: its sequencing commitment, and the proof of the
+/// lane in it.
+pub type LaneProver = fn(lane: &Digest, parent: Option<&ChainRoot>, block: &ChainBlock) -> (Digest, Vec<u8>);
+
+/// A block's header, at a height.
+fn made_up(height: u64) -> ChainBlockMetadata {
+    let hash = |height: u64| {
+        let mut hash = [0; 32];
+        hash[..8].copy_from_slice(&height.to_le_bytes());
+        hash
+    };
+    ChainBlockMetadata {
+        block_hash: BlockHash(hash(height)),
+        parent_hash: BlockHash(hash(height.wrapping_sub(1))),
+        blue_score: height,
+        daa_score: (1 << 33) + height,
+        timestamp_ms: 1_700_000_000_000 + height,
+        parent_timestamp_ms: 1_700_000_000_000 + height.saturating_sub(1),
+        sequencing_commitment: Digest(hash(height)),
+    }
+}
+
 /// A ledger, block by block.
 pub struct Town {
     hasher: Arc<dyn Hasher>,
     programs: [ProgramId; 3],
+    pins: Pins,
+    prover: Option<LaneProver>,
     root: BlockHash,
+    tip: ChainRoot,
     scheduler: Mutex<Scheduler>,
     /// What execution said of each block.
     pub batches: Vec<ScheduledBatch>,
@@ -83,16 +98,40 @@ pub struct Town {
 impl Town {
     /// A town without accounts, proved by these programs over this hash.
     pub fn new(hasher: Arc<dyn Hasher>, programs: [ProgramId; 3]) -> Self {
-        Self::over(hasher, programs, pins(programs), BlockHash([0; 32]))
+        Self::proving(hasher, programs, None)
     }
 
-    /// The same under pins of its own, above the block `root` of a chain of its own.
-    pub fn over(hasher: Arc<dyn Hasher>, programs: [ProgramId; 3], pins: Pins, root: BlockHash) -> Self {
+    /// The same on an L1 with lane proofs.
+    pub fn proving(hasher: Arc<dyn Hasher>, programs: [ProgramId; 3], prover: Option<LaneProver>) -> Self {
+        let pins = pins(programs);
+        let mut root = ChainRoot { metadata: made_up(0), lane_proof: None };
+        if let Some(prove) = prover {
+            let genesis = ChainBlock {
+                metadata: root.metadata,
+                accepted: vec![],
+                lane_proof: None,
+                settlements: vec![],
+            };
+            let (commitment, proof) = prove(&pins.lane, None, &genesis);
+            root.metadata.sequencing_commitment = commitment;
+            root.lane_proof = Some(proof);
+        }
+        Self::over(hasher, programs, pins, prover, root)
+    }
+
+    fn over(
+        hasher: Arc<dyn Hasher>,
+        programs: [ProgramId; 3],
+        pins: Pins,
+        prover: Option<LaneProver>,
+        root: ChainRoot,
+    ) -> Self {
         let [transaction, batch, aggregate] = programs;
         let ledger = Arc::new(Ledger { transaction, batch, aggregate });
-        let log = Box::new(MemoryLog::default());
-        let scheduler = Scheduler::open(ledger, hasher.clone(), pins, root, log).unwrap();
-        Self { hasher, programs, root, scheduler: Mutex::new(scheduler), batches: vec![] }
+        let (log, tip) = (Box::new(MemoryLog::default()), root.clone());
+        let scheduler = Scheduler::open(ledger, hasher.clone(), pins.clone(), root, log).unwrap();
+        let (scheduler, root) = (Mutex::new(scheduler), tip.metadata.block_hash);
+        Self { hasher, programs, pins, prover, root, tip, scheduler, batches: vec![] }
     }
 
     /// The shipped recording, each of its blocks once, on every fork.
@@ -100,7 +139,7 @@ impl Town {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../recordings/flip.reprise");
         let Recording { lane, root, events, .. } = Recording::open(Path::new(path)).unwrap();
         let pins = Pins { lane: lane.key, covenant: lane.covenant, deposit: lane.deposit, ..pins(programs) };
-        let mut town = Self::over(hasher, programs, pins, root.block_hash);
+        let mut town = Self::over(hasher, programs, pins, None, root);
         for block in events.iter().flat_map(|event| &event.added) {
             let hash = block.metadata.block_hash;
             if town.batches.iter().all(|batch| batch.metadata.block_hash() != hash) {
@@ -110,24 +149,17 @@ impl Town {
         town
     }
 
-    /// Executes a block of made-up context, which takes effect.
+    /// Executes a block of made-up context on the one before, which takes effect.
     pub fn block(&mut self, accepted: Vec<LaneTransaction>) -> &ScheduledBatch {
-        let height = self.batches.len() as u64 + 1;
-        let hash = |height: u64| {
-            let mut hash = [0; 32];
-            hash[..8].copy_from_slice(&height.to_le_bytes());
-            BlockHash(hash)
-        };
-        let metadata = ChainBlockMetadata {
-            block_hash: hash(height),
-            parent_hash: hash(height - 1),
-            blue_score: height,
-            daa_score: (1 << 33) + height,
-            timestamp_ms: 1_700_000_000_000 + height,
-            parent_timestamp_ms: 1_700_000_000_000 + height - 1,
-            sequencing_commitment: Digest(hash(height).0),
-        };
-        self.accept(&ChainBlock { metadata, accepted, lane_proof: None, settlements: vec![] })
+        let metadata = made_up(self.batches.len() as u64 + 1);
+        let mut block = ChainBlock { metadata, accepted, lane_proof: None, settlements: vec![] };
+        if let Some(prove) = self.prover {
+            let (commitment, proof) = prove(&self.pins.lane, Some(&self.tip), &block);
+            block.metadata.sequencing_commitment = commitment;
+            block.lane_proof = Some(proof);
+        }
+        self.tip = ChainRoot { metadata: block.metadata, lane_proof: block.lane_proof.clone() };
+        self.accept(&block)
     }
 
     /// Executes a block of an L1, on whichever block before it is its parent.
@@ -191,7 +223,11 @@ impl Town {
     /// The journal of the aggregate of blocks; none where they are no run.
     pub fn aggregate_journal(&self, blocks: &[usize]) -> Option<AggregateJournal> {
         let journals: Vec<_> = blocks.iter().map(|at| self.batch_journal(*at)).collect();
-        AggregateJournal::over(self.hasher.as_ref(), &journals, Commitment::Unbound)
+        let commitment = match self.hasher.lane().binds() {
+            true => Commitment::Bound(self.batches[*blocks.last()?].metadata.block.sequencing_commitment),
+            false => Commitment::Unbound,
+        };
+        AggregateJournal::over(self.hasher.as_ref(), &journals, commitment)
     }
 
     /// What its proof will attest.
@@ -235,7 +271,7 @@ impl Town {
             let at = journal.accesses.iter().position(|access| access.resource == *id);
             Ok(at.and_then(|at| witness.before[at].as_deref()))
         };
-        let effects = reprise_ledger::execute(&read.payload, &read.facts, value);
+        let effects = reprise_ledger::execute(&read.message, &read.facts, value);
         for access in &journal.accesses {
             let written = effects.writes.iter().find(|(id, _)| *id == access.resource);
             let after = written.map(|(_, cells)| cells.as_slice());
