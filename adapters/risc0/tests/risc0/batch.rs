@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use reprise_ledger::{BAD_NONCE, OVERDRAFT};
 use reprise_model::digest::Digest;
+use reprise_model::hash::Hasher;
 use reprise_model::journal::Journal;
-use reprise_model::lane;
+use reprise_model::lane::Step;
 use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::state;
 use reprise_model::statement::Kind;
@@ -65,7 +66,7 @@ fn a_block_commits_what_it_does_natively() {
 fn the_roots_and_tips_are_those_of_a_sequential_execution() {
     let town = &Chain::get().town;
     let mut tree = StateTree::empty(Arc::new(Sha256));
-    let mut tip = lane::genesis(&Sha256, &pins().lane);
+    let mut tip = Digest::ZERO;
     for (block, batch) in town.batches.iter().enumerate() {
         let journal = town.batch_journal(block).0;
         assert_eq!((journal.root_before, journal.tip_before), (tree.root(), tip));
@@ -73,17 +74,25 @@ fn the_roots_and_tips_are_those_of_a_sequential_execution() {
             let read =
                 reprise_model::transaction::from_cells(&town.transaction_witness(block, index).transaction);
             let read = read.unwrap();
-            let declared = reprise_ledger::declare(&read.payload, &read.facts.authority);
+            let declared = reprise_ledger::declare(&read.message, &read.facts.authority);
             let values: HashMap<_, _> = declared.iter().map(|id| (*id, tree.get(state::slot(id)))).collect();
             let value = |id: &reprise_model::digest::ResourceId| Ok(values[id].as_deref());
-            let effects = reprise_ledger::execute(&read.payload, &read.facts, value);
+            let effects = reprise_ledger::execute(&read.message, &read.facts, value);
             for (resource, cells) in &effects.writes {
                 tree = tree.with(state::slot(resource), cells);
             }
         }
-        let accepted = batch.transactions.iter().map(|tx| (tx.journal.transaction, tx.merge_index));
-        let activity = lane::activity(&Sha256, accepted);
-        tip = lane::advance(&Sha256, &tip, &batch.metadata.block.context(), &activity);
+        let witness = town.batch_witness(block);
+        let accepted: Vec<_> =
+            witness.transactions.iter().map(|(accepted, journal)| (accepted, journal.transaction)).collect();
+        let step = Step {
+            lane: &pins().lane,
+            tip: &tip,
+            parent_proof: witness.parent_proof.as_deref(),
+            context: &batch.metadata.block.context(),
+            accepted: &accepted,
+        };
+        tip = Sha256.lane().after(&Sha256, &step).unwrap();
         assert_eq!((journal.root_after, journal.tip_after), (tree.root(), tip));
     }
 }
@@ -95,19 +104,20 @@ fn a_transaction_is_neither_dropped_nor_inserted_nor_reordered() {
     assert_refused(changed(|witness| witness.transactions.clear()), "a batch without transactions");
     let order = "does not rise above the one before it";
     assert_refused(changed(|witness| witness.transactions.swap(0, 1)), order);
-    assert_refused(changed(|witness| witness.transactions[1].0 = 1), order);
+    assert_refused(changed(|witness| witness.transactions[1].0.merge_index = 1), order);
     assert_refused(
         changed(|witness| {
             witness.transactions.swap(0, 1);
-            witness.transactions[0].0 = 1;
-            witness.transactions[1].0 = 4;
+            witness.transactions[0].0.merge_index = 1;
+            witness.transactions[1].0.merge_index = 4;
         }),
         STALE,
     );
     assert_refused(
         changed(|witness| {
-            let (_, again) = witness.transactions[1].clone();
-            witness.transactions.push((5, again));
+            let mut again = witness.transactions[1].clone();
+            again.0.merge_index = 5;
+            witness.transactions.push(again);
         }),
         STALE,
     );
@@ -115,7 +125,9 @@ fn a_transaction_is_neither_dropped_nor_inserted_nor_reordered() {
     let chain = Chain::get();
     let mut witness = chain.town.batch_witness(1);
     let mut receipts = chain.transactions[1].clone();
-    witness.transactions.push((3, chain.town.batches[2].transactions[0].journal.clone()));
+    let mut inserted = chain.town.batch_witness(2).transactions.remove(0);
+    inserted.0.merge_index = 3;
+    witness.transactions.push(inserted);
     receipts.extend(chain.transactions[2].iter().cloned());
     let committed = run(witness.clone(), &receipts).unwrap();
     assert_ne!(committed, chain.town.batch_journal(1).bytes());
@@ -156,7 +168,7 @@ fn endpoints_context_and_pins_are_bound() {
     assert_other(changed(|witness| witness.context.daa_score += 1));
     assert_other(changed(|witness| witness.context.timestamp_ms += 1 << 32));
     assert_other(changed(|witness| witness.context.blue_score += 1));
-    assert_other(changed(|witness| witness.transactions[1].0 = 5));
+    assert_other(changed(|witness| witness.transactions[1].0.merge_index = 5));
     assert_other(changed(|witness| witness.tip_before = Digest::ZERO));
     assert_other(changed(|witness| witness.pins.lane = Digest([8; 32])));
     assert_other(changed(|witness| witness.pins.covenant = Digest([8; 32])));
