@@ -12,6 +12,8 @@
 //! commitment does not cover, and is taken from the node, is the script that the first input spends: its owner's
 //! signature is the node's to check.
 
+use std::collections::VecDeque;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 use kaspa_consensus_core::config::params::Params;
 use kaspa_consensus_core::network::NetworkId;
@@ -43,6 +45,15 @@ pub enum CheckError {
     BelowRoot {
         /// The recording's root.
         root: BlockHash,
+    },
+    /// The reorg goes below what is remembered, because it is final.
+    #[error(
+        "the reorg removes {block}, which is final here: the node's chain is another one, or the finality depth is \
+         too small for its reorgs (--finality-depth)"
+    )]
+    Final {
+        /// The lowest block that is remembered.
+        block: BlockHash,
     },
     /// An added block does not build on the tip.
     #[error("{block} builds on {parent}, but the tip is {tip}")]
@@ -125,12 +136,14 @@ pub enum Known {
     Entry(Option<LaneEntry>),
 }
 
-/// The canonical chain from a root to a tip.
+/// The canonical chain to its tip: from its root, or from where it is final.
 #[derive(Debug, Clone)]
 pub struct Track {
     key: Digest,
     window: u64,
-    links: Vec<Link>,
+    /// How far the first link is above the root.
+    base: u64,
+    links: VecDeque<Link>,
 }
 
 #[derive(Debug, Clone)]
@@ -142,7 +155,12 @@ struct Link {
 impl Track {
     /// The chain that is `root` alone, for the lane `key`, whose entries expire after `window` blue scores.
     pub fn new(key: Digest, window: u64, root: ChainBlockMetadata, lane: Known) -> Self {
-        Self { key, window, links: vec![Link { block: root, lane }] }
+        Self::above(0, key, window, root, lane)
+    }
+
+    /// The same for a chain of which everything is final up to `block`, `height` blocks above its root.
+    pub fn above(height: u64, key: Digest, window: u64, block: ChainBlockMetadata, lane: Known) -> Self {
+        Self { key, window, base: height, links: VecDeque::from([Link { block, lane }]) }
     }
 
     /// The blue scores after which a network's lanes expire: its finality depth.
@@ -162,19 +180,27 @@ impl Track {
         &self.tip_link().block
     }
 
-    /// What is known of the lane at its root.
-    pub fn at_root(&self) -> Known {
+    /// What is known of the lane at the lowest block that is remembered.
+    pub fn at_base(&self) -> Known {
         self.links[0].lane
     }
 
-    /// Its blocks, the root first.
+    /// The blocks that are remembered, the lowest first: the root, until it is forgotten.
     pub fn blocks(&self) -> impl Iterator<Item = BlockHash> {
         self.links.iter().map(|link| link.block.block_hash)
     }
 
     /// How many blocks lie above the root.
-    pub fn height(&self) -> usize {
-        self.links.len() - 1
+    pub fn height(&self) -> u64 {
+        self.base + self.links.len() as u64 - 1
+    }
+
+    /// Forgets the blocks below the one at `height`: that is final, so none of them is ever removed.
+    pub fn forget_below(&mut self, height: u64) {
+        while self.base < height && self.links.len() > 1 {
+            self.links.pop_front();
+            self.base += 1;
+        }
     }
 
     /// The block that is the tip once `removed` are gone; an error unless they are the last, tip first.
@@ -186,15 +212,18 @@ impl Track {
                 return Err(CheckError::NotTheTip { removed: *removed, tip });
             }
         }
-        let root = self.links[0].block.block_hash;
-        links.next().map(|link| &link.block).ok_or(CheckError::BelowRoot { root })
+        let lowest = self.links[0].block.block_hash;
+        links.next().map(|link| &link.block).ok_or(match self.base {
+            0 => CheckError::BelowRoot { root: lowest },
+            _ => CheckError::Final { block: lowest },
+        })
     }
 
     /// Checks an event and makes it part of the chain. An error leaves the chain as it was.
     pub fn apply(&mut self, event: &SourceEvent) -> Result<(), CheckError> {
         self.without(&event.removed)?;
         let kept = self.links.len() - event.removed.len();
-        let mut next = Self { links: vec![self.links[kept - 1].clone()], ..*self };
+        let mut next = Self { links: VecDeque::from([self.links[kept - 1].clone()]), ..*self };
         event.added.iter().try_for_each(|block| next.add(block))?;
         self.links.truncate(kept - 1);
         self.links.append(&mut next.links);
@@ -202,7 +231,7 @@ impl Track {
     }
 
     fn tip_link(&self) -> &Link {
-        // A track has its root at least, which `without` never gives away.
+        // A track has a link at least: `without` never gives the lowest away, and `forget_below` leaves the tip.
         &self.links[self.links.len() - 1]
     }
 
@@ -222,7 +251,7 @@ impl Track {
         }
         let proof = self.open(added)?;
         self.check_lane(added, &proof)?;
-        self.links.push(Link { block, lane: Known::Entry(proof.lane) });
+        self.links.push_back(Link { block, lane: Known::Entry(proof.lane) });
         Ok(())
     }
 

@@ -33,7 +33,8 @@ async fn mine(rpc: &dyn RpcApi, heights: Range<u64>) {
 }
 
 fn open(url: &str, chronicle: Option<&Path>) -> LiveL1 {
-    let options = Options { url: url.into(), lane: lane(), from: None, until_idle: false, through: None };
+    let (url, lane) = (url.into(), lane());
+    let options = Options { url, lane, from: None, confirmations: 0, until_idle: false, through: None };
     LiveL1::open(options, chronicle).unwrap()
 }
 
@@ -89,8 +90,8 @@ async fn a_chain_longer_than_one_answer_is_followed_from_genesis_in_pages() {
     mine(rpc.as_ref(), 1..BLOCKS + 1).await;
     let genesis = BlockHash(SIMNET_PARAMS.genesis.hash.as_bytes());
     let chain: Arc<dyn RpcApi> = rpc;
-    let mut follower = Follower::start(&chain, lane(), Some(genesis)).await.unwrap();
+    let mut follower = Follower::start(&chain, lane(), Some(genesis), 0).await.unwrap();
     let pages = follower.advance(&chain).await.unwrap().len();
     assert!(pages > 1, "{pages} pages");
-    assert_eq!(follower.track().height() as u64, BLOCKS);
+    assert_eq!(follower.track().height(), BLOCKS);
 }
