@@ -394,10 +394,7 @@ impl Chain for Node {
         let chain = self.chain.lock().unwrap();
         let seen = self.seen.lock().unwrap();
         let up_to = |chain: &[Block]| chain.iter().position(|block| block.metadata.block_hash == tip);
-        let before: Vec<Block> = match seen.iter().find_map(|chain| Some(chain[..=up_to(chain)?].to_vec())) {
-            Some(before) => before,
-            None => vec![],
-        };
+        let before = seen.iter().find_map(|chain| Some(chain[..=up_to(chain)?].to_vec())).unwrap_or_default();
         let shared = before
             .iter()
             .zip(chain.iter())

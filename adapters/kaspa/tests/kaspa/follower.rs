@@ -245,7 +245,8 @@ fn forked(from: &[Block], shared: usize, name: u8, length: usize) -> Vec<Block> 
     while chain.len() < length {
         let (parent, lane) =
             chain.last().map_or((fake::root(), None), |last| (last.metadata, last.proof.lane));
-        let transactions: &[_] = if chain.len() % 3 == 0 { &[fake::lane_transaction(name)] } else { &[] };
+        let transactions: &[_] =
+            if chain.len().is_multiple_of(3) { &[fake::lane_transaction(name)] } else { &[] };
         chain.push(fake::block(&parent, lane, name + chain.len() as u8, transactions));
     }
     chain
