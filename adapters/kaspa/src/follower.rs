@@ -32,15 +32,15 @@ use kaspa_rpc_core::{
 };
 use reprise_chain::event::SourceEvent;
 use reprise_chain::recording::{Lane, Recording};
-use reprise_model::block::{ChainBlock, ChainBlockMetadata};
+use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot};
 use reprise_model::digest::{BlockHash, Digest, TransactionId};
-use reprise_model::transaction::{LaneTransaction, script_bytes};
+use reprise_model::transaction::LaneTransaction;
 
 use crate::client::{Unanswered, unanswered};
 use crate::covenant::Rules;
 use crate::lane_proof::LaneProof;
 use crate::settlement;
-use crate::track::{CheckError, Known, Track};
+use crate::track::{CheckError, Track};
 use crate::{RECORDER, block_hash, digest, kaspa_hash};
 
 /// How often an answer that a reorg overtakes is asked for again.
@@ -236,17 +236,17 @@ impl Follower {
         };
         let block = chain.block(root).await?;
         let parent = selected_parent(&block)?;
-        let (parent_timestamp_ms, entry) = match parent {
+        let (parent_timestamp_ms, lane_proof) = match parent {
             Some(parent) => {
                 let parent = chain.block(block_hash(parent)).await?;
                 let proof = chain.lane_proof(root, lane.key).await?;
                 let proof = proof.ok_or(FollowError::RootOffChain { root })?;
-                (parent.header.timestamp, proof.lane)
+                (parent.header.timestamp, Some(proof.encode()))
             }
             // Genesis: no lane has accepted anything, and the node proves none.
             None => (block.header.timestamp, None),
         };
-        let root = ChainBlockMetadata {
+        let metadata = ChainBlockMetadata {
             block_hash: root,
             parent_hash: parent.map(block_hash).unwrap_or_default(),
             blue_score: block.header.blue_score,
@@ -256,7 +256,8 @@ impl Follower {
             sequencing_commitment: digest(block.header.accepted_id_merkle_root),
         };
         let window = Track::window(info.network_id);
-        let track = Track::new(lane.key, window, root, Known::Entry(entry));
+        let root = ChainRoot { metadata, lane_proof };
+        let track = Track::new(lane.key, window, &root)?;
         let recorder = format!("{RECORDER}, kaspad {}", info.server_version);
         let network = info.network_id.to_string();
         let head = Recording { network, recorder, lane, root, events: vec![] };
@@ -521,9 +522,6 @@ fn lane_transaction(
     let missing = |field| FollowError::Missing { block, field };
     let id = answer.verbose_data.as_ref().and_then(|data| data.transaction_id);
     let node = TransactionId(id.ok_or(missing("transaction id"))?.as_bytes());
-    let input = answer.inputs.first().and_then(|input| input.verbose_data.as_ref());
-    let spent = input.and_then(|data| data.utxo_entry.as_ref());
-    let spent = spent.and_then(|entry| entry.script_public_key.as_ref()).ok_or(missing("spent script"))?;
     let malformed =
         |e: RpcError| FollowError::Malformed { block, field: "transaction", reason: e.to_string() };
     let transaction = Transaction::try_from(answer.clone()).map_err(malformed)?;
@@ -536,7 +534,6 @@ fn lane_transaction(
         version,
         rest: transaction_v1_rest_preimage(&transaction),
         payload: transaction.payload,
-        spent_script: script_bytes(spent.version(), spent.script()),
     };
     match transaction.id() {
         computed if computed == node => Ok(transaction),

@@ -16,6 +16,7 @@
 //! | [`sink`] | where settlements go |
 //! | [`vault`] | where deposits lie, and what exits are paid from |
 //! | [`key`] | the key that pays for them |
+//! | [`opening`] | what shows whose output a lane transaction spends |
 //! | [`names`] | what people call lanes and accounts by |
 //! | [`client`] | a connection to a node |
 
@@ -27,6 +28,7 @@ pub mod l1;
 pub mod lane_proof;
 pub mod live;
 pub mod names;
+pub mod opening;
 pub mod settlement;
 pub mod sink;
 pub mod track;

@@ -33,7 +33,6 @@ use reprise_chain::chronicle::{Chronicle, ChronicleError};
 use reprise_chain::event::SourceEvent;
 use reprise_chain::recording::{Lane, Recording};
 use reprise_chain::source::{self, ChainSource, Connection, Poll, Progress, SourceError};
-use reprise_model::block::ChainBlock;
 use reprise_model::digest::BlockHash;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -41,8 +40,7 @@ use tokio::sync::watch;
 use crate::client::{self, Client, ClientError};
 use crate::covenant::Rules;
 use crate::follower::{Chain, FollowError, Follower};
-use crate::lane_proof::LaneProof;
-use crate::track::{Known, Track};
+use crate::track::Track;
 use crate::vault::Scripts;
 use crate::wake::WakeUp;
 
@@ -189,8 +187,7 @@ impl Prepared {
             None => {
                 let follower = runtime.block_on(start(&options))?;
                 let head = follower.head().clone();
-                let at_root = borsh::to_vec(&follower.track().at_base())?;
-                (follower, path.map(|path| Chronicle::begin(path, head, &at_root)).transpose()?)
+                (follower, path.map(|path| Chronicle::begin(path, head)).transpose()?)
             }
         };
         Ok(Self { options, runtime, follower, chronicle, scripts: None })
@@ -330,14 +327,13 @@ fn resumed(options: &Options, chronicle: &Chronicle) -> Result<Follower, LiveErr
     if head.lane != options.lane {
         return Err(other("another lane, covenant or deposit script"));
     }
-    if options.from.is_some_and(|from| from != head.root.block_hash) {
+    if options.from.is_some_and(|from| from != head.root.metadata.block_hash) {
         return Err(other("another first block"));
     }
     let network: NetworkId = head.network.parse().map_err(|_| other("a network that is unknown here"))?;
-    let known =
-        borsh::from_slice(chronicle.checked()).map_err(|_| other("checks that this build does not know"))?;
-    let (height, base) = (chronicle.compacted(), *chronicle.base());
-    let track = Track::above(height, head.lane.key, Track::window(network), base, known);
+    let (height, base) = (chronicle.compacted(), chronicle.base());
+    let track =
+        Track::above(height, head.lane.key, Track::window(network), base).map_err(FollowError::from)?;
     let mut follower = Follower::at(head.clone(), track);
     follower.confirm(options.confirmations);
     Ok(follower)
@@ -437,7 +433,7 @@ impl FollowLoop {
             return;
         }
         let path = chronicle.path().display().to_string();
-        match chronicle.compact(height, lane_at) {
+        match chronicle.compact(height) {
             Ok(true) => tracing::info!("{path}: {} blocks are compacted", chronicle.compacted()),
             Ok(false) => {}
             // It is as it was, and goes on growing.
@@ -581,11 +577,4 @@ async fn subscribe(client: &Client) -> Result<WakeUp, RpcError> {
     let listener = client.register_new_listener(listener);
     client.start_notify(listener, Scope::VirtualChainChanged(VirtualChainChangedScope::new(false))).await?;
     Ok(WakeUp::on(receiver))
-}
-
-/// What is known of the lane at a block that was followed.
-fn lane_at(block: &ChainBlock) -> Vec<u8> {
-    let proof = block.lane_proof.as_deref().and_then(|bytes| LaneProof::decode(bytes).ok());
-    // Writing to a vector cannot fail; every block that was followed has a proof that was read.
-    borsh::to_vec(&proof.map_or(Known::Nothing, |proof| Known::Entry(proof.lane))).unwrap_or_default()
 }

@@ -8,21 +8,21 @@
 //!   (parent's timestamp, DAA score, blue score), is the one the lane proof proves; a block that accepts nothing
 //!   of the lane leaves the tip as it was.
 //!
-//! So a missing, foreign, altered or reordered transaction or a wrong context is an error here. What the
-//! commitment does not cover, and is taken from the node, is the script that the first input spends: its owner's
-//! signature is the node's to check.
+//! So a missing, foreign, altered or reordered transaction or a wrong context is an error here. Nothing that the
+//! pipeline reads of a block is left to be believed but that it is canonical, and that what it accepted was signed.
 
-use std::collections::VecDeque;
+use std::io;
 
-use borsh::{BorshDeserialize, BorshSerialize};
 use kaspa_consensus_core::config::params::Params;
 use kaspa_consensus_core::network::NetworkId;
 use kaspa_seq_commit::hashing::{activity_digest_lane, activity_leaf, lane_tip_next, mergeset_context_hash};
 use kaspa_seq_commit::types::{LaneTipInput, MergesetContext};
+use kaspa_smt::proof::SmtProofError;
 use reprise_chain::event::SourceEvent;
 use reprise_chain::recording::Recording;
-use reprise_model::block::{ChainBlock, ChainBlockMetadata};
+use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot};
 use reprise_model::digest::{BlockHash, Digest};
+use std::collections::VecDeque;
 
 use crate::lane_proof::{LaneEntry, LaneProof};
 use crate::{digest, kaspa_hash};
@@ -127,15 +127,6 @@ pub enum CheckError {
     },
 }
 
-/// What is known of a lane at a block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub enum Known {
-    /// A recording's root carries no lane proof.
-    Nothing,
-    /// Its entry, or that it has none.
-    Entry(Option<LaneEntry>),
-}
-
 /// The canonical chain to its tip: from its root, or from where it is final.
 #[derive(Debug, Clone)]
 pub struct Track {
@@ -149,18 +140,26 @@ pub struct Track {
 #[derive(Debug, Clone)]
 struct Link {
     block: ChainBlockMetadata,
-    lane: Known,
+    /// The lane's entry, where it has one.
+    lane: Option<LaneEntry>,
 }
 
 impl Track {
     /// The chain that is `root` alone, for the lane `key`, whose entries expire after `window` blue scores.
-    pub fn new(key: Digest, window: u64, root: ChainBlockMetadata, lane: Known) -> Self {
-        Self::above(0, key, window, root, lane)
+    pub fn new(key: Digest, window: u64, root: &ChainRoot) -> Result<Self, CheckError> {
+        Self::above(0, key, window, root)
     }
 
-    /// The same for a chain of which everything is final up to `block`, `height` blocks above its root.
-    pub fn above(height: u64, key: Digest, window: u64, block: ChainBlockMetadata, lane: Known) -> Self {
-        Self { key, window, base: height, links: VecDeque::from([Link { block, lane }]) }
+    /// The same for a chain of which everything is final up to `base`, `height` blocks above its root.
+    pub fn above(height: u64, key: Digest, window: u64, base: &ChainRoot) -> Result<Self, CheckError> {
+        let block = base.metadata;
+        let lane = match &base.lane_proof {
+            Some(proof) => opened(&key, &block, read(&block, proof)?)?.lane,
+            // Genesis: no lane has accepted anything, and a node proves none.
+            None if block.parent_hash == BlockHash::default() => None,
+            None => return Err(CheckError::NoProof { block: block.block_hash }),
+        };
+        Ok(Self { key, window, base: height, links: VecDeque::from([Link { block, lane }]) })
     }
 
     /// The blue scores after which a network's lanes expire: its finality depth.
@@ -170,7 +169,7 @@ impl Track {
 
     /// Checks a whole recording; the track of its last event.
     pub fn over(recording: &Recording, window: u64) -> Result<Self, CheckError> {
-        let mut track = Self::new(recording.lane.key, window, recording.root, Known::Nothing);
+        let mut track = Self::new(recording.lane.key, window, &recording.root)?;
         recording.events.iter().try_for_each(|event| track.apply(event))?;
         Ok(track)
     }
@@ -178,11 +177,6 @@ impl Track {
     /// The tip.
     pub fn tip(&self) -> &ChainBlockMetadata {
         &self.tip_link().block
-    }
-
-    /// What is known of the lane at the lowest block that is remembered.
-    pub fn at_base(&self) -> Known {
-        self.links[0].lane
     }
 
     /// The blocks that are remembered, the lowest first: the root, until it is forgotten.
@@ -251,7 +245,7 @@ impl Track {
         }
         let proof = self.open(added)?;
         self.check_lane(added, &proof)?;
-        self.links.push_back(Link { block, lane: Known::Entry(proof.lane) });
+        self.links.push_back(Link { block, lane: proof.lane });
         Ok(())
     }
 
@@ -259,36 +253,19 @@ impl Track {
     fn open(&self, added: &ChainBlock) -> Result<LaneProof, CheckError> {
         let block = added.metadata.block_hash;
         let bytes = added.lane_proof.as_ref().ok_or(CheckError::NoProof { block })?;
-        let unreadable = |reason: String| CheckError::Unreadable { block, reason };
-        let proof = LaneProof::decode(bytes).map_err(|e| unreadable(e.to_string()))?;
+        let proof = read(&added.metadata, bytes)?;
         let (proved, parent) = (proof.parent_commitment, self.tip().sequencing_commitment);
         if proved != parent {
             return Err(CheckError::ParentCommitment { block, proved, parent });
         }
-        let opened = proof.commitment(&self.key).map_err(|e| unreadable(e.to_string()))?;
-        let header = added.metadata.sequencing_commitment;
-        if opened != header {
-            return Err(CheckError::Commitment { block, opened, header });
-        }
-        Ok(proof)
+        opened(&self.key, &added.metadata, proof)
     }
 
     fn check_lane(&self, added: &ChainBlock, proof: &LaneProof) -> Result<(), CheckError> {
         let block = &added.metadata;
         let tip = self.tip_link();
         let alive = |entry: &LaneEntry| entry.blue_score >= block.blue_score.saturating_sub(self.window);
-        let before = match tip.lane {
-            Known::Entry(entry) => entry.filter(alive),
-            Known::Nothing if added.accepted.is_empty() => proof.lane,
-            // The first transactions after a root whose lane is unknown: a new lane, or one that cannot be
-            // recomputed, whose tip is at least this block's.
-            Known::Nothing => {
-                let fresh = next_entry(&self.key, tip.block.sequencing_commitment, added);
-                let moved_here = proof.lane.filter(|entry| entry.blue_score == block.blue_score);
-                let computed = moved_here.or(Some(fresh));
-                return expect_lane(block.block_hash, computed, proof.lane);
-            }
-        };
+        let before = tip.lane.filter(alive);
         let computed = match added.accepted.as_slice() {
             [] => before,
             _ => {
@@ -297,6 +274,22 @@ impl Track {
             }
         };
         expect_lane(block.block_hash, computed, proof.lane)
+    }
+}
+
+fn read(block: &ChainBlockMetadata, bytes: &[u8]) -> Result<LaneProof, CheckError> {
+    let unreadable = |e: io::Error| CheckError::Unreadable { block: block.block_hash, reason: e.to_string() };
+    LaneProof::decode(bytes).map_err(unreadable)
+}
+
+/// A proof that opens the block's commitment.
+fn opened(key: &Digest, block: &ChainBlockMetadata, proof: LaneProof) -> Result<LaneProof, CheckError> {
+    let (block, header) = (block.block_hash, block.sequencing_commitment);
+    let unreadable = |e: SmtProofError| CheckError::Unreadable { block, reason: e.to_string() };
+    let opened = proof.commitment(key).map_err(unreadable)?;
+    match opened == header {
+        true => Ok(proof),
+        false => Err(CheckError::Commitment { block, opened, header }),
     }
 }
 

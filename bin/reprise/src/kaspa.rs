@@ -135,7 +135,7 @@ mod with {
         let other = |e: &dyn Display| Failure::Other(e.to_string());
         let mut live = LiveL1::open(said.options()?, None).map_err(|e| other(&e))?;
         let mut recording: Recording = live.head().clone();
-        eprintln!("recording from {}", recording.root.block_hash);
+        eprintln!("recording from {}", recording.root.metadata.block_hash);
         let (stop, mut saved, mut blocks) = (stop_on_signal()?, Instant::now(), 0);
         // What was recorded is kept, whatever ends it.
         let ended = loop {

@@ -12,7 +12,7 @@
 //! |---|---|
 //! | head | a [`Recording`] without events, as its own format has it: network, recorder, lane and root |
 //! | frames `Settled` | none at first; the chain above the root as far as it was compacted, some blocks a frame |
-//! | a frame `Checked` | what the L1's own checks know at the last of these blocks (at first: at the root), in the L1's encoding |
+//! | a frame `Bar` | nothing |
 //! | frames `Event` | each [`SourceEvent`] since |
 //!
 //! A frame is the length of its body (4), its complement (4), BLAKE3 of the body (32), and the body, in borsh.
@@ -26,8 +26,10 @@
 //! What is final and settled for good is wanted never again, but a restart still follows the chain from its root: the
 //! blocks below say at which checkpoint a block is, the oracle executes their transactions, and the planner must be shown
 //! the settlement that its prune floor stands on. So [`Chronicle::compact`] keeps of that part one straight chain: a
-//! header's own fields, the lane's transactions and the settlements. Forks that were orphaned there, lane proofs, and what
-//! a header repeats of its parent's go. An empty block takes 96 bytes.
+//! header's own fields, the lane's transactions and the settlements. Forks that were orphaned there, what a header repeats
+//! of its parent's, and lane proofs go, but for the proof of the last block, which the L1's own checks go on from, and of
+//! those whose successor accepts something: where batch records are lost and the chain is executed again, they tell
+//! whether a lane had expired until then. An empty block takes 97 bytes.
 //!
 //! It is written aside, flushed, renamed, and the directory is flushed: after a crash at any moment the file is the old
 //! one or the new one.
@@ -38,7 +40,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use reprise_model::block::{ChainBlock, ChainBlockMetadata, ObservedSettlement};
+use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot, ObservedSettlement};
 use reprise_model::digest::{BlockHash, Digest};
 use reprise_model::transaction::LaneTransaction;
 
@@ -55,11 +57,11 @@ const RUN_LEN: usize = 256;
 #[derive(BorshSerialize, BorshDeserialize)]
 enum Entry<'a> {
     Settled(Cow<'a, [SettledBlock]>),
-    Checked(Cow<'a, [u8]>),
+    Bar,
     Event(Cow<'a, SourceEvent>),
 }
 
-/// A block of the compacted part: what its parent does not say already, without its lane proof.
+/// A block of the compacted part: what its parent does not say already.
 #[derive(Clone, BorshSerialize, BorshDeserialize)]
 struct SettledBlock {
     block_hash: BlockHash,
@@ -68,16 +70,26 @@ struct SettledBlock {
     timestamp_ms: u64,
     sequencing_commitment: Digest,
     accepted: Vec<LaneTransaction>,
+    lane_proof: Option<Vec<u8>>,
     settlements: Vec<ObservedSettlement>,
 }
 
 impl SettledBlock {
-    fn of(block: &ChainBlock) -> Self {
+    fn of(block: ChainBlock) -> Self {
+        let ChainBlock { metadata, accepted, lane_proof, settlements } = block;
         let ChainBlockMetadata {
             block_hash, blue_score, daa_score, timestamp_ms, sequencing_commitment, ..
-        } = block.metadata;
-        let (accepted, settlements) = (block.accepted.clone(), block.settlements.clone());
-        Self { block_hash, blue_score, daa_score, timestamp_ms, sequencing_commitment, accepted, settlements }
+        } = metadata;
+        Self {
+            block_hash,
+            blue_score,
+            daa_score,
+            timestamp_ms,
+            sequencing_commitment,
+            accepted,
+            lane_proof,
+            settlements,
+        }
     }
 
     /// The block on `parent` that this was.
@@ -91,7 +103,8 @@ impl SettledBlock {
             parent_timestamp_ms: parent.timestamp_ms,
             sequencing_commitment: self.sequencing_commitment,
         };
-        ChainBlock { metadata, accepted: self.accepted, lane_proof: None, settlements: self.settlements }
+        let Self { accepted, lane_proof, settlements, .. } = self;
+        ChainBlock { metadata, accepted, lane_proof, settlements }
     }
 }
 
@@ -132,9 +145,8 @@ pub struct Chronicle {
     file: File,
     head: Recording,
     /// The last block of the compacted part, and how many it has.
-    base: (ChainBlockMetadata, u64),
-    checked: Vec<u8>,
-    /// Where the compacted part begins, the frame of what is checked, the first event's frame, and the next one.
+    base: (ChainRoot, u64),
+    /// Where the compacted part begins, the bar above it, the first event's frame, and the next one.
     settled: u64,
     bar: u64,
     start: u64,
@@ -142,12 +154,10 @@ pub struct Chronicle {
 }
 
 impl Chronicle {
-    /// Begins a chronicle at `path`, of the chain that `head` names; its events are not taken over. `checked` is what
-    /// the L1's own checks know at the root.
-    pub fn begin(path: &Path, head: Recording, checked: &[u8]) -> Result<Self, ChronicleError> {
+    /// Begins a chronicle at `path`, of the chain that `head` names; its events are not taken over.
+    pub fn begin(path: &Path, head: Recording) -> Result<Self, ChronicleError> {
         let head = Recording { events: vec![], ..head };
-        let bar = frame(&Entry::Checked(checked.into()));
-        let written = bar.and_then(|bar| file::replace(path, &[&head.encode(), &bar]));
+        let written = frame(&Entry::Bar).and_then(|bar| file::replace(path, &[&head.encode(), &bar]));
         written.map_err(io(path, "begin"))?;
         Self::reopen(path)
     }
@@ -165,18 +175,16 @@ impl Chronicle {
         };
         let (head, settled) =
             Recording::read_head(&mut file, path).map_err(|source| ChronicleError::Head { source })?;
-        let base = (head.root, 0);
-        let (path, checked) = (path.to_path_buf(), vec![]);
+        let (path, base) = (path.to_path_buf(), (head.root.clone(), 0));
         let mut chronicle =
-            Self { path, file, head, base, checked, settled, bar: settled, start: settled, end: settled };
+            Self { path, file, head, base, settled, bar: settled, start: settled, end: settled };
         let mut runs = chronicle.settled()?;
         for run in runs.by_ref() {
             let run = run?;
             chronicle.base.1 += run.len() as u64;
         }
-        chronicle.base.0 = runs.parent;
+        chronicle.base.0 = runs.last;
         (chronicle.bar, chronicle.start) = (runs.bar, runs.frames.end);
-        chronicle.checked = runs.checked;
         let mut events = chronicle.events()?;
         if let Some(error) = events.by_ref().find_map(Result::err) {
             return Err(error);
@@ -197,7 +205,7 @@ impl Chronicle {
     }
 
     /// The block that the events build on: the root, or the last one of the compacted part.
-    pub fn base(&self) -> &ChainBlockMetadata {
+    pub fn base(&self) -> &ChainRoot {
         &self.base.0
     }
 
@@ -206,15 +214,10 @@ impl Chronicle {
         self.base.1
     }
 
-    /// What the L1's own checks know at the [base](Self::base).
-    pub fn checked(&self) -> &[u8] {
-        &self.checked
-    }
-
     /// The compacted part from the root, some blocks at a time.
     pub fn settled(&self) -> Result<Settled, ChronicleError> {
         let frames = self.frames(self.settled)?;
-        Ok(Settled { frames, parent: self.head.root, bar: self.settled, checked: vec![], over: false })
+        Ok(Settled { frames, last: self.head.root.clone(), bar: self.settled, over: false })
     }
 
     /// Its events from the first, read one by one.
@@ -230,15 +233,11 @@ impl Chronicle {
     }
 
     /// Compacts the chain up to the block at `height` above the root, which is final and settled for good like all below
-    /// it; `checked` says what the L1's own checks know at a block. Whether there was anything to compact.
-    pub fn compact(
-        &mut self,
-        height: u64,
-        checked: impl FnOnce(&ChainBlock) -> Vec<u8>,
-    ) -> Result<bool, ChronicleError> {
+    /// it. Whether there was anything to compact.
+    pub fn compact(&mut self, height: u64) -> Result<bool, ChronicleError> {
         let Some(cut) = self.cut_at(height)? else { return Ok(false) };
         let path = self.path.clone();
-        let written = file::replace_with(&path, |file| self.write_compacted(file, &cut, checked));
+        let written = file::replace_with(&path, |file| self.write_compacted(file, &cut));
         written.map_err(|failed: Failed| match failed {
             Failed::Write(error) => io(&path, "compact")(error),
             Failed::Read(error) => error,
@@ -270,17 +269,13 @@ impl Chronicle {
         Ok(Some(Cut { chain, last }))
     }
 
-    fn write_compacted(
-        &self,
-        out: &mut dyn Write,
-        cut: &Cut,
-        checked: impl FnOnce(&ChainBlock) -> Vec<u8>,
-    ) -> Result<(), Failed> {
+    fn write_compacted(&self, out: &mut dyn Write, cut: &Cut) -> Result<(), Failed> {
         out.write_all(&self.head.encode())?;
         self.copy(out, self.settled, self.bar)?;
         let mut events = self.events()?;
-        // A block is written when it first comes; its parent came before it.
-        let (mut run, mut chain, mut last) = (vec![], cut.chain.iter().peekable(), None);
+        // A block is taken when it first comes; its parent came before it, and waits for what it accepts.
+        let (mut run, mut chain) = (Vec::with_capacity(RUN_LEN), cut.chain.iter().peekable());
+        let mut waits: Option<ChainBlock> = None;
         // The canonical chain as the events leave it: how much of the part to compact, and the blocks above that.
         let (mut below, mut above) = (0, vec![]);
         for event in events.by_ref().take(cut.last + 1) {
@@ -292,13 +287,13 @@ impl Chronicle {
             }
             for block in event.added {
                 if chain.next_if_eq(&&block.metadata.block_hash).is_some() {
-                    run.push(SettledBlock::of(&block));
+                    if let Some(mut parent) = waits.replace(block.clone()) {
+                        parent.lane_proof = parent.lane_proof.filter(|_| !block.accepted.is_empty());
+                        run.push(SettledBlock::of(parent));
+                    }
                     if run.len() == RUN_LEN {
                         out.write_all(&frame(&Entry::Settled(run.as_slice().into()))?)?;
                         run.clear();
-                    }
-                    if chain.peek().is_none() {
-                        last = Some(block.clone());
                     }
                 }
                 match below < cut.chain.len() {
@@ -307,11 +302,9 @@ impl Chronicle {
                 }
             }
         }
-        if !run.is_empty() {
-            out.write_all(&frame(&Entry::Settled(run.into()))?)?;
-        }
-        let last = last.ok_or_else(|| io::Error::other("the events end before the block to compact to"))?;
-        out.write_all(&frame(&Entry::Checked(checked(&last).into()))?)?;
+        run.extend(waits.map(SettledBlock::of));
+        out.write_all(&frame(&Entry::Settled(run.into()))?)?;
+        out.write_all(&frame(&Entry::Bar)?)?;
         if !above.is_empty() {
             let event = SourceEvent { removed: vec![], added: above };
             out.write_all(&frame(&Entry::Event(Cow::Owned(event)))?)?;
@@ -448,10 +441,30 @@ impl Frames {
 #[derive(Debug)]
 pub struct Settled {
     frames: Frames,
-    parent: ChainBlockMetadata,
+    /// The last block read.
+    last: ChainRoot,
+    /// Where the last frame read begins.
     bar: u64,
-    checked: Vec<u8>,
     over: bool,
+}
+
+impl Settled {
+    fn read(&mut self) -> Result<Option<Vec<ChainBlock>>, ChronicleError> {
+        self.bar = self.frames.end;
+        let run = match self.frames.next()? {
+            Some(Entry::Settled(run)) => run.into_owned(),
+            Some(Entry::Bar) => return Ok(None),
+            Some(Entry::Event(_)) | None => {
+                return Err(ChronicleError::Base { path: self.frames.path.clone() });
+            }
+        };
+        let mut on_last = |block: SettledBlock| {
+            let block = block.on(&self.last.metadata);
+            self.last = ChainRoot { metadata: block.metadata, lane_proof: block.lane_proof.clone() };
+            block
+        };
+        Ok(Some(run.into_iter().map(&mut on_last).collect()))
+    }
 }
 
 impl Iterator for Settled {
@@ -461,29 +474,9 @@ impl Iterator for Settled {
         if self.over {
             return None;
         }
-        self.bar = self.frames.end;
-        let mut on_parent = |block: SettledBlock| {
-            let block = block.on(&self.parent);
-            self.parent = block.metadata;
-            block
-        };
-        match self.frames.next() {
-            Ok(Some(Entry::Settled(run))) => {
-                Some(Ok(run.into_owned().into_iter().map(&mut on_parent).collect()))
-            }
-            Ok(Some(Entry::Checked(checked))) => {
-                (self.checked, self.over) = (checked.into_owned(), true);
-                None
-            }
-            Ok(Some(Entry::Event(_)) | None) => {
-                self.over = true;
-                Some(Err(ChronicleError::Base { path: self.frames.path.clone() }))
-            }
-            Err(error) => {
-                self.over = true;
-                Some(Err(error))
-            }
-        }
+        let read = self.read();
+        self.over = !matches!(read, Ok(Some(_)));
+        read.transpose()
     }
 }
 

@@ -188,11 +188,7 @@ impl Backend for MockBackend {
                 std::thread::park();
             }
         }
-        let kind = match task.witness {
-            Witness::Transaction(_) => Kind::Transaction,
-            Witness::Batch(_) => Kind::Batch,
-            Witness::Aggregate(_) => Kind::Aggregate,
-        };
+        let kind = task.witness.kind();
         let began = Instant::now();
         let made = self.make(task, kind, control, every(self.config.diverge_every));
         let spent = began.elapsed();

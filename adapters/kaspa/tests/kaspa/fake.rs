@@ -23,10 +23,10 @@ use reprise_kaspa::client::Unanswered;
 use reprise_kaspa::follower::{Chain, FollowError, Follower};
 use reprise_kaspa::lane_proof::{LaneEntry, LaneProof};
 use reprise_kaspa::names;
-use reprise_kaspa::track::{self, Known, Track};
-use reprise_model::block::{ChainBlock, ChainBlockMetadata};
+use reprise_kaspa::track::{self, Track};
+use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot};
 use reprise_model::digest::{BlockHash, Digest, ResourceId};
-use reprise_model::transaction::{LaneTransaction, script_bytes};
+use reprise_model::transaction::LaneTransaction;
 
 pub(crate) const WINDOW: u64 = 100;
 pub(crate) const SUBNETWORK: SubnetworkId = SubnetworkId::from_namespace(*b"test");
@@ -85,10 +85,10 @@ pub(crate) fn recorder() -> Recorder {
         network: "simnet".into(),
         recorder: "a test".into(),
         lane: lane(),
-        root: root(),
+        root: ChainRoot { metadata: root(), lane_proof: None },
         events: vec![],
     };
-    let track = Track::new(recording.lane.key, WINDOW, recording.root, Known::Entry(None));
+    let track = Track::new(recording.lane.key, WINDOW, &recording.root).unwrap();
     let follower = Follower::at(recording, track);
     Recorder { follower, events: vec![] }
 }
@@ -191,7 +191,6 @@ pub(crate) fn expected(transaction: &Transaction, merge_index: u32) -> LaneTrans
         version: 1,
         rest: kaspa_consensus_core::hashing::tx::transaction_v1_rest_preimage(transaction),
         payload: transaction.payload.clone(),
-        spent_script: script_bytes(0, &[4; 34]),
     }
 }
 

@@ -11,3 +11,5 @@ mod fake;
 mod follower;
 #[cfg(test)]
 mod live;
+#[cfg(test)]
+mod opening;

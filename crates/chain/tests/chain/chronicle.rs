@@ -8,16 +8,14 @@ use reprise_chain::chronicle::{Chronicle, ChronicleError};
 use reprise_chain::dev::DevChain;
 use reprise_chain::event::SourceEvent;
 use reprise_chain::recording::Recording;
-use reprise_model::block::{ChainBlock, ChainBlockMetadata};
+use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot};
 use reprise_model::digest::{BlockHash, Digest};
 
 use crate::town;
 
-const AT_ROOT: &[u8] = b"what is known at the root";
-
-/// Where the first event begins: after the head and a frame with a number, a length, and what is known at the root.
+/// Where the first event begins: after the head and an empty frame.
 fn start() -> usize {
-    Recording { events: vec![], ..recording() }.encode().len() + 40 + 1 + 4 + AT_ROOT.len()
+    Recording { events: vec![], ..recording() }.encode().len() + 40 + 1
 }
 
 /// A chain of three events, one of them a reorg.
@@ -33,7 +31,7 @@ fn recording() -> Recording {
 
 fn written(path: &Path) -> Chronicle {
     let recording = recording();
-    let mut chronicle = Chronicle::begin(path, recording.clone(), AT_ROOT).unwrap();
+    let mut chronicle = Chronicle::begin(path, recording.clone()).unwrap();
     recording.events.iter().for_each(|event| chronicle.append(event).unwrap());
     chronicle
 }
@@ -50,7 +48,7 @@ fn what_was_appended_is_read_by_a_later_life_and_goes_on() {
     assert_eq!(read(&written(&path)), recording().events);
     let mut again = Chronicle::open(&path).unwrap().unwrap();
     assert_eq!(*again.head(), Recording { events: vec![], ..recording() });
-    assert_eq!(again.checked(), AT_ROOT);
+    assert_eq!((again.base(), again.compacted()), (&recording().root, 0));
     assert_eq!(read(&again), recording().events);
     again.append(&recording().events[0]).unwrap();
     assert_eq!(read(&Chronicle::open(&path).unwrap().unwrap()).len(), 4);
@@ -100,7 +98,7 @@ fn a_damaged_head_is_refused_by_name() {
 /// Changes of a chain: so many blocks away, so many new, each of which may carry something.
 fn history(steps: &[(usize, Vec<bool>)]) -> Vec<SourceEvent> {
     let carried = recording().events[0].added[0].accepted.clone();
-    let mut chain: Vec<ChainBlockMetadata> = vec![recording().root];
+    let mut chain: Vec<ChainBlockMetadata> = vec![recording().root.metadata];
     let (mut events, mut name) = (vec![], 0u64);
     for (away, new) in steps {
         let away = (*away).min(chain.len() - 1);
@@ -147,12 +145,8 @@ fn told(chronicle: &Chronicle) -> Vec<ChainBlock> {
     canonical(settled.chain(chronicle.events().unwrap().map(Result::unwrap)))
 }
 
-fn hash_of(block: &ChainBlock) -> Vec<u8> {
-    block.metadata.block_hash.0.to_vec()
-}
-
 fn begun(path: &Path, events: &[SourceEvent]) -> Chronicle {
-    let mut chronicle = Chronicle::begin(path, recording(), AT_ROOT).unwrap();
+    let mut chronicle = Chronicle::begin(path, recording()).unwrap();
     events.iter().for_each(|event| chronicle.append(event).unwrap());
     chronicle
 }
@@ -187,19 +181,19 @@ proptest! {
             let height = chronicle.compacted().max((at * (highest + 1) as f64) as u64);
             let compacted = chronicle.compacted();
             let size = fs::metadata(&path).unwrap().len();
-            prop_assert_eq!(chronicle.compact(height, hash_of).unwrap(), height > compacted);
+            prop_assert_eq!(chronicle.compact(height).unwrap(), height > compacted);
             for chronicle in [&chronicle, &Chronicle::open(&path).unwrap().unwrap()] {
                 let after = told(chronicle);
                 let expected: Vec<_> = before.iter().cloned().enumerate().map(|(number, block)| {
-                    let lane_proof = block.lane_proof.filter(|_| number as u64 >= height);
+                    let next = before.get(number + 1).is_some_and(|next| !next.accepted.is_empty());
+                    let lane_proof = block.lane_proof.filter(|_| [compacted, height].contains(&(number as u64 + 1)) || number as u64 >= height || next);
                     ChainBlock { lane_proof, ..block }
                 }).collect();
                 prop_assert_eq!(&after, &expected);
                 prop_assert_eq!(chronicle.compacted(), height);
-                let base = height.checked_sub(1).map(|last| &before[last as usize]);
-                prop_assert_eq!(*chronicle.base(), base.map_or(recording().root, |block| block.metadata));
-                let checked = base.map_or(AT_ROOT.to_vec(), hash_of);
-                prop_assert_eq!(chronicle.checked(), checked);
+                let base = height.checked_sub(1).map(|last| before[last as usize].clone());
+                let base = base.map(|ChainBlock { metadata, lane_proof, .. }| ChainRoot { metadata, lane_proof });
+                prop_assert_eq!(chronicle.base(), &base.unwrap_or(recording().root));
             }
             prop_assert!(height < compacted + 2 || fs::metadata(&path).unwrap().len() < size);
         }
@@ -214,7 +208,7 @@ fn a_crash_within_a_compaction_leaves_the_old_file_or_the_new_one() {
     let events = history(&[(0, vec![true, false, true]), (1, vec![false, false]), (0, vec![true])]);
     let mut chronicle = begun(&path, &events);
     let (old, chain) = (fs::read(&path).unwrap(), told(&chronicle));
-    chronicle.compact(3, hash_of).unwrap();
+    chronicle.compact(3).unwrap();
     let new = fs::read(&path).unwrap();
     // Until the rename, whatever there is of the new file lies beside the old one.
     for cut in 0..=new.len() {
@@ -223,7 +217,7 @@ fn a_crash_within_a_compaction_leaves_the_old_file_or_the_new_one() {
         let mut chronicle = Chronicle::open(&path).unwrap().unwrap();
         assert_eq!((chronicle.compacted(), told(&chronicle)), (0, chain.clone()));
         if cut % 97 == 0 {
-            assert!(chronicle.compact(3, hash_of).unwrap(), "and the next one goes through");
+            assert!(chronicle.compact(3).unwrap(), "and the next one goes through");
             assert_eq!(fs::read(&path).unwrap(), new);
         }
     }
@@ -236,7 +230,7 @@ fn a_compaction_that_cannot_be_written_leaves_the_chronicle_as_it_was_and_it_goe
     let events = history(&[(0, vec![true, false, true]), (0, vec![true])]);
     let mut chronicle = begun(&path, &events[..1]);
     fs::create_dir(path.with_extension("partial")).unwrap();
-    let refused = chronicle.compact(2, hash_of).unwrap_err().to_string();
+    let refused = chronicle.compact(2).unwrap_err().to_string();
     assert!(refused.contains("cannot compact the chronicle"), "{refused}");
     chronicle.append(&events[1]).unwrap();
     assert_eq!(read(&Chronicle::open(&path).unwrap().unwrap()), events);
@@ -248,7 +242,7 @@ fn damage_in_the_compacted_part_is_refused_by_name_and_damage_after_it_costs_the
     let path = dir.path().join("chronicle");
     let events = history(&[(0, vec![true, false]), (0, vec![true])]);
     let mut chronicle = begun(&path, &events);
-    chronicle.compact(2, hash_of).unwrap();
+    chronicle.compact(2).unwrap();
     let (whole, event) = (fs::read(&path).unwrap(), 40 + 1 + borsh::to_vec(&events[1]).unwrap().len());
     for at in 0..whole.len() {
         let mut flipped = whole.clone();

@@ -34,7 +34,7 @@ fn recording() -> Recording {
 }
 
 fn source(recording: Recording, pace: Pace) -> RecordedL1 {
-    let overlay = Overlay::open(None, recording.root.block_hash, town::covenant()).unwrap();
+    let overlay = Overlay::open(None, recording.root.clone(), town::covenant()).unwrap();
     RecordedL1::new(recording, pace, Arc::new(Mutex::new(overlay)))
 }
 
@@ -105,7 +105,7 @@ fn the_same_recording_wakes_up_with_the_same_blocks() {
 #[test]
 fn a_recording_that_removes_more_than_there_is_ends_with_an_error() {
     let mut recording = recording();
-    recording.events[0].removed = vec![recording.root.block_hash];
+    recording.events[0].removed = vec![recording.root.metadata.block_hash];
     let mut source = source(recording, Pace::Free);
     assert!(source.poll(DONE).is_err());
 }

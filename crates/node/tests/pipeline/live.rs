@@ -8,7 +8,7 @@ use std::time::Duration;
 use reprise_chain::overlay::Covenant;
 use reprise_chain::recording::Lane;
 use reprise_chain::source::{ChainSource, Connection, Lost, Pace, Poll, Progress, SourceError};
-use reprise_model::block::ChainBlockMetadata;
+use reprise_model::block::ChainRoot;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::BlockHash;
 use reprise_model::hash::{Blake3, Hasher};
@@ -69,7 +69,7 @@ impl L1 for LiveL1 {
         self.l1.name()
     }
 
-    fn root(&self) -> ChainBlockMetadata {
+    fn root(&self) -> ChainRoot {
         self.l1.root()
     }
 

@@ -46,7 +46,6 @@ fn planner(rule: BundleRule, retention: Retention) -> Planner {
         hasher: Arc::new(Blake3),
         pins: PinsDigest([1; 32]),
         programs: [1, 2, 3].map(|n| ProgramId([n; 32])),
-        binds_commitment: false,
     };
     Planner::new(terms, rule, retention)
 }

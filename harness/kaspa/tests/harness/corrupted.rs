@@ -147,7 +147,7 @@ const FIELDS: &[(&str, &str, Tamper)] = &[
     }),
     ("transaction version missing", "version", |a, _| transaction(a, |t| t.version = None)),
     ("transaction version", "transaction", |a, _| transaction(a, |t| t.version = Some(2))),
-    ("inputs", "no spent script", |a, _| transaction(a, |t| t.inputs.clear())),
+    ("inputs", "where rest and payload give", |a, _| transaction(a, |t| t.inputs.clear())),
     ("outpoint missing", "outpoint", |a, _| transaction(a, |t| t.inputs[0].previous_outpoint = None)),
     ("outpoint", "where rest and payload give", |a, _| {
         transaction(a, |t| {
@@ -158,7 +158,6 @@ const FIELDS: &[(&str, &str, Tamper)] = &[
     }),
     ("sequence missing", "sequence", |a, _| transaction(a, |t| t.inputs[0].sequence = None)),
     ("sequence", "where rest and payload give", |a, _| transaction(a, |t| t.inputs[0].sequence = Some(7))),
-    ("spent output missing", "no spent script", |a, _| transaction(a, |t| t.inputs[0].verbose_data = None)),
     ("outputs", "where rest and payload give", |a, _| transaction(a, |t| t.outputs.clear())),
     ("value missing", "value", |a, _| transaction(a, |t| t.outputs[0].value = None)),
     ("value", "where rest and payload give", |a, _| transaction(a, |t| t.outputs[0].value = Some(1))),

@@ -73,7 +73,7 @@ async fn a_node_that_crashes_and_comes_back_is_followed_on_and_so_it_is_after_a_
     let (more, live) = tokio::task::spawn_blocking(move || (follow(&mut live, 10), live)).await.unwrap();
     events.extend(more);
     let recording = Recording { events: events.clone(), ..live.head().clone() };
-    assert_eq!((recording.network.as_str(), recording.root.blue_score), ("simnet", 5));
+    assert_eq!((recording.network.as_str(), recording.root.metadata.blue_score), ("simnet", 5));
     assert_eq!(Track::over(&recording, SIMNET_PARAMS.finality_depth()).unwrap().height(), 20);
 
     let restarted = tokio::task::spawn_blocking(move || {

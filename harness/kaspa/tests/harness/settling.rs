@@ -171,8 +171,9 @@ impl World {
         amount: u64,
         outputs: Vec<TransactionOutput>,
     ) -> Transaction {
-        let payload = Payload { action, nonce, amount, counterparty: self.alice.account() }.encode();
+        let message = Payload { action, nonce, amount, counterparty: self.alice.account() }.encode();
         let coin = self.coins.pop().unwrap();
+        let payload = coin.payload(&message).unwrap();
         let lane = SubnetworkId::from_namespace(NAMESPACE);
         self.alice.transaction(&self.params, lane, &coin, outputs, payload).unwrap()
     }
