@@ -220,7 +220,8 @@ pub fn join(
     let genesis = (genesis_root, scheduler.tip_at_root());
     let mut planner = Planner::new(terms, settings.rule, retention);
     let highest = scheduler.known().map(|block| block.checkpoint).max().unwrap_or_default();
-    planner.resume(store.prune_floor()?, highest);
+    let floor = store.prune_floor()?;
+    planner.resume(floor, highest);
     Ok(Pipeline {
         labels: (name, backend.profile().system.clone()),
         tree,
@@ -236,9 +237,11 @@ pub fn join(
         postponed: Postponed::default(),
         provenances: HashMap::new(),
         demand_max: engine.jobs_max,
+        connection: None,
         health: Health::Green,
         lost: 0,
         dumps: settings.data_dir.as_ref().map(|dir| dir.join("divergences")),
+        floor,
         refusals: 0,
         last_refusal: None,
         verified: 0,

@@ -360,7 +360,7 @@ pub async fn make(progress: &mut dyn FnMut(&str)) -> Result<Recording, ScenarioE
     let stage = Stage::set(progress).await?;
     progress("the observer sees A, flips to B, and flips back to A");
     let chain: Arc<dyn RpcApi> = stage.observer.rpc.clone();
-    let mut follower = Follower::start(&chain, stage.lane.clone(), Some(stage.root)).await?;
+    let mut follower = Follower::start(&chain, stage.lane.clone(), Some(stage.root), 0).await?;
     let mut events = vec![];
     // Every slice is copied whole before the observer is asked: at equal work it chooses by hash.
     let single = |blocks: &'_ [Hash]| blocks.iter().map(|block| vec![*block]).collect::<Vec<_>>();
