@@ -31,7 +31,8 @@ use reprise_node::happening::{Deaf, Happening, Observer};
 use reprise_node::l1::Recorded;
 use reprise_node::wire;
 use reprise_planner::bundle::BundleRule;
-use reprise_planner::planner::{Fact, Planner, Retention, Terms};
+use reprise_planner::demand::Fact;
+use reprise_planner::planner::{Planner, Retention, Terms};
 use reprise_prover::backend::Backend;
 use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_store::{Options, ReceiptStore, Store};
@@ -97,12 +98,12 @@ fn planner(blocks: u64, settles: bool) -> (Duration, usize, usize) {
         let began = Instant::now();
         planner.follow(&event, std::slice::from_ref(&batch));
         let pruned = planner.prune(finalized);
-        let demand = planner.demand(&|_| if settles { Fact::Stored } else { Fact::Missing }, 512);
+        let change = planner.demand([], &|_| if settles { Fact::Stored } else { Fact::Missing }, 512);
         if height + measured > blocks {
             spent += began.elapsed();
         }
-        drop(pruned);
-        if settles && let Some(newest) = demand.bundles.last() {
+        drop((pruned, change));
+        if settles && let Some(newest) = planner.bundles().last() {
             let (journal, end_block) = (newest.bundle.journal, newest.bundle.blocks.end.block_hash());
             if pending.last().is_none_or(|(_, last)| last.end_block != end_block) {
                 pending.push((height, ObservedSettlement { statement: newest.order.id, journal, end_block }));

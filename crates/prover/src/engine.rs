@@ -198,7 +198,7 @@ struct Share {
 }
 
 /// How many jobs there are of each sort.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Sums {
     looking: usize,
     queued: usize,
@@ -356,6 +356,25 @@ impl Engine {
         let places =
             self.demand.values().map(|place| (place.order.id, place.order.coordinate, place.requested));
         (jobs, &self.known, places.collect::<Vec<_>>(), &self.dormant, self.stopping)
+    }
+
+    /// Whether what is kept at hand is what a look through everything finds. For tests.
+    pub fn is_coherent(&self) -> bool {
+        let (mut plain, mut sums) = (Self::new(self.permits, self.policy), Sums::default());
+        let stored = |id: &StatementId| self.known(id) == Some(true);
+        for (id, job) in &self.jobs {
+            let now = self.share_of(id, job, self.foremost(id).map(AsRef::as_ref));
+            if now != job.share
+                || self.needs.are_met(id) != job.order.assumptions.iter().all(|o| stored(&o.id))
+            {
+                return false;
+            }
+            plain.share(*id, Share::default(), now);
+            sums = plain.sums;
+        }
+        let unmet = self.demand.keys().map(|(id, _)| *id).filter(|id| !stored(id));
+        let at_hand = (&self.ready, &self.asleep, &self.due, &self.unmet, self.sums);
+        at_hand == (&plain.ready, &plain.asleep, &plain.due, &unmet.collect(), sums)
     }
 
     /// What was counted.

@@ -66,6 +66,7 @@ pub(crate) struct World {
     pub(crate) planner: Planner,
     pub(crate) rule: BundleRule,
     grace: u64,
+    retained: u64,
     pub(crate) view: Vec<(AddedBlock, ScheduledBatch)>,
     /// Blocks off the view that have not lain deeper than the grace.
     off_view: BTreeMap<BlockHash, Checkpoint>,
@@ -93,6 +94,7 @@ impl World {
             planner: planner(rule, retention),
             rule,
             grace: retention.grace,
+            retained: retention.retained,
             view: vec![],
             off_view: BTreeMap::new(),
             facts: HashMap::new(),
@@ -226,7 +228,9 @@ impl World {
         let missing = demand.orders.iter().filter(|order| fact(&order.id) != Fact::Stored);
         let missing = missing.map(|order| order.coordinate.checkpoint).min();
         let [transactions, ..] = self.planner.needed_from();
-        assert!(missing.is_none_or(|missing| transactions <= missing));
+        let deepest = Checkpoint((self.view.len() as u64).saturating_sub(self.retained));
+        let needed = missing.map_or(deepest, |missing| missing.min(deepest));
+        assert_eq!(transactions, if self.planner.is_catching_up() { Checkpoint(0) } else { needed });
         demand
     }
 
