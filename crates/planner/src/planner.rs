@@ -322,9 +322,12 @@ impl Planner {
         while let Some(viewed) = self.view.pop_front_if(|viewed| viewed.metadata.checkpoint < floor) {
             self.places.remove(&viewed.metadata.block_hash());
         }
-        let kept = self.heights.split_off(&floor);
-        let blocks = std::mem::replace(&mut self.heights, kept).into_values().flatten();
-        let statements = blocks.flat_map(|block| self.let_go(&block)).collect();
+        let mut statements = vec![];
+        while let Some(lowest) = self.heights.first_entry().filter(|lowest| *lowest.key() < floor) {
+            for block in lowest.remove() {
+                statements.extend(self.let_go(&block));
+            }
+        }
         Some((floor, statements))
     }
 

@@ -55,18 +55,19 @@ impl Line {
     /// Admits the first that there is room for, and no others; who was admitted or refused by that.
     pub(crate) fn settle(&mut self, room: usize) -> Vec<StatementId> {
         let mut moved = vec![];
-        while self.admitted.len() > room
-            || self.refused.first().is_some_and(|first| self.admitted.last().is_some_and(|last| first < last))
-        {
+        let out_of_turn = |line: &Self| {
+            let (first, last) = (line.refused.first(), line.admitted.last());
+            first.zip(last).is_some_and(|(first, last)| first < last)
+        };
+        while self.admitted.len() < room || out_of_turn(self) {
+            let Some(first) = self.refused.pop_first() else { break };
+            moved.push(first.1);
+            self.admitted.insert(first);
+        }
+        while self.admitted.len() > room {
             let Some(last) = self.admitted.pop_last() else { break };
             moved.push(last.1);
             self.refused.insert(last);
-        }
-        while self.admitted.len() < room
-            && let Some(first) = self.refused.pop_first()
-        {
-            moved.push(first.1);
-            self.admitted.insert(first);
         }
         moved
     }
