@@ -48,6 +48,8 @@ fn records(path: &Path) {
 
 fn chronicle(path: &Path) {
     if let Ok(Some(mut chronicle)) = Chronicle::open(path) {
+        let settled = chronicle.settled().expect("what opened reads").flatten().map(|run| run.len() as u64).sum::<u64>();
+        assert_eq!(settled, chronicle.compacted());
         let count = chronicle.events().expect("what opened reads").count();
         chronicle.append(&SourceEvent::default()).expect("it is appended to");
         let again = Chronicle::open(path).expect("what opened opens again").expect("and is there");

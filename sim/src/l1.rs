@@ -330,7 +330,7 @@ impl Purses {
     fn apply(&mut self, transaction: &LaneTransaction, chain: &DevChain) {
         let place = |account| OWNERS.iter().position(|owner| account_of(&script(owner)) == account);
         let facts = transaction.facts(&chain.deposit());
-        let Some(payload) = Payload::decode(&transaction.payload) else { return };
+        let Some(payload) = Payload::decode(transaction.message()) else { return };
         let (Some(by), Some(to)) = (place(facts.authority), place(payload.counterparty)) else { return };
         let (balance, nonce) = self.0[by];
         let pays = payload.nonce == nonce && payload.amount <= balance;

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`l1`] | Kaspa as a node's L1 |
 //! | [`live`] | a node as an L1: a thread that stays with it |
+//! | [`wake`] | that something happened, however often |
 //! | [`follower`] | a node's answers, checked and turned into events |
 //! | [`track`] | the chain so far, and what every added block is checked against |
 //! | [`lane_proof`] | the lane in a block's sequencing commitment |
@@ -31,6 +32,7 @@ pub mod settlement;
 pub mod sink;
 pub mod track;
 pub mod vault;
+pub mod wake;
 
 use kaspa_hashes::Hash;
 pub use reprise_kaspa_lane::digest;

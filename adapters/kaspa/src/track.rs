@@ -21,6 +21,7 @@ use reprise_chain::recording::Recording;
 use reprise_kaspa_lane::tip;
 use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot};
 use reprise_model::digest::{BlockHash, Digest};
+use std::collections::VecDeque;
 
 use crate::lane_proof::{LaneEntry, LaneProof};
 
@@ -42,6 +43,15 @@ pub enum CheckError {
     BelowRoot {
         /// The recording's root.
         root: BlockHash,
+    },
+    /// The reorg goes below what is remembered, because it is final.
+    #[error(
+        "the reorg removes {block}, which is final here: the node's chain is another one, or the finality depth is \
+         too small for its reorgs (--finality-depth)"
+    )]
+    Final {
+        /// The lowest block that is remembered.
+        block: BlockHash,
     },
     /// An added block does not build on the tip.
     #[error("{block} builds on {parent}, but the tip is {tip}")]
@@ -115,12 +125,14 @@ pub enum CheckError {
     },
 }
 
-/// The canonical chain from a root to a tip.
+/// The canonical chain to its tip: from its root, or from where it is final.
 #[derive(Debug, Clone)]
 pub struct Track {
     key: Digest,
     window: u64,
-    links: Vec<Link>,
+    /// How far the first link is above the root.
+    base: u64,
+    links: VecDeque<Link>,
 }
 
 #[derive(Debug, Clone)]
@@ -133,14 +145,19 @@ struct Link {
 impl Track {
     /// The chain that is `root` alone, for the lane `key`, whose entries expire after `window` blue scores.
     pub fn new(key: Digest, window: u64, root: &ChainRoot) -> Result<Self, CheckError> {
-        let block = root.metadata;
-        let lane = match &root.lane_proof {
+        Self::above(0, key, window, root)
+    }
+
+    /// The same for a chain of which everything is final up to `base`, `height` blocks above its root.
+    pub fn above(height: u64, key: Digest, window: u64, base: &ChainRoot) -> Result<Self, CheckError> {
+        let block = base.metadata;
+        let lane = match &base.lane_proof {
             Some(proof) => opened(&key, &block, read(&block, proof)?)?.lane,
             // Genesis: no lane has accepted anything, and a node proves none.
             None if block.parent_hash == BlockHash::default() => None,
             None => return Err(CheckError::NoProof { block: block.block_hash }),
         };
-        Ok(Self { key, window, links: vec![Link { block, lane }] })
+        Ok(Self { key, window, base: height, links: VecDeque::from([Link { block, lane }]) })
     }
 
     /// The blue scores after which a network's lanes expire: its finality depth.
@@ -160,14 +177,22 @@ impl Track {
         &self.tip_link().block
     }
 
-    /// Its blocks, the root first.
+    /// The blocks that are remembered, the lowest first: the root, until it is forgotten.
     pub fn blocks(&self) -> impl Iterator<Item = BlockHash> {
         self.links.iter().map(|link| link.block.block_hash)
     }
 
     /// How many blocks lie above the root.
-    pub fn height(&self) -> usize {
-        self.links.len() - 1
+    pub fn height(&self) -> u64 {
+        self.base + self.links.len() as u64 - 1
+    }
+
+    /// Forgets the blocks below the one at `height`: that is final, so none of them is ever removed.
+    pub fn forget_below(&mut self, height: u64) {
+        while self.base < height && self.links.len() > 1 {
+            self.links.pop_front();
+            self.base += 1;
+        }
     }
 
     /// The block that is the tip once `removed` are gone; an error unless they are the last, tip first.
@@ -179,15 +204,18 @@ impl Track {
                 return Err(CheckError::NotTheTip { removed: *removed, tip });
             }
         }
-        let root = self.links[0].block.block_hash;
-        links.next().map(|link| &link.block).ok_or(CheckError::BelowRoot { root })
+        let lowest = self.links[0].block.block_hash;
+        links.next().map(|link| &link.block).ok_or(match self.base {
+            0 => CheckError::BelowRoot { root: lowest },
+            _ => CheckError::Final { block: lowest },
+        })
     }
 
     /// Checks an event and makes it part of the chain. An error leaves the chain as it was.
     pub fn apply(&mut self, event: &SourceEvent) -> Result<(), CheckError> {
         self.without(&event.removed)?;
         let kept = self.links.len() - event.removed.len();
-        let mut next = Self { links: vec![self.links[kept - 1].clone()], ..*self };
+        let mut next = Self { links: VecDeque::from([self.links[kept - 1].clone()]), ..*self };
         event.added.iter().try_for_each(|block| next.add(block))?;
         self.links.truncate(kept - 1);
         self.links.append(&mut next.links);
@@ -195,7 +223,7 @@ impl Track {
     }
 
     fn tip_link(&self) -> &Link {
-        // A track has its root at least, which `without` never gives away.
+        // A track has a link at least: `without` never gives the lowest away, and `forget_below` leaves the tip.
         &self.links[self.links.len() - 1]
     }
 
@@ -215,7 +243,7 @@ impl Track {
         }
         let proof = self.open(added)?;
         self.check_lane(added, &proof)?;
-        self.links.push(Link { block, lane: proof.lane });
+        self.links.push_back(Link { block, lane: proof.lane });
         Ok(())
     }
 

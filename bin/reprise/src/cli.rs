@@ -124,9 +124,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "SCORE", env = "REPRISE_BUNDLE_DEADLINE")]
     pub(crate) bundle_deadline: Option<u64>,
 
-    /// How many checkpoints below the tip a block is final [default: 1000]
+    /// How many checkpoints below the tip a block is final, or none: then only what the L1 itself never removes is (on
+    /// Kaspa, what lies below the pruning point). A reorg deeper than it ends the run; Kaspa's own bound is 432,000 (12
+    /// hours) [default: 1000]
     #[arg(long, value_name = "N", env = "REPRISE_FINALITY_DEPTH")]
-    pub(crate) finality_depth: Option<u64>,
+    pub(crate) finality_depth: Option<String>,
 
     /// Up to how many checkpoints below the tip the queued jobs of an orphaned block sleep; deeper ones leave
     /// at once [default: 32]
@@ -134,7 +136,7 @@ pub(crate) struct RunArgs {
     pub(crate) grace_depth: Option<u64>,
 
     /// Up to how many checkpoints below the tip an orphaned block is kept in mind [default: the finality
-    /// depth]
+    /// depth; 1000 where that is none]
     #[arg(long, value_name = "N", env = "REPRISE_RETAINED_DEPTH")]
     pub(crate) retained_depth: Option<u64>,
 
@@ -234,9 +236,14 @@ pub(crate) struct LaneArgs {
     pub(crate) deposit: Option<String>,
 
     /// The canonical block that a Kaspa L1 is followed from, where nothing was followed before [default: the
-    /// node's tip]
+    /// highest block that has its confirmations]
     #[arg(long, value_name = "HASH", env = "REPRISE_FROM")]
     pub(crate) from: Option<String>,
+
+    /// A block of a Kaspa L1 is followed once the node's tip is more than so many blue scores above it: shallow reorgs
+    /// are not seen then; 0 follows the tip itself [default: 0]
+    #[arg(long, value_name = "N", env = "REPRISE_MIN_CONFIRMATIONS")]
+    pub(crate) min_confirmations: Option<u64>,
 }
 
 #[derive(Debug, Args)]

@@ -41,6 +41,7 @@ mod with {
         covenant: &'a str,
         deposit: &'a str,
         from: &'a str,
+        confirmations: u64,
         until_idle: bool,
     }
 
@@ -63,7 +64,8 @@ mod with {
             };
             let lane = names::lane(read("lane", self.lane, names::subnetwork(self.lane))?, covenant, deposit);
             let url = read("l1", self.url, parse_url(self.url))?;
-            Ok(Options { url, lane, from, until_idle: self.until_idle, through: None })
+            let (confirmations, until_idle) = (self.confirmations, self.until_idle);
+            Ok(Options { url, lane, from, confirmations, until_idle, through: None })
         }
     }
 
@@ -108,6 +110,7 @@ mod with {
             covenant: &kaspa.covenant,
             deposit: &kaspa.deposit,
             from: &kaspa.from,
+            confirmations: kaspa.min_confirmations,
             until_idle: kaspa.until_idle,
         };
         let options = said.options()?;
@@ -145,13 +148,14 @@ mod with {
                 "{out} exists: choose another --out, or overwrite it with --force"
             )));
         }
-        let LaneArgs { lane, covenant, deposit, from } = &what.lane;
+        let LaneArgs { lane, covenant, deposit, from, min_confirmations } = &what.lane;
         let said = Said {
             url: &what.l1,
             lane: lane.as_deref().unwrap_or("rpri"),
             covenant: covenant.as_deref().unwrap_or("none"),
             deposit: deposit.as_deref().unwrap_or("vault"),
             from: from.as_deref().unwrap_or("tip"),
+            confirmations: min_confirmations.unwrap_or(0),
             until_idle: false,
         };
         let other = |e: &dyn Display| Failure::Other(e.to_string());

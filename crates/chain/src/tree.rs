@@ -3,7 +3,9 @@
 //! A block gets its [`BlockId`] when it is first seen and keeps it when it leaves and returns; an id is never
 //! given to another block. The checkpoint is the height above the root, so siblings share it.
 //!
-//! A checkpoint is *final* once it lies `finality_depth` below the tip, and stays so when the tip retreats. An
+//! A checkpoint is *final* once it lies `finality_depth` below the tip, or once the L1 says that it will never
+//! remove it ([`ForkTree::finalize`]), and stays so when the tip retreats. The depth is a policy: where it is smaller
+//! than the L1's own, a reorg that the L1 allows and the policy does not is refused. An
 //! event that would remove a final block, skips a block, adds one twice, or shows a known hash with other
 //! content is refused: an L1 that says such things cannot be followed, and nothing is changed by hearing it.
 
@@ -123,6 +125,18 @@ impl ForkTree {
         let below_tip = Checkpoint(self.tip().checkpoint.0.saturating_sub(self.finality_depth));
         self.finalized = self.finalized.max(below_tip);
         Ok(ChainEvent { removed, added, finalized: self.finalized })
+    }
+
+    /// The L1 will never remove this block: the change that this is; `None` where it is none, or where the block is
+    /// not canonical here (a source may be told of finality before the blocks above it are applied, or after).
+    pub fn finalize(&mut self, block: &BlockHash) -> Option<ChainEvent> {
+        let checkpoint = self.seen.get(block)?.checkpoint;
+        let canonical = self.at(checkpoint).is_some_and(|at| at.block_hash() == *block);
+        if !canonical || checkpoint <= self.finalized {
+            return None;
+        }
+        self.finalized = checkpoint;
+        Some(ChainEvent { finalized: checkpoint, ..ChainEvent::default() })
     }
 
     /// How many blocks of the view stay once `removed` have left, tip first.

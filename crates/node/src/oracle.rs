@@ -1,6 +1,7 @@
 //! The oracle: the canonical chain executed plainly, one transaction after another, with nothing of the
 //! scheduler's in it but the workload and the tree that hashes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use reprise_model::block::ChainBlock;
@@ -17,12 +18,13 @@ pub struct Oracle {
     genesis: StateTree,
     /// The state after each canonical block.
     states: Vec<(BlockHash, StateTree)>,
+    roots: HashMap<BlockHash, Digest>,
 }
 
 impl Oracle {
     /// An oracle over an empty state.
     pub fn new(processor: Arc<dyn Processor>, hasher: Arc<dyn Hasher>, deposit: ResourceId) -> Self {
-        Self { processor, deposit, genesis: StateTree::empty(hasher), states: vec![] }
+        Self { processor, deposit, genesis: StateTree::empty(hasher), states: vec![], roots: HashMap::new() }
     }
 
     /// The root after the canonical tip.
@@ -32,12 +34,14 @@ impl Oracle {
 
     /// The root after a canonical block.
     pub fn root_at(&self, block: &BlockHash) -> Option<Digest> {
-        self.states.iter().rev().find(|(hash, _)| hash == block).map(|(_, state)| state.root())
+        self.roots.get(block).copied()
     }
 
     /// Forgets the last `blocks` blocks.
     pub fn forget(&mut self, blocks: usize) {
-        self.states.truncate(self.states.len().saturating_sub(blocks));
+        for (block, _) in self.states.drain(self.states.len().saturating_sub(blocks)..) {
+            self.roots.remove(&block);
+        }
     }
 
     /// Executes one more block; the root after it.
@@ -56,6 +60,7 @@ impl Oracle {
             }
         }
         let root = state.root();
+        self.roots.insert(block.metadata.block_hash, root);
         self.states.push((block.metadata.block_hash, state));
         root
     }

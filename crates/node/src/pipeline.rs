@@ -1,8 +1,8 @@
 //! The pipeline: every room, and what passes between them. It decides nothing and waits for nothing.
 //!
 //! It is told three things: a chain event ([`Pipeline::follow`]), an answer ([`Pipeline::receive`]), that
-//! time has passed ([`Pipeline::wake`]). After each it computes the demand anew and asks its [`Hands`] for
-//! what the engine wants done. Hands answer later, by [`Message`]: with threads ([`crate::driver`]), or in
+//! time has passed ([`Pipeline::wake`]). After each it hears from the planner how the demand changed by that
+//! and asks its [`Hands`] for what the engine wants done. Hands answer later, by [`Message`]: with threads ([`crate::driver`]), or in
 //! simulated time. The pipeline has no thread and no clock of its own, so that what it does is a function of
 //! what it is told.
 //!
@@ -16,14 +16,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reprise_chain::event::{ChainEvent, SourceEvent};
-use reprise_chain::source::{Progress, SourceError};
+use reprise_chain::source::{Connection, Progress, SourceError};
 use reprise_chain::tree::{ChainError, ForkTree};
 use reprise_model::artifact::AggregatorArtifact;
 use reprise_model::coordinate::Checkpoint;
+use reprise_model::digest::BlockHash;
 use reprise_model::mutation::{self, Mutation};
 use reprise_model::order::{Order, Work};
 use reprise_model::statement::StatementId;
-use reprise_planner::planner::{Demand, Fact, Planner, Pruned};
+use reprise_planner::demand::Fact;
+use reprise_planner::planner::{Planner, Pruned};
 use reprise_prover::backend::{Backend, ProveError};
 use reprise_prover::engine::{Effect, Engine, Request};
 use reprise_prover::failure::Failure;
@@ -37,7 +39,7 @@ use reprise_store::port::{Lookup, NewEntry, Origin, Provenance, PutOutcome, Stor
 use crate::happening::{Happening, Observer};
 use crate::health::Health;
 use crate::postponed::Postponed;
-use crate::report::Report;
+use crate::report::{L1Connection, Report};
 use crate::tally::Tally;
 use crate::watcher::{Violation, Watcher};
 
@@ -157,17 +159,20 @@ pub struct Pipeline {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) watcher: Watcher,
     pub(crate) tally: Tally,
-    pub(crate) demand: Demand,
     pub(crate) postponed: Postponed,
     /// How the receipts that are being written came to be.
     pub(crate) provenances: HashMap<StatementId, Provenance>,
     /// How many orders that are not stored the planner is asked for.
     pub(crate) demand_max: usize,
+    /// How the connection to a live L1 is, as it was said last.
+    pub(crate) connection: Option<L1Connection>,
     pub(crate) health: Health,
     /// How many receipts turned out to be lost while demand was carried out.
     pub(crate) lost: u64,
     /// Where the journals of a divergence are dumped.
     pub(crate) dumps: Option<PathBuf>,
+    /// Below it the store has let everything go.
+    pub(crate) floor: Checkpoint,
     pub(crate) refusals: u32,
     pub(crate) last_refusal: Option<SettleError>,
     pub(crate) verified: u64,
@@ -201,7 +206,10 @@ impl Pipeline {
         // What was given up settles nothing any more.
         let stuck = self.settler.is_none() || !self.engine.failures().is_empty();
         let proved = self.engine.satisfied() && self.postponed.trouble().is_none();
-        Progress { proved, settled: stuck || !self.demand.unsettled }
+        let settled = stuck || !self.planner.is_unsettled();
+        // The floor stands on a settlement that the chain must show again first.
+        let floor = if self.planner.is_catching_up() { Checkpoint(0) } else { self.floor };
+        Progress { proved, settled, finalized: self.tree.finalized(), floor }
     }
 
     /// Whether nothing is being looked up, proved, checked or stored, and nothing waits for the store.
@@ -236,6 +244,13 @@ impl Pipeline {
         self.wake(outside)
     }
 
+    /// The L1 will never remove this block, nor any below it.
+    pub fn finalize(&mut self, block: &BlockHash, outside: &mut Outside<'_>) -> Result<(), RunError> {
+        let Some(event) = self.tree.finalize(block) else { return Ok(()) };
+        self.hear_view(event, outside)?;
+        self.wake(outside)
+    }
+
     /// An answer came.
     pub fn receive(&mut self, message: Message, outside: &mut Outside<'_>) -> Result<(), RunError> {
         self.hear_answer(message, outside)?;
@@ -253,13 +268,17 @@ impl Pipeline {
             }
         }
         let event = self.tree.apply(event)?;
+        self.hear_view(event, outside)
+    }
+
+    /// The view changed, or more of it is final.
+    fn hear_view(&mut self, event: ChainEvent, outside: &mut Outside<'_>) -> Result<(), RunError> {
         let added = event.added.iter().map(|added| (added.metadata, &added.block));
         let batches = self.scheduler.schedule(added)?;
         self.planner.follow(&event, &batches);
         if let Some(floor) = self.planner.is_astray() {
             return Err(RunError::Astray { floor });
         }
-        self.engine.retain(self.planner.dormant());
         self.prune(&event, outside)?;
 
         let settlements: Vec<_> = event.added.iter().flat_map(|added| &added.block.settlements).collect();
@@ -303,6 +322,7 @@ impl Pipeline {
         // from its beginning is told the floor, and wants nothing below it (`Planner::resume`).
         let Some(outcome) = self.ask(outside, |store| store.prune_below(floor))? else { return Ok(()) };
         self.postponed.floor = None;
+        self.floor = floor;
         self.scheduler.prune_below(floor);
         self.tell(&Happening::Pruned(floor), outside);
         tracing::info!(%floor, coordinates = outcome.coordinates, receipts = outcome.receipts, "pruned");
@@ -380,7 +400,7 @@ impl Pipeline {
         self.carry_out(effects, outside)
     }
 
-    /// Time has passed: computes the demand anew, and has done what follows from it.
+    /// Time has passed: has done what follows from it, and from how the demand changed.
     pub fn wake(&mut self, outside: &mut Outside<'_>) -> Result<(), RunError> {
         if self.postponed.again_at().is_some_and(|at| at <= outside.hands.now()) {
             self.postponed.is_over();
@@ -390,9 +410,11 @@ impl Pipeline {
         // Again while carrying it out shows that something is lost: no message would come to say so.
         loop {
             let lost = self.lost;
+            let learned = self.engine.learned();
             let known = |id: &StatementId| fact(&self.engine, id);
-            self.demand = self.planner.demand(&known, self.demand_max);
-            let mut effects = self.engine.want(self.demand.orders.clone());
+            let change = self.planner.demand(learned, &known, self.demand_max);
+            self.engine.retain(&change.asleep, &change.awake);
+            let mut effects = self.engine.want(&change.removed, &change.added);
             effects.extend(self.engine.tick(outside.hands.now()));
             self.carry_out(effects, outside)?;
             self.settle(outside)?;
@@ -404,11 +426,24 @@ impl Pipeline {
             // Whatever there was to ask, it answered.
             self.postponed.is_well();
         }
-        let known = |id: &StatementId| fact(&self.engine, id);
-        self.store.protect(self.planner.needed_from(&self.demand, &known));
+        self.store.protect(self.planner.needed_from());
         let (queued, hits) = (self.engine.queued(), self.engine.counts().hits.total());
         self.tell(&Happening::Queue { queued, hits }, outside);
-        let health = Health::of(&self.engine, self.postponed.trouble(), self.watcher.violations());
+        self.judge(outside);
+        Ok(())
+    }
+
+    /// How the connection to the L1 is.
+    pub fn hear_connection(&mut self, connection: &Connection, outside: &mut Outside<'_>) {
+        let connection = L1Connection::at(outside.hands.since_epoch(), connection);
+        self.connection = Some(connection.clone());
+        self.tell(&Happening::Connection(connection), outside);
+        self.judge(outside);
+    }
+
+    /// Says how the node is, where that changed.
+    fn judge(&mut self, outside: &mut Outside<'_>) {
+        let health = self.health_now();
         if health != self.health {
             match &health {
                 Health::Green => tracing::info!("health: {health}"),
@@ -417,7 +452,11 @@ impl Pipeline {
             self.health = health.clone();
             self.tell(&Happening::Health(health), outside);
         }
-        Ok(())
+    }
+
+    fn health_now(&self) -> Health {
+        let l1 = self.connection.as_ref();
+        Health::of(&self.engine, self.postponed.trouble(), l1, self.watcher.violations())
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>, outside: &mut Outside<'_>) -> Result<(), RunError> {
@@ -518,7 +557,7 @@ impl Pipeline {
     /// Submits the oldest unsettled bundle if its proof is stored.
     fn settle(&mut self, outside: &mut Outside<'_>) -> Result<(), RunError> {
         let tip = self.tree.tip().block_hash();
-        let Some(wanted) = self.demand.bundles.first().cloned() else { return Ok(()) };
+        let Some(wanted) = self.planner.bundles().next().cloned() else { return Ok(()) };
         let (bundle, order) = (&wanted.bundle, &wanted.order);
         let due = self.settler.as_ref().is_some_and(|settler| settler.is_due(order.id, tip));
         if !due || self.engine.known(&order.id) != Some(true) {
@@ -612,7 +651,8 @@ impl Pipeline {
             settled_checkpoint: self.planner.settled_checkpoint().map_or(0, |checkpoint| checkpoint.0),
             state_root: self.watcher.root().to_hex(),
             violations: violations.len() as u64,
-            health: Health::of(&self.engine, self.postponed.trouble(), &violations),
+            health: self.health_now(),
+            l1_connection: self.connection,
             ..self.tally.report()
         };
         Ok(Ended { report, violations, interrupted })

@@ -15,7 +15,7 @@ use reprise_model::block::{ChainBlockMetadata, ChainRoot};
 use reprise_model::hash::Hasher;
 use reprise_model::journal::Pins;
 use reprise_planner::bundle::BundleRule;
-use reprise_planner::planner::{Demand, Planner, Retention, Terms};
+use reprise_planner::planner::{Planner, Retention, Terms};
 use reprise_prover::backend::Backend;
 use reprise_prover::engine::Engine;
 use reprise_prover::policy::Policy;
@@ -220,7 +220,8 @@ pub fn join(
     let genesis = (genesis_root, scheduler.tip_at_root());
     let mut planner = Planner::new(terms, settings.rule, retention);
     let highest = scheduler.known().map(|block| block.checkpoint).max().unwrap_or_default();
-    planner.resume(store.prune_floor()?, highest);
+    let floor = store.prune_floor()?;
+    planner.resume(floor, highest);
     Ok(Pipeline {
         labels: (name, backend.profile().system.clone()),
         tree,
@@ -232,13 +233,14 @@ pub fn join(
         backend,
         watcher: Watcher::new(settings.permits, genesis, oracle),
         tally: Tally::default(),
-        demand: Demand::default(),
         postponed: Postponed::default(),
         provenances: HashMap::new(),
         demand_max: engine.jobs_max,
+        connection: None,
         health: Health::Green,
         lost: 0,
         dumps: settings.data_dir.as_ref().map(|dir| dir.join("divergences")),
+        floor,
         refusals: 0,
         last_refusal: None,
         verified: 0,

@@ -16,7 +16,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("settler", &["model"]),
     ("contract", &["chain", "ledger", "model", "prover", "scheduler"]),
     ("node", &["chain", "ledger", "model", "planner", "prover", "scheduler", "settler", "store"]),
-    ("kaspa", &["chain", "model", "node", "settler"]),
+    ("kaspa", &["chain", "kaspa-lane", "model", "node", "settler"]),
+    ("kaspa-lane", &["model"]),
     ("miden", &["model", "prover"]),
     ("risc0", &["kaspa", "model", "prover", "risc0-guests"]),
 ];
