@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use reprise_kaspa_lane::proof::LaneProof;
 use reprise_ledger::{BAD_NONCE, OVERDRAFT};
 use reprise_model::digest::Digest;
 use reprise_model::hash::Hasher;
@@ -11,6 +12,7 @@ use reprise_model::lane::Step;
 use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::state;
 use reprise_model::statement::Kind;
+use reprise_model::transaction::LaneTransaction;
 use reprise_model::witness::{BatchWitness, Witness};
 use reprise_risc0::{Risc0Error, Sha256};
 use reprise_scheduler::tree::StateTree;
@@ -169,13 +171,59 @@ fn endpoints_context_and_pins_are_bound() {
     assert_other(changed(|witness| witness.context.timestamp_ms += 1 << 32));
     assert_other(changed(|witness| witness.context.blue_score += 1));
     assert_other(changed(|witness| witness.transactions[1].0.merge_index = 5));
-    assert_other(changed(|witness| witness.tip_before = Digest::ZERO));
+    assert_other(changed(|witness| witness.tip_before = Digest([1; 32])));
     assert_other(changed(|witness| witness.pins.lane = Digest([8; 32])));
     assert_other(changed(|witness| witness.pins.covenant = Digest([8; 32])));
     assert_other(changed(|witness| witness.pins.deposit = account("mine")));
     let aggregate = development().programs().id(Kind::Aggregate);
     assert_other(changed(|witness| witness.pins.batch_program = aggregate));
     assert_refused(changed(|witness| witness.pins.transaction_program = aggregate), NO_PROOF);
+}
+
+#[test]
+fn a_transaction_is_what_the_l1_accepted() {
+    let facts = "was proved with other facts than its bytes give";
+    let alter: [fn(&mut LaneTransaction); 5] = [
+        // The opening shows another output, or none.
+        |accepted| accepted.payload[30] ^= 1,
+        |accepted| accepted.payload[0] ^= 1,
+        // The message.
+        |accepted| *accepted.payload.last_mut().unwrap() ^= 1,
+        // What it spends and pays.
+        |accepted| accepted.rest[12] ^= 1,
+        |accepted| accepted.version = 2,
+    ];
+    for alter in alter {
+        assert_refused(changed(|witness| alter(&mut witness.transactions[0].0)), facts);
+    }
+    assert_refused(changed(|witness| witness.transactions[0].0 = witness.transactions[1].0.clone()), "");
+    // What it deposits: Alice's credit is what the outputs pay to the deposit script, and to no other.
+    let chain = Chain::get();
+    let mut witness = chain.town.batch_witness(0);
+    witness.pins.deposit = account("mine");
+    assert_refused(run(witness, &chain.transactions[0]), facts);
+}
+
+#[test]
+fn a_lane_begins_anew_only_where_it_has_no_entry() {
+    let chain = Chain::get();
+    let first = chain.town.batch_witness(0);
+    assert_eq!(first.tip_before, Digest::ZERO);
+    let with = |parent_proof: Option<Vec<u8>>| {
+        run(BatchWitness { parent_proof, ..first.clone() }, &chain.transactions[0])
+    };
+    let honest = with(first.parent_proof.clone()).unwrap();
+    assert_eq!(honest, chain.town.batch_journal(0).bytes());
+    assert_refused(with(None), "the L1's lane proof is missing");
+    assert_refused(with(Some(vec![1; 70])), "the lane proof cannot be read");
+    let present = chain.town.aggregate_witness(&[0]).lane_proof;
+    assert_refused(with(present), "but the lane is said to have none");
+    // Another parent's absence is another beginning.
+    let mut other = LaneProof::decode(first.parent_proof.as_ref().unwrap()).unwrap();
+    other.parent_commitment.0[0] ^= 1;
+    assert_ne!(with(Some(other.encode())).unwrap(), honest);
+    // Where it has an entry it goes on from there.
+    assert_refused(changed(|witness| witness.tip_before = Digest::ZERO), "the L1's lane proof is missing");
 }
 
 #[test]
