@@ -279,7 +279,6 @@ impl Pipeline {
         if let Some(floor) = self.planner.is_astray() {
             return Err(RunError::Astray { floor });
         }
-        self.prune(&event, outside)?;
 
         let settlements: Vec<_> = event.added.iter().flat_map(|added| &added.block.settlements).collect();
         if settlements.is_empty() {
@@ -293,16 +292,17 @@ impl Pipeline {
         for settlement in settlements {
             self.tell(&Happening::Settled(Box::new(settlement.clone())), outside);
         }
+        let finalized = event.finalized;
         self.tell(&Happening::Chain { event, batches }, outside);
-        Ok(())
+        self.prune(finalized, outside)
     }
 
     /// Lets go, everywhere, of what is final and settled for good.
-    fn prune(&mut self, event: &ChainEvent, outside: &mut Outside<'_>) -> Result<(), RunError> {
+    fn prune(&mut self, finalized: Checkpoint, outside: &mut Outside<'_>) -> Result<(), RunError> {
         let Pruned { floor, statements } =
             self.planner.prune(match mutation::is(Mutation::PruneBeforeFinal) {
                 true => self.tree.tip().checkpoint,
-                false => event.finalized,
+                false => finalized,
             });
         self.engine.forget(statements);
         if floor.is_none() {

@@ -131,6 +131,10 @@ impl Observer for Watcher {
                     let id = *id;
                     self.gone(&id);
                 }
+                self.oracle.let_go(*floor);
+                // The last one that cannot leave any more is what the next is to go on from.
+                let stays = self.settled.iter().rposition(|(carrier, _)| (*carrier as u64) < floor.0);
+                self.settled.drain(..stays.unwrap_or(0));
             }
             Happening::Lost(id) | Happening::Missed(id) => self.gone(id),
             Happening::Proving(order) => {
