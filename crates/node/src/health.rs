@@ -7,9 +7,9 @@ use std::fmt;
 use reprise_model::statement::StatementId;
 use reprise_prover::engine::Engine;
 use reprise_prover::failure::Failure;
-use reprise_store::port::StoreError;
 use serde::{Serialize, Serializer};
 
+use crate::postponed::Trouble;
 use crate::report::L1Connection;
 use crate::watcher::Violation;
 
@@ -49,8 +49,8 @@ pub enum Reason {
         /// The statement.
         statement: StatementId,
     },
-    /// The receipt store cannot be read or written: what it is asked waits until it can.
-    Store {
+    /// The disk cannot be read or written: what it is asked waits until it can.
+    Disk {
         /// What it says.
         error: String,
     },
@@ -69,10 +69,10 @@ pub enum Reason {
 }
 
 impl Health {
-    /// How an engine is, what troubles the store, how the L1 is, and what the watcher has heard.
-    pub fn of(
+    /// How an engine is, what troubles the disk, how the L1 is, and what the watcher has heard.
+    pub(crate) fn of(
         engine: &Engine,
-        store: Option<&StoreError>,
+        disk: Option<&Trouble>,
         l1: Option<&L1Connection>,
         violations: &[Violation],
     ) -> Self {
@@ -86,15 +86,15 @@ impl Health {
             _ => Some(Reason::Invalid { statement: *statement }),
         });
         let held_up = engine.ailing().find_map(|(_, failure)| match failure {
-            Failure::Store(error) => Some(error),
+            Failure::Store(error) => Some(error.to_string()),
             _ => None,
         });
-        let store = store.or(held_up).map(|error| Reason::Store { error: error.to_string() });
+        let disk = disk.map(ToString::to_string).or(held_up).map(|error| Reason::Disk { error });
         let away = l1.filter(|l1| l1.disconnected_seconds > L1_AWAY_MAX).and_then(|l1| l1.lost.clone());
         let away = away.map(|(since, reason)| Reason::L1Away { since, reason });
         let violated =
             violations.iter().map(|violation| Reason::Violated { promise: violation.promise.to_owned() });
-        let reasons: Vec<_> = given_up.chain(ailing).chain(store).chain(away).chain(violated).collect();
+        let reasons: Vec<_> = given_up.chain(ailing).chain(disk).chain(away).chain(violated).collect();
         if reasons.is_empty() { Self::Green } else { Self::Red { reasons } }
     }
 
@@ -129,7 +129,7 @@ impl fmt::Display for Reason {
             Self::GivenUp { statement, failure } => write!(f, "{statement} was given up: {failure}"),
             Self::Hung { statement } => write!(f, "the prover hung over {statement}"),
             Self::Invalid { statement } => write!(f, "the prover made an invalid proof of {statement}"),
-            Self::Store { error } => write!(f, "waiting for the receipt store: {error}"),
+            Self::Disk { error } => write!(f, "waiting for the disk: {error}"),
             Self::L1Away { since, reason } => {
                 write!(f, "no connection to the L1 since {since} (Unix time): {reason}")
             }
