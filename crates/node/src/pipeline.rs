@@ -19,6 +19,7 @@ use reprise_chain::event::{ChainEvent, SourceEvent};
 use reprise_chain::source::{Progress, SourceError};
 use reprise_chain::tree::{ChainError, ForkTree};
 use reprise_model::artifact::AggregatorArtifact;
+use reprise_model::block::BatchMetadata;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::mutation::{self, Mutation};
 use reprise_model::order::{Order, Work};
@@ -243,18 +244,19 @@ impl Pipeline {
     }
 
     fn hear_chain(&mut self, event: SourceEvent, outside: &mut Outside<'_>) -> Result<(), RunError> {
-        for block in &event.removed {
-            let orders = self.planner.orders_of(block);
+        // Nothing is told of an event that is refused.
+        let event = self.tree.apply(event)?;
+        let added = event.added.iter().map(|added| (added.metadata, &added.block));
+        let batches = self.scheduler.schedule(added)?;
+        for block in event.removed.iter().map(BatchMetadata::block_hash) {
+            let orders = self.planner.orders_of(&block);
             let stored = orders.iter().filter(|order| self.engine.known(&order.id) == Some(true));
             let stored = stored.map(|order| (order.id, order.kind())).collect();
-            self.tell(&Happening::Orphaned { block: *block, stored }, outside);
+            self.tell(&Happening::Orphaned { block, stored }, outside);
             if mutation::is(Mutation::DeleteOnReorg) {
                 orders.iter().try_for_each(|order| self.store.remove(&order.id).map(drop))?;
             }
         }
-        let event = self.tree.apply(event)?;
-        let added = event.added.iter().map(|added| (added.metadata, &added.block));
-        let batches = self.scheduler.schedule(added)?;
         self.planner.follow(&event, &batches);
         if let Some(floor) = self.planner.is_astray() {
             return Err(RunError::Astray { floor });
