@@ -45,6 +45,15 @@ pub enum Reason {
         /// The statement.
         statement: StatementId,
     },
+    /// A device fails again and again, whatever it is given: it rests, and is tried again now and then.
+    Device {
+        /// Which, counted from 0.
+        device: usize,
+        /// How often in a row it failed.
+        failed: u32,
+        /// How it failed last.
+        failure: String,
+    },
     /// The receipt store cannot be read or written: what it is asked waits until it can.
     Store {
         /// What it says.
@@ -69,6 +78,11 @@ impl Health {
             Failure::Store(_) => None,
             _ => Some(Reason::Invalid { statement: *statement }),
         });
+        let resting = engine.resting().map(|resting| Reason::Device {
+            device: resting.device,
+            failed: resting.failed,
+            failure: resting.failure.to_string(),
+        });
         let held_up = engine.ailing().find_map(|(_, failure)| match failure {
             Failure::Store(error) => Some(error),
             _ => None,
@@ -76,7 +90,7 @@ impl Health {
         let store = store.or(held_up).map(|error| Reason::Store { error: error.to_string() });
         let violated =
             violations.iter().map(|violation| Reason::Violated { promise: violation.promise.to_owned() });
-        let reasons: Vec<_> = given_up.chain(ailing).chain(store).chain(violated).collect();
+        let reasons: Vec<_> = given_up.chain(ailing).chain(resting).chain(store).chain(violated).collect();
         if reasons.is_empty() { Self::Green } else { Self::Red { reasons } }
     }
 
@@ -111,6 +125,9 @@ impl fmt::Display for Reason {
             Self::GivenUp { statement, failure } => write!(f, "{statement} was given up: {failure}"),
             Self::Hung { statement } => write!(f, "the prover hung over {statement}"),
             Self::Invalid { statement } => write!(f, "the prover made an invalid proof of {statement}"),
+            Self::Device { device, failed, failure } => {
+                write!(f, "device {device} rests: it failed {failed} times in a row: {failure}")
+            }
             Self::Store { error } => write!(f, "waiting for the receipt store: {error}"),
             Self::Violated { promise } => write!(f, "violated: {promise}"),
         }

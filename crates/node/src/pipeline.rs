@@ -426,7 +426,7 @@ impl Pipeline {
         for effect in effects {
             match effect {
                 Effect::LookUp(order) => outside.hands.look_up(order),
-                Effect::Prove(order) => {
+                Effect::Prove(order, device) => {
                     let witness = match &order.work {
                         Work::Transaction { block, index } => {
                             self.scheduler.transaction_witness(block, *index)?
@@ -435,7 +435,7 @@ impl Pipeline {
                         Work::Aggregate(bundle) => self.scheduler.aggregate_witness(&bundle.blocks)?,
                     };
                     self.tell(&Happening::Proving(order.clone()), outside);
-                    outside.hands.prove(Assignment { order, witness });
+                    outside.hands.prove(Assignment { order, witness, device });
                 }
                 Effect::Cancel(id) => outside.hands.cancel(&id),
                 Effect::WriteOff(order, failure) => {

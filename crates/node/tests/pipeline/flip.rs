@@ -20,14 +20,15 @@ use reprise_node::report::{ByKind, Report};
 use reprise_node::wire::{self, WireError};
 use reprise_planner::bundle::BundleRule;
 use reprise_prover::mock::{MockBackend, MockConfig};
-use reprise_prover::policy::{Backoff, Policy};
+use reprise_prover::policy::{Backoff, Breaker, Policy};
 use reprise_store::port::Filter;
 use reprise_store::{Options, ReceiptStore, Store};
 
 /// As by default, but quick to begin again.
 pub(crate) fn patience() -> wire::Patience {
     let backoff = Backoff { first: Duration::from_millis(2), max: Duration::from_millis(20) };
-    wire::Patience { engine: Policy { backoff, ..Policy::default() }, ..wire::Patience::default() }
+    let breaker = Breaker { rest: backoff, ..Breaker::default() };
+    wire::Patience { engine: Policy { backoff, breaker, ..Policy::default() }, ..wire::Patience::default() }
 }
 
 pub(crate) fn recorded(recording: Recording, pace: Pace) -> Box<dyn L1> {
