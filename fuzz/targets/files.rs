@@ -48,6 +48,8 @@ fn records(path: &Path) {
 
 fn chronicle(path: &Path) {
     if let Ok(Some(mut chronicle)) = Chronicle::open(path) {
+        let settled = chronicle.settled().expect("what opened reads").flatten().map(|run| run.len() as u64).sum::<u64>();
+        assert_eq!(settled, chronicle.compacted());
         let count = chronicle.events().expect("what opened reads").count();
         chronicle.append(&SourceEvent::default()).expect("it is appended to");
         let again = Chronicle::open(path).expect("what opened opens again").expect("and is there");
@@ -70,11 +72,11 @@ fn whole(which: u8, path: &Path) {
         1 => {
             let events: Vec<SourceEvent> = shipped.events.iter().take(3).cloned().collect();
             let mut chronicle =
-                Chronicle::begin(path, Recording { events: vec![], ..shipped }, b"root").expect("a new file");
+                Chronicle::begin(path, Recording { events: vec![], ..shipped }).expect("a new file");
             events.iter().for_each(|event| chronicle.append(event).expect("it is appended to"));
         }
         _ => {
-            let root = shipped.root.block_hash;
+            let root = shipped.root.clone();
             let mut overlay = Overlay::open(Some(path.into()), root, covenant()).expect("a new file");
             for mut event in shipped.events.into_iter().take(3) {
                 overlay.follow(&mut event).expect("it follows");

@@ -13,7 +13,7 @@ use reprise_fuzz::edit;
 const SHIPPED: &[u8] = include_bytes!("../../recordings/flip.reprise");
 
 fn follow(recording: &Recording) {
-    let mut tree = ForkTree::new(recording.root, 20);
+    let mut tree = ForkTree::new(recording.root.metadata, 20);
     for event in recording.events.iter().cloned() {
         let before = (tree.view().to_vec(), tree.finalized());
         match tree.apply(event) {

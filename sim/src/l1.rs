@@ -209,7 +209,7 @@ impl L1 {
         let (action, amount, deposit) = match self.dice.among(0..20) {
             // Nobody can pay that much.
             0 => (Action::Transfer, u64::MAX / 2, 0),
-            1 => return self.chain.transaction(OWNERS[by], b"not a payload".to_vec(), 0),
+            1 => return self.chain.transaction(OWNERS[by], b"not a payload", 0),
             2..6 if balance > 1 => (Action::Exit, 1 + self.dice.among(0..balance / 2), 0),
             6..16 if balance > 1 => (Action::Transfer, 1 + self.dice.among(0..balance / 2), 0),
             _ => (Action::Deposit, 0, 100 + self.dice.among(0..900)),
@@ -217,7 +217,7 @@ impl L1 {
         let nonce = if self.dice.percent(5) { nonce + 1 } else { nonce };
         let counterparty = account_of(&script(OWNERS[to]));
         let payload = Payload { action, nonce, amount, counterparty };
-        self.chain.transaction(OWNERS[by], payload.encode(), deposit)
+        self.chain.transaction(OWNERS[by], &payload.encode(), deposit)
     }
 
     /// A block reaches a miner, who goes over to it if its chain is the longer one. Whether the canonical
@@ -330,7 +330,7 @@ impl Purses {
     fn apply(&mut self, transaction: &LaneTransaction, chain: &DevChain) {
         let place = |account| OWNERS.iter().position(|owner| account_of(&script(owner)) == account);
         let facts = transaction.facts(&chain.deposit());
-        let Some(payload) = Payload::decode(&transaction.payload) else { return };
+        let Some(payload) = Payload::decode(transaction.message()) else { return };
         let (Some(by), Some(to)) = (place(facts.authority), place(payload.counterparty)) else { return };
         let (balance, nonce) = self.0[by];
         let pays = payload.nonce == nonce && payload.amount <= balance;

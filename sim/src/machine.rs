@@ -12,7 +12,7 @@ use std::time::Duration;
 use reprise_chain::event::SourceEvent;
 use reprise_chain::overlay::Overlay;
 use reprise_model::artifact::SettlementArtifact;
-use reprise_model::block::ChainBlockMetadata;
+use reprise_model::block::{ChainBlockMetadata, ChainRoot};
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest};
 use reprise_model::order::Order;
@@ -302,7 +302,7 @@ impl Machine {
         let pipeline = wire::join(
             &self.settings,
             "simulated".into(),
-            self.root,
+            ChainRoot { metadata: self.root, lane_proof: None },
             &self.workload,
             store.clone(),
             Box::new(records.clone()),

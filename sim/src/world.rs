@@ -168,7 +168,7 @@ impl World {
         let covenant = workload(first.clone()).covenant();
         let genesis = (covenant.root, lane::genesis(hasher.as_ref(), &lane.key));
         let oracle = Oracle::new(workload(first.clone()).processor(), hasher.clone(), lane.deposit);
-        let overlay = Overlay::open(None, chain.root(), covenant)?;
+        let overlay = Overlay::open(None, chain.chain_root(), covenant)?;
         let l1 = L1::new(scenario.seed, scenario.miners, oracle, genesis, overlay);
 
         let own = scenario.faults.clone();

@@ -5,6 +5,12 @@
 //! proofs of the added blocks are asked for at once, because a node gives them only for blocks that are canonical;
 //! where one is gone already, the answer is dropped and the question asked again.
 //!
+//! The added blocks may be those alone that lie deep enough below the node's tip ([`Follower::confirm`]). A reorg deeper
+//! than that removes blocks at once, and adds theirs as they become deep enough: an event may remove and add nothing.
+//!
+//! Every header names the pruning point of its block, and hashes to the block; consensus demands that it is the right one
+//! and on the block's own chain. No node ever reorganises below it, so it is final ([`Follower::newly_final`]).
+//!
 //! A node that does not know the tip (another one, or one that lost its data) is asked from the highest block of
 //! ours that it knows.
 //!
@@ -20,21 +26,21 @@ use kaspa_consensus_core::tx::Transaction;
 use kaspa_hashes::Hash;
 use kaspa_rpc_core::api::rpc::RpcApi;
 use kaspa_rpc_core::{
-    GetServerInfoResponse, GetVirtualChainFromBlockV2Response as Answer, RpcBlock,
-    RpcChainBlockAcceptedTransactions, RpcDataVerbosityLevel, RpcError, RpcOptionalHeader,
+    GetSeqCommitLaneProofResponse, GetServerInfoResponse, GetVirtualChainFromBlockV2Response as Answer,
+    RpcBlock, RpcChainBlockAcceptedTransactions, RpcDataVerbosityLevel, RpcError, RpcOptionalHeader,
     RpcOptionalTransaction,
 };
 use reprise_chain::event::SourceEvent;
 use reprise_chain::recording::{Lane, Recording};
-use reprise_model::block::{ChainBlock, ChainBlockMetadata};
+use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot};
 use reprise_model::digest::{BlockHash, Digest, TransactionId};
-use reprise_model::transaction::{LaneTransaction, script_bytes};
+use reprise_model::transaction::LaneTransaction;
 
 use crate::client::{Unanswered, unanswered};
 use crate::covenant::Rules;
-use crate::lane_proof::LaneProof;
+use crate::lane_proof::{LaneEntry, LaneProof};
 use crate::settlement;
-use crate::track::{CheckError, Known, Track};
+use crate::track::{CheckError, Track};
 use crate::{RECORDER, block_hash, digest, kaspa_hash};
 
 /// How often an answer that a reorg overtakes is asked for again.
@@ -51,12 +57,12 @@ pub enum FollowError {
     Unsteady,
     /// The node knows none of the chain.
     #[error(
-        "the node knows neither the tip nor the root {root} of the chain that is followed here: it is of another \
-         chain, or has pruned it; use another node, or another data directory"
+        "the node knows neither the tip of the chain that is followed here nor {lowest}, the lowest block of it that \
+         may still change: it is of another chain, or has pruned it; use another node, or another data directory"
     )]
     Forgotten {
-        /// The root.
-        root: BlockHash,
+        /// The lowest block that is remembered.
+        lowest: BlockHash,
     },
     /// The block to start at is not canonical.
     #[error("{root} is not on the node's canonical chain: start at another block")]
@@ -156,8 +162,9 @@ pub trait Chain: Send + Sync {
     /// A block's header and place, without its transactions.
     async fn block(&self, block: BlockHash) -> Result<RpcBlock, Unanswered>;
 
-    /// How the canonical chain differs from the one that ends in `tip`: one page.
-    async fn changes_since(&self, tip: BlockHash) -> Result<Answer, Unanswered>;
+    /// How the canonical chain differs from the one that ends in `tip`: one page. Of the blocks that joined it, those
+    /// alone that lie more than `confirmations` blue scores below the node's tip.
+    async fn changes_since(&self, tip: BlockHash, confirmations: u64) -> Result<Answer, Unanswered>;
 
     /// The proof of the lane `key` in `block`; `None` where the block is canonical no more.
     async fn lane_proof(&self, block: BlockHash, key: Digest) -> Result<Option<LaneProof>, Unanswered>;
@@ -178,16 +185,17 @@ impl Chain for Arc<dyn RpcApi> {
         self.get_block(Hash::from_bytes(block.0), false).await.map_err(unanswered("get_block"))
     }
 
-    async fn changes_since(&self, tip: BlockHash) -> Result<Answer, Unanswered> {
-        let tip = Hash::from_bytes(tip.0);
-        let answer = self.get_virtual_chain_from_block_v2(tip, Some(RpcDataVerbosityLevel::Full), None).await;
+    async fn changes_since(&self, tip: BlockHash, confirmations: u64) -> Result<Answer, Unanswered> {
+        let (tip, confirmations) = (Hash::from_bytes(tip.0), Some(confirmations).filter(|it| *it > 0));
+        let verbosity = Some(RpcDataVerbosityLevel::Full);
+        let answer = self.get_virtual_chain_from_block_v2(tip, verbosity, confirmations).await;
         answer.map_err(unanswered("get_virtual_chain_from_block_v2"))
     }
 
     async fn lane_proof(&self, block: BlockHash, key: Digest) -> Result<Option<LaneProof>, Unanswered> {
         let asked = self.get_seq_commit_lane_proof(Hash::from_bytes(block.0), kaspa_hash(key)).await;
         let refused = match asked {
-            Ok(proof) => return Ok(Some(proof.into())),
+            Ok(answer) => return Ok(Some(told(answer))),
             Err(refused) => refused,
         };
         // Is the block off the chain, or is something else wrong?
@@ -199,6 +207,17 @@ impl Chain for Arc<dyn RpcApi> {
     }
 }
 
+/// A lane proof as the node tells it.
+fn told(answer: GetSeqCommitLaneProofResponse) -> LaneProof {
+    LaneProof {
+        lane: answer.lane.map(|lane| LaneEntry { tip: digest(lane.tip), blue_score: lane.blue_score }),
+        merkle_proof: answer.smt_proof,
+        inactivity_shortcut: digest(answer.inactivity_shortcut),
+        payload_and_context_digest: digest(answer.payload_and_ctx_digest),
+        parent_commitment: digest(answer.parent_seq_commit),
+    }
+}
+
 /// A node's canonical chain, as far as it is known here.
 #[derive(Debug, Clone)]
 pub struct Follower {
@@ -206,29 +225,39 @@ pub struct Follower {
     track: Track,
     /// The covenant whose settlements are read, where there is one.
     covenant: Option<(Hash, Rules)>,
+    /// How many blue scores a block must lie below the node's tip to be followed.
+    confirmations: u64,
+    /// The pruning point that the last header named, and whether that is news.
+    pruning_point: Option<(BlockHash, bool)>,
 }
 
 impl Follower {
-    /// Starts at `root`, a block of the node's canonical chain; without one, at the chain's tip.
-    pub async fn start(chain: &dyn Chain, lane: Lane, root: Option<BlockHash>) -> Result<Self, FollowError> {
+    /// Starts at `root`, a block of the node's canonical chain; without one, at the highest block that has so many
+    /// `confirmations`, for which every further block waits too.
+    pub async fn start(
+        chain: &dyn Chain,
+        lane: Lane,
+        root: Option<BlockHash>,
+        confirmations: u64,
+    ) -> Result<Self, FollowError> {
         let info = chain.server().await?;
         let root = match root {
             Some(root) => root,
-            None => chain.tip().await?,
+            None => confirmed(chain, confirmations).await?,
         };
         let block = chain.block(root).await?;
         let parent = selected_parent(&block)?;
-        let (parent_timestamp_ms, entry) = match parent {
+        let (parent_timestamp_ms, lane_proof) = match parent {
             Some(parent) => {
                 let parent = chain.block(block_hash(parent)).await?;
                 let proof = chain.lane_proof(root, lane.key).await?;
                 let proof = proof.ok_or(FollowError::RootOffChain { root })?;
-                (parent.header.timestamp, proof.lane)
+                (parent.header.timestamp, Some(proof.encode()))
             }
             // Genesis: no lane has accepted anything, and the node proves none.
             None => (block.header.timestamp, None),
         };
-        let root = ChainBlockMetadata {
+        let metadata = ChainBlockMetadata {
             block_hash: root,
             parent_hash: parent.map(block_hash).unwrap_or_default(),
             blue_score: block.header.blue_score,
@@ -238,18 +267,37 @@ impl Follower {
             sequencing_commitment: digest(block.header.accepted_id_merkle_root),
         };
         let window = Track::window(info.network_id);
-        let track = Track::new(lane.key, window, root, Known::Entry(entry));
+        let root = ChainRoot { metadata, lane_proof };
+        let track = Track::new(lane.key, window, &root)?;
         let recorder = format!("{RECORDER}, kaspad {}", info.server_version);
         let network = info.network_id.to_string();
         let head = Recording { network, recorder, lane, root, events: vec![] };
-        Ok(Self { head, track, covenant: None })
+        Ok(Self { confirmations, ..Self::at(head, track) })
     }
 
-    /// A follower at the root of `head`, whose events it does not take over. `lane` is the lane's entry at the root,
-    /// and entries expire after `window` blue scores.
-    pub fn at_root(head: &Recording, window: u64, lane: Known) -> Self {
-        let track = Track::new(head.lane.key, window, head.root, lane);
-        Self { head: Recording { events: vec![], ..head.clone() }, track, covenant: None }
+    /// A follower of the chain that `head` names, whose events it does not take over, at the tip of `track`.
+    pub fn at(head: Recording, track: Track) -> Self {
+        let head = Recording { events: vec![], ..head };
+        Self { head, track, covenant: None, confirmations: 0, pruning_point: None }
+    }
+
+    /// From now on follows a block only once it lies more than so many blue scores below the node's tip.
+    pub fn confirm(&mut self, confirmations: u64) {
+        self.confirmations = confirmations;
+    }
+
+    /// The block that the last event's headers newly name as their pruning point, where it is one of the chain's that
+    /// are remembered: neither it nor any block below it is ever removed.
+    pub fn newly_final(&mut self) -> Option<BlockHash> {
+        let (block, news) = self.pruning_point.as_mut()?;
+        let news = std::mem::take(news);
+        let block = *block;
+        (news && self.track.blocks().any(|link| link == block)).then_some(block)
+    }
+
+    /// Forgets the blocks below the one at `height`, which is final.
+    pub fn forget_below(&mut self, height: u64) {
+        self.track.forget_below(height);
     }
 
     /// Reads the settlements of the lane's covenant under these rules, from now on.
@@ -301,7 +349,7 @@ impl Follower {
     /// knows, with the blocks above it removed.
     async fn changes(&self, chain: &dyn Chain) -> Result<Answer, FollowError> {
         let tip = self.track.tip().block_hash;
-        let refused = match chain.changes_since(tip).await {
+        let refused = match chain.changes_since(tip, self.confirmations).await {
             Ok(answer) => return Ok(answer),
             Err(refused) => refused,
         };
@@ -315,7 +363,7 @@ impl Follower {
         let (mut unknown, mut step) = (blocks.len() - 1, 1);
         let mut known = loop {
             if unknown == 0 {
-                return Err(FollowError::Forgotten { root: blocks[0] });
+                return Err(FollowError::Forgotten { lowest: blocks[0] });
             }
             let below = unknown.saturating_sub(step);
             if chain.block(blocks[below]).await.is_ok() {
@@ -330,7 +378,7 @@ impl Follower {
                 Err(_) => unknown = middle,
             }
         }
-        let mut answer = chain.changes_since(blocks[known]).await?;
+        let mut answer = chain.changes_since(blocks[known], self.confirmations).await?;
         let gone = blocks[known + 1..].iter().rev().map(|block| Hash::from_bytes(block.0));
         let removed = gone.chain(answer.removed_chain_block_hashes.iter().copied()).collect();
         answer.removed_chain_block_hashes = Arc::new(removed);
@@ -355,13 +403,22 @@ impl Follower {
 
     /// Takes one answer, checked: the event it is. An error leaves the chain as it was.
     pub fn accept(&mut self, answer: &Answer, proofs: &[LaneProof]) -> Result<SourceEvent, FollowError> {
-        let event = self.assemble(answer, proofs)?;
+        let headers = headers(answer)?;
+        let event = self.assemble(answer, &headers, proofs)?;
         self.track.apply(&event)?;
+        if let Some(named) = headers.last().map(|header| block_hash(header.pruning_point)) {
+            let news = self.pruning_point.is_none_or(|(before, unsaid)| unsaid || before != named);
+            self.pruning_point = Some((named, news));
+        }
         Ok(event)
     }
 
-    fn assemble(&self, answer: &Answer, proofs: &[LaneProof]) -> Result<SourceEvent, FollowError> {
-        let headers = headers(answer)?;
+    fn assemble(
+        &self,
+        answer: &Answer,
+        headers: &[Header],
+        proofs: &[LaneProof],
+    ) -> Result<SourceEvent, FollowError> {
         if headers.len() != proofs.len() {
             let reason = format!("{} blocks, {} lane proofs", headers.len(), proofs.len());
             return Err(FollowError::Contradiction { reason });
@@ -382,6 +439,23 @@ impl Follower {
         }
         Ok(SourceEvent { removed, added })
     }
+}
+
+/// The highest block of the canonical chain that lies more than `confirmations` blue scores below its tip; genesis where
+/// the chain is shorter than that.
+async fn confirmed(chain: &dyn Chain, confirmations: u64) -> Result<BlockHash, FollowError> {
+    let mut hash = chain.tip().await?;
+    if confirmations == 0 {
+        return Ok(hash);
+    }
+    let mut block = chain.block(hash).await?;
+    let tip = block.header.blue_score;
+    while tip.saturating_sub(block.header.blue_score) <= confirmations {
+        let Some(parent) = selected_parent(&block)? else { break };
+        hash = block_hash(parent);
+        block = chain.block(hash).await?;
+    }
+    Ok(hash)
 }
 
 /// A block's selected parent; `None` for a genesis block.
@@ -459,9 +533,6 @@ fn lane_transaction(
     let missing = |field| FollowError::Missing { block, field };
     let id = answer.verbose_data.as_ref().and_then(|data| data.transaction_id);
     let node = TransactionId(id.ok_or(missing("transaction id"))?.as_bytes());
-    let input = answer.inputs.first().and_then(|input| input.verbose_data.as_ref());
-    let spent = input.and_then(|data| data.utxo_entry.as_ref());
-    let spent = spent.and_then(|entry| entry.script_public_key.as_ref()).ok_or(missing("spent script"))?;
     let malformed =
         |e: RpcError| FollowError::Malformed { block, field: "transaction", reason: e.to_string() };
     let transaction = Transaction::try_from(answer.clone()).map_err(malformed)?;
@@ -474,7 +545,6 @@ fn lane_transaction(
         version,
         rest: transaction_v1_rest_preimage(&transaction),
         payload: transaction.payload,
-        spent_script: script_bytes(spent.version(), spent.script()),
     };
     match transaction.id() {
         computed if computed == node => Ok(transaction),

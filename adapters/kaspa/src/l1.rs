@@ -11,19 +11,19 @@ use kaspa_consensus_core::network::{NetworkId, NetworkIdError};
 use kaspa_txscript::script_builder::ScriptBuilderError;
 use reprise_chain::overlay::Covenant;
 use reprise_chain::recording::Lane;
-use reprise_model::block::ChainBlockMetadata;
+use reprise_model::block::ChainRoot;
 use reprise_model::digest::Digest;
-use reprise_model::lane;
+use reprise_model::lane::LaneError;
 use reprise_model::profile::SealKind;
 use reprise_node::l1::{L1, L1Error, Opened};
 use reprise_settler::Sink;
 
-use crate::covenant::{NotOwnError, OwnNetwork, Proof, Rules, State};
+use crate::covenant::{NotOwnError, OwnNetwork, Proof, Rules, SealReader, State};
 use crate::key::Key;
 use crate::live::{LiveError, Options, Prepared};
 use crate::names::UnknownNetworkError;
 use crate::settlement::Settling;
-use crate::sink::{KaspaSink, SealReader, Terms};
+use crate::sink::{KaspaSink, Terms};
 use crate::vault::{self, Scripts};
 use crate::{kaspa_hash, names};
 
@@ -65,9 +65,20 @@ pub enum KaspaError {
     /// The covenant's rules cannot be written as a script.
     #[error("the covenant's rules cannot be built: {0}")]
     Script(#[from] ScriptBuilderError),
-    /// A fake seal was to be settled where a proof is demanded.
-    #[error("the covenant demands a proof, and this backend's seals are fake")]
-    Fake,
+    /// What the lane is at the root cannot be said.
+    #[error("the block the chain is followed from: {0}; follow it from a later one (--from)")]
+    Lane(#[from] LaneError),
+    /// The covenant demands another proof than the backend makes.
+    #[error(
+        "the covenant demands {demanded} proofs of RISC Zero, and this backend's seals are {made}: run with the \
+         backend that makes them, or settle without a proof on a network of your own (--covenant-proof none)"
+    )]
+    Seal {
+        /// What is demanded.
+        demanded: SealKind,
+        /// What is made.
+        made: SealKind,
+    },
 }
 
 /// A Kaspa node, ready to be followed.
@@ -121,7 +132,8 @@ impl KaspaL1 {
             (Some(Payer { key, fee_max }), Some(rules)) => {
                 let settling =
                     Settling { params: names::params(network)?, covenant: kaspa_hash(id), rules, key };
-                let tip = lane::genesis(covenant.hasher.as_ref(), &covenant.lane);
+                let (hasher, proof_at_root) = (covenant.hasher.as_ref(), &prepared.head().root.lane_proof);
+                let tip = hasher.lane().at(hasher, &covenant.lane, None, proof_at_root.as_deref())?;
                 let first = State { root: covenant.root, tip };
                 let ((proof, seal), prefix) = (proof?, network.into());
                 // The vault is the covenant's only where deposits go there, and safe only where nobody cheats.
@@ -140,8 +152,8 @@ impl L1 for KaspaL1 {
         self.name.clone()
     }
 
-    fn root(&self) -> ChainBlockMetadata {
-        self.prepared.head().root
+    fn root(&self) -> ChainRoot {
+        self.prepared.head().root.clone()
     }
 
     fn lane(&self) -> Lane {
@@ -153,9 +165,11 @@ impl L1 for KaspaL1 {
         let sink = match self.terms {
             None => None,
             Some(terms) => {
-                let own = match (&terms.proof, seal) {
-                    (Proof::None(own), SealKind::Fake) => Some(*own),
-                    (_, SealKind::Fake) => return Err(other(KaspaError::Fake)),
+                let own = match (&terms.proof, terms.proof.demands()) {
+                    (Proof::None(own), _) if seal == SealKind::Fake => Some(*own),
+                    (_, Some(demanded)) if seal != demanded => {
+                        return Err(other(KaspaError::Seal { demanded, made: seal }));
+                    }
                     _ => None,
                 };
                 let sink = KaspaSink::open(terms).map_err(|e| other(LiveError::Thread(e).into()))?;

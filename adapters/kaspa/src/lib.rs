@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`l1`] | Kaspa as a node's L1 |
 //! | [`live`] | a node as an L1: a thread that stays with it |
+//! | [`wake`] | that something happened, however often |
 //! | [`follower`] | a node's answers, checked and turned into events |
 //! | [`track`] | the chain so far, and what every added block is checked against |
 //! | [`lane_proof`] | the lane in a block's sequencing commitment |
@@ -15,6 +16,7 @@
 //! | [`sink`] | where settlements go |
 //! | [`vault`] | where deposits lie, and what exits are paid from |
 //! | [`key`] | the key that pays for them |
+//! | [`opening`] | what shows whose output a lane transaction spends |
 //! | [`names`] | what people call lanes and accounts by |
 //! | [`client`] | a connection to a node |
 
@@ -23,31 +25,25 @@ pub mod covenant;
 pub mod follower;
 pub mod key;
 pub mod l1;
-pub mod lane_proof;
 pub mod live;
 pub mod names;
+pub mod opening;
 pub mod settlement;
 pub mod sink;
 pub mod track;
 pub mod vault;
+pub mod wake;
 
 use kaspa_hashes::Hash;
-use reprise_model::digest::{BlockHash, Digest};
+pub use reprise_kaspa_lane::digest;
+pub(crate) use reprise_kaspa_lane::hash as kaspa_hash;
+pub use reprise_kaspa_lane::proof as lane_proof;
+use reprise_model::digest::BlockHash;
 
 /// Who follows, as recordings name it.
 pub const RECORDER: &str = concat!("reprise-kaspa ", env!("CARGO_PKG_VERSION"));
 
-/// One of Kaspa's hashes as a digest of the house.
-pub fn digest(hash: Hash) -> Digest {
-    Digest(hash.as_bytes())
-}
-
 /// One of Kaspa's block hashes as ours.
 pub fn block_hash(hash: Hash) -> BlockHash {
     BlockHash(hash.as_bytes())
-}
-
-/// A digest of the house as one of Kaspa's hashes.
-pub(crate) fn kaspa_hash(digest: Digest) -> Hash {
-    Hash::from_bytes(digest.0)
 }

@@ -1,11 +1,16 @@
 //! A live node as an L1: a thread that follows it through its reorgs, restarts and absences.
 //!
 //! The node's notification of a changed chain only wakes the thread: whatever it says, the thread asks what changed
-//! since its tip, and it asks now and then without one. After a lost connection it connects again, waiting longer
+//! since its tip, and it asks now and then without one; any number of notifications while it is busy are one more
+//! question ([`WakeUp`]). After a lost connection it connects again, waiting longer
 //! each time, subscribes again and catches up by the same question. So nothing is missed that the node still knows.
 //!
 //! What the node says is checked ([`follower`](crate::follower)), then kept in the [`Chronicle`], then handed on, in
 //! that order. A restart hands on what the chronicle holds and goes on from its tip.
+//!
+//! What is final it need not remember, and what is settled for good the chronicle keeps in short: the pipeline's
+//! progress says how far. What it handed on last, and how the connection is, is told to whoever asks
+//! ([`ChainSource::connection`]).
 //!
 //! An answer that contradicts itself or lacks a field ends the source with one [`SourceError`] that names the block
 //! and the field. A node that is away, starting or catching up itself does not: the thread waits for it.
@@ -14,22 +19,20 @@ use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 use kaspa_consensus_core::network::NetworkId;
 use kaspa_rpc_core::RpcError;
 use kaspa_rpc_core::api::rpc::RpcApi;
-use kaspa_wrpc_client::prelude::{
-    ChannelConnection, ChannelType, Notification, Scope, VirtualChainChangedScope,
-};
+use kaspa_wrpc_client::prelude::{ChannelConnection, ChannelType, Scope, VirtualChainChangedScope};
 use reprise_chain::chronicle::{Chronicle, ChronicleError};
 use reprise_chain::event::SourceEvent;
 use reprise_chain::recording::{Lane, Recording};
-use reprise_chain::source::{ChainSource, Poll, Progress, SourceError};
+use reprise_chain::source::{self, ChainSource, Connection, Poll, Progress, SourceError};
 use reprise_model::digest::BlockHash;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -39,6 +42,7 @@ use crate::covenant::Rules;
 use crate::follower::{Chain, FollowError, Follower};
 use crate::track::Track;
 use crate::vault::Scripts;
+use crate::wake::WakeUp;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
@@ -52,6 +56,10 @@ const REFUSALS_MAX: u32 = 10;
 /// Events that wait for the pipeline; then the node is asked no further. Each is one page of the node's.
 const EVENTS_MAX: usize = 16;
 
+/// How many blocks must have become final and settled before the chronicle is compacted: no fewer than these, and no
+/// fewer than half of what was compacted before, so that all rewriting together costs no more than a few times the file.
+const COMPACT_MIN: u64 = 1024;
+
 /// What stands between the node's answers and the follower.
 pub type Through = Arc<dyn Fn(Box<dyn Chain>) -> Box<dyn Chain> + Send + Sync>;
 
@@ -64,6 +72,8 @@ pub struct Options {
     pub lane: Lane,
     /// The block to start at where nothing was followed before; the node's tip where there is none.
     pub from: Option<BlockHash>,
+    /// How many blue scores a block must lie below the node's tip to be followed; 0 follows the tip itself.
+    pub confirmations: u64,
     /// Whether the L1 ends once the node's tip is reached and everything is proved and settled.
     pub until_idle: bool,
     /// For those who want to see, or to change, what the node says.
@@ -108,12 +118,63 @@ pub enum LiveError {
 pub struct LiveL1 {
     head: Recording,
     until_idle: bool,
-    /// Whether the node's tip was reached since the start.
-    caught_up: Arc<AtomicBool>,
+    shared: Arc<Shared>,
     scripts: Option<Scripts>,
-    events: Option<Receiver<Result<SourceEvent, SourceError>>>,
+    told: Option<Receiver<Result<Told, SourceError>>>,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// What the thread hands on.
+enum Told {
+    Event(SourceEvent),
+    Final(BlockHash),
+}
+
+/// What both sides of the thread know.
+struct Shared {
+    /// Whether the node's tip was reached since the start.
+    caught_up: AtomicBool,
+    /// The pipeline's, as of its last poll.
+    finalized: AtomicU64,
+    floor: AtomicU64,
+    /// Since when there is no connection, and why; none where there is one.
+    lost: Mutex<Option<(SystemTime, Instant, String)>>,
+    /// The timestamp of the last block handed on, in milliseconds; 0 before the first.
+    last_block_ms: AtomicU64,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        let lost = Some((SystemTime::now(), Instant::now(), "not connected yet".into()));
+        Self {
+            caught_up: AtomicBool::default(),
+            finalized: AtomicU64::default(),
+            floor: AtomicU64::default(),
+            lost: Mutex::new(lost),
+            last_block_ms: AtomicU64::default(),
+        }
+    }
+}
+
+impl Shared {
+    fn hand_on(&self, event: &SourceEvent) {
+        if let Some(last) = event.added.last() {
+            self.last_block_ms.store(last.metadata.timestamp_ms, Ordering::Relaxed);
+        }
+    }
+
+    fn lost(&self) -> MutexGuard<'_, Option<(SystemTime, Instant, String)>> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// There is no connection, for this reason; since now, unless there was none before.
+    fn lose(&self, reason: &str) {
+        let mut lost = self.lost();
+        let (since, at) =
+            lost.as_ref().map_or((SystemTime::now(), Instant::now()), |(since, at, _)| (*since, *at));
+        *lost = Some((since, at, reason.into()));
+    }
 }
 
 impl Prepared {
@@ -126,8 +187,7 @@ impl Prepared {
             None => {
                 let follower = runtime.block_on(start(&options))?;
                 let head = follower.head().clone();
-                let at_root = borsh::to_vec(&follower.track().at_root())?;
-                (follower, path.map(|path| Chronicle::begin(path, head, &at_root)).transpose()?)
+                (follower, path.map(|path| Chronicle::begin(path, head)).transpose()?)
             }
         };
         Ok(Self { options, runtime, follower, chronicle, scripts: None })
@@ -152,21 +212,15 @@ impl Prepared {
     pub fn start(self) -> io::Result<LiveL1> {
         let Self { options, runtime, follower, chronicle, scripts } = self;
         let head = follower.head().clone();
-        let (sender, events) = bounded(EVENTS_MAX);
+        let (sender, told) = bounded(EVENTS_MAX);
         let (stop, stopped) = watch::channel(false);
-        let caught_up = Arc::new(AtomicBool::new(false));
+        let shared = Arc::new(Shared::default());
         let until_idle = options.until_idle;
-        let following = FollowLoop {
-            options,
-            follower,
-            chronicle,
-            events: sender,
-            caught_up: caught_up.clone(),
-            stopped,
-        };
+        let following =
+            FollowLoop { options, follower, chronicle, told: sender, shared: shared.clone(), stopped };
         let run = move || following.run(&runtime);
         let thread = thread::Builder::new().name("kaspa follower".into()).spawn(run)?;
-        Ok(LiveL1 { head, until_idle, caught_up, scripts, events: Some(events), stop, thread: Some(thread) })
+        Ok(LiveL1 { head, until_idle, shared, scripts, told: Some(told), stop, thread: Some(thread) })
     }
 }
 
@@ -183,38 +237,61 @@ impl LiveL1 {
 
     /// The next event; `None` where there is none within `patience`.
     pub fn wait(&mut self, patience: Duration) -> Result<Option<SourceEvent>, SourceError> {
-        let Some(events) = &self.events else { return Err(ended()) };
-        match events.recv_timeout(patience) {
-            Ok(event) => event.map(Some),
-            Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(RecvTimeoutError::Disconnected) => Err(ended()),
+        let Some(told) = &self.told else { return Err(ended()) };
+        let until = Instant::now() + patience;
+        loop {
+            match told.recv_deadline(until) {
+                Ok(Ok(Told::Event(event))) => return Ok(Some(event)),
+                Ok(Ok(Told::Final(_))) => {}
+                Ok(Err(error)) => return Err(error),
+                Err(RecvTimeoutError::Timeout) => return Ok(None),
+                Err(RecvTimeoutError::Disconnected) => return Err(ended()),
+            }
         }
     }
 }
 
 impl ChainSource for LiveL1 {
     fn poll(&mut self, progress: Progress) -> Result<Poll, SourceError> {
+        self.shared.finalized.store(progress.finalized.0, Ordering::Relaxed);
+        self.shared.floor.store(progress.floor.0, Ordering::Relaxed);
         // Before the queue is looked at: what was said before it is in the queue.
-        let caught_up = self.caught_up.load(Ordering::Acquire);
+        let caught_up = self.shared.caught_up.load(Ordering::Acquire);
         let idle = self.until_idle && caught_up && progress.proved && progress.settled;
-        let Some(events) = &self.events else { return Err(ended()) };
-        match events.try_recv() {
-            Ok(Ok(event)) => {
+        let Some(told) = &self.told else { return Err(ended()) };
+        match told.try_recv() {
+            Ok(Ok(Told::Event(event))) => {
                 self.scripts.iter().for_each(|scripts| event.added.iter().for_each(|it| scripts.learn(it)));
                 Ok(Poll::Event(event))
             }
+            Ok(Ok(Told::Final(block))) => Ok(Poll::Final(block)),
             Ok(Err(error)) => Err(error),
             Err(TryRecvError::Empty) if idle => Ok(Poll::End),
             Err(TryRecvError::Empty) => Ok(Poll::Pending),
             Err(TryRecvError::Disconnected) => Err(ended()),
         }
     }
+
+    fn connection(&self) -> Option<Connection> {
+        let lost = self.shared.lost().clone().map(|(since, at, reason)| source::Lost {
+            since: since.duration_since(UNIX_EPOCH).unwrap_or_default(),
+            lasting: at.elapsed(),
+            reason,
+        });
+        let last_block = Some(self.shared.last_block_ms.load(Ordering::Relaxed)).filter(|ms| *ms > 0);
+        Some(Connection {
+            lost,
+            last_block: last_block.map(Duration::from_millis),
+            pages_behind: self.told.as_ref().map_or(0, Receiver::len),
+            caught_up: self.shared.caught_up.load(Ordering::Relaxed),
+        })
+    }
 }
 
 impl Drop for LiveL1 {
     fn drop(&mut self) {
         // A thread that is gone hears neither.
-        self.events = None;
+        self.told = None;
         let _ = self.stop.send(true);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -232,26 +309,34 @@ fn failed(reason: String) -> SourceError {
 
 async fn start(options: &Options) -> Result<Follower, LiveError> {
     let client = client::connect(&options.url, CONNECT_WITHIN).await?;
-    let follower =
-        Follower::start(chain(options, &client).as_ref(), options.lane.clone(), options.from).await;
+    let follower = Follower::start(
+        chain(options, &client).as_ref(),
+        options.lane.clone(),
+        options.from,
+        options.confirmations,
+    )
+    .await;
     disconnect(&client).await;
     Ok(follower?)
 }
 
-/// A follower where the chronicle begins.
+/// A follower where the chronicle's events begin.
 fn resumed(options: &Options, chronicle: &Chronicle) -> Result<Follower, LiveError> {
     let head = chronicle.head();
     let other = |differs| LiveError::Other { path: chronicle.path().display().to_string(), differs };
     if head.lane != options.lane {
         return Err(other("another lane, covenant or deposit script"));
     }
-    if options.from.is_some_and(|from| from != head.root.block_hash) {
+    if options.from.is_some_and(|from| from != head.root.metadata.block_hash) {
         return Err(other("another first block"));
     }
     let network: NetworkId = head.network.parse().map_err(|_| other("a network that is unknown here"))?;
-    let known =
-        borsh::from_slice(chronicle.at_root()).map_err(|_| other("checks that this build does not know"))?;
-    Ok(Follower::at_root(head, Track::window(network), known))
+    let (height, base) = (chronicle.compacted(), chronicle.base());
+    let track =
+        Track::above(height, head.lane.key, Track::window(network), base).map_err(FollowError::from)?;
+    let mut follower = Follower::at(head.clone(), track);
+    follower.confirm(options.confirmations);
+    Ok(follower)
 }
 
 fn chain(options: &Options, client: &Client) -> Box<dyn Chain> {
@@ -296,14 +381,14 @@ struct FollowLoop {
     options: Options,
     follower: Follower,
     chronicle: Option<Chronicle>,
-    events: Sender<Result<SourceEvent, SourceError>>,
-    caught_up: Arc<AtomicBool>,
+    told: Sender<Result<Told, SourceError>>,
+    shared: Arc<Shared>,
     stopped: watch::Receiver<bool>,
 }
 
 impl FollowLoop {
     fn run(mut self, runtime: &Runtime) {
-        let events = self.events.clone();
+        let told = self.told.clone();
         // No panic of the client's crosses the thread, whatever a node says.
         let ended = catch_unwind(AssertUnwindSafe(|| {
             self.replay()?;
@@ -316,26 +401,51 @@ impl FollowLoop {
             Err(_) => "the following thread panicked: see the log above".into(),
         };
         // Nobody may be listening any more.
-        let _ = events.send(Err(failed(reason)));
+        let _ = told.send(Err(failed(reason)));
     }
 
     /// Hands on what the chronicle holds.
     fn replay(&mut self) -> Result<(), Lost> {
         let Some(chronicle) = &self.chronicle else { return Ok(()) };
+        let tell = |event| self.told.send(Ok(Told::Event(event))).map_err(|_| Lost::Stopped);
+        // This part was checked when it came, before it was compacted.
+        for run in chronicle.settled()? {
+            tell(SourceEvent { removed: vec![], added: run? })?;
+        }
         for event in chronicle.events()? {
             let event = event?;
             let refused =
                 |e| Lost::Fatal(format!("{}: the chronicle does not check: {e}", chronicle.path().display()));
             self.follower.resume(&event).map_err(refused)?;
-            self.events.send(Ok(event)).map_err(|_| Lost::Stopped)?;
+            self.shared.hand_on(&event);
+            tell(event)?;
         }
         Ok(())
+    }
+
+    /// Forgets what is final, and compacts what is settled for good.
+    fn tidy(&mut self) {
+        self.follower.forget_below(self.shared.finalized.load(Ordering::Relaxed));
+        let Some(chronicle) = &mut self.chronicle else { return };
+        let height = self.shared.floor.load(Ordering::Relaxed).saturating_sub(1);
+        let done = chronicle.compacted();
+        if height.saturating_sub(done) < COMPACT_MIN.max(done / 2) {
+            return;
+        }
+        let path = chronicle.path().display().to_string();
+        match chronicle.compact(height) {
+            Ok(true) => tracing::info!("{path}: {} blocks are compacted", chronicle.compacted()),
+            Ok(false) => {}
+            // It is as it was, and goes on growing.
+            Err(error) => tracing::warn!("{error}; it stays as it was"),
+        }
     }
 
     /// Stays with the node for as long as anybody listens.
     async fn stay(&mut self) -> Result<(), Lost> {
         let (mut wait, mut refusals) = (WAIT_MIN, 0);
         loop {
+            self.tidy();
             let mut stopped = self.stopped.clone();
             let before = self.follower.track().tip().block_hash;
             let url = self.options.url.clone();
@@ -369,6 +479,7 @@ impl FollowLoop {
             if before != self.follower.track().tip().block_hash {
                 wait = WAIT_MIN;
             }
+            self.shared.lose(&reason);
             tracing::warn!("{reason}; connecting again in {wait:?}");
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
@@ -381,13 +492,14 @@ impl FollowLoop {
     /// Follows the node over one connection, until that is of no more use.
     async fn follow(&mut self, client: &Client) -> Lost {
         let chain = chain(&self.options, client);
-        let notifications = match subscribe(client).await {
-            Ok(notifications) => notifications,
+        let wake = match subscribe(client).await {
+            Ok(wake) => wake,
             Err(error) => return Lost::Connection(error.to_string()),
         };
         if let Err(lost) = within(self.check_network(chain.as_ref())).await {
             return judged(lost, client, chain.as_ref()).await;
         }
+        *self.shared.lost() = None;
         loop {
             loop {
                 match within(self.ask(chain.as_ref())).await {
@@ -396,12 +508,10 @@ impl FollowLoop {
                     Err(lost) => return judged(lost, client, chain.as_ref()).await,
                 }
             }
-            self.caught_up.store(true, Ordering::Release);
-            // Either answer means the same: ask. A closed channel must not make this spin.
-            match tokio::time::timeout(ASK_EVERY, notifications.recv()).await {
-                Ok(Err(_)) => tokio::time::sleep(ASK_EVERY).await,
-                _ => while notifications.try_recv().is_ok() {},
-            }
+            self.shared.caught_up.store(true, Ordering::Release);
+            self.tidy();
+            // Woken or not: ask.
+            wake.wait(ASK_EVERY).await;
             if !client.is_connected() {
                 return Lost::Connection("the connection is lost".into());
             }
@@ -430,7 +540,11 @@ impl FollowLoop {
         if let Some(chronicle) = &mut self.chronicle {
             chronicle.append(&event)?;
         }
-        self.events.send(Ok(event)).map_err(|_| Lost::Stopped)?;
+        self.shared.hand_on(&event);
+        self.told.send(Ok(Told::Event(event))).map_err(|_| Lost::Stopped)?;
+        if let Some(block) = self.follower.newly_final() {
+            self.told.send(Ok(Told::Final(block))).map_err(|_| Lost::Stopped)?;
+        }
         Ok(true)
     }
 }
@@ -457,10 +571,10 @@ async fn within<T>(asked: impl Future<Output = Result<T, Lost>>) -> Result<T, Lo
     }
 }
 
-async fn subscribe(client: &Client) -> Result<async_channel::Receiver<Notification>, RpcError> {
+async fn subscribe(client: &Client) -> Result<WakeUp, RpcError> {
     let (sender, receiver) = async_channel::unbounded();
     let listener = ChannelConnection::new("reprise", sender, ChannelType::Closable);
     let listener = client.register_new_listener(listener);
     client.start_notify(listener, Scope::VirtualChainChanged(VirtualChainChangedScope::new(false))).await?;
-    Ok(receiver)
+    Ok(WakeUp::on(receiver))
 }

@@ -8,22 +8,22 @@
 //!   (parent's timestamp, DAA score, blue score), is the one the lane proof proves; a block that accepts nothing
 //!   of the lane leaves the tip as it was.
 //!
-//! So a missing, foreign, altered or reordered transaction or a wrong context is an error here. What the
-//! commitment does not cover, and is taken from the node, is the script that the first input spends: its owner's
-//! signature is the node's to check.
+//! So a missing, foreign, altered or reordered transaction or a wrong context is an error here. Nothing that the
+//! pipeline reads of a block is left to be believed but that it is canonical, and that what it accepted was signed.
 
-use borsh::{BorshDeserialize, BorshSerialize};
+use std::io;
+
 use kaspa_consensus_core::config::params::Params;
 use kaspa_consensus_core::network::NetworkId;
-use kaspa_seq_commit::hashing::{activity_digest_lane, activity_leaf, lane_tip_next, mergeset_context_hash};
-use kaspa_seq_commit::types::{LaneTipInput, MergesetContext};
+use kaspa_smt::proof::SmtProofError;
 use reprise_chain::event::SourceEvent;
 use reprise_chain::recording::Recording;
-use reprise_model::block::{ChainBlock, ChainBlockMetadata};
+use reprise_kaspa_lane::tip;
+use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot};
 use reprise_model::digest::{BlockHash, Digest};
+use std::collections::VecDeque;
 
 use crate::lane_proof::{LaneEntry, LaneProof};
-use crate::{digest, kaspa_hash};
 
 /// Why a change of the chain is refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +43,15 @@ pub enum CheckError {
     BelowRoot {
         /// The recording's root.
         root: BlockHash,
+    },
+    /// The reorg goes below what is remembered, because it is final.
+    #[error(
+        "the reorg removes {block}, which is final here: the node's chain is another one, or the finality depth is \
+         too small for its reorgs (--finality-depth)"
+    )]
+    Final {
+        /// The lowest block that is remembered.
+        block: BlockHash,
     },
     /// An added block does not build on the tip.
     #[error("{block} builds on {parent}, but the tip is {tip}")]
@@ -116,33 +125,39 @@ pub enum CheckError {
     },
 }
 
-/// What is known of a lane at a block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub enum Known {
-    /// A recording's root carries no lane proof.
-    Nothing,
-    /// Its entry, or that it has none.
-    Entry(Option<LaneEntry>),
-}
-
-/// The canonical chain from a root to a tip.
+/// The canonical chain to its tip: from its root, or from where it is final.
 #[derive(Debug, Clone)]
 pub struct Track {
     key: Digest,
     window: u64,
-    links: Vec<Link>,
+    /// How far the first link is above the root.
+    base: u64,
+    links: VecDeque<Link>,
 }
 
 #[derive(Debug, Clone)]
 struct Link {
     block: ChainBlockMetadata,
-    lane: Known,
+    /// The lane's entry, where it has one.
+    lane: Option<LaneEntry>,
 }
 
 impl Track {
     /// The chain that is `root` alone, for the lane `key`, whose entries expire after `window` blue scores.
-    pub fn new(key: Digest, window: u64, root: ChainBlockMetadata, lane: Known) -> Self {
-        Self { key, window, links: vec![Link { block: root, lane }] }
+    pub fn new(key: Digest, window: u64, root: &ChainRoot) -> Result<Self, CheckError> {
+        Self::above(0, key, window, root)
+    }
+
+    /// The same for a chain of which everything is final up to `base`, `height` blocks above its root.
+    pub fn above(height: u64, key: Digest, window: u64, base: &ChainRoot) -> Result<Self, CheckError> {
+        let block = base.metadata;
+        let lane = match &base.lane_proof {
+            Some(proof) => opened(&key, &block, read(&block, proof)?)?.lane,
+            // Genesis: no lane has accepted anything, and a node proves none.
+            None if block.parent_hash == BlockHash::default() => None,
+            None => return Err(CheckError::NoProof { block: block.block_hash }),
+        };
+        Ok(Self { key, window, base: height, links: VecDeque::from([Link { block, lane }]) })
     }
 
     /// The blue scores after which a network's lanes expire: its finality depth.
@@ -152,7 +167,7 @@ impl Track {
 
     /// Checks a whole recording; the track of its last event.
     pub fn over(recording: &Recording, window: u64) -> Result<Self, CheckError> {
-        let mut track = Self::new(recording.lane.key, window, recording.root, Known::Nothing);
+        let mut track = Self::new(recording.lane.key, window, &recording.root)?;
         recording.events.iter().try_for_each(|event| track.apply(event))?;
         Ok(track)
     }
@@ -162,19 +177,22 @@ impl Track {
         &self.tip_link().block
     }
 
-    /// What is known of the lane at its root.
-    pub fn at_root(&self) -> Known {
-        self.links[0].lane
-    }
-
-    /// Its blocks, the root first.
+    /// The blocks that are remembered, the lowest first: the root, until it is forgotten.
     pub fn blocks(&self) -> impl Iterator<Item = BlockHash> {
         self.links.iter().map(|link| link.block.block_hash)
     }
 
     /// How many blocks lie above the root.
-    pub fn height(&self) -> usize {
-        self.links.len() - 1
+    pub fn height(&self) -> u64 {
+        self.base + self.links.len() as u64 - 1
+    }
+
+    /// Forgets the blocks below the one at `height`: that is final, so none of them is ever removed.
+    pub fn forget_below(&mut self, height: u64) {
+        while self.base < height && self.links.len() > 1 {
+            self.links.pop_front();
+            self.base += 1;
+        }
     }
 
     /// The block that is the tip once `removed` are gone; an error unless they are the last, tip first.
@@ -186,15 +204,18 @@ impl Track {
                 return Err(CheckError::NotTheTip { removed: *removed, tip });
             }
         }
-        let root = self.links[0].block.block_hash;
-        links.next().map(|link| &link.block).ok_or(CheckError::BelowRoot { root })
+        let lowest = self.links[0].block.block_hash;
+        links.next().map(|link| &link.block).ok_or(match self.base {
+            0 => CheckError::BelowRoot { root: lowest },
+            _ => CheckError::Final { block: lowest },
+        })
     }
 
     /// Checks an event and makes it part of the chain. An error leaves the chain as it was.
     pub fn apply(&mut self, event: &SourceEvent) -> Result<(), CheckError> {
         self.without(&event.removed)?;
         let kept = self.links.len() - event.removed.len();
-        let mut next = Self { links: vec![self.links[kept - 1].clone()], ..*self };
+        let mut next = Self { links: VecDeque::from([self.links[kept - 1].clone()]), ..*self };
         event.added.iter().try_for_each(|block| next.add(block))?;
         self.links.truncate(kept - 1);
         self.links.append(&mut next.links);
@@ -202,7 +223,7 @@ impl Track {
     }
 
     fn tip_link(&self) -> &Link {
-        // A track has its root at least, which `without` never gives away.
+        // A track has a link at least: `without` never gives the lowest away, and `forget_below` leaves the tip.
         &self.links[self.links.len() - 1]
     }
 
@@ -222,7 +243,7 @@ impl Track {
         }
         let proof = self.open(added)?;
         self.check_lane(added, &proof)?;
-        self.links.push(Link { block, lane: Known::Entry(proof.lane) });
+        self.links.push_back(Link { block, lane: proof.lane });
         Ok(())
     }
 
@@ -230,44 +251,43 @@ impl Track {
     fn open(&self, added: &ChainBlock) -> Result<LaneProof, CheckError> {
         let block = added.metadata.block_hash;
         let bytes = added.lane_proof.as_ref().ok_or(CheckError::NoProof { block })?;
-        let unreadable = |reason: String| CheckError::Unreadable { block, reason };
-        let proof = LaneProof::decode(bytes).map_err(|e| unreadable(e.to_string()))?;
+        let proof = read(&added.metadata, bytes)?;
         let (proved, parent) = (proof.parent_commitment, self.tip().sequencing_commitment);
         if proved != parent {
             return Err(CheckError::ParentCommitment { block, proved, parent });
         }
-        let opened = proof.commitment(&self.key).map_err(|e| unreadable(e.to_string()))?;
-        let header = added.metadata.sequencing_commitment;
-        if opened != header {
-            return Err(CheckError::Commitment { block, opened, header });
-        }
-        Ok(proof)
+        opened(&self.key, &added.metadata, proof)
     }
 
     fn check_lane(&self, added: &ChainBlock, proof: &LaneProof) -> Result<(), CheckError> {
         let block = &added.metadata;
-        let tip = self.tip_link();
+        let parent = self.tip_link();
         let alive = |entry: &LaneEntry| entry.blue_score >= block.blue_score.saturating_sub(self.window);
-        let before = match tip.lane {
-            Known::Entry(entry) => entry.filter(alive),
-            Known::Nothing if added.accepted.is_empty() => proof.lane,
-            // The first transactions after a root whose lane is unknown: a new lane, or one that cannot be
-            // recomputed, whose tip is at least this block's.
-            Known::Nothing => {
-                let fresh = next_entry(&self.key, tip.block.sequencing_commitment, added);
-                let moved_here = proof.lane.filter(|entry| entry.blue_score == block.blue_score);
-                let computed = moved_here.or(Some(fresh));
-                return expect_lane(block.block_hash, computed, proof.lane);
-            }
-        };
+        let before = parent.lane.filter(alive);
         let computed = match added.accepted.as_slice() {
             [] => before,
             _ => {
-                let reference = before.map_or(tip.block.sequencing_commitment, |entry| entry.tip);
+                let reference = before.map_or(parent.block.sequencing_commitment, |entry| entry.tip);
                 Some(next_entry(&self.key, reference, added))
             }
         };
         expect_lane(block.block_hash, computed, proof.lane)
+    }
+}
+
+fn read(block: &ChainBlockMetadata, bytes: &[u8]) -> Result<LaneProof, CheckError> {
+    let unreadable = |e: io::Error| CheckError::Unreadable { block: block.block_hash, reason: e.to_string() };
+    LaneProof::decode(bytes).map_err(unreadable)
+}
+
+/// A proof that opens the block's commitment.
+fn opened(key: &Digest, block: &ChainBlockMetadata, proof: LaneProof) -> Result<LaneProof, CheckError> {
+    let (block, header) = (block.block_hash, block.sequencing_commitment);
+    let unreadable = |e: SmtProofError| CheckError::Unreadable { block, reason: e.to_string() };
+    let opened = proof.commitment(key).map_err(unreadable)?;
+    match opened == header {
+        true => Ok(proof),
+        false => Err(CheckError::Commitment { block, opened, header }),
     }
 }
 
@@ -286,21 +306,6 @@ fn expect_lane(
 /// The lane's entry after a block that accepts something: Kaspa's own fold over its transactions and context.
 /// `reference` is the lane's tip before, or the parent's commitment where the lane had none.
 pub fn next_entry(key: &Digest, reference: Digest, block: &ChainBlock) -> LaneEntry {
-    let leaf = |tx: &reprise_model::transaction::LaneTransaction| {
-        activity_leaf(&kaspa_hash(tx.id().digest()), tx.version, tx.merge_index)
-    };
-    let leaves: Vec<_> = block.accepted.iter().map(leaf).collect();
     let context = block.metadata.context();
-    let context_hash = mergeset_context_hash(&MergesetContext {
-        timestamp: context.timestamp_ms,
-        daa_score: context.daa_score,
-        blue_score: context.blue_score,
-    });
-    let tip = lane_tip_next(&LaneTipInput {
-        parent_ref: &kaspa_hash(reference),
-        lane_key: &kaspa_hash(*key),
-        activity_digest: &activity_digest_lane(leaves.into_iter()),
-        context_hash: &context_hash,
-    });
-    LaneEntry { tip: digest(tip), blue_score: context.blue_score }
+    LaneEntry { tip: tip::next(key, &reference, &context, &block.accepted), blue_score: context.blue_score }
 }

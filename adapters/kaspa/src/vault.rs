@@ -53,8 +53,9 @@ impl Scripts {
     pub fn learn(&self, block: &ChainBlock) {
         let mut scripts = self.locked();
         for transaction in &block.accepted {
-            if let Some(script) = read(&transaction.spent_script) {
-                scripts.entry(account_of(&transaction.spent_script)).or_insert(script);
+            let Some(spent) = transaction.spent_script() else { continue };
+            if let Some(script) = read(spent) {
+                scripts.entry(account_of(spent)).or_insert(script);
             }
         }
     }

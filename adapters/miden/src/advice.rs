@@ -107,8 +107,8 @@ pub(crate) fn batch(witness: &BatchWitness) -> Result<AdviceInputs, WitnessError
     advice.digest(&witness.tip_before)?;
     advice.digest(&witness.root_before)?;
     advice.number(witness.transactions.len() as u32);
-    for (merge_index, journal) in &witness.transactions {
-        advice.number(*merge_index);
+    for (transaction, journal) in &witness.transactions {
+        advice.number(transaction.merge_index);
         advice.cells(&journal.cells());
     }
     for path in &witness.paths {

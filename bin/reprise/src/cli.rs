@@ -95,10 +95,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "SOMPI", env = "REPRISE_FEE_MAX")]
     pub(crate) fee_max: Option<u64>,
 
-    /// What proves: a proof system of this build (`doctor` names them), or mock (real statements, fake seals)
-    /// [default: miden, where this build has it]
-    #[arg(long, env = "REPRISE_BACKEND")]
-    pub(crate) backend: Option<String>,
+    #[command(flatten)]
+    pub(crate) proving: ProvingArgs,
 
     /// How a recording is fed: proved (a reorg waits until everything needed is stored) or free [default:
     /// proved]
@@ -126,9 +124,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "SCORE", env = "REPRISE_BUNDLE_DEADLINE")]
     pub(crate) bundle_deadline: Option<u64>,
 
-    /// How many checkpoints below the tip a block is final [default: 1000]
+    /// How many checkpoints below the tip a block is final, or none: then only what the L1 itself never removes is (on
+    /// Kaspa, what lies below the pruning point). A reorg deeper than it ends the run; Kaspa's own bound is 432,000 (12
+    /// hours) [default: 1000]
     #[arg(long, value_name = "N", env = "REPRISE_FINALITY_DEPTH")]
-    pub(crate) finality_depth: Option<u64>,
+    pub(crate) finality_depth: Option<String>,
 
     /// Up to how many checkpoints below the tip the queued jobs of an orphaned block sleep; deeper ones leave
     /// at once [default: 32]
@@ -136,7 +136,7 @@ pub(crate) struct RunArgs {
     pub(crate) grace_depth: Option<u64>,
 
     /// Up to how many checkpoints below the tip an orphaned block is kept in mind [default: the finality
-    /// depth]
+    /// depth; 1000 where that is none]
     #[arg(long, value_name = "N", env = "REPRISE_RETAINED_DEPTH")]
     pub(crate) retained_depth: Option<u64>,
 
@@ -198,6 +198,25 @@ pub(crate) struct RunArgs {
     pub(crate) mock_cost: Option<String>,
 }
 
+/// What proves, and what a covenant demands of it.
+#[derive(Debug, Args)]
+pub(crate) struct ProvingArgs {
+    /// What proves: a proof system of this build (`doctor` names them), or mock (real statements, fake seals)
+    /// [default: miden, where this build has it]
+    #[arg(long, env = "REPRISE_BACKEND")]
+    pub(crate) backend: Option<String>,
+
+    /// The proof that the covenant demands: succinct or groth16 (RISC Zero's), none (on a network of one's own), or
+    /// backend: what the backend makes of these, or else none [default: backend]
+    #[arg(
+        id = "covenant_proof",
+        long = "covenant-proof",
+        value_name = "PROOF",
+        env = "REPRISE_COVENANT_PROOF"
+    )]
+    pub(crate) proof: Option<String>,
+}
+
 /// Which lane of a Kaspa L1.
 #[derive(Debug, Args)]
 pub(crate) struct LaneArgs {
@@ -217,9 +236,14 @@ pub(crate) struct LaneArgs {
     pub(crate) deposit: Option<String>,
 
     /// The canonical block that a Kaspa L1 is followed from, where nothing was followed before [default: the
-    /// node's tip]
+    /// highest block that has its confirmations]
     #[arg(long, value_name = "HASH", env = "REPRISE_FROM")]
     pub(crate) from: Option<String>,
+
+    /// A block of a Kaspa L1 is followed once the node's tip is more than so many blue scores above it: shallow reorgs
+    /// are not seen then; 0 follows the tip itself [default: 0]
+    #[arg(long, value_name = "N", env = "REPRISE_MIN_CONFIRMATIONS")]
+    pub(crate) min_confirmations: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -391,6 +415,9 @@ pub(crate) struct FoundArgs {
     /// the key itself
     #[arg(long, value_name = "FILE", env = "REPRISE_KEY_FILE")]
     pub(crate) key_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) proving: ProvingArgs,
 
     /// What the covenant holds, in sompi
     #[arg(long, value_name = "SOMPI", default_value_t = 1_000_000_000)]

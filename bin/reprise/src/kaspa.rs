@@ -15,6 +15,7 @@ mod with {
 
     use reprise_chain::recording::Recording;
     use reprise_kaspa::client::parse_url;
+    use reprise_kaspa::covenant::{Proof, SealReader};
     use reprise_kaspa::key::Key;
     use reprise_kaspa::l1::{KaspaL1, Payer};
     use reprise_kaspa::live::{LiveL1, Options};
@@ -24,11 +25,11 @@ mod with {
     use reprise_node::wire::Workload;
     use serde_json::json;
 
-    use crate::backends::Chosen;
+    use crate::backends::{self, Chosen};
     use crate::cli::{FoundArgs, LaneArgs, RecordArgs};
     use crate::failure::Failure;
     use crate::run::stop_on_signal;
-    use crate::settings::Settings;
+    use crate::settings::{CovenantProof, Settings};
 
     const WAIT: Duration = Duration::from_millis(200);
     const SAVE_EVERY: Duration = Duration::from_secs(5);
@@ -40,6 +41,7 @@ mod with {
         covenant: &'a str,
         deposit: &'a str,
         from: &'a str,
+        confirmations: u64,
         until_idle: bool,
     }
 
@@ -62,7 +64,8 @@ mod with {
             };
             let lane = names::lane(read("lane", self.lane, names::subnetwork(self.lane))?, covenant, deposit);
             let url = read("l1", self.url, parse_url(self.url))?;
-            Ok(Options { url, lane, from, until_idle: self.until_idle, through: None })
+            let (confirmations, until_idle) = (self.confirmations, self.until_idle);
+            Ok(Options { url, lane, from, confirmations, until_idle, through: None })
         }
     }
 
@@ -78,6 +81,26 @@ mod with {
         key.map_err(|e| Failure::usage(e.to_string()))
     }
 
+    /// The proof that the covenant demands, which the backend must make; nothing where it does without.
+    fn proof(settings: &Settings, chosen: &Chosen) -> Result<Option<(Proof, SealReader)>, Failure> {
+        let said = settings.kaspa.proof;
+        let made = match (said, chosen.settles) {
+            (CovenantProof::None, _) | (_, None) => None,
+            (_, Some(settles)) => Some(settles().map_err(Failure::usage)?),
+        };
+        match (said, made) {
+            (CovenantProof::Seal(seal), made) => match made {
+                Some((proof, read)) if proof.demands() == Some(seal) => Ok(Some((proof, read))),
+                _ => Err(Failure::usage(format!(
+                    "--covenant-proof {seal}: --backend {} makes no {seal} proofs that Kaspa verifies; run with \
+                     --backend risc0-{seal}, which the program in adapters/risc0 has",
+                    settings.backend
+                ))),
+            },
+            (_, made) => Ok(made),
+        }
+    }
+
     /// A node to follow, and to settle on where there is a key.
     pub(crate) fn l1(url: &str, settings: &Settings, chosen: &Chosen) -> Result<Box<dyn L1>, Failure> {
         let kaspa = &settings.kaspa;
@@ -87,22 +110,28 @@ mod with {
             covenant: &kaspa.covenant,
             deposit: &kaspa.deposit,
             from: &kaspa.from,
+            confirmations: kaspa.min_confirmations,
             until_idle: kaspa.until_idle,
         };
         let options = said.options()?;
         let payer = key(kaspa.key_file.as_deref())?.map(|key| Payer { key, fee_max: kaspa.fee_max });
         let workload = Workload::ledger(chosen.backend.clone(), chosen.hasher.clone(), &options.lane);
         let dir = settings.data_dir.join("l1");
-        let l1 = KaspaL1::connect(options, payer, None, &workload.covenant(), Some(&dir));
+        let proof = match options.lane.covenant {
+            Digest::ZERO => None,
+            _ => proof(settings, chosen)?,
+        };
+        let l1 = KaspaL1::connect(options, payer, proof, &workload.covenant(), Some(&dir));
         Ok(Box::new(l1.map_err(|e| Failure::Other(e.to_string()))?))
     }
 
     /// Founds a covenant, and prints its id.
-    pub(crate) fn found(what: &FoundArgs, json: bool) -> Result<ExitCode, Failure> {
+    pub(crate) fn found(what: &FoundArgs, settings: &Settings, json: bool) -> Result<ExitCode, Failure> {
+        let proof = proof(settings, &backends::choose(settings)?)?.map(|(proof, _)| proof);
         let url = read("l1", &what.l1, parse_url(&what.l1))?;
         let key = key(what.key_file.as_deref())?;
         let key = key.ok_or_else(|| Failure::usage("no key: give --key-file, or set REPRISE_KASPA_KEY"))?;
-        let covenant = sink::found(&url, &key, what.value, what.fee_max);
+        let covenant = sink::found(&url, &key, proof.as_ref(), what.value, what.fee_max);
         let covenant = covenant.map_err(|e| Failure::Other(e.to_string()))?.to_hex();
         match json {
             true => println!("{}", json!({ "covenant": covenant })),
@@ -119,19 +148,20 @@ mod with {
                 "{out} exists: choose another --out, or overwrite it with --force"
             )));
         }
-        let LaneArgs { lane, covenant, deposit, from } = &what.lane;
+        let LaneArgs { lane, covenant, deposit, from, min_confirmations } = &what.lane;
         let said = Said {
             url: &what.l1,
             lane: lane.as_deref().unwrap_or("rpri"),
             covenant: covenant.as_deref().unwrap_or("none"),
             deposit: deposit.as_deref().unwrap_or("vault"),
             from: from.as_deref().unwrap_or("tip"),
+            confirmations: min_confirmations.unwrap_or(0),
             until_idle: false,
         };
         let other = |e: &dyn Display| Failure::Other(e.to_string());
         let mut live = LiveL1::open(said.options()?, None).map_err(|e| other(&e))?;
         let mut recording: Recording = live.head().clone();
-        eprintln!("recording from {}", recording.root.block_hash);
+        eprintln!("recording from {}", recording.root.metadata.block_hash);
         let (stop, mut saved, mut blocks) = (stop_on_signal()?, Instant::now(), 0);
         // What was recorded is kept, whatever ends it.
         let ended = loop {
@@ -185,7 +215,7 @@ mod without {
         absent()
     }
 
-    pub(crate) fn found(_: &FoundArgs, _: bool) -> Result<ExitCode, Failure> {
+    pub(crate) fn found(_: &FoundArgs, _: &Settings, _: bool) -> Result<ExitCode, Failure> {
         absent()
     }
 

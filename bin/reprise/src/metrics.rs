@@ -17,6 +17,8 @@
 //! | `reprise_queued` | | statements waiting to be looked up or proved |
 //! | `reprise_blocks_total`, `reprise_reorgs_total` | | blocks that joined the view; events that removed some |
 //! | `reprise_tip_checkpoint` | | the canonical tip |
+//! | `reprise_l1_connected`, `reprise_l1_disconnected_seconds` | | of a live L1: 1 while there is a connection; for how long there is none |
+//! | `reprise_l1_last_block_age_seconds`, `reprise_l1_pages_behind` | | how long ago its last block was mined; pages of blocks that wait to be followed |
 //! | `reprise_settlements_total`, `reprise_refusals_total` | | settlements observed; submissions refused |
 
 use std::net::SocketAddr;
@@ -116,6 +118,14 @@ impl Observer for Metered<'_> {
             Happening::Served { order, requests, wanted } => {
                 counter!("reprise_merged_total", "kind" => kind(order)).increment(requests.saturating_sub(1));
                 counter!("reprise_unwanted_total", "kind" => kind(order)).increment(u64::from(!wanted));
+            }
+            Happening::Connection(l1) => {
+                gauge!("reprise_l1_connected").set(f64::from(u8::from(l1.connected)));
+                gauge!("reprise_l1_disconnected_seconds").set(l1.disconnected_seconds as f64);
+                gauge!("reprise_l1_pages_behind").set(l1.pages_behind as f64);
+                if let Some(age) = l1.last_block_age_seconds {
+                    gauge!("reprise_l1_last_block_age_seconds").set(age as f64);
+                }
             }
             Happening::Health(health) => {
                 gauge!("reprise_healthy").set(f64::from(u8::from(health.is_green())));

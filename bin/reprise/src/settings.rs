@@ -11,6 +11,7 @@ use clap::ArgMatches;
 use clap::parser::ValueSource;
 use reprise_chain::recording::Recording;
 use reprise_chain::source::Pace;
+use reprise_model::profile::SealKind;
 use reprise_node::l1;
 use reprise_node::wire::Patience;
 use reprise_planner::bundle::BundleRule;
@@ -84,9 +85,22 @@ pub(crate) struct Kaspa {
     pub(crate) covenant: String,
     pub(crate) deposit: String,
     pub(crate) from: String,
+    pub(crate) min_confirmations: u64,
     pub(crate) key_file: Option<PathBuf>,
     pub(crate) fee_max: u64,
     pub(crate) until_idle: bool,
+    pub(crate) proof: CovenantProof,
+}
+
+/// The proof that a covenant demands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CovenantProof {
+    /// What the backend makes, or none.
+    Backend,
+    /// None.
+    None,
+    /// This kind of seal.
+    Seal(SealKind),
 }
 
 /// The config file: the flags' names as keys.
@@ -99,18 +113,20 @@ struct ConfigFile {
     covenant: Option<String>,
     deposit: Option<String>,
     from: Option<String>,
+    min_confirmations: Option<u64>,
     key_file: Option<PathBuf>,
     fee_max: Option<u64>,
+    covenant_proof: Option<String>,
     backend: Option<String>,
     pace: Option<String>,
     permits: Option<usize>,
     bundle_batches: Option<usize>,
     bundle_transactions: Option<usize>,
     bundle_deadline: Option<u64>,
-    finality_depth: Option<u64>,
+    finality_depth: Option<Bound>,
     durability: Option<String>,
     verify: Option<String>,
-    max_bytes: Option<MaxBytes>,
+    max_bytes: Option<Bound>,
     metrics: Option<String>,
     mock_cost: Option<String>,
     grace_depth: Option<u64>,
@@ -172,9 +188,10 @@ impl Settings {
         matches.extend(matches[0].subcommand().map(|(_, sub)| sub));
         let mut take = Resolver { matches, origins: vec![] };
         let nothing = RunArgs::default();
-        let run = match &cli.command {
-            Command::Run(run) => run.as_ref(),
-            _ => &nothing,
+        let (run, proving) = match &cli.command {
+            Command::Run(run) => (run.as_ref(), &run.proving),
+            Command::FoundCovenant(found) => (&nothing, &found.proving),
+            _ => (&nothing, &nothing.proving),
         };
 
         let dir = |path: &PathBuf| path.display().to_string();
@@ -196,6 +213,11 @@ impl Settings {
             said("deposit", &run.lane.deposit, file.deposit, "vault"),
             said("from", &run.lane.from, file.from, "tip"),
         );
+        let min_confirmations =
+            take.take("min-confirmations", run.lane.min_confirmations, file.min_confirmations, 0);
+        let mut said = |name, said: &Option<String>, file, default: &str| {
+            take.take(name, said.clone(), file, default.to_owned())
+        };
         let key_file =
             said("key-file", &run.key_file.as_ref().map(dir), file.key_file.as_ref().map(dir), "none");
         let kaspa = Kaspa {
@@ -203,11 +225,14 @@ impl Settings {
             covenant,
             deposit,
             from,
+            min_confirmations,
             key_file: Some(key_file).filter(|path| path != "none").map(Into::into),
             fee_max: take.take("fee-max", run.fee_max, file.fee_max, 100_000_000),
             until_idle: run.until_idle,
+            proof: take.parse("covenant-proof", proving.proof.clone(), file.covenant_proof, "backend")?,
         };
-        let text = take.take("backend", run.backend.clone(), file.backend, systems.default_name().to_owned());
+        let text =
+            take.take("backend", proving.backend.clone(), file.backend, systems.default_name().to_owned());
         let backend = systems.named(&text).map_err(|e| Failure::usage(format!("--backend {text}: {e}")))?;
         let pace = take.parse::<PaceName>("pace", run.pace.clone(), file.pace, "proved")?.0;
         let permits = take.take("permits", run.permits, file.permits, 1);
@@ -225,9 +250,13 @@ impl Settings {
         );
         let deadline_score =
             take.take("bundle-deadline", run.bundle_deadline, file.bundle_deadline, default.deadline_score);
-        let finality_depth = take.take("finality-depth", run.finality_depth, file.finality_depth, 1000);
+        let finality_depth = file.finality_depth.map(|depth| depth.to_string());
+        let finality_depth =
+            take.parse::<Bound>("finality-depth", run.finality_depth.clone(), finality_depth, "1000")?;
+        let retained = finality_depth.0.unwrap_or(1000);
+        let finality_depth = finality_depth.0.unwrap_or(u64::MAX);
         let grace = take.take("grace-depth", run.grace_depth, file.grace_depth, finality_depth.min(32));
-        let retained = take.take("retained-depth", run.retained_depth, file.retained_depth, finality_depth);
+        let retained = take.take("retained-depth", run.retained_depth, file.retained_depth, retained);
         let speculate_orphans =
             take.take("speculate-orphans", run.speculate_orphans, file.speculate_orphans, false);
         let orphans = take.parse::<RunningOrphans>(
@@ -260,7 +289,7 @@ impl Settings {
         let durability = take.parse("durability", run.durability.clone(), file.durability, "group")?;
         let verify = take.parse("verify", run.verify.clone(), file.verify, "once")?;
         let max_bytes = file.max_bytes.map(|max| max.to_string());
-        let max_bytes = take.parse::<MaxBytes>("max-bytes", run.max_bytes.clone(), max_bytes, "none")?.0;
+        let max_bytes = take.parse::<Bound>("max-bytes", run.max_bytes.clone(), max_bytes, "none")?.0;
         let metrics = take.parse::<Address>("metrics", run.metrics.clone(), file.metrics, "none")?.0;
         let costs = take.parse::<Numbers<3>>("mock-cost", run.mock_cost.clone(), file.mock_cost, "0,0,0")?;
         Ok(Self {
@@ -328,6 +357,19 @@ impl FromStr for L1 {
     }
 }
 
+impl FromStr for CovenantProof {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "backend" => Ok(Self::Backend),
+            "none" => Ok(Self::None),
+            "succinct" => Ok(Self::Seal(SealKind::Succinct)),
+            "groth16" => Ok(Self::Seal(SealKind::Groth16)),
+            _ => Err("say backend, none, succinct or groth16".into()),
+        }
+    }
+}
+
 struct PaceName(Pace);
 
 impl FromStr for PaceName {
@@ -353,35 +395,32 @@ impl FromStr for Address {
     }
 }
 
-/// A number of bytes; in a config file as a number or in words.
+/// A number or none; in a config file as a number or in words.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(try_from = "toml::Value")]
-struct MaxBytes(Option<u64>);
+struct Bound(Option<u64>);
 
-impl FromStr for MaxBytes {
+impl FromStr for Bound {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "none" => Ok(Self(None)),
-            _ => text
-                .parse()
-                .map(|bytes| Self(Some(bytes)))
-                .map_err(|_| "say a number of bytes or none".into()),
+            _ => text.parse().map(|bound| Self(Some(bound))).map_err(|_| "say a number or none".into()),
         }
     }
 }
 
-impl TryFrom<toml::Value> for MaxBytes {
+impl TryFrom<toml::Value> for Bound {
     type Error = String;
     fn try_from(value: toml::Value) -> Result<Self, String> {
         value.as_str().map_or_else(|| value.to_string().parse(), str::parse)
     }
 }
 
-impl Display for MaxBytes {
+impl Display for Bound {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
-            Some(bytes) => bytes.fmt(f),
+            Some(bound) => bound.fmt(f),
             None => f.write_str("none"),
         }
     }

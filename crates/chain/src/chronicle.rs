@@ -6,30 +6,107 @@
 //!
 //! # File
 //!
-//! Append-only, written by one process (the receipt store's lock covers it):
+//! Append-only but for compaction, written by one process (the receipt store's lock covers it):
 //!
-//! | bytes | content |
+//! | part | content |
 //! |---|---|
-//! | … | a [`Recording`] without events, as its own format has it: network, recorder, lane and root |
-//! | … | a frame: what the L1's own checks know at the root, in the L1's encoding |
-//! | … | frames, one for each [`SourceEvent`], in borsh |
+//! | head | a [`Recording`] without events, as its own format has it: network, recorder, lane and root |
+//! | frames `Settled` | none at first; the chain above the root as far as it was compacted, some blocks a frame |
+//! | a frame `Bar` | nothing |
+//! | frames `Event` | each [`SourceEvent`] since |
 //!
-//! A frame is the length of its body (4), its complement (4), BLAKE3 of the body (32), and the body.
+//! A frame is the length of its body (4), its complement (4), BLAKE3 of the body (32), and the body, in borsh.
 //!
-//! What follows the last whole frame is cut off: a write that was never acknowledged, or damage. Either costs no
-//! more than asking the L1 again. Damage is put beside the file, as `….damaged`, and logged.
+//! What follows the last whole event is cut off: a write that was never acknowledged, or damage. Either costs no
+//! more than asking the L1 again. Damage is put beside the file, as `….damaged`, and logged. Damage before the events is
+//! refused by name.
 //!
-//! Nothing is compacted: the pipeline follows a chain from its root.
+//! # Compaction
+//!
+//! What is final and settled for good is wanted never again, but a restart still follows the chain from its root: the
+//! blocks below say at which checkpoint a block is, the oracle executes their transactions, and the planner must be shown
+//! the settlement that its prune floor stands on. So [`Chronicle::compact`] keeps of that part one straight chain: a
+//! header's own fields, the lane's transactions and the settlements. Forks that were orphaned there, what a header repeats
+//! of its parent's, and lane proofs go, but for the proof of the last block, which the L1's own checks go on from, and of
+//! those whose successor accepts something: where batch records are lost and the chain is executed again, they tell
+//! whether a lane had expired until then. An empty block takes 97 bytes.
+//!
+//! It is written aside, flushed, renamed, and the directory is flushed: after a crash at any moment the file is the old
+//! one or the new one.
 
+use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot, ObservedSettlement};
+use reprise_model::digest::{BlockHash, Digest};
+use reprise_model::transaction::LaneTransaction;
 
 use crate::event::SourceEvent;
 use crate::file;
 use crate::recording::{Recording, RecordingError};
 
 const FRAME_LEN: usize = 40;
+
+/// Blocks in a frame of the compacted part.
+const RUN_LEN: usize = 256;
+
+/// A frame's body.
+#[derive(BorshSerialize, BorshDeserialize)]
+enum Entry<'a> {
+    Settled(Cow<'a, [SettledBlock]>),
+    Bar,
+    Event(Cow<'a, SourceEvent>),
+}
+
+/// A block of the compacted part: what its parent does not say already.
+#[derive(Clone, BorshSerialize, BorshDeserialize)]
+struct SettledBlock {
+    block_hash: BlockHash,
+    blue_score: u64,
+    daa_score: u64,
+    timestamp_ms: u64,
+    sequencing_commitment: Digest,
+    accepted: Vec<LaneTransaction>,
+    lane_proof: Option<Vec<u8>>,
+    settlements: Vec<ObservedSettlement>,
+}
+
+impl SettledBlock {
+    fn of(block: ChainBlock) -> Self {
+        let ChainBlock { metadata, accepted, lane_proof, settlements } = block;
+        let ChainBlockMetadata {
+            block_hash, blue_score, daa_score, timestamp_ms, sequencing_commitment, ..
+        } = metadata;
+        Self {
+            block_hash,
+            blue_score,
+            daa_score,
+            timestamp_ms,
+            sequencing_commitment,
+            accepted,
+            lane_proof,
+            settlements,
+        }
+    }
+
+    /// The block on `parent` that this was.
+    fn on(self, parent: &ChainBlockMetadata) -> ChainBlock {
+        let metadata = ChainBlockMetadata {
+            block_hash: self.block_hash,
+            parent_hash: parent.block_hash,
+            blue_score: self.blue_score,
+            daa_score: self.daa_score,
+            timestamp_ms: self.timestamp_ms,
+            parent_timestamp_ms: parent.timestamp_ms,
+            sequencing_commitment: self.sequencing_commitment,
+        };
+        let Self { accepted, lane_proof, settlements, .. } = self;
+        ChainBlock { metadata, accepted, lane_proof, settlements }
+    }
+}
 
 /// Why a chronicle cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -50,9 +127,12 @@ pub enum ChronicleError {
         /// What is wrong with it.
         source: RecordingError,
     },
-    /// What is known at the root does not check.
-    #[error("{path}: the beginning of the chronicle is damaged: remove the file to follow the L1 afresh")]
-    Root {
+    /// What comes before the events does not check.
+    #[error(
+        "{path}: the part of the chronicle before its events is damaged, or another version's: remove the file to \
+         follow the L1 afresh (receipts are kept elsewhere)"
+    )]
+    Base {
         /// The file.
         path: PathBuf,
     },
@@ -64,22 +144,26 @@ pub struct Chronicle {
     path: PathBuf,
     file: File,
     head: Recording,
-    at_root: Vec<u8>,
-    /// Where the first event's frame begins.
+    /// The last block of the compacted part, and how many it has.
+    base: (ChainRoot, u64),
+    /// Where the compacted part begins, the bar above it, the first event's frame, and the next one.
+    settled: u64,
+    bar: u64,
     start: u64,
-    /// Where the next frame goes: after the last whole one.
     end: u64,
 }
 
 impl Chronicle {
-    /// Begins a chronicle at `path`, of the chain that `head` names; its events are not taken over. `at_root` is what
-    /// the L1's own checks know at the root.
-    pub fn begin(path: &Path, head: Recording, at_root: &[u8]) -> Result<Self, ChronicleError> {
+    /// Begins a chronicle at `path`, of the chain that `head` names; its events are not taken over.
+    pub fn begin(path: &Path, head: Recording) -> Result<Self, ChronicleError> {
         let head = Recording { events: vec![], ..head };
-        let written = frame(at_root).and_then(|frame| file::replace(path, &[&head.encode(), &frame]));
+        let written = frame(&Entry::Bar).and_then(|bar| file::replace(path, &[&head.encode(), &bar]));
         written.map_err(io(path, "begin"))?;
-        let opened = Self::open(path)?;
-        opened.ok_or_else(|| io(path, "find")(io::ErrorKind::NotFound.into()))
+        Self::reopen(path)
+    }
+
+    fn reopen(path: &Path) -> Result<Self, ChronicleError> {
+        Self::open(path)?.ok_or_else(|| io(path, "find")(io::ErrorKind::NotFound.into()))
     }
 
     /// Opens the chronicle at `path`, if there is one.
@@ -89,18 +173,23 @@ impl Chronicle {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(io(path, "open")(e)),
         };
-        let (head, start) =
+        let (head, settled) =
             Recording::read_head(&mut file, path).map_err(|source| ChronicleError::Head { source })?;
-        let mut chronicle = Self { path: path.into(), file, head, at_root: vec![], start, end: start };
+        let (path, base) = (path.to_path_buf(), (head.root.clone(), 0));
+        let mut chronicle =
+            Self { path, file, head, base, settled, bar: settled, start: settled, end: settled };
+        let mut runs = chronicle.settled()?;
+        for run in runs.by_ref() {
+            let run = run?;
+            chronicle.base.1 += run.len() as u64;
+        }
+        chronicle.base.0 = runs.last;
+        (chronicle.bar, chronicle.start) = (runs.bar, runs.frames.end);
         let mut events = chronicle.events()?;
-        let at_root = events.body().map_err(io(path, "read"))?;
-        chronicle.at_root = at_root.ok_or_else(|| ChronicleError::Root { path: path.into() })?;
-        chronicle.start = events.end;
-        let unread = events.by_ref().find_map(Result::err);
-        chronicle.end = events.end;
-        if let Some(error) = unread {
+        if let Some(error) = events.by_ref().find_map(Result::err) {
             return Err(error);
         }
+        chronicle.end = events.frames.end;
         chronicle.cut()?;
         Ok(Some(chronicle))
     }
@@ -115,23 +204,125 @@ impl Chronicle {
         &self.head
     }
 
-    /// What the L1's own checks know at the root.
-    pub fn at_root(&self) -> &[u8] {
-        &self.at_root
+    /// The block that the events build on: the root, or the last one of the compacted part.
+    pub fn base(&self) -> &ChainRoot {
+        &self.base.0
+    }
+
+    /// How many blocks are compacted: how far the [base](Self::base) lies above the root.
+    pub fn compacted(&self) -> u64 {
+        self.base.1
+    }
+
+    /// The compacted part from the root, some blocks at a time.
+    pub fn settled(&self) -> Result<Settled, ChronicleError> {
+        let frames = self.frames(self.settled)?;
+        Ok(Settled { frames, last: self.head.root.clone(), bar: self.settled, over: false })
     }
 
     /// Its events from the first, read one by one.
     pub fn events(&self) -> Result<Events, ChronicleError> {
+        Ok(Events { frames: self.frames(self.start)? })
+    }
+
+    fn frames(&self, start: u64) -> Result<Frames, ChronicleError> {
         let mut file = File::open(&self.path).map_err(io(&self.path, "read"))?;
-        file.seek(SeekFrom::Start(self.start)).map_err(io(&self.path, "read"))?;
+        file.seek(SeekFrom::Start(start)).map_err(io(&self.path, "read"))?;
         let length = file.metadata().map_err(io(&self.path, "read"))?.len();
-        Ok(Events { path: self.path.clone(), file: io::BufReader::new(file), end: self.start, length })
+        Ok(Frames { path: self.path.clone(), file: io::BufReader::new(file), end: start, length })
+    }
+
+    /// Compacts the chain up to the block at `height` above the root, which is final and settled for good like all below
+    /// it. Whether there was anything to compact.
+    pub fn compact(&mut self, height: u64) -> Result<bool, ChronicleError> {
+        let Some(cut) = self.cut_at(height)? else { return Ok(false) };
+        let path = self.path.clone();
+        let written = file::replace_with(&path, |file| self.write_compacted(file, &cut));
+        written.map_err(|failed: Failed| match failed {
+            Failed::Write(error) => io(&path, "compact")(error),
+            Failed::Read(error) => error,
+        })?;
+        *self = Self::reopen(&path)?;
+        Ok(true)
+    }
+
+    /// Where a compaction up to `height` cuts; `None` where nothing is to be compacted.
+    fn cut_at(&self, height: u64) -> Result<Option<Cut>, ChronicleError> {
+        let Some(kept) = height.checked_sub(self.base.1).filter(|kept| *kept > 0) else { return Ok(None) };
+        let kept = usize::try_from(kept).unwrap_or(usize::MAX);
+        let mut chain: Vec<BlockHash> = vec![];
+        // The event after which the last block stays.
+        let mut stays = None;
+        for (number, event) in self.events()?.enumerate() {
+            let event = event?;
+            chain.truncate(chain.len().saturating_sub(event.removed.len()));
+            if chain.len() < kept {
+                stays = None;
+            }
+            chain.extend(event.added.iter().map(|block| block.metadata.block_hash));
+            if chain.len() >= kept {
+                stays = stays.or(Some(number));
+            }
+        }
+        let Some(last) = stays else { return Ok(None) };
+        chain.truncate(kept);
+        Ok(Some(Cut { chain, last }))
+    }
+
+    fn write_compacted(&self, out: &mut dyn Write, cut: &Cut) -> Result<(), Failed> {
+        out.write_all(&self.head.encode())?;
+        self.copy(out, self.settled, self.bar)?;
+        let mut events = self.events()?;
+        // A block is taken when it first comes; its parent came before it, and waits for what it accepts.
+        let (mut run, mut chain) = (Vec::with_capacity(RUN_LEN), cut.chain.iter().peekable());
+        let mut waits: Option<ChainBlock> = None;
+        // The canonical chain as the events leave it: how much of the part to compact, and the blocks above that.
+        let (mut below, mut above) = (0, vec![]);
+        for event in events.by_ref().take(cut.last + 1) {
+            let event = event?;
+            for _ in &event.removed {
+                if above.pop().is_none() {
+                    below -= 1;
+                }
+            }
+            for block in event.added {
+                if chain.next_if_eq(&&block.metadata.block_hash).is_some() {
+                    if let Some(mut parent) = waits.replace(block.clone()) {
+                        parent.lane_proof = parent.lane_proof.filter(|_| !block.accepted.is_empty());
+                        run.push(SettledBlock::of(parent));
+                    }
+                    if run.len() == RUN_LEN {
+                        out.write_all(&frame(&Entry::Settled(run.as_slice().into()))?)?;
+                        run.clear();
+                    }
+                }
+                match below < cut.chain.len() {
+                    true => below += 1,
+                    false => above.push(block),
+                }
+            }
+        }
+        run.extend(waits.map(SettledBlock::of));
+        out.write_all(&frame(&Entry::Settled(run.into()))?)?;
+        out.write_all(&frame(&Entry::Bar)?)?;
+        if !above.is_empty() {
+            let event = SourceEvent { removed: vec![], added: above };
+            out.write_all(&frame(&Entry::Event(Cow::Owned(event)))?)?;
+        }
+        self.copy(out, events.frames.end, self.end)
+    }
+
+    /// Copies a part of the file as it is.
+    fn copy(&self, out: &mut dyn Write, from: u64, to: u64) -> Result<(), Failed> {
+        let mut part = self.frames(from)?.file.take(to - from);
+        io::copy(&mut part, out)?;
+        Ok(())
     }
 
     /// Appends an event; it is durable when this returns.
     pub fn append(&mut self, event: &SourceEvent) -> Result<(), ChronicleError> {
         let io = io(&self.path, "write");
-        let frame = borsh::to_vec(event).and_then(|body| frame(&body));
+        let frame = frame(&Entry::Event(Cow::Borrowed(event)));
         let write = |file: &mut File, end: u64| {
             let frame = frame?;
             // From the last whole frame on: what an earlier write left half done goes first.
@@ -165,10 +356,35 @@ impl Chronicle {
     }
 }
 
-fn frame(body: &[u8]) -> io::Result<Vec<u8>> {
+/// What a compaction keeps as a straight chain, and the last event that this takes in.
+struct Cut {
+    chain: Vec<BlockHash>,
+    last: usize,
+}
+
+/// Why a compaction ended: the file is as it was.
+enum Failed {
+    Write(io::Error),
+    Read(ChronicleError),
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        Self::Write(error)
+    }
+}
+
+impl From<ChronicleError> for Failed {
+    fn from(error: ChronicleError) -> Self {
+        Self::Read(error)
+    }
+}
+
+fn frame(entry: &Entry<'_>) -> io::Result<Vec<u8>> {
+    let body = borsh::to_vec(entry)?;
     let length = u32::try_from(body.len()).map_err(io::Error::other)?;
     let mut frame = [length.to_le_bytes(), (!length).to_le_bytes()].concat();
-    frame.extend(blake3::hash(body).as_bytes());
+    frame.extend(blake3::hash(&body).as_bytes());
     frame.extend(body);
     Ok(frame)
 }
@@ -178,9 +394,9 @@ fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> ChronicleE
     move |source| ChronicleError::Io { path, action, source }
 }
 
-/// The events of a chronicle; ends before the first frame that is not whole.
+/// The frames of a file; ends before the first that is not whole.
 #[derive(Debug)]
-pub struct Events {
+struct Frames {
     path: PathBuf,
     file: io::BufReader<File>,
     /// Where the last whole frame ends.
@@ -188,7 +404,17 @@ pub struct Events {
     length: u64,
 }
 
-impl Events {
+impl Frames {
+    fn next(&mut self) -> Result<Option<Entry<'static>>, ChronicleError> {
+        let start = self.end;
+        let entry =
+            self.body().map_err(io(&self.path, "read"))?.and_then(|body| borsh::from_slice(&body).ok());
+        if entry.is_none() {
+            self.end = start;
+        }
+        Ok(entry)
+    }
+
     /// The body of the next whole frame.
     fn body(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut head = [0; FRAME_LEN];
@@ -209,21 +435,71 @@ impl Events {
         self.end = end;
         Ok(Some(body))
     }
+}
 
-    fn read(&mut self) -> io::Result<Option<SourceEvent>> {
-        let start = self.end;
-        let event = self.body()?.and_then(|body| borsh::from_slice(&body).ok());
-        if event.is_none() {
-            self.end = start;
-        }
-        Ok(event)
+/// The compacted part of a chronicle, some blocks at a time.
+#[derive(Debug)]
+pub struct Settled {
+    frames: Frames,
+    /// The last block read.
+    last: ChainRoot,
+    /// Where the last frame read begins.
+    bar: u64,
+    over: bool,
+}
+
+impl Settled {
+    fn read(&mut self) -> Result<Option<Vec<ChainBlock>>, ChronicleError> {
+        self.bar = self.frames.end;
+        let run = match self.frames.next()? {
+            Some(Entry::Settled(run)) => run.into_owned(),
+            Some(Entry::Bar) => return Ok(None),
+            Some(Entry::Event(_)) | None => {
+                return Err(ChronicleError::Base { path: self.frames.path.clone() });
+            }
+        };
+        let mut on_last = |block: SettledBlock| {
+            let block = block.on(&self.last.metadata);
+            self.last = ChainRoot { metadata: block.metadata, lane_proof: block.lane_proof.clone() };
+            block
+        };
+        Ok(Some(run.into_iter().map(&mut on_last).collect()))
     }
+}
+
+impl Iterator for Settled {
+    type Item = Result<Vec<ChainBlock>, ChronicleError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.over {
+            return None;
+        }
+        let read = self.read();
+        self.over = !matches!(read, Ok(Some(_)));
+        read.transpose()
+    }
+}
+
+/// The events of a chronicle; ends before the first frame that is not whole.
+#[derive(Debug)]
+pub struct Events {
+    frames: Frames,
 }
 
 impl Iterator for Events {
     type Item = Result<SourceEvent, ChronicleError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.read().map_err(io(&self.path, "read")).transpose()
+        let start = self.frames.end;
+        match self.frames.next() {
+            Ok(Some(Entry::Event(event))) => Some(Ok(event.into_owned())),
+            Ok(entry) => {
+                if entry.is_some() {
+                    self.frames.end = start;
+                }
+                None
+            }
+            Err(error) => Some(Err(error)),
+        }
     }
 }

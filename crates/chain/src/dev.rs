@@ -3,9 +3,9 @@
 
 use std::collections::HashMap;
 
-use reprise_model::block::{ChainBlock, ChainBlockMetadata};
+use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot};
 use reprise_model::digest::{BlockHash, Digest, ResourceId};
-use reprise_model::transaction::{LaneTransaction, account_of, script_bytes};
+use reprise_model::transaction::{self, LaneTransaction, account_of, script_bytes};
 
 use crate::event::SourceEvent;
 use crate::recording::{Lane, Recording};
@@ -53,6 +53,11 @@ impl DevChain {
         self.root.block_hash
     }
 
+    /// The same, as what follows the chain is told of it.
+    pub fn chain_root(&self) -> ChainRoot {
+        ChainRoot { metadata: self.root, lane_proof: None }
+    }
+
     /// The lane that its transactions are on.
     pub fn lane(&self) -> &Lane {
         &self.lane
@@ -77,19 +82,8 @@ impl DevChain {
     }
 
     /// A lane transaction of `owner` that pays `deposit` to the deposit script.
-    pub fn transaction(&self, owner: &str, payload: Vec<u8>, deposit: u64) -> LaneTransaction {
-        let mut rest = 1u16.to_le_bytes().to_vec();
-        let put = |rest: &mut Vec<u8>, number: u64| rest.extend(number.to_le_bytes());
-        put(&mut rest, 0);
-        put(&mut rest, 1);
-        put(&mut rest, deposit);
-        rest.extend(script("deposit"));
-        rest.push(0);
-        put(&mut rest, 0);
-        rest.extend(self.lane.subnetwork);
-        put(&mut rest, 0);
-        put(&mut rest, 0);
-        LaneTransaction { merge_index: 0, version: 1, rest, payload, spent_script: script(owner) }
+    pub fn transaction(&self, owner: &str, message: &[u8], deposit: u64) -> LaneTransaction {
+        transaction::unsigned(&self.lane.subnetwork, &script(owner), (deposit, &script("deposit")), message)
     }
 
     /// Mines a block on `parent`; `salt` tells siblings apart. Merge indices begin at 1, after the coinbase.
@@ -142,7 +136,7 @@ impl DevChain {
             network: "dev".into(),
             recorder: concat!("reprise ", env!("CARGO_PKG_VERSION")).into(),
             lane: self.lane.clone(),
-            root: self.root,
+            root: self.chain_root(),
             events: self.events.clone(),
         }
     }

@@ -26,12 +26,13 @@ use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use reprise_model::artifact::SettlementArtifact;
-use reprise_model::block::{ChainBlock, ObservedSettlement};
+use reprise_model::block::{ChainBlock, ChainRoot, ObservedSettlement};
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProgramId, ResourceId};
 use reprise_model::hash::Hasher;
 use reprise_model::journal::{Commitment, Journal};
-use reprise_model::lane;
+use reprise_model::lane::{LaneError, Step};
 use reprise_model::receipt::{Receipt, Verifier, VerifyError};
+use reprise_model::transaction::LaneTransaction;
 
 use crate::event::SourceEvent;
 use crate::file;
@@ -122,6 +123,14 @@ pub enum OverlayError {
         /// What the file system said.
         source: io::Error,
     },
+    /// The lane cannot be followed.
+    #[error("{block}: {source}")]
+    Lane {
+        /// The block.
+        block: BlockHash,
+        /// What is wrong.
+        source: LaneError,
+    },
     /// The file does not check.
     #[error(
         "{path}: the settlement overlay is damaged: restore it, or remove it to settle this chain afresh"
@@ -143,6 +152,9 @@ struct Sealed {
 struct Followed {
     block: BlockHash,
     tip: Digest,
+    lane_proof: Option<Vec<u8>>,
+    /// What an aggregate that ends here commits.
+    commitment: Commitment,
     /// The last settlement up to here: where the next one must start.
     settled: Settled,
 }
@@ -173,14 +185,18 @@ impl std::fmt::Debug for Overlay {
 
 impl Overlay {
     /// Opens the overlay kept at `path` (in memory where there is none) over a chain that starts at `root`.
-    pub fn open(path: Option<PathBuf>, root: BlockHash, covenant: Covenant) -> Result<Self, OverlayError> {
+    pub fn open(path: Option<PathBuf>, root: ChainRoot, covenant: Covenant) -> Result<Self, OverlayError> {
         let sealed = match &path {
             Some(path) if path.exists() => Self::load(path)?,
             _ => Sealed::default(),
         };
-        let tip = lane::genesis(covenant.hasher.as_ref(), &covenant.lane);
+        let ChainRoot { metadata, lane_proof } = root;
+        let hasher = covenant.hasher.as_ref();
+        let tip = hasher.lane().at(hasher, &covenant.lane, None, lane_proof.as_deref());
+        let block = metadata.block_hash;
+        let tip = tip.map_err(|source| OverlayError::Lane { block, source })?;
         let settled = Settled { root: covenant.root, tip, height: 1 };
-        let chain = vec![Followed { block: root, tip, settled }];
+        let chain = vec![Followed { block, tip, lane_proof, commitment: Commitment::Unbound, settled }];
         Ok(Self { path, covenant, sealed, chain, mempool: vec![], rejected: vec![] })
     }
 
@@ -207,7 +223,7 @@ impl Overlay {
         self.chain.truncate(self.chain.len().saturating_sub(event.removed.len()).max(1));
         let mut sealed_any = false;
         for block in &mut event.added {
-            sealed_any |= self.extend(block);
+            sealed_any |= self.extend(block)?;
         }
         if sealed_any {
             self.save()?;
@@ -216,18 +232,20 @@ impl Overlay {
     }
 
     /// Appends one block; whether it is new.
-    fn extend(&mut self, block: &mut ChainBlock) -> bool {
+    fn extend(&mut self, block: &mut ChainBlock) -> Result<bool, OverlayError> {
+        let (tip, commitment) = self.follow_lane(block)?;
         let hash = block.metadata.block_hash;
         let known = self.sealed.blocks.get(&hash).cloned();
         let new = known.is_none();
         let landed = known.unwrap_or_else(|| self.land());
         self.sealed.blocks.entry(hash).or_insert_with(|| landed.clone());
 
-        let Followed { tip, settled, .. } = self.chain[self.chain.len() - 1].clone();
+        let settled = self.tip().settled.clone();
         let settled = landed.iter().fold(settled, |_, settlement| self.settled_by(settlement));
-        self.chain.push(Followed { block: hash, tip: self.tip_after(&tip, block), settled });
+        let lane_proof = block.lane_proof.clone();
+        self.chain.push(Followed { block: hash, tip, lane_proof, commitment, settled });
         block.settlements = landed;
-        new
+        Ok(new)
     }
 
     /// What of the mempool lands in a new block: each is judged again, after the ones before it.
@@ -259,18 +277,33 @@ impl Overlay {
         self.chain.iter().rposition(|followed| followed.block == *block)
     }
 
-    /// The lane tip after `block`, from what the block itself accepted.
-    fn tip_after(&self, tip: &Digest, block: &ChainBlock) -> Digest {
-        if block.accepted.is_empty() {
-            return *tip;
-        }
-        let hasher = self.covenant.hasher.as_ref();
-        let accepted = block.accepted.iter().map(|transaction| {
-            let facts = transaction.facts(&self.covenant.deposit);
-            (transaction.digest(hasher, &facts), transaction.merge_index)
-        });
-        let activity = lane::activity(hasher, accepted);
-        lane::advance(hasher, tip, &block.metadata.context(), &activity)
+    fn tip(&self) -> &Followed {
+        // The root is never taken away.
+        &self.chain[self.chain.len() - 1]
+    }
+
+    /// The lane tip after `block`, from what the block itself accepted, and what an aggregate that ends with it
+    /// commits.
+    fn follow_lane(&self, block: &ChainBlock) -> Result<(Digest, Commitment), OverlayError> {
+        let Covenant { hasher, lane, deposit, .. } = &self.covenant;
+        let (hasher, scheme, parent) = (hasher.as_ref(), hasher.lane(), self.tip());
+        let proof = block.lane_proof.as_deref();
+        let digest = |transaction: &LaneTransaction| transaction.digest(hasher, &transaction.facts(deposit));
+        let follow = || {
+            if block.accepted.is_empty() {
+                return Ok((scheme.at(hasher, lane, Some(&parent.tip), proof)?, Commitment::Unbound));
+            }
+            let step = Step {
+                lane,
+                tip: &parent.tip,
+                parent_proof: parent.lane_proof.as_deref(),
+                context: &block.metadata.context(),
+                accepted: &block.accepted.iter().map(|tx| (tx, digest(tx))).collect::<Vec<_>>(),
+            };
+            let tip = scheme.after(hasher, &step)?;
+            Ok((tip, scheme.open(lane, &tip, proof)?))
+        };
+        follow().map_err(|source| OverlayError::Lane { block: block.metadata.block_hash, source })
     }
 
     /// Judges all but the proof.
@@ -283,7 +316,7 @@ impl Overlay {
         }
         let orphaned = || Rejection::Orphaned { end_block, tip: transition.tip_after };
         let end = self.height_of(&end_block).ok_or_else(orphaned)?;
-        let settled = &self.chain[self.chain.len() - 1].settled;
+        let settled = &self.tip().settled;
         if end < settled.height {
             return Err(Rejection::Replay { end_block });
         }
@@ -294,9 +327,9 @@ impl Overlay {
             return Err(Rejection::WrongRoot { expected: settled.root, found: transition.root_before });
         }
         // The overlay recomputes the tip of the block itself, so an aggregate that leaves its commitment
-        // unbound is bound here; one that claims to have bound it is of a profile this L1 does not judge.
-        if self.chain[end].tip != transition.tip_after || settlement.journal.commitment != Commitment::Unbound
-        {
+        // unbound is bound here.
+        let Followed { tip, commitment, .. } = &self.chain[end];
+        if *tip != transition.tip_after || *commitment != settlement.journal.commitment {
             return Err(orphaned());
         }
         Ok(())

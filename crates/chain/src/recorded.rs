@@ -24,7 +24,7 @@ pub struct RecordedL1 {
 impl RecordedL1 {
     /// Feeds `recording` at `pace`; `overlay` is shared with the sink that settlements are submitted to.
     pub fn new(recording: Recording, pace: Pace, overlay: Arc<Mutex<Overlay>>) -> Self {
-        Self { events: recording.events.into_iter(), pace, view: vec![recording.root], overlay }
+        Self { events: recording.events.into_iter(), pace, view: vec![recording.root.metadata], overlay }
     }
 
     fn overlay(&self) -> MutexGuard<'_, Overlay> {

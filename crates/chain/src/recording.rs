@@ -17,7 +17,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use reprise_model::block::ChainBlockMetadata;
+use reprise_model::block::ChainRoot;
 use reprise_model::digest::{Digest, ResourceId};
 
 use crate::event::SourceEvent;
@@ -27,7 +27,7 @@ const MAGIC: [u8; 8] = *b"REPRISE\0";
 const HEADER_LEN: usize = 50;
 
 /// The version this build writes, and the only one it reads.
-pub const FORMAT_VERSION: u16 = 1;
+pub const FORMAT_VERSION: u16 = 2;
 
 /// A recorded chain.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -39,7 +39,7 @@ pub struct Recording {
     /// The lane: an L1 subnetwork.
     pub lane: Lane,
     /// The block that the first event builds on; its checkpoint is 0.
-    pub root: ChainBlockMetadata,
+    pub root: ChainRoot,
     /// The changes of the canonical chain, in order.
     pub events: Vec<SourceEvent>,
 }

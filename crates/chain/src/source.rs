@@ -1,24 +1,61 @@
 //! The port to an L1: its events, in order, as fast as the consumer keeps up.
 
+use std::time::Duration;
+
+use reprise_model::coordinate::Checkpoint;
+use reprise_model::digest::BlockHash;
+
 use crate::event::SourceEvent;
 
 /// Where an L1's events come from.
 pub trait ChainSource: Send {
     /// The next change of the canonical chain.
     ///
-    /// `idle` says that everything the pipeline wants is stored and every settlement it made is observed or
-    /// refused: a source that paces itself by the prover (a recording under [`Pace::Proved`]) goes on then.
-    /// Never blocks.
+    /// `progress` is what a source may pace itself by (a recording under [`Pace::Proved`] does), and what tells it
+    /// how much of the chain it may forget. Never blocks.
     fn poll(&mut self, progress: Progress) -> Result<Poll, SourceError>;
+
+    /// How the connection to the L1 is; none where there is no connection to lose.
+    fn connection(&self) -> Option<Connection> {
+        None
+    }
 }
 
 /// How far the pipeline has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
     /// Every needed statement is stored.
     pub proved: bool,
     /// Nothing is waiting to be settled or observed.
     pub settled: bool,
+    /// No block at or below this checkpoint can leave the view any more.
+    pub finalized: Checkpoint,
+    /// Everything below this checkpoint is settled for good, and is wanted never again.
+    pub floor: Checkpoint,
+}
+
+/// How the connection to a live L1 is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// Why there is none, where there is none.
+    pub lost: Option<Lost>,
+    /// When the last block that was taken from the L1 was mined, by its own header, since the Unix epoch.
+    pub last_block: Option<Duration>,
+    /// Pages of the L1's that wait to be followed.
+    pub pages_behind: usize,
+    /// Whether the L1 had nothing new when it was asked last.
+    pub caught_up: bool,
+}
+
+/// A connection that is lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    /// Since when, since the Unix epoch.
+    pub since: Duration,
+    /// How long by now.
+    pub lasting: Duration,
+    /// Why it was lost, or could not be had.
+    pub reason: String,
 }
 
 /// What a source answers.
@@ -26,6 +63,8 @@ pub struct Progress {
 pub enum Poll {
     /// The chain changed.
     Event(SourceEvent),
+    /// The L1 itself will never remove this block, nor any below it.
+    Final(BlockHash),
     /// Nothing now: ask again after progress.
     Pending,
     /// Nothing ever again.

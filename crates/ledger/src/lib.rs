@@ -9,7 +9,7 @@
 //!
 //! # Payloads
 //!
-//! A payload is exactly 64 bytes, two cells:
+//! A payload is the message of an L1 transaction, exactly 64 bytes, two cells:
 //!
 //! ```text
 //! 0   MAGIC | action | nonce (u64) | amount (u64) | 0 | 0
@@ -35,8 +35,9 @@
 //!
 //! # Authority
 //!
-//! The account of the script that the L1 transaction's first input spends: see
-//! [`transaction`](reprise_model::transaction).
+//! The account of the script that the L1 transaction's first input spends, where the transaction shows it:
+//! [`transaction`](reprise_model::transaction) says how. The account of one that does not is
+//! [`NOBODY`](reprise_model::transaction::NOBODY)'s, which is an account like any other; but anybody can act for it.
 //!
 //! # Native and proved
 //!

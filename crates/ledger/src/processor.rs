@@ -33,7 +33,7 @@ impl Processor for Ledger {
     }
 
     fn declare(&self, transaction: &LaneTransaction, facts: &TransactionFacts) -> Vec<ResourceId> {
-        crate::declare(&transaction.payload, &facts.authority)
+        crate::declare(transaction.message(), &facts.authority)
     }
 
     fn execute(
@@ -44,6 +44,6 @@ impl Processor for Ledger {
         view: &ResourceView,
     ) -> TransactionEffects {
         let read = |id: &ResourceId| view.read(id).map_err(|_| Outcome::UNDECLARED_ACCESS);
-        crate::execute(&transaction.payload, facts, read)
+        crate::execute(transaction.message(), facts, read)
     }
 }

@@ -32,7 +32,7 @@ pub enum Refusal {
 /// The journal of the transaction that `witness` holds.
 pub fn transaction(hasher: &dyn Hasher, witness: &TransactionWitness) -> Result<TransactionJournal, Refusal> {
     let read = transaction::from_cells(&witness.transaction).ok_or(Refusal::NotATransaction)?;
-    let declared = crate::declare(&read.payload, &read.facts.authority);
+    let declared = crate::declare(&read.message, &read.facts.authority);
     let (given, expected) = (witness.before.len(), declared.len());
     if given != expected {
         return Err(Refusal::Values { given, declared: expected });
@@ -43,7 +43,7 @@ pub fn transaction(hasher: &dyn Hasher, witness: &TransactionWitness) -> Result<
         let declared = before.iter().find(|(declared, _)| declared == id);
         declared.map(|(_, value)| *value).ok_or(Outcome::UNDECLARED_ACCESS)
     };
-    let effects = crate::execute(&read.payload, &read.facts, value);
+    let effects = crate::execute(&read.message, &read.facts, value);
     let digest = hasher.hash(Domain::Transaction, &witness.transaction);
     Ok(TransactionJournal::of(hasher, digest, &before, &effects))
 }

@@ -54,6 +54,16 @@ impl ChainBlockMetadata {
     }
 }
 
+/// The block that a chain is followed from.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct ChainRoot {
+    /// Its header.
+    pub metadata: ChainBlockMetadata,
+    /// The proof of the lane in its sequencing commitment, or of the lane's absence, as the L1 encodes it; none
+    /// where the L1 has no such proofs.
+    pub lane_proof: Option<Vec<u8>>,
+}
+
 /// A chain block with what it accepted.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct ChainBlock {

@@ -1,8 +1,10 @@
 //! The lane tip: a running commitment to everything a lane accepted, in order, with its block's context.
 //!
-//! The chain over the workload's own [`Hasher`] holds the same data as Kaspa's lane tip (KIP-21): the
-//! transactions' bytes, their merge indices, the block's context. An L1 that judges a settlement recomputes
-//! it from what it accepted. Blocks without lane transactions leave the tip as it is.
+//! Whose tip it is, is the workload's [`LaneScheme`], which comes with its [`Hasher`]. [`Own`] is a chain over the
+//! workload's hash that holds the same data as Kaspa's (KIP-21): the transactions' bytes, their merge indices, the
+//! block's context. An L1 that judges a settlement recomputes it from what it accepted. A scheme that
+//! [binds](LaneScheme::binds) follows the L1's own tip instead, which its lane proof opens in the sequencing
+//! commitment. Blocks without lane transactions leave the tip as it is.
 //!
 //! ```text
 //! tip₀      = H(LaneGenesis, lane)
@@ -10,12 +12,23 @@
 //! activityᵢ = H(Activity, activityᵢ₋₁ | transaction digest | merge index 0 0 0 0 0 0 0)
 //! tip′      = H(LaneTip, tip | timestamp daa_score blue_score 0 0 | activity)
 //! ```
+//!
+//! # No entry
+//!
+//! An L1 may know a lane only while it is active. Where it has no entry the tip is zero, and the next block with
+//! lane transactions begins a new chain of tips, over the commitment of its parent, in which a lane proof shows the
+//! absence. Tips of before and after do not chain, and no proof joins them: a lane whose settlements are proved
+//! under a binding scheme has to be kept active.
+
+use alloc::string::String;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::cell::{self, Cell};
 use crate::digest::Digest;
 use crate::hash::{Domain, Hasher};
+use crate::journal::Commitment;
+use crate::transaction::LaneTransaction;
 
 /// The block context that the lane tip binds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -38,12 +51,81 @@ impl BlockContext {
     }
 }
 
-/// The tip of a lane that has accepted nothing.
+/// One step of a lane: a block that accepted something of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Step<'a> {
+    /// The lane's key.
+    pub lane: &'a Digest,
+    /// The tip before; zero where the lane has no entry.
+    pub tip: &'a Digest,
+    /// The L1's lane proof at the block's parent. It is read only where the lane has no entry there.
+    pub parent_proof: Option<&'a [u8]>,
+    /// The block's context.
+    pub context: &'a BlockContext,
+    /// The transactions, in order, each with the digest that its journal names.
+    pub accepted: &'a [(&'a LaneTransaction, Digest)],
+}
+
+/// Why a tip cannot be followed or opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LaneError {
+    /// There is no lane proof.
+    #[error("the L1's lane proof is missing")]
+    NoProof,
+    /// It cannot be read.
+    #[error("the lane proof cannot be read: {reason}")]
+    Unreadable {
+        /// What is wrong.
+        reason: String,
+    },
+    /// It is of a lane that has an entry, but the tip says there is none.
+    #[error("the lane proof has the tip {tip}, but the lane is said to have none")]
+    Present {
+        /// The entry's.
+        tip: Digest,
+    },
+    /// It opens another tip.
+    #[error("the lane proof has the tip {found}, not {expected}")]
+    OtherTip {
+        /// The tip to open.
+        expected: Digest,
+        /// The entry's; zero where there is none.
+        found: Digest,
+    },
+}
+
+/// Whose lane tip a workload's proofs end in.
+pub trait LaneScheme: Send + Sync {
+    /// Whether it is the L1's own, so that an aggregate opens it in the sequencing commitment.
+    fn binds(&self) -> bool;
+
+    /// The tip that the block after one builds on, where that one left `left` (`None` for the block a chain is
+    /// followed from) and has this lane proof.
+    fn at(
+        &self,
+        hasher: &dyn Hasher,
+        lane: &Digest,
+        left: Option<&Digest>,
+        proof: Option<&[u8]>,
+    ) -> Result<Digest, LaneError>;
+
+    /// The tip after a block.
+    fn after(&self, hasher: &dyn Hasher, step: &Step<'_>) -> Result<Digest, LaneError>;
+
+    /// What an aggregate commits that ends at `tip`, in a block with this lane proof.
+    fn open(&self, lane: &Digest, tip: &Digest, proof: Option<&[u8]>) -> Result<Commitment, LaneError>;
+}
+
+/// A chain of the workload's own, over its hash.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Own;
+
+/// The tip of [`Own`] where a lane has accepted nothing.
 pub fn genesis(hasher: &dyn Hasher, lane: &Digest) -> Digest {
     hasher.hash(Domain::LaneGenesis, &[cell::digest(lane)])
 }
 
-/// The fold over one block's accepted lane transactions: digest and merge index each, in order.
+/// The fold of [`Own`] over one block's accepted lane transactions: digest and merge index each, in order.
 pub fn activity(hasher: &dyn Hasher, accepted: impl IntoIterator<Item = (Digest, u32)>) -> Digest {
     accepted.into_iter().fold(Digest::ZERO, |folded, (transaction, merge_index)| {
         let index = [merge_index, 0, 0, 0, 0, 0, 0, 0];
@@ -51,7 +133,32 @@ pub fn activity(hasher: &dyn Hasher, accepted: impl IntoIterator<Item = (Digest,
     })
 }
 
-/// The tip after a block with lane transactions.
+/// The tip of [`Own`] after a block with lane transactions.
 pub fn advance(hasher: &dyn Hasher, tip: &Digest, context: &BlockContext, activity: &Digest) -> Digest {
     hasher.hash(Domain::LaneTip, &[cell::digest(tip), context.cell(), cell::digest(activity)])
+}
+
+impl LaneScheme for Own {
+    fn binds(&self) -> bool {
+        false
+    }
+
+    fn at(
+        &self,
+        hasher: &dyn Hasher,
+        lane: &Digest,
+        left: Option<&Digest>,
+        _: Option<&[u8]>,
+    ) -> Result<Digest, LaneError> {
+        Ok(left.copied().unwrap_or_else(|| genesis(hasher, lane)))
+    }
+
+    fn after(&self, hasher: &dyn Hasher, step: &Step<'_>) -> Result<Digest, LaneError> {
+        let accepted = step.accepted.iter().map(|(transaction, digest)| (*digest, transaction.merge_index));
+        Ok(advance(hasher, step.tip, step.context, &activity(hasher, accepted)))
+    }
+
+    fn open(&self, _: &Digest, _: &Digest, _: Option<&[u8]>) -> Result<Commitment, LaneError> {
+        Ok(Commitment::Unbound)
+    }
 }

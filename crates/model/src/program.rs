@@ -9,9 +9,10 @@ use alloc::vec::Vec;
 
 use crate::digest::Digest;
 use crate::hash::Hasher;
-use crate::journal::{AggregateJournal, BatchJournal, Commitment, Transition};
-use crate::lane;
+use crate::journal::{AggregateJournal, BatchJournal, Transition};
+use crate::lane::{LaneError, Step};
 use crate::state::{self, Change};
+use crate::transaction::LaneTransaction;
 use crate::witness::{AggregateWitness, BatchWitness};
 
 /// Why a program refuses a witness.
@@ -44,22 +45,42 @@ pub enum Refusal {
     /// A batch was proved under other pins.
     #[error("a batch was proved under other pins")]
     Pins,
+    /// A transaction was proved with other facts than its bytes give.
+    #[error("transaction {index} was proved with other facts than its bytes give")]
+    Facts {
+        /// Its merge index.
+        index: u32,
+    },
     /// The batches are no run.
     #[error("the batches do not chain")]
     Chain,
+    /// The lane tip cannot be followed, or not be opened.
+    #[error(transparent)]
+    Lane(#[from] LaneError),
 }
 
 /// The journal of the batch that `witness` holds.
 ///
 /// Every slot is opened once, in the root before. A transaction meets what the ones before it left: that is
 /// the opening of its pre-images in the root after the previous transaction.
+///
+/// A transaction's proof takes its [facts](crate::transaction::TransactionFacts) as given, and names them by its
+/// digest. Here they are computed from the bytes that the L1 accepted, which the lane tip binds.
 pub fn batch(hasher: &dyn Hasher, witness: &BatchWitness) -> Result<BatchJournal, Refusal> {
-    let BatchWitness { pins, context, root_before, tip_before, transactions, paths } = witness;
+    let BatchWitness { pins, context, root_before, tip_before, parent_proof, transactions, paths } = witness;
     if transactions.is_empty() {
         return Err(Refusal::EmptyBatch);
     }
-    if let Some([_, (index, _)]) = transactions.array_windows().find(|[(a, _), (b, _)]| a >= b) {
-        return Err(Refusal::Order { index: *index });
+    let falls = |[(a, _), (b, _)]: &&[(LaneTransaction, _); 2]| a.merge_index >= b.merge_index;
+    if let Some([_, (falling, _)]) = transactions.array_windows().find(falls) {
+        return Err(Refusal::Order { index: falling.merge_index });
+    }
+    let mut accepted = Vec::with_capacity(transactions.len());
+    for (transaction, journal) in transactions {
+        if transaction.digest(hasher, &transaction.facts(&pins.deposit)) != journal.transaction {
+            return Err(Refusal::Facts { index: transaction.merge_index });
+        }
+        accepted.push((transaction, journal.transaction));
     }
 
     let mut changes: Vec<Change<'_>> = paths.iter().map(|path| Change { path, after: path.leaf }).collect();
@@ -81,15 +102,20 @@ pub fn batch(hasher: &dyn Hasher, witness: &BatchWitness) -> Result<BatchJournal
         },
     };
 
-    let accepted = transactions.iter().map(|(index, journal)| (journal.transaction, *index));
-    let activity = lane::activity(hasher, accepted);
+    let step = Step {
+        lane: &pins.lane,
+        tip: tip_before,
+        parent_proof: parent_proof.as_deref(),
+        context,
+        accepted: &accepted,
+    };
     let exits = transactions.iter().flat_map(|(_, journal)| &journal.exits);
     Ok(BatchJournal(Transition {
         pins: pins.digest(hasher),
         root_before: *root_before,
         root_after,
         tip_before: *tip_before,
-        tip_after: lane::advance(hasher, tip_before, context, &activity),
+        tip_after: hasher.lane().after(hasher, &step)?,
         exits: exits.fold(Digest::ZERO, |folded, exit| exit.fold(hasher, &folded)),
     }))
 }
@@ -100,5 +126,8 @@ pub fn aggregate(hasher: &dyn Hasher, witness: &AggregateWitness) -> Result<Aggr
     if witness.batches.iter().any(|batch| batch.0.pins != pins) {
         return Err(Refusal::Pins);
     }
-    AggregateJournal::over(hasher, &witness.batches, Commitment::Unbound).ok_or(Refusal::Chain)
+    let last = witness.batches.last().ok_or(Refusal::Chain)?;
+    let commitment =
+        hasher.lane().open(&witness.pins.lane, &last.0.tip_after, witness.lane_proof.as_deref())?;
+    AggregateJournal::over(hasher, &witness.batches, commitment).ok_or(Refusal::Chain)
 }

@@ -9,11 +9,26 @@
 //! # Authority
 //!
 //! A transaction acts for the account of the script its first input spends. The L1 let that output be
-//! spent, so its owner signed; the id commits to the outpoint, and the outpoint to the script. A program
-//! that opens the spent transaction proves this by itself; one that cannot afford to receives the script's
-//! account in [`TransactionFacts`], which are folded into the lane tip that the L1 recomputes, so that a
-//! forged one ends in a lane tip no L1 accepts.
+//! spent, so its owner signed. What shows whose it was is in the payload, an *opening*: the bytes that the spent
+//! transaction's id is a hash of. So the account follows from bytes that the accepted transaction's id commits
+//! to, and is taken on nobody's word: the id commits to payload and outpoint, the outpoint to the spent
+//! transaction, that to the script. A transaction whose opening does not open what it spends acts for
+//! [`NOBODY`], the account of no script, for which everybody can act.
+//!
+//! ```text
+//! payload   length of the opening (u16) | opening | message
+//! opening   of a version 0 transaction: what its id is the hash of
+//!           of a version 1 transaction: its rest | its payload digest (32)
+//! ```
+//!
+//! Both begin with the spent transaction's version. A payload too short for its opening has none, and an empty
+//! message. What the workload reads is the message.
+//!
+//! A program that can afford these hashes computes the [`TransactionFacts`] itself; one that cannot receives
+//! them as part of the transaction's digest, and so of the lane tip, which whoever judges a settlement computes
+//! from what the L1 accepted: a forged one ends in a lane tip that nobody accepts.
 
+use alloc::vec;
 use alloc::vec::Vec;
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -31,11 +46,12 @@ pub struct LaneTransaction {
     pub version: u16,
     /// The version 1 rest preimage: the transaction without payload, signatures and mass.
     pub rest: Vec<u8>,
-    /// The payload.
+    /// The payload: [opening and message](self#authority).
     pub payload: Vec<u8>,
-    /// The script public key that the first input spends, [encoded](script_bytes) as transactions encode it.
-    pub spent_script: Vec<u8>,
 }
+
+/// The account of no script: what a transaction acts for that does not show whose output it spends.
+pub const NOBODY: ResourceId = ResourceId([0; 32]);
 
 /// What a program must know of a transaction beside its bytes, and what the lane tip therefore binds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,10 +65,7 @@ pub struct TransactionFacts {
 impl LaneTransaction {
     /// The L1's id, recomputed from rest and payload.
     pub fn id(&self) -> TransactionId {
-        let mut preimage = [0; 64];
-        preimage[..32].copy_from_slice(&keyed(b"PayloadDigest", &self.payload).0);
-        preimage[32..].copy_from_slice(&self.rest_digest().0);
-        TransactionId(keyed(b"TransactionV1Id", &preimage).0)
+        id_of(&keyed(b"PayloadDigest", &self.payload), &self.rest_digest())
     }
 
     /// The digest of the rest preimage, half of the id.
@@ -60,32 +73,56 @@ impl LaneTransaction {
         keyed(b"TransactionRest", &self.rest)
     }
 
+    /// What the workload reads of the payload.
+    pub fn message(&self) -> &[u8] {
+        self.parts().1
+    }
+
+    /// Opening and message.
+    fn parts(&self) -> (&[u8], &[u8]) {
+        let split = || {
+            let (length, rest) = self.payload.split_first_chunk()?;
+            rest.split_at_checked(u16::from_le_bytes(*length).into())
+        };
+        split().unwrap_or_default()
+    }
+
     /// The facts of this transaction where deposits are paid to the script of the account `deposit`.
     /// Outputs that cannot be read count nothing: the L1 accepted the transaction, so there are none.
     pub fn facts(&self, deposit: &ResourceId) -> TransactionFacts {
-        let paid = outputs(&self.rest).unwrap_or_default();
+        let paid = Body::read(&self.rest).map(|body| body.outputs).unwrap_or_default();
         let paid = paid.iter().filter(|output| account_of(output.script) == *deposit);
         let deposit = paid.fold(0, |sum: u64, output| sum.saturating_add(output.value));
-        TransactionFacts { authority: account_of(&self.spent_script), deposit }
+        TransactionFacts { authority: self.spent_script().map_or(NOBODY, account_of), deposit }
+    }
+
+    /// The script that the first input spends, where the opening shows it, [encoded](script_bytes).
+    pub fn spent_script(&self) -> Option<&[u8]> {
+        let spent = Body::read(&self.rest)?.spends?;
+        let (id, body) = open(self.parts().0)?;
+        let index = usize::try_from(spent.index).ok()?;
+        let outputs = Body::read(body).filter(|_| id == spent.transaction)?.outputs;
+        outputs.get(index).map(|output| output.script)
     }
 
     /// The bytes a transaction program reads, as cells:
     ///
     /// ```text
     /// 0   rest digest
-    /// 1   payload length in bytes | version | deposit (u64) | 0 0 0 0
+    /// 1   message length in bytes | version | deposit (u64) | 0 0 0 0
     /// 2   authority
-    /// 3…  payload, padded with zeros
+    /// 3…  message, padded with zeros
     /// ```
     pub fn cells(&self, facts: &TransactionFacts) -> Vec<Cell> {
         let [deposit_lo, deposit_hi] = cell::words(facts.deposit);
-        let length = self.payload.len() as u32;
+        let message = self.message();
+        let length = message.len() as u32;
         let mut cells = alloc::vec![
             cell::digest(self.rest_digest()),
             [length, u32::from(self.version), deposit_lo, deposit_hi, 0, 0, 0, 0],
             cell::digest(facts.authority.digest()),
         ];
-        cells.extend(cell::of_bytes(&self.payload));
+        cells.extend(cell::of_bytes(message));
         cells
     }
 
@@ -100,8 +137,8 @@ impl LaneTransaction {
 pub struct TransactionRead {
     /// The facts.
     pub facts: TransactionFacts,
-    /// The payload.
-    pub payload: Vec<u8>,
+    /// The message.
+    pub message: Vec<u8>,
 }
 
 /// Reads [`LaneTransaction::cells`]; `None` where they are not their one encoding.
@@ -113,12 +150,12 @@ pub fn from_cells(cells: &[Cell]) -> Option<TransactionRead> {
     if u16::try_from(*version).is_err() || padded.len() != length.div_ceil(32) {
         return None;
     }
-    let mut payload = cell::to_bytes(padded);
+    let mut message = cell::to_bytes(padded);
     let authority = cell::to_digest(authority).into();
     let deposit = u64::from(*deposit_lo) | u64::from(*deposit_hi) << 32;
-    let zeros = payload.get(length..)?.iter().all(|byte| *byte == 0);
-    payload.truncate(length);
-    zeros.then_some(TransactionRead { facts: TransactionFacts { authority, deposit }, payload })
+    let zeros = message.get(length..)?.iter().all(|byte| *byte == 0);
+    message.truncate(length);
+    zeros.then_some(TransactionRead { facts: TransactionFacts { authority, deposit }, message })
 }
 
 /// A script public key as transactions encode it: version (`u16`), length (`u64`), both little-endian, script.
@@ -134,6 +171,66 @@ pub fn account_of(script: &[u8]) -> ResourceId {
     ResourceId(blake3::derive_key("reprise 2026-11 account of script", script))
 }
 
+/// A payload: the opening of the spent transaction, and what the workload is to read. `None` where the opening
+/// is longer than its length can say.
+pub fn payload(opening: &[u8], message: &[u8]) -> Option<Vec<u8>> {
+    let length = u16::try_from(opening.len()).ok()?;
+    Some([&length.to_le_bytes(), opening, message].concat())
+}
+
+/// A transaction that nobody signed, for chains made here: it spends an output that pays `owner`, which its
+/// opening shows, and pays `value` to `script`. The payload is empty where the opening would be too long.
+pub fn unsigned(
+    subnetwork: &[u8; 20],
+    owner: &[u8],
+    (value, script): (u64, &[u8]),
+    message: &[u8],
+) -> LaneTransaction {
+    let body = |spent: Option<TransactionId>, (value, script): (u64, &[u8])| {
+        let mut rest = 1u16.to_le_bytes().to_vec();
+        rest.extend(u64::from(spent.is_some()).to_le_bytes());
+        if let Some(spent) = spent {
+            rest.extend(spent.0);
+            rest.extend([0; 4 + 8 + 8]);
+        }
+        rest.extend(1u64.to_le_bytes());
+        rest.extend(value.to_le_bytes());
+        rest.extend(script);
+        rest.extend([0; 1 + 8]);
+        rest.extend(subnetwork);
+        rest.extend([0; 8 + 8]);
+        rest
+    };
+    let unpaid = |rest, payload| LaneTransaction { merge_index: 0, version: 1, rest, payload };
+    let spent = unpaid(body(None, (0, owner)), vec![]);
+    let payload = payload(&opening_of(&spent.rest, &spent.payload), message).unwrap_or_default();
+    unpaid(body(Some(spent.id()), (value, script)), payload)
+}
+
+/// The opening of a version 1 transaction with this rest and payload.
+pub fn opening_of(rest: &[u8], payload: &[u8]) -> Vec<u8> {
+    [rest, &keyed(b"PayloadDigest", payload).0].concat()
+}
+
+/// The id of the transaction that an opening is of, and the bytes that name its outputs.
+fn open(opening: &[u8]) -> Option<(TransactionId, &[u8])> {
+    match opening {
+        [0, 0, ..] => {
+            let id = blake2b_simd::Params::new().hash_length(32).key(b"TransactionID").hash(opening);
+            Some((TransactionId(id.as_bytes().try_into().ok()?), opening))
+        }
+        _ => {
+            let (rest, payload) = opening.split_last_chunk::<32>()?;
+            Some((id_of(&Digest(*payload), &keyed(b"TransactionRest", rest)), rest))
+        }
+    }
+}
+
+/// Kaspa's id of a version 1 transaction.
+fn id_of(payload: &Digest, rest: &Digest) -> TransactionId {
+    TransactionId(keyed(b"TransactionV1Id", &[payload.0, rest.0].concat()).0)
+}
+
 /// Kaspa's keyed BLAKE3: the key is the domain's name, padded with zeros.
 fn keyed(domain: &[u8], bytes: &[u8]) -> Digest {
     let mut key = [0; 32];
@@ -141,37 +238,56 @@ fn keyed(domain: &[u8], bytes: &[u8]) -> Digest {
     Digest(*blake3::keyed_hash(&key, bytes).as_bytes())
 }
 
+/// What a transaction spends first, and its outputs.
+struct Body<'a> {
+    spends: Option<Outpoint>,
+    outputs: Vec<Output<'a>>,
+}
+
+struct Outpoint {
+    transaction: TransactionId,
+    index: u32,
+}
+
 struct Output<'a> {
     value: u64,
     script: &'a [u8],
 }
 
-/// The outputs in a version 1 rest preimage:
-/// `version u16 | inputs (outpoint 36, script (empty), sequence u64) | outputs (value u64, script version u16,
-/// script, covenant flag u8 [authorizing input u16, covenant id 32]) | …`, with every count and every length
-/// of a script a `u64`, little-endian. Source: kaspa-consensus-core 2.1.0, transaction hashing.
-fn outputs(rest: &[u8]) -> Option<Vec<Output<'_>>> {
-    let mut at = Reader(rest);
-    at.take(2)?;
-    for _ in 0..at.u64()? {
-        at.take(36)?;
-        let script = at.u64()?;
-        at.take(usize::try_from(script).ok()?)?;
-        at.take(8)?;
-    }
-    let mut outputs = Vec::new();
-    for _ in 0..at.u64()? {
-        let value = at.u64()?;
-        let start = at.0;
-        at.take(2)?;
-        let length = usize::try_from(at.u64()?).ok()?;
-        at.take(length)?;
-        outputs.push(Output { value, script: &start[..10 + length] });
-        if at.take(1)? == [1] {
-            at.take(2 + 32)?;
+impl<'a> Body<'a> {
+    /// Reads the bytes that ids are made of:
+    /// `version u16 | inputs (outpoint: id 32, index u32; script (empty), sequence u64) | outputs (value u64,
+    /// script version u16, script, from version 1 on: covenant flag u8 [authorizing input u16, covenant id 32]) |
+    /// …`, with every count and every length of a script a `u64`, little-endian. Source: kaspa-consensus-core
+    /// 2.1.0, transaction hashing.
+    fn read(bytes: &'a [u8]) -> Option<Self> {
+        let mut at = Reader(bytes);
+        let version = u16::from_le_bytes(*at.chunk()?);
+        let mut spends = None;
+        for _ in 0..at.u64()? {
+            let outpoint = Outpoint {
+                transaction: TransactionId(*at.chunk()?),
+                index: u32::from_le_bytes(*at.chunk()?),
+            };
+            spends = spends.or(Some(outpoint));
+            let script = at.u64()?;
+            at.take(usize::try_from(script).ok()?)?;
+            at.take(8)?;
         }
+        let mut outputs = Vec::new();
+        for _ in 0..at.u64()? {
+            let value = at.u64()?;
+            let start = at.0;
+            at.take(2)?;
+            let length = usize::try_from(at.u64()?).ok()?;
+            at.take(length)?;
+            outputs.push(Output { value, script: start.get(..length.checked_add(10)?)? });
+            if version >= 1 && at.take(1)? == [1] {
+                at.take(2 + 32)?;
+            }
+        }
+        Some(Self { spends, outputs })
     }
-    Some(outputs)
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -183,28 +299,40 @@ impl<'a> Reader<'a> {
         Some(head)
     }
 
+    fn chunk<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
+        let (head, tail) = self.0.split_first_chunk()?;
+        self.0 = tail;
+        Some(head)
+    }
+
     fn u64(&mut self) -> Option<u64> {
-        Some(u64::from_le_bytes(*self.take(8)?.first_chunk()?))
+        self.chunk().map(|bytes| u64::from_le_bytes(*bytes))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec;
-
     use super::*;
     use crate::hash::Blake3;
 
-    fn rest(scripts: &[(u64, &[u8], bool)]) -> Vec<u8> {
-        let mut bytes = vec![1, 0];
+    /// A transaction's bytes that spends this output and pays these.
+    fn spending(
+        version: u8,
+        (spent, index): (TransactionId, u32),
+        scripts: &[(u64, &[u8], bool)],
+    ) -> Vec<u8> {
+        let mut bytes = vec![version, 0];
         bytes.extend(1u64.to_le_bytes());
-        bytes.extend([9; 36]);
-        bytes.extend(0u64.to_le_bytes());
-        bytes.extend(0u64.to_le_bytes());
+        bytes.extend(spent.0);
+        bytes.extend(index.to_le_bytes());
+        bytes.extend([0; 16]);
         bytes.extend((scripts.len() as u64).to_le_bytes());
         for (value, script, covenant) in scripts {
             bytes.extend(value.to_le_bytes());
             bytes.extend(*script);
+            if version == 0 {
+                continue;
+            }
             bytes.push(u8::from(*covenant));
             if *covenant {
                 bytes.extend([3; 34]);
@@ -214,14 +342,56 @@ mod tests {
         bytes
     }
 
+    fn rest(scripts: &[(u64, &[u8], bool)]) -> Vec<u8> {
+        spending(1, (TransactionId([9; 32]), 0), scripts)
+    }
+
     fn transaction(rest: Vec<u8>) -> LaneTransaction {
-        LaneTransaction {
-            merge_index: 1,
-            version: 1,
-            rest,
-            payload: vec![1, 2, 3],
-            spent_script: script_bytes(0, b"me"),
+        LaneTransaction { merge_index: 1, version: 1, rest, payload: payload(&[], &[1, 2, 3]).unwrap() }
+    }
+
+    #[test]
+    fn a_transaction_acts_for_the_script_it_spends_where_its_opening_shows_it() {
+        let (mine, other) = (script_bytes(0, b"me"), script_bytes(0, b"other"));
+        let nothing = (TransactionId([7; 32]), 0);
+        let outputs: [(u64, &[u8], bool); 2] = [(1, &other, true), (2, &mine, false)];
+        for version in [0, 1] {
+            let bytes = spending(version, nothing, &outputs);
+            let spent = LaneTransaction { payload: vec![5; 9], ..transaction(bytes.clone()) };
+            let opening = if version == 0 { bytes } else { opening_of(&bytes, &spent.payload) };
+            let (id, _) = open(&opening).unwrap();
+            if version == 1 {
+                assert_eq!(id, spent.id());
+            }
+            let acts = |outpoint, opening: &[u8]| {
+                let payload = payload(opening, &[1, 2, 3]).unwrap();
+                let tx = LaneTransaction { payload, ..transaction(spending(1, outpoint, &[])) };
+                assert_eq!(tx.message(), [1, 2, 3]);
+                tx.facts(&NOBODY).authority
+            };
+            assert_eq!(acts((id, 1), &opening), account_of(&mine));
+            assert_eq!(acts((id, 0), &opening), account_of(&other));
+            assert_eq!(acts((id, 2), &opening), NOBODY);
+            assert_eq!(acts((TransactionId([9; 32]), 1), &opening), NOBODY);
+            for bit in 0..opening.len() * 8 {
+                let mut torn = opening.clone();
+                torn[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(acts((id, 1), &torn), NOBODY, "bit {bit}");
+            }
         }
+    }
+
+    #[test]
+    fn a_payload_too_short_for_its_opening_has_neither_opening_nor_message() {
+        let of = |payload: &[u8]| {
+            let tx = LaneTransaction { payload: payload.to_vec(), ..transaction(rest(&[])) };
+            (tx.message().to_vec(), tx.facts(&NOBODY).authority)
+        };
+        for short in [&[][..], &[1], &[1, 0], &[255, 255, 1, 2, 3]] {
+            assert_eq!(of(short), (vec![], NOBODY));
+        }
+        assert_eq!(of(&[0, 0, 8]), (vec![8], NOBODY));
+        assert_eq!(payload(&[0; 65_536], &[]), None);
     }
 
     #[test]
@@ -238,10 +408,10 @@ mod tests {
     fn a_transaction_reads_back_from_its_cells_and_from_no_others() {
         let mut tx = transaction(rest(&[]));
         for length in [0, 1, 31, 32, 33, 64] {
-            tx.payload = vec![7; length];
+            tx.payload = payload(&[5; 6], &vec![7; length]).unwrap();
             let facts = TransactionFacts { authority: ResourceId([4; 32]), deposit: 1 << 40 };
             let cells = tx.cells(&facts);
-            assert_eq!(from_cells(&cells), Some(TransactionRead { facts, payload: tx.payload.clone() }));
+            assert_eq!(from_cells(&cells), Some(TransactionRead { facts, message: vec![7; length] }));
             assert_eq!(from_cells(&cells[..cells.len() - 1]), None);
             assert_eq!(from_cells(&[&cells[..], &[[0; 8]]].concat()), None);
             let with = |cell: usize, word: usize, value| {
@@ -263,7 +433,7 @@ mod tests {
         let facts = tx.facts(&ResourceId([0; 32]));
         let digest = |tx: &LaneTransaction, facts| tx.digest(&Blake3, &facts);
         let base = digest(&tx, facts);
-        let longer = LaneTransaction { payload: vec![1, 2, 3, 0], ..tx.clone() };
+        let longer = LaneTransaction { payload: payload(&[], &[1, 2, 3, 0]).unwrap(), ..tx.clone() };
         assert_ne!(base, digest(&longer, facts));
         let other_rest = LaneTransaction { rest: rest(&[(1, &script_bytes(0, b"x"), false)]), ..tx.clone() };
         assert_ne!(base, digest(&other_rest, facts));

@@ -9,6 +9,8 @@ use crate::digest::Digest;
 use crate::journal::{BatchJournal, Pins, TransactionJournal};
 use crate::lane::BlockContext;
 use crate::state::StatePath;
+use crate::statement::Kind;
+use crate::transaction::LaneTransaction;
 
 /// What one proof is made from.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -19,6 +21,17 @@ pub enum Witness {
     Batch(BatchWitness),
     /// For an aggregate program.
     Aggregate(AggregateWitness),
+}
+
+impl Witness {
+    /// The kind of program it is for.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Transaction(_) => Kind::Transaction,
+            Self::Batch(_) => Kind::Batch,
+            Self::Aggregate(_) => Kind::Aggregate,
+        }
+    }
 }
 
 /// The transaction and the values it meets.
@@ -41,8 +54,10 @@ pub struct BatchWitness {
     pub root_before: Digest,
     /// The lane tip before.
     pub tip_before: Digest,
-    /// Merge index and journal of each transaction, in order; their receipts are the assumptions.
-    pub transactions: Vec<(u32, TransactionJournal)>,
+    /// The L1's lane proof at the block's parent, where the lane has no entry there.
+    pub parent_proof: Option<Vec<u8>>,
+    /// Each transaction with its journal, in order; the journals' receipts are the assumptions.
+    pub transactions: Vec<(LaneTransaction, TransactionJournal)>,
     /// An opening in the root *before the batch* of every slot that any of them accesses. The roots in
     /// between follow from these by writing.
     pub paths: Vec<StatePath>,
@@ -55,8 +70,6 @@ pub struct AggregateWitness {
     pub pins: Pins,
     /// The batches, in order; their receipts are the assumptions.
     pub batches: Vec<BatchJournal>,
-    /// The sequencing commitment of the last batch's block.
-    pub commitment: Digest,
-    /// The proof of the lane in it, as the L1 encodes it.
+    /// The proof of the lane in the sequencing commitment of the last batch's block, as the L1 encodes it.
     pub lane_proof: Option<Vec<u8>>,
 }

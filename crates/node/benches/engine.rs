@@ -88,7 +88,6 @@ fn planner(blocks: u64, settles: bool) -> (Duration, usize, usize) {
         scheme: backend,
         hasher: Arc::new(Blake3),
         pins: PinsDigest([1; 32]),
-        binds_commitment: false,
     };
     let mut planner = Planner::new(terms, BundleRule::default(), Retention { grace: 32, retained: 100 });
     let before = resident();
@@ -166,7 +165,7 @@ fn chain(blocks: u64, transactions: u64) -> Recording {
             let owner = format!("owner {}", (n * 7 + m) % 50);
             let counterparty = account_of(&script(&owner));
             let payload = Payload { action: Action::Deposit, nonce: 0, amount: 0, counterparty };
-            chain.transaction(&owner, payload.encode(), 10 + n)
+            chain.transaction(&owner, &payload.encode(), 10 + n)
         };
         let accepted = (0..transactions).map(deposit).collect();
         tip = chain.mine(tip, 0, accepted);

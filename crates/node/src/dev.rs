@@ -40,7 +40,7 @@ impl Town {
         deposit: u64,
     ) -> LaneTransaction {
         let payload = Payload { action, nonce, amount, counterparty: Self::account(to) };
-        self.0.transaction(by, payload.encode(), deposit)
+        self.0.transaction(by, &payload.encode(), deposit)
     }
 
     /// Mines blocks on `parent`, one for each list, and adopts each as it is mined. `fork` tells siblings
@@ -105,7 +105,7 @@ pub fn flip() -> Recording {
         town.0.adopt(*tip);
     }
 
-    let malformed = town.0.transaction("bob", b"not a payload".to_vec(), 0);
+    let malformed = town.0.transaction("bob", b"not a payload", 0);
     let a_more = vec![
         vec![],
         vec![],

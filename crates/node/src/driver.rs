@@ -28,6 +28,9 @@ use crate::pipeline::{Ended, Hands, Message, Outside, Pipeline, RunError};
 /// How often a wish to stop is looked for while nothing happens.
 const STOP_POLL: Duration = Duration::from_millis(100);
 
+/// How often the source is asked how its connection is.
+const CONNECTION_POLL: Duration = Duration::from_secs(1);
+
 /// What comes from the threads.
 enum Mail {
     Read(Read),
@@ -127,8 +130,14 @@ impl Node {
     /// Runs until the source ends and everything is at rest, or until `stop` is set; what is being proved then
     /// is finished and stored.
     pub fn run(mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<Ended, RunError> {
-        let mut stopping: Option<Instant> = None;
+        let (mut stopping, mut asked): (Option<Instant>, Option<Instant>) = (None, None);
         loop {
+            if asked.is_none_or(|at| at.elapsed() >= CONNECTION_POLL) {
+                asked = Some(Instant::now());
+                if let Some(connection) = self.source.connection() {
+                    self.tell(observer, |pipeline, outside| pipeline.hear_connection(&connection, outside));
+                }
+            }
             if stop.load(Ordering::Relaxed) && stopping.is_none() {
                 stopping = Some(Instant::now());
                 self.pipeline.stop();
@@ -147,6 +156,10 @@ impl Node {
                 match self.source.poll(progress)? {
                     Poll::Event(event) => {
                         self.tell(observer, |pipeline, outside| pipeline.follow(event, outside))?;
+                        continue;
+                    }
+                    Poll::Final(block) => {
+                        self.tell(observer, |pipeline, outside| pipeline.finalize(&block, outside))?;
                         continue;
                     }
                     Poll::End if self.pipeline.at_rest() && progress.proved => break,

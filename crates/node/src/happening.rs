@@ -12,6 +12,7 @@ use reprise_model::scheduled::ScheduledBatch;
 use reprise_model::statement::{Kind, StatementId};
 
 use crate::health::Health;
+use crate::report::L1Connection;
 
 /// One thing that happened.
 #[derive(Debug, Clone)]
@@ -56,6 +57,8 @@ pub enum Happening {
         /// The proving thread; none where it was written off.
         device: Option<usize>,
     },
+    /// How the connection to a live L1 is: told now and then.
+    Connection(L1Connection),
     /// The health changed.
     Health(Health),
     /// A receipt is durable.

@@ -10,7 +10,11 @@ use reprise_prover::failure::Failure;
 use reprise_store::port::StoreError;
 use serde::{Serialize, Serializer};
 
+use crate::report::L1Connection;
 use crate::watcher::Violation;
+
+/// For how many seconds the L1 may be away: nodes restart, and connections break.
+pub const L1_AWAY_MAX: u64 = 60;
 
 /// How a node is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -59,6 +63,13 @@ pub enum Reason {
         /// What it says.
         error: String,
     },
+    /// There is no connection to the L1 for longer than [`L1_AWAY_MAX`] seconds.
+    L1Away {
+        /// Since when, in seconds since the Unix epoch.
+        since: u64,
+        /// Why.
+        reason: String,
+    },
     /// A promise was broken.
     Violated {
         /// Which.
@@ -67,8 +78,13 @@ pub enum Reason {
 }
 
 impl Health {
-    /// How an engine is, what troubles the store, and what the watcher has heard.
-    pub fn of(engine: &Engine, store: Option<&StoreError>, violations: &[Violation]) -> Self {
+    /// How an engine is, what troubles the store, how the L1 is, and what the watcher has heard.
+    pub fn of(
+        engine: &Engine,
+        store: Option<&StoreError>,
+        l1: Option<&L1Connection>,
+        violations: &[Violation],
+    ) -> Self {
         let given_up = engine.failures().iter().map(|(statement, failure)| Reason::GivenUp {
             statement: *statement,
             failure: failure.to_string(),
@@ -88,9 +104,12 @@ impl Health {
             _ => None,
         });
         let store = store.or(held_up).map(|error| Reason::Store { error: error.to_string() });
+        let away = l1.filter(|l1| l1.disconnected_seconds > L1_AWAY_MAX).and_then(|l1| l1.lost.clone());
+        let away = away.map(|(since, reason)| Reason::L1Away { since, reason });
         let violated =
             violations.iter().map(|violation| Reason::Violated { promise: violation.promise.to_owned() });
-        let reasons: Vec<_> = given_up.chain(ailing).chain(resting).chain(store).chain(violated).collect();
+        let reasons = given_up.chain(ailing).chain(resting).chain(store).chain(away).chain(violated);
+        let reasons: Vec<_> = reasons.collect();
         if reasons.is_empty() { Self::Green } else { Self::Red { reasons } }
     }
 
@@ -129,6 +148,9 @@ impl fmt::Display for Reason {
                 write!(f, "device {device} rests: it failed {failed} times in a row: {failure}")
             }
             Self::Store { error } => write!(f, "waiting for the receipt store: {error}"),
+            Self::L1Away { since, reason } => {
+                write!(f, "no connection to the L1 since {since} (Unix time): {reason}")
+            }
             Self::Violated { promise } => write!(f, "violated: {promise}"),
         }
     }

@@ -11,7 +11,7 @@ use reprise_chain::recorded::RecordedL1;
 use reprise_chain::recording::{Lane, Recording};
 use reprise_chain::source::{ChainSource, Pace};
 use reprise_model::artifact::SettlementArtifact;
-use reprise_model::block::ChainBlockMetadata;
+use reprise_model::block::ChainRoot;
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{RealReceipt, Receipt, Verified};
 use reprise_model::statement::StatementId;
@@ -23,7 +23,7 @@ pub trait L1 {
     fn name(&self) -> String;
 
     /// The block that the chain is followed from.
-    fn root(&self) -> ChainBlockMetadata;
+    fn root(&self) -> ChainRoot;
 
     /// The lane that is followed.
     fn lane(&self) -> Lane;
@@ -81,8 +81,8 @@ impl L1 for Recorded {
         self.name.clone()
     }
 
-    fn root(&self) -> ChainBlockMetadata {
-        self.recording.root
+    fn root(&self) -> ChainRoot {
+        self.recording.root.clone()
     }
 
     fn lane(&self) -> Lane {
@@ -103,7 +103,7 @@ impl L1 for Recorded {
             }
             None => None,
         };
-        let overlay = Overlay::open(path, self.recording.root.block_hash, covenant)?;
+        let overlay = Overlay::open(path, self.recording.root.clone(), covenant)?;
         let overlay = Arc::new(Mutex::new(overlay));
         let sink = OverlaySink(overlay.clone());
         let sink = match seal {

@@ -16,11 +16,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reprise_chain::event::{ChainEvent, SourceEvent};
-use reprise_chain::source::{Progress, SourceError};
+use reprise_chain::source::{Connection, Progress, SourceError};
 use reprise_chain::tree::{ChainError, ForkTree};
 use reprise_model::artifact::AggregatorArtifact;
 use reprise_model::block::BatchMetadata;
 use reprise_model::coordinate::Checkpoint;
+use reprise_model::digest::BlockHash;
 use reprise_model::mutation::{self, Mutation};
 use reprise_model::order::{Order, Work};
 use reprise_model::statement::StatementId;
@@ -39,7 +40,7 @@ use reprise_store::port::{Lookup, NewEntry, Origin, Provenance, PutOutcome, Stor
 use crate::happening::{Happening, Observer};
 use crate::health::Health;
 use crate::postponed::Postponed;
-use crate::report::Report;
+use crate::report::{L1Connection, Report};
 use crate::tally::Tally;
 use crate::watcher::{Violation, Watcher};
 
@@ -164,11 +165,15 @@ pub struct Pipeline {
     pub(crate) provenances: HashMap<StatementId, Provenance>,
     /// How many orders that are not stored the planner is asked for.
     pub(crate) demand_max: usize,
+    /// How the connection to a live L1 is, as it was said last.
+    pub(crate) connection: Option<L1Connection>,
     pub(crate) health: Health,
     /// How many receipts turned out to be lost while demand was carried out.
     pub(crate) lost: u64,
     /// Where the journals of a divergence are dumped.
     pub(crate) dumps: Option<PathBuf>,
+    /// Below it the store has let everything go.
+    pub(crate) floor: Checkpoint,
     pub(crate) refusals: u32,
     pub(crate) last_refusal: Option<SettleError>,
     pub(crate) verified: u64,
@@ -202,7 +207,10 @@ impl Pipeline {
         // What was given up settles nothing any more.
         let stuck = self.settler.is_none() || !self.engine.failures().is_empty();
         let proved = self.engine.satisfied() && self.postponed.trouble().is_none();
-        Progress { proved, settled: stuck || !self.planner.is_unsettled() }
+        let settled = stuck || !self.planner.is_unsettled();
+        // The floor stands on a settlement that the chain must show again first.
+        let floor = if self.planner.is_catching_up() { Checkpoint(0) } else { self.floor };
+        Progress { proved, settled, finalized: self.tree.finalized(), floor }
     }
 
     /// Whether nothing is being looked up, proved, checked or stored, and nothing waits for the store.
@@ -237,6 +245,13 @@ impl Pipeline {
         self.wake(outside)
     }
 
+    /// The L1 will never remove this block, nor any below it.
+    pub fn finalize(&mut self, block: &BlockHash, outside: &mut Outside<'_>) -> Result<(), RunError> {
+        let Some(event) = self.tree.finalize(block) else { return Ok(()) };
+        self.hear_view(event, outside)?;
+        self.wake(outside)
+    }
+
     /// An answer came.
     pub fn receive(&mut self, message: Message, outside: &mut Outside<'_>) -> Result<(), RunError> {
         self.hear_answer(message, outside)?;
@@ -246,6 +261,11 @@ impl Pipeline {
     fn hear_chain(&mut self, event: SourceEvent, outside: &mut Outside<'_>) -> Result<(), RunError> {
         // Nothing is told of an event that is refused.
         let event = self.tree.apply(event)?;
+        self.hear_view(event, outside)
+    }
+
+    /// The view changed, or more of it is final.
+    fn hear_view(&mut self, event: ChainEvent, outside: &mut Outside<'_>) -> Result<(), RunError> {
         let added = event.added.iter().map(|added| (added.metadata, &added.block));
         let batches = self.scheduler.schedule(added)?;
         for block in event.removed.iter().map(BatchMetadata::block_hash) {
@@ -261,7 +281,6 @@ impl Pipeline {
         if let Some(floor) = self.planner.is_astray() {
             return Err(RunError::Astray { floor });
         }
-        self.prune(&event, outside)?;
 
         let settlements: Vec<_> = event.added.iter().flat_map(|added| &added.block.settlements).collect();
         if settlements.is_empty() {
@@ -275,16 +294,17 @@ impl Pipeline {
         for settlement in settlements {
             self.tell(&Happening::Settled(Box::new(settlement.clone())), outside);
         }
+        let finalized = event.finalized;
         self.tell(&Happening::Chain { event, batches }, outside);
-        Ok(())
+        self.prune(finalized, outside)
     }
 
     /// Lets go, everywhere, of what is final and settled for good.
-    fn prune(&mut self, event: &ChainEvent, outside: &mut Outside<'_>) -> Result<(), RunError> {
+    fn prune(&mut self, finalized: Checkpoint, outside: &mut Outside<'_>) -> Result<(), RunError> {
         let Pruned { floor, statements } =
             self.planner.prune(match mutation::is(Mutation::PruneBeforeFinal) {
                 true => self.tree.tip().checkpoint,
-                false => event.finalized,
+                false => finalized,
             });
         self.engine.forget(statements);
         if floor.is_none() {
@@ -304,6 +324,7 @@ impl Pipeline {
         // from its beginning is told the floor, and wants nothing below it (`Planner::resume`).
         let Some(outcome) = self.ask(outside, |store| store.prune_below(floor))? else { return Ok(()) };
         self.postponed.floor = None;
+        self.floor = floor;
         self.scheduler.prune_below(floor);
         self.tell(&Happening::Pruned(floor), outside);
         tracing::info!(%floor, coordinates = outcome.coordinates, receipts = outcome.receipts, "pruned");
@@ -410,7 +431,21 @@ impl Pipeline {
         self.store.protect(self.planner.needed_from());
         let (queued, hits) = (self.engine.queued(), self.engine.counts().hits.total());
         self.tell(&Happening::Queue { queued, hits }, outside);
-        let health = Health::of(&self.engine, self.postponed.trouble(), self.watcher.violations());
+        self.judge(outside);
+        Ok(())
+    }
+
+    /// How the connection to the L1 is.
+    pub fn hear_connection(&mut self, connection: &Connection, outside: &mut Outside<'_>) {
+        let connection = L1Connection::at(outside.hands.since_epoch(), connection);
+        self.connection = Some(connection.clone());
+        self.tell(&Happening::Connection(connection), outside);
+        self.judge(outside);
+    }
+
+    /// Says how the node is, where that changed.
+    fn judge(&mut self, outside: &mut Outside<'_>) {
+        let health = self.health_now();
         if health != self.health {
             match &health {
                 Health::Green => tracing::info!("health: {health}"),
@@ -419,7 +454,11 @@ impl Pipeline {
             self.health = health.clone();
             self.tell(&Happening::Health(health), outside);
         }
-        Ok(())
+    }
+
+    fn health_now(&self) -> Health {
+        let l1 = self.connection.as_ref();
+        Health::of(&self.engine, self.postponed.trouble(), l1, self.watcher.violations())
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>, outside: &mut Outside<'_>) -> Result<(), RunError> {
@@ -614,7 +653,8 @@ impl Pipeline {
             settled_checkpoint: self.planner.settled_checkpoint().map_or(0, |checkpoint| checkpoint.0),
             state_root: self.watcher.root().to_hex(),
             violations: violations.len() as u64,
-            health: Health::of(&self.engine, self.postponed.trouble(), &violations),
+            health: self.health_now(),
+            l1_connection: self.connection,
             ..self.tally.report()
         };
         Ok(Ended { report, violations, interrupted })

@@ -11,10 +11,9 @@ use reprise_chain::overlay::Covenant;
 use reprise_chain::recording::Lane;
 use reprise_chain::tree::ForkTree;
 use reprise_ledger::Ledger;
-use reprise_model::block::ChainBlockMetadata;
+use reprise_model::block::{ChainBlockMetadata, ChainRoot};
 use reprise_model::hash::Hasher;
 use reprise_model::journal::Pins;
-use reprise_model::lane;
 use reprise_planner::bundle::BundleRule;
 use reprise_planner::planner::{Planner, Retention, Terms};
 use reprise_prover::backend::Backend;
@@ -186,7 +185,7 @@ pub fn wire(
     settings.check()?;
     let workload = Workload::ledger(backend.clone(), hasher, &l1.lane());
     let (name, root) = (l1.name(), l1.root());
-    let records = open_log(&settings, &workload, &root)?;
+    let records = open_log(&settings, &workload, &root.metadata)?;
     let dir = settings.data_dir.as_deref().map(|dir| dir.join("l1"));
     let opened = l1.open(workload.covenant(), backend.profile().seal, dir.as_deref())?;
     let pipeline = join(&settings, name, root, &workload, store.clone(), records, opened.sink)?;
@@ -198,7 +197,7 @@ pub fn wire(
 pub fn join(
     settings: &Settings,
     name: String,
-    root: ChainBlockMetadata,
+    root: ChainRoot,
     workload: &Workload,
     store: Arc<dyn ReceiptStore>,
     records: Box<dyn RecordLog>,
@@ -207,22 +206,22 @@ pub fn join(
     let Patience { engine, retention, .. } = settings.patience;
     let Workload { backend, hasher, processor, pins } = workload.clone();
     let genesis_root = StateTree::empty(hasher.clone()).root();
-    let genesis_tip = lane::genesis(hasher.as_ref(), &pins.lane);
     let terms = Terms {
         scheme: backend.clone(),
         hasher: hasher.clone(),
         pins: pins.digest(hasher.as_ref()),
         programs: backend.programs(),
-        binds_commitment: false,
     };
     let oracle = Oracle::new(processor.clone(), hasher.clone(), pins.deposit);
 
-    let scheduler = Scheduler::open(processor, hasher, pins, root.block_hash, records)?;
-    let mut tree = ForkTree::new(root, settings.finality_depth);
+    let mut tree = ForkTree::new(root.metadata, settings.finality_depth);
+    let scheduler = Scheduler::open(processor, hasher, pins, root, records)?;
     tree.restore(scheduler.known());
+    let genesis = (genesis_root, scheduler.tip_at_root());
     let mut planner = Planner::new(terms, settings.rule, retention);
     let highest = scheduler.known().map(|block| block.checkpoint).max().unwrap_or_default();
-    planner.resume(store.prune_floor()?, highest);
+    let floor = store.prune_floor()?;
+    planner.resume(floor, highest);
     Ok(Pipeline {
         labels: (name, backend.profile().system.clone()),
         tree,
@@ -232,14 +231,16 @@ pub fn join(
         settler: sink.map(Settler::new),
         store,
         backend,
-        watcher: Watcher::new(settings.permits, (genesis_root, genesis_tip), oracle),
+        watcher: Watcher::new(settings.permits, genesis, oracle),
         tally: Tally::default(),
         postponed: Postponed::default(),
         provenances: HashMap::new(),
         demand_max: engine.jobs_max,
+        connection: None,
         health: Health::Green,
         lost: 0,
         dumps: settings.data_dir.as_ref().map(|dir| dir.join("divergences")),
+        floor,
         refusals: 0,
         last_refusal: None,
         verified: 0,

@@ -48,8 +48,6 @@ pub struct Terms {
     pub pins: PinsDigest,
     /// The program of each kind, in the order of [`Kind::ALL`].
     pub programs: [ProgramId; 3],
-    /// Whether the aggregate program opens its lane tip in the L1's sequencing commitment.
-    pub binds_commitment: bool,
 }
 
 impl Terms {
@@ -512,8 +510,8 @@ impl Planner {
             return Some(wanted.clone());
         }
         let commitment = last.metadata.block.sequencing_commitment;
-        let bound =
-            if self.terms.binds_commitment { Commitment::Bound(commitment) } else { Commitment::Unbound };
+        let binds = self.terms.hasher.lane().binds();
+        let bound = if binds { Commitment::Bound(commitment) } else { Commitment::Unbound };
         let journals: Vec<BatchJournal> = batches.iter().map(|planned| planned.journal).collect();
         let journal = AggregateJournal::over(self.terms.hasher.as_ref(), &journals, bound)?;
         let blocks = BundleBlocks {

@@ -9,13 +9,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use rayon::prelude::*;
+use reprise_model::block::ChainBlock;
 use reprise_model::cell::Cell;
 use reprise_model::digest::{Digest, ResourceId};
 use reprise_model::hash::Hasher;
 use reprise_model::journal::{
     BatchJournal, Outcome, Pins, TransactionEffects, TransactionJournal, Transition,
 };
-use reprise_model::lane::{self, BlockContext};
+use reprise_model::lane::{BlockContext, LaneError, Step};
 use reprise_model::scheduled::ScheduledTransaction;
 use reprise_model::state;
 use reprise_model::transaction::{LaneTransaction, TransactionFacts};
@@ -51,6 +52,27 @@ pub struct ProcessorPanicked {
     pub message: String,
 }
 
+/// Why a block cannot be executed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ExecutionError {
+    /// The workload panicked.
+    #[error(transparent)]
+    Panicked(#[from] ProcessorPanicked),
+    /// The lane cannot be followed.
+    #[error(transparent)]
+    Lane(#[from] LaneError),
+}
+
+/// Where a block begins.
+pub struct Before<'a> {
+    /// The state.
+    pub state: &'a StateTree,
+    /// The lane tip.
+    pub tip: &'a Digest,
+    /// The L1's lane proof at the block's parent.
+    pub parent_proof: Option<&'a [u8]>,
+}
+
 /// What every block of a lane is executed with.
 pub struct Rules<'a> {
     /// The workload.
@@ -69,21 +91,16 @@ struct Planned<'a> {
 }
 
 impl Rules<'_> {
-    /// Executes the lane transactions of a block over `before` and the lane tip `tip`.
-    pub fn execute(
-        &self,
-        accepted: &[LaneTransaction],
-        context: &BlockContext,
-        before: &StateTree,
-        tip: &Digest,
-    ) -> Result<Execution, ProcessorPanicked> {
+    /// Executes the lane transactions of a block.
+    pub fn execute(&self, block: &ChainBlock, before: &Before<'_>) -> Result<Execution, ExecutionError> {
+        let (accepted, context) = (&block.accepted, &block.metadata.context());
         let planned = self.plan(accepted)?;
         let waves = planned.iter().map(|p| p.wave + 1).max().unwrap_or(0);
-        let mut state = before.clone();
+        let mut state = before.state.clone();
         let mut executed: Vec<Option<(TransactionJournal, Writes)>> = vec![None; planned.len()];
         for wave in 0..waves {
             let members = (0..planned.len()).into_par_iter().filter(|i| planned[*i].wave == wave);
-            let results: Result<Vec<_>, _> =
+            let results: Result<Vec<_>, ProcessorPanicked> =
                 members.map(|i| Ok((i, self.run(&planned[i], context, &state)?))).collect();
             for (i, result) in results? {
                 for (resource, value) in &result.1 {
@@ -100,7 +117,7 @@ impl Rules<'_> {
             .zip(journals)
             .map(|(merge_index, journal)| ScheduledTransaction { merge_index, journal })
             .collect();
-        let (journal, tip_after) = self.batch(&transactions, context, before, &state, tip);
+        let (journal, tip_after) = self.batch(block, &transactions, before, &state)?;
         Ok(Execution { transactions, writes, journal, after: state, tip_after })
     }
 
@@ -138,29 +155,36 @@ impl Rules<'_> {
 
     fn batch(
         &self,
+        block: &ChainBlock,
         transactions: &[ScheduledTransaction],
-        context: &BlockContext,
-        before: &StateTree,
+        before: &Before<'_>,
         after: &StateTree,
-        tip: &Digest,
-    ) -> (Option<BatchJournal>, Digest) {
+    ) -> Result<(Option<BatchJournal>, Digest), LaneError> {
+        let (lane, scheme) = (&self.pins.lane, self.hasher.lane());
         if transactions.is_empty() {
-            return (None, *tip);
+            let left = scheme.at(self.hasher, lane, Some(before.tip), block.lane_proof.as_deref())?;
+            return Ok((None, left));
         }
-        let accepted = transactions.iter().map(|tx| (tx.journal.transaction, tx.merge_index));
-        let activity = lane::activity(self.hasher, accepted);
-        let tip_after = lane::advance(self.hasher, tip, context, &activity);
+        let digests = transactions.iter().map(|transaction| transaction.journal.transaction);
+        let step = Step {
+            lane,
+            tip: before.tip,
+            parent_proof: before.parent_proof,
+            context: &block.metadata.context(),
+            accepted: &block.accepted.iter().zip(digests).collect::<Vec<_>>(),
+        };
+        let tip_after = scheme.after(self.hasher, &step)?;
         let exits = transactions.iter().flat_map(|tx| &tx.journal.exits);
         let exits = exits.fold(Digest::ZERO, |folded, exit| exit.fold(self.hasher, &folded));
         let transition = Transition {
             pins: self.pins.digest(self.hasher),
-            root_before: before.root(),
+            root_before: before.state.root(),
             root_after: after.root(),
-            tip_before: *tip,
+            tip_before: *before.tip,
             tip_after,
             exits,
         };
-        (Some(BatchJournal(transition)), tip_after)
+        Ok((Some(BatchJournal(transition)), tip_after))
     }
 }
 

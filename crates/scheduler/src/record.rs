@@ -30,7 +30,7 @@ use reprise_model::transaction::LaneTransaction;
 use crate::execution::Writes;
 
 /// The version of the record's encoding. Another version is refused, never guessed at.
-pub const FORMAT_VERSION: u16 = 1;
+pub const FORMAT_VERSION: u16 = 2;
 
 /// What execution said of one block, and what it was executed from.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]

@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use reprise_model::block::{BatchMetadata, ChainBlock};
+use reprise_model::block::{BatchMetadata, ChainBlock, ChainRoot};
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest};
 use reprise_model::hash::Hasher;
 use reprise_model::journal::{Exit, Pins};
-use reprise_model::lane;
+use reprise_model::lane::LaneError;
 use reprise_model::scheduled::ScheduledBatch;
 use reprise_model::state;
 use reprise_model::witness::{AggregateWitness, BatchWitness, TransactionWitness, Witness};
 
-use crate::execution::{ProcessorPanicked, Rules};
+use crate::execution::{Before, ExecutionError, Rules};
 use crate::processor::Processor;
 use crate::record::{BatchRecord, RecordError, RecordLog};
 use crate::tree::StateTree;
@@ -24,13 +24,21 @@ pub enum SchedulerError {
     /// The records cannot be read or written.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// The workload panicked.
+    /// The workload panicked, or the lane cannot be followed.
     #[error("{block}: {source}")]
-    Processor {
+    Execution {
         /// The block.
         block: BlockHash,
         /// What happened.
-        source: ProcessorPanicked,
+        source: ExecutionError,
+    },
+    /// What the lane is at the root cannot be said.
+    #[error("{root}, which the chain is followed from: {source}")]
+    Root {
+        /// The root.
+        root: BlockHash,
+        /// What is wrong.
+        source: LaneError,
     },
     /// The block or its parent is not known.
     #[error("{block} was never executed here")]
@@ -55,6 +63,9 @@ pub struct Scheduler {
     pins: Pins,
     log: Box<dyn RecordLog>,
     versions: HashMap<BlockHash, Version>,
+    /// The lane's proof at the root.
+    root_proof: Option<Vec<u8>>,
+    tip_at_root: Digest,
     executed: u64,
 }
 
@@ -64,16 +75,20 @@ impl Scheduler {
         processor: Arc<dyn Processor>,
         hasher: Arc<dyn Hasher>,
         pins: Pins,
-        root: BlockHash,
+        root: ChainRoot,
         log: Box<dyn RecordLog>,
     ) -> Result<Self, SchedulerError> {
+        let ChainRoot { metadata, lane_proof: root_proof } = root;
+        let root = metadata.block_hash;
         let after = StateTree::empty(hasher.clone());
-        let tip_after = lane::genesis(hasher.as_ref(), &pins.lane);
+        let at_root = hasher.lane().at(hasher.as_ref(), &pins.lane, None, root_proof.as_deref());
+        let tip_after = at_root.map_err(|source| SchedulerError::Root { root, source })?;
         let genesis = Version { record: None, parent: root, after, tip_after };
         let mut records = log.load()?;
         records.sort_by_key(|record| record.batch.metadata.checkpoint);
         let versions = HashMap::from([(root, genesis)]);
-        let mut scheduler = Self { processor, hasher, pins, log, versions, executed: 0 };
+        let mut scheduler =
+            Self { processor, hasher, pins, log, versions, root_proof, tip_at_root: tip_after, executed: 0 };
         for record in records {
             scheduler.restore(record)?;
         }
@@ -83,6 +98,11 @@ impl Scheduler {
     /// Every block with a record, in no order.
     pub fn known(&self) -> impl Iterator<Item = BatchMetadata> + '_ {
         self.versions.values().filter_map(|version| Some(version.record.as_ref()?.batch.metadata))
+    }
+
+    /// The lane tip that the first block builds on.
+    pub fn tip_at_root(&self) -> Digest {
+        self.tip_at_root
     }
 
     /// How many blocks were executed in this process.
@@ -127,7 +147,8 @@ impl Scheduler {
     ) -> Result<(), SchedulerError> {
         for (metadata, block) in added {
             let known = self.versions.get(&metadata.block_hash()).and_then(|v| v.record.clone());
-            let record = match known {
+            // Another block under a hash that is known would be an L1's lie about what is final and forgotten.
+            let record = match known.filter(|record| record.batch.metadata == metadata) {
                 Some(record) => record,
                 None => {
                     let record = Arc::new(self.execute(metadata, block)?);
@@ -163,17 +184,21 @@ impl Scheduler {
     pub fn batch_witness(&self, block: &BlockHash) -> Result<Witness, SchedulerError> {
         let (record, before) = self.executed_block(block)?;
         let journal = record.batch.journal.ok_or(SchedulerError::Unknown { block: *block })?;
-        let transactions = &record.batch.transactions;
-        let accesses = transactions.iter().flat_map(|tx| &tx.journal.accesses);
+        let journals = record.batch.transactions.iter().map(|transaction| &transaction.journal);
+        let accesses = journals.clone().flat_map(|journal| &journal.accesses);
         let mut slots: Vec<u64> = accesses.map(|access| state::slot(&access.resource)).collect();
         slots.sort_unstable();
         slots.dedup();
+        // Where the lane has no entry before, its absence is part of what is proved.
+        let parent = self.versions.get(&record.batch.metadata.block.parent_hash);
+        let parent_proof = parent.filter(|_| journal.0.tip_before == Digest::ZERO);
         Ok(Witness::Batch(BatchWitness {
             pins: self.pins.clone(),
             context: record.batch.metadata.block.context(),
             root_before: journal.0.root_before,
             tip_before: journal.0.tip_before,
-            transactions: transactions.iter().map(|tx| (tx.merge_index, tx.journal.clone())).collect(),
+            parent_proof: parent_proof.and_then(|parent| self.lane_proof(parent)).map(Vec::from),
+            transactions: record.accepted.iter().cloned().zip(journals.cloned()).collect(),
             paths: slots.into_iter().map(|slot| before.path(slot)).collect(),
         }))
     }
@@ -186,7 +211,6 @@ impl Scheduler {
         Ok(Witness::Aggregate(AggregateWitness {
             pins: self.pins.clone(),
             batches: records.iter().filter_map(|record| record.batch.journal).collect(),
-            commitment: last.map(|r| r.batch.metadata.block.sequencing_commitment).unwrap_or_default(),
             lane_proof: last.and_then(|record| record.lane_proof.clone()),
         }))
     }
@@ -217,9 +241,11 @@ impl Scheduler {
         let parent = self.parent_of(&metadata)?;
         let rules =
             Rules { processor: self.processor.as_ref(), hasher: self.hasher.as_ref(), pins: &self.pins };
+        let before =
+            Before { state: &parent.after, tip: &parent.tip_after, parent_proof: self.lane_proof(parent) };
         let execution = rules
-            .execute(&block.accepted, &metadata.block.context(), &parent.after, &parent.tip_after)
-            .map_err(|source| SchedulerError::Processor { block: metadata.block_hash(), source })?;
+            .execute(block, &before)
+            .map_err(|source| SchedulerError::Execution { block: metadata.block_hash(), source })?;
         let batch = ScheduledBatch {
             metadata,
             transactions: execution.transactions,
@@ -258,6 +284,11 @@ impl Scheduler {
         let parent = metadata.block.parent_hash;
         let version = Version { record: Some(Arc::new(record)), parent, after, tip_after };
         self.versions.insert(metadata.block_hash(), version);
+    }
+
+    /// The L1's lane proof at a block.
+    fn lane_proof<'a>(&'a self, version: &'a Version) -> Option<&'a [u8]> {
+        version.record.as_ref().map_or(self.root_proof.as_deref(), |record| record.lane_proof.as_deref())
     }
 
     fn parent_of(&self, metadata: &BatchMetadata) -> Result<&Version, SchedulerError> {

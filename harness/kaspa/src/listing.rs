@@ -97,7 +97,8 @@ impl fmt::Display for Listing<'_> {
         writeln!(f, "lane      {} ({}), key {}", hex(&lane.subnetwork), namespace.escape_debug(), lane.key)?;
         writeln!(f, "covenant  {}", lane.covenant)?;
         writeln!(f, "deposit   {}", lane.deposit)?;
-        writeln!(f, "root      {} blue {} daa {}", root.block_hash, root.blue_score, root.daa_score)?;
+        let at = &root.metadata;
+        writeln!(f, "root      {} blue {} daa {}", at.block_hash, at.blue_score, at.daa_score)?;
         writeln!(f, "          {}", Figures::of(self.0))?;
         let mut replay = Replay::new(lane.deposit);
         for (number, event) in (1..).zip(events) {
@@ -139,8 +140,8 @@ fn list_transaction(
     let facts = transaction.facts(&lane.deposit);
     let [id, authority] = [transaction.id().digest(), facts.authority.digest()].map(|it| short(&it));
     write!(f, "        tx:{id}… #{} by res:{authority}…: ", transaction.merge_index)?;
-    match Payload::decode(&transaction.payload) {
-        None => write!(f, "{} bytes that are no payload", transaction.payload.len())?,
+    match Payload::decode(transaction.message()) {
+        None => write!(f, "{} bytes that are no payload", transaction.message().len())?,
         Some(Payload { action, nonce, amount, counterparty }) => {
             let to = short(&counterparty.digest());
             match action {

@@ -11,7 +11,7 @@ use reprise_chain::recording::Lane;
 use reprise_chain::source::{ChainSource, Poll, Progress, SourceError};
 use reprise_kaspa::l1::{KaspaL1, Payer};
 use reprise_kaspa::live::Options;
-use reprise_model::block::ChainBlockMetadata;
+use reprise_model::block::ChainRoot;
 use reprise_model::digest::BlockHash;
 use reprise_model::hash::{Blake3, Hasher};
 use reprise_model::profile::SealKind;
@@ -54,7 +54,7 @@ impl L1 for Probed {
         self.l1.name()
     }
 
-    fn root(&self) -> ChainBlockMetadata {
+    fn root(&self) -> ChainRoot {
         self.l1.root()
     }
 
@@ -68,7 +68,7 @@ impl L1 for Probed {
         seal: SealKind,
         dir: Option<&Path>,
     ) -> Result<Opened, L1Error> {
-        let tip = self.l1.root().block_hash;
+        let tip = self.l1.root().metadata.block_hash;
         let Opened { source, sink } = self.l1.open(covenant, seal, dir)?;
         let source = Box::new(ProbedSource { source, tip, seen: self.seen });
         Ok(Opened { source, sink })

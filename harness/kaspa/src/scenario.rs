@@ -167,21 +167,17 @@ impl<'a> Purse<'a> {
         Ok(Self { params, wallet, coins })
     }
 
-    fn send(
-        &mut self,
-        outputs: Vec<TransactionOutput>,
-        payload: Vec<u8>,
-    ) -> Result<Transaction, WalletError> {
+    fn send(&mut self, outputs: Vec<TransactionOutput>, message: &[u8]) -> Result<Transaction, WalletError> {
         let coin = self.coins.pop().ok_or(WalletError::Broke)?;
         let lane = SubnetworkId::from_namespace(NAMESPACE);
-        self.wallet.transaction(self.params, lane, &coin, outputs, payload)
+        self.wallet.transaction(self.params, lane, &coin, outputs, coin.payload(message)?)
     }
 
     fn deposit(&mut self, kaspa: u64) -> Result<Transaction, WalletError> {
         let counterparty = self.wallet.account();
         let payload = Payload { action: Action::Deposit, nonce: 0, amount: 0, counterparty };
         let output = TransactionOutput::new(kaspa * KASPA, wallet::deposit_script()?);
-        self.send(vec![output], payload.encode())
+        self.send(vec![output], &payload.encode())
     }
 
     fn act(
@@ -192,7 +188,7 @@ impl<'a> Purse<'a> {
         to: ResourceId,
     ) -> Result<Transaction, WalletError> {
         let payload = Payload { action, nonce, amount: kaspa * KASPA, counterparty: to };
-        self.send(vec![], payload.encode())
+        self.send(vec![], &payload.encode())
     }
 }
 
@@ -216,7 +212,7 @@ impl Cast {
             bob_exits: bob.act(Action::Exit, 1, 6, to_bob)?,
             alice_to_dave: alice.act(Action::Transfer, 1, 7, to_dave)?,
             dave_to_alice: dave.act(Action::Transfer, 0, 2, to_alice)?,
-            malformed: carol.send(vec![], b"not a payload of the ledger".to_vec())?,
+            malformed: carol.send(vec![], b"not a payload of the ledger")?,
         })
     }
 
@@ -364,7 +360,7 @@ pub async fn make(progress: &mut dyn FnMut(&str)) -> Result<Recording, ScenarioE
     let stage = Stage::set(progress).await?;
     progress("the observer sees A, flips to B, and flips back to A");
     let chain: Arc<dyn RpcApi> = stage.observer.rpc.clone();
-    let mut follower = Follower::start(&chain, stage.lane.clone(), Some(stage.root)).await?;
+    let mut follower = Follower::start(&chain, stage.lane.clone(), Some(stage.root), 0).await?;
     let mut events = vec![];
     // Every slice is copied whole before the observer is asked: at equal work it chooses by hash.
     let single = |blocks: &'_ [Hash]| blocks.iter().map(|block| vec![*block]).collect::<Vec<_>>();

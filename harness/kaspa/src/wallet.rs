@@ -4,6 +4,8 @@
 //! randomness), so that blocks made of these transactions have the same hash on every run. The keys are public:
 //! they are for a simnet and for nothing else.
 
+use std::collections::HashMap;
+
 use kaspa_addresses::{Address, Prefix, Version};
 use kaspa_consensus_core::config::params::Params;
 use kaspa_consensus_core::constants::TX_VERSION_TOCCATA;
@@ -13,7 +15,7 @@ use kaspa_consensus_core::hashing::sighash_type::SIG_HASH_ALL;
 use kaspa_consensus_core::mass::MassCalculator;
 use kaspa_consensus_core::subnets::{SUBNETWORK_ID_NATIVE, SubnetworkId};
 use kaspa_consensus_core::tx::{
-    CovenantBinding, PopulatedTransaction, ScriptPublicKey, Transaction, TransactionInput,
+    CovenantBinding, PopulatedTransaction, ScriptPublicKey, Transaction, TransactionId, TransactionInput,
     TransactionOutpoint, TransactionOutput, UtxoEntry,
 };
 use kaspa_hashes::Hash;
@@ -23,7 +25,9 @@ use kaspa_txscript::script_builder::ScriptBuilderError;
 use kaspa_txscript::{extract_script_pub_key_address, pay_to_address_script};
 use kaspa_txscript_errors::TxScriptError;
 use reprise_kaspa::names;
+use reprise_kaspa::opening::opening;
 use reprise_model::digest::ResourceId;
+use reprise_model::transaction;
 use secp256k1::{Keypair, Message, SECP256K1};
 
 /// What every transaction leaves to the miner, in sompi.
@@ -52,6 +56,9 @@ pub enum WalletError {
     /// The signature could not be made.
     #[error("cannot sign: {0}")]
     Sign(#[from] secp256k1::Error),
+    /// The spent transaction is too long to be shown.
+    #[error("the transaction whose output is spent has {0} bytes, too many for a payload")]
+    Opening(usize),
     /// Its mass cannot be computed.
     #[error("the transaction's mass cannot be computed")]
     Mass,
@@ -68,12 +75,19 @@ pub enum WalletError {
 pub struct Coin {
     outpoint: TransactionOutpoint,
     entry: UtxoEntry,
+    /// Of the transaction that paid it.
+    opening: Vec<u8>,
 }
 
 impl Coin {
     /// An output by its place and content.
     pub fn new(outpoint: TransactionOutpoint, entry: UtxoEntry) -> Self {
-        Self { outpoint, entry }
+        Self { outpoint, entry, opening: vec![] }
+    }
+
+    /// What a lane transaction carries that says `message` and spends this first: whose it was is shown.
+    pub fn payload(&self, message: &[u8]) -> Result<Vec<u8>, WalletError> {
+        transaction::payload(&self.opening, message).ok_or(WalletError::Opening(self.opening.len()))
     }
 }
 
@@ -101,8 +115,12 @@ impl Wallet {
     pub async fn coins(&self, rpc: &dyn RpcApi, params: &Params) -> Result<Vec<Coin>, WalletError> {
         let now = rpc.get_server_info().await?.virtual_daa_score;
         let listed = rpc.get_utxos_by_addresses(vec![self.address()]).await?;
-        let coins =
-            listed.into_iter().map(|it| Coin { outpoint: it.outpoint.into(), entry: it.utxo_entry.into() });
+        let paying = transactions(rpc).await?;
+        let coins = listed.into_iter().map(|it| {
+            let outpoint = TransactionOutpoint::from(it.outpoint);
+            let opening = paying.get(&outpoint.transaction_id).map(opening).unwrap_or_default();
+            Coin { outpoint, entry: it.utxo_entry.into(), opening }
+        });
         let mature = |coin: &Coin| {
             let age = if coin.entry.is_coinbase { params.coinbase_maturity() } else { 0 };
             coin.entry.block_daa_score + age <= now
@@ -169,6 +187,22 @@ impl Wallet {
         let signature = SECP256K1.sign_schnorr_no_aux_rand(&message, &self.0);
         // A push of 65 bytes: the signature and its hash type.
         Ok(std::iter::once(65).chain(*signature.as_ref()).chain([SIG_HASH_ALL.to_u8()]).collect())
+    }
+}
+
+/// Every transaction in a block that the node has.
+async fn transactions(rpc: &dyn RpcApi) -> Result<HashMap<TransactionId, Transaction>, WalletError> {
+    let (mut found, mut low) = (HashMap::new(), None);
+    loop {
+        let page = rpc.get_blocks(low, true, true).await?;
+        for transaction in page.blocks.into_iter().flat_map(|block| block.transactions) {
+            let transaction = Transaction::try_from(transaction)?;
+            found.insert(transaction.id(), transaction);
+        }
+        match page.block_hashes.last() {
+            Some(last) if low != Some(*last) => low = Some(*last),
+            _ => return Ok(found),
+        }
     }
 }
 

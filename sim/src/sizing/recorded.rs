@@ -37,8 +37,8 @@ pub fn steps(recording: Recording, finality_depth: u64, restarts: bool) -> Resul
     let log = Box::new(MemoryLog::default());
     let root = recording.root;
     let (processor, pins) = (workload.processor(), workload.pins().clone());
-    let mut scheduler = Scheduler::open(processor, hasher, pins, root.block_hash, log)?;
-    let mut tree = ForkTree::new(root, finality_depth);
+    let mut scheduler = Scheduler::open(processor, hasher, pins, root.clone(), log)?;
+    let mut tree = ForkTree::new(root.metadata, finality_depth);
     let mut seen: HashSet<BlockHash> = HashSet::new();
     let mut steps = vec![];
     for event in recording.events {

@@ -153,7 +153,7 @@ impl Real {
         let backend = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
         let chain = DevChain::default();
         let workload = Workload::ledger(backend.clone(), hasher, chain.lane());
-        let overlay = Overlay::open(None, chain.root(), workload.covenant()).unwrap();
+        let overlay = Overlay::open(None, chain.chain_root(), workload.covenant()).unwrap();
         let overlay = Arc::new(Mutex::new(overlay));
         let options = Options { driven: Driven::ByCaller, clock: || 0, ..Options::default() };
         let store: Arc<dyn ReceiptStore> = Arc::new(Store::in_memory(backend.clone(), options).unwrap());
@@ -180,10 +180,10 @@ impl Real {
             patience: Patience { retention, ..Patience::default() },
         };
         let workload = Workload::ledger(backend.clone(), Arc::new(Blake3), chain.lane());
-        let root = *chain.header(&chain.root()).unwrap();
         let records = Box::new(Records::new(disk.clone()));
         let sink = Sink::Rehearsal(Box::new(OverlaySink(overlay.clone())));
-        join(&settings, "sized".into(), root, &workload, store.clone(), records, Some(sink)).unwrap()
+        join(&settings, "sized".into(), chain.chain_root(), &workload, store.clone(), records, Some(sink))
+            .unwrap()
     }
 
     fn run(mut self, steps: &[Step]) -> Heard {
@@ -223,7 +223,7 @@ impl Real {
                             let counterparty = account_of(&script(&owner));
                             let action = Action::Deposit;
                             let payload = Payload { action, nonce: 0, amount: 0, counterparty };
-                            self.chain.transaction("payer", payload.encode(), 1)
+                            self.chain.transaction("payer", &payload.encode(), 1)
                         })
                         .collect();
                     self.chain.mine(parent, block.id as u64, accepted)

@@ -11,7 +11,7 @@ use kaspa_consensus_core::tx::{
 };
 use kaspa_hashes::Hash;
 use kaspa_rpc_core::{
-    GetServerInfoResponse, GetVirtualChainFromBlockV2Response as Answer, RpcBlock,
+    GetServerInfoResponse, GetVirtualChainFromBlockV2Response as Answer, RpcBlock, RpcBlockVerboseData,
     RpcChainBlockAcceptedTransactions, RpcError, RpcOptionalHeader, RpcOptionalTransaction,
     RpcOptionalTransactionInput, RpcOptionalTransactionInputVerboseData, RpcOptionalTransactionOutpoint,
     RpcOptionalTransactionOutput, RpcOptionalTransactionVerboseData, RpcOptionalUtxoEntry,
@@ -23,10 +23,10 @@ use reprise_kaspa::client::Unanswered;
 use reprise_kaspa::follower::{Chain, FollowError, Follower};
 use reprise_kaspa::lane_proof::{LaneEntry, LaneProof};
 use reprise_kaspa::names;
-use reprise_kaspa::track::{self, Known, Track};
-use reprise_model::block::{ChainBlock, ChainBlockMetadata};
+use reprise_kaspa::track::{self, Track};
+use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot};
 use reprise_model::digest::{BlockHash, Digest, ResourceId};
-use reprise_model::transaction::{LaneTransaction, script_bytes};
+use reprise_model::transaction::LaneTransaction;
 
 pub(crate) const WINDOW: u64 = 100;
 pub(crate) const SUBNETWORK: SubnetworkId = SubnetworkId::from_namespace(*b"test");
@@ -85,10 +85,11 @@ pub(crate) fn recorder() -> Recorder {
         network: "simnet".into(),
         recorder: "a test".into(),
         lane: lane(),
-        root: root(),
+        root: ChainRoot { metadata: root(), lane_proof: None },
         events: vec![],
     };
-    let follower = Follower::at_root(&recording, WINDOW, Known::Entry(None));
+    let track = Track::new(recording.lane.key, WINDOW, &recording.root).unwrap();
+    let follower = Follower::at(recording, track);
     Recorder { follower, events: vec![] }
 }
 
@@ -112,6 +113,17 @@ pub(crate) fn block(
     before: Option<LaneEntry>,
     name: u8,
     transactions: &[Transaction],
+) -> Block {
+    pruned(parent, before, name, transactions, root().block_hash)
+}
+
+/// The same, whose header names this pruning point.
+pub(crate) fn pruned(
+    parent: &ChainBlockMetadata,
+    before: Option<LaneEntry>,
+    name: u8,
+    transactions: &[Transaction],
+    pruning_point: BlockHash,
 ) -> Block {
     let mut metadata = ChainBlockMetadata {
         block_hash: BlockHash::default(),
@@ -153,7 +165,7 @@ pub(crate) fn block(
         metadata.daa_score,
         0.into(),
         metadata.blue_score,
-        Hash::default(),
+        Hash::from_bytes(pruning_point.0),
     );
     metadata.block_hash = BlockHash(header.hash.as_bytes());
     let header = RpcOptionalHeader::from(header);
@@ -179,7 +191,6 @@ pub(crate) fn expected(transaction: &Transaction, merge_index: u32) -> LaneTrans
         version: 1,
         rest: kaspa_consensus_core::hashing::tx::transaction_v1_rest_preimage(transaction),
         payload: transaction.payload.clone(),
-        spent_script: script_bytes(0, &[4; 34]),
     }
 }
 
@@ -287,7 +298,7 @@ impl Chain for Script {
         Ok(RpcBlock { header: (&header).into(), transactions: vec![], verbose_data: None })
     }
 
-    async fn changes_since(&self, tip: BlockHash) -> Result<Answer, Unanswered> {
+    async fn changes_since(&self, tip: BlockHash, _: u64) -> Result<Answer, Unanswered> {
         self.check("get_virtual_chain_from_block_v2", tip)?;
         match self.answers.lock().unwrap().pop_front() {
             Some((expected, answer)) => {
@@ -307,5 +318,100 @@ impl Chain for Script {
                 Ok(None)
             }
         }
+    }
+}
+
+/// A node with a chain of its own, which answers as kaspad does: one page at a time, without the blocks at the tip that
+/// lack confirmations.
+pub(crate) struct Node {
+    pub(crate) page: usize,
+    /// The canonical chain, from above the root.
+    chain: Mutex<Vec<Block>>,
+    /// Every chain it ever had.
+    seen: Mutex<Vec<Vec<Block>>>,
+}
+
+impl Node {
+    pub(crate) fn new(page: usize) -> Self {
+        Self { page, chain: Mutex::default(), seen: Mutex::default() }
+    }
+
+    pub(crate) fn adopt(&self, chain: Vec<Block>) {
+        *self.chain.lock().unwrap() = chain.clone();
+        self.seen.lock().unwrap().push(chain);
+    }
+
+    /// The chain that a follower of so many confirmations should come to.
+    pub(crate) fn confirmed(&self, confirmations: u64) -> Vec<BlockHash> {
+        let chain = self.chain.lock().unwrap();
+        let sink = chain.last().map_or(0, |last| last.metadata.blue_score);
+        let deep = |block: &&Block| confirmations == 0 || sink - block.metadata.blue_score > confirmations;
+        let above_root = chain.iter().filter(deep).map(|block| block.metadata.block_hash);
+        std::iter::once(root().block_hash).chain(above_root).collect()
+    }
+}
+
+#[async_trait]
+impl Chain for Node {
+    async fn server(&self) -> Result<GetServerInfoResponse, Unanswered> {
+        Script::default().server().await
+    }
+
+    async fn tip(&self) -> Result<BlockHash, Unanswered> {
+        let chain = self.chain.lock().unwrap();
+        Ok(chain.last().map_or(root().block_hash, |last| last.metadata.block_hash))
+    }
+
+    async fn block(&self, block: BlockHash) -> Result<RpcBlock, Unanswered> {
+        let known =
+            self.seen.lock().unwrap().iter().flatten().find(|it| it.metadata.block_hash == block).cloned();
+        let metadata = known.map_or(root(), |known| known.metadata);
+        let mut header = Header::from_precomputed_hash(
+            Hash::from_bytes(block.0),
+            vec![Hash::from_bytes(metadata.parent_hash.0)],
+        );
+        header.blue_score = metadata.blue_score;
+        header.daa_score = metadata.daa_score;
+        header.timestamp = metadata.timestamp_ms;
+        header.accepted_id_merkle_root = Hash::from_bytes(metadata.sequencing_commitment.0);
+        let verbose = RpcBlockVerboseData {
+            hash: Hash::from_bytes(block.0),
+            difficulty: 0.0,
+            selected_parent_hash: Hash::from_bytes(metadata.parent_hash.0),
+            transaction_ids: vec![],
+            is_header_only: false,
+            blue_score: metadata.blue_score,
+            children_hashes: vec![],
+            merge_set_blues_hashes: vec![],
+            merge_set_reds_hashes: vec![],
+            is_chain_block: true,
+        };
+        Ok(RpcBlock { header: (&header).into(), transactions: vec![], verbose_data: Some(verbose) })
+    }
+
+    async fn changes_since(&self, tip: BlockHash, confirmations: u64) -> Result<Answer, Unanswered> {
+        let chain = self.chain.lock().unwrap();
+        let seen = self.seen.lock().unwrap();
+        let up_to = |chain: &[Block]| chain.iter().position(|block| block.metadata.block_hash == tip);
+        let before = seen.iter().find_map(|chain| Some(chain[..=up_to(chain)?].to_vec())).unwrap_or_default();
+        let shared = before
+            .iter()
+            .zip(chain.iter())
+            .take_while(|(a, b)| a.metadata.block_hash == b.metadata.block_hash)
+            .count();
+        let removed: Vec<Hash> = before[shared..].iter().rev().map(Block::hash).collect();
+        let mut added: Vec<Block> = chain[shared..].iter().take(self.page).cloned().collect();
+        let sink = chain.last().map_or(0, |last| last.metadata.blue_score);
+        while confirmations > 0
+            && added.last().is_some_and(|last| sink - last.metadata.blue_score <= confirmations)
+        {
+            added.pop();
+        }
+        Ok(answer(&removed, &added))
+    }
+
+    async fn lane_proof(&self, block: BlockHash, _key: Digest) -> Result<Option<LaneProof>, Unanswered> {
+        let chain = self.chain.lock().unwrap();
+        Ok(chain.iter().find(|it| it.metadata.block_hash == block).map(|it| it.proof.clone()))
     }
 }

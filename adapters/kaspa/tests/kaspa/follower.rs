@@ -5,9 +5,9 @@ use std::sync::Mutex;
 
 use kaspa_hashes::Hash;
 use kaspa_rpc_core::RpcOptionalTransaction;
-use reprise_kaspa::follower::FollowError;
+use reprise_kaspa::follower::{FollowError, Follower};
 use reprise_kaspa::track::CheckError;
-use reprise_model::digest::Digest;
+use reprise_model::digest::{BlockHash, Digest};
 
 use crate::fake::{self, Block, Recorder, Script};
 
@@ -190,7 +190,6 @@ fn an_answer_that_lacks_a_field_names_it() {
     };
     missing(|block| block.answer.chain_block_header.timestamp = None, "timestamp");
     missing(|block| block.answer.chain_block_header.parents_by_level = None, "parents");
-    missing(|block| transaction(block, 1).inputs[0].verbose_data = None, "spent script");
     missing(|block| transaction(block, 0).subnetwork_id = None, "subnetwork");
     missing(|block| transaction(block, 1).payload = None, "payload");
 }
@@ -237,4 +236,103 @@ fn a_lane_left_alone_for_the_window_starts_over_from_the_parent_s_commitment() {
     let again = fake::block(&tip.metadata, None, 99, &[fake::lane_transaction(2)]);
     recorder.accept(&fake::answer(&[], slice::from_ref(&again)), slice::from_ref(&again.proof)).unwrap();
     assert_eq!(*recorder.track().tip(), again.metadata);
+}
+
+/// A chain whose blocks above `shared` are named from `name` on.
+fn forked(from: &[Block], shared: usize, name: u8, length: usize) -> Vec<Block> {
+    let mut chain = from[..shared].to_vec();
+    while chain.len() < length {
+        let (parent, lane) =
+            chain.last().map_or((fake::root(), None), |last| (last.metadata, last.proof.lane));
+        let transactions: &[_] =
+            if chain.len().is_multiple_of(3) { &[fake::lane_transaction(name)] } else { &[] };
+        chain.push(fake::block(&parent, lane, name + chain.len() as u8, transactions));
+    }
+    chain
+}
+
+#[tokio::test]
+async fn a_block_is_followed_once_it_has_its_confirmations_whatever_the_chain_does_meanwhile() {
+    let a = forked(&[], 0, 10, 12);
+    let chains = [
+        a[..3].to_vec(),
+        a.clone(),
+        forked(&a, 10, 40, 13),
+        // Deeper than the confirmations.
+        forked(&a, 2, 80, 14),
+        // More work and a lower score: eight blocks leave, and none has its confirmations yet.
+        forked(&a, 1, 120, 4),
+        forked(&a, 1, 120, 15),
+        a.clone(),
+    ];
+    for confirmations in [0, 1, 3, 8, 20] {
+        for page in [2, 5, 100] {
+            let node = fake::Node::new(page);
+            let mut recorder = fake::recorder();
+            recorder.follower.confirm(confirmations);
+            let (mut only_removed, mut before) = (0, vec![]);
+            for chain in &chains {
+                node.adopt(chain.clone());
+                for event in recorder.follower.advance(&node).await.unwrap() {
+                    only_removed += usize::from(event.added.is_empty());
+                }
+                // What was followed and is still canonical stays, though the tip came nearer to it.
+                let whole = node.confirmed(0);
+                let stays = before.iter().zip(&whole).take_while(|(a, b)| a == b).count();
+                let expected = &whole[..stays.max(node.confirmed(confirmations).len())];
+                before = recorder.track().blocks().collect::<Vec<_>>();
+                assert_eq!(before, expected);
+            }
+            assert_eq!(only_removed > 0, [3, 8].contains(&confirmations), "{confirmations}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_chain_is_begun_at_a_block_that_has_its_confirmations() {
+    let node = fake::Node::new(100);
+    let chain = forked(&[], 0, 10, 9);
+    node.adopt(chain.clone());
+    for (confirmations, height) in [(0, 9), (1, 7), (3, 5), (7, 1)] {
+        let follower = Follower::start(&node, fake::lane(), None, confirmations).await.unwrap();
+        assert_eq!(follower.head().root.metadata.block_hash, chain[height - 1].metadata.block_hash);
+    }
+}
+
+#[test]
+fn the_pruning_point_that_a_followed_header_names_is_final_once() {
+    let mut recorder = fake::recorder();
+    let mut follow = |block: &Block| {
+        recorder.accept(&fake::answer(&[], slice::from_ref(block)), slice::from_ref(&block.proof)).unwrap();
+        let said = recorder.follower.newly_final();
+        assert_eq!(recorder.follower.newly_final(), None, "once");
+        said
+    };
+    let on = |parent: &Block, name, point| fake::pruned(&parent.metadata, None, name, &[], point);
+    let first = fake::block(&fake::root(), None, 1, &[]);
+    assert_eq!(follow(&first), Some(fake::root().block_hash));
+    let second = on(&first, 2, fake::root().block_hash);
+    assert_eq!(follow(&second), None, "no news");
+    let third = on(&second, 3, first.metadata.block_hash);
+    assert_eq!(follow(&third), Some(first.metadata.block_hash));
+    let fourth = on(&third, 4, BlockHash([9; 32]));
+    assert_eq!(follow(&fourth), None, "a block below the root is none of ours");
+}
+
+#[test]
+fn what_is_final_is_forgotten_and_a_reorg_below_it_is_refused() {
+    let chain = forked(&[], 0, 10, 9);
+    let mut recorder = fake::recorder();
+    recorder.accept(&fake::answer(&[], &chain), &fake::proofs(&chain)).unwrap();
+    recorder.follower.forget_below(6);
+    assert_eq!((recorder.track().blocks().count(), recorder.track().height()), (4, 9));
+    recorder.follower.forget_below(4);
+    assert_eq!(recorder.track().blocks().count(), 4, "what is forgotten stays so");
+    let removed: Vec<_> = chain[5..].iter().rev().map(Block::hash).collect();
+    let below = refused(recorder.clone(), &removed, &[]);
+    assert!(matches!(below, FollowError::Check(CheckError::Final { .. })), "{below}");
+    let other = forked(&chain, 6, 50, 10);
+    recorder.accept(&fake::answer(&removed[..3], &other[6..]), &fake::proofs(&other[6..])).unwrap();
+    recorder.follower.forget_below(100);
+    assert_eq!((recorder.track().blocks().count(), recorder.track().height()), (1, 10), "the tip stays");
 }

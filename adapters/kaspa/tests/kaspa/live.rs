@@ -2,12 +2,13 @@
 
 use std::path::Path;
 use std::time::Duration;
+use std::{fs, slice, thread};
 
 use reprise_chain::chronicle::Chronicle;
 use reprise_chain::event::SourceEvent;
 use reprise_chain::source::{ChainSource, Poll, Progress};
 use reprise_kaspa::live::{LiveError, LiveL1, Options};
-use reprise_kaspa::track::Known;
+use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest};
 
 use crate::fake;
@@ -18,11 +19,8 @@ const WITHIN: Duration = Duration::from_secs(60);
 const AWAY: &str = "ws://127.0.0.1:1";
 
 fn options() -> Options {
-    Options { url: AWAY.into(), lane: fake::lane(), from: None, until_idle: false, through: None }
-}
-
-fn at_root() -> Vec<u8> {
-    borsh::to_vec(&Known::Entry(None)).unwrap()
+    let (url, lane) = (AWAY.into(), fake::lane());
+    Options { url, lane, from: None, confirmations: 0, until_idle: false, through: None }
 }
 
 /// A chronicle of a fork and the one that overtakes it.
@@ -32,7 +30,7 @@ fn written(path: &Path) -> Vec<SourceEvent> {
     let mut recorder = fake::recorder();
     recorder.accept(&fake::answer(&[], &a), &fake::proofs(&a)).unwrap();
     recorder.accept(&fake::answer(&[a[1].hash()], &b[1..]), &fake::proofs(&b[1..])).unwrap();
-    let mut chronicle = Chronicle::begin(path, recorder.follower.head().clone(), &at_root()).unwrap();
+    let mut chronicle = Chronicle::begin(path, recorder.follower.head().clone()).unwrap();
     recorder.events.iter().for_each(|event| chronicle.append(event).unwrap());
     recorder.events
 }
@@ -46,8 +44,80 @@ fn the_chronicle_is_told_again_while_the_node_is_away() {
     for event in &events {
         assert_eq!(live.wait(WITHIN).unwrap().as_ref(), Some(event));
     }
-    let idle = Progress { proved: true, settled: true };
+    let idle = Progress { proved: true, settled: true, ..Progress::default() };
     assert_eq!(live.poll(idle).unwrap(), Poll::Pending, "the node is waited for");
+    let connection = live.connection().unwrap();
+    let lost = connection.lost.unwrap();
+    assert!(!lost.reason.is_empty() && !lost.since.is_zero(), "{lost:?}");
+    let tip = events[1].added[1].metadata;
+    assert_eq!(connection.last_block, Some(Duration::from_millis(tip.timestamp_ms)));
+    assert_eq!((connection.pages_behind, connection.caught_up), (0, false));
+}
+
+#[test]
+fn a_compacted_chronicle_is_told_from_the_root_and_followed_on_from_where_its_events_begin() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("chronicle");
+    let events = written(&path);
+    let mut chronicle = Chronicle::open(&path).unwrap().unwrap();
+    assert!(chronicle.compact(2).unwrap());
+    drop(chronicle);
+    let mut live = LiveL1::open(options(), Some(&path)).unwrap();
+    let told: Vec<_> = (0..2).map(|_| live.wait(WITHIN).unwrap().unwrap()).collect();
+    assert!(told.iter().all(|event| event.removed.is_empty()), "the fork is gone");
+    let blocks = |events: &[SourceEvent]| -> Vec<_> {
+        events.iter().flat_map(|event| &event.added).map(|it| (it.metadata, it.accepted.clone())).collect()
+    };
+    let expected = [&events[0].added[..1], &events[1].added].concat();
+    let expected = blocks(&[SourceEvent { removed: vec![], added: expected }]);
+    assert_eq!(blocks(&told), expected);
+    let proved: Vec<bool> =
+        told.iter().flat_map(|event| &event.added).map(|block| block.lane_proof.is_some()).collect();
+    assert_eq!(proved, [false, true, true], "what comes after the compacted part is checked again");
+}
+
+#[test]
+fn a_pipeline_s_progress_forgets_and_compacts_and_a_restart_comes_to_the_same_chain() {
+    const BLOCKS: usize = 1_200;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("chronicle");
+    let mut recorder = fake::recorder();
+    let mut chronicle = Chronicle::begin(&path, recorder.follower.head().clone()).unwrap();
+    let mut tip = None::<fake::Block>;
+    for number in 0..BLOCKS {
+        let (parent, lane) = tip.as_ref().map_or((fake::root(), None), |it| (it.metadata, it.proof.lane));
+        let full = [fake::lane_transaction(1)];
+        // As often as the lane needs to stay alive.
+        let transactions: &[_] = if number % 50 == 0 { &full } else { &[] };
+        let block = fake::block(&parent, lane, number as u8, transactions);
+        recorder.accept(&fake::answer(&[], slice::from_ref(&block)), slice::from_ref(&block.proof)).unwrap();
+        chronicle.append(recorder.events.last().unwrap()).unwrap();
+        tip = Some(block);
+    }
+    drop(chronicle);
+    let size = fs::metadata(&path).unwrap().len();
+    let progress = Progress { finalized: Checkpoint(1_150), floor: Checkpoint(1_101), ..Progress::default() };
+    let told = |progress| {
+        let mut live = LiveL1::open(options(), Some(&path)).unwrap();
+        let mut blocks = vec![];
+        while blocks.len() < BLOCKS {
+            match live.poll(progress).unwrap() {
+                Poll::Event(event) => {
+                    blocks.extend(event.added.into_iter().map(|it| (it.metadata, it.accepted)))
+                }
+                Poll::Pending => thread::yield_now(),
+                other => panic!("{other:?}"),
+            }
+        }
+        blocks
+    };
+    let before = told(progress);
+    // It is compacted before the first attempt at a connection, and a source that is dropped waits for that.
+    let chronicle = Chronicle::open(&path).unwrap().unwrap();
+    assert_eq!(chronicle.compacted(), 1_100);
+    assert_eq!(chronicle.events().unwrap().count(), BLOCKS - 1_100);
+    assert!(fs::metadata(&path).unwrap().len() < size / 2, "{size} bytes before");
+    assert_eq!(told(Progress::default()), before);
 }
 
 #[test]
@@ -73,7 +143,7 @@ fn a_chronicle_whose_checksums_hold_and_whose_events_do_not_ends_the_source_by_n
     let mut events = written(&path);
     events[0].added[0].accepted[0].payload[0] ^= 1;
     let head = Chronicle::open(&path).unwrap().unwrap().head().clone();
-    let mut chronicle = Chronicle::begin(&path, head, &at_root()).unwrap();
+    let mut chronicle = Chronicle::begin(&path, head).unwrap();
     chronicle.append(&events[0]).unwrap();
     drop(chronicle);
     let mut live = LiveL1::open(options(), Some(&path)).unwrap();

@@ -6,7 +6,7 @@ use reprise_model::digest::Digest;
 use reprise_model::journal::Journal;
 use reprise_model::receipt::{Receipt, Verified, VerifiedMark};
 use reprise_model::state;
-use reprise_model::transaction::LaneTransaction;
+use reprise_model::transaction::{LaneTransaction, TransactionFacts};
 use reprise_model::witness::{BatchWitness, Witness};
 
 use crate::chain::Chain;
@@ -60,19 +60,19 @@ fn a_transaction_is_neither_dropped_nor_inserted_nor_reordered() {
     assert_other(changed(|witness| drop(witness.transactions.pop())));
     assert_refused(changed(|witness| witness.transactions.clear()), "a batch without transactions");
     assert_refused(changed(|witness| witness.transactions.swap(0, 1)), STALE);
-    assert_refused(changed(|witness| witness.transactions[1].0 = 1), "merge indices do not rise");
+    assert_refused(changed(|witness| witness.transactions[1].0.merge_index = 1), "merge indices do not rise");
     assert_refused(
         changed(|witness| {
             witness.transactions.swap(0, 1);
-            witness.transactions[0].0 = 1;
-            witness.transactions[1].0 = 4;
+            witness.transactions[0].0.merge_index = 1;
+            witness.transactions[1].0.merge_index = 4;
         }),
         STALE,
     );
     assert_refused(
         changed(|witness| {
-            let (_, again) = witness.transactions[1].clone();
-            witness.transactions.push((5, again));
+            let (transaction, again) = witness.transactions[1].clone();
+            witness.transactions.push((LaneTransaction { merge_index: 5, ..transaction }, again));
         }),
         STALE,
     );
@@ -81,7 +81,8 @@ fn a_transaction_is_neither_dropped_nor_inserted_nor_reordered() {
     let (first, failed) = (&chain.blocks[0], &chain.blocks[1].transactions[0]);
     let receipts = [chain.transactions[0][0].clone(), chain.transactions[1][0].clone()];
     let mut witness = first.witness.clone();
-    witness.transactions.push((3, failed.journal.clone()));
+    let transaction = LaneTransaction { merge_index: 3, ..witness.transactions[0].0.clone() };
+    witness.transactions.push((transaction, failed.journal.clone()));
     let committed = run(&witness, &receipts).unwrap();
     assert_ne!(committed, first.journal.digest(&Poseidon2));
     witness.transactions.pop();
@@ -152,15 +153,13 @@ fn a_false_pre_image_has_a_proof_and_no_path() {
 fn a_forged_authority_ends_in_another_lane_tip() {
     // What Alice's transaction would do if it were Bob's.
     let honest = transaction(2, "alice", 0, pay(Action::Transfer, 0, 5, account("carol")));
-    let forged = LaneTransaction { spent_script: crate::world::script("bob"), ..honest.clone() };
-    let deposit = &Chain::get().blocks[0].witness.pins.deposit;
-    assert_eq!(honest.id(), forged.id());
-    assert_ne!(
-        honest.digest(&Poseidon2, &honest.facts(deposit)),
-        forged.digest(&Poseidon2, &forged.facts(deposit))
-    );
-    let expected = Chain::genesis().block(&[honest]).journal;
-    let block = Chain::genesis().block(&[forged]);
+    let transactions = [honest];
+    let forged = |tx: &LaneTransaction| TransactionFacts {
+        authority: account("bob"),
+        ..tx.facts(&Chain::get().blocks[0].witness.pins.deposit)
+    };
+    let expected = Chain::genesis().block(&transactions).journal;
+    let block = Chain::genesis().block_as(&transactions, forged);
     let done = &block.transactions[0];
     let receipt = prove(&done.claim(), &done.witness(), &[]);
     let committed = run(&block.witness, &[receipt]).unwrap();
@@ -173,7 +172,7 @@ fn endpoints_context_and_pins_are_bound() {
     assert_other(changed(|witness| witness.context.daa_score += 1));
     assert_other(changed(|witness| witness.context.timestamp_ms += 1 << 32));
     assert_other(changed(|witness| witness.context.blue_score += 1));
-    assert_other(changed(|witness| witness.transactions[1].0 = 5));
+    assert_other(changed(|witness| witness.transactions[1].0.merge_index = 5));
     assert_other(changed(|witness| witness.tip_before = Digest::ZERO));
     assert_other(changed(|witness| witness.pins.lane = Digest([8; 32])));
     assert_other(changed(|witness| witness.pins.covenant = Digest([8; 32])));

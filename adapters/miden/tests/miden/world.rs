@@ -13,7 +13,7 @@ use reprise_model::lane::{self, BlockContext};
 use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::state::{self, DEPTH, StatePath};
 use reprise_model::statement::Claim;
-use reprise_model::transaction::{LaneTransaction, account_of, script_bytes};
+use reprise_model::transaction::{self, LaneTransaction, TransactionFacts, account_of, script_bytes};
 use reprise_model::witness::{AggregateWitness, BatchWitness, TransactionWitness, Witness};
 use reprise_scheduler::processor::{Processor, ResourceView};
 
@@ -47,18 +47,8 @@ pub fn account(name: &str) -> ResourceId {
 
 /// A transaction of `name` that pays `deposit` to the deposit script.
 pub fn transaction(merge_index: u32, name: &str, deposit: u64, payload: Vec<u8>) -> LaneTransaction {
-    let mut rest = vec![1, 0];
-    rest.extend(1u64.to_le_bytes());
-    rest.extend([5; 36]);
-    rest.extend([0; 16]);
-    rest.extend(u64::from(deposit > 0).to_le_bytes());
-    if deposit > 0 {
-        rest.extend(deposit.to_le_bytes());
-        rest.extend(deposit_script());
-        rest.push(0);
-    }
-    rest.extend([0; 44]);
-    LaneTransaction { merge_index, version: 1, rest, payload, spent_script: script(name) }
+    let pays = (deposit, &deposit_script()[..]);
+    LaneTransaction { merge_index, ..transaction::unsigned(&[0; 20], &script(name), pays, &payload) }
 }
 
 pub fn pay(action: Action, nonce: u64, amount: u64, counterparty: ResourceId) -> Vec<u8> {
@@ -180,8 +170,12 @@ impl World {
 
     /// What native execution makes of a transaction, which takes effect.
     pub fn execute(&mut self, tx: &LaneTransaction) -> Executed {
+        self.execute_as(tx, tx.facts(&self.pins.deposit))
+    }
+
+    /// The same, of a transaction said to have these facts.
+    pub fn execute_as(&mut self, tx: &LaneTransaction, facts: TransactionFacts) -> Executed {
         let context = BlockContext { timestamp_ms: 0, daa_score: 0, blue_score: 0 };
-        let facts = tx.facts(&self.pins.deposit);
         let ledger = self.ledger();
         let declared = ledger.declare(tx, &facts);
         let before: Vec<_> = declared.iter().map(|id| self.values.get(&state::slot(id)).cloned()).collect();
@@ -208,6 +202,16 @@ impl World {
 
     /// What native execution makes of a block.
     pub fn block(&mut self, transactions: &[LaneTransaction]) -> Block {
+        let deposit = self.pins.deposit;
+        self.block_as(transactions, |tx| tx.facts(&deposit))
+    }
+
+    /// The same, of transactions said to have these facts.
+    pub fn block_as(
+        &mut self,
+        transactions: &[LaneTransaction],
+        facts: impl Fn(&LaneTransaction) -> TransactionFacts,
+    ) -> Block {
         self.height += 1;
         let context = BlockContext {
             timestamp_ms: 1_700_000_000_000 + self.height,
@@ -215,11 +219,11 @@ impl World {
             blue_score: self.height,
         };
         let (before, tip_before) = (self.tree.clone(), self.tip);
-        let executed: Vec<_> = transactions.iter().map(|tx| self.execute(tx)).collect();
+        let executed: Vec<_> = transactions.iter().map(|tx| self.execute_as(tx, facts(tx))).collect();
 
-        let accepted =
-            || executed.iter().zip(transactions).map(|(done, tx)| (done.journal.clone(), tx.merge_index));
-        let activity = lane::activity(&Poseidon2, accepted().map(|(done, index)| (done.transaction, index)));
+        let accepted = || transactions.iter().zip(executed.iter().map(|done| &done.journal));
+        let named = accepted().map(|(tx, journal)| (journal.transaction, tx.merge_index));
+        let activity = lane::activity(&Poseidon2, named);
         self.tip = lane::advance(&Poseidon2, &tip_before, &context, &activity);
         let exits = executed.iter().flat_map(|done| &done.journal.exits);
         let exits = exits.fold(Digest::ZERO, |folded, exit| exit.fold(&Poseidon2, &folded));
@@ -240,7 +244,8 @@ impl World {
             context,
             root_before: before.root(),
             tip_before,
-            transactions: accepted().map(|(done, index)| (index, done)).collect(),
+            parent_proof: None,
+            transactions: accepted().map(|(tx, journal)| (tx.clone(), journal.clone())).collect(),
             paths: slots.iter().map(|access| before.path(state::slot(&access.resource))).collect(),
         };
         Block { transactions: executed, journal, witness }
@@ -251,7 +256,6 @@ pub fn aggregate(blocks: &[&Block]) -> AggregateWitness {
     AggregateWitness {
         pins: pins(),
         batches: blocks.iter().map(|block| block.journal).collect(),
-        commitment: Digest::ZERO,
         lane_proof: None,
     }
 }

@@ -12,7 +12,7 @@ fn small() -> reprise_chain::recording::Recording {
     let act = |chain: &DevChain, action, amount, to: &str, deposit| {
         let counterparty = account_of(&script(to));
         let payload = Payload { action, nonce: 0, amount, counterparty };
-        chain.transaction("alice", payload.encode(), deposit)
+        chain.transaction("alice", &payload.encode(), deposit)
     };
     let deposit = act(&chain, Action::Deposit, 0, "alice", 100);
     let transfer = act(&chain, Action::Transfer, 60, "bob", 0);

@@ -3,18 +3,19 @@
 use std::fs;
 use std::path::Path;
 
+use proptest::prelude::*;
 use reprise_chain::chronicle::{Chronicle, ChronicleError};
 use reprise_chain::dev::DevChain;
 use reprise_chain::event::SourceEvent;
 use reprise_chain::recording::Recording;
+use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot};
+use reprise_model::digest::{BlockHash, Digest};
 
 use crate::town;
 
-const AT_ROOT: &[u8] = b"what is known at the root";
-
-/// Where the first event begins.
+/// Where the first event begins: after the head and an empty frame.
 fn start() -> usize {
-    Recording { events: vec![], ..recording() }.encode().len() + 40 + AT_ROOT.len()
+    Recording { events: vec![], ..recording() }.encode().len() + 40 + 1
 }
 
 /// A chain of three events, one of them a reorg.
@@ -30,7 +31,7 @@ fn recording() -> Recording {
 
 fn written(path: &Path) -> Chronicle {
     let recording = recording();
-    let mut chronicle = Chronicle::begin(path, recording.clone(), AT_ROOT).unwrap();
+    let mut chronicle = Chronicle::begin(path, recording.clone()).unwrap();
     recording.events.iter().for_each(|event| chronicle.append(event).unwrap());
     chronicle
 }
@@ -47,7 +48,7 @@ fn what_was_appended_is_read_by_a_later_life_and_goes_on() {
     assert_eq!(read(&written(&path)), recording().events);
     let mut again = Chronicle::open(&path).unwrap().unwrap();
     assert_eq!(*again.head(), Recording { events: vec![], ..recording() });
-    assert_eq!(again.at_root(), AT_ROOT);
+    assert_eq!((again.base(), again.compacted()), (&recording().root, 0));
     assert_eq!(read(&again), recording().events);
     again.append(&recording().events[0]).unwrap();
     assert_eq!(read(&Chronicle::open(&path).unwrap().unwrap()).len(), 4);
@@ -88,8 +89,174 @@ fn a_damaged_head_is_refused_by_name() {
         flipped[at] ^= 1;
         fs::write(&path, &flipped).unwrap();
         let refused = Chronicle::open(&path).unwrap_err();
-        assert!(matches!(refused, ChronicleError::Head { .. } | ChronicleError::Root { .. }), "{refused}");
+        assert!(matches!(refused, ChronicleError::Head { .. } | ChronicleError::Base { .. }), "{refused}");
         assert!(refused.to_string().contains("chronicle"), "{refused}");
         assert_eq!(fs::read(&path).unwrap(), flipped, "and left as it is");
+    }
+}
+
+/// Changes of a chain: so many blocks away, so many new, each of which may carry something.
+fn history(steps: &[(usize, Vec<bool>)]) -> Vec<SourceEvent> {
+    let carried = recording().events[0].added[0].accepted.clone();
+    let mut chain: Vec<ChainBlockMetadata> = vec![recording().root.metadata];
+    let (mut events, mut name) = (vec![], 0u64);
+    for (away, new) in steps {
+        let away = (*away).min(chain.len() - 1);
+        let removed = (0..away).filter_map(|_| chain.pop()).map(|block| block.block_hash).collect();
+        let mut added = vec![];
+        for full in new {
+            name += 1;
+            let parent = chain[chain.len() - 1];
+            let metadata = ChainBlockMetadata {
+                block_hash: BlockHash(*blake3::hash(&name.to_le_bytes()).as_bytes()),
+                parent_hash: parent.block_hash,
+                blue_score: parent.blue_score + 2,
+                daa_score: parent.daa_score + 3,
+                timestamp_ms: parent.timestamp_ms + 100,
+                parent_timestamp_ms: parent.timestamp_ms,
+                sequencing_commitment: Digest([name as u8; 32]),
+            };
+            chain.push(metadata);
+            let accepted = if *full { carried.clone() } else { vec![] };
+            let lane_proof = Some(vec![name as u8; 300]);
+            added.push(ChainBlock { metadata, accepted, lane_proof, settlements: vec![] });
+        }
+        events.push(SourceEvent { removed, added });
+    }
+    events
+}
+
+/// The canonical chain after these events.
+fn canonical(events: impl IntoIterator<Item = SourceEvent>) -> Vec<ChainBlock> {
+    let mut chain: Vec<ChainBlock> = vec![];
+    for event in events {
+        for removed in event.removed {
+            assert_eq!(chain.pop().unwrap().metadata.block_hash, removed);
+        }
+        chain.extend(event.added);
+    }
+    chain
+}
+
+/// What a restart follows.
+fn told(chronicle: &Chronicle) -> Vec<ChainBlock> {
+    let settled =
+        chronicle.settled().unwrap().map(|run| SourceEvent { removed: vec![], added: run.unwrap() });
+    canonical(settled.chain(chronicle.events().unwrap().map(Result::unwrap)))
+}
+
+fn begun(path: &Path, events: &[SourceEvent]) -> Chronicle {
+    let mut chronicle = Chronicle::begin(path, recording()).unwrap();
+    events.iter().for_each(|event| chronicle.append(event).unwrap());
+    chronicle
+}
+
+fn steps() -> impl Strategy<Value = Vec<(usize, Vec<bool>)>> {
+    proptest::collection::vec((0usize..6, proptest::collection::vec(any::<bool>(), 0..8)), 1..24)
+}
+
+proptest! {
+    // Every event is synced.
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn a_compacted_chronicle_tells_the_same_chain_without_its_forks_and_goes_on(
+        steps in steps(), at in 0.0..1.0f64, split in 0.0..1.0f64,
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("chronicle");
+        let events = history(&steps);
+        let (early, late) = events.split_at((split * events.len() as f64) as usize);
+        let mut chronicle = begun(&path, early);
+        for part in [early, late] {
+            if !std::ptr::eq(part, early) {
+                part.iter().for_each(|event| chronicle.append(event).unwrap());
+            }
+            let before = told(&chronicle);
+            // What is compacted is final, so no later event may remove it.
+            let so_far = if std::ptr::eq(part, early) { early.len() } else { events.len() };
+            let rest = (so_far..events.len()).map(|end| canonical(events[..=end].to_vec()).len());
+            let lowest = events[so_far..].iter().zip(rest).map(|(event, len)| len - event.added.len()).min();
+            let highest = before.len().min(lowest.unwrap_or(usize::MAX));
+            let height = chronicle.compacted().max((at * (highest + 1) as f64) as u64);
+            let compacted = chronicle.compacted();
+            let size = fs::metadata(&path).unwrap().len();
+            prop_assert_eq!(chronicle.compact(height).unwrap(), height > compacted);
+            for chronicle in [&chronicle, &Chronicle::open(&path).unwrap().unwrap()] {
+                let after = told(chronicle);
+                let expected: Vec<_> = before.iter().cloned().enumerate().map(|(number, block)| {
+                    let next = before.get(number + 1).is_some_and(|next| !next.accepted.is_empty());
+                    let lane_proof = block.lane_proof.filter(|_| [compacted, height].contains(&(number as u64 + 1)) || number as u64 >= height || next);
+                    ChainBlock { lane_proof, ..block }
+                }).collect();
+                prop_assert_eq!(&after, &expected);
+                prop_assert_eq!(chronicle.compacted(), height);
+                let base = height.checked_sub(1).map(|last| before[last as usize].clone());
+                let base = base.map(|ChainBlock { metadata, lane_proof, .. }| ChainRoot { metadata, lane_proof });
+                prop_assert_eq!(chronicle.base(), &base.unwrap_or(recording().root));
+            }
+            prop_assert!(height < compacted + 2 || fs::metadata(&path).unwrap().len() < size);
+        }
+        prop_assert_eq!(told(&chronicle).len(), canonical(events).len());
+    }
+}
+
+#[test]
+fn a_crash_within_a_compaction_leaves_the_old_file_or_the_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("chronicle");
+    let events = history(&[(0, vec![true, false, true]), (1, vec![false, false]), (0, vec![true])]);
+    let mut chronicle = begun(&path, &events);
+    let (old, chain) = (fs::read(&path).unwrap(), told(&chronicle));
+    chronicle.compact(3).unwrap();
+    let new = fs::read(&path).unwrap();
+    // Until the rename, whatever there is of the new file lies beside the old one.
+    for cut in 0..=new.len() {
+        fs::write(&path, &old).unwrap();
+        fs::write(path.with_extension("partial"), &new[..cut]).unwrap();
+        let mut chronicle = Chronicle::open(&path).unwrap().unwrap();
+        assert_eq!((chronicle.compacted(), told(&chronicle)), (0, chain.clone()));
+        if cut % 97 == 0 {
+            assert!(chronicle.compact(3).unwrap(), "and the next one goes through");
+            assert_eq!(fs::read(&path).unwrap(), new);
+        }
+    }
+}
+
+#[test]
+fn a_compaction_that_cannot_be_written_leaves_the_chronicle_as_it_was_and_it_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("chronicle");
+    let events = history(&[(0, vec![true, false, true]), (0, vec![true])]);
+    let mut chronicle = begun(&path, &events[..1]);
+    fs::create_dir(path.with_extension("partial")).unwrap();
+    let refused = chronicle.compact(2).unwrap_err().to_string();
+    assert!(refused.contains("cannot compact the chronicle"), "{refused}");
+    chronicle.append(&events[1]).unwrap();
+    assert_eq!(read(&Chronicle::open(&path).unwrap().unwrap()), events);
+}
+
+#[test]
+fn damage_in_the_compacted_part_is_refused_by_name_and_damage_after_it_costs_the_events_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("chronicle");
+    let events = history(&[(0, vec![true, false]), (0, vec![true])]);
+    let mut chronicle = begun(&path, &events);
+    chronicle.compact(2).unwrap();
+    let (whole, event) = (fs::read(&path).unwrap(), 40 + 1 + borsh::to_vec(&events[1]).unwrap().len());
+    for at in 0..whole.len() {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1;
+        fs::write(&path, &flipped).unwrap();
+        match Chronicle::open(&path) {
+            Ok(chronicle) => {
+                assert!(at >= whole.len() - event);
+                assert_eq!(told(&chronicle.unwrap()).len(), 2);
+            }
+            Err(refused) => {
+                assert!(at < whole.len() - event, "{at}: {refused}");
+                assert_eq!(fs::read(&path).unwrap(), flipped, "and left as it is");
+            }
+        }
     }
 }

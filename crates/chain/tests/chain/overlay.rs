@@ -68,7 +68,7 @@ struct World {
 impl World {
     fn open(path: Option<PathBuf>) -> Self {
         let chain = DevChain::default();
-        let overlay = Overlay::open(path, chain.root(), town::covenant()).unwrap();
+        let overlay = Overlay::open(path, chain.chain_root(), town::covenant()).unwrap();
         let tips = HashMap::from([(chain.root(), town::genesis_tip())]);
         Self { chain, overlay, fed: 0, tips }
     }
@@ -392,7 +392,7 @@ fn a_chain_followed_again_shows_every_settlement_where_it_was() {
     };
     let recording = world.chain.recording();
     drop(world);
-    let mut again = Overlay::open(Some(path), recording.root.block_hash, town::covenant()).unwrap();
+    let mut again = Overlay::open(Some(path), recording.root.clone(), town::covenant()).unwrap();
     let shown = shown(&mut again, recording);
     let carriers = [three, four, five];
     for (block, settlements) in shown {
@@ -401,7 +401,7 @@ fn a_chain_followed_again_shows_every_settlement_where_it_was() {
 }
 
 fn reopen(path: &Path) -> Result<Overlay, OverlayError> {
-    Overlay::open(Some(path.into()), DevChain::default().root(), town::covenant())
+    Overlay::open(Some(path.into()), DevChain::default().chain_root(), town::covenant())
 }
 
 #[test]

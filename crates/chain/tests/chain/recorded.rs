@@ -9,12 +9,17 @@ use reprise_chain::overlay::Overlay;
 use reprise_chain::recorded::RecordedL1;
 use reprise_chain::recording::Recording;
 use reprise_chain::source::{ChainSource, Pace, Poll, Progress};
+use reprise_model::coordinate::Checkpoint;
 
 use crate::town;
 
-const BUSY: Progress = Progress { proved: false, settled: false };
-const PROVED: Progress = Progress { proved: true, settled: false };
-const DONE: Progress = Progress { proved: true, settled: true };
+const fn so_far(proved: bool, settled: bool) -> Progress {
+    Progress { proved, settled, finalized: Checkpoint(0), floor: Checkpoint(0) }
+}
+
+const BUSY: Progress = so_far(false, false);
+const PROVED: Progress = so_far(true, false);
+const DONE: Progress = so_far(true, true);
 
 /// Two blocks, then a rival of the second: the third event removes.
 fn recording() -> Recording {
@@ -29,7 +34,7 @@ fn recording() -> Recording {
 }
 
 fn source(recording: Recording, pace: Pace) -> RecordedL1 {
-    let overlay = Overlay::open(None, recording.root.block_hash, town::covenant()).unwrap();
+    let overlay = Overlay::open(None, recording.root.clone(), town::covenant()).unwrap();
     RecordedL1::new(recording, pace, Arc::new(Mutex::new(overlay)))
 }
 
@@ -100,7 +105,7 @@ fn the_same_recording_wakes_up_with_the_same_blocks() {
 #[test]
 fn a_recording_that_removes_more_than_there_is_ends_with_an_error() {
     let mut recording = recording();
-    recording.events[0].removed = vec![recording.root.block_hash];
+    recording.events[0].removed = vec![recording.root.metadata.block_hash];
     let mut source = source(recording, Pace::Free);
     assert!(source.poll(DONE).is_err());
 }
@@ -114,13 +119,14 @@ proptest! {
         let mut source = source(recording(), if free { Pace::Free } else { Pace::Proved });
         let mut seen = vec![];
         for (proved, settled) in progress {
-            match source.poll(Progress { proved, settled }).unwrap() {
+            match source.poll(so_far(proved, settled)).unwrap() {
                 Poll::Event(event) => {
                     prop_assert!(free || event.removed.is_empty() || proved);
                     seen.push(event);
                 }
                 Poll::Pending => prop_assert!(!proved),
                 Poll::End => prop_assert!(proved && settled && seen.len() >= expected.len()),
+                Poll::Final(block) => prop_assert!(false, "a recording says nothing of finality: {}", block),
             }
         }
         let common = seen.len().min(expected.len());

@@ -24,7 +24,7 @@ pub(crate) const GENESIS_ROOT: Digest = Digest([6; 32]);
 
 /// A transaction of `owner` that nobody else's equals.
 pub(crate) fn transaction(chain: &DevChain, owner: &str, deposit: u64) -> LaneTransaction {
-    chain.transaction(owner, owner.as_bytes().to_vec(), deposit)
+    chain.transaction(owner, owner.as_bytes(), deposit)
 }
 
 /// A proof system whose seal is the hash of the claim.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use proptest::prelude::*;
-use reprise_chain::event::SourceEvent;
+use reprise_chain::event::{ChainEvent, SourceEvent};
 use reprise_chain::tree::{ChainError, ForkTree};
 use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainBlockMetadata};
 use reprise_model::coordinate::Checkpoint;
@@ -46,7 +46,7 @@ fn add(added: Vec<ChainBlock>) -> SourceEvent {
 
 /// What a fork tree answers, as far as one can ask.
 fn shape(tree: &ForkTree) -> (Vec<BatchMetadata>, Checkpoint) {
-    (tree.view().to_vec(), tree.finalized())
+    (tree.view().copied().collect(), tree.finalized())
 }
 
 /// A step of an L1: how many blocks leave, and which names join.
@@ -87,8 +87,10 @@ proptest! {
             }
             let left: Vec<_> = event.removed.iter().map(BatchMetadata::block_hash).collect();
             prop_assert_eq!(left, removed);
-            prop_assert_eq!(tree.view().iter().map(|b| b.block).collect::<Vec<_>>(), view.clone());
-            for (height, block) in (0..).zip(tree.view()) {
+            let kept: Vec<_> = tree.view().map(|b| b.block).collect();
+            prop_assert_eq!(&kept[..], &view[final_height..], "from the highest final block on");
+            prop_assert!(tree.seen() <= ids.len() - final_height, "what is below is forgotten");
+            for (height, block) in (final_height as u64..).zip(tree.view()) {
                 prop_assert_eq!(block.checkpoint, Checkpoint(height));
                 prop_assert_eq!(tree.at(Checkpoint(height)), Some(block));
             }
@@ -178,6 +180,26 @@ fn a_block_that_was_final_stays_final_when_the_tip_retreats() {
     assert_eq!(event.finalized, Checkpoint(8), "what is final never becomes less");
     let answer = tree.apply(SourceEvent { removed: vec![hash(8)], added: vec![] });
     assert!(matches!(answer, Err(ChainError::Final { .. })), "{answer:?}");
+}
+
+#[test]
+fn what_the_l1_calls_final_is_final_where_it_is_canonical_and_higher_than_what_was() {
+    let mut tree = ForkTree::new(root(), 8);
+    let (a, b) = (run(root().block_hash, &[0; 10]), run(root().block_hash, &[1; 11]));
+    tree.apply(add(a.clone())).unwrap();
+    let hashes = |blocks: &[ChainBlock]| blocks.iter().rev().map(|it| it.metadata.block_hash).collect();
+    tree.apply(SourceEvent { removed: hashes(&a[2..]), added: vec![] }).unwrap();
+    assert_eq!(tree.finalized(), Checkpoint(2), "by depth");
+    for unknown in [a[1].metadata.block_hash, a[9].metadata.block_hash, b[3].metadata.block_hash] {
+        assert_eq!(tree.finalize(&unknown), None);
+    }
+    tree.apply(add(a[2..].to_vec())).unwrap();
+    let event = tree.finalize(&a[6].metadata.block_hash).unwrap();
+    assert_eq!(event, ChainEvent { finalized: Checkpoint(7), ..ChainEvent::default() });
+    assert_eq!(tree.finalize(&a[4].metadata.block_hash), None, "what is final never becomes less");
+    let refused = tree.apply(SourceEvent { removed: hashes(&a[6..]), added: vec![] });
+    assert!(matches!(refused, Err(ChainError::Final { .. })), "{refused:?}");
+    tree.apply(SourceEvent { removed: hashes(&a[7..]), added: vec![] }).unwrap();
 }
 
 #[test]

@@ -11,7 +11,7 @@ use reprise_model::digest::{ProgramId, ResourceId};
 use reprise_model::journal::{Exit, Outcome, TransactionEffects};
 use reprise_model::lane::BlockContext;
 use reprise_model::state;
-use reprise_model::transaction::{LaneTransaction, TransactionFacts};
+use reprise_model::transaction::{self, LaneTransaction, TransactionFacts};
 use reprise_scheduler::processor::{Processor, ResourceView};
 
 const ALICE: ResourceId = ResourceId([1; 32]);
@@ -50,9 +50,8 @@ fn run(
     deposit: u64,
     slots: &HashMap<u64, Vec<Cell>>,
 ) -> TransactionEffects {
-    let payload = payload.to_vec();
-    let transaction =
-        LaneTransaction { merge_index: 1, version: 1, rest: vec![], payload, spent_script: vec![] };
+    let payload = transaction::payload(&[], payload).unwrap();
+    let transaction = LaneTransaction { merge_index: 1, version: 1, rest: vec![], payload };
     let facts = TransactionFacts { authority, deposit };
     let declared = ledger().declare(&transaction, &facts);
     let view = ResourceView::new(declared.into_iter().map(|id| (id, slots.get(&state::slot(&id)).cloned())));
@@ -152,9 +151,8 @@ fn what_is_not_a_payload_is_malformed_and_declares_nothing() {
     malformed.push(payload(Action::Transfer, 0, 1, squatter(ALICE).id));
     for bytes in malformed {
         assert_eq!(outcome(&bytes, 0, &[account(ALICE, 9, 0)]), Outcome::MALFORMED, "{bytes:02x?}");
-        let payload = bytes;
-        let transaction =
-            LaneTransaction { merge_index: 1, version: 1, rest: vec![], payload, spent_script: vec![] };
+        let payload = transaction::payload(&[], &bytes).unwrap();
+        let transaction = LaneTransaction { merge_index: 1, version: 1, rest: vec![], payload };
         let facts = TransactionFacts { authority: ALICE, deposit: 0 };
         assert_eq!(ledger().declare(&transaction, &facts), vec![]);
     }

@@ -86,7 +86,8 @@ fn a_transaction_has_the_cells_and_ids_it_always_had() {
     assert_golden("transaction: cells", cell::to_bytes(&transaction.cells(&facts)));
     assert_golden("transaction: digest", transaction.digest(&Blake3, &facts).0);
     assert_golden("transaction: id", transaction.id().0);
-    assert_golden("transaction: account", account_of(&transaction.spent_script).0);
+    assert_eq!(facts.authority, account_of(&script_bytes(0, b"owner")));
+    assert_golden("transaction: account", facts.authority.0);
 }
 
 #[test]

@@ -2,13 +2,13 @@
 
 use reprise_model::block::{BatchMetadata, BlockId, ChainBlockMetadata};
 use reprise_model::coordinate::{Checkpoint, Coordinate, Place};
-use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProfileId, ProgramId, ResourceId};
+use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProfileId, ProgramId, ResourceId, TransactionId};
 use reprise_model::journal::{
     Access, AggregateJournal, BatchJournal, Commitment, Exit, Outcome, Pins, TransactionJournal, Transition,
 };
 use reprise_model::lane::BlockContext;
 use reprise_model::profile::{ProofProfile, SealKind};
-use reprise_model::transaction::{LaneTransaction, script_bytes};
+use reprise_model::transaction::{self, LaneTransaction, script_bytes};
 
 /// Thirty-two bytes that count up from `n`.
 pub(crate) fn bytes(n: u8) -> [u8; 32] {
@@ -100,11 +100,20 @@ pub(crate) fn metadata() -> BatchMetadata {
     }
 }
 
+/// The opening of the transaction whose only output [`lane_transaction`] spends.
+fn spent() -> (TransactionId, Vec<u8>) {
+    let (owner, paid) = (script_bytes(0, b"somebody"), script_bytes(0, b"owner"));
+    let spent = transaction::unsigned(&[0; 20], &owner, (9, &paid), b"any");
+    (spent.id(), transaction::opening_of(&spent.rest, &spent.payload))
+}
+
 /// A version 1 transaction with one input, one plain output and one to a covenant.
 pub(crate) fn lane_transaction() -> LaneTransaction {
+    let (spent, opening) = spent();
     let mut rest = 1u16.to_le_bytes().to_vec();
     rest.extend(1u64.to_le_bytes());
-    rest.extend([9; 36]);
+    rest.extend(spent.0);
+    rest.extend(0u32.to_le_bytes());
     rest.extend(0u64.to_le_bytes());
     rest.extend(5u64.to_le_bytes());
     rest.extend(2u64.to_le_bytes());
@@ -119,7 +128,7 @@ pub(crate) fn lane_transaction() -> LaneTransaction {
     rest.extend([7; 20]);
     rest.extend(0u64.to_le_bytes());
     rest.extend(0u64.to_le_bytes());
-    let payload = (0..40).collect();
-    let spent_script = script_bytes(0, b"owner");
-    LaneTransaction { merge_index: 3, version: 1, rest, payload, spent_script }
+    let message: Vec<u8> = (0..40).collect();
+    let payload = transaction::payload(&opening, &message).unwrap();
+    LaneTransaction { merge_index: 3, version: 1, rest, payload }
 }

@@ -415,7 +415,6 @@ fn terms() -> Terms {
         scheme: backend,
         hasher: Arc::new(Blake3),
         pins: PinsDigest([1; 32]),
-        binds_commitment: false,
     }
 }
 

@@ -9,10 +9,12 @@ use std::sync::Arc;
 use reprise_chain::dev::{DevChain, script};
 use reprise_chain::tree::ForkTree;
 use reprise_ledger::{Action, Ledger, Payload};
+use reprise_model::cell::Cell;
 use reprise_model::coordinate::Coordinate;
 use reprise_model::digest::{ClaimDigest, Digest, ProgramId, ResourceId, StatementId};
-use reprise_model::hash::{Blake3, Hasher};
-use reprise_model::journal::Pins;
+use reprise_model::hash::{Blake3, Domain, Hasher};
+use reprise_model::journal::{Commitment, Pins};
+use reprise_model::lane::{LaneError, LaneScheme, Own, Step};
 use reprise_model::order::Order;
 use reprise_model::profile::ProofProfile;
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
@@ -23,6 +25,51 @@ use reprise_planner::planner::{Planner, Retention, Terms};
 use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_scheduler::record::MemoryLog;
 use reprise_scheduler::scheduler::Scheduler;
+
+/// BLAKE3, for a workload whose programs bind the L1's commitment.
+struct Bound;
+
+impl Hasher for Bound {
+    fn name(&self) -> &'static str {
+        Blake3.name()
+    }
+
+    fn hash(&self, domain: Domain, cells: &[Cell]) -> Digest {
+        Blake3.hash(domain, cells)
+    }
+
+    fn merge(&self, left: &Digest, right: &Digest) -> Digest {
+        Blake3.merge(left, right)
+    }
+
+    fn lane(&self) -> &dyn LaneScheme {
+        self
+    }
+}
+
+impl LaneScheme for Bound {
+    fn binds(&self) -> bool {
+        true
+    }
+
+    fn at(
+        &self,
+        hasher: &dyn Hasher,
+        lane: &Digest,
+        left: Option<&Digest>,
+        proof: Option<&[u8]>,
+    ) -> Result<Digest, LaneError> {
+        Own.at(hasher, lane, left, proof)
+    }
+
+    fn after(&self, hasher: &dyn Hasher, step: &Step<'_>) -> Result<Digest, LaneError> {
+        Own.after(hasher, step)
+    }
+
+    fn open(&self, lane: &Digest, tip: &Digest, proof: Option<&[u8]>) -> Result<Commitment, LaneError> {
+        Own.open(lane, tip, proof)
+    }
+}
 
 /// The mock's claims under a profile that can be changed.
 struct Scheme {
@@ -87,7 +134,7 @@ fn setting() -> Setting {
 
 /// The orders of a chain of two batches, and of the aggregates over them.
 fn orders(setting: &Setting) -> Vec<Arc<Order>> {
-    let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
+    let hasher: Arc<dyn Hasher> = if setting.binds_commitment { Arc::new(Bound) } else { Arc::new(Blake3) };
     let mut chain = DevChain::default();
     let mut tip = chain.root();
     for _ in 0..setting.empty_before {
@@ -96,7 +143,7 @@ fn orders(setting: &Setting) -> Vec<Arc<Order>> {
     let deposit = |chain: &DevChain, owner: &str, amount| {
         let counterparty: ResourceId = account_of(&script(owner));
         let payload = Payload { action: Action::Deposit, nonce: 0, amount: 0, counterparty };
-        chain.transaction(owner, payload.encode(), amount)
+        chain.transaction(owner, &payload.encode(), amount)
     };
     for owner in ["alice", "bob"] {
         let transaction = deposit(&chain, owner, setting.amount);
@@ -117,8 +164,8 @@ fn orders(setting: &Setting) -> Vec<Arc<Order>> {
     let root = recording.root;
     let log = Box::<MemoryLog>::default();
     let mut scheduler =
-        Scheduler::open(ledger, hasher.clone(), setting.pins.clone(), root.block_hash, log).unwrap();
-    let event = ForkTree::new(root, 1000).apply(event).unwrap();
+        Scheduler::open(ledger, hasher.clone(), setting.pins.clone(), root.clone(), log).unwrap();
+    let event = ForkTree::new(root.metadata, 1000).apply(event).unwrap();
     let batches = scheduler.schedule(event.added.iter().map(|added| (added.metadata, &added.block))).unwrap();
 
     let mock = MockBackend::new(MockConfig::default(), hasher.clone());
@@ -132,7 +179,6 @@ fn orders(setting: &Setting) -> Vec<Arc<Order>> {
         hasher: hasher.clone(),
         pins: setting.pins.digest(hasher.as_ref()),
         programs: setting.programs,
-        binds_commitment: setting.binds_commitment,
     };
     let rule = BundleRule { batches_max: setting.batches_max, ..BundleRule::default() };
     let mut planner = Planner::new(terms, rule, Retention::default());

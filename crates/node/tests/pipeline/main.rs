@@ -12,6 +12,8 @@ mod house;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]
+mod live;
+#[cfg(test)]
 mod phases;
 #[cfg(test)]
 mod pruned;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use reprise_chain::overlay::Covenant;
 use reprise_chain::recording::{Lane, Recording};
 use reprise_chain::source::{ChainSource, Pace, Poll, Progress, SourceError};
-use reprise_model::block::ChainBlockMetadata;
+use reprise_model::block::ChainRoot;
 use reprise_model::hash::{Blake3, Hasher};
 use reprise_model::profile::SealKind;
 use reprise_node::dev;
@@ -59,7 +59,7 @@ impl L1 for Gated {
         self.l1.name()
     }
 
-    fn root(&self) -> ChainBlockMetadata {
+    fn root(&self) -> ChainRoot {
         self.l1.root()
     }
 

@@ -48,7 +48,7 @@ fn run(recording: Recording, pace: Pace) -> Report {
 fn deposit(chain: &DevChain, owner: &str, amount: u64) -> LaneTransaction {
     let counterparty = account_of(&script(owner));
     let payload = Payload { action: Action::Deposit, nonce: 0, amount: 0, counterparty };
-    chain.transaction(owner, payload.encode(), amount)
+    chain.transaction(owner, &payload.encode(), amount)
 }
 
 /// A chain whose last `depth` blocks are swapped for others and back, so many times; it ends on the first.

@@ -48,7 +48,6 @@ fn planner(rule: BundleRule, retention: Retention) -> Planner {
         hasher: Arc::new(Blake3),
         pins: PinsDigest([1; 32]),
         programs: [1, 2, 3].map(|n| ProgramId([n; 32])),
-        binds_commitment: false,
     };
     Planner::new(terms, rule, retention)
 }
@@ -265,7 +264,7 @@ impl World {
             (fact(&order.id) == Fact::Missing, room)
         };
         let mut left = self.limit;
-        let mut want_batches = |blocks: &[Candidate], want: &mut dyn FnMut(&Arc<Order>) -> (bool, usize)| {
+        let want_batches = |blocks: &[Candidate], want: &mut dyn FnMut(&Arc<Order>) -> (bool, usize)| {
             let mut left = usize::MAX;
             for orders in blocks.iter().map(orders) {
                 let batch = orders.iter().find(|order| order.kind() == Batch).unwrap();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use reprise_ledger::{Action, Ledger, Payload};
-use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainBlockMetadata};
+use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainBlockMetadata, ChainRoot};
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest, ResourceId};
 use reprise_model::hash::Blake3;
@@ -12,7 +12,7 @@ use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::scheduled::ScheduledBatch;
 use reprise_model::statement::{Claim, ClaimScheme};
-use reprise_model::transaction::{LaneTransaction, account_of, script_bytes};
+use reprise_model::transaction::{self, LaneTransaction, account_of, script_bytes};
 use reprise_model::witness::{AggregateWitness, BatchWitness, TransactionWitness, Witness};
 use reprise_prover::backend::{Backend, ProveError, Task};
 use reprise_prover::mock::{MockBackend, MockConfig};
@@ -31,15 +31,23 @@ fn account(name: &str) -> ResourceId {
 }
 
 fn transaction(merge_index: u32, by: &str, action: Action, nonce: u64, amount: u64) -> LaneTransaction {
-    let payload = Payload { action, nonce, amount, counterparty: account("bob") }.encode();
+    let message = Payload { action, nonce, amount, counterparty: account("bob") }.encode();
     let paid = if action == Action::Deposit { amount } else { 0 };
-    let mut rest = 1u16.to_le_bytes().to_vec();
-    rest.extend(0u64.to_le_bytes());
-    rest.extend(1u64.to_le_bytes());
-    rest.extend(paid.to_le_bytes());
-    rest.extend(script_bytes(0, b"deposit"));
-    rest.push(0);
-    LaneTransaction { merge_index, version: 1, rest, payload, spent_script: script_bytes(0, by.as_bytes()) }
+    let (owner, deposit) = (script_bytes(0, by.as_bytes()), script_bytes(0, b"deposit"));
+    let unsigned = transaction::unsigned(&[0; 20], &owner, (paid, &deposit), &message);
+    LaneTransaction { merge_index, ..unsigned }
+}
+
+fn header(height: u8) -> ChainBlockMetadata {
+    ChainBlockMetadata {
+        block_hash: BlockHash([height; 32]),
+        parent_hash: BlockHash([height.wrapping_sub(1); 32]),
+        blue_score: height.into(),
+        daa_score: height.into(),
+        timestamp_ms: height.into(),
+        parent_timestamp_ms: u64::from(height).saturating_sub(1),
+        sequencing_commitment: Digest([height; 32]),
+    }
 }
 
 impl Town {
@@ -54,8 +62,8 @@ impl Town {
             batch_program,
         };
         let ledger = Ledger { transaction: transaction_program, batch: batch_program, aggregate };
-        let root = BlockHash([0; 32]);
         let log = Box::new(MemoryLog::default());
+        let root = ChainRoot { metadata: header(0), lane_proof: None };
         let mut scheduler = Scheduler::open(Arc::new(ledger), Arc::new(Blake3), pins, root, log).unwrap();
         let blocks = [
             vec![
@@ -68,15 +76,7 @@ impl Town {
         ];
         let mut batches = vec![];
         for (height, accepted) in (1u8..).zip(blocks) {
-            let metadata = ChainBlockMetadata {
-                block_hash: BlockHash([height; 32]),
-                parent_hash: BlockHash([height - 1; 32]),
-                blue_score: height.into(),
-                daa_score: height.into(),
-                timestamp_ms: height.into(),
-                parent_timestamp_ms: u64::from(height) - 1,
-                sequencing_commitment: Digest([height; 32]),
-            };
+            let metadata = header(height);
             let (id, checkpoint) = (BlockId(height.into()), Checkpoint(height.into()));
             let block = ChainBlock { metadata, accepted, lane_proof: None, settlements: vec![] };
             let batch = scheduler.schedule([(BatchMetadata { id, checkpoint, block: metadata }, &block)]);
@@ -148,12 +148,15 @@ fn what_execution_says_is_what_the_programs_commit() {
 fn a_transaction_dropped_inserted_repeated_reordered_or_altered_is_a_divergence() {
     let town = Town::new();
     let spare = town.batches[2].transactions[0].journal.clone();
+    let spare = (transaction(9, "bob", Action::Deposit, 0, 1), spare);
     for at in 0..3 {
         assert_diverges(town.forge(|w| drop(w.transactions.remove(at))));
-        assert_diverges(town.forge(|w| w.transactions.insert(at, (9, spare.clone()))));
+        assert_diverges(town.forge(|w| w.transactions.insert(at, spare.clone())));
         assert_diverges(town.forge(|w| w.transactions.insert(at, w.transactions[at].clone())));
-        assert_diverges(town.forge(|w| w.transactions[at].0 += 1));
+        assert_diverges(town.forge(|w| w.transactions[at].0.merge_index += 1));
         assert_diverges(town.forge(|w| w.transactions[at].1.transaction.0[0] ^= 1));
+        assert_diverges(town.forge(|w| w.transactions[at].0.rest[70] ^= 1));
+        assert_diverges(town.forge(|w| *w.transactions[at].0.payload.last_mut().unwrap() ^= 1));
         if at > 0 {
             assert_diverges(town.forge(|w| w.transactions.swap(at - 1, at)));
         }

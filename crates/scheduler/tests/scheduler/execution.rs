@@ -11,6 +11,7 @@ use reprise_model::journal::{Exit, Outcome, TransactionEffects};
 use reprise_model::lane::BlockContext;
 use reprise_model::state;
 use reprise_model::transaction::{LaneTransaction, TransactionFacts};
+use reprise_scheduler::execution::ExecutionError;
 use reprise_scheduler::processor::{Processor, ResourceView};
 use reprise_scheduler::record::MemoryLog;
 use reprise_scheduler::scheduler::SchedulerError;
@@ -107,8 +108,7 @@ impl Processor for Told {
 fn told(deed: Deed, payload: &[u8]) -> Result<reprise_model::scheduled::ScheduledBatch, SchedulerError> {
     let mut scheduler = town::open(Arc::new(Told(deed)), Box::new(MemoryLog::default())).unwrap();
     let payload = payload.to_vec();
-    let transaction =
-        LaneTransaction { merge_index: 7, version: 1, rest: vec![], payload, spent_script: vec![] };
+    let transaction = LaneTransaction { merge_index: 7, version: 1, rest: vec![], payload };
     let (metadata, block) = town::block(ROOT, 1, 0, vec![transaction]);
     Ok(scheduler.schedule([(metadata, &block)])?.remove(0))
 }
@@ -164,7 +164,9 @@ fn a_workload_that_panics_is_an_error_that_names_block_transaction_and_cause() {
     let declaring = told(|_| wrote(vec![]), b"declare and panic").unwrap_err();
     for (refused, cause) in [(executing, "a defect in execute"), (declaring, "a defect in declare")] {
         let text = refused.to_string();
-        let SchedulerError::Processor { block, source } = refused else { panic!("{text}") };
+        let SchedulerError::Execution { block, source: ExecutionError::Panicked(source) } = refused else {
+            panic!("{text}")
+        };
         assert_eq!((block, source.merge_index), (expected, 7));
         assert!(source.message.contains(cause), "{text}");
     }

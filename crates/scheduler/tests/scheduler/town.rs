@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use reprise_ledger::{Action, Ledger, Payload};
-use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainBlockMetadata};
+use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainBlockMetadata, ChainRoot};
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest, ProgramId, ResourceId};
 use reprise_model::hash::Blake3;
 use reprise_model::journal::Pins;
-use reprise_model::transaction::{LaneTransaction, account_of, script_bytes};
+use reprise_model::transaction::{self, LaneTransaction, account_of, script_bytes};
 use reprise_scheduler::processor::Processor;
 use reprise_scheduler::record::RecordLog;
 use reprise_scheduler::scheduler::{Scheduler, SchedulerError};
@@ -55,14 +55,11 @@ pub(crate) fn deposit(to: u8, amount: u64) -> Ask {
 /// A lane transaction that asks for it; a deposit pays its amount.
 pub(crate) fn transaction(merge_index: u32, ask: Ask) -> LaneTransaction {
     let Ask { by, action, nonce, amount, to } = ask;
-    let payload = Payload { action, nonce, amount, counterparty: account(to) }.encode();
-    let mut rest = 1u16.to_le_bytes().to_vec();
-    rest.extend(0u64.to_le_bytes());
-    rest.extend(1u64.to_le_bytes());
-    rest.extend(if action == Action::Deposit { amount } else { 0 }.to_le_bytes());
-    rest.extend(deposit_script());
-    rest.push(0);
-    LaneTransaction { merge_index, version: 1, rest, payload, spent_script: script_bytes(0, &[by]) }
+    let message = Payload { action, nonce, amount, counterparty: account(to) }.encode();
+    let paid = if action == Action::Deposit { amount } else { 0 };
+    let pays = (paid, &deposit_script()[..]);
+    let unsigned = transaction::unsigned(&[0; 20], &script_bytes(0, &[by]), pays, &message);
+    LaneTransaction { merge_index, ..unsigned }
 }
 
 /// A block at `height` named `name` on `parent`.
@@ -88,9 +85,14 @@ pub(crate) fn block(
     (metadata, ChainBlock { metadata: header, accepted, lane_proof: None, settlements: vec![] })
 }
 
+fn root() -> ChainRoot {
+    let metadata = ChainBlockMetadata { block_hash: ROOT, ..block(ROOT, 1, 0, vec![]).1.metadata };
+    ChainRoot { metadata, lane_proof: None }
+}
+
 pub(crate) fn open(
     processor: Arc<dyn Processor>,
     log: Box<dyn RecordLog>,
 ) -> Result<Scheduler, SchedulerError> {
-    Scheduler::open(processor, Arc::new(Blake3), pins(), ROOT, log)
+    Scheduler::open(processor, Arc::new(Blake3), pins(), root(), log)
 }

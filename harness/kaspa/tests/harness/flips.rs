@@ -32,7 +32,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 
 fn plan(stage: &Stage, url: &str, data_dir: &Path) -> Plan {
     let (lane, from) = (stage.lane.clone(), Some(stage.root));
-    let options = Options { url: url.into(), lane, from, until_idle: false, through: None };
+    let options = Options { url: url.into(), lane, from, confirmations: 0, until_idle: false, through: None };
     Plan { options, payer: None, data_dir: data_dir.into(), rule: BundleRule::default() }
 }
 
@@ -232,8 +232,8 @@ impl Chain for CutInReorg {
         self.chain.block(block).await
     }
 
-    async fn changes_since(&self, tip: BlockHash) -> Result<Answer, Unanswered> {
-        let answer = self.chain.changes_since(tip).await?;
+    async fn changes_since(&self, tip: BlockHash, confirmations: u64) -> Result<Answer, Unanswered> {
+        let answer = self.chain.changes_since(tip, confirmations).await?;
         *self.reorg.lock().unwrap() = !answer.removed_chain_block_hashes.is_empty();
         Ok(answer)
     }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use kaspa_consensus_core::config::params::SIMNET_PARAMS;
@@ -10,12 +11,15 @@ use kaspa_consensus_core::subnets::SubnetworkId;
 use kaspa_rpc_core::api::rpc::RpcApi;
 use reprise_chain::event::SourceEvent;
 use reprise_chain::recording::{Lane, Recording};
+use reprise_chain::source::{ChainSource, Poll, Progress};
+use reprise_kaspa::block_hash;
 use reprise_kaspa::follower::Follower;
 use reprise_kaspa::live::{LiveL1, Options};
 use reprise_kaspa::names;
 use reprise_kaspa::track::Track;
 use reprise_kaspa_harness::miner;
 use reprise_kaspa_harness::node::Node;
+use reprise_kaspa_harness::scenario::{A_FIRST, B_FLIP, Fork, Stage};
 use reprise_kaspa_harness::wallet::Wallet;
 use reprise_model::digest::{BlockHash, Digest, ResourceId};
 
@@ -33,7 +37,8 @@ async fn mine(rpc: &dyn RpcApi, heights: Range<u64>) {
 }
 
 fn open(url: &str, chronicle: Option<&Path>) -> LiveL1 {
-    let options = Options { url: url.into(), lane: lane(), from: None, until_idle: false, through: None };
+    let (url, lane) = (url.into(), lane());
+    let options = Options { url, lane, from: None, confirmations: 0, until_idle: false, through: None };
     LiveL1::open(options, chronicle).unwrap()
 }
 
@@ -68,7 +73,7 @@ async fn a_node_that_crashes_and_comes_back_is_followed_on_and_so_it_is_after_a_
     let (more, live) = tokio::task::spawn_blocking(move || (follow(&mut live, 10), live)).await.unwrap();
     events.extend(more);
     let recording = Recording { events: events.clone(), ..live.head().clone() };
-    assert_eq!((recording.network.as_str(), recording.root.blue_score), ("simnet", 5));
+    assert_eq!((recording.network.as_str(), recording.root.metadata.blue_score), ("simnet", 5));
     assert_eq!(Track::over(&recording, SIMNET_PARAMS.finality_depth()).unwrap().height(), 20);
 
     let restarted = tokio::task::spawn_blocking(move || {
@@ -89,8 +94,73 @@ async fn a_chain_longer_than_one_answer_is_followed_from_genesis_in_pages() {
     mine(rpc.as_ref(), 1..BLOCKS + 1).await;
     let genesis = BlockHash(SIMNET_PARAMS.genesis.hash.as_bytes());
     let chain: Arc<dyn RpcApi> = rpc;
-    let mut follower = Follower::start(&chain, lane(), Some(genesis)).await.unwrap();
+    let mut follower = Follower::start(&chain, lane(), Some(genesis), 0).await.unwrap();
     let pages = follower.advance(&chain).await.unwrap().len();
     assert!(pages > 1, "{pages} pages");
-    assert_eq!(follower.track().height() as u64, BLOCKS);
+    assert_eq!(follower.track().height(), BLOCKS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "starts a node"]
+async fn the_pruning_point_of_a_real_node_is_final_before_the_depth_says_so() {
+    const BLOCKS: u64 = 160;
+    let mut params = SIMNET_PARAMS;
+    params.blockrate.finality_depth = 20;
+    params.blockrate.merge_depth = 10;
+    params.blockrate.pruning_depth = 60;
+    let (node, rpc) = Node::start(&params).await.unwrap();
+    mine(rpc.as_ref(), 1..6).await;
+    let url = node.url().to_owned();
+    let mut live = tokio::task::spawn_blocking(move || open(&url, None)).await.unwrap();
+    mine(rpc.as_ref(), 6..BLOCKS + 1).await;
+    let sink = rpc.get_sink().await.unwrap().sink;
+    let named = block_hash(rpc.get_block(sink, false).await.unwrap().header.pruning_point);
+    let chain = tokio::task::spawn_blocking(move || {
+        let (mut chain, mut last) = (vec![live.head().root.metadata], None);
+        while chain.len() as u64 <= BLOCKS - 5 || last != Some(named) {
+            match live.poll(Progress::default()).unwrap() {
+                Poll::Event(event) => chain.extend(event.added.iter().map(|block| block.metadata)),
+                Poll::Final(block) => last = Some(block),
+                Poll::Pending => thread::yield_now(),
+                Poll::End => unreachable!("it is not asked to end"),
+            }
+        }
+        chain
+    });
+    let chain = chain.await.unwrap();
+    let score = chain.iter().find(|block| block.block_hash == named).unwrap().blue_score;
+    assert!(score >= 20 && score + 60 <= BLOCKS, "{score}");
+    // The node prunes in its own time.
+    let pruned = async || block_hash(rpc.get_block_dag_info().await.unwrap().pruning_point_hash);
+    for _ in 0..1_500 {
+        if pruned().await == named {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the node's pruning point is {}, and {named} was said to be", pruned().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "starts three nodes"]
+async fn a_real_flip_is_followed_by_what_has_its_confirmations_alone() {
+    const CONFIRMATIONS: u64 = 2;
+    let stage = Stage::set(&mut |_| ()).await.unwrap();
+    let chain: Arc<dyn RpcApi> = stage.observer.rpc.clone();
+    let mut follower =
+        Follower::start(&chain, stage.lane.clone(), Some(stage.root), CONFIRMATIONS).await.unwrap();
+    let mut removed = 0;
+    for (fork, blocks) in [
+        (Fork::A, &stage.common[..]),
+        (Fork::A, &stage.blocks(Fork::A)[..A_FIRST]),
+        (Fork::B, &stage.blocks(Fork::B)[..B_FLIP]),
+        (Fork::A, &stage.blocks(Fork::A)[A_FIRST..A_FIRST + 3]),
+    ] {
+        stage.show(fork, blocks).await.unwrap();
+        let events = follower.advance(&chain).await.unwrap();
+        removed += events.iter().map(|event| event.removed.len()).sum::<usize>();
+        let sink = chain.get_block(blocks[blocks.len() - 1], false).await.unwrap().header.blue_score;
+        assert_eq!(follower.track().tip().blue_score, sink - CONFIRMATIONS - 1);
+    }
+    assert_eq!(removed, (A_FIRST - 3) + (B_FLIP - 3), "of each fork, what had its confirmations");
 }

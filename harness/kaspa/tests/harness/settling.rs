@@ -120,7 +120,7 @@ impl World {
         }
         world.mine(&[]).await;
         let url = world.node.url().to_owned();
-        let covenant = blocking(move || sink::found(&url, &key(FIRST), 10 * KASPA, FEE_MAX).unwrap()).await;
+        let covenant = blocking(move || sink::found(&url, &key(FIRST), None, 10 * KASPA, FEE_MAX).unwrap()).await;
         world.mine(&[]).await;
         world.root = block_hash(world.mine(&[]).await);
         let vault = names::account(&vault::script(covenant).unwrap());
@@ -171,8 +171,9 @@ impl World {
         amount: u64,
         outputs: Vec<TransactionOutput>,
     ) -> Transaction {
-        let payload = Payload { action, nonce, amount, counterparty: self.alice.account() }.encode();
+        let message = Payload { action, nonce, amount, counterparty: self.alice.account() }.encode();
         let coin = self.coins.pop().unwrap();
+        let payload = coin.payload(&message).unwrap();
         let lane = SubnetworkId::from_namespace(NAMESPACE);
         self.alice.transaction(&self.params, lane, &coin, outputs, payload).unwrap()
     }
@@ -193,7 +194,7 @@ impl World {
 
     fn plan(&self, data_dir: &Path, settler: u8, batches_max: usize) -> Plan {
         let (url, lane, from) = (self.node.url().to_owned(), self.lane.clone(), Some(self.root));
-        let options = Options { url, lane, from, until_idle: false, through: None };
+        let options = Options { url, lane, from, confirmations: 0, until_idle: false, through: None };
         let payer = Some(Payer { key: key(settler), fee_max: FEE_MAX });
         let rule = BundleRule { batches_max, ..BundleRule::default() };
         Plan { options, payer, data_dir: data_dir.into(), rule }

@@ -122,13 +122,23 @@ fn a_flipped_bit_in_what_a_lane_proof_or_a_transaction_says_is_noticed() {
     for byte in (0..proof).filter(|byte| !bitmap.contains(byte)) {
         checked(&|block| block.lane_proof.as_mut().unwrap()[byte] ^= 1).unwrap_err();
     }
-    checked(&|block| block.accepted[0].payload[9] ^= 1).unwrap_err();
+    for byte in [0, 9, sound.events[event].added[0].accepted[0].payload.len() - 1] {
+        checked(&|block| block.accepted[0].payload[byte] ^= 1).unwrap_err();
+    }
     checked(&|block| block.accepted[0].rest[50] ^= 1).unwrap_err();
     checked(&|block| block.accepted[0].merge_index += 7).unwrap_err();
     checked(&|block| drop(block.accepted.pop())).unwrap_err();
     checked(&|block| block.metadata.parent_timestamp_ms += 1).unwrap_err();
     checked(&|block| block.metadata.daa_score += 1).unwrap_err();
     checked(&|block| block.lane_proof = None).unwrap_err();
+    let at_root = |tamper: &dyn Fn(&mut Vec<u8>)| {
+        let mut recording = sound.clone();
+        tamper(recording.root.lane_proof.as_mut().unwrap());
+        check(&recording)
+    };
+    // Neither an entry where there is none, nor another commitment.
+    at_root(&|proof| proof[0] ^= 1).unwrap_err();
+    at_root(&|proof| *proof.last_mut().unwrap() ^= 1).unwrap_err();
 }
 
 /// Needs `kaspad`: `cargo test --locked -- --ignored`.

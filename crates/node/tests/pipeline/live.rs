@@ -1,0 +1,155 @@
+//! An L1 that says more than its events: what is final, and how the connection to it is.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use reprise_chain::overlay::Covenant;
+use reprise_chain::recording::Lane;
+use reprise_chain::source::{ChainSource, Connection, Lost, Pace, Poll, Progress, SourceError};
+use reprise_model::block::ChainRoot;
+use reprise_model::coordinate::Checkpoint;
+use reprise_model::digest::BlockHash;
+use reprise_model::hash::{Blake3, Hasher};
+use reprise_model::profile::SealKind;
+use reprise_node::happening::Deaf;
+use reprise_node::health::{L1_AWAY_MAX, Reason};
+use reprise_node::l1::{L1, L1Error, Opened};
+use reprise_node::pipeline::Ended;
+use reprise_node::wire;
+
+use crate::flip::{Home, recorded};
+use crate::repeats::chain_of;
+
+/// What the L1 says besides its events, and how far it was told that the pipeline is.
+#[derive(Clone, Default)]
+struct Says {
+    /// So many blocks below its tip are final.
+    final_below: Option<usize>,
+    connection: Option<Connection>,
+    progress: Arc<Mutex<Progress>>,
+}
+
+struct LiveSource {
+    source: Box<dyn ChainSource>,
+    says: Says,
+    chain: Vec<BlockHash>,
+    next: Option<BlockHash>,
+}
+
+impl ChainSource for LiveSource {
+    fn poll(&mut self, progress: Progress) -> Result<Poll, SourceError> {
+        *self.says.progress.lock().unwrap() = progress;
+        if let Some(block) = self.next.take() {
+            return Ok(Poll::Final(block));
+        }
+        let poll = self.source.poll(progress)?;
+        if let Poll::Event(event) = &poll {
+            self.chain.truncate(self.chain.len() - event.removed.len());
+            self.chain.extend(event.added.iter().map(|block| block.metadata.block_hash));
+            let deep = self.says.final_below.and_then(|below| self.chain.len().checked_sub(below + 1));
+            self.next = deep.map(|deep| self.chain[deep]);
+        }
+        Ok(poll)
+    }
+
+    fn connection(&self) -> Option<Connection> {
+        self.says.connection.clone()
+    }
+}
+
+struct LiveL1 {
+    l1: Box<dyn L1>,
+    says: Says,
+}
+
+impl L1 for LiveL1 {
+    fn name(&self) -> String {
+        self.l1.name()
+    }
+
+    fn root(&self) -> ChainRoot {
+        self.l1.root()
+    }
+
+    fn lane(&self) -> Lane {
+        self.l1.lane()
+    }
+
+    fn open(
+        self: Box<Self>,
+        covenant: Covenant,
+        seal: SealKind,
+        dir: Option<&Path>,
+    ) -> Result<Opened, L1Error> {
+        let Opened { source, sink } = self.l1.open(covenant, seal, dir)?;
+        let source = Box::new(LiveSource { source, says: self.says, chain: vec![], next: None });
+        Ok(Opened { source, sink })
+    }
+}
+
+fn run(home: &Home, says: Says) -> Ended {
+    let (backend, store) = home.open();
+    let settings = wire::Settings {
+        rule: home.rule,
+        permits: home.permits,
+        finality_depth: home.finality_depth,
+        data_dir: Some(home.path().into()),
+        patience: home.patience,
+    };
+    let l1 = Box::new(LiveL1 { l1: recorded(chain_of(60), Pace::Proved), says });
+    let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
+    let node = wire::wire(settings, l1, backend, hasher, store).unwrap();
+    let ended = node.run(&AtomicBool::new(false), &mut Deaf).unwrap();
+    assert_eq!(ended.violations, vec![]);
+    ended
+}
+
+#[test]
+fn what_the_l1_calls_final_is_pruned_though_the_depth_says_nothing_of_it_yet() {
+    let [silent, telling] = [None, Some(8)].map(|final_below| {
+        let home = Home { finality_depth: u64::MAX, ..Home::new() };
+        let says = Says { final_below, ..Says::default() };
+        let report = run(&home, says.clone()).report;
+        let floor = home.store().prune_floor().unwrap();
+        let told = *says.progress.lock().unwrap();
+        assert_eq!(told.floor, floor);
+        // The same chain again: nothing is wanted that was let go.
+        let again = run(&home, says.clone()).report;
+        assert_eq!((again.prove_calls, &again.state_root), (0, &report.state_root));
+        (report, floor, told.finalized)
+    });
+    assert_eq!((silent.1, silent.2), (Checkpoint(0), Checkpoint(0)));
+    assert!(telling.1 > Checkpoint(20) && telling.2 >= telling.1, "{} {}", telling.1, telling.2);
+    assert_eq!((silent.0.prove_calls, silent.0.state_root), (telling.0.prove_calls, telling.0.state_root));
+}
+
+#[test]
+fn an_l1_that_is_away_for_longer_than_it_may_is_a_reason_for_red_health_and_how_it_is_is_reported() {
+    let run = |lost: Option<u64>| {
+        let lost = lost.map(|seconds| Lost {
+            since: Duration::from_secs(1_700_000_000),
+            lasting: Duration::from_secs(seconds),
+            reason: "nobody listens there".into(),
+        });
+        let (last_block, pages_behind) = (Some(Duration::from_secs(1_600_000_000)), 3);
+        let connection = Some(Connection { lost, last_block, pages_behind, caught_up: true });
+        run(&Home::new(), Says { connection, ..Says::default() }).report
+    };
+    for (lost, red) in [(None, false), (Some(L1_AWAY_MAX), false), (Some(L1_AWAY_MAX + 1), true)] {
+        let report = run(lost);
+        let l1 = report.l1_connection.unwrap();
+        assert_eq!((l1.connected, l1.disconnected_seconds), (lost.is_none(), lost.unwrap_or(0)));
+        assert_eq!((l1.pages_behind, l1.caught_up), (3, true));
+        assert!(l1.last_block_age_seconds > Some(100_000_000));
+        match report.health.reasons() {
+            [] => assert!(!red),
+            [reason @ Reason::L1Away { .. }] => {
+                assert!(red && reason.to_string().contains("since 1700000000"), "{reason}");
+                assert!(reason.to_string().contains("nobody listens there"), "{reason}");
+            }
+            others => panic!("{others:?}"),
+        }
+    }
+}
