@@ -529,7 +529,7 @@ impl Machine {
             cost_us *= 10 + self.dice.among(0..80);
         }
         let prover = self.prover.clone();
-        let mut finished = attempt_at(assignment, 0, prover.as_ref(), store, &Control::default());
+        let mut finished = attempt_at(assignment, prover.as_ref(), store, &Control::default());
         finished.took = Duration::from_micros(cost_us);
         if matches!(finished.result, Err(Failure::AssumptionLost { .. } | Failure::Store(_))) {
             open(&self.book).counts.not_begun += 1;

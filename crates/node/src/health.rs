@@ -49,6 +49,15 @@ pub enum Reason {
         /// The statement.
         statement: StatementId,
     },
+    /// A device fails again and again, whatever it is given: it rests, and is tried again now and then.
+    Device {
+        /// Which, counted from 0.
+        device: usize,
+        /// How often in a row it failed.
+        failed: u32,
+        /// How it failed last.
+        failure: String,
+    },
     /// The disk cannot be read or written: what it is asked waits until it can.
     Disk {
         /// What it says.
@@ -85,6 +94,11 @@ impl Health {
             Failure::Store(_) => None,
             _ => Some(Reason::Invalid { statement: *statement }),
         });
+        let resting = engine.resting().map(|resting| Reason::Device {
+            device: resting.device,
+            failed: resting.failed,
+            failure: resting.failure.to_string(),
+        });
         let held_up = engine.ailing().find_map(|(_, failure)| match failure {
             Failure::Store(error) => Some(error.to_string()),
             _ => None,
@@ -94,7 +108,8 @@ impl Health {
         let away = away.map(|(since, reason)| Reason::L1Away { since, reason });
         let violated =
             violations.iter().map(|violation| Reason::Violated { promise: violation.promise.to_owned() });
-        let reasons: Vec<_> = given_up.chain(ailing).chain(disk).chain(away).chain(violated).collect();
+        let reasons = given_up.chain(ailing).chain(resting).chain(disk).chain(away).chain(violated);
+        let reasons: Vec<_> = reasons.collect();
         if reasons.is_empty() { Self::Green } else { Self::Red { reasons } }
     }
 
@@ -129,6 +144,9 @@ impl fmt::Display for Reason {
             Self::GivenUp { statement, failure } => write!(f, "{statement} was given up: {failure}"),
             Self::Hung { statement } => write!(f, "the prover hung over {statement}"),
             Self::Invalid { statement } => write!(f, "the prover made an invalid proof of {statement}"),
+            Self::Device { device, failed, failure } => {
+                write!(f, "device {device} rests: it failed {failed} times in a row: {failure}")
+            }
             Self::Disk { error } => write!(f, "waiting for the disk: {error}"),
             Self::L1Away { since, reason } => {
                 write!(f, "no connection to the L1 since {since} (Unix time): {reason}")

@@ -19,6 +19,7 @@ use reprise_chain::event::{ChainEvent, SourceEvent};
 use reprise_chain::source::{Connection, Progress, SourceError};
 use reprise_chain::tree::{ChainError, ForkTree};
 use reprise_model::artifact::AggregatorArtifact;
+use reprise_model::block::BatchMetadata;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::BlockHash;
 use reprise_model::mutation::{self, Mutation};
@@ -272,15 +273,7 @@ impl Pipeline {
     }
 
     fn hear_chain(&mut self, event: SourceEvent, outside: &mut Outside<'_>) -> Result<(), RunError> {
-        for block in &event.removed {
-            let orders = self.planner.orders_of(block);
-            let stored = orders.iter().filter(|order| self.engine.known(&order.id) == Some(true));
-            let stored = stored.map(|order| (order.id, order.kind())).collect();
-            self.tell(&Happening::Orphaned { block: *block, stored }, outside);
-            if mutation::is(Mutation::DeleteOnReorg) {
-                orders.iter().try_for_each(|order| self.store.remove(&order.id).map(drop))?;
-            }
-        }
+        // Nothing is told of an event that is refused.
         let event = self.tree.apply(event)?;
         self.hear_view(event, outside)
     }
@@ -296,6 +289,15 @@ impl Pipeline {
             }
             Err(error) => return Err(error.into()),
         };
+        for block in event.removed.iter().map(BatchMetadata::block_hash) {
+            let orders = self.planner.orders_of(&block);
+            let stored = orders.iter().filter(|order| self.engine.known(&order.id) == Some(true));
+            let stored = stored.map(|order| (order.id, order.kind())).collect();
+            self.tell(&Happening::Orphaned { block, stored }, outside);
+            if mutation::is(Mutation::DeleteOnReorg) {
+                orders.iter().try_for_each(|order| self.store.remove(&order.id).map(drop))?;
+            }
+        }
         self.planner.follow(&event, &batches);
         if let Some(floor) = self.planner.is_astray() {
             return Err(RunError::Astray { floor });
@@ -487,7 +489,7 @@ impl Pipeline {
         for effect in effects {
             match effect {
                 Effect::LookUp(order) => outside.hands.look_up(order),
-                Effect::Prove(order) => {
+                Effect::Prove(order, device) => {
                     let witness = match &order.work {
                         Work::Transaction { block, index } => {
                             self.scheduler.transaction_witness(block, *index)?
@@ -496,7 +498,7 @@ impl Pipeline {
                         Work::Aggregate(bundle) => self.scheduler.aggregate_witness(&bundle.blocks)?,
                     };
                     self.tell(&Happening::Proving(order.clone()), outside);
-                    outside.hands.prove(Assignment { order, witness });
+                    outside.hands.prove(Assignment { order, witness, device });
                 }
                 Effect::Cancel(id) => outside.hands.cancel(&id),
                 Effect::WriteOff(order, failure) => {

@@ -88,7 +88,7 @@ impl Postponed {
             tracing::warn!(%error, "the disk fails: what it is asked waits");
         }
         self.failures = self.failures.saturating_add(1);
-        let wait = policy.backoff.wait(&StatementId([0; 32]), self.failures);
+        let wait = policy.backoff.wait(&[0; 32], self.failures);
         (self.trouble, self.again_at) = (Some(error), Some(now + wait));
         Ok(())
     }
