@@ -131,6 +131,7 @@ impl Scheduler {
         let (mut scheduled, mut fresh) = (vec![], vec![]);
         let outcome = self.schedule_all(added, &mut scheduled, &mut fresh);
         if let Err(error) = outcome {
+            self.executed -= fresh.len() as u64;
             for record in fresh {
                 self.versions.remove(&record.batch.metadata.block_hash());
             }
@@ -147,7 +148,8 @@ impl Scheduler {
     ) -> Result<(), SchedulerError> {
         for (metadata, block) in added {
             let known = self.versions.get(&metadata.block_hash()).and_then(|v| v.record.clone());
-            let record = match known {
+            // Another block under a hash that is known would be an L1's lie about what is final and forgotten.
+            let record = match known.filter(|record| record.batch.metadata == metadata) {
                 Some(record) => record,
                 None => {
                     let record = Arc::new(self.execute(metadata, block)?);
