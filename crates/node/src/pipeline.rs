@@ -39,7 +39,7 @@ use reprise_store::port::{Lookup, NewEntry, Origin, Provenance, PutOutcome, Stor
 
 use crate::happening::{Happening, Observer};
 use crate::health::Health;
-use crate::postponed::Postponed;
+use crate::postponed::{Postponed, Trouble};
 use crate::report::{L1Connection, Report};
 use crate::tally::Tally;
 use crate::watcher::{Violation, Watcher};
@@ -135,6 +135,15 @@ pub trait Hands {
 
     /// Make an entry durable.
     fn store(&mut self, order: Arc<Order>, entry: NewEntry);
+}
+
+impl From<Trouble> for RunError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Store(error) => Self::Store(error),
+            Trouble::Records(error) => Self::Scheduler(error.into()),
+        }
+    }
 }
 
 /// How a run ended.
@@ -239,6 +248,11 @@ impl Pipeline {
         Ok(left)
     }
 
+    /// Whether it can be told of a change of the chain: not while the last one is not recorded.
+    pub fn takes_events(&self) -> bool {
+        self.postponed.view.is_none()
+    }
+
     /// The canonical chain changed.
     pub fn follow(&mut self, event: SourceEvent, outside: &mut Outside<'_>) -> Result<(), RunError> {
         self.hear_chain(event, outside)?;
@@ -267,7 +281,14 @@ impl Pipeline {
     /// The view changed, or more of it is final.
     fn hear_view(&mut self, event: ChainEvent, outside: &mut Outside<'_>) -> Result<(), RunError> {
         let added = event.added.iter().map(|added| (added.metadata, &added.block));
-        let batches = self.scheduler.schedule(added)?;
+        let batches = match self.scheduler.schedule(added) {
+            Ok(batches) => batches,
+            Err(SchedulerError::Record(error)) => {
+                self.postponed.view = Some(event);
+                return Ok(self.postponed.failed(error, outside.hands.now(), self.engine.policy())?);
+            }
+            Err(error) => return Err(error.into()),
+        };
         for block in event.removed.iter().map(BatchMetadata::block_hash) {
             let orders = self.planner.orders_of(&block);
             let stored = orders.iter().filter(|order| self.engine.known(&order.id) == Some(true));
@@ -406,6 +427,9 @@ impl Pipeline {
     pub fn wake(&mut self, outside: &mut Outside<'_>) -> Result<(), RunError> {
         if self.postponed.again_at().is_some_and(|at| at <= outside.hands.now()) {
             self.postponed.is_over();
+            if let Some(event) = self.postponed.view.take() {
+                self.hear_view(event, outside)?;
+            }
             self.let_go(outside)?;
             self.place(outside)?;
         }
