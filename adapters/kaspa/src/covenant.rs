@@ -31,6 +31,7 @@ use kaspa_txscript::pay_to_script_hash_script;
 use kaspa_txscript::script_builder::{ScriptBuilder, ScriptBuilderError};
 use kaspa_txscript::zk_precompiles::tags::ZkTag;
 use reprise_model::digest::{Digest, PinsDigest, ProgramId};
+use reprise_model::profile::SealKind;
 
 use crate::settlement::field;
 
@@ -69,6 +70,70 @@ pub enum Proof {
     /// A Groth16 RISC Zero receipt of it.
     Groth16(Groth16),
 }
+
+impl Proof {
+    /// The kind of seal it demands; nothing where it does without.
+    pub fn demands(&self) -> Option<SealKind> {
+        match self {
+            Self::None(_) => None,
+            Self::Succinct(_) => Some(SealKind::Succinct),
+            Self::Groth16(_) => Some(SealKind::Groth16),
+        }
+    }
+}
+
+/// A seal, as a covenant's script takes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seal {
+    /// For [`Proof::Succinct`].
+    Succinct(SuccinctSeal),
+    /// For [`Proof::Groth16`]: its three points, compressed.
+    Groth16(Vec<u8>),
+}
+
+/// The parts of a succinct receipt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SuccinctSeal {
+    /// The id of the recursion program that made it.
+    pub control_id: [u8; 32],
+    /// The digest of the claim.
+    pub claim: [u8; 32],
+    /// The recursion program's place among all.
+    pub control_index: u32,
+    /// Its Merkle path.
+    pub control_digests: Vec<[u8; 32]>,
+    /// The seal's words.
+    pub words: Vec<u32>,
+}
+
+impl Seal {
+    /// Its kind.
+    pub fn kind(&self) -> SealKind {
+        match self {
+            Self::Succinct(_) => SealKind::Succinct,
+            Self::Groth16(_) => SealKind::Groth16,
+        }
+    }
+
+    /// What the script finds on its stack, the lowest first.
+    pub fn pushes(&self) -> Vec<Vec<u8>> {
+        match self {
+            Self::Groth16(proof) => vec![proof.clone()],
+            Self::Succinct(SuccinctSeal { control_id, claim, control_index, control_digests, words }) => {
+                vec![
+                    control_id.to_vec(),
+                    claim.to_vec(),
+                    control_index.to_le_bytes().to_vec(),
+                    control_digests.concat(),
+                    words.iter().flat_map(|word| word.to_le_bytes()).collect(),
+                ]
+            }
+        }
+    }
+}
+
+/// Reads a backend's seal; an error says what is wrong with it.
+pub type SealReader = fn(&[u8]) -> Result<Seal, String>;
 
 /// What verifies succinct receipts (`OpZkPrecompile`, tag 0x21). Which recursion program made one (a lift, a join, a
 /// resolve) is the receipt's to say: the precompile finds it among RISC Zero's.

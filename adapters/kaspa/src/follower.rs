@@ -26,8 +26,8 @@ use kaspa_consensus_core::tx::Transaction;
 use kaspa_hashes::Hash;
 use kaspa_rpc_core::api::rpc::RpcApi;
 use kaspa_rpc_core::{
-    GetServerInfoResponse, GetVirtualChainFromBlockV2Response as Answer, RpcBlock,
-    RpcChainBlockAcceptedTransactions, RpcDataVerbosityLevel, RpcError, RpcOptionalHeader,
+    GetSeqCommitLaneProofResponse, GetServerInfoResponse, GetVirtualChainFromBlockV2Response as Answer,
+    RpcBlock, RpcChainBlockAcceptedTransactions, RpcDataVerbosityLevel, RpcError, RpcOptionalHeader,
     RpcOptionalTransaction,
 };
 use reprise_chain::event::SourceEvent;
@@ -38,7 +38,7 @@ use reprise_model::transaction::LaneTransaction;
 
 use crate::client::{Unanswered, unanswered};
 use crate::covenant::Rules;
-use crate::lane_proof::LaneProof;
+use crate::lane_proof::{LaneEntry, LaneProof};
 use crate::settlement;
 use crate::track::{CheckError, Track};
 use crate::{RECORDER, block_hash, digest, kaspa_hash};
@@ -195,7 +195,7 @@ impl Chain for Arc<dyn RpcApi> {
     async fn lane_proof(&self, block: BlockHash, key: Digest) -> Result<Option<LaneProof>, Unanswered> {
         let asked = self.get_seq_commit_lane_proof(Hash::from_bytes(block.0), kaspa_hash(key)).await;
         let refused = match asked {
-            Ok(proof) => return Ok(Some(proof.into())),
+            Ok(answer) => return Ok(Some(told(answer))),
             Err(refused) => refused,
         };
         // Is the block off the chain, or is something else wrong?
@@ -204,6 +204,17 @@ impl Chain for Arc<dyn RpcApi> {
             Some(data) if !data.is_chain_block => Ok(None),
             _ => Err(unanswered("get_seq_commit_lane_proof")(refused)),
         }
+    }
+}
+
+/// A lane proof as the node tells it.
+fn told(answer: GetSeqCommitLaneProofResponse) -> LaneProof {
+    LaneProof {
+        lane: answer.lane.map(|lane| LaneEntry { tip: digest(lane.tip), blue_score: lane.blue_score }),
+        merkle_proof: answer.smt_proof,
+        inactivity_shortcut: digest(answer.inactivity_shortcut),
+        payload_and_context_digest: digest(answer.payload_and_ctx_digest),
+        parent_commitment: digest(answer.parent_seq_commit),
     }
 }
 

@@ -18,12 +18,12 @@ use reprise_model::profile::SealKind;
 use reprise_node::l1::{L1, L1Error, Opened};
 use reprise_settler::Sink;
 
-use crate::covenant::{NotOwnError, OwnNetwork, Proof, Rules, State};
+use crate::covenant::{NotOwnError, OwnNetwork, Proof, Rules, SealReader, State};
 use crate::key::Key;
 use crate::live::{LiveError, Options, Prepared};
 use crate::names::UnknownNetworkError;
 use crate::settlement::Settling;
-use crate::sink::{KaspaSink, SealReader, Terms};
+use crate::sink::{KaspaSink, Terms};
 use crate::vault::{self, Scripts};
 use crate::{kaspa_hash, names};
 
@@ -68,9 +68,17 @@ pub enum KaspaError {
     /// What the lane is at the root cannot be said.
     #[error("the block the chain is followed from: {0}; follow it from a later one (--from)")]
     Lane(#[from] LaneError),
-    /// A fake seal was to be settled where a proof is demanded.
-    #[error("the covenant demands a proof, and this backend's seals are fake")]
-    Fake,
+    /// The covenant demands another proof than the backend makes.
+    #[error(
+        "the covenant demands {demanded} proofs of RISC Zero, and this backend's seals are {made}: run with the \
+         backend that makes them, or settle without a proof on a network of your own (--covenant-proof none)"
+    )]
+    Seal {
+        /// What is demanded.
+        demanded: SealKind,
+        /// What is made.
+        made: SealKind,
+    },
 }
 
 /// A Kaspa node, ready to be followed.
@@ -157,9 +165,11 @@ impl L1 for KaspaL1 {
         let sink = match self.terms {
             None => None,
             Some(terms) => {
-                let own = match (&terms.proof, seal) {
-                    (Proof::None(own), SealKind::Fake) => Some(*own),
-                    (_, SealKind::Fake) => return Err(other(KaspaError::Fake)),
+                let own = match (&terms.proof, terms.proof.demands()) {
+                    (Proof::None(own), _) if seal == SealKind::Fake => Some(*own),
+                    (_, Some(demanded)) if seal != demanded => {
+                        return Err(other(KaspaError::Seal { demanded, made: seal }));
+                    }
                     _ => None,
                 };
                 let sink = KaspaSink::open(terms).map_err(|e| other(LiveError::Thread(e).into()))?;

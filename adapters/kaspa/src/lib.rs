@@ -25,7 +25,6 @@ pub mod covenant;
 pub mod follower;
 pub mod key;
 pub mod l1;
-pub mod lane_proof;
 pub mod live;
 pub mod names;
 pub mod opening;
@@ -36,22 +35,15 @@ pub mod vault;
 pub mod wake;
 
 use kaspa_hashes::Hash;
-use reprise_model::digest::{BlockHash, Digest};
+pub use reprise_kaspa_lane::digest;
+pub(crate) use reprise_kaspa_lane::hash as kaspa_hash;
+pub use reprise_kaspa_lane::proof as lane_proof;
+use reprise_model::digest::BlockHash;
 
 /// Who follows, as recordings name it.
 pub const RECORDER: &str = concat!("reprise-kaspa ", env!("CARGO_PKG_VERSION"));
 
-/// One of Kaspa's hashes as a digest of the house.
-pub fn digest(hash: Hash) -> Digest {
-    Digest(hash.as_bytes())
-}
-
 /// One of Kaspa's block hashes as ours.
 pub fn block_hash(hash: Hash) -> BlockHash {
     BlockHash(hash.as_bytes())
-}
-
-/// A digest of the house as one of Kaspa's hashes.
-pub(crate) fn kaspa_hash(digest: Digest) -> Hash {
-    Hash::from_bytes(digest.0)
 }

@@ -19,7 +19,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use borsh::{BorshDeserialize, BorshSerialize};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use kaspa_addresses::Prefix;
 use kaspa_consensus_core::Hash;
@@ -29,7 +28,7 @@ use kaspa_consensus_core::tx::{ScriptPublicKey, Transaction};
 use kaspa_rpc_core::RpcTransaction;
 use kaspa_rpc_core::api::rpc::RpcApi;
 use kaspa_txscript::extract_script_pub_key_address;
-use kaspa_txscript::script_builder::{ScriptBuilder, ScriptBuilderError};
+use kaspa_txscript::script_builder::ScriptBuilder;
 use reprise_model::artifact::SettlementArtifact;
 use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::{BlockHash, Digest, StatementId};
@@ -38,7 +37,7 @@ use reprise_model::receipt::{RealReceipt, Receipt, Verified};
 use reprise_settler::{RehearsalSink, SettleError, SettlementSink};
 
 use crate::client::{self, Client, ClientError, Unanswered, unanswered};
-use crate::covenant::{OwnNetwork, Proof, State};
+use crate::covenant::{NotOwnError, OwnNetwork, Proof, SealReader, State};
 use crate::digest;
 use crate::key::Key;
 use crate::names::{self, UnknownNetworkError};
@@ -83,10 +82,13 @@ pub enum SinkError {
     /// A network without known rules.
     #[error(transparent)]
     Unknown(#[from] UnknownNetworkError),
+    /// The covenant would do without a proof.
+    #[error(transparent)]
+    NotOwn(#[from] NotOwnError),
     /// The covenant is elsewhere.
     #[error(
         "the covenant is not where the settlement starts: it was settled by another, or a reorg moved it, or it \
-         is not founded"
+         is not founded, or it demands another proof (--covenant-proof)"
     )]
     Elsewhere,
     /// The block is orphaned.
@@ -118,51 +120,20 @@ pub enum SinkError {
     },
 }
 
-/// The seal of a succinct RISC Zero receipt, as a covenant's script takes it: the borsh encoding of this.
-#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct SuccinctSeal {
-    /// The id of the recursion program that made it.
-    pub control_id: [u8; 32],
-    /// The digest of the claim.
-    pub claim: [u8; 32],
-    /// The recursion program's place among all.
-    pub control_index: u32,
-    /// Its Merkle path.
-    pub control_digests: Vec<[u8; 32]>,
-    /// The seal's words.
-    pub seal: Vec<u32>,
-}
-
-/// Turns a backend's seal into the one that a covenant's script takes: [`SuccinctSeal`] in borsh, or Groth16's
-/// compressed proof.
-pub type SealReader = fn(&[u8]) -> Result<Vec<u8>, String>;
-
 /// The part of a spending script that proves.
-fn witness(proof: &Proof, seal: &[u8]) -> Result<Vec<u8>, SinkError> {
-    let pushes = match proof {
-        Proof::None(_) => vec![],
-        Proof::Groth16(_) => vec![seal.to_vec()],
-        Proof::Succinct(_) => {
-            let refused = |e: io::Error| SinkError::Seal { reason: e.to_string() };
-            let SuccinctSeal { control_id, claim, control_index, control_digests, seal } =
-                borsh::from_slice(seal).map_err(refused)?;
-            let seal = seal.iter().flat_map(|word| word.to_le_bytes()).collect();
-            vec![
-                control_id.to_vec(),
-                claim.to_vec(),
-                control_index.to_le_bytes().to_vec(),
-                control_digests.concat(),
-                seal,
-            ]
+fn witness(proof: &Proof, read: SealReader, seal: &[u8]) -> Result<Vec<u8>, SinkError> {
+    let refused = |reason: String| SinkError::Seal { reason };
+    let mut script = ScriptBuilder::new();
+    if let Some(demanded) = proof.demands() {
+        let seal = read(seal).map_err(refused)?;
+        if seal.kind() != demanded {
+            return Err(refused(format!("it is {}, and the covenant demands {demanded}", seal.kind())));
         }
-    };
-    let pushed = |mut builder: ScriptBuilder| -> Result<Vec<u8>, ScriptBuilderError> {
-        for push in &pushes {
-            builder.add_data(push)?;
+        for push in seal.pushes() {
+            script.add_data(&push).map_err(BuildError::from)?;
         }
-        Ok(builder.drain())
-    };
-    Ok(pushed(ScriptBuilder::new()).map_err(BuildError::from)?)
+    }
+    Ok(script.drain())
 }
 
 /// How settlements are paid for and proved.
@@ -382,11 +353,7 @@ impl SettleLoop {
         let transaction = match self.covenant(rpc, &settling.spends(settlement)).await? {
             Some(covenant) => {
                 let end = selected(rpc, settlement.end_block).await?;
-                let seal = match &self.terms.proof {
-                    Proof::None(_) => vec![],
-                    _ => (self.terms.seal)(&job.seal).map_err(|reason| SinkError::Seal { reason })?,
-                };
-                let proof = witness(&self.terms.proof, &seal)?;
+                let proof = witness(&self.terms.proof, self.terms.seal, &job.seal)?;
                 let payout = self.payout(rpc, &job.exits).await?;
                 settling.settle(covenant, settlement, proof, payout, end, purse)?
             }
@@ -411,12 +378,23 @@ impl SettleLoop {
 }
 
 /// Founds a covenant of `value` sompi on the node's network, paid by `key`: its id, once the transaction is sent.
-pub fn found(url: &str, key: &Key, value: u64, fee_max: u64) -> Result<Digest, SinkError> {
+///
+/// Where no `proof` will be demanded, only on a network where that may be: another's would hold the value for ever.
+pub fn found(
+    url: &str,
+    key: &Key,
+    proof: Option<&Proof>,
+    value: u64,
+    fee_max: u64,
+) -> Result<Digest, SinkError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.map_err(SinkError::Thread)?.block_on(async {
         let client = client::connect(url, CONNECT_WITHIN).await?;
         let rpc: &dyn RpcApi = client.as_ref();
         let info = rpc.get_server_info().await.map_err(unanswered("get_server_info"))?;
+        if proof.is_none() {
+            OwnNetwork::try_from(info.network_id)?;
+        }
         let params = names::params(info.network_id)?;
         let coins = coins(rpc, &params, key, info.network_id.into()).await?;
         let fees = Fees { feerate: feerate(rpc).await?, fee_max };

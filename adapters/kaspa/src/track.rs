@@ -15,17 +15,15 @@ use std::io;
 
 use kaspa_consensus_core::config::params::Params;
 use kaspa_consensus_core::network::NetworkId;
-use kaspa_seq_commit::hashing::{activity_digest_lane, activity_leaf, lane_tip_next, mergeset_context_hash};
-use kaspa_seq_commit::types::{LaneTipInput, MergesetContext};
 use kaspa_smt::proof::SmtProofError;
 use reprise_chain::event::SourceEvent;
 use reprise_chain::recording::Recording;
+use reprise_kaspa_lane::tip;
 use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot};
 use reprise_model::digest::{BlockHash, Digest};
 use std::collections::VecDeque;
 
 use crate::lane_proof::{LaneEntry, LaneProof};
-use crate::{digest, kaspa_hash};
 
 /// Why a change of the chain is refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -263,13 +261,13 @@ impl Track {
 
     fn check_lane(&self, added: &ChainBlock, proof: &LaneProof) -> Result<(), CheckError> {
         let block = &added.metadata;
-        let tip = self.tip_link();
+        let parent = self.tip_link();
         let alive = |entry: &LaneEntry| entry.blue_score >= block.blue_score.saturating_sub(self.window);
-        let before = tip.lane.filter(alive);
+        let before = parent.lane.filter(alive);
         let computed = match added.accepted.as_slice() {
             [] => before,
             _ => {
-                let reference = before.map_or(tip.block.sequencing_commitment, |entry| entry.tip);
+                let reference = before.map_or(parent.block.sequencing_commitment, |entry| entry.tip);
                 Some(next_entry(&self.key, reference, added))
             }
         };
@@ -308,21 +306,6 @@ fn expect_lane(
 /// The lane's entry after a block that accepts something: Kaspa's own fold over its transactions and context.
 /// `reference` is the lane's tip before, or the parent's commitment where the lane had none.
 pub fn next_entry(key: &Digest, reference: Digest, block: &ChainBlock) -> LaneEntry {
-    let leaf = |tx: &reprise_model::transaction::LaneTransaction| {
-        activity_leaf(&kaspa_hash(tx.id().digest()), tx.version, tx.merge_index)
-    };
-    let leaves: Vec<_> = block.accepted.iter().map(leaf).collect();
     let context = block.metadata.context();
-    let context_hash = mergeset_context_hash(&MergesetContext {
-        timestamp: context.timestamp_ms,
-        daa_score: context.daa_score,
-        blue_score: context.blue_score,
-    });
-    let tip = lane_tip_next(&LaneTipInput {
-        parent_ref: &kaspa_hash(reference),
-        lane_key: &kaspa_hash(*key),
-        activity_digest: &activity_digest_lane(leaves.into_iter()),
-        context_hash: &context_hash,
-    });
-    LaneEntry { tip: digest(tip), blue_score: context.blue_score }
+    LaneEntry { tip: tip::next(key, &reference, &context, &block.accepted), blue_score: context.blue_score }
 }

@@ -1,6 +1,5 @@
 //! The backend: runs a program, compares its claim with the expected one, and only then proves it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -18,6 +17,7 @@ use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
 use reprise_model::witness::Witness;
+use reprise_prover::backend::{belongs, contained};
 
 use crate::advice::{self, WitnessError};
 use crate::claim::{self, MidenScheme, SECURITY_BITS};
@@ -154,7 +154,7 @@ impl MidenBackend {
         witness: &Witness,
         assumptions: &[Verified<Receipt>],
     ) -> Result<Receipt, MidenError> {
-        let kind = kind(witness);
+        let kind = witness.kind();
         let ours = self.programs.of(kind).id();
         if expected.program != ours {
             return Err(MidenError::ForeignProgram { kind, claimed: expected.program, ours });
@@ -184,7 +184,7 @@ impl MidenBackend {
         witness: &Witness,
         assumptions: &[Verified<Receipt>],
     ) -> Result<ExecutionWitness, MidenError> {
-        let kind = kind(witness);
+        let kind = witness.kind();
         let refused = |reason: String| MidenError::Refused { kind, reason };
         let advice = match witness {
             Witness::Transaction(witness) => advice::transaction(witness),
@@ -236,33 +236,13 @@ impl MidenBackend {
 
 impl Verifier for MidenBackend {
     fn verify(&self, receipt: &Receipt) -> Result<(), VerifyError> {
-        let statement = receipt.id();
-        let profile = self.scheme.profile();
-        if receipt.statement.profile != profile.id() || receipt.seal_kind != profile.seal {
-            return Err(VerifyError::ForeignProfile { statement });
-        }
-        if receipt.statement.claim != self.scheme.claim_digest(&receipt.claim) {
-            return Err(VerifyError::ClaimMismatch { statement });
-        }
-        contained(|| self.check(receipt)).map_err(|reason| VerifyError::BadSeal { statement, reason })
-    }
-}
-
-fn kind(witness: &Witness) -> Kind {
-    match witness {
-        Witness::Transaction(_) => Kind::Transaction,
-        Witness::Batch(_) => Kind::Batch,
-        Witness::Aggregate(_) => Kind::Aggregate,
+        belongs(self, receipt)?;
+        let bad = |reason| VerifyError::BadSeal { statement: receipt.id(), reason };
+        contained(|| self.check(receipt)).map_err(bad)
     }
 }
 
 /// The journal digest that an execution left on its stack.
 fn committed(claim: &ExecutionClaim) -> Digest {
     claim.stack_outputs().get_word(0).map(|word| hash::digest(&word)).unwrap_or_default()
-}
-
-/// Runs the proof system on what may be anyone's bytes: a panic of its is an error of ours.
-fn contained<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    // Nothing that `work` may leave half done is seen again: it owns it, or only reads it.
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("the proof system panicked".into()))
 }

@@ -1,6 +1,5 @@
 //! The backend: runs a program, compares its claim with the expected one, and only then proves it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -10,6 +9,7 @@ use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
 use reprise_model::witness::Witness;
+use reprise_prover::backend::{belongs, contained};
 use reprise_risc0_guests::{hash, wire};
 use risc0_zkvm::sha::Digestible;
 use risc0_zkvm::{
@@ -162,7 +162,7 @@ impl Risc0Backend {
         witness: &Witness,
         assumptions: &[Verified<Receipt>],
     ) -> Result<(Receipt, u64), Risc0Error> {
-        let (kind, seal) = (kind(witness), self.scheme.profile().seal);
+        let (kind, seal) = (witness.kind(), self.scheme.profile().seal);
         if !recursion::programs().make(seal) {
             return Err(Risc0Error::Seal { seal });
         }
@@ -199,7 +199,7 @@ impl Risc0Backend {
         assumptions: &[Verified<Receipt>],
         keep: impl FnMut(Segment) -> risc0_zkvm::Result<Box<dyn SegmentRef>> + Send,
     ) -> Result<Session, Risc0Error> {
-        let kind = kind(witness);
+        let kind = witness.kind();
         let refused = |reason: String| Risc0Error::Refused { kind, reason };
         let input = match witness {
             Witness::Transaction(witness) => wire::write(witness),
@@ -248,7 +248,7 @@ fn prove(options: ProverOpts, session: &Session) -> Result<InnerReceipt, String>
 }
 
 /// Reads a seal of this kind, and of no other.
-fn read(seal: &[u8], kind: SealKind) -> Result<InnerReceipt, String> {
+pub(crate) fn read(seal: &[u8], kind: SealKind) -> Result<InnerReceipt, String> {
     let inner = contained(|| InnerReceipt::try_from_slice(seal).map_err(|error| error.to_string()))?;
     let found = match inner {
         InnerReceipt::Fake(_) => Some(SealKind::Fake),
@@ -266,28 +266,8 @@ fn read(seal: &[u8], kind: SealKind) -> Result<InnerReceipt, String> {
 
 impl Verifier for Risc0Backend {
     fn verify(&self, receipt: &Receipt) -> Result<(), VerifyError> {
-        let statement = receipt.id();
-        let profile = self.scheme.profile();
-        if receipt.statement.profile != profile.id() || receipt.seal_kind != profile.seal {
-            return Err(VerifyError::ForeignProfile { statement });
-        }
-        if receipt.statement.claim != self.scheme.claim_digest(&receipt.claim) {
-            return Err(VerifyError::ClaimMismatch { statement });
-        }
-        contained(|| self.check(receipt)).map_err(|reason| VerifyError::BadSeal { statement, reason })
+        belongs(self, receipt)?;
+        let bad = |reason| VerifyError::BadSeal { statement: receipt.id(), reason };
+        contained(|| self.check(receipt)).map_err(bad)
     }
-}
-
-fn kind(witness: &Witness) -> Kind {
-    match witness {
-        Witness::Transaction(_) => Kind::Transaction,
-        Witness::Batch(_) => Kind::Batch,
-        Witness::Aggregate(_) => Kind::Aggregate,
-    }
-}
-
-/// Runs the proof system on what may be anyone's bytes: a panic of its is an error of ours.
-fn contained<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    // Nothing that `work` may leave half done is seen again: it owns it, or only reads it.
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("the proof system panicked".into()))
 }

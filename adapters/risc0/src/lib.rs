@@ -6,6 +6,7 @@
 //! | [`claim`] | what a proof makes public, and its digest |
 //! | [`backend`] | runs, compares, proves, verifies |
 //! | [`recursion`] | whether this build can make succinct and Groth16 receipts |
+//! | [`kaspa`] | how receipts settle on Kaspa |
 //! | `port` | the backend as the pipeline's port |
 //!
 //! The hash of a workload whose proofs are RISC Zero's is [`Sha256`]. It and the programs' sources are the
@@ -21,6 +22,7 @@
 
 pub mod backend;
 pub mod claim;
+pub mod kaspa;
 mod port;
 pub mod programs;
 pub mod recursion;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "kaspa")]
+use reprise_kaspa::covenant::{Proof, SealReader};
 use reprise_model::hash::{Blake3, Hasher};
 use reprise_model::receipt::{Receipt, Verifier, VerifyError};
 use reprise_prover::backend::Backend;
@@ -21,6 +23,28 @@ pub struct ProofSystem {
     pub open: fn() -> Result<Arc<dyn Backend>, String>,
     /// What this build can do of what it might, for `doctor`; nothing where that is all.
     pub remark: Option<String>,
+    /// How its aggregates settle on Kaspa; nothing where Kaspa verifies none.
+    #[cfg(feature = "kaspa")]
+    pub settles: Option<Settles>,
+}
+
+/// What a covenant demands of the backend's aggregates, and what reads their seals; an error says why this build makes
+/// none.
+#[cfg(feature = "kaspa")]
+pub type Settles = fn() -> Result<(Proof, SealReader), String>;
+
+impl ProofSystem {
+    /// One that can do all it might, and that no L1 verifies.
+    pub fn new(
+        name: &'static str,
+        hasher: Arc<dyn Hasher>,
+        open: fn() -> Result<Arc<dyn Backend>, String>,
+    ) -> Self {
+        #[cfg(feature = "kaspa")]
+        return Self { name, hasher, open, remark: None, settles: None };
+        #[cfg(not(feature = "kaspa"))]
+        return Self { name, hasher, open, remark: None };
+    }
 }
 
 /// Miden.
@@ -30,7 +54,7 @@ pub fn miden() -> ProofSystem {
         Ok(backend) => Ok(Arc::new(backend) as Arc<dyn Backend>),
         Err(error) => Err(error.to_string()),
     };
-    ProofSystem { name: "miden", hasher: Arc::new(reprise_miden::Poseidon2), open, remark: None }
+    ProofSystem::new("miden", Arc::new(reprise_miden::Poseidon2), open)
 }
 
 /// What `--backend` calls the backend without proofs.
@@ -80,6 +104,8 @@ impl ProofSystems {
 pub(crate) struct Chosen {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) hasher: Arc<dyn Hasher>,
+    #[cfg(feature = "kaspa")]
+    pub(crate) settles: Option<Settles>,
 }
 
 /// The backend that the settings name.
@@ -88,12 +114,22 @@ pub(crate) fn choose(settings: &Settings) -> Result<Chosen, Failure> {
     match systems.0.iter().find(|system| system.name == settings.backend) {
         Some(system) => {
             let backend = (system.open)().map_err(Failure::Other)?;
-            Ok(Chosen { backend, hasher: system.hasher.clone() })
+            Ok(Chosen {
+                backend,
+                hasher: system.hasher.clone(),
+                #[cfg(feature = "kaspa")]
+                settles: system.settles,
+            })
         }
         None => {
             let hasher = systems.hasher();
             let config = MockConfig { cost: settings.mock_cost, ..MockConfig::default() };
-            Ok(Chosen { backend: Arc::new(MockBackend::new(config, hasher.clone())), hasher })
+            Ok(Chosen {
+                backend: Arc::new(MockBackend::new(config, hasher.clone())),
+                hasher,
+                #[cfg(feature = "kaspa")]
+                settles: None,
+            })
         }
     }
 }

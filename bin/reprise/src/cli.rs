@@ -95,10 +95,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "SOMPI", env = "REPRISE_FEE_MAX")]
     pub(crate) fee_max: Option<u64>,
 
-    /// What proves: a proof system of this build (`doctor` names them), or mock (real statements, fake seals)
-    /// [default: miden, where this build has it]
-    #[arg(long, env = "REPRISE_BACKEND")]
-    pub(crate) backend: Option<String>,
+    #[command(flatten)]
+    pub(crate) proving: ProvingArgs,
 
     /// How a recording is fed: proved (a reorg waits until everything needed is stored) or free [default:
     /// proved]
@@ -198,6 +196,25 @@ pub(crate) struct RunArgs {
     /// Milliseconds a mock proof of a transaction, batch and aggregate takes [default: 0,0,0]
     #[arg(long, value_name = "TX,BATCH,AGGREGATE", env = "REPRISE_MOCK_COST")]
     pub(crate) mock_cost: Option<String>,
+}
+
+/// What proves, and what a covenant demands of it.
+#[derive(Debug, Args)]
+pub(crate) struct ProvingArgs {
+    /// What proves: a proof system of this build (`doctor` names them), or mock (real statements, fake seals)
+    /// [default: miden, where this build has it]
+    #[arg(long, env = "REPRISE_BACKEND")]
+    pub(crate) backend: Option<String>,
+
+    /// The proof that the covenant demands: succinct or groth16 (RISC Zero's), none (on a network of one's own), or
+    /// backend: what the backend makes of these, or else none [default: backend]
+    #[arg(
+        id = "covenant_proof",
+        long = "covenant-proof",
+        value_name = "PROOF",
+        env = "REPRISE_COVENANT_PROOF"
+    )]
+    pub(crate) proof: Option<String>,
 }
 
 /// Which lane of a Kaspa L1.
@@ -398,6 +415,9 @@ pub(crate) struct FoundArgs {
     /// the key itself
     #[arg(long, value_name = "FILE", env = "REPRISE_KEY_FILE")]
     pub(crate) key_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) proving: ProvingArgs,
 
     /// What the covenant holds, in sompi
     #[arg(long, value_name = "SOMPI", default_value_t = 1_000_000_000)]

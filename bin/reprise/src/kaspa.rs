@@ -15,6 +15,7 @@ mod with {
 
     use reprise_chain::recording::Recording;
     use reprise_kaspa::client::parse_url;
+    use reprise_kaspa::covenant::{Proof, SealReader};
     use reprise_kaspa::key::Key;
     use reprise_kaspa::l1::{KaspaL1, Payer};
     use reprise_kaspa::live::{LiveL1, Options};
@@ -24,11 +25,11 @@ mod with {
     use reprise_node::wire::Workload;
     use serde_json::json;
 
-    use crate::backends::Chosen;
+    use crate::backends::{self, Chosen};
     use crate::cli::{FoundArgs, LaneArgs, RecordArgs};
     use crate::failure::Failure;
     use crate::run::stop_on_signal;
-    use crate::settings::Settings;
+    use crate::settings::{CovenantProof, Settings};
 
     const WAIT: Duration = Duration::from_millis(200);
     const SAVE_EVERY: Duration = Duration::from_secs(5);
@@ -80,6 +81,26 @@ mod with {
         key.map_err(|e| Failure::usage(e.to_string()))
     }
 
+    /// The proof that the covenant demands, which the backend must make; nothing where it does without.
+    fn proof(settings: &Settings, chosen: &Chosen) -> Result<Option<(Proof, SealReader)>, Failure> {
+        let said = settings.kaspa.proof;
+        let made = match (said, chosen.settles) {
+            (CovenantProof::None, _) | (_, None) => None,
+            (_, Some(settles)) => Some(settles().map_err(Failure::usage)?),
+        };
+        match (said, made) {
+            (CovenantProof::Seal(seal), made) => match made {
+                Some((proof, read)) if proof.demands() == Some(seal) => Ok(Some((proof, read))),
+                _ => Err(Failure::usage(format!(
+                    "--covenant-proof {seal}: --backend {} makes no {seal} proofs that Kaspa verifies; run with \
+                     --backend risc0-{seal}, which the program in adapters/risc0 has",
+                    settings.backend
+                ))),
+            },
+            (_, made) => Ok(made),
+        }
+    }
+
     /// A node to follow, and to settle on where there is a key.
     pub(crate) fn l1(url: &str, settings: &Settings, chosen: &Chosen) -> Result<Box<dyn L1>, Failure> {
         let kaspa = &settings.kaspa;
@@ -96,16 +117,21 @@ mod with {
         let payer = key(kaspa.key_file.as_deref())?.map(|key| Payer { key, fee_max: kaspa.fee_max });
         let workload = Workload::ledger(chosen.backend.clone(), chosen.hasher.clone(), &options.lane);
         let dir = settings.data_dir.join("l1");
-        let l1 = KaspaL1::connect(options, payer, None, &workload.covenant(), Some(&dir));
+        let proof = match options.lane.covenant {
+            Digest::ZERO => None,
+            _ => proof(settings, chosen)?,
+        };
+        let l1 = KaspaL1::connect(options, payer, proof, &workload.covenant(), Some(&dir));
         Ok(Box::new(l1.map_err(|e| Failure::Other(e.to_string()))?))
     }
 
     /// Founds a covenant, and prints its id.
-    pub(crate) fn found(what: &FoundArgs, json: bool) -> Result<ExitCode, Failure> {
+    pub(crate) fn found(what: &FoundArgs, settings: &Settings, json: bool) -> Result<ExitCode, Failure> {
+        let proof = proof(settings, &backends::choose(settings)?)?.map(|(proof, _)| proof);
         let url = read("l1", &what.l1, parse_url(&what.l1))?;
         let key = key(what.key_file.as_deref())?;
         let key = key.ok_or_else(|| Failure::usage("no key: give --key-file, or set REPRISE_KASPA_KEY"))?;
-        let covenant = sink::found(&url, &key, what.value, what.fee_max);
+        let covenant = sink::found(&url, &key, proof.as_ref(), what.value, what.fee_max);
         let covenant = covenant.map_err(|e| Failure::Other(e.to_string()))?.to_hex();
         match json {
             true => println!("{}", json!({ "covenant": covenant })),
@@ -189,7 +215,7 @@ mod without {
         absent()
     }
 
-    pub(crate) fn found(_: &FoundArgs, _: bool) -> Result<ExitCode, Failure> {
+    pub(crate) fn found(_: &FoundArgs, _: &Settings, _: bool) -> Result<ExitCode, Failure> {
         absent()
     }
 

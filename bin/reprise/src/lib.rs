@@ -40,6 +40,8 @@ use clap::{CommandFactory, FromArgMatches};
 use tracing_subscriber::EnvFilter;
 
 pub use crate::backends::ProofSystem;
+#[cfg(feature = "kaspa")]
+pub use crate::backends::Settles;
 #[cfg(feature = "miden")]
 pub use crate::backends::miden;
 use crate::cli::{Cli, Command};
@@ -73,7 +75,7 @@ fn dispatch(systems: Vec<ProofSystem>, cli: &Cli, matches: &clap::ArgMatches) ->
     match &cli.command {
         Command::Run(_) => run::run(&settings, cli.json),
         Command::Record(what) => kaspa::record(what, cli.json),
-        Command::FoundCovenant(what) => kaspa::found(what, cli.json),
+        Command::FoundCovenant(what) => kaspa::found(what, &settings, cli.json),
         Command::Receipts(what) => receipts::receipts(&what.command, &settings, cli.json),
         Command::Sim(what) => sim::sim(what, cli.json),
         Command::Doctor => doctor::doctor(&settings, cli.json),

@@ -11,6 +11,7 @@ use clap::ArgMatches;
 use clap::parser::ValueSource;
 use reprise_chain::recording::Recording;
 use reprise_chain::source::Pace;
+use reprise_model::profile::SealKind;
 use reprise_node::l1;
 use reprise_node::wire::Patience;
 use reprise_planner::bundle::BundleRule;
@@ -88,6 +89,18 @@ pub(crate) struct Kaspa {
     pub(crate) key_file: Option<PathBuf>,
     pub(crate) fee_max: u64,
     pub(crate) until_idle: bool,
+    pub(crate) proof: CovenantProof,
+}
+
+/// The proof that a covenant demands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CovenantProof {
+    /// What the backend makes, or none.
+    Backend,
+    /// None.
+    None,
+    /// This kind of seal.
+    Seal(SealKind),
 }
 
 /// The config file: the flags' names as keys.
@@ -103,6 +116,7 @@ struct ConfigFile {
     min_confirmations: Option<u64>,
     key_file: Option<PathBuf>,
     fee_max: Option<u64>,
+    covenant_proof: Option<String>,
     backend: Option<String>,
     pace: Option<String>,
     permits: Option<usize>,
@@ -174,9 +188,10 @@ impl Settings {
         matches.extend(matches[0].subcommand().map(|(_, sub)| sub));
         let mut take = Resolver { matches, origins: vec![] };
         let nothing = RunArgs::default();
-        let run = match &cli.command {
-            Command::Run(run) => run.as_ref(),
-            _ => &nothing,
+        let (run, proving) = match &cli.command {
+            Command::Run(run) => (run.as_ref(), &run.proving),
+            Command::FoundCovenant(found) => (&nothing, &found.proving),
+            _ => (&nothing, &nothing.proving),
         };
 
         let dir = |path: &PathBuf| path.display().to_string();
@@ -214,8 +229,10 @@ impl Settings {
             key_file: Some(key_file).filter(|path| path != "none").map(Into::into),
             fee_max: take.take("fee-max", run.fee_max, file.fee_max, 100_000_000),
             until_idle: run.until_idle,
+            proof: take.parse("covenant-proof", proving.proof.clone(), file.covenant_proof, "backend")?,
         };
-        let text = take.take("backend", run.backend.clone(), file.backend, systems.default_name().to_owned());
+        let text =
+            take.take("backend", proving.backend.clone(), file.backend, systems.default_name().to_owned());
         let backend = systems.named(&text).map_err(|e| Failure::usage(format!("--backend {text}: {e}")))?;
         let pace = take.parse::<PaceName>("pace", run.pace.clone(), file.pace, "proved")?.0;
         let permits = take.take("permits", run.permits, file.permits, 1);
@@ -336,6 +353,19 @@ impl FromStr for L1 {
             None if text == "dev" => Ok(Self::Dev),
             None if text == "shipped" => Ok(Self::Shipped),
             _ => Err("say recording:FILE, dev or kaspa:ws://HOST:PORT".into()),
+        }
+    }
+}
+
+impl FromStr for CovenantProof {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "backend" => Ok(Self::Backend),
+            "none" => Ok(Self::None),
+            "succinct" => Ok(Self::Seal(SealKind::Succinct)),
+            "groth16" => Ok(Self::Seal(SealKind::Groth16)),
+            _ => Err("say backend, none, succinct or groth16".into()),
         }
     }
 }

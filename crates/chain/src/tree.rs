@@ -8,8 +8,10 @@
 //! than the L1's own, a reorg that the L1 allows and the policy does not is refused. An
 //! event that would remove a final block, skips a block, adds one twice, or shows a known hash with other
 //! content is refused: an L1 that says such things cannot be followed, and nothing is changed by hearing it.
+//!
+//! What lies below finality is forgotten, on every fork: it can neither leave nor return.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainBlockMetadata};
 use reprise_model::coordinate::Checkpoint;
@@ -62,12 +64,14 @@ pub enum ChainError {
     },
 }
 
-/// Every block seen, and the canonical chain among them.
+/// Every block seen that may still join or leave the canonical chain, and that chain.
 #[derive(Debug, Clone)]
 pub struct ForkTree {
     seen: HashMap<BlockHash, BatchMetadata>,
-    /// The canonical chain from the root, which is its first block and never leaves it.
-    view: Vec<BatchMetadata>,
+    /// The same, by height.
+    heights: BTreeMap<Checkpoint, Vec<BlockHash>>,
+    /// The canonical chain from the highest final block, which never leaves it.
+    view: VecDeque<BatchMetadata>,
     next_id: u64,
     finality_depth: u64,
     /// The highest final checkpoint there ever was.
@@ -78,26 +82,43 @@ impl ForkTree {
     /// A tree whose root has checkpoint 0 and is final.
     pub fn new(root: ChainBlockMetadata, finality_depth: u64) -> Self {
         let root = BatchMetadata { id: BlockId(0), checkpoint: Checkpoint(0), block: root };
-        let seen = HashMap::from([(root.block_hash(), root)]);
-        Self { seen, view: vec![root], next_id: 1, finality_depth, finalized: Checkpoint(0) }
+        let mut tree = Self {
+            seen: HashMap::new(),
+            heights: BTreeMap::new(),
+            view: VecDeque::from([root]),
+            next_id: 1,
+            finality_depth,
+            finalized: Checkpoint(0),
+        };
+        tree.see(root);
+        tree
     }
 
     /// Gives the blocks of an earlier life of this node the ids they had.
     pub fn restore(&mut self, known: impl IntoIterator<Item = BatchMetadata>) {
-        for block in known {
-            self.next_id = self.next_id.max(block.id.0 + 1);
-            self.seen.insert(block.block_hash(), block);
+        known.into_iter().for_each(|block| self.see(block));
+    }
+
+    fn see(&mut self, block: BatchMetadata) {
+        self.next_id = self.next_id.max(block.id.0 + 1);
+        if self.seen.insert(block.block_hash(), block).is_none() {
+            self.heights.entry(block.checkpoint).or_default().push(block.block_hash());
         }
     }
 
-    /// The canonical chain, oldest first, the root included.
-    pub fn view(&self) -> &[BatchMetadata] {
-        &self.view
+    /// The canonical chain from the highest final block, oldest first.
+    pub fn view(&self) -> impl ExactSizeIterator<Item = &BatchMetadata> {
+        self.view.iter()
+    }
+
+    /// How many blocks are kept in mind: those that are not below finality.
+    pub fn seen(&self) -> usize {
+        self.seen.len()
     }
 
     /// The canonical tip.
     pub fn tip(&self) -> BatchMetadata {
-        // The root never leaves the view.
+        // The highest final block never leaves the view.
         self.view[self.view.len() - 1]
     }
 
@@ -106,9 +127,10 @@ impl ForkTree {
         self.finalized
     }
 
-    /// The canonical block at a checkpoint.
+    /// The canonical block at a checkpoint, where that is not below finality.
     pub fn at(&self, checkpoint: Checkpoint) -> Option<&BatchMetadata> {
-        self.view.get(usize::try_from(checkpoint.0).ok()?)
+        let above = checkpoint.0.checked_sub(self.view.front()?.checkpoint.0)?;
+        self.view.get(usize::try_from(above).ok()?)
     }
 
     /// Applies one change of the L1's canonical chain, whole or not at all.
@@ -118,12 +140,10 @@ impl ForkTree {
 
         let removed = self.view.drain(kept..).rev().collect();
         for block in &added {
-            self.next_id = self.next_id.max(block.metadata.id.0 + 1);
-            self.seen.insert(block.metadata.block_hash(), block.metadata);
-            self.view.push(block.metadata);
+            self.see(block.metadata);
+            self.view.push_back(block.metadata);
         }
-        let below_tip = Checkpoint(self.tip().checkpoint.0.saturating_sub(self.finality_depth));
-        self.finalized = self.finalized.max(below_tip);
+        self.raise(Checkpoint(self.tip().checkpoint.0.saturating_sub(self.finality_depth)));
         Ok(ChainEvent { removed, added, finalized: self.finalized })
     }
 
@@ -135,8 +155,20 @@ impl ForkTree {
         if !canonical || checkpoint <= self.finalized {
             return None;
         }
-        self.finalized = checkpoint;
+        self.raise(checkpoint);
         Some(ChainEvent { finalized: checkpoint, ..ChainEvent::default() })
+    }
+
+    /// A canonical checkpoint is final: what lies below is forgotten.
+    fn raise(&mut self, finalized: Checkpoint) {
+        self.finalized = self.finalized.max(finalized);
+        while self.view.front().is_some_and(|block| block.checkpoint < self.finalized) {
+            self.view.pop_front();
+        }
+        let kept = self.heights.split_off(&self.finalized);
+        for hash in std::mem::replace(&mut self.heights, kept).into_values().flatten() {
+            self.seen.remove(&hash);
+        }
     }
 
     /// How many blocks of the view stay once `removed` have left, tip first.

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::coordinate::Coordinate;
+use crate::coordinate::{Checkpoint, Coordinate, Place};
 use crate::digest::BlockHash;
 use crate::scheduled::BundleBlocks;
 use crate::statement::{Claim, Kind, Statement, StatementId};
@@ -54,10 +54,51 @@ pub enum Work {
     Aggregate(BundleBlocks),
 }
 
+/// How urgent an order is, the most urgent first: closest to settlement, then oldest. What an outer proof
+/// relies on comes after it, and before everything younger.
+///
+/// It is a function of the coordinate alone, and no two orders that one canonical chain wants have the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rank {
+    /// The first block it covers.
+    first: Checkpoint,
+    /// How far inside: an aggregate, a batch, a transaction.
+    inside: u8,
+    merge_index: u32,
+}
+
+impl Rank {
+    /// Before all others.
+    pub const MIN: Self = Self { first: Checkpoint(0), inside: 0, merge_index: 0 };
+    /// After all others.
+    pub const MAX: Self = Self { first: Checkpoint(u64::MAX), inside: u8::MAX, merge_index: u32::MAX };
+
+    /// Of the outermost order that covers `first` and nothing before it: this, or the next there is.
+    pub fn first_of(first: Checkpoint) -> Self {
+        Self { first, ..Self::MIN }
+    }
+}
+
+impl From<&Coordinate> for Rank {
+    fn from(coordinate: &Coordinate) -> Self {
+        let (first, inside, merge_index) = match coordinate.place {
+            Place::Aggregate { start, .. } => (start, 0, 0),
+            Place::Batch => (coordinate.checkpoint, 1, 0),
+            Place::Transaction { merge_index } => (coordinate.checkpoint, 2, merge_index),
+        };
+        Self { first, inside, merge_index }
+    }
+}
+
 impl Order {
     /// The kind of the statement.
     pub fn kind(&self) -> Kind {
         self.coordinate.place.kind()
+    }
+
+    /// How urgent it is.
+    pub fn rank(&self) -> Rank {
+        Rank::from(&self.coordinate)
     }
 
     /// This order's statement, as something an outer proof relies on.

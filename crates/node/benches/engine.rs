@@ -27,11 +27,12 @@ use reprise_model::journal::{BatchJournal, Outcome, TransactionJournal, Transiti
 use reprise_model::scheduled::{ScheduledBatch, ScheduledTransaction};
 use reprise_model::statement::Kind;
 use reprise_model::transaction::account_of;
-use reprise_node::happening::{Deaf, Happening, Observer};
+use reprise_node::happening::{Happening, Observer};
 use reprise_node::l1::Recorded;
 use reprise_node::wire;
 use reprise_planner::bundle::BundleRule;
-use reprise_planner::planner::{Fact, Planner, Retention, Terms};
+use reprise_planner::demand::Fact;
+use reprise_planner::planner::{Planner, Retention, Terms};
 use reprise_prover::backend::Backend;
 use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_store::{Options, ReceiptStore, Store};
@@ -50,13 +51,19 @@ fn main() {
         }
     }
 
-    println!("node: everything in memory, proofs that cost nothing");
-    for (name, transactions) in [("non-empty batches", 1), ("empty batches", 0)] {
-        for blocks in [1_000, 4_000] {
-            let (took, calls) = node(chain(blocks, transactions));
+    println!("node: everything in memory, the whole chain queued, proofs that cost nothing");
+    for (name, transactions) in [("non-empty", 1), ("empty", 0)] {
+        let mut first = None;
+        for blocks in [1_000, 4_000, 16_000, 100_000] {
+            let chain = chain(blocks, transactions);
+            let before = resident();
+            let (took, calls, grown) = node(chain);
+            let each = took / blocks as u32;
             println!(
-                "  {blocks} {name}: {:.0} batches/s, {calls} proofs",
-                blocks as f64 / took.as_secs_f64()
+                "  {blocks:>7} {name} batches: {each:>8.1?} each ({:.2}×), {:.0} a second, {calls} proofs, {} MiB more",
+                each.as_secs_f64() / first.get_or_insert(each).as_secs_f64(),
+                blocks as f64 / took.as_secs_f64(),
+                grown.saturating_sub(before) >> 20
             );
         }
     }
@@ -96,12 +103,12 @@ fn planner(blocks: u64, settles: bool) -> (Duration, usize, usize) {
         let began = Instant::now();
         planner.follow(&event, std::slice::from_ref(&batch));
         let pruned = planner.prune(finalized);
-        let demand = planner.demand(&|_| if settles { Fact::Stored } else { Fact::Missing }, 512);
+        let change = planner.demand([], &|_| if settles { Fact::Stored } else { Fact::Missing }, 512);
         if height + measured > blocks {
             spent += began.elapsed();
         }
-        drop(pruned);
-        if settles && let Some(newest) = demand.bundles.last() {
+        drop((pruned, change));
+        if settles && let Some(newest) = planner.bundles().last() {
             let (journal, end_block) = (newest.bundle.journal, newest.bundle.blocks.end.block_hash());
             if pending.last().is_none_or(|(_, last)| last.end_block != end_block) {
                 pending.push((height, ObservedSettlement { statement: newest.order.id, journal, end_block }));
@@ -181,16 +188,29 @@ fn recorded(recording: Recording) -> Box<Recorded> {
     Box::new(Recorded { name: "bench".into(), recording, pace: Pace::Free })
 }
 
-/// How long a node takes for a chain, and how many proofs it makes.
-fn node(recording: Recording) -> (Duration, u64) {
+/// How long a node takes for a chain, how many proofs it makes, and what the process holds at the end.
+fn node(recording: Recording) -> (Duration, u64, usize) {
     let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
     let backend: Arc<dyn Backend> = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
     let store: Arc<dyn ReceiptStore> =
         Arc::new(Store::in_memory(backend.clone(), Options::default()).unwrap());
     let node = wire::wire(settings(), recorded(recording), backend, hasher, store).unwrap();
     let began = Instant::now();
-    let ended = node.run(&AtomicBool::new(false), &mut Deaf).unwrap();
-    (began.elapsed(), ended.report.prove_calls)
+    let mut peak = Peak::default();
+    let ended = node.run(&AtomicBool::new(false), &mut peak).unwrap();
+    (began.elapsed(), ended.report.prove_calls, peak.0)
+}
+
+/// The most that the process held when a block was heard of that settled something.
+#[derive(Default)]
+struct Peak(usize);
+
+impl Observer for Peak {
+    fn hear(&mut self, happening: &Happening) {
+        if let Happening::Submitted(_) = happening {
+            self.0 = self.0.max(resident());
+        }
+    }
 }
 
 /// From the first proof's begin to the last one's end.

@@ -1,8 +1,8 @@
 //! The pipeline: every room, and what passes between them. It decides nothing and waits for nothing.
 //!
 //! It is told three things: a chain event ([`Pipeline::follow`]), an answer ([`Pipeline::receive`]), that
-//! time has passed ([`Pipeline::wake`]). After each it computes the demand anew and asks its [`Hands`] for
-//! what the engine wants done. Hands answer later, by [`Message`]: with threads ([`crate::driver`]), or in
+//! time has passed ([`Pipeline::wake`]). After each it hears from the planner how the demand changed by that
+//! and asks its [`Hands`] for what the engine wants done. Hands answer later, by [`Message`]: with threads ([`crate::driver`]), or in
 //! simulated time. The pipeline has no thread and no clock of its own, so that what it does is a function of
 //! what it is told.
 //!
@@ -24,7 +24,8 @@ use reprise_model::digest::BlockHash;
 use reprise_model::mutation::{self, Mutation};
 use reprise_model::order::{Order, Work};
 use reprise_model::statement::StatementId;
-use reprise_planner::planner::{Demand, Fact, Planner, Pruned};
+use reprise_planner::demand::Fact;
+use reprise_planner::planner::{Planner, Pruned};
 use reprise_prover::backend::{Backend, ProveError};
 use reprise_prover::engine::{Effect, Engine, Request};
 use reprise_prover::failure::Failure;
@@ -158,7 +159,6 @@ pub struct Pipeline {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) watcher: Watcher,
     pub(crate) tally: Tally,
-    pub(crate) demand: Demand,
     pub(crate) postponed: Postponed,
     /// How the receipts that are being written came to be.
     pub(crate) provenances: HashMap<StatementId, Provenance>,
@@ -206,7 +206,7 @@ impl Pipeline {
         // What was given up settles nothing any more.
         let stuck = self.settler.is_none() || !self.engine.failures().is_empty();
         let proved = self.engine.satisfied() && self.postponed.trouble().is_none();
-        let settled = stuck || !self.demand.unsettled;
+        let settled = stuck || !self.planner.is_unsettled();
         // The floor stands on a settlement that the chain must show again first.
         let floor = if self.planner.is_catching_up() { Checkpoint(0) } else { self.floor };
         Progress { proved, settled, finalized: self.tree.finalized(), floor }
@@ -279,8 +279,6 @@ impl Pipeline {
         if let Some(floor) = self.planner.is_astray() {
             return Err(RunError::Astray { floor });
         }
-        self.engine.retain(self.planner.dormant());
-        self.prune(&event, outside)?;
 
         let settlements: Vec<_> = event.added.iter().flat_map(|added| &added.block.settlements).collect();
         if settlements.is_empty() {
@@ -294,16 +292,17 @@ impl Pipeline {
         for settlement in settlements {
             self.tell(&Happening::Settled(Box::new(settlement.clone())), outside);
         }
+        let finalized = event.finalized;
         self.tell(&Happening::Chain { event, batches }, outside);
-        Ok(())
+        self.prune(finalized, outside)
     }
 
     /// Lets go, everywhere, of what is final and settled for good.
-    fn prune(&mut self, event: &ChainEvent, outside: &mut Outside<'_>) -> Result<(), RunError> {
+    fn prune(&mut self, finalized: Checkpoint, outside: &mut Outside<'_>) -> Result<(), RunError> {
         let Pruned { floor, statements } =
             self.planner.prune(match mutation::is(Mutation::PruneBeforeFinal) {
                 true => self.tree.tip().checkpoint,
-                false => event.finalized,
+                false => finalized,
             });
         self.engine.forget(statements);
         if floor.is_none() {
@@ -401,7 +400,7 @@ impl Pipeline {
         self.carry_out(effects, outside)
     }
 
-    /// Time has passed: computes the demand anew, and has done what follows from it.
+    /// Time has passed: has done what follows from it, and from how the demand changed.
     pub fn wake(&mut self, outside: &mut Outside<'_>) -> Result<(), RunError> {
         if self.postponed.again_at().is_some_and(|at| at <= outside.hands.now()) {
             self.postponed.is_over();
@@ -411,9 +410,11 @@ impl Pipeline {
         // Again while carrying it out shows that something is lost: no message would come to say so.
         loop {
             let lost = self.lost;
+            let learned = self.engine.learned();
             let known = |id: &StatementId| fact(&self.engine, id);
-            self.demand = self.planner.demand(&known, self.demand_max);
-            let mut effects = self.engine.want(self.demand.orders.clone());
+            let change = self.planner.demand(learned, &known, self.demand_max);
+            self.engine.retain(&change.asleep, &change.awake);
+            let mut effects = self.engine.want(&change.removed, &change.added);
             effects.extend(self.engine.tick(outside.hands.now()));
             self.carry_out(effects, outside)?;
             self.settle(outside)?;
@@ -425,8 +426,7 @@ impl Pipeline {
             // Whatever there was to ask, it answered.
             self.postponed.is_well();
         }
-        let known = |id: &StatementId| fact(&self.engine, id);
-        self.store.protect(self.planner.needed_from(&self.demand, &known));
+        self.store.protect(self.planner.needed_from());
         let (queued, hits) = (self.engine.queued(), self.engine.counts().hits.total());
         self.tell(&Happening::Queue { queued, hits }, outside);
         self.judge(outside);
@@ -557,7 +557,7 @@ impl Pipeline {
     /// Submits the oldest unsettled bundle if its proof is stored.
     fn settle(&mut self, outside: &mut Outside<'_>) -> Result<(), RunError> {
         let tip = self.tree.tip().block_hash();
-        let Some(wanted) = self.demand.bundles.first().cloned() else { return Ok(()) };
+        let Some(wanted) = self.planner.bundles().next().cloned() else { return Ok(()) };
         let (bundle, order) = (&wanted.bundle, &wanted.order);
         let due = self.settler.as_ref().is_some_and(|settler| settler.is_due(order.id, tip));
         if !due || self.engine.known(&order.id) != Some(true) {

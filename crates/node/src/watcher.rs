@@ -9,7 +9,7 @@
 //! | settlement gap | a settlement that does not start where the last one on the chain ended |
 //! | wrong root | a batch or settlement root that the [`Oracle`] does not get |
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use reprise_model::block::ObservedSettlement;
 use reprise_model::coordinate::{Checkpoint, Coordinate};
@@ -35,8 +35,12 @@ pub struct Watcher {
     proving: usize,
     /// What is stored, and the highest checkpoint it was heard of at.
     durable: HashMap<StatementId, Checkpoint>,
-    /// One entry a canonical block: the last settlement up to it.
-    settled: Vec<Option<ObservedSettlement>>,
+    /// The same, by checkpoint.
+    by_height: BTreeSet<(Checkpoint, StatementId)>,
+    /// How many blocks the canonical chain has.
+    blocks: usize,
+    /// The settlements that it shows, each with the number of blocks up to the one that carries it.
+    settled: Vec<(usize, ObservedSettlement)>,
     genesis: (Digest, Digest),
     oracle: Oracle,
     violations: Vec<Violation>,
@@ -49,6 +53,8 @@ impl Watcher {
             permits,
             proving: 0,
             durable: HashMap::new(),
+            by_height: BTreeSet::new(),
+            blocks: 0,
             settled: vec![],
             genesis,
             oracle,
@@ -71,14 +77,24 @@ impl Watcher {
     }
 
     fn keep(&mut self, id: StatementId, at: &Coordinate) {
-        let highest = self.durable.entry(id).or_default();
-        *highest = (*highest).max(at.checkpoint);
+        if self.durable.get(&id).is_none_or(|highest| *highest < at.checkpoint) {
+            self.gone(&id);
+            self.durable.insert(id, at.checkpoint);
+            self.by_height.insert((at.checkpoint, id));
+        }
     }
 
-    fn hear_settlement(&mut self, last: Option<&ObservedSettlement>, settlement: &ObservedSettlement) {
+    fn gone(&mut self, id: &StatementId) {
+        if let Some(highest) = self.durable.remove(id) {
+            self.by_height.remove(&(highest, *id));
+        }
+    }
+
+    fn hear_settlement(&mut self, settlement: &ObservedSettlement) {
         let transition = settlement.journal.transition;
-        let ends = |s: &ObservedSettlement| (s.journal.transition.root_after, s.journal.transition.tip_after);
-        if (transition.root_before, transition.tip_before) != last.map_or(self.genesis, ends) {
+        let last = self.settled.last().map(|(_, last)| last.journal.transition);
+        let ends = last.map_or(self.genesis, |last| (last.root_after, last.tip_after));
+        if (transition.root_before, transition.tip_before) != ends {
             self.broken("settlements are gapless", settlement.statement);
         }
         if self.oracle.root_at(&settlement.end_block) != Some(transition.root_after) {
@@ -91,29 +107,36 @@ impl Observer for Watcher {
     fn hear(&mut self, happening: &Happening) {
         match happening {
             Happening::Chain { event, batches } => {
-                self.settled.truncate(self.settled.len().saturating_sub(event.removed.len()));
+                self.blocks = self.blocks.saturating_sub(event.removed.len());
+                while self.settled.pop_if(|(carrier, _)| *carrier > self.blocks).is_some() {}
                 self.oracle.forget(event.removed.len());
                 for (added, batch) in event.added.iter().zip(batches) {
                     let root = self.oracle.execute(&added.block);
                     if root != batch.root_after {
                         self.broken("a batch's root is that of a sequential execution", batch.metadata.id);
                     }
-                    let mut last = self.settled.last().cloned().flatten();
+                    self.blocks += 1;
                     for settlement in &added.block.settlements {
-                        self.hear_settlement(last.as_ref(), settlement);
-                        last = Some(settlement.clone());
+                        self.hear_settlement(settlement);
+                        self.settled.push((self.blocks, settlement.clone()));
                     }
-                    self.settled.push(last);
                 }
             }
             Happening::Found { order, .. } | Happening::Stored(order) => {
                 self.keep(order.id, &order.coordinate);
             }
             Happening::Reused(id, at) => self.keep(*id, at),
-            Happening::Pruned(floor) => self.durable.retain(|_, highest| *highest >= *floor),
-            Happening::Lost(id) | Happening::Missed(id) => {
-                self.durable.remove(id);
+            Happening::Pruned(floor) => {
+                while let Some((_, id)) = self.by_height.first().filter(|(highest, _)| highest < floor) {
+                    let id = *id;
+                    self.gone(&id);
+                }
+                self.oracle.let_go(*floor);
+                // The last one that cannot leave any more is what the next is to go on from.
+                let stays = self.settled.iter().rposition(|(carrier, _)| (*carrier as u64) < floor.0);
+                self.settled.drain(..stays.unwrap_or(0));
             }
+            Happening::Lost(id) | Happening::Missed(id) => self.gone(id),
             Happening::Proving(order) => {
                 self.proving += 1;
                 if self.proving > self.permits {

@@ -15,7 +15,7 @@ use reprise_model::block::{ChainBlockMetadata, ChainRoot};
 use reprise_model::hash::Hasher;
 use reprise_model::journal::Pins;
 use reprise_planner::bundle::BundleRule;
-use reprise_planner::planner::{Demand, Planner, Retention, Terms};
+use reprise_planner::planner::{Planner, Retention, Terms};
 use reprise_prover::backend::Backend;
 use reprise_prover::engine::Engine;
 use reprise_prover::policy::Policy;
@@ -233,7 +233,6 @@ pub fn join(
         backend,
         watcher: Watcher::new(settings.permits, genesis, oracle),
         tally: Tally::default(),
-        demand: Demand::default(),
         postponed: Postponed::default(),
         provenances: HashMap::new(),
         demand_max: engine.jobs_max,

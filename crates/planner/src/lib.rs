@@ -3,6 +3,8 @@
 //! | module | noun |
 //! |---|---|
 //! | [`bundle`] | [`BundleRule`](bundle::BundleRule): where bundles begin and end |
+//! | [`demand`] | [`Change`](demand::Change): what is wanted, and how that changes |
+//! | `dormant` | the blocks off the view whose jobs may sleep |
 //! | [`planner`] | [`Planner`](planner::Planner): chain and execution in, demand out |
 //!
 //! # Demand
@@ -13,4 +15,6 @@
 //! journal, and a restart computes the same demand again.
 
 pub mod bundle;
+pub mod demand;
+mod dormant;
 pub mod planner;

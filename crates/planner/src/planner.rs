@@ -1,8 +1,8 @@
 //! The planner: what is wanted now, from the top.
 //!
-//! What a change of the view costs is proportional to the change: bundles that closed stay closed until a
-//! reorg takes away the block that closed them, or a settlement ends inside one. What asking for the demand
-//! costs is proportional to what is not settled yet, and bounded by the limit on what is not stored.
+//! What a change costs is proportional to the change, and not to the chain or to what is not settled yet.
+//! Bundles that closed stay closed until a reorg takes away the block that closed them, or a settlement ends
+//! inside one; what is wanted of them is kept ([`demand`](crate::demand)), and only the difference is told.
 //!
 //! # What is kept
 //!
@@ -19,7 +19,7 @@
 //! chain from its beginning must not want it again, so it is told the store's floor
 //! ([`Planner::resume`]) and wants nothing until the chain has shown the settlement that the floor stands on.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use reprise_chain::event::ChainEvent;
@@ -34,17 +34,8 @@ use reprise_model::scheduled::{BundleBlocks, ScheduledBatch, ScheduledBundle};
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
 
 use crate::bundle::{BundleRule, Candidate};
-
-/// What is known of a statement's receipt. Facts only reduce demand; they never shape a bundle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fact {
-    /// Nobody has looked yet.
-    Unknown,
-    /// Not stored.
-    Missing,
-    /// Stored, durably.
-    Stored,
-}
+use crate::demand::{Change, Demand, Fact, Inside};
+use crate::dormant::Dormant;
 
 /// What the workload is proved with.
 #[derive(Clone)]
@@ -67,20 +58,23 @@ impl Terms {
 }
 
 /// A non-empty block of any fork, with its orders.
-struct Planned {
+#[derive(Debug)]
+pub(crate) struct Planned {
     metadata: BatchMetadata,
-    transactions: Vec<Arc<Order>>,
-    batch: Arc<Order>,
+    pub(crate) transactions: Vec<Arc<Order>>,
+    pub(crate) batch: Arc<Order>,
     journal: BatchJournal,
 }
 
 /// One canonical block.
+#[derive(Clone)]
 struct Viewed {
     metadata: BatchMetadata,
     planned: Option<Arc<Planned>>,
 }
 
 /// A settlement that the canonical chain shows.
+#[derive(Clone)]
 struct Settled {
     /// The checkpoint of the block that carried it.
     carrier: Checkpoint,
@@ -114,17 +108,19 @@ pub struct WantedBundle {
 }
 
 /// A closed bundle of the window.
+#[derive(Clone)]
 struct Closed {
-    batches: Vec<Arc<Planned>>,
+    batches: Arc<[Arc<Planned>]>,
     /// None where execution did not chain: nothing is wanted of a run that cannot be proved.
     wanted: Option<Arc<WantedBundle>>,
+    start: Checkpoint,
     end: Checkpoint,
     /// The block that closed it: its last, or the first past its deadline.
     closed_by: Checkpoint,
 }
 
 /// The non-empty canonical blocks after the last settled one, in bundles.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Window {
     /// The first checkpoint that is not settled.
     start: Checkpoint,
@@ -165,18 +161,20 @@ impl Window {
             None => *self = Self::from(start),
         }
     }
-}
 
-/// What is wanted now.
-#[derive(Debug, Clone, Default)]
-pub struct Demand {
-    /// The needed statements, closest to settlement first, then oldest. A stored one ends the search
-    /// below it, and so does one nobody has looked for yet.
-    pub orders: Vec<Arc<Order>>,
-    /// The closed, unsettled bundles among them, oldest first.
-    pub bundles: Vec<Arc<WantedBundle>>,
-    /// Whether any non-empty batch of the view is not settled yet.
-    pub unsettled: bool,
+    /// The first unit that begins above `last`, by its outermost order and what is inside.
+    fn after(&self, last: Option<Checkpoint>) -> Option<(Checkpoint, &Arc<Order>, Inside)> {
+        let above = |start: Checkpoint| last.is_none_or(|last| start > last);
+        let at = self.bundles.partition_point(|closed| !above(closed.start));
+        for closed in self.bundles.range(at..) {
+            if let Some(wanted) = &closed.wanted {
+                return Some((closed.start, &wanted.order, Inside::Batches(closed.batches.clone())));
+            }
+        }
+        let at = self.open.partition_point(|planned| !above(planned.metadata.checkpoint));
+        let planned = self.open.get(at)?;
+        Some((planned.metadata.checkpoint, &planned.batch, Inside::Transactions(planned.clone())))
+    }
 }
 
 /// What a prune let go.
@@ -190,22 +188,25 @@ pub struct Pruned {
 }
 
 /// Turns chain and execution into demand. Pure: no clock, no I/O, no store.
+#[derive(Clone)]
 pub struct Planner {
     terms: Terms,
     rule: BundleRule,
     retention: Retention,
     view: VecDeque<Viewed>,
-    settlements: Vec<Settled>,
+    /// Where the blocks of the view stand.
+    places: HashMap<BlockHash, Checkpoint>,
+    settlements: VecDeque<Settled>,
     /// How many settlements were let go.
     settlements_pruned: u64,
     window: Window,
+    demand: Demand,
     planned: HashMap<BlockHash, Arc<Planned>>,
     /// By their last blocks, with the hash of their first.
     aggregates: HashMap<BlockHash, Vec<(BlockHash, Arc<WantedBundle>)>>,
     /// The planned blocks, by height.
     heights: BTreeMap<Checkpoint, Vec<BlockHash>>,
-    /// Blocks off the view, no deeper than the grace.
-    off_view: HashMap<BlockHash, Arc<Planned>>,
+    dormant: Dormant,
     /// Everything below is let go.
     floor: Checkpoint,
     /// Below this, blocks off the view are let go.
@@ -223,13 +224,15 @@ impl Planner {
             rule,
             retention,
             view: VecDeque::new(),
-            settlements: vec![],
+            places: HashMap::new(),
+            settlements: VecDeque::new(),
             settlements_pruned: 0,
             window: Window::default(),
+            demand: Demand::default(),
             planned: HashMap::new(),
             aggregates: HashMap::new(),
             heights: BTreeMap::new(),
-            off_view: HashMap::new(),
+            dormant: Dormant::default(),
             floor: Checkpoint(0),
             swept: Checkpoint(0),
             catching_up: None,
@@ -260,40 +263,38 @@ impl Planner {
     /// Follows one change of the view; `batches` are the event's added blocks, executed.
     pub fn follow(&mut self, event: &ChainEvent, batches: &[ScheduledBatch]) {
         for _ in &event.removed {
-            if let Some(Viewed { metadata, planned: Some(planned) }) = self.view.pop_back() {
-                self.off_view.insert(metadata.block_hash(), planned);
+            let Some(Viewed { metadata, planned }) = self.view.pop_back() else { continue };
+            let hash = metadata.block_hash();
+            self.places.remove(&hash);
+            if planned.is_some() {
+                let statements = self.orders_of(&hash).iter().map(|order| order.id).collect();
+                self.dormant.insert((metadata.checkpoint, hash), statements);
             }
         }
         let tip = self.tip();
         self.window.truncate(tip);
+        self.demand.keep(Checkpoint(0), self.window.next);
         let stays = mutation::is(Mutation::SettledForEver);
-        while self.settlements.last().is_some_and(|settled| settled.carrier > tip && !stays) {
-            self.settlements.pop();
+        while self.settlements.back().is_some_and(|settled| settled.carrier > tip && !stays) {
+            self.settlements.pop_back();
         }
         for (added, batch) in event.added.iter().zip(batches) {
             let planned = self.plan_block(batch);
-            self.off_view.remove(&added.metadata.block_hash());
+            let (hash, carrier) = (added.metadata.block_hash(), added.metadata.checkpoint);
+            self.dormant.remove(&(carrier, hash));
+            self.places.insert(hash, carrier);
             self.view.push_back(Viewed { metadata: added.metadata, planned });
             for settlement in &added.block.settlements {
-                let of_view = self.view.iter().rev();
-                let end = of_view.map(|v| v.metadata).find(|m| m.block_hash() == settlement.end_block);
-                let (carrier, end) = (added.metadata.checkpoint, end.map(|end| end.checkpoint));
-                self.settlements.push(Settled { carrier, end, settlement: settlement.clone() });
+                let end = self.places.get(&settlement.end_block).copied();
+                self.settlements.push_back(Settled { carrier, end, settlement: settlement.clone() });
             }
         }
-        let tip = self.tip();
-        let grace = self.retention.grace;
-        self.off_view.retain(|_, planned| planned.metadata.checkpoint.0 + grace >= tip.0);
+        let deepest = self.tip().0.saturating_sub(self.retention.grace);
+        self.dormant.remove_below(Checkpoint(deepest));
         if self.first_unsettled() >= self.floor {
             self.catching_up = None;
         }
         self.bundle();
-    }
-
-    /// The statements of blocks that lie no deeper off the view than the grace.
-    pub fn dormant(&self) -> BTreeSet<StatementId> {
-        let blocks = self.off_view.keys();
-        blocks.flat_map(|block| self.orders_of(block)).map(|order| order.id).collect()
     }
 
     /// Lets go what is final and settled for good, and what lies deeper off the view than is retained.
@@ -308,7 +309,7 @@ impl Planner {
 
     fn raise_floor(&mut self, finalized: Checkpoint) -> Option<(Checkpoint, Vec<StatementId>)> {
         // A settlement counts once the block that carries it is final: until then a reorg may undo it.
-        let last = self.settlements.iter().rposition(|settled| settled.carrier <= finalized)?;
+        let last = self.settlements.partition_point(|settled| settled.carrier <= finalized).checked_sub(1)?;
         let floor = Checkpoint(self.settlements[last].end?.0 + 1);
         if floor <= self.floor || self.is_catching_up() {
             return None;
@@ -316,12 +317,15 @@ impl Planner {
         self.settlements.drain(..last);
         self.settlements_pruned += last as u64;
         self.floor = floor;
-        while self.view.front().is_some_and(|viewed| viewed.metadata.checkpoint < floor) {
-            self.view.pop_front();
+        while let Some(viewed) = self.view.pop_front_if(|viewed| viewed.metadata.checkpoint < floor) {
+            self.places.remove(&viewed.metadata.block_hash());
         }
-        let kept = self.heights.split_off(&floor);
-        let blocks = std::mem::replace(&mut self.heights, kept).into_values().flatten();
-        let statements = blocks.flat_map(|block| self.let_go(&block)).collect();
+        let mut statements = vec![];
+        while let Some(lowest) = self.heights.first_entry().filter(|lowest| *lowest.key() < floor) {
+            for block in lowest.remove() {
+                statements.extend(self.let_go(&block));
+            }
+        }
         Some((floor, statements))
     }
 
@@ -344,9 +348,10 @@ impl Planner {
 
     fn let_go(&mut self, block: &BlockHash) -> Vec<StatementId> {
         let statements = self.orders_of(block).iter().map(|order| order.id).collect();
-        self.planned.remove(block);
+        if let Some(planned) = self.planned.remove(block) {
+            self.dormant.remove(&(planned.metadata.checkpoint, *block));
+        }
         self.aggregates.remove(block);
-        self.off_view.remove(block);
         statements
     }
 
@@ -357,12 +362,12 @@ impl Planner {
 
     /// The last settlement the canonical chain shows.
     pub fn settled(&self) -> Option<&ObservedSettlement> {
-        self.settlements.last().map(|settled| &settled.settlement)
+        self.settlements.back().map(|settled| &settled.settlement)
     }
 
     /// The checkpoint up to which the canonical chain is settled.
     pub fn settled_checkpoint(&self) -> Option<Checkpoint> {
-        self.settlements.last()?.end
+        self.settlements.back()?.end
     }
 
     /// How many settlements the canonical chain shows.
@@ -380,45 +385,59 @@ impl Planner {
     }
 
     /// From which checkpoint on a stored receipt of each kind, in the order of [`Kind::ALL`], may still be
-    /// needed while `demand` stands: a batch's or an aggregate's until its settlement is final, a transaction's
-    /// until its batch is stored and no block of its depth is retained. Everything while nothing is known yet.
-    pub fn needed_from(&self, demand: &Demand, fact: &dyn Fn(&StatementId) -> Fact) -> [Checkpoint; 3] {
+    /// needed while the demand stands: a batch's or an aggregate's until its settlement is final, a
+    /// transaction's until its batch is stored and no block of its depth is retained. Everything while
+    /// nothing is known yet.
+    pub fn needed_from(&self) -> [Checkpoint; 3] {
         if self.is_catching_up() {
             return [Checkpoint(0); 3];
         }
-        let missing = demand.orders.iter().filter(|order| fact(&order.id) != Fact::Stored);
-        let missing = missing.map(|order| order.coordinate.checkpoint).min();
         let deepest = Checkpoint(self.tip().0.saturating_sub(self.retention.retained));
-        [missing.map_or(deepest, |missing| missing.min(deepest)), self.floor, self.floor]
+        let transactions = self.demand.first_unstored().map_or(deepest, |missing| missing.min(deepest));
+        [transactions, self.floor, self.floor]
     }
 
-    /// What is wanted, given what is known of each statement: the most urgent orders, until so many of them
-    /// as `limit` says are not stored. A bundle or batch that is begun is finished, so that what it waits for
-    /// is never left out.
-    pub fn demand(&self, fact: &dyn Fn(&StatementId) -> Fact, limit: usize) -> Demand {
-        let Window { bundles, open, .. } = &self.window;
-        let unsettled = !bundles.is_empty() || !open.is_empty();
-        let mut demand = Demand { unsettled, ..Demand::default() };
-        if self.is_catching_up() {
-            return Demand { unsettled: true, ..demand };
+    /// Brings the demand up to date with the chain, with the facts and with a limit on how many of its orders
+    /// are not stored, and tells how it differs from when this was last asked. `learned` names the statements
+    /// of which another fact holds since then; of all others `fact` must say what it said.
+    pub fn demand(
+        &mut self,
+        learned: impl IntoIterator<Item = StatementId>,
+        fact: &dyn Fn(&StatementId) -> Fact,
+        limit: usize,
+    ) -> Change {
+        for id in learned {
+            self.demand.learn(id, fact);
         }
-        let mut wish = Wish { fact, room: limit, orders: &mut demand.orders };
-        for closed in bundles {
-            let Some(wanted) = &closed.wanted else { continue };
-            if wish.room == 0 {
-                return demand;
-            }
-            demand.bundles.push(wanted.clone());
-            if wish.push(&wanted.order) == Fact::Missing {
-                closed.batches.iter().for_each(|planned| planned.want(&mut wish));
-            }
+        let limit = if self.is_catching_up() { 0 } else { limit };
+        while let Some((last, unstored)) = self.demand.last()
+            && self.demand.unstored() - unstored >= limit
+        {
+            self.demand.drop_unit(last);
         }
-        for planned in open {
-            if wish.room > 0 {
-                planned.want(&mut wish);
-            }
+        while self.demand.unstored() < limit {
+            let last = self.demand.last().map(|(last, _)| last);
+            let Some((unit, order, inside)) = self.window.after(last) else { break };
+            self.demand.push(unit, order, inside, fact);
         }
-        demand
+        let (asleep, awake) = self.dormant.change();
+        Change { asleep, awake, ..self.demand.change() }
+    }
+
+    /// What is wanted, the most urgent first.
+    pub fn orders(&self) -> impl Iterator<Item = &Arc<Order>> {
+        self.demand.orders()
+    }
+
+    /// The closed bundles that no observed settlement covers, oldest first.
+    pub fn bundles(&self) -> impl Iterator<Item = &Arc<WantedBundle>> {
+        let bundles = self.window.bundles.iter().filter(|_| !self.is_catching_up());
+        bundles.filter_map(|closed| closed.wanted.as_ref())
+    }
+
+    /// Whether any non-empty batch of the view is not settled yet.
+    pub fn is_unsettled(&self) -> bool {
+        self.is_catching_up() || !self.window.bundles.is_empty() || !self.window.open.is_empty()
     }
 
     fn tip(&self) -> Checkpoint {
@@ -438,6 +457,7 @@ impl Planner {
     fn bundle(&mut self) {
         let mut window = std::mem::take(&mut self.window);
         window.begin_at(self.first_unsettled());
+        self.demand.keep(window.start, window.next);
         let first = self.view.front().map_or(Checkpoint(0), |viewed| viewed.metadata.checkpoint);
         window.next = window.next.max(first);
         while let Some(viewed) = self.at(window.next) {
@@ -445,10 +465,13 @@ impl Planner {
             window.open.extend(viewed.planned.clone());
             let candidates: Vec<Candidate> = window.open.iter().map(|planned| planned.candidate()).collect();
             for length in self.rule.close(&candidates, score) {
-                let batches: Vec<_> = window.open.drain(..length).collect();
+                let batches: Arc<[_]> = window.open.drain(..length).collect();
                 let wanted = self.aggregate(&batches);
+                let start = batches.first().map_or(closed_by, |first| first.metadata.checkpoint);
                 let end = batches.last().map_or(closed_by, |last| last.metadata.checkpoint);
-                window.bundles.push_back(Closed { batches, wanted, end, closed_by });
+                // What was wanted batch by batch is wanted as a bundle.
+                self.demand.keep(Checkpoint(0), start);
+                window.bundles.push_back(Closed { batches, wanted, start, end, closed_by });
             }
             window.next.0 += 1;
         }
@@ -532,32 +555,5 @@ impl Planner {
 impl Planned {
     fn candidate(&self) -> Candidate {
         Candidate { metadata: self.metadata, transactions: self.transactions.len() }
-    }
-
-    /// The batch, and below it the transactions if it is known to be missing.
-    fn want(&self, wish: &mut Wish<'_>) {
-        if wish.push(&self.batch) == Fact::Missing {
-            for order in &self.transactions {
-                wish.push(order);
-            }
-        }
-    }
-}
-
-/// A demand in the making.
-struct Wish<'a> {
-    fact: &'a dyn Fn(&StatementId) -> Fact,
-    /// How many more that are not stored there is room for.
-    room: usize,
-    orders: &'a mut Vec<Arc<Order>>,
-}
-
-impl Wish<'_> {
-    /// Wants one more; what is known of it.
-    fn push(&mut self, order: &Arc<Order>) -> Fact {
-        let fact = (self.fact)(&order.id);
-        self.orders.push(order.clone());
-        self.room = self.room.saturating_sub(usize::from(fact != Fact::Stored));
-        fact
     }
 }

@@ -1,10 +1,11 @@
 //! The port to a proof system.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use reprise_model::digest::ProgramId;
-use reprise_model::receipt::{Receipt, Verified, Verifier};
+use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::{Claim, ClaimScheme, StatementId};
 use reprise_model::witness::Witness;
 
@@ -85,6 +86,25 @@ pub trait Backend: ClaimScheme + Verifier {
 
     /// How many proofs were begun in this process: counted here, independently of whoever asked.
     fn prove_calls(&self) -> u64;
+}
+
+/// Whether a receipt is one of the scheme's: under its profile, with its kind of seal, its claim the one it states.
+/// What its seal is worth is the proof system's to say.
+pub fn belongs(scheme: &dyn ClaimScheme, receipt: &Receipt) -> Result<(), VerifyError> {
+    let (statement, profile) = (receipt.id(), scheme.profile());
+    if receipt.statement.profile != profile.id() || receipt.seal_kind != profile.seal {
+        return Err(VerifyError::ForeignProfile { statement });
+    }
+    if receipt.statement.claim != scheme.claim_digest(&receipt.claim) {
+        return Err(VerifyError::ClaimMismatch { statement });
+    }
+    Ok(())
+}
+
+/// Runs a proof system on what may be anyone's bytes: a panic of its is an error of ours.
+pub fn contained<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    // Nothing that `work` may leave half done is seen again: it owns it, or only reads it.
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("the proof system panicked".into()))
 }
 
 /// Why there is no proof. It says what happened; [`Failure::response`](crate::failure::Failure::response)

@@ -15,26 +15,34 @@
 //! * At most `permits` jobs are `Proving`, over all kinds. A permit is given back when the proof is there, so
 //!   the next one runs while this one is flushed; and when an attempt is written off because it hangs.
 //! * At most [`Policy::jobs_max`] jobs. Of a larger demand, what can be looked up or proved now gets in
-//!   first, so that a bound of any size never stands in its own way; what is refused is asked again whenever
-//!   the demand is heard.
+//!   first, so that a bound of any size never stands in its own way; what is refused gets in when there is
+//!   room.
 //! * A queued job that nobody wants leaves, unless its block lies shallow off the view ([`Engine::retain`]):
 //!   then it is *dormant*, keeps its count of failures, and is not started. A proof that runs is finished and
 //!   stored, or asked to end ([`Orphans`]).
 //! * While the store fails a look-up or a write, that is tried again after a wait, and no proof is begun.
 //! * Nothing failed or cancelled is ever remembered as a result.
+//!
+//! What an input costs is proportional to what it changes, but for factors of a logarithm: the demand comes as
+//! a difference ([`Engine::want`]), and every statement about which something changed is reviewed, no other.
+//! What the engine looks for in all jobs is kept at hand: who is next, what is due, how many there are of a
+//! kind ([`Engine::refresh`] keeps it so).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reprise_model::coordinate::Coordinate;
 use reprise_model::mutation::{self, Mutation};
-use reprise_model::order::Order;
+use reprise_model::order::{Order, Rank};
 use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::statement::{Kind, StatementId};
 
 use crate::failure::{Cost, Failed, Failure, Response};
+use crate::line::{Line, Turn};
+use crate::needs::Needs;
 use crate::policy::{Orphans, Policy};
 
 /// What the driver must do.
@@ -169,6 +177,47 @@ impl Phase {
     fn is_queued(&self) -> bool {
         matches!(self, Self::Queued)
     }
+
+    /// Whether it takes up room by itself.
+    fn is_held(&self) -> bool {
+        !matches!(self, Self::Queued | Self::Failed)
+    }
+}
+
+/// What a job adds to what the engine keeps at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Share {
+    looking: bool,
+    queued: bool,
+    proving: bool,
+    held: bool,
+    held_up: bool,
+    asleep: bool,
+    due: Option<Duration>,
+    ready: Option<Next>,
+}
+
+/// How many jobs there are of each sort.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Sums {
+    looking: usize,
+    queued: usize,
+    proving: usize,
+    /// Neither queued nor failed.
+    held: usize,
+    /// By the store.
+    held_up: usize,
+}
+
+/// Who is begun next: what is wanted by urgency, then what sleeps.
+type Next = (bool, Rank);
+
+/// An order of the demand.
+#[derive(Debug, Clone)]
+struct Place {
+    order: Arc<Order>,
+    /// Whether it was requested.
+    requested: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -184,14 +233,7 @@ struct Job {
     requesters: Vec<Coordinate>,
     /// What it relies on and was stored since it began: to miss one of these is old news.
     renewed: BTreeSet<StatementId>,
-}
-
-impl Job {
-    /// Whether what became of the statement while the job runs concerns it.
-    fn relies_on(&self, id: &StatementId) -> bool {
-        matches!(self.phase, Phase::Proving { .. } | Phase::Checking(_))
-            && self.order.assumptions.iter().any(|inner| inner.id == *id)
-    }
+    share: Share,
 }
 
 /// The job machine.
@@ -201,18 +243,30 @@ pub struct Engine {
     permits: usize,
     /// The time, as last heard: since when does not matter.
     now: Duration,
-    proving: usize,
     stopping: bool,
     jobs: BTreeMap<StatementId, Job>,
     /// What is known of each statement: present = looked up or made; true = stored.
     known: BTreeMap<StatementId, bool>,
-    /// The demand last heard, in its order.
-    demand: Vec<Arc<Order>>,
-    /// The same, by statement.
-    demanded: BTreeMap<StatementId, Arc<Order>>,
+    /// Of which statements something else is known than when this was last asked.
+    learned: Vec<StatementId>,
+    /// The demand, by statement; one may be wanted at several places.
+    demand: BTreeMap<(StatementId, Rank), Place>,
+    /// The statements of the demand that are not stored.
+    unmet: BTreeSet<StatementId>,
     /// The statements whose jobs may sleep.
     dormant: BTreeSet<StatementId>,
-    requests: BTreeSet<(StatementId, Coordinate)>,
+    /// The statements of the demand that wait for a job, or have one that waits.
+    line: Line,
+    /// What is relied on by the statements that are wanted and not stored, and by those that have a job.
+    needs: Needs,
+    /// The queued jobs that can begin.
+    ready: BTreeSet<(Next, StatementId)>,
+    /// The queued jobs that nobody wants.
+    asleep: BTreeSet<StatementId>,
+    due: BTreeSet<(Duration, StatementId)>,
+    sums: Sums,
+    /// About which statements something changed since the demand was last heard.
+    changed: BTreeSet<StatementId>,
     wanted: BTreeSet<StatementId>,
     /// Of these, the ones counted as stored before or as proved: each once, even if it is lost and proved again.
     served: BTreeSet<StatementId>,
@@ -232,14 +286,20 @@ impl Engine {
             policy: Policy { jobs_max: policy.jobs_max.max(permits + 1), ..policy },
             permits,
             now: Duration::ZERO,
-            proving: 0,
             stopping: false,
             jobs: BTreeMap::new(),
             known: BTreeMap::new(),
-            demand: vec![],
-            demanded: BTreeMap::new(),
+            learned: vec![],
+            demand: BTreeMap::new(),
+            unmet: BTreeSet::new(),
             dormant: BTreeSet::new(),
-            requests: BTreeSet::new(),
+            line: Line::default(),
+            needs: Needs::default(),
+            ready: BTreeSet::new(),
+            asleep: BTreeSet::new(),
+            due: BTreeSet::new(),
+            sums: Sums::default(),
+            changed: BTreeSet::new(),
             wanted: BTreeSet::new(),
             served: BTreeSet::new(),
             forgotten: 0,
@@ -254,9 +314,19 @@ impl Engine {
         self.known.get(id).copied()
     }
 
-    /// Whether the demand last heard names the statement.
+    /// Of which statements something else is known than when this was last asked.
+    pub fn learned(&mut self) -> Vec<StatementId> {
+        mem::take(&mut self.learned)
+    }
+
+    /// Whether the statement is wanted.
     pub fn is_wanted(&self, id: &StatementId) -> bool {
-        self.demanded.contains_key(id)
+        self.foremost(id).is_some()
+    }
+
+    /// The most urgent order for a statement, if it is wanted.
+    fn foremost(&self, id: &StatementId) -> Option<&Arc<Order>> {
+        self.demand.range(places(id)).next().map(|(_, place)| &place.order)
     }
 
     /// How many coordinates have asked for the statement's job.
@@ -283,8 +353,28 @@ impl Engine {
             (phase, job.failed, job.requesters.clone(), job.renewed.clone())
         };
         let jobs: Vec<_> = self.jobs.iter().map(|(id, job)| (*id, rank(job))).collect();
-        let demand: Vec<_> = self.demand.iter().map(|order| (order.id, order.coordinate)).collect();
-        (jobs, &self.known, demand, &self.dormant, &self.requests, self.stopping)
+        let places =
+            self.demand.values().map(|place| (place.order.id, place.order.coordinate, place.requested));
+        (jobs, &self.known, places.collect::<Vec<_>>(), &self.dormant, self.stopping)
+    }
+
+    /// Whether what is kept at hand is what a look through everything finds. For tests.
+    pub fn is_coherent(&self) -> bool {
+        let (mut plain, mut sums) = (Self::new(self.permits, self.policy), Sums::default());
+        let stored = |id: &StatementId| self.known(id) == Some(true);
+        for (id, job) in &self.jobs {
+            let now = self.share_of(id, job, self.foremost(id).map(AsRef::as_ref));
+            if now != job.share
+                || self.needs.are_met(id) != job.order.assumptions.iter().all(|o| stored(&o.id))
+            {
+                return false;
+            }
+            plain.share(*id, Share::default(), now);
+            sums = plain.sums;
+        }
+        let unmet = self.demand.keys().map(|(id, _)| *id).filter(|id| !stored(id));
+        let at_hand = (&self.ready, &self.asleep, &self.due, &self.unmet, self.sums);
+        at_hand == (&plain.ready, &plain.asleep, &plain.due, &unmet.collect(), sums)
     }
 
     /// What was counted.
@@ -294,7 +384,8 @@ impl Engine {
 
     /// Distinct statements that were wanted and never stored, whatever became of the wish.
     pub fn dropped(&self) -> u64 {
-        self.forgotten + self.wanted.difference(&self.served).count() as u64
+        // What is served was wanted.
+        self.forgotten + (self.wanted.len() - self.served.len()) as u64
     }
 
     /// The statements that were given up, with the failure that ended each.
@@ -315,7 +406,7 @@ impl Engine {
 
     /// Jobs that wait for look-up, assumptions or a permit.
     pub fn queued(&self) -> usize {
-        self.count(|phase| matches!(phase, Phase::Looking(_) | Phase::Queued))
+        self.sums.looking + self.sums.queued
     }
 
     /// The orders being proved now.
@@ -323,58 +414,42 @@ impl Engine {
         self.jobs.values().filter(|job| matches!(job.phase, Phase::Proving { .. })).map(|job| &job.order)
     }
 
-    /// Whether everything demanded is stored, given up, or waits for something that was given up.
+    /// Whether everything that is wanted is stored, given up, or waits for something that was given up.
     pub fn satisfied(&self) -> bool {
-        self.demand.iter().all(|order| self.known(&order.id) == Some(true) || self.hopeless(order))
+        self.unmet.is_empty() || !self.failures.is_empty() && self.unmet.iter().all(|id| self.hopeless(id))
     }
 
-    fn hopeless(&self, order: &Order) -> bool {
-        if self.failures.is_empty() {
-            return false;
-        }
-        let hopeless = |id| self.demanded.get(id).is_some_and(|inner| self.hopeless(inner));
-        match self.jobs.get(&order.id).map(|job| &job.phase) {
+    fn hopeless(&self, id: &StatementId) -> bool {
+        let Some(order) = self.foremost(id) else { return false };
+        let inner = || order.assumptions.iter().any(|inner| self.hopeless(&inner.id));
+        match self.jobs.get(id).map(|job| &job.phase) {
             Some(Phase::Failed) => true,
-            Some(Phase::Queued) => order.assumptions.iter().any(|inner| hopeless(&inner.id)),
-            None if self.known(&order.id) == Some(false) => {
-                order.assumptions.iter().any(|inner| hopeless(&inner.id))
-            }
+            Some(Phase::Queued) => inner(),
+            None if self.known(id) == Some(false) => inner(),
             _ => false,
         }
     }
 
     /// Whether nothing is being looked up, proved, checked or stored.
     pub fn at_rest(&self) -> bool {
-        self.count(|phase| !matches!(phase, Phase::Queued | Phase::Failed)) == 0
+        self.sums.held == 0
     }
 
     /// When [`tick`](Self::tick) next has something to do, if ever without another input.
     pub fn deadline(&self) -> Option<Duration> {
-        let due = |job: &Job| match &job.phase {
-            Phase::Proving { began, unwanted_since, cancelled } => {
-                let timeout = *began + self.policy.timeout(job.order.kind());
-                let abort = match (self.policy.orphans, unwanted_since) {
-                    (Orphans::AbortAfter(patience), Some(since)) if !cancelled => Some(*since + patience),
-                    _ => None,
-                };
-                Some(abort.map_or(timeout, |abort| abort.min(timeout)))
-            }
-            Phase::Storing { delay, .. } | Phase::Looking(delay) => delay.again_at,
-            Phase::Queued if self.stopping => None,
-            Phase::Queued => (job.not_before > self.now).then_some(job.not_before),
-            _ => None,
-        };
-        self.jobs.values().filter_map(due).min()
+        self.due.first().map(|(at, _)| *at)
     }
 
     /// Starts no further proof; what runs is finished and stored.
     pub fn stop(&mut self) {
         self.stopping = true;
+        let jobs: Vec<StatementId> = self.jobs.keys().copied().collect();
+        jobs.into_iter().for_each(|id| self.refresh(id));
     }
 
     /// Whether the store fails just now. Until it is well no proof is begun: it could not be stored.
     pub fn is_held_up(&self) -> bool {
-        self.jobs.values().any(|job| job.phase.delay().is_some_and(|delay| delay.failed))
+        self.sums.held_up > 0
     }
 
     /// How proving is gone about.
@@ -385,12 +460,14 @@ impl Engine {
     /// Asks every proof that runs to end.
     pub fn abort(&mut self) -> Vec<Effect> {
         let mut effects = vec![];
-        for (id, job) in &mut self.jobs {
-            if let Phase::Proving { cancelled, .. } = &mut job.phase
+        let proving: Vec<StatementId> = self.proving().map(|order| order.id).collect();
+        for id in proving {
+            if let Some(Phase::Proving { cancelled, .. }) = self.jobs.get_mut(&id).map(|job| &mut job.phase)
                 && !mem::replace(cancelled, true)
             {
-                effects.push(Effect::Cancel(*id));
+                effects.push(Effect::Cancel(id));
             }
+            self.refresh(id);
         }
         effects
     }
@@ -401,18 +478,16 @@ impl Engine {
         self.now = self.now.max(now);
         let (now, policy) = (self.now, self.policy);
         let (mut effects, mut hung) = (vec![], vec![]);
-        for (id, job) in &mut self.jobs {
+        let due = self.due.iter().take_while(|(at, _)| *at <= now);
+        for id in due.map(|(_, id)| *id).collect::<BTreeSet<_>>() {
+            let Some(job) = self.jobs.get_mut(&id) else { continue };
             match &mut job.phase {
                 Phase::Proving { began, .. } if now >= *began + policy.timeout(job.order.kind()) => {
                     hung.push((job.order.clone(), now - *began));
                 }
-                Phase::Proving { unwanted_since: Some(since), cancelled, .. } => {
-                    if let Orphans::AbortAfter(patience) = policy.orphans
-                        && now >= *since + patience
-                        && !mem::replace(cancelled, true)
-                    {
-                        effects.push(Effect::Cancel(*id));
-                    }
+                Phase::Proving { unwanted_since: Some(_), cancelled, .. } => {
+                    *cancelled = true;
+                    effects.push(Effect::Cancel(id));
                 }
                 Phase::Storing { receipt, named, delay } if delay.is_over(now) => {
                     delay.again_at = None;
@@ -426,6 +501,7 @@ impl Engine {
                 }
                 _ => {}
             }
+            self.refresh(id);
         }
         for (order, after) in hung {
             let failure = Failure::TimedOut { statement: order.id, after };
@@ -436,78 +512,92 @@ impl Engine {
         effects
     }
 
-    /// Hears which statements belong to blocks that lie shallow off the view: queued jobs for them sleep.
-    pub fn retain(&mut self, dormant: BTreeSet<StatementId>) {
-        if mutation::is(Mutation::ForgetOrphans) {
-            dormant.iter().for_each(|id| self.lost(*id));
+    /// Hears of which statements there came to be blocks shallow off the view, and of which there are none any
+    /// more: queued jobs for them sleep. Before the demand that goes with it.
+    pub fn retain(&mut self, asleep: &[StatementId], awake: &[StatementId]) {
+        for id in awake {
+            self.dormant.remove(id);
+            self.refresh(*id);
         }
-        self.dormant = dormant;
+        for id in asleep {
+            self.dormant.insert(*id);
+            self.refresh(*id);
+            if mutation::is(Mutation::ForgetOrphans) {
+                self.lost(*id);
+            }
+        }
     }
 
-    /// Hears the whole demand, in order of urgency. What is no longer in it is no longer wanted.
-    pub fn want(&mut self, demand: Vec<Arc<Order>>) -> Vec<Effect> {
-        self.demanded = demand.iter().map(|order| (order.id, order.clone())).collect();
-        let admitted = self.admitted(&demand);
-        let may = |id: &StatementId| admitted.as_ref().is_none_or(|admitted| admitted.contains(id));
-        let (demanded, dormant) = (&self.demanded, &self.dormant);
-        // Where room is short, what sleeps gets what is left by the admitted, and by what is at work unwanted.
-        let held = |(id, job): &(&StatementId, &Job)| !job.phase.is_queued() && !may(id);
-        let taken = admitted.as_ref().map_or(0, BTreeSet::len) + self.jobs.iter().filter(held).count();
-        let mut room = self.policy.jobs_max.saturating_sub(taken);
-        self.jobs.retain(|id, job| {
-            let awake = !job.phase.is_queued() || demanded.contains_key(id) && may(id);
-            let asleep = !awake && dormant.contains(id) && !demanded.contains_key(id) && room > 0;
-            room -= usize::from(asleep);
-            awake || asleep
-        });
-        let jobs = &self.jobs;
-        self.ailing.retain(|id, failure| !matches!(failure, Failure::Store(_)) || jobs.contains_key(id));
-
-        let before = mem::take(&mut self.requests);
-        let mut effects = vec![];
-        for order in demand.iter().filter(|order| may(&order.id)) {
-            let request = (order.id, order.coordinate);
-            if !before.contains(&request) && !self.requests.contains(&request) {
-                effects.extend(self.request(order));
-            }
-            self.requests.insert(request);
+    /// Hears how the demand changed.
+    pub fn want(&mut self, removed: &[Arc<Order>], added: &[Arc<Order>]) -> Vec<Effect> {
+        for order in removed {
+            self.demand.remove(&(order.id, order.rank()));
+            self.refresh(order.id);
         }
-        self.demand = demand;
-        let (now, demanded) = (self.now, &self.demanded);
-        for (id, job) in &mut self.jobs {
-            if let Phase::Proving { unwanted_since, .. } = &mut job.phase {
-                match demanded.contains_key(id) {
-                    true => *unwanted_since = None,
-                    false => *unwanted_since = unwanted_since.or(Some(now)),
-                }
-            }
+        for order in added {
+            let place = Place { order: order.clone(), requested: false };
+            self.demand.insert((order.id, order.rank()), place);
+            self.refresh(order.id);
         }
+        let mut changed = mem::take(&mut self.changed);
+        changed.iter().for_each(|id| self.line_up(id));
+        changed.extend(self.line.settle(self.policy.jobs_max.saturating_sub(self.sums.held)));
+        for id in &changed {
+            self.review(id);
+        }
+        // Where room is short, what sleeps gets what is left.
+        let taken = self.sums.held + self.line.admitted();
+        while self.asleep.len() > self.policy.jobs_max.saturating_sub(taken) {
+            let last = self.asleep.last().copied();
+            last.and_then(|last| self.remove(&last));
+        }
+        let mut effects = self.request_all(&changed);
         effects.extend(self.start());
         effects
     }
 
-    /// The statements of `demand` that may be requested: all, where there is room for a job for each.
-    fn admitted(&self, demand: &[Arc<Order>]) -> Option<BTreeSet<StatementId>> {
-        if self.demanded.len() + self.jobs.len() <= self.policy.jobs_max {
-            return None;
+    /// Has a statement stand in the line, if it is wanted and its job, if any, waits.
+    fn line_up(&mut self, id: &StatementId) {
+        let waits = !self.needs.are_met(id) && self.known(id).is_some();
+        let at_work = self.jobs.get(id).is_some_and(|job| !job.phase.is_queued());
+        match self.foremost(id).map(|order| order.rank()) {
+            Some(rank) if !at_work && self.known(id) != Some(true) => {
+                self.line.put(*id, Turn { waits, rank })
+            }
+            _ => drop(self.line.leave(id)),
         }
-        let stands = |id: &StatementId| {
-            self.known(id) == Some(true) || self.jobs.get(id).is_some_and(|job| !job.phase.is_queued())
-        };
-        // What stands needs no further room: stored statements have no job, and the others have theirs.
-        let mut admitted: BTreeSet<StatementId> =
-            self.demanded.keys().filter(|id| stands(id)).copied().collect();
-        let held = self.count(|phase| !matches!(phase, Phase::Queued | Phase::Failed));
-        let mut room = self.policy.jobs_max.saturating_sub(held);
-        for at_once in [true, false] {
-            for order in demand.iter().filter(|order| !stands(&order.id)) {
-                let now = self.known(&order.id).is_none() || self.is_ready(order);
-                if room > 0 && now == at_once && admitted.insert(order.id) {
-                    room -= 1;
-                }
+    }
+
+    /// Lets go of a queued job that nobody wants or that there is no room for, unless it sleeps; notes since
+    /// when a proof that runs is wanted by nobody.
+    fn review(&mut self, id: &StatementId) {
+        let (wanted, refused) = (self.is_wanted(id), self.line.refuses(id));
+        if refused {
+            self.demand.range_mut(places(id)).for_each(|(_, place)| place.requested = false);
+        }
+        let (now, sleeps) = (self.now, !wanted && self.dormant.contains(id));
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        match &mut job.phase {
+            Phase::Queued if refused || !wanted && !sleeps => drop(self.remove(id)),
+            Phase::Proving { unwanted_since, .. } => {
+                *unwanted_since = if wanted { None } else { unwanted_since.or(Some(now)) };
+                self.refresh(*id);
+            }
+            _ => {}
+        }
+    }
+
+    /// Requests what was not requested yet of these statements, the most urgent first, and is not refused.
+    fn request_all(&mut self, statements: &BTreeSet<StatementId>) -> Vec<Effect> {
+        let mut fresh: BTreeMap<(Rank, StatementId), Arc<Order>> = BTreeMap::new();
+        for id in statements.iter().filter(|id| !self.line.refuses(id)) {
+            for ((id, rank), place) in self.demand.range_mut(places(id)).filter(|(_, place)| !place.requested)
+            {
+                place.requested = true;
+                fresh.insert((*rank, *id), place.order.clone());
             }
         }
-        Some(admitted)
+        fresh.values().filter_map(|order| self.request(order)).collect()
     }
 
     /// The store could not say whether it holds a receipt: it is asked again, after a wait.
@@ -518,7 +608,9 @@ impl Engine {
         let Some(job) = self.jobs.get_mut(&id) else { return vec![] };
         let again_at = (!wait.is_zero()).then_some(self.now + wait);
         job.phase = Phase::Looking(Delay { failed: true, again_at });
-        again_at.is_none().then(|| Effect::LookUp(job.order.clone())).into_iter().collect()
+        let order = job.order.clone();
+        self.refresh(id);
+        again_at.is_none().then_some(Effect::LookUp(order)).into_iter().collect()
     }
 
     /// Counts a failure of the store; how long its job waits then, if it is not given up.
@@ -539,7 +631,7 @@ impl Engine {
         if mutation::is(Mutation::LostAnswer) && id.0[0] < 8 {
             return vec![];
         }
-        self.known.insert(id, found);
+        self.know(id, Some(found));
         if matches!(self.ailing.get(&id), Some(Failure::Store(_))) {
             self.ailing.remove(&id);
         }
@@ -548,9 +640,10 @@ impl Engine {
         if !found {
             job.phase = Phase::Queued;
             self.counts.merged += job.requesters.len() as u64 - 1;
+            self.refresh(id);
             return vec![];
         }
-        let Some(job) = self.jobs.remove(&id) else { return vec![] };
+        let Some(job) = self.remove(&id) else { return vec![] };
         self.counts.stored_before += u64::from(self.served.insert(id));
         // Every requester of a look-up was answered by the store.
         job.requesters.iter().for_each(|_| self.counts.hits.add(job.order.kind()));
@@ -566,22 +659,22 @@ impl Engine {
         if !matches!(job.phase, Phase::Proving { .. }) {
             return vec![];
         }
-        self.proving -= 1;
         match result {
             Ok(receipt) => {
-                let mut coordinates = job.requesters.clone();
+                let (order, mut coordinates) = (job.order.clone(), job.requesters.clone());
                 let named = coordinates.len();
                 job.phase = Phase::Storing { receipt: receipt.clone(), named, delay: Delay::default() };
+                self.refresh(id);
                 if mutation::is(Mutation::WrongPlace) {
                     coordinates.iter_mut().for_each(|place| place.checkpoint.0 += 1);
                 }
                 if mutation::is(Mutation::PublishBeforeDurable) {
                     return vec![
-                        Effect::Publish(job.order.clone()),
-                        Effect::Store { order: job.order.clone(), receipt, coordinates },
+                        Effect::Publish(order.clone()),
+                        Effect::Store { order, receipt, coordinates },
                     ];
                 }
-                vec![Effect::Store { order: job.order.clone(), receipt, coordinates }]
+                vec![Effect::Store { order, receipt, coordinates }]
             }
             Err(failure) => self.fail(id, failure),
         }
@@ -599,6 +692,7 @@ impl Engine {
                 let exhausted = job.failed.dear >= self.policy.budget.dear;
                 job.phase = Phase::Queued;
                 let renewed = mem::take(&mut job.renewed);
+                self.refresh(id);
                 bad.into_iter().filter(|inner| !renewed.contains(inner)).for_each(|inner| self.lost(inner));
                 if exhausted { self.give_up(id, cause) } else { vec![] }
             }
@@ -619,19 +713,23 @@ impl Engine {
             let Phase::Storing { receipt, named, delay } = &mut job.phase else { return vec![] };
             let again_at = (!wait.is_zero()).then_some(self.now + wait);
             *delay = Delay { failed: true, again_at };
-            if again_at.is_some() {
-                return vec![];
-            }
             let (receipt, coordinates) = (receipt.clone(), job.requesters.clone());
-            *named = coordinates.len();
-            return vec![Effect::Store { order: job.order.clone(), receipt, coordinates }];
+            *named = if again_at.is_some() { *named } else { coordinates.len() };
+            let order = job.order.clone();
+            self.refresh(id);
+            let again = again_at.is_none();
+            return again.then_some(Effect::Store { order, receipt, coordinates }).into_iter().collect();
         }
-        let Some(job) = self.jobs.remove(&id) else { return vec![] };
-        self.known.insert(id, true);
+        let Some(job) = self.remove(&id) else { return vec![] };
+        self.know(id, Some(true));
         self.ailing.remove(&id);
-        self.jobs.values_mut().filter(|outer| outer.relies_on(&id)).for_each(|outer| {
-            outer.renewed.insert(id);
-        });
+        for outer in self.needs.of(&id) {
+            if let Some(outer) = self.jobs.get_mut(&outer)
+                && matches!(outer.phase, Phase::Proving { .. } | Phase::Checking(_))
+            {
+                outer.renewed.insert(id);
+            }
+        }
         let place = |at: &Coordinate| Effect::Place(*at, id, Request::Merged);
         let mut effects: Vec<_> = job.requesters[named..].iter().map(place).collect();
         if self.served.insert(id) {
@@ -652,25 +750,26 @@ impl Engine {
             let receipt = receipt.clone();
             return vec![Effect::Store { order: job.order.clone(), receipt, coordinates }];
         }
-        self.jobs.remove(&id);
+        self.remove(&id);
         self.lost(id);
         vec![]
     }
 
     /// A stored receipt turned out to be lost: it is missing from now on.
     pub fn lost(&mut self, id: StatementId) {
-        self.known.insert(id, false);
+        self.know(id, Some(false));
         // Whoever asked was served by what is gone: they ask again.
-        self.requests.retain(|(requested, _)| *requested != id);
+        self.demand.range_mut(places(&id)).for_each(|(_, place)| place.requested = false);
+        self.changed.insert(id);
     }
 
     /// Forgets statements that only final blocks use. One that is wanted or at work stays.
     pub fn forget(&mut self, statements: impl IntoIterator<Item = StatementId>) {
         for id in statements {
-            if self.demanded.contains_key(&id) || self.jobs.contains_key(&id) {
+            if self.is_wanted(&id) || self.jobs.contains_key(&id) {
                 continue;
             }
-            self.known.remove(&id);
+            self.know(id, None);
             self.ailing.remove(&id);
             let served = self.served.remove(&id);
             self.forgotten += u64::from(self.wanted.remove(&id) && !served);
@@ -701,46 +800,151 @@ impl Engine {
         let looking = matches!(phase, Phase::Looking(_));
         let (order, requesters) = (order.clone(), vec![order.coordinate]);
         let (failed, not_before, renewed) = (Failed::default(), Duration::ZERO, BTreeSet::new());
-        let job = Job { order: order.clone(), phase, failed, held_up: 0, not_before, requesters, renewed };
+        let share = Share::default();
+        let job =
+            Job { order: order.clone(), phase, failed, held_up: 0, not_before, requesters, renewed, share };
         self.jobs.insert(order.id, job);
+        self.refresh(order.id);
         looking.then_some(Effect::LookUp(order))
     }
 
     /// Gives free permits to the most urgent jobs whose assumptions are stored.
     fn start(&mut self) -> Vec<Effect> {
         let mut effects = vec![];
-        if self.is_held_up() {
-            return effects;
-        }
-        let demand = mem::take(&mut self.demand);
-        demand.iter().for_each(|order| effects.extend(self.begin(order)));
-        self.demand = demand;
-        if self.policy.speculate_orphans && self.proving < self.permits {
-            let asleep = |job: &&Job| job.phase.is_queued() && self.dormant.contains(&job.order.id);
-            let asleep: Vec<_> = self.jobs.values().filter(asleep).map(|job| job.order.clone()).collect();
-            asleep.iter().for_each(|order| effects.extend(self.begin(order)));
+        let permits = self.permits + usize::from(mutation::is(Mutation::OnePermitMore));
+        while !self.stopping
+            && !self.is_held_up()
+            && let Some(((sleeps, _), id)) = self.ready.first().copied()
+            && self.sums.proving < if sleeps { self.permits } else { permits }
+        {
+            let foremost = self.foremost(&id).cloned();
+            let Some(job) = self.jobs.get_mut(&id) else { break };
+            job.phase = Phase::Proving { began: self.now, unwanted_since: None, cancelled: false };
+            job.renewed.clear();
+            effects.push(Effect::Prove(foremost.unwrap_or_else(|| job.order.clone())));
+            self.refresh(id);
         }
         effects
     }
 
-    fn begin(&mut self, order: &Arc<Order>) -> Option<Effect> {
-        let permits = self.permits + usize::from(mutation::is(Mutation::OnePermitMore));
-        if self.stopping || self.proving >= permits {
-            return None;
+    /// Something else is known of a statement.
+    fn know(&mut self, id: StatementId, found: Option<bool>) {
+        let before = match found {
+            Some(found) => self.known.insert(id, found),
+            None => self.known.remove(&id),
+        };
+        if before == found {
+            return;
         }
-        let job = self.jobs.get(&order.id)?;
-        if !job.phase.is_queued() || job.not_before > self.now || !self.is_ready(order) {
-            return None;
+        self.learned.push(id);
+        self.refresh(id);
+        let stored = found == Some(true);
+        if stored != (before == Some(true)) {
+            for outer in self.needs.hear(&id, stored) {
+                self.refresh(outer);
+            }
         }
-        let job = self.jobs.get_mut(&order.id)?;
-        job.phase = Phase::Proving { began: self.now, unwanted_since: None, cancelled: false };
-        job.renewed.clear();
-        self.proving += 1;
-        Some(Effect::Prove(order.clone()))
     }
 
-    fn is_ready(&self, order: &Order) -> bool {
-        order.assumptions.iter().all(|inner| self.known(&inner.id) == Some(true))
+    /// Lets go of a job.
+    fn remove(&mut self, id: &StatementId) -> Option<Job> {
+        let job = self.jobs.remove(id)?;
+        self.share(*id, job.share, Share::default());
+        if matches!(self.ailing.get(id), Some(Failure::Store(_))) {
+            self.ailing.remove(id);
+        }
+        self.refresh(*id);
+        Some(job)
+    }
+
+    /// Something about a statement changed: brings up to date what is kept at hand of it.
+    fn refresh(&mut self, id: StatementId) {
+        self.changed.insert(id);
+        let foremost = self.foremost(&id).cloned();
+        let met = self.known(&id) == Some(true);
+        match &foremost {
+            Some(_) if !met => drop(self.unmet.insert(id)),
+            _ => drop(self.unmet.remove(&id)),
+        }
+        let heeded = match (&foremost, self.jobs.get(&id)) {
+            (Some(order), Some(_)) => Some(order),
+            (Some(order), None) if !met => Some(order),
+            (None, Some(job)) => Some(&job.order),
+            _ => None,
+        };
+        match heeded {
+            Some(order) => self.needs.heed(order, |inner| self.known.get(inner) == Some(&true)),
+            None => self.needs.forget(&id),
+        }
+        let Some(job) = self.jobs.get(&id) else { return };
+        let (before, now) = (job.share, self.share_of(&id, job, foremost.as_deref()));
+        self.share(id, before, now);
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.share = now;
+        }
+    }
+
+    /// What a job adds to what is kept at hand.
+    fn share_of(&self, id: &StatementId, job: &Job, foremost: Option<&Order>) -> Share {
+        let queued = job.phase.is_queued();
+        let sleeps = foremost.is_none() && self.policy.speculate_orphans && self.dormant.contains(id);
+        let next = foremost.map(|order| (false, order.rank())).or(sleeps.then_some((true, Rank::MIN)));
+        let waited = job.not_before <= self.now;
+        Share {
+            looking: matches!(job.phase, Phase::Looking(_)),
+            queued,
+            proving: matches!(job.phase, Phase::Proving { .. }),
+            held: job.phase.is_held(),
+            held_up: job.phase.delay().is_some_and(|delay| delay.failed),
+            asleep: queued && foremost.is_none(),
+            due: self.due(job),
+            ready: next.filter(|_| queued && waited && self.needs.are_met(id)),
+        }
+    }
+
+    /// When the job next has something to do without another input.
+    fn due(&self, job: &Job) -> Option<Duration> {
+        match &job.phase {
+            Phase::Proving { began, unwanted_since, cancelled } => {
+                let timeout = *began + self.policy.timeout(job.order.kind());
+                let abort = match (self.policy.orphans, unwanted_since) {
+                    (Orphans::AbortAfter(patience), Some(since)) if !cancelled => Some(*since + patience),
+                    _ => None,
+                };
+                Some(abort.map_or(timeout, |abort| abort.min(timeout)))
+            }
+            Phase::Storing { delay, .. } | Phase::Looking(delay) => delay.again_at,
+            Phase::Queued if self.stopping => None,
+            Phase::Queued => (job.not_before > self.now).then_some(job.not_before),
+            _ => None,
+        }
+    }
+
+    /// A job adds something else to what is kept at hand.
+    fn share(&mut self, id: StatementId, before: Share, now: Share) {
+        let count =
+            |sum: &mut usize, before: bool, now: bool| *sum = *sum + usize::from(now) - usize::from(before);
+        let sums = &mut self.sums;
+        count(&mut sums.looking, before.looking, now.looking);
+        count(&mut sums.queued, before.queued, now.queued);
+        count(&mut sums.proving, before.proving, now.proving);
+        count(&mut sums.held, before.held, now.held);
+        count(&mut sums.held_up, before.held_up, now.held_up);
+        if before.asleep != now.asleep {
+            if now.asleep {
+                self.asleep.insert(id)
+            } else {
+                self.asleep.remove(&id)
+            };
+        }
+        if before.due != now.due {
+            before.due.map(|at| self.due.remove(&(at, id)));
+            now.due.map(|at| self.due.insert((at, id)));
+        }
+        if before.ready != now.ready {
+            before.ready.map(|next| self.ready.remove(&(next, id)));
+            now.ready.map(|next| self.ready.insert((next, id)));
+        }
     }
 
     /// An attempt failed.
@@ -766,7 +970,9 @@ impl Engine {
         match failure.response(&job.failed, &self.policy.budget, unverified) {
             Response::VerifyAssumptions => {
                 job.phase = Phase::Checking(failure);
-                return vec![Effect::Check(job.order.clone())];
+                let order = job.order.clone();
+                self.refresh(id);
+                return vec![Effect::Check(order)];
             }
             Response::Retry if mutation::is(Mutation::CachedFailure) => job.phase = Phase::Failed,
             Response::Retry => {
@@ -789,6 +995,7 @@ impl Engine {
             }
             Response::GiveUp => return self.give_up(id, failure),
         }
+        self.refresh(id);
         vec![]
     }
 
@@ -797,11 +1004,13 @@ impl Engine {
             job.phase = Phase::Failed;
             self.ailing.remove(&id);
             self.failures.push((id, failure));
+            self.refresh(id);
         }
         vec![]
     }
+}
 
-    fn count(&self, of: impl Fn(&Phase) -> bool) -> usize {
-        self.jobs.values().filter(|job| of(&job.phase)).count()
-    }
+/// All places of a statement.
+fn places(id: &StatementId) -> RangeInclusive<(StatementId, Rank)> {
+    (*id, Rank::MIN)..=(*id, Rank::MAX)
 }

@@ -5,6 +5,8 @@
 //! | [`backend`] | [`Backend`](backend::Backend): the port to a proof system |
 //! | [`engine`] | [`Engine`](engine::Engine): the pure job machine |
 //! | [`failure`] | what went wrong, and what is done about it |
+//! | `line` | who of those that wait may have a job |
+//! | `needs` | what relies on what, and how much of it is missing |
 //! | [`policy`] | [`Policy`](policy::Policy): bounds, budgets, patience |
 //! | [`workers`] | the threads that prove |
 //! | [`reader`] | the thread that looks statements up |
@@ -13,7 +15,9 @@
 pub mod backend;
 pub mod engine;
 pub mod failure;
+mod line;
 pub mod mock;
+mod needs;
 pub mod policy;
 pub mod reader;
 pub mod workers;

@@ -19,7 +19,7 @@ use reprise_model::receipt::{Receipt, Verifier, VerifyError};
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
 use reprise_model::witness::{AggregateWitness, BatchWitness, Witness};
 
-use crate::backend::{Backend, Control, Proof, ProveError, Task};
+use crate::backend::{self, Backend, Control, Proof, ProveError, Task};
 
 /// What a mock proof costs, and how it goes wrong.
 #[derive(Debug, Clone, Default)]
@@ -151,14 +151,9 @@ impl ClaimScheme for MockBackend {
 
 impl Verifier for MockBackend {
     fn verify(&self, receipt: &Receipt) -> Result<(), VerifyError> {
-        let statement = receipt.id();
-        if receipt.statement.profile != self.profile.id() || receipt.seal_kind != SealKind::Fake {
-            return Err(VerifyError::ForeignProfile { statement });
-        }
-        if receipt.statement.claim != self.claim_digest(&receipt.claim) {
-            return Err(VerifyError::ClaimMismatch { statement });
-        }
+        backend::belongs(self, receipt)?;
         if receipt.seal != Self::seal(&receipt.statement.claim) {
+            let statement = receipt.id();
             return Err(VerifyError::BadSeal { statement, reason: "not the hash of its claim".into() });
         }
         Ok(())

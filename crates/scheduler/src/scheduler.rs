@@ -147,7 +147,8 @@ impl Scheduler {
     ) -> Result<(), SchedulerError> {
         for (metadata, block) in added {
             let known = self.versions.get(&metadata.block_hash()).and_then(|v| v.record.clone());
-            let record = match known {
+            // Another block under a hash that is known would be an L1's lie about what is final and forgotten.
+            let record = match known.filter(|record| record.batch.metadata == metadata) {
                 Some(record) => record,
                 None => {
                     let record = Arc::new(self.execute(metadata, block)?);

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 #[cfg(test)]
+mod bound;
+#[cfg(test)]
 mod covenant;
 #[cfg(test)]
 mod fake;

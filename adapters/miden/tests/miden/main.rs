@@ -4,6 +4,7 @@
 
 mod batch;
 mod chain;
+mod contract;
 mod cost;
 mod ids;
 mod recursion;

@@ -1,8 +1,10 @@
 //! SHA-256 as the workload's hash: what RISC Zero's VM has a circuit for.
 
+use reprise_kaspa_lane::KaspaLane;
 use reprise_model::cell::{self, Cell};
 use reprise_model::digest::Digest;
 use reprise_model::hash::{Domain, Hasher};
+use reprise_model::lane::LaneScheme;
 use risc0_zkvm::sha::{self, Impl, Sha256 as _};
 
 /// SHA-256: in the VM by its accelerator, on a host in software.
@@ -39,6 +41,11 @@ impl Hasher for Sha256 {
 
     fn merge(&self, left: &Digest, right: &Digest) -> Digest {
         compress(&NODE, left, right)
+    }
+
+    /// Kaspa's own: its BLAKE3 is affordable here.
+    fn lane(&self) -> &dyn LaneScheme {
+        &KaspaLane
     }
 }
 

@@ -7,7 +7,7 @@ use reprise_model::journal::Outcome;
 use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::witness::Witness;
 
-use crate::town::{Town, account, development, fund, pay, prove, transaction};
+use crate::town::{Town, account, development, fund, pay, prove, town, transaction};
 
 /// Alice and Bob are funded; Alice pays Bob; a transfer fails, so that only the lane tip moves; Bob pays Alice
 /// and withdraws.
@@ -30,7 +30,7 @@ impl Chain {
 
     fn new() -> Self {
         let (alice, bob) = (account("alice"), account("bob"));
-        let mut town = Town::new();
+        let mut town = town();
         town.block(vec![fund(1, alice, 100), fund(2, bob, 7)]);
         town.block(vec![transaction(2, "alice", 0, pay(Action::Transfer, 0, 60, bob))]);
         town.block(vec![transaction(1, "alice", 0, pay(Action::Transfer, 0, 1, bob))]);

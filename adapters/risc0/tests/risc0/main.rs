@@ -5,8 +5,10 @@
 mod aggregate;
 mod batch;
 mod chain;
+mod contract;
 mod cost;
 mod images;
+mod kaspa;
 mod recursion;
 mod seals;
 mod town;

@@ -9,7 +9,7 @@ use reprise_model::transaction::LaneTransaction;
 use reprise_model::witness::{TransactionWitness, Witness};
 use reprise_risc0::Risc0Error;
 
-use crate::town::{Town, account, development, fund, pay, squatter, transaction};
+use crate::town::{Town, account, development, fund, pay, town, transaction};
 
 /// Native execution and the program agree on the journal of a block's transactions; how they ended.
 fn agree(town: &mut Town, accepted: Vec<LaneTransaction>) -> Vec<Outcome> {
@@ -23,13 +23,20 @@ fn agree(town: &mut Town, accepted: Vec<LaneTransaction>) -> Vec<Outcome> {
     journals.iter().map(|journal| journal.outcome).collect()
 }
 
+/// Another account in the slot of `of`.
+fn squatter(of: ResourceId) -> ResourceId {
+    let mut id = of;
+    id.0[31] ^= 1;
+    id
+}
+
 fn one(town: &mut Town, name: &str, deposit: u64, payload: Vec<u8>) -> Outcome {
     agree(town, vec![transaction(1, name, deposit, payload)])[0]
 }
 
 /// Alice has 100 and nonce 3, Bob 7, Rich as much as there can be.
 fn funded() -> Town {
-    let mut town = Town::new();
+    let mut town = town();
     let nothing =
         |nonce: u32| transaction(3 + nonce, "alice", 0, pay(Action::Exit, nonce.into(), 0, account("out")));
     let first = vec![
@@ -79,7 +86,7 @@ fn every_failure_is_the_native_one() {
 
 #[test]
 fn a_slot_that_another_account_holds_is_taken() {
-    let mut town = Town::new();
+    let mut town = town();
     let (alice, bob) = (account("alice"), account("bob"));
     assert_eq!(agree(&mut town, vec![fund(1, squatter(bob), 50), fund(2, alice, 9)]), [Outcome::SUCCESS; 2]);
     let mut run = |name, deposit, payload| one(&mut town, name, deposit, payload);
@@ -155,7 +162,7 @@ fn hundreds_of_random_transactions_agree() {
     let names = ["a", "b", "c", "d", "e"];
     let mut seen = BTreeMap::new();
     for _ in 0..30 {
-        let mut town = Town::new();
+        let mut town = town();
         let holder = |random: &mut Random, name| match random.below(6) {
             0 => squatter(account(name)),
             _ => account(name),

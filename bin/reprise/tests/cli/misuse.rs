@@ -8,6 +8,9 @@ fn refusal(output: &std::process::Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+#[cfg(feature = "kaspa")]
+const COVENANT: &str = "4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c";
+
 #[test]
 fn wrong_use_exits_2_and_says_what_can_be_said() {
     let dir = tempfile::tempdir().unwrap();
@@ -19,6 +22,28 @@ fn wrong_use_exits_2_and_says_what_can_be_said() {
         (&["run", "--l1", "kaspa:ws://127.0.0.1:1", "--lane", "lane!"][..], "a namespace of four characters"),
         #[cfg(feature = "kaspa")]
         (&["run", "--l1", "kaspa:ws://127.0.0.1:1", "--key-file", "no-such-file"][..], "cannot read the key"),
+        #[cfg(feature = "kaspa")]
+        (
+            &[
+                &["run", "--backend", "mock", "--l1", "kaspa:ws://127.0.0.1:1"][..],
+                &["--covenant", COVENANT, "--covenant-proof", "groth16"],
+            ]
+            .concat()[..],
+            "run with --backend risc0-groth16",
+        ),
+        #[cfg(feature = "kaspa")]
+        (
+            &[
+                "found-covenant",
+                "--backend",
+                "mock",
+                "--l1",
+                "kaspa:ws://127.0.0.1:1",
+                "--covenant-proof",
+                "snark",
+            ][..],
+            "backend, none, succinct or groth16",
+        ),
         #[cfg(not(feature = "kaspa"))]
         (&["run", "--l1", "kaspa:ws://127.0.0.1:1"][..], "the feature `kaspa`"),
         (&["run", "--pace", "slow"][..], "proved or free"),

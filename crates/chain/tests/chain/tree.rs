@@ -46,7 +46,7 @@ fn add(added: Vec<ChainBlock>) -> SourceEvent {
 
 /// What a fork tree answers, as far as one can ask.
 fn shape(tree: &ForkTree) -> (Vec<BatchMetadata>, Checkpoint) {
-    (tree.view().to_vec(), tree.finalized())
+    (tree.view().copied().collect(), tree.finalized())
 }
 
 /// A step of an L1: how many blocks leave, and which names join.
@@ -87,8 +87,10 @@ proptest! {
             }
             let left: Vec<_> = event.removed.iter().map(BatchMetadata::block_hash).collect();
             prop_assert_eq!(left, removed);
-            prop_assert_eq!(tree.view().iter().map(|b| b.block).collect::<Vec<_>>(), view.clone());
-            for (height, block) in (0..).zip(tree.view()) {
+            let kept: Vec<_> = tree.view().map(|b| b.block).collect();
+            prop_assert_eq!(&kept[..], &view[final_height..], "from the highest final block on");
+            prop_assert!(tree.seen() <= ids.len() - final_height, "what is below is forgotten");
+            for (height, block) in (final_height as u64..).zip(tree.view()) {
                 prop_assert_eq!(block.checkpoint, Checkpoint(height));
                 prop_assert_eq!(tree.at(Checkpoint(height)), Some(block));
             }

@@ -14,10 +14,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("store", &["model"]),
     ("prover", &["model", "store"]),
     ("settler", &["model"]),
+    ("contract", &["chain", "ledger", "model", "prover", "scheduler"]),
     ("node", &["chain", "ledger", "model", "planner", "prover", "scheduler", "settler", "store"]),
-    ("kaspa", &["chain", "model", "node", "settler"]),
+    ("kaspa", &["chain", "kaspa-lane", "model", "node", "settler"]),
+    ("kaspa-lane", &["model"]),
     ("miden", &["model", "prover"]),
-    ("risc0", &["model", "prover", "risc0-guests"]),
+    ("risc0", &["kaspa", "model", "prover", "risc0-guests"]),
 ];
 
 fn root() -> &'static Path {

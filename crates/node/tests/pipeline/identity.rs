@@ -20,7 +20,8 @@ use reprise_model::profile::ProofProfile;
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
 use reprise_model::transaction::account_of;
 use reprise_planner::bundle::BundleRule;
-use reprise_planner::planner::{Fact, Planner, Retention, Terms};
+use reprise_planner::demand::Fact;
+use reprise_planner::planner::{Planner, Retention, Terms};
 use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_scheduler::record::MemoryLog;
 use reprise_scheduler::scheduler::Scheduler;
@@ -182,7 +183,7 @@ fn orders(setting: &Setting) -> Vec<Arc<Order>> {
     let rule = BundleRule { batches_max: setting.batches_max, ..BundleRule::default() };
     let mut planner = Planner::new(terms, rule, Retention::default());
     planner.follow(&event, &batches);
-    planner.demand(&|_| Fact::Missing, usize::MAX).orders
+    planner.demand([], &|_| Fact::Missing, usize::MAX).added
 }
 
 /// The kinds of the statements that are others after a change, and of the coordinates.

@@ -182,6 +182,31 @@ fn a_settlement_that_builds_on_one_which_a_reorg_took_away_is_heard() {
 }
 
 #[test]
+fn what_is_let_go_changes_nothing_of_what_is_heard_later() {
+    let ends = [GENESIS_TIP, Digest([8; 32]), Digest([9; 32])].map(|tip| (genesis_root(), tip));
+    let first = settlement(2, ends[0], ends[1]);
+    let (next, gap) = (settlement(5, ends[1], ends[2]), settlement(5, ends[0], ends[2]));
+    // A settlement that is final is carried by block 3; block 6 leaves and comes back with what goes on from it.
+    let life = |next: ObservedSettlement| {
+        [
+            chain(vec![], (1..=2).map(|height| block(height, vec![])).collect()),
+            chain(vec![], vec![block(3, vec![first.clone()])]),
+            chain(vec![], (4..=6).map(|height| block(height, vec![])).collect()),
+            Happening::Pruned(Checkpoint(3)),
+            Happening::Pruned(Checkpoint(5)),
+            chain(vec![block(6, vec![]).0.metadata], vec![block(6, vec![next])]),
+        ]
+    };
+    assert_eq!(broken(1, &life(next)), Vec::<&str>::new());
+    assert_eq!(broken(1, &life(gap)), ["settlements are gapless"]);
+    // Nor is a root that was let go the root of anything any more.
+    let mut late = life(settlement(2, ends[1], ends[2]));
+    assert_eq!(broken(1, &late), ["a settled root is that of a sequential execution"]);
+    late[3..5].fill(Happening::Pruned(Checkpoint(0)));
+    assert_eq!(broken(1, &late), Vec::<&str>::new());
+}
+
+#[test]
 fn a_settled_root_that_a_sequential_execution_does_not_give_is_heard() {
     let start = (genesis_root(), GENESIS_TIP);
     let wrong = settlement(1, start, (Digest([8; 32]), GENESIS_TIP));

@@ -1,6 +1,7 @@
-//! Demand from the top, over chains of made-up batches.
+//! Demand from the top, over chains of made-up batches. Whenever it is asked for, it is compared with a plain
+//! computation of all of it ([`World::plain`]), and so is the sum of the changes that were told.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use reprise_chain::event::{AddedBlock, ChainEvent};
@@ -9,12 +10,13 @@ use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, ClaimDigest, Digest, PinsDigest, ProgramId, StatementId};
 use reprise_model::hash::Blake3;
 use reprise_model::journal::{BatchJournal, Outcome, TransactionJournal, Transition};
-use reprise_model::order::Order;
+use reprise_model::order::{Order, Rank};
 use reprise_model::profile::{ProofProfile, SealKind};
 use reprise_model::scheduled::{ScheduledBatch, ScheduledTransaction};
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
-use reprise_planner::bundle::BundleRule;
-use reprise_planner::planner::{Demand, Fact, Planner, Retention, Terms, WantedBundle};
+use reprise_planner::bundle::{BundleRule, Candidate};
+use reprise_planner::demand::{Change, Fact};
+use reprise_planner::planner::{Planner, Retention, Terms, WantedBundle};
 
 struct Scheme(ProofProfile);
 
@@ -50,12 +52,33 @@ fn planner(rule: BundleRule, retention: Retention) -> Planner {
     Planner::new(terms, rule, retention)
 }
 
-/// A planner that follows a chain, and what is stored.
+/// What is wanted.
+#[derive(Debug, Clone)]
+pub(crate) struct Demand {
+    pub(crate) orders: Vec<Arc<Order>>,
+    pub(crate) bundles: Vec<Arc<WantedBundle>>,
+    pub(crate) unsettled: bool,
+}
+
+/// A planner that follows a chain, what is stored, and what the planner told of its demand so far.
 pub(crate) struct World {
     pub(crate) planner: Planner,
     pub(crate) rule: BundleRule,
+    grace: u64,
+    retained: u64,
     pub(crate) view: Vec<(AddedBlock, ScheduledBatch)>,
-    facts: HashMap<StatementId, Fact>,
+    /// Blocks off the view that have not lain deeper than the grace.
+    off_view: BTreeMap<BlockHash, Checkpoint>,
+    pub(crate) facts: HashMap<StatementId, Fact>,
+    /// Of every other statement.
+    pub(crate) otherwise: Fact,
+    /// The facts that changed since the demand was last asked for.
+    pub(crate) learned: BTreeSet<StatementId>,
+    pub(crate) limit: usize,
+    /// Blocks whose names are equal modulo this carry the same transactions.
+    pub(crate) alike: u8,
+    wanted: BTreeMap<Rank, Arc<Order>>,
+    pub(crate) dormant: BTreeSet<StatementId>,
 }
 
 impl World {
@@ -66,7 +89,21 @@ impl World {
     /// Bundles of so many batches, or as soon as the deadline has passed.
     pub(crate) fn ruled(batches_max: usize, deadline_score: u64, retention: Retention) -> Self {
         let rule = BundleRule { batches_max, transactions_max: 99, deadline_score };
-        Self { planner: planner(rule, retention), rule, view: vec![], facts: HashMap::new() }
+        Self {
+            planner: planner(rule, retention),
+            rule,
+            grace: retention.grace,
+            retained: retention.retained,
+            view: vec![],
+            off_view: BTreeMap::new(),
+            facts: HashMap::new(),
+            otherwise: Fact::Missing,
+            learned: BTreeSet::new(),
+            limit: usize::MAX,
+            alike: u8::MAX,
+            wanted: BTreeMap::new(),
+            dormant: BTreeSet::new(),
+        }
     }
 
     /// A block named `name` with so many transactions on the tip.
@@ -103,7 +140,7 @@ impl World {
         let transaction = |n: u8| ScheduledTransaction {
             merge_index: n.into(),
             journal: TransactionJournal {
-                transaction: Digest([name.wrapping_mul(16) + n; 32]),
+                transaction: Digest([(name % self.alike).wrapping_mul(16) + n; 32]),
                 outcome: Outcome::SUCCESS,
                 accesses: vec![],
                 exits: vec![],
@@ -118,23 +155,149 @@ impl World {
         };
         let block = ChainBlock { metadata: header, accepted: vec![], lane_proof: None, settlements };
         let added = AddedBlock { metadata, returning: false, block };
-        let event = ChainEvent { removed: vec![], added: vec![added.clone()], finalized: Checkpoint(0) };
-        self.planner.follow(&event, std::slice::from_ref(&batch));
-        self.view.push((added, batch));
+        self.join(vec![(added, batch)]);
         header.block_hash
     }
 
-    pub(crate) fn shrink(&mut self, blocks: usize) {
-        let kept = self.view.len() - blocks;
-        let removed = self.view.split_off(kept).into_iter().rev().map(|(added, _)| added.metadata).collect();
-        let event = ChainEvent { removed, added: vec![], finalized: Checkpoint(0) };
-        self.planner.follow(&event, &[]);
+    /// Blocks join the view in one event.
+    pub(crate) fn join(&mut self, blocks: Vec<(AddedBlock, ScheduledBatch)>) {
+        let (added, batches): (Vec<_>, Vec<_>) = blocks.iter().cloned().unzip();
+        let event = ChainEvent { removed: vec![], added, finalized: Checkpoint(0) };
+        self.planner.follow(&event, &batches);
+        for (added, _) in &blocks {
+            self.off_view.remove(&added.metadata.block_hash());
+        }
+        self.view.extend(blocks);
+        self.sink();
+    }
+
+    /// The last blocks leave the view; which they are, oldest first.
+    pub(crate) fn shrink(&mut self, blocks: usize) -> Vec<(AddedBlock, ScheduledBatch)> {
+        let left = self.view.split_off(self.view.len() - blocks);
+        let removed: Vec<_> = left.iter().rev().map(|(added, _)| added.metadata).collect();
+        self.off_view.extend(removed.iter().map(|metadata| (metadata.block_hash(), metadata.checkpoint)));
+        self.planner.follow(&ChainEvent { removed, added: vec![], finalized: Checkpoint(0) }, &[]);
+        self.sink();
+        left
+    }
+
+    /// Blocks off the view that lie too deep by now.
+    fn sink(&mut self) {
+        let (tip, grace) = (self.view.len() as u64, self.grace);
+        self.off_view.retain(|_, at| at.0 + grace >= tip);
+    }
+
+    /// What is known of a statement from now on.
+    pub(crate) fn learn(&mut self, id: StatementId, fact: Fact) {
+        if self.facts.insert(id, fact).unwrap_or(self.otherwise) != fact {
+            self.learned.insert(id);
+        }
     }
 
     /// Demand, where nothing was stored and everything has been looked for but what `facts` says.
     pub(crate) fn demand(&mut self) -> Demand {
-        let facts = &self.facts;
-        self.planner.demand(&|id| facts.get(id).copied().unwrap_or(Fact::Missing), usize::MAX)
+        let (facts, otherwise) = (&self.facts, self.otherwise);
+        let fact = |id: &StatementId| facts.get(id).copied().unwrap_or(otherwise);
+        let change = self.planner.demand(std::mem::take(&mut self.learned), &fact, self.limit);
+        let Change { removed, added, asleep, awake } = change;
+        for order in removed {
+            let was = self.wanted.remove(&order.rank()).unwrap();
+            assert_eq!((was.id, was.coordinate), (order.id, order.coordinate), "removed as it was added");
+        }
+        for order in added {
+            assert_eq!(self.wanted.insert(order.rank(), order), None, "added once");
+        }
+        asleep.iter().for_each(|id| assert!(self.dormant.insert(*id)));
+        awake.iter().for_each(|id| assert!(self.dormant.remove(id)));
+
+        let demand = Demand {
+            orders: self.planner.orders().cloned().collect(),
+            bundles: self.planner.bundles().cloned().collect(),
+            unsettled: self.planner.is_unsettled(),
+        };
+        assert_eq!(self.wanted.values().cloned().collect::<Vec<_>>(), demand.orders, "the sum of changes");
+        let plain = self.plain(&fact);
+        assert_eq!(demand.orders, plain.orders, "what a plain computation wants");
+        assert_eq!((demand.bundles.len(), demand.unsettled), (plain.bundles.len(), plain.unsettled));
+        for (bundle, plain) in demand.bundles.iter().zip(&plain.bundles) {
+            assert!(Arc::ptr_eq(&bundle.order, &plain.order));
+        }
+        let dormant = self.off_view.keys().flat_map(|block| self.planner.orders_of(block));
+        assert_eq!(self.dormant, dormant.map(|order| order.id).collect());
+        let missing = demand.orders.iter().filter(|order| fact(&order.id) != Fact::Stored);
+        let missing = missing.map(|order| order.coordinate.checkpoint).min();
+        let [transactions, ..] = self.planner.needed_from();
+        let deepest = Checkpoint((self.view.len() as u64).saturating_sub(self.retained));
+        let needed = missing.map_or(deepest, |missing| missing.min(deepest));
+        assert_eq!(transactions, if self.planner.is_catching_up() { Checkpoint(0) } else { needed });
+        demand
+    }
+
+    /// The specification: all of the demand, computed anew from the view. Only the orders themselves are the
+    /// planner's.
+    fn plain(&self, fact: &dyn Fn(&StatementId) -> Fact) -> Demand {
+        let mut demand = Demand { orders: vec![], bundles: vec![], unsettled: false };
+        if self.planner.is_catching_up() {
+            return Demand { unsettled: true, ..demand };
+        }
+        let settled = self.view.iter().rev().find_map(|(added, _)| added.block.settlements.last());
+        let settled = settled.and_then(|settled| {
+            self.view.iter().position(|(added, _)| added.metadata.block_hash() == settled.end_block)
+        });
+        let unsettled = &self.view[settled.map_or(0, |end| end + 1)..];
+        let unsettled: Vec<Candidate> = unsettled
+            .iter()
+            .filter(|(_, batch)| batch.journal.is_some())
+            .map(|(added, batch)| Candidate {
+                metadata: added.metadata,
+                transactions: batch.transactions.len(),
+            })
+            .collect();
+        demand.unsettled = !unsettled.is_empty();
+        let score = self.view.last().map_or(0, |(added, _)| added.metadata.block.blue_score);
+
+        let orders = |block: &Candidate| self.planner.orders_of(&block.metadata.block_hash());
+        let mut room = self.limit;
+        let mut want = |order: &Arc<Order>| {
+            demand.orders.push(order.clone());
+            room = room.saturating_sub(usize::from(fact(&order.id) != Fact::Stored));
+            (fact(&order.id) == Fact::Missing, room)
+        };
+        let mut left = self.limit;
+        let want_batches = |blocks: &[Candidate], want: &mut dyn FnMut(&Arc<Order>) -> (bool, usize)| {
+            let mut left = usize::MAX;
+            for orders in blocks.iter().map(orders) {
+                let batch = orders.iter().find(|order| order.kind() == Batch).unwrap();
+                let (missing, room) = want(batch);
+                left = room;
+                for order in orders.iter().filter(|order| missing && order.kind() == Transaction) {
+                    left = want(order).1;
+                }
+            }
+            left
+        };
+        let mut rest = unsettled.as_slice();
+        for length in self.rule.close(&unsettled, score) {
+            let (bundle, later) = rest.split_at(length);
+            rest = later;
+            let blocks: Vec<_> = bundle.iter().map(|block| block.metadata.block_hash()).collect();
+            let found = self.planner.bundles().find(|wanted| wanted.bundle.blocks.blocks == blocks);
+            let wanted = found.cloned().unwrap();
+            if left > 0 {
+                let missing;
+                (missing, left) = want(&wanted.order);
+                if missing {
+                    left = want_batches(bundle, &mut want);
+                }
+            }
+            demand.bundles.push(wanted);
+        }
+        for block in rest {
+            if left > 0 {
+                left = want_batches(std::slice::from_ref(block), &mut want);
+            }
+        }
+        demand
     }
 
     pub(crate) fn wanted(&mut self) -> Vec<(Kind, u8)> {
@@ -186,14 +349,16 @@ fn a_stored_or_unknown_receipt_ends_the_search_below_it() {
     };
     let open = [(Batch, 3), (Transaction, 3)];
     for fact in [Fact::Stored, Fact::Unknown] {
-        world.facts = HashMap::from([(find(Aggregate, 2), fact)]);
+        world.learn(find(Aggregate, 2), fact);
         assert_eq!(world.wanted(), [&[(Aggregate, 2)], &open[..]].concat(), "{fact:?}");
-        world.facts = HashMap::from([(find(Batch, 1), fact)]);
+        world.learn(find(Aggregate, 2), Fact::Missing);
+        world.learn(find(Batch, 1), fact);
         let below = [(Aggregate, 2), (Batch, 1), (Batch, 2), (Transaction, 2)];
         assert_eq!(world.wanted(), [&below[..], &open].concat(), "{fact:?}");
+        world.learn(find(Batch, 1), Fact::Missing);
     }
     // Facts reduce demand, and never shape a bundle.
-    world.facts = demand.orders.iter().map(|order| (order.id, Fact::Stored)).collect();
+    demand.orders.iter().for_each(|order| world.learn(order.id, Fact::Stored));
     assert_eq!(world.demand().bundles.len(), demand.bundles.len());
 }
 

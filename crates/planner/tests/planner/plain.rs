@@ -1,14 +1,13 @@
-//! The planner beside a plain one that computes everything anew: random chains, reorgs, settlements, facts.
+//! The planner beside a plain computation: random chains, reorgs, returns, settlements, prunes, facts, limits.
 
 use std::collections::HashSet;
 
 use proptest::prelude::*;
-use reprise_chain::event::ChainEvent;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::BlockHash;
 use reprise_model::statement::Kind;
-use reprise_planner::bundle::Candidate;
-use reprise_planner::planner::{Fact, Pruned, Retention};
+use reprise_planner::demand::Fact;
+use reprise_planner::planner::{Pruned, Retention};
 
 use crate::demand::{World, settlement_of};
 
@@ -18,56 +17,42 @@ enum Step {
     /// A block that carries the settlement of the oldest bundle, or of a part of it.
     Settle(bool),
     Shrink(usize),
-    Demand,
+    /// What last left, and was not followed by something else, returns.
+    Return,
     Prune(u64),
+    /// Something is learned of one of the statements, or forgotten.
+    Learn(prop::sample::Index, Fact),
+    Limit(usize),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let facts = prop_oneof![Just(Fact::Unknown), Just(Fact::Missing), Just(Fact::Stored)];
     let step = prop_oneof![
-        8 => (0u8..3).prop_map(Step::Grow),
-        3 => any::<bool>().prop_map(Step::Settle),
+        8 => (0u8..4).prop_map(Step::Grow),
+        2 => any::<bool>().prop_map(Step::Settle),
         2 => (1usize..6).prop_map(Step::Shrink),
-        2 => Just(Step::Demand),
+        2 => Just(Step::Return),
         1 => (6u64..12).prop_map(Step::Prune),
+        16 => (any::<prop::sample::Index>(), facts).prop_map(|(at, fact)| Step::Learn(at, fact)),
+        1 => (0usize..12).prop_map(Step::Limit),
     ];
-    proptest::collection::vec(step, 0..60)
-}
-
-/// The lengths of the closed bundles and of the rest, from scratch.
-fn plain(world: &World) -> (Vec<Vec<u8>>, Vec<u8>) {
-    let settled = world.view.iter().rev().find_map(|(added, _)| added.block.settlements.last());
-    let after = settled.map_or(0, |settled| {
-        let of = |(added, _): &(reprise_chain::event::AddedBlock, _)| {
-            added.metadata.block_hash() == settled.end_block
-        };
-        world.view.iter().position(of).map_or(0, |index| index + 1)
-    });
-    let unsettled = world.view[after..].iter().filter(|(_, batch)| batch.journal.is_some());
-    let candidates: Vec<Candidate> = unsettled
-        .map(|(added, batch)| Candidate { metadata: added.metadata, transactions: batch.transactions.len() })
-        .collect();
-    let score = world.view.last().map_or(0, |(added, _)| added.metadata.block.blue_score);
-    let names = |run: &[Candidate]| run.iter().map(|c| c.metadata.block_hash().0[0]).collect::<Vec<u8>>();
-    let mut rest = candidates.as_slice();
-    let mut closed = vec![];
-    for length in world.rule.close(&candidates, score) {
-        let (bundle, later) = rest.split_at(length);
-        closed.push(names(bundle));
-        rest = later;
-    }
-    (closed, names(rest))
+    proptest::collection::vec(step, 0..90)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(1024))]
 
     #[test]
-    fn bundles_formed_step_by_step_are_those_formed_at_once(
+    fn what_is_wanted_is_what_a_plain_computation_wants_after_every_step(
         steps in steps(), batches_max in 1usize..4, deadline_score in 1u64..8, grace in 0u64..4,
+        missing: bool, alike in 2u8..40, limit in prop_oneof![Just(usize::MAX), 0usize..20], often: bool,
     ) {
         let mut world = World::ruled(batches_max, deadline_score, Retention { grace, retained: 5 });
+        (world.alike, world.limit) = (alike, limit);
+        world.otherwise = if missing { Fact::Missing } else { Fact::Unknown };
         let mut name = 0u8;
         let mut floor = Checkpoint(0);
+        let mut left = vec![];
         for step in steps {
             // Final blocks do not leave, and names do not repeat.
             let above = world.view.len() as u64 - floor.0.min(world.view.len() as u64);
@@ -86,8 +71,13 @@ proptest! {
                     name += 1;
                     world.grow(name, 0, vec![settlement]);
                 }
-                Step::Shrink(blocks) => world.shrink(blocks.min(above as usize)),
-                Step::Demand => drop(world.demand()),
+                Step::Shrink(blocks) => left = world.shrink(blocks.min(above as usize)),
+                Step::Return => {
+                    let tip = world.view.last().map_or(BlockHash([0; 32]), |(tip, _)| tip.metadata.block_hash());
+                    if left.first().is_some_and(|(first, _)| first.metadata.block.parent_hash == tip) {
+                        world.join(std::mem::take(&mut left));
+                    }
+                }
                 Step::Prune(depth) => {
                     let finalized = Checkpoint((world.view.len() as u64).saturating_sub(depth));
                     floor = floor.max(finalized);
@@ -95,23 +85,21 @@ proptest! {
                         prop_assert!(floor.0 <= finalized.0 + 1);
                     }
                 }
+                Step::Learn(at, fact) => {
+                    let blocks = world.view.iter().chain(&left).map(|(added, _)| added.metadata.block_hash());
+                    let orders: Vec<_> = blocks.flat_map(|block| world.planner.orders_of(&block)).collect();
+                    if !orders.is_empty() {
+                        world.learn(at.get(&orders).id, fact);
+                    }
+                }
+                Step::Limit(limit) => world.limit = limit,
             }
-            let (closed, rest) = plain(&world);
-            let demand = world.demand();
-            let found: Vec<Vec<u8>> = demand
-                .bundles
-                .iter()
-                .map(|wanted| wanted.bundle.blocks.blocks.iter().map(|hash| hash.0[0]).collect())
-                .collect();
-            prop_assert_eq!(&found, &closed);
-            let batches: Vec<u8> = demand
-                .orders
-                .iter()
-                .filter(|order| order.kind() == Kind::Batch)
-                .map(|order| order.coordinate.block_hash.0[0])
-                .collect();
-            prop_assert_eq!(batches, [closed.concat(), rest].concat());
+            // It compares itself with the plain computation.
+            if often {
+                world.demand();
+            }
         }
+        world.demand();
     }
 
     #[test]
@@ -123,7 +111,8 @@ proptest! {
             world.grow(name, transactions, vec![]);
         }
         let whole = world.demand().orders;
-        let cut = world.planner.demand(&|_| Fact::Missing, limit).orders;
+        world.limit = limit;
+        let cut = world.demand().orders;
         prop_assert_eq!(&cut[..], &whole[..cut.len()]);
         prop_assert!(cut.len() >= limit.min(whole.len()));
         let ids: HashSet<_> = cut.iter().map(|order| order.id).collect();
@@ -140,21 +129,20 @@ fn shallow_orphans_are_dormant_deep_ones_are_not_and_a_return_wakes_them() {
         world.grow(name, 1, vec![]);
     }
     let all = world.demand().orders;
-    assert!(world.planner.dormant().is_empty());
-    let left = world.view[2..].to_vec();
-    world.shrink(2);
+    assert!(world.dormant.is_empty());
+    let left = world.shrink(2);
+    world.demand();
     // Their batches and transactions, and the aggregate that ends with the last of them.
-    assert_eq!(world.planner.dormant().len(), 5);
+    assert_eq!(world.dormant.len(), 5);
     for name in 5..=9 {
         world.grow(name, 0, vec![]);
     }
-    assert!(world.planner.dormant().is_empty(), "the tip is too far above them");
+    world.demand();
+    assert!(world.dormant.is_empty(), "the tip is too far above them");
     world.shrink(5);
-    let (added, batches): (Vec<_>, Vec<_>) = left.into_iter().unzip();
-    let event = ChainEvent { removed: vec![], added, finalized: Checkpoint(0) };
-    world.planner.follow(&event, &batches);
-    assert!(world.planner.dormant().is_empty());
+    world.join(left);
     assert_eq!(world.demand().orders, all);
+    assert!(world.dormant.is_empty());
 }
 
 #[test]

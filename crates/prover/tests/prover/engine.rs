@@ -1,15 +1,16 @@
 //! The job machine under random histories: demand that changes, proofs that fail, writes that fail, receipts
 //! that vanish, a stop at any time. What drives it here is what the node's driver is, without threads.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use reprise_model::coordinate::{Checkpoint, Coordinate, Place};
 use reprise_model::digest::{BlockHash, ClaimDigest, Digest, PinsDigest, ProfileId, ProgramId, StatementId};
-use reprise_model::order::{Order, Work};
+use reprise_model::order::{Order, Rank, Work};
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::{Claim, Kind, Statement};
@@ -39,6 +40,58 @@ pub(crate) fn order(name: u8, block: u8, place: Place, inner: &[&Arc<Order>]) ->
     let assumptions = inner.iter().map(|order| order.as_assumption()).collect();
     let work = Work::Batch { block: coordinate.block_hash };
     Arc::new(Order { id: statement.id(), statement, claim, coordinate, assumptions, work })
+}
+
+/// Orders, the most urgent first.
+type Orders = BTreeMap<(Rank, StatementId), Arc<Order>>;
+
+/// The orders of `a` that `b` does not have.
+fn without(a: &Orders, b: &Orders) -> Vec<Arc<Order>> {
+    a.iter().filter(|(key, order)| b.get(*key) != Some(*order)).map(|(_, order)| order.clone()).collect()
+}
+
+/// An engine that is told the whole demand, and all that is dormant: it hears the difference.
+#[derive(Clone)]
+pub(crate) struct Told {
+    engine: Engine,
+    demand: Orders,
+    dormant: BTreeSet<StatementId>,
+}
+
+impl Told {
+    pub(crate) fn new(permits: usize, policy: Policy) -> Self {
+        Self { engine: Engine::new(permits, policy), demand: BTreeMap::new(), dormant: BTreeSet::new() }
+    }
+
+    pub(crate) fn want(&mut self, demand: Vec<Arc<Order>>) -> Vec<Effect> {
+        let demand = demand.into_iter().map(|order| ((order.rank(), order.id), order)).collect();
+        let before = std::mem::replace(&mut self.demand, demand);
+        let removed = without(&before, &self.demand);
+        let added = without(&self.demand, &before);
+        let effects = self.engine.want(&removed, &added);
+        assert!(self.engine.is_coherent());
+        effects
+    }
+
+    pub(crate) fn retain(&mut self, dormant: BTreeSet<StatementId>) {
+        let before = std::mem::replace(&mut self.dormant, dormant);
+        let asleep: Vec<StatementId> = self.dormant.difference(&before).copied().collect();
+        let awake: Vec<StatementId> = before.difference(&self.dormant).copied().collect();
+        self.engine.retain(&asleep, &awake);
+    }
+}
+
+impl Deref for Told {
+    type Target = Engine;
+    fn deref(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+impl DerefMut for Told {
+    fn deref_mut(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
 }
 
 /// Two forks that share a transaction, and a batch after one of them.
@@ -178,7 +231,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// A driver without threads, and what it saw.
 struct Drive {
     dag: Dag,
-    engine: Engine,
+    engine: Told,
     permits: usize,
     roots: u8,
     stopped: bool,
@@ -212,7 +265,7 @@ impl Drive {
             (0..).zip(all).filter(|(bit, _)| stored >> bit & 1 == 1).map(|(_, order)| order.id).collect();
         Self {
             dag,
-            engine: Engine::new(permits, policy),
+            engine: Told::new(permits, policy),
             permits,
             roots: 0,
             stopped: false,
@@ -432,6 +485,8 @@ impl Drive {
         self.requests = demand.iter().map(|order| (order.id, order.coordinate)).collect();
         let effects = self.engine.want(demand);
         self.carry_out(effects)?;
+        // One that there is no room for leaves too.
+        self.failed.retain(|id, _| self.engine.requesters(id) > 0);
         self.check()
     }
 
@@ -439,6 +494,7 @@ impl Drive {
     fn check(&self) -> Result<(), TestCaseError> {
         let counts = self.engine.counts();
         prop_assert_eq!(counts.attempts_failed, self.failures);
+        prop_assert!(self.engine.is_coherent(), "what is kept at hand is not what there is");
         let proving: HashSet<_> = self.engine.proving().map(|order| order.id).collect();
         prop_assert_eq!(proving, self.proving.iter().map(|order| order.id).collect::<HashSet<_>>());
         let given_up: HashSet<_> = self.engine.failures().iter().map(|(id, _)| *id).collect();
@@ -543,8 +599,8 @@ proptest! {
 }
 
 /// An engine that wants `orders` and has looked in vain for each.
-fn wanting(permits: usize, orders: &[Arc<Order>]) -> (Engine, Vec<Effect>) {
-    let mut engine = Engine::new(permits, policy());
+fn wanting(permits: usize, orders: &[Arc<Order>]) -> (Told, Vec<Effect>) {
+    let mut engine = Told::new(permits, policy());
     for effect in engine.want(orders.to_vec()) {
         if let Effect::LookUp(order) = effect {
             engine.looked_up(order.id, false);
@@ -731,8 +787,8 @@ fn at(seconds: u64) -> Duration {
 }
 
 /// [`wanting`] with one permit and another policy.
-fn wanting_under(policy: Policy, orders: &[Arc<Order>]) -> (Engine, Vec<Effect>) {
-    let mut engine = Engine::new(1, policy);
+fn wanting_under(policy: Policy, orders: &[Arc<Order>]) -> (Told, Vec<Effect>) {
+    let mut engine = Told::new(1, policy);
     for effect in engine.want(orders.to_vec()) {
         if let Effect::LookUp(order) = effect {
             engine.looked_up(order.id, false);
@@ -860,6 +916,30 @@ fn a_shallow_orphan_sleeps_and_keeps_its_failures_and_a_deep_one_leaves() {
 }
 
 #[test]
+fn what_is_stored_takes_no_room_from_what_sleeps() {
+    let stored: Vec<_> = (2..=9).map(|n| order(n, n, Place::Batch, &[])).collect();
+    let orphan = order(1, 1, Place::Batch, &[]);
+    let mut engine = Told::new(1, Policy { jobs_max: 2, ..policy() });
+    // Found two at a time, as there is room.
+    loop {
+        for effect in engine.want(stored.clone()) {
+            let Effect::LookUp(order) = effect else { continue };
+            engine.looked_up(order.id, true);
+        }
+        if engine.satisfied() {
+            break;
+        }
+    }
+    engine.want([vec![orphan.clone()], stored.clone()].concat());
+    engine.looked_up(orphan.id, false);
+    engine.want([vec![orphan.clone()], stored.clone()].concat());
+    engine.proved(orphan.id, Err(transient(&orphan)));
+    engine.retain(BTreeSet::from([orphan.id]));
+    engine.want(stored);
+    assert_eq!(engine.jobs(), 1);
+}
+
+#[test]
 fn orphans_are_speculated_upon_only_where_it_is_allowed_and_only_with_a_permit_to_spare() {
     let (one, two) = (order(1, 1, Place::Batch, &[]), order(2, 2, Place::Batch, &[]));
     for (allowed, expected) in [(false, vec![]), (true, vec![two.id])] {
@@ -906,7 +986,7 @@ fn of_a_demand_over_the_bound_the_most_urgent_that_can_go_on_get_in_and_the_rest
     let inner: Vec<_> = transactions.iter().collect();
     let outer = order(10, 1, Place::Batch, &inner);
     let demand: Vec<_> = [&outer].into_iter().chain(&transactions).cloned().collect();
-    let mut engine = Engine::new(1, Policy { jobs_max: 3, ..policy() });
+    let mut engine = Told::new(1, Policy { jobs_max: 3, ..policy() });
     let mut begun = vec![];
     // As many rounds as there are statements, each looked up, proved and stored.
     let mut effects = engine.want(demand.clone());

@@ -120,7 +120,7 @@ impl World {
         }
         world.mine(&[]).await;
         let url = world.node.url().to_owned();
-        let covenant = blocking(move || sink::found(&url, &key(FIRST), 10 * KASPA, FEE_MAX).unwrap()).await;
+        let covenant = blocking(move || sink::found(&url, &key(FIRST), None, 10 * KASPA, FEE_MAX).unwrap()).await;
         world.mine(&[]).await;
         world.root = block_hash(world.mine(&[]).await);
         let vault = names::account(&vault::script(covenant).unwrap());

@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use reprise_risc0::recursion::{self, RecursionPrograms};
 use serde_json::Value;
 
 fn reprise(dir: &Path, args: &[&str]) -> Output {
@@ -51,6 +52,40 @@ fn doctor_says_what_this_build_can_make() {
     for profile in ["risc0 3.0 composite", "risc0 3.0 succinct", "risc0 3.0 groth16", "risc0 3.0 fake"] {
         assert!(said.contains(profile), "{said}");
     }
+}
+
+/// The arguments of a run that is to settle on Kaspa; there is no node.
+fn settling<'a>(backend: &'a str, proof: &'a str) -> [&'a str; 9] {
+    let covenant = "4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c";
+    let l1 = "kaspa:ws://127.0.0.1:1";
+    ["run", "--l1", l1, "--covenant", covenant, "--backend", backend, "--covenant-proof", proof]
+}
+
+#[test]
+fn a_covenant_that_demands_a_proof_which_the_backend_cannot_make_is_refused_at_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |backend, proof| {
+        let output = reprise(dir.path(), &settling(backend, proof));
+        assert_eq!(output.status.code(), Some(2), "{backend} {proof}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    for (backend, proof) in
+        [("risc0", "succinct"), ("risc0-dev", "succinct"), ("mock", "groth16"), ("risc0", "groth16")]
+    {
+        let said = refused(backend, proof);
+        assert!(said.contains(&format!("run with --backend risc0-{proof}")), "{said}");
+    }
+    if recursion::programs() == RecursionPrograms::Absent {
+        for (backend, proof) in [("risc0-succinct", "backend"), ("risc0-groth16", "groth16")] {
+            let said = refused(backend, proof);
+            assert!(said.contains("RECURSION_SRC_PATH"), "{said}");
+        }
+    }
+    // Without a proof it gets as far as the node, which is not there.
+    let output = reprise(dir.path(), &settling("risc0-succinct", "none"));
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("127.0.0.1:1"), "{said}");
 }
 
 #[test]

@@ -20,17 +20,17 @@
 //!
 //! Without an entry the Merkle proof proves the lane's absence.
 
-use std::fmt;
+use alloc::vec::Vec;
+use core::fmt;
 
-use borsh::{BorshDeserialize, BorshSerialize};
+use borsh::{BorshDeserialize, BorshSerialize, io};
 use kaspa_hashes::SeqCommitActiveNode;
-use kaspa_rpc_core::GetSeqCommitLaneProofResponse;
 use kaspa_seq_commit::hashing::{activity_root_hash, seq_commit, seq_state_root, smt_leaf_hash};
 use kaspa_seq_commit::types::{SeqCommitInput, SeqState, SmtLeafInput};
 use kaspa_smt::proof::{OwnedSmtProof, SmtProofError};
 use reprise_model::digest::Digest;
 
-use crate::{digest, kaspa_hash};
+use crate::{digest, hash};
 
 /// Where a lane stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -66,17 +66,17 @@ impl LaneProof {
     /// The sequencing commitment that this proof opens for the lane `key`.
     pub fn commitment(&self, key: &Digest) -> Result<Digest, SmtProofError> {
         let leaf = |lane: LaneEntry| {
-            smt_leaf_hash(&SmtLeafInput { lane_tip: &kaspa_hash(lane.tip), blue_score: lane.blue_score })
+            smt_leaf_hash(&SmtLeafInput { lane_tip: &hash(lane.tip), blue_score: lane.blue_score })
         };
         let merkle_proof = OwnedSmtProof::from_bytes(&self.merkle_proof)?;
         let lanes_root =
-            merkle_proof.compute_root::<SeqCommitActiveNode>(&kaspa_hash(*key), self.lane.map(leaf))?;
-        let activity_root = activity_root_hash(&kaspa_hash(self.inactivity_shortcut), &lanes_root);
+            merkle_proof.compute_root::<SeqCommitActiveNode>(&hash(*key), self.lane.map(leaf))?;
+        let activity_root = activity_root_hash(&hash(self.inactivity_shortcut), &lanes_root);
         let state_root = seq_state_root(&SeqState {
             activity_root: &activity_root,
-            payload_and_ctx_digest: &kaspa_hash(self.payload_and_context_digest),
+            payload_and_ctx_digest: &hash(self.payload_and_context_digest),
         });
-        let parent_seq_commit = kaspa_hash(self.parent_commitment);
+        let parent_seq_commit = hash(self.parent_commitment);
         Ok(digest(seq_commit(&SeqCommitInput {
             parent_seq_commit: &parent_seq_commit,
             state_root: &state_root,
@@ -90,19 +90,7 @@ impl LaneProof {
     }
 
     /// Reads the [layout](self) above.
-    pub fn decode(bytes: &[u8]) -> Result<Self, std::io::Error> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, io::Error> {
         borsh::from_slice(bytes)
-    }
-}
-
-impl From<GetSeqCommitLaneProofResponse> for LaneProof {
-    fn from(answer: GetSeqCommitLaneProofResponse) -> Self {
-        Self {
-            lane: answer.lane.map(|lane| LaneEntry { tip: digest(lane.tip), blue_score: lane.blue_score }),
-            merkle_proof: answer.smt_proof,
-            inactivity_shortcut: digest(answer.inactivity_shortcut),
-            payload_and_context_digest: digest(answer.payload_and_ctx_digest),
-            parent_commitment: digest(answer.parent_seq_commit),
-        }
     }
 }

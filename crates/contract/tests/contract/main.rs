@@ -1,0 +1,30 @@
+//! The mock keeps what every backend keeps, and the recorded chain has the results that it has everywhere.
+
+use std::sync::Arc;
+
+use reprise_contract::suite::{self, Subject};
+use reprise_contract::town::{Town, account, fund, pay, transaction};
+use reprise_ledger::Action;
+use reprise_model::hash::Blake3;
+use reprise_prover::backend::Backend;
+use reprise_prover::mock::{MockBackend, MockConfig};
+
+fn mock() -> MockBackend {
+    MockBackend::new(MockConfig::default(), Arc::new(Blake3))
+}
+
+#[test]
+fn the_mock_keeps_what_every_backend_keeps() {
+    let mock = mock();
+    let mut town = Town::new(Arc::new(Blake3), mock.programs());
+    let transfer = pay(Action::Transfer, 0, 60, account("bob"));
+    town.block(vec![fund(1, account("alice"), 100), transaction(2, "alice", 0, transfer)]);
+    suite::check(&mock, &Subject::of(&town, 0));
+}
+
+#[test]
+fn the_recorded_chain_has_the_results_it_has_under_every_proof_system() {
+    let town = Town::recorded(Arc::new(Blake3), mock().programs());
+    let (found, golden) = (town.listing(), include_str!("../../../../recordings/flip.results.txt"));
+    assert_eq!(found, golden, "where the recording was made anew, put these into its results:\n{found}");
+}

@@ -1,0 +1,60 @@
+//! Blocks off the view, no deeper than the grace, and the statements of which there are such blocks: the queued
+//! jobs of these may sleep.
+
+use std::collections::BTreeMap;
+
+use reprise_model::coordinate::Checkpoint;
+use reprise_model::digest::{BlockHash, StatementId};
+
+/// See the [module](self).
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Dormant {
+    blocks: BTreeMap<(Checkpoint, BlockHash), Vec<StatementId>>,
+    /// In how many of the blocks a statement stands.
+    statements: BTreeMap<StatementId, usize>,
+    /// Whether a statement was dormant when that was last told, where it may have changed since.
+    before: BTreeMap<StatementId, bool>,
+}
+
+impl Dormant {
+    /// A block leaves the view.
+    pub(crate) fn insert(&mut self, block: (Checkpoint, BlockHash), statements: Vec<StatementId>) {
+        self.remove(&block);
+        for id in &statements {
+            let count = self.statements.entry(*id).or_default();
+            self.before.entry(*id).or_insert(*count > 0);
+            *count += 1;
+        }
+        self.blocks.insert(block, statements);
+    }
+
+    /// A block returns, or is let go.
+    pub(crate) fn remove(&mut self, block: &(Checkpoint, BlockHash)) {
+        for id in self.blocks.remove(block).into_iter().flatten() {
+            self.before.entry(id).or_insert(true);
+            let count = self.statements.entry(id).or_default();
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.statements.remove(&id);
+            }
+        }
+    }
+
+    /// Blocks below `deepest` lie too deep.
+    pub(crate) fn remove_below(&mut self, deepest: Checkpoint) {
+        while let Some((block, _)) = self.blocks.first_key_value().filter(|((at, _), _)| *at < deepest) {
+            let block = *block;
+            self.remove(&block);
+        }
+    }
+
+    /// The statements that are dormant and were not when this was last asked, and those that are not any more.
+    pub(crate) fn change(&mut self) -> (Vec<StatementId>, Vec<StatementId>) {
+        let before = std::mem::take(&mut self.before);
+        let now = |id: &StatementId| self.statements.contains_key(id);
+        let changed = before.into_iter().filter(|(id, before)| now(id) != *before);
+        let (awake, asleep): (Vec<_>, Vec<_>) = changed.partition(|(_, before)| *before);
+        let ids = |changed: Vec<(StatementId, bool)>| changed.into_iter().map(|(id, _)| id).collect();
+        (ids(asleep), ids(awake))
+    }
+}
