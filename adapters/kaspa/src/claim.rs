@@ -35,7 +35,7 @@ use kaspa_consensus_core::tx::ScriptPublicKey;
 use kaspa_txscript::opcodes::codes::{
     Op2Drop, Op2Dup, OpAdd, OpAuthOutputCount, OpBlake2b, OpCat, OpData64, OpDrop, OpDup, OpElse, OpEndIf,
     OpEqual, OpEqualVerify, OpGreaterThan, OpGreaterThanOrEqual, OpIf, OpInputCovenantId, OpLessThan,
-    OpLessThanOrEqual, OpNumEqualVerify, OpOver, OpPick, OpSHA256, OpSize, OpSub, OpSubstr, OpSwap, OpTrue,
+    OpLessThanOrEqual, OpNumEqualVerify, OpPick, OpSHA256, OpSize, OpSub, OpSubstr, OpSwap, OpTrue,
     OpTxInputAmount, OpTxInputIndex, OpTxInputScriptSigLen, OpTxInputScriptSigSubstr, OpTxInputSpk,
     OpTxOutputAmount, OpTxOutputSpk, OpTxSubnetId, OpVerify,
 };
@@ -227,7 +227,11 @@ pub fn vault_redeem(covenant: Digest) -> Result<Vec<u8>, ScriptBuilderError> {
     script.ops(&[OpElse, OpTxInputIndex])?.number(2)?.ops(&[OpLessThan, OpVerify])?;
     script.number(0)?.ops(&[OpTxInputSpk, OpDup])?.number(1)?.ops(&[OpTxInputSpk, OpEqualVerify])?;
     script.number(0)?.ops(&[OpTxOutputSpk, OpEqualVerify])?.number(0)?.ops(&[OpTxInputAmount])?.number(1)?;
-    script.ops(&[OpTxInputAmount, OpAdd])?.number(0)?.ops(&[OpTxOutputAmount, OpLessThanOrEqual, OpVerify])?;
+    script.ops(&[OpTxInputAmount, OpAdd])?.number(0)?.ops(&[
+        OpTxOutputAmount,
+        OpLessThanOrEqual,
+        OpVerify,
+    ])?;
     script.ops(&[OpEndIf, OpTrue])?;
     Ok(script.drain())
 }
