@@ -341,6 +341,9 @@ impl Machine {
     /// Tells the pipeline what changed since it last heard.
     pub fn notify(&mut self, now_us: u64, l1: &L1, later: &mut Vec<(u64, Alarm)>) -> Result<(), Death> {
         let Some(process) = &mut self.process else { return Ok(()) };
+        if !process.pipeline.takes_events() {
+            return Ok(());
+        }
         let same = process.seen.iter().zip(l1.canonical()).take_while(|(a, b)| a == b).count();
         let removed: Vec<BlockHash> = process.seen.drain(same..).rev().collect();
         let joining = &l1.canonical()[same..];
@@ -526,7 +529,7 @@ impl Machine {
             cost_us *= 10 + self.dice.among(0..80);
         }
         let prover = self.prover.clone();
-        let mut finished = attempt_at(assignment, 0, prover.as_ref(), store, &Control::default());
+        let mut finished = attempt_at(assignment, prover.as_ref(), store, &Control::default());
         finished.took = Duration::from_micros(cost_us);
         if matches!(finished.result, Err(Failure::AssumptionLost { .. } | Failure::Store(_))) {
             open(&self.book).counts.not_begun += 1;

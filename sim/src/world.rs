@@ -14,7 +14,6 @@ use reprise_model::digest::{BlockHash, Digest};
 use reprise_model::hash::{Blake3, Hasher};
 use reprise_model::lane;
 use reprise_node::oracle::Oracle;
-use reprise_node::pipeline::RunError;
 use reprise_node::watcher::Violation;
 use reprise_node::wire::Workload;
 use serde::Serialize;
@@ -416,10 +415,8 @@ impl World {
     fn die(&mut self, machine: usize, death: Death) {
         let by_right = match &death {
             Death::Killed => true,
-            // A full disk ends a process that cannot write its records, or its lock; never for its receipts.
-            Death::Ended(RunError::Scheduler(_)) | Death::NotOpened(_) => {
-                self.scenario.faults.has(Fault::Full)
-            }
+            // A full disk ends a process that cannot write its lock; never one that runs.
+            Death::NotOpened(_) => self.scenario.faults.has(Fault::Full),
             Death::Ended(_) | Death::Panicked(_) | Death::NotStarted(_) => false,
         };
         if !by_right {

@@ -21,7 +21,7 @@ use crate::claim::{self, Risc0Scheme};
 use crate::programs::{ImageError, Programs};
 use crate::recursion;
 
-/// Segments of at most 2^17 cycles. A program that runs longer has more of them; larger ones would save little
+/// Segments of at most 2^18 cycles. A program that runs longer has more of them; larger ones would save little
 /// and round up more.
 const SEGMENT_LIMIT_PO2: u32 = 18;
 

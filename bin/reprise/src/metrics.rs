@@ -8,7 +8,8 @@
 //! | `reprise_reused_total` | | stored statements wanted at one more place |
 //! | `reprise_merged_total` | `kind` | requests that shared a proof with another |
 //! | `reprise_unwanted_total` | `kind` | proofs that nobody wanted any more when they were stored |
-//! | `reprise_device_failures_total` | `device` | attempts that failed, by proving thread; `hung` for those written off |
+//! | `reprise_device_failures_total` | `device` | attempts that failed, by device; `hung` for those written off |
+//! | `reprise_devices_resting` | | devices that failed so often in a row that they are only tried now and then |
 //! | `reprise_healthy` | | 1 while the health is green, 0 while it is red |
 //! | `reprise_store_reads_total` | `tier`, `outcome` | reads of receipts by each tier of the store: `hit`, `miss`, or `error`, which is no miss |
 //! | `reprise_stored_total` | `kind` | receipts made durable |
@@ -28,6 +29,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use reprise_model::order::Order;
 use reprise_model::statement::Kind;
 use reprise_node::happening::{Happening, Observer};
+use reprise_node::health::Reason;
 use reprise_node::report::Seconds;
 use reprise_node::tally::Tally;
 use reprise_store::ReceiptStore;
@@ -54,6 +56,7 @@ impl<'a> Metered<'a> {
             .install()
             .map_err(|e| Failure::usage(format!("--metrics {address}: cannot serve metrics there: {e}")))?;
         gauge!("reprise_healthy").set(1.0);
+        gauge!("reprise_devices_resting").set(0.0);
         Ok(Self { inner, store, tally: Tally::default() })
     }
 }
@@ -126,6 +129,9 @@ impl Observer for Metered<'_> {
             }
             Happening::Health(health) => {
                 gauge!("reprise_healthy").set(f64::from(u8::from(health.is_green())));
+                let resting = |reason: &&Reason| matches!(reason, Reason::Device { .. });
+                let resting = health.reasons().iter().filter(resting).count();
+                gauge!("reprise_devices_resting").set(resting as f64);
             }
             Happening::Stored(order) => counter!("reprise_stored_total", "kind" => kind(order)).increment(1),
             Happening::Settled(_) => counter!("reprise_settlements_total").increment(1),

@@ -151,7 +151,7 @@ impl Node {
                     left.iter().for_each(|id| self.threads.workers.abandon(id));
                     break;
                 }
-            } else {
+            } else if self.pipeline.takes_events() {
                 let progress = self.pipeline.progress();
                 match self.source.poll(progress)? {
                     Poll::Event(event) => {

@@ -24,7 +24,7 @@ pub enum Happening {
         /// The added blocks, executed.
         batches: Vec<ScheduledBatch>,
     },
-    /// A block is about to leave the view; these of its statements are stored.
+    /// A block leaves the view; these of its statements are stored.
     Orphaned {
         /// The block.
         block: BlockHash,

@@ -7,9 +7,9 @@ use std::fmt;
 use reprise_model::statement::StatementId;
 use reprise_prover::engine::Engine;
 use reprise_prover::failure::Failure;
-use reprise_store::port::StoreError;
 use serde::{Serialize, Serializer};
 
+use crate::postponed::Trouble;
 use crate::report::L1Connection;
 use crate::watcher::Violation;
 
@@ -49,8 +49,17 @@ pub enum Reason {
         /// The statement.
         statement: StatementId,
     },
-    /// The receipt store cannot be read or written: what it is asked waits until it can.
-    Store {
+    /// A device fails again and again, whatever it is given: it rests, and is tried again now and then.
+    Device {
+        /// Which, counted from 0.
+        device: usize,
+        /// How often in a row it failed.
+        failed: u32,
+        /// How it failed last.
+        failure: String,
+    },
+    /// The disk cannot be read or written: what it is asked waits until it can.
+    Disk {
         /// What it says.
         error: String,
     },
@@ -69,10 +78,10 @@ pub enum Reason {
 }
 
 impl Health {
-    /// How an engine is, what troubles the store, how the L1 is, and what the watcher has heard.
-    pub fn of(
+    /// How an engine is, what troubles the disk, how the L1 is, and what the watcher has heard.
+    pub(crate) fn of(
         engine: &Engine,
-        store: Option<&StoreError>,
+        disk: Option<&Trouble>,
         l1: Option<&L1Connection>,
         violations: &[Violation],
     ) -> Self {
@@ -85,16 +94,22 @@ impl Health {
             Failure::Store(_) => None,
             _ => Some(Reason::Invalid { statement: *statement }),
         });
+        let resting = engine.resting().map(|resting| Reason::Device {
+            device: resting.device,
+            failed: resting.failed,
+            failure: resting.failure.to_string(),
+        });
         let held_up = engine.ailing().find_map(|(_, failure)| match failure {
-            Failure::Store(error) => Some(error),
+            Failure::Store(error) => Some(error.to_string()),
             _ => None,
         });
-        let store = store.or(held_up).map(|error| Reason::Store { error: error.to_string() });
+        let disk = disk.map(ToString::to_string).or(held_up).map(|error| Reason::Disk { error });
         let away = l1.filter(|l1| l1.disconnected_seconds > L1_AWAY_MAX).and_then(|l1| l1.lost.clone());
         let away = away.map(|(since, reason)| Reason::L1Away { since, reason });
         let violated =
             violations.iter().map(|violation| Reason::Violated { promise: violation.promise.to_owned() });
-        let reasons: Vec<_> = given_up.chain(ailing).chain(store).chain(away).chain(violated).collect();
+        let reasons = given_up.chain(ailing).chain(resting).chain(disk).chain(away).chain(violated);
+        let reasons: Vec<_> = reasons.collect();
         if reasons.is_empty() { Self::Green } else { Self::Red { reasons } }
     }
 
@@ -129,7 +144,10 @@ impl fmt::Display for Reason {
             Self::GivenUp { statement, failure } => write!(f, "{statement} was given up: {failure}"),
             Self::Hung { statement } => write!(f, "the prover hung over {statement}"),
             Self::Invalid { statement } => write!(f, "the prover made an invalid proof of {statement}"),
-            Self::Store { error } => write!(f, "waiting for the receipt store: {error}"),
+            Self::Device { device, failed, failure } => {
+                write!(f, "device {device} rests: it failed {failed} times in a row: {failure}")
+            }
+            Self::Disk { error } => write!(f, "waiting for the disk: {error}"),
             Self::L1Away { since, reason } => {
                 write!(f, "no connection to the L1 since {since} (Unix time): {reason}")
             }

@@ -19,6 +19,7 @@ use reprise_chain::event::{ChainEvent, SourceEvent};
 use reprise_chain::source::{Connection, Progress, SourceError};
 use reprise_chain::tree::{ChainError, ForkTree};
 use reprise_model::artifact::AggregatorArtifact;
+use reprise_model::block::BatchMetadata;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::BlockHash;
 use reprise_model::mutation::{self, Mutation};
@@ -38,7 +39,7 @@ use reprise_store::port::{Lookup, NewEntry, Origin, Provenance, PutOutcome, Stor
 
 use crate::happening::{Happening, Observer};
 use crate::health::Health;
-use crate::postponed::Postponed;
+use crate::postponed::{Postponed, Trouble};
 use crate::report::{L1Connection, Report};
 use crate::tally::Tally;
 use crate::watcher::{Violation, Watcher};
@@ -134,6 +135,15 @@ pub trait Hands {
 
     /// Make an entry durable.
     fn store(&mut self, order: Arc<Order>, entry: NewEntry);
+}
+
+impl From<Trouble> for RunError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Store(error) => Self::Store(error),
+            Trouble::Records(error) => Self::Scheduler(error.into()),
+        }
+    }
 }
 
 /// How a run ended.
@@ -238,6 +248,11 @@ impl Pipeline {
         Ok(left)
     }
 
+    /// Whether it can be told of a change of the chain: not while the last one is not recorded.
+    pub fn takes_events(&self) -> bool {
+        self.postponed.view.is_none()
+    }
+
     /// The canonical chain changed.
     pub fn follow(&mut self, event: SourceEvent, outside: &mut Outside<'_>) -> Result<(), RunError> {
         self.hear_chain(event, outside)?;
@@ -258,15 +273,7 @@ impl Pipeline {
     }
 
     fn hear_chain(&mut self, event: SourceEvent, outside: &mut Outside<'_>) -> Result<(), RunError> {
-        for block in &event.removed {
-            let orders = self.planner.orders_of(block);
-            let stored = orders.iter().filter(|order| self.engine.known(&order.id) == Some(true));
-            let stored = stored.map(|order| (order.id, order.kind())).collect();
-            self.tell(&Happening::Orphaned { block: *block, stored }, outside);
-            if mutation::is(Mutation::DeleteOnReorg) {
-                orders.iter().try_for_each(|order| self.store.remove(&order.id).map(drop))?;
-            }
-        }
+        // Nothing is told of an event that is refused.
         let event = self.tree.apply(event)?;
         self.hear_view(event, outside)
     }
@@ -274,7 +281,23 @@ impl Pipeline {
     /// The view changed, or more of it is final.
     fn hear_view(&mut self, event: ChainEvent, outside: &mut Outside<'_>) -> Result<(), RunError> {
         let added = event.added.iter().map(|added| (added.metadata, &added.block));
-        let batches = self.scheduler.schedule(added)?;
+        let batches = match self.scheduler.schedule(added) {
+            Ok(batches) => batches,
+            Err(SchedulerError::Record(error)) => {
+                self.postponed.view = Some(event);
+                return Ok(self.postponed.failed(error, outside.hands.now(), self.engine.policy())?);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        for block in event.removed.iter().map(BatchMetadata::block_hash) {
+            let orders = self.planner.orders_of(&block);
+            let stored = orders.iter().filter(|order| self.engine.known(&order.id) == Some(true));
+            let stored = stored.map(|order| (order.id, order.kind())).collect();
+            self.tell(&Happening::Orphaned { block, stored }, outside);
+            if mutation::is(Mutation::DeleteOnReorg) {
+                orders.iter().try_for_each(|order| self.store.remove(&order.id).map(drop))?;
+            }
+        }
         self.planner.follow(&event, &batches);
         if let Some(floor) = self.planner.is_astray() {
             return Err(RunError::Astray { floor });
@@ -404,6 +427,9 @@ impl Pipeline {
     pub fn wake(&mut self, outside: &mut Outside<'_>) -> Result<(), RunError> {
         if self.postponed.again_at().is_some_and(|at| at <= outside.hands.now()) {
             self.postponed.is_over();
+            if let Some(event) = self.postponed.view.take() {
+                self.hear_view(event, outside)?;
+            }
             self.let_go(outside)?;
             self.place(outside)?;
         }
@@ -463,7 +489,7 @@ impl Pipeline {
         for effect in effects {
             match effect {
                 Effect::LookUp(order) => outside.hands.look_up(order),
-                Effect::Prove(order) => {
+                Effect::Prove(order, device) => {
                     let witness = match &order.work {
                         Work::Transaction { block, index } => {
                             self.scheduler.transaction_witness(block, *index)?
@@ -472,7 +498,7 @@ impl Pipeline {
                         Work::Aggregate(bundle) => self.scheduler.aggregate_witness(&bundle.blocks)?,
                     };
                     self.tell(&Happening::Proving(order.clone()), outside);
-                    outside.hands.prove(Assignment { order, witness });
+                    outside.hands.prove(Assignment { order, witness, device });
                 }
                 Effect::Cancel(id) => outside.hands.cancel(&id),
                 Effect::WriteOff(order, failure) => {

@@ -9,7 +9,7 @@
 //! | settlement gap | a settlement that does not start where the last one on the chain ended |
 //! | wrong root | a batch or settlement root that the [`Oracle`] does not get |
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use reprise_model::block::ObservedSettlement;
 use reprise_model::coordinate::{Checkpoint, Coordinate};
@@ -40,7 +40,7 @@ pub struct Watcher {
     /// How many blocks the canonical chain has.
     blocks: usize,
     /// The settlements that it shows, each with the number of blocks up to the one that carries it.
-    settled: Vec<(usize, ObservedSettlement)>,
+    settled: VecDeque<(usize, ObservedSettlement)>,
     genesis: (Digest, Digest),
     oracle: Oracle,
     violations: Vec<Violation>,
@@ -55,7 +55,7 @@ impl Watcher {
             durable: HashMap::new(),
             by_height: BTreeSet::new(),
             blocks: 0,
-            settled: vec![],
+            settled: VecDeque::new(),
             genesis,
             oracle,
             violations: vec![],
@@ -92,7 +92,7 @@ impl Watcher {
 
     fn hear_settlement(&mut self, settlement: &ObservedSettlement) {
         let transition = settlement.journal.transition;
-        let last = self.settled.last().map(|(_, last)| last.journal.transition);
+        let last = self.settled.back().map(|(_, last)| last.journal.transition);
         let ends = last.map_or(self.genesis, |last| (last.root_after, last.tip_after));
         if (transition.root_before, transition.tip_before) != ends {
             self.broken("settlements are gapless", settlement.statement);
@@ -108,7 +108,7 @@ impl Observer for Watcher {
         match happening {
             Happening::Chain { event, batches } => {
                 self.blocks = self.blocks.saturating_sub(event.removed.len());
-                while self.settled.pop_if(|(carrier, _)| *carrier > self.blocks).is_some() {}
+                while self.settled.pop_back_if(|(carrier, _)| *carrier > self.blocks).is_some() {}
                 self.oracle.forget(event.removed.len());
                 for (added, batch) in event.added.iter().zip(batches) {
                     let root = self.oracle.execute(&added.block);
@@ -118,7 +118,7 @@ impl Observer for Watcher {
                     self.blocks += 1;
                     for settlement in &added.block.settlements {
                         self.hear_settlement(settlement);
-                        self.settled.push((self.blocks, settlement.clone()));
+                        self.settled.push_back((self.blocks, settlement.clone()));
                     }
                 }
             }
@@ -133,8 +133,8 @@ impl Observer for Watcher {
                 }
                 self.oracle.let_go(*floor);
                 // The last one that cannot leave any more is what the next is to go on from.
-                let stays = self.settled.iter().rposition(|(carrier, _)| (*carrier as u64) < floor.0);
-                self.settled.drain(..stays.unwrap_or(0));
+                let below = self.settled.partition_point(|(carrier, _)| (*carrier as u64) < floor.0);
+                self.settled.drain(..below.saturating_sub(1));
             }
             Happening::Lost(id) | Happening::Missed(id) => self.gone(id),
             Happening::Proving(order) => {

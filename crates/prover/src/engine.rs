@@ -12,8 +12,9 @@
 //!
 //! * One job a statement over all its requesters: a request that meets a job is *merged*, one that meets a
 //!   stored receipt is a *hit*.
-//! * At most `permits` jobs are `Proving`, over all kinds. A permit is given back when the proof is there, so
-//!   the next one runs while this one is flushed; and when an attempt is written off because it hangs.
+//! * At most `permits` jobs are `Proving`, over all kinds: one a device. A device is free again when the proof
+//!   is there, so the next one runs while this one is flushed; and when an attempt is written off because it
+//!   hangs. One that keeps failing [rests](crate::devices); where all of them do, the jobs wait.
 //! * At most [`Policy::jobs_max`] jobs. Of a larger demand, what can be looked up or proved now gets in
 //!   first, so that a bound of any size never stands in its own way; what is refused gets in when there is
 //!   room.
@@ -40,6 +41,7 @@ use reprise_model::order::{Order, Rank};
 use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::statement::{Kind, StatementId};
 
+use crate::devices::{Devices, Resting};
 use crate::failure::{Cost, Failed, Failure, Response};
 use crate::line::{Line, Turn};
 use crate::needs::Needs;
@@ -50,8 +52,8 @@ use crate::policy::{Orphans, Policy};
 pub enum Effect {
     /// Ask the store whether the order's receipt is there; answer with [`Engine::looked_up`].
     LookUp(Arc<Order>),
-    /// Prove and verify it; answer with [`Engine::proved`].
-    Prove(Arc<Order>),
+    /// Prove and verify it on this device, counted from 0; answer with [`Engine::proved`].
+    Prove(Arc<Order>, usize),
     /// Ask the running attempt to end; its answer is still awaited.
     Cancel(StatementId),
     /// Take no answer of the running attempt any more: it hangs, and its device with it.
@@ -131,6 +133,7 @@ enum Phase {
     Looking(Delay),
     Queued,
     Proving {
+        device: usize,
         began: Duration,
         /// Since when nobody wants it.
         unwanted_since: Option<Duration>,
@@ -264,6 +267,7 @@ pub struct Engine {
     /// The queued jobs that nobody wants.
     asleep: BTreeSet<StatementId>,
     due: BTreeSet<(Duration, StatementId)>,
+    devices: Devices,
     sums: Sums,
     /// About which statements something changed since the demand was last heard.
     changed: BTreeSet<StatementId>,
@@ -298,6 +302,10 @@ impl Engine {
             ready: BTreeSet::new(),
             asleep: BTreeSet::new(),
             due: BTreeSet::new(),
+            devices: Devices::new(
+                permits + usize::from(mutation::is(Mutation::OnePermitMore)),
+                policy.breaker,
+            ),
             sums: Sums::default(),
             changed: BTreeSet::new(),
             wanted: BTreeSet::new(),
@@ -341,8 +349,8 @@ impl Engine {
             let phase = match &job.phase {
                 Phase::Looking(delay) => format!("looking {} {}", delay.failed, delay.again_at.is_some()),
                 Phase::Queued => "queued".to_owned(),
-                Phase::Proving { unwanted_since, cancelled, .. } => {
-                    format!("proving {} {cancelled}", unwanted_since.is_some())
+                Phase::Proving { device, unwanted_since, cancelled, .. } => {
+                    format!("proving {device} {} {cancelled}", unwanted_since.is_some())
                 }
                 Phase::Checking(failure) => format!("checking {}", failure.cost() == Cost::Dear),
                 Phase::Storing { named, delay, .. } => {
@@ -355,7 +363,8 @@ impl Engine {
         let jobs: Vec<_> = self.jobs.iter().map(|(id, job)| (*id, rank(job))).collect();
         let places =
             self.demand.values().map(|place| (place.order.id, place.order.coordinate, place.requested));
-        (jobs, &self.known, places.collect::<Vec<_>>(), &self.dormant, self.stopping)
+        let devices = self.devices.essence(self.now);
+        (jobs, &self.known, places.collect::<Vec<_>>(), &self.dormant, devices, self.stopping)
     }
 
     /// Whether what is kept at hand is what a look through everything finds. For tests.
@@ -399,6 +408,11 @@ impl Engine {
         self.ailing.iter()
     }
 
+    /// The devices that fail again and again, and rest.
+    pub fn resting(&self) -> impl Iterator<Item = Resting<'_>> {
+        self.devices.resting()
+    }
+
     /// Jobs, of whatever phase.
     pub fn jobs(&self) -> usize {
         self.jobs.len()
@@ -437,7 +451,9 @@ impl Engine {
 
     /// When [`tick`](Self::tick) next has something to do, if ever without another input.
     pub fn deadline(&self) -> Option<Duration> {
-        self.due.first().map(|(at, _)| *at)
+        let waits = !self.stopping && !self.is_held_up() && !self.ready.is_empty();
+        let rested = if waits { self.devices.rested_at(self.now) } else { None };
+        self.due.first().map(|(at, _)| *at).into_iter().chain(rested).min()
     }
 
     /// Starts no further proof; what runs is finished and stored.
@@ -623,7 +639,7 @@ impl Engine {
             return None;
         }
         self.ailing.insert(id, failure.clone());
-        Some(self.policy.backoff.wait(&id, job.held_up))
+        Some(self.policy.backoff.wait(&id.0, job.held_up))
     }
 
     /// A look-up ended.
@@ -656,9 +672,8 @@ impl Engine {
     /// A proof ended: verified, or not at all.
     pub fn proved(&mut self, id: StatementId, result: Result<Verified<Receipt>, Failure>) -> Vec<Effect> {
         let Some(job) = self.jobs.get_mut(&id) else { return vec![] };
-        if !matches!(job.phase, Phase::Proving { .. }) {
-            return vec![];
-        }
+        let Phase::Proving { device, .. } = job.phase else { return vec![] };
+        let faulty = self.devices.end(device, result.as_ref().err(), self.now);
         match result {
             Ok(receipt) => {
                 let (order, mut coordinates) = (job.order.clone(), job.requesters.clone());
@@ -676,7 +691,7 @@ impl Engine {
                 }
                 vec![Effect::Store { order, receipt, coordinates }]
             }
-            Err(failure) => self.fail(id, failure),
+            Err(failure) => self.fail(id, failure, faulty),
         }
     }
 
@@ -696,7 +711,7 @@ impl Engine {
                 bad.into_iter().filter(|inner| !renewed.contains(inner)).for_each(|inner| self.lost(inner));
                 if exhausted { self.give_up(id, cause) } else { vec![] }
             }
-            Err(failure) => self.fail(id, failure),
+            Err(failure) => self.fail(id, failure, false),
         }
     }
 
@@ -808,20 +823,20 @@ impl Engine {
         looking.then_some(Effect::LookUp(order))
     }
 
-    /// Gives free permits to the most urgent jobs whose assumptions are stored.
+    /// Gives free devices to the most urgent jobs whose assumptions are stored.
     fn start(&mut self) -> Vec<Effect> {
         let mut effects = vec![];
-        let permits = self.permits + usize::from(mutation::is(Mutation::OnePermitMore));
         while !self.stopping
             && !self.is_held_up()
-            && let Some(((sleeps, _), id)) = self.ready.first().copied()
-            && self.sums.proving < if sleeps { self.permits } else { permits }
+            && let Some((_, id)) = self.ready.first().copied()
+            && let Some(device) = self.devices.free(self.now)
         {
             let foremost = self.foremost(&id).cloned();
             let Some(job) = self.jobs.get_mut(&id) else { break };
-            job.phase = Phase::Proving { began: self.now, unwanted_since: None, cancelled: false };
+            job.phase = Phase::Proving { device, began: self.now, unwanted_since: None, cancelled: false };
+            self.devices.begin(device, id);
             job.renewed.clear();
-            effects.push(Effect::Prove(foremost.unwrap_or_else(|| job.order.clone())));
+            effects.push(Effect::Prove(foremost.unwrap_or_else(|| job.order.clone()), device));
             self.refresh(id);
         }
         effects
@@ -905,7 +920,7 @@ impl Engine {
     /// When the job next has something to do without another input.
     fn due(&self, job: &Job) -> Option<Duration> {
         match &job.phase {
-            Phase::Proving { began, unwanted_since, cancelled } => {
+            Phase::Proving { began, unwanted_since, cancelled, .. } => {
                 let timeout = *began + self.policy.timeout(job.order.kind());
                 let abort = match (self.policy.orphans, unwanted_since) {
                     (Orphans::AbortAfter(patience), Some(since)) if !cancelled => Some(*since + patience),
@@ -947,10 +962,10 @@ impl Engine {
         }
     }
 
-    /// An attempt failed.
-    fn fail(&mut self, id: StatementId, failure: Failure) -> Vec<Effect> {
+    /// An attempt failed; by the fault of a device that keeps failing, or not.
+    fn fail(&mut self, id: StatementId, failure: Failure, faulty: bool) -> Vec<Effect> {
         let Some(job) = self.jobs.get_mut(&id) else { return vec![] };
-        job.failed.add(failure.cost());
+        job.failed.add(if faulty { Cost::Cheap } else { failure.cost() });
         match &failure {
             Failure::Cancelled { .. } => self.counts.cancelled += 1,
             Failure::Invalid(_) => self.counts.invalid += 1,
@@ -981,10 +996,10 @@ impl Engine {
                     Failure::Cancelled { .. } => {}
                     Failure::Store(_) => {
                         job.held_up = job.held_up.saturating_add(1);
-                        job.not_before = self.now + self.policy.backoff.wait(&id, job.held_up);
+                        job.not_before = self.now + self.policy.backoff.wait(&id.0, job.held_up);
                         self.ailing.insert(id, failure);
                     }
-                    _ => job.not_before = self.now + self.policy.backoff.wait(&id, job.failed.total()),
+                    _ => job.not_before = self.now + self.policy.backoff.wait(&id.0, job.failed.total()),
                 }
             }
             Response::Reprove(assumption) => {

@@ -10,6 +10,10 @@
 //! | the disk is full | none | again, after a wait, for as long as it is |
 //! | cancelled | none | again if it is wanted, else it leaves |
 //!
+//! Transient failures, proofs that do not verify and attempts that hang are counted against their device too. Of
+//! one that [rests](crate::devices) for that, a failure is the device's and not the statement's: it costs the
+//! statement a cheap one.
+//!
 //! A statement that used up its [`Budget`] of cheap or dear failures is given up.
 
 use std::time::Duration;
@@ -131,6 +135,11 @@ impl Failure {
             Self::AssumptionLost { .. } | Self::Store(_) => Cost::Cheap,
             Self::Prove(_) | Self::Invalid(_) | Self::Panic { .. } | Self::TimedOut { .. } => Cost::Dear,
         }
+    }
+
+    /// Whether it may be the fault of the device rather than of what was proved.
+    pub fn blames_the_device(&self) -> bool {
+        matches!(self, Self::Prove(ProveError::Transient { .. }) | Self::Invalid(_) | Self::TimedOut { .. })
     }
 
     /// What is done about this failure of a job that has failed so often, this one included. `unverified`

@@ -3,6 +3,7 @@
 //! | module | noun |
 //! |---|---|
 //! | [`backend`] | [`Backend`](backend::Backend): the port to a proof system |
+//! | [`devices`] | what proofs run on; one that keeps failing rests |
 //! | [`engine`] | [`Engine`](engine::Engine): the pure job machine |
 //! | [`failure`] | what went wrong, and what is done about it |
 //! | `line` | who of those that wait may have a job |
@@ -13,6 +14,7 @@
 //! | [`mock`] | a backend with real claims and fake seals |
 
 pub mod backend;
+pub mod devices;
 pub mod engine;
 pub mod failure;
 mod line;

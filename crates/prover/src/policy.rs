@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reprise_model::statement::{Kind, StatementId};
+use reprise_model::statement::Kind;
 
 /// How proving is gone about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Policy {
     pub timeout: [Duration; 3],
     /// How long a failed job waits before it is begun again.
     pub backoff: Backoff,
+    /// When a device that keeps failing rests, and for how long.
+    pub breaker: Breaker,
     /// What becomes of a proof that runs when nobody wants it any more.
     pub orphans: Orphans,
     /// Whether dormant jobs are started while a permit is free and nothing that is wanted can start.
@@ -29,6 +31,7 @@ impl Default for Policy {
             budget: Budget::default(),
             timeout: [600, 1200, 1200].map(Duration::from_secs),
             backoff: Backoff::default(),
+            breaker: Breaker::default(),
             orphans: Orphans::FinishAndStore,
             speculate_orphans: false,
         }
@@ -77,17 +80,39 @@ impl Backoff {
     /// No wait at all.
     pub const NONE: Self = Self { first: Duration::ZERO, max: Duration::ZERO };
 
-    /// The wait after the `failures`th failure of a statement, `failures` counting from 1: between half and
-    /// the whole of the doubled first wait, a function of the statement, so that a run repeats and statements
+    /// The wait after the `failures`th failure of what has this name, `failures` counting from 1: between half
+    /// and the whole of the doubled first wait, a function of the name, so that a run repeats and statements
     /// that failed together do not come back together.
-    pub fn wait(&self, statement: &StatementId, failures: u32) -> Duration {
+    pub fn wait(&self, name: &[u8], failures: u32) -> Duration {
         let doubled = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
         let whole = self.first.saturating_mul(doubled).min(self.max);
         let mut hasher = blake3::Hasher::new_derive_key("reprise 2026-11 backoff jitter");
-        hasher.update(&statement.0).update(&failures.to_le_bytes());
+        hasher.update(name).update(&failures.to_le_bytes());
         let spread = hasher.finalize().as_bytes()[0];
         whole / 2 + whole / 2 * u32::from(spread) / 255
     }
+}
+
+/// When a device rests that fails again and again, whatever it is given: its failures are then no reason to give
+/// up what it was given, which is charged a cheap failure instead of a dear one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Breaker {
+    /// After so many failures in a row; never, where this is 0.
+    pub failures: u32,
+    /// For so long; longer each time that the proof that is tried then fails too.
+    pub rest: Backoff,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        let rest = Backoff { first: Duration::from_secs(2), max: Duration::from_secs(300) };
+        Self { failures: 3, rest }
+    }
+}
+
+impl Breaker {
+    /// Never.
+    pub const NEVER: Self = Self { failures: 0, rest: Backoff::NONE };
 }
 
 /// What becomes of a proof that runs when nobody wants it any more.
@@ -108,7 +133,7 @@ mod tests {
     fn the_wait_doubles_up_to_its_bound_and_is_spread_by_the_statement() {
         let backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(2) };
         for name in 0..64 {
-            let id = StatementId([name; 32]);
+            let id = [name; 32];
             for failures in 1..70 {
                 let whole = backoff.first.saturating_mul(1 << (failures - 1).min(20)).min(backoff.max);
                 let wait = backoff.wait(&id, failures);
@@ -116,9 +141,8 @@ mod tests {
                 assert_eq!(wait, backoff.wait(&id, failures));
             }
         }
-        let spread: std::collections::HashSet<_> =
-            (0..64).map(|name| backoff.wait(&StatementId([name; 32]), 1)).collect();
+        let spread: std::collections::HashSet<_> = (0..64).map(|name| backoff.wait(&[name; 32], 1)).collect();
         assert!(spread.len() > 32);
-        assert_eq!(Backoff::NONE.wait(&StatementId([1; 32]), 9), Duration::ZERO);
+        assert_eq!(Backoff::NONE.wait(&[1; 32], 9), Duration::ZERO);
     }
 }

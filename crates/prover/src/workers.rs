@@ -1,4 +1,4 @@
-//! The threads that prove: each takes one order at a time, loads what it assumes, proves, verifies.
+//! The threads that prove, one a device: each takes one order at a time, loads what it assumes, proves, verifies.
 //!
 //! A panic inside the backend ends the attempt, not the thread. What comes back is a verified receipt or the
 //! reason there is none. An attempt that hangs is *written off*: its thread, which nobody can end, is left to
@@ -33,6 +33,8 @@ pub struct Assignment {
     pub order: Arc<Order>,
     /// What it is made from.
     pub witness: Witness,
+    /// Which device is to prove it, counted from 0.
+    pub device: usize,
 }
 
 /// What a thread made of an assignment.
@@ -46,7 +48,7 @@ pub struct Finished {
     pub took: Duration,
     /// The cycles the program ran.
     pub cycles: u64,
-    /// Which thread proved, counted from 0; one that takes another's place has a number of its own.
+    /// Which device proved. A thread that takes another's place proves on its device.
     pub device: usize,
 }
 
@@ -60,6 +62,7 @@ pub struct Answer {
 /// One attempt at an order. Its flags change under the lock of the threads' state.
 #[derive(Debug, Default)]
 struct Attempt {
+    device: usize,
     control: Control,
     ended: AtomicBool,
     written_off: AtomicBool,
@@ -96,12 +99,10 @@ pub struct Workers {
     patience: Duration,
     /// The attempts out, by statement.
     attempts: HashMap<StatementId, Arc<Attempt>>,
-    /// Threads ever started.
-    started: usize,
 }
 
 impl Workers {
-    /// Starts `count` threads; each result goes to `done`, on the thread that made it.
+    /// Starts `count` threads, for as many devices; each result goes to `done`, on the thread that made it.
     pub fn start(
         count: usize,
         patience: Duration,
@@ -112,14 +113,14 @@ impl Workers {
         let state = State { queue: VecDeque::new(), alive: 0, store: Some(store) };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let done = Arc::new(done);
-        let mut workers = Self { shared, backend, done, patience, attempts: HashMap::new(), started: 0 };
-        (0..count.max(1)).try_for_each(|_| workers.spawn())?;
+        let workers = Self { shared, backend, done, patience, attempts: HashMap::new() };
+        (0..count.max(1)).try_for_each(|device| workers.spawn(device))?;
         Ok(workers)
     }
 
-    /// Hands an order to the next free thread.
+    /// Hands an order to the thread of its device.
     pub fn assign(&mut self, assignment: Assignment) {
-        let attempt = Arc::new(Attempt::default());
+        let attempt = Arc::new(Attempt { device: assignment.device, ..Attempt::default() });
         self.attempts.insert(assignment.order.id, attempt.clone());
         self.shared.state().queue.push_back((assignment, attempt));
         self.shared.changed.notify_all();
@@ -145,7 +146,10 @@ impl Workers {
     /// Forgets the attempt at a statement: no answer comes of it, and another thread takes the place of the
     /// one that hangs.
     pub fn write_off(&mut self, id: &StatementId) -> std::io::Result<()> {
-        if self.leave(id) { self.spawn() } else { Ok(()) }
+        match self.leave(id) {
+            Some(device) => self.spawn(device),
+            None => Ok(()),
+        }
     }
 
     /// Forgets the attempt at a statement, and its thread with it if it hangs.
@@ -153,24 +157,23 @@ impl Workers {
         self.leave(id);
     }
 
-    /// Leaves an attempt to itself; whether a thread is lost with it.
-    fn leave(&mut self, id: &StatementId) -> bool {
-        let Some(attempt) = self.attempts.remove(id) else { return false };
+    /// Leaves an attempt to itself; whose device's thread is lost with it, if one is.
+    fn leave(&mut self, id: &StatementId) -> Option<usize> {
+        let attempt = self.attempts.remove(id)?;
         attempt.control.cancel();
         let mut state = self.shared.state();
         let waiting = state.queue.len();
         state.queue.retain(|(_, other)| !Arc::ptr_eq(other, &attempt));
         if state.queue.len() < waiting || attempt.ended.load(Ordering::Relaxed) {
             // No thread had taken it yet, or its thread is back.
-            return false;
+            return None;
         }
         attempt.written_off.store(true, Ordering::Relaxed);
         state.alive -= 1;
-        true
+        Some(attempt.device)
     }
 
-    fn spawn(&mut self) -> std::io::Result<()> {
-        let device = self.started;
+    fn spawn(&self, device: usize) -> std::io::Result<()> {
         let (shared, backend, done) = (self.shared.clone(), self.backend.clone(), self.done.clone());
         self.shared.state().alive += 1;
         let spawned = thread::Builder::new().name(format!("prover-{device}")).spawn(move || {
@@ -182,9 +185,8 @@ impl Workers {
                 shared.changed.notify_all();
             }
         });
-        match spawned {
-            Ok(_) => self.started += 1,
-            Err(_) => self.shared.state().alive -= 1,
+        if spawned.is_err() {
+            self.shared.state().alive -= 1;
         }
         spawned.map(|_| ())
     }
@@ -203,7 +205,7 @@ impl Drop for Workers {
 
 impl std::fmt::Debug for Workers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Workers").field("started", &self.started).finish_non_exhaustive()
+        f.debug_struct("Workers").field("out", &self.attempts.len()).finish_non_exhaustive()
     }
 }
 
@@ -213,13 +215,14 @@ fn work(device: usize, shared: &Shared, backend: &dyn Backend, done: &(dyn Fn(An
         let mut state = shared.state();
         let (assignment, attempt, store) = loop {
             let Some(store) = state.store.clone() else { return false };
-            match state.queue.pop_front() {
+            let mine = state.queue.iter().position(|(assignment, _)| assignment.device == device);
+            match mine.and_then(|at| state.queue.remove(at)) {
                 Some((assignment, attempt)) => break (assignment, attempt, store),
                 None => state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             }
         };
         drop(state);
-        let finished = attempt_at(assignment, device, backend, store, &attempt.control);
+        let finished = attempt_at(assignment, backend, store, &attempt.control);
         let state = shared.state();
         if attempt.written_off.load(Ordering::Relaxed) {
             return true;
@@ -233,12 +236,11 @@ fn work(device: usize, shared: &Shared, backend: &dyn Backend, done: &(dyn Fn(An
 /// One attempt: what a proving thread does with an assignment, panics caught.
 pub fn attempt_at(
     assignment: Assignment,
-    device: usize,
     backend: &dyn Backend,
     store: Arc<dyn ReceiptStore>,
     control: &Control,
 ) -> Finished {
-    let Assignment { order, witness } = assignment;
+    let Assignment { order, witness, device } = assignment;
     let Coordinate { checkpoint, block_hash, .. } = order.coordinate;
     let span = tracing::info_span!(
         "prove", statement = %order.id, kind = %order.kind(), %checkpoint, block = %block_hash, device

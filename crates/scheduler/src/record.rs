@@ -87,6 +87,20 @@ pub enum RecordError {
     },
 }
 
+impl RecordError {
+    /// Whether the same write can succeed later without anyone mending the file: a full disk, a device that does not
+    /// answer.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Io { .. })
+    }
+
+    /// Whether the disk is full: nothing is wrong, and it can be written again as soon as there is room.
+    pub fn is_full(&self) -> bool {
+        let full = |kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        matches!(self, Self::Io { source, .. } if full(source.kind()))
+    }
+}
+
 /// Where records are kept.
 pub trait RecordLog: Send {
     /// Writes records in one durable commit.

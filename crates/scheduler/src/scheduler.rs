@@ -131,6 +131,7 @@ impl Scheduler {
         let (mut scheduled, mut fresh) = (vec![], vec![]);
         let outcome = self.schedule_all(added, &mut scheduled, &mut fresh);
         if let Err(error) = outcome {
+            self.executed -= fresh.len() as u64;
             for record in fresh {
                 self.versions.remove(&record.batch.metadata.block_hash());
             }

@@ -248,7 +248,6 @@ impl Real {
                 Ask::Check(order) => Message::Read(Read::check(self.store.as_ref(), order)),
                 Ask::Prove(assignment) => Message::Finished(attempt_at(
                     *assignment,
-                    0,
                     self.backend.as_ref(),
                     self.store.clone(),
                     &Control::default(),

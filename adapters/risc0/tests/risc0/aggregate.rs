@@ -1,7 +1,8 @@
 //! The aggregate program over batches of the development mode.
 
+use reprise_kaspa_lane::proof::LaneProof;
 use reprise_model::digest::Digest;
-use reprise_model::journal::Journal;
+use reprise_model::journal::{AggregateJournal, Commitment, Journal};
 use reprise_model::witness::{AggregateWitness, Witness};
 use reprise_risc0::Risc0Error;
 
@@ -60,4 +61,41 @@ fn pins_and_journals_are_bound() {
     assert_refused(with(|witness| witness.batches[1].0.root_after = Digest::ZERO), no_proof);
     assert_refused(with(|witness| witness.batches[0].0.tip_before = Digest::ZERO), no_proof);
     assert_refused(with(|witness| witness.batches[0].0.exits = Digest([1; 32])), no_proof);
+}
+
+#[test]
+fn the_end_is_opened_in_the_l1_s_commitment() {
+    let town = &Chain::get().town;
+    let honest = town.aggregate_witness(&[1, 2]);
+    let journal = town.aggregate_journal(&[1, 2]).unwrap();
+    let commitment = town.batches[2].metadata.block.sequencing_commitment;
+    assert_eq!(journal.commitment, Commitment::Bound(commitment));
+    let with = |lane_proof: Option<Vec<u8>>| run(AggregateWitness { lane_proof, ..honest.clone() });
+    assert_eq!(with(honest.lane_proof.clone()).unwrap(), journal.bytes());
+
+    assert_refused(with(None), "the L1's lane proof is missing");
+    assert_refused(with(Some(vec![])), "the lane proof cannot be read");
+    assert_refused(with(town.aggregate_witness(&[1]).lane_proof), "the lane proof has the tip");
+    assert_refused(with(town.batch_witness(0).parent_proof), "the lane proof has the tip");
+    let changed = |change: fn(&mut LaneProof)| {
+        let mut proof = LaneProof::decode(honest.lane_proof.as_ref().unwrap()).unwrap();
+        change(&mut proof);
+        with(Some(proof.encode()))
+    };
+    assert_refused(changed(|proof| proof.lane = None), "the lane proof has the tip");
+    assert_refused(changed(|proof| drop(proof.merkle_proof.pop())), "the lane proof cannot be read");
+    // Any other path opens another commitment, which no block of the L1 has.
+    let other: [fn(&mut LaneProof); 5] = [
+        |proof| proof.lane.as_mut().unwrap().blue_score += 1,
+        |proof| *proof.merkle_proof.last_mut().unwrap() ^= 1,
+        |proof| proof.inactivity_shortcut.0[0] ^= 1,
+        |proof| proof.payload_and_context_digest.0[0] ^= 1,
+        |proof| proof.parent_commitment.0[0] ^= 1,
+    ];
+    for change in other {
+        let opened = AggregateJournal::decode(&changed(change).unwrap()).unwrap();
+        assert_eq!(opened.transition, journal.transition);
+        assert_ne!(opened.commitment, journal.commitment);
+        assert!(matches!(opened.commitment, Commitment::Bound(_)));
+    }
 }

@@ -3,13 +3,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use reprise_kaspa_lane::proof::LaneProof;
 use reprise_ledger::{BAD_NONCE, OVERDRAFT};
 use reprise_model::digest::Digest;
+use reprise_model::hash::Hasher;
 use reprise_model::journal::Journal;
-use reprise_model::lane;
+use reprise_model::lane::Step;
 use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::state;
 use reprise_model::statement::Kind;
+use reprise_model::transaction::LaneTransaction;
 use reprise_model::witness::{BatchWitness, Witness};
 use reprise_risc0::{Risc0Error, Sha256};
 use reprise_scheduler::tree::StateTree;
@@ -65,7 +68,7 @@ fn a_block_commits_what_it_does_natively() {
 fn the_roots_and_tips_are_those_of_a_sequential_execution() {
     let town = &Chain::get().town;
     let mut tree = StateTree::empty(Arc::new(Sha256));
-    let mut tip = lane::genesis(&Sha256, &pins().lane);
+    let mut tip = Digest::ZERO;
     for (block, batch) in town.batches.iter().enumerate() {
         let journal = town.batch_journal(block).0;
         assert_eq!((journal.root_before, journal.tip_before), (tree.root(), tip));
@@ -73,17 +76,25 @@ fn the_roots_and_tips_are_those_of_a_sequential_execution() {
             let read =
                 reprise_model::transaction::from_cells(&town.transaction_witness(block, index).transaction);
             let read = read.unwrap();
-            let declared = reprise_ledger::declare(&read.payload, &read.facts.authority);
+            let declared = reprise_ledger::declare(&read.message, &read.facts.authority);
             let values: HashMap<_, _> = declared.iter().map(|id| (*id, tree.get(state::slot(id)))).collect();
             let value = |id: &reprise_model::digest::ResourceId| Ok(values[id].as_deref());
-            let effects = reprise_ledger::execute(&read.payload, &read.facts, value);
+            let effects = reprise_ledger::execute(&read.message, &read.facts, value);
             for (resource, cells) in &effects.writes {
                 tree = tree.with(state::slot(resource), cells);
             }
         }
-        let accepted = batch.transactions.iter().map(|tx| (tx.journal.transaction, tx.merge_index));
-        let activity = lane::activity(&Sha256, accepted);
-        tip = lane::advance(&Sha256, &tip, &batch.metadata.block.context(), &activity);
+        let witness = town.batch_witness(block);
+        let accepted: Vec<_> =
+            witness.transactions.iter().map(|(accepted, journal)| (accepted, journal.transaction)).collect();
+        let step = Step {
+            lane: &pins().lane,
+            tip: &tip,
+            parent_proof: witness.parent_proof.as_deref(),
+            context: &batch.metadata.block.context(),
+            accepted: &accepted,
+        };
+        tip = Sha256.lane().after(&Sha256, &step).unwrap();
         assert_eq!((journal.root_after, journal.tip_after), (tree.root(), tip));
     }
 }
@@ -95,19 +106,20 @@ fn a_transaction_is_neither_dropped_nor_inserted_nor_reordered() {
     assert_refused(changed(|witness| witness.transactions.clear()), "a batch without transactions");
     let order = "does not rise above the one before it";
     assert_refused(changed(|witness| witness.transactions.swap(0, 1)), order);
-    assert_refused(changed(|witness| witness.transactions[1].0 = 1), order);
+    assert_refused(changed(|witness| witness.transactions[1].0.merge_index = 1), order);
     assert_refused(
         changed(|witness| {
             witness.transactions.swap(0, 1);
-            witness.transactions[0].0 = 1;
-            witness.transactions[1].0 = 4;
+            witness.transactions[0].0.merge_index = 1;
+            witness.transactions[1].0.merge_index = 4;
         }),
         STALE,
     );
     assert_refused(
         changed(|witness| {
-            let (_, again) = witness.transactions[1].clone();
-            witness.transactions.push((5, again));
+            let mut again = witness.transactions[1].clone();
+            again.0.merge_index = 5;
+            witness.transactions.push(again);
         }),
         STALE,
     );
@@ -115,7 +127,9 @@ fn a_transaction_is_neither_dropped_nor_inserted_nor_reordered() {
     let chain = Chain::get();
     let mut witness = chain.town.batch_witness(1);
     let mut receipts = chain.transactions[1].clone();
-    witness.transactions.push((3, chain.town.batches[2].transactions[0].journal.clone()));
+    let mut inserted = chain.town.batch_witness(2).transactions.remove(0);
+    inserted.0.merge_index = 3;
+    witness.transactions.push(inserted);
     receipts.extend(chain.transactions[2].iter().cloned());
     let committed = run(witness.clone(), &receipts).unwrap();
     assert_ne!(committed, chain.town.batch_journal(1).bytes());
@@ -156,14 +170,60 @@ fn endpoints_context_and_pins_are_bound() {
     assert_other(changed(|witness| witness.context.daa_score += 1));
     assert_other(changed(|witness| witness.context.timestamp_ms += 1 << 32));
     assert_other(changed(|witness| witness.context.blue_score += 1));
-    assert_other(changed(|witness| witness.transactions[1].0 = 5));
-    assert_other(changed(|witness| witness.tip_before = Digest::ZERO));
+    assert_other(changed(|witness| witness.transactions[1].0.merge_index = 5));
+    assert_other(changed(|witness| witness.tip_before = Digest([1; 32])));
     assert_other(changed(|witness| witness.pins.lane = Digest([8; 32])));
     assert_other(changed(|witness| witness.pins.covenant = Digest([8; 32])));
     assert_other(changed(|witness| witness.pins.deposit = account("mine")));
     let aggregate = development().programs().id(Kind::Aggregate);
     assert_other(changed(|witness| witness.pins.batch_program = aggregate));
     assert_refused(changed(|witness| witness.pins.transaction_program = aggregate), NO_PROOF);
+}
+
+#[test]
+fn a_transaction_is_what_the_l1_accepted() {
+    let facts = "was proved with other facts than its bytes give";
+    let alter: [fn(&mut LaneTransaction); 5] = [
+        // The opening shows another output, or none.
+        |accepted| accepted.payload[30] ^= 1,
+        |accepted| accepted.payload[0] ^= 1,
+        // The message.
+        |accepted| *accepted.payload.last_mut().unwrap() ^= 1,
+        // What it spends and pays.
+        |accepted| accepted.rest[12] ^= 1,
+        |accepted| accepted.version = 2,
+    ];
+    for alter in alter {
+        assert_refused(changed(|witness| alter(&mut witness.transactions[0].0)), facts);
+    }
+    assert_refused(changed(|witness| witness.transactions[0].0 = witness.transactions[1].0.clone()), "");
+    // What it deposits: Alice's credit is what the outputs pay to the deposit script, and to no other.
+    let chain = Chain::get();
+    let mut witness = chain.town.batch_witness(0);
+    witness.pins.deposit = account("mine");
+    assert_refused(run(witness, &chain.transactions[0]), facts);
+}
+
+#[test]
+fn a_lane_begins_anew_only_where_it_has_no_entry() {
+    let chain = Chain::get();
+    let first = chain.town.batch_witness(0);
+    assert_eq!(first.tip_before, Digest::ZERO);
+    let with = |parent_proof: Option<Vec<u8>>| {
+        run(BatchWitness { parent_proof, ..first.clone() }, &chain.transactions[0])
+    };
+    let honest = with(first.parent_proof.clone()).unwrap();
+    assert_eq!(honest, chain.town.batch_journal(0).bytes());
+    assert_refused(with(None), "the L1's lane proof is missing");
+    assert_refused(with(Some(vec![1; 70])), "the lane proof cannot be read");
+    let present = chain.town.aggregate_witness(&[0]).lane_proof;
+    assert_refused(with(present), "but the lane is said to have none");
+    // Another parent's absence is another beginning.
+    let mut other = LaneProof::decode(first.parent_proof.as_ref().unwrap()).unwrap();
+    other.parent_commitment.0[0] ^= 1;
+    assert_ne!(with(Some(other.encode())).unwrap(), honest);
+    // Where it has an entry it goes on from there.
+    assert_refused(changed(|witness| witness.tip_before = Digest::ZERO), "the L1's lane proof is missing");
 }
 
 #[test]

@@ -2,6 +2,12 @@
 
 use std::sync::{Arc, OnceLock};
 
+use kaspa_smt::proof::{OwnedSmtProof, ProofTerminal};
+use kaspa_smt::store::CollapsedLeaf;
+use reprise_kaspa_lane::proof::{LaneEntry, LaneProof};
+use reprise_kaspa_lane::{hash, tip};
+use reprise_model::block::{ChainBlock, ChainRoot};
+use reprise_model::digest::Digest;
 use reprise_model::journal::Pins;
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified};
@@ -19,7 +25,43 @@ pub fn development() -> &'static Risc0Backend {
 }
 
 pub fn town() -> Town {
-    Town::new(Arc::new(Sha256), Backend::programs(development()))
+    Town::proving(Arc::new(Sha256), Backend::programs(development()), Some(lanes))
+}
+
+/// What Kaspa would commit to in a block, on a chain with other lanes: the commitment, and the proof of our lane in it.
+fn lanes(key: &Digest, parent: Option<&ChainRoot>, block: &ChainBlock) -> (Digest, Vec<u8>) {
+    let read = |root: &ChainRoot| LaneProof::decode(root.lane_proof.as_deref().unwrap()).unwrap();
+    let before = parent.and_then(|root| read(root).lane);
+    let parent_commitment = parent.map_or(Digest([1; 32]), |root| root.metadata.sequencing_commitment);
+    let lane = match block.accepted.as_slice() {
+        [] => before,
+        accepted => {
+            let reference = before.map_or(parent_commitment, |entry| entry.tip);
+            let tip = tip::next(key, &reference, &block.metadata.context(), accepted);
+            Some(LaneEntry { tip, blue_score: block.metadata.blue_score })
+        }
+    };
+    // A path through a tree with a hundred other lanes; where ours has no entry, to the other one that is alone there.
+    const DEPTH: u8 = 7;
+    let other = CollapsedLeaf { lane_key: hash(Digest([8; 32])), leaf_hash: hash(Digest([9; 32])) };
+    let mut bitmap = [0xff; 32];
+    bitmap[0] = 1 << DEPTH;
+    let path = OwnedSmtProof {
+        bitmap,
+        siblings: (0..DEPTH).map(|at| hash(Digest([at; 32]))).collect(),
+        terminal: match lane {
+            Some(_) => ProofTerminal::Collapsed { depth: DEPTH },
+            None => ProofTerminal::CollapsedOther { depth: DEPTH, leaf: other },
+        },
+    };
+    let proof = LaneProof {
+        lane,
+        merkle_proof: path.to_bytes(),
+        inactivity_shortcut: Digest([2; 32]),
+        payload_and_context_digest: Digest([3; 32]),
+        parent_commitment,
+    };
+    (proof.commitment(key).unwrap(), proof.encode())
 }
 
 pub fn pins() -> Pins {

@@ -305,7 +305,7 @@ impl Observer for Filling<'_> {
             }
             Happening::Proving(_) if self.full => self.begun_while_full += 1,
             Happening::Health(health) => {
-                let store = |reason: &&Reason| matches!(reason, Reason::Store { .. });
+                let store = |reason: &&Reason| matches!(reason, Reason::Disk { .. });
                 if let Some(reason) = health.reasons().iter().find(store) {
                     self.reds.push(reason.to_string());
                     self.fill(false);

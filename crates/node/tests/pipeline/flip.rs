@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use reprise_chain::recording::Recording;
 use reprise_chain::source::Pace;
+use reprise_chain::tree::ChainError;
+use reprise_model::digest::BlockHash;
 use reprise_model::hash::{Blake3, Hasher};
 use reprise_model::statement::Kind;
 use reprise_node::dev;
@@ -18,14 +20,15 @@ use reprise_node::report::{ByKind, Report};
 use reprise_node::wire::{self, WireError};
 use reprise_planner::bundle::BundleRule;
 use reprise_prover::mock::{MockBackend, MockConfig};
-use reprise_prover::policy::{Backoff, Policy};
+use reprise_prover::policy::{Backoff, Breaker, Policy};
 use reprise_store::port::Filter;
 use reprise_store::{Options, ReceiptStore, Store};
 
 /// As by default, but quick to begin again.
 pub(crate) fn patience() -> wire::Patience {
     let backoff = Backoff { first: Duration::from_millis(2), max: Duration::from_millis(20) };
-    wire::Patience { engine: Policy { backoff, ..Policy::default() }, ..wire::Patience::default() }
+    let breaker = Breaker { rest: backoff, ..Breaker::default() };
+    wire::Patience { engine: Policy { backoff, breaker, ..Policy::default() }, ..wire::Patience::default() }
 }
 
 pub(crate) fn recorded(recording: Recording, pace: Pace) -> Box<dyn L1> {
@@ -296,4 +299,30 @@ fn a_statement_that_can_never_be_proved_ends_the_run_by_its_name() {
     let ended = home.try_run(dev::flip(), &AtomicBool::new(false), &mut Deaf);
     assert!(matches!(ended, Err(RunError::GivenUp { .. })), "{ended:?}");
     assert_eq!(home.store().list(&Filter::default()).unwrap().len(), 0);
+}
+
+/// The blocks that it heard leave.
+#[derive(Default)]
+struct Leaving(Vec<BlockHash>);
+
+impl Observer for Leaving {
+    fn hear(&mut self, happening: &Happening) {
+        if let Happening::Orphaned { block, .. } = happening {
+            self.0.push(*block);
+        }
+    }
+}
+
+#[test]
+fn of_an_event_that_is_refused_nothing_is_told() {
+    let mut recording = dev::flip();
+    let at = recording.events.iter().position(|event| !event.removed.is_empty()).unwrap();
+    recording.events.truncate(at + 1);
+    let stranger = BlockHash([9; 32]);
+    recording.events[at].added[0].metadata.parent_hash = stranger;
+    let mut leaving = Leaving::default();
+    let refused = Home::new().try_run(recording, &AtomicBool::new(false), &mut leaving).unwrap_err();
+    let gap = matches!(refused, RunError::Chain(ChainError::Gap { parent, .. }) if parent == stranger);
+    assert!(gap, "{refused}");
+    assert_eq!(leaving.0, vec![]);
 }

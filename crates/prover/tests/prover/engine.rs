@@ -17,16 +17,17 @@ use reprise_model::statement::{Claim, Kind, Statement};
 use reprise_prover::backend::ProveError;
 use reprise_prover::engine::{Effect, Engine, Request};
 use reprise_prover::failure::{Cost, Failed, Failure};
-use reprise_prover::policy::{Backoff, Budget, Orphans, Policy};
+use reprise_prover::policy::{Backoff, Breaker, Budget, Orphans, Policy};
 use reprise_store::port::StoreError;
 
-/// Nothing waits; three dear failures, five cheap ones.
+/// Nothing waits, no device rests; three dear failures, five cheap ones.
 fn policy() -> Policy {
-    Policy { backoff: Backoff::NONE, budget: Budget { cheap: 5, dear: 3 }, ..Policy::default() }
+    let budget = Budget { cheap: 5, dear: 3 };
+    Policy { backoff: Backoff::NONE, breaker: Breaker::NEVER, budget, ..Policy::default() }
 }
 
 /// An order of the statement `name` in block `block`.
-pub(crate) fn order(name: u8, block: u8, place: Place, inner: &[&Arc<Order>]) -> Arc<Order> {
+fn order(name: u8, block: u8, place: Place, inner: &[&Arc<Order>]) -> Arc<Order> {
     let claim = Claim { program: ProgramId([place.kind() as u8; 32]), journal: vec![name] };
     let statement = Statement { profile: ProfileId([1; 32]), claim: ClaimDigest([name; 32]) };
     let coordinate = Coordinate {
@@ -52,18 +53,18 @@ fn without(a: &Orders, b: &Orders) -> Vec<Arc<Order>> {
 
 /// An engine that is told the whole demand, and all that is dormant: it hears the difference.
 #[derive(Clone)]
-pub(crate) struct Told {
+struct Told {
     engine: Engine,
     demand: Orders,
     dormant: BTreeSet<StatementId>,
 }
 
 impl Told {
-    pub(crate) fn new(permits: usize, policy: Policy) -> Self {
+    fn new(permits: usize, policy: Policy) -> Self {
         Self { engine: Engine::new(permits, policy), demand: BTreeMap::new(), dormant: BTreeSet::new() }
     }
 
-    pub(crate) fn want(&mut self, demand: Vec<Arc<Order>>) -> Vec<Effect> {
+    fn want(&mut self, demand: Vec<Arc<Order>>) -> Vec<Effect> {
         let demand = demand.into_iter().map(|order| ((order.rank(), order.id), order)).collect();
         let before = std::mem::replace(&mut self.demand, demand);
         let removed = without(&before, &self.demand);
@@ -73,7 +74,7 @@ impl Told {
         effects
     }
 
-    pub(crate) fn retain(&mut self, dormant: BTreeSet<StatementId>) {
+    fn retain(&mut self, dormant: BTreeSet<StatementId>) {
         let before = std::mem::replace(&mut self.dormant, dormant);
         let asleep: Vec<StatementId> = self.dormant.difference(&before).copied().collect();
         let awake: Vec<StatementId> = before.difference(&self.dormant).copied().collect();
@@ -160,28 +161,23 @@ impl Verifier for Agreeable {
     }
 }
 
-pub(crate) fn receipt(order: &Order) -> Verified<Receipt> {
+fn receipt(order: &Order) -> Verified<Receipt> {
     let (statement, claim) = (order.statement, order.claim.clone());
     let receipt = Receipt { statement, claim, seal_kind: SealKind::Fake, seal: vec![] };
     Verified::check(receipt, &Agreeable).unwrap()
 }
 
-pub(crate) fn transient(order: &Order) -> Failure {
+fn transient(order: &Order) -> Failure {
     ProveError::Transient { statement: order.id, reason: "the device".into() }.into()
 }
 
-pub(crate) fn divergence(order: &Order) -> Failure {
+fn divergence(order: &Order) -> Failure {
     let (expected, found) = (String::new(), String::new());
     ProveError::Divergence { statement: order.id, expected, found }.into()
 }
 
-pub(crate) fn unwritable() -> StoreError {
+fn unwritable() -> StoreError {
     let source = Arc::new(io::Error::other("the disk"));
-    StoreError::Io { doing: "write", path: "store".into(), source }
-}
-
-pub(crate) fn full() -> StoreError {
-    let source = Arc::new(io::ErrorKind::StorageFull.into());
     StoreError::Io { doing: "write", path: "store".into(), source }
 }
 
@@ -420,7 +416,7 @@ impl Drive {
                     prop_assert!(!self.looking.iter().any(|other| other.id == order.id), "looked up twice");
                     self.looking.push(order);
                 }
-                Effect::Prove(order) => {
+                Effect::Prove(order, _) => {
                     let id = order.id;
                     prop_assert!(!self.stopped, "begun after the stop");
                     prop_assert!(!self.proving.iter().any(|other| other.id == id), "proved beside itself");
@@ -612,7 +608,7 @@ fn wanting(permits: usize, orders: &[Arc<Order>]) -> (Told, Vec<Effect>) {
 
 fn proofs(effects: &[Effect]) -> Vec<StatementId> {
     let proof = |effect: &Effect| match effect {
-        Effect::Prove(order) => Some(order.id),
+        Effect::Prove(order, _) => Some(order.id),
         _ => None,
     };
     effects.iter().filter_map(proof).collect()
@@ -807,7 +803,7 @@ fn a_proof_that_hangs_is_written_off_and_begun_again_and_its_late_answer_is_nobo
     assert!(engine.tick(at(9)).is_empty());
     let effects = engine.tick(at(10));
     assert!(
-        matches!(&effects[..], [Effect::WriteOff(off, _), Effect::Prove(again)]
+        matches!(&effects[..], [Effect::WriteOff(off, _), Effect::Prove(again, 0)]
         if off.id == one.id && again.id == one.id),
         "{effects:?}"
     );
@@ -842,7 +838,7 @@ fn a_failed_job_waits_out_its_backoff_while_others_go_on() {
     engine.proved(two.id, Ok(receipt(&two)));
     engine.stored(two.id, Ok(()));
     let due = engine.deadline().unwrap();
-    assert_eq!(due, backoff.wait(&one.id, 1));
+    assert_eq!(due, backoff.wait(&one.id.0, 1));
     assert_eq!(proofs(&engine.tick(due - Duration::from_nanos(1))), []);
     assert_eq!(proofs(&engine.tick(due)), [one.id]);
 }
@@ -995,7 +991,7 @@ fn of_a_demand_over_the_bound_the_most_urgent_that_can_go_on_get_in_and_the_rest
         for effect in effects {
             match effect {
                 Effect::LookUp(order) => drop(engine.looked_up(order.id, false)),
-                Effect::Prove(order) => {
+                Effect::Prove(order, _) => {
                     begun.push(order.id);
                     engine.proved(order.id, Ok(receipt(&order)));
                     engine.stored(order.id, Ok(()));
@@ -1026,4 +1022,121 @@ fn what_is_forgotten_is_looked_up_again_and_the_sums_stay_true() {
     let counts = engine.counts();
     assert_eq!(counts.wanted, counts.stored_before + counts.proved.total() + engine.dropped());
     assert!(matches!(&engine.want(vec![one.clone()])[..], [Effect::LookUp(_)]));
+}
+
+/// A policy under which a device rests after `failures` in a row, for a second, then two, then four at most.
+fn resting(failures: u32) -> Policy {
+    let rest = Backoff { first: at(1), max: at(4) };
+    Policy { breaker: Breaker { failures, rest }, budget: Budget { cheap: 9, dear: 3 }, ..policy() }
+}
+
+/// Batches of so many blocks, that rely on nothing.
+fn batches(count: u8) -> Vec<Arc<Order>> {
+    (1..=count).map(|n| order(n, n, Place::Batch, &[])).collect()
+}
+
+/// The proofs that are begun, with their devices.
+fn begun(effects: &[Effect]) -> Vec<(StatementId, usize)> {
+    let begun = |effect: &Effect| match effect {
+        Effect::Prove(order, device) => Some((order.id, *device)),
+        _ => None,
+    };
+    effects.iter().filter_map(begun).collect()
+}
+
+#[test]
+fn a_device_that_keeps_failing_rests_and_no_proof_begins_there_until_then_one_is_tried() {
+    let all = batches(4);
+    let (mut engine, effects) = wanting_under(resting(2), &all);
+    assert_eq!(begun(&effects), [(all[0].id, 0)]);
+    for _ in 0..2 {
+        let id = engine.proving().next().unwrap().id;
+        engine.proved(id, Err(transient(&all[0])));
+        engine.want(all.clone());
+    }
+    assert_eq!(engine.proving().count(), 0, "there is work, and no device for it");
+    assert!(matches!(engine.resting().next(), Some(r) if (r.device, r.failed) == (0, 2)));
+    let rested = engine.deadline().unwrap();
+    assert!(rested <= at(1));
+    assert_eq!(begun(&engine.tick(rested - Duration::from_nanos(1))), []);
+    let tried = begun(&engine.tick(rested));
+    assert_eq!(tried.len(), 1, "one is tried");
+
+    // It fails too: a longer rest. Then one that does not: all is well again.
+    engine.proved(tried[0].0, Err(transient(&all[0])));
+    engine.want(all.clone());
+    let longer = engine.deadline().unwrap();
+    assert!(longer - rested >= at(1), "{longer:?}");
+    let tried = begun(&engine.tick(longer));
+    engine.proved(tried[0].0, Ok(receipt(all.iter().find(|order| order.id == tried[0].0).unwrap())));
+    assert_eq!(engine.resting().count(), 0);
+    assert_eq!(begun(&engine.want(all)).len(), 1);
+}
+
+#[test]
+fn a_device_that_fails_alone_uses_up_the_budget_of_no_statement() {
+    let one = order(1, 1, Place::Batch, &[]);
+    let (mut engine, _) = wanting_under(resting(3), std::slice::from_ref(&one));
+    for attempt in 1..=8 {
+        assert_eq!(engine.proving().count(), 1, "attempt {attempt}");
+        engine.proved(one.id, Err(transient(&one)));
+        engine.want(vec![one.clone()]);
+        assert!(engine.failures().is_empty(), "attempt {attempt}");
+        let rested = engine.deadline();
+        rested.into_iter().for_each(|rested| drop(engine.tick(rested)));
+    }
+    engine.proved(one.id, Ok(receipt(&one)));
+    engine.stored(one.id, Ok(()));
+    assert!(engine.satisfied() && engine.resting().count() == 0);
+}
+
+#[test]
+fn what_makes_every_device_fail_is_given_up_all_the_same() {
+    let one = order(1, 1, Place::Batch, &[]);
+    let (mut engine, _) = wanting_under(resting(1), std::slice::from_ref(&one));
+    for _ in 0..resting(1).budget.cheap {
+        assert!(engine.failures().is_empty());
+        engine.proved(one.id, Err(transient(&one)));
+        engine.want(vec![one.clone()]);
+        let rested = engine.deadline();
+        rested.into_iter().for_each(|rested| drop(engine.tick(rested)));
+    }
+    assert!(matches!(engine.failures(), [(id, _)] if *id == one.id));
+    assert!(engine.at_rest() && engine.satisfied());
+    assert_eq!(engine.deadline(), None);
+}
+
+#[test]
+fn the_others_go_on_while_one_device_rests() {
+    let all = batches(6);
+    let mut engine = Told::new(2, resting(1));
+    for effect in engine.want(all.clone()) {
+        let Effect::LookUp(order) = effect else { continue };
+        engine.looked_up(order.id, false);
+    }
+    assert_eq!(begun(&engine.want(all.clone())), [(all[0].id, 0), (all[1].id, 1)]);
+    engine.proved(all[0].id, Err(transient(&all[0])));
+    assert_eq!(begun(&engine.want(all.clone())), [], "device 0 rests and device 1 is busy");
+    engine.proved(all[1].id, Ok(receipt(&all[1])));
+    assert_eq!(begun(&engine.want(all.clone())), [(all[0].id, 1)]);
+    engine.proved(all[0].id, Ok(receipt(&all[0])));
+    // One that works is taken before one that is tried.
+    assert_eq!(begun(&engine.tick(at(9))), [(all[2].id, 1), (all[3].id, 0)]);
+}
+
+#[test]
+fn a_panic_a_divergence_or_a_lost_assumption_is_not_the_devices() {
+    let inner = order(1, 1, Place::Transaction { merge_index: 1 }, &[]);
+    let outer = order(2, 1, Place::Batch, &[&inner]);
+    let demand = vec![outer.clone(), inner.clone()];
+    let panic = || Failure::Panic { message: "oh".into() };
+    let lost = || Failure::AssumptionLost { assumption: inner.id, reason: "gone".into() };
+    for failure in [panic(), lost(), divergence(&outer), Failure::Cancelled { statement: outer.id }] {
+        let (mut engine, _) = wanting_under(resting(1), &demand);
+        engine.proved(inner.id, Ok(receipt(&inner)));
+        engine.stored(inner.id, Ok(()));
+        engine.want(demand.clone());
+        engine.proved(outer.id, Err(failure));
+        assert_eq!(engine.resting().count(), 0);
+    }
 }

@@ -3,6 +3,4 @@
 #[cfg(test)]
 mod engine;
 #[cfg(test)]
-mod exhaustive;
-#[cfg(test)]
 mod forged;

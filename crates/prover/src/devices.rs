@@ -1,0 +1,113 @@
+//! The devices: at most one proof at a time on each, and none on one that keeps failing.
+//!
+//! A failure that may be the device's own ([`Failure::blames_the_device`]) is counted against it; a proof that
+//! verifies clears it. After so many in a row ([`Breaker`]) it *rests*: no proof begins there for a while, then
+//! one is tried, and where that fails too it rests for longer. A free one that works is
+//! taken before one that is tried.
+
+use std::time::Duration;
+
+use reprise_model::digest::StatementId;
+
+use crate::failure::Failure;
+use crate::policy::Breaker;
+
+/// See the [module](self).
+#[derive(Debug, Clone)]
+pub(crate) struct Devices {
+    breaker: Breaker,
+    devices: Vec<Device>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Device {
+    /// What it proves.
+    proving: Option<StatementId>,
+    /// How often in a row it failed.
+    failed: u32,
+    /// How it failed last.
+    failure: Option<Failure>,
+    /// No proof begins before.
+    rests_until: Duration,
+}
+
+/// A device that failed so often in a row that it rests between trials.
+#[derive(Debug, Clone, Copy)]
+pub struct Resting<'a> {
+    /// Which, counted from 0.
+    pub device: usize,
+    /// How often in a row it failed.
+    pub failed: u32,
+    /// How it failed last.
+    pub failure: &'a Failure,
+}
+
+impl Devices {
+    pub(crate) fn new(count: usize, breaker: Breaker) -> Self {
+        Self { breaker, devices: vec![Device::default(); count] }
+    }
+
+    /// Which a proof may begin on now.
+    pub(crate) fn free(&self, now: Duration) -> Option<usize> {
+        let free = self.devices.iter().enumerate();
+        let free = free.filter(|(_, device)| device.proving.is_none() && device.rests_until <= now);
+        free.min_by_key(|(at, device)| (self.is_suspect(device), *at)).map(|(at, _)| at)
+    }
+
+    /// Whether it failed so often in a row that it rests between trials.
+    fn is_suspect(&self, device: &Device) -> bool {
+        self.breaker.failures > 0 && device.failed >= self.breaker.failures
+    }
+
+    /// When the next one that proves nothing has rested, if all such rest.
+    pub(crate) fn rested_at(&self, now: Duration) -> Option<Duration> {
+        if self.free(now).is_some() {
+            return None;
+        }
+        let idle = self.devices.iter().filter(|device| device.proving.is_none());
+        idle.map(|device| device.rests_until).min()
+    }
+
+    pub(crate) fn begin(&mut self, device: usize, id: StatementId) {
+        self.devices[device].proving = Some(id);
+    }
+
+    /// An attempt ended there, with this failure if any; whether the device is to blame rather than what it
+    /// proved.
+    pub(crate) fn end(&mut self, device: usize, failure: Option<&Failure>, now: Duration) -> bool {
+        let (breaker, number) = (self.breaker, device);
+        let device = &mut self.devices[device];
+        device.proving = None;
+        let Some(failure) = failure else {
+            (device.failed, device.failure) = (0, None);
+            return false;
+        };
+        if !failure.blames_the_device() || breaker.failures == 0 {
+            return false;
+        }
+        device.failed = device.failed.saturating_add(1);
+        device.failure = Some(failure.clone());
+        if device.failed < breaker.failures {
+            return false;
+        }
+        let rests = device.failed - breaker.failures + 1;
+        device.rests_until = now + breaker.rest.wait(&number.to_le_bytes(), rests);
+        true
+    }
+
+    /// Those that rest between trials.
+    pub(crate) fn resting(&self) -> impl Iterator<Item = Resting<'_>> {
+        let failing = self.devices.iter().enumerate().filter(|(_, device)| self.is_suspect(device));
+        failing.filter_map(|(device, Device { failed, failure, .. })| {
+            Some(Resting { device, failed: *failed, failure: failure.as_ref()? })
+        })
+    }
+
+    /// What decides what becomes of them.
+    pub(crate) fn essence(&self, now: Duration) -> Vec<(Option<StatementId>, u32, bool)> {
+        self.devices
+            .iter()
+            .map(|d| (d.proving, d.failed.min(self.breaker.failures), d.rests_until > now))
+            .collect()
+    }
+}
