@@ -283,6 +283,7 @@ impl Settings {
             backoff: Backoff { first: Duration::from_millis(first), max: Duration::from_millis(max) },
             orphans: orphans.0,
             speculate_orphans,
+            ..Policy::default()
         };
         let retention = Retention { grace, retained };
         let patience = Patience { engine, retention, shutdown_grace: Duration::from_secs(shutdown_grace) };
