@@ -10,7 +10,7 @@
 //! 2. Its end block is on the selected chain, not too deep (`OpChainblockSeqCommit`): a settlement of an orphaned
 //!    block is refused by consensus itself.
 //! 3. Exactly one output continues the covenant. It pays at least what was spent, to the script with root and tip
-//!    *after* as its state.
+//!    *after* as its state. Under a proof, a settlement with exits has one more, the [claim](crate::claim) to them.
 //! 4. What [`Proof`] demands.
 //!
 //! # Founding
@@ -23,9 +23,9 @@ use kaspa_consensus_core::network::{NetworkId, NetworkType};
 use kaspa_consensus_core::tx::ScriptPublicKey;
 use kaspa_txscript::opcodes::codes::{
     OpAuthOutputCount, OpAuthOutputIdx, OpBlake2b, OpCat, OpChainblockSeqCommit, OpData64, OpDrop, OpDup,
-    OpEqualVerify, OpGreaterThanOrEqual, OpNumEqualVerify, OpRoll, OpSHA256, OpSub, OpSubstr, OpSwap, OpTrue,
-    OpTxInputAmount, OpTxInputIndex, OpTxInputScriptSigLen, OpTxInputScriptSigSubstr, OpTxOutputAmount,
-    OpTxOutputSpk, OpTxPayloadSubstr, OpVerify, OpZkPrecompile,
+    OpElse, OpEndIf, OpEqual, OpEqualVerify, OpGreaterThanOrEqual, OpIf, OpNumEqualVerify, OpRoll, OpSHA256,
+    OpSub, OpSubstr, OpSwap, OpTrue, OpTxInputAmount, OpTxInputIndex, OpTxInputScriptSigLen,
+    OpTxInputScriptSigSubstr, OpTxOutputAmount, OpTxOutputSpk, OpTxPayloadSubstr, OpVerify, OpZkPrecompile,
 };
 use kaspa_txscript::pay_to_script_hash_script;
 use kaspa_txscript::script_builder::{ScriptBuilder, ScriptBuilderError};
@@ -33,6 +33,7 @@ use kaspa_txscript::zk_precompiles::tags::ZkTag;
 use reprise_model::digest::{Digest, PinsDigest, ProgramId};
 use reprise_model::profile::SealKind;
 
+use crate::claim;
 use crate::settlement::field;
 
 /// A network of one's own, where a covenant may do without a proof: simnet and devnet convert, nothing else does.
@@ -169,6 +170,7 @@ pub struct State {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
     code: Vec<u8>,
+    claims: bool,
 }
 
 /// The hash function's number in the precompile: Poseidon2.
@@ -190,10 +192,16 @@ impl Rules {
         loop {
             let code = rules(pins, proof, length)?;
             if code.len() == length {
-                return Ok(Self { code });
+                let claims = !matches!(proof, Proof::None(_));
+                return Ok(Self { code, claims });
             }
             length = code.len();
         }
+    }
+
+    /// Whether a settlement with exits leaves a [claim](crate::claim) to them.
+    pub fn claims(&self) -> bool {
+        self.claims
     }
 
     /// The script whose hash an output in `state` pays to.
@@ -226,22 +234,28 @@ fn rules(pins: PinsDigest, proof: &Proof, length: usize) -> Result<Vec<u8>, Scri
             script.payload(field::HEAD)?.data(&BOUND_HEAD)?.ops(&[OpEqualVerify])?
         }
     };
-    // 3: the next state's script …
+    // 3: the next state's script, followed by these rules …
     script.data(&[OpData64])?;
     script.payload(field::ROOT_AFTER)?.ops(&[OpCat])?.payload(field::TIP_AFTER)?.ops(&[OpCat])?;
-    script.ops(&[OpTxInputIndex, OpDup, OpTxInputScriptSigLen, OpDup])?.number(length)?;
-    script.ops(&[OpSub, OpSwap, OpTxInputScriptSigSubstr, OpCat, OpBlake2b])?;
-    // … as `pay_to_script_hash_script` has it, after its version.
-    script
-        .data(&[0, 0, OpBlake2b, 32])?
-        .ops(&[OpSwap, OpCat])?
-        .data(&[kaspa_txscript::opcodes::codes::OpEqual])?;
-    script.ops(&[OpCat])?;
+    script.own_rules(length)?.pays_to_hash()?;
     // … is the one output's that continues this one, which pays no less.
-    script.ops(&[OpTxInputIndex, OpAuthOutputCount])?.number(1)?.ops(&[OpNumEqualVerify])?;
-    script.ops(&[OpTxInputIndex])?.number(0)?.ops(&[OpAuthOutputIdx, OpDup, OpTxOutputAmount])?;
-    script.ops(&[OpTxInputIndex, OpTxInputAmount, OpGreaterThanOrEqual, OpVerify])?;
-    script.ops(&[OpTxOutputSpk, OpEqualVerify])?;
+    script.continuation(0)?;
+    match proof {
+        Proof::None(_) => {
+            script.ops(&[OpTxInputIndex, OpAuthOutputCount])?.number(1)?.ops(&[OpNumEqualVerify])?;
+        }
+        // Where there are exits, another one is the claim to them.
+        Proof::Succinct(_) | Proof::Groth16(_) => {
+            script.payload(field::EXITS)?.ops(&[OpDup])?.data(&[0; 32])?.ops(&[OpEqual, OpIf, OpDrop])?;
+            script.ops(&[OpTxInputIndex, OpAuthOutputCount])?.number(1)?.ops(&[OpNumEqualVerify, OpElse])?;
+            script.ops(&[OpTxInputIndex, OpAuthOutputCount])?.number(2)?.ops(&[OpNumEqualVerify])?;
+            script.data(&[OpData64])?.ops(&[OpSwap, OpCat])?;
+            script.data(&[&[0; 32][..], &claim::code()?].concat())?.ops(&[OpCat])?.pays_to_hash()?;
+            script.ops(&[OpTxInputIndex])?.number(1)?.ops(&[OpAuthOutputIdx, OpDup, OpTxOutputAmount])?;
+            script.number(claim::CLAIM_VALUE as usize)?.ops(&[OpGreaterThanOrEqual, OpVerify])?;
+            script.ops(&[OpTxOutputSpk, OpEqualVerify, OpEndIf])?;
+        }
+    }
     // 4
     match proof {
         Proof::None(_) => script.ops(&[OpTrue])?,
@@ -314,27 +328,52 @@ fn tag(name: &str) -> [u8; 32] {
     sha256(&[name.as_bytes()])
 }
 
-fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     use sha2::{Digest as _, Sha256};
     parts.iter().fold(Sha256::new(), |hasher, part| hasher.chain_update(part)).finalize().into()
 }
 
 /// Kaspa's builder, in the words used here.
 #[derive(Default)]
-struct Script(ScriptBuilder);
+pub(crate) struct Script(ScriptBuilder);
 
 impl Script {
-    fn ops(&mut self, ops: &[u8]) -> Result<&mut Self, ScriptBuilderError> {
+    pub(crate) fn drain(mut self) -> Vec<u8> {
+        self.0.drain()
+    }
+
+    /// Appends to what is on the stack the last `length` bytes of the script that spends this input: of what its output
+    /// pays to, these rules.
+    pub(crate) fn own_rules(&mut self, length: usize) -> Result<&mut Self, ScriptBuilderError> {
+        self.ops(&[OpTxInputIndex, OpDup, OpTxInputScriptSigLen, OpDup])?.number(length)?;
+        self.ops(&[OpSub, OpSwap, OpTxInputScriptSigSubstr, OpCat])
+    }
+
+    /// Turns a script into the one that pays to its hash, after its version: what an output has.
+    pub(crate) fn pays_to_hash(&mut self) -> Result<&mut Self, ScriptBuilderError> {
+        self.ops(&[OpBlake2b])?.data(&[0, 0, OpBlake2b, 32])?.ops(&[OpSwap, OpCat])?;
+        self.data(&[OpEqual])?.ops(&[OpCat])
+    }
+
+    /// What is on the stack is the script of this input's continuation of that number, which pays no less than the
+    /// input.
+    pub(crate) fn continuation(&mut self, number: usize) -> Result<&mut Self, ScriptBuilderError> {
+        self.ops(&[OpTxInputIndex])?.number(number)?.ops(&[OpAuthOutputIdx, OpDup, OpTxOutputAmount])?;
+        self.ops(&[OpTxInputIndex, OpTxInputAmount, OpGreaterThanOrEqual, OpVerify])?;
+        self.ops(&[OpTxOutputSpk, OpEqualVerify])
+    }
+
+    pub(crate) fn ops(&mut self, ops: &[u8]) -> Result<&mut Self, ScriptBuilderError> {
         self.0.add_ops(ops)?;
         Ok(self)
     }
 
-    fn data(&mut self, data: &[u8]) -> Result<&mut Self, ScriptBuilderError> {
+    pub(crate) fn data(&mut self, data: &[u8]) -> Result<&mut Self, ScriptBuilderError> {
         self.0.add_data(data)?;
         Ok(self)
     }
 
-    fn number(&mut self, number: usize) -> Result<&mut Self, ScriptBuilderError> {
+    pub(crate) fn number(&mut self, number: usize) -> Result<&mut Self, ScriptBuilderError> {
         self.0.add_i64(number as i64)?;
         Ok(self)
     }

@@ -14,12 +14,14 @@
 //! | [`covenant`] | the covenant that settlements spend: state, rules, proofs |
 //! | [`settlement`] | settlements as transactions: built and read |
 //! | [`sink`] | where settlements go |
+//! | [`claim`] | how exits are paid where settlements are proved |
 //! | [`vault`] | where deposits lie, and what exits are paid from |
 //! | [`key`] | the key that pays for them |
 //! | [`opening`] | what shows whose output a lane transaction spends |
 //! | [`names`] | what people call lanes and accounts by |
 //! | [`client`] | a connection to a node |
 
+pub mod claim;
 pub mod client;
 pub mod covenant;
 pub mod follower;

@@ -15,8 +15,9 @@
 //!
 //! Input 0 is the covenant's output; then come coins of the [vault](crate::vault) where exits are paid, and coins of the
 //! key that pays. Output 0 continues the covenant with its whole value; then come the exits, what goes back to the
-//! vault, and what the key's coins leave after the fee. The script is run here first: that
-//! measures its compute budget, and tells a settlement that consensus would refuse before it is sent.
+//! vault, and what the key's coins leave after the fee. Under a proof the exits are not paid here: output 1 is the
+//! [claim](crate::claim) to them. Every script is run here first: that
+//! measures its compute budget, and tells a transaction that consensus would refuse before it is sent.
 //!
 //! # Reading
 //!
@@ -48,6 +49,7 @@ use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::{BlockHash, Digest, StatementId};
 use reprise_model::journal::{AggregateJournal, Journal, Transition};
 
+use crate::claim::{self, Left, Peel};
 use crate::covenant::{Rules, State};
 use crate::key::Key;
 use crate::vault::Payout;
@@ -70,6 +72,7 @@ pub(crate) mod field {
     pub(crate) const ROOT_AFTER: Range<usize> = cell(3);
     pub(crate) const TIP_BEFORE: Range<usize> = cell(4);
     pub(crate) const TIP_AFTER: Range<usize> = cell(5);
+    pub(crate) const EXITS: Range<usize> = cell(6);
     pub(crate) const COMMITMENT: Range<usize> = cell(7);
 
     const fn cell(number: usize) -> Range<usize> {
@@ -269,12 +272,76 @@ impl Settling {
         let script = pay_to_script_hash_signature_script(redeem, proof)?;
         let output = self.continuation(covenant.entry.amount, after(transition));
         let mut outputs = vec![output];
+        if self.rules.claims() && transition.exits != Digest::ZERO {
+            outputs.push(self.claim(claim::CLAIM_VALUE, &Left::all(transition.exits))?);
+        }
         outputs.extend(payout.outputs);
         let opened = pay_to_script_hash_signature_script(payout.redeem, vec![])?;
         let others = payout.coins.into_iter().map(|coin| (coin, opened.clone())).collect();
         let payload = payload(settlement);
         let draft = Draft { first: Some((covenant, Some(script))), others, outputs, payload };
         complete(&self.params, &self.key, &draft, purse, Some(&end))
+    }
+
+    /// A transaction that peels an exit off a claim, and pays it out of a coin of the vault where it is large enough.
+    pub fn peel(
+        &self,
+        claim: Coin,
+        peel: &Peel,
+        coin: Option<Coin>,
+        purse: Purse<'_>,
+    ) -> Result<Transaction, BuildError> {
+        let value = claim.entry.amount;
+        let script = pay_to_script_hash_signature_script(claim::redeem(&peel.before)?, peel.witness()?)?;
+        let first = match peel.after.is_nothing() {
+            true => TransactionOutput::new(value, self.key.script()),
+            false => self.claim(value, &peel.after)?,
+        };
+        let paid = if peel.is_paid() { peel.exit.amount } else { CHANGE_MIN };
+        let payee = if peel.is_paid() { claim::payee(&peel.exit) } else { self.key.script() };
+        let mut outputs = vec![first, TransactionOutput::new(paid, payee)];
+        let mut others = vec![];
+        match coin {
+            Some(coin) => {
+                let rest = coin.entry.amount.saturating_sub(if peel.is_paid() { paid } else { 0 });
+                if rest > 0 {
+                    let script = coin.entry.script_public_key.clone();
+                    outputs.push(TransactionOutput::new(rest.max(CHANGE_MIN), script));
+                }
+                let redeem = claim::vault_redeem(crate::digest(self.covenant))?;
+                others.push((coin, pay_to_script_hash_signature_script(redeem, vec![])?));
+            }
+            // The largest of the key's coins is input 1, and returns whole.
+            None => {
+                let largest = purse.coins.iter().map(|coin| coin.entry.amount).max().unwrap_or_default();
+                outputs.push(TransactionOutput::new(largest, self.key.script()));
+            }
+        }
+        let draft = Draft { first: Some((claim, Some(script))), others, outputs, payload: vec![] };
+        complete(&self.params, &self.key, &draft, purse, None)
+    }
+
+    /// A transaction that makes one of two coins of the vault.
+    pub fn merge(&self, coins: [Coin; 2], purse: Purse<'_>) -> Result<Transaction, BuildError> {
+        let [first, second] = coins;
+        let value = first.entry.amount + second.entry.amount;
+        let output = TransactionOutput::new(value, first.entry.script_public_key.clone());
+        let redeem = claim::vault_redeem(crate::digest(self.covenant))?;
+        let script = pay_to_script_hash_signature_script(redeem, vec![])?;
+        let (first, others) = (Some((first, Some(script.clone()))), vec![(second, script)]);
+        complete(
+            &self.params,
+            &self.key,
+            &Draft { first, others, outputs: vec![output], payload: vec![] },
+            purse,
+            None,
+        )
+    }
+
+    /// The output that is a claim of the covenant's to what is left.
+    pub fn claim(&self, value: u64, left: &Left) -> Result<TransactionOutput, ScriptBuilderError> {
+        let binding = CovenantBinding::new(0, self.covenant);
+        Ok(TransactionOutput::with_covenant(value, claim::script(left)?, Some(binding)))
     }
 
     /// The script of the output that a settlement spends.
@@ -386,9 +453,11 @@ fn attempt(
         for (input, (_, script)) in transaction.inputs[1..].iter_mut().zip(&draft.others) {
             input.signature_script = script.clone();
         }
-        let units = run(&transaction, &entries, end)?;
-        let budget = ComputeBudget::checked_covering_script_units(units).ok_or(BuildError::Mass)?;
-        transaction.inputs[0].compute_commit = budget.into();
+        for input in 0..given {
+            let units = run(&transaction, &entries, input, end)?;
+            let budget = ComputeBudget::checked_covering_script_units(units).ok_or(BuildError::Mass)?;
+            transaction.inputs[input].compute_commit = budget.into();
+        }
     }
     let signed = if script.is_some() { given } else { 0 };
     let signatures: Vec<Vec<u8>> = {
@@ -408,10 +477,11 @@ fn attempt(
     Ok((transaction, mass))
 }
 
-/// Runs the script of input 0: what it uses.
+/// Runs the script of an input: what it uses.
 fn run(
     transaction: &Transaction,
     entries: &[UtxoEntry],
+    input: usize,
     end: Option<&Selected>,
 ) -> Result<ScriptUnits, BuildError> {
     let refused = |reason: String| BuildError::Refused { reason };
@@ -425,9 +495,9 @@ fn run(
         .with_seq_commit_accessor_opt(accessor);
     let mut engine = TxScriptEngine::from_transaction_input(
         &populated,
-        &transaction.inputs[0],
-        0,
-        &entries[0],
+        &transaction.inputs[input],
+        input,
+        &entries[input],
         context,
         EngineFlags::default(),
     );

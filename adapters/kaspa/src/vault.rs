@@ -7,9 +7,8 @@
 //! spend from it before can spend: the script is known from the transactions that the account made. An exit to an
 //! account that never acted, or one too small to be an output ([`EXIT_MIN`]), stays in the vault.
 //!
-//! The covenant's script does not judge exits: it would have to fold them with the workload's hash. So the vault is for
-//! networks of one's own, like a covenant without a proof; elsewhere exits are committed by the settlement's journal,
-//! and are not paid from here.
+//! This vault is for networks of one's own, like a covenant without a proof: the covenant's script does not judge what is
+//! paid out of it. Under a proof there is another, and exits are [claimed](crate::claim).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

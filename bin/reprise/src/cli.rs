@@ -230,8 +230,9 @@ pub(crate) struct LaneArgs {
     #[arg(long, value_name = "ID", env = "REPRISE_COVENANT")]
     pub(crate) covenant: Option<String>,
 
-    /// The address that deposits are paid to; `vault` is the covenant's own, which exits are paid from on a network
-    /// of one's own, and `unspendable` one that nobody can spend [default: vault, where there is a covenant]
+    /// The address that deposits are paid to; `vault` is the covenant's own, which exits are paid from (`record` takes
+    /// that of a covenant without a proof), and `unspendable` one that nobody can spend [default: vault, where there is
+    /// a covenant]
     #[arg(long, value_name = "ADDRESS", env = "REPRISE_DEPOSIT")]
     pub(crate) deposit: Option<String>,
 

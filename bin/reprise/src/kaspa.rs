@@ -19,7 +19,7 @@ mod with {
     use reprise_kaspa::key::Key;
     use reprise_kaspa::l1::{KaspaL1, Payer};
     use reprise_kaspa::live::{LiveL1, Options};
-    use reprise_kaspa::{names, sink, vault};
+    use reprise_kaspa::{claim, names, sink, vault};
     use reprise_model::digest::{BlockHash, Digest};
     use reprise_node::l1::L1;
     use reprise_node::wire::Workload;
@@ -40,6 +40,8 @@ mod with {
         lane: &'a str,
         covenant: &'a str,
         deposit: &'a str,
+        /// Whether exits are claimed: the covenant demands a proof.
+        claims: bool,
         from: &'a str,
         confirmations: u64,
         until_idle: bool,
@@ -53,7 +55,8 @@ mod with {
             };
             let deposit = match self.deposit {
                 "vault" if covenant != Digest::ZERO => {
-                    names::account(&vault::script(covenant).map_err(|e| Failure::Other(e.to_string()))?)
+                    let vault = if self.claims { claim::vault(covenant) } else { vault::script(covenant) };
+                    names::account(&vault.map_err(|e| Failure::Other(e.to_string()))?)
                 }
                 "vault" | "unspendable" => names::unspendable().map_err(|e| Failure::Other(e.to_string()))?,
                 address => read("deposit", address, names::account_of_address(address))?,
@@ -104,11 +107,16 @@ mod with {
     /// A node to follow, and to settle on where there is a key.
     pub(crate) fn l1(url: &str, settings: &Settings, chosen: &Chosen) -> Result<Box<dyn L1>, Failure> {
         let kaspa = &settings.kaspa;
+        let proof = match kaspa.covenant.as_str() {
+            "none" => None,
+            _ => proof(settings, chosen)?,
+        };
         let said = Said {
             url,
             lane: &kaspa.lane,
             covenant: &kaspa.covenant,
             deposit: &kaspa.deposit,
+            claims: proof.is_some(),
             from: &kaspa.from,
             confirmations: kaspa.min_confirmations,
             until_idle: kaspa.until_idle,
@@ -117,10 +125,6 @@ mod with {
         let payer = key(kaspa.key_file.as_deref())?.map(|key| Payer { key, fee_max: kaspa.fee_max });
         let workload = Workload::ledger(chosen.backend.clone(), chosen.hasher.clone(), &options.lane);
         let dir = settings.data_dir.join("l1");
-        let proof = match options.lane.covenant {
-            Digest::ZERO => None,
-            _ => proof(settings, chosen)?,
-        };
         let l1 = KaspaL1::connect(options, payer, proof, &workload.covenant(), Some(&dir));
         Ok(Box::new(l1.map_err(|e| Failure::Other(e.to_string()))?))
     }
@@ -154,6 +158,7 @@ mod with {
             lane: lane.as_deref().unwrap_or("rpri"),
             covenant: covenant.as_deref().unwrap_or("none"),
             deposit: deposit.as_deref().unwrap_or("vault"),
+            claims: false,
             from: from.as_deref().unwrap_or("tip"),
             confirmations: min_confirmations.unwrap_or(0),
             until_idle: false,

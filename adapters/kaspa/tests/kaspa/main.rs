@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod bound;
 #[cfg(test)]
+mod claim;
+#[cfg(test)]
 mod covenant;
 #[cfg(test)]
 mod fake;

@@ -48,6 +48,7 @@ fn wrong_use_exits_2_and_says_what_can_be_said() {
         (&["run", "--l1", "kaspa:ws://127.0.0.1:1"][..], "the feature `kaspa`"),
         (&["run", "--pace", "slow"][..], "proved or free"),
         (&["run", "--permits", "0"][..], "at least one"),
+        (&["run", "--finality-depth", "deep"][..], "a number or none"),
         (&["run", "--config", "/nonexistent.toml"][..], "/nonexistent.toml"),
         (&["receipts", "ls"][..], "no receipts there yet"),
         (&["receipts", "frobnicate"][..], "unrecognized subcommand"),
@@ -114,7 +115,9 @@ fn a_directory_of_somebody_elses_is_refused_and_left_alone() {
 fn a_flag_outranks_a_variable_and_a_variable_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("reprise.toml");
-    fs::write(&config, "permits = 2\npace = \"free\"\nbundle-batches = 3\n").unwrap();
+    let said =
+        "permits = 2\npace = \"free\"\nbundle-batches = 3\nfinality-depth = 64\nmin-confirmations = 10\n";
+    fs::write(&config, said).unwrap();
     let config = config.display().to_string();
     let output = command(dir.path(), &["doctor", "--json", "--config", &config]).output().unwrap();
     let doctor = crate::command::last_line(&output);
@@ -125,6 +128,8 @@ fn a_flag_outranks_a_variable_and_a_variable_the_file() {
     };
     assert_eq!(of("permits"), ("2".into(), "config file".into()));
     assert_eq!(of("pace"), ("free".into(), "config file".into()));
+    assert_eq!(of("finality-depth"), ("64".into(), "config file".into()));
+    assert_eq!(of("min-confirmations"), ("10".into(), "config file".into()));
     assert_eq!(of("durability"), ("group".into(), "default".into()));
     assert_eq!(of("data-dir").1, "flag");
 

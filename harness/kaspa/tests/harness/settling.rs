@@ -9,23 +9,28 @@ use std::time::Duration;
 use kaspa_addresses::Prefix;
 use kaspa_consensus_core::config::params::{Params, SIMNET_PARAMS};
 use kaspa_consensus_core::mass::MassCalculator;
+use kaspa_consensus_core::network::{NetworkId, NetworkType};
 use kaspa_consensus_core::subnets::{SUBNETWORK_ID_NATIVE, SubnetworkId};
 use kaspa_consensus_core::tx::{
-    PopulatedTransaction, Transaction, TransactionInput, TransactionOutpoint, TransactionOutput, UtxoEntry,
+    PopulatedTransaction, ScriptPublicKey, Transaction, TransactionInput, TransactionOutpoint,
+    TransactionOutput, UtxoEntry,
 };
 use kaspa_hashes::Hash;
 use kaspa_rpc_core::RpcTransaction;
 use kaspa_rpc_core::api::rpc::RpcApi;
+use kaspa_txscript::opcodes::codes::OpTrue;
 use kaspa_txscript::script_builder::ScriptBuilder;
 use kaspa_txscript::zk_precompiles::tests::helpers::{Groth16Fields, R0Fields};
 use kaspa_txscript::{pay_to_script_hash_script, pay_to_script_hash_signature_script};
 use reprise_chain::event::SourceEvent;
 use reprise_chain::recording::Lane;
+use reprise_kaspa::claim;
 use reprise_kaspa::client::Client;
-use reprise_kaspa::covenant::{Groth16, Succinct};
+use reprise_kaspa::covenant::{Groth16, Proof, Rules, Succinct};
 use reprise_kaspa::key::Key;
 use reprise_kaspa::l1::Payer;
 use reprise_kaspa::live::Options;
+use reprise_kaspa::settlement::{FEERATE_MIN, Fees, Purse, Settling};
 use reprise_kaspa::{block_hash, names, sink, vault};
 use reprise_kaspa_harness::miner;
 use reprise_kaspa_harness::node::Node;
@@ -35,7 +40,8 @@ use reprise_kaspa_harness::scenario::{self, NAMESPACE};
 use reprise_kaspa_harness::wallet::{Coin, Wallet};
 use reprise_ledger::{Action, Payload};
 use reprise_model::block::ObservedSettlement;
-use reprise_model::digest::{BlockHash, Digest, ProgramId};
+use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProgramId, ResourceId};
+use reprise_model::journal::Exit;
 use reprise_node::happening::Happening;
 use reprise_node::report::Report;
 use reprise_planner::bundle::BundleRule;
@@ -549,4 +555,85 @@ async fn the_node_takes_risc_zero_s_proofs_through_our_scripts_and_refuses_one_f
     let parts: [&[u8]; 2] = [&proof, &claim];
     let signatures = [pushes(&parts, true), pushes(&parts, false)];
     assert_eq!(spends(&mut world, groth16.verify().unwrap(), signatures).await, [false, true]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "starts a node"]
+async fn exits_under_a_proof_are_claimed_one_after_the_other_and_only_as_they_were_settled() {
+    let mut world = World::new().await;
+    // Whoever shows this script can spend what is paid to its hash.
+    let secret = vec![OpTrue];
+    let payee = pay_to_script_hash_script(&secret);
+    let destination = ResourceId(payee.script()[2..34].try_into().unwrap());
+    let exit = |amount| Exit { destination, amount };
+    let batches = [vec![exit(KASPA)], vec![exit(1_000), exit(3 * KASPA)]];
+    let peels = claim::peels(&batches);
+
+    let coins = world.miner.coins(world.rpc(), &world.params).await.unwrap();
+    let all = claim::script(&peels[0].before).unwrap();
+    let (founding, id) =
+        world.miner.covenant(&world.params, &coins[0], claim::CLAIM_VALUE, all.clone()).unwrap();
+    let vault = claim::vault(reprise_kaspa::digest(id)).unwrap();
+    let deposits = (0..2).map(|_| TransactionOutput::new(2 * KASPA + KASPA / 2, vault.clone())).collect();
+    let deposits =
+        world.miner.transaction(&world.params, SUBNETWORK_ID_NATIVE, &coins[1], deposits, vec![]).unwrap();
+    world.mine(&[founding, deposits]).await;
+    world.mine(&[]).await;
+
+    let none = Proof::None(NetworkId::new(NetworkType::Simnet).try_into().unwrap());
+    let rules = Rules::new(PinsDigest([0; 32]), &none).unwrap();
+    let settling = Settling { params: world.params.clone(), covenant: id, rules, key: key(FIRST) };
+    let fees = Fees { feerate: FEERATE_MIN, fee_max: FEE_MAX };
+    let unspent = async |world: &World, script: &ScriptPublicKey| {
+        sink::unspent(world.rpc(), script, Prefix::Simnet).await.unwrap()
+    };
+    let submit = async |world: &World, transaction: &Transaction| {
+        world.rpc().submit_transaction(RpcTransaction::from(transaction), false).await.is_ok()
+    };
+
+    // Alone a coin of the vault goes nowhere.
+    let stolen = unspent(&world, &vault).await.remove(0);
+    let opened =
+        pay_to_script_hash_signature_script(claim::vault_redeem(reprise_kaspa::digest(id)).unwrap(), vec![]);
+    let input = TransactionInput::new_with_compute_budget(stolen.outpoint, opened.unwrap(), 0, 100);
+    let output = TransactionOutput::new(2 * KASPA, world.alice.script());
+    let theft = Transaction::new(1, vec![input], vec![output], 0, SUBNETWORK_ID_NATIVE, 0, vec![]);
+    assert!(!submit(&world, &theft).await);
+
+    let [first, second] = unspent(&world, &vault).await.try_into().unwrap();
+    let paying = sink::coins(world.rpc(), &world.params, &key(FIRST), Prefix::Simnet).await.unwrap();
+    let merged = settling.merge([first, second], Purse { coins: &paying, fees }).unwrap();
+    assert!(submit(&world, &merged).await);
+    world.mine(&[]).await;
+    world.mine(&[]).await;
+
+    for (number, peel) in peels.iter().enumerate() {
+        let [left] = unspent(&world, &claim::script(&peel.before).unwrap()).await.try_into().unwrap();
+        let [held] = unspent(&world, &vault).await.try_into().unwrap();
+        let paying = sink::coins(world.rpc(), &world.params, &key(FIRST), Prefix::Simnet).await.unwrap();
+        let held = peel.is_paid().then_some(held);
+        let peeled = settling.peel(left, peel, held, Purse { coins: &paying, fees }).unwrap();
+        // One bit of the digest that it is opened by: the signatures of the other inputs hold.
+        let mut forged = peeled.clone();
+        forged.inputs[0].signature_script[5] ^= 1;
+        assert!(!submit(&world, &forged).await, "{number}");
+        assert!(submit(&world, &peeled).await, "{number}");
+        world.mine(&[]).await;
+        world.mine(&[]).await;
+    }
+    let mut paid: Vec<u64> = unspent(&world, &payee).await.iter().map(|coin| coin.entry.amount).collect();
+    paid.sort_unstable();
+    assert_eq!(paid, [KASPA, 3 * KASPA], "the dust is not paid");
+    let kept: Vec<u64> = unspent(&world, &vault).await.iter().map(|coin| coin.entry.amount).collect();
+    assert_eq!(kept, [KASPA], "what did not leave is in the vault");
+
+    let coin = unspent(&world, &payee).await.remove(0);
+    let opened = pay_to_script_hash_signature_script(secret, vec![]).unwrap();
+    let input = TransactionInput::new_with_compute_budget(coin.outpoint, opened, 0, 10);
+    let output = TransactionOutput::new(coin.entry.amount / 2, world.alice.script());
+    let spending = Transaction::new(1, vec![input], vec![output], 0, SUBNETWORK_ID_NATIVE, 0, vec![]);
+    let populated = PopulatedTransaction::new(&spending, vec![coin.entry]);
+    let masses = MassCalculator::new_with_consensus_params(&world.params).calc_contextual_masses(&populated);
+    spending.set_storage_mass(masses.unwrap().storage_mass);
+    assert!(submit(&world, &spending).await, "its owner spends it");
 }

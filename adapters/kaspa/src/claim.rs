@@ -1,0 +1,242 @@
+//! Claims: how exits are paid where settlements are proved.
+//!
+//! A settlement's proof commits to its exits by a digest, a fold over batches of folds over exits. A settlement that
+//! has some leaves, beside the covenant's next state, a *claim*: an output of the covenant whose script holds that
+//! digest. Whoever likes, and pays the fee, spends a claim and *peels* the last exit off it: shows what the digest is the
+//! hash of, pays that exit out of the [vault](vault_redeem), and leaves a claim to the rest, until nothing is left. So a
+//! settlement never waits for its exits, whatever they are, and there may be any number of them.
+//!
+//! An exit names the hash of a script in 32 bytes (BLAKE2b, as pay-to-script-hash has it), and is paid to that. It is not
+//! the ledger account of a script: Kaspa's scripts cannot compute that one. An exit below [`EXIT_MIN`] is peeled and not
+//! paid, because no block would have room for an output so small.
+//!
+//! # Fold
+//!
+//! RISC Zero's, over SHA-256: `tag` is the domain of exits in a cell, `amount` in eight bytes, little-endian.
+//!
+//! ```text
+//! batch′   = SHA-256(tag | batch | destination | amount | 24 zeros)      for every exit of a batch; from zeros
+//! batches′ = SHA-256(tag | batches | batch)                              for every batch with exits; from zeros
+//! ```
+//!
+//! # Peeling
+//!
+//! The claim is input 0; output 1 pays the exit; input 1 is a coin of the vault, and output 2 returns what the exit leaves of
+//! it to its own script. Where something is left to be claimed, one output continues the claim.
+//!
+//! | script | demands |
+//! |---|---|
+//! | claim | what is shown hashes to the state; the outputs above; the rest as the next state |
+//! | vault | beside a claim of its covenant: to be input 1 of it. Else: two coins of the vault become one that holds both |
+//!
+//! A coin of the vault moves in no transaction of a lane, where what goes back would count as a deposit.
+
+use kaspa_consensus_core::tx::ScriptPublicKey;
+use kaspa_txscript::opcodes::codes::{
+    Op2Drop, Op2Dup, OpAdd, OpAuthOutputCount, OpBlake2b, OpCat, OpData64, OpDrop, OpDup, OpElse, OpEndIf,
+    OpEqual, OpEqualVerify, OpGreaterThan, OpGreaterThanOrEqual, OpIf, OpInputCovenantId, OpLessThan,
+    OpLessThanOrEqual, OpNumEqualVerify, OpPick, OpSHA256, OpSize, OpSub, OpSubstr, OpSwap, OpTrue,
+    OpTxInputAmount, OpTxInputIndex, OpTxInputScriptSigLen, OpTxInputScriptSigSubstr, OpTxInputSpk,
+    OpTxOutputAmount, OpTxOutputSpk, OpTxSubnetId, OpVerify,
+};
+use kaspa_txscript::pay_to_script_hash_script;
+use kaspa_txscript::script_builder::{ScriptBuilder, ScriptBuilderError};
+use reprise_model::digest::Digest;
+use reprise_model::hash::Domain;
+use reprise_model::journal::Exit;
+
+use crate::covenant::{Script, sha256};
+use crate::vault::EXIT_MIN;
+
+/// What a claim holds at least: an output of less has a storage mass out of proportion.
+pub const CLAIM_VALUE: u64 = EXIT_MIN;
+
+/// The domain of exits, in a cell.
+const TAG: [u8; 32] = {
+    let mut tag = [0; 32];
+    tag[0] = Domain::Exits as u8;
+    tag
+};
+
+/// What is left to be claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Left {
+    /// The fold over the batches whose exits are all left.
+    pub batches: Digest,
+    /// The fold over those exits of the batch after them that are left; zero where there are none.
+    pub batch: Digest,
+}
+
+impl Left {
+    /// All exits of a settlement with this digest.
+    pub fn all(exits: Digest) -> Self {
+        Self { batches: exits, batch: Digest::ZERO }
+    }
+
+    /// Whether nothing is left.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::all(Digest::ZERO)
+    }
+}
+
+/// One exit peeled off a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peel {
+    /// What was left before.
+    pub before: Left,
+    /// What is left after.
+    pub after: Left,
+    /// The fold over the exits of the batch that this one is the last of, where its batch is opened by it.
+    pub opens: Option<Digest>,
+    /// The exit.
+    pub exit: Exit,
+}
+
+/// The fold over exits of a batch with one more.
+pub fn fold_exit(batch: &Digest, exit: &Exit) -> Digest {
+    let amount = exit.amount.to_le_bytes();
+    Digest(sha256(&[&TAG, &batch.0, &exit.destination.0, &amount, &[0; 24]]))
+}
+
+/// The fold over batches with one more.
+pub fn fold_batch(batches: &Digest, batch: &Digest) -> Digest {
+    Digest(sha256(&[&TAG, &batches.0, &batch.0]))
+}
+
+/// How the exits of a settlement are claimed: each batch's, oldest first; what is peeled first comes first.
+pub fn peels(batches: &[Vec<Exit>]) -> Vec<Peel> {
+    let (mut peels, mut folded) = (vec![], Digest::ZERO);
+    for exits in batches.iter().filter(|exits| !exits.is_empty()) {
+        let mut left = Left { batches: folded, batch: Digest::ZERO };
+        for exit in exits {
+            let before = Left { batch: fold_exit(&left.batch, exit), ..left };
+            peels.push(Peel { before, after: left, opens: None, exit: *exit });
+            left = before;
+        }
+        folded = fold_batch(&folded, &left.batch);
+        if let Some(last) = peels.last_mut() {
+            (last.before, last.opens) = (Left::all(folded), Some(left.batch));
+        }
+    }
+    peels.reverse();
+    peels
+}
+
+impl Peel {
+    /// The part of a spending script that shows it.
+    pub fn witness(&self) -> Result<Vec<u8>, ScriptBuilderError> {
+        let mut script = ScriptBuilder::new();
+        let opens = self.opens.unwrap_or(Digest::ZERO);
+        for part in [self.after.batches, self.after.batch, opens, Digest(self.exit.destination.0)] {
+            script.add_data(&part.0)?;
+        }
+        script.add_data(&self.exit.amount.to_le_bytes())?;
+        Ok(script.drain())
+    }
+
+    /// Whether it is paid: one that is too small is not.
+    pub fn is_paid(&self) -> bool {
+        self.exit.amount >= EXIT_MIN
+    }
+}
+
+/// The script that an exit is paid to.
+pub fn payee(exit: &Exit) -> ScriptPublicKey {
+    let script = [&[OpBlake2b, 32][..], &exit.destination.0, &[OpEqual]].concat();
+    ScriptPublicKey::from_vec(0, script)
+}
+
+/// The script whose hash a claim pays to.
+pub fn redeem(left: &Left) -> Result<Vec<u8>, ScriptBuilderError> {
+    Ok([&[OpData64][..], &left.batches.0, &left.batch.0, &code()?].concat())
+}
+
+/// A claim's script.
+pub fn script(left: &Left) -> Result<ScriptPublicKey, ScriptBuilderError> {
+    Ok(pay_to_script_hash_script(&redeem(left)?))
+}
+
+/// What every claim's script ends in.
+pub fn code() -> Result<Vec<u8>, ScriptBuilderError> {
+    // The script names its own length, and how long that name is depends on it.
+    let mut length = 0;
+    loop {
+        let code = rules(length)?;
+        if code.len() == length {
+            return Ok(code);
+        }
+        length = code.len();
+    }
+}
+
+/// The rules of a claim. The stack holds, from the top: the state, and what [`Peel::witness`] pushes.
+fn rules(length: usize) -> Result<Vec<u8>, ScriptBuilderError> {
+    let mut script = Script::default();
+    script.ops(&[OpTxInputIndex])?.number(0)?.ops(&[OpNumEqualVerify])?;
+    // batches′ batch′ opens destination amount | batches batch
+    script.ops(&[OpDup])?.number(0)?.number(32)?.ops(&[OpSubstr, OpSwap])?;
+    script.number(32)?.number(64)?.ops(&[OpSubstr])?;
+    // No other cut of the same bytes.
+    for (at, size) in [(2, 8), (3, 32), (4, 32), (5, 32), (6, 32)] {
+        script.number(at)?.ops(&[OpPick, OpSize])?.number(size)?.ops(&[OpNumEqualVerify, OpDrop])?;
+    }
+    // The batch: the one begun, or the last one, opened.
+    script.ops(&[OpDup])?.data(&[0; 32])?.ops(&[OpEqual, OpIf, OpDrop])?;
+    script.data(&TAG)?.number(6)?.ops(&[OpPick, OpCat])?.number(4)?.ops(&[OpPick, OpCat, OpSHA256])?;
+    script.ops(&[OpEqualVerify])?.number(2)?.ops(&[OpPick])?;
+    script.ops(&[OpElse, OpSwap])?.number(6)?.ops(&[OpPick, OpEqualVerify, OpEndIf])?;
+    // batches′ batch′ opens destination amount | batch: its last exit
+    script.data(&TAG)?.number(5)?.ops(&[OpPick, OpCat])?.number(3)?.ops(&[OpPick, OpCat])?;
+    script.number(2)?.ops(&[OpPick, OpCat])?.data(&[0; 24])?.ops(&[OpCat, OpSHA256, OpEqualVerify])?;
+    // Is paid, where it is large enough: what it takes.
+    script.ops(&[OpDup])?.number(EXIT_MIN as usize)?.ops(&[OpGreaterThanOrEqual, OpIf])?;
+    script.ops(&[OpDup])?.number(1)?.ops(&[OpTxOutputAmount, OpNumEqualVerify])?;
+    script.data(&[0, 0, OpBlake2b, 32])?.number(2)?.ops(&[OpPick, OpCat])?.data(&[OpEqual])?.ops(&[OpCat])?;
+    script.number(1)?.ops(&[OpTxOutputSpk, OpEqualVerify])?;
+    script.ops(&[OpElse, OpDrop])?.number(0)?.ops(&[OpEndIf])?;
+    // What that leaves of input 1 goes back to where it was.
+    script.number(1)?.ops(&[OpTxInputAmount, OpSwap, OpSub, OpDup])?.number(0)?;
+    script.ops(&[OpGreaterThan, OpIf])?.number(2)?.ops(&[OpTxOutputAmount, OpLessThanOrEqual, OpVerify])?;
+    script.number(2)?.ops(&[OpTxOutputSpk])?.number(1)?.ops(&[OpTxInputSpk, OpEqualVerify])?;
+    script.ops(&[OpElse, OpDrop, OpEndIf])?;
+    // batches′ batch′ opens destination: the rest is claimed later.
+    script.ops(&[Op2Drop, Op2Dup, OpCat])?.data(&[0; 64])?.ops(&[OpEqual, OpIf, Op2Drop])?;
+    script.ops(&[OpTxInputIndex, OpAuthOutputCount])?.number(0)?.ops(&[OpNumEqualVerify])?;
+    script.ops(&[OpElse, OpCat])?.data(&[OpData64])?.ops(&[OpSwap, OpCat])?;
+    script.own_rules(length)?.pays_to_hash()?;
+    script.ops(&[OpTxInputIndex, OpAuthOutputCount])?.number(1)?.ops(&[OpNumEqualVerify])?;
+    script.continuation(0)?.ops(&[OpEndIf, OpTrue])?;
+    Ok(script.drain())
+}
+
+/// The script whose hash the vault of a covenant under a proof pays to.
+pub fn vault_redeem(covenant: Digest) -> Result<Vec<u8>, ScriptBuilderError> {
+    let code = code()?;
+    let length = 65 + code.len();
+    let mut script = Script::default();
+    script.ops(&[OpTxSubnetId])?.data(&[0; 20])?.ops(&[OpEqualVerify])?;
+    script.number(0)?.ops(&[OpInputCovenantId])?.data(&covenant.0)?.ops(&[OpEqual, OpIf])?;
+    // Beside a claim: what input 0 ends in is what its script is the hash of, and is a claim's.
+    script.ops(&[OpTxInputIndex])?.number(1)?.ops(&[OpNumEqualVerify])?;
+    script.number(0)?.number(0)?.ops(&[OpTxInputScriptSigLen, OpDup])?.number(length)?;
+    script.ops(&[OpSub, OpSwap, OpTxInputScriptSigSubstr, OpDup])?.pays_to_hash()?;
+    script.number(0)?.ops(&[OpTxInputSpk, OpEqualVerify, OpDup])?.number(0)?.number(1)?;
+    script.ops(&[OpSubstr])?.data(&[OpData64])?.ops(&[OpEqualVerify])?.number(65)?.number(length)?;
+    script.ops(&[OpSubstr, OpSHA256])?.data(&sha256(&[&code]))?.ops(&[OpEqualVerify])?;
+    // Two become one.
+    script.ops(&[OpElse, OpTxInputIndex])?.number(2)?.ops(&[OpLessThan, OpVerify])?;
+    script.number(0)?.ops(&[OpTxInputSpk, OpDup])?.number(1)?.ops(&[OpTxInputSpk, OpEqualVerify])?;
+    script.number(0)?.ops(&[OpTxOutputSpk, OpEqualVerify])?.number(0)?.ops(&[OpTxInputAmount])?.number(1)?;
+    script.ops(&[OpTxInputAmount, OpAdd])?.number(0)?.ops(&[
+        OpTxOutputAmount,
+        OpLessThanOrEqual,
+        OpVerify,
+    ])?;
+    script.ops(&[OpEndIf, OpTrue])?;
+    Ok(script.drain())
+}
+
+/// The vault of a covenant under a proof.
+pub fn vault(covenant: Digest) -> Result<ScriptPublicKey, ScriptBuilderError> {
+    Ok(pay_to_script_hash_script(&vault_redeem(covenant)?))
+}
