@@ -138,7 +138,7 @@ fn outcomes(
                     if offset >= count {
                         return;
                     }
-                    match run(Scenario::draw(first + offset, limits)) {
+                    match run(Scenario::draw(first.wrapping_add(offset), limits)) {
                         Ok(outcome) => {
                             done(&outcome);
                             outcomes.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);

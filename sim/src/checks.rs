@@ -240,11 +240,6 @@ impl Book {
         self.running.remove(id);
     }
 
-    /// Whether a proof of it runs.
-    pub fn is_running(&self, id: &StatementId) -> bool {
-        self.running.contains(id)
-    }
-
     /// Distinct statements that a proof was begun for.
     pub fn distinct(&self) -> u64 {
         self.begun.len() as u64

@@ -4,6 +4,7 @@
 //! | module | noun |
 //! |---|---|
 //! | [`proof`] | a lane in a block's sequencing commitment |
+//! | `hashing` | Kaspa's keyed hashes, as programs can afford them |
 //! | [`tip`] | the lane tip: Kaspa's fold over what a lane accepted |
 //!
 //! [`KaspaLane`] is both behind the model's port. Nothing here knows of a connection to a node.
@@ -11,6 +12,7 @@
 
 extern crate alloc;
 
+mod hashing;
 pub mod proof;
 pub mod tip;
 

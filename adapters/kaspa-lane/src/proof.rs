@@ -24,12 +24,10 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use borsh::{BorshDeserialize, BorshSerialize, io};
-use kaspa_hashes::SeqCommitActiveNode;
-use kaspa_seq_commit::hashing::{activity_root_hash, seq_commit, seq_state_root, smt_leaf_hash};
-use kaspa_seq_commit::types::{SeqCommitInput, SeqState, SmtLeafInput};
 use kaspa_smt::proof::{OwnedSmtProof, SmtProofError};
 use reprise_model::digest::Digest;
 
+use crate::hashing::{ActiveLeaf, ActiveNode, ActivityRoot, AtOnce, Branch, hash_of};
 use crate::{digest, hash};
 
 /// Where a lane stands.
@@ -65,22 +63,12 @@ pub struct LaneProof {
 impl LaneProof {
     /// The sequencing commitment that this proof opens for the lane `key`.
     pub fn commitment(&self, key: &Digest) -> Result<Digest, SmtProofError> {
-        let leaf = |lane: LaneEntry| {
-            smt_leaf_hash(&SmtLeafInput { lane_tip: &hash(lane.tip), blue_score: lane.blue_score })
-        };
+        let leaf = |lane: LaneEntry| hash_of::<ActiveLeaf>(&[&lane.tip.0, &lane.blue_score.to_le_bytes()]);
         let merkle_proof = OwnedSmtProof::from_bytes(&self.merkle_proof)?;
-        let lanes_root =
-            merkle_proof.compute_root::<SeqCommitActiveNode>(&hash(*key), self.lane.map(leaf))?;
-        let activity_root = activity_root_hash(&hash(self.inactivity_shortcut), &lanes_root);
-        let state_root = seq_state_root(&SeqState {
-            activity_root: &activity_root,
-            payload_and_ctx_digest: &hash(self.payload_and_context_digest),
-        });
-        let parent_seq_commit = hash(self.parent_commitment);
-        Ok(digest(seq_commit(&SeqCommitInput {
-            parent_seq_commit: &parent_seq_commit,
-            state_root: &state_root,
-        })))
+        let lanes = merkle_proof.compute_root::<AtOnce<ActiveNode>>(&hash(*key), self.lane.map(leaf))?;
+        let activity = hash_of::<ActivityRoot>(&[&self.inactivity_shortcut.0, lanes.as_slice()]);
+        let state = hash_of::<Branch>(&[activity.as_slice(), &self.payload_and_context_digest.0]);
+        Ok(digest(hash_of::<Branch>(&[&self.parent_commitment.0, state.as_slice()])))
     }
 
     /// The [layout](self) above.

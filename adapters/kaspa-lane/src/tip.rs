@@ -11,13 +11,13 @@
 
 use alloc::vec::Vec;
 
-use kaspa_seq_commit::hashing::{activity_digest_lane, activity_leaf, lane_tip_next, mergeset_context_hash};
-use kaspa_seq_commit::types::{LaneTipInput, MergesetContext};
+use kaspa_merkle::calc_merkle_root_with_hasher;
 use reprise_model::digest::Digest;
 use reprise_model::lane::BlockContext;
 use reprise_model::transaction::LaneTransaction;
 
-use crate::{digest, hash};
+use crate::digest;
+use crate::hashing::{ActivityLeaf, AtOnce, Branch, Context, Tip, hash_of};
 
 /// The tip of the lane `key` after a block that accepted these transactions, of which there is at least one.
 pub fn next<'a>(
@@ -26,17 +26,13 @@ pub fn next<'a>(
     context: &BlockContext,
     accepted: impl IntoIterator<Item = &'a LaneTransaction>,
 ) -> Digest {
-    let leaf = |tx: &LaneTransaction| activity_leaf(&hash(tx.id().digest()), tx.version, tx.merge_index);
+    let leaf = |tx: &LaneTransaction| {
+        hash_of::<ActivityLeaf>(&[&tx.id().0, &tx.version.to_le_bytes(), &tx.merge_index.to_le_bytes()])
+    };
     let leaves: Vec<_> = accepted.into_iter().map(leaf).collect();
-    let context_hash = mergeset_context_hash(&MergesetContext {
-        timestamp: context.timestamp_ms,
-        daa_score: context.daa_score,
-        blue_score: context.blue_score,
-    });
-    digest(lane_tip_next(&LaneTipInput {
-        parent_ref: &hash(*reference),
-        lane_key: &hash(*key),
-        activity_digest: &activity_digest_lane(leaves.into_iter()),
-        context_hash: &context_hash,
-    }))
+    let activity = calc_merkle_root_with_hasher::<AtOnce<Branch>>(leaves.into_iter());
+    let BlockContext { timestamp_ms, daa_score, blue_score } = context;
+    let context = [timestamp_ms.to_le_bytes(), daa_score.to_le_bytes(), blue_score.to_le_bytes()];
+    let context = hash_of::<Context>(&[context.as_flattened()]);
+    digest(hash_of::<Tip>(&[&reference.0, &key.0, activity.as_slice(), context.as_slice()]))
 }

@@ -16,7 +16,7 @@ use reprise_node::l1;
 use reprise_node::wire::Patience;
 use reprise_planner::bundle::BundleRule;
 use reprise_planner::planner::Retention;
-use reprise_prover::policy::{Backoff, Budget, Orphans, Policy};
+use reprise_prover::policy::{Backoff, Breaker, Budget, Orphans, Policy};
 use reprise_store::{Durability, VerifyPolicy};
 use serde::Deserialize;
 
@@ -281,6 +281,7 @@ impl Settings {
             budget: Budget { cheap, dear },
             timeout: timeout.0.map(Duration::from_secs),
             backoff: Backoff { first: Duration::from_millis(first), max: Duration::from_millis(max) },
+            breaker: Breaker::default(),
             orphans: orphans.0,
             speculate_orphans,
             ..Policy::default()

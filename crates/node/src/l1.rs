@@ -115,6 +115,38 @@ impl L1 for Recorded {
     }
 }
 
+/// An L1 whose source goes through something else, which watches it or holds it back.
+pub struct Through<F> {
+    /// The L1.
+    pub l1: Box<dyn L1>,
+    /// What its source goes through, once it is open.
+    pub through: F,
+}
+
+impl<F: FnOnce(Box<dyn ChainSource>) -> Box<dyn ChainSource>> L1 for Through<F> {
+    fn name(&self) -> String {
+        self.l1.name()
+    }
+
+    fn root(&self) -> ChainRoot {
+        self.l1.root()
+    }
+
+    fn lane(&self) -> Lane {
+        self.l1.lane()
+    }
+
+    fn open(
+        self: Box<Self>,
+        covenant: Covenant,
+        seal: SealKind,
+        dir: Option<&Path>,
+    ) -> Result<Opened, L1Error> {
+        let Opened { source, sink } = self.l1.open(covenant, seal, dir)?;
+        Ok(Opened { source: (self.through)(source), sink })
+    }
+}
+
 /// The overlay as a sink.
 #[derive(Debug, Clone)]
 pub struct OverlaySink(pub Arc<Mutex<Overlay>>);

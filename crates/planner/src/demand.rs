@@ -18,7 +18,7 @@
 //!
 //! Every order that is wanted is held by its [`Rank`], with the fact that it was wanted under. Another fact
 //! wants or drops what is below; a unit that comes or goes wants or drops what is in it; the limit moves the
-//! end by units. [`Demand::change`] tells what came of it since it last told, net.
+//! end by units. `change` tells what came of it since it last told, net.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -32,12 +32,23 @@ pub struct Proof {
 /// What a running attempt shares with whoever watches it.
 #[derive(Debug, Default)]
 pub struct Control {
+    device: usize,
     cancelled: AtomicBool,
     metered: AtomicBool,
     nanoseconds: AtomicU64,
 }
 
 impl Control {
+    /// Of an attempt on a device.
+    pub fn on(device: usize) -> Self {
+        Self { device, ..Self::default() }
+    }
+
+    /// Which device it is to run on, counted from 0: one of as many as proofs may run at a time.
+    pub fn device(&self) -> usize {
+        self.device
+    }
+
     /// Asks the attempt to end.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);

@@ -27,7 +27,7 @@
 //! What an input costs is proportional to what it changes, but for factors of a logarithm: the demand comes as
 //! a difference ([`Engine::want`]), and every statement about which something changed is reviewed, no other.
 //! What the engine looks for in all jobs is kept at hand: who is next, what is due, how many there are of a
-//! kind ([`Engine::refresh`] keeps it so).
+//! kind (`refresh` keeps it so).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;

@@ -34,6 +34,10 @@ pub struct MockConfig {
     pub panic_every: u64,
     /// Every so many calls never come back, whoever asks them to; 0 for never.
     pub hang_every: u64,
+    /// The device on which every call fails.
+    pub broken: Option<usize>,
+    /// The first so many calls fail, on whatever device.
+    pub broken_until: u64,
     /// Every so many calls find that the program attests something else; 0 for never.
     pub diverge_every: u64,
 }
@@ -72,6 +76,11 @@ impl MockBackend {
 
     fn seal(claim: &ClaimDigest) -> [u8; 32] {
         blake3::derive_key("reprise 2026-11 mock seal", &claim.0)
+    }
+
+    /// Whether the device that a call runs on fails it.
+    fn is_broken(&self, call: u64, control: &Control) -> bool {
+        call <= self.config.broken_until || self.config.broken == Some(control.device())
     }
 
     /// Runs the program and takes as long as it costs.
@@ -194,7 +203,7 @@ impl Backend for MockBackend {
         if every(self.config.panic_every) {
             panic!("an injected panic on call {call}");
         }
-        if every(self.config.transient_every) {
+        if every(self.config.transient_every) || self.is_broken(call, control) {
             let (statement, reason) = (receipt.id(), format!("injected on call {call}"));
             return Err(ProveError::Transient { statement, reason });
         }

@@ -62,7 +62,6 @@ pub struct Answer {
 /// One attempt at an order. Its flags change under the lock of the threads' state.
 #[derive(Debug, Default)]
 struct Attempt {
-    device: usize,
     control: Control,
     ended: AtomicBool,
     written_off: AtomicBool,
@@ -120,7 +119,7 @@ impl Workers {
 
     /// Hands an order to the thread of its device.
     pub fn assign(&mut self, assignment: Assignment) {
-        let attempt = Arc::new(Attempt { device: assignment.device, ..Attempt::default() });
+        let attempt = Arc::new(Attempt { control: Control::on(assignment.device), ..Attempt::default() });
         self.attempts.insert(assignment.order.id, attempt.clone());
         self.shared.state().queue.push_back((assignment, attempt));
         self.shared.changed.notify_all();
@@ -170,7 +169,7 @@ impl Workers {
         }
         attempt.written_off.store(true, Ordering::Relaxed);
         state.alive -= 1;
-        Some(attempt.device)
+        Some(attempt.control.device())
     }
 
     fn spawn(&self, device: usize) -> std::io::Result<()> {

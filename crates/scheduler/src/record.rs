@@ -41,7 +41,7 @@ pub struct BatchRecord {
     pub accepted: Vec<LaneTransaction>,
     /// What each transaction wrote.
     pub writes: Vec<Writes>,
-    /// The proof of the lane in the block's sequencing commitment, once obtained.
+    /// The proof of the lane in the block's sequencing commitment, where a proof may open it.
     pub lane_proof: Option<Vec<u8>>,
 }
 

@@ -1,23 +1,19 @@
 //! A running node of ours, and a probe that says how far it is: what tests wait for, instead of sleeping.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use reprise_chain::overlay::Covenant;
-use reprise_chain::recording::Lane;
 use reprise_chain::source::{ChainSource, Poll, Progress, SourceError};
 use reprise_kaspa::l1::{KaspaL1, Payer};
 use reprise_kaspa::live::Options;
-use reprise_model::block::ChainRoot;
 use reprise_model::digest::BlockHash;
 use reprise_model::hash::{Blake3, Hasher};
-use reprise_model::profile::SealKind;
 use reprise_model::statement::ClaimScheme;
 use reprise_node::happening::{Happening, Observer};
-use reprise_node::l1::{L1, L1Error, Opened};
+use reprise_node::l1::{L1, Through};
 use reprise_node::pipeline::{Ended, RunError};
 use reprise_node::wire::{self, Patience, Settings, Workload};
 use reprise_planner::bundle::BundleRule;
@@ -43,38 +39,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// An L1 whose source says how far it is.
-struct Probed {
-    l1: Box<dyn L1>,
-    seen: Shared,
-}
-
-impl L1 for Probed {
-    fn name(&self) -> String {
-        self.l1.name()
-    }
-
-    fn root(&self) -> ChainRoot {
-        self.l1.root()
-    }
-
-    fn lane(&self) -> Lane {
-        self.l1.lane()
-    }
-
-    fn open(
-        self: Box<Self>,
-        covenant: Covenant,
-        seal: SealKind,
-        dir: Option<&Path>,
-    ) -> Result<Opened, L1Error> {
-        let tip = self.l1.root().metadata.block_hash;
-        let Opened { source, sink } = self.l1.open(covenant, seal, dir)?;
-        let source = Box::new(ProbedSource { source, tip, seen: self.seen });
-        Ok(Opened { source, sink })
-    }
-}
-
+/// A source that says how far it is.
 struct ProbedSource {
     source: Box<dyn ChainSource>,
     tip: BlockHash,
@@ -151,7 +116,11 @@ impl Run {
                 let workload = Workload::ledger(backend.clone(), hasher.clone(), &plan.options.lane);
                 let dir = plan.data_dir.join("l1");
                 let l1 = KaspaL1::connect(plan.options, plan.payer, None, &workload.covenant(), Some(&dir));
-                let l1 = Box::new(Probed { l1: Box::new(l1.map_err(|e| said(&e))?), seen: seen.clone() });
+                let l1: Box<dyn L1> = Box::new(l1.map_err(|e| said(&e))?);
+                let (tip, told) = (l1.root().metadata.block_hash, seen.clone());
+                let probe =
+                    move |source| Box::new(ProbedSource { source, tip, seen: told }) as Box<dyn ChainSource>;
+                let l1 = Box::new(Through { l1, through: probe });
                 let settings = Settings {
                     rule: plan.rule,
                     permits: 1,

@@ -24,6 +24,6 @@ fn a_small_block_is_one_small_segment_a_program() {
     run("transaction, exit", transaction(3, 1), &[], 1 << 16);
     run("batch of 1", batch(1), &chain.transactions[1], 1 << 18);
     run("batch of 2", batch(3), &chain.transactions[3], 1 << 18);
-    run("aggregate of 1", aggregate(&[1]), &chain.batches, 1 << 16);
+    run("aggregate of 1", aggregate(&[1]), &chain.batches, 1 << 17);
     run("aggregate of 4", aggregate(&[0, 1, 2, 3]), &chain.batches, 1 << 17);
 }

@@ -16,7 +16,7 @@ use reprise_planner::planner::Retention;
 use reprise_prover::backend::ProveError;
 use reprise_prover::failure::Failure;
 use reprise_prover::mock::{MockBackend, MockConfig};
-use reprise_prover::policy::{Budget, Orphans, Policy};
+use reprise_prover::policy::{Backoff, Breaker, Budget, Orphans, Policy};
 use reprise_store::faulty::FaultyStore;
 use reprise_store::port::{Filter, Lookup, NewEntry};
 use reprise_store::{Options, ReceiptStore, Store};
@@ -65,7 +65,9 @@ fn failures_of_every_sort_at_one_and_at_ten_percent_end_in_the_same_root() {
             let hangs = mock.hang_every != 0;
             let timeout = if hangs { [Duration::from_millis(400); 3] } else { Policy::default().timeout };
             let budget = Budget { cheap: 16, dear: 12 };
-            let home = home(mock, |engine| Policy { timeout, budget, ..engine });
+            // No device is to blame for what is injected by call: none rests.
+            let breaker = Breaker { failures: 0, ..Breaker::default() };
+            let home = home(mock, |engine| Policy { timeout, budget, breaker, ..engine });
             let ended = home.try_run(flips(depth, 1), &never(), &mut Deaf).unwrap();
             let report = &ended.report;
             assert_eq!(ended.violations, vec![], "{name} every {every}");
@@ -110,6 +112,37 @@ fn a_hang_turns_the_health_red_until_its_statement_is_proved() {
     let red = |health: &Health| matches!(health.reasons(), [Reason::Hung { .. }, ..]);
     assert!(heard.0.iter().any(red), "{:?}", heard.0);
     assert_eq!((heard.0.last(), &ended.report.health), (Some(&Health::Green), &Health::Green));
+}
+
+#[test]
+fn a_broken_device_beside_one_that_works_costs_a_few_attempts_and_is_named() {
+    let mock = MockConfig { broken: Some(0), cost: [Duration::from_millis(2); 3], ..MockConfig::default() };
+    let clean = Home::new().try_run(dev::flip(), &never(), &mut Deaf).unwrap().report;
+    let rest = Backoff { first: Duration::from_secs(3600), max: Duration::from_secs(3600) };
+    let home = home(mock, |engine| Policy { breaker: Breaker { rest, ..engine.breaker }, ..engine });
+    let mut heard = Healths::default();
+    let ended = home.try_run(dev::flip(), &never(), &mut heard).unwrap();
+    let report = &ended.report;
+    assert_eq!(ended.violations, vec![]);
+    assert_eq!((&report.state_root, report.proved), (&clean.state_root, clean.proved));
+    assert_eq!(report.attempts_failed, u64::from(home.patience.engine.breaker.failures), "then it rests");
+    let [Reason::Device { device: 0, failed: 3, failure }] = report.health.reasons() else {
+        panic!("{}", report.health)
+    };
+    assert!(failure.contains("injected"), "{failure}");
+}
+
+#[test]
+fn with_every_device_broken_for_a_while_the_run_waits_and_gives_nothing_up() {
+    // One device: it works again when the proofs that are tried have come to their turn.
+    let mock = MockConfig { broken_until: 9, ..MockConfig::default() };
+    let home = Home { permits: 1, ..home(mock, |engine| engine) };
+    let mut heard = Healths::default();
+    let ended = home.try_run(dev::flip(), &never(), &mut heard).unwrap();
+    assert_eq!(ended.violations, vec![]);
+    assert_eq!((ended.report.attempts_failed, &ended.report.health), (9, &Health::Green));
+    let red = |health: &Health| health.reasons().iter().any(|reason| matches!(reason, Reason::Device { .. }));
+    assert!(heard.0.iter().any(red), "{:?}", heard.0);
 }
 
 #[test]

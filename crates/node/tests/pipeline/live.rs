@@ -1,21 +1,16 @@
 //! An L1 that says more than its events: what is final, and how the connection to it is.
 
-use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use reprise_chain::overlay::Covenant;
-use reprise_chain::recording::Lane;
 use reprise_chain::source::{ChainSource, Connection, Lost, Pace, Poll, Progress, SourceError};
-use reprise_model::block::ChainRoot;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::BlockHash;
 use reprise_model::hash::{Blake3, Hasher};
-use reprise_model::profile::SealKind;
 use reprise_node::happening::Deaf;
 use reprise_node::health::{L1_AWAY_MAX, Reason};
-use reprise_node::l1::{L1, L1Error, Opened};
+use reprise_node::l1::Through;
 use reprise_node::pipeline::Ended;
 use reprise_node::wire;
 
@@ -59,36 +54,6 @@ impl ChainSource for LiveSource {
     }
 }
 
-struct LiveL1 {
-    l1: Box<dyn L1>,
-    says: Says,
-}
-
-impl L1 for LiveL1 {
-    fn name(&self) -> String {
-        self.l1.name()
-    }
-
-    fn root(&self) -> ChainRoot {
-        self.l1.root()
-    }
-
-    fn lane(&self) -> Lane {
-        self.l1.lane()
-    }
-
-    fn open(
-        self: Box<Self>,
-        covenant: Covenant,
-        seal: SealKind,
-        dir: Option<&Path>,
-    ) -> Result<Opened, L1Error> {
-        let Opened { source, sink } = self.l1.open(covenant, seal, dir)?;
-        let source = Box::new(LiveSource { source, says: self.says, chain: vec![], next: None });
-        Ok(Opened { source, sink })
-    }
-}
-
 fn run(home: &Home, says: Says) -> Ended {
     let (backend, store) = home.open();
     let settings = wire::Settings {
@@ -98,7 +63,9 @@ fn run(home: &Home, says: Says) -> Ended {
         data_dir: Some(home.path().into()),
         patience: home.patience,
     };
-    let l1 = Box::new(LiveL1 { l1: recorded(chain_of(60), Pace::Proved), says });
+    let live =
+        |source| Box::new(LiveSource { source, says, chain: vec![], next: None }) as Box<dyn ChainSource>;
+    let l1 = Box::new(Through { l1: recorded(chain_of(60), Pace::Proved), through: live });
     let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
     let node = wire::wire(settings, l1, backend, hasher, store).unwrap();
     let ended = node.run(&AtomicBool::new(false), &mut Deaf).unwrap();

@@ -1,19 +1,15 @@
 //! The chain flips while something runs: before every message that the pipeline takes.
 
 use std::collections::HashSet;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use reprise_chain::overlay::Covenant;
-use reprise_chain::recording::{Lane, Recording};
+use reprise_chain::recording::Recording;
 use reprise_chain::source::{ChainSource, Pace, Poll, Progress, SourceError};
-use reprise_model::block::ChainRoot;
 use reprise_model::hash::{Blake3, Hasher};
-use reprise_model::profile::SealKind;
 use reprise_node::dev;
 use reprise_node::happening::{Deaf, Happening, Observer};
-use reprise_node::l1::{L1, L1Error, Opened};
+use reprise_node::l1::Through;
 use reprise_node::report::Report;
 use reprise_node::wire;
 use reprise_planner::bundle::BundleRule;
@@ -49,35 +45,6 @@ impl ChainSource for Gate {
     }
 }
 
-struct Gated {
-    l1: Box<dyn L1>,
-    every: u32,
-}
-
-impl L1 for Gated {
-    fn name(&self) -> String {
-        self.l1.name()
-    }
-
-    fn root(&self) -> ChainRoot {
-        self.l1.root()
-    }
-
-    fn lane(&self) -> Lane {
-        self.l1.lane()
-    }
-
-    fn open(
-        self: Box<Self>,
-        covenant: Covenant,
-        seal: SealKind,
-        dir: Option<&Path>,
-    ) -> Result<Opened, L1Error> {
-        let Opened { source, sink } = self.l1.open(covenant, seal, dir)?;
-        Ok(Opened { source: Box::new(Gate { source, every: self.every, asked: 0 }), sink })
-    }
-}
-
 fn run(recording: Recording, every: u32, permits: usize, orphans: Orphans) -> Report {
     let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
     let backend: Arc<dyn Backend> = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
@@ -92,7 +59,8 @@ fn run(recording: Recording, every: u32, permits: usize, orphans: Orphans) -> Re
         data_dir: None,
         patience,
     };
-    let gated = Box::new(Gated { l1: recorded(recording, Pace::Free), every });
+    let gate = move |source| Box::new(Gate { source, every, asked: 0 }) as Box<dyn ChainSource>;
+    let gated = Box::new(Through { l1: recorded(recording, Pace::Free), through: gate });
     let node = wire::wire(settings, gated, backend, hasher, store).unwrap();
     let ended = node.run(&AtomicBool::new(false), &mut Deaf).unwrap();
     assert_eq!(ended.violations, vec![]);

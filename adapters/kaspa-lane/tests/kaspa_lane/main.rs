@@ -1,0 +1,192 @@
+//! Kaspa's lane on the shipped recording, whose blocks carry a real node's proofs.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use kaspa_seq_commit::hashing::{activity_digest_lane, activity_leaf, lane_tip_next, mergeset_context_hash};
+use kaspa_seq_commit::types::{LaneTipInput, MergesetContext};
+use reprise_chain::recording::Recording;
+use reprise_kaspa_lane::proof::LaneProof;
+use reprise_kaspa_lane::{KaspaLane, digest, hash, tip};
+use reprise_model::block::{ChainBlock, ChainRoot};
+use reprise_model::digest::{BlockHash, Digest};
+use reprise_model::hash::Blake3;
+use reprise_model::journal::Commitment;
+use reprise_model::lane::{LaneError, LaneScheme, Step};
+use reprise_model::transaction::LaneTransaction;
+
+/// The shipped recording, block by block, each once.
+struct Recorded {
+    lane: Digest,
+    root: ChainRoot,
+    blocks: Vec<ChainBlock>,
+    at: HashMap<BlockHash, (Digest, Option<Vec<u8>>)>,
+}
+
+fn recorded() -> Recorded {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recordings/flip.reprise");
+    let Recording { lane, root, events, .. } = Recording::open(&path).unwrap();
+    let lane = lane.key;
+    let tip = KaspaLane.at(&Blake3, &lane, None, root.lane_proof.as_deref()).unwrap();
+    let mut at = HashMap::from([(root.metadata.block_hash, (tip, root.lane_proof.clone()))]);
+    let mut blocks: Vec<ChainBlock> = vec![];
+    for block in events.into_iter().flat_map(|event| event.added) {
+        let hash = block.metadata.block_hash;
+        if !at.contains_key(&hash) {
+            let left = at[&block.metadata.parent_hash].0;
+            let tip = KaspaLane.at(&Blake3, &lane, Some(&left), block.lane_proof.as_deref()).unwrap();
+            at.insert(hash, (tip, block.lane_proof.clone()));
+            blocks.push(block);
+        }
+    }
+    Recorded { lane, root, blocks, at }
+}
+
+impl Recorded {
+    /// The tip after a block that accepted these, on its parent's tip and proof, changed.
+    fn after(
+        &self,
+        block: &ChainBlock,
+        change: impl FnOnce(&mut Digest, &mut Option<Vec<u8>>),
+    ) -> Result<Digest, LaneError> {
+        let (mut tip, mut proof) = self.at[&block.metadata.parent_hash].clone();
+        change(&mut tip, &mut proof);
+        let accepted: Vec<_> = block.accepted.iter().map(|accepted| (accepted, Digest::ZERO)).collect();
+        let context = block.metadata.context();
+        let step = Step {
+            lane: &self.lane,
+            tip: &tip,
+            parent_proof: proof.as_deref(),
+            context: &context,
+            accepted: &accepted,
+        };
+        KaspaLane.after(&Blake3, &step)
+    }
+
+    fn full(&self) -> impl Iterator<Item = &ChainBlock> {
+        self.blocks.iter().filter(|block| !block.accepted.is_empty())
+    }
+
+    fn tip(&self, block: &ChainBlock) -> Digest {
+        self.at[&block.metadata.block_hash].0
+    }
+}
+
+#[test]
+fn the_fold_over_what_each_block_accepted_ends_in_the_tip_that_the_node_proves() {
+    let recorded = recorded();
+    assert!(KaspaLane.binds());
+    assert!(recorded.full().count() > 5);
+    assert!(recorded.full().any(|block| block.accepted.len() > 2));
+    for block in recorded.full() {
+        assert_eq!(recorded.after(block, |_, _| ()), Ok(recorded.tip(block)));
+    }
+    for block in recorded.blocks.iter().filter(|block| block.accepted.is_empty()) {
+        assert_eq!(recorded.tip(block), recorded.at[&block.metadata.parent_hash].0);
+    }
+}
+
+#[test]
+fn the_fold_is_the_one_of_kaspa_s_own_library() {
+    let recorded = recorded();
+    let reference = Digest([9; 32]);
+    for block in recorded.full() {
+        let leaf = |tx: &LaneTransaction| activity_leaf(&hash(Digest(tx.id().0)), tx.version, tx.merge_index);
+        let leaves: Vec<_> = block.accepted.iter().map(leaf).collect();
+        let context = block.metadata.context();
+        let theirs = lane_tip_next(&LaneTipInput {
+            parent_ref: &hash(reference),
+            lane_key: &hash(recorded.lane),
+            activity_digest: &activity_digest_lane(leaves.into_iter()),
+            context_hash: &mergeset_context_hash(&MergesetContext {
+                timestamp: context.timestamp_ms,
+                daa_score: context.daa_score,
+                blue_score: context.blue_score,
+            }),
+        });
+        assert_eq!(tip::next(&recorded.lane, &reference, &context, &block.accepted), digest(theirs));
+    }
+}
+
+#[test]
+fn a_transaction_altered_dropped_or_moved_ends_in_another_tip() {
+    let recorded = recorded();
+    let block = recorded.full().find(|block| block.accepted.len() > 2).unwrap();
+    let other = |change: &dyn Fn(&mut ChainBlock)| {
+        let mut changed = block.clone();
+        change(&mut changed);
+        assert_ne!(recorded.after(&changed, |_, _| ()).unwrap(), recorded.tip(block));
+    };
+    other(&|block| block.accepted[0].payload[3] ^= 1);
+    other(&|block| block.accepted[1].rest[3] ^= 1);
+    other(&|block| block.accepted[2].version ^= 1);
+    other(&|block| block.accepted[2].merge_index += 1);
+    other(&|block| drop(block.accepted.pop()));
+    other(&|block| block.accepted.swap(0, 1));
+    other(&|block| block.metadata.daa_score += 1);
+    other(&|block| block.metadata.blue_score += 1);
+    other(&|block| block.metadata.parent_timestamp_ms += 1);
+    let tip = recorded.after(block, |tip, _| tip.0[0] ^= 1).unwrap();
+    assert_ne!(tip, recorded.tip(block));
+}
+
+#[test]
+fn the_tip_is_opened_in_the_commitment_of_its_block_and_in_no_other() {
+    let recorded = recorded();
+    for block in recorded.full() {
+        let open = |tip: &Digest, proof: Option<&[u8]>| KaspaLane.open(&recorded.lane, tip, proof);
+        let (tip, proof) = (recorded.tip(block), block.lane_proof.as_deref());
+        let commitment = block.metadata.sequencing_commitment;
+        assert_eq!(open(&tip, proof), Ok(Commitment::Bound(commitment)));
+        assert_eq!(open(&tip, None), Err(LaneError::NoProof));
+        let before = recorded.at[&block.metadata.parent_hash].0;
+        assert_eq!(open(&before, proof), Err(LaneError::OtherTip { expected: before, found: tip }));
+        let torn = &proof.unwrap()[..proof.unwrap().len() - 1];
+        assert!(matches!(open(&tip, Some(torn)), Err(LaneError::Unreadable { .. })));
+        // Another lane's key climbs to another commitment.
+        let foreign = KaspaLane.open(&Digest([1; 32]), &tip, proof);
+        assert_ne!(foreign, Ok(Commitment::Bound(commitment)));
+    }
+}
+
+#[test]
+fn a_lane_without_an_entry_begins_over_the_commitment_in_which_it_is_absent() {
+    let recorded = recorded();
+    let absent =
+        |(tip, proof): &(Digest, Option<Vec<u8>>)| (*tip == Digest::ZERO).then(|| proof.clone().unwrap());
+    // It begins anew on the first block that accepts something.
+    let begins = recorded.full().find(|block| absent(&recorded.at[&block.metadata.parent_hash]).is_some());
+    let begins = begins.unwrap();
+    let proof = absent(&recorded.at[&begins.metadata.parent_hash]).unwrap();
+    let parent =
+        recorded.blocks.iter().find(|block| block.metadata.block_hash == begins.metadata.parent_hash);
+    let parent = parent.map_or(recorded.root.metadata, |block| block.metadata);
+    let commitment = LaneProof::decode(&proof).unwrap().commitment(&recorded.lane).unwrap();
+    assert_eq!(commitment, parent.sequencing_commitment);
+    let tip = tip::next(&recorded.lane, &commitment, &begins.metadata.context(), &begins.accepted);
+    assert_eq!(recorded.after(begins, |_, _| ()), Ok(tip));
+
+    assert_eq!(recorded.after(begins, |_, proof| *proof = None), Err(LaneError::NoProof));
+    // Where it has an entry nobody can say that it has none.
+    let present = recorded.full().last().unwrap();
+    let forged = |tip: &mut Digest, proof: &mut Option<Vec<u8>>| {
+        (*tip, *proof) = (Digest::ZERO, present.lane_proof.clone());
+    };
+    let tip = recorded.tip(present);
+    assert_eq!(recorded.after(begins, forged), Err(LaneError::Present { tip }));
+    // A proof that hides the entry opens another commitment, so the lane begins elsewhere than the L1's.
+    let mut hidden = LaneProof::decode(present.lane_proof.as_ref().unwrap()).unwrap();
+    hidden.lane = None;
+    assert_ne!(hidden.commitment(&recorded.lane).ok(), Some(present.metadata.sequencing_commitment));
+}
+
+#[test]
+fn what_a_block_left_is_there_until_a_proof_says_otherwise() {
+    let lane = recorded().lane;
+    let left = Digest([3; 32]);
+    assert_eq!(KaspaLane.at(&Blake3, &lane, Some(&left), None), Ok(left));
+    assert_eq!(KaspaLane.at(&Blake3, &lane, None, None), Err(LaneError::NoProof));
+    let torn = KaspaLane.at(&Blake3, &lane, Some(&left), Some(&[1, 2]));
+    assert!(matches!(torn, Err(LaneError::Unreadable { .. })), "{torn:?}");
+}
