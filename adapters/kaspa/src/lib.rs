@@ -15,12 +15,14 @@
 //! | [`settlement`] | settlements as transactions: built and read |
 //! | [`sink`] | where settlements go |
 //! | [`claim`] | how exits are paid where settlements are proved |
+//! | [`cashier`] | who has exits paid where settlements are proved |
 //! | [`vault`] | where deposits lie, and what exits are paid from |
 //! | [`key`] | the key that pays for them |
 //! | [`opening`] | what shows whose output a lane transaction spends |
 //! | [`names`] | what people call lanes and accounts by |
 //! | [`client`] | a connection to a node |
 
+pub mod cashier;
 pub mod claim;
 pub mod client;
 pub mod covenant;
@@ -30,6 +32,7 @@ pub mod l1;
 pub mod live;
 pub mod names;
 pub mod opening;
+
 pub mod settlement;
 pub mod sink;
 pub mod track;

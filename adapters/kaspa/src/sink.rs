@@ -11,6 +11,8 @@
 //! no such output, the covenant is elsewhere: a competitor moved it, or a reorg moved it back. Either comes as a chain
 //! event, and what is wanted changes.
 //!
+//! What a settlement under a proof leaves to its exits is paid from here as well, by a [`Cashier`].
+//!
 //! Two sinks, so that a fake seal cannot reach a covenant that moves value: [`KaspaSink`] takes real receipts;
 //! [`PlaySink`], for what is mocked, is made only with an [`OwnNetwork`].
 
@@ -36,6 +38,7 @@ use reprise_model::journal::Exit;
 use reprise_model::receipt::{RealReceipt, Receipt, Verified};
 use reprise_settler::{RehearsalSink, SettleError, SettlementSink};
 
+use crate::cashier::{Cashier, Means};
 use crate::client::{self, Client, ClientError, Unanswered, unanswered};
 use crate::covenant::{NotOwnError, OwnNetwork, Proof, SealReader, State};
 use crate::digest;
@@ -163,7 +166,7 @@ type Verdict = Arc<Mutex<Option<(StatementId, String)>>>;
 /// What is to be settled.
 struct Job {
     settlement: ObservedSettlement,
-    exits: Vec<Exit>,
+    exits: Vec<Vec<Exit>>,
     seal: Vec<u8>,
 }
 
@@ -183,7 +186,15 @@ impl KaspaSink {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let (jobs, inbox) = bounded(JOBS_MAX);
         let verdict = Verdict::default();
-        let settling = SettleLoop { terms, client: None, sent: None, verdict: verdict.clone() };
+        let verdict_of = verdict.clone();
+        let settling = SettleLoop {
+            terms,
+            client: None,
+            sent: None,
+            verdict: verdict_of,
+            cashier: Cashier::default(),
+            unpaid: None,
+        };
         let run = move || runtime.block_on(settling.run(&inbox));
         let thread = thread::Builder::new().name("kaspa settler".into()).spawn(run)?;
         Ok(Self { jobs: Some(jobs), verdict, thread: Some(thread) })
@@ -197,7 +208,7 @@ impl KaspaSink {
     fn take(
         &mut self,
         settlement: ObservedSettlement,
-        exits: &[Exit],
+        exits: &[Vec<Exit>],
         seal: &[u8],
     ) -> Result<(), SettleError> {
         let statement = settlement.statement;
@@ -259,20 +270,36 @@ struct SettleLoop {
     client: Option<Client>,
     sent: Option<Sent>,
     verdict: Verdict,
+    cashier: Cashier,
+    /// Why exits are not being paid, as it was said last.
+    unpaid: Option<String>,
 }
 
 impl SettleLoop {
     async fn run(mut self, inbox: &Receiver<Job>) {
         let (mut again, mut last, mut tries) = (None, None, 0);
         // Blocking here holds up nobody: the connection's own tasks have a thread of theirs.
-        while let Some(job) = next(inbox, again.take()) {
+        loop {
+            let job = match next(inbox, again.take(), !self.cashier.is_idle()) {
+                Next::Job(job) => job,
+                Next::Nothing => {
+                    self.pay().await;
+                    continue;
+                }
+                Next::Over => break,
+            };
             let statement = job.settlement.statement;
             let outcome = match tokio::time::timeout(ANSWER_WITHIN, self.settle(&job)).await {
                 Ok(outcome) => outcome,
                 Err(_) => Err(SinkError::Silent),
             };
             match outcome {
-                Ok(Some(transaction)) => tracing::info!(%statement, "sent as {transaction}"),
+                Ok(Some(transaction)) => {
+                    tracing::info!(%statement, "sent as {transaction}");
+                    if self.terms.settling.rules.claims() {
+                        self.cashier.owe(statement, &job.exits);
+                    }
+                }
                 Ok(None) => {}
                 Err(error) => {
                     match &error {
@@ -280,18 +307,63 @@ impl SettleLoop {
                         SinkError::Elsewhere => tracing::debug!(%statement, "not under way: {error}"),
                         _ => tracing::warn!(%statement, "the settlement is not under way: {error}"),
                     }
-                    if matches!(error, SinkError::Node(_) | SinkError::Silent) {
-                        self.disconnect().await;
-                    }
+                    self.judge(&error).await;
                     *locked(&self.verdict) = Some((statement, error.to_string()));
                     // Not for ever: the chain may have gone on without it.
                     tries = if last == Some(statement) { tries + 1 } else { 1 };
                     last = Some(statement);
-                    again = (tries < TRIES_MAX).then_some(job);
+                    again = (tries < TRIES_MAX).then_some(*job);
                 }
             }
+            self.pay().await;
         }
         self.disconnect().await;
+    }
+
+    /// Has the next exit paid, where one is owed.
+    async fn pay(&mut self) {
+        if self.cashier.is_idle() {
+            return;
+        }
+        let outcome = match tokio::time::timeout(ANSWER_WITHIN, self.pay_next()).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(SinkError::Silent),
+        };
+        match outcome {
+            Ok(Some(transaction)) => tracing::info!("an exit is being paid by {transaction}"),
+            Ok(None) => {}
+            Err(error) => {
+                self.judge(&error).await;
+                let error = error.to_string();
+                if self.unpaid.as_ref() != Some(&error) {
+                    tracing::warn!("exits are not being paid: {error}");
+                    self.unpaid = Some(error);
+                }
+                return;
+            }
+        }
+        self.unpaid = None;
+    }
+
+    async fn pay_next(&mut self) -> Result<Option<Hash>, SinkError> {
+        let client = self.connected().await?;
+        let Terms { settling, prefix, fee_max, .. } = &self.terms;
+        let means = Means { settling, prefix: *prefix, fee_max: *fee_max };
+        self.cashier.turn(client.as_ref(), means).await
+    }
+
+    /// Connects again where the node did not answer.
+    async fn judge(&mut self, error: &SinkError) {
+        if matches!(error, SinkError::Node(_) | SinkError::Silent) {
+            self.disconnect().await;
+        }
+    }
+
+    async fn connected(&mut self) -> Result<Client, SinkError> {
+        match &self.client {
+            Some(client) if client.is_connected() => Ok(client.clone()),
+            _ => Ok(self.client.insert(self.connect().await?).clone()),
+        }
     }
 
     async fn connect(&self) -> Result<Client, SinkError> {
@@ -319,22 +391,20 @@ impl SettleLoop {
     }
 
     /// What is paid out of the vault.
-    async fn payout(&self, rpc: &dyn RpcApi, exits: &[Exit]) -> Result<Payout, SinkError> {
+    async fn payout(&self, rpc: &dyn RpcApi, batches: &[Vec<Exit>]) -> Result<Payout, SinkError> {
+        let exits = batches.concat();
         let (Some(scripts), false) = (&self.terms.scripts, exits.is_empty()) else {
             return Ok(Payout::default());
         };
         let covenant = digest(self.terms.settling.covenant);
         let script = vault::script(covenant).map_err(BuildError::from)?;
         let coins = unspent(rpc, &script, self.terms.prefix).await?;
-        Ok(vault::pay(exits, scripts, covenant, coins).map_err(BuildError::from)??)
+        Ok(vault::pay(&exits, scripts, covenant, coins).map_err(BuildError::from)??)
     }
 
     /// Sends it where it is not under way: the transaction.
     async fn settle(&mut self, job: &Job) -> Result<Option<Hash>, SinkError> {
-        let client = match &self.client {
-            Some(client) if client.is_connected() => client.clone(),
-            _ => self.client.insert(self.connect().await?).clone(),
-        };
+        let client = self.connected().await?;
         let rpc: &dyn RpcApi = client.as_ref();
         let (settlement, Terms { settling, prefix, .. }) = (&job.settlement, &self.terms);
         let waiting = match self.sent {
@@ -405,17 +475,26 @@ pub fn found(
     })
 }
 
-/// The latest of what is to be settled; after a while, what failed.
-fn next(inbox: &Receiver<Job>, failed: Option<Job>) -> Option<Job> {
-    let job = match failed {
-        None => inbox.recv().ok()?,
-        Some(failed) => match inbox.recv_timeout(AGAIN_AFTER) {
-            Ok(job) => job,
-            Err(RecvTimeoutError::Timeout) => failed,
-            Err(RecvTimeoutError::Disconnected) => return None,
-        },
+/// What to do next.
+enum Next {
+    Job(Box<Job>),
+    /// Nothing came for a while.
+    Nothing,
+    Over,
+}
+
+/// The latest of what is to be settled; after a while, what failed; nothing where there is none and something is `owed`.
+fn next(inbox: &Receiver<Job>, failed: Option<Job>, owed: bool) -> Next {
+    let came = match failed.is_some() || owed {
+        true => inbox.recv_timeout(AGAIN_AFTER),
+        false => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
     };
-    Some(inbox.try_iter().last().unwrap_or(job))
+    match (came, failed) {
+        (Ok(job), _) => Next::Job(Box::new(inbox.try_iter().last().unwrap_or(job))),
+        (Err(RecvTimeoutError::Timeout), Some(failed)) => Next::Job(Box::new(failed)),
+        (Err(RecvTimeoutError::Timeout), None) => Next::Nothing,
+        (Err(RecvTimeoutError::Disconnected), _) => Next::Over,
+    }
 }
 
 /// Sends a transaction; one that the node has already is sent.
@@ -450,10 +529,19 @@ pub async fn unspent(
     script: &ScriptPublicKey,
     prefix: Prefix,
 ) -> Result<Vec<Coin>, SinkError> {
-    let address = extract_script_pub_key_address(script, prefix);
-    let address = address.map_err(|e| SinkError::Address { reason: e.to_string() })?;
-    let listed =
-        rpc.get_utxos_by_addresses(vec![address]).await.map_err(unanswered("get_utxos_by_addresses"))?;
+    unspent_of(rpc, std::slice::from_ref(script), prefix).await
+}
+
+/// The same of several scripts.
+pub async fn unspent_of(
+    rpc: &dyn RpcApi,
+    scripts: &[ScriptPublicKey],
+    prefix: Prefix,
+) -> Result<Vec<Coin>, SinkError> {
+    let addresses = scripts.iter().map(|script| extract_script_pub_key_address(script, prefix));
+    let addresses = addresses.collect::<Result<Vec<_>, _>>();
+    let addresses = addresses.map_err(|e| SinkError::Address { reason: e.to_string() })?;
+    let listed = rpc.get_utxos_by_addresses(addresses).await.map_err(unanswered("get_utxos_by_addresses"))?;
     Ok(listed
         .into_iter()
         .map(|it| Coin { outpoint: it.outpoint.into(), entry: it.utxo_entry.into() })

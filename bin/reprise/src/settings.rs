@@ -284,7 +284,6 @@ impl Settings {
             breaker: Breaker::default(),
             orphans: orphans.0,
             speculate_orphans,
-            ..Policy::default()
         };
         let retention = Retention { grace, retained };
         let patience = Patience { engine, retention, shutdown_grace: Duration::from_secs(shutdown_grace) };

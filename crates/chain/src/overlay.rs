@@ -18,7 +18,7 @@
 //! new block is fed. A file that does not check is refused with its path: it is the L1's truth, so guessing
 //! would be lying.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -173,6 +173,8 @@ pub struct Overlay {
     covenant: Covenant,
     sealed: Sealed,
     chain: Vec<Followed>,
+    /// Where the blocks of the chain stand.
+    heights: HashMap<BlockHash, usize>,
     mempool: Vec<(ObservedSettlement, Receipt)>,
     rejected: Vec<(ObservedSettlement, Rejection)>,
 }
@@ -197,7 +199,8 @@ impl Overlay {
         let tip = tip.map_err(|source| OverlayError::Lane { block, source })?;
         let settled = Settled { root: covenant.root, tip, height: 1 };
         let chain = vec![Followed { block, tip, lane_proof, commitment: Commitment::Unbound, settled }];
-        Ok(Self { path, covenant, sealed, chain, mempool: vec![], rejected: vec![] })
+        let heights = HashMap::from([(block, 0)]);
+        Ok(Self { path, covenant, sealed, chain, heights, mempool: vec![], rejected: vec![] })
     }
 
     /// Submits a settlement: it is judged now against the current chain, and again when it lands.
@@ -220,7 +223,10 @@ impl Overlay {
     /// Follows one event, and adds to its blocks the settlements that landed in them.
     pub fn follow(&mut self, event: &mut SourceEvent) -> Result<(), OverlayError> {
         // The root stays: the source refuses to remove it.
-        self.chain.truncate(self.chain.len().saturating_sub(event.removed.len()).max(1));
+        let kept = self.chain.len().saturating_sub(event.removed.len()).max(1);
+        for left in self.chain.drain(kept..) {
+            self.heights.remove(&left.block);
+        }
         let mut sealed_any = false;
         for block in &mut event.added {
             sealed_any |= self.extend(block)?;
@@ -243,6 +249,7 @@ impl Overlay {
         let settled = self.tip().settled.clone();
         let settled = landed.iter().fold(settled, |_, settlement| self.settled_by(settlement));
         let lane_proof = block.lane_proof.clone();
+        self.heights.insert(hash, self.chain.len());
         self.chain.push(Followed { block: hash, tip, lane_proof, commitment, settled });
         block.settlements = landed;
         Ok(new)
@@ -274,7 +281,7 @@ impl Overlay {
 
     /// How many blocks of the current chain lie below `block`.
     fn height_of(&self, block: &BlockHash) -> Option<usize> {
-        self.chain.iter().rposition(|followed| followed.block == *block)
+        self.heights.get(block).copied()
     }
 
     fn tip(&self) -> &Followed {

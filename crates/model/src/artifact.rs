@@ -18,8 +18,8 @@ pub struct AggregatorArtifact {
     pub end: BatchMetadata,
     /// What its proof attests.
     pub journal: AggregateJournal,
-    /// What its batches withdraw, in order.
-    pub exits: Vec<Exit>,
+    /// What each of its batches withdraws, in order.
+    pub exits: Vec<Vec<Exit>>,
     /// The proof.
     pub receipt: Verified<Receipt>,
 }
@@ -32,8 +32,8 @@ pub struct SettlementArtifact<R> {
     pub end_block: BlockHash,
     /// What the proof attests.
     pub journal: AggregateJournal,
-    /// What it withdraws, in order: what the journal's exits are the fold over.
-    pub exits: Vec<Exit>,
+    /// What each batch withdraws, in order: what the journal's exits are the fold over.
+    pub exits: Vec<Vec<Exit>>,
     /// The proof.
     pub receipt: R,
 }

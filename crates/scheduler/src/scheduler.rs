@@ -216,14 +216,13 @@ impl Scheduler {
         }))
     }
 
-    /// What executed blocks withdraw, in order.
-    pub fn exits(&self, blocks: &[BlockHash]) -> Result<Vec<Exit>, SchedulerError> {
-        let mut exits = vec![];
-        for block in blocks {
+    /// What each of these executed blocks withdraws, in order.
+    pub fn exits(&self, blocks: &[BlockHash]) -> Result<Vec<Vec<Exit>>, SchedulerError> {
+        let of_block = |block: &BlockHash| {
             let transactions = &self.executed_block(block)?.0.batch.transactions;
-            exits.extend(transactions.iter().flat_map(|transaction| &transaction.journal.exits));
-        }
-        Ok(exits)
+            Ok(transactions.iter().flat_map(|transaction| transaction.journal.exits.clone()).collect())
+        };
+        blocks.iter().map(of_block).collect()
     }
 
     fn executed_block(&self, block: &BlockHash) -> Result<(&BatchRecord, &StateTree), SchedulerError> {

@@ -76,29 +76,29 @@ fn ls_lists_what_is_stored_and_where_it_is_used() {
     let dir = recorded();
     assert_snapshot!(said_sorted(dir.path(), &["ls"]), @r"
     statement      kind              bytes   seconds  places
-    stm:ID  aggregate             N       S.S  checkpoints 11 to 13 blk:fe507147… aggregate
-    stm:ID  aggregate             N       S.S  checkpoints 2 to 4 blk:da1ccd61… aggregate
-    stm:ID  aggregate             N       S.S  checkpoints 7 to 10 blk:3b52e752… aggregate
-    stm:ID  aggregate             N       S.S  checkpoints 7 to 9 blk:b0c4cce9… aggregate
-    stm:ID  batch                 N       S.S  checkpoint 10 blk:3b52e752… batch
-    stm:ID  batch                 N       S.S  checkpoint 11 blk:ffa378c1… batch
-    stm:ID  batch                 N       S.S  checkpoint 13 blk:fe507147… batch
-    stm:ID  batch                 N       S.S  checkpoint 2 blk:0f301c8e… batch
-    stm:ID  batch                 N       S.S  checkpoint 4 blk:da1ccd61… batch
-    stm:ID  batch                 N       S.S  checkpoint 7 blk:62a4e8a0… batch; checkpoint 7 blk:9ad4a576… batch
-    stm:ID  batch                 N       S.S  checkpoint 9 blk:b0c4cce9… batch
-    stm:ID  transaction           N       S.S  checkpoint 10 blk:3b52e752… transaction 2
-    stm:ID  transaction           N       S.S  checkpoint 11 blk:ffa378c1… transaction 1
-    stm:ID  transaction           N       S.S  checkpoint 13 blk:fe507147… transaction 1
-    stm:ID  transaction           N       S.S  checkpoint 13 blk:fe507147… transaction 2
-    stm:ID  transaction           N       S.S  checkpoint 2 blk:0f301c8e… transaction 1
-    stm:ID  transaction           N       S.S  checkpoint 2 blk:0f301c8e… transaction 2
-    stm:ID  transaction           N       S.S  checkpoint 4 blk:da1ccd61… transaction 1
-    stm:ID  transaction           N       S.S  checkpoint 7 blk:9ad4a576… transaction 1
-    stm:ID  transaction           N       S.S  checkpoint 9 blk:b0c4cce9… transaction 1; checkpoint 10 blk:3b52e752… transaction 1
-    stm:ID  transaction           N       S.S  checkpoint 9 blk:b0c4cce9… transaction 2
-    stm:ID  transaction           N       S.S  checkpoint 9 blk:b0c4cce9… transaction 3
-    stm:ID  transaction           N       S.S  checkpoint 9 blk:b0c4cce9… transaction 4
+    stm:ID  aggregate             N       S.S  checkpoints 11 to 13 blk:9051b182… aggregate
+    stm:ID  aggregate             N       S.S  checkpoints 2 to 4 blk:81bd7f0e… aggregate
+    stm:ID  aggregate             N       S.S  checkpoints 7 to 10 blk:7f691939… aggregate
+    stm:ID  aggregate             N       S.S  checkpoints 7 to 9 blk:9a2276a8… aggregate
+    stm:ID  batch                 N       S.S  checkpoint 10 blk:7f691939… batch
+    stm:ID  batch                 N       S.S  checkpoint 11 blk:52232c56… batch
+    stm:ID  batch                 N       S.S  checkpoint 13 blk:9051b182… batch
+    stm:ID  batch                 N       S.S  checkpoint 2 blk:73468601… batch
+    stm:ID  batch                 N       S.S  checkpoint 4 blk:81bd7f0e… batch
+    stm:ID  batch                 N       S.S  checkpoint 7 blk:2fc5ef34… batch; checkpoint 7 blk:507e4850… batch
+    stm:ID  batch                 N       S.S  checkpoint 9 blk:9a2276a8… batch
+    stm:ID  transaction           N       S.S  checkpoint 10 blk:7f691939… transaction 2
+    stm:ID  transaction           N       S.S  checkpoint 11 blk:52232c56… transaction 1
+    stm:ID  transaction           N       S.S  checkpoint 13 blk:9051b182… transaction 1
+    stm:ID  transaction           N       S.S  checkpoint 13 blk:9051b182… transaction 2
+    stm:ID  transaction           N       S.S  checkpoint 2 blk:73468601… transaction 1
+    stm:ID  transaction           N       S.S  checkpoint 2 blk:73468601… transaction 2
+    stm:ID  transaction           N       S.S  checkpoint 4 blk:81bd7f0e… transaction 1
+    stm:ID  transaction           N       S.S  checkpoint 7 blk:2fc5ef34… transaction 1
+    stm:ID  transaction           N       S.S  checkpoint 9 blk:9a2276a8… transaction 1; checkpoint 10 blk:7f691939… transaction 1
+    stm:ID  transaction           N       S.S  checkpoint 9 blk:9a2276a8… transaction 2
+    stm:ID  transaction           N       S.S  checkpoint 9 blk:9a2276a8… transaction 3
+    stm:ID  transaction           N       S.S  checkpoint 9 blk:9a2276a8… transaction 4
     ");
 }
 
@@ -136,7 +136,7 @@ fn show_tells_the_claim_and_how_it_came_to_be() {
     claim      DIGEST
     bytes        N
     proved     by mock 1 on HOST in S.S s
-    used at    checkpoint 4 blk:da1ccd61… batch
+    used at    checkpoint 4 blk:81bd7f0e… batch
     journal
       version                1
       pins                   DIGEST
@@ -152,9 +152,9 @@ fn show_tells_the_claim_and_how_it_came_to_be() {
 fn why_lists_a_checkpoint() {
     let dir = recorded();
     assert_snapshot!(said(dir.path(), &["why", "7"]), @r"
-    hit: checkpoint 7 blk:62a4e8a0… batch is answered by stm:ID
-    hit: checkpoint 7 blk:9ad4a576… transaction 1 is answered by stm:ID
-    hit: checkpoint 7 blk:9ad4a576… batch is answered by stm:ID
+    hit: checkpoint 7 blk:2fc5ef34… transaction 1 is answered by stm:ID
+    hit: checkpoint 7 blk:2fc5ef34… batch is answered by stm:ID
+    hit: checkpoint 7 blk:507e4850… batch is answered by stm:ID
     ");
     assert_snapshot!(said(dir.path(), &["why", "3"]), @"miss: no stored statement is used there, so whatever is wanted there is proved");
 }
@@ -164,29 +164,29 @@ fn why_says_in_what_a_coordinate_differs_first() {
     let dir = recorded();
     let batch = a_batch(dir.path());
     let why = |args: &[&str]| said(dir.path(), &[&["why"][..], args].concat());
-    assert_snapshot!(why(&[&batch]), @"hit: checkpoint 4 blk:da1ccd61… batch is answered by stm:ID");
-    assert_snapshot!(why(&["4/da1c/transaction/1"]), @"hit: checkpoint 4 blk:da1ccd61… transaction 1 is answered by stm:ID");
-    assert_snapshot!(why(&["4/da1c/transaction/2"]), @r"
-    miss: checkpoint 4 blk:da1ccd61… transaction 2 is not used
-      differs first in place from checkpoint 4 blk:da1ccd61… transaction 1, answered by stm:ID
-      asked   4/da1ccd61414212109611a0f2c70869e80efebaa4cc47a9a9ed7d12c9150e137a/transaction/2
-      stored  4/da1ccd61414212109611a0f2c70869e80efebaa4cc47a9a9ed7d12c9150e137a/transaction/1
+    assert_snapshot!(why(&[&batch]), @"hit: checkpoint 4 blk:81bd7f0e… batch is answered by stm:ID");
+    assert_snapshot!(why(&["4/81bd/transaction/1"]), @"hit: checkpoint 4 blk:81bd7f0e… transaction 1 is answered by stm:ID");
+    assert_snapshot!(why(&["4/81bd/transaction/2"]), @r"
+    miss: checkpoint 4 blk:81bd7f0e… transaction 2 is not used
+      differs first in place from checkpoint 4 blk:81bd7f0e… transaction 1, answered by stm:ID
+      asked   4/81bd7f0ef5abc61daed78e14fccf8f56ac56c21c27d2901835a3b8714abf0890/transaction/2
+      stored  4/81bd7f0ef5abc61daed78e14fccf8f56ac56c21c27d2901835a3b8714abf0890/transaction/1
     ");
     assert_snapshot!(why(&["4/ffff/batch"]), @r"
     miss: checkpoint 4 blk:ffff0000… batch is not used
-      differs first in block hash from checkpoint 4 blk:da1ccd61… batch, answered by stm:ID
+      differs first in block hash from checkpoint 4 blk:81bd7f0e… batch, answered by stm:ID
       asked   blk:ffff000000000000000000000000000000000000000000000000000000000000
-      stored  blk:da1ccd61414212109611a0f2c70869e80efebaa4cc47a9a9ed7d12c9150e137a
+      stored  blk:81bd7f0ef5abc61daed78e14fccf8f56ac56c21c27d2901835a3b8714abf0890
     ");
     assert_snapshot!(why(&[&batch, "--program", &"1".repeat(64)]), @r"
-    miss: checkpoint 4 blk:da1ccd61… batch is not used
-      differs first in program from checkpoint 4 blk:da1ccd61… batch, answered by stm:ID
+    miss: checkpoint 4 blk:81bd7f0e… batch is not used
+      differs first in program from checkpoint 4 blk:81bd7f0e… batch, answered by stm:ID
       asked   DIGEST
       stored  DIGEST
     ");
     assert_snapshot!(why(&[&batch, "--pins", &"2".repeat(64)]), @r"
-    miss: checkpoint 4 blk:da1ccd61… batch is not used
-      differs first in pins from checkpoint 4 blk:da1ccd61… batch, answered by stm:ID
+    miss: checkpoint 4 blk:81bd7f0e… batch is not used
+      differs first in pins from checkpoint 4 blk:81bd7f0e… batch, answered by stm:ID
       asked   DIGEST
       stored  DIGEST
     ");
@@ -199,7 +199,7 @@ fn why_says_in_what_a_coordinate_differs_first() {
     assert_eq!((&answer["answer"], &answer["differs_in"]), (&Value::from("miss"), &Value::from("profile")));
     assert_eq!(answer["nearest"], batch.as_str());
 
-    for wrong in [&["7/"][..], &["7//batch"], &["7", "--pins", &batch], &["4/da1c/batch/9"]] {
+    for wrong in [&["7/"][..], &["7//batch"], &["7", "--pins", &batch], &["4/81bd/batch/9"]] {
         let output = reprise(dir.path(), &[&["receipts", "why"][..], wrong].concat());
         assert_eq!(output.status.code(), Some(2), "{wrong:?}");
     }

@@ -24,6 +24,7 @@ use kaspa_txscript::zk_precompiles::tests::helpers::{Groth16Fields, R0Fields};
 use kaspa_txscript::{pay_to_script_hash_script, pay_to_script_hash_signature_script};
 use reprise_chain::event::SourceEvent;
 use reprise_chain::recording::Lane;
+use reprise_kaspa::cashier::{Cashier, Means};
 use reprise_kaspa::claim;
 use reprise_kaspa::client::Client;
 use reprise_kaspa::covenant::{Groth16, Proof, Rules, Succinct};
@@ -40,7 +41,7 @@ use reprise_kaspa_harness::scenario::{self, NAMESPACE};
 use reprise_kaspa_harness::wallet::{Coin, Wallet};
 use reprise_ledger::{Action, Payload};
 use reprise_model::block::ObservedSettlement;
-use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProgramId, ResourceId};
+use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProgramId, ResourceId, StatementId};
 use reprise_model::journal::Exit;
 use reprise_node::happening::Happening;
 use reprise_node::report::Report;
@@ -557,20 +558,10 @@ async fn the_node_takes_risc_zero_s_proofs_through_our_scripts_and_refuses_one_f
     assert_eq!(spends(&mut world, groth16.verify().unwrap(), signatures).await, [false, true]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "starts a node"]
-async fn exits_under_a_proof_are_claimed_one_after_the_other_and_only_as_they_were_settled() {
-    let mut world = World::new().await;
-    // Whoever shows this script can spend what is paid to its hash.
-    let secret = vec![OpTrue];
-    let payee = pay_to_script_hash_script(&secret);
-    let destination = ResourceId(payee.script()[2..34].try_into().unwrap());
-    let exit = |amount| Exit { destination, amount };
-    let batches = [vec![exit(KASPA)], vec![exit(1_000), exit(3 * KASPA)]];
-    let peels = claim::peels(&batches);
-
+/// A claim to these exits, a vault with two coins of two and a half kaspa, and who peels it.
+async fn claimed(world: &mut World, batches: &[Vec<Exit>]) -> (Settling, ScriptPublicKey) {
     let coins = world.miner.coins(world.rpc(), &world.params).await.unwrap();
-    let all = claim::script(&peels[0].before).unwrap();
+    let all = claim::script(&claim::peels(batches)[0].before).unwrap();
     let (founding, id) =
         world.miner.covenant(&world.params, &coins[0], claim::CLAIM_VALUE, all.clone()).unwrap();
     let vault = claim::vault(reprise_kaspa::digest(id)).unwrap();
@@ -579,10 +570,28 @@ async fn exits_under_a_proof_are_claimed_one_after_the_other_and_only_as_they_we
         world.miner.transaction(&world.params, SUBNETWORK_ID_NATIVE, &coins[1], deposits, vec![]).unwrap();
     world.mine(&[founding, deposits]).await;
     world.mine(&[]).await;
-
     let none = Proof::None(NetworkId::new(NetworkType::Simnet).try_into().unwrap());
     let rules = Rules::new(PinsDigest([0; 32]), &none).unwrap();
-    let settling = Settling { params: world.params.clone(), covenant: id, rules, key: key(FIRST) };
+    (Settling { params: world.params.clone(), covenant: id, rules, key: key(FIRST) }, vault)
+}
+
+/// Who can show this script can spend what is paid to its hash.
+fn secret() -> (Vec<u8>, ScriptPublicKey, Vec<Vec<Exit>>) {
+    let secret = vec![OpTrue];
+    let payee = pay_to_script_hash_script(&secret);
+    let destination = ResourceId(payee.script()[2..34].try_into().unwrap());
+    let exit = |amount| Exit { destination, amount };
+    (secret, payee, vec![vec![exit(KASPA)], vec![exit(1_000), exit(3 * KASPA)]])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "starts a node"]
+async fn exits_under_a_proof_are_claimed_one_after_the_other_and_only_as_they_were_settled() {
+    let mut world = World::new().await;
+    let (secret, payee, batches) = secret();
+    let peels = claim::peels(&batches);
+    let (settling, vault) = claimed(&mut world, &batches).await;
+    let id = settling.covenant;
     let fees = Fees { feerate: FEERATE_MIN, fee_max: FEE_MAX };
     let unspent = async |world: &World, script: &ScriptPublicKey| {
         sink::unspent(world.rpc(), script, Prefix::Simnet).await.unwrap()
@@ -636,4 +645,38 @@ async fn exits_under_a_proof_are_claimed_one_after_the_other_and_only_as_they_we
     let masses = MassCalculator::new_with_consensus_params(&world.params).calc_contextual_masses(&populated);
     spending.set_storage_mass(masses.unwrap().storage_mass);
     assert!(submit(&world, &spending).await, "its owner spends it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "starts a node"]
+async fn a_cashier_has_every_exit_of_a_settlement_paid_and_then_nothing_more_to_do() {
+    let mut world = World::new().await;
+    let (_, payee, batches) = secret();
+    let (settling, vault) = claimed(&mut world, &batches).await;
+    let means = Means { settling: &settling, prefix: Prefix::Simnet, fee_max: FEE_MAX };
+    let mut cashier = Cashier::default();
+    assert!(cashier.is_idle());
+    cashier.owe(StatementId([1; 32]), &[]);
+    assert!(cashier.is_idle(), "a settlement without exits");
+    // One that is not settled: it is waited for.
+    cashier.owe(StatementId([2; 32]), &batches[1..]);
+    cashier.owe(StatementId([3; 32]), &batches);
+    cashier.owe(StatementId([3; 32]), &batches);
+    let mut sent = 0;
+    while cashier.turn(world.rpc(), means).await.unwrap().is_some() {
+        assert_eq!(cashier.turn(world.rpc(), means).await.unwrap(), None, "one at a time");
+        sent += 1;
+        world.mine(&[]).await;
+        world.mine(&[]).await;
+    }
+    assert_eq!(sent, 4, "two coins made one, and three exits");
+    let amounts = async |world: &World, script: &ScriptPublicKey| -> Vec<u64> {
+        let coins = sink::unspent(world.rpc(), script, Prefix::Simnet).await.unwrap();
+        let mut amounts: Vec<u64> = coins.iter().map(|coin| coin.entry.amount).collect();
+        amounts.sort_unstable();
+        amounts
+    };
+    assert_eq!(amounts(&world, &payee).await, [KASPA, 3 * KASPA]);
+    assert_eq!(amounts(&world, &vault).await, [KASPA]);
+    assert!(!cashier.is_idle(), "for the other one it waits");
 }
