@@ -123,6 +123,7 @@ mod tests {
             context: BlockContext { timestamp_ms: 1, daa_score: 2, blue_score: 3 },
             root_before: lane,
             tip_before: covenant,
+            parent_proof: Some(vec![6; 70]),
             transactions: vec![],
             paths: vec![path(7, 63), path(8, 0), path(9, 5)],
         };
