@@ -15,10 +15,10 @@ const SHIPPED: &[u8] = include_bytes!("../../recordings/flip.reprise");
 fn follow(recording: &Recording) {
     let mut tree = ForkTree::new(recording.root.metadata, 20);
     for event in recording.events.iter().cloned() {
-        let before = (tree.view().to_vec(), tree.finalized());
+        let before = (tree.view().copied().collect::<Vec<_>>(), tree.finalized());
         match tree.apply(event) {
             Ok(event) => assert!(event.finalized >= before.1),
-            Err(_) => assert_eq!((tree.view().to_vec(), tree.finalized()), before),
+            Err(_) => assert_eq!((tree.view().copied().collect::<Vec<_>>(), tree.finalized()), before),
         }
     }
 }

@@ -21,18 +21,13 @@ fuzz_target!(|input: &[u8]| {
         from_cells(&cells);
     }
     let (first, rest) = input.split_at(input.len() / 2);
-    let (payload, script) = rest.split_at(rest.len() / 2);
-    let transaction = LaneTransaction {
-        merge_index: 1,
-        version: 1,
-        rest: first.to_vec(),
-        payload: payload.to_vec(),
-        spent_script: script.to_vec(),
-    };
+    let (payload, script) = rest.split_at(rest.len() * 3 / 4);
+    let transaction =
+        LaneTransaction { merge_index: 1, version: 1, rest: first.to_vec(), payload: payload.to_vec() };
     for deposit in [ResourceId([0; 32]), account_of(script)] {
         let facts = transaction.facts(&deposit);
         let read = from_cells(&transaction.cells(&facts)).expect("what was written reads");
-        assert_eq!((read.facts, read.payload), (facts, transaction.payload.clone()));
+        assert_eq!((read.facts, &read.message[..]), (facts, transaction.message()));
         assert_eq!(transaction.digest(&Blake3, &facts), transaction.digest(&Blake3, &facts));
     }
     assert_eq!(transaction.id(), transaction.clone().id());
