@@ -29,6 +29,9 @@ use crate::scenario::{Fault, Faults, Scenario};
 /// microseconds: longer than any patience, wait or deadline that is drawn.
 const STANDSTILL_US: u64 = 300_000_000;
 
+/// How often a process of a calm world may give something up, and be started again.
+const RESTARTS_MAX: u32 = 50;
+
 /// What happens at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Event {
@@ -141,6 +144,8 @@ pub struct World {
     /// What happens on the L1, whatever befalls machines.
     l1_dice: Dice,
     calm: bool,
+    /// How often something was given up since.
+    restarts: u32,
     /// How far it has come, and since when: calm, artifacts published, settlements.
     reached: ((bool, u64, usize), u64),
     events: u64,
@@ -188,6 +193,7 @@ impl World {
             queued: 0,
             now_us: 0,
             calm: false,
+            restarts: 0,
             reached: ((false, 0, 0), 0),
             events: 0,
             crashes: 0,
@@ -403,7 +409,11 @@ impl World {
         }
         match told {
             Ok(()) if open(self.machines[machine].book()).given_up => {
-                // An operator restarts what has given up.
+                // An operator restarts what has given up, but not for ever.
+                self.restarts += u32::from(self.calm);
+                if self.restarts > RESTARTS_MAX {
+                    self.broken("once faults stop, everything is settled", "it gives up again and again");
+                }
                 self.die(machine, Death::Killed);
             }
             Ok(()) => {}

@@ -2,17 +2,14 @@
 //!
 //! A failure that may be the device's own ([`Failure::blames_the_device`]) is counted against it; a proof that
 //! verifies clears it. After so many in a row ([`Breaker`]) it *rests*: no proof begins there for a while, then
-//! one is tried, and where that fails too it rests for longer. A free one that works is taken before one that
-//! is tried.
-//!
-//! What it is given is spared meanwhile: such a failure costs a statement a cheap one, in case it is the
-//! statement that every device fails over; and nothing, once the device has failed over different ones in a row.
+//! one is tried, and where that fails too it rests for longer. A free one that works is
+//! taken before one that is tried.
 
 use std::time::Duration;
 
 use reprise_model::digest::StatementId;
 
-use crate::failure::{Cost, Failure};
+use crate::failure::Failure;
 use crate::policy::Breaker;
 
 /// See the [module](self).
@@ -30,10 +27,6 @@ struct Device {
     failed: u32,
     /// How it failed last.
     failure: Option<Failure>,
-    /// What it failed over first of these.
-    first: Option<StatementId>,
-    /// Whether it failed over something else since.
-    various: bool,
     /// No proof begins before.
     rests_until: Duration,
 }
@@ -79,29 +72,27 @@ impl Devices {
         self.devices[device].proving = Some(id);
     }
 
-    /// An attempt ended there, with this failure if any; what that costs what it proved, where it is the
-    /// device that is to blame.
-    pub(crate) fn end(&mut self, device: usize, failure: Option<&Failure>, now: Duration) -> Option<Cost> {
+    /// An attempt ended there, with this failure if any; whether the device is to blame rather than what it
+    /// proved.
+    pub(crate) fn end(&mut self, device: usize, failure: Option<&Failure>, now: Duration) -> bool {
         let (breaker, number) = (self.breaker, device);
         let device = &mut self.devices[device];
-        let proving = device.proving.take();
+        device.proving = None;
         let Some(failure) = failure else {
-            *device = Device::default();
-            return None;
+            (device.failed, device.failure) = (0, None);
+            return false;
         };
         if !failure.blames_the_device() || breaker.failures == 0 {
-            return None;
+            return false;
         }
         device.failed = device.failed.saturating_add(1);
         device.failure = Some(failure.clone());
-        device.first = device.first.or(proving);
-        device.various |= device.first != proving;
         if device.failed < breaker.failures {
-            return None;
+            return false;
         }
         let rests = device.failed - breaker.failures + 1;
         device.rests_until = now + breaker.rest.wait(&number.to_le_bytes(), rests);
-        Some(if device.various { Cost::None } else { Cost::Cheap })
+        true
     }
 
     /// Those that rest between trials.
@@ -113,11 +104,10 @@ impl Devices {
     }
 
     /// What decides what becomes of them.
-    pub(crate) fn essence(&self, now: Duration) -> impl std::fmt::Debug + use<> {
-        let of = |d: &Device| {
-            let failed = d.failed.min(self.breaker.failures);
-            (d.proving, failed, d.first, d.various, d.rests_until > now)
-        };
-        self.devices.iter().map(of).collect::<Vec<_>>()
+    pub(crate) fn essence(&self, now: Duration) -> Vec<(Option<StatementId>, u32, bool)> {
+        self.devices
+            .iter()
+            .map(|d| (d.proving, d.failed.min(self.breaker.failures), d.rests_until > now))
+            .collect()
     }
 }

@@ -673,7 +673,7 @@ impl Engine {
     pub fn proved(&mut self, id: StatementId, result: Result<Verified<Receipt>, Failure>) -> Vec<Effect> {
         let Some(job) = self.jobs.get_mut(&id) else { return vec![] };
         let Phase::Proving { device, .. } = job.phase else { return vec![] };
-        let spared = self.devices.end(device, result.as_ref().err(), self.now);
+        let faulty = self.devices.end(device, result.as_ref().err(), self.now);
         match result {
             Ok(receipt) => {
                 let (order, mut coordinates) = (job.order.clone(), job.requesters.clone());
@@ -691,7 +691,7 @@ impl Engine {
                 }
                 vec![Effect::Store { order, receipt, coordinates }]
             }
-            Err(failure) => self.fail(id, failure, spared),
+            Err(failure) => self.fail(id, failure, faulty),
         }
     }
 
@@ -711,7 +711,7 @@ impl Engine {
                 bad.into_iter().filter(|inner| !renewed.contains(inner)).for_each(|inner| self.lost(inner));
                 if exhausted { self.give_up(id, cause) } else { vec![] }
             }
-            Err(failure) => self.fail(id, failure, None),
+            Err(failure) => self.fail(id, failure, false),
         }
     }
 
@@ -962,10 +962,10 @@ impl Engine {
         }
     }
 
-    /// An attempt failed; at this cost instead of its own, where a device that keeps failing is to blame.
-    fn fail(&mut self, id: StatementId, failure: Failure, spared: Option<Cost>) -> Vec<Effect> {
+    /// An attempt failed; by the fault of a device that keeps failing, or not.
+    fn fail(&mut self, id: StatementId, failure: Failure, faulty: bool) -> Vec<Effect> {
         let Some(job) = self.jobs.get_mut(&id) else { return vec![] };
-        job.failed.add(spared.unwrap_or(failure.cost()));
+        job.failed.add(if faulty { Cost::Cheap } else { failure.cost() });
         match &failure {
             Failure::Cancelled { .. } => self.counts.cancelled += 1,
             Failure::Invalid(_) => self.counts.invalid += 1,

@@ -11,8 +11,8 @@
 //! | cancelled | none | again if it is wanted, else it leaves |
 //!
 //! Transient failures, proofs that do not verify and attempts that hang are counted against their device too. Of
-//! one that [rests](crate::devices) for that, a failure is the device's and not the statement's: it costs a cheap
-//! one, or nothing.
+//! one that [rests](crate::devices) for that, a failure is the device's and not the statement's: it costs the
+//! statement a cheap one.
 //!
 //! A statement that used up its [`Budget`] of cheap or dear failures is given up.
 

@@ -93,8 +93,8 @@ impl Backoff {
     }
 }
 
-/// When a device rests that fails again and again: its failures are then hardly a reason to give up what it was
-/// given ([`devices`](crate::devices)).
+/// When a device rests that fails again and again, whatever it is given: its failures are then no reason to give
+/// up what it was given, which is charged a cheap failure instead of a dear one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Breaker {
     /// After so many failures in a row; never, where this is 0.

@@ -1091,24 +1091,6 @@ fn a_device_that_fails_alone_uses_up_the_budget_of_no_statement() {
 }
 
 #[test]
-fn a_device_that_fails_over_everything_gives_nothing_up_however_long_it_does() {
-    let all = batches(2);
-    // While one waits out its failure, the other is begun.
-    let backoff = Backoff { first: at(1), max: at(1) };
-    let (mut engine, _) = wanting_under(Policy { backoff, ..resting(2) }, &all);
-    for _ in 0..40 {
-        let id = engine.proving().next().unwrap().id;
-        engine.proved(id, Err(transient(&all[0])));
-        engine.want(all.clone());
-        while engine.proving().count() == 0 {
-            let due = engine.deadline().unwrap();
-            engine.tick(due);
-        }
-    }
-    assert!(engine.failures().is_empty());
-}
-
-#[test]
 fn what_makes_every_device_fail_is_given_up_all_the_same() {
     let one = order(1, 1, Place::Batch, &[]);
     let (mut engine, _) = wanting_under(resting(1), std::slice::from_ref(&one));
