@@ -40,7 +40,7 @@ harness:
 risc0:
     cd adapters/risc0 && ./prepare && cargo lint && cargo verify
 
-# Real proofs in RISC Zero: a quarter of an hour on two cores.
+# Real proofs in RISC Zero: 20 CPU minutes.
 risc0-prove:
     cd adapters/risc0 && ./prepare && cargo test --release --locked --workspace recursion -- --ignored --nocapture
 

@@ -18,7 +18,7 @@ fn the_programs_without_proofs_keep_what_every_backend_keeps() {
 }
 
 #[test]
-#[ignore = "four real proofs: a quarter of an hour on two cores"]
+#[ignore = "four real proofs: half an hour of CPU"]
 fn composite_proofs_keep_what_every_backend_keeps() {
     let composite = Risc0Backend::new(SealKind::Composite).unwrap();
     suite::check(&composite, &Subject::of(&Chain::get().town, LAST));

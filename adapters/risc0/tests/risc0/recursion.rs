@@ -13,7 +13,7 @@ use risc0_zkvm::InnerReceipt;
 use crate::chain::Chain;
 
 #[test]
-#[ignore = "three real proofs: a quarter of an hour on two cores"]
+#[ignore = "three real proofs: 20 CPU minutes"]
 fn a_recursive_proof_verifies_and_nothing_else_does() {
     let town = &Chain::get().town;
     let backend = Risc0Backend::new(SealKind::Composite).unwrap();
