@@ -29,7 +29,7 @@
 //! What the engine looks for in all jobs is kept at hand: who is next, what is due, how many there are of a
 //! kind (`refresh` keeps it so).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::mem;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -249,7 +249,7 @@ pub struct Engine {
     stopping: bool,
     jobs: BTreeMap<StatementId, Job>,
     /// What is known of each statement: present = looked up or made; true = stored.
-    known: BTreeMap<StatementId, bool>,
+    known: HashMap<StatementId, bool>,
     /// Of which statements something else is known than when this was last asked.
     learned: Vec<StatementId>,
     /// The demand, by statement; one may be wanted at several places.
@@ -271,9 +271,9 @@ pub struct Engine {
     sums: Sums,
     /// About which statements something changed since the demand was last heard.
     changed: BTreeSet<StatementId>,
-    wanted: BTreeSet<StatementId>,
+    wanted: HashSet<StatementId>,
     /// Of these, the ones counted as stored before or as proved: each once, even if it is lost and proved again.
-    served: BTreeSet<StatementId>,
+    served: HashSet<StatementId>,
     /// Statements forgotten that were wanted and never served.
     forgotten: u64,
     /// Statements whose last attempt was written off as hung, or did not verify.
@@ -292,7 +292,7 @@ impl Engine {
             now: Duration::ZERO,
             stopping: false,
             jobs: BTreeMap::new(),
-            known: BTreeMap::new(),
+            known: HashMap::new(),
             learned: vec![],
             demand: BTreeMap::new(),
             unmet: BTreeSet::new(),
@@ -308,8 +308,8 @@ impl Engine {
             ),
             sums: Sums::default(),
             changed: BTreeSet::new(),
-            wanted: BTreeSet::new(),
-            served: BTreeSet::new(),
+            wanted: HashSet::new(),
+            served: HashSet::new(),
             forgotten: 0,
             ailing: BTreeMap::new(),
             counts: Counts::default(),
@@ -364,7 +364,8 @@ impl Engine {
         let places =
             self.demand.values().map(|place| (place.order.id, place.order.coordinate, place.requested));
         let devices = self.devices.essence(self.now);
-        (jobs, &self.known, places.collect::<Vec<_>>(), &self.dormant, devices, self.stopping)
+        let known: BTreeMap<_, _> = self.known.iter().collect();
+        (jobs, known, places.collect::<Vec<_>>(), &self.dormant, devices, self.stopping)
     }
 
     /// Whether what is kept at hand is what a look through everything finds. For tests.
