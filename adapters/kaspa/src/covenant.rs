@@ -10,7 +10,7 @@
 //! 2. Its end block is on the selected chain, not too deep (`OpChainblockSeqCommit`): a settlement of an orphaned
 //!    block is refused by consensus itself.
 //! 3. Exactly one output continues the covenant. It pays at least what was spent, to the script with root and tip
-//!    *after* as its state. Under a proof, a settlement with exits has one more, the [claim](crate::claim) to them.
+//!    *after* as its state. Under a proof, a settlement with exits has one more, the [claim] to them.
 //! 4. What [`Proof`] demands.
 //!
 //! # Founding
@@ -199,7 +199,7 @@ impl Rules {
         }
     }
 
-    /// Whether a settlement with exits leaves a [claim](crate::claim) to them.
+    /// Whether a settlement with exits leaves a [claim] to them.
     pub fn claims(&self) -> bool {
         self.claims
     }

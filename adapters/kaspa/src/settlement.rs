@@ -16,7 +16,7 @@
 //! Input 0 is the covenant's output; then come coins of the [vault](crate::vault) where exits are paid, and coins of the
 //! key that pays. Output 0 continues the covenant with its whole value; then come the exits, what goes back to the
 //! vault, and what the key's coins leave after the fee. Under a proof the exits are not paid here: output 1 is the
-//! [claim](crate::claim) to them. Every script is run here first: that
+//! [claim] to them. Every script is run here first: that
 //! measures its compute budget, and tells a transaction that consensus would refuse before it is sent.
 //!
 //! # Reading
