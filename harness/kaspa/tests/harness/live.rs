@@ -20,6 +20,7 @@ use reprise_kaspa_harness::miner;
 use reprise_kaspa_harness::node::Node;
 use reprise_kaspa_harness::scenario::{A_FIRST, B_FLIP, Fork, Stage};
 use reprise_kaspa_harness::wallet::Wallet;
+use reprise_model::block::ChainBlockMetadata;
 use reprise_model::digest::{BlockHash, Digest, ResourceId};
 
 fn lane() -> Lane {
@@ -99,6 +100,37 @@ async fn a_chain_longer_than_one_answer_is_followed_from_genesis_in_pages() {
     assert_eq!(follower.track().height(), BLOCKS);
 }
 
+/// What a source told.
+struct Told {
+    live: LiveL1,
+    chain: Vec<ChainBlockMetadata>,
+    /// What it called final last.
+    last: Option<BlockHash>,
+}
+
+impl Told {
+    /// Listens until it told so much.
+    async fn until(mut self, enough: impl Fn(&Self) -> bool + Send + 'static) -> Self {
+        let listen = move || {
+            let began = Instant::now();
+            while !enough(&self) {
+                match self.live.poll(Progress::default()).unwrap() {
+                    Poll::Event(event) => self.chain.extend(event.added.iter().map(|block| block.metadata)),
+                    Poll::Final(block) => self.last = Some(block),
+                    Poll::Pending => {
+                        let (blocks, last) = (self.chain.len(), self.last);
+                        assert!(began.elapsed() < Duration::from_secs(60), "{blocks} blocks, {last:?}");
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                    Poll::End => unreachable!("it is not asked to end"),
+                }
+            }
+            self
+        };
+        tokio::task::spawn_blocking(listen).await.unwrap()
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "starts a node"]
 async fn the_pruning_point_of_a_real_node_is_final_before_the_depth_says_so() {
@@ -111,27 +143,16 @@ async fn the_pruning_point_of_a_real_node_is_final_before_the_depth_says_so() {
     let (node, rpc) = Node::start(&params).await.unwrap();
     mine(rpc.as_ref(), 1..6).await;
     let url = node.url().to_owned();
-    let mut live = tokio::task::spawn_blocking(move || open(&url, None)).await.unwrap();
-    mine(rpc.as_ref(), 6..BLOCKS + 1).await;
+    let live = tokio::task::spawn_blocking(move || open(&url, None)).await.unwrap();
+    let mut told = Told { chain: vec![live.head().root.metadata], last: None, live };
+    // No faster than it is followed: the node prunes, and what is pruned cannot be followed any more.
+    for from in (6..=BLOCKS).step_by(33) {
+        mine(rpc.as_ref(), from..from + 33).await;
+        told = told.until(move |told| told.chain.len() as u64 == from + 33 - 5).await;
+    }
     let sink = rpc.get_sink().await.unwrap().sink;
     let named = block_hash(rpc.get_block(sink, false).await.unwrap().header.pruning_point);
-    let chain = tokio::task::spawn_blocking(move || {
-        let (mut chain, mut last) = (vec![live.head().root.metadata], None);
-        let began = Instant::now();
-        while chain.len() as u64 <= BLOCKS - 5 || last != Some(named) {
-            match live.poll(Progress::default()).unwrap() {
-                Poll::Event(event) => chain.extend(event.added.iter().map(|block| block.metadata)),
-                Poll::Final(block) => last = Some(block),
-                Poll::Pending => {
-                    assert!(began.elapsed() < Duration::from_secs(120), "{} blocks, {last:?}", chain.len());
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                Poll::End => unreachable!("it is not asked to end"),
-            }
-        }
-        chain
-    });
-    let chain = chain.await.unwrap();
+    let Told { chain, .. } = told.until(move |told| told.last == Some(named)).await;
     let score = chain.iter().find(|block| block.block_hash == named).unwrap().blue_score;
     assert!(score >= 20 && score + 60 <= BLOCKS, "{score}");
     // The node prunes in its own time.
