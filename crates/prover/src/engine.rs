@@ -370,7 +370,7 @@ impl Engine {
 
     /// Whether what is kept at hand is what a look through everything finds. For tests.
     pub fn is_coherent(&self) -> bool {
-        let (mut plain, mut sums) = (Self::new(self.permits, self.policy), Sums::default());
+        let mut plain = Self::new(self.permits, self.policy);
         let stored = |id: &StatementId| self.known(id) == Some(true);
         for (id, job) in &self.jobs {
             let now = self.share_of(id, job, self.foremost(id).map(AsRef::as_ref));
@@ -380,11 +380,10 @@ impl Engine {
                 return false;
             }
             plain.share(*id, Share::default(), now);
-            sums = plain.sums;
         }
         let unmet = self.demand.keys().map(|(id, _)| *id).filter(|id| !stored(id));
         let at_hand = (&self.ready, &self.asleep, &self.due, &self.unmet, self.sums);
-        at_hand == (&plain.ready, &plain.asleep, &plain.due, &unmet.collect(), sums)
+        at_hand == (&plain.ready, &plain.asleep, &plain.due, &unmet.collect(), plain.sums)
     }
 
     /// What was counted.
