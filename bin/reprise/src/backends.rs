@@ -21,6 +21,8 @@ pub struct ProofSystem {
     pub hasher: Arc<dyn Hasher>,
     /// Makes its backend; an error says why it cannot be made.
     pub open: fn() -> Result<Arc<dyn Backend>, String>,
+    /// Whether it can prove here, beside verifying; an error says what is missing.
+    pub can_prove: fn() -> Result<(), String>,
     /// What this build can do of what it might, for `doctor`; nothing where that is all.
     pub remark: Option<String>,
     /// How its aggregates settle on Kaspa; nothing where Kaspa verifies none.
@@ -40,10 +42,15 @@ impl ProofSystem {
         hasher: Arc<dyn Hasher>,
         open: fn() -> Result<Arc<dyn Backend>, String>,
     ) -> Self {
-        #[cfg(feature = "kaspa")]
-        return Self { name, hasher, open, remark: None, settles: None };
-        #[cfg(not(feature = "kaspa"))]
-        return Self { name, hasher, open, remark: None };
+        Self {
+            name,
+            hasher,
+            open,
+            can_prove: || Ok(()),
+            remark: None,
+            #[cfg(feature = "kaspa")]
+            settles: None,
+        }
     }
 }
 
@@ -113,6 +120,8 @@ pub(crate) fn choose(settings: &Settings) -> Result<Chosen, Failure> {
     let systems = &settings.systems;
     match systems.0.iter().find(|system| system.name == settings.backend) {
         Some(system) => {
+            let unable = |missing| Failure::usage(format!("--backend {}: {missing}", system.name));
+            (system.can_prove)().map_err(unable)?;
             let backend = (system.open)().map_err(Failure::Other)?;
             Ok(Chosen {
                 backend,

@@ -11,24 +11,35 @@ use reprise_risc0::{Risc0Backend, Sha256, kaspa, recursion};
 
 fn main() -> ExitCode {
     let system = |name, open| ProofSystem::new(name, Arc::new(Sha256), open);
-    let said = recursion::programs().to_string();
-    reprise::main(vec![
-        ProofSystem { remark: Some(said), ..system("risc0", || open(SealKind::Composite)) },
+    let mut systems = vec![
         ProofSystem {
+            remark: Some(recursion::summary()),
+            can_prove: || can_prove(SealKind::Succinct),
             settles: Some(|| settles(SealKind::Succinct)),
             ..system("risc0-succinct", || open(SealKind::Succinct))
         },
+        system("risc0", || open(SealKind::Composite)),
         ProofSystem {
+            can_prove: || can_prove(SealKind::Groth16),
             settles: Some(|| settles(SealKind::Groth16)),
             ..system("risc0-groth16", || open(SealKind::Groth16))
         },
         system("risc0-dev", || open(SealKind::Fake)),
-    ])
+    ];
+    // The first is what proves where no backend is named: one that this build can prove with.
+    if recursion::can_make(SealKind::Succinct).is_err() {
+        systems.swap(0, 1);
+    }
+    reprise::main(systems)
 }
 
 fn open(seal: SealKind) -> Result<Arc<dyn Backend>, String> {
     let backend = Risc0Backend::new(seal).map_err(|error| error.to_string())?;
     Ok(Arc::new(backend))
+}
+
+fn can_prove(seal: SealKind) -> Result<(), String> {
+    recursion::can_make(seal).map_err(|missing| missing.to_string())
 }
 
 fn settles(seal: SealKind) -> Result<(Proof, SealReader), String> {
