@@ -31,7 +31,7 @@ use reprise_kaspa::{block_hash, claim, names, settlement, vault};
 use reprise_ledger::{Action, Payload};
 use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::{BlockHash, ResourceId};
-use reprise_node::happening::Happening;
+use reprise_node::event::PipelineEvent;
 
 use crate::miner::{self, MineError};
 use crate::node::{Node, NodeError};
@@ -171,8 +171,8 @@ pub fn spend(
 
 /// The settlements that a run has observed, as often as it did, oldest first.
 pub fn settlements(run: &Run) -> Vec<ObservedSettlement> {
-    let settled = |happening| match happening {
-        Happening::Settled(settlement) => Some(*settlement),
+    let settled = |event| match event {
+        PipelineEvent::Settled(settlement) => Some(*settlement),
         _ => None,
     };
     run.heard().into_iter().filter_map(settled).collect()

@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use reprise_contract::suite;
+use reprise_conformance::suite;
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{RealReceipt, Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::Claim;
@@ -86,14 +86,14 @@ fn backend(seal: SealKind) -> Risc0Backend {
 
 /// The failed transfer, the smallest block there is: its transaction, its batch, and the aggregate of that.
 fn recursion(seal: SealKind) -> [Verified<Receipt>; 3] {
-    let town = &Chain::get().town;
+    let fixture = &Chain::get().fixture;
     let backend = backend(seal);
-    let witness = Witness::Transaction(town.transaction_witness(2, 0));
-    let transaction = [measure(&backend, "transaction", &town.transaction_claim(2, 0), witness, &[])];
-    let witness = Witness::Batch(town.batch_witness(2));
-    let batch = [measure(&backend, "batch of 1", &town.batch_claim(2), witness, &transaction)];
-    let witness = Witness::Aggregate(town.aggregate_witness(&[2]));
-    let aggregate = measure(&backend, "aggregate of 1", &town.aggregate_claim(&[2]), witness, &batch);
+    let witness = Witness::Transaction(fixture.transaction_witness(2, 0));
+    let transaction = [measure(&backend, "transaction", &fixture.transaction_claim(2, 0), witness, &[])];
+    let witness = Witness::Batch(fixture.batch_witness(2));
+    let batch = [measure(&backend, "batch of 1", &fixture.batch_claim(2), witness, &transaction)];
+    let witness = Witness::Aggregate(fixture.aggregate_witness(&[2]));
+    let aggregate = measure(&backend, "aggregate of 1", &fixture.aggregate_claim(&[2]), witness, &batch);
     assert!(RealReceipt::try_from(aggregate.clone()).is_ok());
     let ([transaction], [batch]) = (transaction, batch);
     [transaction, batch, aggregate]

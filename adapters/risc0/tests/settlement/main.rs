@@ -39,7 +39,7 @@ use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::Digest;
 use reprise_model::profile::SealKind;
 use reprise_model::statement::{Kind, StatementId};
-use reprise_node::happening::Happening;
+use reprise_node::event::PipelineEvent;
 use reprise_node::report::Report;
 use reprise_node::wire::Workload;
 use reprise_planner::bundle::BundleRule;
@@ -275,7 +275,7 @@ async fn a_covenant_under_a_succinct_proof_settles_comes_back_by_a_flip_without_
     let longer = on_b.mine(&vec![&[][..]; orphaned + 1]).await.unwrap();
     simnet.show(&on_b, &longer).await.unwrap();
     wait(&run, longer[orphaned]).await.unwrap();
-    let left = |happening: &Happening| matches!(happening, Happening::Chain { event, .. } if event.removed.len() == orphaned);
+    let left = |event: &PipelineEvent| matches!(event, PipelineEvent::Chain { event, .. } if event.removed.len() == orphaned);
     assert!(run.heard().iter().any(left), "the settlement's block left the chain");
     assert_eq!(at(simnet.rpc(), after).await.len(), 0);
     // The second node, which never heard of that, makes its own longer: a flip back.
