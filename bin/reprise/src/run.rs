@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use reprise_node::happening::Observer;
-use reprise_node::pipeline::Ended;
+use reprise_node::event::Observer;
+use reprise_node::pipeline::RunOutcome;
 use reprise_node::report::{Report, SecondsByKind};
 use reprise_node::wire;
 use reprise_store::{Options, ReceiptStore, Store};
@@ -24,14 +24,14 @@ pub(crate) fn run(settings: &Settings, json: bool) -> Result<ExitCode, Failure> 
         permits: settings.permits,
         finality_depth: settings.finality_depth,
         data_dir: Some(settings.data_dir.clone()),
-        patience: settings.patience,
+        tuning: settings.tuning,
     };
     wiring.check()?;
     let chosen = backends::choose(settings)?;
     let l1 = settings.l1(&chosen)?;
     let store = open_store(settings)?;
     store.describe(chosen.backend.profile())?;
-    let node = wire::wire(wiring, l1, chosen.backend, chosen.hasher, store.clone())?;
+    let node = wire::build_node(wiring, l1, chosen.backend, chosen.hasher, store.clone())?;
     let stop = stop_on_signal()?;
     let mut display: Box<dyn Observer> =
         if std::io::stderr().is_terminal() { Box::new(Bars::new()) } else { Box::new(Lines) };
@@ -52,9 +52,9 @@ pub(crate) fn open_store(settings: &Settings) -> Result<Arc<dyn ReceiptStore>, F
 }
 
 /// The same where the format file is missing or damaged.
-pub(crate) fn mend_store(settings: &Settings) -> Result<Arc<dyn ReceiptStore>, Failure> {
+pub(crate) fn repair_store(settings: &Settings) -> Result<Arc<dyn ReceiptStore>, Failure> {
     let path = settings.data_dir.join("receipts");
-    Ok(Arc::new(Store::mend(&path, Arc::new(Verifiers::all(&settings.systems)?), options(settings))?))
+    Ok(Arc::new(Store::repair(&path, Arc::new(Verifiers::all(&settings.systems)?), options(settings))?))
 }
 
 fn options(settings: &Settings) -> Options {
@@ -76,7 +76,7 @@ pub(crate) fn stop_on_signal() -> Result<Arc<AtomicBool>, Failure> {
     Ok(stop)
 }
 
-fn conclude(ended: &Ended, json: bool) -> Result<ExitCode, Failure> {
+fn conclude(ended: &RunOutcome, json: bool) -> Result<ExitCode, Failure> {
     for violation in &ended.violations {
         eprintln!("violated: {} (by {})", violation.promise, violation.by);
     }
