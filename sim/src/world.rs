@@ -6,6 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::fmt;
 use std::sync::Arc;
 
 use reprise_chain::dev::DevChain;
@@ -53,6 +54,26 @@ enum Event {
     Fill(usize, bool),
     /// A bit flips on a disk.
     Rot(usize),
+}
+
+/// In the words that the trace is a digest of: they stay, whatever the variants are called.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mine => f.write_str("Mine"),
+            Self::Arrive(miner, block) => write!(f, "Arrive({miner}, {block:?})"),
+            Self::Notify(machine) => write!(f, "Notify({machine})"),
+            Self::Timer(machine, life, Timer::Done(task)) => {
+                write!(f, "Ring({machine}, {life}, Done({task}))")
+            }
+            Self::Timer(machine, life, Timer::Time) => write!(f, "Ring({machine}, {life}, Time)"),
+            Self::Reveal => f.write_str("Reveal"),
+            Self::Kill(machine) => write!(f, "Kill({machine})"),
+            Self::Start(machine) => write!(f, "Start({machine})"),
+            Self::Fill(machine, full) => write!(f, "Fill({machine}, {full})"),
+            Self::Rot(machine) => write!(f, "Rot({machine})"),
+        }
+    }
 }
 
 /// An event and its time; of two at one time the one that was queued first is first.
@@ -248,7 +269,7 @@ impl World {
         while let Some(Reverse(due)) = self.queue.pop() {
             self.now_us = due.at_us;
             self.events += 1;
-            self.trace.update(&due.at_us.to_le_bytes()).update(format!("{:?}", due.event).as_bytes());
+            self.trace.update(&due.at_us.to_le_bytes()).update(due.event.to_string().as_bytes());
             self.happen(due.event);
             if let Some(told) = &mut told {
                 self.tell(due.at_us, &due.event, told);
@@ -265,7 +286,7 @@ impl World {
     }
 
     fn tell(&self, at_us: u64, event: &Event, told: &mut dyn FnMut(&str)) {
-        told(&format!("{}.{:06} {event:?}", at_us / 1_000_000, at_us % 1_000_000));
+        told(&format!("{}.{:06} {event}", at_us / 1_000_000, at_us % 1_000_000));
         for (number, machine) in self.machines.iter().enumerate() {
             lock(machine.checker())
                 .tell()

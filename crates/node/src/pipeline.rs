@@ -2,7 +2,7 @@
 //!
 //! It is told three things: a chain event ([`Pipeline::follow`]), an answer ([`Pipeline::receive`]), that
 //! time has passed ([`Pipeline::wake`]). After each it hears from the planner how the demand changed by that
-//! and asks its [`Executor`] for what the engine wants done. Hands answer later, by [`Message`]: with threads ([`crate::driver`]), or in
+//! and asks its [`Executor`] for what the engine wants done. The executor answers later, by [`Message`]: with threads ([`crate::driver`]), or in
 //! simulated time. The pipeline has no thread and no clock of its own, so that what it does is a function of
 //! what it is told.
 //!

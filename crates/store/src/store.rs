@@ -114,7 +114,7 @@ impl Store {
     }
 
     /// Opens what another process may be writing, as it is at this moment, to be read only: nothing is
-    /// locked, written, quarantined or salvaged. See [`crate::read_only`].
+    /// locked, written, quarantined or salvaged. See [`crate::reading`].
     pub fn open_read_only(
         dir: &Path,
         verifier: Arc<dyn Verifier>,
