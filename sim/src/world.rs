@@ -12,10 +12,10 @@ use std::sync::Arc;
 use reprise_chain::dev::DevChain;
 use reprise_chain::overlay::{Overlay, OverlayError};
 use reprise_model::digest::{BlockHash, Digest};
-use reprise_model::hash::{Blake3, Hasher};
-use reprise_model::lane;
+use reprise_model::hash::Blake3;
+use reprise_model::lane::{self, WorkloadHasher};
 use reprise_node::oracle::Oracle;
-use reprise_node::watcher::Violation;
+use reprise_node::violation::Violation;
 use reprise_node::wire::Workload;
 use serde::Serialize;
 
@@ -175,8 +175,8 @@ pub struct World {
     violations: Vec<Violation>,
 }
 
-impl std::fmt::Debug for World {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("World").field("scenario", &self.scenario).finish_non_exhaustive()
     }
 }
@@ -184,7 +184,7 @@ impl std::fmt::Debug for World {
 impl World {
     /// The world of a scenario, before anything has happened.
     pub fn new(scenario: Scenario) -> Result<Self, WorldError> {
-        let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
+        let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
         let chain = DevChain::default();
         let lane = chain.lane().clone();
         let prover = || Arc::new(Prover::new(hasher.clone()));

@@ -35,14 +35,17 @@ use reprise_prover::workers::{Assignment, Finished};
 use reprise_scheduler::scheduler::{Scheduler, SchedulerError};
 use reprise_settler::{SettleError, Settler};
 use reprise_store::ReceiptStore;
-use reprise_store::port::{Lookup, NewEntry, Origin, Provenance, PutOutcome, StoreError};
+use reprise_store::port::{Lookup, NewEntry, PutOutcome, StoreError};
+use reprise_store::provenance::{Origin, Provenance};
 
+use crate::connection::L1Connection;
 use crate::deferred::{Deferred, DiskError};
 use crate::event::{Observer, PipelineEvent};
 use crate::health::Health;
-use crate::report::{L1Connection, Report};
+use crate::report::Report;
 use crate::statistics::Statistics;
-use crate::watcher::{Violation, Watcher};
+use crate::violation::Violation;
+use crate::watcher::Watcher;
 
 /// How many blocks in a row may pass without a settlement while the L1 refuses the next one.
 const REFUSED_BLOCKS_MAX: u32 = 64;

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! One process has a store open at a time, and a second one is refused by the pid of the first. One that
-//! only reads needs no lock: see [`crate::reading`].
+//! only reads needs no lock: see [`crate::read_only`].
 
 use std::io;
 use std::path::{Path, PathBuf};

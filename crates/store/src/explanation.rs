@@ -60,14 +60,14 @@ pub fn explain(store: &dyn ReceiptStore, coordinate: &Coordinate) -> Result<Expl
     });
     Ok(match nearest {
         Some((nearest, statement)) => {
-            let field = FIELDS.get(first_difference(&agreement(coordinate, &nearest))).unwrap_or(&"position");
+            let field = FIELDS.get(first_difference(&agreement(coordinate, &nearest))).unwrap_or(&"place");
             Explanation::Differs { nearest: Box::new(nearest), statement, field }
         }
         None => Explanation::Nothing,
     })
 }
 
-const FIELDS: [&str; 6] = ["block hash", "kind", "program", "profile", "pins", "position"];
+const FIELDS: [&str; 6] = ["block hash", "kind", "program", "profile", "pins", "place"];
 
 /// Which fields agree, in the order of [`FIELDS`].
 fn agreement(a: &Coordinate, b: &Coordinate) -> [bool; 6] {
