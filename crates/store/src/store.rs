@@ -144,7 +144,7 @@ impl Store {
     }
 
     /// Makes durable and tells what was submitted so far, and returns then. Nothing is done where the store's own
-    /// thread does it: see [`Options::driven`].
+    /// thread does it: see [`Options::writer_mode`].
     pub fn flush(&self) {
         self.writer.flush();
     }
