@@ -73,7 +73,7 @@ pub enum BuildError {
         fee_max: u64,
     },
     /// The covenant's script refuses it.
-    #[error("the covenant's script refuses it: {reason}")]
+    #[error("the covenant's script refuses the transaction: {reason}")]
     Refused {
         /// The script engine's words.
         reason: String,

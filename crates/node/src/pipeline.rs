@@ -92,7 +92,7 @@ pub enum RunError {
     #[error("cannot start a thread in the place of one that hangs: {0}")]
     Thread(#[source] io::Error),
     /// A room's thread is gone.
-    #[error("an internal thread ended early: see the log above")]
+    #[error("a thread that looks receipts up, proves or writes ended early: the log above says why")]
     ThreadGone,
 }
 

@@ -4,7 +4,7 @@
 //! the statements themselves, so a violated sum would show.
 
 use reprise_model::statement::Kind;
-use reprise_prover::engine::PerKind;
+use reprise_prover::counts::PerKind;
 use serde::Serialize;
 
 use crate::connection::L1Connection;

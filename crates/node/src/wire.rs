@@ -103,8 +103,8 @@ pub enum WireError {
     Scheduler(#[from] SchedulerError),
     /// The depths are not in order.
     #[error(
-        "grace {grace} ≤ retained {retained} ≤ finality depth {finality_depth} does not hold: a queued job can \
-         sleep only while its block can return, and a block can return only until it is final"
+        "grace {grace} ≤ retained {retained} ≤ finality depth {finality_depth} does not hold: a queued proof of an \
+         orphaned block is kept only while that block can return, and a block can return only until it is final"
     )]
     Depths {
         /// Up to which depth queued jobs sleep.

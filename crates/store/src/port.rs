@@ -175,10 +175,10 @@ pub enum QuarantineReason {
     #[error("verification failed: {0}")]
     Verification(VerifyError),
     /// The engine noticed damage and cannot return the bytes.
-    #[error("the engine cannot read the entry: {0}")]
+    #[error("the receipt log cannot read the entry: {0}")]
     Unreadable(String),
     /// The index names a receipt and the engine has none.
-    #[error("the index names a receipt that is not there")]
+    #[error("the store's tables name a receipt that is not in the receipt log")]
     Missing,
 }
 
@@ -418,7 +418,7 @@ pub enum StoreError {
     #[error("the receipt store is closed: open it again")]
     Closed,
     /// A completion asked the store to wait for its own writer, or its queue is full meanwhile.
-    #[error("a completion of the receipt store must not wait for the store: hand the work to another thread")]
+    #[error("a callback of the receipt store waits for the store itself: move that work to another thread")]
     Reentrant,
     /// Code of the store or its engine panicked. Nothing of the write it was at is stored.
     #[error("the receipt store panicked at this write: the panic's own message is in the log")]

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
 
 /// The module of a file, from the crate's root: empty for the root itself.
-type Module = Vec<String>;
+pub(crate) type Module = Vec<String>;
 
 /// What each file of a crate imports from each other one, by name.
 type Imports = BTreeMap<Module, BTreeMap<Module, BTreeSet<String>>>;
@@ -181,7 +181,7 @@ fn circles(imports: &Imports) -> Vec<String> {
 }
 
 /// Every crate of the house, by its folder: whatever has a manifest and sources.
-fn crates(folder: &Path, found: &mut Vec<PathBuf>) {
+pub(crate) fn crates(folder: &Path, found: &mut Vec<PathBuf>) {
     if folder.join("Cargo.toml").exists() && folder.join("src").is_dir() {
         found.push(folder.to_path_buf());
     }
@@ -194,7 +194,7 @@ fn crates(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-fn sources(folder: &Path, module: &Module, found: &mut BTreeMap<Module, String>) {
+pub(crate) fn sources(folder: &Path, module: &Module, found: &mut BTreeMap<Module, String>) {
     for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
         let name = entry.file_name().into_string().unwrap();
         if entry.file_type().unwrap().is_dir() {

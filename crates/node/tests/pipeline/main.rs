@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod circles;
 #[cfg(test)]
+mod errors;
+#[cfg(test)]
 mod exhaustive;
 #[cfg(test)]
 mod faults;
