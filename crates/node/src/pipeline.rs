@@ -2,7 +2,7 @@
 //!
 //! It is told three things: a chain event ([`Pipeline::follow`]), an answer ([`Pipeline::receive`]), that
 //! time has passed ([`Pipeline::wake`]). After each it hears from the planner how the demand changed by that
-//! and asks its [`Executor`] for what the engine wants done. Hands answer later, by [`Message`]: with threads ([`crate::driver`]), or in
+//! and asks its [`Executor`] for what the engine wants done. The executor answers later, by [`Message`]: with threads ([`crate::driver`]), or in
 //! simulated time. The pipeline has no thread and no clock of its own, so that what it does is a function of
 //! what it is told.
 //!
@@ -35,14 +35,17 @@ use reprise_prover::workers::{Assignment, Finished};
 use reprise_scheduler::scheduler::{Scheduler, SchedulerError};
 use reprise_settler::{SettleError, Settler};
 use reprise_store::ReceiptStore;
-use reprise_store::port::{Lookup, NewEntry, Origin, Provenance, PutOutcome, StoreError};
+use reprise_store::port::{Lookup, NewEntry, PutOutcome, StoreError};
+use reprise_store::provenance::{Origin, Provenance};
 
+use crate::connection::L1Connection;
 use crate::deferred::{Deferred, DiskError};
 use crate::event::{Observer, PipelineEvent};
 use crate::health::Health;
-use crate::report::{L1Connection, Report};
+use crate::report::Report;
 use crate::statistics::Statistics;
-use crate::watcher::{Violation, Watcher};
+use crate::violation::Violation;
+use crate::watcher::Watcher;
 
 /// How many blocks in a row may pass without a settlement while the L1 refuses the next one.
 const REFUSED_BLOCKS_MAX: u32 = 64;
@@ -89,7 +92,7 @@ pub enum RunError {
     #[error("cannot start a thread in the place of one that hangs: {0}")]
     Thread(#[source] io::Error),
     /// A room's thread is gone.
-    #[error("an internal thread ended early: see the log above")]
+    #[error("a thread that looks receipts up, proves or writes ended early: the log above says why")]
     ThreadGone,
 }
 

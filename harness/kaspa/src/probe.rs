@@ -11,7 +11,8 @@ use reprise_kaspa::covenant::{Proof, SealReader};
 use reprise_kaspa::l1::{KaspaL1, Payer};
 use reprise_kaspa::live::Options;
 use reprise_model::digest::BlockHash;
-use reprise_model::hash::{Blake3, Hasher};
+use reprise_model::hash::Blake3;
+use reprise_model::lane::WorkloadHasher;
 use reprise_model::order::Order;
 use reprise_model::receipt::{Receipt, Verified};
 use reprise_node::event::{Observer, PipelineEvent};
@@ -82,7 +83,7 @@ pub struct Proving {
     /// The backend.
     pub backend: Arc<dyn Backend>,
     /// The hash that its workload is proved over.
-    pub hasher: Arc<dyn Hasher>,
+    pub hasher: Arc<dyn WorkloadHasher>,
     /// What the covenant demands, and what reads the backend's seals; nothing where the covenant does without.
     pub proof: Option<(Proof, SealReader)>,
     /// Where receipts are kept, if not in the run's data directory.
@@ -94,7 +95,7 @@ pub struct Proving {
 impl Proving {
     /// The mock backend, for covenants that demand no proof.
     pub fn mock() -> Self {
-        let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
+        let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
         let backend = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
         Self { backend, hasher, proof: None, receipts: None, within: WITHIN }
     }

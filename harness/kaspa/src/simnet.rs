@@ -27,7 +27,7 @@ use reprise_kaspa::client::Client;
 use reprise_kaspa::covenant::Proof;
 use reprise_kaspa::key::{Key, KeyError};
 use reprise_kaspa::sink::{self, SinkError};
-use reprise_kaspa::{block_hash, claim, names, settlement, vault};
+use reprise_kaspa::{block_hash, claim, coin, names, vault};
 use reprise_ledger::{Action, Payload};
 use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::{BlockHash, ResourceId};
@@ -154,7 +154,7 @@ pub fn anybody() -> (Vec<u8>, ScriptPublicKey, ResourceId) {
 /// Spends a coin that is [`anybody`]'s, half of it to `to`; the other half is the fee.
 pub fn spend(
     params: &Params,
-    coin: settlement::Coin,
+    coin: coin::Coin,
     to: ScriptPublicKey,
 ) -> Result<Transaction, SimnetError> {
     let (redeem, ..) = anybody();

@@ -30,8 +30,8 @@ use kaspa_txscript::script_builder::ScriptBuilder;
 use reprise_kaspa::covenant::{Proof, Rules, SealReader, State};
 use reprise_kaspa::l1::Payer;
 use reprise_kaspa::live::Options;
-use reprise_kaspa::settlement::{self, Coin};
-use reprise_kaspa::{claim, digest, sink};
+use reprise_kaspa::coin::Coin;
+use reprise_kaspa::{claim, digest, payload, wallet};
 use reprise_kaspa_harness::probe::{Plan, Proving, Run};
 use reprise_kaspa_harness::simnet::{self, FEE_MAX, KASPA, Simnet, blocking, settlements, wait};
 use reprise_ledger::Action;
@@ -119,7 +119,7 @@ struct Settlement<'a> {
 
 impl Settlement<'_> {
     fn observed(&self) -> ObservedSettlement {
-        settlement::parse(&self.honest.payload).unwrap()
+        payload::parse(&self.honest.payload).unwrap()
     }
 
     /// The same with a bit of the seal flipped. No signature covers it.
@@ -139,7 +139,7 @@ impl Settlement<'_> {
         after.0[7] ^= 1;
         let state = State { root: *after, tip: observed.journal.transition.tip_after };
         let mut transaction = self.honest.clone();
-        transaction.payload = settlement::payload(&observed);
+        transaction.payload = payload::payload(&observed);
         transaction.outputs[0].script_public_key = self.rules.script(state);
         self.signed(transaction)
     }
@@ -186,7 +186,7 @@ async fn a_covenant_under_a_succinct_proof_settles_comes_back_by_a_flip_without_
     let pins = Workload::ledger(backend, Arc::new(Sha256), &simnet.lane).covenant().pins;
     let rules = Rules::new(pins, &proof.0).unwrap();
     let at = async |rpc: &dyn RpcApi, state: State| -> Vec<Coin> {
-        let coins = sink::unspent(rpc, &rules.script(state), PREFIX).await.unwrap();
+        let coins = wallet::unspent(rpc, &rules.script(state), PREFIX).await.unwrap();
         coins.into_iter().filter(|coin| coin.entry.covenant_id.map(digest) == Some(covenant)).collect()
     };
 
@@ -218,12 +218,12 @@ async fn a_covenant_under_a_succinct_proof_settles_comes_back_by_a_flip_without_
 
     // The settlement is on its way. The second node refuses whatever is not it.
     let (honest, fee) = sent(&simnet).await;
-    let observed = settlement::parse(&honest.payload).unwrap();
+    let observed = payload::parse(&honest.payload).unwrap();
     let transition = observed.journal.transition;
     let before = State { root: transition.root_before, tip: transition.tip_before };
     let after = State { root: transition.root_after, tip: transition.tip_after };
     let mut coins = at(on_a.rpc.as_ref(), before).await;
-    coins.extend(sink::unspent(on_a.rpc.as_ref(), &settler.script(), PREFIX).await.unwrap());
+    coins.extend(wallet::unspent(on_a.rpc.as_ref(), &settler.script(), PREFIX).await.unwrap());
     let coins: HashMap<_, _> = coins.into_iter().map(|coin| (coin.outpoint, coin.entry)).collect();
     let spent: Vec<_> = honest.inputs.iter().map(|input| coins[&input.previous_outpoint].clone()).collect();
     let calculator = MassCalculator::new_with_consensus_params(&simnet.params);
@@ -259,7 +259,7 @@ async fn a_covenant_under_a_succinct_proof_settles_comes_back_by_a_flip_without_
     wait(&run, accepted).await.unwrap();
     println!("accepted by block {accepted}");
     assert_eq!(settlements(&run), std::slice::from_ref(&observed));
-    let paid = async |rpc: &dyn RpcApi| -> Vec<Coin> { sink::unspent(rpc, &payee, PREFIX).await.unwrap() };
+    let paid = async |rpc: &dyn RpcApi| -> Vec<Coin> { wallet::unspent(rpc, &payee, PREFIX).await.unwrap() };
     while paid(simnet.rpc()).await.is_empty() {
         let (transaction, fee) = sent(&simnet).await;
         println!("claimed by {}, fee {fee} sompi", transaction.id());
@@ -300,7 +300,7 @@ async fn a_covenant_under_a_succinct_proof_settles_comes_back_by_a_flip_without_
     simnet.mine(&[]).await.unwrap();
     simnet.mine(&[]).await.unwrap();
     assert_eq!(paid(simnet.rpc()).await, []);
-    let held = sink::unspent(simnet.rpc(), &vault, PREFIX).await.unwrap();
+    let held = wallet::unspent(simnet.rpc(), &vault, PREFIX).await.unwrap();
     assert_eq!(held.iter().map(|coin| coin.entry.amount).sum::<u64>(), DEPOSIT - EXIT);
 
     // A second settlement continues the first.

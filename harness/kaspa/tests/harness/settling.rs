@@ -24,8 +24,9 @@ use reprise_kaspa::covenant::{Groth16, Proof, Rules, Succinct};
 use reprise_kaspa::exit_payer::{ExitPayer, PaymentContext};
 use reprise_kaspa::l1::Payer;
 use reprise_kaspa::live::Options;
-use reprise_kaspa::settlement::{FEERATE_MIN, Fees, Funding, Settling};
-use reprise_kaspa::{block_hash, sink, vault};
+use reprise_kaspa::coin::{FEERATE_MIN, Fees, Funding};
+use reprise_kaspa::settlement::Settling;
+use reprise_kaspa::{block_hash, sink, vault, wallet};
 use reprise_kaspa_harness::probe::{Plan, Run};
 use reprise_kaspa_harness::replay::Replay;
 use reprise_kaspa_harness::simnet::{self, FEE_MAX, KASPA, Simnet, blocking, key, settlements, until};
@@ -284,7 +285,7 @@ async fn a_deposit_credits_once_and_an_exit_becomes_an_output_that_its_owner_spe
         simnet.settled(&run).await.unwrap();
     }
     let paid = async |simnet: &Simnet| {
-        let coins = sink::unspent(simnet.rpc(), &simnet.alice.script(), Prefix::Simnet).await.unwrap();
+        let coins = wallet::unspent(simnet.rpc(), &simnet.alice.script(), Prefix::Simnet).await.unwrap();
         coins
             .into_iter()
             .filter(|coin| !coin.entry.is_coinbase && coin.entry.amount == EXIT)
@@ -299,7 +300,7 @@ async fn a_deposit_credits_once_and_an_exit_becomes_an_output_that_its_owner_spe
     }
     let [coin] = paid(&simnet).await.try_into().unwrap();
     let vault =
-        sink::unspent(simnet.rpc(), &vault::script(simnet.lane.covenant).unwrap(), Prefix::Simnet).await;
+        wallet::unspent(simnet.rpc(), &vault::script(simnet.lane.covenant).unwrap(), Prefix::Simnet).await;
     let kept: u64 = vault.unwrap().iter().map(|coin| coin.entry.amount).sum();
     assert_eq!(kept, 2 * KASPA - EXIT, "what did not leave is in the vault");
 
@@ -354,7 +355,7 @@ async fn spends(simnet: &mut Simnet, redeem: Vec<u8>, signatures: [Vec<u8>; 2]) 
             simnet.mine(&[]).await.unwrap();
             simnet.mine(&[]).await.unwrap();
             let unspent =
-                sink::unspent(simnet.rpc(), &key(FIRST).unwrap().script(), Prefix::Simnet).await.unwrap();
+                wallet::unspent(simnet.rpc(), &key(FIRST).unwrap().script(), Prefix::Simnet).await.unwrap();
             assert!(
                 unspent.iter().any(|coin| coin.outpoint.transaction_id == transaction.id()),
                 "it is mined"
@@ -438,7 +439,7 @@ async fn exits_under_a_proof_are_claimed_one_after_the_other_and_only_as_they_we
     let id = settling.covenant;
     let fees = Fees { feerate: FEERATE_MIN, fee_max: FEE_MAX };
     let unspent = async |simnet: &Simnet, script: &ScriptPublicKey| {
-        sink::unspent(simnet.rpc(), script, Prefix::Simnet).await.unwrap()
+        wallet::unspent(simnet.rpc(), script, Prefix::Simnet).await.unwrap()
     };
     let submit = async |simnet: &Simnet, transaction: &Transaction| {
         simnet.rpc().submit_transaction(RpcTransaction::from(transaction), false).await.is_ok()
@@ -455,7 +456,7 @@ async fn exits_under_a_proof_are_claimed_one_after_the_other_and_only_as_they_we
 
     let [first, second] = unspent(&simnet, &vault).await.try_into().unwrap();
     let paying =
-        sink::coins(simnet.rpc(), &simnet.params, &key(FIRST).unwrap(), Prefix::Simnet).await.unwrap();
+        wallet::coins(simnet.rpc(), &simnet.params, &key(FIRST).unwrap(), Prefix::Simnet).await.unwrap();
     let merged = settling.merge([first, second], Funding { coins: &paying, fees }).unwrap();
     assert!(submit(&simnet, &merged).await);
     simnet.mine(&[]).await.unwrap();
@@ -465,7 +466,7 @@ async fn exits_under_a_proof_are_claimed_one_after_the_other_and_only_as_they_we
         let [left] = unspent(&simnet, &claim::script(&step.before).unwrap()).await.try_into().unwrap();
         let [held] = unspent(&simnet, &vault).await.try_into().unwrap();
         let paying =
-            sink::coins(simnet.rpc(), &simnet.params, &key(FIRST).unwrap(), Prefix::Simnet).await.unwrap();
+            wallet::coins(simnet.rpc(), &simnet.params, &key(FIRST).unwrap(), Prefix::Simnet).await.unwrap();
         let held = step.is_paid().then_some(held);
         let peeled = settling.claim_exit(left, step, held, Funding { coins: &paying, fees }).unwrap();
         // One bit of the digest that it is opened by: the signatures of the other inputs hold.
@@ -511,7 +512,7 @@ async fn a_cashier_has_every_exit_of_a_settlement_paid_and_then_nothing_more_to_
     }
     assert_eq!(sent, 4, "two coins made one, and three exits");
     let amounts = async |simnet: &Simnet, script: &ScriptPublicKey| -> Vec<u64> {
-        let coins = sink::unspent(simnet.rpc(), script, Prefix::Simnet).await.unwrap();
+        let coins = wallet::unspent(simnet.rpc(), script, Prefix::Simnet).await.unwrap();
         let mut amounts: Vec<u64> = coins.iter().map(|coin| coin.entry.amount).collect();
         amounts.sort_unstable();
         amounts
