@@ -31,6 +31,10 @@ core:
 test:
     cargo verify
 
+# Writes docs/settings.md anew from the settings.
+settings:
+    BLESS=1 cargo test --locked --package reprise --no-default-features --lib settings_reference
+
 # The Kaspa harness: clippy and the tests that need no node.
 harness:
     cargo clippy --locked --all-targets --manifest-path harness/Cargo.toml -- -D warnings
