@@ -37,7 +37,7 @@ pub(crate) fn l1(settings: &Settings, until_idle: bool, chosen: &Chosen) -> Resu
 
 /// The receipt store of the data directory.
 pub(crate) fn store(settings: &Settings, systems: &ProofSystems) -> Result<Arc<dyn ReceiptStore>, Failure> {
-    let path = settings.data_dir.join("receipts");
+    let path = settings.receipts_dir();
     std::fs::create_dir_all(&path).map_err(|source| WireError::DataDir { path: path.clone(), source })?;
     let verifiers = Arc::new(Verifiers::all(systems)?);
     Ok(Arc::new(Store::open(&path, verifiers, settings.receipts.options())?))
@@ -48,7 +48,7 @@ pub(crate) fn mended_store(
     settings: &Settings,
     systems: &ProofSystems,
 ) -> Result<Arc<dyn ReceiptStore>, Failure> {
-    let path = settings.data_dir.join("receipts");
+    let path = settings.receipts_dir();
     let verifiers = Arc::new(Verifiers::all(systems)?);
     Ok(Arc::new(Store::mend(&path, verifiers, settings.receipts.options())?))
 }
@@ -58,7 +58,7 @@ pub(crate) fn read_store(
     settings: &Settings,
     systems: &ProofSystems,
 ) -> Result<Arc<dyn ReceiptStore>, Failure> {
-    let path = settings.data_dir.join("receipts");
+    let path = settings.receipts_dir();
     let verifiers = Arc::new(Verifiers::all(systems)?);
     Ok(Arc::new(Store::open_reading(&path, verifiers, settings.receipts.reading())?))
 }

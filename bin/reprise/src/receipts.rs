@@ -34,7 +34,7 @@ pub(crate) fn receipts(
     systems: &ProofSystems,
     json: bool,
 ) -> Result<Exit, Failure> {
-    let dir = settings.data_dir.join("receipts");
+    let dir = settings.receipts_dir();
     if !dir.exists() && !matches!(command, ReceiptsCommand::Import { .. }) {
         return Err(Failure::usage(format!(
             "{}: no receipts there yet: give the --data-dir of a run, or make one with `reprise run`",

@@ -296,6 +296,11 @@ impl Settings {
         }
     }
 
+    /// The folder of the receipt store.
+    pub(crate) fn receipts_dir(&self) -> PathBuf {
+        self.data_dir.join("receipts")
+    }
+
     /// Refuses the value of a setting, and says where it is from.
     pub(crate) fn refuse(&self, name: &str, reason: impl std::fmt::Display) -> Failure {
         self.sources.refuse(name, reason)
