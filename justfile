@@ -15,9 +15,9 @@ lint:
     cargo lint
     cargo clippy --locked --ignore-rust-version --package reprise --no-default-features --all-targets -- -D warnings
 
-# The documentation builds without a warning.
+# The documentation, with the pages of private modules, builds without a warning.
 doc:
-    RUSTDOCFLAGS="-D warnings" cargo doc --locked --ignore-rust-version --workspace --no-deps
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --ignore-rust-version --workspace --no-deps --document-private-items
 
 # Licences, sources and bans. (Advisories need the RustSec database: `cargo deny check advisories`.)
 deny:

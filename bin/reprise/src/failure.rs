@@ -45,7 +45,7 @@ impl Failure {
         match self {
             Self::Usage(_) => Some("`reprise --help` and `reprise COMMAND --help` list what can be said"),
             Self::Recording(RecordingError::Io { .. }) => Some(
-                "give a file that `reprise record` wrote, or leave --l1 out: a recording ships with the program",
+                "give a file that `reprise record` wrote; `reprise run` alone replays the recording that ships with it",
             ),
             Self::Wire(WireError::DataDir { .. }) | Self::Open(OpenError::Io { .. }) => {
                 Some("give a directory you may write to, with --data-dir or REPRISE_DATA_DIR")

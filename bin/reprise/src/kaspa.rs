@@ -8,7 +8,6 @@ pub(crate) use without::{found, l1, record};
 #[cfg(feature = "kaspa")]
 mod with {
     use std::fmt::Display;
-    use std::path::Path;
     use std::sync::atomic::Ordering;
     use std::time::{Duration, Instant};
 
@@ -48,7 +47,12 @@ mod with {
                 names::account(&vault.map_err(|e| other(&e))?)
             }
             "vault" | "unspendable" => names::unspendable().map_err(|e| other(&e))?,
-            address => read(settings, "deposit", names::account_of_address(address))?,
+            address => {
+                let account = names::account_of_address(address);
+                let account =
+                    account.map_err(|e| format!("{e}: give an address of Kaspa, vault or unspendable"));
+                read(settings, "deposit", account)?
+            }
         };
         let from = match said.from.as_str() {
             "tip" => None,
@@ -74,12 +78,12 @@ mod with {
         }
     }
 
-    fn key(file: Option<&Path>) -> Result<Option<Key>, Failure> {
-        let key = match file {
-            Some(file) => Key::read(file).map(Some),
-            None => Key::from_environment(),
-        };
-        key.map_err(|e| Failure::usage(e.to_string()))
+    /// The key that pays, from its file or from the environment.
+    fn key(settings: &Settings) -> Result<Option<Key>, Failure> {
+        match &settings.covenant.key_file {
+            Some(file) => Key::read(file).map(Some).map_err(|e| settings.refuse("key-file", e)),
+            None => Key::from_environment().map_err(|e| Failure::usage(e.to_string())),
+        }
     }
 
     /// The proof that the covenant demands, which the backend must make; nothing where it does without.
@@ -120,8 +124,7 @@ mod with {
             _ => proof(settings, chosen)?,
         };
         let options = Options { until_idle, ..options(settings, url, proof.is_some())? };
-        let key = key(covenant.key_file.as_deref())?;
-        let payer = key.map(|key| Payer { key, fee_max: covenant.fee_max });
+        let payer = key(settings)?.map(|key| Payer { key, fee_max: covenant.fee_max });
         let workload = Workload::ledger(chosen.backend.clone(), chosen.hasher.clone(), &options.lane);
         let dir = settings.data_dir.join("l1");
         let l1 = KaspaL1::connect(options, payer, proof, &workload.covenant(), Some(&dir));
@@ -137,8 +140,7 @@ mod with {
     ) -> Result<Exit, Failure> {
         let proof = proof(settings, chosen)?.map(|(proof, _)| proof);
         let url = read(settings, "l1", parse_url(node(settings)?))?;
-        let key = key(settings.covenant.key_file.as_deref())?;
-        let key = key.ok_or_else(|| {
+        let key = key(settings)?.ok_or_else(|| {
             Failure::usage(
                 "founding a covenant takes a key that pays: give --key-file, or set REPRISE_KASPA_KEY",
             )

@@ -5,7 +5,7 @@
 
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{BufReader, BufWriter, ErrorKind};
+use std::io::{BufReader, BufWriter};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -85,27 +85,20 @@ pub(crate) fn receipts(
             Ok(Exit::Done)
         }
         ReceiptsCommand::Export { file } => {
-            let created = File::create_new(file).map_err(|e| match e.kind() {
-                ErrorKind::AlreadyExists => at(file, "write", &"it exists: give the name of a new file"),
-                _ => at(file, "write", &e),
-            });
-            let mut out = BufWriter::new(created?);
+            let mut out = BufWriter::new(File::create_new(file).map_err(|e| unwritten(file, &e))?);
             let Exported { entries, damaged } =
-                archive::export(store, &Filter::default(), &mut out).map_err(|e| at(file, "write", &e))?;
-            out.into_inner()
-                .map_err(|e| at(file, "write", &e))?
-                .sync_all()
-                .map_err(|e| at(file, "write", &e))?;
+                archive::export(store, &Filter::default(), &mut out).map_err(|e| unwritten(file, &e))?;
+            out.into_inner().map_err(|e| unwritten(file, &e))?.sync_all().map_err(|e| unwritten(file, &e))?;
             say(json, json!({ "exported": entries, "damaged": damaged }), || {
                 format!("{entries} receipts exported, {damaged} damaged ones left out")
             });
             Ok(Exit::Done)
         }
         ReceiptsCommand::Import { file } => {
-            let mut input = BufReader::new(File::open(file).map_err(|e| at(file, "read", &e))?);
+            let mut input = BufReader::new(File::open(file).map_err(|e| unread(file, &e))?);
             let Imported { new, known, below_floor, refused } =
                 archive::import(store, &Verifiers::all(systems)?, &mut input)
-                    .map_err(|e| at(file, "read", &e))?;
+                    .map_err(|e| unread(file, &e))?;
             for (id, reason) in &refused {
                 let id = id.map_or_else(|| "an entry".into(), |id| id.to_string());
                 eprintln!("refused {id}: {reason}");
@@ -136,8 +129,18 @@ pub(crate) fn receipts(
     }
 }
 
-fn at(file: &Path, doing: &str, error: &dyn Display) -> Failure {
-    Failure::Other(format!("{}: cannot {doing} the archive: {error}", file.display()))
+fn unwritten(file: &Path, error: &dyn Display) -> Failure {
+    Failure::Other(format!(
+        "{}: cannot write the archive: {error}; give the name of a new file where you may write",
+        file.display()
+    ))
+}
+
+fn unread(file: &Path, error: &dyn Display) -> Failure {
+    Failure::Other(format!(
+        "{}: cannot read the archive: {error}; give a file that `reprise receipts export` wrote",
+        file.display()
+    ))
 }
 
 fn collect(plan: &Plan, dry_run: bool, json: bool) {

@@ -19,7 +19,7 @@ use crate::failure::Failure;
 pub(crate) fn size(args: &SizingArgs, seed: u64, json: bool) -> Result<Exit, Failure> {
     let sizing = match &args.recording {
         Some(path) => {
-            let recording = Recording::open(path).map_err(|e| Failure::Other(e.to_string()))?;
+            let recording = Recording::open(path)?;
             let setup = setup(args, Setup::recorded())?;
             let name = format!("recording {}", path.display());
             of_recording(&name, recording, setup, args.restart_at_returns, &args.caps)
