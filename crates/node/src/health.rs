@@ -9,7 +9,7 @@ use reprise_prover::engine::Engine;
 use reprise_prover::failure::Failure;
 use serde::{Serialize, Serializer};
 
-use crate::postponed::Trouble;
+use crate::deferred::DiskError;
 use crate::report::L1Connection;
 use crate::watcher::Violation;
 
@@ -81,7 +81,7 @@ impl Health {
     /// How an engine is, what troubles the disk, how the L1 is, and what the watcher has heard.
     pub(crate) fn of(
         engine: &Engine,
-        disk: Option<&Trouble>,
+        disk: Option<&DiskError>,
         l1: Option<&L1Connection>,
         violations: &[Violation],
     ) -> Self {
@@ -89,17 +89,17 @@ impl Health {
             statement: *statement,
             failure: failure.to_string(),
         });
-        let ailing = engine.ailing().filter_map(|(statement, failure)| match failure {
+        let failing = engine.failing().filter_map(|(statement, failure)| match failure {
             Failure::TimedOut { .. } => Some(Reason::Hung { statement: *statement }),
             Failure::Store(_) => None,
             _ => Some(Reason::Invalid { statement: *statement }),
         });
-        let resting = engine.resting().map(|resting| Reason::Device {
-            device: resting.device,
-            failed: resting.failed,
-            failure: resting.failure.to_string(),
+        let resting = engine.suspended().map(|device| Reason::Device {
+            device: device.device,
+            failed: device.failed,
+            failure: device.failure.to_string(),
         });
-        let held_up = engine.ailing().find_map(|(_, failure)| match failure {
+        let held_up = engine.failing().find_map(|(_, failure)| match failure {
             Failure::Store(error) => Some(error.to_string()),
             _ => None,
         });
@@ -108,7 +108,7 @@ impl Health {
         let away = away.map(|(since, reason)| Reason::L1Away { since, reason });
         let violated =
             violations.iter().map(|violation| Reason::Violated { promise: violation.promise.to_owned() });
-        let reasons = given_up.chain(ailing).chain(resting).chain(disk).chain(away).chain(violated);
+        let reasons = given_up.chain(failing).chain(resting).chain(disk).chain(away).chain(violated);
         let reasons: Vec<_> = reasons.collect();
         if reasons.is_empty() { Self::Green } else { Self::Red { reasons } }
     }
