@@ -306,8 +306,8 @@ impl Settings {
         self.sources.refuse(name, reason)
     }
 
-    /// How patient a node is.
-    pub(crate) fn patience(&self) -> Tuning {
+    /// How a node is tuned: bounds, budgets, depths and time.
+    pub(crate) fn tuning(&self) -> Tuning {
         let ProvingSettings { attempts, cheap_attempts, backoff: [first, max], .. } = self.proving;
         let engine = Policy {
             jobs_max: self.proving.jobs_max,
