@@ -1,6 +1,7 @@
 //! The proof systems of this build.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 #[cfg(feature = "kaspa")]
 use reprise_kaspa::covenant::{Proof, SealReader};
@@ -9,9 +10,9 @@ use reprise_model::lane::WorkloadHasher;
 use reprise_model::receipt::{Receipt, Verifier, VerifyError};
 use reprise_prover::backend::Backend;
 use reprise_prover::mock::{MockBackend, MockConfig};
+use reprise_prover::policy::Policy;
 
 use crate::failure::Failure;
-use crate::settings::Settings;
 
 /// A real proof system that a build links.
 #[derive(Clone)]
@@ -24,6 +25,8 @@ pub struct ProofSystem {
     pub open: fn() -> Result<Arc<dyn Backend>, String>,
     /// Whether it can prove here, beside verifying; an error says what is missing.
     pub can_prove: fn() -> Result<(), String>,
+    /// How long a proof of a transaction, batch and aggregate may take, where no setting says so.
+    pub timeout: [Duration; 3],
     /// What this build can do of what it might, for `doctor`; nothing where that is all.
     pub remark: Option<String>,
     /// How its aggregates settle on Kaspa; nothing where Kaspa verifies none.
@@ -48,10 +51,16 @@ impl ProofSystem {
             hasher,
             open,
             can_prove: || Ok(()),
+            timeout: Policy::default().timeout,
             remark: None,
             #[cfg(feature = "kaspa")]
             settles: None,
         }
+    }
+
+    fn backend(&self) -> Result<Arc<dyn Backend>, Failure> {
+        (self.open)()
+            .map_err(|reason| Failure::Other(format!("the backend {} cannot be made: {reason}", self.name)))
     }
 }
 
@@ -104,6 +113,38 @@ impl ProofSystems {
             .map_or_else(|| Arc::new(Blake3) as Arc<dyn WorkloadHasher>, |system| system.hasher.clone())
     }
 
+    /// How long a proof of each kind may take with this backend.
+    pub(crate) fn timeout(&self, name: &str) -> [Duration; 3] {
+        let system = self.0.iter().find(|system| system.name == name);
+        system.map_or(Policy::default().timeout, |system| system.timeout)
+    }
+
+    /// The backend of this name; the mock where no proof system has it. Mock proofs take as long as `mock_cost` says.
+    pub(crate) fn choose(&self, name: &str, mock_cost: [Duration; 3]) -> Result<Chosen, Failure> {
+        match self.0.iter().find(|system| system.name == name) {
+            Some(system) => {
+                let unable = |missing| Failure::usage(format!("--backend {name}: {missing}"));
+                (system.can_prove)().map_err(unable)?;
+                Ok(Chosen {
+                    backend: system.backend()?,
+                    hasher: system.hasher.clone(),
+                    #[cfg(feature = "kaspa")]
+                    settles: system.settles,
+                })
+            }
+            None => {
+                let hasher = self.hasher();
+                let config = MockConfig { cost: mock_cost, ..MockConfig::default() };
+                Ok(Chosen {
+                    backend: Arc::new(MockBackend::new(config, hasher.clone())),
+                    hasher,
+                    #[cfg(feature = "kaspa")]
+                    settles: None,
+                })
+            }
+        }
+    }
+
     /// What their builds say of themselves.
     pub(crate) fn remarks(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.0.iter().filter_map(|system| Some((system.name, system.remark.as_deref()?)))
@@ -116,34 +157,6 @@ pub(crate) struct Chosen {
     pub(crate) hasher: Arc<dyn WorkloadHasher>,
     #[cfg(feature = "kaspa")]
     pub(crate) settles: Option<Settles>,
-}
-
-/// The backend that the settings name.
-pub(crate) fn choose(settings: &Settings) -> Result<Chosen, Failure> {
-    let systems = &settings.systems;
-    match systems.0.iter().find(|system| system.name == settings.backend) {
-        Some(system) => {
-            let unable = |missing| Failure::usage(format!("--backend {}: {missing}", system.name));
-            (system.can_prove)().map_err(unable)?;
-            let backend = (system.open)().map_err(Failure::Other)?;
-            Ok(Chosen {
-                backend,
-                hasher: system.hasher.clone(),
-                #[cfg(feature = "kaspa")]
-                settles: system.settles,
-            })
-        }
-        None => {
-            let hasher = systems.hasher();
-            let config = MockConfig { cost: settings.mock_cost, ..MockConfig::default() };
-            Ok(Chosen {
-                backend: Arc::new(MockBackend::new(config, hasher.clone())),
-                hasher,
-                #[cfg(feature = "kaspa")]
-                settles: None,
-            })
-        }
-    }
 }
 
 /// Verifies receipts of every profile that this build knows.
@@ -163,7 +176,7 @@ impl Verifiers {
             }
         }
         for system in &systems.0 {
-            all.push((system.open)().map_err(Failure::Other)?);
+            all.push(system.backend()?);
         }
         Ok(Self(all))
     }

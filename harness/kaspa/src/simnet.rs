@@ -152,11 +152,7 @@ pub fn anybody() -> (Vec<u8>, ScriptPublicKey, ResourceId) {
 }
 
 /// Spends a coin that is [`anybody`]'s, half of it to `to`; the other half is the fee.
-pub fn spend(
-    params: &Params,
-    coin: coin::Coin,
-    to: ScriptPublicKey,
-) -> Result<Transaction, SimnetError> {
+pub fn spend(params: &Params, coin: coin::Coin, to: ScriptPublicKey) -> Result<Transaction, SimnetError> {
     let (redeem, ..) = anybody();
     let script = pay_to_script_hash_signature_script(redeem, vec![])?;
     let input = TransactionInput::new_with_compute_budget(coin.outpoint, script, 0, 10);

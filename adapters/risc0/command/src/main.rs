@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use reprise::ProofSystem;
 use reprise_kaspa::covenant::{Proof, SealReader};
@@ -9,8 +10,13 @@ use reprise_model::profile::SealKind;
 use reprise_prover::backend::Backend;
 use reprise_risc0::{Risc0Backend, Sha256, kaspa, recursion};
 
+/// How long a proof of a transaction, batch and aggregate may take. On two shared cores a batch of three takes an hour at
+/// most.
+const TIMEOUT: [Duration; 3] = [1, 4, 2].map(|hours| Duration::from_secs(3600 * hours));
+
 fn main() -> ExitCode {
-    let system = |name, open| ProofSystem::new(name, Arc::new(Sha256), open);
+    let system =
+        |name, open| ProofSystem { timeout: TIMEOUT, ..ProofSystem::new(name, Arc::new(Sha256), open) };
     let mut systems = vec![
         ProofSystem {
             remark: Some(recursion::summary()),

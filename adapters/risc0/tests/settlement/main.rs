@@ -27,10 +27,10 @@ use kaspa_rpc_core::RpcTransaction;
 use kaspa_rpc_core::api::rpc::RpcApi;
 use kaspa_txscript::pay_to_script_hash_signature_script;
 use kaspa_txscript::script_builder::ScriptBuilder;
+use reprise_kaspa::coin::Coin;
 use reprise_kaspa::covenant::{Proof, Rules, SealReader, State};
 use reprise_kaspa::l1::Payer;
 use reprise_kaspa::live::Options;
-use reprise_kaspa::coin::Coin;
 use reprise_kaspa::{claim, digest, payload, wallet};
 use reprise_kaspa_harness::probe::{Plan, Proving, Run};
 use reprise_kaspa_harness::simnet::{self, FEE_MAX, KASPA, Simnet, blocking, settlements, wait};
@@ -139,7 +139,7 @@ impl Settlement<'_> {
         after.0[7] ^= 1;
         let state = State { root: *after, tip: observed.journal.transition.tip_after };
         let mut transaction = self.honest.clone();
-        transaction.payload = payload::payload(&observed);
+        transaction.payload = payload::encode(&observed);
         transaction.outputs[0].script_public_key = self.rules.script(state);
         self.signed(transaction)
     }
