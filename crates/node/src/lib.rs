@@ -4,6 +4,9 @@
 //! |---|---|
 //! | [`wire`] | every room made and joined |
 //! | [`pipeline`] | the rooms, and what passes between them: no thread, no clock |
+//! | `settling` | which settlement is due, and what the L1 refused |
+//! | `deferred` | what the disk could not do just now, and when it is asked again |
+//! | `diagnostics` | provenance, and the dumps of a divergence |
 //! | [`driver`] | threads, a source and a clock for a pipeline: a node |
 //! | [`event`] | what happens, as told to observers |
 //! | [`connection`] | the connection to a live L1 |
@@ -19,6 +22,7 @@
 pub mod connection;
 mod deferred;
 pub mod dev;
+mod diagnostics;
 pub mod driver;
 pub mod event;
 pub mod health;
@@ -26,6 +30,7 @@ pub mod l1;
 pub mod oracle;
 pub mod pipeline;
 pub mod report;
+mod settling;
 pub mod statistics;
 pub mod violation;
 pub mod watcher;
