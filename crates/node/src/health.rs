@@ -49,7 +49,7 @@ pub enum Reason {
         /// The statement.
         statement: StatementId,
     },
-    /// A device fails again and again, whatever it is given: it rests, and is tried again now and then.
+    /// A device fails again and again, whatever it is given: it is suspended, and tried again from time to time.
     Device {
         /// Which, counted from 0.
         device: usize,
@@ -78,7 +78,7 @@ pub enum Reason {
 }
 
 impl Health {
-    /// How an engine is, what troubles the disk, how the L1 is, and what the watcher has heard.
+    /// The health that follows from the engine, the disk's error, the connection to the L1 and the watcher's violations.
     pub(crate) fn of(
         engine: &Engine,
         disk: Option<&DiskError>,

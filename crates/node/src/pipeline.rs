@@ -1,7 +1,7 @@
-//! The pipeline: every room, and what passes between them. It decides nothing and waits for nothing.
+//! The pipeline: every room, and the messages between them. It makes no decision of its own, and never blocks.
 //!
 //! It is told three things: a chain event ([`Pipeline::follow`]), an answer ([`Pipeline::receive`]), that
-//! time has passed ([`Pipeline::wake`]). After each it hears from the planner how the demand changed by that
+//! time has passed ([`Pipeline::wake`]). After each it asks the planner how the demand changed,
 //! and asks its [`Executor`] for what the engine wants done. The executor answers later, by [`Message`]: with threads ([`crate::driver`]), or in
 //! simulated time. The pipeline has no thread and no clock of its own, so that what it does is a function of
 //! what it is told.
@@ -94,7 +94,7 @@ pub enum RunError {
     ThreadGone,
 }
 
-/// What hands answer.
+/// What an executor answers.
 #[derive(Debug)]
 pub enum Message {
     /// To [`Executor::look_up`] and [`Executor::check`].
@@ -211,11 +211,11 @@ impl std::fmt::Debug for Pipeline {
     }
 }
 
-/// What is outside a pipeline while it is told something.
+/// What a pipeline works with while it handles one input.
 pub struct Context<'a> {
     /// Does what takes time.
     pub executor: &'a mut dyn Executor,
-    /// Hears what happens.
+    /// Is told every event.
     pub observer: &'a mut dyn Observer,
 }
 
@@ -364,7 +364,7 @@ impl Pipeline {
         self.prune(finalized, context)
     }
 
-    /// Lets go, everywhere, of what is final and settled for good.
+    /// Prunes, everywhere, what is final and settled by a settlement that is final.
     fn prune(&mut self, finalized: Checkpoint, context: &mut Context<'_>) -> Result<(), RunError> {
         let Pruned { floor, statements } =
             self.planner.prune(match mutation::is(Mutation::PruneBeforeFinal) {
@@ -467,7 +467,7 @@ impl Pipeline {
         self.carry_out(effects, context)
     }
 
-    /// Time has passed: has done what follows from it, and from how the demand changed.
+    /// Time has passed: carries out what follows from that, and from the change of the demand.
     pub fn wake(&mut self, context: &mut Context<'_>) -> Result<(), RunError> {
         if self.deferred.again_at().is_some_and(|at| at <= context.executor.now()) {
             self.deferred.is_over();

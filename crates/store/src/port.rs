@@ -371,7 +371,7 @@ pub struct KindStats {
     pub saved_ms: u64,
     /// Misses since opening because the entry failed its check.
     pub misses_quarantined: u64,
-    /// Misses since opening because no verifier of the profile was at hand.
+    /// Misses since opening because there was no verifier of the profile.
     pub misses_unverifiable: u64,
 }
 
