@@ -145,7 +145,7 @@ impl fmt::Display for Reason {
             Self::Hung { statement } => write!(f, "the prover hung over {statement}"),
             Self::Invalid { statement } => write!(f, "the prover made an invalid proof of {statement}"),
             Self::Device { device, failed, failure } => {
-                write!(f, "device {device} rests: it failed {failed} times in a row: {failure}")
+                write!(f, "device {device} is suspended: it failed {failed} times in a row: {failure}")
             }
             Self::Disk { error } => write!(f, "waiting for the disk: {error}"),
             Self::L1Away { since, reason } => {

@@ -14,7 +14,7 @@ use crate::report::{Report, Seconds, SecondsByKind};
 
 /// Time a kind.
 #[derive(Debug, Clone, Copy, Default)]
-struct Times([Duration; 3]);
+struct Times([Duration; Kind::COUNT]);
 
 impl Times {
     fn add(&mut self, kind: Kind, time: Duration) {

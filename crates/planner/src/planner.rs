@@ -48,7 +48,7 @@ pub struct ProofContext {
     /// The digest of the pins.
     pub pins: PinsDigest,
     /// The program of each kind, in the order of [`Kind::ALL`].
-    pub programs: [ProgramId; 3],
+    pub programs: [ProgramId; Kind::COUNT],
 }
 
 impl ProofContext {
@@ -384,7 +384,7 @@ impl Planner {
     /// needed while the demand stands: a batch's or an aggregate's until its settlement is final, a
     /// transaction's until its batch is stored and no block of its depth is retained. Everything while
     /// nothing is known yet.
-    pub fn needed_from(&self) -> [Checkpoint; 3] {
+    pub fn needed_from(&self) -> [Checkpoint; Kind::COUNT] {
         if self.is_catching_up() {
             return [Checkpoint(0); 3];
         }

@@ -13,7 +13,7 @@ pub struct Policy {
     /// How often a statement may fail.
     pub budget: Budget,
     /// How long a proof of each kind, in the order of [`Kind::ALL`], may run before it counts as hung.
-    pub timeout: [Duration; 3],
+    pub timeout: [Duration; Kind::COUNT],
     /// How long a failed job waits before it is begun again.
     pub backoff: Backoff,
     /// When a device that keeps failing is suspended, and for how long.
