@@ -89,7 +89,7 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Runs the worlds of `count` seeds from `first` on, each twice; `done` hears of each as it ends.
+    /// Runs the worlds of `count` seeds from `first` on, each twice; `done` is called as each ends.
     pub fn run(
         first: u64,
         count: u64,
@@ -161,7 +161,7 @@ fn outcomes(
 }
 
 impl Campaign {
-    /// Runs the worlds of `count` seeds from `first` on, on all cores; `done` hears of each as it ends.
+    /// Runs the worlds of `count` seeds from `first` on, on all cores; `done` is called as each ends.
     pub fn run(
         first: u64,
         count: u64,

@@ -1,6 +1,6 @@
 //! The checkers: what must hold, judged from outside, on what is seen of a machine.
 //!
-//! A [`Checker`] outlives the machine's crashes. It hears what happens, and sits between the pipeline and its
+//! A [`Checker`] outlives the machine's crashes. It observes every event, and sits between the pipeline and its
 //! store as [`CheckedStore`]. It knows the disk, the L1 and which faults were injected, and trusts nothing that the
 //! code under test believes of itself.
 //!
@@ -88,7 +88,7 @@ pub struct Counts {
     pub begun: u64,
     /// Of these, given up before the backend was asked: an assumption was gone, or the process.
     pub not_begun: u64,
-    /// Of those begun, for a statement whose receipt was pruned by right, and that came up again later.
+    /// Of those begun, for a statement whose receipt was rightly pruned, and that came up again later.
     pub after_prune: u64,
     /// Requests that the store answered.
     pub hits: u64,
@@ -276,7 +276,7 @@ impl Checker {
         }
     }
 
-    /// A prune begins: what is used nowhere else may be gone, even if the prune is never heard of again.
+    /// A prune begins: what is used nowhere else may be gone, even if the prune never ends.
     fn on_pruning(&mut self, floor: Checkpoint) {
         if floor > self.prunable {
             let prunable = self.prunable;

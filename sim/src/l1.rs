@@ -1,4 +1,4 @@
-//! The L1 of a world: several miners, each on the longest chain it has heard of, and a covenant.
+//! The L1 of a world: several miners, each on the longest chain it knows, and a covenant.
 //!
 //! A node follows the first miner. Everything here is made without the code under test, but for the covenant,
 //! which is the [`Overlay`] that plays one, and the [`Oracle`] that executes plainly.

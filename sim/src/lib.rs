@@ -11,7 +11,7 @@
 //! | [`scenario`] | what a world is like, drawn from its seed |
 //! | [`world`] | one queue of events, and everything that happens |
 //! | [`l1`] | miners, forks, a covenant, a plain execution |
-//! | [`machine`] | a process with the real pipeline, whose hands work in simulated time |
+//! | [`machine`] | a process with the real pipeline, with an executor in simulated time |
 //! | [`prover`] | a mock prover that fails when it is told to |
 //! | [`disk`] | what survives a crash, and how it goes wrong |
 //! | [`checks`] | what must hold, judged from outside |

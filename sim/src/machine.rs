@@ -1,5 +1,4 @@
-//! A machine: a process with the real pipeline in it, whose hands work in simulated time, on a disk that
-//! outlives it.
+//! A machine: a process with the real pipeline and an executor in simulated time, on a disk that outlives it.
 
 use std::collections::HashMap;
 use std::io;
@@ -62,7 +61,7 @@ pub struct Machine {
     root: ChainBlockMetadata,
     overlay: Arc<Mutex<Overlay>>,
     rng: Rng,
-    /// How much of what happened is heard at once.
+    /// Draws how many changes arrive at once.
     news_rng: Rng,
     /// What goes wrong with it.
     faults: Faults,
@@ -109,7 +108,7 @@ enum Call {
     Store(Arc<Order>, NewEntry),
 }
 
-/// Hands that note what they are asked for.
+/// An executor that notes what it is asked for.
 struct SimExecutor {
     now_us: u64,
     began_us: u64,
@@ -342,7 +341,7 @@ impl Machine {
         lock(&self.checker).died();
     }
 
-    /// Tells the pipeline what changed since it last heard.
+    /// Passes the pipeline what changed on the L1 since the last time.
     pub fn notify(&mut self, now_us: u64, l1: &L1, later: &mut Vec<(u64, Timer)>) -> Result<(), ProcessEnd> {
         let Some(process) = &mut self.process else { return Ok(()) };
         if !process.pipeline.takes_events() {
@@ -548,7 +547,7 @@ impl Machine {
         }
         let hangs = self.faults.has(Fault::Hung) && self.rng.once_in(25);
         self.faults_hit += u64::from(hangs);
-        // What hangs is still there, so that it can be asked to end, in vain, and be written off.
+        // What hangs is still there, so that it can be asked to end, ignore that, and be written off.
         let at = if hangs { u64::MAX } else { now_us + cost_us };
         let Some(ticket) = self.ticket(at, Pending::Proof(Box::new(finished)), later) else { return };
         if let Some(process) = &mut self.process {
@@ -568,7 +567,7 @@ impl Machine {
         Some(fault)
     }
 
-    /// The attempt ends a little later, unless it ends by itself before that; one that hangs does not hear.
+    /// The attempt ends a little later, unless it ends by itself before that; one that hangs ignores the request.
     fn cancel(&mut self, now_us: u64, id: StatementId, later: &mut Vec<(u64, Timer)>) {
         let Some(process) = &mut self.process else { return };
         let Some(ticket) = process.proofs.get(&id).copied() else { return };

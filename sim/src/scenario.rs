@@ -230,7 +230,7 @@ impl Scenario {
             speculate_orphans: rng.percent(25),
             ..Policy::default()
         };
-        // A proof that is asked to end was begun in vain, so a part of the worlds must be without.
+        // A proof that is asked to end is wasted, so a part of the worlds must be without.
         let gentle = rng.percent(15);
         let engine = if gentle { Policy { orphans: Orphans::FinishAndStore, ..engine } } else { engine };
         let may = |fault: &Fault| !(gentle && fault.costs_proofs());

@@ -40,7 +40,7 @@ enum Event {
     Mine,
     /// A block reaches a miner.
     Arrive(usize, BlockHash),
-    /// A node hears of what its miner says.
+    /// A node is notified of its miner's chain.
     Notify(usize),
     /// Something a life of a machine waits for.
     Timer(usize, u64, Timer),
@@ -160,7 +160,7 @@ pub struct World {
     rng: Rng,
     /// When a machine is killed, and how long it is down.
     kill_rng: Rng,
-    /// When nodes hear of what happens on the L1.
+    /// When nodes are notified of changes on the L1.
     news_rng: Rng,
     /// What happens on the L1, whatever befalls machines.
     l1_rng: Rng,
@@ -339,7 +339,7 @@ impl World {
             }
             Event::Reveal => {
                 if !self.calm {
-                    // Up to the finality depth, whatever nodes still wait to hear of the blocks before.
+                    // Up to the finality depth, whatever blocks nodes are still to be notified of.
                     let deepest = self.scenario.finality_depth * 2 / 3;
                     let shallow = self.l1_rng.percent(70);
                     let depth = 1 + self.l1_rng.among(0..if shallow { deepest / 4 } else { deepest });
@@ -400,7 +400,7 @@ impl World {
         }
     }
 
-    /// The chain changed: every node hears of it, sooner or later.
+    /// The chain changed: every node is notified, sooner or later.
     fn wake_up(&mut self) {
         for machine in 0..self.machines.len() {
             let late = !self.calm && self.scenario.faults.has(Fault::Late) && self.news_rng.once_in(4);

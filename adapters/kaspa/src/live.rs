@@ -6,7 +6,7 @@
 //! each time, subscribes again and catches up by the same question. So nothing is missed that the node still knows.
 //!
 //! What the node says is checked ([`follower`](crate::follower)), then kept in the [`EventLog`], then handed on, in
-//! that order. A restart hands on what the event log holds and goes on from its tip.
+//! that order. A restart sends what the event log holds and continues from its tip.
 //!
 //! What is final it need not remember, and what is settled for good the event log keeps in short: the pipeline's
 //! progress says how far. What it handed on last, and how the connection is, is told to whoever asks
@@ -125,7 +125,7 @@ pub struct LiveL1 {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the thread hands on.
+/// What the thread sends.
 enum Told {
     Event(SourceEvent),
     Final(BlockHash),
@@ -290,7 +290,7 @@ impl ChainSource for LiveL1 {
 
 impl Drop for LiveL1 {
     fn drop(&mut self) {
-        // A thread that is gone hears neither.
+        // A thread that has ended receives neither.
         self.told = None;
         let _ = self.stop.send(true);
         if let Some(thread) = self.thread.take() {
@@ -358,7 +358,7 @@ enum Interruption {
     Connection(String),
     /// The node is there and does not answer.
     Refused(FollowError),
-    /// Nobody listens any more.
+    /// The receiver is gone.
     Stopped,
     /// For good.
     Fatal(String),
@@ -404,7 +404,7 @@ impl FollowLoop {
         let _ = told.send(Err(failed(reason)));
     }
 
-    /// Hands on what the event log holds.
+    /// Sends what the event log holds.
     fn replay(&mut self) -> Result<(), Interruption> {
         let Some(event_log) = &self.event_log else { return Ok(()) };
         let tell = |event| self.told.send(Ok(Told::Event(event))).map_err(|_| Interruption::Stopped);

@@ -1,4 +1,4 @@
-//! What happened on the L1: the fork tree, the canonical view, finality, and the L1s that come with the house.
+//! What happened on the L1: the fork tree, the canonical view, finality, and the L1s that come with Reprise.
 //!
 //! | module | noun |
 //! |---|---|

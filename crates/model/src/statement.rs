@@ -27,8 +27,11 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// How many kinds there are: the length of every array that has one value for each.
+    pub const COUNT: usize = 3;
+
     /// All kinds, inner first.
-    pub const ALL: [Self; 3] = [Self::Transaction, Self::Batch, Self::Aggregate];
+    pub const ALL: [Self; Self::COUNT] = [Self::Transaction, Self::Batch, Self::Aggregate];
 }
 
 impl fmt::Display for Kind {

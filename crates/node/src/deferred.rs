@@ -1,10 +1,9 @@
-//! What the disk could not do just now, and when it is asked again.
+//! Work that is deferred because the disk failed, and when it is tried again.
 //!
-//! A look-up and a write of a receipt are the engine's, which tries them again by itself. What the pipeline asks
-//! the store directly, it postpones: places of stored statements, in order, a prune, and the look at a bundle that
-//! is to be settled; and a change of the view whose batch records cannot be written, before anything follows from it. A
-//! disk that is full is waited for as long as it is; any other trouble as often as the budget for cheap failures
-//! says.
+//! The engine repeats its own look-ups and writes of receipts. The pipeline defers what it asks the store itself:
+//! coordinates of stored statements, in order; a prune; and the look-up of a bundle that is to be settled. It also defers a
+//! change of the view whose batch records cannot be written, before anything follows from it. A full disk is waited for
+//! as long as it is full. Any other error is retried as often as the budget for cheap failures allows.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -49,7 +48,7 @@ pub(crate) struct Deferred {
     pub(crate) view: Option<ChainEvent>,
     /// Stored statements at further coordinates.
     pub(crate) coordinates: VecDeque<(Coordinate, StatementId, Request)>,
-    /// Below which everything is to be let go.
+    /// Below which everything is to be pruned.
     pub(crate) floor: Option<Checkpoint>,
     failures: u32,
     error: Option<DiskError>,
@@ -67,12 +66,12 @@ impl Deferred {
         self.again_at
     }
 
-    /// Hears that the wait is over.
+    /// The wait is over.
     pub(crate) fn is_over(&mut self) {
         self.again_at = None;
     }
 
-    /// Hears that it failed. An error where waiting helps no more.
+    /// The disk failed. Returns the error where waiting cannot help.
     pub(crate) fn failed(
         &mut self,
         error: impl Into<DiskError>,
@@ -93,7 +92,7 @@ impl Deferred {
         Ok(())
     }
 
-    /// Hears that it did what it was asked.
+    /// The disk did what it was asked.
     pub(crate) fn is_well(&mut self) {
         (self.failures, self.error, self.again_at) = (0, None, None);
     }

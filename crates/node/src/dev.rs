@@ -100,7 +100,7 @@ pub fn flip() -> Recording {
         vec![],
     ];
     let b_tips = fixture.mine(common, 2, b);
-    // The first five are a side chain nobody hears of; then the fork is the longer one.
+    // The first five are a side chain that no node adopts; then the fork is the longer one.
     for tip in &b_tips[5..] {
         fixture.0.adopt(*tip);
     }

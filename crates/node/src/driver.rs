@@ -1,11 +1,11 @@
-//! The driver: a [`Pipeline`] with threads for hands, a source and a clock.
+//! The driver: a [`Pipeline`] with a source, a clock, and an executor made of threads.
 //!
 //! One thread owns the pipeline. It takes chain events first, because what the chain says is the truth and
 //! may make waiting work pointless; when the source has none, it takes one message from the threads that look
 //! up, prove and store. That order also makes a run's counts independent of how fast proofs are.
 //!
-//! A wish to stop lets what runs finish and be stored, for as long as the grace lasts; then it is asked to
-//! end, and left.
+//! When a stop is requested, running proofs finish and are stored, as long as the grace period lasts. Proofs that still run
+//! then are cancelled and abandoned.
 
 use std::io;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use reprise_store::port::{NewEntry, PutOutcome, StoreError};
 use crate::event::Observer;
 use crate::pipeline::{Context, Executor, Message, Pipeline, RunError, RunOutcome};
 
-/// How often a wish to stop is looked for while nothing happens.
+/// How often a request to stop is looked for while nothing happens.
 const STOP_POLL: Duration = Duration::from_millis(100);
 
 /// How often the source is asked how its connection is.
@@ -115,7 +115,7 @@ impl Node {
     ) -> io::Result<Self> {
         let (outbox, inbox) = unbounded();
         let (read, answered) = (outbox.clone(), outbox.clone());
-        // A pipeline that has ended hears nothing more.
+        // A pipeline that has ended receives nothing more.
         let reader = Reader::start(store.clone(), move |found| {
             let _ = read.send(Mail::Read(found));
         })?;
@@ -127,7 +127,7 @@ impl Node {
         Ok(Self { pipeline, source, threads, inbox, shutdown_grace })
     }
 
-    /// Runs until the source ends and everything is at rest, or until `stop` is set; what is being proved then
+    /// Runs until the source ends and everything is idle, or until `stop` is set; what is being proved then
     /// is finished and stored.
     pub fn run(mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<RunOutcome, RunError> {
         let (mut stopping, mut asked): (Option<Instant>, Option<Instant>) = (None, None);

@@ -1,4 +1,4 @@
-//! What happens in a pipeline, as told to whoever watches: the checker, the progress display, a test.
+//! The events of a pipeline, and their observers: the watcher, the progress display, the metrics, a test.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use reprise_model::statement::{Kind, StatementId};
 use crate::connection::L1Connection;
 use crate::health::Health;
 
-/// One thing that happened.
+/// One thing that happened in a pipeline.
 #[derive(Debug, Clone)]
 pub enum PipelineEvent {
     /// The view changed; the batches are those of its added blocks.
@@ -42,7 +42,7 @@ pub enum PipelineEvent {
     Missed(StatementId),
     /// A stored statement was wanted once more, here.
     Reused(StatementId, Coordinate),
-    /// What is used nowhere but below this checkpoint was let go.
+    /// What is used only below this checkpoint was pruned.
     Pruned(Checkpoint),
     /// A proof began.
     Proving(Arc<Order>),
@@ -93,13 +93,13 @@ pub enum PipelineEvent {
     },
 }
 
-/// Hears what happens. It cannot change it.
+/// Is told every event. It cannot change anything.
 pub trait Observer {
-    /// One thing happened.
+    /// An event happened.
     fn on_event(&mut self, event: &PipelineEvent);
 }
 
-/// Hears nothing.
+/// Ignores every event.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoopObserver;
 

@@ -49,7 +49,7 @@ pub enum Reason {
         /// The statement.
         statement: StatementId,
     },
-    /// A device fails again and again, whatever it is given: it rests, and is tried again now and then.
+    /// A device fails again and again, whatever it is given: it is suspended, and tried again from time to time.
     Device {
         /// Which, counted from 0.
         device: usize,
@@ -78,7 +78,7 @@ pub enum Reason {
 }
 
 impl Health {
-    /// How an engine is, what troubles the disk, how the L1 is, and what the watcher has heard.
+    /// The health that follows from the engine, the disk's error, the connection to the L1 and the watcher's violations.
     pub(crate) fn of(
         engine: &Engine,
         disk: Option<&DiskError>,
@@ -145,7 +145,7 @@ impl fmt::Display for Reason {
             Self::Hung { statement } => write!(f, "the prover hung over {statement}"),
             Self::Invalid { statement } => write!(f, "the prover made an invalid proof of {statement}"),
             Self::Device { device, failed, failure } => {
-                write!(f, "device {device} rests: it failed {failed} times in a row: {failure}")
+                write!(f, "device {device} is suspended: it failed {failed} times in a row: {failure}")
             }
             Self::Disk { error } => write!(f, "waiting for the disk: {error}"),
             Self::L1Away { since, reason } => {

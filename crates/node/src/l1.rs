@@ -1,4 +1,4 @@
-//! The port to an L1 as a whole, and the L1s that come with the house: a recording or the dev chain, each with
+//! The port to an L1 as a whole, and the L1s that come with Reprise: a recording or the dev chain, each with
 //! an overlay to settle into.
 
 use std::fs;

@@ -4,21 +4,25 @@
 //! |---|---|
 //! | [`wire`] | every room made and joined |
 //! | [`pipeline`] | the rooms, and what passes between them: no thread, no clock |
+//! | `settling` | which settlement is due, and what the L1 refused |
+//! | `deferred` | what the disk could not do just now, and when it is asked again |
+//! | `diagnostics` | provenance, and the dumps of a divergence |
 //! | [`driver`] | threads, a source and a clock for a pipeline: a node |
-//! | [`event`] | what happens, as told to observers |
+//! | [`event`] | the events of a pipeline, and their observers |
 //! | [`connection`] | the connection to a live L1 |
 //! | [`violation`] | a broken invariant |
 //! | [`health`] | green, or red with reasons |
-//! | [`watcher`] | the checker that only listens |
+//! | [`watcher`] | the checker that only observes |
 //! | [`oracle`] | a plain sequential execution, to check roots by |
-//! | [`statistics`] | what is counted from what happens |
+//! | [`statistics`] | what is counted from events |
 //! | [`report`] | what a run did |
 //! | [`dev`] | an in-process chain that forks, flips and flips back |
-//! | [`l1`] | the port to an L1 as a whole, and the L1s that come with the house |
+//! | [`l1`] | the port to an L1 as a whole, and the L1s that come with Reprise |
 
 pub mod connection;
 mod deferred;
 pub mod dev;
+mod diagnostics;
 pub mod driver;
 pub mod event;
 pub mod health;
@@ -26,6 +30,7 @@ pub mod l1;
 pub mod oracle;
 pub mod pipeline;
 pub mod report;
+mod settling;
 pub mod statistics;
 pub mod violation;
 pub mod watcher;

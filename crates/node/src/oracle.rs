@@ -16,9 +16,9 @@ use reprise_scheduler::tree::StateTree;
 pub struct Oracle {
     processor: Arc<dyn Processor>,
     deposit: ResourceId,
-    /// The state before the first block that is not let go.
+    /// The state before the first block that is kept.
     base: StateTree,
-    /// How many blocks were let go.
+    /// How many blocks were pruned.
     below: u64,
     /// The state after each canonical block above.
     states: VecDeque<(BlockHash, StateTree)>,
@@ -46,7 +46,7 @@ impl Oracle {
         self.states.back().map_or(&self.base, |(_, state)| state)
     }
 
-    /// Lets go of what only matters to blocks below `floor`, none of which leaves any more.
+    /// Prunes what only blocks below `floor` need; none of these can leave the chain any more.
     pub fn prune_below(&mut self, floor: Checkpoint) {
         while self.below + 1 < floor.0
             && let Some((block, state)) = self.states.pop_front()
@@ -56,7 +56,7 @@ impl Oracle {
         }
     }
 
-    /// Forgets the last `blocks` blocks.
+    /// Rolls the last `blocks` blocks back.
     pub fn roll_back(&mut self, blocks: usize) {
         for (block, _) in self.states.drain(self.states.len().saturating_sub(blocks)..) {
             self.roots.remove(&block);

@@ -1,7 +1,7 @@
-//! The pipeline: every room, and what passes between them. It decides nothing and waits for nothing.
+//! The pipeline: every room, and the messages between them. It makes no decision of its own, and never blocks.
 //!
 //! It is told three things: a chain event ([`Pipeline::follow`]), an answer ([`Pipeline::receive`]), that
-//! time has passed ([`Pipeline::wake`]). After each it hears from the planner how the demand changed by that
+//! time has passed ([`Pipeline::wake`]). After each it asks the planner how the demand changed,
 //! and asks its [`Executor`] for what the engine wants done. The executor answers later, by [`Message`]: with threads ([`crate::driver`]), or in
 //! simulated time. The pipeline has no thread and no clock of its own, so that what it does is a function of
 //! what it is told.
@@ -9,9 +9,7 @@
 //! Every queue is bounded: look-ups and writes by the number of jobs, the jobs by the engine's policy, proofs
 //! and the bytes of their witnesses by the permits: a witness is made when its permit is there.
 
-use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,28 +25,26 @@ use reprise_model::order::{Order, Work};
 use reprise_model::statement::StatementId;
 use reprise_planner::demand::ReceiptStatus;
 use reprise_planner::planner::{Planner, Pruned};
-use reprise_prover::backend::{Backend, ProveError};
+use reprise_prover::backend::Backend;
 use reprise_prover::engine::{Effect, Engine, Request};
 use reprise_prover::failure::Failure;
 use reprise_prover::reader::Read;
 use reprise_prover::workers::{Assignment, Finished};
 use reprise_scheduler::scheduler::{Scheduler, SchedulerError};
-use reprise_settler::{SettleError, Settler};
+use reprise_settler::SettleError;
 use reprise_store::ReceiptStore;
 use reprise_store::port::{Lookup, NewEntry, PutOutcome, StoreError};
-use reprise_store::provenance::{Origin, Provenance};
 
 use crate::connection::L1Connection;
 use crate::deferred::{Deferred, DiskError};
+use crate::diagnostics::Diagnostics;
 use crate::event::{Observer, PipelineEvent};
 use crate::health::Health;
 use crate::report::Report;
+use crate::settling::{Settling, Stuck};
 use crate::statistics::Statistics;
 use crate::violation::Violation;
 use crate::watcher::Watcher;
-
-/// How many blocks in a row may pass without a settlement while the L1 refuses the next one.
-const REFUSED_BLOCKS_MAX: u32 = 64;
 
 /// Why a run ended before its end.
 #[derive(Debug, thiserror::Error)]
@@ -74,8 +70,10 @@ pub enum RunError {
         failure: Failure,
     },
     /// The L1 keeps refusing the next settlement.
-    #[error("settlement is stuck: {REFUSED_BLOCKS_MAX} blocks passed while the L1 refused: {reason}")]
+    #[error("settlement is stuck: {blocks} blocks passed while the L1 refused: {reason}")]
     Stuck {
+        /// How many.
+        blocks: u32,
         /// Its last reason.
         reason: SettleError,
     },
@@ -96,7 +94,7 @@ pub enum RunError {
     ThreadGone,
 }
 
-/// What hands answer.
+/// What an executor answers.
 #[derive(Debug)]
 pub enum Message {
     /// To [`Executor::look_up`] and [`Executor::check`].
@@ -140,6 +138,12 @@ pub trait Executor {
     fn store(&mut self, order: Arc<Order>, entry: NewEntry);
 }
 
+impl From<Stuck> for RunError {
+    fn from(Stuck { blocks, reason }: Stuck) -> Self {
+        Self::Stuck { blocks, reason }
+    }
+}
+
 impl From<DiskError> for RunError {
     fn from(error: DiskError) -> Self {
         match error {
@@ -160,50 +164,58 @@ pub struct RunOutcome {
     pub interrupted: bool,
 }
 
-/// The rooms.
-pub struct Pipeline {
+/// The rooms that a pipeline is made of.
+pub(crate) struct Rooms {
     pub(crate) tree: ForkTree,
     pub(crate) scheduler: Scheduler,
     pub(crate) planner: Planner,
     pub(crate) engine: Engine,
-    /// None where nothing is settled: the pipeline observes and proves.
-    pub(crate) settler: Option<Settler>,
+    pub(crate) settling: Settling,
     pub(crate) store: Arc<dyn ReceiptStore>,
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) watcher: Watcher,
-    pub(crate) statistics: Statistics,
-    pub(crate) deferred: Deferred,
-    /// How the receipts that are being written came to be.
-    pub(crate) provenances: HashMap<StatementId, Provenance>,
+    pub(crate) diagnostics: Diagnostics,
+    /// Below it the store has pruned everything.
+    pub(crate) floor: Checkpoint,
     /// How many orders that are not stored the planner is asked for.
     pub(crate) demand_max: usize,
-    /// How the connection to a live L1 is, as it was said last.
-    pub(crate) connection: Option<L1Connection>,
-    pub(crate) health: Health,
-    /// How many receipts turned out to be lost while demand was carried out.
-    pub(crate) lost: u64,
-    /// Where the journals of a divergence are dumped.
-    pub(crate) dumps: Option<PathBuf>,
-    /// Below it the store has let everything go.
-    pub(crate) floor: Checkpoint,
-    pub(crate) refusals: u32,
-    pub(crate) last_refusal: Option<SettleError>,
-    pub(crate) verified: u64,
-    pub(crate) labels: (String, String),
-    pub(crate) host: String,
+}
+
+/// The rooms, and what passes between them.
+pub struct Pipeline {
+    /// What the L1 is called in the report.
+    l1: String,
+    tree: ForkTree,
+    scheduler: Scheduler,
+    planner: Planner,
+    engine: Engine,
+    settling: Settling,
+    store: Arc<dyn ReceiptStore>,
+    backend: Arc<dyn Backend>,
+    watcher: Watcher,
+    diagnostics: Diagnostics,
+    statistics: Statistics,
+    deferred: Deferred,
+    /// How the connection to a live L1 is, as the source said last.
+    connection: Option<L1Connection>,
+    health: Health,
+    /// How many receipts turned out to be lost while effects were carried out.
+    lost: u64,
+    floor: Checkpoint,
+    demand_max: usize,
 }
 
 impl std::fmt::Debug for Pipeline {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pipeline").field("l1", &self.labels.0).finish_non_exhaustive()
+        f.debug_struct("Pipeline").field("l1", &self.l1).finish_non_exhaustive()
     }
 }
 
-/// What is outside a pipeline while it is told something.
+/// What a pipeline works with while it handles one input.
 pub struct Context<'a> {
     /// Does what takes time.
     pub executor: &'a mut dyn Executor,
-    /// Hears what happens.
+    /// Is told every event.
     pub observer: &'a mut dyn Observer,
 }
 
@@ -214,10 +226,46 @@ impl std::fmt::Debug for Context<'_> {
 }
 
 impl Pipeline {
+    /// A pipeline over an L1 of this name, from these rooms.
+    pub(crate) fn new(l1: String, rooms: Rooms) -> Self {
+        let Rooms {
+            tree,
+            scheduler,
+            planner,
+            engine,
+            settling,
+            store,
+            backend,
+            watcher,
+            diagnostics,
+            floor,
+            demand_max,
+        } = rooms;
+        Self {
+            l1,
+            tree,
+            scheduler,
+            planner,
+            engine,
+            settling,
+            store,
+            backend,
+            watcher,
+            diagnostics,
+            statistics: Statistics::default(),
+            deferred: Deferred::default(),
+            connection: None,
+            health: Health::Green,
+            lost: 0,
+            floor,
+            demand_max,
+        }
+    }
+
     /// How far it has come: what a source that paces itself by the prover wants to know.
     pub fn progress(&self) -> Progress {
         // What was given up settles nothing any more.
-        let stuck = self.settler.is_none() || !self.engine.failures().is_empty();
+        let stuck = !self.settling.settles() || !self.engine.failures().is_empty();
         let proved = self.engine.satisfied() && self.deferred.error().is_none();
         let settled = stuck || !self.planner.is_unsettled();
         // The floor stands on a settlement that the chain must show again first.
@@ -307,14 +355,7 @@ impl Pipeline {
         }
 
         let settlements: Vec<_> = event.added.iter().flat_map(|added| &added.block.settlements).collect();
-        if settlements.is_empty() {
-            self.refusals += u32::from(self.last_refusal.is_some());
-        } else {
-            (self.refusals, self.last_refusal) = (0, None);
-        }
-        if let (true, Some(reason)) = (self.refusals > REFUSED_BLOCKS_MAX, &self.last_refusal) {
-            return Err(RunError::Stuck { reason: reason.clone() });
-        }
+        self.settling.on_view_change(!settlements.is_empty())?;
         for settlement in settlements {
             self.tell(&PipelineEvent::Settled(Box::new(settlement.clone())), context);
         }
@@ -323,7 +364,7 @@ impl Pipeline {
         self.prune(finalized, context)
     }
 
-    /// Lets go, everywhere, of what is final and settled for good.
+    /// Prunes, everywhere, what is final and settled by a settlement that is final.
     fn prune(&mut self, finalized: Checkpoint, context: &mut Context<'_>) -> Result<(), RunError> {
         let Pruned { floor, statements } =
             self.planner.prune(match mutation::is(Mutation::PruneBeforeFinal) {
@@ -384,7 +425,6 @@ impl Pipeline {
                 effects
             }
             Message::Finished(Finished { order, result, took, cycles, device }) => {
-                self.verified += u64::from(result.is_ok());
                 if let Err(Failure::AssumptionLost { assumption, .. }) = &result {
                     self.tell(&PipelineEvent::Lost(*assumption), context);
                 }
@@ -399,19 +439,20 @@ impl Pipeline {
                     &PipelineEvent::Proved { order: order.clone(), took, failure, device: Some(device) },
                     context,
                 );
-                let provenance = self.provenance(took, cycles, context.executor.since_epoch());
-                self.provenances.insert(order.id, provenance);
+                let since_epoch = context.executor.since_epoch();
+                let verified = result.is_ok();
+                self.diagnostics.on_proof(order.id, self.backend.name(), took, cycles, since_epoch, verified);
                 let effects = self.engine.proved(order.id, result);
                 self.note_given_up(&order);
                 effects
             }
             Message::Stored { order, result: Ok(PutOutcome { stored: false, .. }) } => {
-                self.provenances.remove(&order.id);
+                self.diagnostics.forget(&order.id);
                 self.engine.discarded(order.id)
             }
             Message::Stored { order, result } => {
                 if let Ok(outcome) = &result {
-                    self.provenances.remove(&order.id);
+                    self.diagnostics.forget(&order.id);
                     self.tell(&PipelineEvent::Stored(order.clone()), context);
                     let (requests, wanted) =
                         (self.engine.requesters(&order.id) as u64, self.engine.is_wanted(&order.id));
@@ -426,7 +467,7 @@ impl Pipeline {
         self.carry_out(effects, context)
     }
 
-    /// Time has passed: has done what follows from it, and from how the demand changed.
+    /// Time has passed: carries out what follows from that, and from the change of the demand.
     pub fn wake(&mut self, context: &mut Context<'_>) -> Result<(), RunError> {
         if self.deferred.again_at().is_some_and(|at| at <= context.executor.now()) {
             self.deferred.is_over();
@@ -517,7 +558,7 @@ impl Pipeline {
                 }
                 Effect::Check(order) => context.executor.check(order),
                 Effect::Store { order, receipt, coordinates } => {
-                    let provenance = self.provenances.get(&order.id).cloned().unwrap_or_default();
+                    let provenance = self.diagnostics.provenance(&order.id);
                     let entry = NewEntry { receipt, kind: order.kind(), provenance, coordinates };
                     context.executor.store(order, entry);
                 }
@@ -588,8 +629,7 @@ impl Pipeline {
         let tip = self.tree.tip().block_hash();
         let Some(wanted) = self.planner.bundles().next().cloned() else { return Ok(()) };
         let (bundle, order) = (&wanted.bundle, &wanted.order);
-        let due = self.settler.as_ref().is_some_and(|settler| settler.is_due(order.id, tip));
-        if !due || self.engine.known(&order.id) != Some(true) {
+        if !self.settling.is_due(order.id, tip) || self.engine.known(&order.id) != Some(true) {
             return Ok(());
         }
         let (statement, claim) = (&order.statement, &order.claim);
@@ -600,48 +640,18 @@ impl Pipeline {
         };
         let (start, end, journal) = (bundle.blocks.start, bundle.blocks.end, bundle.journal);
         let exits = self.scheduler.exits(&bundle.blocks.blocks)?;
-        let Some(settler) = &mut self.settler else { return Ok(()) };
-        match settler.settle(AggregatorArtifact { start, end, journal, exits, receipt }, tip) {
+        match self.settling.submit(AggregatorArtifact { start, end, journal, exits, receipt }, tip) {
             Ok(()) => self.tell(&PipelineEvent::Submitted(order.id), context),
-            Err(refusal) => {
-                tracing::info!(statement = %order.id, "{refusal}");
-                self.tell(&PipelineEvent::Refused(order.id, refusal.to_string()), context);
-                self.last_refusal = Some(refusal);
-            }
+            Err(reason) => self.tell(&PipelineEvent::Refused(order.id, reason), context),
         }
         Ok(())
     }
 
-    /// Dumps both journals where the program and native execution turned out to disagree.
+    /// Says that a statement was given up, if this one was.
     fn note_given_up(&self, order: &Order) {
-        let Some((_, failure)) = self.engine.failures().iter().rev().find(|(id, _)| *id == order.id) else {
-            return;
-        };
-        tracing::error!(statement = %order.id, kind = %order.kind(), "given up: {failure}");
-        let (Some(dir), Failure::Prove(ProveError::Divergence { expected, found, .. })) =
-            (&self.dumps, failure)
-        else {
-            return;
-        };
-        let text = format!(
-            "statement {}\nat {:?}\nexpected {expected}\nfound {found}\n",
-            order.id, order.coordinate
-        );
-        let path = dir.join(format!("{}.txt", order.id.to_string().replace(':', "-")));
-        let written = std::fs::create_dir_all(dir).and_then(|()| std::fs::write(&path, text));
-        if let Err(error) = written {
-            tracing::warn!("{}: cannot dump the journals of a divergence: {error}", path.display());
-        }
-    }
-
-    fn provenance(&self, took: Duration, cycles: u64, since_epoch: Duration) -> Provenance {
-        Provenance {
-            origin: Origin::Proved,
-            prover: self.backend.name(),
-            host: self.host.clone(),
-            proved_at_ms: since_epoch.as_millis() as u64,
-            took_ms: took.as_millis() as u64,
-            cycles,
+        let failures = self.engine.failures().iter().rev();
+        if let Some((_, failure)) = failures.into_iter().find(|(id, _)| *id == order.id) {
+            self.diagnostics.on_given_up(order, failure);
         }
     }
 
@@ -658,10 +668,9 @@ impl Pipeline {
         }
         let (counts, stats) = (self.engine.counts(), self.store.stats()?);
         let violations = self.watcher.violations().to_vec();
-        let (l1, backend) = self.labels.clone();
         let report = Report {
-            l1,
-            backend,
+            l1: self.l1.clone(),
+            backend: self.backend.profile().system.clone(),
             executed: self.scheduler.executed(),
             wanted: counts.wanted,
             stored_before: counts.stored_before,
@@ -675,7 +684,7 @@ impl Pipeline {
             timed_out: counts.timed_out,
             cancelled: counts.cancelled,
             quarantined: stats.quarantined,
-            receipts_verified: self.verified + stats.verifications,
+            receipts_verified: self.diagnostics.verified() + stats.verifications,
             settlements: self.planner.settlements(),
             settled_checkpoint: self.planner.settled_checkpoint().map_or(0, |checkpoint| checkpoint.0),
             state_root: self.watcher.root().to_hex(),

@@ -128,7 +128,7 @@ pub struct Report {
     pub settled_checkpoint: u64,
     /// The state root after the canonical tip.
     pub state_root: String,
-    /// Promises broken, as the watcher heard them.
+    /// Invariants broken, as the watcher found them.
     pub violations: u64,
     /// How the connection to a live L1 was at the end.
     pub l1_connection: Option<L1Connection>,

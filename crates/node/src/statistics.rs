@@ -1,4 +1,4 @@
-//! The tally: the part of the report that is counted from what happens.
+//! Statistics: the part of the report that is counted from events.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::report::{Report, Seconds, SecondsByKind};
 
 /// Time a kind.
 #[derive(Debug, Clone, Copy, Default)]
-struct Times([Duration; 3]);
+struct Times([Duration; Kind::COUNT]);
 
 impl Times {
     fn add(&mut self, kind: Kind, time: Duration) {
@@ -36,7 +36,7 @@ impl From<Times> for SecondsByKind {
     }
 }
 
-/// Counts what happens.
+/// Counts events.
 #[derive(Debug, Default)]
 pub struct Statistics {
     report: Report,
@@ -112,7 +112,7 @@ impl Observer for Statistics {
             PipelineEvent::Orphaned { block, stored } => {
                 self.orphaned.insert(*block, stored.clone());
             }
-            // The requests that it answers are heard one by one.
+            // Each request that it answers is an event of its own.
             PipelineEvent::Found { order, took } => {
                 self.took.insert(order.id, *took);
             }
@@ -120,7 +120,7 @@ impl Observer for Statistics {
                 let kind = at.position.kind();
                 let took = self.took.get(id).copied().unwrap_or_default();
                 match self.unused.remove(id) {
-                    // It serves at last: the proof was not in vain, and this request saves nothing on top.
+                    // The proof is used at last, so it is no loss; this request saves nothing beyond that.
                     true => self.lost_to_reorgs.take(kind, took),
                     false => self.saved_by_hits.add(kind, took),
                 }

@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-/// A promise that was broken.
+/// An invariant that was broken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Violation {
-    /// Which promise.
+    /// Which one.
     pub promise: &'static str,
     /// By what.
     pub by: String,

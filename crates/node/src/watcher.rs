@@ -1,6 +1,6 @@
-//! The watcher: a checker that only hears what happens, and shares no code with what it checks.
+//! The watcher: a checker that observes events, and shares no code with what it checks.
 //!
-//! | violation | heard as |
+//! | violation | seen as |
 //! |---|---|
 //! | published before durable | `Published` of a statement neither `Stored` nor `Found` |
 //! | proved twice | `Proving` of a statement that is stored, and was neither lost, missed nor pruned since |
@@ -20,11 +20,11 @@ use crate::event::{Observer, PipelineEvent};
 use crate::oracle::Oracle;
 use crate::violation::Violation;
 
-/// Hears what happens and notes every broken promise.
+/// Observes events and notes every broken invariant.
 pub struct Watcher {
     permits: usize,
     proving: usize,
-    /// What is stored, and the highest checkpoint it was heard of at.
+    /// What is stored, and the highest checkpoint it was used at.
     durable: HashMap<StatementId, Checkpoint>,
     /// The same, by checkpoint.
     by_height: BTreeSet<(Checkpoint, StatementId)>,
@@ -53,7 +53,7 @@ impl Watcher {
         }
     }
 
-    /// The promises broken so far.
+    /// The invariants broken so far.
     pub fn violations(&self) -> &[Violation] {
         &self.violations
     }

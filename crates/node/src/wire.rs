@@ -1,6 +1,5 @@
 //! The wiring: every room made and joined, once, in one place.
 
-use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,13 +26,12 @@ use reprise_settler::{Settler, Sink};
 use reprise_store::ReceiptStore;
 use reprise_store::port::StoreError;
 
-use crate::deferred::Deferred;
+use crate::diagnostics::Diagnostics;
 use crate::driver::Node;
-use crate::health::Health;
 use crate::l1::{L1, L1Error};
 use crate::oracle::Oracle;
-use crate::pipeline::Pipeline;
-use crate::statistics::Statistics;
+use crate::pipeline::{Pipeline, Rooms};
+use crate::settling::Settling;
 use crate::watcher::Watcher;
 
 /// What a run is made of, besides an L1, a backend and a store.
@@ -222,30 +220,20 @@ pub fn build_pipeline(
     let highest = scheduler.known().map(|block| block.checkpoint).max().unwrap_or_default();
     let floor = store.prune_floor()?;
     planner.resume(floor, highest);
-    Ok(Pipeline {
-        labels: (name, backend.profile().system.clone()),
+    let rooms = Rooms {
         tree,
         scheduler,
         planner,
         engine: Engine::new(settings.permits, engine),
-        settler: sink.map(Settler::new),
+        settling: Settling::new(sink.map(Settler::new)),
         store,
         backend,
         watcher: Watcher::new(settings.permits, genesis, oracle),
-        statistics: Statistics::default(),
-        deferred: Deferred::default(),
-        provenances: HashMap::new(),
-        demand_max: engine.jobs_max,
-        connection: None,
-        health: Health::Green,
-        lost: 0,
-        dumps: settings.data_dir.as_ref().map(|dir| dir.join("divergences")),
+        diagnostics: Diagnostics::new(settings.data_dir.as_ref().map(|dir| dir.join("divergences"))),
         floor,
-        refusals: 0,
-        last_refusal: None,
-        verified: 0,
-        host: fs::read_to_string("/etc/hostname").map(|name| name.trim().to_owned()).unwrap_or_default(),
-    })
+        demand_max: engine.jobs_max,
+    };
+    Ok(Pipeline::new(name, rooms))
 }
 
 fn open_log(

@@ -16,9 +16,9 @@
 //!
 //! # How it is kept
 //!
-//! Every order that is wanted is held by its [`Rank`], with the fact that it was wanted under. Another fact
+//! Every order that is wanted is held by its [`Rank`], with the status that it was wanted under. Another status
 //! wants or drops what is below; a unit that comes or goes wants or drops what is in it; the limit moves the
-//! end by units. `change` tells what came of it since it last told, net.
+//! end by units. `change` returns the net difference since it was last called.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use reprise_model::order::{Order, Rank};
 
 use crate::planned::PlannedBlock;
 
-/// What is known of a statement's receipt. Facts only reduce demand; they never shape a bundle.
+/// What is known of a statement's receipt. A status only reduces the demand; it never shapes a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReceiptStatus {
     /// Nobody has looked yet.
@@ -139,7 +139,7 @@ impl Demand {
         self.units.remove(&unit);
     }
 
-    /// Hears that another fact holds of a statement.
+    /// The status of a statement's receipt changed.
     pub(crate) fn learn(&mut self, id: StatementId, status_of: StatusOf<'_>) {
         let ranks: Vec<Rank> =
             self.ranks.range((id, Rank::MIN)..=(id, Rank::MAX)).map(|(_, rank)| *rank).collect();

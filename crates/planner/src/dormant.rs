@@ -28,7 +28,7 @@ impl Dormant {
         self.blocks.insert(block, statements);
     }
 
-    /// A block returns, or is let go.
+    /// A block returns, or is forgotten.
     pub(crate) fn remove(&mut self, block: &(Checkpoint, BlockHash)) {
         for id in self.blocks.remove(block).into_iter().flatten() {
             self.before.entry(id).or_insert(true);

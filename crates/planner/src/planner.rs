@@ -1,8 +1,8 @@
-//! The planner: what is wanted now, from the top.
+//! The planner: what is wanted now, from the aggregates down.
 //!
 //! What a change costs is proportional to the change, and not to the chain or to what is not settled yet.
 //! Bundles that closed stay closed until a reorg takes away the block that closed them, or a settlement ends
-//! inside one; what is wanted of them is kept ([`demand`](crate::demand)), and only the difference is told.
+//! inside one. What is wanted of them is kept ([`demand`](crate::demand)), and only the difference is returned.
 //!
 //! # What is kept
 //!
@@ -48,7 +48,7 @@ pub struct ProofContext {
     /// The digest of the pins.
     pub pins: PinsDigest,
     /// The program of each kind, in the order of [`Kind::ALL`].
-    pub programs: [ProgramId; 3],
+    pub programs: [ProgramId; Kind::COUNT],
 }
 
 impl ProofContext {
@@ -169,12 +169,12 @@ impl Window {
     }
 }
 
-/// What a prune let go.
+/// What a prune took.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pruned {
     /// Everything below is final, and settled by a settlement that is final; where that rose.
     pub floor: Option<Checkpoint>,
-    /// The statements that were planned for the blocks let go, on the view and off it. Other blocks may use
+    /// The statements that were planned for the pruned blocks, on the view and off it. Other blocks may use
     /// them too.
     pub statements: Vec<StatementId>,
 }
@@ -189,7 +189,7 @@ pub struct Planner {
     /// Where the blocks of the view stand.
     checkpoints: HashMap<BlockHash, Checkpoint>,
     settlements: VecDeque<CanonicalSettlement>,
-    /// How many settlements were let go.
+    /// How many settlements were pruned.
     settlements_pruned: u64,
     window: Window,
     demand: Demand,
@@ -199,9 +199,9 @@ pub struct Planner {
     /// The planned blocks, by height.
     heights: BTreeMap<Checkpoint, Vec<BlockHash>>,
     dormant: Dormant,
-    /// Everything below is let go.
+    /// Everything below is pruned.
     floor: Checkpoint,
-    /// Below this, blocks off the view are let go.
+    /// Below this, blocks off the view are forgotten.
     swept: Checkpoint,
     /// Until the chain has shown the settlement that the floor stands on: which it has done once it has
     /// passed this checkpoint.
@@ -293,7 +293,7 @@ impl Planner {
         self.bundle();
     }
 
-    /// Lets go what is final and settled for good, and what lies deeper off the view than is retained.
+    /// Prunes what is final and settled by a settlement that is final; forgets what lies deeper off the view than is retained.
     pub fn prune(&mut self, finalized: Checkpoint) -> Pruned {
         let mut pruned = Pruned { floor: None, statements: self.sweep() };
         if let Some((floor, statements)) = self.raise_floor(finalized) {
@@ -325,7 +325,7 @@ impl Planner {
         Some((floor, statements))
     }
 
-    /// Lets go of the blocks off the view that are deeper than retained; of their statements.
+    /// Forgets the blocks off the view that are deeper than retained; returns their statements.
     fn sweep(&mut self) -> Vec<StatementId> {
         let mut statements = vec![];
         let deepest = Checkpoint(self.tip().0.saturating_sub(self.retention.retained));
@@ -384,7 +384,7 @@ impl Planner {
     /// needed while the demand stands: a batch's or an aggregate's until its settlement is final, a
     /// transaction's until its batch is stored and no block of its depth is retained. Everything while
     /// nothing is known yet.
-    pub fn needed_from(&self) -> [Checkpoint; 3] {
+    pub fn needed_from(&self) -> [Checkpoint; Kind::COUNT] {
         if self.is_catching_up() {
             return [Checkpoint(0); 3];
         }

@@ -1,17 +1,17 @@
-//! The line of those that wait for a job, or have one that waits: as many of them are admitted as there is room.
+//! The admission queue: statements that wait for a job, or whose job waits. As many are admitted as there is room for.
 //!
-//! Who can be looked up or proved now stands before who waits for others, and each in order of urgency. So a
-//! bound of any size never stands in its own way: what is admitted first needs nobody who is refused.
+//! A statement that can be looked up or proved now comes before one that waits for others; among equals the more urgent comes
+//! first. So a small bound cannot deadlock: what is admitted never waits for what is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use reprise_model::digest::StatementId;
 use reprise_model::order::Rank;
 
-/// Where one stands.
+/// The order of the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Priority {
-    /// Whether it waits for others.
+    /// Whether it waits for other statements.
     pub(crate) waits: bool,
     pub(crate) rank: Rank,
 }
@@ -25,7 +25,7 @@ pub(crate) struct AdmissionQueue {
 }
 
 impl AdmissionQueue {
-    /// One stands here from now on. Who is admitted shows when the line is [settled](Self::admit).
+    /// Enters a statement, or changes its priority. [`admit`](Self::admit) decides whether it is admitted.
     pub(crate) fn insert(&mut self, id: StatementId, priority: Priority) {
         if self.priorities.get(&id) == Some(&priority) {
             return;
@@ -35,7 +35,7 @@ impl AdmissionQueue {
         if admitted { &mut self.admitted } else { &mut self.refused }.insert((priority, id));
     }
 
-    /// One waits no more; whether it had been admitted.
+    /// Takes a statement out; returns whether it was admitted.
     pub(crate) fn remove(&mut self, id: &StatementId) -> bool {
         let Some(priority) = self.priorities.remove(id) else { return false };
         self.refused.remove(&(priority, *id));
@@ -47,12 +47,12 @@ impl AdmissionQueue {
         self.admitted.len()
     }
 
-    /// Whether one waits in vain.
+    /// Whether a statement waits and is not admitted.
     pub(crate) fn is_refused(&self, id: &StatementId) -> bool {
         self.priorities.get(id).is_some_and(|priority| self.refused.contains(&(*priority, *id)))
     }
 
-    /// Admits the first that there is room for, and no others; who was admitted or refused by that.
+    /// Admits the first that there is room for, and no others; returns the statements whose admission changed.
     pub(crate) fn admit(&mut self, room: usize) -> Vec<StatementId> {
         let mut moved = vec![];
         let out_of_order = |queue: &Self| {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reprise_model::digest::ProgramId;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
-use reprise_model::statement::{Claim, ClaimScheme, StatementId};
+use reprise_model::statement::{Claim, ClaimScheme, Kind, StatementId};
 use reprise_model::witness::Witness;
 
 /// What one proof is made from.
@@ -83,7 +83,7 @@ pub trait Backend: ClaimScheme + Verifier {
     fn name(&self) -> String;
 
     /// The programs of the workload: transaction, batch, aggregate.
-    fn programs(&self) -> [ProgramId; 3];
+    fn programs(&self) -> [ProgramId; Kind::COUNT];
 
     /// Makes one proof.
     fn prove(&self, task: &Task) -> Result<Proof, ProveError>;

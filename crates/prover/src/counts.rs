@@ -4,7 +4,7 @@ use reprise_model::statement::Kind;
 
 /// A count a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct PerKind(pub [u64; 3]);
+pub struct PerKind(pub [u64; Kind::COUNT]);
 
 impl PerKind {
     /// Counts one.

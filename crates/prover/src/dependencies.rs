@@ -6,7 +6,7 @@ use std::sync::Arc;
 use reprise_model::digest::StatementId;
 use reprise_model::order::Order;
 
-/// What one order needs.
+/// An order, by what it relies on.
 #[derive(Debug, Clone)]
 struct Dependent {
     order: Arc<Order>,
@@ -23,7 +23,7 @@ pub(crate) struct Dependencies {
 }
 
 impl Dependencies {
-    /// Heeds what an order relies on, from now on.
+    /// Tracks what an order relies on, from now on.
     pub(crate) fn track(&mut self, order: &Arc<Order>, stored: impl Fn(&StatementId) -> bool) {
         if self.dependencies.get(&order.id).is_some_and(|need| Arc::ptr_eq(&need.order, order)) {
             return;
@@ -37,7 +37,7 @@ impl Dependencies {
         self.dependencies.insert(order.id, Dependent { order: order.clone(), missing });
     }
 
-    /// Heeds it no longer.
+    /// Stops tracking an order.
     pub(crate) fn untrack(&mut self, id: &StatementId) {
         let Some(need) = self.dependencies.remove(id) else { return };
         for inner in &need.order.assumptions {
@@ -45,18 +45,18 @@ impl Dependencies {
         }
     }
 
-    /// Whether all that a heeded order relies on is stored.
+    /// Whether everything that a tracked order relies on is stored.
     pub(crate) fn are_stored(&self, id: &StatementId) -> bool {
         self.dependencies.get(id).is_some_and(|need| need.missing == 0)
     }
 
-    /// The heeded orders that rely on a statement.
+    /// The tracked orders that rely on a statement.
     pub(crate) fn dependents(&self, inner: &StatementId) -> Vec<StatementId> {
         let all = (*inner, StatementId([0; 32]))..=(*inner, StatementId([0xFF; 32]));
         self.relied_on.range(all).map(|(_, outer)| *outer).collect()
     }
 
-    /// Hears that a statement is stored now, or is not any more; whose needs are met by that, or no longer are.
+    /// A statement is stored now, or is not any more: returns the orders for which that makes the difference.
     pub(crate) fn set_stored(&mut self, inner: &StatementId, stored: bool) -> Vec<StatementId> {
         let mut turned = self.dependents(inner);
         turned.retain(|outer| {

@@ -1,9 +1,9 @@
 //! The devices: at most one proof at a time on each, and none on one that keeps failing.
 //!
 //! A failure that may be the device's own ([`Failure::is_device_fault`]) is counted against it; a proof that
-//! verifies clears it. After so many in a row ([`Breaker`]) it *rests*: no proof begins there for a while, then
-//! one is tried, and where that fails too it rests for longer. A free one that works is
-//! taken before one that is tried.
+//! verifies clears it. After so many in a row ([`Breaker`]) the device is *suspended*: no proof begins there
+//! for a while, then one is tried. If that fails too, the device is suspended for longer. A free device that works is taken
+//! before one that is tried.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ struct Device {
     suspended_until: Duration,
 }
 
-/// A device that failed so often in a row that it rests between trials.
+/// A device that failed so often in a row that it is suspended between trials.
 #[derive(Debug, Clone, Copy)]
 pub struct SuspendedDevice<'a> {
     /// Which, counted from 0.
@@ -54,12 +54,12 @@ impl Devices {
         free.min_by_key(|(at, device)| (self.is_suspect(device), *at)).map(|(at, _)| at)
     }
 
-    /// Whether it failed so often in a row that it rests between trials.
+    /// Whether it failed so often in a row that it is suspended between trials.
     fn is_suspect(&self, device: &Device) -> bool {
         self.breaker.failures > 0 && device.failed >= self.breaker.failures
     }
 
-    /// When the next one that proves nothing has rested, if all such rest.
+    /// When the next idle device can be tried, if all of them are suspended.
     pub(crate) fn resumes_at(&self, now: Duration) -> Option<Duration> {
         if self.free(now).is_some() {
             return None;
@@ -95,7 +95,7 @@ impl Devices {
         true
     }
 
-    /// Those that rest between trials.
+    /// Those that are suspended between trials.
     pub(crate) fn suspended(&self) -> impl Iterator<Item = SuspendedDevice<'_>> {
         let failing = self.devices.iter().enumerate().filter(|(_, device)| self.is_suspect(device));
         failing.filter_map(|(device, Device { failed, failure, .. })| {

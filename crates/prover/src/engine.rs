@@ -14,10 +14,9 @@
 //!   stored receipt is a *hit*.
 //! * At most `permits` jobs are `Proving`, over all kinds: one a device. A device is free again when the proof
 //!   is there, so the next one runs while this one is flushed; and when an attempt is written off because it
-//!   hangs. One that keeps failing [rests](crate::devices); where all of them do, the jobs wait.
+//!   hangs. One that keeps failing is [suspended](crate::devices); while all are, the jobs wait.
 //! * At most [`Policy::jobs_max`] jobs. Of a larger demand, what can be looked up or proved now gets in
-//!   first, so that a bound of any size never stands in its own way; what is refused gets in when there is
-//!   room.
+//!   first, so that a small bound cannot deadlock. What is refused is admitted when there is room.
 //! * A queued job that nobody wants leaves, unless its block lies shallow off the view ([`Engine::retain`]):
 //!   then it is *dormant*, keeps its count of failures, and is not started. A proof that runs is finished and
 //!   stored, or asked to end ([`Orphans`]).
@@ -99,7 +98,7 @@ struct DemandedOrder {
 #[derive(Debug, Clone)]
 pub struct Engine {
     policy: Policy,
-    /// The time, as last heard: since when does not matter.
+    /// The time, as of the last input; its origin does not matter.
     now: Duration,
     stopping: bool,
     jobs: BTreeMap<StatementId, Job>,
@@ -120,7 +119,7 @@ pub struct Engine {
     /// The jobs by what they wait for.
     index: JobIndex,
     devices: Devices,
-    /// About which statements something changed since the demand was last heard.
+    /// About which statements something changed since the demand last changed.
     changed: BTreeSet<StatementId>,
     wanted: HashSet<StatementId>,
     /// Of these, the ones counted as stored before or as proved: each once, even if it is lost and proved again.
@@ -217,7 +216,7 @@ impl Engine {
         (jobs, known, demand.collect::<Vec<_>>(), &self.dormant, devices, self.stopping)
     }
 
-    /// Whether what is kept at hand is what a look through everything finds. For tests.
+    /// Whether the indexes are what they would be if they were computed anew. For tests.
     pub fn is_coherent(&self) -> bool {
         let mut plain = JobIndex::default();
         let stored = |id: &StatementId| self.known(id) == Some(true);
@@ -253,7 +252,7 @@ impl Engine {
         self.failing.iter()
     }
 
-    /// The devices that fail again and again, and rest.
+    /// The devices that keep failing, and are suspended.
     pub fn suspended(&self) -> impl Iterator<Item = SuspendedDevice<'_>> {
         self.devices.suspended()
     }
@@ -333,7 +332,7 @@ impl Engine {
         effects
     }
 
-    /// Hears what time it is: what hangs is written off, what has been unwanted for too long is asked to
+    /// Time has passed: what hangs is written off, what has been unwanted for too long is asked to
     /// end, what waited long enough is begun.
     pub fn tick(&mut self, now: Duration) -> Vec<Effect> {
         self.now = self.now.max(now);
@@ -372,8 +371,8 @@ impl Engine {
         effects
     }
 
-    /// Hears of which statements there came to be blocks shallow off the view, and of which there are none any
-    /// more: queued jobs for them sleep. Before the demand that goes with it.
+    /// Statements became dormant, because their blocks lie shallow off the view, or are so no longer: queued jobs for
+    /// dormant statements are kept. Before the demand that goes with it.
     pub fn retain(&mut self, asleep: &[StatementId], awake: &[StatementId]) {
         for id in awake {
             self.dormant.remove(id);
@@ -388,7 +387,7 @@ impl Engine {
         }
     }
 
-    /// Hears how the demand changed.
+    /// The demand changed.
     pub fn want(&mut self, removed: &[Arc<Order>], added: &[Arc<Order>]) -> Vec<Effect> {
         for order in removed {
             self.demand.remove(&(order.id, order.rank()));
@@ -416,7 +415,7 @@ impl Engine {
         effects
     }
 
-    /// Has a statement stand in the line, if it is wanted and its job, if any, waits.
+    /// Enters a statement in the admission queue, if it is wanted and its job, if any, waits.
     fn line_up(&mut self, id: &StatementId) {
         let waits = !self.dependencies.are_stored(id) && self.known(id).is_some();
         let at_work = self.jobs.get(id).is_some_and(|job| !job.phase.is_queued());
@@ -428,7 +427,7 @@ impl Engine {
         }
     }
 
-    /// Lets go of a queued job that nobody wants or that there is no room for, unless it sleeps; notes since
+    /// Removes a queued job that nobody wants or that there is no room for, unless it is dormant; notes since
     /// when a proof that runs is wanted by nobody.
     fn review(&mut self, id: &StatementId) {
         let (wanted, refused) = (self.is_wanted(id), self.admission.is_refused(id));
@@ -567,7 +566,7 @@ impl Engine {
         };
         let named = *named;
         if let Err(failure) = result {
-            // The proof is worth more than the disk's mood: it is written again.
+            // A proof costs more than a write: the write is repeated.
             let Some(wait) = self.hold_up(id, &failure) else { return self.give_up(id, failure) };
             let Some(job) = self.jobs.get_mut(&id) else { return vec![] };
             let Phase::Storing { receipt, named, delay } = &mut job.phase else { return vec![] };
@@ -704,7 +703,7 @@ impl Engine {
         }
     }
 
-    /// Lets go of a job.
+    /// Removes a job.
     fn remove(&mut self, id: &StatementId) -> Option<Job> {
         let job = self.jobs.remove(id)?;
         self.index.remove(id);
@@ -715,7 +714,7 @@ impl Engine {
         Some(job)
     }
 
-    /// Something about a statement changed: brings up to date what is kept at hand of it.
+    /// Something about a statement changed: brings the indexes up to date.
     fn refresh(&mut self, id: StatementId) {
         self.changed.insert(id);
         let foremost = self.foremost(&id).cloned();

@@ -2,19 +2,19 @@
 //!
 //! | what happened | cost | what is done |
 //! |---|---|---|
-//! | the device or process failed, a panic, timed out | dear | again, after a wait |
-//! | the proof does not verify | dear | its assumptions are verified, then again; counted against the device |
-//! | the program disagrees or refuses | dear | its assumptions are verified; if all are good, given up |
+//! | the device or process failed, a panic, timed out | expensive | again, after a wait |
+//! | the proof does not verify | expensive | its assumptions are verified, then again; counted against the device |
+//! | the program disagrees or refuses | expensive | its assumptions are verified; if all are good, given up |
 //! | an assumption is gone | cheap | that one is proved again, then this |
 //! | the store cannot be written or read just now | cheap | again, after a wait |
 //! | the disk is full | none | again, after a wait, for as long as it is |
 //! | cancelled | none | again if it is wanted, else it leaves |
 //!
 //! Transient failures, proofs that do not verify and attempts that hang are counted against their device too. Of
-//! one that [rests](crate::devices) for that, a failure is the device's and not the statement's: it costs the
+//! one that is [suspended](crate::devices) for that, a failure is the device's and not the statement's: it costs the
 //! statement a cheap one.
 //!
-//! A statement that used up its [`Budget`] of cheap or dear failures is given up.
+//! A statement that used up its [`Budget`] of cheap or expensive failures is given up.
 
 use std::time::Duration;
 

@@ -60,7 +60,7 @@ impl Phase {
         }
     }
 
-    /// Whether the job waits for nothing but its turn, and can be let go.
+    /// Whether the job only waits, and can be removed.
     pub(crate) fn is_queued(&self) -> bool {
         matches!(self, Self::Queued)
     }
@@ -83,6 +83,6 @@ pub(crate) struct Job {
     pub(crate) not_before: Duration,
     /// Who asked, in order; all are served by the one receipt.
     pub(crate) requesters: Vec<Coordinate>,
-    /// What it relies on and was stored since it began: to miss one of these is old news.
+    /// What it relies on and was stored since it began: that one of these was missing is no longer true.
     pub(crate) renewed: BTreeSet<StatementId>,
 }

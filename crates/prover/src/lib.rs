@@ -1,15 +1,15 @@
-//! Make it true: look up, prove, verify, store; one proof a statement.
+//! Proving: look up, prove, verify, store; one proof a statement.
 //!
 //! | module | noun |
 //! |---|---|
 //! | [`backend`] | [`Backend`](backend::Backend): the port to a proof system |
 //! | [`counts`] | what is counted of jobs |
-//! | [`devices`] | what proofs run on; one that keeps failing rests |
+//! | [`devices`] | what proofs run on; one that keeps failing is suspended |
 //! | [`engine`] | [`Engine`](engine::Engine): the pure job machine |
 //! | [`failure`] | what went wrong, and what is done about it |
 //! | `job` | one statement on its way, and the phase that it is in |
 //! | `index` | which jobs can begin, which are due, how many there are of each sort |
-//! | `admission` | who of those that wait may have a job |
+//! | `admission` | which of the waiting statements may have a job |
 //! | `dependencies` | what relies on what, and how much of it is missing |
 //! | [`policy`] | [`Policy`](policy::Policy): bounds, budgets, patience |
 //! | [`workers`] | the threads that prove |

@@ -25,7 +25,7 @@ use crate::backend::{self, Backend, Control, Proof, ProveError, Task};
 #[derive(Debug, Clone, Default)]
 pub struct MockConfig {
     /// How long a transaction, batch and aggregate take.
-    pub cost: [Duration; 3],
+    pub cost: [Duration; Kind::COUNT],
     /// Every so many calls fail as a device would; 0 for never.
     pub transient_every: u64,
     /// Every so many calls return a seal that does not verify; 0 for never.
@@ -174,7 +174,7 @@ impl Backend for MockBackend {
         format!("mock {}", self.profile.version)
     }
 
-    fn programs(&self) -> [ProgramId; 3] {
+    fn programs(&self) -> [ProgramId; Kind::COUNT] {
         ["transaction", "batch", "aggregate"]
             .map(|name| ProgramId(blake3::derive_key("reprise 2026-11 mock program", name.as_bytes())))
     }

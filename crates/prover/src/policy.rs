@@ -13,10 +13,10 @@ pub struct Policy {
     /// How often a statement may fail.
     pub budget: Budget,
     /// How long a proof of each kind, in the order of [`Kind::ALL`], may run before it counts as hung.
-    pub timeout: [Duration; 3],
+    pub timeout: [Duration; Kind::COUNT],
     /// How long a failed job waits before it is begun again.
     pub backoff: Backoff,
-    /// When a device that keeps failing rests, and for how long.
+    /// When a device that keeps failing is suspended, and for how long.
     pub breaker: Breaker,
     /// What becomes of a proof that runs when nobody wants it any more.
     pub orphans: Orphans,
@@ -46,12 +46,12 @@ impl Policy {
 }
 
 /// How often a statement may fail before it is given up. A cheap failure cost no proof (an assumption was
-/// gone, the disk was full); a dear one cost up to a whole one.
+/// gone, the disk was full); an expensive one cost up to a whole one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
     /// Given up at so many cheap failures.
     pub cheap: u32,
-    /// Given up at so many dear ones.
+    /// Given up at so many expensive ones.
     pub expensive: u32,
 }
 
@@ -93,8 +93,8 @@ impl Backoff {
     }
 }
 
-/// When a device rests that fails again and again, whatever it is given: its failures are then no reason to give
-/// up what it was given, which is charged a cheap failure instead of a dear one.
+/// When a device is suspended that fails again and again, whatever it is given: its failures are then no reason to give
+/// up what it was given, which is charged a cheap failure instead of an expensive one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Breaker {
     /// After so many failures in a row; never, where this is 0.

@@ -52,7 +52,7 @@ pub struct Finished {
     pub device: usize,
 }
 
-/// What a thread hands back: it counts only if somebody still waits for it ([`Workers::take`]).
+/// What a thread returns: it counts only if the answer is still awaited ([`Workers::take`]).
 #[derive(Debug)]
 pub struct Answer {
     finished: Finished,
@@ -117,7 +117,7 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Hands an order to the thread of its device.
+    /// Gives an order to the thread of its device.
     pub fn assign(&mut self, assignment: Assignment) {
         let attempt = Arc::new(Attempt { control: Control::on(assignment.device), ..Attempt::default() });
         self.attempts.insert(assignment.order.id, attempt.clone());

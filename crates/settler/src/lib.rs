@@ -1,4 +1,4 @@
-//! Tell the L1: the next settlement, once, until the chain shows it.
+//! Settling: submits the next settlement, once a tip, until the chain shows it.
 //!
 //! The settler assumes nothing. It submits the oldest unsettled bundle whose proof is durable, and knows that
 //! it settled only when a chain event says so; then the next bundle is the oldest. A refusal stands until the
@@ -6,7 +6,7 @@
 //!
 //! Two ports, so that a fake seal cannot reach an L1: [`SettlementSink`] takes a
 //! [`RealReceipt`], into which a fake one does not convert; [`UnprovenSink`] is implemented only by L1s that
-//! are played, never by one that moves value.
+//! are simulated, never by one that moves value.
 
 use reprise_model::artifact::{AggregatorArtifact, SettlementArtifact};
 use reprise_model::digest::BlockHash;
@@ -19,9 +19,9 @@ pub trait SettlementSink: Send {
     fn submit(&mut self, settlement: SettlementArtifact<RealReceipt>) -> Result<(), SettleError>;
 }
 
-/// A played L1, for pipelines whose proofs are mocked.
+/// A simulated L1, for pipelines whose proofs are mocked.
 pub trait UnprovenSink: Send {
-    /// Submits to the played covenant.
+    /// Submits to the simulated covenant.
     fn submit_unproven(
         &mut self,
         settlement: SettlementArtifact<Verified<Receipt>>,
@@ -32,7 +32,7 @@ pub trait UnprovenSink: Send {
 pub enum Sink {
     /// To an L1.
     Real(Box<dyn SettlementSink>),
-    /// To a played one.
+    /// To a simulated one.
     Unproven(Box<dyn UnprovenSink>),
 }
 

@@ -50,7 +50,7 @@ impl Cap {
         self.evicted.load(Relaxed)
     }
 
-    /// Hears from where on each kind is needed.
+    /// Each kind is needed from these checkpoints on.
     pub(crate) fn protect(&self, needed_from: [Checkpoint; 3]) {
         let mut state = self.state();
         if state.needed_from != needed_from {
@@ -59,7 +59,7 @@ impl Cap {
         }
     }
 
-    /// Hears that a commit failed: what was to be evicted in it is still there.
+    /// A commit failed: what was to be evicted in it is still there.
     pub(crate) fn failed(&self) {
         let mut state = self.state();
         (state.at_most, state.count_at) = (u64::MAX, self.bytes_max);

@@ -19,7 +19,7 @@ pub struct Budget {
     /// Per kind, in the order of [`Kind::ALL`]: what is used at this checkpoint or later stays. A transaction's
     /// receipt may go once its batch is stored and past the reorg depth; a batch's, once it is settled and
     /// final.
-    pub live_from: [Checkpoint; 3],
+    pub live_from: [Checkpoint; Kind::COUNT],
 }
 
 impl Budget {

@@ -2,7 +2,7 @@
 //!
 //! | module | noun |
 //! |---|---|
-//! | [`port`] | [`ReceiptStore`]: what the rest of Reprise may ask, and in what words it is answered |
+//! | [`port`] | [`ReceiptStore`]: the questions that the rest of Reprise may ask, and their answers |
 //! | [`provenance`] | how a receipt came to be |
 //! | [`store`] | [`Store`]: the one implementation, over any engine; checks what it reads |
 //! | `index` | what each write means: places, pins, pruning, quarantine; pure |
@@ -11,13 +11,13 @@
 //! | [`memory`], [`disk`] | the engines |
 //! | [`tiered`] | memory in front of an engine |
 //! | [`read_only`] | the disk's tables at one moment, while another process writes them |
-//! | [`medium`] | what is asked of a file system |
+//! | [`medium`] | the operations of a file system that the store uses |
 //! | `revoked` | the copy of the revocations beside the log |
 //! | [`directory`] | who holds a store's directory, and which format it has |
 //! | [`salvage`] | receipts that lie whole in damaged parts of the log |
 //! | [`archive`] | receipts on their way from one store to another |
-//! | [`gc`] | what goes when the store is fuller than it may be |
-//! | `cap` | room is made before a bounded store grows |
+//! | [`gc`] | which receipts are evicted when the store is over its limit |
+//! | `cap` | evicts before a bounded store grows over its limit |
 //! | [`explanation`] | why a coordinate is a hit or a miss |
 //! | [`envelope`], `record` | the bytes |
 //! | [`policy`] | durability and verification, named |

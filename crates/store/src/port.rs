@@ -86,7 +86,7 @@ pub trait ReceiptStore: Send + Sync {
     /// Says from which checkpoint on an entry of each kind, in the order of [`Kind::ALL`], may still be needed.
     /// A store that is bounded makes room with others; until it is told, it takes all that have a place for
     /// needed.
-    fn protect(&self, needed_from: [Checkpoint; 3]);
+    fn protect(&self, needed_from: [Checkpoint; Kind::COUNT]);
 
     /// Records that everything below `floor` is final, then deletes the coordinates below it, over all
     /// forks, kinds and programs, and the receipts that have neither coordinate nor pin left. The floor
@@ -292,7 +292,7 @@ pub struct EntryDetails {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Stats {
     /// Per kind, in the order of [`Kind::ALL`].
-    pub kinds: [KindStats; 3],
+    pub kinds: [KindStats; Kind::COUNT],
     /// Coordinates recorded.
     pub coordinates: u64,
     /// Entries moved to quarantine since opening.
@@ -371,7 +371,7 @@ pub struct KindStats {
     pub saved_ms: u64,
     /// Misses since opening because the entry failed its check.
     pub misses_quarantined: u64,
-    /// Misses since opening because no verifier of the profile was at hand.
+    /// Misses since opening because there was no verifier of the profile.
     pub misses_unverifiable: u64,
 }
 

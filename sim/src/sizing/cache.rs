@@ -309,7 +309,7 @@ impl Cache {
         }
     }
 
-    /// Lets go what is used nowhere but below the floor.
+    /// Prunes what is used only below the floor.
     fn prune(&mut self, floor: u64) {
         while let Some(lowest) = self.of_block.first_entry().filter(|lowest| lowest.key().0 < floor) {
             lowest.remove();
