@@ -329,7 +329,7 @@ impl Simnet {
         wait(run, self.tip()).await?;
         settlements(run)
             .get(before)
-            .copied()
+            .cloned()
             .ok_or_else(|| SimnetError::Run("no settlement is observed".into()))
     }
 }

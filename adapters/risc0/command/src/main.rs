@@ -10,9 +10,10 @@ use reprise_model::profile::SealKind;
 use reprise_prover::backend::Backend;
 use reprise_risc0::{Risc0Backend, Sha256, kaspa, recursion};
 
-/// How long a proof of a transaction, batch and aggregate may take. On two shared cores a batch of three takes an hour at
-/// most.
-const TIMEOUT: [Duration; 3] = [1, 4, 2].map(|hours| Duration::from_secs(3600 * hours));
+/// How long a proof of a transaction, batch and aggregate may take: on two cores that do other work too, they need a
+/// fraction of it.
+const TIMEOUT: [Duration; 3] = [HOUR, HOUR.saturating_mul(4), HOUR.saturating_mul(2)];
+const HOUR: Duration = Duration::from_secs(3600);
 
 fn main() -> ExitCode {
     let system =

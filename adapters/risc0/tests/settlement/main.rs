@@ -89,7 +89,7 @@ async fn end(run: Arc<Run>) -> Report {
 fn receipts(run: &Run) -> HashMap<StatementId, (Kind, Digest, Vec<u8>)> {
     let kept = run.artifacts().unwrap().into_iter();
     kept.map(|(order, receipt)| {
-        (order.id, (order.coordinate.place.kind(), receipt.checksum(), receipt.seal.clone()))
+        (order.id, (order.coordinate.position.kind(), receipt.checksum(), receipt.seal.clone()))
     })
     .collect()
 }
