@@ -25,7 +25,7 @@
 //!
 //! What an input costs is proportional to what it changes, but for factors of a logarithm: the demand comes as
 //! a difference ([`Engine::want`]), and every statement about which something changed is reviewed, no other.
-//! What the engine looks for in all jobs is in the [index](crate::index), which `refresh` keeps up to date: who is
+//! What the engine looks for in all jobs is in the `index`, which `refresh` keeps up to date: who is
 //! next, what is due, how many there are of a sort.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
