@@ -25,7 +25,7 @@ use reprise_prover::backend::{Backend, Control, ProveError};
 use reprise_prover::failure::Failure;
 use reprise_prover::reader::Read;
 use reprise_prover::workers::{Assignment, Finished, attempt_at};
-use reprise_settler::{RehearsalSink, SettleError, Sink};
+use reprise_settler::{RehearsalSink, SettleError, Sink, Taken};
 use reprise_store::disk::DiskEngine;
 use reprise_store::policy::Driven;
 use reprise_store::port::{Filter, NewEntry};
@@ -159,11 +159,11 @@ struct Way {
 }
 
 impl RehearsalSink for Way {
-    fn rehearse(&mut self, settlement: SettlementArtifact<Verified<Receipt>>) -> Result<(), SettleError> {
+    fn rehearse(&mut self, settlement: SettlementArtifact<Verified<Receipt>>) -> Result<Taken, SettleError> {
         if self.dice.percent(self.percent.load(Ordering::Relaxed)) {
             self.sink.rehearse(settlement)
         } else {
-            Ok(())
+            Ok(Taken::Sending)
         }
     }
 }
@@ -273,6 +273,11 @@ impl Machine {
                 && process.seen == l1.canonical()
                 && process.tickets.is_empty()
         })
+    }
+
+    /// Whether a refusal of the next settlement stands.
+    pub fn is_refused(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.pipeline.progress().refused)
     }
 
     /// Starts a process over what the disk holds.

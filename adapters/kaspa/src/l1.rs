@@ -20,7 +20,7 @@ use reprise_settler::Sink;
 
 use crate::covenant::{NotOwnError, OwnNetwork, Proof, Rules, SealReader, State};
 use crate::key::Key;
-use crate::live::{LiveError, Options, Prepared};
+use crate::live::{LiveError, Options, Prepared, root_of_covenant};
 use crate::names::UnknownNetworkError;
 use crate::settlement::Settling;
 use crate::sink::{KaspaSink, Terms};
@@ -114,13 +114,27 @@ impl KaspaL1 {
             None => None,
         };
         let (url, name, id) = (options.url.clone(), format!("kaspa:{}", options.url), options.lane.covenant);
+        let proof_on = |network: NetworkId| match &proof {
+            Some(proof) => Ok(proof.clone()),
+            None => {
+                let unread: SealReader = |_| Err("the covenant demands no proof".into());
+                OwnNetwork::try_from(network).map(|own| (Proof::None(own), unread))
+            }
+        };
+        let first = |proof: Option<&[u8]>| {
+            let hasher = covenant.hasher.as_ref();
+            let tip = hasher.lane().at(hasher, &covenant.lane, None, proof)?;
+            Ok(State { root: covenant.root, tip })
+        };
+        let mut options = options;
+        let known = path.as_ref().is_some_and(|path| path.exists());
+        if !known && id != Digest::ZERO && options.from.is_none() {
+            let rules = |network| Rules::new(covenant.pins, &proof_on(network).ok()?.0).ok();
+            options.from = root_of_covenant(&options, &rules, &first)?;
+        }
         let mut prepared = Prepared::new(options, path.as_deref())?;
         let network: NetworkId = prepared.head().network.parse()?;
-        let unread: SealReader = |_| Err("the covenant demands no proof".into());
-        let proof = match proof {
-            Some(proof) => Ok(proof),
-            None => OwnNetwork::try_from(network).map(|own| (Proof::None(own), unread)),
-        };
+        let proof = proof_on(network);
         let rules = match &proof {
             Ok((proof, _)) if id != Digest::ZERO => Some(Rules::new(covenant.pins, proof)?),
             _ => None,
@@ -132,9 +146,7 @@ impl KaspaL1 {
             (Some(Payer { key, fee_max }), Some(rules)) => {
                 let settling =
                     Settling { params: names::params(network)?, covenant: kaspa_hash(id), rules, key };
-                let (hasher, proof_at_root) = (covenant.hasher.as_ref(), &prepared.head().root.lane_proof);
-                let tip = hasher.lane().at(hasher, &covenant.lane, None, proof_at_root.as_deref())?;
-                let first = State { root: covenant.root, tip };
+                let first = first(prepared.head().root.lane_proof.as_deref())?;
                 let ((proof, seal), prefix) = (proof?, network.into());
                 // The vault is the covenant's only where deposits go there, and safe only where nobody cheats.
                 let vault = names::account(&vault::script(id)?) == covenant.deposit;

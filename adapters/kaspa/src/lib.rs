@@ -9,6 +9,7 @@
 //! | [`live`] | a node as an L1: a thread that stays with it |
 //! | [`wake`] | that something happened, however often |
 //! | [`follower`] | a node's answers, checked and turned into events |
+//! | [`root`] | where a covenant begins |
 //! | [`track`] | the chain so far, and what every added block is checked against |
 //! | [`lane_proof`] | the lane in a block's sequencing commitment |
 //! | [`covenant`] | the covenant that settlements spend: state, rules, proofs |
@@ -32,6 +33,7 @@ pub mod l1;
 pub mod live;
 pub mod names;
 pub mod opening;
+pub mod root;
 
 pub mod settlement;
 pub mod sink;

@@ -1,7 +1,8 @@
 //! Where settlements go: a thread that builds each as a transaction of the covenant and sends it to the node.
 //!
 //! The settler submits the oldest unsettled bundle again at every new tip, until the chain shows it; so the thread
-//! keeps nothing but what it sent last, and what failed last, which it tries again. What is submitted again and still waits in the node's mempool is left alone;
+//! keeps nothing but what it sent last, and what failed last, which it tries again after a while, and what became of
+//! the last try, which is what a submission is answered with. What is submitted again and still waits in the node's mempool is left alone;
 //! what is gone from there, and not accepted, is built and sent anew; what waits there for a bundle that a reorg formed
 //! anew is replaced for a higher fee. Whether it settled is for the chain to say.
 //!
@@ -19,7 +20,7 @@
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use kaspa_addresses::Prefix;
@@ -36,7 +37,7 @@ use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::{BlockHash, Digest, StatementId};
 use reprise_model::journal::Exit;
 use reprise_model::receipt::{RealReceipt, Receipt, Verified};
-use reprise_settler::{RehearsalSink, SettleError, SettlementSink};
+use reprise_settler::{Cause, RehearsalSink, SettleError, SettlementSink, Taken};
 
 use crate::cashier::{Cashier, Means};
 use crate::client::{self, Client, ClientError, Unanswered, unanswered};
@@ -74,6 +75,9 @@ pub enum SinkError {
     /// The node does not answer.
     #[error("the node did not answer within {ANSWER_WITHIN:?}")]
     Silent,
+    /// The node lists no unspent outputs.
+    #[error("the node keeps no index of unspent outputs: start it with --utxoindex")]
+    NoIndex,
     /// The node is of another network.
     #[error("the node is on {found}, but the covenant is on {expected}")]
     Network {
@@ -123,6 +127,30 @@ pub enum SinkError {
     },
 }
 
+impl SinkError {
+    /// What it is to the settler.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::NoIndex => Cause::IndexOff,
+            Self::Node(unanswered) if unanswered.is_index_off() => Cause::IndexOff,
+            Self::Node(unanswered) if unanswered.is_too_heavy() => Cause::TooHeavy,
+            Self::Node(unanswered) if unanswered.is_refusal() => Cause::NodeRefused,
+            Self::Connect(_) | Self::Node(_) | Self::Silent | Self::Thread(_) => Cause::NodeSilent,
+            Self::Network { .. } | Self::Unknown(_) | Self::NotOwn(_) => Cause::WrongNetwork,
+            Self::Elsewhere => Cause::Elsewhere,
+            Self::Orphaned { .. } => Cause::Orphaned,
+            Self::Build(BuildError::Broke { .. }) => Cause::NoCoins,
+            Self::Build(BuildError::Dear { .. }) => Cause::FeeBound,
+            Self::Build(BuildError::Mass | BuildError::Heavy { .. }) => Cause::TooHeavy,
+            Self::Build(BuildError::Refused { .. } | BuildError::Script(_)) | Self::Address { .. } => {
+                Cause::ScriptRefused
+            }
+            Self::Short(_) => Cause::VaultShort,
+            Self::Seal { .. } => Cause::WrongSeal,
+        }
+    }
+}
+
 /// The part of a spending script that proves.
 fn witness(proof: &Proof, read: SealReader, seal: &[u8]) -> Result<Vec<u8>, SinkError> {
     let refused = |reason: String| SinkError::Seal { reason };
@@ -160,8 +188,8 @@ pub struct Terms {
     pub scripts: Option<Scripts>,
 }
 
-/// Why what was submitted last is not under way, if it is not.
-type Verdict = Arc<Mutex<Option<(StatementId, String)>>>;
+/// What became of the last try, and of which statement.
+type Verdict = Arc<Mutex<Option<(StatementId, Result<(), (Cause, String)>)>>>;
 
 /// What is to be settled.
 struct Job {
@@ -210,16 +238,20 @@ impl KaspaSink {
         settlement: ObservedSettlement,
         exits: &[Vec<Exit>],
         seal: &[u8],
-    ) -> Result<(), SettleError> {
+    ) -> Result<Taken, SettleError> {
         let statement = settlement.statement;
-        let refused = |reason: String| SettleError::Refused { statement, reason };
-        // What became of it when it was submitted last.
-        let verdict =
-            locked(&self.verdict).take().filter(|(of, _)| *of == statement).map(|(_, reason)| reason);
-        let Some(jobs) = &self.jobs else { return Err(refused("the settling thread ended".into())) };
+        let refused = |(cause, said)| SettleError { statement, cause, said };
+        let ended = || refused((Cause::NodeSilent, "the settling thread ended: see the log above".into()));
+        // What became of the last try stands until the next.
+        let verdict = locked(&self.verdict).clone().filter(|(of, _)| *of == statement);
+        let jobs = self.jobs.as_ref().ok_or_else(ended)?;
         match jobs.try_send(Job { settlement, exits: exits.to_vec(), seal: seal.to_vec() }) {
-            Ok(()) | Err(TrySendError::Full(_)) => verdict.map_or(Ok(()), |reason| Err(refused(reason))),
-            Err(TrySendError::Disconnected(_)) => Err(refused("the settling thread ended".into())),
+            Ok(()) | Err(TrySendError::Full(_)) => match verdict {
+                None => Ok(Taken::Sending),
+                Some((_, Ok(()))) => Ok(Taken::UnderWay),
+                Some((_, Err(why))) => Err(refused(why)),
+            },
+            Err(TrySendError::Disconnected(_)) => Err(ended()),
         }
     }
 }
@@ -235,7 +267,7 @@ impl Drop for KaspaSink {
 }
 
 impl SettlementSink for KaspaSink {
-    fn submit(&mut self, settlement: SettlementArtifact<RealReceipt>) -> Result<(), SettleError> {
+    fn submit(&mut self, settlement: SettlementArtifact<RealReceipt>) -> Result<Taken, SettleError> {
         let SettlementArtifact { end_block, journal, exits, receipt } = &settlement;
         let observed =
             ObservedSettlement { statement: receipt.id(), journal: *journal, end_block: *end_block };
@@ -244,7 +276,7 @@ impl SettlementSink for KaspaSink {
 }
 
 impl RehearsalSink for PlaySink {
-    fn rehearse(&mut self, settlement: SettlementArtifact<Verified<Receipt>>) -> Result<(), SettleError> {
+    fn rehearse(&mut self, settlement: SettlementArtifact<Verified<Receipt>>) -> Result<Taken, SettleError> {
         let SettlementArtifact { end_block, journal, exits, receipt } = &settlement;
         let observed =
             ObservedSettlement { statement: receipt.id(), journal: *journal, end_block: *end_block };
@@ -277,6 +309,10 @@ struct SettleLoop {
 
 impl SettleLoop {
     async fn run(mut self, inbox: &Receiver<Job>) {
+        // What cannot work is said at once, not when the first proof is there.
+        if let Err(error) = self.connected().await {
+            tracing::error!("settlements cannot be sent: {error}");
+        }
         let (mut again, mut last, mut tries) = (None, None, 0);
         // Blocking here holds up nobody: the connection's own tasks have a thread of theirs.
         loop {
@@ -293,6 +329,8 @@ impl SettleLoop {
                 Ok(outcome) => outcome,
                 Err(_) => Err(SinkError::Silent),
             };
+            let verdict = outcome.as_ref().map(drop).map_err(|error| (error.cause(), error.to_string()));
+            *locked(&self.verdict) = Some((statement, verdict));
             match outcome {
                 Ok(Some(transaction)) => {
                     tracing::info!(%statement, "sent as {transaction}");
@@ -308,7 +346,6 @@ impl SettleLoop {
                         _ => tracing::warn!(%statement, "the settlement is not under way: {error}"),
                     }
                     self.judge(&error).await;
-                    *locked(&self.verdict) = Some((statement, error.to_string()));
                     // Not for ever: the chain may have gone on without it.
                     tries = if last == Some(statement) { tries + 1 } else { 1 };
                     last = Some(statement);
@@ -368,11 +405,12 @@ impl SettleLoop {
 
     async fn connect(&self) -> Result<Client, SinkError> {
         let client = client::connect(&self.terms.url, CONNECT_WITHIN).await?;
-        let found = client.get_server_info().await.map_err(unanswered("get_server_info"))?.network_id;
-        let expected = self.terms.settling.params.net;
-        match found == expected {
-            true => Ok(client),
-            false => Err(SinkError::Network { found, expected }),
+        let info = client.get_server_info().await.map_err(unanswered("get_server_info"))?;
+        let (found, expected) = (info.network_id, self.terms.settling.params.net);
+        match (found == expected, info.has_utxo_index) {
+            (false, _) => Err(SinkError::Network { found, expected }),
+            (true, false) => Err(SinkError::NoIndex),
+            (true, true) => Ok(client),
         }
     }
 
@@ -483,14 +521,23 @@ enum Next {
     Over,
 }
 
-/// The latest of what is to be settled; after a while, what failed; nothing where there is none and something is `owed`.
+/// The latest of what is to be settled; after a while, what failed, however often it is submitted meanwhile; nothing
+/// where there is none and something is `owed`.
 fn next(inbox: &Receiver<Job>, failed: Option<Job>, owed: bool) -> Next {
-    let came = match failed.is_some() || owed {
-        true => inbox.recv_timeout(AGAIN_AFTER),
-        false => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+    let until = Instant::now() + AGAIN_AFTER;
+    let came = loop {
+        let came = match failed.is_some() || owed {
+            true => inbox.recv_deadline(until),
+            false => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        let came = came.map(|job| inbox.try_iter().last().unwrap_or(job));
+        let same = |job: &Job| failed.as_ref().is_some_and(|it| it.settlement == job.settlement);
+        if !came.as_ref().is_ok_and(same) {
+            break came;
+        }
     };
     match (came, failed) {
-        (Ok(job), _) => Next::Job(Box::new(inbox.try_iter().last().unwrap_or(job))),
+        (Ok(job), _) => Next::Job(Box::new(job)),
         (Err(RecvTimeoutError::Timeout), Some(failed)) => Next::Job(Box::new(failed)),
         (Err(RecvTimeoutError::Timeout), None) => Next::Nothing,
         (Err(RecvTimeoutError::Disconnected), _) => Next::Over,

@@ -18,7 +18,7 @@ mod with {
     use reprise_kaspa::covenant::{Proof, SealReader};
     use reprise_kaspa::key::Key;
     use reprise_kaspa::l1::{KaspaL1, Payer};
-    use reprise_kaspa::live::{LiveL1, Options};
+    use reprise_kaspa::live::{LiveL1, Options, WRONG_ANSWERS_MAX};
     use reprise_kaspa::{claim, names, sink, vault};
     use reprise_model::digest::{BlockHash, Digest};
     use reprise_node::l1::L1;
@@ -68,7 +68,8 @@ mod with {
             let lane = names::lane(read("lane", self.lane, names::subnetwork(self.lane))?, covenant, deposit);
             let url = read("l1", self.url, parse_url(self.url))?;
             let (confirmations, until_idle) = (self.confirmations, self.until_idle);
-            Ok(Options { url, lane, from, confirmations, until_idle, through: None })
+            let wrong_answers_max = WRONG_ANSWERS_MAX;
+            Ok(Options { url, lane, from, confirmations, until_idle, wrong_answers_max, through: None })
         }
     }
 

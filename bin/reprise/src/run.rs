@@ -34,7 +34,7 @@ pub(crate) fn run(settings: &Settings, json: bool) -> Result<ExitCode, Failure> 
     let node = wire::wire(wiring, l1, chosen.backend, chosen.hasher, store.clone())?;
     let stop = stop_on_signal()?;
     let mut display: Box<dyn Observer> =
-        if std::io::stderr().is_terminal() { Box::new(Bars::new()) } else { Box::new(Lines) };
+        if std::io::stderr().is_terminal() { Box::new(Bars::new()) } else { Box::new(Lines::default()) };
     let ended = match settings.metrics {
         Some(address) => node.run(&stop, &mut Metered::serve(address, store, display.as_mut())?),
         None => node.run(&stop, display.as_mut()),
@@ -87,9 +87,9 @@ fn conclude(ended: &Ended, json: bool) -> Result<ExitCode, Failure> {
         print!("{}", table(&ended.report, ended.interrupted));
     }
     for reason in ended.report.health.reasons() {
-        eprintln!("unhealthy: {reason}");
+        eprintln!("{}: {reason}: {}", reason.level(), reason.advice());
     }
-    Ok(ExitCode::from(u8::from(!ended.report.health.is_green())))
+    Ok(ExitCode::from(u8::from(ended.report.health.is_red())))
 }
 
 /// The closing table.

@@ -14,6 +14,7 @@
 //! | [`dev`] | an in-process chain that forks, flips and flips back |
 //! | [`l1`] | the port to an L1 as a whole, and the L1s that come with the house |
 
+pub mod debts;
 pub mod dev;
 pub mod driver;
 pub mod happening;

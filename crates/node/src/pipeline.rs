@@ -33,19 +33,17 @@ use reprise_prover::failure::Failure;
 use reprise_prover::reader::Read;
 use reprise_prover::workers::{Assignment, Finished};
 use reprise_scheduler::scheduler::{Scheduler, SchedulerError};
-use reprise_settler::{SettleError, Settler};
+use reprise_settler::{Moment, Refusal, Settler};
 use reprise_store::ReceiptStore;
 use reprise_store::port::{Lookup, NewEntry, Origin, Provenance, PutOutcome, StoreError};
 
+use crate::debts::Debts;
 use crate::happening::{Happening, Observer};
-use crate::health::Health;
+use crate::health::{Health, Level};
 use crate::postponed::{Postponed, Trouble};
 use crate::report::{L1Connection, Report};
 use crate::tally::Tally;
 use crate::watcher::{Violation, Watcher};
-
-/// How many blocks in a row may pass without a settlement while the L1 refuses the next one.
-const REFUSALS_MAX: u32 = 64;
 
 /// Why a run ended before its end.
 #[derive(Debug, thiserror::Error)]
@@ -69,12 +67,6 @@ pub enum RunError {
         statement: StatementId,
         /// The failure that ended it.
         failure: Failure,
-    },
-    /// The L1 keeps refusing the next settlement.
-    #[error("settlement is stuck: {REFUSALS_MAX} blocks passed while the L1 refused: {reason}")]
-    Stuck {
-        /// Its last reason.
-        reason: SettleError,
     },
     /// The L1 is not the one whose final part was pruned here.
     #[error(
@@ -183,8 +175,8 @@ pub struct Pipeline {
     pub(crate) dumps: Option<PathBuf>,
     /// Below it the store has let everything go.
     pub(crate) floor: Checkpoint,
-    pub(crate) refusals: u32,
-    pub(crate) last_refusal: Option<SettleError>,
+    /// What settlements leave to be paid.
+    pub(crate) debts: Debts,
     pub(crate) verified: u64,
     pub(crate) labels: (String, String),
     pub(crate) host: String,
@@ -217,9 +209,10 @@ impl Pipeline {
         let stuck = self.settler.is_none() || !self.engine.failures().is_empty();
         let proved = self.engine.satisfied() && self.postponed.trouble().is_none();
         let settled = stuck || !self.planner.is_unsettled();
+        let refused = self.refusal().is_some();
         // The floor stands on a settlement that the chain must show again first.
         let floor = if self.planner.is_catching_up() { Checkpoint(0) } else { self.floor };
-        Progress { proved, settled, finalized: self.tree.finalized(), floor }
+        Progress { proved, settled, refused, finalized: self.tree.finalized(), floor }
     }
 
     /// Whether nothing is being looked up, proved, checked or stored, and nothing waits for the store.
@@ -229,7 +222,8 @@ impl Pipeline {
 
     /// When [`wake`](Self::wake) next has something to do, if ever without another input.
     pub fn deadline(&self) -> Option<Duration> {
-        self.engine.deadline().into_iter().chain(self.postponed.again_at()).min()
+        let settler = self.settler.as_ref().and_then(Settler::again_at);
+        self.engine.deadline().into_iter().chain(self.postponed.again_at()).chain(settler).min()
     }
 
     /// Starts no further proof; what runs is finished and stored.
@@ -303,17 +297,16 @@ impl Pipeline {
             return Err(RunError::Astray { floor });
         }
 
-        let settlements: Vec<_> = event.added.iter().flat_map(|added| &added.block.settlements).collect();
-        if settlements.is_empty() {
-            self.refusals += u32::from(self.last_refusal.is_some());
-        } else {
-            (self.refusals, self.last_refusal) = (0, None);
-        }
-        if let (true, Some(reason)) = (self.refusals > REFUSALS_MAX, &self.last_refusal) {
-            return Err(RunError::Stuck { reason: reason.clone() });
-        }
-        for settlement in settlements {
+        for settlement in event.added.iter().flat_map(|added| &added.block.settlements) {
+            self.settler.iter_mut().for_each(Settler::relieve);
             self.tell(&Happening::Settled(Box::new(settlement.clone())), outside);
+        }
+        if self.debts.follow(&event, &batches)
+            && let Some(settler) = &mut self.settler
+        {
+            let owed: Vec<_> = self.debts.owed().collect();
+            let paid = settler.owe(&owed);
+            self.debts.paid(&paid);
         }
         let finalized = event.finalized;
         self.tell(&Happening::Chain { event, batches }, outside);
@@ -469,20 +462,27 @@ impl Pipeline {
 
     /// Says how the node is, where that changed.
     fn judge(&mut self, outside: &mut Outside<'_>) {
-        let health = self.health_now();
+        let health = self.health_at(outside.hands.now());
         if health != self.health {
-            match &health {
-                Health::Green => tracing::info!("health: {health}"),
-                Health::Red { .. } => tracing::error!("health: {health}"),
+            match health.level() {
+                Level::Green => tracing::info!("health: {health}"),
+                Level::Degraded => tracing::warn!("health: {health}"),
+                Level::Red => tracing::error!("health: {health}"),
             }
             self.health = health.clone();
             self.tell(&Happening::Health(health), outside);
         }
     }
 
-    fn health_now(&self) -> Health {
+    /// The refusal of the next settlement that stands.
+    fn refusal(&self) -> Option<&Refusal> {
+        self.settler.as_ref().and_then(Settler::refusal)
+    }
+
+    fn health_at(&self, now: Duration) -> Health {
         let l1 = self.connection.as_ref();
-        Health::of(&self.engine, self.postponed.trouble(), l1, self.watcher.violations())
+        let refusal = self.refusal().map(|refusal| (refusal, refusal.urgency(now)));
+        Health::of(&self.engine, self.postponed.trouble(), l1, refusal, self.watcher.violations())
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>, outside: &mut Outside<'_>) -> Result<(), RunError> {
@@ -583,9 +583,13 @@ impl Pipeline {
     /// Submits the oldest unsettled bundle if its proof is stored.
     fn settle(&mut self, outside: &mut Outside<'_>) -> Result<(), RunError> {
         let tip = self.tree.tip().block_hash();
-        let Some(wanted) = self.planner.bundles().next().cloned() else { return Ok(()) };
+        let Some(wanted) = self.planner.bundles().next().cloned() else {
+            self.settler.iter_mut().for_each(Settler::relieve);
+            return Ok(());
+        };
+        let at = Moment { now: outside.hands.now(), since_epoch: outside.hands.since_epoch() };
         let (bundle, order) = (&wanted.bundle, &wanted.order);
-        let due = self.settler.as_ref().is_some_and(|settler| settler.is_due(order.id, tip));
+        let due = self.settler.as_ref().is_some_and(|settler| settler.is_due(order.id, tip, at.now));
         if !due || self.engine.known(&order.id) != Some(true) {
             return Ok(());
         }
@@ -598,12 +602,11 @@ impl Pipeline {
         let (start, end, journal) = (bundle.blocks.start, bundle.blocks.end, bundle.journal);
         let exits = self.scheduler.exits(&bundle.blocks.blocks)?;
         let Some(settler) = &mut self.settler else { return Ok(()) };
-        match settler.settle(AggregatorArtifact { start, end, journal, exits, receipt }, tip) {
-            Ok(()) => self.tell(&Happening::Submitted(order.id), outside),
-            Err(refusal) => {
-                tracing::info!(statement = %order.id, "{refusal}");
-                self.tell(&Happening::Refused(order.id, refusal.to_string()), outside);
-                self.last_refusal = Some(refusal);
+        match settler.settle(AggregatorArtifact { start, end, journal, exits, receipt }, tip, at) {
+            Ok(_) => self.tell(&Happening::Submitted(order.id), outside),
+            Err(refused) => {
+                tracing::debug!("{refused}");
+                self.tell(&Happening::Refused(refused), outside);
             }
         }
         Ok(())
@@ -653,6 +656,8 @@ impl Pipeline {
         if let Some((statement, failure)) = self.engine.failures().first() {
             return Err(RunError::GivenUp { statement: *statement, failure: failure.clone() });
         }
+        // What is refused when an L1 has come to its end is refused for good.
+        let health = if interrupted { self.health.clone() } else { self.health_at(Duration::MAX) };
         let (counts, stats) = (self.engine.counts(), self.store.stats()?);
         let violations = self.watcher.violations().to_vec();
         let (l1, backend) = self.labels.clone();
@@ -677,7 +682,7 @@ impl Pipeline {
             settled_checkpoint: self.planner.settled_checkpoint().map_or(0, |checkpoint| checkpoint.0),
             state_root: self.watcher.root().to_hex(),
             violations: violations.len() as u64,
-            health: self.health_now(),
+            health,
             l1_connection: self.connection,
             ..self.tally.report()
         };

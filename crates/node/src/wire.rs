@@ -27,6 +27,7 @@ use reprise_settler::{Settler, Sink};
 use reprise_store::ReceiptStore;
 use reprise_store::port::StoreError;
 
+use crate::debts::Debts;
 use crate::driver::Node;
 use crate::health::Health;
 use crate::l1::{L1, L1Error};
@@ -237,12 +238,11 @@ pub fn join(
         provenances: HashMap::new(),
         demand_max: engine.jobs_max,
         connection: None,
-        health: Health::Green,
+        health: Health::default(),
         lost: 0,
         dumps: settings.data_dir.as_ref().map(|dir| dir.join("divergences")),
         floor,
-        refusals: 0,
-        last_refusal: None,
+        debts: Debts::default(),
         verified: 0,
         host: fs::read_to_string("/etc/hostname").map(|name| name.trim().to_owned()).unwrap_or_default(),
     })

@@ -408,6 +408,11 @@ impl Engine {
         self.ailing.iter()
     }
 
+    /// How many devices there are.
+    pub fn devices(&self) -> usize {
+        self.devices.count()
+    }
+
     /// The devices that fail again and again, and rest.
     pub fn resting(&self) -> impl Iterator<Item = Resting<'_>> {
         self.devices.resting()

@@ -53,7 +53,7 @@ impl Observer for Heard {
     fn hear(&mut self, happening: &Happening) {
         match happening {
             Happening::Settled(settlement) => self.settled.push(settlement.as_ref().clone()),
-            Happening::Refused(_, reason) => self.refused.push(reason.clone()),
+            Happening::Refused(refused) => self.refused.push(refused.to_string()),
             _ => {}
         }
     }

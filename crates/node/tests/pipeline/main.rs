@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 #[cfg(test)]
+mod debts;
+#[cfg(test)]
 mod exhaustive;
 #[cfg(test)]
 mod faults;
@@ -14,9 +16,13 @@ mod identity;
 #[cfg(test)]
 mod live;
 #[cfg(test)]
+mod manual;
+#[cfg(test)]
 mod phases;
 #[cfg(test)]
 mod pruned;
+#[cfg(test)]
+mod refused;
 #[cfg(test)]
 mod repeats;
 #[cfg(test)]

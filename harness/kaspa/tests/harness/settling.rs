@@ -202,7 +202,7 @@ impl World {
 
     fn plan(&self, data_dir: &Path, settler: u8, batches_max: usize) -> Plan {
         let (url, lane, from) = (self.node.url().to_owned(), self.lane.clone(), Some(self.root));
-        let options = Options { url, lane, from, confirmations: 0, until_idle: false, through: None };
+        let options = Options { url, lane, from, confirmations: 0, until_idle: false, wrong_answers_max: 1, through: None };
         let payer = Some(Payer { key: key(settler), fee_max: FEE_MAX });
         let rule = BundleRule { batches_max, ..BundleRule::default() };
         Plan { options, payer, data_dir: data_dir.into(), rule }
