@@ -15,9 +15,9 @@ lint:
     cargo lint
     cargo clippy --locked --ignore-rust-version --package reprise --no-default-features --all-targets -- -D warnings
 
-# The documentation builds without a warning.
+# The documentation, with the pages of private modules, builds without a warning.
 doc:
-    RUSTDOCFLAGS="-D warnings" cargo doc --locked --ignore-rust-version --workspace --no-deps
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --ignore-rust-version --workspace --no-deps --document-private-items
 
 # Licences, sources and bans. (Advisories need the RustSec database: `cargo deny check advisories`.)
 deny:
@@ -30,6 +30,10 @@ core:
 # All tests, real recursive proofs included.
 test:
     cargo verify
+
+# Writes docs/settings.md anew from the settings.
+settings:
+    BLESS=1 cargo test --locked --package reprise --no-default-features --lib settings_reference
 
 # The Kaspa harness: clippy and the tests that need no node.
 harness:

@@ -1,43 +1,49 @@
 //! The cashier: has the exits of proved settlements paid, one after the other.
 //!
-//! What a settlement leaves is a [claim] to its exits. Whoever can name them can peel them off; this is who does so for the
-//! settlements that this process sent. One transaction is under way at a time. Whether it was accepted is seen by what
-//! the node has unspent: the claim to the rest. A claim is forgotten once it was seen and is gone; one that a reorg
-//! brings back later, or that an earlier process left, is anybody's to pay.
+//! What a settlement leaves is a [claim] to its exits. Whoever can name them can peel them off, and that follows from the
+//! chain (`node::debts`), whoever sent the settlement: so the cashier is told all that is owed, pays what the node shows
+//! unspent, and says what is paid for good: a claim that is gone, of a settlement whose block is final. One transaction
+//! is under way at a time.
 
-use std::collections::VecDeque;
+use std::collections::HashSet;
 
 use kaspa_addresses::Prefix;
 use kaspa_consensus_core::Hash;
 use kaspa_consensus_core::tx::{ScriptPublicKey, Transaction};
 use kaspa_rpc_core::api::rpc::RpcApi;
-use reprise_model::digest::StatementId;
+use reprise_model::digest::{BlockHash, StatementId};
 use reprise_model::journal::Exit;
+use reprise_settler::Owed;
 
-use crate::claim::{self, Peel};
+use crate::claim::{self, Left, Peel};
 use crate::digest;
+use crate::flights::Flights;
 use crate::settlement::{BuildError, Coin, Fees, Purse, Settling};
 use crate::sink::{SinkError, coins, feerate, send, unspent, unspent_of};
 use crate::vault::ShortError;
 
-/// Settlements whose claims are remembered; of more, the oldest are forgotten.
-const OWED_MAX: usize = 64;
+/// How many settlements are looked at in one turn.
+const LOOKS_MAX: usize = 16;
 
 /// The claims of one settlement.
 #[derive(Debug)]
-struct Owed {
+struct Debt {
     statement: StatementId,
+    carrier: BlockHash,
+    is_final: bool,
     /// What is peeled first comes first.
     peels: Vec<Peel>,
-    /// Whether a claim to some of it was there.
-    seen: bool,
 }
 
 /// Pays claims.
 #[derive(Debug, Default)]
 pub struct Cashier {
-    owed: VecDeque<Owed>,
+    debts: Vec<Debt>,
+    /// The next of them to look at.
+    next: usize,
     under_way: Option<Hash>,
+    /// What is paid for good.
+    paid: HashSet<StatementId>,
 }
 
 /// Where and with what claims are paid.
@@ -51,59 +57,118 @@ pub struct Means<'a> {
     pub fee_max: u64,
 }
 
+/// A claim that the node shows unspent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenClaim {
+    /// The settlement that left it.
+    pub statement: StatementId,
+    /// The block that carries the settlement.
+    pub carrier: BlockHash,
+    /// Whether that block never leaves the chain.
+    pub is_final: bool,
+    /// What is left of it, the next to be paid first.
+    pub exits: Vec<Exit>,
+}
+
 impl Cashier {
-    /// A settlement was sent whose batches have these exits, oldest first.
-    pub fn owe(&mut self, statement: StatementId, batches: &[Vec<Exit>]) {
-        let peels = claim::peels(batches);
-        if peels.is_empty() || self.owed.iter().any(|owed| owed.statement == statement) {
-            return;
-        }
-        self.owed.push_back(Owed { statement, peels, seen: false });
-        if self.owed.len() > OWED_MAX {
-            self.owed.pop_front();
-        }
+    /// This is all that is owed.
+    pub fn owes(&mut self, owed: &[Owed]) {
+        let due = owed.iter().filter(|owed| !self.paid.contains(&owed.settlement.statement));
+        self.debts = due.filter_map(Debt::of).collect();
     }
 
     /// Whether nothing is left to be paid.
     pub fn is_idle(&self) -> bool {
-        self.owed.is_empty()
+        self.debts.is_empty()
+    }
+
+    /// What is paid for good.
+    pub fn paid(&self) -> &HashSet<StatementId> {
+        &self.paid
     }
 
     /// Sends the next transaction, where there is something to pay and nothing is under way: its id.
-    pub async fn turn(&mut self, rpc: &dyn RpcApi, means: Means<'_>) -> Result<Option<Hash>, SinkError> {
+    pub async fn turn(
+        &mut self,
+        rpc: &dyn RpcApi,
+        means: Means<'_>,
+        flights: &mut Flights,
+    ) -> Result<Option<Hash>, SinkError> {
         if let Some(sent) = self.under_way {
             if rpc.get_mempool_entry(sent, true, false).await.is_ok() {
                 return Ok(None);
             }
             self.under_way = None;
         }
-        let mut number = 0;
-        while let Some(owed) = self.owed.get_mut(number) {
-            let scripts = owed.peels.iter().map(|peel| claim::script(&peel.before));
-            let scripts: Vec<ScriptPublicKey> =
-                scripts.collect::<Result<_, _>>().map_err(BuildError::from)?;
-            let covenant = Some(means.settling.covenant);
-            let there = unspent_of(rpc, &scripts, means.prefix).await?;
-            let claimed = there.into_iter().find(|coin| coin.entry.covenant_id == covenant);
-            let Some(claimed) = claimed else {
-                // It is paid, or not settled yet.
-                match owed.seen {
-                    true => drop(self.owed.remove(number)),
-                    false => number += 1,
+        for _ in 0..LOOKS_MAX.min(self.debts.len()) {
+            let at = self.next % self.debts.len().max(1);
+            let Some(debt) = self.debts.get(at) else { break };
+            match debt.look(rpc, means.settling.covenant, means.prefix).await? {
+                // Not settled on the node's chain yet, or paid.
+                None if !debt.is_final => self.next = at + 1,
+                None => {
+                    self.paid.insert(self.debts.remove(at).statement);
                 }
-                continue;
-            };
-            owed.seen = true;
-            let at = scripts.iter().position(|script| *script == claimed.entry.script_public_key);
-            let Some(peel) = at.and_then(|at| owed.peels.get(at)).copied() else {
-                number += 1;
-                continue;
-            };
-            let transaction = pay(rpc, means, claimed, &peel).await?;
-            self.under_way = Some(send(rpc, &transaction).await?);
-            return Ok(self.under_way);
+                Some((claimed, number)) => {
+                    let transaction = pay(rpc, means, claimed, &debt.peels[number], flights).await?;
+                    let sent = send(rpc, &transaction).await?;
+                    flights.add(sent, &transaction);
+                    self.under_way = Some(sent);
+                    return Ok(Some(sent));
+                }
+            }
         }
         Ok(None)
+    }
+
+    /// What the node shows unspent of all that is owed.
+    pub async fn open(
+        &self,
+        rpc: &dyn RpcApi,
+        covenant: Hash,
+        prefix: Prefix,
+    ) -> Result<Vec<OpenClaim>, SinkError> {
+        let mut open = vec![];
+        for debt in &self.debts {
+            if let Some((_, number)) = debt.look(rpc, covenant, prefix).await? {
+                let exits = debt.peels[number..].iter().map(|peel| peel.exit).collect();
+                let Debt { statement, carrier, is_final, .. } = *debt;
+                open.push(OpenClaim { statement, carrier, is_final, exits });
+            }
+        }
+        Ok(open)
+    }
+}
+
+impl Debt {
+    /// What is owed; `None` where there is nothing, or where the exits are not those that the settlement names.
+    fn of(owed: &Owed) -> Option<Self> {
+        let (statement, named) =
+            (owed.settlement.statement, Left::all(owed.settlement.journal.transition.exits));
+        let peels = claim::peels(&owed.exits);
+        let first = peels.first()?;
+        if first.before != named {
+            tracing::error!(%statement, "its exits are not those of the blocks that it settles: they cannot be paid");
+            return None;
+        }
+        Some(Self { statement, carrier: owed.carrier, is_final: owed.is_final, peels })
+    }
+
+    /// The claim that the node shows unspent, and the number of the exit that is peeled off it next.
+    async fn look(
+        &self,
+        rpc: &dyn RpcApi,
+        covenant: Hash,
+        prefix: Prefix,
+    ) -> Result<Option<(Coin, usize)>, SinkError> {
+        let scripts = self.peels.iter().map(|peel| claim::script(&peel.before));
+        let scripts: Vec<ScriptPublicKey> = scripts.collect::<Result<_, _>>().map_err(BuildError::from)?;
+        let there = unspent_of(rpc, &scripts, prefix).await?;
+        let claimed = there.into_iter().find(|coin| coin.entry.covenant_id == Some(covenant));
+        Ok(claimed.and_then(|coin| {
+            let at = scripts.iter().position(|script| *script == coin.entry.script_public_key)?;
+            Some((coin, at))
+        }))
     }
 }
 
@@ -113,9 +178,11 @@ async fn pay(
     means: Means<'_>,
     claimed: Coin,
     peel: &Peel,
+    flights: &mut Flights,
 ) -> Result<Transaction, SinkError> {
     let Means { settling, prefix, fee_max } = means;
-    let paying = coins(rpc, &settling.params, &settling.key, prefix).await?;
+    flights.land(rpc).await;
+    let paying = flights.free(coins(rpc, &settling.params, &settling.key, prefix).await?, None);
     let purse = Purse { coins: &paying, fees: Fees { feerate: feerate(rpc).await?, fee_max } };
     if !peel.is_paid() {
         return Ok(settling.peel(claimed, peel, None, purse)?);
@@ -133,5 +200,50 @@ async fn pay(
                 Err(ShortError { held, taken }.into())
             }
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reprise_model::block::ObservedSettlement;
+    use reprise_model::digest::{Digest, PinsDigest, ResourceId};
+    use reprise_model::journal::{AggregateJournal, Commitment, Transition};
+
+    use super::*;
+
+    fn owed(number: u8, exits: Vec<Vec<Exit>>, named: Option<Digest>) -> Owed {
+        let peels = claim::peels(&exits);
+        let named = named.unwrap_or_else(|| peels.first().map_or(Digest::ZERO, |peel| peel.before.batches));
+        let transition = Transition {
+            pins: PinsDigest([1; 32]),
+            root_before: Digest::ZERO,
+            root_after: Digest::ZERO,
+            tip_before: Digest::ZERO,
+            tip_after: Digest::ZERO,
+            exits: named,
+        };
+        let journal = AggregateJournal { transition, commitment: Commitment::Unbound };
+        let (statement, end_block) = (StatementId([number; 32]), BlockHash([2; 32]));
+        let settlement = ObservedSettlement { statement, journal, end_block };
+        Owed { settlement, carrier: BlockHash([3; 32]), is_final: true, exits }
+    }
+
+    #[test]
+    fn what_is_owed_is_taken_whole_and_exits_that_the_settlement_does_not_name_are_not_paid() {
+        let exit = |amount| Exit { destination: ResourceId([9; 32]), amount };
+        let mut cashier = Cashier::default();
+        let some = vec![vec![exit(1), exit(2)], vec![], vec![exit(3)]];
+        cashier.owes(&[
+            owed(1, some.clone(), None),
+            owed(2, some.clone(), Some(Digest([8; 32]))),
+            owed(3, vec![vec![]], None),
+        ]);
+        let statements: Vec<_> = cashier.debts.iter().map(|debt| (debt.statement.0[0], debt.peels.len())).collect();
+        assert_eq!(statements, [(1, 3)]);
+        cashier.owes(&[]);
+        assert!(cashier.is_idle(), "a reorg took the settlement away");
+        cashier.paid.insert(StatementId([1; 32]));
+        cashier.owes(&[owed(1, some, None)]);
+        assert!(cashier.is_idle(), "it is paid for good");
     }
 }

@@ -23,7 +23,9 @@ pub enum ClientError {
         given: String,
     },
     /// The node does not answer.
-    #[error("no connection to {url}: {reason}")]
+    #[error(
+        "no connection to {url} ({reason}): start the node there, or give the address of its borsh wRPC server"
+    )]
     Connect {
         /// The address.
         url: String,

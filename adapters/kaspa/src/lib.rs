@@ -17,6 +17,7 @@
 //! | [`sink`] | where settlements go |
 //! | [`claim`] | how exits are paid where settlements are proved |
 //! | [`cashier`] | who has exits paid where settlements are proved |
+//! | [`flights`] | coins that transactions in flight spend |
 //! | [`vault`] | where deposits lie, and what exits are paid from |
 //! | [`key`] | the key that pays for them |
 //! | [`opening`] | what shows whose output a lane transaction spends |
@@ -27,6 +28,7 @@ pub mod cashier;
 pub mod claim;
 pub mod client;
 pub mod covenant;
+pub mod flights;
 pub mod follower;
 pub mod key;
 pub mod l1;

@@ -3,6 +3,7 @@
 //! The settler submits the oldest unsettled bundle again at every new tip, until the chain shows it; so the thread
 //! keeps nothing but what it sent last, and what failed last, which it tries again after a while, and what became of
 //! the last try, which is what a submission is answered with. What is submitted again and still waits in the node's mempool is left alone;
+//! for a while, and then replaced for a higher fee, up to the bound;
 //! what is gone from there, and not accepted, is built and sent anew; what waits there for a bundle that a reorg formed
 //! anew is replaced for a higher fee. Whether it settled is for the chain to say.
 //!
@@ -12,7 +13,7 @@
 //! no such output, the covenant is elsewhere: a competitor moved it, or a reorg moved it back. Either comes as a chain
 //! event, and what is wanted changes.
 //!
-//! What a settlement under a proof leaves to its exits is paid from here as well, by a [`Cashier`].
+//! What settlements under a proof leave to their exits is paid from here as well, by a [`Cashier`], whoever sent them.
 //!
 //! Two sinks, so that a fake seal cannot reach a covenant that moves value: [`KaspaSink`] takes real receipts;
 //! [`PlaySink`], for what is mocked, is made only with an [`OwnNetwork`].
@@ -37,12 +38,13 @@ use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::{BlockHash, Digest, StatementId};
 use reprise_model::journal::Exit;
 use reprise_model::receipt::{RealReceipt, Receipt, Verified};
-use reprise_settler::{Cause, RehearsalSink, SettleError, SettlementSink, Taken};
+use reprise_settler::{Cause, Owed, RehearsalSink, SettleError, SettlementSink, Taken};
 
 use crate::cashier::{Cashier, Means};
 use crate::client::{self, Client, ClientError, Unanswered, unanswered};
 use crate::covenant::{NotOwnError, OwnNetwork, Proof, SealReader, State};
 use crate::digest;
+use crate::flights::Flights;
 use crate::key::Key;
 use crate::names::{self, UnknownNetworkError};
 use crate::settlement::{BuildError, Coin, FEERATE_MIN, Fees, Purse, Selected, Settling};
@@ -60,6 +62,9 @@ const JOBS_MAX: usize = 8;
 
 /// How much more than what it replaces a transaction pays a gram.
 const OUTBID: f64 = 1.25;
+
+/// How long a settlement waits in the node's mempool before its fee is raised.
+const BUMP_AFTER: Duration = Duration::from_secs(30);
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
@@ -191,6 +196,12 @@ pub struct Terms {
 /// What became of the last try, and of which statement.
 type Verdict = Arc<Mutex<Option<(StatementId, Result<(), (Cause, String)>)>>>;
 
+/// What is owed, where that is news.
+type Debts = Arc<Mutex<Option<Vec<Owed>>>>;
+
+/// What is paid for good.
+type Paid = Arc<Mutex<Vec<StatementId>>>;
+
 /// What is to be settled.
 struct Job {
     settlement: ObservedSettlement,
@@ -202,6 +213,8 @@ struct Job {
 pub struct KaspaSink {
     jobs: Option<Sender<Job>>,
     verdict: Verdict,
+    debts: Debts,
+    paid: Paid,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -214,6 +227,7 @@ impl KaspaSink {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let (jobs, inbox) = bounded(JOBS_MAX);
         let verdict = Verdict::default();
+        let (debts, paid) = (Debts::default(), Paid::default());
         let verdict_of = verdict.clone();
         let settling = SettleLoop {
             terms,
@@ -221,16 +235,24 @@ impl KaspaSink {
             sent: None,
             verdict: verdict_of,
             cashier: Cashier::default(),
+            flights: Flights::default(),
+            debts: debts.clone(),
+            paid: paid.clone(),
             unpaid: None,
         };
         let run = move || runtime.block_on(settling.run(&inbox));
         let thread = thread::Builder::new().name("kaspa settler".into()).spawn(run)?;
-        Ok(Self { jobs: Some(jobs), verdict, thread: Some(thread) })
+        Ok(Self { jobs: Some(jobs), verdict, debts, paid, thread: Some(thread) })
     }
 
     /// For a network of one's own: fake seals are taken too.
     pub fn play(self, _own: OwnNetwork) -> PlaySink {
         PlaySink(self)
+    }
+
+    fn hear_owed(&mut self, owed: &[&Owed]) -> Vec<StatementId> {
+        *locked(&self.debts) = Some(owed.iter().map(|owed| (*owed).clone()).collect());
+        std::mem::take(&mut locked(&self.paid))
     }
 
     fn take(
@@ -273,6 +295,10 @@ impl SettlementSink for KaspaSink {
             ObservedSettlement { statement: receipt.id(), journal: *journal, end_block: *end_block };
         self.take(observed, exits, &receipt.seal)
     }
+
+    fn owe(&mut self, owed: &[&Owed]) -> Vec<StatementId> {
+        self.hear_owed(owed)
+    }
 }
 
 impl RehearsalSink for PlaySink {
@@ -281,6 +307,10 @@ impl RehearsalSink for PlaySink {
         let observed =
             ObservedSettlement { statement: receipt.id(), journal: *journal, end_block: *end_block };
         self.0.take(observed, exits, &receipt.seal)
+    }
+
+    fn owe(&mut self, owed: &[&Owed]) -> Vec<StatementId> {
+        self.0.hear_owed(owed)
     }
 }
 
@@ -294,6 +324,7 @@ struct Sent {
     statement: StatementId,
     transaction: Hash,
     feerate: f64,
+    at: Instant,
 }
 
 /// The thread's.
@@ -303,6 +334,9 @@ struct SettleLoop {
     sent: Option<Sent>,
     verdict: Verdict,
     cashier: Cashier,
+    flights: Flights,
+    debts: Debts,
+    paid: Paid,
     /// Why exits are not being paid, as it was said last.
     unpaid: Option<String>,
 }
@@ -316,7 +350,7 @@ impl SettleLoop {
         let (mut again, mut last, mut tries) = (None, None, 0);
         // Blocking here holds up nobody: the connection's own tasks have a thread of theirs.
         loop {
-            let job = match next(inbox, again.take(), !self.cashier.is_idle()) {
+            let job = match next(inbox, again.take(), self.terms.settling.rules.claims()) {
                 Next::Job(job) => job,
                 Next::Nothing => {
                     self.pay().await;
@@ -334,9 +368,6 @@ impl SettleLoop {
             match outcome {
                 Ok(Some(transaction)) => {
                     tracing::info!(%statement, "sent as {transaction}");
-                    if self.terms.settling.rules.claims() {
-                        self.cashier.owe(statement, &job.exits);
-                    }
                 }
                 Ok(None) => {}
                 Err(error) => {
@@ -359,6 +390,11 @@ impl SettleLoop {
 
     /// Has the next exit paid, where one is owed.
     async fn pay(&mut self) {
+        if let Some(owed) = locked(&self.debts).take()
+            && self.terms.settling.rules.claims()
+        {
+            self.cashier.owes(&owed);
+        }
         if self.cashier.is_idle() {
             return;
         }
@@ -386,7 +422,9 @@ impl SettleLoop {
         let client = self.connected().await?;
         let Terms { settling, prefix, fee_max, .. } = &self.terms;
         let means = Means { settling, prefix: *prefix, fee_max: *fee_max };
-        self.cashier.turn(client.as_ref(), means).await
+        let sent = self.cashier.turn(client.as_ref(), means, &mut self.flights).await;
+        *locked(&self.paid) = self.cashier.paid().iter().copied().collect();
+        sent
     }
 
     /// Connects again where the node did not answer.
@@ -440,8 +478,7 @@ impl SettleLoop {
         Ok(vault::pay(&exits, scripts, covenant, coins).map_err(BuildError::from)??)
     }
 
-    /// Sends it where it is not under way: the transaction.
-    async fn settle(&mut self, job: &Job) -> Result<Option<Hash>, SinkError> {
+    async fn send(&mut self, job: &Job) -> Result<Option<Hash>, SinkError> {
         let client = self.connected().await?;
         let rpc: &dyn RpcApi = client.as_ref();
         let (settlement, Terms { settling, prefix, .. }) = (&job.settlement, &self.terms);
@@ -449,14 +486,18 @@ impl SettleLoop {
             Some(sent) if rpc.get_mempool_entry(sent.transaction, true, false).await.is_ok() => Some(sent),
             _ => None,
         };
-        if waiting.is_some_and(|sent| sent.statement == settlement.statement) {
+        let same = waiting.is_some_and(|sent| sent.statement == settlement.statement);
+        if same && waiting.is_some_and(|sent| sent.at.elapsed() < BUMP_AFTER) {
             return Ok(None);
         }
-        // What waits for another statement is outdated, and a node replaces it for more.
+        // What waits for another statement is outdated, and what waits for too long pays too little: a node replaces
+        // it for more.
         let outbids = waiting.map_or(0.0, |sent| sent.feerate * OUTBID);
         let feerate = feerate(rpc).await?.max(FEERATE_MIN).max(outbids);
         let fees = Fees { feerate, fee_max: self.terms.fee_max };
+        self.flights.land(rpc).await;
         let coins = coins(rpc, &settling.params, &settling.key, *prefix).await?;
+        let coins = self.flights.free(coins, waiting.map(|sent| sent.transaction));
         let purse = Purse { coins: &coins, fees };
         let transaction = match self.covenant(rpc, &settling.spends(settlement)).await? {
             Some(covenant) => {
@@ -473,15 +514,38 @@ impl SettleLoop {
                 None => return Err(SinkError::Elsewhere),
             },
         };
-        let transaction = match waiting {
+        let id = match waiting {
             None => send(rpc, &transaction).await?,
             Some(_) => {
                 let replaced = rpc.submit_transaction_replacement(RpcTransaction::from(&transaction)).await;
                 replaced.map_err(unanswered("submit_transaction_replacement"))?.transaction_id
             }
         };
-        self.sent = Some(Sent { statement: settlement.statement, transaction, feerate });
-        Ok(Some(transaction))
+        self.flights.add(id, &transaction);
+        let statement = settlement.statement;
+        self.sent = Some(Sent { statement, transaction: id, feerate, at: Instant::now() });
+        Ok(Some(id))
+    }
+
+    /// Sends it where it is not under way, or waits for too long: the transaction.
+    async fn settle(&mut self, job: &Job) -> Result<Option<Hash>, SinkError> {
+        let before = self.sent.filter(|sent| sent.statement == job.settlement.statement);
+        match self.send(job).await {
+            // It waits on as it is: more is not allowed, or it has just been accepted.
+            Err(error @ (SinkError::Build(BuildError::Dear { .. }) | SinkError::Node(_)))
+                if before.is_some_and(|sent| sent.at.elapsed() >= BUMP_AFTER) && self.is_waiting(before).await =>
+            {
+                tracing::warn!(statement = %job.settlement.statement, "its fee stays as it is: {error}");
+                self.sent = before.map(|sent| Sent { at: Instant::now(), ..sent });
+                Ok(None)
+            }
+            sent => sent,
+        }
+    }
+
+    async fn is_waiting(&self, sent: Option<Sent>) -> bool {
+        let (Some(client), Some(sent)) = (&self.client, sent) else { return false };
+        client.get_mempool_entry(sent.transaction, true, false).await.is_ok()
     }
 }
 

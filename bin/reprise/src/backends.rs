@@ -1,6 +1,7 @@
 //! The proof systems of this build.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 #[cfg(feature = "kaspa")]
 use reprise_kaspa::covenant::{Proof, SealReader};
@@ -10,7 +11,6 @@ use reprise_prover::backend::Backend;
 use reprise_prover::mock::{MockBackend, MockConfig};
 
 use crate::failure::Failure;
-use crate::settings::Settings;
 
 /// A real proof system that a build links.
 #[derive(Clone)]
@@ -44,6 +44,11 @@ impl ProofSystem {
         return Self { name, hasher, open, remark: None, settles: None };
         #[cfg(not(feature = "kaspa"))]
         return Self { name, hasher, open, remark: None };
+    }
+
+    fn backend(&self) -> Result<Arc<dyn Backend>, Failure> {
+        (self.open)()
+            .map_err(|reason| Failure::Other(format!("the backend {} cannot be made: {reason}", self.name)))
     }
 }
 
@@ -94,6 +99,28 @@ impl ProofSystems {
         self.0.first().map_or_else(|| Arc::new(Blake3) as Arc<dyn Hasher>, |system| system.hasher.clone())
     }
 
+    /// The backend of this name; the mock where no proof system has it. Mock proofs take as long as `mock_cost` says.
+    pub(crate) fn choose(&self, name: &str, mock_cost: [Duration; 3]) -> Result<Chosen, Failure> {
+        match self.0.iter().find(|system| system.name == name) {
+            Some(system) => Ok(Chosen {
+                backend: system.backend()?,
+                hasher: system.hasher.clone(),
+                #[cfg(feature = "kaspa")]
+                settles: system.settles,
+            }),
+            None => {
+                let hasher = self.hasher();
+                let config = MockConfig { cost: mock_cost, ..MockConfig::default() };
+                Ok(Chosen {
+                    backend: Arc::new(MockBackend::new(config, hasher.clone())),
+                    hasher,
+                    #[cfg(feature = "kaspa")]
+                    settles: None,
+                })
+            }
+        }
+    }
+
     /// What their builds say of themselves.
     pub(crate) fn remarks(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.0.iter().filter_map(|system| Some((system.name, system.remark.as_deref()?)))
@@ -106,32 +133,6 @@ pub(crate) struct Chosen {
     pub(crate) hasher: Arc<dyn Hasher>,
     #[cfg(feature = "kaspa")]
     pub(crate) settles: Option<Settles>,
-}
-
-/// The backend that the settings name.
-pub(crate) fn choose(settings: &Settings) -> Result<Chosen, Failure> {
-    let systems = &settings.systems;
-    match systems.0.iter().find(|system| system.name == settings.backend) {
-        Some(system) => {
-            let backend = (system.open)().map_err(Failure::Other)?;
-            Ok(Chosen {
-                backend,
-                hasher: system.hasher.clone(),
-                #[cfg(feature = "kaspa")]
-                settles: system.settles,
-            })
-        }
-        None => {
-            let hasher = systems.hasher();
-            let config = MockConfig { cost: settings.mock_cost, ..MockConfig::default() };
-            Ok(Chosen {
-                backend: Arc::new(MockBackend::new(config, hasher.clone())),
-                hasher,
-                #[cfg(feature = "kaspa")]
-                settles: None,
-            })
-        }
-    }
 }
 
 /// Verifies receipts of every profile that this build knows.
@@ -151,7 +152,7 @@ impl Verifiers {
             }
         }
         for system in &systems.0 {
-            all.push((system.open)().map_err(Failure::Other)?);
+            all.push(system.backend()?);
         }
         Ok(Self(all))
     }

@@ -1,45 +1,43 @@
-//! What can be said on the command line.
+//! What can be said on the command line: the commands, and which settings each of them has as flags.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Args, CommandFactory, Parser, Subcommand, value_parser};
+
+use crate::exit::Exit;
+use crate::settings::{COMMON, table};
+use crate::sources::{name, variable};
 
 /// A fork-aware ZK proving pipeline for based rollups that never proves the same statement twice.
 ///
-/// Every setting has a flag, an environment variable and a key in the config file; a flag outranks the
-/// variable, and the variable the file. `reprise doctor` shows the values in effect and where each is from.
+/// Every setting has a flag, an environment variable and a key in the config file. A flag outranks the variable, and
+/// the variable the file. `reprise doctor` shows the values in effect and where each is from.
 #[derive(Debug, Parser)]
 #[command(name = "reprise", version, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
 
-    /// Where receipts, batch records and settlements are kept [default: ./reprise-data]
-    #[arg(
-        long,
-        global = true,
-        help_heading = "Common options",
-        value_name = "DIR",
-        env = "REPRISE_DATA_DIR"
-    )]
-    pub(crate) data_dir: Option<PathBuf>,
-
     /// A TOML file with settings; its keys are the flags' names
-    #[arg(long, global = true, help_heading = "Common options", value_name = "FILE", env = "REPRISE_CONFIG")]
+    #[arg(long, global = true, help_heading = COMMON, value_name = "FILE", env = "REPRISE_CONFIG")]
     pub(crate) config: Option<PathBuf>,
 
     /// Print one JSON object as the last line of standard output
-    #[arg(long, global = true, help_heading = "Common options")]
+    #[arg(long, global = true, help_heading = COMMON)]
     pub(crate) json: bool,
 
     /// What is logged to standard error, as tracing directives: error, warn, info, debug, or CRATE=LEVEL
     /// [default: warn; off for `sim`]
-    #[arg(long, global = true, help_heading = "Common options", value_name = "LEVEL", env = "REPRISE_LOG")]
+    #[arg(long, global = true, help_heading = COMMON, value_name = "LEVEL", env = "REPRISE_LOG")]
     pub(crate) log: Option<String>,
 }
 
 impl Cli {
-    /// What is logged. What goes wrong in a simulated world is meant to, and is not, unless it is asked for.
+    /// What is logged. In a simulated world things go wrong on purpose, so nothing is logged unless it is asked for.
     pub(crate) fn log(&self) -> &str {
         match (&self.log, &self.command) {
             (Some(log), _) => log,
@@ -49,202 +47,139 @@ impl Cli {
     }
 }
 
+/// Which settings a command has as flags.
+enum Shown {
+    All,
+    These(&'static [&'static str]),
+}
+
+impl Shown {
+    fn has(&self, setting: &Arg) -> bool {
+        match self {
+            // A flag of every command already.
+            _ if name(setting) == DATA_DIR => false,
+            Self::All => true,
+            Self::These(names) => names.contains(&name(setting)),
+        }
+    }
+}
+
+/// The setting that every command has as a flag.
+const DATA_DIR: &str = "data-dir";
+
+const SHOWN: [(&str, Shown); 3] = [
+    ("run", Shown::All),
+    ("record", Shown::These(&["l1", "lane", "covenant", "deposit", "from", "min-confirmations"])),
+    ("found-covenant", Shown::These(&["l1", "key-file", "fee-max", "backend", "covenant-proof"])),
+];
+
+/// The whole command line: the commands below, with their settings as flags.
+pub(crate) fn command() -> clap::Command {
+    let table = table();
+    // A flag's value is taken as it is said, and read once the other sources are known too.
+    let flag =
+        |setting: &Arg| setting.clone().value_parser(value_parser!(OsString)).env(variable(name(setting)));
+    let after = format!("Examples:\n  reprise run --backend mock\n  reprise doctor\n\n{}", Exit::line());
+    let mut command = Cli::command().after_help(after);
+    for setting in table.get_arguments().filter(|setting| name(setting) == DATA_DIR) {
+        command = command.arg(flag(setting).global(true));
+    }
+    for (subcommand, shown) in SHOWN {
+        let flags = table.get_arguments().filter(|setting| shown.has(setting)).map(flag);
+        command = command.mut_subcommand(subcommand, |command| command.args(flags));
+    }
+    // These two need a node: for them the default of this setting is none.
+    for subcommand in ["record", "found-covenant"] {
+        let node = |l1: Arg| {
+            let help =
+                "The node, which must be given: kaspa:ws://HOST:PORT, the port of its borsh wRPC server";
+            l1.default_value(Resettable::Reset).help(help)
+        };
+        command = command.mut_subcommand(subcommand, |command| command.mut_arg("l1", node));
+    }
+    command
+}
+
+/// The settings that are said as flags, by their names.
+pub(crate) fn flags(matches: &ArgMatches) -> BTreeMap<String, OsString> {
+    let table = table();
+    let mut said = BTreeMap::new();
+    let mut take = |matches: &ArgMatches, setting: &Arg| {
+        let id = setting.get_id().as_str();
+        if matches.value_source(id) == Some(ValueSource::CommandLine)
+            && let Some(value) = matches.get_raw(id).and_then(|mut values| values.next())
+        {
+            said.insert(name(setting).to_owned(), value.to_owned());
+        }
+    };
+    for setting in table.get_arguments() {
+        if name(setting) == DATA_DIR {
+            take(matches, setting);
+        }
+        if let Some((subcommand, matches)) = matches.subcommand()
+            && SHOWN.iter().any(|(named, shown)| *named == subcommand && shown.has(setting))
+        {
+            take(matches, setting);
+        }
+    }
+    said
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Follow an L1, prove what it carries, settle
+    /// Follow an L1, prove what it carries, and settle
     ///
-    /// Without arguments it replays the recorded chain that ships with the project, a Kaspa chain that forks,
-    /// flips and flips back, and proves every transaction, batch and aggregate of it with Miden, once. Run it
-    /// again on the same data directory and it proves nothing.
-    Run(Box<RunArgs>),
+    /// Without arguments it replays the recorded chain that ships with the project, a Kaspa chain that forks, flips
+    /// and flips back, and proves every transaction, batch and aggregate of it once. Run it again on the same data
+    /// directory and it proves nothing.
+    #[command(after_help = "\
+Examples:
+  reprise run --backend mock
+  reprise run --l1 kaspa:ws://127.0.0.1:17610 --lane rpri --metrics 127.0.0.1:9464")]
+    Run(RunArgs),
     /// Record a live chain, its reorgs and lane proofs, into a file that `run` replays
-    Record(Box<RecordArgs>),
-    /// Found a covenant on a Kaspa network, for `run --covenant`
+    #[command(after_help = "\
+Example:
+  reprise record --l1 kaspa:ws://127.0.0.1:17610 --out mine.reprise --blocks 100")]
+    Record(RecordArgs),
+    /// Found a covenant on a Kaspa network, for `run --covenant`, and print its id
     ///
-    /// Its first settlement moves it from the founder's key into the rules of what is proved, so the founder is the
-    /// first to settle.
+    /// The covenant's first settlement moves it from the founder's key to the rules of what is proved, so the founder
+    /// is the first to settle.
+    #[command(after_help = "\
+Example:
+  reprise found-covenant --l1 kaspa:ws://127.0.0.1:17610 --key-file KEY")]
     FoundCovenant(FoundArgs),
-    /// Look into the receipt store
+    /// Look into the receipt store of a data directory, and change it
+    #[command(after_help = "\
+Examples:
+  reprise receipts ls --kind aggregate
+  reprise receipts verify --data-dir ./reprise-data")]
     Receipts(ReceiptsArgs),
     /// Run the pipeline in simulated worlds where everything goes wrong, and check what it promises
     ///
-    /// A world is a function of its seed: a forking L1, provers, a disk, and the real pipeline between them.
-    /// Each seed draws what goes wrong. A failing one is printed with the command that shows it again, and with
-    /// the least of it that still fails.
+    /// A world is a function of its seed: a forking L1, provers, a disk, and the real pipeline between them. Each
+    /// seed draws what goes wrong. A failing seed is printed with the command that shows it again, and with the
+    /// smallest scenario that still fails.
+    #[command(after_help = "\
+Examples:
+  reprise sim --seeds 1000
+  reprise sim --seed 7 --seeds 1 --trace
+  reprise sim --synthetic --days 7")]
     Sim(Box<SimArgs>),
     /// Show the settings in effect, where each came from, and what this build can do
+    #[command(after_help = "\
+Example:
+  reprise doctor --config reprise.toml")]
     Doctor,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// The L1 to follow: recording:FILE, dev, or kaspa:ws://HOST:PORT [default: the recording that ships with the
-    /// project]
-    #[arg(long, value_name = "L1", env = "REPRISE_L1")]
-    pub(crate) l1: Option<String>,
-
-    #[command(flatten)]
-    pub(crate) lane: LaneArgs,
-
-    /// Settle on a Kaspa L1, paid by the secret key in this file (64 hexadecimal characters); the variable
-    /// REPRISE_KASPA_KEY may hold the key itself [default: observe and prove]
-    #[arg(long, value_name = "FILE", env = "REPRISE_KEY_FILE")]
-    pub(crate) key_file: Option<PathBuf>,
-
-    /// The most that a settlement may cost, in sompi [default: 100000000]
-    #[arg(long, value_name = "SOMPI", env = "REPRISE_FEE_MAX")]
-    pub(crate) fee_max: Option<u64>,
-
-    #[command(flatten)]
-    pub(crate) proving: ProvingArgs,
-
-    /// How a recording is fed: proved (a reorg waits until everything needed is stored) or free [default:
-    /// proved]
-    #[arg(long, env = "REPRISE_PACE")]
-    pub(crate) pace: Option<String>,
-
     /// End when the chain has ended, or the node's tip is reached, and everything is proved and settled; recordings
     /// and dev always do
     #[arg(long)]
     pub(crate) until_idle: bool,
-
-    /// How many proofs may run at a time, over all kinds [default: 1]
-    #[arg(long, value_name = "N", env = "REPRISE_PERMITS")]
-    pub(crate) permits: Option<usize>,
-
-    /// A bundle closes at so many non-empty batches [default: 2]
-    #[arg(long, value_name = "N", env = "REPRISE_BUNDLE_BATCHES")]
-    pub(crate) bundle_batches: Option<usize>,
-
-    /// A bundle closes at so many transactions [default: 64]
-    #[arg(long, value_name = "N", env = "REPRISE_BUNDLE_TRANSACTIONS")]
-    pub(crate) bundle_transactions: Option<usize>,
-
-    /// A bundle closes when the L1's blue score is more than this above its first batch's [default: 20]
-    #[arg(long, value_name = "SCORE", env = "REPRISE_BUNDLE_DEADLINE")]
-    pub(crate) bundle_deadline: Option<u64>,
-
-    /// How many checkpoints below the tip a block is final, or none: then only what the L1 itself never removes is (on
-    /// Kaspa, what lies below the pruning point). A reorg deeper than it ends the run; Kaspa's own bound is 432,000 (12
-    /// hours) [default: 1000]
-    #[arg(long, value_name = "N", env = "REPRISE_FINALITY_DEPTH")]
-    pub(crate) finality_depth: Option<String>,
-
-    /// Up to how many checkpoints below the tip the queued jobs of an orphaned block sleep; deeper ones leave
-    /// at once [default: 32]
-    #[arg(long, value_name = "N", env = "REPRISE_GRACE_DEPTH")]
-    pub(crate) grace_depth: Option<u64>,
-
-    /// Up to how many checkpoints below the tip an orphaned block is kept in mind [default: the finality
-    /// depth; 1000 where that is none]
-    #[arg(long, value_name = "N", env = "REPRISE_RETAINED_DEPTH")]
-    pub(crate) retained_depth: Option<u64>,
-
-    /// Whether the queued jobs of orphaned blocks are begun while nothing else is to be proved: true or false
-    /// [default: false]
-    #[arg(long, value_name = "BOOL", env = "REPRISE_SPECULATE_ORPHANS")]
-    pub(crate) speculate_orphans: Option<bool>,
-
-    /// What becomes of a proof that runs when its block is orphaned: finish-and-store, or abort-after:SECONDS
-    /// [default: finish-and-store]
-    #[arg(long, value_name = "POLICY", env = "REPRISE_RUNNING_ORPHANS")]
-    pub(crate) running_orphans: Option<String>,
-
-    /// Seconds a proof of a transaction, batch and aggregate may run before it counts as hung [default:
-    /// 600,1200,1200]
-    #[arg(long, value_name = "TX,BATCH,AGGREGATE", env = "REPRISE_PROVE_TIMEOUT")]
-    pub(crate) prove_timeout: Option<String>,
-
-    /// How often a statement may fail before it is given up, where each failure may have cost a proof
-    /// [default: 3]
-    #[arg(long, value_name = "N", env = "REPRISE_ATTEMPTS")]
-    pub(crate) attempts: Option<u32>,
-
-    /// The same for failures that cost none: a receipt gone, a full disk [default: 16]
-    #[arg(long, value_name = "N", env = "REPRISE_CHEAP_ATTEMPTS")]
-    pub(crate) cheap_attempts: Option<u32>,
-
-    /// Milliseconds before a failed statement is begun again: after its first failure, doubled with each,
-    /// and at most [default: 100,30000]
-    #[arg(long, value_name = "FIRST,MAX", env = "REPRISE_BACKOFF")]
-    pub(crate) backoff: Option<String>,
-
-    /// At most so many statements are looked up, waiting or proved at a time [default: 512]
-    #[arg(long, value_name = "N", env = "REPRISE_JOBS_MAX")]
-    pub(crate) jobs_max: Option<usize>,
-
-    /// Seconds that a stop waits for what is being proved [default: 60]
-    #[arg(long, value_name = "SECONDS", env = "REPRISE_SHUTDOWN_GRACE")]
-    pub(crate) shutdown_grace: Option<u64>,
-
-    /// When a receipt counts as written: every, group (one flush for many) or none [default: group]
-    #[arg(long, env = "REPRISE_DURABILITY")]
-    pub(crate) durability: Option<String>,
-
-    /// Bytes of receipts to keep, or none for no bound; what may still be needed stays over it [default: none]
-    #[arg(long, value_name = "BYTES", env = "REPRISE_MAX_BYTES")]
-    pub(crate) max_bytes: Option<String>,
-
-    /// When a stored receipt is verified in full again: once, imported, always or sample:P [default: once]
-    #[arg(long, env = "REPRISE_VERIFY")]
-    pub(crate) verify: Option<String>,
-
-    /// Serve Prometheus metrics at http://ADDR/metrics, for instance 127.0.0.1:9464
-    #[arg(long, value_name = "ADDR", env = "REPRISE_METRICS")]
-    pub(crate) metrics: Option<String>,
-
-    /// Milliseconds a mock proof of a transaction, batch and aggregate takes [default: 0,0,0]
-    #[arg(long, value_name = "TX,BATCH,AGGREGATE", env = "REPRISE_MOCK_COST")]
-    pub(crate) mock_cost: Option<String>,
-}
-
-/// What proves, and what a covenant demands of it.
-#[derive(Debug, Args)]
-pub(crate) struct ProvingArgs {
-    /// What proves: a proof system of this build (`doctor` names them), or mock (real statements, fake seals)
-    /// [default: miden, where this build has it]
-    #[arg(long, env = "REPRISE_BACKEND")]
-    pub(crate) backend: Option<String>,
-
-    /// The proof that the covenant demands: succinct or groth16 (RISC Zero's), none (on a network of one's own), or
-    /// backend: what the backend makes of these, or else none [default: backend]
-    #[arg(
-        id = "covenant_proof",
-        long = "covenant-proof",
-        value_name = "PROOF",
-        env = "REPRISE_COVENANT_PROOF"
-    )]
-    pub(crate) proof: Option<String>,
-}
-
-/// Which lane of a Kaspa L1.
-#[derive(Debug, Args)]
-pub(crate) struct LaneArgs {
-    /// The lane of a Kaspa L1: a namespace of four characters, or a subnetwork in 40 hexadecimal ones [default:
-    /// rpri]
-    #[arg(long, value_name = "LANE", env = "REPRISE_LANE")]
-    pub(crate) lane: Option<String>,
-
-    /// The covenant that settlements spend, in 64 hexadecimal characters; `found-covenant` makes one [default:
-    /// none]
-    #[arg(long, value_name = "ID", env = "REPRISE_COVENANT")]
-    pub(crate) covenant: Option<String>,
-
-    /// The address that deposits are paid to; `vault` is the covenant's own, which exits are paid from (`record` takes
-    /// that of a covenant without a proof), and `unspendable` one that nobody can spend [default: vault, where there is
-    /// a covenant]
-    #[arg(long, value_name = "ADDRESS", env = "REPRISE_DEPOSIT")]
-    pub(crate) deposit: Option<String>,
-
-    /// The canonical block that a Kaspa L1 is followed from, where nothing was followed before [default: the
-    /// highest block that has its confirmations]
-    #[arg(long, value_name = "HASH", env = "REPRISE_FROM")]
-    pub(crate) from: Option<String>,
-
-    /// A block of a Kaspa L1 is followed once the node's tip is more than so many blue scores above it: shallow reorgs
-    /// are not seen then; 0 follows the tip itself [default: 0]
-    #[arg(long, value_name = "N", env = "REPRISE_MIN_CONFIRMATIONS")]
-    pub(crate) min_confirmations: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -386,10 +321,6 @@ pub(crate) struct SizingArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RecordArgs {
-    /// The node to record: kaspa:ws://HOST:PORT (wRPC, borsh)
-    #[arg(long, value_name = "L1", env = "REPRISE_L1")]
-    pub(crate) l1: String,
-
     /// The file to write
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
@@ -398,35 +329,16 @@ pub(crate) struct RecordArgs {
     #[arg(long)]
     pub(crate) force: bool,
 
-    /// Stop once so many blocks are recorded [default: record until Ctrl-C]
+    /// Stop once this many blocks are recorded [default: record until Ctrl-C]
     #[arg(long, value_name = "N")]
     pub(crate) blocks: Option<usize>,
-
-    #[command(flatten)]
-    pub(crate) lane: LaneArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct FoundArgs {
-    /// The node: kaspa:ws://HOST:PORT (wRPC, borsh)
-    #[arg(long, value_name = "L1", env = "REPRISE_L1")]
-    pub(crate) l1: String,
-
-    /// The file with the secret key that pays (64 hexadecimal characters); the variable REPRISE_KASPA_KEY may hold
-    /// the key itself
-    #[arg(long, value_name = "FILE", env = "REPRISE_KEY_FILE")]
-    pub(crate) key_file: Option<PathBuf>,
-
-    #[command(flatten)]
-    pub(crate) proving: ProvingArgs,
-
     /// What the covenant holds, in sompi
     #[arg(long, value_name = "SOMPI", default_value_t = 1_000_000_000)]
     pub(crate) value: u64,
-
-    /// The most that the transaction may cost, in sompi
-    #[arg(long, value_name = "SOMPI", default_value_t = 100_000_000, env = "REPRISE_FEE_MAX")]
-    pub(crate) fee_max: u64,
 }
 
 #[derive(Debug, Args)]
@@ -438,6 +350,9 @@ pub(crate) struct ReceiptsArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ReceiptsCommand {
     /// List receipts
+    #[command(after_help = "\
+Example:
+  reprise receipts ls --kind batch --checkpoint 4")]
     Ls {
         /// Only this kind: transaction, batch or aggregate
         #[arg(long)]
@@ -456,16 +371,23 @@ pub(crate) enum ReceiptsCommand {
         profile: Option<String>,
     },
     /// Show one receipt: statement, journal, places, how it came to be
+    #[command(after_help = "\
+Example:
+  reprise receipts show 5f1c09")]
     Show {
         /// Its statement id, with stm: or without; a unique beginning is enough
         id: String,
     },
     /// Say what answers at a place, or what the nearest place differs in
     ///
-    /// A block hash or a checkpoint lists everything used there, and whether any place holds two statements.
+    /// A block hash or a checkpoint lists everything that is used there, and whether a place holds two statements.
     /// A coordinate is CHECKPOINT/BLOCK/transaction/MERGE_INDEX, CHECKPOINT/BLOCK/batch or
-    /// CHECKPOINT/BLOCK/aggregate/START/COMMITMENT, where a unique beginning of a hash is enough. What is not
-    /// said of it is taken from the nearest place.
+    /// CHECKPOINT/BLOCK/aggregate/START/COMMITMENT, where a unique beginning of a hash is enough. Program, profile
+    /// and pins are those of the nearest place unless they are given.
+    #[command(after_help = "\
+Examples:
+  reprise receipts why 7
+  reprise receipts why 4/81bd/batch")]
     Why {
         /// A block hash, a checkpoint, or a coordinate
         place: String,
@@ -483,15 +405,27 @@ pub(crate) enum ReceiptsCommand {
     ///
     /// What fails goes to quarantine and is proved again when it is wanted. A directory whose format file is
     /// missing or damaged is mended first. While a node runs on the directory, what fails is only reported.
+    #[command(after_help = "\
+Example:
+  reprise receipts verify")]
     Verify,
-    /// Count what is stored
+    /// Count what is stored, and list the proof profiles of it
+    #[command(after_help = "\
+Example:
+  reprise receipts stats --json")]
     Stats,
     /// Delete one receipt; it will be proved again when it is wanted
+    #[command(after_help = "\
+Example:
+  reprise receipts rm 5f1c09")]
     Rm {
         /// Its statement id, with stm: or without; a unique beginning is enough
         id: String,
     },
     /// Evict receipts until what is left fits: without a place first, then the cheapest to prove per byte
+    #[command(after_help = "\
+Example:
+  reprise receipts gc --max-bytes 1000000 --keep-from 4000 --dry-run")]
     Gc {
         /// Bytes of receipts that may stay
         #[arg(long, value_name = "BYTES")]
@@ -504,18 +438,72 @@ pub(crate) enum ReceiptsCommand {
         dry_run: bool,
     },
     /// Write every receipt to an archive
+    #[command(after_help = "\
+Example:
+  reprise receipts export receipts.archive")]
     Export {
         /// The file to write
         file: PathBuf,
     },
     /// Read receipts from an archive, verifying every one
+    #[command(after_help = "\
+Example:
+  reprise receipts import receipts.archive")]
     Import {
         /// The file to read
         file: PathBuf,
     },
-    /// Delete every receipt of a proof profile whose verifier is no longer believed
+    /// Delete every receipt of a proof profile whose verifier is no longer trusted
+    #[command(after_help = "\
+Example:
+  reprise receipts revoke 0000000000000000000000000000000000000000000000000000000000000000")]
     Revoke {
         /// The profile's id, with pro: or without, as `receipts stats` lists it
         profile: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::FromArgMatches;
+
+    use super::*;
+
+    /// A command and all that are below it, each with the words that call it.
+    fn commands(command: &clap::Command, words: &str) -> Vec<(String, clap::Command)> {
+        let mut all = vec![(words.to_owned(), command.clone())];
+        for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+            all.extend(commands(sub, &format!("{words} {}", sub.get_name())));
+        }
+        all
+    }
+
+    #[test]
+    fn every_command_says_what_it_does_in_one_line_and_shows_an_example_that_can_be_said() {
+        for (words, command) in commands(&command(), "reprise") {
+            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+            assert!(about.len() > 10 && !about.contains('\n'), "{words}: {about}");
+            let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples: Vec<_> = after.lines().filter(|line| line.starts_with("  ")).collect();
+            assert!(!examples.is_empty(), "{words} has no example");
+            for example in examples {
+                assert!(example.trim().starts_with(&words), "{words}: {example}");
+                let said = super::command().try_get_matches_from(example.split_whitespace());
+                let said = said.and_then(|said| Cli::from_arg_matches(&said));
+                assert!(said.is_ok(), "{example}: {}", said.unwrap_err());
+            }
+        }
+    }
+
+    #[test]
+    fn every_setting_that_a_command_shows_is_a_setting() {
+        let command = command();
+        for (subcommand, shown) in SHOWN {
+            let Shown::These(names) = shown else { continue };
+            let subcommand = command.find_subcommand(subcommand).unwrap();
+            for name in names {
+                assert!(subcommand.get_arguments().any(|arg| arg.get_long() == Some(name)), "{name}");
+            }
+        }
+    }
 }

@@ -1,20 +1,19 @@
 //! `reprise doctor`: the settings in effect, where each came from, and what this build can do.
 
-use std::process::ExitCode;
-
 use serde_json::json;
 
-use crate::backends::Verifiers;
+use crate::backends::{ProofSystems, Verifiers};
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::settings::Settings;
 
 /// Prints what it found.
-pub(crate) fn doctor(settings: &Settings, json: bool) -> Result<ExitCode, Failure> {
-    let verifiers = Verifiers::all(&settings.systems)?;
-    let remarks = || settings.systems.remarks();
+pub(crate) fn doctor(settings: &Settings, systems: &ProofSystems, json: bool) -> Result<Exit, Failure> {
+    let verifiers = Verifiers::all(systems)?;
+    let remarks = || systems.remarks();
     if json {
         let settings: Vec<_> = settings
-            .origins
+            .origins()
             .iter()
             .map(|o| json!({ "setting": o.name, "value": o.value, "from": o.from }))
             .collect();
@@ -25,10 +24,10 @@ pub(crate) fn doctor(settings: &Settings, json: bool) -> Result<ExitCode, Failur
         let remarks: Vec<_> =
             remarks().map(|(name, said)| json!({ "backend": name, "remark": said })).collect();
         println!("{}", json!({ "settings": settings, "profiles": profiles, "remarks": remarks }));
-        return Ok(ExitCode::SUCCESS);
+        return Ok(Exit::Done);
     }
     println!("settings");
-    for origin in &settings.origins {
+    for origin in settings.origins() {
         println!("  {:<22} {:<28} {}", origin.name, origin.value, origin.from);
     }
     println!("\nproof profiles this build proves and verifies");
@@ -38,5 +37,5 @@ pub(crate) fn doctor(settings: &Settings, json: bool) -> Result<ExitCode, Failur
     for (name, said) in remarks() {
         println!("\n--backend {name}: {said}");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done)
 }

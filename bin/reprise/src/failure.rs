@@ -1,12 +1,12 @@
 //! How a command fails: what it says, what it advises, and its exit code.
 
-use std::process::ExitCode;
-
 use reprise_chain::recording::RecordingError;
 use reprise_node::pipeline::RunError;
 use reprise_node::wire::WireError;
 use reprise_store::OpenError;
 use reprise_store::port::StoreError;
+
+use crate::exit::Exit;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -44,19 +44,36 @@ impl Failure {
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Usage(_) => Some("`reprise --help` and `reprise COMMAND --help` list what can be said"),
-            Self::Wire(WireError::DataDir { .. }) => {
+            Self::Recording(RecordingError::Io { .. }) => Some(
+                "give a file that `reprise record` wrote; `reprise run` alone replays the recording that ships with it",
+            ),
+            Self::Wire(WireError::DataDir { .. }) | Self::Open(OpenError::Io { .. }) => {
                 Some("give a directory you may write to, with --data-dir or REPRISE_DATA_DIR")
             }
-            Self::Run(RunError::GivenUp { .. }) => {
+            Self::Wire(WireError::Depths { .. }) => {
+                Some("change --grace-depth, --retained-depth or --finality-depth")
+            }
+            Self::Store(_) | Self::Run(RunError::Store(_)) | Self::Wire(WireError::Store(_)) => Some(
+                "look whether the disk has room and works; every receipt that was stored is kept, and \
+                 `reprise receipts verify` checks them",
+            ),
+            Self::Wire(WireError::Thread(_))
+            | Self::Run(RunError::Thread(_))
+            | Self::Open(OpenError::Thread { .. }) => {
+                Some("the system starts no more threads: raise the limit of processes, or lower --permits")
+            }
+            Self::Run(RunError::GivenUp { .. } | RunError::ThreadGone) => {
                 Some("every finished receipt is kept: run again to go on from here")
             }
             _ => None,
         }
     }
 
-    /// 2 for wrong use, else 1.
-    pub(crate) fn code(&self) -> ExitCode {
-        let wrong_use = matches!(self, Self::Usage(_) | Self::Wire(WireError::Depths { .. }));
-        ExitCode::from(if wrong_use { 2 } else { 1 })
+    /// How the program ends.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Usage(_) | Self::Wire(WireError::Depths { .. }) => Exit::WrongUse,
+            _ => Exit::Failed,
+        }
     }
 }

@@ -8,8 +8,6 @@ pub(crate) use without::{found, l1, record};
 #[cfg(feature = "kaspa")]
 mod with {
     use std::fmt::Display;
-    use std::path::Path;
-    use std::process::ExitCode;
     use std::sync::atomic::Ordering;
     use std::time::{Duration, Instant};
 
@@ -25,105 +23,109 @@ mod with {
     use reprise_node::wire::Workload;
     use serde_json::json;
 
-    use crate::backends::{self, Chosen};
-    use crate::cli::{FoundArgs, LaneArgs, RecordArgs};
+    use crate::backends::Chosen;
+    use crate::cli::{FoundArgs, RecordArgs};
+    use crate::exit::Exit;
     use crate::failure::Failure;
-    use crate::run::stop_on_signal;
-    use crate::settings::{CovenantProof, Settings};
+    use crate::settings::{self, CovenantProof, Settings};
+    use crate::stop;
 
     const WAIT: Duration = Duration::from_millis(200);
     const SAVE_EVERY: Duration = Duration::from_secs(5);
 
-    /// What is followed, as it is said.
-    struct Said<'a> {
-        url: &'a str,
-        lane: &'a str,
-        covenant: &'a str,
-        deposit: &'a str,
-        /// Whether exits are claimed: the covenant demands a proof.
-        claims: bool,
-        from: &'a str,
-        confirmations: u64,
-        until_idle: bool,
+    /// What to follow. Under a covenant that demands a proof (`claims`) deposits are paid to another vault.
+    fn options(settings: &Settings, url: &str, claims: bool) -> Result<Options, Failure> {
+        let said = &settings.l1;
+        let covenant = match settings.covenant.id.as_str() {
+            "none" => Digest::ZERO,
+            id => read(settings, "covenant", Digest::from_hex(id))?,
+        };
+        let other = |e: &dyn Display| Failure::Other(e.to_string());
+        let deposit = match settings.covenant.deposit.as_str() {
+            "vault" if covenant != Digest::ZERO => {
+                let vault = if claims { claim::vault(covenant) } else { vault::script(covenant) };
+                names::account(&vault.map_err(|e| other(&e))?)
+            }
+            "vault" | "unspendable" => names::unspendable().map_err(|e| other(&e))?,
+            address => {
+                let account = names::account_of_address(address);
+                let account =
+                    account.map_err(|e| format!("{e}: give an address of Kaspa, vault or unspendable"));
+                read(settings, "deposit", account)?
+            }
+        };
+        let from = match said.from.as_str() {
+            "tip" => None,
+            hash => Some(read::<BlockHash>(settings, "from", hash.parse())?),
+        };
+        let lane = read(settings, "lane", names::subnetwork(&said.lane))?;
+        let lane = names::lane(lane, covenant, deposit);
+        let url = read(settings, "l1", parse_url(url))?;
+        let confirmations = said.min_confirmations;
+        let (until_idle, wrong_answers_max) = (false, WRONG_ANSWERS_MAX);
+        Ok(Options { url, lane, from, confirmations, until_idle, wrong_answers_max, through: None })
     }
 
-    impl Said<'_> {
-        fn options(&self) -> Result<Options, Failure> {
-            let covenant = match self.covenant {
-                "none" => Digest::ZERO,
-                id => read("covenant", id, Digest::from_hex(id))?,
-            };
-            let deposit = match self.deposit {
-                "vault" if covenant != Digest::ZERO => {
-                    let vault = if self.claims { claim::vault(covenant) } else { vault::script(covenant) };
-                    names::account(&vault.map_err(|e| Failure::Other(e.to_string()))?)
-                }
-                "vault" | "unspendable" => names::unspendable().map_err(|e| Failure::Other(e.to_string()))?,
-                address => read("deposit", address, names::account_of_address(address))?,
-            };
-            let from = match self.from {
-                "tip" => None,
-                hash => Some(read::<BlockHash>("from", hash, hash.parse())?),
-            };
-            let lane = names::lane(read("lane", self.lane, names::subnetwork(self.lane))?, covenant, deposit);
-            let url = read("l1", self.url, parse_url(self.url))?;
-            let (confirmations, until_idle) = (self.confirmations, self.until_idle);
-            let wrong_answers_max = WRONG_ANSWERS_MAX;
-            Ok(Options { url, lane, from, confirmations, until_idle, wrong_answers_max, through: None })
+    /// What was read from the value of a setting.
+    fn read<T>(settings: &Settings, name: &str, read: Result<T, impl Display>) -> Result<T, Failure> {
+        read.map_err(|e| settings.refuse(name, e))
+    }
+
+    /// The node that a command needs.
+    fn node(settings: &Settings) -> Result<&str, Failure> {
+        match &settings.l1.source {
+            settings::L1::Kaspa(url) => Ok(url),
+            _ => Err(settings.refuse("l1", "this command needs a node: say --l1 kaspa:ws://HOST:PORT")),
         }
     }
 
-    fn read<T>(flag: &str, said: &str, read: Result<T, impl Display>) -> Result<T, Failure> {
-        read.map_err(|e| Failure::usage(format!("--{flag} {said}: {e}")))
-    }
-
-    fn key(file: Option<&Path>) -> Result<Option<Key>, Failure> {
-        let key = match file {
-            Some(file) => Key::read(file).map(Some),
-            None => Key::from_environment(),
-        };
-        key.map_err(|e| Failure::usage(e.to_string()))
+    /// The key that pays, from its file or from the environment.
+    fn key(settings: &Settings) -> Result<Option<Key>, Failure> {
+        match &settings.covenant.key_file {
+            Some(file) => Key::read(file).map(Some).map_err(|e| settings.refuse("key-file", e)),
+            None => Key::from_environment().map_err(|e| Failure::usage(e.to_string())),
+        }
     }
 
     /// The proof that the covenant demands, which the backend must make; nothing where it does without.
     fn proof(settings: &Settings, chosen: &Chosen) -> Result<Option<(Proof, SealReader)>, Failure> {
-        let said = settings.kaspa.proof;
+        let said = settings.covenant.proof;
+        let backend = settings.proving.backend();
         let made = match (said, chosen.settles) {
             (CovenantProof::None, _) | (_, None) => None,
-            (_, Some(settles)) => Some(settles().map_err(Failure::usage)?),
+            (_, Some(settles)) => {
+                Some(settles().map_err(|reason| Failure::usage(format!("--backend {backend}: {reason}")))?)
+            }
         };
         match (said, made) {
             (CovenantProof::Seal(seal), made) => match made {
                 Some((proof, read)) if proof.demands() == Some(seal) => Ok(Some((proof, read))),
-                _ => Err(Failure::usage(format!(
-                    "--covenant-proof {seal}: --backend {} makes no {seal} proofs that Kaspa verifies; run with \
-                     --backend risc0-{seal}, which the program in adapters/risc0 has",
-                    settings.backend
-                ))),
+                _ => {
+                    let reason = format!(
+                        "--backend {backend} makes no {seal} proofs that Kaspa verifies; run with --backend \
+                         risc0-{seal}, which the program in adapters/risc0 has"
+                    );
+                    Err(settings.refuse("covenant-proof", reason))
+                }
             },
             (_, made) => Ok(made),
         }
     }
 
     /// A node to follow, and to settle on where there is a key.
-    pub(crate) fn l1(url: &str, settings: &Settings, chosen: &Chosen) -> Result<Box<dyn L1>, Failure> {
-        let kaspa = &settings.kaspa;
-        let proof = match kaspa.covenant.as_str() {
+    pub(crate) fn l1(
+        url: &str,
+        settings: &Settings,
+        until_idle: bool,
+        chosen: &Chosen,
+    ) -> Result<Box<dyn L1>, Failure> {
+        let covenant = &settings.covenant;
+        let proof = match covenant.id.as_str() {
             "none" => None,
             _ => proof(settings, chosen)?,
         };
-        let said = Said {
-            url,
-            lane: &kaspa.lane,
-            covenant: &kaspa.covenant,
-            deposit: &kaspa.deposit,
-            claims: proof.is_some(),
-            from: &kaspa.from,
-            confirmations: kaspa.min_confirmations,
-            until_idle: kaspa.until_idle,
-        };
-        let options = said.options()?;
-        let payer = key(kaspa.key_file.as_deref())?.map(|key| Payer { key, fee_max: kaspa.fee_max });
+        let options = Options { until_idle, ..options(settings, url, proof.is_some())? };
+        let payer = key(settings)?.map(|key| Payer { key, fee_max: covenant.fee_max });
         let workload = Workload::ledger(chosen.backend.clone(), chosen.hasher.clone(), &options.lane);
         let dir = settings.data_dir.join("l1");
         let l1 = KaspaL1::connect(options, payer, proof, &workload.covenant(), Some(&dir));
@@ -131,44 +133,42 @@ mod with {
     }
 
     /// Founds a covenant, and prints its id.
-    pub(crate) fn found(what: &FoundArgs, settings: &Settings, json: bool) -> Result<ExitCode, Failure> {
-        let proof = proof(settings, &backends::choose(settings)?)?.map(|(proof, _)| proof);
-        let url = read("l1", &what.l1, parse_url(&what.l1))?;
-        let key = key(what.key_file.as_deref())?;
-        let key = key.ok_or_else(|| Failure::usage("no key: give --key-file, or set REPRISE_KASPA_KEY"))?;
-        let covenant = sink::found(&url, &key, proof.as_ref(), what.value, what.fee_max);
+    pub(crate) fn found(
+        what: &FoundArgs,
+        settings: &Settings,
+        chosen: &Chosen,
+        json: bool,
+    ) -> Result<Exit, Failure> {
+        let proof = proof(settings, chosen)?.map(|(proof, _)| proof);
+        let url = read(settings, "l1", parse_url(node(settings)?))?;
+        let key = key(settings)?.ok_or_else(|| {
+            Failure::usage(
+                "founding a covenant takes a key that pays: give --key-file, or set REPRISE_KASPA_KEY",
+            )
+        })?;
+        let covenant = sink::found(&url, &key, proof.as_ref(), what.value, settings.covenant.fee_max);
         let covenant = covenant.map_err(|e| Failure::Other(e.to_string()))?.to_hex();
         match json {
             true => println!("{}", json!({ "covenant": covenant })),
             false => println!("{covenant}"),
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(Exit::Done)
     }
 
     /// Records until enough blocks are recorded, or Ctrl-C.
-    pub(crate) fn record(what: &RecordArgs, json: bool) -> Result<ExitCode, Failure> {
+    pub(crate) fn record(what: &RecordArgs, settings: &Settings, json: bool) -> Result<Exit, Failure> {
         let out = what.out.display();
         if what.out.exists() && !what.force {
             return Err(Failure::usage(format!(
                 "{out} exists: choose another --out, or overwrite it with --force"
             )));
         }
-        let LaneArgs { lane, covenant, deposit, from, min_confirmations } = &what.lane;
-        let said = Said {
-            url: &what.l1,
-            lane: lane.as_deref().unwrap_or("rpri"),
-            covenant: covenant.as_deref().unwrap_or("none"),
-            deposit: deposit.as_deref().unwrap_or("vault"),
-            claims: false,
-            from: from.as_deref().unwrap_or("tip"),
-            confirmations: min_confirmations.unwrap_or(0),
-            until_idle: false,
-        };
         let other = |e: &dyn Display| Failure::Other(e.to_string());
-        let mut live = LiveL1::open(said.options()?, None).map_err(|e| other(&e))?;
+        let options = options(settings, node(settings)?, false)?;
+        let mut live = LiveL1::open(options, None).map_err(|e| other(&e))?;
         let mut recording: Recording = live.head().clone();
         eprintln!("recording from {}", recording.root.metadata.block_hash);
-        let (stop, mut saved, mut blocks) = (stop_on_signal()?, Instant::now(), 0);
+        let (stop, mut saved, mut blocks) = (stop::on_signal()?, Instant::now(), 0);
         // What was recorded is kept, whatever ends it.
         let ended = loop {
             if stop.load(Ordering::Relaxed) || what.blocks.is_some_and(|enough| blocks >= enough) {
@@ -198,18 +198,17 @@ mod with {
             ),
             false => println!("{out}: {events} events, {blocks} blocks added; {bytes} bytes"),
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(Exit::Done)
     }
 }
 
 #[cfg(not(feature = "kaspa"))]
 mod without {
-    use std::process::ExitCode;
-
     use reprise_node::l1::L1;
 
     use crate::backends::Chosen;
     use crate::cli::{FoundArgs, RecordArgs};
+    use crate::exit::Exit;
     use crate::failure::Failure;
     use crate::settings::Settings;
 
@@ -217,15 +216,15 @@ mod without {
         Err(Failure::usage("this build has no Kaspa: build it with the feature `kaspa`"))
     }
 
-    pub(crate) fn l1(_: &str, _: &Settings, _: &Chosen) -> Result<Box<dyn L1>, Failure> {
+    pub(crate) fn l1(_: &str, _: &Settings, _: bool, _: &Chosen) -> Result<Box<dyn L1>, Failure> {
         absent()
     }
 
-    pub(crate) fn found(_: &FoundArgs, _: &Settings, _: bool) -> Result<ExitCode, Failure> {
+    pub(crate) fn found(_: &FoundArgs, _: &Settings, _: &Chosen, _: bool) -> Result<Exit, Failure> {
         absent()
     }
 
-    pub(crate) fn record(_: &RecordArgs, _: bool) -> Result<ExitCode, Failure> {
+    pub(crate) fn record(_: &RecordArgs, _: &Settings, _: bool) -> Result<Exit, Failure> {
         absent()
     }
 }

@@ -5,79 +5,97 @@
 //!
 //! | module | noun |
 //! |---|---|
-//! | `cli` | what can be said |
-//! | `settings` | every setting, its value and where it came from |
+//! | `cli` | what can be said: commands, and which settings each has as flags |
+//! | `settings` | every setting, said once |
+//! | `sources` | where a setting's value comes from: flag, variable, config file, default |
 //! | `backends` | the proof systems of this build |
+//! | `choose` | what a run is made of, as the settings choose it |
 //! | `kaspa` | Kaspa L1s; `reprise record` and `reprise found-covenant` |
 //! | `run` | `reprise run` |
+//! | `stop` | Ctrl-C |
 //! | `metrics` | what a run serves to Prometheus |
 //! | `progress` | what a run shows while it runs |
 //! | `receipts` | `reprise receipts` |
 //! | `sim` | `reprise sim` |
 //! | `sizing` | what `reprise sim` says of how large a cache must be |
 //! | `doctor` | `reprise doctor` |
-//! | `failure` | how a command fails: exit codes and hints |
+//! | `failure` | how a command fails: what it says, and what it advises |
+//! | `exit` | exit codes |
+//!
+//! Data flows one way: `cli` takes what was said, `settings` makes it values, `choose` makes these backend, L1 and
+//! store, and the command runs them.
 //!
 //! Results go to standard output, logs and progress to standard error.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line prints")]
 
 mod backends;
+mod choose;
 mod cli;
 mod doctor;
+mod exit;
 mod failure;
 mod kaspa;
 mod metrics;
 mod progress;
 mod receipts;
+#[cfg(test)]
+mod reference;
 mod run;
 mod settings;
 mod sim;
 mod sizing;
+mod sources;
+mod stop;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::{ArgMatches, FromArgMatches};
 use tracing_subscriber::EnvFilter;
 
 pub use crate::backends::ProofSystem;
+use crate::backends::ProofSystems;
 #[cfg(feature = "kaspa")]
 pub use crate::backends::Settles;
 #[cfg(feature = "miden")]
 pub use crate::backends::miden;
 use crate::cli::{Cli, Command};
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::settings::Settings;
 
 /// The command line of a build with these real proof systems, the one that `run` uses first; how it ended.
 pub fn main(systems: Vec<ProofSystem>) -> ExitCode {
-    let matches = Cli::command().get_matches();
+    let matches = cli::command().get_matches();
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(wrong) => wrong.exit(),
     };
-    let filter = EnvFilter::try_new(cli.log()).unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-
-    match dispatch(systems, &cli, &matches) {
-        Ok(code) => code,
-        Err(failure) => {
-            eprintln!("error: {failure}");
-            if let Some(hint) = failure.hint() {
-                eprintln!("hint: {hint}");
-            }
-            failure.code()
+    let exit = dispatch(&ProofSystems::new(systems), &cli, &matches).unwrap_or_else(|failure| {
+        eprintln!("error: {failure}");
+        if let Some(hint) = failure.hint() {
+            eprintln!("hint: {hint}");
         }
-    }
+        failure.exit()
+    });
+    exit.into()
 }
 
-fn dispatch(systems: Vec<ProofSystem>, cli: &Cli, matches: &clap::ArgMatches) -> Result<ExitCode, Failure> {
-    let settings = Settings::resolve(systems, cli, matches)?;
+fn dispatch(systems: &ProofSystems, cli: &Cli, matches: &ArgMatches) -> Result<Exit, Failure> {
+    let filter = EnvFilter::try_new(cli.log()).map_err(|e| {
+        Failure::usage(format!("--log {}: {e}: say for instance info, or reprise_node=debug", cli.log()))
+    })?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let flags = cli::flags(matches);
+    let settings =
+        Settings::resolve(flags, |variable| std::env::var_os(variable), cli.config.as_deref(), systems)?;
     match &cli.command {
-        Command::Run(_) => run::run(&settings, cli.json),
-        Command::Record(what) => kaspa::record(what, cli.json),
-        Command::FoundCovenant(what) => kaspa::found(what, &settings, cli.json),
-        Command::Receipts(what) => receipts::receipts(&what.command, &settings, cli.json),
-        Command::Sim(what) => sim::sim(what, cli.json),
-        Command::Doctor => doctor::doctor(&settings, cli.json),
+        Command::Run(args) => run::run(args, &settings, systems, cli.json),
+        Command::Record(args) => kaspa::record(args, &settings, cli.json),
+        Command::FoundCovenant(args) => {
+            kaspa::found(args, &settings, &choose::backend(&settings, systems)?, cli.json)
+        }
+        Command::Receipts(args) => receipts::receipts(&args.command, &settings, systems, cli.json),
+        Command::Sim(args) => sim::sim(args, cli.json),
+        Command::Doctor => doctor::doctor(&settings, systems, cli.json),
     }
 }

@@ -37,8 +37,6 @@ use reprise_node::tally::Tally;
 use reprise_store::ReceiptStore;
 use reprise_store::port::TierStats;
 
-use crate::failure::Failure;
-
 /// Serves metrics at `address`, and passes on what it hears.
 pub(crate) struct Metered<'a> {
     inner: &'a mut dyn Observer,
@@ -52,11 +50,9 @@ impl<'a> Metered<'a> {
         address: SocketAddr,
         store: Arc<dyn ReceiptStore>,
         inner: &'a mut dyn Observer,
-    ) -> Result<Self, Failure> {
-        PrometheusBuilder::new()
-            .with_http_listener(address)
-            .install()
-            .map_err(|e| Failure::usage(format!("--metrics {address}: cannot serve metrics there: {e}")))?;
+    ) -> Result<Self, String> {
+        let served = PrometheusBuilder::new().with_http_listener(address).install();
+        served.map_err(|e| format!("cannot serve metrics there, choose another address and port: {e}"))?;
         gauge!("reprise_healthy").set(1.0);
         gauge!("reprise_devices_resting").set(0.0);
         conditions(&Health::default());

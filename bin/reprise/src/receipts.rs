@@ -7,9 +7,7 @@ use std::fmt::Display;
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
 use std::path::Path;
-use std::process::ExitCode;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use reprise_model::coordinate::{Checkpoint, Coordinate, Place};
 use reprise_model::digest::{ParseDigestError, ProfileId, StatementId};
@@ -19,22 +17,24 @@ use reprise_store::archive::{self, Exported, Imported};
 use reprise_store::gc::{self, Budget, Cause, Eviction, Plan};
 use reprise_store::port::{Filter, Lookup, MissReason, Shown, Summary, TierStats};
 use reprise_store::why::{Sought, SoughtError, Why};
-use reprise_store::{OpenError, Options, ReceiptStore, Store};
+use reprise_store::{OpenError, ReceiptStore};
 use serde_json::{Value, json};
 
-use crate::backends::Verifiers;
+use crate::backends::{ProofSystems, Verifiers};
+use crate::choose;
 use crate::cli::ReceiptsCommand;
+use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::run::{mend_store, open_store};
 use crate::settings::Settings;
 
 /// Does what was said.
 pub(crate) fn receipts(
     command: &ReceiptsCommand,
     settings: &Settings,
+    systems: &ProofSystems,
     json: bool,
-) -> Result<ExitCode, Failure> {
-    let dir = settings.data_dir.join("receipts");
+) -> Result<Exit, Failure> {
+    let dir = settings.receipts_dir();
     if !dir.exists() && !matches!(command, ReceiptsCommand::Import { .. }) {
         return Err(Failure::usage(format!(
             "{}: no receipts there yet: give the --data-dir of a run, or make one with `reprise run`",
@@ -42,14 +42,13 @@ pub(crate) fn receipts(
         )));
     }
     let mut live = false;
-    let store = match open_store(settings) {
+    let store = match choose::store(settings, systems) {
         Err(Failure::Open(OpenError::InUse { pid, .. })) if only_reads(command) => {
             eprintln!("the store is open in process {pid}: read as it is at this moment");
             live = true;
-            let options = Options { verify: settings.verify, ..Options::default() };
-            Arc::new(Store::open_reading(&dir, Arc::new(Verifiers::all(&settings.systems)?), options)?)
+            choose::read_store(settings, systems)?
         }
-        Err(_) if matches!(command, ReceiptsCommand::Verify) => mend_store(settings)?,
+        Err(_) if matches!(command, ReceiptsCommand::Verify) => choose::mended_store(settings, systems)?,
         opened => opened?,
     };
     let store = store.as_ref();
@@ -58,51 +57,48 @@ pub(crate) fn receipts(
             let filter = Filter {
                 kind: kind.as_deref().map(parse_kind).transpose()?,
                 checkpoint: checkpoint.map(Checkpoint),
-                block: block.as_deref().map(parse).transpose()?,
-                program: program.as_deref().map(parse).transpose()?,
-                profile: profile.as_deref().map(parse).transpose()?,
+                block: parse_flag("--block", block.as_deref())?,
+                program: parse_flag("--program", program.as_deref())?,
+                profile: parse_flag("--profile", profile.as_deref())?,
                 limit: None,
             };
             list(&store.list(&filter)?, json);
-            Ok(ExitCode::SUCCESS)
+            Ok(Exit::Done)
         }
         ReceiptsCommand::Show { id } => show(store, id, json),
         ReceiptsCommand::Why { place, program, profile, pins } if place.contains('/') => {
             let mut sought: Sought = place.parse().map_err(unclear)?;
-            sought.program = program.as_deref().map(parse).transpose()?;
-            sought.profile = profile.as_deref().map(parse).transpose()?;
-            sought.pins = pins.as_deref().map(parse).transpose()?;
+            sought.program = parse_flag("--program", program.as_deref())?;
+            sought.profile = parse_flag("--profile", profile.as_deref())?;
+            sought.pins = parse_flag("--pins", pins.as_deref())?;
             why_coordinate(store, &sought, json)
         }
         ReceiptsCommand::Why { place, program: None, profile: None, pins: None } => why(store, place, json),
         ReceiptsCommand::Why { .. } => Err(Failure::usage(
-            "--program, --profile and --pins go with a coordinate, such as CHECKPOINT/BLOCK/batch",
+            "--program, --profile and --pins need a coordinate as PLACE, such as CHECKPOINT/BLOCK/batch",
         )),
         ReceiptsCommand::Verify => verify(store, live, json),
         ReceiptsCommand::Stats => stats(store, json),
         ReceiptsCommand::Gc { max_bytes, keep_from, dry_run } => {
             let budget = Budget { bytes_max: *max_bytes, live_from: [Checkpoint(*keep_from); 3] };
             collect(&gc::collect(store, &budget, *dry_run)?, *dry_run, json);
-            Ok(ExitCode::SUCCESS)
+            Ok(Exit::Done)
         }
         ReceiptsCommand::Export { file } => {
-            let mut out = BufWriter::new(File::create_new(file).map_err(|e| at(file, "write", &e))?);
+            let mut out = BufWriter::new(File::create_new(file).map_err(|e| unwritten(file, &e))?);
             let Exported { entries, damaged } =
-                archive::export(store, &Filter::default(), &mut out).map_err(|e| at(file, "write", &e))?;
-            out.into_inner()
-                .map_err(|e| at(file, "write", &e))?
-                .sync_all()
-                .map_err(|e| at(file, "write", &e))?;
+                archive::export(store, &Filter::default(), &mut out).map_err(|e| unwritten(file, &e))?;
+            out.into_inner().map_err(|e| unwritten(file, &e))?.sync_all().map_err(|e| unwritten(file, &e))?;
             say(json, json!({ "exported": entries, "damaged": damaged }), || {
                 format!("{entries} receipts exported, {damaged} damaged ones left out")
             });
-            Ok(ExitCode::SUCCESS)
+            Ok(Exit::Done)
         }
         ReceiptsCommand::Import { file } => {
-            let mut input = BufReader::new(File::open(file).map_err(|e| at(file, "read", &e))?);
+            let mut input = BufReader::new(File::open(file).map_err(|e| unread(file, &e))?);
             let Imported { new, known, below_floor, refused } =
-                archive::import(store, &Verifiers::all(&settings.systems)?, &mut input)
-                    .map_err(|e| at(file, "read", &e))?;
+                archive::import(store, &Verifiers::all(systems)?, &mut input)
+                    .map_err(|e| unread(file, &e))?;
             for (id, reason) in &refused {
                 let id = id.map_or_else(|| "an entry".into(), |id| id.to_string());
                 eprintln!("refused {id}: {reason}");
@@ -116,25 +112,35 @@ pub(crate) fn receipts(
                     refused.len()
                 )
             });
-            Ok(ExitCode::from(u8::from(!refused.is_empty())))
+            Ok(Exit::done_if(refused.is_empty()))
         }
         ReceiptsCommand::Rm { id } => {
             let id = find(store, id)?;
             store.remove(&id)?;
             say(json, json!({ "removed": id.to_string() }), || format!("removed {id}"));
-            Ok(ExitCode::SUCCESS)
+            Ok(Exit::Done)
         }
         ReceiptsCommand::Revoke { profile } => {
-            let profile: ProfileId = parse(profile)?;
+            let profile: ProfileId = parse("PROFILE", profile)?;
             let removed = store.revoke(&profile)?;
             say(json, json!({ "revoked": removed }), || format!("{removed} receipts of {profile} removed"));
-            Ok(ExitCode::SUCCESS)
+            Ok(Exit::Done)
         }
     }
 }
 
-fn at(file: &Path, doing: &str, error: &dyn Display) -> Failure {
-    Failure::Other(format!("{}: cannot {doing} the archive: {error}", file.display()))
+fn unwritten(file: &Path, error: &dyn Display) -> Failure {
+    Failure::Other(format!(
+        "{}: cannot write the archive: {error}; give the name of a new file where you may write",
+        file.display()
+    ))
+}
+
+fn unread(file: &Path, error: &dyn Display) -> Failure {
+    Failure::Other(format!(
+        "{}: cannot read the archive: {error}; give a file that `reprise receipts export` wrote",
+        file.display()
+    ))
 }
 
 fn collect(plan: &Plan, dry_run: bool, json: bool) {
@@ -176,11 +182,20 @@ fn say(json: bool, value: Value, text: impl FnOnce() -> String) {
 
 fn parse_kind(text: &str) -> Result<Kind, Failure> {
     let named = Kind::ALL.into_iter().find(|kind| kind.to_string() == text);
-    named.ok_or_else(|| Failure::usage(format!("`{text}` is no kind: say transaction, batch or aggregate")))
+    named.ok_or_else(|| Failure::usage(format!("--kind {text}: say transaction, batch or aggregate")))
 }
 
-fn parse<Id: FromStr<Err = ParseDigestError>>(text: &str) -> Result<Id, Failure> {
-    text.parse().map_err(|e: ParseDigestError| Failure::usage(e.to_string()))
+/// The digest that was given as `what`, a flag or an argument.
+fn parse<Id: FromStr<Err = ParseDigestError>>(what: &str, text: &str) -> Result<Id, Failure> {
+    text.parse().map_err(|e: ParseDigestError| Failure::usage(format!("{what} {text}: {e}")))
+}
+
+/// The same for a flag that may be left out.
+fn parse_flag<Id: FromStr<Err = ParseDigestError>>(
+    flag: &str,
+    text: Option<&str>,
+) -> Result<Option<Id>, Failure> {
+    text.map(|text| parse(flag, text)).transpose()
 }
 
 /// Whether the command leaves the store as it is.
@@ -207,8 +222,12 @@ fn find(store: &dyn ReceiptStore, text: &str) -> Result<StatementId, Failure> {
     let mut matching = all.iter().filter(|entry| entry.id.digest().to_hex().starts_with(wanted));
     match (matching.next(), matching.next()) {
         (Some(entry), None) => Ok(entry.id),
-        (None, _) => Err(Failure::usage(format!("no stored statement begins with `{text}`"))),
-        (Some(_), Some(_)) => Err(Failure::usage(format!("several stored statements begin with `{text}`"))),
+        (None, _) => Err(Failure::usage(format!(
+            "no stored statement begins with `{text}`: `reprise receipts ls` lists them"
+        ))),
+        (Some(_), Some(_)) => {
+            Err(Failure::usage(format!("several stored statements begin with `{text}`: give more of its id")))
+        }
     }
 }
 
@@ -267,10 +286,12 @@ fn list(entries: &[Summary], json: bool) {
     }
 }
 
-fn show(store: &dyn ReceiptStore, text: &str, json: bool) -> Result<ExitCode, Failure> {
+fn show(store: &dyn ReceiptStore, text: &str, json: bool) -> Result<Exit, Failure> {
     let id = find(store, text)?;
     let Some(Shown { summary, receipt, profile }) = store.show(&id)? else {
-        return Err(Failure::Other(format!("{id}: nothing is stored under this id")));
+        return Err(Failure::Other(format!(
+            "{id}: nothing is stored under this id: `reprise receipts ls` lists what is"
+        )));
     };
     if json {
         let mut value = entry_json(&summary);
@@ -281,7 +302,7 @@ fn show(store: &dyn ReceiptStore, text: &str, json: bool) -> Result<ExitCode, Fa
         value["fields"] = json!(fields.map(|all| all.into_iter().map(field).collect::<Vec<_>>()));
         value["damage"] = json!(receipt.as_ref().err().map(ToString::to_string));
         println!("{value}");
-        return Ok(ExitCode::SUCCESS);
+        return Ok(Exit::Done);
     }
     println!("statement  {}\nkind       {}\nprogram    {}", summary.id, summary.kind, summary.program);
     match profile {
@@ -309,13 +330,13 @@ fn show(store: &dyn ReceiptStore, text: &str, json: bool) -> Result<ExitCode, Fa
         Ok(None) => println!("journal    not one of this workload's"),
         Err(damage) => println!("damaged    {damage}"),
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done)
 }
 
-fn why(store: &dyn ReceiptStore, text: &str, json: bool) -> Result<ExitCode, Failure> {
+fn why(store: &dyn ReceiptStore, text: &str, json: bool) -> Result<Exit, Failure> {
     let filter = match text.parse::<u64>() {
         Ok(checkpoint) => Filter { checkpoint: Some(Checkpoint(checkpoint)), ..Filter::default() },
-        Err(_) => Filter { block: Some(parse(text)?), ..Filter::default() },
+        Err(_) => Filter { block: Some(parse("PLACE", text)?), ..Filter::default() },
     };
     let entries = store.list(&filter)?;
     let mut rows = vec![];
@@ -333,7 +354,7 @@ fn why(store: &dyn ReceiptStore, text: &str, json: bool) -> Result<ExitCode, Fai
             json!({ "place": place(at), "statement": id.to_string(), "diverged": diverged })
         });
         println!("{}", Value::from(rows.collect::<Vec<_>>()));
-        return Ok(ExitCode::SUCCESS);
+        return Ok(Exit::Done);
     }
     if rows.is_empty() {
         println!("miss: no stored statement is used there, so whatever is wanted there is proved");
@@ -342,7 +363,7 @@ fn why(store: &dyn ReceiptStore, text: &str, json: bool) -> Result<ExitCode, Fai
         let alarm = if diverged { "  DIVERGED: this place holds two statements" } else { "" };
         println!("hit: {} is answered by {id:?}{alarm}", place(at));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done)
 }
 
 fn unclear(error: SoughtError) -> Failure {
@@ -352,7 +373,7 @@ fn unclear(error: SoughtError) -> Failure {
     }
 }
 
-fn why_coordinate(store: &dyn ReceiptStore, sought: &Sought, json: bool) -> Result<ExitCode, Failure> {
+fn why_coordinate(store: &dyn ReceiptStore, sought: &Sought, json: bool) -> Result<Exit, Failure> {
     let asked = sought.complete(store).map_err(unclear)?;
     let why = reprise_store::why::why(store, &asked)?;
     if json {
@@ -380,7 +401,7 @@ fn why_coordinate(store: &dyn ReceiptStore, sought: &Sought, json: bool) -> Resu
             Why::Nothing => {}
         }
         println!("{value}");
-        return Ok(ExitCode::SUCCESS);
+        return Ok(Exit::Done);
     }
     match why {
         Why::Used(used) => {
@@ -403,7 +424,7 @@ fn why_coordinate(store: &dyn ReceiptStore, sought: &Sought, json: bool) -> Resu
         }
         Why::Nothing => println!("miss: nothing is used at checkpoint {}", asked.checkpoint),
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done)
 }
 
 /// A field by the name [`reprise_store::why`] gives it.
@@ -431,7 +452,7 @@ fn coordinate(at: &Coordinate) -> String {
     }
 }
 
-fn verify(store: &dyn ReceiptStore, live: bool, json: bool) -> Result<ExitCode, Failure> {
+fn verify(store: &dyn ReceiptStore, live: bool, json: bool) -> Result<Exit, Failure> {
     let entries = store.list(&Filter::default())?;
     let (mut good, mut bad) = (0u64, vec![]);
     for entry in &entries {
@@ -452,10 +473,10 @@ fn verify(store: &dyn ReceiptStore, live: bool, json: bool) -> Result<ExitCode, 
         }
         println!("{good} receipts verified, {} failed", bad.len());
     }
-    Ok(ExitCode::from(u8::from(!bad.is_empty())))
+    Ok(Exit::done_if(bad.is_empty()))
 }
 
-fn stats(store: &dyn ReceiptStore, json: bool) -> Result<ExitCode, Failure> {
+fn stats(store: &dyn ReceiptStore, json: bool) -> Result<Exit, Failure> {
     let stats = store.stats()?;
     let profiles = store.profiles()?;
     if json {
@@ -484,7 +505,7 @@ fn stats(store: &dyn ReceiptStore, json: bool) -> Result<ExitCode, Failure> {
                 "tiers": tiers, "errors": stats.errors, "quarantined": stats.quarantined,
             })
         );
-        return Ok(ExitCode::SUCCESS);
+        return Ok(Exit::Done);
     }
     println!("{:<12} {:>8} {:>12} {:>16}", "kind", "count", "bytes", "seconds to prove");
     for kind in Kind::ALL {
@@ -499,7 +520,7 @@ fn stats(store: &dyn ReceiptStore, json: bool) -> Result<ExitCode, Failure> {
     for TierStats { name, hits, misses, errors, .. } in &stats.tiers {
         println!("{name}: {hits} hits, {misses} misses, {errors} errors since this process opened it");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done)
 }
 
 fn hex(bytes: &[u8]) -> String {

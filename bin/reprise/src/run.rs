@@ -1,82 +1,58 @@
 //! `reprise run`: follow, prove, settle.
 
 use std::io::IsTerminal;
-use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use reprise_node::happening::Observer;
 use reprise_node::pipeline::Ended;
 use reprise_node::report::{Report, SecondsByKind};
 use reprise_node::wire;
-use reprise_store::{Options, ReceiptStore, Store};
 
-use crate::backends::{self, Verifiers};
+use crate::backends::ProofSystems;
+use crate::choose;
+use crate::cli::RunArgs;
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::metrics::Metered;
 use crate::progress::{Bars, Lines};
 use crate::settings::Settings;
+use crate::stop;
 
 /// Runs to the end of the L1, or until Ctrl-C.
-pub(crate) fn run(settings: &Settings, json: bool) -> Result<ExitCode, Failure> {
+pub(crate) fn run(
+    args: &RunArgs,
+    settings: &Settings,
+    systems: &ProofSystems,
+    json: bool,
+) -> Result<Exit, Failure> {
     let wiring = wire::Settings {
-        rule: settings.rule,
-        permits: settings.permits,
-        finality_depth: settings.finality_depth,
+        rule: settings.bundles.rule(),
+        permits: settings.proving.permits,
+        finality_depth: settings.reorgs.finality_depth(),
         data_dir: Some(settings.data_dir.clone()),
-        patience: settings.patience,
+        patience: settings.patience(),
     };
     wiring.check()?;
-    let chosen = backends::choose(settings)?;
-    let l1 = settings.l1(&chosen)?;
-    let store = open_store(settings)?;
+    let chosen = choose::backend(settings, systems)?;
+    let l1 = choose::l1(settings, args.until_idle, &chosen)?;
+    let store = choose::store(settings, systems)?;
     store.describe(chosen.backend.profile())?;
     let node = wire::wire(wiring, l1, chosen.backend, chosen.hasher, store.clone())?;
-    let stop = stop_on_signal()?;
+    let stop = stop::on_signal()?;
     let mut display: Box<dyn Observer> =
         if std::io::stderr().is_terminal() { Box::new(Bars::new()) } else { Box::new(Lines::default()) };
-    let ended = match settings.metrics {
-        Some(address) => node.run(&stop, &mut Metered::serve(address, store, display.as_mut())?),
+    let ended = match settings.observing.metrics {
+        Some(address) => {
+            let metered = Metered::serve(address, store, display.as_mut());
+            let mut metered = metered.map_err(|e| settings.refuse("metrics", e))?;
+            node.run(&stop, &mut metered)
+        }
         None => node.run(&stop, display.as_mut()),
     };
     drop(display);
     conclude(&ended?, json)
 }
 
-/// The receipt store of the data directory.
-pub(crate) fn open_store(settings: &Settings) -> Result<Arc<dyn ReceiptStore>, Failure> {
-    let path = settings.data_dir.join("receipts");
-    std::fs::create_dir_all(&path)
-        .map_err(|source| wire::WireError::DataDir { path: path.clone(), source })?;
-    Ok(Arc::new(Store::open(&path, Arc::new(Verifiers::all(&settings.systems)?), options(settings))?))
-}
-
-/// The same where the format file is missing or damaged.
-pub(crate) fn mend_store(settings: &Settings) -> Result<Arc<dyn ReceiptStore>, Failure> {
-    let path = settings.data_dir.join("receipts");
-    Ok(Arc::new(Store::mend(&path, Arc::new(Verifiers::all(&settings.systems)?), options(settings))?))
-}
-
-fn options(settings: &Settings) -> Options {
-    let (durability, verify, bytes_max) = (settings.durability, settings.verify, settings.max_bytes);
-    Options { durability, verify, bytes_max, ..Options::default() }
-}
-
-/// Set by the first Ctrl-C or termination; the second ends the process.
-pub(crate) fn stop_on_signal() -> Result<Arc<AtomicBool>, Failure> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("stopping: the running proof is finished and kept; press again to stop at once");
-    })
-    .map_err(|e| Failure::Other(format!("cannot watch for Ctrl-C: {e}")))?;
-    Ok(stop)
-}
-
-fn conclude(ended: &Ended, json: bool) -> Result<ExitCode, Failure> {
+fn conclude(ended: &Ended, json: bool) -> Result<Exit, Failure> {
     for violation in &ended.violations {
         eprintln!("violated: {} (by {})", violation.promise, violation.by);
     }
@@ -89,7 +65,7 @@ fn conclude(ended: &Ended, json: bool) -> Result<ExitCode, Failure> {
     for reason in ended.report.health.reasons() {
         eprintln!("{}: {reason}: {}", reason.level(), reason.advice());
     }
-    Ok(ExitCode::from(u8::from(ended.report.health.is_red())))
+    Ok(Exit::done_if(!ended.report.health.is_red()))
 }
 
 /// The closing table.

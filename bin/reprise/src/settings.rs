@@ -1,43 +1,377 @@
-//! Every setting: its value in effect, and where it came from.
+//! Every setting, said once: a field here is its flag, its variable, its key in the config file, its line in
+//! `doctor` and its line in `docs/settings.md`.
+//!
+//! A field's name is the setting's name, its comment the help, and its attributes the default and the bounds.
+//! A group is a section of the help, and says what its settings make of the rooms they are for. To add a
+//! setting, add a field to the group it belongs to, use it in the group's method, and write `docs/settings.md`
+//! anew (`reference.rs` says how).
 
-use std::fmt::Display;
-use std::fs;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::ArgMatches;
-use clap::parser::ValueSource;
-use reprise_chain::recording::Recording;
+use clap::{ArgAction, Args, Command};
 use reprise_chain::source::Pace;
 use reprise_model::profile::SealKind;
-use reprise_node::l1;
 use reprise_node::wire::Patience;
 use reprise_planner::bundle::BundleRule;
 use reprise_planner::planner::Retention;
 use reprise_prover::policy::{Backoff, Breaker, Budget, Orphans, Policy};
-use reprise_store::{Durability, VerifyPolicy};
-use serde::Deserialize;
+use reprise_store::{Durability, Options, VerifyPolicy};
 
-use crate::backends::{Chosen, ProofSystem, ProofSystems};
-use crate::cli::{Cli, Command, RunArgs};
+use crate::backends::ProofSystems;
 use crate::failure::Failure;
-use crate::kaspa;
+use crate::sources::{self, Sources};
 
-/// The recording that ships with the project.
-const SHIPPED: &[u8] = include_bytes!("../../../recordings/flip.reprise");
+/// All settings.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Settings {
+    /// The directory of receipts, batch records and settlements
+    #[arg(long, value_name = "DIR", help_heading = COMMON, default_value = "./reprise-data")]
+    pub(crate) data_dir: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) l1: L1Settings,
+    #[command(flatten)]
+    pub(crate) covenant: CovenantSettings,
+    #[command(flatten)]
+    pub(crate) proving: ProvingSettings,
+    #[command(flatten)]
+    pub(crate) bundles: BundleSettings,
+    #[command(flatten)]
+    pub(crate) reorgs: ReorgSettings,
+    #[command(flatten)]
+    pub(crate) receipts: ReceiptSettings,
+    #[command(flatten)]
+    pub(crate) observing: ObservingSettings,
+
+    /// Where each value is from.
+    #[arg(skip)]
+    sources: Sources,
+}
+
+/// The help section of what every command takes.
+pub(crate) const COMMON: &str = "Common options";
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "The L1")]
+pub(crate) struct L1Settings {
+    /// The L1 to follow: recording:FILE, dev, kaspa:ws://HOST:PORT (the borsh wRPC port of a node), or shipped: the
+    /// recording that comes with the program
+    #[arg(id = "l1", long = "l1", value_name = "L1", default_value = "shipped")]
+    pub(crate) source: L1,
+
+    /// The lane of a Kaspa L1: a namespace of four characters, or a subnetwork in 40 hexadecimal ones
+    #[arg(long, value_name = "LANE", default_value = "rpri")]
+    pub(crate) lane: String,
+
+    /// The canonical block from which a Kaspa L1 is followed in a new data directory; tip is the highest block
+    /// that has its confirmations
+    #[arg(long, value_name = "HASH", default_value = "tip")]
+    pub(crate) from: String,
+
+    /// A block of a Kaspa L1 is followed once the node's tip is more than this many blue scores above it. With 0
+    /// the tip itself is followed; with more, shallow reorgs are never seen
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) min_confirmations: u64,
+
+    /// How a recording is replayed: proved (a reorg waits until every receipt that is needed is stored) or free
+    #[arg(long, value_name = "PACE", default_value = "proved", value_parser = pace)]
+    pub(crate) pace: Pace,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Settling on Kaspa")]
+pub(crate) struct CovenantSettings {
+    /// The covenant that settlements spend, in 64 hexadecimal characters, or none; `found-covenant` makes one
+    #[arg(id = "covenant", long = "covenant", value_name = "ID", default_value = "none")]
+    pub(crate) id: String,
+
+    /// The address that deposits are paid to. vault is the covenant's own, from which exits are paid (`record`
+    /// takes that of a covenant without a proof; without a covenant it is unspendable). unspendable is an
+    /// address that nobody can spend from
+    #[arg(long, value_name = "ADDRESS", default_value = "vault")]
+    pub(crate) deposit: String,
+
+    /// The proof that the covenant demands: succinct or groth16 (RISC Zero's), none (on a network of one's own),
+    /// or backend: what the backend makes of these, or else none
+    #[arg(id = "covenant_proof", long = "covenant-proof", value_name = "PROOF", default_value = "backend")]
+    pub(crate) proof: CovenantProof,
+
+    /// A file with the secret key that pays for settlements (64 hexadecimal characters), or none: observe and
+    /// prove. The variable REPRISE_KASPA_KEY may hold the key itself
+    #[arg(long, value_name = "FILE", default_value = "none", value_parser = path_or_none)]
+    pub(crate) key_file: OrNone<PathBuf>,
+
+    /// The highest fee of one transaction, in sompi
+    #[arg(long, value_name = "SOMPI", default_value_t = 100_000_000)]
+    pub(crate) fee_max: u64,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Proving")]
+pub(crate) struct ProvingSettings {
+    /// What proves: a proof system of this build, or mock (real statements, fake seals) [default: the first proof
+    /// system of the build, or else mock]
+    #[arg(long, value_name = "BACKEND")]
+    backend: Option<String>,
+
+    /// How many proofs run at a time, over all kinds
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = permits)]
+    pub(crate) permits: usize,
+
+    /// Seconds after which a proof of a transaction, batch and aggregate counts as hung
+    #[arg(
+        long,
+        value_name = "TX,BATCH,AGGREGATE",
+        default_value = "600,1200,1200",
+        value_parser = numbers::<3>
+    )]
+    prove_timeout: [u64; 3],
+
+    /// How often a statement may fail before it is given up, counting failures that may have cost a proof
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    attempts: u32,
+
+    /// How often it may fail at no cost: a receipt is gone, the disk fails
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    cheap_attempts: u32,
+
+    /// Milliseconds before a failed statement is begun again: after its first failure, doubled with each failure,
+    /// and at most
+    #[arg(
+        long,
+        value_name = "FIRST,MAX",
+        default_value = "100,30000",
+        value_parser = numbers::<2>
+    )]
+    backoff: [u64; 2],
+
+    /// How many statements are looked up, waiting or proved at a time, at most
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    jobs_max: usize,
+
+    /// Seconds that a stop waits for the proofs that run
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    shutdown_grace: u64,
+
+    /// Milliseconds that a mock proof of a transaction, batch and aggregate takes
+    #[arg(
+        long,
+        value_name = "TX,BATCH,AGGREGATE",
+        default_value = "0,0,0",
+        value_parser = numbers::<3>
+    )]
+    mock_cost: [u64; 3],
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Bundles")]
+pub(crate) struct BundleSettings {
+    /// A bundle closes at this many non-empty batches
+    #[arg(id = "bundle_batches", long = "bundle-batches", value_name = "N", default_value_t = 2)]
+    batches: usize,
+
+    /// A bundle closes at this many transactions
+    #[arg(id = "bundle_transactions", long = "bundle-transactions", value_name = "N", default_value_t = 64)]
+    transactions: usize,
+
+    /// A bundle closes when the L1's blue score is more than this above its first batch's
+    #[arg(id = "bundle_deadline", long = "bundle-deadline", value_name = "SCORE", default_value_t = 20)]
+    deadline: u64,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Finality and reorgs")]
+pub(crate) struct ReorgSettings {
+    /// How many checkpoints below the tip a block is final, or none: only what the L1 itself never removes is final
+    /// (on Kaspa, what lies below the pruning point). A deeper reorg ends the run; Kaspa's own bound is 432,000
+    /// (12 hours)
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = number_or_none)]
+    finality_depth: OrNone<u64>,
+
+    /// Up to how many checkpoints below the tip the queued jobs of an orphaned block are kept asleep; deeper ones
+    /// are dropped at once [default: 32, or the finality depth where that is less]
+    #[arg(long, value_name = "N")]
+    grace_depth: Option<u64>,
+
+    /// Up to how many checkpoints below the tip an orphaned block is remembered [default: the finality depth, or
+    /// 1000 where that is none]
+    #[arg(long, value_name = "N")]
+    retained_depth: Option<u64>,
+
+    /// Whether queued jobs of orphaned blocks are begun while nothing else is to be proved: true or false
+    #[arg(long, value_name = "BOOL", default_value_t = false, action = ArgAction::Set)]
+    speculate_orphans: bool,
+
+    /// What becomes of a proof that runs when its block is orphaned: finish-and-store, or abort-after:SECONDS
+    #[arg(long, value_name = "POLICY", default_value = "finish-and-store", value_parser = orphans)]
+    running_orphans: Orphans,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Receipts")]
+pub(crate) struct ReceiptSettings {
+    /// When a receipt counts as written: every (flushed alone), group (one flush for
+    /// many) or none (the operating system has it: a power cut may lose it)
+    #[arg(long, value_name = "WHEN", default_value = "group")]
+    durability: Durability,
+
+    /// When a stored receipt is verified in full again: once, imported, always or sample:P
+    #[arg(long, value_name = "WHEN", default_value = "once")]
+    verify: VerifyPolicy,
+
+    /// Bytes of receipts to keep, or none: no bound. Receipts that may still be needed are kept beyond it
+    #[arg(long, value_name = "BYTES", default_value = "none", value_parser = number_or_none)]
+    max_bytes: OrNone<u64>,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Observing")]
+pub(crate) struct ObservingSettings {
+    /// Serve Prometheus metrics at http://ADDR/metrics, for instance on 127.0.0.1:9464, or none
+    #[arg(long, value_name = "ADDR", default_value = "none", value_parser = address_or_none)]
+    pub(crate) metrics: OrNone<SocketAddr>,
+}
 
 /// A setting's value and origin, as `doctor` shows them.
 #[derive(Debug, Clone)]
 pub(crate) struct Origin {
-    /// The flag's name.
-    pub(crate) name: &'static str,
+    /// The setting's name.
+    pub(crate) name: String,
     /// The value in effect.
     pub(crate) value: String,
-    /// Where it is from: flag, environment, file or default.
+    /// Where it is from: flag, environment, config file or default.
     pub(crate) from: &'static str,
 }
+
+/// The settings as a command whose arguments they are.
+pub(crate) fn table() -> Command {
+    Settings::augment_args(Command::new("settings").no_binary_name(true).disable_help_flag(true))
+}
+
+impl Settings {
+    /// The settings in effect for these flags, this environment and this config file.
+    pub(crate) fn resolve(
+        flags: BTreeMap<String, OsString>,
+        environment: impl Fn(&str) -> Option<OsString>,
+        file: Option<&Path>,
+        systems: &ProofSystems,
+    ) -> Result<Self, Failure> {
+        let table = table();
+        let sources = Sources::gather(&table, flags, environment, file)?;
+        let mut settings: Self = sources.parse(table)?;
+        let backend = settings.proving.backend.as_deref().unwrap_or_else(|| systems.default_name());
+        let backend = systems.named(backend).map_err(|reason| sources.refuse("backend", reason))?;
+        settings.proving.backend = Some(backend.into());
+        settings.sources = sources;
+        Ok(settings)
+    }
+
+    /// Every setting, for `doctor`.
+    pub(crate) fn origins(&self) -> Vec<Origin> {
+        let origin = |setting: &clap::Arg| {
+            let name = sources::name(setting);
+            let default = || {
+                let fixed = setting.get_default_values().first();
+                fixed.map_or_else(|| self.default(name), |value| value.display().to_string())
+            };
+            let (value, from) = self.sources.said(name).unwrap_or_else(|| (default(), "default"));
+            Origin { name: name.into(), value, from }
+        };
+        table().get_arguments().map(origin).collect()
+    }
+
+    /// The default of a setting that depends on the build or on another setting.
+    fn default(&self, name: &str) -> String {
+        let Retention { grace, retained } = self.reorgs.retention();
+        match name {
+            "backend" => self.proving.backend().into(),
+            "grace-depth" => grace.to_string(),
+            "retained-depth" => retained.to_string(),
+            _ => String::new(),
+        }
+    }
+
+    /// The folder of the receipt store.
+    pub(crate) fn receipts_dir(&self) -> PathBuf {
+        self.data_dir.join("receipts")
+    }
+
+    /// Refuses the value of a setting, and says where it is from.
+    pub(crate) fn refuse(&self, name: &str, reason: impl std::fmt::Display) -> Failure {
+        self.sources.refuse(name, reason)
+    }
+
+    /// How patient a node is.
+    pub(crate) fn patience(&self) -> Patience {
+        let ProvingSettings { attempts, cheap_attempts, backoff: [first, max], .. } = self.proving;
+        let engine = Policy {
+            jobs_max: self.proving.jobs_max,
+            budget: Budget { cheap: cheap_attempts, dear: attempts },
+            timeout: self.proving.prove_timeout.map(Duration::from_secs),
+            backoff: Backoff { first: Duration::from_millis(first), max: Duration::from_millis(max) },
+            breaker: Breaker::default(),
+            orphans: self.reorgs.running_orphans,
+            speculate_orphans: self.reorgs.speculate_orphans,
+        };
+        let shutdown_grace = Duration::from_secs(self.proving.shutdown_grace);
+        Patience { engine, retention: self.reorgs.retention(), shutdown_grace }
+    }
+}
+
+impl ProvingSettings {
+    /// The name of what proves.
+    pub(crate) fn backend(&self) -> &str {
+        self.backend.as_deref().unwrap_or_default()
+    }
+
+    /// How long mock proofs take.
+    pub(crate) fn mock_cost(&self) -> [Duration; 3] {
+        self.mock_cost.map(Duration::from_millis)
+    }
+}
+
+impl BundleSettings {
+    /// When a bundle closes.
+    pub(crate) fn rule(&self) -> BundleRule {
+        let Self { batches: batches_max, transactions: transactions_max, deadline: deadline_score } = *self;
+        BundleRule { batches_max, transactions_max, deadline_score }
+    }
+}
+
+impl ReorgSettings {
+    /// How many checkpoints below the tip a block is final.
+    pub(crate) fn finality_depth(&self) -> u64 {
+        self.finality_depth.unwrap_or(u64::MAX)
+    }
+
+    fn retention(&self) -> Retention {
+        Retention {
+            grace: self.grace_depth.unwrap_or(self.finality_depth().min(32)),
+            retained: self.retained_depth.or(self.finality_depth).unwrap_or(1000),
+        }
+    }
+}
+
+impl ReceiptSettings {
+    /// How the receipt store is opened.
+    pub(crate) fn options(&self) -> Options {
+        let Self { durability, verify, max_bytes: bytes_max } = *self;
+        Options { durability, verify, bytes_max, ..Options::default() }
+    }
+
+    /// How it is opened to be read beside a node that writes it.
+    pub(crate) fn reading(&self) -> Options {
+        Options { verify: self.verify, ..Options::default() }
+    }
+}
+
+/// A value or the word none. (A field whose type is written `Option` is to clap a flag without a value.)
+type OrNone<T> = Option<T>;
 
 /// The L1 to follow.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,48 +382,27 @@ pub(crate) enum L1 {
     Recording(PathBuf),
     /// The dev chain.
     Dev,
-    /// A Kaspa node: what follows `kaspa:`.
+    /// The address of a Kaspa node.
     Kaspa(String),
 }
 
-/// Every setting.
-#[derive(Clone)]
-pub(crate) struct Settings {
-    /// The proof systems to choose from.
-    pub(crate) systems: ProofSystems,
-    pub(crate) data_dir: PathBuf,
-    pub(crate) l1: L1,
-    #[cfg_attr(not(feature = "kaspa"), expect(dead_code, reason = "this build has no Kaspa"))]
-    pub(crate) kaspa: Kaspa,
-    pub(crate) backend: &'static str,
-    pub(crate) pace: Pace,
-    pub(crate) permits: usize,
-    pub(crate) rule: BundleRule,
-    pub(crate) finality_depth: u64,
-    pub(crate) durability: Durability,
-    pub(crate) verify: VerifyPolicy,
-    /// Bytes of receipts that are kept.
-    pub(crate) max_bytes: Option<u64>,
-    pub(crate) metrics: Option<SocketAddr>,
-    pub(crate) mock_cost: [Duration; 3],
-    pub(crate) patience: Patience,
-    /// For `doctor`.
-    pub(crate) origins: Vec<Origin>,
-}
-
-/// What is said of a Kaspa L1, in its own words.
-#[derive(Debug, Clone)]
-#[cfg_attr(not(feature = "kaspa"), expect(dead_code, reason = "this build has no Kaspa"))]
-pub(crate) struct Kaspa {
-    pub(crate) lane: String,
-    pub(crate) covenant: String,
-    pub(crate) deposit: String,
-    pub(crate) from: String,
-    pub(crate) min_confirmations: u64,
-    pub(crate) key_file: Option<PathBuf>,
-    pub(crate) fee_max: u64,
-    pub(crate) until_idle: bool,
-    pub(crate) proof: CovenantProof,
+impl FromStr for L1 {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let kaspa = |url: &str| match cfg!(feature = "kaspa") {
+            true => Ok(Self::Kaspa(url.into())),
+            false => Err("this build has no Kaspa: build it with the feature `kaspa`".to_owned()),
+        };
+        match text.split_once(':') {
+            Some(("recording", path)) if !path.is_empty() => Ok(Self::Recording(path.into())),
+            Some(("kaspa", url)) => kaspa(url),
+            Some(("ws" | "wss", _)) => kaspa(text),
+            Some((_, port)) if port.parse::<u16>().is_ok() => kaspa(text),
+            None if text == "dev" => Ok(Self::Dev),
+            None if text == "shipped" => Ok(Self::Shipped),
+            _ => Err("say recording:FILE, dev, kaspa:ws://HOST:PORT or shipped".into()),
+        }
+    }
 }
 
 /// The proof that a covenant demands.
@@ -103,354 +416,70 @@ pub(crate) enum CovenantProof {
     Seal(SealKind),
 }
 
-/// The config file: the flags' names as keys.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct ConfigFile {
-    data_dir: Option<PathBuf>,
-    l1: Option<String>,
-    lane: Option<String>,
-    covenant: Option<String>,
-    deposit: Option<String>,
-    from: Option<String>,
-    min_confirmations: Option<u64>,
-    key_file: Option<PathBuf>,
-    fee_max: Option<u64>,
-    covenant_proof: Option<String>,
-    backend: Option<String>,
-    pace: Option<String>,
-    permits: Option<usize>,
-    bundle_batches: Option<usize>,
-    bundle_transactions: Option<usize>,
-    bundle_deadline: Option<u64>,
-    finality_depth: Option<Bound>,
-    durability: Option<String>,
-    verify: Option<String>,
-    max_bytes: Option<Bound>,
-    metrics: Option<String>,
-    mock_cost: Option<String>,
-    grace_depth: Option<u64>,
-    retained_depth: Option<u64>,
-    speculate_orphans: Option<bool>,
-    running_orphans: Option<String>,
-    prove_timeout: Option<String>,
-    attempts: Option<u32>,
-    cheap_attempts: Option<u32>,
-    backoff: Option<String>,
-    jobs_max: Option<usize>,
-    shutdown_grace: Option<u64>,
-}
-
-/// Takes each setting from the first place that has it, and notes which that was.
-struct Resolver<'a> {
-    matches: Vec<&'a ArgMatches>,
-    origins: Vec<Origin>,
-}
-
-impl Resolver<'_> {
-    fn take<T: Display>(&mut self, name: &'static str, said: Option<T>, file: Option<T>, default: T) -> T {
-        let id = name.replace('-', "_");
-        let source =
-            self.matches.iter().find_map(|m| m.try_contains_id(&id).ok().and_then(|_| m.value_source(&id)));
-        let (value, from) = match (said, file) {
-            (Some(value), _) if source == Some(ValueSource::EnvVariable) => (value, "environment"),
-            (Some(value), _) => (value, "flag"),
-            (None, Some(value)) => (value, "config file"),
-            (None, None) => (default, "default"),
-        };
-        self.origins.push(Origin { name, value: value.to_string(), from });
-        value
-    }
-
-    /// A setting that is said in words of its own.
-    fn parse<T: FromStr<Err: Display>>(
-        &mut self,
-        name: &'static str,
-        said: Option<String>,
-        file: Option<String>,
-        default: &str,
-    ) -> Result<T, Failure> {
-        let text = self.take(name, said, file, default.to_owned());
-        text.parse().map_err(|e: T::Err| Failure::usage(format!("--{name} {text}: {e}")))
-    }
-}
-
-impl Settings {
-    /// The settings in effect for this command line.
-    pub(crate) fn resolve(
-        systems: Vec<ProofSystem>,
-        cli: &Cli,
-        matches: &ArgMatches,
-    ) -> Result<Self, Failure> {
-        let systems = ProofSystems::new(systems);
-        let file = cli.config.as_deref().map(read_config).transpose()?.unwrap_or_default();
-        let mut matches = vec![matches];
-        matches.extend(matches[0].subcommand().map(|(_, sub)| sub));
-        let mut take = Resolver { matches, origins: vec![] };
-        let nothing = RunArgs::default();
-        let (run, proving) = match &cli.command {
-            Command::Run(run) => (run.as_ref(), &run.proving),
-            Command::FoundCovenant(found) => (&nothing, &found.proving),
-            _ => (&nothing, &nothing.proving),
-        };
-
-        let dir = |path: &PathBuf| path.display().to_string();
-        let data_dir = take.take(
-            "data-dir",
-            cli.data_dir.as_ref().map(dir),
-            file.data_dir.as_ref().map(dir),
-            "./reprise-data".to_owned(),
-        );
-        let l1 = take.parse("l1", run.l1.clone(), file.l1, "shipped")?;
-        let mut said = |name, said: &Option<String>, file, default: &str| {
-            take.take(name, said.clone(), file, default.to_owned())
-        };
-        let (lane, covenant) = (
-            said("lane", &run.lane.lane, file.lane, "rpri"),
-            said("covenant", &run.lane.covenant, file.covenant, "none"),
-        );
-        let (deposit, from) = (
-            said("deposit", &run.lane.deposit, file.deposit, "vault"),
-            said("from", &run.lane.from, file.from, "tip"),
-        );
-        let min_confirmations =
-            take.take("min-confirmations", run.lane.min_confirmations, file.min_confirmations, 0);
-        let mut said = |name, said: &Option<String>, file, default: &str| {
-            take.take(name, said.clone(), file, default.to_owned())
-        };
-        let key_file =
-            said("key-file", &run.key_file.as_ref().map(dir), file.key_file.as_ref().map(dir), "none");
-        let kaspa = Kaspa {
-            lane,
-            covenant,
-            deposit,
-            from,
-            min_confirmations,
-            key_file: Some(key_file).filter(|path| path != "none").map(Into::into),
-            fee_max: take.take("fee-max", run.fee_max, file.fee_max, 100_000_000),
-            until_idle: run.until_idle,
-            proof: take.parse("covenant-proof", proving.proof.clone(), file.covenant_proof, "backend")?,
-        };
-        let text =
-            take.take("backend", proving.backend.clone(), file.backend, systems.default_name().to_owned());
-        let backend = systems.named(&text).map_err(|e| Failure::usage(format!("--backend {text}: {e}")))?;
-        let pace = take.parse::<PaceName>("pace", run.pace.clone(), file.pace, "proved")?.0;
-        let permits = take.take("permits", run.permits, file.permits, 1);
-        if permits == 0 {
-            return Err(Failure::usage("--permits 0: at least one proof must be able to run"));
-        }
-        let default = BundleRule::default();
-        let batches_max =
-            take.take("bundle-batches", run.bundle_batches, file.bundle_batches, default.batches_max);
-        let transactions_max = take.take(
-            "bundle-transactions",
-            run.bundle_transactions,
-            file.bundle_transactions,
-            default.transactions_max,
-        );
-        let deadline_score =
-            take.take("bundle-deadline", run.bundle_deadline, file.bundle_deadline, default.deadline_score);
-        let finality_depth = file.finality_depth.map(|depth| depth.to_string());
-        let finality_depth =
-            take.parse::<Bound>("finality-depth", run.finality_depth.clone(), finality_depth, "1000")?;
-        let retained = finality_depth.0.unwrap_or(1000);
-        let finality_depth = finality_depth.0.unwrap_or(u64::MAX);
-        let grace = take.take("grace-depth", run.grace_depth, file.grace_depth, finality_depth.min(32));
-        let retained = take.take("retained-depth", run.retained_depth, file.retained_depth, retained);
-        let speculate_orphans =
-            take.take("speculate-orphans", run.speculate_orphans, file.speculate_orphans, false);
-        let orphans = take.parse::<RunningOrphans>(
-            "running-orphans",
-            run.running_orphans.clone(),
-            file.running_orphans,
-            "finish-and-store",
-        )?;
-        let timeout = take.parse::<Numbers<3>>(
-            "prove-timeout",
-            run.prove_timeout.clone(),
-            file.prove_timeout,
-            "600,1200,1200",
-        )?;
-        let dear = take.take("attempts", run.attempts, file.attempts, 3);
-        let cheap = take.take("cheap-attempts", run.cheap_attempts, file.cheap_attempts, 16);
-        let Numbers([first, max]) = take.parse("backoff", run.backoff.clone(), file.backoff, "100,30000")?;
-        let jobs_max = take.take("jobs-max", run.jobs_max, file.jobs_max, 512);
-        let shutdown_grace = take.take("shutdown-grace", run.shutdown_grace, file.shutdown_grace, 60);
-        let engine = Policy {
-            jobs_max,
-            budget: Budget { cheap, dear },
-            timeout: timeout.0.map(Duration::from_secs),
-            backoff: Backoff { first: Duration::from_millis(first), max: Duration::from_millis(max) },
-            breaker: Breaker::default(),
-            orphans: orphans.0,
-            speculate_orphans,
-        };
-        let retention = Retention { grace, retained };
-        let patience = Patience { engine, retention, shutdown_grace: Duration::from_secs(shutdown_grace) };
-        let durability = take.parse("durability", run.durability.clone(), file.durability, "group")?;
-        let verify = take.parse("verify", run.verify.clone(), file.verify, "once")?;
-        let max_bytes = file.max_bytes.map(|max| max.to_string());
-        let max_bytes = take.parse::<Bound>("max-bytes", run.max_bytes.clone(), max_bytes, "none")?.0;
-        let metrics = take.parse::<Address>("metrics", run.metrics.clone(), file.metrics, "none")?.0;
-        let costs = take.parse::<Numbers<3>>("mock-cost", run.mock_cost.clone(), file.mock_cost, "0,0,0")?;
-        Ok(Self {
-            systems,
-            data_dir: data_dir.into(),
-            l1,
-            kaspa,
-            backend,
-            pace,
-            permits,
-            rule: BundleRule { batches_max, transactions_max, deadline_score },
-            finality_depth,
-            durability,
-            verify,
-            max_bytes,
-            metrics,
-            mock_cost: costs.0.map(Duration::from_millis),
-            patience,
-            origins: take.origins,
-        })
-    }
-
-    /// The L1 to follow, for what is chosen to be proved with.
-    pub(crate) fn l1(&self, chosen: &Chosen) -> Result<Box<dyn l1::L1>, Failure> {
-        let (name, recording) = match &self.l1 {
-            L1::Shipped => {
-                let recording = Recording::decode(SHIPPED, Path::new("the shipped recording"))?;
-                ("recording:shipped".into(), recording)
-            }
-            L1::Recording(path) => (format!("recording:{}", path.display()), Recording::open(path)?),
-            L1::Dev => ("dev".into(), reprise_node::dev::flip()),
-            L1::Kaspa(url) => return kaspa::l1(url, self, chosen),
-        };
-        Ok(Box::new(l1::Recorded { name, recording, pace: self.pace }))
-    }
-}
-
-impl Default for RunArgs {
-    fn default() -> Self {
-        use clap::{Args, Command, FromArgMatches};
-        let command = Self::augment_args(Command::new("run").no_binary_name(true));
-        let none: [&str; 0] = [];
-        let parsed = command.try_get_matches_from(none).and_then(|m| Self::from_arg_matches(&m));
-        parsed.unwrap_or_else(|wrong| wrong.exit())
-    }
-}
-
-fn read_config(path: &Path) -> Result<ConfigFile, Failure> {
-    let text = fs::read_to_string(path)
-        .map_err(|e| Failure::usage(format!("{}: cannot read the config file: {e}", path.display())))?;
-    toml::from_str(&text).map_err(|e| Failure::usage(format!("{}: {e}", path.display())))
-}
-
-impl FromStr for L1 {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once(':') {
-            Some(("recording", path)) if !path.is_empty() => Ok(Self::Recording(path.into())),
-            Some(("kaspa", url)) if cfg!(feature = "kaspa") => Ok(Self::Kaspa(url.into())),
-            Some(("kaspa", _)) => Err("this build has no Kaspa: build it with the feature `kaspa`".into()),
-            None if text == "dev" => Ok(Self::Dev),
-            None if text == "shipped" => Ok(Self::Shipped),
-            _ => Err("say recording:FILE, dev or kaspa:ws://HOST:PORT".into()),
-        }
-    }
-}
-
 impl FromStr for CovenantProof {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "backend" => Ok(Self::Backend),
             "none" => Ok(Self::None),
             "succinct" => Ok(Self::Seal(SealKind::Succinct)),
             "groth16" => Ok(Self::Seal(SealKind::Groth16)),
-            _ => Err("say backend, none, succinct or groth16".into()),
+            _ => Err("say backend, none, succinct or groth16"),
         }
     }
 }
 
-struct PaceName(Pace);
-
-impl FromStr for PaceName {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "proved" => Ok(Self(Pace::Proved)),
-            "free" => Ok(Self(Pace::Free)),
-            _ => Err("say proved or free".into()),
-        }
+fn pace(text: &str) -> Result<Pace, &'static str> {
+    match text {
+        "proved" => Ok(Pace::Proved),
+        "free" => Ok(Pace::Free),
+        _ => Err("say proved or free"),
     }
 }
 
-struct Address(Option<SocketAddr>);
-
-impl FromStr for Address {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "none" => Ok(Self(None)),
-            _ => text.parse().map(|address| Self(Some(address))).map_err(|_| "say IP:PORT or none".into()),
-        }
+fn permits(text: &str) -> Result<usize, &'static str> {
+    match text.parse() {
+        Ok(0) => Err("at least one proof must be able to run: say 1 or more"),
+        Ok(permits) => Ok(permits),
+        Err(_) => Err("say a whole number, 1 or more"),
     }
 }
 
-/// A number or none; in a config file as a number or in words.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(try_from = "toml::Value")]
-struct Bound(Option<u64>);
-
-impl FromStr for Bound {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "none" => Ok(Self(None)),
-            _ => text.parse().map(|bound| Self(Some(bound))).map_err(|_| "say a number or none".into()),
-        }
+fn orphans(text: &str) -> Result<Orphans, &'static str> {
+    let seconds = |text: &str| text.parse().ok().map(Duration::from_secs);
+    match text.strip_prefix("abort-after:").map(seconds) {
+        Some(Some(patience)) => Ok(Orphans::AbortAfter(patience)),
+        None if text == "finish-and-store" => Ok(Orphans::FinishAndStore),
+        _ => Err("say finish-and-store or abort-after:SECONDS"),
     }
 }
 
-impl TryFrom<toml::Value> for Bound {
-    type Error = String;
-    fn try_from(value: toml::Value) -> Result<Self, String> {
-        value.as_str().map_or_else(|| value.to_string().parse(), str::parse)
+fn path_or_none(text: &str) -> Result<OrNone<PathBuf>, &'static str> {
+    match text {
+        "" => Err("say a file or none"),
+        "none" => Ok(None),
+        _ => Ok(Some(text.into())),
     }
 }
 
-impl Display for Bound {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Some(bound) => bound.fmt(f),
-            None => f.write_str("none"),
-        }
+fn number_or_none(text: &str) -> Result<OrNone<u64>, &'static str> {
+    match text {
+        "none" => Ok(None),
+        _ => text.parse().map(Some).map_err(|_| "say a number or none"),
+    }
+}
+
+fn address_or_none(text: &str) -> Result<OrNone<SocketAddr>, &'static str> {
+    match text {
+        "none" => Ok(None),
+        _ => text.parse().map(Some).map_err(|_| "say IP:PORT or none"),
     }
 }
 
 /// Whole numbers, separated by commas.
-struct Numbers<const N: usize>([u64; N]);
-
-impl<const N: usize> FromStr for Numbers<N> {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parsed: Result<Vec<u64>, _> = text.split(',').map(|part| part.trim().parse()).collect();
-        let numbers = parsed.ok().and_then(|numbers| <[u64; N]>::try_from(numbers).ok());
-        numbers
-            .map(Self)
-            .ok_or_else(|| format!("say {N} numbers: {}", ["10", "50", "80"][..N.min(3)].join(",")))
-    }
-}
-
-struct RunningOrphans(Orphans);
-
-impl FromStr for RunningOrphans {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let seconds = |text: &str| text.parse().ok().map(Duration::from_secs);
-        match text.strip_prefix("abort-after:").map(seconds) {
-            Some(Some(patience)) => Ok(Self(Orphans::AbortAfter(patience))),
-            None if text == "finish-and-store" => Ok(Self(Orphans::FinishAndStore)),
-            _ => Err("say finish-and-store or abort-after:SECONDS".into()),
-        }
-    }
+fn numbers<const N: usize>(text: &str) -> Result<[u64; N], String> {
+    let parsed: Result<Vec<u64>, _> = text.split(',').map(|part| part.trim().parse()).collect();
+    let numbers = parsed.ok().and_then(|numbers| numbers.try_into().ok());
+    numbers
+        .ok_or_else(|| format!("say {N} whole numbers, such as {}", ["10", "50", "80"][..N.min(3)].join(",")))
 }

@@ -1,7 +1,6 @@
 //! `reprise sim`: worlds in which everything goes wrong, and what the pipeline makes of them.
 
 use std::io::{IsTerminal, Write};
-use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -12,17 +11,21 @@ use reprise_sim::world::{Outcome, World};
 use serde_json::json;
 
 use crate::cli::SimArgs;
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::sizing;
 
 /// Runs the worlds and prints what came of them; fails where a promise was broken.
-pub(crate) fn sim(args: &SimArgs, json: bool) -> Result<ExitCode, Failure> {
+pub(crate) fn sim(args: &SimArgs, json: bool) -> Result<Exit, Failure> {
     if args.sizing.recording.is_some() || args.sizing.synthetic {
         return sizing::size(&args.sizing, args.seed, json);
     }
-    let faults: Faults = args.faults.parse().map_err(|e: ParseFaultsError| Failure::usage(e.to_string()))?;
+    let faults: Faults =
+        args.faults.parse().map_err(|e: ParseFaultsError| Failure::usage(format!("--faults: {e}")))?;
     if args.blocks == 0 || args.seeds == 0 {
-        return Err(Failure::usage("a simulation needs at least one block and one seed"));
+        return Err(Failure::usage(
+            "--blocks and --seeds: say 1 or more, a simulation needs a block and a seed",
+        ));
     }
     let limits = Limits {
         blocks: args.blocks,
@@ -60,7 +63,7 @@ fn fresh() -> u64 {
 }
 
 /// One world, event by event.
-fn trace(seed: u64, limits: &Limits, json: bool) -> Result<ExitCode, Failure> {
+fn trace(seed: u64, limits: &Limits, json: bool) -> Result<Exit, Failure> {
     let scenario = Scenario::draw(seed, limits);
     let world = World::new(scenario.clone()).map_err(|e| Failure::Other(e.to_string()))?;
     let mut out = std::io::stdout().lock();
@@ -78,14 +81,10 @@ fn trace(seed: u64, limits: &Limits, json: bool) -> Result<ExitCode, Failure> {
             writeln!(out, "{outcome:#?}")
         };
     }
-    Ok(code(outcome.violations.is_empty()))
+    Ok(Exit::done_if(outcome.violations.is_empty()))
 }
 
-fn code(kept: bool) -> ExitCode {
-    ExitCode::from(u8::from(!kept))
-}
-
-fn tell_campaign(campaign: &Campaign, seconds: f64, json: bool) -> ExitCode {
+fn tell_campaign(campaign: &Campaign, seconds: f64, json: bool) -> Exit {
     let Campaign { sums, failed } = campaign;
     for failed in failed {
         eprintln!("violated: {} (by {})", failed.violation.promise, failed.violation.by);
@@ -105,10 +104,10 @@ fn tell_campaign(campaign: &Campaign, seconds: f64, json: bool) -> ExitCode {
         );
         println!("  trace {}", sums.trace);
     }
-    code(sums.violations == 0)
+    Exit::done_if(sums.violations == 0)
 }
 
-fn tell_comparison(compared: &Comparison, json: bool) -> ExitCode {
+fn tell_comparison(compared: &Comparison, json: bool) -> Exit {
     let kept = compared.with.violations + compared.without.violations == 0;
     if json {
         println!("{}", json!(compared));
@@ -127,7 +126,7 @@ fn tell_comparison(compared: &Comparison, json: bool) -> ExitCode {
             println!("  seeds that did not: {:?}", compared.no_more_proofs);
         }
     }
-    code(kept)
+    Exit::done_if(kept)
 }
 
 fn table(sums: &Sums) -> String {

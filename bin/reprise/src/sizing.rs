@@ -1,7 +1,6 @@
 //! `reprise sim --recording` and `--synthetic`: how large a cache a chain needs.
 
 use std::fs;
-use std::process::ExitCode;
 use std::str::FromStr;
 
 use reprise_chain::recording::Recording;
@@ -13,13 +12,14 @@ use reprise_sim::sizing::{Setup, of_recording, of_synthetic, plot};
 use serde_json::json;
 
 use crate::cli::SizingArgs;
+use crate::exit::Exit;
 use crate::failure::Failure;
 
 /// Plays the chain and prints the tables.
-pub(crate) fn size(args: &SizingArgs, seed: u64, json: bool) -> Result<ExitCode, Failure> {
+pub(crate) fn size(args: &SizingArgs, seed: u64, json: bool) -> Result<Exit, Failure> {
     let sizing = match &args.recording {
         Some(path) => {
-            let recording = Recording::open(path).map_err(|e| Failure::Other(e.to_string()))?;
+            let recording = Recording::open(path)?;
             let setup = setup(args, Setup::recorded())?;
             let name = format!("recording {}", path.display());
             of_recording(&name, recording, setup, args.restart_at_returns, &args.caps)
@@ -31,7 +31,7 @@ pub(crate) fn size(args: &SizingArgs, seed: u64, json: bool) -> Result<ExitCode,
         }
     };
     if let Some(path) = &args.plot {
-        let cannot = |e| Failure::Other(format!("{}: cannot write the plot: {e}", path.display()));
+        let cannot = |e| Failure::Other(format!("--plot {}: cannot write the file: {e}", path.display()));
         fs::write(path, plot::svg(&sizing)).map_err(cannot)?;
     }
     if json {
@@ -39,18 +39,18 @@ pub(crate) fn size(args: &SizingArgs, seed: u64, json: bool) -> Result<ExitCode,
     } else {
         print!("{sizing}");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done)
 }
 
 fn setup(args: &SizingArgs, default: Setup) -> Result<Setup, Failure> {
     let seconds: [f64; 3] = three("--proof-seconds", &args.proof_seconds)?;
     if seconds.iter().any(|seconds| !seconds.is_finite() || *seconds < 0.0) {
-        return Err(Failure::usage("--proof-seconds: a proof takes no less than no time"));
+        return Err(Failure::usage("--proof-seconds: say numbers of seconds, 0 or more"));
     }
     let [transaction_ms, outer_ms, inner_ms] = seconds.map(|seconds| (seconds * 1000.0).round() as u64);
     let bytes = three("--receipt-bytes", &args.receipt_bytes)?;
     if bytes.contains(&0) || args.bundle_batches == 0 {
-        return Err(Failure::usage("a receipt has at least one byte, and a bundle one batch"));
+        return Err(Failure::usage("--receipt-bytes and --bundle-batches: say 1 or more"));
     }
     let rule = BundleRule {
         batches_max: args.bundle_batches,
@@ -71,12 +71,18 @@ fn synthetic(args: &SizingArgs, seed: u64, terms: &Terms) -> Result<Synthetic, F
         || args.blocks_per_second <= 0.0
         || busy > 100.0
     {
-        return Err(Failure::usage("a synthetic chain has no negative lengths and rates, and at most 100 %"));
+        return Err(Failure::usage(
+            "--days, --blocks-per-second, --busy-percent, --reorgs-per-hour and --restarts-per-day: say numbers, 0 or \
+             more, with blocks in every second and at most 100 percent",
+        ));
     }
     if args.return_percent > 100 || args.shared_percent > 100 {
-        return Err(Failure::usage("of a hundred reorgs or transactions there are at most 100"));
+        return Err(Failure::usage("--return-percent and --shared-percent: say at most 100"));
     }
-    let reorg_depth = args.reorg_depth.parse().map_err(|e: ParseDepthError| Failure::usage(e.to_string()))?;
+    let reorg_depth = args
+        .reorg_depth
+        .parse()
+        .map_err(|e: ParseDepthError| Failure::usage(format!("--reorg-depth: {e}")))?;
     let default = Synthetic::default();
     Ok(Synthetic {
         seed,
@@ -98,5 +104,5 @@ fn three<T: FromStr>(flag: &str, text: &str) -> Result<[T; 3], Failure> {
     let parts: Vec<T> = text.split(',').map_while(|part| part.trim().parse().ok()).collect();
     let count = text.split(',').count();
     let three = <[T; 3]>::try_from(parts).ok().filter(|_| count == 3);
-    three.ok_or_else(|| Failure::usage(format!("{flag}: `{text}` is not three numbers with commas between")))
+    three.ok_or_else(|| Failure::usage(format!("{flag} {text}: say three numbers with commas between")))
 }

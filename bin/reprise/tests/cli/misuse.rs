@@ -141,6 +141,71 @@ fn a_flag_outranks_a_variable_and_a_variable_the_file() {
 }
 
 #[test]
+fn a_bad_value_is_named_as_it_was_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("reprise.toml");
+    fs::write(&config, "permits = 0\n").unwrap();
+    let file = config.display().to_string();
+    for (args, variable, said) in [
+        (&["doctor", "--config", &file][..], None, format!("{file}: permits = 0: at least one")),
+        (&["doctor"], Some(("REPRISE_PERMITS", "0")), "REPRISE_PERMITS=0: at least one".into()),
+        (&["run", "--permits", "0"], Some(("REPRISE_PERMITS", "2")), "--permits 0: at least one".into()),
+        (&["receipts", "ls"], Some(("REPRISE_VERIFY", "never")), "REPRISE_VERIFY=never: ".into()),
+        (&["doctor", "--log", "loud=very"], None, "--log loud=very: ".into()),
+    ] {
+        let mut command = command(dir.path(), args);
+        let output = command.envs(variable).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", refusal(&output));
+        assert!(refusal(&output).contains(&said), "{args:?}: {}", refusal(&output));
+    }
+}
+
+#[test]
+fn doctor_says_which_settings_are_from_the_environment() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = command(dir.path(), &["doctor", "--json"]).env("REPRISE_PERMITS", "3").output().unwrap();
+    let doctor = crate::command::last_line(&output);
+    let permits = doctor["settings"].as_array().unwrap().iter().find(|row| row["setting"] == "permits");
+    assert_eq!(
+        *permits.unwrap(),
+        serde_json::json!({ "setting": "permits", "value": "3", "from": "environment" })
+    );
+}
+
+#[test]
+fn a_refusal_names_the_flag_or_argument_and_what_to_say() {
+    let dir = tempfile::tempdir().unwrap();
+    json(dir.path(), &["run", "--backend", "mock"]);
+    for (args, said) in [
+        (&["receipts", "ls", "--kind", "tx"][..], "--kind tx: say transaction, batch or aggregate"),
+        (&["receipts", "ls", "--program", "zebra"], "--program zebra: "),
+        (&["receipts", "why", "zebra"], "PLACE zebra: "),
+        (&["receipts", "revoke", "zebra"], "PROFILE zebra: "),
+        (&["receipts", "show", "zebra"], "no stored statement begins with `zebra`: `reprise receipts ls`"),
+        (&["sim", "--seeds", "0"], "--blocks and --seeds: say 1 or more"),
+        (&["sim", "--faults", "gremlins"], "--faults: `gremlins` is no fault"),
+        (&["sim", "--synthetic", "--reorg-depth", "deep"], "--reorg-depth: `deep`"),
+        (&["sim", "--synthetic", "--proof-seconds", "1,2"], "--proof-seconds 1,2: say three numbers"),
+    ] {
+        let output = reprise(dir.path(), args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", refusal(&output));
+        assert!(refusal(&output).contains(said), "{args:?}: {}", refusal(&output));
+    }
+}
+
+#[cfg(feature = "kaspa")]
+#[test]
+fn a_command_that_needs_a_node_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("mine.reprise").display().to_string();
+    for args in [&["record", "--out", &out][..], &["found-covenant", "--backend", "mock", "--l1", "dev"]] {
+        let output = reprise(dir.path(), args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(refusal(&output).contains("kaspa:ws://HOST:PORT"), "{args:?}: {}", refusal(&output));
+    }
+}
+
+#[test]
 fn a_running_node_is_not_disturbed_by_a_second_one() {
     let dir = tempfile::tempdir().unwrap();
     let mut first = command(dir.path(), &["run", "--backend", "mock", "--mock-cost", "400,400,400"]);

@@ -1,0 +1,64 @@
+//! What a run is made of, as the settings choose it: the backend, the L1 and the receipt store.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use reprise_chain::recording::Recording;
+use reprise_node::l1::{self, L1};
+use reprise_node::wire::WireError;
+use reprise_store::{ReceiptStore, Store};
+
+use crate::backends::{Chosen, ProofSystems, Verifiers};
+use crate::failure::Failure;
+use crate::kaspa;
+use crate::settings::{self, Settings};
+
+/// The recording that ships with the project.
+const SHIPPED: &[u8] = include_bytes!("../../../recordings/flip.reprise");
+
+/// What proves.
+pub(crate) fn backend(settings: &Settings, systems: &ProofSystems) -> Result<Chosen, Failure> {
+    systems.choose(settings.proving.backend(), settings.proving.mock_cost())
+}
+
+/// The L1 to follow, for what proves.
+pub(crate) fn l1(settings: &Settings, until_idle: bool, chosen: &Chosen) -> Result<Box<dyn L1>, Failure> {
+    let (name, recording) = match &settings.l1.source {
+        settings::L1::Shipped => {
+            let recording = Recording::decode(SHIPPED, Path::new("the shipped recording"))?;
+            ("recording:shipped".into(), recording)
+        }
+        settings::L1::Recording(path) => (format!("recording:{}", path.display()), Recording::open(path)?),
+        settings::L1::Dev => ("dev".into(), reprise_node::dev::flip()),
+        settings::L1::Kaspa(url) => return kaspa::l1(url, settings, until_idle, chosen),
+    };
+    Ok(Box::new(l1::Recorded { name, recording, pace: settings.l1.pace }))
+}
+
+/// The receipt store of the data directory.
+pub(crate) fn store(settings: &Settings, systems: &ProofSystems) -> Result<Arc<dyn ReceiptStore>, Failure> {
+    let path = settings.receipts_dir();
+    std::fs::create_dir_all(&path).map_err(|source| WireError::DataDir { path: path.clone(), source })?;
+    let verifiers = Arc::new(Verifiers::all(systems)?);
+    Ok(Arc::new(Store::open(&path, verifiers, settings.receipts.options())?))
+}
+
+/// The same, where the format file is missing or damaged: it is written anew.
+pub(crate) fn mended_store(
+    settings: &Settings,
+    systems: &ProofSystems,
+) -> Result<Arc<dyn ReceiptStore>, Failure> {
+    let path = settings.receipts_dir();
+    let verifiers = Arc::new(Verifiers::all(systems)?);
+    Ok(Arc::new(Store::mend(&path, verifiers, settings.receipts.options())?))
+}
+
+/// The same beside a node that writes it: it is read as it is now.
+pub(crate) fn read_store(
+    settings: &Settings,
+    systems: &ProofSystems,
+) -> Result<Arc<dyn ReceiptStore>, Failure> {
+    let path = settings.receipts_dir();
+    let verifiers = Arc::new(Verifiers::all(systems)?);
+    Ok(Arc::new(Store::open_reading(&path, verifiers, settings.receipts.reading())?))
+}

@@ -1,0 +1,64 @@
+//! How the program ends: its exit codes.
+
+use std::process::ExitCode;
+
+/// How a command ended. Every exit code of the program is one of these, except a panic's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// All of it was done.
+    Done = 0,
+    /// It failed, or what was run broke a promise.
+    Failed = 1,
+    /// It was asked for wrongly; nothing was done.
+    WrongUse = 2,
+    /// The user stopped it at once.
+    Stopped = 130,
+}
+
+impl Exit {
+    /// All of them.
+    pub(crate) const ALL: [Self; 4] = [Self::Done, Self::Failed, Self::WrongUse, Self::Stopped];
+
+    /// Done, or failed.
+    pub(crate) fn done_if(done: bool) -> Self {
+        if done { Self::Done } else { Self::Failed }
+    }
+
+    /// The number that the shell sees.
+    pub(crate) fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// What it means, for `--help` and the README.
+    pub(crate) fn meaning(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed or violated",
+            Self::WrongUse => "wrong use",
+            Self::Stopped => "stopped at once by a second Ctrl-C",
+        }
+    }
+
+    /// All exit codes in one line.
+    pub(crate) fn line() -> String {
+        let all = Self::ALL.map(|exit| format!("{} {}", exit.code(), exit.meaning()));
+        format!("Exit codes: {}.", all.join(", "))
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_says_what_the_exit_codes_are() {
+        let readme = include_str!("../../../README.md").replace('\n', " ");
+        assert!(readme.contains(&Exit::line()), "the README has no line `{}`", Exit::line());
+    }
+}
