@@ -238,7 +238,8 @@ mod tests {
             owed(2, some.clone(), Some(Digest([8; 32]))),
             owed(3, vec![vec![]], None),
         ]);
-        let statements: Vec<_> = cashier.debts.iter().map(|debt| (debt.statement.0[0], debt.peels.len())).collect();
+        let statements: Vec<_> =
+            cashier.debts.iter().map(|debt| (debt.statement.0[0], debt.peels.len())).collect();
         assert_eq!(statements, [(1, 3)]);
         cashier.owes(&[]);
         assert!(cashier.is_idle(), "a reorg took the settlement away");

@@ -19,22 +19,13 @@ use reprise_node::l1::{L1, L1Error, Opened};
 use reprise_settler::Sink;
 
 use crate::covenant::{NotOwnError, OwnNetwork, Proof, Rules, SealReader, State};
-use crate::key::Key;
 use crate::live::{LiveError, Options, Prepared, root_of_covenant};
 use crate::names::UnknownNetworkError;
 use crate::settlement::Settling;
+pub use crate::sink::Payer;
 use crate::sink::{KaspaSink, Terms};
 use crate::vault::{self, Scripts};
 use crate::{kaspa_hash, names};
-
-/// Who pays for settlements.
-#[derive(Debug, Clone)]
-pub struct Payer {
-    /// The key.
-    pub key: Key,
-    /// The most a transaction may pay, in sompi.
-    pub fee_max: u64,
-}
 
 /// Why there is no such L1.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +85,12 @@ impl fmt::Debug for KaspaL1 {
     }
 }
 
+/// Where the chronicle of a covenant is. Programs of another backend, or another lane, have other pins: each has
+/// settlements of its own.
+pub fn chronicle(dir: &Path, covenant: &Covenant) -> PathBuf {
+    dir.join(format!("chronicle-{}", covenant.pins.short()))
+}
+
 impl KaspaL1 {
     /// Finds the node, or the chronicle of an earlier life in `dir`. Settlements are those that `covenant` describes;
     /// where no `proof` is named, the covenant does without one, on networks where that may be. With a proof comes what
@@ -108,8 +105,7 @@ impl KaspaL1 {
         let path = match dir {
             Some(dir) => {
                 fs::create_dir_all(dir).map_err(|source| KaspaError::Dir { path: dir.into(), source })?;
-                // Programs of another backend, or another lane, have other pins: each has settlements of its own.
-                Some(dir.join(format!("chronicle-{}", covenant.pins.short())))
+                Some(chronicle(dir, covenant))
             }
             None => None,
         };

@@ -18,6 +18,7 @@
 //! | [`claim`] | how exits are paid where settlements are proved |
 //! | [`cashier`] | who has exits paid where settlements are proved |
 //! | [`flights`] | coins that transactions in flight spend |
+//! | [`doctor`] | how a node, a lane and a covenant are, asked of the living |
 //! | [`vault`] | where deposits lie, and what exits are paid from |
 //! | [`key`] | the key that pays for them |
 //! | [`opening`] | what shows whose output a lane transaction spends |
@@ -28,6 +29,7 @@ pub mod cashier;
 pub mod claim;
 pub mod client;
 pub mod covenant;
+pub mod doctor;
 pub mod flights;
 pub mod follower;
 pub mod key;

@@ -4,7 +4,8 @@ use kaspa_addresses::{Address, AddressError};
 use kaspa_consensus_core::config::params::{
     DEVNET_PARAMS, MAINNET_PARAMS, Params, SIMNET_PARAMS, TESTNET_PARAMS,
 };
-use kaspa_consensus_core::network::{NetworkId, NetworkType};
+pub use kaspa_consensus_core::network::NetworkId;
+use kaspa_consensus_core::network::NetworkType;
 use kaspa_consensus_core::subnets::{
     SUBNETWORK_ID_COINBASE, SUBNETWORK_ID_NATIVE, SUBNETWORK_ID_REGISTRY, SubnetworkId,
 };

@@ -19,6 +19,7 @@
 //! [`PlaySink`], for what is mocked, is made only with an [`OwnNetwork`].
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -40,15 +41,15 @@ use reprise_model::journal::Exit;
 use reprise_model::receipt::{RealReceipt, Receipt, Verified};
 use reprise_settler::{Cause, Owed, RehearsalSink, SettleError, SettlementSink, Taken};
 
-use crate::cashier::{Cashier, Means};
+use crate::cashier::{Cashier, Means, OpenClaim};
 use crate::client::{self, Client, ClientError, Unanswered, unanswered};
-use crate::covenant::{NotOwnError, OwnNetwork, Proof, SealReader, State};
-use crate::digest;
+use crate::covenant::{NotOwnError, OwnNetwork, Proof, Rules, SealReader, State};
 use crate::flights::Flights;
 use crate::key::Key;
 use crate::names::{self, UnknownNetworkError};
 use crate::settlement::{BuildError, Coin, FEERATE_MIN, Fees, Purse, Selected, Settling};
 use crate::vault::{self, Payout, Scripts, ShortError};
+use crate::{digest, kaspa_hash};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// What failed is tried again after so long: a node's index of unspent outputs lags behind its tip.
@@ -170,6 +171,15 @@ fn witness(proof: &Proof, read: SealReader, seal: &[u8]) -> Result<Vec<u8>, Sink
         }
     }
     Ok(script.drain())
+}
+
+/// Who pays for settlements.
+#[derive(Debug, Clone)]
+pub struct Payer {
+    /// The key.
+    pub key: Key,
+    /// The most a transaction may pay, in sompi.
+    pub fee_max: u64,
 }
 
 /// How settlements are paid for and proved.
@@ -533,7 +543,8 @@ impl SettleLoop {
         match self.send(job).await {
             // It waits on as it is: more is not allowed, or it has just been accepted.
             Err(error @ (SinkError::Build(BuildError::Dear { .. }) | SinkError::Node(_)))
-                if before.is_some_and(|sent| sent.at.elapsed() >= BUMP_AFTER) && self.is_waiting(before).await =>
+                if before.is_some_and(|sent| sent.at.elapsed() >= BUMP_AFTER)
+                    && self.is_waiting(before).await =>
             {
                 tracing::warn!(statement = %job.settlement.statement, "its fee stays as it is: {error}");
                 self.sent = before.map(|sent| Sent { at: Instant::now(), ..sent });
@@ -575,6 +586,60 @@ pub fn found(
         send(rpc, &transaction).await?;
         Ok(digest(covenant))
     })
+}
+
+/// The claims to exits that the node shows unspent, of all that is owed.
+pub fn open_claims(url: &str, covenant: Digest, owed: &[Owed]) -> Result<Vec<OpenClaim>, SinkError> {
+    let mut cashier = Cashier::default();
+    cashier.owes(owed);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.map_err(SinkError::Thread)?.block_on(async {
+        let client = client::connect(url, CONNECT_WITHIN).await?;
+        let prefix = indexed(client.as_ref()).await?.into();
+        cashier.open(client.as_ref(), kaspa_hash(covenant), prefix).await
+    })
+}
+
+/// Pays every claim to exits that the node shows unspent, of all that is owed; `told` of each transaction. Ends when
+/// none is left, or `stop` says so.
+pub fn pay_claims(
+    url: &str,
+    covenant: Digest,
+    rules: Rules,
+    payer: Payer,
+    owed: &[Owed],
+    told: &mut dyn FnMut(Hash),
+    stop: &AtomicBool,
+) -> Result<(), SinkError> {
+    let (mut cashier, mut flights) = (Cashier::default(), Flights::default());
+    cashier.owes(owed);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.map_err(SinkError::Thread)?.block_on(async {
+        let client = client::connect(url, CONNECT_WITHIN).await?;
+        let network = indexed(client.as_ref()).await?;
+        let Payer { key, fee_max } = payer;
+        let (params, covenant) = (names::params(network)?, kaspa_hash(covenant));
+        let settling = Settling { params, covenant, rules, key };
+        let means = Means { settling: &settling, prefix: network.into(), fee_max };
+        while !stop.load(Ordering::Relaxed) {
+            if let Some(sent) = cashier.turn(client.as_ref(), means, &mut flights).await? {
+                told(sent);
+                continue;
+            }
+            if cashier.open(client.as_ref(), settling.covenant, means.prefix).await?.is_empty() {
+                break;
+            }
+            // The node accepts what was sent, in its own time.
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
+        Ok(())
+    })
+}
+
+/// The network of a node that lists unspent outputs.
+async fn indexed(rpc: &dyn RpcApi) -> Result<NetworkId, SinkError> {
+    let info = rpc.get_server_info().await.map_err(unanswered("get_server_info"))?;
+    if info.has_utxo_index { Ok(info.network_id) } else { Err(SinkError::NoIndex) }
 }
 
 /// What to do next.

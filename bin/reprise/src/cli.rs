@@ -167,11 +167,34 @@ Examples:
   reprise sim --seed 7 --seeds 1 --trace
   reprise sim --synthetic --days 7")]
     Sim(Box<SimArgs>),
-    /// Show the settings in effect, where each came from, and what this build can do
+    /// List the exits that settlements of a covenant have left and nobody has paid yet, or pay them
+    ///
+    /// What is owed follows from the chain as this data directory has followed it, whoever sent the settlements; what is
+    /// paid already, the node says.
     #[command(after_help = "\
-Example:
-  reprise doctor --config reprise.toml")]
+Examples:
+  reprise claims --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --json
+  reprise claims pay --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY")]
+    Claims(ClaimsArgs),
+    /// Show the settings in effect, where each came from, and what this build can do; with --l1 kaspa:URL, also how the
+    /// node, the lane, the covenant and the key are
+    #[command(after_help = "\
+Examples:
+  reprise doctor --config reprise.toml
+  reprise doctor --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY")]
     Doctor,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ClaimsArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<ClaimsCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClaimsCommand {
+    /// Pay every one of them, with the key that pays the fees
+    Pay,
 }
 
 #[derive(Debug, Args)]

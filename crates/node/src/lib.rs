@@ -23,6 +23,7 @@ pub mod l1;
 pub mod oracle;
 pub mod pipeline;
 mod postponed;
+pub mod replay;
 pub mod report;
 pub mod tally;
 pub mod watcher;
