@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::builder::Resettable;
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Args, CommandFactory, Parser, Subcommand, value_parser};
+use clap::{Arg, ArgMatches, Args, CommandFactory, Parser, Subcommand, ValueEnum, value_parser};
 
 use crate::exit::Exit;
 use crate::settings::{COMMON, table};
@@ -67,10 +67,25 @@ impl Shown {
 /// The setting that every command has as a flag.
 const DATA_DIR: &str = "data-dir";
 
-const SHOWN: [(&str, Shown); 3] = [
+const SHOWN: [(&str, Shown); 5] = [
     ("run", Shown::All),
     ("record", Shown::These(&["l1", "lane", "covenant", "deposit", "from", "min-confirmations"])),
+    ("claims", Shown::These(&KASPA)),
+    ("doctor", Shown::These(&KASPA)),
     ("found-covenant", Shown::These(&["l1", "key-file", "fee-max", "backend", "covenant-proof"])),
+];
+
+/// What says a lane of Kaspa, its covenant and who pays.
+const KASPA: [&str; 9] = [
+    "l1",
+    "lane",
+    "covenant",
+    "deposit",
+    "backend",
+    "covenant-proof",
+    "key-file",
+    "fee-max",
+    "finality-depth",
 ];
 
 /// The whole command line: the commands below, with their settings as flags.
@@ -88,8 +103,8 @@ pub(crate) fn command() -> clap::Command {
         let flags = table.get_arguments().filter(|setting| shown.has(setting)).map(flag);
         command = command.mut_subcommand(subcommand, |command| command.args(flags));
     }
-    // These two need a node: for them the default of this setting is none.
-    for subcommand in ["record", "found-covenant"] {
+    // These need a node: for them the default of this setting is none.
+    for subcommand in ["record", "found-covenant", "claims"] {
         let node = |l1: Arg| {
             let help =
                 "The node, which must be given: kaspa:ws://HOST:PORT, the port of its borsh wRPC server";
@@ -187,12 +202,15 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(crate) struct ClaimsArgs {
-    #[command(subcommand)]
-    pub(crate) command: Option<ClaimsCommand>,
+    /// What to do with them
+    #[arg(value_enum, default_value = "list")]
+    pub(crate) action: ClaimsAction,
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum ClaimsCommand {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ClaimsAction {
+    /// List them
+    List,
     /// Pay every one of them, with the key that pays the fees
     Pay,
 }

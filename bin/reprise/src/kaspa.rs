@@ -30,7 +30,7 @@ mod with {
     use serde_json::json;
 
     use crate::backends::Chosen;
-    use crate::cli::{ClaimsArgs, ClaimsCommand, FoundArgs, RecordArgs};
+    use crate::cli::{ClaimsAction, ClaimsArgs, FoundArgs, RecordArgs};
     use crate::doctor::Checked;
     use crate::exit::Exit;
     use crate::failure::Failure;
@@ -213,7 +213,7 @@ mod with {
         let debts = replay::debts(&workload, root, depth, events).map_err(|e| other(&e))?;
         let owed: Vec<_> = debts.owed().cloned().collect();
         let id = options.lane.covenant;
-        if let Some(ClaimsCommand::Pay) = &what.command {
+        if what.action == ClaimsAction::Pay {
             let key = key(settings)?.ok_or_else(|| {
                 Failure::usage(
                     "paying exits takes a key that pays the fees: give --key-file, or set REPRISE_KASPA_KEY",
