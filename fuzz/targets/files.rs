@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
-use reprise_chain::chronicle::Chronicle;
 use reprise_chain::event::SourceEvent;
+use reprise_chain::event_log::EventLog;
 use reprise_chain::overlay::{Covenant, Overlay};
 use reprise_chain::recording::Recording;
 use reprise_fuzz::{Hashed, edit};
@@ -46,13 +46,13 @@ fn records(path: &Path) {
     }
 }
 
-fn chronicle(path: &Path) {
-    if let Ok(Some(mut chronicle)) = Chronicle::open(path) {
-        let settled = chronicle.settled().expect("what opened reads").flatten();
-        assert_eq!(settled.map(|run| run.len() as u64).sum::<u64>(), chronicle.compacted());
-        let count = chronicle.events().expect("what opened reads").count();
-        chronicle.append(&SourceEvent::default()).expect("it is appended to");
-        let again = Chronicle::open(path).expect("what opened opens again").expect("and is there");
+fn event_log(path: &Path) {
+    if let Ok(Some(mut event_log)) = EventLog::open(path) {
+        let settled = event_log.settled().expect("what opened reads").flatten();
+        assert_eq!(settled.map(|run| run.len() as u64).sum::<u64>(), event_log.compacted());
+        let count = event_log.events().expect("what opened reads").count();
+        event_log.append(&SourceEvent::default()).expect("it is appended to");
+        let again = EventLog::open(path).expect("what opened opens again").expect("and is there");
         assert_eq!(again.events().expect("and reads").count(), count + 1);
     }
 }
@@ -72,10 +72,10 @@ fn whole(which: u8, path: &Path) {
         0 => drop(DiskLog::open(path, IDENTITY).expect("a new file")),
         1 => {
             let events: Vec<SourceEvent> = shipped.events.iter().take(3).cloned().collect();
-            let mut chronicle =
-                Chronicle::begin(path, Recording { events: vec![], ..shipped }).expect("a new file");
-            events.iter().for_each(|event| chronicle.append(event).expect("it is appended to"));
-            chronicle.compact(1).expect("and compacted");
+            let mut event_log =
+                EventLog::begin(path, Recording { events: vec![], ..shipped }).expect("a new file");
+            events.iter().for_each(|event| event_log.append(event).expect("it is appended to"));
+            event_log.compact(1).expect("and compacted");
         }
         _ => {
             let root = shipped.root.clone();
@@ -99,7 +99,7 @@ fuzz_target!(|input: &[u8]| {
     std::fs::write(&path, &bytes).expect("a file");
     match which {
         0 => records(&path),
-        1 => chronicle(&path),
+        1 => event_log(&path),
         _ => overlay(&path),
     }
 });

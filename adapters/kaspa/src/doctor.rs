@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kaspa_consensus_core::network::NetworkId;
 use kaspa_rpc_core::api::rpc::RpcApi;
-use reprise_chain::chronicle::{Chronicle, ChronicleError};
+use reprise_chain::event_log::{EventLog, EventLogError};
 use reprise_chain::recording::{Lane, Recording};
 use reprise_model::block::{ChainBlock, ChainBlockMetadata};
 
@@ -93,10 +93,10 @@ pub struct Position {
 }
 
 impl Position {
-    /// What the chronicle at `path` says; none where there is none.
-    pub fn read(path: &Path) -> Result<Option<Self>, ChronicleError> {
-        let Some(chronicle) = Chronicle::open(path)? else { return Ok(None) };
-        let head = chronicle.head().clone();
+    /// What the event log at `path` says; none where there is none.
+    pub fn read(path: &Path) -> Result<Option<Self>, EventLogError> {
+        let Some(event_log) = EventLog::open(path)? else { return Ok(None) };
+        let head = event_log.head().clone();
         let mut blocks = vec![(head.root.metadata, None)];
         let add = |blocks: &mut Vec<(ChainBlockMetadata, Option<State>)>, added: Vec<ChainBlock>| {
             for block in added {
@@ -107,12 +107,12 @@ impl Position {
                 blocks.push((block.metadata, settled));
             }
         };
-        for run in chronicle.settled()? {
+        for run in event_log.settled()? {
             // None of this part ever leaves.
             blocks.drain(..blocks.len() - 1);
             add(&mut blocks, run?);
         }
-        for event in chronicle.events()? {
+        for event in event_log.events()? {
             let event = event?;
             blocks.truncate(blocks.len().saturating_sub(event.removed.len()).max(1));
             add(&mut blocks, event.added);

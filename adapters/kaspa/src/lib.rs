@@ -16,7 +16,7 @@
 //! | [`settlement`] | settlements as transactions: built and read |
 //! | [`sink`] | where settlements go |
 //! | [`claim`] | how exits are paid where settlements are proved |
-//! | [`cashier`] | who has exits paid where settlements are proved |
+//! | [`exit_payer`] | who has exits paid where settlements are proved |
 //! | [`flights`] | coins that transactions in flight spend |
 //! | [`doctor`] | how a node, a lane and a covenant are, asked of the living |
 //! | [`vault`] | where deposits lie, and what exits are paid from |
@@ -25,11 +25,11 @@
 //! | [`names`] | what people call lanes and accounts by |
 //! | [`client`] | a connection to a node |
 
-pub mod cashier;
 pub mod claim;
 pub mod client;
 pub mod covenant;
 pub mod doctor;
+pub mod exit_payer;
 pub mod flights;
 pub mod follower;
 pub mod key;

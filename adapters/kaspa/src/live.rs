@@ -5,10 +5,10 @@
 //! question ([`WakeUp`]). After a lost connection it connects again, waiting longer
 //! each time, subscribes again and catches up by the same question. So nothing is missed that the node still knows.
 //!
-//! What the node says is checked ([`follower`](crate::follower)), then kept in the [`Chronicle`], then handed on, in
-//! that order. A restart hands on what the chronicle holds and goes on from its tip.
+//! What the node says is checked ([`follower`](crate::follower)), then kept in the [`EventLog`], then handed on, in
+//! that order. A restart hands on what the event log holds and goes on from its tip.
 //!
-//! What is final it need not remember, and what is settled for good the chronicle keeps in short: the pipeline's
+//! What is final it need not remember, and what is settled for good the event log keeps in short: the pipeline's
 //! progress says how far. What it handed on last, and how the connection is, is told to whoever asks
 //! ([`ChainSource::connection`]).
 //!
@@ -33,8 +33,8 @@ use kaspa_consensus_core::network::NetworkId;
 use kaspa_rpc_core::RpcError;
 use kaspa_rpc_core::api::rpc::RpcApi;
 use kaspa_wrpc_client::prelude::{ChannelConnection, ChannelType, Scope, VirtualChainChangedScope};
-use reprise_chain::chronicle::{Chronicle, ChronicleError};
 use reprise_chain::event::SourceEvent;
+use reprise_chain::event_log::{EventLog, EventLogError};
 use reprise_chain::recording::{Lane, Recording};
 use reprise_chain::source::{self, ChainSource, Connection, Hitch, Poll, Progress, SourceError};
 use reprise_model::digest::BlockHash;
@@ -64,12 +64,12 @@ pub const WRONG_ANSWERS_MAX: u32 = 60;
 /// Events that wait for the pipeline; then the node is asked no further. Each is one page of the node's.
 const EVENTS_MAX: usize = 16;
 
-/// How many blocks must have become final and settled before the chronicle is compacted: no fewer than these, and no
+/// How many blocks must have become final and settled before the event log is compacted: no fewer than these, and no
 /// fewer than half of what was compacted before, so that all rewriting together costs no more than a few times the file.
 const COMPACT_MIN: u64 = 1024;
 
 /// What stands between the node's answers and the follower.
-pub type Through = Arc<dyn Fn(Box<dyn Chain>) -> Box<dyn Chain> + Send + Sync>;
+pub type ChainWrapper = Arc<dyn Fn(Box<dyn Chain>) -> Box<dyn Chain> + Send + Sync>;
 
 /// What is followed.
 #[derive(Clone)]
@@ -88,7 +88,7 @@ pub struct Options {
     /// How many connections in a row may end in an answer that does not check before the source ends.
     pub wrong_answers_max: u32,
     /// For those who want to see, or to change, what the node says.
-    pub through: Option<Through>,
+    pub through: Option<ChainWrapper>,
 }
 
 /// A node that is about to be followed.
@@ -96,7 +96,7 @@ pub struct Prepared {
     options: Options,
     runtime: Runtime,
     follower: Follower,
-    chronicle: Option<Chronicle>,
+    event_log: Option<EventLog>,
     scripts: Option<Scripts>,
 }
 
@@ -112,13 +112,13 @@ pub enum LiveError {
     /// There is no block to follow the covenant from.
     #[error(transparent)]
     Root(#[from] RootError),
-    /// The chronicle cannot be read or written.
+    /// The event log cannot be read or written.
     #[error(transparent)]
-    Chronicle(#[from] ChronicleError),
+    EventLog(#[from] EventLogError),
     /// What was followed before is another chain.
     #[error("{path}: this data directory follows another chain ({differs}): use another data directory")]
     Other {
-        /// The chronicle.
+        /// The event log.
         path: String,
         /// In what it differs.
         differs: &'static str,
@@ -213,19 +213,19 @@ impl Shared {
 }
 
 impl Prepared {
-    /// Reads the chronicle at `path`; where there is none, asks the node where its chain is, and begins one.
+    /// Reads the event log at `path`; where there is none, asks the node where its chain is, and begins one.
     pub fn new(options: Options, path: Option<&Path>) -> Result<Self, LiveError> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let kept = path.map(Chronicle::open).transpose()?.flatten();
-        let (follower, chronicle) = match kept {
-            Some(chronicle) => (resumed(&options, &chronicle)?, Some(chronicle)),
+        let kept = path.map(EventLog::open).transpose()?.flatten();
+        let (follower, event_log) = match kept {
+            Some(event_log) => (resumed(&options, &event_log)?, Some(event_log)),
             None => {
                 let follower = runtime.block_on(start(&options))?;
                 let head = follower.head().clone();
-                (follower, path.map(|path| Chronicle::begin(path, head)).transpose()?)
+                (follower, path.map(|path| EventLog::begin(path, head)).transpose()?)
             }
         };
-        Ok(Self { options, runtime, follower, chronicle, scripts: None })
+        Ok(Self { options, runtime, follower, event_log, scripts: None })
     }
 
     /// Network, lane and root, as a recording without events.
@@ -245,14 +245,14 @@ impl Prepared {
 
     /// Starts the thread.
     pub fn start(self) -> io::Result<LiveL1> {
-        let Self { options, runtime, follower, chronicle, scripts } = self;
+        let Self { options, runtime, follower, event_log, scripts } = self;
         let head = follower.head().clone();
         let (sender, told) = bounded(EVENTS_MAX);
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared::default());
         let until_idle = options.until_idle;
         let following =
-            FollowLoop { options, follower, chronicle, told: sender, shared: shared.clone(), stopped };
+            FollowLoop { options, follower, event_log, told: sender, shared: shared.clone(), stopped };
         let run = move || following.run(&runtime);
         let thread = thread::Builder::new().name("kaspa follower".into()).spawn(run)?;
         Ok(LiveL1 { head, until_idle, shared, scripts, told: Some(told), stop, thread: Some(thread) })
@@ -260,7 +260,7 @@ impl Prepared {
 }
 
 impl LiveL1 {
-    /// Follows the node, from the tip of the chronicle at `path` where there is one; without a path nothing is kept.
+    /// Follows the node, from the tip of the event log at `path` where there is one; without a path nothing is kept.
     pub fn open(options: Options, path: Option<&Path>) -> Result<Self, LiveError> {
         Ok(Prepared::new(options, path)?.start()?)
     }
@@ -308,7 +308,7 @@ impl ChainSource for LiveL1 {
     }
 
     fn connection(&self) -> Option<Connection> {
-        let lost = self.shared.lost().as_ref().map(|lost| source::Lost {
+        let lost = self.shared.lost().as_ref().map(|lost| source::Disconnection {
             hitch: lost.hitch,
             since: lost.since.duration_since(UNIX_EPOCH).unwrap_or_default(),
             lasting: lost.at.elapsed(),
@@ -355,10 +355,10 @@ async fn start(options: &Options) -> Result<Follower, LiveError> {
     Ok(follower)
 }
 
-/// A follower where the chronicle's events begin.
-fn resumed(options: &Options, chronicle: &Chronicle) -> Result<Follower, LiveError> {
-    let head = chronicle.head();
-    let other = |differs| LiveError::Other { path: chronicle.path().display().to_string(), differs };
+/// A follower where the event log's events begin.
+fn resumed(options: &Options, event_log: &EventLog) -> Result<Follower, LiveError> {
+    let head = event_log.head();
+    let other = |differs| LiveError::Other { path: event_log.path().display().to_string(), differs };
     if head.lane != options.lane {
         return Err(other("another lane, covenant or deposit script"));
     }
@@ -366,7 +366,7 @@ fn resumed(options: &Options, chronicle: &Chronicle) -> Result<Follower, LiveErr
         return Err(other("another first block"));
     }
     let network: NetworkId = head.network.parse().map_err(|_| other("a network that is unknown here"))?;
-    let (height, base) = (chronicle.compacted(), chronicle.base());
+    let (height, base) = (event_log.compacted(), event_log.base());
     let track =
         Track::above(height, head.lane.key, Track::window(network), base).map_err(FollowError::from)?;
     let mut follower = Follower::at(head.clone(), track);
@@ -409,7 +409,7 @@ async fn disconnect(client: &Client) {
 }
 
 /// Why a connection is of no more use.
-enum Lost {
+enum Interruption {
     /// Connect again.
     Passing(Hitch, String),
     /// What the node answered does not check: connect again, but not for ever.
@@ -420,7 +420,7 @@ enum Lost {
     Fatal(String),
 }
 
-impl From<FollowError> for Lost {
+impl From<FollowError> for Interruption {
     fn from(error: FollowError) -> Self {
         let said = error.to_string();
         match error {
@@ -432,8 +432,8 @@ impl From<FollowError> for Lost {
     }
 }
 
-impl From<ChronicleError> for Lost {
-    fn from(error: ChronicleError) -> Self {
+impl From<EventLogError> for Interruption {
+    fn from(error: EventLogError) -> Self {
         Self::Fatal(error.to_string())
     }
 }
@@ -442,7 +442,7 @@ impl From<ChronicleError> for Lost {
 struct FollowLoop {
     options: Options,
     follower: Follower,
-    chronicle: Option<Chronicle>,
+    event_log: Option<EventLog>,
     told: Sender<Result<Told, SourceError>>,
     shared: Arc<Shared>,
     stopped: watch::Receiver<bool>,
@@ -457,26 +457,32 @@ impl FollowLoop {
             runtime.block_on(self.stay())
         }));
         let reason = match ended {
-            Ok(Ok(()) | Err(Lost::Stopped)) => return,
-            Ok(Err(Lost::Fatal(reason) | Lost::Wrong(reason) | Lost::Passing(_, reason))) => reason,
+            Ok(Ok(()) | Err(Interruption::Stopped)) => return,
+            Ok(Err(
+                Interruption::Fatal(reason) | Interruption::Wrong(reason) | Interruption::Passing(_, reason),
+            )) => reason,
             Err(_) => "the following thread panicked: see the log above".into(),
         };
         // Nobody may be listening any more.
         let _ = told.send(Err(failed(reason)));
     }
 
-    /// Hands on what the chronicle holds.
-    fn replay(&mut self) -> Result<(), Lost> {
-        let Some(chronicle) = &self.chronicle else { return Ok(()) };
-        let tell = |event| self.told.send(Ok(Told::Event(event))).map_err(|_| Lost::Stopped);
+    /// Hands on what the event log holds.
+    fn replay(&mut self) -> Result<(), Interruption> {
+        let Some(event_log) = &self.event_log else { return Ok(()) };
+        let tell = |event| self.told.send(Ok(Told::Event(event))).map_err(|_| Interruption::Stopped);
         // This part was checked when it came, before it was compacted.
-        for run in chronicle.settled()? {
+        for run in event_log.settled()? {
             tell(SourceEvent { removed: vec![], added: run? })?;
         }
-        for event in chronicle.events()? {
+        for event in event_log.events()? {
             let event = event?;
-            let refused =
-                |e| Lost::Fatal(format!("{}: the chronicle does not check: {e}", chronicle.path().display()));
+            let refused = |e| {
+                Interruption::Fatal(format!(
+                    "{}: the event log does not check: {e}",
+                    event_log.path().display()
+                ))
+            };
             self.follower.resume(&event).map_err(refused)?;
             self.shared.hand_on(&event);
             tell(event)?;
@@ -487,19 +493,19 @@ impl FollowLoop {
     /// Forgets what is final, and compacts what is settled for good.
     fn tidy(&mut self) {
         self.follower.forget_below(self.shared.finalized.load(Ordering::Relaxed));
-        let Some(chronicle) = &mut self.chronicle else { return };
+        let Some(event_log) = &mut self.event_log else { return };
         let height = self.shared.floor.load(Ordering::Relaxed).saturating_sub(1);
-        let done = chronicle.compacted();
+        let done = event_log.compacted();
         // What is compacted ends in a block that the chain can be followed on from.
         let Some(height) = self.follower.track().opened_below(height, done) else { return };
         if height.saturating_sub(done) < COMPACT_MIN.max(done / 2) {
             return;
         }
-        let path = chronicle.path().display().to_string();
-        let compacted = chronicle.compact(height);
-        self.follower.forget_opened(chronicle.compacted());
+        let path = event_log.path().display().to_string();
+        let compacted = event_log.compact(height);
+        self.follower.forget_opened(event_log.compacted());
         match compacted {
-            Ok(true) => tracing::info!("{path}: {} blocks are compacted", chronicle.compacted()),
+            Ok(true) => tracing::info!("{path}: {} blocks are compacted", event_log.compacted()),
             Ok(false) => {}
             // It is as it was, and goes on growing.
             Err(error) => tracing::warn!("{error}; it stays as it was"),
@@ -507,7 +513,7 @@ impl FollowLoop {
     }
 
     /// Stays with the node for as long as anybody listens.
-    async fn stay(&mut self) -> Result<(), Lost> {
+    async fn stay(&mut self) -> Result<(), Interruption> {
         let (mut wait, mut wrong) = (WAIT_MIN, 0);
         loop {
             self.tidy();
@@ -516,23 +522,23 @@ impl FollowLoop {
             let url = self.options.url.clone();
             let connected = tokio::select! {
                 connected = client::connect(&url, CONNECT_WITHIN) => connected,
-                () = hears(&mut stopped) => return Ok(()),
+                () = stop_requested(&mut stopped) => return Ok(()),
             };
             let (hitch, reason) = match connected {
                 Ok(client) => {
                     tracing::info!("connected to {url}");
                     let lost = tokio::select! {
                         lost = self.follow(&client) => lost,
-                        () = hears(&mut stopped) => Lost::Stopped,
+                        () = stop_requested(&mut stopped) => Interruption::Stopped,
                     };
                     disconnect(&client).await;
                     match lost {
-                        Lost::Passing(hitch, reason) => (hitch, reason),
-                        Lost::Wrong(reason) => {
+                        Interruption::Passing(hitch, reason) => (hitch, reason),
+                        Interruption::Wrong(reason) => {
                             let moved = before != self.follower.track().tip().block_hash;
                             wrong = if moved { 1 } else { wrong + 1 };
                             if wrong >= self.options.wrong_answers_max {
-                                return Err(Lost::Wrong(reason));
+                                return Err(Interruption::Wrong(reason));
                             }
                             (Hitch::Answers, reason)
                         }
@@ -548,18 +554,18 @@ impl FollowLoop {
             tracing::warn!("{reason}; connecting again in {wait:?}");
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                () = hears(&mut stopped) => return Ok(()),
+                () = stop_requested(&mut stopped) => return Ok(()),
             }
             wait = (wait * 2).min(WAIT_MAX);
         }
     }
 
     /// Follows the node over one connection, until that is of no more use.
-    async fn follow(&mut self, client: &Client) -> Lost {
+    async fn follow(&mut self, client: &Client) -> Interruption {
         let chain = chain(&self.options, client);
         let wake = match subscribe(client).await {
             Ok(wake) => wake,
-            Err(error) => return Lost::Passing(Hitch::Away, error.to_string()),
+            Err(error) => return Interruption::Passing(Hitch::Away, error.to_string()),
         };
         if let Err(lost) = self.check_network(&chain).await {
             return judged(lost, client, &chain).await;
@@ -597,19 +603,19 @@ impl FollowLoop {
             // Woken or not: ask.
             wake.wait(ASK_EVERY).await;
             if !client.is_connected() {
-                return Lost::Passing(Hitch::Away, "the connection is lost".into());
+                return Interruption::Passing(Hitch::Away, "the connection is lost".into());
             }
         }
     }
 
     /// Asks how far the node's chain goes; whether the node is synced with its network.
-    async fn look_ahead(&self, chain: &dyn Chain) -> Result<bool, Lost> {
+    async fn look_ahead(&self, chain: &dyn Chain) -> Result<bool, Interruption> {
         let info = chain.server().await.map_err(FollowError::from)?;
         self.shared.goal.store(info.virtual_daa_score, Ordering::Relaxed);
         Ok(info.is_synced)
     }
 
-    async fn check_network(&self, chain: &dyn Chain) -> Result<(), Lost> {
+    async fn check_network(&self, chain: &dyn Chain) -> Result<(), Interruption> {
         let info = chain.server().await.map_err(FollowError::from)?;
         self.shared.goal.store(info.virtual_daa_score, Ordering::Relaxed);
         let found = info.network_id.to_string();
@@ -621,7 +627,7 @@ impl FollowLoop {
     }
 
     /// Takes one part of a page; whether there was one.
-    async fn ask(&mut self, chain: &dyn Chain) -> Result<bool, Lost> {
+    async fn ask(&mut self, chain: &dyn Chain) -> Result<bool, Interruption> {
         let event = match self.follower.next_event(chain).await {
             Ok(Some(event)) => event,
             Ok(None) => return Ok(false),
@@ -629,31 +635,34 @@ impl FollowLoop {
         };
         let (removed, added) = (event.removed.len(), event.added.len());
         tracing::debug!("-{removed} +{added} blocks, tip {}", self.follower.track().tip().block_hash);
-        if let Some(chronicle) = &mut self.chronicle {
-            chronicle.append(&event)?;
+        if let Some(event_log) = &mut self.event_log {
+            event_log.append(&event)?;
         }
         self.shared.hand_on(&event);
-        self.told.send(Ok(Told::Event(event))).map_err(|_| Lost::Stopped)?;
+        self.told.send(Ok(Told::Event(event))).map_err(|_| Interruption::Stopped)?;
         if let Some(block) = self.follower.newly_final() {
-            self.told.send(Ok(Told::Final(block))).map_err(|_| Lost::Stopped)?;
+            self.told.send(Ok(Told::Final(block))).map_err(|_| Interruption::Stopped)?;
         }
         Ok(true)
     }
 }
 
 /// What a node says over a connection that is gone is no answer, nor is that of a node that is catching up itself.
-async fn judged(lost: Lost, client: &Client, chain: &dyn Chain) -> Lost {
-    let (Lost::Passing(_, said) | Lost::Wrong(said) | Lost::Fatal(said)) = &lost else { return lost };
+async fn judged(lost: Interruption, client: &Client, chain: &dyn Chain) -> Interruption {
+    let (Interruption::Passing(_, said) | Interruption::Wrong(said) | Interruption::Fatal(said)) = &lost
+    else {
+        return lost;
+    };
     match tokio::time::timeout(CONNECT_WITHIN, chain.server()).await {
         Ok(Ok(info)) if info.is_synced && client.is_connected() => lost,
         Ok(Ok(info)) if !info.is_synced => {
-            Lost::Passing(Hitch::Unsynced, format!("{said} (the node is not synced yet)"))
+            Interruption::Passing(Hitch::Unsynced, format!("{said} (the node is not synced yet)"))
         }
-        _ => Lost::Passing(Hitch::Away, said.clone()),
+        _ => Interruption::Passing(Hitch::Away, said.clone()),
     }
 }
 
-async fn hears(stopped: &mut watch::Receiver<bool>) {
+async fn stop_requested(stopped: &mut watch::Receiver<bool>) {
     // Whoever could say it is gone: the same.
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }

@@ -13,10 +13,10 @@
 //! no such output, the covenant is elsewhere: a competitor moved it, or a reorg moved it back. Either comes as a chain
 //! event, and what is wanted changes.
 //!
-//! What settlements under a proof leave to their exits is paid from here as well, by a [`Cashier`], whoever sent them.
+//! What settlements under a proof leave to their exits is paid from here as well, by an [`ExitPayer`], whoever sent them.
 //!
 //! Two sinks, so that a fake seal cannot reach a covenant that moves value: [`KaspaSink`] takes real receipts;
-//! [`PlaySink`], for what is mocked, is made only with an [`OwnNetwork`].
+//! [`UnprovenKaspaSink`], for what is mocked, is made only with an [`OwnNetwork`].
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,15 +39,15 @@ use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::{BlockHash, Digest, StatementId};
 use reprise_model::journal::Exit;
 use reprise_model::receipt::{RealReceipt, Receipt, Verified};
-use reprise_settler::{Cause, Owed, RehearsalSink, SettleError, SettlementSink, Taken};
+use reprise_settler::{Cause, SettleError, SettlementSink, Taken, UnpaidExits, UnprovenSink};
 
-use crate::cashier::{Cashier, Means, OpenClaim};
 use crate::client::{self, Client, ClientError, Unanswered, unanswered};
 use crate::covenant::{NotOwnError, OwnNetwork, Proof, Rules, SealReader, State};
+use crate::exit_payer::{ExitPayer, OpenClaim, PaymentContext};
 use crate::flights::Flights;
 use crate::key::Key;
 use crate::names::{self, UnknownNetworkError};
-use crate::settlement::{BuildError, Coin, FEERATE_MIN, Fees, Purse, Selected, Settling};
+use crate::settlement::{BuildError, Coin, FEERATE_MIN, Fees, Funding, Selected, Settling};
 use crate::vault::{self, Payout, Scripts, ShortError};
 use crate::{digest, kaspa_hash};
 
@@ -184,7 +184,7 @@ pub struct Payer {
 
 /// How settlements are paid for and proved.
 #[derive(Debug, Clone)]
-pub struct Terms {
+pub struct SinkConfig {
     /// The node's borsh wRPC server.
     pub url: String,
     /// The prefix of addresses on the network.
@@ -207,7 +207,7 @@ pub struct Terms {
 type Verdict = Arc<Mutex<Option<(StatementId, Result<(), (Cause, String)>)>>>;
 
 /// What is owed, where that is news.
-type Debts = Arc<Mutex<Option<Vec<Owed>>>>;
+type Debts = Arc<Mutex<Option<Vec<UnpaidExits>>>>;
 
 /// What is paid for good.
 type Paid = Arc<Mutex<Vec<StatementId>>>;
@@ -229,22 +229,22 @@ pub struct KaspaSink {
 }
 
 /// A [`KaspaSink`] of a network of one's own, which takes fake seals too.
-pub struct PlaySink(KaspaSink);
+pub struct UnprovenKaspaSink(KaspaSink);
 
 impl KaspaSink {
     /// Starts the thread.
-    pub fn open(terms: Terms) -> Result<Self, io::Error> {
+    pub fn open(config: SinkConfig) -> Result<Self, io::Error> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let (jobs, inbox) = bounded(JOBS_MAX);
         let verdict = Verdict::default();
         let (debts, paid) = (Debts::default(), Paid::default());
         let verdict_of = verdict.clone();
         let settling = SettleLoop {
-            terms,
+            config,
             client: None,
             sent: None,
             verdict: verdict_of,
-            cashier: Cashier::default(),
+            exit_payer: ExitPayer::default(),
             flights: Flights::default(),
             debts: debts.clone(),
             paid: paid.clone(),
@@ -256,12 +256,12 @@ impl KaspaSink {
     }
 
     /// For a network of one's own: fake seals are taken too.
-    pub fn play(self, _own: OwnNetwork) -> PlaySink {
-        PlaySink(self)
+    pub fn into_unproven(self, _own: OwnNetwork) -> UnprovenKaspaSink {
+        UnprovenKaspaSink(self)
     }
 
-    fn hear_owed(&mut self, owed: &[&Owed]) -> Vec<StatementId> {
-        *locked(&self.debts) = Some(owed.iter().map(|owed| (*owed).clone()).collect());
+    fn hear_owed(&mut self, unpaid: &[&UnpaidExits]) -> Vec<StatementId> {
+        *locked(&self.debts) = Some(unpaid.iter().map(|unpaid| (*unpaid).clone()).collect());
         std::mem::take(&mut locked(&self.paid))
     }
 
@@ -306,21 +306,24 @@ impl SettlementSink for KaspaSink {
         self.take(observed, exits, &receipt.seal)
     }
 
-    fn owe(&mut self, owed: &[&Owed]) -> Vec<StatementId> {
-        self.hear_owed(owed)
+    fn add(&mut self, unpaid: &[&UnpaidExits]) -> Vec<StatementId> {
+        self.hear_owed(unpaid)
     }
 }
 
-impl RehearsalSink for PlaySink {
-    fn rehearse(&mut self, settlement: SettlementArtifact<Verified<Receipt>>) -> Result<Taken, SettleError> {
+impl UnprovenSink for UnprovenKaspaSink {
+    fn submit_unproven(
+        &mut self,
+        settlement: SettlementArtifact<Verified<Receipt>>,
+    ) -> Result<Taken, SettleError> {
         let SettlementArtifact { end_block, journal, exits, receipt } = &settlement;
         let observed =
             ObservedSettlement { statement: receipt.id(), journal: *journal, end_block: *end_block };
         self.0.take(observed, exits, &receipt.seal)
     }
 
-    fn owe(&mut self, owed: &[&Owed]) -> Vec<StatementId> {
-        self.0.hear_owed(owed)
+    fn add(&mut self, unpaid: &[&UnpaidExits]) -> Vec<StatementId> {
+        self.0.hear_owed(unpaid)
     }
 }
 
@@ -339,11 +342,11 @@ struct Sent {
 
 /// The thread's.
 struct SettleLoop {
-    terms: Terms,
+    config: SinkConfig,
     client: Option<Client>,
     sent: Option<Sent>,
     verdict: Verdict,
-    cashier: Cashier,
+    exit_payer: ExitPayer,
     flights: Flights,
     debts: Debts,
     paid: Paid,
@@ -360,7 +363,7 @@ impl SettleLoop {
         let (mut again, mut last, mut tries) = (None, None, 0);
         // Blocking here holds up nobody: the connection's own tasks have a thread of theirs.
         loop {
-            let job = match next(inbox, again.take(), self.terms.settling.rules.claims()) {
+            let job = match next(inbox, again.take(), self.config.settling.rules.claims()) {
                 Next::Job(job) => job,
                 Next::Nothing => {
                     self.pay().await;
@@ -400,12 +403,12 @@ impl SettleLoop {
 
     /// Has the next exit paid, where one is owed.
     async fn pay(&mut self) {
-        if let Some(owed) = locked(&self.debts).take()
-            && self.terms.settling.rules.claims()
+        if let Some(unpaid) = locked(&self.debts).take()
+            && self.config.settling.rules.claims()
         {
-            self.cashier.owes(&owed);
+            self.exit_payer.owes(&unpaid);
         }
-        if self.cashier.is_idle() {
+        if self.exit_payer.is_idle() {
             return;
         }
         let outcome = match tokio::time::timeout(ANSWER_WITHIN, self.pay_next()).await {
@@ -430,10 +433,10 @@ impl SettleLoop {
 
     async fn pay_next(&mut self) -> Result<Option<Hash>, SinkError> {
         let client = self.connected().await?;
-        let Terms { settling, prefix, fee_max, .. } = &self.terms;
-        let means = Means { settling, prefix: *prefix, fee_max: *fee_max };
-        let sent = self.cashier.turn(client.as_ref(), means, &mut self.flights).await;
-        *locked(&self.paid) = self.cashier.paid().iter().copied().collect();
+        let SinkConfig { settling, prefix, fee_max, .. } = &self.config;
+        let context = PaymentContext { settling, prefix: *prefix, fee_max: *fee_max };
+        let sent = self.exit_payer.step(client.as_ref(), context, &mut self.flights).await;
+        *locked(&self.paid) = self.exit_payer.paid().iter().copied().collect();
         sent
     }
 
@@ -452,9 +455,9 @@ impl SettleLoop {
     }
 
     async fn connect(&self) -> Result<Client, SinkError> {
-        let client = client::connect(&self.terms.url, CONNECT_WITHIN).await?;
+        let client = client::connect(&self.config.url, CONNECT_WITHIN).await?;
         let info = client.get_server_info().await.map_err(unanswered("get_server_info"))?;
-        let (found, expected) = (info.network_id, self.terms.settling.params.net);
+        let (found, expected) = (info.network_id, self.config.settling.params.net);
         match (found == expected, info.has_utxo_index) {
             (false, _) => Err(SinkError::Network { found, expected }),
             (true, false) => Err(SinkError::NoIndex),
@@ -471,27 +474,27 @@ impl SettleLoop {
 
     /// The covenant's output, if its script is this one.
     async fn covenant(&self, rpc: &dyn RpcApi, script: &ScriptPublicKey) -> Result<Option<Coin>, SinkError> {
-        let id = Some(self.terms.settling.covenant);
-        let at = unspent(rpc, script, self.terms.prefix).await?;
+        let id = Some(self.config.settling.covenant);
+        let at = unspent(rpc, script, self.config.prefix).await?;
         Ok(at.into_iter().find(|coin| coin.entry.covenant_id == id))
     }
 
     /// What is paid out of the vault.
     async fn payout(&self, rpc: &dyn RpcApi, batches: &[Vec<Exit>]) -> Result<Payout, SinkError> {
         let exits = batches.concat();
-        let (Some(scripts), false) = (&self.terms.scripts, exits.is_empty()) else {
+        let (Some(scripts), false) = (&self.config.scripts, exits.is_empty()) else {
             return Ok(Payout::default());
         };
-        let covenant = digest(self.terms.settling.covenant);
+        let covenant = digest(self.config.settling.covenant);
         let script = vault::script(covenant).map_err(BuildError::from)?;
-        let coins = unspent(rpc, &script, self.terms.prefix).await?;
+        let coins = unspent(rpc, &script, self.config.prefix).await?;
         Ok(vault::pay(&exits, scripts, covenant, coins).map_err(BuildError::from)??)
     }
 
     async fn send(&mut self, job: &Job) -> Result<Option<Hash>, SinkError> {
         let client = self.connected().await?;
         let rpc: &dyn RpcApi = client.as_ref();
-        let (settlement, Terms { settling, prefix, .. }) = (&job.settlement, &self.terms);
+        let (settlement, SinkConfig { settling, prefix, .. }) = (&job.settlement, &self.config);
         let waiting = match self.sent {
             Some(sent) if rpc.get_mempool_entry(sent.transaction, true, false).await.is_ok() => Some(sent),
             _ => None,
@@ -504,22 +507,22 @@ impl SettleLoop {
         // it for more.
         let outbids = waiting.map_or(0.0, |sent| sent.feerate * OUTBID);
         let feerate = feerate(rpc).await?.max(FEERATE_MIN).max(outbids);
-        let fees = Fees { feerate, fee_max: self.terms.fee_max };
+        let fees = Fees { feerate, fee_max: self.config.fee_max };
         self.flights.land(rpc).await;
         let coins = coins(rpc, &settling.params, &settling.key, *prefix).await?;
         let coins = self.flights.free(coins, waiting.map(|sent| sent.transaction));
-        let purse = Purse { coins: &coins, fees };
+        let funding = Funding { coins: &coins, fees };
         let transaction = match self.covenant(rpc, &settling.spends(settlement)).await? {
             Some(covenant) => {
                 let end = selected(rpc, settlement.end_block).await?;
-                let proof = witness(&self.terms.proof, self.terms.seal, &job.seal)?;
+                let proof = witness(&self.config.proof, self.config.seal, &job.seal)?;
                 let payout = self.payout(rpc, &job.exits).await?;
-                settling.settle(covenant, settlement, proof, payout, end, purse)?
+                settling.settle(covenant, settlement, proof, payout, end, funding)?
             }
             None => match self.covenant(rpc, &settling.key.script()).await? {
                 Some(founded) => {
                     tracing::info!("the covenant is moved into its first state");
-                    settling.enter(founded, self.terms.first, purse)?
+                    settling.enter(founded, self.config.first, funding)?
                 }
                 None => return Err(SinkError::Elsewhere),
             },
@@ -581,22 +584,22 @@ pub fn found(
         let params = names::params(info.network_id)?;
         let coins = coins(rpc, &params, key, info.network_id.into()).await?;
         let fees = Fees { feerate: feerate(rpc).await?, fee_max };
-        let purse = Purse { coins: &coins, fees };
-        let (transaction, covenant) = Settling::found(&params, key, value, purse)?;
+        let funding = Funding { coins: &coins, fees };
+        let (transaction, covenant) = Settling::found(&params, key, value, funding)?;
         send(rpc, &transaction).await?;
         Ok(digest(covenant))
     })
 }
 
 /// The claims to exits that the node shows unspent, of all that is owed.
-pub fn open_claims(url: &str, covenant: Digest, owed: &[Owed]) -> Result<Vec<OpenClaim>, SinkError> {
-    let mut cashier = Cashier::default();
-    cashier.owes(owed);
+pub fn open_claims(url: &str, covenant: Digest, unpaid: &[UnpaidExits]) -> Result<Vec<OpenClaim>, SinkError> {
+    let mut exit_payer = ExitPayer::default();
+    exit_payer.owes(unpaid);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.map_err(SinkError::Thread)?.block_on(async {
         let client = client::connect(url, CONNECT_WITHIN).await?;
         let prefix = indexed(client.as_ref()).await?.into();
-        cashier.open(client.as_ref(), kaspa_hash(covenant), prefix).await
+        exit_payer.open(client.as_ref(), kaspa_hash(covenant), prefix).await
     })
 }
 
@@ -607,12 +610,12 @@ pub fn pay_claims(
     covenant: Digest,
     rules: Rules,
     payer: Payer,
-    owed: &[Owed],
+    unpaid: &[UnpaidExits],
     told: &mut dyn FnMut(Hash),
     stop: &AtomicBool,
 ) -> Result<(), SinkError> {
-    let (mut cashier, mut flights) = (Cashier::default(), Flights::default());
-    cashier.owes(owed);
+    let (mut exit_payer, mut flights) = (ExitPayer::default(), Flights::default());
+    exit_payer.owes(unpaid);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.map_err(SinkError::Thread)?.block_on(async {
         let client = client::connect(url, CONNECT_WITHIN).await?;
@@ -620,13 +623,13 @@ pub fn pay_claims(
         let Payer { key, fee_max } = payer;
         let (params, covenant) = (names::params(network)?, kaspa_hash(covenant));
         let settling = Settling { params, covenant, rules, key };
-        let means = Means { settling: &settling, prefix: network.into(), fee_max };
+        let context = PaymentContext { settling: &settling, prefix: network.into(), fee_max };
         while !stop.load(Ordering::Relaxed) {
-            if let Some(sent) = cashier.turn(client.as_ref(), means, &mut flights).await? {
+            if let Some(sent) = exit_payer.step(client.as_ref(), context, &mut flights).await? {
                 told(sent);
                 continue;
             }
-            if cashier.open(client.as_ref(), settling.covenant, means.prefix).await?.is_empty() {
+            if exit_payer.open(client.as_ref(), settling.covenant, context.prefix).await?.is_empty() {
                 break;
             }
             // The node accepts what was sent, in its own time.
@@ -652,10 +655,10 @@ enum Next {
 
 /// The latest of what is to be settled; after a while, what failed, however often it is submitted meanwhile; nothing
 /// where there is none and something is `owed`.
-fn next(inbox: &Receiver<Job>, failed: Option<Job>, owed: bool) -> Next {
+fn next(inbox: &Receiver<Job>, failed: Option<Job>, unpaid: bool) -> Next {
     let until = Instant::now() + AGAIN_AFTER;
     let came = loop {
-        let came = match failed.is_some() || owed {
+        let came = match failed.is_some() || unpaid {
             true => inbox.recv_deadline(until),
             false => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };

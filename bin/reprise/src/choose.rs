@@ -50,7 +50,7 @@ pub(crate) fn mended_store(
 ) -> Result<Arc<dyn ReceiptStore>, Failure> {
     let path = settings.receipts_dir();
     let verifiers = Arc::new(Verifiers::all(systems)?);
-    Ok(Arc::new(Store::mend(&path, verifiers, settings.receipts.options())?))
+    Ok(Arc::new(Store::repair(&path, verifiers, settings.receipts.options())?))
 }
 
 /// The same beside a node that writes it: it is read as it is now.
@@ -60,5 +60,5 @@ pub(crate) fn read_store(
 ) -> Result<Arc<dyn ReceiptStore>, Failure> {
     let path = settings.receipts_dir();
     let verifiers = Arc::new(Verifiers::all(systems)?);
-    Ok(Arc::new(Store::open_reading(&path, verifiers, settings.receipts.reading())?))
+    Ok(Arc::new(Store::open_read_only(&path, verifiers, settings.receipts.reading())?))
 }

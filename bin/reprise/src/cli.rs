@@ -48,12 +48,12 @@ impl Cli {
 }
 
 /// Which settings a command has as flags.
-enum Shown {
+enum EntryDetails {
     All,
     These(&'static [&'static str]),
 }
 
-impl Shown {
+impl EntryDetails {
     fn has(&self, setting: &Arg) -> bool {
         match self {
             // A flag of every command already.
@@ -67,12 +67,12 @@ impl Shown {
 /// The setting that every command has as a flag.
 const DATA_DIR: &str = "data-dir";
 
-const SHOWN: [(&str, Shown); 5] = [
-    ("run", Shown::All),
-    ("record", Shown::These(&["l1", "lane", "covenant", "deposit", "from", "min-confirmations"])),
-    ("claims", Shown::These(&KASPA)),
-    ("doctor", Shown::These(&KASPA)),
-    ("found-covenant", Shown::These(&["l1", "key-file", "fee-max", "backend", "covenant-proof"])),
+const SHOWN: [(&str, EntryDetails); 5] = [
+    ("run", EntryDetails::All),
+    ("record", EntryDetails::These(&["l1", "lane", "covenant", "deposit", "from", "min-confirmations"])),
+    ("claims", EntryDetails::These(&KASPA)),
+    ("doctor", EntryDetails::These(&KASPA)),
+    ("found-covenant", EntryDetails::These(&["l1", "key-file", "fee-max", "backend", "covenant-proof"])),
 ];
 
 /// What says a lane of Kaspa, its covenant and who pays.
@@ -540,7 +540,7 @@ mod tests {
     fn every_setting_that_a_command_shows_is_a_setting() {
         let command = command();
         for (subcommand, shown) in SHOWN {
-            let Shown::These(names) = shown else { continue };
+            let EntryDetails::These(names) = shown else { continue };
             let subcommand = command.find_subcommand(subcommand).unwrap();
             for name in names {
                 assert!(subcommand.get_arguments().any(|arg| arg.get_long() == Some(name)), "{name}");

@@ -11,8 +11,8 @@ mod with {
     use std::sync::atomic::Ordering;
     use std::time::{Duration, Instant};
 
-    use reprise_chain::chronicle::Chronicle;
     use reprise_chain::event::SourceEvent;
+    use reprise_chain::event_log::EventLog;
     use reprise_chain::recording::Recording;
     use reprise_kaspa::client::parse_url;
     use reprise_kaspa::covenant::{OwnNetwork, Proof, Rules, SealReader, State};
@@ -150,7 +150,7 @@ mod with {
     pub(crate) fn examined(settings: &Settings, chosen: &Chosen) -> Result<Vec<Checked>, Failure> {
         let Followed { options, proof, workload } = followed(settings, chosen)?;
         let (key, covenant) = (key(settings)?, workload.covenant());
-        let path = l1::chronicle(&settings.data_dir.join("l1"), &covenant);
+        let path = l1::event_log(&settings.data_dir.join("l1"), &covenant);
         let position = Position::read(&path).map_err(|e| Failure::Other(e.to_string()))?;
         let root_proof = position.as_ref().and_then(|position| position.head.root.lane_proof.clone());
         let hasher = covenant.hasher.as_ref();
@@ -199,17 +199,17 @@ mod with {
         };
         let other = |e: &dyn Display| Failure::Other(e.to_string());
         let covenant = workload.covenant();
-        let path = l1::chronicle(&settings.data_dir.join("l1"), &covenant);
-        let chronicle = Chronicle::open(&path).map_err(|e| other(&e))?.ok_or_else(|| {
+        let path = l1::event_log(&settings.data_dir.join("l1"), &covenant);
+        let event_log = EventLog::open(&path).map_err(|e| other(&e))?.ok_or_else(|| {
             Failure::usage(format!(
-                "{}: no such chronicle: what is owed follows from the chain, so follow it first, with `reprise run`",
+                "{}: no such event_log: what is owed follows from the chain, so follow it first, with `reprise run`",
                 path.display()
             ))
         })?;
         let run = |added| SourceEvent { removed: vec![], added };
-        let settled = chronicle.settled().map_err(|e| other(&e))?.map(|it| it.map(run));
-        let events = settled.chain(chronicle.events().map_err(|e| other(&e))?);
-        let (root, depth) = (chronicle.head().root.clone(), settings.reorgs.finality_depth());
+        let settled = event_log.settled().map_err(|e| other(&e))?.map(|it| it.map(run));
+        let events = settled.chain(event_log.events().map_err(|e| other(&e))?);
+        let (root, depth) = (event_log.head().root.clone(), settings.reorgs.finality_depth());
         let debts = replay::debts(&workload, root, depth, events).map_err(|e| other(&e))?;
         let owed: Vec<_> = debts.owed().cloned().collect();
         let id = options.lane.covenant;

@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use reprise_model::order::Order;
 use reprise_model::statement::StatementId;
-use reprise_node::happening::{Happening, Observer};
+use reprise_node::event::{Observer, PipelineEvent};
 use reprise_node::report::L1Connection;
 
 /// How often plain lines say how far a catch-up is.
 const SAY_EVERY: Duration = Duration::from_secs(10);
 
-/// What a happening is in a line of words, for those worth one.
-fn line(happening: &Happening) -> Option<String> {
-    Some(match happening {
-        Happening::Chain { event, .. } if !event.removed.is_empty() => {
+/// What an event is in a line of words, for those worth one.
+fn line(event: &PipelineEvent) -> Option<String> {
+    Some(match event {
+        PipelineEvent::Chain { event, .. } if !event.removed.is_empty() => {
             let returning = event.added.iter().filter(|added| added.returning).count();
             let back =
                 if returning > 0 { format!(", {returning} of them seen before") } else { String::new() };
@@ -26,15 +26,15 @@ fn line(happening: &Happening) -> Option<String> {
                 event.added.last().map_or(0, |added| added.metadata.checkpoint.0)
             )
         }
-        Happening::Proved { order, took, failure: None, .. } => {
+        PipelineEvent::Proved { order, took, failure: None, .. } => {
             format!("proved {} in {:.1} s", name(order), took.as_secs_f64())
         }
-        Happening::Proved { order, failure: Some(failure), .. } => {
+        PipelineEvent::Proved { order, failure: Some(failure), .. } => {
             format!("failed {}: {failure}", name(order))
         }
-        Happening::Settled(settlement) => format!("settled up to {:?}", settlement.end_block),
-        Happening::Lost(id) => format!("lost {id:?}: it is proved again"),
-        Happening::Health(health) => format!("health: {health}"),
+        PipelineEvent::Settled(settlement) => format!("settled up to {:?}", settlement.end_block),
+        PipelineEvent::Lost(id) => format!("lost {id:?}: it is proved again"),
+        PipelineEvent::Health(health) => format!("health: {health}"),
         _ => return None,
     })
 }
@@ -72,7 +72,7 @@ impl CatchUp {
 
     /// The same, now and then.
     fn line(&mut self, l1: &L1Connection) -> Option<String> {
-        let said = self.hear(l1)?;
+        let said = self.on_event(l1)?;
         if self.said.is_some_and(|at| at.elapsed() < SAY_EVERY) {
             return None;
         }
@@ -88,13 +88,13 @@ pub(crate) struct Lines {
 }
 
 impl Observer for Lines {
-    fn hear(&mut self, happening: &Happening) {
-        if let Happening::Connection(l1) = happening
+    fn on_event(&mut self, event: &PipelineEvent) {
+        if let PipelineEvent::Connection(l1) = event
             && let Some(line) = self.catch_up.line(l1)
         {
             eprintln!("{line}");
         }
-        if let Some(line) = line(happening) {
+        if let Some(line) = line(event) {
             eprintln!("{line}");
         }
     }
@@ -163,24 +163,24 @@ impl Drop for Bars {
 }
 
 impl Observer for Bars {
-    fn hear(&mut self, happening: &Happening) {
-        if let Some(line) = line(happening) {
+    fn on_event(&mut self, event: &PipelineEvent) {
+        if let Some(line) = line(event) {
             self.bar.println(line);
         }
-        match happening {
-            Happening::Proving(order) => {
+        match event {
+            PipelineEvent::Proving(order) => {
                 self.proving.push(name(order));
             }
-            Happening::Proved { order, took, .. } => {
+            PipelineEvent::Proved { order, took, .. } => {
                 self.proving.retain(|proving| *proving != name(order));
                 self.spent += *took;
                 self.proofs += 1;
             }
-            Happening::Stored(order) | Happening::Found { order, .. } => {
+            PipelineEvent::Stored(order) | PipelineEvent::Found { order, .. } => {
                 self.done.insert(order.id);
             }
-            Happening::Connection(l1) => self.behind = self.catch_up.hear(l1),
-            Happening::Queue { queued, hits } => {
+            PipelineEvent::Connection(l1) => self.behind = self.catch_up.on_event(l1),
+            PipelineEvent::Queue { queued, hits } => {
                 (self.queued, self.hits) = (*queued, *hits);
             }
             _ => return,
@@ -198,14 +198,14 @@ mod tests {
         let l1 =
             |reached, goal, caught_up| L1Connection { reached, goal, caught_up, ..L1Connection::default() };
         let mut catch_up = CatchUp::default();
-        assert_eq!(catch_up.hear(&l1(0, 0, false)), None, "nothing is known yet");
-        let begun = catch_up.hear(&l1(1_000, 4_000, false)).unwrap();
+        assert_eq!(catch_up.on_event(&l1(0, 0, false)), None, "nothing is known yet");
+        let begun = catch_up.on_event(&l1(1_000, 4_000, false)).unwrap();
         assert!(begun.contains("0 %, 3000 blocks behind, about ? to go"), "{begun}");
-        let on = catch_up.hear(&l1(2_500, 4_000, false)).unwrap();
+        let on = catch_up.on_event(&l1(2_500, 4_000, false)).unwrap();
         assert!(on.contains("50 %, 1500 blocks behind") && !on.contains('?'), "{on}");
-        let past = catch_up.hear(&l1(4_100, 4_000, false)).unwrap();
+        let past = catch_up.on_event(&l1(4_100, 4_000, false)).unwrap();
         assert!(past.contains("100 %, 0 blocks behind"), "{past}");
-        assert_eq!(catch_up.hear(&l1(4_100, 4_100, true)), None);
+        assert_eq!(catch_up.on_event(&l1(4_100, 4_100, true)), None);
         assert!(catch_up.line(&l1(4_100, 4_200, false)).is_some());
         assert_eq!(catch_up.line(&l1(4_101, 4_200, false)), None, "not every second");
     }

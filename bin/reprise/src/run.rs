@@ -2,8 +2,8 @@
 
 use std::io::IsTerminal;
 
-use reprise_node::happening::Observer;
-use reprise_node::pipeline::Ended;
+use reprise_node::event::Observer;
+use reprise_node::pipeline::RunOutcome;
 use reprise_node::report::{Report, SecondsByKind};
 use reprise_node::wire;
 
@@ -29,14 +29,14 @@ pub(crate) fn run(
         permits: settings.proving.permits,
         finality_depth: settings.reorgs.finality_depth(),
         data_dir: Some(settings.data_dir.clone()),
-        patience: settings.patience(),
+        tuning: settings.tuning(),
     };
     wiring.check()?;
     let chosen = choose::backend(settings, systems)?;
     let l1 = choose::l1(settings, args.until_idle, &chosen)?;
     let store = choose::store(settings, systems)?;
     store.describe(chosen.backend.profile())?;
-    let node = wire::wire(wiring, l1, chosen.backend, chosen.hasher, store.clone())?;
+    let node = wire::build_node(wiring, l1, chosen.backend, chosen.hasher, store.clone())?;
     let stop = stop::on_signal()?;
     let mut display: Box<dyn Observer> =
         if std::io::stderr().is_terminal() { Box::new(Bars::new()) } else { Box::new(Lines::default()) };
@@ -52,7 +52,7 @@ pub(crate) fn run(
     conclude(&ended?, json)
 }
 
-fn conclude(ended: &Ended, json: bool) -> Result<Exit, Failure> {
+fn conclude(ended: &RunOutcome, json: bool) -> Result<Exit, Failure> {
     for violation in &ended.violations {
         eprintln!("violated: {} (by {})", violation.promise, violation.by);
     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Command};
 use reprise_chain::source::Pace;
 use reprise_model::profile::SealKind;
-use reprise_node::wire::Patience;
+use reprise_node::wire::Tuning;
 use reprise_planner::bundle::BundleRule;
 use reprise_planner::planner::Retention;
 use reprise_prover::policy::{Backoff, Breaker, Budget, Orphans, Policy};
@@ -307,11 +307,11 @@ impl Settings {
     }
 
     /// How patient a node is.
-    pub(crate) fn patience(&self) -> Patience {
+    pub(crate) fn patience(&self) -> Tuning {
         let ProvingSettings { attempts, cheap_attempts, backoff: [first, max], .. } = self.proving;
         let engine = Policy {
             jobs_max: self.proving.jobs_max,
-            budget: Budget { cheap: cheap_attempts, dear: attempts },
+            budget: Budget { cheap: cheap_attempts, expensive: attempts },
             timeout: self.proving.prove_timeout.map(Duration::from_secs),
             backoff: Backoff { first: Duration::from_millis(first), max: Duration::from_millis(max) },
             breaker: Breaker::default(),
@@ -319,7 +319,7 @@ impl Settings {
             speculate_orphans: self.reorgs.speculate_orphans,
         };
         let shutdown_grace = Duration::from_secs(self.proving.shutdown_grace);
-        Patience { engine, retention: self.reorgs.retention(), shutdown_grace }
+        Tuning { engine, retention: self.reorgs.retention(), shutdown_grace }
     }
 }
 

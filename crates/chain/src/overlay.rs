@@ -156,11 +156,11 @@ struct Followed {
     /// What an aggregate that ends here commits.
     commitment: Commitment,
     /// The last settlement up to here: where the next one must start.
-    settled: Settled,
+    settled: CovenantState,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Settled {
+struct CovenantState {
     root: Digest,
     tip: Digest,
     /// How many blocks of the chain are settled.
@@ -197,7 +197,7 @@ impl Overlay {
         let tip = hasher.lane().at(hasher, &covenant.lane, None, lane_proof.as_deref());
         let block = metadata.block_hash;
         let tip = tip.map_err(|source| OverlayError::Lane { block, source })?;
-        let settled = Settled { root: covenant.root, tip, height: 1 };
+        let settled = CovenantState { root: covenant.root, tip, height: 1 };
         let chain = vec![Followed { block, tip, lane_proof, commitment: Commitment::Unbound, settled }];
         let heights = HashMap::from([(block, 0)]);
         Ok(Self { path, covenant, sealed, chain, heights, mempool: vec![], rejected: vec![] })
@@ -269,10 +269,10 @@ impl Overlay {
         landed
     }
 
-    fn settled_by(&self, settlement: &ObservedSettlement) -> Settled {
+    fn settled_by(&self, settlement: &ObservedSettlement) -> CovenantState {
         let transition = settlement.journal.transition;
         let end = self.height_of(&settlement.end_block);
-        Settled {
+        CovenantState {
             root: transition.root_after,
             tip: transition.tip_after,
             height: end.map_or(self.chain.len(), |index| index + 1),

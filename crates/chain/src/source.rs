@@ -40,7 +40,7 @@ pub struct Progress {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connection {
     /// Why the L1 is not followed, where it is not.
-    pub lost: Option<Lost>,
+    pub lost: Option<Disconnection>,
     /// When the last block that was taken from the L1 was mined, by its own header, since the Unix epoch.
     pub last_block: Option<Duration>,
     /// Pages of the L1's that wait to be followed.
@@ -73,7 +73,7 @@ impl Hitch {
 
 /// A connection that is lost, or of no use.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lost {
+pub struct Disconnection {
     /// What is in the way.
     pub hitch: Hitch,
     /// Since when, since the Unix epoch.

@@ -13,7 +13,7 @@ use reprise_prover::failure::Failure;
 use reprise_settler::{Cause, Refusal, Urgency};
 use serde::{Serialize, Serializer};
 
-use crate::postponed::Trouble;
+use crate::deferred::DiskError;
 use crate::report::L1Connection;
 use crate::watcher::Violation;
 
@@ -114,7 +114,7 @@ impl Health {
     /// How an engine is, what troubles the disk, how the L1 is, what it refuses, and what the watcher has heard.
     pub(crate) fn of(
         engine: &Engine,
-        disk: Option<&Trouble>,
+        disk: Option<&DiskError>,
         l1: Option<&L1Connection>,
         refusal: Option<(&Refusal, Urgency)>,
         violations: &[Violation],
@@ -123,19 +123,19 @@ impl Health {
             statement: *statement,
             failure: failure.to_string(),
         });
-        let ailing = engine.ailing().filter_map(|(statement, failure)| match failure {
+        let failing = engine.failing().filter_map(|(statement, failure)| match failure {
             Failure::TimedOut { .. } => Some(Reason::Hung { statement: *statement }),
             Failure::Store(_) => None,
             _ => Some(Reason::Invalid { statement: *statement }),
         });
-        let others = engine.resting().count() < engine.devices();
-        let resting = engine.resting().map(|resting| Reason::Device {
-            device: resting.device,
-            failed: resting.failed,
-            failure: resting.failure.to_string(),
+        let others = engine.suspended().count() < engine.devices();
+        let resting = engine.suspended().map(|device| Reason::Device {
+            device: device.device,
+            failed: device.failed,
+            failure: device.failure.to_string(),
             others,
         });
-        let held_up = engine.ailing().find_map(|(_, failure)| match failure {
+        let held_up = engine.failing().find_map(|(_, failure)| match failure {
             Failure::Store(error) => Some(error.to_string()),
             _ => None,
         });
@@ -149,7 +149,7 @@ impl Health {
         });
         let violated =
             violations.iter().map(|violation| Reason::Violated { promise: violation.promise.to_owned() });
-        let reasons = given_up.chain(ailing).chain(resting).chain(disk).chain(l1.and_then(of_l1));
+        let reasons = given_up.chain(failing).chain(resting).chain(disk).chain(l1.and_then(of_l1));
         Self { reasons: reasons.chain(refused).chain(violated).collect() }
     }
 

@@ -15,7 +15,7 @@ use reprise_model::block::{ChainBlockMetadata, ChainRoot};
 use reprise_model::hash::Hasher;
 use reprise_model::journal::Pins;
 use reprise_planner::bundle::BundleRule;
-use reprise_planner::planner::{Planner, Retention, Terms};
+use reprise_planner::planner::{Planner, ProofContext, Retention};
 use reprise_prover::backend::Backend;
 use reprise_prover::engine::Engine;
 use reprise_prover::policy::Policy;
@@ -28,13 +28,13 @@ use reprise_store::ReceiptStore;
 use reprise_store::port::StoreError;
 
 use crate::debts::Debts;
+use crate::deferred::Deferred;
 use crate::driver::Node;
 use crate::health::Health;
 use crate::l1::{L1, L1Error};
 use crate::oracle::Oracle;
 use crate::pipeline::Pipeline;
-use crate::postponed::Postponed;
-use crate::tally::Tally;
+use crate::statistics::Statistics;
 use crate::watcher::Watcher;
 
 /// What a run is made of, besides an L1, a backend and a store.
@@ -49,13 +49,13 @@ pub struct Settings {
     /// Where batch records and what the L1 must remember are kept; in memory where there is none.
     pub data_dir: Option<PathBuf>,
     /// How patient everything is.
-    pub patience: Patience,
+    pub tuning: Tuning,
 }
 
 impl Settings {
     /// Whether they can be run with: touches nothing.
     pub fn check(&self) -> Result<(), WireError> {
-        let Retention { grace, retained } = self.patience.retention;
+        let Retention { grace, retained } = self.tuning.retention;
         let finality_depth = self.finality_depth;
         if grace > retained || retained > finality_depth {
             return Err(WireError::Depths { grace, retained, finality_depth });
@@ -66,7 +66,7 @@ impl Settings {
 
 /// How patient everything is: bounds, budgets, depths, time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
+pub struct Tuning {
     /// Of the proving engine.
     pub engine: Policy,
     /// With blocks off the view; grace ≤ retained ≤ finality depth.
@@ -75,7 +75,7 @@ pub struct Patience {
     pub shutdown_grace: Duration,
 }
 
-impl Default for Patience {
+impl Default for Tuning {
     fn default() -> Self {
         Self {
             engine: Policy::default(),
@@ -176,7 +176,7 @@ impl Workload {
 }
 
 /// Joins a node over an L1.
-pub fn wire(
+pub fn build_node(
     settings: Settings,
     l1: Box<dyn L1>,
     backend: Arc<dyn Backend>,
@@ -189,13 +189,13 @@ pub fn wire(
     let records = open_log(&settings, &workload, &root.metadata)?;
     let dir = settings.data_dir.as_deref().map(|dir| dir.join("l1"));
     let opened = l1.open(workload.covenant(), backend.profile().seal, dir.as_deref())?;
-    let pipeline = join(&settings, name, root, &workload, store.clone(), records, opened.sink)?;
-    let (permits, grace) = (settings.permits, settings.patience.shutdown_grace);
+    let pipeline = build_pipeline(&settings, name, root, &workload, store.clone(), records, opened.sink)?;
+    let (permits, grace) = (settings.permits, settings.tuning.shutdown_grace);
     Node::start(pipeline, opened.source, &backend, &store, permits, grace).map_err(WireError::Thread)
 }
 
 /// Joins the rooms, over an L1 called `name` whose chain starts after `root`.
-pub fn join(
+pub fn build_pipeline(
     settings: &Settings,
     name: String,
     root: ChainRoot,
@@ -204,10 +204,10 @@ pub fn join(
     records: Box<dyn RecordLog>,
     sink: Option<Sink>,
 ) -> Result<Pipeline, WireError> {
-    let Patience { engine, retention, .. } = settings.patience;
+    let Tuning { engine, retention, .. } = settings.tuning;
     let Workload { backend, hasher, processor, pins } = workload.clone();
     let genesis_root = StateTree::empty(hasher.clone()).root();
-    let terms = Terms {
+    let context = ProofContext {
         scheme: backend.clone(),
         hasher: hasher.clone(),
         pins: pins.digest(hasher.as_ref()),
@@ -219,7 +219,7 @@ pub fn join(
     let scheduler = Scheduler::open(processor, hasher, pins, root, records)?;
     tree.restore(scheduler.known());
     let genesis = (genesis_root, scheduler.tip_at_root());
-    let mut planner = Planner::new(terms, settings.rule, retention);
+    let mut planner = Planner::new(context, settings.rule, retention);
     let highest = scheduler.known().map(|block| block.checkpoint).max().unwrap_or_default();
     let floor = store.prune_floor()?;
     planner.resume(floor, highest);
@@ -233,8 +233,8 @@ pub fn join(
         store,
         backend,
         watcher: Watcher::new(settings.permits, genesis, oracle),
-        tally: Tally::default(),
-        postponed: Postponed::default(),
+        statistics: Statistics::default(),
+        deferred: Deferred::default(),
         provenances: HashMap::new(),
         demand_max: engine.jobs_max,
         connection: None,

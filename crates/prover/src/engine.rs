@@ -6,7 +6,7 @@
 //! Looking ───────────► Queued ───────────────────► Proving ─────────► Storing ────────► stored
 //!    │ found             ▲  ▲                       │ │  │ may pass       │ may pass
 //!    └──────► stored     │  └──── after a wait ─────┘ │  └────────────────┘
-//!                        │ a bad one: proved again    │ disagrees            never: Failed
+//!                        │ a bad one: proved again    │ disagrees            never: GivenUp
 //!                        └──────── Checking ◄─────────┘
 //! ```
 //!
@@ -41,10 +41,10 @@ use reprise_model::order::{Order, Rank};
 use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::statement::{Kind, StatementId};
 
-use crate::devices::{Devices, Resting};
-use crate::failure::{Cost, Failed, Failure, Response};
-use crate::line::{Line, Turn};
-use crate::needs::Needs;
+use crate::admission::{AdmissionQueue, Priority};
+use crate::dependencies::Dependencies;
+use crate::devices::{Devices, SuspendedDevice};
+use crate::failure::{Cost, Failure, FailureCounts, Response};
 use crate::policy::{Orphans, Policy};
 
 /// What the driver must do.
@@ -70,7 +70,7 @@ pub enum Effect {
         coordinates: Vec<Coordinate>,
     },
     /// A stored statement is used at one more coordinate, which asked for it in this way.
-    Place(Coordinate, StatementId, Request),
+    AddCoordinate(Coordinate, StatementId, Request),
     /// Its receipt is durable: hand the artifact on.
     Publish(Arc<Order>),
 }
@@ -148,7 +148,7 @@ enum Phase {
         named: usize,
         delay: Delay,
     },
-    Failed,
+    GivenUp,
 }
 
 /// How a store that fails holds up a look-up or a write.
@@ -183,7 +183,7 @@ impl Phase {
 
     /// Whether it takes up room by itself.
     fn is_held(&self) -> bool {
-        !matches!(self, Self::Queued | Self::Failed)
+        !matches!(self, Self::Queued | Self::GivenUp)
     }
 }
 
@@ -217,7 +217,7 @@ type Next = (bool, Rank);
 
 /// An order of the demand.
 #[derive(Debug, Clone)]
-struct Place {
+struct DemandedOrder {
     order: Arc<Order>,
     /// Whether it was requested.
     requested: bool,
@@ -227,7 +227,7 @@ struct Place {
 struct Job {
     order: Arc<Order>,
     phase: Phase,
-    failed: Failed,
+    failed: FailureCounts,
     /// How often in a row the store failed it.
     held_up: u32,
     /// Not begun before, after a failure.
@@ -253,15 +253,15 @@ pub struct Engine {
     /// Of which statements something else is known than when this was last asked.
     learned: Vec<StatementId>,
     /// The demand, by statement; one may be wanted at several places.
-    demand: BTreeMap<(StatementId, Rank), Place>,
+    demand: BTreeMap<(StatementId, Rank), DemandedOrder>,
     /// The statements of the demand that are not stored.
     unmet: BTreeSet<StatementId>,
     /// The statements whose jobs may sleep.
     dormant: BTreeSet<StatementId>,
     /// The statements of the demand that wait for a job, or have one that waits.
-    line: Line,
+    admission: AdmissionQueue,
     /// What is relied on by the statements that are wanted and not stored, and by those that have a job.
-    needs: Needs,
+    dependencies: Dependencies,
     /// The queued jobs that can begin.
     ready: BTreeSet<(Next, StatementId)>,
     /// The queued jobs that nobody wants.
@@ -277,7 +277,7 @@ pub struct Engine {
     /// Statements forgotten that were wanted and never served.
     forgotten: u64,
     /// Statements whose last attempt was written off as hung, or did not verify.
-    ailing: BTreeMap<StatementId, Failure>,
+    failing: BTreeMap<StatementId, Failure>,
     counts: Counts,
     failures: Vec<(StatementId, Failure)>,
 }
@@ -297,8 +297,8 @@ impl Engine {
             demand: BTreeMap::new(),
             unmet: BTreeSet::new(),
             dormant: BTreeSet::new(),
-            line: Line::default(),
-            needs: Needs::default(),
+            admission: AdmissionQueue::default(),
+            dependencies: Dependencies::default(),
             ready: BTreeSet::new(),
             asleep: BTreeSet::new(),
             due: BTreeSet::new(),
@@ -311,7 +311,7 @@ impl Engine {
             wanted: HashSet::new(),
             served: HashSet::new(),
             forgotten: 0,
-            ailing: BTreeMap::new(),
+            failing: BTreeMap::new(),
             counts: Counts::default(),
             failures: vec![],
         }
@@ -334,7 +334,7 @@ impl Engine {
 
     /// The most urgent order for a statement, if it is wanted.
     fn foremost(&self, id: &StatementId) -> Option<&Arc<Order>> {
-        self.demand.range(places(id)).next().map(|(_, place)| &place.order)
+        self.demand.range(ranks_of(id)).next().map(|(_, demanded)| &demanded.order)
     }
 
     /// How many coordinates have asked for the statement's job.
@@ -344,7 +344,7 @@ impl Engine {
 
     /// Everything that decides what the engine does next, and nothing else: two engines that print the same
     /// here behave the same. For searches over all its states.
-    pub fn essence(&self) -> impl std::fmt::Debug + '_ {
+    pub fn fingerprint(&self) -> impl std::fmt::Debug + '_ {
         let rank = |job: &Job| {
             let phase = match &job.phase {
                 Phase::Looking(delay) => format!("looking {} {}", delay.failed, delay.again_at.is_some()),
@@ -352,20 +352,22 @@ impl Engine {
                 Phase::Proving { device, unwanted_since, cancelled, .. } => {
                     format!("proving {device} {} {cancelled}", unwanted_since.is_some())
                 }
-                Phase::Checking(failure) => format!("checking {}", failure.cost() == Cost::Dear),
+                Phase::Checking(failure) => format!("checking {}", failure.cost() == Cost::Expensive),
                 Phase::Storing { named, delay, .. } => {
                     format!("storing {named} {} {}", delay.failed, delay.again_at.is_some())
                 }
-                Phase::Failed => "failed".to_owned(),
+                Phase::GivenUp => "failed".to_owned(),
             };
             (phase, job.failed, job.requesters.clone(), job.renewed.clone())
         };
         let jobs: Vec<_> = self.jobs.iter().map(|(id, job)| (*id, rank(job))).collect();
-        let places =
-            self.demand.values().map(|place| (place.order.id, place.order.coordinate, place.requested));
-        let devices = self.devices.essence(self.now);
+        let demand = self
+            .demand
+            .values()
+            .map(|demanded| (demanded.order.id, demanded.order.coordinate, demanded.requested));
+        let devices = self.devices.fingerprint(self.now);
         let known: BTreeMap<_, _> = self.known.iter().collect();
-        (jobs, known, places.collect::<Vec<_>>(), &self.dormant, devices, self.stopping)
+        (jobs, known, demand.collect::<Vec<_>>(), &self.dormant, devices, self.stopping)
     }
 
     /// Whether what is kept at hand is what a look through everything finds. For tests.
@@ -375,7 +377,7 @@ impl Engine {
         for (id, job) in &self.jobs {
             let now = self.share_of(id, job, self.foremost(id).map(AsRef::as_ref));
             if now != job.share
-                || self.needs.are_met(id) != job.order.assumptions.iter().all(|o| stored(&o.id))
+                || self.dependencies.are_stored(id) != job.order.assumptions.iter().all(|o| stored(&o.id))
             {
                 return false;
             }
@@ -404,8 +406,8 @@ impl Engine {
 
     /// The statements whose last attempt hung or did not verify, or which the store holds up, and which are not
     /// stored since.
-    pub fn ailing(&self) -> impl Iterator<Item = (&StatementId, &Failure)> {
-        self.ailing.iter()
+    pub fn failing(&self) -> impl Iterator<Item = (&StatementId, &Failure)> {
+        self.failing.iter()
     }
 
     /// How many devices there are.
@@ -414,8 +416,8 @@ impl Engine {
     }
 
     /// The devices that fail again and again, and rest.
-    pub fn resting(&self) -> impl Iterator<Item = Resting<'_>> {
-        self.devices.resting()
+    pub fn suspended(&self) -> impl Iterator<Item = SuspendedDevice<'_>> {
+        self.devices.suspended()
     }
 
     /// Jobs, of whatever phase.
@@ -442,7 +444,7 @@ impl Engine {
         let Some(order) = self.foremost(id) else { return false };
         let inner = || order.assumptions.iter().any(|inner| self.hopeless(&inner.id));
         match self.jobs.get(id).map(|job| &job.phase) {
-            Some(Phase::Failed) => true,
+            Some(Phase::GivenUp) => true,
             Some(Phase::Queued) => inner(),
             None if self.known(id) == Some(false) => inner(),
             _ => false,
@@ -450,14 +452,14 @@ impl Engine {
     }
 
     /// Whether nothing is being looked up, proved, checked or stored.
-    pub fn at_rest(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.sums.held == 0
     }
 
     /// When [`tick`](Self::tick) next has something to do, if ever without another input.
     pub fn deadline(&self) -> Option<Duration> {
         let waits = !self.stopping && !self.is_held_up() && !self.ready.is_empty();
-        let rested = if waits { self.devices.rested_at(self.now) } else { None };
+        let rested = if waits { self.devices.resumes_at(self.now) } else { None };
         self.due.first().map(|(at, _)| *at).into_iter().chain(rested).min()
     }
 
@@ -556,18 +558,18 @@ impl Engine {
             self.refresh(order.id);
         }
         for order in added {
-            let place = Place { order: order.clone(), requested: false };
-            self.demand.insert((order.id, order.rank()), place);
+            let demanded = DemandedOrder { order: order.clone(), requested: false };
+            self.demand.insert((order.id, order.rank()), demanded);
             self.refresh(order.id);
         }
         let mut changed = mem::take(&mut self.changed);
         changed.iter().for_each(|id| self.line_up(id));
-        changed.extend(self.line.settle(self.policy.jobs_max.saturating_sub(self.sums.held)));
+        changed.extend(self.admission.admit(self.policy.jobs_max.saturating_sub(self.sums.held)));
         for id in &changed {
             self.review(id);
         }
         // Where room is short, what sleeps gets what is left.
-        let taken = self.sums.held + self.line.admitted();
+        let taken = self.sums.held + self.admission.admitted();
         while self.asleep.len() > self.policy.jobs_max.saturating_sub(taken) {
             let last = self.asleep.last().copied();
             last.and_then(|last| self.remove(&last));
@@ -579,22 +581,22 @@ impl Engine {
 
     /// Has a statement stand in the line, if it is wanted and its job, if any, waits.
     fn line_up(&mut self, id: &StatementId) {
-        let waits = !self.needs.are_met(id) && self.known(id).is_some();
+        let waits = !self.dependencies.are_stored(id) && self.known(id).is_some();
         let at_work = self.jobs.get(id).is_some_and(|job| !job.phase.is_queued());
         match self.foremost(id).map(|order| order.rank()) {
             Some(rank) if !at_work && self.known(id) != Some(true) => {
-                self.line.put(*id, Turn { waits, rank })
+                self.admission.insert(*id, Priority { waits, rank })
             }
-            _ => drop(self.line.leave(id)),
+            _ => drop(self.admission.remove(id)),
         }
     }
 
     /// Lets go of a queued job that nobody wants or that there is no room for, unless it sleeps; notes since
     /// when a proof that runs is wanted by nobody.
     fn review(&mut self, id: &StatementId) {
-        let (wanted, refused) = (self.is_wanted(id), self.line.refuses(id));
+        let (wanted, refused) = (self.is_wanted(id), self.admission.is_refused(id));
         if refused {
-            self.demand.range_mut(places(id)).for_each(|(_, place)| place.requested = false);
+            self.demand.range_mut(ranks_of(id)).for_each(|(_, demanded)| demanded.requested = false);
         }
         let (now, sleeps) = (self.now, !wanted && self.dormant.contains(id));
         let Some(job) = self.jobs.get_mut(id) else { return };
@@ -611,18 +613,19 @@ impl Engine {
     /// Requests what was not requested yet of these statements, the most urgent first, and is not refused.
     fn request_all(&mut self, statements: &BTreeSet<StatementId>) -> Vec<Effect> {
         let mut fresh: BTreeMap<(Rank, StatementId), Arc<Order>> = BTreeMap::new();
-        for id in statements.iter().filter(|id| !self.line.refuses(id)) {
-            for ((id, rank), place) in self.demand.range_mut(places(id)).filter(|(_, place)| !place.requested)
+        for id in statements.iter().filter(|id| !self.admission.is_refused(id)) {
+            for ((id, rank), demanded) in
+                self.demand.range_mut(ranks_of(id)).filter(|(_, demanded)| !demanded.requested)
             {
-                place.requested = true;
-                fresh.insert((*rank, *id), place.order.clone());
+                demanded.requested = true;
+                fresh.insert((*rank, *id), demanded.order.clone());
             }
         }
         fresh.values().filter_map(|order| self.request(order)).collect()
     }
 
     /// The store could not say whether it holds a receipt: it is asked again, after a wait.
-    pub fn not_looked_up(&mut self, id: StatementId, failure: Failure) -> Vec<Effect> {
+    pub fn lookup_failed(&mut self, id: StatementId, failure: Failure) -> Vec<Effect> {
         let Some(job) = self.jobs.get_mut(&id) else { return vec![] };
         let Phase::Looking(_) = job.phase else { return vec![] };
         let Some(wait) = self.hold_up(id, &failure) else { return self.give_up(id, failure) };
@@ -643,7 +646,7 @@ impl Engine {
         if failure.response(&job.failed, &self.policy.budget, false) != Response::Retry {
             return None;
         }
-        self.ailing.insert(id, failure.clone());
+        self.failing.insert(id, failure.clone());
         Some(self.policy.backoff.wait(&id.0, job.held_up))
     }
 
@@ -653,8 +656,8 @@ impl Engine {
             return vec![];
         }
         self.know(id, Some(found));
-        if matches!(self.ailing.get(&id), Some(Failure::Store(_))) {
-            self.ailing.remove(&id);
+        if matches!(self.failing.get(&id), Some(Failure::Store(_))) {
+            self.failing.remove(&id);
         }
         let Some(job) = self.jobs.get_mut(&id) else { return vec![] };
         job.held_up = 0;
@@ -668,8 +671,8 @@ impl Engine {
         self.counts.stored_before += u64::from(self.served.insert(id));
         // Every requester of a look-up was answered by the store.
         job.requesters.iter().for_each(|_| self.counts.hits.add(job.order.kind()));
-        let place = |at: &Coordinate| Effect::Place(*at, id, Request::Hit);
-        let mut effects: Vec<_> = job.requesters.iter().map(place).collect();
+        let add = |at: &Coordinate| Effect::AddCoordinate(*at, id, Request::Hit);
+        let mut effects: Vec<_> = job.requesters.iter().map(add).collect();
         effects.push(Effect::Publish(job.order));
         effects
     }
@@ -686,7 +689,7 @@ impl Engine {
                 job.phase = Phase::Storing { receipt: receipt.clone(), named, delay: Delay::default() };
                 self.refresh(id);
                 if mutation::is(Mutation::WrongPlace) {
-                    coordinates.iter_mut().for_each(|place| place.checkpoint.0 += 1);
+                    coordinates.iter_mut().for_each(|at| at.checkpoint.0 += 1);
                 }
                 if mutation::is(Mutation::PublishBeforeDurable) {
                     return vec![
@@ -709,7 +712,7 @@ impl Engine {
             Ok(bad) if bad.is_empty() => self.respond(id, cause, false),
             Ok(bad) => {
                 // The proof failed by the fault of others: they are proved again, and so is this.
-                let exhausted = job.failed.dear >= self.policy.budget.dear;
+                let exhausted = job.failed.expensive >= self.policy.budget.expensive;
                 job.phase = Phase::Queued;
                 let renewed = mem::take(&mut job.renewed);
                 self.refresh(id);
@@ -742,16 +745,16 @@ impl Engine {
         }
         let Some(job) = self.remove(&id) else { return vec![] };
         self.know(id, Some(true));
-        self.ailing.remove(&id);
-        for outer in self.needs.of(&id) {
+        self.failing.remove(&id);
+        for outer in self.dependencies.dependents(&id) {
             if let Some(outer) = self.jobs.get_mut(&outer)
                 && matches!(outer.phase, Phase::Proving { .. } | Phase::Checking(_))
             {
                 outer.renewed.insert(id);
             }
         }
-        let place = |at: &Coordinate| Effect::Place(*at, id, Request::Merged);
-        let mut effects: Vec<_> = job.requesters[named..].iter().map(place).collect();
+        let add = |at: &Coordinate| Effect::AddCoordinate(*at, id, Request::Merged);
+        let mut effects: Vec<_> = job.requesters[named..].iter().map(add).collect();
         if self.served.insert(id) {
             self.counts.proved.add(job.order.kind());
         }
@@ -779,7 +782,7 @@ impl Engine {
     pub fn lost(&mut self, id: StatementId) {
         self.know(id, Some(false));
         // Whoever asked was served by what is gone: they ask again.
-        self.demand.range_mut(places(&id)).for_each(|(_, place)| place.requested = false);
+        self.demand.range_mut(ranks_of(&id)).for_each(|(_, demanded)| demanded.requested = false);
         self.changed.insert(id);
     }
 
@@ -790,7 +793,7 @@ impl Engine {
                 continue;
             }
             self.know(id, None);
-            self.ailing.remove(&id);
+            self.failing.remove(&id);
             let served = self.served.remove(&id);
             self.forgotten += u64::from(self.wanted.remove(&id) && !served);
         }
@@ -812,14 +815,14 @@ impl Engine {
         let phase = match self.known.get(&order.id) {
             Some(true) => {
                 self.counts.hits.add(order.kind());
-                return Some(Effect::Place(order.coordinate, order.id, Request::Hit));
+                return Some(Effect::AddCoordinate(order.coordinate, order.id, Request::Hit));
             }
             Some(false) => Phase::Queued,
             None => Phase::Looking(Delay::default()),
         };
         let looking = matches!(phase, Phase::Looking(_));
         let (order, requesters) = (order.clone(), vec![order.coordinate]);
-        let (failed, not_before, renewed) = (Failed::default(), Duration::ZERO, BTreeSet::new());
+        let (failed, not_before, renewed) = (FailureCounts::default(), Duration::ZERO, BTreeSet::new());
         let share = Share::default();
         let job =
             Job { order: order.clone(), phase, failed, held_up: 0, not_before, requesters, renewed, share };
@@ -860,7 +863,7 @@ impl Engine {
         self.refresh(id);
         let stored = found == Some(true);
         if stored != (before == Some(true)) {
-            for outer in self.needs.hear(&id, stored) {
+            for outer in self.dependencies.set_stored(&id, stored) {
                 self.refresh(outer);
             }
         }
@@ -870,8 +873,8 @@ impl Engine {
     fn remove(&mut self, id: &StatementId) -> Option<Job> {
         let job = self.jobs.remove(id)?;
         self.share(*id, job.share, Share::default());
-        if matches!(self.ailing.get(id), Some(Failure::Store(_))) {
-            self.ailing.remove(id);
+        if matches!(self.failing.get(id), Some(Failure::Store(_))) {
+            self.failing.remove(id);
         }
         self.refresh(*id);
         Some(job)
@@ -886,15 +889,15 @@ impl Engine {
             Some(_) if !met => drop(self.unmet.insert(id)),
             _ => drop(self.unmet.remove(&id)),
         }
-        let heeded = match (&foremost, self.jobs.get(&id)) {
+        let tracked = match (&foremost, self.jobs.get(&id)) {
             (Some(order), Some(_)) => Some(order),
             (Some(order), None) if !met => Some(order),
             (None, Some(job)) => Some(&job.order),
             _ => None,
         };
-        match heeded {
-            Some(order) => self.needs.heed(order, |inner| self.known.get(inner) == Some(&true)),
-            None => self.needs.forget(&id),
+        match tracked {
+            Some(order) => self.dependencies.track(order, |inner| self.known.get(inner) == Some(&true)),
+            None => self.dependencies.untrack(&id),
         }
         let Some(job) = self.jobs.get(&id) else { return };
         let (before, now) = (job.share, self.share_of(&id, job, foremost.as_deref()));
@@ -918,7 +921,7 @@ impl Engine {
             held_up: job.phase.delay().is_some_and(|delay| delay.failed),
             asleep: queued && foremost.is_none(),
             due: self.due(job),
-            ready: next.filter(|_| queued && waited && self.needs.are_met(id)),
+            ready: next.filter(|_| queued && waited && self.dependencies.are_stored(id)),
         }
     }
 
@@ -979,7 +982,7 @@ impl Engine {
         }
         self.counts.attempts_failed += u64::from(failure.cost() != Cost::None);
         if matches!(failure, Failure::Invalid(_) | Failure::TimedOut { .. }) {
-            self.ailing.insert(id, failure.clone());
+            self.failing.insert(id, failure.clone());
         }
         let unverified = !job.order.assumptions.is_empty();
         self.respond(id, failure, unverified)
@@ -994,7 +997,7 @@ impl Engine {
                 self.refresh(id);
                 return vec![Effect::Check(order)];
             }
-            Response::Retry if mutation::is(Mutation::CachedFailure) => job.phase = Phase::Failed,
+            Response::Retry if mutation::is(Mutation::CachedFailure) => job.phase = Phase::GivenUp,
             Response::Retry => {
                 job.phase = Phase::Queued;
                 match failure {
@@ -1002,7 +1005,7 @@ impl Engine {
                     Failure::Store(_) => {
                         job.held_up = job.held_up.saturating_add(1);
                         job.not_before = self.now + self.policy.backoff.wait(&id.0, job.held_up);
-                        self.ailing.insert(id, failure);
+                        self.failing.insert(id, failure);
                     }
                     _ => job.not_before = self.now + self.policy.backoff.wait(&id.0, job.failed.total()),
                 }
@@ -1021,8 +1024,8 @@ impl Engine {
 
     fn give_up(&mut self, id: StatementId, failure: Failure) -> Vec<Effect> {
         if let Some(job) = self.jobs.get_mut(&id) {
-            job.phase = Phase::Failed;
-            self.ailing.remove(&id);
+            job.phase = Phase::GivenUp;
+            self.failing.remove(&id);
             self.failures.push((id, failure));
             self.refresh(id);
         }
@@ -1031,6 +1034,6 @@ impl Engine {
 }
 
 /// All places of a statement.
-fn places(id: &StatementId) -> RangeInclusive<(StatementId, Rank)> {
+fn ranks_of(id: &StatementId) -> RangeInclusive<(StatementId, Rank)> {
     (*id, Rank::MIN)..=(*id, Rank::MAX)
 }

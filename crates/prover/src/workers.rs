@@ -221,7 +221,7 @@ fn work(device: usize, shared: &Shared, backend: &dyn Backend, done: &(dyn Fn(An
             }
         };
         drop(state);
-        let finished = attempt_at(assignment, backend, store, &attempt.control);
+        let finished = run_attempt(assignment, backend, store, &attempt.control);
         let state = shared.state();
         if attempt.written_off.load(Ordering::Relaxed) {
             return true;
@@ -233,7 +233,7 @@ fn work(device: usize, shared: &Shared, backend: &dyn Backend, done: &(dyn Fn(An
 }
 
 /// One attempt: what a proving thread does with an assignment, panics caught.
-pub fn attempt_at(
+pub fn run_attempt(
     assignment: Assignment,
     backend: &dyn Backend,
     store: Arc<dyn ReceiptStore>,

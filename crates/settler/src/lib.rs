@@ -9,7 +9,7 @@
 //! new tip, and without one when the next try is due. The settler has no clock: it is told the time ([`Moment`]).
 //!
 //! Two ports, so that a fake seal cannot reach an L1: [`SettlementSink`] takes a
-//! [`RealReceipt`], into which a fake one does not convert; [`RehearsalSink`] is implemented only by L1s that
+//! [`RealReceipt`], into which a fake one does not convert; [`UnprovenSink`] is implemented only by L1s that
 //! are played, never by one that moves value.
 
 mod refusal;
@@ -38,9 +38,12 @@ pub trait SettlementSink: Send {
 }
 
 /// A played L1, for pipelines whose proofs are mocked.
-pub trait RehearsalSink: Send {
+pub trait UnprovenSink: Send {
     /// Submits to the played covenant.
-    fn rehearse(&mut self, settlement: SettlementArtifact<Verified<Receipt>>) -> Result<Taken, SettleError>;
+    fn submit_unproven(
+        &mut self,
+        settlement: SettlementArtifact<Verified<Receipt>>,
+    ) -> Result<Taken, SettleError>;
 
     /// As [`SettlementSink::owe`].
     fn owe(&mut self, _owed: &[&Owed]) -> Vec<StatementId> {
@@ -66,7 +69,7 @@ pub enum Sink {
     /// To an L1.
     Real(Box<dyn SettlementSink>),
     /// To a played one.
-    Rehearsal(Box<dyn RehearsalSink>),
+    Unproven(Box<dyn UnprovenSink>),
 }
 
 /// What became of a submission that was not refused.
@@ -139,7 +142,7 @@ impl Settler {
     pub fn owe(&mut self, owed: &[&Owed]) -> Vec<StatementId> {
         match &mut self.sink {
             Sink::Real(sink) => sink.owe(owed),
-            Sink::Rehearsal(sink) => sink.owe(owed),
+            Sink::Unproven(sink) => sink.owe(owed),
         }
     }
 
@@ -177,9 +180,9 @@ impl Settler {
                 let receipt = RealReceipt::try_from(artifact.receipt).map_err(fake)?;
                 sink.submit(SettlementArtifact { end_block, journal, exits, receipt })
             }
-            Sink::Rehearsal(sink) => {
+            Sink::Unproven(sink) => {
                 let receipt = artifact.receipt;
-                sink.rehearse(SettlementArtifact { end_block, journal, exits, receipt })
+                sink.submit_unproven(SettlementArtifact { end_block, journal, exits, receipt })
             }
         }
     }

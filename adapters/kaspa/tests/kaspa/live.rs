@@ -1,11 +1,11 @@
-//! A followed node that is away: what the chronicle alone can tell, and what it refuses.
+//! A followed node that is away: what the event log alone can tell, and what it refuses.
 
 use std::path::Path;
 use std::time::Duration;
 use std::{fs, slice, thread};
 
-use reprise_chain::chronicle::Chronicle;
 use reprise_chain::event::SourceEvent;
+use reprise_chain::event_log::EventLog;
 use reprise_chain::source::{ChainSource, Poll, Progress};
 use reprise_kaspa::live::{LiveError, LiveL1, Options};
 use reprise_model::coordinate::Checkpoint;
@@ -31,15 +31,15 @@ fn options() -> Options {
     }
 }
 
-/// A chronicle of a fork and the one that overtakes it.
+/// An event log of a fork and the one that overtakes it.
 fn written(path: &Path) -> Vec<SourceEvent> {
     let a = fake::chain(&[(10, &[fake::lane_transaction(1)]), (11, &[])]);
     let b = fake::chain(&[(10, &[fake::lane_transaction(1)]), (21, &[]), (22, &[])]);
     let mut recorder = fake::recorder();
     recorder.accept(&fake::answer(&[], &a), &fake::proofs(&a)).unwrap();
     recorder.accept(&fake::answer(&[a[1].hash()], &b[1..]), &fake::proofs(&b[1..])).unwrap();
-    let mut chronicle = Chronicle::begin(path, recorder.follower.head().clone()).unwrap();
-    recorder.events.iter().for_each(|event| chronicle.append(event).unwrap());
+    let mut event_log = EventLog::begin(path, recorder.follower.head().clone()).unwrap();
+    recorder.events.iter().for_each(|event| event_log.append(event).unwrap());
     recorder.events
 }
 
@@ -67,9 +67,9 @@ fn a_compacted_chronicle_is_told_from_the_root_and_followed_on_from_where_its_ev
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("chronicle");
     let events = written(&path);
-    let mut chronicle = Chronicle::open(&path).unwrap().unwrap();
-    assert!(chronicle.compact(2).unwrap());
-    drop(chronicle);
+    let mut event_log = EventLog::open(&path).unwrap().unwrap();
+    assert!(event_log.compact(2).unwrap());
+    drop(event_log);
     let mut live = LiveL1::open(options(), Some(&path)).unwrap();
     let told: Vec<_> = (0..2).map(|_| live.wait(WITHIN).unwrap().unwrap()).collect();
     assert!(told.iter().all(|event| event.removed.is_empty()), "the fork is gone");
@@ -90,7 +90,7 @@ fn a_pipeline_s_progress_forgets_and_compacts_and_a_restart_comes_to_the_same_ch
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("chronicle");
     let mut recorder = fake::recorder();
-    let mut chronicle = Chronicle::begin(&path, recorder.follower.head().clone()).unwrap();
+    let mut event_log = EventLog::begin(&path, recorder.follower.head().clone()).unwrap();
     let mut tip = None::<fake::Block>;
     for number in 0..BLOCKS {
         let (parent, lane) = tip.as_ref().map_or((fake::root(), None), |it| (it.metadata, it.proof.lane));
@@ -99,10 +99,10 @@ fn a_pipeline_s_progress_forgets_and_compacts_and_a_restart_comes_to_the_same_ch
         let transactions: &[_] = if number % 50 == 0 { &full } else { &[] };
         let block = fake::block(&parent, lane, number as u8, transactions);
         recorder.accept(&fake::answer(&[], slice::from_ref(&block)), slice::from_ref(&block.proof)).unwrap();
-        chronicle.append(recorder.events.last().unwrap()).unwrap();
+        event_log.append(recorder.events.last().unwrap()).unwrap();
         tip = Some(block);
     }
-    drop(chronicle);
+    drop(event_log);
     let size = fs::metadata(&path).unwrap().len();
     let progress = Progress { finalized: Checkpoint(1_150), floor: Checkpoint(1_101), ..Progress::default() };
     let told = |progress| {
@@ -121,9 +121,9 @@ fn a_pipeline_s_progress_forgets_and_compacts_and_a_restart_comes_to_the_same_ch
     };
     let before = told(progress);
     // It is compacted before the first attempt at a connection, and a source that is dropped waits for that.
-    let chronicle = Chronicle::open(&path).unwrap().unwrap();
-    assert_eq!(chronicle.compacted(), 1_100);
-    assert_eq!(chronicle.events().unwrap().count(), BLOCKS - 1_100);
+    let event_log = EventLog::open(&path).unwrap().unwrap();
+    assert_eq!(event_log.compacted(), 1_100);
+    assert_eq!(event_log.events().unwrap().count(), BLOCKS - 1_100);
     assert!(fs::metadata(&path).unwrap().len() < size / 2, "{size} bytes before");
     assert_eq!(told(Progress::default()), before);
 }
@@ -150,10 +150,10 @@ fn a_chronicle_whose_checksums_hold_and_whose_events_do_not_ends_the_source_by_n
     let path = dir.path().join("chronicle");
     let mut events = written(&path);
     events[0].added[0].accepted[0].payload[0] ^= 1;
-    let head = Chronicle::open(&path).unwrap().unwrap().head().clone();
-    let mut chronicle = Chronicle::begin(&path, head).unwrap();
-    chronicle.append(&events[0]).unwrap();
-    drop(chronicle);
+    let head = EventLog::open(&path).unwrap().unwrap().head().clone();
+    let mut event_log = EventLog::begin(&path, head).unwrap();
+    event_log.append(&events[0]).unwrap();
+    drop(event_log);
     let mut live = LiveL1::open(options(), Some(&path)).unwrap();
     let refused = live.wait(WITHIN).unwrap_err().to_string();
     assert!(refused.contains("chronicle") && refused.contains("lane"), "{refused}");

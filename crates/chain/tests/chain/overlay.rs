@@ -14,7 +14,7 @@ use reprise_model::journal::{AggregateJournal, Commitment, Transition};
 use reprise_model::lane;
 use reprise_model::receipt::Receipt;
 
-use crate::town::{self, GENESIS_ROOT, PINS, PROFILE, PROGRAM, Seals};
+use crate::fixture::{self, GENESIS_ROOT, PINS, PROFILE, PROGRAM, Seals};
 
 /// A settlement on its way.
 #[derive(Clone)]
@@ -68,14 +68,14 @@ struct World {
 impl World {
     fn open(path: Option<PathBuf>) -> Self {
         let chain = DevChain::default();
-        let overlay = Overlay::open(path, chain.chain_root(), town::covenant()).unwrap();
-        let tips = HashMap::from([(chain.root(), town::genesis_tip())]);
+        let overlay = Overlay::open(path, chain.chain_root(), fixture::covenant()).unwrap();
+        let tips = HashMap::from([(chain.root(), fixture::genesis_tip())]);
         Self { chain, overlay, fed: 0, tips }
     }
 
     /// Mines a block with a transaction of each of `owners`, adopts it, and feeds what that changes.
     fn grow(&mut self, parent: BlockHash, owners: &[&str]) -> (BlockHash, Vec<ObservedSettlement>) {
-        let transactions = owners.iter().map(|owner| town::transaction(&self.chain, owner, 1)).collect();
+        let transactions = owners.iter().map(|owner| fixture::transaction(&self.chain, owner, 1)).collect();
         let block = self.chain.mine(parent, 0, transactions);
         let added = self.adopt(block);
         (block, added.into_iter().flat_map(|block| block.settlements).collect())
@@ -117,7 +117,7 @@ impl World {
     }
 
     fn since_genesis(&self, end: BlockHash) -> Settlement {
-        Settlement::new((GENESIS_ROOT, town::genesis_tip()), self.state(end), end)
+        Settlement::new((GENESIS_ROOT, fixture::genesis_tip()), self.state(end), end)
     }
 
     fn between(&self, start: BlockHash, end: BlockHash) -> Settlement {
@@ -170,7 +170,7 @@ fn a_settlement_that_leaves_a_gap_is_refused() {
     let (one, _) = world.grow(world.chain.root(), &["alice"]);
     let (two, _) = world.grow(one, &["bob"]);
     let refused = world.submit(&world.between(one, two));
-    let (expected, found) = (town::genesis_tip(), world.tips[&one]);
+    let (expected, found) = (fixture::genesis_tip(), world.tips[&one]);
     assert_eq!(refused, Err(Rejection::Gap { expected, found }));
 }
 
@@ -213,7 +213,7 @@ fn a_lane_tip_over_forged_authority_order_or_context_is_one_that_no_block_has() 
     let context = block.metadata.context();
     let tip_of = |accepted: Vec<(Digest, u32)>, context| {
         let activity = lane::activity(&Blake3, accepted);
-        lane::advance(&Blake3, &town::genesis_tip(), &context, &activity)
+        lane::advance(&Blake3, &fixture::genesis_tip(), &context, &activity)
     };
     let named = |forge: bool| -> Vec<(Digest, u32)> {
         let name = |tx: &reprise_model::transaction::LaneTransaction| {
@@ -392,7 +392,7 @@ fn a_chain_followed_again_shows_every_settlement_where_it_was() {
     };
     let recording = world.chain.recording();
     drop(world);
-    let mut again = Overlay::open(Some(path), recording.root.clone(), town::covenant()).unwrap();
+    let mut again = Overlay::open(Some(path), recording.root.clone(), fixture::covenant()).unwrap();
     let shown = shown(&mut again, recording);
     let carriers = [three, four, five];
     for (block, settlements) in shown {
@@ -401,7 +401,7 @@ fn a_chain_followed_again_shows_every_settlement_where_it_was() {
 }
 
 fn reopen(path: &Path) -> Result<Overlay, OverlayError> {
-    Overlay::open(Some(path.into()), DevChain::default().chain_root(), town::covenant())
+    Overlay::open(Some(path.into()), DevChain::default().chain_root(), fixture::covenant())
 }
 
 #[test]

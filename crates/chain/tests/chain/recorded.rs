@@ -11,7 +11,7 @@ use reprise_chain::recording::Recording;
 use reprise_chain::source::{ChainSource, Pace, Poll, Progress};
 use reprise_model::coordinate::Checkpoint;
 
-use crate::town;
+use crate::fixture;
 
 const fn so_far(proved: bool, settled: bool) -> Progress {
     Progress { proved, settled, finalized: Checkpoint(0), floor: Checkpoint(0) }
@@ -34,7 +34,7 @@ fn recording() -> Recording {
 }
 
 fn source(recording: Recording, pace: Pace) -> RecordedL1 {
-    let overlay = Overlay::open(None, recording.root.clone(), town::covenant()).unwrap();
+    let overlay = Overlay::open(None, recording.root.clone(), fixture::covenant()).unwrap();
     RecordedL1::new(recording, pace, Arc::new(Mutex::new(overlay)))
 }
 

@@ -19,10 +19,10 @@ use reprise_model::scheduled::ScheduledBatch;
 use reprise_model::statement::StatementId;
 use reprise_node::debts::Debts;
 use reprise_node::dev;
-use reprise_node::happening::{Deaf, Happening, Observer};
+use reprise_node::event::{NoopObserver, Observer, PipelineEvent};
 use reprise_node::l1::{L1, L1Error, Opened};
 use reprise_node::wire;
-use reprise_settler::{Owed, RehearsalSink, SettleError, Sink, Taken};
+use reprise_settler::{Owed, SettleError, Sink, Taken, UnprovenSink};
 
 use crate::flip::{Home, recorded};
 
@@ -44,15 +44,18 @@ struct Noted {
 }
 
 struct NotedSink {
-    sink: Box<dyn RehearsalSink>,
+    sink: Box<dyn UnprovenSink>,
     told: Arc<Mutex<Told>>,
 }
 
-impl RehearsalSink for NotedSink {
-    fn rehearse(&mut self, settlement: SettlementArtifact<Verified<Receipt>>) -> Result<Taken, SettleError> {
+impl UnprovenSink for NotedSink {
+    fn submit_unproven(
+        &mut self,
+        settlement: SettlementArtifact<Verified<Receipt>>,
+    ) -> Result<Taken, SettleError> {
         let (statement, exits) = (settlement.receipt.id(), settlement.exits.clone());
         self.told.lock().unwrap().submitted.insert(statement, exits);
-        self.sink.rehearse(settlement)
+        self.sink.submit_unproven(settlement)
     }
 
     fn owe(&mut self, owed: &[&Owed]) -> Vec<StatementId> {
@@ -82,9 +85,9 @@ impl L1 for Noted {
         dir: Option<&Path>,
     ) -> Result<Opened, L1Error> {
         let Opened { source, sink } = self.l1.open(covenant, seal, dir)?;
-        let Some(Sink::Rehearsal(sink)) = sink else { panic!("the mock's seals are fake") };
+        let Some(Sink::Unproven(sink)) = sink else { panic!("the mock's seals are fake") };
         let sink = NotedSink { sink, told: self.told };
-        Ok(Opened { source, sink: Some(Sink::Rehearsal(Box::new(sink))) })
+        Ok(Opened { source, sink: Some(Sink::Unproven(Box::new(sink))) })
     }
 }
 
@@ -95,13 +98,13 @@ fn run(home: &Home) -> Told {
         permits: home.permits,
         finality_depth: home.finality_depth,
         data_dir: Some(home.path().into()),
-        patience: home.patience,
+        tuning: home.tuning,
     };
     let told = Arc::new(Mutex::new(Told::default()));
     let l1 = Box::new(Noted { l1: recorded(dev::flip(), Pace::Proved), told: told.clone() });
     let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
-    let node = wire::wire(settings, l1, backend, hasher, store).unwrap();
-    let ended = node.run(&AtomicBool::new(false), &mut Deaf).unwrap();
+    let node = wire::build_node(settings, l1, backend, hasher, store).unwrap();
+    let ended = node.run(&AtomicBool::new(false), &mut NoopObserver).unwrap();
     assert_eq!(ended.violations, vec![]);
     drop(ended);
     Arc::into_inner(told).unwrap().into_inner().unwrap()
@@ -135,8 +138,8 @@ fn what_is_owed_is_what_was_settled_with_exits_and_a_restart_owes_the_same() {
 struct Changes(Vec<(ChainEvent, Vec<ScheduledBatch>)>);
 
 impl Observer for Changes {
-    fn hear(&mut self, happening: &Happening) {
-        if let Happening::Chain { event, batches } = happening {
+    fn on_event(&mut self, event: &PipelineEvent) {
+        if let PipelineEvent::Chain { event, batches } = event {
             self.0.push((event.clone(), batches.clone()));
         }
     }

@@ -14,7 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("store", &["model"]),
     ("prover", &["model", "store"]),
     ("settler", &["model"]),
-    ("contract", &["chain", "ledger", "model", "prover", "scheduler"]),
+    ("conformance", &["chain", "ledger", "model", "prover", "scheduler"]),
     ("node", &["chain", "ledger", "model", "planner", "prover", "scheduler", "settler", "store"]),
     ("kaspa", &["chain", "kaspa-lane", "model", "node", "settler"]),
     ("kaspa-lane", &["model"]),

@@ -12,12 +12,12 @@ use reprise_model::block::ChainRoot;
 use reprise_model::hash::{Blake3, Hasher};
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified};
-use reprise_node::happening::{Happening, Observer};
+use reprise_node::event::{Observer, PipelineEvent};
 use reprise_node::health::{Health, Level, Reason};
 use reprise_node::l1::{L1, L1Error, Opened};
-use reprise_node::pipeline::Ended;
+use reprise_node::pipeline::RunOutcome;
 use reprise_node::wire;
-use reprise_settler::{Cause, RehearsalSink, SettleError, Sink, Taken};
+use reprise_settler::{Cause, SettleError, Sink, Taken, UnprovenSink};
 
 use crate::flip::{Home, recorded};
 use crate::repeats::chain_of;
@@ -29,14 +29,17 @@ struct Reluctant {
 }
 
 struct ReluctantSink {
-    sink: Box<dyn RehearsalSink>,
+    sink: Box<dyn UnprovenSink>,
     refusals: usize,
 }
 
-impl RehearsalSink for ReluctantSink {
-    fn rehearse(&mut self, settlement: SettlementArtifact<Verified<Receipt>>) -> Result<Taken, SettleError> {
+impl UnprovenSink for ReluctantSink {
+    fn submit_unproven(
+        &mut self,
+        settlement: SettlementArtifact<Verified<Receipt>>,
+    ) -> Result<Taken, SettleError> {
         match self.refusals {
-            0 => self.sink.rehearse(settlement),
+            0 => self.sink.submit_unproven(settlement),
             left => {
                 self.refusals = left - 1;
                 let statement = settlement.receipt.id();
@@ -66,9 +69,9 @@ impl L1 for Reluctant {
         dir: Option<&Path>,
     ) -> Result<Opened, L1Error> {
         let Opened { source, sink } = self.l1.open(covenant, seal, dir)?;
-        let Some(Sink::Rehearsal(sink)) = sink else { panic!("the mock's seals are fake") };
+        let Some(Sink::Unproven(sink)) = sink else { panic!("the mock's seals are fake") };
         let sink = ReluctantSink { sink, refusals: self.refusals };
-        Ok(Opened { source, sink: Some(Sink::Rehearsal(Box::new(sink))) })
+        Ok(Opened { source, sink: Some(Sink::Unproven(Box::new(sink))) })
     }
 }
 
@@ -81,17 +84,17 @@ struct Heard {
 }
 
 impl Observer for Heard {
-    fn hear(&mut self, happening: &Happening) {
-        match happening {
-            Happening::Health(health) => self.healths.push(health.clone()),
-            Happening::Refused(_) => self.refused += 1,
-            Happening::Settled(_) => self.settled += 1,
+    fn on_event(&mut self, event: &PipelineEvent) {
+        match event {
+            PipelineEvent::Health(health) => self.healths.push(health.clone()),
+            PipelineEvent::Refused(_) => self.refused += 1,
+            PipelineEvent::Settled(_) => self.settled += 1,
             _ => {}
         }
     }
 }
 
-fn run(refusals: usize) -> (Ended, Heard) {
+fn run(refusals: usize) -> (RunOutcome, Heard) {
     let home = Home::new();
     let (backend, store) = home.open();
     let settings = wire::Settings {
@@ -99,11 +102,11 @@ fn run(refusals: usize) -> (Ended, Heard) {
         permits: home.permits,
         finality_depth: home.finality_depth,
         data_dir: Some(home.path().into()),
-        patience: home.patience,
+        tuning: home.tuning,
     };
     let l1 = Box::new(Reluctant { l1: recorded(chain_of(20), Pace::Proved), refusals });
     let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
-    let node = wire::wire(settings, l1, backend, hasher, store).unwrap();
+    let node = wire::build_node(settings, l1, backend, hasher, store).unwrap();
     let mut heard = Heard::default();
     let ended = node.run(&AtomicBool::new(false), &mut heard).unwrap();
     assert_eq!(ended.violations, vec![]);

@@ -7,7 +7,7 @@ use reprise_scheduler::record::{BatchRecord, DiskLog, MemoryLog, RecordError, Re
 use reprise_scheduler::scheduler::Scheduler;
 
 use crate::execution::{accepted, asks};
-use crate::town::{self, ROOT};
+use crate::fixture::{self, ROOT};
 
 const IDENTITY: [u8; 32] = [5; 32];
 
@@ -17,9 +17,9 @@ fn disk(dir: &std::path::Path) -> Box<dyn RecordLog> {
 
 /// Two siblings with a transaction each, and an empty block on the first.
 fn world() -> Vec<(BatchMetadata, ChainBlock)> {
-    let one = town::block(ROOT, 1, 1, accepted(&[town::deposit(0, 5)]));
-    let two = town::block(ROOT, 1, 2, accepted(&[town::deposit(1, 6)]));
-    let three = town::block(one.0.block_hash(), 2, 3, vec![]);
+    let one = fixture::block(ROOT, 1, 1, accepted(&[fixture::deposit(0, 5)]));
+    let two = fixture::block(ROOT, 1, 2, accepted(&[fixture::deposit(1, 6)]));
+    let three = fixture::block(one.0.block_hash(), 2, 3, vec![]);
     vec![one, two, three]
 }
 
@@ -37,19 +37,19 @@ proptest! {
     fn a_scheduler_opened_again_executes_nothing_and_answers_the_same(
         first in asks(), second in asks(), third in asks(),
     ) {
-        let one = town::block(ROOT, 1, 1, accepted(&first));
-        let two = town::block(one.0.block_hash(), 2, 2, accepted(&second));
-        let rival = town::block(one.0.block_hash(), 2, 3, accepted(&third));
+        let one = fixture::block(ROOT, 1, 1, accepted(&first));
+        let two = fixture::block(one.0.block_hash(), 2, 2, accepted(&second));
+        let rival = fixture::block(one.0.block_hash(), 2, 3, accepted(&third));
         let world = vec![one, two, rival];
         let dir = tempfile::tempdir().unwrap();
-        let mut before = town::open(town::ledger(), disk(dir.path())).unwrap();
+        let mut before = fixture::open(fixture::ledger(), disk(dir.path())).unwrap();
         let batches = follow(&mut before, &world);
         let witness = |scheduler: &Scheduler, hash| scheduler.batch_witness(hash).ok();
         let hashes: Vec<BlockHash> = world.iter().map(|(metadata, _)| metadata.block_hash()).collect();
         let witnesses: Vec<_> = hashes.iter().map(|hash| witness(&before, hash)).collect();
         drop(before);
 
-        let mut after = town::open(town::ledger(), disk(dir.path())).unwrap();
+        let mut after = fixture::open(fixture::ledger(), disk(dir.path())).unwrap();
         let mut known: Vec<_> = after.known().collect();
         known.sort_by_key(|metadata| metadata.id);
         let mut expected: Vec<_> = world.iter().map(|(metadata, _)| *metadata).collect();
@@ -86,7 +86,8 @@ impl RecordLog for Moody {
 #[test]
 fn a_block_whose_record_could_not_be_written_is_not_taken_for_known() {
     let world = world();
-    let mut scheduler = town::open(town::ledger(), Box::new(Moody(MemoryLog::default(), false))).unwrap();
+    let mut scheduler =
+        fixture::open(fixture::ledger(), Box::new(Moody(MemoryLog::default(), false))).unwrap();
     let events = || world.iter().map(|(metadata, block)| (*metadata, block));
     assert!(scheduler.schedule(events()).is_err());
     assert_eq!(scheduler.known().count(), 0, "what is not recorded is executed again");

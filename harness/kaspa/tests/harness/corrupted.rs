@@ -192,8 +192,8 @@ const FIELDS: &[(&str, &str, Tamper)] = &[
 ];
 
 /// Follows until `tip`, or to the error.
-fn follow(stage: &Options, chronicle: &Path, tip: Hash) -> Result<(), String> {
-    let mut live = LiveL1::open(stage.clone(), Some(chronicle)).map_err(|e| e.to_string())?;
+fn follow(stage: &Options, event_log: &Path, tip: Hash) -> Result<(), String> {
+    let mut live = LiveL1::open(stage.clone(), Some(event_log)).map_err(|e| e.to_string())?;
     loop {
         let event = live.wait(Duration::from_secs(60)).map_err(|e| e.to_string())?;
         let event = event.ok_or("neither an event nor an error within a minute")?;
@@ -211,19 +211,20 @@ async fn a_spoilt_field_ends_the_source_with_its_name_and_a_restart_goes_on() {
     stage.show(Fork::A, &stage.common).await.unwrap();
     stage.show(Fork::A, &a).await.unwrap();
     let (url, lane, from) = (stage.observer.node.url().to_owned(), stage.lane.clone(), Some(stage.root));
-    let honest = Options { url, lane, from, confirmations: 0, until_idle: false, wrong_answers_max: 1, through: None };
+    let honest =
+        Options { url, lane, from, confirmations: 0, until_idle: false, wrong_answers_max: 1, through: None };
     let checked = tokio::task::spawn_blocking(move || {
         let mut wrong = vec![];
         for (field, says, tamper) in FIELDS {
             let directory = tempfile::tempdir().unwrap();
-            let chronicle = directory.path().join("chronicle");
+            let event_log = directory.path().join("chronicle");
             let through = Arc::new(|chain| Box::new(Spoilt { chain, tamper: *tamper }) as Box<dyn Chain>);
             let spoilt = Options { through: Some(through), ..honest.clone() };
-            match follow(&spoilt, &chronicle, a[A_FIRST - 1]) {
+            match follow(&spoilt, &event_log, a[A_FIRST - 1]) {
                 Err(error) if error.contains(says) && !error.contains("panicked") => {}
                 other => wrong.push(format!("{field}: {other:?}, where `{says}` was expected")),
             }
-            follow(&honest, &chronicle, a[A_FIRST - 1]).unwrap();
+            follow(&honest, &event_log, a[A_FIRST - 1]).unwrap();
         }
         wrong
     });

@@ -36,10 +36,11 @@ async fn mine(rpc: &dyn RpcApi, heights: Range<u64>) {
     }
 }
 
-fn open(url: &str, from: Option<BlockHash>, chronicle: Option<&Path>) -> LiveL1 {
+fn open(url: &str, from: Option<BlockHash>, event_log: Option<&Path>) -> LiveL1 {
     let (url, lane) = (url.into(), lane());
-    let options = Options { url, lane, from, confirmations: 0, until_idle: false, wrong_answers_max: 1, through: None };
-    LiveL1::open(options, chronicle).unwrap()
+    let options =
+        Options { url, lane, from, confirmations: 0, until_idle: false, wrong_answers_max: 1, through: None };
+    LiveL1::open(options, event_log).unwrap()
 }
 
 /// The events until `blocks` are added.
@@ -60,9 +61,9 @@ async fn a_node_that_crashes_and_comes_back_is_followed_on_and_so_it_is_after_a_
     let (mut node, rpc) = Node::start(&SIMNET_PARAMS).await.unwrap();
     mine(rpc.as_ref(), 1..6).await;
     let directory = tempfile::tempdir().unwrap();
-    let chronicle = directory.path().join("chronicle");
+    let event_log = directory.path().join("chronicle");
     let url = node.url().to_owned();
-    let opened = chronicle.clone();
+    let opened = event_log.clone();
     let root = Some(block_hash(rpc.get_sink().await.unwrap().sink));
     let mut live = tokio::task::spawn_blocking(move || open(&url, root, Some(&opened))).await.unwrap();
     mine(rpc.as_ref(), 6..16).await;
@@ -79,12 +80,12 @@ async fn a_node_that_crashes_and_comes_back_is_followed_on_and_so_it_is_after_a_
 
     let restarted = tokio::task::spawn_blocking(move || {
         drop(live);
-        open("ws://127.0.0.1:1", root, Some(&chronicle))
+        open("ws://127.0.0.1:1", root, Some(&event_log))
     });
     let mut live = restarted.await.unwrap();
     assert_eq!(*live.head(), Recording { events: vec![], ..recording });
     let again = tokio::task::spawn_blocking(move || follow(&mut live, 20)).await.unwrap();
-    assert_eq!(again, events, "the chronicle alone tells it again, without the node");
+    assert_eq!(again, events, "the event log alone tells it again, without the node");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,14 +4,14 @@ use std::fs;
 use std::path::Path;
 
 use proptest::prelude::*;
-use reprise_chain::chronicle::{Chronicle, ChronicleError};
 use reprise_chain::dev::DevChain;
 use reprise_chain::event::SourceEvent;
+use reprise_chain::event_log::{EventLog, EventLogError};
 use reprise_chain::recording::Recording;
 use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot};
 use reprise_model::digest::{BlockHash, Digest};
 
-use crate::town;
+use crate::fixture;
 
 /// Where the first event begins: after the head and an empty frame.
 fn start() -> usize {
@@ -21,7 +21,7 @@ fn start() -> usize {
 /// A chain of three events, one of them a reorg.
 fn recording() -> Recording {
     let mut chain = DevChain::default();
-    let one = town::transaction(&chain, "alice", 5);
+    let one = fixture::transaction(&chain, "alice", 5);
     let a = chain.mine(chain.root(), 1, vec![one]);
     let b = chain.mine(chain.root(), 2, vec![]);
     let c = chain.mine(b, 2, vec![]);
@@ -29,29 +29,29 @@ fn recording() -> Recording {
     chain.recording()
 }
 
-fn written(path: &Path) -> Chronicle {
+fn written(path: &Path) -> EventLog {
     let recording = recording();
-    let mut chronicle = Chronicle::begin(path, recording.clone()).unwrap();
-    recording.events.iter().for_each(|event| chronicle.append(event).unwrap());
-    chronicle
+    let mut event_log = EventLog::begin(path, recording.clone()).unwrap();
+    recording.events.iter().for_each(|event| event_log.append(event).unwrap());
+    event_log
 }
 
-fn read(chronicle: &Chronicle) -> Vec<SourceEvent> {
-    chronicle.events().unwrap().map(Result::unwrap).collect()
+fn read(event_log: &EventLog) -> Vec<SourceEvent> {
+    event_log.events().unwrap().map(Result::unwrap).collect()
 }
 
 #[test]
 fn what_was_appended_is_read_by_a_later_life_and_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("chronicle");
-    assert!(Chronicle::open(&path).unwrap().is_none());
+    assert!(EventLog::open(&path).unwrap().is_none());
     assert_eq!(read(&written(&path)), recording().events);
-    let mut again = Chronicle::open(&path).unwrap().unwrap();
+    let mut again = EventLog::open(&path).unwrap().unwrap();
     assert_eq!(*again.head(), Recording { events: vec![], ..recording() });
     assert_eq!((again.base(), again.compacted()), (&recording().root, 0));
     assert_eq!(read(&again), recording().events);
     again.append(&recording().events[0]).unwrap();
-    assert_eq!(read(&Chronicle::open(&path).unwrap().unwrap()).len(), 4);
+    assert_eq!(read(&EventLog::open(&path).unwrap().unwrap()).len(), 4);
 }
 
 #[test]
@@ -68,11 +68,11 @@ fn a_torn_or_altered_event_costs_itself_and_what_follows_and_the_file_goes_on() 
     });
     for bytes in cuts.chain(flips) {
         fs::write(&path, &bytes).unwrap();
-        let mut chronicle = Chronicle::open(&path).unwrap().unwrap();
-        let kept = read(&chronicle);
+        let mut event_log = EventLog::open(&path).unwrap().unwrap();
+        let kept = read(&event_log);
         assert!(kept.len() < 3 && kept == recording().events[..kept.len()]);
-        chronicle.append(&recording().events[2]).unwrap();
-        let reopened = read(&Chronicle::open(&path).unwrap().unwrap());
+        event_log.append(&recording().events[2]).unwrap();
+        let reopened = read(&EventLog::open(&path).unwrap().unwrap());
         assert_eq!(reopened.len(), kept.len() + 1);
         assert_eq!(reopened.last(), recording().events.last());
     }
@@ -88,8 +88,8 @@ fn a_damaged_head_is_refused_by_name() {
         let mut flipped = whole.clone();
         flipped[at] ^= 1;
         fs::write(&path, &flipped).unwrap();
-        let refused = Chronicle::open(&path).unwrap_err();
-        assert!(matches!(refused, ChronicleError::Head { .. } | ChronicleError::Base { .. }), "{refused}");
+        let refused = EventLog::open(&path).unwrap_err();
+        assert!(matches!(refused, EventLogError::Head { .. } | EventLogError::Base { .. }), "{refused}");
         assert!(refused.to_string().contains("chronicle"), "{refused}");
         assert_eq!(fs::read(&path).unwrap(), flipped, "and left as it is");
     }
@@ -139,16 +139,16 @@ fn canonical(events: impl IntoIterator<Item = SourceEvent>) -> Vec<ChainBlock> {
 }
 
 /// What a restart follows.
-fn told(chronicle: &Chronicle) -> Vec<ChainBlock> {
+fn told(event_log: &EventLog) -> Vec<ChainBlock> {
     let settled =
-        chronicle.settled().unwrap().map(|run| SourceEvent { removed: vec![], added: run.unwrap() });
-    canonical(settled.chain(chronicle.events().unwrap().map(Result::unwrap)))
+        event_log.settled().unwrap().map(|run| SourceEvent { removed: vec![], added: run.unwrap() });
+    canonical(settled.chain(event_log.events().unwrap().map(Result::unwrap)))
 }
 
-fn begun(path: &Path, events: &[SourceEvent]) -> Chronicle {
-    let mut chronicle = Chronicle::begin(path, recording()).unwrap();
-    events.iter().for_each(|event| chronicle.append(event).unwrap());
-    chronicle
+fn begun(path: &Path, events: &[SourceEvent]) -> EventLog {
+    let mut event_log = EventLog::begin(path, recording()).unwrap();
+    events.iter().for_each(|event| event_log.append(event).unwrap());
+    event_log
 }
 
 fn steps() -> impl Strategy<Value = Vec<(usize, Vec<bool>)>> {
@@ -167,37 +167,37 @@ proptest! {
         let path = dir.path().join("chronicle");
         let events = history(&steps);
         let (early, late) = events.split_at((split * events.len() as f64) as usize);
-        let mut chronicle = begun(&path, early);
+        let mut event_log = begun(&path, early);
         for part in [early, late] {
             if !std::ptr::eq(part, early) {
-                part.iter().for_each(|event| chronicle.append(event).unwrap());
+                part.iter().for_each(|event| event_log.append(event).unwrap());
             }
-            let before = told(&chronicle);
+            let before = told(&event_log);
             // What is compacted is final, so no later event may remove it.
             let so_far = if std::ptr::eq(part, early) { early.len() } else { events.len() };
             let rest = (so_far..events.len()).map(|end| canonical(events[..=end].to_vec()).len());
             let lowest = events[so_far..].iter().zip(rest).map(|(event, len)| len - event.added.len()).min();
             let highest = before.len().min(lowest.unwrap_or(usize::MAX));
-            let height = chronicle.compacted().max((at * (highest + 1) as f64) as u64);
-            let compacted = chronicle.compacted();
+            let height = event_log.compacted().max((at * (highest + 1) as f64) as u64);
+            let compacted = event_log.compacted();
             let size = fs::metadata(&path).unwrap().len();
-            prop_assert_eq!(chronicle.compact(height).unwrap(), height > compacted);
-            for chronicle in [&chronicle, &Chronicle::open(&path).unwrap().unwrap()] {
-                let after = told(chronicle);
+            prop_assert_eq!(event_log.compact(height).unwrap(), height > compacted);
+            for event_log in [&event_log, &EventLog::open(&path).unwrap().unwrap()] {
+                let after = told(event_log);
                 let expected: Vec<_> = before.iter().cloned().enumerate().map(|(number, block)| {
                     let next = before.get(number + 1).is_some_and(|next| !next.accepted.is_empty());
                     let lane_proof = block.lane_proof.filter(|_| [compacted, height].contains(&(number as u64 + 1)) || number as u64 >= height || next);
                     ChainBlock { lane_proof, ..block }
                 }).collect();
                 prop_assert_eq!(&after, &expected);
-                prop_assert_eq!(chronicle.compacted(), height);
+                prop_assert_eq!(event_log.compacted(), height);
                 let base = height.checked_sub(1).map(|last| before[last as usize].clone());
                 let base = base.map(|ChainBlock { metadata, lane_proof, .. }| ChainRoot { metadata, lane_proof });
-                prop_assert_eq!(chronicle.base(), &base.unwrap_or(recording().root));
+                prop_assert_eq!(event_log.base(), &base.unwrap_or(recording().root));
             }
             prop_assert!(height < compacted + 2 || fs::metadata(&path).unwrap().len() < size);
         }
-        prop_assert_eq!(told(&chronicle).len(), canonical(events).len());
+        prop_assert_eq!(told(&event_log).len(), canonical(events).len());
     }
 }
 
@@ -206,18 +206,18 @@ fn a_crash_within_a_compaction_leaves_the_old_file_or_the_new_one() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("chronicle");
     let events = history(&[(0, vec![true, false, true]), (1, vec![false, false]), (0, vec![true])]);
-    let mut chronicle = begun(&path, &events);
-    let (old, chain) = (fs::read(&path).unwrap(), told(&chronicle));
-    chronicle.compact(3).unwrap();
+    let mut event_log = begun(&path, &events);
+    let (old, chain) = (fs::read(&path).unwrap(), told(&event_log));
+    event_log.compact(3).unwrap();
     let new = fs::read(&path).unwrap();
     // Until the rename, whatever there is of the new file lies beside the old one.
     for cut in 0..=new.len() {
         fs::write(&path, &old).unwrap();
         fs::write(path.with_extension("partial"), &new[..cut]).unwrap();
-        let mut chronicle = Chronicle::open(&path).unwrap().unwrap();
-        assert_eq!((chronicle.compacted(), told(&chronicle)), (0, chain.clone()));
+        let mut event_log = EventLog::open(&path).unwrap().unwrap();
+        assert_eq!((event_log.compacted(), told(&event_log)), (0, chain.clone()));
         if cut % 97 == 0 {
-            assert!(chronicle.compact(3).unwrap(), "and the next one goes through");
+            assert!(event_log.compact(3).unwrap(), "and the next one goes through");
             assert_eq!(fs::read(&path).unwrap(), new);
         }
     }
@@ -228,12 +228,12 @@ fn a_compaction_that_cannot_be_written_leaves_the_chronicle_as_it_was_and_it_goe
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("chronicle");
     let events = history(&[(0, vec![true, false, true]), (0, vec![true])]);
-    let mut chronicle = begun(&path, &events[..1]);
+    let mut event_log = begun(&path, &events[..1]);
     fs::create_dir(path.with_extension("partial")).unwrap();
-    let refused = chronicle.compact(2).unwrap_err().to_string();
-    assert!(refused.contains("cannot compact the chronicle"), "{refused}");
-    chronicle.append(&events[1]).unwrap();
-    assert_eq!(read(&Chronicle::open(&path).unwrap().unwrap()), events);
+    let refused = event_log.compact(2).unwrap_err().to_string();
+    assert!(refused.contains("cannot compact the event log"), "{refused}");
+    event_log.append(&events[1]).unwrap();
+    assert_eq!(read(&EventLog::open(&path).unwrap().unwrap()), events);
 }
 
 #[test]
@@ -241,17 +241,17 @@ fn damage_in_the_compacted_part_is_refused_by_name_and_damage_after_it_costs_the
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("chronicle");
     let events = history(&[(0, vec![true, false]), (0, vec![true])]);
-    let mut chronicle = begun(&path, &events);
-    chronicle.compact(2).unwrap();
+    let mut event_log = begun(&path, &events);
+    event_log.compact(2).unwrap();
     let (whole, event) = (fs::read(&path).unwrap(), 40 + 1 + borsh::to_vec(&events[1]).unwrap().len());
     for at in 0..whole.len() {
         let mut flipped = whole.clone();
         flipped[at] ^= 1;
         fs::write(&path, &flipped).unwrap();
-        match Chronicle::open(&path) {
-            Ok(chronicle) => {
+        match EventLog::open(&path) {
+            Ok(event_log) => {
                 assert!(at >= whole.len() - event);
-                assert_eq!(told(&chronicle.unwrap()).len(), 2);
+                assert_eq!(told(&event_log.unwrap()).len(), 2);
             }
             Err(refused) => {
                 assert!(at < whole.len() - event, "{at}: {refused}");

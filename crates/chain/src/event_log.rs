@@ -2,7 +2,7 @@
 //!
 //! A live L1 does not repeat itself: blocks that left its canonical chain may be gone, and a lane proof can be had
 //! only while its block is canonical. So every event is appended, and flushed, before anything follows from it. A
-//! restart reads the chronicle first and then asks the L1 what changed since its tip.
+//! restart reads the event log first and then asks the L1 what changed since its tip.
 //!
 //! # File
 //!
@@ -25,7 +25,7 @@
 //!
 //! What is final and settled for good is wanted never again, but a restart still follows the chain from its root: the
 //! blocks below say at which checkpoint a block is, the oracle executes their transactions, and the planner must be shown
-//! the settlement that its prune floor stands on. So [`Chronicle::compact`] keeps of that part one straight chain: a
+//! the settlement that its prune floor stands on. So [`EventLog::compact`] keeps of that part one straight chain: a
 //! header's own fields, the lane's transactions and the settlements. Forks that were orphaned there, what a header repeats
 //! of its parent's, and lane proofs go, but for the proof of the last block, which the L1's own checks go on from, and of
 //! those whose successor accepts something: where batch records are lost and the chain is executed again, they tell
@@ -108,11 +108,11 @@ impl SettledBlock {
     }
 }
 
-/// Why a chronicle cannot be read or written.
+/// Why an event log cannot be read or written.
 #[derive(Debug, thiserror::Error)]
-pub enum ChronicleError {
+pub enum EventLogError {
     /// The file system said no.
-    #[error("{path}: cannot {action} the chronicle: {source}")]
+    #[error("{path}: cannot {action} the event log: {source}")]
     Io {
         /// The file.
         path: PathBuf,
@@ -129,7 +129,7 @@ pub enum ChronicleError {
     },
     /// What comes before the events does not check.
     #[error(
-        "{path}: the part of the chronicle before its events is damaged, or another version's: remove the file to \
+        "{path}: the part of the event log before its events is damaged, or another version's: remove the file to \
          follow the L1 afresh (receipts are kept elsewhere)"
     )]
     Base {
@@ -140,7 +140,7 @@ pub enum ChronicleError {
 
 /// An open chronicle.
 #[derive(Debug)]
-pub struct Chronicle {
+pub struct EventLog {
     path: PathBuf,
     file: File,
     head: Recording,
@@ -153,45 +153,45 @@ pub struct Chronicle {
     end: u64,
 }
 
-impl Chronicle {
-    /// Begins a chronicle at `path`, of the chain that `head` names; its events are not taken over.
-    pub fn begin(path: &Path, head: Recording) -> Result<Self, ChronicleError> {
+impl EventLog {
+    /// Begins an event log at `path`, of the chain that `head` names; its events are not taken over.
+    pub fn begin(path: &Path, head: Recording) -> Result<Self, EventLogError> {
         let head = Recording { events: vec![], ..head };
         let written = frame(&Entry::Bar).and_then(|bar| file::replace(path, &[&head.encode(), &bar]));
         written.map_err(io(path, "begin"))?;
         Self::reopen(path)
     }
 
-    fn reopen(path: &Path) -> Result<Self, ChronicleError> {
+    fn reopen(path: &Path) -> Result<Self, EventLogError> {
         Self::open(path)?.ok_or_else(|| io(path, "find")(io::ErrorKind::NotFound.into()))
     }
 
-    /// Opens the chronicle at `path`, if there is one.
-    pub fn open(path: &Path) -> Result<Option<Self>, ChronicleError> {
+    /// Opens the event log at `path`, if there is one.
+    pub fn open(path: &Path) -> Result<Option<Self>, EventLogError> {
         let mut file = match File::options().read(true).write(true).open(path) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(io(path, "open")(e)),
         };
         let (head, settled) =
-            Recording::read_head(&mut file, path).map_err(|source| ChronicleError::Head { source })?;
+            Recording::read_head(&mut file, path).map_err(|source| EventLogError::Head { source })?;
         let (path, base) = (path.to_path_buf(), (head.root.clone(), 0));
-        let mut chronicle =
+        let mut event_log =
             Self { path, file, head, base, settled, bar: settled, start: settled, end: settled };
-        let mut runs = chronicle.settled()?;
+        let mut runs = event_log.settled()?;
         for run in runs.by_ref() {
             let run = run?;
-            chronicle.base.1 += run.len() as u64;
+            event_log.base.1 += run.len() as u64;
         }
-        chronicle.base.0 = runs.last;
-        (chronicle.bar, chronicle.start) = (runs.bar, runs.frames.end);
-        let mut events = chronicle.events()?;
+        event_log.base.0 = runs.last;
+        (event_log.bar, event_log.start) = (runs.bar, runs.frames.end);
+        let mut events = event_log.events()?;
         if let Some(error) = events.by_ref().find_map(Result::err) {
             return Err(error);
         }
-        chronicle.end = events.frames.end;
-        chronicle.cut()?;
-        Ok(Some(chronicle))
+        event_log.end = events.frames.end;
+        event_log.cut()?;
+        Ok(Some(event_log))
     }
 
     /// The file.
@@ -215,17 +215,17 @@ impl Chronicle {
     }
 
     /// The compacted part from the root, some blocks at a time.
-    pub fn settled(&self) -> Result<Settled, ChronicleError> {
+    pub fn settled(&self) -> Result<SettledRuns, EventLogError> {
         let frames = self.frames(self.settled)?;
-        Ok(Settled { frames, last: self.head.root.clone(), bar: self.settled, over: false })
+        Ok(SettledRuns { frames, last: self.head.root.clone(), bar: self.settled, over: false })
     }
 
     /// Its events from the first, read one by one.
-    pub fn events(&self) -> Result<Events, ChronicleError> {
+    pub fn events(&self) -> Result<Events, EventLogError> {
         Ok(Events { frames: self.frames(self.start)? })
     }
 
-    fn frames(&self, start: u64) -> Result<Frames, ChronicleError> {
+    fn frames(&self, start: u64) -> Result<Frames, EventLogError> {
         let mut file = File::open(&self.path).map_err(io(&self.path, "read"))?;
         file.seek(SeekFrom::Start(start)).map_err(io(&self.path, "read"))?;
         let length = file.metadata().map_err(io(&self.path, "read"))?.len();
@@ -234,20 +234,20 @@ impl Chronicle {
 
     /// Compacts the chain up to the block at `height` above the root, which is final and settled for good like all below
     /// it. Whether there was anything to compact.
-    pub fn compact(&mut self, height: u64) -> Result<bool, ChronicleError> {
+    pub fn compact(&mut self, height: u64) -> Result<bool, EventLogError> {
         let Some(cut) = self.cut_at(height)? else { return Ok(false) };
         let path = self.path.clone();
         let written = file::replace_with(&path, |file| self.write_compacted(file, &cut));
-        written.map_err(|failed: Failed| match failed {
-            Failed::Write(error) => io(&path, "compact")(error),
-            Failed::Read(error) => error,
+        written.map_err(|failed: CompactionError| match failed {
+            CompactionError::Write(error) => io(&path, "compact")(error),
+            CompactionError::Read(error) => error,
         })?;
         *self = Self::reopen(&path)?;
         Ok(true)
     }
 
     /// Where a compaction up to `height` cuts; `None` where nothing is to be compacted.
-    fn cut_at(&self, height: u64) -> Result<Option<Cut>, ChronicleError> {
+    fn cut_at(&self, height: u64) -> Result<Option<Cut>, EventLogError> {
         let Some(kept) = height.checked_sub(self.base.1).filter(|kept| *kept > 0) else { return Ok(None) };
         let kept = usize::try_from(kept).unwrap_or(usize::MAX);
         let mut chain: Vec<BlockHash> = vec![];
@@ -269,7 +269,7 @@ impl Chronicle {
         Ok(Some(Cut { chain, last }))
     }
 
-    fn write_compacted(&self, out: &mut dyn Write, cut: &Cut) -> Result<(), Failed> {
+    fn write_compacted(&self, out: &mut dyn Write, cut: &Cut) -> Result<(), CompactionError> {
         out.write_all(&self.head.encode())?;
         self.copy(out, self.settled, self.bar)?;
         let mut events = self.events()?;
@@ -313,14 +313,14 @@ impl Chronicle {
     }
 
     /// Copies a part of the file as it is.
-    fn copy(&self, out: &mut dyn Write, from: u64, to: u64) -> Result<(), Failed> {
+    fn copy(&self, out: &mut dyn Write, from: u64, to: u64) -> Result<(), CompactionError> {
         let mut part = self.frames(from)?.file.take(to - from);
         io::copy(&mut part, out)?;
         Ok(())
     }
 
     /// Appends an event; it is durable when this returns.
-    pub fn append(&mut self, event: &SourceEvent) -> Result<(), ChronicleError> {
+    pub fn append(&mut self, event: &SourceEvent) -> Result<(), EventLogError> {
         let io = io(&self.path, "write");
         let frame = frame(&Entry::Event(Cow::Borrowed(event)));
         let write = |file: &mut File, end: u64| {
@@ -337,7 +337,7 @@ impl Chronicle {
     }
 
     /// Cuts off what follows the last whole frame.
-    fn cut(&mut self) -> Result<(), ChronicleError> {
+    fn cut(&mut self) -> Result<(), EventLogError> {
         let mut rest = vec![];
         let read = self.file.seek(SeekFrom::Start(self.end)).and_then(|_| self.file.read_to_end(&mut rest));
         read.map_err(io(&self.path, "read"))?;
@@ -363,19 +363,19 @@ struct Cut {
 }
 
 /// Why a compaction ended: the file is as it was.
-enum Failed {
+enum CompactionError {
     Write(io::Error),
-    Read(ChronicleError),
+    Read(EventLogError),
 }
 
-impl From<io::Error> for Failed {
+impl From<io::Error> for CompactionError {
     fn from(error: io::Error) -> Self {
         Self::Write(error)
     }
 }
 
-impl From<ChronicleError> for Failed {
-    fn from(error: ChronicleError) -> Self {
+impl From<EventLogError> for CompactionError {
+    fn from(error: EventLogError) -> Self {
         Self::Read(error)
     }
 }
@@ -389,9 +389,9 @@ fn frame(entry: &Entry<'_>) -> io::Result<Vec<u8>> {
     Ok(frame)
 }
 
-fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> ChronicleError {
+fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> EventLogError {
     let path = path.to_path_buf();
-    move |source| ChronicleError::Io { path, action, source }
+    move |source| EventLogError::Io { path, action, source }
 }
 
 /// The frames of a file; ends before the first that is not whole.
@@ -405,7 +405,7 @@ struct Frames {
 }
 
 impl Frames {
-    fn next(&mut self) -> Result<Option<Entry<'static>>, ChronicleError> {
+    fn next(&mut self) -> Result<Option<Entry<'static>>, EventLogError> {
         let start = self.end;
         let entry =
             self.body().map_err(io(&self.path, "read"))?.and_then(|body| borsh::from_slice(&body).ok());
@@ -437,9 +437,9 @@ impl Frames {
     }
 }
 
-/// The compacted part of a chronicle, some blocks at a time.
+/// The compacted part of an event log, some blocks at a time.
 #[derive(Debug)]
-pub struct Settled {
+pub struct SettledRuns {
     frames: Frames,
     /// The last block read.
     last: ChainRoot,
@@ -448,14 +448,14 @@ pub struct Settled {
     over: bool,
 }
 
-impl Settled {
-    fn read(&mut self) -> Result<Option<Vec<ChainBlock>>, ChronicleError> {
+impl SettledRuns {
+    fn read(&mut self) -> Result<Option<Vec<ChainBlock>>, EventLogError> {
         self.bar = self.frames.end;
         let run = match self.frames.next()? {
             Some(Entry::Settled(run)) => run.into_owned(),
             Some(Entry::Bar) => return Ok(None),
             Some(Entry::Event(_)) | None => {
-                return Err(ChronicleError::Base { path: self.frames.path.clone() });
+                return Err(EventLogError::Base { path: self.frames.path.clone() });
             }
         };
         let mut on_last = |block: SettledBlock| {
@@ -467,8 +467,8 @@ impl Settled {
     }
 }
 
-impl Iterator for Settled {
-    type Item = Result<Vec<ChainBlock>, ChronicleError>;
+impl Iterator for SettledRuns {
+    type Item = Result<Vec<ChainBlock>, EventLogError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.over {
@@ -480,14 +480,14 @@ impl Iterator for Settled {
     }
 }
 
-/// The events of a chronicle; ends before the first frame that is not whole.
+/// The events of an event log; ends before the first frame that is not whole.
 #[derive(Debug)]
 pub struct Events {
     frames: Frames,
 }
 
 impl Iterator for Events {
-    type Item = Result<SourceEvent, ChronicleError>;
+    type Item = Result<SourceEvent, EventLogError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let start = self.frames.end;

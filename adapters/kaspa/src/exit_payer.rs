@@ -13,12 +13,12 @@ use kaspa_consensus_core::tx::{ScriptPublicKey, Transaction};
 use kaspa_rpc_core::api::rpc::RpcApi;
 use reprise_model::digest::{BlockHash, StatementId};
 use reprise_model::journal::Exit;
-use reprise_settler::Owed;
+use reprise_settler::UnpaidExits;
 
-use crate::claim::{self, Left, Peel};
+use crate::claim::{self, ClaimStep, RemainingExits};
 use crate::digest;
 use crate::flights::Flights;
-use crate::settlement::{BuildError, Coin, Fees, Purse, Settling};
+use crate::settlement::{BuildError, Coin, Fees, Funding, Settling};
 use crate::sink::{SinkError, coins, feerate, send, unspent, unspent_of};
 use crate::vault::ShortError;
 
@@ -32,12 +32,12 @@ struct Debt {
     carrier: BlockHash,
     is_final: bool,
     /// What is peeled first comes first.
-    peels: Vec<Peel>,
+    claim_steps: Vec<ClaimStep>,
 }
 
 /// Pays claims.
 #[derive(Debug, Default)]
-pub struct Cashier {
+pub struct ExitPayer {
     debts: Vec<Debt>,
     /// The next of them to look at.
     next: usize,
@@ -48,7 +48,7 @@ pub struct Cashier {
 
 /// Where and with what claims are paid.
 #[derive(Debug, Clone, Copy)]
-pub struct Means<'a> {
+pub struct PaymentContext<'a> {
     /// The covenant, and who pays for inclusion.
     pub settling: &'a Settling,
     /// The prefix of addresses on the network.
@@ -70,10 +70,10 @@ pub struct OpenClaim {
     pub exits: Vec<Exit>,
 }
 
-impl Cashier {
+impl ExitPayer {
     /// This is all that is owed.
-    pub fn owes(&mut self, owed: &[Owed]) {
-        let due = owed.iter().filter(|owed| !self.paid.contains(&owed.settlement.statement));
+    pub fn owes(&mut self, unpaid: &[UnpaidExits]) {
+        let due = unpaid.iter().filter(|unpaid| !self.paid.contains(&unpaid.settlement.statement));
         self.debts = due.filter_map(Debt::of).collect();
     }
 
@@ -88,10 +88,10 @@ impl Cashier {
     }
 
     /// Sends the next transaction, where there is something to pay and nothing is under way: its id.
-    pub async fn turn(
+    pub async fn step(
         &mut self,
         rpc: &dyn RpcApi,
-        means: Means<'_>,
+        context: PaymentContext<'_>,
         flights: &mut Flights,
     ) -> Result<Option<Hash>, SinkError> {
         if let Some(sent) = self.under_way {
@@ -103,14 +103,14 @@ impl Cashier {
         for _ in 0..LOOKS_MAX.min(self.debts.len()) {
             let at = self.next % self.debts.len().max(1);
             let Some(debt) = self.debts.get(at) else { break };
-            match debt.look(rpc, means.settling.covenant, means.prefix).await? {
+            match debt.look(rpc, context.settling.covenant, context.prefix).await? {
                 // Not settled on the node's chain yet, or paid.
                 None if !debt.is_final => self.next = at + 1,
                 None => {
                     self.paid.insert(self.debts.remove(at).statement);
                 }
                 Some((claimed, number)) => {
-                    let transaction = pay(rpc, means, claimed, &debt.peels[number], flights).await?;
+                    let transaction = pay(rpc, context, claimed, &debt.claim_steps[number], flights).await?;
                     let sent = send(rpc, &transaction).await?;
                     flights.add(sent, &transaction);
                     self.under_way = Some(sent);
@@ -131,7 +131,7 @@ impl Cashier {
         let mut open = vec![];
         for debt in &self.debts {
             if let Some((_, number)) = debt.look(rpc, covenant, prefix).await? {
-                let exits = debt.peels[number..].iter().map(|peel| peel.exit).collect();
+                let exits = debt.claim_steps[number..].iter().map(|step| step.exit).collect();
                 let Debt { statement, carrier, is_final, .. } = *debt;
                 open.push(OpenClaim { statement, carrier, is_final, exits });
             }
@@ -142,16 +142,16 @@ impl Cashier {
 
 impl Debt {
     /// What is owed; `None` where there is nothing, or where the exits are not those that the settlement names.
-    fn of(owed: &Owed) -> Option<Self> {
+    fn of(unpaid: &UnpaidExits) -> Option<Self> {
         let (statement, named) =
-            (owed.settlement.statement, Left::all(owed.settlement.journal.transition.exits));
-        let peels = claim::peels(&owed.exits);
-        let first = peels.first()?;
+            (unpaid.settlement.statement, RemainingExits::all(unpaid.settlement.journal.transition.exits));
+        let claim_steps = claim::claim_steps(&unpaid.exits);
+        let first = claim_steps.first()?;
         if first.before != named {
             tracing::error!(%statement, "its exits are not those of the blocks that it settles: they cannot be paid");
             return None;
         }
-        Some(Self { statement, carrier: owed.carrier, is_final: owed.is_final, peels })
+        Some(Self { statement, carrier: unpaid.carrier, is_final: unpaid.is_final, claim_steps })
     }
 
     /// The claim that the node shows unspent, and the number of the exit that is peeled off it next.
@@ -161,7 +161,7 @@ impl Debt {
         covenant: Hash,
         prefix: Prefix,
     ) -> Result<Option<(Coin, usize)>, SinkError> {
-        let scripts = self.peels.iter().map(|peel| claim::script(&peel.before));
+        let scripts = self.claim_steps.iter().map(|step| claim::script(&step.before));
         let scripts: Vec<ScriptPublicKey> = scripts.collect::<Result<_, _>>().map_err(BuildError::from)?;
         let there = unspent_of(rpc, &scripts, prefix).await?;
         let claimed = there.into_iter().find(|coin| coin.entry.covenant_id == Some(covenant));
@@ -175,26 +175,26 @@ impl Debt {
 /// The transaction that peels an exit off, or one that first makes a coin that is large enough.
 async fn pay(
     rpc: &dyn RpcApi,
-    means: Means<'_>,
+    context: PaymentContext<'_>,
     claimed: Coin,
-    peel: &Peel,
+    step: &ClaimStep,
     flights: &mut Flights,
 ) -> Result<Transaction, SinkError> {
-    let Means { settling, prefix, fee_max } = means;
+    let PaymentContext { settling, prefix, fee_max } = context;
     flights.land(rpc).await;
     let paying = flights.free(coins(rpc, &settling.params, &settling.key, prefix).await?, None);
-    let purse = Purse { coins: &paying, fees: Fees { feerate: feerate(rpc).await?, fee_max } };
-    if !peel.is_paid() {
-        return Ok(settling.peel(claimed, peel, None, purse)?);
+    let funding = Funding { coins: &paying, fees: Fees { feerate: feerate(rpc).await?, fee_max } };
+    if !step.is_paid() {
+        return Ok(settling.claim_exit(claimed, step, None, funding)?);
     }
     let vault = claim::vault(digest(settling.covenant)).map_err(BuildError::from)?;
     let mut held = unspent(rpc, &vault, prefix).await?;
     held.sort_by_key(|coin| (coin.entry.amount, coin.outpoint.index));
-    let taken = peel.exit.amount;
+    let taken = step.exit.amount;
     match held.iter().position(|coin| coin.entry.amount >= taken) {
-        Some(enough) => Ok(settling.peel(claimed, peel, Some(held.swap_remove(enough)), purse)?),
+        Some(enough) => Ok(settling.claim_exit(claimed, step, Some(held.swap_remove(enough)), funding)?),
         None => match (held.pop(), held.pop()) {
-            (Some(largest), Some(next)) => Ok(settling.merge([largest, next], purse)?),
+            (Some(largest), Some(next)) => Ok(settling.merge([largest, next], funding)?),
             (largest, _) => {
                 let held = largest.map_or(0, |coin| coin.entry.amount);
                 Err(ShortError { held, taken }.into())
@@ -211,9 +211,10 @@ mod tests {
 
     use super::*;
 
-    fn owed(number: u8, exits: Vec<Vec<Exit>>, named: Option<Digest>) -> Owed {
-        let peels = claim::peels(&exits);
-        let named = named.unwrap_or_else(|| peels.first().map_or(Digest::ZERO, |peel| peel.before.batches));
+    fn unpaid(number: u8, exits: Vec<Vec<Exit>>, named: Option<Digest>) -> UnpaidExits {
+        let claim_steps = claim::claim_steps(&exits);
+        let named =
+            named.unwrap_or_else(|| claim_steps.first().map_or(Digest::ZERO, |step| step.before.batches));
         let transition = Transition {
             pins: PinsDigest([1; 32]),
             root_before: Digest::ZERO,
@@ -225,26 +226,26 @@ mod tests {
         let journal = AggregateJournal { transition, commitment: Commitment::Unbound };
         let (statement, end_block) = (StatementId([number; 32]), BlockHash([2; 32]));
         let settlement = ObservedSettlement { statement, journal, end_block };
-        Owed { settlement, carrier: BlockHash([3; 32]), is_final: true, exits }
+        UnpaidExits { settlement, carrier: BlockHash([3; 32]), is_final: true, exits }
     }
 
     #[test]
     fn what_is_owed_is_taken_whole_and_exits_that_the_settlement_does_not_name_are_not_paid() {
         let exit = |amount| Exit { destination: ResourceId([9; 32]), amount };
-        let mut cashier = Cashier::default();
+        let mut exit_payer = ExitPayer::default();
         let some = vec![vec![exit(1), exit(2)], vec![], vec![exit(3)]];
-        cashier.owes(&[
-            owed(1, some.clone(), None),
-            owed(2, some.clone(), Some(Digest([8; 32]))),
-            owed(3, vec![vec![]], None),
+        exit_payer.owes(&[
+            unpaid(1, some.clone(), None),
+            unpaid(2, some.clone(), Some(Digest([8; 32]))),
+            unpaid(3, vec![vec![]], None),
         ]);
         let statements: Vec<_> =
-            cashier.debts.iter().map(|debt| (debt.statement.0[0], debt.peels.len())).collect();
+            exit_payer.debts.iter().map(|debt| (debt.statement.0[0], debt.claim_steps.len())).collect();
         assert_eq!(statements, [(1, 3)]);
-        cashier.owes(&[]);
-        assert!(cashier.is_idle(), "a reorg took the settlement away");
-        cashier.paid.insert(StatementId([1; 32]));
-        cashier.owes(&[owed(1, some, None)]);
-        assert!(cashier.is_idle(), "it is paid for good");
+        exit_payer.owes(&[]);
+        assert!(exit_payer.is_idle(), "a reorg took the settlement away");
+        exit_payer.paid.insert(StatementId([1; 32]));
+        exit_payer.owes(&[unpaid(1, some, None)]);
+        assert!(exit_payer.is_idle(), "it is paid for good");
     }
 }
