@@ -44,9 +44,13 @@ harness:
 risc0:
     cd adapters/risc0 && ./prepare && cargo lint && cargo verify
 
-# Real proofs in RISC Zero: 20 CPU minutes.
-risc0-prove:
-    cd adapters/risc0 && ./prepare && cargo test --release --locked --workspace recursion -- --ignored --nocapture
+# Real succinct proofs in RISC Zero, a transaction, its batch, the aggregate: 25 CPU minutes. `composite` makes the others.
+risc0-prove kind="succinct":
+    cd adapters/risc0 && ./prepare && cargo test --release --locked --workspace --test risc0 recursion::{{kind}} -- --ignored --nocapture
+
+# A settlement under a real proof on three Kaspa nodes, through a flip: 70 CPU minutes the first time. Needs kaspad.
+risc0-settle:
+    cd adapters/risc0 && ./prepare && cargo test --release --locked --workspace --test settlement -- --ignored --nocapture
 
 # One fuzz target: envelope, coordinate, archive, log, recording, transaction or files. Needs nightly and cargo-fuzz.
 fuzz target seconds="600":

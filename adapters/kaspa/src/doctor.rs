@@ -15,8 +15,9 @@ use crate::client::{self, unanswered};
 use crate::covenant::{Rules, State};
 use crate::follower::{Chain, Patient};
 use crate::key::Key;
-use crate::sink::{SinkError, coins, unspent};
+use crate::sink::SinkError;
 use crate::track::Track;
+use crate::wallet::{coins, unspent};
 use crate::{kaspa_hash, names};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);

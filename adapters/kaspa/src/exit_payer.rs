@@ -16,11 +16,33 @@ use reprise_model::journal::Exit;
 use reprise_settler::UnpaidExits;
 
 use crate::claim::{self, ClaimStep, RemainingExits};
+use crate::client::Unanswered;
+use crate::coin::{Coin, Fees, Funding};
 use crate::digest;
 use crate::flights::Flights;
-use crate::settlement::{BuildError, Coin, Fees, Funding, Settling};
-use crate::sink::{SinkError, coins, feerate, send, unspent, unspent_of};
+use crate::settlement::{BuildError, Settling};
 use crate::vault::ShortError;
+use crate::wallet::{self, WalletError};
+
+/// Why an exit is not paid.
+#[derive(Debug, thiserror::Error)]
+pub enum PayError {
+    /// The coins cannot be listed, or the transaction cannot be sent.
+    #[error(transparent)]
+    Coins(#[from] WalletError),
+    /// There is no transaction.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The vault holds less than the exit.
+    #[error(transparent)]
+    Short(#[from] ShortError),
+}
+
+impl From<Unanswered> for PayError {
+    fn from(unanswered: Unanswered) -> Self {
+        Self::Coins(unanswered.into())
+    }
+}
 
 /// How many settlements are looked at in one turn.
 const LOOKS_MAX: usize = 16;
@@ -72,7 +94,7 @@ pub struct OpenClaim {
 
 impl ExitPayer {
     /// This is all that is owed.
-    pub fn owes(&mut self, unpaid: &[UnpaidExits]) {
+    pub fn set_unpaid(&mut self, unpaid: &[UnpaidExits]) {
         let due = unpaid.iter().filter(|unpaid| !self.paid.contains(&unpaid.settlement.statement));
         self.debts = due.filter_map(Debt::of).collect();
     }
@@ -93,7 +115,7 @@ impl ExitPayer {
         rpc: &dyn RpcApi,
         context: PaymentContext<'_>,
         flights: &mut Flights,
-    ) -> Result<Option<Hash>, SinkError> {
+    ) -> Result<Option<Hash>, PayError> {
         if let Some(sent) = self.under_way {
             if rpc.get_mempool_entry(sent, true, false).await.is_ok() {
                 return Ok(None);
@@ -111,7 +133,7 @@ impl ExitPayer {
                 }
                 Some((claimed, number)) => {
                     let transaction = pay(rpc, context, claimed, &debt.claim_steps[number], flights).await?;
-                    let sent = send(rpc, &transaction).await?;
+                    let sent = wallet::send(rpc, &transaction).await?;
                     flights.add(sent, &transaction);
                     self.under_way = Some(sent);
                     return Ok(Some(sent));
@@ -127,7 +149,7 @@ impl ExitPayer {
         rpc: &dyn RpcApi,
         covenant: Hash,
         prefix: Prefix,
-    ) -> Result<Vec<OpenClaim>, SinkError> {
+    ) -> Result<Vec<OpenClaim>, PayError> {
         let mut open = vec![];
         for debt in &self.debts {
             if let Some((_, number)) = debt.look(rpc, covenant, prefix).await? {
@@ -160,10 +182,10 @@ impl Debt {
         rpc: &dyn RpcApi,
         covenant: Hash,
         prefix: Prefix,
-    ) -> Result<Option<(Coin, usize)>, SinkError> {
+    ) -> Result<Option<(Coin, usize)>, PayError> {
         let scripts = self.claim_steps.iter().map(|step| claim::script(&step.before));
         let scripts: Vec<ScriptPublicKey> = scripts.collect::<Result<_, _>>().map_err(BuildError::from)?;
-        let there = unspent_of(rpc, &scripts, prefix).await?;
+        let there = wallet::unspent_of(rpc, &scripts, prefix).await?;
         let claimed = there.into_iter().find(|coin| coin.entry.covenant_id == Some(covenant));
         Ok(claimed.and_then(|coin| {
             let at = scripts.iter().position(|script| *script == coin.entry.script_public_key)?;
@@ -179,16 +201,17 @@ async fn pay(
     claimed: Coin,
     step: &ClaimStep,
     flights: &mut Flights,
-) -> Result<Transaction, SinkError> {
+) -> Result<Transaction, PayError> {
     let PaymentContext { settling, prefix, fee_max } = context;
     flights.land(rpc).await;
-    let paying = flights.free(coins(rpc, &settling.params, &settling.key, prefix).await?, None);
-    let funding = Funding { coins: &paying, fees: Fees { feerate: feerate(rpc).await?, fee_max } };
+    let paying = wallet::coins(rpc, &settling.params, &settling.key, prefix).await?;
+    let paying = flights.free(paying, None);
+    let funding = Funding { coins: &paying, fees: Fees { feerate: wallet::feerate(rpc).await?, fee_max } };
     if !step.is_paid() {
         return Ok(settling.claim_exit(claimed, step, None, funding)?);
     }
     let vault = claim::vault(digest(settling.covenant)).map_err(BuildError::from)?;
-    let mut held = unspent(rpc, &vault, prefix).await?;
+    let mut held = wallet::unspent(rpc, &vault, prefix).await?;
     held.sort_by_key(|coin| (coin.entry.amount, coin.outpoint.index));
     let taken = step.exit.amount;
     match held.iter().position(|coin| coin.entry.amount >= taken) {
@@ -234,7 +257,7 @@ mod tests {
         let exit = |amount| Exit { destination: ResourceId([9; 32]), amount };
         let mut exit_payer = ExitPayer::default();
         let some = vec![vec![exit(1), exit(2)], vec![], vec![exit(3)]];
-        exit_payer.owes(&[
+        exit_payer.set_unpaid(&[
             unpaid(1, some.clone(), None),
             unpaid(2, some.clone(), Some(Digest([8; 32]))),
             unpaid(3, vec![vec![]], None),
@@ -242,10 +265,10 @@ mod tests {
         let statements: Vec<_> =
             exit_payer.debts.iter().map(|debt| (debt.statement.0[0], debt.claim_steps.len())).collect();
         assert_eq!(statements, [(1, 3)]);
-        exit_payer.owes(&[]);
+        exit_payer.set_unpaid(&[]);
         assert!(exit_payer.is_idle(), "a reorg took the settlement away");
         exit_payer.paid.insert(StatementId([1; 32]));
-        exit_payer.owes(&[unpaid(1, some, None)]);
+        exit_payer.set_unpaid(&[unpaid(1, some, None)]);
         assert!(exit_payer.is_idle(), "it is paid for good");
     }
 }

@@ -7,7 +7,7 @@ use kaspa_consensus_core::Hash;
 use kaspa_consensus_core::tx::{Transaction, TransactionOutpoint};
 use kaspa_rpc_core::api::rpc::RpcApi;
 
-use crate::settlement::Coin;
+use crate::coin::Coin;
 
 /// See the [module](self).
 #[derive(Debug, Default)]

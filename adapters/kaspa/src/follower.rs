@@ -66,6 +66,24 @@ pub const PART_MAX: usize = 64;
 /// How many lane proofs are asked for at a time.
 pub const PROOFS_MAX: usize = 64;
 
+/// The covenant is settled under other pins.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{block}: the covenant {covenant} is settled under the pins {found}, and not under {expected}, which this build's \
+     programs, --lane and --deposit give: run the build and with the settings that the covenant was founded for, or found \
+     another"
+)]
+pub struct OtherPins {
+    /// The block that accepted the settlement.
+    pub block: BlockHash,
+    /// The covenant.
+    pub covenant: Digest,
+    /// The settlement's pins.
+    pub found: PinsDigest,
+    /// Ours.
+    pub expected: PinsDigest,
+}
+
 /// Why a node cannot be followed: as it was a moment ago where [`passes`](Self::passes) says so, else for good.
 #[derive(Debug, thiserror::Error)]
 pub enum FollowError {
@@ -167,21 +185,8 @@ pub enum FollowError {
         computed: TransactionId,
     },
     /// The covenant is settled under other pins.
-    #[error(
-        "{block}: the covenant {covenant} is settled under the pins {found}, and not under {expected}, which this build's \
-         programs, --lane and --deposit give: run the build and with the settings that the covenant was founded for, or \
-         found another"
-    )]
-    OtherPins {
-        /// The block that accepted the settlement.
-        block: BlockHash,
-        /// The covenant.
-        covenant: Digest,
-        /// The settlement's pins.
-        found: PinsDigest,
-        /// Ours.
-        expected: PinsDigest,
-    },
+    #[error(transparent)]
+    OtherPins(Box<OtherPins>),
     /// The change does not fit the chain.
     #[error(transparent)]
     Check(#[from] CheckError),
@@ -199,7 +204,7 @@ impl FollowError {
             self,
             Self::Forgotten { .. }
                 | Self::RootOffChain { .. }
-                | Self::OtherPins { .. }
+                | Self::OtherPins(_)
                 | Self::Check(CheckError::BelowRoot { .. } | CheckError::Final { .. })
         )
     }
@@ -729,7 +734,9 @@ impl Follower {
                 let accepted = answered.accepted_transactions.iter();
                 if let Some(found) = accepted.clone().find_map(|it| other_pins(it, *covenant, rules)) {
                     let (block, covenant) = (block.metadata.block_hash, digest(*covenant));
-                    return Err(FollowError::OtherPins { block, covenant, found, expected: rules.pins() });
+                    let expected = rules.pins();
+                    let other = OtherPins { block, covenant, found, expected };
+                    return Err(FollowError::OtherPins(Box::new(other)));
                 }
                 block.settlements =
                     accepted.filter_map(|it| settlement::observed(it, *covenant, rules)).collect();

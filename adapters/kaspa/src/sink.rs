@@ -27,12 +27,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use kaspa_addresses::Prefix;
 use kaspa_consensus_core::Hash;
-use kaspa_consensus_core::config::params::Params;
 use kaspa_consensus_core::network::NetworkId;
-use kaspa_consensus_core::tx::{ScriptPublicKey, Transaction};
+use kaspa_consensus_core::tx::ScriptPublicKey;
 use kaspa_rpc_core::RpcTransaction;
 use kaspa_rpc_core::api::rpc::RpcApi;
-use kaspa_txscript::extract_script_pub_key_address;
 use kaspa_txscript::script_builder::ScriptBuilder;
 use reprise_model::artifact::SettlementArtifact;
 use reprise_model::block::ObservedSettlement;
@@ -42,13 +40,15 @@ use reprise_model::receipt::{RealReceipt, Receipt, Verified};
 use reprise_settler::{Cause, SettleError, SettlementSink, Taken, UnpaidExits, UnprovenSink};
 
 use crate::client::{self, Client, ClientError, Unanswered, unanswered};
+use crate::coin::{Coin, FEERATE_MIN, Fees, Funding};
 use crate::covenant::{NotOwnError, OwnNetwork, Proof, Rules, SealReader, State};
-use crate::exit_payer::{ExitPayer, OpenClaim, PaymentContext};
+use crate::exit_payer::{ExitPayer, OpenClaim, PayError, PaymentContext};
 use crate::flights::Flights;
 use crate::key::Key;
 use crate::names::{self, UnknownNetworkError};
-use crate::settlement::{BuildError, Coin, FEERATE_MIN, Fees, Funding, Selected, Settling};
+use crate::settlement::{BuildError, Selected, Settling};
 use crate::vault::{self, Payout, Scripts, ShortError};
+use crate::wallet::{WalletError, coins, feerate, send, unspent};
 use crate::{digest, kaspa_hash};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -125,12 +125,28 @@ pub enum SinkError {
     /// No thread.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
-    /// The script has no address.
-    #[error("the covenant's script has no address: {reason}")]
-    Address {
-        /// Why.
-        reason: String,
-    },
+    /// The coins cannot be listed.
+    #[error(transparent)]
+    Coins(WalletError),
+}
+
+impl From<WalletError> for SinkError {
+    fn from(error: WalletError) -> Self {
+        match error {
+            WalletError::Node(unanswered) => Self::Node(unanswered),
+            other => Self::Coins(other),
+        }
+    }
+}
+
+impl From<PayError> for SinkError {
+    fn from(error: PayError) -> Self {
+        match error {
+            PayError::Coins(error) => error.into(),
+            PayError::Build(error) => error.into(),
+            PayError::Short(error) => error.into(),
+        }
+    }
 }
 
 impl SinkError {
@@ -148,7 +164,7 @@ impl SinkError {
             Self::Build(BuildError::Broke { .. }) => Cause::NoCoins,
             Self::Build(BuildError::Dear { .. }) => Cause::FeeBound,
             Self::Build(BuildError::Mass | BuildError::Heavy { .. }) => Cause::TooHeavy,
-            Self::Build(BuildError::Refused { .. } | BuildError::Script(_)) | Self::Address { .. } => {
+            Self::Build(BuildError::Refused { .. } | BuildError::Script(_)) | Self::Coins(_) => {
                 Cause::ScriptRefused
             }
             Self::Short(_) => Cause::VaultShort,
@@ -260,7 +276,7 @@ impl KaspaSink {
         UnprovenKaspaSink(self)
     }
 
-    fn hear_owed(&mut self, unpaid: &[&UnpaidExits]) -> Vec<StatementId> {
+    fn keep_unpaid(&mut self, unpaid: &[&UnpaidExits]) -> Vec<StatementId> {
         *locked(&self.debts) = Some(unpaid.iter().map(|unpaid| (*unpaid).clone()).collect());
         std::mem::take(&mut locked(&self.paid))
     }
@@ -306,8 +322,8 @@ impl SettlementSink for KaspaSink {
         self.take(observed, exits, &receipt.seal)
     }
 
-    fn add(&mut self, unpaid: &[&UnpaidExits]) -> Vec<StatementId> {
-        self.hear_owed(unpaid)
+    fn set_unpaid(&mut self, unpaid: &[&UnpaidExits]) -> Vec<StatementId> {
+        self.keep_unpaid(unpaid)
     }
 }
 
@@ -322,8 +338,8 @@ impl UnprovenSink for UnprovenKaspaSink {
         self.0.take(observed, exits, &receipt.seal)
     }
 
-    fn add(&mut self, unpaid: &[&UnpaidExits]) -> Vec<StatementId> {
-        self.0.hear_owed(unpaid)
+    fn set_unpaid(&mut self, unpaid: &[&UnpaidExits]) -> Vec<StatementId> {
+        self.0.keep_unpaid(unpaid)
     }
 }
 
@@ -406,7 +422,7 @@ impl SettleLoop {
         if let Some(unpaid) = locked(&self.debts).take()
             && self.config.settling.rules.claims()
         {
-            self.exit_payer.owes(&unpaid);
+            self.exit_payer.set_unpaid(&unpaid);
         }
         if self.exit_payer.is_idle() {
             return;
@@ -437,7 +453,7 @@ impl SettleLoop {
         let context = PaymentContext { settling, prefix: *prefix, fee_max: *fee_max };
         let sent = self.exit_payer.step(client.as_ref(), context, &mut self.flights).await;
         *locked(&self.paid) = self.exit_payer.paid().iter().copied().collect();
-        sent
+        Ok(sent?)
     }
 
     /// Connects again where the node did not answer.
@@ -594,12 +610,12 @@ pub fn found(
 /// The claims to exits that the node shows unspent, of all that is owed.
 pub fn open_claims(url: &str, covenant: Digest, unpaid: &[UnpaidExits]) -> Result<Vec<OpenClaim>, SinkError> {
     let mut exit_payer = ExitPayer::default();
-    exit_payer.owes(unpaid);
+    exit_payer.set_unpaid(unpaid);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.map_err(SinkError::Thread)?.block_on(async {
         let client = client::connect(url, CONNECT_WITHIN).await?;
         let prefix = indexed(client.as_ref()).await?.into();
-        exit_payer.open(client.as_ref(), kaspa_hash(covenant), prefix).await
+        Ok(exit_payer.open(client.as_ref(), kaspa_hash(covenant), prefix).await?)
     })
 }
 
@@ -615,7 +631,7 @@ pub fn pay_claims(
     stop: &AtomicBool,
 ) -> Result<(), SinkError> {
     let (mut exit_payer, mut flights) = (ExitPayer::default(), Flights::default());
-    exit_payer.owes(unpaid);
+    exit_payer.set_unpaid(unpaid);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.map_err(SinkError::Thread)?.block_on(async {
         let client = client::connect(url, CONNECT_WITHIN).await?;
@@ -676,21 +692,6 @@ fn next(inbox: &Receiver<Job>, failed: Option<Job>, unpaid: bool) -> Next {
     }
 }
 
-/// Sends a transaction; one that the node has already is sent.
-pub async fn send(rpc: &dyn RpcApi, transaction: &Transaction) -> Result<Hash, Unanswered> {
-    match rpc.submit_transaction(RpcTransaction::from(transaction), false).await {
-        Ok(id) => Ok(id),
-        Err(_) if rpc.get_mempool_entry(transaction.id(), true, false).await.is_ok() => Ok(transaction.id()),
-        Err(refused) => Err(unanswered("submit_transaction")(refused)),
-    }
-}
-
-/// What nodes take for inclusion within a minute, in sompi a gram.
-pub async fn feerate(rpc: &dyn RpcApi) -> Result<f64, Unanswered> {
-    let estimate = rpc.get_fee_estimate().await.map_err(unanswered("get_fee_estimate"))?;
-    Ok(estimate.normal_buckets.first().map_or(0.0, |bucket| bucket.feerate))
-}
-
 async fn selected(rpc: &dyn RpcApi, block: BlockHash) -> Result<Selected, SinkError> {
     let asked = rpc.get_block(Hash::from_bytes(block.0), false).await;
     let known = asked.map_err(unanswered("get_block"))?;
@@ -700,46 +701,4 @@ async fn selected(rpc: &dyn RpcApi, block: BlockHash) -> Result<Selected, SinkEr
         }
         _ => Err(SinkError::Orphaned { block }),
     }
-}
-
-/// The unspent outputs of a script. The node needs its index of them (`--utxoindex`).
-pub async fn unspent(
-    rpc: &dyn RpcApi,
-    script: &ScriptPublicKey,
-    prefix: Prefix,
-) -> Result<Vec<Coin>, SinkError> {
-    unspent_of(rpc, std::slice::from_ref(script), prefix).await
-}
-
-/// The same of several scripts.
-pub async fn unspent_of(
-    rpc: &dyn RpcApi,
-    scripts: &[ScriptPublicKey],
-    prefix: Prefix,
-) -> Result<Vec<Coin>, SinkError> {
-    let addresses = scripts.iter().map(|script| extract_script_pub_key_address(script, prefix));
-    let addresses = addresses.collect::<Result<Vec<_>, _>>();
-    let addresses = addresses.map_err(|e| SinkError::Address { reason: e.to_string() })?;
-    let listed = rpc.get_utxos_by_addresses(addresses).await.map_err(unanswered("get_utxos_by_addresses"))?;
-    Ok(listed
-        .into_iter()
-        .map(|it| Coin { outpoint: it.outpoint.into(), entry: it.utxo_entry.into() })
-        .collect())
-}
-
-/// The coins that the key can pay with: mature, and of no covenant.
-pub async fn coins(
-    rpc: &dyn RpcApi,
-    params: &Params,
-    key: &Key,
-    prefix: Prefix,
-) -> Result<Vec<Coin>, SinkError> {
-    let info = rpc.get_server_info().await.map_err(unanswered("get_server_info"))?;
-    let maturity = params.coinbase_maturity();
-    let mut coins = unspent(rpc, &key.script(), prefix).await?;
-    coins.retain(|coin| {
-        let age = if coin.entry.is_coinbase { maturity } else { 0 };
-        coin.entry.covenant_id.is_none() && coin.entry.block_daa_score + age <= info.virtual_daa_score
-    });
-    Ok(coins)
 }

@@ -19,7 +19,7 @@ use risc0_zkvm::{
 
 use crate::claim::{self, Risc0Scheme};
 use crate::programs::{ImageError, Programs};
-use crate::recursion;
+use crate::recursion::{self, Missing};
 
 /// Segments of at most 2^18 cycles. A program that runs longer has more of them; larger ones would save little
 /// and round up more.
@@ -35,10 +35,12 @@ pub enum Risc0Error {
     #[error(transparent)]
     Image(#[from] ImageError),
     /// This build cannot make such receipts.
-    #[error("{seal} receipts cannot be made by this build: {programs}", programs = recursion::programs())]
+    #[error("{seal} receipts cannot be made: {missing}")]
     Seal {
         /// The kind of seal.
         seal: SealKind,
+        /// What they need that is not here.
+        missing: Missing,
     },
     /// The expected claim is of another program than the one that proves such a witness.
     #[error("the {kind}'s claim names {claimed}, and {ours} is the program here that proves one")]
@@ -113,7 +115,7 @@ pub struct Risc0Backend {
 
 impl Risc0Backend {
     /// The backend whose receipts end in `seal`. It verifies such receipts even where this build cannot make
-    /// any: see [`recursion::programs`].
+    /// any: see [`recursion::can_make`].
     pub fn new(seal: SealKind) -> Result<Self, Risc0Error> {
         let (programs, scheme) = (Programs::get()?, Risc0Scheme::new(seal));
         Ok(Self { programs, scheme, calls: Arc::default() })
@@ -163,9 +165,7 @@ impl Risc0Backend {
         assumptions: &[Verified<Receipt>],
     ) -> Result<(Receipt, u64), Risc0Error> {
         let (kind, seal) = (witness.kind(), self.scheme.profile().seal);
-        if !recursion::programs().make(seal) {
-            return Err(Risc0Error::Seal { seal });
-        }
+        recursion::can_make(seal).map_err(|missing| Risc0Error::Seal { seal, missing })?;
         let ours = self.programs.id(kind);
         if expected.program != ours {
             return Err(Risc0Error::ForeignProgram { kind, claimed: expected.program, ours });

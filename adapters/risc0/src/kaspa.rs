@@ -40,10 +40,8 @@ pub enum SettlesError {
 /// What a covenant demands of aggregates with such a seal, and what reads theirs, where this build can make them.
 pub fn settles(seal: SealKind) -> Result<(Proof, SealReader), SettlesError> {
     let demands = demands(seal)?;
-    match recursion::programs().make(seal) {
-        true => Ok(demands),
-        false => Err(Risc0Error::Seal { seal }.into()),
-    }
+    recursion::can_make(seal).map_err(|missing| Risc0Error::Seal { seal, missing })?;
+    Ok(demands)
 }
 
 /// The same, whether or not this build can make them: what an observer reads settlements by.

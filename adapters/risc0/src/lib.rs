@@ -5,7 +5,7 @@
 //! | [`programs`] | the three programs' images, and their ids |
 //! | [`claim`] | what a proof makes public, and its digest |
 //! | [`backend`] | runs, compares, proves, verifies |
-//! | [`recursion`] | whether this build can make succinct and Groth16 receipts |
+//! | [`recursion`] | which kinds of receipts this build can make |
 //! | [`kaspa`] | how receipts settle on Kaspa |
 //! | `port` | the backend as the pipeline's port |
 //!
@@ -14,11 +14,11 @@
 //!
 //! # Seals
 //!
-//! One profile a kind of seal. A composite receipt is a proof a segment, with its assumptions' receipts inside;
-//! any machine makes it. Succinct and Groth16 receipts need the proof system's recursion programs, which are
-//! not on crates.io: [`recursion::programs`] says whether this build has them. A fake receipt is the proof
-//! system's own development mode. It is a profile of its own, and what the environment says of development mode
-//! counts for nothing: no other profile accepts it.
+//! One profile a kind of seal. A composite receipt is a proof a segment, with its assumptions' receipts inside. A succinct
+//! receipt is one recursive proof, which Kaspa verifies; it needs the proof system's recursion programs.
+//! [`recursion`] says what this build can make. A fake receipt is the proof system's own development mode. It is a
+//! profile of its own, and what the environment says of development mode counts for nothing: no other profile
+//! accepts it.
 
 pub mod backend;
 pub mod claim;

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 #[cfg(feature = "kaspa")]
 use reprise_kaspa::covenant::{Proof, SealReader};
-use reprise_model::hash::{Blake3, Hasher};
+use reprise_model::hash::Blake3;
+use reprise_model::lane::WorkloadHasher;
 use reprise_model::receipt::{Receipt, Verifier, VerifyError};
 use reprise_prover::backend::Backend;
 use reprise_prover::mock::{MockBackend, MockConfig};
+use reprise_prover::policy::Policy;
 
 use crate::failure::Failure;
 
@@ -18,9 +20,13 @@ pub struct ProofSystem {
     /// What `--backend` calls it.
     pub name: &'static str,
     /// The hash that its workload is proved over.
-    pub hasher: Arc<dyn Hasher>,
+    pub hasher: Arc<dyn WorkloadHasher>,
     /// Makes its backend; an error says why it cannot be made.
     pub open: fn() -> Result<Arc<dyn Backend>, String>,
+    /// Whether it can prove here, beside verifying; an error says what is missing.
+    pub can_prove: fn() -> Result<(), String>,
+    /// How long a proof of a transaction, batch and aggregate may take, where no setting says so.
+    pub timeout: [Duration; 3],
     /// What this build can do of what it might, for `doctor`; nothing where that is all.
     pub remark: Option<String>,
     /// How its aggregates settle on Kaspa; nothing where Kaspa verifies none.
@@ -37,13 +43,19 @@ impl ProofSystem {
     /// One that can do all it might, and that no L1 verifies.
     pub fn new(
         name: &'static str,
-        hasher: Arc<dyn Hasher>,
+        hasher: Arc<dyn WorkloadHasher>,
         open: fn() -> Result<Arc<dyn Backend>, String>,
     ) -> Self {
-        #[cfg(feature = "kaspa")]
-        return Self { name, hasher, open, remark: None, settles: None };
-        #[cfg(not(feature = "kaspa"))]
-        return Self { name, hasher, open, remark: None };
+        Self {
+            name,
+            hasher,
+            open,
+            can_prove: || Ok(()),
+            timeout: Policy::default().timeout,
+            remark: None,
+            #[cfg(feature = "kaspa")]
+            settles: None,
+        }
     }
 
     fn backend(&self) -> Result<Arc<dyn Backend>, Failure> {
@@ -95,19 +107,31 @@ impl ProofSystems {
     }
 
     /// The hash of the first: a mock works over it, so that its statements are over the same state.
-    fn hasher(&self) -> Arc<dyn Hasher> {
-        self.0.first().map_or_else(|| Arc::new(Blake3) as Arc<dyn Hasher>, |system| system.hasher.clone())
+    fn hasher(&self) -> Arc<dyn WorkloadHasher> {
+        self.0
+            .first()
+            .map_or_else(|| Arc::new(Blake3) as Arc<dyn WorkloadHasher>, |system| system.hasher.clone())
+    }
+
+    /// How long a proof of each kind may take with this backend.
+    pub(crate) fn timeout(&self, name: &str) -> [Duration; 3] {
+        let system = self.0.iter().find(|system| system.name == name);
+        system.map_or(Policy::default().timeout, |system| system.timeout)
     }
 
     /// The backend of this name; the mock where no proof system has it. Mock proofs take as long as `mock_cost` says.
     pub(crate) fn choose(&self, name: &str, mock_cost: [Duration; 3]) -> Result<Chosen, Failure> {
         match self.0.iter().find(|system| system.name == name) {
-            Some(system) => Ok(Chosen {
-                backend: system.backend()?,
-                hasher: system.hasher.clone(),
-                #[cfg(feature = "kaspa")]
-                settles: system.settles,
-            }),
+            Some(system) => {
+                let unable = |missing| Failure::usage(format!("--backend {name}: {missing}"));
+                (system.can_prove)().map_err(unable)?;
+                Ok(Chosen {
+                    backend: system.backend()?,
+                    hasher: system.hasher.clone(),
+                    #[cfg(feature = "kaspa")]
+                    settles: system.settles,
+                })
+            }
             None => {
                 let hasher = self.hasher();
                 let config = MockConfig { cost: mock_cost, ..MockConfig::default() };
@@ -130,7 +154,7 @@ impl ProofSystems {
 /// A proof system with the hash its workload is proved over.
 pub(crate) struct Chosen {
     pub(crate) backend: Arc<dyn Backend>,
-    pub(crate) hasher: Arc<dyn Hasher>,
+    pub(crate) hasher: Arc<dyn WorkloadHasher>,
     #[cfg(feature = "kaspa")]
     pub(crate) settles: Option<Settles>,
 }
@@ -141,7 +165,7 @@ pub(crate) struct Verifiers(Vec<Arc<dyn Backend>>);
 impl Verifiers {
     /// All of this build's.
     pub(crate) fn all(systems: &ProofSystems) -> Result<Self, Failure> {
-        let mut hashers = vec![Arc::new(Blake3) as Arc<dyn Hasher>];
+        let mut hashers = vec![Arc::new(Blake3) as Arc<dyn WorkloadHasher>];
         hashers.extend(systems.0.iter().map(|system| system.hasher.clone()));
         let mock = |hasher| Arc::new(MockBackend::new(MockConfig::default(), hasher)) as Arc<dyn Backend>;
         let mut all: Vec<Arc<dyn Backend>> = vec![];

@@ -32,7 +32,7 @@ pub(crate) fn l1(settings: &Settings, until_idle: bool, chosen: &Chosen) -> Resu
         settings::L1::Dev => ("dev".into(), reprise_node::dev::flip()),
         settings::L1::Kaspa(_) => return kaspa::l1(settings, until_idle, chosen),
     };
-    Ok(Box::new(l1::Recorded { name, recording, pace: settings.l1.pace }))
+    Ok(Box::new(l1::RecordedChain { name, recording, pace: settings.l1.pace }))
 }
 
 /// The receipt store of the data directory.
@@ -44,7 +44,7 @@ pub(crate) fn store(settings: &Settings, systems: &ProofSystems) -> Result<Arc<d
 }
 
 /// The same, where the format file is missing or damaged: it is written anew.
-pub(crate) fn mended_store(
+pub(crate) fn repaired_store(
     settings: &Settings,
     systems: &ProofSystems,
 ) -> Result<Arc<dyn ReceiptStore>, Failure> {

@@ -48,12 +48,12 @@ impl Cli {
 }
 
 /// Which settings a command has as flags.
-enum EntryDetails {
+enum Flags {
     All,
     These(&'static [&'static str]),
 }
 
-impl EntryDetails {
+impl Flags {
     fn has(&self, setting: &Arg) -> bool {
         match self {
             // A flag of every command already.
@@ -67,12 +67,12 @@ impl EntryDetails {
 /// The setting that every command has as a flag.
 const DATA_DIR: &str = "data-dir";
 
-const SHOWN: [(&str, EntryDetails); 5] = [
-    ("run", EntryDetails::All),
-    ("record", EntryDetails::These(&["l1", "lane", "covenant", "deposit", "from", "min-confirmations"])),
-    ("claims", EntryDetails::These(&KASPA)),
-    ("doctor", EntryDetails::These(&KASPA)),
-    ("found-covenant", EntryDetails::These(&["l1", "key-file", "fee-max", "backend", "covenant-proof"])),
+const SHOWN: [(&str, Flags); 5] = [
+    ("run", Flags::All),
+    ("record", Flags::These(&["l1", "lane", "covenant", "deposit", "from", "min-confirmations"])),
+    ("claims", Flags::These(&KASPA)),
+    ("doctor", Flags::These(&KASPA)),
+    ("found-covenant", Flags::These(&["l1", "key-file", "fee-max", "backend", "covenant-proof"])),
 ];
 
 /// What says a lane of Kaspa, its covenant and who pays.
@@ -540,7 +540,7 @@ mod tests {
     fn every_setting_that_a_command_shows_is_a_setting() {
         let command = command();
         for (subcommand, shown) in SHOWN {
-            let EntryDetails::These(names) = shown else { continue };
+            let Flags::These(names) = shown else { continue };
             let subcommand = command.find_subcommand(subcommand).unwrap();
             for name in names {
                 assert!(subcommand.get_arguments().any(|arg| arg.get_long() == Some(name)), "{name}");

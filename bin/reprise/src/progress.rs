@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use reprise_model::order::Order;
 use reprise_model::statement::StatementId;
+use reprise_node::connection::L1Connection;
 use reprise_node::event::{Observer, PipelineEvent};
-use reprise_node::report::L1Connection;
 
 /// How often plain lines say how far a catch-up is.
 const SAY_EVERY: Duration = Duration::from_secs(10);
@@ -54,7 +54,7 @@ struct CatchUp {
 
 impl CatchUp {
     /// How far it is, in words, while it is not done.
-    fn hear(&mut self, l1: &L1Connection) -> Option<String> {
+    fn status(&mut self, l1: &L1Connection) -> Option<String> {
         if l1.caught_up || l1.goal == 0 || l1.reached == 0 {
             self.from = None;
             return None;
@@ -72,7 +72,7 @@ impl CatchUp {
 
     /// The same, now and then.
     fn line(&mut self, l1: &L1Connection) -> Option<String> {
-        let said = self.on_event(l1)?;
+        let said = self.status(l1)?;
         if self.said.is_some_and(|at| at.elapsed() < SAY_EVERY) {
             return None;
         }
@@ -179,7 +179,7 @@ impl Observer for Bars {
             PipelineEvent::Stored(order) | PipelineEvent::Found { order, .. } => {
                 self.done.insert(order.id);
             }
-            PipelineEvent::Connection(l1) => self.behind = self.catch_up.on_event(l1),
+            PipelineEvent::Connection(l1) => self.behind = self.catch_up.status(l1),
             PipelineEvent::Queue { queued, hits } => {
                 (self.queued, self.hits) = (*queued, *hits);
             }
@@ -198,14 +198,14 @@ mod tests {
         let l1 =
             |reached, goal, caught_up| L1Connection { reached, goal, caught_up, ..L1Connection::default() };
         let mut catch_up = CatchUp::default();
-        assert_eq!(catch_up.on_event(&l1(0, 0, false)), None, "nothing is known yet");
-        let begun = catch_up.on_event(&l1(1_000, 4_000, false)).unwrap();
+        assert_eq!(catch_up.status(&l1(0, 0, false)), None, "nothing is known yet");
+        let begun = catch_up.status(&l1(1_000, 4_000, false)).unwrap();
         assert!(begun.contains("0 %, 3000 blocks behind, about ? to go"), "{begun}");
-        let on = catch_up.on_event(&l1(2_500, 4_000, false)).unwrap();
+        let on = catch_up.status(&l1(2_500, 4_000, false)).unwrap();
         assert!(on.contains("50 %, 1500 blocks behind") && !on.contains('?'), "{on}");
-        let past = catch_up.on_event(&l1(4_100, 4_000, false)).unwrap();
+        let past = catch_up.status(&l1(4_100, 4_000, false)).unwrap();
         assert!(past.contains("100 %, 0 blocks behind"), "{past}");
-        assert_eq!(catch_up.on_event(&l1(4_100, 4_100, true)), None);
+        assert_eq!(catch_up.status(&l1(4_100, 4_100, true)), None);
         assert!(catch_up.line(&l1(4_100, 4_200, false)).is_some());
         assert_eq!(catch_up.line(&l1(4_101, 4_200, false)), None, "not every second");
     }

@@ -48,7 +48,7 @@ pub(crate) fn receipts(
             live = true;
             choose::read_store(settings, systems)?
         }
-        Err(_) if matches!(command, ReceiptsCommand::Verify) => choose::mended_store(settings, systems)?,
+        Err(_) if matches!(command, ReceiptsCommand::Verify) => choose::repaired_store(settings, systems)?,
         opened => opened?,
     };
     let store = store.as_ref();

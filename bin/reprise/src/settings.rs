@@ -123,14 +123,10 @@ pub(crate) struct ProvingSettings {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = permits)]
     pub(crate) permits: usize,
 
-    /// Seconds after which a proof of a transaction, batch and aggregate counts as hung
-    #[arg(
-        long,
-        value_name = "TX,BATCH,AGGREGATE",
-        default_value = "600,1200,1200",
-        value_parser = numbers::<3>
-    )]
-    prove_timeout: [u64; 3],
+    /// Seconds after which a proof of a transaction, batch and aggregate counts as hung [default: the backend's,
+    /// 600,1200,1200 for most]
+    #[arg(long, value_name = "TX,BATCH,AGGREGATE", value_parser = numbers::<3>)]
+    prove_timeout: Option<[u64; 3]>,
 
     /// How often a statement may fail before it is given up, counting failures that may have cost a proof
     #[arg(long, value_name = "N", default_value_t = 3)]
@@ -267,6 +263,8 @@ impl Settings {
         let backend = settings.proving.backend.as_deref().unwrap_or_else(|| systems.default_name());
         let backend = systems.named(backend).map_err(|reason| sources.refuse("backend", reason))?;
         settings.proving.backend = Some(backend.into());
+        let timeout = || systems.timeout(backend).map(|timeout| timeout.as_secs());
+        settings.proving.prove_timeout.get_or_insert_with(timeout);
         settings.sources = sources;
         Ok(settings)
     }
@@ -290,6 +288,7 @@ impl Settings {
         let Retention { grace, retained } = self.reorgs.retention();
         match name {
             "backend" => self.proving.backend().into(),
+            "prove-timeout" => self.proving.timeout().map(|seconds| seconds.to_string()).join(","),
             "grace-depth" => grace.to_string(),
             "retained-depth" => retained.to_string(),
             _ => String::new(),
@@ -306,13 +305,13 @@ impl Settings {
         self.sources.refuse(name, reason)
     }
 
-    /// How patient a node is.
-    pub(crate) fn patience(&self) -> Tuning {
+    /// How a node is tuned: bounds, budgets, depths and time.
+    pub(crate) fn tuning(&self) -> Tuning {
         let ProvingSettings { attempts, cheap_attempts, backoff: [first, max], .. } = self.proving;
         let engine = Policy {
             jobs_max: self.proving.jobs_max,
             budget: Budget { cheap: cheap_attempts, expensive: attempts },
-            timeout: self.proving.prove_timeout.map(Duration::from_secs),
+            timeout: self.proving.timeout().map(Duration::from_secs),
             backoff: Backoff { first: Duration::from_millis(first), max: Duration::from_millis(max) },
             breaker: Breaker::default(),
             orphans: self.reorgs.running_orphans,
@@ -327,6 +326,11 @@ impl ProvingSettings {
     /// The name of what proves.
     pub(crate) fn backend(&self) -> &str {
         self.backend.as_deref().unwrap_or_default()
+    }
+
+    /// The seconds after which a proof of each kind counts as hung.
+    fn timeout(&self) -> [u64; 3] {
+        self.prove_timeout.unwrap_or_default()
     }
 
     /// How long mock proofs take.

@@ -42,7 +42,7 @@ pub(crate) fn sim(args: &SimArgs, json: bool) -> Result<Exit, Failure> {
     if args.trace {
         return trace(first, &limits, json);
     }
-    let shown = EntryDetails::new(if args.compare { 2 * args.seeds } else { args.seeds });
+    let shown = WorldsBar::new(if args.compare { 2 * args.seeds } else { args.seeds });
     let began = Instant::now();
     if args.compare {
         let compared = Comparison::run(first, args.seeds, &limits, &|outcome| shown.count(outcome));
@@ -155,12 +155,12 @@ fn table(sums: &Totals) -> String {
 }
 
 /// What is seen while worlds run.
-struct EntryDetails {
+struct WorldsBar {
     bar: ProgressBar,
     failed: AtomicU64,
 }
 
-impl EntryDetails {
+impl WorldsBar {
     fn new(worlds: u64) -> Self {
         let bar =
             if std::io::stderr().is_terminal() { ProgressBar::new(worlds) } else { ProgressBar::hidden() };

@@ -28,9 +28,8 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use reprise_model::artifact::SettlementArtifact;
 use reprise_model::block::{ChainBlock, ChainRoot, ObservedSettlement};
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProgramId, ResourceId};
-use reprise_model::hash::Hasher;
 use reprise_model::journal::{Commitment, Journal};
-use reprise_model::lane::{LaneError, Step};
+use reprise_model::lane::{LaneError, Step, WorkloadHasher};
 use reprise_model::receipt::{Receipt, Verifier, VerifyError};
 use reprise_model::transaction::LaneTransaction;
 
@@ -55,7 +54,7 @@ pub struct Covenant {
     /// The state root before the first settlement.
     pub root: Digest,
     /// The hash of the lane tip.
-    pub hasher: Arc<dyn Hasher>,
+    pub hasher: Arc<dyn WorkloadHasher>,
 }
 
 /// Why a settlement was refused.

@@ -14,7 +14,7 @@ use reprise_model::digest::BlockHash;
 use reprise_model::journal::Exit;
 use reprise_model::scheduled::ScheduledBatch;
 use reprise_model::statement::StatementId;
-use reprise_settler::Owed;
+use reprise_settler::UnpaidExits;
 
 /// See the [module](self).
 #[derive(Debug, Clone, Default)]
@@ -25,7 +25,7 @@ pub struct Debts {
     places: HashMap<BlockHash, Checkpoint>,
     /// The settlements whose carriers may leave, and the last one whose carrier may not; oldest first.
     settled: VecDeque<Settled>,
-    owed: Vec<(Checkpoint, Owed)>,
+    owed: Vec<(Checkpoint, UnpaidExits)>,
     finalized: Checkpoint,
 }
 
@@ -45,7 +45,7 @@ struct Settled {
 
 impl Debts {
     /// What is owed, by the oldest settlement first.
-    pub fn owed(&self) -> impl ExactSizeIterator<Item = &Owed> {
+    pub fn owed(&self) -> impl ExactSizeIterator<Item = &UnpaidExits> {
         self.owed.iter().map(|(_, owed)| owed)
     }
 
@@ -95,7 +95,7 @@ impl Debts {
         if exits.iter().all(Vec::is_empty) {
             return false;
         }
-        let owed = Owed { settlement: settlement.clone(), carrier, is_final: false, exits };
+        let owed = UnpaidExits { settlement: settlement.clone(), carrier, is_final: false, exits };
         self.owed.push((at, owed));
         true
     }

@@ -13,9 +13,9 @@ use reprise_prover::failure::Failure;
 use reprise_settler::{Cause, Refusal, Urgency};
 use serde::{Serialize, Serializer};
 
+use crate::connection::L1Connection;
 use crate::deferred::DiskError;
-use crate::report::L1Connection;
-use crate::watcher::Violation;
+use crate::violation::Violation;
 
 /// For how many seconds the L1 may be away: nodes restart, and connections break.
 pub const L1_AWAY_MAX: u64 = 60;

@@ -2,7 +2,7 @@
 //!
 //! It is told three things: a chain event ([`Pipeline::follow`]), an answer ([`Pipeline::receive`]), that
 //! time has passed ([`Pipeline::wake`]). After each it hears from the planner how the demand changed by that
-//! and asks its [`Executor`] for what the engine wants done. Hands answer later, by [`Message`]: with threads ([`crate::driver`]), or in
+//! and asks its [`Executor`] for what the engine wants done. The executor answers later, by [`Message`]: with threads ([`crate::driver`]), or in
 //! simulated time. The pipeline has no thread and no clock of its own, so that what it does is a function of
 //! what it is told.
 //!
@@ -35,15 +35,18 @@ use reprise_prover::workers::{Assignment, Finished};
 use reprise_scheduler::scheduler::{Scheduler, SchedulerError};
 use reprise_settler::{Moment, Refusal, Settler};
 use reprise_store::ReceiptStore;
-use reprise_store::port::{Lookup, NewEntry, Origin, Provenance, PutOutcome, StoreError};
+use reprise_store::port::{Lookup, NewEntry, PutOutcome, StoreError};
+use reprise_store::provenance::{Origin, Provenance};
 
+use crate::connection::L1Connection;
 use crate::debts::Debts;
 use crate::deferred::{Deferred, DiskError};
 use crate::event::{Observer, PipelineEvent};
 use crate::health::{Health, Level};
-use crate::report::{L1Connection, Report};
+use crate::report::Report;
 use crate::statistics::Statistics;
-use crate::watcher::{Violation, Watcher};
+use crate::violation::Violation;
+use crate::watcher::Watcher;
 
 /// Why a run ended before its end.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +84,7 @@ pub enum RunError {
     #[error("cannot start a thread in the place of one that hangs: {0}")]
     Thread(#[source] io::Error),
     /// A room's thread is gone.
-    #[error("an internal thread ended early: see the log above")]
+    #[error("a thread that looks receipts up, proves or writes ended early: the log above says why")]
     ThreadGone,
 }
 
@@ -305,7 +308,7 @@ impl Pipeline {
             && let Some(settler) = &mut self.settler
         {
             let owed: Vec<_> = self.debts.owed().collect();
-            let paid = settler.owe(&owed);
+            let paid = settler.set_unpaid(&owed);
             self.debts.paid(&paid);
         }
         let finalized = event.finalized;

@@ -7,7 +7,7 @@ use reprise_chain::event::{AddedBlock, ChainEvent};
 use reprise_model::digest::BlockHash;
 use reprise_model::scheduled::ScheduledBatch;
 use reprise_model::statement::{Kind, StatementId};
-use reprise_prover::engine::PerKind;
+use reprise_prover::counts::PerKind;
 
 use crate::event::{Observer, PipelineEvent};
 use crate::report::{Report, Seconds, SecondsByKind};

@@ -12,8 +12,8 @@ use reprise_chain::recording::Lane;
 use reprise_chain::tree::ForkTree;
 use reprise_ledger::Ledger;
 use reprise_model::block::{ChainBlockMetadata, ChainRoot};
-use reprise_model::hash::Hasher;
 use reprise_model::journal::Pins;
+use reprise_model::lane::WorkloadHasher;
 use reprise_planner::bundle::BundleRule;
 use reprise_planner::planner::{Planner, ProofContext, Retention};
 use reprise_prover::backend::Backend;
@@ -104,8 +104,8 @@ pub enum WireError {
     Scheduler(#[from] SchedulerError),
     /// The depths are not in order.
     #[error(
-        "grace {grace} ≤ retained {retained} ≤ finality depth {finality_depth} does not hold: a queued job can \
-         sleep only while its block can return, and a block can return only until it is final"
+        "grace {grace} ≤ retained {retained} ≤ finality depth {finality_depth} does not hold: a queued proof of an \
+         orphaned block is kept only while that block can return, and a block can return only until it is final"
     )]
     Depths {
         /// Up to which depth queued jobs sleep.
@@ -129,7 +129,7 @@ pub struct Workload {
     /// Proves, verifies, and has the programs.
     pub backend: Arc<dyn Backend>,
     /// The hash that the programs use.
-    pub hasher: Arc<dyn Hasher>,
+    pub hasher: Arc<dyn WorkloadHasher>,
     /// Says what a transaction means.
     processor: Arc<dyn Processor>,
     /// What the programs are bound to.
@@ -138,7 +138,7 @@ pub struct Workload {
 
 impl Workload {
     /// The ledger on a lane.
-    pub fn ledger(backend: Arc<dyn Backend>, hasher: Arc<dyn Hasher>, lane: &Lane) -> Self {
+    pub fn ledger(backend: Arc<dyn Backend>, hasher: Arc<dyn WorkloadHasher>, lane: &Lane) -> Self {
         let [transaction, batch, aggregate] = backend.programs();
         let processor = Arc::new(Ledger { transaction, batch, aggregate });
         let pins = Pins {
@@ -180,7 +180,7 @@ pub fn build_node(
     settings: Settings,
     l1: Box<dyn L1>,
     backend: Arc<dyn Backend>,
-    hasher: Arc<dyn Hasher>,
+    hasher: Arc<dyn WorkloadHasher>,
     store: Arc<dyn ReceiptStore>,
 ) -> Result<Node, WireError> {
     settings.check()?;

@@ -26,8 +26,8 @@
 //!
 //! What an input costs is proportional to what it changes, but for factors of a logarithm: the demand comes as
 //! a difference ([`Engine::want`]), and every statement about which something changed is reviewed, no other.
-//! What the engine looks for in all jobs is kept at hand: who is next, what is due, how many there are of a
-//! kind (`refresh` keeps it so).
+//! What the engine looks for in all jobs is in the [index](crate::index), which `refresh` keeps up to date: who is
+//! next, what is due, how many there are of a sort.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::mem;
@@ -39,12 +39,15 @@ use reprise_model::coordinate::Coordinate;
 use reprise_model::mutation::{self, Mutation};
 use reprise_model::order::{Order, Rank};
 use reprise_model::receipt::{Receipt, Verified};
-use reprise_model::statement::{Kind, StatementId};
+use reprise_model::statement::StatementId;
 
 use crate::admission::{AdmissionQueue, Priority};
+use crate::counts::Counts;
 use crate::dependencies::Dependencies;
 use crate::devices::{Devices, SuspendedDevice};
 use crate::failure::{Cost, Failure, FailureCounts, Response};
+use crate::index::{Entry, JobIndex};
+use crate::job::{Delay, Job, Phase};
 use crate::policy::{Orphans, Policy};
 
 /// What the driver must do.
@@ -84,137 +87,6 @@ pub enum Request {
     Merged,
 }
 
-/// A count a kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct PerKind(pub [u64; 3]);
-
-impl PerKind {
-    /// Counts one.
-    pub fn add(&mut self, kind: Kind) {
-        self.0[kind as usize] += 1;
-    }
-
-    /// The count of one kind.
-    pub fn of(&self, kind: Kind) -> u64 {
-        self.0[kind as usize]
-    }
-
-    /// Over all kinds.
-    pub fn total(&self) -> u64 {
-        self.0.iter().sum()
-    }
-}
-
-/// What the engine counted since it was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Distinct statements needed.
-    pub wanted: u64,
-    /// Of these, already stored when first wanted.
-    pub stored_before: u64,
-    /// First stored in this run.
-    pub proved: PerKind,
-    /// Needed statements answered by the store, once a request.
-    pub hits: PerKind,
-    /// Requests that were served by a proof under way for another.
-    pub merged: u64,
-    /// Attempts that failed: proofs and writes.
-    pub attempts_failed: u64,
-    /// Of these, proofs that did not verify.
-    pub invalid: u64,
-    /// Of these, proofs that were written off as hung.
-    pub timed_out: u64,
-    /// Proofs that were asked to end, and did.
-    pub cancelled: u64,
-}
-
-#[derive(Debug, Clone)]
-enum Phase {
-    Looking(Delay),
-    Queued,
-    Proving {
-        device: usize,
-        began: Duration,
-        /// Since when nobody wants it.
-        unwanted_since: Option<Duration>,
-        /// Whether it was asked to end.
-        cancelled: bool,
-    },
-    /// It failed so that its assumptions are being verified.
-    Checking(Failure),
-    Storing {
-        receipt: Verified<Receipt>,
-        /// How many of the requesters the write names; who asked later is placed when it is durable.
-        named: usize,
-        delay: Delay,
-    },
-    GivenUp,
-}
-
-/// How a store that fails holds up a look-up or a write.
-#[derive(Debug, Clone, Copy, Default)]
-struct Delay {
-    /// Whether the last attempt failed.
-    failed: bool,
-    /// When the next one begins, if it does not run.
-    again_at: Option<Duration>,
-}
-
-impl Delay {
-    /// Whether it is time for the next attempt.
-    fn is_over(&self, now: Duration) -> bool {
-        self.again_at.is_some_and(|at| now >= at)
-    }
-}
-
-impl Phase {
-    /// What holds it up, where a store can.
-    fn delay(&self) -> Option<&Delay> {
-        match self {
-            Self::Looking(delay) | Self::Storing { delay, .. } => Some(delay),
-            _ => None,
-        }
-    }
-
-    /// Whether the job waits for nothing but its turn, and can be let go.
-    fn is_queued(&self) -> bool {
-        matches!(self, Self::Queued)
-    }
-
-    /// Whether it takes up room by itself.
-    fn is_held(&self) -> bool {
-        !matches!(self, Self::Queued | Self::GivenUp)
-    }
-}
-
-/// What a job adds to what the engine keeps at hand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Share {
-    looking: bool,
-    queued: bool,
-    proving: bool,
-    held: bool,
-    held_up: bool,
-    asleep: bool,
-    due: Option<Duration>,
-    ready: Option<Next>,
-}
-
-/// How many jobs there are of each sort.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Sums {
-    looking: usize,
-    queued: usize,
-    proving: usize,
-    /// Neither queued nor failed.
-    held: usize,
-    /// By the store.
-    held_up: usize,
-}
-
-/// Who is begun next: what is wanted by urgency, then what sleeps.
-type Next = (bool, Rank);
-
 /// An order of the demand.
 #[derive(Debug, Clone)]
 struct DemandedOrder {
@@ -223,27 +95,10 @@ struct DemandedOrder {
     requested: bool,
 }
 
-#[derive(Debug, Clone)]
-struct Job {
-    order: Arc<Order>,
-    phase: Phase,
-    failed: FailureCounts,
-    /// How often in a row the store failed it.
-    held_up: u32,
-    /// Not begun before, after a failure.
-    not_before: Duration,
-    /// Who asked, in order; all are served by the one receipt.
-    requesters: Vec<Coordinate>,
-    /// What it relies on and was stored since it began: to miss one of these is old news.
-    renewed: BTreeSet<StatementId>,
-    share: Share,
-}
-
 /// The job machine.
 #[derive(Debug, Clone)]
 pub struct Engine {
     policy: Policy,
-    permits: usize,
     /// The time, as last heard: since when does not matter.
     now: Duration,
     stopping: bool,
@@ -262,13 +117,9 @@ pub struct Engine {
     admission: AdmissionQueue,
     /// What is relied on by the statements that are wanted and not stored, and by those that have a job.
     dependencies: Dependencies,
-    /// The queued jobs that can begin.
-    ready: BTreeSet<(Next, StatementId)>,
-    /// The queued jobs that nobody wants.
-    asleep: BTreeSet<StatementId>,
-    due: BTreeSet<(Duration, StatementId)>,
+    /// The jobs by what they wait for.
+    index: JobIndex,
     devices: Devices,
-    sums: Sums,
     /// About which statements something changed since the demand was last heard.
     changed: BTreeSet<StatementId>,
     wanted: HashSet<StatementId>,
@@ -288,7 +139,6 @@ impl Engine {
         let permits = permits.max(1);
         Self {
             policy: Policy { jobs_max: policy.jobs_max.max(permits + 1), ..policy },
-            permits,
             now: Duration::ZERO,
             stopping: false,
             jobs: BTreeMap::new(),
@@ -299,14 +149,11 @@ impl Engine {
             dormant: BTreeSet::new(),
             admission: AdmissionQueue::default(),
             dependencies: Dependencies::default(),
-            ready: BTreeSet::new(),
-            asleep: BTreeSet::new(),
-            due: BTreeSet::new(),
+            index: JobIndex::default(),
             devices: Devices::new(
                 permits + usize::from(mutation::is(Mutation::OnePermitMore)),
                 policy.breaker,
             ),
-            sums: Sums::default(),
             changed: BTreeSet::new(),
             wanted: HashSet::new(),
             served: HashSet::new(),
@@ -372,20 +219,16 @@ impl Engine {
 
     /// Whether what is kept at hand is what a look through everything finds. For tests.
     pub fn is_coherent(&self) -> bool {
-        let mut plain = Self::new(self.permits, self.policy);
+        let mut plain = JobIndex::default();
         let stored = |id: &StatementId| self.known(id) == Some(true);
         for (id, job) in &self.jobs {
-            let now = self.share_of(id, job, self.foremost(id).map(AsRef::as_ref));
-            if now != job.share
-                || self.dependencies.are_stored(id) != job.order.assumptions.iter().all(|o| stored(&o.id))
-            {
+            if self.dependencies.are_stored(id) != job.order.assumptions.iter().all(|o| stored(&o.id)) {
                 return false;
             }
-            plain.share(*id, Share::default(), now);
+            plain.set(*id, self.entry(id, job, self.foremost(id).map(AsRef::as_ref)));
         }
         let unmet = self.demand.keys().map(|(id, _)| *id).filter(|id| !stored(id));
-        let at_hand = (&self.ready, &self.asleep, &self.due, &self.unmet, self.sums);
-        at_hand == (&plain.ready, &plain.asleep, &plain.due, &unmet.collect(), plain.sums)
+        self.index == plain && self.unmet == unmet.collect()
     }
 
     /// What was counted.
@@ -427,7 +270,7 @@ impl Engine {
 
     /// Jobs that wait for look-up, assumptions or a permit.
     pub fn queued(&self) -> usize {
-        self.sums.looking + self.sums.queued
+        self.index.waiting()
     }
 
     /// The orders being proved now.
@@ -453,14 +296,14 @@ impl Engine {
 
     /// Whether nothing is being looked up, proved, checked or stored.
     pub fn is_idle(&self) -> bool {
-        self.sums.held == 0
+        self.index.held() == 0
     }
 
     /// When [`tick`](Self::tick) next has something to do, if ever without another input.
     pub fn deadline(&self) -> Option<Duration> {
-        let waits = !self.stopping && !self.is_held_up() && !self.ready.is_empty();
+        let waits = !self.stopping && !self.is_held_up() && self.index.ready().is_some();
         let rested = if waits { self.devices.resumes_at(self.now) } else { None };
-        self.due.first().map(|(at, _)| *at).into_iter().chain(rested).min()
+        self.index.next_due().into_iter().chain(rested).min()
     }
 
     /// Starts no further proof; what runs is finished and stored.
@@ -472,7 +315,7 @@ impl Engine {
 
     /// Whether the store fails just now. Until it is well no proof is begun: it could not be stored.
     pub fn is_held_up(&self) -> bool {
-        self.sums.held_up > 0
+        self.index.is_held_up()
     }
 
     /// How proving is gone about.
@@ -501,8 +344,7 @@ impl Engine {
         self.now = self.now.max(now);
         let (now, policy) = (self.now, self.policy);
         let (mut effects, mut hung) = (vec![], vec![]);
-        let due = self.due.iter().take_while(|(at, _)| *at <= now);
-        for id in due.map(|(_, id)| *id).collect::<BTreeSet<_>>() {
+        for id in self.index.due(now) {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
             match &mut job.phase {
                 Phase::Proving { began, .. } if now >= *began + policy.timeout(job.order.kind()) => {
@@ -564,14 +406,14 @@ impl Engine {
         }
         let mut changed = mem::take(&mut self.changed);
         changed.iter().for_each(|id| self.line_up(id));
-        changed.extend(self.admission.admit(self.policy.jobs_max.saturating_sub(self.sums.held)));
+        changed.extend(self.admission.admit(self.policy.jobs_max.saturating_sub(self.index.held())));
         for id in &changed {
             self.review(id);
         }
         // Where room is short, what sleeps gets what is left.
-        let taken = self.sums.held + self.admission.admitted();
-        while self.asleep.len() > self.policy.jobs_max.saturating_sub(taken) {
-            let last = self.asleep.last().copied();
+        let taken = self.index.held() + self.admission.admitted();
+        while self.index.unwanted() > self.policy.jobs_max.saturating_sub(taken) {
+            let last = self.index.last_unwanted();
             last.and_then(|last| self.remove(&last));
         }
         let mut effects = self.request_all(&changed);
@@ -823,9 +665,7 @@ impl Engine {
         let looking = matches!(phase, Phase::Looking(_));
         let (order, requesters) = (order.clone(), vec![order.coordinate]);
         let (failed, not_before, renewed) = (FailureCounts::default(), Duration::ZERO, BTreeSet::new());
-        let share = Share::default();
-        let job =
-            Job { order: order.clone(), phase, failed, held_up: 0, not_before, requesters, renewed, share };
+        let job = Job { order: order.clone(), phase, failed, held_up: 0, not_before, requesters, renewed };
         self.jobs.insert(order.id, job);
         self.refresh(order.id);
         looking.then_some(Effect::LookUp(order))
@@ -836,7 +676,7 @@ impl Engine {
         let mut effects = vec![];
         while !self.stopping
             && !self.is_held_up()
-            && let Some((_, id)) = self.ready.first().copied()
+            && let Some(id) = self.index.ready()
             && let Some(device) = self.devices.free(self.now)
         {
             let foremost = self.foremost(&id).cloned();
@@ -872,7 +712,7 @@ impl Engine {
     /// Lets go of a job.
     fn remove(&mut self, id: &StatementId) -> Option<Job> {
         let job = self.jobs.remove(id)?;
-        self.share(*id, job.share, Share::default());
+        self.index.remove(id);
         if matches!(self.failing.get(id), Some(Failure::Store(_))) {
             self.failing.remove(id);
         }
@@ -900,28 +740,23 @@ impl Engine {
             None => self.dependencies.untrack(&id),
         }
         let Some(job) = self.jobs.get(&id) else { return };
-        let (before, now) = (job.share, self.share_of(&id, job, foremost.as_deref()));
-        self.share(id, before, now);
-        if let Some(job) = self.jobs.get_mut(&id) {
-            job.share = now;
-        }
+        let entry = self.entry(&id, job, foremost.as_deref());
+        self.index.set(id, entry);
     }
 
-    /// What a job adds to what is kept at hand.
-    fn share_of(&self, id: &StatementId, job: &Job, foremost: Option<&Order>) -> Share {
+    /// What the index has of a job.
+    fn entry(&self, id: &StatementId, job: &Job, foremost: Option<&Order>) -> Entry {
         let queued = job.phase.is_queued();
-        let sleeps = foremost.is_none() && self.policy.speculate_orphans && self.dormant.contains(id);
-        let next = foremost.map(|order| (false, order.rank())).or(sleeps.then_some((true, Rank::MIN)));
+        let dormant = foremost.is_none() && self.policy.speculate_orphans && self.dormant.contains(id);
+        let urgency = foremost.map(|order| (false, order.rank())).or(dormant.then_some((true, Rank::MIN)));
         let waited = job.not_before <= self.now;
-        Share {
-            looking: matches!(job.phase, Phase::Looking(_)),
-            queued,
-            proving: matches!(job.phase, Phase::Proving { .. }),
+        Entry {
+            waiting: queued || matches!(job.phase, Phase::Looking(_)),
             held: job.phase.is_held(),
             held_up: job.phase.delay().is_some_and(|delay| delay.failed),
-            asleep: queued && foremost.is_none(),
+            unwanted: queued && foremost.is_none(),
             due: self.due(job),
-            ready: next.filter(|_| queued && waited && self.dependencies.are_stored(id)),
+            ready: urgency.filter(|_| queued && waited && self.dependencies.are_stored(id)),
         }
     }
 
@@ -940,33 +775,6 @@ impl Engine {
             Phase::Queued if self.stopping => None,
             Phase::Queued => (job.not_before > self.now).then_some(job.not_before),
             _ => None,
-        }
-    }
-
-    /// A job adds something else to what is kept at hand.
-    fn share(&mut self, id: StatementId, before: Share, now: Share) {
-        let count =
-            |sum: &mut usize, before: bool, now: bool| *sum = *sum + usize::from(now) - usize::from(before);
-        let sums = &mut self.sums;
-        count(&mut sums.looking, before.looking, now.looking);
-        count(&mut sums.queued, before.queued, now.queued);
-        count(&mut sums.proving, before.proving, now.proving);
-        count(&mut sums.held, before.held, now.held);
-        count(&mut sums.held_up, before.held_up, now.held_up);
-        if before.asleep != now.asleep {
-            if now.asleep {
-                self.asleep.insert(id)
-            } else {
-                self.asleep.remove(&id)
-            };
-        }
-        if before.due != now.due {
-            before.due.map(|at| self.due.remove(&(at, id)));
-            now.due.map(|at| self.due.insert((at, id)));
-        }
-        if before.ready != now.ready {
-            before.ready.map(|next| self.ready.remove(&(next, id)));
-            now.ready.map(|next| self.ready.insert((next, id)));
         }
     }
 

@@ -3,9 +3,12 @@
 //! | module | noun |
 //! |---|---|
 //! | [`backend`] | [`Backend`](backend::Backend): the port to a proof system |
+//! | [`counts`] | what is counted of jobs |
 //! | [`devices`] | what proofs run on; one that keeps failing rests |
 //! | [`engine`] | [`Engine`](engine::Engine): the pure job machine |
 //! | [`failure`] | what went wrong, and what is done about it |
+//! | `job` | one statement on its way, and the phase that it is in |
+//! | `index` | which jobs can begin, which are due, how many there are of each sort |
 //! | `admission` | who of those that wait may have a job |
 //! | `dependencies` | what relies on what, and how much of it is missing |
 //! | [`policy`] | [`Policy`](policy::Policy): bounds, budgets, patience |
@@ -15,10 +18,13 @@
 
 mod admission;
 pub mod backend;
+pub mod counts;
 mod dependencies;
 pub mod devices;
 pub mod engine;
 pub mod failure;
+mod index;
+mod job;
 pub mod mock;
 pub mod policy;
 pub mod reader;

@@ -24,7 +24,7 @@ use reprise_model::mutation::{self, Mutation};
 use reprise_model::receipt::{FakeSealError, RealReceipt, Receipt, Verified};
 use reprise_model::statement::StatementId;
 
-pub use crate::refusal::{Cause, Refusal, Urgency};
+pub use crate::refusal::{Cause, Moment, Refusal, SettleError, Urgency};
 
 /// An L1 that settlements are submitted to.
 pub trait SettlementSink: Send {
@@ -32,7 +32,7 @@ pub trait SettlementSink: Send {
     fn submit(&mut self, settlement: SettlementArtifact<RealReceipt>) -> Result<Taken, SettleError>;
 
     /// All that the settlements of the chain leave to be paid: which of it is paid for good.
-    fn owe(&mut self, _owed: &[&Owed]) -> Vec<StatementId> {
+    fn set_unpaid(&mut self, _unpaid: &[&UnpaidExits]) -> Vec<StatementId> {
         vec![]
     }
 }
@@ -45,15 +45,15 @@ pub trait UnprovenSink: Send {
         settlement: SettlementArtifact<Verified<Receipt>>,
     ) -> Result<Taken, SettleError>;
 
-    /// As [`SettlementSink::owe`].
-    fn owe(&mut self, _owed: &[&Owed]) -> Vec<StatementId> {
+    /// As [`SettlementSink::set_unpaid`].
+    fn set_unpaid(&mut self, _unpaid: &[&UnpaidExits]) -> Vec<StatementId> {
         vec![]
     }
 }
 
 /// What a settlement that the chain shows leaves to be paid, whoever sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owed {
+pub struct UnpaidExits {
     /// The settlement.
     pub settlement: ObservedSettlement,
     /// The block that carries it.
@@ -79,27 +79,6 @@ pub enum Taken {
     UnderWay,
     /// It is being sent: whether the L1 takes it is known at a later submission.
     Sending,
-}
-
-/// Why a settlement was not taken.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{statement}: the settlement is not taken: {said}")]
-pub struct SettleError {
-    /// The aggregate's statement.
-    pub statement: StatementId,
-    /// Why.
-    pub cause: Cause,
-    /// The same in the words of whoever refused it.
-    pub said: String,
-}
-
-/// A point in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Moment {
-    /// Since the node began.
-    pub now: Duration,
-    /// Since the Unix epoch.
-    pub since_epoch: Duration,
 }
 
 /// Submits settlements.
@@ -139,10 +118,10 @@ impl Settler {
     }
 
     /// All that the settlements of the chain leave to be paid: which of it is paid for good.
-    pub fn owe(&mut self, owed: &[&Owed]) -> Vec<StatementId> {
+    pub fn set_unpaid(&mut self, unpaid: &[&UnpaidExits]) -> Vec<StatementId> {
         match &mut self.sink {
-            Sink::Real(sink) => sink.owe(owed),
-            Sink::Unproven(sink) => sink.owe(owed),
+            Sink::Real(sink) => sink.set_unpaid(unpaid),
+            Sink::Unproven(sink) => sink.set_unpaid(unpaid),
         }
     }
 

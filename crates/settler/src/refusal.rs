@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::{Moment, SettleError};
+use reprise_model::statement::StatementId;
 
 /// The first wait before a refused settlement is submitted again without a new tip; it doubles.
 const WAIT_MIN: Duration = Duration::from_secs(1);
@@ -36,6 +36,27 @@ pub enum Cause {
     VaultShort,
     /// The seal is not of the kind that the covenant verifies.
     WrongSeal,
+}
+
+/// Why a settlement was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{statement}: the settlement is not taken: {said}")]
+pub struct SettleError {
+    /// The aggregate's statement.
+    pub statement: StatementId,
+    /// Why.
+    pub cause: Cause,
+    /// The same in the words of whoever refused it.
+    pub said: String,
+}
+
+/// A point in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// Since the node began.
+    pub now: Duration,
+    /// Since the Unix epoch.
+    pub since_epoch: Duration,
 }
 
 /// How much of a person's attention something needs.
@@ -179,8 +200,6 @@ impl Refusal {
 
 #[cfg(test)]
 mod tests {
-    use reprise_model::digest::StatementId;
-
     use super::*;
 
     fn at(seconds: u64) -> Moment {

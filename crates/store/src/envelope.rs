@@ -30,7 +30,7 @@ use reprise_model::profile::SealKind;
 use reprise_model::receipt::Receipt;
 use reprise_model::statement::{Claim, Kind, Statement, StatementId};
 
-use crate::port::Provenance;
+use crate::provenance::Provenance;
 
 /// The first bytes of every envelope.
 pub const MAGIC: [u8; 8] = *b"RPRSRCPT";
@@ -47,7 +47,7 @@ pub const CHECKSUM_LEN: usize = 32;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
     /// The length is not what the head says.
-    #[error("{found} bytes where {expected} belong")]
+    #[error("the envelope has {found} bytes where {expected} belong")]
     Length {
         /// The length there is.
         found: u64,
@@ -55,22 +55,22 @@ pub enum EnvelopeError {
         expected: u64,
     },
     /// It does not begin like an envelope.
-    #[error("it does not begin with the magic bytes")]
+    #[error("the envelope does not begin with the magic bytes")]
     Magic,
     /// It is of a format this code does not read.
-    #[error("it is of format {found}, and this code reads format {VERSION}")]
+    #[error("the envelope has format {found}, and this build reads format {VERSION}")]
     Version {
         /// The format it says it has.
         found: u16,
     },
     /// A field holds what no writer writes.
-    #[error("its {field} is none")]
+    #[error("the envelope's {field} cannot be read")]
     Field {
         /// Which.
         field: &'static str,
     },
     /// The checksum is for other bytes.
-    #[error("the checksum does not match")]
+    #[error("the envelope's checksum does not match")]
     Checksum,
 }
 

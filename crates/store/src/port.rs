@@ -19,12 +19,13 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use borsh::{BorshDeserialize, BorshSerialize};
 use reprise_model::coordinate::{Checkpoint, Coordinate};
 use reprise_model::digest::{BlockHash, ProfileId, ProgramId};
 use reprise_model::profile::{ProofProfile, SealKind};
 use reprise_model::receipt::{Receipt, Verified, VerifyError};
 use reprise_model::statement::{Claim, Kind, Statement, StatementId};
+
+use crate::provenance::Provenance;
 
 /// Remembers receipts. See the [module documentation](self) for what every implementation promises.
 pub trait ReceiptStore: Send + Sync {
@@ -174,10 +175,10 @@ pub enum QuarantineReason {
     #[error("verification failed: {0}")]
     Verification(VerifyError),
     /// The engine noticed damage and cannot return the bytes.
-    #[error("the engine cannot read the entry: {0}")]
+    #[error("the receipt log cannot read the entry: {0}")]
     Unreadable(String),
     /// The index names a receipt and the engine has none.
-    #[error("the index names a receipt that is not there")]
+    #[error("the store's tables name a receipt that is not in the receipt log")]
     Missing,
 }
 
@@ -192,33 +193,6 @@ pub struct NewEntry {
     pub provenance: Provenance,
     /// Where it is used. Each names the receipt's own program, profile and kind.
     pub coordinates: Vec<Coordinate>,
-}
-
-/// How a receipt came to be.
-#[derive(Debug, Clone, PartialEq, Eq, Default, BorshSerialize, BorshDeserialize)]
-pub struct Provenance {
-    /// Proved by this installation, or brought in.
-    pub origin: Origin,
-    /// Who proved it: backend and version.
-    pub prover: String,
-    /// Where: host and device.
-    pub host: String,
-    /// When, in milliseconds since the Unix epoch.
-    pub proved_at_ms: u64,
-    /// How long the proof took, in milliseconds.
-    pub took_ms: u64,
-    /// The cycles the program ran.
-    pub cycles: u64,
-}
-
-/// Where a receipt was proved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, BorshSerialize, BorshDeserialize)]
-pub enum Origin {
-    /// By this installation.
-    #[default]
-    Proved,
-    /// Elsewhere; it came by an archive or a shared tier, and was verified on the way in.
-    Imported,
 }
 
 /// What a put did.
@@ -444,7 +418,7 @@ pub enum StoreError {
     #[error("the receipt store is closed: open it again")]
     Closed,
     /// A completion asked the store to wait for its own writer, or its queue is full meanwhile.
-    #[error("a completion of the receipt store must not wait for the store: hand the work to another thread")]
+    #[error("a callback of the receipt store waits for the store itself: move that work to another thread")]
     Reentrant,
     /// Code of the store or its engine panicked. Nothing of the write it was at is stored.
     #[error("the receipt store panicked at this write: the panic's own message is in the log")]

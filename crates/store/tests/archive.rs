@@ -4,7 +4,8 @@ use reprise_model::coordinate::Checkpoint;
 use reprise_model::receipt::Verified;
 use reprise_store::ReceiptStore;
 use reprise_store::archive::{ArchiveError, Exported, export, import};
-use reprise_store::port::{Filter, Origin};
+use reprise_store::port::Filter;
+use reprise_store::provenance::Origin;
 
 use crate::world::*;
 

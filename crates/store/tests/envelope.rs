@@ -59,7 +59,7 @@ fn a_foreign_format_is_named_with_ours() {
     newer[8] = 9;
     let refused = Envelope::decode(&newer).unwrap_err();
     assert_eq!(refused, EnvelopeError::Version { found: 9 });
-    assert_eq!(refused.to_string(), "it is of format 9, and this code reads format 1");
+    assert_eq!(refused.to_string(), "the envelope has format 9, and this build reads format 1");
 }
 
 #[test]

@@ -9,6 +9,7 @@
 //! | [`miner`] | blocks made on a node, and copied to another |
 //! | [`wallet`] | keys, coins, and the lane transactions they pay for |
 //! | [`scenario`] | the chain of the shipped recording: two forks, and a flip back |
+//! | [`simnet`] | one node on which blocks are mined one by one, with coins for users and settlers |
 //! | [`probe`] | a node of ours, running, and how far it is |
 //! | [`proxy`] | a way to a node that can be cut |
 //! | [`replay`] | a recording's transactions, executed by the ledger |
@@ -21,4 +22,5 @@ pub mod probe;
 pub mod proxy;
 pub mod replay;
 pub mod scenario;
+pub mod simnet;
 pub mod wallet;

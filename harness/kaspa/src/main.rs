@@ -1,4 +1,4 @@
-//! `kaspa-harness`: makes the recording that ships with Reprise, and lists recordings.
+//! `kaspa-harness`: makes the recording that ships with Reprise, lists recordings, and runs a simnet to try Reprise on.
 //!
 //! Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 failed, 2 wrong use.
 
@@ -6,16 +6,24 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use kaspa_consensus_core::network::NetworkId;
+use kaspa_consensus_core::tx::TransactionOutput;
 use reprise_chain::recording::Recording;
+use reprise_kaspa::key::Key;
 use reprise_kaspa::track::Track;
+use reprise_kaspa::{claim, client, vault};
 use reprise_kaspa_harness::listing::{Figures, Listing};
 use reprise_kaspa_harness::scenario;
+use reprise_kaspa_harness::simnet::{self, KASPA, Simnet, User};
+use reprise_ledger::{Action, Payload};
+use reprise_model::digest::Digest;
 
-/// Makes the recording that ships with Reprise, and lists recordings.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// Makes the recording that ships with Reprise, lists recordings, and runs a simnet to try Reprise on.
 #[derive(Debug, Parser)]
 #[command(name = "kaspa-harness", version, max_term_width = 100)]
 struct Cli {
@@ -41,6 +49,53 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Run a simnet of one node that mines by itself, until it is interrupted.
+    ///
+    /// The node is `kaspad`, found in PATH or named by REPRISE_KASPAD. The key gets coins to settle with, and a public test
+    /// user, Alice, gets coins to act with: see `act`. Nothing of it is kept.
+    Simnet {
+        /// The file with the key that will found and settle: 64 hexadecimal characters (`openssl rand -hex 32`).
+        #[arg(long, value_name = "FILE")]
+        key_file: PathBuf,
+        /// The port of the node's borsh wRPC server, on loopback.
+        #[arg(long, default_value_t = 17610)]
+        port: u16,
+        /// Milliseconds between blocks.
+        #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(50..))]
+        every: u64,
+    },
+    /// Send a lane transaction of the test user Alice, and wait until a block accepts it; prints its id.
+    Act {
+        /// What she does.
+        #[arg(value_enum)]
+        action: Act,
+        /// How much, in kaspa.
+        #[arg(long, value_name = "KASPA", default_value_t = 1)]
+        amount: u64,
+        /// How many transfers and exits of hers were accepted before this one; deposits do not count.
+        #[arg(long, default_value_t = 0)]
+        nonce: u64,
+        /// The node, as `run --l1 kaspa:` names it.
+        #[arg(long, value_name = "URL", default_value = "ws://127.0.0.1:17610")]
+        l1: String,
+        /// The covenant whose vault deposits go to, as `found-covenant` prints it.
+        #[arg(long, value_name = "ID")]
+        covenant: String,
+        /// The covenant demands no proof: its vault is another script.
+        #[arg(long)]
+        without_proof: bool,
+    },
+}
+
+/// What Alice can do.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Act {
+    /// Pays into the vault, credited to herself.
+    Deposit,
+    /// Gives to the test user Bob.
+    Transfer,
+    /// Takes out, to an output that anybody can spend.
+    Exit,
 }
 
 #[derive(Debug, Args)]
@@ -91,6 +146,39 @@ async fn run(command: Command) -> Result<(), Failure> {
             output.report(&Figures::of(&recording), started)
         }
         Command::Show { file, json } => show(&file, json),
+        Command::Simnet { key_file, port, every } => {
+            simnet(&key_file, port, Duration::from_millis(every)).await
+        }
+        Command::Act { action, amount, nonce, l1, covenant, without_proof } => {
+            let malformed = |e| Failure::Use(format!("--covenant {covenant}: {e}"));
+            let covenant = Digest::from_hex(&covenant).map_err(malformed)?;
+            let vault = if without_proof { vault::script(covenant) } else { claim::vault(covenant) }?;
+            let client = client::connect(&l1, CONNECT_WITHIN).await?;
+            let user = User::alice(client.as_ref())?;
+            let (action, counterparty, outputs) = match action {
+                Act::Deposit => {
+                    (Action::Deposit, user.account(), vec![TransactionOutput::new(amount * KASPA, vault)])
+                }
+                Act::Transfer => (Action::Transfer, simnet::bob()?.account(), vec![]),
+                Act::Exit => (Action::Exit, simnet::anybody().2, vec![]),
+            };
+            let amount = if outputs.is_empty() { amount * KASPA } else { 0 };
+            let sent = user.act(Payload { action, nonce, amount, counterparty }, outputs).await?;
+            Ok(writeln!(io::stdout(), "{sent}")?)
+        }
+    }
+}
+
+async fn simnet(key_file: &Path, port: u16, every: Duration) -> Result<(), Failure> {
+    let mut simnet = Simnet::start(&[Key::read(key_file)?], Some(port)).await?;
+    progress(&format!("a simnet node, with a block every {every:?}; interrupt to end"));
+    writeln!(io::stdout(), "kaspa:{}", simnet.node.url())?;
+    let mut blocks = tokio::time::interval(every);
+    loop {
+        tokio::select! {
+            ended = tokio::signal::ctrl_c() => return Ok(ended?),
+            _ = blocks.tick() => simnet.mine(&[]).await?,
+        };
     }
 }
 

@@ -73,10 +73,15 @@ impl Drop for Node {
 impl Node {
     /// Starts a node under `params` and connects to it.
     pub async fn start(params: &Params) -> Result<(Self, Client), NodeError> {
+        Self::start_on(params, None).await
+    }
+
+    /// The same; its borsh wRPC server listens on `port`, or on one that is free.
+    pub async fn start_on(params: &Params, port: Option<u16>) -> Result<(Self, Client), NodeError> {
         let program = program()?;
         let mut log = String::new();
         for _ in 0..STARTS_MAX {
-            let mut node = Self::spawn(&program, params)?;
+            let mut node = Self::spawn(&program, params, port)?;
             match node.connect().await {
                 Some(client) => return Ok((node, client)),
                 // Another process may have taken one of its ports: the next start has others.
@@ -91,7 +96,7 @@ impl Node {
         &self.url
     }
 
-    fn spawn(program: &Path, params: &Params) -> Result<Self, NodeError> {
+    fn spawn(program: &Path, params: &Params, port: Option<u16>) -> Result<Self, NodeError> {
         let io = |action| move |source| NodeError::Io { action, source };
         let directory = tempfile::Builder::new().prefix("reprise-kaspad-").tempdir();
         let directory = directory.map_err(io("make a directory for the node"))?;
@@ -100,6 +105,7 @@ impl Node {
         fs::write(&overrides, json.map_err(io("write the node's parameters"))?)
             .map_err(io("write the node's parameters"))?;
         let [p2p, grpc, borsh, json] = free_ports().map_err(io("find free ports"))?;
+        let borsh = port.unwrap_or(borsh);
         let mut arguments: Vec<String> =
             ["--simnet", "--utxoindex", "--enable-unsynced-mining", "--unsaferpc", "--yes", "--nologfiles"]
                 .into_iter()

@@ -7,11 +7,14 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use reprise_chain::source::{ChainSource, Poll, Progress, SourceError};
+use reprise_kaspa::covenant::{Proof, SealReader};
 use reprise_kaspa::l1::{KaspaL1, Payer};
 use reprise_kaspa::live::Options;
 use reprise_model::digest::BlockHash;
-use reprise_model::hash::{Blake3, Hasher};
-use reprise_model::statement::ClaimScheme;
+use reprise_model::hash::Blake3;
+use reprise_model::lane::WorkloadHasher;
+use reprise_model::order::Order;
+use reprise_model::receipt::{Receipt, Verified};
 use reprise_node::event::{Observer, PipelineEvent};
 use reprise_node::l1::{L1, WrappedL1};
 use reprise_node::pipeline::{RunError, RunOutcome};
@@ -20,8 +23,11 @@ use reprise_planner::bundle::BundleRule;
 use reprise_planner::planner::Retention;
 use reprise_prover::backend::Backend;
 use reprise_prover::mock::{MockBackend, MockConfig};
+use reprise_prover::policy::Policy;
+use reprise_store::port::Lookup;
 use reprise_store::{Options as StoreOptions, ReceiptStore, Store};
 
+/// How long a test waits for what a run with the mock backend does.
 const WITHIN: Duration = Duration::from_secs(120);
 
 /// How far a run is.
@@ -71,6 +77,30 @@ impl Observer for Kept {
     }
 }
 
+/// What proves, and how it settles.
+#[derive(Clone)]
+pub struct Proving {
+    /// The backend.
+    pub backend: Arc<dyn Backend>,
+    /// The hash that its workload is proved over.
+    pub hasher: Arc<dyn WorkloadHasher>,
+    /// What the covenant demands, and what reads the backend's seals; nothing where the covenant does without.
+    pub proof: Option<(Proof, SealReader)>,
+    /// Where receipts are kept, if not in the run's data directory.
+    pub receipts: Option<PathBuf>,
+    /// How long a proof may take, and a test waits for what the run does.
+    pub within: Duration,
+}
+
+impl Proving {
+    /// The mock backend, for covenants that demand no proof.
+    pub fn mock() -> Self {
+        let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
+        let backend = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
+        Self { backend, hasher, proof: None, receipts: None, within: WITHIN }
+    }
+}
+
 /// What is run.
 #[derive(Clone)]
 pub struct Plan {
@@ -84,7 +114,7 @@ pub struct Plan {
     pub rule: BundleRule,
 }
 
-/// A node of ours with the mock backend, running in a thread.
+/// A node of ours, running in a thread.
 pub struct Run {
     seen: Shared,
     heard: Kept,
@@ -92,17 +122,22 @@ pub struct Run {
     /// Its store.
     pub store: Arc<dyn ReceiptStore>,
     /// Its backend.
-    pub backend: Arc<MockBackend>,
+    pub backend: Arc<dyn Backend>,
+    within: Duration,
     thread: Option<JoinHandle<Result<RunOutcome, String>>>,
 }
 
 impl Run {
-    /// Starts it. Blocks: not for an async thread.
+    /// Starts it with a mock backend of its own. Blocks: not for an async thread.
     pub fn start(plan: Plan) -> Result<Self, String> {
-        let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
-        let backend = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
+        Self::prove(plan, Proving::mock())
+    }
+
+    /// Starts it. Blocks: not for an async thread.
+    pub fn prove(plan: Plan, proving: Proving) -> Result<Self, String> {
+        let Proving { backend, hasher, proof, receipts, within } = proving;
         let said = |e: &dyn std::fmt::Display| e.to_string();
-        let receipts = plan.data_dir.join("receipts");
+        let receipts = receipts.unwrap_or_else(|| plan.data_dir.join("receipts"));
         std::fs::create_dir_all(&receipts).map_err(|e| said(&e))?;
         let store = Store::open(&receipts, backend.clone(), StoreOptions::default()).map_err(|e| said(&e))?;
         let store: Arc<dyn ReceiptStore> = Arc::new(store);
@@ -110,12 +145,12 @@ impl Run {
         let (seen, heard, stop) = (Shared::default(), Kept::default(), Arc::new(AtomicBool::new(false)));
         let thread = {
             let (seen, mut heard, stop) = (seen.clone(), heard.clone(), stop.clone());
-            let (backend, store): (Arc<dyn Backend>, _) = (backend.clone(), store.clone());
+            let (backend, store) = (backend.clone(), store.clone());
             thread::spawn(move || {
                 let said = |e: &dyn std::fmt::Display| e.to_string();
                 let workload = Workload::ledger(backend.clone(), hasher.clone(), &plan.options.lane);
                 let dir = plan.data_dir.join("l1");
-                let l1 = KaspaL1::connect(plan.options, plan.payer, None, &workload.covenant(), Some(&dir));
+                let l1 = KaspaL1::connect(plan.options, plan.payer, proof, &workload.covenant(), Some(&dir));
                 let l1: Box<dyn L1> = Box::new(l1.map_err(|e| said(&e))?);
                 let (tip, told) = (l1.root().metadata.block_hash, seen.clone());
                 let probe =
@@ -127,6 +162,7 @@ impl Run {
                     finality_depth: 1_000,
                     data_dir: Some(plan.data_dir),
                     tuning: Tuning {
+                        engine: Policy { timeout: [within; 3], ..Policy::default() },
                         retention: Retention { grace: 32, retained: 1_000 },
                         ..Tuning::default()
                     },
@@ -135,7 +171,7 @@ impl Run {
                 node.run(&stop, &mut heard).map_err(|e: RunError| said(&e))
             })
         };
-        Ok(Self { seen, heard, stop, store, backend, thread: Some(thread) })
+        Ok(Self { seen, heard, stop, store, backend, within, thread: Some(thread) })
     }
 
     /// Waits until the block `tip` is followed and everything wanted is proved; also settled, where that is asked.
@@ -151,7 +187,7 @@ impl Run {
         *seen = None;
         while !there(&seen) {
             let over = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
-            if over || began.elapsed() > WITHIN {
+            if over || began.elapsed() > self.within {
                 return Err(format!("waited for {tip}, at {seen:?}; the run is over: {over}"));
             }
             let waited = self.seen.1.wait_timeout(seen, Duration::from_secs(1));
@@ -165,6 +201,19 @@ impl Run {
         lock(&self.heard.0).clone()
     }
 
+    /// Every artifact that was handed on, oldest first, as the store has its receipt now.
+    pub fn artifacts(&self) -> Result<Vec<(Arc<Order>, Verified<Receipt>)>, String> {
+        let published = self.heard().into_iter().filter_map(|event| match event {
+            PipelineEvent::Published(order) => Some(order),
+            _ => None,
+        });
+        let receipt = |order: Arc<Order>| match self.store.get(&order.statement, &order.claim) {
+            Ok(Lookup::Hit(receipt)) => Ok((order, receipt)),
+            other => Err(format!("{}: {other:?}", order.id)),
+        };
+        published.map(receipt).collect()
+    }
+
     /// Waits until something is heard that `of` recognises, after what was heard `from`.
     pub fn find_event<T>(&self, from: usize, of: impl Fn(&PipelineEvent) -> Option<T>) -> Result<T, String> {
         let began = Instant::now();
@@ -173,7 +222,7 @@ impl Run {
                 return Ok(found);
             }
             let over = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
-            if over || began.elapsed() > WITHIN {
+            if over || began.elapsed() > self.within {
                 return Err(format!("not heard; the run is over: {over}"));
             }
             // Every poll of the source notifies, so this wakes as soon as anything can have happened.

@@ -124,12 +124,12 @@ async fn a_settlement_of_the_covenant_under_other_pins_ends_the_source_by_name()
     let settlement =
         ObservedSettlement { statement: StatementId([8; 32]), journal, end_block: BlockHash([4; 32]) };
     enter(&mut chain, rules(5).script(State { root: Digest([2; 32]), tip: Digest([3; 32]) }));
-    chain[6].answer.accepted_transactions[0].payload = Some(reprise_kaspa::settlement::payload(&settlement));
+    chain[6].answer.accepted_transactions[0].payload = Some(reprise_kaspa::payload::encode(&settlement));
     let node = Node::new(100);
     node.adopt(chain);
     let mut recorder = fake::recorder_of(lane());
     recorder.follower.watch(rules(6));
     let refused = recorder.follower.next_event(&node).await.unwrap_err();
-    let FollowError::OtherPins { found, expected, .. } = refused else { panic!("{refused}") };
-    assert_eq!((found, expected), (PinsDigest([5; 32]), PinsDigest([6; 32])));
+    let FollowError::OtherPins(other) = refused else { panic!("{refused}") };
+    assert_eq!((other.found, other.expected), (PinsDigest([5; 32]), PinsDigest([6; 32])));
 }

@@ -1,6 +1,5 @@
 //! Seals on their way to Kaspa: the receipts that its own tests ship become RISC Zero receipts here, verify, and come
-//! back as what the covenant's script accepts in Kaspa's engine. No receipt like them can be made without the
-//! recursion programs.
+//! back as what the covenant's script accepts in Kaspa's engine. Receipts of our own settle in the test `settlement`.
 
 use ark_bn254::{Bn254, Fq};
 use ark_groth16::Proof as Points;
@@ -13,7 +12,7 @@ use reprise_kaspa::covenant::{Groth16, Proof, Seal, Succinct};
 use reprise_model::digest::ProgramId;
 use reprise_model::profile::SealKind;
 use reprise_risc0::kaspa::{self, SettlesError};
-use reprise_risc0::recursion::{self, RecursionPrograms};
+use reprise_risc0::recursion;
 use risc0_zkvm::sha::Digestible;
 use risc0_zkvm::{
     Digest, Groth16Receipt, Groth16ReceiptVerifierParameters, InnerReceipt, MaybePruned, ReceiptClaim,
@@ -147,12 +146,12 @@ fn a_covenant_demands_only_what_kaspa_verifies_and_this_build_makes() {
     }
     for seal in [SealKind::Succinct, SealKind::Groth16] {
         assert_eq!(kaspa::demands(seal).unwrap().0.demands(), Some(seal));
-        match (recursion::programs(), kaspa::settles(seal)) {
-            (RecursionPrograms::Present, Ok((proof, _))) => assert_eq!(proof.demands(), Some(seal)),
-            (RecursionPrograms::Absent, Err(error)) => {
-                assert!(error.to_string().contains("RECURSION_SRC_PATH"), "{error}");
+        match (recursion::can_make(seal), kaspa::settles(seal)) {
+            (Ok(()), Ok((proof, _))) => assert_eq!(proof.demands(), Some(seal)),
+            (Err(missing), Err(error)) => {
+                assert!(error.to_string().contains(&missing.to_string()), "{error}")
             }
-            (programs, other) => panic!("{programs}: {other:?}"),
+            (can_make, other) => panic!("{can_make:?}: {other:?}"),
         }
     }
 }

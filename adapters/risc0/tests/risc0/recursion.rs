@@ -1,4 +1,7 @@
-//! A whole real recursion, which takes minutes: `cargo test --release --workspace recursion -- --ignored --nocapture`.
+//! Whole real recursions, which take minutes: transaction, batch, aggregate.
+//!
+//! `cargo test --release --locked --workspace --test risc0 recursion::succinct -- --ignored --nocapture`, and the same with
+//! `composite`.
 
 use std::time::Instant;
 
@@ -7,77 +10,100 @@ use reprise_model::profile::SealKind;
 use reprise_model::receipt::{RealReceipt, Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::Claim;
 use reprise_model::witness::Witness;
-use reprise_risc0::Risc0Backend;
+use reprise_risc0::{Risc0Backend, kaspa};
 use risc0_zkvm::InnerReceipt;
 
 use crate::chain::Chain;
 
 #[test]
-#[ignore = "three real proofs: 20 CPU minutes"]
-fn a_recursive_proof_verifies_and_nothing_else_does() {
-    let fixture = &Chain::get().fixture;
-    let backend = Risc0Backend::new(SealKind::Composite).unwrap();
-    // The failed transfer: the smallest block there is.
-    let transaction = measure(
-        &backend,
-        "transaction",
-        &fixture.transaction_claim(2, 0),
-        Witness::Transaction(fixture.transaction_witness(2, 0)),
-        &[],
-    );
-    let transactions = [transaction];
-    let batch = measure(
-        &backend,
-        "batch of 1",
-        &fixture.batch_claim(2),
-        Witness::Batch(fixture.batch_witness(2)),
-        &transactions,
-    );
-    tamper(&backend, &batch, &transactions[0]);
-
-    let batches = [batch];
-    let aggregate = measure(
-        &backend,
-        "aggregate of 1",
-        &fixture.aggregate_claim(&[2]),
-        Witness::Aggregate(fixture.aggregate_witness(&[2])),
-        &batches,
-    );
-    tamper(&backend, &aggregate, &batches[0]);
-    assert!(RealReceipt::try_from(aggregate).is_ok());
+#[ignore = "three real proofs: 25 CPU minutes"]
+fn succinct_receipts_build_on_one_another_and_nothing_else_verifies() {
+    let receipts = recursion(SealKind::Succinct);
+    for (at, receipt) in receipts.iter().enumerate() {
+        suite::nothing_else_verifies(&backend(SealKind::Succinct), receipt, &receipts[(at + 1) % 3]);
+        let edited = |edit: &dyn Fn(&mut risc0_zkvm::SuccinctReceipt<risc0_zkvm::ReceiptClaim>)| {
+            let mut inner: InnerReceipt = borsh::from_slice(&receipt.seal).unwrap();
+            match &mut inner {
+                InnerReceipt::Succinct(succinct) => edit(succinct),
+                other => panic!("{other:?}"),
+            }
+            borsh::to_vec(&inner).unwrap()
+        };
+        assert_eq!(edited(&|_| ()), receipt.seal);
+        for word in [0, 20, 1000, 20_000, 50_000] {
+            refused(receipt, edited(&|succinct| succinct.seal[word] ^= 1));
+        }
+        refused(receipt, edited(&|succinct| succinct.control_id.as_mut_bytes()[0] ^= 1));
+        refused(receipt, edited(&|succinct| succinct.control_inclusion_proof.index ^= 1));
+        refused(
+            receipt,
+            edited(&|succinct| succinct.control_inclusion_proof.digests[0].as_mut_bytes()[0] ^= 1),
+        );
+        refused(receipt, edited(&|succinct| succinct.verifier_parameters.as_mut_bytes()[0] ^= 1));
+    }
+    // Kaspa takes the aggregate's parts; what they weigh does not depend on what is proved.
+    let seal = kaspa::succinct(&receipts[2].seal).unwrap();
+    println!("pushed on Kaspa: {} bytes", seal.pushes().iter().map(Vec::len).sum::<usize>());
 }
 
-/// Whatever is changed in a receipt, it is refused.
-fn tamper(backend: &Risc0Backend, honest: &Receipt, other: &Receipt) {
-    suite::nothing_else_verifies(backend, honest, other);
-
-    let seal = &honest.seal;
-    let bad = |seal: Vec<u8>| {
-        let receipt = Receipt { seal, ..honest.clone() };
-        assert!(matches!(backend.verify(&receipt), Err(VerifyError::BadSeal { .. })));
-    };
-    // A flipped bit in each proof, this one's segments and its assumptions'; an assumption dropped.
-    let edited = |edit: &dyn Fn(&mut risc0_zkvm::CompositeReceipt)| {
-        let mut inner: InnerReceipt = borsh::from_slice(seal).unwrap();
-        match &mut inner {
-            InnerReceipt::Composite(composite) => edit(composite),
-            _ => panic!("not a composite"),
+#[test]
+#[ignore = "three real proofs: 20 CPU minutes"]
+fn composite_receipts_build_on_one_another_and_nothing_else_verifies() {
+    let [transaction, batch, aggregate] = recursion(SealKind::Composite);
+    for (honest, assumed) in [(&batch, &transaction), (&aggregate, &batch)] {
+        suite::nothing_else_verifies(&backend(SealKind::Composite), honest, assumed);
+        // A flipped bit in each proof, this one's segments and its assumptions'; an assumption dropped.
+        let edited = |edit: &dyn Fn(&mut risc0_zkvm::CompositeReceipt)| {
+            let mut inner: InnerReceipt = borsh::from_slice(&honest.seal).unwrap();
+            match &mut inner {
+                InnerReceipt::Composite(composite) => edit(composite),
+                other => panic!("{other:?}"),
+            }
+            borsh::to_vec(&inner).unwrap()
+        };
+        assert_eq!(edited(&|_| ()), honest.seal);
+        refused(honest, edited(&|composite| composite.assumption_receipts.clear()));
+        refused(honest, edited(&|composite| composite.segments.clear()));
+        for at in [0, 20, 1000, 20_000, 50_000] {
+            refused(honest, edited(&|composite| composite.segments[0].seal[at] ^= 1));
+            refused(
+                honest,
+                edited(&|composite| {
+                    let inner = &mut composite.assumption_receipts[0];
+                    let mut bytes = borsh::to_vec(inner).unwrap();
+                    let middle = bytes.len() / 2 + 4 * at / 2;
+                    bytes[middle.min(200_000)] ^= 1;
+                    *inner = borsh::from_slice(&bytes).unwrap();
+                }),
+            );
         }
-        borsh::to_vec(&inner).unwrap()
-    };
-    assert_eq!(edited(&|_| ()), *seal);
-    bad(edited(&|composite| composite.assumption_receipts.clear()));
-    bad(edited(&|composite| composite.segments.clear()));
-    for at in [0, 20, 1000, 20_000, 50_000] {
-        bad(edited(&|composite| composite.segments[0].seal[at] ^= 1));
-        bad(edited(&|composite| {
-            let inner = &mut composite.assumption_receipts[0];
-            let mut bytes = borsh::to_vec(inner).unwrap();
-            let middle = bytes.len() / 2 + 4 * at / 2;
-            bytes[middle.min(200_000)] ^= 1;
-            *inner = borsh::from_slice(&bytes).unwrap();
-        }));
     }
+}
+
+fn backend(seal: SealKind) -> Risc0Backend {
+    Risc0Backend::new(seal).unwrap()
+}
+
+/// The failed transfer, the smallest block there is: its transaction, its batch, and the aggregate of that.
+fn recursion(seal: SealKind) -> [Verified<Receipt>; 3] {
+    let fixture = &Chain::get().fixture;
+    let backend = backend(seal);
+    let witness = Witness::Transaction(fixture.transaction_witness(2, 0));
+    let transaction = [measure(&backend, "transaction", &fixture.transaction_claim(2, 0), witness, &[])];
+    let witness = Witness::Batch(fixture.batch_witness(2));
+    let batch = [measure(&backend, "batch of 1", &fixture.batch_claim(2), witness, &transaction)];
+    let witness = Witness::Aggregate(fixture.aggregate_witness(&[2]));
+    let aggregate = measure(&backend, "aggregate of 1", &fixture.aggregate_claim(&[2]), witness, &batch);
+    assert!(RealReceipt::try_from(aggregate.clone()).is_ok());
+    let ([transaction], [batch]) = (transaction, batch);
+    [transaction, batch, aggregate]
+}
+
+/// Another seal under the receipt's claim is refused.
+fn refused(receipt: &Receipt, seal: Vec<u8>) {
+    let receipt = Receipt { seal, ..receipt.clone() };
+    let verified = backend(receipt.seal_kind).verify(&receipt);
+    assert!(matches!(verified, Err(VerifyError::BadSeal { .. })), "{verified:?}");
 }
 
 fn measure(

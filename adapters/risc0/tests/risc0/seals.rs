@@ -9,8 +9,11 @@ use reprise_model::witness::Witness;
 use reprise_prover::backend::{Backend, ProveError, Task};
 use reprise_risc0::recursion::{self, RecursionPrograms};
 use reprise_risc0::{Risc0Backend, Risc0Error};
+use risc0_circuit_recursion::control_id::POSEIDON2_CONTROL_IDS;
+use risc0_circuit_recursion::prove::zkr;
+use risc0_zkp::core::hash::poseidon2::Poseidon2HashSuite;
 use risc0_zkvm::sha::Digestible;
-use risc0_zkvm::{Digest, MaybePruned, ReceiptClaim};
+use risc0_zkvm::{Digest, MaybePruned, RECURSION_PO2, ReceiptClaim};
 
 use crate::chain::Chain;
 use crate::fixture::development;
@@ -105,15 +108,31 @@ fn a_divergence_and_a_foreign_program_are_found_before_proving() {
 }
 
 #[test]
-fn what_this_build_cannot_make_it_says() {
-    let programs = recursion::programs();
-    assert!(programs.make(SealKind::Composite));
-    let succinct = Risc0Backend::new(SealKind::Succinct).unwrap();
+fn what_this_build_cannot_make_it_refuses_by_what_is_missing() {
+    recursion::can_make(SealKind::Composite).unwrap();
     let fixture = &Chain::get().fixture;
     let witness = Witness::Transaction(fixture.transaction_witness(2, 0));
-    if programs == RecursionPrograms::Absent {
-        let refused = succinct.prove(&fixture.transaction_claim(2, 0), &witness, &[]);
-        let said = refused.unwrap_err().to_string();
-        assert!(said.contains("RECURSION_SRC_PATH"), "{said}");
+    for seal in [SealKind::Succinct, SealKind::Groth16] {
+        let Err(missing) = recursion::can_make(seal) else { continue };
+        let refused = Risc0Backend::new(seal).unwrap().prove(&fixture.transaction_claim(2, 0), &witness, &[]);
+        assert_eq!(refused.unwrap_err(), Risc0Error::Seal { seal, missing });
+    }
+}
+
+#[test]
+fn every_recursion_program_of_this_build_has_the_control_id_that_the_verifier_pins() {
+    // Those that a prover asks for.
+    let lifts = (14..=24).map(|po2| format!("lift_rv32im_v2_{po2}.zkr"));
+    let needed = ["identity.zkr", "join.zkr", "resolve.zkr", "union.zkr"].map(str::to_owned).into_iter();
+    for name in needed.chain(lifts) {
+        match (recursion::programs(), zkr::get_zkr(&name, RECURSION_PO2)) {
+            (RecursionPrograms::Absent, Err(_)) => {}
+            (RecursionPrograms::Present { .. }, Ok(program)) => {
+                let (_, pinned) = POSEIDON2_CONTROL_IDS.iter().find(|(pinned, _)| *pinned == name).unwrap();
+                let computed = program.compute_control_id(Poseidon2HashSuite::new_suite()).unwrap();
+                assert_eq!(computed, *pinned, "{name}");
+            }
+            (programs, found) => panic!("{name}: {programs}, but {:?}", found.err()),
+        }
     }
 }

@@ -11,8 +11,9 @@ use reprise_chain::recording::Lane;
 use reprise_chain::source::Pace;
 use reprise_model::artifact::SettlementArtifact;
 use reprise_model::block::ChainRoot;
-use reprise_model::hash::{Blake3, Hasher};
+use reprise_model::hash::Blake3;
 use reprise_model::journal::Exit;
+use reprise_model::lane::WorkloadHasher;
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::scheduled::ScheduledBatch;
@@ -20,9 +21,9 @@ use reprise_model::statement::StatementId;
 use reprise_node::debts::Debts;
 use reprise_node::dev;
 use reprise_node::event::{NoopObserver, Observer, PipelineEvent};
-use reprise_node::l1::{L1, L1Error, Opened};
+use reprise_node::l1::{L1, L1Error, OpenL1};
 use reprise_node::wire;
-use reprise_settler::{Owed, SettleError, Sink, Taken, UnprovenSink};
+use reprise_settler::{SettleError, Sink, Taken, UnpaidExits, UnprovenSink};
 
 use crate::flip::{Home, recorded};
 
@@ -34,7 +35,7 @@ struct Told {
     /// The exits of what was submitted here.
     submitted: Exits,
     /// What was owed last.
-    owed: Vec<Owed>,
+    owed: Vec<UnpaidExits>,
 }
 
 /// An L1 whose sink notes what it is told.
@@ -58,7 +59,7 @@ impl UnprovenSink for NotedSink {
         self.sink.submit_unproven(settlement)
     }
 
-    fn owe(&mut self, owed: &[&Owed]) -> Vec<StatementId> {
+    fn set_unpaid(&mut self, owed: &[&UnpaidExits]) -> Vec<StatementId> {
         let mut told = self.told.lock().unwrap();
         told.owed = owed.iter().map(|owed| (*owed).clone()).collect();
         vec![]
@@ -83,11 +84,11 @@ impl L1 for Noted {
         covenant: Covenant,
         seal: SealKind,
         dir: Option<&Path>,
-    ) -> Result<Opened, L1Error> {
-        let Opened { source, sink } = self.l1.open(covenant, seal, dir)?;
+    ) -> Result<OpenL1, L1Error> {
+        let OpenL1 { source, sink } = self.l1.open(covenant, seal, dir)?;
         let Some(Sink::Unproven(sink)) = sink else { panic!("the mock's seals are fake") };
         let sink = NotedSink { sink, told: self.told };
-        Ok(Opened { source, sink: Some(Sink::Unproven(Box::new(sink))) })
+        Ok(OpenL1 { source, sink: Some(Sink::Unproven(Box::new(sink))) })
     }
 }
 
@@ -102,7 +103,7 @@ fn run(home: &Home) -> Told {
     };
     let told = Arc::new(Mutex::new(Told::default()));
     let l1 = Box::new(Noted { l1: recorded(dev::flip(), Pace::Proved), told: told.clone() });
-    let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
+    let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
     let node = wire::build_node(settings, l1, backend, hasher, store).unwrap();
     let ended = node.run(&AtomicBool::new(false), &mut NoopObserver).unwrap();
     assert_eq!(ended.violations, vec![]);
@@ -110,7 +111,7 @@ fn run(home: &Home) -> Told {
     Arc::into_inner(told).unwrap().into_inner().unwrap()
 }
 
-fn exits(owed: &[Owed]) -> Exits {
+fn exits(owed: &[UnpaidExits]) -> Exits {
     owed.iter().map(|owed| (owed.settlement.statement, owed.exits.clone())).collect()
 }
 

@@ -9,7 +9,8 @@ use reprise_chain::recording::Recording;
 use reprise_chain::source::Pace;
 use reprise_chain::tree::ChainError;
 use reprise_model::digest::BlockHash;
-use reprise_model::hash::{Blake3, Hasher};
+use reprise_model::hash::Blake3;
+use reprise_model::lane::WorkloadHasher;
 use reprise_model::statement::Kind;
 use reprise_node::dev;
 use reprise_node::driver::Node;
@@ -111,7 +112,7 @@ impl Home {
         backend: &Arc<MockBackend>,
         store: Arc<dyn ReceiptStore>,
     ) -> Result<Node, WireError> {
-        let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
+        let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
         let settings = wire::Settings {
             rule: self.rule,
             permits: self.permits,

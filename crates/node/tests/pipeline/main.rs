@@ -2,7 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 #[cfg(test)]
+mod circles;
+#[cfg(test)]
 mod debts;
+#[cfg(test)]
+mod errors;
 #[cfg(test)]
 mod exhaustive;
 #[cfg(test)]

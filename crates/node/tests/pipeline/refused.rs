@@ -9,12 +9,13 @@ use reprise_chain::recording::Lane;
 use reprise_chain::source::Pace;
 use reprise_model::artifact::SettlementArtifact;
 use reprise_model::block::ChainRoot;
-use reprise_model::hash::{Blake3, Hasher};
+use reprise_model::hash::Blake3;
+use reprise_model::lane::WorkloadHasher;
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified};
 use reprise_node::event::{Observer, PipelineEvent};
 use reprise_node::health::{Health, Level, Reason};
-use reprise_node::l1::{L1, L1Error, Opened};
+use reprise_node::l1::{L1, L1Error, OpenL1};
 use reprise_node::pipeline::RunOutcome;
 use reprise_node::wire;
 use reprise_settler::{Cause, SettleError, Sink, Taken, UnprovenSink};
@@ -67,11 +68,11 @@ impl L1 for Reluctant {
         covenant: Covenant,
         seal: SealKind,
         dir: Option<&Path>,
-    ) -> Result<Opened, L1Error> {
-        let Opened { source, sink } = self.l1.open(covenant, seal, dir)?;
+    ) -> Result<OpenL1, L1Error> {
+        let OpenL1 { source, sink } = self.l1.open(covenant, seal, dir)?;
         let Some(Sink::Unproven(sink)) = sink else { panic!("the mock's seals are fake") };
         let sink = ReluctantSink { sink, refusals: self.refusals };
-        Ok(Opened { source, sink: Some(Sink::Unproven(Box::new(sink))) })
+        Ok(OpenL1 { source, sink: Some(Sink::Unproven(Box::new(sink))) })
     }
 }
 
@@ -105,7 +106,7 @@ fn run(refusals: usize) -> (RunOutcome, Heard) {
         tuning: home.tuning,
     };
     let l1 = Box::new(Reluctant { l1: recorded(chain_of(20), Pace::Proved), refusals });
-    let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
+    let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
     let node = wire::build_node(settings, l1, backend, hasher, store).unwrap();
     let mut heard = Heard::default();
     let ended = node.run(&AtomicBool::new(false), &mut heard).unwrap();

@@ -24,7 +24,6 @@ use reprise_node::event::PipelineEvent;
 use reprise_node::report::Report;
 use reprise_planner::bundle::BundleRule;
 use reprise_prover::backend::Backend;
-use reprise_store::port::Lookup;
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.unwrap()
@@ -85,21 +84,9 @@ fn left(heard: &[PipelineEvent], blocks: &[Hash]) -> Left {
     orphaned.collect()
 }
 
-/// Every artifact that was handed on, as the store has its receipt now.
+/// Every artifact that was handed on, by the checksum of its receipt.
 fn artifacts(run: &Run) -> BTreeMap<StatementId, Digest> {
-    let published = run.heard().into_iter().filter_map(|event| match event {
-        PipelineEvent::Published(order) => Some(order),
-        _ => None,
-    });
-    let receipt = |order: Arc<reprise_model::order::Order>| match run
-        .store
-        .get(&order.statement, &order.claim)
-        .unwrap()
-    {
-        Lookup::Hit(receipt) => (order.id, receipt.checksum()),
-        other => panic!("{}: {other:?}", order.id),
-    };
-    published.map(receipt).collect()
+    run.artifacts().unwrap().into_iter().map(|(order, receipt)| (order.id, receipt.checksum())).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use reprise_model::profile::SealKind;
 use reprise_risc0::recursion::{self, RecursionPrograms};
 use serde_json::Value;
 
@@ -48,7 +49,14 @@ fn doctor_says_what_this_build_can_make() {
     let dir = tempfile::tempdir().unwrap();
     let output = reprise(dir.path(), &["doctor"]);
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains("--backend risc0: recursion programs"), "{said}");
+    let made = format!("--backend risc0-succinct: {}", recursion::summary());
+    assert!(said.contains(&made), "{said}");
+    // A build after `prepare` can make them, and says where the programs are from.
+    if let RecursionPrograms::Present { source } = recursion::programs() {
+        assert!(made.contains(source) && made.contains("succinct receipts: yes"), "{made}");
+        let row = |line: &str| line.split_whitespace().eq(["backend", "risc0-succinct", "default"]);
+        assert!(said.lines().any(row), "{said}");
+    }
     for profile in ["risc0 3.0 composite", "risc0 3.0 succinct", "risc0 3.0 groth16", "risc0 3.0 fake"] {
         assert!(said.contains(profile), "{said}");
     }
@@ -64,7 +72,7 @@ fn settling<'a>(backend: &'a str, proof: &'a str) -> [&'a str; 9] {
 #[test]
 fn a_covenant_that_demands_a_proof_which_the_backend_cannot_make_is_refused_at_start() {
     let dir = tempfile::tempdir().unwrap();
-    let refused = |backend, proof| {
+    let refused = |backend: &str, proof: &str| {
         let output = reprise(dir.path(), &settling(backend, proof));
         assert_eq!(output.status.code(), Some(2), "{backend} {proof}");
         String::from_utf8_lossy(&output.stderr).into_owned()
@@ -75,10 +83,11 @@ fn a_covenant_that_demands_a_proof_which_the_backend_cannot_make_is_refused_at_s
         let said = refused(backend, proof);
         assert!(said.contains(&format!("run with --backend risc0-{proof}")), "{said}");
     }
-    if recursion::programs() == RecursionPrograms::Absent {
-        for (backend, proof) in [("risc0-succinct", "backend"), ("risc0-groth16", "groth16")] {
-            let said = refused(backend, proof);
-            assert!(said.contains("RECURSION_SRC_PATH"), "{said}");
+    for seal in [SealKind::Succinct, SealKind::Groth16] {
+        if let Err(missing) = recursion::can_make(seal) {
+            let backend = format!("risc0-{seal}");
+            let said = refused(&backend, "backend");
+            assert!(said.contains(&missing.to_string()), "{said}");
         }
     }
     // Without a proof it gets as far as the node, which is not there.
@@ -94,5 +103,5 @@ fn an_unknown_backend_is_wrong_use() {
     let output = reprise(dir.path(), &["run", "--backend", "abacus"]);
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("risc0 or risc0-succinct or risc0-groth16 or risc0-dev or mock"), "{said}");
+    assert!(said.contains("or risc0-groth16 or risc0-dev or mock"), "{said}");
 }

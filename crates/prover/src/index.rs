@@ -1,0 +1,112 @@
+//! The index of jobs: which can begin, which are due, which nobody wants, and how many there are of each sort.
+//!
+//! Each job has one [`Entry`], a function of the job and of what is known beside it. Setting it again moves the job in
+//! every table and sum at once, so that none of these can be forgotten.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use reprise_model::order::Rank;
+use reprise_model::statement::StatementId;
+
+/// Which job begins next: one that is wanted before a dormant one, then the most urgent.
+pub(crate) type Urgency = (bool, Rank);
+
+/// What the index has of one job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Entry {
+    /// It waits for its look-up, for its assumptions or for a device.
+    pub(crate) waiting: bool,
+    /// It is neither queued nor given up: it takes up room by itself.
+    pub(crate) held: bool,
+    /// The store fails it just now.
+    pub(crate) held_up: bool,
+    /// It is queued, and nobody wants it.
+    pub(crate) unwanted: bool,
+    /// When it has something to do without another input.
+    pub(crate) due: Option<Duration>,
+    /// It can begin, with this urgency.
+    pub(crate) ready: Option<Urgency>,
+}
+
+/// See the [module](self).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct JobIndex {
+    entries: BTreeMap<StatementId, Entry>,
+    ready: BTreeSet<(Urgency, StatementId)>,
+    due: BTreeSet<(Duration, StatementId)>,
+    unwanted: BTreeSet<StatementId>,
+    waiting: usize,
+    held: usize,
+    held_up: usize,
+}
+
+impl JobIndex {
+    /// Enters a job, or enters it anew.
+    pub(crate) fn set(&mut self, id: StatementId, entry: Entry) {
+        if self.entries.get(&id) == Some(&entry) {
+            return;
+        }
+        self.remove(&id);
+        self.waiting += usize::from(entry.waiting);
+        self.held += usize::from(entry.held);
+        self.held_up += usize::from(entry.held_up);
+        if entry.unwanted {
+            self.unwanted.insert(id);
+        }
+        entry.due.map(|at| self.due.insert((at, id)));
+        entry.ready.map(|urgency| self.ready.insert((urgency, id)));
+        self.entries.insert(id, entry);
+    }
+
+    /// Takes a job out.
+    pub(crate) fn remove(&mut self, id: &StatementId) {
+        let Some(entry) = self.entries.remove(id) else { return };
+        self.waiting -= usize::from(entry.waiting);
+        self.held -= usize::from(entry.held);
+        self.held_up -= usize::from(entry.held_up);
+        self.unwanted.remove(id);
+        entry.due.map(|at| self.due.remove(&(at, *id)));
+        entry.ready.map(|urgency| self.ready.remove(&(urgency, *id)));
+    }
+
+    /// How many jobs wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// How many jobs take up room by themselves.
+    pub(crate) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Whether the store fails some job just now.
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.held_up > 0
+    }
+
+    /// The most urgent job that can begin.
+    pub(crate) fn ready(&self) -> Option<StatementId> {
+        self.ready.first().map(|(_, id)| *id)
+    }
+
+    /// When the next job has something to do.
+    pub(crate) fn next_due(&self) -> Option<Duration> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// The jobs that have something to do by now, each once, by their ids.
+    pub(crate) fn due(&self, now: Duration) -> BTreeSet<StatementId> {
+        self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id).collect()
+    }
+
+    /// How many queued jobs nobody wants.
+    pub(crate) fn unwanted(&self) -> usize {
+        self.unwanted.len()
+    }
+
+    /// The one of them that leaves first.
+    pub(crate) fn last_unwanted(&self) -> Option<StatementId> {
+        self.unwanted.last().copied()
+    }
+}
