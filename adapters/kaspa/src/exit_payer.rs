@@ -13,7 +13,7 @@ use kaspa_consensus_core::tx::{ScriptPublicKey, Transaction};
 use kaspa_rpc_core::api::rpc::RpcApi;
 use reprise_model::digest::{BlockHash, StatementId};
 use reprise_model::journal::Exit;
-use reprise_settler::UnpaidExits;
+pub use reprise_settler::UnpaidExits;
 
 use crate::claim::{self, ClaimStep, RemainingExits};
 use crate::client::Unanswered;
