@@ -82,8 +82,11 @@ pub enum SinkError {
     #[error("the node did not answer within {ANSWER_WITHIN:?}")]
     Silent,
     /// The node lists no unspent outputs.
-    #[error("the node keeps no index of unspent outputs: start it with --utxoindex")]
-    NoIndex,
+    #[error("the node at {url} keeps no index of unspent outputs: start it with --utxoindex")]
+    NoIndex {
+        /// The node.
+        url: String,
+    },
     /// The node is of another network.
     #[error("the node is on {found}, but the covenant is on {expected}")]
     Network {
@@ -153,7 +156,7 @@ impl SinkError {
     /// What it is to the settler.
     pub fn cause(&self) -> Cause {
         match self {
-            Self::NoIndex => Cause::IndexOff,
+            Self::NoIndex { .. } => Cause::IndexOff,
             Self::Node(unanswered) if unanswered.is_index_off() => Cause::IndexOff,
             Self::Node(unanswered) if unanswered.is_too_heavy() => Cause::TooHeavy,
             Self::Node(unanswered) if unanswered.is_refusal() => Cause::NodeRefused,
@@ -476,7 +479,7 @@ impl SettleLoop {
         let (found, expected) = (info.network_id, self.config.settling.params.net);
         match (found == expected, info.has_utxo_index) {
             (false, _) => Err(SinkError::Network { found, expected }),
-            (true, false) => Err(SinkError::NoIndex),
+            (true, false) => Err(SinkError::NoIndex { url: self.config.url.clone() }),
             (true, true) => Ok(client),
         }
     }
@@ -614,7 +617,7 @@ pub fn open_claims(url: &str, covenant: Digest, unpaid: &[UnpaidExits]) -> Resul
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.map_err(SinkError::Thread)?.block_on(async {
         let client = client::connect(url, CONNECT_WITHIN).await?;
-        let prefix = indexed(client.as_ref()).await?.into();
+        let prefix = indexed(client.as_ref(), url).await?.into();
         Ok(exit_payer.open(client.as_ref(), kaspa_hash(covenant), prefix).await?)
     })
 }
@@ -635,7 +638,7 @@ pub fn pay_claims(
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.map_err(SinkError::Thread)?.block_on(async {
         let client = client::connect(url, CONNECT_WITHIN).await?;
-        let network = indexed(client.as_ref()).await?;
+        let network = indexed(client.as_ref(), url).await?;
         let Payer { key, fee_max } = payer;
         let (params, covenant) = (names::params(network)?, kaspa_hash(covenant));
         let settling = Settling { params, covenant, rules, key };
@@ -656,9 +659,9 @@ pub fn pay_claims(
 }
 
 /// The network of a node that lists unspent outputs.
-async fn indexed(rpc: &dyn RpcApi) -> Result<NetworkId, SinkError> {
+async fn indexed(rpc: &dyn RpcApi, url: &str) -> Result<NetworkId, SinkError> {
     let info = rpc.get_server_info().await.map_err(unanswered("get_server_info"))?;
-    if info.has_utxo_index { Ok(info.network_id) } else { Err(SinkError::NoIndex) }
+    if info.has_utxo_index { Ok(info.network_id) } else { Err(SinkError::NoIndex { url: url.into() }) }
 }
 
 /// What to do next.
