@@ -24,7 +24,7 @@ use reprise_prover::backend::{Backend, Control, ProveError};
 use reprise_prover::failure::Failure;
 use reprise_prover::reader::Read;
 use reprise_prover::workers::{Assignment, Finished, run_attempt};
-use reprise_settler::{SettleError, Sink, UnprovenSink};
+use reprise_settler::{SettleError, Sink, Taken, UnprovenSink};
 use reprise_store::disk::DiskEngine;
 use reprise_store::policy::WriterMode;
 use reprise_store::port::{Filter, NewEntry};
@@ -161,11 +161,11 @@ impl UnprovenSink for LossySink {
     fn submit_unproven(
         &mut self,
         settlement: SettlementArtifact<Verified<Receipt>>,
-    ) -> Result<(), SettleError> {
+    ) -> Result<Taken, SettleError> {
         if self.rng.percent(self.percent.load(Ordering::Relaxed)) {
             self.sink.submit_unproven(settlement)
         } else {
-            Ok(())
+            Ok(Taken::Sending)
         }
     }
 }
@@ -275,6 +275,11 @@ impl Machine {
                 && process.seen == l1.canonical()
                 && process.tickets.is_empty()
         })
+    }
+
+    /// Whether a refusal of the next settlement stands.
+    pub fn is_refused(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.pipeline.progress().refused)
     }
 
     /// Starts a process over what the disk holds.

@@ -464,6 +464,9 @@ impl World {
             // What broke first counts.
         } else {
             self.machines[0].audit();
+            if self.machines[0].is_refused() {
+                self.broken("no refusal stands when everything is settled", self.now_us);
+            }
             let last = self.l1.settlements().last().map(|last| last.journal.transition.root_after);
             if last.is_some_and(|root| root != self.l1.root()) {
                 let root = self.l1.root();

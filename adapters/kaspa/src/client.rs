@@ -44,6 +44,24 @@ pub struct Unanswered {
     pub source: Box<RpcError>,
 }
 
+impl Unanswered {
+    /// Whether the node said no, rather than nothing. The client hands on what a node says as text alone.
+    pub fn is_refusal(&self) -> bool {
+        self.source.to_string().contains("RPC response error")
+    }
+
+    /// Whether the node said that a transaction is larger than it relays.
+    pub fn is_too_heavy(&self) -> bool {
+        let said = self.source.to_string();
+        said.contains("mass of") && said.contains("is larger than max allowed size")
+    }
+
+    /// Whether the node said that it lists no unspent outputs.
+    pub fn is_index_off(&self) -> bool {
+        self.source.to_string().contains("--utxoindex")
+    }
+}
+
 /// Names the question in a node's refusal.
 pub fn unanswered(asked: &'static str) -> impl FnOnce(RpcError) -> Unanswered {
     move |source| Unanswered { asked, source: source.into() }

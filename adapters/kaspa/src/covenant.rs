@@ -169,6 +169,7 @@ pub struct State {
 /// A covenant's rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
+    pins: PinsDigest,
     code: Vec<u8>,
     claims: bool,
 }
@@ -193,10 +194,15 @@ impl Rules {
             let code = rules(pins, proof, length)?;
             if code.len() == length {
                 let claims = !matches!(proof, Proof::None(_));
-                return Ok(Self { code, claims });
+                return Ok(Self { pins, code, claims });
             }
             length = code.len();
         }
+    }
+
+    /// The pins that they are under.
+    pub fn pins(&self) -> PinsDigest {
+        self.pins
     }
 
     /// Whether a settlement with exits leaves a [claim] to them.

@@ -1,23 +1,25 @@
 //! The cashier: has the exits of proved settlements paid, one after the other.
 //!
-//! What a settlement leaves is a [claim] to its exits. Whoever can name them can peel them off; this is who does so for the
-//! settlements that this process sent. One transaction is under way at a time. Whether it was accepted is seen by what
-//! the node has unspent: the claim to the rest. A claim is forgotten once it was seen and is gone; one that a reorg
-//! brings back later, or that an earlier process left, is anybody's to pay.
+//! What a settlement leaves is a [claim] to its exits. Whoever can name them can peel them off, and that follows from the
+//! chain (`node::debts`), whoever sent the settlement: so the cashier is told all that is owed, pays what the node shows
+//! unspent, and says what is paid for good: a claim that is gone, of a settlement whose block is final. One transaction
+//! is under way at a time.
 
-use std::collections::VecDeque;
+use std::collections::HashSet;
 
 use kaspa_addresses::Prefix;
 use kaspa_consensus_core::Hash;
 use kaspa_consensus_core::tx::{ScriptPublicKey, Transaction};
 use kaspa_rpc_core::api::rpc::RpcApi;
-use reprise_model::digest::StatementId;
+use reprise_model::digest::{BlockHash, StatementId};
 use reprise_model::journal::Exit;
+pub use reprise_settler::UnpaidExits;
 
-use crate::claim::{self, ClaimStep};
+use crate::claim::{self, ClaimStep, RemainingExits};
 use crate::client::Unanswered;
 use crate::coin::{Coin, Fees, Funding};
 use crate::digest;
+use crate::flights::Flights;
 use crate::settlement::{BuildError, Settling};
 use crate::vault::ShortError;
 use crate::wallet::{self, WalletError};
@@ -42,24 +44,28 @@ impl From<Unanswered> for PayError {
     }
 }
 
-/// Settlements whose claims are remembered; of more, the oldest are forgotten.
-const UNPAID_MAX: usize = 64;
+/// How many settlements are looked at in one turn.
+const LOOKS_MAX: usize = 16;
 
 /// The claims of one settlement.
 #[derive(Debug)]
-struct UnpaidExits {
+struct Debt {
     statement: StatementId,
+    carrier: BlockHash,
+    is_final: bool,
     /// What is peeled first comes first.
     claim_steps: Vec<ClaimStep>,
-    /// Whether a claim to some of it was there.
-    seen: bool,
 }
 
 /// Pays claims.
 #[derive(Debug, Default)]
 pub struct ExitPayer {
-    unpaid: VecDeque<UnpaidExits>,
+    debts: Vec<Debt>,
+    /// The next of them to look at.
+    next: usize,
     under_way: Option<Hash>,
+    /// What is paid for good.
+    paid: HashSet<StatementId>,
 }
 
 /// Where and with what claims are paid.
@@ -73,22 +79,34 @@ pub struct PaymentContext<'a> {
     pub fee_max: u64,
 }
 
+/// A claim that the node shows unspent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenClaim {
+    /// The settlement that left it.
+    pub statement: StatementId,
+    /// The block that carries the settlement.
+    pub carrier: BlockHash,
+    /// Whether that block never leaves the chain.
+    pub is_final: bool,
+    /// What is left of it, the next to be paid first.
+    pub exits: Vec<Exit>,
+}
+
 impl ExitPayer {
-    /// A settlement was sent whose batches have these exits, oldest first.
-    pub fn add(&mut self, statement: StatementId, batches: &[Vec<Exit>]) {
-        let claim_steps = claim::claim_steps(batches);
-        if claim_steps.is_empty() || self.unpaid.iter().any(|unpaid| unpaid.statement == statement) {
-            return;
-        }
-        self.unpaid.push_back(UnpaidExits { statement, claim_steps, seen: false });
-        if self.unpaid.len() > UNPAID_MAX {
-            self.unpaid.pop_front();
-        }
+    /// This is all that is owed.
+    pub fn set_unpaid(&mut self, unpaid: &[UnpaidExits]) {
+        let due = unpaid.iter().filter(|unpaid| !self.paid.contains(&unpaid.settlement.statement));
+        self.debts = due.filter_map(Debt::of).collect();
     }
 
     /// Whether nothing is left to be paid.
     pub fn is_idle(&self) -> bool {
-        self.unpaid.is_empty()
+        self.debts.is_empty()
+    }
+
+    /// What is paid for good.
+    pub fn paid(&self) -> &HashSet<StatementId> {
+        &self.paid
     }
 
     /// Sends the next transaction, where there is something to pay and nothing is under way: its id.
@@ -96,6 +114,7 @@ impl ExitPayer {
         &mut self,
         rpc: &dyn RpcApi,
         context: PaymentContext<'_>,
+        flights: &mut Flights,
     ) -> Result<Option<Hash>, PayError> {
         if let Some(sent) = self.under_way {
             if rpc.get_mempool_entry(sent, true, false).await.is_ok() {
@@ -103,33 +122,75 @@ impl ExitPayer {
             }
             self.under_way = None;
         }
-        let mut number = 0;
-        while let Some(unpaid) = self.unpaid.get_mut(number) {
-            let scripts = unpaid.claim_steps.iter().map(|step| claim::script(&step.before));
-            let scripts: Vec<ScriptPublicKey> =
-                scripts.collect::<Result<_, _>>().map_err(BuildError::from)?;
-            let covenant = Some(context.settling.covenant);
-            let there = wallet::unspent_of(rpc, &scripts, context.prefix).await?;
-            let claimed = there.into_iter().find(|coin| coin.entry.covenant_id == covenant);
-            let Some(claimed) = claimed else {
-                // It is paid, or not settled yet.
-                match unpaid.seen {
-                    true => drop(self.unpaid.remove(number)),
-                    false => number += 1,
+        for _ in 0..LOOKS_MAX.min(self.debts.len()) {
+            let at = self.next % self.debts.len().max(1);
+            let Some(debt) = self.debts.get(at) else { break };
+            match debt.look(rpc, context.settling.covenant, context.prefix).await? {
+                // Not settled on the node's chain yet, or paid.
+                None if !debt.is_final => self.next = at + 1,
+                None => {
+                    self.paid.insert(self.debts.remove(at).statement);
                 }
-                continue;
-            };
-            unpaid.seen = true;
-            let at = scripts.iter().position(|script| *script == claimed.entry.script_public_key);
-            let Some(step) = at.and_then(|at| unpaid.claim_steps.get(at)).copied() else {
-                number += 1;
-                continue;
-            };
-            let transaction = pay(rpc, context, claimed, &step).await?;
-            self.under_way = Some(wallet::send(rpc, &transaction).await?);
-            return Ok(self.under_way);
+                Some((claimed, number)) => {
+                    let transaction = pay(rpc, context, claimed, &debt.claim_steps[number], flights).await?;
+                    let sent = wallet::send(rpc, &transaction).await?;
+                    flights.add(sent, &transaction);
+                    self.under_way = Some(sent);
+                    return Ok(Some(sent));
+                }
+            }
         }
         Ok(None)
+    }
+
+    /// What the node shows unspent of all that is owed.
+    pub async fn open(
+        &self,
+        rpc: &dyn RpcApi,
+        covenant: Hash,
+        prefix: Prefix,
+    ) -> Result<Vec<OpenClaim>, PayError> {
+        let mut open = vec![];
+        for debt in &self.debts {
+            if let Some((_, number)) = debt.look(rpc, covenant, prefix).await? {
+                let exits = debt.claim_steps[number..].iter().map(|step| step.exit).collect();
+                let Debt { statement, carrier, is_final, .. } = *debt;
+                open.push(OpenClaim { statement, carrier, is_final, exits });
+            }
+        }
+        Ok(open)
+    }
+}
+
+impl Debt {
+    /// What is owed; `None` where there is nothing, or where the exits are not those that the settlement names.
+    fn of(unpaid: &UnpaidExits) -> Option<Self> {
+        let (statement, named) =
+            (unpaid.settlement.statement, RemainingExits::all(unpaid.settlement.journal.transition.exits));
+        let claim_steps = claim::claim_steps(&unpaid.exits);
+        let first = claim_steps.first()?;
+        if first.before != named {
+            tracing::error!(%statement, "its exits are not those of the blocks that it settles: they cannot be paid");
+            return None;
+        }
+        Some(Self { statement, carrier: unpaid.carrier, is_final: unpaid.is_final, claim_steps })
+    }
+
+    /// The claim that the node shows unspent, and the number of the exit that is peeled off it next.
+    async fn look(
+        &self,
+        rpc: &dyn RpcApi,
+        covenant: Hash,
+        prefix: Prefix,
+    ) -> Result<Option<(Coin, usize)>, PayError> {
+        let scripts = self.claim_steps.iter().map(|step| claim::script(&step.before));
+        let scripts: Vec<ScriptPublicKey> = scripts.collect::<Result<_, _>>().map_err(BuildError::from)?;
+        let there = wallet::unspent_of(rpc, &scripts, prefix).await?;
+        let claimed = there.into_iter().find(|coin| coin.entry.covenant_id == Some(covenant));
+        Ok(claimed.and_then(|coin| {
+            let at = scripts.iter().position(|script| *script == coin.entry.script_public_key)?;
+            Some((coin, at))
+        }))
     }
 }
 
@@ -139,9 +200,12 @@ async fn pay(
     context: PaymentContext<'_>,
     claimed: Coin,
     step: &ClaimStep,
+    flights: &mut Flights,
 ) -> Result<Transaction, PayError> {
     let PaymentContext { settling, prefix, fee_max } = context;
+    flights.land(rpc).await;
     let paying = wallet::coins(rpc, &settling.params, &settling.key, prefix).await?;
+    let paying = flights.free(paying, None);
     let funding = Funding { coins: &paying, fees: Fees { feerate: wallet::feerate(rpc).await?, fee_max } };
     if !step.is_paid() {
         return Ok(settling.claim_exit(claimed, step, None, funding)?);
@@ -159,5 +223,52 @@ async fn pay(
                 Err(ShortError { held, taken }.into())
             }
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reprise_model::block::ObservedSettlement;
+    use reprise_model::digest::{Digest, PinsDigest, ResourceId};
+    use reprise_model::journal::{AggregateJournal, Commitment, Transition};
+
+    use super::*;
+
+    fn unpaid(number: u8, exits: Vec<Vec<Exit>>, named: Option<Digest>) -> UnpaidExits {
+        let claim_steps = claim::claim_steps(&exits);
+        let named =
+            named.unwrap_or_else(|| claim_steps.first().map_or(Digest::ZERO, |step| step.before.batches));
+        let transition = Transition {
+            pins: PinsDigest([1; 32]),
+            root_before: Digest::ZERO,
+            root_after: Digest::ZERO,
+            tip_before: Digest::ZERO,
+            tip_after: Digest::ZERO,
+            exits: named,
+        };
+        let journal = AggregateJournal { transition, commitment: Commitment::Unbound };
+        let (statement, end_block) = (StatementId([number; 32]), BlockHash([2; 32]));
+        let settlement = ObservedSettlement { statement, journal, end_block };
+        UnpaidExits { settlement, carrier: BlockHash([3; 32]), is_final: true, exits }
+    }
+
+    #[test]
+    fn what_is_owed_is_taken_whole_and_exits_that_the_settlement_does_not_name_are_not_paid() {
+        let exit = |amount| Exit { destination: ResourceId([9; 32]), amount };
+        let mut exit_payer = ExitPayer::default();
+        let some = vec![vec![exit(1), exit(2)], vec![], vec![exit(3)]];
+        exit_payer.set_unpaid(&[
+            unpaid(1, some.clone(), None),
+            unpaid(2, some.clone(), Some(Digest([8; 32]))),
+            unpaid(3, vec![vec![]], None),
+        ]);
+        let statements: Vec<_> =
+            exit_payer.debts.iter().map(|debt| (debt.statement.0[0], debt.claim_steps.len())).collect();
+        assert_eq!(statements, [(1, 3)]);
+        exit_payer.set_unpaid(&[]);
+        assert!(exit_payer.is_idle(), "a reorg took the settlement away");
+        exit_payer.paid.insert(StatementId([1; 32]));
+        exit_payer.set_unpaid(&[unpaid(1, some, None)]);
+        assert!(exit_payer.is_idle(), "it is paid for good");
     }
 }

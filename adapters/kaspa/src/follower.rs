@@ -1,9 +1,19 @@
 //! A node's answers, checked and turned into the events of a chain.
 //!
-//! One event is one answer of the node to "what changed since this block", so that events have the node's own pages,
-//! reorgs and order. An answer is capped by the node: [`Follower::advance`] asks until nothing is new. The lane
-//! proofs of the added blocks are asked for at once, because a node gives them only for blocks that are canonical;
-//! where one is gone already, the answer is dropped and the question asked again.
+//! An answer of the node to "what changed since this block" is a page, capped by the node: [`Follower::advance`] asks
+//! until nothing is new. A page is taken in parts of at most [`PART_MAX`] blocks, each one event, checked for itself: what
+//! was taken is not asked for again, whatever becomes of the connection.
+//!
+//! The lane proofs are asked for several at a time ([`PROOFS_MAX`]), because a node gives them only for blocks that are
+//! canonical; where one is gone already, the rest of the page is dropped and the question asked again. While the lane
+//! has an entry, they are asked for only where something can follow from them: for blocks that accept transactions of
+//! the lane, their parents and the last block of a part. The lane's tip there is a hash over everything before, so that
+//! what is hidden in a block without a proof shows at the next one with a proof; then the part's proofs are all asked
+//! for, to name the block. While the lane has no entry, every block's is: a transaction on it begins the lane anew over
+//! a proof that it is absent.
+//!
+//! A node whose tip is a block that was followed already is behind ([`FollowError::Behind`]), as one of several behind
+//! one address may be; it removes nothing.
 //!
 //! The added blocks may be those alone that lie deep enough below the node's tip ([`Follower::confirm`]). A reorg deeper
 //! than that removes blocks at once, and adds theirs as they become deep enough: an event may remove and add nothing.
@@ -17,9 +27,13 @@
 //! A header hashes to its block ([`FollowError::Header`]), and a lane transaction to its id ([`FollowError::Id`]); the
 //! rest of the checks is the [track](crate::track)'s.
 
+use std::collections::VecDeque;
+use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use kaspa_consensus_core::hashing::tx::transaction_v1_rest_preimage;
 use kaspa_consensus_core::header::Header;
 use kaspa_consensus_core::tx::Transaction;
@@ -33,18 +47,42 @@ use kaspa_rpc_core::{
 use reprise_chain::event::SourceEvent;
 use reprise_chain::recording::{Lane, Recording};
 use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot};
-use reprise_model::digest::{BlockHash, Digest, TransactionId};
+use reprise_model::digest::{BlockHash, Digest, PinsDigest, TransactionId};
 use reprise_model::transaction::LaneTransaction;
 
 use crate::client::{Unanswered, unanswered};
 use crate::covenant::Rules;
 use crate::lane_proof::{LaneEntry, LaneProof};
-use crate::settlement;
+use crate::settlement::{self, other_pins};
 use crate::track::{CheckError, Track};
 use crate::{RECORDER, block_hash, digest, kaspa_hash};
 
 /// How often an answer that a reorg overtakes is asked for again.
 const ATTEMPTS_MAX: usize = 10;
+
+/// How many blocks one event adds at most.
+pub const PART_MAX: usize = 64;
+
+/// How many lane proofs are asked for at a time.
+pub const PROOFS_MAX: usize = 64;
+
+/// The covenant is settled under other pins.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{block}: the covenant {covenant} is settled under the pins {found}, and not under {expected}, which this build's \
+     programs, --lane and --deposit give: run the build and with the settings that the covenant was founded for, or found \
+     another"
+)]
+pub struct OtherPins {
+    /// The block that accepted the settlement.
+    pub block: BlockHash,
+    /// The covenant.
+    pub covenant: Digest,
+    /// The settlement's pins.
+    pub found: PinsDigest,
+    /// Ours.
+    pub expected: PinsDigest,
+}
 
 /// Why a node cannot be followed: as it was a moment ago where [`passes`](Self::passes) says so, else for good.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +93,14 @@ pub enum FollowError {
     /// The node's answers kept going stale.
     #[error("the chain changed {ATTEMPTS_MAX} times while it was asked for")]
     Unsteady,
+    /// The node's tip is a block that was followed already.
+    #[error("the node's tip {tip} is {blocks} blocks below the one that was followed before")]
+    Behind {
+        /// The node's tip.
+        tip: BlockHash,
+        /// How far it lies below ours.
+        blocks: u64,
+    },
     /// The node knows none of the chain.
     #[error(
         "the node knows neither the tip of the chain that is followed here nor {lowest}, the lowest block of it that \
@@ -138,6 +184,9 @@ pub enum FollowError {
         /// The recomputed id.
         computed: TransactionId,
     },
+    /// The covenant is settled under other pins.
+    #[error(transparent)]
+    OtherPins(Box<OtherPins>),
     /// The change does not fit the chain.
     #[error(transparent)]
     Check(#[from] CheckError),
@@ -146,7 +195,18 @@ pub enum FollowError {
 impl FollowError {
     /// Whether the same question may well be answered a moment later.
     pub fn passes(&self) -> bool {
-        matches!(self, Self::Node(_) | Self::Unsteady)
+        matches!(self, Self::Node(_) | Self::Unsteady | Self::Behind { .. })
+    }
+
+    /// Whether no other answer helps: it is this chain, or what was followed of it, that does not fit.
+    pub fn is_final(&self) -> bool {
+        matches!(
+            self,
+            Self::Forgotten { .. }
+                | Self::RootOffChain { .. }
+                | Self::OtherPins(_)
+                | Self::Check(CheckError::BelowRoot { .. } | CheckError::Final { .. })
+        )
     }
 }
 
@@ -161,6 +221,9 @@ pub trait Chain: Send + Sync {
 
     /// A block's header and place, without its transactions.
     async fn block(&self, block: BlockHash) -> Result<RpcBlock, Unanswered>;
+
+    /// The lowest block of the canonical chain whose descendants the node can tell.
+    async fn lowest(&self) -> Result<BlockHash, Unanswered>;
 
     /// How the canonical chain differs from the one that ends in `tip`: one page. Of the blocks that joined it, those
     /// alone that lie more than `confirmations` blue scores below the node's tip.
@@ -185,6 +248,11 @@ impl Chain for Arc<dyn RpcApi> {
         self.get_block(Hash::from_bytes(block.0), false).await.map_err(unanswered("get_block"))
     }
 
+    async fn lowest(&self) -> Result<BlockHash, Unanswered> {
+        let dag = self.get_block_dag_info().await.map_err(unanswered("get_block_dag_info"))?;
+        Ok(block_hash(dag.pruning_point_hash))
+    }
+
     async fn changes_since(&self, tip: BlockHash, confirmations: u64) -> Result<Answer, Unanswered> {
         let (tip, confirmations) = (Hash::from_bytes(tip.0), Some(confirmations).filter(|it| *it > 0));
         let verbosity = Some(RpcDataVerbosityLevel::Full);
@@ -204,6 +272,84 @@ impl Chain for Arc<dyn RpcApi> {
             Some(data) if !data.is_chain_block => Ok(None),
             _ => Err(unanswered("get_seq_commit_lane_proof")(refused)),
         }
+    }
+}
+
+/// A node of which no answer is waited for longer than so.
+pub struct Patient<C> {
+    /// The node.
+    pub chain: C,
+    /// How long an answer is waited for.
+    pub within: Duration,
+}
+
+impl<C> Patient<C> {
+    async fn wait<T>(
+        &self,
+        asked: &'static str,
+        answer: impl Future<Output = Result<T, Unanswered>>,
+    ) -> Result<T, Unanswered> {
+        match tokio::time::timeout(self.within, answer).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let silent = RpcError::General(format!("no answer within {:?}", self.within));
+                Err(unanswered(asked)(silent))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl<C: Chain> Chain for Patient<C> {
+    async fn server(&self) -> Result<GetServerInfoResponse, Unanswered> {
+        self.wait("get_server_info", self.chain.server()).await
+    }
+
+    async fn tip(&self) -> Result<BlockHash, Unanswered> {
+        self.wait("get_sink", self.chain.tip()).await
+    }
+
+    async fn block(&self, block: BlockHash) -> Result<RpcBlock, Unanswered> {
+        self.wait("get_block", self.chain.block(block)).await
+    }
+
+    async fn lowest(&self) -> Result<BlockHash, Unanswered> {
+        self.wait("get_block_dag_info", self.chain.lowest()).await
+    }
+
+    async fn changes_since(&self, tip: BlockHash, confirmations: u64) -> Result<Answer, Unanswered> {
+        self.wait("get_virtual_chain_from_block_v2", self.chain.changes_since(tip, confirmations)).await
+    }
+
+    async fn lane_proof(&self, block: BlockHash, key: Digest) -> Result<Option<LaneProof>, Unanswered> {
+        self.wait("get_seq_commit_lane_proof", self.chain.lane_proof(block, key)).await
+    }
+}
+
+#[async_trait]
+impl<C: Chain + ?Sized> Chain for Box<C> {
+    async fn server(&self) -> Result<GetServerInfoResponse, Unanswered> {
+        (**self).server().await
+    }
+
+    async fn tip(&self) -> Result<BlockHash, Unanswered> {
+        (**self).tip().await
+    }
+
+    async fn block(&self, block: BlockHash) -> Result<RpcBlock, Unanswered> {
+        (**self).block(block).await
+    }
+
+    async fn lowest(&self) -> Result<BlockHash, Unanswered> {
+        (**self).lowest().await
+    }
+
+    async fn changes_since(&self, tip: BlockHash, confirmations: u64) -> Result<Answer, Unanswered> {
+        (**self).changes_since(tip, confirmations).await
+    }
+
+    async fn lane_proof(&self, block: BlockHash, key: Digest) -> Result<Option<LaneProof>, Unanswered> {
+        (**self).lane_proof(block, key).await
     }
 }
 
@@ -229,6 +375,29 @@ pub struct Follower {
     confirmations: u64,
     /// The pruning point that the last header named, and whether that is news.
     pruning_point: Option<(BlockHash, bool)>,
+    /// What is left of the node's last answer.
+    page: Option<Page>,
+}
+
+/// An answer of the node whose headers are checked, as far as it is not taken yet.
+#[derive(Debug, Clone)]
+struct Page {
+    removed: Vec<BlockHash>,
+    /// The blocks that are left, oldest first.
+    blocks: VecDeque<Unopened>,
+    /// The proofs of the first of them, as far as they are asked for: none where none is needed.
+    proofs: VecDeque<Option<LaneProof>>,
+}
+
+/// An added block.
+#[derive(Debug, Clone)]
+struct Unopened {
+    header: Header,
+    answer: RpcChainBlockAcceptedTransactions,
+    /// Whether its lane proof is needed.
+    needed: bool,
+    /// Whether it is the last of its part.
+    ends: bool,
 }
 
 impl Follower {
@@ -278,7 +447,7 @@ impl Follower {
     /// A follower of the chain that `head` names, whose events it does not take over, at the tip of `track`.
     pub fn at(head: Recording, track: Track) -> Self {
         let head = Recording { events: vec![], ..head };
-        Self { head, track, covenant: None, confirmations: 0, pruning_point: None }
+        Self { head, track, covenant: None, confirmations: 0, pruning_point: None, page: None }
     }
 
     /// From now on follows a block only once it lies more than so many blue scores below the node's tip.
@@ -298,6 +467,11 @@ impl Follower {
     /// Forgets the blocks below the one at `height`, which is final.
     pub fn forget_below(&mut self, height: u64) {
         self.track.forget_below(height);
+    }
+
+    /// Forgets which blocks up to `height` came with a lane proof.
+    pub fn forget_opened(&mut self, height: u64) {
+        self.track.forget_opened(height);
     }
 
     /// Reads the settlements of the lane's covenant under these rules, from now on.
@@ -320,7 +494,7 @@ impl Follower {
         Ok(self.track.apply(event)?)
     }
 
-    /// Asks until nothing is new: one event a page.
+    /// Asks until nothing is new: one event a part of a page.
     pub async fn advance(&mut self, chain: &dyn Chain) -> Result<Vec<SourceEvent>, FollowError> {
         let mut events = vec![];
         while let Some(event) = self.next_event(chain).await? {
@@ -329,20 +503,127 @@ impl Follower {
         Ok(events)
     }
 
-    /// Asks once: what changed, if anything.
+    /// What changed next, if anything: the next part of the node's last answer, or the first one of its next.
     pub async fn next_event(&mut self, chain: &dyn Chain) -> Result<Option<SourceEvent>, FollowError> {
         for _ in 0..ATTEMPTS_MAX {
-            let answer = self.changes(chain).await?;
-            if answer.removed_chain_block_hashes.is_empty() && answer.added_chain_block_hashes.is_empty() {
-                return Ok(None);
+            // An error drops the page: whatever is asked next is asked from the tip.
+            let mut page = match self.page.take() {
+                Some(page) => page,
+                None => {
+                    let answer = self.changes(chain).await?;
+                    if answer.removed_chain_block_hashes.is_empty()
+                        && answer.added_chain_block_hashes.is_empty()
+                    {
+                        return Ok(None);
+                    }
+                    self.page_of(answer)?
+                }
+            };
+            if page.blocks.is_empty() {
+                self.refuse_behind(chain, page.removed.len()).await?;
             }
-            // What cannot be is not asked after.
-            headers(&answer)?;
-            if let Some(proofs) = self.lane_proofs(chain, &answer).await? {
-                return self.accept(&answer, &proofs).map(Some);
+            if page.proofs.is_empty() && !self.open(chain, &mut page).await? {
+                continue;
             }
+            let last = page.blocks.iter().position(|block| block.ends);
+            let length = last.map_or(0, |last| last + 1).min(page.proofs.len());
+            let blocks: Vec<_> = page.blocks.drain(..length).collect();
+            let proofs: Vec<_> = page.proofs.drain(..length).collect();
+            let removed = std::mem::take(&mut page.removed);
+            if !page.blocks.is_empty() {
+                self.page = Some(page);
+            }
+            let event = match self.take(&removed, &blocks, &proofs) {
+                Err(FollowError::Check(CheckError::Lane { .. })) if proofs.contains(&None) => {
+                    self.page = None;
+                    let (proofs, missing) = self.lane_proofs(chain, blocks.iter()).await;
+                    match missing {
+                        None => {
+                            let proofs: Vec<_> = proofs.into_iter().map(Some).collect();
+                            self.take(&removed, &blocks, &proofs)
+                        }
+                        Some(Ok(())) => continue,
+                        Some(Err(error)) => Err(error),
+                    }
+                }
+                taken => taken,
+            };
+            if event.is_err() {
+                self.page = None;
+            }
+            return event.map(Some);
         }
         Err(FollowError::Unsteady)
+    }
+
+    /// Whether a node that only removes is one that has not come as far as we have.
+    async fn refuse_behind(&self, chain: &dyn Chain, removed: usize) -> Result<(), FollowError> {
+        let tip = chain.tip().await?;
+        let above = self.track.blocks_above(&tip);
+        match above.filter(|above| *above > 0 && removed > 0) {
+            Some(blocks) => Err(FollowError::Behind { tip, blocks }),
+            None => Ok(()),
+        }
+    }
+
+    /// An answer, checked as far as it can be without lane proofs.
+    fn page_of(&self, answer: Answer) -> Result<Page, FollowError> {
+        // What cannot be is not asked after.
+        let headers = headers(&answer)?;
+        let removed: Vec<_> = answer.removed_chain_block_hashes.iter().copied().map(block_hash).collect();
+        let mut entry = self.track.lane_without(&removed)?.map(|entry| entry.blue_score);
+        let accepts = |block: &RpcChainBlockAcceptedTransactions| {
+            let of_lane = |it: &RpcOptionalTransaction| {
+                it.subnetwork_id.is_some_and(|id| *id.as_bytes() == self.head.lane.subnetwork)
+            };
+            block.accepted_transactions.iter().any(of_lane)
+        };
+        let answered = Arc::unwrap_or_clone(answer.chain_block_accepted_transactions);
+        let accepting: Vec<bool> = answered.iter().map(accepts).collect();
+        let mut blocks = VecDeque::with_capacity(headers.len());
+        for (number, (header, answer)) in headers.into_iter().zip(answered).enumerate() {
+            let before = entry.filter(|entry| self.track.is_alive(*entry, header.blue_score));
+            entry = if accepting[number] { Some(header.blue_score) } else { before };
+            let next_accepts = accepting.get(number + 1).copied();
+            let ends = (number + 1).is_multiple_of(PART_MAX) || next_accepts.is_none();
+            let needed = ends || before.is_none() || accepting[number] || next_accepts == Some(true);
+            blocks.push_back(Unopened { header, answer, needed, ends });
+        }
+        Ok(Page { removed, blocks, proofs: VecDeque::new() })
+    }
+
+    /// Asks for the next lane proofs, up to the end of a part; whether there are any. Where an answer is missing, the page
+    /// ends with the last part whose proofs all came before.
+    async fn open(&self, chain: &dyn Chain, page: &mut Page) -> Result<bool, FollowError> {
+        // As many parts as one round of questions has room for; one part at least.
+        let (mut length, mut asked) = (0, 0);
+        for (number, block) in page.blocks.iter().enumerate() {
+            asked += usize::from(block.needed);
+            if block.ends && (asked <= PROOFS_MAX || length == 0) {
+                length = number + 1;
+            }
+            if asked >= PROOFS_MAX && length > 0 {
+                break;
+            }
+        }
+        let needed = page.blocks.iter().take(length).filter(|block| block.needed);
+        let (proofs, missing) = self.lane_proofs(chain, needed).await;
+        let mut proofs = proofs.into_iter();
+        let mut opened = 0;
+        for (number, block) in page.blocks.iter().take(length).enumerate() {
+            let proof = if block.needed { proofs.next().map(Some) } else { Some(None) };
+            let Some(proof) = proof else { break };
+            page.proofs.push_back(proof);
+            opened = if block.ends { number + 1 } else { opened };
+        }
+        match missing {
+            None => return Ok(true),
+            Some(Err(error)) if opened == 0 => return Err(error),
+            Some(_) => {}
+        }
+        page.proofs.truncate(opened);
+        page.blocks.truncate(opened);
+        Ok(opened > 0)
     }
 
     /// What changed since the tip; where the node does not know the tip, since the highest block of ours that it
@@ -363,7 +644,11 @@ impl Follower {
         let (mut unknown, mut step) = (blocks.len() - 1, 1);
         let mut known = loop {
             if unknown == 0 {
-                return Err(FollowError::Forgotten { lowest: blocks[0] });
+                let (info, lowest) = (chain.server().await?, self.track.lowest());
+                return Err(match info.is_synced && info.virtual_daa_score >= lowest.daa_score {
+                    true => FollowError::Forgotten { lowest: lowest.block_hash },
+                    false => FollowError::Behind { tip: chain.tip().await?, blocks: blocks.len() as u64 },
+                });
             }
             let below = unknown.saturating_sub(step);
             if chain.block(blocks[below]).await.is_ok() {
@@ -385,28 +670,50 @@ impl Follower {
         Ok(answer)
     }
 
-    /// The lane proofs of the added blocks; `None` where one of them is canonical no more.
+    /// The lane proofs of these blocks, up to the first that is missing, and why that is: an error, or that its block is
+    /// canonical no more.
     async fn lane_proofs(
         &self,
         chain: &dyn Chain,
-        answer: &Answer,
-    ) -> Result<Option<Vec<LaneProof>>, FollowError> {
-        let mut proofs = Vec::with_capacity(answer.added_chain_block_hashes.len());
-        for added in answer.added_chain_block_hashes.iter() {
-            match chain.lane_proof(block_hash(*added), self.head.lane.key).await? {
-                Some(proof) => proofs.push(proof),
-                None => return Ok(None),
+        blocks: impl Iterator<Item = &Unopened>,
+    ) -> (Vec<LaneProof>, Option<Result<(), FollowError>>) {
+        let blocks: Vec<BlockHash> = blocks.map(|block| block_hash(block.header.hash)).collect();
+        let mut proofs = Vec::with_capacity(blocks.len());
+        for several in blocks.chunks(PROOFS_MAX) {
+            let asked = several.iter().map(|block| chain.lane_proof(*block, self.head.lane.key));
+            for proof in join_all(asked).await {
+                match proof {
+                    Ok(Some(proof)) => proofs.push(proof),
+                    Ok(None) => return (proofs, Some(Ok(()))),
+                    Err(error) => return (proofs, Some(Err(error.into()))),
+                }
             }
         }
-        Ok(Some(proofs))
+        (proofs, None)
     }
 
-    /// Takes one answer, checked: the event it is. An error leaves the chain as it was.
+    /// Takes one answer with the lane proofs of all its blocks, checked: the event it is. An error leaves the chain as it
+    /// was.
     pub fn accept(&mut self, answer: &Answer, proofs: &[LaneProof]) -> Result<SourceEvent, FollowError> {
-        let headers = headers(answer)?;
-        let event = self.assemble(answer, &headers, proofs)?;
+        let page = self.page_of(answer.clone())?;
+        if page.blocks.len() != proofs.len() {
+            let reason = format!("{} blocks, {} lane proofs", page.blocks.len(), proofs.len());
+            return Err(FollowError::Contradiction { reason });
+        }
+        let proofs: Vec<_> = proofs.iter().cloned().map(Some).collect();
+        self.take(&page.removed, &Vec::from(page.blocks), &proofs)
+    }
+
+    /// Takes some blocks, checked: the event they are. An error leaves the chain as it was.
+    fn take(
+        &mut self,
+        removed: &[BlockHash],
+        blocks: &[Unopened],
+        proofs: &[Option<LaneProof>],
+    ) -> Result<SourceEvent, FollowError> {
+        let event = self.assemble(removed, blocks, proofs)?;
         self.track.apply(&event)?;
-        if let Some(named) = headers.last().map(|header| block_hash(header.pruning_point)) {
+        if let Some(named) = blocks.last().map(|block| block_hash(block.header.pruning_point)) {
             let news = self.pruning_point.is_none_or(|(before, unsaid)| unsaid || before != named);
             self.pruning_point = Some((named, news));
         }
@@ -415,29 +722,29 @@ impl Follower {
 
     fn assemble(
         &self,
-        answer: &Answer,
-        headers: &[Header],
-        proofs: &[LaneProof],
+        removed: &[BlockHash],
+        blocks: &[Unopened],
+        proofs: &[Option<LaneProof>],
     ) -> Result<SourceEvent, FollowError> {
-        if headers.len() != proofs.len() {
-            let reason = format!("{} blocks, {} lane proofs", headers.len(), proofs.len());
-            return Err(FollowError::Contradiction { reason });
-        }
-        let removed: Vec<_> = answer.removed_chain_block_hashes.iter().copied().map(block_hash).collect();
-        let mut parent = *self.track.without(&removed)?;
-        let mut added = Vec::with_capacity(headers.len());
-        let blocks = answer.chain_block_accepted_transactions.iter();
-        for ((header, answered), proof) in headers.iter().zip(blocks).zip(proofs) {
-            let mut block = chain_block(header, &parent, answered, proof, &self.head.lane)?;
+        let mut parent = *self.track.without(removed)?;
+        let mut added = Vec::with_capacity(blocks.len());
+        for (Unopened { header, answer: answered, .. }, proof) in blocks.iter().zip(proofs) {
+            let mut block = chain_block(header, &parent, answered, proof.as_ref(), &self.head.lane)?;
             if let Some((covenant, rules)) = &self.covenant {
                 let accepted = answered.accepted_transactions.iter();
+                if let Some(found) = accepted.clone().find_map(|it| other_pins(it, *covenant, rules)) {
+                    let (block, covenant) = (block.metadata.block_hash, digest(*covenant));
+                    let expected = rules.pins();
+                    let other = OtherPins { block, covenant, found, expected };
+                    return Err(FollowError::OtherPins(Box::new(other)));
+                }
                 block.settlements =
                     accepted.filter_map(|it| settlement::observed(it, *covenant, rules)).collect();
             }
             parent = block.metadata;
             added.push(block);
         }
-        Ok(SourceEvent { removed, added })
+        Ok(SourceEvent { removed: removed.to_vec(), added })
     }
 }
 
@@ -497,7 +804,7 @@ fn chain_block(
     header: &Header,
     parent: &ChainBlockMetadata,
     block: &RpcChainBlockAcceptedTransactions,
-    proof: &LaneProof,
+    proof: Option<&LaneProof>,
     lane: &Lane,
 ) -> Result<ChainBlock, FollowError> {
     let hash = block_hash(header.hash);
@@ -522,7 +829,7 @@ fn chain_block(
             accepted.push(lane_transaction(hash, merge_index, transaction)?);
         }
     }
-    Ok(ChainBlock { metadata, accepted, lane_proof: Some(proof.encode()), settlements: vec![] })
+    Ok(ChainBlock { metadata, accepted, lane_proof: proof.map(LaneProof::encode), settlements: vec![] })
 }
 
 fn lane_transaction(

@@ -19,22 +19,13 @@ use reprise_node::l1::{L1, L1Error, OpenL1};
 use reprise_settler::Sink;
 
 use crate::covenant::{NotOwnError, OwnNetwork, Proof, Rules, SealReader, State};
-use crate::key::Key;
-use crate::live::{LiveError, Options, Prepared};
+use crate::live::{LiveError, Options, Prepared, root_of_covenant};
 use crate::names::UnknownNetworkError;
 use crate::settlement::Settling;
+pub use crate::sink::Payer;
 use crate::sink::{KaspaSink, SinkConfig};
 use crate::vault::{self, Scripts};
 use crate::{kaspa_hash, names};
-
-/// Who pays for settlements.
-#[derive(Debug, Clone)]
-pub struct Payer {
-    /// The key.
-    pub key: Key,
-    /// The most a transaction may pay, in sompi.
-    pub fee_max: u64,
-}
 
 /// Why there is no such L1.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +85,12 @@ impl fmt::Debug for KaspaL1 {
     }
 }
 
+/// Where the event log of a covenant is. Programs of another backend, or another lane, have other pins: each has
+/// settlements of its own.
+pub fn event_log(dir: &Path, covenant: &Covenant) -> PathBuf {
+    dir.join(format!("chronicle-{}", covenant.pins.short()))
+}
+
 impl KaspaL1 {
     /// Finds the node, or the event log of an earlier life in `dir`. Settlements are those that `covenant` describes;
     /// where no `proof` is named, the covenant does without one, on networks where that may be. With a proof comes what
@@ -108,19 +105,32 @@ impl KaspaL1 {
         let path = match dir {
             Some(dir) => {
                 fs::create_dir_all(dir).map_err(|source| KaspaError::Dir { path: dir.into(), source })?;
-                // Programs of another backend, or another lane, have other pins: each has settlements of its own.
-                Some(dir.join(format!("chronicle-{}", covenant.pins.short())))
+                Some(event_log(dir, covenant))
             }
             None => None,
         };
         let (url, name, id) = (options.url.clone(), format!("kaspa:{}", options.url), options.lane.covenant);
+        let proof_on = |network: NetworkId| match &proof {
+            Some(proof) => Ok(proof.clone()),
+            None => {
+                let unread: SealReader = |_| Err("the covenant demands no proof".into());
+                OwnNetwork::try_from(network).map(|own| (Proof::None(own), unread))
+            }
+        };
+        let first = |proof: Option<&[u8]>| {
+            let hasher = covenant.hasher.as_ref();
+            let tip = hasher.lane().at(hasher, &covenant.lane, None, proof)?;
+            Ok(State { root: covenant.root, tip })
+        };
+        let mut options = options;
+        let known = path.as_ref().is_some_and(|path| path.exists());
+        if !known && id != Digest::ZERO && options.from.is_none() {
+            let rules = |network| Rules::new(covenant.pins, &proof_on(network).ok()?.0).ok();
+            options.from = root_of_covenant(&options, &rules, &first)?;
+        }
         let mut prepared = Prepared::new(options, path.as_deref())?;
         let network: NetworkId = prepared.head().network.parse()?;
-        let unread: SealReader = |_| Err("the covenant demands no proof".into());
-        let proof = match proof {
-            Some(proof) => Ok(proof),
-            None => OwnNetwork::try_from(network).map(|own| (Proof::None(own), unread)),
-        };
+        let proof = proof_on(network);
         let rules = match &proof {
             Ok((proof, _)) if id != Digest::ZERO => Some(Rules::new(covenant.pins, proof)?),
             _ => None,
@@ -132,9 +142,7 @@ impl KaspaL1 {
             (Some(Payer { key, fee_max }), Some(rules)) => {
                 let settling =
                     Settling { params: names::params(network)?, covenant: kaspa_hash(id), rules, key };
-                let (hasher, proof_at_root) = (covenant.hasher.as_ref(), &prepared.head().root.lane_proof);
-                let tip = hasher.lane().at(hasher, &covenant.lane, None, proof_at_root.as_deref())?;
-                let first = State { root: covenant.root, tip };
+                let first = first(prepared.head().root.lane_proof.as_deref())?;
                 let ((proof, seal), prefix) = (proof?, network.into());
                 // The vault is the covenant's only where deposits go there, and safe only where nobody cheats.
                 let vault = names::account(&vault::script(id)?) == covenant.deposit;

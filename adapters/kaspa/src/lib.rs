@@ -9,6 +9,7 @@
 //! | [`live`] | a node as an L1: a thread that stays with it |
 //! | [`wake`] | that something happened, however often |
 //! | [`follower`] | a node's answers, checked and turned into events |
+//! | [`root`] | where a covenant begins |
 //! | [`track`] | the chain so far, and what every added block is checked against |
 //! | [`lane_proof`] | the lane in a block's sequencing commitment |
 //! | [`covenant`] | the covenant that settlements spend: state, rules, proofs |
@@ -18,6 +19,8 @@
 //! | [`sink`] | where settlements go |
 //! | [`claim`] | how exits are paid where settlements are proved |
 //! | [`exit_payer`] | who has exits paid where settlements are proved |
+//! | [`flights`] | coins that transactions in flight spend |
+//! | [`doctor`] | how a node, a lane and a covenant are, asked of the living |
 //! | [`vault`] | where deposits lie, and what exits are paid from |
 //! | [`coin`] | unspent outputs, and what is paid for inclusion |
 //! | [`wallet`] | unspent outputs and fees as a node tells them, and how a transaction is sent |
@@ -30,7 +33,9 @@ pub mod claim;
 pub mod client;
 pub mod coin;
 pub mod covenant;
+pub mod doctor;
 pub mod exit_payer;
+pub mod flights;
 pub mod follower;
 pub mod key;
 pub mod l1;
@@ -38,6 +43,7 @@ pub mod live;
 pub mod names;
 pub mod opening;
 pub mod payload;
+pub mod root;
 mod script;
 pub mod settlement;
 pub mod sink;

@@ -12,10 +12,14 @@
 //! progress says how far. What it handed on last, and how the connection is, is told to whoever asks
 //! ([`ChainSource::connection`]).
 //!
-//! An answer that contradicts itself or lacks a field ends the source with one [`SourceError`] that names the block
-//! and the field. A node that is away, starting or catching up itself does not: the thread waits for it.
+//! A node that is away, starting, behind or catching up itself is waited for. So is one whose answers contradict
+//! themselves or lack a field: what it said is dropped, and asked again over another connection; where that has
+//! happened for many connections in a row ([`Options::wrong_answers_max`]), the source ends with one [`SourceError`] that
+//! names the block and the field. How it is meanwhile is said by name ([`Hitch`]).
+//!
+//! The limit of time is an answer's, never a page's: a page of any length is taken part by part, each kept when it is
+//! checked.
 
-use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -32,14 +36,15 @@ use kaspa_wrpc_client::prelude::{ChannelConnection, ChannelType, Scope, VirtualC
 use reprise_chain::event::SourceEvent;
 use reprise_chain::event_log::{EventLog, EventLogError};
 use reprise_chain::recording::{Lane, Recording};
-use reprise_chain::source::{self, ChainSource, Connection, Poll, Progress, SourceError};
+use reprise_chain::source::{self, ChainSource, Connection, Hitch, Poll, Progress, SourceError};
 use reprise_model::digest::BlockHash;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::client::{self, Client, ClientError};
 use crate::covenant::Rules;
-use crate::follower::{Chain, FollowError, Follower};
+use crate::follower::{Chain, FollowError, Follower, Patient};
+use crate::root::{self, First, RootError};
 use crate::track::Track;
 use crate::vault::Scripts;
 use crate::wake::WakeUp;
@@ -50,8 +55,11 @@ const ASK_EVERY: Duration = Duration::from_secs(2);
 const WAIT_MIN: Duration = Duration::from_millis(250);
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// How many connections in a row may end in a refused question before the node is of no use.
-const REFUSED_QUESTIONS_MAX: u32 = 10;
+/// How many blue scores the block that a chain is followed from lies below the node's tip, so that no reorg removes it.
+pub const ROOT_CONFIRMATIONS: u64 = 100;
+
+/// How many connections in a row may end in an answer that does not check: some ten minutes of them.
+pub const WRONG_ANSWERS_MAX: u32 = 60;
 
 /// Events that wait for the pipeline; then the node is asked no further. Each is one page of the node's.
 const EVENTS_MAX: usize = 16;
@@ -70,12 +78,15 @@ pub struct Options {
     pub url: String,
     /// The lane.
     pub lane: Lane,
-    /// The block to start at where nothing was followed before; the node's tip where there is none.
+    /// The block to start at where nothing was followed before; where there is none, one that lies
+    /// [`ROOT_CONFIRMATIONS`] below the node's tip.
     pub from: Option<BlockHash>,
     /// How many blue scores a block must lie below the node's tip to be followed; 0 follows the tip itself.
     pub confirmations: u64,
     /// Whether the L1 ends once the node's tip is reached and everything is proved and settled.
     pub until_idle: bool,
+    /// How many connections in a row may end in an answer that does not check before the source ends.
+    pub wrong_answers_max: u32,
     /// For those who want to see, or to change, what the node says.
     pub through: Option<ChainWrapper>,
 }
@@ -98,6 +109,9 @@ pub enum LiveError {
     /// The node's first answers are of no use.
     #[error(transparent)]
     Follow(#[from] FollowError),
+    /// There is no block to follow the covenant from.
+    #[error(transparent)]
+    Root(#[from] RootError),
     /// The event log cannot be read or written.
     #[error(transparent)]
     EventLog(#[from] EventLogError),
@@ -138,21 +152,39 @@ struct Shared {
     /// The pipeline's, as of its last poll.
     finalized: AtomicU64,
     floor: AtomicU64,
-    /// Since when there is no connection, and why; none where there is one.
-    lost: Mutex<Option<(SystemTime, Instant, String)>>,
+    /// Since when the node is not followed, and why; none where it is.
+    lost: Mutex<Option<Outage>>,
     /// The timestamp of the last block handed on, in milliseconds; 0 before the first.
     last_block_ms: AtomicU64,
+    /// The DAA scores of the last block handed on, and of the node's tip, when it was asked last.
+    reached: AtomicU64,
+    goal: AtomicU64,
+}
+
+struct Outage {
+    since: SystemTime,
+    at: Instant,
+    hitch: Hitch,
+    reason: String,
+}
+
+impl Outage {
+    fn now(hitch: Hitch, reason: &str) -> Self {
+        Self { since: SystemTime::now(), at: Instant::now(), hitch, reason: reason.into() }
+    }
 }
 
 impl Default for Shared {
     fn default() -> Self {
-        let lost = Some((SystemTime::now(), Instant::now(), "not connected yet".into()));
+        let lost = Some(Outage::now(Hitch::Away, "not connected yet"));
         Self {
             caught_up: AtomicBool::default(),
             finalized: AtomicU64::default(),
             floor: AtomicU64::default(),
             lost: Mutex::new(lost),
             last_block_ms: AtomicU64::default(),
+            reached: AtomicU64::default(),
+            goal: AtomicU64::default(),
         }
     }
 }
@@ -161,19 +193,22 @@ impl Shared {
     fn hand_on(&self, event: &SourceEvent) {
         if let Some(last) = event.added.last() {
             self.last_block_ms.store(last.metadata.timestamp_ms, Ordering::Relaxed);
+            self.reached.store(last.metadata.daa_score, Ordering::Relaxed);
         }
     }
 
-    fn lost(&self) -> MutexGuard<'_, Option<(SystemTime, Instant, String)>> {
+    fn lost(&self) -> MutexGuard<'_, Option<Outage>> {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// There is no connection, for this reason; since now, unless there was none before.
-    fn lose(&self, reason: &str) {
+    /// The node is not followed, for this reason; since now, unless it was not before.
+    fn lose(&self, hitch: Hitch, reason: &str) {
         let mut lost = self.lost();
-        let (since, at) =
-            lost.as_ref().map_or((SystemTime::now(), Instant::now()), |(since, at, _)| (*since, *at));
-        *lost = Some((since, at, reason.into()));
+        let now = Outage::now(hitch, reason);
+        *lost = Some(match lost.take() {
+            Some(before) => Outage { since: before.since, at: before.at, ..now },
+            None => now,
+        });
     }
 }
 
@@ -273,10 +308,11 @@ impl ChainSource for LiveL1 {
     }
 
     fn connection(&self) -> Option<Connection> {
-        let lost = self.shared.lost().clone().map(|(since, at, reason)| source::Disconnection {
-            since: since.duration_since(UNIX_EPOCH).unwrap_or_default(),
-            lasting: at.elapsed(),
-            reason,
+        let lost = self.shared.lost().as_ref().map(|lost| source::Disconnection {
+            hitch: lost.hitch,
+            since: lost.since.duration_since(UNIX_EPOCH).unwrap_or_default(),
+            lasting: lost.at.elapsed(),
+            reason: lost.reason.clone(),
         });
         let last_block = Some(self.shared.last_block_ms.load(Ordering::Relaxed)).filter(|ms| *ms > 0);
         Some(Connection {
@@ -284,6 +320,8 @@ impl ChainSource for LiveL1 {
             last_block: last_block.map(Duration::from_millis),
             pages_behind: self.told.as_ref().map_or(0, Receiver::len),
             caught_up: self.shared.caught_up.load(Ordering::Relaxed),
+            reached: self.shared.reached.load(Ordering::Relaxed),
+            goal: self.shared.goal.load(Ordering::Relaxed),
         })
     }
 }
@@ -309,15 +347,12 @@ fn failed(reason: String) -> SourceError {
 
 async fn start(options: &Options) -> Result<Follower, LiveError> {
     let client = client::connect(&options.url, CONNECT_WITHIN).await?;
-    let follower = Follower::start(
-        chain(options, &client).as_ref(),
-        options.lane.clone(),
-        options.from,
-        options.confirmations,
-    )
-    .await;
+    let depth = options.confirmations.max(ROOT_CONFIRMATIONS);
+    let follower = Follower::start(&chain(options, &client), options.lane.clone(), options.from, depth).await;
     disconnect(&client).await;
-    Ok(follower?)
+    let mut follower = follower?;
+    follower.confirm(options.confirmations);
+    Ok(follower)
 }
 
 /// A follower where the event log's events begin.
@@ -339,12 +374,33 @@ fn resumed(options: &Options, event_log: &EventLog) -> Result<Follower, LiveErro
     Ok(follower)
 }
 
-fn chain(options: &Options, client: &Client) -> Box<dyn Chain> {
+/// The block that the lane's covenant is followed from by whom nothing is known of it yet: `rules` and `first` say what
+/// it is on the node's network. None where there are no rules there.
+pub fn root_of_covenant(
+    options: &Options,
+    rules: &dyn Fn(NetworkId) -> Option<Rules>,
+    first: First<'_>,
+) -> Result<Option<BlockHash>, LiveError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    runtime.block_on(async {
+        let client = client::connect(&options.url, CONNECT_WITHIN).await?;
+        let chain = chain(options, &client);
+        let network = chain.server().await.map_err(FollowError::from)?.network_id;
+        let Some(rules) = rules(network) else { return Ok(None) };
+        tracing::info!("looking for the block that the covenant begins after");
+        let found = root::find(&chain, &options.lane, &rules, first).await;
+        disconnect(&client).await;
+        Ok(Some(found?))
+    })
+}
+
+fn chain(options: &Options, client: &Client) -> Patient<Box<dyn Chain>> {
     let rpc: Arc<dyn RpcApi> = client.clone();
-    match &options.through {
+    let chain = match &options.through {
         Some(through) => through(Box::new(rpc)),
         None => Box::new(rpc),
-    }
+    };
+    Patient { chain, within: ANSWER_WITHIN }
 }
 
 async fn disconnect(client: &Client) {
@@ -355,9 +411,9 @@ async fn disconnect(client: &Client) {
 /// Why a connection is of no more use.
 enum Interruption {
     /// Connect again.
-    Connection(String),
-    /// The node is there and does not answer.
-    Refused(FollowError),
+    Passing(Hitch, String),
+    /// What the node answered does not check: connect again, but not for ever.
+    Wrong(String),
     /// The receiver is gone.
     Stopped,
     /// For good.
@@ -366,7 +422,13 @@ enum Interruption {
 
 impl From<FollowError> for Interruption {
     fn from(error: FollowError) -> Self {
-        Self::Fatal(error.to_string())
+        let said = error.to_string();
+        match error {
+            FollowError::Behind { .. } => Self::Passing(Hitch::Behind, said),
+            error if error.passes() => Self::Passing(Hitch::Away, said),
+            error if error.is_final() => Self::Fatal(said),
+            _ => Self::Wrong(said),
+        }
     }
 }
 
@@ -396,8 +458,9 @@ impl FollowLoop {
         }));
         let reason = match ended {
             Ok(Ok(()) | Err(Interruption::Stopped)) => return,
-            Ok(Err(Interruption::Fatal(reason) | Interruption::Connection(reason))) => reason,
-            Ok(Err(Interruption::Refused(error))) => error.to_string(),
+            Ok(Err(
+                Interruption::Fatal(reason) | Interruption::Wrong(reason) | Interruption::Passing(_, reason),
+            )) => reason,
             Err(_) => "the following thread panicked: see the log above".into(),
         };
         // Nobody may be listening any more.
@@ -433,11 +496,15 @@ impl FollowLoop {
         let Some(event_log) = &mut self.event_log else { return };
         let height = self.shared.floor.load(Ordering::Relaxed).saturating_sub(1);
         let done = event_log.compacted();
+        // What is compacted ends in a block that the chain can be followed on from.
+        let Some(height) = self.follower.track().opened_below(height, done) else { return };
         if height.saturating_sub(done) < COMPACT_MIN.max(done / 2) {
             return;
         }
         let path = event_log.path().display().to_string();
-        match event_log.compact(height) {
+        let compacted = event_log.compact(height);
+        self.follower.forget_opened(event_log.compacted());
+        match compacted {
             Ok(true) => tracing::info!("{path}: {} blocks are compacted", event_log.compacted()),
             Ok(false) => {}
             // It is as it was, and goes on growing.
@@ -447,7 +514,7 @@ impl FollowLoop {
 
     /// Stays with the node for as long as anybody listens.
     async fn stay(&mut self) -> Result<(), Interruption> {
-        let (mut wait, mut refusals) = (WAIT_MIN, 0);
+        let (mut wait, mut wrong) = (WAIT_MIN, 0);
         loop {
             self.tidy();
             let mut stopped = self.stopped.clone();
@@ -457,7 +524,7 @@ impl FollowLoop {
                 connected = client::connect(&url, CONNECT_WITHIN) => connected,
                 () = stop_requested(&mut stopped) => return Ok(()),
             };
-            let reason = match connected {
+            let (hitch, reason) = match connected {
                 Ok(client) => {
                     tracing::info!("connected to {url}");
                     let lost = tokio::select! {
@@ -466,24 +533,24 @@ impl FollowLoop {
                     };
                     disconnect(&client).await;
                     match lost {
-                        Interruption::Connection(reason) => reason,
-                        Interruption::Refused(error) => {
+                        Interruption::Passing(hitch, reason) => (hitch, reason),
+                        Interruption::Wrong(reason) => {
                             let moved = before != self.follower.track().tip().block_hash;
-                            refusals = if moved { 1 } else { refusals + 1 };
-                            if refusals >= REFUSED_QUESTIONS_MAX {
-                                return Err(Interruption::Refused(error));
+                            wrong = if moved { 1 } else { wrong + 1 };
+                            if wrong >= self.options.wrong_answers_max {
+                                return Err(Interruption::Wrong(reason));
                             }
-                            error.to_string()
+                            (Hitch::Answers, reason)
                         }
                         other => return Err(other),
                     }
                 }
-                Err(away) => away.to_string(),
+                Err(away) => (Hitch::Away, away.to_string()),
             };
             if before != self.follower.track().tip().block_hash {
                 wait = WAIT_MIN;
             }
-            self.shared.lose(&reason);
+            self.shared.lose(hitch, &reason);
             tracing::warn!("{reason}; connecting again in {wait:?}");
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
@@ -498,32 +565,60 @@ impl FollowLoop {
         let chain = chain(&self.options, client);
         let wake = match subscribe(client).await {
             Ok(wake) => wake,
-            Err(error) => return Interruption::Connection(error.to_string()),
+            Err(error) => return Interruption::Passing(Hitch::Away, error.to_string()),
         };
-        if let Err(lost) = within(self.check_network(chain.as_ref())).await {
-            return judged(lost, client, chain.as_ref()).await;
+        if let Err(lost) = self.check_network(&chain).await {
+            return judged(lost, client, &chain).await;
         }
-        *self.shared.lost() = None;
+        let mut asked = Instant::now();
         loop {
             loop {
-                match within(self.ask(chain.as_ref())).await {
+                match self.ask(&chain).await {
                     Ok(true) => {}
                     Ok(false) => break,
-                    Err(lost) => return judged(lost, client, chain.as_ref()).await,
+                    Err(lost) => return judged(lost, client, &chain).await,
+                }
+                // It answers, and what it answers checks.
+                *self.shared.lost() = None;
+                if asked.elapsed() > ASK_EVERY {
+                    asked = Instant::now();
+                    if let Err(lost) = self.look_ahead(&chain).await {
+                        return judged(lost, client, &chain).await;
+                    }
+                    self.tidy();
                 }
             }
-            self.shared.caught_up.store(true, Ordering::Release);
+            if !self.shared.caught_up.load(Ordering::Relaxed) {
+                // Nothing new from a node that is catching up itself is not its network's tip.
+                match self.look_ahead(&chain).await {
+                    Ok(true) => self.shared.caught_up.store(true, Ordering::Release),
+                    Ok(false) => self.shared.lose(Hitch::Unsynced, "the node is not synced yet"),
+                    Err(lost) => return judged(lost, client, &chain).await,
+                }
+            }
+            if self.shared.caught_up.load(Ordering::Relaxed) {
+                *self.shared.lost() = None;
+            }
             self.tidy();
             // Woken or not: ask.
             wake.wait(ASK_EVERY).await;
             if !client.is_connected() {
-                return Interruption::Connection("the connection is lost".into());
+                return Interruption::Passing(Hitch::Away, "the connection is lost".into());
             }
         }
     }
 
+    /// Asks how far the node's chain goes; whether the node is synced with its network.
+    async fn look_ahead(&self, chain: &dyn Chain) -> Result<bool, Interruption> {
+        let info = chain.server().await.map_err(FollowError::from)?;
+        self.shared.goal.store(info.virtual_daa_score, Ordering::Relaxed);
+        Ok(info.is_synced)
+    }
+
     async fn check_network(&self, chain: &dyn Chain) -> Result<(), Interruption> {
-        let found = chain.server().await.map_err(|e| Interruption::Refused(e.into()))?.network_id.to_string();
+        let info = chain.server().await.map_err(FollowError::from)?;
+        self.shared.goal.store(info.virtual_daa_score, Ordering::Relaxed);
+        let found = info.network_id.to_string();
         let expected = self.follower.head().network.clone();
         if found != expected {
             return Err(FollowError::Network { found, expected }.into());
@@ -531,12 +626,11 @@ impl FollowLoop {
         Ok(())
     }
 
-    /// Takes one page; whether there was one.
+    /// Takes one part of a page; whether there was one.
     async fn ask(&mut self, chain: &dyn Chain) -> Result<bool, Interruption> {
         let event = match self.follower.next_event(chain).await {
             Ok(Some(event)) => event,
             Ok(None) => return Ok(false),
-            Err(error) if error.passes() => return Err(Interruption::Refused(error)),
             Err(error) => return Err(error.into()),
         };
         let (removed, added) = (event.removed.len(), event.added.len());
@@ -553,28 +647,24 @@ impl FollowLoop {
     }
 }
 
-/// A refusal over a connection that is gone is none, nor is that of a node that is catching up itself.
+/// What a node says over a connection that is gone is no answer, nor is that of a node that is catching up itself.
 async fn judged(lost: Interruption, client: &Client, chain: &dyn Chain) -> Interruption {
-    let Interruption::Refused(error) = lost else { return lost };
+    let (Interruption::Passing(_, said) | Interruption::Wrong(said) | Interruption::Fatal(said)) = &lost
+    else {
+        return lost;
+    };
     match tokio::time::timeout(CONNECT_WITHIN, chain.server()).await {
-        Ok(Ok(info)) if info.is_synced && client.is_connected() => Interruption::Refused(error),
+        Ok(Ok(info)) if info.is_synced && client.is_connected() => lost,
         Ok(Ok(info)) if !info.is_synced => {
-            Interruption::Connection(format!("{error} (the node is not synced yet)"))
+            Interruption::Passing(Hitch::Unsynced, format!("{said} (the node is not synced yet)"))
         }
-        _ => Interruption::Connection(error.to_string()),
+        _ => Interruption::Passing(Hitch::Away, said.clone()),
     }
 }
 
 async fn stop_requested(stopped: &mut watch::Receiver<bool>) {
     // Whoever could say it is gone: the same.
     let _ = stopped.wait_for(|stopped| *stopped).await;
-}
-
-async fn within<T>(asked: impl Future<Output = Result<T, Interruption>>) -> Result<T, Interruption> {
-    match tokio::time::timeout(ANSWER_WITHIN, asked).await {
-        Ok(answered) => answered,
-        Err(_) => Err(Interruption::Connection(format!("no answer within {ANSWER_WITHIN:?}"))),
-    }
 }
 
 async fn subscribe(client: &Client) -> Result<WakeUp, RpcError> {

@@ -4,8 +4,11 @@ use kaspa_addresses::{Address, AddressError};
 use kaspa_consensus_core::config::params::{
     DEVNET_PARAMS, MAINNET_PARAMS, Params, SIMNET_PARAMS, TESTNET_PARAMS,
 };
-use kaspa_consensus_core::network::{NetworkId, NetworkType};
-use kaspa_consensus_core::subnets::SubnetworkId;
+pub use kaspa_consensus_core::network::NetworkId;
+use kaspa_consensus_core::network::NetworkType;
+use kaspa_consensus_core::subnets::{
+    SUBNETWORK_ID_COINBASE, SUBNETWORK_ID_NATIVE, SUBNETWORK_ID_REGISTRY, SubnetworkId,
+};
 use kaspa_consensus_core::tx::ScriptPublicKey;
 use kaspa_seq_commit::hashing::lane_key;
 use kaspa_txscript::opcodes::codes::{OpDrop, OpFalse};
@@ -17,10 +20,26 @@ use reprise_model::transaction::{account_of, script_bytes};
 
 use crate::digest;
 
-/// Not a lane.
+/// Not a lane that a transaction can be on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a lane: give a namespace of four characters, or a subnetwork in 40 hexadecimal ones")]
-pub struct NotALaneError;
+pub enum NotALaneError {
+    /// It says no lane.
+    #[error("not a lane: give a namespace of four characters, or a subnetwork in 40 hexadecimal ones")]
+    Unreadable,
+    /// Kaspa's own.
+    #[error("this is Kaspa's {name} subnetwork, which is no lane of anybody's: {ALLOWED}")]
+    Reserved {
+        /// What Kaspa calls it.
+        name: &'static str,
+    },
+    /// No transaction of it is ever accepted.
+    #[error("no transaction can be on this lane: {ALLOWED}")]
+    Impossible,
+}
+
+/// What a lane may be.
+const ALLOWED: &str = "a lane is four bytes, of which one of the last three is not zero, and then sixteen zeros; a \
+                       namespace of four characters is one";
 
 /// A network that this build knows no rules of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -44,9 +63,27 @@ pub fn params(network: NetworkId) -> Result<Params, UnknownNetworkError> {
 /// The subnetwork of a namespace, or in hexadecimal.
 pub fn subnetwork(text: &str) -> Result<[u8; 20], NotALaneError> {
     if let Ok(namespace) = <[u8; 4]>::try_from(text.as_bytes()) {
-        return Ok(SubnetworkId::from_namespace(namespace).into_bytes());
+        return is_lane(SubnetworkId::from_namespace(namespace).into_bytes());
     }
-    text.parse().map(SubnetworkId::into_bytes).map_err(|_| NotALaneError)
+    let id: SubnetworkId = text.parse().map_err(|_| NotALaneError::Unreadable)?;
+    is_lane(id.into_bytes())
+}
+
+/// The subnetwork, where transactions can be on it: consensus takes none on any other.
+fn is_lane(id: [u8; 20]) -> Result<[u8; 20], NotALaneError> {
+    let reserved = [
+        (SUBNETWORK_ID_NATIVE, "native"),
+        (SUBNETWORK_ID_COINBASE, "coinbase"),
+        (SUBNETWORK_ID_REGISTRY, "registry"),
+    ];
+    if let Some((_, name)) = reserved.into_iter().find(|(reserved, _)| *reserved.as_bytes() == id) {
+        return Err(NotALaneError::Reserved { name });
+    }
+    let (namespace, rest) = id.split_at(4);
+    match namespace[1..] != [0; 3] && rest == [0; 16] {
+        true => Ok(id),
+        false => Err(NotALaneError::Impossible),
+    }
 }
 
 /// The lane of a subnetwork.
@@ -77,7 +114,33 @@ pub fn locked_script(label: &[u8]) -> Result<ScriptPublicKey, ScriptBuilderError
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Add;
+
     use super::*;
+
+    #[test]
+    fn a_lane_that_no_transaction_can_be_on_is_refused_by_name_with_what_is_allowed() {
+        let zeros = "0".repeat(32);
+        for lane in ["rpri", "\u{1}\0\0x", "72707269".to_owned().add(&zeros).as_str()] {
+            assert_eq!(subnetwork(lane).unwrap()[4..], [0; 16], "{lane:?}");
+        }
+        let hex = |namespace: &str, rest: &str| format!("{namespace}{rest}");
+        for (lane, refused) in [
+            (hex("00000000", &zeros), NotALaneError::Reserved { name: "native" }),
+            (hex("01000000", &zeros), NotALaneError::Reserved { name: "coinbase" }),
+            (hex("02000000", &zeros), NotALaneError::Reserved { name: "registry" }),
+            (hex("05000000", &zeros), NotALaneError::Impossible),
+            (hex("72707269", &"0".repeat(31).add("1")), NotALaneError::Impossible),
+            ("ab".repeat(20), NotALaneError::Impossible),
+            ("r\0\0\0".into(), NotALaneError::Impossible),
+            ("lane".repeat(2), NotALaneError::Unreadable),
+            ("".into(), NotALaneError::Unreadable),
+        ] {
+            let error = subnetwork(&lane).unwrap_err();
+            assert_eq!(error, refused, "{lane:?}");
+            assert!(error.to_string().contains("four"), "{error}");
+        }
+    }
 
     #[test]
     fn a_network_is_known_or_refused_and_never_a_panic() {

@@ -33,7 +33,7 @@ use kaspa_txscript::{
     EngineCtx, EngineFlags, SeqCommitAccessor, TxScriptEngine, pay_to_script_hash_signature_script,
 };
 use reprise_model::block::ObservedSettlement;
-use reprise_model::digest::{BlockHash, Digest};
+use reprise_model::digest::{BlockHash, Digest, PinsDigest};
 use reprise_model::journal::Transition;
 
 use crate::claim::{self, ClaimStep, RemainingExits};
@@ -81,6 +81,14 @@ pub enum BuildError {
     /// It cannot be written as a script.
     #[error("the script cannot be built: {0}")]
     Script(#[from] ScriptBuilderError),
+    /// No block has room for it.
+    #[error("the transaction's mass is {mass}, and a block holds {mass_max}")]
+    Heavy {
+        /// Its mass.
+        mass: u64,
+        /// A block's.
+        mass_max: u64,
+    },
     /// Its mass is out of bounds.
     #[error("the transaction's mass cannot be computed, or its script costs more than any budget")]
     Mass,
@@ -284,12 +292,38 @@ pub fn observed(
                 && entry.script_public_key.as_ref() == Some(&rules.script(before(transition)))
         })
     });
-    let continues = transaction.outputs.iter().any(|output| {
+    let next = rules.script(after(transition));
+    let continues = continues(transaction, covenant).any(|script| script == Some(&next));
+    (spends && continues).then_some(settlement)
+}
+
+/// The pins of an accepted transaction that settles the covenant, where they are others than the rules'. Consensus ran
+/// the covenant's own rules over them.
+pub fn other_pins(transaction: &RpcOptionalTransaction, covenant: Hash, rules: &Rules) -> Option<PinsDigest> {
+    let settlement = payload::parse(transaction.payload.as_ref()?)?;
+    let pins = settlement.journal.transition.pins;
+    (spends(transaction, covenant) && pins != rules.pins()).then_some(pins)
+}
+
+/// Whether an accepted transaction spends an output of the covenant.
+pub(crate) fn spends(transaction: &RpcOptionalTransaction, covenant: Hash) -> bool {
+    transaction.inputs.iter().any(|input| {
+        let entry = input.verbose_data.as_ref().and_then(|data| data.utxo_entry.as_ref());
+        entry.is_some_and(|entry| entry.covenant_id == Some(covenant))
+    })
+}
+
+/// The scripts of the outputs of an accepted transaction that are the covenant's.
+pub(crate) fn continues(
+    transaction: &RpcOptionalTransaction,
+    covenant: Hash,
+) -> impl Iterator<Item = Option<&ScriptPublicKey>> {
+    let outputs = transaction.outputs.iter().filter(move |output| {
         output.covenant.as_ref().is_some_and(|binding| {
             binding.0.as_ref().is_some_and(|binding| binding.0.covenant_id == covenant)
-        }) && output.script_public_key.as_ref() == Some(&rules.script(after(transition)))
+        })
     });
-    (spends && continues).then_some(settlement)
+    outputs.map(|output| output.script_public_key.as_ref())
 }
 
 fn address(params: &Params, key: &Key) -> String {
@@ -387,7 +421,11 @@ fn attempt(
     transaction.set_storage_mass(contextual.storage_mass);
     transaction.finalize();
     let mass = Mass::new(calculator.calc_non_contextual_masses(&transaction), contextual);
-    let mass = mass.normalized_max(&params.block_mass_limits.cofactors());
+    let (mass, mass_max) =
+        (mass.normalized_max(&params.block_mass_limits.cofactors()), params.block_mass_limits.reference());
+    if mass > mass_max {
+        return Err(BuildError::Heavy { mass, mass_max });
+    }
     Ok((transaction, mass))
 }
 

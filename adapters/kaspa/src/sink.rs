@@ -1,7 +1,9 @@
 //! Where settlements go: a thread that builds each as a transaction of the covenant and sends it to the node.
 //!
 //! The settler submits the oldest unsettled bundle again at every new tip, until the chain shows it; so the thread
-//! keeps nothing but what it sent last, and what failed last, which it tries again. What is submitted again and still waits in the node's mempool is left alone;
+//! keeps nothing but what it sent last, and what failed last, which it tries again after a while, and what became of
+//! the last try, which is what a submission is answered with. What is submitted again and still waits in the node's mempool is left alone;
+//! for a while, and then replaced for a higher fee, up to the bound;
 //! what is gone from there, and not accepted, is built and sent anew; what waits there for a bundle that a reorg formed
 //! anew is replaced for a higher fee. Whether it settled is for the chain to say.
 //!
@@ -11,15 +13,16 @@
 //! no such output, the covenant is elsewhere: a competitor moved it, or a reorg moved it back. Either comes as a chain
 //! event, and what is wanted changes.
 //!
-//! What a settlement under a proof leaves to its exits is paid from here as well, by an [`ExitPayer`].
+//! What settlements under a proof leave to their exits is paid from here as well, by an [`ExitPayer`], whoever sent them.
 //!
 //! Two sinks, so that a fake seal cannot reach a covenant that moves value: [`KaspaSink`] takes real receipts;
 //! [`UnprovenKaspaSink`], for what is mocked, is made only with an [`OwnNetwork`].
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use kaspa_addresses::Prefix;
@@ -34,18 +37,19 @@ use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::{BlockHash, Digest, StatementId};
 use reprise_model::journal::Exit;
 use reprise_model::receipt::{RealReceipt, Receipt, Verified};
-use reprise_settler::{SettleError, SettlementSink, UnprovenSink};
+use reprise_settler::{Cause, SettleError, SettlementSink, Taken, UnpaidExits, UnprovenSink};
 
 use crate::client::{self, Client, ClientError, Unanswered, unanswered};
 use crate::coin::{Coin, FEERATE_MIN, Fees, Funding};
-use crate::covenant::{NotOwnError, OwnNetwork, Proof, SealReader, State};
-use crate::digest;
-use crate::exit_payer::{ExitPayer, PayError, PaymentContext};
+use crate::covenant::{NotOwnError, OwnNetwork, Proof, Rules, SealReader, State};
+use crate::exit_payer::{ExitPayer, OpenClaim, PayError, PaymentContext};
+use crate::flights::Flights;
 use crate::key::Key;
 use crate::names::{self, UnknownNetworkError};
 use crate::settlement::{BuildError, Selected, Settling};
 use crate::vault::{self, Payout, Scripts, ShortError};
 use crate::wallet::{WalletError, coins, feerate, send, unspent};
+use crate::{digest, kaspa_hash};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// What failed is tried again after so long: a node's index of unspent outputs lags behind its tip.
@@ -59,6 +63,9 @@ const JOBS_MAX: usize = 8;
 
 /// How much more than what it replaces a transaction pays a gram.
 const OUTBID: f64 = 1.25;
+
+/// How long a settlement waits in the node's mempool before its fee is raised.
+const BUMP_AFTER: Duration = Duration::from_secs(30);
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
@@ -74,6 +81,12 @@ pub enum SinkError {
     /// The node does not answer.
     #[error("the node did not answer within {ANSWER_WITHIN:?}")]
     Silent,
+    /// The node lists no unspent outputs.
+    #[error("the node at {url} keeps no index of unspent outputs: start it with --utxoindex")]
+    NoIndex {
+        /// The node.
+        url: String,
+    },
     /// The node is of another network.
     #[error("the node is on {found}, but the covenant is on {expected}")]
     Network {
@@ -139,6 +152,30 @@ impl From<PayError> for SinkError {
     }
 }
 
+impl SinkError {
+    /// What it is to the settler.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::NoIndex { .. } => Cause::IndexOff,
+            Self::Node(unanswered) if unanswered.is_index_off() => Cause::IndexOff,
+            Self::Node(unanswered) if unanswered.is_too_heavy() => Cause::TooHeavy,
+            Self::Node(unanswered) if unanswered.is_refusal() => Cause::NodeRefused,
+            Self::Connect(_) | Self::Node(_) | Self::Silent | Self::Thread(_) => Cause::NodeSilent,
+            Self::Network { .. } | Self::Unknown(_) | Self::NotOwn(_) => Cause::WrongNetwork,
+            Self::Elsewhere => Cause::Elsewhere,
+            Self::Orphaned { .. } => Cause::Orphaned,
+            Self::Build(BuildError::Broke { .. }) => Cause::NoCoins,
+            Self::Build(BuildError::Dear { .. }) => Cause::FeeBound,
+            Self::Build(BuildError::Mass | BuildError::Heavy { .. }) => Cause::TooHeavy,
+            Self::Build(BuildError::Refused { .. } | BuildError::Script(_)) | Self::Coins(_) => {
+                Cause::ScriptRefused
+            }
+            Self::Short(_) => Cause::VaultShort,
+            Self::Seal { .. } => Cause::WrongSeal,
+        }
+    }
+}
+
 /// The part of a spending script that proves.
 fn witness(proof: &Proof, read: SealReader, seal: &[u8]) -> Result<Vec<u8>, SinkError> {
     let refused = |reason: String| SinkError::Seal { reason };
@@ -153,6 +190,15 @@ fn witness(proof: &Proof, read: SealReader, seal: &[u8]) -> Result<Vec<u8>, Sink
         }
     }
     Ok(script.drain())
+}
+
+/// Who pays for settlements.
+#[derive(Debug, Clone)]
+pub struct Payer {
+    /// The key.
+    pub key: Key,
+    /// The most a transaction may pay, in sompi.
+    pub fee_max: u64,
 }
 
 /// How settlements are paid for and proved.
@@ -176,8 +222,14 @@ pub struct SinkConfig {
     pub scripts: Option<Scripts>,
 }
 
-/// Why what was submitted last is not under way, if it is not.
-type Verdict = Arc<Mutex<Option<(StatementId, String)>>>;
+/// What became of the last try, and of which statement.
+type Verdict = Arc<Mutex<Option<(StatementId, Result<(), (Cause, String)>)>>>;
+
+/// What is owed, where that is news.
+type Debts = Arc<Mutex<Option<Vec<UnpaidExits>>>>;
+
+/// What is paid for good.
+type Paid = Arc<Mutex<Vec<StatementId>>>;
 
 /// What is to be settled.
 struct Job {
@@ -190,6 +242,8 @@ struct Job {
 pub struct KaspaSink {
     jobs: Option<Sender<Job>>,
     verdict: Verdict,
+    debts: Debts,
+    paid: Paid,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -202,6 +256,7 @@ impl KaspaSink {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let (jobs, inbox) = bounded(JOBS_MAX);
         let verdict = Verdict::default();
+        let (debts, paid) = (Debts::default(), Paid::default());
         let verdict_of = verdict.clone();
         let settling = SettleLoop {
             config,
@@ -209,11 +264,14 @@ impl KaspaSink {
             sent: None,
             verdict: verdict_of,
             exit_payer: ExitPayer::default(),
+            flights: Flights::default(),
+            debts: debts.clone(),
+            paid: paid.clone(),
             unpaid: None,
         };
         let run = move || runtime.block_on(settling.run(&inbox));
         let thread = thread::Builder::new().name("kaspa settler".into()).spawn(run)?;
-        Ok(Self { jobs: Some(jobs), verdict, thread: Some(thread) })
+        Ok(Self { jobs: Some(jobs), verdict, debts, paid, thread: Some(thread) })
     }
 
     /// For a network of one's own: fake seals are taken too.
@@ -221,21 +279,30 @@ impl KaspaSink {
         UnprovenKaspaSink(self)
     }
 
+    fn keep_unpaid(&mut self, unpaid: &[&UnpaidExits]) -> Vec<StatementId> {
+        *locked(&self.debts) = Some(unpaid.iter().map(|unpaid| (*unpaid).clone()).collect());
+        std::mem::take(&mut locked(&self.paid))
+    }
+
     fn take(
         &mut self,
         settlement: ObservedSettlement,
         exits: &[Vec<Exit>],
         seal: &[u8],
-    ) -> Result<(), SettleError> {
+    ) -> Result<Taken, SettleError> {
         let statement = settlement.statement;
-        let refused = |reason: String| SettleError::Refused { statement, reason };
-        // What became of it when it was submitted last.
-        let verdict =
-            locked(&self.verdict).take().filter(|(of, _)| *of == statement).map(|(_, reason)| reason);
-        let Some(jobs) = &self.jobs else { return Err(refused("the settling thread ended".into())) };
+        let refused = |(cause, said)| SettleError { statement, cause, said };
+        let ended = || refused((Cause::NodeSilent, "the settling thread ended: see the log above".into()));
+        // What became of the last try stands until the next.
+        let verdict = locked(&self.verdict).clone().filter(|(of, _)| *of == statement);
+        let jobs = self.jobs.as_ref().ok_or_else(ended)?;
         match jobs.try_send(Job { settlement, exits: exits.to_vec(), seal: seal.to_vec() }) {
-            Ok(()) | Err(TrySendError::Full(_)) => verdict.map_or(Ok(()), |reason| Err(refused(reason))),
-            Err(TrySendError::Disconnected(_)) => Err(refused("the settling thread ended".into())),
+            Ok(()) | Err(TrySendError::Full(_)) => match verdict {
+                None => Ok(Taken::Sending),
+                Some((_, Ok(()))) => Ok(Taken::UnderWay),
+                Some((_, Err(why))) => Err(refused(why)),
+            },
+            Err(TrySendError::Disconnected(_)) => Err(ended()),
         }
     }
 }
@@ -251,11 +318,15 @@ impl Drop for KaspaSink {
 }
 
 impl SettlementSink for KaspaSink {
-    fn submit(&mut self, settlement: SettlementArtifact<RealReceipt>) -> Result<(), SettleError> {
+    fn submit(&mut self, settlement: SettlementArtifact<RealReceipt>) -> Result<Taken, SettleError> {
         let SettlementArtifact { end_block, journal, exits, receipt } = &settlement;
         let observed =
             ObservedSettlement { statement: receipt.id(), journal: *journal, end_block: *end_block };
         self.take(observed, exits, &receipt.seal)
+    }
+
+    fn set_unpaid(&mut self, unpaid: &[&UnpaidExits]) -> Vec<StatementId> {
+        self.keep_unpaid(unpaid)
     }
 }
 
@@ -263,11 +334,15 @@ impl UnprovenSink for UnprovenKaspaSink {
     fn submit_unproven(
         &mut self,
         settlement: SettlementArtifact<Verified<Receipt>>,
-    ) -> Result<(), SettleError> {
+    ) -> Result<Taken, SettleError> {
         let SettlementArtifact { end_block, journal, exits, receipt } = &settlement;
         let observed =
             ObservedSettlement { statement: receipt.id(), journal: *journal, end_block: *end_block };
         self.0.take(observed, exits, &receipt.seal)
+    }
+
+    fn set_unpaid(&mut self, unpaid: &[&UnpaidExits]) -> Vec<StatementId> {
+        self.0.keep_unpaid(unpaid)
     }
 }
 
@@ -281,6 +356,7 @@ struct Sent {
     statement: StatementId,
     transaction: Hash,
     feerate: f64,
+    at: Instant,
 }
 
 /// The thread's.
@@ -290,16 +366,23 @@ struct SettleLoop {
     sent: Option<Sent>,
     verdict: Verdict,
     exit_payer: ExitPayer,
+    flights: Flights,
+    debts: Debts,
+    paid: Paid,
     /// Why exits are not being paid, as it was said last.
     unpaid: Option<String>,
 }
 
 impl SettleLoop {
     async fn run(mut self, inbox: &Receiver<Job>) {
+        // What cannot work is said at once, not when the first proof is there.
+        if let Err(error) = self.connected().await {
+            tracing::error!("settlements cannot be sent: {error}");
+        }
         let (mut again, mut last, mut tries) = (None, None, 0);
         // Blocking here holds up nobody: the connection's own tasks have a thread of theirs.
         loop {
-            let job = match next(inbox, again.take(), !self.exit_payer.is_idle()) {
+            let job = match next(inbox, again.take(), self.config.settling.rules.claims()) {
                 Next::Job(job) => job,
                 Next::Nothing => {
                     self.pay().await;
@@ -312,12 +395,11 @@ impl SettleLoop {
                 Ok(outcome) => outcome,
                 Err(_) => Err(SinkError::Silent),
             };
+            let verdict = outcome.as_ref().map(drop).map_err(|error| (error.cause(), error.to_string()));
+            *locked(&self.verdict) = Some((statement, verdict));
             match outcome {
                 Ok(Some(transaction)) => {
                     tracing::info!(%statement, "sent as {transaction}");
-                    if self.config.settling.rules.claims() {
-                        self.exit_payer.add(statement, &job.exits);
-                    }
                 }
                 Ok(None) => {}
                 Err(error) => {
@@ -327,7 +409,6 @@ impl SettleLoop {
                         _ => tracing::warn!(%statement, "the settlement is not under way: {error}"),
                     }
                     self.judge(&error).await;
-                    *locked(&self.verdict) = Some((statement, error.to_string()));
                     // Not for ever: the chain may have gone on without it.
                     tries = if last == Some(statement) { tries + 1 } else { 1 };
                     last = Some(statement);
@@ -341,6 +422,11 @@ impl SettleLoop {
 
     /// Has the next exit paid, where one is owed.
     async fn pay(&mut self) {
+        if let Some(unpaid) = locked(&self.debts).take()
+            && self.config.settling.rules.claims()
+        {
+            self.exit_payer.set_unpaid(&unpaid);
+        }
         if self.exit_payer.is_idle() {
             return;
         }
@@ -368,7 +454,9 @@ impl SettleLoop {
         let client = self.connected().await?;
         let SinkConfig { settling, prefix, fee_max, .. } = &self.config;
         let context = PaymentContext { settling, prefix: *prefix, fee_max: *fee_max };
-        Ok(self.exit_payer.step(client.as_ref(), context).await?)
+        let sent = self.exit_payer.step(client.as_ref(), context, &mut self.flights).await;
+        *locked(&self.paid) = self.exit_payer.paid().iter().copied().collect();
+        Ok(sent?)
     }
 
     /// Connects again where the node did not answer.
@@ -387,11 +475,12 @@ impl SettleLoop {
 
     async fn connect(&self) -> Result<Client, SinkError> {
         let client = client::connect(&self.config.url, CONNECT_WITHIN).await?;
-        let found = client.get_server_info().await.map_err(unanswered("get_server_info"))?.network_id;
-        let expected = self.config.settling.params.net;
-        match found == expected {
-            true => Ok(client),
-            false => Err(SinkError::Network { found, expected }),
+        let info = client.get_server_info().await.map_err(unanswered("get_server_info"))?;
+        let (found, expected) = (info.network_id, self.config.settling.params.net);
+        match (found == expected, info.has_utxo_index) {
+            (false, _) => Err(SinkError::Network { found, expected }),
+            (true, false) => Err(SinkError::NoIndex { url: self.config.url.clone() }),
+            (true, true) => Ok(client),
         }
     }
 
@@ -421,8 +510,7 @@ impl SettleLoop {
         Ok(vault::pay(&exits, scripts, covenant, coins).map_err(BuildError::from)??)
     }
 
-    /// Sends it where it is not under way: the transaction.
-    async fn settle(&mut self, job: &Job) -> Result<Option<Hash>, SinkError> {
+    async fn send(&mut self, job: &Job) -> Result<Option<Hash>, SinkError> {
         let client = self.connected().await?;
         let rpc: &dyn RpcApi = client.as_ref();
         let (settlement, SinkConfig { settling, prefix, .. }) = (&job.settlement, &self.config);
@@ -430,14 +518,18 @@ impl SettleLoop {
             Some(sent) if rpc.get_mempool_entry(sent.transaction, true, false).await.is_ok() => Some(sent),
             _ => None,
         };
-        if waiting.is_some_and(|sent| sent.statement == settlement.statement) {
+        let same = waiting.is_some_and(|sent| sent.statement == settlement.statement);
+        if same && waiting.is_some_and(|sent| sent.at.elapsed() < BUMP_AFTER) {
             return Ok(None);
         }
-        // What waits for another statement is outdated, and a node replaces it for more.
+        // What waits for another statement is outdated, and what waits for too long pays too little: a node replaces
+        // it for more.
         let outbids = waiting.map_or(0.0, |sent| sent.feerate * OUTBID);
         let feerate = feerate(rpc).await?.max(FEERATE_MIN).max(outbids);
         let fees = Fees { feerate, fee_max: self.config.fee_max };
+        self.flights.land(rpc).await;
         let coins = coins(rpc, &settling.params, &settling.key, *prefix).await?;
+        let coins = self.flights.free(coins, waiting.map(|sent| sent.transaction));
         let funding = Funding { coins: &coins, fees };
         let transaction = match self.covenant(rpc, &settling.spends(settlement)).await? {
             Some(covenant) => {
@@ -454,15 +546,39 @@ impl SettleLoop {
                 None => return Err(SinkError::Elsewhere),
             },
         };
-        let transaction = match waiting {
+        let id = match waiting {
             None => send(rpc, &transaction).await?,
             Some(_) => {
                 let replaced = rpc.submit_transaction_replacement(RpcTransaction::from(&transaction)).await;
                 replaced.map_err(unanswered("submit_transaction_replacement"))?.transaction_id
             }
         };
-        self.sent = Some(Sent { statement: settlement.statement, transaction, feerate });
-        Ok(Some(transaction))
+        self.flights.add(id, &transaction);
+        let statement = settlement.statement;
+        self.sent = Some(Sent { statement, transaction: id, feerate, at: Instant::now() });
+        Ok(Some(id))
+    }
+
+    /// Sends it where it is not under way, or waits for too long: the transaction.
+    async fn settle(&mut self, job: &Job) -> Result<Option<Hash>, SinkError> {
+        let before = self.sent.filter(|sent| sent.statement == job.settlement.statement);
+        match self.send(job).await {
+            // It waits on as it is: more is not allowed, or it has just been accepted.
+            Err(error @ (SinkError::Build(BuildError::Dear { .. }) | SinkError::Node(_)))
+                if before.is_some_and(|sent| sent.at.elapsed() >= BUMP_AFTER)
+                    && self.is_waiting(before).await =>
+            {
+                tracing::warn!(statement = %job.settlement.statement, "its fee stays as it is: {error}");
+                self.sent = before.map(|sent| Sent { at: Instant::now(), ..sent });
+                Ok(None)
+            }
+            sent => sent,
+        }
+    }
+
+    async fn is_waiting(&self, sent: Option<Sent>) -> bool {
+        let (Some(client), Some(sent)) = (&self.client, sent) else { return false };
+        client.get_mempool_entry(sent.transaction, true, false).await.is_ok()
     }
 }
 
@@ -494,6 +610,60 @@ pub fn found(
     })
 }
 
+/// The claims to exits that the node shows unspent, of all that is owed.
+pub fn open_claims(url: &str, covenant: Digest, unpaid: &[UnpaidExits]) -> Result<Vec<OpenClaim>, SinkError> {
+    let mut exit_payer = ExitPayer::default();
+    exit_payer.set_unpaid(unpaid);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.map_err(SinkError::Thread)?.block_on(async {
+        let client = client::connect(url, CONNECT_WITHIN).await?;
+        let prefix = indexed(client.as_ref(), url).await?.into();
+        Ok(exit_payer.open(client.as_ref(), kaspa_hash(covenant), prefix).await?)
+    })
+}
+
+/// Pays every claim to exits that the node shows unspent, of all that is owed; `told` of each transaction. Ends when
+/// none is left, or `stop` says so.
+pub fn pay_claims(
+    url: &str,
+    covenant: Digest,
+    rules: Rules,
+    payer: Payer,
+    unpaid: &[UnpaidExits],
+    told: &mut dyn FnMut(Hash),
+    stop: &AtomicBool,
+) -> Result<(), SinkError> {
+    let (mut exit_payer, mut flights) = (ExitPayer::default(), Flights::default());
+    exit_payer.set_unpaid(unpaid);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.map_err(SinkError::Thread)?.block_on(async {
+        let client = client::connect(url, CONNECT_WITHIN).await?;
+        let network = indexed(client.as_ref(), url).await?;
+        let Payer { key, fee_max } = payer;
+        let (params, covenant) = (names::params(network)?, kaspa_hash(covenant));
+        let settling = Settling { params, covenant, rules, key };
+        let context = PaymentContext { settling: &settling, prefix: network.into(), fee_max };
+        while !stop.load(Ordering::Relaxed) {
+            if let Some(sent) = exit_payer.step(client.as_ref(), context, &mut flights).await? {
+                told(sent);
+                continue;
+            }
+            if exit_payer.open(client.as_ref(), settling.covenant, context.prefix).await?.is_empty() {
+                break;
+            }
+            // The node accepts what was sent, in its own time.
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
+        Ok(())
+    })
+}
+
+/// The network of a node that lists unspent outputs.
+async fn indexed(rpc: &dyn RpcApi, url: &str) -> Result<NetworkId, SinkError> {
+    let info = rpc.get_server_info().await.map_err(unanswered("get_server_info"))?;
+    if info.has_utxo_index { Ok(info.network_id) } else { Err(SinkError::NoIndex { url: url.into() }) }
+}
+
 /// What to do next.
 enum Next {
     Job(Box<Job>),
@@ -502,14 +672,23 @@ enum Next {
     Over,
 }
 
-/// The latest of what is to be settled; after a while, what failed; nothing where there is none and something is `owed`.
+/// The latest of what is to be settled; after a while, what failed, however often it is submitted meanwhile; nothing
+/// where there is none and something is `owed`.
 fn next(inbox: &Receiver<Job>, failed: Option<Job>, unpaid: bool) -> Next {
-    let came = match failed.is_some() || unpaid {
-        true => inbox.recv_timeout(AGAIN_AFTER),
-        false => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+    let until = Instant::now() + AGAIN_AFTER;
+    let came = loop {
+        let came = match failed.is_some() || unpaid {
+            true => inbox.recv_deadline(until),
+            false => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        let came = came.map(|job| inbox.try_iter().last().unwrap_or(job));
+        let same = |job: &Job| failed.as_ref().is_some_and(|it| it.settlement == job.settlement);
+        if !came.as_ref().is_ok_and(same) {
+            break came;
+        }
     };
     match (came, failed) {
-        (Ok(job), _) => Next::Job(Box::new(inbox.try_iter().last().unwrap_or(job))),
+        (Ok(job), _) => Next::Job(Box::new(job)),
         (Err(RecvTimeoutError::Timeout), Some(failed)) => Next::Job(Box::new(failed)),
         (Err(RecvTimeoutError::Timeout), None) => Next::Nothing,
         (Err(RecvTimeoutError::Disconnected), _) => Next::Over,

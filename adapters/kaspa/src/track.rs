@@ -8,6 +8,9 @@
 //!   (parent's timestamp, DAA score, blue score), is the one the lane proof proves; a block that accepts nothing
 //!   of the lane leaves the tip as it was.
 //!
+//! A block that accepts nothing of the lane may come without a lane proof, while the lane has an entry, but not as the
+//! last of its event: the entry that it would have to prove is the next proof's.
+//!
 //! So a missing, foreign, altered or reordered transaction or a wrong context is an error here. Nothing that the
 //! pipeline reads of a block is left to be believed but that it is canonical, and that what it accepted was signed.
 
@@ -21,7 +24,7 @@ use reprise_chain::recording::Recording;
 use reprise_kaspa_lane::tip;
 use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot};
 use reprise_model::digest::{BlockHash, Digest};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::lane_proof::{LaneEntry, LaneProof};
 
@@ -133,6 +136,8 @@ pub struct Track {
     /// How far the first link is above the root.
     base: u64,
     links: VecDeque<Link>,
+    /// The heights of blocks whose lane proof was seen, of those that are forgotten too.
+    opened: BTreeSet<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -157,7 +162,8 @@ impl Track {
             None if block.parent_hash == BlockHash::default() => None,
             None => return Err(CheckError::NoProof { block: block.block_hash }),
         };
-        Ok(Self { key, window, base: height, links: VecDeque::from([Link { block, lane }]) })
+        let links = VecDeque::from([Link { block, lane }]);
+        Ok(Self { key, window, base: height, links, opened: BTreeSet::new() })
     }
 
     /// The blue scores after which a network's lanes expire: its finality depth.
@@ -182,6 +188,34 @@ impl Track {
         self.links.iter().map(|link| link.block.block_hash)
     }
 
+    /// The lowest block that is remembered.
+    pub fn lowest(&self) -> &ChainBlockMetadata {
+        &self.links[0].block
+    }
+
+    /// How many blocks lie above this one, where it is remembered.
+    pub fn blocks_above(&self, block: &BlockHash) -> Option<u64> {
+        let above = self.links.iter().rev().position(|link| link.block.block_hash == *block)?;
+        Some(above as u64)
+    }
+
+    /// The lane's entry once `removed` are gone; an error unless they are the last, tip first.
+    pub fn lane_without(&self, removed: &[BlockHash]) -> Result<Option<LaneEntry>, CheckError> {
+        self.without(removed)?;
+        Ok(self.links[self.links.len() - 1 - removed.len()].lane)
+    }
+
+    /// Whether an entry of this blue score is still there in a block of that one.
+    pub fn is_alive(&self, entry: u64, block: u64) -> bool {
+        entry >= block.saturating_sub(self.window)
+    }
+
+    /// The highest block at or below `height`, and above `done`, whose lane proof was seen: its height. A chain can be
+    /// followed again from there.
+    pub fn opened_below(&self, height: u64, done: u64) -> Option<u64> {
+        self.opened.range(done + 1..=height.max(done + 1)).next_back().copied().filter(|it| *it <= height)
+    }
+
     /// How many blocks lie above the root.
     pub fn height(&self) -> u64 {
         self.base + self.links.len() as u64 - 1
@@ -193,6 +227,11 @@ impl Track {
             self.links.pop_front();
             self.base += 1;
         }
+    }
+
+    /// Forgets which blocks up to `height` came with a lane proof.
+    pub fn forget_opened(&mut self, height: u64) {
+        self.opened = self.opened.split_off(&(height + 1));
     }
 
     /// The block that is the tip once `removed` are gone; an error unless they are the last, tip first.
@@ -215,10 +254,16 @@ impl Track {
     pub fn apply(&mut self, event: &SourceEvent) -> Result<(), CheckError> {
         self.without(&event.removed)?;
         let kept = self.links.len() - event.removed.len();
-        let mut next = Self { links: VecDeque::from([self.links[kept - 1].clone()]), ..*self };
+        let (links, base) = (VecDeque::from([self.links[kept - 1].clone()]), self.base + kept as u64 - 1);
+        let mut next = Self { links, base, opened: BTreeSet::new(), ..*self };
         event.added.iter().try_for_each(|block| next.add(block))?;
+        if let Some(last) = event.added.last().filter(|last| last.lane_proof.is_none()) {
+            return Err(CheckError::NoProof { block: last.metadata.block_hash });
+        }
         self.links.truncate(kept - 1);
         self.links.append(&mut next.links);
+        self.opened.split_off(&(base + 1));
+        self.opened.append(&mut next.opened);
         Ok(())
     }
 
@@ -241,16 +286,23 @@ impl Track {
         if !added.accepted.windows(2).all(|pair| pair[0].merge_index < pair[1].merge_index) {
             return Err(CheckError::Order { block: hash });
         }
-        let proof = self.open(added)?;
-        self.check_lane(added, &proof)?;
-        self.links.push_back(Link { block, lane: proof.lane });
+        let lane = self.lane_after(added);
+        match &added.lane_proof {
+            Some(bytes) => {
+                let proof = self.open(added, bytes)?;
+                expect_lane(hash, lane, proof.lane)?;
+                self.opened.insert(self.height() + 1);
+            }
+            None if added.accepted.is_empty() && lane.is_some() => {}
+            None => return Err(CheckError::NoProof { block: hash }),
+        }
+        self.links.push_back(Link { block, lane });
         Ok(())
     }
 
     /// Opens the commitment of a block on the tip by its lane proof.
-    fn open(&self, added: &ChainBlock) -> Result<LaneProof, CheckError> {
+    fn open(&self, added: &ChainBlock, bytes: &[u8]) -> Result<LaneProof, CheckError> {
         let block = added.metadata.block_hash;
-        let bytes = added.lane_proof.as_ref().ok_or(CheckError::NoProof { block })?;
         let proof = read(&added.metadata, bytes)?;
         let (proved, parent) = (proof.parent_commitment, self.tip().sequencing_commitment);
         if proved != parent {
@@ -259,19 +311,18 @@ impl Track {
         opened(&self.key, &added.metadata, proof)
     }
 
-    fn check_lane(&self, added: &ChainBlock, proof: &LaneProof) -> Result<(), CheckError> {
-        let block = &added.metadata;
+    /// The lane's entry after a block on the tip, as its transactions give it.
+    fn lane_after(&self, added: &ChainBlock) -> Option<LaneEntry> {
         let parent = self.tip_link();
-        let alive = |entry: &LaneEntry| entry.blue_score >= block.blue_score.saturating_sub(self.window);
+        let alive = |entry: &LaneEntry| self.is_alive(entry.blue_score, added.metadata.blue_score);
         let before = parent.lane.filter(alive);
-        let computed = match added.accepted.as_slice() {
+        match added.accepted.as_slice() {
             [] => before,
             _ => {
                 let reference = before.map_or(parent.block.sequencing_commitment, |entry| entry.tip);
                 Some(next_entry(&self.key, reference, added))
             }
-        };
-        expect_lane(block.block_hash, computed, proof.lane)
+        }
     }
 }
 

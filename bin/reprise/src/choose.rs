@@ -30,7 +30,7 @@ pub(crate) fn l1(settings: &Settings, until_idle: bool, chosen: &Chosen) -> Resu
         }
         settings::L1::Recording(path) => (format!("recording:{}", path.display()), Recording::open(path)?),
         settings::L1::Dev => ("dev".into(), reprise_node::dev::flip()),
-        settings::L1::Kaspa(url) => return kaspa::l1(url, settings, until_idle, chosen),
+        settings::L1::Kaspa(_) => return kaspa::l1(settings, until_idle, chosen),
     };
     Ok(Box::new(l1::RecordedChain { name, recording, pace: settings.l1.pace }))
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::builder::Resettable;
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Args, CommandFactory, Parser, Subcommand, value_parser};
+use clap::{Arg, ArgMatches, Args, CommandFactory, Parser, Subcommand, ValueEnum, value_parser};
 
 use crate::exit::Exit;
 use crate::settings::{COMMON, table};
@@ -67,10 +67,25 @@ impl Flags {
 /// The setting that every command has as a flag.
 const DATA_DIR: &str = "data-dir";
 
-const SHOWN: [(&str, Flags); 3] = [
+const SHOWN: [(&str, Flags); 5] = [
     ("run", Flags::All),
     ("record", Flags::These(&["l1", "lane", "covenant", "deposit", "from", "min-confirmations"])),
+    ("claims", Flags::These(&KASPA)),
+    ("doctor", Flags::These(&KASPA)),
     ("found-covenant", Flags::These(&["l1", "key-file", "fee-max", "backend", "covenant-proof"])),
+];
+
+/// What says a lane of Kaspa, its covenant and who pays.
+const KASPA: [&str; 9] = [
+    "l1",
+    "lane",
+    "covenant",
+    "deposit",
+    "backend",
+    "covenant-proof",
+    "key-file",
+    "fee-max",
+    "finality-depth",
 ];
 
 /// The whole command line: the commands below, with their settings as flags.
@@ -88,8 +103,8 @@ pub(crate) fn command() -> clap::Command {
         let flags = table.get_arguments().filter(|setting| shown.has(setting)).map(flag);
         command = command.mut_subcommand(subcommand, |command| command.args(flags));
     }
-    // These two need a node: for them the default of this setting is none.
-    for subcommand in ["record", "found-covenant"] {
+    // These need a node: for them the default of this setting is none.
+    for subcommand in ["record", "found-covenant", "claims"] {
         let node = |l1: Arg| {
             let help =
                 "The node, which must be given: kaspa:ws://HOST:PORT, the port of its borsh wRPC server";
@@ -167,11 +182,37 @@ Examples:
   reprise sim --seed 7 --seeds 1 --trace
   reprise sim --synthetic --days 7")]
     Sim(Box<SimArgs>),
-    /// Show the settings in effect, where each came from, and what this build can do
+    /// List the exits that settlements of a covenant have left and nobody has paid yet, or pay them
+    ///
+    /// What is owed follows from the chain as this data directory has followed it, whoever sent the settlements; what is
+    /// paid already, the node says.
     #[command(after_help = "\
-Example:
-  reprise doctor --config reprise.toml")]
+Examples:
+  reprise claims --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --json
+  reprise claims pay --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY")]
+    Claims(ClaimsArgs),
+    /// Show the settings in effect, where each came from, and what this build can do; with --l1 kaspa:URL, also how the
+    /// node, the lane, the covenant and the key are
+    #[command(after_help = "\
+Examples:
+  reprise doctor --config reprise.toml
+  reprise doctor --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY")]
     Doctor,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ClaimsArgs {
+    /// What to do with them
+    #[arg(value_enum, default_value = "list")]
+    pub(crate) action: ClaimsAction,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ClaimsAction {
+    /// List them
+    List,
+    /// Pay every one of them, with the key that pays the fees
+    Pay,
 }
 
 #[derive(Debug, Args)]

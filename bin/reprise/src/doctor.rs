@@ -1,16 +1,37 @@
-//! `reprise doctor`: the settings in effect, where each came from, and what this build can do.
+//! `reprise doctor`: the settings in effect, where each came from, what this build can do, and how the node is that
+//! they name.
 
 use serde_json::json;
 
 use crate::backends::{ProofSystems, Verifiers};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::settings::Settings;
+use crate::settings::{L1, Settings};
+use crate::{choose, kaspa};
 
-/// Prints what it found.
+/// How one thing is that a living node was asked about.
+pub(crate) struct Checked {
+    /// What was looked at.
+    pub(crate) what: &'static str,
+    /// `ok`, `warning` or `failed`.
+    pub(crate) verdict: &'static str,
+    /// Whether a run does not get on with it.
+    pub(crate) failed: bool,
+    /// How it is, in words.
+    pub(crate) said: String,
+    /// What to do about it; empty where it is as it should be.
+    pub(crate) advice: &'static str,
+}
+
+/// Prints what it found; fails where a run would not get on.
 pub(crate) fn doctor(settings: &Settings, systems: &ProofSystems, json: bool) -> Result<Exit, Failure> {
     let verifiers = Verifiers::all(systems)?;
     let remarks = || systems.remarks();
+    let checked = match &settings.l1.source {
+        L1::Kaspa(_) => kaspa::examined(settings, &choose::backend(settings, systems)?)?,
+        _ => vec![],
+    };
+    let exit = Exit::done_if(!checked.iter().any(|line| line.failed));
     if json {
         let settings: Vec<_> = settings
             .origins()
@@ -23,8 +44,17 @@ pub(crate) fn doctor(settings: &Settings, systems: &ProofSystems, json: bool) ->
             .collect();
         let remarks: Vec<_> =
             remarks().map(|(name, said)| json!({ "backend": name, "remark": said })).collect();
-        println!("{}", json!({ "settings": settings, "profiles": profiles, "remarks": remarks }));
-        return Ok(Exit::Done);
+        let checked: Vec<_> = checked
+            .iter()
+            .map(|line| {
+                json!({ "what": line.what, "verdict": line.verdict, "said": line.said, "advice": line.advice })
+            })
+            .collect();
+        println!(
+            "{}",
+            json!({ "settings": settings, "profiles": profiles, "remarks": remarks, "node": checked })
+        );
+        return Ok(exit);
     }
     println!("settings");
     for origin in settings.origins() {
@@ -37,5 +67,14 @@ pub(crate) fn doctor(settings: &Settings, systems: &ProofSystems, json: bool) ->
     for (name, said) in remarks() {
         println!("\n--backend {name}: {said}");
     }
-    Ok(Exit::Done)
+    if !checked.is_empty() {
+        println!("\nthe node");
+    }
+    for Checked { what, verdict, said, advice, .. } in &checked {
+        println!("  {verdict:<8} {what:<10} {said}");
+        if !advice.is_empty() {
+            println!("  {:<19} {advice}", "");
+        }
+    }
+    Ok(exit)
 }

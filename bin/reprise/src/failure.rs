@@ -62,7 +62,7 @@ impl Failure {
             | Self::Open(OpenError::Thread { .. }) => {
                 Some("the system starts no more threads: raise the limit of processes, or lower --permits")
             }
-            Self::Run(RunError::GivenUp { .. } | RunError::Stuck { .. } | RunError::ThreadGone) => {
+            Self::Run(RunError::GivenUp { .. } | RunError::ThreadGone) => {
                 Some("every finished receipt is kept: run again to go on from here")
             }
             _ => None,

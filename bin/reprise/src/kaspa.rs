@@ -1,9 +1,9 @@
 //! Kaspa L1s: what is said of them on the command line, made into what the adapter takes.
 
 #[cfg(feature = "kaspa")]
-pub(crate) use with::{found, l1, record};
+pub(crate) use with::{claims, examined, found, l1, record};
 #[cfg(not(feature = "kaspa"))]
-pub(crate) use without::{found, l1, record};
+pub(crate) use without::{claims, examined, found, l1, record};
 
 #[cfg(feature = "kaspa")]
 mod with {
@@ -11,20 +11,27 @@ mod with {
     use std::sync::atomic::Ordering;
     use std::time::{Duration, Instant};
 
+    use reprise_chain::event::SourceEvent;
+    use reprise_chain::event_log::EventLog;
     use reprise_chain::recording::Recording;
     use reprise_kaspa::client::parse_url;
-    use reprise_kaspa::covenant::{Proof, SealReader};
+    use reprise_kaspa::covenant::{OwnNetwork, Proof, Rules, SealReader, State};
+    use reprise_kaspa::doctor::{self, Position};
     use reprise_kaspa::key::Key;
-    use reprise_kaspa::l1::{KaspaL1, Payer};
-    use reprise_kaspa::live::{LiveL1, Options};
+    use reprise_kaspa::l1::{self, KaspaL1, Payer};
+    use reprise_kaspa::live::{LiveL1, Options, WRONG_ANSWERS_MAX};
+    use reprise_kaspa::names::NetworkId;
     use reprise_kaspa::{claim, names, sink, vault};
     use reprise_model::digest::{BlockHash, Digest};
+    use reprise_model::journal::Exit as Exit_;
     use reprise_node::l1::L1;
+    use reprise_node::replay;
     use reprise_node::wire::Workload;
     use serde_json::json;
 
     use crate::backends::Chosen;
-    use crate::cli::{FoundArgs, RecordArgs};
+    use crate::cli::{ClaimsAction, ClaimsArgs, FoundArgs, RecordArgs};
+    use crate::doctor::Checked;
     use crate::exit::Exit;
     use crate::failure::Failure;
     use crate::settings::{self, CovenantProof, Settings};
@@ -62,7 +69,8 @@ mod with {
         let lane = names::lane(lane, covenant, deposit);
         let url = read(settings, "l1", parse_url(url))?;
         let confirmations = said.min_confirmations;
-        Ok(Options { url, lane, from, confirmations, until_idle: false, through: None })
+        let (until_idle, wrong_answers_max) = (false, WRONG_ANSWERS_MAX);
+        Ok(Options { url, lane, from, confirmations, until_idle, wrong_answers_max, through: None })
     }
 
     /// What was read from the value of a setting.
@@ -112,23 +120,140 @@ mod with {
     }
 
     /// A node to follow, and to settle on where there is a key.
-    pub(crate) fn l1(
-        url: &str,
-        settings: &Settings,
-        until_idle: bool,
-        chosen: &Chosen,
-    ) -> Result<Box<dyn L1>, Failure> {
-        let covenant = &settings.covenant;
-        let proof = match covenant.id.as_str() {
-            "none" => None,
-            _ => proof(settings, chosen)?,
-        };
-        let options = Options { until_idle, ..options(settings, url, proof.is_some())? };
-        let payer = key(settings)?.map(|key| Payer { key, fee_max: covenant.fee_max });
-        let workload = Workload::ledger(chosen.backend.clone(), chosen.hasher.clone(), &options.lane);
+    pub(crate) fn l1(settings: &Settings, until_idle: bool, chosen: &Chosen) -> Result<Box<dyn L1>, Failure> {
+        let Followed { options, proof, workload } = followed(settings, chosen)?;
+        let options = Options { until_idle, ..options };
+        let payer = key(settings)?.map(|key| Payer { key, fee_max: settings.covenant.fee_max });
         let dir = settings.data_dir.join("l1");
         let l1 = KaspaL1::connect(options, payer, proof, &workload.covenant(), Some(&dir));
         Ok(Box::new(l1.map_err(|e| Failure::Other(e.to_string()))?))
+    }
+
+    /// A lane, its covenant and what is proved of it.
+    struct Followed {
+        options: Options,
+        proof: Option<(Proof, SealReader)>,
+        workload: Workload,
+    }
+
+    fn followed(settings: &Settings, chosen: &Chosen) -> Result<Followed, Failure> {
+        let proof = match settings.covenant.id.as_str() {
+            "none" => None,
+            _ => proof(settings, chosen)?,
+        };
+        let options = options(settings, node(settings)?, proof.is_some())?;
+        let workload = Workload::ledger(chosen.backend.clone(), chosen.hasher.clone(), &options.lane);
+        Ok(Followed { options, proof, workload })
+    }
+
+    /// Asks the node that the settings name: how it, the lane, the covenant and the key are.
+    pub(crate) fn examined(settings: &Settings, chosen: &Chosen) -> Result<Vec<Checked>, Failure> {
+        let Followed { options, proof, workload } = followed(settings, chosen)?;
+        let (key, covenant) = (key(settings)?, workload.covenant());
+        let path = l1::event_log(&settings.data_dir.join("l1"), &covenant);
+        let position = Position::read(&path).map_err(|e| Failure::Other(e.to_string()))?;
+        let root_proof = position.as_ref().and_then(|position| position.head.root.lane_proof.clone());
+        let hasher = covenant.hasher.as_ref();
+        let first = hasher.lane().at(hasher, &covenant.lane, None, root_proof.as_deref()).ok();
+        let first = first.map(|tip| State { root: covenant.root, tip });
+        let state = position.as_ref().and_then(|position| position.settled.or(first));
+        let rules = |network: NetworkId| {
+            let proof = match &proof {
+                Some((proof, _)) => proof.clone(),
+                None => Proof::None(OwnNetwork::try_from(network).ok()?),
+            };
+            Rules::new(covenant.pins, &proof).ok()
+        };
+        let lines = doctor::examine(&doctor::Subject {
+            url: &options.url,
+            lane: &options.lane,
+            rules: (options.lane.covenant != Digest::ZERO).then_some(&rules),
+            position,
+            state,
+            key: key.as_ref(),
+            fee_max: settings.covenant.fee_max,
+        });
+        let checked = |line: doctor::Line| Checked {
+            what: line.what,
+            verdict: line.verdict.name(),
+            failed: line.verdict == doctor::Verdict::Failed,
+            said: line.said,
+            advice: line.advice,
+        };
+        Ok(lines.into_iter().map(checked).collect())
+    }
+
+    /// Lists the exits that settlements of the covenant have left and nobody has paid yet, or pays them.
+    pub(crate) fn claims(
+        what: &ClaimsArgs,
+        settings: &Settings,
+        chosen: &Chosen,
+        json: bool,
+    ) -> Result<Exit, Failure> {
+        let Followed { options, proof, workload } = followed(settings, chosen)?;
+        let Some((proof, _)) = proof else {
+            return Err(Failure::usage(
+                "only a covenant that demands a proof leaves claims: without one, a settlement pays its exits itself \
+                 (say --covenant, and --backend or --covenant-proof)",
+            ));
+        };
+        let other = |e: &dyn Display| Failure::Other(e.to_string());
+        let covenant = workload.covenant();
+        let path = l1::event_log(&settings.data_dir.join("l1"), &covenant);
+        let event_log = EventLog::open(&path).map_err(|e| other(&e))?.ok_or_else(|| {
+            Failure::usage(format!(
+                "{}: no such event_log: what is owed follows from the chain, so follow it first, with `reprise run`",
+                path.display()
+            ))
+        })?;
+        let run = |added| SourceEvent { removed: vec![], added };
+        let settled = event_log.settled().map_err(|e| other(&e))?.map(|it| it.map(run));
+        let events = settled.chain(event_log.events().map_err(|e| other(&e))?);
+        let (root, depth) = (event_log.head().root.clone(), settings.reorgs.finality_depth());
+        let debts = replay::debts(&workload, root, depth, events).map_err(|e| other(&e))?;
+        let owed: Vec<_> = debts.owed().cloned().collect();
+        let id = options.lane.covenant;
+        if what.action == ClaimsAction::Pay {
+            let key = key(settings)?.ok_or_else(|| {
+                Failure::usage(
+                    "paying exits takes a key that pays the fees: give --key-file, or set REPRISE_KASPA_KEY",
+                )
+            })?;
+            let rules = Rules::new(covenant.pins, &proof).map_err(|e| other(&e))?;
+            let payer = Payer { key, fee_max: settings.covenant.fee_max };
+            let stop = stop::on_signal()?;
+            let mut told = |id| eprintln!("sent {id}");
+            sink::pay_claims(&options.url, id, rules, payer, &owed, &mut told, &stop)
+                .map_err(|e| other(&e))?;
+        }
+        let open = sink::open_claims(&options.url, id, &owed).map_err(|e| other(&e))?;
+        if json {
+            let exit = |exit: &Exit_| json!({ "destination": Digest(exit.destination.0).to_hex(), "sompi": exit.amount });
+            let claims: Vec<_> = open
+                .iter()
+                .map(|claim| {
+                    let exits: Vec<_> = claim.exits.iter().map(exit).collect();
+                    json!({
+                        "settlement": claim.statement.to_string(), "block": claim.carrier.to_string(),
+                        "final": claim.is_final, "exits": exits,
+                    })
+                })
+                .collect();
+            println!("{}", json!({ "claims": claims }));
+        } else {
+            for claim in &open {
+                let sompi: u64 = claim.exits.iter().map(|exit| exit.amount).sum();
+                println!(
+                    "{}  {} exits, {sompi} sompi, settled in {}{}",
+                    claim.statement,
+                    claim.exits.len(),
+                    claim.carrier,
+                    if claim.is_final { "" } else { " (not final yet)" }
+                );
+            }
+            println!("{} settlements have exits that are not paid", open.len());
+        }
+        Ok(Exit::Done)
     }
 
     /// Founds a covenant, and prints its id.
@@ -206,7 +331,8 @@ mod without {
     use reprise_node::l1::L1;
 
     use crate::backends::Chosen;
-    use crate::cli::{FoundArgs, RecordArgs};
+    use crate::cli::{ClaimsArgs, FoundArgs, RecordArgs};
+    use crate::doctor::Checked;
     use crate::exit::Exit;
     use crate::failure::Failure;
     use crate::settings::Settings;
@@ -215,7 +341,15 @@ mod without {
         Err(Failure::usage("this build has no Kaspa: build it with the feature `kaspa`"))
     }
 
-    pub(crate) fn l1(_: &str, _: &Settings, _: bool, _: &Chosen) -> Result<Box<dyn L1>, Failure> {
+    pub(crate) fn l1(_: &Settings, _: bool, _: &Chosen) -> Result<Box<dyn L1>, Failure> {
+        absent()
+    }
+
+    pub(crate) fn examined(_: &Settings, _: &Chosen) -> Result<Vec<Checked>, Failure> {
+        absent()
+    }
+
+    pub(crate) fn claims(_: &ClaimsArgs, _: &Settings, _: &Chosen, _: bool) -> Result<Exit, Failure> {
         absent()
     }
 

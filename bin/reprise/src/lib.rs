@@ -96,6 +96,9 @@ fn dispatch(systems: &ProofSystems, cli: &Cli, matches: &ArgMatches) -> Result<E
         }
         Command::Receipts(args) => receipts::receipts(&args.command, &settings, systems, cli.json),
         Command::Sim(args) => sim::sim(args, cli.json),
+        Command::Claims(args) => {
+            kaspa::claims(args, &settings, &choose::backend(&settings, systems)?, cli.json)
+        }
         Command::Doctor => doctor::doctor(&settings, systems, cli.json),
     }
 }

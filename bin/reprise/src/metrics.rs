@@ -10,7 +10,8 @@
 //! | `reprise_unwanted_total` | `kind` | proofs that nobody wanted any more when they were stored |
 //! | `reprise_device_failures_total` | `device` | attempts that failed, by device; `hung` for those written off |
 //! | `reprise_devices_resting` | | devices that failed so often in a row that they are only tried now and then |
-//! | `reprise_healthy` | | 1 while the health is green, 0 while it is red |
+//! | `reprise_healthy` | | 0 while the health is red, else 1 |
+//! | `reprise_condition` | `reason`, `level` | 1 while this reason stands with this level, `degraded` or `red`, else 0; every reason of `docs/operations.md` |
 //! | `reprise_store_reads_total` | `tier`, `outcome` | reads of receipts by each tier of the store: `hit`, `miss`, or `error`, which is no miss |
 //! | `reprise_stored_total` | `kind` | receipts made durable |
 //! | `reprise_proving` | | proofs running now |
@@ -19,7 +20,8 @@
 //! | `reprise_tip_checkpoint` | | the canonical tip |
 //! | `reprise_l1_connected`, `reprise_l1_disconnected_seconds` | | of a live L1: 1 while there is a connection; for how long there is none |
 //! | `reprise_l1_last_block_age_seconds`, `reprise_l1_pages_behind` | | how long ago its last block was mined; pages of blocks that wait to be followed |
-//! | `reprise_settlements_total`, `reprise_refusals_total` | | settlements observed; submissions refused |
+//! | `reprise_l1_reached`, `reprise_l1_goal` | | how far it is followed, and how far it goes, in its own count of blocks |
+//! | `reprise_settlements_total`, `reprise_refusals_total` | | settlements observed; submissions refused, the second with the label `reason` |
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,7 +31,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use reprise_model::order::Order;
 use reprise_model::statement::Kind;
 use reprise_node::event::{Observer, PipelineEvent};
-use reprise_node::health::Reason;
+use reprise_node::health::{Health, Level, Reason};
 use reprise_node::report::Seconds;
 use reprise_node::statistics::Statistics;
 use reprise_store::ReceiptStore;
@@ -53,6 +55,7 @@ impl<'a> Metered<'a> {
         served.map_err(|e| format!("cannot serve metrics there, choose another address and port: {e}"))?;
         gauge!("reprise_healthy").set(1.0);
         gauge!("reprise_devices_resting").set(0.0);
+        conditions(&Health::default());
         Ok(Self { inner, store, statistics: Statistics::default() })
     }
 }
@@ -82,6 +85,17 @@ impl Metered<'_> {
                 gauge!("reprise_proving_ms", "kind" => kind.to_string(), "account" => account)
                     .set((seconds * 1000.0).round());
             }
+        }
+    }
+}
+
+/// Which reasons stand.
+fn conditions(health: &Health) {
+    for name in Reason::names() {
+        for level in [Level::Degraded, Level::Red] {
+            let stands = health.reasons().iter().any(|it| it.name() == name && it.level() == level);
+            gauge!("reprise_condition", "reason" => name, "level" => level.to_string())
+                .set(f64::from(u8::from(stands)));
         }
     }
 }
@@ -122,12 +136,17 @@ impl Observer for Metered<'_> {
                 gauge!("reprise_l1_connected").set(f64::from(u8::from(l1.connected)));
                 gauge!("reprise_l1_disconnected_seconds").set(l1.disconnected_seconds as f64);
                 gauge!("reprise_l1_pages_behind").set(l1.pages_behind as f64);
+                if l1.goal > 0 {
+                    gauge!("reprise_l1_reached").set(l1.reached as f64);
+                    gauge!("reprise_l1_goal").set(l1.goal as f64);
+                }
                 if let Some(age) = l1.last_block_age_seconds {
                     gauge!("reprise_l1_last_block_age_seconds").set(age as f64);
                 }
             }
             PipelineEvent::Health(health) => {
-                gauge!("reprise_healthy").set(f64::from(u8::from(health.is_green())));
+                gauge!("reprise_healthy").set(f64::from(u8::from(!health.is_red())));
+                conditions(health);
                 let resting = |reason: &&Reason| matches!(reason, Reason::Device { .. });
                 let resting = health.reasons().iter().filter(resting).count();
                 gauge!("reprise_devices_resting").set(resting as f64);
@@ -136,7 +155,9 @@ impl Observer for Metered<'_> {
                 counter!("reprise_stored_total", "kind" => kind(order)).increment(1)
             }
             PipelineEvent::Settled(_) => counter!("reprise_settlements_total").increment(1),
-            PipelineEvent::Refused(..) => counter!("reprise_refusals_total").increment(1),
+            PipelineEvent::Refused(refused) => {
+                counter!("reprise_refusals_total", "reason" => refused.cause.name()).increment(1);
+            }
             PipelineEvent::Pruned(floor) => gauge!("reprise_prune_floor").set(floor.0 as f64),
             PipelineEvent::Queue { queued, .. } => {
                 gauge!("reprise_queued").set(*queued as f64);

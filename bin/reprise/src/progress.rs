@@ -6,7 +6,11 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use reprise_model::order::Order;
 use reprise_model::statement::StatementId;
+use reprise_node::connection::L1Connection;
 use reprise_node::event::{Observer, PipelineEvent};
+
+/// How often plain lines say how far a catch-up is.
+const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// What an event is in a line of words, for those worth one.
 fn line(event: &PipelineEvent) -> Option<String> {
@@ -29,7 +33,6 @@ fn line(event: &PipelineEvent) -> Option<String> {
             format!("failed {}: {failure}", name(order))
         }
         PipelineEvent::Settled(settlement) => format!("settled up to {:?}", settlement.end_block),
-        PipelineEvent::Refused(_, reason) => format!("settlement refused: {reason}"),
         PipelineEvent::Lost(id) => format!("lost {id:?}: it is proved again"),
         PipelineEvent::Health(health) => format!("health: {health}"),
         _ => return None,
@@ -40,12 +43,57 @@ fn name(order: &Order) -> String {
     format!("{} {:?} at checkpoint {}", order.kind(), order.id, order.coordinate.checkpoint)
 }
 
+/// How far a live L1 is caught up with.
+#[derive(Debug, Default)]
+struct CatchUp {
+    /// Where it began, and when.
+    from: Option<(u64, Instant)>,
+    /// When it was said last.
+    said: Option<Instant>,
+}
+
+impl CatchUp {
+    /// How far it is, in words, while it is not done.
+    fn status(&mut self, l1: &L1Connection) -> Option<String> {
+        if l1.caught_up || l1.goal == 0 || l1.reached == 0 {
+            self.from = None;
+            return None;
+        }
+        let (from, at) = *self.from.get_or_insert_with(|| (l1.reached, Instant::now()));
+        let goal = l1.goal.max(l1.reached);
+        let (done, left) = (l1.reached.saturating_sub(from), goal - l1.reached);
+        let percent = 100 * done / (goal - from).max(1);
+        let eta = match done {
+            0 => "?".into(),
+            done => format!("{:.0} s", at.elapsed().as_secs_f64() * left as f64 / done as f64),
+        };
+        Some(format!("catching up with the L1: {percent} %, {left} blocks behind, about {eta} to go"))
+    }
+
+    /// The same, now and then.
+    fn line(&mut self, l1: &L1Connection) -> Option<String> {
+        let said = self.status(l1)?;
+        if self.said.is_some_and(|at| at.elapsed() < SAY_EVERY) {
+            return None;
+        }
+        self.said = Some(Instant::now());
+        Some(said)
+    }
+}
+
 /// Plain lines.
 #[derive(Debug, Default)]
-pub(crate) struct Lines;
+pub(crate) struct Lines {
+    catch_up: CatchUp,
+}
 
 impl Observer for Lines {
     fn on_event(&mut self, event: &PipelineEvent) {
+        if let PipelineEvent::Connection(l1) = event
+            && let Some(line) = self.catch_up.line(l1)
+        {
+            eprintln!("{line}");
+        }
         if let Some(line) = line(event) {
             eprintln!("{line}");
         }
@@ -62,6 +110,8 @@ pub(crate) struct Bars {
     spent: Duration,
     proofs: u32,
     started: Instant,
+    catch_up: CatchUp,
+    behind: Option<String>,
 }
 
 impl Bars {
@@ -83,6 +133,8 @@ impl Bars {
             spent: Duration::ZERO,
             proofs: 0,
             started: Instant::now(),
+            catch_up: CatchUp::default(),
+            behind: None,
         }
     }
 
@@ -94,8 +146,9 @@ impl Bars {
         self.bar.set_position(self.done.len() as u64);
         let proving = if self.proving.is_empty() { "nothing".into() } else { self.proving.join(", ") };
         let eta = if self.proofs == 0 { "?".into() } else { format!("{} s", eta.as_secs()) };
+        let behind = self.behind.as_ref().map(|behind| format!("{behind}\n  ")).unwrap_or_default();
         self.bar.set_message(format!(
-            "proving {proving} · {} queued · {} hits · about {eta} to go",
+            "{behind}proving {proving} · {} queued · {} hits · about {eta} to go",
             self.queued, self.hits
         ));
     }
@@ -126,11 +179,34 @@ impl Observer for Bars {
             PipelineEvent::Stored(order) | PipelineEvent::Found { order, .. } => {
                 self.done.insert(order.id);
             }
+            PipelineEvent::Connection(l1) => self.behind = self.catch_up.status(l1),
             PipelineEvent::Queue { queued, hits } => {
                 (self.queued, self.hits) = (*queued, *hits);
             }
             _ => return,
         }
         self.show();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_catch_up_says_how_far_it_is_until_it_is_done_and_never_divides_by_nothing() {
+        let l1 =
+            |reached, goal, caught_up| L1Connection { reached, goal, caught_up, ..L1Connection::default() };
+        let mut catch_up = CatchUp::default();
+        assert_eq!(catch_up.status(&l1(0, 0, false)), None, "nothing is known yet");
+        let begun = catch_up.status(&l1(1_000, 4_000, false)).unwrap();
+        assert!(begun.contains("0 %, 3000 blocks behind, about ? to go"), "{begun}");
+        let on = catch_up.status(&l1(2_500, 4_000, false)).unwrap();
+        assert!(on.contains("50 %, 1500 blocks behind") && !on.contains('?'), "{on}");
+        let past = catch_up.status(&l1(4_100, 4_000, false)).unwrap();
+        assert!(past.contains("100 %, 0 blocks behind"), "{past}");
+        assert_eq!(catch_up.status(&l1(4_100, 4_100, true)), None);
+        assert!(catch_up.line(&l1(4_100, 4_200, false)).is_some());
+        assert_eq!(catch_up.line(&l1(4_101, 4_200, false)), None, "not every second");
     }
 }

@@ -39,7 +39,7 @@ pub(crate) fn run(
     let node = wire::build_node(wiring, l1, chosen.backend, chosen.hasher, store.clone())?;
     let stop = stop::on_signal()?;
     let mut display: Box<dyn Observer> =
-        if std::io::stderr().is_terminal() { Box::new(Bars::new()) } else { Box::new(Lines) };
+        if std::io::stderr().is_terminal() { Box::new(Bars::new()) } else { Box::new(Lines::default()) };
     let ended = match settings.observing.metrics {
         Some(address) => {
             let metered = Metered::serve(address, store, display.as_mut());
@@ -63,9 +63,9 @@ fn conclude(ended: &RunOutcome, json: bool) -> Result<Exit, Failure> {
         print!("{}", table(&ended.report, ended.interrupted));
     }
     for reason in ended.report.health.reasons() {
-        eprintln!("unhealthy: {reason}");
+        eprintln!("{}: {reason}: {}", reason.level(), reason.advice());
     }
-    Ok(Exit::done_if(ended.report.health.is_green()))
+    Ok(Exit::done_if(!ended.report.health.is_red()))
 }
 
 /// The closing table.

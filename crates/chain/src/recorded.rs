@@ -11,6 +11,10 @@ use crate::overlay::Overlay;
 use crate::recording::Recording;
 use crate::source::{ChainSource, Pace, Poll, Progress, SourceError};
 
+/// How many wake-up blocks in a row may settle nothing while the overlay refuses what is to be settled: nothing that
+/// could change its mind is left to come.
+const REFUSED_MAX: u32 = 1_000;
+
 /// The source. When the recording ends it goes on with empty *wake-up* blocks, one at a time, until
 /// everything that can be settled is.
 #[derive(Debug)]
@@ -19,12 +23,20 @@ pub struct RecordedL1 {
     pace: Pace,
     view: Vec<ChainBlockMetadata>,
     overlay: Arc<Mutex<Overlay>>,
+    /// How many blocks in a row were refused a settlement.
+    refused: u32,
 }
 
 impl RecordedL1 {
     /// Feeds `recording` at `pace`; `overlay` is shared with the sink that settlements are submitted to.
     pub fn new(recording: Recording, pace: Pace, overlay: Arc<Mutex<Overlay>>) -> Self {
-        Self { events: recording.events.into_iter(), pace, view: vec![recording.root.metadata], overlay }
+        Self {
+            events: recording.events.into_iter(),
+            pace,
+            view: vec![recording.root.metadata],
+            overlay,
+            refused: 0,
+        }
     }
 
     fn overlay(&self) -> MutexGuard<'_, Overlay> {
@@ -80,7 +92,8 @@ impl ChainSource for RecordedL1 {
                 None => Ok(Poll::End),
             },
             None if !progress.proved => Ok(Poll::Pending),
-            None if !progress.settled => {
+            None if !progress.settled && self.refused < REFUSED_MAX => {
+                self.refused = if progress.refused { self.refused + 1 } else { 0 };
                 let wake_up = self.wake_up();
                 self.feed(wake_up)
             }

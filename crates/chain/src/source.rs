@@ -28,6 +28,8 @@ pub struct Progress {
     pub proved: bool,
     /// Nothing is waiting to be settled or observed.
     pub settled: bool,
+    /// The L1 refuses what is to be settled next.
+    pub refused: bool,
     /// No block at or below this checkpoint can leave the view any more.
     pub finalized: Checkpoint,
     /// Everything below this checkpoint is settled for good, and is wanted never again.
@@ -37,7 +39,7 @@ pub struct Progress {
 /// How the connection to a live L1 is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connection {
-    /// Why there is none, where there is none.
+    /// Why the L1 is not followed, where it is not.
     pub lost: Option<Disconnection>,
     /// When the last block that was taken from the L1 was mined, by its own header, since the Unix epoch.
     pub last_block: Option<Duration>,
@@ -45,11 +47,35 @@ pub struct Connection {
     pub pages_behind: usize,
     /// Whether the L1 had nothing new when it was asked last.
     pub caught_up: bool,
+    /// How far it is followed, and how far the L1 goes, both in the L1's own count of blocks; 0 where that is unknown.
+    pub reached: u64,
+    /// See [`reached`](Self::reached).
+    pub goal: u64,
 }
 
-/// A connection that is lost.
+/// What keeps an L1 from being followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Hitch {
+    /// There is no connection, or no answer over it.
+    Away,
+    /// The node is catching up with its network.
+    Unsynced,
+    /// The node's chain ends below what was followed.
+    Behind,
+    /// What the node answers does not check.
+    Answers,
+}
+
+impl Hitch {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Away, Self::Unsynced, Self::Behind, Self::Answers];
+}
+
+/// A connection that is lost, or of no use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disconnection {
+    /// What is in the way.
+    pub hitch: Hitch,
     /// Since when, since the Unix epoch.
     pub since: Duration,
     /// How long by now.

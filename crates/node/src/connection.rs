@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use reprise_chain::source::Connection;
-use serde::Serialize;
+use reprise_chain::source::{Connection, Hitch};
+use serde::{Serialize, Serializer};
 
 /// How the connection to a live L1 is.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -13,26 +13,43 @@ pub struct L1Connection {
     /// For how many seconds there is none.
     pub disconnected_seconds: u64,
     /// Since when there is none, in seconds since the Unix epoch, and why.
-    pub lost: Option<(u64, String)>,
+    #[serde(serialize_with = "since_and_why")]
+    pub lost: Option<(u64, Hitch, String)>,
+    /// When the last block that came from the L1 was mined, by its own header, in seconds since the Unix epoch.
+    pub last_block_seconds: Option<u64>,
     /// How many seconds ago the last block that came from the L1 was mined, by its own header.
     pub last_block_age_seconds: Option<u64>,
     /// Pages of the L1's that wait to be followed.
     pub pages_behind: u64,
     /// Whether the L1 had nothing new when it was asked last.
     pub caught_up: bool,
+    /// How far it is followed, and how far the L1 goes, both in the L1's own count of blocks; 0 where that is unknown.
+    pub reached: u64,
+    /// See [`reached`](Self::reached).
+    pub goal: u64,
 }
 
 impl L1Connection {
     /// What a source says of it, at this time since the Unix epoch.
     pub fn at(now: Duration, connection: &Connection) -> Self {
-        let Connection { lost, last_block, pages_behind, caught_up } = connection;
+        let Connection { lost, last_block, pages_behind, caught_up, reached, goal } = connection;
         Self {
             connected: lost.is_none(),
             disconnected_seconds: lost.as_ref().map_or(0, |lost| lost.lasting.as_secs()),
-            lost: lost.as_ref().map(|lost| (lost.since.as_secs(), lost.reason.clone())),
+            lost: lost.as_ref().map(|lost| (lost.since.as_secs(), lost.hitch, lost.reason.clone())),
+            last_block_seconds: last_block.map(|mined| mined.as_secs()),
             last_block_age_seconds: last_block.map(|mined| now.saturating_sub(mined).as_secs()),
             pages_behind: *pages_behind as u64,
             caught_up: *caught_up,
+            reached: *reached,
+            goal: *goal,
         }
     }
+}
+
+fn since_and_why<S: Serializer>(
+    lost: &Option<(u64, Hitch, String)>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    lost.as_ref().map(|(since, _, why)| (since, why)).serialize(serializer)
 }

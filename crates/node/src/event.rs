@@ -10,6 +10,7 @@ use reprise_model::digest::BlockHash;
 use reprise_model::order::Order;
 use reprise_model::scheduled::ScheduledBatch;
 use reprise_model::statement::{Kind, StatementId};
+use reprise_settler::SettleError;
 
 use crate::connection::L1Connection;
 use crate::health::Health;
@@ -80,8 +81,8 @@ pub enum PipelineEvent {
     Published(Arc<Order>),
     /// A settlement was submitted to the L1.
     Submitted(StatementId),
-    /// The L1 refused one, with its reason.
-    Refused(StatementId, String),
+    /// The L1 refused one.
+    Refused(SettleError),
     /// The chain shows a settlement.
     Settled(Box<ObservedSettlement>),
     /// How much is waiting.

@@ -1,12 +1,16 @@
-//! Health: green, or red with reasons. A reason stands for as long as what it says is so.
+//! Health: green, degraded or red, with reasons. A reason stands for as long as what it says is so.
 //!
-//! A run that ends red ends with an exit code other than zero.
+//! *Degraded*: the node works, and somebody should look. *Red*: something does not happen until somebody acts, or a
+//! promise is broken; a run that ends red ends with an exit code other than zero. Each [`Reason`] has a name, which
+//! metrics and the operator's manual (`docs/operations.md`) know it by, and says what to do.
 
 use std::fmt;
 
+use reprise_chain::source::Hitch;
 use reprise_model::statement::StatementId;
 use reprise_prover::engine::Engine;
 use reprise_prover::failure::Failure;
+use reprise_settler::{Cause, Refusal, Urgency};
 use serde::{Serialize, Serializer};
 
 use crate::connection::L1Connection;
@@ -16,17 +20,24 @@ use crate::violation::Violation;
 /// For how many seconds the L1 may be away: nodes restart, and connections break.
 pub const L1_AWAY_MAX: u64 = 60;
 
-/// How a node is.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Health {
+/// How many seconds old the L1's last block may be.
+pub const L1_STILL_MAX: u64 = 600;
+
+/// How well something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
     /// All is well.
-    #[default]
     Green,
-    /// Something needs a person, or soon will.
-    Red {
-        /// What; at least one.
-        reasons: Vec<Reason>,
-    },
+    /// It works, and somebody should look.
+    Degraded,
+    /// Something does not happen until somebody acts.
+    Red,
+}
+
+/// How a node is: green where there are no reasons, else as bad as the worst of them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Health {
+    reasons: Vec<Reason>,
 }
 
 /// Why a node is not well.
@@ -57,18 +68,40 @@ pub enum Reason {
         failed: u32,
         /// How it failed last.
         failure: String,
+        /// Whether another works.
+        others: bool,
     },
     /// The disk cannot be read or written: what it is asked waits until it can.
     Disk {
         /// What it says.
         error: String,
     },
-    /// There is no connection to the L1 for longer than [`L1_AWAY_MAX`] seconds.
-    L1Away {
+    /// The L1 is not followed.
+    L1 {
+        /// What is in the way.
+        hitch: Hitch,
         /// Since when, in seconds since the Unix epoch.
         since: u64,
-        /// Why.
+        /// In other words.
         reason: String,
+        /// Whether it lasts longer than [`L1_AWAY_MAX`] seconds.
+        lasts: bool,
+    },
+    /// The L1's last block is older than [`L1_STILL_MAX`] seconds.
+    L1Still {
+        /// When it was mined, in seconds since the Unix epoch.
+        since: u64,
+    },
+    /// The L1 does not take the next settlement.
+    Refused {
+        /// Why.
+        cause: Cause,
+        /// Since when, in seconds since the Unix epoch.
+        since: u64,
+        /// In the words of whoever refused.
+        said: String,
+        /// Whether somebody must act.
+        urgent: bool,
     },
     /// A promise was broken.
     Violated {
@@ -78,11 +111,13 @@ pub enum Reason {
 }
 
 impl Health {
-    /// The health that follows from the engine, the disk's error, the connection to the L1 and the watcher's violations.
+    /// The health that follows from the engine, the disk's error, the connection to the L1, what the L1 refuses and the
+    /// watcher's violations.
     pub(crate) fn of(
         engine: &Engine,
         disk: Option<&DiskError>,
         l1: Option<&L1Connection>,
+        refusal: Option<(&Refusal, Urgency)>,
         violations: &[Violation],
     ) -> Self {
         let given_up = engine.failures().iter().map(|(statement, failure)| Reason::GivenUp {
@@ -94,45 +129,152 @@ impl Health {
             Failure::Store(_) => None,
             _ => Some(Reason::Invalid { statement: *statement }),
         });
+        let others = engine.suspended().count() < engine.devices();
         let resting = engine.suspended().map(|device| Reason::Device {
             device: device.device,
             failed: device.failed,
             failure: device.failure.to_string(),
+            others,
         });
         let held_up = engine.failing().find_map(|(_, failure)| match failure {
             Failure::Store(error) => Some(error.to_string()),
             _ => None,
         });
         let disk = disk.map(ToString::to_string).or(held_up).map(|error| Reason::Disk { error });
-        let away = l1.filter(|l1| l1.disconnected_seconds > L1_AWAY_MAX).and_then(|l1| l1.lost.clone());
-        let away = away.map(|(since, reason)| Reason::L1Away { since, reason });
+        let refused = refusal.filter(|(_, urgency)| *urgency > Urgency::None);
+        let refused = refused.map(|(refusal, urgency)| Reason::Refused {
+            cause: refusal.cause,
+            since: refusal.since.since_epoch.as_secs(),
+            said: refusal.said.clone(),
+            urgent: urgency == Urgency::Act,
+        });
         let violated =
             violations.iter().map(|violation| Reason::Violated { promise: violation.promise.to_owned() });
-        let reasons = given_up.chain(failing).chain(resting).chain(disk).chain(away).chain(violated);
-        let reasons: Vec<_> = reasons.collect();
-        if reasons.is_empty() { Self::Green } else { Self::Red { reasons } }
+        let reasons = given_up.chain(failing).chain(resting).chain(disk).chain(l1.and_then(of_l1));
+        Self { reasons: reasons.chain(refused).chain(violated).collect() }
+    }
+
+    /// How bad the worst reason is.
+    pub fn level(&self) -> Level {
+        self.reasons.iter().map(Reason::level).max().unwrap_or(Level::Green)
     }
 
     /// Whether all is well.
     pub fn is_green(&self) -> bool {
-        *self == Self::Green
+        self.level() == Level::Green
     }
 
-    /// Why it is red; nothing where it is green.
+    /// Whether something does not happen until somebody acts.
+    pub fn is_red(&self) -> bool {
+        self.level() == Level::Red
+    }
+
+    /// Why it is not green; nothing where it is.
     pub fn reasons(&self) -> &[Reason] {
-        match self {
-            Self::Green => &[],
-            Self::Red { reasons } => reasons,
+        &self.reasons
+    }
+}
+
+/// What is wrong with the connection to an L1.
+fn of_l1(l1: &L1Connection) -> Option<Reason> {
+    let lasts = l1.disconnected_seconds > L1_AWAY_MAX;
+    match &l1.lost {
+        Some((since, hitch, reason)) => (lasts || *hitch != Hitch::Away).then(|| Reason::L1 {
+            hitch: *hitch,
+            since: *since,
+            reason: reason.clone(),
+            lasts,
+        }),
+        None => {
+            let mined = l1.last_block_seconds.filter(|_| l1.caught_up)?;
+            let age = l1.last_block_age_seconds?;
+            (age > L1_STILL_MAX).then_some(Reason::L1Still { since: mined })
         }
+    }
+}
+
+impl Reason {
+    /// The names of all reasons, each once.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        let own = ["given_up", "hung", "invalid", "device", "disk", "l1_still", "violated"];
+        own.into_iter().chain(Hitch::ALL.map(hitch_name)).chain(Cause::ALL.map(Cause::name))
+    }
+
+    /// Its name in metrics and in the operator's manual.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::GivenUp { .. } => "given_up",
+            Self::Hung { .. } => "hung",
+            Self::Invalid { .. } => "invalid",
+            Self::Device { .. } => "device",
+            Self::Disk { .. } => "disk",
+            Self::L1 { hitch, .. } => hitch_name(*hitch),
+            Self::L1Still { .. } => "l1_still",
+            Self::Refused { cause, .. } => cause.name(),
+            Self::Violated { .. } => "violated",
+        }
+    }
+
+    /// How bad it is.
+    pub fn level(&self) -> Level {
+        match self {
+            Self::Device { others: true, .. }
+            | Self::L1 { lasts: false, .. }
+            | Self::L1Still { .. }
+            | Self::Refused { urgent: false, .. } => Level::Degraded,
+            _ => Level::Red,
+        }
+    }
+
+    /// What to do about it.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::GivenUp { .. } => "read the failure; what is proved is kept: run again to try once more",
+            Self::Hung { .. } => "look at the device; the statement is proved again by itself",
+            Self::Invalid { .. } => {
+                "check the device and its memory; the statement is proved again by itself"
+            }
+            Self::Device { .. } => "repair or replace the device; it is tried again now and then",
+            Self::Disk { .. } => "make room, or repair the disk: everything goes on by itself then",
+            Self::L1 { hitch: Hitch::Away, .. } => "check that the node runs, and --l1",
+            Self::L1 { hitch: Hitch::Unsynced, .. } => "wait until the node is synced",
+            Self::L1 { hitch: Hitch::Behind, .. } => {
+                "wait until the node catches up; if it does not, give --l1 one that is not behind"
+            }
+            Self::L1 { hitch: Hitch::Answers, .. } => {
+                "check the node's version and what stands between; another node (--l1) goes on from here"
+            }
+            Self::L1Still { .. } => "check that the node has peers and is synced",
+            Self::Refused { cause, .. } => cause.advice(),
+            Self::Violated { .. } => "stop, keep the data directory and report it",
+        }
+    }
+}
+
+fn hitch_name(hitch: Hitch) -> &'static str {
+    match hitch {
+        Hitch::Away => "l1_away",
+        Hitch::Unsynced => "l1_unsynced",
+        Hitch::Behind => "l1_behind",
+        Hitch::Answers => "l1_answers",
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Green => "green",
+            Self::Degraded => "degraded",
+            Self::Red => "red",
+        })
     }
 }
 
 impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Red { reasons } = self else { return f.write_str("green") };
-        f.write_str("red")?;
-        for (index, reason) in reasons.iter().enumerate() {
-            write!(f, "{} {reason}", if index == 0 { ":" } else { ";" })?;
+        self.level().fmt(f)?;
+        for (index, reason) in self.reasons.iter().enumerate() {
+            write!(f, "{} {reason} ({})", if index == 0 { ":" } else { ";" }, reason.advice())?;
         }
         Ok(())
     }
@@ -144,19 +286,29 @@ impl fmt::Display for Reason {
             Self::GivenUp { statement, failure } => write!(f, "{statement} was given up: {failure}"),
             Self::Hung { statement } => write!(f, "the prover hung over {statement}"),
             Self::Invalid { statement } => write!(f, "the prover made an invalid proof of {statement}"),
-            Self::Device { device, failed, failure } => {
+            Self::Device { device, failed, failure, .. } => {
                 write!(f, "device {device} is suspended: it failed {failed} times in a row: {failure}")
             }
             Self::Disk { error } => write!(f, "waiting for the disk: {error}"),
-            Self::L1Away { since, reason } => {
-                write!(f, "no connection to the L1 since {since} (Unix time): {reason}")
+            Self::L1 { hitch, since, reason, .. } => {
+                let what = match hitch {
+                    Hitch::Away => "no connection to the L1",
+                    Hitch::Unsynced => "the L1's node is not synced",
+                    Hitch::Behind => "the L1's node is behind",
+                    Hitch::Answers => "the L1's node gives answers that do not check",
+                };
+                write!(f, "{what} since {since} (Unix time): {reason}")
+            }
+            Self::L1Still { since } => write!(f, "the L1 has shown no block since {since} (Unix time)"),
+            Self::Refused { cause, since, said, .. } => {
+                write!(f, "settlement refused ({cause}) since {since} (Unix time): {said}")
             }
             Self::Violated { promise } => write!(f, "violated: {promise}"),
         }
     }
 }
 
-/// As in words: `green`, or `red: …`.
+/// As in words: `green`, `degraded: …` or `red: …`.
 impl Serialize for Health {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)

@@ -15,7 +15,7 @@ use reprise_model::block::ChainRoot;
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{RealReceipt, Receipt, Verified};
 use reprise_model::statement::StatementId;
-use reprise_settler::{SettleError, SettlementSink, Sink, UnprovenSink};
+use reprise_settler::{Cause, SettleError, SettlementSink, Sink, Taken, UnprovenSink};
 
 /// What a node follows, and settles on.
 pub trait L1 {
@@ -147,20 +147,30 @@ impl<F: FnOnce(Box<dyn ChainSource>) -> Box<dyn ChainSource>> L1 for WrappedL1<F
     }
 }
 
+fn cause(why: &Rejection) -> Cause {
+    match why {
+        Rejection::Replay { .. } | Rejection::Gap { .. } | Rejection::WrongRoot { .. } => Cause::Elsewhere,
+        Rejection::Orphaned { .. } => Cause::Orphaned,
+        Rejection::WrongPins { .. } | Rejection::WrongClaim => Cause::ScriptRefused,
+        Rejection::BadProof { .. } => Cause::WrongSeal,
+    }
+}
+
 /// The overlay as a sink.
 #[derive(Debug, Clone)]
 pub struct OverlaySink(pub Arc<Mutex<Overlay>>);
 
 impl OverlaySink {
-    fn take(&self, settlement: SettlementArtifact<&Receipt>) -> Result<(), SettleError> {
+    fn take(&self, settlement: SettlementArtifact<&Receipt>) -> Result<Taken, SettleError> {
         let statement: StatementId = settlement.receipt.id();
-        let refused = |why: Rejection| SettleError::Refused { statement, reason: why.to_string() };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).submit(settlement).map_err(refused)
+        let refused = |why: Rejection| SettleError { statement, cause: cause(&why), said: why.to_string() };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).submit(settlement).map_err(refused)?;
+        Ok(Taken::UnderWay)
     }
 }
 
 impl SettlementSink for OverlaySink {
-    fn submit(&mut self, settlement: SettlementArtifact<RealReceipt>) -> Result<(), SettleError> {
+    fn submit(&mut self, settlement: SettlementArtifact<RealReceipt>) -> Result<Taken, SettleError> {
         let SettlementArtifact { end_block, journal, exits, receipt } = settlement;
         self.take(SettlementArtifact { end_block, journal, exits, receipt: &receipt })
     }
@@ -170,7 +180,7 @@ impl UnprovenSink for OverlaySink {
     fn submit_unproven(
         &mut self,
         settlement: SettlementArtifact<Verified<Receipt>>,
-    ) -> Result<(), SettleError> {
+    ) -> Result<Taken, SettleError> {
         let SettlementArtifact { end_block, journal, exits, receipt } = settlement;
         self.take(SettlementArtifact { end_block, journal, exits, receipt: &receipt })
     }

@@ -4,7 +4,6 @@
 //! |---|---|
 //! | [`wire`] | every room made and joined |
 //! | [`pipeline`] | the rooms, and what passes between them: no thread, no clock |
-//! | `settling` | which settlement is due, and what the L1 refused |
 //! | `deferred` | what the disk could not do just now, and when it is asked again |
 //! | `diagnostics` | provenance, and the dumps of a divergence |
 //! | [`driver`] | threads, a source and a clock for a pipeline: a node |
@@ -20,6 +19,7 @@
 //! | [`l1`] | the port to an L1 as a whole, and the L1s that come with Reprise |
 
 pub mod connection;
+pub mod debts;
 mod deferred;
 pub mod dev;
 mod diagnostics;
@@ -29,8 +29,8 @@ pub mod health;
 pub mod l1;
 pub mod oracle;
 pub mod pipeline;
+pub mod replay;
 pub mod report;
-mod settling;
 pub mod statistics;
 pub mod violation;
 pub mod watcher;

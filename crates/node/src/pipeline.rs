@@ -31,17 +31,17 @@ use reprise_prover::failure::Failure;
 use reprise_prover::reader::Read;
 use reprise_prover::workers::{Assignment, Finished};
 use reprise_scheduler::scheduler::{Scheduler, SchedulerError};
-use reprise_settler::SettleError;
+use reprise_settler::{Moment, Refusal, Settler};
 use reprise_store::ReceiptStore;
 use reprise_store::port::{Lookup, NewEntry, PutOutcome, StoreError};
 
 use crate::connection::L1Connection;
+use crate::debts::Debts;
 use crate::deferred::{Deferred, DiskError};
 use crate::diagnostics::Diagnostics;
 use crate::event::{Observer, PipelineEvent};
-use crate::health::Health;
+use crate::health::{Health, Level};
 use crate::report::Report;
-use crate::settling::{Settling, Stuck};
 use crate::statistics::Statistics;
 use crate::violation::Violation;
 use crate::watcher::Watcher;
@@ -68,14 +68,6 @@ pub enum RunError {
         statement: StatementId,
         /// The failure that ended it.
         failure: Failure,
-    },
-    /// The L1 keeps refusing the next settlement.
-    #[error("settlement is stuck: {blocks} blocks passed while the L1 refused: {reason}")]
-    Stuck {
-        /// How many.
-        blocks: u32,
-        /// Its last reason.
-        reason: SettleError,
     },
     /// The L1 is not the one whose final part was pruned here.
     #[error(
@@ -138,12 +130,6 @@ pub trait Executor {
     fn store(&mut self, order: Arc<Order>, entry: NewEntry);
 }
 
-impl From<Stuck> for RunError {
-    fn from(Stuck { blocks, reason }: Stuck) -> Self {
-        Self::Stuck { blocks, reason }
-    }
-}
-
 impl From<DiskError> for RunError {
     fn from(error: DiskError) -> Self {
         match error {
@@ -170,7 +156,8 @@ pub(crate) struct Rooms {
     pub(crate) scheduler: Scheduler,
     pub(crate) planner: Planner,
     pub(crate) engine: Engine,
-    pub(crate) settling: Settling,
+    /// None where nothing is settled: the pipeline observes and proves.
+    pub(crate) settler: Option<Settler>,
     pub(crate) store: Arc<dyn ReceiptStore>,
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) watcher: Watcher,
@@ -189,7 +176,10 @@ pub struct Pipeline {
     scheduler: Scheduler,
     planner: Planner,
     engine: Engine,
-    settling: Settling,
+    /// None where nothing is settled: the pipeline observes and proves.
+    settler: Option<Settler>,
+    /// What settlements leave to be paid.
+    debts: Debts,
     store: Arc<dyn ReceiptStore>,
     backend: Arc<dyn Backend>,
     watcher: Watcher,
@@ -233,7 +223,7 @@ impl Pipeline {
             scheduler,
             planner,
             engine,
-            settling,
+            settler,
             store,
             backend,
             watcher,
@@ -247,15 +237,16 @@ impl Pipeline {
             scheduler,
             planner,
             engine,
-            settling,
+            settler,
             store,
             backend,
             watcher,
             diagnostics,
+            debts: Debts::default(),
             statistics: Statistics::default(),
             deferred: Deferred::default(),
             connection: None,
-            health: Health::Green,
+            health: Health::default(),
             lost: 0,
             floor,
             demand_max,
@@ -265,12 +256,13 @@ impl Pipeline {
     /// How far it has come: what a source that paces itself by the prover wants to know.
     pub fn progress(&self) -> Progress {
         // What was given up settles nothing any more.
-        let stuck = !self.settling.settles() || !self.engine.failures().is_empty();
+        let stuck = self.settler.is_none() || !self.engine.failures().is_empty();
         let proved = self.engine.satisfied() && self.deferred.error().is_none();
         let settled = stuck || !self.planner.is_unsettled();
+        let refused = self.refusal().is_some();
         // The floor stands on a settlement that the chain must show again first.
         let floor = if self.planner.is_catching_up() { Checkpoint(0) } else { self.floor };
-        Progress { proved, settled, finalized: self.tree.finalized(), floor }
+        Progress { proved, settled, refused, finalized: self.tree.finalized(), floor }
     }
 
     /// Whether nothing is being looked up, proved, checked or stored, and nothing waits for the store.
@@ -280,7 +272,8 @@ impl Pipeline {
 
     /// When [`wake`](Self::wake) next has something to do, if ever without another input.
     pub fn deadline(&self) -> Option<Duration> {
-        self.engine.deadline().into_iter().chain(self.deferred.again_at()).min()
+        let settler = self.settler.as_ref().and_then(Settler::again_at);
+        self.engine.deadline().into_iter().chain(self.deferred.again_at()).chain(settler).min()
     }
 
     /// Starts no further proof; what runs is finished and stored.
@@ -354,10 +347,16 @@ impl Pipeline {
             return Err(RunError::FloorUnknown { floor });
         }
 
-        let settlements: Vec<_> = event.added.iter().flat_map(|added| &added.block.settlements).collect();
-        self.settling.on_view_change(!settlements.is_empty())?;
-        for settlement in settlements {
+        for settlement in event.added.iter().flat_map(|added| &added.block.settlements) {
+            self.settler.iter_mut().for_each(Settler::relieve);
             self.tell(&PipelineEvent::Settled(Box::new(settlement.clone())), context);
+        }
+        if self.debts.follow(&event, &batches)
+            && let Some(settler) = &mut self.settler
+        {
+            let owed: Vec<_> = self.debts.owed().collect();
+            let paid = settler.set_unpaid(&owed);
+            self.debts.paid(&paid);
         }
         let finalized = event.finalized;
         self.tell(&PipelineEvent::Chain { event, batches }, context);
@@ -513,20 +512,27 @@ impl Pipeline {
 
     /// Says how the node is, where that changed.
     fn update_health(&mut self, context: &mut Context<'_>) {
-        let health = self.health_now();
+        let health = self.health_at(context.executor.now());
         if health != self.health {
-            match &health {
-                Health::Green => tracing::info!("health: {health}"),
-                Health::Red { .. } => tracing::error!("health: {health}"),
+            match health.level() {
+                Level::Green => tracing::info!("health: {health}"),
+                Level::Degraded => tracing::warn!("health: {health}"),
+                Level::Red => tracing::error!("health: {health}"),
             }
             self.health = health.clone();
             self.tell(&PipelineEvent::Health(health), context);
         }
     }
 
-    fn health_now(&self) -> Health {
+    /// The refusal of the next settlement that stands.
+    fn refusal(&self) -> Option<&Refusal> {
+        self.settler.as_ref().and_then(Settler::refusal)
+    }
+
+    fn health_at(&self, now: Duration) -> Health {
         let l1 = self.connection.as_ref();
-        Health::of(&self.engine, self.deferred.error(), l1, self.watcher.violations())
+        let refusal = self.refusal().map(|refusal| (refusal, refusal.urgency(now)));
+        Health::of(&self.engine, self.deferred.error(), l1, refusal, self.watcher.violations())
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>, context: &mut Context<'_>) -> Result<(), RunError> {
@@ -627,9 +633,15 @@ impl Pipeline {
     /// Submits the oldest unsettled bundle if its proof is stored.
     fn settle(&mut self, context: &mut Context<'_>) -> Result<(), RunError> {
         let tip = self.tree.tip().block_hash();
-        let Some(wanted) = self.planner.bundles().next().cloned() else { return Ok(()) };
+        let Some(wanted) = self.planner.bundles().next().cloned() else {
+            self.settler.iter_mut().for_each(Settler::relieve);
+            return Ok(());
+        };
+        let at = Moment { now: context.executor.now(), since_epoch: context.executor.since_epoch() };
         let (bundle, order) = (&wanted.bundle, &wanted.order);
-        if !self.settling.is_due(order.id, tip) || self.engine.known(&order.id) != Some(true) {
+        if !self.settler.as_ref().is_some_and(|settler| settler.is_due(order.id, tip, at.now))
+            || self.engine.known(&order.id) != Some(true)
+        {
             return Ok(());
         }
         let (statement, claim) = (&order.statement, &order.claim);
@@ -640,9 +652,13 @@ impl Pipeline {
         };
         let (start, end, journal) = (bundle.blocks.start, bundle.blocks.end, bundle.journal);
         let exits = self.scheduler.exits(&bundle.blocks.blocks)?;
-        match self.settling.submit(AggregatorArtifact { start, end, journal, exits, receipt }, tip) {
-            Ok(()) => self.tell(&PipelineEvent::Submitted(order.id), context),
-            Err(reason) => self.tell(&PipelineEvent::Refused(order.id, reason), context),
+        let Some(settler) = &mut self.settler else { return Ok(()) };
+        match settler.settle(AggregatorArtifact { start, end, journal, exits, receipt }, tip, at) {
+            Ok(_) => self.tell(&PipelineEvent::Submitted(order.id), context),
+            Err(refused) => {
+                tracing::debug!("{refused}");
+                self.tell(&PipelineEvent::Refused(refused), context);
+            }
         }
         Ok(())
     }
@@ -666,6 +682,8 @@ impl Pipeline {
         if let Some((statement, failure)) = self.engine.failures().first() {
             return Err(RunError::GivenUp { statement: *statement, failure: failure.clone() });
         }
+        // What is refused when an L1 has come to its end is refused for good.
+        let health = if interrupted { self.health.clone() } else { self.health_at(Duration::MAX) };
         let (counts, stats) = (self.engine.counts(), self.store.stats()?);
         let violations = self.watcher.violations().to_vec();
         let report = Report {
@@ -689,7 +707,7 @@ impl Pipeline {
             settled_checkpoint: self.planner.settled_checkpoint().map_or(0, |checkpoint| checkpoint.0),
             state_root: self.watcher.root().to_hex(),
             violations: violations.len() as u64,
-            health: self.health_now(),
+            health,
             l1_connection: self.connection,
             ..self.statistics.report()
         };

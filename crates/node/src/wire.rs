@@ -31,7 +31,6 @@ use crate::driver::Node;
 use crate::l1::{L1, L1Error};
 use crate::oracle::Oracle;
 use crate::pipeline::{Pipeline, Rooms};
-use crate::settling::Settling;
 use crate::watcher::Watcher;
 
 /// What a run is made of, besides an L1, a backend and a store.
@@ -225,7 +224,7 @@ pub fn build_pipeline(
         scheduler,
         planner,
         engine: Engine::new(settings.permits, engine),
-        settling: Settling::new(sink.map(Settler::new)),
+        settler: sink.map(Settler::new),
         store,
         backend,
         watcher: Watcher::new(settings.permits, genesis, oracle),

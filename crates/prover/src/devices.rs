@@ -47,6 +47,10 @@ impl Devices {
         Self { breaker, devices: vec![Device::default(); count] }
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.devices.len()
+    }
+
     /// Which a proof may begin on now.
     pub(crate) fn free(&self, now: Duration) -> Option<usize> {
         let free = self.devices.iter().enumerate();

@@ -252,6 +252,11 @@ impl Engine {
         self.failing.iter()
     }
 
+    /// How many devices there are.
+    pub fn devices(&self) -> usize {
+        self.devices.count()
+    }
+
     /// The devices that keep failing, and are suspended.
     pub fn suspended(&self) -> impl Iterator<Item = SuspendedDevice<'_>> {
         self.devices.suspended()

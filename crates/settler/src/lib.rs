@@ -1,22 +1,40 @@
-//! Settling: submits the next settlement, once a tip, until the chain shows it.
+//! Settling: submits the next settlement until the chain shows it.
 //!
 //! The settler assumes nothing. It submits the oldest unsettled bundle whose proof is durable, and knows that
-//! it settled only when a chain event says so; then the next bundle is the oldest. A refusal stands until the
-//! chain changes. A reorg that takes a settlement away makes its bundle the oldest again.
+//! it settled only when a chain event says so; then the next bundle is the oldest. A reorg that takes a settlement
+//! away makes its bundle the oldest again.
+//!
+//! A refusal is a state ([`Refusal`]): it has a [`Cause`], a time since when it stands and a time of the next try. It
+//! stands until the L1 takes a settlement, the chain shows one, or nothing is wanted. A submission is repeated at every
+//! new tip, and without one when the next try is due. The settler has no clock: it is told the time ([`Moment`]).
 //!
 //! Two ports, so that a fake seal cannot reach an L1: [`SettlementSink`] takes a
 //! [`RealReceipt`], into which a fake one does not convert; [`UnprovenSink`] is implemented only by L1s that
 //! are simulated, never by one that moves value.
 
+mod refusal;
+
+use std::time::Duration;
+
 use reprise_model::artifact::{AggregatorArtifact, SettlementArtifact};
+use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::BlockHash;
+use reprise_model::journal::Exit;
+use reprise_model::mutation::{self, Mutation};
 use reprise_model::receipt::{FakeSealError, RealReceipt, Receipt, Verified};
 use reprise_model::statement::StatementId;
+
+pub use crate::refusal::{Cause, Moment, Refusal, SettleError, Urgency};
 
 /// An L1 that settlements are submitted to.
 pub trait SettlementSink: Send {
     /// Submits; that it was taken is not that it settled.
-    fn submit(&mut self, settlement: SettlementArtifact<RealReceipt>) -> Result<(), SettleError>;
+    fn submit(&mut self, settlement: SettlementArtifact<RealReceipt>) -> Result<Taken, SettleError>;
+
+    /// All that the settlements of the chain leave to be paid: which of it is paid for good.
+    fn set_unpaid(&mut self, _unpaid: &[&UnpaidExits]) -> Vec<StatementId> {
+        vec![]
+    }
 }
 
 /// A simulated L1, for pipelines whose proofs are mocked.
@@ -25,7 +43,25 @@ pub trait UnprovenSink: Send {
     fn submit_unproven(
         &mut self,
         settlement: SettlementArtifact<Verified<Receipt>>,
-    ) -> Result<(), SettleError>;
+    ) -> Result<Taken, SettleError>;
+
+    /// As [`SettlementSink::set_unpaid`].
+    fn set_unpaid(&mut self, _unpaid: &[&UnpaidExits]) -> Vec<StatementId> {
+        vec![]
+    }
+}
+
+/// What a settlement that the chain shows leaves to be paid, whoever sent it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnpaidExits {
+    /// The settlement.
+    pub settlement: ObservedSettlement,
+    /// The block that carries it.
+    pub carrier: BlockHash,
+    /// Whether that block never leaves the chain.
+    pub is_final: bool,
+    /// What each of its batches withdraws, in order.
+    pub exits: Vec<Vec<Exit>>,
 }
 
 /// Where settlements go.
@@ -36,20 +72,13 @@ pub enum Sink {
     Unproven(Box<dyn UnprovenSink>),
 }
 
-/// Why a settlement was not taken.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SettleError {
-    /// The L1 refuses it.
-    #[error("{statement}: the L1 refused the settlement: {reason}")]
-    Refused {
-        /// The aggregate's statement.
-        statement: StatementId,
-        /// Its words.
-        reason: String,
-    },
-    /// The seal is fake.
-    #[error(transparent)]
-    Fake(#[from] FakeSealError),
+/// What became of a submission that was not refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// The L1 has it.
+    UnderWay,
+    /// It is being sent: whether the L1 takes it is known at a later submission.
+    Sending,
 }
 
 /// Submits settlements.
@@ -57,34 +86,83 @@ pub struct Settler {
     sink: Sink,
     /// What was last submitted, or refused, and the canonical tip it was judged under.
     last: Option<(StatementId, BlockHash)>,
+    refusal: Option<Refusal>,
 }
 
 impl Settler {
     /// A settler into `sink`.
     pub fn new(sink: Sink) -> Self {
-        Self { sink, last: None }
+        Self { sink, last: None, refusal: None }
     }
 
-    /// Whether `statement` has yet to be submitted on the chain whose tip is `tip`.
-    pub fn is_due(&self, statement: StatementId, tip: BlockHash) -> bool {
-        self.last != Some((statement, tip))
+    /// Whether `statement` is to be submitted now, on the chain whose tip is `tip`.
+    pub fn is_due(&self, statement: StatementId, tip: BlockHash, now: Duration) -> bool {
+        self.last != Some((statement, tip)) || self.again_at().is_some_and(|at| at <= now)
     }
 
-    /// Submits the oldest unsettled bundle's proof, once for each tip of the chain.
-    pub fn settle(&mut self, artifact: AggregatorArtifact, tip: BlockHash) -> Result<(), SettleError> {
+    /// When a refused settlement is submitted again, tip or no tip.
+    pub fn again_at(&self) -> Option<Duration> {
+        self.refusal.as_ref().map(|refusal| refusal.again_at)
+    }
+
+    /// The refusal that stands.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        self.refusal.as_ref()
+    }
+
+    /// Nothing is to be settled, or the chain shows a settlement: no refusal stands.
+    pub fn relieve(&mut self) {
+        if !mutation::is(Mutation::RefusalForEver) {
+            self.refusal = None;
+        }
+    }
+
+    /// All that the settlements of the chain leave to be paid: which of it is paid for good.
+    pub fn set_unpaid(&mut self, unpaid: &[&UnpaidExits]) -> Vec<StatementId> {
+        match &mut self.sink {
+            Sink::Real(sink) => sink.set_unpaid(unpaid),
+            Sink::Unproven(sink) => sink.set_unpaid(unpaid),
+        }
+    }
+
+    /// Submits the oldest unsettled bundle's proof.
+    pub fn settle(
+        &mut self,
+        artifact: AggregatorArtifact,
+        tip: BlockHash,
+        at: Moment,
+    ) -> Result<Taken, SettleError> {
+        self.last = Some((artifact.receipt.id(), tip));
+        let answer = self.submit(artifact);
+        match &answer {
+            Ok(Taken::UnderWay) => self.relieve(),
+            Ok(Taken::Sending) => {
+                if let Some(refusal) = &mut self.refusal {
+                    refusal.wait(at.now);
+                }
+            }
+            Err(error) => self.refusal = Some(Refusal::after(self.refusal.take(), error, at)),
+        }
+        answer
+    }
+
+    fn submit(&mut self, artifact: AggregatorArtifact) -> Result<Taken, SettleError> {
         let statement = artifact.receipt.id();
-        self.last = Some((statement, tip));
         let (end_block, journal, exits) = (artifact.end.block_hash(), artifact.journal, artifact.exits);
         match &mut self.sink {
             Sink::Real(sink) => {
-                let receipt = RealReceipt::try_from(artifact.receipt)?;
-                sink.submit(SettlementArtifact { end_block, journal, exits, receipt })?;
+                let fake = |error: FakeSealError| SettleError {
+                    statement,
+                    cause: Cause::WrongSeal,
+                    said: error.to_string(),
+                };
+                let receipt = RealReceipt::try_from(artifact.receipt).map_err(fake)?;
+                sink.submit(SettlementArtifact { end_block, journal, exits, receipt })
             }
             Sink::Unproven(sink) => {
                 let receipt = artifact.receipt;
-                sink.submit_unproven(SettlementArtifact { end_block, journal, exits, receipt })?;
+                sink.submit_unproven(SettlementArtifact { end_block, journal, exits, receipt })
             }
         }
-        Ok(())
     }
 }

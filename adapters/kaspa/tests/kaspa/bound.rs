@@ -56,7 +56,7 @@ impl Observer for Heard {
     fn on_event(&mut self, event: &PipelineEvent) {
         match event {
             PipelineEvent::Settled(settlement) => self.settled.push(settlement.as_ref().clone()),
-            PipelineEvent::Refused(_, reason) => self.refused.push(reason.clone()),
+            PipelineEvent::Refused(refused) => self.refused.push(refused.to_string()),
             _ => {}
         }
     }

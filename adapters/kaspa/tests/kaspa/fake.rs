@@ -1,7 +1,9 @@
 //! A made-up node: blocks with sound commitments and lane tips, told in Kaspa's own types.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use kaspa_consensus_core::header::{CompressedParents, Header};
@@ -81,10 +83,14 @@ impl Recorder {
 }
 
 pub(crate) fn recorder() -> Recorder {
+    recorder_of(lane())
+}
+
+pub(crate) fn recorder_of(lane: Lane) -> Recorder {
     let recording = Recording {
         network: "simnet".into(),
         recorder: "a test".into(),
-        lane: lane(),
+        lane,
         root: ChainRoot { metadata: root(), lane_proof: None },
         events: vec![],
     };
@@ -194,6 +200,11 @@ pub(crate) fn expected(transaction: &Transaction, merge_index: u32) -> LaneTrans
     }
 }
 
+/// The same as the node tells it.
+pub(crate) fn lane_answer(number: u8) -> RpcOptionalTransaction {
+    told(&lane_transaction(number))
+}
+
 /// A transaction as the node tells it.
 fn told(transaction: &Transaction) -> RpcOptionalTransaction {
     let spent = RpcOptionalUtxoEntry {
@@ -261,6 +272,8 @@ pub(crate) struct Script {
     pub(crate) refusals: Mutex<usize>,
     /// The only blocks it knows, where it does not know all.
     pub(crate) knows: Option<Vec<BlockHash>>,
+    /// Its tip, where it is not the root.
+    pub(crate) tip: Option<BlockHash>,
 }
 
 impl Script {
@@ -284,18 +297,22 @@ impl Chain for Script {
             network_id: "simnet".parse().unwrap(),
             has_utxo_index: true,
             is_synced: true,
-            virtual_daa_score: 0,
+            virtual_daa_score: 1_000_000,
         })
     }
 
     async fn tip(&self) -> Result<BlockHash, Unanswered> {
-        Ok(root().block_hash)
+        Ok(self.tip.unwrap_or(root().block_hash))
     }
 
     async fn block(&self, block: BlockHash) -> Result<RpcBlock, Unanswered> {
         self.check("get_block", block)?;
         let header = Header::from_precomputed_hash(Hash::from_bytes(block.0), vec![]);
         Ok(RpcBlock { header: (&header).into(), transactions: vec![], verbose_data: None })
+    }
+
+    async fn lowest(&self) -> Result<BlockHash, Unanswered> {
+        Ok(root().block_hash)
     }
 
     async fn changes_since(&self, tip: BlockHash, _: u64) -> Result<Answer, Unanswered> {
@@ -389,6 +406,10 @@ impl Chain for Node {
         Ok(RpcBlock { header: (&header).into(), transactions: vec![], verbose_data: Some(verbose) })
     }
 
+    async fn lowest(&self) -> Result<BlockHash, Unanswered> {
+        Ok(root().block_hash)
+    }
+
     async fn changes_since(&self, tip: BlockHash, confirmations: u64) -> Result<Answer, Unanswered> {
         let chain = self.chain.lock().unwrap();
         let seen = self.seen.lock().unwrap();
@@ -413,5 +434,62 @@ impl Chain for Node {
     async fn lane_proof(&self, block: BlockHash, _key: Digest) -> Result<Option<LaneProof>, Unanswered> {
         let chain = self.chain.lock().unwrap();
         Ok(chain.iter().find(|it| it.metadata.block_hash == block).map(|it| it.proof.clone()))
+    }
+}
+
+/// A node behind a slow line: every answer takes `delay`, and after so many answers the line is cut.
+pub(crate) struct Slow<'a> {
+    pub(crate) chain: &'a Node,
+    pub(crate) delay: Duration,
+    pub(crate) cut_after: usize,
+    pub(crate) asked: AtomicUsize,
+    pub(crate) proofs: Mutex<Vec<BlockHash>>,
+}
+
+impl<'a> Slow<'a> {
+    pub(crate) fn new(chain: &'a Node, delay: Duration) -> Self {
+        Self { chain, delay, cut_after: usize::MAX, asked: AtomicUsize::new(0), proofs: Mutex::default() }
+    }
+
+    async fn take_time(&self, asked: &'static str) -> Result<(), Unanswered> {
+        tokio::time::sleep(self.delay).await;
+        match self.asked.fetch_add(1, Ordering::Relaxed) >= self.cut_after {
+            true => Err(Unanswered { asked, source: RpcError::General("the line is cut".into()).into() }),
+            false => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Chain for Slow<'_> {
+    async fn server(&self) -> Result<GetServerInfoResponse, Unanswered> {
+        self.take_time("get_server_info").await?;
+        self.chain.server().await
+    }
+
+    async fn tip(&self) -> Result<BlockHash, Unanswered> {
+        self.take_time("get_sink").await?;
+        self.chain.tip().await
+    }
+
+    async fn block(&self, block: BlockHash) -> Result<RpcBlock, Unanswered> {
+        self.take_time("get_block").await?;
+        self.chain.block(block).await
+    }
+
+    async fn lowest(&self) -> Result<BlockHash, Unanswered> {
+        self.take_time("get_block_dag_info").await?;
+        self.chain.lowest().await
+    }
+
+    async fn changes_since(&self, tip: BlockHash, confirmations: u64) -> Result<Answer, Unanswered> {
+        self.take_time("get_virtual_chain_from_block_v2").await?;
+        self.chain.changes_since(tip, confirmations).await
+    }
+
+    async fn lane_proof(&self, block: BlockHash, key: Digest) -> Result<Option<LaneProof>, Unanswered> {
+        self.take_time("get_seq_commit_lane_proof").await?;
+        self.proofs.lock().unwrap().push(block);
+        self.chain.lane_proof(block, key).await
     }
 }

@@ -20,7 +20,15 @@ const AWAY: &str = "ws://127.0.0.1:1";
 
 fn options() -> Options {
     let (url, lane) = (AWAY.into(), fake::lane());
-    Options { url, lane, from: None, confirmations: 0, until_idle: false, through: None }
+    Options {
+        url,
+        lane,
+        from: None,
+        confirmations: 0,
+        until_idle: false,
+        wrong_answers_max: 1,
+        through: None,
+    }
 }
 
 /// An event log of a fork and the one that overtakes it.

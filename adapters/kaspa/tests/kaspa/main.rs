@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod bound;
 #[cfg(test)]
+mod catch_up;
+#[cfg(test)]
 mod claim;
 #[cfg(test)]
 mod covenant;
@@ -17,3 +19,5 @@ mod follower;
 mod live;
 #[cfg(test)]
 mod opening;
+#[cfg(test)]
+mod root;

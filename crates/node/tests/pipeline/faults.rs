@@ -9,7 +9,7 @@ use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::{Kind, StatementId};
 use reprise_node::dev;
 use reprise_node::event::{NoopObserver, Observer, PipelineEvent};
-use reprise_node::health::{Health, Reason};
+use reprise_node::health::{Health, Level, Reason};
 use reprise_node::pipeline::RunError;
 use reprise_node::report::{Report, SecondsByKind};
 use reprise_planner::planner::Retention;
@@ -76,7 +76,7 @@ fn failures_of_every_sort_at_one_and_at_ten_percent_end_in_the_same_root() {
             // A call that hung is one that failed, too.
             assert_eq!(report.prove_calls, report.proved.total() + report.attempts_failed, "{name}");
             assert_eq!((&report.state_root, report.proved), (&clean.state_root, clean.proved), "{name}");
-            assert_eq!((report.quarantined, &report.health), (0, &Health::Green), "{name} every {every}");
+            assert_eq!((report.quarantined, &report.health), (0, &Health::default()), "{name} every {every}");
             assert_eq!(report.timed_out > 0, mock_hangs(&home.mock, report), "{name} every {every}");
             // A thread that hangs keeps nothing open: the directory can be opened again.
             assert_all_valid(&home);
@@ -111,7 +111,7 @@ fn a_hang_turns_the_health_red_until_its_statement_is_proved() {
     let ended = home.try_run(dev::flip(), &never(), &mut heard).unwrap();
     let red = |health: &Health| matches!(health.reasons(), [Reason::Hung { .. }, ..]);
     assert!(heard.0.iter().any(red), "{:?}", heard.0);
-    assert_eq!((heard.0.last(), &ended.report.health), (Some(&Health::Green), &Health::Green));
+    assert_eq!((heard.0.last(), &ended.report.health), (Some(&Health::default()), &Health::default()));
 }
 
 #[test]
@@ -126,10 +126,11 @@ fn a_broken_device_beside_one_that_works_costs_a_few_attempts_and_is_named() {
     assert_eq!(ended.violations, vec![]);
     assert_eq!((&report.state_root, report.proved), (&clean.state_root, clean.proved));
     assert_eq!(report.attempts_failed, u64::from(home.tuning.engine.breaker.failures), "then it rests");
-    let [Reason::Device { device: 0, failed: 3, failure }] = report.health.reasons() else {
+    let [reason @ Reason::Device { device: 0, failed: 3, failure, .. }] = report.health.reasons() else {
         panic!("{}", report.health)
     };
     assert!(failure.contains("injected"), "{failure}");
+    assert_eq!(reason.level(), Level::Degraded, "the other one works");
 }
 
 #[test]
@@ -140,7 +141,7 @@ fn with_every_device_broken_for_a_while_the_run_waits_and_gives_nothing_up() {
     let mut heard = Healths::default();
     let ended = home.try_run(dev::flip(), &never(), &mut heard).unwrap();
     assert_eq!(ended.violations, vec![]);
-    assert_eq!((ended.report.attempts_failed, &ended.report.health), (9, &Health::Green));
+    assert_eq!((ended.report.attempts_failed, &ended.report.health), (9, &Health::default()));
     let red = |health: &Health| health.reasons().iter().any(|reason| matches!(reason, Reason::Device { .. }));
     assert!(heard.0.iter().any(red), "{:?}", heard.0);
 }
@@ -219,7 +220,7 @@ fn a_bad_assumption_under_a_right_checksum_and_mark_is_found_quarantined_and_pro
         assert_eq!(report.prove_calls, untouched.prove_calls + 2, "{kind}");
         assert_eq!(report.state_root, untouched.state_root);
         assert_eq!(report.settled_checkpoint, untouched.settled_checkpoint);
-        assert_eq!(report.health, Health::Green);
+        assert_eq!(report.health, Health::default());
         assert_all_valid(&home);
     }
 }
@@ -387,7 +388,7 @@ fn a_full_disk_pauses_the_run_with_a_reason_and_it_goes_on_when_there_is_room() 
             let same =
                 |report: &Report| (report.proved, report.state_root.clone(), report.settled_checkpoint);
             assert_eq!(same(&report), same(&clean), "{what}");
-            assert_eq!(report.health, Health::Green, "{what}");
+            assert_eq!(report.health, Health::default(), "{what}");
             // A write fails unless it was the last; whether anything is read then is up to what comes.
             if fails.1 && fills_at < stored {
                 assert!(reds.iter().any(|reason| reason.contains("no storage space")), "{what}: {reds:?}");

@@ -4,7 +4,9 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use reprise_chain::source::{ChainSource, Connection, Disconnection, Pace, Poll, Progress, SourceError};
+use reprise_chain::source::{
+    ChainSource, Connection, Disconnection, Hitch, Pace, Poll, Progress, SourceError,
+};
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::BlockHash;
 use reprise_model::hash::Blake3;
@@ -97,23 +99,25 @@ fn what_the_l1_calls_final_is_pruned_though_the_depth_says_nothing_of_it_yet() {
 fn an_l1_that_is_away_for_longer_than_it_may_is_a_reason_for_red_health_and_how_it_is_is_reported() {
     let run = |lost: Option<u64>| {
         let lost = lost.map(|seconds| Disconnection {
+            hitch: Hitch::Away,
             since: Duration::from_secs(1_700_000_000),
             lasting: Duration::from_secs(seconds),
             reason: "nobody listens there".into(),
         });
         let (last_block, pages_behind) = (Some(Duration::from_secs(1_600_000_000)), 3);
-        let connection = Some(Connection { lost, last_block, pages_behind, caught_up: true });
+        let connection =
+            Some(Connection { lost, last_block, pages_behind, caught_up: false, reached: 0, goal: 0 });
         run(&Home::new(), Says { connection, ..Says::default() }).report
     };
     for (lost, red) in [(None, false), (Some(L1_AWAY_MAX), false), (Some(L1_AWAY_MAX + 1), true)] {
         let report = run(lost);
         let l1 = report.l1_connection.unwrap();
         assert_eq!((l1.connected, l1.disconnected_seconds), (lost.is_none(), lost.unwrap_or(0)));
-        assert_eq!((l1.pages_behind, l1.caught_up), (3, true));
+        assert_eq!((l1.pages_behind, l1.caught_up), (3, false));
         assert!(l1.last_block_age_seconds > Some(100_000_000));
         match report.health.reasons() {
             [] => assert!(!red),
-            [reason @ Reason::L1Away { .. }] => {
+            [reason @ Reason::L1 { hitch: Hitch::Away, .. }] => {
                 assert!(red && reason.to_string().contains("since 1700000000"), "{reason}");
                 assert!(reason.to_string().contains("nobody listens there"), "{reason}");
             }

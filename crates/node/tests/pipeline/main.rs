@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod circles;
 #[cfg(test)]
+mod debts;
+#[cfg(test)]
 mod errors;
 #[cfg(test)]
 mod exhaustive;
@@ -18,9 +20,13 @@ mod identity;
 #[cfg(test)]
 mod live;
 #[cfg(test)]
+mod manual;
+#[cfg(test)]
 mod phases;
 #[cfg(test)]
 mod pruned;
+#[cfg(test)]
+mod refused;
 #[cfg(test)]
 mod repeats;
 #[cfg(test)]

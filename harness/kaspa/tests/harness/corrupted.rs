@@ -42,6 +42,10 @@ impl Chain for Spoilt {
         self.chain.block(block).await
     }
 
+    async fn lowest(&self) -> Result<BlockHash, Unanswered> {
+        self.chain.lowest().await
+    }
+
     async fn changes_since(&self, tip: BlockHash, confirmations: u64) -> Result<Answer, Unanswered> {
         let mut answer = self.chain.changes_since(tip, confirmations).await?;
         (self.tamper)(&mut answer, &mut None);
@@ -207,7 +211,8 @@ async fn a_spoilt_field_ends_the_source_with_its_name_and_a_restart_goes_on() {
     stage.show(Fork::A, &stage.common).await.unwrap();
     stage.show(Fork::A, &a).await.unwrap();
     let (url, lane, from) = (stage.observer.node.url().to_owned(), stage.lane.clone(), Some(stage.root));
-    let honest = Options { url, lane, from, confirmations: 0, until_idle: false, through: None };
+    let honest =
+        Options { url, lane, from, confirmations: 0, until_idle: false, wrong_answers_max: 1, through: None };
     let checked = tokio::task::spawn_blocking(move || {
         let mut wrong = vec![];
         for (field, says, tamper) in FIELDS {

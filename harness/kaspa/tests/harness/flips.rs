@@ -31,7 +31,15 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 
 fn plan(stage: &Stage, url: &str, data_dir: &Path) -> Plan {
     let (lane, from) = (stage.lane.clone(), Some(stage.root));
-    let options = Options { url: url.into(), lane, from, confirmations: 0, until_idle: false, through: None };
+    let options = Options {
+        url: url.into(),
+        lane,
+        from,
+        confirmations: 0,
+        until_idle: false,
+        wrong_answers_max: 1,
+        through: None,
+    };
     Plan { options, payer: None, data_dir: data_dir.into(), rule: BundleRule::default() }
 }
 
@@ -217,6 +225,10 @@ impl Chain for CutInReorg {
 
     async fn block(&self, block: BlockHash) -> Result<RpcBlock, Unanswered> {
         self.chain.block(block).await
+    }
+
+    async fn lowest(&self) -> Result<BlockHash, Unanswered> {
+        self.chain.lowest().await
     }
 
     async fn changes_since(&self, tip: BlockHash, confirmations: u64) -> Result<Answer, Unanswered> {

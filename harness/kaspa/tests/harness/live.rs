@@ -36,9 +36,10 @@ async fn mine(rpc: &dyn RpcApi, heights: Range<u64>) {
     }
 }
 
-fn open(url: &str, event_log: Option<&Path>) -> LiveL1 {
+fn open(url: &str, from: Option<BlockHash>, event_log: Option<&Path>) -> LiveL1 {
     let (url, lane) = (url.into(), lane());
-    let options = Options { url, lane, from: None, confirmations: 0, until_idle: false, through: None };
+    let options =
+        Options { url, lane, from, confirmations: 0, until_idle: false, wrong_answers_max: 1, through: None };
     LiveL1::open(options, event_log).unwrap()
 }
 
@@ -63,7 +64,8 @@ async fn a_node_that_crashes_and_comes_back_is_followed_on_and_so_it_is_after_a_
     let event_log = directory.path().join("chronicle");
     let url = node.url().to_owned();
     let opened = event_log.clone();
-    let mut live = tokio::task::spawn_blocking(move || open(&url, Some(&opened))).await.unwrap();
+    let root = Some(block_hash(rpc.get_sink().await.unwrap().sink));
+    let mut live = tokio::task::spawn_blocking(move || open(&url, root, Some(&opened))).await.unwrap();
     mine(rpc.as_ref(), 6..16).await;
     let (mut events, mut live) =
         tokio::task::spawn_blocking(move || (follow(&mut live, 10), live)).await.unwrap();
@@ -78,7 +80,7 @@ async fn a_node_that_crashes_and_comes_back_is_followed_on_and_so_it_is_after_a_
 
     let restarted = tokio::task::spawn_blocking(move || {
         drop(live);
-        open("ws://127.0.0.1:1", Some(&event_log))
+        open("ws://127.0.0.1:1", root, Some(&event_log))
     });
     let mut live = restarted.await.unwrap();
     assert_eq!(*live.head(), Recording { events: vec![], ..recording });
@@ -143,7 +145,8 @@ async fn the_pruning_point_of_a_real_node_is_final_before_the_depth_says_so() {
     let (node, rpc) = Node::start(&params).await.unwrap();
     mine(rpc.as_ref(), 1..6).await;
     let url = node.url().to_owned();
-    let live = tokio::task::spawn_blocking(move || open(&url, None)).await.unwrap();
+    let root = Some(block_hash(rpc.get_sink().await.unwrap().sink));
+    let live = tokio::task::spawn_blocking(move || open(&url, root, None)).await.unwrap();
     let mut told = Told { chain: vec![live.head().root.metadata], last: None, live };
     // No faster than it is followed: the node prunes, and what is pruned cannot be followed any more.
     for from in (6..=BLOCKS).step_by(33) {

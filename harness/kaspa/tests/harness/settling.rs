@@ -22,7 +22,8 @@ use reprise_chain::event::SourceEvent;
 use reprise_kaspa::claim;
 use reprise_kaspa::coin::{FEERATE_MIN, Fees, Funding};
 use reprise_kaspa::covenant::{Groth16, Proof, Rules, Succinct};
-use reprise_kaspa::exit_payer::{ExitPayer, PaymentContext};
+use reprise_kaspa::exit_payer::{ExitPayer, PaymentContext, UnpaidExits};
+use reprise_kaspa::flights::Flights;
 use reprise_kaspa::l1::Payer;
 use reprise_kaspa::live::Options;
 use reprise_kaspa::settlement::Settling;
@@ -33,8 +34,8 @@ use reprise_kaspa_harness::simnet::{self, FEE_MAX, KASPA, Simnet, blocking, key,
 use reprise_kaspa_harness::wallet::Coin;
 use reprise_ledger::Action;
 use reprise_model::block::ObservedSettlement;
-use reprise_model::digest::{Digest, PinsDigest, ProgramId, ResourceId, StatementId};
-use reprise_model::journal::Exit;
+use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProgramId, ResourceId, StatementId};
+use reprise_model::journal::{AggregateJournal, Commitment, Exit, Transition};
 use reprise_node::event::PipelineEvent;
 use reprise_node::report::Report;
 use reprise_planner::bundle::BundleRule;
@@ -81,7 +82,8 @@ async fn other_fork(simnet: &mut Simnet, fork: usize, bodies: &[&[Transaction]])
 
 fn plan(simnet: &Simnet, data_dir: &Path, settler: u8, batches_max: usize) -> Plan {
     let (url, lane, from) = (simnet.node.url().to_owned(), simnet.lane.clone(), Some(simnet.root));
-    let options = Options { url, lane, from, confirmations: 0, until_idle: false, through: None };
+    let options =
+        Options { url, lane, from, confirmations: 0, until_idle: false, wrong_answers_max: 1, through: None };
     let payer = Some(Payer { key: key(settler).unwrap(), fee_max: FEE_MAX });
     let rule = BundleRule { batches_max, ..BundleRule::default() };
     Plan { options, payer, data_dir: data_dir.into(), rule }
@@ -495,17 +497,19 @@ async fn a_cashier_has_every_exit_of_a_settlement_paid_and_then_nothing_more_to_
     let (payee, batches) = exits();
     let (settling, vault) = claimed(&mut simnet, &batches).await;
     let context = PaymentContext { settling: &settling, prefix: Prefix::Simnet, fee_max: FEE_MAX };
-    let mut exit_payer = ExitPayer::default();
+    let (mut exit_payer, mut flights) = (ExitPayer::default(), Flights::default());
     assert!(exit_payer.is_idle());
-    exit_payer.add(StatementId([1; 32]), &[]);
+    exit_payer.set_unpaid(&[unpaid(1, &[], false)]);
     assert!(exit_payer.is_idle(), "a settlement without exits");
     // One that is not settled: it is waited for.
-    exit_payer.add(StatementId([2; 32]), &batches[1..]);
-    exit_payer.add(StatementId([3; 32]), &batches);
-    exit_payer.add(StatementId([3; 32]), &batches);
+    exit_payer.set_unpaid(&[unpaid(2, &batches[1..], false), unpaid(3, &batches, false)]);
     let mut sent = 0;
-    while exit_payer.step(simnet.rpc(), context).await.unwrap().is_some() {
-        assert_eq!(exit_payer.step(simnet.rpc(), context).await.unwrap(), None, "one at a time");
+    while exit_payer.step(simnet.rpc(), context, &mut flights).await.unwrap().is_some() {
+        assert_eq!(
+            exit_payer.step(simnet.rpc(), context, &mut flights).await.unwrap(),
+            None,
+            "one at a time"
+        );
         sent += 1;
         simnet.mine(&[]).await.unwrap();
         simnet.mine(&[]).await.unwrap();
@@ -519,5 +523,25 @@ async fn a_cashier_has_every_exit_of_a_settlement_paid_and_then_nothing_more_to_
     };
     assert_eq!(amounts(&simnet, &payee).await, [KASPA, 3 * KASPA]);
     assert_eq!(amounts(&simnet, &vault).await, [KASPA]);
-    assert!(!exit_payer.is_idle(), "for the other one it waits");
+    assert!(!exit_payer.is_idle() && exit_payer.paid().is_empty(), "a reorg may bring either back");
+    exit_payer.set_unpaid(&[unpaid(3, &batches, true)]);
+    assert_eq!(exit_payer.step(simnet.rpc(), context, &mut flights).await.unwrap(), None);
+    assert!(exit_payer.is_idle() && exit_payer.paid().contains(&StatementId([3; 32])), "it is paid for good");
+}
+
+/// What a settlement leaves to be paid whose batches have these exits.
+fn unpaid(number: u8, batches: &[Vec<Exit>], is_final: bool) -> UnpaidExits {
+    let exits = claim::claim_steps(batches).first().map_or(Digest::ZERO, |step| step.before.batches);
+    let transition = Transition {
+        pins: PinsDigest([6; 32]),
+        root_before: Digest::ZERO,
+        root_after: Digest::ZERO,
+        tip_before: Digest::ZERO,
+        tip_after: Digest::ZERO,
+        exits,
+    };
+    let journal = AggregateJournal { transition, commitment: Commitment::Unbound };
+    let (statement, end_block) = (StatementId([number; 32]), BlockHash([number; 32]));
+    let settlement = ObservedSettlement { statement, journal, end_block };
+    UnpaidExits { settlement, carrier: end_block, is_final, exits: batches.to_vec() }
 }

@@ -1,0 +1,446 @@
+//! How a node, a lane and a covenant are, asked of the living: what `doctor` says before a run, or beside one.
+//!
+//! What is asked is gathered into [`Facts`]; what they mean is a function of them ([`Facts::lines`]).
+
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use kaspa_consensus_core::network::NetworkId;
+use kaspa_rpc_core::api::rpc::RpcApi;
+use reprise_chain::event_log::{EventLog, EventLogError};
+use reprise_chain::recording::{Lane, Recording};
+use reprise_model::block::{ChainBlock, ChainBlockMetadata};
+
+use crate::client::{self, unanswered};
+use crate::covenant::{Rules, State};
+use crate::follower::{Chain, Patient};
+use crate::key::Key;
+use crate::sink::SinkError;
+use crate::track::Track;
+use crate::wallet::{coins, unspent};
+use crate::{kaspa_hash, names};
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// How many settlements should be paid for in advance.
+const SETTLEMENTS_MIN: u64 = 10;
+
+/// How many seconds old the node's last block may be: to look, to act.
+const TIP_AGE: [u64; 2] = [60, 600];
+
+/// How a thing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// As it should be.
+    Ok,
+    /// It works, and somebody should look.
+    Warning,
+    /// A run does not get on with it.
+    Failed,
+}
+
+impl Verdict {
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// How one thing is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// What was looked at.
+    pub what: &'static str,
+    /// How it is.
+    pub verdict: Verdict,
+    /// The same in words.
+    pub said: String,
+    /// What to do about it; empty where it is as it should be.
+    pub advice: &'static str,
+}
+
+/// What is asked about.
+pub struct Subject<'a> {
+    /// The node's borsh wRPC server.
+    pub url: &'a str,
+    /// The lane.
+    pub lane: &'a Lane,
+    /// What the covenant's rules are on a network, where there is a covenant.
+    pub rules: Option<&'a dyn Fn(NetworkId) -> Option<Rules>>,
+    /// How far the chain was followed before.
+    pub position: Option<Position>,
+    /// The state of the covenant, as far as it was followed.
+    pub state: Option<State>,
+    /// Who pays.
+    pub key: Option<&'a Key>,
+    /// The most a transaction may pay, in sompi.
+    pub fee_max: u64,
+}
+
+/// How far a chain was followed, by its chronicle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    /// Network, lane and root.
+    pub head: Recording,
+    /// The last block.
+    pub tip: ChainBlockMetadata,
+    /// The state that the last settlement left.
+    pub settled: Option<State>,
+}
+
+impl Position {
+    /// What the event log at `path` says; none where there is none.
+    pub fn read(path: &Path) -> Result<Option<Self>, EventLogError> {
+        let Some(event_log) = EventLog::open(path)? else { return Ok(None) };
+        let head = event_log.head().clone();
+        let mut blocks = vec![(head.root.metadata, None)];
+        let add = |blocks: &mut Vec<(ChainBlockMetadata, Option<State>)>, added: Vec<ChainBlock>| {
+            for block in added {
+                let before = blocks.last().and_then(|(_, settled)| *settled);
+                let last = block.settlements.last().map(|it| it.journal.transition);
+                let settled =
+                    last.map(|last| State { root: last.root_after, tip: last.tip_after }).or(before);
+                blocks.push((block.metadata, settled));
+            }
+        };
+        for run in event_log.settled()? {
+            // None of this part ever leaves.
+            blocks.drain(..blocks.len() - 1);
+            add(&mut blocks, run?);
+        }
+        for event in event_log.events()? {
+            let event = event?;
+            blocks.truncate(blocks.len().saturating_sub(event.removed.len()).max(1));
+            add(&mut blocks, event.added);
+        }
+        let (tip, settled) = blocks[blocks.len() - 1];
+        Ok(Some(Self { head, tip, settled }))
+    }
+}
+
+/// Where the covenant's output is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Where {
+    /// In the state that was followed.
+    Here,
+    /// Founded, and not in its first state yet.
+    Founded,
+    /// In neither.
+    Elsewhere,
+}
+
+/// What a node answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Facts {
+    /// Its version.
+    pub version: String,
+    /// Its network.
+    pub network: NetworkId,
+    /// The network that was followed before.
+    pub followed: Option<String>,
+    /// Whether it is synced.
+    pub synced: bool,
+    /// Whether it lists unspent outputs.
+    pub index: bool,
+    /// The DAA score that its chain has reached, and that was followed.
+    pub reached: (u64, Option<u64>),
+    /// How many seconds ago its last block was mined.
+    pub tip_age: u64,
+    /// Whether it knows the last block that was followed; none where nothing was.
+    pub knows_tip: Option<bool>,
+    /// How many blue scores ago the lane was used last; none where it is forgotten, or never was.
+    pub lane_idle: Option<u64>,
+    /// Where the covenant is; none where there is none, or it cannot be said.
+    pub covenant: Option<Where>,
+    /// What the key's coins hold, and its address; none where there is no key, or it cannot be said.
+    pub funds: Option<(u64, String)>,
+    /// The most a transaction may pay, in sompi.
+    pub fee_max: u64,
+}
+
+/// Asks the node; a line alone where it does not answer.
+pub fn examine(subject: &Subject<'_>) -> Vec<Line> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let facts = match runtime {
+        Ok(runtime) => runtime.block_on(ask(subject)).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    match facts {
+        Ok(facts) => facts.lines(),
+        Err(said) => {
+            let advice = "check that the node runs with --rpclisten-borsh, and --l1";
+            vec![Line { what: "node", verdict: Verdict::Failed, said, advice }]
+        }
+    }
+}
+
+async fn ask(subject: &Subject<'_>) -> Result<Facts, SinkError> {
+    let client = client::connect(subject.url, CONNECT_WITHIN).await?;
+    let rpc: &dyn RpcApi = client.as_ref();
+    let rpc_chain: std::sync::Arc<dyn RpcApi> = client.clone();
+    let chain = Patient { chain: rpc_chain, within: ANSWER_WITHIN };
+    let info = chain.server().await?;
+    let network = info.network_id;
+    let sink = chain.tip().await?;
+    let tip = chain.block(sink).await?.header;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let knows_tip = match &subject.position {
+        Some(position) => Some(chain.block(position.tip.block_hash).await.is_ok()),
+        None => None,
+    };
+    let lane = chain.lane_proof(sink, subject.lane.key).await?.and_then(|proof| proof.lane);
+    let (params, prefix) = (names::params(network), network.into());
+    let rules = subject.rules.and_then(|rules| rules(network));
+    let covenant = match (rules, subject.state, info.has_utxo_index) {
+        (Some(rules), Some(state), true) => {
+            let id = Some(kaspa_hash(subject.lane.covenant));
+            let here = async |script| -> Result<bool, SinkError> {
+                Ok(unspent(rpc, &script, prefix).await?.iter().any(|coin| coin.entry.covenant_id == id))
+            };
+            let founded = match subject.key {
+                Some(key) => here(key.script()).await?,
+                None => false,
+            };
+            Some(match here(rules.script(state)).await? {
+                true => Where::Here,
+                false if founded => Where::Founded,
+                false => Where::Elsewhere,
+            })
+        }
+        _ => None,
+    };
+    let funds = match (subject.key, params, info.has_utxo_index) {
+        (Some(key), Ok(params), true) => {
+            let held = coins(rpc, &params, key, prefix).await?.iter().map(|coin| coin.entry.amount).sum();
+            Some((held, key.address(prefix).to_string()))
+        }
+        _ => None,
+    };
+    // A connection that is gone cannot be closed, and need not be.
+    let _ = client.disconnect().await.map_err(|e| unanswered("disconnect")(e.to_string().into()));
+    Ok(Facts {
+        version: info.server_version,
+        network,
+        followed: subject.position.as_ref().map(|position| position.head.network.clone()),
+        synced: info.is_synced,
+        index: info.has_utxo_index,
+        reached: (info.virtual_daa_score, subject.position.as_ref().map(|position| position.tip.daa_score)),
+        tip_age: now.saturating_sub(tip.timestamp / 1000),
+        knows_tip,
+        lane_idle: lane.map(|entry| tip.blue_score.saturating_sub(entry.blue_score)),
+        covenant,
+        funds,
+        fee_max: subject.fee_max,
+    })
+}
+
+impl Facts {
+    /// What they mean.
+    pub fn lines(&self) -> Vec<Line> {
+        use Verdict::{Failed, Ok, Warning};
+        let mut lines = vec![];
+        let mut say = |what, verdict, said: String, advice| {
+            lines.push(Line { what, verdict, said, advice: if verdict == Ok { "" } else { advice } });
+        };
+        say("node", Ok, format!("kaspad {}", self.version), "");
+        let known = names::params(self.network);
+        let other = self.followed.as_ref().is_some_and(|followed| *followed != self.network.to_string());
+        match (&known, other) {
+            (Err(error), _) => {
+                say("network", Failed, error.to_string(), "use a node of a network that is known")
+            }
+            (_, true) => {
+                let followed = self.followed.clone().unwrap_or_default();
+                let said = format!("{}, but the data directory follows {followed}", self.network);
+                say("network", Failed, said, "give --l1 a node of that network, or another --data-dir");
+            }
+            _ => say("network", Ok, self.network.to_string(), ""),
+        }
+        let synced = if self.synced { (Ok, "yes") } else { (Failed, "it is catching up with its network") };
+        say("synced", synced.0, synced.1.into(), "wait until the node is synced");
+        let index = match (self.index, self.funds.is_some()) {
+            (true, _) => (Ok, "the node lists unspent outputs"),
+            (false, _) => {
+                (Failed, "the node lists no unspent outputs: nothing can be settled, and no exit be paid")
+            }
+        };
+        say("index", index.0, index.1.into(), "start the node with --utxoindex");
+        let [look, act] = TIP_AGE;
+        let age = match self.tip_age {
+            age if age > act => Failed,
+            age if age > look => Warning,
+            _ => Ok,
+        };
+        let said = format!("its last block was mined {} s ago", self.tip_age);
+        say("tip", age, said, "check that the node has peers, and the clocks");
+        match (self.knows_tip, self.reached) {
+            (Some(true), (goal, Some(reached))) => {
+                let said = format!(
+                    "followed up to a block that the node knows, {} blocks behind",
+                    goal.saturating_sub(reached)
+                );
+                say("position", Ok, said, "");
+            }
+            (Some(_), _) => {
+                let said = "the node does not know the last block that was followed: it has pruned it, is behind, or \
+                            never had it";
+                say(
+                    "position",
+                    Warning,
+                    said.into(),
+                    "a run asks it from the highest block it knows; use a node that keeps more if it says that there is none",
+                );
+            }
+            (None, _) => say("position", Ok, "nothing was followed yet".into(), ""),
+        }
+        self.lane(&mut say);
+        match self.covenant {
+            Some(Where::Here) => say("covenant", Ok, "in the state that was followed".into(), ""),
+            Some(Where::Founded) => {
+                say("covenant", Ok, "founded: the first settlement moves it into its first state".into(), "");
+            }
+            Some(Where::Elsewhere) => {
+                let said = "not in the state that was followed: it was settled since, or it has other rules";
+                say(
+                    "covenant",
+                    Warning,
+                    said.into(),
+                    "let a run catch up; if it is the same then, check --covenant, --covenant-proof, --lane, --deposit and the build",
+                );
+            }
+            None => {}
+        }
+        if let Some((held, address)) = &self.funds {
+            let settlements = held / self.fee_max.max(1);
+            let verdict = match settlements {
+                0 => Failed,
+                few if few < SETTLEMENTS_MIN => Warning,
+                _ => Ok,
+            };
+            let said =
+                format!("{held} sompi at {address}, for at least {settlements} settlements at --fee-max");
+            say("funds", verdict, said, "send coins to that address");
+        }
+        lines
+    }
+
+    /// How long the lane stays before the network forgets it.
+    fn lane(&self, say: &mut dyn FnMut(&'static str, Verdict, String, &'static str)) {
+        let window = Track::window(self.network);
+        let Some(idle) = self.lane_idle else {
+            let said = "the lane has no entry: it was never used, or is forgotten";
+            return say(
+                "lane",
+                Verdict::Warning,
+                said.into(),
+                "send it a transaction; what it did before cannot be joined to it",
+            );
+        };
+        let a_second = names::params(self.network)
+            .map_or(1.0, |params| 1000.0 / params.blockrate.target_time_per_block as f64);
+        let hours = |scores: u64| scores as f64 / a_second / 3600.0;
+        let left = window.saturating_sub(idle);
+        let verdict = match left {
+            left if left * 4 < window => Verdict::Warning,
+            _ => Verdict::Ok,
+        };
+        let said = format!(
+            "used last {:.1} hours ago; Kaspa forgets it in {:.1} hours unless it is used ({left} of {window} blue scores)",
+            hours(idle),
+            hours(left)
+        );
+        say(
+            "lane",
+            verdict,
+            said,
+            "send it a transaction: what is forgotten cannot be joined to what comes after",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn well() -> Facts {
+        Facts {
+            version: "2.1.0".into(),
+            network: "mainnet".parse().unwrap(),
+            followed: Some("mainnet".into()),
+            synced: true,
+            index: true,
+            reached: (1_000, Some(990)),
+            tip_age: 1,
+            knows_tip: Some(true),
+            lane_idle: Some(36_000),
+            covenant: Some(Where::Here),
+            funds: Some((5_000_000_000, "kaspa:q".into())),
+            fee_max: 100_000_000,
+        }
+    }
+
+    fn verdict(facts: &Facts, what: &str) -> (Verdict, String) {
+        let line = facts.lines().into_iter().find(|line| line.what == what).unwrap();
+        assert_eq!(line.verdict == Verdict::Ok, line.advice.is_empty(), "{line:?}");
+        (line.verdict, line.said)
+    }
+
+    #[test]
+    fn what_is_well_is_ok_line_by_line_and_the_lane_says_how_long_it_has() {
+        let lines = well().lines();
+        assert!(lines.iter().all(|line| line.verdict == Verdict::Ok), "{lines:?}");
+        let said = verdict(&well(), "lane").1;
+        // 432,000 blue scores at ten a second are twelve hours.
+        assert!(said.contains("1.0 hours ago") && said.contains("in 11.0 hours"), "{said}");
+        assert!(verdict(&well(), "funds").1.contains("at least 50 settlements"));
+    }
+
+    #[test]
+    fn each_thing_that_is_not_well_is_its_own_line_with_what_to_do() {
+        use Verdict::{Failed, Warning};
+        type Spoil = fn(&mut Facts);
+        let cases: &[(&str, Verdict, Spoil)] = &[
+            ("network", Failed, |facts| facts.network = "testnet-11".parse().unwrap()),
+            ("network", Failed, |facts| facts.followed = Some("testnet-10".into())),
+            ("synced", Failed, |facts| facts.synced = false),
+            ("index", Failed, |facts| facts.index = false),
+            ("tip", Warning, |facts| facts.tip_age = 61),
+            ("tip", Failed, |facts| facts.tip_age = 601),
+            ("position", Warning, |facts| facts.knows_tip = Some(false)),
+            ("lane", Warning, |facts| facts.lane_idle = None),
+            ("lane", Warning, |facts| facts.lane_idle = Some(330_000)),
+            ("lane", Warning, |facts| facts.lane_idle = Some(500_000)),
+            ("covenant", Warning, |facts| facts.covenant = Some(Where::Elsewhere)),
+            ("funds", Failed, |facts| facts.funds = Some((99_999_999, "kaspa:q".into()))),
+            ("funds", Warning, |facts| facts.funds = Some((999_999_999, "kaspa:q".into()))),
+        ];
+        for (what, expected, spoil) in cases {
+            let mut facts = well();
+            spoil(&mut facts);
+            let (found, said) = verdict(&facts, what);
+            assert_eq!(found, *expected, "{what}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_node_that_is_away_is_one_failed_line() {
+        let lane =
+            names::lane(*b"test\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", Default::default(), Default::default());
+        let subject = Subject {
+            url: "ws://127.0.0.1:1",
+            lane: &lane,
+            rules: None,
+            position: None,
+            state: None,
+            key: None,
+            fee_max: 1,
+        };
+        let [line] = examine(&subject).try_into().unwrap();
+        assert_eq!((line.what, line.verdict), ("node", Verdict::Failed));
+    }
+}

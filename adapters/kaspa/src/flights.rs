@@ -1,0 +1,73 @@
+//! Coins in flight: what transactions spend that were sent from here and are not accepted yet.
+//!
+//! A node lists an output as unspent until a block spends it; a second transaction that spends it is refused, or
+//! replaces the first.
+
+use kaspa_consensus_core::Hash;
+use kaspa_consensus_core::tx::{Transaction, TransactionOutpoint};
+use kaspa_rpc_core::api::rpc::RpcApi;
+
+use crate::coin::Coin;
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub struct Flights(Vec<Flight>);
+
+#[derive(Debug)]
+struct Flight {
+    transaction: Hash,
+    spends: Vec<TransactionOutpoint>,
+}
+
+impl Flights {
+    /// A transaction was sent.
+    pub fn add(&mut self, id: Hash, transaction: &Transaction) {
+        let spends = transaction.inputs.iter().map(|input| input.previous_outpoint).collect();
+        self.0.push(Flight { transaction: id, spends });
+    }
+
+    /// Forgets what the node's mempool holds no more: it was accepted, replaced or dropped.
+    pub async fn land(&mut self, rpc: &dyn RpcApi) {
+        let mut flying = vec![];
+        for flight in self.0.drain(..) {
+            if rpc.get_mempool_entry(flight.transaction, true, false).await.is_ok() {
+                flying.push(flight);
+            }
+        }
+        self.0 = flying;
+    }
+
+    /// The coins that no transaction in flight spends, but for one that is to be replaced.
+    pub fn free(&self, mut coins: Vec<Coin>, replaced: Option<Hash>) -> Vec<Coin> {
+        let spent = |coin: &Coin| {
+            let others = self.0.iter().filter(|flight| Some(flight.transaction) != replaced);
+            others.flat_map(|flight| &flight.spends).any(|spent| *spent == coin.outpoint)
+        };
+        coins.retain(|coin| !spent(coin));
+        coins
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kaspa_consensus_core::subnets::SUBNETWORK_ID_NATIVE;
+    use kaspa_consensus_core::tx::{ScriptPublicKey, TransactionInput, UtxoEntry};
+
+    use super::*;
+
+    fn coin(number: u32) -> Coin {
+        let entry = UtxoEntry::new(1_000, ScriptPublicKey::from_vec(0, vec![]), 1, false, None);
+        Coin { outpoint: TransactionOutpoint::new(Hash::from_bytes([5; 32]), number), entry }
+    }
+
+    #[test]
+    fn a_coin_in_flight_is_not_spent_again_but_by_what_replaces_its_transaction() {
+        let input = TransactionInput::new(coin(1).outpoint, vec![], 0, 1);
+        let transaction = Transaction::new(0, vec![input], vec![], 0, SUBNETWORK_ID_NATIVE, 0, vec![]);
+        let mut flights = Flights::default();
+        flights.add(transaction.id(), &transaction);
+        let coins = vec![coin(0), coin(1), coin(2)];
+        assert_eq!(flights.free(coins.clone(), None), [coin(0), coin(2)]);
+        assert_eq!(flights.free(coins.clone(), Some(transaction.id())), coins);
+    }
+}

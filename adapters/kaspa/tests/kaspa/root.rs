@@ -1,0 +1,135 @@
+//! Where a covenant begins, by what a node still tells of it.
+
+use kaspa_consensus_core::tx::ScriptPublicKey;
+use kaspa_hashes::Hash;
+use kaspa_rpc_core::{RpcCovenantBinding, RpcNullableCovenantBinding, RpcOptionalTransaction};
+use reprise_chain::recording::Lane;
+use reprise_kaspa::covenant::{OwnNetwork, Proof, Rules, State};
+use reprise_kaspa::follower::FollowError;
+use reprise_kaspa::lane_proof::LaneProof;
+use reprise_kaspa::root::{self, RootError};
+use reprise_model::block::ObservedSettlement;
+use reprise_model::digest::{BlockHash, Digest, PinsDigest, StatementId};
+use reprise_model::journal::{AggregateJournal, Commitment, Transition};
+
+use crate::fake::{self, Block, Node};
+
+const COVENANT: [u8; 32] = [7; 32];
+
+fn lane() -> Lane {
+    Lane { covenant: Digest(COVENANT), ..fake::lane() }
+}
+
+fn rules(pins: u8) -> Rules {
+    let own = OwnNetwork::try_from("simnet".parse::<kaspa_consensus_core::network::NetworkId>().unwrap());
+    Rules::new(PinsDigest([pins; 32]), &Proof::None(own.unwrap())).unwrap()
+}
+
+/// The first state where the chain is followed from a block with this lane proof.
+fn first(proof: Option<&[u8]>) -> State {
+    let proof = proof.map(|proof| LaneProof::decode(proof).unwrap());
+    let tip = proof.and_then(|proof| proof.lane).map_or(Digest::ZERO, |entry| entry.tip);
+    State { root: Digest([1; 32]), tip }
+}
+
+fn bind(transaction: &mut RpcOptionalTransaction, script: ScriptPublicKey) {
+    let mut output = fake::lane_answer(9).outputs[0].clone();
+    output.script_public_key = Some(script);
+    output.covenant =
+        Some(RpcNullableCovenantBinding(Some(RpcCovenantBinding::new(0, Hash::from_bytes(COVENANT)))));
+    transaction.outputs.push(output);
+}
+
+fn spend(transaction: &mut RpcOptionalTransaction) {
+    let mut input = fake::lane_answer(9).inputs[0].clone();
+    let entry = input.verbose_data.as_mut().unwrap().utxo_entry.as_mut().unwrap();
+    entry.covenant_id = Some(Hash::from_bytes(COVENANT));
+    transaction.inputs.push(input);
+}
+
+/// Blocks 0 to 9, of which 4 accepts a transaction of the lane, and 2 and 6 one of none.
+fn chain() -> Vec<Block> {
+    let (lane, other) = ([fake::lane_transaction(1)], [fake::other_transaction(2)]);
+    let of = |number: u8| -> &[_] {
+        match number {
+            4 => &lane,
+            2 | 6 => &other,
+            _ => &[],
+        }
+    };
+    fake::chain(&(0..10).map(|number| (number, of(number))).collect::<Vec<_>>())
+}
+
+fn found(chain: &mut [Block]) {
+    bind(&mut chain[2].answer.accepted_transactions[0], ScriptPublicKey::from_vec(0, vec![1; 34]));
+}
+
+fn enter(chain: &mut [Block], script: ScriptPublicKey) {
+    let transaction = &mut chain[6].answer.accepted_transactions[0];
+    spend(transaction);
+    bind(transaction, script);
+}
+
+async fn find(chain: Vec<Block>) -> Result<BlockHash, RootError> {
+    let node = Node::new(3);
+    node.adopt(chain);
+    root::find(&node, &lane(), &rules(6), &|proof| Ok(first(proof))).await
+}
+
+#[tokio::test]
+async fn a_covenant_is_followed_from_before_its_founding_or_from_where_its_first_state_was_made() {
+    let mut chain = chain();
+    found(&mut chain);
+    let before = chain[1].metadata.block_hash;
+    assert_eq!(find(chain.clone()).await.unwrap(), before, "it is founded, and no more");
+    for (made_at, root) in [(1, 1), (3, 1), (4, 4), (5, 4)] {
+        let mut chain = chain.clone();
+        let state = first(Some(&chain[made_at].proof.encode()));
+        enter(&mut chain, rules(6).script(state));
+        let expected = chain[root].metadata.block_hash;
+        assert_eq!(find(chain).await.unwrap(), expected, "its first state was made at block {made_at}");
+    }
+}
+
+#[tokio::test]
+async fn a_covenant_of_other_programs_one_that_is_older_than_the_node_and_one_that_is_none_are_refused_by_name()
+ {
+    let mut foreign = chain();
+    found(&mut foreign);
+    let state = first(Some(&foreign[4].proof.encode()));
+    enter(&mut foreign, rules(5).script(state));
+    let block = foreign[6].metadata.block_hash;
+    let refused = find(foreign).await.unwrap_err();
+    assert!(matches!(refused, RootError::Foreign { block: at, .. } if at == block), "{refused}");
+    let mut old = chain();
+    enter(&mut old, rules(6).script(state));
+    let refused = find(old).await.unwrap_err();
+    assert!(matches!(refused, RootError::Pruned { .. }), "{refused}");
+    let refused = find(chain()).await.unwrap_err();
+    assert!(matches!(refused, RootError::Unknown { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn a_settlement_of_the_covenant_under_other_pins_ends_the_source_by_name() {
+    let mut chain = chain();
+    let transition = Transition {
+        pins: PinsDigest([5; 32]),
+        root_before: Digest([1; 32]),
+        root_after: Digest([2; 32]),
+        tip_before: Digest::ZERO,
+        tip_after: Digest([3; 32]),
+        exits: Digest::ZERO,
+    };
+    let journal = AggregateJournal { transition, commitment: Commitment::Unbound };
+    let settlement =
+        ObservedSettlement { statement: StatementId([8; 32]), journal, end_block: BlockHash([4; 32]) };
+    enter(&mut chain, rules(5).script(State { root: Digest([2; 32]), tip: Digest([3; 32]) }));
+    chain[6].answer.accepted_transactions[0].payload = Some(reprise_kaspa::payload::encode(&settlement));
+    let node = Node::new(100);
+    node.adopt(chain);
+    let mut recorder = fake::recorder_of(lane());
+    recorder.follower.watch(rules(6));
+    let refused = recorder.follower.next_event(&node).await.unwrap_err();
+    let FollowError::OtherPins(other) = refused else { panic!("{refused}") };
+    assert_eq!((other.found, other.expected), (PinsDigest([5; 32]), PinsDigest([6; 32])));
+}

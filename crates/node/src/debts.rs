@@ -1,0 +1,123 @@
+//! Debts: what the settlements of the canonical chain leave to be paid, whoever sent them.
+//!
+//! A function of the chain alone: a settlement leaves the exits of the batches between the settlement before it and its
+//! own end. So a node that follows the chain again from its root, as every restart does, owes the same. A debt is owed
+//! until it is said to be paid for good ([`Debts::paid`]), which nobody can say before the block that carries its
+//! settlement is final.
+
+use std::collections::{HashMap, VecDeque};
+
+use reprise_chain::event::ChainEvent;
+use reprise_model::block::ObservedSettlement;
+use reprise_model::coordinate::Checkpoint;
+use reprise_model::digest::BlockHash;
+use reprise_model::journal::Exit;
+use reprise_model::scheduled::ScheduledBatch;
+use reprise_model::statement::StatementId;
+use reprise_settler::UnpaidExits;
+
+/// See the [module](self).
+#[derive(Debug, Clone, Default)]
+pub struct Debts {
+    /// The non-empty batches that a settlement may yet cover, or cover again after a reorg; oldest first.
+    batches: VecDeque<Batch>,
+    /// Where those are.
+    places: HashMap<BlockHash, Checkpoint>,
+    /// The settlements whose carriers may leave, and the last one whose carrier may not; oldest first.
+    settled: VecDeque<Settled>,
+    owed: Vec<(Checkpoint, UnpaidExits)>,
+    finalized: Checkpoint,
+}
+
+#[derive(Debug, Clone)]
+struct Batch {
+    block: BlockHash,
+    checkpoint: Checkpoint,
+    exits: Vec<Exit>,
+}
+
+/// A settlement: the checkpoints of the block that carries it and of its end.
+#[derive(Debug, Clone, Copy)]
+struct Settled {
+    carrier: Checkpoint,
+    end: Checkpoint,
+}
+
+impl Debts {
+    /// What is owed, by the oldest settlement first.
+    pub fn owed(&self) -> impl ExactSizeIterator<Item = &UnpaidExits> {
+        self.owed.iter().map(|(_, owed)| owed)
+    }
+
+    /// The chain changed; the batches are those of its added blocks. Whether what is owed changed.
+    pub fn follow(&mut self, event: &ChainEvent, batches: &[ScheduledBatch]) -> bool {
+        let before = self.owed.len();
+        let mut changed = false;
+        if let Some(lowest) = event.removed.last() {
+            self.remove_from(lowest.checkpoint);
+            changed |= self.owed.len() != before;
+        }
+        for (added, batch) in event.added.iter().zip(batches) {
+            let (block, carrier) = (added.metadata.block_hash(), added.metadata.checkpoint);
+            if batch.journal.is_some() {
+                let exits = batch.transactions.iter().flat_map(|it| it.journal.exits.clone()).collect();
+                self.places.insert(block, carrier);
+                self.batches.push_back(Batch { block, checkpoint: carrier, exits });
+            }
+            for settlement in &added.block.settlements {
+                changed |= self.settle(settlement, block, carrier);
+            }
+        }
+        self.finalize(event.finalized) || changed
+    }
+
+    /// These are paid for good.
+    pub fn paid(&mut self, settlements: &[StatementId]) {
+        self.owed.retain(|(_, owed)| !owed.is_final || !settlements.contains(&owed.settlement.statement));
+    }
+
+    fn remove_from(&mut self, lowest: Checkpoint) {
+        while let Some(batch) = self.batches.pop_back_if(|batch| batch.checkpoint >= lowest) {
+            self.places.remove(&batch.block);
+        }
+        while self.settled.pop_back_if(|settled| settled.carrier >= lowest).is_some() {}
+        self.owed.retain(|(carrier, _)| *carrier < lowest);
+    }
+
+    fn settle(&mut self, settlement: &ObservedSettlement, carrier: BlockHash, at: Checkpoint) -> bool {
+        // What ends in a block that is not of the chain settles nothing of it.
+        let Some(end) = self.places.get(&settlement.end_block).copied() else { return false };
+        let after = self.settled.back().map(|last| last.end);
+        self.settled.push_back(Settled { carrier: at, end });
+        let covered = self.batches.iter().filter(|batch| after.is_none_or(|after| batch.checkpoint > after));
+        let covered = covered.take_while(|batch| batch.checkpoint <= end);
+        let exits: Vec<Vec<Exit>> = covered.map(|batch| batch.exits.clone()).collect();
+        if exits.iter().all(Vec::is_empty) {
+            return false;
+        }
+        let owed = UnpaidExits { settlement: settlement.clone(), carrier, is_final: false, exits };
+        self.owed.push((at, owed));
+        true
+    }
+
+    /// Blocks up to this checkpoint stay for ever; whether that makes a debt final.
+    fn finalize(&mut self, finalized: Checkpoint) -> bool {
+        if finalized <= self.finalized {
+            return false;
+        }
+        self.finalized = finalized;
+        while self.settled.get(1).is_some_and(|next| next.carrier <= finalized) {
+            self.settled.pop_front();
+        }
+        if let Some(last) = self.settled.front().filter(|last| last.carrier <= finalized).copied() {
+            while let Some(batch) = self.batches.pop_front_if(|batch| batch.checkpoint <= last.end) {
+                self.places.remove(&batch.block);
+            }
+        }
+        let mut changed = false;
+        for (_, owed) in self.owed.iter_mut().filter(|(carrier, it)| !it.is_final && *carrier <= finalized) {
+            (owed.is_final, changed) = (true, true);
+        }
+        changed
+    }
+}

@@ -1,0 +1,47 @@
+//! A chain executed again, for what follows from it alone: no store, no prover, nothing written.
+
+use std::error::Error;
+
+use reprise_chain::event::SourceEvent;
+use reprise_chain::tree::{ChainError, ForkTree};
+use reprise_model::block::ChainRoot;
+use reprise_scheduler::record::MemoryLog;
+use reprise_scheduler::scheduler::{Scheduler, SchedulerError};
+
+use crate::debts::Debts;
+use crate::wire::Workload;
+
+/// Why a chain cannot be executed again.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// Its events cannot be read.
+    #[error(transparent)]
+    Source(Box<dyn Error + Send + Sync>),
+    /// They contradict each other.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// A block cannot be executed.
+    #[error(transparent)]
+    Scheduler(#[from] SchedulerError),
+}
+
+/// What the settlements of a chain leave to be paid, where a block is final so many checkpoints below the tip.
+pub fn debts<E: Error + Send + Sync + 'static>(
+    workload: &Workload,
+    root: ChainRoot,
+    finality_depth: u64,
+    events: impl IntoIterator<Item = Result<SourceEvent, E>>,
+) -> Result<Debts, ReplayError> {
+    let (processor, hasher, pins) = (workload.processor(), workload.hasher.clone(), workload.pins().clone());
+    let mut tree = ForkTree::new(root.metadata, finality_depth);
+    let mut scheduler = Scheduler::open(processor, hasher, pins, root, Box::new(MemoryLog::default()))?;
+    let mut debts = Debts::default();
+    for event in events {
+        let event = tree.apply(event.map_err(|error| ReplayError::Source(error.into()))?)?;
+        let batches = scheduler.schedule(event.added.iter().map(|added| (added.metadata, &added.block)))?;
+        debts.follow(&event, &batches);
+        // Nothing below is executed again.
+        scheduler.prune_below(event.finalized);
+    }
+    Ok(debts)
+}

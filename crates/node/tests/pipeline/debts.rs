@@ -1,0 +1,167 @@
+//! What settlements leave to be paid follows from the chain, whoever sent them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use reprise_chain::event::ChainEvent;
+use reprise_chain::overlay::Covenant;
+use reprise_chain::recording::Lane;
+use reprise_chain::source::Pace;
+use reprise_model::artifact::SettlementArtifact;
+use reprise_model::block::ChainRoot;
+use reprise_model::hash::Blake3;
+use reprise_model::journal::Exit;
+use reprise_model::lane::WorkloadHasher;
+use reprise_model::profile::SealKind;
+use reprise_model::receipt::{Receipt, Verified};
+use reprise_model::scheduled::ScheduledBatch;
+use reprise_model::statement::StatementId;
+use reprise_node::debts::Debts;
+use reprise_node::dev;
+use reprise_node::event::{NoopObserver, Observer, PipelineEvent};
+use reprise_node::l1::{L1, L1Error, OpenL1};
+use reprise_node::wire;
+use reprise_settler::{SettleError, Sink, Taken, UnpaidExits, UnprovenSink};
+
+use crate::flip::{Home, recorded};
+
+type Exits = BTreeMap<StatementId, Vec<Vec<Exit>>>;
+
+/// What a sink was told.
+#[derive(Default)]
+struct Told {
+    /// The exits of what was submitted here.
+    submitted: Exits,
+    /// What was owed last.
+    owed: Vec<UnpaidExits>,
+}
+
+/// An L1 whose sink notes what it is told.
+struct Noted {
+    l1: Box<dyn L1>,
+    told: Arc<Mutex<Told>>,
+}
+
+struct NotedSink {
+    sink: Box<dyn UnprovenSink>,
+    told: Arc<Mutex<Told>>,
+}
+
+impl UnprovenSink for NotedSink {
+    fn submit_unproven(
+        &mut self,
+        settlement: SettlementArtifact<Verified<Receipt>>,
+    ) -> Result<Taken, SettleError> {
+        let (statement, exits) = (settlement.receipt.id(), settlement.exits.clone());
+        self.told.lock().unwrap().submitted.insert(statement, exits);
+        self.sink.submit_unproven(settlement)
+    }
+
+    fn set_unpaid(&mut self, owed: &[&UnpaidExits]) -> Vec<StatementId> {
+        let mut told = self.told.lock().unwrap();
+        told.owed = owed.iter().map(|owed| (*owed).clone()).collect();
+        vec![]
+    }
+}
+
+impl L1 for Noted {
+    fn name(&self) -> String {
+        self.l1.name()
+    }
+
+    fn root(&self) -> ChainRoot {
+        self.l1.root()
+    }
+
+    fn lane(&self) -> Lane {
+        self.l1.lane()
+    }
+
+    fn open(
+        self: Box<Self>,
+        covenant: Covenant,
+        seal: SealKind,
+        dir: Option<&Path>,
+    ) -> Result<OpenL1, L1Error> {
+        let OpenL1 { source, sink } = self.l1.open(covenant, seal, dir)?;
+        let Some(Sink::Unproven(sink)) = sink else { panic!("the mock's seals are fake") };
+        let sink = NotedSink { sink, told: self.told };
+        Ok(OpenL1 { source, sink: Some(Sink::Unproven(Box::new(sink))) })
+    }
+}
+
+fn run(home: &Home) -> Told {
+    let (backend, store) = home.open();
+    let settings = wire::Settings {
+        rule: home.rule,
+        permits: home.permits,
+        finality_depth: home.finality_depth,
+        data_dir: Some(home.path().into()),
+        tuning: home.tuning,
+    };
+    let told = Arc::new(Mutex::new(Told::default()));
+    let l1 = Box::new(Noted { l1: recorded(dev::flip(), Pace::Proved), told: told.clone() });
+    let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
+    let node = wire::build_node(settings, l1, backend, hasher, store).unwrap();
+    let ended = node.run(&AtomicBool::new(false), &mut NoopObserver).unwrap();
+    assert_eq!(ended.violations, vec![]);
+    drop(ended);
+    Arc::into_inner(told).unwrap().into_inner().unwrap()
+}
+
+fn exits(owed: &[UnpaidExits]) -> Exits {
+    owed.iter().map(|owed| (owed.settlement.statement, owed.exits.clone())).collect()
+}
+
+#[test]
+fn what_is_owed_is_what_was_settled_with_exits_and_a_restart_owes_the_same() {
+    let home = Home::new();
+    let first = run(&home);
+    let with_exits: Exits = first
+        .submitted
+        .iter()
+        .filter(|(id, exits)| {
+            exits.iter().any(|batch| !batch.is_empty())
+                && first.owed.iter().any(|owed| owed.settlement.statement == **id)
+        })
+        .map(|(id, exits)| (*id, exits.clone()))
+        .collect();
+    assert!(!with_exits.is_empty());
+    assert_eq!(exits(&first.owed), with_exits);
+    let again = run(&home);
+    assert_eq!(again.owed, first.owed, "by whom is no matter");
+}
+
+/// Every change of the chain, with its batches.
+#[derive(Default)]
+struct Changes(Vec<(ChainEvent, Vec<ScheduledBatch>)>);
+
+impl Observer for Changes {
+    fn on_event(&mut self, event: &PipelineEvent) {
+        if let PipelineEvent::Chain { event, batches } = event {
+            self.0.push((event.clone(), batches.clone()));
+        }
+    }
+}
+
+#[test]
+fn what_is_paid_for_good_is_owed_no_more_and_nothing_is_before_it_is_final() {
+    let mut changes = Changes::default();
+    Home::new().try_run(dev::flip(), &AtomicBool::new(false), &mut changes).unwrap();
+    let mut debts = Debts::default();
+    for (event, batches) in &changes.0 {
+        debts.follow(event, batches);
+    }
+    let owed: Vec<_> = debts.owed().map(|owed| owed.settlement.statement).collect();
+    assert!(!owed.is_empty() && debts.owed().all(|owed| !owed.is_final));
+    debts.paid(&owed);
+    assert_eq!(debts.owed().len(), owed.len(), "a reorg may undo the settlement, and the payment");
+    let tip = changes.0.last().unwrap().0.added.last().unwrap().metadata.checkpoint;
+    let all_final = ChainEvent { finalized: tip, ..ChainEvent::default() };
+    assert!(debts.follow(&all_final, &[]) && debts.owed().all(|owed| owed.is_final));
+    assert!(!debts.follow(&all_final, &[]), "no news");
+    debts.paid(&owed[1..]);
+    assert_eq!(debts.owed().map(|owed| owed.settlement.statement).collect::<Vec<_>>(), owed[..1]);
+}
