@@ -10,7 +10,6 @@
 //! | [`memory`], [`disk`] | the engines |
 //! | [`tiered`] | memory in front of an engine |
 //! | [`reading`] | the disk's tables at one moment, while another process writes them |
-//! | [`medium`] | what is asked of a file system |
 //! | `revoked` | the copy of the revocations beside the log |
 //! | [`directory`] | who holds a store's directory, and which format it has |
 //! | [`salvage`] | receipts that lie whole in damaged parts of the log |
@@ -22,7 +21,6 @@
 //! | [`policy`] | durability and verification, named |
 //! | `metered` | the counters |
 //! | `faulty` | stores and engines that fail when told to, behind `test-utils` |
-//! | `simulated` | a disk in memory that fails and loses what was not synced, behind `test-utils` |
 //!
 //! The format, the engine's choice and its figures are in the crate's `DESIGN.md`.
 
@@ -36,7 +34,6 @@ pub mod envelope;
 pub mod faulty;
 pub mod gc;
 mod index;
-pub mod medium;
 pub mod memory;
 mod metered;
 pub mod policy;
@@ -45,8 +42,6 @@ pub mod reading;
 mod record;
 mod revoked;
 pub mod salvage;
-#[cfg(feature = "test-utils")]
-pub mod simulated;
 pub mod store;
 pub mod tiered;
 pub mod why;
@@ -56,4 +51,7 @@ pub use directory::OpenError;
 pub use engine::Engine;
 pub use policy::{Driven, Durability, VerifyPolicy};
 pub use port::ReceiptStore;
+pub use reprise_disk::medium;
+#[cfg(feature = "test-utils")]
+pub use reprise_disk::simulated;
 pub use store::{Options, Store};
