@@ -3,14 +3,12 @@
 //! Without a key it is observed and proved, and nothing is settled; settlements of others are read all the same.
 
 use std::fmt;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
 
 use kaspa_consensus_core::network::{NetworkId, NetworkIdError};
 use kaspa_txscript::script_builder::ScriptBuilderError;
 use reprise_chain::overlay::Covenant;
 use reprise_chain::recording::Lane;
+use reprise_disk::data_dir::DataDir;
 use reprise_model::block::ChainRoot;
 use reprise_model::digest::Digest;
 use reprise_model::lane::LaneError;
@@ -42,14 +40,6 @@ pub enum KaspaError {
     /// The node cannot be followed.
     #[error(transparent)]
     Live(#[from] LiveError),
-    /// The directory cannot be made.
-    #[error("{path}: cannot make the directory: {source}")]
-    Dir {
-        /// The directory.
-        path: PathBuf,
-        /// What the file system said.
-        source: io::Error,
-    },
     /// A network that is unknown here.
     #[error("the network is unknown here: {0}")]
     Network(#[from] NetworkIdError),
@@ -103,18 +93,12 @@ impl KaspaL1 {
         payer: Option<Payer>,
         proof: Option<(Proof, SealReader)>,
         covenant: &Covenant,
-        dir: Option<&Path>,
+        dir: Option<&DataDir>,
     ) -> Result<Self, KaspaError> {
-        let path = match dir {
-            Some(dir) => {
-                fs::create_dir_all(dir).map_err(|source| KaspaError::Dir { path: dir.into(), source })?;
-                // Programs of another backend, or another lane, have other pins: each has settlements of its own.
-                Some(dir.join(format!("chronicle-{}", covenant.pins.short())))
-            }
-            None => None,
-        };
+        // Programs of another backend, or another lane, have other pins: each has settlements of its own.
+        let place = dir.map(|dir| dir.chronicle(&covenant.pins));
         let (url, name, id) = (options.url.clone(), format!("kaspa:{}", options.url), options.lane.covenant);
-        let mut prepared = Prepared::new(options, path.as_deref())?;
+        let mut prepared = Prepared::new(options, place)?;
         let network: NetworkId = prepared.head().network.parse()?;
         let unread: SealReader = |_| Err("the covenant demands no proof".into());
         let proof = match proof {
@@ -160,7 +144,7 @@ impl L1 for KaspaL1 {
         self.prepared.head().lane.clone()
     }
 
-    fn open(self: Box<Self>, _: Covenant, seal: SealKind, _: Option<&Path>) -> Result<Opened, L1Error> {
+    fn open(self: Box<Self>, _: Covenant, seal: SealKind, _: Option<&DataDir>) -> Result<Opened, L1Error> {
         let other = |e: KaspaError| L1Error::Other(e.into());
         let sink = match self.terms {
             None => None,

@@ -18,7 +18,6 @@
 use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -29,10 +28,12 @@ use kaspa_consensus_core::network::NetworkId;
 use kaspa_rpc_core::RpcError;
 use kaspa_rpc_core::api::rpc::RpcApi;
 use kaspa_wrpc_client::prelude::{ChannelConnection, ChannelType, Scope, VirtualChainChangedScope};
-use reprise_chain::chronicle::{Chronicle, ChronicleError};
+use reprise_chain::chronicle::Chronicle;
 use reprise_chain::event::SourceEvent;
 use reprise_chain::recording::{Lane, Recording};
 use reprise_chain::source::{self, ChainSource, Connection, Poll, Progress, SourceError};
+use reprise_disk::data_dir::Place;
+use reprise_disk::log::LogError;
 use reprise_model::digest::BlockHash;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -59,6 +60,12 @@ const EVENTS_MAX: usize = 16;
 /// How many blocks must have become final and settled before the chronicle is compacted: no fewer than these, and no
 /// fewer than half of what was compacted before, so that all rewriting together costs no more than a few times the file.
 const COMPACT_MIN: u64 = 1024;
+
+/// How long after a compaction that failed the next one is tried.
+const COMPACT_AGAIN: Duration = Duration::from_secs(300);
+
+/// How long an event waits that could not be written to the chronicle.
+const KEEP_AGAIN: Duration = Duration::from_secs(1);
 
 /// What stands between the node's answers and the follower.
 pub type Through = Arc<dyn Fn(Box<dyn Chain>) -> Box<dyn Chain> + Send + Sync>;
@@ -100,7 +107,7 @@ pub enum LiveError {
     Follow(#[from] FollowError),
     /// The chronicle cannot be read or written.
     #[error(transparent)]
-    Chronicle(#[from] ChronicleError),
+    Chronicle(#[from] LogError),
     /// What was followed before is another chain.
     #[error("{path}: this data directory follows another chain ({differs}): use another data directory")]
     Other {
@@ -142,6 +149,8 @@ struct Shared {
     lost: Mutex<Option<(SystemTime, Instant, String)>>,
     /// The timestamp of the last block handed on, in milliseconds; 0 before the first.
     last_block_ms: AtomicU64,
+    /// Why the last event cannot be kept yet; none where it is.
+    unkept: Mutex<Option<String>>,
 }
 
 impl Default for Shared {
@@ -153,6 +162,7 @@ impl Default for Shared {
             floor: AtomicU64::default(),
             lost: Mutex::new(lost),
             last_block_ms: AtomicU64::default(),
+            unkept: Mutex::default(),
         }
     }
 }
@@ -162,6 +172,10 @@ impl Shared {
         if let Some(last) = event.added.last() {
             self.last_block_ms.store(last.metadata.timestamp_ms, Ordering::Relaxed);
         }
+    }
+
+    fn unkept(&self) -> MutexGuard<'_, Option<String>> {
+        self.unkept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lost(&self) -> MutexGuard<'_, Option<(SystemTime, Instant, String)>> {
@@ -178,16 +192,16 @@ impl Shared {
 }
 
 impl Prepared {
-    /// Reads the chronicle at `path`; where there is none, asks the node where its chain is, and begins one.
-    pub fn new(options: Options, path: Option<&Path>) -> Result<Self, LiveError> {
+    /// Reads the chronicle at `place`; where there is none, asks the node where its chain is, and begins one.
+    pub fn new(options: Options, place: Option<Place>) -> Result<Self, LiveError> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let kept = path.map(Chronicle::open).transpose()?.flatten();
+        let kept = place.clone().map(Chronicle::open).transpose()?.flatten();
         let (follower, chronicle) = match kept {
             Some(chronicle) => (resumed(&options, &chronicle)?, Some(chronicle)),
             None => {
                 let follower = runtime.block_on(start(&options))?;
                 let head = follower.head().clone();
-                (follower, path.map(|path| Chronicle::begin(path, head)).transpose()?)
+                (follower, place.map(|place| Chronicle::begin(place, head)).transpose()?)
             }
         };
         Ok(Self { options, runtime, follower, chronicle, scripts: None })
@@ -217,7 +231,7 @@ impl Prepared {
         let shared = Arc::new(Shared::default());
         let until_idle = options.until_idle;
         let following =
-            FollowLoop { options, follower, chronicle, told: sender, shared: shared.clone(), stopped };
+            FollowLoop { options, follower, chronicle, told: sender, shared: shared.clone(), stopped, unkept: None, compact_from: Instant::now() };
         let run = move || following.run(&runtime);
         let thread = thread::Builder::new().name("kaspa follower".into()).spawn(run)?;
         Ok(LiveL1 { head, until_idle, shared, scripts, told: Some(told), stop, thread: Some(thread) })
@@ -225,9 +239,9 @@ impl Prepared {
 }
 
 impl LiveL1 {
-    /// Follows the node, from the tip of the chronicle at `path` where there is one; without a path nothing is kept.
-    pub fn open(options: Options, path: Option<&Path>) -> Result<Self, LiveError> {
-        Ok(Prepared::new(options, path)?.start()?)
+    /// Follows the node, from the tip of the chronicle at `place` where there is one; without a place nothing is kept.
+    pub fn open(options: Options, place: Option<Place>) -> Result<Self, LiveError> {
+        Ok(Prepared::new(options, place)?.start()?)
     }
 
     /// Network, lane and root, as a recording without events.
@@ -285,6 +299,10 @@ impl ChainSource for LiveL1 {
             pages_behind: self.told.as_ref().map_or(0, Receiver::len),
             caught_up: self.shared.caught_up.load(Ordering::Relaxed),
         })
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.shared.unkept().clone()
     }
 }
 
@@ -370,8 +388,8 @@ impl From<FollowError> for Lost {
     }
 }
 
-impl From<ChronicleError> for Lost {
-    fn from(error: ChronicleError) -> Self {
+impl From<LogError> for Lost {
+    fn from(error: LogError) -> Self {
         Self::Fatal(error.to_string())
     }
 }
@@ -384,6 +402,18 @@ struct FollowLoop {
     told: Sender<Result<Told, SourceError>>,
     shared: Arc<Shared>,
     stopped: watch::Receiver<bool>,
+    /// An event that the follower has taken and the chronicle not yet.
+    unkept: Option<SourceEvent>,
+    /// No compaction is tried before.
+    compact_from: Instant,
+}
+
+/// What came of asking the node.
+enum Asked {
+    Event,
+    Nothing,
+    /// An event that cannot be kept yet.
+    Unkept,
 }
 
 impl FollowLoop {
@@ -409,10 +439,10 @@ impl FollowLoop {
         let Some(chronicle) = &self.chronicle else { return Ok(()) };
         let tell = |event| self.told.send(Ok(Told::Event(event))).map_err(|_| Lost::Stopped);
         // This part was checked when it came, before it was compacted.
-        for run in chronicle.settled()? {
+        for run in chronicle.settled() {
             tell(SourceEvent { removed: vec![], added: run? })?;
         }
-        for event in chronicle.events()? {
+        for event in chronicle.events() {
             let event = event?;
             let refused =
                 |e| Lost::Fatal(format!("{}: the chronicle does not check: {e}", chronicle.path().display()));
@@ -429,7 +459,7 @@ impl FollowLoop {
         let Some(chronicle) = &mut self.chronicle else { return };
         let height = self.shared.floor.load(Ordering::Relaxed).saturating_sub(1);
         let done = chronicle.compacted();
-        if height.saturating_sub(done) < COMPACT_MIN.max(done / 2) {
+        if height.saturating_sub(done) < COMPACT_MIN.max(done / 2) || Instant::now() < self.compact_from {
             return;
         }
         let path = chronicle.path().display().to_string();
@@ -437,7 +467,10 @@ impl FollowLoop {
             Ok(true) => tracing::info!("{path}: {} blocks are compacted", chronicle.compacted()),
             Ok(false) => {}
             // It is as it was, and goes on growing.
-            Err(error) => tracing::warn!("{error}; it stays as it was"),
+            Err(error) => {
+                tracing::warn!("{error}; it stays as it was");
+                self.compact_from = Instant::now() + COMPACT_AGAIN;
+            }
         }
     }
 
@@ -503,8 +536,9 @@ impl FollowLoop {
         loop {
             loop {
                 match within(self.ask(chain.as_ref())).await {
-                    Ok(true) => {}
-                    Ok(false) => break,
+                    Ok(Asked::Event) => {}
+                    Ok(Asked::Nothing) => break,
+                    Ok(Asked::Unkept) => tokio::time::sleep(KEEP_AGAIN).await,
                     Err(lost) => return judged(lost, client, chain.as_ref()).await,
                 }
             }
@@ -527,25 +561,36 @@ impl FollowLoop {
         Ok(())
     }
 
-    /// Takes one page; whether there was one.
-    async fn ask(&mut self, chain: &dyn Chain) -> Result<bool, Lost> {
-        let event = match self.follower.next_event(chain).await {
-            Ok(Some(event)) => event,
-            Ok(None) => return Ok(false),
-            Err(error) if error.passes() => return Err(Lost::Refused(error)),
-            Err(error) => return Err(error.into()),
+    /// Takes one page.
+    async fn ask(&mut self, chain: &dyn Chain) -> Result<Asked, Lost> {
+        let event = match self.unkept.take() {
+            Some(event) => event,
+            None => match self.follower.next_event(chain).await {
+                Ok(Some(event)) => event,
+                Ok(None) => return Ok(Asked::Nothing),
+                Err(error) if error.passes() => return Err(Lost::Refused(error)),
+                Err(error) => return Err(error.into()),
+            },
         };
         let (removed, added) = (event.removed.len(), event.added.len());
         tracing::debug!("-{removed} +{added} blocks, tip {}", self.follower.track().tip().block_hash);
-        if let Some(chronicle) = &mut self.chronicle {
-            chronicle.append(&event)?;
+        match self.chronicle.as_mut().map_or(Ok(()), |chronicle| chronicle.append(&event)) {
+            Ok(()) => *self.shared.unkept() = None,
+            Err(error) if error.is_transient() => {
+                if self.shared.unkept().replace(error.to_string()).is_none() {
+                    tracing::warn!("{error}: the L1 waits");
+                }
+                self.unkept = Some(event);
+                return Ok(Asked::Unkept);
+            }
+            Err(error) => return Err(error.into()),
         }
         self.shared.hand_on(&event);
         self.told.send(Ok(Told::Event(event))).map_err(|_| Lost::Stopped)?;
         if let Some(block) = self.follower.newly_final() {
             self.told.send(Ok(Told::Final(block))).map_err(|_| Lost::Stopped)?;
         }
-        Ok(true)
+        Ok(Asked::Event)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use reprise_chain::recording::RecordingError;
+use reprise_disk::data_dir::LockError;
 use reprise_node::pipeline::RunError;
 use reprise_node::wire::WireError;
 use reprise_store::OpenError;
@@ -17,6 +18,9 @@ pub(crate) enum Failure {
     /// The recording cannot be read.
     #[error(transparent)]
     Recording(#[from] RecordingError),
+    /// The data directory cannot be held.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// The store cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -44,7 +48,7 @@ impl Failure {
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Usage(_) => Some("`reprise --help` and `reprise COMMAND --help` list what can be said"),
-            Self::Wire(WireError::DataDir { .. }) => {
+            Self::Lock(LockError::Io { .. }) => {
                 Some("give a directory you may write to, with --data-dir or REPRISE_DATA_DIR")
             }
             Self::Run(RunError::GivenUp { .. }) => {

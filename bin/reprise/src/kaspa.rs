@@ -14,6 +14,7 @@ mod with {
     use std::time::{Duration, Instant};
 
     use reprise_chain::recording::Recording;
+    use reprise_disk::data_dir::DataDir;
     use reprise_kaspa::client::parse_url;
     use reprise_kaspa::covenant::{Proof, SealReader};
     use reprise_kaspa::key::Key;
@@ -105,7 +106,12 @@ mod with {
     }
 
     /// A node to follow, and to settle on where there is a key.
-    pub(crate) fn l1(url: &str, settings: &Settings, chosen: &Chosen) -> Result<Box<dyn L1>, Failure> {
+    pub(crate) fn l1(
+        url: &str,
+        settings: &Settings,
+        dir: &DataDir,
+        chosen: &Chosen,
+    ) -> Result<Box<dyn L1>, Failure> {
         let kaspa = &settings.kaspa;
         let proof = match kaspa.covenant.as_str() {
             "none" => None,
@@ -124,8 +130,7 @@ mod with {
         let options = said.options()?;
         let payer = key(kaspa.key_file.as_deref())?.map(|key| Payer { key, fee_max: kaspa.fee_max });
         let workload = Workload::ledger(chosen.backend.clone(), chosen.hasher.clone(), &options.lane);
-        let dir = settings.data_dir.join("l1");
-        let l1 = KaspaL1::connect(options, payer, proof, &workload.covenant(), Some(&dir));
+        let l1 = KaspaL1::connect(options, payer, proof, &workload.covenant(), Some(dir));
         Ok(Box::new(l1.map_err(|e| Failure::Other(e.to_string()))?))
     }
 
@@ -205,6 +210,7 @@ mod with {
 mod without {
     use std::process::ExitCode;
 
+    use reprise_disk::data_dir::DataDir;
     use reprise_node::l1::L1;
 
     use crate::backends::Chosen;
@@ -216,7 +222,7 @@ mod without {
         Err(Failure::usage("this build has no Kaspa: build it with the feature `kaspa`"))
     }
 
-    pub(crate) fn l1(_: &str, _: &Settings, _: &Chosen) -> Result<Box<dyn L1>, Failure> {
+    pub(crate) fn l1(_: &str, _: &Settings, _: &DataDir, _: &Chosen) -> Result<Box<dyn L1>, Failure> {
         absent()
     }
 

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use reprise_disk::data_dir::{DataDir, LockError, receipts_in};
 use reprise_model::coordinate::{Checkpoint, Coordinate, Place};
 use reprise_model::digest::{ParseDigestError, ProfileId, StatementId};
 use reprise_model::journal;
@@ -34,7 +35,7 @@ pub(crate) fn receipts(
     settings: &Settings,
     json: bool,
 ) -> Result<ExitCode, Failure> {
-    let dir = settings.data_dir.join("receipts");
+    let dir = receipts_in(&settings.data_dir);
     if !dir.exists() && !matches!(command, ReceiptsCommand::Import { .. }) {
         return Err(Failure::usage(format!(
             "{}: no receipts there yet: give the --data-dir of a run, or make one with `reprise run`",
@@ -42,15 +43,23 @@ pub(crate) fn receipts(
         )));
     }
     let mut live = false;
-    let store = match open_store(settings) {
-        Err(Failure::Open(OpenError::InUse { pid, .. })) if only_reads(command) => {
+    let mut held = None;
+    let opened = DataDir::lock(&settings.data_dir)
+        .map_err(Failure::from)
+        .and_then(|locked| open_store(settings, held.insert(locked)));
+    let store = match opened {
+        Err(Failure::Lock(LockError::InUse { pid, .. }) | Failure::Open(OpenError::InUse { pid, .. }))
+            if only_reads(command) =>
+        {
             eprintln!("the store is open in process {pid}: read as it is at this moment");
             live = true;
             let options = Options { verify: settings.verify, ..Options::default() };
             Arc::new(Store::open_reading(&dir, Arc::new(Verifiers::all(&settings.systems)?), options)?)
         }
-        Err(_) if matches!(command, ReceiptsCommand::Verify) => mend_store(settings)?,
-        opened => opened?,
+        opened => match (opened, &held) {
+            (Err(_), Some(held)) if matches!(command, ReceiptsCommand::Verify) => mend_store(settings, held)?,
+            (opened, _) => opened?,
+        },
     };
     let store = store.as_ref();
     match command {

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use reprise_disk::data_dir::DataDir;
 use reprise_node::happening::Observer;
 use reprise_node::pipeline::Ended;
 use reprise_node::report::{Report, SecondsByKind};
@@ -19,17 +20,20 @@ use crate::settings::Settings;
 
 /// Runs to the end of the L1, or until Ctrl-C.
 pub(crate) fn run(settings: &Settings, json: bool) -> Result<ExitCode, Failure> {
-    let wiring = wire::Settings {
+    let mut wiring = wire::Settings {
         rule: settings.rule,
         permits: settings.permits,
         finality_depth: settings.finality_depth,
-        data_dir: Some(settings.data_dir.clone()),
+        data_dir: None,
         patience: settings.patience,
     };
     wiring.check()?;
     let chosen = backends::choose(settings)?;
-    let l1 = settings.l1(&chosen)?;
-    let store = open_store(settings)?;
+    // Before anything in the directory is opened.
+    let dir = DataDir::lock(&settings.data_dir)?;
+    let l1 = settings.l1(&dir, &chosen)?;
+    let store = open_store(settings, &dir)?;
+    wiring.data_dir = Some(dir);
     store.describe(chosen.backend.profile())?;
     let node = wire::wire(wiring, l1, chosen.backend, chosen.hasher, store.clone())?;
     let stop = stop_on_signal()?;
@@ -44,17 +48,13 @@ pub(crate) fn run(settings: &Settings, json: bool) -> Result<ExitCode, Failure> 
 }
 
 /// The receipt store of the data directory.
-pub(crate) fn open_store(settings: &Settings) -> Result<Arc<dyn ReceiptStore>, Failure> {
-    let path = settings.data_dir.join("receipts");
-    std::fs::create_dir_all(&path)
-        .map_err(|source| wire::WireError::DataDir { path: path.clone(), source })?;
-    Ok(Arc::new(Store::open(&path, Arc::new(Verifiers::all(&settings.systems)?), options(settings))?))
+pub(crate) fn open_store(settings: &Settings, dir: &DataDir) -> Result<Arc<dyn ReceiptStore>, Failure> {
+    Ok(Arc::new(Store::open(&dir.receipts(), Arc::new(Verifiers::all(&settings.systems)?), options(settings))?))
 }
 
 /// The same where the format file is missing or damaged.
-pub(crate) fn mend_store(settings: &Settings) -> Result<Arc<dyn ReceiptStore>, Failure> {
-    let path = settings.data_dir.join("receipts");
-    Ok(Arc::new(Store::mend(&path, Arc::new(Verifiers::all(&settings.systems)?), options(settings))?))
+pub(crate) fn mend_store(settings: &Settings, dir: &DataDir) -> Result<Arc<dyn ReceiptStore>, Failure> {
+    Ok(Arc::new(Store::mend(&dir.receipts(), Arc::new(Verifiers::all(&settings.systems)?), options(settings))?))
 }
 
 fn options(settings: &Settings) -> Options {

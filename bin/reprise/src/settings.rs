@@ -11,6 +11,7 @@ use clap::ArgMatches;
 use clap::parser::ValueSource;
 use reprise_chain::recording::Recording;
 use reprise_chain::source::Pace;
+use reprise_disk::data_dir::DataDir;
 use reprise_model::profile::SealKind;
 use reprise_node::l1;
 use reprise_node::wire::Patience;
@@ -314,7 +315,7 @@ impl Settings {
     }
 
     /// The L1 to follow, for what is chosen to be proved with.
-    pub(crate) fn l1(&self, chosen: &Chosen) -> Result<Box<dyn l1::L1>, Failure> {
+    pub(crate) fn l1(&self, dir: &DataDir, chosen: &Chosen) -> Result<Box<dyn l1::L1>, Failure> {
         let (name, recording) = match &self.l1 {
             L1::Shipped => {
                 let recording = Recording::decode(SHIPPED, Path::new("the shipped recording"))?;
@@ -322,7 +323,7 @@ impl Settings {
             }
             L1::Recording(path) => (format!("recording:{}", path.display()), Recording::open(path)?),
             L1::Dev => ("dev".into(), reprise_node::dev::flip()),
-            L1::Kaspa(url) => return kaspa::l1(url, self, chosen),
+            L1::Kaspa(url) => return kaspa::l1(url, self, dir, chosen),
         };
         Ok(Box::new(l1::Recorded { name, recording, pace: self.pace }))
     }

@@ -181,6 +181,13 @@ impl Named {
         Self { place, format, header, key }
     }
 
+    /// The log that was just written, of so many bytes.
+    fn opened(&self, end: u64) -> Result<Log, LogError> {
+        let file = self.place.open().map_err(self.io("open"))?;
+        let file = file.ok_or_else(|| self.io("open")(io::ErrorKind::NotFound.into()))?;
+        Ok(Log { named: self.clone(), file, end, failed: false })
+    }
+
     /// What is left of a file that was to take its place.
     fn remove_partial(&self) -> Result<(), LogError> {
         let partial = self.place.beside(PARTIAL);
@@ -191,11 +198,11 @@ impl Named {
     }
 
     /// Writes a file beside it that then takes its place.
-    fn replace<E: From<LogError>>(
+    fn replace(
         &self,
         action: &'static str,
-        write: impl FnOnce(&mut Writer) -> Result<(), E>,
-    ) -> Result<u64, E> {
+        write: impl FnOnce(&mut Writer) -> Result<(), LogError>,
+    ) -> Result<u64, LogError> {
         let written = self.write_beside(action, write);
         if written.is_err() {
             // It holds room that the log itself needs. What cannot be removed now is removed when it is opened.
@@ -204,11 +211,11 @@ impl Named {
         written
     }
 
-    fn write_beside<E: From<LogError>>(
+    fn write_beside(
         &self,
         action: &'static str,
-        write: impl FnOnce(&mut Writer) -> Result<(), E>,
-    ) -> Result<u64, E> {
+        write: impl FnOnce(&mut Writer) -> Result<(), LogError>,
+    ) -> Result<u64, LogError> {
         let (medium, partial) = (self.place.medium(), self.place.beside(PARTIAL));
         let io = self.io(action);
         let made = medium.open(partial.path(), Opening::WriteOrMake).map_err(&io)?;
@@ -238,10 +245,7 @@ impl Log {
         let place = &named.place;
         medium::make_durably(place.medium(), place.parent()).map_err(|(_, _, error)| named.io("make")(error))?;
         let write = |writer: &mut Writer| bodies.iter().try_for_each(|body| writer.frame(body));
-        let end = named.replace("make", write)?;
-        let file = place.open().map_err(named.io("open"))?;
-        let file = file.ok_or_else(|| named.io("open")(io::ErrorKind::NotFound.into()))?;
-        Ok(Self { named, file, end, failed: false })
+        named.opened(named.replace("make", write)?)
     }
 
     /// Opens a log; `None` where there is none. What follows its last whole frame is cut off.
@@ -318,19 +322,32 @@ impl Log {
 
     /// Writes the log anew; `write` says what is in it. Where that fails, it is as it was. Nothing is written where the
     /// disk has no room for twice the log.
-    pub fn rewrite<E: From<LogError>>(
-        &mut self,
-        write: impl FnOnce(&mut Writer) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub fn rewrite(&self, write: impl FnOnce(&mut Writer) -> Result<(), LogError>) -> Result<Self, LogError> {
         let (named, place) = (&self.named, &self.named.place);
         let free = place.medium().free(place.parent()).map_err(named.io("compact"))?;
         if free < self.end.saturating_add(SPARE) {
-            return Err(named.io("compact")(io::ErrorKind::StorageFull.into()).into());
+            return Err(named.io("compact")(io::ErrorKind::StorageFull.into()));
         }
         let end = named.replace("compact", write)?;
-        let file = place.open().map_err(named.io("open"))?;
-        self.file = file.ok_or_else(|| named.io("open")(io::ErrorKind::NotFound.into()))?;
-        (self.end, self.failed) = (end, false);
+        named.opened(end)
+    }
+
+    /// Puts what is damaged aside, and writes the log anew without it. Where the disk has no room for that, the log stays
+    /// as it is, and what is damaged is passed over.
+    pub fn mend(&mut self, damage: &[Range<u64>]) -> Result<(), LogError> {
+        let path = self.named.place.path().display().to_string();
+        let whole = self.frames(0);
+        let copy = |out: &mut Writer| whole.into_iter().try_for_each(|body| out.frame(&body?));
+        let mended = self.put_aside(damage).and_then(|aside| Ok((self.rewrite(copy)?, aside)));
+        let bytes: u64 = damage.iter().map(|part| part.end - part.start).sum();
+        match mended {
+            Ok((log, aside)) => {
+                tracing::warn!("{path}: {bytes} damaged bytes are put aside as {}", aside.display());
+                *self = log;
+            }
+            Err(error) if error.is_full() => tracing::warn!("{path}: {bytes} bytes are damaged; {error}"),
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 
@@ -370,6 +387,11 @@ impl Log {
         self.file.truncate(offset).and_then(|()| self.file.sync()).map_err(self.named.io("cut"))?;
         (self.end, self.failed) = (offset, false);
         Ok(())
+    }
+
+    /// The error of something that could not be done with what is in it.
+    pub fn failed(&self, action: &'static str) -> impl Fn(io::Error) -> LogError + use<> {
+        self.named.io(action)
     }
 
     /// The error that says that a part of it is damaged, and what to do.

@@ -137,6 +137,8 @@ impl Node {
                 if let Some(connection) = self.source.connection() {
                     self.tell(observer, |pipeline, outside| pipeline.hear_connection(&connection, outside));
                 }
+                let trouble = self.source.trouble();
+                self.tell(observer, |pipeline, outside| pipeline.hear_trouble(trouble, outside));
             }
             if stop.load(Ordering::Relaxed) && stopping.is_none() {
                 stopping = Some(Instant::now());

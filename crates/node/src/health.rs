@@ -9,7 +9,6 @@ use reprise_prover::engine::Engine;
 use reprise_prover::failure::Failure;
 use serde::{Serialize, Serializer};
 
-use crate::postponed::Trouble;
 use crate::report::L1Connection;
 use crate::watcher::Violation;
 
@@ -81,7 +80,7 @@ impl Health {
     /// How an engine is, what troubles the disk, how the L1 is, and what the watcher has heard.
     pub(crate) fn of(
         engine: &Engine,
-        disk: Option<&Trouble>,
+        disk: Option<String>,
         l1: Option<&L1Connection>,
         violations: &[Violation],
     ) -> Self {
@@ -103,7 +102,7 @@ impl Health {
             Failure::Store(error) => Some(error.to_string()),
             _ => None,
         });
-        let disk = disk.map(ToString::to_string).or(held_up).map(|error| Reason::Disk { error });
+        let disk = disk.or(held_up).map(|error| Reason::Disk { error });
         let away = l1.filter(|l1| l1.disconnected_seconds > L1_AWAY_MAX).and_then(|l1| l1.lost.clone());
         let away = away.map(|(since, reason)| Reason::L1Away { since, reason });
         let violated =

@@ -176,6 +176,8 @@ pub struct Pipeline {
     pub(crate) demand_max: usize,
     /// How the connection to a live L1 is, as it was said last.
     pub(crate) connection: Option<L1Connection>,
+    /// What keeps the source from going on, where that can pass.
+    pub(crate) source_trouble: Option<String>,
     pub(crate) health: Health,
     /// How many receipts turned out to be lost while demand was carried out.
     pub(crate) lost: u64,
@@ -467,6 +469,14 @@ impl Pipeline {
         self.judge(outside);
     }
 
+    /// What keeps the source from going on, where that can pass.
+    pub fn hear_trouble(&mut self, trouble: Option<String>, outside: &mut Outside<'_>) {
+        if self.source_trouble != trouble {
+            self.source_trouble = trouble;
+            self.judge(outside);
+        }
+    }
+
     /// Says how the node is, where that changed.
     fn judge(&mut self, outside: &mut Outside<'_>) {
         let health = self.health_now();
@@ -482,7 +492,8 @@ impl Pipeline {
 
     fn health_now(&self) -> Health {
         let l1 = self.connection.as_ref();
-        Health::of(&self.engine, self.postponed.trouble(), l1, self.watcher.violations())
+        let disk = self.postponed.trouble().map(ToString::to_string).or_else(|| self.source_trouble.clone());
+        Health::of(&self.engine, disk, l1, self.watcher.violations())
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>, outside: &mut Outside<'_>) -> Result<(), RunError> {

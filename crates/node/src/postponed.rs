@@ -10,11 +10,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use reprise_chain::event::ChainEvent;
+use reprise_disk::log::LogError;
 use reprise_model::coordinate::{Checkpoint, Coordinate};
 use reprise_model::digest::StatementId;
 use reprise_prover::engine::Request;
 use reprise_prover::policy::Policy;
-use reprise_scheduler::record::RecordError;
 use reprise_store::port::StoreError;
 
 /// What is wrong with the disk.
@@ -23,7 +23,7 @@ pub(crate) enum Trouble {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
-    Records(#[from] RecordError),
+    Records(#[from] LogError),
 }
 
 impl Trouble {

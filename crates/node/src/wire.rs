@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use reprise_chain::overlay::Covenant;
 use reprise_chain::recording::Lane;
 use reprise_chain::tree::ForkTree;
+use reprise_disk::data_dir::DataDir;
 use reprise_ledger::Ledger;
 use reprise_model::block::{ChainBlockMetadata, ChainRoot};
 use reprise_model::hash::Hasher;
@@ -46,7 +46,7 @@ pub struct Settings {
     /// How many checkpoints below the tip a block is final.
     pub finality_depth: u64,
     /// Where batch records and what the L1 must remember are kept; in memory where there is none.
-    pub data_dir: Option<PathBuf>,
+    pub data_dir: Option<DataDir>,
     /// How patient everything is.
     pub patience: Patience,
 }
@@ -87,14 +87,6 @@ impl Default for Patience {
 /// Why a node cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
-    /// The data directory cannot be made.
-    #[error("{path}: cannot make the data directory: {source}")]
-    DataDir {
-        /// The directory.
-        path: PathBuf,
-        /// What the file system said.
-        source: io::Error,
-    },
     /// The L1 cannot be opened.
     #[error(transparent)]
     L1(#[from] L1Error),
@@ -186,8 +178,7 @@ pub fn wire(
     let workload = Workload::ledger(backend.clone(), hasher, &l1.lane());
     let (name, root) = (l1.name(), l1.root());
     let records = open_log(&settings, &workload, &root.metadata)?;
-    let dir = settings.data_dir.as_deref().map(|dir| dir.join("l1"));
-    let opened = l1.open(workload.covenant(), backend.profile().seal, dir.as_deref())?;
+    let opened = l1.open(workload.covenant(), backend.profile().seal, settings.data_dir.as_ref())?;
     let pipeline = join(&settings, name, root, &workload, store.clone(), records, opened.sink)?;
     let (permits, grace) = (settings.permits, settings.patience.shutdown_grace);
     Node::start(pipeline, opened.source, &backend, &store, permits, grace).map_err(WireError::Thread)
@@ -237,9 +228,10 @@ pub fn join(
         provenances: HashMap::new(),
         demand_max: engine.jobs_max,
         connection: None,
+        source_trouble: None,
         health: Health::Green,
         lost: 0,
-        dumps: settings.data_dir.as_ref().map(|dir| dir.join("divergences")),
+        dumps: settings.data_dir.as_ref().map(DataDir::divergences),
         floor,
         refusals: 0,
         last_refusal: None,
@@ -256,14 +248,8 @@ fn open_log(
     let Some(dir) = &settings.data_dir else { return Ok(Box::new(MemoryLog::default())) };
     let pins = workload.pins.digest(workload.hasher.as_ref());
     // Programs of another backend, or another lane, have other pins: each keeps its records apart.
-    let path = made(&dir.join("state"))?.join(format!("records-{}", pins.short()));
     let mut identity = blake3::Hasher::new_derive_key("reprise 2026-11 batch records");
     identity.update(&root.block_hash.0).update(&pins.0);
-    let log = DiskLog::open(&path, *identity.finalize().as_bytes()).map_err(SchedulerError::from)?;
-    Ok(Box::new(log))
-}
-
-fn made(dir: &Path) -> Result<PathBuf, WireError> {
-    fs::create_dir_all(dir).map_err(|source| WireError::DataDir { path: dir.into(), source })?;
-    Ok(dir.into())
+    let identity = *identity.finalize().as_bytes();
+    Ok(Box::new(DiskLog::open(dir.records(&pins), identity).map_err(SchedulerError::from)?))
 }

@@ -3,6 +3,7 @@
 
 mod command;
 mod crash;
+mod held;
 mod metrics;
 #[cfg(feature = "miden")]
 mod miden;

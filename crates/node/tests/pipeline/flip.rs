@@ -8,6 +8,7 @@ use std::time::Duration;
 use reprise_chain::recording::Recording;
 use reprise_chain::source::Pace;
 use reprise_chain::tree::ChainError;
+use reprise_disk::data_dir::DataDir;
 use reprise_model::digest::BlockHash;
 use reprise_model::hash::{Blake3, Hasher};
 use reprise_model::statement::Kind;
@@ -116,7 +117,7 @@ impl Home {
             rule: self.rule,
             permits: self.permits,
             finality_depth: self.finality_depth,
-            data_dir: Some(self.path().into()),
+            data_dir: Some(DataDir::lock(self.path()).unwrap()),
             patience: self.patience,
         };
         wire::wire(settings, recorded(recording, self.pace), backend.clone(), hasher, store)

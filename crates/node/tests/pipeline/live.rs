@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reprise_chain::source::{ChainSource, Connection, Lost, Pace, Poll, Progress, SourceError};
+use reprise_disk::data_dir::DataDir;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::BlockHash;
 use reprise_model::hash::{Blake3, Hasher};
@@ -60,7 +61,7 @@ fn run(home: &Home, says: Says) -> Ended {
         rule: home.rule,
         permits: home.permits,
         finality_depth: home.finality_depth,
-        data_dir: Some(home.path().into()),
+        data_dir: Some(DataDir::lock(home.path()).unwrap()),
         patience: home.patience,
     };
     let live =

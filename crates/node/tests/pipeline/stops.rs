@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::flip::recorded;
 use reprise_chain::source::Pace;
+use reprise_disk::data_dir::DataDir;
 use reprise_model::hash::{Blake3, Hasher};
 use reprise_node::dev;
 use reprise_node::happening::{Happening, Observer};
@@ -50,7 +51,7 @@ fn run(dir: &Path, store: &Arc<dyn ReceiptStore>, pace: Pace, at: usize) -> (End
         rule: BundleRule::default(),
         permits: 1,
         finality_depth: 1000,
-        data_dir: Some(dir.into()),
+        data_dir: Some(DataDir::lock(dir).unwrap()),
         patience: wire::Patience::default(),
     };
     let stop = AtomicBool::new(false);
