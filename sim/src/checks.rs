@@ -15,6 +15,7 @@
 //! | nothing is pruned but what is final and settled for good | a prune |
 //! | nothing that is still used is deleted | a prune |
 //! | nothing is left below the prune floor | a store's write; the end |
+//! | a world depends on no host: what is written down names none | a store's write |
 //! | a queue stays within its bound | a change of the queue |
 //! | settlements are gapless, and their roots those of a plain execution | [`crate::l1`] |
 //! | once faults stop, everything is proved and settled | [`crate::world`] |
@@ -23,7 +24,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reprise_model::coordinate::{Checkpoint, Coordinate};
-use reprise_model::digest::{BlockHash, ProfileId};
+use reprise_model::digest::{PinsDigest, BlockHash, ProfileId};
 use reprise_model::profile::ProofProfile;
 use reprise_model::receipt::Verifier;
 use reprise_model::statement::{Claim, Statement, StatementId};
@@ -31,8 +32,7 @@ use reprise_node::happening::{Happening, Observer};
 use reprise_node::health::{Health, Reason};
 use reprise_node::watcher::Violation;
 use reprise_store::ReceiptStore;
-use reprise_store::port::{
-    Completion, Filter, Lookup, NewEntry, PlaceOutcome, PruneOutcome, PutOutcome, Shown, Stats, StoreError,
+use reprise_store::port::{Floor, Completion, Filter, Lookup, NewEntry, PlaceOutcome, PruneOutcome, PutOutcome, Shown, Stats, StoreError,
     Summary, TierStats,
 };
 
@@ -385,8 +385,10 @@ impl Checked {
 impl Checked {
     /// What came late must not stay.
     fn look_below_the_floor(&self, coordinates: &[Coordinate]) {
-        let Ok(floor) = self.store.prune_floor() else { return };
-        for place in coordinates.iter().filter(|place| place.checkpoint < floor) {
+        let below = |place: &&Coordinate| {
+            self.store.prune_floor(&place.pins).is_ok_and(|floor| place.checkpoint < floor.below)
+        };
+        for place in coordinates.iter().filter(below) {
             if self.store.at(place).is_ok_and(|statements| !statements.is_empty()) {
                 open(&self.book).broken("nothing is left below the prune floor", place.checkpoint);
             }
@@ -420,6 +422,9 @@ impl ReceiptStore for Checked {
 
     fn put(&self, entry: NewEntry) -> Result<PutOutcome, StoreError> {
         let (id, coordinates) = (entry.receipt.id(), entry.coordinates.clone());
+        if !entry.provenance.host.is_empty() {
+            open(&self.book).broken("a world depends on no host", &entry.provenance.host);
+        }
         open(&self.book).hear_places(coordinates.iter().copied());
         let outcome = self.store.put(entry)?;
         match outcome.stored {
@@ -483,17 +488,17 @@ impl ReceiptStore for Checked {
         self.store.protect(needed_from);
     }
 
-    fn prune_below(&self, floor: Checkpoint) -> Result<PruneOutcome, StoreError> {
-        open(&self.book).hear_pruning(floor);
-        let outcome = self.store.prune_below(floor)?;
+    fn prune_below(&self, pins: &PinsDigest, floor: Floor) -> Result<PruneOutcome, StoreError> {
+        open(&self.book).hear_pruning(floor.below);
+        let outcome = self.store.prune_below(pins, floor)?;
         let mut book = open(&self.book);
         book.counts.pruned += outcome.receipts;
         book.hear_pruned();
         Ok(outcome)
     }
 
-    fn prune_floor(&self) -> Result<Checkpoint, StoreError> {
-        self.store.prune_floor()
+    fn prune_floor(&self, pins: &PinsDigest) -> Result<Floor, StoreError> {
+        self.store.prune_floor(pins)
     }
 
     fn describe(&self, profile: &ProofProfile) -> Result<(), StoreError> {

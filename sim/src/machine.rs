@@ -581,7 +581,8 @@ impl Machine {
     /// Verifies what the disk holds at the end, and that nothing lies below the prune floor.
     pub fn audit(&self) {
         let Some(process) = &self.process else { return };
-        let floor = process.store.prune_floor().unwrap_or_default();
+        let pins = self.workload.pins().digest(self.workload.hasher.as_ref());
+        let floor = process.store.prune_floor(&pins).unwrap_or_default().below;
         let left = |checkpoint: &u64| {
             let filter = Filter { checkpoint: Some(Checkpoint(*checkpoint)), ..Filter::default() };
             process.store.list(&filter).is_ok_and(|entries| !entries.is_empty())

@@ -13,12 +13,12 @@ use std::sync::Arc;
 
 use reprise_disk::data_dir::{DataDir, LockError, receipts_in};
 use reprise_model::coordinate::{Checkpoint, Coordinate, Place};
-use reprise_model::digest::{ParseDigestError, ProfileId, StatementId};
+use reprise_model::digest::{ParseDigestError, PinsDigest, ProfileId, StatementId};
 use reprise_model::journal;
 use reprise_model::statement::Kind;
 use reprise_store::archive::{self, Exported, Imported};
 use reprise_store::gc::{self, Budget, Cause, Eviction, Plan};
-use reprise_store::port::{Filter, Lookup, MissReason, Shown, Summary, TierStats};
+use reprise_store::port::{Filter, Floor, Lookup, MissReason, Shown, Summary, TierStats};
 use reprise_store::why::{Sought, SoughtError, Why};
 use reprise_store::{OpenError, Options, ReceiptStore, Store};
 use serde_json::{Value, json};
@@ -485,11 +485,13 @@ fn stats(store: &dyn ReceiptStore, json: bool) -> Result<ExitCode, Failure> {
         let tiers: Vec<_> = stats.tiers.iter().map(tier).collect();
         let profiles: Vec<_> =
             profiles.iter().map(|p| json!({ "id": p.id().to_string(), "profile": p.to_string() })).collect();
-        let (coordinates, floor) = (stats.coordinates, stats.prune_floor.0);
+        let coordinates = stats.coordinates;
+        let floor = |(pins, floor): &(PinsDigest, Floor)| json!({ "pins": pins.to_string(), "below": floor.below.0 });
+        let floors: Vec<Value> = stats.prune_floors.iter().map(floor).collect();
         println!(
             "{}",
             json!({
-                "kinds": kinds, "coordinates": coordinates, "prune_floor": floor, "profiles": profiles,
+                "kinds": kinds, "coordinates": coordinates, "prune_floors": floors, "profiles": profiles,
                 "tiers": tiers, "errors": stats.errors, "quarantined": stats.quarantined,
             })
         );
@@ -501,7 +503,10 @@ fn stats(store: &dyn ReceiptStore, json: bool) -> Result<ExitCode, Failure> {
         let seconds = of.proving_ms as f64 / 1000.0;
         println!("{:<12} {:>8} {:>12} {:>16.1}", kind.to_string(), of.count, of.bytes, seconds);
     }
-    println!("{} places; nothing below checkpoint {} is kept", stats.coordinates, stats.prune_floor);
+    println!("{} places", stats.coordinates);
+    for (pins, floor) in &stats.prune_floors {
+        println!("under the pins {}, nothing below checkpoint {} is kept", pins.short(), floor.below);
+    }
     for profile in profiles {
         println!("{profile}\n  {}", profile.id());
     }

@@ -173,7 +173,7 @@ pub fn lock(medium: &dyn Medium, dir: &Path) -> Result<Arc<dyn MediumFile>, Lock
         let pid = if pid.is_empty() { "(unknown)".into() } else { pid };
         return Err(LockError::InUse { dir: dir.into(), pid });
     }
-    let pid = format!("{}\n", std::process::id());
+    let pid = format!("{}\n", medium.process());
     match file.truncate(0).and_then(|()| file.write_at(pid.as_bytes(), 0)) {
         // The lock is held all the same: on a full disk there is no room for the id.
         Err(error) if !medium::is_full(&error) => Err(failed(error)),

@@ -56,6 +56,11 @@ pub trait Medium: Send + Sync {
 
     /// How many bytes can be written in a directory before the disk is full.
     fn free(&self, directory: &Path) -> io::Result<u64>;
+
+    /// What whoever holds a lock writes down as its process.
+    fn process(&self) -> u32 {
+        std::process::id()
+    }
 }
 
 /// An open file.

@@ -565,6 +565,11 @@ impl Medium for SimulatedDisk {
         Ok(())
     }
 
+    /// The same in every process: what is on the disk depends on the calls alone.
+    fn process(&self) -> u32 {
+        1
+    }
+
     fn free(&self, _: &Path) -> io::Result<u64> {
         let state = self.state();
         Ok(state.room.map_or(u64::MAX, |room| room.saturating_sub(state.used())))

@@ -34,11 +34,13 @@ pub enum Mutation {
     AcknowledgeBeforeSync,
     /// A reorg takes no settlement away.
     SettledForEver,
+    /// A valid proof that comes after its time is dropped.
+    DropLate,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::PublishBeforeDurable,
         Self::KeyWithoutEnd,
         Self::DeleteOnReorg,
@@ -52,6 +54,7 @@ impl Mutation {
         Self::UncheckedRead,
         Self::AcknowledgeBeforeSync,
         Self::SettledForEver,
+        Self::DropLate,
     ];
 }
 

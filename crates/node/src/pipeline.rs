@@ -21,7 +21,7 @@ use reprise_chain::tree::{ChainError, ForkTree};
 use reprise_model::artifact::AggregatorArtifact;
 use reprise_model::block::BatchMetadata;
 use reprise_model::coordinate::Checkpoint;
-use reprise_model::digest::BlockHash;
+use reprise_model::digest::{BlockHash, PinsDigest};
 use reprise_model::mutation::{self, Mutation};
 use reprise_model::order::{Order, Work};
 use reprise_model::statement::StatementId;
@@ -35,7 +35,7 @@ use reprise_prover::workers::{Assignment, Finished};
 use reprise_scheduler::scheduler::{Scheduler, SchedulerError};
 use reprise_settler::{SettleError, Settler};
 use reprise_store::ReceiptStore;
-use reprise_store::port::{Lookup, NewEntry, Origin, Provenance, PutOutcome, StoreError};
+use reprise_store::port::{Floor, Lookup, NewEntry, Origin, Provenance, PutOutcome, StoreError};
 
 use crate::happening::{Happening, Observer};
 use crate::health::Health;
@@ -100,6 +100,8 @@ pub enum Message {
     Read(Read),
     /// To [`Hands::prove`].
     Finished(Finished),
+    /// To [`Hands::prove`], after [`Hands::write_off`].
+    Late(Finished),
     /// To [`Hands::store`]: the entry is durable, or is not.
     Stored {
         /// What was ordered.
@@ -110,7 +112,7 @@ pub enum Message {
 }
 
 /// Does what takes time, and knows what time it is. Each request is answered by one [`Message`], but for
-/// proofs that were written off.
+/// proofs that were written off, of which one may come by [`Message::Late`].
 pub trait Hands {
     /// The time since the pipeline began.
     fn now(&self) -> Duration;
@@ -183,8 +185,10 @@ pub struct Pipeline {
     pub(crate) lost: u64,
     /// Where the journals of a divergence are dumped.
     pub(crate) dumps: Option<PathBuf>,
-    /// Below it the store has let everything go.
+    /// Below it the store has let go of everything that is proved under these pins.
     pub(crate) floor: Checkpoint,
+    /// What the programs are bound to.
+    pub(crate) pins: PinsDigest,
     pub(crate) refusals: u32,
     pub(crate) last_refusal: Option<SettleError>,
     pub(crate) verified: u64,
@@ -333,20 +337,22 @@ impl Pipeline {
         if floor.is_none() {
             return Ok(());
         }
-        self.postponed.floor = floor;
+        self.postponed.floor = floor.map(|below| Floor { below, seen: self.planner.highest() });
         self.let_go(outside)
     }
 
     /// Lets the store go of what is below the floor, where that rose.
     fn let_go(&mut self, outside: &mut Outside<'_>) -> Result<(), RunError> {
         let Some(floor) = self.postponed.floor else { return Ok(()) };
+        let pins = self.pins;
         // PRUNE SAFETY: below the floor every block is final, so none of them can leave or return, on this
         // fork or another; and each is settled by a settlement whose own block is final, so that none of
         // their aggregates is ever wanted again. What a live block uses as well keeps its receipt: the store
         // deletes coordinates, and a receipt only with its last one. A later process that follows the chain
         // from its beginning is told the floor, and wants nothing below it (`Planner::resume`).
-        let Some(outcome) = self.ask(outside, |store| store.prune_below(floor))? else { return Ok(()) };
+        let Some(outcome) = self.ask(outside, |store| store.prune_below(&pins, floor))? else { return Ok(()) };
         self.postponed.floor = None;
+        let floor = floor.below;
         self.floor = floor;
         self.scheduler.prune_below(floor);
         self.tell(&Happening::Pruned(floor), outside);
@@ -404,6 +410,17 @@ impl Pipeline {
                 self.note_given_up(&order);
                 effects
             }
+            Message::Late(Finished { order, result: Ok(receipt), took, cycles, .. }) => {
+                self.verified += 1;
+                tracing::info!(statement = %order.id, kind = %order.kind(), ?took, "a proof came after its time, and is kept");
+                let provenance = self.provenance(took, cycles, outside.hands.since_epoch());
+                let effects = self.engine.proved_late(&order, receipt);
+                if !effects.is_empty() {
+                    self.provenances.insert(order.id, provenance);
+                }
+                effects
+            }
+            Message::Late(_) => vec![],
             Message::Stored { order, result: Ok(PutOutcome { stored: false, .. }) } => {
                 self.provenances.remove(&order.id);
                 self.engine.discarded(order.id)
@@ -518,7 +535,10 @@ impl Pipeline {
                         _ => Duration::ZERO,
                     };
                     let kind = order.kind();
-                    tracing::error!(statement = %order.id, %kind, "{failure}");
+                    match failure {
+                        Failure::Cancelled { .. } => tracing::info!(statement = %order.id, %kind, "{failure}"),
+                        _ => tracing::error!(statement = %order.id, %kind, "{failure}"),
+                    }
                     outside.hands.write_off(&order.id).map_err(RunError::Thread)?;
                     let failure = Some(failure.to_string());
                     self.tell(&Happening::Proved { order, took, failure, device: None }, outside);

@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use reprise_chain::event::ChainEvent;
 use reprise_disk::log::LogError;
-use reprise_model::coordinate::{Checkpoint, Coordinate};
+use reprise_model::coordinate::Coordinate;
 use reprise_model::digest::StatementId;
 use reprise_prover::engine::Request;
 use reprise_prover::policy::Policy;
-use reprise_store::port::StoreError;
+use reprise_store::port::{Floor, StoreError};
 
 /// What is wrong with the disk.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +50,7 @@ pub(crate) struct Postponed {
     /// Stored statements at further coordinates.
     pub(crate) places: VecDeque<(Coordinate, StatementId, Request)>,
     /// Below which everything is to be let go.
-    pub(crate) floor: Option<Checkpoint>,
+    pub(crate) floor: Option<Floor>,
     failures: u32,
     trouble: Option<Trouble>,
     again_at: Option<Duration>,

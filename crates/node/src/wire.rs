@@ -179,7 +179,9 @@ pub fn wire(
     let (name, root) = (l1.name(), l1.root());
     let records = open_log(&settings, &workload, &root.metadata)?;
     let opened = l1.open(workload.covenant(), backend.profile().seal, settings.data_dir.as_ref())?;
-    let pipeline = join(&settings, name, root, &workload, store.clone(), records, opened.sink)?;
+    let mut pipeline = join(&settings, name, root, &workload, store.clone(), records, opened.sink)?;
+    // Here and not where the rooms are joined: what a simulated world does depends on no machine.
+    pipeline.host = fs::read_to_string("/etc/hostname").map(|name| name.trim().to_owned()).unwrap_or_default();
     let (permits, grace) = (settings.permits, settings.patience.shutdown_grace);
     Node::start(pipeline, opened.source, &backend, &store, permits, grace).map_err(WireError::Thread)
 }
@@ -197,10 +199,11 @@ pub fn join(
     let Patience { engine, retention, .. } = settings.patience;
     let Workload { backend, hasher, processor, pins } = workload.clone();
     let genesis_root = StateTree::empty(hasher.clone()).root();
+    let pins_digest = pins.digest(hasher.as_ref());
     let terms = Terms {
         scheme: backend.clone(),
         hasher: hasher.clone(),
-        pins: pins.digest(hasher.as_ref()),
+        pins: pins_digest,
         programs: backend.programs(),
     };
     let oracle = Oracle::new(processor.clone(), hasher.clone(), pins.deposit);
@@ -210,9 +213,8 @@ pub fn join(
     tree.restore(scheduler.known());
     let genesis = (genesis_root, scheduler.tip_at_root());
     let mut planner = Planner::new(terms, settings.rule, retention);
-    let highest = scheduler.known().map(|block| block.checkpoint).max().unwrap_or_default();
-    let floor = store.prune_floor()?;
-    planner.resume(floor, highest);
+    let floor = store.prune_floor(&pins_digest)?;
+    planner.resume(floor.below, floor.seen);
     Ok(Pipeline {
         labels: (name, backend.profile().system.clone()),
         tree,
@@ -232,11 +234,12 @@ pub fn join(
         health: Health::Green,
         lost: 0,
         dumps: settings.data_dir.as_ref().map(DataDir::divergences),
-        floor,
+        floor: floor.below,
+        pins: pins_digest,
         refusals: 0,
         last_refusal: None,
         verified: 0,
-        host: fs::read_to_string("/etc/hostname").map(|name| name.trim().to_owned()).unwrap_or_default(),
+        host: String::new(),
     })
 }
 

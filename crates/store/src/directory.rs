@@ -3,7 +3,7 @@
 //! ```text
 //! DIR/
 //!   LOCK        held by the process that has the store open; holds its pid
-//!   FORMAT      "reprise receipt store 1", and a checksum of these words
+//!   FORMAT      "reprise receipt store 2", and a checksum of these words
 //!   REVOKED     the revocations a second time, see `crate::revoked`
 //!   log/        the tables, see [`crate::disk`]
 //!   quarantine/ what failed its check: NAME.receipt with its bytes, NAME.reason with the cause in words
@@ -21,7 +21,7 @@ use reprise_disk::data_dir::{self, LockError};
 use crate::medium::{self, Medium, MediumFile};
 
 /// The format of the directory that this code writes, and the only one it reads so far.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 const FORMAT_WORDS: &str = "reprise receipt store ";
 
 /// Why a store cannot be opened.

@@ -42,7 +42,7 @@ pub fn why(store: &dyn ReceiptStore, coordinate: &Coordinate) -> Result<Why, Sto
         let used = ids.into_iter().map(|id| Ok((id, store.contains(&id)?)));
         return Ok(Why::Used(used.collect::<Result<_, StoreError>>()?));
     }
-    let floor = store.prune_floor()?;
+    let floor = store.prune_floor(&coordinate.pins)?.below;
     if coordinate.checkpoint < floor {
         return Ok(Why::Pruned { floor });
     }

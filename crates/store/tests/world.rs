@@ -12,6 +12,9 @@ use reprise_model::statement::{Claim, ClaimScheme, Kind, Statement, StatementId}
 use reprise_store::port::{NewEntry, Origin, Provenance};
 use reprise_store::{Options, ReceiptStore, Store};
 
+/// What everything here is proved under.
+pub(crate) const PINS: PinsDigest = PinsDigest([1; 32]);
+
 pub(crate) struct Hashed {
     pub(crate) profile: ProofProfile,
     pub(crate) calls: AtomicU64,
@@ -121,7 +124,7 @@ pub(crate) fn at(checkpoint: u64, fork: u8) -> Coordinate {
         place: Place::Batch,
         program: ProgramId([7; 32]),
         profile: profile("1").id(),
-        pins: PinsDigest([1; 32]),
+        pins: PINS,
     }
 }
 

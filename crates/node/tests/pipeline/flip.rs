@@ -9,6 +9,7 @@ use reprise_chain::recording::Recording;
 use reprise_chain::source::Pace;
 use reprise_chain::tree::ChainError;
 use reprise_disk::data_dir::DataDir;
+use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::BlockHash;
 use reprise_model::hash::{Blake3, Hasher};
 use reprise_model::statement::Kind;
@@ -74,6 +75,12 @@ impl Home {
         let options = Options { bytes_max: self.bytes_max, ..Options::default() };
         let store = Store::open(&self.path().join("receipts"), backend.clone(), options).unwrap();
         (backend, Arc::new(store))
+    }
+
+    /// The prune floor of what this home proves on the flip's lane.
+    pub(crate) fn floor(&self) -> Checkpoint {
+        let floors = self.store().stats().unwrap().prune_floors;
+        floors.iter().map(|(_, floor)| floor.below).max().unwrap_or_default()
     }
 
     pub(crate) fn store(&self) -> Arc<dyn ReceiptStore> {

@@ -80,7 +80,7 @@ fn what_the_l1_calls_final_is_pruned_though_the_depth_says_nothing_of_it_yet() {
         let home = Home { finality_depth: u64::MAX, ..Home::new() };
         let says = Says { final_below, ..Says::default() };
         let report = run(&home, says.clone()).report;
-        let floor = home.store().prune_floor().unwrap();
+        let floor = home.floor();
         let told = *says.progress.lock().unwrap();
         assert_eq!(told.floor, floor);
         // The same chain again: nothing is wanted that was let go.
