@@ -16,6 +16,7 @@
 //! | nothing that is still used is deleted | a prune |
 //! | nothing is left below the prune floor | a store's write; the end |
 //! | a world depends on no host: what is written down names none | a store's write |
+//! | a valid proof that comes late is kept | a proof's begin |
 //! | a queue stays within its bound | a change of the queue |
 //! | settlements are gapless, and their roots those of a plain execution | [`crate::l1`] |
 //! | once faults stop, everything is proved and settled | [`crate::world`] |
@@ -54,6 +55,8 @@ pub struct Book {
     acknowledged: HashMap<StatementId, BTreeSet<Coordinate>>,
     /// What may be gone, and why.
     excused: HashMap<StatementId, Excuse>,
+    /// What was validly proved by an attempt that was written off, and is not stored yet.
+    late: HashSet<StatementId>,
     /// The proofs that run in this life.
     running: HashSet<StatementId>,
     begun: HashMap<StatementId, u64>,
@@ -135,6 +138,7 @@ impl Book {
             prunable: Checkpoint(0),
             acknowledged: HashMap::new(),
             excused: HashMap::new(),
+            late: HashSet::new(),
             running: HashSet::new(),
             begun: HashMap::new(),
             orphaned: HashMap::new(),
@@ -199,6 +203,7 @@ impl Book {
 
     /// A process begins over this store: what was acknowledged to an earlier one is there.
     pub fn begins(&mut self, store: Arc<dyn ReceiptStore>) {
+        self.late.clear();
         self.store = Some(store);
         let known: Vec<StatementId> = self.acknowledged.keys().copied().collect();
         self.counts.found_at_start += known.iter().filter(|id| self.stored(id) == Some(true)).count() as u64;
@@ -206,6 +211,13 @@ impl Book {
             if self.stored(&id) == Some(false) {
                 self.missed(id, "what was acknowledged is there after a crash");
             }
+        }
+    }
+
+    /// A valid proof of a statement comes from an attempt that was written off.
+    pub fn came_late(&mut self, id: StatementId) {
+        if self.stored(&id) != Some(true) {
+            self.late.insert(id);
         }
     }
 
@@ -246,6 +258,9 @@ impl Book {
     }
 
     fn hear_proving(&mut self, id: StatementId) {
+        if self.late.contains(&id) {
+            self.broken("a valid proof that comes late is kept", id);
+        }
         self.counts.begun += 1;
         *self.begun.entry(id).or_default() += 1;
         self.counts.after_prune += u64::from(self.excused.get(&id) == Some(&Excuse::Pruned));
@@ -340,7 +355,10 @@ impl Observer for Book {
                     self.broken("nothing is published before it is durable", order.id);
                 }
             }
-            Happening::Stored(order) => self.note("stored", &order.id.0),
+            Happening::Stored(order) => {
+                self.late.remove(&order.id);
+                self.note("stored", &order.id.0);
+            }
             Happening::Submitted(id) => self.note("submitted", &id.0),
             Happening::Lost(id) => self.note("lost", &id.0),
             Happening::Settled(settlement) => self.note("settled", &settlement.statement.0),
@@ -429,7 +447,11 @@ impl ReceiptStore for Checked {
         let outcome = self.store.put(entry)?;
         match outcome.stored {
             true => open(&self.book).hear_stored(id, &coordinates),
-            false => open(&self.book).counts.late += 1,
+            false => {
+                let mut book = open(&self.book);
+                book.counts.late += 1;
+                book.late.remove(&id);
+            }
         }
         self.look_below_the_floor(&coordinates);
         Ok(outcome)

@@ -97,6 +97,8 @@ enum Ticket {
     Check(Arc<Order>),
     Proof(Box<Finished>),
     Flush(Arc<Order>, Box<NewEntry>),
+    /// Of an attempt that was written off.
+    Late(Box<Finished>),
 }
 
 /// What the pipeline asked for.
@@ -421,6 +423,12 @@ impl Machine {
                     process.proofs.remove(&finished.order.id);
                     Message::Finished(*finished)
                 }
+                Some(Ticket::Late(finished)) => {
+                    if finished.result.is_ok() {
+                        open(&self.book).came_late(finished.order.id);
+                    }
+                    Message::Late(*finished)
+                }
                 Some(Ticket::Flush(order, entry)) => {
                     let result = process.store.put(*entry);
                     Message::Stored { order, result }
@@ -496,12 +504,20 @@ impl Machine {
             Ask::Prove(assignment) => self.prove(now_us, assignment, later),
             Ask::Cancel(id) => self.cancel(now_us, id, later),
             Ask::WriteOff(id) => {
-                if let Some(process) = &mut self.process
-                    && let Some(ticket) = process.proofs.remove(&id)
-                {
-                    process.tickets.remove(&ticket);
-                }
+                let process = self.process.as_mut();
+                let left = process.and_then(|process| {
+                    let ticket = process.proofs.remove(&id)?;
+                    process.tickets.remove(&ticket)
+                });
                 open(&self.book).ended(&id);
+                // Some come back after all.
+                if let Some(Ticket::Proof(finished)) = left
+                    && self.dice.percent(50)
+                {
+                    let patience = self.scenario.cost_us[finished.order.kind() as usize];
+                    let at = now_us + 1 + self.dice.among(0..20 * patience + 1);
+                    self.ticket(at, Ticket::Late(finished), later);
+                }
             }
         }
     }

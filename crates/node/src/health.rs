@@ -2,6 +2,7 @@
 //!
 //! A run that ends red ends with an exit code other than zero.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use reprise_model::statement::StatementId;
@@ -10,7 +11,6 @@ use reprise_prover::failure::Failure;
 use serde::{Serialize, Serializer};
 
 use crate::report::L1Connection;
-use crate::watcher::Violation;
 
 /// For how many seconds the L1 may be away: nodes restart, and connections break.
 pub const L1_AWAY_MAX: u64 = 60;
@@ -69,7 +69,7 @@ pub enum Reason {
         /// Why.
         reason: String,
     },
-    /// A promise was broken.
+    /// A promise was broken, once or more often. Where it is one about the state, nothing is settled any more.
     Violated {
         /// Which.
         promise: String,
@@ -82,7 +82,7 @@ impl Health {
         engine: &Engine,
         disk: Option<String>,
         l1: Option<&L1Connection>,
-        violations: &[Violation],
+        broken: &BTreeMap<&'static str, u64>,
     ) -> Self {
         let given_up = engine.failures().iter().map(|(statement, failure)| Reason::GivenUp {
             statement: *statement,
@@ -106,7 +106,7 @@ impl Health {
         let away = l1.filter(|l1| l1.disconnected_seconds > L1_AWAY_MAX).and_then(|l1| l1.lost.clone());
         let away = away.map(|(since, reason)| Reason::L1Away { since, reason });
         let violated =
-            violations.iter().map(|violation| Reason::Violated { promise: violation.promise.to_owned() });
+            broken.keys().map(|promise| Reason::Violated { promise: (*promise).to_owned() });
         let reasons = given_up.chain(ailing).chain(resting).chain(disk).chain(away).chain(violated);
         let reasons: Vec<_> = reasons.collect();
         if reasons.is_empty() { Self::Green } else { Self::Red { reasons } }

@@ -220,7 +220,9 @@ impl Pipeline {
     /// How far it has come: what a source that paces itself by the prover wants to know.
     pub fn progress(&self) -> Progress {
         // What was given up settles nothing any more.
-        let stuck = self.settler.is_none() || !self.engine.failures().is_empty();
+        let stuck = self.settler.is_none()
+            || !self.engine.failures().is_empty()
+            || self.watcher.is_state_in_doubt();
         let proved = self.engine.satisfied() && self.postponed.trouble().is_none();
         let settled = stuck || !self.planner.is_unsettled();
         // The floor stands on a settlement that the chain must show again first.
@@ -510,7 +512,7 @@ impl Pipeline {
     fn health_now(&self) -> Health {
         let l1 = self.connection.as_ref();
         let disk = self.postponed.trouble().map(ToString::to_string).or_else(|| self.source_trouble.clone());
-        Health::of(&self.engine, disk, l1, self.watcher.violations())
+        Health::of(&self.engine, disk, l1, self.watcher.broken_promises())
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>, outside: &mut Outside<'_>) -> Result<(), RunError> {
@@ -613,6 +615,10 @@ impl Pipeline {
 
     /// Submits the oldest unsettled bundle if its proof is stored.
     fn settle(&mut self, outside: &mut Outside<'_>) -> Result<(), RunError> {
+        if self.watcher.is_state_in_doubt() {
+            // A wrong root on the L1 cannot be taken back; what is not settled can be settled later.
+            return Ok(());
+        }
         let tip = self.tree.tip().block_hash();
         let Some(wanted) = self.planner.bundles().next().cloned() else { return Ok(()) };
         let (bundle, order) = (&wanted.bundle, &wanted.order);
@@ -707,7 +713,7 @@ impl Pipeline {
             settlements: self.planner.settlements(),
             settled_checkpoint: self.planner.settled_checkpoint().map_or(0, |checkpoint| checkpoint.0),
             state_root: self.watcher.root().to_hex(),
-            violations: violations.len() as u64,
+            violations: self.watcher.broken_promises().values().sum(),
             health: self.health_now(),
             l1_connection: self.connection,
             ..self.tally.report()

@@ -653,6 +653,10 @@ impl Engine {
             self.ailing.remove(&id);
         }
         let Some(job) = self.jobs.get_mut(&id) else { return vec![] };
+        if !matches!(job.phase, Phase::Looking(_)) {
+            // A late proof came first.
+            return vec![];
+        }
         job.held_up = 0;
         if !found {
             job.phase = Phase::Queued;
@@ -705,8 +709,7 @@ impl Engine {
         }
         let mut effects = vec![];
         match self.jobs.get(&id).map(|job| &job.phase) {
-            // The store holds it, or is being asked whether it does.
-            Some(Phase::Storing { .. } | Phase::Looking(_)) => return vec![],
+            Some(Phase::Storing { .. }) => return vec![],
             Some(Phase::Proving { device, .. }) => {
                 let left = Failure::Cancelled { statement: id };
                 self.devices.end(*device, Some(&left), self.now);
@@ -717,7 +720,7 @@ impl Engine {
                 self.failures.retain(|(failed, _)| *failed != id);
                 self.counts.attempts_failed = self.counts.attempts_failed.saturating_sub(1);
             }
-            Some(Phase::Queued | Phase::Checking(_)) => {
+            Some(Phase::Looking(_) | Phase::Queued | Phase::Checking(_)) => {
                 self.counts.attempts_failed = self.counts.attempts_failed.saturating_sub(1);
             }
             None => {
