@@ -25,7 +25,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reprise_model::coordinate::{Checkpoint, Coordinate};
-use reprise_model::digest::{PinsDigest, BlockHash, ProfileId};
+use reprise_model::digest::{BlockHash, PinsDigest, ProfileId};
 use reprise_model::profile::ProofProfile;
 use reprise_model::receipt::Verifier;
 use reprise_model::statement::{Claim, Statement, StatementId};
@@ -33,8 +33,9 @@ use reprise_node::happening::{Happening, Observer};
 use reprise_node::health::{Health, Reason};
 use reprise_node::watcher::Violation;
 use reprise_store::ReceiptStore;
-use reprise_store::port::{Floor, Completion, Filter, Lookup, NewEntry, PlaceOutcome, PruneOutcome, PutOutcome, Shown, Stats, StoreError,
-    Summary, TierStats,
+use reprise_store::port::{
+    Completion, Filter, Floor, Lookup, NewEntry, PlaceOutcome, PruneOutcome, PutOutcome, Shown, Stats,
+    StoreError, Summary, TierStats,
 };
 
 /// What is noted of a machine, over all its lives.

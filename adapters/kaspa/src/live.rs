@@ -230,8 +230,16 @@ impl Prepared {
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared::default());
         let until_idle = options.until_idle;
-        let following =
-            FollowLoop { options, follower, chronicle, told: sender, shared: shared.clone(), stopped, unkept: None, compact_from: Instant::now() };
+        let following = FollowLoop {
+            options,
+            follower,
+            chronicle,
+            told: sender,
+            shared: shared.clone(),
+            stopped,
+            unkept: None,
+            compact_from: Instant::now(),
+        };
         let run = move || following.run(&runtime);
         let thread = thread::Builder::new().name("kaspa follower".into()).spawn(run)?;
         Ok(LiveL1 { head, until_idle, shared, scripts, told: Some(told), stop, thread: Some(thread) })

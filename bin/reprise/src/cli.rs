@@ -189,7 +189,8 @@ pub(crate) struct RunArgs {
     #[arg(long, env = "REPRISE_VERIFY")]
     pub(crate) verify: Option<String>,
 
-    /// Serve Prometheus metrics at http://ADDR/metrics, for instance 127.0.0.1:9464
+    /// Serve Prometheus metrics at http://ADDR/metrics, for instance 127.0.0.1:9464, and at http://ADDR/health how the node
+    /// is: 200 while it is green, 503 with the reasons while it is red
     #[arg(long, value_name = "ADDR", env = "REPRISE_METRICS")]
     pub(crate) metrics: Option<String>,
 

@@ -486,7 +486,8 @@ fn stats(store: &dyn ReceiptStore, json: bool) -> Result<ExitCode, Failure> {
         let profiles: Vec<_> =
             profiles.iter().map(|p| json!({ "id": p.id().to_string(), "profile": p.to_string() })).collect();
         let coordinates = stats.coordinates;
-        let floor = |(pins, floor): &(PinsDigest, Floor)| json!({ "pins": pins.to_string(), "below": floor.below.0 });
+        let floor =
+            |(pins, floor): &(PinsDigest, Floor)| json!({ "pins": pins.to_string(), "below": floor.below.0 });
         let floors: Vec<Value> = stats.prune_floors.iter().map(floor).collect();
         println!(
             "{}",

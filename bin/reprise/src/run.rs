@@ -29,11 +29,11 @@ pub(crate) fn run(settings: &Settings, json: bool) -> Result<ExitCode, Failure> 
     };
     wiring.check()?;
     let chosen = backends::choose(settings)?;
-    // Before anything in the directory is opened.
+    // Before anything in the directory is opened, and until all of it is closed.
     let dir = DataDir::lock(&settings.data_dir)?;
     let l1 = settings.l1(&dir, &chosen)?;
     let store = open_store(settings, &dir)?;
-    wiring.data_dir = Some(dir);
+    wiring.data_dir = Some(dir.clone());
     store.describe(chosen.backend.profile())?;
     let node = wire::wire(wiring, l1, chosen.backend, chosen.hasher, store.clone())?;
     let stop = stop_on_signal()?;
@@ -49,12 +49,20 @@ pub(crate) fn run(settings: &Settings, json: bool) -> Result<ExitCode, Failure> 
 
 /// The receipt store of the data directory.
 pub(crate) fn open_store(settings: &Settings, dir: &DataDir) -> Result<Arc<dyn ReceiptStore>, Failure> {
-    Ok(Arc::new(Store::open(&dir.receipts(), Arc::new(Verifiers::all(&settings.systems)?), options(settings))?))
+    Ok(Arc::new(Store::open(
+        &dir.receipts(),
+        Arc::new(Verifiers::all(&settings.systems)?),
+        options(settings),
+    )?))
 }
 
 /// The same where the format file is missing or damaged.
 pub(crate) fn mend_store(settings: &Settings, dir: &DataDir) -> Result<Arc<dyn ReceiptStore>, Failure> {
-    Ok(Arc::new(Store::mend(&dir.receipts(), Arc::new(Verifiers::all(&settings.systems)?), options(settings))?))
+    Ok(Arc::new(Store::mend(
+        &dir.receipts(),
+        Arc::new(Verifiers::all(&settings.systems)?),
+        options(settings),
+    )?))
 }
 
 fn options(settings: &Settings) -> Options {

@@ -140,7 +140,9 @@ impl Chronicle {
 
     /// Opens the chronicle at `place`, if there is one.
     pub fn open(place: Place) -> Result<Option<Self>, LogError> {
-        let Some(Found { mut log, mut damage }) = Log::open(place, FORMAT, identity())? else { return Ok(None) };
+        let Some(Found { mut log, mut damage }) = Log::open(place, FORMAT, identity())? else {
+            return Ok(None);
+        };
         if damage.first().is_some_and(|first| first.start == 0) && log.frames(0).next().is_some() {
             // What says that it is a chronicle is damaged, and known.
             log.mend(&damage[..1])?;

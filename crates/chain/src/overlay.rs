@@ -184,7 +184,10 @@ pub struct Overlay {
 
 impl std::fmt::Debug for Overlay {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Overlay").field("place", &self.sealed.place).field("blocks", &self.chain.len()).finish()
+        f.debug_struct("Overlay")
+            .field("place", &self.sealed.place)
+            .field("blocks", &self.chain.len())
+            .finish()
     }
 }
 

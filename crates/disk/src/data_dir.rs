@@ -158,7 +158,11 @@ impl Place {
 
 /// Makes a directory and those above it, where they are missing, and its entry durable.
 pub fn make(medium: &dyn Medium, path: &Path) -> Result<(), LockError> {
-    medium::make_durably(medium, path).map_err(|(action, path, source)| LockError::Io { action, path, source })
+    medium::make_durably(medium, path).map_err(|(action, path, source)| LockError::Io {
+        action,
+        path,
+        source,
+    })
 }
 
 /// Locks a directory by the file `LOCK` in it, which is held until the file is dropped.

@@ -154,7 +154,10 @@ pub struct Found {
 
 impl std::fmt::Debug for Log {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Log").field("place", &self.named.place).field("end", &self.end).finish_non_exhaustive()
+        f.debug_struct("Log")
+            .field("place", &self.named.place)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
     }
 }
 
@@ -192,7 +195,9 @@ impl Named {
     fn remove_partial(&self) -> Result<(), LogError> {
         let partial = self.place.beside(PARTIAL);
         match self.place.medium().remove(partial.path()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.io("remove what is left of")(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(self.io("remove what is left of")(error))
+            }
             _ => Ok(()),
         }
     }
@@ -243,7 +248,8 @@ impl Log {
     ) -> Result<Self, LogError> {
         let named = Named::new(place, format, identity);
         let place = &named.place;
-        medium::make_durably(place.medium(), place.parent()).map_err(|(_, _, error)| named.io("make")(error))?;
+        medium::make_durably(place.medium(), place.parent())
+            .map_err(|(_, _, error)| named.io("make")(error))?;
         let write = |writer: &mut Writer| bodies.iter().try_for_each(|body| writer.frame(body));
         named.opened(named.replace("make", write)?)
     }

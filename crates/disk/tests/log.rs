@@ -97,7 +97,10 @@ fn a_log_cut_anywhere_heals_to_what_was_whole_or_is_named() {
         if damage.is_empty() {
             log.append(b"next").unwrap();
             drop(log);
-            assert_eq!(read(&open(&disk).unwrap().unwrap().log), [&bodies()[..kept], &[b"next".to_vec()]].concat());
+            assert_eq!(
+                read(&open(&disk).unwrap().unwrap().log),
+                [&bodies()[..kept], &[b"next".to_vec()]].concat()
+            );
         }
     }
 }
@@ -167,10 +170,12 @@ fn logs_of_other_versions_and_other_files_are_refused_by_name_and_left() {
     let disk = holding(&whole);
     let refused = Log::open(place(&disk), newer, IDENTITY).unwrap_err().to_string();
     assert!(refused.contains("records-") && refused.contains("format 3"), "{refused}");
-    let disk = holding(b"OLDTEST\0 and whatever the version before had here, as long as it was, and some more");
+    let disk =
+        holding(b"OLDTEST\0 and whatever the version before had here, as long as it was, and some more");
     let refused = open(&disk).unwrap_err().to_string();
     assert!(refused.contains("earlier version"), "{refused}");
-    let disk = holding(b"#!/bin/sh\necho 'this is no log, and far longer than the header of one would have been'\n");
+    let disk =
+        holding(b"#!/bin/sh\necho 'this is no log, and far longer than the header of one would have been'\n");
     assert!(matches!(open(&disk), Err(LogError::Foreign { .. })));
     assert!(bytes(&disk).starts_with(b"#!/bin/sh"));
 }
@@ -201,7 +206,8 @@ fn at_every_point_of_its_life_a_crash_or_a_power_cut_loses_nothing_that_was_ackn
     life(&dry).unwrap();
     let points = dry.changes() - begun;
     assert!(points > 20, "{points}");
-    let all = || [vec![b"0".to_vec()], (1..4u8).map(|n| vec![n; 600]).collect(), vec![b"last".to_vec()]].concat();
+    let all =
+        || [vec![b"0".to_vec()], (1..4u8).map(|n| vec![n; 600]).collect(), vec![b"last".to_vec()]].concat();
     for point in 0..points {
         let disk = SimulatedDisk::new();
         drop(place(&disk));
@@ -295,7 +301,10 @@ fn a_rewrite_without_room_leaves_the_log_as_it_was_and_nothing_beside_it() {
 fn what_is_left_of_a_rewrite_is_deleted_when_the_log_is_opened() {
     let (whole, _) = written();
     let disk = holding(&whole);
-    disk.open(Path::new(&format!("{PATH}.partial")), Opening::Make).unwrap().write_at(&whole[..100], 0).unwrap();
+    disk.open(Path::new(&format!("{PATH}.partial")), Opening::Make)
+        .unwrap()
+        .write_at(&whole[..100], 0)
+        .unwrap();
     open(&disk).unwrap().unwrap();
     assert_eq!(names(&disk).len(), 1, "{:?}", names(&disk));
 }

@@ -105,8 +105,7 @@ impl Health {
         let disk = disk.or(held_up).map(|error| Reason::Disk { error });
         let away = l1.filter(|l1| l1.disconnected_seconds > L1_AWAY_MAX).and_then(|l1| l1.lost.clone());
         let away = away.map(|(since, reason)| Reason::L1Away { since, reason });
-        let violated =
-            broken.keys().map(|promise| Reason::Violated { promise: (*promise).to_owned() });
+        let violated = broken.keys().map(|promise| Reason::Violated { promise: (*promise).to_owned() });
         let reasons = given_up.chain(ailing).chain(resting).chain(disk).chain(away).chain(violated);
         let reasons: Vec<_> = reasons.collect();
         if reasons.is_empty() { Self::Green } else { Self::Red { reasons } }

@@ -220,9 +220,8 @@ impl Pipeline {
     /// How far it has come: what a source that paces itself by the prover wants to know.
     pub fn progress(&self) -> Progress {
         // What was given up settles nothing any more.
-        let stuck = self.settler.is_none()
-            || !self.engine.failures().is_empty()
-            || self.watcher.is_state_in_doubt();
+        let stuck =
+            self.settler.is_none() || !self.engine.failures().is_empty() || self.watcher.is_state_in_doubt();
         let proved = self.engine.satisfied() && self.postponed.trouble().is_none();
         let settled = stuck || !self.planner.is_unsettled();
         // The floor stands on a settlement that the chain must show again first.
@@ -352,7 +351,9 @@ impl Pipeline {
         // their aggregates is ever wanted again. What a live block uses as well keeps its receipt: the store
         // deletes coordinates, and a receipt only with its last one. A later process that follows the chain
         // from its beginning is told the floor, and wants nothing below it (`Planner::resume`).
-        let Some(outcome) = self.ask(outside, |store| store.prune_below(&pins, floor))? else { return Ok(()) };
+        let Some(outcome) = self.ask(outside, |store| store.prune_below(&pins, floor))? else {
+            return Ok(());
+        };
         self.postponed.floor = None;
         let floor = floor.below;
         self.floor = floor;
@@ -538,7 +539,9 @@ impl Pipeline {
                     };
                     let kind = order.kind();
                     match failure {
-                        Failure::Cancelled { .. } => tracing::info!(statement = %order.id, %kind, "{failure}"),
+                        Failure::Cancelled { .. } => {
+                            tracing::info!(statement = %order.id, %kind, "{failure}")
+                        }
                         _ => tracing::error!(statement = %order.id, %kind, "{failure}"),
                     }
                     outside.hands.write_off(&order.id).map_err(RunError::Thread)?;

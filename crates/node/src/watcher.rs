@@ -54,10 +54,8 @@ const TOLD_MAX: u64 = 16;
 const ONE_STATEMENT: &str = "a coordinate holds one statement";
 
 /// What must hold of the state.
-const ROOTS: [&str; 2] = [
-    "a batch's root is that of a sequential execution",
-    "a settled root is that of a sequential execution",
-];
+const ROOTS: [&str; 2] =
+    ["a batch's root is that of a sequential execution", "a settled root is that of a sequential execution"];
 
 impl Watcher {
     /// A watcher of a pipeline with so many permits, whose chain starts at this root and lane tip.

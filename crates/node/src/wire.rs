@@ -181,7 +181,8 @@ pub fn wire(
     let opened = l1.open(workload.covenant(), backend.profile().seal, settings.data_dir.as_ref())?;
     let mut pipeline = join(&settings, name, root, &workload, store.clone(), records, opened.sink)?;
     // Here and not where the rooms are joined: what a simulated world does depends on no machine.
-    pipeline.host = fs::read_to_string("/etc/hostname").map(|name| name.trim().to_owned()).unwrap_or_default();
+    pipeline.host =
+        fs::read_to_string("/etc/hostname").map(|name| name.trim().to_owned()).unwrap_or_default();
     let (permits, grace) = (settings.permits, settings.patience.shutdown_grace);
     Node::start(pipeline, opened.source, &backend, &store, permits, grace).map_err(WireError::Thread)
 }

@@ -175,7 +175,11 @@ impl Workers {
         let Some(device) = self.leave(id) else { return Ok(()) };
         let mut state = self.shared.state();
         if state.hanging > state.hanging_max {
-            tracing::error!(device, hanging = state.hanging, "too many provers hang: the next that comes back takes over");
+            tracing::error!(
+                device,
+                hanging = state.hanging,
+                "too many provers hang: the next that comes back takes over"
+            );
             state.deserted.push_back(device);
             return Ok(());
         }

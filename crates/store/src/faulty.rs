@@ -13,8 +13,8 @@ use reprise_model::statement::{Claim, Statement, StatementId};
 
 use crate::engine::{Changes, Engine, Pair, Table};
 use crate::port::{
-    Floor, Completion, Filter, Lookup, NewEntry, PlaceOutcome, PruneOutcome, PutOutcome, ReceiptStore, Shown, Stats,
-    StoreError, Summary, TierStats,
+    Completion, Filter, Floor, Lookup, NewEntry, PlaceOutcome, PruneOutcome, PutOutcome, ReceiptStore, Shown,
+    Stats, StoreError, Summary, TierStats,
 };
 
 /// What a faulty store or engine answers while it fails: a full disk.

@@ -1,10 +1,10 @@
 //! The store over any engine: checks what it reads, decides nothing about the disk.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use reprise_model::coordinate::{Checkpoint, Coordinate, Prefix};
@@ -24,7 +24,7 @@ use crate::memory::MemoryEngine;
 use crate::metered::Counters;
 use crate::policy::{Driven, Durability, VerifyPolicy};
 use crate::port::{
-    Floor, Completion, Filter, Lookup, MissReason, NewEntry, Origin, PlaceOutcome, PruneOutcome, PutOutcome,
+    Completion, Filter, Floor, Lookup, MissReason, NewEntry, Origin, PlaceOutcome, PruneOutcome, PutOutcome,
     QuarantineReason, ReceiptStore, Shown, Stats, StoreError, Summary, TierStats,
 };
 use crate::reading::ReadingEngine;

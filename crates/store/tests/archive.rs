@@ -3,7 +3,7 @@
 use reprise_model::receipt::Verified;
 use reprise_store::ReceiptStore;
 use reprise_store::archive::{ArchiveError, Exported, export, import};
-use reprise_store::port::{Floor, Filter, Origin};
+use reprise_store::port::{Filter, Floor, Origin};
 
 use crate::world::*;
 

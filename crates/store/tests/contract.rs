@@ -4,7 +4,7 @@ use reprise_model::coordinate::{Checkpoint, Coordinate};
 use reprise_model::digest::PinsDigest;
 use reprise_model::statement::Kind;
 use reprise_store::ReceiptStore;
-use reprise_store::port::{Floor, Filter, Lookup, MissReason, PlaceOutcome, StoreError};
+use reprise_store::port::{Filter, Floor, Lookup, MissReason, PlaceOutcome, StoreError};
 
 use crate::world::*;
 

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
 use reprise_store::ReceiptStore;
-use reprise_store::port::{Floor, Filter};
+use reprise_store::port::{Filter, Floor};
 
 use crate::world::*;
 

@@ -13,7 +13,7 @@ use reprise_model::coordinate::Checkpoint;
 use reprise_store::archive;
 use reprise_store::disk::DiskEngine;
 use reprise_store::medium::{Medium, Opening};
-use reprise_store::port::{Floor, Filter, Lookup, NewEntry, StoreError};
+use reprise_store::port::{Filter, Floor, Lookup, NewEntry, StoreError};
 use reprise_store::simulated::{Operation, SimulatedDisk};
 use reprise_store::{Driven, Durability, OpenError, Options, ReceiptStore, Store};
 

@@ -2,8 +2,8 @@
 
 use reprise_model::coordinate::{Checkpoint, Coordinate};
 use reprise_model::digest::{PinsDigest, ProgramId};
-use reprise_store::port::Floor;
 use reprise_store::ReceiptStore;
+use reprise_store::port::Floor;
 use reprise_store::why::{Sought, SoughtError, Why, why};
 
 use crate::world::*;

@@ -64,8 +64,7 @@ fn a_second_process_on_a_held_directory_is_refused_by_name_and_touches_no_byte()
 fn second_starts_on_a_running_node_are_refused_and_it_ends_as_if_they_had_not_been() {
     let dir = tempfile::tempdir().unwrap();
     let slow = ["run", "--backend", "mock", "--mock-cost", "60,60,60", "--json"];
-    let mut child =
-        command(dir.path(), &slow).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = command(dir.path(), &slow).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
     assert!(said.next().unwrap().unwrap().starts_with("proved"));
     let drain = std::thread::spawn(move || said.map_while(Result::ok).count());

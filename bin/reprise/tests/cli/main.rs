@@ -3,6 +3,7 @@
 
 mod command;
 mod crash;
+mod full;
 mod held;
 mod metrics;
 #[cfg(feature = "miden")]

@@ -165,8 +165,7 @@ fn canonical(events: impl IntoIterator<Item = SourceEvent>) -> Vec<ChainBlock> {
 
 /// What a restart follows.
 fn told(chronicle: &Chronicle) -> Vec<ChainBlock> {
-    let settled =
-        chronicle.settled().map(|run| SourceEvent { removed: vec![], added: run.unwrap() });
+    let settled = chronicle.settled().map(|run| SourceEvent { removed: vec![], added: run.unwrap() });
     canonical(settled.chain(chronicle.events().map(Result::unwrap)))
 }
 

@@ -266,7 +266,8 @@ fn a_wrong_state_root_stops_settling_at_once() {
     let home = unsettled_home();
     let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
     let backend = Arc::new(MockBackend::new(home.mock.clone(), hasher.clone()));
-    let pins = wire::Workload::ledger(backend, hasher.clone(), &dev::flip().lane).pins().digest(hasher.as_ref());
+    let pins =
+        wire::Workload::ledger(backend, hasher.clone(), &dev::flip().lane).pins().digest(hasher.as_ref());
     let mut identity = blake3::Hasher::new_derive_key("reprise 2026-11 batch records");
     identity.update(&dev::flip().root.metadata.block_hash.0).update(&pins.0);
     let dir = DataDir::lock(home.path()).unwrap();

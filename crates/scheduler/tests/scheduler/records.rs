@@ -33,10 +33,7 @@ fn world() -> Vec<(BatchMetadata, ChainBlock)> {
     vec![one, two, three]
 }
 
-fn follow(
-    scheduler: &mut Scheduler,
-    world: &[(BatchMetadata, ChainBlock)],
-) -> Vec<ScheduledBatch> {
+fn follow(scheduler: &mut Scheduler, world: &[(BatchMetadata, ChainBlock)]) -> Vec<ScheduledBatch> {
     scheduler.schedule(world.iter().map(|(metadata, block)| (*metadata, block))).unwrap()
 }
 
@@ -113,7 +110,8 @@ fn recorded(dir: &Path) -> (Vec<(BatchMetadata, ChainBlock)>, Vec<u8>, Vec<Sched
     let three = town::block(two.0.block_hash(), 3, 3, accepted(&[town::deposit(0, 7)]));
     let world = vec![one, two, three];
     let mut scheduler = town::open(town::ledger(), disk(dir)).unwrap();
-    let batches = world.iter().flat_map(|block| follow(&mut scheduler, std::slice::from_ref(block))).collect();
+    let batches =
+        world.iter().flat_map(|block| follow(&mut scheduler, std::slice::from_ref(block))).collect();
     drop(scheduler);
     let bytes = fs::read(place(dir).path()).unwrap();
     (world, bytes, batches)
