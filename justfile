@@ -8,7 +8,7 @@ fmt:
     cargo fmt --all --check
     cargo fmt --all --check --manifest-path harness/Cargo.toml
     cargo fmt --check --manifest-path fuzz/Cargo.toml
-    cargo fmt --check --manifest-path yardstick/Cargo.toml
+    cargo fmt --check --manifest-path benchmark/Cargo.toml
 
 # Clippy over every crate, with and without the real prover.
 lint:
@@ -61,5 +61,5 @@ mutations:
     cargo test --release --locked --package reprise-sim --features mutations --test mutations -- --nocapture
 
 # The receipt store beside an engine that is used plainly.
-yardstick:
-    cargo run --release --locked --manifest-path yardstick/Cargo.toml
+benchmark:
+    cargo run --release --locked --manifest-path benchmark/Cargo.toml

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use reprise_model::coordinate::{Checkpoint, Coordinate, Place};
+use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
 use reprise_model::digest::{BlockHash, ClaimDigest, Digest, PinsDigest, ProgramId};
 use reprise_model::profile::{ProofProfile, SealKind};
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
@@ -65,15 +65,15 @@ pub fn receipt(n: u64) -> Receipt {
 /// The `n`-th entry, used at a place of its own.
 pub fn entry(n: u64) -> NewEntry {
     let kind = Kind::ALL[n as usize % 3];
-    let place = match kind {
-        Kind::Transaction => Place::Transaction { merge_index: n as u32 },
-        Kind::Batch => Place::Batch,
-        Kind::Aggregate => Place::Aggregate { start: Checkpoint(1), commitment: Digest([5; 32]) },
+    let position = match kind {
+        Kind::Transaction => Position::Transaction { merge_index: n as u32 },
+        Kind::Batch => Position::Batch,
+        Kind::Aggregate => Position::Aggregate { start: Checkpoint(1), commitment: Digest([5; 32]) },
     };
     let coordinate = Coordinate {
         checkpoint: Checkpoint(n + 1),
         block_hash: BlockHash([n as u8; 32]),
-        place,
+        position,
         program: ProgramId([7; 32]),
         profile: profile().id(),
         pins: PinsDigest([1; 32]),

@@ -17,7 +17,7 @@ fuzz_target!(|input: &[u8]| {
         let read = Coordinate::from_key(&key);
         if let Some(read) = &read {
             assert_eq!(read.key(), key);
-            assert_eq!(read.place.kind() as u8, key[40]);
+            assert_eq!(read.position.kind() as u8, key[40]);
         }
         read
     });

@@ -5,11 +5,11 @@
 use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
-use reprise_chain::chronicle::Chronicle;
 use reprise_chain::event::SourceEvent;
+use reprise_chain::event_log::EventLog;
 use reprise_chain::overlay::{Covenant, Overlay};
 use reprise_chain::recording::Recording;
-use reprise_disk::data_dir::{DataDir, Place};
+use reprise_disk::data_dir::{DataDir, Position};
 use reprise_disk::log::{Format, Log};
 use reprise_fuzz::{Hashed, edit};
 use reprise_model::digest::{Digest, PinsDigest, ProgramId, ResourceId};
@@ -32,11 +32,11 @@ static DIR: LazyLock<DataDir> = LazyLock::new(|| {
 const RECORDS: Format =
     Format { magic: *b"RPRECORD", earlier: None, version: FORMAT_VERSION, what: "batch records" };
 
-fn place(which: u8) -> Place {
+fn place(which: u8) -> Position {
     let pins = PinsDigest([2; 32]);
     match which {
         0 => DIR.records(&pins),
-        1 => DIR.chronicle(&pins),
+        1 => DIR.event_log(&pins),
         _ => DIR.overlay(&pins),
     }
 }
@@ -53,7 +53,7 @@ fn covenant() -> Covenant {
     }
 }
 
-fn records(place: &Place) {
+fn records(place: &Position) {
     if let Ok(log) = DiskLog::open(place.clone(), IDENTITY) {
         let read = log.load().expect("what opened reads");
         drop(log);
@@ -62,18 +62,18 @@ fn records(place: &Place) {
     }
 }
 
-fn chronicle(place: &Place) {
-    if let Ok(Some(mut chronicle)) = Chronicle::open(place.clone()) {
-        let settled = chronicle.settled().flatten();
-        assert_eq!(settled.map(|run| run.len() as u64).sum::<u64>(), chronicle.compacted());
-        let count = chronicle.events().count();
-        chronicle.append(&SourceEvent::default()).expect("it is appended to");
-        let again = Chronicle::open(place.clone()).expect("what opened opens again").expect("and is there");
+fn event_log(place: &Position) {
+    if let Ok(Some(mut event_log)) = EventLog::open(place.clone()) {
+        let settled = event_log.settled().flatten();
+        assert_eq!(settled.map(|run| run.len() as u64).sum::<u64>(), event_log.compacted());
+        let count = event_log.events().count();
+        event_log.append(&SourceEvent::default()).expect("it is appended to");
+        let again = EventLog::open(place.clone()).expect("what opened opens again").expect("and is there");
         assert_eq!(again.events().count(), count + 1);
     }
 }
 
-fn overlay(place: &Place) {
+fn overlay(place: &Position) {
     let root = Recording::decode(SHIPPED, place.path()).expect("what ships reads").root;
     if Overlay::open(Some(place.clone()), root.clone(), covenant()).is_ok() {
         Overlay::open(Some(place.clone()), root, covenant()).expect("what opened opens again");
@@ -81,7 +81,7 @@ fn overlay(place: &Place) {
 }
 
 /// A whole file of each, to spoil.
-fn whole(which: u8, place: &Place) {
+fn whole(which: u8, place: &Position) {
     let path = place.path();
     let _ = std::fs::remove_file(path);
     let shipped = Recording::decode(SHIPPED, place.path()).expect("what ships reads");
@@ -89,10 +89,10 @@ fn whole(which: u8, place: &Place) {
         0 => drop(Log::create(place.clone(), RECORDS, IDENTITY, &[&[0; 4], &[0; 4]]).expect("a new file")),
         1 => {
             let events: Vec<SourceEvent> = shipped.events.iter().take(3).cloned().collect();
-            let mut chronicle =
-                Chronicle::begin(place.clone(), Recording { events: vec![], ..shipped }).expect("a new file");
-            events.iter().for_each(|event| chronicle.append(event).expect("it is appended to"));
-            chronicle.compact(1).expect("and compacted");
+            let mut event_log =
+                EventLog::begin(place.clone(), Recording { events: vec![], ..shipped }).expect("a new file");
+            events.iter().for_each(|event| event_log.append(event).expect("it is appended to"));
+            event_log.compact(1).expect("and compacted");
         }
         _ => {
             let root = shipped.root.clone();
@@ -117,7 +117,7 @@ fuzz_target!(|input: &[u8]| {
     std::fs::write(path, &bytes).expect("a file");
     match which {
         0 => records(&place),
-        1 => chronicle(&place),
+        1 => event_log(&place),
         _ => overlay(&place),
     }
 });

@@ -12,7 +12,7 @@ use reprise_store::disk::DiskEngine;
 use reprise_store::medium::{Medium, Opening};
 use reprise_store::port::{Floor, Lookup};
 use reprise_store::simulated::SimulatedDisk;
-use reprise_store::{Driven, Durability, Options, ReceiptStore, Store};
+use reprise_store::{Durability, Options, ReceiptStore, Store, WriterMode};
 
 /// So long that the receipts lie in a few segments.
 const SEGMENT_BYTES_MAX: u64 = 4096;
@@ -20,7 +20,8 @@ const SEGMENT_BYTES_MAX: u64 = 4096;
 fn open(disk: &SimulatedDisk) -> Store {
     let engine = DiskEngine::open_on(Arc::new(disk.clone()), Path::new("/store"), SEGMENT_BYTES_MAX);
     let engine = engine.expect("whatever the log holds, it opens");
-    let options = Options { durability: Durability::None, driven: Driven::ByCaller, ..Options::default() };
+    let options =
+        Options { durability: Durability::None, writer_mode: WriterMode::ByCaller, ..Options::default() };
     Store::on(engine, Arc::new(Hashed), options).expect("it needs no thread")
 }
 

@@ -12,7 +12,7 @@ use crate::world::{Outcome, World, WorldError};
 
 /// What a campaign came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Sums {
+pub struct Totals {
     /// Worlds run.
     pub worlds: u64,
     /// Promises that were broken.
@@ -51,7 +51,7 @@ pub struct Sums {
 
 /// A world that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Failed {
+pub struct FailedWorld {
     /// The first promise that was broken.
     pub violation: Violation,
     /// The command that shows it.
@@ -64,18 +64,18 @@ pub struct Failed {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Campaign {
     /// The sums.
-    pub sums: Sums,
+    pub sums: Totals,
     /// The worlds that failed, by seed.
-    pub failed: Vec<Failed>,
+    pub failed: Vec<FailedWorld>,
 }
 
 /// What became of the same worlds with a cache and without.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Comparison {
     /// With.
-    pub with: Sums,
+    pub with: Totals,
     /// Without: what a reorg orphans and what a restart finds is forgotten.
-    pub without: Sums,
+    pub without: Totals,
     /// Worlds that ended in the same state root.
     pub same_root: u64,
     /// Worlds with the same settlements, in the same order.
@@ -102,8 +102,8 @@ impl Comparison {
         let answered = || pairs().filter(|(with, _)| with.counts.answered > 0);
         let more = |(with, without): &(&Outcome, &Outcome)| without.prove_calls > with.prove_calls;
         Ok(Self {
-            with: Sums::of(&with),
-            without: Sums::of(&without),
+            with: Totals::of(&with),
+            without: Totals::of(&without),
             same_root: pairs().filter(|(with, without)| with.state_root == without.state_root).count() as u64,
             same_settlements: pairs().filter(|(with, without)| with.settled == without.settled).count()
                 as u64,
@@ -169,12 +169,12 @@ impl Campaign {
         done: &(dyn Fn(&Outcome) + Sync),
     ) -> Result<Self, WorldError> {
         let outcomes = outcomes(first, count, limits, done)?;
-        let failed = outcomes.iter().filter_map(|outcome| Failed::of(outcome, limits)).collect();
-        Ok(Self { sums: Sums::of(&outcomes), failed })
+        let failed = outcomes.iter().filter_map(|outcome| FailedWorld::of(outcome, limits)).collect();
+        Ok(Self { sums: Totals::of(&outcomes), failed })
     }
 }
 
-impl Sums {
+impl Totals {
     /// Over worlds, in the order of their seeds.
     pub fn of(outcomes: &[Outcome]) -> Self {
         let mut sums = Self::default();
@@ -203,7 +203,7 @@ impl Sums {
     }
 }
 
-impl Failed {
+impl FailedWorld {
     fn of(outcome: &Outcome, limits: &Limits) -> Option<Self> {
         let scenario = Scenario::draw(outcome.seed, limits);
         let violation = outcome.violations.first()?.clone();

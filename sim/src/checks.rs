@@ -1,7 +1,7 @@
 //! The checkers: what must hold, judged from outside, on what is seen of a machine.
 //!
-//! A [`Book`] outlives the machine's crashes. It hears what happens, and sits between the pipeline and its
-//! store as [`Checked`]. It knows the disk, the L1 and which faults were injected, and trusts nothing that the
+//! A [`Checker`] outlives the machine's crashes. It hears what happens, and sits between the pipeline and its
+//! store as [`CheckedStore`]. It knows the disk, the L1 and which faults were injected, and trusts nothing that the
 //! code under test believes of itself.
 //!
 //! | promise | judged at |
@@ -29,17 +29,17 @@ use reprise_model::digest::{BlockHash, PinsDigest, ProfileId};
 use reprise_model::profile::ProofProfile;
 use reprise_model::receipt::Verifier;
 use reprise_model::statement::{Claim, Statement, StatementId};
-use reprise_node::happening::{Happening, Observer};
+use reprise_node::event::{Observer, PipelineEvent};
 use reprise_node::health::{Health, Reason};
 use reprise_node::watcher::Violation;
 use reprise_store::ReceiptStore;
 use reprise_store::port::{
-    Completion, Filter, Floor, Lookup, NewEntry, PlaceOutcome, PruneOutcome, PutOutcome, Shown, Stats,
-    StoreError, Summary, TierStats,
+    Completion, CoordinateOutcome, EntryDetails, Filter, Floor, Lookup, NewEntry, PruneOutcome, PutOutcome,
+    Stats, StoreError, Summary, TierStats,
 };
 
 /// What is noted of a machine, over all its lives.
-pub struct Book {
+pub struct Checker {
     /// The store of the process that runs, looked into without being asked for anything.
     store: Option<Arc<dyn ReceiptStore>>,
     /// Whether what was acknowledged must be there: not where things are forgotten on purpose.
@@ -112,21 +112,21 @@ pub struct Counts {
     pub late: u64,
 }
 
-impl std::fmt::Debug for Book {
+impl std::fmt::Debug for Checker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Book").field("counts", &self.counts).finish_non_exhaustive()
+        f.debug_struct("Checker").field("counts", &self.counts).finish_non_exhaustive()
     }
 }
 
 /// A book that its machine's store shares.
-pub type Shared = Arc<Mutex<Book>>;
+pub type SharedChecker = Arc<Mutex<Checker>>;
 
 /// The book, open.
-pub fn open(book: &Shared) -> MutexGuard<'_, Book> {
-    book.lock().unwrap_or_else(PoisonError::into_inner)
+pub fn lock(checker: &SharedChecker) -> MutexGuard<'_, Checker> {
+    checker.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Book {
+impl Checker {
     /// An empty book of a machine with these bounds.
     pub fn new(permits: usize, jobs_max: usize, cache: bool) -> Self {
         Self {
@@ -258,7 +258,7 @@ impl Book {
         self.begun.len() as u64
     }
 
-    fn hear_proving(&mut self, id: StatementId) {
+    fn on_proving(&mut self, id: StatementId) {
         if self.late.contains(&id) {
             self.broken("a valid proof that comes late is kept", id);
         }
@@ -278,13 +278,13 @@ impl Book {
         }
     }
 
-    fn hear_stored(&mut self, id: StatementId, coordinates: &[Coordinate]) {
+    fn on_stored(&mut self, id: StatementId, coordinates: &[Coordinate]) {
         self.excused.remove(&id);
         self.fresh.insert(id);
         self.acknowledged.entry(id).or_default().extend(coordinates);
     }
 
-    fn hear_places(&mut self, places: impl Iterator<Item = Coordinate>) {
+    fn on_coordinates(&mut self, places: impl Iterator<Item = Coordinate>) {
         for place in places {
             if self.heights.get(&place.block_hash) != Some(&place.checkpoint.0) {
                 self.broken("a coordinate names a block at its height", format!("{place:?}"));
@@ -293,7 +293,7 @@ impl Book {
     }
 
     /// A prune begins: what is used nowhere else may be gone, even if the prune is never heard of again.
-    fn hear_pruning(&mut self, floor: Checkpoint) {
+    fn on_pruning(&mut self, floor: Checkpoint) {
         if floor > self.prunable {
             let prunable = self.prunable;
             self.broken(
@@ -306,17 +306,17 @@ impl Book {
         self.excused.extend(gone.map(|id| (id, Excuse::Pruned)));
     }
 
-    fn hear_pruned(&mut self) {
+    fn on_pruned(&mut self) {
         let gone = |id: &&StatementId| self.stored(id) == Some(false);
         let gone: Vec<StatementId> = self.acknowledged.keys().filter(gone).copied().collect();
         gone.into_iter().for_each(|id| self.missed(id, "a prune deletes nothing that is used"));
     }
 }
 
-impl Observer for Book {
-    fn hear(&mut self, happening: &Happening) {
-        match happening {
-            Happening::Chain { event, .. } => {
+impl Observer for Checker {
+    fn on_event(&mut self, event: &PipelineEvent) {
+        match event {
+            PipelineEvent::Chain { event, .. } => {
                 for added in &event.added {
                     let hash = added.metadata.block_hash();
                     self.note("added", &hash.0);
@@ -325,28 +325,28 @@ impl Observer for Book {
                     self.back.extend(stored);
                 }
             }
-            Happening::Orphaned { block, stored } => {
+            PipelineEvent::Orphaned { block, stored } => {
                 self.note("orphaned", &block.0);
                 self.orphaned.insert(*block, stored.iter().map(|(id, _)| *id).collect());
             }
-            Happening::Found { order, .. } => {
+            PipelineEvent::Found { order, .. } => {
                 self.counts.answered += u64::from(!self.fresh.contains(&order.id));
                 self.note("found", &order.id.0);
             }
-            Happening::Reused(id, _) => {
+            PipelineEvent::Reused(id, _) => {
                 self.counts.hits += 1;
                 self.counts.answered += u64::from(self.back.contains(id));
                 self.note("reused", &id.0);
             }
-            Happening::Proving(order) => {
+            PipelineEvent::Proving(order) => {
                 self.note("proving", &order.id.0);
-                self.hear_proving(order.id);
+                self.on_proving(order.id);
             }
-            Happening::Proved { order, failure, .. } => {
+            PipelineEvent::Proved { order, failure, .. } => {
                 self.note(if failure.is_some() { "failed" } else { "proved" }, &order.id.0);
                 self.ended(&order.id);
             }
-            Happening::Published(order) => {
+            PipelineEvent::Published(order) => {
                 self.counts.published += 1;
                 self.note("published", &order.id.0);
                 if self.stored(&order.id) == Some(false)
@@ -356,25 +356,25 @@ impl Observer for Book {
                     self.broken("nothing is published before it is durable", order.id);
                 }
             }
-            Happening::Stored(order) => {
+            PipelineEvent::Stored(order) => {
                 self.late.remove(&order.id);
                 self.note("stored", &order.id.0);
             }
-            Happening::Submitted(id) => self.note("submitted", &id.0),
-            Happening::Lost(id) => self.note("lost", &id.0),
-            Happening::Settled(settlement) => self.note("settled", &settlement.statement.0),
-            Happening::Diverged(id) => self.broken("a coordinate holds one statement", id),
-            Happening::Queue { queued, .. } if *queued > self.jobs_max => {
+            PipelineEvent::Submitted(id) => self.note("submitted", &id.0),
+            PipelineEvent::Lost(id) => self.note("lost", &id.0),
+            PipelineEvent::Settled(settlement) => self.note("settled", &settlement.statement.0),
+            PipelineEvent::Diverged(id) => self.broken("a coordinate holds one statement", id),
+            PipelineEvent::Queue { queued, .. } if *queued > self.jobs_max => {
                 self.broken("a queue stays within its bound", format!("{queued} of {}", self.jobs_max));
             }
-            Happening::Health(health) => self.hear_health(health),
+            PipelineEvent::Health(health) => self.on_health(health),
             _ => {}
         }
     }
 }
 
-impl Book {
-    fn hear_health(&mut self, health: &Health) {
+impl Checker {
+    fn on_health(&mut self, health: &Health) {
         for reason in health.reasons() {
             match reason {
                 Reason::GivenUp { .. } => self.given_up = true,
@@ -388,20 +388,20 @@ impl Book {
 }
 
 /// A store between a pipeline and its own, which checks what passes.
-pub struct Checked {
+pub struct CheckedStore {
     store: Arc<dyn ReceiptStore>,
     verifier: Arc<dyn Verifier>,
-    book: Shared,
+    checker: SharedChecker,
 }
 
-impl Checked {
+impl CheckedStore {
     /// Checks what passes between a pipeline and `store`.
-    pub fn new(store: Arc<dyn ReceiptStore>, verifier: Arc<dyn Verifier>, book: Shared) -> Self {
-        Self { store, verifier, book }
+    pub fn new(store: Arc<dyn ReceiptStore>, verifier: Arc<dyn Verifier>, checker: SharedChecker) -> Self {
+        Self { store, verifier, checker }
     }
 }
 
-impl Checked {
+impl CheckedStore {
     /// What came late must not stay.
     fn look_below_the_floor(&self, coordinates: &[Coordinate]) {
         let below = |place: &&Coordinate| {
@@ -409,29 +409,29 @@ impl Checked {
         };
         for place in coordinates.iter().filter(below) {
             if self.store.at(place).is_ok_and(|statements| !statements.is_empty()) {
-                open(&self.book).broken("nothing is left below the prune floor", place.checkpoint);
+                lock(&self.checker).broken("nothing is left below the prune floor", place.checkpoint);
             }
         }
     }
 }
 
-impl ReceiptStore for Checked {
+impl ReceiptStore for CheckedStore {
     fn get(&self, statement: &Statement, claim: &Claim) -> Result<Lookup, StoreError> {
         let lookup = self.store.get(statement, claim)?;
-        let mut book = open(&self.book);
+        let mut checker = lock(&self.checker);
         if let Lookup::Miss(_) = &lookup {
-            book.missed(statement.id(), "what was acknowledged is found");
+            checker.missed(statement.id(), "what was acknowledged is found");
         }
         if let Lookup::Hit(receipt) = &lookup {
-            book.counts.handed_out += 1;
+            checker.counts.handed_out += 1;
             if receipt.statement != *statement || receipt.claim != *claim {
-                book.broken("what is handed out is what was asked for", statement.id());
+                checker.broken("what is handed out is what was asked for", statement.id());
             }
             if let Err(error) = self.verifier.verify(receipt) {
-                book.broken("what is handed out verifies", error);
+                checker.broken("what is handed out verifies", error);
             }
         }
-        drop(book);
+        drop(checker);
         Ok(lookup)
     }
 
@@ -442,16 +442,16 @@ impl ReceiptStore for Checked {
     fn put(&self, entry: NewEntry) -> Result<PutOutcome, StoreError> {
         let (id, coordinates) = (entry.receipt.id(), entry.coordinates.clone());
         if !entry.provenance.host.is_empty() {
-            open(&self.book).broken("a world depends on no host", &entry.provenance.host);
+            lock(&self.checker).broken("a world depends on no host", &entry.provenance.host);
         }
-        open(&self.book).hear_places(coordinates.iter().copied());
+        lock(&self.checker).on_coordinates(coordinates.iter().copied());
         let outcome = self.store.put(entry)?;
         match outcome.stored {
-            true => open(&self.book).hear_stored(id, &coordinates),
+            true => lock(&self.checker).on_stored(id, &coordinates),
             false => {
-                let mut book = open(&self.book);
-                book.counts.late += 1;
-                book.late.remove(&id);
+                let mut checker = lock(&self.checker);
+                checker.counts.late += 1;
+                checker.late.remove(&id);
             }
         }
         self.look_below_the_floor(&coordinates);
@@ -462,14 +462,14 @@ impl ReceiptStore for Checked {
         done(self.put(entry));
     }
 
-    fn place(&self, places: &[(Coordinate, StatementId)]) -> Result<PlaceOutcome, StoreError> {
-        open(&self.book).hear_places(places.iter().map(|(place, _)| *place));
-        let outcome = self.store.place(places)?;
+    fn add_coordinates(&self, places: &[(Coordinate, StatementId)]) -> Result<CoordinateOutcome, StoreError> {
+        lock(&self.checker).on_coordinates(places.iter().map(|(place, _)| *place));
+        let outcome = self.store.add_coordinates(places)?;
         let coordinates: Vec<Coordinate> = places.iter().map(|(place, _)| *place).collect();
         self.look_below_the_floor(&coordinates);
         if outcome.not_stored == 0 {
             places.iter().for_each(|(place, id)| {
-                open(&self.book).acknowledged.entry(*id).or_default().insert(*place);
+                lock(&self.checker).acknowledged.entry(*id).or_default().insert(*place);
             });
         }
         Ok(outcome)
@@ -479,7 +479,7 @@ impl ReceiptStore for Checked {
         self.store.at(coordinate)
     }
 
-    fn show(&self, id: &StatementId) -> Result<Option<Shown>, StoreError> {
+    fn show(&self, id: &StatementId) -> Result<Option<EntryDetails>, StoreError> {
         self.store.show(id)
     }
 
@@ -512,11 +512,11 @@ impl ReceiptStore for Checked {
     }
 
     fn prune_below(&self, pins: &PinsDigest, floor: Floor) -> Result<PruneOutcome, StoreError> {
-        open(&self.book).hear_pruning(floor.below);
+        lock(&self.checker).on_pruning(floor.below);
         let outcome = self.store.prune_below(pins, floor)?;
-        let mut book = open(&self.book);
-        book.counts.pruned += outcome.receipts;
-        book.hear_pruned();
+        let mut checker = lock(&self.checker);
+        checker.counts.pruned += outcome.receipts;
+        checker.on_pruned();
         Ok(outcome)
     }
 
@@ -547,10 +547,10 @@ impl ReceiptStore for Checked {
 
 /// An observer that writes into a shared book.
 #[derive(Debug)]
-pub struct Scribe(pub Shared);
+pub struct CheckerObserver(pub SharedChecker);
 
-impl Observer for Scribe {
-    fn hear(&mut self, happening: &Happening) {
-        open(&self.0).hear(happening);
+impl Observer for CheckerObserver {
+    fn on_event(&mut self, event: &PipelineEvent) {
+        lock(&self.0).on_event(event);
     }
 }

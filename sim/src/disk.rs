@@ -14,7 +14,7 @@ use reprise_scheduler::record::{BatchRecord, RecordLog};
 use reprise_store::medium::{Medium, Opening};
 use reprise_store::simulated::{Operation, SimulatedDisk};
 
-use crate::dice::Dice;
+use crate::rng::Rng;
 
 /// The directory of the receipt store.
 pub const RECEIPTS: &str = "/receipts";
@@ -87,17 +87,17 @@ impl Disk {
     }
 
     /// Flips one bit of the receipt log; whether there was one.
-    pub fn rot(&self, dice: &mut Dice) -> bool {
+    pub fn rot(&self, rng: &mut Rng) -> bool {
         let (medium, log) = (self.medium(), Path::new(RECEIPTS).join("log"));
         let mut names = medium.list(&log).unwrap_or_default();
         names.sort_unstable();
-        let flip = |name: &String, dice: &mut Dice| -> io::Result<bool> {
+        let flip = |name: &String, rng: &mut Rng| -> io::Result<bool> {
             let file = medium.open(&log.join(name), Opening::Write)?;
             let bits = file.len()? * 8;
             if bits == 0 {
                 return Ok(false);
             }
-            let bit = dice.among(0..bits);
+            let bit = rng.among(0..bits);
             let mut byte = [0];
             file.read_at(&mut byte, bit / 8)?;
             byte[0] ^= 1 << (bit % 8);
@@ -105,7 +105,7 @@ impl Disk {
             file.sync()?;
             Ok(true)
         };
-        dice.pick(&names).cloned().is_some_and(|name| flip(&name, dice).unwrap_or(false))
+        rng.pick(&names).cloned().is_some_and(|name| flip(&name, rng).unwrap_or(false))
     }
 
     /// Forgets every receipt.
@@ -133,7 +133,7 @@ impl Records {
     }
 
     /// The process is dead: it writes nothing any more.
-    pub fn let_go(&self) {
+    pub fn prune_below(&self) {
         self.dead.store(true, Ordering::Relaxed);
     }
 }

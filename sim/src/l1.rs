@@ -17,7 +17,7 @@ use reprise_model::transaction::{LaneTransaction, account_of};
 use reprise_node::oracle::Oracle;
 use reprise_node::watcher::Violation;
 
-use crate::dice::Dice;
+use crate::rng::Rng;
 
 /// Who owns accounts.
 const OWNERS: [&str; 6] = ["alice", "bob", "carol", "dave", "erin", "frank"];
@@ -39,7 +39,7 @@ pub struct L1 {
     overlay: Arc<Mutex<Overlay>>,
     oracle: Oracle,
     genesis: (Digest, Digest),
-    dice: Dice,
+    rng: Rng,
     mined: u64,
     /// Tips that were canonical once, to flip back to.
     left: Vec<BlockHash>,
@@ -74,7 +74,7 @@ impl L1 {
             overlay: Arc::new(Mutex::new(overlay)),
             oracle,
             genesis,
-            dice: Dice::of(seed, "l1"),
+            rng: Rng::of(seed, "l1"),
             mined: 0,
             left: vec![],
             recent: vec![],
@@ -151,12 +151,12 @@ impl L1 {
 
     fn mine_on(&mut self, parent: BlockHash, busy_percent: u64) -> BlockHash {
         let mut purses = self.purses.get(&parent).copied().unwrap_or_default();
-        let busy = self.dice.percent(busy_percent);
-        let count = if busy { 1 + self.dice.among(0..4) } else { 0 };
+        let busy = self.rng.percent(busy_percent);
+        let count = if busy { 1 + self.rng.among(0..4) } else { 0 };
         let ancestors = self.ancestors(parent, 40);
         let mut accepted: Vec<LaneTransaction> = vec![];
         for _ in 0..count {
-            let shared = if self.dice.percent(35) { self.shared(&ancestors, &accepted) } else { None };
+            let shared = if self.rng.percent(35) { self.shared(&ancestors, &accepted) } else { None };
             let transaction = match shared {
                 Some(shared) => shared,
                 None => self.transaction(&purses),
@@ -198,23 +198,23 @@ impl L1 {
             })
             .map(|(_, tx)| tx.clone())
             .collect();
-        self.dice.pick(&elsewhere).cloned()
+        self.rng.pick(&elsewhere).cloned()
     }
 
     /// A transaction that mostly succeeds after these purses.
     fn transaction(&mut self, purses: &Purses) -> LaneTransaction {
-        let by = self.dice.among(0..OWNERS.len() as u64) as usize;
-        let to = (by + 1 + self.dice.among(0..OWNERS.len() as u64 - 1) as usize) % OWNERS.len();
+        let by = self.rng.among(0..OWNERS.len() as u64) as usize;
+        let to = (by + 1 + self.rng.among(0..OWNERS.len() as u64 - 1) as usize) % OWNERS.len();
         let (balance, nonce) = purses.0[by];
-        let (action, amount, deposit) = match self.dice.among(0..20) {
+        let (action, amount, deposit) = match self.rng.among(0..20) {
             // Nobody can pay that much.
             0 => (Action::Transfer, u64::MAX / 2, 0),
             1 => return self.chain.transaction(OWNERS[by], b"not a payload", 0),
-            2..6 if balance > 1 => (Action::Exit, 1 + self.dice.among(0..balance / 2), 0),
-            6..16 if balance > 1 => (Action::Transfer, 1 + self.dice.among(0..balance / 2), 0),
-            _ => (Action::Deposit, 0, 100 + self.dice.among(0..900)),
+            2..6 if balance > 1 => (Action::Exit, 1 + self.rng.among(0..balance / 2), 0),
+            6..16 if balance > 1 => (Action::Transfer, 1 + self.rng.among(0..balance / 2), 0),
+            _ => (Action::Deposit, 0, 100 + self.rng.among(0..900)),
         };
-        let nonce = if self.dice.percent(5) { nonce + 1 } else { nonce };
+        let nonce = if self.rng.percent(5) { nonce + 1 } else { nonce };
         let counterparty = account_of(&script(OWNERS[to]));
         let payload = Payload { action, nonce, amount, counterparty };
         self.chain.transaction(OWNERS[by], &payload.encode(), deposit)
@@ -255,7 +255,7 @@ impl L1 {
         };
         let known: Vec<BlockHash> =
             self.left.iter().copied().filter(|tip| !canonical.contains(tip) && deep(self, *tip)).collect();
-        let back = self.dice.percent(60);
+        let back = self.rng.percent(60);
         let mut at = match known.last() {
             Some(left) if back => *left,
             _ => self.canonical[(tip - depth) as usize],
@@ -286,7 +286,7 @@ impl L1 {
                 u64::from(joining.iter().any(|b| self.settled.contains_key(&b.metadata.block_hash)));
             self.left.push(*tip);
         }
-        self.oracle.forget(removed.len());
+        self.oracle.roll_back(removed.len());
         let mut event = SourceEvent { removed, added: joining };
         let followed = self.lock().follow(&mut event);
         if let Err(error) = followed {

@@ -16,16 +16,16 @@
 //! | [`disk`] | what survives a crash, and how it goes wrong |
 //! | [`checks`] | what must hold, judged from outside |
 //! | [`campaign`] | many worlds, their sums, and the least that still fails |
-//! | [`dice`] | draws |
+//! | [`rng`] | draws |
 //! | [`sizing`] | how large a cache should be |
 
 pub mod campaign;
 pub mod checks;
-pub mod dice;
 pub mod disk;
 pub mod l1;
 pub mod machine;
 pub mod prover;
+pub mod rng;
 pub mod scenario;
 pub mod sizing;
 pub mod world;

@@ -13,7 +13,7 @@ use reprise_prover::mock::{MockBackend, MockConfig};
 
 /// How a proof goes wrong, once it is begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mishap {
+pub enum ProverFault {
     /// The device fails.
     Transient,
     /// The seal does not verify.
@@ -25,7 +25,7 @@ pub enum Mishap {
 /// The mock, with mishaps.
 pub struct Prover {
     mock: MockBackend,
-    next: Mutex<Option<Mishap>>,
+    next: Mutex<Option<ProverFault>>,
     calls: AtomicU64,
 }
 
@@ -43,8 +43,8 @@ impl Prover {
     }
 
     /// Lets the next proof go wrong, or not.
-    pub fn arrange(&self, mishap: Option<Mishap>) {
-        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = mishap;
+    pub fn arrange(&self, fault: Option<ProverFault>) {
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = fault;
     }
 }
 
@@ -75,17 +75,17 @@ impl Backend for Prover {
 
     fn prove(&self, task: &Task) -> Result<Proof, ProveError> {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        let mishap = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let fault = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut proof = self.mock.prove(task)?;
-        match mishap {
+        match fault {
             None => {}
-            Some(Mishap::Transient) => {
+            Some(ProverFault::Transient) => {
                 let (statement, reason) = (proof.receipt.id(), "a simulated device fails".into());
                 return Err(ProveError::Transient { statement, reason });
             }
-            Some(Mishap::Invalid) => proof.receipt.seal[0] ^= 1,
+            Some(ProverFault::Invalid) => proof.receipt.seal[0] ^= 1,
             // Not `panic!`: its hook would print what is meant to happen.
-            Some(Mishap::Panic) => std::panic::resume_unwind(Box::new("a simulated panic")),
+            Some(ProverFault::Panic) => std::panic::resume_unwind(Box::new("a simulated panic")),
         }
         Ok(proof)
     }

@@ -9,13 +9,13 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use reprise_node::wire::Patience;
+use reprise_node::wire::Tuning;
 use reprise_planner::bundle::BundleRule;
 use reprise_planner::planner::Retention;
 use reprise_prover::policy::{Backoff, Orphans, Policy};
 use reprise_store::{Durability, VerifyPolicy};
 
-use crate::dice::Dice;
+use crate::rng::Rng;
 
 /// One kind of thing that goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -204,7 +204,7 @@ pub struct Scenario {
     /// How many checkpoints below the tip a block is final.
     pub finality_depth: u64,
     /// How patient everything is.
-    pub patience: Patience,
+    pub tuning: Tuning,
     /// How far a stored receipt is believed.
     pub verify: VerifyPolicy,
     /// When a put is acknowledged.
@@ -216,22 +216,22 @@ pub struct Scenario {
 impl Scenario {
     /// What a seed draws within limits.
     pub fn draw(seed: u64, limits: &Limits) -> Self {
-        let mut dice = Dice::of(seed, "scenario");
-        let finality_depth = dice.among(8..80);
-        let grace = dice.among(0..finality_depth);
-        let retained = dice.among(grace..finality_depth + 1);
-        let abort = Orphans::AbortAfter(Duration::from_micros(dice.among(0..5_000_000)));
-        let timeout = dice.among(20..60);
+        let mut rng = Rng::of(seed, "scenario");
+        let finality_depth = rng.among(8..80);
+        let grace = rng.among(0..finality_depth);
+        let retained = rng.among(grace..finality_depth + 1);
+        let abort = Orphans::AbortAfter(Duration::from_micros(rng.among(0..5_000_000)));
+        let timeout = rng.among(20..60);
         let engine = Policy {
-            jobs_max: dice.among(2..64) as usize,
+            jobs_max: rng.among(2..64) as usize,
             timeout: [timeout, timeout * 2, timeout * 3].map(Duration::from_secs),
             backoff: Backoff { first: Duration::from_millis(100), max: Duration::from_secs(10) },
-            orphans: if dice.percent(30) { abort } else { Orphans::FinishAndStore },
-            speculate_orphans: dice.percent(25),
+            orphans: if rng.percent(30) { abort } else { Orphans::FinishAndStore },
+            speculate_orphans: rng.percent(25),
             ..Policy::default()
         };
         // A proof that is asked to end was begun in vain, so a part of the worlds must be without.
-        let gentle = dice.percent(15);
+        let gentle = rng.percent(15);
         let engine = if gentle { Policy { orphans: Orphans::FinishAndStore, ..engine } } else { engine };
         let may = |fault: &Fault| !(gentle && fault.costs_proofs());
         // Every fault is tossed for, allowed or not, so that what is drawn below is the same.
@@ -239,7 +239,7 @@ impl Scenario {
             .into_iter()
             .filter(|fault| {
                 // To come back is what all this is about.
-                dice.percent(match fault {
+                rng.percent(match fault {
                     Fault::Flip => 95,
                     Fault::Crash => 75,
                     _ => 50,
@@ -248,8 +248,8 @@ impl Scenario {
             .collect();
         let drawn = tossed.into_iter().filter(|fault| may(fault) && limits.faults.has(*fault)).collect();
         let faults = if limits.every_fault { limits.faults.clone() } else { Faults(drawn) };
-        let miners = dice.among(1..5);
-        let unit = dice.among(100_000..1_500_000) * limits.cost_percent / 100;
+        let miners = rng.among(1..5);
+        let unit = rng.among(100_000..1_500_000) * limits.cost_percent / 100;
         Self {
             seed,
             blocks: limits.blocks,
@@ -258,29 +258,29 @@ impl Scenario {
             cache: limits.cache,
             cost_percent: limits.cost_percent,
             block_us: 1_000_000,
-            delay_us: dice.among(10_000..800_000),
-            busy_percent: dice.among(20..70),
+            delay_us: rng.among(10_000..800_000),
+            busy_percent: rng.among(20..70),
             cost_us: [unit, unit * 2, unit * 3],
-            disk_us: [dice.among(1..5_000), dice.among(1_000..50_000)],
-            permits: dice.among(1..4) as usize,
+            disk_us: [rng.among(1..5_000), rng.among(1_000..50_000)],
+            permits: rng.among(1..4) as usize,
             rule: BundleRule {
-                batches_max: dice.among(1..6) as usize,
-                transactions_max: dice.among(4..24) as usize,
-                deadline_score: dice.among(5..25),
+                batches_max: rng.among(1..6) as usize,
+                transactions_max: rng.among(4..24) as usize,
+                deadline_score: rng.among(5..25),
             },
             finality_depth,
-            patience: Patience {
+            tuning: Tuning {
                 engine,
                 retention: Retention { grace, retained },
                 shutdown_grace: Duration::from_secs(1),
             },
-            verify: match dice.among(0..3) {
+            verify: match rng.among(0..3) {
                 0 => VerifyPolicy::Always,
                 1 => VerifyPolicy::Sample(0.25),
                 _ => VerifyPolicy::Once,
             },
-            memory_bytes_max: if dice.percent(50) { 64 << 20 } else { 0 },
-            durability: if dice.percent(70) { Durability::Group } else { Durability::Every },
+            memory_bytes_max: if rng.percent(50) { 64 << 20 } else { 0 },
+            durability: if rng.percent(70) { Durability::Group } else { Durability::Every },
         }
     }
 
@@ -291,7 +291,7 @@ impl Scenario {
 
     /// Whether proofs that nobody wants any more are asked to end: then they may be begun again.
     pub fn aborts(&self) -> bool {
-        self.patience.engine.orphans != Orphans::FinishAndStore
+        self.tuning.engine.orphans != Orphans::FinishAndStore
     }
 
     /// The command that makes this world again.

@@ -72,7 +72,7 @@ use serde::Serialize;
 
 use self::cache::{Cache, Costs, Design, Figures};
 use self::chain::{Event, Step};
-use self::follower::{Follower, Terms};
+use self::follower::{Follower, FollowerConfig};
 use self::recorded::RecordedError;
 use self::synthetic::{Depth, Synthetic};
 
@@ -88,7 +88,7 @@ pub mod table;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Setup {
     /// How the chain is followed.
-    pub terms: Terms,
+    pub config: FollowerConfig,
     /// What proofs cost.
     pub costs: Costs,
 }
@@ -96,14 +96,15 @@ pub struct Setup {
 impl Setup {
     /// Of a recording: settlements land in the next block, as in its overlay.
     pub fn recorded() -> Self {
-        let terms = Terms { rule: BundleRule::default(), finality_depth: 1000, landing_blocks: 0 };
-        Self { terms, costs: Costs::default() }
+        let config = FollowerConfig { rule: BundleRule::default(), finality_depth: 1000, landing_blocks: 0 };
+        Self { config, costs: Costs::default() }
     }
 
     /// Of a synthetic chain: a second at ten blocks a second until a settlement lands.
     pub fn synthetic() -> Self {
-        let terms = Terms { rule: BundleRule::default(), finality_depth: 432_000, landing_blocks: 10 };
-        Self { terms, costs: Costs::default() }
+        let config =
+            FollowerConfig { rule: BundleRule::default(), finality_depth: 432_000, landing_blocks: 10 };
+        Self { config, costs: Costs::default() }
     }
 }
 
@@ -142,11 +143,11 @@ impl Shape {
 /// Plays a chain against caches; with `to_the_end`, empty blocks follow until everything is settled.
 pub fn play(
     steps: impl IntoIterator<Item = Step>,
-    terms: Terms,
+    config: FollowerConfig,
     caches: &mut [Cache],
     to_the_end: bool,
 ) -> Shape {
-    let (mut follower, mut shape) = (Follower::new(terms), Shape::default());
+    let (mut follower, mut shape) = (Follower::new(config), Shape::default());
     let mut happen = |step, follower: &mut Follower, caches: &mut [Cache]| {
         let left = match step {
             Step::Chain(event) => {
@@ -281,12 +282,12 @@ pub fn of_recording(
     restarts: bool,
     bytes_max: &[u64],
 ) -> Result<Sizing, RecordedError> {
-    let steps = recorded::steps(recording, setup.terms.finality_depth, restarts)?;
+    let steps = recorded::steps(recording, setup.config.finality_depth, restarts)?;
     let mut first = unbounded(setup.costs);
-    let shape = play(steps.clone(), setup.terms, &mut first, true);
+    let shape = play(steps.clone(), setup.config, &mut first, true);
     let caps = wanted_caps(bytes_max, &first);
     let mut caches = capped(&caps, setup.costs);
-    play(steps, setup.terms, &mut caches, true);
+    play(steps, setup.config, &mut caches, true);
     let tables = vec![Table { by: "cap".into(), rows: rows(cap_name, &caches) }];
     Ok(Sizing { chain: name.into(), shape, tables, notes: table::notes(false) })
 }
@@ -302,7 +303,7 @@ fn wanted_caps(given: &[u64], unbounded: &[Cache]) -> Vec<u64> {
 /// Sizes a synthetic chain: as it is, with reorgs of other depths, and with more and fewer of them.
 pub fn of_synthetic(synthetic: &Synthetic, setup: Setup, bytes_max: &[u64]) -> Sizing {
     let mut first = unbounded(setup.costs);
-    let shape = play(synthetic.steps(), setup.terms, &mut first, false);
+    let shape = play(synthetic.steps(), setup.config, &mut first, false);
     let caps = wanted_caps(bytes_max, &first);
 
     // Deep ones every minute would replace the chain faster than it grows.
@@ -323,7 +324,7 @@ pub fn of_synthetic(synthetic: &Synthetic, setup: Setup, bytes_max: &[u64]) -> S
     let done = in_parallel(jobs, |(by, of, chain, mut caches)| {
         let known = by != "cap" && chain == *synthetic;
         if !known {
-            play(chain.steps(), setup.terms, &mut caches, false);
+            play(chain.steps(), setup.config, &mut caches, false);
         }
         let caches = if known { &first } else { &caches };
         let rows = rows(|cache| if by == "cap" { cap_name(cache) } else { of.clone() }, caches);

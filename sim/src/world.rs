@@ -18,11 +18,11 @@ use reprise_node::watcher::Violation;
 use reprise_node::wire::Workload;
 use serde::Serialize;
 
-use crate::checks::{Counts, open};
-use crate::dice::Dice;
+use crate::checks::{Counts, lock};
 use crate::l1::L1;
-use crate::machine::{Alarm, Death, Machine};
+use crate::machine::{Machine, ProcessEnd, Timer};
 use crate::prover::Prover;
+use crate::rng::Rng;
 use crate::scenario::{Fault, Faults, Scenario};
 
 /// How long a calm world may go on without a proof or a settlement while something is not settled, in
@@ -42,7 +42,7 @@ enum Event {
     /// A node hears of what its miner says.
     Notify(usize),
     /// Something a life of a machine waits for.
-    Ring(usize, u64, Alarm),
+    Timer(usize, u64, Timer),
     /// A branch that was kept back is shown.
     Reveal,
     /// A machine is killed.
@@ -136,13 +136,13 @@ pub struct World {
     queued: u64,
     now_us: u64,
     /// What befalls disks and machines.
-    dice: Dice,
+    rng: Rng,
     /// When a machine is killed, and how long it is down.
-    kill_dice: Dice,
+    kill_rng: Rng,
     /// When nodes hear of what happens on the L1.
-    news_dice: Dice,
+    news_rng: Rng,
     /// What happens on the L1, whatever befalls machines.
-    l1_dice: Dice,
+    l1_rng: Rng,
     calm: bool,
     /// How often something was given up since.
     restarts: u32,
@@ -183,10 +183,10 @@ impl World {
             machines.push(second.competing());
         }
         let mut world = Self {
-            dice: Dice::of(scenario.seed, "machines"),
-            kill_dice: Dice::of(scenario.seed, "kills"),
-            news_dice: Dice::of(scenario.seed, "news"),
-            l1_dice: Dice::of(scenario.seed, "chain"),
+            rng: Rng::of(scenario.seed, "machines"),
+            kill_rng: Rng::of(scenario.seed, "kills"),
+            news_rng: Rng::of(scenario.seed, "news"),
+            l1_rng: Rng::of(scenario.seed, "chain"),
             l1,
             machines,
             queue: BinaryHeap::new(),
@@ -218,12 +218,12 @@ impl World {
             (Fault::Rot, 3, Event::Rot(0)),
         ] {
             if self.scenario.faults.has(fault) {
-                let dice = match event {
-                    Event::Reveal => &mut self.l1_dice,
-                    Event::Kill(_) => &mut self.kill_dice,
-                    _ => &mut self.dice,
+                let rng = match event {
+                    Event::Reveal => &mut self.l1_rng,
+                    Event::Kill(_) => &mut self.kill_rng,
+                    _ => &mut self.rng,
                 };
-                let after = dice.interval(mean * every);
+                let after = rng.interval(mean * every);
                 self.later(after, event);
             }
         }
@@ -267,7 +267,7 @@ impl World {
     fn tell(&self, at_us: u64, event: &Event, told: &mut dyn FnMut(&str)) {
         told(&format!("{}.{:06} {event:?}", at_us / 1_000_000, at_us % 1_000_000));
         for (number, machine) in self.machines.iter().enumerate() {
-            open(machine.book())
+            lock(machine.checker())
                 .tell()
                 .iter()
                 .for_each(|line| told(&format!("    machine {number}: {line}")));
@@ -276,7 +276,7 @@ impl World {
 
     /// Whether a calm world has come no further for too long.
     fn stands_still(&mut self) -> bool {
-        let published = open(self.machines[0].book()).counts.published;
+        let published = lock(self.machines[0].checker()).counts.published;
         let reached = (self.calm, published, self.l1.settled_count());
         if reached != self.reached.0 {
             self.reached = (reached, self.now_us);
@@ -289,7 +289,7 @@ impl World {
     }
 
     fn violated(&self) -> bool {
-        let of_a_machine = |machine: &Machine| !open(machine.book()).violations().is_empty();
+        let of_a_machine = |machine: &Machine| !lock(machine.checker()).violations().is_empty();
         !self.violations.is_empty()
             || !self.l1.violations.is_empty()
             || self.machines.iter().any(of_a_machine)
@@ -309,10 +309,10 @@ impl World {
                 let told = self.machines[machine].notify(self.now_us, &self.l1, &mut later);
                 self.settle_up(machine, later, told);
             }
-            Event::Ring(machine, life, alarm) => {
+            Event::Timer(machine, life, timer) => {
                 if self.machines[machine].life == life {
                     let mut later = vec![];
-                    let told = self.machines[machine].ring(self.now_us, alarm, &mut later);
+                    let told = self.machines[machine].fire(self.now_us, timer, &mut later);
                     self.settle_up(machine, later, told);
                 }
             }
@@ -320,18 +320,18 @@ impl World {
                 if !self.calm {
                     // Up to the finality depth, whatever nodes still wait to hear of the blocks before.
                     let deepest = self.scenario.finality_depth * 2 / 3;
-                    let shallow = self.l1_dice.percent(70);
-                    let depth = 1 + self.l1_dice.among(0..if shallow { deepest / 4 } else { deepest });
+                    let shallow = self.l1_rng.percent(70);
+                    let depth = 1 + self.l1_rng.among(0..if shallow { deepest / 4 } else { deepest });
                     self.l1.reveal(depth, self.scenario.busy_percent);
                     self.wake_up();
-                    let after = self.l1_dice.interval(mean * 8);
+                    let after = self.l1_rng.interval(mean * 8);
                     self.later(after, Event::Reveal);
                 }
             }
             Event::Kill(machine) => {
                 if !self.calm {
-                    self.die(machine, Death::Killed);
-                    let after = self.kill_dice.interval(mean * 45);
+                    self.die(machine, ProcessEnd::Killed);
+                    let after = self.kill_rng.interval(mean * 45);
                     self.later(after, Event::Kill(machine));
                 }
             }
@@ -339,14 +339,14 @@ impl World {
             Event::Fill(machine, full) => {
                 if !self.calm {
                     self.machines[machine].disk().fill(full);
-                    let after = self.dice.interval(if full { mean * 5 } else { mean * 60 });
+                    let after = self.rng.interval(if full { mean * 5 } else { mean * 60 });
                     self.later(after, Event::Fill(machine, !full));
                 }
             }
             Event::Rot(machine) => {
                 if !self.calm {
                     self.machines[machine].rot();
-                    let after = self.dice.interval(mean * 3);
+                    let after = self.rng.interval(mean * 3);
                     self.later(after, Event::Rot(machine));
                 }
             }
@@ -354,17 +354,17 @@ impl World {
     }
 
     fn mine(&mut self) {
-        let miner = self.l1_dice.among(0..self.l1.miners() as u64) as usize;
+        let miner = self.l1_rng.among(0..self.l1.miners() as u64) as usize;
         let busy = if self.calm { 0 } else { self.scenario.busy_percent };
         let block = self.l1.mine(miner, busy);
         for other in 0..self.l1.miners() {
-            let way = if other == miner { 0 } else { 1 + self.l1_dice.among(0..self.scenario.delay_us) };
+            let way = if other == miner { 0 } else { 1 + self.l1_rng.among(0..self.scenario.delay_us) };
             self.later(way, Event::Arrive(other, block));
         }
         if !self.calm && self.l1.mined() >= self.scenario.blocks {
             self.calm_down();
         }
-        let next = self.l1_dice.interval(self.scenario.block_us);
+        let next = self.l1_rng.interval(self.scenario.block_us);
         self.later(next, Event::Mine);
     }
 
@@ -373,8 +373,8 @@ impl World {
         self.calm = true;
         for machine in 0..self.machines.len() {
             self.machines[machine].calm();
-            if open(self.machines[machine].book()).given_up {
-                self.die(machine, Death::Killed);
+            if lock(self.machines[machine].checker()).given_up {
+                self.die(machine, ProcessEnd::Killed);
             }
         }
     }
@@ -382,8 +382,8 @@ impl World {
     /// The chain changed: every node hears of it, sooner or later.
     fn wake_up(&mut self) {
         for machine in 0..self.machines.len() {
-            let late = !self.calm && self.scenario.faults.has(Fault::Late) && self.news_dice.once_in(4);
-            let after = self.news_dice.among(0..if late { 6_000_000 } else { 20_000 });
+            let late = !self.calm && self.scenario.faults.has(Fault::Late) && self.news_rng.once_in(4);
+            let after = self.news_rng.among(0..if late { 6_000_000 } else { 20_000 });
             self.later(after, Event::Notify(machine));
         }
     }
@@ -402,19 +402,19 @@ impl World {
     }
 
     /// Queues what a machine waits for, and sees to its end if it came to that.
-    fn settle_up(&mut self, machine: usize, later: Vec<(u64, Alarm)>, told: Result<(), Death>) {
+    fn settle_up(&mut self, machine: usize, later: Vec<(u64, Timer)>, told: Result<(), ProcessEnd>) {
         let life = self.machines[machine].life;
-        for (at_us, alarm) in later {
-            self.at(at_us, Event::Ring(machine, life, alarm));
+        for (at_us, timer) in later {
+            self.at(at_us, Event::Timer(machine, life, timer));
         }
         match told {
-            Ok(()) if open(self.machines[machine].book()).given_up => {
+            Ok(()) if lock(self.machines[machine].checker()).given_up => {
                 // An operator restarts what has given up, but not for ever.
                 self.restarts += u32::from(self.calm);
                 if self.restarts > RESTARTS_MAX {
                     self.broken("once faults stop, everything is settled", "it gives up again and again");
                 }
-                self.die(machine, Death::Killed);
+                self.die(machine, ProcessEnd::Killed);
             }
             Ok(()) => {}
             Err(death) => self.die(machine, death),
@@ -422,19 +422,19 @@ impl World {
     }
 
     /// A process is gone; another is started a little later.
-    fn die(&mut self, machine: usize, death: Death) {
+    fn die(&mut self, machine: usize, death: ProcessEnd) {
         let by_right = match &death {
-            Death::Killed => true,
+            ProcessEnd::Killed => true,
             // A full disk ends a process that cannot write its lock; never one that runs.
-            Death::NotOpened(_) => self.scenario.faults.has(Fault::Full),
-            Death::Ended(_) | Death::Panicked(_) | Death::NotStarted(_) => false,
+            ProcessEnd::NotOpened(_) => self.scenario.faults.has(Fault::Full),
+            ProcessEnd::Ended(_) | ProcessEnd::Panicked(_) | ProcessEnd::NotStarted(_) => false,
         };
         if !by_right {
             self.broken("a process ends for a reason", format!("machine {machine}: {death:?}"));
         }
         self.crashes += 1;
         self.machines[machine].kill();
-        let after = 1 + self.kill_dice.among(0..4_000_000);
+        let after = 1 + self.kill_rng.among(0..4_000_000);
         self.later(after, Event::Start(machine));
     }
 
@@ -451,9 +451,9 @@ impl World {
         }
         let mut broken = vec![];
         for (number, machine) in self.machines.iter().enumerate() {
-            let book = open(machine.book());
-            let Counts { begun, not_begun, after_prune, .. } = book.counts;
-            let (calls, distinct) = (machine.prove_calls(), book.distinct());
+            let checker = lock(machine.checker());
+            let Counts { begun, not_begun, after_prune, .. } = checker.counts;
+            let (calls, distinct) = (machine.prove_calls(), checker.distinct());
             if calls + not_begun != begun {
                 let by = format!("machine {number}: {begun} begun, {not_begun} not, {calls} calls");
                 broken.push(Violation { promise: "the backend is called once a proof that is begun", by });
@@ -465,15 +465,15 @@ impl World {
                 broken.push(Violation { promise: "there is one prove call a statement", by });
             }
             // What the machine itself broke comes first.
-            broken.splice(0..0, book.violations().iter().cloned());
-            self.trace.update(book.trace().as_bytes());
+            broken.splice(0..0, checker.violations().iter().cloned());
+            self.trace.update(checker.trace().as_bytes());
         }
         self.violations.extend(broken);
         self.violations.append(&mut self.l1.violations);
         let first = &self.machines[0];
         let (counts, statements) = {
-            let book = open(first.book());
-            (book.counts, book.distinct())
+            let checker = lock(first.checker());
+            (checker.counts, checker.distinct())
         };
         let transitions = self.l1.settlements().into_iter().map(|settlement| {
             let transition = settlement.journal.transition;
@@ -487,7 +487,7 @@ impl World {
             flips: self.l1.flips,
             deepest: self.l1.deepest,
             crashes: self.crashes,
-            faults: self.machines.iter().map(|machine| machine.mishaps + machine.disk().refused()).sum(),
+            faults: self.machines.iter().map(|machine| machine.faults_hit + machine.disk().refused()).sum(),
             prove_calls: first.prove_calls(),
             statements,
             counts,

@@ -60,14 +60,14 @@ const TAG: [u8; 32] = {
 
 /// What is left to be claimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Left {
+pub struct RemainingExits {
     /// The fold over the batches whose exits are all left.
     pub batches: Digest,
     /// The fold over those exits of the batch after them that are left; zero where there are none.
     pub batch: Digest,
 }
 
-impl Left {
+impl RemainingExits {
     /// All exits of a settlement with this digest.
     pub fn all(exits: Digest) -> Self {
         Self { batches: exits, batch: Digest::ZERO }
@@ -81,11 +81,11 @@ impl Left {
 
 /// One exit peeled off a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Peel {
+pub struct ClaimStep {
     /// What was left before.
-    pub before: Left,
+    pub before: RemainingExits,
     /// What is left after.
-    pub after: Left,
+    pub after: RemainingExits,
     /// The fold over the exits of the batch that this one is the last of, where its batch is opened by it.
     pub opens: Option<Digest>,
     /// The exit.
@@ -104,25 +104,25 @@ pub fn fold_batch(batches: &Digest, batch: &Digest) -> Digest {
 }
 
 /// How the exits of a settlement are claimed: each batch's, oldest first; what is peeled first comes first.
-pub fn peels(batches: &[Vec<Exit>]) -> Vec<Peel> {
-    let (mut peels, mut folded) = (vec![], Digest::ZERO);
+pub fn claim_steps(batches: &[Vec<Exit>]) -> Vec<ClaimStep> {
+    let (mut claim_steps, mut folded) = (vec![], Digest::ZERO);
     for exits in batches.iter().filter(|exits| !exits.is_empty()) {
-        let mut left = Left { batches: folded, batch: Digest::ZERO };
+        let mut left = RemainingExits { batches: folded, batch: Digest::ZERO };
         for exit in exits {
-            let before = Left { batch: fold_exit(&left.batch, exit), ..left };
-            peels.push(Peel { before, after: left, opens: None, exit: *exit });
+            let before = RemainingExits { batch: fold_exit(&left.batch, exit), ..left };
+            claim_steps.push(ClaimStep { before, after: left, opens: None, exit: *exit });
             left = before;
         }
         folded = fold_batch(&folded, &left.batch);
-        if let Some(last) = peels.last_mut() {
-            (last.before, last.opens) = (Left::all(folded), Some(left.batch));
+        if let Some(last) = claim_steps.last_mut() {
+            (last.before, last.opens) = (RemainingExits::all(folded), Some(left.batch));
         }
     }
-    peels.reverse();
-    peels
+    claim_steps.reverse();
+    claim_steps
 }
 
-impl Peel {
+impl ClaimStep {
     /// The part of a spending script that shows it.
     pub fn witness(&self) -> Result<Vec<u8>, ScriptBuilderError> {
         let mut script = ScriptBuilder::new();
@@ -147,12 +147,12 @@ pub fn payee(exit: &Exit) -> ScriptPublicKey {
 }
 
 /// The script whose hash a claim pays to.
-pub fn redeem(left: &Left) -> Result<Vec<u8>, ScriptBuilderError> {
+pub fn redeem(left: &RemainingExits) -> Result<Vec<u8>, ScriptBuilderError> {
     Ok([&[OpData64][..], &left.batches.0, &left.batch.0, &code()?].concat())
 }
 
 /// A claim's script.
-pub fn script(left: &Left) -> Result<ScriptPublicKey, ScriptBuilderError> {
+pub fn script(left: &RemainingExits) -> Result<ScriptPublicKey, ScriptBuilderError> {
     Ok(pay_to_script_hash_script(&redeem(left)?))
 }
 
@@ -169,7 +169,7 @@ pub fn code() -> Result<Vec<u8>, ScriptBuilderError> {
     }
 }
 
-/// The rules of a claim. The stack holds, from the top: the state, and what [`Peel::witness`] pushes.
+/// The rules of a claim. The stack holds, from the top: the state, and what [`ClaimStep::witness`] pushes.
 fn rules(length: usize) -> Result<Vec<u8>, ScriptBuilderError> {
     let mut script = Script::default();
     script.ops(&[OpTxInputIndex])?.number(0)?.ops(&[OpNumEqualVerify])?;

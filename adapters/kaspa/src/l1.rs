@@ -13,7 +13,7 @@ use reprise_model::block::ChainRoot;
 use reprise_model::digest::Digest;
 use reprise_model::lane::LaneError;
 use reprise_model::profile::SealKind;
-use reprise_node::l1::{L1, L1Error, Opened};
+use reprise_node::l1::{L1, L1Error, OpenL1};
 use reprise_settler::Sink;
 
 use crate::covenant::{NotOwnError, OwnNetwork, Proof, Rules, SealReader, State};
@@ -21,7 +21,7 @@ use crate::key::Key;
 use crate::live::{LiveError, Options, Prepared};
 use crate::names::UnknownNetworkError;
 use crate::settlement::Settling;
-use crate::sink::{KaspaSink, Terms};
+use crate::sink::{KaspaSink, SinkConfig};
 use crate::vault::{self, Scripts};
 use crate::{kaspa_hash, names};
 
@@ -75,7 +75,7 @@ pub enum KaspaError {
 pub struct KaspaL1 {
     name: String,
     prepared: Prepared,
-    terms: Option<Terms>,
+    config: Option<SinkConfig>,
 }
 
 impl fmt::Debug for KaspaL1 {
@@ -85,7 +85,7 @@ impl fmt::Debug for KaspaL1 {
 }
 
 impl KaspaL1 {
-    /// Finds the node, or the chronicle of an earlier life in `dir`. Settlements are those that `covenant` describes;
+    /// Finds the node, or the event log of an earlier life in `dir`. Settlements are those that `covenant` describes;
     /// where no `proof` is named, the covenant does without one, on networks where that may be. With a proof comes what
     /// reads the backend's seals.
     pub fn connect(
@@ -96,7 +96,7 @@ impl KaspaL1 {
         dir: Option<&DataDir>,
     ) -> Result<Self, KaspaError> {
         // Programs of another backend, or another lane, have other pins: each has settlements of its own.
-        let place = dir.map(|dir| dir.chronicle(&covenant.pins));
+        let place = dir.map(|dir| dir.event_log(&covenant.pins));
         let (url, name, id) = (options.url.clone(), format!("kaspa:{}", options.url), options.lane.covenant);
         let mut prepared = Prepared::new(options, place)?;
         let network: NetworkId = prepared.head().network.parse()?;
@@ -110,7 +110,7 @@ impl KaspaL1 {
             _ => None,
         };
         rules.iter().for_each(|rules| prepared.watch(rules.clone()));
-        let terms = match (payer, rules) {
+        let config = match (payer, rules) {
             (None, _) => None,
             (Some(_), None) => return Err(proof.err().map_or(KaspaError::NoCovenant, Into::into)),
             (Some(Payer { key, fee_max }), Some(rules)) => {
@@ -124,10 +124,10 @@ impl KaspaL1 {
                 let vault = names::account(&vault::script(id)?) == covenant.deposit;
                 let scripts = (vault && matches!(proof, Proof::None(_))).then(Scripts::default);
                 scripts.iter().for_each(|scripts| prepared.teach(scripts.clone()));
-                Some(Terms { url, prefix, settling, proof, seal, first, fee_max, scripts })
+                Some(SinkConfig { url, prefix, settling, proof, seal, first, fee_max, scripts })
             }
         };
-        Ok(Self { name, prepared, terms })
+        Ok(Self { name, prepared, config })
     }
 }
 
@@ -144,26 +144,26 @@ impl L1 for KaspaL1 {
         self.prepared.head().lane.clone()
     }
 
-    fn open(self: Box<Self>, _: Covenant, seal: SealKind, _: Option<&DataDir>) -> Result<Opened, L1Error> {
+    fn open(self: Box<Self>, _: Covenant, seal: SealKind, _: Option<&DataDir>) -> Result<OpenL1, L1Error> {
         let other = |e: KaspaError| L1Error::Other(e.into());
-        let sink = match self.terms {
+        let sink = match self.config {
             None => None,
-            Some(terms) => {
-                let own = match (&terms.proof, terms.proof.demands()) {
+            Some(config) => {
+                let own = match (&config.proof, config.proof.demands()) {
                     (Proof::None(own), _) if seal == SealKind::Fake => Some(*own),
                     (_, Some(demanded)) if seal != demanded => {
                         return Err(other(KaspaError::Seal { demanded, made: seal }));
                     }
                     _ => None,
                 };
-                let sink = KaspaSink::open(terms).map_err(|e| other(LiveError::Thread(e).into()))?;
+                let sink = KaspaSink::open(config).map_err(|e| other(LiveError::Thread(e).into()))?;
                 Some(match own {
-                    Some(own) => Sink::Rehearsal(Box::new(sink.play(own))),
+                    Some(own) => Sink::Unproven(Box::new(sink.into_unproven(own))),
                     None => Sink::Real(Box::new(sink)),
                 })
             }
         };
         let source = self.prepared.start().map_err(|e| other(LiveError::Thread(e).into()))?;
-        Ok(Opened { source: Box::new(source), sink })
+        Ok(OpenL1 { source: Box::new(source), sink })
     }
 }

@@ -15,17 +15,17 @@
 //! | [`settlement`] | settlements as transactions: built and read |
 //! | [`sink`] | where settlements go |
 //! | [`claim`] | how exits are paid where settlements are proved |
-//! | [`cashier`] | who has exits paid where settlements are proved |
+//! | [`exit_payer`] | who has exits paid where settlements are proved |
 //! | [`vault`] | where deposits lie, and what exits are paid from |
 //! | [`key`] | the key that pays for them |
 //! | [`opening`] | what shows whose output a lane transaction spends |
 //! | [`names`] | what people call lanes and accounts by |
 //! | [`client`] | a connection to a node |
 
-pub mod cashier;
 pub mod claim;
 pub mod client;
 pub mod covenant;
+pub mod exit_payer;
 pub mod follower;
 pub mod key;
 pub mod l1;

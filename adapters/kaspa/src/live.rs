@@ -5,10 +5,10 @@
 //! question ([`WakeUp`]). After a lost connection it connects again, waiting longer
 //! each time, subscribes again and catches up by the same question. So nothing is missed that the node still knows.
 //!
-//! What the node says is checked ([`follower`](crate::follower)), then kept in the [`Chronicle`], then handed on, in
-//! that order. A restart hands on what the chronicle holds and goes on from its tip.
+//! What the node says is checked ([`follower`](crate::follower)), then kept in the [`EventLog`], then handed on, in
+//! that order. A restart hands on what the event log holds and goes on from its tip.
 //!
-//! What is final it need not remember, and what is settled for good the chronicle keeps in short: the pipeline's
+//! What is final it need not remember, and what is settled for good the event log keeps in short: the pipeline's
 //! progress says how far. What it handed on last, and how the connection is, is told to whoever asks
 //! ([`ChainSource::connection`]).
 //!
@@ -28,11 +28,11 @@ use kaspa_consensus_core::network::NetworkId;
 use kaspa_rpc_core::RpcError;
 use kaspa_rpc_core::api::rpc::RpcApi;
 use kaspa_wrpc_client::prelude::{ChannelConnection, ChannelType, Scope, VirtualChainChangedScope};
-use reprise_chain::chronicle::Chronicle;
 use reprise_chain::event::SourceEvent;
+use reprise_chain::event_log::EventLog;
 use reprise_chain::recording::{Lane, Recording};
 use reprise_chain::source::{self, ChainSource, Connection, Poll, Progress, SourceError};
-use reprise_disk::data_dir::Place;
+use reprise_disk::data_dir::Position;
 use reprise_disk::log::LogError;
 use reprise_model::digest::BlockHash;
 use tokio::runtime::Runtime;
@@ -52,23 +52,23 @@ const WAIT_MIN: Duration = Duration::from_millis(250);
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// How many connections in a row may end in a refused question before the node is of no use.
-const REFUSALS_MAX: u32 = 10;
+const REFUSED_QUESTIONS_MAX: u32 = 10;
 
 /// Events that wait for the pipeline; then the node is asked no further. Each is one page of the node's.
 const EVENTS_MAX: usize = 16;
 
-/// How many blocks must have become final and settled before the chronicle is compacted: no fewer than these, and no
+/// How many blocks must have become final and settled before the event log is compacted: no fewer than these, and no
 /// fewer than half of what was compacted before, so that all rewriting together costs no more than a few times the file.
 const COMPACT_MIN: u64 = 1024;
 
 /// How long after a compaction that failed the next one is tried.
 const COMPACT_AGAIN: Duration = Duration::from_secs(300);
 
-/// How long an event waits that could not be written to the chronicle.
+/// How long an event waits that could not be written to the event log.
 const KEEP_AGAIN: Duration = Duration::from_secs(1);
 
 /// What stands between the node's answers and the follower.
-pub type Through = Arc<dyn Fn(Box<dyn Chain>) -> Box<dyn Chain> + Send + Sync>;
+pub type ChainWrapper = Arc<dyn Fn(Box<dyn Chain>) -> Box<dyn Chain> + Send + Sync>;
 
 /// What is followed.
 #[derive(Clone)]
@@ -84,7 +84,7 @@ pub struct Options {
     /// Whether the L1 ends once the node's tip is reached and everything is proved and settled.
     pub until_idle: bool,
     /// For those who want to see, or to change, what the node says.
-    pub through: Option<Through>,
+    pub through: Option<ChainWrapper>,
 }
 
 /// A node that is about to be followed.
@@ -92,7 +92,7 @@ pub struct Prepared {
     options: Options,
     runtime: Runtime,
     follower: Follower,
-    chronicle: Option<Chronicle>,
+    event_log: Option<EventLog>,
     scripts: Option<Scripts>,
 }
 
@@ -105,13 +105,13 @@ pub enum LiveError {
     /// The node's first answers are of no use.
     #[error(transparent)]
     Follow(#[from] FollowError),
-    /// The chronicle cannot be read or written.
+    /// The event log cannot be read or written.
     #[error(transparent)]
-    Chronicle(#[from] LogError),
+    EventLog(#[from] LogError),
     /// What was followed before is another chain.
     #[error("{path}: this data directory follows another chain ({differs}): use another data directory")]
     Other {
-        /// The chronicle.
+        /// The event log.
         path: String,
         /// In what it differs.
         differs: &'static str,
@@ -192,19 +192,19 @@ impl Shared {
 }
 
 impl Prepared {
-    /// Reads the chronicle at `place`; where there is none, asks the node where its chain is, and begins one.
-    pub fn new(options: Options, place: Option<Place>) -> Result<Self, LiveError> {
+    /// Reads the event log at `place`; where there is none, asks the node where its chain is, and begins one.
+    pub fn new(options: Options, place: Option<Position>) -> Result<Self, LiveError> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let kept = place.clone().map(Chronicle::open).transpose()?.flatten();
-        let (follower, chronicle) = match kept {
-            Some(chronicle) => (resumed(&options, &chronicle)?, Some(chronicle)),
+        let kept = place.clone().map(EventLog::open).transpose()?.flatten();
+        let (follower, event_log) = match kept {
+            Some(event_log) => (resumed(&options, &event_log)?, Some(event_log)),
             None => {
                 let follower = runtime.block_on(start(&options))?;
                 let head = follower.head().clone();
-                (follower, place.map(|place| Chronicle::begin(place, head)).transpose()?)
+                (follower, place.map(|place| EventLog::begin(place, head)).transpose()?)
             }
         };
-        Ok(Self { options, runtime, follower, chronicle, scripts: None })
+        Ok(Self { options, runtime, follower, event_log, scripts: None })
     }
 
     /// Network, lane and root, as a recording without events.
@@ -224,7 +224,7 @@ impl Prepared {
 
     /// Starts the thread.
     pub fn start(self) -> io::Result<LiveL1> {
-        let Self { options, runtime, follower, chronicle, scripts } = self;
+        let Self { options, runtime, follower, event_log, scripts } = self;
         let head = follower.head().clone();
         let (sender, told) = bounded(EVENTS_MAX);
         let (stop, stopped) = watch::channel(false);
@@ -233,7 +233,7 @@ impl Prepared {
         let following = FollowLoop {
             options,
             follower,
-            chronicle,
+            event_log,
             told: sender,
             shared: shared.clone(),
             stopped,
@@ -247,8 +247,8 @@ impl Prepared {
 }
 
 impl LiveL1 {
-    /// Follows the node, from the tip of the chronicle at `place` where there is one; without a place nothing is kept.
-    pub fn open(options: Options, place: Option<Place>) -> Result<Self, LiveError> {
+    /// Follows the node, from the tip of the event log at `place` where there is one; without a place nothing is kept.
+    pub fn open(options: Options, place: Option<Position>) -> Result<Self, LiveError> {
         Ok(Prepared::new(options, place)?.start()?)
     }
 
@@ -295,7 +295,7 @@ impl ChainSource for LiveL1 {
     }
 
     fn connection(&self) -> Option<Connection> {
-        let lost = self.shared.lost().clone().map(|(since, at, reason)| source::Lost {
+        let lost = self.shared.lost().clone().map(|(since, at, reason)| source::Disconnection {
             since: since.duration_since(UNIX_EPOCH).unwrap_or_default(),
             lasting: at.elapsed(),
             reason,
@@ -346,10 +346,10 @@ async fn start(options: &Options) -> Result<Follower, LiveError> {
     Ok(follower?)
 }
 
-/// A follower where the chronicle's events begin.
-fn resumed(options: &Options, chronicle: &Chronicle) -> Result<Follower, LiveError> {
-    let head = chronicle.head();
-    let other = |differs| LiveError::Other { path: chronicle.path().display().to_string(), differs };
+/// A follower where the event log's events begin.
+fn resumed(options: &Options, event_log: &EventLog) -> Result<Follower, LiveError> {
+    let head = event_log.head();
+    let other = |differs| LiveError::Other { path: event_log.path().display().to_string(), differs };
     if head.lane != options.lane {
         return Err(other("another lane, covenant or deposit script"));
     }
@@ -357,7 +357,7 @@ fn resumed(options: &Options, chronicle: &Chronicle) -> Result<Follower, LiveErr
         return Err(other("another first block"));
     }
     let network: NetworkId = head.network.parse().map_err(|_| other("a network that is unknown here"))?;
-    let (height, base) = (chronicle.compacted(), chronicle.base());
+    let (height, base) = (event_log.compacted(), event_log.base());
     let track =
         Track::above(height, head.lane.key, Track::window(network), base).map_err(FollowError::from)?;
     let mut follower = Follower::at(head.clone(), track);
@@ -379,7 +379,7 @@ async fn disconnect(client: &Client) {
 }
 
 /// Why a connection is of no more use.
-enum Lost {
+enum Interruption {
     /// Connect again.
     Connection(String),
     /// The node is there and does not answer.
@@ -390,13 +390,13 @@ enum Lost {
     Fatal(String),
 }
 
-impl From<FollowError> for Lost {
+impl From<FollowError> for Interruption {
     fn from(error: FollowError) -> Self {
         Self::Fatal(error.to_string())
     }
 }
 
-impl From<LogError> for Lost {
+impl From<LogError> for Interruption {
     fn from(error: LogError) -> Self {
         Self::Fatal(error.to_string())
     }
@@ -406,11 +406,11 @@ impl From<LogError> for Lost {
 struct FollowLoop {
     options: Options,
     follower: Follower,
-    chronicle: Option<Chronicle>,
+    event_log: Option<EventLog>,
     told: Sender<Result<Told, SourceError>>,
     shared: Arc<Shared>,
     stopped: watch::Receiver<bool>,
-    /// An event that the follower has taken and the chronicle not yet.
+    /// An event that the follower has taken and the event log not yet.
     unkept: Option<SourceEvent>,
     /// No compaction is tried before.
     compact_from: Instant,
@@ -433,27 +433,31 @@ impl FollowLoop {
             runtime.block_on(self.stay())
         }));
         let reason = match ended {
-            Ok(Ok(()) | Err(Lost::Stopped)) => return,
-            Ok(Err(Lost::Fatal(reason) | Lost::Connection(reason))) => reason,
-            Ok(Err(Lost::Refused(error))) => error.to_string(),
+            Ok(Ok(()) | Err(Interruption::Stopped)) => return,
+            Ok(Err(Interruption::Fatal(reason) | Interruption::Connection(reason))) => reason,
+            Ok(Err(Interruption::Refused(error))) => error.to_string(),
             Err(_) => "the following thread panicked: see the log above".into(),
         };
         // Nobody may be listening any more.
         let _ = told.send(Err(failed(reason)));
     }
 
-    /// Hands on what the chronicle holds.
-    fn replay(&mut self) -> Result<(), Lost> {
-        let Some(chronicle) = &self.chronicle else { return Ok(()) };
-        let tell = |event| self.told.send(Ok(Told::Event(event))).map_err(|_| Lost::Stopped);
+    /// Hands on what the event log holds.
+    fn replay(&mut self) -> Result<(), Interruption> {
+        let Some(event_log) = &self.event_log else { return Ok(()) };
+        let tell = |event| self.told.send(Ok(Told::Event(event))).map_err(|_| Interruption::Stopped);
         // This part was checked when it came, before it was compacted.
-        for run in chronicle.settled() {
+        for run in event_log.settled() {
             tell(SourceEvent { removed: vec![], added: run? })?;
         }
-        for event in chronicle.events() {
+        for event in event_log.events() {
             let event = event?;
-            let refused =
-                |e| Lost::Fatal(format!("{}: the chronicle does not check: {e}", chronicle.path().display()));
+            let refused = |e| {
+                Interruption::Fatal(format!(
+                    "{}: the event log does not check: {e}",
+                    event_log.path().display()
+                ))
+            };
             self.follower.resume(&event).map_err(refused)?;
             self.shared.hand_on(&event);
             tell(event)?;
@@ -464,15 +468,15 @@ impl FollowLoop {
     /// Forgets what is final, and compacts what is settled for good.
     fn tidy(&mut self) {
         self.follower.forget_below(self.shared.finalized.load(Ordering::Relaxed));
-        let Some(chronicle) = &mut self.chronicle else { return };
+        let Some(event_log) = &mut self.event_log else { return };
         let height = self.shared.floor.load(Ordering::Relaxed).saturating_sub(1);
-        let done = chronicle.compacted();
+        let done = event_log.compacted();
         if height.saturating_sub(done) < COMPACT_MIN.max(done / 2) || Instant::now() < self.compact_from {
             return;
         }
-        let path = chronicle.path().display().to_string();
-        match chronicle.compact(height) {
-            Ok(true) => tracing::info!("{path}: {} blocks are compacted", chronicle.compacted()),
+        let path = event_log.path().display().to_string();
+        match event_log.compact(height) {
+            Ok(true) => tracing::info!("{path}: {} blocks are compacted", event_log.compacted()),
             Ok(false) => {}
             // It is as it was, and goes on growing.
             Err(error) => {
@@ -483,7 +487,7 @@ impl FollowLoop {
     }
 
     /// Stays with the node for as long as anybody listens.
-    async fn stay(&mut self) -> Result<(), Lost> {
+    async fn stay(&mut self) -> Result<(), Interruption> {
         let (mut wait, mut refusals) = (WAIT_MIN, 0);
         loop {
             self.tidy();
@@ -492,23 +496,23 @@ impl FollowLoop {
             let url = self.options.url.clone();
             let connected = tokio::select! {
                 connected = client::connect(&url, CONNECT_WITHIN) => connected,
-                () = hears(&mut stopped) => return Ok(()),
+                () = stop_requested(&mut stopped) => return Ok(()),
             };
             let reason = match connected {
                 Ok(client) => {
                     tracing::info!("connected to {url}");
                     let lost = tokio::select! {
                         lost = self.follow(&client) => lost,
-                        () = hears(&mut stopped) => Lost::Stopped,
+                        () = stop_requested(&mut stopped) => Interruption::Stopped,
                     };
                     disconnect(&client).await;
                     match lost {
-                        Lost::Connection(reason) => reason,
-                        Lost::Refused(error) => {
+                        Interruption::Connection(reason) => reason,
+                        Interruption::Refused(error) => {
                             let moved = before != self.follower.track().tip().block_hash;
                             refusals = if moved { 1 } else { refusals + 1 };
-                            if refusals >= REFUSALS_MAX {
-                                return Err(Lost::Refused(error));
+                            if refusals >= REFUSED_QUESTIONS_MAX {
+                                return Err(Interruption::Refused(error));
                             }
                             error.to_string()
                         }
@@ -524,18 +528,18 @@ impl FollowLoop {
             tracing::warn!("{reason}; connecting again in {wait:?}");
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                () = hears(&mut stopped) => return Ok(()),
+                () = stop_requested(&mut stopped) => return Ok(()),
             }
             wait = (wait * 2).min(WAIT_MAX);
         }
     }
 
     /// Follows the node over one connection, until that is of no more use.
-    async fn follow(&mut self, client: &Client) -> Lost {
+    async fn follow(&mut self, client: &Client) -> Interruption {
         let chain = chain(&self.options, client);
         let wake = match subscribe(client).await {
             Ok(wake) => wake,
-            Err(error) => return Lost::Connection(error.to_string()),
+            Err(error) => return Interruption::Connection(error.to_string()),
         };
         if let Err(lost) = within(self.check_network(chain.as_ref())).await {
             return judged(lost, client, chain.as_ref()).await;
@@ -555,13 +559,13 @@ impl FollowLoop {
             // Woken or not: ask.
             wake.wait(ASK_EVERY).await;
             if !client.is_connected() {
-                return Lost::Connection("the connection is lost".into());
+                return Interruption::Connection("the connection is lost".into());
             }
         }
     }
 
-    async fn check_network(&self, chain: &dyn Chain) -> Result<(), Lost> {
-        let found = chain.server().await.map_err(|e| Lost::Refused(e.into()))?.network_id.to_string();
+    async fn check_network(&self, chain: &dyn Chain) -> Result<(), Interruption> {
+        let found = chain.server().await.map_err(|e| Interruption::Refused(e.into()))?.network_id.to_string();
         let expected = self.follower.head().network.clone();
         if found != expected {
             return Err(FollowError::Network { found, expected }.into());
@@ -570,19 +574,19 @@ impl FollowLoop {
     }
 
     /// Takes one page.
-    async fn ask(&mut self, chain: &dyn Chain) -> Result<Asked, Lost> {
+    async fn ask(&mut self, chain: &dyn Chain) -> Result<Asked, Interruption> {
         let event = match self.unkept.take() {
             Some(event) => event,
             None => match self.follower.next_event(chain).await {
                 Ok(Some(event)) => event,
                 Ok(None) => return Ok(Asked::Nothing),
-                Err(error) if error.passes() => return Err(Lost::Refused(error)),
+                Err(error) if error.passes() => return Err(Interruption::Refused(error)),
                 Err(error) => return Err(error.into()),
             },
         };
         let (removed, added) = (event.removed.len(), event.added.len());
         tracing::debug!("-{removed} +{added} blocks, tip {}", self.follower.track().tip().block_hash);
-        match self.chronicle.as_mut().map_or(Ok(()), |chronicle| chronicle.append(&event)) {
+        match self.event_log.as_mut().map_or(Ok(()), |event_log| event_log.append(&event)) {
             Ok(()) => *self.shared.unkept() = None,
             Err(error) if error.is_transient() => {
                 if self.shared.unkept().replace(error.to_string()).is_none() {
@@ -594,33 +598,35 @@ impl FollowLoop {
             Err(error) => return Err(error.into()),
         }
         self.shared.hand_on(&event);
-        self.told.send(Ok(Told::Event(event))).map_err(|_| Lost::Stopped)?;
+        self.told.send(Ok(Told::Event(event))).map_err(|_| Interruption::Stopped)?;
         if let Some(block) = self.follower.newly_final() {
-            self.told.send(Ok(Told::Final(block))).map_err(|_| Lost::Stopped)?;
+            self.told.send(Ok(Told::Final(block))).map_err(|_| Interruption::Stopped)?;
         }
         Ok(Asked::Event)
     }
 }
 
 /// A refusal over a connection that is gone is none, nor is that of a node that is catching up itself.
-async fn judged(lost: Lost, client: &Client, chain: &dyn Chain) -> Lost {
-    let Lost::Refused(error) = lost else { return lost };
+async fn judged(lost: Interruption, client: &Client, chain: &dyn Chain) -> Interruption {
+    let Interruption::Refused(error) = lost else { return lost };
     match tokio::time::timeout(CONNECT_WITHIN, chain.server()).await {
-        Ok(Ok(info)) if info.is_synced && client.is_connected() => Lost::Refused(error),
-        Ok(Ok(info)) if !info.is_synced => Lost::Connection(format!("{error} (the node is not synced yet)")),
-        _ => Lost::Connection(error.to_string()),
+        Ok(Ok(info)) if info.is_synced && client.is_connected() => Interruption::Refused(error),
+        Ok(Ok(info)) if !info.is_synced => {
+            Interruption::Connection(format!("{error} (the node is not synced yet)"))
+        }
+        _ => Interruption::Connection(error.to_string()),
     }
 }
 
-async fn hears(stopped: &mut watch::Receiver<bool>) {
+async fn stop_requested(stopped: &mut watch::Receiver<bool>) {
     // Whoever could say it is gone: the same.
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
-async fn within<T>(asked: impl Future<Output = Result<T, Lost>>) -> Result<T, Lost> {
+async fn within<T>(asked: impl Future<Output = Result<T, Interruption>>) -> Result<T, Interruption> {
     match tokio::time::timeout(ANSWER_WITHIN, asked).await {
         Ok(answered) => answered,
-        Err(_) => Err(Lost::Connection(format!("no answer within {ANSWER_WITHIN:?}"))),
+        Err(_) => Err(Interruption::Connection(format!("no answer within {ANSWER_WITHIN:?}"))),
     }
 }
 

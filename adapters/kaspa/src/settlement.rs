@@ -49,7 +49,7 @@ use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::{BlockHash, Digest, StatementId};
 use reprise_model::journal::{AggregateJournal, Journal, Transition};
 
-use crate::claim::{self, Left, Peel};
+use crate::claim::{self, ClaimStep, RemainingExits};
 use crate::covenant::{Rules, State};
 use crate::key::Key;
 use crate::vault::Payout;
@@ -146,7 +146,7 @@ pub struct Fees {
 
 /// What pays for a transaction.
 #[derive(Debug, Clone, Copy)]
-pub struct Purse<'a> {
+pub struct Funding<'a> {
     /// The key's coins.
     pub coins: &'a [Coin],
     /// What is paid for inclusion.
@@ -233,28 +233,33 @@ impl Settling {
         params: &Params,
         key: &Key,
         value: u64,
-        purse: Purse<'_>,
+        funding: Funding<'_>,
     ) -> Result<(Transaction, Hash), BuildError> {
-        let first = purse.coins.iter().max_by_key(|coin| coin.entry.amount);
+        let first = funding.coins.iter().max_by_key(|coin| coin.entry.amount);
         let Some(first) = first.filter(|coin| coin.entry.amount > value) else {
-            let found = purse.coins.iter().map(|coin| coin.entry.amount).max().unwrap_or_default();
+            let found = funding.coins.iter().map(|coin| coin.entry.amount).max().unwrap_or_default();
             return Err(BuildError::Broke { address: address(params, key), found, needed: value });
         };
         let mut output = TransactionOutput::new(value, key.script());
         let id = covenant_id(first.outpoint, std::iter::once((0, &output)));
         output.covenant = Some(CovenantBinding::new(0, id));
         let draft = Draft { first: None, others: vec![], outputs: vec![output], payload: vec![] };
-        let purse = Purse { coins: std::slice::from_ref(first), ..purse };
-        let transaction = complete(params, key, &draft, purse, None)?;
+        let funding = Funding { coins: std::slice::from_ref(first), ..funding };
+        let transaction = complete(params, key, &draft, funding, None)?;
         Ok((transaction, id))
     }
 
     /// A transaction that moves the founded covenant into its first state.
-    pub fn enter(&self, founded: Coin, state: State, purse: Purse<'_>) -> Result<Transaction, BuildError> {
+    pub fn enter(
+        &self,
+        founded: Coin,
+        state: State,
+        funding: Funding<'_>,
+    ) -> Result<Transaction, BuildError> {
         let output = self.continuation(founded.entry.amount, state);
         let founded = Some((founded, None));
         let draft = Draft { first: founded, others: vec![], outputs: vec![output], payload: vec![] };
-        complete(&self.params, &self.key, &draft, purse, None)
+        complete(&self.params, &self.key, &draft, funding, None)
     }
 
     /// A transaction that settles and pays out: `proof` is what the covenant's script finds on its stack.
@@ -265,7 +270,7 @@ impl Settling {
         proof: Vec<u8>,
         payout: Payout,
         end: Selected,
-        purse: Purse<'_>,
+        funding: Funding<'_>,
     ) -> Result<Transaction, BuildError> {
         let transition = &settlement.journal.transition;
         let redeem = self.rules.redeem(before(transition));
@@ -273,37 +278,37 @@ impl Settling {
         let output = self.continuation(covenant.entry.amount, after(transition));
         let mut outputs = vec![output];
         if self.rules.claims() && transition.exits != Digest::ZERO {
-            outputs.push(self.claim(claim::CLAIM_VALUE, &Left::all(transition.exits))?);
+            outputs.push(self.claim(claim::CLAIM_VALUE, &RemainingExits::all(transition.exits))?);
         }
         outputs.extend(payout.outputs);
         let opened = pay_to_script_hash_signature_script(payout.redeem, vec![])?;
         let others = payout.coins.into_iter().map(|coin| (coin, opened.clone())).collect();
         let payload = payload(settlement);
         let draft = Draft { first: Some((covenant, Some(script))), others, outputs, payload };
-        complete(&self.params, &self.key, &draft, purse, Some(&end))
+        complete(&self.params, &self.key, &draft, funding, Some(&end))
     }
 
     /// A transaction that peels an exit off a claim, and pays it out of a coin of the vault where it is large enough.
-    pub fn peel(
+    pub fn claim_exit(
         &self,
         claim: Coin,
-        peel: &Peel,
+        step: &ClaimStep,
         coin: Option<Coin>,
-        purse: Purse<'_>,
+        funding: Funding<'_>,
     ) -> Result<Transaction, BuildError> {
         let value = claim.entry.amount;
-        let script = pay_to_script_hash_signature_script(claim::redeem(&peel.before)?, peel.witness()?)?;
-        let first = match peel.after.is_nothing() {
+        let script = pay_to_script_hash_signature_script(claim::redeem(&step.before)?, step.witness()?)?;
+        let first = match step.after.is_nothing() {
             true => TransactionOutput::new(value, self.key.script()),
-            false => self.claim(value, &peel.after)?,
+            false => self.claim(value, &step.after)?,
         };
-        let paid = if peel.is_paid() { peel.exit.amount } else { CHANGE_MIN };
-        let payee = if peel.is_paid() { claim::payee(&peel.exit) } else { self.key.script() };
+        let paid = if step.is_paid() { step.exit.amount } else { CHANGE_MIN };
+        let payee = if step.is_paid() { claim::payee(&step.exit) } else { self.key.script() };
         let mut outputs = vec![first, TransactionOutput::new(paid, payee)];
         let mut others = vec![];
         match coin {
             Some(coin) => {
-                let rest = coin.entry.amount.saturating_sub(if peel.is_paid() { paid } else { 0 });
+                let rest = coin.entry.amount.saturating_sub(if step.is_paid() { paid } else { 0 });
                 if rest > 0 {
                     let script = coin.entry.script_public_key.clone();
                     outputs.push(TransactionOutput::new(rest.max(CHANGE_MIN), script));
@@ -313,16 +318,16 @@ impl Settling {
             }
             // The largest of the key's coins is input 1, and returns whole.
             None => {
-                let largest = purse.coins.iter().map(|coin| coin.entry.amount).max().unwrap_or_default();
+                let largest = funding.coins.iter().map(|coin| coin.entry.amount).max().unwrap_or_default();
                 outputs.push(TransactionOutput::new(largest, self.key.script()));
             }
         }
         let draft = Draft { first: Some((claim, Some(script))), others, outputs, payload: vec![] };
-        complete(&self.params, &self.key, &draft, purse, None)
+        complete(&self.params, &self.key, &draft, funding, None)
     }
 
     /// A transaction that makes one of two coins of the vault.
-    pub fn merge(&self, coins: [Coin; 2], purse: Purse<'_>) -> Result<Transaction, BuildError> {
+    pub fn merge(&self, coins: [Coin; 2], funding: Funding<'_>) -> Result<Transaction, BuildError> {
         let [first, second] = coins;
         let value = first.entry.amount + second.entry.amount;
         let output = TransactionOutput::new(value, first.entry.script_public_key.clone());
@@ -333,13 +338,13 @@ impl Settling {
             &self.params,
             &self.key,
             &Draft { first, others, outputs: vec![output], payload: vec![] },
-            purse,
+            funding,
             None,
         )
     }
 
     /// The output that is a claim of the covenant's to what is left.
-    pub fn claim(&self, value: u64, left: &Left) -> Result<TransactionOutput, ScriptBuilderError> {
+    pub fn claim(&self, value: u64, left: &RemainingExits) -> Result<TransactionOutput, ScriptBuilderError> {
         let binding = CovenantBinding::new(0, self.covenant);
         Ok(TransactionOutput::with_covenant(value, claim::script(left)?, Some(binding)))
     }
@@ -387,10 +392,10 @@ fn complete(
     params: &Params,
     key: &Key,
     draft: &Draft,
-    purse: Purse<'_>,
+    funding: Funding<'_>,
     end: Option<&Selected>,
 ) -> Result<Transaction, BuildError> {
-    let Purse { coins, fees } = purse;
+    let Funding { coins, fees } = funding;
     let mut coins: Vec<&Coin> = coins.iter().collect();
     coins.sort_by_key(|coin| std::cmp::Reverse((coin.entry.amount, coin.outpoint.index)));
     let mut fee = 0;

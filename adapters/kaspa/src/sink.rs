@@ -11,10 +11,10 @@
 //! no such output, the covenant is elsewhere: a competitor moved it, or a reorg moved it back. Either comes as a chain
 //! event, and what is wanted changes.
 //!
-//! What a settlement under a proof leaves to its exits is paid from here as well, by a [`Cashier`].
+//! What a settlement under a proof leaves to its exits is paid from here as well, by an [`ExitPayer`].
 //!
 //! Two sinks, so that a fake seal cannot reach a covenant that moves value: [`KaspaSink`] takes real receipts;
-//! [`PlaySink`], for what is mocked, is made only with an [`OwnNetwork`].
+//! [`UnprovenKaspaSink`], for what is mocked, is made only with an [`OwnNetwork`].
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,15 +36,15 @@ use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::{BlockHash, Digest, StatementId};
 use reprise_model::journal::Exit;
 use reprise_model::receipt::{RealReceipt, Receipt, Verified};
-use reprise_settler::{RehearsalSink, SettleError, SettlementSink};
+use reprise_settler::{SettleError, SettlementSink, UnprovenSink};
 
-use crate::cashier::{Cashier, Means};
 use crate::client::{self, Client, ClientError, Unanswered, unanswered};
 use crate::covenant::{NotOwnError, OwnNetwork, Proof, SealReader, State};
 use crate::digest;
+use crate::exit_payer::{ExitPayer, PaymentContext};
 use crate::key::Key;
 use crate::names::{self, UnknownNetworkError};
-use crate::settlement::{BuildError, Coin, FEERATE_MIN, Fees, Purse, Selected, Settling};
+use crate::settlement::{BuildError, Coin, FEERATE_MIN, Fees, Funding, Selected, Settling};
 use crate::vault::{self, Payout, Scripts, ShortError};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -141,7 +141,7 @@ fn witness(proof: &Proof, read: SealReader, seal: &[u8]) -> Result<Vec<u8>, Sink
 
 /// How settlements are paid for and proved.
 #[derive(Debug, Clone)]
-pub struct Terms {
+pub struct SinkConfig {
     /// The node's borsh wRPC server.
     pub url: String,
     /// The prefix of addresses on the network.
@@ -178,21 +178,21 @@ pub struct KaspaSink {
 }
 
 /// A [`KaspaSink`] of a network of one's own, which takes fake seals too.
-pub struct PlaySink(KaspaSink);
+pub struct UnprovenKaspaSink(KaspaSink);
 
 impl KaspaSink {
     /// Starts the thread.
-    pub fn open(terms: Terms) -> Result<Self, io::Error> {
+    pub fn open(config: SinkConfig) -> Result<Self, io::Error> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let (jobs, inbox) = bounded(JOBS_MAX);
         let verdict = Verdict::default();
         let verdict_of = verdict.clone();
         let settling = SettleLoop {
-            terms,
+            config,
             client: None,
             sent: None,
             verdict: verdict_of,
-            cashier: Cashier::default(),
+            exit_payer: ExitPayer::default(),
             unpaid: None,
         };
         let run = move || runtime.block_on(settling.run(&inbox));
@@ -201,8 +201,8 @@ impl KaspaSink {
     }
 
     /// For a network of one's own: fake seals are taken too.
-    pub fn play(self, _own: OwnNetwork) -> PlaySink {
-        PlaySink(self)
+    pub fn into_unproven(self, _own: OwnNetwork) -> UnprovenKaspaSink {
+        UnprovenKaspaSink(self)
     }
 
     fn take(
@@ -243,8 +243,11 @@ impl SettlementSink for KaspaSink {
     }
 }
 
-impl RehearsalSink for PlaySink {
-    fn rehearse(&mut self, settlement: SettlementArtifact<Verified<Receipt>>) -> Result<(), SettleError> {
+impl UnprovenSink for UnprovenKaspaSink {
+    fn submit_unproven(
+        &mut self,
+        settlement: SettlementArtifact<Verified<Receipt>>,
+    ) -> Result<(), SettleError> {
         let SettlementArtifact { end_block, journal, exits, receipt } = &settlement;
         let observed =
             ObservedSettlement { statement: receipt.id(), journal: *journal, end_block: *end_block };
@@ -266,11 +269,11 @@ struct Sent {
 
 /// The thread's.
 struct SettleLoop {
-    terms: Terms,
+    config: SinkConfig,
     client: Option<Client>,
     sent: Option<Sent>,
     verdict: Verdict,
-    cashier: Cashier,
+    exit_payer: ExitPayer,
     /// Why exits are not being paid, as it was said last.
     unpaid: Option<String>,
 }
@@ -280,7 +283,7 @@ impl SettleLoop {
         let (mut again, mut last, mut tries) = (None, None, 0);
         // Blocking here holds up nobody: the connection's own tasks have a thread of theirs.
         loop {
-            let job = match next(inbox, again.take(), !self.cashier.is_idle()) {
+            let job = match next(inbox, again.take(), !self.exit_payer.is_idle()) {
                 Next::Job(job) => job,
                 Next::Nothing => {
                     self.pay().await;
@@ -296,8 +299,8 @@ impl SettleLoop {
             match outcome {
                 Ok(Some(transaction)) => {
                     tracing::info!(%statement, "sent as {transaction}");
-                    if self.terms.settling.rules.claims() {
-                        self.cashier.owe(statement, &job.exits);
+                    if self.config.settling.rules.claims() {
+                        self.exit_payer.add(statement, &job.exits);
                     }
                 }
                 Ok(None) => {}
@@ -322,7 +325,7 @@ impl SettleLoop {
 
     /// Has the next exit paid, where one is owed.
     async fn pay(&mut self) {
-        if self.cashier.is_idle() {
+        if self.exit_payer.is_idle() {
             return;
         }
         let outcome = match tokio::time::timeout(ANSWER_WITHIN, self.pay_next()).await {
@@ -347,9 +350,9 @@ impl SettleLoop {
 
     async fn pay_next(&mut self) -> Result<Option<Hash>, SinkError> {
         let client = self.connected().await?;
-        let Terms { settling, prefix, fee_max, .. } = &self.terms;
-        let means = Means { settling, prefix: *prefix, fee_max: *fee_max };
-        self.cashier.turn(client.as_ref(), means).await
+        let SinkConfig { settling, prefix, fee_max, .. } = &self.config;
+        let context = PaymentContext { settling, prefix: *prefix, fee_max: *fee_max };
+        self.exit_payer.step(client.as_ref(), context).await
     }
 
     /// Connects again where the node did not answer.
@@ -367,9 +370,9 @@ impl SettleLoop {
     }
 
     async fn connect(&self) -> Result<Client, SinkError> {
-        let client = client::connect(&self.terms.url, CONNECT_WITHIN).await?;
+        let client = client::connect(&self.config.url, CONNECT_WITHIN).await?;
         let found = client.get_server_info().await.map_err(unanswered("get_server_info"))?.network_id;
-        let expected = self.terms.settling.params.net;
+        let expected = self.config.settling.params.net;
         match found == expected {
             true => Ok(client),
             false => Err(SinkError::Network { found, expected }),
@@ -385,20 +388,20 @@ impl SettleLoop {
 
     /// The covenant's output, if its script is this one.
     async fn covenant(&self, rpc: &dyn RpcApi, script: &ScriptPublicKey) -> Result<Option<Coin>, SinkError> {
-        let id = Some(self.terms.settling.covenant);
-        let at = unspent(rpc, script, self.terms.prefix).await?;
+        let id = Some(self.config.settling.covenant);
+        let at = unspent(rpc, script, self.config.prefix).await?;
         Ok(at.into_iter().find(|coin| coin.entry.covenant_id == id))
     }
 
     /// What is paid out of the vault.
     async fn payout(&self, rpc: &dyn RpcApi, batches: &[Vec<Exit>]) -> Result<Payout, SinkError> {
         let exits = batches.concat();
-        let (Some(scripts), false) = (&self.terms.scripts, exits.is_empty()) else {
+        let (Some(scripts), false) = (&self.config.scripts, exits.is_empty()) else {
             return Ok(Payout::default());
         };
-        let covenant = digest(self.terms.settling.covenant);
+        let covenant = digest(self.config.settling.covenant);
         let script = vault::script(covenant).map_err(BuildError::from)?;
-        let coins = unspent(rpc, &script, self.terms.prefix).await?;
+        let coins = unspent(rpc, &script, self.config.prefix).await?;
         Ok(vault::pay(&exits, scripts, covenant, coins).map_err(BuildError::from)??)
     }
 
@@ -406,7 +409,7 @@ impl SettleLoop {
     async fn settle(&mut self, job: &Job) -> Result<Option<Hash>, SinkError> {
         let client = self.connected().await?;
         let rpc: &dyn RpcApi = client.as_ref();
-        let (settlement, Terms { settling, prefix, .. }) = (&job.settlement, &self.terms);
+        let (settlement, SinkConfig { settling, prefix, .. }) = (&job.settlement, &self.config);
         let waiting = match self.sent {
             Some(sent) if rpc.get_mempool_entry(sent.transaction, true, false).await.is_ok() => Some(sent),
             _ => None,
@@ -417,20 +420,20 @@ impl SettleLoop {
         // What waits for another statement is outdated, and a node replaces it for more.
         let outbids = waiting.map_or(0.0, |sent| sent.feerate * OUTBID);
         let feerate = feerate(rpc).await?.max(FEERATE_MIN).max(outbids);
-        let fees = Fees { feerate, fee_max: self.terms.fee_max };
+        let fees = Fees { feerate, fee_max: self.config.fee_max };
         let coins = coins(rpc, &settling.params, &settling.key, *prefix).await?;
-        let purse = Purse { coins: &coins, fees };
+        let funding = Funding { coins: &coins, fees };
         let transaction = match self.covenant(rpc, &settling.spends(settlement)).await? {
             Some(covenant) => {
                 let end = selected(rpc, settlement.end_block).await?;
-                let proof = witness(&self.terms.proof, self.terms.seal, &job.seal)?;
+                let proof = witness(&self.config.proof, self.config.seal, &job.seal)?;
                 let payout = self.payout(rpc, &job.exits).await?;
-                settling.settle(covenant, settlement, proof, payout, end, purse)?
+                settling.settle(covenant, settlement, proof, payout, end, funding)?
             }
             None => match self.covenant(rpc, &settling.key.script()).await? {
                 Some(founded) => {
                     tracing::info!("the covenant is moved into its first state");
-                    settling.enter(founded, self.terms.first, purse)?
+                    settling.enter(founded, self.config.first, funding)?
                 }
                 None => return Err(SinkError::Elsewhere),
             },
@@ -468,8 +471,8 @@ pub fn found(
         let params = names::params(info.network_id)?;
         let coins = coins(rpc, &params, key, info.network_id.into()).await?;
         let fees = Fees { feerate: feerate(rpc).await?, fee_max };
-        let purse = Purse { coins: &coins, fees };
-        let (transaction, covenant) = Settling::found(&params, key, value, purse)?;
+        let funding = Funding { coins: &coins, fees };
+        let (transaction, covenant) = Settling::found(&params, key, value, funding)?;
         send(rpc, &transaction).await?;
         Ok(digest(covenant))
     })
@@ -484,8 +487,8 @@ enum Next {
 }
 
 /// The latest of what is to be settled; after a while, what failed; nothing where there is none and something is `owed`.
-fn next(inbox: &Receiver<Job>, failed: Option<Job>, owed: bool) -> Next {
-    let came = match failed.is_some() || owed {
+fn next(inbox: &Receiver<Job>, failed: Option<Job>, unpaid: bool) -> Next {
+    let came = match failed.is_some() || unpaid {
         true => inbox.recv_timeout(AGAIN_AFTER),
         false => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
     };

@@ -17,7 +17,7 @@ use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
 use reprise_model::witness::Witness;
-use reprise_prover::backend::{belongs, contained};
+use reprise_prover::backend::{catch_panic, check_scheme};
 
 use crate::advice::{self, WitnessError};
 use crate::claim::{self, MidenScheme, SECURITY_BITS};
@@ -169,7 +169,7 @@ impl MidenBackend {
             return Err(MidenError::Divergence { kind, expected: journal, committed });
         }
         let prover = Prover::new().with_hash_fn(self.scheme.hash(expected));
-        let proof = contained(|| prover.prove(executed).map_err(|error| error.to_string()))
+        let proof = catch_panic(|| prover.prove(executed).map_err(|error| error.to_string()))
             .map_err(|reason| MidenError::Prover { kind, reason })?;
         Ok(Receipt {
             statement: self.scheme.statement(expected),
@@ -194,7 +194,7 @@ impl MidenBackend {
         let mut advice = advice.map_err(|reason| MidenError::Witness { kind, reason })?;
         for (at, assumption) in assumptions.iter().enumerate() {
             let foreign = |reason| MidenError::Assumption { kind, assumption: at, reason };
-            advice.extend(contained(|| self.assume(assumption)).map_err(foreign)?);
+            advice.extend(catch_panic(|| self.assume(assumption)).map_err(foreign)?);
         }
 
         let mut host = DefaultHost::default();
@@ -203,7 +203,7 @@ impl MidenBackend {
         let processor = FastProcessor::new_with_options(StackInputs::default(), advice, options)
             .map_err(|error| refused(error.to_string()))?;
         let program = self.programs.of(kind);
-        contained(|| program.execute(processor, &mut host).map_err(|error| error.to_string()))
+        catch_panic(|| program.execute(processor, &mut host).map_err(|error| error.to_string()))
             .map_err(refused)
     }
 
@@ -236,9 +236,9 @@ impl MidenBackend {
 
 impl Verifier for MidenBackend {
     fn verify(&self, receipt: &Receipt) -> Result<(), VerifyError> {
-        belongs(self, receipt)?;
+        check_scheme(self, receipt)?;
         let bad = |reason| VerifyError::BadSeal { statement: receipt.id(), reason };
-        contained(|| self.check(receipt)).map_err(bad)
+        catch_panic(|| self.check(receipt)).map_err(bad)
     }
 }
 

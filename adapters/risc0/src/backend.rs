@@ -9,7 +9,7 @@ use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
 use reprise_model::witness::Witness;
-use reprise_prover::backend::{belongs, contained};
+use reprise_prover::backend::{catch_panic, check_scheme};
 use reprise_risc0_guests::{hash, wire};
 use risc0_zkvm::sha::Digestible;
 use risc0_zkvm::{
@@ -180,9 +180,11 @@ impl Risc0Backend {
         }
         let inner = match seal {
             SealKind::Fake => InnerReceipt::Fake(FakeReceipt::new(stated)),
-            SealKind::Composite => contained(|| prove(ProverOpts::composite(), &session)).map_err(failed)?,
-            SealKind::Succinct => contained(|| prove(ProverOpts::succinct(), &session)).map_err(failed)?,
-            SealKind::Groth16 => contained(|| prove(ProverOpts::groth16(), &session)).map_err(failed)?,
+            SealKind::Composite => {
+                catch_panic(|| prove(ProverOpts::composite(), &session)).map_err(failed)?
+            }
+            SealKind::Succinct => catch_panic(|| prove(ProverOpts::succinct(), &session)).map_err(failed)?,
+            SealKind::Groth16 => catch_panic(|| prove(ProverOpts::groth16(), &session)).map_err(failed)?,
         };
         let receipt = Receipt {
             statement: self.scheme.statement(expected),
@@ -218,7 +220,7 @@ impl Risc0Backend {
         }
         let environment = environment.build().map_err(|error| refused(format!("{error:#}")))?;
         let binary = &self.programs.of(kind).binary;
-        contained(|| {
+        catch_panic(|| {
             let mut executor =
                 ExecutorImpl::from_elf(environment, binary).map_err(|error| format!("{error:#}"))?;
             executor.run_with_callback(keep).map_err(|error| format!("{error:#}"))
@@ -249,7 +251,7 @@ fn prove(options: ProverOpts, session: &Session) -> Result<InnerReceipt, String>
 
 /// Reads a seal of this kind, and of no other.
 pub(crate) fn read(seal: &[u8], kind: SealKind) -> Result<InnerReceipt, String> {
-    let inner = contained(|| InnerReceipt::try_from_slice(seal).map_err(|error| error.to_string()))?;
+    let inner = catch_panic(|| InnerReceipt::try_from_slice(seal).map_err(|error| error.to_string()))?;
     let found = match inner {
         InnerReceipt::Fake(_) => Some(SealKind::Fake),
         InnerReceipt::Composite(_) => Some(SealKind::Composite),
@@ -266,8 +268,8 @@ pub(crate) fn read(seal: &[u8], kind: SealKind) -> Result<InnerReceipt, String> 
 
 impl Verifier for Risc0Backend {
     fn verify(&self, receipt: &Receipt) -> Result<(), VerifyError> {
-        belongs(self, receipt)?;
+        check_scheme(self, receipt)?;
         let bad = |reason| VerifyError::BadSeal { statement: receipt.id(), reason };
-        contained(|| self.check(receipt)).map_err(bad)
+        catch_panic(|| self.check(receipt)).map_err(bad)
     }
 }

@@ -42,10 +42,10 @@ use metrics::{counter, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use reprise_model::order::Order;
 use reprise_model::statement::Kind;
-use reprise_node::happening::{Happening, Observer};
+use reprise_node::event::{Observer, PipelineEvent};
 use reprise_node::health::{Health, Reason};
 use reprise_node::report::Seconds;
-use reprise_node::tally::Tally;
+use reprise_node::statistics::Statistics;
 use reprise_store::ReceiptStore;
 use reprise_store::port::TierStats;
 
@@ -140,7 +140,7 @@ pub(crate) struct Metered<'a> {
     inner: &'a mut dyn Observer,
     served: Arc<Served>,
     store: Arc<dyn ReceiptStore>,
-    tally: Tally,
+    statistics: Statistics,
 }
 
 impl<'a> Metered<'a> {
@@ -158,19 +158,22 @@ impl<'a> Metered<'a> {
         serve(listener, served.clone()).map_err(|e| refused(e.to_string()))?;
         gauge!("reprise_healthy").set(1.0);
         gauge!("reprise_devices_resting").set(0.0);
-        Ok(Self { inner, served, store, tally: Tally::default() })
+        Ok(Self { inner, served, store, statistics: Statistics::default() })
     }
 }
 
 impl Metered<'_> {
     /// Keeps the accounts of proving up to date.
-    fn account(&mut self, happening: &Happening) {
-        self.tally.hear(happening);
-        if !matches!(happening, Happening::Proved { .. } | Happening::Served { .. } | Happening::Reused(..)) {
+    fn account(&mut self, event: &PipelineEvent) {
+        self.statistics.on_event(event);
+        if !matches!(
+            event,
+            PipelineEvent::Proved { .. } | PipelineEvent::Served { .. } | PipelineEvent::Reused(..)
+        ) {
             return;
         }
         let Seconds { spent, saved_by_hits, saved_by_merging, lost_to_reorgs, lost_to_failures } =
-            self.tally.seconds();
+            self.statistics.seconds();
         for (account, by) in [
             ("spent", spent),
             ("saved_by_hits", saved_by_hits),
@@ -193,21 +196,21 @@ fn kind(order: &Order) -> String {
 }
 
 impl Observer for Metered<'_> {
-    fn hear(&mut self, happening: &Happening) {
-        match happening {
-            Happening::Chain { event, .. } => {
+    fn on_event(&mut self, event: &PipelineEvent) {
+        match event {
+            PipelineEvent::Chain { event, .. } => {
                 counter!("reprise_blocks_total").increment(event.added.len() as u64);
                 counter!("reprise_reorgs_total").increment(u64::from(!event.removed.is_empty()));
                 if let Some(tip) = event.added.last() {
                     gauge!("reprise_tip_checkpoint").set(tip.metadata.checkpoint.0 as f64);
                 }
             }
-            Happening::Found { order, .. } => {
+            PipelineEvent::Found { order, .. } => {
                 counter!("reprise_hits_total", "kind" => kind(order)).increment(1);
             }
-            Happening::Reused(..) => counter!("reprise_reused_total").increment(1),
-            Happening::Proving(_) => gauge!("reprise_proving").increment(1.0),
-            Happening::Proved { order, failure, device, .. } => {
+            PipelineEvent::Reused(..) => counter!("reprise_reused_total").increment(1),
+            PipelineEvent::Proving(_) => gauge!("reprise_proving").increment(1.0),
+            PipelineEvent::Proved { order, failure, device, .. } => {
                 let outcome = if failure.is_some() { "failed" } else { "proved" };
                 gauge!("reprise_proving").decrement(1.0);
                 counter!("reprise_proofs_total", "kind" => kind(order), "outcome" => outcome).increment(1);
@@ -216,11 +219,11 @@ impl Observer for Metered<'_> {
                     counter!("reprise_device_failures_total", "device" => device).increment(1);
                 }
             }
-            Happening::Served { order, requests, wanted } => {
+            PipelineEvent::Served { order, requests, wanted } => {
                 counter!("reprise_merged_total", "kind" => kind(order)).increment(requests.saturating_sub(1));
                 counter!("reprise_unwanted_total", "kind" => kind(order)).increment(u64::from(!wanted));
             }
-            Happening::Connection(l1) => {
+            PipelineEvent::Connection(l1) => {
                 gauge!("reprise_l1_connected").set(f64::from(u8::from(l1.connected)));
                 gauge!("reprise_l1_disconnected_seconds").set(l1.disconnected_seconds as f64);
                 gauge!("reprise_l1_pages_behind").set(l1.pages_behind as f64);
@@ -228,18 +231,20 @@ impl Observer for Metered<'_> {
                     gauge!("reprise_l1_last_block_age_seconds").set(age as f64);
                 }
             }
-            Happening::Health(health) => {
+            PipelineEvent::Health(health) => {
                 self.served.health().clone_from(health);
                 gauge!("reprise_healthy").set(f64::from(u8::from(health.is_green())));
                 let resting = |reason: &&Reason| matches!(reason, Reason::Device { .. });
                 let resting = health.reasons().iter().filter(resting).count();
                 gauge!("reprise_devices_resting").set(resting as f64);
             }
-            Happening::Stored(order) => counter!("reprise_stored_total", "kind" => kind(order)).increment(1),
-            Happening::Settled(_) => counter!("reprise_settlements_total").increment(1),
-            Happening::Refused(..) => counter!("reprise_refusals_total").increment(1),
-            Happening::Pruned(floor) => gauge!("reprise_prune_floor").set(floor.0 as f64),
-            Happening::Queue { queued, .. } => {
+            PipelineEvent::Stored(order) => {
+                counter!("reprise_stored_total", "kind" => kind(order)).increment(1)
+            }
+            PipelineEvent::Settled(_) => counter!("reprise_settlements_total").increment(1),
+            PipelineEvent::Refused(..) => counter!("reprise_refusals_total").increment(1),
+            PipelineEvent::Pruned(floor) => gauge!("reprise_prune_floor").set(floor.0 as f64),
+            PipelineEvent::Queue { queued, .. } => {
                 gauge!("reprise_queued").set(*queued as f64);
                 for TierStats { name, hits, misses, errors, .. } in self.store.tiers() {
                     for (outcome, reads) in [("hit", hits), ("miss", misses), ("error", errors)] {
@@ -248,15 +253,15 @@ impl Observer for Metered<'_> {
                     }
                 }
             }
-            Happening::Orphaned { .. }
-            | Happening::Lost(_)
-            | Happening::Missed(_)
-            | Happening::Diverged(_)
-            | Happening::Published(_)
-            | Happening::Submitted(_) => {}
+            PipelineEvent::Orphaned { .. }
+            | PipelineEvent::Lost(_)
+            | PipelineEvent::Missed(_)
+            | PipelineEvent::Diverged(_)
+            | PipelineEvent::Published(_)
+            | PipelineEvent::Submitted(_) => {}
         }
-        self.account(happening);
-        self.inner.hear(happening);
+        self.account(event);
+        self.inner.on_event(event);
     }
 }
 

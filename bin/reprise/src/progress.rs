@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use reprise_model::order::Order;
 use reprise_model::statement::StatementId;
-use reprise_node::happening::{Happening, Observer};
+use reprise_node::event::{Observer, PipelineEvent};
 
-/// What a happening is in a line of words, for those worth one.
-fn line(happening: &Happening) -> Option<String> {
-    Some(match happening {
-        Happening::Chain { event, .. } if !event.removed.is_empty() => {
+/// What an event is in a line of words, for those worth one.
+fn line(event: &PipelineEvent) -> Option<String> {
+    Some(match event {
+        PipelineEvent::Chain { event, .. } if !event.removed.is_empty() => {
             let returning = event.added.iter().filter(|added| added.returning).count();
             let back =
                 if returning > 0 { format!(", {returning} of them seen before") } else { String::new() };
@@ -22,16 +22,16 @@ fn line(happening: &Happening) -> Option<String> {
                 event.added.last().map_or(0, |added| added.metadata.checkpoint.0)
             )
         }
-        Happening::Proved { order, took, failure: None, .. } => {
+        PipelineEvent::Proved { order, took, failure: None, .. } => {
             format!("proved {} in {:.1} s", name(order), took.as_secs_f64())
         }
-        Happening::Proved { order, failure: Some(failure), .. } => {
+        PipelineEvent::Proved { order, failure: Some(failure), .. } => {
             format!("failed {}: {failure}", name(order))
         }
-        Happening::Settled(settlement) => format!("settled up to {:?}", settlement.end_block),
-        Happening::Refused(_, reason) => format!("settlement refused: {reason}"),
-        Happening::Lost(id) => format!("lost {id:?}: it is proved again"),
-        Happening::Health(health) => format!("health: {health}"),
+        PipelineEvent::Settled(settlement) => format!("settled up to {:?}", settlement.end_block),
+        PipelineEvent::Refused(_, reason) => format!("settlement refused: {reason}"),
+        PipelineEvent::Lost(id) => format!("lost {id:?}: it is proved again"),
+        PipelineEvent::Health(health) => format!("health: {health}"),
         _ => return None,
     })
 }
@@ -45,8 +45,8 @@ fn name(order: &Order) -> String {
 pub(crate) struct Lines;
 
 impl Observer for Lines {
-    fn hear(&mut self, happening: &Happening) {
-        if let Some(line) = line(happening) {
+    fn on_event(&mut self, event: &PipelineEvent) {
+        if let Some(line) = line(event) {
             eprintln!("{line}");
         }
     }
@@ -110,23 +110,23 @@ impl Drop for Bars {
 }
 
 impl Observer for Bars {
-    fn hear(&mut self, happening: &Happening) {
-        if let Some(line) = line(happening) {
+    fn on_event(&mut self, event: &PipelineEvent) {
+        if let Some(line) = line(event) {
             self.bar.println(line);
         }
-        match happening {
-            Happening::Proving(order) => {
+        match event {
+            PipelineEvent::Proving(order) => {
                 self.proving.push(name(order));
             }
-            Happening::Proved { order, took, .. } => {
+            PipelineEvent::Proved { order, took, .. } => {
                 self.proving.retain(|proving| *proving != name(order));
                 self.spent += *took;
                 self.proofs += 1;
             }
-            Happening::Stored(order) | Happening::Found { order, .. } => {
+            PipelineEvent::Stored(order) | PipelineEvent::Found { order, .. } => {
                 self.done.insert(order.id);
             }
-            Happening::Queue { queued, hits } => {
+            PipelineEvent::Queue { queued, hits } => {
                 (self.queued, self.hits) = (*queued, *hits);
             }
             _ => return,

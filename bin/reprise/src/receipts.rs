@@ -12,21 +12,21 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use reprise_disk::data_dir::{DataDir, LockError, receipts_in};
-use reprise_model::coordinate::{Checkpoint, Coordinate, Place};
+use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
 use reprise_model::digest::{ParseDigestError, PinsDigest, ProfileId, StatementId};
 use reprise_model::journal;
 use reprise_model::statement::Kind;
 use reprise_store::archive::{self, Exported, Imported};
+use reprise_store::explanation::{CoordinateQuery, CoordinateQueryError, Explanation};
 use reprise_store::gc::{self, Budget, Cause, Eviction, Plan};
-use reprise_store::port::{Filter, Floor, Lookup, MissReason, Shown, Summary, TierStats};
-use reprise_store::why::{Sought, SoughtError, Why};
+use reprise_store::port::{EntryDetails, Filter, Floor, Lookup, MissReason, Summary, TierStats};
 use reprise_store::{OpenError, Options, ReceiptStore, Store};
 use serde_json::{Value, json};
 
 use crate::backends::Verifiers;
 use crate::cli::ReceiptsCommand;
 use crate::failure::Failure;
-use crate::run::{mend_store, open_store};
+use crate::run::{open_store, repair_store};
 use crate::settings::Settings;
 
 /// Does what was said.
@@ -54,10 +54,12 @@ pub(crate) fn receipts(
             eprintln!("the store is open in process {pid}: read as it is at this moment");
             live = true;
             let options = Options { verify: settings.verify, ..Options::default() };
-            Arc::new(Store::open_reading(&dir, Arc::new(Verifiers::all(&settings.systems)?), options)?)
+            Arc::new(Store::open_read_only(&dir, Arc::new(Verifiers::all(&settings.systems)?), options)?)
         }
         opened => match (opened, &held) {
-            (Err(_), Some(held)) if matches!(command, ReceiptsCommand::Verify) => mend_store(settings, held)?,
+            (Err(_), Some(held)) if matches!(command, ReceiptsCommand::Verify) => {
+                repair_store(settings, held)?
+            }
             (opened, _) => opened?,
         },
     };
@@ -77,7 +79,7 @@ pub(crate) fn receipts(
         }
         ReceiptsCommand::Show { id } => show(store, id, json),
         ReceiptsCommand::Why { place, program, profile, pins } if place.contains('/') => {
-            let mut sought: Sought = place.parse().map_err(unclear)?;
+            let mut sought: CoordinateQuery = place.parse().map_err(unclear)?;
             sought.program = program.as_deref().map(parse).transpose()?;
             sought.profile = profile.as_deref().map(parse).transpose()?;
             sought.pins = pins.as_deref().map(parse).transpose()?;
@@ -222,13 +224,13 @@ fn find(store: &dyn ReceiptStore, text: &str) -> Result<StatementId, Failure> {
 }
 
 fn place(coordinate: &Coordinate) -> String {
-    let Coordinate { checkpoint, block_hash, place, .. } = coordinate;
-    match place {
-        Place::Transaction { merge_index } => {
+    let Coordinate { checkpoint, block_hash, position, .. } = coordinate;
+    match position {
+        Position::Transaction { merge_index } => {
             format!("checkpoint {checkpoint} {block_hash:?} transaction {merge_index}")
         }
-        Place::Batch => format!("checkpoint {checkpoint} {block_hash:?} batch"),
-        Place::Aggregate { start, .. } => {
+        Position::Batch => format!("checkpoint {checkpoint} {block_hash:?} batch"),
+        Position::Aggregate { start, .. } => {
             format!("checkpoints {start} to {checkpoint} {block_hash:?} aggregate")
         }
     }
@@ -278,7 +280,7 @@ fn list(entries: &[Summary], json: bool) {
 
 fn show(store: &dyn ReceiptStore, text: &str, json: bool) -> Result<ExitCode, Failure> {
     let id = find(store, text)?;
-    let Some(Shown { summary, receipt, profile }) = store.show(&id)? else {
+    let Some(EntryDetails { summary, receipt, profile }) = store.show(&id)? else {
         return Err(Failure::Other(format!("{id}: nothing is stored under this id")));
     };
     if json {
@@ -354,45 +356,49 @@ fn why(store: &dyn ReceiptStore, text: &str, json: bool) -> Result<ExitCode, Fai
     Ok(ExitCode::SUCCESS)
 }
 
-fn unclear(error: SoughtError) -> Failure {
+fn unclear(error: CoordinateQueryError) -> Failure {
     match error {
-        SoughtError::Store(error) => error.into(),
+        CoordinateQueryError::Store(error) => error.into(),
         other => Failure::usage(other.to_string()),
     }
 }
 
-fn why_coordinate(store: &dyn ReceiptStore, sought: &Sought, json: bool) -> Result<ExitCode, Failure> {
+fn why_coordinate(
+    store: &dyn ReceiptStore,
+    sought: &CoordinateQuery,
+    json: bool,
+) -> Result<ExitCode, Failure> {
     let asked = sought.complete(store).map_err(unclear)?;
-    let why = reprise_store::why::why(store, &asked)?;
+    let why = reprise_store::explanation::explain(store, &asked)?;
     if json {
         let answer = match &why {
-            Why::Used(used) if used.iter().any(|(_, stored)| *stored) => "hit",
-            Why::Pruned { .. } => "pruned",
-            Why::Used(_) | Why::Differs { .. } | Why::Nothing => "miss",
+            Explanation::Used(used) if used.iter().any(|(_, stored)| *stored) => "hit",
+            Explanation::Pruned { .. } => "pruned",
+            Explanation::Used(_) | Explanation::Differs { .. } | Explanation::Nothing => "miss",
         };
         let mut value = json!({ "coordinate": coordinate(&asked), "answer": answer });
         match why {
-            Why::Used(used) => {
+            Explanation::Used(used) => {
                 let one =
                     |(id, stored): &(StatementId, bool)| json!({ "id": id.to_string(), "stored": stored });
                 value["statements"] = used.iter().map(one).collect();
                 value["diverged"] = json!(used.len() > 1);
             }
-            Why::Pruned { floor } => value["prune_floor"] = json!(floor.0),
-            Why::Differs { nearest, statement, field } => {
+            Explanation::Pruned { floor } => value["prune_floor"] = json!(floor.0),
+            Explanation::Differs { nearest, statement, field } => {
                 value["differs_in"] = json!(field);
                 value["asked"] = json!(of_field(&asked, field));
                 value["stored"] = json!(of_field(&nearest, field));
                 value["nearest"] = json!(coordinate(&nearest));
                 value["nearest_statement"] = json!(statement.to_string());
             }
-            Why::Nothing => {}
+            Explanation::Nothing => {}
         }
         println!("{value}");
         return Ok(ExitCode::SUCCESS);
     }
     match why {
-        Why::Used(used) => {
+        Explanation::Used(used) => {
             let alarm = if used.len() > 1 { "  DIVERGED: this place holds two statements" } else { "" };
             for (id, stored) in used {
                 if stored {
@@ -402,24 +408,24 @@ fn why_coordinate(store: &dyn ReceiptStore, sought: &Sought, json: bool) -> Resu
                 }
             }
         }
-        Why::Pruned { floor } => {
+        Explanation::Pruned { floor } => {
             println!("pruned: everything below checkpoint {floor} is final, and its receipts are gone");
         }
-        Why::Differs { nearest, statement, field } => {
+        Explanation::Differs { nearest, statement, field } => {
             println!("miss: {} is not used", place(&asked));
             println!("  differs first in {field} from {}, answered by {statement:?}", place(&nearest));
             println!("  asked   {}\n  stored  {}", of_field(&asked, field), of_field(&nearest, field));
         }
-        Why::Nothing => println!("miss: nothing is used at checkpoint {}", asked.checkpoint),
+        Explanation::Nothing => println!("miss: nothing is used at checkpoint {}", asked.checkpoint),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// A field by the name [`reprise_store::why`] gives it.
+/// A field by the name [`reprise_store::explanation`] gives it.
 fn of_field(at: &Coordinate, field: &str) -> String {
     match field {
         "block hash" => at.block_hash.to_string(),
-        "kind" => at.place.kind().to_string(),
+        "kind" => at.position.kind().to_string(),
         "program" => at.program.to_string(),
         "profile" => at.profile.to_string(),
         "pins" => at.pins.to_string(),
@@ -429,12 +435,12 @@ fn of_field(at: &Coordinate, field: &str) -> String {
 
 /// A coordinate as `receipts why` reads it.
 fn coordinate(at: &Coordinate) -> String {
-    let Coordinate { checkpoint, block_hash, place, .. } = at;
+    let Coordinate { checkpoint, block_hash, position, .. } = at;
     let block = block_hash.digest();
-    match place {
-        Place::Transaction { merge_index } => format!("{checkpoint}/{block}/transaction/{merge_index}"),
-        Place::Batch => format!("{checkpoint}/{block}/batch"),
-        Place::Aggregate { start, commitment } => {
+    match position {
+        Position::Transaction { merge_index } => format!("{checkpoint}/{block}/transaction/{merge_index}"),
+        Position::Batch => format!("{checkpoint}/{block}/batch"),
+        Position::Aggregate { start, commitment } => {
             format!("{checkpoint}/{block}/aggregate/{start}/{commitment}")
         }
     }

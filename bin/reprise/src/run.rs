@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use reprise_disk::data_dir::DataDir;
-use reprise_node::happening::Observer;
-use reprise_node::pipeline::Ended;
+use reprise_node::event::Observer;
+use reprise_node::pipeline::RunOutcome;
 use reprise_node::report::{Report, SecondsByKind};
 use reprise_node::wire;
 use reprise_store::{Options, ReceiptStore, Store};
@@ -25,7 +25,7 @@ pub(crate) fn run(settings: &Settings, json: bool) -> Result<ExitCode, Failure> 
         permits: settings.permits,
         finality_depth: settings.finality_depth,
         data_dir: None,
-        patience: settings.patience,
+        tuning: settings.tuning,
     };
     wiring.check()?;
     let chosen = backends::choose(settings)?;
@@ -35,7 +35,7 @@ pub(crate) fn run(settings: &Settings, json: bool) -> Result<ExitCode, Failure> 
     let store = open_store(settings, &dir)?;
     wiring.data_dir = Some(dir.clone());
     store.describe(chosen.backend.profile())?;
-    let node = wire::wire(wiring, l1, chosen.backend, chosen.hasher, store.clone())?;
+    let node = wire::build_node(wiring, l1, chosen.backend, chosen.hasher, store.clone())?;
     let stop = stop_on_signal()?;
     let mut display: Box<dyn Observer> =
         if std::io::stderr().is_terminal() { Box::new(Bars::new()) } else { Box::new(Lines) };
@@ -57,8 +57,8 @@ pub(crate) fn open_store(settings: &Settings, dir: &DataDir) -> Result<Arc<dyn R
 }
 
 /// The same where the format file is missing or damaged.
-pub(crate) fn mend_store(settings: &Settings, dir: &DataDir) -> Result<Arc<dyn ReceiptStore>, Failure> {
-    Ok(Arc::new(Store::mend(
+pub(crate) fn repair_store(settings: &Settings, dir: &DataDir) -> Result<Arc<dyn ReceiptStore>, Failure> {
+    Ok(Arc::new(Store::repair(
         &dir.receipts(),
         Arc::new(Verifiers::all(&settings.systems)?),
         options(settings),
@@ -84,7 +84,7 @@ pub(crate) fn stop_on_signal() -> Result<Arc<AtomicBool>, Failure> {
     Ok(stop)
 }
 
-fn conclude(ended: &Ended, json: bool) -> Result<ExitCode, Failure> {
+fn conclude(ended: &RunOutcome, json: bool) -> Result<ExitCode, Failure> {
     for violation in &ended.violations {
         eprintln!("violated: {} (by {})", violation.promise, violation.by);
     }

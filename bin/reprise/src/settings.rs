@@ -14,7 +14,7 @@ use reprise_chain::source::Pace;
 use reprise_disk::data_dir::DataDir;
 use reprise_model::profile::SealKind;
 use reprise_node::l1;
-use reprise_node::wire::Patience;
+use reprise_node::wire::Tuning;
 use reprise_planner::bundle::BundleRule;
 use reprise_planner::planner::Retention;
 use reprise_prover::policy::{Backoff, Breaker, Budget, Orphans, Policy};
@@ -73,7 +73,7 @@ pub(crate) struct Settings {
     pub(crate) max_bytes: Option<u64>,
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) mock_cost: [Duration; 3],
-    pub(crate) patience: Patience,
+    pub(crate) tuning: Tuning,
     /// For `doctor`.
     pub(crate) origins: Vec<Origin>,
 }
@@ -272,14 +272,14 @@ impl Settings {
             file.prove_timeout,
             "600,1200,1200",
         )?;
-        let dear = take.take("attempts", run.attempts, file.attempts, 3);
+        let expensive = take.take("attempts", run.attempts, file.attempts, 3);
         let cheap = take.take("cheap-attempts", run.cheap_attempts, file.cheap_attempts, 16);
         let Numbers([first, max]) = take.parse("backoff", run.backoff.clone(), file.backoff, "100,30000")?;
         let jobs_max = take.take("jobs-max", run.jobs_max, file.jobs_max, 512);
         let shutdown_grace = take.take("shutdown-grace", run.shutdown_grace, file.shutdown_grace, 60);
         let engine = Policy {
             jobs_max,
-            budget: Budget { cheap, dear },
+            budget: Budget { cheap, expensive },
             timeout: timeout.0.map(Duration::from_secs),
             backoff: Backoff { first: Duration::from_millis(first), max: Duration::from_millis(max) },
             breaker: Breaker::default(),
@@ -287,7 +287,7 @@ impl Settings {
             speculate_orphans,
         };
         let retention = Retention { grace, retained };
-        let patience = Patience { engine, retention, shutdown_grace: Duration::from_secs(shutdown_grace) };
+        let tuning = Tuning { engine, retention, shutdown_grace: Duration::from_secs(shutdown_grace) };
         let durability = take.parse("durability", run.durability.clone(), file.durability, "group")?;
         let verify = take.parse("verify", run.verify.clone(), file.verify, "once")?;
         let max_bytes = file.max_bytes.map(|max| max.to_string());
@@ -309,7 +309,7 @@ impl Settings {
             max_bytes,
             metrics,
             mock_cost: costs.0.map(Duration::from_millis),
-            patience,
+            tuning,
             origins: take.origins,
         })
     }
@@ -325,7 +325,7 @@ impl Settings {
             L1::Dev => ("dev".into(), reprise_node::dev::flip()),
             L1::Kaspa(url) => return kaspa::l1(url, self, dir, chosen),
         };
-        Ok(Box::new(l1::Recorded { name, recording, pace: self.pace }))
+        Ok(Box::new(l1::RecordedChain { name, recording, pace: self.pace }))
     }
 }
 

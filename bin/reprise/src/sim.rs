@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use reprise_sim::campaign::{Campaign, Comparison, Sums};
+use reprise_sim::campaign::{Campaign, Comparison, Totals};
 use reprise_sim::scenario::{Faults, Limits, ParseFaultsError, Scenario};
 use reprise_sim::world::{Outcome, World};
 use serde_json::json;
@@ -39,7 +39,7 @@ pub(crate) fn sim(args: &SimArgs, json: bool) -> Result<ExitCode, Failure> {
     if args.trace {
         return trace(first, &limits, json);
     }
-    let shown = Shown::new(if args.compare { 2 * args.seeds } else { args.seeds });
+    let shown = EntryDetails::new(if args.compare { 2 * args.seeds } else { args.seeds });
     let began = Instant::now();
     if args.compare {
         let compared = Comparison::run(first, args.seeds, &limits, &|outcome| shown.count(outcome));
@@ -130,7 +130,7 @@ fn tell_comparison(compared: &Comparison, json: bool) -> ExitCode {
     code(kept)
 }
 
-fn table(sums: &Sums) -> String {
+fn table(sums: &Totals) -> String {
     let line = |name: &str, text: String| format!("  {name:<12}{text}\n");
     let mut out = String::from("\n\n");
     out += &line("worlds", format!("{}, {} events, {} blocks", sums.worlds, sums.events, sums.blocks));
@@ -156,12 +156,12 @@ fn table(sums: &Sums) -> String {
 }
 
 /// What is seen while worlds run.
-struct Shown {
+struct EntryDetails {
     bar: ProgressBar,
     failed: AtomicU64,
 }
 
-impl Shown {
+impl EntryDetails {
     fn new(worlds: u64) -> Self {
         let bar =
             if std::io::stderr().is_terminal() { ProgressBar::new(worlds) } else { ProgressBar::hidden() };

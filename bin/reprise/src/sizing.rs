@@ -7,7 +7,7 @@ use std::str::FromStr;
 use reprise_chain::recording::Recording;
 use reprise_planner::bundle::BundleRule;
 use reprise_sim::sizing::cache::Costs;
-use reprise_sim::sizing::follower::Terms;
+use reprise_sim::sizing::follower::FollowerConfig;
 use reprise_sim::sizing::synthetic::{ParseDepthError, Synthetic};
 use reprise_sim::sizing::{Setup, of_recording, of_synthetic, plot};
 use serde_json::json;
@@ -27,7 +27,7 @@ pub(crate) fn size(args: &SizingArgs, seed: u64, json: bool) -> Result<ExitCode,
         }
         None => {
             let setup = setup(args, Setup::synthetic())?;
-            of_synthetic(&synthetic(args, seed, &setup.terms)?, setup, &args.caps)
+            of_synthetic(&synthetic(args, seed, &setup.config)?, setup, &args.caps)
         }
     };
     if let Some(path) = &args.plot {
@@ -57,13 +57,13 @@ fn setup(args: &SizingArgs, default: Setup) -> Result<Setup, Failure> {
         deadline_score: args.bundle_deadline,
         ..BundleRule::default()
     };
-    let finality_depth = args.finality_depth.unwrap_or(default.terms.finality_depth);
-    let landing_blocks = args.landing_blocks.unwrap_or(default.terms.landing_blocks);
-    let terms = Terms { rule, finality_depth, landing_blocks };
-    Ok(Setup { terms, costs: Costs { transaction_ms, outer_ms, inner_ms, bytes } })
+    let finality_depth = args.finality_depth.unwrap_or(default.config.finality_depth);
+    let landing_blocks = args.landing_blocks.unwrap_or(default.config.landing_blocks);
+    let config = FollowerConfig { rule, finality_depth, landing_blocks };
+    Ok(Setup { config, costs: Costs { transaction_ms, outer_ms, inner_ms, bytes } })
 }
 
-fn synthetic(args: &SizingArgs, seed: u64, terms: &Terms) -> Result<Synthetic, Failure> {
+fn synthetic(args: &SizingArgs, seed: u64, config: &FollowerConfig) -> Result<Synthetic, Failure> {
     let blocks = args.days * 86_400.0 * args.blocks_per_second;
     let (busy, reorgs, restarts) = (args.busy_percent, args.reorgs_per_hour, args.restarts_per_day);
     let sane = |number: f64| number.is_finite() && number >= 0.0;
@@ -87,7 +87,7 @@ fn synthetic(args: &SizingArgs, seed: u64, terms: &Terms) -> Result<Synthetic, F
         reorgs_per_hour: reorgs,
         reorg_depth,
         // One that returns is up to twice as deep, and nothing final may leave.
-        deepest: default.deepest.min(terms.finality_depth / 3),
+        deepest: default.deepest.min(config.finality_depth / 3),
         return_percent: args.return_percent,
         shared_percent: args.shared_percent,
         restarts_per_day: restarts,

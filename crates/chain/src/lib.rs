@@ -6,14 +6,14 @@
 //! | [`source`] | [`ChainSource`](source::ChainSource): the port to an L1 |
 //! | [`tree`] | [`ForkTree`](tree::ForkTree): every block seen, and the canonical view |
 //! | [`recording`] | an L1's chain in a file |
-//! | [`chronicle`] | what a live L1 told, kept as it tells it |
+//! | [`event_log`] | what a live L1 told, kept as it tells it |
 //! | [`dev`] | an in-process chain, mined by hand |
 //! | [`recorded`] | a recording fed as a live chain would be |
 //! | [`overlay`] | the covenant of an L1 that cannot be written to |
 
-pub mod chronicle;
 pub mod dev;
 pub mod event;
+pub mod event_log;
 mod file;
 pub mod overlay;
 pub mod recorded;

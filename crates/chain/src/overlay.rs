@@ -21,7 +21,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use reprise_disk::data_dir::Place;
+use reprise_disk::data_dir::Position;
 use reprise_disk::log::{Format, Found, HEADER_LEN, Log, LogError};
 use reprise_model::artifact::SettlementArtifact;
 use reprise_model::block::{ChainBlock, ChainRoot, ObservedSettlement};
@@ -143,7 +143,7 @@ struct Sealed {
     /// What landed in each block that was ever fed.
     blocks: HashMap<BlockHash, Vec<ObservedSettlement>>,
     /// None in memory.
-    place: Option<Place>,
+    place: Option<Position>,
     identity: [u8; 32],
     /// None before the first block.
     log: Option<Log>,
@@ -160,11 +160,11 @@ struct Followed {
     /// What an aggregate that ends here commits.
     commitment: Commitment,
     /// The last settlement up to here: where the next one must start.
-    settled: Settled,
+    settled: CovenantState,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Settled {
+struct CovenantState {
     root: Digest,
     tip: Digest,
     /// How many blocks of the chain are settled.
@@ -185,7 +185,7 @@ pub struct Overlay {
 impl std::fmt::Debug for Overlay {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Overlay")
-            .field("place", &self.sealed.place)
+            .field("place", &self.sealed.position)
             .field("blocks", &self.chain.len())
             .finish()
     }
@@ -193,14 +193,14 @@ impl std::fmt::Debug for Overlay {
 
 impl Overlay {
     /// Opens the overlay kept at `place` (in memory where there is none) over a chain that starts at `root`.
-    pub fn open(place: Option<Place>, root: ChainRoot, covenant: Covenant) -> Result<Self, OverlayError> {
+    pub fn open(place: Option<Position>, root: ChainRoot, covenant: Covenant) -> Result<Self, OverlayError> {
         let sealed = Sealed::open(place, &root, &covenant)?;
         let ChainRoot { metadata, lane_proof } = root;
         let hasher = covenant.hasher.as_ref();
         let tip = hasher.lane().at(hasher, &covenant.lane, None, lane_proof.as_deref());
         let block = metadata.block_hash;
         let tip = tip.map_err(|source| OverlayError::Lane { block, source })?;
-        let settled = Settled { root: covenant.root, tip, height: 1 };
+        let settled = CovenantState { root: covenant.root, tip, height: 1 };
         let chain = vec![Followed { block, tip, lane_proof, commitment: Commitment::Unbound, settled }];
         let heights = HashMap::from([(block, 0)]);
         Ok(Self { covenant, sealed, chain, heights, mempool: vec![], rejected: vec![] })
@@ -276,10 +276,10 @@ impl Overlay {
         landed
     }
 
-    fn settled_by(&self, settlement: &ObservedSettlement) -> Settled {
+    fn settled_by(&self, settlement: &ObservedSettlement) -> CovenantState {
         let transition = settlement.journal.transition;
         let end = self.height_of(&settlement.end_block);
-        Settled {
+        CovenantState {
             root: transition.root_after,
             tip: transition.tip_after,
             height: end.map_or(self.chain.len(), |index| index + 1),
@@ -360,7 +360,7 @@ impl Overlay {
 }
 
 impl Sealed {
-    fn open(place: Option<Place>, root: &ChainRoot, covenant: &Covenant) -> Result<Self, LogError> {
+    fn open(place: Option<Position>, root: &ChainRoot, covenant: &Covenant) -> Result<Self, LogError> {
         let mut identity = blake3::Hasher::new_derive_key("reprise 2026-11 settlement overlay");
         identity.update(&root.metadata.block_hash.0).update(&covenant.pins.0);
         let identity = *identity.finalize().as_bytes();
@@ -392,14 +392,14 @@ impl Sealed {
 
     /// Notes what landed in a block that is fed for the first time.
     fn seal(&mut self, block: BlockHash, landed: Vec<ObservedSettlement>) {
-        if self.place.is_some() {
+        if self.position.is_some() {
             self.unsaved.push((block, landed.clone()));
         }
         self.blocks.insert(block, landed);
     }
 
     fn save(&mut self) -> Result<(), LogError> {
-        let (Some(place), false) = (&self.place, self.unsaved.is_empty()) else { return Ok(()) };
+        let (Some(place), false) = (&self.position, self.unsaved.is_empty()) else { return Ok(()) };
         // Writing to memory does not fail.
         let body = borsh::to_vec(&self.unsaved).unwrap_or_default();
         match &mut self.log {

@@ -44,7 +44,7 @@ pub struct Progress {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connection {
     /// Why there is none, where there is none.
-    pub lost: Option<Lost>,
+    pub lost: Option<Disconnection>,
     /// When the last block that was taken from the L1 was mined, by its own header, since the Unix epoch.
     pub last_block: Option<Duration>,
     /// Pages of the L1's that wait to be followed.
@@ -55,7 +55,7 @@ pub struct Connection {
 
 /// A connection that is lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lost {
+pub struct Disconnection {
     /// Since when, since the Unix epoch.
     pub since: Duration,
     /// How long by now.

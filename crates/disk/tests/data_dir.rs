@@ -52,7 +52,7 @@ fn a_second_holder_of_a_live_directory_is_refused_by_name_and_touches_no_byte() 
 fn a_hundred_second_starts_while_the_first_writes_lose_nothing_that_was_acknowledged() {
     let home = tempfile::tempdir().unwrap();
     let dir = DataDir::lock(home.path()).unwrap();
-    let mut log = Log::create(dir.chronicle(&PINS), FORMAT, [1; 32], &[]).unwrap();
+    let mut log = Log::create(dir.event_log(&PINS), FORMAT, [1; 32], &[]).unwrap();
     let over = Arc::new(AtomicBool::new(false));
     let writer = std::thread::spawn({
         let over = over.clone();
@@ -72,7 +72,7 @@ fn a_hundred_second_starts_while_the_first_writes_lose_nothing_that_was_acknowle
     let written = writer.join().unwrap();
     drop(dir);
     let dir = DataDir::lock(home.path()).unwrap();
-    let found = Log::open(dir.chronicle(&PINS), FORMAT, [1; 32]).unwrap().unwrap();
+    let found = Log::open(dir.event_log(&PINS), FORMAT, [1; 32]).unwrap().unwrap();
     let read: Vec<_> = found.log.frames(0).map(Result::unwrap).collect();
     assert_eq!(read, (0..written).map(|n| n.to_le_bytes().to_vec()).collect::<Vec<_>>());
 }

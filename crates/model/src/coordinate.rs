@@ -34,7 +34,7 @@ impl From<Checkpoint> for Prefix {
 
 /// The place within its block of what a coordinate names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
-pub enum Place {
+pub enum Position {
     /// A transaction, by its merge index in the block that accepted it.
     Transaction {
         /// Counts all accepted transactions of the block, the lane's or not.
@@ -52,7 +52,7 @@ pub enum Place {
     },
 }
 
-impl Place {
+impl Position {
     /// The kind of statement that is used at such a place.
     pub fn kind(&self) -> Kind {
         match self {
@@ -71,7 +71,7 @@ pub struct Coordinate {
     /// The block; for an aggregate, its last.
     pub block_hash: BlockHash,
     /// Where in the block.
-    pub place: Place,
+    pub position: Position,
     /// The program that is to prove it.
     pub program: ProgramId,
     /// How it is to be proved.
@@ -89,14 +89,14 @@ impl Coordinate {
         let mut key = Vec::with_capacity(Self::KEY_LEN);
         key.extend(Prefix::from(self.checkpoint).0);
         key.extend(self.block_hash.0);
-        key.push(self.place.kind() as u8);
+        key.push(self.position.kind() as u8);
         key.extend(self.program.0);
         key.extend(self.profile.0);
         key.extend(self.pins.0);
-        match self.place {
-            Place::Transaction { merge_index } => key.extend(merge_index.to_be_bytes()),
-            Place::Batch => {}
-            Place::Aggregate { start, commitment } => {
+        match self.position {
+            Position::Transaction { merge_index } => key.extend(merge_index.to_be_bytes()),
+            Position::Batch => {}
+            Position::Aggregate { start, commitment } => {
                 key.extend(start.0.to_be_bytes());
                 key.extend(commitment.0);
             }
@@ -116,12 +116,12 @@ impl Coordinate {
         let (program, rest) = rest.split_first_chunk::<32>()?;
         let (profile, rest) = rest.split_first_chunk::<32>()?;
         let (pins, rest) = rest.split_first_chunk::<32>()?;
-        let place = match kind {
-            0 => Place::Transaction { merge_index: u32::from_be_bytes(*rest.first_chunk()?) },
-            1 => Place::Batch,
+        let position = match kind {
+            0 => Position::Transaction { merge_index: u32::from_be_bytes(*rest.first_chunk()?) },
+            1 => Position::Batch,
             2 => {
                 let (start, rest) = rest.split_first_chunk::<8>()?;
-                Place::Aggregate {
+                Position::Aggregate {
                     start: Checkpoint(u64::from_be_bytes(*start)),
                     commitment: Digest(*rest.first_chunk()?),
                 }
@@ -131,7 +131,7 @@ impl Coordinate {
         let read = Self {
             checkpoint: Checkpoint(u64::from_be_bytes(*checkpoint)),
             block_hash: BlockHash(*block_hash),
-            place,
+            position,
             program: ProgramId(*program),
             profile: ProfileId(*profile),
             pins: PinsDigest(*pins),
@@ -145,21 +145,21 @@ mod tests {
     use super::*;
     use alloc::vec;
 
-    fn places() -> Vec<Coordinate> {
+    fn coordinates() -> Vec<Coordinate> {
         let mut all = vec![];
         for checkpoint in [0, 1, 255, 256, u64::MAX] {
             for block in [3, 4] {
-                for place in [
-                    Place::Transaction { merge_index: 0 },
-                    Place::Transaction { merge_index: 9 },
-                    Place::Batch,
-                    Place::Aggregate { start: Checkpoint(0), commitment: Digest([7; 32]) },
-                    Place::Aggregate { start: Checkpoint(1), commitment: Digest([7; 32]) },
+                for position in [
+                    Position::Transaction { merge_index: 0 },
+                    Position::Transaction { merge_index: 9 },
+                    Position::Batch,
+                    Position::Aggregate { start: Checkpoint(0), commitment: Digest([7; 32]) },
+                    Position::Aggregate { start: Checkpoint(1), commitment: Digest([7; 32]) },
                 ] {
                     all.push(Coordinate {
                         checkpoint: Checkpoint(checkpoint),
                         block_hash: BlockHash([block; 32]),
-                        place,
+                        position,
                         program: ProgramId([1; 32]),
                         profile: ProfileId([2; 32]),
                         pins: PinsDigest([3; 32]),
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn distinct_places_have_distinct_keys_that_read_back() {
-        let all = places();
+        let all = coordinates();
         for (i, a) in all.iter().enumerate() {
             assert_eq!(Coordinate::from_key(&a.key()), Some(*a));
             for b in &all[..i] {
@@ -183,14 +183,14 @@ mod tests {
 
     #[test]
     fn keys_sort_by_checkpoint_first() {
-        let mut all = places();
+        let mut all = coordinates();
         all.sort_by_key(Coordinate::key);
         assert!(all.is_sorted_by_key(|c| c.checkpoint));
     }
 
     #[test]
     fn a_key_with_residue_is_not_a_key() {
-        let mut key = places()[2].key();
+        let mut key = coordinates()[2].key();
         key[Coordinate::KEY_LEN - 1] = 1;
         assert_eq!(Coordinate::from_key(&key), None);
     }

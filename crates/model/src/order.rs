@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::coordinate::{Checkpoint, Coordinate, Place};
+use crate::coordinate::{Checkpoint, Coordinate, Position};
 use crate::digest::BlockHash;
 use crate::scheduled::BundleBlocks;
 use crate::statement::{Claim, Kind, Statement, StatementId};
@@ -81,10 +81,10 @@ impl Rank {
 
 impl From<&Coordinate> for Rank {
     fn from(coordinate: &Coordinate) -> Self {
-        let (first, inside, merge_index) = match coordinate.place {
-            Place::Aggregate { start, .. } => (start, 0, 0),
-            Place::Batch => (coordinate.checkpoint, 1, 0),
-            Place::Transaction { merge_index } => (coordinate.checkpoint, 2, merge_index),
+        let (first, inside, merge_index) = match coordinate.position {
+            Position::Aggregate { start, .. } => (start, 0, 0),
+            Position::Batch => (coordinate.checkpoint, 1, 0),
+            Position::Transaction { merge_index } => (coordinate.checkpoint, 2, merge_index),
         };
         Self { first, inside, merge_index }
     }
@@ -93,7 +93,7 @@ impl From<&Coordinate> for Rank {
 impl Order {
     /// The kind of the statement.
     pub fn kind(&self) -> Kind {
-        self.coordinate.place.kind()
+        self.coordinate.position.kind()
     }
 
     /// How urgent it is.

@@ -27,12 +27,12 @@ use reprise_model::journal::{BatchJournal, Outcome, TransactionJournal, Transiti
 use reprise_model::scheduled::{ScheduledBatch, ScheduledTransaction};
 use reprise_model::statement::Kind;
 use reprise_model::transaction::account_of;
-use reprise_node::happening::{Happening, Observer};
-use reprise_node::l1::Recorded;
+use reprise_node::event::{Observer, PipelineEvent};
+use reprise_node::l1::RecordedChain;
 use reprise_node::wire;
 use reprise_planner::bundle::BundleRule;
-use reprise_planner::demand::Fact;
-use reprise_planner::planner::{Planner, Retention, Terms};
+use reprise_planner::demand::ReceiptStatus;
+use reprise_planner::planner::{Planner, ProofContext, Retention};
 use reprise_prover::backend::Backend;
 use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_store::{Options, ReceiptStore, Store};
@@ -91,13 +91,13 @@ fn resident() -> usize {
 /// What a batch costs at the end of a chain of so many, and how many are kept in mind, in how many bytes.
 fn planner(blocks: u64, settles: bool) -> (Duration, usize, usize) {
     let backend: Arc<dyn Backend> = Arc::new(MockBackend::new(MockConfig::default(), Arc::new(Blake3)));
-    let terms = Terms {
+    let context = ProofContext {
         programs: backend.programs(),
         scheme: backend,
         hasher: Arc::new(Blake3),
         pins: PinsDigest([1; 32]),
     };
-    let mut planner = Planner::new(terms, BundleRule::default(), Retention { grace: 32, retained: 100 });
+    let mut planner = Planner::new(context, BundleRule::default(), Retention { grace: 32, retained: 100 });
     let before = resident();
     let measured = blocks.min(1_000);
     let mut pending: Vec<(u64, ObservedSettlement)> = vec![];
@@ -111,7 +111,11 @@ fn planner(blocks: u64, settles: bool) -> (Duration, usize, usize) {
         let began = Instant::now();
         planner.follow(&event, std::slice::from_ref(&batch));
         let pruned = planner.prune(finalized);
-        let change = planner.demand([], &|_| if settles { Fact::Stored } else { Fact::Missing }, 512);
+        let change = planner.demand(
+            [],
+            &|_| if settles { ReceiptStatus::Stored } else { ReceiptStatus::Missing },
+            512,
+        );
         if height + measured > blocks {
             spent += began.elapsed();
         }
@@ -188,12 +192,12 @@ fn settings() -> wire::Settings {
         permits: 1,
         finality_depth: 100_000,
         data_dir: None,
-        patience: wire::Patience::default(),
+        tuning: wire::Tuning::default(),
     }
 }
 
-fn recorded(recording: Recording) -> Box<Recorded> {
-    Box::new(Recorded { name: "bench".into(), recording, pace: Pace::Free })
+fn recorded(recording: Recording) -> Box<RecordedChain> {
+    Box::new(RecordedChain { name: "bench".into(), recording, pace: Pace::Free })
 }
 
 /// How long a node takes for a chain, how many proofs it makes, and what the process holds at the end.
@@ -202,7 +206,7 @@ fn node(recording: Recording) -> (Duration, u64, usize) {
     let backend: Arc<dyn Backend> = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
     let store: Arc<dyn ReceiptStore> =
         Arc::new(Store::in_memory(backend.clone(), Options::default()).unwrap());
-    let node = wire::wire(settings(), recorded(recording), backend, hasher, store).unwrap();
+    let node = wire::build_node(settings(), recorded(recording), backend, hasher, store).unwrap();
     let began = Instant::now();
     let mut peak = Peak::default();
     let ended = node.run(&AtomicBool::new(false), &mut peak).unwrap();
@@ -214,8 +218,8 @@ fn node(recording: Recording) -> (Duration, u64, usize) {
 struct Peak(usize);
 
 impl Observer for Peak {
-    fn hear(&mut self, happening: &Happening) {
-        if let Happening::Submitted(_) = happening {
+    fn on_event(&mut self, event: &PipelineEvent) {
+        if let PipelineEvent::Submitted(_) = event {
             self.0 = self.0.max(resident());
         }
     }
@@ -226,10 +230,10 @@ impl Observer for Peak {
 struct Span(Option<Instant>, Option<Instant>);
 
 impl Observer for Span {
-    fn hear(&mut self, happening: &Happening) {
-        match happening {
-            Happening::Proving(_) => drop(self.0.get_or_insert_with(Instant::now)),
-            Happening::Proved { .. } => self.1 = Some(Instant::now()),
+    fn on_event(&mut self, event: &PipelineEvent) {
+        match event {
+            PipelineEvent::Proving(_) => drop(self.0.get_or_insert_with(Instant::now)),
+            PipelineEvent::Proved { .. } => self.1 = Some(Instant::now()),
             _ => {}
         }
     }
@@ -242,7 +246,8 @@ fn device(cost: Duration) -> f64 {
         Arc::new(MockBackend::new(MockConfig { cost: [cost; 3], ..MockConfig::default() }, hasher.clone()));
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), mock.clone(), Options::default()).unwrap();
-    let node = wire::wire(settings(), recorded(chain(12, 3)), mock.clone(), hasher, Arc::new(store)).unwrap();
+    let node =
+        wire::build_node(settings(), recorded(chain(12, 3)), mock.clone(), hasher, Arc::new(store)).unwrap();
     let mut span = Span::default();
     node.run(&AtomicBool::new(false), &mut span).unwrap();
     let spent: Duration = Kind::ALL.map(|kind| mock.spent(kind)).iter().sum();

@@ -11,9 +11,9 @@ use reprise_model::digest::{BlockHash, ResourceId};
 use reprise_model::transaction::{LaneTransaction, account_of};
 
 /// A chain and the names on it.
-struct Town(DevChain);
+struct Fixture(DevChain);
 
-impl Town {
+impl Fixture {
     fn account(name: &str) -> ResourceId {
         account_of(&script(name))
     }
@@ -65,58 +65,58 @@ impl Town {
 
 /// A chain that goes A → B → A: eight non-empty blocks, twelve transactions, a fork five blocks deep.
 pub fn flip() -> Recording {
-    let mut town = Town(DevChain::default());
-    let root = town.0.root();
+    let mut fixture = Fixture(DevChain::default());
+    let root = fixture.0.root();
     let prefix = vec![
-        vec![town.deposit("alice", "alice", 1_000)],
+        vec![fixture.deposit("alice", "alice", 1_000)],
         vec![],
-        vec![town.deposit("bob", "bob", 500)],
+        vec![fixture.deposit("bob", "bob", 500)],
         vec![],
     ];
-    let common = town.grow(root, 0, prefix);
+    let common = fixture.grow(root, 0, prefix);
 
-    let shared = town.transfer("alice", 0, "carol", 100);
+    let shared = fixture.transfer("alice", 0, "carol", 100);
     let a = vec![
         vec![shared.clone()],
         vec![],
         vec![
-            town.transfer("alice", 1, "bob", 50),
-            town.transfer("carol", 0, "dave", 30),
-            town.transfer("bob", 0, "erin", 20),
-            town.transfer("dave", 0, "carol", 10_000),
+            fixture.transfer("alice", 1, "bob", 50),
+            fixture.transfer("carol", 0, "dave", 30),
+            fixture.transfer("bob", 0, "erin", 20),
+            fixture.transfer("dave", 0, "carol", 10_000),
         ],
         vec![],
         vec![],
     ];
-    let a_tip = town.grow(common, 1, a);
+    let a_tip = fixture.grow(common, 1, a);
 
     let b = vec![
         vec![],
         vec![shared],
         vec![],
-        vec![town.transfer("bob", 0, "alice", 7), town.exit("carol", 0, 40)],
+        vec![fixture.transfer("bob", 0, "alice", 7), fixture.exit("carol", 0, 40)],
         vec![],
         vec![],
         vec![],
     ];
-    let b_tips = town.mine(common, 2, b);
+    let b_tips = fixture.mine(common, 2, b);
     // The first five are a side chain nobody hears of; then the fork is the longer one.
     for tip in &b_tips[5..] {
-        town.0.adopt(*tip);
+        fixture.0.adopt(*tip);
     }
 
-    let malformed = town.0.transaction("bob", b"not a payload", 0);
+    let malformed = fixture.0.transaction("bob", b"not a payload", 0);
     let a_more = vec![
         vec![],
         vec![],
-        vec![town.exit("alice", 2, 25), malformed],
-        vec![town.deposit("erin", "erin", 60)],
+        vec![fixture.exit("alice", 2, 25), malformed],
+        vec![fixture.deposit("erin", "erin", 60)],
         vec![],
         vec![],
     ];
-    let a_tips = town.mine(a_tip, 1, a_more);
+    let a_tips = fixture.mine(a_tip, 1, a_more);
     for tip in &a_tips[2..] {
-        town.0.adopt(*tip);
+        fixture.0.adopt(*tip);
     }
-    town.0.recording()
+    fixture.0.recording()
 }

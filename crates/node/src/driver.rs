@@ -22,8 +22,8 @@ use reprise_prover::workers::{Answer, Assignment, Taken, Workers};
 use reprise_store::ReceiptStore;
 use reprise_store::port::{NewEntry, PutOutcome, StoreError};
 
-use crate::happening::Observer;
-use crate::pipeline::{Ended, Hands, Message, Outside, Pipeline, RunError};
+use crate::event::Observer;
+use crate::pipeline::{Context, Executor, Message, Pipeline, RunError, RunOutcome};
 
 /// How often a wish to stop is looked for while nothing happens.
 const STOP_POLL: Duration = Duration::from_millis(100);
@@ -48,7 +48,7 @@ struct Threads {
     began: Instant,
 }
 
-impl Hands for Threads {
+impl Executor for Threads {
     fn now(&self) -> Duration {
         self.began.elapsed()
     }
@@ -129,27 +129,27 @@ impl Node {
 
     /// Runs until the source ends and everything is at rest, or until `stop` is set; what is being proved then
     /// is finished and stored.
-    pub fn run(mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<Ended, RunError> {
+    pub fn run(mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<RunOutcome, RunError> {
         let (mut stopping, mut asked): (Option<Instant>, Option<Instant>) = (None, None);
         loop {
             if asked.is_none_or(|at| at.elapsed() >= CONNECTION_POLL) {
                 asked = Some(Instant::now());
                 if let Some(connection) = self.source.connection() {
-                    self.tell(observer, |pipeline, outside| pipeline.hear_connection(&connection, outside));
+                    self.tell(observer, |pipeline, context| pipeline.on_connection(&connection, context));
                 }
-                let trouble = self.source.trouble();
-                self.tell(observer, |pipeline, outside| pipeline.hear_trouble(trouble, outside));
+                let error = self.source.error();
+                self.tell(observer, |pipeline, context| pipeline.hear_trouble(error, context));
             }
             if stop.load(Ordering::Relaxed) && stopping.is_none() {
                 stopping = Some(Instant::now());
                 self.pipeline.stop();
             }
             if let Some(since) = stopping {
-                if self.pipeline.at_rest() {
+                if self.pipeline.is_idle() {
                     break;
                 }
                 if since.elapsed() >= self.shutdown_grace {
-                    let left = self.tell(observer, Pipeline::leave)?;
+                    let left = self.tell(observer, Pipeline::abandon_running)?;
                     left.iter().for_each(|id| self.threads.workers.abandon(id));
                     break;
                 }
@@ -157,14 +157,14 @@ impl Node {
                 let progress = self.pipeline.progress();
                 match self.source.poll(progress)? {
                     Poll::Event(event) => {
-                        self.tell(observer, |pipeline, outside| pipeline.follow(event, outside))?;
+                        self.tell(observer, |pipeline, context| pipeline.follow(event, context))?;
                         continue;
                     }
                     Poll::Final(block) => {
-                        self.tell(observer, |pipeline, outside| pipeline.finalize(&block, outside))?;
+                        self.tell(observer, |pipeline, context| pipeline.finalize(&block, context))?;
                         continue;
                     }
-                    Poll::End if self.pipeline.at_rest() && progress.proved => break,
+                    Poll::End if self.pipeline.is_idle() && progress.proved => break,
                     Poll::End | Poll::Pending => {}
                 }
             }
@@ -172,7 +172,7 @@ impl Node {
             match self.inbox.recv_timeout(due.map_or(STOP_POLL, |due| due.min(STOP_POLL))) {
                 Ok(mail) => {
                     let message = self.open(mail);
-                    self.tell(observer, |pipeline, outside| pipeline.receive(message, outside))?;
+                    self.tell(observer, |pipeline, context| pipeline.receive(message, context))?;
                 }
                 Err(RecvTimeoutError::Timeout) if due.is_none_or(|due| due >= STOP_POLL) => {}
                 Err(RecvTimeoutError::Timeout) => self.tell(observer, Pipeline::wake)?,
@@ -185,9 +185,9 @@ impl Node {
     fn tell<R>(
         &mut self,
         observer: &mut dyn Observer,
-        what: impl FnOnce(&mut Pipeline, &mut Outside<'_>) -> R,
+        what: impl FnOnce(&mut Pipeline, &mut Context<'_>) -> R,
     ) -> R {
-        what(&mut self.pipeline, &mut Outside { hands: &mut self.threads, observer })
+        what(&mut self.pipeline, &mut Context { executor: &mut self.threads, observer })
     }
 
     /// The message in it.

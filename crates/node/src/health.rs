@@ -88,17 +88,17 @@ impl Health {
             statement: *statement,
             failure: failure.to_string(),
         });
-        let ailing = engine.ailing().filter_map(|(statement, failure)| match failure {
+        let failing = engine.failing().filter_map(|(statement, failure)| match failure {
             Failure::TimedOut { .. } => Some(Reason::Hung { statement: *statement }),
             Failure::Store(_) => None,
             _ => Some(Reason::Invalid { statement: *statement }),
         });
-        let resting = engine.resting().map(|resting| Reason::Device {
-            device: resting.device,
-            failed: resting.failed,
-            failure: resting.failure.to_string(),
+        let resting = engine.suspended().map(|device| Reason::Device {
+            device: device.device,
+            failed: device.failed,
+            failure: device.failure.to_string(),
         });
-        let held_up = engine.ailing().find_map(|(_, failure)| match failure {
+        let held_up = engine.failing().find_map(|(_, failure)| match failure {
             Failure::Store(error) => Some(error.to_string()),
             _ => None,
         });
@@ -106,7 +106,7 @@ impl Health {
         let away = l1.filter(|l1| l1.disconnected_seconds > L1_AWAY_MAX).and_then(|l1| l1.lost.clone());
         let away = away.map(|(since, reason)| Reason::L1Away { since, reason });
         let violated = broken.keys().map(|promise| Reason::Violated { promise: (*promise).to_owned() });
-        let reasons = given_up.chain(ailing).chain(resting).chain(disk).chain(away).chain(violated);
+        let reasons = given_up.chain(failing).chain(resting).chain(disk).chain(away).chain(violated);
         let reasons: Vec<_> = reasons.collect();
         if reasons.is_empty() { Self::Green } else { Self::Red { reasons } }
     }

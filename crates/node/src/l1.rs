@@ -13,7 +13,7 @@ use reprise_model::block::ChainRoot;
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{RealReceipt, Receipt, Verified};
 use reprise_model::statement::StatementId;
-use reprise_settler::{RehearsalSink, SettleError, SettlementSink, Sink};
+use reprise_settler::{SettleError, SettlementSink, Sink, UnprovenSink};
 
 /// What a node follows, and settles on.
 pub trait L1 {
@@ -33,11 +33,11 @@ pub trait L1 {
         covenant: Covenant,
         seal: SealKind,
         dir: Option<&DataDir>,
-    ) -> Result<Opened, L1Error>;
+    ) -> Result<OpenL1, L1Error>;
 }
 
 /// An L1 in use.
-pub struct Opened {
+pub struct OpenL1 {
     /// Its events.
     pub source: Box<dyn ChainSource>,
     /// Where settlements go; none where nothing is settled.
@@ -57,7 +57,7 @@ pub enum L1Error {
 
 /// A recorded or dev chain.
 #[derive(Debug, Clone)]
-pub struct Recorded {
+pub struct RecordedChain {
     /// What it is called in reports.
     pub name: String,
     /// What was recorded.
@@ -66,7 +66,7 @@ pub struct Recorded {
     pub pace: Pace,
 }
 
-impl L1 for Recorded {
+impl L1 for RecordedChain {
     fn name(&self) -> String {
         self.name.clone()
     }
@@ -84,30 +84,30 @@ impl L1 for Recorded {
         covenant: Covenant,
         seal: SealKind,
         dir: Option<&DataDir>,
-    ) -> Result<Opened, L1Error> {
+    ) -> Result<OpenL1, L1Error> {
         // Programs of another backend, or another lane, have other pins: each settles apart.
         let place = dir.map(|dir| dir.overlay(&covenant.pins));
         let overlay = Overlay::open(place, self.recording.root.clone(), covenant)?;
         let overlay = Arc::new(Mutex::new(overlay));
         let sink = OverlaySink(overlay.clone());
         let sink = match seal {
-            SealKind::Fake => Sink::Rehearsal(Box::new(sink)),
+            SealKind::Fake => Sink::Unproven(Box::new(sink)),
             SealKind::Composite | SealKind::Succinct | SealKind::Groth16 => Sink::Real(Box::new(sink)),
         };
         let source = Box::new(RecordedL1::new(self.recording, self.pace, overlay));
-        Ok(Opened { source, sink: Some(sink) })
+        Ok(OpenL1 { source, sink: Some(sink) })
     }
 }
 
 /// An L1 whose source goes through something else, which watches it or holds it back.
-pub struct Through<F> {
+pub struct WrappedL1<F> {
     /// The L1.
     pub l1: Box<dyn L1>,
     /// What its source goes through, once it is open.
     pub through: F,
 }
 
-impl<F: FnOnce(Box<dyn ChainSource>) -> Box<dyn ChainSource>> L1 for Through<F> {
+impl<F: FnOnce(Box<dyn ChainSource>) -> Box<dyn ChainSource>> L1 for WrappedL1<F> {
     fn name(&self) -> String {
         self.l1.name()
     }
@@ -125,9 +125,9 @@ impl<F: FnOnce(Box<dyn ChainSource>) -> Box<dyn ChainSource>> L1 for Through<F> 
         covenant: Covenant,
         seal: SealKind,
         dir: Option<&DataDir>,
-    ) -> Result<Opened, L1Error> {
-        let Opened { source, sink } = self.l1.open(covenant, seal, dir)?;
-        Ok(Opened { source: (self.through)(source), sink })
+    ) -> Result<OpenL1, L1Error> {
+        let OpenL1 { source, sink } = self.l1.open(covenant, seal, dir)?;
+        Ok(OpenL1 { source: (self.through)(source), sink })
     }
 }
 
@@ -150,8 +150,11 @@ impl SettlementSink for OverlaySink {
     }
 }
 
-impl RehearsalSink for OverlaySink {
-    fn rehearse(&mut self, settlement: SettlementArtifact<Verified<Receipt>>) -> Result<(), SettleError> {
+impl UnprovenSink for OverlaySink {
+    fn submit_unproven(
+        &mut self,
+        settlement: SettlementArtifact<Verified<Receipt>>,
+    ) -> Result<(), SettleError> {
         let SettlementArtifact { end_block, journal, exits, receipt } = settlement;
         self.take(SettlementArtifact { end_block, journal, exits, receipt: &receipt })
     }

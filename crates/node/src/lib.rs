@@ -5,24 +5,24 @@
 //! | [`wire`] | every room made and joined |
 //! | [`pipeline`] | the rooms, and what passes between them: no thread, no clock |
 //! | [`driver`] | threads, a source and a clock for a pipeline: a node |
-//! | [`happening`] | what happens, as told to observers |
+//! | [`event`] | what happens, as told to observers |
 //! | [`health`] | green, or red with reasons |
 //! | [`watcher`] | the checker that only listens |
 //! | [`oracle`] | a plain sequential execution, to check roots by |
-//! | [`tally`] | what is counted from what happens |
+//! | [`statistics`] | what is counted from what happens |
 //! | [`report`] | what a run did |
 //! | [`dev`] | an in-process chain that forks, flips and flips back |
 //! | [`l1`] | the port to an L1 as a whole, and the L1s that come with the house |
 
+mod deferred;
 pub mod dev;
 pub mod driver;
-pub mod happening;
+pub mod event;
 pub mod health;
 pub mod l1;
 pub mod oracle;
 pub mod pipeline;
-mod postponed;
 pub mod report;
-pub mod tally;
+pub mod statistics;
 pub mod watcher;
 pub mod wire;

@@ -47,7 +47,7 @@ impl Oracle {
     }
 
     /// Lets go of what only matters to blocks below `floor`, none of which leaves any more.
-    pub fn let_go(&mut self, floor: Checkpoint) {
+    pub fn prune_below(&mut self, floor: Checkpoint) {
         while self.below + 1 < floor.0
             && let Some((block, state)) = self.states.pop_front()
         {
@@ -57,7 +57,7 @@ impl Oracle {
     }
 
     /// Forgets the last `blocks` blocks.
-    pub fn forget(&mut self, blocks: usize) {
+    pub fn roll_back(&mut self, blocks: usize) {
         for (block, _) in self.states.drain(self.states.len().saturating_sub(blocks)..) {
             self.roots.remove(&block);
         }

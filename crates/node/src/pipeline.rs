@@ -2,7 +2,7 @@
 //!
 //! It is told three things: a chain event ([`Pipeline::follow`]), an answer ([`Pipeline::receive`]), that
 //! time has passed ([`Pipeline::wake`]). After each it hears from the planner how the demand changed by that
-//! and asks its [`Hands`] for what the engine wants done. Hands answer later, by [`Message`]: with threads ([`crate::driver`]), or in
+//! and asks its [`Executor`] for what the engine wants done. Hands answer later, by [`Message`]: with threads ([`crate::driver`]), or in
 //! simulated time. The pipeline has no thread and no clock of its own, so that what it does is a function of
 //! what it is told.
 //!
@@ -25,7 +25,7 @@ use reprise_model::digest::{BlockHash, PinsDigest};
 use reprise_model::mutation::{self, Mutation};
 use reprise_model::order::{Order, Work};
 use reprise_model::statement::StatementId;
-use reprise_planner::demand::Fact;
+use reprise_planner::demand::ReceiptStatus;
 use reprise_planner::planner::{Planner, Pruned};
 use reprise_prover::backend::{Backend, ProveError};
 use reprise_prover::engine::{Effect, Engine, Request};
@@ -37,15 +37,15 @@ use reprise_settler::{SettleError, Settler};
 use reprise_store::ReceiptStore;
 use reprise_store::port::{Floor, Lookup, NewEntry, Origin, Provenance, PutOutcome, StoreError};
 
-use crate::happening::{Happening, Observer};
+use crate::deferred::{Deferred, DiskError};
+use crate::event::{Observer, PipelineEvent};
 use crate::health::Health;
-use crate::postponed::{Postponed, Trouble};
 use crate::report::{L1Connection, Report};
-use crate::tally::Tally;
+use crate::statistics::Statistics;
 use crate::watcher::{Violation, Watcher};
 
 /// How many blocks in a row may pass without a settlement while the L1 refuses the next one.
-const REFUSALS_MAX: u32 = 64;
+const REFUSED_BLOCKS_MAX: u32 = 64;
 
 /// Why a run ended before its end.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +71,7 @@ pub enum RunError {
         failure: Failure,
     },
     /// The L1 keeps refusing the next settlement.
-    #[error("settlement is stuck: {REFUSALS_MAX} blocks passed while the L1 refused: {reason}")]
+    #[error("settlement is stuck: {REFUSED_BLOCKS_MAX} blocks passed while the L1 refused: {reason}")]
     Stuck {
         /// Its last reason.
         reason: SettleError,
@@ -81,7 +81,7 @@ pub enum RunError {
         "everything below checkpoint {floor} is pruned here as final and settled, but the L1 does not show the \
          settlement of it: this is another chain, or one that has forgotten; use another data directory"
     )]
-    Astray {
+    FloorUnknown {
         /// The prune floor.
         floor: Checkpoint,
     },
@@ -96,13 +96,13 @@ pub enum RunError {
 /// What hands answer.
 #[derive(Debug)]
 pub enum Message {
-    /// To [`Hands::look_up`] and [`Hands::check`].
+    /// To [`Executor::look_up`] and [`Executor::check`].
     Read(Read),
-    /// To [`Hands::prove`].
+    /// To [`Executor::prove`].
     Finished(Finished),
-    /// To [`Hands::prove`], after [`Hands::write_off`].
+    /// To [`Executor::prove`], after [`Executor::write_off`].
     Late(Finished),
-    /// To [`Hands::store`]: the entry is durable, or is not.
+    /// To [`Executor::store`]: the entry is durable, or is not.
     Stored {
         /// What was ordered.
         order: Arc<Order>,
@@ -113,7 +113,7 @@ pub enum Message {
 
 /// Does what takes time, and knows what time it is. Each request is answered by one [`Message`], but for
 /// proofs that were written off, of which one may come by [`Message::Late`].
-pub trait Hands {
+pub trait Executor {
     /// The time since the pipeline began.
     fn now(&self) -> Duration;
 
@@ -139,18 +139,18 @@ pub trait Hands {
     fn store(&mut self, order: Arc<Order>, entry: NewEntry);
 }
 
-impl From<Trouble> for RunError {
-    fn from(trouble: Trouble) -> Self {
-        match trouble {
-            Trouble::Store(error) => Self::Store(error),
-            Trouble::Records(error) => Self::Scheduler(error.into()),
+impl From<DiskError> for RunError {
+    fn from(error: DiskError) -> Self {
+        match error {
+            DiskError::Store(error) => Self::Store(error),
+            DiskError::Records(error) => Self::Scheduler(error.into()),
         }
     }
 }
 
 /// How a run ended.
 #[derive(Debug)]
-pub struct Ended {
+pub struct RunOutcome {
     /// What it did.
     pub report: Report,
     /// The promises it broke, if any.
@@ -170,8 +170,8 @@ pub struct Pipeline {
     pub(crate) store: Arc<dyn ReceiptStore>,
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) watcher: Watcher,
-    pub(crate) tally: Tally,
-    pub(crate) postponed: Postponed,
+    pub(crate) statistics: Statistics,
+    pub(crate) deferred: Deferred,
     /// How the receipts that are being written came to be.
     pub(crate) provenances: HashMap<StatementId, Provenance>,
     /// How many orders that are not stored the planner is asked for.
@@ -203,16 +203,16 @@ impl std::fmt::Debug for Pipeline {
 }
 
 /// What is outside a pipeline while it is told something.
-pub struct Outside<'a> {
+pub struct Context<'a> {
     /// Does what takes time.
-    pub hands: &'a mut dyn Hands,
+    pub executor: &'a mut dyn Executor,
     /// Hears what happens.
     pub observer: &'a mut dyn Observer,
 }
 
-impl std::fmt::Debug for Outside<'_> {
+impl std::fmt::Debug for Context<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Outside").finish_non_exhaustive()
+        f.debug_struct("Context").finish_non_exhaustive()
     }
 }
 
@@ -222,7 +222,7 @@ impl Pipeline {
         // What was given up settles nothing any more.
         let stuck =
             self.settler.is_none() || !self.engine.failures().is_empty() || self.watcher.is_state_in_doubt();
-        let proved = self.engine.satisfied() && self.postponed.trouble().is_none();
+        let proved = self.engine.satisfied() && self.deferred.error().is_none();
         let settled = stuck || !self.planner.is_unsettled();
         // The floor stands on a settlement that the chain must show again first.
         let floor = if self.planner.is_catching_up() { Checkpoint(0) } else { self.floor };
@@ -230,13 +230,13 @@ impl Pipeline {
     }
 
     /// Whether nothing is being looked up, proved, checked or stored, and nothing waits for the store.
-    pub fn at_rest(&self) -> bool {
-        self.engine.at_rest() && self.postponed.trouble().is_none()
+    pub fn is_idle(&self) -> bool {
+        self.engine.is_idle() && self.deferred.error().is_none()
     }
 
     /// When [`wake`](Self::wake) next has something to do, if ever without another input.
     pub fn deadline(&self) -> Option<Duration> {
-        self.engine.deadline().into_iter().chain(self.postponed.again_at()).min()
+        self.engine.deadline().into_iter().chain(self.deferred.again_at()).min()
     }
 
     /// Starts no further proof; what runs is finished and stored.
@@ -245,54 +245,54 @@ impl Pipeline {
     }
 
     /// Asks the proofs that run to end, and wants no answer of them: which they are.
-    pub fn leave(&mut self, outside: &mut Outside<'_>) -> Result<Vec<StatementId>, RunError> {
+    pub fn abandon_running(&mut self, context: &mut Context<'_>) -> Result<Vec<StatementId>, RunError> {
         let left: Vec<StatementId> = self.engine.proving().map(|order| order.id).collect();
         for statement in &left {
             tracing::warn!(%statement, "a proof is left unfinished: the grace of the stop is over");
         }
         let effects = self.engine.abort();
-        self.carry_out(effects, outside)?;
+        self.carry_out(effects, context)?;
         Ok(left)
     }
 
     /// Whether it can be told of a change of the chain: not while the last one is not recorded.
     pub fn takes_events(&self) -> bool {
-        self.postponed.view.is_none()
+        self.deferred.view.is_none()
     }
 
     /// The canonical chain changed.
-    pub fn follow(&mut self, event: SourceEvent, outside: &mut Outside<'_>) -> Result<(), RunError> {
-        self.hear_chain(event, outside)?;
-        self.wake(outside)
+    pub fn follow(&mut self, event: SourceEvent, context: &mut Context<'_>) -> Result<(), RunError> {
+        self.on_chain_event(event, context)?;
+        self.wake(context)
     }
 
     /// The L1 will never remove this block, nor any below it.
-    pub fn finalize(&mut self, block: &BlockHash, outside: &mut Outside<'_>) -> Result<(), RunError> {
+    pub fn finalize(&mut self, block: &BlockHash, context: &mut Context<'_>) -> Result<(), RunError> {
         let Some(event) = self.tree.finalize(block) else { return Ok(()) };
-        self.hear_view(event, outside)?;
-        self.wake(outside)
+        self.on_view_change(event, context)?;
+        self.wake(context)
     }
 
     /// An answer came.
-    pub fn receive(&mut self, message: Message, outside: &mut Outside<'_>) -> Result<(), RunError> {
-        self.hear_answer(message, outside)?;
-        self.wake(outside)
+    pub fn receive(&mut self, message: Message, context: &mut Context<'_>) -> Result<(), RunError> {
+        self.on_message(message, context)?;
+        self.wake(context)
     }
 
-    fn hear_chain(&mut self, event: SourceEvent, outside: &mut Outside<'_>) -> Result<(), RunError> {
+    fn on_chain_event(&mut self, event: SourceEvent, context: &mut Context<'_>) -> Result<(), RunError> {
         // Nothing is told of an event that is refused.
         let event = self.tree.apply(event)?;
-        self.hear_view(event, outside)
+        self.on_view_change(event, context)
     }
 
     /// The view changed, or more of it is final.
-    fn hear_view(&mut self, event: ChainEvent, outside: &mut Outside<'_>) -> Result<(), RunError> {
+    fn on_view_change(&mut self, event: ChainEvent, context: &mut Context<'_>) -> Result<(), RunError> {
         let added = event.added.iter().map(|added| (added.metadata, &added.block));
         let batches = match self.scheduler.schedule(added) {
             Ok(batches) => batches,
             Err(SchedulerError::Record(error)) => {
-                self.postponed.view = Some(event);
-                return Ok(self.postponed.failed(error, outside.hands.now(), self.engine.policy())?);
+                self.deferred.view = Some(event);
+                return Ok(self.deferred.failed(error, context.executor.now(), self.engine.policy())?);
             }
             Err(error) => return Err(error.into()),
         };
@@ -300,14 +300,14 @@ impl Pipeline {
             let orders = self.planner.orders_of(&block);
             let stored = orders.iter().filter(|order| self.engine.known(&order.id) == Some(true));
             let stored = stored.map(|order| (order.id, order.kind())).collect();
-            self.tell(&Happening::Orphaned { block, stored }, outside);
+            self.tell(&PipelineEvent::Orphaned { block, stored }, context);
             if mutation::is(Mutation::DeleteOnReorg) {
                 orders.iter().try_for_each(|order| self.store.remove(&order.id).map(drop))?;
             }
         }
         self.planner.follow(&event, &batches);
-        if let Some(floor) = self.planner.is_astray() {
-            return Err(RunError::Astray { floor });
+        if let Some(floor) = self.planner.unknown_floor() {
+            return Err(RunError::FloorUnknown { floor });
         }
 
         let settlements: Vec<_> = event.added.iter().flat_map(|added| &added.block.settlements).collect();
@@ -316,19 +316,19 @@ impl Pipeline {
         } else {
             (self.refusals, self.last_refusal) = (0, None);
         }
-        if let (true, Some(reason)) = (self.refusals > REFUSALS_MAX, &self.last_refusal) {
+        if let (true, Some(reason)) = (self.refusals > REFUSED_BLOCKS_MAX, &self.last_refusal) {
             return Err(RunError::Stuck { reason: reason.clone() });
         }
         for settlement in settlements {
-            self.tell(&Happening::Settled(Box::new(settlement.clone())), outside);
+            self.tell(&PipelineEvent::Settled(Box::new(settlement.clone())), context);
         }
         let finalized = event.finalized;
-        self.tell(&Happening::Chain { event, batches }, outside);
-        self.prune(finalized, outside)
+        self.tell(&PipelineEvent::Chain { event, batches }, context);
+        self.prune(finalized, context)
     }
 
     /// Lets go, everywhere, of what is final and settled for good.
-    fn prune(&mut self, finalized: Checkpoint, outside: &mut Outside<'_>) -> Result<(), RunError> {
+    fn prune(&mut self, finalized: Checkpoint, context: &mut Context<'_>) -> Result<(), RunError> {
         let Pruned { floor, statements } =
             self.planner.prune(match mutation::is(Mutation::PruneBeforeFinal) {
                 true => self.tree.tip().checkpoint,
@@ -338,46 +338,46 @@ impl Pipeline {
         if floor.is_none() {
             return Ok(());
         }
-        self.postponed.floor = floor.map(|below| Floor { below, seen: self.planner.highest() });
-        self.let_go(outside)
+        self.deferred.floor = floor.map(|below| Floor { below, seen: self.planner.highest() });
+        self.prune_store(context)
     }
 
     /// Lets the store go of what is below the floor, where that rose.
-    fn let_go(&mut self, outside: &mut Outside<'_>) -> Result<(), RunError> {
-        let Some(floor) = self.postponed.floor else { return Ok(()) };
+    fn prune_store(&mut self, context: &mut Context<'_>) -> Result<(), RunError> {
+        let Some(floor) = self.deferred.floor else { return Ok(()) };
         let pins = self.pins;
         // PRUNE SAFETY: below the floor every block is final, so none of them can leave or return, on this
         // fork or another; and each is settled by a settlement whose own block is final, so that none of
         // their aggregates is ever wanted again. What a live block uses as well keeps its receipt: the store
         // deletes coordinates, and a receipt only with its last one. A later process that follows the chain
         // from its beginning is told the floor, and wants nothing below it (`Planner::resume`).
-        let Some(outcome) = self.ask(outside, |store| store.prune_below(&pins, floor))? else {
+        let Some(outcome) = self.ask(context, |store| store.prune_below(&pins, floor))? else {
             return Ok(());
         };
-        self.postponed.floor = None;
+        self.deferred.floor = None;
         let floor = floor.below;
         self.floor = floor;
         self.scheduler.prune_below(floor);
-        self.tell(&Happening::Pruned(floor), outside);
+        self.tell(&PipelineEvent::Pruned(floor), context);
         tracing::info!(%floor, coordinates = outcome.coordinates, receipts = outcome.receipts, "pruned");
         Ok(())
     }
 
-    fn hear_answer(&mut self, message: Message, outside: &mut Outside<'_>) -> Result<(), RunError> {
+    fn on_message(&mut self, message: Message, context: &mut Context<'_>) -> Result<(), RunError> {
         let effects = match message {
             Message::Read(Read::LookedUp { order, result }) => {
                 match result {
                     Ok(Some(took_ms)) => {
                         let took = Duration::from_millis(took_ms);
-                        self.tell(&Happening::Found { order: order.clone(), took }, outside);
+                        self.tell(&PipelineEvent::Found { order: order.clone(), took }, context);
                     }
-                    Ok(None) => self.tell(&Happening::Missed(order.id), outside),
+                    Ok(None) => self.tell(&PipelineEvent::Missed(order.id), context),
                     Err(_) => {}
                 }
                 match result {
                     Ok(took) => self.engine.looked_up(order.id, took.is_some()),
                     Err(error) => {
-                        let effects = self.engine.not_looked_up(order.id, error.into());
+                        let effects = self.engine.lookup_failed(order.id, error.into());
                         self.note_given_up(&order);
                         effects
                     }
@@ -385,7 +385,7 @@ impl Pipeline {
             }
             Message::Read(Read::Checked { order, bad }) => {
                 for id in bad.iter().flatten() {
-                    self.tell(&Happening::Lost(*id), outside);
+                    self.tell(&PipelineEvent::Lost(*id), context);
                 }
                 let effects = self.engine.checked(order.id, bad.map_err(Failure::from));
                 self.note_given_up(&order);
@@ -394,7 +394,7 @@ impl Pipeline {
             Message::Finished(Finished { order, result, took, cycles, device }) => {
                 self.verified += u64::from(result.is_ok());
                 if let Err(Failure::AssumptionLost { assumption, .. }) = &result {
-                    self.tell(&Happening::Lost(*assumption), outside);
+                    self.tell(&PipelineEvent::Lost(*assumption), context);
                 }
                 let failure = result.as_ref().err().map(ToString::to_string);
                 if let Some(failure) = &failure {
@@ -404,10 +404,10 @@ impl Pipeline {
                     );
                 }
                 self.tell(
-                    &Happening::Proved { order: order.clone(), took, failure, device: Some(device) },
-                    outside,
+                    &PipelineEvent::Proved { order: order.clone(), took, failure, device: Some(device) },
+                    context,
                 );
-                let provenance = self.provenance(took, cycles, outside.hands.since_epoch());
+                let provenance = self.provenance(took, cycles, context.executor.since_epoch());
                 self.provenances.insert(order.id, provenance);
                 let effects = self.engine.proved(order.id, result);
                 self.note_given_up(&order);
@@ -416,7 +416,7 @@ impl Pipeline {
             Message::Late(Finished { order, result: Ok(receipt), took, cycles, .. }) => {
                 self.verified += 1;
                 tracing::info!(statement = %order.id, kind = %order.kind(), ?took, "a proof came after its time, and is kept");
-                let provenance = self.provenance(took, cycles, outside.hands.since_epoch());
+                let provenance = self.provenance(took, cycles, context.executor.since_epoch());
                 let effects = self.engine.proved_late(&order, receipt);
                 if !effects.is_empty() {
                     self.provenances.insert(order.id, provenance);
@@ -431,74 +431,74 @@ impl Pipeline {
             Message::Stored { order, result } => {
                 if let Ok(outcome) = &result {
                     self.provenances.remove(&order.id);
-                    self.tell(&Happening::Stored(order.clone()), outside);
+                    self.tell(&PipelineEvent::Stored(order.clone()), context);
                     let (requests, wanted) =
                         (self.engine.requesters(&order.id) as u64, self.engine.is_wanted(&order.id));
-                    self.tell(&Happening::Served { order: order.clone(), requests, wanted }, outside);
-                    if outcome.places.diverged > 0 {
-                        self.tell(&Happening::Diverged(order.id), outside);
+                    self.tell(&PipelineEvent::Served { order: order.clone(), requests, wanted }, context);
+                    if outcome.coordinates.diverged > 0 {
+                        self.tell(&PipelineEvent::Diverged(order.id), context);
                     }
                 }
                 self.engine.stored(order.id, result.map(|_| ()).map_err(Failure::from))
             }
         };
-        self.carry_out(effects, outside)
+        self.carry_out(effects, context)
     }
 
     /// Time has passed: has done what follows from it, and from how the demand changed.
-    pub fn wake(&mut self, outside: &mut Outside<'_>) -> Result<(), RunError> {
-        if self.postponed.again_at().is_some_and(|at| at <= outside.hands.now()) {
-            self.postponed.is_over();
-            if let Some(event) = self.postponed.view.take() {
-                self.hear_view(event, outside)?;
+    pub fn wake(&mut self, context: &mut Context<'_>) -> Result<(), RunError> {
+        if self.deferred.again_at().is_some_and(|at| at <= context.executor.now()) {
+            self.deferred.is_over();
+            if let Some(event) = self.deferred.view.take() {
+                self.on_view_change(event, context)?;
             }
-            self.let_go(outside)?;
-            self.place(outside)?;
+            self.prune_store(context)?;
+            self.add_coordinates(context)?;
         }
         // Again while carrying it out shows that something is lost: no message would come to say so.
         loop {
             let lost = self.lost;
             let learned = self.engine.learned();
-            let known = |id: &StatementId| fact(&self.engine, id);
+            let known = |id: &StatementId| receipt_status(&self.engine, id);
             let change = self.planner.demand(learned, &known, self.demand_max);
             self.engine.retain(&change.asleep, &change.awake);
             let mut effects = self.engine.want(&change.removed, &change.added);
-            effects.extend(self.engine.tick(outside.hands.now()));
-            self.carry_out(effects, outside)?;
-            self.settle(outside)?;
+            effects.extend(self.engine.tick(context.executor.now()));
+            self.carry_out(effects, context)?;
+            self.settle(context)?;
             if self.lost == lost {
                 break;
             }
         }
-        if self.postponed.again_at().is_none() {
+        if self.deferred.again_at().is_none() {
             // Whatever there was to ask, it answered.
-            self.postponed.is_well();
+            self.deferred.is_well();
         }
         self.store.protect(self.planner.needed_from());
         let (queued, hits) = (self.engine.queued(), self.engine.counts().hits.total());
-        self.tell(&Happening::Queue { queued, hits }, outside);
-        self.judge(outside);
+        self.tell(&PipelineEvent::Queue { queued, hits }, context);
+        self.update_health(context);
         Ok(())
     }
 
     /// How the connection to the L1 is.
-    pub fn hear_connection(&mut self, connection: &Connection, outside: &mut Outside<'_>) {
-        let connection = L1Connection::at(outside.hands.since_epoch(), connection);
+    pub fn on_connection(&mut self, connection: &Connection, context: &mut Context<'_>) {
+        let connection = L1Connection::at(context.executor.since_epoch(), connection);
         self.connection = Some(connection.clone());
-        self.tell(&Happening::Connection(connection), outside);
-        self.judge(outside);
+        self.tell(&PipelineEvent::Connection(connection), context);
+        self.update_health(context);
     }
 
     /// What keeps the source from going on, where that can pass.
-    pub fn hear_trouble(&mut self, trouble: Option<String>, outside: &mut Outside<'_>) {
-        if self.source_trouble != trouble {
-            self.source_trouble = trouble;
-            self.judge(outside);
+    pub fn hear_trouble(&mut self, error: Option<String>, context: &mut Context<'_>) {
+        if self.source_trouble != error {
+            self.source_trouble = error;
+            self.update_health(context);
         }
     }
 
     /// Says how the node is, where that changed.
-    fn judge(&mut self, outside: &mut Outside<'_>) {
+    fn update_health(&mut self, context: &mut Context<'_>) {
         let health = self.health_now();
         if health != self.health {
             match &health {
@@ -506,20 +506,20 @@ impl Pipeline {
                 Health::Red { .. } => tracing::error!("health: {health}"),
             }
             self.health = health.clone();
-            self.tell(&Happening::Health(health), outside);
+            self.tell(&PipelineEvent::Health(health), context);
         }
     }
 
     fn health_now(&self) -> Health {
         let l1 = self.connection.as_ref();
-        let disk = self.postponed.trouble().map(ToString::to_string).or_else(|| self.source_trouble.clone());
+        let disk = self.deferred.error().map(ToString::to_string).or_else(|| self.source_trouble.clone());
         Health::of(&self.engine, disk, l1, self.watcher.broken_promises())
     }
 
-    fn carry_out(&mut self, effects: Vec<Effect>, outside: &mut Outside<'_>) -> Result<(), RunError> {
+    fn carry_out(&mut self, effects: Vec<Effect>, context: &mut Context<'_>) -> Result<(), RunError> {
         for effect in effects {
             match effect {
-                Effect::LookUp(order) => outside.hands.look_up(order),
+                Effect::LookUp(order) => context.executor.look_up(order),
                 Effect::Prove(order, device) => {
                     let witness = match &order.work {
                         Work::Transaction { block, index } => {
@@ -528,10 +528,10 @@ impl Pipeline {
                         Work::Batch { block } => self.scheduler.batch_witness(block)?,
                         Work::Aggregate(bundle) => self.scheduler.aggregate_witness(&bundle.blocks)?,
                     };
-                    self.tell(&Happening::Proving(order.clone()), outside);
-                    outside.hands.prove(Assignment { order, witness, device });
+                    self.tell(&PipelineEvent::Proving(order.clone()), context);
+                    context.executor.prove(Assignment { order, witness, device });
                 }
-                Effect::Cancel(id) => outside.hands.cancel(&id),
+                Effect::Cancel(id) => context.executor.cancel(&id),
                 Effect::WriteOff(order, failure) => {
                     let took = match failure {
                         Failure::TimedOut { after, .. } => after,
@@ -544,45 +544,45 @@ impl Pipeline {
                         }
                         _ => tracing::error!(statement = %order.id, %kind, "{failure}"),
                     }
-                    outside.hands.write_off(&order.id).map_err(RunError::Thread)?;
+                    context.executor.write_off(&order.id).map_err(RunError::Thread)?;
                     let failure = Some(failure.to_string());
-                    self.tell(&Happening::Proved { order, took, failure, device: None }, outside);
+                    self.tell(&PipelineEvent::Proved { order, took, failure, device: None }, context);
                 }
-                Effect::Check(order) => outside.hands.check(order),
+                Effect::Check(order) => context.executor.check(order),
                 Effect::Store { order, receipt, coordinates } => {
                     let provenance = self.provenances.get(&order.id).cloned().unwrap_or_default();
                     let entry = NewEntry { receipt, kind: order.kind(), provenance, coordinates };
-                    outside.hands.store(order, entry);
+                    context.executor.store(order, entry);
                 }
-                Effect::Place(coordinate, id, request) => {
-                    self.postponed.places.push_back((coordinate, id, request));
-                    self.place(outside)?;
+                Effect::AddCoordinate(coordinate, id, request) => {
+                    self.deferred.coordinates.push_back((coordinate, id, request));
+                    self.add_coordinates(context)?;
                 }
                 // What turned out to be lost meanwhile is published when it is proved again.
                 Effect::Publish(order)
                     if self.engine.known(&order.id) != Some(true)
                         && !mutation::is(Mutation::PublishBeforeDurable) => {}
-                Effect::Publish(order) => self.tell(&Happening::Published(order), outside),
+                Effect::Publish(order) => self.tell(&PipelineEvent::Published(order), context),
             }
         }
         Ok(())
     }
 
     /// Places stored statements where they are used as well.
-    fn place(&mut self, outside: &mut Outside<'_>) -> Result<(), RunError> {
-        while let Some((coordinate, id, request)) = self.postponed.places.front().copied() {
-            let Some(outcome) = self.ask(outside, |store| store.place(&[(coordinate, id)]))? else {
+    fn add_coordinates(&mut self, context: &mut Context<'_>) -> Result<(), RunError> {
+        while let Some((coordinate, id, request)) = self.deferred.coordinates.front().copied() {
+            let Some(outcome) = self.ask(context, |store| store.add_coordinates(&[(coordinate, id)]))? else {
                 return Ok(());
             };
-            self.postponed.places.pop_front();
+            self.deferred.coordinates.pop_front();
             if request == Request::Hit {
-                self.tell(&Happening::Reused(id, coordinate), outside);
+                self.tell(&PipelineEvent::Reused(id, coordinate), context);
             }
             if outcome.diverged > 0 {
-                self.tell(&Happening::Diverged(id), outside);
+                self.tell(&PipelineEvent::Diverged(id), context);
             }
             if outcome.not_stored > 0 {
-                self.lose(id, outside);
+                self.lose(id, context);
             }
         }
         Ok(())
@@ -591,33 +591,33 @@ impl Pipeline {
     /// Asks the store, unless it failed lately; `None` where it cannot answer now and is asked again later.
     fn ask<R>(
         &mut self,
-        outside: &Outside<'_>,
+        context: &Context<'_>,
         what: impl FnOnce(&dyn ReceiptStore) -> Result<R, StoreError>,
     ) -> Result<Option<R>, RunError> {
-        if self.postponed.again_at().is_some() {
+        if self.deferred.again_at().is_some() {
             return Ok(None);
         }
         match what(self.store.as_ref()) {
             Ok(answer) => {
-                self.postponed.is_well();
+                self.deferred.is_well();
                 Ok(Some(answer))
             }
             Err(error) => {
-                self.postponed.failed(error, outside.hands.now(), self.engine.policy())?;
+                self.deferred.failed(error, context.executor.now(), self.engine.policy())?;
                 Ok(None)
             }
         }
     }
 
     /// A receipt that was believed to be stored is not.
-    fn lose(&mut self, id: StatementId, outside: &mut Outside<'_>) {
+    fn lose(&mut self, id: StatementId, context: &mut Context<'_>) {
         self.lost += 1;
         self.engine.lost(id);
-        self.tell(&Happening::Lost(id), outside);
+        self.tell(&PipelineEvent::Lost(id), context);
     }
 
     /// Submits the oldest unsettled bundle if its proof is stored.
-    fn settle(&mut self, outside: &mut Outside<'_>) -> Result<(), RunError> {
+    fn settle(&mut self, context: &mut Context<'_>) -> Result<(), RunError> {
         if self.watcher.is_state_in_doubt() {
             // A wrong root on the L1 cannot be taken back; what is not settled can be settled later.
             return Ok(());
@@ -630,19 +630,19 @@ impl Pipeline {
             return Ok(());
         }
         let (statement, claim) = (&order.statement, &order.claim);
-        let Some(lookup) = self.ask(outside, |store| store.get(statement, claim))? else { return Ok(()) };
+        let Some(lookup) = self.ask(context, |store| store.get(statement, claim))? else { return Ok(()) };
         let Lookup::Hit(receipt) = lookup else {
-            self.lose(order.id, outside);
+            self.lose(order.id, context);
             return Ok(());
         };
         let (start, end, journal) = (bundle.blocks.start, bundle.blocks.end, bundle.journal);
         let exits = self.scheduler.exits(&bundle.blocks.blocks)?;
         let Some(settler) = &mut self.settler else { return Ok(()) };
         match settler.settle(AggregatorArtifact { start, end, journal, exits, receipt }, tip) {
-            Ok(()) => self.tell(&Happening::Submitted(order.id), outside),
+            Ok(()) => self.tell(&PipelineEvent::Submitted(order.id), context),
             Err(refusal) => {
                 tracing::info!(statement = %order.id, "{refusal}");
-                self.tell(&Happening::Refused(order.id, refusal.to_string()), outside);
+                self.tell(&PipelineEvent::Refused(order.id, refusal.to_string()), context);
                 self.last_refusal = Some(refusal);
             }
         }
@@ -682,14 +682,14 @@ impl Pipeline {
         }
     }
 
-    fn tell(&mut self, happening: &Happening, outside: &mut Outside<'_>) {
-        self.watcher.hear(happening);
-        self.tally.hear(happening);
-        outside.observer.hear(happening);
+    fn tell(&mut self, event: &PipelineEvent, context: &mut Context<'_>) {
+        self.watcher.on_event(event);
+        self.statistics.on_event(event);
+        context.observer.on_event(event);
     }
 
     /// What it did, and whether it was well.
-    pub fn end(self, interrupted: bool) -> Result<Ended, RunError> {
+    pub fn end(self, interrupted: bool) -> Result<RunOutcome, RunError> {
         if let Some((statement, failure)) = self.engine.failures().first() {
             return Err(RunError::GivenUp { statement: *statement, failure: failure.clone() });
         }
@@ -719,17 +719,17 @@ impl Pipeline {
             violations: self.watcher.broken_promises().values().sum(),
             health: self.health_now(),
             l1_connection: self.connection,
-            ..self.tally.report()
+            ..self.statistics.report()
         };
-        Ok(Ended { report, violations, interrupted })
+        Ok(RunOutcome { report, violations, interrupted })
     }
 }
 
 /// What is known of a statement, in the planner's words.
-fn fact(engine: &Engine, id: &StatementId) -> Fact {
+fn receipt_status(engine: &Engine, id: &StatementId) -> ReceiptStatus {
     match engine.known(id) {
-        None => Fact::Unknown,
-        Some(false) => Fact::Missing,
-        Some(true) => Fact::Stored,
+        None => ReceiptStatus::Unknown,
+        Some(false) => ReceiptStatus::Missing,
+        Some(true) => ReceiptStatus::Stored,
     }
 }

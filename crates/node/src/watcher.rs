@@ -17,7 +17,7 @@ use reprise_model::digest::Digest;
 use reprise_model::statement::StatementId;
 use serde::Serialize;
 
-use crate::happening::{Happening, Observer};
+use crate::event::{Observer, PipelineEvent};
 use crate::oracle::Oracle;
 
 /// A promise that was broken.
@@ -119,7 +119,7 @@ impl Watcher {
         }
     }
 
-    fn hear_settlement(&mut self, settlement: &ObservedSettlement) {
+    fn on_settlement(&mut self, settlement: &ObservedSettlement) {
         let transition = settlement.journal.transition;
         let last = self.settled.back().map(|(_, last)| last.journal.transition);
         let ends = last.map_or(self.genesis, |last| (last.root_after, last.tip_after));
@@ -133,12 +133,12 @@ impl Watcher {
 }
 
 impl Observer for Watcher {
-    fn hear(&mut self, happening: &Happening) {
-        match happening {
-            Happening::Chain { event, batches } => {
+    fn on_event(&mut self, event: &PipelineEvent) {
+        match event {
+            PipelineEvent::Chain { event, batches } => {
                 self.blocks = self.blocks.saturating_sub(event.removed.len());
                 while self.settled.pop_back_if(|(carrier, _)| *carrier > self.blocks).is_some() {}
-                self.oracle.forget(event.removed.len());
+                self.oracle.roll_back(event.removed.len());
                 for (added, batch) in event.added.iter().zip(batches) {
                     let root = self.oracle.execute(&added.block);
                     if root != batch.root_after {
@@ -146,27 +146,27 @@ impl Observer for Watcher {
                     }
                     self.blocks += 1;
                     for settlement in &added.block.settlements {
-                        self.hear_settlement(settlement);
+                        self.on_settlement(settlement);
                         self.settled.push_back((self.blocks, settlement.clone()));
                     }
                 }
             }
-            Happening::Found { order, .. } | Happening::Stored(order) => {
+            PipelineEvent::Found { order, .. } | PipelineEvent::Stored(order) => {
                 self.keep(order.id, &order.coordinate);
             }
-            Happening::Reused(id, at) => self.keep(*id, at),
-            Happening::Pruned(floor) => {
+            PipelineEvent::Reused(id, at) => self.keep(*id, at),
+            PipelineEvent::Pruned(floor) => {
                 while let Some((_, id)) = self.by_height.first().filter(|(highest, _)| highest < floor) {
                     let id = *id;
                     self.gone(&id);
                 }
-                self.oracle.let_go(*floor);
+                self.oracle.prune_below(*floor);
                 // The last one that cannot leave any more is what the next is to go on from.
                 let below = self.settled.partition_point(|(carrier, _)| (*carrier as u64) < floor.0);
                 self.settled.drain(..below.saturating_sub(1));
             }
-            Happening::Lost(id) | Happening::Missed(id) => self.gone(id),
-            Happening::Proving(order) => {
+            PipelineEvent::Lost(id) | PipelineEvent::Missed(id) => self.gone(id),
+            PipelineEvent::Proving(order) => {
                 self.proving += 1;
                 if self.proving > self.permits {
                     self.broken("no more proofs run than there are permits", order.id);
@@ -175,11 +175,11 @@ impl Observer for Watcher {
                     self.broken("no stored statement is proved again", order.id);
                 }
             }
-            Happening::Proved { .. } => self.proving = self.proving.saturating_sub(1),
-            Happening::Published(order) if !self.durable.contains_key(&order.id) => {
+            PipelineEvent::Proved { .. } => self.proving = self.proving.saturating_sub(1),
+            PipelineEvent::Published(order) if !self.durable.contains_key(&order.id) => {
                 self.broken("nothing is published before it is durable", order.id);
             }
-            Happening::Diverged(id) => self.broken(ONE_STATEMENT, id),
+            PipelineEvent::Diverged(id) => self.broken(ONE_STATEMENT, id),
             _ => {}
         }
     }

@@ -15,7 +15,7 @@ use reprise_model::block::{ChainBlockMetadata, ChainRoot};
 use reprise_model::hash::Hasher;
 use reprise_model::journal::Pins;
 use reprise_planner::bundle::BundleRule;
-use reprise_planner::planner::{Planner, Retention, Terms};
+use reprise_planner::planner::{Planner, ProofContext, Retention};
 use reprise_prover::backend::Backend;
 use reprise_prover::engine::Engine;
 use reprise_prover::policy::Policy;
@@ -27,13 +27,13 @@ use reprise_settler::{Settler, Sink};
 use reprise_store::ReceiptStore;
 use reprise_store::port::StoreError;
 
+use crate::deferred::Deferred;
 use crate::driver::Node;
 use crate::health::Health;
 use crate::l1::{L1, L1Error};
 use crate::oracle::Oracle;
 use crate::pipeline::Pipeline;
-use crate::postponed::Postponed;
-use crate::tally::Tally;
+use crate::statistics::Statistics;
 use crate::watcher::Watcher;
 
 /// What a run is made of, besides an L1, a backend and a store.
@@ -48,13 +48,13 @@ pub struct Settings {
     /// Where batch records and what the L1 must remember are kept; in memory where there is none.
     pub data_dir: Option<DataDir>,
     /// How patient everything is.
-    pub patience: Patience,
+    pub tuning: Tuning,
 }
 
 impl Settings {
     /// Whether they can be run with: touches nothing.
     pub fn check(&self) -> Result<(), WireError> {
-        let Retention { grace, retained } = self.patience.retention;
+        let Retention { grace, retained } = self.tuning.retention;
         let finality_depth = self.finality_depth;
         if grace > retained || retained > finality_depth {
             return Err(WireError::Depths { grace, retained, finality_depth });
@@ -65,7 +65,7 @@ impl Settings {
 
 /// How patient everything is: bounds, budgets, depths, time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
+pub struct Tuning {
     /// Of the proving engine.
     pub engine: Policy,
     /// With blocks off the view; grace ≤ retained ≤ finality depth.
@@ -74,7 +74,7 @@ pub struct Patience {
     pub shutdown_grace: Duration,
 }
 
-impl Default for Patience {
+impl Default for Tuning {
     fn default() -> Self {
         Self {
             engine: Policy::default(),
@@ -167,7 +167,7 @@ impl Workload {
 }
 
 /// Joins a node over an L1.
-pub fn wire(
+pub fn build_node(
     settings: Settings,
     l1: Box<dyn L1>,
     backend: Arc<dyn Backend>,
@@ -179,16 +179,16 @@ pub fn wire(
     let (name, root) = (l1.name(), l1.root());
     let records = open_log(&settings, &workload, &root.metadata)?;
     let opened = l1.open(workload.covenant(), backend.profile().seal, settings.data_dir.as_ref())?;
-    let mut pipeline = join(&settings, name, root, &workload, store.clone(), records, opened.sink)?;
+    let mut pipeline = build_pipeline(&settings, name, root, &workload, store.clone(), records, opened.sink)?;
     // Here and not where the rooms are joined: what a simulated world does depends on no machine.
     pipeline.host =
         fs::read_to_string("/etc/hostname").map(|name| name.trim().to_owned()).unwrap_or_default();
-    let (permits, grace) = (settings.permits, settings.patience.shutdown_grace);
+    let (permits, grace) = (settings.permits, settings.tuning.shutdown_grace);
     Node::start(pipeline, opened.source, &backend, &store, permits, grace).map_err(WireError::Thread)
 }
 
 /// Joins the rooms, over an L1 called `name` whose chain starts after `root`.
-pub fn join(
+pub fn build_pipeline(
     settings: &Settings,
     name: String,
     root: ChainRoot,
@@ -197,11 +197,11 @@ pub fn join(
     records: Box<dyn RecordLog>,
     sink: Option<Sink>,
 ) -> Result<Pipeline, WireError> {
-    let Patience { engine, retention, .. } = settings.patience;
+    let Tuning { engine, retention, .. } = settings.tuning;
     let Workload { backend, hasher, processor, pins } = workload.clone();
     let genesis_root = StateTree::empty(hasher.clone()).root();
     let pins_digest = pins.digest(hasher.as_ref());
-    let terms = Terms {
+    let context = ProofContext {
         scheme: backend.clone(),
         hasher: hasher.clone(),
         pins: pins_digest,
@@ -213,7 +213,7 @@ pub fn join(
     let scheduler = Scheduler::open(processor, hasher, pins, root, records)?;
     tree.restore(scheduler.known());
     let genesis = (genesis_root, scheduler.tip_at_root());
-    let mut planner = Planner::new(terms, settings.rule, retention);
+    let mut planner = Planner::new(context, settings.rule, retention);
     let floor = store.prune_floor(&pins_digest)?;
     planner.resume(floor.below, floor.seen);
     Ok(Pipeline {
@@ -226,8 +226,8 @@ pub fn join(
         store,
         backend,
         watcher: Watcher::new(settings.permits, genesis, oracle),
-        tally: Tally::default(),
-        postponed: Postponed::default(),
+        statistics: Statistics::default(),
+        deferred: Deferred::default(),
         provenances: HashMap::new(),
         demand_max: engine.jobs_max,
         connection: None,

@@ -27,11 +27,11 @@ use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::StatementId;
 use reprise_model::order::{Order, Rank};
 
-use crate::planner::Planned;
+use crate::planner::PlannedBlock;
 
 /// What is known of a statement's receipt. Facts only reduce demand; they never shape a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fact {
+pub enum ReceiptStatus {
     /// Nobody has looked yet.
     Unknown,
     /// Not stored.
@@ -55,19 +55,19 @@ pub struct Change {
 
 /// What is inside an order: wanted with it where it is missing.
 #[derive(Debug, Clone)]
-pub(crate) enum Inside {
-    Batches(Arc<[Arc<Planned>]>),
-    Transactions(Arc<Planned>),
+pub(crate) enum Children {
+    Batches(Arc<[Arc<PlannedBlock>]>),
+    Transactions(Arc<PlannedBlock>),
     Nothing,
 }
 
 /// An order that is wanted.
 #[derive(Debug, Clone)]
-struct Wish {
+struct WantedOrder {
     order: Arc<Order>,
-    inside: Inside,
+    children: Children,
     /// What was known when it was last looked at.
-    fact: Fact,
+    status: ReceiptStatus,
     /// The first checkpoint of the unit that it belongs to.
     unit: Checkpoint,
 }
@@ -75,8 +75,8 @@ struct Wish {
 /// See the [module](self).
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Demand {
-    wishes: BTreeMap<Rank, Wish>,
-    places: BTreeSet<(StatementId, Rank)>,
+    wanted: BTreeMap<Rank, WantedOrder>,
+    ranks: BTreeSet<(StatementId, Rank)>,
     /// The wishes that are not stored, by the checkpoints of their coordinates.
     unstored: BTreeSet<(Checkpoint, Rank)>,
     /// The units that are wanted, by their first checkpoints: how many of their orders are not stored.
@@ -85,12 +85,12 @@ pub(crate) struct Demand {
     before: BTreeMap<Rank, Option<Arc<Order>>>,
 }
 
-type Facts<'a> = &'a dyn Fn(&StatementId) -> Fact;
+type StatusOf<'a> = &'a dyn Fn(&StatementId) -> ReceiptStatus;
 
 impl Demand {
     /// What is wanted, the most urgent first.
     pub(crate) fn orders(&self) -> impl Iterator<Item = &Arc<Order>> {
-        self.wishes.values().map(|wish| &wish.order)
+        self.wanted.values().map(|wanted| &wanted.order)
     }
 
     /// How many of its orders are not stored.
@@ -109,9 +109,15 @@ impl Demand {
     }
 
     /// Wants a unit, by its outermost order.
-    pub(crate) fn push(&mut self, unit: Checkpoint, order: &Arc<Order>, inside: Inside, facts: Facts<'_>) {
+    pub(crate) fn push(
+        &mut self,
+        unit: Checkpoint,
+        order: &Arc<Order>,
+        children: Children,
+        status_of: StatusOf<'_>,
+    ) {
         self.units.insert(unit, 0);
-        self.want(unit, order, inside, facts);
+        self.want(unit, order, children, status_of);
     }
 
     /// Drops the units that begin below `from`, and those that begin at `to` or above.
@@ -128,26 +134,28 @@ impl Demand {
     pub(crate) fn drop_unit(&mut self, unit: Checkpoint) {
         // The outermost order of a unit is its first, and everything else is inside it.
         let from = Rank::first_of(unit);
-        let outermost = self.wishes.range(from..).next().map(|(rank, _)| *rank);
-        outermost.into_iter().for_each(|rank| self.forgo(rank));
+        let outermost = self.wanted.range(from..).next().map(|(rank, _)| *rank);
+        outermost.into_iter().for_each(|rank| self.drop_order(rank));
         self.units.remove(&unit);
     }
 
     /// Hears that another fact holds of a statement.
-    pub(crate) fn learn(&mut self, id: StatementId, facts: Facts<'_>) {
-        let places: Vec<Rank> =
-            self.places.range((id, Rank::MIN)..=(id, Rank::MAX)).map(|(_, rank)| *rank).collect();
-        let fact = facts(&id);
-        for rank in places {
-            let Some(wish) = self.wishes.get_mut(&rank).filter(|wish| wish.fact != fact) else { continue };
-            let before = std::mem::replace(&mut wish.fact, fact);
-            let wish = wish.clone();
-            if before == Fact::Missing {
-                self.forgo_inside(&wish.inside);
+    pub(crate) fn learn(&mut self, id: StatementId, status_of: StatusOf<'_>) {
+        let ranks: Vec<Rank> =
+            self.ranks.range((id, Rank::MIN)..=(id, Rank::MAX)).map(|(_, rank)| *rank).collect();
+        let status = status_of(&id);
+        for rank in ranks {
+            let Some(wanted) = self.wanted.get_mut(&rank).filter(|wanted| wanted.status != status) else {
+                continue;
+            };
+            let before = std::mem::replace(&mut wanted.status, status);
+            let wanted = wanted.clone();
+            if before == ReceiptStatus::Missing {
+                self.drop_children(&wanted.children);
             }
-            self.count(&wish, rank, before != Fact::Stored, fact != Fact::Stored);
-            if fact == Fact::Missing {
-                self.want_inside(wish.unit, &wish.inside, facts);
+            self.count(&wanted, rank, before != ReceiptStatus::Stored, status != ReceiptStatus::Stored);
+            if status == ReceiptStatus::Missing {
+                self.want_children(wanted.unit, &wanted.children, status_of);
             }
         }
     }
@@ -156,7 +164,7 @@ impl Demand {
     pub(crate) fn change(&mut self) -> Change {
         let mut change = Change::default();
         for (rank, before) in std::mem::take(&mut self.before) {
-            let now = self.wishes.get(&rank).map(|wish| &wish.order);
+            let now = self.wanted.get(&rank).map(|wanted| &wanted.order);
             let same = |a: &Arc<Order>, b: &Arc<Order>| (a.id, a.coordinate) == (b.id, b.coordinate);
             match (before, now) {
                 (Some(before), Some(now)) if same(&before, now) => {}
@@ -169,65 +177,67 @@ impl Demand {
         change
     }
 
-    fn want(&mut self, unit: Checkpoint, order: &Arc<Order>, inside: Inside, facts: Facts<'_>) {
-        let (rank, fact) = (order.rank(), facts(&order.id));
-        let wish = Wish { order: order.clone(), inside, fact, unit };
+    fn want(&mut self, unit: Checkpoint, order: &Arc<Order>, children: Children, status_of: StatusOf<'_>) {
+        let (rank, status) = (order.rank(), status_of(&order.id));
+        let wanted = WantedOrder { order: order.clone(), children, status, unit };
         self.before.entry(rank).or_insert(None);
-        self.places.insert((order.id, rank));
-        self.count(&wish, rank, false, fact != Fact::Stored);
-        if fact == Fact::Missing {
-            self.want_inside(unit, &wish.inside, facts);
+        self.ranks.insert((order.id, rank));
+        self.count(&wanted, rank, false, status != ReceiptStatus::Stored);
+        if status == ReceiptStatus::Missing {
+            self.want_children(unit, &wanted.children, status_of);
         }
-        self.wishes.insert(rank, wish);
+        self.wanted.insert(rank, wanted);
     }
 
-    fn want_inside(&mut self, unit: Checkpoint, inside: &Inside, facts: Facts<'_>) {
-        match inside {
-            Inside::Batches(batches) => {
+    fn want_children(&mut self, unit: Checkpoint, children: &Children, status_of: StatusOf<'_>) {
+        match children {
+            Children::Batches(batches) => {
                 for planned in batches.iter() {
-                    self.want(unit, &planned.batch, Inside::Transactions(planned.clone()), facts);
+                    self.want(unit, &planned.batch, Children::Transactions(planned.clone()), status_of);
                 }
             }
-            Inside::Transactions(planned) => {
+            Children::Transactions(planned) => {
                 for order in &planned.transactions {
-                    self.want(unit, order, Inside::Nothing, facts);
+                    self.want(unit, order, Children::Nothing, status_of);
                 }
             }
-            Inside::Nothing => {}
+            Children::Nothing => {}
         }
     }
 
-    fn forgo(&mut self, rank: Rank) {
-        let Some(wish) = self.wishes.remove(&rank) else { return };
-        self.places.remove(&(wish.order.id, rank));
-        self.count(&wish, rank, wish.fact != Fact::Stored, false);
-        if wish.fact == Fact::Missing {
-            self.forgo_inside(&wish.inside);
+    fn drop_order(&mut self, rank: Rank) {
+        let Some(wanted) = self.wanted.remove(&rank) else { return };
+        self.ranks.remove(&(wanted.order.id, rank));
+        self.count(&wanted, rank, wanted.status != ReceiptStatus::Stored, false);
+        if wanted.status == ReceiptStatus::Missing {
+            self.drop_children(&wanted.children);
         }
-        self.before.entry(rank).or_insert(Some(wish.order));
+        self.before.entry(rank).or_insert(Some(wanted.order));
     }
 
-    fn forgo_inside(&mut self, inside: &Inside) {
-        match inside {
-            Inside::Batches(batches) => batches.iter().for_each(|planned| self.forgo(planned.batch.rank())),
-            Inside::Transactions(planned) => {
-                planned.transactions.iter().for_each(|order| self.forgo(order.rank()));
+    fn drop_children(&mut self, children: &Children) {
+        match children {
+            Children::Batches(batches) => {
+                batches.iter().for_each(|planned| self.drop_order(planned.batch.rank()))
             }
-            Inside::Nothing => {}
+            Children::Transactions(planned) => {
+                planned.transactions.iter().for_each(|order| self.drop_order(order.rank()));
+            }
+            Children::Nothing => {}
         }
     }
 
-    fn count(&mut self, wish: &Wish, rank: Rank, before: bool, now: bool) {
+    fn count(&mut self, wanted: &WantedOrder, rank: Rank, before: bool, now: bool) {
         if before == now {
             return;
         }
-        let place = (wish.order.coordinate.checkpoint, rank);
-        let unit = self.units.entry(wish.unit).or_default();
+        let key = (wanted.order.coordinate.checkpoint, rank);
+        let unit = self.units.entry(wanted.unit).or_default();
         if now {
-            self.unstored.insert(place);
+            self.unstored.insert(key);
             *unit += 1;
         } else {
-            self.unstored.remove(&place);
+            self.unstored.remove(&key);
             *unit -= 1;
         }
     }

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use reprise_chain::event::ChainEvent;
 use reprise_model::block::{BatchMetadata, ObservedSettlement};
-use reprise_model::coordinate::{Checkpoint, Coordinate, Place};
+use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
 use reprise_model::digest::{BlockHash, PinsDigest, ProgramId, StatementId};
 use reprise_model::hash::Hasher;
 use reprise_model::journal::{AggregateJournal, BatchJournal, Commitment, Journal};
@@ -34,12 +34,12 @@ use reprise_model::scheduled::{BundleBlocks, ScheduledBatch, ScheduledBundle};
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
 
 use crate::bundle::{BundleRule, Candidate};
-use crate::demand::{Change, Demand, Fact, Inside};
+use crate::demand::{Change, Children, Demand, ReceiptStatus};
 use crate::dormant::Dormant;
 
 /// What the workload is proved with.
 #[derive(Clone)]
-pub struct Terms {
+pub struct ProofContext {
     /// The backend's claims.
     pub scheme: Arc<dyn ClaimScheme>,
     /// The workload's hash.
@@ -50,7 +50,7 @@ pub struct Terms {
     pub programs: [ProgramId; 3],
 }
 
-impl Terms {
+impl ProofContext {
     /// The program that proves statements of `kind`.
     pub fn program(&self, kind: Kind) -> ProgramId {
         self.programs[kind as usize]
@@ -59,7 +59,7 @@ impl Terms {
 
 /// A non-empty block of any fork, with its orders.
 #[derive(Debug)]
-pub(crate) struct Planned {
+pub(crate) struct PlannedBlock {
     metadata: BatchMetadata,
     pub(crate) transactions: Vec<Arc<Order>>,
     pub(crate) batch: Arc<Order>,
@@ -68,14 +68,14 @@ pub(crate) struct Planned {
 
 /// One canonical block.
 #[derive(Clone)]
-struct Viewed {
+struct ViewBlock {
     metadata: BatchMetadata,
-    planned: Option<Arc<Planned>>,
+    planned: Option<Arc<PlannedBlock>>,
 }
 
 /// A settlement that the canonical chain shows.
 #[derive(Clone)]
-struct Settled {
+struct CanonicalSettlement {
     /// The checkpoint of the block that carried it.
     carrier: Checkpoint,
     /// The checkpoint that it ends with, if that block is of the view.
@@ -109,8 +109,8 @@ pub struct WantedBundle {
 
 /// A closed bundle of the window.
 #[derive(Clone)]
-struct Closed {
-    batches: Arc<[Arc<Planned>]>,
+struct ClosedBundle {
+    batches: Arc<[Arc<PlannedBlock>]>,
     /// None where execution did not chain: nothing is wanted of a run that cannot be proved.
     wanted: Option<Arc<WantedBundle>>,
     start: Checkpoint,
@@ -126,9 +126,9 @@ struct Window {
     start: Checkpoint,
     /// The first checkpoint that is not looked at yet.
     next: Checkpoint,
-    bundles: VecDeque<Closed>,
+    bundles: VecDeque<ClosedBundle>,
     /// After the last closed bundle.
-    open: Vec<Arc<Planned>>,
+    open: Vec<Arc<PlannedBlock>>,
 }
 
 impl Window {
@@ -163,17 +163,17 @@ impl Window {
     }
 
     /// The first unit that begins above `last`, by its outermost order and what is inside.
-    fn after(&self, last: Option<Checkpoint>) -> Option<(Checkpoint, &Arc<Order>, Inside)> {
+    fn after(&self, last: Option<Checkpoint>) -> Option<(Checkpoint, &Arc<Order>, Children)> {
         let above = |start: Checkpoint| last.is_none_or(|last| start > last);
         let at = self.bundles.partition_point(|closed| !above(closed.start));
         for closed in self.bundles.range(at..) {
             if let Some(wanted) = &closed.wanted {
-                return Some((closed.start, &wanted.order, Inside::Batches(closed.batches.clone())));
+                return Some((closed.start, &wanted.order, Children::Batches(closed.batches.clone())));
             }
         }
         let at = self.open.partition_point(|planned| !above(planned.metadata.checkpoint));
         let planned = self.open.get(at)?;
-        Some((planned.metadata.checkpoint, &planned.batch, Inside::Transactions(planned.clone())))
+        Some((planned.metadata.checkpoint, &planned.batch, Children::Transactions(planned.clone())))
     }
 }
 
@@ -190,18 +190,18 @@ pub struct Pruned {
 /// Turns chain and execution into demand. Pure: no clock, no I/O, no store.
 #[derive(Clone)]
 pub struct Planner {
-    terms: Terms,
+    context: ProofContext,
     rule: BundleRule,
     retention: Retention,
-    view: VecDeque<Viewed>,
+    view: VecDeque<ViewBlock>,
     /// Where the blocks of the view stand.
-    places: HashMap<BlockHash, Checkpoint>,
-    settlements: VecDeque<Settled>,
+    checkpoints: HashMap<BlockHash, Checkpoint>,
+    settlements: VecDeque<CanonicalSettlement>,
     /// How many settlements were let go.
     settlements_pruned: u64,
     window: Window,
     demand: Demand,
-    planned: HashMap<BlockHash, Arc<Planned>>,
+    planned: HashMap<BlockHash, Arc<PlannedBlock>>,
     /// By their last blocks, with the hash of their first.
     aggregates: HashMap<BlockHash, Vec<(BlockHash, Arc<WantedBundle>)>>,
     /// The planned blocks, by height.
@@ -220,13 +220,13 @@ pub struct Planner {
 
 impl Planner {
     /// A planner over a chain that starts after its root.
-    pub fn new(terms: Terms, rule: BundleRule, retention: Retention) -> Self {
+    pub fn new(context: ProofContext, rule: BundleRule, retention: Retention) -> Self {
         Self {
-            terms,
+            context,
             rule,
             retention,
             view: VecDeque::new(),
-            places: HashMap::new(),
+            checkpoints: HashMap::new(),
             settlements: VecDeque::new(),
             settlements_pruned: 0,
             window: Window::default(),
@@ -244,7 +244,7 @@ impl Planner {
 
     /// Goes on over a store whose receipts are pruned below `floor`, which was raised to there when the chain had come to
     /// `highest`. The settlement that the floor stands on is carried by a block below that: see
-    /// [`Planner::is_astray`].
+    /// [`Planner::unknown_floor`].
     pub fn resume(&mut self, floor: Checkpoint, highest: Checkpoint) {
         self.catching_up = (floor > Checkpoint(0)).then_some(highest);
         (self.floor, self.highest) = (floor, highest);
@@ -263,7 +263,7 @@ impl Planner {
     /// Whether the chain has passed every block that this directory had seen without showing the settlement
     /// that its prune floor stands on. It is another chain, or an L1 that has forgotten: what it wants below
     /// the floor can neither be had nor be stored.
-    pub fn is_astray(&self) -> Option<Checkpoint> {
+    pub fn unknown_floor(&self) -> Option<Checkpoint> {
         let astray = self.catching_up.is_some_and(|highest| self.tip() > highest);
         astray.then_some(self.floor)
     }
@@ -271,9 +271,9 @@ impl Planner {
     /// Follows one change of the view; `batches` are the event's added blocks, executed.
     pub fn follow(&mut self, event: &ChainEvent, batches: &[ScheduledBatch]) {
         for _ in &event.removed {
-            let Some(Viewed { metadata, planned }) = self.view.pop_back() else { continue };
+            let Some(ViewBlock { metadata, planned }) = self.view.pop_back() else { continue };
             let hash = metadata.block_hash();
-            self.places.remove(&hash);
+            self.checkpoints.remove(&hash);
             if planned.is_some() {
                 let statements = self.orders_of(&hash).iter().map(|order| order.id).collect();
                 self.dormant.insert((metadata.checkpoint, hash), statements);
@@ -290,11 +290,15 @@ impl Planner {
             let planned = self.plan_block(batch);
             let (hash, carrier) = (added.metadata.block_hash(), added.metadata.checkpoint);
             self.dormant.remove(&(carrier, hash));
-            self.places.insert(hash, carrier);
-            self.view.push_back(Viewed { metadata: added.metadata, planned });
+            self.checkpoints.insert(hash, carrier);
+            self.view.push_back(ViewBlock { metadata: added.metadata, planned });
             for settlement in &added.block.settlements {
-                let end = self.places.get(&settlement.end_block).copied();
-                self.settlements.push_back(Settled { carrier, end, settlement: settlement.clone() });
+                let end = self.checkpoints.get(&settlement.end_block).copied();
+                self.settlements.push_back(CanonicalSettlement {
+                    carrier,
+                    end,
+                    settlement: settlement.clone(),
+                });
             }
         }
         self.highest = self.highest.max(self.tip());
@@ -327,12 +331,12 @@ impl Planner {
         self.settlements_pruned += last as u64;
         self.floor = floor;
         while let Some(viewed) = self.view.pop_front_if(|viewed| viewed.metadata.checkpoint < floor) {
-            self.places.remove(&viewed.metadata.block_hash());
+            self.checkpoints.remove(&viewed.metadata.block_hash());
         }
         let mut statements = vec![];
         while let Some(lowest) = self.heights.first_entry().filter(|lowest| *lowest.key() < floor) {
             for block in lowest.remove() {
-                statements.extend(self.let_go(&block));
+                statements.extend(self.forget_block(&block));
             }
         }
         Some((floor, statements))
@@ -349,13 +353,13 @@ impl Planner {
             if !kept.is_empty() {
                 self.heights.insert(self.swept, kept);
             }
-            statements.extend(gone.iter().flat_map(|block| self.let_go(block)));
+            statements.extend(gone.iter().flat_map(|block| self.forget_block(block)));
             self.swept.0 += 1;
         }
         statements
     }
 
-    fn let_go(&mut self, block: &BlockHash) -> Vec<StatementId> {
+    fn forget_block(&mut self, block: &BlockHash) -> Vec<StatementId> {
         let statements = self.orders_of(block).iter().map(|order| order.id).collect();
         if let Some(planned) = self.planned.remove(block) {
             self.dormant.remove(&(planned.metadata.checkpoint, *block));
@@ -412,11 +416,11 @@ impl Planner {
     pub fn demand(
         &mut self,
         learned: impl IntoIterator<Item = StatementId>,
-        fact: &dyn Fn(&StatementId) -> Fact,
+        status_of: &dyn Fn(&StatementId) -> ReceiptStatus,
         limit: usize,
     ) -> Change {
         for id in learned {
-            self.demand.learn(id, fact);
+            self.demand.learn(id, status_of);
         }
         let limit = if self.is_catching_up() { 0 } else { limit };
         while let Some((last, unstored)) = self.demand.last()
@@ -426,8 +430,8 @@ impl Planner {
         }
         while self.demand.unstored() < limit {
             let last = self.demand.last().map(|(last, _)| last);
-            let Some((unit, order, inside)) = self.window.after(last) else { break };
-            self.demand.push(unit, order, inside, fact);
+            let Some((unit, order, children)) = self.window.after(last) else { break };
+            self.demand.push(unit, order, children, status_of);
         }
         let (asleep, awake) = self.dormant.change();
         Change { asleep, awake, ..self.demand.change() }
@@ -453,7 +457,7 @@ impl Planner {
         self.view.back().map_or(Checkpoint(0), |viewed| viewed.metadata.checkpoint)
     }
 
-    fn at(&self, checkpoint: Checkpoint) -> Option<&Viewed> {
+    fn at(&self, checkpoint: Checkpoint) -> Option<&ViewBlock> {
         let first = self.view.front()?.metadata.checkpoint;
         self.view.get(usize::try_from(checkpoint.0.checked_sub(first.0)?).ok()?)
     }
@@ -480,14 +484,14 @@ impl Planner {
                 let end = batches.last().map_or(closed_by, |last| last.metadata.checkpoint);
                 // What was wanted batch by batch is wanted as a bundle.
                 self.demand.keep(Checkpoint(0), start);
-                window.bundles.push_back(Closed { batches, wanted, start, end, closed_by });
+                window.bundles.push_back(ClosedBundle { batches, wanted, start, end, closed_by });
             }
             window.next.0 += 1;
         }
         self.window = window;
     }
 
-    fn plan_block(&mut self, batch: &ScheduledBatch) -> Option<Arc<Planned>> {
+    fn plan_block(&mut self, batch: &ScheduledBatch) -> Option<Arc<PlannedBlock>> {
         let journal = batch.journal?;
         let hash = batch.metadata.block_hash();
         if let Some(planned) = self.planned.get(&hash) {
@@ -496,14 +500,15 @@ impl Planner {
         let transactions: Vec<Arc<Order>> = (0..)
             .zip(&batch.transactions)
             .map(|(index, transaction)| {
-                let place = Place::Transaction { merge_index: transaction.merge_index };
+                let position = Position::Transaction { merge_index: transaction.merge_index };
                 let work = Work::Transaction { block: hash, index };
-                self.order(&batch.metadata, place, &transaction.journal, &[], work)
+                self.order(&batch.metadata, position, &transaction.journal, &[], work)
             })
             .collect();
         let work = Work::Batch { block: hash };
-        let order = self.order(&batch.metadata, Place::Batch, &journal, &transactions, work);
-        let planned = Arc::new(Planned { metadata: batch.metadata, transactions, batch: order, journal });
+        let order = self.order(&batch.metadata, Position::Batch, &journal, &transactions, work);
+        let planned =
+            Arc::new(PlannedBlock { metadata: batch.metadata, transactions, batch: order, journal });
         self.planned.insert(hash, planned.clone());
         self.heights.entry(batch.metadata.checkpoint).or_default().push(hash);
         Some(planned)
@@ -511,7 +516,7 @@ impl Planner {
 
     /// The aggregate over a run of batches; `None` would mean that execution did not chain, and nothing is
     /// wanted of a run that cannot be proved.
-    fn aggregate(&mut self, batches: &[Arc<Planned>]) -> Option<Arc<WantedBundle>> {
+    fn aggregate(&mut self, batches: &[Arc<PlannedBlock>]) -> Option<Arc<WantedBundle>> {
         let (first, last) = (batches.first()?, batches.last()?);
         let (start, end) = (first.metadata.block_hash(), last.metadata.block_hash());
         let mut formed = self.aggregates.get(&end).into_iter().flatten();
@@ -519,19 +524,19 @@ impl Planner {
             return Some(wanted.clone());
         }
         let commitment = last.metadata.block.sequencing_commitment;
-        let binds = self.terms.hasher.lane().binds();
+        let binds = self.context.hasher.lane().binds();
         let bound = if binds { Commitment::Bound(commitment) } else { Commitment::Unbound };
         let journals: Vec<BatchJournal> = batches.iter().map(|planned| planned.journal).collect();
-        let journal = AggregateJournal::over(self.terms.hasher.as_ref(), &journals, bound)?;
+        let journal = AggregateJournal::over(self.context.hasher.as_ref(), &journals, bound)?;
         let blocks = BundleBlocks {
             start: first.metadata.checkpoint,
             end: last.metadata,
             blocks: batches.iter().map(|planned| planned.metadata.block_hash()).collect(),
         };
-        let place = Place::Aggregate { start: blocks.start, commitment };
+        let position = Position::Aggregate { start: blocks.start, commitment };
         let inner: Vec<Arc<Order>> = batches.iter().map(|planned| planned.batch.clone()).collect();
         let work = Work::Aggregate(blocks.clone());
-        let order = self.order(&last.metadata, place, &journal, &inner, work);
+        let order = self.order(&last.metadata, position, &journal, &inner, work);
         let wanted = Arc::new(WantedBundle { bundle: ScheduledBundle { blocks, journal }, order });
         self.aggregates.entry(end).or_default().push((start, wanted.clone()));
         Some(wanted)
@@ -540,28 +545,28 @@ impl Planner {
     fn order(
         &self,
         metadata: &BatchMetadata,
-        place: Place,
+        position: Position,
         journal: &dyn Journal,
         inner: &[Arc<Order>],
         work: Work,
     ) -> Arc<Order> {
-        let program = self.terms.program(place.kind());
+        let program = self.context.program(position.kind());
         let claim = Claim { program, journal: journal.bytes() };
-        let statement = self.terms.scheme.statement(&claim);
+        let statement = self.context.scheme.statement(&claim);
         let coordinate = Coordinate {
             checkpoint: metadata.checkpoint,
             block_hash: metadata.block_hash(),
-            place,
+            position,
             program,
             profile: statement.profile,
-            pins: self.terms.pins,
+            pins: self.context.pins,
         };
         let assumptions = inner.iter().map(|order| order.as_assumption()).collect();
         Arc::new(Order { id: statement.id(), statement, claim, coordinate, assumptions, work })
     }
 }
 
-impl Planned {
+impl PlannedBlock {
     fn candidate(&self) -> Candidate {
         Candidate { metadata: self.metadata, transactions: self.transactions.len() }
     }

@@ -101,7 +101,7 @@ pub trait Backend: ClaimScheme + Verifier {
 
 /// Whether a receipt is one of the scheme's: under its profile, with its kind of seal, its claim the one it states.
 /// What its seal is worth is the proof system's to say.
-pub fn belongs(scheme: &dyn ClaimScheme, receipt: &Receipt) -> Result<(), VerifyError> {
+pub fn check_scheme(scheme: &dyn ClaimScheme, receipt: &Receipt) -> Result<(), VerifyError> {
     let (statement, profile) = (receipt.id(), scheme.profile());
     if receipt.statement.profile != profile.id() || receipt.seal_kind != profile.seal {
         return Err(VerifyError::ForeignProfile { statement });
@@ -113,7 +113,7 @@ pub fn belongs(scheme: &dyn ClaimScheme, receipt: &Receipt) -> Result<(), Verify
 }
 
 /// Runs a proof system on what may be anyone's bytes: a panic of its is an error of ours.
-pub fn contained<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+pub fn catch_panic<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     // Nothing that `work` may leave half done is seen again: it owns it, or only reads it.
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("the proof system panicked".into()))
 }

@@ -1,6 +1,6 @@
 //! The devices: at most one proof at a time on each, and none on one that keeps failing.
 //!
-//! A failure that may be the device's own ([`Failure::blames_the_device`]) is counted against it; a proof that
+//! A failure that may be the device's own ([`Failure::is_device_fault`]) is counted against it; a proof that
 //! verifies clears it. After so many in a row ([`Breaker`]) it *rests*: no proof begins there for a while, then
 //! one is tried, and where that fails too it rests for longer. A free one that works is
 //! taken before one that is tried.
@@ -28,12 +28,12 @@ struct Device {
     /// How it failed last.
     failure: Option<Failure>,
     /// No proof begins before.
-    rests_until: Duration,
+    suspended_until: Duration,
 }
 
 /// A device that failed so often in a row that it rests between trials.
 #[derive(Debug, Clone, Copy)]
-pub struct Resting<'a> {
+pub struct SuspendedDevice<'a> {
     /// Which, counted from 0.
     pub device: usize,
     /// How often in a row it failed.
@@ -50,7 +50,7 @@ impl Devices {
     /// Which a proof may begin on now.
     pub(crate) fn free(&self, now: Duration) -> Option<usize> {
         let free = self.devices.iter().enumerate();
-        let free = free.filter(|(_, device)| device.proving.is_none() && device.rests_until <= now);
+        let free = free.filter(|(_, device)| device.proving.is_none() && device.suspended_until <= now);
         free.min_by_key(|(at, device)| (self.is_suspect(device), *at)).map(|(at, _)| at)
     }
 
@@ -60,12 +60,12 @@ impl Devices {
     }
 
     /// When the next one that proves nothing has rested, if all such rest.
-    pub(crate) fn rested_at(&self, now: Duration) -> Option<Duration> {
+    pub(crate) fn resumes_at(&self, now: Duration) -> Option<Duration> {
         if self.free(now).is_some() {
             return None;
         }
         let idle = self.devices.iter().filter(|device| device.proving.is_none());
-        idle.map(|device| device.rests_until).min()
+        idle.map(|device| device.suspended_until).min()
     }
 
     pub(crate) fn begin(&mut self, device: usize, id: StatementId) {
@@ -82,7 +82,7 @@ impl Devices {
             (device.failed, device.failure) = (0, None);
             return false;
         };
-        if !failure.blames_the_device() || breaker.failures == 0 {
+        if !failure.is_device_fault() || breaker.failures == 0 {
             return false;
         }
         device.failed = device.failed.saturating_add(1);
@@ -91,23 +91,23 @@ impl Devices {
             return false;
         }
         let rests = device.failed - breaker.failures + 1;
-        device.rests_until = now + breaker.rest.wait(&number.to_le_bytes(), rests);
+        device.suspended_until = now + breaker.rest.wait(&number.to_le_bytes(), rests);
         true
     }
 
     /// Those that rest between trials.
-    pub(crate) fn resting(&self) -> impl Iterator<Item = Resting<'_>> {
+    pub(crate) fn suspended(&self) -> impl Iterator<Item = SuspendedDevice<'_>> {
         let failing = self.devices.iter().enumerate().filter(|(_, device)| self.is_suspect(device));
         failing.filter_map(|(device, Device { failed, failure, .. })| {
-            Some(Resting { device, failed: *failed, failure: failure.as_ref()? })
+            Some(SuspendedDevice { device, failed: *failed, failure: failure.as_ref()? })
         })
     }
 
     /// What decides what becomes of them.
-    pub(crate) fn essence(&self, now: Duration) -> Vec<(Option<StatementId>, u32, bool)> {
+    pub(crate) fn fingerprint(&self, now: Duration) -> Vec<(Option<StatementId>, u32, bool)> {
         self.devices
             .iter()
-            .map(|d| (d.proving, d.failed.min(self.breaker.failures), d.rests_until > now))
+            .map(|d| (d.proving, d.failed.min(self.breaker.failures), d.suspended_until > now))
             .collect()
     }
 }

@@ -6,7 +6,7 @@
 //! Looking ───────────► Queued ───────────────────► Proving ─────────► Storing ────────► stored
 //!    │ found             ▲  ▲                       │ │  │ may pass       │ may pass
 //!    └──────► stored     │  └──── after a wait ─────┘ │  └────────────────┘
-//!                        │ a bad one: proved again    │ disagrees            never: Failed
+//!                        │ a bad one: proved again    │ disagrees            never: GivenUp
 //!                        └──────── Checking ◄─────────┘
 //! ```
 //!
@@ -41,10 +41,10 @@ use reprise_model::order::{Order, Rank};
 use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::statement::{Kind, StatementId};
 
-use crate::devices::{Devices, Resting};
-use crate::failure::{Cost, Failed, Failure, Response};
-use crate::line::{Line, Turn};
-use crate::needs::Needs;
+use crate::admission::{AdmissionQueue, Priority};
+use crate::dependencies::Dependencies;
+use crate::devices::{Devices, SuspendedDevice};
+use crate::failure::{Cost, Failure, FailureCounts, Response};
 use crate::policy::{Orphans, Policy};
 
 /// What the driver must do.
@@ -71,7 +71,7 @@ pub enum Effect {
         coordinates: Vec<Coordinate>,
     },
     /// A stored statement is used at one more coordinate, which asked for it in this way.
-    Place(Coordinate, StatementId, Request),
+    AddCoordinate(Coordinate, StatementId, Request),
     /// Its receipt is durable: hand the artifact on.
     Publish(Arc<Order>),
 }
@@ -149,7 +149,7 @@ enum Phase {
         named: usize,
         delay: Delay,
     },
-    Failed,
+    GivenUp,
 }
 
 /// How a store that fails holds up a look-up or a write.
@@ -184,7 +184,7 @@ impl Phase {
 
     /// Whether it takes up room by itself.
     fn is_held(&self) -> bool {
-        !matches!(self, Self::Queued | Self::Failed)
+        !matches!(self, Self::Queued | Self::GivenUp)
     }
 }
 
@@ -218,7 +218,7 @@ type Next = (bool, Rank);
 
 /// An order of the demand.
 #[derive(Debug, Clone)]
-struct Place {
+struct DemandedOrder {
     order: Arc<Order>,
     /// Whether it was requested.
     requested: bool,
@@ -228,7 +228,7 @@ struct Place {
 struct Job {
     order: Arc<Order>,
     phase: Phase,
-    failed: Failed,
+    failed: FailureCounts,
     /// How often in a row the store failed it.
     held_up: u32,
     /// Not begun before, after a failure.
@@ -254,15 +254,15 @@ pub struct Engine {
     /// Of which statements something else is known than when this was last asked.
     learned: Vec<StatementId>,
     /// The demand, by statement; one may be wanted at several places.
-    demand: BTreeMap<(StatementId, Rank), Place>,
+    demand: BTreeMap<(StatementId, Rank), DemandedOrder>,
     /// The statements of the demand that are not stored.
     unmet: BTreeSet<StatementId>,
     /// The statements whose jobs may sleep.
     dormant: BTreeSet<StatementId>,
     /// The statements of the demand that wait for a job, or have one that waits.
-    line: Line,
+    admission: AdmissionQueue,
     /// What is relied on by the statements that are wanted and not stored, and by those that have a job.
-    needs: Needs,
+    dependencies: Dependencies,
     /// The queued jobs that can begin.
     ready: BTreeSet<(Next, StatementId)>,
     /// The queued jobs that nobody wants.
@@ -278,7 +278,7 @@ pub struct Engine {
     /// Statements forgotten that were wanted and never served.
     forgotten: u64,
     /// Statements whose last attempt was written off as hung, or did not verify.
-    ailing: BTreeMap<StatementId, Failure>,
+    failing: BTreeMap<StatementId, Failure>,
     counts: Counts,
     failures: Vec<(StatementId, Failure)>,
 }
@@ -298,8 +298,8 @@ impl Engine {
             demand: BTreeMap::new(),
             unmet: BTreeSet::new(),
             dormant: BTreeSet::new(),
-            line: Line::default(),
-            needs: Needs::default(),
+            admission: AdmissionQueue::default(),
+            dependencies: Dependencies::default(),
             ready: BTreeSet::new(),
             asleep: BTreeSet::new(),
             due: BTreeSet::new(),
@@ -312,7 +312,7 @@ impl Engine {
             wanted: HashSet::new(),
             served: HashSet::new(),
             forgotten: 0,
-            ailing: BTreeMap::new(),
+            failing: BTreeMap::new(),
             counts: Counts::default(),
             failures: vec![],
         }
@@ -335,7 +335,7 @@ impl Engine {
 
     /// The most urgent order for a statement, if it is wanted.
     fn foremost(&self, id: &StatementId) -> Option<&Arc<Order>> {
-        self.demand.range(places(id)).next().map(|(_, place)| &place.order)
+        self.demand.range(ranks_of(id)).next().map(|(_, demanded)| &demanded.order)
     }
 
     /// How many coordinates have asked for the statement's job.
@@ -345,7 +345,7 @@ impl Engine {
 
     /// Everything that decides what the engine does next, and nothing else: two engines that print the same
     /// here behave the same. For searches over all its states.
-    pub fn essence(&self) -> impl std::fmt::Debug + '_ {
+    pub fn fingerprint(&self) -> impl std::fmt::Debug + '_ {
         let rank = |job: &Job| {
             let phase = match &job.phase {
                 Phase::Looking(delay) => format!("looking {} {}", delay.failed, delay.again_at.is_some()),
@@ -353,20 +353,22 @@ impl Engine {
                 Phase::Proving { device, unwanted_since, cancelled, .. } => {
                     format!("proving {device} {} {cancelled}", unwanted_since.is_some())
                 }
-                Phase::Checking(failure) => format!("checking {}", failure.cost() == Cost::Dear),
+                Phase::Checking(failure) => format!("checking {}", failure.cost() == Cost::Expensive),
                 Phase::Storing { named, delay, .. } => {
                     format!("storing {named} {} {}", delay.failed, delay.again_at.is_some())
                 }
-                Phase::Failed => "failed".to_owned(),
+                Phase::GivenUp => "failed".to_owned(),
             };
             (phase, job.failed, job.requesters.clone(), job.renewed.clone())
         };
         let jobs: Vec<_> = self.jobs.iter().map(|(id, job)| (*id, rank(job))).collect();
-        let places =
-            self.demand.values().map(|place| (place.order.id, place.order.coordinate, place.requested));
-        let devices = self.devices.essence(self.now);
+        let demand = self
+            .demand
+            .values()
+            .map(|demanded| (demanded.order.id, demanded.order.coordinate, demanded.requested));
+        let devices = self.devices.fingerprint(self.now);
         let known: BTreeMap<_, _> = self.known.iter().collect();
-        (jobs, known, places.collect::<Vec<_>>(), &self.dormant, devices, self.stopping)
+        (jobs, known, demand.collect::<Vec<_>>(), &self.dormant, devices, self.stopping)
     }
 
     /// Whether what is kept at hand is what a look through everything finds. For tests.
@@ -376,7 +378,7 @@ impl Engine {
         for (id, job) in &self.jobs {
             let now = self.share_of(id, job, self.foremost(id).map(AsRef::as_ref));
             if now != job.share
-                || self.needs.are_met(id) != job.order.assumptions.iter().all(|o| stored(&o.id))
+                || self.dependencies.are_stored(id) != job.order.assumptions.iter().all(|o| stored(&o.id))
             {
                 return false;
             }
@@ -405,13 +407,13 @@ impl Engine {
 
     /// The statements whose last attempt hung or did not verify, or which the store holds up, and which are not
     /// stored since.
-    pub fn ailing(&self) -> impl Iterator<Item = (&StatementId, &Failure)> {
-        self.ailing.iter()
+    pub fn failing(&self) -> impl Iterator<Item = (&StatementId, &Failure)> {
+        self.failing.iter()
     }
 
     /// The devices that fail again and again, and rest.
-    pub fn resting(&self) -> impl Iterator<Item = Resting<'_>> {
-        self.devices.resting()
+    pub fn suspended(&self) -> impl Iterator<Item = SuspendedDevice<'_>> {
+        self.devices.suspended()
     }
 
     /// Jobs, of whatever phase.
@@ -438,7 +440,7 @@ impl Engine {
         let Some(order) = self.foremost(id) else { return false };
         let inner = || order.assumptions.iter().any(|inner| self.hopeless(&inner.id));
         match self.jobs.get(id).map(|job| &job.phase) {
-            Some(Phase::Failed) => true,
+            Some(Phase::GivenUp) => true,
             Some(Phase::Queued) => inner(),
             None if self.known(id) == Some(false) => inner(),
             _ => false,
@@ -446,14 +448,14 @@ impl Engine {
     }
 
     /// Whether nothing is being looked up, proved, checked or stored.
-    pub fn at_rest(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.sums.held == 0
     }
 
     /// When [`tick`](Self::tick) next has something to do, if ever without another input.
     pub fn deadline(&self) -> Option<Duration> {
         let waits = !self.stopping && !self.is_held_up() && !self.ready.is_empty();
-        let rested = if waits { self.devices.rested_at(self.now) } else { None };
+        let rested = if waits { self.devices.resumes_at(self.now) } else { None };
         self.due.first().map(|(at, _)| *at).into_iter().chain(rested).min()
     }
 
@@ -552,18 +554,18 @@ impl Engine {
             self.refresh(order.id);
         }
         for order in added {
-            let place = Place { order: order.clone(), requested: false };
-            self.demand.insert((order.id, order.rank()), place);
+            let demanded = DemandedOrder { order: order.clone(), requested: false };
+            self.demand.insert((order.id, order.rank()), demanded);
             self.refresh(order.id);
         }
         let mut changed = mem::take(&mut self.changed);
         changed.iter().for_each(|id| self.line_up(id));
-        changed.extend(self.line.settle(self.policy.jobs_max.saturating_sub(self.sums.held)));
+        changed.extend(self.admission.admit(self.policy.jobs_max.saturating_sub(self.sums.held)));
         for id in &changed {
             self.review(id);
         }
         // Where room is short, what sleeps gets what is left.
-        let taken = self.sums.held + self.line.admitted();
+        let taken = self.sums.held + self.admission.admitted();
         while self.asleep.len() > self.policy.jobs_max.saturating_sub(taken) {
             let last = self.asleep.last().copied();
             last.and_then(|last| self.remove(&last));
@@ -575,22 +577,22 @@ impl Engine {
 
     /// Has a statement stand in the line, if it is wanted and its job, if any, waits.
     fn line_up(&mut self, id: &StatementId) {
-        let waits = !self.needs.are_met(id) && self.known(id).is_some();
+        let waits = !self.dependencies.are_stored(id) && self.known(id).is_some();
         let at_work = self.jobs.get(id).is_some_and(|job| !job.phase.is_queued());
         match self.foremost(id).map(|order| order.rank()) {
             Some(rank) if !at_work && self.known(id) != Some(true) => {
-                self.line.put(*id, Turn { waits, rank })
+                self.admission.insert(*id, Priority { waits, rank })
             }
-            _ => drop(self.line.leave(id)),
+            _ => drop(self.admission.remove(id)),
         }
     }
 
     /// Lets go of a queued job that nobody wants or that there is no room for, unless it sleeps; notes since
     /// when a proof that runs is wanted by nobody.
     fn review(&mut self, id: &StatementId) {
-        let (wanted, refused) = (self.is_wanted(id), self.line.refuses(id));
+        let (wanted, refused) = (self.is_wanted(id), self.admission.is_refused(id));
         if refused {
-            self.demand.range_mut(places(id)).for_each(|(_, place)| place.requested = false);
+            self.demand.range_mut(ranks_of(id)).for_each(|(_, demanded)| demanded.requested = false);
         }
         let (now, sleeps) = (self.now, !wanted && self.dormant.contains(id));
         let Some(job) = self.jobs.get_mut(id) else { return };
@@ -607,18 +609,19 @@ impl Engine {
     /// Requests what was not requested yet of these statements, the most urgent first, and is not refused.
     fn request_all(&mut self, statements: &BTreeSet<StatementId>) -> Vec<Effect> {
         let mut fresh: BTreeMap<(Rank, StatementId), Arc<Order>> = BTreeMap::new();
-        for id in statements.iter().filter(|id| !self.line.refuses(id)) {
-            for ((id, rank), place) in self.demand.range_mut(places(id)).filter(|(_, place)| !place.requested)
+        for id in statements.iter().filter(|id| !self.admission.is_refused(id)) {
+            for ((id, rank), demanded) in
+                self.demand.range_mut(ranks_of(id)).filter(|(_, demanded)| !demanded.requested)
             {
-                place.requested = true;
-                fresh.insert((*rank, *id), place.order.clone());
+                demanded.requested = true;
+                fresh.insert((*rank, *id), demanded.order.clone());
             }
         }
         fresh.values().filter_map(|order| self.request(order)).collect()
     }
 
     /// The store could not say whether it holds a receipt: it is asked again, after a wait.
-    pub fn not_looked_up(&mut self, id: StatementId, failure: Failure) -> Vec<Effect> {
+    pub fn lookup_failed(&mut self, id: StatementId, failure: Failure) -> Vec<Effect> {
         let Some(job) = self.jobs.get_mut(&id) else { return vec![] };
         let Phase::Looking(_) = job.phase else { return vec![] };
         let Some(wait) = self.hold_up(id, &failure) else { return self.give_up(id, failure) };
@@ -639,7 +642,7 @@ impl Engine {
         if failure.response(&job.failed, &self.policy.budget, false) != Response::Retry {
             return None;
         }
-        self.ailing.insert(id, failure.clone());
+        self.failing.insert(id, failure.clone());
         Some(self.policy.backoff.wait(&id.0, job.held_up))
     }
 
@@ -649,8 +652,8 @@ impl Engine {
             return vec![];
         }
         self.know(id, Some(found));
-        if matches!(self.ailing.get(&id), Some(Failure::Store(_))) {
-            self.ailing.remove(&id);
+        if matches!(self.failing.get(&id), Some(Failure::Store(_))) {
+            self.failing.remove(&id);
         }
         let Some(job) = self.jobs.get_mut(&id) else { return vec![] };
         if !matches!(job.phase, Phase::Looking(_)) {
@@ -668,8 +671,8 @@ impl Engine {
         self.counts.stored_before += u64::from(self.served.insert(id));
         // Every requester of a look-up was answered by the store.
         job.requesters.iter().for_each(|_| self.counts.hits.add(job.order.kind()));
-        let place = |at: &Coordinate| Effect::Place(*at, id, Request::Hit);
-        let mut effects: Vec<_> = job.requesters.iter().map(place).collect();
+        let add = |at: &Coordinate| Effect::AddCoordinate(*at, id, Request::Hit);
+        let mut effects: Vec<_> = job.requesters.iter().map(add).collect();
         effects.push(Effect::Publish(job.order));
         effects
     }
@@ -686,7 +689,7 @@ impl Engine {
                 job.phase = Phase::Storing { receipt: receipt.clone(), named, delay: Delay::default() };
                 self.refresh(id);
                 if mutation::is(Mutation::WrongPlace) {
-                    coordinates.iter_mut().for_each(|place| place.checkpoint.0 += 1);
+                    coordinates.iter_mut().for_each(|at| at.checkpoint.0 += 1);
                 }
                 if mutation::is(Mutation::PublishBeforeDurable) {
                     return vec![
@@ -716,7 +719,7 @@ impl Engine {
                 // It counts in the place of the one that was written off, which failed after all.
                 effects.push(Effect::WriteOff(order.clone(), left));
             }
-            Some(Phase::Failed) => {
+            Some(Phase::GivenUp) => {
                 self.failures.retain(|(failed, _)| *failed != id);
                 self.counts.attempts_failed = self.counts.attempts_failed.saturating_sub(1);
             }
@@ -747,7 +750,7 @@ impl Engine {
             Ok(bad) if bad.is_empty() => self.respond(id, cause, false),
             Ok(bad) => {
                 // The proof failed by the fault of others: they are proved again, and so is this.
-                let exhausted = job.failed.dear >= self.policy.budget.dear;
+                let exhausted = job.failed.expensive >= self.policy.budget.expensive;
                 job.phase = Phase::Queued;
                 let renewed = mem::take(&mut job.renewed);
                 self.refresh(id);
@@ -780,16 +783,16 @@ impl Engine {
         }
         let Some(job) = self.remove(&id) else { return vec![] };
         self.know(id, Some(true));
-        self.ailing.remove(&id);
-        for outer in self.needs.of(&id) {
+        self.failing.remove(&id);
+        for outer in self.dependencies.dependents(&id) {
             if let Some(outer) = self.jobs.get_mut(&outer)
                 && matches!(outer.phase, Phase::Proving { .. } | Phase::Checking(_))
             {
                 outer.renewed.insert(id);
             }
         }
-        let place = |at: &Coordinate| Effect::Place(*at, id, Request::Merged);
-        let mut effects: Vec<_> = job.requesters[named..].iter().map(place).collect();
+        let add = |at: &Coordinate| Effect::AddCoordinate(*at, id, Request::Merged);
+        let mut effects: Vec<_> = job.requesters[named..].iter().map(add).collect();
         if self.served.insert(id) {
             self.counts.proved.add(job.order.kind());
         }
@@ -817,7 +820,7 @@ impl Engine {
     pub fn lost(&mut self, id: StatementId) {
         self.know(id, Some(false));
         // Whoever asked was served by what is gone: they ask again.
-        self.demand.range_mut(places(&id)).for_each(|(_, place)| place.requested = false);
+        self.demand.range_mut(ranks_of(&id)).for_each(|(_, demanded)| demanded.requested = false);
         self.changed.insert(id);
     }
 
@@ -828,7 +831,7 @@ impl Engine {
                 continue;
             }
             self.know(id, None);
-            self.ailing.remove(&id);
+            self.failing.remove(&id);
             let served = self.served.remove(&id);
             self.forgotten += u64::from(self.wanted.remove(&id) && !served);
         }
@@ -850,7 +853,7 @@ impl Engine {
         let phase = match self.known.get(&order.id) {
             Some(true) => {
                 self.counts.hits.add(order.kind());
-                return Some(Effect::Place(order.coordinate, order.id, Request::Hit));
+                return Some(Effect::AddCoordinate(order.coordinate, order.id, Request::Hit));
             }
             Some(false) => Phase::Queued,
             None => Phase::Looking(Delay::default()),
@@ -862,7 +865,7 @@ impl Engine {
 
     fn begin_job(&mut self, order: &Arc<Order>, phase: Phase) {
         let (order, requesters) = (order.clone(), vec![order.coordinate]);
-        let (failed, not_before, renewed) = (Failed::default(), Duration::ZERO, BTreeSet::new());
+        let (failed, not_before, renewed) = (FailureCounts::default(), Duration::ZERO, BTreeSet::new());
         let (id, share) = (order.id, Share::default());
         let job = Job { order, phase, failed, held_up: 0, not_before, requesters, renewed, share };
         self.jobs.insert(id, job);
@@ -901,7 +904,7 @@ impl Engine {
         self.refresh(id);
         let stored = found == Some(true);
         if stored != (before == Some(true)) {
-            for outer in self.needs.hear(&id, stored) {
+            for outer in self.dependencies.set_stored(&id, stored) {
                 self.refresh(outer);
             }
         }
@@ -911,8 +914,8 @@ impl Engine {
     fn remove(&mut self, id: &StatementId) -> Option<Job> {
         let job = self.jobs.remove(id)?;
         self.share(*id, job.share, Share::default());
-        if matches!(self.ailing.get(id), Some(Failure::Store(_))) {
-            self.ailing.remove(id);
+        if matches!(self.failing.get(id), Some(Failure::Store(_))) {
+            self.failing.remove(id);
         }
         self.refresh(*id);
         Some(job)
@@ -927,15 +930,15 @@ impl Engine {
             Some(_) if !met => drop(self.unmet.insert(id)),
             _ => drop(self.unmet.remove(&id)),
         }
-        let heeded = match (&foremost, self.jobs.get(&id)) {
+        let tracked = match (&foremost, self.jobs.get(&id)) {
             (Some(order), Some(_)) => Some(order),
             (Some(order), None) if !met => Some(order),
             (None, Some(job)) => Some(&job.order),
             _ => None,
         };
-        match heeded {
-            Some(order) => self.needs.heed(order, |inner| self.known.get(inner) == Some(&true)),
-            None => self.needs.forget(&id),
+        match tracked {
+            Some(order) => self.dependencies.track(order, |inner| self.known.get(inner) == Some(&true)),
+            None => self.dependencies.untrack(&id),
         }
         let Some(job) = self.jobs.get(&id) else { return };
         let (before, now) = (job.share, self.share_of(&id, job, foremost.as_deref()));
@@ -959,7 +962,7 @@ impl Engine {
             held_up: job.phase.delay().is_some_and(|delay| delay.failed),
             asleep: queued && foremost.is_none(),
             due: self.due(job),
-            ready: next.filter(|_| queued && waited && self.needs.are_met(id)),
+            ready: next.filter(|_| queued && waited && self.dependencies.are_stored(id)),
         }
     }
 
@@ -1020,7 +1023,7 @@ impl Engine {
         }
         self.counts.attempts_failed += u64::from(failure.cost() != Cost::None);
         if matches!(failure, Failure::Invalid(_) | Failure::TimedOut { .. }) {
-            self.ailing.insert(id, failure.clone());
+            self.failing.insert(id, failure.clone());
         }
         let unverified = !job.order.assumptions.is_empty();
         self.respond(id, failure, unverified)
@@ -1035,7 +1038,7 @@ impl Engine {
                 self.refresh(id);
                 return vec![Effect::Check(order)];
             }
-            Response::Retry if mutation::is(Mutation::CachedFailure) => job.phase = Phase::Failed,
+            Response::Retry if mutation::is(Mutation::CachedFailure) => job.phase = Phase::GivenUp,
             Response::Retry => {
                 job.phase = Phase::Queued;
                 match failure {
@@ -1043,7 +1046,7 @@ impl Engine {
                     Failure::Store(_) => {
                         job.held_up = job.held_up.saturating_add(1);
                         job.not_before = self.now + self.policy.backoff.wait(&id.0, job.held_up);
-                        self.ailing.insert(id, failure);
+                        self.failing.insert(id, failure);
                     }
                     _ => job.not_before = self.now + self.policy.backoff.wait(&id.0, job.failed.total()),
                 }
@@ -1062,8 +1065,8 @@ impl Engine {
 
     fn give_up(&mut self, id: StatementId, failure: Failure) -> Vec<Effect> {
         if let Some(job) = self.jobs.get_mut(&id) {
-            job.phase = Phase::Failed;
-            self.ailing.remove(&id);
+            job.phase = Phase::GivenUp;
+            self.failing.remove(&id);
             self.failures.push((id, failure));
             self.refresh(id);
         }
@@ -1072,6 +1075,6 @@ impl Engine {
 }
 
 /// All places of a statement.
-fn places(id: &StatementId) -> RangeInclusive<(StatementId, Rank)> {
+fn ranks_of(id: &StatementId) -> RangeInclusive<(StatementId, Rank)> {
     (*id, Rank::MIN)..=(*id, Rank::MAX)
 }

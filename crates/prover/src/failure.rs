@@ -84,32 +84,32 @@ pub enum Cost {
     /// No proof.
     Cheap,
     /// Up to a whole proof.
-    Dear,
+    Expensive,
 }
 
 /// How often a statement has failed so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Failed {
+pub struct FailureCounts {
     /// At no cost of a proof.
     pub cheap: u32,
     /// At up to the cost of one, each.
-    pub dear: u32,
+    pub expensive: u32,
 }
 
-impl Failed {
+impl FailureCounts {
     /// Counts one more.
     pub fn add(&mut self, cost: Cost) {
         self.cheap += u32::from(cost == Cost::Cheap);
-        self.dear += u32::from(cost == Cost::Dear);
+        self.expensive += u32::from(cost == Cost::Expensive);
     }
 
     /// Over both.
     pub fn total(&self) -> u32 {
-        self.cheap + self.dear
+        self.cheap + self.expensive
     }
 
     fn within(&self, budget: &Budget) -> bool {
-        self.cheap < budget.cheap && self.dear < budget.dear
+        self.cheap < budget.cheap && self.expensive < budget.expensive
     }
 }
 
@@ -133,18 +133,18 @@ impl Failure {
             Self::Cancelled { .. } => Cost::None,
             Self::Store(error) if error.is_full() => Cost::None,
             Self::AssumptionLost { .. } | Self::Store(_) => Cost::Cheap,
-            Self::Prove(_) | Self::Invalid(_) | Self::Panic { .. } | Self::TimedOut { .. } => Cost::Dear,
+            Self::Prove(_) | Self::Invalid(_) | Self::Panic { .. } | Self::TimedOut { .. } => Cost::Expensive,
         }
     }
 
     /// Whether it may be the fault of the device rather than of what was proved.
-    pub fn blames_the_device(&self) -> bool {
+    pub fn is_device_fault(&self) -> bool {
         matches!(self, Self::Prove(ProveError::Transient { .. }) | Self::Invalid(_) | Self::TimedOut { .. })
     }
 
     /// What is done about this failure of a job that has failed so often, this one included. `unverified`
     /// says that it relies on receipts that were not verified in full since it failed.
-    pub fn response(&self, failed: &Failed, budget: &Budget, unverified: bool) -> Response {
+    pub fn response(&self, failed: &FailureCounts, budget: &Budget, unverified: bool) -> Response {
         let retry = if failed.within(budget) { Response::Retry } else { Response::GiveUp };
         match self {
             Self::Prove(ProveError::Divergence { .. } | ProveError::Unprovable { .. }) if unverified => {

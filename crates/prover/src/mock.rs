@@ -160,7 +160,7 @@ impl ClaimScheme for MockBackend {
 
 impl Verifier for MockBackend {
     fn verify(&self, receipt: &Receipt) -> Result<(), VerifyError> {
-        backend::belongs(self, receipt)?;
+        backend::check_scheme(self, receipt)?;
         if receipt.seal != Self::seal(&receipt.statement.claim) {
             let statement = receipt.id();
             return Err(VerifyError::BadSeal { statement, reason: "not the hash of its claim".into() });

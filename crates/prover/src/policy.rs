@@ -52,12 +52,12 @@ pub struct Budget {
     /// Given up at so many cheap failures.
     pub cheap: u32,
     /// Given up at so many dear ones.
-    pub dear: u32,
+    pub expensive: u32,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { cheap: 16, dear: 3 }
+        Self { cheap: 16, expensive: 3 }
     }
 }
 

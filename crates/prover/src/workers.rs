@@ -258,7 +258,7 @@ fn work(mut device: usize, shared: &Shared, backend: &dyn Backend, done: &(dyn F
             }
         };
         drop(state);
-        let finished = attempt_at(assignment, backend, store, &attempt.control);
+        let finished = run_attempt(assignment, backend, store, &attempt.control);
         let mut state = shared.state();
         let written_off = attempt.written_off.load(Ordering::Relaxed);
         attempt.ended.store(true, Ordering::Relaxed);
@@ -279,7 +279,7 @@ fn work(mut device: usize, shared: &Shared, backend: &dyn Backend, done: &(dyn F
 }
 
 /// One attempt: what a proving thread does with an assignment, panics caught.
-pub fn attempt_at(
+pub fn run_attempt(
     assignment: Assignment,
     backend: &dyn Backend,
     store: Arc<dyn ReceiptStore>,

@@ -5,7 +5,7 @@
 //! chain changes. A reorg that takes a settlement away makes its bundle the oldest again.
 //!
 //! Two ports, so that a fake seal cannot reach an L1: [`SettlementSink`] takes a
-//! [`RealReceipt`], into which a fake one does not convert; [`RehearsalSink`] is implemented only by L1s that
+//! [`RealReceipt`], into which a fake one does not convert; [`UnprovenSink`] is implemented only by L1s that
 //! are played, never by one that moves value.
 
 use reprise_model::artifact::{AggregatorArtifact, SettlementArtifact};
@@ -20,9 +20,12 @@ pub trait SettlementSink: Send {
 }
 
 /// A played L1, for pipelines whose proofs are mocked.
-pub trait RehearsalSink: Send {
+pub trait UnprovenSink: Send {
     /// Submits to the played covenant.
-    fn rehearse(&mut self, settlement: SettlementArtifact<Verified<Receipt>>) -> Result<(), SettleError>;
+    fn submit_unproven(
+        &mut self,
+        settlement: SettlementArtifact<Verified<Receipt>>,
+    ) -> Result<(), SettleError>;
 }
 
 /// Where settlements go.
@@ -30,7 +33,7 @@ pub enum Sink {
     /// To an L1.
     Real(Box<dyn SettlementSink>),
     /// To a played one.
-    Rehearsal(Box<dyn RehearsalSink>),
+    Unproven(Box<dyn UnprovenSink>),
 }
 
 /// Why a settlement was not taken.
@@ -77,9 +80,9 @@ impl Settler {
                 let receipt = RealReceipt::try_from(artifact.receipt)?;
                 sink.submit(SettlementArtifact { end_block, journal, exits, receipt })?;
             }
-            Sink::Rehearsal(sink) => {
+            Sink::Unproven(sink) => {
                 let receipt = artifact.receipt;
-                sink.rehearse(SettlementArtifact { end_block, journal, exits, receipt })?;
+                sink.submit_unproven(SettlementArtifact { end_block, journal, exits, receipt })?;
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use reprise_model::coordinate::{Checkpoint, Coordinate, Place};
+use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
 use reprise_model::digest::{BlockHash, ClaimDigest, PinsDigest, ProfileId, ProgramId};
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
@@ -37,7 +37,7 @@ fn entry(n: u64, seal_len: usize) -> NewEntry {
     let coordinate = Coordinate {
         checkpoint: Checkpoint(n),
         block_hash: BlockHash(digest.0),
-        place: Place::Batch,
+        position: Position::Batch,
         program: claim.program,
         profile: statement.profile,
         pins: PinsDigest([3; 32]),

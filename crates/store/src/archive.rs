@@ -32,7 +32,7 @@ const ENTRY: u8 = 2;
 /// What an import takes at once: a larger record is damage.
 const RECORD_BYTES_MAX: u64 = 256 << 20;
 
-/// Why an archive could not be written or read.
+/// Explanation an archive could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// The file could not be read or written.

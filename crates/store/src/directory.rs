@@ -10,7 +10,7 @@
 //! ```
 //!
 //! One process has a store open at a time, and a second one is refused by the pid of the first. One that
-//! only reads needs no lock: see [`crate::reading`].
+//! only reads needs no lock: see [`crate::read_only`].
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ use crate::medium::{self, Medium, MediumFile};
 pub const FORMAT: u32 = 2;
 const FORMAT_WORDS: &str = "reprise receipt store ";
 
-/// Why a store cannot be opened.
+/// Explanation a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The operating system refused.
@@ -105,8 +105,8 @@ impl Directory {
     /// anew, where there is a log beside it. One that names another format is refused still.
     pub(crate) fn lock_to_mend(medium: Arc<dyn Medium>, path: &Path) -> Result<Self, OpenError> {
         let log = path.join("log");
-        let mend = medium.is_directory(&log).map_err(failed("read", &log))?;
-        Self::lock_and(medium, path, mend)
+        let repair = medium.is_directory(&log).map_err(failed("read", &log))?;
+        Self::lock_and(medium, path, repair)
     }
 
     /// Compares the format of a directory that is to be read only: it is neither made, locked nor written.
@@ -121,7 +121,7 @@ impl Directory {
         }
     }
 
-    fn lock_and(medium: Arc<dyn Medium>, path: &Path, mend: bool) -> Result<Self, OpenError> {
+    fn lock_and(medium: Arc<dyn Medium>, path: &Path, repair: bool) -> Result<Self, OpenError> {
         let on = medium.as_ref();
         make_durably(on, path)?;
         let format = path.join("FORMAT");
@@ -130,7 +130,7 @@ impl Directory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(failed("read", &format)(error)),
         };
-        if known.is_none() && !mend {
+        if known.is_none() && !repair {
             let log = path.join("log");
             if on.is_directory(&log).map_err(failed("read", &log))? {
                 return Err(OpenError::Damaged { file: format, found: String::new() });
@@ -144,7 +144,7 @@ impl Directory {
             Some(Some(version)) => {
                 return Err(OpenError::ForeignFormat { dir: path.into(), found: version.to_string() });
             }
-            Some(None) if !mend => {
+            Some(None) if !repair => {
                 return Err(damaged(format, &known.unwrap_or_default()));
             }
             Some(None) | None => {
@@ -230,7 +230,7 @@ fn make_durably(medium: &dyn Medium, path: &Path) -> Result<(), OpenError> {
     data_dir::make(medium, path).map_err(refused)
 }
 
-/// Why a directory cannot be held, in a store's words.
+/// Explanation a directory cannot be held, in a store's words.
 fn refused(error: LockError) -> OpenError {
     match error {
         LockError::Io { action: doing, path, source } => OpenError::Io { doing, path, source },

@@ -190,7 +190,7 @@ impl DiskEngine {
     }
 
     /// The same as [`open`](Self::open) for a directory whose format file is missing or does not read.
-    pub fn mend(dir: &Path) -> Result<Self, OpenError> {
+    pub fn repair(dir: &Path) -> Result<Self, OpenError> {
         Self::within(Directory::lock_to_mend(Arc::new(FileSystem), dir)?, SEGMENT_BYTES_MAX)
     }
 

@@ -43,7 +43,7 @@ pub const HEAD_LEN: usize = 156;
 /// The length of the checksum at the end.
 pub const CHECKSUM_LEN: usize = 32;
 
-/// Why bytes are not an envelope.
+/// Explanation bytes are not an envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
     /// The length is not what the head says.

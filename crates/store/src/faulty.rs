@@ -13,8 +13,8 @@ use reprise_model::statement::{Claim, Statement, StatementId};
 
 use crate::engine::{Changes, Engine, Pair, Table};
 use crate::port::{
-    Completion, Filter, Floor, Lookup, NewEntry, PlaceOutcome, PruneOutcome, PutOutcome, ReceiptStore, Shown,
-    Stats, StoreError, Summary, TierStats,
+    Completion, CoordinateOutcome, EntryDetails, Filter, Floor, Lookup, NewEntry, PruneOutcome, PutOutcome,
+    ReceiptStore, Stats, StoreError, Summary, TierStats,
 };
 
 /// What a faulty store or engine answers while it fails: a full disk.
@@ -74,13 +74,16 @@ impl ReceiptStore for FaultyStore {
             Err(error) => done(Err(error)),
         }
     }
-    fn place(&self, places: &[(Coordinate, StatementId)]) -> Result<PlaceOutcome, StoreError> {
-        self.write()?.place(places)
+    fn add_coordinates(
+        &self,
+        coordinates: &[(Coordinate, StatementId)],
+    ) -> Result<CoordinateOutcome, StoreError> {
+        self.write()?.add_coordinates(coordinates)
     }
     fn at(&self, coordinate: &Coordinate) -> Result<Vec<StatementId>, StoreError> {
         self.read()?.at(coordinate)
     }
-    fn show(&self, id: &StatementId) -> Result<Option<Shown>, StoreError> {
+    fn show(&self, id: &StatementId) -> Result<Option<EntryDetails>, StoreError> {
         self.read()?.show(id)
     }
     fn list(&self, filter: &Filter) -> Result<Vec<Summary>, StoreError> {
@@ -233,10 +236,10 @@ impl Engine for FaultyEngine {
         if left == Ok(0) {
             return Err(full());
         }
-        let places: Vec<_> = changes.keys().cloned().collect();
+        let coordinates: Vec<_> = changes.keys().cloned().collect();
         self.inner.commit(changes, sync)?;
         let mut unreadable = self.unreadable();
-        for place in places {
+        for place in coordinates {
             unreadable.remove(&place);
         }
         Ok(())

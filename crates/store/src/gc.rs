@@ -33,7 +33,7 @@ impl Budget {
     }
 }
 
-/// Why an entry is to go.
+/// Explanation an entry is to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     /// It is used nowhere that the store knows of.
@@ -53,7 +53,7 @@ pub struct Eviction {
     pub bytes: u64,
     /// What it costs to prove again.
     pub took_ms: u64,
-    /// Why it goes.
+    /// Explanation it goes.
     pub cause: Cause,
 }
 

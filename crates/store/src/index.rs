@@ -14,7 +14,7 @@ use reprise_model::statement::StatementId;
 
 use crate::engine::{self, Changes, Engine, Table};
 use crate::gc::Candidate;
-use crate::port::{Floor, PlaceOutcome, PruneOutcome, PutOutcome, StoreError};
+use crate::port::{CoordinateOutcome, Floor, PruneOutcome, PutOutcome, StoreError};
 use crate::record::{self, EntryRecord, Revocation};
 
 /// How many keys a scan asks the engine for at a time.
@@ -162,8 +162,9 @@ pub(crate) fn put(staging: &mut Staging<'_>, ready: Ready) -> Result<PutOutcome,
     let stored = staging.entry(&id)?.is_some();
     if !stored && all_final && staging.keys(Table::Pins, &id.0, 1)?.is_empty() {
         // A late put below the floor leaves nothing behind: no pass would ever come by to collect it.
-        let places = PlaceOutcome { below_floor: ready.coordinates.len() as u64, ..PlaceOutcome::default() };
-        return Ok(PutOutcome { new: false, stored: false, places });
+        let outcome =
+            CoordinateOutcome { below_floor: ready.coordinates.len() as u64, ..CoordinateOutcome::default() };
+        return Ok(PutOutcome { new: false, stored: false, coordinates: outcome });
     }
     if !stored {
         let epoch = staging.epoch()?;
@@ -174,24 +175,24 @@ pub(crate) fn put(staging: &mut Staging<'_>, ready: Ready) -> Result<PutOutcome,
         staging.set(Table::Receipts, id.0.to_vec(), ready.envelope);
         staging.set(Table::Marks, id.0.to_vec(), record::write(&ready.mark));
     }
-    let mut places = PlaceOutcome::default();
+    let mut outcome = CoordinateOutcome::default();
     for coordinate in &ready.coordinates {
-        place_one(staging, coordinate, &id, &mut places)?;
+        add_coordinate(staging, coordinate, &id, &mut outcome)?;
     }
-    Ok(PutOutcome { new: !stored, stored: true, places })
+    Ok(PutOutcome { new: !stored, stored: true, coordinates: outcome })
 }
 
 /// Adds coordinates of statements that are stored.
-pub(crate) fn place(
+pub(crate) fn add_coordinates(
     staging: &mut Staging<'_>,
     wanted: &[(Coordinate, StatementId)],
-) -> Result<PlaceOutcome, StoreError> {
-    let mut places = PlaceOutcome::default();
+) -> Result<CoordinateOutcome, StoreError> {
+    let mut outcome = CoordinateOutcome::default();
     for (coordinate, id) in wanted {
         match staging.entry(id)? {
-            None => places.not_stored += 1,
+            None => outcome.not_stored += 1,
             Some(entry) if entry.fits(coordinate) => {
-                place_one(staging, coordinate, id, &mut places)?;
+                add_coordinate(staging, coordinate, id, &mut outcome)?;
             }
             Some(_) => {
                 let checkpoint = coordinate.checkpoint;
@@ -199,36 +200,36 @@ pub(crate) fn place(
             }
         }
     }
-    Ok(places)
+    Ok(outcome)
 }
 
-fn place_one(
+fn add_coordinate(
     staging: &mut Staging<'_>,
     coordinate: &Coordinate,
     id: &StatementId,
-    places: &mut PlaceOutcome,
+    outcome: &mut CoordinateOutcome,
 ) -> Result<(), StoreError> {
     if staging.is_below_floor(coordinate)? {
-        places.below_floor += 1;
+        outcome.below_floor += 1;
         return Ok(());
     }
     let key = record::place_key(coordinate, id);
     if engine::undamaged(staging.has(Table::Coordinates, &key))? {
-        places.known += 1;
+        outcome.known += 1;
         return Ok(());
     }
     let others = staging.keys(Table::Coordinates, &coordinate.key(), SCAN_LEN);
     for other in engine::undamaged(others)? {
         if let Some((_, other)) = record::read_place_key(&other) {
-            places.diverged += 1;
+            outcome.diverged += 1;
             tracing::error!(
                 checkpoint = coordinate.checkpoint.0, block = %coordinate.block_hash,
-                kind = %coordinate.place.kind(), stored = %other, new = %id,
+                kind = %coordinate.position.kind(), stored = %other, new = %id,
                 "two statements at one coordinate: the workload is not deterministic, or the store was tampered with"
             );
         }
     }
-    places.added += 1;
+    outcome.added += 1;
     staging.set(Table::Coordinates, key, Vec::new());
     staging.set(Table::Backrefs, record::backref_key(coordinate, id), Vec::new());
     Ok(())
@@ -288,15 +289,15 @@ pub(crate) fn candidates(staging: &Staging<'_>) -> Result<Vec<Candidate>, StoreE
     for key in staging.keys(Table::Entries, &[], usize::MAX)? {
         let Some(id) = key.try_into().ok().map(StatementId) else { continue };
         let Some(entry) = staging.recorded(&id)? else { continue };
-        let places = staging.keys(Table::Backrefs, &id.0, usize::MAX)?;
-        let places = places.iter().filter_map(|key| record::read_backref_key(key));
+        let coordinates = staging.keys(Table::Backrefs, &id.0, usize::MAX)?;
+        let coordinates = coordinates.iter().filter_map(|key| record::read_backref_key(key));
         candidates.push(Candidate {
             id,
             kind: entry.kind,
             bytes: entry.bytes,
             took_ms: entry.provenance.took_ms,
             pinned: !staging.keys(Table::Pins, &id.0, 1)?.is_empty(),
-            last_used: places.map(|(_, coordinate)| coordinate.checkpoint).max(),
+            last_used: coordinates.map(|(_, coordinate)| coordinate.checkpoint).max(),
         });
     }
     Ok(candidates)

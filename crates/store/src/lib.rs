@@ -9,14 +9,14 @@
 //! | [`engine`] | [`Engine`]: sorted tables with atomic, durable commits |
 //! | [`memory`], [`disk`] | the engines |
 //! | [`tiered`] | memory in front of an engine |
-//! | [`reading`] | the disk's tables at one moment, while another process writes them |
+//! | [`read_only`] | the disk's tables at one moment, while another process writes them |
 //! | `revoked` | the copy of the revocations beside the log |
 //! | [`directory`] | who holds a store's directory, and which format it has |
 //! | [`salvage`] | receipts that lie whole in damaged parts of the log |
 //! | [`archive`] | receipts on their way from one store to another |
 //! | [`gc`] | what goes when the store is fuller than it may be |
 //! | `cap` | room is made before a bounded store grows |
-//! | [`mod@why`] | why a coordinate is a hit or a miss |
+//! | [`explanation`] | why a coordinate is a hit or a miss |
 //! | [`envelope`], `record` | the bytes |
 //! | [`policy`] | durability and verification, named |
 //! | `metered` | the counters |
@@ -30,6 +30,7 @@ pub mod directory;
 pub mod disk;
 pub mod engine;
 pub mod envelope;
+pub mod explanation;
 #[cfg(feature = "test-utils")]
 pub mod faulty;
 pub mod gc;
@@ -38,18 +39,17 @@ pub mod memory;
 mod metered;
 pub mod policy;
 pub mod port;
-pub mod reading;
+pub mod read_only;
 mod record;
 mod revoked;
 pub mod salvage;
 pub mod store;
 pub mod tiered;
-pub mod why;
 mod writer;
 
 pub use directory::OpenError;
 pub use engine::Engine;
-pub use policy::{Driven, Durability, VerifyPolicy};
+pub use policy::{Durability, VerifyPolicy, WriterMode};
 pub use port::ReceiptStore;
 pub use reprise_disk::medium;
 #[cfg(feature = "test-utils")]

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use reprise_model::statement::Kind;
 
-use crate::port::{KindStats, Lookup, MissReason, PlaceOutcome, Stats, StoreError};
+use crate::port::{CoordinateOutcome, KindStats, Lookup, MissReason, Stats, StoreError};
 
 /// What happened since the store was opened.
 #[derive(Debug, Default)]
@@ -71,8 +71,8 @@ impl Counters {
     }
 
     /// Counts the alarms of a placement.
-    pub(crate) fn placed(&self, places: &PlaceOutcome) {
-        self.divergences.fetch_add(places.diverged, Relaxed);
+    pub(crate) fn coordinates_added(&self, coordinates: &CoordinateOutcome) {
+        self.divergences.fetch_add(coordinates.diverged, Relaxed);
     }
 
     /// The figures, without what only the tables know.

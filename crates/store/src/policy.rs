@@ -17,7 +17,7 @@ pub enum Durability {
 
 /// Who makes writes durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Driven {
+pub enum WriterMode {
     /// A thread of the store's, as soon as something is queued.
     #[default]
     ByThread,

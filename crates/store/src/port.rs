@@ -48,14 +48,17 @@ pub trait ReceiptStore: Send + Sync {
 
     /// Adds coordinates of statements that are stored already: a hit at a new place. Coordinates below the
     /// prune floor are dropped; those of statements that are not stored are counted in the outcome.
-    fn place(&self, places: &[(Coordinate, StatementId)]) -> Result<PlaceOutcome, StoreError>;
+    fn add_coordinates(
+        &self,
+        coordinates: &[(Coordinate, StatementId)],
+    ) -> Result<CoordinateOutcome, StoreError>;
 
     /// The statements used at `coordinate`. More than one is a divergence: nondeterminism or tampering.
     fn at(&self, coordinate: &Coordinate) -> Result<Vec<StatementId>, StoreError>;
 
     /// Reads one entry for a person: decoded and described, without the guarantee of
     /// [`get`](Self::get), and uncounted. `None` where nothing is stored.
-    fn show(&self, id: &StatementId) -> Result<Option<Shown>, StoreError>;
+    fn show(&self, id: &StatementId) -> Result<Option<EntryDetails>, StoreError>;
 
     /// The entries that pass `filter`, in the order of their ids. Reads no receipt.
     fn list(&self, filter: &Filter) -> Result<Vec<Summary>, StoreError>;
@@ -134,7 +137,7 @@ impl Lookup {
     }
 }
 
-/// Why a look-up found nothing to hand out.
+/// Explanation a look-up found nothing to hand out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MissReason {
     /// Nothing is stored under the id.
@@ -156,7 +159,7 @@ impl fmt::Display for MissReason {
     }
 }
 
-/// Why an entry went to quarantine.
+/// Explanation an entry went to quarantine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QuarantineReason {
     /// The envelope is torn, flipped, or of another format.
@@ -228,12 +231,12 @@ pub struct PutOutcome {
     /// else keeps it: a late put leaves no residue.
     pub stored: bool,
     /// What happened to the coordinates.
-    pub places: PlaceOutcome,
+    pub coordinates: CoordinateOutcome,
 }
 
 /// What adding coordinates did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct PlaceOutcome {
+pub struct CoordinateOutcome {
     /// Newly recorded.
     pub added: u64,
     /// Recorded before.
@@ -303,7 +306,7 @@ pub struct Summary {
 
 /// One entry, read for a person.
 #[derive(Debug, Clone)]
-pub struct Shown {
+pub struct EntryDetails {
     /// What the index knows.
     pub summary: Summary,
     /// The receipt, if its envelope is whole; what is wrong with it, if not. Unverified either way.
@@ -415,7 +418,7 @@ pub struct KindStats {
     pub misses_unverifiable: u64,
 }
 
-/// Why the store could not do what it was asked.
+/// Explanation the store could not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The operating system refused.

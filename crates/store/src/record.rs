@@ -56,7 +56,7 @@ pub(crate) struct EntryRecord {
 impl EntryRecord {
     /// Whether the entry can be used at such a place.
     pub(crate) fn fits(&self, coordinate: &Coordinate) -> bool {
-        coordinate.place.kind() == self.kind
+        coordinate.position.kind() == self.kind
             && coordinate.program == self.program
             && coordinate.profile == self.statement.profile
     }

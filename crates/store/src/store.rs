@@ -22,12 +22,12 @@ use crate::envelope::{self, Envelope, EnvelopeError, Unchecked};
 use crate::index::{self, Ready};
 use crate::memory::MemoryEngine;
 use crate::metered::Counters;
-use crate::policy::{Driven, Durability, VerifyPolicy};
+use crate::policy::{Durability, VerifyPolicy, WriterMode};
 use crate::port::{
-    Completion, Filter, Floor, Lookup, MissReason, NewEntry, Origin, PlaceOutcome, PruneOutcome, PutOutcome,
-    QuarantineReason, ReceiptStore, Shown, Stats, StoreError, Summary, TierStats,
+    Completion, CoordinateOutcome, EntryDetails, Filter, Floor, Lookup, MissReason, NewEntry, Origin,
+    PruneOutcome, PutOutcome, QuarantineReason, ReceiptStore, Stats, StoreError, Summary, TierStats,
 };
-use crate::reading::ReadingEngine;
+use crate::read_only::ReadOnlyEngine;
 use crate::record::{self, EntryRecord};
 use crate::salvage::{self, Salvaged};
 use crate::tiered::Tiered;
@@ -46,7 +46,7 @@ pub struct Options {
     /// When a stored receipt is verified in full again.
     pub verify: VerifyPolicy,
     /// Who makes writes durable.
-    pub driven: Driven,
+    pub writer_mode: WriterMode,
     /// Writes that may wait for the writer; one more waits for room.
     pub queue_items_max: usize,
     /// Bytes of envelopes that may wait for the writer; more wait for room.
@@ -67,7 +67,7 @@ impl Default for Options {
         Self {
             durability: Durability::default(),
             verify: VerifyPolicy::default(),
-            driven: Driven::default(),
+            writer_mode: WriterMode::default(),
             queue_items_max: 256,
             queue_bytes_max: 256 << 20,
             entry_bytes_max: 64 << 20,
@@ -112,18 +112,18 @@ impl Store {
 
     /// The same for a directory whose format file is missing or does not read. It is written anew; one that
     /// names another format is refused still.
-    pub fn mend(dir: &Path, verifier: Arc<dyn Verifier>, options: Options) -> Result<Self, OpenError> {
-        Self::on(DiskEngine::mend(dir)?, verifier, options)
+    pub fn repair(dir: &Path, verifier: Arc<dyn Verifier>, options: Options) -> Result<Self, OpenError> {
+        Self::on(DiskEngine::repair(dir)?, verifier, options)
     }
 
     /// Opens what another process may be writing, as it is at this moment, to be read only: nothing is
-    /// locked, written, quarantined or salvaged. See [`crate::reading`].
-    pub fn open_reading(
+    /// locked, written, quarantined or salvaged. See [`crate::read_only`].
+    pub fn open_read_only(
         dir: &Path,
         verifier: Arc<dyn Verifier>,
         options: Options,
     ) -> Result<Self, OpenError> {
-        let store = Self::over(Arc::new(ReadingEngine::open(dir)?), verifier, options)?;
+        let store = Self::over(Arc::new(ReadOnlyEngine::open(dir)?), verifier, options)?;
         Ok(Self { reading: true, ..store })
     }
 
@@ -146,7 +146,7 @@ impl Store {
     }
 
     /// Makes durable and tells what was submitted so far, and returns then. Nothing is done where the store's own
-    /// thread does it: see [`Options::driven`].
+    /// thread does it: see [`Options::writer_mode`].
     pub fn flush(&self) {
         self.writer.flush();
     }
@@ -189,7 +189,7 @@ impl Store {
         options: Options,
     ) -> Result<Self, OpenError> {
         let bounds = Bounds { items_max: options.queue_items_max, bytes_max: options.queue_bytes_max };
-        let writer = Writer::start(engine.clone(), options.durability, options.driven, bounds)
+        let writer = Writer::start(engine.clone(), options.durability, options.writer_mode, bounds)
             .map_err(|source| OpenError::Thread { source })?;
         let counters = Arc::new(Counters::default());
         let cap = options.bytes_max.map(|bytes_max| Arc::new(Cap::new(bytes_max)));
@@ -497,7 +497,7 @@ impl Store {
         Ok(passing)
     }
 
-    fn read_for_a_person(&self, id: &StatementId) -> Result<Option<Shown>, StoreError> {
+    fn read_for_a_person(&self, id: &StatementId) -> Result<Option<EntryDetails>, StoreError> {
         let Some(entry) = self.entry(id)? else { return Ok(None) };
         let receipt = match self.engine.read(Table::Receipts, &id.0) {
             Ok(None) => Err(QuarantineReason::Missing),
@@ -507,7 +507,7 @@ impl Store {
         };
         let profile = self.small(Table::Profiles, &entry.statement.profile.0)?;
         let profile = profile.and_then(|bytes| record::read(&bytes));
-        Ok(Some(Shown { summary: self.summary(*id, entry)?, receipt, profile }))
+        Ok(Some(EntryDetails { summary: self.summary(*id, entry)?, receipt, profile }))
     }
 
     fn prune(&self, pins: &PinsDigest, floor: Floor) -> Result<PruneOutcome, StoreError> {
@@ -641,7 +641,7 @@ impl ReceiptStore for Store {
         let told_cap = self.cap.clone();
         let told = move |outcome: Result<PutOutcome, StoreError>| {
             match (&outcome, told_cap) {
-                (Ok(outcome), _) => counters.placed(&outcome.places),
+                (Ok(outcome), _) => counters.coordinates_added(&outcome.coordinates),
                 (Err(_), Some(cap)) => cap.failed(),
                 (Err(_), None) => {}
             }
@@ -666,11 +666,14 @@ impl ReceiptStore for Store {
         outcome.recv().unwrap_or(Err(StoreError::Closed))
     }
 
-    fn place(&self, places: &[(Coordinate, StatementId)]) -> Result<PlaceOutcome, StoreError> {
-        let places = places.to_vec();
-        let outcome = self.writer.wait(move |staging| index::place(staging, &places));
+    fn add_coordinates(
+        &self,
+        coordinates: &[(Coordinate, StatementId)],
+    ) -> Result<CoordinateOutcome, StoreError> {
+        let coordinates = coordinates.to_vec();
+        let outcome = self.writer.wait(move |staging| index::add_coordinates(staging, &coordinates));
         let outcome = self.counters.tally(outcome)?;
-        self.counters.placed(&outcome);
+        self.counters.coordinates_added(&outcome);
         Ok(outcome)
     }
 
@@ -683,7 +686,7 @@ impl ReceiptStore for Store {
         Ok(ids)
     }
 
-    fn show(&self, id: &StatementId) -> Result<Option<Shown>, StoreError> {
+    fn show(&self, id: &StatementId) -> Result<Option<EntryDetails>, StoreError> {
         self.counters.tally(self.read_for_a_person(id))
     }
 

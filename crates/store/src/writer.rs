@@ -6,8 +6,8 @@
 //!
 //! # Who flushes
 //!
-//! [`Flusher`] takes a group off the queue, commits it and tells; it has no thread. With [`Driven::ByThread`] a
-//! thread calls it whenever something is queued. With [`Driven::ByCaller`] there is no thread: who waits for a
+//! [`Flusher`] takes a group off the queue, commits it and tells; it has no thread. With [`WriterMode::ByThread`] a
+//! thread calls it whenever something is queued. With [`WriterMode::ByCaller`] there is no thread: who waits for a
 //! write flushes, on its own thread, all that is queued, and what is submitted stays queued until somebody does.
 //! So a simulation decides when a flush happens, and its history is a function of its seed.
 //!
@@ -27,7 +27,7 @@ use crossbeam_channel::bounded;
 
 use crate::engine::{Changes, Engine};
 use crate::index::Staging;
-use crate::policy::{Driven, Durability};
+use crate::policy::{Durability, WriterMode};
 use crate::port::StoreError;
 use reprise_model::mutation::{self, Mutation};
 
@@ -70,7 +70,7 @@ impl Queue {
 /// What callers hold.
 pub(crate) struct Writer {
     flusher: Arc<Flusher>,
-    driven: Driven,
+    writer_mode: WriterMode,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -79,7 +79,7 @@ impl Writer {
     pub(crate) fn start(
         engine: Arc<dyn Engine>,
         durability: Durability,
-        driven: Driven,
+        writer_mode: WriterMode,
         bounds: Bounds,
     ) -> std::io::Result<Self> {
         let flusher = Arc::new(Flusher {
@@ -93,15 +93,15 @@ impl Writer {
             flushing: Mutex::new(None),
             flushes: AtomicU64::new(0),
         });
-        let thread = match driven {
-            Driven::ByCaller => None,
-            Driven::ByThread => {
+        let thread = match writer_mode {
+            WriterMode::ByCaller => None,
+            WriterMode::ByThread => {
                 let flusher = flusher.clone();
                 let name = "receipt-writer".into();
                 Some(std::thread::Builder::new().name(name).spawn(move || flusher.run())?)
             }
         };
-        Ok(Self { flusher, driven, thread })
+        Ok(Self { flusher, writer_mode, thread })
     }
 
     /// Durable commits so far.
@@ -116,7 +116,7 @@ impl Writer {
 
     /// Flushes what is queued, on this thread. Nothing where a thread does it.
     pub(crate) fn flush(&self) {
-        if self.driven == Driven::ByCaller && !self.is_here() {
+        if self.writer_mode == WriterMode::ByCaller && !self.is_here() {
             self.flusher.flush_all();
         }
     }
@@ -130,9 +130,9 @@ impl Writer {
                 drop(queue);
                 return tell(Err(StoreError::Reentrant));
             }
-            queue = match self.driven {
-                Driven::ByThread => freed.wait(queue).unwrap_or_else(PoisonError::into_inner),
-                Driven::ByCaller => {
+            queue = match self.writer_mode {
+                WriterMode::ByThread => freed.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                WriterMode::ByCaller => {
                     drop(queue);
                     self.flush();
                     self.flusher.queue()

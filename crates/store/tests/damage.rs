@@ -140,7 +140,7 @@ fn use_it(store: &Store, what: &str) -> Result<u64, String> {
 }
 
 #[derive(Debug, Default)]
-struct Tally {
+struct Statistics {
     unharmed: u64,
     healed: u64,
     forgotten: u64,
@@ -150,7 +150,7 @@ struct Tally {
 }
 
 /// One case: damage, open, use, and rebuild where that is refused.
-fn case(template: &Path, seed: u64, tally: &mut Tally) {
+fn case(template: &Path, seed: u64, tally: &mut Statistics) {
     let dir = tempfile::tempdir().unwrap();
     copy(template, dir.path());
     let what = format!("seed {seed}: {}", damage(dir.path(), &mut Seeded(seed)));
@@ -181,9 +181,9 @@ fn case(template: &Path, seed: u64, tally: &mut Tally) {
     };
     let named = refusal.contains(&dir.path().display().to_string());
     assert!(named, "{what}: `{refusal}` names no file");
-    let mended = Store::mend(dir.path(), hashed(), unsynced())
+    let repaired = Store::repair(dir.path(), hashed(), unsynced())
         .unwrap_or_else(|error| panic!("{what}, {refusal}: {error}"));
-    assert_eq!(use_it(&mended, &what), Ok(0), "{what}");
+    assert_eq!(use_it(&repaired, &what), Ok(0), "{what}");
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn a_damaged_directory_heals_or_is_refused_by_name_and_never_crashes_hangs_or_li
     let cases = from + number("REPRISE_TEST_DAMAGE", 40);
     let whole = tempfile::tempdir().unwrap();
     template(whole.path());
-    let mut tally = Tally::default();
+    let mut tally = Statistics::default();
     let (done, seeds) = mpsc::channel();
     let work = std::thread::spawn(move || {
         for seed in from..cases {
@@ -267,7 +267,7 @@ fn damage_to_what_recorded_a_deletion_brings_back_nothing_revoked_and_no_place_b
         // Opened twice: what the first opening restored is there for the second.
         for _ in 0..2 {
             let store = Store::open(dir.path(), Arc::new(Either), unsynced())
-                .or_else(|_| Store::mend(dir.path(), Arc::new(Either), unsynced()))
+                .or_else(|_| Store::repair(dir.path(), Arc::new(Either), unsynced()))
                 .unwrap_or_else(|error| panic!("{what}: {error}"));
             salvaged += store.salvaged().receipts;
             for n in 0..RECEIPTS {

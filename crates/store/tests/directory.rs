@@ -51,7 +51,7 @@ fn a_newer_format_is_refused_by_both_versions() {
     fs::write(dir.path().join("FORMAT"), format!("{line}\ncheck {check}\n")).unwrap();
     let refused = refusal(dir.path()).to_string();
     assert!(refused.contains("has format 3") && refused.contains("reads format 2"), "{refused}");
-    assert!(Store::mend(dir.path(), hashed(), Options::default()).is_err(), "mending is no migration");
+    assert!(Store::repair(dir.path(), hashed(), Options::default()).is_err(), "repairing is no migration");
 }
 
 #[test]
@@ -69,9 +69,9 @@ fn a_damaged_or_missing_format_file_is_refused_by_name_and_mended() {
     }
     fs::remove_file(&format).unwrap();
     assert!(matches!(refusal(dir.path()), OpenError::Damaged { .. }));
-    let mended = Store::mend(dir.path(), hashed(), Options::default()).unwrap();
-    assert!(is_hit(&mended, 1));
-    drop(mended);
+    let repaired = Store::repair(dir.path(), hashed(), Options::default()).unwrap();
+    assert!(is_hit(&repaired, 1));
+    drop(repaired);
     assert_eq!(fs::read(&format).unwrap(), whole);
     disk(dir.path());
 }

@@ -3,15 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod archive;
-mod contract;
+mod conformance;
 mod crash;
 mod damage;
 mod directory;
 mod envelope;
+mod explanation;
 mod gc;
 mod power;
-mod reading;
+mod read_only;
 mod tiered;
-mod why;
 mod world;
 mod writing;

@@ -15,7 +15,7 @@ use reprise_store::disk::DiskEngine;
 use reprise_store::medium::{Medium, Opening};
 use reprise_store::port::{Filter, Floor, Lookup, NewEntry, StoreError};
 use reprise_store::simulated::{Operation, SimulatedDisk};
-use reprise_store::{Driven, Durability, OpenError, Options, ReceiptStore, Store};
+use reprise_store::{Durability, OpenError, Options, ReceiptStore, Store, WriterMode};
 
 use crate::world::*;
 
@@ -33,7 +33,7 @@ fn open(disk: &SimulatedDisk, durability: Durability) -> Result<Store, OpenError
     let engine = DiskEngine::open_on(Arc::new(disk.clone()), Path::new("/data/store"), SEGMENT_BYTES_MAX)?;
     let options = Options {
         durability,
-        driven: Driven::ByCaller,
+        writer_mode: WriterMode::ByCaller,
         memory_bytes_max: 0,
         clock: || 7,
         ..Options::default()
@@ -50,7 +50,7 @@ enum Action {
     /// Submitted together, then flushed.
     Submit(Vec<(u64, Vec<Spot>)>),
     Import(Vec<(u64, Vec<Spot>)>),
-    Place(u64, Spot),
+    AddCoordinate(u64, Spot),
     Pin(u64),
     Unpin(u64),
     Remove(u64),
@@ -72,7 +72,7 @@ fn action(seeded: &mut Seeded, latest: &mut u64) -> Action {
     match seeded.below(24) {
         0 | 1 => Action::Submit(many(seeded)),
         2 => Action::Import(many(seeded)),
-        3 => Action::Place(n, (*latest + 1, seeded.below(3) as u8)),
+        3 => Action::AddCoordinate(n, (*latest + 1, seeded.below(3) as u8)),
         4 => Action::Pin(n),
         5 => Action::Unpin(n),
         6 => Action::Remove(n),
@@ -111,7 +111,7 @@ impl Model {
                     steps.extend(matches!(action, Action::Import(_)).then(|| model.clone()));
                 }
             }
-            Action::Place(n, spot) => {
+            Action::AddCoordinate(n, spot) => {
                 if spot.0 >= model.floor
                     && let Some(places) = model.places.get_mut(n)
                 {
@@ -237,8 +237,8 @@ fn call(store: &Store, action: &Action) -> Result<(), StoreError> {
                 imported => assert!(imported.unwrap().refused.is_empty()),
             }
         }
-        Action::Place(n, (checkpoint, fork)) => {
-            store.place(&[(at(*checkpoint, *fork), id(*n))])?;
+        Action::AddCoordinate(n, (checkpoint, fork)) => {
+            store.add_coordinates(&[(at(*checkpoint, *fork), id(*n))])?;
         }
         Action::Pin(n) => store.pin(&id(*n), OWNER)?,
         Action::Unpin(n) => {

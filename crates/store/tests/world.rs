@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use reprise_model::coordinate::{Checkpoint, Coordinate, Place};
+use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
 use reprise_model::digest::{BlockHash, ClaimDigest, Digest, PinsDigest, ProgramId};
 use reprise_model::profile::{ProofProfile, SealKind};
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
@@ -121,7 +121,7 @@ pub(crate) fn at(checkpoint: u64, fork: u8) -> Coordinate {
     Coordinate {
         checkpoint: Checkpoint(checkpoint),
         block_hash: BlockHash([fork; 32]),
-        place: Place::Batch,
+        position: Position::Batch,
         program: ProgramId([7; 32]),
         profile: profile("1").id(),
         pins: PINS,
@@ -129,8 +129,8 @@ pub(crate) fn at(checkpoint: u64, fork: u8) -> Coordinate {
 }
 
 pub(crate) fn aggregate_at(start: u64, end: u64, fork: u8) -> Coordinate {
-    let place = Place::Aggregate { start: Checkpoint(start), commitment: Digest([fork; 32]) };
-    Coordinate { place, ..at(end, fork) }
+    let position = Position::Aggregate { start: Checkpoint(start), commitment: Digest([fork; 32]) };
+    Coordinate { position, ..at(end, fork) }
 }
 
 pub(crate) fn provenance() -> Provenance {
@@ -145,7 +145,7 @@ pub(crate) fn provenance() -> Provenance {
 }
 
 pub(crate) fn entry(n: u64, coordinates: &[Coordinate]) -> NewEntry {
-    let kind = coordinates.first().map_or(Kind::Batch, |c| c.place.kind());
+    let kind = coordinates.first().map_or(Kind::Batch, |c| c.position.kind());
     NewEntry { receipt: receipt(n), kind, provenance: provenance(), coordinates: coordinates.to_vec() }
 }
 

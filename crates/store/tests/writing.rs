@@ -11,7 +11,7 @@ use reprise_store::engine::{Changes, Engine, Pair, Table};
 use reprise_store::faulty::FaultyEngine;
 use reprise_store::memory::MemoryEngine;
 use reprise_store::port::{Floor, Lookup, MissReason, NewEntry, Origin, QuarantineReason, StoreError};
-use reprise_store::{Driven, Durability, Options, ReceiptStore, Store, VerifyPolicy};
+use reprise_store::{Durability, Options, ReceiptStore, Store, VerifyPolicy, WriterMode};
 
 use crate::world::*;
 
@@ -133,7 +133,8 @@ fn nothing_is_acknowledged_or_visible_before_its_flush_and_a_group_gathers_meanw
 
 #[test]
 fn a_store_that_is_driven_by_its_callers_flushes_when_it_is_told_and_when_somebody_waits() {
-    let bench = bench(Options { driven: Driven::ByCaller, queue_items_max: 4, ..Options::default() });
+    let bench =
+        bench(Options { writer_mode: WriterMode::ByCaller, queue_items_max: 4, ..Options::default() });
     let told = Arc::new(Mutex::new(Vec::new()));
     let submit = |n: u64| {
         let told = told.clone();
@@ -503,7 +504,7 @@ proptest::proptest! {
                     }
                 }
                 2 => {
-                    store.place(&[(at(checkpoint, fork), id(n))]).unwrap();
+                    store.add_coordinates(&[(at(checkpoint, fork), id(n))]).unwrap();
                     if stored.contains(&n) && checkpoint >= floor {
                         places.entry(n).or_default().insert((checkpoint, fork));
                     }

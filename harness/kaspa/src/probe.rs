@@ -13,10 +13,10 @@ use reprise_kaspa::live::Options;
 use reprise_model::digest::BlockHash;
 use reprise_model::hash::{Blake3, Hasher};
 use reprise_model::statement::ClaimScheme;
-use reprise_node::happening::{Happening, Observer};
-use reprise_node::l1::{L1, Through};
-use reprise_node::pipeline::{Ended, RunError};
-use reprise_node::wire::{self, Patience, Settings, Workload};
+use reprise_node::event::{Observer, PipelineEvent};
+use reprise_node::l1::{L1, WrappedL1};
+use reprise_node::pipeline::{RunError, RunOutcome};
+use reprise_node::wire::{self, Settings, Tuning, Workload};
 use reprise_planner::bundle::BundleRule;
 use reprise_planner::planner::Retention;
 use reprise_prover::backend::Backend;
@@ -64,11 +64,11 @@ impl ChainSource for ProbedSource {
 
 /// Hears everything, and keeps it.
 #[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<Happening>>>);
+struct Kept(Arc<Mutex<Vec<PipelineEvent>>>);
 
 impl Observer for Kept {
-    fn hear(&mut self, happening: &Happening) {
-        lock(&self.0).push(happening.clone());
+    fn on_event(&mut self, event: &PipelineEvent) {
+        lock(&self.0).push(event.clone());
     }
 }
 
@@ -94,7 +94,7 @@ pub struct Run {
     pub store: Arc<dyn ReceiptStore>,
     /// Its backend.
     pub backend: Arc<MockBackend>,
-    thread: Option<JoinHandle<Result<Ended, String>>>,
+    thread: Option<JoinHandle<Result<RunOutcome, String>>>,
 }
 
 impl Run {
@@ -104,7 +104,8 @@ impl Run {
         let backend = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
         let said = |e: &dyn std::fmt::Display| e.to_string();
         let dir = DataDir::lock(&plan.data_dir).map_err(|e| said(&e))?;
-        let store = Store::open(&dir.receipts(), backend.clone(), StoreOptions::default()).map_err(|e| said(&e))?;
+        let store =
+            Store::open(&dir.receipts(), backend.clone(), StoreOptions::default()).map_err(|e| said(&e))?;
         let store: Arc<dyn ReceiptStore> = Arc::new(store);
         store.describe(backend.profile()).map_err(|e| said(&e))?;
         let (seen, heard, stop) = (Shared::default(), Kept::default(), Arc::new(AtomicBool::new(false)));
@@ -119,18 +120,18 @@ impl Run {
                 let (tip, told) = (l1.root().metadata.block_hash, seen.clone());
                 let probe =
                     move |source| Box::new(ProbedSource { source, tip, seen: told }) as Box<dyn ChainSource>;
-                let l1 = Box::new(Through { l1, through: probe });
+                let l1 = Box::new(WrappedL1 { l1, through: probe });
                 let settings = Settings {
                     rule: plan.rule,
                     permits: 1,
                     finality_depth: 1_000,
                     data_dir: Some(dir),
-                    patience: Patience {
+                    tuning: Tuning {
                         retention: Retention { grace: 32, retained: 1_000 },
-                        ..Patience::default()
+                        ..Tuning::default()
                     },
                 };
-                let node = wire::wire(settings, l1, backend, hasher, store).map_err(|e| said(&e))?;
+                let node = wire::build_node(settings, l1, backend, hasher, store).map_err(|e| said(&e))?;
                 node.run(&stop, &mut heard).map_err(|e: RunError| said(&e))
             })
         };
@@ -160,12 +161,12 @@ impl Run {
     }
 
     /// What happened so far.
-    pub fn heard(&self) -> Vec<Happening> {
+    pub fn heard(&self) -> Vec<PipelineEvent> {
         lock(&self.heard.0).clone()
     }
 
     /// Waits until something is heard that `of` recognises, after what was heard `from`.
-    pub fn hear<T>(&self, from: usize, of: impl Fn(&Happening) -> Option<T>) -> Result<T, String> {
+    pub fn find_event<T>(&self, from: usize, of: impl Fn(&PipelineEvent) -> Option<T>) -> Result<T, String> {
         let began = Instant::now();
         loop {
             if let Some(found) = lock(&self.heard.0).iter().skip(from).find_map(&of) {
@@ -182,17 +183,17 @@ impl Run {
     }
 
     /// Stops it: how it ended.
-    pub fn end(mut self) -> Result<Ended, String> {
+    pub fn end(mut self) -> Result<RunOutcome, String> {
         self.stop.store(true, Ordering::Relaxed);
         self.join()
     }
 
     /// Waits until it ends by itself.
-    pub fn ended(mut self) -> Result<Ended, String> {
+    pub fn ended(mut self) -> Result<RunOutcome, String> {
         self.join()
     }
 
-    fn join(&mut self) -> Result<Ended, String> {
+    fn join(&mut self) -> Result<RunOutcome, String> {
         let Some(thread) = self.thread.take() else { return Err("joined before".into()) };
         thread.join().map_err(|_| "the run panicked".to_owned())?
     }

@@ -351,7 +351,7 @@ impl Cache {
 
 #[cfg(test)]
 mod tests {
-    use reprise_model::coordinate::{Checkpoint, Coordinate, Place};
+    use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
     use reprise_model::digest::{BlockHash, ClaimDigest, PinsDigest, ProfileId, ProgramId, StatementId};
     use reprise_model::profile::SealKind;
     use reprise_model::statement::Statement;
@@ -359,7 +359,7 @@ mod tests {
     use reprise_store::port::{Origin, Provenance, Summary};
 
     use super::*;
-    use crate::dice::Dice;
+    use crate::rng::Rng;
 
     fn summary(worth: &Worth) -> Summary {
         let (profile, program) = (ProfileId([0; 32]), ProgramId([0; 32]));
@@ -368,7 +368,7 @@ mod tests {
         let coordinate = Coordinate {
             checkpoint: Checkpoint(1),
             block_hash: BlockHash([0; 32]),
-            place: Place::Batch,
+            position: Position::Batch,
             program,
             profile,
             pins: PinsDigest([0; 32]),
@@ -394,11 +394,11 @@ mod tests {
 
     #[test]
     fn what_goes_first_is_what_the_store_evicts_first() {
-        let mut dice = Dice::of(1, "eviction");
+        let mut rng = Rng::of(1, "eviction");
         // Few values, so that many are worth the same.
         let worths = (0..500).map(|number| Worth {
-            took_ms: 100 * dice.among(0..6),
-            bytes: 1_000 * (1 + dice.among(0..4)),
+            took_ms: 100 * rng.among(0..6),
+            bytes: 1_000 * (1 + rng.among(0..4)),
             key: name("key", &[number]),
         });
         let worths: BTreeSet<Worth> = worths.collect();

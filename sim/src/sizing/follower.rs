@@ -16,7 +16,7 @@ use super::chain::{Batch, Block, Event, Name, name};
 
 /// How a chain is followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Terms {
+pub struct FollowerConfig {
     /// Where bundles begin and end.
     pub rule: BundleRule,
     /// How many blocks below the tip a block is final.
@@ -71,7 +71,7 @@ struct Landing {
 /// What follows a chain.
 #[derive(Debug)]
 pub struct Follower {
-    terms: Terms,
+    config: FollowerConfig,
     /// The last blocks; the root, at height 0, is none of them.
     view: VecDeque<Block>,
     tip: u64,
@@ -90,9 +90,9 @@ pub struct Follower {
 
 impl Follower {
     /// One that has seen nothing.
-    pub fn new(terms: Terms) -> Self {
+    pub fn new(config: FollowerConfig) -> Self {
         Self {
-            terms,
+            config,
             view: VecDeque::new(),
             tip: 0,
             finalized: 0,
@@ -172,7 +172,7 @@ impl Follower {
             (waiting.start, waiting.end_block) == (first.height, last.block) && waiting.end == last.height
         };
         if !self.mempool.iter().any(same) {
-            let not_before = self.tip + 1 + self.terms.landing_blocks;
+            let not_before = self.tip + 1 + self.config.landing_blocks;
             let (start, end, end_block) = (first.height, last.height, last.block);
             self.mempool.push(Submission { start, end, end_block, not_before });
         }
@@ -234,7 +234,7 @@ impl Follower {
         let due = self
             .open
             .first()
-            .is_some_and(|first| busy || score > first.score.saturating_add(self.terms.rule.deadline_score));
+            .is_some_and(|first| busy || score > first.score.saturating_add(self.config.rule.deadline_score));
         due && self.close(score)
     }
 
@@ -250,7 +250,7 @@ impl Follower {
 
     fn close(&mut self, score: u64) -> bool {
         let candidates: Vec<Candidate> = self.open.iter().map(|batch| candidate(batch)).collect();
-        let lengths = self.terms.rule.close(&candidates, score);
+        let lengths = self.config.rule.close(&candidates, score);
         for length in &lengths {
             let batches: Vec<_> = self.open.drain(..*length).collect();
             self.bundles.extend(Bundle::over(&batches));
@@ -260,7 +260,7 @@ impl Follower {
 
     /// Forgets what is final and settled for good.
     fn finalize(&mut self) {
-        self.finalized = self.finalized.max(self.tip.saturating_sub(self.terms.finality_depth));
+        self.finalized = self.finalized.max(self.tip.saturating_sub(self.config.finality_depth));
         while self.landings.get(1).is_some_and(|landing| landing.carrier <= self.finalized) {
             self.landings.pop_front();
         }
@@ -276,7 +276,7 @@ impl Follower {
                 lowest.remove();
             }
         }
-        while self.view.len() as u64 > self.terms.finality_depth + 1 {
+        while self.view.len() as u64 > self.config.finality_depth + 1 {
             self.view.pop_front();
         }
     }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::chain::{Batch, Block, Event, Name, Step, Transaction, name, place_of_batch};
-use crate::dice::Dice;
+use crate::rng::Rng;
 
 /// How deep reorgs are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,10 +18,10 @@ pub enum Depth {
 }
 
 impl Depth {
-    fn draw(self, dice: &mut Dice) -> u64 {
+    fn draw(self, rng: &mut Rng) -> u64 {
         match self {
             Self::Fixed(depth) => depth,
-            Self::Geometric(mean) => dice.geometric(1.0 / mean.max(1) as f64),
+            Self::Geometric(mean) => rng.geometric(1.0 / mean.max(1) as f64),
         }
     }
 }
@@ -110,7 +110,7 @@ struct Made {
 #[derive(Debug)]
 pub struct Steps {
     synthetic: Synthetic,
-    dice: Dice,
+    rng: Rng,
     /// The blocks that a reorg may still replace.
     view: VecDeque<Made>,
     height: u64,
@@ -127,12 +127,12 @@ pub struct Steps {
 impl Synthetic {
     /// Its steps.
     pub fn steps(&self) -> Steps {
-        let mut dice = Dice::of(self.seed, "synthetic chain");
-        let reorg_in = dice.geometric(self.reorg_chance());
-        let restart_in = dice.geometric(self.restart_chance());
+        let mut rng = Rng::of(self.seed, "synthetic chain");
+        let reorg_in = rng.geometric(self.reorg_chance());
+        let restart_in = rng.geometric(self.restart_chance());
         Steps {
             synthetic: *self,
-            dice,
+            rng,
             view: VecDeque::new(),
             height: 0,
             lane: 0,
@@ -159,7 +159,7 @@ impl Iterator for Steps {
 
     fn next(&mut self) -> Option<Step> {
         if self.restart_in == 0 {
-            self.restart_in = self.dice.geometric(self.synthetic.restart_chance());
+            self.restart_in = self.rng.geometric(self.synthetic.restart_chance());
             return Some(Step::Restart);
         }
         if let Some((fork, 0)) = &mut self.returning {
@@ -171,7 +171,7 @@ impl Iterator for Steps {
             return None;
         }
         if self.reorg_in == 0 && self.returning.is_none() {
-            self.reorg_in = self.dice.geometric(self.synthetic.reorg_chance());
+            self.reorg_in = self.rng.geometric(self.synthetic.reorg_chance());
             return Some(Step::Chain(self.reorg()));
         }
         self.reorg_in = self.reorg_in.saturating_sub(1);
@@ -189,9 +189,9 @@ impl Steps {
     /// Mines a block that accepts `shared`, and with this chance others.
     fn make(&mut self, shared: Vec<Name>, busy: f64) -> Block {
         let mut statements = shared;
-        if self.dice.chance(busy) {
+        if self.rng.chance(busy) {
             let most = self.synthetic.transactions_per_block.max(1) * 2;
-            for _ in 0..self.dice.among(1..most) {
+            for _ in 0..self.rng.among(1..most) {
                 self.transactions_made += 1;
                 statements.push(name("transaction", &[self.transactions_made.into()]));
             }
@@ -229,14 +229,14 @@ impl Steps {
 
     /// Another fork becomes the longer one.
     fn reorg(&mut self) -> Event {
-        let depth = self.synthetic.reorg_depth.draw(&mut self.dice);
+        let depth = self.synthetic.reorg_depth.draw(&mut self.rng);
         let depth = depth.min(self.synthetic.deepest).min(self.height);
         let left = self.leave(depth);
         let mut shared: Vec<Vec<Name>> = vec![vec![]; depth as usize + 1];
         for (index, made) in left.iter().enumerate() {
             for transaction in made.block.batch.iter().flat_map(|batch| &batch.transactions) {
-                if self.dice.percent(self.synthetic.shared_percent) {
-                    let at = (index + 1 + self.dice.among(0..3) as usize).min(depth as usize);
+                if self.rng.percent(self.synthetic.shared_percent) {
+                    let at = (index + 1 + self.rng.among(0..3) as usize).min(depth as usize);
                     shared[at].push(transaction.statement);
                 }
             }
@@ -244,8 +244,8 @@ impl Steps {
         let fresh = 100 - self.synthetic.shared_percent.min(100);
         let busy = self.synthetic.busy_percent / 100.0 * fresh as f64 / 100.0;
         let added = shared.into_iter().map(|shared| self.make(shared, busy)).collect();
-        if depth > 0 && self.dice.percent(self.synthetic.return_percent) {
-            let after = 1 + self.dice.among(0..depth);
+        if depth > 0 && self.rng.percent(self.synthetic.return_percent) {
+            let after = 1 + self.rng.among(0..depth);
             self.returning = Some((left, after));
         }
         Event { removed: depth, added, returning: 0 }

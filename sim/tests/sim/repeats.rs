@@ -28,7 +28,7 @@ fn a_campaign_is_the_same_however_many_threads_run_it() {
     let whole = Campaign::run(50, 12, &limits, &|_| ()).unwrap();
     let mut alone: Vec<_> = (50..62).map(|seed| run(Scenario::draw(seed, &limits)).unwrap()).collect();
     alone.sort_by_key(|outcome| outcome.seed);
-    assert_eq!(whole.sums, reprise_sim::campaign::Sums::of(&alone));
+    assert_eq!(whole.sums, reprise_sim::campaign::Totals::of(&alone));
 }
 
 #[test]

@@ -17,28 +17,28 @@ use reprise_model::hash::{Blake3, Hasher};
 use reprise_model::order::Order;
 use reprise_model::statement::{Kind, StatementId};
 use reprise_model::transaction::account_of;
-use reprise_node::happening::{Happening, Observer};
+use reprise_node::event::{Observer, PipelineEvent};
 use reprise_node::l1::OverlaySink;
-use reprise_node::pipeline::{Hands, Message, Outside, Pipeline};
-use reprise_node::wire::{Patience, Settings, Workload, join};
+use reprise_node::pipeline::{Context, Executor, Message, Pipeline};
+use reprise_node::wire::{Settings, Tuning, Workload, build_pipeline};
 use reprise_planner::bundle::BundleRule;
 use reprise_planner::planner::Retention;
 use reprise_prover::backend::Control;
 use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_prover::reader::Read;
-use reprise_prover::workers::{Assignment, attempt_at};
+use reprise_prover::workers::{Assignment, run_attempt};
 use reprise_settler::Sink;
 use reprise_sim::disk::{Disk, Records};
 use reprise_sim::sizing::cache::{Cache, Costs, Design, Figures};
 use reprise_sim::sizing::chain::{Event, Name, Step};
-use reprise_sim::sizing::follower::Terms;
+use reprise_sim::sizing::follower::FollowerConfig;
 use reprise_sim::sizing::synthetic::{Depth, Synthetic};
 use reprise_sim::sizing::{Setup, Sizing, of_recording, of_synthetic, play, plot};
-use reprise_store::policy::Driven;
+use reprise_store::policy::WriterMode;
 use reprise_store::port::NewEntry;
 use reprise_store::{Options, ReceiptStore, Store};
 
-const TERMS: Terms = Terms {
+const TERMS: FollowerConfig = FollowerConfig {
     rule: BundleRule { batches_max: 3, transactions_max: 8, deadline_score: 12 },
     finality_depth: 60,
     landing_blocks: 0,
@@ -76,7 +76,7 @@ enum Ask {
 #[derive(Default)]
 struct Asks(VecDeque<Ask>);
 
-impl Hands for Asks {
+impl Executor for Asks {
     fn now(&self) -> Duration {
         Duration::ZERO
     }
@@ -116,10 +116,10 @@ struct Heard {
 }
 
 impl Observer for Heard {
-    fn hear(&mut self, happening: &Happening) {
-        match happening {
-            Happening::Proving(order) => self.proved[order.kind() as usize] += 1,
-            Happening::Reused(_, at) => self.hits[at.place.kind() as usize] += 1,
+    fn on_event(&mut self, event: &PipelineEvent) {
+        match event {
+            PipelineEvent::Proving(order) => self.proved[order.kind() as usize] += 1,
+            PipelineEvent::Reused(_, at) => self.hits[at.position.kind() as usize] += 1,
             _ => {}
         }
     }
@@ -155,16 +155,16 @@ impl Real {
         let workload = Workload::ledger(backend.clone(), hasher, chain.lane());
         let overlay = Overlay::open(None, chain.chain_root(), workload.covenant()).unwrap();
         let overlay = Arc::new(Mutex::new(overlay));
-        let options = Options { driven: Driven::ByCaller, clock: || 0, ..Options::default() };
+        let options = Options { writer_mode: WriterMode::ByCaller, clock: || 0, ..Options::default() };
         let store: Arc<dyn ReceiptStore> = Arc::new(Store::in_memory(backend.clone(), options).unwrap());
         let disk = Arc::new(Disk::default());
-        let pipeline = Self::join(&backend, &chain, &overlay, &store, &disk);
+        let pipeline = Self::build_pipeline(&backend, &chain, &overlay, &store, &disk);
         let blocks = HashMap::new();
         let (canonical, heard) = (vec![], Heard::default());
         Self { backend, store, disk, overlay, chain, blocks, canonical, pipeline, heard, by_place }
     }
 
-    fn join(
+    fn build_pipeline(
         backend: &Arc<MockBackend>,
         chain: &DevChain,
         overlay: &Arc<Mutex<Overlay>>,
@@ -177,13 +177,21 @@ impl Real {
             permits: 1,
             finality_depth: TERMS.finality_depth,
             data_dir: None,
-            patience: Patience { retention, ..Patience::default() },
+            tuning: Tuning { retention, ..Tuning::default() },
         };
         let workload = Workload::ledger(backend.clone(), Arc::new(Blake3), chain.lane());
         let records = Box::new(Records::new(disk.clone()));
-        let sink = Sink::Rehearsal(Box::new(OverlaySink(overlay.clone())));
-        join(&settings, "sized".into(), chain.chain_root(), &workload, store.clone(), records, Some(sink))
-            .unwrap()
+        let sink = Sink::Unproven(Box::new(OverlaySink(overlay.clone())));
+        build_pipeline(
+            &settings,
+            "sized".into(),
+            chain.chain_root(),
+            &workload,
+            store.clone(),
+            records,
+            Some(sink),
+        )
+        .unwrap()
     }
 
     fn run(mut self, steps: &[Step]) -> Heard {
@@ -191,8 +199,13 @@ impl Real {
             match step {
                 Step::Chain(event) => self.follow(event),
                 Step::Restart => {
-                    self.pipeline =
-                        Self::join(&self.backend, &self.chain, &self.overlay, &self.store, &self.disk);
+                    self.pipeline = Self::build_pipeline(
+                        &self.backend,
+                        &self.chain,
+                        &self.overlay,
+                        &self.store,
+                        &self.disk,
+                    );
                     let added = self.canonical.clone();
                     self.tell(SourceEvent { removed: vec![], added });
                 }
@@ -240,13 +253,13 @@ impl Real {
 
     fn tell(&mut self, event: SourceEvent) {
         let mut asks = Asks::default();
-        let outside = &mut Outside { hands: &mut asks, observer: &mut self.heard };
-        self.pipeline.follow(event, outside).unwrap();
+        let context = &mut Context { executor: &mut asks, observer: &mut self.heard };
+        self.pipeline.follow(event, context).unwrap();
         while let Some(ask) = asks.0.pop_front() {
             let message = match ask {
                 Ask::LookUp(order) => Message::Read(Read::look_up(self.store.as_ref(), order)),
                 Ask::Check(order) => Message::Read(Read::check(self.store.as_ref(), order)),
-                Ask::Prove(assignment) => Message::Finished(attempt_at(
+                Ask::Prove(assignment) => Message::Finished(run_attempt(
                     *assignment,
                     self.backend.as_ref(),
                     self.store.clone(),
@@ -254,10 +267,10 @@ impl Real {
                 )),
                 Ask::Store(order, entry) => Message::Stored { order, result: self.store.put(*entry) },
             };
-            let outside = &mut Outside { hands: &mut asks, observer: &mut self.heard };
-            self.pipeline.receive(message, outside).unwrap();
+            let context = &mut Context { executor: &mut asks, observer: &mut self.heard };
+            self.pipeline.receive(message, context).unwrap();
         }
-        assert!(self.pipeline.at_rest() && self.pipeline.progress().proved);
+        assert!(self.pipeline.is_idle() && self.pipeline.progress().proved);
     }
 }
 
@@ -291,13 +304,13 @@ fn hours() -> Vec<Step> {
     Synthetic { reorg_depth: Depth::Geometric(150), ..chain }.steps().collect()
 }
 
-fn terms() -> Terms {
-    Terms { finality_depth: 20_000, ..Setup::synthetic().terms }
+fn config() -> FollowerConfig {
+    FollowerConfig { finality_depth: 20_000, ..Setup::synthetic().config }
 }
 
 fn sized(steps: &[Step], design: Design, cap: Option<u64>) -> Figures {
     let mut caches = [Cache::new(design, cap, Costs::default())];
-    play(steps.iter().cloned(), terms(), &mut caches, false);
+    play(steps.iter().cloned(), config(), &mut caches, false);
     caches[0].figures()
 }
 
@@ -360,7 +373,7 @@ fn the_same_seed_gives_the_same_chain_and_another_seed_another() {
 #[test]
 fn a_sizing_is_the_same_however_many_cores_made_it() {
     let chain = Synthetic { blocks: 20_000, deepest: 500, ..eventful(1) };
-    let setup = Setup { terms: terms(), ..Setup::synthetic() };
+    let setup = Setup { config: config(), ..Setup::synthetic() };
     let [a, b] = [(); 2].map(|()| of_synthetic(&chain, setup, &[]));
     assert_eq!(a, b);
     let [caps, depths, rates] = a.tables.as_slice() else { panic!("three tables: {a:?}") };

@@ -14,10 +14,10 @@ use reprise_model::digest::{BlockHash, Digest};
 use reprise_model::hash::{Blake3, Domain, Hasher};
 use reprise_model::journal::Commitment;
 use reprise_model::lane::LaneScheme;
-use reprise_node::happening::{Happening, Observer};
-use reprise_node::l1::Recorded;
+use reprise_node::event::{Observer, PipelineEvent};
+use reprise_node::l1::RecordedChain;
 use reprise_node::report::Report;
-use reprise_node::wire::{self, Patience, Settings};
+use reprise_node::wire::{self, Settings, Tuning};
 use reprise_planner::bundle::BundleRule;
 use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_store::{Options, Store};
@@ -50,10 +50,10 @@ struct Heard {
 }
 
 impl Observer for Heard {
-    fn hear(&mut self, happening: &Happening) {
-        match happening {
-            Happening::Settled(settlement) => self.settled.push(settlement.as_ref().clone()),
-            Happening::Refused(_, reason) => self.refused.push(reason.clone()),
+    fn on_event(&mut self, event: &PipelineEvent) {
+        match event {
+            PipelineEvent::Settled(settlement) => self.settled.push(settlement.as_ref().clone()),
+            PipelineEvent::Refused(_, reason) => self.refused.push(reason.clone()),
             _ => {}
         }
     }
@@ -73,10 +73,10 @@ fn run(recording: Recording) -> Result<(Report, Heard), String> {
         permits: 1,
         finality_depth: 1_000,
         data_dir: None,
-        patience: Patience::default(),
+        tuning: Tuning::default(),
     };
-    let l1 = Box::new(Recorded { name: "recorded".into(), recording, pace: Pace::Proved });
-    let node = wire::wire(settings, l1, backend, hasher, store).map_err(|e| e.to_string())?;
+    let l1 = Box::new(RecordedChain { name: "recorded".into(), recording, pace: Pace::Proved });
+    let node = wire::build_node(settings, l1, backend, hasher, store).map_err(|e| e.to_string())?;
     let mut heard = Heard::default();
     let ended = node.run(&AtomicBool::new(false), &mut heard).map_err(|e| e.to_string())?;
     assert_eq!(ended.violations, vec![]);

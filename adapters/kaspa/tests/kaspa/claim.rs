@@ -7,10 +7,10 @@ use kaspa_consensus_core::tx::{
     ScriptPublicKey, TransactionId, TransactionOutpoint, TransactionOutput, UtxoEntry,
 };
 use proptest::prelude::*;
-use reprise_kaspa::claim::{self, CLAIM_VALUE, Left, Peel};
+use reprise_kaspa::claim::{self, CLAIM_VALUE, ClaimStep, RemainingExits};
 use reprise_kaspa::covenant::{Proof, Rules, State, Succinct};
 use reprise_kaspa::key::Key;
-use reprise_kaspa::settlement::{BuildError, Coin, Fees, Purse, Selected, Settling};
+use reprise_kaspa::settlement::{BuildError, Coin, Fees, Funding, Selected, Settling};
 use reprise_kaspa::vault::{EXIT_MIN, Payout};
 use reprise_model::block::ObservedSettlement;
 use reprise_model::cell::{self, Cell};
@@ -60,7 +60,7 @@ fn coin(number: u8, amount: u64, script: ScriptPublicKey) -> Coin {
     Coin { outpoint, entry: UtxoEntry::new(amount, script, 1, false, None) }
 }
 
-fn claimed(left: &Left) -> Coin {
+fn claimed(left: &RemainingExits) -> Coin {
     let mut coin = coin(1, CLAIM_VALUE, claim::script(left).unwrap());
     coin.entry.covenant_id = Some(Hash::from_bytes(COVENANT));
     coin
@@ -71,24 +71,24 @@ fn vaulted(number: u8, amount: u64) -> Coin {
 }
 
 /// Two coins of the key's.
-fn purse() -> [Coin; 2] {
+fn funding() -> [Coin; 2] {
     let script = settling().key.script();
     [10, 11].map(|number| coin(number, 1_000_000_000, script.clone()))
 }
 
-fn peel(peel: &Peel, coin: Option<Coin>) -> Result<Vec<(u64, ScriptPublicKey)>, BuildError> {
-    peel_from(&peel.before, peel, coin)
+fn peel(step: &ClaimStep, coin: Option<Coin>) -> Result<Vec<(u64, ScriptPublicKey)>, BuildError> {
+    peel_from(&step.before, step, coin)
 }
 
 fn peel_from(
-    before: &Left,
-    peel: &Peel,
+    before: &RemainingExits,
+    step: &ClaimStep,
     coin: Option<Coin>,
 ) -> Result<Vec<(u64, ScriptPublicKey)>, BuildError> {
     let fees = Fees { feerate: 100.0, fee_max: 100_000_000 };
-    let coins = purse();
-    let purse = Purse { coins: &coins, fees };
-    let transaction = settling().peel(claimed(before), peel, coin, purse)?;
+    let coins = funding();
+    let funding = Funding { coins: &coins, fees };
+    let transaction = settling().claim_exit(claimed(before), step, coin, funding)?;
     Ok(transaction.outputs.iter().map(|output| (output.value, output.script_public_key.clone())).collect())
 }
 
@@ -103,9 +103,9 @@ fn batches() -> Vec<Vec<Exit>> {
 
 #[test]
 fn every_exit_of_a_settlement_is_peeled_off_and_paid_but_for_what_is_too_small() {
-    let peels = claim::peels(&batches());
-    assert_eq!(peels.len(), 6);
-    for peeled in &peels {
+    let claim_steps = claim::claim_steps(&batches());
+    assert_eq!(claim_steps.len(), 6);
+    for peeled in &claim_steps {
         let held = peeled.exit.amount * 3;
         let vault = vaulted(2, held);
         let outputs = peel(peeled, peeled.is_paid().then_some(vault.clone())).unwrap();
@@ -123,12 +123,12 @@ fn every_exit_of_a_settlement_is_peeled_off_and_paid_but_for_what_is_too_small()
         let continues = outputs[0] == (CLAIM_VALUE, claim::script(&peeled.after).unwrap());
         assert_eq!(continues, !peeled.after.is_nothing());
     }
-    assert!(peels[5].after.is_nothing());
+    assert!(claim_steps[5].after.is_nothing());
 }
 
 #[test]
 fn a_coin_of_the_vault_that_is_just_enough_leaves_nothing_and_one_that_is_too_small_is_topped_up() {
-    let peeled = &claim::peels(&batches())[0];
+    let peeled = &claim::claim_steps(&batches())[0];
     for held in [peeled.exit.amount, peeled.exit.amount - EXIT_MIN] {
         let outputs = peel(peeled, Some(vaulted(2, held))).unwrap();
         assert_eq!(outputs[1].0, peeled.exit.amount);
@@ -138,15 +138,15 @@ fn a_coin_of_the_vault_that_is_just_enough_leaves_nothing_and_one_that_is_too_sm
 
 #[test]
 fn nothing_else_than_the_last_exit_can_be_peeled_off_and_to_nobody_else() {
-    let peels = claim::peels(&batches());
+    let claim_steps = claim::claim_steps(&batches());
     let is_refused = |peeled: Result<_, BuildError>| match peeled {
         Err(BuildError::Refused { .. }) => {}
         other => panic!("{other:?}"),
     };
-    for peeled in &peels {
+    for peeled in &claim_steps {
         let vault = || Some(vaulted(2, 100 * EXIT_MIN));
         peel(peeled, vault()).unwrap();
-        let with = |tamper: &dyn Fn(&mut Peel)| {
+        let with = |tamper: &dyn Fn(&mut ClaimStep)| {
             let mut peeled = *peeled;
             tamper(&mut peeled);
             peel(&peeled, vault())
@@ -160,7 +160,7 @@ fn nothing_else_than_the_last_exit_can_be_peeled_off_and_to_nobody_else() {
             other.0[0] ^= 1;
             is_refused(with(&|it| it.opens = Some(other)));
         }
-        for other in peels.iter().filter(|other| other.before != peeled.before) {
+        for other in claim_steps.iter().filter(|other| other.before != peeled.before) {
             is_refused(peel_from(&peeled.before, other, vault()));
         }
     }
@@ -169,21 +169,21 @@ fn nothing_else_than_the_last_exit_can_be_peeled_off_and_to_nobody_else() {
 #[test]
 fn a_coin_of_the_vault_moves_beside_a_claim_alone_or_into_one_with_another() {
     let fees = Fees { feerate: 100.0, fee_max: 100_000_000 };
-    let (settling, coins) = (settling(), purse());
-    let purse = Purse { coins: &coins, fees };
-    let merged = settling.merge([vaulted(2, 7 * EXIT_MIN), vaulted(3, 5 * EXIT_MIN)], purse).unwrap();
+    let (settling, coins) = (settling(), funding());
+    let funding = Funding { coins: &coins, fees };
+    let merged = settling.merge([vaulted(2, 7 * EXIT_MIN), vaulted(3, 5 * EXIT_MIN)], funding).unwrap();
     assert_eq!(merged.outputs[0].value, 12 * EXIT_MIN);
     assert_eq!(merged.outputs[0].script_public_key, claim::vault(Digest(COVENANT)).unwrap());
     // With a coin of another vault, or of another covenant's claim.
     let other = coin(3, 5 * EXIT_MIN, claim::vault(Digest([5; 32])).unwrap());
-    let refused = settling.merge([vaulted(2, 7 * EXIT_MIN), other], purse);
+    let refused = settling.merge([vaulted(2, 7 * EXIT_MIN), other], funding);
     assert!(matches!(refused, Err(BuildError::Refused { .. })), "{refused:?}");
-    let peeled = &claim::peels(&batches())[0];
+    let peeled = &claim::claim_steps(&batches())[0];
     let mut claimed = claimed(&peeled.before);
     let vault = || Some(vaulted(2, 100 * EXIT_MIN));
-    settling.peel(claimed.clone(), peeled, vault(), purse).unwrap();
+    settling.claim_exit(claimed.clone(), peeled, vault(), funding).unwrap();
     claimed.entry.covenant_id = None;
-    let refused = settling.peel(claimed, peeled, vault(), purse);
+    let refused = settling.claim_exit(claimed, peeled, vault(), funding);
     assert!(
         matches!(refused, Err(BuildError::Refused { .. })),
         "a claim that no settlement left: {refused:?}"
@@ -207,9 +207,9 @@ fn settle(settling: &Settling, exits: Digest, payout: Payout) -> Result<(), Buil
     let state = State { root: transition.root_before, tip: transition.tip_before };
     let mut covenant = coin(1, 1_000_000_000, settling.rules.script(state));
     covenant.entry.covenant_id = Some(settling.covenant);
-    let coins = purse();
+    let coins = funding();
     let fees = Fees { feerate: 100.0, fee_max: 100_000_000 };
-    settling.settle(covenant, &settlement, vec![], payout, END, Purse { coins: &coins, fees }).map(drop)
+    settling.settle(covenant, &settlement, vec![], payout, END, Funding { coins: &coins, fees }).map(drop)
 }
 
 #[test]
@@ -221,8 +221,8 @@ fn a_settlement_with_exits_must_leave_a_claim_to_all_of_them_and_one_without_mus
         assert!(matches!(refused, BuildError::Refused { .. }), "{refused}");
         !refused.to_string().contains("script ran, but verification failed")
     };
-    let exits = claim::peels(&batches())[0].before.batches;
-    let claimed = |value, exits| settling.claim(value, &Left::all(exits)).unwrap();
+    let exits = claim::claim_steps(&batches())[0].before.batches;
+    let claimed = |value, exits| settling.claim(value, &RemainingExits::all(exits)).unwrap();
     // The builder leaves one by itself.
     assert!(in_order(Digest::ZERO, vec![]) && in_order(exits, vec![]));
     assert!(!in_order(Digest::ZERO, vec![claimed(CLAIM_VALUE, exits)]), "a claim to nothing that was proved");
@@ -260,12 +260,12 @@ proptest! {
             exits.iter().fold(Digest::ZERO, |folded, exit| exit.fold(&OfRiscZero, &folded))
         });
         let exits = digests.fold(Digest::ZERO, |folded, batch| Transition::fold_exits(&OfRiscZero, &folded, &batch));
-        let mut left = Left::all(exits);
+        let mut left = RemainingExits::all(exits);
         let mut peeled = vec![];
-        for peel in claim::peels(&batches) {
-            prop_assert_eq!(left, peel.before);
-            left = peel.after;
-            peeled.push(peel.exit);
+        for step in claim::claim_steps(&batches) {
+            prop_assert_eq!(left, step.before);
+            left = step.after;
+            peeled.push(step.exit);
         }
         prop_assert!(left.is_nothing());
         peeled.reverse();

@@ -13,7 +13,7 @@ use reprise_kaspa::covenant::{
     Groth16, NotOwnError, OwnNetwork, Proof, Rules, State, Succinct, claim_of_journal,
 };
 use reprise_kaspa::key::Key;
-use reprise_kaspa::settlement::{self, BuildError, Coin, Fees, Purse, Selected, Settling};
+use reprise_kaspa::settlement::{self, BuildError, Coin, Fees, Funding, Selected, Settling};
 use reprise_kaspa::vault::Payout;
 use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProgramId, StatementId};
@@ -150,7 +150,7 @@ fn covenant(settling: &Settling, root: u8, tip: u8) -> Coin {
 fn settle(settling: &Settling, covenant: Coin, settlement: &ObservedSettlement) -> Result<(), BuildError> {
     let coins = [coin(settling, 2, 1_000_000_000)];
     settling
-        .settle(covenant, settlement, vec![], Payout::default(), END, Purse { coins: &coins, fees: FEES })
+        .settle(covenant, settlement, vec![], Payout::default(), END, Funding { coins: &coins, fees: FEES })
         .map(drop)
 }
 
@@ -165,7 +165,7 @@ fn a_settlement_that_chains_is_accepted_at_a_fee_that_covers_its_mass() {
             vec![],
             Payout::default(),
             END,
-            Purse { coins: &coins, fees: FEES },
+            Funding { coins: &coins, fees: FEES },
         )
         .unwrap();
     assert_eq!(settlement::parse(&transaction.payload), Some(settlement()));
@@ -178,7 +178,7 @@ fn a_settlement_that_chains_is_accepted_at_a_fee_that_covers_its_mass() {
         vec![],
         Payout::default(),
         END,
-        Purse { coins: &coins, fees: Fees { fee_max: fee - 1, ..FEES } },
+        Funding { coins: &coins, fees: Fees { fee_max: fee - 1, ..FEES } },
     );
     assert!(matches!(refused, Err(BuildError::Dear { .. })), "{refused:?}");
     let broke = settling.settle(
@@ -187,7 +187,7 @@ fn a_settlement_that_chains_is_accepted_at_a_fee_that_covers_its_mass() {
         vec![],
         Payout::default(),
         END,
-        Purse { coins: &[], fees: FEES },
+        Funding { coins: &[], fees: FEES },
     );
     assert!(matches!(broke, Err(BuildError::Broke { .. })), "{broke:?}");
 }

@@ -1,13 +1,13 @@
-//! A followed node that is away: what the chronicle alone can tell, and what it refuses.
+//! A followed node that is away: what the event log alone can tell, and what it refuses.
 
 use std::path::Path;
 use std::time::Duration;
 use std::{fs, slice, thread};
 
-use reprise_chain::chronicle::Chronicle;
 use reprise_chain::event::SourceEvent;
+use reprise_chain::event_log::EventLog;
 use reprise_chain::source::{ChainSource, Poll, Progress};
-use reprise_disk::data_dir::{DataDir, Place};
+use reprise_disk::data_dir::{DataDir, Position};
 use reprise_kaspa::live::{LiveError, LiveL1, Options};
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest, PinsDigest};
@@ -24,19 +24,19 @@ fn options() -> Options {
     Options { url, lane, from: None, confirmations: 0, until_idle: false, through: None }
 }
 
-fn place(dir: &Path) -> Place {
-    DataDir::lock(dir).unwrap().chronicle(&PinsDigest([1; 32]))
+fn place(dir: &Path) -> Position {
+    DataDir::lock(dir).unwrap().event_log(&PinsDigest([1; 32]))
 }
 
-/// A chronicle of a fork and the one that overtakes it.
-fn written(place: &Place) -> Vec<SourceEvent> {
+/// An event log of a fork and the one that overtakes it.
+fn written(place: &Position) -> Vec<SourceEvent> {
     let a = fake::chain(&[(10, &[fake::lane_transaction(1)]), (11, &[])]);
     let b = fake::chain(&[(10, &[fake::lane_transaction(1)]), (21, &[]), (22, &[])]);
     let mut recorder = fake::recorder();
     recorder.accept(&fake::answer(&[], &a), &fake::proofs(&a)).unwrap();
     recorder.accept(&fake::answer(&[a[1].hash()], &b[1..]), &fake::proofs(&b[1..])).unwrap();
-    let mut chronicle = Chronicle::begin(place.clone(), recorder.follower.head().clone()).unwrap();
-    recorder.events.iter().for_each(|event| chronicle.append(event).unwrap());
+    let mut event_log = EventLog::begin(place.clone(), recorder.follower.head().clone()).unwrap();
+    recorder.events.iter().for_each(|event| event_log.append(event).unwrap());
     recorder.events
 }
 
@@ -64,9 +64,9 @@ fn a_compacted_chronicle_is_told_from_the_root_and_followed_on_from_where_its_ev
     let dir = tempfile::tempdir().unwrap();
     let place = place(dir.path());
     let events = written(&place);
-    let mut chronicle = Chronicle::open(place.clone()).unwrap().unwrap();
-    assert!(chronicle.compact(2).unwrap());
-    drop(chronicle);
+    let mut event_log = EventLog::open(place.clone()).unwrap().unwrap();
+    assert!(event_log.compact(2).unwrap());
+    drop(event_log);
     let mut live = LiveL1::open(options(), Some(place.clone())).unwrap();
     let told: Vec<_> = (0..2).map(|_| live.wait(WITHIN).unwrap().unwrap()).collect();
     assert!(told.iter().all(|event| event.removed.is_empty()), "the fork is gone");
@@ -87,7 +87,7 @@ fn a_pipeline_s_progress_forgets_and_compacts_and_a_restart_comes_to_the_same_ch
     let dir = tempfile::tempdir().unwrap();
     let place = place(dir.path());
     let mut recorder = fake::recorder();
-    let mut chronicle = Chronicle::begin(place.clone(), recorder.follower.head().clone()).unwrap();
+    let mut event_log = EventLog::begin(place.clone(), recorder.follower.head().clone()).unwrap();
     let mut tip = None::<fake::Block>;
     for number in 0..BLOCKS {
         let (parent, lane) = tip.as_ref().map_or((fake::root(), None), |it| (it.metadata, it.proof.lane));
@@ -96,10 +96,10 @@ fn a_pipeline_s_progress_forgets_and_compacts_and_a_restart_comes_to_the_same_ch
         let transactions: &[_] = if number % 50 == 0 { &full } else { &[] };
         let block = fake::block(&parent, lane, number as u8, transactions);
         recorder.accept(&fake::answer(&[], slice::from_ref(&block)), slice::from_ref(&block.proof)).unwrap();
-        chronicle.append(recorder.events.last().unwrap()).unwrap();
+        event_log.append(recorder.events.last().unwrap()).unwrap();
         tip = Some(block);
     }
-    drop(chronicle);
+    drop(event_log);
     let size = fs::metadata(place.path()).unwrap().len();
     let progress = Progress { finalized: Checkpoint(1_150), floor: Checkpoint(1_101), ..Progress::default() };
     let told = |progress| {
@@ -118,9 +118,9 @@ fn a_pipeline_s_progress_forgets_and_compacts_and_a_restart_comes_to_the_same_ch
     };
     let before = told(progress);
     // It is compacted before the first attempt at a connection, and a source that is dropped waits for that.
-    let chronicle = Chronicle::open(place.clone()).unwrap().unwrap();
-    assert_eq!(chronicle.compacted(), 1_100);
-    assert_eq!(chronicle.events().count(), BLOCKS - 1_100);
+    let event_log = EventLog::open(place.clone()).unwrap().unwrap();
+    assert_eq!(event_log.compacted(), 1_100);
+    assert_eq!(event_log.events().count(), BLOCKS - 1_100);
     assert!(fs::metadata(place.path()).unwrap().len() < size / 2, "{size} bytes before");
     assert_eq!(told(Progress::default()), before);
 }
@@ -147,10 +147,10 @@ fn a_chronicle_whose_checksums_hold_and_whose_events_do_not_ends_the_source_by_n
     let place = place(dir.path());
     let mut events = written(&place);
     events[0].added[0].accepted[0].payload[0] ^= 1;
-    let head = Chronicle::open(place.clone()).unwrap().unwrap().head().clone();
-    let mut chronicle = Chronicle::begin(place.clone(), head).unwrap();
-    chronicle.append(&events[0]).unwrap();
-    drop(chronicle);
+    let head = EventLog::open(place.clone()).unwrap().unwrap().head().clone();
+    let mut event_log = EventLog::begin(place.clone(), head).unwrap();
+    event_log.append(&events[0]).unwrap();
+    drop(event_log);
     let mut live = LiveL1::open(options(), Some(place.clone())).unwrap();
     let refused = live.wait(WITHIN).unwrap_err().to_string();
     assert!(refused.contains("chronicle") && refused.contains("lane"), "{refused}");

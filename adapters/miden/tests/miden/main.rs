@@ -4,7 +4,7 @@
 
 mod batch;
 mod chain;
-mod contract;
+mod conformance;
 mod cost;
 mod ids;
 mod recursion;

@@ -1,6 +1,6 @@
 //! Aggregates of proved batches, and a whole real recursion.
 
-use reprise_contract::suite;
+use reprise_conformance::suite;
 use reprise_miden::{MidenError, Poseidon2};
 use reprise_model::digest::Digest;
 use reprise_model::journal::{AggregateJournal, Commitment, Journal};

@@ -7,8 +7,8 @@ use reprise_model::witness::{AggregateWitness, Witness};
 use reprise_risc0::Risc0Error;
 
 use crate::chain::Chain;
-use crate::town::development;
-use crate::town::pins;
+use crate::fixture::development;
+use crate::fixture::pins;
 
 fn run(witness: AggregateWitness) -> Result<Vec<u8>, Risc0Error> {
     Ok(development().execute(&Witness::Aggregate(witness), &Chain::get().batches)?.journal)
@@ -24,30 +24,30 @@ fn assert_refused(result: Result<Vec<u8>, Risc0Error>, why: &str) {
 
 #[test]
 fn every_span_commits_what_it_does_natively() {
-    let town = &Chain::get().town;
+    let fixture = &Chain::get().fixture;
     for span in [vec![0], vec![3], vec![1, 2], vec![2, 3], vec![0, 1, 2, 3]] {
-        let journal = town.aggregate_journal(&span).unwrap();
-        assert_eq!(run(town.aggregate_witness(&span)).unwrap(), journal.bytes());
+        let journal = fixture.aggregate_journal(&span).unwrap();
+        assert_eq!(run(fixture.aggregate_witness(&span)).unwrap(), journal.bytes());
     }
-    assert_ne!(town.aggregate_journal(&[1, 2, 3]).unwrap().transition.exits, Digest::ZERO);
-    assert_eq!(town.aggregate_journal(&[1, 2]).unwrap().transition.exits, Digest::ZERO);
+    assert_ne!(fixture.aggregate_journal(&[1, 2, 3]).unwrap().transition.exits, Digest::ZERO);
+    assert_eq!(fixture.aggregate_journal(&[1, 2]).unwrap().transition.exits, Digest::ZERO);
 }
 
 #[test]
 fn a_batch_is_neither_omitted_nor_repeated_nor_reordered() {
-    let town = &Chain::get().town;
+    let fixture = &Chain::get().fixture;
     // The third leaves the state as it is: only the lane tips tell that it is missing.
-    assert_eq!(town.batch_journal(1).0.root_after, town.batch_journal(3).0.root_before);
+    assert_eq!(fixture.batch_journal(1).0.root_after, fixture.batch_journal(3).0.root_before);
     for span in [vec![1, 3], vec![2, 2], vec![1, 2, 2, 3], vec![2, 1], vec![3, 2], vec![1, 1], vec![]] {
-        assert_eq!(town.aggregate_journal(&span), None);
-        assert_refused(run(town.aggregate_witness(&span)), "the batches do not chain");
+        assert_eq!(fixture.aggregate_journal(&span), None);
+        assert_refused(run(fixture.aggregate_witness(&span)), "the batches do not chain");
     }
 }
 
 #[test]
 fn pins_and_journals_are_bound() {
     let with = |change: fn(&mut AggregateWitness)| {
-        let mut witness = Chain::get().town.aggregate_witness(&[1, 2]);
+        let mut witness = Chain::get().fixture.aggregate_witness(&[1, 2]);
         change(&mut witness);
         run(witness)
     };
@@ -65,18 +65,18 @@ fn pins_and_journals_are_bound() {
 
 #[test]
 fn the_end_is_opened_in_the_l1_s_commitment() {
-    let town = &Chain::get().town;
-    let honest = town.aggregate_witness(&[1, 2]);
-    let journal = town.aggregate_journal(&[1, 2]).unwrap();
-    let commitment = town.batches[2].metadata.block.sequencing_commitment;
+    let fixture = &Chain::get().fixture;
+    let honest = fixture.aggregate_witness(&[1, 2]);
+    let journal = fixture.aggregate_journal(&[1, 2]).unwrap();
+    let commitment = fixture.batches[2].metadata.block.sequencing_commitment;
     assert_eq!(journal.commitment, Commitment::Bound(commitment));
     let with = |lane_proof: Option<Vec<u8>>| run(AggregateWitness { lane_proof, ..honest.clone() });
     assert_eq!(with(honest.lane_proof.clone()).unwrap(), journal.bytes());
 
     assert_refused(with(None), "the L1's lane proof is missing");
     assert_refused(with(Some(vec![])), "the lane proof cannot be read");
-    assert_refused(with(town.aggregate_witness(&[1]).lane_proof), "the lane proof has the tip");
-    assert_refused(with(town.batch_witness(0).parent_proof), "the lane proof has the tip");
+    assert_refused(with(fixture.aggregate_witness(&[1]).lane_proof), "the lane proof has the tip");
+    assert_refused(with(fixture.batch_witness(0).parent_proof), "the lane proof has the tip");
     let changed = |change: fn(&mut LaneProof)| {
         let mut proof = LaneProof::decode(honest.lane_proof.as_ref().unwrap()).unwrap();
         change(&mut proof);

@@ -18,7 +18,7 @@ use reprise_risc0::{Risc0Error, Sha256};
 use reprise_scheduler::tree::StateTree;
 
 use crate::chain::{Chain, LAST};
-use crate::town::{account, development, pins};
+use crate::fixture::{account, development, pins};
 
 fn run(witness: BatchWitness, receipts: &[Verified<Receipt>]) -> Result<Vec<u8>, Risc0Error> {
     Ok(development().execute(&Witness::Batch(witness), receipts)?.journal)
@@ -27,7 +27,7 @@ fn run(witness: BatchWitness, receipts: &[Verified<Receipt>]) -> Result<Vec<u8>,
 /// The last block's witness, changed, over its receipts.
 fn changed(change: impl FnOnce(&mut BatchWitness)) -> Result<Vec<u8>, Risc0Error> {
     let chain = Chain::get();
-    let honest = chain.town.batch_witness(LAST);
+    let honest = chain.fixture.batch_witness(LAST);
     let mut witness = honest.clone();
     change(&mut witness);
     assert_ne!(witness, honest);
@@ -45,7 +45,7 @@ fn assert_refused(result: Result<Vec<u8>, Risc0Error>, why: &str) {
 /// It is a statement, but not the block's.
 #[track_caller]
 fn assert_other(result: Result<Vec<u8>, Risc0Error>) {
-    assert_ne!(result.unwrap(), Chain::get().town.batch_journal(LAST).bytes());
+    assert_ne!(result.unwrap(), Chain::get().fixture.batch_journal(LAST).bytes());
 }
 
 const NO_PROOF: &str = "no receipt found to resolve assumption";
@@ -55,26 +55,27 @@ const STALE: &str = "does not hold the pre-image";
 fn a_block_commits_what_it_does_natively() {
     let chain = Chain::get();
     for (block, receipts) in chain.transactions.iter().enumerate() {
-        let committed = run(chain.town.batch_witness(block), receipts).unwrap();
-        assert_eq!(committed, chain.town.batch_journal(block).bytes());
+        let committed = run(chain.fixture.batch_witness(block), receipts).unwrap();
+        assert_eq!(committed, chain.fixture.batch_journal(block).bytes());
     }
     // Receipts are found by their claims, wherever they lie and whatever lies beside them.
     let all: Vec<_> = chain.transactions.iter().rev().flatten().rev().cloned().collect();
-    let committed = run(chain.town.batch_witness(LAST), &all).unwrap();
-    assert_eq!(committed, chain.town.batch_journal(LAST).bytes());
+    let committed = run(chain.fixture.batch_witness(LAST), &all).unwrap();
+    assert_eq!(committed, chain.fixture.batch_journal(LAST).bytes());
 }
 
 #[test]
 fn the_roots_and_tips_are_those_of_a_sequential_execution() {
-    let town = &Chain::get().town;
+    let fixture = &Chain::get().fixture;
     let mut tree = StateTree::empty(Arc::new(Sha256));
     let mut tip = Digest::ZERO;
-    for (block, batch) in town.batches.iter().enumerate() {
-        let journal = town.batch_journal(block).0;
+    for (block, batch) in fixture.batches.iter().enumerate() {
+        let journal = fixture.batch_journal(block).0;
         assert_eq!((journal.root_before, journal.tip_before), (tree.root(), tip));
         for (index, _) in batch.transactions.iter().enumerate() {
-            let read =
-                reprise_model::transaction::from_cells(&town.transaction_witness(block, index).transaction);
+            let read = reprise_model::transaction::from_cells(
+                &fixture.transaction_witness(block, index).transaction,
+            );
             let read = read.unwrap();
             let declared = reprise_ledger::declare(&read.message, &read.facts.authority);
             let values: HashMap<_, _> = declared.iter().map(|id| (*id, tree.get(state::slot(id)))).collect();
@@ -84,7 +85,7 @@ fn the_roots_and_tips_are_those_of_a_sequential_execution() {
                 tree = tree.with(state::slot(resource), cells);
             }
         }
-        let witness = town.batch_witness(block);
+        let witness = fixture.batch_witness(block);
         let accepted: Vec<_> =
             witness.transactions.iter().map(|(accepted, journal)| (accepted, journal.transaction)).collect();
         let step = Step {
@@ -125,16 +126,16 @@ fn a_transaction_is_neither_dropped_nor_inserted_nor_reordered() {
     );
     // One without effects could stand anywhere in the state: the lane tip tells where it stood.
     let chain = Chain::get();
-    let mut witness = chain.town.batch_witness(1);
+    let mut witness = chain.fixture.batch_witness(1);
     let mut receipts = chain.transactions[1].clone();
-    let mut inserted = chain.town.batch_witness(2).transactions.remove(0);
+    let mut inserted = chain.fixture.batch_witness(2).transactions.remove(0);
     inserted.0.merge_index = 3;
     witness.transactions.push(inserted);
     receipts.extend(chain.transactions[2].iter().cloned());
     let committed = run(witness.clone(), &receipts).unwrap();
-    assert_ne!(committed, chain.town.batch_journal(1).bytes());
+    assert_ne!(committed, chain.fixture.batch_journal(1).bytes());
     witness.transactions.pop();
-    assert_eq!(run(witness, &receipts).unwrap(), chain.town.batch_journal(1).bytes());
+    assert_eq!(run(witness, &receipts).unwrap(), chain.fixture.batch_journal(1).bytes());
 }
 
 #[test]
@@ -199,7 +200,7 @@ fn a_transaction_is_what_the_l1_accepted() {
     assert_refused(changed(|witness| witness.transactions[0].0 = witness.transactions[1].0.clone()), "");
     // What it deposits: Alice's credit is what the outputs pay to the deposit script, and to no other.
     let chain = Chain::get();
-    let mut witness = chain.town.batch_witness(0);
+    let mut witness = chain.fixture.batch_witness(0);
     witness.pins.deposit = account("mine");
     assert_refused(run(witness, &chain.transactions[0]), facts);
 }
@@ -207,16 +208,16 @@ fn a_transaction_is_what_the_l1_accepted() {
 #[test]
 fn a_lane_begins_anew_only_where_it_has_no_entry() {
     let chain = Chain::get();
-    let first = chain.town.batch_witness(0);
+    let first = chain.fixture.batch_witness(0);
     assert_eq!(first.tip_before, Digest::ZERO);
     let with = |parent_proof: Option<Vec<u8>>| {
         run(BatchWitness { parent_proof, ..first.clone() }, &chain.transactions[0])
     };
     let honest = with(first.parent_proof.clone()).unwrap();
-    assert_eq!(honest, chain.town.batch_journal(0).bytes());
+    assert_eq!(honest, chain.fixture.batch_journal(0).bytes());
     assert_refused(with(None), "the L1's lane proof is missing");
     assert_refused(with(Some(vec![1; 70])), "the lane proof cannot be read");
-    let present = chain.town.aggregate_witness(&[0]).lane_proof;
+    let present = chain.fixture.aggregate_witness(&[0]).lane_proof;
     assert_refused(with(present), "but the lane is said to have none");
     // Another parent's absence is another beginning.
     let mut other = LaneProof::decode(first.parent_proof.as_ref().unwrap()).unwrap();
@@ -228,7 +229,7 @@ fn a_lane_begins_anew_only_where_it_has_no_entry() {
 
 #[test]
 fn another_state_has_no_path() {
-    let stale = Chain::get().town.batch_witness(1);
+    let stale = Chain::get().fixture.batch_witness(1);
     let root = "the openings are not of the state root before";
     assert_refused(changed(|witness| witness.root_before = stale.root_before), root);
     let replaced = |witness: &mut BatchWitness| {
@@ -245,7 +246,7 @@ fn another_state_has_no_path() {
 #[test]
 fn an_inner_proof_that_is_missing_is_refused() {
     let chain = Chain::get();
-    let witness = chain.town.batch_witness(LAST);
+    let witness = chain.fixture.batch_witness(LAST);
     let receipts = &chain.transactions[LAST];
     assert_refused(run(witness.clone(), &receipts[..1]), NO_PROOF);
     assert_refused(run(witness.clone(), &[]), NO_PROOF);

@@ -7,12 +7,12 @@ use reprise_model::journal::Outcome;
 use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::witness::Witness;
 
-use crate::town::{Town, account, development, fund, pay, prove, town, transaction};
+use crate::fixture::{Fixture, account, development, fixture, fund, pay, prove, transaction};
 
 /// Alice and Bob are funded; Alice pays Bob; a transfer fails, so that only the lane tip moves; Bob pays Alice
 /// and withdraws.
 pub struct Chain {
-    pub town: Town,
+    pub fixture: Fixture,
     /// The receipts of each block's transactions.
     pub transactions: Vec<Vec<Verified<Receipt>>>,
     /// The receipts of the batches.
@@ -30,33 +30,33 @@ impl Chain {
 
     fn new() -> Self {
         let (alice, bob) = (account("alice"), account("bob"));
-        let mut town = town();
-        town.block(vec![fund(1, alice, 100), fund(2, bob, 7)]);
-        town.block(vec![transaction(2, "alice", 0, pay(Action::Transfer, 0, 60, bob))]);
-        town.block(vec![transaction(1, "alice", 0, pay(Action::Transfer, 0, 1, bob))]);
-        town.block(vec![
+        let mut fixture = fixture();
+        fixture.block(vec![fund(1, alice, 100), fund(2, bob, 7)]);
+        fixture.block(vec![transaction(2, "alice", 0, pay(Action::Transfer, 0, 60, bob))]);
+        fixture.block(vec![transaction(1, "alice", 0, pay(Action::Transfer, 0, 1, bob))]);
+        fixture.block(vec![
             transaction(1, "bob", 0, pay(Action::Transfer, 0, 20, alice)),
             transaction(4, "bob", 0, pay(Action::Exit, 1, 30, account("out"))),
         ]);
-        let done = town.batches.iter().flat_map(|batch| &batch.transactions);
+        let done = fixture.batches.iter().flat_map(|batch| &batch.transactions);
         let outcomes: Vec<_> = done.map(|tx| tx.journal.outcome).collect();
         let success = Outcome::SUCCESS;
         assert_eq!(outcomes, [success, success, success, BAD_NONCE, success, success]);
 
         let receipts = |block: usize| {
-            let indices = 0..town.batches[block].transactions.len();
+            let indices = 0..fixture.batches[block].transactions.len();
             let proved = indices.map(|index| {
-                let witness = Witness::Transaction(town.transaction_witness(block, index));
-                prove(development(), &town.transaction_claim(block, index), witness, &[])
+                let witness = Witness::Transaction(fixture.transaction_witness(block, index));
+                prove(development(), &fixture.transaction_claim(block, index), witness, &[])
             });
             proved.collect()
         };
-        let transactions: Vec<Vec<_>> = (0..town.batches.len()).map(receipts).collect();
+        let transactions: Vec<Vec<_>> = (0..fixture.batches.len()).map(receipts).collect();
         let batch = |block: usize| {
-            let witness = Witness::Batch(town.batch_witness(block));
-            prove(development(), &town.batch_claim(block), witness, &transactions[block])
+            let witness = Witness::Batch(fixture.batch_witness(block));
+            prove(development(), &fixture.batch_claim(block), witness, &transactions[block])
         };
-        let batches = (0..town.batches.len()).map(batch).collect();
-        Self { town, transactions, batches }
+        let batches = (0..fixture.batches.len()).map(batch).collect();
+        Self { fixture, transactions, batches }
     }
 }

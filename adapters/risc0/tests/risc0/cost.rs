@@ -3,7 +3,7 @@
 use reprise_model::witness::Witness;
 
 use crate::chain::Chain;
-use crate::town::development;
+use crate::fixture::development;
 
 #[test]
 fn a_small_block_is_one_small_segment_a_program() {
@@ -16,9 +16,9 @@ fn a_small_block_is_one_small_segment_a_program() {
         assert_eq!(segments, 1);
         assert!(total <= limit, "{what}: {total} cycles, and {limit} were enough");
     };
-    let transaction = |block, index| Witness::Transaction(chain.town.transaction_witness(block, index));
-    let batch = |block| Witness::Batch(chain.town.batch_witness(block));
-    let aggregate = |span: &[usize]| Witness::Aggregate(chain.town.aggregate_witness(span));
+    let transaction = |block, index| Witness::Transaction(chain.fixture.transaction_witness(block, index));
+    let batch = |block| Witness::Batch(chain.fixture.batch_witness(block));
+    let aggregate = |span: &[usize]| Witness::Aggregate(chain.fixture.aggregate_witness(span));
     run("transaction, transfer", transaction(1, 0), &[], 1 << 16);
     run("transaction, failing", transaction(2, 0), &[], 1 << 16);
     run("transaction, exit", transaction(3, 1), &[], 1 << 16);

@@ -2,7 +2,7 @@
 
 use reprise_model::statement::Kind;
 
-use crate::town::development;
+use crate::fixture::development;
 
 #[test]
 fn the_programs_are_the_ones_whose_receipts_are_stored() {

@@ -5,11 +5,11 @@
 mod aggregate;
 mod batch;
 mod chain;
-mod contract;
+mod conformance;
 mod cost;
+mod fixture;
 mod images;
 mod kaspa;
 mod recursion;
 mod seals;
-mod town;
 mod transaction;

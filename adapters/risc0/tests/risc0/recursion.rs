@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use reprise_contract::suite;
+use reprise_conformance::suite;
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{RealReceipt, Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::Claim;
@@ -15,22 +15,22 @@ use crate::chain::Chain;
 #[test]
 #[ignore = "three real proofs: 20 CPU minutes"]
 fn a_recursive_proof_verifies_and_nothing_else_does() {
-    let town = &Chain::get().town;
+    let fixture = &Chain::get().fixture;
     let backend = Risc0Backend::new(SealKind::Composite).unwrap();
     // The failed transfer: the smallest block there is.
     let transaction = measure(
         &backend,
         "transaction",
-        &town.transaction_claim(2, 0),
-        Witness::Transaction(town.transaction_witness(2, 0)),
+        &fixture.transaction_claim(2, 0),
+        Witness::Transaction(fixture.transaction_witness(2, 0)),
         &[],
     );
     let transactions = [transaction];
     let batch = measure(
         &backend,
         "batch of 1",
-        &town.batch_claim(2),
-        Witness::Batch(town.batch_witness(2)),
+        &fixture.batch_claim(2),
+        Witness::Batch(fixture.batch_witness(2)),
         &transactions,
     );
     tamper(&backend, &batch, &transactions[0]);
@@ -39,8 +39,8 @@ fn a_recursive_proof_verifies_and_nothing_else_does() {
     let aggregate = measure(
         &backend,
         "aggregate of 1",
-        &town.aggregate_claim(&[2]),
-        Witness::Aggregate(town.aggregate_witness(&[2])),
+        &fixture.aggregate_claim(&[2]),
+        Witness::Aggregate(fixture.aggregate_witness(&[2])),
         &batches,
     );
     tamper(&backend, &aggregate, &batches[0]);

@@ -13,13 +13,13 @@ use risc0_zkvm::sha::Digestible;
 use risc0_zkvm::{Digest, MaybePruned, ReceiptClaim};
 
 use crate::chain::Chain;
-use crate::town::development;
+use crate::fixture::development;
 
 const REAL: [SealKind; 3] = [SealKind::Composite, SealKind::Succinct, SealKind::Groth16];
 
 #[test]
 fn a_statement_is_the_whole_receipt_claim_under_its_profile() {
-    let claim = Chain::get().town.batch_claim(1);
+    let claim = Chain::get().fixture.batch_claim(1);
     let program = Digest::from(claim.program.0);
     let stated = ReceiptClaim::ok(program, MaybePruned::Value(claim.journal.clone()));
     assert_eq!(stated.exit_code, risc0_zkvm::ExitCode::Halted(0));
@@ -51,7 +51,7 @@ fn a_fake_receipt_never_verifies_as_real() {
         // Nor does a real program's proof build on it.
         let mark = reprise_model::receipt::VerifiedMark { checksum: dressed.checksum(), at_ms: 0 };
         let dressed = Verified::recall(dressed, &mark).unwrap();
-        let witness = Witness::Aggregate(Chain::get().town.aggregate_witness(&[1]));
+        let witness = Witness::Aggregate(Chain::get().fixture.aggregate_witness(&[1]));
         let built = real.execute(&witness, &[dressed]);
         assert!(matches!(built, Err(Risc0Error::Assumption { .. })), "{built:?}");
     }
@@ -92,14 +92,14 @@ fn a_fake_receipt_with_another_claim_or_seal_is_refused() {
 fn a_divergence_and_a_foreign_program_are_found_before_proving() {
     let chain = Chain::get();
     let real = Risc0Backend::new(SealKind::Composite).unwrap();
-    let witness = Witness::Transaction(chain.town.transaction_witness(1, 0));
+    let witness = Witness::Transaction(chain.fixture.transaction_witness(1, 0));
     let prove = |claim| {
         let task = Task { claim, witness: witness.clone(), assumptions: vec![] };
         Backend::prove(&real, &task).map(|_| ())
     };
-    let divergence = prove(chain.town.transaction_claim(2, 0));
+    let divergence = prove(chain.fixture.transaction_claim(2, 0));
     assert!(matches!(divergence, Err(ProveError::Divergence { .. })), "{divergence:?}");
-    let foreign = prove(chain.town.batch_claim(1));
+    let foreign = prove(chain.fixture.batch_claim(1));
     assert!(matches!(foreign, Err(ProveError::Unprovable { .. })), "{foreign:?}");
     assert_eq!(real.prove_calls(), 2);
 }
@@ -109,10 +109,10 @@ fn what_this_build_cannot_make_it_says() {
     let programs = recursion::programs();
     assert!(programs.make(SealKind::Composite));
     let succinct = Risc0Backend::new(SealKind::Succinct).unwrap();
-    let town = &Chain::get().town;
-    let witness = Witness::Transaction(town.transaction_witness(2, 0));
+    let fixture = &Chain::get().fixture;
+    let witness = Witness::Transaction(fixture.transaction_witness(2, 0));
     if programs == RecursionPrograms::Absent {
-        let refused = succinct.prove(&town.transaction_claim(2, 0), &witness, &[]);
+        let refused = succinct.prove(&fixture.transaction_claim(2, 0), &witness, &[]);
         let said = refused.unwrap_err().to_string();
         assert!(said.contains("RECURSION_SRC_PATH"), "{said}");
     }

@@ -9,14 +9,14 @@ use reprise_model::transaction::LaneTransaction;
 use reprise_model::witness::{TransactionWitness, Witness};
 use reprise_risc0::Risc0Error;
 
-use crate::town::{Town, account, development, fund, pay, town, transaction};
+use crate::fixture::{Fixture, account, development, fixture, fund, pay, transaction};
 
 /// Native execution and the program agree on the journal of a block's transactions; how they ended.
-fn agree(town: &mut Town, accepted: Vec<LaneTransaction>) -> Vec<Outcome> {
-    let journals: Vec<_> = town.block(accepted).transactions.iter().map(|tx| tx.journal.clone()).collect();
-    let block = town.batches.len() - 1;
+fn agree(fixture: &mut Fixture, accepted: Vec<LaneTransaction>) -> Vec<Outcome> {
+    let journals: Vec<_> = fixture.block(accepted).transactions.iter().map(|tx| tx.journal.clone()).collect();
+    let block = fixture.batches.len() - 1;
     for (index, journal) in journals.iter().enumerate() {
-        let witness = Witness::Transaction(town.transaction_witness(block, index));
+        let witness = Witness::Transaction(fixture.transaction_witness(block, index));
         let committed = development().execute(&witness, &[]).unwrap().journal;
         assert_eq!(committed, journal.bytes(), "{journal:?}");
     }
@@ -30,13 +30,13 @@ fn squatter(of: ResourceId) -> ResourceId {
     id
 }
 
-fn one(town: &mut Town, name: &str, deposit: u64, payload: Vec<u8>) -> Outcome {
-    agree(town, vec![transaction(1, name, deposit, payload)])[0]
+fn one(fixture: &mut Fixture, name: &str, deposit: u64, payload: Vec<u8>) -> Outcome {
+    agree(fixture, vec![transaction(1, name, deposit, payload)])[0]
 }
 
 /// Alice has 100 and nonce 3, Bob 7, Rich as much as there can be.
-fn funded() -> Town {
-    let mut town = town();
+fn funded() -> Fixture {
+    let mut fixture = fixture();
     let nothing =
         |nonce: u32| transaction(3 + nonce, "alice", 0, pay(Action::Exit, nonce.into(), 0, account("out")));
     let first = vec![
@@ -47,15 +47,15 @@ fn funded() -> Town {
         nothing(1),
         nothing(2),
     ];
-    assert_eq!(agree(&mut town, first), [Outcome::SUCCESS; 6]);
-    town
+    assert_eq!(agree(&mut fixture, first), [Outcome::SUCCESS; 6]);
+    fixture
 }
 
 #[test]
 fn every_action_succeeds_as_it_does_natively() {
-    let mut town = funded();
+    let mut fixture = funded();
     let (bob, new) = (account("bob"), account("new"));
-    let mut run = |name, deposit, payload| one(&mut town, name, deposit, payload);
+    let mut run = |name, deposit, payload| one(&mut fixture, name, deposit, payload);
     assert_eq!(run("alice", 0, pay(Action::Transfer, 3, 60, bob)), Outcome::SUCCESS);
     assert_eq!(run("alice", 0, pay(Action::Transfer, 4, 40, new)), Outcome::SUCCESS);
     assert_eq!(run("alice", 0, pay(Action::Transfer, 5, 0, bob)), Outcome::SUCCESS);
@@ -69,9 +69,9 @@ fn every_action_succeeds_as_it_does_natively() {
 
 #[test]
 fn every_failure_is_the_native_one() {
-    let mut town = funded();
+    let mut fixture = funded();
     let (bob, rich) = (account("bob"), account("rich"));
-    let mut run = |name, deposit, payload| one(&mut town, name, deposit, payload);
+    let mut run = |name, deposit, payload| one(&mut fixture, name, deposit, payload);
     assert_eq!(run("alice", 0, pay(Action::Transfer, 2, 1, bob)), BAD_NONCE);
     assert_eq!(run("alice", 0, pay(Action::Transfer, 3 + (1 << 32), 1000, bob)), BAD_NONCE);
     assert_eq!(run("alice", 0, pay(Action::Exit, 4, 1000, bob)), BAD_NONCE);
@@ -86,10 +86,13 @@ fn every_failure_is_the_native_one() {
 
 #[test]
 fn a_slot_that_another_account_holds_is_taken() {
-    let mut town = town();
+    let mut fixture = fixture();
     let (alice, bob) = (account("alice"), account("bob"));
-    assert_eq!(agree(&mut town, vec![fund(1, squatter(bob), 50), fund(2, alice, 9)]), [Outcome::SUCCESS; 2]);
-    let mut run = |name, deposit, payload| one(&mut town, name, deposit, payload);
+    assert_eq!(
+        agree(&mut fixture, vec![fund(1, squatter(bob), 50), fund(2, alice, 9)]),
+        [Outcome::SUCCESS; 2]
+    );
+    let mut run = |name, deposit, payload| one(&mut fixture, name, deposit, payload);
     assert_eq!(run("alice", 0, pay(Action::Transfer, 0, 1, bob)), SLOT_TAKEN);
     assert_eq!(run("bob", 0, pay(Action::Transfer, 0, 1, alice)), SLOT_TAKEN);
     assert_eq!(run("bob", 0, pay(Action::Exit, 9, 1, alice)), SLOT_TAKEN);
@@ -99,7 +102,7 @@ fn a_slot_that_another_account_holds_is_taken() {
 
 #[test]
 fn a_malformed_payload_declares_nothing() {
-    let mut town = funded();
+    let mut fixture = funded();
     let good = pay(Action::Transfer, 3, 1, account("bob"));
     let with = |at: usize, byte: u8| {
         let mut payload = good.clone();
@@ -123,9 +126,9 @@ fn a_malformed_payload_declares_nothing() {
         pay(Action::Transfer, 3, 1, squatter(account("alice"))),
     ];
     let block = (1..).zip(malformed).map(|(index, payload)| transaction(index, "alice", 1, payload));
-    let outcomes = agree(&mut town, block.collect());
+    let outcomes = agree(&mut fixture, block.collect());
     assert!(outcomes.iter().all(|outcome| *outcome == Outcome::MALFORMED), "{outcomes:?}");
-    assert!(town.batches[1].transactions.iter().all(|tx| tx.journal.accesses.is_empty()));
+    assert!(fixture.batches[1].transactions.iter().all(|tx| tx.journal.accesses.is_empty()));
 }
 
 /// SplitMix64.
@@ -162,7 +165,7 @@ fn hundreds_of_random_transactions_agree() {
     let names = ["a", "b", "c", "d", "e"];
     let mut seen = BTreeMap::new();
     for _ in 0..30 {
-        let mut town = town();
+        let mut fixture = fixture();
         let holder = |random: &mut Random, name| match random.below(6) {
             0 => squatter(account(name)),
             _ => account(name),
@@ -171,7 +174,7 @@ fn hundreds_of_random_transactions_agree() {
             .zip(&names[..4])
             .map(|(at, name)| fund(at, holder(&mut random, name), random.amount()))
             .collect();
-        town.block(funds);
+        fixture.block(funds);
         for _ in 0..6 {
             let mut block = vec![];
             for index in 0..4 {
@@ -187,7 +190,7 @@ fn hundreds_of_random_transactions_agree() {
                 let deposit = if random.below(3) == 0 { random.amount() } else { 0 };
                 block.push(transaction(index, from, deposit, payload));
             }
-            for outcome in agree(&mut town, block) {
+            for outcome in agree(&mut fixture, block) {
                 *seen.entry(outcome).or_insert(0) += 1;
             }
         }
@@ -201,12 +204,12 @@ fn hundreds_of_random_transactions_agree() {
 
 #[test]
 fn what_is_no_transaction_is_refused_and_another_pre_image_is_another_journal() {
-    let mut town = funded();
+    let mut fixture = funded();
     let payload = pay(Action::Transfer, 3, 60, account("bob"));
-    town.block(vec![transaction(1, "alice", 0, payload)]);
-    let honest = town.batches[1].transactions[0].journal.bytes();
+    fixture.block(vec![transaction(1, "alice", 0, payload)]);
+    let honest = fixture.batches[1].transactions[0].journal.bytes();
     let run = |change: &dyn Fn(&mut TransactionWitness)| {
-        let mut witness = town.transaction_witness(1, 0);
+        let mut witness = fixture.transaction_witness(1, 0);
         change(&mut witness);
         development().execute(&Witness::Transaction(witness), &[])
     };

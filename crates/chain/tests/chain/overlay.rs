@@ -8,7 +8,7 @@ use std::sync::Arc;
 use reprise_chain::dev::DevChain;
 use reprise_chain::overlay::{Overlay, OverlayError, Rejection};
 use reprise_chain::recording::Recording;
-use reprise_disk::data_dir::{DataDir, Place};
+use reprise_disk::data_dir::{DataDir, Position};
 use reprise_disk::log::{HEADER_LEN, LogError};
 use reprise_disk::simulated::SimulatedDisk;
 use reprise_model::artifact::SettlementArtifact;
@@ -19,7 +19,7 @@ use reprise_model::journal::{AggregateJournal, Commitment, Transition};
 use reprise_model::lane;
 use reprise_model::receipt::Receipt;
 
-use crate::town::{self, GENESIS_ROOT, PINS, PROFILE, PROGRAM, Seals};
+use crate::fixture::{self, GENESIS_ROOT, PINS, PROFILE, PROGRAM, Seals};
 
 /// A settlement on its way.
 #[derive(Clone)]
@@ -71,16 +71,16 @@ struct World {
 }
 
 impl World {
-    fn open(place: Option<Place>) -> Self {
+    fn open(place: Option<Position>) -> Self {
         let chain = DevChain::default();
-        let overlay = Overlay::open(place, chain.chain_root(), town::covenant()).unwrap();
-        let tips = HashMap::from([(chain.root(), town::genesis_tip())]);
+        let overlay = Overlay::open(place, chain.chain_root(), fixture::covenant()).unwrap();
+        let tips = HashMap::from([(chain.root(), fixture::genesis_tip())]);
         Self { chain, overlay, fed: 0, tips }
     }
 
     /// Mines a block with a transaction of each of `owners`, adopts it, and feeds what that changes.
     fn grow(&mut self, parent: BlockHash, owners: &[&str]) -> (BlockHash, Vec<ObservedSettlement>) {
-        let transactions = owners.iter().map(|owner| town::transaction(&self.chain, owner, 1)).collect();
+        let transactions = owners.iter().map(|owner| fixture::transaction(&self.chain, owner, 1)).collect();
         let block = self.chain.mine(parent, 0, transactions);
         let added = self.adopt(block);
         (block, added.into_iter().flat_map(|block| block.settlements).collect())
@@ -122,7 +122,7 @@ impl World {
     }
 
     fn since_genesis(&self, end: BlockHash) -> Settlement {
-        Settlement::new((GENESIS_ROOT, town::genesis_tip()), self.state(end), end)
+        Settlement::new((GENESIS_ROOT, fixture::genesis_tip()), self.state(end), end)
     }
 
     fn between(&self, start: BlockHash, end: BlockHash) -> Settlement {
@@ -131,7 +131,7 @@ impl World {
 }
 
 /// Two blocks with a transaction each; the first is settled in the third.
-fn settled_world(place: Option<Place>) -> (World, [BlockHash; 3]) {
+fn settled_world(place: Option<Position>) -> (World, [BlockHash; 3]) {
     let mut world = World::open(place);
     let (one, _) = world.grow(world.chain.root(), &["alice"]);
     let (two, _) = world.grow(one, &["bob"]);
@@ -175,7 +175,7 @@ fn a_settlement_that_leaves_a_gap_is_refused() {
     let (one, _) = world.grow(world.chain.root(), &["alice"]);
     let (two, _) = world.grow(one, &["bob"]);
     let refused = world.submit(&world.between(one, two));
-    let (expected, found) = (town::genesis_tip(), world.tips[&one]);
+    let (expected, found) = (fixture::genesis_tip(), world.tips[&one]);
     assert_eq!(refused, Err(Rejection::Gap { expected, found }));
 }
 
@@ -218,7 +218,7 @@ fn a_lane_tip_over_forged_authority_order_or_context_is_one_that_no_block_has() 
     let context = block.metadata.context();
     let tip_of = |accepted: Vec<(Digest, u32)>, context| {
         let activity = lane::activity(&Blake3, accepted);
-        lane::advance(&Blake3, &town::genesis_tip(), &context, &activity)
+        lane::advance(&Blake3, &fixture::genesis_tip(), &context, &activity)
     };
     let named = |forge: bool| -> Vec<(Digest, u32)> {
         let name = |tx: &reprise_model::transaction::LaneTransaction| {
@@ -397,7 +397,7 @@ fn a_chain_followed_again_shows_every_settlement_where_it_was() {
     };
     let recording = world.chain.recording();
     drop(world);
-    let mut again = Overlay::open(Some(place), recording.root.clone(), town::covenant()).unwrap();
+    let mut again = Overlay::open(Some(place), recording.root.clone(), fixture::covenant()).unwrap();
     let shown = shown(&mut again, recording);
     let carriers = [three, four, five];
     for (block, settlements) in shown {
@@ -405,12 +405,12 @@ fn a_chain_followed_again_shows_every_settlement_where_it_was() {
     }
 }
 
-fn kept(dir: &Path) -> Place {
+fn kept(dir: &Path) -> Position {
     DataDir::lock(dir).unwrap().overlay(&PinsDigest([1; 32]))
 }
 
-fn reopen(place: &Place) -> Result<Overlay, OverlayError> {
-    Overlay::open(Some(place.clone()), DevChain::default().chain_root(), town::covenant())
+fn reopen(place: &Position) -> Result<Overlay, OverlayError> {
+    Overlay::open(Some(place.clone()), DevChain::default().chain_root(), fixture::covenant())
 }
 
 /// What an overlay shows of a chain that is followed again.

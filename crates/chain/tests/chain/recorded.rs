@@ -15,7 +15,7 @@ use reprise_disk::simulated::SimulatedDisk;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::PinsDigest;
 
-use crate::town;
+use crate::fixture;
 
 const fn so_far(proved: bool, settled: bool) -> Progress {
     Progress { proved, settled, finalized: Checkpoint(0), floor: Checkpoint(0) }
@@ -38,7 +38,7 @@ fn recording() -> Recording {
 }
 
 fn source(recording: Recording, pace: Pace) -> RecordedL1 {
-    let overlay = Overlay::open(None, recording.root.clone(), town::covenant()).unwrap();
+    let overlay = Overlay::open(None, recording.root.clone(), fixture::covenant()).unwrap();
     RecordedL1::new(recording, pace, Arc::new(Mutex::new(overlay)))
 }
 
@@ -79,7 +79,7 @@ fn on_a_full_disk_the_recorded_l1_waits_says_why_and_loses_no_event() {
     let dir = DataDir::lock_on(Arc::new(disk.clone()), Path::new("/data")).unwrap();
     let recording = recording();
     let place = Some(dir.overlay(&PinsDigest([1; 32])));
-    let overlay = Overlay::open(place, recording.root.clone(), town::covenant()).unwrap();
+    let overlay = Overlay::open(place, recording.root.clone(), fixture::covenant()).unwrap();
     let mut source = RecordedL1::new(recording.clone(), Pace::Free, Arc::new(Mutex::new(overlay)));
     for expected in recording.events {
         disk.room(Some(disk.used()));

@@ -6,12 +6,12 @@ use std::path::Path;
 use reprise_chain::dev::DevChain;
 use reprise_chain::recording::{FORMAT_VERSION, Recording, RecordingError};
 
-use crate::town;
+use crate::fixture;
 
 /// A recording with every field filled.
 fn recording() -> Recording {
     let mut chain = DevChain::default();
-    let one = town::transaction(&chain, "alice", 5);
+    let one = fixture::transaction(&chain, "alice", 5);
     let a = chain.mine(chain.root(), 1, vec![one]);
     let b = chain.mine(chain.root(), 2, vec![]);
     chain.adopt(a);

@@ -1,7 +1,7 @@
 //! What each digest depends on: on every field, wherever it changes, and on nothing else.
 
 use proptest::prelude::*;
-use reprise_model::coordinate::{Checkpoint, Coordinate, Place};
+use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
 use reprise_model::digest::{ClaimDigest, Digest, ProfileId, ResourceId};
 use reprise_model::hash::Blake3;
 use reprise_model::journal::{
@@ -85,7 +85,7 @@ proptest! {
 
     #[test]
     fn any_changed_bit_of_a_coordinate_is_another_key(field in 0..4usize, bit in bit()) {
-        let kept = kept::coordinate(Place::Batch);
+        let kept = kept::coordinate(Position::Batch);
         let mut other = kept;
         let bytes = match field {
             0 => &mut other.block_hash.0,
@@ -175,17 +175,17 @@ fn bound_to_the_zero_commitment_is_not_unbound() {
 
 #[test]
 fn a_coordinate_differs_by_checkpoint_index_start_and_commitment() {
-    let at = |checkpoint: u64, place| {
-        let mut coordinate = kept::coordinate(place);
+    let at = |checkpoint: u64, position| {
+        let mut coordinate = kept::coordinate(position);
         coordinate.checkpoint = Checkpoint(checkpoint);
         coordinate.key()
     };
-    let aggregate = |start, n| Place::Aggregate { start: Checkpoint(start), commitment: kept::digest(n) };
+    let aggregate = |start, n| Position::Aggregate { start: Checkpoint(start), commitment: kept::digest(n) };
     let keys = [
-        at(1, Place::Batch),
-        at(2, Place::Batch),
-        at(1, Place::Transaction { merge_index: 0 }),
-        at(1, Place::Transaction { merge_index: 1 }),
+        at(1, Position::Batch),
+        at(2, Position::Batch),
+        at(1, Position::Transaction { merge_index: 0 }),
+        at(1, Position::Transaction { merge_index: 1 }),
         at(1, aggregate(0, 1)),
         at(1, aggregate(1, 1)),
         at(1, aggregate(0, 2)),

@@ -4,7 +4,7 @@
 //! says in the commit which version number changed with it: [`KEY_FORMAT_VERSION`], `JOURNAL_VERSION`.
 
 use reprise_model::cell;
-use reprise_model::coordinate::{Checkpoint, Place};
+use reprise_model::coordinate::{Checkpoint, Position};
 use reprise_model::digest::{ClaimDigest, Digest, ProfileId, ProgramId};
 use reprise_model::hash::{Blake3, Domain, Hasher};
 use reprise_model::journal::{Commitment, Journal};
@@ -70,11 +70,11 @@ fn a_statement_id_is_what_it_always_was() {
 
 #[test]
 fn coordinates_have_the_keys_they_always_had() {
-    let transaction = Place::Transaction { merge_index: 0x0102_0304 };
+    let transaction = Position::Transaction { merge_index: 0x0102_0304 };
     assert_golden("coordinate: transaction", kept::coordinate(transaction).key());
-    assert_golden("coordinate: batch", kept::coordinate(Place::Batch).key());
+    assert_golden("coordinate: batch", kept::coordinate(Position::Batch).key());
     let start = Checkpoint(0x1112_1314_1516_1718);
-    let aggregate = Place::Aggregate { start, commitment: kept::digest(0x70) };
+    let aggregate = Position::Aggregate { start, commitment: kept::digest(0x70) };
     assert_golden("coordinate: aggregate", kept::coordinate(aggregate).key());
 }
 

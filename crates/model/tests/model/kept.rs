@@ -1,7 +1,7 @@
 //! Values that every test of this crate uses: each field of its own, so that a swap of two shows.
 
 use reprise_model::block::{BatchMetadata, BlockId, ChainBlockMetadata};
-use reprise_model::coordinate::{Checkpoint, Coordinate, Place};
+use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProfileId, ProgramId, ResourceId, TransactionId};
 use reprise_model::journal::{
     Access, AggregateJournal, BatchJournal, Commitment, Exit, Outcome, Pins, TransactionJournal, Transition,
@@ -69,11 +69,11 @@ pub(crate) fn profile() -> ProofProfile {
     }
 }
 
-pub(crate) fn coordinate(place: Place) -> Coordinate {
+pub(crate) fn coordinate(position: Position) -> Coordinate {
     Coordinate {
         checkpoint: Checkpoint(0x0102_0304_0506_0708),
         block_hash: BlockHash(bytes(0x50)),
-        place,
+        position,
         program: ProgramId(bytes(0x51)),
         profile: ProfileId(bytes(0x52)),
         pins: PinsDigest(bytes(0x53)),

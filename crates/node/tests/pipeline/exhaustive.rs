@@ -3,7 +3,7 @@
 //! are lost, attempts hang and stops come, explored to the last state.
 //!
 //! A breadth-first search over the states of planner, engine and store together. A state is told from another
-//! by what decides what they do: the view, what is planned for each block, and [`Engine::essence`]. Failures are
+//! by what decides what they do: the view, what is planned for each block, and [`Engine::fingerprint`]. Failures are
 //! bounded by the budget, and each world bounds how often a receipt vanishes.
 //!
 //! | world | permits | dear failures | receipts vanish | states |
@@ -41,8 +41,8 @@ use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::scheduled::{ScheduledBatch, ScheduledTransaction};
 use reprise_planner::bundle::BundleRule;
-use reprise_planner::demand::Fact;
-use reprise_planner::planner::{Planner, Retention, Terms};
+use reprise_planner::demand::ReceiptStatus;
+use reprise_planner::planner::{Planner, ProofContext, Retention};
 use reprise_prover::backend::{Backend, ProveError};
 use reprise_prover::engine::{Effect, Engine};
 use reprise_prover::failure::Failure;
@@ -115,7 +115,7 @@ enum End {
 impl World {
     fn initial(&self) -> State {
         State {
-            planner: Planner::new(terms(), self.rule, Retention { grace: 9, retained: 9 }),
+            planner: Planner::new(context(), self.rule, Retention { grace: 9, retained: 9 }),
             engine: Engine::new(self.permits, self.policy),
             now: Duration::ZERO,
             chain: 0,
@@ -215,7 +215,7 @@ impl World {
             }
             Step::FullLookUp(at) => {
                 let order = next.looking.remove(at);
-                next.engine.not_looked_up(order.id, full().into())
+                next.engine.lookup_failed(order.id, full().into())
             }
             Step::FullWrite(at) => {
                 let order = next.writing.remove(at);
@@ -267,9 +267,9 @@ impl World {
         let learned = state.engine.learned();
         let engine = &state.engine;
         let fact = |id: &StatementId| match engine.known(id) {
-            None => Fact::Unknown,
-            Some(false) => Fact::Missing,
-            Some(true) => Fact::Stored,
+            None => ReceiptStatus::Unknown,
+            Some(false) => ReceiptStatus::Missing,
+            Some(true) => ReceiptStatus::Stored,
         };
         let change = state.planner.demand(learned, &fact, self.policy.jobs_max);
         state.engine.retain(&change.asleep, &change.awake);
@@ -301,7 +301,7 @@ impl World {
                 }
                 Effect::Check(order) => state.checking.push(order),
                 Effect::Store { order, .. } => state.writing.push(order),
-                Effect::Place(_, id, _) => {
+                Effect::AddCoordinate(_, id, _) => {
                     if !state.stored.contains(&id) {
                         state.engine.lost(id);
                         lost = true;
@@ -324,7 +324,7 @@ impl World {
             blocks.map(|(block, _)| state.planner.orders_of(&block.metadata.block_hash()).len()).collect();
         format!(
             "{:?} {planned:?} {:?} {:?} {:?} {:?} {:?} {:?} {} {} {}",
-            state.engine.essence(),
+            state.engine.fingerprint(),
             state.stored,
             ids(&state.looking),
             ids(&state.proving),
@@ -339,7 +339,7 @@ impl World {
 
     fn check(&self, state: &State) {
         let out = state.looking.len() + state.proving.len() + state.writing.len() + state.checking.len();
-        assert_eq!(state.engine.at_rest(), out == 0);
+        assert_eq!(state.engine.is_idle(), out == 0);
         assert!(state.engine.is_coherent(), "what is kept at hand is not what there is");
         assert!(
             state.planner.orders().all(|order| state.engine.is_wanted(&order.id)),
@@ -398,19 +398,19 @@ impl World {
     }
 }
 
-fn policy(dear: u32, cheap: u32) -> Policy {
+fn policy(expensive: u32, cheap: u32) -> Policy {
     Policy {
         backoff: Backoff::NONE,
         breaker: Breaker::NEVER,
-        budget: Budget { cheap, dear },
+        budget: Budget { cheap, expensive },
         orphans: Orphans::AbortAfter(Duration::ZERO),
         ..Policy::default()
     }
 }
 
-fn terms() -> Terms {
+fn context() -> ProofContext {
     let backend = Arc::new(MockBackend::new(MockConfig::default(), Arc::new(Blake3)));
-    Terms {
+    ProofContext {
         programs: backend.programs(),
         scheme: backend,
         hasher: Arc::new(Blake3),
@@ -504,7 +504,7 @@ fn chain(blocks: &[(u8, &[u8])]) -> Vec<Block> {
 
 /// The same with one more block that shows the settlement of the oldest bundle, up to the block called `end`.
 fn settled(mut chain: Vec<Block>, rule: BundleRule, name: u8, end: u8) -> Vec<Block> {
-    let mut planner = Planner::new(terms(), rule, Retention::default());
+    let mut planner = Planner::new(context(), rule, Retention::default());
     let (added, batches): (Vec<_>, Vec<_>) = chain.iter().cloned().unzip();
     planner.follow(&ChainEvent { removed: vec![], added, finalized: Checkpoint(0) }, &batches);
     let wanted = planner.bundles().next().unwrap();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::{Kind, StatementId};
 use reprise_node::dev;
-use reprise_node::happening::{Deaf, Happening, Observer};
+use reprise_node::event::{NoopObserver, Observer, PipelineEvent};
 use reprise_node::health::{Health, Reason};
 use reprise_node::pipeline::RunError;
 use reprise_node::report::{Report, SecondsByKind};
@@ -21,14 +21,14 @@ use reprise_store::faulty::FaultyStore;
 use reprise_store::port::{Filter, Lookup, NewEntry};
 use reprise_store::{Options, ReceiptStore, Store};
 
-use crate::flip::{Home, assert_sums, patience};
+use crate::flip::{Home, assert_sums, tuning};
 use crate::repeats::flips;
 
 /// A home with so much patience, over these faults.
 fn home(mock: MockConfig, engine: impl FnOnce(Policy) -> Policy) -> Home {
-    let mut patience = patience();
-    patience.engine = engine(patience.engine);
-    Home { mock, patience, permits: 2, ..Home::new() }
+    let mut tuning = tuning();
+    tuning.engine = engine(tuning.engine);
+    Home { mock, tuning, permits: 2, ..Home::new() }
 }
 
 fn never() -> AtomicBool {
@@ -57,18 +57,18 @@ fn failures_of_every_sort_at_one_and_at_ten_percent_end_in_the_same_root() {
         }),
     ];
     for (every, depth) in [(10, 10), (100, 60)] {
-        let clean = Home::new().try_run(flips(depth, 1), &never(), &mut Deaf).unwrap().report;
+        let clean = Home::new().try_run(flips(depth, 1), &never(), &mut NoopObserver).unwrap().report;
         for (name, fault) in faults {
             let mut mock = MockConfig::default();
             fault(&mut mock, every);
             // Short where something hangs; else a slow machine would look like one that hangs.
             let hangs = mock.hang_every != 0;
             let timeout = if hangs { [Duration::from_millis(400); 3] } else { Policy::default().timeout };
-            let budget = Budget { cheap: 16, dear: 12 };
+            let budget = Budget { cheap: 16, expensive: 12 };
             // No device is to blame for what is injected by call: none rests.
             let breaker = Breaker { failures: 0, ..Breaker::default() };
             let home = home(mock, |engine| Policy { timeout, budget, breaker, ..engine });
-            let ended = home.try_run(flips(depth, 1), &never(), &mut Deaf).unwrap();
+            let ended = home.try_run(flips(depth, 1), &never(), &mut NoopObserver).unwrap();
             let report = &ended.report;
             assert_eq!(ended.violations, vec![], "{name} every {every}");
             assert_sums(report);
@@ -93,10 +93,10 @@ fn mock_hangs(mock: &MockConfig, report: &Report) -> bool {
 struct Healths(Vec<Health>, HashMap<StatementId, u32>);
 
 impl Observer for Healths {
-    fn hear(&mut self, happening: &Happening) {
-        match happening {
-            Happening::Health(health) => self.0.push(health.clone()),
-            Happening::Proving(order) => *self.1.entry(order.id).or_default() += 1,
+    fn on_event(&mut self, event: &PipelineEvent) {
+        match event {
+            PipelineEvent::Health(health) => self.0.push(health.clone()),
+            PipelineEvent::Proving(order) => *self.1.entry(order.id).or_default() += 1,
             _ => {}
         }
     }
@@ -117,7 +117,7 @@ fn a_hang_turns_the_health_red_until_its_statement_is_proved() {
 #[test]
 fn a_broken_device_beside_one_that_works_costs_a_few_attempts_and_is_named() {
     let mock = MockConfig { broken: Some(0), cost: [Duration::from_millis(2); 3], ..MockConfig::default() };
-    let clean = Home::new().try_run(dev::flip(), &never(), &mut Deaf).unwrap().report;
+    let clean = Home::new().try_run(dev::flip(), &never(), &mut NoopObserver).unwrap().report;
     let rest = Backoff { first: Duration::from_secs(3600), max: Duration::from_secs(3600) };
     let home = home(mock, |engine| Policy { breaker: Breaker { rest, ..engine.breaker }, ..engine });
     let mut heard = Healths::default();
@@ -125,7 +125,7 @@ fn a_broken_device_beside_one_that_works_costs_a_few_attempts_and_is_named() {
     let report = &ended.report;
     assert_eq!(ended.violations, vec![]);
     assert_eq!((&report.state_root, report.proved), (&clean.state_root, clean.proved));
-    assert_eq!(report.attempts_failed, u64::from(home.patience.engine.breaker.failures), "then it rests");
+    assert_eq!(report.attempts_failed, u64::from(home.tuning.engine.breaker.failures), "then it rests");
     let [Reason::Device { device: 0, failed: 3, failure }] = report.health.reasons() else {
         panic!("{}", report.health)
     };
@@ -183,8 +183,8 @@ impl Verifier for Gullible {
 struct StopAtProved<'a>(&'a AtomicBool, Kind);
 
 impl Observer for StopAtProved<'_> {
-    fn hear(&mut self, happening: &Happening) {
-        let proved = matches!(happening, Happening::Proved { order, .. } if order.kind() == self.1);
+    fn on_event(&mut self, event: &PipelineEvent) {
+        let proved = matches!(event, PipelineEvent::Proved { order, .. } if order.kind() == self.1);
         self.0.fetch_or(proved, Ordering::Relaxed);
     }
 }
@@ -228,7 +228,7 @@ fn a_bad_assumption_under_a_right_checksum_and_mark_is_found_quarantined_and_pro
 fn a_stop_is_bounded_by_its_grace_whatever_hangs_and_the_directory_is_free_at_once() {
     let mock = MockConfig { hang_every: 5, ..MockConfig::default() };
     let mut home = Home { mock, ..Home::new() };
-    home.patience.shutdown_grace = Duration::from_millis(50);
+    home.tuning.shutdown_grace = Duration::from_millis(50);
     let stop = never();
     let began = Instant::now();
     let ended = home.try_run(dev::flip(), &stop, &mut StopAtCall(&stop, 5)).unwrap();
@@ -245,8 +245,8 @@ fn a_stop_is_bounded_by_its_grace_whatever_hangs_and_the_directory_is_free_at_on
 struct StopAtCall<'a>(&'a AtomicBool, u32);
 
 impl Observer for StopAtCall<'_> {
-    fn hear(&mut self, happening: &Happening) {
-        if matches!(happening, Happening::Proving(_)) {
+    fn on_event(&mut self, event: &PipelineEvent) {
+        if matches!(event, PipelineEvent::Proving(_)) {
             self.1 -= 1;
             self.0.fetch_or(self.1 == 0, Ordering::Relaxed);
         }
@@ -268,7 +268,7 @@ fn the_seconds_spent_are_those_that_the_backend_counted_and_the_rest_adds_up() {
         let mock =
             MockConfig { cost, transient_every: faults, panic_every: faults * 3, ..MockConfig::default() };
         let home = Home { mock, permits, ..Home::new() };
-        let (ended, backend) = home.try_run_metered(dev::flip(), &never(), &mut Deaf);
+        let (ended, backend) = home.try_run_metered(dev::flip(), &never(), &mut NoopObserver);
         let report = ended.unwrap().report;
         assert_eq!(report.seconds.spent, spent(&backend), "to the millisecond, each kind");
         let lost = report.seconds.lost_to_failures;
@@ -277,7 +277,7 @@ fn the_seconds_spent_are_those_that_the_backend_counted_and_the_rest_adds_up() {
         assert!(report.seconds.saved_by_hits.transaction > 0.0, "one stands on both forks");
 
         // A second run spends nothing, and saves for each hit what its proof took once.
-        let (ended, backend) = home.try_run_metered(dev::flip(), &never(), &mut Deaf);
+        let (ended, backend) = home.try_run_metered(dev::flip(), &never(), &mut NoopObserver);
         let again = ended.unwrap().report;
         assert_eq!((again.seconds.spent, spent(&backend)), Default::default());
         let saved = again.seconds.saved_by_hits;
@@ -300,7 +300,7 @@ fn an_orphaned_proof_that_is_cut_short_is_never_a_result() {
     let mock = MockConfig { cost, ..MockConfig::default() };
     let orphans = Orphans::AbortAfter(Duration::ZERO);
     let home = home(mock, |engine| Policy { orphans, ..engine });
-    let ended = home.try_run(dev::flip(), &never(), &mut Deaf).unwrap();
+    let ended = home.try_run(dev::flip(), &never(), &mut NoopObserver).unwrap();
     let report = ended.report;
     assert_eq!(ended.violations, vec![]);
     assert_eq!(report.prove_calls, report.proved.total() + report.cancelled);
@@ -328,16 +328,16 @@ impl Filling<'_> {
 }
 
 impl Observer for Filling<'_> {
-    fn hear(&mut self, happening: &Happening) {
-        match happening {
-            Happening::Stored(_) => {
+    fn on_event(&mut self, event: &PipelineEvent) {
+        match event {
+            PipelineEvent::Stored(_) => {
                 self.stored += 1;
                 if self.stored == self.fills_at {
                     self.fill(true);
                 }
             }
-            Happening::Proving(_) if self.full => self.begun_while_full += 1,
-            Happening::Health(health) => {
+            PipelineEvent::Proving(_) if self.full => self.begun_while_full += 1,
+            PipelineEvent::Health(health) => {
                 let store = |reason: &&Reason| matches!(reason, Reason::Disk { .. });
                 if let Some(reason) = health.reasons().iter().find(store) {
                     self.reds.push(reason.to_string());
@@ -355,7 +355,7 @@ fn a_full_disk_pauses_the_run_with_a_reason_and_it_goes_on_when_there_is_room() 
         // Little finality, so that there is something to prune, and a fork that returns, so that there are places.
         let mut home = home(MockConfig::default(), |engine| engine);
         home.finality_depth = 12;
-        home.patience.retention = Retention { grace: 3, retained: 12 };
+        home.tuning.retention = Retention { grace: 3, retained: 12 };
         let (backend, store) = home.open();
         let store = Arc::new(FaultyStore::new(store));
         let (full, begun_while_full) = (false, 0);

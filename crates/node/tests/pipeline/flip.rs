@@ -17,9 +17,9 @@ use reprise_model::state;
 use reprise_model::statement::Kind;
 use reprise_node::dev;
 use reprise_node::driver::Node;
-use reprise_node::happening::{Deaf, Happening, Observer};
-use reprise_node::l1::{L1, Recorded};
-use reprise_node::pipeline::{Ended, RunError};
+use reprise_node::event::{NoopObserver, Observer, PipelineEvent};
+use reprise_node::l1::{L1, RecordedChain};
+use reprise_node::pipeline::{RunError, RunOutcome};
 use reprise_node::report::{ByKind, Report};
 use reprise_node::wire::{self, WireError};
 use reprise_planner::bundle::BundleRule;
@@ -31,14 +31,14 @@ use reprise_store::port::Filter;
 use reprise_store::{Options, ReceiptStore, Store};
 
 /// As by default, but quick to begin again.
-pub(crate) fn patience() -> wire::Patience {
+pub(crate) fn tuning() -> wire::Tuning {
     let backoff = Backoff { first: Duration::from_millis(2), max: Duration::from_millis(20) };
     let breaker = Breaker { rest: backoff, ..Breaker::default() };
-    wire::Patience { engine: Policy { backoff, breaker, ..Policy::default() }, ..wire::Patience::default() }
+    wire::Tuning { engine: Policy { backoff, breaker, ..Policy::default() }, ..wire::Tuning::default() }
 }
 
 pub(crate) fn recorded(recording: Recording, pace: Pace) -> Box<dyn L1> {
-    Box::new(Recorded { name: "dev".into(), recording, pace })
+    Box::new(RecordedChain { name: "dev".into(), recording, pace })
 }
 
 /// A run's surroundings: what a data directory is to a process.
@@ -48,7 +48,7 @@ pub(crate) struct Home {
     pub(crate) permits: usize,
     pub(crate) mock: MockConfig,
     pub(crate) rule: BundleRule,
-    pub(crate) patience: wire::Patience,
+    pub(crate) tuning: wire::Tuning,
     pub(crate) finality_depth: u64,
     pub(crate) bytes_max: Option<u64>,
 }
@@ -57,14 +57,14 @@ impl Home {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (mock, rule) = (MockConfig::default(), BundleRule::default());
-        let patience = patience();
+        let tuning = tuning();
         Self {
             dir,
             pace: Pace::Proved,
             permits: 1,
             mock,
             rule,
-            patience,
+            tuning,
             finality_depth: 1000,
             bytes_max: None,
         }
@@ -96,7 +96,7 @@ impl Home {
         recording: Recording,
         stop: &AtomicBool,
         observer: &mut dyn Observer,
-    ) -> Result<Ended, RunError> {
+    ) -> Result<RunOutcome, RunError> {
         self.try_run_metered(recording, stop, observer).0
     }
 
@@ -106,7 +106,7 @@ impl Home {
         recording: Recording,
         stop: &AtomicBool,
         observer: &mut dyn Observer,
-    ) -> (Result<Ended, RunError>, Arc<MockBackend>) {
+    ) -> (Result<RunOutcome, RunError>, Arc<MockBackend>) {
         let (node, backend) = self.try_wire(recording).unwrap();
         (node.run(stop, observer), backend)
     }
@@ -129,13 +129,13 @@ impl Home {
             permits: self.permits,
             finality_depth: self.finality_depth,
             data_dir: Some(DataDir::lock(self.path()).unwrap()),
-            patience: self.patience,
+            tuning: self.tuning,
         };
-        wire::wire(settings, recorded(recording, self.pace), backend.clone(), hasher, store)
+        wire::build_node(settings, recorded(recording, self.pace), backend.clone(), hasher, store)
     }
 
     pub(crate) fn run(&self) -> Report {
-        let ended = self.try_run(dev::flip(), &AtomicBool::new(false), &mut Deaf).unwrap();
+        let ended = self.try_run(dev::flip(), &AtomicBool::new(false), &mut NoopObserver).unwrap();
         assert_eq!(ended.violations, vec![]);
         assert_sums(&ended.report);
         ended.report
@@ -230,12 +230,12 @@ fn counts_do_not_depend_on_how_fast_proofs_are() {
     }
 }
 
-/// Asks to stop at the first happening that it is told to look for.
-struct StopAt<'a, F: Fn(&Happening) -> bool>(&'a AtomicBool, F);
+/// Asks to stop at the first event that it is told to look for.
+struct StopAt<'a, F: Fn(&PipelineEvent) -> bool>(&'a AtomicBool, F);
 
-impl<F: Fn(&Happening) -> bool> Observer for StopAt<'_, F> {
-    fn hear(&mut self, happening: &Happening) {
-        if (self.1)(happening) {
+impl<F: Fn(&PipelineEvent) -> bool> Observer for StopAt<'_, F> {
+    fn on_event(&mut self, event: &PipelineEvent) {
+        if (self.1)(event) {
             self.0.store(true, std::sync::atomic::Ordering::Relaxed);
         }
     }
@@ -245,7 +245,8 @@ impl<F: Fn(&Happening) -> bool> Observer for StopAt<'_, F> {
 fn unsettled_home() -> Home {
     let home = Home::new();
     let stop = AtomicBool::new(false);
-    let first_aggregate = |h: &Happening| matches!(h, Happening::Stored(o) if o.kind() == Kind::Aggregate);
+    let first_aggregate =
+        |h: &PipelineEvent| matches!(h, PipelineEvent::Stored(o) if o.kind() == Kind::Aggregate);
     let ended = home.try_run(dev::flip(), &stop, &mut StopAt(&stop, first_aggregate)).unwrap();
     assert!(ended.interrupted);
     home
@@ -284,7 +285,7 @@ fn a_wrong_state_root_stops_settling_at_once() {
     let first = first.clone();
     open().append(&[&first]).unwrap();
     drop(dir);
-    let ended = home.try_run(dev::flip(), &AtomicBool::new(false), &mut Deaf).unwrap();
+    let ended = home.try_run(dev::flip(), &AtomicBool::new(false), &mut NoopObserver).unwrap();
     assert!(ended.violations.iter().any(|violation| violation.promise.contains("a batch's root")));
     assert_eq!(ended.report.settlements, 0, "nothing is settled of a state in doubt");
     assert!(!ended.report.health.is_green());
@@ -338,7 +339,7 @@ fn failures_that_pass_are_retried_and_end_in_the_same_root() {
 fn a_statement_that_can_never_be_proved_ends_the_run_by_its_name() {
     let mock = MockConfig { transient_every: 1, ..MockConfig::default() };
     let home = Home { mock, ..Home::new() };
-    let ended = home.try_run(dev::flip(), &AtomicBool::new(false), &mut Deaf);
+    let ended = home.try_run(dev::flip(), &AtomicBool::new(false), &mut NoopObserver);
     assert!(matches!(ended, Err(RunError::GivenUp { .. })), "{ended:?}");
     assert_eq!(home.store().list(&Filter::default()).unwrap().len(), 0);
 }
@@ -348,8 +349,8 @@ fn a_statement_that_can_never_be_proved_ends_the_run_by_its_name() {
 struct Leaving(Vec<BlockHash>);
 
 impl Observer for Leaving {
-    fn hear(&mut self, happening: &Happening) {
-        if let Happening::Orphaned { block, .. } = happening {
+    fn on_event(&mut self, event: &PipelineEvent) {
+        if let PipelineEvent::Orphaned { block, .. } = event {
             self.0.push(*block);
         }
     }

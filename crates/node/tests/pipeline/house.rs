@@ -15,7 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("store", &["disk", "model"]),
     ("prover", &["model", "store"]),
     ("settler", &["model"]),
-    ("contract", &["chain", "ledger", "model", "prover", "scheduler"]),
+    ("conformance", &["chain", "ledger", "model", "prover", "scheduler"]),
     ("node", &["chain", "disk", "ledger", "model", "planner", "prover", "scheduler", "settler", "store"]),
     ("kaspa", &["chain", "disk", "kaspa-lane", "model", "node", "settler"]),
     ("kaspa-lane", &["model"]),

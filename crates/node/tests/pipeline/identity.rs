@@ -20,8 +20,8 @@ use reprise_model::profile::ProofProfile;
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
 use reprise_model::transaction::account_of;
 use reprise_planner::bundle::BundleRule;
-use reprise_planner::demand::Fact;
-use reprise_planner::planner::{Planner, Retention, Terms};
+use reprise_planner::demand::ReceiptStatus;
+use reprise_planner::planner::{Planner, ProofContext, Retention};
 use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_scheduler::record::MemoryLog;
 use reprise_scheduler::scheduler::Scheduler;
@@ -174,16 +174,16 @@ fn orders(setting: &Setting) -> Vec<Arc<Order>> {
         security_bits: setting.security_bits,
         ..mock.profile().clone()
     };
-    let terms = Terms {
+    let context = ProofContext {
         scheme: Arc::new(Scheme { mock, profile }),
         hasher: hasher.clone(),
         pins: setting.pins.digest(hasher.as_ref()),
         programs: setting.programs,
     };
     let rule = BundleRule { batches_max: setting.batches_max, ..BundleRule::default() };
-    let mut planner = Planner::new(terms, rule, Retention::default());
+    let mut planner = Planner::new(context, rule, Retention::default());
     planner.follow(&event, &batches);
-    planner.demand([], &|_| Fact::Missing, usize::MAX).added
+    planner.demand([], &|_| ReceiptStatus::Missing, usize::MAX).added
 }
 
 /// The kinds of the statements that are others after a change, and of the coordinates.

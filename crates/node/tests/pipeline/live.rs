@@ -4,15 +4,15 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use reprise_chain::source::{ChainSource, Connection, Lost, Pace, Poll, Progress, SourceError};
+use reprise_chain::source::{ChainSource, Connection, Disconnection, Pace, Poll, Progress, SourceError};
 use reprise_disk::data_dir::DataDir;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::BlockHash;
 use reprise_model::hash::{Blake3, Hasher};
-use reprise_node::happening::Deaf;
+use reprise_node::event::NoopObserver;
 use reprise_node::health::{L1_AWAY_MAX, Reason};
-use reprise_node::l1::Through;
-use reprise_node::pipeline::Ended;
+use reprise_node::l1::WrappedL1;
+use reprise_node::pipeline::RunOutcome;
 use reprise_node::wire;
 
 use crate::flip::{Home, recorded};
@@ -55,21 +55,21 @@ impl ChainSource for LiveSource {
     }
 }
 
-fn run(home: &Home, says: Says) -> Ended {
+fn run(home: &Home, says: Says) -> RunOutcome {
     let (backend, store) = home.open();
     let settings = wire::Settings {
         rule: home.rule,
         permits: home.permits,
         finality_depth: home.finality_depth,
         data_dir: Some(DataDir::lock(home.path()).unwrap()),
-        patience: home.patience,
+        tuning: home.tuning,
     };
     let live =
         |source| Box::new(LiveSource { source, says, chain: vec![], next: None }) as Box<dyn ChainSource>;
-    let l1 = Box::new(Through { l1: recorded(chain_of(60), Pace::Proved), through: live });
+    let l1 = Box::new(WrappedL1 { l1: recorded(chain_of(60), Pace::Proved), through: live });
     let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
-    let node = wire::wire(settings, l1, backend, hasher, store).unwrap();
-    let ended = node.run(&AtomicBool::new(false), &mut Deaf).unwrap();
+    let node = wire::build_node(settings, l1, backend, hasher, store).unwrap();
+    let ended = node.run(&AtomicBool::new(false), &mut NoopObserver).unwrap();
     assert_eq!(ended.violations, vec![]);
     ended
 }
@@ -96,7 +96,7 @@ fn what_the_l1_calls_final_is_pruned_though_the_depth_says_nothing_of_it_yet() {
 #[test]
 fn an_l1_that_is_away_for_longer_than_it_may_is_a_reason_for_red_health_and_how_it_is_is_reported() {
     let run = |lost: Option<u64>| {
-        let lost = lost.map(|seconds| Lost {
+        let lost = lost.map(|seconds| Disconnection {
             since: Duration::from_secs(1_700_000_000),
             lasting: Duration::from_secs(seconds),
             reason: "nobody listens there".into(),

@@ -8,8 +8,8 @@ use reprise_chain::recording::Recording;
 use reprise_chain::source::{ChainSource, Pace, Poll, Progress, SourceError};
 use reprise_model::hash::{Blake3, Hasher};
 use reprise_node::dev;
-use reprise_node::happening::{Deaf, Happening, Observer};
-use reprise_node::l1::Through;
+use reprise_node::event::{NoopObserver, Observer, PipelineEvent};
+use reprise_node::l1::WrappedL1;
 use reprise_node::report::Report;
 use reprise_node::wire;
 use reprise_planner::bundle::BundleRule;
@@ -19,7 +19,7 @@ use reprise_prover::policy::{Orphans, Policy};
 use reprise_store::port::Filter;
 use reprise_store::{Options, ReceiptStore, Store};
 
-use crate::flip::{Home, assert_sums, patience, recorded};
+use crate::flip::{Home, assert_sums, recorded, tuning};
 use crate::repeats::flips;
 
 /// An L1 that keeps its events back until the pipeline has asked so often since the last one, which it does
@@ -50,19 +50,14 @@ fn run(recording: Recording, every: u32, permits: usize, orphans: Orphans) -> Re
     let backend: Arc<dyn Backend> = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
     let verifier = backend.clone();
     let store = Arc::new(Store::in_memory(verifier, Options::default()).unwrap());
-    let mut patience = patience();
-    patience.engine = Policy { orphans, ..patience.engine };
-    let settings = wire::Settings {
-        rule: BundleRule::default(),
-        permits,
-        finality_depth: 1000,
-        data_dir: None,
-        patience,
-    };
+    let mut tuning = tuning();
+    tuning.engine = Policy { orphans, ..tuning.engine };
+    let settings =
+        wire::Settings { rule: BundleRule::default(), permits, finality_depth: 1000, data_dir: None, tuning };
     let gate = move |source| Box::new(Gate { source, every, asked: 0 }) as Box<dyn ChainSource>;
-    let gated = Box::new(Through { l1: recorded(recording, Pace::Free), through: gate });
-    let node = wire::wire(settings, gated, backend, hasher, store).unwrap();
-    let ended = node.run(&AtomicBool::new(false), &mut Deaf).unwrap();
+    let gated = Box::new(WrappedL1 { l1: recorded(recording, Pace::Free), through: gate });
+    let node = wire::build_node(settings, gated, backend, hasher, store).unwrap();
+    let ended = node.run(&AtomicBool::new(false), &mut NoopObserver).unwrap();
     assert_eq!(ended.violations, vec![]);
     assert_sums(&ended.report);
     ended.report
@@ -90,8 +85,8 @@ fn a_flip_before_any_message_of_any_phase_costs_no_second_proof() {
 struct Thief(Arc<dyn ReceiptStore>, u64);
 
 impl Observer for Thief {
-    fn hear(&mut self, happening: &Happening) {
-        if let Happening::Chain { event, .. } = happening
+    fn on_event(&mut self, event: &PipelineEvent) {
+        if let PipelineEvent::Chain { event, .. } = event
             && event.added.iter().any(|added| added.returning)
         {
             for entry in self.0.list(&Filter::default()).unwrap() {
@@ -112,10 +107,11 @@ fn receipts_that_vanish_under_a_flip_are_proved_again_and_nothing_waits_for_ever
         permits: 1,
         finality_depth: 1000,
         data_dir: None,
-        patience: patience(),
+        tuning: tuning(),
     };
     let node =
-        wire::wire(settings, recorded(dev::flip(), Pace::Proved), backend, hasher, store.clone()).unwrap();
+        wire::build_node(settings, recorded(dev::flip(), Pace::Proved), backend, hasher, store.clone())
+            .unwrap();
     let mut thief = Thief(store, 0);
     let ended = node.run(&AtomicBool::new(false), &mut thief).unwrap();
     assert_eq!(ended.violations, vec![]);
@@ -133,16 +129,16 @@ struct KillOnB<'a> {
 }
 
 impl Observer for KillOnB<'_> {
-    fn hear(&mut self, happening: &Happening) {
-        match happening {
-            Happening::Chain { event, .. } => self.reorgs += u32::from(!event.removed.is_empty()),
-            Happening::Proving(_) => self.proving += 1,
-            Happening::Proved { failure, .. } => {
+    fn on_event(&mut self, event: &PipelineEvent) {
+        match event {
+            PipelineEvent::Chain { event, .. } => self.reorgs += u32::from(!event.removed.is_empty()),
+            PipelineEvent::Proving(_) => self.proving += 1,
+            PipelineEvent::Proved { failure, .. } => {
                 self.proving -= 1;
                 self.storing += i64::from(failure.is_none());
             }
-            Happening::Stored(_) => self.storing -= 1,
-            Happening::Queue { queued: 0, .. } => {
+            PipelineEvent::Stored(_) => self.storing -= 1,
+            PipelineEvent::Queue { queued: 0, .. } => {
                 let idle = self.reorgs == 1 && self.proving == 0 && self.storing == 0;
                 self.stop.fetch_or(idle, Ordering::Relaxed);
             }
@@ -160,15 +156,15 @@ struct Fresh {
 }
 
 impl Observer for Fresh {
-    fn hear(&mut self, happening: &Happening) {
-        match happening {
-            Happening::Chain { event, .. } => {
+    fn on_event(&mut self, event: &PipelineEvent) {
+        match event {
+            PipelineEvent::Chain { event, .. } => {
                 for added in event.added.iter().filter(|added| !added.returning) {
                     self.blocks.insert(added.metadata.block_hash());
                     self.carrying += u64::from(!added.block.accepted.is_empty());
                 }
             }
-            Happening::Proving(_) => self.proving += 1,
+            PipelineEvent::Proving(_) => self.proving += 1,
             _ => {}
         }
     }

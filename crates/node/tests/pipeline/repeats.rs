@@ -13,7 +13,7 @@ use reprise_model::hash::{Blake3, Hasher};
 use reprise_model::receipt::Receipt;
 use reprise_model::transaction::{LaneTransaction, account_of};
 use reprise_node::dev;
-use reprise_node::happening::{Deaf, Happening, Observer};
+use reprise_node::event::{NoopObserver, Observer, PipelineEvent};
 use reprise_node::pipeline::RunError;
 use reprise_node::report::Report;
 use reprise_node::wire;
@@ -36,10 +36,10 @@ fn run(recording: Recording, pace: Pace) -> Report {
         permits: 1,
         finality_depth: 1000,
         data_dir: None,
-        patience: wire::Patience::default(),
+        tuning: wire::Tuning::default(),
     };
-    let node = wire::wire(settings, recorded(recording, pace), backend, hasher, store).unwrap();
-    let ended = node.run(&AtomicBool::new(false), &mut Deaf).unwrap();
+    let node = wire::build_node(settings, recorded(recording, pace), backend, hasher, store).unwrap();
+    let ended = node.run(&AtomicBool::new(false), &mut NoopObserver).unwrap();
     assert_eq!(ended.violations, vec![]);
     assert_sums(&ended.report);
     ended.report
@@ -105,7 +105,7 @@ fn a_hundred_flips_of_any_depth_cost_the_proofs_of_one() {
 /// Every receipt that a run leaves, with every place it is used at.
 fn artifacts(times: usize) -> Vec<(Receipt, Vec<Coordinate>)> {
     let home = Home::new();
-    home.try_run(flips(4, times), &AtomicBool::new(false), &mut Deaf).unwrap();
+    home.try_run(flips(4, times), &AtomicBool::new(false), &mut NoopObserver).unwrap();
     let store = home.store();
     let entries = store.list(&Filter::default()).unwrap();
     entries
@@ -134,8 +134,8 @@ fn a_hundred_flips_at_a_free_pace_prove_nothing_twice() {
 struct StopAtSettlement<'a>(&'a AtomicBool);
 
 impl Observer for StopAtSettlement<'_> {
-    fn hear(&mut self, happening: &Happening) {
-        self.0.fetch_or(matches!(happening, Happening::Settled(_)), Ordering::Relaxed);
+    fn on_event(&mut self, event: &PipelineEvent) {
+        self.0.fetch_or(matches!(event, PipelineEvent::Settled(_)), Ordering::Relaxed);
     }
 }
 
@@ -153,7 +153,7 @@ fn a_rivals_settlement_of_a_shorter_prefix_re_forms_the_bundles_after_it_from_pr
     // We share its L1 and nothing else.
     let ours = Home::new();
     copy_dir(&rival.path().join("l1"), &ours.path().join("l1"));
-    let ended = ours.try_run(chain(), &AtomicBool::new(false), &mut Deaf).unwrap();
+    let ended = ours.try_run(chain(), &AtomicBool::new(false), &mut NoopObserver).unwrap();
     assert_eq!(ended.violations, vec![]);
     assert_sums(&ended.report);
     let (report, alone) = (ended.report, run(chain(), Pace::Proved));
@@ -172,7 +172,7 @@ fn a_statement_that_cannot_be_proved_ends_the_run_with_its_cause() {
     for pace in [Pace::Proved, Pace::Free] {
         let mock = MockConfig { transient_every: 1, ..MockConfig::default() };
         let home = Home { mock, pace, ..Home::new() };
-        let refused = home.try_run(dev::flip(), &AtomicBool::new(false), &mut Deaf).unwrap_err();
+        let refused = home.try_run(dev::flip(), &AtomicBool::new(false), &mut NoopObserver).unwrap_err();
         assert!(matches!(refused, RunError::GivenUp { .. }), "{refused}");
     }
 }

@@ -9,8 +9,8 @@ use reprise_chain::source::Pace;
 use reprise_disk::data_dir::DataDir;
 use reprise_model::hash::{Blake3, Hasher};
 use reprise_node::dev;
-use reprise_node::happening::{Happening, Observer};
-use reprise_node::pipeline::Ended;
+use reprise_node::event::{Observer, PipelineEvent};
+use reprise_node::pipeline::RunOutcome;
 use reprise_node::report::Report;
 use reprise_node::wire;
 use reprise_planner::bundle::BundleRule;
@@ -21,7 +21,7 @@ use reprise_store::{Options, ReceiptStore, Store};
 
 use crate::flip::assert_sums;
 
-/// Asks to stop at the `at`th happening, and counts them. How much is queued is no boundary: nothing happened.
+/// Asks to stop at the `at`th event, and counts them. How much is queued is no boundary: nothing happened.
 struct StopAfter<'a> {
     stop: &'a AtomicBool,
     at: usize,
@@ -29,8 +29,8 @@ struct StopAfter<'a> {
 }
 
 impl Observer for StopAfter<'_> {
-    fn hear(&mut self, happening: &Happening) {
-        if !matches!(happening, Happening::Queue { .. }) {
+    fn on_event(&mut self, event: &PipelineEvent) {
+        if !matches!(event, PipelineEvent::Queue { .. }) {
             self.heard += 1;
             self.stop.fetch_or(self.heard == self.at, Ordering::Relaxed);
         }
@@ -43,8 +43,8 @@ fn store() -> Arc<dyn ReceiptStore> {
     Arc::new(Store::in_memory(backend, Options::default()).unwrap())
 }
 
-/// One run, stopped at the `at`th happening; how many there were.
-fn run(dir: &Path, store: &Arc<dyn ReceiptStore>, pace: Pace, at: usize) -> (Ended, usize) {
+/// One run, stopped at the `at`th event; how many there were.
+fn run(dir: &Path, store: &Arc<dyn ReceiptStore>, pace: Pace, at: usize) -> (RunOutcome, usize) {
     let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
     let backend: Arc<dyn Backend> = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
     let settings = wire::Settings {
@@ -52,11 +52,12 @@ fn run(dir: &Path, store: &Arc<dyn ReceiptStore>, pace: Pace, at: usize) -> (End
         permits: 1,
         finality_depth: 1000,
         data_dir: Some(DataDir::lock(dir).unwrap()),
-        patience: wire::Patience::default(),
+        tuning: wire::Tuning::default(),
     };
     let stop = AtomicBool::new(false);
     let mut observer = StopAfter { stop: &stop, at, heard: 0 };
-    let node = wire::wire(settings, recorded(dev::flip(), pace), backend, hasher, store.clone()).unwrap();
+    let node =
+        wire::build_node(settings, recorded(dev::flip(), pace), backend, hasher, store.clone()).unwrap();
     (node.run(&stop, &mut observer).unwrap(), observer.heard)
 }
 
@@ -86,7 +87,7 @@ fn a_run_stopped_after_any_happening_and_started_again_ends_the_same_and_proves_
     assert!(interrupted + 4 > boundaries, "{interrupted} of {boundaries} runs were stopped before their end");
 }
 
-/// Stops a run at the `at`th happening and runs again; whether the first was stopped before its end.
+/// Stops a run at the `at`th event and runs again; whether the first was stopped before its end.
 fn stopped_and_started_again(at: usize, reference: &Report) -> bool {
     let (dir, store) = (tempfile::tempdir().unwrap(), store());
     let (first, _) = run(dir.path(), &store, Pace::Proved, at);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use reprise_chain::event::{AddedBlock, ChainEvent};
 use reprise_ledger::Ledger;
 use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainBlockMetadata, ObservedSettlement};
-use reprise_model::coordinate::{Checkpoint, Coordinate, Place};
+use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
 use reprise_model::digest::{
     BlockHash, ClaimDigest, Digest, PinsDigest, ProfileId, ProgramId, ResourceId, StatementId,
 };
@@ -15,7 +15,7 @@ use reprise_model::journal::{AggregateJournal, Commitment, Transition};
 use reprise_model::order::{Order, Work};
 use reprise_model::scheduled::ScheduledBatch;
 use reprise_model::statement::{Claim, Statement};
-use reprise_node::happening::{Happening, Observer};
+use reprise_node::event::{Observer, PipelineEvent};
 use reprise_node::oracle::Oracle;
 use reprise_node::watcher::Watcher;
 use reprise_scheduler::tree::StateTree;
@@ -40,7 +40,7 @@ fn order(n: u8) -> Arc<Order> {
     let coordinate = Coordinate {
         checkpoint: Checkpoint(1),
         block_hash: block,
-        place: Place::Batch,
+        position: Position::Batch,
         program: claim.program,
         profile: statement.profile,
         pins: PinsDigest([2; 32]),
@@ -73,9 +73,9 @@ fn block(height: u8, settlements: Vec<ObservedSettlement>) -> (AddedBlock, Sched
     (AddedBlock { metadata, returning: false, block }, batch)
 }
 
-fn chain(removed: Vec<BatchMetadata>, added: Vec<(AddedBlock, ScheduledBatch)>) -> Happening {
+fn chain(removed: Vec<BatchMetadata>, added: Vec<(AddedBlock, ScheduledBatch)>) -> PipelineEvent {
     let (added, batches) = added.into_iter().unzip();
-    Happening::Chain { event: ChainEvent { removed, added, finalized: Checkpoint(0) }, batches }
+    PipelineEvent::Chain { event: ChainEvent { removed, added, finalized: Checkpoint(0) }, batches }
 }
 
 /// A settlement of the block at `height`, from and to these ends.
@@ -92,14 +92,14 @@ fn settlement(height: u8, from: (Digest, Digest), to: (Digest, Digest)) -> Obser
     ObservedSettlement { statement: StatementId([9; 32]), journal, end_block: BlockHash([height; 32]) }
 }
 
-fn proved(order: &Arc<Order>) -> Happening {
-    Happening::Proved { order: order.clone(), took: Duration::ZERO, failure: None, device: Some(0) }
+fn proved(order: &Arc<Order>) -> PipelineEvent {
+    PipelineEvent::Proved { order: order.clone(), took: Duration::ZERO, failure: None, device: Some(0) }
 }
 
-/// The promises that these happenings break.
-fn broken(permits: usize, happenings: &[Happening]) -> Vec<&'static str> {
+/// The promises that these events break.
+fn broken(permits: usize, events: &[PipelineEvent]) -> Vec<&'static str> {
     let mut watcher = watcher(permits);
-    happenings.iter().for_each(|happening| watcher.hear(happening));
+    events.iter().for_each(|event| watcher.on_event(event));
     watcher.violations().iter().map(|violation| violation.promise).collect()
 }
 
@@ -108,18 +108,18 @@ fn a_life_that_keeps_every_promise_breaks_none() {
     let (one, two) = (order(1), order(2));
     let ends = (genesis_root(), GENESIS_TIP);
     let later = (genesis_root(), Digest([8; 32]));
-    let happenings = [
+    let events = [
         chain(vec![], vec![block(1, vec![])]),
-        Happening::Proving(one.clone()),
+        PipelineEvent::Proving(one.clone()),
         proved(&one),
-        Happening::Stored(one.clone()),
-        Happening::Published(one.clone()),
-        Happening::Found { order: two.clone(), took: Duration::ZERO },
-        Happening::Published(two.clone()),
-        Happening::Lost(two.id),
-        Happening::Proving(two.clone()),
+        PipelineEvent::Stored(one.clone()),
+        PipelineEvent::Published(one.clone()),
+        PipelineEvent::Found { order: two.clone(), took: Duration::ZERO },
+        PipelineEvent::Published(two.clone()),
+        PipelineEvent::Lost(two.id),
+        PipelineEvent::Proving(two.clone()),
         proved(&two),
-        Happening::Stored(two),
+        PipelineEvent::Stored(two),
         chain(vec![], vec![block(2, vec![settlement(1, ends, later)])]),
         chain(vec![block(2, vec![]).0.metadata], vec![]),
         chain(
@@ -127,30 +127,30 @@ fn a_life_that_keeps_every_promise_breaks_none() {
             vec![block(2, vec![settlement(1, ends, later)]), block(3, vec![settlement(2, later, later)])],
         ),
     ];
-    assert_eq!(broken(1, &happenings), Vec::<&str>::new());
+    assert_eq!(broken(1, &events), Vec::<&str>::new());
 }
 
 #[test]
 fn a_publication_before_the_receipt_is_durable_is_heard() {
     let one = order(1);
-    let happenings = [Happening::Proving(one.clone()), proved(&one), Happening::Published(one)];
-    assert_eq!(broken(1, &happenings), ["nothing is published before it is durable"]);
+    let events = [PipelineEvent::Proving(one.clone()), proved(&one), PipelineEvent::Published(one)];
+    assert_eq!(broken(1, &events), ["nothing is published before it is durable"]);
 }
 
 #[test]
 fn a_second_proof_of_a_stored_statement_is_heard() {
     let one = order(1);
-    let again = Happening::Proving(one.clone());
-    let stored = [Happening::Stored(one.clone()), again.clone()];
+    let again = PipelineEvent::Proving(one.clone());
+    let stored = [PipelineEvent::Stored(one.clone()), again.clone()];
     assert_eq!(broken(1, &stored), ["no stored statement is proved again"]);
-    let found = [Happening::Found { order: one, took: Duration::ZERO }, again];
+    let found = [PipelineEvent::Found { order: one, took: Duration::ZERO }, again];
     assert_eq!(broken(1, &found), ["no stored statement is proved again"]);
 }
 
 #[test]
 fn more_proofs_than_permits_are_heard() {
     for permits in 1..4usize {
-        let begun: Vec<_> = (0..=permits).map(|n| Happening::Proving(order(n as u8))).collect();
+        let begun: Vec<_> = (0..=permits).map(|n| PipelineEvent::Proving(order(n as u8))).collect();
         assert_eq!(broken(permits, &begun[..permits]), Vec::<&str>::new());
         assert_eq!(broken(permits, &begun), ["no more proofs run than there are permits"]);
     }
@@ -158,27 +158,27 @@ fn more_proofs_than_permits_are_heard() {
 
 #[test]
 fn a_coordinate_with_two_statements_is_heard() {
-    assert_eq!(broken(1, &[Happening::Diverged(order(1).id)]), ["a coordinate holds one statement"]);
+    assert_eq!(broken(1, &[PipelineEvent::Diverged(order(1).id)]), ["a coordinate holds one statement"]);
 }
 
 #[test]
 fn a_settlement_that_does_not_start_where_the_last_one_ended_is_heard() {
     let (root, other) = (genesis_root(), Digest([8; 32]));
     for from in [(root, other), (other, GENESIS_TIP)] {
-        let happenings =
+        let events =
             [chain(vec![], vec![block(1, vec![]), block(2, vec![settlement(1, from, (root, GENESIS_TIP))])])];
-        assert_eq!(broken(1, &happenings), ["settlements are gapless"]);
+        assert_eq!(broken(1, &events), ["settlements are gapless"]);
     }
 }
 
 #[test]
 fn a_settlement_that_builds_on_one_which_a_reorg_took_away_is_heard() {
     let (start, moved) = ((genesis_root(), GENESIS_TIP), (genesis_root(), Digest([8; 32])));
-    let happenings = [
+    let events = [
         chain(vec![], vec![block(1, vec![]), block(2, vec![settlement(1, start, moved)])]),
         chain(vec![block(2, vec![]).0.metadata], vec![block(3, vec![settlement(1, moved, moved)])]),
     ];
-    assert_eq!(broken(1, &happenings), ["settlements are gapless"]);
+    assert_eq!(broken(1, &events), ["settlements are gapless"]);
 }
 
 #[test]
@@ -192,8 +192,8 @@ fn what_is_let_go_changes_nothing_of_what_is_heard_later() {
             chain(vec![], (1..=2).map(|height| block(height, vec![])).collect()),
             chain(vec![], vec![block(3, vec![first.clone()])]),
             chain(vec![], (4..=6).map(|height| block(height, vec![])).collect()),
-            Happening::Pruned(Checkpoint(3)),
-            Happening::Pruned(Checkpoint(5)),
+            PipelineEvent::Pruned(Checkpoint(3)),
+            PipelineEvent::Pruned(Checkpoint(5)),
             chain(vec![block(6, vec![]).0.metadata], vec![block(6, vec![next])]),
         ]
     };
@@ -202,7 +202,7 @@ fn what_is_let_go_changes_nothing_of_what_is_heard_later() {
     // Nor is a root that was let go the root of anything any more.
     let mut late = life(settlement(2, ends[1], ends[2]));
     assert_eq!(broken(1, &late), ["a settled root is that of a sequential execution"]);
-    late[3..5].fill(Happening::Pruned(Checkpoint(0)));
+    late[3..5].fill(PipelineEvent::Pruned(Checkpoint(0)));
     assert_eq!(broken(1, &late), Vec::<&str>::new());
 }
 
@@ -210,16 +210,16 @@ fn what_is_let_go_changes_nothing_of_what_is_heard_later() {
 fn a_settled_root_that_a_sequential_execution_does_not_give_is_heard() {
     let start = (genesis_root(), GENESIS_TIP);
     let wrong = settlement(1, start, (Digest([8; 32]), GENESIS_TIP));
-    let happenings = [chain(vec![], vec![block(1, vec![]), block(2, vec![wrong])])];
-    assert_eq!(broken(1, &happenings), ["a settled root is that of a sequential execution"]);
+    let events = [chain(vec![], vec![block(1, vec![]), block(2, vec![wrong])])];
+    assert_eq!(broken(1, &events), ["a settled root is that of a sequential execution"]);
 }
 
 #[test]
 fn a_batch_root_that_a_sequential_execution_does_not_give_is_heard() {
     let (added, mut batch) = block(1, vec![]);
     batch.root_after = Digest([8; 32]);
-    let happenings = [chain(vec![], vec![(added, batch)])];
-    assert_eq!(broken(1, &happenings), ["a batch's root is that of a sequential execution"]);
+    let events = [chain(vec![], vec![(added, batch)])];
+    assert_eq!(broken(1, &events), ["a batch's root is that of a sequential execution"]);
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn a_wrong_root_puts_the_state_in_doubt_is_counted_for_ever_and_told_a_few_times
         batch.root_after = Digest([3; 32]);
         let event = ChainEvent { added: vec![added], ..ChainEvent::default() };
         assert_eq!(watcher.is_state_in_doubt(), round > 0);
-        watcher.hear(&Happening::Chain { event, batches: vec![batch] });
+        watcher.on_event(&PipelineEvent::Chain { event, batches: vec![batch] });
         assert!(watcher.violations().len() >= previous);
         previous = watcher.violations().len();
     }

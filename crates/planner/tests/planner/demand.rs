@@ -15,8 +15,8 @@ use reprise_model::profile::{ProofProfile, SealKind};
 use reprise_model::scheduled::{ScheduledBatch, ScheduledTransaction};
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
 use reprise_planner::bundle::{BundleRule, Candidate};
-use reprise_planner::demand::{Change, Fact};
-use reprise_planner::planner::{Planner, Retention, Terms, WantedBundle};
+use reprise_planner::demand::{Change, ReceiptStatus};
+use reprise_planner::planner::{Planner, ProofContext, Retention, WantedBundle};
 
 struct Scheme(ProofProfile);
 
@@ -43,13 +43,13 @@ fn planner(rule: BundleRule, retention: Retention) -> Planner {
         security_bits: 0,
         parameters: String::new(),
     };
-    let terms = Terms {
+    let context = ProofContext {
         scheme: Arc::new(Scheme(profile)),
         hasher: Arc::new(Blake3),
         pins: PinsDigest([1; 32]),
         programs: [1, 2, 3].map(|n| ProgramId([n; 32])),
     };
-    Planner::new(terms, rule, retention)
+    Planner::new(context, rule, retention)
 }
 
 /// What is wanted.
@@ -69,9 +69,9 @@ pub(crate) struct World {
     pub(crate) view: Vec<(AddedBlock, ScheduledBatch)>,
     /// Blocks off the view that have not lain deeper than the grace.
     off_view: BTreeMap<BlockHash, Checkpoint>,
-    pub(crate) facts: HashMap<StatementId, Fact>,
+    pub(crate) facts: HashMap<StatementId, ReceiptStatus>,
     /// Of every other statement.
-    pub(crate) otherwise: Fact,
+    pub(crate) otherwise: ReceiptStatus,
     /// The facts that changed since the demand was last asked for.
     pub(crate) learned: BTreeSet<StatementId>,
     pub(crate) limit: usize,
@@ -97,7 +97,7 @@ impl World {
             view: vec![],
             off_view: BTreeMap::new(),
             facts: HashMap::new(),
-            otherwise: Fact::Missing,
+            otherwise: ReceiptStatus::Missing,
             learned: BTreeSet::new(),
             limit: usize::MAX,
             alike: u8::MAX,
@@ -188,7 +188,7 @@ impl World {
     }
 
     /// What is known of a statement from now on.
-    pub(crate) fn learn(&mut self, id: StatementId, fact: Fact) {
+    pub(crate) fn learn(&mut self, id: StatementId, fact: ReceiptStatus) {
         if self.facts.insert(id, fact).unwrap_or(self.otherwise) != fact {
             self.learned.insert(id);
         }
@@ -224,7 +224,7 @@ impl World {
         }
         let dormant = self.off_view.keys().flat_map(|block| self.planner.orders_of(block));
         assert_eq!(self.dormant, dormant.map(|order| order.id).collect());
-        let missing = demand.orders.iter().filter(|order| fact(&order.id) != Fact::Stored);
+        let missing = demand.orders.iter().filter(|order| fact(&order.id) != ReceiptStatus::Stored);
         let missing = missing.map(|order| order.coordinate.checkpoint).min();
         let [transactions, ..] = self.planner.needed_from();
         let deepest = Checkpoint((self.view.len() as u64).saturating_sub(self.retained));
@@ -235,7 +235,7 @@ impl World {
 
     /// The specification: all of the demand, computed anew from the view. Only the orders themselves are the
     /// planner's.
-    fn plain(&self, fact: &dyn Fn(&StatementId) -> Fact) -> Demand {
+    fn plain(&self, fact: &dyn Fn(&StatementId) -> ReceiptStatus) -> Demand {
         let mut demand = Demand { orders: vec![], bundles: vec![], unsettled: false };
         if self.planner.is_catching_up() {
             return Demand { unsettled: true, ..demand };
@@ -260,8 +260,8 @@ impl World {
         let mut room = self.limit;
         let mut want = |order: &Arc<Order>| {
             demand.orders.push(order.clone());
-            room = room.saturating_sub(usize::from(fact(&order.id) != Fact::Stored));
-            (fact(&order.id) == Fact::Missing, room)
+            room = room.saturating_sub(usize::from(fact(&order.id) != ReceiptStatus::Stored));
+            (fact(&order.id) == ReceiptStatus::Missing, room)
         };
         let mut left = self.limit;
         let want_batches = |blocks: &[Candidate], want: &mut dyn FnMut(&Arc<Order>) -> (bool, usize)| {
@@ -348,17 +348,17 @@ fn a_stored_or_unknown_receipt_ends_the_search_below_it() {
         found.unwrap().id
     };
     let open = [(Batch, 3), (Transaction, 3)];
-    for fact in [Fact::Stored, Fact::Unknown] {
+    for fact in [ReceiptStatus::Stored, ReceiptStatus::Unknown] {
         world.learn(find(Aggregate, 2), fact);
         assert_eq!(world.wanted(), [&[(Aggregate, 2)], &open[..]].concat(), "{fact:?}");
-        world.learn(find(Aggregate, 2), Fact::Missing);
+        world.learn(find(Aggregate, 2), ReceiptStatus::Missing);
         world.learn(find(Batch, 1), fact);
         let below = [(Aggregate, 2), (Batch, 1), (Batch, 2), (Transaction, 2)];
         assert_eq!(world.wanted(), [&below[..], &open].concat(), "{fact:?}");
-        world.learn(find(Batch, 1), Fact::Missing);
+        world.learn(find(Batch, 1), ReceiptStatus::Missing);
     }
     // Facts reduce demand, and never shape a bundle.
-    demand.orders.iter().for_each(|order| world.learn(order.id, Fact::Stored));
+    demand.orders.iter().for_each(|order| world.learn(order.id, ReceiptStatus::Stored));
     assert_eq!(world.demand().bundles.len(), demand.bundles.len());
 }
 
@@ -435,6 +435,6 @@ fn the_same_batch_on_two_forks_differs_and_every_order_names_its_place() {
     for order in first.orders.iter().chain(&second.orders) {
         assert_eq!(order.id, order.statement.id());
         assert_eq!(order.coordinate.program, order.claim.program);
-        assert_eq!(order.coordinate.place.kind(), order.kind());
+        assert_eq!(order.coordinate.position.kind(), order.kind());
     }
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::BlockHash;
 use reprise_model::statement::Kind;
-use reprise_planner::demand::Fact;
+use reprise_planner::demand::ReceiptStatus;
 use reprise_planner::planner::{Pruned, Retention};
 
 use crate::demand::{World, settlement_of};
@@ -21,12 +21,13 @@ enum Step {
     Return,
     Prune(u64),
     /// Something is learned of one of the statements, or forgotten.
-    Learn(prop::sample::Index, Fact),
+    Learn(prop::sample::Index, ReceiptStatus),
     Limit(usize),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let facts = prop_oneof![Just(Fact::Unknown), Just(Fact::Missing), Just(Fact::Stored)];
+    let facts =
+        prop_oneof![Just(ReceiptStatus::Unknown), Just(ReceiptStatus::Missing), Just(ReceiptStatus::Stored)];
     let step = prop_oneof![
         8 => (0u8..4).prop_map(Step::Grow),
         2 => any::<bool>().prop_map(Step::Settle),
@@ -49,7 +50,7 @@ proptest! {
     ) {
         let mut world = World::ruled(batches_max, deadline_score, Retention { grace, retained: 5 });
         (world.alike, world.limit) = (alike, limit);
-        world.otherwise = if missing { Fact::Missing } else { Fact::Unknown };
+        world.otherwise = if missing { ReceiptStatus::Missing } else { ReceiptStatus::Unknown };
         let mut name = 0u8;
         let mut floor = Checkpoint(0);
         let mut left = vec![];
@@ -198,14 +199,14 @@ fn a_planner_over_a_pruned_store_wants_nothing_until_the_chain_has_shown_what_th
         later.grow(name, 1, vec![]);
         let demand = later.demand();
         assert!(demand.orders.is_empty() && demand.unsettled);
-        assert_eq!(later.planner.is_astray(), None);
+        assert_eq!(later.planner.unknown_floor(), None);
     }
     let mut astray = World::ruled(2, 99, Retention::default());
     astray.planner.resume(Checkpoint(3), Checkpoint(4));
     for name in 1..=5 {
         astray.grow(name, 1, vec![]);
     }
-    assert_eq!(astray.planner.is_astray(), Some(Checkpoint(3)));
+    assert_eq!(astray.planner.unknown_floor(), Some(Checkpoint(3)));
 
     later.grow(4, 0, vec![settlement]);
     assert!(!later.planner.is_catching_up());

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use reprise_model::coordinate::{Checkpoint, Coordinate, Place};
+use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
 use reprise_model::digest::{BlockHash, ClaimDigest, Digest, PinsDigest, ProfileId, ProgramId, StatementId};
 use reprise_model::order::{Order, Rank, Work};
 use reprise_model::profile::SealKind;
@@ -16,24 +16,24 @@ use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::{Claim, Kind, Statement};
 use reprise_prover::backend::ProveError;
 use reprise_prover::engine::{Effect, Engine, Request};
-use reprise_prover::failure::{Cost, Failed, Failure};
+use reprise_prover::failure::{Cost, Failure, FailureCounts};
 use reprise_prover::policy::{Backoff, Breaker, Budget, Orphans, Policy};
 use reprise_store::port::StoreError;
 
 /// Nothing waits, no device rests; three dear failures, five cheap ones.
 fn policy() -> Policy {
-    let budget = Budget { cheap: 5, dear: 3 };
+    let budget = Budget { cheap: 5, expensive: 3 };
     Policy { backoff: Backoff::NONE, breaker: Breaker::NEVER, budget, ..Policy::default() }
 }
 
 /// An order of the statement `name` in block `block`.
-fn order(name: u8, block: u8, place: Place, inner: &[&Arc<Order>]) -> Arc<Order> {
-    let claim = Claim { program: ProgramId([place.kind() as u8; 32]), journal: vec![name] };
+fn order(name: u8, block: u8, position: Position, inner: &[&Arc<Order>]) -> Arc<Order> {
+    let claim = Claim { program: ProgramId([position.kind() as u8; 32]), journal: vec![name] };
     let statement = Statement { profile: ProfileId([1; 32]), claim: ClaimDigest([name; 32]) };
     let coordinate = Coordinate {
         checkpoint: Checkpoint(u64::from(block)),
         block_hash: BlockHash([block; 32]),
-        place,
+        position,
         program: claim.program,
         profile: statement.profile,
         pins: PinsDigest([2; 32]),
@@ -104,16 +104,16 @@ struct Dag {
 
 impl Dag {
     fn new() -> Self {
-        let tx = |name, block, merge_index| order(name, block, Place::Transaction { merge_index }, &[]);
+        let tx = |name, block, merge_index| order(name, block, Position::Transaction { merge_index }, &[]);
         // The statement 1 stands on both forks.
         let transactions = vec![tx(1, 1, 1), tx(2, 1, 2), tx(1, 2, 1), tx(3, 2, 5), tx(4, 3, 1)];
         let of = |block: u8| -> Vec<&Arc<Order>> {
             transactions.iter().filter(|tx| tx.coordinate.block_hash.0[0] == block).collect()
         };
         let batches: Vec<_> =
-            (1..=3).map(|block| order(10 + block, block, Place::Batch, &of(block))).collect();
+            (1..=3).map(|block| order(10 + block, block, Position::Batch, &of(block))).collect();
         let aggregate =
-            |start| Place::Aggregate { start: Checkpoint(start), commitment: Digest([start as u8; 32]) };
+            |start| Position::Aggregate { start: Checkpoint(start), commitment: Digest([start as u8; 32]) };
         let aggregates = vec![
             order(21, 3, aggregate(1), &[&batches[0], &batches[2]]),
             order(22, 2, aggregate(2), &[&batches[1]]),
@@ -235,14 +235,14 @@ struct Drive {
     stored: HashSet<StatementId>,
     /// What a publication may rely on: stored or found, and not found lost since.
     durable: HashSet<StatementId>,
-    places: HashSet<(StatementId, Coordinate)>,
+    coordinates: HashSet<(StatementId, Coordinate)>,
     looking: Vec<Arc<Order>>,
     proving: Vec<Arc<Order>>,
     writing: Vec<(Arc<Order>, Vec<Coordinate>)>,
     /// Orders whose assumptions are being verified.
     checking: Vec<Arc<Order>>,
     /// Failures since the job of a statement began.
-    failed: HashMap<StatementId, Failed>,
+    failed: HashMap<StatementId, FailureCounts>,
     budget: Budget,
     jobs_max: usize,
     given_up: HashSet<StatementId>,
@@ -267,7 +267,7 @@ impl Drive {
             stopped: false,
             stored,
             durable: HashSet::new(),
-            places: HashSet::new(),
+            coordinates: HashSet::new(),
             looking: vec![],
             proving: vec![],
             writing: vec![],
@@ -329,7 +329,7 @@ impl Drive {
     fn count(&mut self, id: StatementId, cost: Cost) -> bool {
         let failed = self.failed.entry(id).or_default();
         failed.add(cost);
-        failed.cheap >= self.budget.cheap || failed.dear >= self.budget.dear
+        failed.cheap >= self.budget.cheap || failed.expensive >= self.budget.expensive
     }
 
     fn end_check(&mut self, order: &Order, bad: bool) -> Result<(), TestCaseError> {
@@ -342,7 +342,7 @@ impl Drive {
             self.durable.remove(id);
         }
         let failed = self.failed[&order.id];
-        if !bad || failed.dear >= self.budget.dear {
+        if !bad || failed.expensive >= self.budget.expensive {
             self.given_up.insert(order.id);
         }
         let effects = self.engine.checked(order.id, Ok(lost));
@@ -390,7 +390,7 @@ impl Drive {
             End::Well | End::Divergence => {
                 self.stored.insert(order.id);
                 self.durable.insert(order.id);
-                self.places.extend(coordinates.into_iter().map(|at| (order.id, at)));
+                self.coordinates.extend(coordinates.into_iter().map(|at| (order.id, at)));
                 self.failed.remove(&order.id);
                 Ok(())
             }
@@ -431,7 +431,7 @@ impl Drive {
                         prop_assert!(stored || just_lost.contains(&inner.id), "an assumption is missing");
                     }
                     let failed = self.failed.entry(id).or_default();
-                    let within = failed.dear < self.budget.dear && failed.cheap < self.budget.cheap;
+                    let within = failed.expensive < self.budget.expensive && failed.cheap < self.budget.cheap;
                     prop_assert!(within, "more attempts than the budget");
                     self.proofs_begun += 1;
                     self.proving.push(order);
@@ -447,11 +447,11 @@ impl Drive {
                     self.checking.push(order);
                 }
                 Effect::Cancel(_) | Effect::WriteOff(..) => prop_assert!(false, "nothing hangs here"),
-                Effect::Place(coordinate, id, _) => {
+                Effect::AddCoordinate(coordinate, id, _) => {
                     self.answered += 1;
                     match self.stored.contains(&id) {
                         true => {
-                            self.places.insert((id, coordinate));
+                            self.coordinates.insert((id, coordinate));
                         }
                         false => {
                             self.durable.remove(&id);
@@ -497,7 +497,7 @@ impl Drive {
         prop_assert_eq!(&given_up, &self.given_up);
         let out = self.looking.len() + self.proving.len() + self.writing.len() + self.checking.len();
         prop_assert!(self.engine.jobs() <= self.jobs_max + self.given_up.len(), "more jobs than the bound");
-        prop_assert_eq!(self.engine.at_rest(), out == 0);
+        prop_assert_eq!(self.engine.is_idle(), out == 0);
         if out == 0 {
             prop_assert_eq!(
                 counts.wanted,
@@ -545,7 +545,7 @@ proptest! {
         if drive.stopped {
             return Ok(());
         }
-        prop_assert!(drive.engine.at_rest());
+        prop_assert!(drive.engine.is_idle());
         prop_assert!(drive.engine.satisfied(), "something wanted is neither stored nor given up");
         for order in &demand {
             if drive.given_up.is_empty() {
@@ -553,7 +553,7 @@ proptest! {
             }
             if drive.stored.contains(&order.id) && drive.engine.known(&order.id) == Some(true) {
                 prop_assert!(
-                    drive.places.contains(&(order.id, order.coordinate)),
+                    drive.coordinates.contains(&(order.id, order.coordinate)),
                     "a stored statement is not placed at {:?}", order.coordinate
                 );
             }
@@ -616,7 +616,7 @@ fn proofs(effects: &[Effect]) -> Vec<StatementId> {
 
 #[test]
 fn many_requests_for_one_statement_are_one_proof_and_every_place_is_recorded() {
-    let at = |block| order(1, block, Place::Transaction { merge_index: 1 }, &[]);
+    let at = |block| order(1, block, Position::Transaction { merge_index: 1 }, &[]);
     let orders: Vec<_> = (0..50).map(at).collect();
     let (mut engine, effects) = wanting(4, &orders);
     assert_eq!(proofs(&effects), vec![orders[0].id]);
@@ -628,36 +628,36 @@ fn many_requests_for_one_statement_are_one_proof_and_every_place_is_recorded() {
 
 #[test]
 fn who_asks_while_the_receipt_is_being_written_is_placed_too() {
-    let at = |block| order(1, block, Place::Transaction { merge_index: 1 }, &[]);
+    let at = |block| order(1, block, Position::Transaction { merge_index: 1 }, &[]);
     let (early, late) = (at(1), at(2));
     let (mut engine, _) = wanting(1, std::slice::from_ref(&early));
     engine.proved(early.id, Ok(receipt(&early)));
     assert!(proofs(&engine.want(vec![early.clone(), late.clone()])).is_empty());
     assert_eq!(engine.counts().merged, 1);
     let effects = engine.stored(early.id, Ok(()));
-    let placed = |effect: &Effect| matches!(effect, Effect::Place(at, id, Request::Merged) if (*at, *id) == (late.coordinate, late.id));
+    let placed = |effect: &Effect| matches!(effect, Effect::AddCoordinate(at, id, Request::Merged) if (*at, *id) == (late.coordinate, late.id));
     assert!(effects.iter().any(placed), "{effects:?}");
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Publish(_))));
 }
 
 #[test]
 fn a_failure_that_may_pass_is_tried_as_often_as_the_budget_says_and_then_given_up() {
-    let one = order(1, 1, Place::Batch, &[]);
+    let one = order(1, 1, Position::Batch, &[]);
     let (mut engine, mut effects) = wanting(1, std::slice::from_ref(&one));
-    for attempt in 1..=policy().budget.dear {
+    for attempt in 1..=policy().budget.expensive {
         assert_eq!(proofs(&effects), vec![one.id], "attempt {attempt}");
         engine.proved(one.id, Err(transient(&one)));
         effects = engine.want(vec![one.clone()]);
     }
     assert_eq!(proofs(&effects), vec![]);
     assert_eq!(engine.failures().len(), 1);
-    assert_eq!(engine.counts().attempts_failed, u64::from(policy().budget.dear));
-    assert!(engine.satisfied() && engine.at_rest());
+    assert_eq!(engine.counts().attempts_failed, u64::from(policy().budget.expensive));
+    assert!(engine.satisfied() && engine.is_idle());
 }
 
 #[test]
 fn a_divergence_is_given_up_at_once() {
-    let one = order(1, 1, Place::Batch, &[]);
+    let one = order(1, 1, Position::Batch, &[]);
     let (mut engine, _) = wanting(1, std::slice::from_ref(&one));
     engine.proved(one.id, Err(divergence(&one)));
     assert_eq!(proofs(&engine.want(vec![one.clone()])), vec![]);
@@ -666,8 +666,8 @@ fn a_divergence_is_given_up_at_once() {
 
 #[test]
 fn a_lost_assumption_is_proved_again_and_then_what_relies_on_it() {
-    let inner = order(1, 1, Place::Transaction { merge_index: 1 }, &[]);
-    let outer = order(2, 1, Place::Batch, &[&inner]);
+    let inner = order(1, 1, Position::Transaction { merge_index: 1 }, &[]);
+    let outer = order(2, 1, Position::Batch, &[&inner]);
     let demand = vec![outer.clone(), inner.clone()];
     let (mut engine, effects) = wanting(1, &demand);
     assert_eq!(proofs(&effects), vec![inner.id], "the assumption first");
@@ -690,8 +690,8 @@ fn a_lost_assumption_is_proved_again_and_then_what_relies_on_it() {
 
 #[test]
 fn an_assumption_that_was_proved_again_meanwhile_is_not_believed_to_be_lost() {
-    let inner = order(1, 1, Place::Transaction { merge_index: 1 }, &[]);
-    let outer = order(2, 1, Place::Batch, &[&inner]);
+    let inner = order(1, 1, Position::Transaction { merge_index: 1 }, &[]);
+    let outer = order(2, 1, Position::Batch, &[&inner]);
     let demand = vec![outer.clone(), inner.clone()];
     let (mut engine, _) = wanting(2, &demand);
     engine.proved(inner.id, Ok(receipt(&inner)));
@@ -711,8 +711,8 @@ fn an_assumption_that_was_proved_again_meanwhile_is_not_believed_to_be_lost() {
 
 #[test]
 fn a_write_that_left_nothing_is_not_published_and_serves_who_asked_elsewhere_by_another() {
-    let early = order(1, 1, Place::Transaction { merge_index: 1 }, &[]);
-    let late = order(1, 9, Place::Transaction { merge_index: 1 }, &[]);
+    let early = order(1, 1, Position::Transaction { merge_index: 1 }, &[]);
+    let late = order(1, 9, Position::Transaction { merge_index: 1 }, &[]);
     let (mut engine, _) = wanting(1, std::slice::from_ref(&early));
     engine.proved(early.id, Ok(receipt(&early)));
     engine.want(vec![late.clone()]);
@@ -731,19 +731,19 @@ fn a_write_that_left_nothing_is_not_published_and_serves_who_asked_elsewhere_by_
 
 #[test]
 fn what_waits_for_a_statement_that_was_given_up_does_not_keep_the_engine_waiting() {
-    let inner = order(1, 1, Place::Transaction { merge_index: 1 }, &[]);
-    let outer = order(2, 1, Place::Batch, &[&inner]);
+    let inner = order(1, 1, Position::Transaction { merge_index: 1 }, &[]);
+    let outer = order(2, 1, Position::Batch, &[&inner]);
     let demand = vec![outer.clone(), inner.clone()];
     let (mut engine, _) = wanting(1, &demand);
     engine.proved(inner.id, Err(divergence(&inner)));
     assert_eq!(proofs(&engine.want(demand)), vec![]);
-    assert!(engine.at_rest());
+    assert!(engine.is_idle());
     assert!(engine.satisfied(), "nothing that is still wanted can ever be proved");
 }
 
 #[test]
 fn a_queued_job_that_nobody_wants_leaves_and_a_running_one_is_finished_and_stored() {
-    let (one, two) = (order(1, 1, Place::Batch, &[]), order(2, 2, Place::Batch, &[]));
+    let (one, two) = (order(1, 1, Position::Batch, &[]), order(2, 2, Position::Batch, &[]));
     let (mut engine, effects) = wanting(1, &[one.clone(), two.clone()]);
     assert_eq!(proofs(&effects), vec![one.id]);
     engine.want(vec![]);
@@ -758,7 +758,7 @@ fn a_queued_job_that_nobody_wants_leaves_and_a_running_one_is_finished_and_store
 
 #[test]
 fn a_permit_is_free_while_the_receipt_is_being_written() {
-    let (one, two) = (order(1, 1, Place::Batch, &[]), order(2, 2, Place::Batch, &[]));
+    let (one, two) = (order(1, 1, Position::Batch, &[]), order(2, 2, Position::Batch, &[]));
     let demand = vec![one.clone(), two.clone()];
     let (mut engine, _) = wanting(1, &demand);
     engine.proved(one.id, Ok(receipt(&one)));
@@ -767,7 +767,7 @@ fn a_permit_is_free_while_the_receipt_is_being_written() {
 
 #[test]
 fn a_proof_is_not_made_again_because_the_disk_was_moody() {
-    let one = order(1, 1, Place::Batch, &[]);
+    let one = order(1, 1, Position::Batch, &[]);
     let (mut engine, _) = wanting(1, std::slice::from_ref(&one));
     engine.proved(one.id, Ok(receipt(&one)));
     let again = engine.stored(one.id, Err(unwritable().into()));
@@ -796,7 +796,7 @@ fn wanting_under(policy: Policy, orders: &[Arc<Order>]) -> (Told, Vec<Effect>) {
 
 #[test]
 fn a_valid_proof_that_comes_late_is_stored_whatever_became_of_its_job() {
-    let one = order(1, 1, Place::Batch, &[]);
+    let one = order(1, 1, Position::Batch, &[]);
     let under = |policy: Policy| {
         let (mut engine, _) = wanting_under(policy, std::slice::from_ref(&one));
         engine.tick(at(10));
@@ -808,8 +808,8 @@ fn a_valid_proof_that_comes_late_is_stored_whatever_became_of_its_job() {
         assert!(matches!(store, Some(Effect::Store { order, .. }) if order.id == one.id), "{effects:?}");
         assert!(engine.is_coherent());
         engine.stored(one.id, Ok(()));
-        assert!(engine.at_rest() && engine.satisfied() && engine.is_coherent());
-        assert_eq!((engine.ailing().count(), engine.failures().len()), (0, 0));
+        assert!(engine.is_idle() && engine.satisfied() && engine.is_coherent());
+        assert_eq!((engine.failing().count(), engine.failures().len()), (0, 0));
         assert!(engine.proved_late(&one, receipt(&one)).is_empty(), "once is enough");
         (effects.len(), engine.counts())
     };
@@ -834,7 +834,7 @@ fn a_valid_proof_that_comes_late_is_stored_whatever_became_of_its_job() {
 
 #[test]
 fn a_proof_that_hangs_is_written_off_and_begun_again() {
-    let one = order(1, 1, Place::Batch, &[]);
+    let one = order(1, 1, Position::Batch, &[]);
     let (mut engine, _) =
         wanting_under(Policy { timeout: [at(10); 3], ..policy() }, std::slice::from_ref(&one));
     assert_eq!(engine.deadline(), Some(at(10)));
@@ -845,28 +845,28 @@ fn a_proof_that_hangs_is_written_off_and_begun_again() {
         if off.id == one.id && again.id == one.id),
         "{effects:?}"
     );
-    assert_eq!((engine.counts().timed_out, engine.ailing().count()), (1, 1));
+    assert_eq!((engine.counts().timed_out, engine.failing().count()), (1, 1));
     engine.proved(one.id, Ok(receipt(&one)));
     engine.stored(one.id, Ok(()));
-    assert_eq!(engine.ailing().count(), 0, "it is proved: nothing ails");
+    assert_eq!(engine.failing().count(), 0, "it is proved: nothing ails");
     assert!(engine.proved(one.id, Ok(receipt(&one))).is_empty());
 }
 
 #[test]
 fn a_statement_that_hangs_every_time_is_given_up_within_its_budget() {
-    let one = order(1, 1, Place::Batch, &[]);
+    let one = order(1, 1, Position::Batch, &[]);
     let (mut engine, _) =
         wanting_under(Policy { timeout: [at(10); 3], ..policy() }, std::slice::from_ref(&one));
     let begun: usize = (1..100).map(|n| proofs(&engine.tick(at(10 * n))).len()).sum();
-    assert_eq!(begun + 1, policy().budget.dear as usize);
+    assert_eq!(begun + 1, policy().budget.expensive as usize);
     assert!(matches!(engine.failures(), [(_, Failure::TimedOut { .. })]));
-    assert!(engine.at_rest() && engine.satisfied());
+    assert!(engine.is_idle() && engine.satisfied());
     assert_eq!(engine.deadline(), None);
 }
 
 #[test]
 fn a_failed_job_waits_out_its_backoff_while_others_go_on() {
-    let (one, two) = (order(1, 1, Place::Batch, &[]), order(2, 2, Place::Batch, &[]));
+    let (one, two) = (order(1, 1, Position::Batch, &[]), order(2, 2, Position::Batch, &[]));
     let backoff = Backoff { first: at(8), max: at(60) };
     let demand = [one.clone(), two.clone()];
     let (mut engine, effects) = wanting_under(Policy { backoff, ..policy() }, &demand);
@@ -883,8 +883,8 @@ fn a_failed_job_waits_out_its_backoff_while_others_go_on() {
 
 #[test]
 fn bad_assumptions_are_proved_again_and_then_what_failed_over_them() {
-    let inner = order(1, 1, Place::Transaction { merge_index: 1 }, &[]);
-    let outer = order(2, 1, Place::Batch, &[&inner]);
+    let inner = order(1, 1, Position::Transaction { merge_index: 1 }, &[]);
+    let outer = order(2, 1, Position::Batch, &[&inner]);
     let demand = vec![outer.clone(), inner.clone()];
     let (mut engine, _) = wanting(1, &demand);
     engine.proved(inner.id, Ok(receipt(&inner)));
@@ -892,7 +892,7 @@ fn bad_assumptions_are_proved_again_and_then_what_failed_over_them() {
     engine.want(demand.clone());
     let effects = engine.proved(outer.id, Err(divergence(&outer)));
     assert!(matches!(&effects[..], [Effect::Check(order)] if order.id == outer.id), "{effects:?}");
-    assert!(!engine.at_rest());
+    assert!(!engine.is_idle());
     assert_eq!(proofs(&engine.want(demand.clone())), [], "it is not begun meanwhile");
     engine.checked(outer.id, Ok(vec![inner.id]));
     assert_eq!(proofs(&engine.want(demand.clone())), [inner.id]);
@@ -909,8 +909,8 @@ fn bad_assumptions_are_proved_again_and_then_what_failed_over_them() {
 
 #[test]
 fn assumptions_that_are_bad_every_time_are_no_loop() {
-    let inner = order(1, 1, Place::Transaction { merge_index: 1 }, &[]);
-    let outer = order(2, 1, Place::Batch, &[&inner]);
+    let inner = order(1, 1, Position::Transaction { merge_index: 1 }, &[]);
+    let outer = order(2, 1, Position::Batch, &[&inner]);
     let demand = vec![outer.clone(), inner.clone()];
     let (mut engine, mut effects) = wanting(1, &demand);
     let mut begun = 0;
@@ -925,15 +925,15 @@ fn assumptions_that_are_bad_every_time_are_no_loop() {
         }
         effects = engine.want(demand.clone());
     }
-    assert!(begun <= 2 * policy().budget.dear + 1, "{begun}");
+    assert!(begun <= 2 * policy().budget.expensive + 1, "{begun}");
     assert_eq!(engine.failures().len(), 1);
 }
 
 #[test]
 fn a_shallow_orphan_sleeps_and_keeps_its_failures_and_a_deep_one_leaves() {
-    let (one, two) = (order(1, 1, Place::Batch, &[]), order(2, 2, Place::Batch, &[]));
+    let (one, two) = (order(1, 1, Position::Batch, &[]), order(2, 2, Position::Batch, &[]));
     let (mut engine, _) = wanting(1, std::slice::from_ref(&one));
-    for _ in 1..policy().budget.dear {
+    for _ in 1..policy().budget.expensive {
         engine.proved(one.id, Err(transient(&one)));
         engine.retain(BTreeSet::from([one.id]));
         assert_eq!(proofs(&engine.want(vec![])), [], "a dormant job is not started");
@@ -951,8 +951,8 @@ fn a_shallow_orphan_sleeps_and_keeps_its_failures_and_a_deep_one_leaves() {
 
 #[test]
 fn what_is_stored_takes_no_room_from_what_sleeps() {
-    let stored: Vec<_> = (2..=9).map(|n| order(n, n, Place::Batch, &[])).collect();
-    let orphan = order(1, 1, Place::Batch, &[]);
+    let stored: Vec<_> = (2..=9).map(|n| order(n, n, Position::Batch, &[])).collect();
+    let orphan = order(1, 1, Position::Batch, &[]);
     let mut engine = Told::new(1, Policy { jobs_max: 2, ..policy() });
     // Found two at a time, as there is room.
     loop {
@@ -975,7 +975,7 @@ fn what_is_stored_takes_no_room_from_what_sleeps() {
 
 #[test]
 fn orphans_are_speculated_upon_only_where_it_is_allowed_and_only_with_a_permit_to_spare() {
-    let (one, two) = (order(1, 1, Place::Batch, &[]), order(2, 2, Place::Batch, &[]));
+    let (one, two) = (order(1, 1, Position::Batch, &[]), order(2, 2, Position::Batch, &[]));
     for (allowed, expected) in [(false, vec![]), (true, vec![two.id])] {
         let policy = Policy { speculate_orphans: allowed, ..policy() };
         let (mut engine, _) = wanting_under(policy, &[one.clone(), two.clone()]);
@@ -988,7 +988,7 @@ fn orphans_are_speculated_upon_only_where_it_is_allowed_and_only_with_a_permit_t
 
 #[test]
 fn a_running_orphan_is_asked_to_end_when_its_time_is_over_and_a_flip_back_begins_it_again() {
-    let one = order(1, 1, Place::Batch, &[]);
+    let one = order(1, 1, Position::Batch, &[]);
     let policy = Policy { orphans: Orphans::AbortAfter(at(5)), ..policy() };
     let (mut engine, _) = wanting_under(policy, std::slice::from_ref(&one));
     engine.tick(at(1));
@@ -1016,9 +1016,9 @@ fn a_running_orphan_is_asked_to_end_when_its_time_is_over_and_a_flip_back_begins
 #[test]
 fn of_a_demand_over_the_bound_the_most_urgent_that_can_go_on_get_in_and_the_rest_follows() {
     let transactions: Vec<_> =
-        (1..=9).map(|n| order(n, 1, Place::Transaction { merge_index: u32::from(n) }, &[])).collect();
+        (1..=9).map(|n| order(n, 1, Position::Transaction { merge_index: u32::from(n) }, &[])).collect();
     let inner: Vec<_> = transactions.iter().collect();
-    let outer = order(10, 1, Place::Batch, &inner);
+    let outer = order(10, 1, Position::Batch, &inner);
     let demand: Vec<_> = [&outer].into_iter().chain(&transactions).cloned().collect();
     let mut engine = Told::new(1, Policy { jobs_max: 3, ..policy() });
     let mut begun = vec![];
@@ -1046,7 +1046,7 @@ fn of_a_demand_over_the_bound_the_most_urgent_that_can_go_on_get_in_and_the_rest
 
 #[test]
 fn what_is_forgotten_is_looked_up_again_and_the_sums_stay_true() {
-    let (one, two) = (order(1, 1, Place::Batch, &[]), order(2, 2, Place::Batch, &[]));
+    let (one, two) = (order(1, 1, Position::Batch, &[]), order(2, 2, Position::Batch, &[]));
     let (mut engine, _) = wanting(1, &[one.clone(), two.clone()]);
     engine.proved(one.id, Ok(receipt(&one)));
     engine.stored(one.id, Ok(()));
@@ -1065,12 +1065,12 @@ fn what_is_forgotten_is_looked_up_again_and_the_sums_stay_true() {
 /// A policy under which a device rests after `failures` in a row, for a second, then two, then four at most.
 fn resting(failures: u32) -> Policy {
     let rest = Backoff { first: at(1), max: at(4) };
-    Policy { breaker: Breaker { failures, rest }, budget: Budget { cheap: 9, dear: 3 }, ..policy() }
+    Policy { breaker: Breaker { failures, rest }, budget: Budget { cheap: 9, expensive: 3 }, ..policy() }
 }
 
 /// Batches of so many blocks, that rely on nothing.
 fn batches(count: u8) -> Vec<Arc<Order>> {
-    (1..=count).map(|n| order(n, n, Place::Batch, &[])).collect()
+    (1..=count).map(|n| order(n, n, Position::Batch, &[])).collect()
 }
 
 /// The proofs that are begun, with their devices.
@@ -1093,7 +1093,7 @@ fn a_device_that_keeps_failing_rests_and_no_proof_begins_there_until_then_one_is
         engine.want(all.clone());
     }
     assert_eq!(engine.proving().count(), 0, "there is work, and no device for it");
-    assert!(matches!(engine.resting().next(), Some(r) if (r.device, r.failed) == (0, 2)));
+    assert!(matches!(engine.suspended().next(), Some(r) if (r.device, r.failed) == (0, 2)));
     let rested = engine.deadline().unwrap();
     assert!(rested <= at(1));
     assert_eq!(begun(&engine.tick(rested - Duration::from_nanos(1))), []);
@@ -1107,13 +1107,13 @@ fn a_device_that_keeps_failing_rests_and_no_proof_begins_there_until_then_one_is
     assert!(longer - rested >= at(1), "{longer:?}");
     let tried = begun(&engine.tick(longer));
     engine.proved(tried[0].0, Ok(receipt(all.iter().find(|order| order.id == tried[0].0).unwrap())));
-    assert_eq!(engine.resting().count(), 0);
+    assert_eq!(engine.suspended().count(), 0);
     assert_eq!(begun(&engine.want(all)).len(), 1);
 }
 
 #[test]
 fn a_device_that_fails_alone_uses_up_the_budget_of_no_statement() {
-    let one = order(1, 1, Place::Batch, &[]);
+    let one = order(1, 1, Position::Batch, &[]);
     let (mut engine, _) = wanting_under(resting(3), std::slice::from_ref(&one));
     for attempt in 1..=8 {
         assert_eq!(engine.proving().count(), 1, "attempt {attempt}");
@@ -1125,12 +1125,12 @@ fn a_device_that_fails_alone_uses_up_the_budget_of_no_statement() {
     }
     engine.proved(one.id, Ok(receipt(&one)));
     engine.stored(one.id, Ok(()));
-    assert!(engine.satisfied() && engine.resting().count() == 0);
+    assert!(engine.satisfied() && engine.suspended().count() == 0);
 }
 
 #[test]
 fn what_makes_every_device_fail_is_given_up_all_the_same() {
-    let one = order(1, 1, Place::Batch, &[]);
+    let one = order(1, 1, Position::Batch, &[]);
     let (mut engine, _) = wanting_under(resting(1), std::slice::from_ref(&one));
     for _ in 0..resting(1).budget.cheap {
         assert!(engine.failures().is_empty());
@@ -1140,7 +1140,7 @@ fn what_makes_every_device_fail_is_given_up_all_the_same() {
         rested.into_iter().for_each(|rested| drop(engine.tick(rested)));
     }
     assert!(matches!(engine.failures(), [(id, _)] if *id == one.id));
-    assert!(engine.at_rest() && engine.satisfied());
+    assert!(engine.is_idle() && engine.satisfied());
     assert_eq!(engine.deadline(), None);
 }
 
@@ -1164,8 +1164,8 @@ fn the_others_go_on_while_one_device_rests() {
 
 #[test]
 fn a_panic_a_divergence_or_a_lost_assumption_is_not_the_devices() {
-    let inner = order(1, 1, Place::Transaction { merge_index: 1 }, &[]);
-    let outer = order(2, 1, Place::Batch, &[&inner]);
+    let inner = order(1, 1, Position::Transaction { merge_index: 1 }, &[]);
+    let outer = order(2, 1, Position::Batch, &[&inner]);
     let demand = vec![outer.clone(), inner.clone()];
     let panic = || Failure::Panic { message: "oh".into() };
     let lost = || Failure::AssumptionLost { assumption: inner.id, reason: "gone".into() };
@@ -1175,6 +1175,6 @@ fn a_panic_a_divergence_or_a_lost_assumption_is_not_the_devices() {
         engine.stored(inner.id, Ok(()));
         engine.want(demand.clone());
         engine.proved(outer.id, Err(failure));
-        assert_eq!(engine.resting().count(), 0);
+        assert_eq!(engine.suspended().count(), 0);
     }
 }

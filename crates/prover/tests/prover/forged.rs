@@ -20,7 +20,7 @@ use reprise_scheduler::record::MemoryLog;
 use reprise_scheduler::scheduler::Scheduler;
 
 /// Two blocks, the first with three transactions on shared accounts, executed.
-struct Town {
+struct Fixture {
     mock: MockBackend,
     scheduler: Scheduler,
     batches: Vec<ScheduledBatch>,
@@ -50,7 +50,7 @@ fn header(height: u8) -> ChainBlockMetadata {
     }
 }
 
-impl Town {
+impl Fixture {
     fn new() -> Self {
         let mock = MockBackend::new(MockConfig::default(), Arc::new(Blake3));
         let [transaction_program, batch_program, aggregate] = mock.programs();
@@ -137,68 +137,68 @@ fn assert_diverges(result: Result<(), ProveError>) {
 
 #[test]
 fn what_execution_says_is_what_the_programs_commit() {
-    let town = Town::new();
-    let outcomes: Vec<_> = town.batches[0].transactions.iter().map(|tx| tx.journal.outcome).collect();
+    let fixture = Fixture::new();
+    let outcomes: Vec<_> = fixture.batches[0].transactions.iter().map(|tx| tx.journal.outcome).collect();
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_success()).count(), 2, "{outcomes:?}");
-    town.forge(|_| ()).unwrap();
-    town.forge_aggregate(|_| ()).unwrap();
+    fixture.forge(|_| ()).unwrap();
+    fixture.forge_aggregate(|_| ()).unwrap();
 }
 
 #[test]
 fn a_transaction_dropped_inserted_repeated_reordered_or_altered_is_a_divergence() {
-    let town = Town::new();
-    let spare = town.batches[2].transactions[0].journal.clone();
+    let fixture = Fixture::new();
+    let spare = fixture.batches[2].transactions[0].journal.clone();
     let spare = (transaction(9, "bob", Action::Deposit, 0, 1), spare);
     for at in 0..3 {
-        assert_diverges(town.forge(|w| drop(w.transactions.remove(at))));
-        assert_diverges(town.forge(|w| w.transactions.insert(at, spare.clone())));
-        assert_diverges(town.forge(|w| w.transactions.insert(at, w.transactions[at].clone())));
-        assert_diverges(town.forge(|w| w.transactions[at].0.merge_index += 1));
-        assert_diverges(town.forge(|w| w.transactions[at].1.transaction.0[0] ^= 1));
-        assert_diverges(town.forge(|w| w.transactions[at].0.rest[70] ^= 1));
-        assert_diverges(town.forge(|w| *w.transactions[at].0.payload.last_mut().unwrap() ^= 1));
+        assert_diverges(fixture.forge(|w| drop(w.transactions.remove(at))));
+        assert_diverges(fixture.forge(|w| w.transactions.insert(at, spare.clone())));
+        assert_diverges(fixture.forge(|w| w.transactions.insert(at, w.transactions[at].clone())));
+        assert_diverges(fixture.forge(|w| w.transactions[at].0.merge_index += 1));
+        assert_diverges(fixture.forge(|w| w.transactions[at].1.transaction.0[0] ^= 1));
+        assert_diverges(fixture.forge(|w| w.transactions[at].0.rest[70] ^= 1));
+        assert_diverges(fixture.forge(|w| *w.transactions[at].0.payload.last_mut().unwrap() ^= 1));
         if at > 0 {
-            assert_diverges(town.forge(|w| w.transactions.swap(at - 1, at)));
+            assert_diverges(fixture.forge(|w| w.transactions.swap(at - 1, at)));
         }
     }
 }
 
 #[test]
 fn a_false_failure_is_a_divergence() {
-    let town = Town::new();
+    let fixture = Fixture::new();
     let failed = |journal: &mut TransactionJournal| {
         journal.outcome = Outcome::MALFORMED;
         journal.exits.clear();
         journal.accesses.iter_mut().for_each(|access| access.after = access.before);
     };
-    assert_diverges(town.forge(|w| failed(&mut w.transactions[0].1)));
-    assert_diverges(town.forge(|w| failed(&mut w.transactions[1].1)));
+    assert_diverges(fixture.forge(|w| failed(&mut w.transactions[0].1)));
+    assert_diverges(fixture.forge(|w| failed(&mut w.transactions[1].1)));
 }
 
 #[test]
 fn a_stale_or_false_pre_image_is_a_divergence() {
-    let town = Town::new();
+    let fixture = Fixture::new();
     // The second exit over what the first one met, and over what nobody ever held.
-    let stale = town.batches[0].transactions[1].journal.accesses[0].before;
-    assert_diverges(town.forge(|w| w.transactions[2].1.accesses[0].before = stale));
-    assert_diverges(town.forge(|w| w.transactions[0].1.accesses[0].before = Digest([9; 32])));
-    assert_diverges(town.forge(|w| w.paths[0].leaf = Digest([9; 32])));
-    assert_diverges(town.forge(|w| w.paths[0].siblings[20] = Digest([9; 32])));
-    assert_diverges(town.forge(|w| drop(w.paths.remove(0))));
-    assert_diverges(town.forge(|w| w.root_before = Digest([9; 32])));
+    let stale = fixture.batches[0].transactions[1].journal.accesses[0].before;
+    assert_diverges(fixture.forge(|w| w.transactions[2].1.accesses[0].before = stale));
+    assert_diverges(fixture.forge(|w| w.transactions[0].1.accesses[0].before = Digest([9; 32])));
+    assert_diverges(fixture.forge(|w| w.paths[0].leaf = Digest([9; 32])));
+    assert_diverges(fixture.forge(|w| w.paths[0].siblings[20] = Digest([9; 32])));
+    assert_diverges(fixture.forge(|w| drop(w.paths.remove(0))));
+    assert_diverges(fixture.forge(|w| w.root_before = Digest([9; 32])));
 }
 
 #[test]
 fn a_write_or_an_exit_that_execution_does_not_know_is_a_divergence() {
-    let town = Town::new();
-    assert_diverges(town.forge(|w| w.transactions[2].1.accesses[0].after = Digest([9; 32])));
-    assert_diverges(town.forge(|w| w.transactions[1].1.exits[0].amount += 1));
-    assert_diverges(town.forge(|w| w.transactions[1].1.exits.clear()));
+    let fixture = Fixture::new();
+    assert_diverges(fixture.forge(|w| w.transactions[2].1.accesses[0].after = Digest([9; 32])));
+    assert_diverges(fixture.forge(|w| w.transactions[1].1.exits[0].amount += 1));
+    assert_diverges(fixture.forge(|w| w.transactions[1].1.exits.clear()));
 }
 
 #[test]
 fn another_pin_context_or_lane_tip_is_a_divergence() {
-    let town = Town::new();
+    let fixture = Fixture::new();
     let pins: [fn(&mut Pins); 5] = [
         |pins| pins.lane.0[0] ^= 1,
         |pins| pins.covenant.0[0] ^= 1,
@@ -207,55 +207,55 @@ fn another_pin_context_or_lane_tip_is_a_divergence() {
         |pins| pins.batch_program.0[0] ^= 1,
     ];
     for change in pins {
-        assert_diverges(town.forge(|w| change(&mut w.pins)));
-        assert_diverges(town.forge_aggregate(|w| change(&mut w.pins)));
+        assert_diverges(fixture.forge(|w| change(&mut w.pins)));
+        assert_diverges(fixture.forge_aggregate(|w| change(&mut w.pins)));
     }
-    assert_diverges(town.forge(|w| w.context.timestamp_ms += 1));
-    assert_diverges(town.forge(|w| w.context.daa_score += 1));
-    assert_diverges(town.forge(|w| w.context.blue_score += 1));
-    assert_diverges(town.forge(|w| w.tip_before.0[0] ^= 1));
+    assert_diverges(fixture.forge(|w| w.context.timestamp_ms += 1));
+    assert_diverges(fixture.forge(|w| w.context.daa_score += 1));
+    assert_diverges(fixture.forge(|w| w.context.blue_score += 1));
+    assert_diverges(fixture.forge(|w| w.tip_before.0[0] ^= 1));
 }
 
 #[test]
 fn a_batch_omitted_repeated_or_turned_round_is_a_divergence() {
-    let town = Town::new();
+    let fixture = Fixture::new();
     for at in 0..3 {
-        assert_diverges(town.forge_aggregate(|w| {
+        assert_diverges(fixture.forge_aggregate(|w| {
             w.batches.remove(at);
         }));
-        assert_diverges(town.forge_aggregate(|w| w.batches.insert(at, w.batches[at])));
+        assert_diverges(fixture.forge_aggregate(|w| w.batches.insert(at, w.batches[at])));
     }
-    assert_diverges(town.forge_aggregate(|w| w.batches.reverse()));
-    assert_diverges(town.forge_aggregate(|w| w.batches.clear()));
+    assert_diverges(fixture.forge_aggregate(|w| w.batches.reverse()));
+    assert_diverges(fixture.forge_aggregate(|w| w.batches.clear()));
 }
 
 #[test]
 fn assumptions_that_are_not_those_of_the_witness_are_a_divergence() {
-    let town = Town::new();
+    let fixture = Fixture::new();
     let changes: [fn(&mut Vec<Verified<Receipt>>); 3] =
         [|given| drop(given.pop()), |given| given.swap(0, 1), |given| given.push(given[0].clone())];
     for change in changes {
-        let mut tasks = [town.batch().1, town.aggregate().1];
+        let mut tasks = [fixture.batch().1, fixture.aggregate().1];
         for task in &mut tasks {
             change(&mut task.assumptions);
-            assert_diverges(town.mock.prove(task).map(|_| ()));
+            assert_diverges(fixture.mock.prove(task).map(|_| ()));
         }
     }
     // A batch's receipt where a transaction's is wanted.
-    let mut task = town.batch().1;
-    task.assumptions[0] = town.receipt(1, &town.batches[0].transactions[0].journal);
-    assert_diverges(town.mock.prove(&task).map(|_| ()));
+    let mut task = fixture.batch().1;
+    task.assumptions[0] = fixture.receipt(1, &fixture.batches[0].transactions[0].journal);
+    assert_diverges(fixture.mock.prove(&task).map(|_| ()));
 }
 
 #[test]
 fn a_receipt_with_any_flipped_bit_is_refused() {
-    let town = Town::new();
-    let honest = town.receipt(1, &town.batches[0].journal.unwrap()).into_inner();
-    town.mock.verify(&honest).unwrap();
+    let fixture = Fixture::new();
+    let honest = fixture.receipt(1, &fixture.batches[0].journal.unwrap()).into_inner();
+    fixture.mock.verify(&honest).unwrap();
     let refused = |change: &dyn Fn(&mut Receipt)| {
         let mut receipt = honest.clone();
         change(&mut receipt);
-        town.mock.verify(&receipt).unwrap_err()
+        fixture.mock.verify(&receipt).unwrap_err()
     };
     for bit in 0..256 {
         let (byte, mask) = (bit / 8, 1 << (bit % 8));
@@ -273,7 +273,7 @@ fn a_receipt_with_any_flipped_bit_is_refused() {
     assert!(matches!(refused(&|r| r.seal.push(0)), VerifyError::BadSeal { .. }));
     assert!(matches!(refused(&|r| r.seal_kind = SealKind::Groth16), VerifyError::ForeignProfile { .. }));
     // The claim of another receipt with its seal, under this one's statement.
-    let other = town.receipt(1, &town.batches[1].journal.unwrap()).into_inner();
-    assert_ne!(town.mock.statement(&other.claim), honest.statement);
+    let other = fixture.receipt(1, &fixture.batches[1].journal.unwrap()).into_inner();
+    assert_ne!(fixture.mock.statement(&other.claim), honest.statement);
     assert!(matches!(refused(&|r| r.seal = other.seal.clone()), VerifyError::BadSeal { .. }));
 }

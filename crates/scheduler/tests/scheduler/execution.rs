@@ -17,7 +17,7 @@ use reprise_scheduler::record::MemoryLog;
 use reprise_scheduler::scheduler::SchedulerError;
 use reprise_scheduler::tree::StateTree;
 
-use crate::town::{self, Ask, ROOT};
+use crate::fixture::{self, Ask, ROOT};
 
 /// Few accounts and mostly right nonces, so that transactions meet, succeed and fail.
 pub(crate) fn asks() -> impl Strategy<Value = Vec<Ask>> {
@@ -28,7 +28,7 @@ pub(crate) fn asks() -> impl Strategy<Value = Vec<Ask>> {
 }
 
 pub(crate) fn accepted(asks: &[Ask]) -> Vec<LaneTransaction> {
-    (1..).zip(asks).map(|(index, ask)| town::transaction(index * 2, *ask)).collect()
+    (1..).zip(asks).map(|(index, ask)| fixture::transaction(index * 2, *ask)).collect()
 }
 
 proptest! {
@@ -36,21 +36,21 @@ proptest! {
 
     #[test]
     fn side_by_side_gives_what_one_after_another_gives(asks in asks()) {
-        let funds: Vec<_> = (0..5).map(|to| town::deposit(to, 60)).collect();
-        let (first, funding) = town::block(ROOT, 1, 0, accepted(&funds));
-        let mut whole = town::open(town::ledger(), Box::new(MemoryLog::default())).unwrap();
+        let funds: Vec<_> = (0..5).map(|to| fixture::deposit(to, 60)).collect();
+        let (first, funding) = fixture::block(ROOT, 1, 0, accepted(&funds));
+        let mut whole = fixture::open(fixture::ledger(), Box::new(MemoryLog::default())).unwrap();
         let start = whole.schedule([(first, &funding)]).unwrap().remove(0).root_after;
 
         // All in one block; and each in a block of its own, which leaves no room for parallelism.
         let transactions = accepted(&asks);
-        let (metadata, block) = town::block(first.block_hash(), 2, 0, transactions.clone());
+        let (metadata, block) = fixture::block(first.block_hash(), 2, 0, transactions.clone());
         let batch = whole.schedule([(metadata, &block)]).unwrap().remove(0);
-        let mut single = town::open(town::ledger(), Box::new(MemoryLog::default())).unwrap();
+        let mut single = fixture::open(fixture::ledger(), Box::new(MemoryLog::default())).unwrap();
         single.schedule([(first, &funding)]).unwrap();
         let (mut parent, mut root, mut journals) = (first, start, vec![]);
         for transaction in transactions {
             let height = parent.checkpoint.0 + 1;
-            let (metadata, block) = town::block(parent.block_hash(), height, 0, vec![transaction]);
+            let (metadata, block) = fixture::block(parent.block_hash(), height, 0, vec![transaction]);
             let one = single.schedule([(metadata, &block)]).unwrap().remove(0);
             journals.extend(one.transactions.into_iter().map(|tx| tx.journal));
             (parent, root) = (metadata, one.root_after);
@@ -106,10 +106,10 @@ impl Processor for Told {
 }
 
 fn told(deed: Deed, payload: &[u8]) -> Result<reprise_model::scheduled::ScheduledBatch, SchedulerError> {
-    let mut scheduler = town::open(Arc::new(Told(deed)), Box::new(MemoryLog::default())).unwrap();
+    let mut scheduler = fixture::open(Arc::new(Told(deed)), Box::new(MemoryLog::default())).unwrap();
     let payload = payload.to_vec();
     let transaction = LaneTransaction { merge_index: 7, version: 1, rest: vec![], payload };
-    let (metadata, block) = town::block(ROOT, 1, 0, vec![transaction]);
+    let (metadata, block) = fixture::block(ROOT, 1, 0, vec![transaction]);
     Ok(scheduler.schedule([(metadata, &block)])?.remove(0))
 }
 
@@ -159,7 +159,7 @@ fn of_two_writes_to_one_resource_the_journal_names_the_one_that_stays() {
 
 #[test]
 fn a_workload_that_panics_is_an_error_that_names_block_transaction_and_cause() {
-    let expected = town::block(ROOT, 1, 0, vec![]).0.block_hash();
+    let expected = fixture::block(ROOT, 1, 0, vec![]).0.block_hash();
     let executing = told(|_| panic!("a defect in execute"), b"").unwrap_err();
     let declaring = told(|_| wrote(vec![]), b"declare and panic").unwrap_err();
     for (refused, cause) in [(executing, "a defect in execute"), (declaring, "a defect in declare")] {

@@ -13,7 +13,7 @@ use reprise_scheduler::record::MemoryLog;
 use reprise_scheduler::scheduler::{Scheduler, SchedulerError};
 
 use crate::execution::{accepted, asks};
-use crate::town::{self, Ask, ROOT};
+use crate::fixture::{self, Ask, ROOT};
 
 /// A tree of blocks: each on the root or on an earlier one.
 fn worlds() -> impl Strategy<Value = Vec<(BatchMetadata, ChainBlock)>> {
@@ -23,16 +23,16 @@ fn worlds() -> impl Strategy<Value = Vec<(BatchMetadata, ChainBlock)>> {
         for (name, (parent, asks)) in (1u8..).zip(drawn) {
             let parent = parent.index(blocks.len() + 1).checked_sub(1).map(|i| blocks[i].0);
             let (hash, height) = parent.map_or((ROOT, 0), |p| (p.block_hash(), p.checkpoint.0));
-            let funds: Vec<Ask> = (0..2).map(|to| town::deposit(to, 40)).collect();
+            let funds: Vec<Ask> = (0..2).map(|to| fixture::deposit(to, 40)).collect();
             let asks: Vec<Ask> = if name % 3 == 0 { vec![] } else { [funds, asks].concat() };
-            blocks.push(town::block(hash, height + 1, name, accepted(&asks)));
+            blocks.push(fixture::block(hash, height + 1, name, accepted(&asks)));
         }
         blocks
     })
 }
 
 fn fresh() -> Scheduler {
-    town::open(town::ledger(), Box::new(MemoryLog::default())).unwrap()
+    fixture::open(fixture::ledger(), Box::new(MemoryLog::default())).unwrap()
 }
 
 /// The blocks from the root to `tip`, oldest first.
@@ -114,7 +114,7 @@ proptest! {
 fn a_block_whose_parent_was_never_executed_is_refused_by_the_parents_name() {
     let mut scheduler = fresh();
     let parent = BlockHash([9; 32]);
-    let (metadata, block) = town::block(parent, 2, 1, vec![]);
+    let (metadata, block) = fixture::block(parent, 2, 1, vec![]);
     let refused = scheduler.schedule([(metadata, &block)]);
     assert!(matches!(refused, Err(SchedulerError::Unknown { block }) if block == parent));
 }

@@ -3,8 +3,8 @@
 #[cfg(test)]
 mod execution;
 #[cfg(test)]
+mod fixture;
+#[cfg(test)]
 mod forks;
 #[cfg(test)]
 mod records;
-#[cfg(test)]
-mod town;

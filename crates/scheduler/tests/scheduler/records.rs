@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use proptest::prelude::*;
-use reprise_disk::data_dir::{DataDir, Place};
+use reprise_disk::data_dir::{DataDir, Position};
 use reprise_disk::log::{HEADER_LEN, LogError};
 use reprise_model::block::{BatchMetadata, ChainBlock};
 use reprise_model::digest::{BlockHash, PinsDigest};
@@ -13,11 +13,11 @@ use reprise_scheduler::record::{BatchRecord, DiskLog, MemoryLog, RecordLog};
 use reprise_scheduler::scheduler::Scheduler;
 
 use crate::execution::{accepted, asks};
-use crate::town::{self, ROOT};
+use crate::fixture::{self, ROOT};
 
 const IDENTITY: [u8; 32] = [5; 32];
 
-fn place(dir: &Path) -> Place {
+fn place(dir: &Path) -> Position {
     DataDir::lock(dir).unwrap().records(&PinsDigest([1; 32]))
 }
 
@@ -27,9 +27,9 @@ fn disk(dir: &Path) -> Box<dyn RecordLog> {
 
 /// Two siblings with a transaction each, and an empty block on the first.
 fn world() -> Vec<(BatchMetadata, ChainBlock)> {
-    let one = town::block(ROOT, 1, 1, accepted(&[town::deposit(0, 5)]));
-    let two = town::block(ROOT, 1, 2, accepted(&[town::deposit(1, 6)]));
-    let three = town::block(one.0.block_hash(), 2, 3, vec![]);
+    let one = fixture::block(ROOT, 1, 1, accepted(&[fixture::deposit(0, 5)]));
+    let two = fixture::block(ROOT, 1, 2, accepted(&[fixture::deposit(1, 6)]));
+    let three = fixture::block(one.0.block_hash(), 2, 3, vec![]);
     vec![one, two, three]
 }
 
@@ -44,19 +44,19 @@ proptest! {
     fn a_scheduler_opened_again_executes_nothing_and_answers_the_same(
         first in asks(), second in asks(), third in asks(),
     ) {
-        let one = town::block(ROOT, 1, 1, accepted(&first));
-        let two = town::block(one.0.block_hash(), 2, 2, accepted(&second));
-        let rival = town::block(one.0.block_hash(), 2, 3, accepted(&third));
+        let one = fixture::block(ROOT, 1, 1, accepted(&first));
+        let two = fixture::block(one.0.block_hash(), 2, 2, accepted(&second));
+        let rival = fixture::block(one.0.block_hash(), 2, 3, accepted(&third));
         let world = vec![one, two, rival];
         let dir = tempfile::tempdir().unwrap();
-        let mut before = town::open(town::ledger(), disk(dir.path())).unwrap();
+        let mut before = fixture::open(fixture::ledger(), disk(dir.path())).unwrap();
         let batches = follow(&mut before, &world);
         let witness = |scheduler: &Scheduler, hash| scheduler.batch_witness(hash).ok();
         let hashes: Vec<BlockHash> = world.iter().map(|(metadata, _)| metadata.block_hash()).collect();
         let witnesses: Vec<_> = hashes.iter().map(|hash| witness(&before, hash)).collect();
         drop(before);
 
-        let mut after = town::open(town::ledger(), disk(dir.path())).unwrap();
+        let mut after = fixture::open(fixture::ledger(), disk(dir.path())).unwrap();
         let mut known: Vec<_> = after.known().collect();
         known.sort_by_key(|metadata| metadata.id);
         let mut expected: Vec<_> = world.iter().map(|(metadata, _)| *metadata).collect();
@@ -94,7 +94,8 @@ impl RecordLog for Moody {
 #[test]
 fn a_block_whose_record_could_not_be_written_is_not_taken_for_known() {
     let world = world();
-    let mut scheduler = town::open(town::ledger(), Box::new(Moody(MemoryLog::default(), false))).unwrap();
+    let mut scheduler =
+        fixture::open(fixture::ledger(), Box::new(Moody(MemoryLog::default(), false))).unwrap();
     let events = || world.iter().map(|(metadata, block)| (*metadata, block));
     assert!(scheduler.schedule(events()).is_err());
     assert_eq!(scheduler.known().count(), 0, "what is not recorded is executed again");
@@ -105,11 +106,11 @@ fn a_block_whose_record_could_not_be_written_is_not_taken_for_known() {
 /// A block with a transaction, one on it, one on that: each an event of its own. What is on the disk afterwards, and what
 /// the blocks did.
 fn recorded(dir: &Path) -> (Vec<(BatchMetadata, ChainBlock)>, Vec<u8>, Vec<ScheduledBatch>) {
-    let one = town::block(ROOT, 1, 1, accepted(&[town::deposit(0, 5)]));
-    let two = town::block(one.0.block_hash(), 2, 2, accepted(&[town::deposit(1, 6)]));
-    let three = town::block(two.0.block_hash(), 3, 3, accepted(&[town::deposit(0, 7)]));
+    let one = fixture::block(ROOT, 1, 1, accepted(&[fixture::deposit(0, 5)]));
+    let two = fixture::block(one.0.block_hash(), 2, 2, accepted(&[fixture::deposit(1, 6)]));
+    let three = fixture::block(two.0.block_hash(), 3, 3, accepted(&[fixture::deposit(0, 7)]));
     let world = vec![one, two, three];
-    let mut scheduler = town::open(town::ledger(), disk(dir)).unwrap();
+    let mut scheduler = fixture::open(fixture::ledger(), disk(dir)).unwrap();
     let batches =
         world.iter().flat_map(|block| follow(&mut scheduler, std::slice::from_ref(block))).collect();
     drop(scheduler);
@@ -127,11 +128,11 @@ fn whatever_byte_of_the_records_is_damaged_the_chain_is_executed_again_from_ther
         let mut damaged = bytes.clone();
         damaged[at] ^= 1 << (at % 8);
         fs::write(&path, &damaged).unwrap();
-        let mut scheduler = town::open(town::ledger(), disk(dir.path())).unwrap();
+        let mut scheduler = fixture::open(fixture::ledger(), disk(dir.path())).unwrap();
         assert_eq!(follow(&mut scheduler, &world), batches, "byte {at}");
         executed[scheduler.executed() as usize] += 1;
         drop(scheduler);
-        let mut scheduler = town::open(town::ledger(), disk(dir.path())).unwrap();
+        let mut scheduler = fixture::open(fixture::ledger(), disk(dir.path())).unwrap();
         assert_eq!(follow(&mut scheduler, &world), batches, "byte {at}");
         assert_eq!(scheduler.executed(), 0, "byte {at}: it is recorded again");
     }
@@ -147,12 +148,12 @@ fn records_that_were_cut_anywhere_or_are_gone_are_executed_again() {
     let path = place(dir.path()).path().to_path_buf();
     for cut in (HEADER_LEN as usize..bytes.len()).step_by(29) {
         fs::write(&path, &bytes[..cut]).unwrap();
-        let mut scheduler = town::open(town::ledger(), disk(dir.path())).unwrap();
+        let mut scheduler = fixture::open(fixture::ledger(), disk(dir.path())).unwrap();
         assert_eq!(follow(&mut scheduler, &world), batches, "cut at {cut}");
         assert!(scheduler.executed() > 0);
     }
     fs::remove_file(&path).unwrap();
-    let mut scheduler = town::open(town::ledger(), disk(dir.path())).unwrap();
+    let mut scheduler = fixture::open(fixture::ledger(), disk(dir.path())).unwrap();
     assert_eq!(follow(&mut scheduler, &world), batches);
     assert_eq!(scheduler.executed(), 3);
 }
@@ -167,7 +168,7 @@ fn a_last_record_of_full_length_that_is_torn_is_cut_off() {
         let from = bytes.len() - torn;
         bytes[from..].fill(0);
         fs::write(&path, &bytes).unwrap();
-        let mut scheduler = town::open(town::ledger(), disk(dir.path())).unwrap();
+        let mut scheduler = fixture::open(fixture::ledger(), disk(dir.path())).unwrap();
         assert_eq!(follow(&mut scheduler, &world), batches);
         assert_eq!(scheduler.executed(), 1);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing is put aside");

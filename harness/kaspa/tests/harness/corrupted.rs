@@ -12,11 +12,11 @@ use kaspa_rpc_core::{
     GetServerInfoResponse, GetVirtualChainFromBlockV2Response as Answer, RpcBlock, RpcOptionalHeader,
     RpcOptionalTransaction,
 };
+use reprise_disk::data_dir::DataDir;
 use reprise_kaspa::block_hash;
 use reprise_kaspa::client::Unanswered;
 use reprise_kaspa::follower::Chain;
 use reprise_kaspa::lane_proof::LaneProof;
-use reprise_disk::data_dir::DataDir;
 use reprise_kaspa::live::{LiveL1, Options};
 use reprise_kaspa_harness::scenario::{A_FIRST, Fork, NAMESPACE, Stage};
 use reprise_model::digest::{BlockHash, Digest, PinsDigest};
@@ -189,9 +189,9 @@ const FIELDS: &[(&str, &str, Tamper)] = &[
 ];
 
 /// Follows until `tip`, or to the error.
-fn follow(stage: &Options, chronicle: &Path, tip: Hash) -> Result<(), String> {
-    let dir = DataDir::lock(chronicle).map_err(|e| e.to_string())?;
-    let place = dir.chronicle(&PinsDigest([1; 32]));
+fn follow(stage: &Options, event_log: &Path, tip: Hash) -> Result<(), String> {
+    let dir = DataDir::lock(event_log).map_err(|e| e.to_string())?;
+    let place = dir.event_log(&PinsDigest([1; 32]));
     let mut live = LiveL1::open(stage.clone(), Some(place)).map_err(|e| e.to_string())?;
     loop {
         let event = live.wait(Duration::from_secs(60)).map_err(|e| e.to_string())?;
@@ -215,14 +215,14 @@ async fn a_spoilt_field_ends_the_source_with_its_name_and_a_restart_goes_on() {
         let mut wrong = vec![];
         for (field, says, tamper) in FIELDS {
             let directory = tempfile::tempdir().unwrap();
-            let chronicle = directory.path().join("chronicle");
+            let event_log = directory.path().join("chronicle");
             let through = Arc::new(|chain| Box::new(Spoilt { chain, tamper: *tamper }) as Box<dyn Chain>);
             let spoilt = Options { through: Some(through), ..honest.clone() };
-            match follow(&spoilt, &chronicle, a[A_FIRST - 1]) {
+            match follow(&spoilt, &event_log, a[A_FIRST - 1]) {
                 Err(error) if error.contains(says) && !error.contains("panicked") => {}
                 other => wrong.push(format!("{field}: {other:?}, where `{says}` was expected")),
             }
-            follow(&honest, &chronicle, a[A_FIRST - 1]).unwrap();
+            follow(&honest, &event_log, a[A_FIRST - 1]).unwrap();
         }
         wrong
     });

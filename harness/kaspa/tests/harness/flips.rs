@@ -20,7 +20,7 @@ use reprise_kaspa_harness::proxy::Proxy;
 use reprise_kaspa_harness::scenario::{A_FIRST, Fork, Stage};
 use reprise_model::digest::{BlockHash, Digest};
 use reprise_model::statement::{Kind, StatementId};
-use reprise_node::happening::Happening;
+use reprise_node::event::PipelineEvent;
 use reprise_node::report::Report;
 use reprise_planner::bundle::BundleRule;
 use reprise_prover::backend::Backend;
@@ -66,10 +66,10 @@ async fn overtake(stage: &mut Stage, shown: &mut [usize; 2], fork: Fork) -> Hash
 /// What the first blocks of a fork leave behind when they are orphaned: each block's statements.
 type Left = BTreeMap<BlockHash, BTreeSet<(StatementId, Kind)>>;
 
-fn left(heard: &[Happening], blocks: &[Hash]) -> Left {
+fn left(heard: &[PipelineEvent], blocks: &[Hash]) -> Left {
     let of_fork: BTreeSet<_> = blocks.iter().copied().map(block_hash).collect();
-    let orphaned = heard.iter().filter_map(|happening| match happening {
-        Happening::Orphaned { block, stored } if of_fork.contains(block) => {
+    let orphaned = heard.iter().filter_map(|event| match event {
+        PipelineEvent::Orphaned { block, stored } if of_fork.contains(block) => {
             Some((*block, stored.iter().copied().collect()))
         }
         _ => None,
@@ -79,8 +79,8 @@ fn left(heard: &[Happening], blocks: &[Hash]) -> Left {
 
 /// Every artifact that was handed on, as the store has its receipt now.
 fn artifacts(run: &Run) -> BTreeMap<StatementId, Digest> {
-    let published = run.heard().into_iter().filter_map(|happening| match happening {
-        Happening::Published(order) => Some(order),
+    let published = run.heard().into_iter().filter_map(|event| match event {
+        PipelineEvent::Published(order) => Some(order),
         _ => None,
     });
     let receipt = |order: Arc<reprise_model::order::Order>| match run
@@ -203,7 +203,7 @@ async fn a_run_stopped_on_b_and_started_again_flips_to_a_and_neither_executes_no
     let run = start(plan).await;
     wait(&run, tip).await;
     let report = end(run).await;
-    assert_eq!((report.reorgs, report.flips), (2, 1), "the chronicle tells the first again: {report:?}");
+    assert_eq!((report.reorgs, report.flips), (2, 1), "the event log tells the first again: {report:?}");
     assert_eq!(report.executed, 2, "A's blocks after its first five");
     assert_eq!(report.prove_calls, report.proved.total());
     assert_eq!(report.proofs_after_flip, 0);

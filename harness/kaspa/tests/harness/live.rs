@@ -11,9 +11,9 @@ use kaspa_rpc_core::api::rpc::RpcApi;
 use reprise_chain::event::SourceEvent;
 use reprise_chain::recording::{Lane, Recording};
 use reprise_chain::source::{ChainSource, Poll, Progress};
+use reprise_disk::data_dir::DataDir;
 use reprise_kaspa::block_hash;
 use reprise_kaspa::follower::Follower;
-use reprise_disk::data_dir::DataDir;
 use reprise_kaspa::live::{LiveL1, Options};
 use reprise_kaspa::names;
 use reprise_kaspa::track::Track;
@@ -22,7 +22,7 @@ use reprise_kaspa_harness::node::Node;
 use reprise_kaspa_harness::scenario::{A_FIRST, B_FLIP, Fork, Stage};
 use reprise_kaspa_harness::wallet::Wallet;
 use reprise_model::block::ChainBlockMetadata;
-use reprise_model::digest::{BlockHash, Digest, ResourceId, PinsDigest};
+use reprise_model::digest::{BlockHash, Digest, PinsDigest, ResourceId};
 
 fn lane() -> Lane {
     let subnetwork = SubnetworkId::from_namespace(*b"test").into_bytes();
@@ -40,7 +40,7 @@ async fn mine(rpc: &dyn RpcApi, heights: Range<u64>) {
 fn open(url: &str, dir: Option<&Path>) -> LiveL1 {
     let (url, lane) = (url.into(), lane());
     let options = Options { url, lane, from: None, confirmations: 0, until_idle: false, through: None };
-    let place = dir.map(|dir| DataDir::lock(dir).unwrap().chronicle(&PinsDigest([1; 32])));
+    let place = dir.map(|dir| DataDir::lock(dir).unwrap().event_log(&PinsDigest([1; 32])));
     LiveL1::open(options, place).unwrap()
 }
 
@@ -62,9 +62,9 @@ async fn a_node_that_crashes_and_comes_back_is_followed_on_and_so_it_is_after_a_
     let (mut node, rpc) = Node::start(&SIMNET_PARAMS).await.unwrap();
     mine(rpc.as_ref(), 1..6).await;
     let directory = tempfile::tempdir().unwrap();
-    let chronicle = directory.path().join("chronicle");
+    let event_log = directory.path().join("chronicle");
     let url = node.url().to_owned();
-    let opened = chronicle.clone();
+    let opened = event_log.clone();
     let mut live = tokio::task::spawn_blocking(move || open(&url, Some(&opened))).await.unwrap();
     mine(rpc.as_ref(), 6..16).await;
     let (mut events, mut live) =
@@ -80,12 +80,12 @@ async fn a_node_that_crashes_and_comes_back_is_followed_on_and_so_it_is_after_a_
 
     let restarted = tokio::task::spawn_blocking(move || {
         drop(live);
-        open("ws://127.0.0.1:1", Some(&chronicle))
+        open("ws://127.0.0.1:1", Some(&event_log))
     });
     let mut live = restarted.await.unwrap();
     assert_eq!(*live.head(), Recording { events: vec![], ..recording });
     let again = tokio::task::spawn_blocking(move || follow(&mut live, 20)).await.unwrap();
-    assert_eq!(again, events, "the chronicle alone tells it again, without the node");
+    assert_eq!(again, events, "the event log alone tells it again, without the node");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,14 +24,14 @@ use kaspa_txscript::zk_precompiles::tests::helpers::{Groth16Fields, R0Fields};
 use kaspa_txscript::{pay_to_script_hash_script, pay_to_script_hash_signature_script};
 use reprise_chain::event::SourceEvent;
 use reprise_chain::recording::Lane;
-use reprise_kaspa::cashier::{Cashier, Means};
 use reprise_kaspa::claim;
 use reprise_kaspa::client::Client;
 use reprise_kaspa::covenant::{Groth16, Proof, Rules, Succinct};
+use reprise_kaspa::exit_payer::{ExitPayer, PaymentContext};
 use reprise_kaspa::key::Key;
 use reprise_kaspa::l1::Payer;
 use reprise_kaspa::live::Options;
-use reprise_kaspa::settlement::{FEERATE_MIN, Fees, Purse, Settling};
+use reprise_kaspa::settlement::{FEERATE_MIN, Fees, Funding, Settling};
 use reprise_kaspa::{block_hash, names, sink, vault};
 use reprise_kaspa_harness::miner;
 use reprise_kaspa_harness::node::Node;
@@ -43,7 +43,7 @@ use reprise_ledger::{Action, Payload};
 use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProgramId, ResourceId, StatementId};
 use reprise_model::journal::Exit;
-use reprise_node::happening::Happening;
+use reprise_node::event::PipelineEvent;
 use reprise_node::report::Report;
 use reprise_planner::bundle::BundleRule;
 use reprise_prover::backend::Backend;
@@ -238,8 +238,8 @@ impl World {
 }
 
 fn settlements(run: &Run) -> Vec<ObservedSettlement> {
-    let settled = |happening| match happening {
-        Happening::Settled(settlement) => Some(*settlement),
+    let settled = |event| match event {
+        PipelineEvent::Settled(settlement) => Some(*settlement),
         _ => None,
     };
     run.heard().into_iter().filter_map(settled).collect()
@@ -278,7 +278,7 @@ async fn three_settlements_in_a_chain_are_accepted_by_the_node_and_observed() {
     }
     let report = end(run).await;
     assert_eq!((report.settlements, report.prove_calls), (3, 9), "{report:?}");
-    // A later life reads them from the chronicle, and neither proves nor settles anything.
+    // A later life reads them from the event log, and neither proves nor settles anything.
     let run = start(world.plan(directory.path(), FIRST, 1)).await;
     wait(&run, *world.blocks.last().unwrap()).await;
     assert_eq!(settlements(&run).len(), 3);
@@ -310,8 +310,8 @@ async fn a_settlement_orphaned_by_a_reorg_lands_again_and_nothing_is_proved_for_
     let longer = world.other_fork(fork, &vec![&[][..]; from - fork + 1]).await;
     wait(&run, longer[longer.len() - 1]).await;
     let heard = run.heard();
-    let orphaned = |happening: &Happening| match happening {
-        Happening::Chain { event, .. } => event.removed.len() == from - fork,
+    let orphaned = |event: &PipelineEvent| match event {
+        PipelineEvent::Chain { event, .. } => event.removed.len() == from - fork,
         _ => false,
     };
     assert!(heard.iter().any(orphaned), "the settlement's block left the chain");
@@ -386,9 +386,9 @@ async fn a_bundle_lost_to_a_competitor_is_formed_anew_from_inner_receipts_that_a
 
     let run = start(world.plan(directories[0].path(), SECOND, 2)).await;
     wait(&run, tip).await;
-    let submitted = |happening: &Happening| matches!(happening, Happening::Submitted(_)).then_some(());
+    let submitted = |event: &PipelineEvent| matches!(event, PipelineEvent::Submitted(_)).then_some(());
     let ours = run.clone();
-    blocking(move || ours.hear(0, submitted).unwrap()).await;
+    blocking(move || ours.find_event(0, submitted).unwrap()).await;
     assert_eq!(world.in_mempool().await, sent, "the first to come is the one");
     let before = settlements(&run).len();
     world.mine(&[]).await;
@@ -463,8 +463,10 @@ async fn a_deposit_credits_once_and_an_exit_becomes_an_output_that_its_owner_spe
 
     // The ledger says the same of the account: each deposit once, the exit once.
     let account = world.alice.account();
-    let credited = |happening: &Happening| match happening {
-        Happening::Chain { event, .. } => Some(event.added.iter().map(|added| added.block.clone()).collect()),
+    let credited = |event: &PipelineEvent| match event {
+        PipelineEvent::Chain { event, .. } => {
+            Some(event.added.iter().map(|added| added.block.clone()).collect())
+        }
         _ => None,
     };
     let added: Vec<_> = run.heard().iter().filter_map(credited).flat_map(|blocks: Vec<_>| blocks).collect();
@@ -561,7 +563,7 @@ async fn the_node_takes_risc_zero_s_proofs_through_our_scripts_and_refuses_one_f
 /// A claim to these exits, a vault with two coins of two and a half kaspa, and who peels it.
 async fn claimed(world: &mut World, batches: &[Vec<Exit>]) -> (Settling, ScriptPublicKey) {
     let coins = world.miner.coins(world.rpc(), &world.params).await.unwrap();
-    let all = claim::script(&claim::peels(batches)[0].before).unwrap();
+    let all = claim::script(&claim::claim_steps(batches)[0].before).unwrap();
     let (founding, id) =
         world.miner.covenant(&world.params, &coins[0], claim::CLAIM_VALUE, all.clone()).unwrap();
     let vault = claim::vault(reprise_kaspa::digest(id)).unwrap();
@@ -589,7 +591,7 @@ fn secret() -> (Vec<u8>, ScriptPublicKey, Vec<Vec<Exit>>) {
 async fn exits_under_a_proof_are_claimed_one_after_the_other_and_only_as_they_were_settled() {
     let mut world = World::new().await;
     let (secret, payee, batches) = secret();
-    let peels = claim::peels(&batches);
+    let claim_steps = claim::claim_steps(&batches);
     let (settling, vault) = claimed(&mut world, &batches).await;
     let id = settling.covenant;
     let fees = Fees { feerate: FEERATE_MIN, fee_max: FEE_MAX };
@@ -611,17 +613,17 @@ async fn exits_under_a_proof_are_claimed_one_after_the_other_and_only_as_they_we
 
     let [first, second] = unspent(&world, &vault).await.try_into().unwrap();
     let paying = sink::coins(world.rpc(), &world.params, &key(FIRST), Prefix::Simnet).await.unwrap();
-    let merged = settling.merge([first, second], Purse { coins: &paying, fees }).unwrap();
+    let merged = settling.merge([first, second], Funding { coins: &paying, fees }).unwrap();
     assert!(submit(&world, &merged).await);
     world.mine(&[]).await;
     world.mine(&[]).await;
 
-    for (number, peel) in peels.iter().enumerate() {
-        let [left] = unspent(&world, &claim::script(&peel.before).unwrap()).await.try_into().unwrap();
+    for (number, step) in claim_steps.iter().enumerate() {
+        let [left] = unspent(&world, &claim::script(&step.before).unwrap()).await.try_into().unwrap();
         let [held] = unspent(&world, &vault).await.try_into().unwrap();
         let paying = sink::coins(world.rpc(), &world.params, &key(FIRST), Prefix::Simnet).await.unwrap();
-        let held = peel.is_paid().then_some(held);
-        let peeled = settling.peel(left, peel, held, Purse { coins: &paying, fees }).unwrap();
+        let held = step.is_paid().then_some(held);
+        let peeled = settling.claim_exit(left, step, held, Funding { coins: &paying, fees }).unwrap();
         // One bit of the digest that it is opened by: the signatures of the other inputs hold.
         let mut forged = peeled.clone();
         forged.inputs[0].signature_script[5] ^= 1;
@@ -653,18 +655,18 @@ async fn a_cashier_has_every_exit_of_a_settlement_paid_and_then_nothing_more_to_
     let mut world = World::new().await;
     let (_, payee, batches) = secret();
     let (settling, vault) = claimed(&mut world, &batches).await;
-    let means = Means { settling: &settling, prefix: Prefix::Simnet, fee_max: FEE_MAX };
-    let mut cashier = Cashier::default();
-    assert!(cashier.is_idle());
-    cashier.owe(StatementId([1; 32]), &[]);
-    assert!(cashier.is_idle(), "a settlement without exits");
+    let context = PaymentContext { settling: &settling, prefix: Prefix::Simnet, fee_max: FEE_MAX };
+    let mut exit_payer = ExitPayer::default();
+    assert!(exit_payer.is_idle());
+    exit_payer.add(StatementId([1; 32]), &[]);
+    assert!(exit_payer.is_idle(), "a settlement without exits");
     // One that is not settled: it is waited for.
-    cashier.owe(StatementId([2; 32]), &batches[1..]);
-    cashier.owe(StatementId([3; 32]), &batches);
-    cashier.owe(StatementId([3; 32]), &batches);
+    exit_payer.add(StatementId([2; 32]), &batches[1..]);
+    exit_payer.add(StatementId([3; 32]), &batches);
+    exit_payer.add(StatementId([3; 32]), &batches);
     let mut sent = 0;
-    while cashier.turn(world.rpc(), means).await.unwrap().is_some() {
-        assert_eq!(cashier.turn(world.rpc(), means).await.unwrap(), None, "one at a time");
+    while exit_payer.step(world.rpc(), context).await.unwrap().is_some() {
+        assert_eq!(exit_payer.step(world.rpc(), context).await.unwrap(), None, "one at a time");
         sent += 1;
         world.mine(&[]).await;
         world.mine(&[]).await;
@@ -678,5 +680,5 @@ async fn a_cashier_has_every_exit_of_a_settlement_paid_and_then_nothing_more_to_
     };
     assert_eq!(amounts(&world, &payee).await, [KASPA, 3 * KASPA]);
     assert_eq!(amounts(&world, &vault).await, [KASPA]);
-    assert!(!cashier.is_idle(), "for the other one it waits");
+    assert!(!exit_payer.is_idle(), "for the other one it waits");
 }

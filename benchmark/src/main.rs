@@ -1,4 +1,4 @@
-//! The receipt store beside an engine that is used plainly, in one run: `just yardstick`.
+//! The receipt store beside an engine that is used plainly, in one run: `just benchmark`.
 //!
 //! The plain use is that of a store which trusts its engine: no checksum of its own, no index; a receipt's value
 //! says where it is used, so that pruning reads every value. The engine is fjall, whose durable put costs one
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
-use reprise_model::coordinate::{Checkpoint, Coordinate, Place};
+use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
 use reprise_model::digest::{BlockHash, ClaimDigest, PinsDigest, ProfileId, ProgramId};
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
@@ -41,7 +41,7 @@ fn entry(n: u64, seal_len: usize) -> Outcome<NewEntry> {
     let coordinate = Coordinate {
         checkpoint: Checkpoint(n),
         block_hash: BlockHash(digest.0),
-        place: Place::Batch,
+        position: Position::Batch,
         program: claim.program,
         profile: statement.profile,
         pins: PinsDigest([3; 32]),

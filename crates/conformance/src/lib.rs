@@ -3,12 +3,12 @@
 //! | module | noun |
 //! |---|---|
 //! | [`suite`] | what a backend keeps, whatever it proves with |
-//! | [`town`] | a ledger executed block by block, and its results |
+//! | [`fixture`] | a ledger executed block by block, and its results |
 //!
 //! Proof systems hash differently, so one chain has other roots, tips and digests under each. What no hash has a part in
-//! must agree: [`Town::listing`](town::Town::listing) lists it, and `recordings/flip.results.txt` is the list of the
+//! must agree: [`Fixture::listing`](fixture::Fixture::listing) lists it, and `recordings/flip.results.txt` is the list of the
 //! shipped recording, which the tests of every proof system compare theirs with.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+pub mod fixture;
 pub mod suite;
-pub mod town;

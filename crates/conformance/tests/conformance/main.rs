@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use reprise_contract::suite::{self, Subject};
-use reprise_contract::town::{Town, account, fund, pay, transaction};
+use reprise_conformance::fixture::{Fixture, account, fund, pay, transaction};
+use reprise_conformance::suite::{self, ProofCase};
 use reprise_ledger::Action;
 use reprise_model::hash::Blake3;
 use reprise_prover::backend::Backend;
@@ -16,15 +16,15 @@ fn mock() -> MockBackend {
 #[test]
 fn the_mock_keeps_what_every_backend_keeps() {
     let mock = mock();
-    let mut town = Town::new(Arc::new(Blake3), mock.programs());
+    let mut fixture = Fixture::new(Arc::new(Blake3), mock.programs());
     let transfer = pay(Action::Transfer, 0, 60, account("bob"));
-    town.block(vec![fund(1, account("alice"), 100), transaction(2, "alice", 0, transfer)]);
-    suite::check(&mock, &Subject::of(&town, 0));
+    fixture.block(vec![fund(1, account("alice"), 100), transaction(2, "alice", 0, transfer)]);
+    suite::check(&mock, &ProofCase::of(&fixture, 0));
 }
 
 #[test]
 fn the_recorded_chain_has_the_results_it_has_under_every_proof_system() {
-    let town = Town::recorded(Arc::new(Blake3), mock().programs());
-    let (found, golden) = (town.listing(), include_str!("../../../../recordings/flip.results.txt"));
+    let fixture = Fixture::recorded(Arc::new(Blake3), mock().programs());
+    let (found, golden) = (fixture.listing(), include_str!("../../../../recordings/flip.results.txt"));
     assert_eq!(found, golden, "where the recording was made anew, put these into its results:\n{found}");
 }

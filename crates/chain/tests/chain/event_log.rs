@@ -6,21 +6,21 @@ use std::path::Path;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use reprise_chain::chronicle::Chronicle;
 use reprise_chain::dev::DevChain;
 use reprise_chain::event::SourceEvent;
+use reprise_chain::event_log::EventLog;
 use reprise_chain::recording::Recording;
-use reprise_disk::data_dir::{DataDir, Place};
+use reprise_disk::data_dir::{DataDir, Position};
 use reprise_disk::log::{HEAD_LEN, HEADER_LEN, LogError};
 use reprise_disk::medium::Medium;
 use reprise_disk::simulated::{Operation, SimulatedDisk};
 use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot};
 use reprise_model::digest::{BlockHash, Digest, PinsDigest};
 
-use crate::town;
+use crate::fixture;
 
-fn place(dir: &Path) -> Place {
-    DataDir::lock(dir).unwrap().chronicle(&PinsDigest([1; 32]))
+fn place(dir: &Path) -> Position {
+    DataDir::lock(dir).unwrap().event_log(&PinsDigest([1; 32]))
 }
 
 /// The length of a frame.
@@ -37,7 +37,7 @@ fn start() -> usize {
 /// A chain of three events, one of them a reorg.
 fn recording() -> Recording {
     let mut chain = DevChain::default();
-    let one = town::transaction(&chain, "alice", 5);
+    let one = fixture::transaction(&chain, "alice", 5);
     let a = chain.mine(chain.root(), 1, vec![one]);
     let b = chain.mine(chain.root(), 2, vec![]);
     let c = chain.mine(b, 2, vec![]);
@@ -45,29 +45,29 @@ fn recording() -> Recording {
     chain.recording()
 }
 
-fn written(place: &Place) -> Chronicle {
+fn written(place: &Position) -> EventLog {
     let recording = recording();
-    let mut chronicle = Chronicle::begin(place.clone(), recording.clone()).unwrap();
-    recording.events.iter().for_each(|event| chronicle.append(event).unwrap());
-    chronicle
+    let mut event_log = EventLog::begin(place.clone(), recording.clone()).unwrap();
+    recording.events.iter().for_each(|event| event_log.append(event).unwrap());
+    event_log
 }
 
-fn read(chronicle: &Chronicle) -> Vec<SourceEvent> {
-    chronicle.events().map(Result::unwrap).collect()
+fn read(event_log: &EventLog) -> Vec<SourceEvent> {
+    event_log.events().map(Result::unwrap).collect()
 }
 
 #[test]
 fn what_was_appended_is_read_by_a_later_life_and_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let place = place(dir.path());
-    assert!(Chronicle::open(place.clone()).unwrap().is_none());
+    assert!(EventLog::open(place.clone()).unwrap().is_none());
     assert_eq!(read(&written(&place)), recording().events);
-    let mut again = Chronicle::open(place.clone()).unwrap().unwrap();
+    let mut again = EventLog::open(place.clone()).unwrap().unwrap();
     assert_eq!(*again.head(), Recording { events: vec![], ..recording() });
     assert_eq!((again.base(), again.compacted()), (&recording().root, 0));
     assert_eq!(read(&again), recording().events);
     again.append(&recording().events[0]).unwrap();
-    assert_eq!(read(&Chronicle::open(place.clone()).unwrap().unwrap()).len(), 4);
+    assert_eq!(read(&EventLog::open(place.clone()).unwrap().unwrap()).len(), 4);
 }
 
 #[test]
@@ -85,11 +85,11 @@ fn a_torn_or_altered_event_costs_itself_and_what_follows_and_the_file_goes_on() 
     });
     for bytes in cuts.chain(flips) {
         fs::write(path, &bytes).unwrap();
-        let mut chronicle = Chronicle::open(place.clone()).unwrap().unwrap();
-        let kept = read(&chronicle);
+        let mut event_log = EventLog::open(place.clone()).unwrap().unwrap();
+        let kept = read(&event_log);
         assert!(kept.len() < 3 && kept == recording().events[..kept.len()]);
-        chronicle.append(&recording().events[2]).unwrap();
-        let reopened = read(&Chronicle::open(place.clone()).unwrap().unwrap());
+        event_log.append(&recording().events[2]).unwrap();
+        let reopened = read(&EventLog::open(place.clone()).unwrap().unwrap());
         assert_eq!(reopened.len(), kept.len() + 1);
         assert_eq!(reopened.last(), recording().events.last());
     }
@@ -107,12 +107,12 @@ fn a_damaged_head_is_refused_by_name_and_a_damaged_header_heals() {
         flipped[at] ^= 1;
         fs::write(path, &flipped).unwrap();
         if at < HEADER_LEN as usize {
-            let healed = Chronicle::open(place.clone()).unwrap().unwrap();
+            let healed = EventLog::open(place.clone()).unwrap().unwrap();
             assert_eq!(read(&healed), recording().events, "what is known anyway is written anew");
             assert_eq!(fs::read(path).unwrap(), whole);
             continue;
         }
-        let refused = Chronicle::open(place.clone()).unwrap_err();
+        let refused = EventLog::open(place.clone()).unwrap_err();
         assert!(matches!(refused, LogError::Damaged { .. }), "{refused}");
         assert!(refused.to_string().contains("chronicle-"), "{refused}");
         assert!(refused.to_string().contains("restore the file"), "{refused}");
@@ -164,15 +164,15 @@ fn canonical(events: impl IntoIterator<Item = SourceEvent>) -> Vec<ChainBlock> {
 }
 
 /// What a restart follows.
-fn told(chronicle: &Chronicle) -> Vec<ChainBlock> {
-    let settled = chronicle.settled().map(|run| SourceEvent { removed: vec![], added: run.unwrap() });
-    canonical(settled.chain(chronicle.events().map(Result::unwrap)))
+fn told(event_log: &EventLog) -> Vec<ChainBlock> {
+    let settled = event_log.settled().map(|run| SourceEvent { removed: vec![], added: run.unwrap() });
+    canonical(settled.chain(event_log.events().map(Result::unwrap)))
 }
 
-fn begun(place: &Place, events: &[SourceEvent]) -> Chronicle {
-    let mut chronicle = Chronicle::begin(place.clone(), recording()).unwrap();
-    events.iter().for_each(|event| chronicle.append(event).unwrap());
-    chronicle
+fn begun(place: &Position, events: &[SourceEvent]) -> EventLog {
+    let mut event_log = EventLog::begin(place.clone(), recording()).unwrap();
+    events.iter().for_each(|event| event_log.append(event).unwrap());
+    event_log
 }
 
 fn steps() -> impl Strategy<Value = Vec<(usize, Vec<bool>)>> {
@@ -192,37 +192,37 @@ proptest! {
         let path = place.path();
         let events = history(&steps);
         let (early, late) = events.split_at((split * events.len() as f64) as usize);
-        let mut chronicle = begun(&place, early);
+        let mut event_log = begun(&place, early);
         for part in [early, late] {
             if !std::ptr::eq(part, early) {
-                part.iter().for_each(|event| chronicle.append(event).unwrap());
+                part.iter().for_each(|event| event_log.append(event).unwrap());
             }
-            let before = told(&chronicle);
+            let before = told(&event_log);
             // What is compacted is final, so no later event may remove it.
             let so_far = if std::ptr::eq(part, early) { early.len() } else { events.len() };
             let rest = (so_far..events.len()).map(|end| canonical(events[..=end].to_vec()).len());
             let lowest = events[so_far..].iter().zip(rest).map(|(event, len)| len - event.added.len()).min();
             let highest = before.len().min(lowest.unwrap_or(usize::MAX));
-            let height = chronicle.compacted().max((at * (highest + 1) as f64) as u64);
-            let compacted = chronicle.compacted();
+            let height = event_log.compacted().max((at * (highest + 1) as f64) as u64);
+            let compacted = event_log.compacted();
             let size = fs::metadata(path).unwrap().len();
-            prop_assert_eq!(chronicle.compact(height).unwrap(), height > compacted);
-            for chronicle in [&chronicle, &Chronicle::open(place.clone()).unwrap().unwrap()] {
-                let after = told(chronicle);
+            prop_assert_eq!(event_log.compact(height).unwrap(), height > compacted);
+            for event_log in [&event_log, &EventLog::open(place.clone()).unwrap().unwrap()] {
+                let after = told(event_log);
                 let expected: Vec<_> = before.iter().cloned().enumerate().map(|(number, block)| {
                     let next = before.get(number + 1).is_some_and(|next| !next.accepted.is_empty());
                     let lane_proof = block.lane_proof.filter(|_| [compacted, height].contains(&(number as u64 + 1)) || number as u64 >= height || next);
                     ChainBlock { lane_proof, ..block }
                 }).collect();
                 prop_assert_eq!(&after, &expected);
-                prop_assert_eq!(chronicle.compacted(), height);
+                prop_assert_eq!(event_log.compacted(), height);
                 let base = height.checked_sub(1).map(|last| before[last as usize].clone());
                 let base = base.map(|ChainBlock { metadata, lane_proof, .. }| ChainRoot { metadata, lane_proof });
-                prop_assert_eq!(chronicle.base(), &base.unwrap_or(recording().root));
+                prop_assert_eq!(event_log.base(), &base.unwrap_or(recording().root));
             }
             prop_assert!(height < compacted + 2 || fs::metadata(path).unwrap().len() < size);
         }
-        prop_assert_eq!(told(&chronicle).len(), canonical(events).len());
+        prop_assert_eq!(told(&event_log).len(), canonical(events).len());
     }
 }
 
@@ -236,18 +236,18 @@ fn a_crash_within_a_compaction_leaves_the_old_file_or_the_new_one() {
     let place = place(dir.path());
     let path = place.path();
     let events = history(&[(0, vec![true, false, true]), (1, vec![false, false]), (0, vec![true])]);
-    let mut chronicle = begun(&place, &events);
-    let (old, chain) = (fs::read(path).unwrap(), told(&chronicle));
-    chronicle.compact(3).unwrap();
+    let mut event_log = begun(&place, &events);
+    let (old, chain) = (fs::read(path).unwrap(), told(&event_log));
+    event_log.compact(3).unwrap();
     let new = fs::read(path).unwrap();
     // Until the rename, whatever there is of the new file lies beside the old one.
     for cut in (0..=new.len()).step_by(13) {
         fs::write(path, &old).unwrap();
         fs::write(partial(path), &new[..cut]).unwrap();
-        let mut chronicle = Chronicle::open(place.clone()).unwrap().unwrap();
-        assert_eq!((chronicle.compacted(), told(&chronicle)), (0, chain.clone()));
+        let mut event_log = EventLog::open(place.clone()).unwrap().unwrap();
+        assert_eq!((event_log.compacted(), told(&event_log)), (0, chain.clone()));
         if cut % 91 == 0 {
-            assert!(chronicle.compact(3).unwrap(), "and the next one goes through");
+            assert!(event_log.compact(3).unwrap(), "and the next one goes through");
             assert_eq!(fs::read(path).unwrap(), new);
         }
     }
@@ -257,17 +257,17 @@ fn a_crash_within_a_compaction_leaves_the_old_file_or_the_new_one() {
 fn a_compaction_that_has_no_room_leaves_the_chronicle_as_it_was_and_nothing_beside_it_and_it_goes_on() {
     let disk = SimulatedDisk::new();
     let dir = DataDir::lock_on(Arc::new(disk.clone()), Path::new("/data")).unwrap();
-    let place = dir.chronicle(&PinsDigest([1; 32]));
+    let place = dir.event_log(&PinsDigest([1; 32]));
     let events = history(&[(0, vec![true, false, true]), (0, vec![true])]);
-    let mut chronicle = begun(&place, &events[..1]);
+    let mut event_log = begun(&place, &events[..1]);
     disk.room(Some(disk.used() + 100));
-    assert!(chronicle.compact(2).unwrap_err().is_full());
+    assert!(event_log.compact(2).unwrap_err().is_full());
     disk.room(None);
     disk.fail(Operation::Write, 0, 1, ErrorKind::StorageFull);
-    assert!(chronicle.compact(2).unwrap_err().is_full());
+    assert!(event_log.compact(2).unwrap_err().is_full());
     assert_eq!(disk.list(Path::new("/data/l1")).unwrap().len(), 1, "nothing is left beside it");
-    chronicle.append(&events[1]).unwrap();
-    assert_eq!(read(&Chronicle::open(place.clone()).unwrap().unwrap()), events);
+    event_log.append(&events[1]).unwrap();
+    assert_eq!(read(&EventLog::open(place.clone()).unwrap().unwrap()), events);
 }
 
 #[test]
@@ -276,20 +276,20 @@ fn damage_in_the_compacted_part_is_refused_by_name_and_damage_after_it_costs_the
     let place = place(dir.path());
     let path = place.path();
     let events = history(&[(0, vec![true, false]), (0, vec![true])]);
-    let mut chronicle = begun(&place, &events);
-    chronicle.compact(2).unwrap();
+    let mut event_log = begun(&place, &events);
+    event_log.compact(2).unwrap();
     let (whole, event) = (fs::read(path).unwrap(), frame(&events[1]));
     for at in (0..whole.len()).step_by(5) {
         let mut flipped = whole.clone();
         flipped[at] ^= 1;
         fs::write(path, &flipped).unwrap();
-        match Chronicle::open(place.clone()) {
-            Ok(chronicle) if at < HEADER_LEN as usize => {
-                assert_eq!(told(&chronicle.unwrap()).len(), 3);
+        match EventLog::open(place.clone()) {
+            Ok(event_log) if at < HEADER_LEN as usize => {
+                assert_eq!(told(&event_log.unwrap()).len(), 3);
             }
-            Ok(chronicle) => {
+            Ok(event_log) => {
                 assert!(at >= whole.len() - event);
-                assert_eq!(told(&chronicle.unwrap()).len(), 2);
+                assert_eq!(told(&event_log.unwrap()).len(), 2);
             }
             Err(refused) => {
                 assert!(at < whole.len() - event, "{at}: {refused}");

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use reprise_contract::suite::{self, Subject};
-use reprise_contract::town::{Town, account, fund, pay, transaction};
+use reprise_conformance::fixture::{Fixture, account, fund, pay, transaction};
+use reprise_conformance::suite::{self, ProofCase};
 use reprise_ledger::Action;
 use reprise_miden::Poseidon2;
 use reprise_model::journal::Journal;
@@ -14,21 +14,21 @@ use crate::world::backend;
 
 #[test]
 fn real_proofs_keep_what_every_backend_keeps() {
-    let mut town = Town::new(Arc::new(Poseidon2), Backend::programs(backend()));
+    let mut fixture = Fixture::new(Arc::new(Poseidon2), Backend::programs(backend()));
     let transfer = pay(Action::Transfer, 0, 60, account("bob"));
-    town.block(vec![fund(1, account("alice"), 100), transaction(2, "alice", 0, transfer)]);
-    suite::check(backend(), &Subject::of(&town, 0));
+    fixture.block(vec![fund(1, account("alice"), 100), transaction(2, "alice", 0, transfer)]);
+    suite::check(backend(), &ProofCase::of(&fixture, 0));
 }
 
 #[test]
 fn the_recorded_chain_has_the_results_it_has_under_every_proof_system() {
-    let town = Town::recorded(Arc::new(Poseidon2), Backend::programs(backend()));
-    assert_eq!(town.listing(), include_str!("../../../../recordings/flip.results.txt"));
+    let fixture = Fixture::recorded(Arc::new(Poseidon2), Backend::programs(backend()));
+    assert_eq!(fixture.listing(), include_str!("../../../../recordings/flip.results.txt"));
 
     // What is listed of a transaction is what its program commits.
-    for (block, batch) in town.batches.iter().enumerate() {
+    for (block, batch) in fixture.batches.iter().enumerate() {
         for (index, scheduled) in batch.transactions.iter().enumerate() {
-            let witness = Witness::Transaction(town.transaction_witness(block, index));
+            let witness = Witness::Transaction(fixture.transaction_witness(block, index));
             let committed = backend().execute(&witness, &[]).unwrap();
             assert_eq!(committed, scheduled.journal.digest(&Poseidon2), "block {block}, transaction {index}");
         }

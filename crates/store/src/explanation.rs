@@ -1,12 +1,12 @@
-//! Why a coordinate is a hit or a miss, for a person.
+//! Explanation a coordinate is a hit or a miss, for a person.
 //!
-//! A person names a coordinate as [`Sought`]: the place in words, the rest only where it matters. What is left
+//! A person names a coordinate as [`CoordinateQuery`]: the place in words, the rest only where it matters. What is left
 //! out is taken from the nearest place that is stored, so that the answer is about what was said.
 
 use std::cmp::Reverse;
 use std::str::FromStr;
 
-use reprise_model::coordinate::{Checkpoint, Coordinate, Place};
+use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProfileId, ProgramId};
 use reprise_model::statement::{Kind, StatementId};
 
@@ -14,7 +14,7 @@ use crate::port::{Filter, ReceiptStore, StoreError};
 
 /// What is to be said of a coordinate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Why {
+pub enum Explanation {
     /// Statements are used there; each with whether its receipt is stored. More than one is a divergence.
     Used(Vec<(StatementId, bool)>),
     /// It lies below the prune floor: whatever was there is final and gone.
@@ -36,20 +36,21 @@ pub enum Why {
 }
 
 /// Looks into it.
-pub fn why(store: &dyn ReceiptStore, coordinate: &Coordinate) -> Result<Why, StoreError> {
+pub fn explain(store: &dyn ReceiptStore, coordinate: &Coordinate) -> Result<Explanation, StoreError> {
     let ids = store.at(coordinate)?;
     if !ids.is_empty() {
         let used = ids.into_iter().map(|id| Ok((id, store.contains(&id)?)));
-        return Ok(Why::Used(used.collect::<Result<_, StoreError>>()?));
+        return Ok(Explanation::Used(used.collect::<Result<_, StoreError>>()?));
     }
     let floor = store.prune_floor(&coordinate.pins)?.below;
     if coordinate.checkpoint < floor {
-        return Ok(Why::Pruned { floor });
+        return Ok(Explanation::Pruned { floor });
     }
     let filter = Filter { checkpoint: Some(coordinate.checkpoint), ..Filter::default() };
     let entries = store.list(&filter)?;
-    let places = entries.iter().flat_map(|entry| entry.coordinates.iter().map(|other| (*other, entry.id)));
-    let here = places.filter(|(other, _)| other.checkpoint == coordinate.checkpoint);
+    let coordinates =
+        entries.iter().flat_map(|entry| entry.coordinates.iter().map(|other| (*other, entry.id)));
+    let here = coordinates.filter(|(other, _)| other.checkpoint == coordinate.checkpoint);
     // Of two that part in the same field, the one that agrees in more of the rest is nearer; the key decides
     // between equals, so that the answer does not hang on the order of ids.
     let nearest = here.max_by_key(|(other, _)| {
@@ -60,9 +61,9 @@ pub fn why(store: &dyn ReceiptStore, coordinate: &Coordinate) -> Result<Why, Sto
     Ok(match nearest {
         Some((nearest, statement)) => {
             let field = FIELDS.get(first_difference(&agreement(coordinate, &nearest))).unwrap_or(&"place");
-            Why::Differs { nearest: Box::new(nearest), statement, field }
+            Explanation::Differs { nearest: Box::new(nearest), statement, field }
         }
-        None => Why::Nothing,
+        None => Explanation::Nothing,
     })
 }
 
@@ -72,11 +73,11 @@ const FIELDS: [&str; 6] = ["block hash", "kind", "program", "profile", "pins", "
 fn agreement(a: &Coordinate, b: &Coordinate) -> [bool; 6] {
     [
         a.block_hash == b.block_hash,
-        a.place.kind() == b.place.kind(),
+        a.position.kind() == b.position.kind(),
         a.program == b.program,
         a.profile == b.profile,
         a.pins == b.pins,
-        a.place == b.place,
+        a.position == b.position,
     ]
 }
 
@@ -87,13 +88,13 @@ fn first_difference(fields: &[bool; 6]) -> usize {
 
 /// A coordinate as a person names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sought {
+pub struct CoordinateQuery {
     /// The checkpoint.
     pub checkpoint: Checkpoint,
     /// How the block's hash begins, in hexadecimal.
     pub block: String,
     /// Where in the block.
-    pub place: SoughtPlace,
+    pub position: PositionQuery,
     /// The program, where it was said.
     pub program: Option<ProgramId>,
     /// The proof profile, where it was said.
@@ -104,7 +105,7 @@ pub struct Sought {
 
 /// A place within its block as a person names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SoughtPlace {
+pub enum PositionQuery {
     /// A transaction, by its merge index.
     Transaction(u32),
     /// The batch.
@@ -113,9 +114,9 @@ pub enum SoughtPlace {
     Aggregate(Checkpoint, String),
 }
 
-/// Why a coordinate cannot be told from what was said.
+/// Explanation a coordinate cannot be told from what was said.
 #[derive(Debug, thiserror::Error)]
-pub enum SoughtError {
+pub enum CoordinateQueryError {
     /// It is not written like one.
     #[error(
         "`{text}` is no coordinate: say CHECKPOINT/BLOCK/transaction/MERGE_INDEX, CHECKPOINT/BLOCK/batch or \
@@ -127,7 +128,7 @@ pub enum SoughtError {
         text: String,
     },
     /// It fits several.
-    #[error("several {of} at this place begin with `{beginning}`: say more of it")]
+    #[error("several {of} at this position begin with `{beginning}`: say more of it")]
     Ambiguous {
         /// What there are several of.
         of: &'static str,
@@ -139,11 +140,11 @@ pub enum SoughtError {
     Store(#[from] StoreError),
 }
 
-impl FromStr for Sought {
-    type Err = SoughtError;
+impl FromStr for CoordinateQuery {
+    type Err = CoordinateQueryError;
 
-    fn from_str(text: &str) -> Result<Self, SoughtError> {
-        let wrong = || SoughtError::Unreadable { text: text.into() };
+    fn from_str(text: &str) -> Result<Self, CoordinateQueryError> {
+        let wrong = || CoordinateQueryError::Unreadable { text: text.into() };
         let hex = |part: &str, prefix: &str| {
             let part = part.strip_prefix(prefix).unwrap_or(part).trim_end_matches('…');
             let fits = part.len() <= 64 && part.chars().all(|c| c.is_ascii_hexdigit());
@@ -151,54 +152,54 @@ impl FromStr for Sought {
         };
         let number = |part: &str| part.parse().map(Checkpoint).map_err(|_| wrong());
         let parts: Vec<&str> = text.split('/').collect();
-        let (checkpoint, block, place) = match parts[..] {
+        let (checkpoint, block, position) = match parts[..] {
             [checkpoint, block, "transaction", index] => {
-                (checkpoint, block, SoughtPlace::Transaction(index.parse().map_err(|_| wrong())?))
+                (checkpoint, block, PositionQuery::Transaction(index.parse().map_err(|_| wrong())?))
             }
-            [checkpoint, block, "batch"] => (checkpoint, block, SoughtPlace::Batch),
+            [checkpoint, block, "batch"] => (checkpoint, block, PositionQuery::Batch),
             [checkpoint, block, "aggregate", start, commitment] => {
-                (checkpoint, block, SoughtPlace::Aggregate(number(start)?, hex(commitment, "")?))
+                (checkpoint, block, PositionQuery::Aggregate(number(start)?, hex(commitment, "")?))
             }
             _ => return Err(wrong()),
         };
         let (checkpoint, block) = (number(checkpoint)?, hex(block, "blk:")?);
-        Ok(Self { checkpoint, block, place, program: None, profile: None, pins: None })
+        Ok(Self { checkpoint, block, position, program: None, profile: None, pins: None })
     }
 }
 
-impl Sought {
+impl CoordinateQuery {
     /// The coordinate that is meant. A beginning that nothing stored has is filled up with zeros: the place
-    /// is not there, and [`why`] says what is.
-    pub fn complete(&self, store: &dyn ReceiptStore) -> Result<Coordinate, SoughtError> {
+    /// is not there, and [`explain`] says what is.
+    pub fn complete(&self, store: &dyn ReceiptStore) -> Result<Coordinate, CoordinateQueryError> {
         let here = Filter { checkpoint: Some(self.checkpoint), ..Filter::default() };
-        let places = |filter: &Filter| -> Result<Vec<Coordinate>, StoreError> {
+        let coordinates = |filter: &Filter| -> Result<Vec<Coordinate>, StoreError> {
             Ok(store.list(filter)?.into_iter().flat_map(|entry| entry.coordinates).collect())
         };
-        let mut known = places(&here)?;
+        let mut known = coordinates(&here)?;
         known.retain(|other| other.checkpoint == self.checkpoint);
         let blocks = known.iter().map(|other| other.block_hash.digest());
         let block_hash = BlockHash(whole(&self.block, blocks, "blocks")?.0);
-        let place = match &self.place {
-            SoughtPlace::Transaction(merge_index) => Place::Transaction { merge_index: *merge_index },
-            SoughtPlace::Batch => Place::Batch,
-            SoughtPlace::Aggregate(start, beginning) => {
+        let position = match &self.position {
+            PositionQuery::Transaction(merge_index) => Position::Transaction { merge_index: *merge_index },
+            PositionQuery::Batch => Position::Batch,
+            PositionQuery::Aggregate(start, beginning) => {
                 let there = known.iter().filter(|other| other.block_hash == block_hash);
-                let commitments = there.filter_map(|other| match other.place {
-                    Place::Aggregate { start: other, commitment } if other == *start => Some(commitment),
+                let commitments = there.filter_map(|other| match other.position {
+                    Position::Aggregate { start: other, commitment } if other == *start => Some(commitment),
                     _ => None,
                 });
                 let commitment = whole(beginning, commitments, "commitments")?;
-                Place::Aggregate { start: *start, commitment }
+                Position::Aggregate { start: *start, commitment }
             }
         };
         if known.is_empty() {
-            known = places(&Filter { kind: Some(self.kind()), ..Filter::default() })?;
+            known = coordinates(&Filter { kind: Some(self.kind()), ..Filter::default() })?;
         }
         let nearest = known.iter().max_by_key(|other| {
             (
                 other.block_hash == block_hash,
-                other.place.kind() == self.kind(),
-                other.place == place,
+                other.position.kind() == self.kind(),
+                other.position == position,
                 self.program.is_none_or(|program| program == other.program),
                 self.profile.is_none_or(|profile| profile == other.profile),
                 self.pins.is_none_or(|pins| pins == other.pins),
@@ -207,7 +208,7 @@ impl Sought {
         Ok(Coordinate {
             checkpoint: self.checkpoint,
             block_hash,
-            place,
+            position,
             program: self.program.or(nearest.map(|other| other.program)).unwrap_or_default(),
             profile: self.profile.or(nearest.map(|other| other.profile)).unwrap_or_default(),
             pins: self.pins.or(nearest.map(|other| other.pins)).unwrap_or_default(),
@@ -215,10 +216,10 @@ impl Sought {
     }
 
     fn kind(&self) -> Kind {
-        match self.place {
-            SoughtPlace::Transaction(_) => Kind::Transaction,
-            SoughtPlace::Batch => Kind::Batch,
-            SoughtPlace::Aggregate(..) => Kind::Aggregate,
+        match self.position {
+            PositionQuery::Transaction(_) => Kind::Transaction,
+            PositionQuery::Batch => Kind::Batch,
+            PositionQuery::Aggregate(..) => Kind::Aggregate,
         }
     }
 }
@@ -228,13 +229,13 @@ fn whole(
     beginning: &str,
     known: impl Iterator<Item = Digest>,
     of: &'static str,
-) -> Result<Digest, SoughtError> {
+) -> Result<Digest, CoordinateQueryError> {
     let mut fitting = known.filter(|digest| digest.to_hex().starts_with(beginning));
     let Some(first) = fitting.next() else {
         return Ok(Digest::from_hex(&format!("{beginning:0<64}")).unwrap_or_default());
     };
     if fitting.any(|other| other != first) {
-        return Err(SoughtError::Ambiguous { of, beginning: beginning.into() });
+        return Err(CoordinateQueryError::Ambiguous { of, beginning: beginning.into() });
     }
     Ok(first)
 }

@@ -4,7 +4,7 @@ use reprise_model::coordinate::{Checkpoint, Coordinate};
 use reprise_model::digest::PinsDigest;
 use reprise_model::statement::Kind;
 use reprise_store::ReceiptStore;
-use reprise_store::port::{Filter, Floor, Lookup, MissReason, PlaceOutcome, StoreError};
+use reprise_store::port::{CoordinateOutcome, Filter, Floor, Lookup, MissReason, StoreError};
 
 use crate::world::*;
 
@@ -82,7 +82,7 @@ fn what_was_never_put_is_a_counted_miss(store: &dyn ReceiptStore) {
 fn what_was_put_is_a_hit_with_the_same_receipt(store: &dyn ReceiptStore) {
     let put = store.put(entry(1, &[at(5, 1)])).unwrap();
     assert!(put.new && put.stored);
-    assert_eq!(put.places, PlaceOutcome { added: 1, ..PlaceOutcome::default() });
+    assert_eq!(put.coordinates, CoordinateOutcome { added: 1, ..CoordinateOutcome::default() });
     assert!(store.contains(&id(1)).unwrap());
     assert_eq!(store.get(&statement(1), &claim(1)).unwrap(), Lookup::Hit(receipt(1)));
     assert_eq!(store.at(&at(5, 1)).unwrap(), [id(1)]);
@@ -92,7 +92,7 @@ fn a_second_put_adds_coordinates_and_keeps_the_receipt(store: &dyn ReceiptStore)
     store.put(entry(1, &[at(5, 1)])).unwrap();
     let put = store.put(entry(1, &[at(5, 1), at(5, 2)])).unwrap();
     assert!(!put.new && put.stored);
-    assert_eq!((put.places.added, put.places.known), (1, 1));
+    assert_eq!((put.coordinates.added, put.coordinates.known), (1, 1));
     assert_eq!(store.stats().unwrap().count(), 1);
     assert_eq!(store.at(&at(5, 2)).unwrap(), [id(1)]);
 }
@@ -124,10 +124,10 @@ fn a_submitted_entry_is_there_when_its_completion_is_called(store: &dyn ReceiptS
 }
 
 fn a_statement_can_be_placed_once_it_is_stored(store: &dyn ReceiptStore) {
-    let early = store.place(&[(at(6, 2), id(1))]).unwrap();
+    let early = store.add_coordinates(&[(at(6, 2), id(1))]).unwrap();
     assert_eq!((early.added, early.not_stored), (0, 1));
     store.put(entry(1, &[at(5, 1)])).unwrap();
-    let placed = store.place(&[(at(6, 2), id(1)), (at(5, 1), id(1))]).unwrap();
+    let placed = store.add_coordinates(&[(at(6, 2), id(1)), (at(5, 1), id(1))]).unwrap();
     assert_eq!((placed.added, placed.known, placed.diverged), (1, 1, 0));
     assert_eq!(store.at(&at(6, 2)).unwrap(), [id(1)]);
 }
@@ -140,20 +140,20 @@ fn a_coordinate_of_another_kind_or_program_is_refused(store: &dyn ReceiptStore) 
     store.put(entry(1, &[at(5, 1)])).unwrap();
     let mut other = at(6, 1);
     other.program.0[0] ^= 1;
-    let placed = store.place(&[(at(6, 1), id(1)), (other, id(1))]);
+    let placed = store.add_coordinates(&[(at(6, 1), id(1)), (other, id(1))]);
     assert!(matches!(placed, Err(StoreError::ForeignCoordinate { .. })));
     assert_eq!(store.at(&at(6, 1)).unwrap(), [], "a refused placement leaves nothing");
 }
 
 fn two_statements_at_one_coordinate_raise_the_alarm_and_both_stay_visible(store: &dyn ReceiptStore) {
     store.put(entry(1, &[at(5, 1)])).unwrap();
-    assert_eq!(store.put(entry(2, &[at(5, 1)])).unwrap().places.diverged, 1);
+    assert_eq!(store.put(entry(2, &[at(5, 1)])).unwrap().coordinates.diverged, 1);
     let mut both = vec![id(1), id(2)];
     both.sort();
     assert_eq!(store.at(&at(5, 1)).unwrap(), both);
     assert_eq!(store.stats().unwrap().divergences, 1);
     store.put(entry(3, &[at(6, 1)])).unwrap();
-    assert_eq!(store.place(&[(at(6, 1), id(1))]).unwrap().diverged, 1);
+    assert_eq!(store.add_coordinates(&[(at(6, 1), id(1))]).unwrap().diverged, 1);
     assert_eq!(store.stats().unwrap().divergences, 2);
     // What diverged is pruned like anything else.
     store.prune_below(&PINS, Floor::at(7)).unwrap();
@@ -221,7 +221,7 @@ fn a_late_put_below_the_floor_leaves_nothing(store: &dyn ReceiptStore) {
     store.prune_below(&PINS, Floor::at(5)).unwrap();
     let put = store.put(entry(1, &[at(4, 1), at(3, 2)])).unwrap();
     assert!(!put.new && !put.stored);
-    assert_eq!(put.places.below_floor, 2);
+    assert_eq!(put.coordinates.below_floor, 2);
     assert!(!store.contains(&id(1)).unwrap());
     let stats = store.stats().unwrap();
     assert_eq!((stats.count(), stats.coordinates), (0, 0));
@@ -231,9 +231,9 @@ fn a_late_put_with_one_place_above_the_floor_is_stored_there_only(store: &dyn Re
     store.prune_below(&PINS, Floor::at(5)).unwrap();
     let put = store.put(entry(1, &[at(4, 1), at(5, 1)])).unwrap();
     assert!(put.stored);
-    assert_eq!((put.places.added, put.places.below_floor), (1, 1));
+    assert_eq!((put.coordinates.added, put.coordinates.below_floor), (1, 1));
     assert_eq!(store.at(&at(4, 1)).unwrap(), []);
-    let placed = store.place(&[(at(2, 1), id(1))]).unwrap();
+    let placed = store.add_coordinates(&[(at(2, 1), id(1))]).unwrap();
     assert_eq!(placed.below_floor, 1);
     assert_eq!(store.prune_below(&PINS, Floor::at(6)).unwrap().receipts, 1);
 }

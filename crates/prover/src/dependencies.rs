@@ -8,7 +8,7 @@ use reprise_model::order::Order;
 
 /// What one order needs.
 #[derive(Debug, Clone)]
-struct Need {
+struct Dependent {
     order: Arc<Order>,
     /// How many distinct statements that it relies on are not stored.
     missing: usize,
@@ -16,51 +16,51 @@ struct Need {
 
 /// See the [module](self).
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Needs {
-    needs: BTreeMap<StatementId, Need>,
+pub(crate) struct Dependencies {
+    dependencies: BTreeMap<StatementId, Dependent>,
     /// What is relied on, by what.
     relied_on: BTreeSet<(StatementId, StatementId)>,
 }
 
-impl Needs {
+impl Dependencies {
     /// Heeds what an order relies on, from now on.
-    pub(crate) fn heed(&mut self, order: &Arc<Order>, stored: impl Fn(&StatementId) -> bool) {
-        if self.needs.get(&order.id).is_some_and(|need| Arc::ptr_eq(&need.order, order)) {
+    pub(crate) fn track(&mut self, order: &Arc<Order>, stored: impl Fn(&StatementId) -> bool) {
+        if self.dependencies.get(&order.id).is_some_and(|need| Arc::ptr_eq(&need.order, order)) {
             return;
         }
-        self.forget(&order.id);
+        self.untrack(&order.id);
         let mut missing = 0;
         for inner in &order.assumptions {
             let new = self.relied_on.insert((inner.id, order.id));
             missing += usize::from(new && !stored(&inner.id));
         }
-        self.needs.insert(order.id, Need { order: order.clone(), missing });
+        self.dependencies.insert(order.id, Dependent { order: order.clone(), missing });
     }
 
     /// Heeds it no longer.
-    pub(crate) fn forget(&mut self, id: &StatementId) {
-        let Some(need) = self.needs.remove(id) else { return };
+    pub(crate) fn untrack(&mut self, id: &StatementId) {
+        let Some(need) = self.dependencies.remove(id) else { return };
         for inner in &need.order.assumptions {
             self.relied_on.remove(&(inner.id, *id));
         }
     }
 
     /// Whether all that a heeded order relies on is stored.
-    pub(crate) fn are_met(&self, id: &StatementId) -> bool {
-        self.needs.get(id).is_some_and(|need| need.missing == 0)
+    pub(crate) fn are_stored(&self, id: &StatementId) -> bool {
+        self.dependencies.get(id).is_some_and(|need| need.missing == 0)
     }
 
     /// The heeded orders that rely on a statement.
-    pub(crate) fn of(&self, inner: &StatementId) -> Vec<StatementId> {
+    pub(crate) fn dependents(&self, inner: &StatementId) -> Vec<StatementId> {
         let all = (*inner, StatementId([0; 32]))..=(*inner, StatementId([0xFF; 32]));
         self.relied_on.range(all).map(|(_, outer)| *outer).collect()
     }
 
     /// Hears that a statement is stored now, or is not any more; whose needs are met by that, or no longer are.
-    pub(crate) fn hear(&mut self, inner: &StatementId, stored: bool) -> Vec<StatementId> {
-        let mut turned = self.of(inner);
+    pub(crate) fn set_stored(&mut self, inner: &StatementId, stored: bool) -> Vec<StatementId> {
+        let mut turned = self.dependents(inner);
         turned.retain(|outer| {
-            let Some(need) = self.needs.get_mut(outer) else { return false };
+            let Some(need) = self.dependencies.get_mut(outer) else { return false };
             need.missing = if stored { need.missing - 1 } else { need.missing + 1 };
             need.missing == usize::from(!stored)
         });

@@ -16,7 +16,7 @@ use crate::report::L1Connection;
 
 /// One thing that happened.
 #[derive(Debug, Clone)]
-pub enum Happening {
+pub enum PipelineEvent {
     /// The view changed; the batches are those of its added blocks.
     Chain {
         /// The change.
@@ -96,13 +96,13 @@ pub enum Happening {
 /// Hears what happens. It cannot change it.
 pub trait Observer {
     /// One thing happened.
-    fn hear(&mut self, happening: &Happening);
+    fn on_event(&mut self, event: &PipelineEvent);
 }
 
 /// Hears nothing.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Deaf;
+pub struct NoopObserver;
 
-impl Observer for Deaf {
-    fn hear(&mut self, _: &Happening) {}
+impl Observer for NoopObserver {
+    fn on_event(&mut self, _: &PipelineEvent) {}
 }

@@ -29,12 +29,12 @@ use crate::revoked;
 const ATTEMPTS_MAX: usize = 64;
 
 /// The tables of a directory as they were when it was opened.
-pub struct ReadingEngine {
+pub struct ReadOnlyEngine {
     index: Index,
     dir: PathBuf,
 }
 
-impl ReadingEngine {
+impl ReadOnlyEngine {
     /// Opens the tables that are there. A directory that is no store, or none of this format, is refused.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
         Self::open_on(&FileSystem, dir)
@@ -96,7 +96,7 @@ fn moment(medium: &dyn Medium, log: &Path) -> io::Result<Option<Index>> {
     Ok(Some(index))
 }
 
-impl Engine for ReadingEngine {
+impl Engine for ReadOnlyEngine {
     fn read(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.index.look_up(table, key).map(Located::read).transpose()
     }

@@ -12,7 +12,7 @@ use reprise_store::{OpenError, Options, ReceiptStore, Store, archive};
 use crate::world::*;
 
 fn reading(dir: &Path) -> Store {
-    Store::open_reading(dir, hashed(), Options::default()).unwrap()
+    Store::open_read_only(dir, hashed(), Options::default()).unwrap()
 }
 
 /// Every file below a directory, with its bytes.
@@ -97,12 +97,12 @@ fn what_fails_is_reported_and_left_to_the_writer() {
 fn a_directory_that_is_no_store_is_not_made_one() {
     let dir = tempfile::tempdir().unwrap();
     assert!(matches!(
-        Store::open_reading(dir.path(), hashed(), Options::default()),
+        Store::open_read_only(dir.path(), hashed(), Options::default()),
         Err(OpenError::Io { .. })
     ));
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     fs::write(dir.path().join("FORMAT"), "reprise receipt store 2").unwrap();
-    let refused = Store::open_reading(dir.path(), hashed(), Options::default());
+    let refused = Store::open_read_only(dir.path(), hashed(), Options::default());
     assert!(matches!(refused, Err(OpenError::Damaged { .. })));
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A live L1 does not repeat itself: blocks that left its canonical chain may be gone, and a lane proof can be had
 //! only while its block is canonical. So every event is appended, and flushed, before anything follows from it. A
-//! restart reads the chronicle first and then asks the L1 what changed since its tip.
+//! restart reads the event log first and then asks the L1 what changed since its tip.
 //!
 //! # File
 //!
@@ -22,20 +22,20 @@
 //!
 //! What is final and settled for good is wanted never again, but a restart still follows the chain from its root: the
 //! blocks below say at which checkpoint a block is, the oracle executes their transactions, and the planner must be shown
-//! the settlement that its prune floor stands on. So [`Chronicle::compact`] keeps of that part one straight chain: a
+//! the settlement that its prune floor stands on. So [`EventLog::compact`] keeps of that part one straight chain: a
 //! header's own fields, the lane's transactions and the settlements. Forks that were orphaned there, what a header repeats
 //! of its parent's, and lane proofs go, but for the proof of the last block, which the L1's own checks go on from, and of
 //! those whose successor accepts something: where batch records are lost and the chain is executed again, they tell
 //! whether a lane had expired until then. An empty block takes 97 bytes.
 //!
-//! The chronicle is written anew beside the old one, which stays where the disk has no room for both.
+//! The event log is written anew beside the old one, which stays where the disk has no room for both.
 
 use std::borrow::Cow;
 use std::ops::Range;
 use std::path::Path;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use reprise_disk::data_dir::Place;
+use reprise_disk::data_dir::Position;
 use reprise_disk::log::{Format, Found, Frames, HEADER_LEN, Log, LogError, Writer};
 use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot, ObservedSettlement};
 use reprise_model::digest::{BlockHash, Digest};
@@ -51,7 +51,7 @@ const FORMAT: Format = Format {
     magic: *b"RPCHRONI",
     earlier: Some(*b"REPRISE\0"),
     version: FORMAT_VERSION,
-    what: "the chronicle",
+    what: "the event log",
 };
 
 const HELP: &str = "restore the file from a copy, or use another data directory; `reprise receipts export` takes the \
@@ -118,7 +118,7 @@ impl SettledBlock {
 
 /// An open chronicle.
 #[derive(Debug)]
-pub struct Chronicle {
+pub struct EventLog {
     log: Log,
     head: Recording,
     /// The last block of the compacted part, and how many it has.
@@ -129,22 +129,22 @@ pub struct Chronicle {
     start: u64,
 }
 
-impl Chronicle {
-    /// Begins a chronicle at `place`, of the chain that `head` names; its events are not taken over.
-    pub fn begin(place: Place, head: Recording) -> Result<Self, LogError> {
+impl EventLog {
+    /// Begins an event log at `place`, of the chain that `head` names; its events are not taken over.
+    pub fn begin(position: Position, head: Recording) -> Result<Self, LogError> {
         let head = Recording { events: vec![], ..head };
         let bodies = [body(&Entry::Head(Cow::Owned(head))), body(&Entry::Bar)];
         let log = Log::create(place, FORMAT, identity(), &[&bodies[0], &bodies[1]])?;
         Self::read(log, &[])
     }
 
-    /// Opens the chronicle at `place`, if there is one.
-    pub fn open(place: Place) -> Result<Option<Self>, LogError> {
+    /// Opens the event log at `place`, if there is one.
+    pub fn open(position: Position) -> Result<Option<Self>, LogError> {
         let Some(Found { mut log, mut damage }) = Log::open(place, FORMAT, identity())? else {
             return Ok(None);
         };
         if damage.first().is_some_and(|first| first.start == 0) && log.frames(0).next().is_some() {
-            // What says that it is a chronicle is damaged, and known.
+            // What says that it is an event log is damaged, and known.
             log.mend(&damage[..1])?;
             damage.remove(0);
             if !damage.is_empty() {
@@ -164,31 +164,31 @@ impl Chronicle {
         };
         let (head, settled) = (head.into_owned(), frames.offset());
         let base = (head.root.clone(), 0);
-        let mut chronicle = Self { log, head, base, settled, bar: settled, start: settled };
-        let mut runs = chronicle.settled();
+        let mut event_log = Self { log, head, base, settled, bar: settled, start: settled };
+        let mut runs = event_log.settled();
         runs.sound = sound;
         let mut compacted = 0;
         for run in runs.by_ref() {
             compacted += run?.len() as u64;
         }
         let (last, bar, start) = (runs.last, runs.bar, runs.frames.offset());
-        (chronicle.base, chronicle.bar, chronicle.start) = ((last, compacted), bar, start);
+        (event_log.base, event_log.bar, event_log.start) = ((last, compacted), bar, start);
         if let Some(first) = damage.first() {
-            let rest = first.start..chronicle.log.end();
-            let aside = chronicle.log.put_aside(std::slice::from_ref(&rest))?;
+            let rest = first.start..event_log.log.end();
+            let aside = event_log.log.put_aside(std::slice::from_ref(&rest))?;
             tracing::warn!(
                 "{}: an event at byte {} is damaged: it and what follows are put aside as {}, and the L1 is asked for \
                  them again",
-                chronicle.path().display(),
+                event_log.path().display(),
                 rest.start,
                 aside.display()
             );
-            chronicle.log.cut(rest.start)?;
+            event_log.log.cut(rest.start)?;
         }
-        if let Some(error) = chronicle.events().find_map(Result::err) {
+        if let Some(error) = event_log.events().find_map(Result::err) {
             return Err(error);
         }
-        Ok(chronicle)
+        Ok(event_log)
     }
 
     /// The file.
@@ -215,7 +215,7 @@ impl Chronicle {
     pub fn settled(&self) -> Settled<'_> {
         let frames = self.log.frames(self.settled);
         let (last, sound) = (self.head.root.clone(), self.log.end());
-        Settled { log: &self.log, frames, last, bar: self.settled, sound, over: false }
+        SettledRuns { log: &self.log, frames, last, bar: self.settled, sound, over: false }
     }
 
     /// Its events from the first, read one by one.
@@ -337,9 +337,9 @@ fn next(frames: &mut Frames, log: &Log) -> Result<Option<Entry<'static>>, LogErr
     Ok(Some(entry))
 }
 
-/// The compacted part of a chronicle, some blocks at a time.
+/// The compacted part of an event log, some blocks at a time.
 #[derive(Debug)]
-pub struct Settled<'a> {
+pub struct SettledRuns<'a> {
     log: &'a Log,
     frames: Frames,
     /// The last block read.
@@ -351,7 +351,7 @@ pub struct Settled<'a> {
     over: bool,
 }
 
-impl Settled<'_> {
+impl SettledRuns<'_> {
     fn read(&mut self) -> Result<Option<Vec<ChainBlock>>, LogError> {
         self.bar = self.frames.offset();
         let entry = if self.bar < self.sound { next(&mut self.frames, self.log)? } else { None };
@@ -371,7 +371,7 @@ impl Settled<'_> {
     }
 }
 
-impl Iterator for Settled<'_> {
+impl Iterator for SettledRuns<'_> {
     type Item = Result<Vec<ChainBlock>, LogError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -384,7 +384,7 @@ impl Iterator for Settled<'_> {
     }
 }
 
-/// The events of a chronicle.
+/// The events of an event log.
 #[derive(Debug)]
 pub struct Events<'a> {
     log: &'a Log,

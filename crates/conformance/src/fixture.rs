@@ -49,7 +49,7 @@ pub fn fund(merge_index: u32, id: ResourceId, amount: u64) -> LaneTransaction {
     transaction(merge_index, "miner", amount, pay(Action::Deposit, 0, 0, id))
 }
 
-/// The pins of a town that these programs prove.
+/// The pins of a fixture that these programs prove.
 pub fn pins([transaction_program, batch_program, _]: [ProgramId; 3]) -> Pins {
     Pins {
         lane: Digest([7; 32]),
@@ -83,7 +83,7 @@ fn made_up(height: u64) -> ChainBlockMetadata {
 }
 
 /// A ledger, block by block.
-pub struct Town {
+pub struct Fixture {
     hasher: Arc<dyn Hasher>,
     programs: [ProgramId; 3],
     pins: Pins,
@@ -95,8 +95,8 @@ pub struct Town {
     pub batches: Vec<ScheduledBatch>,
 }
 
-impl Town {
-    /// A town without accounts, proved by these programs over this hash.
+impl Fixture {
+    /// A fixture without accounts, proved by these programs over this hash.
     pub fn new(hasher: Arc<dyn Hasher>, programs: [ProgramId; 3]) -> Self {
         Self::proving(hasher, programs, None)
     }
@@ -139,14 +139,14 @@ impl Town {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../recordings/flip.reprise");
         let Recording { lane, root, events, .. } = Recording::open(Path::new(path)).unwrap();
         let pins = Pins { lane: lane.key, covenant: lane.covenant, deposit: lane.deposit, ..pins(programs) };
-        let mut town = Self::over(hasher, programs, pins, None, root);
+        let mut fixture = Self::over(hasher, programs, pins, None, root);
         for block in events.iter().flat_map(|event| &event.added) {
             let hash = block.metadata.block_hash;
-            if town.batches.iter().all(|batch| batch.metadata.block_hash() != hash) {
-                town.accept(block);
+            if fixture.batches.iter().all(|batch| batch.metadata.block_hash() != hash) {
+                fixture.accept(block);
             }
         }
-        town
+        fixture
     }
 
     /// Executes a block of made-up context on the one before, which takes effect.

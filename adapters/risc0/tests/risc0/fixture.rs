@@ -16,7 +16,7 @@ use reprise_model::witness::Witness;
 use reprise_prover::backend::Backend;
 use reprise_risc0::{Risc0Backend, Sha256};
 
-pub use reprise_contract::town::{Town, account, fund, pay, transaction};
+pub use reprise_conformance::fixture::{Fixture, account, fund, pay, transaction};
 
 /// The backend in the proof system's development mode: it runs the programs, and proves nothing.
 pub fn development() -> &'static Risc0Backend {
@@ -24,8 +24,8 @@ pub fn development() -> &'static Risc0Backend {
     BACKEND.get_or_init(|| Risc0Backend::new(SealKind::Fake).unwrap())
 }
 
-pub fn town() -> Town {
-    Town::proving(Arc::new(Sha256), Backend::programs(development()), Some(lanes))
+pub fn fixture() -> Fixture {
+    Fixture::proving(Arc::new(Sha256), Backend::programs(development()), Some(lanes))
 }
 
 /// What Kaspa would commit to in a block, on a chain with other lanes: the commitment, and the proof of our lane in it.
@@ -65,7 +65,7 @@ fn lanes(key: &Digest, parent: Option<&ChainRoot>, block: &ChainBlock) -> (Diges
 }
 
 pub fn pins() -> Pins {
-    reprise_contract::town::pins(Backend::programs(development()))
+    reprise_conformance::fixture::pins(Backend::programs(development()))
 }
 
 /// Proves by `backend`, and verifies.

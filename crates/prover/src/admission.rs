@@ -10,7 +10,7 @@ use reprise_model::order::Rank;
 
 /// Where one stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Turn {
+pub(crate) struct Priority {
     /// Whether it waits for others.
     pub(crate) waits: bool,
     pub(crate) rank: Rank,
@@ -18,28 +18,28 @@ pub(crate) struct Turn {
 
 /// See the [module](self).
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Line {
-    turns: BTreeMap<StatementId, Turn>,
-    admitted: BTreeSet<(Turn, StatementId)>,
-    refused: BTreeSet<(Turn, StatementId)>,
+pub(crate) struct AdmissionQueue {
+    priorities: BTreeMap<StatementId, Priority>,
+    admitted: BTreeSet<(Priority, StatementId)>,
+    refused: BTreeSet<(Priority, StatementId)>,
 }
 
-impl Line {
-    /// One stands here from now on. Who is admitted shows when the line is [settled](Self::settle).
-    pub(crate) fn put(&mut self, id: StatementId, turn: Turn) {
-        if self.turns.get(&id) == Some(&turn) {
+impl AdmissionQueue {
+    /// One stands here from now on. Who is admitted shows when the line is [settled](Self::admit).
+    pub(crate) fn insert(&mut self, id: StatementId, priority: Priority) {
+        if self.priorities.get(&id) == Some(&priority) {
             return;
         }
-        let admitted = self.leave(&id);
-        self.turns.insert(id, turn);
-        if admitted { &mut self.admitted } else { &mut self.refused }.insert((turn, id));
+        let admitted = self.remove(&id);
+        self.priorities.insert(id, priority);
+        if admitted { &mut self.admitted } else { &mut self.refused }.insert((priority, id));
     }
 
     /// One waits no more; whether it had been admitted.
-    pub(crate) fn leave(&mut self, id: &StatementId) -> bool {
-        let Some(turn) = self.turns.remove(id) else { return false };
-        self.refused.remove(&(turn, *id));
-        self.admitted.remove(&(turn, *id))
+    pub(crate) fn remove(&mut self, id: &StatementId) -> bool {
+        let Some(priority) = self.priorities.remove(id) else { return false };
+        self.refused.remove(&(priority, *id));
+        self.admitted.remove(&(priority, *id))
     }
 
     /// How many are admitted.
@@ -48,18 +48,18 @@ impl Line {
     }
 
     /// Whether one waits in vain.
-    pub(crate) fn refuses(&self, id: &StatementId) -> bool {
-        self.turns.get(id).is_some_and(|turn| self.refused.contains(&(*turn, *id)))
+    pub(crate) fn is_refused(&self, id: &StatementId) -> bool {
+        self.priorities.get(id).is_some_and(|priority| self.refused.contains(&(*priority, *id)))
     }
 
     /// Admits the first that there is room for, and no others; who was admitted or refused by that.
-    pub(crate) fn settle(&mut self, room: usize) -> Vec<StatementId> {
+    pub(crate) fn admit(&mut self, room: usize) -> Vec<StatementId> {
         let mut moved = vec![];
-        let out_of_turn = |line: &Self| {
-            let (first, last) = (line.refused.first(), line.admitted.last());
+        let out_of_order = |queue: &Self| {
+            let (first, last) = (queue.refused.first(), queue.admitted.last());
             first.zip(last).is_some_and(|(first, last)| first < last)
         };
-        while self.admitted.len() < room || out_of_turn(self) {
+        while self.admitted.len() < room || out_of_order(self) {
             let Some(first) = self.refused.pop_first() else { break };
             moved.push(first.1);
             self.admitted.insert(first);
@@ -85,28 +85,28 @@ mod tests {
         fn the_admitted_are_always_the_first_that_there_is_room_for(
             steps in proptest::collection::vec((0u8..12, any::<bool>(), 0u64..6, any::<bool>(), 0usize..8), 0..60),
         ) {
-            let mut line = Line::default();
-            let mut plain: BTreeMap<StatementId, Turn> = BTreeMap::new();
+            let mut queue = AdmissionQueue::default();
+            let mut plain: BTreeMap<StatementId, Priority> = BTreeMap::new();
             for (name, waits, first, comes, room) in steps {
-                let (id, turn) =
-                    (StatementId([name; 32]), Turn { waits, rank: Rank::first_of(Checkpoint(first)) });
+                let (id, priority) =
+                    (StatementId([name; 32]), Priority { waits, rank: Rank::first_of(Checkpoint(first)) });
                 if comes {
-                    line.put(id, turn);
-                    plain.insert(id, turn);
+                    queue.insert(id, priority);
+                    plain.insert(id, priority);
                 } else {
-                    line.leave(&id);
+                    queue.remove(&id);
                     plain.remove(&id);
                 }
-                let before: Vec<bool> = plain.keys().map(|id| line.refuses(id)).collect();
-                let moved = line.settle(room);
-                let mut order: Vec<(Turn, StatementId)> = plain.iter().map(|(id, turn)| (*turn, *id)).collect();
+                let before: Vec<bool> = plain.keys().map(|id| queue.is_refused(id)).collect();
+                let moved = queue.admit(room);
+                let mut order: Vec<(Priority, StatementId)> = plain.iter().map(|(id, priority)| (*priority, *id)).collect();
                 order.sort();
                 for (at, (_, id)) in order.iter().enumerate() {
-                    prop_assert_eq!(line.refuses(id), at >= room);
+                    prop_assert_eq!(queue.is_refused(id), at >= room);
                 }
-                prop_assert_eq!(line.admitted(), order.len().min(room));
+                prop_assert_eq!(queue.admitted(), order.len().min(room));
                 for (id, before) in plain.keys().zip(before) {
-                    prop_assert!(before == line.refuses(id) || moved.contains(id), "who moved is told");
+                    prop_assert!(before == queue.is_refused(id) || moved.contains(id), "who moved is told");
                 }
             }
         }

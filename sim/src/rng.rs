@@ -1,4 +1,4 @@
-//! Dice: every draw of a world, each purpose with dice of its own, so that leaving one fault out does not
+//! Rng: every draw of a world, each purpose with dice of its own, so that leaving one fault out does not
 //! change what the others draw.
 
 use std::ops::Range;
@@ -7,9 +7,9 @@ use oorandom::Rand64;
 
 /// Random draws that are a function of a seed and a purpose.
 #[derive(Debug, Clone)]
-pub struct Dice(Rand64);
+pub struct Rng(Rand64);
 
-impl Dice {
+impl Rng {
     /// The dice of a world for one purpose.
     pub fn of(seed: u64, purpose: &str) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("reprise 2026-11 dice");

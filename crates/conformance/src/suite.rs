@@ -1,6 +1,6 @@
 //! What every backend keeps, as one suite: what is known before proving is what is proved, and nothing else verifies.
 //!
-//! It makes every proof of its [`Subject`] once.
+//! It makes every proof of its [`ProofCase`] once.
 
 use std::slice;
 
@@ -10,14 +10,14 @@ use reprise_model::statement::Claim;
 use reprise_model::witness::Witness;
 use reprise_prover::backend::{Backend, ProveError, Task};
 
-use crate::town::Town;
+use crate::fixture::Fixture;
 
 /// What is to be proved, and from what.
 pub type Provable = (Claim, Witness);
 
 /// A block of at least two transactions, and an aggregate of it alone.
 #[derive(Debug, Clone)]
-pub struct Subject {
+pub struct ProofCase {
     /// The block's transactions.
     pub transactions: Vec<Provable>,
     /// The block.
@@ -26,24 +26,27 @@ pub struct Subject {
     pub aggregate: Provable,
 }
 
-impl Subject {
-    /// A block of a town.
-    pub fn of(town: &Town, block: usize) -> Self {
+impl ProofCase {
+    /// A block of a fixture.
+    pub fn of(fixture: &Fixture, block: usize) -> Self {
         let transaction = |index| {
-            let witness = Witness::Transaction(town.transaction_witness(block, index));
-            (town.transaction_claim(block, index), witness)
+            let witness = Witness::Transaction(fixture.transaction_witness(block, index));
+            (fixture.transaction_claim(block, index), witness)
         };
         Self {
-            transactions: (0..town.batches[block].transactions.len()).map(transaction).collect(),
-            batch: (town.batch_claim(block), Witness::Batch(town.batch_witness(block))),
-            aggregate: (town.aggregate_claim(&[block]), Witness::Aggregate(town.aggregate_witness(&[block]))),
+            transactions: (0..fixture.batches[block].transactions.len()).map(transaction).collect(),
+            batch: (fixture.batch_claim(block), Witness::Batch(fixture.batch_witness(block))),
+            aggregate: (
+                fixture.aggregate_claim(&[block]),
+                Witness::Aggregate(fixture.aggregate_witness(&[block])),
+            ),
         }
     }
 }
 
 /// The whole suite.
-pub fn check(backend: &dyn Backend, subject: &Subject) {
-    let Subject { transactions, batch, aggregate } = subject;
+pub fn check(backend: &dyn Backend, subject: &ProofCase) {
+    let ProofCase { transactions, batch, aggregate } = subject;
     let calls = backend.prove_calls();
     let transactions: Vec<_> =
         transactions.iter().map(|it| what_is_expected_is_proved(backend, it, &[])).collect();

@@ -9,7 +9,7 @@ use reprise_model::scheduled::ScheduledBatch;
 use reprise_model::statement::{Kind, StatementId};
 use reprise_prover::engine::PerKind;
 
-use crate::happening::{Happening, Observer};
+use crate::event::{Observer, PipelineEvent};
 use crate::report::{Report, Seconds, SecondsByKind};
 
 /// Time a kind.
@@ -38,7 +38,7 @@ impl From<Times> for SecondsByKind {
 
 /// Counts what happens.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct Statistics {
     report: Report,
     blocks: HashSet<BlockHash>,
     /// What was stored of a block when it was last orphaned.
@@ -55,7 +55,7 @@ pub struct Tally {
     unused: HashSet<StatementId>,
 }
 
-impl Tally {
+impl Statistics {
     /// The figures so far; the ones counted elsewhere are zero.
     pub fn report(&self) -> Report {
         Report {
@@ -78,7 +78,7 @@ impl Tally {
         }
     }
 
-    fn hear_chain(&mut self, event: &ChainEvent, batches: &[ScheduledBatch]) {
+    fn on_chain_event(&mut self, event: &ChainEvent, batches: &[ScheduledBatch]) {
         let report = &mut self.report;
         let depth = event.removed.len() as u64;
         report.reorgs += u64::from(depth > 0);
@@ -105,19 +105,19 @@ impl Tally {
     }
 }
 
-impl Observer for Tally {
-    fn hear(&mut self, happening: &Happening) {
-        match happening {
-            Happening::Chain { event, batches } => self.hear_chain(event, batches),
-            Happening::Orphaned { block, stored } => {
+impl Observer for Statistics {
+    fn on_event(&mut self, event: &PipelineEvent) {
+        match event {
+            PipelineEvent::Chain { event, batches } => self.on_chain_event(event, batches),
+            PipelineEvent::Orphaned { block, stored } => {
                 self.orphaned.insert(*block, stored.clone());
             }
             // The requests that it answers are heard one by one.
-            Happening::Found { order, took } => {
+            PipelineEvent::Found { order, took } => {
                 self.took.insert(order.id, *took);
             }
-            Happening::Reused(id, at) => {
-                let kind = at.place.kind();
+            PipelineEvent::Reused(id, at) => {
+                let kind = at.position.kind();
                 let took = self.took.get(id).copied().unwrap_or_default();
                 match self.unused.remove(id) {
                     // It serves at last: the proof was not in vain, and this request saves nothing on top.
@@ -125,7 +125,7 @@ impl Observer for Tally {
                     false => self.saved_by_hits.add(kind, took),
                 }
             }
-            Happening::Served { order, requests, wanted } => {
+            PipelineEvent::Served { order, requests, wanted } => {
                 let took = self.took.get(&order.id).copied().unwrap_or_default();
                 let merged = u32::try_from(requests.saturating_sub(1)).unwrap_or(u32::MAX);
                 self.saved_by_merging.add(order.kind(), took * merged);
@@ -134,10 +134,10 @@ impl Observer for Tally {
                     self.unused.insert(order.id);
                 }
             }
-            Happening::Proving(order) => {
+            PipelineEvent::Proving(order) => {
                 self.report.proofs_after_flip += u64::from(self.returned.contains(&order.id));
             }
-            Happening::Proved { order, took, failure, .. } => {
+            PipelineEvent::Proved { order, took, failure, .. } => {
                 self.spent.add(order.kind(), *took);
                 match failure {
                     Some(_) => self.lost_to_failures.add(order.kind(), *took),

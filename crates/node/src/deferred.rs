@@ -19,14 +19,14 @@ use reprise_store::port::{Floor, StoreError};
 
 /// What is wrong with the disk.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Trouble {
+pub(crate) enum DiskError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Records(#[from] LogError),
 }
 
-impl Trouble {
+impl DiskError {
     fn is_transient(&self) -> bool {
         match self {
             Self::Store(error) => error.is_transient(),
@@ -44,22 +44,22 @@ impl Trouble {
 
 /// What waits for the disk.
 #[derive(Debug, Default)]
-pub(crate) struct Postponed {
+pub(crate) struct Deferred {
     /// A change of the view that is not recorded yet. No other is taken meanwhile.
     pub(crate) view: Option<ChainEvent>,
     /// Stored statements at further coordinates.
-    pub(crate) places: VecDeque<(Coordinate, StatementId, Request)>,
+    pub(crate) coordinates: VecDeque<(Coordinate, StatementId, Request)>,
     /// Below which everything is to be let go.
     pub(crate) floor: Option<Floor>,
     failures: u32,
-    trouble: Option<Trouble>,
+    error: Option<DiskError>,
     again_at: Option<Duration>,
 }
 
-impl Postponed {
+impl Deferred {
     /// What is wrong with the disk, as far as it was asked here.
-    pub(crate) fn trouble(&self) -> Option<&Trouble> {
-        self.trouble.as_ref()
+    pub(crate) fn error(&self) -> Option<&DiskError> {
+        self.error.as_ref()
     }
 
     /// When it is asked again.
@@ -75,26 +75,26 @@ impl Postponed {
     /// Hears that it failed. An error where waiting helps no more.
     pub(crate) fn failed(
         &mut self,
-        error: impl Into<Trouble>,
+        error: impl Into<DiskError>,
         now: Duration,
         policy: &Policy,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), DiskError> {
         let error = error.into();
         let patient = error.is_full() || self.failures < policy.budget.cheap;
         if !error.is_transient() || !patient {
             return Err(error);
         }
-        if self.trouble.is_none() {
+        if self.error.is_none() {
             tracing::warn!(%error, "the disk fails: what it is asked waits");
         }
         self.failures = self.failures.saturating_add(1);
         let wait = policy.backoff.wait(&[0; 32], self.failures);
-        (self.trouble, self.again_at) = (Some(error), Some(now + wait));
+        (self.error, self.again_at) = (Some(error), Some(now + wait));
         Ok(())
     }
 
     /// Hears that it did what it was asked.
     pub(crate) fn is_well(&mut self) {
-        (self.failures, self.trouble, self.again_at) = (0, None, None);
+        (self.failures, self.error, self.again_at) = (0, None, None);
     }
 }

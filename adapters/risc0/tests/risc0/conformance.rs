@@ -1,0 +1,46 @@
+//! What every backend keeps, and the results that the recorded chain has under all of them.
+
+use std::sync::Arc;
+
+use reprise_conformance::fixture::Fixture;
+use reprise_conformance::suite::{self, ProofCase};
+use reprise_model::profile::SealKind;
+use reprise_model::witness::Witness;
+use reprise_prover::backend::Backend;
+use reprise_risc0::{Risc0Backend, Sha256};
+
+use crate::chain::{Chain, LAST};
+use crate::fixture::{development, prove};
+
+#[test]
+fn the_programs_without_proofs_keep_what_every_backend_keeps() {
+    suite::check(development(), &ProofCase::of(&Chain::get().fixture, LAST));
+}
+
+#[test]
+#[ignore = "four real proofs: half an hour of CPU"]
+fn composite_proofs_keep_what_every_backend_keeps() {
+    let composite = Risc0Backend::new(SealKind::Composite).unwrap();
+    suite::check(&composite, &ProofCase::of(&Chain::get().fixture, LAST));
+}
+
+#[test]
+fn the_recorded_chain_has_the_results_it_has_under_every_proof_system() {
+    let fixture = Fixture::recorded(Arc::new(Sha256), Backend::programs(development()));
+    assert_eq!(fixture.listing(), include_str!("../../../../recordings/flip.results.txt"));
+
+    // What is listed is what the programs commit: each diverges from any other journal.
+    let full = |block: &usize| fixture.batches[*block].journal.is_some();
+    for block in (0..fixture.batches.len()).filter(full) {
+        let receipts: Vec<_> = (0..fixture.batches[block].transactions.len())
+            .map(|index| {
+                let witness = Witness::Transaction(fixture.transaction_witness(block, index));
+                prove(development(), &fixture.transaction_claim(block, index), witness, &[])
+            })
+            .collect();
+        let witness = Witness::Batch(fixture.batch_witness(block));
+        let batch = prove(development(), &fixture.batch_claim(block), witness, &receipts);
+        let witness = Witness::Aggregate(fixture.aggregate_witness(&[block]));
+        prove(development(), &fixture.aggregate_claim(&[block]), witness, &[batch]);
+    }
+}
