@@ -15,7 +15,8 @@ use reprise_model::digest::{BlockHash, ClaimDigest, PinsDigest, ProfileId, Progr
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::{Claim, Kind, Statement};
-use reprise_store::port::{Floor, NewEntry, Provenance};
+use reprise_store::port::{Floor, NewEntry};
+use reprise_store::provenance::Provenance;
 use reprise_store::{Durability, Options, ReceiptStore, Store};
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;

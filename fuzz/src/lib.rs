@@ -7,7 +7,8 @@ use reprise_model::digest::{BlockHash, ClaimDigest, Digest, PinsDigest, ProgramI
 use reprise_model::profile::{ProofProfile, SealKind};
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::{Claim, Kind, Statement};
-use reprise_store::port::{NewEntry, Provenance};
+use reprise_store::port::NewEntry;
+use reprise_store::provenance::Provenance;
 use reprise_store::{Options, Store};
 
 /// How many receipts a store of [`filled`] holds: three of each kind.

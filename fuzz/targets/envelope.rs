@@ -6,7 +6,7 @@ use reprise_fuzz::{edit, receipt};
 use reprise_model::profile::SealKind;
 use reprise_model::statement::Kind;
 use reprise_store::envelope::{self, Envelope};
-use reprise_store::port::{Origin, Provenance};
+use reprise_store::provenance::{Origin, Provenance};
 use reprise_store::salvage;
 
 fn check(bytes: &[u8]) -> Option<Envelope> {

@@ -9,7 +9,7 @@ use reprise_chain::event::SourceEvent;
 use reprise_chain::event_log::EventLog;
 use reprise_chain::overlay::{Covenant, Overlay};
 use reprise_chain::recording::Recording;
-use reprise_disk::data_dir::{DataDir, Position};
+use reprise_disk::data_dir::{DataDir, LockedPath};
 use reprise_disk::log::{Format, Log};
 use reprise_fuzz::{Hashed, edit};
 use reprise_model::digest::{Digest, PinsDigest, ProgramId, ResourceId};
@@ -32,7 +32,7 @@ static DIR: LazyLock<DataDir> = LazyLock::new(|| {
 const RECORDS: Format =
     Format { magic: *b"RPRECORD", earlier: None, version: FORMAT_VERSION, what: "batch records" };
 
-fn place(which: u8) -> Position {
+fn place(which: u8) -> LockedPath {
     let pins = PinsDigest([2; 32]);
     match which {
         0 => DIR.records(&pins),
@@ -53,7 +53,7 @@ fn covenant() -> Covenant {
     }
 }
 
-fn records(place: &Position) {
+fn records(place: &LockedPath) {
     if let Ok(log) = DiskLog::open(place.clone(), IDENTITY) {
         let read = log.load().expect("what opened reads");
         drop(log);
@@ -62,7 +62,7 @@ fn records(place: &Position) {
     }
 }
 
-fn event_log(place: &Position) {
+fn event_log(place: &LockedPath) {
     if let Ok(Some(mut event_log)) = EventLog::open(place.clone()) {
         let settled = event_log.settled().flatten();
         assert_eq!(settled.map(|run| run.len() as u64).sum::<u64>(), event_log.compacted());
@@ -73,7 +73,7 @@ fn event_log(place: &Position) {
     }
 }
 
-fn overlay(place: &Position) {
+fn overlay(place: &LockedPath) {
     let root = Recording::decode(SHIPPED, place.path()).expect("what ships reads").root;
     if Overlay::open(Some(place.clone()), root.clone(), covenant()).is_ok() {
         Overlay::open(Some(place.clone()), root, covenant()).expect("what opened opens again");
@@ -81,7 +81,7 @@ fn overlay(place: &Position) {
 }
 
 /// A whole file of each, to spoil.
-fn whole(which: u8, place: &Position) {
+fn whole(which: u8, place: &LockedPath) {
     let path = place.path();
     let _ = std::fs::remove_file(path);
     let shipped = Recording::decode(SHIPPED, place.path()).expect("what ships reads");

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use reprise_node::watcher::Violation;
+use reprise_node::violation::Violation;
 use serde::Serialize;
 
 use crate::scenario::{Faults, Limits, Scenario};

@@ -31,7 +31,7 @@ use reprise_model::receipt::Verifier;
 use reprise_model::statement::{Claim, Statement, StatementId};
 use reprise_node::event::{Observer, PipelineEvent};
 use reprise_node::health::{Health, Reason};
-use reprise_node::watcher::Violation;
+use reprise_node::violation::Violation;
 use reprise_store::ReceiptStore;
 use reprise_store::port::{
     Completion, CoordinateOutcome, EntryDetails, Filter, Floor, Lookup, NewEntry, PruneOutcome, PutOutcome,

@@ -15,7 +15,7 @@ use reprise_model::block::{ChainBlock, ChainBlockMetadata, ObservedSettlement};
 use reprise_model::digest::{BlockHash, Digest};
 use reprise_model::transaction::{LaneTransaction, account_of};
 use reprise_node::oracle::Oracle;
-use reprise_node::watcher::Violation;
+use reprise_node::violation::Violation;
 
 use crate::rng::Rng;
 

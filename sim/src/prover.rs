@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use reprise_model::digest::{ClaimDigest, ProgramId};
-use reprise_model::hash::Hasher;
+use reprise_model::lane::WorkloadHasher;
 use reprise_model::profile::ProofProfile;
 use reprise_model::receipt::{Receipt, Verifier, VerifyError};
 use reprise_model::statement::{Claim, ClaimScheme};
@@ -37,7 +37,7 @@ impl std::fmt::Debug for Prover {
 
 impl Prover {
     /// A prover over the workload's hash.
-    pub fn new(hasher: Arc<dyn Hasher>) -> Self {
+    pub fn new(hasher: Arc<dyn WorkloadHasher>) -> Self {
         let mock = MockBackend::new(MockConfig::default(), hasher);
         Self { mock, next: Mutex::new(None), calls: AtomicU64::new(0) }
     }

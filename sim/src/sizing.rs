@@ -68,13 +68,13 @@ use std::thread;
 
 use reprise_chain::recording::Recording;
 use reprise_planner::bundle::BundleRule;
-use serde::Serialize;
 
-use self::cache::{Cache, Costs, Design, Figures};
+use self::cache::{Cache, Costs, Design};
 use self::chain::{Event, Step};
 use self::follower::{Follower, FollowerConfig};
 use self::recorded::RecordedError;
 use self::synthetic::{Depth, Synthetic};
+use self::table::{Row, Shape, Sizing, Table};
 
 pub mod cache;
 pub mod chain;
@@ -106,25 +106,6 @@ impl Setup {
             FollowerConfig { rule: BundleRule::default(), finality_depth: 432_000, landing_blocks: 10 };
         Self { config, costs: Costs::default() }
     }
-}
-
-/// What a chain was like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-pub struct Shape {
-    /// Blocks that joined it for the first time.
-    pub blocks: u64,
-    /// Of these, non-empty ones.
-    pub batches: u64,
-    /// Their transactions.
-    pub transactions: u64,
-    /// Changes that removed blocks.
-    pub reorgs: u64,
-    /// Of these, returns to blocks seen before.
-    pub returns: u64,
-    /// The deepest.
-    pub deepest: u64,
-    /// Restarts of the node.
-    pub restarts: u64,
 }
 
 impl Shape {
@@ -172,53 +153,6 @@ pub fn play(
         happen(step, &mut follower, caches);
     }
     shape
-}
-
-/// What one cache came to on one chain.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Row {
-    /// What the chain or the cap was, of those of its table.
-    pub of: String,
-    /// The key design.
-    pub design: Design,
-    /// Bytes of receipts that may stay; none for as many as there are.
-    pub bytes_max: Option<u64>,
-    /// Requests answered, in parts of one.
-    pub hit_rate: f64,
-    /// Requests answered.
-    pub hits: u64,
-    /// Proofs.
-    pub prove_calls: u64,
-    /// Seconds of proving.
-    pub seconds_spent: f64,
-    /// Seconds of proving fewer than without a cache.
-    pub seconds_saved: f64,
-    /// Bytes of receipts at most.
-    pub bytes_peak: u64,
-    /// The figures that these are made from.
-    pub figures: Figures,
-}
-
-/// One table.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Table {
-    /// What its rows differ in.
-    pub by: String,
-    /// Its rows.
-    pub rows: Vec<Row>,
-}
-
-/// Everything there is to say of a chain's cache.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Sizing {
-    /// The chain, in words.
-    pub chain: String,
-    /// The same in numbers.
-    pub shape: Shape,
-    /// By cap, by depth of reorgs and by their rate, as far as these can be varied.
-    pub tables: Vec<Table>,
-    /// Where the numbers come from.
-    pub notes: Vec<String>,
 }
 
 /// The rows of the caches that one chain was played against. One without a cache is among them.

@@ -6,15 +6,16 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::fmt;
 use std::sync::Arc;
 
 use reprise_chain::dev::DevChain;
 use reprise_chain::overlay::{Overlay, OverlayError};
 use reprise_model::digest::{BlockHash, Digest};
-use reprise_model::hash::{Blake3, Hasher};
-use reprise_model::lane;
+use reprise_model::hash::Blake3;
+use reprise_model::lane::{self, WorkloadHasher};
 use reprise_node::oracle::Oracle;
-use reprise_node::watcher::Violation;
+use reprise_node::violation::Violation;
 use reprise_node::wire::Workload;
 use serde::Serialize;
 
@@ -53,6 +54,26 @@ enum Event {
     Fill(usize, bool),
     /// A bit flips on a disk.
     Rot(usize),
+}
+
+/// In the words that the trace is a digest of: they stay, whatever the variants are called.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mine => f.write_str("Mine"),
+            Self::Arrive(miner, block) => write!(f, "Arrive({miner}, {block:?})"),
+            Self::Notify(machine) => write!(f, "Notify({machine})"),
+            Self::Timer(machine, life, Timer::Done(task)) => {
+                write!(f, "Ring({machine}, {life}, Done({task}))")
+            }
+            Self::Timer(machine, life, Timer::Time) => write!(f, "Ring({machine}, {life}, Time)"),
+            Self::Reveal => f.write_str("Reveal"),
+            Self::Kill(machine) => write!(f, "Kill({machine})"),
+            Self::Start(machine) => write!(f, "Start({machine})"),
+            Self::Fill(machine, full) => write!(f, "Fill({machine}, {full})"),
+            Self::Rot(machine) => write!(f, "Rot({machine})"),
+        }
+    }
 }
 
 /// An event and its time; of two at one time the one that was queued first is first.
@@ -154,8 +175,8 @@ pub struct World {
     violations: Vec<Violation>,
 }
 
-impl std::fmt::Debug for World {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("World").field("scenario", &self.scenario).finish_non_exhaustive()
     }
 }
@@ -163,7 +184,7 @@ impl std::fmt::Debug for World {
 impl World {
     /// The world of a scenario, before anything has happened.
     pub fn new(scenario: Scenario) -> Result<Self, WorldError> {
-        let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
+        let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
         let chain = DevChain::default();
         let lane = chain.lane().clone();
         let prover = || Arc::new(Prover::new(hasher.clone()));
@@ -248,7 +269,7 @@ impl World {
         while let Some(Reverse(due)) = self.queue.pop() {
             self.now_us = due.at_us;
             self.events += 1;
-            self.trace.update(&due.at_us.to_le_bytes()).update(format!("{:?}", due.event).as_bytes());
+            self.trace.update(&due.at_us.to_le_bytes()).update(due.event.to_string().as_bytes());
             self.happen(due.event);
             if let Some(told) = &mut told {
                 self.tell(due.at_us, &due.event, told);
@@ -265,7 +286,7 @@ impl World {
     }
 
     fn tell(&self, at_us: u64, event: &Event, told: &mut dyn FnMut(&str)) {
-        told(&format!("{}.{:06} {event:?}", at_us / 1_000_000, at_us % 1_000_000));
+        told(&format!("{}.{:06} {event}", at_us / 1_000_000, at_us % 1_000_000));
         for (number, machine) in self.machines.iter().enumerate() {
             lock(machine.checker())
                 .tell()

@@ -7,6 +7,17 @@ use core::marker::PhantomData;
 
 use kaspa_hashes::{Hash, Hasher, HasherBase, SeqCommitActiveNode};
 use kaspa_smt::{DEPTH, SmtHasher};
+use reprise_model::digest::Digest;
+
+/// One of Kaspa's hashes as a digest of the house.
+pub fn digest(hash: Hash) -> Digest {
+    Digest(hash.as_bytes())
+}
+
+/// A digest of the house as one of Kaspa's hashes.
+pub fn hash(digest: Digest) -> Hash {
+    Hash::from_bytes(digest.0)
+}
 
 /// What is hashed: the key is its name, padded with zeros.
 pub(crate) trait Domain: Clone {

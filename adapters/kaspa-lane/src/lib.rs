@@ -18,7 +18,6 @@ pub mod tip;
 
 use alloc::string::ToString;
 
-use kaspa_hashes::Hash;
 use reprise_model::digest::Digest;
 use reprise_model::hash::Hasher;
 use reprise_model::journal::Commitment;
@@ -26,15 +25,7 @@ use reprise_model::lane::{LaneError, LaneScheme, Step};
 
 use crate::proof::LaneProof;
 
-/// One of Kaspa's hashes as a digest of the house.
-pub fn digest(hash: Hash) -> Digest {
-    Digest(hash.as_bytes())
-}
-
-/// A digest of the house as one of Kaspa's hashes.
-pub fn hash(digest: Digest) -> Hash {
-    Hash::from_bytes(digest.0)
-}
+pub use crate::hashing::{digest, hash};
 
 /// The lane tip that is Kaspa's own: what a block leaves is in the block's sequencing commitment.
 #[derive(Debug, Clone, Copy, Default)]

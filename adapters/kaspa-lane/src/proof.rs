@@ -27,8 +27,7 @@ use borsh::{BorshDeserialize, BorshSerialize, io};
 use kaspa_smt::proof::{OwnedSmtProof, SmtProofError};
 use reprise_model::digest::Digest;
 
-use crate::hashing::{ActiveLeaf, ActiveNode, ActivityRoot, AtOnce, Branch, hash_of};
-use crate::{digest, hash};
+use crate::hashing::{ActiveLeaf, ActiveNode, ActivityRoot, AtOnce, Branch, digest, hash, hash_of};
 
 /// Where a lane stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]

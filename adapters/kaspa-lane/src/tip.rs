@@ -16,8 +16,7 @@ use reprise_model::digest::Digest;
 use reprise_model::lane::BlockContext;
 use reprise_model::transaction::LaneTransaction;
 
-use crate::digest;
-use crate::hashing::{ActivityLeaf, AtOnce, Branch, Context, Tip, hash_of};
+use crate::hashing::{ActivityLeaf, AtOnce, Branch, Context, Tip, digest, hash_of};
 
 /// The tip of the lane `key` after a block that accepted these transactions, of which there is at least one.
 pub fn next<'a>(

@@ -45,7 +45,7 @@ use reprise_model::digest::Digest;
 use reprise_model::hash::Domain;
 use reprise_model::journal::Exit;
 
-use crate::covenant::{Script, sha256};
+use crate::script::{Script, sha256};
 use crate::vault::EXIT_MIN;
 
 /// What a claim holds at least: an output of less has a storage mass out of proportion.

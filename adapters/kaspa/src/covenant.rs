@@ -22,19 +22,19 @@
 use kaspa_consensus_core::network::{NetworkId, NetworkType};
 use kaspa_consensus_core::tx::ScriptPublicKey;
 use kaspa_txscript::opcodes::codes::{
-    OpAuthOutputCount, OpAuthOutputIdx, OpBlake2b, OpCat, OpChainblockSeqCommit, OpData64, OpDrop, OpDup,
-    OpElse, OpEndIf, OpEqual, OpEqualVerify, OpGreaterThanOrEqual, OpIf, OpNumEqualVerify, OpRoll, OpSHA256,
-    OpSub, OpSubstr, OpSwap, OpTrue, OpTxInputAmount, OpTxInputIndex, OpTxInputScriptSigLen,
-    OpTxInputScriptSigSubstr, OpTxOutputAmount, OpTxOutputSpk, OpTxPayloadSubstr, OpVerify, OpZkPrecompile,
+    OpAuthOutputCount, OpAuthOutputIdx, OpCat, OpChainblockSeqCommit, OpData64, OpDrop, OpDup, OpElse,
+    OpEndIf, OpEqual, OpEqualVerify, OpGreaterThanOrEqual, OpIf, OpNumEqualVerify, OpRoll, OpSHA256,
+    OpSubstr, OpSwap, OpTrue, OpTxInputIndex, OpTxOutputAmount, OpTxOutputSpk, OpVerify, OpZkPrecompile,
 };
 use kaspa_txscript::pay_to_script_hash_script;
-use kaspa_txscript::script_builder::{ScriptBuilder, ScriptBuilderError};
+use kaspa_txscript::script_builder::ScriptBuilderError;
 use kaspa_txscript::zk_precompiles::tags::ZkTag;
 use reprise_model::digest::{Digest, PinsDigest, ProgramId};
 use reprise_model::profile::SealKind;
 
 use crate::claim;
-use crate::settlement::field;
+use crate::payload::field;
+use crate::script::{Script, sha256};
 
 /// A network of one's own, where a covenant may do without a proof: simnet and devnet convert, nothing else does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -268,7 +268,7 @@ fn rules(pins: PinsDigest, proof: &Proof, length: usize) -> Result<Vec<u8>, Scri
             script.append(&claim_of_journal(groth16.image)?).append(&groth16.verify()?)
         }
     };
-    Ok(script.0.drain())
+    Ok(script.drain())
 }
 
 impl Succinct {
@@ -277,7 +277,7 @@ impl Succinct {
         let mut script = Script::default();
         script.data(&self.image.0)?.number(6)?.ops(&[OpRoll])?.data(&[POSEIDON2])?;
         script.data(&[ZkTag::R0Succinct as u8])?.ops(&[OpZkPrecompile])?;
-        Ok(script.0.drain())
+        Ok(script.drain())
     }
 }
 
@@ -305,7 +305,7 @@ impl Groth16 {
         // The proof from below the five inputs and their count.
         script.number(6)?.ops(&[OpRoll])?;
         script.data(&self.verifying_key)?.data(&[ZkTag::Groth16 as u8])?.ops(&[OpZkPrecompile])?;
-        Ok(script.0.drain())
+        Ok(script.drain())
     }
 }
 
@@ -321,69 +321,9 @@ pub fn claim_of_journal(image: ProgramId) -> Result<Vec<u8>, ScriptBuilderError>
     let before = [&tag("risc0.ReceiptClaim")[..], &[0; 32], &image.0, &halted].concat();
     let after = [&[0; 8][..], &4u16.to_le_bytes()].concat();
     script.data(&before)?.ops(&[OpSwap, OpCat])?.data(&after)?.ops(&[OpCat, OpSHA256])?;
-    Ok(script.0.drain())
+    Ok(script.drain())
 }
 
 fn tag(name: &str) -> [u8; 32] {
     sha256(&[name.as_bytes()])
-}
-
-pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
-    use sha2::{Digest as _, Sha256};
-    parts.iter().fold(Sha256::new(), |hasher, part| hasher.chain_update(part)).finalize().into()
-}
-
-/// Kaspa's builder, in the words used here.
-#[derive(Default)]
-pub(crate) struct Script(ScriptBuilder);
-
-impl Script {
-    pub(crate) fn drain(mut self) -> Vec<u8> {
-        self.0.drain()
-    }
-
-    /// Appends to what is on the stack the last `length` bytes of the script that spends this input: of what its output
-    /// pays to, these rules.
-    pub(crate) fn own_rules(&mut self, length: usize) -> Result<&mut Self, ScriptBuilderError> {
-        self.ops(&[OpTxInputIndex, OpDup, OpTxInputScriptSigLen, OpDup])?.number(length)?;
-        self.ops(&[OpSub, OpSwap, OpTxInputScriptSigSubstr, OpCat])
-    }
-
-    /// Turns a script into the one that pays to its hash, after its version: what an output has.
-    pub(crate) fn pays_to_hash(&mut self) -> Result<&mut Self, ScriptBuilderError> {
-        self.ops(&[OpBlake2b])?.data(&[0, 0, OpBlake2b, 32])?.ops(&[OpSwap, OpCat])?;
-        self.data(&[OpEqual])?.ops(&[OpCat])
-    }
-
-    /// What is on the stack is the script of this input's continuation of that number, which pays no less than the
-    /// input.
-    pub(crate) fn continuation(&mut self, number: usize) -> Result<&mut Self, ScriptBuilderError> {
-        self.ops(&[OpTxInputIndex])?.number(number)?.ops(&[OpAuthOutputIdx, OpDup, OpTxOutputAmount])?;
-        self.ops(&[OpTxInputIndex, OpTxInputAmount, OpGreaterThanOrEqual, OpVerify])?;
-        self.ops(&[OpTxOutputSpk, OpEqualVerify])
-    }
-
-    pub(crate) fn ops(&mut self, ops: &[u8]) -> Result<&mut Self, ScriptBuilderError> {
-        self.0.add_ops(ops)?;
-        Ok(self)
-    }
-
-    pub(crate) fn data(&mut self, data: &[u8]) -> Result<&mut Self, ScriptBuilderError> {
-        self.0.add_data(data)?;
-        Ok(self)
-    }
-
-    pub(crate) fn number(&mut self, number: usize) -> Result<&mut Self, ScriptBuilderError> {
-        self.0.add_i64(number as i64)?;
-        Ok(self)
-    }
-
-    fn payload(&mut self, field: std::ops::Range<usize>) -> Result<&mut Self, ScriptBuilderError> {
-        self.number(field.start)?.number(field.end)?.ops(&[OpTxPayloadSubstr])
-    }
-
-    fn append(&mut self, script: &[u8]) -> &mut Self {
-        self.0.script_mut().extend(script);
-        self
-    }
 }

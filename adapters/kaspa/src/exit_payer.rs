@@ -15,10 +15,32 @@ use reprise_model::digest::StatementId;
 use reprise_model::journal::Exit;
 
 use crate::claim::{self, ClaimStep};
+use crate::client::Unanswered;
+use crate::coin::{Coin, Fees, Funding};
 use crate::digest;
-use crate::settlement::{BuildError, Coin, Fees, Funding, Settling};
-use crate::sink::{SinkError, coins, feerate, send, unspent, unspent_of};
+use crate::settlement::{BuildError, Settling};
 use crate::vault::ShortError;
+use crate::wallet::{self, WalletError};
+
+/// Why an exit is not paid.
+#[derive(Debug, thiserror::Error)]
+pub enum PayError {
+    /// The coins cannot be listed, or the transaction cannot be sent.
+    #[error(transparent)]
+    Coins(#[from] WalletError),
+    /// There is no transaction.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The vault holds less than the exit.
+    #[error(transparent)]
+    Short(#[from] ShortError),
+}
+
+impl From<Unanswered> for PayError {
+    fn from(unanswered: Unanswered) -> Self {
+        Self::Coins(unanswered.into())
+    }
+}
 
 /// Settlements whose claims are remembered; of more, the oldest are forgotten.
 const UNPAID_MAX: usize = 64;
@@ -74,7 +96,7 @@ impl ExitPayer {
         &mut self,
         rpc: &dyn RpcApi,
         context: PaymentContext<'_>,
-    ) -> Result<Option<Hash>, SinkError> {
+    ) -> Result<Option<Hash>, PayError> {
         if let Some(sent) = self.under_way {
             if rpc.get_mempool_entry(sent, true, false).await.is_ok() {
                 return Ok(None);
@@ -87,7 +109,7 @@ impl ExitPayer {
             let scripts: Vec<ScriptPublicKey> =
                 scripts.collect::<Result<_, _>>().map_err(BuildError::from)?;
             let covenant = Some(context.settling.covenant);
-            let there = unspent_of(rpc, &scripts, context.prefix).await?;
+            let there = wallet::unspent_of(rpc, &scripts, context.prefix).await?;
             let claimed = there.into_iter().find(|coin| coin.entry.covenant_id == covenant);
             let Some(claimed) = claimed else {
                 // It is paid, or not settled yet.
@@ -104,7 +126,7 @@ impl ExitPayer {
                 continue;
             };
             let transaction = pay(rpc, context, claimed, &step).await?;
-            self.under_way = Some(send(rpc, &transaction).await?);
+            self.under_way = Some(wallet::send(rpc, &transaction).await?);
             return Ok(self.under_way);
         }
         Ok(None)
@@ -117,15 +139,15 @@ async fn pay(
     context: PaymentContext<'_>,
     claimed: Coin,
     step: &ClaimStep,
-) -> Result<Transaction, SinkError> {
+) -> Result<Transaction, PayError> {
     let PaymentContext { settling, prefix, fee_max } = context;
-    let paying = coins(rpc, &settling.params, &settling.key, prefix).await?;
-    let funding = Funding { coins: &paying, fees: Fees { feerate: feerate(rpc).await?, fee_max } };
+    let paying = wallet::coins(rpc, &settling.params, &settling.key, prefix).await?;
+    let funding = Funding { coins: &paying, fees: Fees { feerate: wallet::feerate(rpc).await?, fee_max } };
     if !step.is_paid() {
         return Ok(settling.claim_exit(claimed, step, None, funding)?);
     }
     let vault = claim::vault(digest(settling.covenant)).map_err(BuildError::from)?;
-    let mut held = unspent(rpc, &vault, prefix).await?;
+    let mut held = wallet::unspent(rpc, &vault, prefix).await?;
     held.sort_by_key(|coin| (coin.entry.amount, coin.outpoint.index));
     let taken = step.exit.amount;
     match held.iter().position(|coin| coin.entry.amount >= taken) {

@@ -13,17 +13,22 @@
 //! | [`lane_proof`] | the lane in a block's sequencing commitment |
 //! | [`covenant`] | the covenant that settlements spend: state, rules, proofs |
 //! | [`settlement`] | settlements as transactions: built and read |
+//! | [`payload`] | the bytes of a settlement in its transaction |
+//! | `script` | scripts in the making |
 //! | [`sink`] | where settlements go |
 //! | [`claim`] | how exits are paid where settlements are proved |
 //! | [`exit_payer`] | who has exits paid where settlements are proved |
 //! | [`vault`] | where deposits lie, and what exits are paid from |
-//! | [`key`] | the key that pays for them |
+//! | [`coin`] | unspent outputs, and what is paid for inclusion |
+//! | [`wallet`] | unspent outputs and fees as a node tells them, and how a transaction is sent |
+//! | [`key`] | the key that pays |
 //! | [`opening`] | what shows whose output a lane transaction spends |
 //! | [`names`] | what people call lanes and accounts by |
 //! | [`client`] | a connection to a node |
 
 pub mod claim;
 pub mod client;
+pub mod coin;
 pub mod covenant;
 pub mod exit_payer;
 pub mod follower;
@@ -32,12 +37,14 @@ pub mod l1;
 pub mod live;
 pub mod names;
 pub mod opening;
-
+pub mod payload;
+mod script;
 pub mod settlement;
 pub mod sink;
 pub mod track;
 pub mod vault;
 pub mod wake;
+pub mod wallet;
 
 use kaspa_hashes::Hash;
 pub use reprise_kaspa_lane::digest;

@@ -32,7 +32,7 @@ use reprise_chain::event::SourceEvent;
 use reprise_chain::event_log::EventLog;
 use reprise_chain::recording::{Lane, Recording};
 use reprise_chain::source::{self, ChainSource, Connection, Poll, Progress, SourceError};
-use reprise_disk::data_dir::Position;
+use reprise_disk::data_dir::LockedPath;
 use reprise_disk::log::LogError;
 use reprise_model::digest::BlockHash;
 use tokio::runtime::Runtime;
@@ -193,7 +193,7 @@ impl Shared {
 
 impl Prepared {
     /// Reads the event log at `place`; where there is none, asks the node where its chain is, and begins one.
-    pub fn new(options: Options, place: Option<Position>) -> Result<Self, LiveError> {
+    pub fn new(options: Options, place: Option<LockedPath>) -> Result<Self, LiveError> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let kept = place.clone().map(EventLog::open).transpose()?.flatten();
         let (follower, event_log) = match kept {
@@ -248,7 +248,7 @@ impl Prepared {
 
 impl LiveL1 {
     /// Follows the node, from the tip of the event log at `place` where there is one; without a place nothing is kept.
-    pub fn open(options: Options, place: Option<Position>) -> Result<Self, LiveError> {
+    pub fn open(options: Options, place: Option<LockedPath>) -> Result<Self, LiveError> {
         Ok(Prepared::new(options, place)?.start()?)
     }
 
@@ -309,7 +309,7 @@ impl ChainSource for LiveL1 {
         })
     }
 
-    fn trouble(&self) -> Option<String> {
+    fn disk_error(&self) -> Option<String> {
         self.shared.unkept().clone()
     }
 }

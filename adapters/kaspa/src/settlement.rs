@@ -1,15 +1,4 @@
-//! Settlements as transactions: what their payload holds, how they are built, and how they are read.
-//!
-//! # Payload
-//!
-//! | bytes | content |
-//! |---|---|
-//! | 8 | magic `RPSTTL`, format version (`u16`, little-endian) |
-//! | 32 | statement whose proof it carries |
-//! | 32 | last block it settles |
-//! | 256 | the aggregate's journal |
-//!
-//! The covenant's script reads journal and end block from there; the statement is for whoever looks.
+//! Settlements as transactions: how they are built, and how they are read. What they carry is their [`payload`].
 //!
 //! # Building
 //!
@@ -25,8 +14,6 @@
 //! covenant with the script of its state after. Consensus ran the rules then; the node is believed that the
 //! transaction was accepted.
 
-use std::ops::Range;
-
 use kaspa_consensus_core::Hash;
 use kaspa_consensus_core::config::params::Params;
 use kaspa_consensus_core::constants::TX_VERSION_TOCCATA;
@@ -35,8 +22,8 @@ use kaspa_consensus_core::hashing::sighash::SigHashReusedValuesUnsync;
 use kaspa_consensus_core::mass::{ComputeBudget, Mass, MassCalculator, ScriptUnits};
 use kaspa_consensus_core::subnets::SUBNETWORK_ID_NATIVE;
 use kaspa_consensus_core::tx::{
-    CovenantBinding, PopulatedTransaction, ScriptPublicKey, Transaction, TransactionInput,
-    TransactionOutpoint, TransactionOutput, UtxoEntry,
+    CovenantBinding, PopulatedTransaction, ScriptPublicKey, Transaction, TransactionInput, TransactionOutput,
+    UtxoEntry,
 };
 use kaspa_rpc_core::RpcOptionalTransaction;
 use kaspa_txscript::caches::Cache;
@@ -46,42 +33,15 @@ use kaspa_txscript::{
     EngineCtx, EngineFlags, SeqCommitAccessor, TxScriptEngine, pay_to_script_hash_signature_script,
 };
 use reprise_model::block::ObservedSettlement;
-use reprise_model::digest::{BlockHash, Digest, StatementId};
-use reprise_model::journal::{AggregateJournal, Journal, Transition};
+use reprise_model::digest::{BlockHash, Digest};
+use reprise_model::journal::Transition;
 
 use crate::claim::{self, ClaimStep, RemainingExits};
+use crate::coin::{Coin, FEERATE_MIN, Funding};
 use crate::covenant::{Rules, State};
 use crate::key::Key;
+use crate::payload;
 use crate::vault::Payout;
-
-/// The version of the payload's format.
-pub const FORMAT_VERSION: u16 = 1;
-
-const MAGIC: [u8; 6] = *b"RPSTTL";
-
-/// Where the parts of a payload are.
-pub(crate) mod field {
-    use std::ops::Range;
-
-    pub(crate) const STATEMENT: Range<usize> = 8..40;
-    pub(crate) const END_BLOCK: Range<usize> = 40..72;
-    pub(crate) const JOURNAL: Range<usize> = 72..328;
-    pub(crate) const HEAD: Range<usize> = cell(0);
-    pub(crate) const PINS: Range<usize> = cell(1);
-    pub(crate) const ROOT_BEFORE: Range<usize> = cell(2);
-    pub(crate) const ROOT_AFTER: Range<usize> = cell(3);
-    pub(crate) const TIP_BEFORE: Range<usize> = cell(4);
-    pub(crate) const TIP_AFTER: Range<usize> = cell(5);
-    pub(crate) const EXITS: Range<usize> = cell(6);
-    pub(crate) const COMMITMENT: Range<usize> = cell(7);
-
-    const fn cell(number: usize) -> Range<usize> {
-        JOURNAL.start + 32 * number..JOURNAL.start + 32 * (number + 1)
-    }
-}
-
-/// The least fee a node relays, in sompi a gram.
-pub const FEERATE_MIN: f64 = 100.0;
 
 /// The compute budget of an input that a signature spends.
 const SIGNATURE_BUDGET: u16 = 10;
@@ -126,33 +86,6 @@ pub enum BuildError {
     Mass,
 }
 
-/// An unspent output.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Coin {
-    /// Where it is.
-    pub outpoint: TransactionOutpoint,
-    /// What it is.
-    pub entry: UtxoEntry,
-}
-
-/// What is paid for inclusion.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Fees {
-    /// Sompi a gram; what nodes relay at least is paid anyway.
-    pub feerate: f64,
-    /// The most a transaction may pay, in sompi.
-    pub fee_max: u64,
-}
-
-/// What pays for a transaction.
-#[derive(Debug, Clone, Copy)]
-pub struct Funding<'a> {
-    /// The key's coins.
-    pub coins: &'a [Coin],
-    /// What is paid for inclusion.
-    pub fees: Fees,
-}
-
 /// A block that is known to be on the selected chain, with its sequencing commitment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Selected {
@@ -170,30 +103,6 @@ impl SeqCommitAccessor for Selected {
     fn seq_commitment_within_depth(&self, block: Hash) -> Option<Hash> {
         (block.as_bytes() == self.block.0).then(|| Hash::from_bytes(self.commitment.0))
     }
-}
-
-/// The payload of a settlement.
-pub fn payload(settlement: &ObservedSettlement) -> Vec<u8> {
-    let mut bytes = MAGIC.to_vec();
-    bytes.extend(FORMAT_VERSION.to_le_bytes());
-    bytes.extend(settlement.statement.0);
-    bytes.extend(settlement.end_block.0);
-    bytes.extend(settlement.journal.bytes());
-    bytes
-}
-
-/// The settlement in a payload; `None` where it is none.
-pub fn parse(payload: &[u8]) -> Option<ObservedSettlement> {
-    let digest = |range: Range<usize>| <[u8; 32]>::try_from(payload.get(range)?).ok();
-    let head = payload.strip_prefix(&MAGIC)?.first_chunk()?;
-    if u16::from_le_bytes(*head) != FORMAT_VERSION {
-        return None;
-    }
-    Some(ObservedSettlement {
-        statement: StatementId(digest(field::STATEMENT)?),
-        end_block: BlockHash(digest(field::END_BLOCK)?),
-        journal: AggregateJournal::decode(payload.get(field::JOURNAL)?)?,
-    })
 }
 
 fn before(transition: &Transition) -> State {
@@ -283,7 +192,7 @@ impl Settling {
         outputs.extend(payout.outputs);
         let opened = pay_to_script_hash_signature_script(payout.redeem, vec![])?;
         let others = payout.coins.into_iter().map(|coin| (coin, opened.clone())).collect();
-        let payload = payload(settlement);
+        let payload = payload::encode(settlement);
         let draft = Draft { first: Some((covenant, Some(script))), others, outputs, payload };
         complete(&self.params, &self.key, &draft, funding, Some(&end))
     }
@@ -366,7 +275,7 @@ pub fn observed(
     covenant: Hash,
     rules: &Rules,
 ) -> Option<ObservedSettlement> {
-    let settlement = parse(transaction.payload.as_ref()?)?;
+    let settlement = payload::parse(transaction.payload.as_ref()?)?;
     let transition = &settlement.journal.transition;
     let spends = transaction.inputs.iter().any(|input| {
         let entry = input.verbose_data.as_ref().and_then(|data| data.utxo_entry.as_ref());

@@ -24,12 +24,10 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use kaspa_addresses::Prefix;
 use kaspa_consensus_core::Hash;
-use kaspa_consensus_core::config::params::Params;
 use kaspa_consensus_core::network::NetworkId;
-use kaspa_consensus_core::tx::{ScriptPublicKey, Transaction};
+use kaspa_consensus_core::tx::ScriptPublicKey;
 use kaspa_rpc_core::RpcTransaction;
 use kaspa_rpc_core::api::rpc::RpcApi;
-use kaspa_txscript::extract_script_pub_key_address;
 use kaspa_txscript::script_builder::ScriptBuilder;
 use reprise_model::artifact::SettlementArtifact;
 use reprise_model::block::ObservedSettlement;
@@ -39,13 +37,15 @@ use reprise_model::receipt::{RealReceipt, Receipt, Verified};
 use reprise_settler::{SettleError, SettlementSink, UnprovenSink};
 
 use crate::client::{self, Client, ClientError, Unanswered, unanswered};
+use crate::coin::{Coin, FEERATE_MIN, Fees, Funding};
 use crate::covenant::{NotOwnError, OwnNetwork, Proof, SealReader, State};
 use crate::digest;
-use crate::exit_payer::{ExitPayer, PaymentContext};
+use crate::exit_payer::{ExitPayer, PayError, PaymentContext};
 use crate::key::Key;
 use crate::names::{self, UnknownNetworkError};
-use crate::settlement::{BuildError, Coin, FEERATE_MIN, Fees, Funding, Selected, Settling};
+use crate::settlement::{BuildError, Selected, Settling};
 use crate::vault::{self, Payout, Scripts, ShortError};
+use crate::wallet::{WalletError, coins, feerate, send, unspent};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// What failed is tried again after so long: a node's index of unspent outputs lags behind its tip.
@@ -115,12 +115,28 @@ pub enum SinkError {
     /// No thread.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
-    /// The script has no address.
-    #[error("the covenant's script has no address: {reason}")]
-    Address {
-        /// Why.
-        reason: String,
-    },
+    /// The coins cannot be listed.
+    #[error(transparent)]
+    Coins(WalletError),
+}
+
+impl From<WalletError> for SinkError {
+    fn from(error: WalletError) -> Self {
+        match error {
+            WalletError::Node(unanswered) => Self::Node(unanswered),
+            other => Self::Coins(other),
+        }
+    }
+}
+
+impl From<PayError> for SinkError {
+    fn from(error: PayError) -> Self {
+        match error {
+            PayError::Coins(error) => error.into(),
+            PayError::Build(error) => error.into(),
+            PayError::Short(error) => error.into(),
+        }
+    }
 }
 
 /// The part of a spending script that proves.
@@ -352,7 +368,7 @@ impl SettleLoop {
         let client = self.connected().await?;
         let SinkConfig { settling, prefix, fee_max, .. } = &self.config;
         let context = PaymentContext { settling, prefix: *prefix, fee_max: *fee_max };
-        self.exit_payer.step(client.as_ref(), context).await
+        Ok(self.exit_payer.step(client.as_ref(), context).await?)
     }
 
     /// Connects again where the node did not answer.
@@ -500,21 +516,6 @@ fn next(inbox: &Receiver<Job>, failed: Option<Job>, unpaid: bool) -> Next {
     }
 }
 
-/// Sends a transaction; one that the node has already is sent.
-pub async fn send(rpc: &dyn RpcApi, transaction: &Transaction) -> Result<Hash, Unanswered> {
-    match rpc.submit_transaction(RpcTransaction::from(transaction), false).await {
-        Ok(id) => Ok(id),
-        Err(_) if rpc.get_mempool_entry(transaction.id(), true, false).await.is_ok() => Ok(transaction.id()),
-        Err(refused) => Err(unanswered("submit_transaction")(refused)),
-    }
-}
-
-/// What nodes take for inclusion within a minute, in sompi a gram.
-pub async fn feerate(rpc: &dyn RpcApi) -> Result<f64, Unanswered> {
-    let estimate = rpc.get_fee_estimate().await.map_err(unanswered("get_fee_estimate"))?;
-    Ok(estimate.normal_buckets.first().map_or(0.0, |bucket| bucket.feerate))
-}
-
 async fn selected(rpc: &dyn RpcApi, block: BlockHash) -> Result<Selected, SinkError> {
     let asked = rpc.get_block(Hash::from_bytes(block.0), false).await;
     let known = asked.map_err(unanswered("get_block"))?;
@@ -524,46 +525,4 @@ async fn selected(rpc: &dyn RpcApi, block: BlockHash) -> Result<Selected, SinkEr
         }
         _ => Err(SinkError::Orphaned { block }),
     }
-}
-
-/// The unspent outputs of a script. The node needs its index of them (`--utxoindex`).
-pub async fn unspent(
-    rpc: &dyn RpcApi,
-    script: &ScriptPublicKey,
-    prefix: Prefix,
-) -> Result<Vec<Coin>, SinkError> {
-    unspent_of(rpc, std::slice::from_ref(script), prefix).await
-}
-
-/// The same of several scripts.
-pub async fn unspent_of(
-    rpc: &dyn RpcApi,
-    scripts: &[ScriptPublicKey],
-    prefix: Prefix,
-) -> Result<Vec<Coin>, SinkError> {
-    let addresses = scripts.iter().map(|script| extract_script_pub_key_address(script, prefix));
-    let addresses = addresses.collect::<Result<Vec<_>, _>>();
-    let addresses = addresses.map_err(|e| SinkError::Address { reason: e.to_string() })?;
-    let listed = rpc.get_utxos_by_addresses(addresses).await.map_err(unanswered("get_utxos_by_addresses"))?;
-    Ok(listed
-        .into_iter()
-        .map(|it| Coin { outpoint: it.outpoint.into(), entry: it.utxo_entry.into() })
-        .collect())
-}
-
-/// The coins that the key can pay with: mature, and of no covenant.
-pub async fn coins(
-    rpc: &dyn RpcApi,
-    params: &Params,
-    key: &Key,
-    prefix: Prefix,
-) -> Result<Vec<Coin>, SinkError> {
-    let info = rpc.get_server_info().await.map_err(unanswered("get_server_info"))?;
-    let maturity = params.coinbase_maturity();
-    let mut coins = unspent(rpc, &key.script(), prefix).await?;
-    coins.retain(|coin| {
-        let age = if coin.entry.is_coinbase { maturity } else { 0 };
-        coin.entry.covenant_id.is_none() && coin.entry.block_daa_score + age <= info.virtual_daa_score
-    });
-    Ok(coins)
 }

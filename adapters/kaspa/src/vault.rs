@@ -22,7 +22,7 @@ use reprise_model::digest::{Digest, ResourceId};
 use reprise_model::journal::Exit;
 use reprise_model::transaction::account_of;
 
-use crate::settlement::Coin;
+use crate::coin::Coin;
 
 /// The smallest exit that is paid, in sompi: a smaller output's storage mass is out of proportion.
 pub const EXIT_MIN: u64 = 20_000_000;

@@ -5,6 +5,7 @@ use miden_core::{Felt, Word};
 use reprise_model::cell::Cell;
 use reprise_model::digest::Digest;
 use reprise_model::hash::{Domain, Hasher};
+use reprise_model::lane::WorkloadHasher;
 
 /// Poseidon2 over the 64-bit field of Miden: what its VM hashes natively.
 ///
@@ -28,6 +29,8 @@ impl Hasher for Poseidon2 {
         digest(&Sponge::merge(&[reduced(left), reduced(right)]))
     }
 }
+
+impl WorkloadHasher for Poseidon2 {}
 
 /// The words of cells as field elements.
 pub(crate) fn felts(cells: &[Cell]) -> Vec<Felt> {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 #[cfg(feature = "kaspa")]
 use reprise_kaspa::covenant::{Proof, SealReader};
-use reprise_model::hash::{Blake3, Hasher};
+use reprise_model::hash::Blake3;
+use reprise_model::lane::WorkloadHasher;
 use reprise_model::receipt::{Receipt, Verifier, VerifyError};
 use reprise_prover::backend::Backend;
 use reprise_prover::mock::{MockBackend, MockConfig};
@@ -18,7 +19,7 @@ pub struct ProofSystem {
     /// What `--backend` calls it.
     pub name: &'static str,
     /// The hash that its workload is proved over.
-    pub hasher: Arc<dyn Hasher>,
+    pub hasher: Arc<dyn WorkloadHasher>,
     /// Makes its backend; an error says why it cannot be made.
     pub open: fn() -> Result<Arc<dyn Backend>, String>,
     /// What this build can do of what it might, for `doctor`; nothing where that is all.
@@ -37,7 +38,7 @@ impl ProofSystem {
     /// One that can do all it might, and that no L1 verifies.
     pub fn new(
         name: &'static str,
-        hasher: Arc<dyn Hasher>,
+        hasher: Arc<dyn WorkloadHasher>,
         open: fn() -> Result<Arc<dyn Backend>, String>,
     ) -> Self {
         #[cfg(feature = "kaspa")]
@@ -90,8 +91,10 @@ impl ProofSystems {
     }
 
     /// The hash of the first: a mock works over it, so that its statements are over the same state.
-    fn hasher(&self) -> Arc<dyn Hasher> {
-        self.0.first().map_or_else(|| Arc::new(Blake3) as Arc<dyn Hasher>, |system| system.hasher.clone())
+    fn hasher(&self) -> Arc<dyn WorkloadHasher> {
+        self.0
+            .first()
+            .map_or_else(|| Arc::new(Blake3) as Arc<dyn WorkloadHasher>, |system| system.hasher.clone())
     }
 
     /// What their builds say of themselves.
@@ -103,7 +106,7 @@ impl ProofSystems {
 /// A proof system with the hash its workload is proved over.
 pub(crate) struct Chosen {
     pub(crate) backend: Arc<dyn Backend>,
-    pub(crate) hasher: Arc<dyn Hasher>,
+    pub(crate) hasher: Arc<dyn WorkloadHasher>,
     #[cfg(feature = "kaspa")]
     pub(crate) settles: Option<Settles>,
 }
@@ -140,7 +143,7 @@ pub(crate) struct Verifiers(Vec<Arc<dyn Backend>>);
 impl Verifiers {
     /// All of this build's.
     pub(crate) fn all(systems: &ProofSystems) -> Result<Self, Failure> {
-        let mut hashers = vec![Arc::new(Blake3) as Arc<dyn Hasher>];
+        let mut hashers = vec![Arc::new(Blake3) as Arc<dyn WorkloadHasher>];
         hashers.extend(systems.0.iter().map(|system| system.hasher.clone()));
         let mock = |hasher| Arc::new(MockBackend::new(MockConfig::default(), hasher)) as Arc<dyn Backend>;
         let mut all: Vec<Arc<dyn Backend>> = vec![];

@@ -35,7 +35,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use reprise_disk::data_dir::Position;
+use reprise_disk::data_dir::LockedPath;
 use reprise_disk::log::{Format, Found, Frames, HEADER_LEN, Log, LogError, Writer};
 use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot, ObservedSettlement};
 use reprise_model::digest::{BlockHash, Digest};
@@ -131,7 +131,7 @@ pub struct EventLog {
 
 impl EventLog {
     /// Begins an event log at `place`, of the chain that `head` names; its events are not taken over.
-    pub fn begin(position: Position, head: Recording) -> Result<Self, LogError> {
+    pub fn begin(place: LockedPath, head: Recording) -> Result<Self, LogError> {
         let head = Recording { events: vec![], ..head };
         let bodies = [body(&Entry::Head(Cow::Owned(head))), body(&Entry::Bar)];
         let log = Log::create(place, FORMAT, identity(), &[&bodies[0], &bodies[1]])?;
@@ -139,7 +139,7 @@ impl EventLog {
     }
 
     /// Opens the event log at `place`, if there is one.
-    pub fn open(position: Position) -> Result<Option<Self>, LogError> {
+    pub fn open(place: LockedPath) -> Result<Option<Self>, LogError> {
         let Some(Found { mut log, mut damage }) = Log::open(place, FORMAT, identity())? else {
             return Ok(None);
         };
@@ -212,7 +212,7 @@ impl EventLog {
     }
 
     /// The compacted part from the root, some blocks at a time.
-    pub fn settled(&self) -> Settled<'_> {
+    pub fn settled(&self) -> SettledRuns<'_> {
         let frames = self.log.frames(self.settled);
         let (last, sound) = (self.head.root.clone(), self.log.end());
         SettledRuns { log: &self.log, frames, last, bar: self.settled, sound, over: false }

@@ -21,14 +21,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use reprise_disk::data_dir::Position;
+use reprise_disk::data_dir::LockedPath;
 use reprise_disk::log::{Format, Found, HEADER_LEN, Log, LogError};
 use reprise_model::artifact::SettlementArtifact;
 use reprise_model::block::{ChainBlock, ChainRoot, ObservedSettlement};
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProgramId, ResourceId};
-use reprise_model::hash::Hasher;
 use reprise_model::journal::{Commitment, Journal};
-use reprise_model::lane::{LaneError, Step};
+use reprise_model::lane::{LaneError, Step, WorkloadHasher};
 use reprise_model::receipt::{Receipt, Verifier, VerifyError};
 use reprise_model::transaction::LaneTransaction;
 
@@ -63,7 +62,7 @@ pub struct Covenant {
     /// The state root before the first settlement.
     pub root: Digest,
     /// The hash of the lane tip.
-    pub hasher: Arc<dyn Hasher>,
+    pub hasher: Arc<dyn WorkloadHasher>,
 }
 
 /// Why a settlement was refused.
@@ -143,7 +142,7 @@ struct Sealed {
     /// What landed in each block that was ever fed.
     blocks: HashMap<BlockHash, Vec<ObservedSettlement>>,
     /// None in memory.
-    place: Option<Position>,
+    place: Option<LockedPath>,
     identity: [u8; 32],
     /// None before the first block.
     log: Option<Log>,
@@ -185,7 +184,7 @@ pub struct Overlay {
 impl std::fmt::Debug for Overlay {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Overlay")
-            .field("place", &self.sealed.position)
+            .field("place", &self.sealed.place)
             .field("blocks", &self.chain.len())
             .finish()
     }
@@ -193,7 +192,11 @@ impl std::fmt::Debug for Overlay {
 
 impl Overlay {
     /// Opens the overlay kept at `place` (in memory where there is none) over a chain that starts at `root`.
-    pub fn open(place: Option<Position>, root: ChainRoot, covenant: Covenant) -> Result<Self, OverlayError> {
+    pub fn open(
+        place: Option<LockedPath>,
+        root: ChainRoot,
+        covenant: Covenant,
+    ) -> Result<Self, OverlayError> {
         let sealed = Sealed::open(place, &root, &covenant)?;
         let ChainRoot { metadata, lane_proof } = root;
         let hasher = covenant.hasher.as_ref();
@@ -360,7 +363,7 @@ impl Overlay {
 }
 
 impl Sealed {
-    fn open(place: Option<Position>, root: &ChainRoot, covenant: &Covenant) -> Result<Self, LogError> {
+    fn open(place: Option<LockedPath>, root: &ChainRoot, covenant: &Covenant) -> Result<Self, LogError> {
         let mut identity = blake3::Hasher::new_derive_key("reprise 2026-11 settlement overlay");
         identity.update(&root.metadata.block_hash.0).update(&covenant.pins.0);
         let identity = *identity.finalize().as_bytes();
@@ -392,14 +395,14 @@ impl Sealed {
 
     /// Notes what landed in a block that is fed for the first time.
     fn seal(&mut self, block: BlockHash, landed: Vec<ObservedSettlement>) {
-        if self.position.is_some() {
+        if self.place.is_some() {
             self.unsaved.push((block, landed.clone()));
         }
         self.blocks.insert(block, landed);
     }
 
     fn save(&mut self) -> Result<(), LogError> {
-        let (Some(place), false) = (&self.position, self.unsaved.is_empty()) else { return Ok(()) };
+        let (Some(place), false) = (&self.place, self.unsaved.is_empty()) else { return Ok(()) };
         // Writing to memory does not fail.
         let body = borsh::to_vec(&self.unsaved).unwrap_or_default();
         match &mut self.log {

@@ -112,7 +112,7 @@ impl ChainSource for RecordedL1 {
             None => Ok(Poll::End),
         }
     }
-    fn trouble(&self) -> Option<String> {
+    fn disk_error(&self) -> Option<String> {
         self.waits.as_ref().map(|(_, error)| error.to_string())
     }
 }

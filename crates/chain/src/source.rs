@@ -22,7 +22,7 @@ pub trait ChainSource: Send {
 
     /// What keeps it from going on where that can pass: a disk that what it tells cannot be kept on. Until then it
     /// answers [`Poll::Pending`].
-    fn trouble(&self) -> Option<String> {
+    fn disk_error(&self) -> Option<String> {
         None
     }
 }

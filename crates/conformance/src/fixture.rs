@@ -9,8 +9,8 @@ use reprise_ledger::{Account, Action, Ledger, Payload};
 use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainBlockMetadata, ChainRoot};
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest, ProgramId, ResourceId};
-use reprise_model::hash::Hasher;
 use reprise_model::journal::{AggregateJournal, BatchJournal, Commitment, Journal, Pins};
+use reprise_model::lane::WorkloadHasher;
 use reprise_model::scheduled::ScheduledBatch;
 use reprise_model::state;
 use reprise_model::statement::Claim;
@@ -84,7 +84,7 @@ fn made_up(height: u64) -> ChainBlockMetadata {
 
 /// A ledger, block by block.
 pub struct Fixture {
-    hasher: Arc<dyn Hasher>,
+    hasher: Arc<dyn WorkloadHasher>,
     programs: [ProgramId; 3],
     pins: Pins,
     prover: Option<LaneProver>,
@@ -97,12 +97,16 @@ pub struct Fixture {
 
 impl Fixture {
     /// A fixture without accounts, proved by these programs over this hash.
-    pub fn new(hasher: Arc<dyn Hasher>, programs: [ProgramId; 3]) -> Self {
+    pub fn new(hasher: Arc<dyn WorkloadHasher>, programs: [ProgramId; 3]) -> Self {
         Self::proving(hasher, programs, None)
     }
 
     /// The same on an L1 with lane proofs.
-    pub fn proving(hasher: Arc<dyn Hasher>, programs: [ProgramId; 3], prover: Option<LaneProver>) -> Self {
+    pub fn proving(
+        hasher: Arc<dyn WorkloadHasher>,
+        programs: [ProgramId; 3],
+        prover: Option<LaneProver>,
+    ) -> Self {
         let pins = pins(programs);
         let mut root = ChainRoot { metadata: made_up(0), lane_proof: None };
         if let Some(prove) = prover {
@@ -120,7 +124,7 @@ impl Fixture {
     }
 
     fn over(
-        hasher: Arc<dyn Hasher>,
+        hasher: Arc<dyn WorkloadHasher>,
         programs: [ProgramId; 3],
         pins: Pins,
         prover: Option<LaneProver>,
@@ -135,7 +139,7 @@ impl Fixture {
     }
 
     /// The shipped recording, each of its blocks once, on every fork.
-    pub fn recorded(hasher: Arc<dyn Hasher>, programs: [ProgramId; 3]) -> Self {
+    pub fn recorded(hasher: Arc<dyn WorkloadHasher>, programs: [ProgramId; 3]) -> Self {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../recordings/flip.reprise");
         let Recording { lane, root, events, .. } = Recording::open(Path::new(path)).unwrap();
         let pins = Pins { lane: lane.key, covenant: lane.covenant, deposit: lane.deposit, ..pins(programs) };

@@ -10,7 +10,7 @@
 //!   divergences/          journals of a program and of native execution that differ
 //! ```
 //!
-//! The lock comes first: a [`Position`] comes from a [`DataDir`] alone, a `DataDir` from the lock alone, and whoever
+//! The lock comes first: a [`LockedPath`] comes from a [`DataDir`] alone, a `DataDir` from the lock alone, and whoever
 //! holds a place keeps the lock. So no file of a live directory is opened, cut or replaced by a second process, which
 //! is refused before it has written a byte.
 //!
@@ -84,17 +84,17 @@ impl DataDir {
     }
 
     /// Where what a live L1 told is kept.
-    pub fn event_log(&self, pins: &PinsDigest) -> Position {
+    pub fn event_log(&self, pins: &PinsDigest) -> LockedPath {
         self.place("l1", format!("chronicle-{}", pins.short()))
     }
 
     /// Where it is kept where settlements landed.
-    pub fn overlay(&self, pins: &PinsDigest) -> Position {
+    pub fn overlay(&self, pins: &PinsDigest) -> LockedPath {
         self.place("l1", format!("overlay-{}", pins.short()))
     }
 
     /// Where batch records are kept.
-    pub fn records(&self, pins: &PinsDigest) -> Position {
+    pub fn records(&self, pins: &PinsDigest) -> LockedPath {
         self.place("state", format!("records-{}", pins.short()))
     }
 
@@ -108,8 +108,8 @@ impl DataDir {
         self.0.path.join("divergences")
     }
 
-    fn add_coordinates(&self, within: &str, name: String) -> Position {
-        Position { path: self.0.path.join(within).join(name), dir: self.clone() }
+    fn place(&self, within: &str, name: String) -> LockedPath {
+        LockedPath { path: self.0.path.join(within).join(name), dir: self.clone() }
     }
 }
 
@@ -120,12 +120,12 @@ pub fn receipts_in(dir: &Path) -> PathBuf {
 
 /// A file of a data directory that this process holds, whether it is there or not.
 #[derive(Debug, Clone)]
-pub struct Position {
+pub struct LockedPath {
     path: PathBuf,
     dir: DataDir,
 }
 
-impl Position {
+impl LockedPath {
     /// Its path, to name it by.
     pub fn path(&self) -> &Path {
         &self.path

@@ -41,7 +41,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::data_dir::Position;
+use crate::data_dir::LockedPath;
 use crate::medium::{self, MediumFile, Opening};
 
 /// A sort of log.
@@ -155,7 +155,7 @@ pub struct Found {
 impl std::fmt::Debug for Log {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Log")
-            .field("place", &self.named.position)
+            .field("place", &self.named.place)
             .field("end", &self.end)
             .finish_non_exhaustive()
     }
@@ -164,7 +164,7 @@ impl std::fmt::Debug for Log {
 /// Which file it is, and what is in it.
 #[derive(Clone)]
 struct Named {
-    position: Position,
+    place: LockedPath,
     format: Format,
     header: Vec<u8>,
     /// What the checks of frames are keyed with.
@@ -173,11 +173,11 @@ struct Named {
 
 impl Named {
     fn io(&self, action: &'static str) -> impl Fn(io::Error) -> LogError + use<> {
-        let (path, what) = (self.position.path().to_path_buf(), self.format.what);
+        let (path, what) = (self.place.path().to_path_buf(), self.format.what);
         move |source| LogError::Io { path: path.clone(), action, what, source }
     }
 
-    fn new(position: Position, format: Format, identity: [u8; 32]) -> Self {
+    fn new(place: LockedPath, format: Format, identity: [u8; 32]) -> Self {
         let mut header = [&format.magic[..], &format.version.to_le_bytes(), &identity].concat();
         let key = *blake3::hash(&header).as_bytes();
         header.extend(key);
@@ -186,15 +186,15 @@ impl Named {
 
     /// The log that was just written, of so many bytes.
     fn opened(&self, end: u64) -> Result<Log, LogError> {
-        let file = self.position.open().map_err(self.io("open"))?;
+        let file = self.place.open().map_err(self.io("open"))?;
         let file = file.ok_or_else(|| self.io("open")(io::ErrorKind::NotFound.into()))?;
         Ok(Log { named: self.clone(), file, end, failed: false })
     }
 
     /// What is left of a file that was to take its place.
     fn remove_partial(&self) -> Result<(), LogError> {
-        let partial = self.position.beside(PARTIAL);
-        match self.position.medium().remove(partial.path()) {
+        let partial = self.place.beside(PARTIAL);
+        match self.place.medium().remove(partial.path()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(self.io("remove what is left of")(error))
             }
@@ -221,7 +221,7 @@ impl Named {
         action: &'static str,
         write: impl FnOnce(&mut Writer) -> Result<(), LogError>,
     ) -> Result<u64, LogError> {
-        let (medium, partial) = (self.position.medium(), self.position.beside(PARTIAL));
+        let (medium, partial) = (self.place.medium(), self.place.beside(PARTIAL));
         let io = self.io(action);
         let made = medium.open(partial.path(), Opening::WriteOrMake).map_err(&io)?;
         made.truncate(0).map_err(&io)?;
@@ -230,8 +230,8 @@ impl Named {
         write(&mut writer)?;
         writer.flush()?;
         writer.file.sync().map_err(&io)?;
-        medium.rename(partial.path(), self.position.path()).map_err(&io)?;
-        medium.sync_directory(self.position.parent()).map_err(&io)?;
+        medium.rename(partial.path(), self.place.path()).map_err(&io)?;
+        medium.sync_directory(self.place.parent()).map_err(&io)?;
         Ok(writer.written)
     }
 }
@@ -241,13 +241,13 @@ const PARTIAL: &str = ".partial";
 impl Log {
     /// Makes a log of these frames, in place of what there is.
     pub fn create(
-        position: Position,
+        place: LockedPath,
         format: Format,
         identity: [u8; 32],
         bodies: &[&[u8]],
     ) -> Result<Self, LogError> {
         let named = Named::new(place, format, identity);
-        let place = &named.position;
+        let place = &named.place;
         medium::make_durably(place.medium(), place.parent())
             .map_err(|(_, _, error)| named.io("make")(error))?;
         let write = |writer: &mut Writer| bodies.iter().try_for_each(|body| writer.frame(body));
@@ -255,10 +255,10 @@ impl Log {
     }
 
     /// Opens a log; `None` where there is none. What follows its last whole frame is cut off.
-    pub fn open(position: Position, format: Format, identity: [u8; 32]) -> Result<Option<Found>, LogError> {
+    pub fn open(place: LockedPath, format: Format, identity: [u8; 32]) -> Result<Option<Found>, LogError> {
         let named = Named::new(place, format, identity);
         named.remove_partial()?;
-        let place = &named.position;
+        let place = &named.place;
         let Some(file) = place.open().map_err(named.io("open"))? else { return Ok(None) };
         let len = file.len().map_err(named.io("read"))?;
         let mut window = Window { file: file.clone(), key: named.key, bytes: vec![], from: 0, len };
@@ -283,8 +283,8 @@ impl Log {
     }
 
     /// The file.
-    pub fn add_coordinates(&self) -> &Position {
-        &self.named.position
+    pub fn place(&self) -> &LockedPath {
+        &self.named.place
     }
 
     /// Where the next frame goes: the length of the log.
@@ -329,7 +329,7 @@ impl Log {
     /// Writes the log anew; `write` says what is in it. Where that fails, it is as it was. Nothing is written where the
     /// disk has no room for twice the log.
     pub fn rewrite(&self, write: impl FnOnce(&mut Writer) -> Result<(), LogError>) -> Result<Self, LogError> {
-        let (named, place) = (&self.named, &self.named.position);
+        let (named, place) = (&self.named, &self.named.place);
         let free = place.medium().free(place.parent()).map_err(named.io("compact"))?;
         if free < self.end.saturating_add(SPARE) {
             return Err(named.io("compact")(io::ErrorKind::StorageFull.into()));
@@ -341,7 +341,7 @@ impl Log {
     /// Puts what is damaged aside, and writes the log anew without it. Where the disk has no room for that, the log stays
     /// as it is, and what is damaged is passed over.
     pub fn mend(&mut self, damage: &[Range<u64>]) -> Result<(), LogError> {
-        let path = self.named.position.path().display().to_string();
+        let path = self.named.place.path().display().to_string();
         let whole = self.frames(0);
         let copy = |out: &mut Writer| whole.into_iter().try_for_each(|body| out.frame(&body?));
         let mended = self.put_aside(damage).and_then(|aside| Ok((self.rewrite(copy)?, aside)));
@@ -359,7 +359,7 @@ impl Log {
 
     /// Puts a copy of these parts aside, in a new file beside this one, whose path this gives.
     pub fn put_aside(&self, parts: &[Range<u64>]) -> Result<PathBuf, LogError> {
-        let (named, place) = (&self.named, &self.named.position);
+        let (named, place) = (&self.named, &self.named.place);
         let io = named.io("put aside what is damaged of");
         let mut number = 1u64;
         let (aside, file) = loop {
@@ -402,7 +402,7 @@ impl Log {
 
     /// The error that says that a part of it is damaged, and what to do.
     pub fn damaged(&self, range: Range<u64>, help: &'static str) -> LogError {
-        let path = self.named.position.path().to_path_buf();
+        let path = self.named.place.path().to_path_buf();
         LogError::Damaged { path, what: self.named.format.what, range, help }
     }
 }
@@ -410,7 +410,7 @@ impl Log {
 impl Named {
     /// Refuses a header that never was this log's, by what is left of it and by whether frames of this log follow.
     fn refuse_foreign(&self, header: &[u8], has_frames: bool) -> Result<(), LogError> {
-        let (path, what, reads) = (self.position.path().to_path_buf(), self.format.what, self.format.version);
+        let (path, what, reads) = (self.place.path().to_path_buf(), self.format.what, self.format.version);
         let intact = header.split_last_chunk::<32>();
         let intact = intact.is_some_and(|(body, check)| blake3::hash(body).as_bytes() == check);
         if !intact && (has_frames || self.header.starts_with(header)) {

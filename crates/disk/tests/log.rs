@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use reprise_disk::data_dir::{DataDir, Position};
+use reprise_disk::data_dir::{DataDir, LockedPath};
 use reprise_disk::log::{Format, Found, HEADER_LEN, Log, LogError, Writer};
 use reprise_disk::medium::{Medium, MediumFile, Opening};
 use reprise_disk::simulated::{Operation, SimulatedDisk};
@@ -14,7 +14,7 @@ const FORMAT: Format =
     Format { magic: *b"RPTEST\0\0", earlier: Some(*b"OLDTEST\0"), version: 3, what: "the test's frames" };
 const IDENTITY: [u8; 32] = [7; 32];
 
-fn place(disk: &SimulatedDisk) -> Position {
+fn place(disk: &SimulatedDisk) -> LockedPath {
     DataDir::lock_on(Arc::new(disk.clone()), Path::new("/data")).unwrap().records(&PinsDigest([1; 32]))
 }
 

@@ -5,7 +5,6 @@
 
 use crate::cell::{self, Cell};
 use crate::digest::Digest;
-use crate::lane::{LaneScheme, Own};
 
 /// What is hashed. The domain is part of the hash, so no two kinds of content share a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,11 +39,6 @@ pub trait Hasher: Send + Sync {
     /// The parent of two tree nodes. An empty leaf is [`Digest::ZERO`]; an empty subtree is the merge of
     /// its two empty halves, at every height.
     fn merge(&self, left: &Digest, right: &Digest) -> Digest;
-
-    /// Whose lane tip the workload follows: its own, unless its programs can afford the L1's.
-    fn lane(&self) -> &dyn LaneScheme {
-        &Own
-    }
 }
 
 /// BLAKE3, for pipelines whose proofs are mocked and for tests.

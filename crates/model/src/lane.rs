@@ -1,6 +1,6 @@
 //! The lane tip: a running commitment to everything a lane accepted, in order, with its block's context.
 //!
-//! Whose tip it is, is the workload's [`LaneScheme`], which comes with its [`Hasher`]. [`Own`] is a chain over the
+//! Whose tip it is, is the workload's [`LaneScheme`], which comes with its [hash](WorkloadHasher). [`Own`] is a chain over the
 //! workload's hash that holds the same data as Kaspa's (KIP-21): the transactions' bytes, their merge indices, the
 //! block's context. An L1 that judges a settlement recomputes it from what it accepted. A scheme that
 //! [binds](LaneScheme::binds) follows the L1's own tip instead, which its lane proof opens in the sequencing
@@ -26,7 +26,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::cell::{self, Cell};
 use crate::digest::Digest;
-use crate::hash::{Domain, Hasher};
+use crate::hash::{Blake3, Domain, Hasher};
 use crate::journal::Commitment;
 use crate::transaction::LaneTransaction;
 
@@ -115,6 +115,16 @@ pub trait LaneScheme: Send + Sync {
     /// What an aggregate commits that ends at `tip`, in a block with this lane proof.
     fn open(&self, lane: &Digest, tip: &Digest, proof: Option<&[u8]>) -> Result<Commitment, LaneError>;
 }
+
+/// The hash of a workload, together with the lane tip that its proofs follow.
+pub trait WorkloadHasher: Hasher {
+    /// Whose lane tip that is: the workload's own, unless its programs can afford the L1's.
+    fn lane(&self) -> &dyn LaneScheme {
+        &Own
+    }
+}
+
+impl WorkloadHasher for Blake3 {}
 
 /// A chain of the workload's own, over its hash.
 #[derive(Debug, Clone, Copy, Default)]

@@ -8,9 +8,8 @@
 use alloc::vec::Vec;
 
 use crate::digest::Digest;
-use crate::hash::Hasher;
 use crate::journal::{AggregateJournal, BatchJournal, Transition};
-use crate::lane::{LaneError, Step};
+use crate::lane::{LaneError, Step, WorkloadHasher};
 use crate::state::{self, Change};
 use crate::transaction::LaneTransaction;
 use crate::witness::{AggregateWitness, BatchWitness};
@@ -66,7 +65,7 @@ pub enum Refusal {
 ///
 /// A transaction's proof takes its [facts](crate::transaction::TransactionFacts) as given, and names them by its
 /// digest. Here they are computed from the bytes that the L1 accepted, which the lane tip binds.
-pub fn batch(hasher: &dyn Hasher, witness: &BatchWitness) -> Result<BatchJournal, Refusal> {
+pub fn batch(hasher: &dyn WorkloadHasher, witness: &BatchWitness) -> Result<BatchJournal, Refusal> {
     let BatchWitness { pins, context, root_before, tip_before, parent_proof, transactions, paths } = witness;
     if transactions.is_empty() {
         return Err(Refusal::EmptyBatch);
@@ -121,7 +120,10 @@ pub fn batch(hasher: &dyn Hasher, witness: &BatchWitness) -> Result<BatchJournal
 }
 
 /// The journal of the aggregate that `witness` holds.
-pub fn aggregate(hasher: &dyn Hasher, witness: &AggregateWitness) -> Result<AggregateJournal, Refusal> {
+pub fn aggregate(
+    hasher: &dyn WorkloadHasher,
+    witness: &AggregateWitness,
+) -> Result<AggregateJournal, Refusal> {
     let pins = witness.pins.digest(hasher);
     if witness.batches.iter().any(|batch| batch.0.pins != pins) {
         return Err(Refusal::Pins);

@@ -22,8 +22,9 @@ use reprise_ledger::{Action, Payload};
 use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainBlockMetadata, ObservedSettlement};
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest, PinsDigest};
-use reprise_model::hash::{Blake3, Hasher};
+use reprise_model::hash::Blake3;
 use reprise_model::journal::{BatchJournal, Outcome, TransactionJournal, Transition};
+use reprise_model::lane::WorkloadHasher;
 use reprise_model::scheduled::{ScheduledBatch, ScheduledTransaction};
 use reprise_model::statement::Kind;
 use reprise_model::transaction::account_of;
@@ -202,7 +203,7 @@ fn recorded(recording: Recording) -> Box<RecordedChain> {
 
 /// How long a node takes for a chain, how many proofs it makes, and what the process holds at the end.
 fn node(recording: Recording) -> (Duration, u64, usize) {
-    let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
+    let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
     let backend: Arc<dyn Backend> = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
     let store: Arc<dyn ReceiptStore> =
         Arc::new(Store::in_memory(backend.clone(), Options::default()).unwrap());
@@ -241,7 +242,7 @@ impl Observer for Span {
 
 /// The share of the time between the first proof and the last in which the backend proves.
 fn device(cost: Duration) -> f64 {
-    let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
+    let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
     let mock =
         Arc::new(MockBackend::new(MockConfig { cost: [cost; 3], ..MockConfig::default() }, hasher.clone()));
     let dir = tempfile::tempdir().unwrap();

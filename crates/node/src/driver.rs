@@ -137,8 +137,8 @@ impl Node {
                 if let Some(connection) = self.source.connection() {
                     self.tell(observer, |pipeline, context| pipeline.on_connection(&connection, context));
                 }
-                let error = self.source.error();
-                self.tell(observer, |pipeline, context| pipeline.hear_trouble(error, context));
+                let error = self.source.disk_error();
+                self.tell(observer, |pipeline, context| pipeline.hear_disk_error(error, context));
             }
             if stop.load(Ordering::Relaxed) && stopping.is_none() {
                 stopping = Some(Instant::now());

@@ -11,8 +11,8 @@ use reprise_model::order::Order;
 use reprise_model::scheduled::ScheduledBatch;
 use reprise_model::statement::{Kind, StatementId};
 
+use crate::connection::L1Connection;
 use crate::health::Health;
-use crate::report::L1Connection;
 
 /// One thing that happened.
 #[derive(Debug, Clone)]

@@ -10,7 +10,7 @@ use reprise_prover::engine::Engine;
 use reprise_prover::failure::Failure;
 use serde::{Serialize, Serializer};
 
-use crate::report::L1Connection;
+use crate::connection::L1Connection;
 
 /// For how many seconds the L1 may be away: nodes restart, and connections break.
 pub const L1_AWAY_MAX: u64 = 60;

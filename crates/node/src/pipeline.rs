@@ -2,7 +2,7 @@
 //!
 //! It is told three things: a chain event ([`Pipeline::follow`]), an answer ([`Pipeline::receive`]), that
 //! time has passed ([`Pipeline::wake`]). After each it hears from the planner how the demand changed by that
-//! and asks its [`Executor`] for what the engine wants done. Hands answer later, by [`Message`]: with threads ([`crate::driver`]), or in
+//! and asks its [`Executor`] for what the engine wants done. The executor answers later, by [`Message`]: with threads ([`crate::driver`]), or in
 //! simulated time. The pipeline has no thread and no clock of its own, so that what it does is a function of
 //! what it is told.
 //!
@@ -35,14 +35,17 @@ use reprise_prover::workers::{Assignment, Finished};
 use reprise_scheduler::scheduler::{Scheduler, SchedulerError};
 use reprise_settler::{SettleError, Settler};
 use reprise_store::ReceiptStore;
-use reprise_store::port::{Floor, Lookup, NewEntry, Origin, Provenance, PutOutcome, StoreError};
+use reprise_store::port::{Floor, Lookup, NewEntry, PutOutcome, StoreError};
+use reprise_store::provenance::{Origin, Provenance};
 
+use crate::connection::L1Connection;
 use crate::deferred::{Deferred, DiskError};
 use crate::event::{Observer, PipelineEvent};
 use crate::health::Health;
-use crate::report::{L1Connection, Report};
+use crate::report::Report;
 use crate::statistics::Statistics;
-use crate::watcher::{Violation, Watcher};
+use crate::violation::Violation;
+use crate::watcher::Watcher;
 
 /// How many blocks in a row may pass without a settlement while the L1 refuses the next one.
 const REFUSED_BLOCKS_MAX: u32 = 64;
@@ -179,7 +182,7 @@ pub struct Pipeline {
     /// How the connection to a live L1 is, as it was said last.
     pub(crate) connection: Option<L1Connection>,
     /// What keeps the source from going on, where that can pass.
-    pub(crate) source_trouble: Option<String>,
+    pub(crate) source_disk_error: Option<String>,
     pub(crate) health: Health,
     /// How many receipts turned out to be lost while demand was carried out.
     pub(crate) lost: u64,
@@ -490,9 +493,9 @@ impl Pipeline {
     }
 
     /// What keeps the source from going on, where that can pass.
-    pub fn hear_trouble(&mut self, error: Option<String>, context: &mut Context<'_>) {
-        if self.source_trouble != error {
-            self.source_trouble = error;
+    pub fn hear_disk_error(&mut self, error: Option<String>, context: &mut Context<'_>) {
+        if self.source_disk_error != error {
+            self.source_disk_error = error;
             self.update_health(context);
         }
     }
@@ -512,7 +515,7 @@ impl Pipeline {
 
     fn health_now(&self) -> Health {
         let l1 = self.connection.as_ref();
-        let disk = self.deferred.error().map(ToString::to_string).or_else(|| self.source_trouble.clone());
+        let disk = self.deferred.error().map(ToString::to_string).or_else(|| self.source_disk_error.clone());
         Health::of(&self.engine, disk, l1, self.watcher.broken_promises())
     }
 

@@ -15,19 +15,10 @@ use reprise_model::block::ObservedSettlement;
 use reprise_model::coordinate::{Checkpoint, Coordinate};
 use reprise_model::digest::Digest;
 use reprise_model::statement::StatementId;
-use serde::Serialize;
 
 use crate::event::{Observer, PipelineEvent};
 use crate::oracle::Oracle;
-
-/// A promise that was broken.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Violation {
-    /// Which promise.
-    pub promise: &'static str,
-    /// By what.
-    pub by: String,
-}
+use crate::violation::Violation;
 
 /// Hears what happens and notes every broken promise.
 pub struct Watcher {

@@ -12,8 +12,8 @@ use reprise_chain::tree::ForkTree;
 use reprise_disk::data_dir::DataDir;
 use reprise_ledger::Ledger;
 use reprise_model::block::{ChainBlockMetadata, ChainRoot};
-use reprise_model::hash::Hasher;
 use reprise_model::journal::Pins;
+use reprise_model::lane::WorkloadHasher;
 use reprise_planner::bundle::BundleRule;
 use reprise_planner::planner::{Planner, ProofContext, Retention};
 use reprise_prover::backend::Backend;
@@ -120,7 +120,7 @@ pub struct Workload {
     /// Proves, verifies, and has the programs.
     pub backend: Arc<dyn Backend>,
     /// The hash that the programs use.
-    pub hasher: Arc<dyn Hasher>,
+    pub hasher: Arc<dyn WorkloadHasher>,
     /// Says what a transaction means.
     processor: Arc<dyn Processor>,
     /// What the programs are bound to.
@@ -129,7 +129,7 @@ pub struct Workload {
 
 impl Workload {
     /// The ledger on a lane.
-    pub fn ledger(backend: Arc<dyn Backend>, hasher: Arc<dyn Hasher>, lane: &Lane) -> Self {
+    pub fn ledger(backend: Arc<dyn Backend>, hasher: Arc<dyn WorkloadHasher>, lane: &Lane) -> Self {
         let [transaction, batch, aggregate] = backend.programs();
         let processor = Arc::new(Ledger { transaction, batch, aggregate });
         let pins = Pins {
@@ -171,7 +171,7 @@ pub fn build_node(
     settings: Settings,
     l1: Box<dyn L1>,
     backend: Arc<dyn Backend>,
-    hasher: Arc<dyn Hasher>,
+    hasher: Arc<dyn WorkloadHasher>,
     store: Arc<dyn ReceiptStore>,
 ) -> Result<Node, WireError> {
     settings.check()?;
@@ -231,7 +231,7 @@ pub fn build_pipeline(
         provenances: HashMap::new(),
         demand_max: engine.jobs_max,
         connection: None,
-        source_trouble: None,
+        source_disk_error: None,
         health: Health::Green,
         lost: 0,
         dumps: settings.data_dir.as_ref().map(DataDir::divergences),

@@ -27,7 +27,7 @@ use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::StatementId;
 use reprise_model::order::{Order, Rank};
 
-use crate::planner::PlannedBlock;
+use crate::planned::PlannedBlock;
 
 /// What is known of a statement's receipt. Facts only reduce demand; they never shape a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 //! | [`bundle`] | [`BundleRule`](bundle::BundleRule): where bundles begin and end |
 //! | [`demand`] | [`Change`](demand::Change): what is wanted, and how that changes |
 //! | `dormant` | the blocks off the view whose jobs may sleep |
+//! | `planned` | what is planned for a block |
 //! | [`planner`] | [`Planner`](planner::Planner): chain and execution in, demand out |
 //!
 //! # Demand
@@ -17,4 +18,5 @@
 pub mod bundle;
 pub mod demand;
 mod dormant;
+mod planned;
 pub mod planner;

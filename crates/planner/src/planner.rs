@@ -26,8 +26,8 @@ use reprise_chain::event::ChainEvent;
 use reprise_model::block::{BatchMetadata, ObservedSettlement};
 use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
 use reprise_model::digest::{BlockHash, PinsDigest, ProgramId, StatementId};
-use reprise_model::hash::Hasher;
 use reprise_model::journal::{AggregateJournal, BatchJournal, Commitment, Journal};
+use reprise_model::lane::WorkloadHasher;
 use reprise_model::mutation::{self, Mutation};
 use reprise_model::order::{Order, Work};
 use reprise_model::scheduled::{BundleBlocks, ScheduledBatch, ScheduledBundle};
@@ -36,6 +36,7 @@ use reprise_model::statement::{Claim, ClaimScheme, Kind};
 use crate::bundle::{BundleRule, Candidate};
 use crate::demand::{Change, Children, Demand, ReceiptStatus};
 use crate::dormant::Dormant;
+use crate::planned::PlannedBlock;
 
 /// What the workload is proved with.
 #[derive(Clone)]
@@ -43,7 +44,7 @@ pub struct ProofContext {
     /// The backend's claims.
     pub scheme: Arc<dyn ClaimScheme>,
     /// The workload's hash.
-    pub hasher: Arc<dyn Hasher>,
+    pub hasher: Arc<dyn WorkloadHasher>,
     /// The digest of the pins.
     pub pins: PinsDigest,
     /// The program of each kind, in the order of [`Kind::ALL`].
@@ -55,15 +56,6 @@ impl ProofContext {
     pub fn program(&self, kind: Kind) -> ProgramId {
         self.programs[kind as usize]
     }
-}
-
-/// A non-empty block of any fork, with its orders.
-#[derive(Debug)]
-pub(crate) struct PlannedBlock {
-    metadata: BatchMetadata,
-    pub(crate) transactions: Vec<Arc<Order>>,
-    pub(crate) batch: Arc<Order>,
-    journal: BatchJournal,
 }
 
 /// One canonical block.
@@ -563,11 +555,5 @@ impl Planner {
         };
         let assumptions = inner.iter().map(|order| order.as_assumption()).collect();
         Arc::new(Order { id: statement.id(), statement, claim, coordinate, assumptions, work })
-    }
-}
-
-impl PlannedBlock {
-    fn candidate(&self) -> Candidate {
-        Candidate { metadata: self.metadata, transactions: self.transactions.len() }
     }
 }

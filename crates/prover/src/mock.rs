@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use reprise_model::digest::{ClaimDigest, ProgramId};
-use reprise_model::hash::Hasher;
 use reprise_model::journal::{AggregateJournal, BatchJournal, Journal};
+use reprise_model::lane::WorkloadHasher;
 use reprise_model::mutation::{self, Mutation};
 use reprise_model::profile::{ProofProfile, SealKind};
 use reprise_model::program;
@@ -49,7 +49,7 @@ const CANCEL_POLL: Duration = Duration::from_millis(2);
 pub struct MockBackend {
     config: MockConfig,
     profile: ProofProfile,
-    hasher: Arc<dyn Hasher>,
+    hasher: Arc<dyn WorkloadHasher>,
     calls: AtomicU64,
     /// Nanoseconds proved, a kind; what hangs is never counted.
     spent: [AtomicU64; 3],
@@ -57,7 +57,7 @@ pub struct MockBackend {
 
 impl MockBackend {
     /// A mock over the workload's hash.
-    pub fn new(config: MockConfig, hasher: Arc<dyn Hasher>) -> Self {
+    pub fn new(config: MockConfig, hasher: Arc<dyn WorkloadHasher>) -> Self {
         let profile = ProofProfile {
             system: "mock".into(),
             version: "1".into(),

@@ -12,11 +12,10 @@ use rayon::prelude::*;
 use reprise_model::block::ChainBlock;
 use reprise_model::cell::Cell;
 use reprise_model::digest::{Digest, ResourceId};
-use reprise_model::hash::Hasher;
 use reprise_model::journal::{
     BatchJournal, Outcome, Pins, TransactionEffects, TransactionJournal, Transition,
 };
-use reprise_model::lane::{BlockContext, LaneError, Step};
+use reprise_model::lane::{BlockContext, LaneError, Step, WorkloadHasher};
 use reprise_model::scheduled::ScheduledTransaction;
 use reprise_model::state;
 use reprise_model::transaction::{LaneTransaction, TransactionFacts};
@@ -78,7 +77,7 @@ pub struct Rules<'a> {
     /// The workload.
     pub processor: &'a dyn Processor,
     /// Its hash.
-    pub hasher: &'a dyn Hasher,
+    pub hasher: &'a dyn WorkloadHasher,
     /// Its pins.
     pub pins: &'a Pins,
 }

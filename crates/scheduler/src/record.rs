@@ -15,7 +15,7 @@
 //! followed from its root. Where the whole file is lost, all are.
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use reprise_disk::data_dir::Position;
+use reprise_disk::data_dir::LockedPath;
 use reprise_disk::log::{Format, Found, HEADER_LEN, Log, LogError};
 use reprise_model::scheduled::ScheduledBatch;
 use reprise_model::transaction::LaneTransaction;
@@ -68,14 +68,14 @@ impl RecordLog for MemoryLog {
 /// Records in a file, which is made with the first of them: a start on a full disk reads, and waits to write.
 #[derive(Debug)]
 pub struct DiskLog {
-    position: Position,
+    place: LockedPath,
     identity: [u8; 32],
     log: Option<Log>,
 }
 
 impl DiskLog {
     /// Opens the records of one chain and workload, named by `identity`.
-    pub fn open(position: Position, identity: [u8; 32]) -> Result<Self, LogError> {
+    pub fn open(place: LockedPath, identity: [u8; 32]) -> Result<Self, LogError> {
         let found = Log::open(place.clone(), FORMAT, identity)?;
         let log = found.map(|Found { mut log, damage }| {
             if !damage.is_empty() {
@@ -96,7 +96,7 @@ impl RecordLog for DiskLog {
         let body = borsh::to_vec(records).unwrap_or_default();
         match &mut self.log {
             Some(log) => log.append(&body)?,
-            None => self.log = Some(Log::create(self.position.clone(), FORMAT, self.identity, &[&body])?),
+            None => self.log = Some(Log::create(self.place.clone(), FORMAT, self.identity, &[&body])?),
         }
         Ok(())
     }

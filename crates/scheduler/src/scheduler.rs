@@ -7,9 +7,9 @@ use reprise_disk::log::LogError;
 use reprise_model::block::{BatchMetadata, ChainBlock, ChainRoot};
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest};
-use reprise_model::hash::Hasher;
 use reprise_model::journal::{Exit, Pins};
 use reprise_model::lane::LaneError;
+use reprise_model::lane::WorkloadHasher;
 use reprise_model::scheduled::ScheduledBatch;
 use reprise_model::state;
 use reprise_model::witness::{AggregateWitness, BatchWitness, TransactionWitness, Witness};
@@ -60,7 +60,7 @@ struct Version {
 /// Executes blocks and remembers what they did.
 pub struct Scheduler {
     processor: Arc<dyn Processor>,
-    hasher: Arc<dyn Hasher>,
+    hasher: Arc<dyn WorkloadHasher>,
     pins: Pins,
     log: Box<dyn RecordLog>,
     versions: HashMap<BlockHash, Version>,
@@ -74,7 +74,7 @@ impl Scheduler {
     /// Restores what `log` holds over the chain that starts at `root`, with an empty state there.
     pub fn open(
         processor: Arc<dyn Processor>,
-        hasher: Arc<dyn Hasher>,
+        hasher: Arc<dyn WorkloadHasher>,
         pins: Pins,
         root: ChainRoot,
         log: Box<dyn RecordLog>,

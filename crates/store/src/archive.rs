@@ -19,7 +19,8 @@ use reprise_model::receipt::{Verified, Verifier};
 use reprise_model::statement::StatementId;
 
 use crate::envelope::{self, Envelope};
-use crate::port::{Filter, NewEntry, Origin, ReceiptStore, StoreError};
+use crate::port::{Filter, NewEntry, ReceiptStore, StoreError};
+use crate::provenance::Origin;
 
 /// The first bytes of every archive.
 pub const MAGIC: [u8; 8] = *b"RPRSARCH";

@@ -30,7 +30,7 @@ use reprise_model::profile::SealKind;
 use reprise_model::receipt::Receipt;
 use reprise_model::statement::{Claim, Kind, Statement, StatementId};
 
-use crate::port::Provenance;
+use crate::provenance::Provenance;
 
 /// The first bytes of every envelope.
 pub const MAGIC: [u8; 8] = *b"RPRSRCPT";

@@ -3,6 +3,7 @@
 //! | module | noun |
 //! |---|---|
 //! | [`port`] | [`ReceiptStore`]: what the rest of Reprise may ask, and in what words it is answered |
+//! | [`provenance`] | how a receipt came to be |
 //! | [`store`] | [`Store`]: the one implementation, over any engine; checks what it reads |
 //! | `index` | what each write means: places, pins, pruning, quarantine; pure |
 //! | `writer` | the one writer: a queue, and a flush for a group of writes |
@@ -39,6 +40,7 @@ pub mod memory;
 mod metered;
 pub mod policy;
 pub mod port;
+pub mod provenance;
 pub mod read_only;
 mod record;
 mod revoked;

@@ -26,6 +26,8 @@ use reprise_model::profile::{ProofProfile, SealKind};
 use reprise_model::receipt::{Receipt, Verified, VerifyError};
 use reprise_model::statement::{Claim, Kind, Statement, StatementId};
 
+use crate::provenance::Provenance;
+
 /// Remembers receipts. See the [module documentation](self) for what every implementation promises.
 pub trait ReceiptStore: Send + Sync {
     /// The receipt that proves `statement`, whose claim the caller computed as `claim`.
@@ -193,33 +195,6 @@ pub struct NewEntry {
     pub provenance: Provenance,
     /// Where it is used. Each names the receipt's own program, profile and kind.
     pub coordinates: Vec<Coordinate>,
-}
-
-/// How a receipt came to be.
-#[derive(Debug, Clone, PartialEq, Eq, Default, BorshSerialize, BorshDeserialize)]
-pub struct Provenance {
-    /// Proved by this installation, or brought in.
-    pub origin: Origin,
-    /// Who proved it: backend and version.
-    pub prover: String,
-    /// Where: host and device.
-    pub host: String,
-    /// When, in milliseconds since the Unix epoch.
-    pub proved_at_ms: u64,
-    /// How long the proof took, in milliseconds.
-    pub took_ms: u64,
-    /// The cycles the program ran.
-    pub cycles: u64,
-}
-
-/// Where a receipt was proved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, BorshSerialize, BorshDeserialize)]
-pub enum Origin {
-    /// By this installation.
-    #[default]
-    Proved,
-    /// Elsewhere; it came by an archive or a shared tier, and was verified on the way in.
-    Imported,
 }
 
 /// What a put did.

@@ -9,7 +9,7 @@ use reprise_model::digest::{PinsDigest, ProfileId, ProgramId};
 use reprise_model::profile::SealKind;
 use reprise_model::statement::{Kind, Statement, StatementId};
 
-use crate::port::Provenance;
+use crate::provenance::Provenance;
 
 /// The length of a record's checksum.
 pub(crate) const CHECK_LEN: usize = 8;

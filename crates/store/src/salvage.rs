@@ -8,12 +8,12 @@
 //! Salvage happens once. What was put again, or was stored anyway, is struck out in the damaged part, so that a
 //! receipt that is pruned or removed later does not come back from there at every opening.
 
+use reprise_model::digest::ProfileId;
 use reprise_model::receipt::{Verified, Verifier};
 
 use crate::disk::Damage;
 use crate::envelope::{self, Envelope};
 use crate::port::{NewEntry, ReceiptStore, StoreError};
-use crate::store::Store;
 
 /// What was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,9 +24,13 @@ pub struct Salvaged {
     pub refused: u64,
 }
 
+/// Whether a profile was ever revoked in this directory.
+type WasRevoked<'a> = &'a dyn Fn(&ProfileId) -> Result<bool, StoreError>;
+
 /// Searches the damaged parts and puts what is whole.
 pub(crate) fn salvage(
-    store: &Store,
+    store: &dyn ReceiptStore,
+    was_revoked: WasRevoked<'_>,
     verifier: &dyn Verifier,
     damage: &[Damage],
 ) -> Result<Salvaged, StoreError> {
@@ -34,7 +38,7 @@ pub(crate) fn salvage(
     for part in damage {
         let mut done = Vec::new();
         for (at, envelope) in envelopes(&part.bytes()) {
-            if put(store, verifier, envelope, &mut salvaged)? {
+            if put(store, was_revoked, verifier, envelope, &mut salvaged)? {
                 done.push(at as u64);
             }
         }
@@ -74,14 +78,15 @@ pub fn envelopes(bytes: &[u8]) -> Vec<(usize, Envelope)> {
 
 /// Stores a receipt, if it verifies. Whether nothing is left to be done with it.
 fn put(
-    store: &Store,
+    store: &dyn ReceiptStore,
+    was_revoked: WasRevoked<'_>,
     verifier: &dyn Verifier,
     envelope: Envelope,
     salvaged: &mut Salvaged,
 ) -> Result<bool, StoreError> {
     let Envelope { kind, receipt, provenance } = envelope;
     // One whose profile was revoked may have been stored before.
-    if store.contains(&receipt.id())? || store.was_revoked(&receipt.statement.profile)? {
+    if store.contains(&receipt.id())? || was_revoked(&receipt.statement.profile)? {
         return Ok(true);
     }
     match Verified::check(receipt, verifier) {

@@ -24,9 +24,10 @@ use crate::memory::MemoryEngine;
 use crate::metered::Counters;
 use crate::policy::{Durability, VerifyPolicy, WriterMode};
 use crate::port::{
-    Completion, CoordinateOutcome, EntryDetails, Filter, Floor, Lookup, MissReason, NewEntry, Origin,
-    PruneOutcome, PutOutcome, QuarantineReason, ReceiptStore, Stats, StoreError, Summary, TierStats,
+    Completion, CoordinateOutcome, EntryDetails, Filter, Floor, Lookup, MissReason, NewEntry, PruneOutcome,
+    PutOutcome, QuarantineReason, ReceiptStore, Stats, StoreError, Summary, TierStats,
 };
+use crate::provenance::Origin;
 use crate::read_only::ReadOnlyEngine;
 use crate::record::{self, EntryRecord};
 use crate::salvage::{self, Salvaged};
@@ -137,7 +138,7 @@ impl Store {
         if let Err(error) = store.delete_again() {
             tracing::warn!(%error, "what was pruned or revoked before was not deleted again");
         }
-        match salvage::salvage(&store, verifier.as_ref(), &damage) {
+        match salvage::salvage(&store, &|profile| store.was_revoked(profile), verifier.as_ref(), &damage) {
             Ok(salvaged) => store.salvaged = salvaged,
             // A cache may forget. A disk that does not answer will say so again.
             Err(error) => tracing::warn!(%error, "damaged parts of the receipt log were not searched"),
@@ -378,7 +379,7 @@ impl Store {
     }
 
     /// Whether a profile was ever revoked: a receipt of it without an entry may be an old one.
-    pub(crate) fn was_revoked(&self, profile: &ProfileId) -> Result<bool, StoreError> {
+    fn was_revoked(&self, profile: &ProfileId) -> Result<bool, StoreError> {
         self.engine.has(Table::Revocations, &profile.0)
     }
 

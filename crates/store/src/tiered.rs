@@ -11,7 +11,7 @@
 //!
 //! A *shared* tier, between installations, does not belong here: what comes from elsewhere is verified before it
 //! is believed. Its place is a [`ReceiptStore`](crate::ReceiptStore) in front of this one, which on a miss asks
-//! its peers and puts what verifies, with [`Origin::Imported`](crate::port::Origin). It is not built.
+//! its peers and puts what verifies, with [`Origin::Imported`](crate::provenance::Origin). It is not built.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -3,7 +3,8 @@
 use reprise_model::receipt::Verified;
 use reprise_store::ReceiptStore;
 use reprise_store::archive::{ArchiveError, Exported, export, import};
-use reprise_store::port::{Filter, Floor, Origin};
+use reprise_store::port::{Filter, Floor};
+use reprise_store::provenance::Origin;
 
 use crate::world::*;
 

@@ -9,7 +9,8 @@ use reprise_model::digest::{BlockHash, ClaimDigest, Digest, PinsDigest, ProgramI
 use reprise_model::profile::{ProofProfile, SealKind};
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::{Claim, ClaimScheme, Kind, Statement, StatementId};
-use reprise_store::port::{NewEntry, Origin, Provenance};
+use reprise_store::port::NewEntry;
+use reprise_store::provenance::{Origin, Provenance};
 use reprise_store::{Options, ReceiptStore, Store};
 
 /// What everything here is proved under.

@@ -10,7 +10,8 @@ use reprise_store::disk::DiskEngine;
 use reprise_store::engine::{Changes, Engine, Pair, Table};
 use reprise_store::faulty::FaultyEngine;
 use reprise_store::memory::MemoryEngine;
-use reprise_store::port::{Floor, Lookup, MissReason, NewEntry, Origin, QuarantineReason, StoreError};
+use reprise_store::port::{Floor, Lookup, MissReason, NewEntry, QuarantineReason, StoreError};
+use reprise_store::provenance::Origin;
 use reprise_store::{Durability, Options, ReceiptStore, Store, VerifyPolicy, WriterMode};
 
 use crate::world::*;

@@ -11,7 +11,8 @@ use reprise_disk::data_dir::DataDir;
 use reprise_kaspa::l1::{KaspaL1, Payer};
 use reprise_kaspa::live::Options;
 use reprise_model::digest::BlockHash;
-use reprise_model::hash::{Blake3, Hasher};
+use reprise_model::hash::Blake3;
+use reprise_model::lane::WorkloadHasher;
 use reprise_model::statement::ClaimScheme;
 use reprise_node::event::{Observer, PipelineEvent};
 use reprise_node::l1::{L1, WrappedL1};
@@ -100,7 +101,7 @@ pub struct Run {
 impl Run {
     /// Starts it. Blocks: not for an async thread.
     pub fn start(plan: Plan) -> Result<Self, String> {
-        let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
+        let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
         let backend = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
         let said = |e: &dyn std::fmt::Display| e.to_string();
         let dir = DataDir::lock(&plan.data_dir).map_err(|e| said(&e))?;

@@ -356,7 +356,8 @@ mod tests {
     use reprise_model::profile::SealKind;
     use reprise_model::statement::Statement;
     use reprise_store::gc::{self, Budget};
-    use reprise_store::port::{Origin, Provenance, Summary};
+    use reprise_store::port::Summary;
+    use reprise_store::provenance::{Origin, Provenance};
 
     use super::*;
     use crate::rng::Rng;

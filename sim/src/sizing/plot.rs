@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::cache::Design;
-use super::{Row, Sizing, Table, table};
+use super::table::{self, Row, Sizing, Table};
 
 const WIDTH: f64 = 900.0;
 const HEIGHT: f64 = 320.0;

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use reprise_chain::recording::Recording;
 use reprise_chain::tree::{ChainError, ForkTree};
 use reprise_model::digest::BlockHash;
-use reprise_model::hash::{Blake3, Hasher};
+use reprise_model::hash::Blake3;
 use reprise_model::journal::Journal;
+use reprise_model::lane::WorkloadHasher;
 use reprise_model::scheduled::ScheduledBatch;
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
 use reprise_node::wire::Workload;
@@ -31,7 +32,7 @@ pub enum RecordedError {
 
 /// The steps of a recording; with `restarts`, the node restarts after each return to a fork seen before.
 pub fn steps(recording: Recording, finality_depth: u64, restarts: bool) -> Result<Vec<Step>, RecordedError> {
-    let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
+    let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
     let backend = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
     let workload = Workload::ledger(backend.clone(), hasher.clone(), &recording.lane);
     let log = Box::new(MemoryLog::default());

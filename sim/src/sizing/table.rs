@@ -1,9 +1,77 @@
-//! Tables, as a person reads them.
+//! What a sizing comes to: its tables, their rows, and how a person reads them.
 
 use std::fmt;
 
+use serde::Serialize;
+
+use super::cache::{Design, Figures};
 use super::synthetic::Synthetic;
-use super::{Row, Sizing, Table};
+
+/// What a chain was like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Shape {
+    /// Blocks that joined it for the first time.
+    pub blocks: u64,
+    /// Of these, non-empty ones.
+    pub batches: u64,
+    /// Their transactions.
+    pub transactions: u64,
+    /// Changes that removed blocks.
+    pub reorgs: u64,
+    /// Of these, returns to blocks seen before.
+    pub returns: u64,
+    /// The deepest.
+    pub deepest: u64,
+    /// Restarts of the node.
+    pub restarts: u64,
+}
+
+/// What one cache came to on one chain.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Row {
+    /// What the chain or the cap was, of those of its table.
+    pub of: String,
+    /// The key design.
+    pub design: Design,
+    /// Bytes of receipts that may stay; none for as many as there are.
+    pub bytes_max: Option<u64>,
+    /// Requests answered, in parts of one.
+    pub hit_rate: f64,
+    /// Requests answered.
+    pub hits: u64,
+    /// Proofs.
+    pub prove_calls: u64,
+    /// Seconds of proving.
+    pub seconds_spent: f64,
+    /// Seconds of proving fewer than without a cache.
+    pub seconds_saved: f64,
+    /// Bytes of receipts at most.
+    pub bytes_peak: u64,
+    /// The figures that these are made from.
+    pub figures: Figures,
+}
+
+/// One table.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Table {
+    /// What its rows differ in.
+    pub by: String,
+    /// Its rows.
+    pub rows: Vec<Row>,
+}
+
+/// Everything there is to say of a chain's cache.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Sizing {
+    /// The chain, in words.
+    pub chain: String,
+    /// The same in numbers.
+    pub shape: Shape,
+    /// By cap, by depth of reorgs and by their rate, as far as these can be varied.
+    pub tables: Vec<Table>,
+    /// Where the numbers come from.
+    pub notes: Vec<String>,
+}
 
 /// Bytes in the largest unit that leaves one digit before the point.
 pub fn bytes(bytes: u64) -> String {

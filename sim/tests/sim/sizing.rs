@@ -13,7 +13,8 @@ use reprise_chain::recording::Recording;
 use reprise_ledger::{Action, Payload};
 use reprise_model::block::ChainBlock;
 use reprise_model::digest::BlockHash;
-use reprise_model::hash::{Blake3, Hasher};
+use reprise_model::hash::Blake3;
+use reprise_model::lane::WorkloadHasher;
 use reprise_model::order::Order;
 use reprise_model::statement::{Kind, StatementId};
 use reprise_model::transaction::account_of;
@@ -33,7 +34,8 @@ use reprise_sim::sizing::cache::{Cache, Costs, Design, Figures};
 use reprise_sim::sizing::chain::{Event, Name, Step};
 use reprise_sim::sizing::follower::FollowerConfig;
 use reprise_sim::sizing::synthetic::{Depth, Synthetic};
-use reprise_sim::sizing::{Setup, Sizing, of_recording, of_synthetic, play, plot};
+use reprise_sim::sizing::table::Sizing;
+use reprise_sim::sizing::{Setup, of_recording, of_synthetic, play, plot};
 use reprise_store::policy::WriterMode;
 use reprise_store::port::NewEntry;
 use reprise_store::{Options, ReceiptStore, Store};
@@ -149,7 +151,7 @@ struct Real {
 
 impl Real {
     fn new(by_place: bool) -> Self {
-        let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
+        let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
         let backend = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
         let chain = DevChain::default();
         let workload = Workload::ledger(backend.clone(), hasher, chain.lane());

@@ -14,6 +14,7 @@ use reprise_model::digest::{BlockHash, Digest};
 use reprise_model::hash::{Blake3, Domain, Hasher};
 use reprise_model::journal::Commitment;
 use reprise_model::lane::LaneScheme;
+use reprise_model::lane::WorkloadHasher;
 use reprise_node::event::{Observer, PipelineEvent};
 use reprise_node::l1::RecordedChain;
 use reprise_node::report::Report;
@@ -37,7 +38,9 @@ impl Hasher for Bound {
     fn merge(&self, left: &Digest, right: &Digest) -> Digest {
         Blake3.merge(left, right)
     }
+}
 
+impl WorkloadHasher for Bound {
     fn lane(&self) -> &dyn LaneScheme {
         &KaspaLane
     }
@@ -65,7 +68,7 @@ fn recorded() -> Recording {
 }
 
 fn run(recording: Recording) -> Result<(Report, Heard), String> {
-    let hasher: Arc<dyn Hasher> = Arc::new(Bound);
+    let hasher: Arc<dyn WorkloadHasher> = Arc::new(Bound);
     let backend = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
     let store = Arc::new(Store::in_memory(backend.clone(), Options::default()).unwrap());
     let settings = Settings {

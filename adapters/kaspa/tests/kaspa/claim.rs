@@ -8,9 +8,10 @@ use kaspa_consensus_core::tx::{
 };
 use proptest::prelude::*;
 use reprise_kaspa::claim::{self, CLAIM_VALUE, ClaimStep, RemainingExits};
+use reprise_kaspa::coin::{Coin, Fees, Funding};
 use reprise_kaspa::covenant::{Proof, Rules, State, Succinct};
 use reprise_kaspa::key::Key;
-use reprise_kaspa::settlement::{BuildError, Coin, Fees, Funding, Selected, Settling};
+use reprise_kaspa::settlement::{BuildError, Selected, Settling};
 use reprise_kaspa::vault::{EXIT_MIN, Payout};
 use reprise_model::block::ObservedSettlement;
 use reprise_model::cell::{self, Cell};

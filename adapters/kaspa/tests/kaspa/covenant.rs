@@ -9,11 +9,13 @@ use kaspa_txscript::caches::Cache;
 use kaspa_txscript::opcodes::codes::OpEqual;
 use kaspa_txscript::script_builder::ScriptBuilder;
 use kaspa_txscript::zk_precompiles::tests::helpers::{Groth16Fields, R0Fields, execute_zk_script};
+use reprise_kaspa::coin::{Coin, Fees, Funding};
 use reprise_kaspa::covenant::{
     Groth16, NotOwnError, OwnNetwork, Proof, Rules, State, Succinct, claim_of_journal,
 };
 use reprise_kaspa::key::Key;
-use reprise_kaspa::settlement::{self, BuildError, Coin, Fees, Funding, Selected, Settling};
+use reprise_kaspa::payload;
+use reprise_kaspa::settlement::{BuildError, Selected, Settling};
 use reprise_kaspa::vault::Payout;
 use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProgramId, StatementId};
@@ -168,7 +170,7 @@ fn a_settlement_that_chains_is_accepted_at_a_fee_that_covers_its_mass() {
             Funding { coins: &coins, fees: FEES },
         )
         .unwrap();
-    assert_eq!(settlement::parse(&transaction.payload), Some(settlement()));
+    assert_eq!(payload::parse(&transaction.payload), Some(settlement()));
     let out: u64 = transaction.outputs.iter().map(|output| output.value).sum();
     let fee = 2_000_000_000 - out;
     assert!((100_000..10_000_000).contains(&fee), "{fee}");
@@ -234,14 +236,14 @@ fn a_covenant_that_demands_a_proof_refuses_an_unbound_commitment_and_no_proof() 
 
 #[test]
 fn a_payload_reads_back_and_a_cut_or_foreign_one_is_none() {
-    let bytes = settlement::payload(&settlement());
-    assert_eq!(settlement::parse(&bytes), Some(settlement()));
+    let bytes = payload::encode(&settlement());
+    assert_eq!(payload::parse(&bytes), Some(settlement()));
     for cut in 0..bytes.len() {
-        assert_eq!(settlement::parse(&bytes[..cut]), None);
+        assert_eq!(payload::parse(&bytes[..cut]), None);
     }
     for at in 0..8 {
         let mut foreign = bytes.clone();
         foreign[at] ^= 1;
-        assert_eq!(settlement::parse(&foreign), None);
+        assert_eq!(payload::parse(&foreign), None);
     }
 }

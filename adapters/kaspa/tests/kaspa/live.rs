@@ -7,7 +7,7 @@ use std::{fs, slice, thread};
 use reprise_chain::event::SourceEvent;
 use reprise_chain::event_log::EventLog;
 use reprise_chain::source::{ChainSource, Poll, Progress};
-use reprise_disk::data_dir::{DataDir, Position};
+use reprise_disk::data_dir::{DataDir, LockedPath};
 use reprise_kaspa::live::{LiveError, LiveL1, Options};
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest, PinsDigest};
@@ -24,12 +24,12 @@ fn options() -> Options {
     Options { url, lane, from: None, confirmations: 0, until_idle: false, through: None }
 }
 
-fn place(dir: &Path) -> Position {
+fn place(dir: &Path) -> LockedPath {
     DataDir::lock(dir).unwrap().event_log(&PinsDigest([1; 32]))
 }
 
 /// An event log of a fork and the one that overtakes it.
-fn written(place: &Position) -> Vec<SourceEvent> {
+fn written(place: &LockedPath) -> Vec<SourceEvent> {
     let a = fake::chain(&[(10, &[fake::lane_transaction(1)]), (11, &[])]);
     let b = fake::chain(&[(10, &[fake::lane_transaction(1)]), (21, &[]), (22, &[])]);
     let mut recorder = fake::recorder();

@@ -4,7 +4,7 @@ use reprise_kaspa_lane::KaspaLane;
 use reprise_model::cell::{self, Cell};
 use reprise_model::digest::Digest;
 use reprise_model::hash::{Domain, Hasher};
-use reprise_model::lane::LaneScheme;
+use reprise_model::lane::{LaneScheme, WorkloadHasher};
 use risc0_zkvm::sha::{self, Impl, Sha256 as _};
 
 /// SHA-256: in the VM by its accelerator, on a host in software.
@@ -42,7 +42,9 @@ impl Hasher for Sha256 {
     fn merge(&self, left: &Digest, right: &Digest) -> Digest {
         compress(&NODE, left, right)
     }
+}
 
+impl WorkloadHasher for Sha256 {
     /// Kaspa's own: its BLAKE3 is affordable here.
     fn lane(&self) -> &dyn LaneScheme {
         &KaspaLane

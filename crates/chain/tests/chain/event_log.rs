@@ -10,7 +10,7 @@ use reprise_chain::dev::DevChain;
 use reprise_chain::event::SourceEvent;
 use reprise_chain::event_log::EventLog;
 use reprise_chain::recording::Recording;
-use reprise_disk::data_dir::{DataDir, Position};
+use reprise_disk::data_dir::{DataDir, LockedPath};
 use reprise_disk::log::{HEAD_LEN, HEADER_LEN, LogError};
 use reprise_disk::medium::Medium;
 use reprise_disk::simulated::{Operation, SimulatedDisk};
@@ -19,7 +19,7 @@ use reprise_model::digest::{BlockHash, Digest, PinsDigest};
 
 use crate::fixture;
 
-fn place(dir: &Path) -> Position {
+fn place(dir: &Path) -> LockedPath {
     DataDir::lock(dir).unwrap().event_log(&PinsDigest([1; 32]))
 }
 
@@ -45,7 +45,7 @@ fn recording() -> Recording {
     chain.recording()
 }
 
-fn written(place: &Position) -> EventLog {
+fn written(place: &LockedPath) -> EventLog {
     let recording = recording();
     let mut event_log = EventLog::begin(place.clone(), recording.clone()).unwrap();
     recording.events.iter().for_each(|event| event_log.append(event).unwrap());
@@ -169,7 +169,7 @@ fn told(event_log: &EventLog) -> Vec<ChainBlock> {
     canonical(settled.chain(event_log.events().map(Result::unwrap)))
 }
 
-fn begun(place: &Position, events: &[SourceEvent]) -> EventLog {
+fn begun(place: &LockedPath, events: &[SourceEvent]) -> EventLog {
     let mut event_log = EventLog::begin(place.clone(), recording()).unwrap();
     events.iter().for_each(|event| event_log.append(event).unwrap());
     event_log

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use reprise_chain::dev::DevChain;
 use reprise_chain::overlay::{Overlay, OverlayError, Rejection};
 use reprise_chain::recording::Recording;
-use reprise_disk::data_dir::{DataDir, Position};
+use reprise_disk::data_dir::{DataDir, LockedPath};
 use reprise_disk::log::{HEADER_LEN, LogError};
 use reprise_disk::simulated::SimulatedDisk;
 use reprise_model::artifact::SettlementArtifact;
@@ -71,7 +71,7 @@ struct World {
 }
 
 impl World {
-    fn open(place: Option<Position>) -> Self {
+    fn open(place: Option<LockedPath>) -> Self {
         let chain = DevChain::default();
         let overlay = Overlay::open(place, chain.chain_root(), fixture::covenant()).unwrap();
         let tips = HashMap::from([(chain.root(), fixture::genesis_tip())]);
@@ -131,7 +131,7 @@ impl World {
 }
 
 /// Two blocks with a transaction each; the first is settled in the third.
-fn settled_world(place: Option<Position>) -> (World, [BlockHash; 3]) {
+fn settled_world(place: Option<LockedPath>) -> (World, [BlockHash; 3]) {
     let mut world = World::open(place);
     let (one, _) = world.grow(world.chain.root(), &["alice"]);
     let (two, _) = world.grow(one, &["bob"]);
@@ -405,11 +405,11 @@ fn a_chain_followed_again_shows_every_settlement_where_it_was() {
     }
 }
 
-fn kept(dir: &Path) -> Position {
+fn kept(dir: &Path) -> LockedPath {
     DataDir::lock(dir).unwrap().overlay(&PinsDigest([1; 32]))
 }
 
-fn reopen(place: &Position) -> Result<Overlay, OverlayError> {
+fn reopen(place: &LockedPath) -> Result<Overlay, OverlayError> {
     Overlay::open(Some(place.clone()), DevChain::default().chain_root(), fixture::covenant())
 }
 

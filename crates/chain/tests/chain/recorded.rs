@@ -85,11 +85,11 @@ fn on_a_full_disk_the_recorded_l1_waits_says_why_and_loses_no_event() {
         disk.room(Some(disk.used()));
         for _ in 0..5 {
             assert_eq!(source.poll(BUSY).unwrap(), Poll::Pending);
-            assert!(source.trouble().unwrap().contains("cannot"));
+            assert!(source.disk_error().unwrap().contains("cannot"));
         }
         disk.room(None);
         assert_eq!(event(source.poll(BUSY).unwrap()), expected);
-        assert_eq!(source.trouble(), None);
+        assert_eq!(source.disk_error(), None);
     }
 }
 

@@ -12,7 +12,8 @@ use reprise_disk::data_dir::DataDir;
 use reprise_model::cell::Cell;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, ResourceId};
-use reprise_model::hash::{Blake3, Hasher};
+use reprise_model::hash::Blake3;
+use reprise_model::lane::WorkloadHasher;
 use reprise_model::state;
 use reprise_model::statement::Kind;
 use reprise_node::dev;
@@ -123,7 +124,7 @@ impl Home {
         backend: &Arc<MockBackend>,
         store: Arc<dyn ReceiptStore>,
     ) -> Result<Node, WireError> {
-        let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
+        let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
         let settings = wire::Settings {
             rule: self.rule,
             permits: self.permits,
@@ -265,7 +266,7 @@ fn a_run_that_was_stopped_goes_on_where_it_was() {
 fn a_wrong_state_root_stops_settling_at_once() {
     // Records of another root than execution gives, whole in every other way.
     let home = unsettled_home();
-    let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
+    let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
     let backend = Arc::new(MockBackend::new(home.mock.clone(), hasher.clone()));
     let pins =
         wire::Workload::ledger(backend, hasher.clone(), &dev::flip().lane).pins().digest(hasher.as_ref());

@@ -14,7 +14,7 @@ use reprise_model::coordinate::Coordinate;
 use reprise_model::digest::{ClaimDigest, Digest, ProgramId, ResourceId, StatementId};
 use reprise_model::hash::{Blake3, Domain, Hasher};
 use reprise_model::journal::{Commitment, Pins};
-use reprise_model::lane::{LaneError, LaneScheme, Own, Step};
+use reprise_model::lane::{LaneError, LaneScheme, Own, Step, WorkloadHasher};
 use reprise_model::order::Order;
 use reprise_model::profile::ProofProfile;
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
@@ -41,7 +41,9 @@ impl Hasher for Bound {
     fn merge(&self, left: &Digest, right: &Digest) -> Digest {
         Blake3.merge(left, right)
     }
+}
 
+impl WorkloadHasher for Bound {
     fn lane(&self) -> &dyn LaneScheme {
         self
     }
@@ -134,7 +136,8 @@ fn setting() -> Setting {
 
 /// The orders of a chain of two batches, and of the aggregates over them.
 fn orders(setting: &Setting) -> Vec<Arc<Order>> {
-    let hasher: Arc<dyn Hasher> = if setting.binds_commitment { Arc::new(Bound) } else { Arc::new(Blake3) };
+    let hasher: Arc<dyn WorkloadHasher> =
+        if setting.binds_commitment { Arc::new(Bound) } else { Arc::new(Blake3) };
     let mut chain = DevChain::default();
     let mut tip = chain.root();
     for _ in 0..setting.empty_before {

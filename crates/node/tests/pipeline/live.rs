@@ -8,7 +8,8 @@ use reprise_chain::source::{ChainSource, Connection, Disconnection, Pace, Poll, 
 use reprise_disk::data_dir::DataDir;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::BlockHash;
-use reprise_model::hash::{Blake3, Hasher};
+use reprise_model::hash::Blake3;
+use reprise_model::lane::WorkloadHasher;
 use reprise_node::event::NoopObserver;
 use reprise_node::health::{L1_AWAY_MAX, Reason};
 use reprise_node::l1::WrappedL1;
@@ -67,7 +68,7 @@ fn run(home: &Home, says: Says) -> RunOutcome {
     let live =
         |source| Box::new(LiveSource { source, says, chain: vec![], next: None }) as Box<dyn ChainSource>;
     let l1 = Box::new(WrappedL1 { l1: recorded(chain_of(60), Pace::Proved), through: live });
-    let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
+    let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
     let node = wire::build_node(settings, l1, backend, hasher, store).unwrap();
     let ended = node.run(&AtomicBool::new(false), &mut NoopObserver).unwrap();
     assert_eq!(ended.violations, vec![]);

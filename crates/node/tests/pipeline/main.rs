@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 #[cfg(test)]
+mod circles;
+#[cfg(test)]
 mod exhaustive;
 #[cfg(test)]
 mod faults;

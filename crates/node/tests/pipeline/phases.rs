@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use reprise_chain::recording::Recording;
 use reprise_chain::source::{ChainSource, Pace, Poll, Progress, SourceError};
-use reprise_model::hash::{Blake3, Hasher};
+use reprise_model::hash::Blake3;
+use reprise_model::lane::WorkloadHasher;
 use reprise_node::dev;
 use reprise_node::event::{NoopObserver, Observer, PipelineEvent};
 use reprise_node::l1::WrappedL1;
@@ -46,7 +47,7 @@ impl ChainSource for Gate {
 }
 
 fn run(recording: Recording, every: u32, permits: usize, orphans: Orphans) -> Report {
-    let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
+    let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
     let backend: Arc<dyn Backend> = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
     let verifier = backend.clone();
     let store = Arc::new(Store::in_memory(verifier, Options::default()).unwrap());
@@ -98,7 +99,7 @@ impl Observer for Thief {
 
 #[test]
 fn receipts_that_vanish_under_a_flip_are_proved_again_and_nothing_waits_for_ever() {
-    let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
+    let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
     let backend: Arc<dyn Backend> = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
     let store: Arc<dyn ReceiptStore> =
         Arc::new(Store::in_memory(backend.clone(), Options::default()).unwrap());

@@ -9,7 +9,8 @@ use reprise_chain::source::Pace;
 use reprise_ledger::{Action, Payload};
 use reprise_model::coordinate::Coordinate;
 use reprise_model::digest::BlockHash;
-use reprise_model::hash::{Blake3, Hasher};
+use reprise_model::hash::Blake3;
+use reprise_model::lane::WorkloadHasher;
 use reprise_model::receipt::Receipt;
 use reprise_model::transaction::{LaneTransaction, account_of};
 use reprise_node::dev;
@@ -27,7 +28,7 @@ use crate::flip::{Home, assert_sums, copy_dir, recorded};
 
 /// A run that keeps everything in memory.
 fn run(recording: Recording, pace: Pace) -> Report {
-    let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
+    let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
     let backend: Arc<dyn Backend> = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
     let verifier = backend.clone();
     let store: Arc<dyn ReceiptStore> = Arc::new(Store::in_memory(verifier, Options::default()).unwrap());

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::flip::recorded;
 use reprise_chain::source::Pace;
 use reprise_disk::data_dir::DataDir;
-use reprise_model::hash::{Blake3, Hasher};
+use reprise_model::hash::Blake3;
+use reprise_model::lane::WorkloadHasher;
 use reprise_node::dev;
 use reprise_node::event::{Observer, PipelineEvent};
 use reprise_node::pipeline::RunOutcome;
@@ -45,7 +46,7 @@ fn store() -> Arc<dyn ReceiptStore> {
 
 /// One run, stopped at the `at`th event; how many there were.
 fn run(dir: &Path, store: &Arc<dyn ReceiptStore>, pace: Pace, at: usize) -> (RunOutcome, usize) {
-    let hasher: Arc<dyn Hasher> = Arc::new(Blake3);
+    let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
     let backend: Arc<dyn Backend> = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
     let settings = wire::Settings {
         rule: BundleRule::default(),

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use proptest::prelude::*;
-use reprise_disk::data_dir::{DataDir, Position};
+use reprise_disk::data_dir::{DataDir, LockedPath};
 use reprise_disk::log::{HEADER_LEN, LogError};
 use reprise_model::block::{BatchMetadata, ChainBlock};
 use reprise_model::digest::{BlockHash, PinsDigest};
@@ -17,7 +17,7 @@ use crate::fixture::{self, ROOT};
 
 const IDENTITY: [u8; 32] = [5; 32];
 
-fn place(dir: &Path) -> Position {
+fn place(dir: &Path) -> LockedPath {
     DataDir::lock(dir).unwrap().records(&PinsDigest([1; 32]))
 }
 

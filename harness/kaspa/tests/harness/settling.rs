@@ -26,13 +26,14 @@ use reprise_chain::event::SourceEvent;
 use reprise_chain::recording::Lane;
 use reprise_kaspa::claim;
 use reprise_kaspa::client::Client;
+use reprise_kaspa::coin::{FEERATE_MIN, Fees, Funding};
 use reprise_kaspa::covenant::{Groth16, Proof, Rules, Succinct};
 use reprise_kaspa::exit_payer::{ExitPayer, PaymentContext};
 use reprise_kaspa::key::Key;
 use reprise_kaspa::l1::Payer;
 use reprise_kaspa::live::Options;
-use reprise_kaspa::settlement::{FEERATE_MIN, Fees, Funding, Settling};
-use reprise_kaspa::{block_hash, names, sink, vault};
+use reprise_kaspa::settlement::Settling;
+use reprise_kaspa::{block_hash, names, sink, vault, wallet};
 use reprise_kaspa_harness::miner;
 use reprise_kaspa_harness::node::Node;
 use reprise_kaspa_harness::probe::{Plan, Run};
@@ -442,7 +443,7 @@ async fn a_deposit_credits_once_and_an_exit_becomes_an_output_that_its_owner_spe
         world.settled(&run).await;
     }
     let paid = async |world: &World| {
-        let coins = sink::unspent(world.rpc(), &world.alice.script(), Prefix::Simnet).await.unwrap();
+        let coins = wallet::unspent(world.rpc(), &world.alice.script(), Prefix::Simnet).await.unwrap();
         coins
             .into_iter()
             .filter(|coin| !coin.entry.is_coinbase && coin.entry.amount == EXIT)
@@ -457,7 +458,7 @@ async fn a_deposit_credits_once_and_an_exit_becomes_an_output_that_its_owner_spe
     }
     let [coin] = paid(&world).await.try_into().unwrap();
     let vault =
-        sink::unspent(world.rpc(), &vault::script(world.lane.covenant).unwrap(), Prefix::Simnet).await;
+        wallet::unspent(world.rpc(), &vault::script(world.lane.covenant).unwrap(), Prefix::Simnet).await;
     let kept: u64 = vault.unwrap().iter().map(|coin| coin.entry.amount).sum();
     assert_eq!(kept, 2 * KASPA - EXIT, "what did not leave is in the vault");
 
@@ -510,7 +511,7 @@ async fn spends(world: &mut World, redeem: Vec<u8>, signatures: [Vec<u8>; 2]) ->
         if *taken {
             world.mine(&[]).await;
             world.mine(&[]).await;
-            let unspent = sink::unspent(world.rpc(), &key(FIRST).script(), Prefix::Simnet).await.unwrap();
+            let unspent = wallet::unspent(world.rpc(), &key(FIRST).script(), Prefix::Simnet).await.unwrap();
             assert!(
                 unspent.iter().any(|coin| coin.outpoint.transaction_id == transaction.id()),
                 "it is mined"
@@ -596,7 +597,7 @@ async fn exits_under_a_proof_are_claimed_one_after_the_other_and_only_as_they_we
     let id = settling.covenant;
     let fees = Fees { feerate: FEERATE_MIN, fee_max: FEE_MAX };
     let unspent = async |world: &World, script: &ScriptPublicKey| {
-        sink::unspent(world.rpc(), script, Prefix::Simnet).await.unwrap()
+        wallet::unspent(world.rpc(), script, Prefix::Simnet).await.unwrap()
     };
     let submit = async |world: &World, transaction: &Transaction| {
         world.rpc().submit_transaction(RpcTransaction::from(transaction), false).await.is_ok()
@@ -612,7 +613,7 @@ async fn exits_under_a_proof_are_claimed_one_after_the_other_and_only_as_they_we
     assert!(!submit(&world, &theft).await);
 
     let [first, second] = unspent(&world, &vault).await.try_into().unwrap();
-    let paying = sink::coins(world.rpc(), &world.params, &key(FIRST), Prefix::Simnet).await.unwrap();
+    let paying = wallet::coins(world.rpc(), &world.params, &key(FIRST), Prefix::Simnet).await.unwrap();
     let merged = settling.merge([first, second], Funding { coins: &paying, fees }).unwrap();
     assert!(submit(&world, &merged).await);
     world.mine(&[]).await;
@@ -621,7 +622,7 @@ async fn exits_under_a_proof_are_claimed_one_after_the_other_and_only_as_they_we
     for (number, step) in claim_steps.iter().enumerate() {
         let [left] = unspent(&world, &claim::script(&step.before).unwrap()).await.try_into().unwrap();
         let [held] = unspent(&world, &vault).await.try_into().unwrap();
-        let paying = sink::coins(world.rpc(), &world.params, &key(FIRST), Prefix::Simnet).await.unwrap();
+        let paying = wallet::coins(world.rpc(), &world.params, &key(FIRST), Prefix::Simnet).await.unwrap();
         let held = step.is_paid().then_some(held);
         let peeled = settling.claim_exit(left, step, held, Funding { coins: &paying, fees }).unwrap();
         // One bit of the digest that it is opened by: the signatures of the other inputs hold.
@@ -673,7 +674,7 @@ async fn a_cashier_has_every_exit_of_a_settlement_paid_and_then_nothing_more_to_
     }
     assert_eq!(sent, 4, "two coins made one, and three exits");
     let amounts = async |world: &World, script: &ScriptPublicKey| -> Vec<u64> {
-        let coins = sink::unspent(world.rpc(), script, Prefix::Simnet).await.unwrap();
+        let coins = wallet::unspent(world.rpc(), script, Prefix::Simnet).await.unwrap();
         let mut amounts: Vec<u64> = coins.iter().map(|coin| coin.entry.amount).collect();
         amounts.sort_unstable();
         amounts

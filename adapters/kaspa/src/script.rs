@@ -1,0 +1,71 @@
+//! Scripts in the making: Kaspa's builder, and the phrases that the covenant and its claims share.
+
+use std::ops::Range;
+
+use kaspa_txscript::opcodes::codes::{
+    OpAuthOutputIdx, OpBlake2b, OpCat, OpDup, OpEqual, OpEqualVerify, OpGreaterThanOrEqual, OpSub, OpSwap,
+    OpTxInputAmount, OpTxInputIndex, OpTxInputScriptSigLen, OpTxInputScriptSigSubstr, OpTxOutputAmount,
+    OpTxOutputSpk, OpTxPayloadSubstr, OpVerify,
+};
+use kaspa_txscript::script_builder::{ScriptBuilder, ScriptBuilderError};
+
+/// The SHA-256 of the parts, one after the other.
+pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    use sha2::{Digest as _, Sha256};
+    parts.iter().fold(Sha256::new(), |hasher, part| hasher.chain_update(part)).finalize().into()
+}
+
+/// Kaspa's builder, in the words used here.
+#[derive(Default)]
+pub(crate) struct Script(ScriptBuilder);
+
+impl Script {
+    pub(crate) fn drain(mut self) -> Vec<u8> {
+        self.0.drain()
+    }
+
+    /// Appends to what is on the stack the last `length` bytes of the script that spends this input: of what its output
+    /// pays to, these rules.
+    pub(crate) fn own_rules(&mut self, length: usize) -> Result<&mut Self, ScriptBuilderError> {
+        self.ops(&[OpTxInputIndex, OpDup, OpTxInputScriptSigLen, OpDup])?.number(length)?;
+        self.ops(&[OpSub, OpSwap, OpTxInputScriptSigSubstr, OpCat])
+    }
+
+    /// Turns a script into the one that pays to its hash, after its version: what an output has.
+    pub(crate) fn pays_to_hash(&mut self) -> Result<&mut Self, ScriptBuilderError> {
+        self.ops(&[OpBlake2b])?.data(&[0, 0, OpBlake2b, 32])?.ops(&[OpSwap, OpCat])?;
+        self.data(&[OpEqual])?.ops(&[OpCat])
+    }
+
+    /// What is on the stack is the script of this input's continuation of that number, which pays no less than the
+    /// input.
+    pub(crate) fn continuation(&mut self, number: usize) -> Result<&mut Self, ScriptBuilderError> {
+        self.ops(&[OpTxInputIndex])?.number(number)?.ops(&[OpAuthOutputIdx, OpDup, OpTxOutputAmount])?;
+        self.ops(&[OpTxInputIndex, OpTxInputAmount, OpGreaterThanOrEqual, OpVerify])?;
+        self.ops(&[OpTxOutputSpk, OpEqualVerify])
+    }
+
+    pub(crate) fn ops(&mut self, ops: &[u8]) -> Result<&mut Self, ScriptBuilderError> {
+        self.0.add_ops(ops)?;
+        Ok(self)
+    }
+
+    pub(crate) fn data(&mut self, data: &[u8]) -> Result<&mut Self, ScriptBuilderError> {
+        self.0.add_data(data)?;
+        Ok(self)
+    }
+
+    pub(crate) fn number(&mut self, number: usize) -> Result<&mut Self, ScriptBuilderError> {
+        self.0.add_i64(number as i64)?;
+        Ok(self)
+    }
+
+    pub(crate) fn payload(&mut self, field: Range<usize>) -> Result<&mut Self, ScriptBuilderError> {
+        self.number(field.start)?.number(field.end)?.ops(&[OpTxPayloadSubstr])
+    }
+
+    pub(crate) fn append(&mut self, script: &[u8]) -> &mut Self {
+        self.0.script_mut().extend(script);
+        self
+    }
+}
