@@ -174,7 +174,7 @@ impl Workers {
     pub fn write_off(&mut self, id: &StatementId) -> std::io::Result<()> {
         let Some(device) = self.leave(id) else { return Ok(()) };
         let mut state = self.shared.state();
-        if state.hanging > state.hanging_max {
+        if state.hanging >= state.hanging_max {
             tracing::error!(
                 device,
                 hanging = state.hanging,

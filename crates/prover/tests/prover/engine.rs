@@ -27,7 +27,7 @@ fn policy() -> Policy {
 }
 
 /// An order of the statement `name` in block `block`.
-fn order(name: u8, block: u8, position: Position, inner: &[&Arc<Order>]) -> Arc<Order> {
+pub(crate) fn order(name: u8, block: u8, position: Position, inner: &[&Arc<Order>]) -> Arc<Order> {
     let claim = Claim { program: ProgramId([position.kind() as u8; 32]), journal: vec![name] };
     let statement = Statement { profile: ProfileId([1; 32]), claim: ClaimDigest([name; 32]) };
     let coordinate = Coordinate {

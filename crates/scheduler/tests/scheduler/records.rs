@@ -166,7 +166,7 @@ fn a_last_record_of_full_length_that_is_torn_is_cut_off() {
     for torn in [20usize, 100, 300] {
         let mut bytes = bytes.clone();
         let from = bytes.len() - torn;
-        bytes[from..].fill(0);
+        bytes[from..].iter_mut().for_each(|byte| *byte = !*byte);
         fs::write(&path, &bytes).unwrap();
         let mut scheduler = fixture::open(fixture::ledger(), disk(dir.path())).unwrap();
         assert_eq!(follow(&mut scheduler, &world), batches);
