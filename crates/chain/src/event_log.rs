@@ -63,7 +63,7 @@ const RUN_LEN: usize = 256;
 /// A frame's body.
 #[derive(BorshSerialize, BorshDeserialize)]
 enum Entry<'a> {
-    Head(Cow<'a, Recording>),
+    Head(Box<Recording>),
     Settled(Cow<'a, [SettledBlock]>),
     Bar,
     Event(Cow<'a, SourceEvent>),
@@ -133,7 +133,7 @@ impl EventLog {
     /// Begins an event log at `place`, of the chain that `head` names; its events are not taken over.
     pub fn begin(place: LockedPath, head: Recording) -> Result<Self, LogError> {
         let head = Recording { events: vec![], ..head };
-        let bodies = [body(&Entry::Head(Cow::Owned(head))), body(&Entry::Bar)];
+        let bodies = [body(&Entry::Head(Box::new(head))), body(&Entry::Bar)];
         let log = Log::create(place, FORMAT, identity(), &[&bodies[0], &bodies[1]])?;
         Self::read(log, &[])
     }
@@ -162,7 +162,7 @@ impl EventLog {
         let Some(Entry::Head(head)) = (if whole { next(&mut frames, &log)? } else { None }) else {
             return Err(log.damaged(HEADER_LEN..log.end(), HELP));
         };
-        let (head, settled) = (head.into_owned(), frames.offset());
+        let (head, settled) = (*head, frames.offset());
         let base = (head.root.clone(), 0);
         let mut event_log = Self { log, head, base, settled, bar: settled, start: settled };
         let mut runs = event_log.settled();
@@ -256,7 +256,7 @@ impl EventLog {
     }
 
     fn write_compacted(&self, out: &mut Writer, cut: &Cut) -> Result<(), LogError> {
-        out.frame(&body(&Entry::Head(Cow::Borrowed(&self.head))))?;
+        out.frame(&body(&Entry::Head(Box::new(self.head.clone()))))?;
         self.copy(out, self.settled, self.bar)?;
         let mut events = self.events();
         // A block is taken when it first comes; its parent came before it, and waits for what it accepts.
