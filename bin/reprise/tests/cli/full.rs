@@ -50,6 +50,7 @@ fn until_full(dir: &Path) -> Child {
     child
 }
 
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 #[test]
 fn on_a_disk_of_a_few_pages_a_run_waits_starts_again_and_goes_on_once_there_is_room() {
     let reference = json(tempfile::tempdir().unwrap().path(), &["run", "--backend", "mock"]);
