@@ -31,8 +31,8 @@ mod with {
     use serde_json::json;
 
     use crate::backends::Chosen;
+    use crate::checked::Checked;
     use crate::cli::{ClaimsAction, ClaimsArgs, FoundArgs, RecordArgs};
-    use crate::doctor::Checked;
     use crate::exit::Exit;
     use crate::failure::Failure;
     use crate::settings::{self, CovenantProof, Settings};
@@ -355,8 +355,8 @@ mod without {
     use reprise_node::l1::L1;
 
     use crate::backends::Chosen;
+    use crate::checked::Checked;
     use crate::cli::{ClaimsArgs, FoundArgs, RecordArgs};
-    use crate::doctor::Checked;
     use crate::exit::Exit;
     use crate::failure::Failure;
     use crate::settings::Settings;
