@@ -15,7 +15,7 @@ use reprise_model::digest::{BlockHash, ClaimDigest, PinsDigest, ProfileId, Progr
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::{Claim, Kind, Statement};
-use reprise_store::port::NewEntry;
+use reprise_store::port::{Floor, NewEntry};
 use reprise_store::provenance::Provenance;
 use reprise_store::{Durability, Options, ReceiptStore, Store};
 
@@ -84,7 +84,7 @@ impl Side for Ours {
     }
 
     fn prune(&self, below: u64) -> Outcome<u64> {
-        Ok(self.0.prune_below(Checkpoint(below))?.receipts)
+        Ok(self.0.prune_below(&PinsDigest([3; 32]), Floor::at(below))?.receipts)
     }
 }
 

@@ -7,10 +7,10 @@ use std::sync::{Arc, OnceLock};
 
 use libfuzzer_sys::fuzz_target;
 use reprise_fuzz::{FILLED, Hashed, edit, entry, profile, receipt};
-use reprise_model::coordinate::Checkpoint;
+use reprise_model::digest::PinsDigest;
 use reprise_store::disk::DiskEngine;
 use reprise_store::medium::{Medium, Opening};
-use reprise_store::port::Lookup;
+use reprise_store::port::{Floor, Lookup};
 use reprise_store::simulated::SimulatedDisk;
 use reprise_store::{Durability, Options, ReceiptStore, Store, WriterMode};
 
@@ -52,7 +52,7 @@ fn whole() -> &'static (SimulatedDisk, Vec<Vec<u8>>) {
         for n in 0..FILLED + 2 {
             store.put(entry(n)).expect("the disk takes it");
         }
-        store.prune_below(Checkpoint(2)).expect("the disk takes it");
+        store.prune_below(&PinsDigest([1; 32]), Floor::at(2)).expect("the disk takes it");
         store.remove(&receipt(FILLED + 1).id()).expect("the disk takes it");
         drop(store);
         let segments: Vec<_> = (0..).map_while(|segment| read(&disk, segment).ok()).collect();

@@ -15,6 +15,8 @@
 //! | nothing is pruned but what is final and settled for good | a prune |
 //! | nothing that is still used is deleted | a prune |
 //! | nothing is left below the prune floor | a store's write; the end |
+//! | a world depends on no host: what is written down names none | a store's write |
+//! | a valid proof that comes late is kept | a proof's begin |
 //! | a queue stays within its bound | a change of the queue |
 //! | settlements are gapless, and their roots those of a plain execution | [`crate::l1`] |
 //! | once faults stop, everything is proved and settled | [`crate::world`] |
@@ -23,7 +25,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reprise_model::coordinate::{Checkpoint, Coordinate};
-use reprise_model::digest::{BlockHash, ProfileId};
+use reprise_model::digest::{BlockHash, PinsDigest, ProfileId};
 use reprise_model::profile::ProofProfile;
 use reprise_model::receipt::Verifier;
 use reprise_model::statement::{Claim, Statement, StatementId};
@@ -32,8 +34,8 @@ use reprise_node::health::{Health, Reason};
 use reprise_node::violation::Violation;
 use reprise_store::ReceiptStore;
 use reprise_store::port::{
-    Completion, CoordinateOutcome, EntryDetails, Filter, Lookup, NewEntry, PruneOutcome, PutOutcome, Stats,
-    StoreError, Summary, TierStats,
+    Completion, CoordinateOutcome, EntryDetails, Filter, Floor, Lookup, NewEntry, PruneOutcome, PutOutcome,
+    Stats, StoreError, Summary, TierStats,
 };
 
 /// What is noted of a machine, over all its lives.
@@ -54,6 +56,8 @@ pub struct Checker {
     acknowledged: HashMap<StatementId, BTreeSet<Coordinate>>,
     /// What may be gone, and why.
     excused: HashMap<StatementId, Excuse>,
+    /// What was validly proved by an attempt that was written off, and is not stored yet.
+    late: HashSet<StatementId>,
     /// The proofs that run in this life.
     running: HashSet<StatementId>,
     begun: HashMap<StatementId, u64>,
@@ -135,6 +139,7 @@ impl Checker {
             prunable: Checkpoint(0),
             acknowledged: HashMap::new(),
             excused: HashMap::new(),
+            late: HashSet::new(),
             running: HashSet::new(),
             begun: HashMap::new(),
             orphaned: HashMap::new(),
@@ -199,6 +204,7 @@ impl Checker {
 
     /// A process begins over this store: what was acknowledged to an earlier one is there.
     pub fn begins(&mut self, store: Arc<dyn ReceiptStore>) {
+        self.late.clear();
         self.store = Some(store);
         let known: Vec<StatementId> = self.acknowledged.keys().copied().collect();
         self.counts.found_at_start += known.iter().filter(|id| self.stored(id) == Some(true)).count() as u64;
@@ -206,6 +212,13 @@ impl Checker {
             if self.stored(&id) == Some(false) {
                 self.missed(id, "what was acknowledged is there after a crash");
             }
+        }
+    }
+
+    /// A valid proof of a statement comes from an attempt that was written off.
+    pub fn came_late(&mut self, id: StatementId) {
+        if self.stored(&id) != Some(true) {
+            self.late.insert(id);
         }
     }
 
@@ -246,6 +259,9 @@ impl Checker {
     }
 
     fn on_proving(&mut self, id: StatementId) {
+        if self.late.contains(&id) {
+            self.broken("a valid proof that comes late is kept", id);
+        }
         self.counts.begun += 1;
         *self.begun.entry(id).or_default() += 1;
         self.counts.after_prune += u64::from(self.excused.get(&id) == Some(&Excuse::Pruned));
@@ -340,7 +356,10 @@ impl Observer for Checker {
                     self.broken("nothing is published before it is durable", order.id);
                 }
             }
-            PipelineEvent::Stored(order) => self.note("stored", &order.id.0),
+            PipelineEvent::Stored(order) => {
+                self.late.remove(&order.id);
+                self.note("stored", &order.id.0);
+            }
             PipelineEvent::Submitted(id) => self.note("submitted", &id.0),
             PipelineEvent::Lost(id) => self.note("lost", &id.0),
             PipelineEvent::Settled(settlement) => self.note("settled", &settlement.statement.0),
@@ -385,8 +404,10 @@ impl CheckedStore {
 impl CheckedStore {
     /// What came late must not stay.
     fn look_below_the_floor(&self, coordinates: &[Coordinate]) {
-        let Ok(floor) = self.store.prune_floor() else { return };
-        for place in coordinates.iter().filter(|place| place.checkpoint < floor) {
+        let below = |place: &&Coordinate| {
+            self.store.prune_floor(&place.pins).is_ok_and(|floor| place.checkpoint < floor.below)
+        };
+        for place in coordinates.iter().filter(below) {
             if self.store.at(place).is_ok_and(|statements| !statements.is_empty()) {
                 lock(&self.checker).broken("nothing is left below the prune floor", place.checkpoint);
             }
@@ -420,11 +441,18 @@ impl ReceiptStore for CheckedStore {
 
     fn put(&self, entry: NewEntry) -> Result<PutOutcome, StoreError> {
         let (id, coordinates) = (entry.receipt.id(), entry.coordinates.clone());
+        if !entry.provenance.host.is_empty() {
+            lock(&self.checker).broken("a world depends on no host", &entry.provenance.host);
+        }
         lock(&self.checker).on_coordinates(coordinates.iter().copied());
         let outcome = self.store.put(entry)?;
         match outcome.stored {
             true => lock(&self.checker).on_stored(id, &coordinates),
-            false => lock(&self.checker).counts.late += 1,
+            false => {
+                let mut checker = lock(&self.checker);
+                checker.counts.late += 1;
+                checker.late.remove(&id);
+            }
         }
         self.look_below_the_floor(&coordinates);
         Ok(outcome)
@@ -483,17 +511,17 @@ impl ReceiptStore for CheckedStore {
         self.store.protect(needed_from);
     }
 
-    fn prune_below(&self, floor: Checkpoint) -> Result<PruneOutcome, StoreError> {
-        lock(&self.checker).on_pruning(floor);
-        let outcome = self.store.prune_below(floor)?;
+    fn prune_below(&self, pins: &PinsDigest, floor: Floor) -> Result<PruneOutcome, StoreError> {
+        lock(&self.checker).on_pruning(floor.below);
+        let outcome = self.store.prune_below(pins, floor)?;
         let mut checker = lock(&self.checker);
         checker.counts.pruned += outcome.receipts;
         checker.on_pruned();
         Ok(outcome)
     }
 
-    fn prune_floor(&self) -> Result<Checkpoint, StoreError> {
-        self.store.prune_floor()
+    fn prune_floor(&self, pins: &PinsDigest) -> Result<Floor, StoreError> {
+        self.store.prune_floor(pins)
     }
 
     fn describe(&self, profile: &ProofProfile) -> Result<(), StoreError> {

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use reprise_scheduler::record::{BatchRecord, RecordError, RecordLog};
+use reprise_disk::log::LogError;
+use reprise_scheduler::record::{BatchRecord, RecordLog};
 use reprise_store::medium::{Medium, Opening};
 use reprise_store::simulated::{Operation, SimulatedDisk};
 
@@ -138,10 +139,11 @@ impl Records {
 }
 
 impl RecordLog for Records {
-    fn append(&mut self, records: &[&BatchRecord]) -> Result<(), RecordError> {
-        let refused = |source: io::Error| RecordError::Io {
+    fn append(&mut self, records: &[&BatchRecord]) -> Result<(), LogError> {
+        let refused = |source: io::Error| LogError::Io {
             path: PathBuf::from("(simulated)"),
             action: "write",
+            what: "batch records",
             source,
         };
         if self.dead.load(Ordering::Relaxed) || self.disk.medium().is_stopped() {
@@ -155,7 +157,7 @@ impl RecordLog for Records {
         Ok(())
     }
 
-    fn load(&self) -> Result<Vec<BatchRecord>, RecordError> {
+    fn load(&self) -> Result<Vec<BatchRecord>, LogError> {
         Ok(self.disk.records().clone())
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! What is asked is gathered into [`Facts`]; what they mean is a function of them ([`Facts::lines`]).
 
-use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kaspa_consensus_core::network::NetworkId;
 use kaspa_rpc_core::api::rpc::RpcApi;
-use reprise_chain::event_log::{EventLog, EventLogError};
+use reprise_chain::event_log::EventLog;
 use reprise_chain::recording::{Lane, Recording};
+use reprise_disk::data_dir::LockedPath;
+use reprise_disk::log::LogError;
 use reprise_model::block::{ChainBlock, ChainBlockMetadata};
 
 use crate::client::{self, unanswered};
@@ -95,8 +96,8 @@ pub struct Position {
 
 impl Position {
     /// What the event log at `path` says; none where there is none.
-    pub fn read(path: &Path) -> Result<Option<Self>, EventLogError> {
-        let Some(event_log) = EventLog::open(path)? else { return Ok(None) };
+    pub fn read(place: LockedPath) -> Result<Option<Self>, LogError> {
+        let Some(event_log) = EventLog::open(place)? else { return Ok(None) };
         let head = event_log.head().clone();
         let mut blocks = vec![(head.root.metadata, None)];
         let add = |blocks: &mut Vec<(ChainBlockMetadata, Option<State>)>, added: Vec<ChainBlock>| {
@@ -108,12 +109,12 @@ impl Position {
                 blocks.push((block.metadata, settled));
             }
         };
-        for run in event_log.settled()? {
+        for run in event_log.settled() {
             // None of this part ever leaves.
             blocks.drain(..blocks.len() - 1);
             add(&mut blocks, run?);
         }
-        for event in event_log.events()? {
+        for event in event_log.events() {
             let event = event?;
             blocks.truncate(blocks.len().saturating_sub(event.removed.len()).max(1));
             add(&mut blocks, event.added);

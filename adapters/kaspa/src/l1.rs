@@ -3,14 +3,12 @@
 //! Without a key it is observed and proved, and nothing is settled; settlements of others are read all the same.
 
 use std::fmt;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
 
 use kaspa_consensus_core::network::{NetworkId, NetworkIdError};
 use kaspa_txscript::script_builder::ScriptBuilderError;
 use reprise_chain::overlay::Covenant;
 use reprise_chain::recording::Lane;
+use reprise_disk::data_dir::DataDir;
 use reprise_model::block::ChainRoot;
 use reprise_model::digest::Digest;
 use reprise_model::lane::LaneError;
@@ -33,14 +31,6 @@ pub enum KaspaError {
     /// The node cannot be followed.
     #[error(transparent)]
     Live(#[from] LiveError),
-    /// The directory cannot be made.
-    #[error("{path}: cannot make the directory: {source}")]
-    Dir {
-        /// The directory.
-        path: PathBuf,
-        /// What the file system said.
-        source: io::Error,
-    },
     /// A network that is unknown here.
     #[error("the network is unknown here: {0}")]
     Network(#[from] NetworkIdError),
@@ -85,12 +75,6 @@ impl fmt::Debug for KaspaL1 {
     }
 }
 
-/// Where the event log of a covenant is. Programs of another backend, or another lane, have other pins: each has
-/// settlements of its own.
-pub fn event_log(dir: &Path, covenant: &Covenant) -> PathBuf {
-    dir.join(format!("chronicle-{}", covenant.pins.short()))
-}
-
 impl KaspaL1 {
     /// Finds the node, or the event log of an earlier life in `dir`. Settlements are those that `covenant` describes;
     /// where no `proof` is named, the covenant does without one, on networks where that may be. With a proof comes what
@@ -100,15 +84,10 @@ impl KaspaL1 {
         payer: Option<Payer>,
         proof: Option<(Proof, SealReader)>,
         covenant: &Covenant,
-        dir: Option<&Path>,
+        dir: Option<&DataDir>,
     ) -> Result<Self, KaspaError> {
-        let path = match dir {
-            Some(dir) => {
-                fs::create_dir_all(dir).map_err(|source| KaspaError::Dir { path: dir.into(), source })?;
-                Some(event_log(dir, covenant))
-            }
-            None => None,
-        };
+        // Programs of another backend, or another lane, have other pins: each has settlements of its own.
+        let place = dir.map(|dir| dir.event_log(&covenant.pins));
         let (url, name, id) = (options.url.clone(), format!("kaspa:{}", options.url), options.lane.covenant);
         let proof_on = |network: NetworkId| match &proof {
             Some(proof) => Ok(proof.clone()),
@@ -123,12 +102,12 @@ impl KaspaL1 {
             Ok(State { root: covenant.root, tip })
         };
         let mut options = options;
-        let known = path.as_ref().is_some_and(|path| path.exists());
+        let known = place.as_ref().is_some_and(|place| place.path().exists());
         if !known && id != Digest::ZERO && options.from.is_none() {
             let rules = |network| Rules::new(covenant.pins, &proof_on(network).ok()?.0).ok();
             options.from = root_of_covenant(&options, &rules, &first)?;
         }
-        let mut prepared = Prepared::new(options, path.as_deref())?;
+        let mut prepared = Prepared::new(options, place)?;
         let network: NetworkId = prepared.head().network.parse()?;
         let proof = proof_on(network);
         let rules = match &proof {
@@ -168,7 +147,7 @@ impl L1 for KaspaL1 {
         self.prepared.head().lane.clone()
     }
 
-    fn open(self: Box<Self>, _: Covenant, seal: SealKind, _: Option<&Path>) -> Result<OpenL1, L1Error> {
+    fn open(self: Box<Self>, _: Covenant, seal: SealKind, _: Option<&DataDir>) -> Result<OpenL1, L1Error> {
         let other = |e: KaspaError| L1Error::Other(e.into());
         let sink = match self.config {
             None => None,

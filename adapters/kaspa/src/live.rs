@@ -22,7 +22,6 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -34,9 +33,11 @@ use kaspa_rpc_core::api::rpc::RpcApi;
 use kaspa_rpc_core::{GetServerInfoResponse, RpcError};
 use kaspa_wrpc_client::prelude::{ChannelConnection, ChannelType, Scope, VirtualChainChangedScope};
 use reprise_chain::event::SourceEvent;
-use reprise_chain::event_log::{EventLog, EventLogError};
+use reprise_chain::event_log::EventLog;
 use reprise_chain::recording::{Lane, Recording};
 use reprise_chain::source::{self, ChainSource, Connection, Hitch, Poll, Progress, SourceError};
+use reprise_disk::data_dir::LockedPath;
+use reprise_disk::log::LogError;
 use reprise_model::digest::BlockHash;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -68,6 +69,12 @@ const EVENTS_MAX: usize = 16;
 /// How many blocks must have become final and settled before the event log is compacted: no fewer than these, and no
 /// fewer than half of what was compacted before, so that all rewriting together costs no more than a few times the file.
 const COMPACT_MIN: u64 = 1024;
+
+/// How long after a compaction that failed the next one is tried.
+const COMPACT_AGAIN: Duration = Duration::from_secs(300);
+
+/// How long an event waits that could not be written to the event log.
+const KEEP_AGAIN: Duration = Duration::from_secs(1);
 
 /// What stands between the node's answers and the follower.
 pub type ChainWrapper = Arc<dyn Fn(Box<dyn Chain>) -> Box<dyn Chain> + Send + Sync>;
@@ -115,7 +122,7 @@ pub enum LiveError {
     Root(#[from] RootError),
     /// The event log cannot be read or written.
     #[error(transparent)]
-    EventLog(#[from] EventLogError),
+    EventLog(#[from] LogError),
     /// What was followed before is another chain.
     #[error("{path}: this data directory follows another chain ({differs}): use another data directory")]
     Other {
@@ -160,6 +167,8 @@ struct Shared {
     /// The DAA scores of the last block handed on, and of the node's tip, when it was asked last.
     reached: AtomicU64,
     goal: AtomicU64,
+    /// Why the last event cannot be kept yet; none where it is.
+    unkept: Mutex<Option<String>>,
 }
 
 struct Outage {
@@ -186,6 +195,7 @@ impl Default for Shared {
             last_block_ms: AtomicU64::default(),
             reached: AtomicU64::default(),
             goal: AtomicU64::default(),
+            unkept: Mutex::default(),
         }
     }
 }
@@ -196,6 +206,10 @@ impl Shared {
             self.last_block_ms.store(last.metadata.timestamp_ms, Ordering::Relaxed);
             self.reached.store(last.metadata.daa_score, Ordering::Relaxed);
         }
+    }
+
+    fn unkept(&self) -> MutexGuard<'_, Option<String>> {
+        self.unkept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lost(&self) -> MutexGuard<'_, Option<Outage>> {
@@ -214,16 +228,16 @@ impl Shared {
 }
 
 impl Prepared {
-    /// Reads the event log at `path`; where there is none, asks the node where its chain is, and begins one.
-    pub fn new(options: Options, path: Option<&Path>) -> Result<Self, LiveError> {
+    /// Reads the event log at `place`; where there is none, asks the node where its chain is, and begins one.
+    pub fn new(options: Options, place: Option<LockedPath>) -> Result<Self, LiveError> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let kept = path.map(EventLog::open).transpose()?.flatten();
+        let kept = place.clone().map(EventLog::open).transpose()?.flatten();
         let (follower, event_log) = match kept {
             Some(event_log) => (resumed(&options, &event_log)?, Some(event_log)),
             None => {
                 let follower = runtime.block_on(start(&options))?;
                 let head = follower.head().clone();
-                (follower, path.map(|path| EventLog::begin(path, head)).transpose()?)
+                (follower, place.map(|place| EventLog::begin(place, head)).transpose()?)
             }
         };
         Ok(Self { options, runtime, follower, event_log, scripts: None })
@@ -252,8 +266,16 @@ impl Prepared {
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared::default());
         let until_idle = options.until_idle;
-        let following =
-            FollowLoop { options, follower, event_log, told: sender, shared: shared.clone(), stopped };
+        let following = FollowLoop {
+            options,
+            follower,
+            event_log,
+            told: sender,
+            shared: shared.clone(),
+            stopped,
+            unkept: None,
+            compact_from: Instant::now(),
+        };
         let run = move || following.run(&runtime);
         let thread = thread::Builder::new().name("kaspa follower".into()).spawn(run)?;
         Ok(LiveL1 { head, until_idle, shared, scripts, told: Some(told), stop, thread: Some(thread) })
@@ -261,9 +283,9 @@ impl Prepared {
 }
 
 impl LiveL1 {
-    /// Follows the node, from the tip of the event log at `path` where there is one; without a path nothing is kept.
-    pub fn open(options: Options, path: Option<&Path>) -> Result<Self, LiveError> {
-        Ok(Prepared::new(options, path)?.start()?)
+    /// Follows the node, from the tip of the event log at `place` where there is one; without a place nothing is kept.
+    pub fn open(options: Options, place: Option<LockedPath>) -> Result<Self, LiveError> {
+        Ok(Prepared::new(options, place)?.start()?)
     }
 
     /// Network, lane and root, as a recording without events.
@@ -324,6 +346,10 @@ impl ChainSource for LiveL1 {
             reached: self.shared.reached.load(Ordering::Relaxed),
             goal: self.shared.goal.load(Ordering::Relaxed),
         })
+    }
+
+    fn disk_error(&self) -> Option<String> {
+        self.shared.unkept().clone()
     }
 }
 
@@ -433,8 +459,8 @@ impl From<FollowError> for Interruption {
     }
 }
 
-impl From<EventLogError> for Interruption {
-    fn from(error: EventLogError) -> Self {
+impl From<LogError> for Interruption {
+    fn from(error: LogError) -> Self {
         Self::Fatal(error.to_string())
     }
 }
@@ -447,6 +473,18 @@ struct FollowLoop {
     told: Sender<Result<Told, SourceError>>,
     shared: Arc<Shared>,
     stopped: watch::Receiver<bool>,
+    /// An event that the follower has taken and the event log not yet.
+    unkept: Option<SourceEvent>,
+    /// No compaction is tried before.
+    compact_from: Instant,
+}
+
+/// What came of asking the node.
+enum Asked {
+    Event,
+    Nothing,
+    /// An event that cannot be kept yet.
+    Unkept,
 }
 
 impl FollowLoop {
@@ -473,10 +511,10 @@ impl FollowLoop {
         let Some(event_log) = &self.event_log else { return Ok(()) };
         let tell = |event| self.told.send(Ok(Told::Event(event))).map_err(|_| Interruption::Stopped);
         // This part was checked when it came, before it was compacted.
-        for run in event_log.settled()? {
+        for run in event_log.settled() {
             tell(SourceEvent { removed: vec![], added: run? })?;
         }
-        for event in event_log.events()? {
+        for event in event_log.events() {
             let event = event?;
             let refused = |e| {
                 Interruption::Fatal(format!(
@@ -499,7 +537,7 @@ impl FollowLoop {
         let done = event_log.compacted();
         // What is compacted ends in a block that the chain can be followed on from.
         let Some(height) = self.follower.track().opened_below(height, done) else { return };
-        if height.saturating_sub(done) < COMPACT_MIN.max(done / 2) {
+        if height.saturating_sub(done) < COMPACT_MIN.max(done / 2) || Instant::now() < self.compact_from {
             return;
         }
         let path = event_log.path().display().to_string();
@@ -509,7 +547,10 @@ impl FollowLoop {
             Ok(true) => tracing::info!("{path}: {} blocks are compacted", event_log.compacted()),
             Ok(false) => {}
             // It is as it was, and goes on growing.
-            Err(error) => tracing::warn!("{error}; it stays as it was"),
+            Err(error) => {
+                tracing::warn!("{error}; it stays as it was");
+                self.compact_from = Instant::now() + COMPACT_AGAIN;
+            }
         }
     }
 
@@ -575,8 +616,12 @@ impl FollowLoop {
         loop {
             loop {
                 match self.ask(&chain).await {
-                    Ok(true) => {}
-                    Ok(false) => break,
+                    Ok(Asked::Event) => {}
+                    Ok(Asked::Nothing) => break,
+                    Ok(Asked::Unkept) => {
+                        tokio::time::sleep(KEEP_AGAIN).await;
+                        continue;
+                    }
                     Err(lost) => return judged(lost, client, &chain).await,
                 }
                 // It answers, and what it answers checks.
@@ -627,24 +672,35 @@ impl FollowLoop {
         Ok(())
     }
 
-    /// Takes one part of a page; whether there was one.
-    async fn ask(&mut self, chain: &dyn Chain) -> Result<bool, Interruption> {
-        let event = match self.follower.next_event(chain).await {
-            Ok(Some(event)) => event,
-            Ok(None) => return Ok(false),
-            Err(error) => return Err(error.into()),
+    /// Takes one part of a page.
+    async fn ask(&mut self, chain: &dyn Chain) -> Result<Asked, Interruption> {
+        let event = match self.unkept.take() {
+            Some(event) => event,
+            None => match self.follower.next_event(chain).await {
+                Ok(Some(event)) => event,
+                Ok(None) => return Ok(Asked::Nothing),
+                Err(error) => return Err(error.into()),
+            },
         };
         let (removed, added) = (event.removed.len(), event.added.len());
         tracing::debug!("-{removed} +{added} blocks, tip {}", self.follower.track().tip().block_hash);
-        if let Some(event_log) = &mut self.event_log {
-            event_log.append(&event)?;
+        match self.event_log.as_mut().map_or(Ok(()), |event_log| event_log.append(&event)) {
+            Ok(()) => *self.shared.unkept() = None,
+            Err(error) if error.is_transient() => {
+                if self.shared.unkept().replace(error.to_string()).is_none() {
+                    tracing::warn!("{error}: the L1 waits");
+                }
+                self.unkept = Some(event);
+                return Ok(Asked::Unkept);
+            }
+            Err(error) => return Err(error.into()),
         }
         self.shared.hand_on(&event);
         self.told.send(Ok(Told::Event(event))).map_err(|_| Interruption::Stopped)?;
         if let Some(block) = self.follower.newly_final() {
             self.told.send(Ok(Told::Final(block))).map_err(|_| Interruption::Stopped)?;
         }
-        Ok(true)
+        Ok(Asked::Event)
     }
 }
 

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use reprise_chain::recording::Recording;
+use reprise_disk::data_dir::DataDir;
 use reprise_node::l1::{self, L1};
-use reprise_node::wire::WireError;
 use reprise_store::{ReceiptStore, Store};
 
 use crate::backends::{Chosen, ProofSystems, Verifiers};
@@ -22,7 +22,12 @@ pub(crate) fn backend(settings: &Settings, systems: &ProofSystems) -> Result<Cho
 }
 
 /// The L1 to follow, for what proves.
-pub(crate) fn l1(settings: &Settings, until_idle: bool, chosen: &Chosen) -> Result<Box<dyn L1>, Failure> {
+pub(crate) fn l1(
+    settings: &Settings,
+    dir: &DataDir,
+    until_idle: bool,
+    chosen: &Chosen,
+) -> Result<Box<dyn L1>, Failure> {
     let (name, recording) = match &settings.l1.source {
         settings::L1::Shipped => {
             let recording = Recording::decode(SHIPPED, Path::new("the shipped recording"))?;
@@ -30,27 +35,29 @@ pub(crate) fn l1(settings: &Settings, until_idle: bool, chosen: &Chosen) -> Resu
         }
         settings::L1::Recording(path) => (format!("recording:{}", path.display()), Recording::open(path)?),
         settings::L1::Dev => ("dev".into(), reprise_node::dev::flip()),
-        settings::L1::Kaspa(_) => return kaspa::l1(settings, until_idle, chosen),
+        settings::L1::Kaspa(_) => return kaspa::l1(settings, dir, until_idle, chosen),
     };
     Ok(Box::new(l1::RecordedChain { name, recording, pace: settings.l1.pace }))
 }
 
 /// The receipt store of the data directory.
-pub(crate) fn store(settings: &Settings, systems: &ProofSystems) -> Result<Arc<dyn ReceiptStore>, Failure> {
-    let path = settings.receipts_dir();
-    std::fs::create_dir_all(&path).map_err(|source| WireError::DataDir { path: path.clone(), source })?;
+pub(crate) fn store(
+    settings: &Settings,
+    dir: &DataDir,
+    systems: &ProofSystems,
+) -> Result<Arc<dyn ReceiptStore>, Failure> {
     let verifiers = Arc::new(Verifiers::all(systems)?);
-    Ok(Arc::new(Store::open(&path, verifiers, settings.receipts.options())?))
+    Ok(Arc::new(Store::open(&dir.receipts(), verifiers, settings.receipts.options())?))
 }
 
 /// The same, where the format file is missing or damaged: it is written anew.
 pub(crate) fn repaired_store(
     settings: &Settings,
+    dir: &DataDir,
     systems: &ProofSystems,
 ) -> Result<Arc<dyn ReceiptStore>, Failure> {
-    let path = settings.receipts_dir();
     let verifiers = Arc::new(Verifiers::all(systems)?);
-    Ok(Arc::new(Store::repair(&path, verifiers, settings.receipts.options())?))
+    Ok(Arc::new(Store::repair(&dir.receipts(), verifiers, settings.receipts.options())?))
 }
 
 /// The same beside a node that writes it: it is read as it is now.

@@ -4,24 +4,11 @@
 use serde_json::json;
 
 use crate::backends::{ProofSystems, Verifiers};
+use crate::checked::Checked;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::settings::{L1, Settings};
 use crate::{choose, kaspa};
-
-/// How one thing is that a living node was asked about.
-pub(crate) struct Checked {
-    /// What was looked at.
-    pub(crate) what: &'static str,
-    /// `ok`, `warning` or `failed`.
-    pub(crate) verdict: &'static str,
-    /// Whether a run does not get on with it.
-    pub(crate) failed: bool,
-    /// How it is, in words.
-    pub(crate) said: String,
-    /// What to do about it; empty where it is as it should be.
-    pub(crate) advice: &'static str,
-}
 
 /// Prints what it found; fails where a run would not get on.
 pub(crate) fn doctor(settings: &Settings, systems: &ProofSystems, json: bool) -> Result<Exit, Failure> {

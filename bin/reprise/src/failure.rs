@@ -1,6 +1,7 @@
 //! How a command fails: what it says, what it advises, and its exit code.
 
 use reprise_chain::recording::RecordingError;
+use reprise_disk::data_dir::LockError;
 use reprise_node::pipeline::RunError;
 use reprise_node::wire::WireError;
 use reprise_store::OpenError;
@@ -17,6 +18,9 @@ pub(crate) enum Failure {
     /// The recording cannot be read.
     #[error(transparent)]
     Recording(#[from] RecordingError),
+    /// The data directory cannot be held.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// The store cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -47,7 +51,7 @@ impl Failure {
             Self::Recording(RecordingError::Io { .. }) => Some(
                 "give a file that `reprise record` wrote; `reprise run` alone replays the recording that ships with it",
             ),
-            Self::Wire(WireError::DataDir { .. }) | Self::Open(OpenError::Io { .. }) => {
+            Self::Lock(LockError::Io { .. }) | Self::Open(OpenError::Io { .. }) => {
                 Some("give a directory you may write to, with --data-dir or REPRISE_DATA_DIR")
             }
             Self::Wire(WireError::Depths { .. }) => {

@@ -14,11 +14,12 @@ mod with {
     use reprise_chain::event::SourceEvent;
     use reprise_chain::event_log::EventLog;
     use reprise_chain::recording::Recording;
+    use reprise_disk::data_dir::{DataDir, LockError};
     use reprise_kaspa::client::parse_url;
     use reprise_kaspa::covenant::{OwnNetwork, Proof, Rules, SealReader, State};
     use reprise_kaspa::doctor::{self, Position};
     use reprise_kaspa::key::Key;
-    use reprise_kaspa::l1::{self, KaspaL1, Payer};
+    use reprise_kaspa::l1::{KaspaL1, Payer};
     use reprise_kaspa::live::{LiveL1, Options, WRONG_ANSWERS_MAX};
     use reprise_kaspa::names::NetworkId;
     use reprise_kaspa::{claim, names, sink, vault};
@@ -30,8 +31,8 @@ mod with {
     use serde_json::json;
 
     use crate::backends::Chosen;
+    use crate::checked::Checked;
     use crate::cli::{ClaimsAction, ClaimsArgs, FoundArgs, RecordArgs};
-    use crate::doctor::Checked;
     use crate::exit::Exit;
     use crate::failure::Failure;
     use crate::settings::{self, CovenantProof, Settings};
@@ -120,12 +121,16 @@ mod with {
     }
 
     /// A node to follow, and to settle on where there is a key.
-    pub(crate) fn l1(settings: &Settings, until_idle: bool, chosen: &Chosen) -> Result<Box<dyn L1>, Failure> {
+    pub(crate) fn l1(
+        settings: &Settings,
+        dir: &DataDir,
+        until_idle: bool,
+        chosen: &Chosen,
+    ) -> Result<Box<dyn L1>, Failure> {
         let Followed { options, proof, workload } = followed(settings, chosen)?;
         let options = Options { until_idle, ..options };
         let payer = key(settings)?.map(|key| Payer { key, fee_max: settings.covenant.fee_max });
-        let dir = settings.data_dir.join("l1");
-        let l1 = KaspaL1::connect(options, payer, proof, &workload.covenant(), Some(&dir));
+        let l1 = KaspaL1::connect(options, payer, proof, &workload.covenant(), Some(dir));
         Ok(Box::new(l1.map_err(|e| Failure::Other(e.to_string()))?))
     }
 
@@ -150,8 +155,15 @@ mod with {
     pub(crate) fn examined(settings: &Settings, chosen: &Chosen) -> Result<Vec<Checked>, Failure> {
         let Followed { options, proof, workload } = followed(settings, chosen)?;
         let (key, covenant) = (key(settings)?, workload.covenant());
-        let path = l1::event_log(&settings.data_dir.join("l1"), &covenant);
-        let position = Position::read(&path).map_err(|e| Failure::Other(e.to_string()))?;
+        // A directory that a run holds says nothing here; nor is one made.
+        let (dir, mut lines) = match settings.data_dir.exists().then(|| DataDir::lock(&settings.data_dir)) {
+            None => (None, vec![]),
+            Some(Ok(dir)) => (Some(dir), vec![]),
+            Some(Err(held @ LockError::InUse { .. })) => (None, vec![held_by_a_run(&held)]),
+            Some(Err(error)) => return Err(error.into()),
+        };
+        let position = dir.map(|dir| Position::read(dir.event_log(&covenant.pins)));
+        let position = position.transpose().map_err(|e| Failure::Other(e.to_string()))?.flatten();
         let root_proof = position.as_ref().and_then(|position| position.head.root.lane_proof.clone());
         let hasher = covenant.hasher.as_ref();
         let first = hasher.lane().at(hasher, &covenant.lane, None, root_proof.as_deref()).ok();
@@ -164,7 +176,7 @@ mod with {
             };
             Rules::new(covenant.pins, &proof).ok()
         };
-        let lines = doctor::examine(&doctor::Subject {
+        let examined = doctor::examine(&doctor::Subject {
             url: &options.url,
             lane: &options.lane,
             rules: (options.lane.covenant != Digest::ZERO).then_some(&rules),
@@ -180,7 +192,18 @@ mod with {
             said: line.said,
             advice: line.advice,
         };
-        Ok(lines.into_iter().map(checked).collect())
+        lines.extend(examined.into_iter().map(checked));
+        Ok(lines)
+    }
+
+    fn held_by_a_run(held: &LockError) -> Checked {
+        Checked {
+            what: "data directory",
+            verdict: "warning",
+            failed: false,
+            said: format!("its position is not compared with the node's: {held}"),
+            advice: "the run's own health and metrics say how far it is",
+        }
     }
 
     /// Lists the exits that settlements of the covenant have left and nobody has paid yet, or pays them.
@@ -199,16 +222,16 @@ mod with {
         };
         let other = |e: &dyn Display| Failure::Other(e.to_string());
         let covenant = workload.covenant();
-        let path = l1::event_log(&settings.data_dir.join("l1"), &covenant);
-        let event_log = EventLog::open(&path).map_err(|e| other(&e))?.ok_or_else(|| {
+        let place = DataDir::lock(&settings.data_dir)?.event_log(&covenant.pins);
+        let path = place.path().display().to_string();
+        let event_log = EventLog::open(place).map_err(|e| other(&e))?.ok_or_else(|| {
             Failure::usage(format!(
-                "{}: no such event_log: what is owed follows from the chain, so follow it first, with `reprise run`",
-                path.display()
+                "{path}: no such event log: what is owed follows from the chain, so follow it first, with `reprise run`"
             ))
         })?;
         let run = |added| SourceEvent { removed: vec![], added };
-        let settled = event_log.settled().map_err(|e| other(&e))?.map(|it| it.map(run));
-        let events = settled.chain(event_log.events().map_err(|e| other(&e))?);
+        let settled = event_log.settled().map(|it| it.map(run));
+        let events = settled.chain(event_log.events());
         let (root, depth) = (event_log.head().root.clone(), settings.reorgs.finality_depth());
         let debts = replay::debts(&workload, root, depth, events).map_err(|e| other(&e))?;
         let owed: Vec<_> = debts.owed().cloned().collect();
@@ -328,11 +351,12 @@ mod with {
 
 #[cfg(not(feature = "kaspa"))]
 mod without {
+    use reprise_disk::data_dir::DataDir;
     use reprise_node::l1::L1;
 
     use crate::backends::Chosen;
+    use crate::checked::Checked;
     use crate::cli::{ClaimsArgs, FoundArgs, RecordArgs};
-    use crate::doctor::Checked;
     use crate::exit::Exit;
     use crate::failure::Failure;
     use crate::settings::Settings;
@@ -341,7 +365,7 @@ mod without {
         Err(Failure::usage("this build has no Kaspa: build it with the feature `kaspa`"))
     }
 
-    pub(crate) fn l1(_: &Settings, _: bool, _: &Chosen) -> Result<Box<dyn L1>, Failure> {
+    pub(crate) fn l1(_: &Settings, _: &DataDir, _: bool, _: &Chosen) -> Result<Box<dyn L1>, Failure> {
         absent()
     }
 

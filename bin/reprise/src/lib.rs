@@ -18,6 +18,7 @@
 //! | `receipts` | `reprise receipts` |
 //! | `sim` | `reprise sim` |
 //! | `sizing` | what `reprise sim` says of how large a cache must be |
+//! | `checked` | what `doctor` finds of one thing outside |
 //! | `doctor` | `reprise doctor` |
 //! | `failure` | how a command fails: what it says, and what it advises |
 //! | `exit` | exit codes |
@@ -29,6 +30,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line prints")]
 
 mod backends;
+mod checked;
 mod choose;
 mod cli;
 mod doctor;

@@ -1,4 +1,8 @@
-//! What happens, as Prometheus metrics: `run --metrics ADDR` serves them at `http://ADDR/metrics`.
+//! What happens, as Prometheus metrics: `run --metrics ADDR` serves them at `http://ADDR/metrics`, and at
+//! `http://ADDR/health` how the node is.
+//!
+//! `GET /health` answers 200 while the health is green or degraded and 503 while it is red, with a body in JSON:
+//! `{"health":"red","reasons":["waiting for the disk: …"]}`.
 //!
 //! | metric | labels | meaning |
 //! |---|---|---|
@@ -23,11 +27,21 @@
 //! | `reprise_l1_reached`, `reprise_l1_goal` | | how far it is followed, and how far it goes, in its own count of blocks |
 //! | `reprise_settlements_total`, `reprise_refusals_total` | | settlements observed; submissions refused, the second with the label `reason` |
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics::{counter, gauge};
-use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use reprise_model::order::Order;
 use reprise_model::statement::Kind;
 use reprise_node::event::{Observer, PipelineEvent};
@@ -36,10 +50,95 @@ use reprise_node::report::Seconds;
 use reprise_node::statistics::Statistics;
 use reprise_store::ReceiptStore;
 use reprise_store::port::TierStats;
+use serde_json::json;
 
-/// Serves metrics at `address`, and passes on what it hears.
+/// What is served.
+struct Served {
+    metrics: PrometheusHandle,
+    health: Mutex<Health>,
+}
+
+impl Served {
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+        let respond = |status: StatusCode, kind: &'static str, body: String| {
+            let mut response = Response::new(Full::from(body));
+            *response.status_mut() = status;
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+            response
+        };
+        const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+        match (method, path) {
+            (&Method::GET, "/metrics") => respond(StatusCode::OK, TEXT, self.metrics.render()),
+            (&Method::GET, "/health") => {
+                let health = self.health();
+                let (status, word) = match health.level() {
+                    Level::Green => (StatusCode::OK, "green"),
+                    Level::Degraded => (StatusCode::OK, "degraded"),
+                    Level::Red => (StatusCode::SERVICE_UNAVAILABLE, "red"),
+                };
+                let reasons: Vec<String> = health.reasons().iter().map(ToString::to_string).collect();
+                let body = json!({ "health": word, "reasons": reasons }).to_string();
+                respond(status, "application/json", body)
+            }
+            (_, "/metrics" | "/health") => {
+                let mut refused = respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "say GET\n".into());
+                refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+                refused
+            }
+            _ => respond(StatusCode::NOT_FOUND, TEXT, "there is /metrics and /health\n".into()),
+        }
+    }
+}
+
+/// How long a client may take to say what it wants.
+const HEADERS_WITHIN: Duration = Duration::from_secs(10);
+
+/// Serves on a thread of its own, for as long as the process lives.
+fn serve(listener: TcpListener, served: Arc<Served>) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let listen = async move {
+        let listener = match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => listener,
+            Err(error) => return tracing::error!(%error, "metrics are not served"),
+        };
+        loop {
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Too many open files, as it may be: those that are served end.
+                    tracing::warn!(%error, "a request for metrics is not answered");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let served = served.clone();
+            let answer = service_fn(move |request: Request<Incoming>| {
+                let response = served.answer(request.method(), request.uri().path());
+                async move { Ok::<_, Infallible>(response) }
+            });
+            let mut connection = http1::Builder::new();
+            connection.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
+            let connection = connection.serve_connection(TokioIo::new(stream), answer);
+            tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "a request for metrics ended early");
+                }
+            });
+        }
+    };
+    std::thread::Builder::new().name("metrics".into()).spawn(move || runtime.block_on(listen))?;
+    Ok(())
+}
+
+/// Serves metrics and health, and passes on what it hears.
 pub(crate) struct Metered<'a> {
     inner: &'a mut dyn Observer,
+    served: Arc<Served>,
     store: Arc<dyn ReceiptStore>,
     statistics: Statistics,
 }
@@ -51,12 +150,16 @@ impl<'a> Metered<'a> {
         store: Arc<dyn ReceiptStore>,
         inner: &'a mut dyn Observer,
     ) -> Result<Self, String> {
-        let served = PrometheusBuilder::new().with_http_listener(address).install();
-        served.map_err(|e| format!("cannot serve metrics there, choose another address and port: {e}"))?;
+        let refused =
+            |reason: String| format!("cannot serve metrics there, choose another address and port: {reason}");
+        let listener = TcpListener::bind(address).map_err(|e| refused(e.to_string()))?;
+        let metrics = PrometheusBuilder::new().install_recorder().map_err(|e| refused(e.to_string()))?;
+        let served = Arc::new(Served { metrics, health: Mutex::default() });
+        serve(listener, served.clone()).map_err(|e| refused(e.to_string()))?;
         gauge!("reprise_healthy").set(1.0);
         gauge!("reprise_devices_resting").set(0.0);
         conditions(&Health::default());
-        Ok(Self { inner, store, statistics: Statistics::default() })
+        Ok(Self { inner, served, store, statistics: Statistics::default() })
     }
 }
 
@@ -145,6 +248,7 @@ impl Observer for Metered<'_> {
                 }
             }
             PipelineEvent::Health(health) => {
+                self.served.health().clone_from(health);
                 gauge!("reprise_healthy").set(f64::from(u8::from(!health.is_red())));
                 conditions(health);
                 let resting = |reason: &&Reason| matches!(reason, Reason::Device { .. });
@@ -177,5 +281,45 @@ impl Observer for Metered<'_> {
         }
         self.account(event);
         self.inner.on_event(event);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use super::*;
+
+    /// The status and the body of what is answered.
+    fn said(address: SocketAddr, request: &str) -> (u16, String) {
+        let mut connection = TcpStream::connect(address).unwrap();
+        let head = format!("{request} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        connection.write_all(head.as_bytes()).unwrap();
+        let mut page = String::new();
+        connection.read_to_string(&mut page).unwrap();
+        let (head, body) = page.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    #[test]
+    fn health_is_200_while_green_and_503_with_its_reasons_while_red() {
+        let metrics = PrometheusBuilder::new().build_recorder().handle();
+        let served = Arc::new(Served { metrics, health: Mutex::default() });
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        serve(listener, served.clone()).unwrap();
+        let green = (200, json!({ "health": "green", "reasons": [] }).to_string());
+        assert_eq!(said(address, "GET /health"), green);
+        let full = Reason::Disk { error: "No space left on device".into() };
+        *served.health() = Health::from(vec![full.clone()]);
+        let red = json!({ "health": "red", "reasons": [full.to_string()] }).to_string();
+        assert_eq!(said(address, "GET /health"), (503, red));
+        *served.health() = Health::default();
+        assert_eq!(said(address, "GET /health"), green);
+        assert_eq!(said(address, "GET /metrics").0, 200);
+        assert_eq!(said(address, "GET /").0, 404);
+        assert_eq!(said(address, "POST /health").0, 405);
     }
 }

@@ -9,14 +9,15 @@ use std::io::{BufReader, BufWriter};
 use std::path::Path;
 use std::str::FromStr;
 
+use reprise_disk::data_dir::{DataDir, LockError};
 use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
-use reprise_model::digest::{ParseDigestError, ProfileId, StatementId};
+use reprise_model::digest::{ParseDigestError, PinsDigest, ProfileId, StatementId};
 use reprise_model::journal;
 use reprise_model::statement::Kind;
 use reprise_store::archive::{self, Exported, Imported};
 use reprise_store::explanation::{CoordinateQuery, CoordinateQueryError, Explanation};
 use reprise_store::gc::{self, Budget, Cause, Eviction, Plan};
-use reprise_store::port::{EntryDetails, Filter, Lookup, MissReason, Summary, TierStats};
+use reprise_store::port::{EntryDetails, Filter, Floor, Lookup, MissReason, Summary, TierStats};
 use reprise_store::{OpenError, ReceiptStore};
 use serde_json::{Value, json};
 
@@ -42,14 +43,24 @@ pub(crate) fn receipts(
         )));
     }
     let mut live = false;
-    let store = match choose::store(settings, systems) {
-        Err(Failure::Open(OpenError::InUse { pid, .. })) if only_reads(command) => {
+    let mut held = None;
+    let opened = DataDir::lock(&settings.data_dir)
+        .map_err(Failure::from)
+        .and_then(|locked| choose::store(settings, held.insert(locked), systems));
+    let store = match opened {
+        Err(Failure::Lock(LockError::InUse { pid, .. }) | Failure::Open(OpenError::InUse { pid, .. }))
+            if only_reads(command) =>
+        {
             eprintln!("the store is open in process {pid}: read as it is at this moment");
             live = true;
             choose::read_store(settings, systems)?
         }
-        Err(_) if matches!(command, ReceiptsCommand::Verify) => choose::repaired_store(settings, systems)?,
-        opened => opened?,
+        opened => match (opened, &held) {
+            (Err(_), Some(held)) if matches!(command, ReceiptsCommand::Verify) => {
+                choose::repaired_store(settings, held, systems)?
+            }
+            (opened, _) => opened?,
+        },
     };
     let store = store.as_ref();
     match command {
@@ -497,11 +508,14 @@ fn stats(store: &dyn ReceiptStore, json: bool) -> Result<Exit, Failure> {
         let tiers: Vec<_> = stats.tiers.iter().map(tier).collect();
         let profiles: Vec<_> =
             profiles.iter().map(|p| json!({ "id": p.id().to_string(), "profile": p.to_string() })).collect();
-        let (coordinates, floor) = (stats.coordinates, stats.prune_floor.0);
+        let coordinates = stats.coordinates;
+        let floor =
+            |(pins, floor): &(PinsDigest, Floor)| json!({ "pins": pins.to_string(), "below": floor.below.0 });
+        let floors: Vec<Value> = stats.prune_floors.iter().map(floor).collect();
         println!(
             "{}",
             json!({
-                "kinds": kinds, "coordinates": coordinates, "prune_floor": floor, "profiles": profiles,
+                "kinds": kinds, "coordinates": coordinates, "prune_floors": floors, "profiles": profiles,
                 "tiers": tiers, "errors": stats.errors, "quarantined": stats.quarantined,
             })
         );
@@ -513,7 +527,10 @@ fn stats(store: &dyn ReceiptStore, json: bool) -> Result<Exit, Failure> {
         let seconds = of.proving_ms as f64 / 1000.0;
         println!("{:<12} {:>8} {:>12} {:>16.1}", kind.to_string(), of.count, of.bytes, seconds);
     }
-    println!("{} places; nothing below checkpoint {} is kept", stats.coordinates, stats.prune_floor);
+    println!("{} places", stats.coordinates);
+    for (pins, floor) in &stats.prune_floors {
+        println!("under the pins {}, nothing below checkpoint {} is kept", pins.short(), floor.below);
+    }
     for profile in profiles {
         println!("{profile}\n  {}", profile.id());
     }

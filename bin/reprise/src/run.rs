@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use reprise_disk::data_dir::DataDir;
 use reprise_node::event::Observer;
 use reprise_node::pipeline::RunOutcome;
 use reprise_node::report::{Report, SecondsByKind};
@@ -24,17 +25,20 @@ pub(crate) fn run(
     systems: &ProofSystems,
     json: bool,
 ) -> Result<Exit, Failure> {
-    let wiring = wire::Settings {
+    let mut wiring = wire::Settings {
         rule: settings.bundles.rule(),
         permits: settings.proving.permits,
         finality_depth: settings.reorgs.finality_depth(),
-        data_dir: Some(settings.data_dir.clone()),
+        data_dir: None,
         tuning: settings.tuning(),
     };
     wiring.check()?;
     let chosen = choose::backend(settings, systems)?;
-    let l1 = choose::l1(settings, args.until_idle, &chosen)?;
-    let store = choose::store(settings, systems)?;
+    // Before anything in the directory is opened, and until all of it is closed.
+    let dir = DataDir::lock(&settings.data_dir)?;
+    let l1 = choose::l1(settings, &dir, args.until_idle, &chosen)?;
+    let store = choose::store(settings, &dir, systems)?;
+    wiring.data_dir = Some(dir.clone());
     store.describe(chosen.backend.profile())?;
     let node = wire::build_node(wiring, l1, chosen.backend, chosen.hasher, store.clone())?;
     let stop = stop::on_signal()?;

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Command};
 use reprise_chain::source::Pace;
+use reprise_disk::data_dir::receipts_in;
 use reprise_model::profile::SealKind;
 use reprise_node::wire::Tuning;
 use reprise_planner::bundle::BundleRule;
@@ -297,7 +298,7 @@ impl Settings {
 
     /// The folder of the receipt store.
     pub(crate) fn receipts_dir(&self) -> PathBuf {
-        self.data_dir.join("receipts")
+        receipts_in(&self.data_dir)
     }
 
     /// Refuses the value of a setting, and says where it is from.

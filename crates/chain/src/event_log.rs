@@ -6,20 +6,17 @@
 //!
 //! # File
 //!
-//! Append-only but for compaction, written by one process (the receipt store's lock covers it):
+//! A [log](reprise_disk::log), appended to but for compaction, of these frames, in borsh:
 //!
-//! | part | content |
+//! | frames | content |
 //! |---|---|
-//! | head | a [`Recording`] without events, as its own format has it: network, recorder, lane and root |
-//! | frames `Settled` | none at first; the chain above the root as far as it was compacted, some blocks a frame |
-//! | a frame `Bar` | nothing |
-//! | frames `Event` | each [`SourceEvent`] since |
+//! | one `Head` | a [`Recording`] without events: network, recorder, lane and root |
+//! | `Settled` | none at first; the chain above the root as far as it was compacted, some blocks a frame |
+//! | one `Bar` | nothing |
+//! | `Event` | each [`SourceEvent`] since |
 //!
-//! A frame is the length of its body (4), its complement (4), BLAKE3 of the body (32), and the body, in borsh.
-//!
-//! What follows the last whole event is cut off: a write that was never acknowledged, or damage. Either costs no
-//! more than asking the L1 again. Damage is put beside the file, as `….damaged`, and logged. Damage before the events is
-//! refused by name.
+//! An event stands on those before it. So where one is damaged, it and what follows it are put aside under the name
+//! `….damaged-1`, and the L1 is asked again from there. Damage before the events is refused by name.
 //!
 //! # Compaction
 //!
@@ -31,24 +28,34 @@
 //! those whose successor accepts something: where batch records are lost and the chain is executed again, they tell
 //! whether a lane had expired until then. An empty block takes 97 bytes.
 //!
-//! It is written aside, flushed, renamed, and the directory is flushed: after a crash at any moment the file is the old
-//! one or the new one.
+//! The event log is written anew beside the old one, which stays where the disk has no room for both.
 
 use std::borrow::Cow;
-use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::ops::Range;
+use std::path::Path;
 
 use borsh::{BorshDeserialize, BorshSerialize};
+use reprise_disk::data_dir::LockedPath;
+use reprise_disk::log::{Format, Found, Frames, HEADER_LEN, Log, LogError, Writer};
 use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot, ObservedSettlement};
 use reprise_model::digest::{BlockHash, Digest};
 use reprise_model::transaction::LaneTransaction;
 
 use crate::event::SourceEvent;
-use crate::file;
-use crate::recording::{Recording, RecordingError};
+use crate::recording::Recording;
 
-const FRAME_LEN: usize = 40;
+/// The version of what the frames hold. Another version is refused, never guessed at.
+pub const FORMAT_VERSION: u16 = 3;
+
+const FORMAT: Format = Format {
+    magic: *b"RPCHRONI",
+    earlier: Some(*b"REPRISE\0"),
+    version: FORMAT_VERSION,
+    what: "the event log",
+};
+
+const HELP: &str = "restore the file from a copy, or use another data directory; `reprise receipts export` takes the \
+                    receipts along";
 
 /// Blocks in a frame of the compacted part.
 const RUN_LEN: usize = 256;
@@ -56,6 +63,7 @@ const RUN_LEN: usize = 256;
 /// A frame's body.
 #[derive(BorshSerialize, BorshDeserialize)]
 enum Entry<'a> {
+    Head(Box<Recording>),
     Settled(Cow<'a, [SettledBlock]>),
     Bar,
     Event(Cow<'a, SourceEvent>),
@@ -108,95 +116,84 @@ impl SettledBlock {
     }
 }
 
-/// Why an event log cannot be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum EventLogError {
-    /// The file system said no.
-    #[error("{path}: cannot {action} the event log: {source}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What was tried.
-        action: &'static str,
-        /// What the file system said.
-        source: io::Error,
-    },
-    /// Its head does not check.
-    #[error("{source}; remove the file to follow the L1 afresh (receipts are kept elsewhere)")]
-    Head {
-        /// What is wrong with it.
-        source: RecordingError,
-    },
-    /// What comes before the events does not check.
-    #[error(
-        "{path}: the part of the event log before its events is damaged, or another version's: remove the file to \
-         follow the L1 afresh (receipts are kept elsewhere)"
-    )]
-    Base {
-        /// The file.
-        path: PathBuf,
-    },
-}
-
 /// An open chronicle.
 #[derive(Debug)]
 pub struct EventLog {
-    path: PathBuf,
-    file: File,
+    log: Log,
     head: Recording,
     /// The last block of the compacted part, and how many it has.
     base: (ChainRoot, u64),
-    /// Where the compacted part begins, the bar above it, the first event's frame, and the next one.
+    /// Where the compacted part begins, the bar above it, and the first event's frame.
     settled: u64,
     bar: u64,
     start: u64,
-    end: u64,
 }
 
 impl EventLog {
-    /// Begins an event log at `path`, of the chain that `head` names; its events are not taken over.
-    pub fn begin(path: &Path, head: Recording) -> Result<Self, EventLogError> {
+    /// Begins an event log at `place`, of the chain that `head` names; its events are not taken over.
+    pub fn begin(place: LockedPath, head: Recording) -> Result<Self, LogError> {
         let head = Recording { events: vec![], ..head };
-        let written = frame(&Entry::Bar).and_then(|bar| file::replace(path, &[&head.encode(), &bar]));
-        written.map_err(io(path, "begin"))?;
-        Self::reopen(path)
+        let bodies = [body(&Entry::Head(Box::new(head))), body(&Entry::Bar)];
+        let log = Log::create(place, FORMAT, identity(), &[&bodies[0], &bodies[1]])?;
+        Self::read(log, &[])
     }
 
-    fn reopen(path: &Path) -> Result<Self, EventLogError> {
-        Self::open(path)?.ok_or_else(|| io(path, "find")(io::ErrorKind::NotFound.into()))
-    }
-
-    /// Opens the event log at `path`, if there is one.
-    pub fn open(path: &Path) -> Result<Option<Self>, EventLogError> {
-        let mut file = match File::options().read(true).write(true).open(path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(io(path, "open")(e)),
+    /// Opens the event log at `place`, if there is one.
+    pub fn open(place: LockedPath) -> Result<Option<Self>, LogError> {
+        let Some(Found { mut log, mut damage }) = Log::open(place, FORMAT, identity())? else {
+            return Ok(None);
         };
-        let (head, settled) =
-            Recording::read_head(&mut file, path).map_err(|source| EventLogError::Head { source })?;
-        let (path, base) = (path.to_path_buf(), (head.root.clone(), 0));
-        let mut event_log =
-            Self { path, file, head, base, settled, bar: settled, start: settled, end: settled };
-        let mut runs = event_log.settled()?;
-        for run in runs.by_ref() {
-            let run = run?;
-            event_log.base.1 += run.len() as u64;
+        if damage.first().is_some_and(|first| first.start == 0) && log.frames(0).next().is_some() {
+            // What says that it is an event log is damaged, and known.
+            log.mend(&damage[..1])?;
+            damage.remove(0);
+            if !damage.is_empty() {
+                return Err(log.damaged(damage[0].clone(), HELP));
+            }
         }
-        event_log.base.0 = runs.last;
-        (event_log.bar, event_log.start) = (runs.bar, runs.frames.end);
-        let mut events = event_log.events()?;
-        if let Some(error) = events.by_ref().find_map(Result::err) {
+        Self::read(log, &damage).map(Some)
+    }
+
+    /// Reads what is before the events, and cuts off events from the first damage on.
+    fn read(log: Log, damage: &[Range<u64>]) -> Result<Self, LogError> {
+        let sound = damage.first().map_or(log.end(), |first| first.start);
+        let mut frames = log.frames(HEADER_LEN);
+        let whole = frames.offset() < sound;
+        let Some(Entry::Head(head)) = (if whole { next(&mut frames, &log)? } else { None }) else {
+            return Err(log.damaged(HEADER_LEN..log.end(), HELP));
+        };
+        let (head, settled) = (*head, frames.offset());
+        let base = (head.root.clone(), 0);
+        let mut event_log = Self { log, head, base, settled, bar: settled, start: settled };
+        let mut runs = event_log.settled();
+        runs.sound = sound;
+        let mut compacted = 0;
+        for run in runs.by_ref() {
+            compacted += run?.len() as u64;
+        }
+        let (last, bar, start) = (runs.last, runs.bar, runs.frames.offset());
+        (event_log.base, event_log.bar, event_log.start) = ((last, compacted), bar, start);
+        if let Some(first) = damage.first() {
+            let rest = first.start..event_log.log.end();
+            let aside = event_log.log.put_aside(std::slice::from_ref(&rest))?;
+            tracing::warn!(
+                "{}: an event at byte {} is damaged: it and what follows are put aside as {}, and the L1 is asked for \
+                 them again",
+                event_log.path().display(),
+                rest.start,
+                aside.display()
+            );
+            event_log.log.cut(rest.start)?;
+        }
+        if let Some(error) = event_log.events().find_map(Result::err) {
             return Err(error);
         }
-        event_log.end = events.frames.end;
-        event_log.cut()?;
-        Ok(Some(event_log))
+        Ok(event_log)
     }
 
     /// The file.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.log.place().path()
     }
 
     /// Network, lane and root of the chain, as a recording without events.
@@ -215,45 +212,34 @@ impl EventLog {
     }
 
     /// The compacted part from the root, some blocks at a time.
-    pub fn settled(&self) -> Result<SettledRuns, EventLogError> {
-        let frames = self.frames(self.settled)?;
-        Ok(SettledRuns { frames, last: self.head.root.clone(), bar: self.settled, over: false })
+    pub fn settled(&self) -> SettledRuns<'_> {
+        let frames = self.log.frames(self.settled);
+        let (last, sound) = (self.head.root.clone(), self.log.end());
+        SettledRuns { log: &self.log, frames, last, bar: self.settled, sound, over: false }
     }
 
     /// Its events from the first, read one by one.
-    pub fn events(&self) -> Result<Events, EventLogError> {
-        Ok(Events { frames: self.frames(self.start)? })
-    }
-
-    fn frames(&self, start: u64) -> Result<Frames, EventLogError> {
-        let mut file = File::open(&self.path).map_err(io(&self.path, "read"))?;
-        file.seek(SeekFrom::Start(start)).map_err(io(&self.path, "read"))?;
-        let length = file.metadata().map_err(io(&self.path, "read"))?.len();
-        Ok(Frames { path: self.path.clone(), file: io::BufReader::new(file), end: start, length })
+    pub fn events(&self) -> Events<'_> {
+        Events { log: &self.log, frames: self.log.frames(self.start) }
     }
 
     /// Compacts the chain up to the block at `height` above the root, which is final and settled for good like all below
     /// it. Whether there was anything to compact.
-    pub fn compact(&mut self, height: u64) -> Result<bool, EventLogError> {
+    pub fn compact(&mut self, height: u64) -> Result<bool, LogError> {
         let Some(cut) = self.cut_at(height)? else { return Ok(false) };
-        let path = self.path.clone();
-        let written = file::replace_with(&path, |file| self.write_compacted(file, &cut));
-        written.map_err(|failed: CompactionError| match failed {
-            CompactionError::Write(error) => io(&path, "compact")(error),
-            CompactionError::Read(error) => error,
-        })?;
-        *self = Self::reopen(&path)?;
+        let log = self.log.rewrite(|out| self.write_compacted(out, &cut))?;
+        *self = Self::read(log, &[])?;
         Ok(true)
     }
 
     /// Where a compaction up to `height` cuts; `None` where nothing is to be compacted.
-    fn cut_at(&self, height: u64) -> Result<Option<Cut>, EventLogError> {
+    fn cut_at(&self, height: u64) -> Result<Option<Cut>, LogError> {
         let Some(kept) = height.checked_sub(self.base.1).filter(|kept| *kept > 0) else { return Ok(None) };
         let kept = usize::try_from(kept).unwrap_or(usize::MAX);
         let mut chain: Vec<BlockHash> = vec![];
         // The event after which the last block stays.
         let mut stays = None;
-        for (number, event) in self.events()?.enumerate() {
+        for (number, event) in self.events().enumerate() {
             let event = event?;
             chain.truncate(chain.len().saturating_sub(event.removed.len()));
             if chain.len() < kept {
@@ -269,10 +255,10 @@ impl EventLog {
         Ok(Some(Cut { chain, last }))
     }
 
-    fn write_compacted(&self, out: &mut dyn Write, cut: &Cut) -> Result<(), CompactionError> {
-        out.write_all(&self.head.encode())?;
+    fn write_compacted(&self, out: &mut Writer, cut: &Cut) -> Result<(), LogError> {
+        out.frame(&body(&Entry::Head(Box::new(self.head.clone()))))?;
         self.copy(out, self.settled, self.bar)?;
-        let mut events = self.events()?;
+        let mut events = self.events();
         // A block is taken when it first comes; its parent came before it, and waits for what it accepts.
         let (mut run, mut chain) = (Vec::with_capacity(RUN_LEN), cut.chain.iter().peekable());
         let mut waits: Option<ChainBlock> = None;
@@ -292,7 +278,7 @@ impl EventLog {
                         run.push(SettledBlock::of(parent));
                     }
                     if run.len() == RUN_LEN {
-                        out.write_all(&frame(&Entry::Settled(run.as_slice().into()))?)?;
+                        out.frame(&body(&Entry::Settled(run.as_slice().into())))?;
                         run.clear();
                     }
                 }
@@ -303,56 +289,28 @@ impl EventLog {
             }
         }
         run.extend(waits.map(SettledBlock::of));
-        out.write_all(&frame(&Entry::Settled(run.into()))?)?;
-        out.write_all(&frame(&Entry::Bar)?)?;
+        out.frame(&body(&Entry::Settled(run.into())))?;
+        out.frame(&body(&Entry::Bar))?;
         if !above.is_empty() {
             let event = SourceEvent { removed: vec![], added: above };
-            out.write_all(&frame(&Entry::Event(Cow::Owned(event)))?)?;
+            out.frame(&body(&Entry::Event(Cow::Owned(event))))?;
         }
-        self.copy(out, events.frames.end, self.end)
+        self.copy(out, events.frames.offset(), self.log.end())
     }
 
-    /// Copies a part of the file as it is.
-    fn copy(&self, out: &mut dyn Write, from: u64, to: u64) -> Result<(), CompactionError> {
-        let mut part = self.frames(from)?.file.take(to - from);
-        io::copy(&mut part, out)?;
+    /// Copies the frames of a part.
+    fn copy(&self, out: &mut Writer, from: u64, to: u64) -> Result<(), LogError> {
+        let mut frames = self.log.frames(from);
+        while frames.offset() < to {
+            let Some(body) = frames.next() else { break };
+            out.frame(&body?)?;
+        }
         Ok(())
     }
 
     /// Appends an event; it is durable when this returns.
-    pub fn append(&mut self, event: &SourceEvent) -> Result<(), EventLogError> {
-        let io = io(&self.path, "write");
-        let frame = frame(&Entry::Event(Cow::Borrowed(event)));
-        let write = |file: &mut File, end: u64| {
-            let frame = frame?;
-            // From the last whole frame on: what an earlier write left half done goes first.
-            file.set_len(end)?;
-            file.seek(SeekFrom::Start(end))?;
-            file.write_all(&frame)?;
-            file.sync_data()?;
-            Ok(frame.len() as u64)
-        };
-        self.end += write(&mut self.file, self.end).map_err(io)?;
-        Ok(())
-    }
-
-    /// Cuts off what follows the last whole frame.
-    fn cut(&mut self) -> Result<(), EventLogError> {
-        let mut rest = vec![];
-        let read = self.file.seek(SeekFrom::Start(self.end)).and_then(|_| self.file.read_to_end(&mut rest));
-        read.map_err(io(&self.path, "read"))?;
-        if rest.is_empty() {
-            return Ok(());
-        }
-        let aside = self.path.with_extension("damaged");
-        tracing::warn!(
-            "{}: {} bytes after the last whole event are put aside as {}; the L1 is asked for them again",
-            self.path.display(),
-            rest.len(),
-            aside.display()
-        );
-        fs::write(&aside, rest).map_err(io(&aside, "put aside the end of"))?;
-        self.file.set_len(self.end).map_err(io(&self.path, "cut"))
+    pub fn append(&mut self, event: &SourceEvent) -> Result<(), LogError> {
+        self.log.append(&body(&Entry::Event(Cow::Borrowed(event))))
     }
 }
 
@@ -362,100 +320,46 @@ struct Cut {
     last: usize,
 }
 
-/// Why a compaction ended: the file is as it was.
-enum CompactionError {
-    Write(io::Error),
-    Read(EventLogError),
+fn identity() -> [u8; 32] {
+    blake3::derive_key("reprise 2026-11 chronicle", &[])
 }
 
-impl From<io::Error> for CompactionError {
-    fn from(error: io::Error) -> Self {
-        Self::Write(error)
-    }
+fn body(entry: &Entry<'_>) -> Vec<u8> {
+    // Writing to memory does not fail.
+    borsh::to_vec(entry).unwrap_or_default()
 }
 
-impl From<EventLogError> for CompactionError {
-    fn from(error: EventLogError) -> Self {
-        Self::Read(error)
-    }
-}
-
-fn frame(entry: &Entry<'_>) -> io::Result<Vec<u8>> {
-    let body = borsh::to_vec(entry)?;
-    let length = u32::try_from(body.len()).map_err(io::Error::other)?;
-    let mut frame = [length.to_le_bytes(), (!length).to_le_bytes()].concat();
-    frame.extend(blake3::hash(&body).as_bytes());
-    frame.extend(body);
-    Ok(frame)
-}
-
-fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> EventLogError {
-    let path = path.to_path_buf();
-    move |source| EventLogError::Io { path, action, source }
-}
-
-/// The frames of a file; ends before the first that is not whole.
-#[derive(Debug)]
-struct Frames {
-    path: PathBuf,
-    file: io::BufReader<File>,
-    /// Where the last whole frame ends.
-    end: u64,
-    length: u64,
-}
-
-impl Frames {
-    fn next(&mut self) -> Result<Option<Entry<'static>>, EventLogError> {
-        let start = self.end;
-        let entry =
-            self.body().map_err(io(&self.path, "read"))?.and_then(|body| borsh::from_slice(&body).ok());
-        if entry.is_none() {
-            self.end = start;
-        }
-        Ok(entry)
-    }
-
-    /// The body of the next whole frame.
-    fn body(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let mut head = [0; FRAME_LEN];
-        if self.length - self.end < FRAME_LEN as u64 {
-            return Ok(None);
-        }
-        self.file.read_exact(&mut head)?;
-        let number = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-        let (length, end) = (number(0), self.end + FRAME_LEN as u64 + u64::from(number(0)));
-        if length != !number(4) || end > self.length {
-            return Ok(None);
-        }
-        let mut body = vec![0; length as usize];
-        self.file.read_exact(&mut body)?;
-        if head[8..] != *blake3::hash(&body).as_bytes() {
-            return Ok(None);
-        }
-        self.end = end;
-        Ok(Some(body))
-    }
+/// The next entry. A frame that checks and does not read is no chronicle's.
+fn next(frames: &mut Frames, log: &Log) -> Result<Option<Entry<'static>>, LogError> {
+    let from = frames.offset();
+    let Some(body) = frames.next().transpose()? else { return Ok(None) };
+    let entry = borsh::from_slice(&body).map_err(|_| log.damaged(from..frames.offset(), HELP))?;
+    Ok(Some(entry))
 }
 
 /// The compacted part of an event log, some blocks at a time.
 #[derive(Debug)]
-pub struct SettledRuns {
+pub struct SettledRuns<'a> {
+    log: &'a Log,
     frames: Frames,
     /// The last block read.
     last: ChainRoot,
     /// Where the last frame read begins.
     bar: u64,
+    /// Where the first damage begins.
+    sound: u64,
     over: bool,
 }
 
-impl SettledRuns {
-    fn read(&mut self) -> Result<Option<Vec<ChainBlock>>, EventLogError> {
-        self.bar = self.frames.end;
-        let run = match self.frames.next()? {
+impl SettledRuns<'_> {
+    fn read(&mut self) -> Result<Option<Vec<ChainBlock>>, LogError> {
+        self.bar = self.frames.offset();
+        let entry = if self.bar < self.sound { next(&mut self.frames, self.log)? } else { None };
+        let run = match entry {
             Some(Entry::Settled(run)) => run.into_owned(),
             Some(Entry::Bar) => return Ok(None),
-            Some(Entry::Event(_)) | None => {
-                return Err(EventLogError::Base { path: self.frames.path.clone() });
+            Some(Entry::Head(_) | Entry::Event(_)) | None => {
+                return Err(self.log.damaged(self.bar..self.log.end(), HELP));
             }
         };
         let mut on_last = |block: SettledBlock| {
@@ -467,8 +371,8 @@ impl SettledRuns {
     }
 }
 
-impl Iterator for SettledRuns {
-    type Item = Result<Vec<ChainBlock>, EventLogError>;
+impl Iterator for SettledRuns<'_> {
+    type Item = Result<Vec<ChainBlock>, LogError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.over {
@@ -480,25 +384,22 @@ impl Iterator for SettledRuns {
     }
 }
 
-/// The events of an event log; ends before the first frame that is not whole.
+/// The events of an event log.
 #[derive(Debug)]
-pub struct Events {
+pub struct Events<'a> {
+    log: &'a Log,
     frames: Frames,
 }
 
-impl Iterator for Events {
-    type Item = Result<SourceEvent, EventLogError>;
+impl Iterator for Events<'_> {
+    type Item = Result<SourceEvent, LogError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let start = self.frames.end;
-        match self.frames.next() {
+        let from = self.frames.offset();
+        match next(&mut self.frames, self.log) {
             Ok(Some(Entry::Event(event))) => Some(Ok(event.into_owned())),
-            Ok(entry) => {
-                if entry.is_some() {
-                    self.frames.end = start;
-                }
-                None
-            }
+            Ok(Some(_)) => Some(Err(self.log.damaged(from..self.frames.offset(), HELP))),
+            Ok(None) => None,
             Err(error) => Some(Err(error)),
         }
     }

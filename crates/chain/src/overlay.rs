@@ -14,17 +14,15 @@
 //!
 //! # File
 //!
-//! `magic "RPOVERL\0" | BLAKE3 of the body (32) | body, borsh`: rewritten whole, synced and renamed, when a
-//! new block is fed. A file that does not check is refused with its path: it is the L1's truth, so guessing
-//! would be lying.
+//! A [log](reprise_disk::log), appended to when new blocks are fed: a frame for each event, with the blocks that were new
+//! and the settlements that landed in each, in borsh. A damaged one is refused with its path, unless nothing whole follows
+//! it: it is the L1's truth, so guessing would be lying.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fs;
-use std::io;
-use std::path::PathBuf;
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use borsh::{BorshDeserialize, BorshSerialize};
+use reprise_disk::data_dir::LockedPath;
+use reprise_disk::log::{Format, Found, HEADER_LEN, Log, LogError};
 use reprise_model::artifact::SettlementArtifact;
 use reprise_model::block::{ChainBlock, ChainRoot, ObservedSettlement};
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProgramId, ResourceId};
@@ -34,9 +32,19 @@ use reprise_model::receipt::{Receipt, Verifier, VerifyError};
 use reprise_model::transaction::LaneTransaction;
 
 use crate::event::SourceEvent;
-use crate::file;
 
-const MAGIC: [u8; 8] = *b"RPOVERL\0";
+/// The version of what the frames hold. Another version is refused, never guessed at.
+pub const FORMAT_VERSION: u16 = 2;
+
+const FORMAT: Format = Format {
+    magic: *b"RPOVERLY",
+    earlier: Some(*b"RPOVERL\0"),
+    version: FORMAT_VERSION,
+    what: "the settlement overlay",
+};
+
+const HELP: &str = "restore the file from a copy, or use another data directory; `reprise receipts export` takes the \
+                    receipts along";
 
 /// What the covenant was made with: it accepts nothing else.
 #[derive(Clone)]
@@ -112,16 +120,9 @@ pub enum Rejection {
 /// Why the overlay cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum OverlayError {
-    /// The file system said no.
-    #[error("{path}: cannot {action} the settlement overlay: {source}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What was tried.
-        action: &'static str,
-        /// What the file system said.
-        source: io::Error,
-    },
+    /// What landed cannot be read or written.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// The lane cannot be followed.
     #[error("{block}: {source}")]
     Lane {
@@ -130,20 +131,23 @@ pub enum OverlayError {
         /// What is wrong.
         source: LaneError,
     },
-    /// The file does not check.
-    #[error(
-        "{path}: the settlement overlay is damaged: restore it, or remove it to settle this chain afresh"
-    )]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-    },
 }
 
-#[derive(Debug, Default, BorshSerialize, BorshDeserialize)]
+/// What landed in a block.
+type Landed = (BlockHash, Vec<ObservedSettlement>);
+
+/// What is kept, and where.
+#[derive(Debug, Default)]
 struct Sealed {
     /// What landed in each block that was ever fed.
-    blocks: BTreeMap<BlockHash, Vec<ObservedSettlement>>,
+    blocks: HashMap<BlockHash, Vec<ObservedSettlement>>,
+    /// None in memory.
+    place: Option<LockedPath>,
+    identity: [u8; 32],
+    /// None before the first block.
+    log: Option<Log>,
+    /// What is not on the disk yet.
+    unsaved: Vec<Landed>,
 }
 
 /// One block of the current chain, as the covenant sees it after the block.
@@ -168,7 +172,6 @@ struct CovenantState {
 
 /// The covenant's state over a chain.
 pub struct Overlay {
-    path: Option<PathBuf>,
     covenant: Covenant,
     sealed: Sealed,
     chain: Vec<Followed>,
@@ -180,17 +183,21 @@ pub struct Overlay {
 
 impl std::fmt::Debug for Overlay {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Overlay").field("path", &self.path).field("blocks", &self.chain.len()).finish()
+        f.debug_struct("Overlay")
+            .field("place", &self.sealed.place)
+            .field("blocks", &self.chain.len())
+            .finish()
     }
 }
 
 impl Overlay {
-    /// Opens the overlay kept at `path` (in memory where there is none) over a chain that starts at `root`.
-    pub fn open(path: Option<PathBuf>, root: ChainRoot, covenant: Covenant) -> Result<Self, OverlayError> {
-        let sealed = match &path {
-            Some(path) if path.exists() => Self::load(path)?,
-            _ => Sealed::default(),
-        };
+    /// Opens the overlay kept at `place` (in memory where there is none) over a chain that starts at `root`.
+    pub fn open(
+        place: Option<LockedPath>,
+        root: ChainRoot,
+        covenant: Covenant,
+    ) -> Result<Self, OverlayError> {
+        let sealed = Sealed::open(place, &root, &covenant)?;
         let ChainRoot { metadata, lane_proof } = root;
         let hasher = covenant.hasher.as_ref();
         let tip = hasher.lane().at(hasher, &covenant.lane, None, lane_proof.as_deref());
@@ -199,7 +206,7 @@ impl Overlay {
         let settled = CovenantState { root: covenant.root, tip, height: 1 };
         let chain = vec![Followed { block, tip, lane_proof, commitment: Commitment::Unbound, settled }];
         let heights = HashMap::from([(block, 0)]);
-        Ok(Self { path, covenant, sealed, chain, heights, mempool: vec![], rejected: vec![] })
+        Ok(Self { covenant, sealed, chain, heights, mempool: vec![], rejected: vec![] })
     }
 
     /// Submits a settlement: it is judged now against the current chain, and again when it lands.
@@ -226,24 +233,28 @@ impl Overlay {
         for left in self.chain.drain(kept..) {
             self.heights.remove(&left.block);
         }
-        let mut sealed_any = false;
-        for block in &mut event.added {
-            sealed_any |= self.extend(block)?;
-        }
-        if sealed_any {
-            self.save()?;
-        }
-        Ok(())
+        event.added.iter_mut().try_for_each(|block| self.extend(block))?;
+        self.save()
     }
 
-    /// Appends one block; whether it is new.
-    fn extend(&mut self, block: &mut ChainBlock) -> Result<bool, OverlayError> {
+    /// Makes durable what an event added. Where [`follow`](Self::follow) failed for want of that alone, the event counts
+    /// once this succeeds.
+    pub fn save(&mut self) -> Result<(), OverlayError> {
+        Ok(self.sealed.save()?)
+    }
+
+    /// Appends one block.
+    fn extend(&mut self, block: &mut ChainBlock) -> Result<(), OverlayError> {
         let (tip, commitment) = self.follow_lane(block)?;
         let hash = block.metadata.block_hash;
-        let known = self.sealed.blocks.get(&hash).cloned();
-        let new = known.is_none();
-        let landed = known.unwrap_or_else(|| self.land());
-        self.sealed.blocks.entry(hash).or_insert_with(|| landed.clone());
+        let landed = match self.sealed.blocks.get(&hash) {
+            Some(landed) => landed.clone(),
+            None => {
+                let landed = self.land();
+                self.sealed.seal(hash, landed.clone());
+                landed
+            }
+        };
 
         let settled = self.tip().settled.clone();
         let settled = landed.iter().fold(settled, |_, settlement| self.settled_by(settlement));
@@ -251,7 +262,7 @@ impl Overlay {
         self.heights.insert(hash, self.chain.len());
         self.chain.push(Followed { block: hash, tip, lane_proof, commitment, settled });
         block.settlements = landed;
-        Ok(new)
+        Ok(())
     }
 
     /// What of the mempool lands in a new block: each is judged again, after the ones before it.
@@ -349,20 +360,56 @@ impl Overlay {
         let refused = |e: VerifyError| Rejection::BadProof { reason: e.to_string() };
         self.covenant.verifier.verify(receipt).map_err(refused)
     }
+}
 
-    fn load(path: &PathBuf) -> Result<Sealed, OverlayError> {
-        let io = |source| OverlayError::Io { path: path.clone(), action: "read", source };
-        let bytes = fs::read(path).map_err(io)?;
-        let body = bytes.strip_prefix(&MAGIC).and_then(|rest| rest.split_at_checked(32));
-        let intact = body.filter(|(checksum, body)| *checksum == blake3::hash(body).as_bytes());
-        let sealed = intact.and_then(|(_, body)| borsh::from_slice(body).ok());
-        sealed.ok_or_else(|| OverlayError::Damaged { path: path.clone() })
+impl Sealed {
+    fn open(place: Option<LockedPath>, root: &ChainRoot, covenant: &Covenant) -> Result<Self, LogError> {
+        let mut identity = blake3::Hasher::new_derive_key("reprise 2026-11 settlement overlay");
+        identity.update(&root.metadata.block_hash.0).update(&covenant.pins.0);
+        let identity = *identity.finalize().as_bytes();
+        let mut sealed = Self { place: place.clone(), identity, ..Self::default() };
+        let Some(Found { mut log, mut damage }) =
+            place.map(|place| Log::open(place, FORMAT, identity)).transpose()?.flatten()
+        else {
+            return Ok(sealed);
+        };
+        if damage.first().is_some_and(|first| first.start == 0) && log.frames(0).next().is_some() {
+            // What says that it is an overlay is damaged, and known.
+            log.mend(&damage[..1])?;
+            damage.remove(0);
+        }
+        if let Some(range) = damage.first() {
+            return Err(log.damaged(range.clone(), HELP));
+        }
+        let mut frames = log.frames(HEADER_LEN);
+        loop {
+            let from = frames.offset();
+            let Some(body) = frames.next().transpose()? else { break };
+            let landed: Vec<Landed> =
+                borsh::from_slice(&body).map_err(|_| log.damaged(from..frames.offset(), HELP))?;
+            sealed.blocks.extend(landed);
+        }
+        sealed.log = Some(log);
+        Ok(sealed)
     }
 
-    fn save(&self) -> Result<(), OverlayError> {
-        let Some(path) = &self.path else { return Ok(()) };
-        let io = |source| OverlayError::Io { path: path.clone(), action: "write", source };
-        let body = borsh::to_vec(&self.sealed).map_err(io)?;
-        file::replace(path, &[&MAGIC, blake3::hash(&body).as_bytes(), &body]).map_err(io)
+    /// Notes what landed in a block that is fed for the first time.
+    fn seal(&mut self, block: BlockHash, landed: Vec<ObservedSettlement>) {
+        if self.place.is_some() {
+            self.unsaved.push((block, landed.clone()));
+        }
+        self.blocks.insert(block, landed);
+    }
+
+    fn save(&mut self) -> Result<(), LogError> {
+        let (Some(place), false) = (&self.place, self.unsaved.is_empty()) else { return Ok(()) };
+        // Writing to memory does not fail.
+        let body = borsh::to_vec(&self.unsaved).unwrap_or_default();
+        match &mut self.log {
+            Some(log) => log.append(&body)?,
+            None => self.log = Some(Log::create(place.clone(), FORMAT, self.identity, &[&body])?),
+        }
+        self.unsaved.clear();
+        Ok(())
     }
 }

@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::vec;
 
+use reprise_disk::log::LogError;
 use reprise_model::block::{ChainBlock, ChainBlockMetadata};
 use reprise_model::digest::{BlockHash, Digest};
 
 use crate::event::SourceEvent;
-use crate::overlay::Overlay;
+use crate::overlay::{Overlay, OverlayError};
 use crate::recording::Recording;
 use crate::source::{ChainSource, Pace, Poll, Progress, SourceError};
 
@@ -25,6 +26,8 @@ pub struct RecordedL1 {
     overlay: Arc<Mutex<Overlay>>,
     /// How many blocks in a row were refused a settlement.
     refused: u32,
+    /// An event that the overlay has followed and cannot write down yet, and why.
+    waits: Option<(SourceEvent, LogError)>,
 }
 
 impl RecordedL1 {
@@ -36,6 +39,7 @@ impl RecordedL1 {
             view: vec![recording.root.metadata],
             overlay,
             refused: 0,
+            waits: None,
         }
     }
 
@@ -68,20 +72,41 @@ impl RecordedL1 {
         let kept = kept.ok_or_else(|| failed("an event removes more blocks than there are".into()))?;
         self.view.truncate(kept);
         self.view.extend(event.added.iter().map(|block| block.metadata));
-        let rejected = {
+        let (followed, rejected) = {
             let mut overlay = self.overlay();
-            overlay.follow(&mut event).map_err(|e| failed(e.to_string()))?;
-            overlay.take_rejected()
+            (overlay.follow(&mut event), overlay.take_rejected())
         };
         for (settlement, why) in rejected {
             tracing::info!(statement = %settlement.statement, "a settlement did not land: {why}");
         }
-        Ok(Poll::Event(event))
+        self.saved(event, followed)
+    }
+
+    /// An event that is written down, or waits for that.
+    fn saved(&mut self, event: SourceEvent, saved: Result<(), OverlayError>) -> Result<Poll, SourceError> {
+        match saved {
+            Ok(()) => Ok(Poll::Event(event)),
+            Err(OverlayError::Log(error)) if error.is_transient() => {
+                if self.waits.is_none() {
+                    tracing::warn!(%error, "the disk fails: the L1 waits");
+                }
+                self.waits = Some((event, error));
+                Ok(Poll::Pending)
+            }
+            Err(error) => Err(SourceError { source_name: "recording".into(), reason: error.to_string() }),
+        }
     }
 }
 
 impl ChainSource for RecordedL1 {
     fn poll(&mut self, progress: Progress) -> Result<Poll, SourceError> {
+        if let Some((event, _)) = &self.waits {
+            let (event, saved) = (event.clone(), self.overlay().save());
+            if saved.is_ok() {
+                self.waits = None;
+            }
+            return self.saved(event, saved);
+        }
         let next = self.events.as_slice().first();
         match next {
             Some(event) if self.pace == Pace::Proved && !event.removed.is_empty() && !progress.proved => {
@@ -99,5 +124,8 @@ impl ChainSource for RecordedL1 {
             }
             None => Ok(Poll::End),
         }
+    }
+    fn disk_error(&self) -> Option<String> {
+        self.waits.as_ref().map(|(_, error)| error.to_string())
     }
 }

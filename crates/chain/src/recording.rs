@@ -13,7 +13,7 @@
 //! A file of another version, length or checksum is refused with an error that names the file.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -127,18 +127,6 @@ impl Recording {
             return Err(damaged(path, "its checksum does not match"));
         }
         borsh::from_slice(body).map_err(|e| damaged(path, &format!("its body cannot be read: {e}")))
-    }
-
-    /// Reads the recording that `file` begins with, and how many bytes it takes; more may follow.
-    pub(crate) fn read_head(file: &mut fs::File, path: &Path) -> Result<(Self, u64), RecordingError> {
-        let io = |source| RecordingError::Io { path: path.into(), action: "read", source };
-        let mut bytes = vec![];
-        file.take(HEADER_LEN as u64).read_to_end(&mut bytes).map_err(io)?;
-        if let Some(length) = bytes.get(10..18).and_then(|length| length.first_chunk()) {
-            // No more than the file has is read, whatever the length says.
-            file.take(u64::from_le_bytes(*length)).read_to_end(&mut bytes).map_err(io)?;
-        }
-        Ok((Self::decode(&bytes, path)?, bytes.len() as u64))
     }
 
     /// Reads a file.

@@ -19,6 +19,12 @@ pub trait ChainSource: Send {
     fn connection(&self) -> Option<Connection> {
         None
     }
+
+    /// What keeps it from going on where that can pass: a disk that what it tells cannot be kept on. Until then it
+    /// answers [`Poll::Pending`].
+    fn disk_error(&self) -> Option<String> {
+        None
+    }
 }
 
 /// How far the pipeline has come.

@@ -36,11 +36,13 @@ pub enum Mutation {
     SettledForEver,
     /// A refusal stands although the L1 has taken what it refused.
     RefusalForEver,
+    /// A valid proof that comes after its time is dropped.
+    DropLate,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::PublishBeforeDurable,
         Self::KeyWithoutEnd,
         Self::DeleteOnReorg,
@@ -55,6 +57,7 @@ impl Mutation {
         Self::AcknowledgeBeforeSync,
         Self::SettledForEver,
         Self::RefusalForEver,
+        Self::DropLate,
     ];
 }
 

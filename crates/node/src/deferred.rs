@@ -9,12 +9,12 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use reprise_chain::event::ChainEvent;
-use reprise_model::coordinate::{Checkpoint, Coordinate};
+use reprise_disk::log::LogError;
+use reprise_model::coordinate::Coordinate;
 use reprise_model::digest::StatementId;
 use reprise_prover::engine::Request;
 use reprise_prover::policy::Policy;
-use reprise_scheduler::record::RecordError;
-use reprise_store::port::StoreError;
+use reprise_store::port::{Floor, StoreError};
 
 /// What is wrong with the disk.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +22,7 @@ pub(crate) enum DiskError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
-    Records(#[from] RecordError),
+    Records(#[from] LogError),
 }
 
 impl DiskError {
@@ -48,8 +48,8 @@ pub(crate) struct Deferred {
     pub(crate) view: Option<ChainEvent>,
     /// Stored statements at further coordinates.
     pub(crate) coordinates: VecDeque<(Coordinate, StatementId, Request)>,
-    /// Below which everything is to be pruned.
-    pub(crate) floor: Option<Checkpoint>,
+    /// Below which everything of these pins is to be pruned.
+    pub(crate) floor: Option<Floor>,
     failures: u32,
     error: Option<DiskError>,
     again_at: Option<Duration>,

@@ -26,8 +26,12 @@ pub(crate) struct Diagnostics {
 impl Diagnostics {
     /// Diagnostics that dump into a folder of the data directory.
     pub(crate) fn new(dumps: Option<PathBuf>) -> Self {
-        let host = fs::read_to_string("/etc/hostname").map(|name| name.trim().to_owned());
-        Self { dumps, host: host.unwrap_or_default(), provenances: HashMap::new(), verified: 0 }
+        Self { dumps, host: String::new(), provenances: HashMap::new(), verified: 0 }
+    }
+
+    /// The host on which proofs are made; without it, provenances name none.
+    pub(crate) fn on_host(&mut self, host: String) {
+        self.host = host;
     }
 
     /// A proof ended, verified or not.

@@ -18,7 +18,7 @@ use reprise_model::order::Order;
 use reprise_model::statement::StatementId;
 use reprise_prover::backend::Backend;
 use reprise_prover::reader::{Read, Reader};
-use reprise_prover::workers::{Answer, Assignment, Workers};
+use reprise_prover::workers::{Answer, Assignment, Taken, Workers};
 use reprise_store::ReceiptStore;
 use reprise_store::port::{NewEntry, PutOutcome, StoreError};
 
@@ -137,6 +137,8 @@ impl Node {
                 if let Some(connection) = self.source.connection() {
                     self.tell(observer, |pipeline, context| pipeline.on_connection(&connection, context));
                 }
+                let error = self.source.disk_error();
+                self.tell(observer, |pipeline, context| pipeline.hear_disk_error(error, context));
             }
             if stop.load(Ordering::Relaxed) && stopping.is_none() {
                 stopping = Some(Instant::now());
@@ -169,9 +171,8 @@ impl Node {
             let due = self.pipeline.deadline().map(|at| at.saturating_sub(self.threads.now()));
             match self.inbox.recv_timeout(due.map_or(STOP_POLL, |due| due.min(STOP_POLL))) {
                 Ok(mail) => {
-                    if let Some(message) = self.open(mail) {
-                        self.tell(observer, |pipeline, context| pipeline.receive(message, context))?;
-                    }
+                    let message = self.open(mail);
+                    self.tell(observer, |pipeline, context| pipeline.receive(message, context))?;
                 }
                 Err(RecvTimeoutError::Timeout) if due.is_none_or(|due| due >= STOP_POLL) => {}
                 Err(RecvTimeoutError::Timeout) => self.tell(observer, Pipeline::wake)?,
@@ -189,12 +190,15 @@ impl Node {
         what(&mut self.pipeline, &mut Context { executor: &mut self.threads, observer })
     }
 
-    /// The message in it, unless nobody waits for that any more.
-    fn open(&mut self, mail: Mail) -> Option<Message> {
+    /// The message in it.
+    fn open(&mut self, mail: Mail) -> Message {
         match mail {
-            Mail::Read(read) => Some(Message::Read(read)),
-            Mail::Answer(answer) => self.threads.workers.take(answer).map(Message::Finished),
-            Mail::Stored { order, result } => Some(Message::Stored { order, result }),
+            Mail::Read(read) => Message::Read(read),
+            Mail::Answer(answer) => match self.threads.workers.take(answer) {
+                Taken::Awaited(finished) => Message::Finished(finished),
+                Taken::Late(finished) => Message::Late(finished),
+            },
+            Mail::Stored { order, result } => Message::Stored { order, result },
         }
     }
 }

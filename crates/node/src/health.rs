@@ -4,6 +4,7 @@
 //! promise is broken; a run that ends red ends with an exit code other than zero. Each [`Reason`] has a name, which
 //! metrics and the operator's manual (`docs/operations.md`) know it by, and says what to do.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use reprise_chain::source::Hitch;
@@ -14,8 +15,6 @@ use reprise_settler::{Cause, Refusal, Urgency};
 use serde::{Serialize, Serializer};
 
 use crate::connection::L1Connection;
-use crate::deferred::DiskError;
-use crate::violation::Violation;
 
 /// For how many seconds the L1 may be away: nodes restart, and connections break.
 pub const L1_AWAY_MAX: u64 = 60;
@@ -103,11 +102,17 @@ pub enum Reason {
         /// Whether somebody must act.
         urgent: bool,
     },
-    /// A promise was broken.
+    /// A promise was broken, once or more often. Where it is one about the state, nothing is settled any more.
     Violated {
         /// Which.
         promise: String,
     },
+}
+
+impl From<Vec<Reason>> for Health {
+    fn from(reasons: Vec<Reason>) -> Self {
+        Self { reasons }
+    }
 }
 
 impl Health {
@@ -115,10 +120,10 @@ impl Health {
     /// watcher's violations.
     pub(crate) fn of(
         engine: &Engine,
-        disk: Option<&DiskError>,
+        disk: Option<String>,
         l1: Option<&L1Connection>,
         refusal: Option<(&Refusal, Urgency)>,
-        violations: &[Violation],
+        broken: &BTreeMap<&'static str, u64>,
     ) -> Self {
         let given_up = engine.failures().iter().map(|(statement, failure)| Reason::GivenUp {
             statement: *statement,
@@ -140,7 +145,7 @@ impl Health {
             Failure::Store(error) => Some(error.to_string()),
             _ => None,
         });
-        let disk = disk.map(ToString::to_string).or(held_up).map(|error| Reason::Disk { error });
+        let disk = disk.or(held_up).map(|error| Reason::Disk { error });
         let refused = refusal.filter(|(_, urgency)| *urgency > Urgency::None);
         let refused = refused.map(|(refusal, urgency)| Reason::Refused {
             cause: refusal.cause,
@@ -148,8 +153,7 @@ impl Health {
             said: refusal.said.clone(),
             urgent: urgency == Urgency::Act,
         });
-        let violated =
-            violations.iter().map(|violation| Reason::Violated { promise: violation.promise.to_owned() });
+        let violated = broken.keys().map(|promise| Reason::Violated { promise: (*promise).to_owned() });
         let reasons = given_up.chain(failing).chain(resting).chain(disk).chain(l1.and_then(of_l1));
         Self { reasons: reasons.chain(refused).chain(violated).collect() }
     }

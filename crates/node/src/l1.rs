@@ -1,15 +1,13 @@
 //! The port to an L1 as a whole, and the L1s that come with Reprise: a recording or the dev chain, each with
 //! an overlay to settle into.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use reprise_chain::overlay::{Covenant, Overlay, OverlayError, Rejection};
 use reprise_chain::recorded::RecordedL1;
 use reprise_chain::recording::{Lane, Recording};
 use reprise_chain::source::{ChainSource, Pace};
+use reprise_disk::data_dir::DataDir;
 use reprise_model::artifact::SettlementArtifact;
 use reprise_model::block::ChainRoot;
 use reprise_model::profile::SealKind;
@@ -34,7 +32,7 @@ pub trait L1 {
         self: Box<Self>,
         covenant: Covenant,
         seal: SealKind,
-        dir: Option<&Path>,
+        dir: Option<&DataDir>,
     ) -> Result<OpenL1, L1Error>;
 }
 
@@ -52,14 +50,6 @@ pub enum L1Error {
     /// The overlay cannot be opened.
     #[error(transparent)]
     Overlay(#[from] OverlayError),
-    /// The directory cannot be made.
-    #[error("{path}: cannot make the directory: {source}")]
-    Dir {
-        /// The directory.
-        path: PathBuf,
-        /// What the file system said.
-        source: io::Error,
-    },
     /// In an L1's own words.
     #[error(transparent)]
     Other(Box<dyn std::error::Error + Send + Sync>),
@@ -93,17 +83,11 @@ impl L1 for RecordedChain {
         self: Box<Self>,
         covenant: Covenant,
         seal: SealKind,
-        dir: Option<&Path>,
+        dir: Option<&DataDir>,
     ) -> Result<OpenL1, L1Error> {
-        let path = match dir {
-            Some(dir) => {
-                fs::create_dir_all(dir).map_err(|source| L1Error::Dir { path: dir.into(), source })?;
-                // Programs of another backend, or another lane, have other pins: each settles apart.
-                Some(dir.join(format!("overlay-{}", covenant.pins.short())))
-            }
-            None => None,
-        };
-        let overlay = Overlay::open(path, self.recording.root.clone(), covenant)?;
+        // Programs of another backend, or another lane, have other pins: each settles apart.
+        let place = dir.map(|dir| dir.overlay(&covenant.pins));
+        let overlay = Overlay::open(place, self.recording.root.clone(), covenant)?;
         let overlay = Arc::new(Mutex::new(overlay));
         let sink = OverlaySink(overlay.clone());
         let sink = match seal {
@@ -140,7 +124,7 @@ impl<F: FnOnce(Box<dyn ChainSource>) -> Box<dyn ChainSource>> L1 for WrappedL1<F
         self: Box<Self>,
         covenant: Covenant,
         seal: SealKind,
-        dir: Option<&Path>,
+        dir: Option<&DataDir>,
     ) -> Result<OpenL1, L1Error> {
         let OpenL1 { source, sink } = self.l1.open(covenant, seal, dir)?;
         Ok(OpenL1 { source: (self.through)(source), sink })

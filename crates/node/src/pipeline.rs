@@ -19,7 +19,7 @@ use reprise_chain::tree::{ChainError, ForkTree};
 use reprise_model::artifact::AggregatorArtifact;
 use reprise_model::block::BatchMetadata;
 use reprise_model::coordinate::Checkpoint;
-use reprise_model::digest::BlockHash;
+use reprise_model::digest::{BlockHash, PinsDigest};
 use reprise_model::mutation::{self, Mutation};
 use reprise_model::order::{Order, Work};
 use reprise_model::statement::StatementId;
@@ -33,7 +33,7 @@ use reprise_prover::workers::{Assignment, Finished};
 use reprise_scheduler::scheduler::{Scheduler, SchedulerError};
 use reprise_settler::{Moment, Refusal, Settler};
 use reprise_store::ReceiptStore;
-use reprise_store::port::{Lookup, NewEntry, PutOutcome, StoreError};
+use reprise_store::port::{Floor, Lookup, NewEntry, PutOutcome, StoreError};
 
 use crate::connection::L1Connection;
 use crate::debts::Debts;
@@ -93,6 +93,8 @@ pub enum Message {
     Read(Read),
     /// To [`Executor::prove`].
     Finished(Finished),
+    /// To [`Executor::prove`], after [`Executor::write_off`].
+    Late(Finished),
     /// To [`Executor::store`]: the entry is durable, or is not.
     Stored {
         /// What was ordered.
@@ -103,7 +105,7 @@ pub enum Message {
 }
 
 /// Does what takes time, and knows what time it is. Each request is answered by one [`Message`], but for
-/// proofs that were written off.
+/// proofs that were written off, of which one may come by [`Message::Late`].
 pub trait Executor {
     /// The time since the pipeline began.
     fn now(&self) -> Duration;
@@ -166,6 +168,8 @@ pub(crate) struct Rooms {
     pub(crate) floor: Checkpoint,
     /// How many orders that are not stored the planner is asked for.
     pub(crate) demand_max: usize,
+    /// What the programs are bound to.
+    pub(crate) pins: PinsDigest,
 }
 
 /// The rooms, and what passes between them.
@@ -188,10 +192,14 @@ pub struct Pipeline {
     deferred: Deferred,
     /// How the connection to a live L1 is, as the source said last.
     connection: Option<L1Connection>,
+    /// What keeps the source from going on, where that can pass.
+    source_disk_error: Option<String>,
     health: Health,
     /// How many receipts turned out to be lost while effects were carried out.
     lost: u64,
+    /// Below it the store has pruned everything that is proved under these pins.
     floor: Checkpoint,
+    pins: PinsDigest,
     demand_max: usize,
 }
 
@@ -230,6 +238,7 @@ impl Pipeline {
             diagnostics,
             floor,
             demand_max,
+            pins,
         } = rooms;
         Self {
             l1,
@@ -247,16 +256,24 @@ impl Pipeline {
             deferred: Deferred::default(),
             connection: None,
             health: Health::default(),
+            source_disk_error: None,
             lost: 0,
             floor,
+            pins,
             demand_max,
         }
+    }
+
+    /// Names the host in the provenance of what is proved here.
+    pub(crate) fn on_host(&mut self, host: String) {
+        self.diagnostics.on_host(host);
     }
 
     /// How far it has come: what a source that paces itself by the prover wants to know.
     pub fn progress(&self) -> Progress {
         // What was given up settles nothing any more.
-        let stuck = self.settler.is_none() || !self.engine.failures().is_empty();
+        let stuck =
+            self.settler.is_none() || !self.engine.failures().is_empty() || self.watcher.is_state_in_doubt();
         let proved = self.engine.satisfied() && self.deferred.error().is_none();
         let settled = stuck || !self.planner.is_unsettled();
         let refused = self.refusal().is_some();
@@ -374,20 +391,24 @@ impl Pipeline {
         if floor.is_none() {
             return Ok(());
         }
-        self.deferred.floor = floor;
+        self.deferred.floor = floor.map(|below| Floor { below, seen: self.planner.highest() });
         self.prune_store(context)
     }
 
     /// Lets the store go of what is below the floor, where that rose.
     fn prune_store(&mut self, context: &mut Context<'_>) -> Result<(), RunError> {
         let Some(floor) = self.deferred.floor else { return Ok(()) };
+        let pins = self.pins;
         // PRUNE SAFETY: below the floor every block is final, so none of them can leave or return, on this
         // fork or another; and each is settled by a settlement whose own block is final, so that none of
         // their aggregates is ever wanted again. What a live block uses as well keeps its receipt: the store
         // deletes coordinates, and a receipt only with its last one. A later process that follows the chain
         // from its beginning is told the floor, and wants nothing below it (`Planner::resume`).
-        let Some(outcome) = self.ask(context, |store| store.prune_below(floor))? else { return Ok(()) };
+        let Some(outcome) = self.ask(context, |store| store.prune_below(&pins, floor))? else {
+            return Ok(());
+        };
         self.deferred.floor = None;
+        let floor = floor.below;
         self.floor = floor;
         self.scheduler.prune_below(floor);
         self.tell(&PipelineEvent::Pruned(floor), context);
@@ -445,6 +466,16 @@ impl Pipeline {
                 self.note_given_up(&order);
                 effects
             }
+            Message::Late(Finished { order, result: Ok(receipt), took, cycles, .. }) => {
+                tracing::info!(statement = %order.id, kind = %order.kind(), ?took, "a proof came after its time, and is kept");
+                let effects = self.engine.proved_late(&order, receipt);
+                if !effects.is_empty() {
+                    let since_epoch = context.executor.since_epoch();
+                    self.diagnostics.on_proof(order.id, self.backend.name(), took, cycles, since_epoch, true);
+                }
+                effects
+            }
+            Message::Late(_) => vec![],
             Message::Stored { order, result: Ok(PutOutcome { stored: false, .. }) } => {
                 self.diagnostics.forget(&order.id);
                 self.engine.discarded(order.id)
@@ -510,6 +541,14 @@ impl Pipeline {
         self.update_health(context);
     }
 
+    /// What keeps the source from going on, where that can pass.
+    pub fn hear_disk_error(&mut self, error: Option<String>, context: &mut Context<'_>) {
+        if self.source_disk_error != error {
+            self.source_disk_error = error;
+            self.update_health(context);
+        }
+    }
+
     /// Says how the node is, where that changed.
     fn update_health(&mut self, context: &mut Context<'_>) {
         let health = self.health_at(context.executor.now());
@@ -532,7 +571,8 @@ impl Pipeline {
     fn health_at(&self, now: Duration) -> Health {
         let l1 = self.connection.as_ref();
         let refusal = self.refusal().map(|refusal| (refusal, refusal.urgency(now)));
-        Health::of(&self.engine, self.deferred.error(), l1, refusal, self.watcher.violations())
+        let disk = self.deferred.error().map(ToString::to_string).or_else(|| self.source_disk_error.clone());
+        Health::of(&self.engine, disk, l1, refusal, self.watcher.broken_promises())
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>, context: &mut Context<'_>) -> Result<(), RunError> {
@@ -557,7 +597,12 @@ impl Pipeline {
                         _ => Duration::ZERO,
                     };
                     let kind = order.kind();
-                    tracing::error!(statement = %order.id, %kind, "{failure}");
+                    match failure {
+                        Failure::Cancelled { .. } => {
+                            tracing::info!(statement = %order.id, %kind, "{failure}")
+                        }
+                        _ => tracing::error!(statement = %order.id, %kind, "{failure}"),
+                    }
                     context.executor.write_off(&order.id).map_err(RunError::Thread)?;
                     let failure = Some(failure.to_string());
                     self.tell(&PipelineEvent::Proved { order, took, failure, device: None }, context);
@@ -632,6 +677,10 @@ impl Pipeline {
 
     /// Submits the oldest unsettled bundle if its proof is stored.
     fn settle(&mut self, context: &mut Context<'_>) -> Result<(), RunError> {
+        if self.watcher.is_state_in_doubt() {
+            // A wrong root on the L1 cannot be taken back; what is not settled can be settled later.
+            return Ok(());
+        }
         let tip = self.tree.tip().block_hash();
         let Some(wanted) = self.planner.bundles().next().cloned() else {
             self.settler.iter_mut().for_each(Settler::relieve);
@@ -706,7 +755,7 @@ impl Pipeline {
             settlements: self.planner.settlements(),
             settled_checkpoint: self.planner.settled_checkpoint().map_or(0, |checkpoint| checkpoint.0),
             state_root: self.watcher.root().to_hex(),
-            violations: violations.len() as u64,
+            violations: self.watcher.broken_promises().values().sum(),
             health,
             l1_connection: self.connection,
             ..self.statistics.report()

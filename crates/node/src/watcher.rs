@@ -9,7 +9,7 @@
 //! | settlement gap | a settlement that does not start where the last one on the chain ended |
 //! | wrong root | a batch or settlement root that the [`Oracle`] does not get |
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use reprise_model::block::ObservedSettlement;
 use reprise_model::coordinate::{Checkpoint, Coordinate};
@@ -35,7 +35,18 @@ pub struct Watcher {
     genesis: (Digest, Digest),
     oracle: Oracle,
     violations: Vec<Violation>,
+    /// How often each promise was broken.
+    counts: BTreeMap<&'static str, u64>,
 }
+
+/// How many violations of one promise are told in full. More are counted: one wrong root makes every later one wrong.
+const TOLD_MAX: u64 = 16;
+
+const ONE_STATEMENT: &str = "a coordinate holds one statement";
+
+/// What must hold of the state.
+const ROOTS: [&str; 2] =
+    ["a batch's root is that of a sequential execution", "a settled root is that of a sequential execution"];
 
 impl Watcher {
     /// A watcher of a pipeline with so many permits, whose chain starts at this root and lane tip.
@@ -50,12 +61,24 @@ impl Watcher {
             genesis,
             oracle,
             violations: vec![],
+            counts: BTreeMap::new(),
         }
     }
 
-    /// The invariants broken so far.
+    /// The invariants broken so far: the first few violations of each.
     pub fn violations(&self) -> &[Violation] {
         &self.violations
+    }
+
+    /// Every promise that was broken, and how often.
+    pub fn broken_promises(&self) -> &BTreeMap<&'static str, u64> {
+        &self.counts
+    }
+
+    /// Whether the state is not that of a plain execution, or a statement not that of another one: what is settled from
+    /// here on may be wrong.
+    pub fn is_state_in_doubt(&self) -> bool {
+        [ROOTS[0], ROOTS[1], ONE_STATEMENT].iter().any(|promise| self.counts.contains_key(promise))
     }
 
     /// The state root that a plain sequential execution of the canonical chain gives.
@@ -64,7 +87,13 @@ impl Watcher {
     }
 
     fn broken(&mut self, promise: &'static str, by: impl ToString) {
-        self.violations.push(Violation { promise, by: by.to_string() });
+        let count = self.counts.entry(promise).or_default();
+        *count += 1;
+        if *count <= TOLD_MAX {
+            let violation = Violation { promise, by: by.to_string() };
+            tracing::error!("violated: {promise} (by {})", violation.by);
+            self.violations.push(violation);
+        }
     }
 
     fn keep(&mut self, id: StatementId, at: &Coordinate) {
@@ -89,7 +118,7 @@ impl Watcher {
             self.broken("settlements are gapless", settlement.statement);
         }
         if self.oracle.root_at(&settlement.end_block) != Some(transition.root_after) {
-            self.broken("a settled root is that of a sequential execution", settlement.statement);
+            self.broken(ROOTS[1], settlement.statement);
         }
     }
 }
@@ -104,7 +133,7 @@ impl Observer for Watcher {
                 for (added, batch) in event.added.iter().zip(batches) {
                     let root = self.oracle.execute(&added.block);
                     if root != batch.root_after {
-                        self.broken("a batch's root is that of a sequential execution", batch.metadata.id);
+                        self.broken(ROOTS[0], batch.metadata.id);
                     }
                     self.blocks += 1;
                     for settlement in &added.block.settlements {
@@ -141,7 +170,7 @@ impl Observer for Watcher {
             PipelineEvent::Published(order) if !self.durable.contains_key(&order.id) => {
                 self.broken("nothing is published before it is durable", order.id);
             }
-            PipelineEvent::Diverged(id) => self.broken("a coordinate holds one statement", id),
+            PipelineEvent::Diverged(id) => self.broken(ONE_STATEMENT, id),
             _ => {}
         }
     }

@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use reprise_chain::overlay::Covenant;
 use reprise_chain::recording::Lane;
 use reprise_chain::tree::ForkTree;
+use reprise_disk::data_dir::DataDir;
 use reprise_ledger::Ledger;
 use reprise_model::block::{ChainBlockMetadata, ChainRoot};
 use reprise_model::journal::Pins;
@@ -43,7 +43,7 @@ pub struct Settings {
     /// How many checkpoints below the tip a block is final.
     pub finality_depth: u64,
     /// Where batch records and what the L1 must remember are kept; in memory where there is none.
-    pub data_dir: Option<PathBuf>,
+    pub data_dir: Option<DataDir>,
     /// How patient everything is.
     pub tuning: Tuning,
 }
@@ -84,14 +84,6 @@ impl Default for Tuning {
 /// Why a node cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
-    /// The data directory cannot be made.
-    #[error("{path}: cannot make the data directory: {source}")]
-    DataDir {
-        /// The directory.
-        path: PathBuf,
-        /// What the file system said.
-        source: io::Error,
-    },
     /// The L1 cannot be opened.
     #[error(transparent)]
     L1(#[from] L1Error),
@@ -183,9 +175,11 @@ pub fn build_node(
     let workload = Workload::ledger(backend.clone(), hasher, &l1.lane());
     let (name, root) = (l1.name(), l1.root());
     let records = open_log(&settings, &workload, &root.metadata)?;
-    let dir = settings.data_dir.as_deref().map(|dir| dir.join("l1"));
-    let opened = l1.open(workload.covenant(), backend.profile().seal, dir.as_deref())?;
-    let pipeline = build_pipeline(&settings, name, root, &workload, store.clone(), records, opened.sink)?;
+    let opened = l1.open(workload.covenant(), backend.profile().seal, settings.data_dir.as_ref())?;
+    let mut pipeline = build_pipeline(&settings, name, root, &workload, store.clone(), records, opened.sink)?;
+    // Here and not where the rooms are joined: what a simulated world does depends on no machine.
+    let host = fs::read_to_string("/etc/hostname").map(|name| name.trim().to_owned());
+    pipeline.on_host(host.unwrap_or_default());
     let (permits, grace) = (settings.permits, settings.tuning.shutdown_grace);
     Node::start(pipeline, opened.source, &backend, &store, permits, grace).map_err(WireError::Thread)
 }
@@ -203,10 +197,11 @@ pub fn build_pipeline(
     let Tuning { engine, retention, .. } = settings.tuning;
     let Workload { backend, hasher, processor, pins } = workload.clone();
     let genesis_root = StateTree::empty(hasher.clone()).root();
+    let pins_digest = pins.digest(hasher.as_ref());
     let context = ProofContext {
         scheme: backend.clone(),
         hasher: hasher.clone(),
-        pins: pins.digest(hasher.as_ref()),
+        pins: pins_digest,
         programs: backend.programs(),
     };
     let oracle = Oracle::new(processor.clone(), hasher.clone(), pins.deposit);
@@ -216,9 +211,8 @@ pub fn build_pipeline(
     tree.restore(scheduler.known());
     let genesis = (genesis_root, scheduler.tip_at_root());
     let mut planner = Planner::new(context, settings.rule, retention);
-    let highest = scheduler.known().map(|block| block.checkpoint).max().unwrap_or_default();
-    let floor = store.prune_floor()?;
-    planner.resume(floor, highest);
+    let floor = store.prune_floor(&pins_digest)?;
+    planner.resume(floor.below, floor.seen);
     let rooms = Rooms {
         tree,
         scheduler,
@@ -228,8 +222,9 @@ pub fn build_pipeline(
         store,
         backend,
         watcher: Watcher::new(settings.permits, genesis, oracle),
-        diagnostics: Diagnostics::new(settings.data_dir.as_ref().map(|dir| dir.join("divergences"))),
-        floor,
+        diagnostics: Diagnostics::new(settings.data_dir.as_ref().map(DataDir::divergences)),
+        floor: floor.below,
+        pins: pins_digest,
         demand_max: engine.jobs_max,
     };
     Ok(Pipeline::new(name, rooms))
@@ -243,14 +238,8 @@ fn open_log(
     let Some(dir) = &settings.data_dir else { return Ok(Box::new(MemoryLog::default())) };
     let pins = workload.pins.digest(workload.hasher.as_ref());
     // Programs of another backend, or another lane, have other pins: each keeps its records apart.
-    let path = made(&dir.join("state"))?.join(format!("records-{}", pins.short()));
     let mut identity = blake3::Hasher::new_derive_key("reprise 2026-11 batch records");
     identity.update(&root.block_hash.0).update(&pins.0);
-    let log = DiskLog::open(&path, *identity.finalize().as_bytes()).map_err(SchedulerError::from)?;
-    Ok(Box::new(log))
-}
-
-fn made(dir: &Path) -> Result<PathBuf, WireError> {
-    fs::create_dir_all(dir).map_err(|source| WireError::DataDir { path: dir.into(), source })?;
-    Ok(dir.into())
+    let identity = *identity.finalize().as_bytes();
+    Ok(Box::new(DiskLog::open(dir.records(&pins), identity).map_err(SchedulerError::from)?))
 }

@@ -206,6 +206,8 @@ pub struct Planner {
     /// Until the chain has shown the settlement that the floor stands on: which it has done once it has
     /// passed this checkpoint.
     catching_up: Option<Checkpoint>,
+    /// How far the chain had come, on whatever fork.
+    highest: Checkpoint,
 }
 
 impl Planner {
@@ -228,15 +230,21 @@ impl Planner {
             floor: Checkpoint(0),
             swept: Checkpoint(0),
             catching_up: None,
+            highest: Checkpoint(0),
         }
     }
 
-    /// Goes on over a store whose receipts are pruned below `floor`, in a directory that has seen blocks up to
-    /// `highest`. The settlement that the floor stands on was carried by one of those: see
+    /// Goes on over a store whose receipts are pruned below `floor`, which was raised to there when the chain had come to
+    /// `highest`. The settlement that the floor stands on is carried by a block below that: see
     /// [`Planner::unknown_floor`].
     pub fn resume(&mut self, floor: Checkpoint, highest: Checkpoint) {
         self.catching_up = (floor > Checkpoint(0)).then_some(highest);
-        self.floor = floor;
+        (self.floor, self.highest) = (floor, highest);
+    }
+
+    /// How far the chain has come, on whatever fork.
+    pub fn highest(&self) -> Checkpoint {
+        self.highest
     }
 
     /// Whether nothing is wanted yet, because the chain has not shown again what was pruned.
@@ -285,6 +293,7 @@ impl Planner {
                 });
             }
         }
+        self.highest = self.highest.max(self.tip());
         let deepest = self.tip().0.saturating_sub(self.retention.grace);
         self.dormant.remove_below(Checkpoint(deepest));
         if self.first_unsettled() >= self.floor {

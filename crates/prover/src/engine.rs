@@ -58,7 +58,8 @@ pub enum Effect {
     Prove(Arc<Order>, usize),
     /// Ask the running attempt to end; its answer is still awaited.
     Cancel(StatementId),
-    /// Take no answer of the running attempt any more: it hangs, and its device with it.
+    /// Await no answer of the running attempt any more: it hangs, and its device with it, or a late proof has made it
+    /// needless. A valid proof that comes of it all the same is told with [`Engine::proved_late`].
     WriteOff(Arc<Order>, Failure),
     /// Verify in full every receipt that the order relies on; answer with [`Engine::checked`].
     Check(Arc<Order>),
@@ -501,6 +502,10 @@ impl Engine {
             self.failing.remove(&id);
         }
         let Some(job) = self.jobs.get_mut(&id) else { return vec![] };
+        if !matches!(job.phase, Phase::Looking(_)) {
+            // A late proof came first.
+            return vec![];
+        }
         job.held_up = 0;
         if !found {
             job.phase = Phase::Queued;
@@ -542,6 +547,44 @@ impl Engine {
             }
             Err(failure) => self.fail(id, failure, faulty),
         }
+    }
+
+    /// An attempt that was written off made a valid proof after all: it is kept, whatever became of its job meanwhile. An
+    /// attempt that runs in its place is left.
+    pub fn proved_late(&mut self, order: &Arc<Order>, receipt: Verified<Receipt>) -> Vec<Effect> {
+        let id = order.id;
+        if self.known(&id) == Some(true) || mutation::is(Mutation::DropLate) {
+            return vec![];
+        }
+        let mut effects = vec![];
+        match self.jobs.get(&id).map(|job| &job.phase) {
+            Some(Phase::Storing { .. }) => return vec![],
+            Some(Phase::Proving { device, .. }) => {
+                let left = Failure::Cancelled { statement: id };
+                self.devices.end(*device, Some(&left), self.now);
+                // It counts in the place of the one that was written off, which failed after all.
+                effects.push(Effect::WriteOff(order.clone(), left));
+            }
+            Some(Phase::GivenUp) => {
+                self.failures.retain(|(failed, _)| *failed != id);
+                self.counts.attempts_failed = self.counts.attempts_failed.saturating_sub(1);
+            }
+            Some(Phase::Looking(_) | Phase::Queued | Phase::Checking(_)) => {
+                self.counts.attempts_failed = self.counts.attempts_failed.saturating_sub(1);
+            }
+            None => {
+                self.counts.attempts_failed = self.counts.attempts_failed.saturating_sub(1);
+                self.counts.wanted += u64::from(self.wanted.insert(id));
+                self.begin_job(order, Phase::Queued);
+            }
+        }
+        let Some(job) = self.jobs.get_mut(&id) else { return effects };
+        let (order, coordinates) = (job.order.clone(), job.requesters.clone());
+        let named = coordinates.len();
+        job.phase = Phase::Storing { receipt: receipt.clone(), named, delay: Delay::default() };
+        self.refresh(id);
+        effects.push(Effect::Store { order, receipt, coordinates });
+        effects
     }
 
     /// The assumptions of an order whose proof failed were verified in full: these are bad.
@@ -662,12 +705,17 @@ impl Engine {
             None => Phase::Looking(Delay::default()),
         };
         let looking = matches!(phase, Phase::Looking(_));
+        self.begin_job(order, phase);
+        looking.then(|| Effect::LookUp(order.clone()))
+    }
+
+    fn begin_job(&mut self, order: &Arc<Order>, phase: Phase) {
         let (order, requesters) = (order.clone(), vec![order.coordinate]);
         let (failed, not_before, renewed) = (FailureCounts::default(), Duration::ZERO, BTreeSet::new());
-        let job = Job { order: order.clone(), phase, failed, held_up: 0, not_before, requesters, renewed };
-        self.jobs.insert(order.id, job);
-        self.refresh(order.id);
-        looking.then_some(Effect::LookUp(order))
+        let id = order.id;
+        let job = Job { order, phase, failed, held_up: 0, not_before, requesters, renewed };
+        self.jobs.insert(id, job);
+        self.refresh(id);
     }
 
     /// Gives free devices to the most urgent jobs whose assumptions are stored.

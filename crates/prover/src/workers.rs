@@ -2,7 +2,9 @@
 //!
 //! A panic inside the backend ends the attempt, not the thread. What comes back is a verified receipt or the
 //! reason there is none. An attempt that hangs is *written off*: its thread, which nobody can end, is left to
-//! itself and ends when it comes back, if ever; another takes its place; its answer is nobody's.
+//! itself and ends when it comes back, if ever; another takes its place; a valid proof that comes of it is *late*, and
+//! is taken all the same. No more than [`HANGING_MAX`] threads a device hang: from then on its place is taken by the
+//! first that comes back.
 //!
 //! Witnesses are held only by assignments, and the engine never has more of these out than permits, so the
 //! queue is bounded by them in items and in bytes.
@@ -52,7 +54,19 @@ pub struct Finished {
     pub device: usize,
 }
 
-/// What a thread returns: it counts only if the answer is still awaited ([`Workers::take`]).
+/// How many threads may hang, for each device, before no other takes a hung one's place.
+pub const HANGING_MAX: usize = 4;
+
+/// What an answer is worth.
+#[derive(Debug)]
+pub enum Taken {
+    /// It was waited for.
+    Awaited(Finished),
+    /// Its attempt was written off before.
+    Late(Finished),
+}
+
+/// What a thread returns: [`Workers::take`] says what it is worth.
 #[derive(Debug)]
 pub struct Answer {
     finished: Finished,
@@ -77,6 +91,12 @@ struct State {
     queue: VecDeque<(Assignment, Arc<Attempt>)>,
     /// Threads that work or wait for work, those written off not among them.
     alive: usize,
+    /// Threads that were written off and are not back.
+    hanging: usize,
+    /// How many may be.
+    hanging_max: usize,
+    /// The devices whose hung thread nobody took the place of.
+    deserted: VecDeque<usize>,
     /// Gone once closed, so that a thread that hangs does not keep the store open.
     store: Option<Arc<dyn ReceiptStore>>,
 }
@@ -109,7 +129,14 @@ impl Workers {
         store: Arc<dyn ReceiptStore>,
         done: impl Fn(Answer) + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
-        let state = State { queue: VecDeque::new(), alive: 0, store: Some(store) };
+        let state = State {
+            queue: VecDeque::new(),
+            alive: 0,
+            hanging: 0,
+            hanging_max: HANGING_MAX * count.max(1),
+            deserted: VecDeque::new(),
+            store: Some(store),
+        };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let done = Arc::new(done);
         let workers = Self { shared, backend, done, patience, attempts: HashMap::new() };
@@ -125,14 +152,14 @@ impl Workers {
         self.shared.changed.notify_all();
     }
 
-    /// Takes an answer, if anybody still waits for it. What was written off is nobody's.
-    pub fn take(&mut self, Answer { finished, attempt }: Answer) -> Option<Finished> {
+    /// Takes an answer.
+    pub fn take(&mut self, Answer { finished, attempt }: Answer) -> Taken {
         let awaited = self.attempts.get(&finished.order.id);
         if !awaited.is_some_and(|awaited| Arc::ptr_eq(awaited, &attempt)) {
-            return None;
+            return Taken::Late(finished);
         }
         self.attempts.remove(&finished.order.id);
-        Some(finished)
+        Taken::Awaited(finished)
     }
 
     /// Asks the attempt at a statement to end. Its answer still comes.
@@ -142,13 +169,22 @@ impl Workers {
         }
     }
 
-    /// Forgets the attempt at a statement: no answer comes of it, and another thread takes the place of the
-    /// one that hangs.
+    /// Awaits the attempt at a statement no longer: another thread takes the place of the one that hangs, unless too many
+    /// hang already.
     pub fn write_off(&mut self, id: &StatementId) -> std::io::Result<()> {
-        match self.leave(id) {
-            Some(device) => self.spawn(device),
-            None => Ok(()),
+        let Some(device) = self.leave(id) else { return Ok(()) };
+        let mut state = self.shared.state();
+        if state.hanging >= state.hanging_max {
+            tracing::error!(
+                device,
+                hanging = state.hanging,
+                "too many provers hang: the next that comes back takes over"
+            );
+            state.deserted.push_back(device);
+            return Ok(());
         }
+        drop(state);
+        self.spawn(device)
     }
 
     /// Forgets the attempt at a statement, and its thread with it if it hangs.
@@ -169,6 +205,7 @@ impl Workers {
         }
         attempt.written_off.store(true, Ordering::Relaxed);
         state.alive -= 1;
+        state.hanging += 1;
         Some(attempt.control.device())
     }
 
@@ -209,7 +246,7 @@ impl std::fmt::Debug for Workers {
 }
 
 /// Works until the workers are closed or this thread was written off; whether it was.
-fn work(device: usize, shared: &Shared, backend: &dyn Backend, done: &(dyn Fn(Answer) + Sync)) -> bool {
+fn work(mut device: usize, shared: &Shared, backend: &dyn Backend, done: &(dyn Fn(Answer) + Sync)) -> bool {
     loop {
         let mut state = shared.state();
         let (assignment, attempt, store) = loop {
@@ -222,13 +259,22 @@ fn work(device: usize, shared: &Shared, backend: &dyn Backend, done: &(dyn Fn(An
         };
         drop(state);
         let finished = run_attempt(assignment, backend, store, &attempt.control);
-        let state = shared.state();
-        if attempt.written_off.load(Ordering::Relaxed) {
-            return true;
-        }
+        let mut state = shared.state();
+        let written_off = attempt.written_off.load(Ordering::Relaxed);
         attempt.ended.store(true, Ordering::Relaxed);
+        let mut stays = !written_off;
+        if written_off {
+            state.hanging -= 1;
+            if let Some(deserted) = state.deserted.pop_front() {
+                (device, stays) = (deserted, true);
+                state.alive += 1;
+            }
+        }
         drop(state);
         done(Answer { finished, attempt });
+        if !stays {
+            return true;
+        }
     }
 }
 

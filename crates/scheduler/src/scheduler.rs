@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use reprise_disk::log::LogError;
 use reprise_model::block::{BatchMetadata, ChainBlock, ChainRoot};
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest};
@@ -15,7 +16,7 @@ use reprise_model::witness::{AggregateWitness, BatchWitness, TransactionWitness,
 
 use crate::execution::{Before, ExecutionError, Rules};
 use crate::processor::Processor;
-use crate::record::{BatchRecord, RecordError, RecordLog};
+use crate::record::{BatchRecord, RecordLog};
 use crate::tree::StateTree;
 
 /// Why a block cannot be executed or a witness not be made.
@@ -23,7 +24,7 @@ use crate::tree::StateTree;
 pub enum SchedulerError {
     /// The records cannot be read or written.
     #[error(transparent)]
-    Record(#[from] RecordError),
+    Record(#[from] LogError),
     /// The workload panicked, or the lane cannot be followed.
     #[error("{block}: {source}")]
     Execution {
@@ -89,8 +90,16 @@ impl Scheduler {
         let versions = HashMap::from([(root, genesis)]);
         let mut scheduler =
             Self { processor, hasher, pins, log, versions, root_proof, tip_at_root: tip_after, executed: 0 };
+        let mut lost = 0u64;
         for record in records {
-            scheduler.restore(record)?;
+            match scheduler.versions.contains_key(&record.batch.metadata.block.parent_hash) {
+                true => scheduler.restore(record)?,
+                // Its parent's record was damaged: it is executed again after its parent.
+                false => lost += 1,
+            }
+        }
+        if lost > 0 {
+            tracing::warn!("{lost} batch records stand on damaged ones: their blocks are executed again");
         }
         Ok(scheduler)
     }

@@ -14,7 +14,7 @@ use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::{Claim, Kind, Statement};
 use reprise_store::disk::DiskEngine;
 use reprise_store::engine::{Engine, Table};
-use reprise_store::port::{Filter, NewEntry};
+use reprise_store::port::{Filter, Floor, NewEntry};
 use reprise_store::provenance::Provenance;
 use reprise_store::{Options, ReceiptStore, Store};
 
@@ -136,7 +136,7 @@ fn prunes() {
         }
         assert!(outcomes.iter().take(receipts as usize).all(|durable| durable));
         let start = Instant::now();
-        let pruned = store.prune_below(Checkpoint(100)).unwrap();
+        let pruned = store.prune_below(&PinsDigest([3; 32]), Floor::at(100)).unwrap();
         let by_range = start.elapsed();
         let left = store.list(&Filter::default()).unwrap();
         let start = Instant::now();

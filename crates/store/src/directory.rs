@@ -3,7 +3,7 @@
 //! ```text
 //! DIR/
 //!   LOCK        held by the process that has the store open; holds its pid
-//!   FORMAT      "reprise receipt store 1", and a checksum of these words
+//!   FORMAT      "reprise receipt store 2", and a checksum of these words
 //!   REVOKED     the revocations a second time, see `crate::revoked`
 //!   log/        the tables, see [`crate::disk`]
 //!   quarantine/ what failed its check: NAME.receipt with its bytes, NAME.reason with the cause in words
@@ -16,10 +16,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::medium::{self, Medium, MediumFile, Opening};
+use reprise_disk::data_dir::{self, LockError};
+
+use crate::medium::{self, Medium, MediumFile};
 
 /// The format of the directory that this code writes, and the only one it reads so far.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 const FORMAT_WORDS: &str = "reprise receipt store ";
 
 /// Explanation a store cannot be opened.
@@ -135,7 +137,7 @@ impl Directory {
             }
             Self::refuse_foreign(on, path)?;
         }
-        let lock = Self::take_lock(on, path)?;
+        let lock = data_dir::lock(on, path).map_err(refused)?;
         let stated = known.as_deref().map(stated_version);
         match stated {
             Some(Some(FORMAT)) => {}
@@ -164,21 +166,6 @@ impl Directory {
             Some(found) => Err(OpenError::NotAStore { dir: path.into(), found }),
             None => Ok(()),
         }
-    }
-
-    fn take_lock(medium: &dyn Medium, dir: &Path) -> Result<Arc<dyn MediumFile>, OpenError> {
-        let path = dir.join("LOCK");
-        let file = medium.open(&path, Opening::WriteOrMake).map_err(failed("lock", &path))?;
-        if !file.try_lock().map_err(failed("lock", &path))? {
-            // A pid that does not read is no reason to go on.
-            let pid = medium::read(medium, &path).unwrap_or_default();
-            let pid = String::from_utf8_lossy(&pid).trim().to_owned();
-            let pid = if pid.is_empty() { "(unknown)".into() } else { pid };
-            return Err(OpenError::InUse { dir: dir.into(), pid });
-        }
-        let pid = format!("{}\n", std::process::id());
-        file.truncate(0).and_then(|()| file.write_at(pid.as_bytes(), 0)).map_err(failed("lock", &path))?;
-        Ok(file)
     }
 
     /// What it lies on.
@@ -239,27 +226,16 @@ fn write_whole(medium: &dyn Medium, path: &Path, bytes: &[u8]) -> io::Result<()>
     medium.rename(&fresh, path)
 }
 
-/// Makes a directory and those above it, where they are missing, and its entry durable.
-///
-/// Each is durable before the next is made in it, so that where a crash interrupts this, one entry at most is
-/// there and not durable: that of the lowest directory, which is why its parent is synced first.
 fn make_durably(medium: &dyn Medium, path: &Path) -> Result<(), OpenError> {
-    let mut missing = Vec::new();
-    let mut there = path;
-    while !there.as_os_str().is_empty() && !medium.is_directory(there).map_err(failed("read", there))? {
-        missing.push(there);
-        there = parent(there);
-    }
-    sync(medium, parent(there))?;
-    for directory in missing.into_iter().rev() {
-        medium.make_directory(directory).map_err(failed("make", directory))?;
-        sync(medium, parent(directory))?;
-    }
-    Ok(())
+    data_dir::make(medium, path).map_err(refused)
 }
 
-fn parent(path: &Path) -> &Path {
-    path.parent().unwrap_or(Path::new(""))
+/// Explanation a directory cannot be held, in a store's words.
+fn refused(error: LockError) -> OpenError {
+    match error {
+        LockError::Io { action: doing, path, source } => OpenError::Io { doing, path, source },
+        LockError::InUse { dir, pid } => OpenError::InUse { dir, pid },
+    }
 }
 
 fn sync(medium: &dyn Medium, directory: &Path) -> Result<(), OpenError> {

@@ -17,7 +17,7 @@
 //! # Writing
 //!
 //! A commit is one append and one sync. It enters the index, and is seen, after the sync. A write that fails
-//! is cut off again and synced, and the next commit begins a new segment. Until it is cut off for certain every
+//! is cut off again and synced, and the next commit begins a new segment, in place of one that holds nothing. Until it is cut off for certain every
 //! commit fails: what is left of it would be read when the log is opened, over what was acknowledged since.
 //!
 //! # Opening
@@ -329,7 +329,8 @@ impl DiskEngine {
         // Only the last segment is read with its values when the log is opened: in those before, all is synced.
         end.segment.file.sync().map_err(failed("sync", &end.segment.path))?;
         let log = self.dir.log();
-        let number = end.segment.number + 1;
+        // One that holds nothing is made again, for a disk that stays full would gather one for each attempt.
+        let number = end.segment.number + u64::from(end.offset > 0);
         let segment = Segment::create(self.dir.medium(), &log, number);
         let segment = Arc::new(segment.map_err(failed("make a segment in", &log))?);
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);

@@ -42,7 +42,7 @@ pub fn explain(store: &dyn ReceiptStore, coordinate: &Coordinate) -> Result<Expl
         let used = ids.into_iter().map(|id| Ok((id, store.contains(&id)?)));
         return Ok(Explanation::Used(used.collect::<Result<_, StoreError>>()?));
     }
-    let floor = store.prune_floor()?;
+    let floor = store.prune_floor(&coordinate.pins)?.below;
     if coordinate.checkpoint < floor {
         return Ok(Explanation::Pruned { floor });
     }

@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use reprise_model::coordinate::{Checkpoint, Coordinate};
-use reprise_model::digest::ProfileId;
+use reprise_model::digest::{PinsDigest, ProfileId};
 use reprise_model::profile::ProofProfile;
 use reprise_model::statement::{Claim, Statement, StatementId};
 
 use crate::engine::{Changes, Engine, Pair, Table};
 use crate::port::{
-    Completion, CoordinateOutcome, EntryDetails, Filter, Lookup, NewEntry, PruneOutcome, PutOutcome,
+    Completion, CoordinateOutcome, EntryDetails, Filter, Floor, Lookup, NewEntry, PruneOutcome, PutOutcome,
     ReceiptStore, Stats, StoreError, Summary, TierStats,
 };
 
@@ -107,11 +107,11 @@ impl ReceiptStore for FaultyStore {
     fn protect(&self, needed_from: [Checkpoint; 3]) {
         self.inner.protect(needed_from);
     }
-    fn prune_below(&self, floor: Checkpoint) -> Result<PruneOutcome, StoreError> {
-        self.write()?.prune_below(floor)
+    fn prune_below(&self, pins: &PinsDigest, floor: Floor) -> Result<PruneOutcome, StoreError> {
+        self.write()?.prune_below(pins, floor)
     }
-    fn prune_floor(&self) -> Result<Checkpoint, StoreError> {
-        self.read()?.prune_floor()
+    fn prune_floor(&self, pins: &PinsDigest) -> Result<Floor, StoreError> {
+        self.read()?.prune_floor(pins)
     }
     fn describe(&self, profile: &ProofProfile) -> Result<(), StoreError> {
         self.write()?.describe(profile)

@@ -7,15 +7,15 @@
 use std::collections::BTreeSet;
 
 use reprise_model::coordinate::{Checkpoint, Coordinate};
-use reprise_model::digest::ProfileId;
+use reprise_model::digest::{PinsDigest, ProfileId};
 use reprise_model::mutation::{self, Mutation};
 use reprise_model::receipt::VerifiedMark;
 use reprise_model::statement::StatementId;
 
 use crate::engine::{self, Changes, Engine, Table};
 use crate::gc::Candidate;
-use crate::port::{CoordinateOutcome, PruneOutcome, PutOutcome, StoreError};
-use crate::record::{self, EntryRecord, FLOOR_KEY, Revocation};
+use crate::port::{CoordinateOutcome, Floor, PruneOutcome, PutOutcome, StoreError};
+use crate::record::{self, EntryRecord, Revocation};
 
 /// How many keys a scan asks the engine for at a time.
 const SCAN_LEN: usize = 64;
@@ -126,10 +126,16 @@ impl<'a> Staging<'a> {
         Ok(epoch)
     }
 
-    /// The prune floor.
-    pub(crate) fn floor(&self) -> Result<Checkpoint, StoreError> {
-        let bytes = engine::undamaged(self.get(Table::Meta, FLOOR_KEY))?;
+    /// The prune floor of what is proved under these pins.
+    pub(crate) fn floor(&self, pins: &PinsDigest) -> Result<Floor, StoreError> {
+        let bytes = engine::undamaged(self.get(Table::Meta, &record::floor_of(pins)))?;
         Ok(bytes.and_then(|bytes| record::read(&bytes)).unwrap_or_default())
+    }
+
+    /// Whether a place lies below the floor of its own pins.
+    fn is_below_floor(&self, coordinate: &Coordinate) -> Result<bool, StoreError> {
+        let below = coordinate.checkpoint < self.floor(&coordinate.pins)?.below;
+        Ok(below && !mutation::is(Mutation::KeepBelowFloor))
     }
 
     fn used(&self, id: &StatementId) -> Result<bool, StoreError> {
@@ -149,11 +155,11 @@ pub(crate) struct Ready {
 /// Stores an entry and its coordinates; an entry that is there already gains the coordinates.
 pub(crate) fn put(staging: &mut Staging<'_>, ready: Ready) -> Result<PutOutcome, StoreError> {
     let id = ready.id;
-    let floor = staging.floor()?;
-    let alive = |coordinate: &&Coordinate| coordinate.checkpoint >= floor;
-    let all_final = !ready.coordinates.is_empty() && !ready.coordinates.iter().any(|c| alive(&c));
+    let mut all_final = !ready.coordinates.is_empty();
+    for coordinate in &ready.coordinates {
+        all_final = all_final && staging.is_below_floor(coordinate)?;
+    }
     let stored = staging.entry(&id)?.is_some();
-    let all_final = all_final && !mutation::is(Mutation::KeepBelowFloor);
     if !stored && all_final && staging.keys(Table::Pins, &id.0, 1)?.is_empty() {
         // A late put below the floor leaves nothing behind: no pass would ever come by to collect it.
         let outcome =
@@ -171,7 +177,7 @@ pub(crate) fn put(staging: &mut Staging<'_>, ready: Ready) -> Result<PutOutcome,
     }
     let mut outcome = CoordinateOutcome::default();
     for coordinate in &ready.coordinates {
-        add_coordinate(staging, floor, coordinate, &id, &mut outcome)?;
+        add_coordinate(staging, coordinate, &id, &mut outcome)?;
     }
     Ok(PutOutcome { new: !stored, stored: true, coordinates: outcome })
 }
@@ -181,13 +187,12 @@ pub(crate) fn add_coordinates(
     staging: &mut Staging<'_>,
     wanted: &[(Coordinate, StatementId)],
 ) -> Result<CoordinateOutcome, StoreError> {
-    let floor = staging.floor()?;
     let mut outcome = CoordinateOutcome::default();
     for (coordinate, id) in wanted {
         match staging.entry(id)? {
             None => outcome.not_stored += 1,
             Some(entry) if entry.fits(coordinate) => {
-                add_coordinate(staging, floor, coordinate, id, &mut outcome)?;
+                add_coordinate(staging, coordinate, id, &mut outcome)?;
             }
             Some(_) => {
                 let checkpoint = coordinate.checkpoint;
@@ -200,12 +205,11 @@ pub(crate) fn add_coordinates(
 
 fn add_coordinate(
     staging: &mut Staging<'_>,
-    floor: Checkpoint,
     coordinate: &Coordinate,
     id: &StatementId,
     outcome: &mut CoordinateOutcome,
 ) -> Result<(), StoreError> {
-    if coordinate.checkpoint < floor && !mutation::is(Mutation::KeepBelowFloor) {
+    if staging.is_below_floor(coordinate)? {
         outcome.below_floor += 1;
         return Ok(());
     }
@@ -371,17 +375,23 @@ pub(crate) fn remove_revoked(staging: &mut Staging<'_>, ids: &[StatementId]) -> 
     Ok(removed)
 }
 
-/// Raises the prune floor. Returns the floor there is now.
-pub(crate) fn raise_floor(staging: &mut Staging<'_>, floor: Checkpoint) -> Result<Checkpoint, StoreError> {
-    let floor = floor.max(staging.floor()?);
-    staging.set(Table::Meta, FLOOR_KEY.to_vec(), record::write(&floor));
-    Ok(floor)
+/// Raises the prune floor of what is proved under these pins.
+pub(crate) fn raise_floor(
+    staging: &mut Staging<'_>,
+    pins: &PinsDigest,
+    floor: Floor,
+) -> Result<(), StoreError> {
+    let now = staging.floor(pins)?;
+    let floor = Floor { below: floor.below.max(now.below), seen: floor.seen.max(now.seen) };
+    staging.set(Table::Meta, record::floor_of(pins), record::write(&floor));
+    Ok(())
 }
 
-/// One page of a prune: deletes at most `limit` coordinates below the floor, from the key `from` on, and
-/// what nothing keeps any more. Returns where the next page begins; `None` after the last.
+/// One page of a prune: of at most `limit` coordinates below the floor of these pins, from the key `from` on, deletes
+/// theirs, and what nothing keeps any more. Returns where the next page begins; `None` after the last.
 pub(crate) fn prune_page(
     staging: &mut Staging<'_>,
+    pins: &PinsDigest,
     from: &[u8],
     limit: usize,
     outcome: &mut PruneOutcome,
@@ -390,7 +400,8 @@ pub(crate) fn prune_page(
     // 1. The floor is durable before the first page (`prune_below`), never sinks, and every checkpoint
     //    below it is final on every fork, by the caller's word. No reorg can need a place below it.
     // 2. A coordinate's key begins with its checkpoint in big-endian, so the range ends before the first
-    //    key of the floor itself, whatever fork, kind or program; an aggregate's checkpoint is its last.
+    //    key of the floor itself, whatever fork or kind; an aggregate's checkpoint is its last. Of the range only
+    //    what has these pins in its key is touched.
     // 3. A receipt goes only if the staging, in which this page's coordinates are gone and everything else
     //    staged or stored is there, has neither a backref nor a pin of it. Backrefs and coordinates are
     //    written and deleted in one commit, so a place above the floor always has its backref.
@@ -398,12 +409,16 @@ pub(crate) fn prune_page(
     //    the commit; a put staged after it sees the receipt gone and stores it anew.
     // 5. A put after the floor is recorded drops coordinates below it (`put`, `place_one`), so nothing
     //    appears behind the pass; an interrupted pass resumes by scanning the same range again.
-    let end = record::floor_key(staging.floor()?);
+    let end = record::floor_key(staging.floor(pins)?.below);
     let page = staging.engine.scan(Table::Coordinates, from, Some(&end), limit)?;
     let next = (page.len() == limit).then(|| page.last().map(|(key, _)| [key, &[0][..]].concat()));
     let mut touched = BTreeSet::new();
     for (key, _) in page {
-        if let Some((coordinate, id)) = record::read_place_key(&key) {
+        let place = record::read_place_key(&key);
+        if place.is_some_and(|(coordinate, _)| coordinate.pins != *pins) {
+            continue;
+        }
+        if let Some((coordinate, id)) = place {
             staging.delete(Table::Backrefs, record::backref_key(&coordinate, &id));
             touched.insert(id);
         }

@@ -11,7 +11,6 @@
 //! | [`memory`], [`disk`] | the engines |
 //! | [`tiered`] | memory in front of an engine |
 //! | [`read_only`] | the disk's tables at one moment, while another process writes them |
-//! | [`medium`] | the operations of a file system that the store uses |
 //! | `revoked` | the copy of the revocations beside the log |
 //! | [`directory`] | who holds a store's directory, and which format it has |
 //! | [`salvage`] | receipts that lie whole in damaged parts of the log |
@@ -23,7 +22,6 @@
 //! | [`policy`] | durability and verification, named |
 //! | `metered` | the counters |
 //! | `faulty` | stores and engines that fail when told to, behind `test-utils` |
-//! | `simulated` | a disk in memory that fails and loses what was not synced, behind `test-utils` |
 //!
 //! The format, the engine's choice and its figures are in the crate's `DESIGN.md`.
 
@@ -38,7 +36,6 @@ pub mod explanation;
 pub mod faulty;
 pub mod gc;
 mod index;
-pub mod medium;
 pub mod memory;
 mod metered;
 pub mod policy;
@@ -48,8 +45,6 @@ pub mod read_only;
 mod record;
 mod revoked;
 pub mod salvage;
-#[cfg(feature = "test-utils")]
-pub mod simulated;
 pub mod store;
 pub mod tiered;
 mod writer;
@@ -58,4 +53,7 @@ pub use directory::OpenError;
 pub use engine::Engine;
 pub use policy::{Durability, VerifyPolicy, WriterMode};
 pub use port::ReceiptStore;
+pub use reprise_disk::medium;
+#[cfg(feature = "test-utils")]
+pub use reprise_disk::simulated;
 pub use store::{Options, Store};

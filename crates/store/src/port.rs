@@ -19,8 +19,9 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use borsh::{BorshDeserialize, BorshSerialize};
 use reprise_model::coordinate::{Checkpoint, Coordinate};
-use reprise_model::digest::{BlockHash, ProfileId, ProgramId};
+use reprise_model::digest::{BlockHash, PinsDigest, ProfileId, ProgramId};
 use reprise_model::profile::{ProofProfile, SealKind};
 use reprise_model::receipt::{Receipt, Verified, VerifyError};
 use reprise_model::statement::{Claim, Kind, Statement, StatementId};
@@ -88,13 +89,14 @@ pub trait ReceiptStore: Send + Sync {
     /// needed.
     fn protect(&self, needed_from: [Checkpoint; Kind::COUNT]);
 
-    /// Records that everything below `floor` is final, then deletes the coordinates below it, over all
-    /// forks, kinds and programs, and the receipts that have neither coordinate nor pin left. The floor
-    /// never sinks; repeating or resuming an interrupted pass is the same pass.
-    fn prune_below(&self, floor: Checkpoint) -> Result<PruneOutcome, StoreError>;
+    /// Records that everything below `floor` that is proved under these pins is final, then deletes its coordinates
+    /// below it, over all forks and kinds, and the receipts that have neither coordinate nor pin left. What is proved
+    /// under other pins, another lane's, covenant's or program's, is left alone. A floor never sinks; repeating or
+    /// resuming an interrupted pass is the same pass.
+    fn prune_below(&self, pins: &PinsDigest, floor: Floor) -> Result<PruneOutcome, StoreError>;
 
-    /// The floor of the last prune; the lowest checkpoint before any.
-    fn prune_floor(&self) -> Result<Checkpoint, StoreError>;
+    /// The floor of the last prune under these pins; the lowest checkpoint before any.
+    fn prune_floor(&self, pins: &PinsDigest) -> Result<Floor, StoreError>;
 
     /// Remembers the text of a proof profile, so that its id can be shown in words.
     fn describe(&self, profile: &ProofProfile) -> Result<(), StoreError>;
@@ -309,10 +311,26 @@ pub struct Stats {
     pub evicted: u64,
     /// Durable commits since opening.
     pub flushes: u64,
-    /// The prune floor.
-    pub prune_floor: Checkpoint,
+    /// The prune floors, each with the pins that it is of.
+    pub prune_floors: Vec<(PinsDigest, Floor)>,
     /// The tiers that receipts are read from, the nearest first; none where there is one place only.
     pub tiers: Vec<TierStats>,
+}
+
+/// Below which everything that is proved under some pins was let go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, BorshSerialize, BorshDeserialize)]
+pub struct Floor {
+    /// What lies below is final, and settled for good.
+    pub below: Checkpoint,
+    /// How far the chain had come: a chain that has come farther, and has not shown what the floor stands on, is another.
+    pub seen: Checkpoint,
+}
+
+impl Floor {
+    /// A floor on a chain that had come no farther.
+    pub const fn at(checkpoint: u64) -> Self {
+        Self { below: Checkpoint(checkpoint), seen: Checkpoint(checkpoint) }
+    }
 }
 
 /// The figures of one tier, since opening. A tier answers with bytes; what they are worth is checked above.

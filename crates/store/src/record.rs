@@ -5,7 +5,7 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use reprise_model::coordinate::{Checkpoint, Coordinate};
-use reprise_model::digest::{ProfileId, ProgramId};
+use reprise_model::digest::{PinsDigest, ProfileId, ProgramId};
 use reprise_model::profile::SealKind;
 use reprise_model::statement::{Kind, Statement, StatementId};
 
@@ -13,8 +13,18 @@ use crate::provenance::Provenance;
 
 /// The length of a record's checksum.
 pub(crate) const CHECK_LEN: usize = 8;
-/// The key of the prune floor in the meta table.
-pub(crate) const FLOOR_KEY: &[u8] = b"prune floor";
+/// What the keys of prune floors in the meta table begin with.
+pub(crate) const FLOOR_PREFIX: &[u8] = b"prune floor ";
+
+/// The key of the prune floor of what is proved under these pins.
+pub(crate) fn floor_of(pins: &PinsDigest) -> Vec<u8> {
+    [FLOOR_PREFIX, &pins.0].concat()
+}
+
+/// Reads the pins out of the key of a prune floor.
+pub(crate) fn read_floor_of(key: &[u8]) -> Option<PinsDigest> {
+    key.strip_prefix(FLOOR_PREFIX)?.try_into().ok().map(PinsDigest)
+}
 
 /// That what was stored of a profile in an earlier epoch is not believed. An epoch ends with a revocation; the
 /// first is 0.

@@ -1,13 +1,14 @@
 //! The store over any engine: checks what it reads, decides nothing about the disk.
 
 use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use reprise_model::coordinate::{Checkpoint, Coordinate, Prefix};
-use reprise_model::digest::{Digest, ProfileId};
+use reprise_model::digest::{Digest, PinsDigest, ProfileId};
 use reprise_model::mutation::{self, Mutation};
 use reprise_model::profile::ProofProfile;
 use reprise_model::receipt::{Receipt, Verified, VerifiedMark, Verifier, VerifyError};
@@ -23,12 +24,12 @@ use crate::memory::MemoryEngine;
 use crate::metered::Counters;
 use crate::policy::{Durability, VerifyPolicy, WriterMode};
 use crate::port::{
-    Completion, CoordinateOutcome, EntryDetails, Filter, Lookup, MissReason, NewEntry, PruneOutcome,
+    Completion, CoordinateOutcome, EntryDetails, Filter, Floor, Lookup, MissReason, NewEntry, PruneOutcome,
     PutOutcome, QuarantineReason, ReceiptStore, Stats, StoreError, Summary, TierStats,
 };
 use crate::provenance::Origin;
 use crate::read_only::ReadOnlyEngine;
-use crate::record::{self, EntryRecord, FLOOR_KEY};
+use crate::record::{self, EntryRecord};
 use crate::salvage::{self, Salvaged};
 use crate::tiered::Tiered;
 use crate::writer::{Bounds, Writer};
@@ -92,6 +93,8 @@ pub struct Store {
     samples: AtomicU64,
     salvaged: Salvaged,
     cap: Option<Arc<Cap>>,
+    /// Up to where, of what is proved under which pins, a prune was finished since opening.
+    swept: Mutex<HashMap<PinsDigest, Checkpoint>>,
     /// What fails is reported and left; nothing is renewed.
     reading: bool,
 }
@@ -156,11 +159,28 @@ impl Store {
 
     /// Deletes what is below the prune floor or revoked: a crash or damage may have left it, or brought it back.
     fn delete_again(&self) -> Result<(), StoreError> {
-        let floor = self.floor()?;
-        if !self.engine.scan(Table::Coordinates, &[], Some(&record::floor_key(floor)), 1)?.is_empty() {
-            self.prune(floor)?;
+        for (pins, floor) in self.floors()? {
+            if self.has_below(&pins, floor)? {
+                self.prune(&pins, floor)?;
+            }
         }
         self.remove_revoked().map(drop)
+    }
+
+    /// Whether something of these pins lies below a floor.
+    fn has_below(&self, pins: &PinsDigest, floor: Floor) -> Result<bool, StoreError> {
+        let (end, mut from) = (record::floor_key(floor.below), Vec::new());
+        loop {
+            let page = self.engine.scan(Table::Coordinates, &from, Some(&end), PAGE_LEN)?;
+            let of = |key: &[u8]| record::read_place_key(key).is_none_or(|(place, _)| place.pins == *pins);
+            if page.iter().any(|(key, _)| of(key)) {
+                return Ok(true);
+            }
+            match page.last().filter(|_| page.len() == PAGE_LEN) {
+                Some((last, _)) => from = [last, &[0][..]].concat(),
+                None => return Ok(false),
+            }
+        }
     }
 
     /// A store over an engine of the caller's.
@@ -183,6 +203,7 @@ impl Store {
             counters,
             samples,
             salvaged: Salvaged::default(),
+            swept: Mutex::default(),
             cap,
             reading: false,
         })
@@ -372,9 +393,18 @@ impl Store {
         engine::undamaged(self.engine.has(Table::Entries, &id.0))
     }
 
-    fn floor(&self) -> Result<Checkpoint, StoreError> {
-        let bytes = self.small(Table::Meta, FLOOR_KEY)?;
+    fn floor(&self, pins: &PinsDigest) -> Result<Floor, StoreError> {
+        let bytes = self.small(Table::Meta, &record::floor_of(pins))?;
         Ok(bytes.and_then(|bytes| record::read(&bytes)).unwrap_or_default())
+    }
+
+    /// Every prune floor.
+    fn floors(&self) -> Result<Vec<(PinsDigest, Floor)>, StoreError> {
+        let mut floors = Vec::new();
+        self.each(Table::Meta, record::FLOOR_PREFIX, &mut |key, bytes| {
+            floors.extend(record::read_floor_of(key).zip(record::read(bytes)));
+        })?;
+        Ok(floors)
     }
 
     /// Every key and value of a table between two keys, a page at a time.
@@ -481,15 +511,18 @@ impl Store {
         Ok(Some(EntryDetails { summary: self.summary(*id, entry)?, receipt, profile }))
     }
 
-    fn prune(&self, floor: Checkpoint) -> Result<PruneOutcome, StoreError> {
+    fn prune(&self, pins: &PinsDigest, floor: Floor) -> Result<PruneOutcome, StoreError> {
+        let pins = *pins;
         // Durable before the first delete: what is put from now on drops its places below the floor.
-        self.writer.wait(move |staging| index::raise_floor(staging, floor))?;
+        self.writer.wait(move |staging| index::raise_floor(staging, &pins, floor))?;
         let mut outcome = PruneOutcome::default();
-        let mut from = Some(Vec::new());
+        let swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner).get(&pins).copied();
+        // Nothing of these pins came to lie below a floor whose pass was finished, and what others have there stays.
+        let mut from = Some(swept.map_or(Vec::new(), |below| record::floor_key(below).to_vec()));
         while let Some(start) = from {
             let (next, page) = self.writer.wait(move |staging| {
                 let mut page = PruneOutcome::default();
-                let next = index::prune_page(staging, &start, PAGE_LEN, &mut page)?;
+                let next = index::prune_page(staging, &pins, &start, PAGE_LEN, &mut page)?;
                 Ok((next, page))
             })?;
             from = next;
@@ -497,6 +530,9 @@ impl Store {
             outcome.receipts += page.receipts;
             outcome.bytes += page.bytes;
         }
+        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        let below = swept.entry(pins).or_default();
+        *below = floor.below.max(*below);
         Ok(outcome)
     }
 
@@ -543,7 +579,7 @@ impl Store {
         stats.flushes = self.writer.flushes();
         stats.evicted = self.cap.as_ref().map_or(0, |cap| cap.evicted());
         stats.tiers = self.engine.tiers();
-        stats.prune_floor = self.floor()?;
+        stats.prune_floors = self.floors()?;
         Ok(stats)
     }
 
@@ -696,12 +732,12 @@ impl ReceiptStore for Store {
         }
     }
 
-    fn prune_below(&self, floor: Checkpoint) -> Result<PruneOutcome, StoreError> {
-        self.counters.tally(self.prune(floor))
+    fn prune_below(&self, pins: &PinsDigest, floor: Floor) -> Result<PruneOutcome, StoreError> {
+        self.counters.tally(self.prune(pins, floor))
     }
 
-    fn prune_floor(&self) -> Result<Checkpoint, StoreError> {
-        self.counters.tally(self.floor())
+    fn prune_floor(&self, pins: &PinsDigest) -> Result<Floor, StoreError> {
+        self.counters.tally(self.floor(pins))
     }
 
     fn describe(&self, profile: &ProofProfile) -> Result<(), StoreError> {

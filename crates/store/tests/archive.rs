@@ -1,10 +1,9 @@
 //! Receipts on their way from one store to another.
 
-use reprise_model::coordinate::Checkpoint;
 use reprise_model::receipt::Verified;
 use reprise_store::ReceiptStore;
 use reprise_store::archive::{ArchiveError, Exported, export, import};
-use reprise_store::port::Filter;
+use reprise_store::port::{Filter, Floor};
 use reprise_store::provenance::Origin;
 
 use crate::world::*;
@@ -44,7 +43,7 @@ fn what_is_exported_is_imported_verified_with_its_places_and_profiles() {
 fn what_is_final_where_it_is_imported_leaves_nothing() {
     let (bytes, _) = archive(&some());
     let to = memory();
-    to.prune_below(Checkpoint(9)).unwrap();
+    to.prune_below(&PINS, Floor::at(9)).unwrap();
     let imported = import(&to, hashed().as_ref(), &mut &bytes[..]).unwrap();
     assert_eq!((imported.new, imported.below_floor), (0, 2));
     assert_eq!(to.stats().unwrap().count(), 0);

@@ -1,9 +1,10 @@
 //! The contract of the port, run by every implementation.
 
-use reprise_model::coordinate::Checkpoint;
+use reprise_model::coordinate::{Checkpoint, Coordinate};
+use reprise_model::digest::PinsDigest;
 use reprise_model::statement::Kind;
 use reprise_store::ReceiptStore;
-use reprise_store::port::{CoordinateOutcome, Filter, Lookup, MissReason, StoreError};
+use reprise_store::port::{CoordinateOutcome, Filter, Floor, Lookup, MissReason, StoreError};
 
 use crate::world::*;
 
@@ -155,7 +156,7 @@ fn two_statements_at_one_coordinate_raise_the_alarm_and_both_stay_visible(store:
     assert_eq!(store.add_coordinates(&[(at(6, 1), id(1))]).unwrap().diverged, 1);
     assert_eq!(store.stats().unwrap().divergences, 2);
     // What diverged is pruned like anything else.
-    store.prune_below(Checkpoint(7)).unwrap();
+    store.prune_below(&PINS, Floor::at(7)).unwrap();
     assert_eq!(store.stats().unwrap().count(), 0);
 }
 
@@ -170,7 +171,7 @@ fn pruning_touches_no_neighbour(store: &dyn ReceiptStore) {
     for n in 0..10 {
         store.put(entry(n, &[at(n, 1)])).unwrap();
     }
-    let pruned = store.prune_below(Checkpoint(5)).unwrap();
+    let pruned = store.prune_below(&PINS, Floor::at(5)).unwrap();
     assert_eq!((pruned.coordinates, pruned.receipts), (5, 5));
     assert!(pruned.bytes > 5 * 300);
     for n in 0..10 {
@@ -181,10 +182,10 @@ fn pruning_touches_no_neighbour(store: &dyn ReceiptStore) {
 
 fn pruning_keeps_a_receipt_that_has_a_place_above_the_floor(store: &dyn ReceiptStore) {
     store.put(entry(1, &[at(4, 1), at(5, 2)])).unwrap();
-    let pruned = store.prune_below(Checkpoint(5)).unwrap();
+    let pruned = store.prune_below(&PINS, Floor::at(5)).unwrap();
     assert_eq!((pruned.coordinates, pruned.receipts), (1, 0));
     assert!(is_hit(store, 1));
-    assert_eq!(store.prune_below(Checkpoint(6)).unwrap().receipts, 1);
+    assert_eq!(store.prune_below(&PINS, Floor::at(6)).unwrap().receipts, 1);
     assert!(!is_hit(store, 1));
 }
 
@@ -193,31 +194,31 @@ fn pruning_covers_every_fork_and_kind_below_the_floor(store: &dyn ReceiptStore) 
     store.put(entry(2, &[aggregate_at(1, 4, 3)])).unwrap();
     store.put(entry(3, &[at(0, 1)])).unwrap();
     store.put(entry(4, &[at(5, 0)])).unwrap();
-    let pruned = store.prune_below(Checkpoint(5)).unwrap();
+    let pruned = store.prune_below(&PINS, Floor::at(5)).unwrap();
     assert_eq!((pruned.coordinates, pruned.receipts), (5, 3));
     assert!(is_hit(store, 4));
 }
 
 fn an_aggregate_is_pruned_by_its_last_checkpoint(store: &dyn ReceiptStore) {
     store.put(entry(1, &[aggregate_at(1, 9, 1)])).unwrap();
-    store.prune_below(Checkpoint(9)).unwrap();
+    store.prune_below(&PINS, Floor::at(9)).unwrap();
     assert!(is_hit(store, 1));
-    store.prune_below(Checkpoint(10)).unwrap();
+    store.prune_below(&PINS, Floor::at(10)).unwrap();
     assert!(!is_hit(store, 1));
 }
 
 fn pruning_twice_is_pruning_once_and_the_floor_never_sinks(store: &dyn ReceiptStore) {
     store.put(entry(1, &[at(4, 1)])).unwrap();
     store.put(entry(2, &[at(8, 1)])).unwrap();
-    assert_eq!(store.prune_below(Checkpoint(5)).unwrap().receipts, 1);
-    assert_eq!(store.prune_below(Checkpoint(5)).unwrap().coordinates, 0);
-    assert_eq!(store.prune_below(Checkpoint(3)).unwrap().coordinates, 0);
-    assert_eq!(store.prune_floor().unwrap(), Checkpoint(5));
+    assert_eq!(store.prune_below(&PINS, Floor::at(5)).unwrap().receipts, 1);
+    assert_eq!(store.prune_below(&PINS, Floor::at(5)).unwrap().coordinates, 0);
+    assert_eq!(store.prune_below(&PINS, Floor::at(3)).unwrap().coordinates, 0);
+    assert_eq!(store.prune_floor(&PINS).unwrap().below, Checkpoint(5));
     assert!(is_hit(store, 2));
 }
 
 fn a_late_put_below_the_floor_leaves_nothing(store: &dyn ReceiptStore) {
-    store.prune_below(Checkpoint(5)).unwrap();
+    store.prune_below(&PINS, Floor::at(5)).unwrap();
     let put = store.put(entry(1, &[at(4, 1), at(3, 2)])).unwrap();
     assert!(!put.new && !put.stored);
     assert_eq!(put.coordinates.below_floor, 2);
@@ -227,21 +228,21 @@ fn a_late_put_below_the_floor_leaves_nothing(store: &dyn ReceiptStore) {
 }
 
 fn a_late_put_with_one_place_above_the_floor_is_stored_there_only(store: &dyn ReceiptStore) {
-    store.prune_below(Checkpoint(5)).unwrap();
+    store.prune_below(&PINS, Floor::at(5)).unwrap();
     let put = store.put(entry(1, &[at(4, 1), at(5, 1)])).unwrap();
     assert!(put.stored);
     assert_eq!((put.coordinates.added, put.coordinates.below_floor), (1, 1));
     assert_eq!(store.at(&at(4, 1)).unwrap(), []);
     let placed = store.add_coordinates(&[(at(2, 1), id(1))]).unwrap();
     assert_eq!(placed.below_floor, 1);
-    assert_eq!(store.prune_below(Checkpoint(6)).unwrap().receipts, 1);
+    assert_eq!(store.prune_below(&PINS, Floor::at(6)).unwrap().receipts, 1);
 }
 
 fn a_pin_keeps_a_receipt_through_pruning_until_it_is_given_up(store: &dyn ReceiptStore) {
     store.put(entry(1, &[at(4, 1)])).unwrap();
     store.pin(&id(1), "bundle 7").unwrap();
     store.pin(&id(1), "bundle 8").unwrap();
-    assert_eq!(store.prune_below(Checkpoint(5)).unwrap().receipts, 0);
+    assert_eq!(store.prune_below(&PINS, Floor::at(5)).unwrap().receipts, 0);
     assert!(is_hit(store, 1));
     assert!(store.unpin(&id(1), "bundle 7").unwrap());
     assert!(!store.unpin(&id(1), "bundle 7").unwrap());
@@ -253,7 +254,7 @@ fn a_pin_keeps_a_receipt_through_pruning_until_it_is_given_up(store: &dyn Receip
 
 fn a_pin_may_come_before_its_receipt(store: &dyn ReceiptStore) {
     store.pin(&id(1), "bundle 7").unwrap();
-    store.prune_below(Checkpoint(5)).unwrap();
+    store.prune_below(&PINS, Floor::at(5)).unwrap();
     assert!(store.put(entry(1, &[at(4, 1)])).unwrap().stored);
     assert!(is_hit(store, 1));
     store.unpin(&id(1), "bundle 7").unwrap();
@@ -336,9 +337,9 @@ fn pruning_more_than_a_page_prunes_all(store: &dyn ReceiptStore) {
     let many: Vec<_> = (0..3000).map(|checkpoint| at(checkpoint, 1)).collect();
     store.put(entry(1, &many)).unwrap();
     store.put(entry(2, &[at(2999, 2)])).unwrap();
-    let pruned = store.prune_below(Checkpoint(2999)).unwrap();
+    let pruned = store.prune_below(&PINS, Floor::at(2999)).unwrap();
     assert_eq!((pruned.coordinates, pruned.receipts), (2999, 0));
-    let pruned = store.prune_below(Checkpoint(3000)).unwrap();
+    let pruned = store.prune_below(&PINS, Floor::at(3000)).unwrap();
     assert_eq!((pruned.coordinates, pruned.receipts), (2, 2));
 }
 
@@ -351,4 +352,40 @@ fn eviction_spares_what_is_pinned_or_live(store: &dyn ReceiptStore) {
     assert_eq!([evicted(1), evicted(2), evicted(3), evicted(4)], [true, false, false, false]);
     assert_eq!(store.at(&at(4, 1)).unwrap(), [id(2)]);
     assert!(is_hit(store, 2) && is_hit(store, 3));
+}
+
+#[test]
+fn a_floor_lets_go_of_its_own_pins_alone_and_drops_late_puts_of_its_own_alone() {
+    let other = PinsDigest([9; 32]);
+    let under = |checkpoint, pins| Coordinate { pins, ..at(checkpoint, 1) };
+    let dir = tempfile::tempdir().unwrap();
+    for (mut store, reopened) in [(memory(), false), (disk(dir.path()), true)] {
+        for n in 0..6 {
+            store.put(entry(n, &[under(n, PINS)])).unwrap();
+            store.put(entry(10 + n, &[under(n, other)])).unwrap();
+            store.put(entry(20 + n, &[under(n, PINS), under(n, other)])).unwrap();
+        }
+        let floor = Floor { below: Checkpoint(4), seen: Checkpoint(40) };
+        let pruned = store.prune_below(&PINS, floor).unwrap();
+        assert_eq!((pruned.coordinates, pruned.receipts), (8, 4));
+        if reopened {
+            drop(store);
+            store = disk(dir.path());
+        }
+        assert_eq!(store.prune_floor(&PINS).unwrap(), floor);
+        assert_eq!(store.prune_floor(&other).unwrap(), Floor::default());
+        for n in 0..6 {
+            assert_eq!(is_hit(&store, n), n >= 4);
+            assert!(is_hit(&store, 10 + n) && is_hit(&store, 20 + n), "what another lane uses stays");
+        }
+        // What another lane proves late is kept, and so is found and not proved again.
+        assert!(store.put(entry(30, &[under(0, other)])).unwrap().stored);
+        assert!(!store.put(entry(31, &[under(0, PINS)])).unwrap().stored);
+        // The second pass begins where the first one ended.
+        assert_eq!(store.prune_below(&PINS, Floor::at(6)).unwrap().coordinates, 4);
+        assert_eq!(store.prune_below(&other, Floor::at(6)).unwrap().coordinates, 13);
+        let stats = store.stats().unwrap();
+        assert_eq!(stats.prune_floors.len(), 2);
+        assert_eq!((stats.coordinates, stats.kinds.iter().map(|kind| kind.count).sum::<u64>()), (0, 0));
+    }
 }

@@ -5,9 +5,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
-use reprise_model::coordinate::Checkpoint;
 use reprise_store::ReceiptStore;
-use reprise_store::port::Filter;
+use reprise_store::port::{Filter, Floor};
 
 use crate::world::*;
 
@@ -32,7 +31,7 @@ fn the_process_that_is_killed() {
                 writeln!(out, "durable {n}").unwrap();
             }
             if n % 64 == 63 {
-                store.prune_below(Checkpoint(n.saturating_sub(200))).unwrap();
+                store.prune_below(&PINS, Floor::at(n.saturating_sub(200))).unwrap();
             }
             out.flush().unwrap();
         }
@@ -71,7 +70,7 @@ fn a_killed_writer_loses_nothing_acknowledged_and_leaves_nothing_half_there() {
     for kill in 0..kills {
         acknowledged.extend(write_and_be_killed(dir.path(), from, 1 + seeded.below(120) as usize));
         let store = disk(dir.path());
-        let floor = store.prune_floor().unwrap().0;
+        let floor = store.prune_floor(&PINS).unwrap().below.0;
         for n in acknowledged.iter().copied().filter(|n| *n >= floor) {
             assert!(is_hit(&store, n), "kill {kill}: {n} was acknowledged");
             assert_eq!(store.at(&at(n, 1)).unwrap(), [id(n)], "kill {kill}");

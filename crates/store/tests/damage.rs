@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use reprise_model::coordinate::Checkpoint;
 use reprise_store::disk::DiskEngine;
-use reprise_store::port::Lookup;
+use reprise_store::port::{Floor, Lookup};
 use reprise_store::{Durability, Options, ReceiptStore, Store};
 
 use crate::world::*;
@@ -225,7 +225,7 @@ fn template_of_deletions(dir: &Path) {
     for n in (0..10).step_by(2) {
         store.put(of_either_profile(n)).unwrap();
     }
-    store.prune_below(Checkpoint(RECEIPTS / 2)).unwrap();
+    store.prune_below(&PINS, Floor::at(RECEIPTS / 2)).unwrap();
     store.put(entry(1000, &[at(1000, 1)])).unwrap();
 }
 
@@ -276,7 +276,7 @@ fn damage_to_what_recorded_a_deletion_brings_back_nothing_revoked_and_no_place_b
                 let revoked = n.is_multiple_of(2) && n >= 10;
                 assert!(!revoked || matches!(found, Lookup::Miss(_)), "{what}: {n} was revoked");
             }
-            let floor = store.prune_floor().unwrap();
+            let floor = store.prune_floor(&PINS).unwrap().below;
             for entry in store.list(&Default::default()).unwrap() {
                 let first = entry.coordinates.iter().map(|coordinate| coordinate.checkpoint).min();
                 assert!(first.is_none_or(|first| first >= floor), "{what}: {first:?} is below {floor}");
@@ -388,7 +388,7 @@ fn a_log_of_dead_receipts_is_cleaned_and_what_lives_survives_it() {
     store.pin(&id(1001), "me").unwrap();
     for n in 0..400 {
         store.put(entry(n, &[at(n, 1)])).unwrap();
-        store.prune_below(Checkpoint(n.saturating_sub(10))).unwrap();
+        store.prune_below(&PINS, Floor::at(n.saturating_sub(10))).unwrap();
     }
     let size =
         || files(&dir.path().join("log")).iter().map(|file| fs::metadata(file).unwrap().len()).sum::<u64>();
@@ -396,7 +396,7 @@ fn a_log_of_dead_receipts_is_cleaned_and_what_lives_survives_it() {
     let holds = |store: &Store| {
         assert!(is_hit(store, 1000) && (389..400).all(|n| is_hit(store, n)));
         assert!((0..389).all(|n| !is_hit(store, n)));
-        assert_eq!(store.prune_floor().unwrap(), Checkpoint(389));
+        assert_eq!(store.prune_floor(&PINS).unwrap().below, Checkpoint(389));
         assert!(store.unpin(&id(1001), "me").unwrap());
         store.pin(&id(1001), "me").unwrap();
     };
@@ -514,7 +514,7 @@ fn readers_see_only_truth_while_receipts_are_put_pruned_and_cleaned_away() {
         }
         for n in 1..300 {
             store.put(entry(n, &[at(n, 1)])).unwrap();
-            store.prune_below(Checkpoint(n.saturating_sub(20))).unwrap();
+            store.prune_below(&PINS, Floor::at(n.saturating_sub(20))).unwrap();
         }
         over.store(true, std::sync::atomic::Ordering::Relaxed);
     });

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use reprise_store::port::Floor;
 use reprise_store::{OpenError, Options, ReceiptStore, Store};
 
 use crate::world::*;
@@ -20,13 +21,13 @@ fn what_was_stored_is_there_after_a_restart_and_needs_no_verification() {
     store.put(entry(1, &[at(4, 1)])).unwrap();
     store.describe(&profile("1")).unwrap();
     store.pin(&id(1), "me").unwrap();
-    store.prune_below(reprise_model::coordinate::Checkpoint(3)).unwrap();
+    store.prune_below(&PINS, Floor::at(3)).unwrap();
     drop(store);
     let store = disk(dir.path());
     assert!(is_hit(&store, 1));
     assert_eq!(store.at(&at(4, 1)).unwrap(), [id(1)]);
     assert_eq!(store.profiles().unwrap(), [profile("1")]);
-    assert_eq!(store.prune_floor().unwrap().0, 3);
+    assert_eq!(store.prune_floor(&PINS).unwrap().below.0, 3);
     assert_eq!(store.show(&id(1)).unwrap().unwrap().summary.pins, ["me"]);
     assert_eq!(store.stats().unwrap().verifications, 0);
 }
@@ -45,11 +46,11 @@ fn a_second_opener_is_refused_by_the_pid_of_the_first() {
 fn a_newer_format_is_refused_by_both_versions() {
     let dir = tempfile::tempdir().unwrap();
     drop(disk(dir.path()));
-    let line = "reprise receipt store 2";
+    let line = "reprise receipt store 3";
     let check = &blake3::hash(line.as_bytes()).to_hex()[..16];
     fs::write(dir.path().join("FORMAT"), format!("{line}\ncheck {check}\n")).unwrap();
     let refused = refusal(dir.path()).to_string();
-    assert!(refused.contains("has format 2") && refused.contains("reads format 1"), "{refused}");
+    assert!(refused.contains("has format 3") && refused.contains("reads format 2"), "{refused}");
     assert!(Store::repair(dir.path(), hashed(), Options::default()).is_err(), "repairing is no migration");
 }
 

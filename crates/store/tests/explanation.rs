@@ -4,6 +4,7 @@ use reprise_model::coordinate::{Checkpoint, Coordinate};
 use reprise_model::digest::{PinsDigest, ProgramId};
 use reprise_store::ReceiptStore;
 use reprise_store::explanation::{CoordinateQuery, CoordinateQueryError, Explanation, explain};
+use reprise_store::port::Floor;
 
 use crate::world::*;
 
@@ -21,7 +22,7 @@ fn a_coordinate_is_explained_by_the_first_field_that_differs() {
     assert_eq!(field(at(5, 3)).1, "block hash");
     assert_eq!(field(Coordinate { pins: PinsDigest([9; 32]), ..at(5, 2) }), (2, "pins"));
     assert_eq!(field(aggregate_at(1, 5, 1)), (1, "kind"));
-    store.prune_below(Checkpoint(6)).unwrap();
+    store.prune_below(&PINS, Floor::at(6)).unwrap();
     assert_eq!(explain(&store, &at(5, 1)).unwrap(), Explanation::Pruned { floor: Checkpoint(6) });
 }
 

@@ -13,7 +13,7 @@ use reprise_model::coordinate::Checkpoint;
 use reprise_store::archive;
 use reprise_store::disk::DiskEngine;
 use reprise_store::medium::{Medium, Opening};
-use reprise_store::port::{Filter, Lookup, NewEntry, StoreError};
+use reprise_store::port::{Filter, Floor, Lookup, NewEntry, StoreError};
 use reprise_store::simulated::{Operation, SimulatedDisk};
 use reprise_store::{Durability, OpenError, Options, ReceiptStore, Store, WriterMode};
 
@@ -190,7 +190,7 @@ fn seen(store: &Store, what: &str) -> Seen {
         entries.insert(n, (places, !summary.pins.is_empty()));
     }
     assert_eq!(store.stats().unwrap().coordinates, coordinates, "{what}: a place of nothing");
-    Seen { floor: store.prune_floor().unwrap().0, entries }
+    Seen { floor: store.prune_floor(&PINS).unwrap().below.0, entries }
 }
 
 /// Carries an action out, and notes what was acknowledged and what was tried.
@@ -251,7 +251,7 @@ fn call(store: &Store, action: &Action) -> Result<(), StoreError> {
             store.evict(&id(*n), Checkpoint(*live_from))?;
         }
         Action::Prune(floor) => {
-            store.prune_below(Checkpoint(*floor))?;
+            store.prune_below(&PINS, Floor::at(*floor))?;
         }
         Action::Revoke => {
             store.revoke(&profile("1").id())?;

@@ -101,7 +101,7 @@ fn a_directory_that_is_no_store_is_not_made_one() {
         Err(OpenError::Io { .. })
     ));
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-    fs::write(dir.path().join("FORMAT"), "reprise receipt store 1").unwrap();
+    fs::write(dir.path().join("FORMAT"), "reprise receipt store 2").unwrap();
     let refused = Store::open_read_only(dir.path(), hashed(), Options::default());
     assert!(matches!(refused, Err(OpenError::Damaged { .. })));
 }

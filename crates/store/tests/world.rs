@@ -13,6 +13,9 @@ use reprise_store::port::NewEntry;
 use reprise_store::provenance::{Origin, Provenance};
 use reprise_store::{Options, ReceiptStore, Store};
 
+/// What everything here is proved under.
+pub(crate) const PINS: PinsDigest = PinsDigest([1; 32]);
+
 pub(crate) struct Hashed {
     pub(crate) profile: ProofProfile,
     pub(crate) calls: AtomicU64,
@@ -122,7 +125,7 @@ pub(crate) fn at(checkpoint: u64, fork: u8) -> Coordinate {
         position: Position::Batch,
         program: ProgramId([7; 32]),
         profile: profile("1").id(),
-        pins: PinsDigest([1; 32]),
+        pins: PINS,
     }
 }
 

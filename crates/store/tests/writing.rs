@@ -4,14 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Barrier, Mutex};
 
-use reprise_model::coordinate::Checkpoint;
 use reprise_model::receipt::Verified;
 use reprise_model::statement::Kind;
 use reprise_store::disk::DiskEngine;
 use reprise_store::engine::{Changes, Engine, Pair, Table};
 use reprise_store::faulty::FaultyEngine;
 use reprise_store::memory::MemoryEngine;
-use reprise_store::port::{Lookup, MissReason, NewEntry, QuarantineReason, StoreError};
+use reprise_store::port::{Floor, Lookup, MissReason, NewEntry, QuarantineReason, StoreError};
 use reprise_store::provenance::Origin;
 use reprise_store::{Durability, Options, ReceiptStore, Store, VerifyPolicy, WriterMode};
 
@@ -448,7 +447,7 @@ fn pruning_and_revoking_read_no_receipt() {
     for n in 0..100 {
         bench.store.put(entry(n, &[at(n, 1)])).unwrap();
     }
-    bench.store.prune_below(Checkpoint(50)).unwrap();
+    bench.store.prune_below(&PINS, Floor::at(50)).unwrap();
     bench.store.list(&Default::default()).unwrap();
     bench.store.revoke(&profile("1").id()).unwrap();
     assert_eq!(bench.engine.receipts_read(), 0);
@@ -464,7 +463,7 @@ fn a_prune_that_is_cut_off_at_any_commit_resumes_and_loses_no_more_than_it_may()
             bench.store.put(entry(n, &many)).unwrap();
         }
         bench.engine.stop_after(commits);
-        let cut = bench.store.prune_below(Checkpoint(25)).is_err();
+        let cut = bench.store.prune_below(&PINS, Floor::at(25)).is_err();
         assert_eq!(cut, commits < 4, "a floor and three pages");
         for n in 0..30 {
             // Whole or gone, never a receipt without places or places without a receipt.
@@ -473,7 +472,7 @@ fn a_prune_that_is_cut_off_at_any_commit_resumes_and_loses_no_more_than_it_may()
             assert!(n < 25 || places == 100, "{commits} {n}");
         }
         bench.engine.go_on();
-        bench.store.prune_below(Checkpoint(25)).unwrap();
+        bench.store.prune_below(&PINS, Floor::at(25)).unwrap();
         let stats = bench.store.stats().unwrap();
         assert_eq!((stats.count(), stats.coordinates), (5, 500), "{commits}");
     }
@@ -522,7 +521,7 @@ proptest::proptest! {
                     }
                 }
                 _ => {
-                    store.prune_below(Checkpoint(checkpoint)).unwrap();
+                    store.prune_below(&PINS, Floor::at(checkpoint)).unwrap();
                     floor = floor.max(checkpoint);
                     for (n, places) in &mut places {
                         let before = places.len();

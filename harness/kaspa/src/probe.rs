@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use reprise_chain::source::{ChainSource, Poll, Progress, SourceError};
+use reprise_disk::data_dir::DataDir;
 use reprise_kaspa::covenant::{Proof, SealReader};
 use reprise_kaspa::l1::{KaspaL1, Payer};
 use reprise_kaspa::live::Options;
@@ -137,9 +138,12 @@ impl Run {
     pub fn prove(plan: Plan, proving: Proving) -> Result<Self, String> {
         let Proving { backend, hasher, proof, receipts, within } = proving;
         let said = |e: &dyn std::fmt::Display| e.to_string();
-        let receipts = receipts.unwrap_or_else(|| plan.data_dir.join("receipts"));
-        std::fs::create_dir_all(&receipts).map_err(|e| said(&e))?;
-        let store = Store::open(&receipts, backend.clone(), StoreOptions::default()).map_err(|e| said(&e))?;
+        let dir = DataDir::lock(&plan.data_dir).map_err(|e| said(&e))?;
+        let store = match &receipts {
+            Some(receipts) => Store::open(receipts, backend.clone(), StoreOptions::default()),
+            None => Store::open(&dir.receipts(), backend.clone(), StoreOptions::default()),
+        };
+        let store = store.map_err(|e| said(&e))?;
         let store: Arc<dyn ReceiptStore> = Arc::new(store);
         store.describe(backend.profile()).map_err(|e| said(&e))?;
         let (seen, heard, stop) = (Shared::default(), Kept::default(), Arc::new(AtomicBool::new(false)));
@@ -149,7 +153,6 @@ impl Run {
             thread::spawn(move || {
                 let said = |e: &dyn std::fmt::Display| e.to_string();
                 let workload = Workload::ledger(backend.clone(), hasher.clone(), &plan.options.lane);
-                let dir = plan.data_dir.join("l1");
                 let l1 = KaspaL1::connect(plan.options, plan.payer, proof, &workload.covenant(), Some(&dir));
                 let l1: Box<dyn L1> = Box::new(l1.map_err(|e| said(&e))?);
                 let (tip, told) = (l1.root().metadata.block_hash, seen.clone());
@@ -160,7 +163,7 @@ impl Run {
                     rule: plan.rule,
                     permits: 1,
                     finality_depth: 1_000,
-                    data_dir: Some(plan.data_dir),
+                    data_dir: Some(dir),
                     tuning: Tuning {
                         engine: Policy { timeout: [within; 3], ..Policy::default() },
                         retention: Retention { grace: 32, retained: 1_000 },

@@ -7,9 +7,10 @@ use std::{fs, slice, thread};
 use reprise_chain::event::SourceEvent;
 use reprise_chain::event_log::EventLog;
 use reprise_chain::source::{ChainSource, Poll, Progress};
+use reprise_disk::data_dir::{DataDir, LockedPath};
 use reprise_kaspa::live::{LiveError, LiveL1, Options};
 use reprise_model::coordinate::Checkpoint;
-use reprise_model::digest::{BlockHash, Digest};
+use reprise_model::digest::{BlockHash, Digest, PinsDigest};
 
 use crate::fake;
 
@@ -31,14 +32,18 @@ fn options() -> Options {
     }
 }
 
+fn place(dir: &Path) -> LockedPath {
+    DataDir::lock(dir).unwrap().event_log(&PinsDigest([1; 32]))
+}
+
 /// An event log of a fork and the one that overtakes it.
-fn written(path: &Path) -> Vec<SourceEvent> {
+fn written(place: &LockedPath) -> Vec<SourceEvent> {
     let a = fake::chain(&[(10, &[fake::lane_transaction(1)]), (11, &[])]);
     let b = fake::chain(&[(10, &[fake::lane_transaction(1)]), (21, &[]), (22, &[])]);
     let mut recorder = fake::recorder();
     recorder.accept(&fake::answer(&[], &a), &fake::proofs(&a)).unwrap();
     recorder.accept(&fake::answer(&[a[1].hash()], &b[1..]), &fake::proofs(&b[1..])).unwrap();
-    let mut event_log = EventLog::begin(path, recorder.follower.head().clone()).unwrap();
+    let mut event_log = EventLog::begin(place.clone(), recorder.follower.head().clone()).unwrap();
     recorder.events.iter().for_each(|event| event_log.append(event).unwrap());
     recorder.events
 }
@@ -46,9 +51,9 @@ fn written(path: &Path) -> Vec<SourceEvent> {
 #[test]
 fn the_chronicle_is_told_again_while_the_node_is_away() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("chronicle");
-    let events = written(&path);
-    let mut live = LiveL1::open(options(), Some(&path)).unwrap();
+    let place = place(dir.path());
+    let events = written(&place);
+    let mut live = LiveL1::open(options(), Some(place.clone())).unwrap();
     for event in &events {
         assert_eq!(live.wait(WITHIN).unwrap().as_ref(), Some(event));
     }
@@ -65,12 +70,12 @@ fn the_chronicle_is_told_again_while_the_node_is_away() {
 #[test]
 fn a_compacted_chronicle_is_told_from_the_root_and_followed_on_from_where_its_events_begin() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("chronicle");
-    let events = written(&path);
-    let mut event_log = EventLog::open(&path).unwrap().unwrap();
+    let place = place(dir.path());
+    let events = written(&place);
+    let mut event_log = EventLog::open(place.clone()).unwrap().unwrap();
     assert!(event_log.compact(2).unwrap());
     drop(event_log);
-    let mut live = LiveL1::open(options(), Some(&path)).unwrap();
+    let mut live = LiveL1::open(options(), Some(place.clone())).unwrap();
     let told: Vec<_> = (0..2).map(|_| live.wait(WITHIN).unwrap().unwrap()).collect();
     assert!(told.iter().all(|event| event.removed.is_empty()), "the fork is gone");
     let blocks = |events: &[SourceEvent]| -> Vec<_> {
@@ -88,9 +93,9 @@ fn a_compacted_chronicle_is_told_from_the_root_and_followed_on_from_where_its_ev
 fn a_pipeline_s_progress_forgets_and_compacts_and_a_restart_comes_to_the_same_chain() {
     const BLOCKS: usize = 1_200;
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("chronicle");
+    let place = place(dir.path());
     let mut recorder = fake::recorder();
-    let mut event_log = EventLog::begin(&path, recorder.follower.head().clone()).unwrap();
+    let mut event_log = EventLog::begin(place.clone(), recorder.follower.head().clone()).unwrap();
     let mut tip = None::<fake::Block>;
     for number in 0..BLOCKS {
         let (parent, lane) = tip.as_ref().map_or((fake::root(), None), |it| (it.metadata, it.proof.lane));
@@ -103,10 +108,10 @@ fn a_pipeline_s_progress_forgets_and_compacts_and_a_restart_comes_to_the_same_ch
         tip = Some(block);
     }
     drop(event_log);
-    let size = fs::metadata(&path).unwrap().len();
+    let size = fs::metadata(place.path()).unwrap().len();
     let progress = Progress { finalized: Checkpoint(1_150), floor: Checkpoint(1_101), ..Progress::default() };
     let told = |progress| {
-        let mut live = LiveL1::open(options(), Some(&path)).unwrap();
+        let mut live = LiveL1::open(options(), Some(place.clone())).unwrap();
         let mut blocks = vec![];
         while blocks.len() < BLOCKS {
             match live.poll(progress).unwrap() {
@@ -121,19 +126,19 @@ fn a_pipeline_s_progress_forgets_and_compacts_and_a_restart_comes_to_the_same_ch
     };
     let before = told(progress);
     // It is compacted before the first attempt at a connection, and a source that is dropped waits for that.
-    let event_log = EventLog::open(&path).unwrap().unwrap();
+    let event_log = EventLog::open(place.clone()).unwrap().unwrap();
     assert_eq!(event_log.compacted(), 1_100);
-    assert_eq!(event_log.events().unwrap().count(), BLOCKS - 1_100);
-    assert!(fs::metadata(&path).unwrap().len() < size / 2, "{size} bytes before");
+    assert_eq!(event_log.events().count(), BLOCKS - 1_100);
+    assert!(fs::metadata(place.path()).unwrap().len() < size / 2, "{size} bytes before");
     assert_eq!(told(Progress::default()), before);
 }
 
 #[test]
 fn a_chronicle_of_another_lane_or_another_first_block_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("chronicle");
-    written(&path);
-    let refused = |options: Options| match LiveL1::open(options, Some(&path)) {
+    let place = place(dir.path());
+    written(&place);
+    let refused = |options: Options| match LiveL1::open(options, Some(place.clone())) {
         Err(LiveError::Other { differs, .. }) => differs,
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("it is another chain"),
@@ -147,14 +152,14 @@ fn a_chronicle_of_another_lane_or_another_first_block_is_refused() {
 #[test]
 fn a_chronicle_whose_checksums_hold_and_whose_events_do_not_ends_the_source_by_name() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("chronicle");
-    let mut events = written(&path);
+    let place = place(dir.path());
+    let mut events = written(&place);
     events[0].added[0].accepted[0].payload[0] ^= 1;
-    let head = EventLog::open(&path).unwrap().unwrap().head().clone();
-    let mut event_log = EventLog::begin(&path, head).unwrap();
+    let head = EventLog::open(place.clone()).unwrap().unwrap().head().clone();
+    let mut event_log = EventLog::begin(place.clone(), head).unwrap();
     event_log.append(&events[0]).unwrap();
     drop(event_log);
-    let mut live = LiveL1::open(options(), Some(&path)).unwrap();
+    let mut live = LiveL1::open(options(), Some(place.clone())).unwrap();
     let refused = live.wait(WITHIN).unwrap_err().to_string();
     assert!(refused.contains("chronicle") && refused.contains("lane"), "{refused}");
 }

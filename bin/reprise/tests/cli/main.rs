@@ -4,6 +4,8 @@
 mod command;
 mod crash;
 mod exit;
+mod full;
+mod held;
 mod metrics;
 #[cfg(feature = "miden")]
 mod miden;

@@ -16,12 +16,19 @@ fn a_run_serves_what_it_does() {
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
     assert!(said.next().unwrap().unwrap().starts_with("proved"));
 
-    let mut connection = TcpStream::connect(&address).unwrap();
-    connection.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-    let mut page = String::new();
-    connection.read_to_string(&mut page).unwrap();
+    let get = |path: &str| {
+        let mut connection = TcpStream::connect(&address).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        connection.write_all(request.as_bytes()).unwrap();
+        let mut page = String::new();
+        connection.read_to_string(&mut page).unwrap();
+        page
+    };
+    let (page, health) = (get("/metrics"), get("/health"));
     child.kill().unwrap();
     child.wait().unwrap();
+    assert!(health.starts_with("HTTP/1.1 200 "), "{health}");
+    assert!(health.ends_with("{\"health\":\"green\",\"reasons\":[]}"), "{health}");
     for line in [
         "reprise_proofs_total{kind=\"transaction\",outcome=\"proved\"}",
         "reprise_blocks_total 11",

@@ -213,7 +213,7 @@ fn stats_count_what_is_stored() {
     transaction        12            N              S.S
     batch               7            N              S.S
     aggregate           4            N              S.S
-    25 places; nothing below checkpoint 0 is kept
+    25 places
     mock 1 fake HASHER 0 bits
       DIGEST
     memory: 0 hits, 0 misses, 0 errors since this process opened it

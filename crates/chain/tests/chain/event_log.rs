@@ -1,21 +1,37 @@
 //! Chronicles: what was appended is read, and damage costs only what follows it.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use reprise_chain::dev::DevChain;
 use reprise_chain::event::SourceEvent;
-use reprise_chain::event_log::{EventLog, EventLogError};
+use reprise_chain::event_log::EventLog;
 use reprise_chain::recording::Recording;
+use reprise_disk::data_dir::{DataDir, LockedPath};
+use reprise_disk::log::{HEAD_LEN, HEADER_LEN, LogError};
+use reprise_disk::medium::Medium;
+use reprise_disk::simulated::{Operation, SimulatedDisk};
 use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot};
-use reprise_model::digest::{BlockHash, Digest};
+use reprise_model::digest::{BlockHash, Digest, PinsDigest};
 
 use crate::fixture;
 
-/// Where the first event begins: after the head and an empty frame.
+fn place(dir: &Path) -> LockedPath {
+    DataDir::lock(dir).unwrap().event_log(&PinsDigest([1; 32]))
+}
+
+/// The length of a frame.
+fn frame<E: borsh::BorshSerialize>(body: &E) -> usize {
+    // A body is a variant's number and its content.
+    HEAD_LEN as usize + 1 + borsh::to_vec(body).unwrap().len()
+}
+
+/// Where the first event begins: after the log's own header, the head and an empty frame.
 fn start() -> usize {
-    Recording { events: vec![], ..recording() }.encode().len() + 40 + 1
+    HEADER_LEN as usize + frame(&Recording { events: vec![], ..recording() }) + frame(&())
 }
 
 /// A chain of three events, one of them a reorg.
@@ -29,69 +45,78 @@ fn recording() -> Recording {
     chain.recording()
 }
 
-fn written(path: &Path) -> EventLog {
+fn written(place: &LockedPath) -> EventLog {
     let recording = recording();
-    let mut event_log = EventLog::begin(path, recording.clone()).unwrap();
+    let mut event_log = EventLog::begin(place.clone(), recording.clone()).unwrap();
     recording.events.iter().for_each(|event| event_log.append(event).unwrap());
     event_log
 }
 
 fn read(event_log: &EventLog) -> Vec<SourceEvent> {
-    event_log.events().unwrap().map(Result::unwrap).collect()
+    event_log.events().map(Result::unwrap).collect()
 }
 
 #[test]
 fn what_was_appended_is_read_by_a_later_life_and_goes_on() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("chronicle");
-    assert!(EventLog::open(&path).unwrap().is_none());
-    assert_eq!(read(&written(&path)), recording().events);
-    let mut again = EventLog::open(&path).unwrap().unwrap();
+    let place = place(dir.path());
+    assert!(EventLog::open(place.clone()).unwrap().is_none());
+    assert_eq!(read(&written(&place)), recording().events);
+    let mut again = EventLog::open(place.clone()).unwrap().unwrap();
     assert_eq!(*again.head(), Recording { events: vec![], ..recording() });
     assert_eq!((again.base(), again.compacted()), (&recording().root, 0));
     assert_eq!(read(&again), recording().events);
     again.append(&recording().events[0]).unwrap();
-    assert_eq!(read(&EventLog::open(&path).unwrap().unwrap()).len(), 4);
+    assert_eq!(read(&EventLog::open(place.clone()).unwrap().unwrap()).len(), 4);
 }
 
 #[test]
 fn a_torn_or_altered_event_costs_itself_and_what_follows_and_the_file_goes_on() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("chronicle");
-    drop(written(&path));
-    let whole = fs::read(&path).unwrap();
-    let cuts = (start()..whole.len()).map(|cut| whole[..cut].to_vec());
-    let flips = (start()..whole.len()).map(|at| {
+    let place = place(dir.path());
+    let path = place.path();
+    drop(written(&place));
+    let whole = fs::read(path).unwrap();
+    let cuts = (start()..whole.len()).step_by(7).map(|cut| whole[..cut].to_vec());
+    let flips = (start()..whole.len()).step_by(7).map(|at| {
         let mut flipped = whole.clone();
         flipped[at] ^= 1;
         flipped
     });
     for bytes in cuts.chain(flips) {
-        fs::write(&path, &bytes).unwrap();
-        let mut event_log = EventLog::open(&path).unwrap().unwrap();
+        fs::write(path, &bytes).unwrap();
+        let mut event_log = EventLog::open(place.clone()).unwrap().unwrap();
         let kept = read(&event_log);
         assert!(kept.len() < 3 && kept == recording().events[..kept.len()]);
         event_log.append(&recording().events[2]).unwrap();
-        let reopened = read(&EventLog::open(&path).unwrap().unwrap());
+        let reopened = read(&EventLog::open(place.clone()).unwrap().unwrap());
         assert_eq!(reopened.len(), kept.len() + 1);
         assert_eq!(reopened.last(), recording().events.last());
     }
 }
 
 #[test]
-fn a_damaged_head_is_refused_by_name() {
+fn a_damaged_head_is_refused_by_name_and_a_damaged_header_heals() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("chronicle");
-    drop(written(&path));
-    let whole = fs::read(&path).unwrap();
-    for at in 0..start() {
+    let place = place(dir.path());
+    let path = place.path();
+    drop(written(&place));
+    let whole = fs::read(path).unwrap();
+    for at in (0..start()).step_by(3) {
         let mut flipped = whole.clone();
         flipped[at] ^= 1;
-        fs::write(&path, &flipped).unwrap();
-        let refused = EventLog::open(&path).unwrap_err();
-        assert!(matches!(refused, EventLogError::Head { .. } | EventLogError::Base { .. }), "{refused}");
-        assert!(refused.to_string().contains("chronicle"), "{refused}");
-        assert_eq!(fs::read(&path).unwrap(), flipped, "and left as it is");
+        fs::write(path, &flipped).unwrap();
+        if at < HEADER_LEN as usize {
+            let healed = EventLog::open(place.clone()).unwrap().unwrap();
+            assert_eq!(read(&healed), recording().events, "what is known anyway is written anew");
+            assert_eq!(fs::read(path).unwrap(), whole);
+            continue;
+        }
+        let refused = EventLog::open(place.clone()).unwrap_err();
+        assert!(matches!(refused, LogError::Damaged { .. }), "{refused}");
+        assert!(refused.to_string().contains("chronicle-"), "{refused}");
+        assert!(refused.to_string().contains("restore the file"), "{refused}");
+        assert_eq!(fs::read(path).unwrap(), flipped, "and left as it is");
     }
 }
 
@@ -140,13 +165,12 @@ fn canonical(events: impl IntoIterator<Item = SourceEvent>) -> Vec<ChainBlock> {
 
 /// What a restart follows.
 fn told(event_log: &EventLog) -> Vec<ChainBlock> {
-    let settled =
-        event_log.settled().unwrap().map(|run| SourceEvent { removed: vec![], added: run.unwrap() });
-    canonical(settled.chain(event_log.events().unwrap().map(Result::unwrap)))
+    let settled = event_log.settled().map(|run| SourceEvent { removed: vec![], added: run.unwrap() });
+    canonical(settled.chain(event_log.events().map(Result::unwrap)))
 }
 
-fn begun(path: &Path, events: &[SourceEvent]) -> EventLog {
-    let mut event_log = EventLog::begin(path, recording()).unwrap();
+fn begun(place: &LockedPath, events: &[SourceEvent]) -> EventLog {
+    let mut event_log = EventLog::begin(place.clone(), recording()).unwrap();
     events.iter().for_each(|event| event_log.append(event).unwrap());
     event_log
 }
@@ -164,10 +188,11 @@ proptest! {
         steps in steps(), at in 0.0..1.0f64, split in 0.0..1.0f64,
     ) {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("chronicle");
+        let place = place(dir.path());
+        let path = place.path();
         let events = history(&steps);
         let (early, late) = events.split_at((split * events.len() as f64) as usize);
-        let mut event_log = begun(&path, early);
+        let mut event_log = begun(&place, early);
         for part in [early, late] {
             if !std::ptr::eq(part, early) {
                 part.iter().for_each(|event| event_log.append(event).unwrap());
@@ -180,9 +205,9 @@ proptest! {
             let highest = before.len().min(lowest.unwrap_or(usize::MAX));
             let height = event_log.compacted().max((at * (highest + 1) as f64) as u64);
             let compacted = event_log.compacted();
-            let size = fs::metadata(&path).unwrap().len();
+            let size = fs::metadata(path).unwrap().len();
             prop_assert_eq!(event_log.compact(height).unwrap(), height > compacted);
-            for event_log in [&event_log, &EventLog::open(&path).unwrap().unwrap()] {
+            for event_log in [&event_log, &EventLog::open(place.clone()).unwrap().unwrap()] {
                 let after = told(event_log);
                 let expected: Vec<_> = before.iter().cloned().enumerate().map(|(number, block)| {
                     let next = before.get(number + 1).is_some_and(|next| !next.accepted.is_empty());
@@ -195,67 +220,80 @@ proptest! {
                 let base = base.map(|ChainBlock { metadata, lane_proof, .. }| ChainRoot { metadata, lane_proof });
                 prop_assert_eq!(event_log.base(), &base.unwrap_or(recording().root));
             }
-            prop_assert!(height < compacted + 2 || fs::metadata(&path).unwrap().len() < size);
+            prop_assert!(height < compacted + 2 || fs::metadata(path).unwrap().len() < size);
         }
         prop_assert_eq!(told(&event_log).len(), canonical(events).len());
     }
 }
 
+fn partial(path: &Path) -> String {
+    format!("{}.partial", path.display())
+}
+
 #[test]
 fn a_crash_within_a_compaction_leaves_the_old_file_or_the_new_one() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("chronicle");
+    let place = place(dir.path());
+    let path = place.path();
     let events = history(&[(0, vec![true, false, true]), (1, vec![false, false]), (0, vec![true])]);
-    let mut event_log = begun(&path, &events);
-    let (old, chain) = (fs::read(&path).unwrap(), told(&event_log));
+    let mut event_log = begun(&place, &events);
+    let (old, chain) = (fs::read(path).unwrap(), told(&event_log));
     event_log.compact(3).unwrap();
-    let new = fs::read(&path).unwrap();
+    let new = fs::read(path).unwrap();
     // Until the rename, whatever there is of the new file lies beside the old one.
-    for cut in 0..=new.len() {
-        fs::write(&path, &old).unwrap();
-        fs::write(path.with_extension("partial"), &new[..cut]).unwrap();
-        let mut event_log = EventLog::open(&path).unwrap().unwrap();
+    for cut in (0..=new.len()).step_by(13) {
+        fs::write(path, &old).unwrap();
+        fs::write(partial(path), &new[..cut]).unwrap();
+        let mut event_log = EventLog::open(place.clone()).unwrap().unwrap();
         assert_eq!((event_log.compacted(), told(&event_log)), (0, chain.clone()));
-        if cut % 97 == 0 {
+        if cut % 91 == 0 {
             assert!(event_log.compact(3).unwrap(), "and the next one goes through");
-            assert_eq!(fs::read(&path).unwrap(), new);
+            assert_eq!(fs::read(path).unwrap(), new);
         }
     }
 }
 
 #[test]
-fn a_compaction_that_cannot_be_written_leaves_the_chronicle_as_it_was_and_it_goes_on() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("chronicle");
+fn a_compaction_that_has_no_room_leaves_the_chronicle_as_it_was_and_nothing_beside_it_and_it_goes_on() {
+    let disk = SimulatedDisk::new();
+    let dir = DataDir::lock_on(Arc::new(disk.clone()), Path::new("/data")).unwrap();
+    let place = dir.event_log(&PinsDigest([1; 32]));
     let events = history(&[(0, vec![true, false, true]), (0, vec![true])]);
-    let mut event_log = begun(&path, &events[..1]);
-    fs::create_dir(path.with_extension("partial")).unwrap();
-    let refused = event_log.compact(2).unwrap_err().to_string();
-    assert!(refused.contains("cannot compact the event log"), "{refused}");
+    let mut event_log = begun(&place, &events[..1]);
+    disk.room(Some(disk.used() + 100));
+    assert!(event_log.compact(2).unwrap_err().is_full());
+    disk.room(None);
+    disk.fail(Operation::Write, 0, 1, ErrorKind::StorageFull);
+    assert!(event_log.compact(2).unwrap_err().is_full());
+    assert_eq!(disk.list(Path::new("/data/l1")).unwrap().len(), 1, "nothing is left beside it");
     event_log.append(&events[1]).unwrap();
-    assert_eq!(read(&EventLog::open(&path).unwrap().unwrap()), events);
+    assert_eq!(read(&EventLog::open(place.clone()).unwrap().unwrap()), events);
 }
 
 #[test]
 fn damage_in_the_compacted_part_is_refused_by_name_and_damage_after_it_costs_the_events_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("chronicle");
+    let place = place(dir.path());
+    let path = place.path();
     let events = history(&[(0, vec![true, false]), (0, vec![true])]);
-    let mut event_log = begun(&path, &events);
+    let mut event_log = begun(&place, &events);
     event_log.compact(2).unwrap();
-    let (whole, event) = (fs::read(&path).unwrap(), 40 + 1 + borsh::to_vec(&events[1]).unwrap().len());
-    for at in 0..whole.len() {
+    let (whole, event) = (fs::read(path).unwrap(), frame(&events[1]));
+    for at in (0..whole.len()).step_by(5) {
         let mut flipped = whole.clone();
         flipped[at] ^= 1;
-        fs::write(&path, &flipped).unwrap();
-        match EventLog::open(&path) {
+        fs::write(path, &flipped).unwrap();
+        match EventLog::open(place.clone()) {
+            Ok(event_log) if at < HEADER_LEN as usize => {
+                assert_eq!(told(&event_log.unwrap()).len(), 3);
+            }
             Ok(event_log) => {
                 assert!(at >= whole.len() - event);
                 assert_eq!(told(&event_log.unwrap()).len(), 2);
             }
             Err(refused) => {
                 assert!(at < whole.len() - event, "{at}: {refused}");
-                assert_eq!(fs::read(&path).unwrap(), flipped, "and left as it is");
+                assert_eq!(fs::read(path).unwrap(), flipped, "and left as it is");
             }
         }
     }

@@ -2,10 +2,15 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use reprise_chain::dev::DevChain;
 use reprise_chain::overlay::{Overlay, OverlayError, Rejection};
+use reprise_chain::recording::Recording;
+use reprise_disk::data_dir::{DataDir, LockedPath};
+use reprise_disk::log::{HEADER_LEN, LogError};
+use reprise_disk::simulated::SimulatedDisk;
 use reprise_model::artifact::SettlementArtifact;
 use reprise_model::block::{ChainBlock, ObservedSettlement};
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProfileId, ProgramId};
@@ -66,9 +71,9 @@ struct World {
 }
 
 impl World {
-    fn open(path: Option<PathBuf>) -> Self {
+    fn open(place: Option<LockedPath>) -> Self {
         let chain = DevChain::default();
-        let overlay = Overlay::open(path, chain.chain_root(), fixture::covenant()).unwrap();
+        let overlay = Overlay::open(place, chain.chain_root(), fixture::covenant()).unwrap();
         let tips = HashMap::from([(chain.root(), fixture::genesis_tip())]);
         Self { chain, overlay, fed: 0, tips }
     }
@@ -126,8 +131,8 @@ impl World {
 }
 
 /// Two blocks with a transaction each; the first is settled in the third.
-fn settled_world(path: Option<PathBuf>) -> (World, [BlockHash; 3]) {
-    let mut world = World::open(path);
+fn settled_world(place: Option<LockedPath>) -> (World, [BlockHash; 3]) {
+    let mut world = World::open(place);
     let (one, _) = world.grow(world.chain.root(), &["alice"]);
     let (two, _) = world.grow(one, &["bob"]);
     world.submit(&world.since_genesis(one)).unwrap();
@@ -366,8 +371,8 @@ fn a_returning_block_takes_no_new_settlement() {
 #[test]
 fn a_chain_followed_again_shows_every_settlement_where_it_was() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("overlay");
-    let (mut world, [one, two, three]) = settled_world(Some(path.clone()));
+    let place = kept(dir.path());
+    let (mut world, [one, two, three]) = settled_world(Some(place.clone()));
     world.submit(&world.between(one, two)).unwrap();
     let (four, second) = world.grow(three, &[]);
     assert_eq!(second.len(), 1);
@@ -379,7 +384,7 @@ fn a_chain_followed_again_shows_every_settlement_where_it_was() {
     let back = world.chain.mine(four, 0, vec![]);
     world.adopt(back);
 
-    let shown = |overlay: &mut Overlay, recording: reprise_chain::recording::Recording| {
+    let shown = |overlay: &mut Overlay, recording: Recording| {
         let mut shown = HashMap::new();
         for mut event in recording.events {
             overlay.follow(&mut event).unwrap();
@@ -392,7 +397,7 @@ fn a_chain_followed_again_shows_every_settlement_where_it_was() {
     };
     let recording = world.chain.recording();
     drop(world);
-    let mut again = Overlay::open(Some(path), recording.root.clone(), fixture::covenant()).unwrap();
+    let mut again = Overlay::open(Some(place), recording.root.clone(), fixture::covenant()).unwrap();
     let shown = shown(&mut again, recording);
     let carriers = [three, four, five];
     for (block, settlements) in shown {
@@ -400,41 +405,74 @@ fn a_chain_followed_again_shows_every_settlement_where_it_was() {
     }
 }
 
-fn reopen(path: &Path) -> Result<Overlay, OverlayError> {
-    Overlay::open(Some(path.into()), DevChain::default().chain_root(), fixture::covenant())
+fn kept(dir: &Path) -> LockedPath {
+    DataDir::lock(dir).unwrap().overlay(&PinsDigest([1; 32]))
+}
+
+fn reopen(place: &LockedPath) -> Result<Overlay, OverlayError> {
+    Overlay::open(Some(place.clone()), DevChain::default().chain_root(), fixture::covenant())
+}
+
+/// What an overlay shows of a chain that is followed again.
+fn shown(overlay: &mut Overlay, recording: &Recording) -> Vec<Vec<ObservedSettlement>> {
+    let mut events = recording.events.clone();
+    events.iter_mut().for_each(|event| overlay.follow(event).unwrap());
+    events.into_iter().flat_map(|event| event.added).map(|block| block.settlements).collect()
 }
 
 #[test]
-fn a_damaged_overlay_is_refused_at_every_byte_and_named() {
+fn a_damaged_overlay_loses_the_last_event_alone_or_is_refused_and_named_and_shows_nothing_wrong() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("overlay");
-    drop(settled_world(Some(path.clone())));
-    let bytes = fs::read(&path).unwrap();
-    assert!(reopen(&path).is_ok());
-    for at in 0..bytes.len() {
+    let place = kept(dir.path());
+    let (world, _) = settled_world(Some(place.clone()));
+    let recording = world.chain.recording();
+    drop(world);
+    let bytes = fs::read(place.path()).unwrap();
+    let whole = shown(&mut reopen(&place).unwrap(), &recording);
+    assert_eq!(whole.iter().flatten().count(), 1);
+    let mut last_lost = 0;
+    for at in (0..bytes.len()).step_by(3) {
         let mut damaged = bytes.clone();
         damaged[at] ^= 1 << (at % 8);
-        fs::write(&path, &damaged).unwrap();
-        let refused = reopen(&path).map(|_| ()).unwrap_err();
-        assert!(matches!(&refused, OverlayError::Damaged { path: named } if *named == path), "byte {at}");
+        fs::write(place.path(), &damaged).unwrap();
+        match reopen(&place) {
+            Ok(mut overlay) => {
+                let shown = shown(&mut overlay, &recording);
+                last_lost += usize::from(shown != whole);
+                assert!(shown == whole || shown.iter().all(Vec::is_empty), "byte {at}");
+                assert_eq!(shown == whole, at < HEADER_LEN as usize, "byte {at}");
+            }
+            Err(OverlayError::Log(refused @ LogError::Damaged { .. })) => {
+                assert!(refused.to_string().contains("overlay-"), "{refused}");
+                assert!(refused.to_string().contains("restore the file"), "{refused}");
+                assert_eq!(fs::read(place.path()).unwrap(), damaged, "and left as it is");
+            }
+            Err(other) => panic!("byte {at}: {other}"),
+        }
     }
-    for length in 0..bytes.len() {
-        fs::write(&path, &bytes[..length]).unwrap();
-        assert!(matches!(reopen(&path), Err(OverlayError::Damaged { .. })), "{length} bytes");
+    assert!(last_lost > 30, "{last_lost}");
+    for length in (HEADER_LEN as usize..bytes.len()).step_by(11) {
+        fs::write(place.path(), &bytes[..length]).unwrap();
+        let shown = shown(&mut reopen(&place).unwrap(), &recording);
+        assert!(shown.iter().all(Vec::is_empty), "{length} bytes");
     }
-    fs::write(&path, &bytes).unwrap();
-    assert!(reopen(&path).is_ok());
 }
 
 #[test]
-fn an_overlay_that_cannot_be_written_says_so() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("overlay");
-    fs::create_dir(dir.path().join("overlay.partial")).unwrap();
-    let mut overlay = reopen(&path).unwrap();
+fn an_overlay_that_cannot_be_written_says_so_and_goes_on_once_it_can() {
+    let disk = SimulatedDisk::new();
+    let dir = DataDir::lock_on(Arc::new(disk.clone()), Path::new("/data")).unwrap();
+    let place = dir.overlay(&PinsDigest([1; 32]));
+    let mut overlay = reopen(&place).unwrap();
     let mut chain = DevChain::default();
     let block = chain.mine(chain.root(), 0, vec![]);
     chain.adopt(block);
-    let refused = overlay.follow(&mut chain.recording().events[0]);
-    assert!(matches!(refused, Err(OverlayError::Io { action: "write", .. })), "{refused:?}");
+    disk.room(Some(0));
+    let refused = overlay.follow(&mut chain.recording().events[0]).unwrap_err();
+    assert!(matches!(&refused, OverlayError::Log(error) if error.is_full()), "{refused:?}");
+    assert!(overlay.save().is_err());
+    disk.room(None);
+    overlay.save().unwrap();
+    drop(overlay);
+    reopen(&place).unwrap();
 }

@@ -1,5 +1,6 @@
 //! The recorded L1's pace: when it waits, when it goes on, and when it wakes the covenant up.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
@@ -9,7 +10,10 @@ use reprise_chain::overlay::Overlay;
 use reprise_chain::recorded::RecordedL1;
 use reprise_chain::recording::Recording;
 use reprise_chain::source::{ChainSource, Pace, Poll, Progress};
+use reprise_disk::data_dir::DataDir;
+use reprise_disk::simulated::SimulatedDisk;
 use reprise_model::coordinate::Checkpoint;
+use reprise_model::digest::PinsDigest;
 
 use crate::fixture;
 
@@ -67,6 +71,26 @@ fn the_pace_free_waits_for_nothing_but_the_end() {
     }
     assert_eq!(source.poll(BUSY).unwrap(), Poll::Pending);
     assert_eq!(source.poll(DONE).unwrap(), Poll::End);
+}
+
+#[test]
+fn on_a_full_disk_the_recorded_l1_waits_says_why_and_loses_no_event() {
+    let disk = SimulatedDisk::new();
+    let dir = DataDir::lock_on(Arc::new(disk.clone()), Path::new("/data")).unwrap();
+    let recording = recording();
+    let place = Some(dir.overlay(&PinsDigest([1; 32])));
+    let overlay = Overlay::open(place, recording.root.clone(), fixture::covenant()).unwrap();
+    let mut source = RecordedL1::new(recording.clone(), Pace::Free, Arc::new(Mutex::new(overlay)));
+    for expected in recording.events {
+        disk.room(Some(disk.used()));
+        for _ in 0..5 {
+            assert_eq!(source.poll(BUSY).unwrap(), Poll::Pending);
+            assert!(source.disk_error().unwrap().contains("cannot"));
+        }
+        disk.room(None);
+        assert_eq!(event(source.poll(BUSY).unwrap()), expected);
+        assert_eq!(source.disk_error(), None);
+    }
 }
 
 #[test]

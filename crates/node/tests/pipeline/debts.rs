@@ -1,7 +1,6 @@
 //! What settlements leave to be paid follows from the chain, whoever sent them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
@@ -9,6 +8,7 @@ use reprise_chain::event::ChainEvent;
 use reprise_chain::overlay::Covenant;
 use reprise_chain::recording::Lane;
 use reprise_chain::source::Pace;
+use reprise_disk::data_dir::DataDir;
 use reprise_model::artifact::SettlementArtifact;
 use reprise_model::block::ChainRoot;
 use reprise_model::hash::Blake3;
@@ -83,7 +83,7 @@ impl L1 for Noted {
         self: Box<Self>,
         covenant: Covenant,
         seal: SealKind,
-        dir: Option<&Path>,
+        dir: Option<&DataDir>,
     ) -> Result<OpenL1, L1Error> {
         let OpenL1 { source, sink } = self.l1.open(covenant, seal, dir)?;
         let Some(Sink::Unproven(sink)) = sink else { panic!("the mock's seals are fake") };
@@ -98,7 +98,7 @@ fn run(home: &Home) -> Told {
         rule: home.rule,
         permits: home.permits,
         finality_depth: home.finality_depth,
-        data_dir: Some(home.path().into()),
+        data_dir: Some(DataDir::lock(home.path()).unwrap()),
         tuning: home.tuning,
     };
     let told = Arc::new(Mutex::new(Told::default()));

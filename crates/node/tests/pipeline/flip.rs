@@ -8,9 +8,13 @@ use std::time::Duration;
 use reprise_chain::recording::Recording;
 use reprise_chain::source::Pace;
 use reprise_chain::tree::ChainError;
-use reprise_model::digest::BlockHash;
+use reprise_disk::data_dir::DataDir;
+use reprise_model::cell::Cell;
+use reprise_model::coordinate::Checkpoint;
+use reprise_model::digest::{BlockHash, ResourceId};
 use reprise_model::hash::Blake3;
 use reprise_model::lane::WorkloadHasher;
+use reprise_model::state;
 use reprise_model::statement::Kind;
 use reprise_node::dev;
 use reprise_node::driver::Node;
@@ -22,6 +26,8 @@ use reprise_node::wire::{self, WireError};
 use reprise_planner::bundle::BundleRule;
 use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_prover::policy::{Backoff, Breaker, Policy};
+use reprise_scheduler::record::{DiskLog, RecordLog};
+use reprise_scheduler::tree::StateTree;
 use reprise_store::port::Filter;
 use reprise_store::{Options, ReceiptStore, Store};
 
@@ -76,6 +82,12 @@ impl Home {
         (backend, Arc::new(store))
     }
 
+    /// The prune floor of what this home proves on the flip's lane.
+    pub(crate) fn floor(&self) -> Checkpoint {
+        let floors = self.store().stats().unwrap().prune_floors;
+        floors.iter().map(|(_, floor)| floor.below).max().unwrap_or_default()
+    }
+
     pub(crate) fn store(&self) -> Arc<dyn ReceiptStore> {
         self.open().1
     }
@@ -117,7 +129,7 @@ impl Home {
             rule: self.rule,
             permits: self.permits,
             finality_depth: self.finality_depth,
-            data_dir: Some(self.path().into()),
+            data_dir: Some(DataDir::lock(self.path()).unwrap()),
             tuning: self.tuning,
         };
         wire::build_node(settings, recorded(recording, self.pace), backend.clone(), hasher, store)
@@ -248,6 +260,36 @@ fn a_run_that_was_stopped_goes_on_where_it_was() {
     let report = home.run();
     assert_eq!(report.prove_calls, 24 - stored as u64);
     assert_eq!(report.state_root, Home::new().run().state_root);
+}
+
+#[test]
+fn a_wrong_state_root_stops_settling_at_once() {
+    // Records of another root than execution gives, whole in every other way.
+    let home = unsettled_home();
+    let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
+    let backend = Arc::new(MockBackend::new(home.mock.clone(), hasher.clone()));
+    let pins =
+        wire::Workload::ledger(backend, hasher.clone(), &dev::flip().lane).pins().digest(hasher.as_ref());
+    let mut identity = blake3::Hasher::new_derive_key("reprise 2026-11 batch records");
+    identity.update(&dev::flip().root.metadata.block_hash.0).update(&pins.0);
+    let dir = DataDir::lock(home.path()).unwrap();
+    let open = || DiskLog::open(dir.records(&pins), *identity.finalize().as_bytes()).unwrap();
+    let mut records = open().load().unwrap();
+    std::fs::remove_file(dir.records(&pins).path()).unwrap();
+    records.sort_by_key(|record| record.batch.metadata.checkpoint);
+    let root = dev::flip().root.metadata.block_hash;
+    let first = records.iter_mut().find(|record| record.batch.metadata.block.parent_hash == root).unwrap();
+    let resource = ResourceId([77; 32]);
+    first.writes = vec![vec![(resource, vec![Cell::default(); 8])]];
+    let after = StateTree::empty(hasher).with(state::slot(&resource), &first.writes[0][0].1);
+    first.batch.root_after = after.root();
+    let first = first.clone();
+    open().append(&[&first]).unwrap();
+    drop(dir);
+    let ended = home.try_run(dev::flip(), &AtomicBool::new(false), &mut NoopObserver).unwrap();
+    assert!(ended.violations.iter().any(|violation| violation.promise.contains("a batch's root")));
+    assert_eq!(ended.report.settlements, 0, "nothing is settled of a state in doubt");
+    assert!(!ended.report.health.is_green());
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use reprise_chain::source::{
     ChainSource, Connection, Disconnection, Hitch, Pace, Poll, Progress, SourceError,
 };
+use reprise_disk::data_dir::DataDir;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::BlockHash;
 use reprise_model::hash::Blake3;
@@ -63,7 +64,7 @@ fn run(home: &Home, says: Says) -> RunOutcome {
         rule: home.rule,
         permits: home.permits,
         finality_depth: home.finality_depth,
-        data_dir: Some(home.path().into()),
+        data_dir: Some(DataDir::lock(home.path()).unwrap()),
         tuning: home.tuning,
     };
     let live =
@@ -82,7 +83,7 @@ fn what_the_l1_calls_final_is_pruned_though_the_depth_says_nothing_of_it_yet() {
         let home = Home { finality_depth: u64::MAX, ..Home::new() };
         let says = Says { final_below, ..Says::default() };
         let report = run(&home, says.clone()).report;
-        let floor = home.store().prune_floor().unwrap();
+        let floor = home.floor();
         let told = *says.progress.lock().unwrap();
         assert_eq!(told.floor, floor);
         // The same chain again: nothing is wanted that was let go.

@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use reprise_model::coordinate::Checkpoint;
+use reprise_model::digest::Digest;
 use reprise_node::event::{NoopObserver, Observer, PipelineEvent};
 use reprise_node::pipeline::RunError;
 use reprise_node::wire::WireError;
@@ -32,8 +33,8 @@ fn what_is_final_and_settled_goes_and_what_is_left_is_what_an_unbounded_node_wou
     assert_eq!((report.proved, report.prove_calls), (kept.proved, kept.prove_calls));
     assert_eq!((&report.state_root, report.settlements), (&kept.state_root, kept.settlements));
 
+    let floor = home.floor();
     let store = home.store();
-    let floor = store.prune_floor().unwrap();
     assert!(floor > Checkpoint(20), "{floor}");
     let entries = store.list(&Filter::default()).unwrap();
     assert!(entries.iter().all(|entry| entry.coordinates.iter().all(|at| at.checkpoint >= floor)));
@@ -93,6 +94,41 @@ fn an_l1_that_has_forgotten_what_was_pruned_is_refused_by_name_and_not_waited_fo
     std::fs::remove_dir_all(home.path().join("l1")).unwrap();
     let refused = home.try_run(chain_of(40), &never, &mut NoopObserver).unwrap_err();
     assert!(matches!(refused, RunError::FloorUnknown { floor } if floor > Checkpoint(20)), "{refused}");
+}
+
+#[test]
+fn records_that_are_gone_are_executed_again_though_what_they_proved_is_pruned() {
+    let never = AtomicBool::new(false);
+    let home = home(8);
+    let first = home.try_run(chain_of(40), &never, &mut NoopObserver).unwrap().report;
+    assert!(home.floor() > Checkpoint(20));
+    std::fs::remove_dir_all(home.path().join("state")).unwrap();
+    let again = home.try_run(chain_of(40), &never, &mut NoopObserver).unwrap();
+    assert_eq!(again.violations, vec![]);
+    assert_eq!((again.report.executed, again.report.prove_calls), (first.executed, 0));
+    assert_eq!(again.report.state_root, first.state_root);
+}
+
+#[test]
+fn another_covenant_in_the_same_directory_settles_as_if_it_were_alone_and_each_keeps_its_floor() {
+    let never = AtomicBool::new(false);
+    let mut other = chain_of(40);
+    other.lane.covenant = Digest([9; 32]);
+    let alone = home(8).try_run(other.clone(), &never, &mut NoopObserver).unwrap().report;
+    let home = home(8);
+    home.try_run(chain_of(40), &never, &mut NoopObserver).unwrap();
+    let beside = home.try_run(other.clone(), &never, &mut NoopObserver).unwrap();
+    assert_eq!(beside.violations, vec![]);
+    let report = beside.report;
+    // Transactions are proved whatever the covenant, and those of the first are pruned or stored.
+    assert_eq!(report.settlements, alone.settlements);
+    assert_eq!(report.state_root, alone.state_root);
+    assert_eq!((report.proved.batch, report.proved.aggregate), (alone.proved.batch, alone.proved.aggregate));
+    for recording in [chain_of(40), other] {
+        let again = home.try_run(recording, &never, &mut NoopObserver).unwrap().report;
+        assert_eq!((again.prove_calls, again.executed), (0, 0));
+    }
+    assert_eq!(home.store().stats().unwrap().prune_floors.len(), 2);
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! An L1 that does not take what is to be settled: that is waited for, told by name, and over when it takes it.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use reprise_chain::overlay::Covenant;
 use reprise_chain::recording::Lane;
 use reprise_chain::source::Pace;
+use reprise_disk::data_dir::DataDir;
 use reprise_model::artifact::SettlementArtifact;
 use reprise_model::block::ChainRoot;
 use reprise_model::hash::Blake3;
@@ -67,7 +67,7 @@ impl L1 for Reluctant {
         self: Box<Self>,
         covenant: Covenant,
         seal: SealKind,
-        dir: Option<&Path>,
+        dir: Option<&DataDir>,
     ) -> Result<OpenL1, L1Error> {
         let OpenL1 { source, sink } = self.l1.open(covenant, seal, dir)?;
         let Some(Sink::Unproven(sink)) = sink else { panic!("the mock's seals are fake") };
@@ -102,7 +102,7 @@ fn run(refusals: usize) -> (RunOutcome, Heard) {
         rule: home.rule,
         permits: home.permits,
         finality_depth: home.finality_depth,
-        data_dir: Some(home.path().into()),
+        data_dir: Some(DataDir::lock(home.path()).unwrap()),
         tuning: home.tuning,
     };
     let l1 = Box::new(Reluctant { l1: recorded(chain_of(20), Pace::Proved), refusals });

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::flip::recorded;
 use reprise_chain::source::Pace;
+use reprise_disk::data_dir::DataDir;
 use reprise_model::hash::Blake3;
 use reprise_model::lane::WorkloadHasher;
 use reprise_node::dev;
@@ -51,7 +52,7 @@ fn run(dir: &Path, store: &Arc<dyn ReceiptStore>, pace: Pace, at: usize) -> (Run
         rule: BundleRule::default(),
         permits: 1,
         finality_depth: 1000,
-        data_dir: Some(dir.into()),
+        data_dir: Some(DataDir::lock(dir).unwrap()),
         tuning: wire::Tuning::default(),
     };
     let stop = AtomicBool::new(false);

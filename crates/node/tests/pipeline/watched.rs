@@ -221,3 +221,21 @@ fn a_batch_root_that_a_sequential_execution_does_not_give_is_heard() {
     let events = [chain(vec![], vec![(added, batch)])];
     assert_eq!(broken(1, &events), ["a batch's root is that of a sequential execution"]);
 }
+
+#[test]
+fn a_wrong_root_puts_the_state_in_doubt_is_counted_for_ever_and_told_a_few_times() {
+    let mut watcher = watcher(1);
+    let mut previous = 0;
+    for round in 0..10_000u32 {
+        let height = 1 + (round % 200) as u8;
+        let (added, mut batch) = block(height, vec![]);
+        batch.root_after = Digest([3; 32]);
+        let event = ChainEvent { added: vec![added], ..ChainEvent::default() };
+        assert_eq!(watcher.is_state_in_doubt(), round > 0);
+        watcher.on_event(&PipelineEvent::Chain { event, batches: vec![batch] });
+        assert!(watcher.violations().len() >= previous);
+        previous = watcher.violations().len();
+    }
+    assert_eq!(watcher.broken_promises().values().sum::<u64>(), 10_000);
+    assert!(previous < 100, "{previous} are kept");
+}

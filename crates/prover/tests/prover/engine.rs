@@ -27,7 +27,7 @@ fn policy() -> Policy {
 }
 
 /// An order of the statement `name` in block `block`.
-fn order(name: u8, block: u8, position: Position, inner: &[&Arc<Order>]) -> Arc<Order> {
+pub(crate) fn order(name: u8, block: u8, position: Position, inner: &[&Arc<Order>]) -> Arc<Order> {
     let claim = Claim { program: ProgramId([position.kind() as u8; 32]), journal: vec![name] };
     let statement = Statement { profile: ProfileId([1; 32]), claim: ClaimDigest([name; 32]) };
     let coordinate = Coordinate {
@@ -795,7 +795,45 @@ fn wanting_under(policy: Policy, orders: &[Arc<Order>]) -> (Told, Vec<Effect>) {
 }
 
 #[test]
-fn a_proof_that_hangs_is_written_off_and_begun_again_and_its_late_answer_is_nobodys() {
+fn a_valid_proof_that_comes_late_is_stored_whatever_became_of_its_job() {
+    let one = order(1, 1, Position::Batch, &[]);
+    let under = |policy: Policy| {
+        let (mut engine, _) = wanting_under(policy, std::slice::from_ref(&one));
+        engine.tick(at(10));
+        engine
+    };
+    let stored = |mut engine: Told| {
+        let effects = engine.proved_late(&one, receipt(&one));
+        let store = effects.last();
+        assert!(matches!(store, Some(Effect::Store { order, .. }) if order.id == one.id), "{effects:?}");
+        assert!(engine.is_coherent());
+        engine.stored(one.id, Ok(()));
+        assert!(engine.is_idle() && engine.satisfied() && engine.is_coherent());
+        assert_eq!((engine.failing().count(), engine.failures().len()), (0, 0));
+        assert!(engine.proved_late(&one, receipt(&one)).is_empty(), "once is enough");
+        (effects.len(), engine.counts())
+    };
+    let hanging = Policy { timeout: [at(10); 3], ..policy() };
+    // The next attempt runs: it is left, and counts as the one that failed.
+    let (effects, counts) = stored(under(hanging));
+    assert_eq!((effects, counts.attempts_failed, counts.proved.total()), (2, 1, 1));
+    // The next attempt waits.
+    let patient = Policy { backoff: Backoff { first: at(1000), max: at(1000) }, ..hanging };
+    let (effects, counts) = stored(under(patient));
+    assert_eq!((effects, counts.attempts_failed, counts.proved.total()), (1, 0, 1));
+    // It was given up.
+    let mut engine = under(hanging);
+    (2..100).for_each(|n| drop(engine.tick(at(10 * n))));
+    assert_eq!(engine.failures().len(), 1);
+    assert_eq!(stored(engine).0, 1);
+    // Nobody wants it any more.
+    let mut engine = under(patient);
+    engine.want(vec![]);
+    assert_eq!((engine.jobs(), stored(engine).0), (0, 1));
+}
+
+#[test]
+fn a_proof_that_hangs_is_written_off_and_begun_again() {
     let one = order(1, 1, Position::Batch, &[]);
     let (mut engine, _) =
         wanting_under(Policy { timeout: [at(10); 3], ..policy() }, std::slice::from_ref(&one));

@@ -4,3 +4,5 @@
 mod engine;
 #[cfg(test)]
 mod forged;
+#[cfg(test)]
+mod workers;

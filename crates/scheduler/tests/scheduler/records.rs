@@ -1,9 +1,15 @@
 //! Records on disk: nothing is executed twice, and nothing damaged or foreign is believed.
 
+use std::fs;
+use std::path::Path;
+
 use proptest::prelude::*;
+use reprise_disk::data_dir::{DataDir, LockedPath};
+use reprise_disk::log::{HEADER_LEN, LogError};
 use reprise_model::block::{BatchMetadata, ChainBlock};
-use reprise_model::digest::BlockHash;
-use reprise_scheduler::record::{BatchRecord, DiskLog, MemoryLog, RecordError, RecordLog};
+use reprise_model::digest::{BlockHash, PinsDigest};
+use reprise_model::scheduled::ScheduledBatch;
+use reprise_scheduler::record::{BatchRecord, DiskLog, MemoryLog, RecordLog};
 use reprise_scheduler::scheduler::Scheduler;
 
 use crate::execution::{accepted, asks};
@@ -11,8 +17,12 @@ use crate::fixture::{self, ROOT};
 
 const IDENTITY: [u8; 32] = [5; 32];
 
-fn disk(dir: &std::path::Path) -> Box<dyn RecordLog> {
-    Box::new(DiskLog::open(&dir.join("records"), IDENTITY).unwrap())
+fn place(dir: &Path) -> LockedPath {
+    DataDir::lock(dir).unwrap().records(&PinsDigest([1; 32]))
+}
+
+fn disk(dir: &Path) -> Box<dyn RecordLog> {
+    Box::new(DiskLog::open(place(dir), IDENTITY).unwrap())
 }
 
 /// Two siblings with a transaction each, and an empty block on the first.
@@ -23,10 +33,7 @@ fn world() -> Vec<(BatchMetadata, ChainBlock)> {
     vec![one, two, three]
 }
 
-fn follow(
-    scheduler: &mut Scheduler,
-    world: &[(BatchMetadata, ChainBlock)],
-) -> Vec<reprise_model::scheduled::ScheduledBatch> {
+fn follow(scheduler: &mut Scheduler, world: &[(BatchMetadata, ChainBlock)]) -> Vec<ScheduledBatch> {
     scheduler.schedule(world.iter().map(|(metadata, block)| (*metadata, block))).unwrap()
 }
 
@@ -66,19 +73,20 @@ proptest! {
 struct Moody(MemoryLog, bool);
 
 impl RecordLog for Moody {
-    fn append(&mut self, records: &[&BatchRecord]) -> Result<(), RecordError> {
+    fn append(&mut self, records: &[&BatchRecord]) -> Result<(), LogError> {
         self.1 = !self.1;
         match self.1 {
-            true => Err(RecordError::Io {
+            true => Err(LogError::Io {
                 path: "log".into(),
                 action: "write",
+                what: "batch records",
                 source: std::io::Error::other("moody"),
             }),
             false => self.0.append(records),
         }
     }
 
-    fn load(&self) -> Result<Vec<BatchRecord>, RecordError> {
+    fn load(&self) -> Result<Vec<BatchRecord>, LogError> {
         self.0.load()
     }
 }
@@ -93,4 +101,89 @@ fn a_block_whose_record_could_not_be_written_is_not_taken_for_known() {
     assert_eq!(scheduler.known().count(), 0, "what is not recorded is executed again");
     assert_eq!(scheduler.schedule(events()).unwrap().len(), 3);
     assert_eq!(scheduler.known().count(), 3);
+}
+
+/// A block with a transaction, one on it, one on that: each an event of its own. What is on the disk afterwards, and what
+/// the blocks did.
+fn recorded(dir: &Path) -> (Vec<(BatchMetadata, ChainBlock)>, Vec<u8>, Vec<ScheduledBatch>) {
+    let one = fixture::block(ROOT, 1, 1, accepted(&[fixture::deposit(0, 5)]));
+    let two = fixture::block(one.0.block_hash(), 2, 2, accepted(&[fixture::deposit(1, 6)]));
+    let three = fixture::block(two.0.block_hash(), 3, 3, accepted(&[fixture::deposit(0, 7)]));
+    let world = vec![one, two, three];
+    let mut scheduler = fixture::open(fixture::ledger(), disk(dir)).unwrap();
+    let batches =
+        world.iter().flat_map(|block| follow(&mut scheduler, std::slice::from_ref(block))).collect();
+    drop(scheduler);
+    let bytes = fs::read(place(dir).path()).unwrap();
+    (world, bytes, batches)
+}
+
+#[test]
+fn whatever_byte_of_the_records_is_damaged_the_chain_is_executed_again_from_there_and_says_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let (world, bytes, batches) = recorded(dir.path());
+    let path = place(dir.path()).path().to_path_buf();
+    let mut executed = [0; 4];
+    for at in (0..bytes.len()).step_by(17) {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1 << (at % 8);
+        fs::write(&path, &damaged).unwrap();
+        let mut scheduler = fixture::open(fixture::ledger(), disk(dir.path())).unwrap();
+        assert_eq!(follow(&mut scheduler, &world), batches, "byte {at}");
+        executed[scheduler.executed() as usize] += 1;
+        drop(scheduler);
+        let mut scheduler = fixture::open(fixture::ledger(), disk(dir.path())).unwrap();
+        assert_eq!(follow(&mut scheduler, &world), batches, "byte {at}");
+        assert_eq!(scheduler.executed(), 0, "byte {at}: it is recorded again");
+    }
+    assert!(executed.iter().all(|count| *count > 2), "{executed:?}");
+    let aside = fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(aside.filter(|name| name.to_string_lossy().contains(".damaged-")).count() > 20);
+}
+
+#[test]
+fn records_that_were_cut_anywhere_or_are_gone_are_executed_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (world, bytes, batches) = recorded(dir.path());
+    let path = place(dir.path()).path().to_path_buf();
+    for cut in (HEADER_LEN as usize..bytes.len()).step_by(29) {
+        fs::write(&path, &bytes[..cut]).unwrap();
+        let mut scheduler = fixture::open(fixture::ledger(), disk(dir.path())).unwrap();
+        assert_eq!(follow(&mut scheduler, &world), batches, "cut at {cut}");
+        assert!(scheduler.executed() > 0);
+    }
+    fs::remove_file(&path).unwrap();
+    let mut scheduler = fixture::open(fixture::ledger(), disk(dir.path())).unwrap();
+    assert_eq!(follow(&mut scheduler, &world), batches);
+    assert_eq!(scheduler.executed(), 3);
+}
+
+#[test]
+fn a_last_record_of_full_length_that_is_torn_is_cut_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let (world, bytes, batches) = recorded(dir.path());
+    let path = place(dir.path()).path().to_path_buf();
+    for torn in [20usize, 100, 300] {
+        let mut bytes = bytes.clone();
+        let from = bytes.len() - torn;
+        bytes[from..].iter_mut().for_each(|byte| *byte = !*byte);
+        fs::write(&path, &bytes).unwrap();
+        let mut scheduler = fixture::open(fixture::ledger(), disk(dir.path())).unwrap();
+        assert_eq!(follow(&mut scheduler, &world), batches);
+        assert_eq!(scheduler.executed(), 1);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing is put aside");
+    }
+}
+
+#[test]
+fn records_of_another_chain_and_of_another_version_are_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    recorded(dir.path());
+    let refused = DiskLog::open(place(dir.path()), [6; 32]).unwrap_err();
+    assert!(matches!(refused, LogError::Foreign { .. }), "{refused}");
+    // As format 2 began, which had no check of its own beginning.
+    let path = place(dir.path()).path().to_path_buf();
+    fs::write(&path, [&b"RPRECORD"[..], &[2, 0], &IDENTITY, &[9; 200]].concat()).unwrap();
+    let refused = DiskLog::open(place(dir.path()), IDENTITY).unwrap_err();
+    assert!(matches!(&refused, LogError::Version { found, .. } if found == "2"), "{refused}");
 }

@@ -13,13 +13,14 @@ use kaspa_rpc_core::{
     GetServerInfoResponse, GetVirtualChainFromBlockV2Response as Answer, RpcBlock, RpcOptionalHeader,
     RpcOptionalTransaction,
 };
+use reprise_disk::data_dir::DataDir;
 use reprise_kaspa::block_hash;
 use reprise_kaspa::client::Unanswered;
 use reprise_kaspa::follower::Chain;
 use reprise_kaspa::lane_proof::LaneProof;
 use reprise_kaspa::live::{LiveL1, Options};
 use reprise_kaspa_harness::scenario::{A_FIRST, Fork, NAMESPACE, Stage};
-use reprise_model::digest::{BlockHash, Digest};
+use reprise_model::digest::{BlockHash, Digest, PinsDigest};
 
 type Tamper = fn(&mut Answer, &mut Option<LaneProof>);
 
@@ -194,7 +195,9 @@ const FIELDS: &[(&str, &str, Tamper)] = &[
 
 /// Follows until `tip`, or to the error.
 fn follow(stage: &Options, event_log: &Path, tip: Hash) -> Result<(), String> {
-    let mut live = LiveL1::open(stage.clone(), Some(event_log)).map_err(|e| e.to_string())?;
+    let dir = DataDir::lock(event_log).map_err(|e| e.to_string())?;
+    let place = dir.event_log(&PinsDigest([1; 32]));
+    let mut live = LiveL1::open(stage.clone(), Some(place)).map_err(|e| e.to_string())?;
     loop {
         let event = live.wait(Duration::from_secs(60)).map_err(|e| e.to_string())?;
         let event = event.ok_or("neither an event nor an error within a minute")?;

@@ -11,6 +11,7 @@ use kaspa_rpc_core::api::rpc::RpcApi;
 use reprise_chain::event::SourceEvent;
 use reprise_chain::recording::{Lane, Recording};
 use reprise_chain::source::{ChainSource, Poll, Progress};
+use reprise_disk::data_dir::DataDir;
 use reprise_kaspa::block_hash;
 use reprise_kaspa::follower::Follower;
 use reprise_kaspa::live::{LiveL1, Options};
@@ -21,7 +22,7 @@ use reprise_kaspa_harness::node::Node;
 use reprise_kaspa_harness::scenario::{A_FIRST, B_FLIP, Fork, Stage};
 use reprise_kaspa_harness::wallet::Wallet;
 use reprise_model::block::ChainBlockMetadata;
-use reprise_model::digest::{BlockHash, Digest, ResourceId};
+use reprise_model::digest::{BlockHash, Digest, PinsDigest, ResourceId};
 
 fn lane() -> Lane {
     let subnetwork = SubnetworkId::from_namespace(*b"test").into_bytes();
@@ -36,11 +37,12 @@ async fn mine(rpc: &dyn RpcApi, heights: Range<u64>) {
     }
 }
 
-fn open(url: &str, from: Option<BlockHash>, event_log: Option<&Path>) -> LiveL1 {
+fn open(url: &str, from: Option<BlockHash>, dir: Option<&Path>) -> LiveL1 {
     let (url, lane) = (url.into(), lane());
     let options =
         Options { url, lane, from, confirmations: 0, until_idle: false, wrong_answers_max: 1, through: None };
-    LiveL1::open(options, event_log).unwrap()
+    let place = dir.map(|dir| DataDir::lock(dir).unwrap().event_log(&PinsDigest([1; 32])));
+    LiveL1::open(options, place).unwrap()
 }
 
 /// The events until `blocks` are added.

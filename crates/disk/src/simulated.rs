@@ -92,6 +92,8 @@ struct State {
     changes_left: Option<u64>,
     stopped: bool,
     flips: Option<(Seeded, u64)>,
+    /// How many bytes all files may have together.
+    room: Option<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -167,6 +169,17 @@ impl SimulatedDisk {
     /// Flips one bit in one of so many reads, as the seed says; the bytes on the disk stay as they are.
     pub fn flip_reads(&self, seed: u64, one_in: u64) {
         self.state().flips = Some((Seeded(seed), one_in.max(1)));
+    }
+
+    /// Gives the disk room for so many bytes, or as many as there are to come. A write that has no room fails, and
+    /// leaves its first half.
+    pub fn room(&self, bytes: Option<u64>) {
+        self.state().room = bytes;
+    }
+
+    /// How many bytes its files have.
+    pub fn used(&self) -> u64 {
+        self.state().used()
     }
 
     /// Lets everything pass again: no fault is planned any more, and a disk that stopped goes on.
@@ -409,6 +422,17 @@ impl State {
         self.unsynced.entry(directory.into()).or_default().push((entry, Standing::Pending));
     }
 
+    fn used(&self) -> u64 {
+        let named = self.seen.values().filter_map(|node| number_of(*node, self));
+        named.map(|file| file.seen.len() as u64).sum()
+    }
+
+    /// Whether a file can grow to so many bytes.
+    fn has_room(&self, number: u64, len: u64) -> bool {
+        let has = self.files.get(&number).map_or(0, |file| file.seen.len() as u64);
+        self.room.is_none_or(|room| self.used() + len.saturating_sub(has) <= room)
+    }
+
     fn file(&mut self, number: u64) -> &mut Bytes {
         self.files.entry(number).or_default()
     }
@@ -540,6 +564,16 @@ impl Medium for SimulatedDisk {
         }
         Ok(())
     }
+
+    /// The same in every process: what is on the disk depends on the calls alone.
+    fn process(&self) -> u32 {
+        1
+    }
+
+    fn free(&self, _: &Path) -> io::Result<u64> {
+        let state = self.state();
+        Ok(state.room.map_or(u64::MAX, |room| room.saturating_sub(state.used())))
+    }
 }
 
 /// An open file of a simulated disk.
@@ -573,7 +607,9 @@ impl MediumFile for Handle {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut state = self.disk.state();
         let was_stopped = state.stopped;
+        let full = !state.has_room(self.number, offset + bytes.len() as u64);
         let (written, outcome) = match state.way(Operation::Write) {
+            Way::Passes if full => (&bytes[..bytes.len() / 2], Err(io::ErrorKind::StorageFull.into())),
             Way::Passes => (bytes, Ok(())),
             Way::Stops(error) if was_stopped => return Err(error),
             Way::Fails(error) | Way::Stops(error) => (&bytes[..bytes.len() / 2], Err(error)),

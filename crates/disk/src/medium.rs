@@ -1,7 +1,7 @@
-//! The medium: what the store asks of a file system, and nothing else it could ask.
+//! The medium: what is asked of a file system, and nothing else that could be asked.
 //!
-//! The disk engine, the store's directory and the reading engine go through it, so that what a full disk, a
-//! crash or a power cut leaves can be shown by a medium that plays them (`crate::simulated`).
+//! Data directories, logs and the receipt store go through it, so that what a full disk, a crash or a power cut leaves
+//! can be shown by a medium that plays them (`crate::simulated`).
 //!
 //! # What is assumed of it
 //!
@@ -15,7 +15,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How a file is opened.
@@ -53,6 +53,14 @@ pub trait Medium: Send + Sync {
 
     /// Makes the entries of a directory durable.
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
+
+    /// How many bytes can be written in a directory before the disk is full.
+    fn free(&self, directory: &Path) -> io::Result<u64>;
+
+    /// What whoever holds a lock writes down as its process.
+    fn process(&self) -> u32 {
+        std::process::id()
+    }
 }
 
 /// An open file.
@@ -82,8 +90,13 @@ pub trait MediumFile: Send + Sync {
     fn try_lock(&self) -> io::Result<bool>;
 }
 
+/// Whether an error says that the disk is full: nothing is wrong, and it can be written again once there is room.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// All bytes of a file.
-pub(crate) fn read(medium: &dyn Medium, path: &Path) -> io::Result<Vec<u8>> {
+pub fn read(medium: &dyn Medium, path: &Path) -> io::Result<Vec<u8>> {
     let file = medium.open(path, Opening::Read)?;
     let mut bytes = vec![0; file.len()? as usize];
     file.read_at(&mut bytes, 0)?;
@@ -91,11 +104,40 @@ pub(crate) fn read(medium: &dyn Medium, path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Makes a file hold these bytes, in place of what it held. Not durable.
-pub(crate) fn write(medium: &dyn Medium, path: &Path, bytes: &[u8]) -> io::Result<Arc<dyn MediumFile>> {
+pub fn write(medium: &dyn Medium, path: &Path, bytes: &[u8]) -> io::Result<Arc<dyn MediumFile>> {
     let file = medium.open(path, Opening::WriteOrMake)?;
     file.truncate(0)?;
     file.write_at(bytes, 0)?;
     Ok(file)
+}
+
+/// Makes a directory and those above it, where they are missing, and its entry durable. What failed, on what, and how.
+///
+/// Each is durable before the next is made in it, so that where a crash interrupts this, one entry at most is
+/// there and not durable: that of the lowest directory, which is why its parent is synced first.
+pub fn make_durably(medium: &dyn Medium, path: &Path) -> Result<(), (&'static str, PathBuf, io::Error)> {
+    let failed = |action, path: &Path| {
+        let path = path.to_path_buf();
+        move |source| (action, path, source)
+    };
+    let sync = |directory: &Path| match medium.sync_directory(directory) {
+        // One that may be passed through and not read cannot be synced by this user.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced.map_err(failed("sync", directory)),
+    };
+    let parent = |path| Path::parent(path).unwrap_or(Path::new(""));
+    let mut missing = Vec::new();
+    let mut there = path;
+    while !there.as_os_str().is_empty() && !medium.is_directory(there).map_err(failed("read", there))? {
+        missing.push(there);
+        there = parent(there);
+    }
+    sync(parent(there))?;
+    for directory in missing.into_iter().rev() {
+        medium.make_directory(directory).map_err(failed("make", directory))?;
+        sync(parent(directory))?;
+    }
+    Ok(())
 }
 
 /// The file system of the machine.
@@ -145,6 +187,11 @@ impl Medium for FileSystem {
         // A path without a directory before it is one in the current directory.
         let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
         File::open(directory)?.sync_all()
+    }
+
+    fn free(&self, directory: &Path) -> io::Result<u64> {
+        let found = rustix::fs::statvfs(directory)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
 }
 

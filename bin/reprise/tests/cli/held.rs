@@ -1,0 +1,90 @@
+//! One directory, one process: a second one is refused before it has opened anything.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use reprise_disk::data_dir::DataDir;
+
+use crate::command::{assert_sound, command, json, last_line, reprise};
+
+/// Every file below a directory, with its bytes.
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        match entry.path().is_dir() {
+            true => found.extend(files(&entry.path())),
+            false => {
+                found.insert(entry.path(), fs::read(entry.path()).unwrap());
+            }
+        }
+    }
+    found
+}
+
+/// Every command that writes to a directory.
+const SECOND: &[&[&str]] = &[
+    &["run", "--backend", "mock"],
+    #[cfg(feature = "kaspa")]
+    &["run", "--backend", "mock", "--l1", "kaspa:ws://127.0.0.1:1"],
+    &["receipts", "gc", "--max-bytes", "0", "--keep-from", "0"],
+];
+
+#[test]
+fn a_second_process_on_a_held_directory_is_refused_by_name_and_touches_no_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    json(dir.path(), &["run", "--backend", "mock"]);
+    let held = DataDir::lock(dir.path()).unwrap();
+    // As a writer leaves each file in the middle of a write: what a start would cut off.
+    let unfinished = |entry: fs::DirEntry| {
+        let mut file = fs::File::options().append(true).open(entry.path()).unwrap();
+        file.write_all(b"in the middle of a write").unwrap();
+    };
+    for within in ["l1", "state", "receipts/log"] {
+        fs::read_dir(dir.path().join(within)).unwrap().map(Result::unwrap).for_each(unfinished);
+    }
+    fs::write(dir.path().join("l1/chronicle-0101010101010101"), b"whatever a live one holds").unwrap();
+    let before = files(dir.path());
+    for _ in 0..5 {
+        for second in SECOND {
+            let output = reprise(dir.path(), second);
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(!output.status.success(), "{second:?}");
+            assert!(said.contains("in use by process"), "{second:?}: {said}");
+            assert!(said.contains(&std::process::id().to_string()), "{second:?}: {said}");
+            assert_eq!(files(dir.path()), before, "{second:?}");
+        }
+    }
+    drop(held);
+}
+
+#[test]
+fn second_starts_on_a_running_node_are_refused_and_it_ends_as_if_they_had_not_been() {
+    let dir = tempfile::tempdir().unwrap();
+    let slow = ["run", "--backend", "mock", "--mock-cost", "60,60,60", "--json"];
+    let mut child = command(dir.path(), &slow).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(said.next().unwrap().unwrap().starts_with("proved"));
+    let drain = std::thread::spawn(move || said.map_while(Result::ok).count());
+    let mut refused = 0;
+    while child.try_wait().unwrap().is_none() {
+        let output = reprise(dir.path(), &["run", "--backend", "mock"]);
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(said.contains(&format!("in use by process {}", child.id())), "{said}");
+            refused += 1;
+        }
+    }
+    drain.join().unwrap();
+    assert!(refused > 5, "{refused}");
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let report = last_line(&output);
+    assert_sound(&report);
+    let reference = json(tempfile::tempdir().unwrap().path(), &["run", "--backend", "mock"]);
+    assert_eq!(report["state_root"], reference["state_root"]);
+    assert_eq!(report["settled_checkpoint"], reference["settled_checkpoint"]);
+    assert_eq!(json(dir.path(), &["run", "--backend", "mock"])["prove_calls"], 0, "and nothing is lost");
+}

@@ -1,0 +1,186 @@
+//! A data directory that this process holds.
+//!
+//! ```text
+//! DIR/
+//!   LOCK                  held by the process that works in the directory; holds its process id
+//!   l1/chronicle-PINS     what a live L1 told
+//!   l1/overlay-PINS       where settlements landed, for an L1 that cannot be written to
+//!   state/records-PINS    batch records
+//!   receipts/             the receipt store
+//!   divergences/          journals of a program and of native execution that differ
+//! ```
+//!
+//! The lock comes first: a [`LockedPath`] comes from a [`DataDir`] alone, a `DataDir` from the lock alone, and whoever
+//! holds a place keeps the lock. So no file of a live directory is opened, cut or replaced by a second process, which
+//! is refused before it has written a byte.
+//!
+//! `PINS` is the short form of the pins digest: what belongs to another lane, covenant or program has files of its
+//! own.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use reprise_model::digest::PinsDigest;
+
+use crate::medium::{self, FileSystem, Medium, MediumFile, Opening};
+
+/// Why a directory cannot be held.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// The file system said no.
+    #[error("could not {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// Another process holds it.
+    #[error("{} is in use by process {pid}: stop that process, or give another --data-dir", dir.display())]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+        /// The process, as it wrote itself down.
+        pid: String,
+    },
+}
+
+/// A data directory that this process holds, until the last clone and the last place are dropped.
+#[derive(Clone)]
+pub struct DataDir(Arc<Held>);
+
+struct Held {
+    medium: Arc<dyn Medium>,
+    path: PathBuf,
+    _lock: Arc<dyn MediumFile>,
+}
+
+impl fmt::Debug for DataDir {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("DataDir").field(&self.0.path).finish()
+    }
+}
+
+impl DataDir {
+    /// Makes the directory where there is none, and holds it.
+    pub fn lock(path: &Path) -> Result<Self, LockError> {
+        Self::lock_on(Arc::new(FileSystem), path)
+    }
+
+    /// The same, on another medium than the machine's file system.
+    pub fn lock_on(medium: Arc<dyn Medium>, path: &Path) -> Result<Self, LockError> {
+        make(medium.as_ref(), path)?;
+        let lock = lock(medium.as_ref(), path)?;
+        Ok(Self(Arc::new(Held { medium, path: path.into(), _lock: lock })))
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// Where what a live L1 told is kept.
+    pub fn event_log(&self, pins: &PinsDigest) -> LockedPath {
+        self.place("l1", format!("chronicle-{}", pins.short()))
+    }
+
+    /// Where it is kept where settlements landed.
+    pub fn overlay(&self, pins: &PinsDigest) -> LockedPath {
+        self.place("l1", format!("overlay-{}", pins.short()))
+    }
+
+    /// Where batch records are kept.
+    pub fn records(&self, pins: &PinsDigest) -> LockedPath {
+        self.place("state", format!("records-{}", pins.short()))
+    }
+
+    /// The directory of the receipt store, which has a lock of its own.
+    pub fn receipts(&self) -> PathBuf {
+        receipts_in(&self.0.path)
+    }
+
+    /// Where journals that differ are dumped.
+    pub fn divergences(&self) -> PathBuf {
+        self.0.path.join("divergences")
+    }
+
+    fn place(&self, within: &str, name: String) -> LockedPath {
+        LockedPath { path: self.0.path.join(within).join(name), dir: self.clone() }
+    }
+}
+
+/// The directory of the receipt store in a data directory: it can be read without a lock.
+pub fn receipts_in(dir: &Path) -> PathBuf {
+    dir.join("receipts")
+}
+
+/// A file of a data directory that this process holds, whether it is there or not.
+#[derive(Debug, Clone)]
+pub struct LockedPath {
+    path: PathBuf,
+    dir: DataDir,
+}
+
+impl LockedPath {
+    /// Its path, to name it by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn medium(&self) -> &dyn Medium {
+        self.dir.0.medium.as_ref()
+    }
+
+    pub(crate) fn parent(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+
+    /// Another file beside it.
+    pub(crate) fn beside(&self, suffix: &str) -> Self {
+        let mut path = self.path.clone().into_os_string();
+        path.push(suffix);
+        Self { path: path.into(), dir: self.dir.clone() }
+    }
+
+    /// Opens it; `None` where it is not there.
+    pub(crate) fn open(&self) -> io::Result<Option<Arc<dyn MediumFile>>> {
+        match self.medium().open(&self.path, Opening::Write) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Makes a directory and those above it, where they are missing, and its entry durable.
+pub fn make(medium: &dyn Medium, path: &Path) -> Result<(), LockError> {
+    medium::make_durably(medium, path).map_err(|(action, path, source)| LockError::Io {
+        action,
+        path,
+        source,
+    })
+}
+
+/// Locks a directory by the file `LOCK` in it, which is held until the file is dropped.
+pub fn lock(medium: &dyn Medium, dir: &Path) -> Result<Arc<dyn MediumFile>, LockError> {
+    let path = dir.join("LOCK");
+    let failed = |source| LockError::Io { action: "lock", path: path.clone(), source };
+    let file = medium.open(&path, Opening::WriteOrMake).map_err(failed)?;
+    if !file.try_lock().map_err(failed)? {
+        // A process id that does not read is no reason to go on.
+        let pid = medium::read(medium, &path).unwrap_or_default();
+        let pid = String::from_utf8_lossy(&pid).trim().to_owned();
+        let pid = if pid.is_empty() { "(unknown)".into() } else { pid };
+        return Err(LockError::InUse { dir: dir.into(), pid });
+    }
+    let pid = format!("{}\n", medium.process());
+    match file.truncate(0).and_then(|()| file.write_at(pid.as_bytes(), 0)) {
+        // The lock is held all the same: on a full disk there is no room for the id.
+        Err(error) if !medium::is_full(&error) => Err(failed(error)),
+        _ => Ok(file),
+    }
+}

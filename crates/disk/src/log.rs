@@ -1,0 +1,612 @@
+//! An append-only file of checked frames: batch records, chronicles and overlays are kept in one each.
+//!
+//! # File
+//!
+//! | bytes | content |
+//! |---|---|
+//! | 8 | magic, one for each sort of log |
+//! | 2 | format version, little-endian like every number here |
+//! | 32 | identity: what the log belongs to |
+//! | 32 | BLAKE3 of the 42 bytes before |
+//! | … | frames |
+//!
+//! A frame is what one [`Log::append`] made durable:
+//!
+//! | bytes | content |
+//! |---|---|
+//! | 4 | length of the body |
+//! | 4 | its complement |
+//! | 32 | BLAKE3, keyed with the header's, of the frame's offset in the file and the body |
+//! | 8 | BLAKE3, keyed with the header's, of the offset and the 40 bytes before; its beginning |
+//! | … | the body |
+//!
+//! So a frame is believed in the log, in the version and at the place it was written to, and nowhere else.
+//!
+//! # Writing
+//!
+//! A frame is one write and one sync, and the next one follows after the sync. What a write that failed left is cut
+//! off before anything else is written. A log is made, and [rewritten](Log::rewrite), beside its file under the name
+//! `….partial`, synced, renamed, and the directory is synced: after a crash the file is the old one or the new one. What
+//! is left of a `….partial` is deleted when a write of it fails and when the log is opened.
+//!
+//! # Opening
+//!
+//! Every frame is checked. What follows the last whole frame is a write that was never acknowledged, of whatever length
+//! and content, and is cut off. What does not check and has a whole frame after it was acknowledged once and is damage
+//! ([`Found::damage`]): its owner says whether the rest is of use without it. What was read is synced before it is built
+//! upon: the process before may have ended between a write and its sync.
+
+use std::io;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::data_dir::LockedPath;
+use crate::medium::{self, MediumFile, Opening};
+
+/// A sort of log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Format {
+    /// Its first bytes.
+    pub magic: [u8; 8],
+    /// Those of earlier versions, where they were others.
+    pub earlier: Option<[u8; 8]>,
+    /// The version of what the frames hold. Another one is refused.
+    pub version: u16,
+    /// What it is called in errors.
+    pub what: &'static str,
+}
+
+/// Where the first frame begins.
+pub const HEADER_LEN: u64 = 74;
+/// The length of a frame without its body.
+pub const HEAD_LEN: u64 = 48;
+
+/// How much is read at a time.
+const WINDOW: u64 = 256 << 10;
+
+/// How much of the disk is left free by what can wait.
+const SPARE: u64 = 1 << 20;
+
+/// Why a log cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The file system said no.
+    #[error("{}: cannot {action} {what}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// What is in it.
+        what: &'static str,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// It was written by another version.
+    #[error(
+        "{}: {what} of format {found}, and this version reads format {reads}: run the version that wrote it, or use \
+         another data directory",
+        path.display()
+    )]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// What is in it.
+        what: &'static str,
+        /// Its version, in words.
+        found: String,
+        /// The version that is read.
+        reads: u16,
+    },
+    /// It belongs to something else, or is none of ours.
+    #[error("{}: {what} of another chain or workload, or none: use another data directory", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What is in it.
+        what: &'static str,
+    },
+    /// What was acknowledged does not check any more.
+    #[error("{}: {what} are damaged from byte {} to byte {}: {help}", path.display(), range.start, range.end)]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is in it.
+        what: &'static str,
+        /// Where.
+        range: Range<u64>,
+        /// What to do.
+        help: &'static str,
+    },
+}
+
+impl LogError {
+    /// Whether the same can succeed later without anyone mending the file: a full disk, a device that does not answer.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Io { .. })
+    }
+
+    /// Whether the disk is full: nothing is wrong, and it can be written again as soon as there is room.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if medium::is_full(source))
+    }
+}
+
+/// An open log.
+pub struct Log {
+    named: Named,
+    file: Arc<dyn MediumFile>,
+    /// Where the next frame goes.
+    end: u64,
+    /// A write after `end` failed, and may still be there.
+    failed: bool,
+}
+
+/// A log as it was found.
+#[derive(Debug)]
+pub struct Found {
+    /// The log.
+    pub log: Log,
+    /// What of it does not check, before its last whole frame.
+    pub damage: Vec<Range<u64>>,
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Log")
+            .field("place", &self.named.place)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which file it is, and what is in it.
+#[derive(Clone)]
+struct Named {
+    place: LockedPath,
+    format: Format,
+    header: Vec<u8>,
+    /// What the checks of frames are keyed with.
+    key: [u8; 32],
+}
+
+impl Named {
+    fn io(&self, action: &'static str) -> impl Fn(io::Error) -> LogError + use<> {
+        let (path, what) = (self.place.path().to_path_buf(), self.format.what);
+        move |source| LogError::Io { path: path.clone(), action, what, source }
+    }
+
+    fn new(place: LockedPath, format: Format, identity: [u8; 32]) -> Self {
+        let mut header = [&format.magic[..], &format.version.to_le_bytes(), &identity].concat();
+        let key = *blake3::hash(&header).as_bytes();
+        header.extend(key);
+        Self { place, format, header, key }
+    }
+
+    /// The log that was just written, of so many bytes.
+    fn opened(&self, end: u64) -> Result<Log, LogError> {
+        let file = self.place.open().map_err(self.io("open"))?;
+        let file = file.ok_or_else(|| self.io("open")(io::ErrorKind::NotFound.into()))?;
+        Ok(Log { named: self.clone(), file, end, failed: false })
+    }
+
+    /// What is left of a file that was to take its place.
+    fn remove_partial(&self) -> Result<(), LogError> {
+        let partial = self.place.beside(PARTIAL);
+        match self.place.medium().remove(partial.path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(self.io("remove what is left of")(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes a file beside it that then takes its place.
+    fn replace(
+        &self,
+        action: &'static str,
+        write: impl FnOnce(&mut Writer) -> Result<(), LogError>,
+    ) -> Result<u64, LogError> {
+        let written = self.write_beside(action, write);
+        if written.is_err() {
+            // It holds room that the log itself needs. What cannot be removed now is removed when it is opened.
+            let _ = self.remove_partial();
+        }
+        written
+    }
+
+    fn write_beside(
+        &self,
+        action: &'static str,
+        write: impl FnOnce(&mut Writer) -> Result<(), LogError>,
+    ) -> Result<u64, LogError> {
+        let (medium, partial) = (self.place.medium(), self.place.beside(PARTIAL));
+        let io = self.io(action);
+        let made = medium.open(partial.path(), Opening::WriteOrMake).map_err(&io)?;
+        made.truncate(0).map_err(&io)?;
+        let buffer = self.header.clone();
+        let mut writer = Writer { named: self.clone(), action, file: made, written: 0, buffer };
+        write(&mut writer)?;
+        writer.flush()?;
+        writer.file.sync().map_err(&io)?;
+        medium.rename(partial.path(), self.place.path()).map_err(&io)?;
+        medium.sync_directory(self.place.parent()).map_err(&io)?;
+        Ok(writer.written)
+    }
+}
+
+const PARTIAL: &str = ".partial";
+
+impl Log {
+    /// Makes a log of these frames, in place of what there is.
+    pub fn create(
+        place: LockedPath,
+        format: Format,
+        identity: [u8; 32],
+        bodies: &[&[u8]],
+    ) -> Result<Self, LogError> {
+        let named = Named::new(place, format, identity);
+        let place = &named.place;
+        medium::make_durably(place.medium(), place.parent())
+            .map_err(|(_, _, error)| named.io("make")(error))?;
+        let write = |writer: &mut Writer| bodies.iter().try_for_each(|body| writer.frame(body));
+        named.opened(named.replace("make", write)?)
+    }
+
+    /// Opens a log; `None` where there is none. What follows its last whole frame is cut off.
+    pub fn open(place: LockedPath, format: Format, identity: [u8; 32]) -> Result<Option<Found>, LogError> {
+        let named = Named::new(place, format, identity);
+        named.remove_partial()?;
+        let place = &named.place;
+        let Some(file) = place.open().map_err(named.io("open"))? else { return Ok(None) };
+        let len = file.len().map_err(named.io("read"))?;
+        let mut window = Window { file: file.clone(), key: named.key, bytes: vec![], from: 0, len };
+        let found = window.bytes(0, HEADER_LEN.min(len)).map_err(named.io("read"))?.to_vec();
+        let Scanned { mut damage, end } = window.scan().map_err(named.io("read"))?;
+        if found != named.header {
+            named.refuse_foreign(&found, end > HEADER_LEN)?;
+            damage.insert(0, 0..found.len() as u64);
+        }
+        if end < len {
+            tracing::warn!(
+                "{}: the last {} bytes are a write that was not finished, and are cut off",
+                place.path().display(),
+                len - end
+            );
+            file.truncate(end).map_err(named.io("cut"))?;
+        }
+        file.sync().map_err(named.io("sync"))?;
+        place.medium().sync_directory(place.parent()).map_err(named.io("sync"))?;
+        let log = Self { named, file, end, failed: false };
+        Ok(Some(Found { log, damage }))
+    }
+
+    /// The file.
+    pub fn place(&self) -> &LockedPath {
+        &self.named.place
+    }
+
+    /// Where the next frame goes: the length of the log.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Appends a frame; it is durable when this returns.
+    pub fn append(&mut self, body: &[u8]) -> Result<(), LogError> {
+        self.cut_failed()?;
+        let frame = frame(&self.named.key, self.end, body).map_err(self.named.io("write"))?;
+        self.failed = true;
+        let written = self.file.write_at(&frame, self.end).and_then(|()| self.file.sync());
+        if let Err(error) = written {
+            // At once, for on a full disk it holds room. What cannot be cut off now is before the next write.
+            let _ = self.cut_failed();
+            return Err(self.named.io("write")(error));
+        }
+        self.failed = false;
+        self.end += frame.len() as u64;
+        Ok(())
+    }
+
+    fn cut_failed(&mut self) -> Result<(), LogError> {
+        if self.failed {
+            self.file
+                .truncate(self.end)
+                .and_then(|()| self.file.sync())
+                .map_err(self.named.io("cut off an unfinished write of"))?;
+            self.failed = false;
+        }
+        Ok(())
+    }
+
+    /// The whole frames from one that begins at `offset` on, or from the first on; damage is passed over.
+    pub fn frames(&self, offset: u64) -> Frames {
+        let (file, key, len) = (self.file.clone(), self.named.key, self.end);
+        let window = Window { file, key, bytes: vec![], from: 0, len };
+        Frames { named: self.named.clone(), window, next: offset.max(HEADER_LEN) }
+    }
+
+    /// Writes the log anew; `write` says what is in it. Where that fails, it is as it was. Nothing is written where the
+    /// disk has no room for twice the log.
+    pub fn rewrite(&self, write: impl FnOnce(&mut Writer) -> Result<(), LogError>) -> Result<Self, LogError> {
+        let (named, place) = (&self.named, &self.named.place);
+        let free = place.medium().free(place.parent()).map_err(named.io("compact"))?;
+        if free < self.end.saturating_add(SPARE) {
+            return Err(named.io("compact")(io::ErrorKind::StorageFull.into()));
+        }
+        let end = named.replace("compact", write)?;
+        named.opened(end)
+    }
+
+    /// Puts what is damaged aside, and writes the log anew without it. Where the disk has no room for that, the log stays
+    /// as it is, and what is damaged is passed over.
+    pub fn mend(&mut self, damage: &[Range<u64>]) -> Result<(), LogError> {
+        let path = self.named.place.path().display().to_string();
+        let whole = self.frames(0);
+        let copy = |out: &mut Writer| whole.into_iter().try_for_each(|body| out.frame(&body?));
+        let mended = self.put_aside(damage).and_then(|aside| Ok((self.rewrite(copy)?, aside)));
+        let bytes: u64 = damage.iter().map(|part| part.end - part.start).sum();
+        match mended {
+            Ok((log, aside)) => {
+                tracing::warn!("{path}: {bytes} damaged bytes are put aside as {}", aside.display());
+                *self = log;
+            }
+            Err(error) if error.is_full() => tracing::warn!("{path}: {bytes} bytes are damaged; {error}"),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Puts a copy of these parts aside, in a new file beside this one, whose path this gives.
+    pub fn put_aside(&self, parts: &[Range<u64>]) -> Result<PathBuf, LogError> {
+        let (named, place) = (&self.named, &self.named.place);
+        let io = named.io("put aside what is damaged of");
+        let mut number = 1u64;
+        let (aside, file) = loop {
+            let aside = place.beside(&format!(".damaged-{number}"));
+            match place.medium().open(aside.path(), Opening::Make) {
+                Ok(file) => break (aside, file),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                Err(error) => return Err(io(error)),
+            }
+        };
+        let mut written = 0;
+        let mut copy = |from: u64, to: u64| -> io::Result<()> {
+            let mut bytes = vec![0; (to - from) as usize];
+            self.file.read_at(&mut bytes, from)?;
+            file.write_at(&bytes, written)?;
+            written += bytes.len() as u64;
+            Ok(())
+        };
+        let steps = |part: &Range<u64>| {
+            let (from, to) = (part.start, part.end);
+            (from..to).step_by(WINDOW as usize).map(move |at| (at, to.min(at + WINDOW)))
+        };
+        let copied = parts.iter().flat_map(steps).try_for_each(|(from, to)| copy(from, to));
+        let durable = copied.and_then(|()| file.sync());
+        durable.and_then(|()| place.medium().sync_directory(place.parent())).map_err(io)?;
+        Ok(aside.path().to_path_buf())
+    }
+
+    /// Cuts off what begins at `offset`, where a frame began or damage.
+    pub fn cut(&mut self, offset: u64) -> Result<(), LogError> {
+        self.file.truncate(offset).and_then(|()| self.file.sync()).map_err(self.named.io("cut"))?;
+        (self.end, self.failed) = (offset, false);
+        Ok(())
+    }
+
+    /// The error of something that could not be done with what is in it.
+    pub fn failed(&self, action: &'static str) -> impl Fn(io::Error) -> LogError + use<> {
+        self.named.io(action)
+    }
+
+    /// The error that says that a part of it is damaged, and what to do.
+    pub fn damaged(&self, range: Range<u64>, help: &'static str) -> LogError {
+        let path = self.named.place.path().to_path_buf();
+        LogError::Damaged { path, what: self.named.format.what, range, help }
+    }
+}
+
+impl Named {
+    /// Refuses a header that never was this log's, by what is left of it and by whether frames of this log follow.
+    fn refuse_foreign(&self, header: &[u8], has_frames: bool) -> Result<(), LogError> {
+        let (path, what, reads) = (self.place.path().to_path_buf(), self.format.what, self.format.version);
+        let intact = header.split_last_chunk::<32>();
+        let intact = intact.is_some_and(|(body, check)| blake3::hash(body).as_bytes() == check);
+        if !intact && (has_frames || self.header.starts_with(header)) {
+            return Ok(());
+        }
+        let version = header.strip_prefix(&self.format.magic).and_then(|rest| rest.first_chunk());
+        match version.map(|version| u16::from_le_bytes(*version)) {
+            Some(found) if found != reads => {
+                Err(LogError::Version { path, what, found: found.to_string(), reads })
+            }
+            Some(_) if !intact => Ok(()),
+            None if self.format.earlier.is_some_and(|earlier| header.starts_with(&earlier)) => {
+                Err(LogError::Version { path, what, found: "an earlier version".into(), reads })
+            }
+            _ => Err(LogError::Foreign { path, what }),
+        }
+    }
+}
+
+/// The bytes of a frame that is to stand at an offset.
+fn frame(key: &[u8; 32], offset: u64, body: &[u8]) -> io::Result<Vec<u8>> {
+    let length = u32::try_from(body.len()).map_err(io::Error::other)?;
+    let mut frame = [length.to_le_bytes(), (!length).to_le_bytes()].concat();
+    frame.extend(body_check(key, offset, body));
+    frame.extend(head_check(key, offset, &frame));
+    frame.extend(body);
+    Ok(frame)
+}
+
+fn body_check(key: &[u8; 32], offset: u64, body: &[u8]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    *hasher.update(&offset.to_le_bytes()).update(body).finalize().as_bytes()
+}
+
+fn head_check(key: &[u8; 32], offset: u64, head: &[u8]) -> [u8; 8] {
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    let hash = hasher.update(b"head").update(&offset.to_le_bytes()).update(head).finalize();
+    let mut check = [0; 8];
+    check.copy_from_slice(&hash.as_bytes()[..8]);
+    check
+}
+
+/// Writes the frames of a new file.
+pub struct Writer {
+    named: Named,
+    action: &'static str,
+    file: Arc<dyn MediumFile>,
+    written: u64,
+    buffer: Vec<u8>,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").field("written", &self.written).finish_non_exhaustive()
+    }
+}
+
+impl Writer {
+    /// Writes a frame.
+    pub fn frame(&mut self, body: &[u8]) -> Result<(), LogError> {
+        let offset = self.written + self.buffer.len() as u64;
+        let frame = frame(&self.named.key, offset, body).map_err(self.named.io(self.action))?;
+        self.buffer.extend(frame);
+        if self.buffer.len() as u64 >= WINDOW { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), LogError> {
+        self.file.write_at(&self.buffer, self.written).map_err(self.named.io(self.action))?;
+        self.written += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+/// A part of a file, read ahead.
+struct Window {
+    file: Arc<dyn MediumFile>,
+    key: [u8; 32],
+    bytes: Vec<u8>,
+    from: u64,
+    /// How long the file is, or as much of it as is looked at.
+    len: u64,
+}
+
+/// What a look through a file found.
+struct Scanned {
+    damage: Vec<Range<u64>>,
+    /// Where the last whole frame ends.
+    end: u64,
+}
+
+impl Window {
+    /// So many bytes at an offset; fewer where the file ends.
+    fn bytes(&mut self, offset: u64, count: u64) -> io::Result<&[u8]> {
+        let to = offset.saturating_add(count).min(self.len);
+        let offset = offset.min(to);
+        if offset < self.from || to > self.from + self.bytes.len() as u64 {
+            let ahead = offset.saturating_add(count.max(WINDOW)).min(self.len);
+            self.bytes.resize((ahead - offset) as usize, 0);
+            self.from = offset;
+            if let Err(error) = self.file.read_at(&mut self.bytes, offset) {
+                self.bytes.clear();
+                return Err(error);
+            }
+        }
+        Ok(&self.bytes[(offset - self.from) as usize..(to - self.from) as usize])
+    }
+
+    /// Where the body of the whole frame at an offset is; `None` where there is none.
+    fn frame_at(&mut self, offset: u64) -> io::Result<Option<Range<u64>>> {
+        let key = self.key;
+        let Some(head) = self.bytes(offset, HEAD_LEN)?.first_chunk::<48>() else { return Ok(None) };
+        let number = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        if number(0) != !number(4) || head[40..] != head_check(&key, offset, &head[..40]) {
+            return Ok(None);
+        }
+        let (head, from) = (*head, offset + HEAD_LEN);
+        let to = from + u64::from(number(0));
+        if to > self.len {
+            return Ok(None);
+        }
+        let body = self.bytes(from, to - from)?;
+        Ok((head[8..40] == body_check(&key, offset, body)).then_some(from..to))
+    }
+
+    /// Where the next whole frame at `from` or later begins.
+    fn next_frame(&mut self, from: u64) -> io::Result<Option<u64>> {
+        let mut offset = from;
+        while offset + HEAD_LEN <= self.len {
+            let [a, b, c, d, e, f, g, h] = match self.bytes(offset, 8)?.first_chunk::<8>() {
+                Some(bytes) => *bytes,
+                None => return Ok(None),
+            };
+            let plausible = u32::from_le_bytes([a, b, c, d]) == !u32::from_le_bytes([e, f, g, h]);
+            if plausible && self.frame_at(offset)?.is_some() {
+                return Ok(Some(offset));
+            }
+            offset += 1;
+        }
+        Ok(None)
+    }
+
+    fn scan(&mut self) -> io::Result<Scanned> {
+        let (mut damage, mut end) = (vec![], HEADER_LEN.min(self.len));
+        loop {
+            match self.frame_at(end)? {
+                Some(body) => end = body.end,
+                None => match self.next_frame(end)? {
+                    Some(next) => {
+                        damage.push(end..next);
+                        end = next;
+                    }
+                    None => return Ok(Scanned { damage, end }),
+                },
+            }
+        }
+    }
+}
+
+/// The whole frames of a log.
+pub struct Frames {
+    named: Named,
+    window: Window,
+    next: u64,
+}
+
+impl std::fmt::Debug for Frames {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Frames").field("next", &self.next).finish_non_exhaustive()
+    }
+}
+
+impl Frames {
+    /// Where the frame that comes next begins, or the damage before it.
+    pub fn offset(&self) -> u64 {
+        self.next
+    }
+
+    fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let body = match self.window.frame_at(self.next)? {
+            Some(body) => body,
+            None => {
+                let Some(next) = self.window.next_frame(self.next)? else { return Ok(None) };
+                let Some(body) = self.window.frame_at(next)? else { return Ok(None) };
+                body
+            }
+        };
+        self.next = body.end;
+        Ok(Some(self.window.bytes(body.start, body.end - body.start)?.to_vec()))
+    }
+}
+
+impl Iterator for Frames {
+    type Item = Result<Vec<u8>, LogError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.read().map_err(self.named.io("read")).transpose()
+    }
+}

@@ -1,0 +1,90 @@
+//! A data directory is one process's, and a place in it is opened by nobody else.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use reprise_disk::data_dir::{DataDir, LockError};
+use reprise_disk::log::{Format, Log};
+use reprise_disk::simulated::SimulatedDisk;
+use reprise_model::digest::PinsDigest;
+
+const PINS: PinsDigest = PinsDigest([1; 32]);
+const FORMAT: Format = Format { magic: *b"RPTEST\0\0", earlier: None, version: 1, what: "the test's frames" };
+
+/// Every file below a directory, with its bytes.
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        match entry.path().is_dir() {
+            true => found.extend(files(&entry.path())),
+            false => {
+                found.insert(entry.path(), fs::read(entry.path()).unwrap());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_second_holder_of_a_live_directory_is_refused_by_name_and_touches_no_byte() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = DataDir::lock(home.path()).unwrap();
+    let mut log = Log::create(dir.records(&PINS), FORMAT, [1; 32], &[]).unwrap();
+    log.append(b"acknowledged").unwrap();
+    let before = files(home.path());
+    for _ in 0..100 {
+        let refused = DataDir::lock(home.path()).unwrap_err();
+        let named = matches!(&refused, LockError::InUse { dir, pid }
+            if dir == home.path() && *pid == std::process::id().to_string());
+        assert!(named, "{refused}");
+        assert_eq!(files(home.path()), before);
+    }
+    drop(dir);
+    assert!(DataDir::lock(home.path()).is_err(), "an open log keeps the lock");
+    drop(log);
+    DataDir::lock(home.path()).unwrap();
+}
+
+#[test]
+fn a_hundred_second_starts_while_the_first_writes_lose_nothing_that_was_acknowledged() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = DataDir::lock(home.path()).unwrap();
+    let mut log = Log::create(dir.event_log(&PINS), FORMAT, [1; 32], &[]).unwrap();
+    let over = Arc::new(AtomicBool::new(false));
+    let writer = std::thread::spawn({
+        let over = over.clone();
+        move || {
+            let mut written = 0u32;
+            while !over.load(Ordering::Relaxed) || written < 100 {
+                log.append(&written.to_le_bytes()).unwrap();
+                written += 1;
+            }
+            written
+        }
+    });
+    for _ in 0..100 {
+        assert!(matches!(DataDir::lock(home.path()), Err(LockError::InUse { .. })));
+    }
+    over.store(true, Ordering::Relaxed);
+    let written = writer.join().unwrap();
+    drop(dir);
+    let dir = DataDir::lock(home.path()).unwrap();
+    let found = Log::open(dir.event_log(&PINS), FORMAT, [1; 32]).unwrap().unwrap();
+    let read: Vec<_> = found.log.frames(0).map(Result::unwrap).collect();
+    assert_eq!(read, (0..written).map(|n| n.to_le_bytes().to_vec()).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_directory_on_a_full_disk_is_held_all_the_same() {
+    let disk = SimulatedDisk::new();
+    let lock = || DataDir::lock_on(Arc::new(disk.clone()), Path::new("/data"));
+    drop(lock().unwrap());
+    disk.room(Some(0));
+    let held = lock().unwrap();
+    assert!(matches!(lock(), Err(LockError::InUse { .. })));
+    drop(held);
+    lock().unwrap();
+}
