@@ -262,7 +262,13 @@ impl Facts {
             }
             _ => say("network", Ok, self.network.to_string(), ""),
         }
-        let synced = if self.synced { (Ok, "yes") } else { (Failed, "it is catching up with its network") };
+        let synced = if self.synced {
+            (Ok, "yes")
+        } else if !names::has_peers(self.network) {
+            (Ok, "alone on a network of its own")
+        } else {
+            (Failed, "it is catching up with its network")
+        };
         say("synced", synced.0, synced.1.into(), "wait until the node is synced");
         let index = match (self.index, self.funds.is_some()) {
             (true, _) => (Ok, "the node lists unspent outputs"),
@@ -426,6 +432,13 @@ mod tests {
             let (found, said) = verdict(&facts, what);
             assert_eq!(found, *expected, "{what}: {said}");
         }
+    }
+
+    #[test]
+    fn a_node_alone_on_a_network_of_its_own_is_as_synced_as_it_gets() {
+        let simnet = || "simnet".parse().unwrap();
+        let facts = Facts { network: simnet(), followed: Some("simnet".into()), synced: false, ..well() };
+        assert_eq!(verdict(&facts, "synced").0, Verdict::Ok);
     }
 
     #[test]

@@ -53,6 +53,7 @@ use reprise_model::transaction::LaneTransaction;
 use crate::client::{Unanswered, unanswered};
 use crate::covenant::Rules;
 use crate::lane_proof::{LaneEntry, LaneProof};
+use crate::names;
 use crate::settlement::{self, other_pins};
 use crate::track::{CheckError, Track};
 use crate::{RECORDER, block_hash, digest, kaspa_hash};
@@ -645,10 +646,14 @@ impl Follower {
         let mut known = loop {
             if unknown == 0 {
                 let (info, lowest) = (chain.server().await?, self.track.lowest());
-                return Err(match info.is_synced && info.virtual_daa_score >= lowest.daa_score {
-                    true => FollowError::Forgotten { lowest: lowest.block_hash },
-                    false => FollowError::Behind { tip: chain.tip().await?, blocks: blocks.len() as u64 },
-                });
+                return Err(
+                    match (info.is_synced || !names::has_peers(info.network_id))
+                        && info.virtual_daa_score >= lowest.daa_score
+                    {
+                        true => FollowError::Forgotten { lowest: lowest.block_hash },
+                        false => FollowError::Behind { tip: chain.tip().await?, blocks: blocks.len() as u64 },
+                    },
+                );
             }
             let below = unknown.saturating_sub(step);
             if chain.block(blocks[below]).await.is_ok() {

@@ -29,8 +29,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 use kaspa_consensus_core::network::NetworkId;
-use kaspa_rpc_core::RpcError;
 use kaspa_rpc_core::api::rpc::RpcApi;
+use kaspa_rpc_core::{GetServerInfoResponse, RpcError};
 use kaspa_wrpc_client::prelude::{ChannelConnection, ChannelType, Scope, VirtualChainChangedScope};
 use reprise_chain::event::SourceEvent;
 use reprise_chain::event_log::EventLog;
@@ -45,6 +45,7 @@ use tokio::sync::watch;
 use crate::client::{self, Client, ClientError};
 use crate::covenant::Rules;
 use crate::follower::{Chain, FollowError, Follower, Patient};
+use crate::names;
 use crate::root::{self, First, RootError};
 use crate::track::Track;
 use crate::vault::Scripts;
@@ -657,7 +658,7 @@ impl FollowLoop {
     async fn look_ahead(&self, chain: &dyn Chain) -> Result<bool, Interruption> {
         let info = chain.server().await.map_err(FollowError::from)?;
         self.shared.goal.store(info.virtual_daa_score, Ordering::Relaxed);
-        Ok(info.is_synced)
+        Ok(is_synced(&info))
     }
 
     async fn check_network(&self, chain: &dyn Chain) -> Result<(), Interruption> {
@@ -703,6 +704,10 @@ impl FollowLoop {
     }
 }
 
+fn is_synced(info: &GetServerInfoResponse) -> bool {
+    info.is_synced || !names::has_peers(info.network_id)
+}
+
 /// What a node says over a connection that is gone is no answer, nor is that of a node that is catching up itself.
 async fn judged(lost: Interruption, client: &Client, chain: &dyn Chain) -> Interruption {
     let (Interruption::Passing(_, said) | Interruption::Wrong(said) | Interruption::Fatal(said)) = &lost
@@ -710,8 +715,8 @@ async fn judged(lost: Interruption, client: &Client, chain: &dyn Chain) -> Inter
         return lost;
     };
     match tokio::time::timeout(CONNECT_WITHIN, chain.server()).await {
-        Ok(Ok(info)) if info.is_synced && client.is_connected() => lost,
-        Ok(Ok(info)) if !info.is_synced => {
+        Ok(Ok(info)) if is_synced(&info) && client.is_connected() => lost,
+        Ok(Ok(info)) if !is_synced(&info) => {
             Interruption::Passing(Hitch::Unsynced, format!("{said} (the node is not synced yet)"))
         }
         _ => Interruption::Passing(Hitch::Away, said.clone()),

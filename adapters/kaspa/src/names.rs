@@ -49,6 +49,12 @@ pub struct UnknownNetworkError {
     pub network: NetworkId,
 }
 
+/// Whether a node of this network that says it is not synced is catching up: one alone on a network of one's own, without
+/// peers, always says so.
+pub fn has_peers(network: NetworkId) -> bool {
+    matches!(network.network_type(), NetworkType::Mainnet | NetworkType::Testnet)
+}
+
 /// The rules of a network.
 pub fn params(network: NetworkId) -> Result<Params, UnknownNetworkError> {
     match (network.network_type(), network.suffix()) {

@@ -69,8 +69,8 @@ pub(crate) struct L1Settings {
     #[arg(long, value_name = "LANE", default_value = "rpri")]
     pub(crate) lane: String,
 
-    /// The canonical block from which a Kaspa L1 is followed in a new data directory; tip is the highest block
-    /// that has its confirmations
+    /// The canonical block from which a Kaspa L1 is followed in a new data directory; tip is one 100 blue scores below
+    /// the node's tip, or, with a covenant, the block that the covenant begins after
     #[arg(long, value_name = "HASH", default_value = "tip")]
     pub(crate) from: String,
 

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -208,7 +209,8 @@ fn follow(stage: &Options, event_log: &Path, tip: Hash) -> Result<(), String> {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "starts three nodes"]
-async fn a_spoilt_field_ends_the_source_with_its_name_and_a_restart_goes_on() {
+async fn a_spoilt_field_is_asked_for_again_and_where_it_stays_so_ends_the_source_with_its_name_and_a_restart_goes_on()
+ {
     let stage = Stage::set(&mut |_| ()).await.unwrap();
     let a = stage.blocks(Fork::A)[..A_FIRST].to_vec();
     stage.show(Fork::A, &stage.common).await.unwrap();
@@ -228,6 +230,17 @@ async fn a_spoilt_field_ends_the_source_with_its_name_and_a_restart_goes_on() {
                 other => wrong.push(format!("{field}: {other:?}, where `{says}` was expected")),
             }
             follow(&honest, &event_log, a[A_FIRST - 1]).unwrap();
+            // The same over the first connection that the chain is followed over, and no more.
+            let directory = tempfile::tempdir().unwrap();
+            let connections = AtomicUsize::new(0);
+            let through = Arc::new(move |chain| match connections.fetch_add(1, Ordering::SeqCst) {
+                1 => Box::new(Spoilt { chain, tamper: *tamper }) as Box<dyn Chain>,
+                _ => chain,
+            });
+            let spoilt = Options { wrong_answers_max: 3, through: Some(through), ..honest.clone() };
+            if let Err(error) = follow(&spoilt, &directory.path().join("chronicle"), a[A_FIRST - 1]) {
+                wrong.push(format!("{field}, once: {error}"));
+            }
         }
         wrong
     });

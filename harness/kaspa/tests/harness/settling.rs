@@ -134,6 +134,21 @@ async fn three_settlements_in_a_chain_are_accepted_by_the_node_and_observed() {
     assert_eq!(settlements(&run).pop(), last);
     let report = end(run).await;
     assert_eq!((report.settlements, report.prove_calls), (3, 0), "{report:?}");
+    // A new directory with the covenant alone finds the block that the covenant begins after, and settles on.
+    let directory = tempfile::tempdir().unwrap();
+    let mut alone = plan(&simnet, directory.path(), SECOND, 1);
+    alone.options.from = None;
+    let run = start(alone).await;
+    wait(&run, *simnet.blocks.last().unwrap()).await;
+    assert_eq!(settlements(&run).len(), 3);
+    deposit(&mut simnet).await;
+    let settlement = simnet.settled(&run).await.unwrap();
+    assert_eq!(
+        Some(settlement.journal.transition.root_before),
+        last.map(|it| it.journal.transition.root_after)
+    );
+    let report = end(run).await;
+    assert_eq!((report.settlements, report.prove_calls), (4, 3), "{report:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
