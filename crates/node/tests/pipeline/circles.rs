@@ -181,14 +181,17 @@ fn circles(imports: &Imports) -> Vec<String> {
 }
 
 /// Every crate of the house, by its folder: whatever has a manifest and sources.
+/// What is built, and the copies of others' crates that a build is prepared with.
+const NOT_OURS: [&str; 2] = ["target", "patch"];
+
 pub(crate) fn crates(folder: &Path, found: &mut Vec<PathBuf>) {
     if folder.join("Cargo.toml").exists() && folder.join("src").is_dir() {
         found.push(folder.to_path_buf());
     }
     for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
         let name = entry.file_name().into_string().unwrap();
-        if entry.file_type().unwrap().is_dir() && name != "target" && name != "src" && !name.starts_with('.')
-        {
+        let ours = name != "src" && !name.starts_with('.') && !NOT_OURS.contains(&name.as_str());
+        if entry.file_type().unwrap().is_dir() && ours {
             crates(&entry.path(), found);
         }
     }
