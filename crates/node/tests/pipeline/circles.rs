@@ -180,10 +180,10 @@ fn circles(imports: &Imports) -> Vec<String> {
     circles
 }
 
-/// Every crate of the house, by its folder: whatever has a manifest and sources.
 /// What is built, and the copies of others' crates that a build is prepared with.
 const NOT_OURS: [&str; 2] = ["target", "patch"];
 
+/// Every crate of the house, by its folder: whatever has a manifest and sources.
 pub(crate) fn crates(folder: &Path, found: &mut Vec<PathBuf>) {
     if folder.join("Cargo.toml").exists() && folder.join("src").is_dir() {
         found.push(folder.to_path_buf());
