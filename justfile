@@ -48,7 +48,7 @@ risc0:
 risc0-prove kind="succinct":
     cd adapters/risc0 && ./prepare && cargo test --release --locked --workspace --test risc0 recursion::{{kind}} -- --ignored --nocapture
 
-# A settlement under a real proof on three Kaspa nodes, through a flip: 70 CPU minutes the first time. Needs kaspad.
+# A settlement under a real proof on three Kaspa nodes, through a flip: an hour or more the first time. Needs kaspad.
 risc0-settle:
     cd adapters/risc0 && ./prepare && cargo test --release --locked --workspace --test settlement -- --ignored --nocapture
 

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! It needs `kaspad` (in PATH, or named by `REPRISE_KASPAD`) and a build with the recursion programs. The first run takes
-//! about 70 CPU minutes. Receipts are kept in cargo's directory for tests: the chain is made the same each time, so a
+//! an hour or more. Receipts are kept in cargo's directory for tests: the chain is made the same each time, so a
 //! later run, or one after an interruption, finds them and proves nothing twice.
 
 #![allow(
@@ -176,7 +176,7 @@ impl Settlement<'_> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "real proofs: 70 CPU minutes the first time, then none; starts three nodes"]
+#[ignore = "eight real proofs, an hour or more, the first time, then none; starts three nodes"]
 async fn a_covenant_under_a_succinct_proof_settles_comes_back_by_a_flip_without_a_proof_and_settles_on() {
     let proof = kaspa::settles(SealKind::Succinct).unwrap();
     let settler = simnet::key(SETTLER).unwrap();
