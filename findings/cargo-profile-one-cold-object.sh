@@ -7,7 +7,7 @@
 # It does:      both packages include the same header. What B's compiler does not inline is a weak symbol that both objects
 #               define, and the linker keeps one of them: A's, not optimised, where A comes first. B calls it.
 # It matters:   proof systems ship one package of kernels a circuit over one header of field arithmetic. Saving the compile
-#               time of a circuit that is never used made the used ones several times slower.
+#               time of a circuit that is never used puts its unoptimised functions under the used ones.
 set -euo pipefail
 
 work=$(mktemp -d)
