@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use reprise_ledger::Ledger;
 use reprise_model::digest::{ClaimDigest, ProgramId};
 use reprise_model::lane::WorkloadHasher;
 use reprise_model::profile::ProofProfile;
@@ -38,7 +39,7 @@ impl std::fmt::Debug for Prover {
 impl Prover {
     /// A prover over the workload's hash.
     pub fn new(hasher: Arc<dyn WorkloadHasher>) -> Self {
-        let mock = MockBackend::new(MockConfig::default(), hasher);
+        let mock = MockBackend::new(MockConfig::default(), hasher, Arc::new(Ledger));
         Self { mock, next: Mutex::new(None), calls: AtomicU64::new(0) }
     }
 

@@ -21,7 +21,8 @@ use alloc::string::ToString;
 use reprise_model::digest::Digest;
 use reprise_model::hash::Hasher;
 use reprise_model::journal::Commitment;
-use reprise_model::lane::{LaneError, LaneScheme, Step};
+use reprise_model::lane::{Activity, LaneError, LaneScheme, OpenBlock, Step};
+use reprise_model::transaction::Accepted;
 
 use crate::proof::LaneProof;
 
@@ -64,6 +65,10 @@ impl LaneScheme for KaspaLane {
         }
     }
 
+    fn accept(&self, _: &dyn Hasher, activity: &mut Activity, accepted: &Accepted) {
+        tip::accept(activity, accepted);
+    }
+
     fn after(&self, _: &dyn Hasher, step: &Step<'_>) -> Result<Digest, LaneError> {
         let reference = match *step.tip {
             // A lane without an entry begins anew, over the commitment in which it is absent.
@@ -75,12 +80,8 @@ impl LaneScheme for KaspaLane {
             },
             tip => tip,
         };
-        Ok(tip::next(
-            step.lane,
-            &reference,
-            step.context,
-            step.accepted.iter().map(|(accepted, _)| *accepted),
-        ))
+        let OpenBlock { context, activity, .. } = step.block;
+        Ok(tip::next(step.lane, &reference, context, activity))
     }
 
     fn open(&self, lane: &Digest, tip: &Digest, proof: Option<&[u8]>) -> Result<Commitment, LaneError> {

@@ -9,29 +9,54 @@
 //!
 //! The reference is the tip before, or the parent's sequencing commitment where the lane had no entry.
 
-use alloc::vec::Vec;
-
-use kaspa_merkle::calc_merkle_root_with_hasher;
+use kaspa_hashes::{Hash, ZERO_HASH};
+use kaspa_merkle::merkle_hash_with_hasher;
 use reprise_model::digest::Digest;
-use reprise_model::lane::BlockContext;
-use reprise_model::transaction::LaneTransaction;
+use reprise_model::lane::{Activity, BlockContext};
+use reprise_model::transaction::Accepted;
 
-use crate::hashing::{ActivityLeaf, AtOnce, Branch, Context, Tip, digest, hash_of};
+use crate::hashing::{ActivityLeaf, AtOnce, Branch, Context, Tip, digest, hash, hash_of};
 
-/// The tip of the lane `key` after a block that accepted these transactions, of which there is at least one.
-pub fn next<'a>(
-    key: &Digest,
-    reference: &Digest,
-    context: &BlockContext,
-    accepted: impl IntoIterator<Item = &'a LaneTransaction>,
-) -> Digest {
-    let leaf = |tx: &LaneTransaction| {
-        hash_of::<ActivityLeaf>(&[&tx.id().0, &tx.version.to_le_bytes(), &tx.merge_index.to_le_bytes()])
-    };
-    let leaves: Vec<_> = accepted.into_iter().map(leaf).collect();
-    let activity = calc_merkle_root_with_hasher::<AtOnce<Branch>>(leaves.into_iter());
+/// Takes one more leaf into a block's Merkle tree: its nodes are the full subtrees so far, the largest first, one for each bit
+/// of the count.
+pub fn accept(activity: &mut Activity, accepted: &Accepted) {
+    let Accepted { version, merge_index, .. } = accepted;
+    let mut node =
+        hash_of::<ActivityLeaf>(&[&accepted.id().0, &version.to_le_bytes(), &merge_index.to_le_bytes()]);
+    let mut full = activity.count;
+    while full & 1 == 1 {
+        let Some(left) = activity.nodes.pop() else { break };
+        node = branch(hash(left), node);
+        full >>= 1;
+    }
+    activity.nodes.push(digest(node));
+    activity.count += 1;
+}
+
+/// The Merkle root over a block's leaves: what is not full is filled up with zeros.
+fn root(activity: &Activity) -> Hash {
+    let mut levels = (0..u32::BITS).filter(|level| activity.count >> level & 1 == 1);
+    let mut nodes = activity.nodes.iter().rev();
+    let (Some(mut at), Some(last)) = (levels.next(), nodes.next()) else { return ZERO_HASH };
+    let mut node = hash(*last);
+    for (level, left) in levels.zip(nodes) {
+        for _ in at..level {
+            node = branch(node, ZERO_HASH);
+        }
+        node = branch(hash(*left), node);
+        at = level + 1;
+    }
+    node
+}
+
+fn branch(left: Hash, right: Hash) -> Hash {
+    merkle_hash_with_hasher(left, right, AtOnce::<Branch>::default())
+}
+
+/// The tip of the lane `key` after a block with these transactions, of which there is at least one.
+pub fn next(key: &Digest, reference: &Digest, context: &BlockContext, activity: &Activity) -> Digest {
     let BlockContext { timestamp_ms, daa_score, blue_score } = context;
     let context = [timestamp_ms.to_le_bytes(), daa_score.to_le_bytes(), blue_score.to_le_bytes()];
     let context = hash_of::<Context>(&[context.as_flattened()]);
-    digest(hash_of::<Tip>(&[&reference.0, &key.0, activity.as_slice(), context.as_slice()]))
+    digest(hash_of::<Tip>(&[&reference.0, &key.0, root(activity).as_slice(), context.as_slice()]))
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 #[cfg(feature = "kaspa")]
 use reprise_kaspa::covenant::{Proof, SealReader};
+use reprise_ledger::Ledger;
 use reprise_model::hash::Blake3;
 use reprise_model::lane::WorkloadHasher;
 use reprise_model::receipt::{Receipt, Verifier, VerifyError};
@@ -136,7 +137,7 @@ impl ProofSystems {
                 let hasher = self.hasher();
                 let config = MockConfig { cost: mock_cost, ..MockConfig::default() };
                 Ok(Chosen {
-                    backend: Arc::new(MockBackend::new(config, hasher.clone())),
+                    backend: Arc::new(MockBackend::new(config, hasher.clone(), Arc::new(Ledger))),
                     hasher,
                     #[cfg(feature = "kaspa")]
                     settles: None,
@@ -167,7 +168,9 @@ impl Verifiers {
     pub(crate) fn all(systems: &ProofSystems) -> Result<Self, Failure> {
         let mut hashers = vec![Arc::new(Blake3) as Arc<dyn WorkloadHasher>];
         hashers.extend(systems.0.iter().map(|system| system.hasher.clone()));
-        let mock = |hasher| Arc::new(MockBackend::new(MockConfig::default(), hasher)) as Arc<dyn Backend>;
+        let mock = |hasher| {
+            Arc::new(MockBackend::new(MockConfig::default(), hasher, Arc::new(Ledger))) as Arc<dyn Backend>
+        };
         let mut all: Vec<Arc<dyn Backend>> = vec![];
         for hasher in hashers {
             let mock = mock(hasher);

@@ -248,8 +248,13 @@ fn place(coordinate: &Coordinate) -> String {
         Position::Transaction { merge_index } => {
             format!("checkpoint {checkpoint} {block_hash:?} transaction {merge_index}")
         }
-        Position::Batch => format!("checkpoint {checkpoint} {block_hash:?} batch"),
-        Position::Aggregate { start, .. } => {
+        Position::Batch { first } => {
+            format!("checkpoint {checkpoint} {block_hash:?} batch from transaction {first}")
+        }
+        Position::Join { start, first, last, .. } => format!(
+            "checkpoints {start} to {checkpoint} {block_hash:?} batches from transaction {first} to that from {last}, joined"
+        ),
+        Position::Settlement { start, .. } => {
             format!("checkpoints {start} to {checkpoint} {block_hash:?} aggregate")
         }
     }
@@ -456,8 +461,11 @@ fn coordinate(at: &Coordinate) -> String {
     let block = block_hash.digest();
     match position {
         Position::Transaction { merge_index } => format!("{checkpoint}/{block}/transaction/{merge_index}"),
-        Position::Batch => format!("{checkpoint}/{block}/batch"),
-        Position::Aggregate { start, commitment } => {
+        Position::Batch { first } => format!("{checkpoint}/{block}/batch/{first}"),
+        Position::Join { start, first, last, height } => {
+            format!("{checkpoint}/{block}/join/{start}/{first}/{last}/{height}")
+        }
+        Position::Settlement { start, commitment } => {
             format!("{checkpoint}/{block}/aggregate/{start}/{commitment}")
         }
     }

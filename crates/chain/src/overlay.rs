@@ -27,9 +27,9 @@ use reprise_model::artifact::SettlementArtifact;
 use reprise_model::block::{ChainBlock, ChainRoot, ObservedSettlement};
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProgramId, ResourceId};
 use reprise_model::journal::{Commitment, Journal};
-use reprise_model::lane::{LaneError, Step, WorkloadHasher};
+use reprise_model::lane::{self, LaneError, WorkloadHasher};
 use reprise_model::receipt::{Receipt, Verifier, VerifyError};
-use reprise_model::transaction::LaneTransaction;
+use reprise_model::transaction::{Accepted, LaneTransaction};
 
 use crate::event::SourceEvent;
 
@@ -305,19 +305,15 @@ impl Overlay {
         let Covenant { hasher, lane, deposit, .. } = &self.covenant;
         let (hasher, scheme, parent) = (hasher.as_ref(), hasher.lane(), self.tip());
         let proof = block.lane_proof.as_deref();
-        let digest = |transaction: &LaneTransaction| transaction.digest(hasher, &transaction.facts(deposit));
+        let accepted =
+            |transaction| Accepted::of(hasher, transaction, &LaneTransaction::facts(transaction, deposit));
         let follow = || {
             if block.accepted.is_empty() {
                 return Ok((scheme.at(hasher, lane, Some(&parent.tip), proof)?, Commitment::Unbound));
             }
-            let step = Step {
-                lane,
-                tip: &parent.tip,
-                parent_proof: parent.lane_proof.as_deref(),
-                context: &block.metadata.context(),
-                accepted: &block.accepted.iter().map(|tx| (tx, digest(tx))).collect::<Vec<_>>(),
-            };
-            let tip = scheme.after(hasher, &step)?;
+            let accepted: Vec<Accepted> = block.accepted.iter().map(accepted).collect();
+            let before = (&parent.tip, parent.lane_proof.as_deref());
+            let tip = lane::after(hasher, lane, before, block.metadata.context(), &accepted)?;
             Ok((tip, scheme.open(lane, &tip, proof)?))
         };
         follow().map_err(|source| OverlayError::Lane { block: block.metadata.block_hash, source })

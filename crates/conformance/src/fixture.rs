@@ -9,13 +9,17 @@ use reprise_ledger::{Account, Action, Ledger, Payload};
 use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainBlockMetadata, ChainRoot};
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest, ProgramId, ResourceId};
-use reprise_model::journal::{AggregateJournal, BatchJournal, Commitment, Journal, Pins};
+use reprise_model::journal::{AggregateJournal, Commitment, Journal, Pins, Span};
 use reprise_model::lane::WorkloadHasher;
-use reprise_model::scheduled::ScheduledBatch;
+use reprise_model::limits::{Limits, ProveApart};
+use reprise_model::order::{BatchRef, PartRef};
+use reprise_model::processor;
+use reprise_model::scheduled::ScheduledBlock;
 use reprise_model::state;
 use reprise_model::statement::Claim;
 use reprise_model::transaction::{self, LaneTransaction, account_of, script_bytes};
 use reprise_model::witness::{AggregateWitness, BatchWitness, TransactionWitness, Witness};
+use reprise_scheduler::execution::Division;
 use reprise_scheduler::record::MemoryLog;
 use reprise_scheduler::scheduler::Scheduler;
 
@@ -50,15 +54,19 @@ pub fn fund(merge_index: u32, id: ResourceId, amount: u64) -> LaneTransaction {
 }
 
 /// The pins of a fixture that these programs prove.
-pub fn pins([transaction_program, batch_program, _]: [ProgramId; 3]) -> Pins {
+pub fn pins([transaction_program, batch_program, aggregate_program]: [ProgramId; 3]) -> Pins {
     Pins {
         lane: Digest([7; 32]),
         covenant: Digest([9; 32]),
         deposit: account_of(&deposit_script()),
         transaction_program,
         batch_program,
+        aggregate_program,
     }
 }
+
+/// A batch a block, and a proof a transaction.
+pub const WHOLE: Division = Division { limits: Limits::NONE, apart: ProveApart::Always };
 
 /// Makes up what an L1 with lane proofs would say of a block on `parent`: its sequencing commitment, and the proof of the
 /// lane in it.
@@ -92,20 +100,21 @@ pub struct Fixture {
     tip: ChainRoot,
     scheduler: Mutex<Scheduler>,
     /// What execution said of each block.
-    pub batches: Vec<ScheduledBatch>,
+    pub batches: Vec<ScheduledBlock>,
 }
 
 impl Fixture {
     /// A fixture without accounts, proved by these programs over this hash.
     pub fn new(hasher: Arc<dyn WorkloadHasher>, programs: [ProgramId; 3]) -> Self {
-        Self::proving(hasher, programs, None)
+        Self::proving(hasher, programs, None, WHOLE)
     }
 
-    /// The same on an L1 with lane proofs.
+    /// The same on an L1 with lane proofs, where there is a prover of them, and with its blocks divided so.
     pub fn proving(
         hasher: Arc<dyn WorkloadHasher>,
         programs: [ProgramId; 3],
         prover: Option<LaneProver>,
+        division: Division,
     ) -> Self {
         let pins = pins(programs);
         let mut root = ChainRoot { metadata: made_up(0), lane_proof: None };
@@ -120,7 +129,7 @@ impl Fixture {
             root.metadata.sequencing_commitment = commitment;
             root.lane_proof = Some(proof);
         }
-        Self::over(hasher, programs, pins, prover, root)
+        Self::over(hasher, programs, pins, prover, division, root)
     }
 
     fn over(
@@ -128,12 +137,12 @@ impl Fixture {
         programs: [ProgramId; 3],
         pins: Pins,
         prover: Option<LaneProver>,
+        division: Division,
         root: ChainRoot,
     ) -> Self {
-        let [transaction, batch, aggregate] = programs;
-        let ledger = Arc::new(Ledger { transaction, batch, aggregate });
         let (log, tip) = (Box::new(MemoryLog::default()), root.clone());
-        let scheduler = Scheduler::open(ledger, hasher.clone(), pins.clone(), root, log).unwrap();
+        let ledger = Arc::new(Ledger);
+        let scheduler = Scheduler::open(ledger, hasher.clone(), pins.clone(), division, root, log).unwrap();
         let (scheduler, root) = (Mutex::new(scheduler), tip.metadata.block_hash);
         Self { hasher, programs, pins, prover, root, tip, scheduler, batches: vec![] }
     }
@@ -143,7 +152,7 @@ impl Fixture {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../recordings/flip.reprise");
         let Recording { lane, root, events, .. } = Recording::open(Path::new(path)).unwrap();
         let pins = Pins { lane: lane.key, covenant: lane.covenant, deposit: lane.deposit, ..pins(programs) };
-        let mut fixture = Self::over(hasher, programs, pins, None, root);
+        let mut fixture = Self::over(hasher, programs, pins, None, WHOLE, root);
         for block in events.iter().flat_map(|event| &event.added) {
             let hash = block.metadata.block_hash;
             if fixture.batches.iter().all(|batch| batch.metadata.block_hash() != hash) {
@@ -154,7 +163,7 @@ impl Fixture {
     }
 
     /// Executes a block of made-up context on the one before, which takes effect.
-    pub fn block(&mut self, accepted: Vec<LaneTransaction>) -> &ScheduledBatch {
+    pub fn block(&mut self, accepted: Vec<LaneTransaction>) -> &ScheduledBlock {
         let metadata = made_up(self.batches.len() as u64 + 1);
         let mut block = ChainBlock { metadata, accepted, lane_proof: None, settlements: vec![] };
         if let Some(prove) = self.prover {
@@ -167,7 +176,7 @@ impl Fixture {
     }
 
     /// Executes a block of an L1, on whichever block before it is its parent.
-    pub fn accept(&mut self, block: &ChainBlock) -> &ScheduledBatch {
+    pub fn accept(&mut self, block: &ChainBlock) -> &ScheduledBlock {
         let parent = block.metadata.parent_hash;
         let parent = self.batches.iter().find(|batch| batch.metadata.block_hash() == parent);
         let below = parent.map_or(0, |batch| batch.metadata.checkpoint.0);
@@ -196,42 +205,100 @@ impl Fixture {
         Claim { program: self.programs[0], journal: self.batches[block].transactions[index].journal.bytes() }
     }
 
-    /// What a block is proved from.
+    fn reference(&self, block: usize, index: usize) -> BatchRef {
+        BatchRef { block: self.batches[block].metadata.block_hash(), index }
+    }
+
+    /// What a block's first batch is proved from.
     pub fn batch_witness(&self, block: usize) -> BatchWitness {
-        let block = self.batches[block].metadata.block_hash();
-        match self.scheduler().batch_witness(&block).unwrap() {
+        self.batch_witness_at(block, 0)
+    }
+
+    /// What a batch of a block is proved from.
+    pub fn batch_witness_at(&self, block: usize, index: usize) -> BatchWitness {
+        match self.scheduler().batch_witness(&self.reference(block, index)).unwrap() {
             Witness::Batch(witness) => witness,
             other => panic!("{other:?}"),
         }
     }
 
-    /// The journal of a block that is not empty.
-    pub fn batch_journal(&self, block: usize) -> BatchJournal {
-        self.batches[block].journal.unwrap()
+    /// The first batch of a block that is not empty.
+    pub fn span(&self, block: usize) -> Span {
+        self.span_at(block, 0)
     }
 
-    /// What its proof will attest.
+    /// A batch of a block.
+    pub fn span_at(&self, block: usize, index: usize) -> Span {
+        let block = &self.batches[block];
+        block.span(self.hasher.as_ref(), &block.batches[index])
+    }
+
+    /// What a proof of a block's first batch will attest.
     pub fn batch_claim(&self, block: usize) -> Claim {
-        Claim { program: self.programs[1], journal: self.batch_journal(block).bytes() }
+        self.batch_claim_at(block, 0)
     }
 
-    /// What the aggregate of blocks is proved from.
-    pub fn aggregate_witness(&self, blocks: &[usize]) -> AggregateWitness {
-        let blocks: Vec<_> = blocks.iter().map(|at| self.batches[*at].metadata.block_hash()).collect();
-        match self.scheduler().aggregate_witness(&blocks).unwrap() {
+    /// What a proof of a batch of a block will attest.
+    pub fn batch_claim_at(&self, block: usize, index: usize) -> Claim {
+        Claim { program: self.programs[1], journal: self.span_at(block, index).journal.bytes() }
+    }
+
+    /// The batches of blocks, each a part.
+    pub fn parts(&self, blocks: &[usize]) -> Vec<PartRef> {
+        let of_block = |at: &usize| {
+            let at = *at;
+            (0..self.batches[at].batches.len()).map(move |index| self.reference(at, index))
+        };
+        let batches = blocks.iter().flat_map(of_block);
+        batches.map(|batch| PartRef { joined: false, batches: vec![batch] }).collect()
+    }
+
+    /// Parts as one.
+    pub fn joined(parts: &[PartRef]) -> PartRef {
+        PartRef { joined: true, batches: parts.iter().flat_map(|part| part.batches.clone()).collect() }
+    }
+
+    /// What a part is a proof of.
+    pub fn part_span(&self, part: &PartRef) -> Option<Span> {
+        let span = |batch: &BatchRef| {
+            let block = self.batches.iter().find(|it| it.metadata.block_hash() == batch.block).unwrap();
+            block.span(self.hasher.as_ref(), &block.batches[batch.index])
+        };
+        Span::join(self.hasher.as_ref(), &part.batches.iter().map(span).collect::<Vec<_>>())
+    }
+
+    /// What joining parts is proved from, and what its proof will attest.
+    pub fn join(&self, parts: &[PartRef]) -> (Claim, AggregateWitness) {
+        let journal = self.part_span(&Self::joined(parts)).unwrap().journal.bytes();
+        let witness = self.scheduler().join_witness(parts).unwrap();
+        match witness {
+            Witness::Aggregate(witness) => (Claim { program: self.programs[2], journal }, witness),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What settling parts is proved from.
+    pub fn settlement_witness(&self, parts: &[PartRef]) -> AggregateWitness {
+        match self.scheduler().settlement_witness(parts).unwrap() {
             Witness::Aggregate(witness) => witness,
             other => panic!("{other:?}"),
         }
     }
 
+    /// What the aggregate of blocks is proved from.
+    pub fn aggregate_witness(&self, blocks: &[usize]) -> AggregateWitness {
+        self.settlement_witness(&self.parts(blocks))
+    }
+
     /// The journal of the aggregate of blocks; none where they are no run.
     pub fn aggregate_journal(&self, blocks: &[usize]) -> Option<AggregateJournal> {
-        let journals: Vec<_> = blocks.iter().map(|at| self.batch_journal(*at)).collect();
+        let spans: Vec<_> =
+            self.parts(blocks).iter().map(|part| self.part_span(part)).collect::<Option<_>>()?;
         let commitment = match self.hasher.lane().binds() {
             true => Commitment::Bound(self.batches[*blocks.last()?].metadata.block.sequencing_commitment),
             false => Commitment::Unbound,
         };
-        AggregateJournal::over(self.hasher.as_ref(), &journals, commitment)
+        AggregateJournal::over(self.hasher.as_ref(), &spans, commitment)
     }
 
     /// What its proof will attest.
@@ -250,13 +317,13 @@ impl Fixture {
                 None => panic!("{hash} was not accepted"),
             };
         for (at, batch) in self.batches.iter().enumerate() {
-            let ScheduledBatch { metadata, transactions, journal, .. } = batch;
+            let ScheduledBlock { metadata, transactions, batches, .. } = batch;
             let (checkpoint, on) = (metadata.checkpoint, place(metadata.block.parent_hash));
             out += &format!(
                 "block {at} on {on}, checkpoint {checkpoint}, {} transactions\n",
                 transactions.len()
             );
-            assert_eq!(journal.is_some(), !transactions.is_empty());
+            assert_eq!(batches.is_empty(), transactions.is_empty());
             for (index, scheduled) in transactions.iter().enumerate() {
                 out += &self.line(at, index, scheduled.merge_index);
             }
@@ -271,24 +338,21 @@ impl Fixture {
         let (authority, deposit) = (read.facts.authority, read.facts.deposit);
         let outcome = journal.outcome.0;
         let mut line = format!("  {merge_index} outcome {outcome} by {authority} deposits {deposit}\n");
-        let value = |id: &ResourceId| {
-            let at = journal.accesses.iter().position(|access| access.resource == *id);
-            Ok(at.and_then(|at| witness.before[at].as_deref()))
-        };
-        let effects = reprise_ledger::execute(&read.message, &read.facts, value);
-        for access in &journal.accesses {
+        let ids = journal.accesses.iter().map(|access| access.resource);
+        let values: Vec<_> = ids.zip(witness.before.iter().map(Option::as_deref)).collect();
+        let effects = processor::execute(&Ledger, &read.message, &read.facts, &values);
+        for (access, (_, before)) in journal.accesses.iter().zip(&values) {
             let written = effects.writes.iter().find(|(id, _)| *id == access.resource);
-            let after = written.map(|(_, cells)| cells.as_slice());
-            // The values are the journal's: it names their leaves.
-            let before = value(&access.resource).unwrap();
-            let leaf = |cells| state::leaf(self.hasher.as_ref(), cells);
-            assert_eq!((leaf(before), leaf(after.or(before))), (access.before, access.after));
+            let after = written.map_or(*before, |(_, cells)| cells.as_deref());
+            // The values are the journal's: it names their digests.
+            let value = |cells| state::value(self.hasher.as_ref(), cells);
+            assert_eq!((value(*before), value(after)), (access.before, access.after));
             let said = |cells: Option<&[reprise_model::cell::Cell]>| match cells.and_then(Account::from_cells)
             {
                 Some(account) => format!("{} nonce {}", account.balance, account.nonce),
                 None => "nothing".into(),
             };
-            line += &format!("    {}: {} -> {}\n", access.resource, said(before), said(after.or(before)));
+            line += &format!("    {}: {} -> {}\n", access.resource, said(*before), said(after));
         }
         for exit in &journal.exits {
             line += &format!("    exit {} to {}\n", exit.amount, exit.destination);

@@ -5,11 +5,11 @@
 //! # Accounts
 //!
 //! An account is the resource of a script ([`account_of`](reprise_model::transaction::account_of)). Its value
-//! is two cells: `id | balance (u64) nonce (u64) 0 0 0 0`. An absent account has balance 0 and nonce 0.
+//! is one cell: `balance (u64) nonce (u64) 0 0 0 0`. An absent account has balance 0 and nonce 0.
 //!
-//! # Payloads
+//! # Messages
 //!
-//! A payload is the message of an L1 transaction, exactly 64 bytes, two cells:
+//! A message is exactly 64 bytes, two cells:
 //!
 //! ```text
 //! 0   MAGIC | action | nonce (u64) | amount (u64) | 0 | 0
@@ -22,35 +22,36 @@
 //! | 2 exit | authority | burns `amount`, raises the nonce, withdraws to the counterparty |
 //! | 3 deposit | counterparty | credits what the transaction's outputs pay to the deposit script |
 //!
-//! Anything else is malformed, declares nothing and does nothing: another length, magic or action, a nonzero
-//! reserved word, or a transfer whose two accounts share a [slot](reprise_model::state::slot).
+//! It is well-formed where length, magic, action and reserved words are these, the counterparty is not
+//! [`NOBODY`](reprise_model::transaction::NOBODY), a transfer's is not the authority, and an exit's amount is not 0.
+//!
+//! # Deposits
+//!
+//! **A transaction whose outputs pay the deposit script is a deposit, whatever its message asks for.** It credits the
+//! counterparty of a well-formed deposit, else the authority: what cannot be credited as asked is the sender's, and no other
+//! action of such a transaction takes place.
+//!
+//! What is not well-formed and deposits nothing, or asks for a deposit and deposits nothing, is none of the ledger's: it is disposed of, without a proof of its own.
 //!
 //! # Checks
 //!
-//! In this order, the first that fails being the outcome: for each declared resource in order, its slot is
-//! empty or holds that account ([`SLOT_TAKEN`]); the nonce is the authority's ([`BAD_NONCE`]; not for
-//! deposits); the amount is no more than its balance ([`OVERDRAFT`]; not for deposits); something was
-//! deposited ([`NOTHING_DEPOSITED`]; deposits only); the credited balance fits a `u64` ([`OVERFLOW`]; not
-//! for exits).
+//! In this order, the first that fails being the outcome: the nonce is the authority's ([`BAD_NONCE`]; not for deposits); the
+//! amount is no more than its balance ([`OVERDRAFT`]; not for deposits); the credited balance fits a `u64` ([`OVERFLOW`]; not for
+//! exits. There are not so many coins).
 //!
 //! # Authority
 //!
 //! The account of the script that the L1 transaction's first input spends, where the transaction shows it:
 //! [`transaction`](reprise_model::transaction) says how. The account of one that does not is
-//! [`NOBODY`](reprise_model::transaction::NOBODY)'s, which is an account like any other; but anybody can act for it.
+//! [`NOBODY`](reprise_model::transaction::NOBODY)'s, for which anybody can act; nothing is sent there but by a depositor who shows
+//! nothing.
 //!
 //! # Native and proved
 //!
-//! This crate is `no_std`: [`declare`] and [`execute`] are the semantics, for a guest and for a node alike.
-//! The feature `native`, on by default, adds [`Ledger`], which puts them behind the scheduler's port;
-//! [`program`] is the transaction program over a witness, which a proof system whose guests are Rust compiles.
+//! This crate is `no_std`: [`Ledger`] is the semantics, for a guest and for a node alike.
 #![no_std]
 
 extern crate alloc;
-
-#[cfg(feature = "native")]
-mod processor;
-pub mod program;
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -58,25 +59,18 @@ use alloc::vec::Vec;
 use reprise_model::cell::{self, Cell};
 use reprise_model::digest::ResourceId;
 use reprise_model::journal::{Exit, Outcome, TransactionEffects};
-use reprise_model::state;
-use reprise_model::transaction::TransactionFacts;
+use reprise_model::processor::{Processor, ResourceView};
+use reprise_model::transaction::{NOBODY, TransactionFacts};
 
-#[cfg(feature = "native")]
-pub use processor::Ledger;
-
-/// The first word of every payload: `LDG1`.
+/// The first word of every message: `LDG1`.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"LDG1");
 
-/// A declared slot holds another account.
-pub const SLOT_TAKEN: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD);
 /// The nonce is not the account's.
-pub const BAD_NONCE: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 1);
+pub const BAD_NONCE: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD);
 /// The amount is more than the balance.
-pub const OVERDRAFT: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 2);
-/// No output pays the deposit script.
-pub const NOTHING_DEPOSITED: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 3);
+pub const OVERDRAFT: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 1);
 /// The credited balance would not fit.
-pub const OVERFLOW: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 4);
+pub const OVERFLOW: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 2);
 
 /// What a payload asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,19 +129,30 @@ impl Payload {
         })
     }
 
-    /// [`Self::decode`], unless the payload is malformed for `authority`.
-    fn of(bytes: &[u8], authority: &ResourceId) -> Option<Self> {
-        let payload = Self::decode(bytes)?;
-        let within_slot = state::slot(authority) == state::slot(&payload.counterparty);
-        (payload.action != Action::Transfer || !within_slot).then_some(payload)
+    /// What a transaction with this message and these facts does; `None` where it is none of the ledger's.
+    fn of(message: &[u8], facts: &TransactionFacts) -> Option<Self> {
+        let well_formed = |payload: &Self| match payload.action {
+            Action::Transfer => payload.counterparty != facts.authority,
+            Action::Exit => payload.amount > 0,
+            Action::Deposit => true,
+        };
+        let asked = Self::decode(message).filter(|it| it.counterparty != NOBODY && well_formed(it));
+        match facts.deposit {
+            // A deposit that deposits nothing is none.
+            0 => asked.filter(|payload| payload.action != Action::Deposit),
+            _ => Some(asked.filter(|payload| payload.action == Action::Deposit).unwrap_or(Self {
+                action: Action::Deposit,
+                nonce: 0,
+                amount: 0,
+                counterparty: facts.authority,
+            })),
+        }
     }
 }
 
 /// An account's value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Account {
-    /// Whose it is.
-    pub id: ResourceId,
     /// In sompi.
     pub balance: u64,
     /// How many transfers and exits it has authorised.
@@ -155,24 +160,22 @@ pub struct Account {
 }
 
 impl Account {
-    /// The two cells of the value.
+    /// The cell of the value.
     pub fn cells(&self) -> Vec<Cell> {
         let ([b0, b1], [n0, n1]) = (cell::words(self.balance), cell::words(self.nonce));
-        vec![cell::digest(self.id.digest()), [b0, b1, n0, n1, 0, 0, 0, 0]]
+        vec![[b0, b1, n0, n1, 0, 0, 0, 0]]
     }
 
     /// Reads a value; `None` where it is not an account's.
     pub fn from_cells(cells: &[Cell]) -> Option<Self> {
-        let [id, body] = cells else { return None };
-        let id = cell::to_digest(id).into();
-        Some(Self { id, balance: cell::to_u64(body, 0), nonce: cell::to_u64(body, 2) })
+        let [body @ [_, _, _, _, 0, 0, 0, 0]] = cells else { return None };
+        Some(Self { balance: cell::to_u64(body, 0), nonce: cell::to_u64(body, 2) })
     }
 
-    fn read<'v>(read: impl Read<'v>, id: ResourceId) -> Result<Self, Outcome> {
-        let Some(cells) = read(&id)? else {
-            return Ok(Self { id, balance: 0, nonce: 0 });
-        };
-        Self::from_cells(cells).filter(|account| account.id == id).ok_or(SLOT_TAKEN)
+    /// The account of an id. Every value in the state was written here, and reads.
+    fn read(view: &ResourceView<'_>, id: &ResourceId) -> Result<Self, Outcome> {
+        let value = view.read(id).map_err(|_| Outcome::UNDECLARED_ACCESS)?;
+        Ok(value.and_then(Self::from_cells).unwrap_or_default())
     }
 
     fn debit(mut self, payload: &Payload) -> Result<Self, Outcome> {
@@ -190,53 +193,52 @@ impl Account {
     }
 }
 
-/// What the slot of a declared resource holds; an outcome where the resource was not declared.
-pub trait Read<'v>: Fn(&ResourceId) -> Result<Option<&'v [Cell]>, Outcome> + Copy {}
+/// The ledger's semantics.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ledger;
 
-impl<'v, F: Fn(&ResourceId) -> Result<Option<&'v [Cell]>, Outcome> + Copy> Read<'v> for F {}
+impl Processor for Ledger {
+    fn declare(&self, message: &[u8], facts: &TransactionFacts) -> Option<Vec<ResourceId>> {
+        Payload::of(message, facts).map(|payload| match payload.action {
+            Action::Transfer => vec![facts.authority, payload.counterparty],
+            Action::Exit => vec![facts.authority],
+            Action::Deposit => vec![payload.counterparty],
+        })
+    }
 
-/// The resources that a transaction with this payload declares, in order.
-pub fn declare(payload: &[u8], authority: &ResourceId) -> Vec<ResourceId> {
-    match Payload::of(payload, authority) {
-        None => vec![],
-        Some(Payload { action: Action::Transfer, counterparty, .. }) => vec![*authority, counterparty],
-        Some(Payload { action: Action::Exit, .. }) => vec![*authority],
-        Some(Payload { action: Action::Deposit, counterparty, .. }) => vec![counterparty],
+    fn execute(
+        &self,
+        message: &[u8],
+        facts: &TransactionFacts,
+        view: &ResourceView<'_>,
+    ) -> TransactionEffects {
+        let payload = Payload::of(message, facts).ok_or(Outcome::MALFORMED);
+        let effects = payload.and_then(|payload| apply(&payload, facts, view));
+        effects.unwrap_or_else(TransactionEffects::failure)
     }
 }
 
-/// What a transaction with this payload and these facts does to the resources it declares.
-pub fn execute<'v>(payload: &[u8], facts: &TransactionFacts, read: impl Read<'v>) -> TransactionEffects {
-    let Some(payload) = Payload::of(payload, &facts.authority) else {
-        return TransactionEffects::failure(Outcome::MALFORMED);
-    };
-    apply(&payload, facts, read).unwrap_or_else(TransactionEffects::failure)
-}
-
-fn apply<'v>(
+fn apply(
     payload: &Payload,
     facts: &TransactionFacts,
-    read: impl Read<'v>,
+    view: &ResourceView<'_>,
 ) -> Result<TransactionEffects, Outcome> {
+    let Payload { action, amount, counterparty, .. } = *payload;
     let (mut writes, mut exits) = (vec![], vec![]);
-    match payload.action {
+    match action {
         Action::Transfer => {
-            let from = Account::read(read, facts.authority)?;
-            let to = Account::read(read, payload.counterparty)?;
-            writes = vec![from.debit(payload)?, to.credit(payload.amount)?];
+            let from = Account::read(view, &facts.authority)?.debit(payload)?;
+            let to = Account::read(view, &counterparty)?.credit(amount)?;
+            writes = vec![(facts.authority, from), (counterparty, to)];
         }
         Action::Exit => {
-            writes.push(Account::read(read, facts.authority)?.debit(payload)?);
-            exits.push(Exit { destination: payload.counterparty, amount: payload.amount });
+            writes.push((facts.authority, Account::read(view, &facts.authority)?.debit(payload)?));
+            exits.push(Exit { destination: counterparty, amount });
         }
         Action::Deposit => {
-            let to = Account::read(read, payload.counterparty)?;
-            if facts.deposit == 0 {
-                return Err(NOTHING_DEPOSITED);
-            }
-            writes.push(to.credit(facts.deposit)?);
+            writes.push((counterparty, Account::read(view, &counterparty)?.credit(facts.deposit)?));
         }
     }
-    let writes = writes.iter().map(|account| (account.id, account.cells())).collect();
+    let writes = writes.into_iter().map(|(id, account): (_, Account)| (id, Some(account.cells()))).collect();
     Ok(TransactionEffects { outcome: Outcome::SUCCESS, writes, exits })
 }

@@ -18,7 +18,7 @@ pub struct AggregatorArtifact {
     pub end: BatchMetadata,
     /// What its proof attests.
     pub journal: AggregateJournal,
-    /// What each of its batches withdraws, in order.
+    /// What each of its transactions that withdraws anything withdraws, in order.
     pub exits: Vec<Vec<Exit>>,
     /// The proof.
     pub receipt: Verified<Receipt>,
@@ -32,7 +32,7 @@ pub struct SettlementArtifact<R> {
     pub end_block: BlockHash,
     /// What the proof attests.
     pub journal: AggregateJournal,
-    /// What each batch withdraws, in order: what the journal's exits are the fold over.
+    /// What each transaction that withdraws anything withdraws, in order: what the journal's exits are the fold over.
     pub exits: Vec<Vec<Exit>>,
     /// The proof.
     pub receipt: R,

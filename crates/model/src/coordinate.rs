@@ -40,11 +40,25 @@ pub enum Position {
         /// Counts all accepted transactions of the block, the lane's or not.
         merge_index: u32,
     },
-    /// The batch of the block.
-    Batch,
-    /// An aggregate that ends with the block. Sibling blocks can share a commitment, so the block's hash
+    /// A batch of the block, by the merge index of its first transaction.
+    Batch {
+        /// Counts as a transaction's does.
+        first: u32,
+    },
+    /// Batches joined to be joined again, the last of them in the block.
+    Join {
+        /// The checkpoint of its first batch.
+        start: Checkpoint,
+        /// The merge index of the first transaction of its first batch.
+        first: u32,
+        /// The merge index of the first transaction of its last batch.
+        last: u32,
+        /// How many joins lie inside each other, this one included.
+        height: u8,
+    },
+    /// An aggregate to be settled, that ends with the block. Sibling blocks can share a commitment, so the block's hash
     /// stays part of the key.
-    Aggregate {
+    Settlement {
         /// Its first checkpoint.
         start: Checkpoint,
         /// The sequencing commitment of its last block.
@@ -57,8 +71,18 @@ impl Position {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Transaction { .. } => Kind::Transaction,
-            Self::Batch => Kind::Batch,
-            Self::Aggregate { .. } => Kind::Aggregate,
+            Self::Batch { .. } => Kind::Batch,
+            Self::Join { .. } | Self::Settlement { .. } => Kind::Aggregate,
+        }
+    }
+
+    /// What tells it from the others in a key.
+    fn tag(&self) -> u8 {
+        match self {
+            Self::Transaction { .. } => 0,
+            Self::Batch { .. } => 1,
+            Self::Settlement { .. } => 2,
+            Self::Join { .. } => 3,
         }
     }
 }
@@ -84,19 +108,25 @@ impl Coordinate {
     /// The length of every key, in bytes.
     pub const KEY_LEN: usize = 8 + 32 + 1 + 3 * 32 + 40;
 
-    /// `prefix | block hash | kind | program | profile | pins | place`, of [`Self::KEY_LEN`] bytes.
+    /// `prefix | block hash | tag | program | profile | pins | place`, of [`Self::KEY_LEN`] bytes.
     pub fn key(&self) -> Vec<u8> {
         let mut key = Vec::with_capacity(Self::KEY_LEN);
         key.extend(Prefix::from(self.checkpoint).0);
         key.extend(self.block_hash.0);
-        key.push(self.position.kind() as u8);
+        key.push(self.position.tag());
         key.extend(self.program.0);
         key.extend(self.profile.0);
         key.extend(self.pins.0);
         match self.position {
             Position::Transaction { merge_index } => key.extend(merge_index.to_be_bytes()),
-            Position::Batch => {}
-            Position::Aggregate { start, commitment } => {
+            Position::Batch { first } => key.extend(first.to_be_bytes()),
+            Position::Join { start, first, last, height } => {
+                key.extend(start.0.to_be_bytes());
+                key.extend(first.to_be_bytes());
+                key.extend(last.to_be_bytes());
+                key.push(height);
+            }
+            Position::Settlement { start, commitment } => {
                 key.extend(start.0.to_be_bytes());
                 key.extend(commitment.0);
             }
@@ -112,16 +142,27 @@ impl Coordinate {
         }
         let (checkpoint, rest) = key.split_first_chunk::<8>()?;
         let (block_hash, rest) = rest.split_first_chunk::<32>()?;
-        let (&[kind], rest) = rest.split_first_chunk::<1>()?;
+        let (&[tag], rest) = rest.split_first_chunk::<1>()?;
         let (program, rest) = rest.split_first_chunk::<32>()?;
         let (profile, rest) = rest.split_first_chunk::<32>()?;
         let (pins, rest) = rest.split_first_chunk::<32>()?;
-        let position = match kind {
+        let position = match tag {
             0 => Position::Transaction { merge_index: u32::from_be_bytes(*rest.first_chunk()?) },
-            1 => Position::Batch,
+            1 => Position::Batch { first: u32::from_be_bytes(*rest.first_chunk()?) },
+            3 => {
+                let (start, rest) = rest.split_first_chunk::<8>()?;
+                let (first, rest) = rest.split_first_chunk::<4>()?;
+                let (last, rest) = rest.split_first_chunk::<4>()?;
+                Position::Join {
+                    start: Checkpoint(u64::from_be_bytes(*start)),
+                    first: u32::from_be_bytes(*first),
+                    last: u32::from_be_bytes(*last),
+                    height: *rest.first()?,
+                }
+            }
             2 => {
                 let (start, rest) = rest.split_first_chunk::<8>()?;
-                Position::Aggregate {
+                Position::Settlement {
                     start: Checkpoint(u64::from_be_bytes(*start)),
                     commitment: Digest(*rest.first_chunk()?),
                 }
@@ -152,9 +193,12 @@ mod tests {
                 for position in [
                     Position::Transaction { merge_index: 0 },
                     Position::Transaction { merge_index: 9 },
-                    Position::Batch,
-                    Position::Aggregate { start: Checkpoint(0), commitment: Digest([7; 32]) },
-                    Position::Aggregate { start: Checkpoint(1), commitment: Digest([7; 32]) },
+                    Position::Batch { first: 0 },
+                    Position::Batch { first: 1 },
+                    Position::Join { start: Checkpoint(0), first: 1, last: 2, height: 1 },
+                    Position::Join { start: Checkpoint(0), first: 1, last: 2, height: 2 },
+                    Position::Settlement { start: Checkpoint(0), commitment: Digest([7; 32]) },
+                    Position::Settlement { start: Checkpoint(1), commitment: Digest([7; 32]) },
                 ] {
                     all.push(Coordinate {
                         checkpoint: Checkpoint(checkpoint),

@@ -10,9 +10,9 @@ use crate::digest::Digest;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Domain {
-    /// A resource's value, as a leaf of the state tree.
-    Leaf = 1,
-    /// The bytes of an accepted lane transaction.
+    /// A resource's value.
+    Value = 1,
+    /// An accepted lane transaction, by its parts.
     Transaction = 2,
     /// One step of a block's fold over its lane transactions.
     Activity = 3,
@@ -26,6 +26,14 @@ pub enum Domain {
     Journal = 7,
     /// One step of the fold over exits.
     Exits = 8,
+    /// The message of a lane transaction.
+    Message = 9,
+    /// A resource's id, for the place of its slot in the state tree.
+    Slot = 10,
+    /// The resources in one slot, as a leaf of the state tree.
+    Leaf = 11,
+    /// A block of which not every transaction is proved yet.
+    OpenBlock = 12,
 }
 
 /// A collision-resistant hash over cells, with a domain, and its two-to-one compression for trees.

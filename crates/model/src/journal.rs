@@ -5,15 +5,20 @@
 //!
 //! ```text
 //! transaction   version outcome accesses exits 0 0 0 0 | transaction digest
-//!               | per access: resource, leaf before, leaf after | per exit: destination, amount 0 0 0 0 0 0
-//! batch         version 0 0 0 0 0 0 0 | pins | root before | root after | tip before | tip after | exits
-//! aggregate     version bound 0 0 0 0 0 0 | pins | root before | root after | tip before | tip after | exits
+//!               | per access: resource, value before, value after | per exit: destination, amount 0 0 0 0 0 0
+//! span          version 0 0 0 0 0 0 0 | pins | root before | root after | tip before | tip after | exits
+//!               | open block before | open block after (each zero between two blocks)
+//! settlement    version bound 0 0 0 0 0 0 | pins | root before | root after | tip before | tip after | exits
 //!               | sequencing commitment (zero where unbound)
-//! pins          lane | covenant | deposit script's account | transaction program | batch program
+//! pins          lane | covenant | deposit script's account | transaction program | batch program | aggregate program
 //! ```
 //!
+//! A *span* goes from position to position: state root, lane tip, and [open block](crate::lane::OpenBlock) where the position lies
+//! within one. A batch commits one, and so does an aggregate that another aggregate joins. An aggregate that settles
+//! begins and ends between blocks, and commits a settlement.
+//!
 //! A transaction's journal names no block: the batch binds order, block and context through the lane tip. So
-//! one transaction over one pre-state is one statement, whichever block merges it. An aggregate's journal
+//! one transaction over one pre-state is one statement, whichever block merges it. The journal of a span or a settlement
 //! names its endpoints and not its composition, so equal spans are one statement.
 
 use alloc::format;
@@ -29,7 +34,7 @@ use crate::state;
 use crate::statement::Kind;
 
 /// The version in the first word of every journal.
-pub const JOURNAL_VERSION: u32 = 1;
+pub const JOURNAL_VERSION: u32 = 2;
 
 /// A journal, as cells.
 pub trait Journal {
@@ -62,7 +67,7 @@ pub fn describe(kind: Kind, journal: &[u8]) -> Option<Vec<(&'static str, String)
         }
         let outcome = if head[1] == 0 { "success".into() } else { format!("failure {}", head[1]) };
         fields.extend([("transaction", digest(transaction)), ("outcome", outcome)]);
-        let access = accessed.iter().zip(["resource", "leaf before", "leaf after"].into_iter().cycle());
+        let access = accessed.iter().zip(["resource", "value before", "value after"].into_iter().cycle());
         fields.extend(access.map(|(cell, name)| (name, digest(cell))));
         for exit in exited.chunks_exact(2) {
             fields.extend([
@@ -77,7 +82,10 @@ pub fn describe(kind: Kind, journal: &[u8]) -> Option<Vec<(&'static str, String)
     let (transition, bound) = rest.split_at_checked(names.len())?;
     fields.extend(names.iter().zip(transition).map(|(name, cell)| (*name, digest(cell))));
     match (kind, bound) {
-        (Kind::Batch, []) => {}
+        (Kind::Batch | Kind::Aggregate, [before, after]) => {
+            let open = ["open block before", "open block after"];
+            fields.extend(open.into_iter().zip([before, after].map(digest)));
+        }
         (Kind::Aggregate, [commitment]) => {
             let text = if head[1] == 0 { "unbound".into() } else { digest(commitment) };
             fields.push(("sequencing commitment", text));
@@ -98,17 +106,19 @@ pub struct Pins {
     pub deposit: ResourceId,
     /// The program whose proofs a batch accepts.
     pub transaction_program: ProgramId,
-    /// The program whose proofs an aggregate accepts.
+    /// The program whose proofs of batches an aggregate accepts.
     pub batch_program: ProgramId,
+    /// The program whose proofs of joined batches an aggregate accepts: its own.
+    pub aggregate_program: ProgramId,
 }
 
 impl Pins {
-    /// The encoding, five cells.
+    /// The encoding, six cells.
     pub fn cells(&self) -> Vec<Cell> {
-        let Self { lane, covenant, deposit, transaction_program, batch_program } = self;
-        let digests =
-            [*lane, *covenant, deposit.digest(), transaction_program.digest(), batch_program.digest()];
-        digests.map(cell::digest).into()
+        let Self { lane, covenant, deposit, transaction_program, batch_program, aggregate_program } = self;
+        let programs = [transaction_program, batch_program, aggregate_program].map(|id| id.digest());
+        let [transaction, batch, aggregate] = programs;
+        [*lane, *covenant, deposit.digest(), transaction, batch, aggregate].map(cell::digest).into()
     }
 
     /// The digest in [`Domain::Pins`].
@@ -128,6 +138,10 @@ impl Outcome {
     pub const MALFORMED: Self = Self(1);
     /// It touched a resource it did not declare.
     pub const UNDECLARED_ACCESS: Self = Self(2);
+    /// Its payload or rest is longer than anybody reads.
+    pub const TOO_LONG: Self = Self(3);
+    /// It went past a [bound](crate::processor#bounds) of the programs.
+    pub const OUT_OF_BOUNDS: Self = Self(4);
     /// The first of the codes that are the workload's to give.
     pub const FIRST_OF_WORKLOAD: u32 = 16;
 
@@ -137,14 +151,14 @@ impl Outcome {
     }
 }
 
-/// One resource a transaction touched, by its leaves before and after.
+/// One resource a transaction touched, by the digests of its value before and after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Access {
     /// The resource.
     pub resource: ResourceId,
-    /// Its leaf before; zero where it was absent.
+    /// Its [value](state::value) before; zero where it was absent.
     pub before: Digest,
-    /// Its leaf after; equal where it was only read.
+    /// Its value after; equal where it was only read, zero where it was deleted.
     pub after: Digest,
 }
 
@@ -163,7 +177,7 @@ impl Exit {
         [cell::digest(self.destination.digest()), [lo, hi, 0, 0, 0, 0, 0, 0]]
     }
 
-    /// One step of the fold over a batch's exits: `H(Exits, folded | destination | amount)`.
+    /// One step of the fold over a transaction's exits: `H(Exits, folded | destination | amount)`.
     pub fn fold(&self, hasher: &dyn Hasher, folded: &Digest) -> Digest {
         let [destination, amount] = self.cells();
         hasher.hash(Domain::Exits, &[cell::digest(folded), destination, amount])
@@ -175,8 +189,8 @@ impl Exit {
 pub struct TransactionEffects {
     /// How it ended.
     pub outcome: Outcome,
-    /// The values it wrote.
-    pub writes: Vec<(ResourceId, Vec<Cell>)>,
+    /// The values it wrote; `None` for a resource that it deleted.
+    pub writes: Vec<(ResourceId, Option<Vec<Cell>>)>,
     /// What it withdraws.
     pub exits: Vec<Exit>,
 }
@@ -202,6 +216,16 @@ pub struct TransactionJournal {
 }
 
 impl TransactionJournal {
+    /// The fold over its exits; zero where there are none.
+    pub fn exits_digest(&self, hasher: &dyn Hasher) -> Digest {
+        self.exits.iter().fold(Digest::ZERO, |folded, exit| exit.fold(hasher, &folded))
+    }
+
+    /// Of a transaction that is disposed of: nothing proves it apart.
+    pub fn disposed(transaction: Digest, outcome: Outcome) -> Self {
+        Self { transaction, outcome, accesses: Vec::new(), exits: Vec::new() }
+    }
+
     /// The journal of the transaction with this digest, which met the declared resources as `before`.
     pub fn of(
         hasher: &dyn Hasher,
@@ -210,9 +234,9 @@ impl TransactionJournal {
         effects: &TransactionEffects,
     ) -> Self {
         let access = |(resource, value): &(ResourceId, Option<&[Cell]>)| {
-            let before = state::leaf(hasher, *value);
+            let before = state::value(hasher, *value);
             let written = effects.writes.iter().rfind(|(written, _)| written == resource);
-            let after = written.map_or(before, |(_, value)| state::leaf(hasher, Some(value)));
+            let after = written.map_or(before, |(_, value)| state::value(hasher, value.as_deref()));
             Access { resource: *resource, before, after }
         };
         Self {
@@ -262,25 +286,74 @@ impl Transition {
         [pins.digest(), root_before, root_after, tip_before, tip_after, exits].map(cell::digest)
     }
 
-    /// The fold of an aggregate's exits over one more batch: unchanged by a batch without exits, else
-    /// `H(Exits, folded | batch's exits)`.
-    pub fn fold_exits(hasher: &dyn Hasher, folded: &Digest, batch: &Digest) -> Digest {
-        match *batch {
+    /// The fold of a span's exits over one more transaction: unchanged by one without exits, else
+    /// `H(Exits, folded | transaction's exits)`.
+    pub fn fold_exits(hasher: &dyn Hasher, folded: &Digest, transaction: &Digest) -> Digest {
+        match *transaction {
             Digest::ZERO => *folded,
-            batch => hasher.hash(Domain::Exits, &[cell::digest(folded), cell::digest(batch)]),
+            exits => hasher.hash(Domain::Exits, &[cell::digest(folded), cell::digest(exits)]),
         }
     }
 }
 
-/// What a batch proof attests.
+/// What a proof of a batch, or of batches that are to be joined with others, attests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct BatchJournal(pub Transition);
+pub struct SpanJournal {
+    /// From root to root and from lane tip to lane tip.
+    pub transition: Transition,
+    /// The [open block](crate::lane::OpenBlock::digest) that it continues; zero where it begins with a block.
+    pub open_before: Digest,
+    /// The open block that it leaves; zero where it ends with a block.
+    pub open_after: Digest,
+}
 
-impl Journal for BatchJournal {
+impl Journal for SpanJournal {
     fn cells(&self) -> Vec<Cell> {
         let mut cells = alloc::vec![[JOURNAL_VERSION, 0, 0, 0, 0, 0, 0, 0]];
-        cells.extend(self.0.cells());
+        cells.extend(self.transition.cells());
+        cells.extend([self.open_before, self.open_after].map(cell::digest));
         cells
+    }
+}
+
+/// A span, with the exits of each of its transactions that makes any, in order: what its journal's exits are the fold over,
+/// however its transactions were divided into batches.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Span {
+    /// What its proof attests.
+    pub journal: SpanJournal,
+    /// The [digests](TransactionJournal::exits_digest) of its transactions' exits, without the zeros.
+    pub exits: Vec<Digest>,
+}
+
+impl Span {
+    /// The exits of a span over transactions with these.
+    pub fn fold(hasher: &dyn Hasher, exits: &[Digest]) -> Digest {
+        exits.iter().fold(Digest::ZERO, |folded, exits| Transition::fold_exits(hasher, &folded, exits))
+    }
+
+    /// The span over a run of others; `None` where there are none, or where they do not chain, position to position, under one
+    /// set of pins.
+    pub fn join(hasher: &dyn Hasher, parts: &[Self]) -> Option<Self> {
+        let (first, last) = (parts.first()?.journal, parts.last()?.journal);
+        let chains = |[a, b]: &[Self; 2]| {
+            let (a, b) = (&a.journal, &b.journal);
+            a.transition.pins == b.transition.pins
+                && a.transition.root_after == b.transition.root_before
+                && a.transition.tip_after == b.transition.tip_before
+                && a.open_after == b.open_before
+        };
+        if !parts.array_windows().all(chains) {
+            return None;
+        }
+        let exits: Vec<Digest> = parts.iter().flat_map(|part| part.exits.iter().copied()).collect();
+        let transition = Transition {
+            root_after: last.transition.root_after,
+            tip_after: last.transition.tip_after,
+            exits: Self::fold(hasher, &exits),
+            ..first.transition
+        };
+        Some(Self { journal: SpanJournal { transition, open_after: last.open_after, ..first }, exits })
     }
 }
 
@@ -293,7 +366,7 @@ pub enum Commitment {
     Bound(Digest),
 }
 
-/// What an aggregate proof attests.
+/// What a proof of an aggregate that settles attests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct AggregateJournal {
     /// Its endpoints.
@@ -331,21 +404,10 @@ impl AggregateJournal {
         (journal.bytes() == bytes).then_some(journal)
     }
 
-    /// The aggregate of a run of batches; `None` where the run is empty or does not chain root to root,
-    /// lane tip to lane tip, under one set of pins.
-    pub fn over(hasher: &dyn Hasher, batches: &[BatchJournal], commitment: Commitment) -> Option<Self> {
-        let (first, last) = (batches.first()?.0, batches.last()?.0);
-        let chains = |pair: &[BatchJournal]| {
-            let (a, b) = (pair[0].0, pair[1].0);
-            a.pins == b.pins && a.root_after == b.root_before && a.tip_after == b.tip_before
-        };
-        if !batches.windows(2).all(chains) {
-            return None;
-        }
-        let fold = |folded, batch: &BatchJournal| Transition::fold_exits(hasher, &folded, &batch.0.exits);
-        let exits = batches.iter().fold(Digest::ZERO, fold);
-        let transition =
-            Transition { root_after: last.root_after, tip_after: last.tip_after, exits, ..first };
-        Some(Self { transition, commitment })
+    /// The settlement over a run of spans; `None` where they are no run, or where it does not begin and end between blocks.
+    pub fn over(hasher: &dyn Hasher, parts: &[Span], commitment: Commitment) -> Option<Self> {
+        let SpanJournal { transition, open_before, open_after } = Span::join(hasher, parts)?.journal;
+        let between = open_before == Digest::ZERO && open_after == Digest::ZERO;
+        between.then_some(Self { transition, commitment })
     }
 }

@@ -21,6 +21,7 @@
 //! under a binding scheme has to be kept active.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -28,7 +29,7 @@ use crate::cell::{self, Cell};
 use crate::digest::Digest;
 use crate::hash::{Blake3, Domain, Hasher};
 use crate::journal::Commitment;
-use crate::transaction::LaneTransaction;
+use crate::transaction::Accepted;
 
 /// The block context that the lane tip binds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -51,7 +52,53 @@ impl BlockContext {
     }
 }
 
-/// One step of a lane: a block that accepted something of it.
+/// A fold over a block's lane transactions, which goes on where it stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Default, BorshSerialize, BorshDeserialize)]
+pub struct Activity {
+    /// How many transactions it is over.
+    pub count: u32,
+    /// What the [scheme](LaneScheme) folded them into.
+    pub nodes: Vec<Digest>,
+}
+
+/// A block of which not every lane transaction is proved yet: the part of a position that lies within a block.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct OpenBlock {
+    /// The block's context, the same for all its batches.
+    pub context: BlockContext,
+    /// The merge index of the last transaction so far.
+    pub last_index: u32,
+    /// The fold over the transactions so far.
+    pub activity: Activity,
+}
+
+impl OpenBlock {
+    /// A block of which nothing is proved.
+    pub fn new(context: BlockContext) -> Self {
+        Self { context, last_index: 0, activity: Activity::default() }
+    }
+
+    /// Takes the next transaction.
+    pub fn accept(&mut self, hasher: &dyn WorkloadHasher, accepted: &Accepted) -> Result<(), LaneError> {
+        let index = accepted.merge_index;
+        if self.activity.count > 0 && index <= self.last_index {
+            return Err(LaneError::Order { index });
+        }
+        hasher.lane().accept(hasher, &mut self.activity, accepted);
+        self.last_index = index;
+        Ok(())
+    }
+
+    /// What journals name it by: `H(OpenBlock, count, last index, 0 … | context | nodes)`.
+    pub fn digest(&self, hasher: &dyn Hasher) -> Digest {
+        let head = [self.activity.count, self.last_index, 0, 0, 0, 0, 0, 0];
+        let mut cells = alloc::vec![head, self.context.cell()];
+        cells.extend(self.activity.nodes.iter().map(cell::digest));
+        hasher.hash(Domain::OpenBlock, &cells)
+    }
+}
+
+/// One step of a lane: a block that accepted something of it, all of which is proved.
 #[derive(Debug, Clone, Copy)]
 pub struct Step<'a> {
     /// The lane's key.
@@ -60,15 +107,32 @@ pub struct Step<'a> {
     pub tip: &'a Digest,
     /// The L1's lane proof at the block's parent. It is read only where the lane has no entry there.
     pub parent_proof: Option<&'a [u8]>,
-    /// The block's context.
-    pub context: &'a BlockContext,
-    /// The transactions, in order, each with the digest that its journal names.
-    pub accepted: &'a [(&'a LaneTransaction, Digest)],
+    /// The block.
+    pub block: &'a OpenBlock,
+}
+
+/// The tip after a block that accepted these transactions, of which there is at least one.
+pub fn after<'a>(
+    hasher: &dyn WorkloadHasher,
+    lane: &Digest,
+    (tip, parent_proof): (&Digest, Option<&[u8]>),
+    context: BlockContext,
+    accepted: impl IntoIterator<Item = &'a Accepted>,
+) -> Result<Digest, LaneError> {
+    let mut block = OpenBlock::new(context);
+    accepted.into_iter().try_for_each(|accepted| block.accept(hasher, accepted))?;
+    hasher.lane().after(hasher, &Step { lane, tip, parent_proof, block: &block })
 }
 
 /// Why a tip cannot be followed or opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LaneError {
+    /// The transactions are not in the order in which the L1 accepted them.
+    #[error("merge index {index} does not rise above the one before it")]
+    Order {
+        /// The first that does not.
+        index: u32,
+    },
     /// There is no lane proof.
     #[error("the L1's lane proof is missing")]
     NoProof,
@@ -109,6 +173,9 @@ pub trait LaneScheme: Send + Sync {
         proof: Option<&[u8]>,
     ) -> Result<Digest, LaneError>;
 
+    /// Takes one more transaction into the fold over its block's.
+    fn accept(&self, hasher: &dyn Hasher, activity: &mut Activity, accepted: &Accepted);
+
     /// The tip after a block.
     fn after(&self, hasher: &dyn Hasher, step: &Step<'_>) -> Result<Digest, LaneError>;
 
@@ -135,14 +202,6 @@ pub fn genesis(hasher: &dyn Hasher, lane: &Digest) -> Digest {
     hasher.hash(Domain::LaneGenesis, &[cell::digest(lane)])
 }
 
-/// The fold of [`Own`] over one block's accepted lane transactions: digest and merge index each, in order.
-pub fn activity(hasher: &dyn Hasher, accepted: impl IntoIterator<Item = (Digest, u32)>) -> Digest {
-    accepted.into_iter().fold(Digest::ZERO, |folded, (transaction, merge_index)| {
-        let index = [merge_index, 0, 0, 0, 0, 0, 0, 0];
-        hasher.hash(Domain::Activity, &[cell::digest(folded), cell::digest(transaction), index])
-    })
-}
-
 /// The tip of [`Own`] after a block with lane transactions.
 pub fn advance(hasher: &dyn Hasher, tip: &Digest, context: &BlockContext, activity: &Digest) -> Digest {
     hasher.hash(Domain::LaneTip, &[cell::digest(tip), context.cell(), cell::digest(activity)])
@@ -163,9 +222,17 @@ impl LaneScheme for Own {
         Ok(left.copied().unwrap_or_else(|| genesis(hasher, lane)))
     }
 
+    fn accept(&self, hasher: &dyn Hasher, activity: &mut Activity, accepted: &Accepted) {
+        let index = [accepted.merge_index, 0, 0, 0, 0, 0, 0, 0];
+        let folded = activity.nodes.last().copied().unwrap_or(Digest::ZERO);
+        let cells = [cell::digest(folded), cell::digest(accepted.digest), index];
+        activity.nodes = alloc::vec![hasher.hash(Domain::Activity, &cells)];
+        activity.count += 1;
+    }
+
     fn after(&self, hasher: &dyn Hasher, step: &Step<'_>) -> Result<Digest, LaneError> {
-        let accepted = step.accepted.iter().map(|(transaction, digest)| (*digest, transaction.merge_index));
-        Ok(advance(hasher, step.tip, step.context, &activity(hasher, accepted)))
+        let activity = step.block.activity.nodes.last().copied().unwrap_or(Digest::ZERO);
+        Ok(advance(hasher, step.tip, &step.block.context, &activity))
     }
 
     fn open(&self, _: &Digest, _: &Digest, _: Option<&[u8]>) -> Result<Commitment, LaneError> {

@@ -19,7 +19,9 @@
 //! | [`journal`] | the three journals, encoded once: what the guest commits is what the host expects |
 //! | [`order`] | a statement that is wanted, where, and what it is made from |
 //! | [`witness`] | what a proof is made from, beside its assumptions |
-//! | [`program`] | the batch and the aggregate program, as functions of a witness |
+//! | [`limits`] | what one proof may hold, and what is proved apart |
+//! | [`processor`] | the port to a workload, and the bounds of what it may do |
+//! | [`program`] | the three programs, as functions of a witness |
 //! | [`artifact`] | what leaves the pipeline |
 //! | [`mutation`] | deliberate bugs, for the proof of the simulator's checkers |
 //!
@@ -41,8 +43,10 @@ pub mod digest;
 pub mod hash;
 pub mod journal;
 pub mod lane;
+pub mod limits;
 pub mod mutation;
 pub mod order;
+pub mod processor;
 pub mod profile;
 pub mod program;
 pub mod receipt;

@@ -4,7 +4,6 @@ use alloc::vec::Vec;
 
 use crate::coordinate::{Checkpoint, Coordinate, Position};
 use crate::digest::BlockHash;
-use crate::scheduled::BundleBlocks;
 use crate::statement::{Claim, Kind, Statement, StatementId};
 
 /// A statement wanted at a coordinate.
@@ -35,6 +34,24 @@ pub struct Assumption {
     pub claim: Claim,
 }
 
+/// A batch, by its block and its place there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BatchRef {
+    /// The block.
+    pub block: BlockHash,
+    /// Its place among the block's batches.
+    pub index: usize,
+}
+
+/// A part of an aggregate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartRef {
+    /// Whether an aggregate proves it, or a batch.
+    pub joined: bool,
+    /// The batches it is over, oldest first.
+    pub batches: Vec<BatchRef>,
+}
+
 /// What a witness is made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Work {
@@ -45,13 +62,12 @@ pub enum Work {
         /// The index.
         index: usize,
     },
-    /// A block's batch.
-    Batch {
-        /// The block.
-        block: BlockHash,
-    },
-    /// A bundle.
-    Aggregate(BundleBlocks),
+    /// A batch.
+    Batch(BatchRef),
+    /// Parts, joined to be joined again.
+    Join(Vec<PartRef>),
+    /// Parts, joined to be settled.
+    Settle(Vec<PartRef>),
 }
 
 /// How urgent an order is, the most urgent first: closest to settlement, then oldest. What an outer proof
@@ -62,16 +78,17 @@ pub enum Work {
 pub struct Rank {
     /// The first block it covers.
     first: Checkpoint,
-    /// How far inside: an aggregate, a batch, a transaction.
-    inside: u8,
+    /// The merge index of the first transaction it covers there; 0 of what is to be settled.
     merge_index: u32,
+    /// How far inside: to be settled, joined at a height, a batch, a transaction.
+    inside: u8,
 }
 
 impl Rank {
     /// Before all others.
-    pub const MIN: Self = Self { first: Checkpoint(0), inside: 0, merge_index: 0 };
+    pub const MIN: Self = Self { first: Checkpoint(0), merge_index: 0, inside: 0 };
     /// After all others.
-    pub const MAX: Self = Self { first: Checkpoint(u64::MAX), inside: u8::MAX, merge_index: u32::MAX };
+    pub const MAX: Self = Self { first: Checkpoint(u64::MAX), merge_index: u32::MAX, inside: u8::MAX };
 
     /// Of the outermost order that covers `first` and nothing before it: this, or the next there is.
     pub fn first_of(first: Checkpoint) -> Self {
@@ -81,12 +98,16 @@ impl Rank {
 
 impl From<&Coordinate> for Rank {
     fn from(coordinate: &Coordinate) -> Self {
-        let (first, inside, merge_index) = match coordinate.position {
-            Position::Aggregate { start, .. } => (start, 0, 0),
-            Position::Batch => (coordinate.checkpoint, 1, 0),
-            Position::Transaction { merge_index } => (coordinate.checkpoint, 2, merge_index),
+        const BATCH: u8 = u8::MAX - 1;
+        let (first, merge_index, inside) = match coordinate.position {
+            Position::Settlement { start, .. } => (start, 0, 0),
+            Position::Join { start, first, height, .. } => {
+                (start, first, BATCH.saturating_sub(height).max(1))
+            }
+            Position::Batch { first } => (coordinate.checkpoint, first, BATCH),
+            Position::Transaction { merge_index } => (coordinate.checkpoint, merge_index, u8::MAX),
         };
-        Self { first, inside, merge_index }
+        Self { first, merge_index, inside }
     }
 }
 

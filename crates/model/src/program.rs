@@ -1,29 +1,51 @@
-//! The batch and the aggregate program of any workload: what a proof of each is a proof of.
+//! The three programs of any workload: what a proof of each is a proof of.
 //!
 //! Functions of a witness, for a proof system whose guests are Rust, and for a mock that refuses as one does.
 //! What they return is what the program commits. They hold no proof: the caller verifies, for the batch, a
-//! proof of each transaction's journal by the pins' transaction program; for the aggregate, of each batch's by
-//! the pins' batch program.
+//! proof of each [journal that is proved apart](BatchWitness::apart) by the pins' transaction program; for the aggregate, of each
+//! part's by [its program](crate::witness::Part::program).
 
 use alloc::vec::Vec;
 
-use crate::digest::Digest;
-use crate::journal::{AggregateJournal, BatchJournal, Transition};
-use crate::lane::{LaneError, Step, WorkloadHasher};
+use crate::cell::Cell;
+use crate::digest::{Digest, ResourceId};
+use crate::journal::{AggregateJournal, Journal, Pins, Span, SpanJournal, TransactionJournal, Transition};
+use crate::lane::{LaneError, OpenBlock, Step, WorkloadHasher};
+use crate::processor::{self, Processor};
 use crate::state::{self, Change};
-use crate::transaction::LaneTransaction;
-use crate::witness::{AggregateWitness, BatchWitness};
+use crate::transaction::{self, TransactionRead};
+use crate::witness::{AggregateEnd, AggregateWitness, BatchWitness, Handling, TransactionWitness};
 
-/// Why a program refuses a witness.
+/// Why a program refuses a witness. What a transaction itself does wrong is an outcome.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// An empty block has no proof.
+    /// The cells are not a transaction's.
+    #[error("the cells are not a transaction's encoding")]
+    NotATransaction,
+    /// The workload has no such transaction: it has no proof of its own.
+    #[error("the transaction is none of the workload's")]
+    Foreign,
+    /// There is not one value a declared resource.
+    #[error("the witness has {given} values, and the transaction declares {declared} resources")]
+    Values {
+        /// How many values there are.
+        given: usize,
+        /// How many resources are declared.
+        declared: usize,
+    },
+    /// A batch without transactions has no proof.
     #[error("a batch without transactions")]
     EmptyBatch,
-    /// The transactions are not in the order in which the L1 accepted them.
-    #[error("merge index {index} does not rise above the one before it")]
-    Order {
-        /// The first that does not.
+    /// What is shown of a transaction is not of one.
+    #[error("transaction {index} is shown by bytes that are not of one transaction")]
+    Shown {
+        /// Its merge index.
+        index: u32,
+    },
+    /// A transaction of the workload cannot be disposed of.
+    #[error("transaction {index} is the workload's, and is disposed of")]
+    Disposed {
+        /// Its merge index.
         index: u32,
     },
     /// A transaction accesses what the witness does not open.
@@ -32,8 +54,8 @@ pub enum Refusal {
         /// The slot.
         slot: u64,
     },
-    /// A transaction was proved over another value than the state's.
-    #[error("slot {slot:#x} does not hold the pre-image a transaction was proved over")]
+    /// A transaction was executed over another value than the state's.
+    #[error("slot {slot:#x} does not hold the value that a transaction was executed over")]
     Stale {
         /// The slot.
         slot: u64,
@@ -41,8 +63,8 @@ pub enum Refusal {
     /// The openings are not of the root before.
     #[error("the openings are not of the state root before the batch")]
     Root,
-    /// A batch was proved under other pins.
-    #[error("a batch was proved under other pins")]
+    /// A part was proved under other pins.
+    #[error("a part was proved under other pins")]
     Pins,
     /// A transaction was proved with other facts than its bytes give.
     #[error("transaction {index} was proved with other facts than its bytes give")]
@@ -50,49 +72,103 @@ pub enum Refusal {
         /// Its merge index.
         index: u32,
     },
-    /// The batches are no run.
-    #[error("the batches do not chain")]
+    /// The exits of a part are not those that its journal commits to.
+    #[error("the exits of part {part} are not those that its journal commits to")]
+    Exits {
+        /// Its place.
+        part: usize,
+    },
+    /// The parts are no run.
+    #[error("the parts do not chain")]
     Chain,
+    /// What is settled does not begin and end between blocks.
+    #[error("what is settled does not begin and end between blocks")]
+    WithinBlock,
     /// The lane tip cannot be followed, or not be opened.
     #[error(transparent)]
     Lane(#[from] LaneError),
 }
 
+/// The journal of the transaction that `witness` holds.
+///
+/// Values are not believed: the journal names their digests, which the batch opens in the state.
+pub fn transaction(
+    hasher: &dyn WorkloadHasher,
+    processor: &dyn Processor,
+    witness: &TransactionWitness,
+) -> Result<TransactionJournal, Refusal> {
+    let read = transaction::from_cells(&witness.transaction).ok_or(Refusal::NotATransaction)?;
+    let digest = transaction::digest_of(hasher, &witness.transaction, None);
+    executed(hasher, processor, digest, &read, &witness.before)
+}
+
+fn executed(
+    hasher: &dyn WorkloadHasher,
+    processor: &dyn Processor,
+    digest: Digest,
+    TransactionRead { facts, message }: &TransactionRead,
+    before: &[Option<Vec<Cell>>],
+) -> Result<TransactionJournal, Refusal> {
+    let declared = processor::bounded(processor, message, facts).map_err(|_| Refusal::Foreign)?;
+    if before.len() != declared.len() {
+        return Err(Refusal::Values { given: before.len(), declared: declared.len() });
+    }
+    let before: Vec<(ResourceId, Option<&[Cell]>)> =
+        declared.into_iter().zip(before.iter().map(Option::as_deref)).collect();
+    let effects = processor::execute(processor, message, facts, &before);
+    Ok(TransactionJournal::of(hasher, digest, &before, &effects))
+}
+
 /// The journal of the batch that `witness` holds.
 ///
 /// Every slot is opened once, in the root before. A transaction meets what the ones before it left: that is
-/// the opening of its pre-images in the root after the previous transaction.
+/// the opening of its values in the root after the previous transaction.
 ///
 /// A transaction's proof takes its [facts](crate::transaction::TransactionFacts) as given, and names them by its
 /// digest. Here they are computed from the bytes that the L1 accepted, which the lane tip binds.
-pub fn batch(hasher: &dyn WorkloadHasher, witness: &BatchWitness) -> Result<BatchJournal, Refusal> {
-    let BatchWitness { pins, context, root_before, tip_before, parent_proof, transactions, paths } = witness;
+pub fn batch(
+    hasher: &dyn WorkloadHasher,
+    processor: &dyn Processor,
+    witness: &BatchWitness,
+) -> Result<SpanJournal, Refusal> {
+    let BatchWitness { pins, closes, root_before, tip_before, parent_proof, transactions, paths, .. } =
+        witness;
     if transactions.is_empty() {
         return Err(Refusal::EmptyBatch);
     }
-    let falls = |[(a, _), (b, _)]: &&[(LaneTransaction, _); 2]| a.merge_index >= b.merge_index;
-    if let Some([_, (falling, _)]) = transactions.array_windows().find(falls) {
-        return Err(Refusal::Order { index: falling.merge_index });
+    // A block of which nothing is proved has a context and nothing else.
+    let (mut block, open_before) = match witness.block.activity.count {
+        0 => (OpenBlock::new(witness.block.context), Digest::ZERO),
+        _ => (witness.block.clone(), witness.block.digest(hasher)),
+    };
+    let mut changes: Vec<Change<'_>> =
+        paths.iter().map(|path| Change { path, after: path.entries.clone() }).collect();
+    let mut exits = Digest::ZERO;
+    for (shown, handling) in transactions {
+        let index = shown.merge_index;
+        let shown = shown.read(hasher, &pins.deposit).ok_or(Refusal::Shown { index })?;
+        block.accept(hasher, &shown.accepted)?;
+        let digest = shown.accepted.digest;
+        let executed_here;
+        let journal = match (handling, &shown.read) {
+            (Handling::Apart(journal), Some(_)) if journal.transaction == digest => journal,
+            (Handling::Apart(_), _) => return Err(Refusal::Facts { index }),
+            (Handling::Inline(before), Some(read)) => {
+                executed_here = executed(hasher, processor, digest, read, before)?;
+                &executed_here
+            }
+            (Handling::Disposed, Some(read))
+                if processor::bounded(processor, &read.message, &read.facts).is_ok() =>
+            {
+                return Err(Refusal::Disposed { index });
+            }
+            (Handling::Disposed, _) => continue,
+            (Handling::Inline(_), None) => return Err(Refusal::Foreign),
+        };
+        apply(hasher, &mut changes, journal)?;
+        exits = Transition::fold_exits(hasher, &exits, &journal.exits_digest(hasher));
     }
-    let mut accepted = Vec::with_capacity(transactions.len());
-    for (transaction, journal) in transactions {
-        if transaction.digest(hasher, &transaction.facts(&pins.deposit)) != journal.transaction {
-            return Err(Refusal::Facts { index: transaction.merge_index });
-        }
-        accepted.push((transaction, journal.transaction));
-    }
-
-    let mut changes: Vec<Change<'_>> = paths.iter().map(|path| Change { path, after: path.leaf }).collect();
-    for access in transactions.iter().flat_map(|(_, journal)| &journal.accesses) {
-        let slot = state::slot(&access.resource);
-        let at = changes.binary_search_by_key(&slot, |change| change.path.slot);
-        let at = at.map_err(|_| Refusal::Unopened { slot })?;
-        if changes[at].after != access.before {
-            return Err(Refusal::Stale { slot });
-        }
-        changes[at].after = access.after;
-    }
-    // A block whose transactions are all malformed touches nothing, and opens nothing.
+    // A run whose transactions are all disposed of touches nothing, and opens nothing.
     let root_after = match changes.is_empty() {
         true => *root_before,
         false => match state::roots(hasher, &changes).ok_or(Refusal::Root)? {
@@ -100,36 +176,86 @@ pub fn batch(hasher: &dyn WorkloadHasher, witness: &BatchWitness) -> Result<Batc
             _ => return Err(Refusal::Root),
         },
     };
-
-    let step = Step {
-        lane: &pins.lane,
-        tip: tip_before,
-        parent_proof: parent_proof.as_deref(),
-        context,
-        accepted: &accepted,
+    let (tip_after, open_after) = match closes {
+        true => {
+            let parent_proof = parent_proof.as_deref();
+            let step = Step { lane: &pins.lane, tip: tip_before, parent_proof, block: &block };
+            (hasher.lane().after(hasher, &step)?, Digest::ZERO)
+        }
+        false => (*tip_before, block.digest(hasher)),
     };
-    let exits = transactions.iter().flat_map(|(_, journal)| &journal.exits);
-    Ok(BatchJournal(Transition {
+    let transition = Transition {
         pins: pins.digest(hasher),
         root_before: *root_before,
         root_after,
         tip_before: *tip_before,
-        tip_after: hasher.lane().after(hasher, &step)?,
-        exits: exits.fold(Digest::ZERO, |folded, exit| exit.fold(hasher, &folded)),
-    }))
+        tip_after,
+        exits,
+    };
+    Ok(SpanJournal { transition, open_before, open_after })
+}
+
+/// Lets a transaction meet what the ones before it left.
+fn apply(
+    hasher: &dyn WorkloadHasher,
+    changes: &mut [Change<'_>],
+    journal: &TransactionJournal,
+) -> Result<(), Refusal> {
+    for access in &journal.accesses {
+        let slot = state::slot(hasher, &access.resource);
+        let at = changes.binary_search_by_key(&slot, |change| change.path.slot);
+        let at = at.map_err(|_| Refusal::Unopened { slot })?;
+        if !state::replace(&mut changes[at].after, access.resource, access.before, access.after) {
+            return Err(Refusal::Stale { slot });
+        }
+    }
+    Ok(())
+}
+
+/// What an aggregate commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AggregateOutput {
+    /// A span, to be joined with others.
+    Span(SpanJournal),
+    /// A settlement.
+    Settlement(AggregateJournal),
+}
+
+impl AggregateOutput {
+    /// The journal's bytes.
+    pub fn bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Span(journal) => journal.bytes(),
+            Self::Settlement(journal) => journal.bytes(),
+        }
+    }
 }
 
 /// The journal of the aggregate that `witness` holds.
 pub fn aggregate(
     hasher: &dyn WorkloadHasher,
     witness: &AggregateWitness,
-) -> Result<AggregateJournal, Refusal> {
-    let pins = witness.pins.digest(hasher);
-    if witness.batches.iter().any(|batch| batch.0.pins != pins) {
-        return Err(Refusal::Pins);
+) -> Result<AggregateOutput, Refusal> {
+    let AggregateWitness { pins, parts, end } = witness;
+    let pinned = Pins::digest(pins, hasher);
+    for (at, part) in parts.iter().enumerate() {
+        let Span { journal, exits } = &part.span;
+        if journal.transition.pins != pinned {
+            return Err(Refusal::Pins);
+        }
+        if Span::fold(hasher, exits) != journal.transition.exits {
+            return Err(Refusal::Exits { part: at });
+        }
     }
-    let last = witness.batches.last().ok_or(Refusal::Chain)?;
-    let commitment =
-        hasher.lane().open(&witness.pins.lane, &last.0.tip_after, witness.lane_proof.as_deref())?;
-    AggregateJournal::over(hasher, &witness.batches, commitment).ok_or(Refusal::Chain)
+    let spans: Vec<Span> = parts.iter().map(|part| part.span.clone()).collect();
+    let Span { journal, .. } = Span::join(hasher, &spans).ok_or(Refusal::Chain)?;
+    let AggregateEnd::Settle { lane_proof } = end else {
+        return Ok(AggregateOutput::Span(journal));
+    };
+    if journal.open_before != Digest::ZERO || journal.open_after != Digest::ZERO {
+        return Err(Refusal::WithinBlock);
+    }
+    let transition = journal.transition;
+    let commitment = hasher.lane().open(&pins.lane, &transition.tip_after, lane_proof.as_deref())?;
+    Ok(AggregateOutput::Settlement(AggregateJournal { transition, commitment }))
 }

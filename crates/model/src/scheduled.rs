@@ -1,40 +1,88 @@
-//! Scheduled transactions, batches and bundles: what execution and bundling said of the chain, before any
+//! Scheduled transactions, batches, blocks and bundles: what execution and bundling said of the chain, before any
 //! proof. Plain data: no state handle, no receipt.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::block::BatchMetadata;
 use crate::coordinate::Checkpoint;
 use crate::digest::{BlockHash, Digest};
-use crate::journal::{AggregateJournal, BatchJournal, TransactionJournal};
+use crate::hash::Hasher;
+use crate::journal::{AggregateJournal, Exit, Span, SpanJournal, TransactionJournal};
+
+/// What proves a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum ProvedBy {
+    /// A proof of its own, which its batch's verifies.
+    Itself,
+    /// Its batch's, which executes it.
+    Batch,
+    /// Its batch's, which [disposes of it](crate::processor::declared).
+    Disposal,
+}
 
 /// An executed lane transaction.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct ScheduledTransaction {
     /// Its position among all transactions its block accepted.
     pub merge_index: u32,
-    /// What a proof of it will attest.
+    /// What proves it.
+    pub proved_by: ProvedBy,
+    /// What a proof of it attests.
     pub journal: TransactionJournal,
+}
+
+/// A run of a block's transactions under one proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct ScheduledBatch {
+    /// Its first transaction, by its place among the block's lane transactions.
+    pub begin: u32,
+    /// One past its last.
+    pub end: u32,
+    /// What a proof of it will attest.
+    pub journal: SpanJournal,
+}
+
+impl ScheduledBatch {
+    /// Its transactions, by their places among the block's lane transactions.
+    pub fn range(&self) -> Range<usize> {
+        self.begin as usize..self.end as usize
+    }
 }
 
 /// An executed block.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct ScheduledBatch {
+pub struct ScheduledBlock {
     /// The block and its position.
     pub metadata: BatchMetadata,
     /// Its lane transactions, in order.
     pub transactions: Vec<ScheduledTransaction>,
-    /// What a proof of it will attest; none for an empty block, which costs no proof.
-    pub journal: Option<BatchJournal>,
+    /// Its batches, in order; none of an empty block, which costs no proof.
+    pub batches: Vec<ScheduledBatch>,
     /// The state root after it.
     pub root_after: Digest,
     /// The lane tip after it.
     pub tip_after: Digest,
 }
 
-/// The blocks of a bundle: it starts and ends at a non-empty batch, and the empty ones between are none of
+impl ScheduledBlock {
+    /// One of its batches, with the exits of its transactions.
+    pub fn span(&self, hasher: &dyn Hasher, batch: &ScheduledBatch) -> Span {
+        let transactions = self.transactions.get(batch.range()).unwrap_or_default().iter();
+        let exits = transactions.map(|transaction| transaction.journal.exits_digest(hasher));
+        Span { journal: batch.journal, exits: exits.filter(|exits| *exits != Digest::ZERO).collect() }
+    }
+
+    /// What each of its transactions that withdraws anything withdraws, in order.
+    pub fn exits(&self) -> impl Iterator<Item = Vec<Exit>> + '_ {
+        let exits = self.transactions.iter().map(|transaction| &transaction.journal.exits);
+        exits.filter(|exits| !exits.is_empty()).cloned()
+    }
+}
+
+/// The blocks of a bundle: it starts and ends at a block that is not empty, and the empty ones between are none of
 /// its proof's concern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BundleBlocks {
@@ -46,7 +94,7 @@ pub struct BundleBlocks {
     pub blocks: Vec<BlockHash>,
 }
 
-/// Consecutive batches aggregated for one settlement.
+/// Consecutive blocks aggregated for one settlement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScheduledBundle {
     /// What it covers.

@@ -1,29 +1,69 @@
 //! The authenticated state: resources in a sparse Merkle tree of fixed depth.
 //!
-//! A resource's *slot* is the low [`DEPTH`] bits of its id. The leaf commits to the value, and a workload's
-//! value commits to its resource's id, so a slot that another resource holds reads as *taken*, never as
-//! ours. An absent resource is the zero leaf. Depth 63 keeps a slot below the modulus of a 64-bit field.
+//! ```text
+//! slot     the low 63 bits of the first eight bytes of H(Slot, resource id), little-endian
+//! value    H(Value, the value's cells); zero for a resource that is absent
+//! leaf     H(Leaf, per resource in the slot: id | value); zero for an empty slot
+//! ```
+//!
+//! A *slot* holds a list of resources, so two ids in one slot are two resources, and nobody can take the slot of another.
+//! Whoever chooses ids to fill the slot of a given one searches 2⁶³ hashes for each entry, and makes its proofs longer by one hash.
+//! The order of a list is a function of the chain: what is new is put last, and the last takes the place of what is
+//! deleted. Depth 63 keeps a slot below the modulus of a 64-bit field.
 
 use alloc::vec::Vec;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use crate::cell::Cell;
+use crate::cell::{self, Cell};
 use crate::digest::{Digest, ResourceId};
 use crate::hash::{Domain, Hasher};
 
 /// The depth of the state tree, in bits of a slot.
 pub const DEPTH: u8 = 63;
 
-/// The slot of a resource: the low 63 bits of the first eight bytes of its id, little-endian.
-pub fn slot(resource: &ResourceId) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = resource.0;
+/// The slot of a resource.
+pub fn slot(hasher: &dyn Hasher, resource: &ResourceId) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = hasher.hash(Domain::Slot, &[cell::digest(resource.digest())]).0;
     u64::from_le_bytes([a, b, c, d, e, f, g, h]) & (u64::MAX >> 1)
 }
 
-/// The leaf of a value; the zero digest where there is none.
-pub fn leaf(hasher: &dyn Hasher, value: Option<&[Cell]>) -> Digest {
-    value.map_or(Digest::ZERO, |cells| hasher.hash(Domain::Leaf, cells))
+/// The digest of a value; zero where there is none.
+pub fn value(hasher: &dyn Hasher, value: Option<&[Cell]>) -> Digest {
+    value.map_or(Digest::ZERO, |cells| hasher.hash(Domain::Value, cells))
+}
+
+/// A resource in its slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Entry {
+    /// The resource.
+    pub resource: ResourceId,
+    /// The digest of its value.
+    pub value: Digest,
+}
+
+/// The leaf of a slot with these resources.
+pub fn leaf(hasher: &dyn Hasher, entries: &[Entry]) -> Digest {
+    if entries.is_empty() {
+        return Digest::ZERO;
+    }
+    let cells = entries.iter().flat_map(|entry| [entry.resource.digest(), entry.value].map(cell::digest));
+    hasher.hash(Domain::Leaf, &cells.collect::<Vec<_>>())
+}
+
+/// Puts the value `after` in the place of `before`, each zero for absence; `false` where `before` is not what the slot
+/// holds of the resource.
+#[must_use]
+pub fn replace(entries: &mut Vec<Entry>, resource: ResourceId, before: Digest, after: Digest) -> bool {
+    let at = entries.iter().position(|entry| entry.resource == resource);
+    let held = at.map_or(Digest::ZERO, |at| entries[at].value);
+    match at {
+        Some(at) if after == Digest::ZERO => drop(entries.swap_remove(at)),
+        Some(at) => entries[at].value = after,
+        None if after != Digest::ZERO => entries.push(Entry { resource, value: after }),
+        None => {}
+    }
+    held == before
 }
 
 /// The opening of one slot in a state root.
@@ -31,8 +71,8 @@ pub fn leaf(hasher: &dyn Hasher, value: Option<&[Cell]>) -> Digest {
 pub struct StatePath {
     /// The slot.
     pub slot: u64,
-    /// Its leaf; zero where it is empty.
-    pub leaf: Digest,
+    /// What it holds, in order.
+    pub entries: Vec<Entry>,
     /// The siblings from the leaf up, [`DEPTH`] of them.
     pub siblings: Vec<Digest>,
 }
@@ -47,17 +87,17 @@ impl StatePath {
             };
             (parent, slot >> 1)
         };
-        self.siblings.iter().fold((self.leaf, self.slot), step).0
+        self.siblings.iter().fold((leaf(hasher, &self.entries), self.slot), step).0
     }
 }
 
-/// A slot on both sides of a change: its opening before, and its leaf after.
+/// A slot on both sides of a change: its opening before, and what it holds after.
 #[derive(Debug, Clone)]
 pub struct Change<'p> {
     /// Its opening before.
     pub path: &'p StatePath,
-    /// Its leaf after.
-    pub after: Digest,
+    /// What it holds after.
+    pub after: Vec<Entry>,
 }
 
 /// The state roots before and after `changes`, by ascending slot; `None` where they are not that, where a path
@@ -66,10 +106,10 @@ pub struct Change<'p> {
 /// All paths open the *same* root, the one before: it depends on every leaf before. Where two of them meet,
 /// each is the other's sibling, and what a witness says there does not count.
 pub fn roots(hasher: &dyn Hasher, changes: &[Change<'_>]) -> Option<(Digest, Digest)> {
-    let nodes = changes.iter().map(|Change { path: StatePath { slot, leaf, siblings }, after }| Node {
+    let nodes = changes.iter().map(|Change { path: StatePath { slot, entries, siblings }, after }| Node {
         index: *slot,
-        before: *leaf,
-        after: (after != leaf).then_some(*after),
+        before: leaf(hasher, entries),
+        after: (after != entries).then(|| leaf(hasher, after)),
         siblings,
     });
     let mut level: Vec<Node<'_>> = nodes.collect();

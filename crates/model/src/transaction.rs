@@ -31,6 +31,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
+use blake3::hazmat::{self, HasherExt as _};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::cell::{self, Cell};
@@ -50,6 +51,12 @@ pub struct LaneTransaction {
     pub payload: Vec<u8>,
 }
 
+/// How many bytes of a payload, and of the rest, anybody reads: 16 chunks of BLAKE3.
+pub const BYTES_MAX: usize = 16 * 1024;
+
+/// How many nodes down the left side show that there is more than that.
+const LONG_NODES: usize = 5;
+
 /// The account of no script: what a transaction acts for that does not show whose output it spends.
 pub const NOBODY: ResourceId = ResourceId([0; 32]);
 
@@ -65,12 +72,22 @@ pub struct TransactionFacts {
 impl LaneTransaction {
     /// The L1's id, recomputed from rest and payload.
     pub fn id(&self) -> TransactionId {
-        id_of(&keyed(b"PayloadDigest", &self.payload), &self.rest_digest())
+        id_of(&self.payload_digest(), &self.rest_digest())
     }
 
     /// The digest of the rest preimage, half of the id.
     pub fn rest_digest(&self) -> Digest {
         keyed(b"TransactionRest", &self.rest)
+    }
+
+    /// The digest of the payload, the other half.
+    pub fn payload_digest(&self) -> Digest {
+        keyed(b"PayloadDigest", &self.payload)
+    }
+
+    /// Whether payload or rest is longer than anybody reads.
+    pub fn is_too_long(&self) -> bool {
+        self.rest.len() > BYTES_MAX || self.payload.len() > BYTES_MAX
     }
 
     /// What the workload reads of the payload.
@@ -81,6 +98,9 @@ impl LaneTransaction {
     /// Opening and message.
     fn parts(&self) -> (&[u8], &[u8]) {
         let split = || {
+            if self.is_too_long() {
+                return None;
+            }
             let (length, rest) = self.payload.split_first_chunk()?;
             rest.split_at_checked(u16::from_le_bytes(*length).into())
         };
@@ -90,6 +110,9 @@ impl LaneTransaction {
     /// The facts of this transaction where deposits are paid to the script of the account `deposit`.
     /// Outputs that cannot be read count nothing: the L1 accepted the transaction, so there are none.
     pub fn facts(&self, deposit: &ResourceId) -> TransactionFacts {
+        if self.is_too_long() {
+            return TransactionFacts { authority: NOBODY, deposit: 0 };
+        }
         let paid = Body::read(&self.rest).map(|body| body.outputs).unwrap_or_default();
         let paid = paid.iter().filter(|output| account_of(output.script) == *deposit);
         let deposit = paid.fold(0, |sum: u64, output| sum.saturating_add(output.value));
@@ -105,30 +128,207 @@ impl LaneTransaction {
         outputs.get(index).map(|output| output.script)
     }
 
-    /// The bytes a transaction program reads, as cells:
+    /// What a transaction program reads, as cells:
     ///
     /// ```text
     /// 0   rest digest
-    /// 1   message length in bytes | version | deposit (u64) | 0 0 0 0
+    /// 1   message length in bytes | version | deposit (u64) | too long 0 0 0
     /// 2   authority
     /// 3…  message, padded with zeros
     /// ```
+    ///
+    /// Of a transaction that is too long the third cell is followed by nothing.
     pub fn cells(&self, facts: &TransactionFacts) -> Vec<Cell> {
-        let [deposit_lo, deposit_hi] = cell::words(facts.deposit);
         let message = self.message();
-        let length = message.len() as u32;
-        let mut cells = alloc::vec![
-            cell::digest(self.rest_digest()),
-            [length, u32::from(self.version), deposit_lo, deposit_hi, 0, 0, 0, 0],
-            cell::digest(facts.authority.digest()),
-        ];
+        let header = header(message.len(), self.version, facts, self.is_too_long());
+        let mut cells =
+            vec![cell::digest(self.rest_digest()), header, cell::digest(facts.authority.digest())];
         cells.extend(cell::of_bytes(message));
         cells
     }
 
-    /// The digest of [`Self::cells`]: the transaction, as journals and the lane tip name it.
+    /// The transaction as journals and the lane tip name it: [`digest_of`] its [cells](Self::cells). Of one that is too long the
+    /// payload's digest stands for the message's.
     pub fn digest(&self, hasher: &dyn Hasher, facts: &TransactionFacts) -> Digest {
-        hasher.hash(Domain::Transaction, &self.cells(facts))
+        let cells = self.cells(facts);
+        let long = self.is_too_long().then(|| self.payload_digest());
+        digest_of(hasher, &cells, long)
+    }
+}
+
+fn header(length: usize, version: u16, facts: &TransactionFacts, too_long: bool) -> Cell {
+    let [deposit_lo, deposit_hi] = cell::words(facts.deposit);
+    [length as u32, u32::from(version), deposit_lo, deposit_hi, u32::from(too_long), 0, 0, 0]
+}
+
+/// `H(Transaction, the first three cells | H(Message, the others))`; with `message` in the place of the latter where it is
+/// given.
+pub fn digest_of(hasher: &dyn Hasher, cells: &[Cell], message: Option<Digest>) -> Digest {
+    let (head, body) = cells.split_at(cells.len().min(3));
+    let message = message.unwrap_or_else(|| hasher.hash(Domain::Message, body));
+    hasher.hash(Domain::Transaction, &[head, &[cell::digest(message)]].concat())
+}
+
+/// What a program is shown of bytes whose keyed BLAKE3 the L1 names.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum ShownBytes {
+    /// All of them.
+    Whole(Vec<u8>),
+    /// That there are more than [`BYTES_MAX`].
+    Long(LongBytes),
+}
+
+/// The nodes of BLAKE3's tree over more than [`BYTES_MAX`] bytes, from the root down its left side: the chaining values of both
+/// children each.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct LongBytes([[Digest; 2]; LONG_NODES]);
+
+impl LongBytes {
+    /// Of these bytes; `None` where there are no more than [`BYTES_MAX`].
+    fn of(domain: &[u8], bytes: &[u8]) -> Option<Self> {
+        if bytes.len() <= BYTES_MAX {
+            return None;
+        }
+        let key = key(domain);
+        let mut nodes = [[Digest::ZERO; 2]; LONG_NODES];
+        let mut subtree = bytes;
+        for node in &mut nodes {
+            let left = usize::try_from(hazmat::left_subtree_len(subtree.len() as u64)).ok()?;
+            let offset = (subtree.as_ptr() as usize - bytes.as_ptr() as usize) as u64;
+            let value = |bytes: &[u8], offset: u64| {
+                let mut hasher = blake3::Hasher::new_keyed(&key);
+                hasher.set_input_offset(offset).update(bytes);
+                Digest(hasher.finalize_non_root())
+            };
+            *node = [value(&subtree[..left], offset), value(&subtree[left..], offset + left as u64)];
+            subtree = &subtree[..left];
+        }
+        Some(Self(nodes))
+    }
+
+    /// The digest of the bytes; `None` where these are not nodes down the left side of one tree.
+    fn digest(&self, domain: &[u8]) -> Option<Digest> {
+        let key = key(domain);
+        let mode = hazmat::Mode::KeyedHash(&key);
+        let [root, below @ ..] = &self.0;
+        let mut left = &root[0];
+        for node in below {
+            if hazmat::merge_subtrees_non_root(&node[0].0, &node[1].0, mode) != left.0 {
+                return None;
+            }
+            left = &node[0];
+        }
+        Some(Digest(*hazmat::merge_subtrees_root(&root[0].0, &root[1].0, mode).as_bytes()))
+    }
+}
+
+/// A lane transaction as a batch program is shown it.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct ShownTransaction {
+    /// [`LaneTransaction::merge_index`].
+    pub merge_index: u32,
+    /// [`LaneTransaction::version`].
+    pub version: u16,
+    /// [`LaneTransaction::rest`].
+    pub rest: ShownBytes,
+    /// [`LaneTransaction::payload`].
+    pub payload: ShownBytes,
+}
+
+impl From<&LaneTransaction> for ShownTransaction {
+    fn from(transaction: &LaneTransaction) -> Self {
+        let LaneTransaction { merge_index, version, rest, payload } = transaction;
+        let shown = |domain: &[u8], bytes: &[u8]| match LongBytes::of(domain, bytes) {
+            Some(long) => ShownBytes::Long(long),
+            None => ShownBytes::Whole(bytes.to_vec()),
+        };
+        let (rest, payload) = (shown(b"TransactionRest", rest), shown(b"PayloadDigest", payload));
+        Self { merge_index: *merge_index, version: *version, rest, payload }
+    }
+}
+
+impl ShownBytes {
+    /// The keyed BLAKE3 of the bytes, and whether there are more than [`BYTES_MAX`].
+    fn digest(&self, domain: &[u8]) -> Option<(Digest, bool)> {
+        match self {
+            Self::Whole(bytes) => Some((keyed(domain, bytes), bytes.len() > BYTES_MAX)),
+            Self::Long(long) => Some((long.digest(domain)?, true)),
+        }
+    }
+}
+
+/// A lane transaction that a block accepted, by its digests: what a lane tip is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    /// [`LaneTransaction::merge_index`].
+    pub merge_index: u32,
+    /// [`LaneTransaction::version`].
+    pub version: u16,
+    /// [`LaneTransaction::rest_digest`].
+    pub rest: Digest,
+    /// [`LaneTransaction::payload_digest`].
+    pub payload: Digest,
+    /// [`LaneTransaction::digest`] under the workload's hash.
+    pub digest: Digest,
+}
+
+impl Accepted {
+    /// A transaction with its facts.
+    pub fn of(hasher: &dyn Hasher, transaction: &LaneTransaction, facts: &TransactionFacts) -> Self {
+        let LaneTransaction { merge_index, version, .. } = *transaction;
+        let (rest, payload) = (transaction.rest_digest(), transaction.payload_digest());
+        Self { merge_index, version, rest, payload, digest: transaction.digest(hasher, facts) }
+    }
+
+    /// The L1's id.
+    pub fn id(&self) -> TransactionId {
+        id_of(&self.payload, &self.rest)
+    }
+}
+
+/// What is read of a shown transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShownRead {
+    /// Its digests.
+    pub accepted: Accepted,
+    /// Its facts and message; none of one that is too long.
+    pub read: Option<TransactionRead>,
+}
+
+impl ShownTransaction {
+    /// Reads it, where deposits are paid to the script of the account `deposit`; `None` where what it shows is not of one
+    /// transaction.
+    pub fn read(&self, hasher: &dyn Hasher, deposit: &ResourceId) -> Option<ShownRead> {
+        let Self { merge_index, version, rest, payload } = self;
+        let (merge_index, version) = (*merge_index, *version);
+        let (rest_digest, rest_long) = rest.digest(b"TransactionRest")?;
+        let (payload_digest, payload_long) = payload.digest(b"PayloadDigest")?;
+        let accepted =
+            |digest| Accepted { merge_index, version, rest: rest_digest, payload: payload_digest, digest };
+        let (ShownBytes::Whole(rest), ShownBytes::Whole(payload), false) =
+            (rest, payload, rest_long || payload_long)
+        else {
+            let facts = TransactionFacts { authority: NOBODY, deposit: 0 };
+            let head = [
+                cell::digest(rest_digest),
+                header(0, version, &facts, true),
+                cell::digest(facts.authority.digest()),
+            ];
+            let digest = digest_of(hasher, &head, Some(payload_digest));
+            return Some(ShownRead { accepted: accepted(digest), read: None });
+        };
+        // The one copy: facts and message are read as of any transaction.
+        let whole = LaneTransaction { merge_index, version, rest: rest.clone(), payload: payload.clone() };
+        let facts = whole.facts(deposit);
+        let message = whole.message().to_vec();
+        let mut cells = vec![
+            cell::digest(rest_digest),
+            header(message.len(), version, &facts, false),
+            cell::digest(facts.authority.digest()),
+        ];
+        cells.extend(cell::of_bytes(&message));
+        let digest = digest_of(hasher, &cells, None);
+        Some(ShownRead { accepted: accepted(digest), read: Some(TransactionRead { facts, message }) })
     }
 }
 
@@ -233,9 +433,13 @@ fn id_of(payload: &Digest, rest: &Digest) -> TransactionId {
 
 /// Kaspa's keyed BLAKE3: the key is the domain's name, padded with zeros.
 fn keyed(domain: &[u8], bytes: &[u8]) -> Digest {
+    Digest(*blake3::keyed_hash(&key(domain), bytes).as_bytes())
+}
+
+fn key(domain: &[u8]) -> [u8; 32] {
     let mut key = [0; 32];
     key[..domain.len()].copy_from_slice(domain);
-    Digest(*blake3::keyed_hash(&key, bytes).as_bytes())
+    key
 }
 
 /// What a transaction spends first, and its outputs.

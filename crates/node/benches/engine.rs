@@ -18,14 +18,14 @@ use reprise_chain::dev::{DevChain, script};
 use reprise_chain::event::{AddedBlock, ChainEvent};
 use reprise_chain::recording::Recording;
 use reprise_chain::source::Pace;
-use reprise_ledger::{Action, Payload};
+use reprise_ledger::{Action, Ledger, Payload};
 use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainBlockMetadata, ObservedSettlement};
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest, PinsDigest};
 use reprise_model::hash::Blake3;
 use reprise_model::journal::{BatchJournal, Outcome, TransactionJournal, Transition};
 use reprise_model::lane::WorkloadHasher;
-use reprise_model::scheduled::{ScheduledBatch, ScheduledTransaction};
+use reprise_model::scheduled::{ScheduledBlock, ScheduledTransaction};
 use reprise_model::statement::Kind;
 use reprise_model::transaction::account_of;
 use reprise_node::event::{Observer, PipelineEvent};
@@ -91,7 +91,8 @@ fn resident() -> usize {
 
 /// What a batch costs at the end of a chain of so many, and how many are kept in mind, in how many bytes.
 fn planner(blocks: u64, settles: bool) -> (Duration, usize, usize) {
-    let backend: Arc<dyn Backend> = Arc::new(MockBackend::new(MockConfig::default(), Arc::new(Blake3)));
+    let backend: Arc<dyn Backend> =
+        Arc::new(MockBackend::new(MockConfig::default(), Arc::new(Blake3), Arc::new(Ledger)));
     let context = ProofContext {
         programs: backend.programs(),
         scheme: backend,
@@ -132,7 +133,7 @@ fn planner(blocks: u64, settles: bool) -> (Duration, usize, usize) {
 }
 
 /// A made-up block with one transaction.
-fn block(height: u64, settlements: Vec<ObservedSettlement>) -> (AddedBlock, ScheduledBatch) {
+fn block(height: u64, settlements: Vec<ObservedSettlement>) -> (AddedBlock, ScheduledBlock) {
     let digest = |height: u64| Digest(*blake3::hash(&height.to_le_bytes()).as_bytes());
     let header = ChainBlockMetadata {
         block_hash: BlockHash(digest(height).0),
@@ -158,7 +159,7 @@ fn block(height: u64, settlements: Vec<ObservedSettlement>) -> (AddedBlock, Sche
         accesses: vec![],
         exits: vec![],
     };
-    let batch = ScheduledBatch {
+    let batch = ScheduledBlock {
         metadata,
         transactions: vec![ScheduledTransaction { merge_index: 1, journal: journal_of }],
         journal: Some(journal),
@@ -204,7 +205,8 @@ fn recorded(recording: Recording) -> Box<RecordedChain> {
 /// How long a node takes for a chain, how many proofs it makes, and what the process holds at the end.
 fn node(recording: Recording) -> (Duration, u64, usize) {
     let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
-    let backend: Arc<dyn Backend> = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
+    let backend: Arc<dyn Backend> =
+        Arc::new(MockBackend::new(MockConfig::default(), hasher.clone(), Arc::new(Ledger)));
     let store: Arc<dyn ReceiptStore> =
         Arc::new(Store::in_memory(backend.clone(), Options::default()).unwrap());
     let node = wire::build_node(settings(), recorded(recording), backend, hasher, store).unwrap();
@@ -243,8 +245,11 @@ impl Observer for Span {
 /// The share of the time between the first proof and the last in which the backend proves.
 fn device(cost: Duration) -> f64 {
     let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
-    let mock =
-        Arc::new(MockBackend::new(MockConfig { cost: [cost; 3], ..MockConfig::default() }, hasher.clone()));
+    let mock = Arc::new(MockBackend::new(
+        MockConfig { cost: [cost; 3], ..MockConfig::default() },
+        hasher.clone(),
+        Arc::new(Ledger),
+    ));
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), mock.clone(), Options::default()).unwrap();
     let node =

@@ -12,15 +12,15 @@ use reprise_model::block::ObservedSettlement;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::BlockHash;
 use reprise_model::journal::Exit;
-use reprise_model::scheduled::ScheduledBatch;
+use reprise_model::scheduled::ScheduledBlock;
 use reprise_model::statement::StatementId;
 use reprise_settler::UnpaidExits;
 
 /// See the [module](self).
 #[derive(Debug, Clone, Default)]
 pub struct Debts {
-    /// The non-empty batches that a settlement may yet cover, or cover again after a reorg; oldest first.
-    batches: VecDeque<Batch>,
+    /// The non-empty blocks that a settlement may yet cover, or cover again after a reorg; oldest first.
+    blocks: VecDeque<Block>,
     /// Where those are.
     places: HashMap<BlockHash, Checkpoint>,
     /// The settlements whose carriers may leave, and the last one whose carrier may not; oldest first.
@@ -30,10 +30,11 @@ pub struct Debts {
 }
 
 #[derive(Debug, Clone)]
-struct Batch {
+struct Block {
     block: BlockHash,
     checkpoint: Checkpoint,
-    exits: Vec<Exit>,
+    /// What each of its transactions that withdraws anything withdraws.
+    exits: Vec<Vec<Exit>>,
 }
 
 /// A settlement: the checkpoints of the block that carries it and of its end.
@@ -49,20 +50,20 @@ impl Debts {
         self.owed.iter().map(|(_, owed)| owed)
     }
 
-    /// The chain changed; the batches are those of its added blocks. Whether what is owed changed.
-    pub fn follow(&mut self, event: &ChainEvent, batches: &[ScheduledBatch]) -> bool {
+    /// The chain changed; `executed` are its added blocks. Whether what is owed changed.
+    pub fn follow(&mut self, event: &ChainEvent, executed: &[ScheduledBlock]) -> bool {
         let before = self.owed.len();
         let mut changed = false;
         if let Some(lowest) = event.removed.last() {
             self.remove_from(lowest.checkpoint);
             changed |= self.owed.len() != before;
         }
-        for (added, batch) in event.added.iter().zip(batches) {
+        for (added, executed) in event.added.iter().zip(executed) {
             let (block, carrier) = (added.metadata.block_hash(), added.metadata.checkpoint);
-            if batch.journal.is_some() {
-                let exits = batch.transactions.iter().flat_map(|it| it.journal.exits.clone()).collect();
+            if !executed.batches.is_empty() {
                 self.places.insert(block, carrier);
-                self.batches.push_back(Batch { block, checkpoint: carrier, exits });
+                let exits = executed.exits().collect();
+                self.blocks.push_back(Block { block, checkpoint: carrier, exits });
             }
             for settlement in &added.block.settlements {
                 changed |= self.settle(settlement, block, carrier);
@@ -77,8 +78,8 @@ impl Debts {
     }
 
     fn remove_from(&mut self, lowest: Checkpoint) {
-        while let Some(batch) = self.batches.pop_back_if(|batch| batch.checkpoint >= lowest) {
-            self.places.remove(&batch.block);
+        while let Some(block) = self.blocks.pop_back_if(|block| block.checkpoint >= lowest) {
+            self.places.remove(&block.block);
         }
         while self.settled.pop_back_if(|settled| settled.carrier >= lowest).is_some() {}
         self.owed.retain(|(carrier, _)| *carrier < lowest);
@@ -89,10 +90,10 @@ impl Debts {
         let Some(end) = self.places.get(&settlement.end_block).copied() else { return false };
         let after = self.settled.back().map(|last| last.end);
         self.settled.push_back(Settled { carrier: at, end });
-        let covered = self.batches.iter().filter(|batch| after.is_none_or(|after| batch.checkpoint > after));
-        let covered = covered.take_while(|batch| batch.checkpoint <= end);
-        let exits: Vec<Vec<Exit>> = covered.map(|batch| batch.exits.clone()).collect();
-        if exits.iter().all(Vec::is_empty) {
+        let covered = self.blocks.iter().filter(|block| after.is_none_or(|after| block.checkpoint > after));
+        let covered = covered.take_while(|block| block.checkpoint <= end);
+        let exits: Vec<Vec<Exit>> = covered.flat_map(|block| block.exits.clone()).collect();
+        if exits.is_empty() {
             return false;
         }
         let owed = UnpaidExits { settlement: settlement.clone(), carrier, is_final: false, exits };
@@ -110,8 +111,8 @@ impl Debts {
             self.settled.pop_front();
         }
         if let Some(last) = self.settled.front().filter(|last| last.carrier <= finalized).copied() {
-            while let Some(batch) = self.batches.pop_front_if(|batch| batch.checkpoint <= last.end) {
-                self.places.remove(&batch.block);
+            while let Some(block) = self.blocks.pop_front_if(|block| block.checkpoint <= last.end) {
+                self.places.remove(&block.block);
             }
         }
         let mut changed = false;

@@ -8,7 +8,7 @@ use reprise_model::block::ObservedSettlement;
 use reprise_model::coordinate::{Checkpoint, Coordinate};
 use reprise_model::digest::BlockHash;
 use reprise_model::order::Order;
-use reprise_model::scheduled::ScheduledBatch;
+use reprise_model::scheduled::ScheduledBlock;
 use reprise_model::statement::{Kind, StatementId};
 use reprise_settler::SettleError;
 
@@ -23,7 +23,7 @@ pub enum PipelineEvent {
         /// The change.
         event: ChainEvent,
         /// The added blocks, executed.
-        batches: Vec<ScheduledBatch>,
+        batches: Vec<ScheduledBlock>,
     },
     /// A block leaves the view; these of its statements are stored.
     Orphaned {

@@ -8,8 +8,7 @@ use reprise_model::block::ChainBlock;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest, ResourceId};
 use reprise_model::hash::Hasher;
-use reprise_model::state;
-use reprise_scheduler::processor::{Processor, ResourceView};
+use reprise_model::processor::{self, Processor};
 use reprise_scheduler::tree::StateTree;
 
 /// Executes the canonical chain from its root.
@@ -68,14 +67,15 @@ impl Oracle {
         let mut state = self.tip().clone();
         for transaction in &block.accepted {
             let facts = transaction.facts(&self.deposit);
-            let declared = self.processor.declare(transaction, &facts);
-            let read = |id: &ResourceId| (*id, state.get(state::slot(id)).map(|cells| cells.to_vec()));
-            let view = ResourceView::new(declared.iter().map(read));
-            let effects = self.processor.execute(transaction, &facts, &block.metadata.context(), &view);
-            if effects.outcome.is_success() && effects.writes.iter().all(|(id, _)| view.declares(id)) {
-                for (id, value) in &effects.writes {
-                    state = state.with(state::slot(id), value);
-                }
+            let Ok(declared) = processor::declared(self.processor.as_ref(), transaction, &facts) else {
+                continue;
+            };
+            let values: Vec<_> = declared.iter().map(|id| (*id, state.get(id))).collect();
+            let before: Vec<_> = values.iter().map(|(id, value)| (*id, value.as_deref())).collect();
+            let message = transaction.message();
+            let effects = processor::execute(self.processor.as_ref(), message, &facts, &before);
+            for (id, value) in &effects.writes {
+                state = state.with(id, value.as_deref());
             }
         }
         let root = state.root();

@@ -584,8 +584,9 @@ impl Pipeline {
                         Work::Transaction { block, index } => {
                             self.scheduler.transaction_witness(block, *index)?
                         }
-                        Work::Batch { block } => self.scheduler.batch_witness(block)?,
-                        Work::Aggregate(bundle) => self.scheduler.aggregate_witness(&bundle.blocks)?,
+                        Work::Batch(batch) => self.scheduler.batch_witness(batch)?,
+                        Work::Join(parts) => self.scheduler.join_witness(parts)?,
+                        Work::Settle(parts) => self.scheduler.settlement_witness(parts)?,
                     };
                     self.tell(&PipelineEvent::Proving(order.clone()), context);
                     context.executor.prove(Assignment { order, witness, device });

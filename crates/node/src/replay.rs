@@ -5,6 +5,8 @@ use std::error::Error;
 use reprise_chain::event::SourceEvent;
 use reprise_chain::tree::{ChainError, ForkTree};
 use reprise_model::block::ChainRoot;
+use reprise_model::limits::{Limits, ProveApart};
+use reprise_scheduler::execution::Division;
 use reprise_scheduler::record::MemoryLog;
 use reprise_scheduler::scheduler::{Scheduler, SchedulerError};
 
@@ -34,7 +36,10 @@ pub fn debts<E: Error + Send + Sync + 'static>(
 ) -> Result<Debts, ReplayError> {
     let (processor, hasher, pins) = (workload.processor(), workload.hasher.clone(), workload.pins().clone());
     let mut tree = ForkTree::new(root.metadata, finality_depth);
-    let mut scheduler = Scheduler::open(processor, hasher, pins, root, Box::new(MemoryLog::default()))?;
+    // Nothing is proved, and what is owed does not depend on how blocks are divided.
+    let division = Division { limits: Limits::NONE, apart: ProveApart::Never };
+    let log = Box::new(MemoryLog::default());
+    let mut scheduler = Scheduler::open(processor, hasher, pins, division, root, log)?;
     let mut debts = Debts::default();
     for event in events {
         let event = tree.apply(event.map_err(|error| ReplayError::Source(error.into()))?)?;

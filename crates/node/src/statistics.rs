@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reprise_chain::event::{AddedBlock, ChainEvent};
 use reprise_model::digest::BlockHash;
-use reprise_model::scheduled::ScheduledBatch;
+use reprise_model::scheduled::ScheduledBlock;
 use reprise_model::statement::{Kind, StatementId};
 use reprise_prover::counts::PerKind;
 
@@ -78,20 +78,18 @@ impl Statistics {
         }
     }
 
-    fn on_chain_event(&mut self, event: &ChainEvent, batches: &[ScheduledBatch]) {
+    fn on_chain_event(&mut self, event: &ChainEvent, blocks: &[ScheduledBlock]) {
         let report = &mut self.report;
         let depth = event.removed.len() as u64;
         report.reorgs += u64::from(depth > 0);
         report.max_reorg_depth = report.max_reorg_depth.max(depth);
         let returns = |added: &AddedBlock| self.orphaned.contains_key(&added.metadata.block_hash());
         report.flips += u64::from(depth > 0 && event.added.iter().any(returns));
-        for batch in batches {
-            if self.blocks.insert(batch.metadata.block_hash()) {
+        for block in blocks {
+            if self.blocks.insert(block.metadata.block_hash()) {
                 report.blocks += 1;
-                match batch.journal {
-                    Some(_) => report.batches += 1,
-                    None => report.empty_batches += 1,
-                }
+                report.batches += block.batches.len() as u64;
+                report.empty_batches += u64::from(block.batches.is_empty());
             }
         }
         for added in &event.added {

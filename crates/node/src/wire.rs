@@ -13,12 +13,14 @@ use reprise_ledger::Ledger;
 use reprise_model::block::{ChainBlockMetadata, ChainRoot};
 use reprise_model::journal::Pins;
 use reprise_model::lane::WorkloadHasher;
+use reprise_model::limits::ProveApart;
+use reprise_model::processor::Processor;
 use reprise_planner::bundle::BundleRule;
 use reprise_planner::planner::{Planner, ProofContext, Retention};
 use reprise_prover::backend::Backend;
 use reprise_prover::engine::Engine;
 use reprise_prover::policy::Policy;
-use reprise_scheduler::processor::Processor;
+use reprise_scheduler::execution::Division;
 use reprise_scheduler::record::{DiskLog, MemoryLog, RecordLog};
 use reprise_scheduler::scheduler::{Scheduler, SchedulerError};
 use reprise_scheduler::tree::StateTree;
@@ -69,6 +71,8 @@ pub struct Tuning {
     pub retention: Retention,
     /// With what runs when the node is asked to stop.
     pub shutdown_grace: Duration,
+    /// Which transactions have a proof of their own.
+    pub prove_apart: ProveApart,
 }
 
 impl Default for Tuning {
@@ -77,6 +81,7 @@ impl Default for Tuning {
             engine: Policy::default(),
             retention: Retention::default(),
             shutdown_grace: Duration::from_secs(60),
+            prove_apart: ProveApart::default(),
         }
     }
 }
@@ -127,16 +132,10 @@ pub struct Workload {
 impl Workload {
     /// The ledger on a lane.
     pub fn ledger(backend: Arc<dyn Backend>, hasher: Arc<dyn WorkloadHasher>, lane: &Lane) -> Self {
-        let [transaction, batch, aggregate] = backend.programs();
-        let processor = Arc::new(Ledger { transaction, batch, aggregate });
-        let pins = Pins {
-            lane: lane.key,
-            covenant: lane.covenant,
-            deposit: lane.deposit,
-            transaction_program: transaction,
-            batch_program: batch,
-        };
-        Self { backend, hasher, processor, pins }
+        let [transaction_program, batch_program, aggregate_program] = backend.programs();
+        let Lane { key: lane, covenant, deposit, .. } = lane.clone();
+        let pins = Pins { lane, covenant, deposit, transaction_program, batch_program, aggregate_program };
+        Self { backend, hasher, processor: Arc::new(Ledger), pins }
     }
 
     /// What a transaction means.
@@ -194,20 +193,22 @@ pub fn build_pipeline(
     records: Box<dyn RecordLog>,
     sink: Option<Sink>,
 ) -> Result<Pipeline, WireError> {
-    let Tuning { engine, retention, .. } = settings.tuning;
+    let Tuning { engine, retention, prove_apart, .. } = settings.tuning;
     let Workload { backend, hasher, processor, pins } = workload.clone();
     let genesis_root = StateTree::empty(hasher.clone()).root();
-    let pins_digest = pins.digest(hasher.as_ref());
+    let (pins_digest, limits) = (pins.digest(hasher.as_ref()), backend.limits());
     let context = ProofContext {
         scheme: backend.clone(),
         hasher: hasher.clone(),
         pins: pins_digest,
         programs: backend.programs(),
+        parts_max: limits.proofs,
     };
+    let division = Division { limits, apart: prove_apart };
     let oracle = Oracle::new(processor.clone(), hasher.clone(), pins.deposit);
 
     let mut tree = ForkTree::new(root.metadata, settings.finality_depth);
-    let scheduler = Scheduler::open(processor, hasher, pins, root, records)?;
+    let scheduler = Scheduler::open(processor, hasher, pins, division, root, records)?;
     tree.restore(scheduler.known());
     let genesis = (genesis_root, scheduler.tip_at_root());
     let mut planner = Planner::new(context, settings.rule, retention);

@@ -2,13 +2,13 @@
 //!
 //! # What it is
 //!
-//! A function of the units of the view (closed bundles, then open batches), of what is known of each
+//! A function of the units of the view (closed bundles, then open blocks), of what is known of each
 //! statement, and of a limit:
 //!
 //! ```text
 //! demand   the first units, and no more of them than it takes until so many orders as the limit says are not stored
-//! bundle   its aggregate; below that, if it is known to be missing, each of its batches
-//! batch    its order; below that, if it is known to be missing, each of its transactions
+//! unit     the aggregate of a bundle, or the batches of an open block
+//! order    itself; below that, if it is known to be missing, each order that its proof assumes
 //! ```
 //!
 //! A stored order ends the search below it, and so does one that nobody has looked for yet. A unit that is
@@ -27,7 +27,7 @@ use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::StatementId;
 use reprise_model::order::{Order, Rank};
 
-use crate::planned::PlannedBlock;
+use crate::planned::PlannedOrder;
 
 /// What is known of a statement's receipt. A status only reduces the demand; it never shapes a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,23 +53,22 @@ pub struct Change {
     pub awake: Vec<StatementId>,
 }
 
-/// What is inside an order: wanted with it where it is missing.
-#[derive(Debug, Clone)]
-pub(crate) enum Children {
-    Batches(Arc<[Arc<PlannedBlock>]>),
-    Transactions(Arc<PlannedBlock>),
-    Nothing,
-}
-
 /// An order that is wanted.
 #[derive(Debug, Clone)]
 struct WantedOrder {
-    order: Arc<Order>,
-    children: Children,
+    planned: Arc<PlannedOrder>,
     /// What was known when it was last looked at.
     status: ReceiptStatus,
     /// The first checkpoint of the unit that it belongs to.
     unit: Checkpoint,
+}
+
+/// A unit that is wanted.
+#[derive(Debug, Clone, Default)]
+struct Unit {
+    outermost: Vec<Rank>,
+    /// How many of its orders are not stored.
+    unstored: usize,
 }
 
 /// See the [module](self).
@@ -79,8 +78,8 @@ pub(crate) struct Demand {
     ranks: BTreeSet<(StatementId, Rank)>,
     /// The wishes that are not stored, by the checkpoints of their coordinates.
     unstored: BTreeSet<(Checkpoint, Rank)>,
-    /// The units that are wanted, by their first checkpoints: how many of their orders are not stored.
-    units: BTreeMap<Checkpoint, usize>,
+    /// The units that are wanted, by their first checkpoints.
+    units: BTreeMap<Checkpoint, Unit>,
     /// What was wanted when it was last told, where that may have changed since.
     before: BTreeMap<Rank, Option<Arc<Order>>>,
 }
@@ -90,7 +89,7 @@ type StatusOf<'a> = &'a dyn Fn(&StatementId) -> ReceiptStatus;
 impl Demand {
     /// What is wanted, the most urgent first.
     pub(crate) fn orders(&self) -> impl Iterator<Item = &Arc<Order>> {
-        self.wanted.values().map(|wanted| &wanted.order)
+        self.wanted.values().map(|wanted| &wanted.planned.order)
     }
 
     /// How many of its orders are not stored.
@@ -105,19 +104,19 @@ impl Demand {
 
     /// The last unit that is wanted, and how many of its orders are not stored.
     pub(crate) fn last(&self) -> Option<(Checkpoint, usize)> {
-        self.units.last_key_value().map(|(unit, unstored)| (*unit, *unstored))
+        self.units.last_key_value().map(|(first, unit)| (*first, unit.unstored))
     }
 
-    /// Wants a unit, by its outermost order.
+    /// Wants a unit, by its outermost orders.
     pub(crate) fn push(
         &mut self,
         unit: Checkpoint,
-        order: &Arc<Order>,
-        children: Children,
+        outermost: &[Arc<PlannedOrder>],
         status_of: StatusOf<'_>,
     ) {
-        self.units.insert(unit, 0);
-        self.want(unit, order, children, status_of);
+        let ranks = outermost.iter().map(|planned| planned.order.rank()).collect();
+        self.units.insert(unit, Unit { outermost: ranks, unstored: 0 });
+        outermost.iter().for_each(|planned| self.want(unit, planned, status_of));
     }
 
     /// Drops the units that begin below `from`, and those that begin at `to` or above.
@@ -132,10 +131,8 @@ impl Demand {
 
     /// Drops the unit that begins at a checkpoint.
     pub(crate) fn drop_unit(&mut self, unit: Checkpoint) {
-        // The outermost order of a unit is its first, and everything else is inside it.
-        let from = Rank::first_of(unit);
-        let outermost = self.wanted.range(from..).next().map(|(rank, _)| *rank);
-        outermost.into_iter().for_each(|rank| self.drop_order(rank));
+        let outermost = self.units.get(&unit).map(|unit| unit.outermost.clone());
+        outermost.into_iter().flatten().for_each(|rank| self.drop_order(rank));
         self.units.remove(&unit);
     }
 
@@ -151,11 +148,11 @@ impl Demand {
             let before = std::mem::replace(&mut wanted.status, status);
             let wanted = wanted.clone();
             if before == ReceiptStatus::Missing {
-                self.drop_children(&wanted.children);
+                self.drop_inner(&wanted.planned);
             }
             self.count(&wanted, rank, before != ReceiptStatus::Stored, status != ReceiptStatus::Stored);
             if status == ReceiptStatus::Missing {
-                self.want_children(wanted.unit, &wanted.children, status_of);
+                self.want_inner(wanted.unit, &wanted.planned, status_of);
             }
         }
     }
@@ -164,7 +161,7 @@ impl Demand {
     pub(crate) fn change(&mut self) -> Change {
         let mut change = Change::default();
         for (rank, before) in std::mem::take(&mut self.before) {
-            let now = self.wanted.get(&rank).map(|wanted| &wanted.order);
+            let now = self.wanted.get(&rank).map(|wanted| &wanted.planned.order);
             let same = |a: &Arc<Order>, b: &Arc<Order>| (a.id, a.coordinate) == (b.id, b.coordinate);
             match (before, now) {
                 (Some(before), Some(now)) if same(&before, now) => {}
@@ -177,62 +174,43 @@ impl Demand {
         change
     }
 
-    fn want(&mut self, unit: Checkpoint, order: &Arc<Order>, children: Children, status_of: StatusOf<'_>) {
+    fn want(&mut self, unit: Checkpoint, planned: &Arc<PlannedOrder>, status_of: StatusOf<'_>) {
+        let order = &planned.order;
         let (rank, status) = (order.rank(), status_of(&order.id));
-        let wanted = WantedOrder { order: order.clone(), children, status, unit };
+        let wanted = WantedOrder { planned: planned.clone(), status, unit };
         self.before.entry(rank).or_insert(None);
         self.ranks.insert((order.id, rank));
         self.count(&wanted, rank, false, status != ReceiptStatus::Stored);
         if status == ReceiptStatus::Missing {
-            self.want_children(unit, &wanted.children, status_of);
+            self.want_inner(unit, planned, status_of);
         }
         self.wanted.insert(rank, wanted);
     }
 
-    fn want_children(&mut self, unit: Checkpoint, children: &Children, status_of: StatusOf<'_>) {
-        match children {
-            Children::Batches(batches) => {
-                for planned in batches.iter() {
-                    self.want(unit, &planned.batch, Children::Transactions(planned.clone()), status_of);
-                }
-            }
-            Children::Transactions(planned) => {
-                for order in &planned.transactions {
-                    self.want(unit, order, Children::Nothing, status_of);
-                }
-            }
-            Children::Nothing => {}
-        }
+    fn want_inner(&mut self, unit: Checkpoint, planned: &PlannedOrder, status_of: StatusOf<'_>) {
+        planned.inner.iter().for_each(|inner| self.want(unit, inner, status_of));
     }
 
     fn drop_order(&mut self, rank: Rank) {
         let Some(wanted) = self.wanted.remove(&rank) else { return };
-        self.ranks.remove(&(wanted.order.id, rank));
+        self.ranks.remove(&(wanted.planned.order.id, rank));
         self.count(&wanted, rank, wanted.status != ReceiptStatus::Stored, false);
         if wanted.status == ReceiptStatus::Missing {
-            self.drop_children(&wanted.children);
+            self.drop_inner(&wanted.planned);
         }
-        self.before.entry(rank).or_insert(Some(wanted.order));
+        self.before.entry(rank).or_insert(Some(wanted.planned.order.clone()));
     }
 
-    fn drop_children(&mut self, children: &Children) {
-        match children {
-            Children::Batches(batches) => {
-                batches.iter().for_each(|planned| self.drop_order(planned.batch.rank()))
-            }
-            Children::Transactions(planned) => {
-                planned.transactions.iter().for_each(|order| self.drop_order(order.rank()));
-            }
-            Children::Nothing => {}
-        }
+    fn drop_inner(&mut self, planned: &PlannedOrder) {
+        planned.inner.iter().for_each(|inner| self.drop_order(inner.order.rank()));
     }
 
     fn count(&mut self, wanted: &WantedOrder, rank: Rank, before: bool, now: bool) {
         if before == now {
             return;
         }
-        let key = (wanted.order.coordinate.checkpoint, rank);
-        let unit = self.units.entry(wanted.unit).or_default();
+        let key = (wanted.planned.order.coordinate.checkpoint, rank);
+        let unit = &mut self.units.entry(wanted.unit).or_default().unstored;
         if now {
             self.unstored.insert(key);
             *unit += 1;

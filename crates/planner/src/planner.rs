@@ -26,17 +26,17 @@ use reprise_chain::event::ChainEvent;
 use reprise_model::block::{BatchMetadata, ObservedSettlement};
 use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
 use reprise_model::digest::{BlockHash, PinsDigest, ProgramId, StatementId};
-use reprise_model::journal::{AggregateJournal, BatchJournal, Commitment, Journal};
+use reprise_model::journal::{AggregateJournal, Commitment, Journal, Span};
 use reprise_model::lane::WorkloadHasher;
 use reprise_model::mutation::{self, Mutation};
-use reprise_model::order::{Order, Work};
-use reprise_model::scheduled::{BundleBlocks, ScheduledBatch, ScheduledBundle};
+use reprise_model::order::{BatchRef, Order, PartRef, Work};
+use reprise_model::scheduled::{BundleBlocks, ProvedBy, ScheduledBatch, ScheduledBlock, ScheduledBundle};
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
 
 use crate::bundle::{BundleRule, Candidate};
-use crate::demand::{Change, Children, Demand, ReceiptStatus};
+use crate::demand::{Change, Demand, ReceiptStatus};
 use crate::dormant::Dormant;
-use crate::planned::PlannedBlock;
+use crate::planned::{PlannedBlock, PlannedOrder, PlannedPart};
 
 /// What the workload is proved with.
 #[derive(Clone)]
@@ -49,6 +49,8 @@ pub struct ProofContext {
     pub pins: PinsDigest,
     /// The program of each kind, in the order of [`Kind::ALL`].
     pub programs: [ProgramId; Kind::COUNT],
+    /// How many proofs an aggregate verifies at most; at least two.
+    pub parts_max: usize,
 }
 
 impl ProofContext {
@@ -97,12 +99,13 @@ pub struct WantedBundle {
     pub bundle: ScheduledBundle,
     /// The order for its aggregate.
     pub order: Arc<Order>,
+    /// The same, with what is inside.
+    planned: Arc<PlannedOrder>,
 }
 
 /// A closed bundle of the window.
 #[derive(Clone)]
 struct ClosedBundle {
-    batches: Arc<[Arc<PlannedBlock>]>,
     /// None where execution did not chain: nothing is wanted of a run that cannot be proved.
     wanted: Option<Arc<WantedBundle>>,
     start: Checkpoint,
@@ -154,18 +157,18 @@ impl Window {
         }
     }
 
-    /// The first unit that begins above `last`, by its outermost order and what is inside.
-    fn after(&self, last: Option<Checkpoint>) -> Option<(Checkpoint, &Arc<Order>, Children)> {
+    /// The first unit that begins above `last`, by its outermost orders.
+    fn after(&self, last: Option<Checkpoint>) -> Option<(Checkpoint, Vec<Arc<PlannedOrder>>)> {
         let above = |start: Checkpoint| last.is_none_or(|last| start > last);
         let at = self.bundles.partition_point(|closed| !above(closed.start));
         for closed in self.bundles.range(at..) {
             if let Some(wanted) = &closed.wanted {
-                return Some((closed.start, &wanted.order, Children::Batches(closed.batches.clone())));
+                return Some((closed.start, vec![wanted.planned.clone()]));
             }
         }
         let at = self.open.partition_point(|planned| !above(planned.metadata.checkpoint));
         let planned = self.open.get(at)?;
-        Some((planned.metadata.checkpoint, &planned.batch, Children::Transactions(planned.clone())))
+        Some((planned.metadata.checkpoint, planned.outermost()))
     }
 }
 
@@ -260,8 +263,8 @@ impl Planner {
         astray.then_some(self.floor)
     }
 
-    /// Follows one change of the view; `batches` are the event's added blocks, executed.
-    pub fn follow(&mut self, event: &ChainEvent, batches: &[ScheduledBatch]) {
+    /// Follows one change of the view; `blocks` are the event's added blocks, executed.
+    pub fn follow(&mut self, event: &ChainEvent, blocks: &[ScheduledBlock]) {
         for _ in &event.removed {
             let Some(ViewBlock { metadata, planned }) = self.view.pop_back() else { continue };
             let hash = metadata.block_hash();
@@ -278,8 +281,8 @@ impl Planner {
         while self.settlements.back().is_some_and(|settled| settled.carrier > tip && !stays) {
             self.settlements.pop_back();
         }
-        for (added, batch) in event.added.iter().zip(batches) {
-            let planned = self.plan_block(batch);
+        for (added, block) in event.added.iter().zip(blocks) {
+            let planned = self.plan_block(block);
             let (hash, carrier) = (added.metadata.block_hash(), added.metadata.checkpoint);
             self.dormant.remove(&(carrier, hash));
             self.checkpoints.insert(hash, carrier);
@@ -380,13 +383,14 @@ impl Planner {
         self.settlements_pruned + self.settlements.len() as u64
     }
 
-    /// The statements that were planned for a block: its transactions', its batch's, and those of the
-    /// aggregates that end with it.
+    /// The statements that were planned for a block: its transactions', its batches', and those of the
+    /// aggregates of bundles that end with it.
     pub fn orders_of(&self, block: &BlockHash) -> Vec<Arc<Order>> {
-        let planned = self.planned.get(block).into_iter();
-        let own = planned.flat_map(|planned| planned.transactions.iter().chain([&planned.batch]));
+        let batches = self.planned.get(block).into_iter().flat_map(|planned| &planned.batches);
+        let own = batches.flat_map(|batch| batch.planned.orders(|_| true));
         let ending = self.aggregates.get(block).into_iter().flatten();
-        own.chain(ending.map(|(_, wanted)| &wanted.order)).cloned().collect()
+        own.chain(ending.flat_map(|(_, it)| it.planned.orders(|order| order.kind() == Kind::Aggregate)))
+            .collect()
     }
 
     /// From which checkpoint on a stored receipt of each kind, in the order of [`Kind::ALL`], may still be
@@ -422,8 +426,8 @@ impl Planner {
         }
         while self.demand.unstored() < limit {
             let last = self.demand.last().map(|(last, _)| last);
-            let Some((unit, order, children)) = self.window.after(last) else { break };
-            self.demand.push(unit, order, children, status_of);
+            let Some((unit, outermost)) = self.window.after(last) else { break };
+            self.demand.push(unit, &outermost, status_of);
         }
         let (asleep, awake) = self.dormant.change();
         Change { asleep, awake, ..self.demand.change() }
@@ -470,46 +474,86 @@ impl Planner {
             window.open.extend(viewed.planned.clone());
             let candidates: Vec<Candidate> = window.open.iter().map(|planned| planned.candidate()).collect();
             for length in self.rule.close(&candidates, score) {
-                let batches: Arc<[_]> = window.open.drain(..length).collect();
-                let wanted = self.aggregate(&batches);
-                let start = batches.first().map_or(closed_by, |first| first.metadata.checkpoint);
-                let end = batches.last().map_or(closed_by, |last| last.metadata.checkpoint);
+                let blocks: Vec<_> = window.open.drain(..length).collect();
+                let wanted = self.aggregate(&blocks);
+                let start = blocks.first().map_or(closed_by, |first| first.metadata.checkpoint);
+                let end = blocks.last().map_or(closed_by, |last| last.metadata.checkpoint);
                 // What was wanted batch by batch is wanted as a bundle.
                 self.demand.keep(Checkpoint(0), start);
-                window.bundles.push_back(ClosedBundle { batches, wanted, start, end, closed_by });
+                window.bundles.push_back(ClosedBundle { wanted, start, end, closed_by });
             }
             window.next.0 += 1;
         }
         self.window = window;
     }
 
-    fn plan_block(&mut self, batch: &ScheduledBatch) -> Option<Arc<PlannedBlock>> {
-        let journal = batch.journal?;
-        let hash = batch.metadata.block_hash();
+    fn plan_block(&mut self, block: &ScheduledBlock) -> Option<Arc<PlannedBlock>> {
+        if block.batches.is_empty() {
+            return None;
+        }
+        let (metadata, hash) = (block.metadata, block.metadata.block_hash());
         if let Some(planned) = self.planned.get(&hash) {
             return Some(planned.clone());
         }
-        let transactions: Vec<Arc<Order>> = (0..)
-            .zip(&batch.transactions)
-            .map(|(index, transaction)| {
-                let position = Position::Transaction { merge_index: transaction.merge_index };
-                let work = Work::Transaction { block: hash, index };
-                self.order(&batch.metadata, position, &transaction.journal, &[], work)
-            })
-            .collect();
-        let work = Work::Batch { block: hash };
-        let order = self.order(&batch.metadata, Position::Batch, &journal, &transactions, work);
-        let planned =
-            Arc::new(PlannedBlock { metadata: batch.metadata, transactions, batch: order, journal });
+        let batches = block.batches.iter().enumerate();
+        let batches = batches.map(|(index, batch)| self.plan_batch(block, index, batch)).collect();
+        let planned = Arc::new(PlannedBlock { metadata, transactions: block.transactions.len(), batches });
         self.planned.insert(hash, planned.clone());
-        self.heights.entry(batch.metadata.checkpoint).or_default().push(hash);
+        self.heights.entry(metadata.checkpoint).or_default().push(hash);
         Some(planned)
     }
 
-    /// The aggregate over a run of batches; `None` would mean that execution did not chain, and nothing is
+    fn plan_batch(&self, block: &ScheduledBlock, index: usize, batch: &ScheduledBatch) -> PlannedPart {
+        let (metadata, hash) = (&block.metadata, block.metadata.block_hash());
+        let transactions = block.transactions.iter().enumerate().skip(batch.range().start);
+        let transactions = transactions.take(batch.range().len());
+        let first = transactions.clone().next().map_or(0, |(_, transaction)| transaction.merge_index);
+        let apart = transactions.filter(|(_, transaction)| transaction.proved_by == ProvedBy::Itself);
+        let inner: Vec<_> = apart
+            .map(|(index, transaction)| {
+                let position = Position::Transaction { merge_index: transaction.merge_index };
+                let work = Work::Transaction { block: hash, index };
+                self.order(metadata, position, &transaction.journal, vec![], work)
+            })
+            .collect();
+        let reference = BatchRef { block: hash, index };
+        let position = Position::Batch { first };
+        let planned = self.order(metadata, position, &batch.journal, inner, Work::Batch(reference));
+        let at = (*metadata, first);
+        let span = block.span(self.context.hasher.as_ref(), batch);
+        PlannedPart { planned, joined: false, span, batches: vec![reference], first: at, last: at }
+    }
+
+    /// Batches joined so that an aggregate can verify what is left; `None` would mean that execution did not chain.
+    fn joined(&self, mut parts: Vec<PlannedPart>) -> Option<Vec<PlannedPart>> {
+        let parts_max = self.context.parts_max.max(2);
+        let mut height = 0;
+        while parts.len() > parts_max {
+            height += 1;
+            let join = |parts: &[PlannedPart]| match parts {
+                [one] => Some(one.clone()),
+                _ => self.join(parts, height),
+            };
+            parts = parts.chunks(parts_max).map(join).collect::<Option<_>>()?;
+        }
+        Some(parts)
+    }
+
+    fn join(&self, parts: &[PlannedPart], height: u8) -> Option<PlannedPart> {
+        let (first, last) = (parts.first()?.first, parts.last()?.last);
+        let spans: Vec<Span> = parts.iter().map(|part| part.span.clone()).collect();
+        let span = Span::join(self.context.hasher.as_ref(), &spans)?;
+        let position = Position::Join { start: first.0.checkpoint, first: first.1, last: last.1, height };
+        let inner = parts.iter().map(|part| part.planned.clone()).collect();
+        let planned = self.order(&last.0, position, &span.journal, inner, Work::Join(references(parts)));
+        let batches = parts.iter().flat_map(|part| part.batches.iter().copied()).collect();
+        Some(PlannedPart { planned, joined: true, span, batches, first, last })
+    }
+
+    /// The aggregate over a run of blocks; `None` would mean that execution did not chain, and nothing is
     /// wanted of a run that cannot be proved.
-    fn aggregate(&mut self, batches: &[Arc<PlannedBlock>]) -> Option<Arc<WantedBundle>> {
-        let (first, last) = (batches.first()?, batches.last()?);
+    fn aggregate(&mut self, blocks: &[Arc<PlannedBlock>]) -> Option<Arc<WantedBundle>> {
+        let (first, last) = (blocks.first()?, blocks.last()?);
         let (start, end) = (first.metadata.block_hash(), last.metadata.block_hash());
         let mut formed = self.aggregates.get(&end).into_iter().flatten();
         if let Some((_, wanted)) = formed.find(|(first, _)| *first == start) {
@@ -518,18 +562,19 @@ impl Planner {
         let commitment = last.metadata.block.sequencing_commitment;
         let binds = self.context.hasher.lane().binds();
         let bound = if binds { Commitment::Bound(commitment) } else { Commitment::Unbound };
-        let journals: Vec<BatchJournal> = batches.iter().map(|planned| planned.journal).collect();
-        let journal = AggregateJournal::over(self.context.hasher.as_ref(), &journals, bound)?;
-        let blocks = BundleBlocks {
+        let parts = self.joined(blocks.iter().flat_map(|block| block.batches.iter().cloned()).collect())?;
+        let spans: Vec<Span> = parts.iter().map(|part| part.span.clone()).collect();
+        let journal = AggregateJournal::over(self.context.hasher.as_ref(), &spans, bound)?;
+        let covered = BundleBlocks {
             start: first.metadata.checkpoint,
             end: last.metadata,
-            blocks: batches.iter().map(|planned| planned.metadata.block_hash()).collect(),
+            blocks: blocks.iter().map(|planned| planned.metadata.block_hash()).collect(),
         };
-        let position = Position::Aggregate { start: blocks.start, commitment };
-        let inner: Vec<Arc<Order>> = batches.iter().map(|planned| planned.batch.clone()).collect();
-        let work = Work::Aggregate(blocks.clone());
-        let order = self.order(&last.metadata, position, &journal, &inner, work);
-        let wanted = Arc::new(WantedBundle { bundle: ScheduledBundle { blocks, journal }, order });
+        let position = Position::Settlement { start: covered.start, commitment };
+        let inner = parts.iter().map(|part| part.planned.clone()).collect();
+        let planned = self.order(&last.metadata, position, &journal, inner, Work::Settle(references(&parts)));
+        let bundle = ScheduledBundle { blocks: covered, journal };
+        let wanted = Arc::new(WantedBundle { bundle, order: planned.order.clone(), planned });
         self.aggregates.entry(end).or_default().push((start, wanted.clone()));
         Some(wanted)
     }
@@ -539,9 +584,9 @@ impl Planner {
         metadata: &BatchMetadata,
         position: Position,
         journal: &dyn Journal,
-        inner: &[Arc<Order>],
+        inner: Vec<Arc<PlannedOrder>>,
         work: Work,
-    ) -> Arc<Order> {
+    ) -> Arc<PlannedOrder> {
         let program = self.context.program(position.kind());
         let claim = Claim { program, journal: journal.bytes() };
         let statement = self.context.scheme.statement(&claim);
@@ -553,7 +598,13 @@ impl Planner {
             profile: statement.profile,
             pins: self.context.pins,
         };
-        let assumptions = inner.iter().map(|order| order.as_assumption()).collect();
-        Arc::new(Order { id: statement.id(), statement, claim, coordinate, assumptions, work })
+        let assumptions = inner.iter().map(|planned| planned.order.as_assumption()).collect();
+        let order = Arc::new(Order { id: statement.id(), statement, claim, coordinate, assumptions, work });
+        Arc::new(PlannedOrder { order, inner })
     }
+}
+
+fn references(parts: &[PlannedPart]) -> Vec<PartRef> {
+    let reference = |part: &PlannedPart| PartRef { joined: part.joined, batches: part.batches.clone() };
+    parts.iter().map(reference).collect()
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use reprise_model::digest::ProgramId;
+use reprise_model::limits::Limits;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::{Claim, ClaimScheme, Kind, StatementId};
 use reprise_model::witness::Witness;
@@ -84,6 +85,9 @@ pub trait Backend: ClaimScheme + Verifier {
 
     /// The programs of the workload: transaction, batch, aggregate.
     fn programs(&self) -> [ProgramId; Kind::COUNT];
+
+    /// What one proof may hold: more is never asked of it.
+    fn limits(&self) -> Limits;
 
     /// Makes one proof.
     fn prove(&self, task: &Task) -> Result<Proof, ProveError>;

@@ -1,29 +1,32 @@
 //! The mock backend: real claims, costed and seeded, with a fake seal.
 //!
 //! Its seal is a keyed hash over the claim and the claims it assumed, so a receipt that was tampered with
-//! does not verify; but anyone can make one, which is why its kind is `Fake` and no L1 takes it. It checks
-//! witnesses as a program would, as far as that needs no workload: a batch's order, context, openings and
-//! writes, an aggregate's chaining, every assumption's claim and seal. What it finds wrong is a divergence.
+//! does not verify; but anyone can make one, which is why its kind is `Fake` and no L1 takes it. It runs the
+//! programs of the workload, natively, and checks every assumption's claim and seal. What it finds wrong is a divergence.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use reprise_model::digest::{ClaimDigest, ProgramId};
-use reprise_model::journal::{AggregateJournal, BatchJournal, Journal};
+use reprise_model::journal::Journal;
 use reprise_model::lane::WorkloadHasher;
+use reprise_model::limits::Limits;
 use reprise_model::mutation::{self, Mutation};
+use reprise_model::processor::Processor;
 use reprise_model::profile::{ProofProfile, SealKind};
 use reprise_model::program;
 use reprise_model::receipt::{Receipt, Verifier, VerifyError};
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
-use reprise_model::witness::{AggregateWitness, BatchWitness, Witness};
+use reprise_model::witness::{Part, Witness};
 
 use crate::backend::{self, Backend, Control, Proof, ProveError, Task};
 
 /// What a mock proof costs, and how it goes wrong.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct MockConfig {
+    /// What one proof may hold; by default anything.
+    pub limits: Limits,
     /// How long a transaction, batch and aggregate take.
     pub cost: [Duration; Kind::COUNT],
     /// Every so many calls fail as a device would; 0 for never.
@@ -42,6 +45,22 @@ pub struct MockConfig {
     pub diverge_every: u64,
 }
 
+impl Default for MockConfig {
+    fn default() -> Self {
+        Self {
+            limits: Limits::NONE,
+            cost: Default::default(),
+            transient_every: 0,
+            invalid_every: 0,
+            panic_every: 0,
+            hang_every: 0,
+            broken: None,
+            broken_until: 0,
+            diverge_every: 0,
+        }
+    }
+}
+
 /// How long a mock takes to notice that it was cancelled.
 const CANCEL_POLL: Duration = Duration::from_millis(2);
 
@@ -50,14 +69,15 @@ pub struct MockBackend {
     config: MockConfig,
     profile: ProofProfile,
     hasher: Arc<dyn WorkloadHasher>,
+    processor: Arc<dyn Processor>,
     calls: AtomicU64,
     /// Nanoseconds proved, a kind; what hangs is never counted.
     spent: [AtomicU64; 3],
 }
 
 impl MockBackend {
-    /// A mock over the workload's hash.
-    pub fn new(config: MockConfig, hasher: Arc<dyn WorkloadHasher>) -> Self {
+    /// A mock of the workload's programs, over its hash.
+    pub fn new(config: MockConfig, hasher: Arc<dyn WorkloadHasher>, processor: Arc<dyn Processor>) -> Self {
         let profile = ProofProfile {
             system: "mock".into(),
             version: "1".into(),
@@ -66,7 +86,7 @@ impl MockBackend {
             security_bits: 0,
             parameters: String::new(),
         };
-        Self { config, profile, hasher, calls: AtomicU64::new(0), spent: Default::default() }
+        Self { config, profile, hasher, processor, calls: AtomicU64::new(0), spent: Default::default() }
     }
 
     /// How long it proved, by its own word: what ended, well or not, of each kind.
@@ -109,18 +129,33 @@ impl MockBackend {
 
     /// What the programs would commit; an error where they would refuse.
     fn run(&self, task: &Task) -> Result<Vec<u8>, String> {
-        match &task.witness {
-            // The workload's own semantics are not the mock's to know.
-            Witness::Transaction(_) => Ok(task.claim.journal.clone()),
-            Witness::Batch(witness) => self.run_batch(task, witness).map(|journal| journal.bytes()),
-            Witness::Aggregate(witness) => self.run_aggregate(task, witness).map(|journal| journal.bytes()),
-        }
+        let (hasher, processor) = (self.hasher.as_ref(), self.processor.as_ref());
+        let journal = match &task.witness {
+            Witness::Transaction(witness) => {
+                program::transaction(hasher, processor, witness).map(|journal| journal.bytes())
+            }
+            Witness::Batch(witness) => {
+                let program = witness.pins.transaction_program;
+                self.assumed(
+                    task,
+                    witness.apart().map(|journal| Claim { program, journal: journal.bytes() }),
+                )?;
+                program::batch(hasher, processor, witness).map(|journal| journal.bytes())
+            }
+            Witness::Aggregate(witness) => {
+                let claim = |part: &Part| Claim {
+                    program: part.program(&witness.pins),
+                    journal: part.span.journal.bytes(),
+                };
+                self.assumed(task, witness.parts.iter().map(claim))?;
+                program::aggregate(hasher, witness).map(|journal| journal.bytes())
+            }
+        };
+        journal.map_err(|refusal| refusal.to_string())
     }
 
-    fn assumed(&self, task: &Task, program: ProgramId, journals: Vec<Vec<u8>>) -> Result<(), String> {
-        let claims: Vec<Claim> = journals.into_iter().map(|journal| Claim { program, journal }).collect();
-        let given: Vec<&Claim> = task.assumptions.iter().map(|receipt| &receipt.claim).collect();
-        if given != claims.iter().collect::<Vec<_>>() {
+    fn assumed(&self, task: &Task, claims: impl Iterator<Item = Claim>) -> Result<(), String> {
+        if !claims.eq(task.assumptions.iter().map(|receipt| receipt.claim.clone())) {
             return Err("the assumptions are not those of the witness".into());
         }
         // As a recursive verifier would: what the store believes does not count here.
@@ -128,18 +163,6 @@ impl MockBackend {
             return Err(format!("an assumption does not verify: {error}"));
         }
         Ok(())
-    }
-
-    fn run_batch(&self, task: &Task, witness: &BatchWitness) -> Result<BatchJournal, String> {
-        let journals = witness.transactions.iter().map(|(_, journal)| journal.bytes()).collect();
-        self.assumed(task, witness.pins.transaction_program, journals)?;
-        program::batch(self.hasher.as_ref(), witness).map_err(|refusal| refusal.to_string())
-    }
-
-    fn run_aggregate(&self, task: &Task, witness: &AggregateWitness) -> Result<AggregateJournal, String> {
-        let journals = witness.batches.iter().map(Journal::bytes).collect();
-        self.assumed(task, witness.pins.batch_program, journals)?;
-        program::aggregate(self.hasher.as_ref(), witness).map_err(|refusal| refusal.to_string())
     }
 }
 
@@ -177,6 +200,10 @@ impl Backend for MockBackend {
     fn programs(&self) -> [ProgramId; Kind::COUNT] {
         ["transaction", "batch", "aggregate"]
             .map(|name| ProgramId(blake3::derive_key("reprise 2026-11 mock program", name.as_bytes())))
+    }
+
+    fn limits(&self) -> Limits {
+        self.config.limits
     }
 
     fn prove(&self, task: &Task) -> Result<Proof, ProveError> {

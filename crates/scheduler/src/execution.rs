@@ -2,7 +2,9 @@
 //!
 //! Transactions are put into *waves*: each runs in the first wave after every earlier transaction with which
 //! it shares a slot. Within a wave no two touch the same slot, so running them side by side gives what running
-//! them in order gives, and so do the leaves that their journals name.
+//! them in order gives, and so do the values that their journals name.
+//!
+//! Then the block is divided into [batches](Limits::divide), each of which one proof can hold.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,19 +14,18 @@ use rayon::prelude::*;
 use reprise_model::block::ChainBlock;
 use reprise_model::cell::Cell;
 use reprise_model::digest::{Digest, ResourceId};
-use reprise_model::journal::{
-    BatchJournal, Outcome, Pins, TransactionEffects, TransactionJournal, Transition,
-};
-use reprise_model::lane::{BlockContext, LaneError, Step, WorkloadHasher};
-use reprise_model::scheduled::ScheduledTransaction;
-use reprise_model::state;
-use reprise_model::transaction::{LaneTransaction, TransactionFacts};
+use reprise_model::hash::Hasher;
+use reprise_model::journal::{Pins, SpanJournal, TransactionJournal, Transition};
+use reprise_model::lane::{LaneError, OpenBlock, Step, WorkloadHasher};
+use reprise_model::limits::{Limits, ProveApart, Weight};
+use reprise_model::processor::{self, Processor};
+use reprise_model::scheduled::{ProvedBy, ScheduledBatch, ScheduledTransaction};
+use reprise_model::transaction::{Accepted, LaneTransaction, TransactionFacts};
 
-use crate::processor::{Processor, ResourceView};
 use crate::tree::StateTree;
 
-/// The values one transaction wrote.
-pub type Writes = Vec<(ResourceId, Vec<Cell>)>;
+/// The values one transaction wrote; `None` for what it deleted.
+pub type Writes = Vec<(ResourceId, Option<Vec<Cell>>)>;
 
 /// What executing a block gives.
 #[derive(Debug, Clone)]
@@ -33,8 +34,8 @@ pub struct Execution {
     pub transactions: Vec<ScheduledTransaction>,
     /// What each of them wrote.
     pub writes: Vec<Writes>,
-    /// What a proof of the batch will attest; none for an empty block.
-    pub journal: Option<BatchJournal>,
+    /// Its batches, in order; none of an empty block.
+    pub batches: Vec<ScheduledBatch>,
     /// The state after.
     pub after: StateTree,
     /// The lane tip after.
@@ -72,7 +73,17 @@ pub struct Before<'a> {
     pub parent_proof: Option<&'a [u8]>,
 }
 
+/// How blocks are divided into proofs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Division {
+    /// What one proof may hold.
+    pub limits: Limits,
+    /// What is proved apart.
+    pub apart: ProveApart,
+}
+
 /// What every block of a lane is executed with.
+#[derive(Clone, Copy)]
 pub struct Rules<'a> {
     /// The workload.
     pub processor: &'a dyn Processor,
@@ -80,54 +91,60 @@ pub struct Rules<'a> {
     pub hasher: &'a dyn WorkloadHasher,
     /// Its pins.
     pub pins: &'a Pins,
+    /// How blocks are divided.
+    pub division: Division,
 }
 
 struct Planned<'a> {
     transaction: &'a LaneTransaction,
     facts: TransactionFacts,
-    declared: Vec<ResourceId>,
+    /// What it declares, or the outcome that it is disposed of with.
+    declared: Result<Vec<ResourceId>, reprise_model::journal::Outcome>,
     wave: usize,
 }
 
 impl Rules<'_> {
     /// Executes the lane transactions of a block.
     pub fn execute(&self, block: &ChainBlock, before: &Before<'_>) -> Result<Execution, ExecutionError> {
-        let (accepted, context) = (&block.accepted, &block.metadata.context());
-        let planned = self.plan(accepted)?;
+        let planned = self.plan(&block.accepted)?;
         let waves = planned.iter().map(|p| p.wave + 1).max().unwrap_or(0);
         let mut state = before.state.clone();
         let mut executed: Vec<Option<(TransactionJournal, Writes)>> = vec![None; planned.len()];
         for wave in 0..waves {
             let members = (0..planned.len()).into_par_iter().filter(|i| planned[*i].wave == wave);
             let results: Result<Vec<_>, ProcessorPanicked> =
-                members.map(|i| Ok((i, self.run(&planned[i], context, &state)?))).collect();
+                members.map(|i| Ok((i, self.run(&planned[i], &state)?))).collect();
             for (i, result) in results? {
-                for (resource, value) in &result.1 {
-                    state = state.with(state::slot(resource), value);
-                }
+                state = state.after(&result.1);
                 executed[i] = Some(result);
             }
         }
 
         let executed = executed.into_iter().flatten();
         let (journals, writes): (Vec<_>, Vec<_>) = executed.unzip();
-        let indices = accepted.iter().map(|transaction| transaction.merge_index);
-        let transactions: Vec<_> = indices
+        let transactions: Vec<_> = planned
+            .iter()
             .zip(journals)
-            .map(|(merge_index, journal)| ScheduledTransaction { merge_index, journal })
+            .map(|(planned, journal)| ScheduledTransaction {
+                merge_index: planned.transaction.merge_index,
+                proved_by: self.proved_by(planned),
+                journal,
+            })
             .collect();
-        let (journal, tip_after) = self.batch(block, &transactions, before, &state)?;
-        Ok(Execution { transactions, writes, journal, after: state, tip_after })
+        let (batches, tip_after) = self.batches(block, &transactions, &writes, before)?;
+        Ok(Execution { transactions, writes, batches, after: state, tip_after })
     }
 
     fn plan<'t>(&self, accepted: &'t [LaneTransaction]) -> Result<Vec<Planned<'t>>, ProcessorPanicked> {
         let mut next_free: HashMap<u64, usize> = HashMap::new();
         let mut plan = |transaction: &'t LaneTransaction| {
             let facts = transaction.facts(&self.pins.deposit);
-            let declared = caught(transaction, || self.processor.declare(transaction, &facts))?;
-            let slots = declared.iter().map(state::slot);
-            let wave = slots.clone().filter_map(|slot| next_free.get(&slot).copied()).max().unwrap_or(0);
-            next_free.extend(slots.map(|slot| (slot, wave + 1)));
+            let declared = caught(transaction, || processor::declared(self.processor, transaction, &facts))?;
+            let hasher: &dyn Hasher = self.hasher;
+            let slots = declared.iter().flatten().map(|id| reprise_model::state::slot(hasher, id));
+            let slots: Vec<u64> = slots.collect();
+            let wave = slots.iter().filter_map(|slot| next_free.get(slot).copied()).max().unwrap_or(0);
+            next_free.extend(slots.iter().map(|slot| (*slot, wave + 1)));
             Ok(Planned { transaction, facts, declared, wave })
         };
         accepted.iter().map(&mut plan).collect()
@@ -136,65 +153,109 @@ impl Rules<'_> {
     fn run(
         &self,
         planned: &Planned<'_>,
-        context: &BlockContext,
         state: &StateTree,
     ) -> Result<(TransactionJournal, Writes), ProcessorPanicked> {
         let Planned { transaction, facts, declared, .. } = planned;
-        let values: Vec<_> = declared.iter().map(|id| (*id, state.get(state::slot(id)))).collect();
-        let owned = |(id, value): &(ResourceId, Option<Arc<[Cell]>>)| (*id, value.as_deref().map(Vec::from));
-        let view = ResourceView::new(values.iter().map(owned));
-        let effects = caught(transaction, || self.processor.execute(transaction, facts, context, &view))?;
-        let effects = checked(effects, &view);
-
-        let before: Vec<_> = values.iter().map(|(id, value)| (*id, value.as_deref())).collect();
         let digest = transaction.digest(self.hasher, facts);
+        let declared = match declared {
+            Ok(declared) => declared,
+            Err(outcome) => return Ok((TransactionJournal::disposed(digest, *outcome), vec![])),
+        };
+        let values: Vec<(ResourceId, Option<Arc<[Cell]>>)> =
+            declared.iter().map(|id| (*id, state.get(id))).collect();
+        let before: Vec<_> = values.iter().map(|(id, value)| (*id, value.as_deref())).collect();
+        let effects = caught(transaction, || {
+            processor::execute(self.processor, transaction.message(), facts, &before)
+        })?;
         let journal = TransactionJournal::of(self.hasher, digest, &before, &effects);
         Ok((journal, effects.writes))
     }
 
-    fn batch(
+    fn proved_by(&self, planned: &Planned<'_>) -> ProvedBy {
+        let Division { limits, apart } = &self.division;
+        match &planned.declared {
+            Err(_) => ProvedBy::Disposal,
+            Ok(_) if apart.applies(self.processor.cost(planned.transaction.message()), limits) => {
+                ProvedBy::Itself
+            }
+            Ok(_) => ProvedBy::Batch,
+        }
+    }
+
+    fn batches(
         &self,
         block: &ChainBlock,
         transactions: &[ScheduledTransaction],
+        writes: &[Writes],
         before: &Before<'_>,
-        after: &StateTree,
-    ) -> Result<(Option<BatchJournal>, Digest), LaneError> {
+    ) -> Result<(Vec<ScheduledBatch>, Digest), LaneError> {
         let (lane, scheme) = (&self.pins.lane, self.hasher.lane());
         if transactions.is_empty() {
             let left = scheme.at(self.hasher, lane, Some(before.tip), block.lane_proof.as_deref())?;
-            return Ok((None, left));
+            return Ok((vec![], left));
         }
-        let digests = transactions.iter().map(|transaction| transaction.journal.transaction);
-        let step = Step {
-            lane,
-            tip: before.tip,
-            parent_proof: before.parent_proof,
-            context: &block.metadata.context(),
-            accepted: &block.accepted.iter().zip(digests).collect::<Vec<_>>(),
-        };
-        let tip_after = scheme.after(self.hasher, &step)?;
-        let exits = transactions.iter().flat_map(|tx| &tx.journal.exits);
-        let exits = exits.fold(Digest::ZERO, |folded, exit| exit.fold(self.hasher, &folded));
-        let transition = Transition {
-            pins: self.pins.digest(self.hasher),
-            root_before: before.state.root(),
-            root_after: after.root(),
-            tip_before: *before.tip,
-            tip_after,
-            exits,
-        };
-        Ok((Some(BatchJournal(transition)), tip_after))
+        let mut open = OpenBlock::new(block.metadata.context());
+        let (mut open_before, mut state) = (Digest::ZERO, before.state.clone());
+        let (pins, mut tip_after) = (self.pins.digest(self.hasher), *before.tip);
+        let mut batches = vec![];
+        let ranges = self.division.divide(&block.accepted, transactions);
+        for (at, range) in ranges.iter().enumerate() {
+            for (accepted, scheduled) in
+                block.accepted[range.clone()].iter().zip(&transactions[range.clone()])
+            {
+                open.accept(self.hasher, &accepted_as(accepted, scheduled))?;
+            }
+            let root_before = state.root();
+            state = state.after(writes[range.clone()].iter().flatten());
+            let (tip_before, open_after) = match at + 1 == ranges.len() {
+                false => (tip_after, open.digest(self.hasher)),
+                true => {
+                    let (tip, parent_proof) = (before.tip, before.parent_proof);
+                    let step = Step { lane, tip, parent_proof, block: &open };
+                    let tip_before = std::mem::replace(&mut tip_after, scheme.after(self.hasher, &step)?);
+                    (tip_before, Digest::ZERO)
+                }
+            };
+            let exits = transactions[range.clone()].iter().fold(Digest::ZERO, |folded, transaction| {
+                let exits = transaction.journal.exits_digest(self.hasher);
+                Transition::fold_exits(self.hasher, &folded, &exits)
+            });
+            let root_after = state.root();
+            let transition = Transition { pins, root_before, root_after, tip_before, tip_after, exits };
+            let journal = SpanJournal { transition, open_before, open_after };
+            open_before = open_after;
+            batches.push(ScheduledBatch { begin: range.start as u32, end: range.end as u32, journal });
+        }
+        Ok((batches, tip_after))
     }
 }
 
-/// Effects as they may count: none of a failure, and writing what was not declared is one.
-fn checked(effects: TransactionEffects, view: &ResourceView) -> TransactionEffects {
-    if !effects.outcome.is_success() {
-        return TransactionEffects::failure(effects.outcome);
+impl Division {
+    fn divide(
+        &self,
+        accepted: &[LaneTransaction],
+        transactions: &[ScheduledTransaction],
+    ) -> Vec<std::ops::Range<usize>> {
+        let weight = |(transaction, scheduled): (&LaneTransaction, &ScheduledTransaction)| Weight {
+            apart: scheduled.proved_by == ProvedBy::Itself,
+            bytes: match transaction.is_too_long() {
+                true => 0,
+                false => transaction.rest.len() + transaction.payload.len(),
+            },
+        };
+        let weights: Vec<Weight> = accepted.iter().zip(transactions).map(weight).collect();
+        self.limits.divide(&weights)
     }
-    match effects.writes.iter().all(|(resource, _)| view.declares(resource)) {
-        true => effects,
-        false => TransactionEffects::failure(Outcome::UNDECLARED_ACCESS),
+}
+
+/// A transaction by its digests, of which execution has computed one.
+pub(crate) fn accepted_as(transaction: &LaneTransaction, scheduled: &ScheduledTransaction) -> Accepted {
+    Accepted {
+        merge_index: transaction.merge_index,
+        version: transaction.version,
+        rest: transaction.rest_digest(),
+        payload: transaction.payload_digest(),
+        digest: scheduled.journal.transaction,
     }
 }
 

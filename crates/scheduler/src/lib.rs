@@ -2,7 +2,6 @@
 //!
 //! | module | noun |
 //! |---|---|
-//! | [`processor`] | [`Processor`](processor::Processor): the port to a workload |
 //! | [`tree`] | [`StateTree`](tree::StateTree): every version of the authenticated state |
 //! | [`execution`] | the execution of one block, in parallel where declared accesses allow |
 //! | [`record`] | [`BatchRecord`](record::BatchRecord): what is kept of a block, durably |
@@ -12,7 +11,6 @@
 //! builds on any of them starts from it. A block that returns is not executed again.
 
 pub mod execution;
-pub mod processor;
 pub mod record;
 pub mod scheduler;
 pub mod tree;

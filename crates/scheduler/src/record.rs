@@ -17,13 +17,13 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use reprise_disk::data_dir::LockedPath;
 use reprise_disk::log::{Format, Found, HEADER_LEN, Log, LogError};
-use reprise_model::scheduled::ScheduledBatch;
+use reprise_model::scheduled::ScheduledBlock;
 use reprise_model::transaction::LaneTransaction;
 
 use crate::execution::Writes;
 
 /// The version of the records' encoding. Another version is refused, never guessed at.
-pub const FORMAT_VERSION: u16 = 3;
+pub const FORMAT_VERSION: u16 = 4;
 
 const FORMAT: Format =
     Format { magic: *b"RPRECORD", earlier: None, version: FORMAT_VERSION, what: "batch records" };
@@ -32,7 +32,7 @@ const FORMAT: Format =
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct BatchRecord {
     /// Block, position, journals, root and tip after.
-    pub batch: ScheduledBatch,
+    pub batch: ScheduledBlock,
     /// The lane transactions, as accepted.
     pub accepted: Vec<LaneTransaction>,
     /// What each transaction wrote.

@@ -1,21 +1,23 @@
 //! The scheduler: executes the blocks that join the view, once each, and keeps every version of the state.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use reprise_disk::log::LogError;
 use reprise_model::block::{BatchMetadata, ChainBlock, ChainRoot};
+use reprise_model::cell::Cell;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest};
-use reprise_model::journal::{Exit, Pins};
-use reprise_model::lane::LaneError;
-use reprise_model::lane::WorkloadHasher;
-use reprise_model::scheduled::ScheduledBatch;
-use reprise_model::state;
-use reprise_model::witness::{AggregateWitness, BatchWitness, TransactionWitness, Witness};
+use reprise_model::journal::{Exit, Pins, Span};
+use reprise_model::lane::{LaneError, OpenBlock, WorkloadHasher};
+use reprise_model::order::{BatchRef, PartRef};
+use reprise_model::processor::Processor;
+use reprise_model::scheduled::{ProvedBy, ScheduledBlock, ScheduledTransaction};
+use reprise_model::witness::{
+    AggregateEnd, AggregateWitness, BatchWitness, Handling, Part, TransactionWitness, Witness,
+};
 
-use crate::execution::{Before, ExecutionError, Rules};
-use crate::processor::Processor;
+use crate::execution::{self, Before, Division, ExecutionError, Rules};
 use crate::record::{BatchRecord, RecordLog};
 use crate::tree::StateTree;
 
@@ -62,6 +64,7 @@ pub struct Scheduler {
     processor: Arc<dyn Processor>,
     hasher: Arc<dyn WorkloadHasher>,
     pins: Pins,
+    division: Division,
     log: Box<dyn RecordLog>,
     versions: HashMap<BlockHash, Version>,
     /// The lane's proof at the root.
@@ -76,6 +79,7 @@ impl Scheduler {
         processor: Arc<dyn Processor>,
         hasher: Arc<dyn WorkloadHasher>,
         pins: Pins,
+        division: Division,
         root: ChainRoot,
         log: Box<dyn RecordLog>,
     ) -> Result<Self, SchedulerError> {
@@ -88,8 +92,17 @@ impl Scheduler {
         let mut records = log.load()?;
         records.sort_by_key(|record| record.batch.metadata.checkpoint);
         let versions = HashMap::from([(root, genesis)]);
-        let mut scheduler =
-            Self { processor, hasher, pins, log, versions, root_proof, tip_at_root: tip_after, executed: 0 };
+        let mut scheduler = Self {
+            processor,
+            hasher,
+            pins,
+            division,
+            log,
+            versions,
+            root_proof,
+            tip_at_root: tip_after,
+            executed: 0,
+        };
         let mut lost = 0u64;
         for record in records {
             match scheduler.versions.contains_key(&record.batch.metadata.block.parent_hash) {
@@ -136,7 +149,7 @@ impl Scheduler {
     pub fn schedule<'b>(
         &mut self,
         added: impl IntoIterator<Item = (BatchMetadata, &'b ChainBlock)>,
-    ) -> Result<Vec<ScheduledBatch>, SchedulerError> {
+    ) -> Result<Vec<ScheduledBlock>, SchedulerError> {
         let (mut scheduled, mut fresh) = (vec![], vec![]);
         let outcome = self.schedule_all(added, &mut scheduled, &mut fresh);
         if let Err(error) = outcome {
@@ -152,7 +165,7 @@ impl Scheduler {
     fn schedule_all<'b>(
         &mut self,
         added: impl IntoIterator<Item = (BatchMetadata, &'b ChainBlock)>,
-        scheduled: &mut Vec<ScheduledBatch>,
+        scheduled: &mut Vec<ScheduledBlock>,
         fresh: &mut Vec<Arc<BatchRecord>>,
     ) -> Result<(), SchedulerError> {
         for (metadata, block) in added {
@@ -178,60 +191,92 @@ impl Scheduler {
         let unknown = || SchedulerError::Unknown { block: *block };
         let transaction = record.accepted.get(index).ok_or_else(unknown)?;
         let scheduled = record.batch.transactions.get(index).ok_or_else(unknown)?;
-        let earlier = record.writes[..index].iter().flatten();
-        let state =
-            earlier.fold(before.clone(), |state, (resource, value)| state.with(state::slot(resource), value));
-        let read = |access: &reprise_model::journal::Access| {
-            state.get(state::slot(&access.resource)).map(|cells| cells.to_vec())
-        };
+        let state = before.after(record.writes[..index].iter().flatten());
         Ok(Witness::Transaction(TransactionWitness {
             transaction: transaction.cells(&transaction.facts(&self.pins.deposit)),
-            before: scheduled.journal.accesses.iter().map(read).collect(),
+            before: values(&state, scheduled),
         }))
     }
 
-    /// The witness of a block's batch.
-    pub fn batch_witness(&self, block: &BlockHash) -> Result<Witness, SchedulerError> {
-        let (record, before) = self.executed_block(block)?;
-        let journal = record.batch.journal.ok_or(SchedulerError::Unknown { block: *block })?;
-        let journals = record.batch.transactions.iter().map(|transaction| &transaction.journal);
-        let accesses = journals.clone().flat_map(|journal| &journal.accesses);
-        let mut slots: Vec<u64> = accesses.map(|access| state::slot(&access.resource)).collect();
-        slots.sort_unstable();
-        slots.dedup();
+    /// The witness of a batch.
+    pub fn batch_witness(&self, batch: &BatchRef) -> Result<Witness, SchedulerError> {
+        let BatchRef { block, index } = *batch;
+        let (record, before) = self.executed_block(&block)?;
+        let BatchRecord { batch: scheduled, accepted, writes, .. } = record;
+        let batch = scheduled.batches.get(index).ok_or(SchedulerError::Unknown { block })?;
+        let (range, transition) = (batch.range(), batch.journal.transition);
+        let accepted = accepted.iter().zip(&scheduled.transactions);
+        let mut open = OpenBlock::new(scheduled.metadata.block.context());
+        for (transaction, scheduled) in accepted.clone().take(range.start) {
+            let accepted = execution::accepted_as(transaction, scheduled);
+            open.accept(self.hasher.as_ref(), &accepted).map_err(failed(block))?;
+        }
+        let before = before.after(writes[..range.start].iter().flatten());
+        let (mut state, mut transactions) = (before.clone(), Vec::with_capacity(range.len()));
+        for ((transaction, scheduled), writes) in accepted.zip(writes).skip(range.start).take(range.len()) {
+            let handling = match scheduled.proved_by {
+                ProvedBy::Itself => Handling::Apart(scheduled.journal.clone()),
+                ProvedBy::Batch => Handling::Inline(values(&state, scheduled)),
+                ProvedBy::Disposal => Handling::Disposed,
+            };
+            state = state.after(writes);
+            transactions.push((transaction.into(), handling));
+        }
+        let accesses = scheduled.transactions[range].iter().flat_map(|scheduled| &scheduled.journal.accesses);
+        let slots: BTreeSet<u64> = accesses.map(|access| before.slot(&access.resource)).collect();
         // Where the lane has no entry before, its absence is part of what is proved.
-        let parent = self.versions.get(&record.batch.metadata.block.parent_hash);
-        let parent_proof = parent.filter(|_| journal.0.tip_before == Digest::ZERO);
+        let closes = index + 1 == scheduled.batches.len();
+        let parent = self.versions.get(&scheduled.metadata.block.parent_hash);
+        let parent_proof = parent.filter(|_| closes && transition.tip_before == Digest::ZERO);
         Ok(Witness::Batch(BatchWitness {
             pins: self.pins.clone(),
-            context: record.batch.metadata.block.context(),
-            root_before: journal.0.root_before,
-            tip_before: journal.0.tip_before,
+            block: open,
+            closes,
+            root_before: transition.root_before,
+            tip_before: transition.tip_before,
             parent_proof: parent_proof.and_then(|parent| self.lane_proof(parent)).map(Vec::from),
-            transactions: record.accepted.iter().cloned().zip(journals.cloned()).collect(),
+            transactions,
             paths: slots.into_iter().map(|slot| before.path(slot)).collect(),
         }))
     }
 
-    /// The witness of the aggregate over the batches of `blocks`, oldest first.
-    pub fn aggregate_witness(&self, blocks: &[BlockHash]) -> Result<Witness, SchedulerError> {
-        let record = |block: &BlockHash| self.executed_block(block).map(|(record, _)| record);
-        let records = blocks.iter().map(record).collect::<Result<Vec<_>, _>>()?;
-        let last = records.last();
-        Ok(Witness::Aggregate(AggregateWitness {
-            pins: self.pins.clone(),
-            batches: records.iter().filter_map(|record| record.batch.journal).collect(),
-            lane_proof: last.and_then(|record| record.lane_proof.clone()),
-        }))
+    /// The witness of the aggregate over `parts`, oldest first, that is to be joined with others.
+    pub fn join_witness(&self, parts: &[PartRef]) -> Result<Witness, SchedulerError> {
+        self.aggregate_witness(parts, AggregateEnd::Join)
     }
 
-    /// What each of these executed blocks withdraws, in order.
-    pub fn exits(&self, blocks: &[BlockHash]) -> Result<Vec<Vec<Exit>>, SchedulerError> {
-        let of_block = |block: &BlockHash| {
-            let transactions = &self.executed_block(block)?.0.batch.transactions;
-            Ok(transactions.iter().flat_map(|transaction| transaction.journal.exits.clone()).collect())
+    /// The witness of the aggregate over `parts`, oldest first, that is to be settled.
+    pub fn settlement_witness(&self, parts: &[PartRef]) -> Result<Witness, SchedulerError> {
+        let last = parts.last().and_then(|part| part.batches.last());
+        let last = last.map(|batch| self.executed_block(&batch.block)).transpose()?;
+        let lane_proof = last.and_then(|(record, _)| record.lane_proof.clone());
+        self.aggregate_witness(parts, AggregateEnd::Settle { lane_proof })
+    }
+
+    fn aggregate_witness(&self, parts: &[PartRef], end: AggregateEnd) -> Result<Witness, SchedulerError> {
+        let part = |part: &PartRef| {
+            let spans = part.batches.iter().map(|batch| self.span(batch)).collect::<Result<Vec<_>, _>>()?;
+            let block = part.batches.first().map_or_else(BlockHash::default, |batch| batch.block);
+            let span = Span::join(self.hasher.as_ref(), &spans).ok_or(SchedulerError::Unknown { block })?;
+            Ok(Part { joined: part.joined, span })
         };
-        blocks.iter().map(of_block).collect()
+        let parts = parts.iter().map(part).collect::<Result<Vec<_>, SchedulerError>>()?;
+        Ok(Witness::Aggregate(AggregateWitness { pins: self.pins.clone(), parts, end }))
+    }
+
+    fn span(&self, BatchRef { block, index }: &BatchRef) -> Result<Span, SchedulerError> {
+        let (record, _) = self.executed_block(block)?;
+        let batch = record.batch.batches.get(*index).ok_or(SchedulerError::Unknown { block: *block })?;
+        Ok(record.batch.span(self.hasher.as_ref(), batch))
+    }
+
+    /// What each transaction of these executed blocks that withdraws anything withdraws, in order.
+    pub fn exits(&self, blocks: &[BlockHash]) -> Result<Vec<Vec<Exit>>, SchedulerError> {
+        let mut exits = vec![];
+        for block in blocks {
+            exits.extend(self.executed_block(block)?.0.batch.exits());
+        }
+        Ok(exits)
     }
 
     fn executed_block(&self, block: &BlockHash) -> Result<(&BatchRecord, &StateTree), SchedulerError> {
@@ -248,17 +293,21 @@ impl Scheduler {
         block: &ChainBlock,
     ) -> Result<BatchRecord, SchedulerError> {
         let parent = self.parent_of(&metadata)?;
-        let rules =
-            Rules { processor: self.processor.as_ref(), hasher: self.hasher.as_ref(), pins: &self.pins };
+        let rules = Rules {
+            processor: self.processor.as_ref(),
+            hasher: self.hasher.as_ref(),
+            pins: &self.pins,
+            division: self.division,
+        };
         let before =
             Before { state: &parent.after, tip: &parent.tip_after, parent_proof: self.lane_proof(parent) };
         let execution = rules
             .execute(block, &before)
             .map_err(|source| SchedulerError::Execution { block: metadata.block_hash(), source })?;
-        let batch = ScheduledBatch {
+        let batch = ScheduledBlock {
             metadata,
             transactions: execution.transactions,
-            journal: execution.journal,
+            batches: execution.batches,
             root_after: execution.after.root(),
             tip_after: execution.tip_after,
         };
@@ -277,12 +326,8 @@ impl Scheduler {
     }
 
     fn restore(&mut self, record: BatchRecord) -> Result<(), SchedulerError> {
-        let before = self.parent_of(&record.batch.metadata)?.after.clone();
-        let after = record
-            .writes
-            .iter()
-            .flatten()
-            .fold(before, |state, (resource, value)| state.with(state::slot(resource), value));
+        let before = &self.parent_of(&record.batch.metadata)?.after;
+        let after = before.after(record.writes.iter().flatten());
         if after.root() != record.batch.root_after {
             return Err(SchedulerError::Unknown { block: record.batch.metadata.block_hash() });
         }
@@ -307,4 +352,14 @@ impl Scheduler {
         let parent = metadata.block.parent_hash;
         self.versions.get(&parent).ok_or(SchedulerError::Unknown { block: parent })
     }
+}
+
+/// The values of what a transaction declares.
+fn values(state: &StateTree, scheduled: &ScheduledTransaction) -> Vec<Option<Vec<Cell>>> {
+    let accesses = scheduled.journal.accesses.iter();
+    accesses.map(|access| state.get(&access.resource).map(|cells| cells.to_vec())).collect()
+}
+
+fn failed(block: BlockHash) -> impl Fn(LaneError) -> SchedulerError {
+    move |source| SchedulerError::Execution { block, source: source.into() }
 }

@@ -1,6 +1,6 @@
 //! The state tree: a sparse Merkle tree that never forgets a version.
 //!
-//! It has the shape that [`state`] specifies: depth 63, keyed by slot, empty subtrees
+//! It has the shape that [`state`] specifies: depth 63, keyed by slot, a list of resources a slot, empty subtrees
 //! merged from zero leaves. Nodes are immutable and shared, so a version is one pointer, taking a snapshot is
 //! a clone, and rolling back is using an older one. A subtree with one leaf is one node, so a tree of `n`
 //! leaves has about `2n` nodes and an update makes about `log n`.
@@ -12,9 +12,9 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use reprise_model::cell::Cell;
-use reprise_model::digest::Digest;
+use reprise_model::digest::{Digest, ResourceId};
 use reprise_model::hash::Hasher;
-use reprise_model::state::{self, DEPTH, StatePath};
+use reprise_model::state::{self, DEPTH, Entry, StatePath};
 
 /// One version of the state.
 #[derive(Clone)]
@@ -29,10 +29,51 @@ struct Shape {
     empty: Vec<Digest>,
 }
 
+/// What a slot holds: its resources' entries, in order, with the values that these are digests of.
+#[derive(Clone, Default)]
+struct Slot {
+    entries: Vec<Entry>,
+    values: Vec<Arc<[Cell]>>,
+}
+
+impl Slot {
+    fn at(&self, resource: &ResourceId) -> Option<usize> {
+        self.entries.iter().position(|entry| entry.resource == *resource)
+    }
+
+    /// As [`state::replace`] has it.
+    fn put(&mut self, hasher: &dyn Hasher, resource: &ResourceId, value: Option<&[Cell]>) {
+        match (self.at(resource), value) {
+            (Some(at), Some(value)) => {
+                self.entries[at].value = state::value(hasher, Some(value));
+                self.values[at] = value.into();
+            }
+            (Some(at), None) => {
+                self.entries.swap_remove(at);
+                self.values.swap_remove(at);
+            }
+            (None, Some(cells)) => {
+                let value = state::value(hasher, Some(cells));
+                self.entries.push(Entry { resource: *resource, value });
+                self.values.push(cells.into());
+            }
+            (None, None) => {}
+        }
+    }
+}
+
+/// A leaf of the tree: a slot that is not empty.
+#[derive(Clone)]
+struct Leaf {
+    slot: u64,
+    holds: Arc<Slot>,
+    digest: Digest,
+}
+
 /// A subtree that holds at least one leaf.
 enum Node {
     /// Exactly one.
-    Single { slot: u64, leaf: Digest, value: Arc<[Cell]>, digest: Digest },
+    Single { leaf: Leaf, digest: Digest },
     /// More than one.
     Branch { left: Option<Arc<Node>>, right: Option<Arc<Node>>, digest: Digest },
 }
@@ -50,8 +91,9 @@ impl Shape {
         node.map_or(self.empty[usize::from(height)], |node| node.digest())
     }
 
-    fn single(&self, height: u8, slot: u64, leaf: Digest, value: Arc<[Cell]>) -> Arc<Node> {
-        Arc::new(Node::Single { slot, leaf, value, digest: self.lifted(height, slot, leaf) })
+    fn single(&self, height: u8, leaf: Leaf) -> Arc<Node> {
+        let digest = self.lifted(height, leaf.slot, leaf.digest);
+        Arc::new(Node::Single { leaf, digest })
     }
 
     /// The digest of a subtree of `height` with `leaf` alone in it.
@@ -70,37 +112,49 @@ impl Shape {
         Arc::new(Node::Branch { left, right, digest: self.hasher.merge(&l, &r) })
     }
 
-    fn insert(
-        &self,
-        node: Option<&Arc<Node>>,
-        height: u8,
-        slot: u64,
-        leaf: Digest,
-        value: &Arc<[Cell]>,
-    ) -> Arc<Node> {
+    fn insert(&self, node: Option<&Arc<Node>>, height: u8, leaf: Leaf) -> Arc<Node> {
         let (left, right) = match node.map(AsRef::as_ref) {
-            None => return self.single(height, slot, leaf, value.clone()),
-            Some(Node::Single { slot: held, .. }) if *held == slot => {
-                return self.single(height, slot, leaf, value.clone());
+            None => return self.single(height, leaf),
+            Some(Node::Single { leaf: held, .. }) if held.slot == leaf.slot => {
+                return self.single(height, leaf);
             }
-            Some(Node::Single { slot: held, leaf, value, .. }) => {
-                let lowered = Some(self.single(height - 1, *held, *leaf, value.clone()));
-                match bit(*held, height - 1) {
+            Some(Node::Single { leaf: held, .. }) => {
+                let lowered = Some(self.single(height - 1, held.clone()));
+                match bit(held.slot, height - 1) {
                     false => (lowered, None),
                     true => (None, lowered),
                 }
             }
             Some(Node::Branch { left, right, .. }) => (left.clone(), right.clone()),
         };
-        match bit(slot, height - 1) {
+        match bit(leaf.slot, height - 1) {
             false => {
-                let left = Some(self.insert(left.as_ref(), height - 1, slot, leaf, value));
+                let left = Some(self.insert(left.as_ref(), height - 1, leaf));
                 self.branch(height, left, right)
             }
             true => {
-                let right = Some(self.insert(right.as_ref(), height - 1, slot, leaf, value));
+                let right = Some(self.insert(right.as_ref(), height - 1, leaf));
                 self.branch(height, left, right)
             }
+        }
+    }
+
+    fn remove(&self, node: Option<&Arc<Node>>, height: u8, slot: u64) -> Option<Arc<Node>> {
+        let (left, right) = match node?.as_ref() {
+            Node::Single { leaf, .. } if leaf.slot == slot => return None,
+            Node::Single { .. } => return node.cloned(),
+            Node::Branch { left, right, .. } => match bit(slot, height - 1) {
+                false => (self.remove(left.as_ref(), height - 1, slot), right.clone()),
+                true => (left.clone(), self.remove(right.as_ref(), height - 1, slot)),
+            },
+        };
+        // A subtree with one leaf is one node.
+        match [left.as_deref(), right.as_deref()] {
+            [None, None] => None,
+            [Some(Node::Single { leaf, .. }), None] | [None, Some(Node::Single { leaf, .. })] => {
+                Some(self.single(height, leaf.clone()))
+            }
+            _ => Some(self.branch(height, left, right)),
         }
     }
 }
@@ -124,12 +178,22 @@ impl StateTree {
         self.shape.digest(self.root.as_ref(), DEPTH)
     }
 
-    /// What a slot holds.
-    pub fn get(&self, slot: u64) -> Option<Arc<[Cell]>> {
+    /// The slot of a resource.
+    pub fn slot(&self, resource: &ResourceId) -> u64 {
+        state::slot(self.shape.hasher.as_ref(), resource)
+    }
+
+    /// The value of a resource.
+    pub fn get(&self, resource: &ResourceId) -> Option<Arc<[Cell]>> {
+        let held = self.holds(self.slot(resource))?;
+        held.at(resource).map(|at| held.values[at].clone())
+    }
+
+    fn holds(&self, slot: u64) -> Option<&Arc<Slot>> {
         let (mut node, mut height) = (self.root.as_ref(), DEPTH);
         loop {
             match node?.as_ref() {
-                Node::Single { slot: held, value, .. } => return (*held == slot).then(|| value.clone()),
+                Node::Single { leaf, .. } => return (leaf.slot == slot).then_some(&leaf.holds),
                 Node::Branch { left, right, .. } => {
                     height -= 1;
                     node = if bit(slot, height) { right.as_ref() } else { left.as_ref() };
@@ -138,35 +202,53 @@ impl StateTree {
         }
     }
 
-    /// The version with `value` in `slot`.
+    /// The version in which a resource has this value, or is absent.
     #[must_use]
-    pub fn with(&self, slot: u64, value: &[Cell]) -> Self {
-        let leaf = state::leaf(self.shape.hasher.as_ref(), Some(value));
-        let root = self.shape.insert(self.root.as_ref(), DEPTH, slot, leaf, &value.into());
-        Self { root: Some(root), shape: self.shape.clone() }
+    pub fn with(&self, resource: &ResourceId, value: Option<&[Cell]>) -> Self {
+        let (slot, hasher) = (self.slot(resource), self.shape.hasher.as_ref());
+        let mut holds = self.holds(slot).map(|held| Slot::clone(held)).unwrap_or_default();
+        holds.put(hasher, resource, value);
+        let root = match holds.entries.is_empty() {
+            true => self.shape.remove(self.root.as_ref(), DEPTH, slot),
+            false => {
+                let digest = state::leaf(hasher, &holds.entries);
+                let leaf = Leaf { slot, holds: Arc::new(holds), digest };
+                Some(self.shape.insert(self.root.as_ref(), DEPTH, leaf))
+            }
+        };
+        Self { root, shape: self.shape.clone() }
     }
 
-    /// The opening of `slot`, present or absent.
+    /// The version after these writes.
+    #[must_use]
+    pub fn after<'w>(&self, writes: impl IntoIterator<Item = &'w (ResourceId, Option<Vec<Cell>>)>) -> Self {
+        let write = |state: Self, (resource, value): &(ResourceId, Option<Vec<Cell>>)| {
+            state.with(resource, value.as_deref())
+        };
+        writes.into_iter().fold(self.clone(), write)
+    }
+
+    /// The opening of `slot`, empty or not.
     pub fn path(&self, slot: u64) -> StatePath {
         let shape = &self.shape;
         // From the root down; turned round at the end.
         let mut siblings = Vec::with_capacity(usize::from(DEPTH));
         let (mut node, mut height) = (self.root.as_ref(), DEPTH);
-        let leaf = loop {
+        let entries = loop {
             match node.map(AsRef::as_ref) {
-                None => break Digest::ZERO,
-                Some(Node::Single { slot: held, leaf, .. }) if *held == slot => break *leaf,
-                Some(Node::Single { slot: held, leaf, .. }) => {
+                None => break vec![],
+                Some(Node::Single { leaf, .. }) if leaf.slot == slot => break leaf.holds.entries.clone(),
+                Some(Node::Single { leaf, .. }) => {
                     // The other leaf's subtree is the sibling where the two slots part; all else is empty.
-                    let parting = (held ^ slot).ilog2() as u8;
+                    let parting = (leaf.slot ^ slot).ilog2() as u8;
                     for level in (0..height).rev() {
                         siblings.push(match level.cmp(&parting) {
-                            Ordering::Equal => shape.lifted(level, *held, *leaf),
+                            Ordering::Equal => shape.lifted(level, leaf.slot, leaf.digest),
                             _ => shape.empty[usize::from(level)],
                         });
                     }
                     height = 0;
-                    break Digest::ZERO;
+                    break vec![];
                 }
                 Some(Node::Branch { left, right, .. }) => {
                     height -= 1;
@@ -178,7 +260,7 @@ impl StateTree {
         };
         siblings.extend((0..height).rev().map(|level| shape.empty[usize::from(level)]));
         siblings.reverse();
-        StatePath { slot, leaf, siblings }
+        StatePath { slot, entries, siblings }
     }
 }
 
@@ -193,86 +275,139 @@ mod tests {
     use std::collections::BTreeMap;
 
     use proptest::prelude::*;
-    use reprise_model::hash::Blake3;
+    use reprise_model::hash::{Blake3, Domain};
     use reprise_model::state::Change;
 
     use super::*;
+
+    /// BLAKE3, but for slots: they are the first eight bytes of the id, so that a test chooses them.
+    struct ChosenSlots;
+
+    impl Hasher for ChosenSlots {
+        fn name(&self) -> &'static str {
+            "chosen slots"
+        }
+
+        fn hash(&self, domain: Domain, cells: &[Cell]) -> Digest {
+            match domain {
+                Domain::Slot => reprise_model::cell::to_digest(&cells[0]),
+                _ => Blake3.hash(domain, cells),
+            }
+        }
+
+        fn merge(&self, left: &Digest, right: &Digest) -> Digest {
+            Blake3.merge(left, right)
+        }
+    }
+
+    fn empty() -> StateTree {
+        StateTree::empty(Arc::new(ChosenSlots))
+    }
 
     fn value(n: u32) -> Vec<Cell> {
         vec![[n; 8]]
     }
 
-    /// Slots that collide in long prefixes as well as ones that do not.
-    fn slots() -> impl Strategy<Value = u64> {
+    fn resource(slot: u64, n: u8) -> ResourceId {
+        let mut id = [n; 32];
+        id[..8].copy_from_slice(&slot.to_le_bytes());
+        ResourceId(id)
+    }
+
+    /// Resources whose slots collide in long prefixes, ones whose slots are equal, and ones that do not.
+    fn resources() -> impl Strategy<Value = ResourceId> {
         let near = (0u64..8).prop_map(|low| 0x7000_0000_0000_0000 | low);
-        prop_oneof![near, 0u64..8, (0u64..8).prop_map(|high| high << 60), any::<u64>()]
-            .prop_map(|slot| slot & (u64::MAX >> 1))
+        let slots = prop_oneof![near, 0u64..8, (0u64..8).prop_map(|high| high << 60), any::<u64>()];
+        (slots, 0u8..3).prop_map(|(slot, n)| resource(slot, n))
+    }
+
+    type Write = (ResourceId, Option<Vec<Cell>>);
+
+    fn writes(max: usize) -> impl Strategy<Value = Vec<Write>> {
+        let value = proptest::option::weighted(0.7, any::<u32>().prop_map(value));
+        proptest::collection::vec((resources(), value), 0..max)
     }
 
     proptest! {
         #[test]
-        fn every_slot_opens_in_the_root_and_the_order_of_writes_does_not_show(
-            writes in proptest::collection::vec((slots(), any::<u32>()), 0..24),
-            asked in proptest::collection::vec(slots(), 1..8),
+        fn every_slot_opens_in_the_root_and_holds_what_was_written_last(
+            writes in writes(24), asked in proptest::collection::vec(resources(), 1..8),
         ) {
-            let empty = StateTree::empty(Arc::new(Blake3));
-            let last: BTreeMap<u64, u32> = writes.iter().copied().collect();
-            let forward = writes.iter().fold(empty.clone(), |tree, (slot, n)| tree.with(*slot, &value(*n)));
-            let sorted = last.iter().rev().fold(empty, |tree, (slot, n)| tree.with(*slot, &value(*n)));
-            prop_assert_eq!(forward.root(), sorted.root());
-            for slot in asked.iter().chain(last.keys()) {
-                let path = forward.path(*slot);
+            let tree = empty().after(&writes);
+            let last: BTreeMap<ResourceId, Option<Vec<Cell>>> = writes.iter().cloned().collect();
+            for id in asked.iter().chain(last.keys()) {
+                let path = tree.path(tree.slot(id));
                 prop_assert_eq!(path.siblings.len(), usize::from(DEPTH));
-                prop_assert_eq!(path.root(&Blake3), forward.root());
-                let held = last.get(slot).map(|n| value(*n));
-                prop_assert_eq!(forward.get(*slot), held.clone().map(Arc::from));
-                prop_assert_eq!(path.leaf, state::leaf(&Blake3, held.as_deref()));
+                prop_assert_eq!(path.root(&ChosenSlots), tree.root());
+                let held = last.get(id).cloned().flatten();
+                prop_assert_eq!(tree.get(id), held.clone().map(Arc::from));
+                let entry = path.entries.iter().find(|entry| entry.resource == *id);
+                let digest = entry.map_or(Digest::ZERO, |entry| entry.value);
+                prop_assert_eq!(digest, state::value(&ChosenSlots, held.as_deref()));
             }
         }
 
         #[test]
-        fn changes_opened_in_one_root_give_the_roots_on_both_sides(
-            writes in proptest::collection::vec((slots(), any::<u32>()), 0..12),
-            changes in proptest::collection::btree_map(slots(), proptest::option::of(any::<u32>()), 1..8),
-        ) {
-            let empty = StateTree::empty(Arc::new(Blake3));
-            let before = writes.iter().fold(empty, |tree, (slot, n)| tree.with(*slot, &value(*n)));
-            let written = changes.iter().filter_map(|(slot, n)| Some((slot, (*n)?)));
-            let after = written.fold(before.clone(), |tree, (slot, n)| tree.with(*slot, &value(n)));
-            let paths: Vec<_> = changes.keys().map(|slot| before.path(*slot)).collect();
-            let leaf = |path: &StatePath| changes[&path.slot].map(|n| state::leaf(&Blake3, Some(&value(n))));
-            let change = |path| Change { path, after: leaf(path).unwrap_or(path.leaf) };
-            let opened: Vec<_> = paths.iter().map(change).collect();
-            prop_assert_eq!(state::roots(&Blake3, &opened), Some((before.root(), after.root())));
-            // A false pre-image is another root before; what is out of order is none.
-            let mut forged = opened.clone();
-            let lying = StatePath { leaf: Digest([7; 32]), ..forged[0].path.clone() };
-            forged[0].path = &lying;
-            prop_assert_ne!(state::roots(&Blake3, &forged).map(|(before, _)| before), Some(before.root()));
-            let mut turned = opened.clone();
-            turned.push(opened[0].clone());
-            prop_assert_eq!(state::roots(&Blake3, &turned), None);
+        fn what_is_written_and_deleted_again_leaves_the_root_as_it_was(writes in writes(12), id in resources()) {
+            let tree = empty().after(&writes);
+            prop_assume!(tree.get(&id).is_none());
+            let again = tree.with(&id, Some(&value(1))).with(&id, None);
+            prop_assert_eq!(again.root(), tree.root());
         }
 
         #[test]
-        fn a_path_stays_true_for_the_root_after_writing_its_slot(
-            writes in proptest::collection::vec((slots(), any::<u32>()), 0..12), slot in slots(), n: u32,
+        fn changes_opened_in_one_root_give_the_roots_on_both_sides(
+            before in writes(12), changes in writes(8),
         ) {
-            let empty = StateTree::empty(Arc::new(Blake3));
-            let tree = writes.iter().fold(empty, |tree, (slot, n)| tree.with(*slot, &value(*n)));
-            let mut path = tree.path(slot);
-            path.leaf = state::leaf(&Blake3, Some(&value(n)));
-            prop_assert_eq!(path.root(&Blake3), tree.with(slot, &value(n)).root());
+            let before = empty().after(&before);
+            let after = before.after(&changes);
+            let slots: std::collections::BTreeSet<u64> = changes.iter().map(|(id, _)| before.slot(id)).collect();
+            let paths: Vec<_> = slots.iter().map(|slot| before.path(*slot)).collect();
+            let mut opened: Vec<_> =
+                paths.iter().map(|path| Change { path, after: path.entries.clone() }).collect();
+            let mut held = before.clone();
+            for (id, value) in &changes {
+                let at = opened.iter().position(|change| change.path.slot == before.slot(id)).unwrap();
+                let old = state::value(&ChosenSlots, held.get(id).as_deref());
+                let new = state::value(&ChosenSlots, value.as_deref());
+                prop_assert!(!state::replace(&mut opened[at].after.clone(), *id, Digest([7; 32]), new));
+                prop_assert!(state::replace(&mut opened[at].after, *id, old, new));
+                held = held.with(id, value.as_deref());
+            }
+            if opened.is_empty() {
+                return Ok(());
+            }
+            prop_assert_eq!(state::roots(&ChosenSlots, &opened), Some((before.root(), after.root())));
+            // False entries are another root before; what is out of order is none.
+            let mut forged = opened.clone();
+            let mut lying = forged[0].path.clone();
+            lying.entries.push(Entry { resource: ResourceId([7; 32]), value: Digest([7; 32]) });
+            forged[0].path = &lying;
+            prop_assert_ne!(state::roots(&ChosenSlots, &forged).map(|(before, _)| before), Some(before.root()));
+            let mut turned = opened.clone();
+            turned.push(opened[0].clone());
+            prop_assert_eq!(state::roots(&ChosenSlots, &turned), None);
         }
     }
 
     #[test]
     fn a_version_is_not_changed_by_the_ones_made_from_it() {
-        let first = StateTree::empty(Arc::new(Blake3)).with(5, &value(1));
+        let [five, seven] = [5, 7].map(|slot| resource(slot, 1));
+        let first = empty().with(&five, Some(&value(1)));
         let root = first.root();
-        let second = first.with(5, &value(2)).with(7, &value(3));
+        let second = first.with(&five, Some(&value(2))).with(&seven, Some(&value(3))).with(&five, None);
         assert_eq!(first.root(), root);
         assert_ne!(second.root(), root);
-        assert_eq!(first.get(7), None);
+        assert_eq!(first.get(&seven), None);
+    }
+
+    #[test]
+    fn nobody_can_take_the_slot_of_another() {
+        let [victim, squatter] = [1, 2].map(|n| resource(5, n));
+        let squatted = empty().with(&squatter, Some(&value(1)));
+        assert_eq!(squatted.get(&victim), None);
+        let both = squatted.with(&victim, Some(&value(2)));
+        assert_eq!(both.get(&victim).as_deref(), Some(&value(2)[..]));
+        assert_eq!(both.get(&squatter).as_deref(), Some(&value(1)[..]));
     }
 }

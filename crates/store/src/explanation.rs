@@ -1,4 +1,4 @@
-//! Explanation a coordinate is a hit or a miss, for a person.
+//! Why a coordinate is a hit or a miss, for a person.
 //!
 //! A person names a coordinate as [`CoordinateQuery`]: the place in words, the rest only where it matters. What is left
 //! out is taken from the nearest place that is stored, so that the answer is about what was said.
@@ -108,20 +108,23 @@ pub struct CoordinateQuery {
 pub enum PositionQuery {
     /// A transaction, by its merge index.
     Transaction(u32),
-    /// The batch.
-    Batch,
-    /// An aggregate, by its first checkpoint and how its commitment begins, in hexadecimal.
+    /// A batch, by the merge index of its first transaction; without it, the first there is.
+    Batch(Option<u32>),
+    /// Batches joined, to be joined again: the first checkpoint, the first merge index there, the merge index at which the last
+    /// batch begins, and how many joins lie inside each other.
+    Join(Checkpoint, u32, u32, u8),
+    /// An aggregate that settles, by its first checkpoint and how its commitment begins, in hexadecimal.
     Aggregate(Checkpoint, String),
 }
 
-/// Explanation a coordinate cannot be told from what was said.
+/// Why a coordinate cannot be told from what was said.
 #[derive(Debug, thiserror::Error)]
 pub enum CoordinateQueryError {
     /// It is not written like one.
     #[error(
-        "`{text}` is no coordinate: say CHECKPOINT/BLOCK/transaction/MERGE_INDEX, CHECKPOINT/BLOCK/batch or \
-         CHECKPOINT/BLOCK/aggregate/START/COMMITMENT, with a block and a commitment in hexadecimal, of which \
-         a unique beginning is enough"
+        "`{text}` is no coordinate: say CHECKPOINT/BLOCK/transaction/MERGE_INDEX, CHECKPOINT/BLOCK/batch[/MERGE_INDEX], \
+         CHECKPOINT/BLOCK/join/START/FIRST/LAST/HEIGHT or CHECKPOINT/BLOCK/aggregate/START/COMMITMENT, with a block and a \
+         commitment in hexadecimal, of which a unique beginning is enough"
     )]
     Unreadable {
         /// What was said.
@@ -156,7 +159,15 @@ impl FromStr for CoordinateQuery {
             [checkpoint, block, "transaction", index] => {
                 (checkpoint, block, PositionQuery::Transaction(index.parse().map_err(|_| wrong())?))
             }
-            [checkpoint, block, "batch"] => (checkpoint, block, PositionQuery::Batch),
+            [checkpoint, block, "batch"] => (checkpoint, block, PositionQuery::Batch(None)),
+            [checkpoint, block, "batch", first] => {
+                (checkpoint, block, PositionQuery::Batch(Some(first.parse().map_err(|_| wrong())?)))
+            }
+            [checkpoint, block, "join", start, first, last, height] => {
+                let (first, last) = (first.parse().map_err(|_| wrong())?, last.parse().map_err(|_| wrong())?);
+                let height = height.parse().map_err(|_| wrong())?;
+                (checkpoint, block, PositionQuery::Join(number(start)?, first, last, height))
+            }
             [checkpoint, block, "aggregate", start, commitment] => {
                 (checkpoint, block, PositionQuery::Aggregate(number(start)?, hex(commitment, "")?))
             }
@@ -181,15 +192,25 @@ impl CoordinateQuery {
         let block_hash = BlockHash(whole(&self.block, blocks, "blocks")?.0);
         let position = match &self.position {
             PositionQuery::Transaction(merge_index) => Position::Transaction { merge_index: *merge_index },
-            PositionQuery::Batch => Position::Batch,
+            PositionQuery::Batch(first) => {
+                let there = known.iter().filter(|other| other.block_hash == block_hash);
+                let batches = there.filter_map(|other| match other.position {
+                    Position::Batch { first } => Some(first),
+                    _ => None,
+                });
+                Position::Batch { first: first.or(batches.min()).unwrap_or_default() }
+            }
+            PositionQuery::Join(start, first, last, height) => {
+                Position::Join { start: *start, first: *first, last: *last, height: *height }
+            }
             PositionQuery::Aggregate(start, beginning) => {
                 let there = known.iter().filter(|other| other.block_hash == block_hash);
                 let commitments = there.filter_map(|other| match other.position {
-                    Position::Aggregate { start: other, commitment } if other == *start => Some(commitment),
+                    Position::Settlement { start: other, commitment } if other == *start => Some(commitment),
                     _ => None,
                 });
                 let commitment = whole(beginning, commitments, "commitments")?;
-                Position::Aggregate { start: *start, commitment }
+                Position::Settlement { start: *start, commitment }
             }
         };
         if known.is_empty() {
@@ -218,8 +239,8 @@ impl CoordinateQuery {
     fn kind(&self) -> Kind {
         match self.position {
             PositionQuery::Transaction(_) => Kind::Transaction,
-            PositionQuery::Batch => Kind::Batch,
-            PositionQuery::Aggregate(..) => Kind::Aggregate,
+            PositionQuery::Batch(_) => Kind::Batch,
+            PositionQuery::Join(..) | PositionQuery::Aggregate(..) => Kind::Aggregate,
         }
     }
 }

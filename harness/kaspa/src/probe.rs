@@ -11,6 +11,7 @@ use reprise_disk::data_dir::DataDir;
 use reprise_kaspa::covenant::{Proof, SealReader};
 use reprise_kaspa::l1::{KaspaL1, Payer};
 use reprise_kaspa::live::Options;
+use reprise_ledger::Ledger;
 use reprise_model::digest::BlockHash;
 use reprise_model::hash::Blake3;
 use reprise_model::lane::WorkloadHasher;
@@ -97,7 +98,7 @@ impl Proving {
     /// The mock backend, for covenants that demand no proof.
     pub fn mock() -> Self {
         let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
-        let backend = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
+        let backend = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone(), Arc::new(Ledger)));
         Self { backend, hasher, proof: None, receipts: None, within: WITHIN }
     }
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use reprise_chain::recording::Recording;
 use reprise_chain::tree::{ChainError, ForkTree};
+use reprise_ledger::Ledger;
 use reprise_model::digest::BlockHash;
 use reprise_model::hash::Blake3;
 use reprise_model::journal::Journal;
 use reprise_model::lane::WorkloadHasher;
-use reprise_model::scheduled::ScheduledBatch;
+use reprise_model::scheduled::ScheduledBlock;
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
 use reprise_node::wire::Workload;
 use reprise_prover::backend::Backend;
@@ -33,7 +34,7 @@ pub enum RecordedError {
 /// The steps of a recording; with `restarts`, the node restarts after each return to a fork seen before.
 pub fn steps(recording: Recording, finality_depth: u64, restarts: bool) -> Result<Vec<Step>, RecordedError> {
     let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
-    let backend = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
+    let backend = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone(), Arc::new(Ledger)));
     let workload = Workload::ledger(backend.clone(), hasher.clone(), &recording.lane);
     let log = Box::new(MemoryLog::default());
     let root = recording.root;
@@ -64,7 +65,7 @@ pub fn wake_up(after: Option<&Block>) -> Step {
     Step::Chain(Event { added: vec![block], ..Event::default() })
 }
 
-fn block(batch: &ScheduledBatch, backend: &MockBackend) -> Block {
+fn block(batch: &ScheduledBlock, backend: &MockBackend) -> Block {
     let metadata = &batch.metadata;
     let (id, score) = (first(&metadata.block_hash().0), metadata.block.blue_score);
     let statement = |kind: Kind, journal: &dyn Journal| {

@@ -10,7 +10,7 @@ use reprise_chain::dev::{DevChain, script};
 use reprise_chain::event::SourceEvent;
 use reprise_chain::overlay::Overlay;
 use reprise_chain::recording::Recording;
-use reprise_ledger::{Action, Payload};
+use reprise_ledger::{Action, Ledger, Payload};
 use reprise_model::block::ChainBlock;
 use reprise_model::digest::BlockHash;
 use reprise_model::hash::Blake3;
@@ -152,7 +152,7 @@ struct Real {
 impl Real {
     fn new(by_place: bool) -> Self {
         let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
-        let backend = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
+        let backend = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone(), Arc::new(Ledger)));
         let chain = DevChain::default();
         let workload = Workload::ledger(backend.clone(), hasher, chain.lane());
         let overlay = Overlay::open(None, chain.chain_root(), workload.covenant()).unwrap();

@@ -10,11 +10,12 @@ use reprise_chain::recording::Recording;
 use reprise_kaspa_lane::proof::LaneProof;
 use reprise_kaspa_lane::{KaspaLane, digest, hash, tip};
 use reprise_model::block::{ChainBlock, ChainRoot};
+use reprise_model::cell::Cell;
 use reprise_model::digest::{BlockHash, Digest};
-use reprise_model::hash::Blake3;
+use reprise_model::hash::{Blake3, Domain, Hasher};
 use reprise_model::journal::Commitment;
-use reprise_model::lane::{LaneError, LaneScheme, Step};
-use reprise_model::transaction::LaneTransaction;
+use reprise_model::lane::{self, Activity, BlockContext, LaneError, LaneScheme, WorkloadHasher};
+use reprise_model::transaction::{Accepted, LaneTransaction, NOBODY};
 
 /// The shipped recording, block by block, each once.
 struct Recorded {
@@ -52,16 +53,8 @@ impl Recorded {
     ) -> Result<Digest, LaneError> {
         let (mut tip, mut proof) = self.at[&block.metadata.parent_hash].clone();
         change(&mut tip, &mut proof);
-        let accepted: Vec<_> = block.accepted.iter().map(|accepted| (accepted, Digest::ZERO)).collect();
-        let context = block.metadata.context();
-        let step = Step {
-            lane: &self.lane,
-            tip: &tip,
-            parent_proof: proof.as_deref(),
-            context: &context,
-            accepted: &accepted,
-        };
-        KaspaLane.after(&Blake3, &step)
+        let before = (&tip, proof.as_deref());
+        lane::after(&OnKaspa, &self.lane, before, block.metadata.context(), &accepted(block))
     }
 
     fn full(&self) -> impl Iterator<Item = &ChainBlock> {
@@ -70,6 +63,65 @@ impl Recorded {
 
     fn tip(&self, block: &ChainBlock) -> Digest {
         self.at[&block.metadata.block_hash].0
+    }
+}
+
+/// BLAKE3 for the workload, Kaspa's lane for the tip.
+struct OnKaspa;
+
+impl Hasher for OnKaspa {
+    fn name(&self) -> &'static str {
+        Blake3.name()
+    }
+
+    fn hash(&self, domain: Domain, cells: &[Cell]) -> Digest {
+        Blake3.hash(domain, cells)
+    }
+
+    fn merge(&self, left: &Digest, right: &Digest) -> Digest {
+        Blake3.merge(left, right)
+    }
+}
+
+impl WorkloadHasher for OnKaspa {
+    fn lane(&self) -> &dyn LaneScheme {
+        &KaspaLane
+    }
+}
+
+/// What a block accepted, by its digests; Kaspa's tip takes no facts.
+fn accepted(block: &ChainBlock) -> Vec<Accepted> {
+    let accepted = |tx: &LaneTransaction| Accepted::of(&Blake3, tx, &tx.facts(&NOBODY));
+    block.accepted.iter().map(accepted).collect()
+}
+
+#[test]
+fn the_tree_goes_on_where_it_stopped_for_any_number_of_leaves() {
+    let leaf = |n: u32| Accepted {
+        merge_index: n,
+        version: 1,
+        rest: Digest([n as u8; 32]),
+        payload: Digest([(n >> 8) as u8; 32]),
+        digest: Digest::ZERO,
+    };
+    let context = BlockContext { timestamp_ms: 1, daa_score: 2, blue_score: 3 };
+    let (reference, key) = (Digest([9; 32]), Digest([8; 32]));
+    let mut activity = Activity::default();
+    let mut leaves = vec![];
+    for n in 1..=70 {
+        tip::accept(&mut activity, &leaf(n));
+        leaves.push(activity_leaf(&hash(Digest(leaf(n).id().0)), 1, n));
+        let theirs = lane_tip_next(&LaneTipInput {
+            parent_ref: &hash(reference),
+            lane_key: &hash(key),
+            activity_digest: &activity_digest_lane(leaves.clone().into_iter()),
+            context_hash: &mergeset_context_hash(&MergesetContext {
+                timestamp: 1,
+                daa_score: 2,
+                blue_score: 3,
+            }),
+        });
+        assert_eq!(tip::next(&key, &reference, &context, &activity), digest(theirs), "{n} leaves");
     }
 }
 
@@ -105,7 +157,9 @@ fn the_fold_is_the_one_of_kaspa_s_own_library() {
                 blue_score: context.blue_score,
             }),
         });
-        assert_eq!(tip::next(&recorded.lane, &reference, &context, &block.accepted), digest(theirs));
+        let mut activity = Activity::default();
+        accepted(block).iter().for_each(|accepted| tip::accept(&mut activity, accepted));
+        assert_eq!(tip::next(&recorded.lane, &reference, &context, &activity), digest(theirs));
     }
 }
 

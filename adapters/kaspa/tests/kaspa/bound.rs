@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use reprise_chain::recording::Recording;
 use reprise_chain::source::Pace;
 use reprise_kaspa_lane::KaspaLane;
+use reprise_ledger::Ledger;
 use reprise_model::block::ObservedSettlement;
 use reprise_model::cell::Cell;
 use reprise_model::digest::{BlockHash, Digest};
@@ -69,7 +70,7 @@ fn recorded() -> Recording {
 
 fn run(recording: Recording) -> Result<(Report, Heard), String> {
     let hasher: Arc<dyn WorkloadHasher> = Arc::new(Bound);
-    let backend = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
+    let backend = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone(), Arc::new(Ledger)));
     let store = Arc::new(Store::in_memory(backend.clone(), Options::default()).unwrap());
     let settings = Settings {
         rule: BundleRule { batches_max: 2, ..BundleRule::default() },

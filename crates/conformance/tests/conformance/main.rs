@@ -10,7 +10,7 @@ use reprise_prover::backend::Backend;
 use reprise_prover::mock::{MockBackend, MockConfig};
 
 fn mock() -> MockBackend {
-    MockBackend::new(MockConfig::default(), Arc::new(Blake3))
+    MockBackend::new(MockConfig::default(), Arc::new(Blake3), Arc::new(Ledger))
 }
 
 #[test]

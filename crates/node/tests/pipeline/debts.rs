@@ -16,7 +16,7 @@ use reprise_model::journal::Exit;
 use reprise_model::lane::WorkloadHasher;
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified};
-use reprise_model::scheduled::ScheduledBatch;
+use reprise_model::scheduled::ScheduledBlock;
 use reprise_model::statement::StatementId;
 use reprise_node::debts::Debts;
 use reprise_node::dev;
@@ -136,7 +136,7 @@ fn what_is_owed_is_what_was_settled_with_exits_and_a_restart_owes_the_same() {
 
 /// Every change of the chain, with its batches.
 #[derive(Default)]
-struct Changes(Vec<(ChainEvent, Vec<ScheduledBatch>)>);
+struct Changes(Vec<(ChainEvent, Vec<ScheduledBlock>)>);
 
 impl Observer for Changes {
     fn on_event(&mut self, event: &PipelineEvent) {

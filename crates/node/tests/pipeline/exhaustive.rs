@@ -31,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reprise_chain::event::{AddedBlock, ChainEvent};
+use reprise_ledger::Ledger;
 use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainBlockMetadata, ObservedSettlement};
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, StatementId};
@@ -39,7 +40,7 @@ use reprise_model::journal::{BatchJournal, Outcome, TransactionJournal, Transiti
 use reprise_model::order::Order;
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
-use reprise_model::scheduled::{ScheduledBatch, ScheduledTransaction};
+use reprise_model::scheduled::{ScheduledBlock, ScheduledTransaction};
 use reprise_planner::bundle::BundleRule;
 use reprise_planner::demand::ReceiptStatus;
 use reprise_planner::planner::{Planner, ProofContext, Retention};
@@ -51,7 +52,7 @@ use reprise_prover::policy::{Backoff, Breaker, Budget, Orphans, Policy};
 use reprise_store::port::StoreError;
 
 /// Made-up blocks, joined into forks.
-type Block = (AddedBlock, ScheduledBatch);
+type Block = (AddedBlock, ScheduledBlock);
 
 /// What may happen.
 struct World {
@@ -409,7 +410,7 @@ fn policy(expensive: u32, cheap: u32) -> Policy {
 }
 
 fn context() -> ProofContext {
-    let backend = Arc::new(MockBackend::new(MockConfig::default(), Arc::new(Blake3)));
+    let backend = Arc::new(MockBackend::new(MockConfig::default(), Arc::new(Blake3), Arc::new(Ledger)));
     ProofContext {
         programs: backend.programs(),
         scheme: backend,
@@ -484,7 +485,7 @@ fn grow(chain: &mut Vec<Block>, name: u8, transactions: &[u8], settlements: Vec<
         merge_index,
         journal: journal_of(*transaction),
     });
-    let batch = ScheduledBatch {
+    let batch = ScheduledBlock {
         metadata,
         transactions: scheduled.collect(),
         journal,

@@ -9,6 +9,7 @@ use reprise_chain::recording::Recording;
 use reprise_chain::source::Pace;
 use reprise_chain::tree::ChainError;
 use reprise_disk::data_dir::DataDir;
+use reprise_ledger::Ledger;
 use reprise_model::cell::Cell;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, ResourceId};
@@ -76,7 +77,7 @@ impl Home {
     }
 
     pub(crate) fn open(&self) -> (Arc<MockBackend>, Arc<dyn ReceiptStore>) {
-        let backend = Arc::new(MockBackend::new(self.mock.clone(), Arc::new(Blake3)));
+        let backend = Arc::new(MockBackend::new(self.mock.clone(), Arc::new(Blake3), Arc::new(Ledger)));
         let options = Options { bytes_max: self.bytes_max, ..Options::default() };
         let store = Store::open(&self.path().join("receipts"), backend.clone(), options).unwrap();
         (backend, Arc::new(store))
@@ -267,7 +268,7 @@ fn a_wrong_state_root_stops_settling_at_once() {
     // Records of another root than execution gives, whole in every other way.
     let home = unsettled_home();
     let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
-    let backend = Arc::new(MockBackend::new(home.mock.clone(), hasher.clone()));
+    let backend = Arc::new(MockBackend::new(home.mock.clone(), hasher.clone(), Arc::new(Ledger)));
     let pins =
         wire::Workload::ledger(backend, hasher.clone(), &dev::flip().lane).pins().digest(hasher.as_ref());
     let mut identity = blake3::Hasher::new_derive_key("reprise 2026-11 batch records");

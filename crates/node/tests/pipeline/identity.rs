@@ -171,7 +171,7 @@ fn orders(setting: &Setting) -> Vec<Arc<Order>> {
     let event = ForkTree::new(root.metadata, 1000).apply(event).unwrap();
     let batches = scheduler.schedule(event.added.iter().map(|added| (added.metadata, &added.block))).unwrap();
 
-    let mock = MockBackend::new(MockConfig::default(), hasher.clone());
+    let mock = MockBackend::new(MockConfig::default(), hasher.clone(), Arc::new(Ledger));
     let profile = ProofProfile {
         version: setting.profile_version.into(),
         security_bits: setting.security_bits,

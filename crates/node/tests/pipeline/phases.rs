@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use reprise_chain::recording::Recording;
 use reprise_chain::source::{ChainSource, Pace, Poll, Progress, SourceError};
+use reprise_ledger::Ledger;
 use reprise_model::hash::Blake3;
 use reprise_model::lane::WorkloadHasher;
 use reprise_node::dev;
@@ -48,7 +49,8 @@ impl ChainSource for Gate {
 
 fn run(recording: Recording, every: u32, permits: usize, orphans: Orphans) -> Report {
     let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
-    let backend: Arc<dyn Backend> = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
+    let backend: Arc<dyn Backend> =
+        Arc::new(MockBackend::new(MockConfig::default(), hasher.clone(), Arc::new(Ledger)));
     let verifier = backend.clone();
     let store = Arc::new(Store::in_memory(verifier, Options::default()).unwrap());
     let mut tuning = tuning();
@@ -100,7 +102,8 @@ impl Observer for Thief {
 #[test]
 fn receipts_that_vanish_under_a_flip_are_proved_again_and_nothing_waits_for_ever() {
     let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
-    let backend: Arc<dyn Backend> = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
+    let backend: Arc<dyn Backend> =
+        Arc::new(MockBackend::new(MockConfig::default(), hasher.clone(), Arc::new(Ledger)));
     let store: Arc<dyn ReceiptStore> =
         Arc::new(Store::in_memory(backend.clone(), Options::default()).unwrap());
     let settings = wire::Settings {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use reprise_chain::dev::{DevChain, script};
 use reprise_chain::recording::Recording;
 use reprise_chain::source::Pace;
-use reprise_ledger::{Action, Payload};
+use reprise_ledger::{Action, Ledger, Payload};
 use reprise_model::coordinate::Coordinate;
 use reprise_model::digest::BlockHash;
 use reprise_model::hash::Blake3;
@@ -29,7 +29,8 @@ use crate::flip::{Home, assert_sums, copy_dir, recorded};
 /// A run that keeps everything in memory.
 fn run(recording: Recording, pace: Pace) -> Report {
     let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
-    let backend: Arc<dyn Backend> = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
+    let backend: Arc<dyn Backend> =
+        Arc::new(MockBackend::new(MockConfig::default(), hasher.clone(), Arc::new(Ledger)));
     let verifier = backend.clone();
     let store: Arc<dyn ReceiptStore> = Arc::new(Store::in_memory(verifier, Options::default()).unwrap());
     let settings = wire::Settings {

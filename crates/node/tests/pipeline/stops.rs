@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::flip::recorded;
 use reprise_chain::source::Pace;
 use reprise_disk::data_dir::DataDir;
+use reprise_ledger::Ledger;
 use reprise_model::hash::Blake3;
 use reprise_model::lane::WorkloadHasher;
 use reprise_node::dev;
@@ -40,14 +41,16 @@ impl Observer for StopAfter<'_> {
 
 /// A store that outlives runs, as a directory does, without the disk's pace.
 fn store() -> Arc<dyn ReceiptStore> {
-    let backend: Arc<dyn Backend> = Arc::new(MockBackend::new(MockConfig::default(), Arc::new(Blake3)));
+    let backend: Arc<dyn Backend> =
+        Arc::new(MockBackend::new(MockConfig::default(), Arc::new(Blake3), Arc::new(Ledger)));
     Arc::new(Store::in_memory(backend, Options::default()).unwrap())
 }
 
 /// One run, stopped at the `at`th event; how many there were.
 fn run(dir: &Path, store: &Arc<dyn ReceiptStore>, pace: Pace, at: usize) -> (RunOutcome, usize) {
     let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
-    let backend: Arc<dyn Backend> = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone()));
+    let backend: Arc<dyn Backend> =
+        Arc::new(MockBackend::new(MockConfig::default(), hasher.clone(), Arc::new(Ledger)));
     let settings = wire::Settings {
         rule: BundleRule::default(),
         permits: 1,

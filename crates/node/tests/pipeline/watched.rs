@@ -13,7 +13,7 @@ use reprise_model::digest::{
 use reprise_model::hash::Blake3;
 use reprise_model::journal::{AggregateJournal, Commitment, Transition};
 use reprise_model::order::{Order, Work};
-use reprise_model::scheduled::ScheduledBatch;
+use reprise_model::scheduled::ScheduledBlock;
 use reprise_model::statement::{Claim, Statement};
 use reprise_node::event::{Observer, PipelineEvent};
 use reprise_node::oracle::Oracle;
@@ -50,7 +50,7 @@ fn order(n: u8) -> Arc<Order> {
 }
 
 /// An empty block at `height` that carries `settlements`.
-fn block(height: u8, settlements: Vec<ObservedSettlement>) -> (AddedBlock, ScheduledBatch) {
+fn block(height: u8, settlements: Vec<ObservedSettlement>) -> (AddedBlock, ScheduledBlock) {
     let header = ChainBlockMetadata {
         block_hash: BlockHash([height; 32]),
         parent_hash: BlockHash([height - 1; 32]),
@@ -63,7 +63,7 @@ fn block(height: u8, settlements: Vec<ObservedSettlement>) -> (AddedBlock, Sched
     let id = BlockId(u64::from(height));
     let metadata = BatchMetadata { id, checkpoint: Checkpoint(u64::from(height)), block: header };
     let block = ChainBlock { metadata: header, accepted: vec![], lane_proof: None, settlements };
-    let batch = ScheduledBatch {
+    let batch = ScheduledBlock {
         metadata,
         transactions: vec![],
         journal: None,
@@ -73,7 +73,7 @@ fn block(height: u8, settlements: Vec<ObservedSettlement>) -> (AddedBlock, Sched
     (AddedBlock { metadata, returning: false, block }, batch)
 }
 
-fn chain(removed: Vec<BatchMetadata>, added: Vec<(AddedBlock, ScheduledBatch)>) -> PipelineEvent {
+fn chain(removed: Vec<BatchMetadata>, added: Vec<(AddedBlock, ScheduledBlock)>) -> PipelineEvent {
     let (added, batches) = added.into_iter().unzip();
     PipelineEvent::Chain { event: ChainEvent { removed, added, finalized: Checkpoint(0) }, batches }
 }

@@ -12,7 +12,7 @@ use reprise_model::hash::Blake3;
 use reprise_model::journal::{BatchJournal, Outcome, TransactionJournal, Transition};
 use reprise_model::order::{Order, Rank};
 use reprise_model::profile::{ProofProfile, SealKind};
-use reprise_model::scheduled::{ScheduledBatch, ScheduledTransaction};
+use reprise_model::scheduled::{ScheduledBlock, ScheduledTransaction};
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
 use reprise_planner::bundle::{BundleRule, Candidate};
 use reprise_planner::demand::{Change, ReceiptStatus};
@@ -66,7 +66,7 @@ pub(crate) struct World {
     pub(crate) rule: BundleRule,
     grace: u64,
     retained: u64,
-    pub(crate) view: Vec<(AddedBlock, ScheduledBatch)>,
+    pub(crate) view: Vec<(AddedBlock, ScheduledBlock)>,
     /// Blocks off the view that have not lain deeper than the grace.
     off_view: BTreeMap<BlockHash, Checkpoint>,
     pub(crate) facts: HashMap<StatementId, ReceiptStatus>,
@@ -146,7 +146,7 @@ impl World {
                 exits: vec![],
             },
         };
-        let batch = ScheduledBatch {
+        let batch = ScheduledBlock {
             metadata,
             transactions: (0..transactions).map(transaction).collect(),
             journal,
@@ -160,7 +160,7 @@ impl World {
     }
 
     /// Blocks join the view in one event.
-    pub(crate) fn join(&mut self, blocks: Vec<(AddedBlock, ScheduledBatch)>) {
+    pub(crate) fn join(&mut self, blocks: Vec<(AddedBlock, ScheduledBlock)>) {
         let (added, batches): (Vec<_>, Vec<_>) = blocks.iter().cloned().unzip();
         let event = ChainEvent { removed: vec![], added, finalized: Checkpoint(0) };
         self.planner.follow(&event, &batches);
@@ -172,7 +172,7 @@ impl World {
     }
 
     /// The last blocks leave the view; which they are, oldest first.
-    pub(crate) fn shrink(&mut self, blocks: usize) -> Vec<(AddedBlock, ScheduledBatch)> {
+    pub(crate) fn shrink(&mut self, blocks: usize) -> Vec<(AddedBlock, ScheduledBlock)> {
         let left = self.view.split_off(self.view.len() - blocks);
         let removed: Vec<_> = left.iter().rev().map(|(added, _)| added.metadata).collect();
         self.off_view.extend(removed.iter().map(|metadata| (metadata.block_hash(), metadata.checkpoint)));

@@ -10,7 +10,7 @@ use reprise_model::hash::Blake3;
 use reprise_model::journal::{AggregateJournal, Commitment, Journal, Outcome, Pins, TransactionJournal};
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
-use reprise_model::scheduled::ScheduledBatch;
+use reprise_model::scheduled::ScheduledBlock;
 use reprise_model::statement::{Claim, ClaimScheme};
 use reprise_model::transaction::{self, LaneTransaction, account_of, script_bytes};
 use reprise_model::witness::{AggregateWitness, BatchWitness, TransactionWitness, Witness};
@@ -23,7 +23,7 @@ use reprise_scheduler::scheduler::Scheduler;
 struct Fixture {
     mock: MockBackend,
     scheduler: Scheduler,
-    batches: Vec<ScheduledBatch>,
+    batches: Vec<ScheduledBlock>,
 }
 
 fn account(name: &str) -> ResourceId {
@@ -52,7 +52,7 @@ fn header(height: u8) -> ChainBlockMetadata {
 
 impl Fixture {
     fn new() -> Self {
-        let mock = MockBackend::new(MockConfig::default(), Arc::new(Blake3));
+        let mock = MockBackend::new(MockConfig::default(), Arc::new(Blake3), Arc::new(Ledger));
         let [transaction_program, batch_program, aggregate] = mock.programs();
         let pins = Pins {
             lane: Digest([1; 32]),

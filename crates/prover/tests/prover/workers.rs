@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use reprise_ledger::Ledger;
 use reprise_model::coordinate::Position;
 use reprise_model::digest::{ClaimDigest, ProgramId};
 use reprise_model::hash::Blake3;
@@ -76,7 +77,7 @@ fn what_comes_of_a_thread_that_was_written_off_is_late_and_hung_threads_do_not_p
     let order = order(1, 1, Position::Batch, &[]);
     let (begins, begun) = mpsc::channel();
     let (pass, gate) = mpsc::channel();
-    let mock = MockBackend::new(MockConfig::default(), Arc::new(Blake3));
+    let mock = MockBackend::new(MockConfig::default(), Arc::new(Blake3), Arc::new(Ledger));
     let (begins, gate) = (Mutex::new(begins), Mutex::new(gate));
     let backend = Arc::new(Gated { mock, order: order.clone(), begun: begins, gate });
     let store = Store::over(Arc::new(MemoryEngine::default()), backend.clone(), Options::default()).unwrap();

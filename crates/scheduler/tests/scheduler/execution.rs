@@ -105,7 +105,7 @@ impl Processor for Told {
     }
 }
 
-fn told(deed: Deed, payload: &[u8]) -> Result<reprise_model::scheduled::ScheduledBatch, SchedulerError> {
+fn told(deed: Deed, payload: &[u8]) -> Result<reprise_model::scheduled::ScheduledBlock, SchedulerError> {
     let mut scheduler = fixture::open(Arc::new(Told(deed)), Box::new(MemoryLog::default())).unwrap();
     let payload = payload.to_vec();
     let transaction = LaneTransaction { merge_index: 7, version: 1, rest: vec![], payload };

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use reprise_model::block::{BatchMetadata, ChainBlock};
 use reprise_model::digest::BlockHash;
 use reprise_model::hash::Blake3;
-use reprise_model::scheduled::ScheduledBatch;
+use reprise_model::scheduled::ScheduledBlock;
 use reprise_model::state;
 use reprise_model::witness::Witness;
 use reprise_scheduler::record::MemoryLog;
@@ -44,7 +44,7 @@ fn branch(world: &[(BatchMetadata, ChainBlock)], tip: BlockHash) -> Vec<&(BatchM
     branch
 }
 
-fn schedule(scheduler: &mut Scheduler, blocks: &[&(BatchMetadata, ChainBlock)]) -> Vec<ScheduledBatch> {
+fn schedule(scheduler: &mut Scheduler, blocks: &[&(BatchMetadata, ChainBlock)]) -> Vec<ScheduledBlock> {
     scheduler.schedule(blocks.iter().map(|(metadata, block)| (*metadata, block))).unwrap()
 }
 
@@ -56,7 +56,7 @@ proptest! {
         world in worlds(), order in proptest::collection::vec(any::<prop::sample::Index>(), 1..8),
     ) {
         let mut shared = fresh();
-        let mut seen: HashMap<BlockHash, ScheduledBatch> = HashMap::new();
+        let mut seen: HashMap<BlockHash, ScheduledBlock> = HashMap::new();
         for tip in order {
             let tip = world[tip.index(world.len())].0.block_hash();
             let path = branch(&world, tip);

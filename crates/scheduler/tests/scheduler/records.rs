@@ -8,7 +8,7 @@ use reprise_disk::data_dir::{DataDir, LockedPath};
 use reprise_disk::log::{HEADER_LEN, LogError};
 use reprise_model::block::{BatchMetadata, ChainBlock};
 use reprise_model::digest::{BlockHash, PinsDigest};
-use reprise_model::scheduled::ScheduledBatch;
+use reprise_model::scheduled::ScheduledBlock;
 use reprise_scheduler::record::{BatchRecord, DiskLog, MemoryLog, RecordLog};
 use reprise_scheduler::scheduler::Scheduler;
 
@@ -33,7 +33,7 @@ fn world() -> Vec<(BatchMetadata, ChainBlock)> {
     vec![one, two, three]
 }
 
-fn follow(scheduler: &mut Scheduler, world: &[(BatchMetadata, ChainBlock)]) -> Vec<ScheduledBatch> {
+fn follow(scheduler: &mut Scheduler, world: &[(BatchMetadata, ChainBlock)]) -> Vec<ScheduledBlock> {
     scheduler.schedule(world.iter().map(|(metadata, block)| (*metadata, block))).unwrap()
 }
 
@@ -105,7 +105,7 @@ fn a_block_whose_record_could_not_be_written_is_not_taken_for_known() {
 
 /// A block with a transaction, one on it, one on that: each an event of its own. What is on the disk afterwards, and what
 /// the blocks did.
-fn recorded(dir: &Path) -> (Vec<(BatchMetadata, ChainBlock)>, Vec<u8>, Vec<ScheduledBatch>) {
+fn recorded(dir: &Path) -> (Vec<(BatchMetadata, ChainBlock)>, Vec<u8>, Vec<ScheduledBlock>) {
     let one = fixture::block(ROOT, 1, 1, accepted(&[fixture::deposit(0, 5)]));
     let two = fixture::block(one.0.block_hash(), 2, 2, accepted(&[fixture::deposit(1, 6)]));
     let three = fixture::block(two.0.block_hash(), 3, 3, accepted(&[fixture::deposit(0, 7)]));

@@ -1,0 +1,136 @@
+//! The port to a workload: what a rollup's transactions mean.
+//!
+//! One definition serves the node, a proof system whose guests are Rust, and the mock: `no_std`, a function of what it is
+//! given. A program in another language follows the same specification, and tests compare the two.
+//!
+//! # Bounds
+//!
+//! What a program bounds, native execution bounds, here and nowhere else, as an outcome:
+//!
+//! | bound | past it |
+//! |---|---|
+//! | [`BYTES_MAX`](crate::transaction::BYTES_MAX) of payload and of the rest | the transaction is [disposed of](declared) as [`Outcome::TOO_LONG`] |
+//! | [`ACCESSES_MAX`] declared resources, each once | disposed of as [`Outcome::OUT_OF_BOUNDS`] |
+//! | [`EXITS_MAX`] exits, [`VALUE_CELLS_MAX`] cells a value | fails as [`Outcome::OUT_OF_BOUNDS`] |
+//! | a write to what was not declared | fails as [`Outcome::UNDECLARED_ACCESS`] |
+
+use alloc::vec::Vec;
+
+use crate::cell::Cell;
+use crate::digest::ResourceId;
+use crate::journal::{Outcome, TransactionEffects};
+use crate::transaction::{LaneTransaction, TransactionFacts};
+
+/// How many resources a transaction may declare.
+pub const ACCESSES_MAX: usize = 8;
+/// How many exits a transaction may make.
+pub const EXITS_MAX: usize = 8;
+/// How many cells a value may have.
+pub const VALUE_CELLS_MAX: usize = 128;
+
+/// What a rollup brings: the meaning of its transactions.
+///
+/// Execution is deterministic and reads nothing but its arguments. What an implementation returns is what
+/// its programs commit; a difference shows when a program runs, as a divergence.
+pub trait Processor: Send + Sync {
+    /// The resources that a transaction with this message may touch, in the order in which its journal lists them; `None`
+    /// where the message is none of this workload's. Two transactions that declare no common slot execute in parallel.
+    fn declare(&self, message: &[u8], facts: &TransactionFacts) -> Option<Vec<ResourceId>>;
+
+    /// Executes a transaction of the workload. A failure is an outcome with no effects, never an error of the node.
+    fn execute(
+        &self,
+        message: &[u8],
+        facts: &TransactionFacts,
+        view: &ResourceView<'_>,
+    ) -> TransactionEffects;
+
+    /// What executing such a message inside a batch's proof costs, in transfers of the ledger: what decides whether it is proved
+    /// apart.
+    fn cost(&self, message: &[u8]) -> u64 {
+        let _ = message;
+        1
+    }
+}
+
+/// The declared resources of one transaction, as they are when it starts.
+#[derive(Debug, Clone, Copy)]
+pub struct ResourceView<'v>(&'v [(ResourceId, Option<&'v [Cell]>)]);
+
+/// A resource was read that the transaction did not declare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{resource} was not declared by the transaction that reads it")]
+pub struct UndeclaredAccess {
+    /// The resource.
+    pub resource: ResourceId,
+}
+
+impl<'v> ResourceView<'v> {
+    /// A view of values, `None` for a resource that is absent.
+    pub fn new(values: &'v [(ResourceId, Option<&'v [Cell]>)]) -> Self {
+        Self(values)
+    }
+
+    /// The value of `resource`.
+    pub fn read(&self, resource: &ResourceId) -> Result<Option<&'v [Cell]>, UndeclaredAccess> {
+        let declared = self.0.iter().find(|(declared, _)| declared == resource);
+        declared.map(|(_, value)| *value).ok_or(UndeclaredAccess { resource: *resource })
+    }
+
+    /// Whether `resource` was declared.
+    pub fn declares(&self, resource: &ResourceId) -> bool {
+        self.read(resource).is_ok()
+    }
+}
+
+/// The resources that a lane transaction declares. An outcome where it is *disposed of* instead: what is not the workload's,
+/// or past a bound, has no proof of its own and no effect, and the batch shows why from a bounded part of it.
+pub fn declared(
+    processor: &dyn Processor,
+    transaction: &LaneTransaction,
+    facts: &TransactionFacts,
+) -> Result<Vec<ResourceId>, Outcome> {
+    if transaction.is_too_long() {
+        return Err(Outcome::TOO_LONG);
+    }
+    bounded(processor, transaction.message(), facts)
+}
+
+/// [`declared`] of a transaction that is not too long.
+pub(crate) fn bounded(
+    processor: &dyn Processor,
+    message: &[u8],
+    facts: &TransactionFacts,
+) -> Result<Vec<ResourceId>, Outcome> {
+    let declared = processor.declare(message, facts).ok_or(Outcome::MALFORMED)?;
+    let again = |(at, resource)| declared[..at].contains(resource);
+    if declared.len() > ACCESSES_MAX || declared.iter().enumerate().any(again) {
+        return Err(Outcome::OUT_OF_BOUNDS);
+    }
+    Ok(declared)
+}
+
+/// What a transaction does to the resources it declares, as it may count.
+pub fn execute(
+    processor: &dyn Processor,
+    message: &[u8],
+    facts: &TransactionFacts,
+    before: &[(ResourceId, Option<&[Cell]>)],
+) -> TransactionEffects {
+    let view = ResourceView::new(before);
+    let effects = processor.execute(message, facts, &view);
+    let TransactionEffects { outcome, writes, exits } = &effects;
+    let within = |(_, value): &(ResourceId, Option<Vec<Cell>>)| {
+        value.as_ref().is_none_or(|cells| cells.len() <= VALUE_CELLS_MAX)
+    };
+    if !outcome.is_success() {
+        return TransactionEffects::failure(*outcome);
+    }
+    if !writes.iter().all(|(resource, _)| view.declares(resource)) {
+        return TransactionEffects::failure(Outcome::UNDECLARED_ACCESS);
+    }
+    if exits.len() > EXITS_MAX || !writes.iter().all(within) {
+        return TransactionEffects::failure(Outcome::OUT_OF_BOUNDS);
+    }
+    effects
+}
