@@ -28,6 +28,7 @@
 //! them as part of the transaction's digest, and so of the lane tip, which whoever judges a settlement computes
 //! from what the L1 accepted: a forged one ends in a lane tip that nobody accepts.
 
+use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -181,7 +182,7 @@ pub enum ShownBytes {
 /// The nodes of BLAKE3's tree over more than [`BYTES_MAX`] bytes, from the root down its left side: the chaining values of both
 /// children each.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct LongBytes([[Digest; 2]; LONG_NODES]);
+pub struct LongBytes(Box<[[Digest; 2]; LONG_NODES]>);
 
 impl LongBytes {
     /// Of these bytes; `None` where there are no more than [`BYTES_MAX`].
@@ -190,9 +191,9 @@ impl LongBytes {
             return None;
         }
         let key = key(domain);
-        let mut nodes = [[Digest::ZERO; 2]; LONG_NODES];
+        let mut nodes = Box::new([[Digest::ZERO; 2]; LONG_NODES]);
         let mut subtree = bytes;
-        for node in &mut nodes {
+        for node in nodes.iter_mut() {
             let left = usize::try_from(hazmat::left_subtree_len(subtree.len() as u64)).ok()?;
             let offset = (subtree.as_ptr() as usize - bytes.as_ptr() as usize) as u64;
             let value = |bytes: &[u8], offset: u64| {
@@ -210,7 +211,7 @@ impl LongBytes {
     fn digest(&self, domain: &[u8]) -> Option<Digest> {
         let key = key(domain);
         let mode = hazmat::Mode::KeyedHash(&key);
-        let [root, below @ ..] = &self.0;
+        let [root, below @ ..] = &*self.0;
         let mut left = &root[0];
         for node in below {
             if hazmat::merge_subtrees_non_root(&node[0].0, &node[1].0, mode) != left.0 {
@@ -291,6 +292,9 @@ impl Accepted {
 pub struct ShownRead {
     /// Its digests.
     pub accepted: Accepted,
+    /// What a program that is given facts and message reads: [`LaneTransaction::cells`]; of one that is too long followed by the
+    /// payload's digest.
+    pub cells: Vec<Cell>,
     /// Its facts and message; none of one that is too long.
     pub read: Option<TransactionRead>,
 }
@@ -309,13 +313,11 @@ impl ShownTransaction {
             (rest, payload, rest_long || payload_long)
         else {
             let facts = TransactionFacts { authority: NOBODY, deposit: 0 };
-            let head = [
-                cell::digest(rest_digest),
-                header(0, version, &facts, true),
-                cell::digest(facts.authority.digest()),
-            ];
-            let digest = digest_of(hasher, &head, Some(payload_digest));
-            return Some(ShownRead { accepted: accepted(digest), read: None });
+            let header = header(0, version, &facts, true);
+            let mut cells = vec![cell::digest(rest_digest), header, cell::digest(facts.authority.digest())];
+            let digest = digest_of(hasher, &cells, Some(payload_digest));
+            cells.push(cell::digest(payload_digest));
+            return Some(ShownRead { accepted: accepted(digest), cells, read: None });
         };
         // The one copy: facts and message are read as of any transaction.
         let whole = LaneTransaction { merge_index, version, rest: rest.clone(), payload: payload.clone() };
@@ -328,7 +330,7 @@ impl ShownTransaction {
         ];
         cells.extend(cell::of_bytes(&message));
         let digest = digest_of(hasher, &cells, None);
-        Some(ShownRead { accepted: accepted(digest), read: Some(TransactionRead { facts, message }) })
+        Some(ShownRead { accepted: accepted(digest), cells, read: Some(TransactionRead { facts, message }) })
     }
 }
 
@@ -645,5 +647,145 @@ mod tests {
         assert_ne!(base, digest(&tx, TransactionFacts { authority: ResourceId([1; 32]), ..facts }));
         assert_ne!(tx.id(), longer.id());
         assert_ne!(tx.id(), other_rest.id());
+    }
+
+    fn sized(rest: usize, payload: usize) -> LaneTransaction {
+        let bytes = |length: usize| (0..length).map(|at| (at * 7 % 251) as u8).collect();
+        LaneTransaction { merge_index: 4, version: 1, rest: bytes(rest), payload: bytes(payload) }
+    }
+
+    #[test]
+    fn what_is_shown_of_a_transaction_of_any_length_says_of_it_what_its_bytes_do() {
+        let lengths =
+            [0, 1, 1024, 1025, BYTES_MAX - 1, BYTES_MAX, BYTES_MAX + 1, 32 * 1024, 32 * 1024 + 1, 240_000];
+        for rest in [0, 700, BYTES_MAX, BYTES_MAX + 1, 100_000] {
+            for payload in lengths {
+                let whole = sized(rest, payload);
+                let facts = whole.facts(&NOBODY);
+                let shown = ShownTransaction::from(&whole);
+                let read = shown.read(&Blake3, &NOBODY).unwrap();
+                assert_eq!(read.accepted, Accepted::of(&Blake3, &whole, &facts), "{rest} {payload}");
+                assert_eq!(read.accepted.id(), whole.id());
+                let expected = TransactionRead { facts, message: whole.message().to_vec() };
+                assert_eq!(read.read, (!whole.is_too_long()).then_some(expected));
+                assert_eq!(whole.is_too_long(), rest.max(payload) > BYTES_MAX);
+                // However long it is, a bounded part of it is shown.
+                assert!(borsh::to_vec(&shown).unwrap().len() <= 2 * BYTES_MAX + 32);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_acts_for_nobody_deposits_nothing_and_says_nothing() {
+        let mine = script_bytes(0, b"deposit");
+        let mut tx = transaction(rest(&[(5, &mine, false)]));
+        assert_eq!(tx.facts(&account_of(&mine)).deposit, 5);
+        tx.payload.resize(BYTES_MAX + 1, 0);
+        let facts = tx.facts(&account_of(&mine));
+        assert_eq!(facts, TransactionFacts { authority: NOBODY, deposit: 0 });
+        assert_eq!(tx.message(), []);
+        assert_eq!(from_cells(&tx.cells(&facts)), None);
+        // Every byte is part of its digest all the same.
+        let digest = |tx: &LaneTransaction| tx.digest(&Blake3, &facts);
+        let base = digest(&tx);
+        for at in [0, 5000, BYTES_MAX] {
+            let mut other = tx.clone();
+            other.payload[at] ^= 1;
+            assert_ne!(digest(&other), base);
+        }
+        let mut other = tx.clone();
+        other.rest[30] ^= 1;
+        assert_ne!(digest(&other), base);
+    }
+
+    #[test]
+    fn a_forged_node_is_refused_or_is_of_other_bytes() {
+        let domain = b"PayloadDigest";
+        for length in [BYTES_MAX + 1, 100_000] {
+            let bytes = sized(0, length).payload;
+            let honest = LongBytes::of(domain, &bytes).unwrap();
+            let digest = honest.digest(domain).unwrap();
+            assert_eq!(digest, keyed(domain, &bytes));
+            assert_ne!(honest.digest(b"TransactionRest"), Some(digest));
+            for (node, side) in (0..LONG_NODES).flat_map(|node| [(node, 0), (node, 1)]) {
+                let mut forged = honest.clone();
+                forged.0[node][side].0[9] ^= 4;
+                let found = forged.digest(domain);
+                match (node, side) {
+                    (0, 1) => assert_ne!(found, Some(digest)),
+                    _ => assert_eq!(found, None, "node {node}, side {side}"),
+                }
+            }
+            let mut turned = honest.clone();
+            turned.0.reverse();
+            assert_eq!(turned.digest(domain), None);
+        }
+    }
+
+    /// The nodes down the left side, as many as there are.
+    fn nodes(domain: &[u8], bytes: &[u8]) -> Vec<[Digest; 2]> {
+        let key = key(domain);
+        let value = |bytes: &[u8], offset: usize| {
+            let mut hasher = blake3::Hasher::new_keyed(&key);
+            hasher.set_input_offset(offset as u64).update(bytes);
+            Digest(hasher.finalize_non_root())
+        };
+        let (mut nodes, mut subtree) = (vec![], bytes);
+        while subtree.len() > blake3::CHUNK_LEN {
+            let (left, right) = subtree.split_at(hazmat::left_subtree_len(subtree.len() as u64) as usize);
+            nodes.push([value(left, 0), value(right, left.len())]);
+            subtree = left;
+        }
+        nodes
+    }
+
+    #[test]
+    fn bytes_that_can_be_read_cannot_be_shown_as_too_long() {
+        let domain = b"PayloadDigest";
+        for length in [0, 64, 1024, 1025, 2048, 5000, 8 * 1024 + 1, BYTES_MAX] {
+            let bytes = sized(0, length).payload;
+            assert_eq!(LongBytes::of(domain, &bytes), None);
+            let honest = nodes(domain, &bytes);
+            assert!(honest.len() < LONG_NODES, "{length}");
+            // The nodes that there are, and below them what a chunk begins with, or nothing.
+            let mut chunk = [0; 64];
+            chunk[..length.min(64)].copy_from_slice(&bytes[..length.min(64)]);
+            let (left, right) = chunk.split_at(32);
+            for filled in [[left, right].map(|half| Digest(half.try_into().unwrap())), [Digest::ZERO; 2]] {
+                let mut forged = [filled; LONG_NODES];
+                forged[..honest.len()].copy_from_slice(&honest);
+                assert_eq!(LongBytes(Box::new(forged)).digest(domain), None, "{length}");
+            }
+            // What begins higher up than the root is of other bytes.
+            let repeated = honest.iter().chain(&honest).copied().take(LONG_NODES).collect::<Vec<_>>();
+            if let Ok(nodes) = <[_; LONG_NODES]>::try_from(repeated) {
+                assert_ne!(LongBytes(Box::new(nodes)).digest(domain), Some(keyed(domain, &bytes)));
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_past_the_bound_are_not_read_though_all_are_shown() {
+        let whole = sized(9, BYTES_MAX + 1);
+        let mut shown = ShownTransaction::from(&whole);
+        shown.payload = ShownBytes::Whole(whole.payload.clone());
+        let read = shown.read(&Blake3, &NOBODY).unwrap();
+        assert_eq!(Some(read), ShownTransaction::from(&whole).read(&Blake3, &NOBODY));
+    }
+
+    #[test]
+    fn the_digest_is_over_three_cells_and_the_digest_of_the_message() {
+        let tx = transaction(rest(&[]));
+        let cells = tx.cells(&tx.facts(&NOBODY));
+        let digest = |message| Blake3.hash(Domain::Transaction, &[cells[0], cells[1], cells[2], message]);
+        let message = Blake3.hash(Domain::Message, &cells[3..]);
+        assert_eq!(tx.digest(&Blake3, &tx.facts(&NOBODY)), digest(cell::digest(message)));
+        let mut long = tx.clone();
+        long.payload.resize(BYTES_MAX + 1, 1);
+        let facts = long.facts(&NOBODY);
+        let [rest, header, authority] = long.cells(&facts).try_into().unwrap();
+        assert_eq!(header, [0, 1, 0, 0, 1, 0, 0, 0]);
+        let cells = [rest, header, authority, cell::digest(long.payload_digest())];
+        assert_eq!(long.digest(&Blake3, &facts), Blake3.hash(Domain::Transaction, &cells));
     }
 }

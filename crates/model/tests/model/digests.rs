@@ -5,11 +5,12 @@ use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
 use reprise_model::digest::{ClaimDigest, Digest, ProfileId, ResourceId};
 use reprise_model::hash::Blake3;
 use reprise_model::journal::{
-    Access, AggregateJournal, BatchJournal, Commitment, Exit, Journal, TransactionJournal, Transition,
+    Access, AggregateJournal, Commitment, Exit, Journal, Span, SpanJournal, TransactionJournal, Transition,
 };
-use reprise_model::lane;
+use reprise_model::lane::{self, Activity, LaneError, LaneScheme as _, OpenBlock, Own};
 use reprise_model::profile::{ProofProfile, SealKind};
 use reprise_model::statement::Statement;
+use reprise_model::transaction::Accepted;
 
 use crate::kept;
 
@@ -34,28 +35,91 @@ fn field_of(transition: &mut Transition, field: usize) -> &mut [u8; 32] {
     }
 }
 
+fn accepted(n: u8, merge_index: u32) -> Accepted {
+    let [rest, payload, digest] = [0, 0, n].map(kept::digest);
+    Accepted { merge_index, version: 1, rest, payload, digest }
+}
+
+/// What the workload's own lane folds transactions into, by their digests and merge indices.
+pub(crate) fn activity(transactions: &[(u8, u32)]) -> Digest {
+    let mut activity = Activity::default();
+    for (n, index) in transactions {
+        Own.accept(&Blake3, &mut activity, &accepted(*n, *index));
+    }
+    assert_eq!(activity.count as usize, transactions.len());
+    activity.nodes.last().copied().unwrap_or(Digest::ZERO)
+}
+
 proptest! {
     #[test]
-    fn any_changed_bit_of_a_transition_changes_batch_and_aggregate(field in 0..6usize, bit in bit()) {
+    fn any_changed_bit_of_a_transition_changes_span_and_settlement(field in 0..6usize, bit in bit()) {
         let mut other = kept::transition();
         flip(field_of(&mut other, field), bit);
-        let (batch, changed) = (kept::batch_journal(), BatchJournal(other));
-        prop_assert_ne!(batch.bytes(), changed.bytes());
-        prop_assert_ne!(batch.digest(&Blake3), changed.digest(&Blake3));
-        let aggregate = kept::aggregate_journal(Commitment::Unbound);
-        let changed = AggregateJournal { transition: other, ..aggregate };
-        prop_assert_ne!(aggregate.digest(&Blake3), changed.digest(&Blake3));
+        let span = kept::span_journal();
+        let changed = SpanJournal { transition: other, ..span };
+        prop_assert_ne!(span.bytes(), changed.bytes());
+        prop_assert_ne!(span.digest(&Blake3), changed.digest(&Blake3));
+        let settlement = kept::aggregate_journal(Commitment::Unbound);
+        let changed = AggregateJournal { transition: other, ..settlement };
+        prop_assert_ne!(settlement.digest(&Blake3), changed.digest(&Blake3));
     }
 
     #[test]
-    fn any_changed_bit_of_a_pin_changes_the_pins_digest(field in 0..5usize, bit in bit()) {
+    fn any_changed_bit_of_an_open_block_is_another_position(before: bool, bit in bit()) {
+        let span = kept::span_journal();
+        let mut changed = span;
+        flip(if before { &mut changed.open_before.0 } else { &mut changed.open_after.0 }, bit);
+        prop_assert_ne!(span.bytes(), changed.bytes());
+        prop_assert_ne!(span.digest(&Blake3), changed.digest(&Blake3));
+    }
+
+    #[test]
+    fn every_part_of_an_open_block_is_part_of_its_digest(field in 0..8usize, raise in 1u32..) {
+        let open = kept::open_block();
+        let mut other = open.clone();
+        match field {
+            0 => other.context.timestamp_ms ^= u64::from(raise) << 16,
+            1 => other.context.daa_score ^= u64::from(raise) << 16,
+            2 => other.context.blue_score ^= u64::from(raise) << 16,
+            3 => other.last_index ^= raise,
+            4 => other.activity.count ^= raise,
+            5 => other.activity.nodes[raise as usize % 2].0[7] ^= 1,
+            6 => other.activity.nodes.reverse(),
+            _ => drop(other.activity.nodes.pop()),
+        }
+        prop_assert_ne!(open.digest(&Blake3), other.digest(&Blake3));
+    }
+
+    #[test]
+    fn a_block_takes_transactions_whose_merge_indices_rise_and_no_others(
+        indices in proptest::collection::vec(0u32..6, 1..6),
+    ) {
+        let mut open = OpenBlock::new(kept::context());
+        let mut last = None;
+        for index in indices {
+            let before = open.clone();
+            let taken = open.accept(&Blake3, &accepted(1, index));
+            let rises = last.is_none_or(|last| index > last);
+            prop_assert_eq!(taken, if rises { Ok(()) } else { Err(LaneError::Order { index }) });
+            if !rises {
+                prop_assert_eq!(open, before);
+                break;
+            }
+            prop_assert_eq!((open.last_index, open.activity.count), (index, before.activity.count + 1));
+            last = Some(index);
+        }
+    }
+
+    #[test]
+    fn any_changed_bit_of_a_pin_changes_the_pins_digest(field in 0..6usize, bit in bit()) {
         let mut other = kept::pins();
         let bytes = match field {
             0 => &mut other.lane.0,
             1 => &mut other.covenant.0,
             2 => &mut other.deposit.0,
             3 => &mut other.transaction_program.0,
-            _ => &mut other.batch_program.0,
+            4 => &mut other.batch_program.0,
+            _ => &mut other.aggregate_program.0,
         };
         flip(bytes, bit);
         prop_assert_ne!(kept::pins().digest(&Blake3), other.digest(&Blake3));
@@ -85,7 +149,7 @@ proptest! {
 
     #[test]
     fn any_changed_bit_of_a_coordinate_is_another_key(field in 0..4usize, bit in bit()) {
-        let kept = kept::coordinate(Position::Batch);
+        let kept = kept::coordinate(Position::Batch { first: 1 });
         let mut other = kept;
         let bytes = match field {
             0 => &mut other.block_hash.0,
@@ -99,9 +163,9 @@ proptest! {
 
     #[test]
     fn a_key_of_any_bytes_reads_back_to_itself_or_not_at_all(
-        mut key in proptest::collection::vec(any::<u8>(), Coordinate::KEY_LEN), kind in 0u8..4, zeroed in 0..41usize,
+        mut key in proptest::collection::vec(any::<u8>(), Coordinate::KEY_LEN), tag in 0u8..5, zeroed in 0..41usize,
     ) {
-        key[40] = kind;
+        key[40] = tag;
         key[Coordinate::KEY_LEN - zeroed..].fill(0);
         if let Some(coordinate) = Coordinate::from_key(&key) {
             prop_assert_eq!(coordinate.key(), key);
@@ -113,18 +177,14 @@ proptest! {
         accepted in proptest::collection::vec((any::<u8>(), any::<u32>()), 1..5),
         at: prop::sample::Index, raise in 1u32.., context in 0..3usize,
     ) {
-        let digests = |accepted: &[(u8, u32)]| {
-            let named: Vec<_> = accepted.iter().map(|(n, index)| (kept::digest(*n), *index)).collect();
-            lane::activity(&Blake3, named)
-        };
-        let base = digests(&accepted);
+        let base = activity(&accepted);
         let mut moved = accepted.clone();
         moved[at.index(accepted.len())].1 ^= raise;
-        prop_assert_ne!(base, digests(&moved));
+        prop_assert_ne!(base, activity(&moved));
         let mut turned = accepted.clone();
         turned.reverse();
-        prop_assert_eq!(turned == accepted, digests(&turned) == base);
-        prop_assert_ne!(base, digests(&accepted[1..]));
+        prop_assert_eq!(turned == accepted, activity(&turned) == base);
+        prop_assert_ne!(base, activity(&accepted[1..]));
 
         let tip = lane::advance(&Blake3, &kept::digest(1), &kept::context(), &base);
         let mut other = kept::context();
@@ -174,60 +234,107 @@ fn bound_to_the_zero_commitment_is_not_unbound() {
 }
 
 #[test]
-fn a_coordinate_differs_by_checkpoint_index_start_and_commitment() {
+fn a_coordinate_differs_by_checkpoint_index_start_height_and_commitment() {
     let at = |checkpoint: u64, position| {
         let mut coordinate = kept::coordinate(position);
         coordinate.checkpoint = Checkpoint(checkpoint);
         coordinate.key()
     };
-    let aggregate = |start, n| Position::Aggregate { start: Checkpoint(start), commitment: kept::digest(n) };
+    let settlement =
+        |start, n| Position::Settlement { start: Checkpoint(start), commitment: kept::digest(n) };
+    let join = |start, first, last, height| Position::Join { start: Checkpoint(start), first, last, height };
     let keys = [
-        at(1, Position::Batch),
-        at(2, Position::Batch),
+        at(1, Position::Batch { first: 0 }),
+        at(2, Position::Batch { first: 0 }),
+        at(1, Position::Batch { first: 1 }),
         at(1, Position::Transaction { merge_index: 0 }),
         at(1, Position::Transaction { merge_index: 1 }),
-        at(1, aggregate(0, 1)),
-        at(1, aggregate(1, 1)),
-        at(1, aggregate(0, 2)),
+        at(1, join(0, 1, 2, 1)),
+        at(1, join(1, 1, 2, 1)),
+        at(1, join(0, 2, 2, 1)),
+        at(1, join(0, 1, 3, 1)),
+        at(1, join(0, 1, 2, 2)),
+        at(1, settlement(0, 1)),
+        at(1, settlement(1, 1)),
+        at(1, settlement(0, 2)),
     ];
     for (i, key) in keys.iter().enumerate() {
         assert!(!keys[..i].contains(key), "key {i}");
     }
 }
 
-fn batch(root: (u8, u8), tip: (u8, u8)) -> BatchJournal {
-    let (root_before, root_after) = (kept::digest(root.0), kept::digest(root.1));
-    let (tip_before, tip_after) = (kept::digest(tip.0), kept::digest(tip.1));
-    BatchJournal(Transition { root_before, root_after, tip_before, tip_after, ..kept::transition() })
+/// A span from root to root, tip to tip, open block to open block, that withdraws this.
+fn span(root: [u8; 2], tip: [u8; 2], open: [u8; 2], exits: &[u8]) -> Span {
+    let position = |n: u8| if n == 0 { Digest::ZERO } else { kept::digest(n) };
+    let ([root_before, root_after], [tip_before, tip_after]) = (root.map(position), tip.map(position));
+    let [open_before, open_after] = open.map(position);
+    let exits: Vec<Digest> = exits.iter().map(|n| kept::digest(*n)).collect();
+    let folded = Span::fold(&Blake3, &exits);
+    let transition =
+        Transition { root_before, root_after, tip_before, tip_after, exits: folded, ..kept::transition() };
+    Span { journal: SpanJournal { transition, open_before, open_after }, exits }
+}
+
+/// Four in a row: a block, a block in two batches, a block.
+fn run() -> [Span; 4] {
+    [
+        span([1, 2], [1, 2], [0, 0], &[1]),
+        span([2, 3], [2, 2], [0, 7], &[]),
+        span([3, 3], [2, 3], [7, 0], &[2, 3]),
+        span([3, 4], [3, 4], [0, 0], &[]),
+    ]
 }
 
 #[test]
-fn an_aggregate_is_only_of_batches_that_chain_root_to_root_and_tip_to_tip_under_one_pin() {
-    let over = |batches: &[BatchJournal]| AggregateJournal::over(&Blake3, batches, Commitment::Unbound);
-    let (a, b, c) = (batch((1, 2), (1, 2)), batch((2, 3), (2, 3)), batch((3, 4), (3, 4)));
-    let whole = over(&[a, b, c]).unwrap().transition;
-    assert_eq!((whole.root_before, whole.root_after), (kept::digest(1), kept::digest(4)));
-    assert_eq!((whole.tip_before, whole.tip_after), (kept::digest(1), kept::digest(4)));
+fn spans_join_where_they_chain_in_root_tip_and_open_block_under_one_set_of_pins() {
+    let join = |parts: &[Span]| Span::join(&Blake3, parts);
+    let [a, b, c, d] = run();
+    assert_eq!(join(&run()), Some(span([1, 4], [1, 4], [0, 0], &[1, 2, 3])));
+    assert_eq!(join(&[a.clone(), b.clone()]), Some(span([1, 3], [1, 2], [0, 7], &[1])));
+    assert_eq!(join(&[c.clone(), d.clone()]), Some(span([3, 4], [2, 4], [7, 0], &[2, 3])));
+    assert_eq!(join(std::slice::from_ref(&b)), Some(b.clone()));
 
-    assert_eq!(over(&[]), None, "nothing");
-    assert_eq!(over(&[a, c]), None, "one left out");
-    assert_eq!(over(&[b, a]), None, "turned round");
-    assert_eq!(over(&[a, batch((9, 3), (2, 3))]), None, "another root");
-    assert_eq!(over(&[a, batch((2, 3), (9, 3))]), None, "another tip");
+    assert_eq!(join(&[]), None, "nothing");
+    assert_eq!(join(&[a.clone(), c.clone()]), None, "one left out");
+    assert_eq!(join(&[c.clone(), b.clone()]), None, "turned round");
+    assert_eq!(join(&[a.clone(), span([9, 3], [2, 2], [0, 7], &[])]), None, "another root");
+    assert_eq!(join(&[b.clone(), span([3, 3], [9, 3], [7, 0], &[])]), None, "another tip");
+    assert_eq!(join(&[b.clone(), span([3, 3], [2, 3], [8, 0], &[])]), None, "another open block");
+    assert_eq!(join(&[b.clone(), span([3, 3], [2, 3], [0, 0], &[])]), None, "a block that was left open");
+    assert_eq!(join(&[a.clone(), span([2, 3], [2, 2], [7, 0], &[])]), None, "a block that nobody opened");
     let mut pinned = b;
-    pinned.0.pins.0[0] ^= 1;
-    assert_eq!(over(&[a, pinned]), None, "other pins");
+    pinned.journal.transition.pins.0[0] ^= 1;
+    assert_eq!(join(&[a, pinned]), None, "other pins");
 }
 
 #[test]
-fn equal_spans_are_one_aggregate_unless_their_exits_differ() {
-    let over = |batches: &[BatchJournal]| AggregateJournal::over(&Blake3, batches, Commitment::Unbound);
-    let quiet = |mut batch: BatchJournal| {
-        batch.0.exits = Digest::ZERO;
-        batch
-    };
-    let (one, two) = (quiet(batch((1, 2), (1, 2))), quiet(batch((2, 3), (2, 3))));
-    let whole = quiet(batch((1, 3), (1, 3)));
-    assert_eq!(over(&[one, two]), over(&[whole]));
-    assert_ne!(over(&[one, batch((2, 3), (2, 3))]), over(&[whole]));
+fn a_settlement_begins_and_ends_between_blocks() {
+    let over = |parts: &[Span]| AggregateJournal::over(&Blake3, parts, Commitment::Unbound);
+    let parts = run();
+    let whole = over(&parts).unwrap().transition;
+    assert_eq!(whole, span([1, 4], [1, 4], [0, 0], &[1, 2, 3]).journal.transition);
+    assert!(over(&parts[1..3]).is_some());
+    assert_eq!(over(&parts[..2]), None, "it ends within a block");
+    assert_eq!(over(&parts[2..]), None, "it begins within a block");
+    assert_eq!(over(&parts[1..2]), None, "it ends within a block");
+    assert_eq!(over(&[]), None, "nothing");
+    assert_eq!(over(&[parts[0].clone(), parts[3].clone()]), None, "they do not chain");
+}
+
+#[test]
+fn equal_spans_are_one_statement_however_they_are_joined() {
+    let join = |parts: &[Span]| Span::join(&Blake3, parts).unwrap();
+    let parts = run();
+    let whole = join(&parts);
+    for at in 1..parts.len() {
+        let (before, after) = parts.split_at(at);
+        assert_eq!(join(&[join(before), join(after)]), whole, "joined at {at}");
+    }
+    let [a, b, c, d] = parts;
+    assert_eq!(join(&[a.clone(), join(&[b.clone(), c.clone()]), d.clone()]), whole);
+    // As one batch would have it; and with other exits it is another.
+    assert_eq!(span([1, 4], [1, 4], [0, 0], &[1, 2, 3]), whole);
+    for exits in [&[1, 2][..], &[1, 3, 2], &[]] {
+        assert_ne!(span([1, 4], [1, 4], [0, 0], exits).journal, whole.journal);
+    }
 }

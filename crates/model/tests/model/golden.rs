@@ -7,15 +7,15 @@ use reprise_model::cell;
 use reprise_model::coordinate::{Checkpoint, Position};
 use reprise_model::digest::{ClaimDigest, Digest, ProfileId, ProgramId};
 use reprise_model::hash::{Blake3, Domain, Hasher};
-use reprise_model::journal::{Commitment, Journal};
+use reprise_model::journal::{Commitment, Journal, Transition};
 use reprise_model::lane;
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::Receipt;
 use reprise_model::state::{self, StatePath};
 use reprise_model::statement::{Claim, KEY_FORMAT_VERSION, Statement};
-use reprise_model::transaction::{account_of, script_bytes};
+use reprise_model::transaction::{ShownTransaction, account_of, script_bytes};
 
-use crate::kept;
+use crate::{digests, kept};
 
 /// `bytes`, one line a cell.
 fn lines(bytes: &[u8]) -> String {
@@ -37,20 +37,21 @@ fn assert_golden(name: &str, bytes: impl AsRef<[u8]>) {
 }
 
 #[test]
-fn the_three_journals_encode_as_they_always_did() {
+fn the_journals_encode_as_they_always_did() {
     assert_golden("journal: transaction", kept::transaction_journal().bytes());
-    assert_golden("journal: batch", kept::batch_journal().bytes());
+    assert_golden("journal: span of blocks", kept::whole_journal().bytes());
+    assert_golden("journal: span within a block", kept::span_journal().bytes());
     let bound = Commitment::Bound(kept::digest(0x70));
-    assert_golden("journal: aggregate, bound", kept::aggregate_journal(bound).bytes());
-    assert_golden("journal: aggregate, unbound", kept::aggregate_journal(Commitment::Unbound).bytes());
+    assert_golden("journal: settlement, bound", kept::aggregate_journal(bound).bytes());
+    assert_golden("journal: settlement, unbound", kept::aggregate_journal(Commitment::Unbound).bytes());
 }
 
 #[test]
 fn the_journals_digests_are_what_they_always_were() {
     assert_golden("digest: transaction", kept::transaction_journal().digest(&Blake3).0);
-    assert_golden("digest: batch", kept::batch_journal().digest(&Blake3).0);
+    assert_golden("digest: span within a block", kept::span_journal().digest(&Blake3).0);
     let bound = Commitment::Bound(kept::digest(0x70));
-    assert_golden("digest: aggregate, bound", kept::aggregate_journal(bound).digest(&Blake3).0);
+    assert_golden("digest: settlement, bound", kept::aggregate_journal(bound).digest(&Blake3).0);
 }
 
 #[test]
@@ -72,10 +73,13 @@ fn a_statement_id_is_what_it_always_was() {
 fn coordinates_have_the_keys_they_always_had() {
     let transaction = Position::Transaction { merge_index: 0x0102_0304 };
     assert_golden("coordinate: transaction", kept::coordinate(transaction).key());
-    assert_golden("coordinate: batch", kept::coordinate(Position::Batch).key());
+    let batch = Position::Batch { first: 0x0102_0304 };
+    assert_golden("coordinate: batch", kept::coordinate(batch).key());
     let start = Checkpoint(0x1112_1314_1516_1718);
-    let aggregate = Position::Aggregate { start, commitment: kept::digest(0x70) };
-    assert_golden("coordinate: aggregate", kept::coordinate(aggregate).key());
+    let join = Position::Join { start, first: 0x0102_0304, last: 0x0506_0708, height: 9 };
+    assert_golden("coordinate: join", kept::coordinate(join).key());
+    let settlement = Position::Settlement { start, commitment: kept::digest(0x70) };
+    assert_golden("coordinate: settlement", kept::coordinate(settlement).key());
 }
 
 #[test]
@@ -91,26 +95,44 @@ fn a_transaction_has_the_cells_and_ids_it_always_had() {
 }
 
 #[test]
+fn a_transaction_that_is_too_long_has_the_cells_digest_and_nodes_it_always_had() {
+    let transaction = kept::long_transaction();
+    let facts = transaction.facts(&account_of(&script_bytes(0, b"deposit")));
+    assert_golden("transaction: long, cells", cell::to_bytes(&transaction.cells(&facts)));
+    assert_golden("transaction: long, digest", transaction.digest(&Blake3, &facts).0);
+    let shown = borsh::to_vec(&ShownTransaction::from(&transaction)).unwrap();
+    let (_, nodes) = shown.split_at(shown.len() - 5 * 64);
+    assert_golden("transaction: long, nodes of the payload", nodes);
+}
+
+#[test]
 fn the_lane_tip_moves_as_it_always_did() {
     let genesis = lane::genesis(&Blake3, &kept::digest(1));
-    let activity = lane::activity(&Blake3, [(kept::digest(2), 1), (kept::digest(3), 4)]);
+    let activity = digests::activity(&[(2, 1), (3, 4)]);
     assert_golden("lane: genesis", genesis.0);
     assert_golden("lane: context", cell::to_bytes(&[kept::context().cell()]));
     assert_golden("lane: activity", activity.0);
     assert_golden("lane: tip", lane::advance(&Blake3, &genesis, &kept::context(), &activity).0);
+    assert_golden("lane: open block", kept::open_block().digest(&Blake3).0);
 }
 
 #[test]
-fn leaves_nodes_and_exits_hash_as_they_always_did() {
+fn values_leaves_nodes_and_exits_hash_as_they_always_did() {
     let value = [cell::digest(kept::digest(1)), [1, 2, 3, 4, 5, 6, 7, 8]];
-    let leaf = state::leaf(&Blake3, Some(&value));
+    assert_golden("state: value", state::value(&Blake3, Some(&value)).0);
+    let slot = state::slot(&Blake3, &kept::entries()[0].resource);
+    assert_golden("state: slot", slot.to_le_bytes());
+    let entries = kept::entries();
+    let leaf = state::leaf(&Blake3, &entries);
     assert_golden("state: leaf", leaf.0);
     assert_golden("state: node", Blake3.merge(&leaf, &Digest::ZERO).0);
     let siblings = (0..state::DEPTH).map(kept::digest).collect();
-    let path = StatePath { slot: 0x5555_5555_5555_5555, leaf, siblings };
+    let path = StatePath { slot: 0x5555_5555_5555_5555, entries: entries.to_vec(), siblings };
     assert_golden("state: root", path.root(&Blake3).0);
     let exit = kept::transaction_journal().exits[0];
-    assert_golden("exits: fold", exit.fold(&Blake3, &Digest::ZERO).0);
+    let exits = exit.fold(&Blake3, &Digest::ZERO);
+    assert_golden("exits: fold", exits.0);
+    assert_golden("exits: fold of a span", Transition::fold_exits(&Blake3, &Digest::ZERO, &exits).0);
     assert_golden("cells: domain", Blake3.hash(Domain::Journal, &value).0);
 }
 
@@ -118,7 +140,7 @@ fn leaves_nodes_and_exits_hash_as_they_always_did() {
 fn a_receipts_checksum_is_what_it_always_was() {
     let receipt = Receipt {
         statement: Statement { profile: ProfileId(kept::bytes(0x80)), claim: ClaimDigest(kept::bytes(0x81)) },
-        claim: Claim { program: ProgramId(kept::bytes(4)), journal: kept::batch_journal().bytes() },
+        claim: Claim { program: ProgramId(kept::bytes(4)), journal: kept::span_journal().bytes() },
         seal_kind: SealKind::Composite,
         seal: vec![1, 2, 3],
     };

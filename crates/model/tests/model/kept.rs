@@ -4,11 +4,12 @@ use reprise_model::block::{BatchMetadata, BlockId, ChainBlockMetadata};
 use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProfileId, ProgramId, ResourceId, TransactionId};
 use reprise_model::journal::{
-    Access, AggregateJournal, BatchJournal, Commitment, Exit, Outcome, Pins, TransactionJournal, Transition,
+    Access, AggregateJournal, Commitment, Exit, Outcome, Pins, SpanJournal, TransactionJournal, Transition,
 };
-use reprise_model::lane::BlockContext;
+use reprise_model::lane::{Activity, BlockContext, OpenBlock};
 use reprise_model::profile::{ProofProfile, SealKind};
-use reprise_model::transaction::{self, LaneTransaction, script_bytes};
+use reprise_model::state::Entry;
+use reprise_model::transaction::{self, BYTES_MAX, LaneTransaction, script_bytes};
 
 /// Thirty-two bytes that count up from `n`.
 pub(crate) fn bytes(n: u8) -> [u8; 32] {
@@ -26,6 +27,7 @@ pub(crate) fn pins() -> Pins {
         deposit: ResourceId(bytes(3)),
         transaction_program: ProgramId(bytes(4)),
         batch_program: ProgramId(bytes(5)),
+        aggregate_program: ProgramId(bytes(6)),
     }
 }
 
@@ -50,8 +52,24 @@ pub(crate) fn transaction_journal() -> TransactionJournal {
     }
 }
 
-pub(crate) fn batch_journal() -> BatchJournal {
-    BatchJournal(transition())
+/// Of a run within a block.
+pub(crate) fn span_journal() -> SpanJournal {
+    SpanJournal { transition: transition(), open_before: digest(0x16), open_after: digest(0x17) }
+}
+
+/// Of whole blocks.
+pub(crate) fn whole_journal() -> SpanJournal {
+    SpanJournal { transition: transition(), open_before: Digest::ZERO, open_after: Digest::ZERO }
+}
+
+pub(crate) fn open_block() -> OpenBlock {
+    let activity = Activity { count: 5, nodes: vec![digest(0x18), digest(0x19)] };
+    OpenBlock { context: context(), last_index: 0x0102_0304, activity }
+}
+
+/// What a slot of two resources holds.
+pub(crate) fn entries() -> [Entry; 2] {
+    [0x1a, 0x1c].map(|n| Entry { resource: ResourceId(bytes(n)), value: digest(n + 1) })
 }
 
 pub(crate) fn aggregate_journal(commitment: Commitment) -> AggregateJournal {
@@ -131,4 +149,11 @@ pub(crate) fn lane_transaction() -> LaneTransaction {
     let message: Vec<u8> = (0..40).collect();
     let payload = transaction::payload(&opening, &message).unwrap();
     LaneTransaction { merge_index: 3, version: 1, rest, payload }
+}
+
+/// [`lane_transaction`] with more payload than anybody reads: 17 chunks of BLAKE3.
+pub(crate) fn long_transaction() -> LaneTransaction {
+    let mut transaction = lane_transaction();
+    transaction.payload.resize(BYTES_MAX + 1, 0x5a);
+    transaction
 }

@@ -1,6 +1,8 @@
 //! The words of the house: what they encode to, and what each digest depends on.
 
 #[cfg(test)]
+mod bounds;
+#[cfg(test)]
 mod digests;
 #[cfg(test)]
 mod golden;
