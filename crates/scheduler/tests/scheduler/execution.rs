@@ -5,14 +5,15 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use reprise_ledger::Action;
 use reprise_model::cell::Cell;
-use reprise_model::digest::{ProgramId, ResourceId};
+use reprise_model::digest::{Digest, ResourceId};
 use reprise_model::hash::Blake3;
 use reprise_model::journal::{Exit, Outcome, TransactionEffects};
-use reprise_model::lane::BlockContext;
+use reprise_model::limits::{Limits, ProveApart};
+use reprise_model::processor::{Processor, ResourceView};
+use reprise_model::scheduled::{ProvedBy, ScheduledBlock};
 use reprise_model::state;
-use reprise_model::transaction::{LaneTransaction, TransactionFacts};
-use reprise_scheduler::execution::ExecutionError;
-use reprise_scheduler::processor::{Processor, ResourceView};
+use reprise_model::transaction::{self, LaneTransaction, TransactionFacts};
+use reprise_scheduler::execution::{Division, ExecutionError};
 use reprise_scheduler::record::MemoryLog;
 use reprise_scheduler::scheduler::SchedulerError;
 use reprise_scheduler::tree::StateTree;
@@ -29,6 +30,22 @@ pub(crate) fn asks() -> impl Strategy<Value = Vec<Ask>> {
 
 pub(crate) fn accepted(asks: &[Ask]) -> Vec<LaneTransaction> {
     (1..).zip(asks).map(|(index, ask)| fixture::transaction(index * 2, *ask)).collect()
+}
+
+/// What one proof may hold, mostly less than a block has.
+pub(crate) fn divisions() -> impl Strategy<Value = Division> {
+    let apart = prop_oneof![
+        1 => Just(ProveApart::Always),
+        1 => Just(ProveApart::Never),
+        3 => Just(ProveApart::Auto),
+    ];
+    let bytes = prop_oneof![Just(usize::MAX), 300usize..3000];
+    (1usize..8, 2usize..5, bytes, 0u64..3, apart).prop_map(
+        |(transactions, proofs, bytes, recursion, apart)| Division {
+            limits: Limits { transactions, proofs, bytes, recursion },
+            apart,
+        },
+    )
 }
 
 proptest! {
@@ -60,14 +77,19 @@ proptest! {
         prop_assert_eq!(together, journals);
         let indices: Vec<_> = batch.transactions.iter().map(|tx| tx.merge_index).collect();
         prop_assert_eq!(indices, block.accepted.iter().map(|tx| tx.merge_index).collect::<Vec<_>>());
-        match batch.journal {
-            None => prop_assert!(asks.is_empty() && batch.root_after == start),
-            Some(journal) => prop_assert_eq!((journal.0.root_before, journal.0.root_after), (start, root)),
+        match &batch.batches[..] {
+            [] => prop_assert!(asks.is_empty() && batch.root_after == start),
+            [whole] => {
+                let transition = whole.journal.transition;
+                prop_assert_eq!(whole.range(), 0..asks.len());
+                prop_assert_eq!((transition.root_before, transition.root_after), (start, root));
+            }
+            more => prop_assert!(false, "{} batches", more.len()),
         }
     }
 }
 
-type Deed = fn(&ResourceView) -> TransactionEffects;
+type Deed = fn(&ResourceView<'_>) -> TransactionEffects;
 
 /// A workload that declares two resources and does as it is told.
 struct Told(Deed);
@@ -76,44 +98,40 @@ const MINE: ResourceId = ResourceId([1; 32]);
 const YOURS: ResourceId = ResourceId([2; 32]);
 const NOBODYS: ResourceId = ResourceId([3; 32]);
 
-fn value(n: u32) -> Vec<Cell> {
-    vec![[n; 8]]
+fn value(n: u32) -> Option<Vec<Cell>> {
+    Some(vec![[n; 8]])
 }
 
 impl Processor for Told {
-    fn tx_image_id(&self) -> ProgramId {
-        ProgramId([1; 32])
+    fn declare(&self, message: &[u8], _: &TransactionFacts) -> Option<Vec<ResourceId>> {
+        assert_ne!(message, b"declare and panic", "a defect in declare");
+        (message != b"foreign").then(|| vec![MINE, YOURS])
     }
-    fn batch_image_id(&self) -> ProgramId {
-        ProgramId([2; 32])
-    }
-    fn aggregator_image_id(&self) -> ProgramId {
-        ProgramId([3; 32])
-    }
-    fn declare(&self, transaction: &LaneTransaction, _: &TransactionFacts) -> Vec<ResourceId> {
-        assert_ne!(transaction.payload, b"declare and panic", "a defect in declare");
-        vec![MINE, YOURS]
-    }
-    fn execute(
-        &self,
-        _: &LaneTransaction,
-        _: &TransactionFacts,
-        _: &BlockContext,
-        view: &ResourceView,
-    ) -> TransactionEffects {
+
+    fn execute(&self, _: &[u8], _: &TransactionFacts, view: &ResourceView<'_>) -> TransactionEffects {
         (self.0)(view)
     }
 }
 
-fn told(deed: Deed, payload: &[u8]) -> Result<reprise_model::scheduled::ScheduledBlock, SchedulerError> {
+/// A block with these messages, each told the same.
+fn all_told(deed: Deed, messages: &[&[u8]]) -> Result<ScheduledBlock, SchedulerError> {
     let mut scheduler = fixture::open(Arc::new(Told(deed)), Box::new(MemoryLog::default())).unwrap();
-    let payload = payload.to_vec();
-    let transaction = LaneTransaction { merge_index: 7, version: 1, rest: vec![], payload };
-    let (metadata, block) = fixture::block(ROOT, 1, 0, vec![transaction]);
+    let transaction = |(merge_index, message): (u32, &&[u8])| LaneTransaction {
+        merge_index,
+        version: 1,
+        rest: vec![],
+        payload: transaction::payload(&[], message).unwrap(),
+    };
+    let accepted = (7..).zip(messages).map(transaction).collect();
+    let (metadata, block) = fixture::block(ROOT, 1, 0, accepted);
     Ok(scheduler.schedule([(metadata, &block)])?.remove(0))
 }
 
-fn wrote(writes: Vec<(ResourceId, Vec<Cell>)>) -> TransactionEffects {
+fn told(deed: Deed, message: &[u8]) -> Result<ScheduledBlock, SchedulerError> {
+    all_told(deed, &[message])
+}
+
+fn wrote(writes: Vec<(ResourceId, Option<Vec<Cell>>)>) -> TransactionEffects {
     TransactionEffects { outcome: Outcome::SUCCESS, writes, exits: vec![] }
 }
 
@@ -152,9 +170,41 @@ fn a_failure_that_brings_effects_keeps_none() {
 fn of_two_writes_to_one_resource_the_journal_names_the_one_that_stays() {
     let batch = told(|_| wrote(vec![(MINE, value(1)), (MINE, value(2))]), b"").unwrap();
     let journal = &batch.transactions[0].journal;
-    assert_eq!(journal.accesses[0].after, state::leaf(&Blake3, Some(&value(2))));
-    let expected = StateTree::empty(Arc::new(Blake3)).with(state::slot(&MINE), &value(2)).root();
+    assert_eq!(journal.accesses[0].after, state::value(&Blake3, value(2).as_deref()));
+    let expected = StateTree::empty(Arc::new(Blake3)).with(&MINE, value(2).as_deref()).root();
     assert_eq!(batch.root_after, expected);
+}
+
+#[test]
+fn what_a_transaction_deletes_the_next_one_meets_absent() {
+    let deed: Deed = |view| match view.read(&MINE) {
+        Ok(Some(_)) => wrote(vec![(MINE, None)]),
+        Ok(None) => wrote(vec![(MINE, value(1))]),
+        Err(_) => TransactionEffects::failure(Outcome::UNDECLARED_ACCESS),
+    };
+    let held = state::value(&Blake3, value(1).as_deref());
+    let empty = StateTree::empty(Arc::new(Blake3)).root();
+    for transactions in 1..5 {
+        let block = all_told(deed, &vec![&b""[..]; transactions]).unwrap();
+        let met: Vec<_> = block.transactions.iter().map(|it| it.journal.accesses[0]).collect();
+        for (at, access) in met.iter().enumerate() {
+            let expected = if at % 2 == 0 { (Digest::ZERO, held) } else { (held, Digest::ZERO) };
+            assert_eq!((access.before, access.after), expected);
+        }
+        assert_eq!(block.root_after == empty, transactions % 2 == 0);
+    }
+}
+
+#[test]
+fn what_is_disposed_of_is_never_executed_and_has_no_effect() {
+    let block = all_told(|_| wrote(vec![(MINE, value(1))]), &[b"foreign", b""]).unwrap();
+    let [disposed, executed] = &block.transactions[..] else { panic!("{}", block.transactions.len()) };
+    assert_eq!((disposed.proved_by, disposed.journal.outcome), (ProvedBy::Disposal, Outcome::MALFORMED));
+    assert!(disposed.journal.accesses.is_empty() && disposed.journal.exits.is_empty());
+    assert_eq!((executed.proved_by, executed.journal.outcome), (ProvedBy::Itself, Outcome::SUCCESS));
+    let alone = told(|_| panic!("it is executed"), b"foreign").unwrap();
+    assert_eq!(alone.root_after, StateTree::empty(Arc::new(Blake3)).root());
+    assert_eq!(alone.batches.len(), 1, "the lane tip moves all the same");
 }
 
 #[test]

@@ -7,17 +7,46 @@ use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainBlockMetadat
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest, ProgramId, ResourceId};
 use reprise_model::hash::Blake3;
-use reprise_model::journal::Pins;
-use reprise_model::transaction::{self, LaneTransaction, account_of, script_bytes};
-use reprise_scheduler::processor::Processor;
+use reprise_model::journal::{Pins, TransactionEffects};
+use reprise_model::limits::{Limits, ProveApart};
+use reprise_model::order::BatchRef;
+use reprise_model::processor::{Processor, ResourceView};
+use reprise_model::transaction::{self, LaneTransaction, TransactionFacts, account_of, script_bytes};
+use reprise_scheduler::execution::Division;
 use reprise_scheduler::record::RecordLog;
 use reprise_scheduler::scheduler::{Scheduler, SchedulerError};
 
 pub(crate) const ROOT: BlockHash = BlockHash([0xaa; 32]);
 
+/// A batch a block, and a proof a transaction.
+pub(crate) const WHOLE: Division = Division { limits: Limits::NONE, apart: ProveApart::Always };
+
 pub(crate) fn ledger() -> Arc<dyn Processor> {
-    let id = |n| ProgramId([n; 32]);
-    Arc::new(Ledger { transaction: id(1), batch: id(2), aggregate: id(3) })
+    Arc::new(Ledger)
+}
+
+/// The ledger, some of whose transactions cost more than others.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Uneven;
+
+impl Processor for Uneven {
+    fn declare(&self, message: &[u8], facts: &TransactionFacts) -> Option<Vec<ResourceId>> {
+        Ledger.declare(message, facts)
+    }
+
+    fn execute(
+        &self,
+        message: &[u8],
+        facts: &TransactionFacts,
+        view: &ResourceView<'_>,
+    ) -> TransactionEffects {
+        Ledger.execute(message, facts, view)
+    }
+
+    fn cost(&self, message: &[u8]) -> u64 {
+        // The last byte of the counterparty, which is a hash.
+        message.last().map_or(0, |byte| u64::from(byte % 3))
+    }
 }
 
 fn deposit_script() -> Vec<u8> {
@@ -31,6 +60,7 @@ pub(crate) fn pins() -> Pins {
         deposit: account_of(&deposit_script()),
         transaction_program: ProgramId([1; 32]),
         batch_program: ProgramId([2; 32]),
+        aggregate_program: ProgramId([3; 32]),
     }
 }
 
@@ -90,9 +120,22 @@ fn root() -> ChainRoot {
     ChainRoot { metadata, lane_proof: None }
 }
 
+/// The batch of a block at a place.
+pub(crate) fn batch(block: BlockHash, index: usize) -> BatchRef {
+    BatchRef { block, index }
+}
+
 pub(crate) fn open(
     processor: Arc<dyn Processor>,
     log: Box<dyn RecordLog>,
 ) -> Result<Scheduler, SchedulerError> {
-    Scheduler::open(processor, Arc::new(Blake3), pins(), root(), log)
+    divided(processor, WHOLE, log)
+}
+
+pub(crate) fn divided(
+    processor: Arc<dyn Processor>,
+    division: Division,
+    log: Box<dyn RecordLog>,
+) -> Result<Scheduler, SchedulerError> {
+    Scheduler::open(processor, Arc::new(Blake3), pins(), division, root(), log)
 }

@@ -1,19 +1,23 @@
 //! Several forks: each as if it were alone, and every witness true to the roots its journal names.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use reprise_model::block::{BatchMetadata, ChainBlock};
 use reprise_model::digest::BlockHash;
 use reprise_model::hash::Blake3;
-use reprise_model::scheduled::ScheduledBlock;
+use reprise_model::journal::Span;
+use reprise_model::program;
+use reprise_model::scheduled::{ProvedBy, ScheduledBlock};
 use reprise_model::state;
-use reprise_model::witness::Witness;
+use reprise_model::transaction::BYTES_MAX;
+use reprise_model::witness::{BatchWitness, Witness};
 use reprise_scheduler::record::MemoryLog;
 use reprise_scheduler::scheduler::{Scheduler, SchedulerError};
 
-use crate::execution::{accepted, asks};
-use crate::fixture::{self, Ask, ROOT};
+use crate::execution::{accepted, asks, divisions};
+use crate::fixture::{self, Ask, ROOT, Uneven, WHOLE};
 
 /// A tree of blocks: each on the root or on an earlier one.
 fn worlds() -> impl Strategy<Value = Vec<(BatchMetadata, ChainBlock)>> {
@@ -48,6 +52,13 @@ fn schedule(scheduler: &mut Scheduler, blocks: &[&(BatchMetadata, ChainBlock)]) 
     scheduler.schedule(blocks.iter().map(|(metadata, block)| (*metadata, block))).unwrap()
 }
 
+fn batch_witness(scheduler: &Scheduler, block: BlockHash, index: usize) -> BatchWitness {
+    match scheduler.batch_witness(&fixture::batch(block, index)).unwrap() {
+        Witness::Batch(witness) => witness,
+        other => panic!("{other:?}"),
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
@@ -72,40 +83,84 @@ proptest! {
     }
 
     #[test]
-    fn every_witness_opens_in_the_roots_that_the_journals_name(world in worlds()) {
-        let mut scheduler = fresh();
+    fn every_witness_opens_in_the_roots_that_the_journals_name(world in worlds(), division in divisions()) {
+        let (uneven, log) = (Arc::new(Uneven), Box::new(MemoryLog::default()));
+        let mut scheduler = fixture::divided(uneven, division, log).unwrap();
         let all: Vec<_> = world.iter().collect();
-        for batch in schedule(&mut scheduler, &all) {
-            let hash = batch.metadata.block_hash();
-            for (index, transaction) in batch.transactions.iter().enumerate() {
+        for block in schedule(&mut scheduler, &all) {
+            let hash = block.metadata.block_hash();
+            for (index, transaction) in block.transactions.iter().enumerate() {
                 let Witness::Transaction(witness) = scheduler.transaction_witness(&hash, index).unwrap() else {
                     panic!("not a transaction's")
                 };
-                let leaves: Vec<_> =
-                    witness.before.iter().map(|value| state::leaf(&Blake3, value.as_deref())).collect();
+                let values: Vec<_> =
+                    witness.before.iter().map(|value| state::value(&Blake3, value.as_deref())).collect();
                 let named: Vec<_> = transaction.journal.accesses.iter().map(|access| access.before).collect();
-                prop_assert_eq!(leaves, named);
-                let digest = reprise_model::hash::Hasher::hash(
-                    &Blake3, reprise_model::hash::Domain::Transaction, &witness.transaction,
-                );
-                prop_assert_eq!(digest, transaction.journal.transaction);
+                prop_assert_eq!(values, named);
+                let proved = program::transaction(&Blake3, &Uneven, &witness);
+                match transaction.proved_by {
+                    ProvedBy::Disposal => prop_assert!(proved.is_err(), "nothing proves it apart"),
+                    _ => prop_assert_eq!(proved.unwrap(), transaction.journal.clone()),
+                }
             }
-            let Some(journal) = batch.journal else {
-                prop_assert!(scheduler.batch_witness(&hash).is_err(), "an empty block has no witness");
-                continue;
-            };
-            let Witness::Batch(witness) = scheduler.batch_witness(&hash).unwrap() else {
-                panic!("not a batch's")
-            };
-            prop_assert_eq!(witness.root_before, journal.0.root_before);
-            prop_assert_eq!(witness.tip_before, journal.0.tip_before);
-            for path in &witness.paths {
-                prop_assert_eq!(path.root(&Blake3), journal.0.root_before);
+            for (index, batch) in block.batches.iter().enumerate() {
+                let transition = batch.journal.transition;
+                let witness = batch_witness(&scheduler, hash, index);
+                prop_assert_eq!(witness.root_before, transition.root_before);
+                prop_assert_eq!(witness.tip_before, transition.tip_before);
+                for path in &witness.paths {
+                    prop_assert_eq!(path.root(&Blake3), transition.root_before);
+                }
+                for access in block.transactions[batch.range()].iter().flat_map(|tx| &tx.journal.accesses) {
+                    let slot = state::slot(&Blake3, &access.resource);
+                    prop_assert_eq!(witness.paths.iter().filter(|path| path.slot == slot).count(), 1);
+                }
+                prop_assert_eq!(program::batch(&Blake3, &Uneven, &witness), Ok(batch.journal));
             }
-            for access in batch.transactions.iter().flat_map(|tx| &tx.journal.accesses) {
-                let slot = state::slot(&access.resource);
-                prop_assert_eq!(witness.paths.iter().filter(|path| path.slot == slot).count(), 1);
-            }
+            let past = fixture::batch(hash, block.batches.len());
+            prop_assert!(scheduler.batch_witness(&past).is_err(), "an empty block has no witness");
+        }
+    }
+
+    #[test]
+    fn however_a_block_is_divided_its_batches_join_to_the_batch_of_the_whole(
+        asks in asks(), long in any::<prop::sample::Index>(), division in divisions(),
+    ) {
+        let funds: Vec<_> = (0..5).map(|to| fixture::deposit(to, 60)).collect();
+        let (first, funding) = fixture::block(ROOT, 1, 0, accepted(&funds));
+        let mut transactions = accepted(&asks);
+        if !transactions.is_empty() {
+            let at = long.index(transactions.len());
+            transactions[at].payload.resize(BYTES_MAX + 1, 0);
+        }
+        let (metadata, block) = fixture::block(first.block_hash(), 2, 0, transactions);
+        let scheduled = |division| {
+            let (uneven, log) = (Arc::new(Uneven), Box::new(MemoryLog::default()));
+            let mut scheduler = fixture::divided(uneven, division, log).unwrap();
+            scheduler.schedule([(first, &funding), (metadata, &block)]).unwrap().remove(1)
+        };
+        let (whole, parts) = (scheduled(WHOLE), scheduled(division));
+        prop_assert_eq!((whole.root_after, whole.tip_after), (parts.root_after, parts.tip_after));
+        let journals = |block: &ScheduledBlock| -> Vec<_> {
+            block.transactions.iter().map(|it| (it.merge_index, it.journal.clone())).collect()
+        };
+        prop_assert_eq!(journals(&whole), journals(&parts));
+
+        let spans = |block: &ScheduledBlock| -> Vec<Span> {
+            block.batches.iter().map(|batch| block.span(&Blake3, batch)).collect()
+        };
+        prop_assert_eq!(Span::join(&Blake3, &spans(&parts)), spans(&whole).pop());
+        // Each transaction is in one batch, and each batch within its limits.
+        let covered: Vec<usize> = parts.batches.iter().flat_map(|batch| batch.range()).collect();
+        prop_assert_eq!(covered, (0..asks.len()).collect::<Vec<_>>());
+        for batch in &parts.batches {
+            let within = &parts.transactions[batch.range()];
+            let apart = within.iter().filter(|it| it.proved_by == ProvedBy::Itself).count();
+            prop_assert!((1..=division.limits.transactions).contains(&within.len()));
+            prop_assert!(apart <= division.limits.proofs);
+            let read = block.accepted[batch.range()].iter().filter(|it| !it.is_too_long());
+            let bytes: usize = read.map(|it| it.rest.len() + it.payload.len()).sum();
+            prop_assert!(bytes <= division.limits.bytes || within.len() == 1);
         }
     }
 }

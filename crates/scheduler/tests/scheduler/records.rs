@@ -5,10 +5,12 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use reprise_disk::data_dir::{DataDir, LockedPath};
-use reprise_disk::log::{HEADER_LEN, LogError};
+use reprise_disk::log::{Format, HEADER_LEN, Log, LogError};
 use reprise_model::block::{BatchMetadata, ChainBlock};
 use reprise_model::digest::{BlockHash, PinsDigest};
+use reprise_model::limits::{Limits, ProveApart};
 use reprise_model::scheduled::ScheduledBlock;
+use reprise_scheduler::execution::Division;
 use reprise_scheduler::record::{BatchRecord, DiskLog, MemoryLog, RecordLog};
 use reprise_scheduler::scheduler::Scheduler;
 
@@ -51,7 +53,9 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let mut before = fixture::open(fixture::ledger(), disk(dir.path())).unwrap();
         let batches = follow(&mut before, &world);
-        let witness = |scheduler: &Scheduler, hash| scheduler.batch_witness(hash).ok();
+        let witness = |scheduler: &Scheduler, hash: &BlockHash| {
+            scheduler.batch_witness(&fixture::batch(*hash, 0)).ok()
+        };
         let hashes: Vec<BlockHash> = world.iter().map(|(metadata, _)| metadata.block_hash()).collect();
         let witnesses: Vec<_> = hashes.iter().map(|hash| witness(&before, hash)).collect();
         drop(before);
@@ -186,4 +190,26 @@ fn records_of_another_chain_and_of_another_version_are_refused_by_name() {
     fs::write(&path, [&b"RPRECORD"[..], &[2, 0], &IDENTITY, &[9; 200]].concat()).unwrap();
     let refused = DiskLog::open(place(dir.path()), IDENTITY).unwrap_err();
     assert!(matches!(&refused, LogError::Version { found, .. } if found == "2"), "{refused}");
+    // And format 3, whose blocks were one batch each.
+    fs::remove_file(&path).unwrap();
+    let format = Format { magic: *b"RPRECORD", earlier: None, version: 3, what: "batch records" };
+    drop(Log::create(place(dir.path()), format, IDENTITY, &[b"any"]).unwrap());
+    let refused = DiskLog::open(place(dir.path()), IDENTITY).unwrap_err();
+    assert!(matches!(&refused, LogError::Version { found, .. } if found == "3"), "{refused}");
+}
+
+#[test]
+fn a_block_stays_divided_as_it_was_when_it_was_executed() {
+    let funds: Vec<_> = (0..5).map(|to| fixture::deposit(to, 60)).collect();
+    let world = vec![fixture::block(ROOT, 1, 1, accepted(&funds))];
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits { transactions: 2, ..Limits::NONE };
+    let division = Division { limits, apart: ProveApart::Never };
+    let mut before = fixture::divided(fixture::ledger(), division, disk(dir.path())).unwrap();
+    let divided = follow(&mut before, &world);
+    assert_eq!(divided[0].batches.len(), 3);
+    drop(before);
+    let mut after = fixture::open(fixture::ledger(), disk(dir.path())).unwrap();
+    assert_eq!(follow(&mut after, &world), divided);
+    assert_eq!(after.executed(), 0);
 }
