@@ -1,21 +1,29 @@
 //! Witnesses as the advice that the programs read. The order is the one that each program's header gives.
 
+use std::collections::BTreeMap;
+
 use miden_core::crypto::merkle::{MerklePath, MerkleStore};
 use miden_core::{Felt, Word};
 use miden_vm::advice::{AdviceInputs, AdviceMap, AdviceStack};
-use reprise_model::cell::Cell;
+use reprise_ledger::Ledger;
+use reprise_model::cell::{self, Cell};
 use reprise_model::digest::Digest;
-use reprise_model::journal::{Journal, Pins};
-use reprise_model::state::{DEPTH, StatePath};
-use reprise_model::witness::{AggregateWitness, BatchWitness, TransactionWitness};
+use reprise_model::journal::{Access, Journal, Pins};
+use reprise_model::lane::OpenBlock;
+use reprise_model::program::{self, Refusal};
+use reprise_model::state::{self, DEPTH, Entry, StatePath};
+use reprise_model::transaction::ShownRead;
+use reprise_model::witness::{
+    AggregateEnd, AggregateWitness, BatchWitness, Handling, Part, TransactionWitness,
+};
 
-use crate::hash;
+use crate::hash::{self, Poseidon2};
 
 /// A witness cannot be put before a program.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WitnessError {
-    /// The ledger's values are two cells.
-    #[error("the value of declared resource {resource} has {cells} cells; the ledger's have two")]
+    /// The ledger's values are one cell.
+    #[error("the value of declared resource {resource} has {cells} cells; the ledger's have one")]
     ForeignValue {
         /// Its place among the declared resources.
         resource: usize,
@@ -36,6 +44,9 @@ pub enum WitnessError {
         /// How many siblings it has.
         siblings: usize,
     },
+    /// The run cannot be followed.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
 }
 
 /// What a program reads, in order.
@@ -64,15 +75,40 @@ impl Advice {
     }
 
     fn path(&mut self, path: &StatePath) -> Result<(), WitnessError> {
-        let StatePath { slot, leaf, siblings } = path;
+        let StatePath { slot, entries, siblings } = path;
         let foreign = || WitnessError::ForeignPath { slot: *slot, siblings: siblings.len() };
         if siblings.len() != usize::from(DEPTH) {
             return Err(foreign());
         }
         let siblings = siblings.iter().map(word).collect::<Result<Vec<_>, _>>()?;
-        let path = MerklePath::new(siblings);
-        self.store.add_merkle_path(*slot, word(leaf)?, path).map_err(|_| foreign())?;
+        let (path, leaf) = (MerklePath::new(siblings), state::leaf(&Poseidon2, entries));
+        self.store.add_merkle_path(*slot, word(&leaf)?, path).map_err(|_| foreign())?;
         Ok(())
+    }
+
+    fn values(&mut self, values: &[Option<Vec<Cell>>]) -> Result<(), WitnessError> {
+        for (resource, value) in values.iter().enumerate() {
+            let value = value.as_deref().unwrap_or_default();
+            if value.len() > 1 {
+                return Err(WitnessError::ForeignValue { resource, cells: value.len() });
+            }
+            self.number(u32::from(!value.is_empty()));
+            self.cells(value);
+        }
+        Ok(())
+    }
+
+    /// What the slot of an access holds, and where in it the resource is; then the slot as the access leaves it.
+    fn access(&mut self, slots: &mut BTreeMap<u64, Vec<Entry>>, access: &Access) {
+        let held = slots.entry(state::slot(&Poseidon2, &access.resource)).or_default();
+        let at = held.iter().position(|entry| entry.resource == access.resource).unwrap_or(held.len());
+        self.number(held.len() as u32);
+        for Entry { resource, value } in held.iter() {
+            self.cells(&[resource.digest(), *value].map(cell::digest));
+        }
+        self.number(at as u32);
+        // A stale value before is the program's to refuse.
+        let _ = state::replace(held, access.resource, access.before, access.after);
     }
 
     fn into_inputs(self) -> AdviceInputs {
@@ -89,40 +125,70 @@ fn word(digest: &Digest) -> Result<Word, WitnessError> {
 pub(crate) fn transaction(witness: &TransactionWitness) -> Result<AdviceInputs, WitnessError> {
     let mut advice = Advice::default();
     advice.cells(&witness.transaction);
-    for (resource, value) in witness.before.iter().enumerate() {
-        let value = value.as_deref().unwrap_or_default();
-        if !matches!(value.len(), 0 | 2) {
-            return Err(WitnessError::ForeignValue { resource, cells: value.len() });
-        }
-        advice.number(u32::from(!value.is_empty()));
-        advice.cells(value);
-    }
+    advice.values(&witness.before)?;
     Ok(advice.into_inputs())
 }
 
 pub(crate) fn batch(witness: &BatchWitness) -> Result<AdviceInputs, WitnessError> {
     let mut advice = Advice::default();
     advice.pins(&witness.pins);
-    advice.cells(&[witness.context.cell()]);
+    let OpenBlock { context, last_index, activity } = &witness.block;
+    advice.number(activity.count);
+    advice.number(*last_index);
+    advice.cells(&[context.cell()]);
+    activity.nodes.iter().try_for_each(|node| advice.digest(node))?;
     advice.digest(&witness.tip_before)?;
     advice.digest(&witness.root_before)?;
     advice.number(witness.transactions.len() as u32);
-    for (transaction, journal) in &witness.transactions {
-        advice.number(transaction.merge_index);
-        advice.cells(&journal.cells());
+    let paths = witness.paths.iter();
+    let mut slots: BTreeMap<_, _> = paths.map(|path| (path.slot, path.entries.clone())).collect();
+    for (shown, handling) in &witness.transactions {
+        let index = shown.merge_index;
+        advice.number(index);
+        let here = |advice: &mut Advice| {
+            let shown = shown.read(&Poseidon2, &witness.pins.deposit).ok_or(Refusal::Shown { index })?;
+            advice.number(0);
+            advice.cells(&shown.cells);
+            Ok::<_, Refusal>(shown)
+        };
+        let executed;
+        let journal = match handling {
+            Handling::Apart(journal) => {
+                advice.number(1);
+                advice.cells(&journal.cells());
+                journal
+            }
+            Handling::Inline(before) => {
+                let ShownRead { accepted, read, .. } = here(&mut advice)?;
+                advice.values(before)?;
+                let read = read.ok_or(Refusal::Foreign)?;
+                executed = program::executed(&Poseidon2, &Ledger, accepted.digest, &read, before)?;
+                &executed
+            }
+            Handling::Disposed => {
+                here(&mut advice)?;
+                continue;
+            }
+        };
+        journal.accesses.iter().for_each(|access| advice.access(&mut slots, access));
     }
+    advice.number(u32::from(witness.closes));
     for path in &witness.paths {
         advice.path(path)?;
     }
     Ok(advice.into_inputs())
 }
 
-pub(crate) fn aggregate(witness: &AggregateWitness) -> AdviceInputs {
+pub(crate) fn aggregate(witness: &AggregateWitness) -> Result<AdviceInputs, WitnessError> {
     let mut advice = Advice::default();
     advice.pins(&witness.pins);
-    advice.number(witness.batches.len() as u32);
-    for batch in &witness.batches {
-        advice.cells(&batch.cells());
+    advice.number(witness.parts.len() as u32);
+    for Part { joined, span } in &witness.parts {
+        advice.number(u32::from(*joined));
+        advice.cells(&span.journal.cells());
+        advice.number(span.exits.len() as u32);
+        span.exits.iter().try_for_each(|exits| advice.digest(exits))?;
     }
-    advice.into_inputs()
+    advice.number(u32::from(matches!(witness.end, AggregateEnd::Settle { .. })));
+    Ok(advice.into_inputs())
 }

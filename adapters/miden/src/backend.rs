@@ -189,7 +189,7 @@ impl MidenBackend {
         let advice = match witness {
             Witness::Transaction(witness) => advice::transaction(witness),
             Witness::Batch(witness) => advice::batch(witness),
-            Witness::Aggregate(witness) => Ok(advice::aggregate(witness)),
+            Witness::Aggregate(witness) => advice::aggregate(witness),
         };
         let mut advice = advice.map_err(|reason| MidenError::Witness { kind, reason })?;
         for (at, assumption) in assumptions.iter().enumerate() {

@@ -11,6 +11,7 @@ use miden_core::{Felt, Word};
 use reprise_model::cell;
 use reprise_model::digest::{ClaimDigest, Digest, ProgramId};
 use reprise_model::hash::{Domain, Hasher};
+use reprise_model::journal::AggregateJournal;
 use reprise_model::profile::{ProofProfile, SealKind};
 use reprise_model::statement::{Claim, ClaimScheme};
 
@@ -22,8 +23,8 @@ pub const SECURITY_BITS: u16 = 96;
 /// The claims of Miden 0.36: recursive proofs of constant size.
 ///
 /// A proof that a program of ours verifies is made under Poseidon2, which the VM hashes natively. No program
-/// verifies an aggregate's proof, so that one is made under BLAKE3, for a third of the cost. Which of the
-/// two is a function of the claim's program, so one profile says it for both.
+/// verifies a settlement's proof, so that one is made under BLAKE3, for a third of the cost. Which of the
+/// two is a function of the claim, so one profile says it for both.
 #[derive(Debug, Clone)]
 pub struct MidenScheme {
     profile: ProofProfile,
@@ -31,7 +32,7 @@ pub struct MidenScheme {
 }
 
 impl MidenScheme {
-    /// The scheme in which `aggregate` is the program whose proofs no program verifies.
+    /// The scheme in which `aggregate` is the program that settles.
     pub fn new(aggregate: ProgramId) -> Self {
         let profile = ProofProfile {
             system: "miden".into(),
@@ -39,14 +40,14 @@ impl MidenScheme {
             seal: SealKind::Succinct,
             hash: Poseidon2.name().into(),
             security_bits: SECURITY_BITS,
-            parameters: "aggregate under blake3".into(),
+            parameters: "settlement under blake3".into(),
         };
         Self { profile, aggregate }
     }
 
     /// The hash under which a proof of `claim` is made.
     pub(crate) fn hash(&self, claim: &Claim) -> HashFunction {
-        match claim.program == self.aggregate {
+        match claim.program == self.aggregate && AggregateJournal::decode(&claim.journal).is_some() {
             true => HashFunction::Blake3_256,
             false => HashFunction::Poseidon2,
         }

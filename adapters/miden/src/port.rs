@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use reprise_model::digest::{ClaimDigest, ProgramId};
+use reprise_model::limits::Limits;
 use reprise_model::profile::ProofProfile;
 use reprise_model::statement::{Claim, ClaimScheme, StatementId};
 use reprise_prover::backend::{Backend, Proof, ProveError, Task};
@@ -29,6 +30,10 @@ impl Backend for MidenBackend {
         [programs.transaction(), programs.batch(), programs.aggregate()]
     }
 
+    fn limits(&self) -> Limits {
+        LIMITS
+    }
+
     fn prove(&self, task: &Task) -> Result<Proof, ProveError> {
         self.calls().fetch_add(1, Ordering::Relaxed);
         let statement = self.statement(&task.claim).id();
@@ -41,6 +46,9 @@ impl Backend for MidenBackend {
         self.calls().load(Ordering::Relaxed)
     }
 }
+
+/// What one proof may hold.
+const LIMITS: Limits = Limits { transactions: 32, proofs: 4, bytes: 64 * 1024, recursion: 8 };
 
 /// A program that refuses what native execution produced disagrees with it as much as one that commits
 /// another journal.

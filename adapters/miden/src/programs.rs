@@ -12,6 +12,7 @@ use reprise_model::statement::Kind;
 use crate::hash;
 
 const CELLS: &str = include_str!("../../../guests/ledger/cells.masm");
+const LEDGER: &str = include_str!("../../../guests/ledger/ledger.masm");
 const TRANSACTION: &str = include_str!("../../../guests/ledger/transaction.masm");
 const BATCH: &str = include_str!("../../../guests/ledger/batch.masm");
 const AGGREGATE: &str = include_str!("../../../guests/ledger/aggregate.masm");
@@ -88,7 +89,9 @@ impl Program {
             .with_warnings_as_errors(true)
             .with_package(CoreLibrary::default().package(), Linkage::Dynamic)
             .map_err(report)?;
-        assembler.compile_and_statically_link(CELLS).map_err(report)?;
+        for library in [CELLS, LEDGER] {
+            assembler.compile_and_statically_link(library).map_err(report)?;
+        }
         let package = assembler.assemble_program(kind.to_string(), source).map_err(report)?;
         Ok(Self {
             executable: package.try_into_program().map_err(report)?,

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 
 use crate::cell::Cell;
 use crate::digest::{Digest, ResourceId};
+use crate::hash::Hasher;
 use crate::journal::{AggregateJournal, Journal, Pins, Span, SpanJournal, TransactionJournal, Transition};
 use crate::lane::{LaneError, OpenBlock, Step, WorkloadHasher};
 use crate::processor::{self, Processor};
@@ -102,8 +103,9 @@ pub fn transaction(
     executed(hasher, processor, digest, &read, &witness.before)
 }
 
-fn executed(
-    hasher: &dyn WorkloadHasher,
+/// The journal of a transaction that is read already, over the values of what it declares.
+pub fn executed(
+    hasher: &dyn Hasher,
     processor: &dyn Processor,
     digest: Digest,
     TransactionRead { facts, message }: &TransactionRead,

@@ -162,11 +162,14 @@ fn header(length: usize, version: u16, facts: &TransactionFacts, too_long: bool)
     [length as u32, u32::from(version), deposit_lo, deposit_hi, u32::from(too_long), 0, 0, 0]
 }
 
-/// `H(Transaction, the first three cells | H(Message, the others))`; with `message` in the place of the latter where it is
-/// given.
+/// `H(Transaction, the first three cells | H(Message, the others))`; zero stands for an empty message, and `message` for any where
+/// it is given.
 pub fn digest_of(hasher: &dyn Hasher, cells: &[Cell], message: Option<Digest>) -> Digest {
     let (head, body) = cells.split_at(cells.len().min(3));
-    let message = message.unwrap_or_else(|| hasher.hash(Domain::Message, body));
+    let message = message.unwrap_or_else(|| match body {
+        [] => Digest::ZERO,
+        _ => hasher.hash(Domain::Message, body),
+    });
     hasher.hash(Domain::Transaction, &[head, &[cell::digest(message)]].concat())
 }
 
