@@ -4,15 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use proptest::prelude::*;
 use reprise_chain::event::{AddedBlock, ChainEvent};
 use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainBlockMetadata, ObservedSettlement};
-use reprise_model::coordinate::Checkpoint;
+use reprise_model::coordinate::{Checkpoint, Position};
 use reprise_model::digest::{BlockHash, ClaimDigest, Digest, PinsDigest, ProgramId, StatementId};
 use reprise_model::hash::Blake3;
-use reprise_model::journal::{BatchJournal, Outcome, TransactionJournal, Transition};
-use reprise_model::order::{Order, Rank};
+use reprise_model::journal::{Outcome, SpanJournal, TransactionJournal, Transition};
+use reprise_model::order::{BatchRef, Order, PartRef, Rank, Work};
 use reprise_model::profile::{ProofProfile, SealKind};
-use reprise_model::scheduled::{ScheduledBlock, ScheduledTransaction};
+use reprise_model::scheduled::{ProvedBy, ScheduledBatch, ScheduledBlock, ScheduledTransaction};
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
 use reprise_planner::bundle::{BundleRule, Candidate};
 use reprise_planner::demand::{Change, ReceiptStatus};
@@ -34,7 +35,7 @@ impl ClaimScheme for Scheme {
     }
 }
 
-fn planner(rule: BundleRule, retention: Retention) -> Planner {
+fn planner(rule: BundleRule, retention: Retention, parts_max: usize) -> Planner {
     let profile = ProofProfile {
         system: "made up".into(),
         version: "1".into(),
@@ -48,6 +49,7 @@ fn planner(rule: BundleRule, retention: Retention) -> Planner {
         hasher: Arc::new(Blake3),
         pins: PinsDigest([1; 32]),
         programs: [1, 2, 3].map(|n| ProgramId([n; 32])),
+        parts_max,
     };
     Planner::new(context, rule, retention)
 }
@@ -77,6 +79,11 @@ pub(crate) struct World {
     pub(crate) limit: usize,
     /// Blocks whose names are equal modulo this carry the same transactions.
     pub(crate) alike: u8,
+    /// How many transactions a batch takes.
+    pub(crate) batch_of: u8,
+    /// How many of the ways to be proved its transactions take turns in.
+    pub(crate) ways: u8,
+    parts_max: usize,
     wanted: BTreeMap<Rank, Arc<Order>>,
     pub(crate) dormant: BTreeSet<StatementId>,
 }
@@ -88,9 +95,19 @@ impl World {
 
     /// Bundles of so many batches, or as soon as the deadline has passed.
     pub(crate) fn ruled(batches_max: usize, deadline_score: u64, retention: Retention) -> Self {
+        Self::joining(batches_max, deadline_score, retention, usize::MAX)
+    }
+
+    /// The same, with aggregates of so many parts at most.
+    pub(crate) fn joining(
+        batches_max: usize,
+        deadline_score: u64,
+        retention: Retention,
+        parts_max: usize,
+    ) -> Self {
         let rule = BundleRule { batches_max, transactions_max: 99, deadline_score };
         Self {
-            planner: planner(rule, retention),
+            planner: planner(rule, retention, parts_max),
             rule,
             grace: retention.grace,
             retained: retention.retained,
@@ -101,6 +118,9 @@ impl World {
             learned: BTreeSet::new(),
             limit: usize::MAX,
             alike: u8::MAX,
+            batch_of: u8::MAX,
+            ways: 1,
+            parts_max,
             wanted: BTreeMap::new(),
             dormant: BTreeSet::new(),
         }
@@ -129,16 +149,10 @@ impl World {
         let before =
             last.map_or((Digest::ZERO, Digest::ZERO), |(_, batch)| (batch.root_after, batch.tip_after));
         let after = if transactions == 0 { before } else { (Digest([name; 32]), Digest([name ^ 0x80; 32])) };
-        let journal = (transactions > 0).then_some(BatchJournal(Transition {
-            pins: PinsDigest([1; 32]),
-            root_before: before.0,
-            root_after: after.0,
-            tip_before: before.1,
-            tip_after: after.1,
-            exits: Digest::ZERO,
-        }));
         let transaction = |n: u8| ScheduledTransaction {
-            merge_index: n.into(),
+            merge_index: u32::from(n) * 2 + 1,
+            proved_by: [ProvedBy::Itself, ProvedBy::Batch, ProvedBy::Disposal]
+                [usize::from((name % self.alike).wrapping_add(n) % self.ways)],
             journal: TransactionJournal {
                 transaction: Digest([(name % self.alike).wrapping_mul(16) + n; 32]),
                 outcome: Outcome::SUCCESS,
@@ -149,7 +163,7 @@ impl World {
         let batch = ScheduledBlock {
             metadata,
             transactions: (0..transactions).map(transaction).collect(),
-            journal,
+            batches: self.batches(name, transactions, before, after),
             root_after: after.0,
             tip_after: after.1,
         };
@@ -157,6 +171,40 @@ impl World {
         let added = AddedBlock { metadata, returning: false, block };
         self.join(vec![(added, batch)]);
         header.block_hash
+    }
+
+    /// The batches of a block named `name`, which chain.
+    fn batches(
+        &self,
+        name: u8,
+        transactions: u8,
+        (root, tip): (Digest, Digest),
+        after: (Digest, Digest),
+    ) -> Vec<ScheduledBatch> {
+        let begins: Vec<u8> = (0..transactions).step_by(self.batch_of.into()).collect();
+        let within = |begin: u8, what: u8| {
+            let mut digest = [name; 32];
+            digest[..2].copy_from_slice(&[begin, what]);
+            Digest(digest)
+        };
+        let batch = |(at, begin): (usize, &u8)| {
+            let next = begins.get(at + 1);
+            let (root_after, tip_after) = next.map_or(after, |next| (within(*next, 1), tip));
+            let transition = Transition {
+                pins: PinsDigest([1; 32]),
+                root_before: if at == 0 { root } else { within(*begin, 1) },
+                root_after,
+                tip_before: tip,
+                tip_after,
+                exits: Digest::ZERO,
+            };
+            let open_before = if at == 0 { Digest::ZERO } else { within(*begin, 2) };
+            let open_after = next.map_or(Digest::ZERO, |next| within(*next, 2));
+            let journal = SpanJournal { transition, open_before, open_after };
+            let end = next.copied().unwrap_or(transactions);
+            ScheduledBatch { begin: (*begin).into(), end: end.into(), journal }
+        };
+        begins.iter().enumerate().map(batch).collect()
     }
 
     /// Blocks join the view in one event.
@@ -247,7 +295,7 @@ impl World {
         let unsettled = &self.view[settled.map_or(0, |end| end + 1)..];
         let unsettled: Vec<Candidate> = unsettled
             .iter()
-            .filter(|(_, batch)| batch.journal.is_some())
+            .filter(|(_, block)| !block.batches.is_empty())
             .map(|(added, batch)| Candidate {
                 metadata: added.metadata,
                 transactions: batch.transactions.len(),
@@ -256,7 +304,6 @@ impl World {
         demand.unsettled = !unsettled.is_empty();
         let score = self.view.last().map_or(0, |(added, _)| added.metadata.block.blue_score);
 
-        let orders = |block: &Candidate| self.planner.orders_of(&block.metadata.block_hash());
         let mut room = self.limit;
         let mut want = |order: &Arc<Order>| {
             demand.orders.push(order.clone());
@@ -264,18 +311,6 @@ impl World {
             (fact(&order.id) == ReceiptStatus::Missing, room)
         };
         let mut left = self.limit;
-        let want_batches = |blocks: &[Candidate], want: &mut dyn FnMut(&Arc<Order>) -> (bool, usize)| {
-            let mut left = usize::MAX;
-            for orders in blocks.iter().map(orders) {
-                let batch = orders.iter().find(|order| order.kind() == Batch).unwrap();
-                let (missing, room) = want(batch);
-                left = room;
-                for order in orders.iter().filter(|order| missing && order.kind() == Transaction) {
-                    left = want(order).1;
-                }
-            }
-            left
-        };
         let mut rest = unsettled.as_slice();
         for length in self.rule.close(&unsettled, score) {
             let (bundle, later) = rest.split_at(length);
@@ -284,20 +319,77 @@ impl World {
             let found = self.planner.bundles().find(|wanted| wanted.bundle.blocks.blocks == blocks);
             let wanted = found.cloned().unwrap();
             if left > 0 {
-                let missing;
-                (missing, left) = want(&wanted.order);
-                if missing {
-                    left = want_batches(bundle, &mut want);
-                }
+                let end = wanted.bundle.blocks.end.block_hash();
+                left = self.want(&wanted.order, end, &mut want);
+                let Work::Settle(parts) = &wanted.order.work else { panic!("{:?}", wanted.order.work) };
+                assert_eq!(all(parts), self.batches_of(&blocks));
             }
             demand.bundles.push(wanted);
         }
         for block in rest {
             if left > 0 {
-                left = want_batches(std::slice::from_ref(block), &mut want);
+                for batch in self.batches_of(&[block.metadata.block_hash()]) {
+                    left = self.want(&self.order(&batch.block, &Work::Batch(batch)), batch.block, &mut want);
+                }
             }
         }
         demand
+    }
+
+    /// The order for some work, among those of a block.
+    fn order(&self, block: &BlockHash, work: &Work) -> Arc<Order> {
+        let orders = self.planner.orders_of(block);
+        let same = |order: &&Arc<Order>| match (&order.work, work) {
+            // What is joined is known by the batches that it is over.
+            (Work::Join(a), Work::Join(b)) => all(a) == all(b),
+            (a, b) => a == b,
+        };
+        orders.iter().find(same).unwrap_or_else(|| panic!("{work:?}")).clone()
+    }
+
+    /// The batches of these blocks of the view, in order.
+    fn batches_of(&self, blocks: &[BlockHash]) -> Vec<BatchRef> {
+        let batches = |block: &BlockHash| {
+            let block = *block;
+            let found = self.view.iter().find(|(added, _)| added.metadata.block_hash() == block);
+            (0..found.unwrap().1.batches.len()).map(move |index| BatchRef { block, index })
+        };
+        blocks.iter().flat_map(batches).collect()
+    }
+
+    /// Wants an order, and what is inside where it is missing: `end` is the last block of its bundle.
+    fn want(
+        &self,
+        order: &Arc<Order>,
+        end: BlockHash,
+        want: &mut dyn FnMut(&Arc<Order>) -> (bool, usize),
+    ) -> usize {
+        let inner: Vec<Arc<Order>> = match &order.work {
+            Work::Transaction { .. } => vec![],
+            Work::Batch(BatchRef { block, index }) => {
+                let found = self.view.iter().find(|(added, _)| added.metadata.block_hash() == *block);
+                let (_, scheduled) = found.unwrap();
+                let apart = |at: &usize| scheduled.transactions[*at].proved_by == ProvedBy::Itself;
+                let of = |index| self.order(block, &Work::Transaction { block: *block, index });
+                scheduled.batches[*index].range().filter(apart).map(of).collect()
+            }
+            Work::Join(parts) | Work::Settle(parts) => {
+                assert!(parts.len() <= self.parts_max, "{} parts", parts.len());
+                let of = |part: &PartRef| match (part.joined, &part.batches[..]) {
+                    (false, [batch]) => self.order(&batch.block, &Work::Batch(*batch)),
+                    (true, [_, _, ..]) => self.order(&end, &Work::Join(vec![part.clone()])),
+                    other => panic!("{other:?}"),
+                };
+                parts.iter().map(of).collect()
+            }
+        };
+        let assumed: Vec<_> = order.assumptions.iter().map(|assumption| assumption.id).collect();
+        assert_eq!(assumed, inner.iter().map(|order| order.id).collect::<Vec<_>>());
+        let (missing, mut left) = want(order);
+        for inner in inner.iter().filter(|_| missing) {
+            left = self.want(inner, end, want);
+        }
+        left
     }
 
     pub(crate) fn wanted(&mut self) -> Vec<(Kind, u8)> {
@@ -308,6 +400,11 @@ impl World {
 pub(crate) fn settlement_of(wanted: &WantedBundle) -> ObservedSettlement {
     let end_block = wanted.bundle.blocks.end.block_hash();
     ObservedSettlement { statement: wanted.order.id, journal: wanted.bundle.journal, end_block }
+}
+
+/// The batches that parts are over.
+fn all(parts: &[PartRef]) -> Vec<BatchRef> {
+    parts.iter().flat_map(|part| part.batches.iter().copied()).collect()
 }
 
 fn ids(orders: &[Arc<Order>], kind: Kind) -> HashSet<StatementId> {
@@ -436,5 +533,104 @@ fn the_same_batch_on_two_forks_differs_and_every_order_names_its_place() {
         assert_eq!(order.id, order.statement.id());
         assert_eq!(order.coordinate.program, order.claim.program);
         assert_eq!(order.coordinate.position.kind(), order.kind());
+    }
+}
+
+/// What an order is over, in a chain of one bundle: from which of its batches to which, and how many parts it takes.
+fn over(order: &Order, batches: &[BatchRef]) -> (&'static str, usize, usize, usize) {
+    let at = |batch: &BatchRef| batches.iter().position(|other| other == batch).unwrap();
+    let of = |parts: &[PartRef]| {
+        let all = all(parts);
+        (at(all.first().unwrap()), at(all.last().unwrap()), parts.len())
+    };
+    let (name, (first, last, parts)) = match &order.work {
+        Work::Settle(parts) => ("settle", of(parts)),
+        Work::Join(parts) => ("join", of(parts)),
+        Work::Batch(batch) => ("batch", (at(batch), at(batch), 0)),
+        Work::Transaction { .. } => ("transaction", (0, 0, 0)),
+    };
+    (name, first, last, parts)
+}
+
+#[test]
+fn an_aggregate_of_many_batches_wants_joins_and_each_level_only_where_the_one_above_is_missing() {
+    // Two blocks of nine batches; an aggregate takes four parts.
+    let mut world = World::joining(2, 99, Retention::default(), 4);
+    (world.batch_of, world.ways, world.otherwise) = (1, 1, ReceiptStatus::Unknown);
+    let blocks = [1, 2].map(|name| world.grow(name, 9, vec![]));
+    let batches = world.batches_of(&blocks);
+    let wanted = |world: &mut World| -> Vec<_> {
+        world.demand().orders.iter().map(|order| over(order, &batches)).collect()
+    };
+    let miss = |world: &mut World, name, first| {
+        let orders = world.demand().orders;
+        let order = orders.iter().find(|order| {
+            let (other, begin, ..) = over(order, &batches);
+            (other, begin) == (name, first) && !world.facts.contains_key(&order.id)
+        });
+        let id = order.unwrap().id;
+        world.learn(id, ReceiptStatus::Missing);
+        id
+    };
+    let settle = ("settle", 0, 17, 2);
+    assert_eq!(wanted(&mut world), [settle]);
+    miss(&mut world, "settle", 0);
+    let (most, rest) = (("join", 0, 15, 4), ("join", 16, 17, 2));
+    assert_eq!(wanted(&mut world), [settle, most, rest]);
+    let joined = miss(&mut world, "join", 0);
+    let inner = [0, 4, 8, 12].map(|first| ("join", first, first + 3, 4));
+    assert_eq!(wanted(&mut world), [&[settle, most][..], &inner, &[rest]].concat());
+    miss(&mut world, "join", 8);
+    let within = [8, 9, 10, 11].map(|at| ("batch", at, at, 0));
+    let all = [&[settle, most][..], &inner[..3], &within, &inner[3..], &[rest]].concat();
+    assert_eq!(wanted(&mut world), all);
+    miss(&mut world, "batch", 9);
+    assert_eq!(wanted(&mut world).len(), all.len() + 1);
+    // What is stored, or not looked for, ends the search below it.
+    world.learn(joined, ReceiptStatus::Stored);
+    assert_eq!(wanted(&mut world), [settle, most, rest]);
+    world.learn(joined, ReceiptStatus::Missing);
+    assert_eq!(wanted(&mut world).len(), all.len() + 1);
+}
+
+#[test]
+fn the_batches_of_an_open_block_are_wanted_before_any_bundle_is_closed() {
+    let mut world = World::joining(2, 99, Retention::default(), 4);
+    (world.batch_of, world.ways) = (2, 3);
+    world.grow(1, 5, vec![]);
+    // Transactions 1 to 5 are executed in the batch, disposed of, apart, and so on round.
+    let merge_indices: Vec<_> =
+        world.demand().orders.iter().map(|order| (order.kind(), order.coordinate.position)).collect();
+    let batch = |first| (Batch, Position::Batch { first });
+    let expected = [batch(1), batch(5), (Transaction, Position::Transaction { merge_index: 5 }), batch(9)];
+    assert_eq!(merge_indices, expected);
+}
+
+proptest! {
+    #[test]
+    fn the_ranks_of_a_chains_orders_are_distinct_and_what_is_inside_comes_next(
+        blocks in proptest::collection::vec(0u8..9, 1..8), batches_max in 1usize..5, batch_of in 1u8..4,
+        parts_max in 2usize..5,
+    ) {
+        let mut world = World::joining(batches_max, 99, Retention::default(), parts_max);
+        world.batch_of = batch_of;
+        for (name, transactions) in (1..).zip(blocks) {
+            world.grow(name, transactions, vec![]);
+        }
+        let orders = world.demand().orders;
+        let ranks: Vec<Rank> = orders.iter().map(|order| order.rank()).collect();
+        prop_assert!(ranks.array_windows().all(|[a, b]| a < b));
+        let keys: HashSet<_> = orders.iter().map(|order| order.coordinate.key()).collect();
+        prop_assert_eq!(keys.len(), orders.len(), "no two have one coordinate");
+        // The orders are the walk through each unit, outer before inner: each is followed by all that it is made from.
+        fn walk(orders: &mut std::slice::Iter<'_, Arc<Order>>, id: StatementId) -> bool {
+            orders.next().is_some_and(|order| {
+                order.id == id && order.assumptions.iter().all(|inner| walk(orders, inner.id))
+            })
+        }
+        let mut rest = orders.iter();
+        while let Some(next) = rest.clone().next() {
+            prop_assert!(walk(&mut rest, next.id));
+        }
     }
 }

@@ -29,7 +29,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let facts =
         prop_oneof![Just(ReceiptStatus::Unknown), Just(ReceiptStatus::Missing), Just(ReceiptStatus::Stored)];
     let step = prop_oneof![
-        8 => (0u8..4).prop_map(Step::Grow),
+        8 => (0u8..8).prop_map(Step::Grow),
         2 => any::<bool>().prop_map(Step::Settle),
         2 => (1usize..6).prop_map(Step::Shrink),
         2 => Just(Step::Return),
@@ -46,10 +46,11 @@ proptest! {
     #[test]
     fn what_is_wanted_is_what_a_plain_computation_wants_after_every_step(
         steps in steps(), batches_max in 1usize..4, deadline_score in 1u64..8, grace in 0u64..4,
-        missing: bool, alike in 2u8..40, limit in prop_oneof![Just(usize::MAX), 0usize..20], often: bool,
+        missing: bool, alike in 2u8..40, batch_of in 1u8..5, ways in 1u8..4, parts_max in 2usize..5, limit in prop_oneof![Just(usize::MAX), 0usize..20], often: bool,
     ) {
-        let mut world = World::ruled(batches_max, deadline_score, Retention { grace, retained: 5 });
-        (world.alike, world.limit) = (alike, limit);
+        let retention = Retention { grace, retained: 5 };
+        let mut world = World::joining(batches_max, deadline_score, retention, parts_max);
+        (world.alike, world.limit, world.batch_of, world.ways) = (alike, limit, batch_of, ways);
         world.otherwise = if missing { ReceiptStatus::Missing } else { ReceiptStatus::Unknown };
         let mut name = 0u8;
         let mut floor = Checkpoint(0);
@@ -105,9 +106,10 @@ proptest! {
 
     #[test]
     fn a_limit_cuts_the_demand_between_bundles_and_never_within(
-        blocks in proptest::collection::vec(0u8..4, 0..30), limit in 1usize..20,
+        blocks in proptest::collection::vec(0u8..6, 0..30), limit in 1usize..20, batch_of in 1u8..4,
     ) {
-        let mut world = World::ruled(2, 99, Retention::default());
+        let mut world = World::joining(2, 99, Retention::default(), 3);
+        world.batch_of = batch_of;
         for (name, transactions) in (1..).zip(blocks) {
             world.grow(name, transactions, vec![]);
         }
