@@ -13,7 +13,7 @@ use reprise_chain::recording::Lane;
 use reprise_ledger::{Action, Payload};
 use reprise_model::block::{ChainBlock, ChainBlockMetadata, ObservedSettlement};
 use reprise_model::digest::{BlockHash, Digest};
-use reprise_model::transaction::{LaneTransaction, account_of};
+use reprise_model::transaction::{BYTES_MAX, LaneTransaction, account_of};
 use reprise_node::oracle::Oracle;
 use reprise_node::violation::Violation;
 
@@ -209,7 +209,7 @@ impl L1 {
         let (action, amount, deposit) = match self.rng.among(0..20) {
             // Nobody can pay that much.
             0 => (Action::Transfer, u64::MAX / 2, 0),
-            1 => return self.chain.transaction(OWNERS[by], b"not a payload", 0),
+            1 => return self.odd(by),
             2..6 if balance > 1 => (Action::Exit, 1 + self.rng.among(0..balance / 2), 0),
             6..16 if balance > 1 => (Action::Transfer, 1 + self.rng.among(0..balance / 2), 0),
             _ => (Action::Deposit, 0, 100 + self.rng.among(0..900)),
@@ -218,6 +218,22 @@ impl L1 {
         let counterparty = account_of(&script(OWNERS[to]));
         let payload = Payload { action, nonce, amount, counterparty };
         self.chain.transaction(OWNERS[by], &payload.encode(), deposit)
+    }
+
+    /// A transaction that is none of the ledger's, or a deposit that says something else.
+    fn odd(&mut self, by: usize) -> LaneTransaction {
+        let deposit = 100 + self.rng.among(0..900);
+        let (message, deposit) = match self.rng.among(0..4) {
+            0 => (b"not a payload".to_vec(), 0),
+            1 => (b"not a payload".to_vec(), deposit),
+            // Past what anybody reads.
+            2 => (vec![7; BYTES_MAX + self.rng.among(1..9000) as usize], 0),
+            _ => {
+                let (action, counterparty) = (Action::Transfer, account_of(&script(OWNERS[0])));
+                (Payload { action, nonce: 0, amount: 1, counterparty }.encode(), deposit)
+            }
+        };
+        self.chain.transaction(OWNERS[by], &message, deposit)
     }
 
     /// A block reaches a miner, who goes over to it if its chain is the longer one. Whether the canonical
@@ -330,19 +346,26 @@ impl Purses {
     fn apply(&mut self, transaction: &LaneTransaction, chain: &DevChain) {
         let place = |account| OWNERS.iter().position(|owner| account_of(&script(owner)) == account);
         let facts = transaction.facts(&chain.deposit());
-        let Some(payload) = Payload::decode(transaction.message()) else { return };
+        let asked = Payload::decode(transaction.message());
+        if facts.deposit > 0 {
+            // Who pays the deposit script makes a deposit.
+            let asked = asked.filter(|payload| payload.action == Action::Deposit);
+            let to = place(asked.map_or(facts.authority, |payload| payload.counterparty));
+            to.into_iter().for_each(|to| self.0[to].0 += facts.deposit);
+            return;
+        }
+        let Some(payload) = asked else { return };
         let (Some(by), Some(to)) = (place(facts.authority), place(payload.counterparty)) else { return };
         let (balance, nonce) = self.0[by];
         let pays = payload.nonce == nonce && payload.amount <= balance;
         match payload.action {
-            Action::Deposit => self.0[to].0 += facts.deposit,
             Action::Transfer | Action::Exit if pays => {
                 self.0[by] = (balance - payload.amount, nonce + 1);
                 if payload.action == Action::Transfer {
                     self.0[to].0 += payload.amount;
                 }
             }
-            Action::Transfer | Action::Exit => {}
+            Action::Deposit | Action::Transfer | Action::Exit => {}
         }
     }
 }

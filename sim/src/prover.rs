@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use reprise_ledger::Ledger;
 use reprise_model::digest::{ClaimDigest, ProgramId};
 use reprise_model::lane::WorkloadHasher;
+use reprise_model::limits::Limits;
 use reprise_model::profile::ProofProfile;
 use reprise_model::receipt::{Receipt, Verifier, VerifyError};
 use reprise_model::statement::{Claim, ClaimScheme};
@@ -37,9 +38,10 @@ impl std::fmt::Debug for Prover {
 }
 
 impl Prover {
-    /// A prover over the workload's hash.
-    pub fn new(hasher: Arc<dyn WorkloadHasher>) -> Self {
-        let mock = MockBackend::new(MockConfig::default(), hasher, Arc::new(Ledger));
+    /// A prover over the workload's hash, whose proofs hold so much.
+    pub fn new(hasher: Arc<dyn WorkloadHasher>, limits: Limits) -> Self {
+        let config = MockConfig { limits, ..MockConfig::default() };
+        let mock = MockBackend::new(config, hasher, Arc::new(Ledger));
         Self { mock, next: Mutex::new(None), calls: AtomicU64::new(0) }
     }
 
@@ -72,6 +74,10 @@ impl Backend for Prover {
 
     fn programs(&self) -> [ProgramId; 3] {
         self.mock.programs()
+    }
+
+    fn limits(&self) -> Limits {
+        self.mock.limits()
     }
 
     fn prove(&self, task: &Task) -> Result<Proof, ProveError> {

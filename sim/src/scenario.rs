@@ -9,6 +9,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use reprise_model::limits::{Limits as ProofLimits, ProveApart};
 use reprise_node::wire::Tuning;
 use reprise_planner::bundle::BundleRule;
 use reprise_planner::planner::Retention;
@@ -199,6 +200,8 @@ pub struct Scenario {
     pub disk_us: [u64; 2],
     /// How many proofs may run at a time.
     pub permits: usize,
+    /// What one proof may hold.
+    pub proofs: ProofLimits,
     /// Where bundles begin and end.
     pub rule: BundleRule,
     /// How many checkpoints below the tip a block is final.
@@ -249,6 +252,18 @@ impl Scenario {
         let drawn = tossed.into_iter().filter(|fault| may(fault) && limits.faults.has(*fault)).collect();
         let faults = if limits.every_fault { limits.faults.clone() } else { Faults(drawn) };
         let miners = rng.among(1..5);
+        let mut divided = Rng::of(seed, "division");
+        let prove_apart =
+            [ProveApart::Always, ProveApart::Auto, ProveApart::Never][divided.among(0..3) as usize];
+        let proofs = match divided.percent(30) {
+            true => ProofLimits::NONE,
+            false => ProofLimits {
+                transactions: divided.among(1..9) as usize,
+                proofs: divided.among(2..6) as usize,
+                bytes: divided.among(500..20_000) as usize,
+                recursion: divided.among(0..3),
+            },
+        };
         let unit = rng.among(100_000..1_500_000) * limits.cost_percent / 100;
         Self {
             seed,
@@ -273,7 +288,9 @@ impl Scenario {
                 engine,
                 retention: Retention { grace, retained },
                 shutdown_grace: Duration::from_secs(1),
+                prove_apart,
             },
+            proofs,
             verify: match rng.among(0..3) {
                 0 => VerifyPolicy::Always,
                 1 => VerifyPolicy::Sample(0.25),

@@ -187,7 +187,7 @@ impl World {
         let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
         let chain = DevChain::default();
         let lane = chain.lane().clone();
-        let prover = || Arc::new(Prover::new(hasher.clone()));
+        let prover = || Arc::new(Prover::new(hasher.clone(), scenario.proofs));
         let first = prover();
         let workload = |prover: Arc<Prover>| Workload::ledger(prover, hasher.clone(), &lane);
         let covenant = workload(first.clone()).covenant();

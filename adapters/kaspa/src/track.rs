@@ -24,6 +24,8 @@ use reprise_chain::recording::Recording;
 use reprise_kaspa_lane::tip;
 use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot};
 use reprise_model::digest::{BlockHash, Digest};
+use reprise_model::lane::Activity;
+use reprise_model::transaction::{Accepted, LaneTransaction};
 use std::collections::{BTreeSet, VecDeque};
 
 use crate::lane_proof::{LaneEntry, LaneProof};
@@ -358,5 +360,13 @@ fn expect_lane(
 /// `reference` is the lane's tip before, or the parent's commitment where the lane had none.
 pub fn next_entry(key: &Digest, reference: Digest, block: &ChainBlock) -> LaneEntry {
     let context = block.metadata.context();
-    LaneEntry { tip: tip::next(key, &reference, &context, &block.accepted), blue_score: context.blue_score }
+    let mut activity = Activity::default();
+    for transaction in &block.accepted {
+        // Kaspa's tip names a transaction by its id, and takes no facts.
+        let LaneTransaction { merge_index, version, .. } = *transaction;
+        let (rest, payload) = (transaction.rest_digest(), transaction.payload_digest());
+        let accepted = Accepted { merge_index, version, rest, payload, digest: Digest::ZERO };
+        tip::accept(&mut activity, &accepted);
+    }
+    LaneEntry { tip: tip::next(key, &reference, &context, &activity), blue_score: context.blue_score }
 }

@@ -8,6 +8,7 @@ use reprise_kaspa::covenant::{Proof, SealReader};
 use reprise_ledger::Ledger;
 use reprise_model::hash::Blake3;
 use reprise_model::lane::WorkloadHasher;
+use reprise_model::limits::Limits;
 use reprise_model::receipt::{Receipt, Verifier, VerifyError};
 use reprise_prover::backend::Backend;
 use reprise_prover::mock::{MockBackend, MockConfig};
@@ -135,7 +136,7 @@ impl ProofSystems {
             }
             None => {
                 let hasher = self.hasher();
-                let config = MockConfig { cost: mock_cost, ..MockConfig::default() };
+                let config = MockConfig { limits: MOCK_LIMITS, cost: mock_cost, ..MockConfig::default() };
                 Ok(Chosen {
                     backend: Arc::new(MockBackend::new(config, hasher.clone(), Arc::new(Ledger))),
                     hasher,
@@ -151,6 +152,9 @@ impl ProofSystems {
         self.0.iter().filter_map(|system| Some((system.name, system.remark.as_deref()?)))
     }
 }
+
+/// What a mock proof may hold: about what a proof of Miden's may, so that a rehearsal divides blocks as a run does.
+const MOCK_LIMITS: Limits = Limits { transactions: 32, proofs: 4, bytes: 64 * 1024, recursion: 8 };
 
 /// A proof system with the hash its workload is proved over.
 pub(crate) struct Chosen {

@@ -16,6 +16,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Command};
 use reprise_chain::source::Pace;
 use reprise_disk::data_dir::receipts_in;
+use reprise_model::limits::ProveApart;
 use reprise_model::profile::SealKind;
 use reprise_node::wire::Tuning;
 use reprise_planner::bundle::BundleRule;
@@ -123,6 +124,11 @@ pub(crate) struct ProvingSettings {
     /// How many proofs run at a time, over all kinds
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = permits)]
     pub(crate) permits: usize,
+
+    /// Which transactions have a proof of their own: always, never, or auto: those that cost more to execute in their
+    /// batch's proof than to verify there. A proof of its own is used again when a reorg moves the transaction
+    #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = prove_apart)]
+    prove_apart: ProveApart,
 
     /// Seconds after which a proof of a transaction, batch and aggregate counts as hung [default: the backend's,
     /// 600,1200,1200 for most]
@@ -319,7 +325,8 @@ impl Settings {
             speculate_orphans: self.reorgs.speculate_orphans,
         };
         let shutdown_grace = Duration::from_secs(self.proving.shutdown_grace);
-        Tuning { engine, retention: self.reorgs.retention(), shutdown_grace }
+        let prove_apart = self.proving.prove_apart;
+        Tuning { engine, retention: self.reorgs.retention(), shutdown_grace, prove_apart }
     }
 }
 
@@ -447,6 +454,15 @@ fn permits(text: &str) -> Result<usize, &'static str> {
         Ok(0) => Err("at least one proof must be able to run: say 1 or more"),
         Ok(permits) => Ok(permits),
         Err(_) => Err("say a whole number, 1 or more"),
+    }
+}
+
+fn prove_apart(text: &str) -> Result<ProveApart, &'static str> {
+    match text {
+        "always" => Ok(ProveApart::Always),
+        "never" => Ok(ProveApart::Never),
+        "auto" => Ok(ProveApart::Auto),
+        _ => Err("it is always, never or auto"),
     }
 }
 

@@ -158,10 +158,9 @@ fn outcome(outcome: Outcome) -> String {
     match outcome {
         Outcome::SUCCESS => "done".into(),
         Outcome::MALFORMED => "malformed".into(),
-        reprise_ledger::SLOT_TAKEN => "slot taken".into(),
+        Outcome::TOO_LONG => "too long".into(),
         reprise_ledger::BAD_NONCE => "bad nonce".into(),
         reprise_ledger::OVERDRAFT => "overdraft".into(),
-        reprise_ledger::NOTHING_DEPOSITED => "nothing deposited".into(),
         reprise_ledger::OVERFLOW => "overflow".into(),
         Outcome(code) => format!("outcome {code}"),
     }

@@ -11,8 +11,9 @@ use reprise_model::block::ChainBlock;
 use reprise_model::cell::Cell;
 use reprise_model::digest::{ProgramId, ResourceId};
 use reprise_model::journal::{Exit, Outcome};
+use reprise_model::processor;
 use reprise_model::transaction::LaneTransaction;
-use reprise_scheduler::processor::{Processor, ResourceView};
+
 
 /// The ledger's state after every block of the canonical chain.
 #[derive(Debug, Clone)]
@@ -56,7 +57,7 @@ impl Replay {
 
     fn execute(&mut self, block: &ChainBlock) -> Vec<Executed> {
         let mut state = self.states.last().cloned().unwrap_or_default();
-        let executed = block.accepted.iter().map(|tx| self.step(&mut state, block, tx)).collect();
+        let executed = block.accepted.iter().map(|tx| self.step(&mut state, tx)).collect();
         self.states.push(state);
         executed
     }
@@ -64,18 +65,22 @@ impl Replay {
     fn step(
         &self,
         state: &mut HashMap<ResourceId, Vec<Cell>>,
-        block: &ChainBlock,
         transaction: &LaneTransaction,
     ) -> Executed {
-        // What the ledger means does not depend on the programs that prove it.
-        let none = ProgramId::default();
-        let ledger = Ledger { transaction: none, batch: none, aggregate: none };
         let facts = transaction.facts(&self.deposit);
-        let declared = ledger.declare(transaction, &facts);
+        let declared = match processor::declared(&Ledger, transaction, &facts) {
+            Ok(declared) => declared,
+            Err(outcome) => return Executed { outcome, before: vec![], exits: vec![] },
+        };
         let before: Vec<_> = declared.iter().map(|id| (*id, state.get(id).cloned())).collect();
-        let view = ResourceView::new(before.iter().cloned());
-        let effects = ledger.execute(transaction, &facts, &block.metadata.context(), &view);
-        state.extend(effects.writes);
+        let values: Vec<_> = before.iter().map(|(id, value)| (*id, value.as_deref())).collect();
+        let effects = processor::execute(&Ledger, transaction.message(), &facts, &values);
+        for (id, value) in effects.writes {
+            match value {
+                Some(value) => drop(state.insert(id, value)),
+                None => drop(state.remove(&id)),
+            }
+        }
         Executed { outcome: effects.outcome, before, exits: effects.exits }
     }
 }

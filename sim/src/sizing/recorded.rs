@@ -10,11 +10,13 @@ use reprise_model::digest::BlockHash;
 use reprise_model::hash::Blake3;
 use reprise_model::journal::Journal;
 use reprise_model::lane::WorkloadHasher;
+use reprise_model::limits::{Limits, ProveApart};
 use reprise_model::scheduled::ScheduledBlock;
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
 use reprise_node::wire::Workload;
 use reprise_prover::backend::Backend;
 use reprise_prover::mock::{MockBackend, MockConfig};
+use reprise_scheduler::execution::Division;
 use reprise_scheduler::record::MemoryLog;
 use reprise_scheduler::scheduler::{Scheduler, SchedulerError};
 
@@ -39,7 +41,8 @@ pub fn steps(recording: Recording, finality_depth: u64, restarts: bool) -> Resul
     let log = Box::new(MemoryLog::default());
     let root = recording.root;
     let (processor, pins) = (workload.processor(), workload.pins().clone());
-    let mut scheduler = Scheduler::open(processor, hasher, pins, root.clone(), log)?;
+    let division = Division { limits: Limits::NONE, apart: ProveApart::Always };
+    let mut scheduler = Scheduler::open(processor, hasher, pins, division, root.clone(), log)?;
     let mut tree = ForkTree::new(root.metadata, finality_depth);
     let mut seen: HashSet<BlockHash> = HashSet::new();
     let mut steps = vec![];
@@ -72,7 +75,7 @@ fn block(batch: &ScheduledBlock, backend: &MockBackend) -> Block {
         let claim = Claim { program: backend.programs()[kind as usize], journal: journal.bytes() };
         first(&backend.statement(&claim).id().0)
     };
-    let batch = batch.journal.as_ref().map(|journal| {
+    let batch = batch.batches.first().map(|only| {
         let transactions = batch.transactions.iter().map(|transaction| Transaction {
             statement: statement(Kind::Transaction, &transaction.journal),
             merge_index: transaction.merge_index,
@@ -83,7 +86,7 @@ fn block(batch: &ScheduledBlock, backend: &MockBackend) -> Block {
             score,
             place: place_of_batch(id),
             commitment: first(&metadata.block.sequencing_commitment.0),
-            statement: statement(Kind::Batch, journal),
+            statement: statement(Kind::Batch, &only.journal),
             transactions: transactions.collect(),
         })
     });
