@@ -23,9 +23,9 @@ use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainBlockMetadat
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest, PinsDigest};
 use reprise_model::hash::Blake3;
-use reprise_model::journal::{BatchJournal, Outcome, TransactionJournal, Transition};
+use reprise_model::journal::{Outcome, SpanJournal, TransactionJournal, Transition};
 use reprise_model::lane::WorkloadHasher;
-use reprise_model::scheduled::{ScheduledBlock, ScheduledTransaction};
+use reprise_model::scheduled::{ProvedBy, ScheduledBatch, ScheduledBlock, ScheduledTransaction};
 use reprise_model::statement::Kind;
 use reprise_model::transaction::account_of;
 use reprise_node::event::{Observer, PipelineEvent};
@@ -98,6 +98,7 @@ fn planner(blocks: u64, settles: bool) -> (Duration, usize, usize) {
         scheme: backend,
         hasher: Arc::new(Blake3),
         pins: PinsDigest([1; 32]),
+        parts_max: usize::MAX,
     };
     let mut planner = Planner::new(context, BundleRule::default(), Retention { grace: 32, retained: 100 });
     let before = resident();
@@ -145,14 +146,15 @@ fn block(height: u64, settlements: Vec<ObservedSettlement>) -> (AddedBlock, Sche
         sequencing_commitment: digest(height),
     };
     let metadata = BatchMetadata { id: BlockId(height), checkpoint: Checkpoint(height), block: header };
-    let journal = BatchJournal(Transition {
+    let transition = Transition {
         pins: PinsDigest([1; 32]),
         root_before: digest(height - 1),
         root_after: digest(height),
         tip_before: digest(height - 1),
         tip_after: digest(height),
         exits: Digest::ZERO,
-    });
+    };
+    let journal = SpanJournal { transition, open_before: Digest::ZERO, open_after: Digest::ZERO };
     let journal_of = TransactionJournal {
         transaction: digest(height),
         outcome: Outcome::SUCCESS,
@@ -161,8 +163,12 @@ fn block(height: u64, settlements: Vec<ObservedSettlement>) -> (AddedBlock, Sche
     };
     let batch = ScheduledBlock {
         metadata,
-        transactions: vec![ScheduledTransaction { merge_index: 1, journal: journal_of }],
-        journal: Some(journal),
+        transactions: vec![ScheduledTransaction {
+            merge_index: 1,
+            proved_by: ProvedBy::Itself,
+            journal: journal_of,
+        }],
+        batches: vec![ScheduledBatch { begin: 0, end: 1, journal }],
         root_after: digest(height),
         tip_after: digest(height),
     };

@@ -38,7 +38,7 @@ fn entry(n: u64, seal_len: usize) -> NewEntry {
     let coordinate = Coordinate {
         checkpoint: Checkpoint(n),
         block_hash: BlockHash(digest.0),
-        position: Position::Batch,
+        position: Position::Batch { first: 0 },
         program: claim.program,
         profile: statement.profile,
         pins: PinsDigest([3; 32]),

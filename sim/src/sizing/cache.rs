@@ -369,7 +369,7 @@ mod tests {
         let coordinate = Coordinate {
             checkpoint: Checkpoint(1),
             block_hash: BlockHash([0; 32]),
-            position: Position::Batch,
+            position: Position::Batch { first: 0 },
             program,
             profile,
             pins: PinsDigest([0; 32]),

@@ -36,11 +36,11 @@ use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainBlockMetadat
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, StatementId};
 use reprise_model::hash::Blake3;
-use reprise_model::journal::{BatchJournal, Outcome, TransactionJournal, Transition};
+use reprise_model::journal::{Outcome, SpanJournal, TransactionJournal, Transition};
 use reprise_model::order::Order;
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
-use reprise_model::scheduled::{ScheduledBlock, ScheduledTransaction};
+use reprise_model::scheduled::{ProvedBy, ScheduledBatch, ScheduledBlock, ScheduledTransaction};
 use reprise_planner::bundle::BundleRule;
 use reprise_planner::demand::ReceiptStatus;
 use reprise_planner::planner::{Planner, ProofContext, Retention};
@@ -416,6 +416,7 @@ fn context() -> ProofContext {
         scheme: backend,
         hasher: Arc::new(Blake3),
         pins: PinsDigest([1; 32]),
+        parts_max: usize::MAX,
     }
 }
 
@@ -467,14 +468,16 @@ fn grow(chain: &mut Vec<Block>, name: u8, transactions: &[u8], settlements: Vec<
     let metadata = BatchMetadata { id: BlockId(name.into()), checkpoint: Checkpoint(height), block: header };
     let before = last.map_or((Digest::ZERO, Digest::ZERO), |(_, batch)| (batch.root_after, batch.tip_after));
     let after = if transactions.is_empty() { before } else { (Digest([name; 32]), Digest([name; 32])) };
-    let journal = (!transactions.is_empty()).then_some(BatchJournal(Transition {
+    let transition = Transition {
         pins: PinsDigest([1; 32]),
         root_before: before.0,
         root_after: after.0,
         tip_before: before.1,
         tip_after: after.1,
         exits: Digest::ZERO,
-    }));
+    };
+    let journal = SpanJournal { transition, open_before: Digest::ZERO, open_after: Digest::ZERO };
+    let whole = ScheduledBatch { begin: 0, end: transactions.len() as u32, journal };
     let journal_of = |transaction: u8| TransactionJournal {
         transaction: Digest([transaction; 32]),
         outcome: Outcome::SUCCESS,
@@ -483,12 +486,13 @@ fn grow(chain: &mut Vec<Block>, name: u8, transactions: &[u8], settlements: Vec<
     };
     let scheduled = (1..).zip(transactions).map(|(merge_index, transaction)| ScheduledTransaction {
         merge_index,
+        proved_by: ProvedBy::Itself,
         journal: journal_of(*transaction),
     });
     let batch = ScheduledBlock {
         metadata,
         transactions: scheduled.collect(),
-        journal,
+        batches: Some(whole).filter(|_| !transactions.is_empty()).into_iter().collect(),
         root_after: after.0,
         tip_after: after.1,
     };

@@ -15,7 +15,6 @@ use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, ResourceId};
 use reprise_model::hash::Blake3;
 use reprise_model::lane::WorkloadHasher;
-use reprise_model::state;
 use reprise_model::statement::Kind;
 use reprise_node::dev;
 use reprise_node::driver::Node;
@@ -281,8 +280,8 @@ fn a_wrong_state_root_stops_settling_at_once() {
     let root = dev::flip().root.metadata.block_hash;
     let first = records.iter_mut().find(|record| record.batch.metadata.block.parent_hash == root).unwrap();
     let resource = ResourceId([77; 32]);
-    first.writes = vec![vec![(resource, vec![Cell::default(); 8])]];
-    let after = StateTree::empty(hasher).with(state::slot(&resource), &first.writes[0][0].1);
+    first.writes = vec![vec![(resource, Some(vec![Cell::default(); 8]))]];
+    let after = StateTree::empty(hasher).after(&first.writes[0]);
     first.batch.root_after = after.root();
     let first = first.clone();
     open().append(&[&first]).unwrap();

@@ -14,15 +14,17 @@ use reprise_model::coordinate::Coordinate;
 use reprise_model::digest::{ClaimDigest, Digest, ProgramId, ResourceId, StatementId};
 use reprise_model::hash::{Blake3, Domain, Hasher};
 use reprise_model::journal::{Commitment, Pins};
-use reprise_model::lane::{LaneError, LaneScheme, Own, Step, WorkloadHasher};
+use reprise_model::lane::{Activity, LaneError, LaneScheme, Own, Step, WorkloadHasher};
+use reprise_model::limits::{Limits, ProveApart};
 use reprise_model::order::Order;
 use reprise_model::profile::ProofProfile;
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
-use reprise_model::transaction::account_of;
+use reprise_model::transaction::{Accepted, account_of};
 use reprise_planner::bundle::BundleRule;
 use reprise_planner::demand::ReceiptStatus;
 use reprise_planner::planner::{Planner, ProofContext, Retention};
 use reprise_prover::mock::{MockBackend, MockConfig};
+use reprise_scheduler::execution::Division;
 use reprise_scheduler::record::MemoryLog;
 use reprise_scheduler::scheduler::Scheduler;
 
@@ -62,6 +64,10 @@ impl LaneScheme for Bound {
         proof: Option<&[u8]>,
     ) -> Result<Digest, LaneError> {
         Own.at(hasher, lane, left, proof)
+    }
+
+    fn accept(&self, hasher: &dyn Hasher, activity: &mut Activity, accepted: &Accepted) {
+        Own.accept(hasher, activity, accepted);
     }
 
     fn after(&self, hasher: &dyn Hasher, step: &Step<'_>) -> Result<Digest, LaneError> {
@@ -118,6 +124,7 @@ fn setting() -> Setting {
         deposit: lane.deposit,
         transaction_program: programs[0],
         batch_program: programs[1],
+        aggregate_program: programs[2],
     };
     Setting {
         pins,
@@ -162,12 +169,12 @@ fn orders(setting: &Setting) -> Vec<Arc<Order>> {
         }
     }
 
-    let [transaction, batch, aggregate] = setting.programs;
-    let ledger = Arc::new(Ledger { transaction, batch, aggregate });
+    let ledger = Arc::new(Ledger);
+    let division = Division { limits: Limits::NONE, apart: ProveApart::Always };
     let root = recording.root;
     let log = Box::<MemoryLog>::default();
     let mut scheduler =
-        Scheduler::open(ledger, hasher.clone(), setting.pins.clone(), root.clone(), log).unwrap();
+        Scheduler::open(ledger, hasher.clone(), setting.pins.clone(), division, root.clone(), log).unwrap();
     let event = ForkTree::new(root.metadata, 1000).apply(event).unwrap();
     let batches = scheduler.schedule(event.added.iter().map(|added| (added.metadata, &added.block))).unwrap();
 
@@ -182,6 +189,7 @@ fn orders(setting: &Setting) -> Vec<Arc<Order>> {
         hasher: hasher.clone(),
         pins: setting.pins.digest(hasher.as_ref()),
         programs: setting.programs,
+        parts_max: usize::MAX,
     };
     let rule = BundleRule { batches_max: setting.batches_max, ..BundleRule::default() };
     let mut planner = Planner::new(context, rule, Retention::default());
@@ -226,13 +234,24 @@ fn changing_any_one_thing_misses_exactly_what_attests_it() {
             all,
         ),
         (
-            "the inner program of an aggregate",
+            "the program of an aggregate's batches",
             |s| s.pins.batch_program = ProgramId([9; 32]),
             &[BATCH, AGGREGATE],
             all,
         ),
-        // Nothing is deposited any more, so that the transaction does something else.
-        ("the deposit account", |s| s.pins.deposit = ResourceId([9; 32]), all, all),
+        (
+            "the program of an aggregate's joined parts",
+            |s| s.pins.aggregate_program = ProgramId([9; 32]),
+            &[BATCH, AGGREGATE],
+            all,
+        ),
+        // Nothing is deposited any more, so that the transaction is disposed of.
+        (
+            "the deposit account",
+            |s| s.pins.deposit = ResourceId([9; 32]),
+            &[BATCH, AGGREGATE],
+            &[BATCH, AGGREGATE],
+        ),
         ("the transaction program", |s| s.programs[0] = ProgramId([9; 32]), &[TRANSACTION], &[TRANSACTION]),
         ("the batch program", |s| s.programs[1] = ProgramId([9; 32]), &[BATCH], &[BATCH]),
         ("the aggregate program", |s| s.programs[2] = ProgramId([9; 32]), &[AGGREGATE], &[AGGREGATE]),
@@ -241,7 +260,7 @@ fn changing_any_one_thing_misses_exactly_what_attests_it() {
         // Block context reaches the lane tip, and through it batch and aggregate; a transaction reads none.
         ("the index", |s| s.empty_before = 2, &[BATCH, AGGREGATE], all),
         ("the block hash", |s| s.salt = 1, none, all),
-        ("the merge index", |s| s.merged_before = 3, &[BATCH, AGGREGATE], &[TRANSACTION]),
+        ("the merge index", |s| s.merged_before = 3, &[BATCH, AGGREGATE], &[TRANSACTION, BATCH]),
         ("the bundle's start", |s| s.batches_max = 1, &[AGGREGATE], &[AGGREGATE]),
         ("what a transaction carries", |s| s.amount = 101, all, all),
         ("the sequencing commitment, unbound", |s| s.commitment = 8, none, &[AGGREGATE]),

@@ -12,7 +12,7 @@ use reprise_model::digest::{
 };
 use reprise_model::hash::Blake3;
 use reprise_model::journal::{AggregateJournal, Commitment, Transition};
-use reprise_model::order::{Order, Work};
+use reprise_model::order::{BatchRef, Order, Work};
 use reprise_model::scheduled::ScheduledBlock;
 use reprise_model::statement::{Claim, Statement};
 use reprise_node::event::{Observer, PipelineEvent};
@@ -27,9 +27,7 @@ fn genesis_root() -> Digest {
 }
 
 fn watcher(permits: usize) -> Watcher {
-    let program = ProgramId([1; 32]);
-    let ledger = Ledger { transaction: program, batch: program, aggregate: program };
-    let oracle = Oracle::new(Arc::new(ledger), Arc::new(Blake3), ResourceId([2; 32]));
+    let oracle = Oracle::new(Arc::new(Ledger), Arc::new(Blake3), ResourceId([2; 32]));
     Watcher::new(permits, (genesis_root(), GENESIS_TIP), oracle)
 }
 
@@ -40,12 +38,12 @@ fn order(n: u8) -> Arc<Order> {
     let coordinate = Coordinate {
         checkpoint: Checkpoint(1),
         block_hash: block,
-        position: Position::Batch,
+        position: Position::Batch { first: 0 },
         program: claim.program,
         profile: statement.profile,
         pins: PinsDigest([2; 32]),
     };
-    let (id, work) = (statement.id(), Work::Batch { block });
+    let (id, work) = (statement.id(), Work::Batch(BatchRef { block, index: 0 }));
     Arc::new(Order { id, statement, claim, coordinate, assumptions: vec![], work })
 }
 
@@ -66,7 +64,7 @@ fn block(height: u8, settlements: Vec<ObservedSettlement>) -> (AddedBlock, Sched
     let batch = ScheduledBlock {
         metadata,
         transactions: vec![],
-        journal: None,
+        batches: vec![],
         root_after: genesis_root(),
         tip_after: GENESIS_TIP,
     };
