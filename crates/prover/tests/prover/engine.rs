@@ -10,7 +10,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
 use reprise_model::digest::{BlockHash, ClaimDigest, Digest, PinsDigest, ProfileId, ProgramId, StatementId};
-use reprise_model::order::{Order, Rank, Work};
+use reprise_model::order::{BatchRef, Order, Rank, Work};
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::{Claim, Kind, Statement};
@@ -39,7 +39,7 @@ pub(crate) fn order(name: u8, block: u8, position: Position, inner: &[&Arc<Order
         pins: PinsDigest([2; 32]),
     };
     let assumptions = inner.iter().map(|order| order.as_assumption()).collect();
-    let work = Work::Batch { block: coordinate.block_hash };
+    let work = Work::Batch(BatchRef { block: coordinate.block_hash, index: 0 });
     Arc::new(Order { id: statement.id(), statement, claim, coordinate, assumptions, work })
 }
 
@@ -111,13 +111,13 @@ impl Dag {
             transactions.iter().filter(|tx| tx.coordinate.block_hash.0[0] == block).collect()
         };
         let batches: Vec<_> =
-            (1..=3).map(|block| order(10 + block, block, Position::Batch, &of(block))).collect();
+            (1..=3).map(|block| order(10 + block, block, Position::Batch { first: 0 }, &of(block))).collect();
         let aggregate =
-            |start| Position::Aggregate { start: Checkpoint(start), commitment: Digest([start as u8; 32]) };
-        let aggregates = vec![
-            order(21, 3, aggregate(1), &[&batches[0], &batches[2]]),
-            order(22, 2, aggregate(2), &[&batches[1]]),
-        ];
+            |start| Position::Settlement { start: Checkpoint(start), commitment: Digest([start as u8; 32]) };
+        let join = Position::Join { start: Checkpoint(1), first: 1, last: 1, height: 1 };
+        let join = order(20, 3, join, &[&batches[0], &batches[2]]);
+        let aggregates =
+            vec![order(21, 3, aggregate(1), &[&join]), order(22, 2, aggregate(2), &[&batches[1]]), join];
         Self { aggregates, batches, transactions }
     }
 
@@ -143,7 +143,7 @@ impl Dag {
 
     /// The orders an order relies on, at its own block where the statement stands on several.
     fn inner(&self, outer: &Order) -> Vec<&Arc<Order>> {
-        let all = || self.batches.iter().chain(&self.transactions);
+        let all = || self.aggregates.iter().chain(&self.batches).chain(&self.transactions);
         let find = |id: &StatementId| {
             let here =
                 |o: &&Arc<Order>| o.id == *id && o.coordinate.block_hash == outer.coordinate.block_hash;
@@ -642,7 +642,7 @@ fn who_asks_while_the_receipt_is_being_written_is_placed_too() {
 
 #[test]
 fn a_failure_that_may_pass_is_tried_as_often_as_the_budget_says_and_then_given_up() {
-    let one = order(1, 1, Position::Batch, &[]);
+    let one = order(1, 1, Position::Batch { first: 0 }, &[]);
     let (mut engine, mut effects) = wanting(1, std::slice::from_ref(&one));
     for attempt in 1..=policy().budget.expensive {
         assert_eq!(proofs(&effects), vec![one.id], "attempt {attempt}");
@@ -657,7 +657,7 @@ fn a_failure_that_may_pass_is_tried_as_often_as_the_budget_says_and_then_given_u
 
 #[test]
 fn a_divergence_is_given_up_at_once() {
-    let one = order(1, 1, Position::Batch, &[]);
+    let one = order(1, 1, Position::Batch { first: 0 }, &[]);
     let (mut engine, _) = wanting(1, std::slice::from_ref(&one));
     engine.proved(one.id, Err(divergence(&one)));
     assert_eq!(proofs(&engine.want(vec![one.clone()])), vec![]);
@@ -667,7 +667,7 @@ fn a_divergence_is_given_up_at_once() {
 #[test]
 fn a_lost_assumption_is_proved_again_and_then_what_relies_on_it() {
     let inner = order(1, 1, Position::Transaction { merge_index: 1 }, &[]);
-    let outer = order(2, 1, Position::Batch, &[&inner]);
+    let outer = order(2, 1, Position::Batch { first: 0 }, &[&inner]);
     let demand = vec![outer.clone(), inner.clone()];
     let (mut engine, effects) = wanting(1, &demand);
     assert_eq!(proofs(&effects), vec![inner.id], "the assumption first");
@@ -691,7 +691,7 @@ fn a_lost_assumption_is_proved_again_and_then_what_relies_on_it() {
 #[test]
 fn an_assumption_that_was_proved_again_meanwhile_is_not_believed_to_be_lost() {
     let inner = order(1, 1, Position::Transaction { merge_index: 1 }, &[]);
-    let outer = order(2, 1, Position::Batch, &[&inner]);
+    let outer = order(2, 1, Position::Batch { first: 0 }, &[&inner]);
     let demand = vec![outer.clone(), inner.clone()];
     let (mut engine, _) = wanting(2, &demand);
     engine.proved(inner.id, Ok(receipt(&inner)));
@@ -732,7 +732,7 @@ fn a_write_that_left_nothing_is_not_published_and_serves_who_asked_elsewhere_by_
 #[test]
 fn what_waits_for_a_statement_that_was_given_up_does_not_keep_the_engine_waiting() {
     let inner = order(1, 1, Position::Transaction { merge_index: 1 }, &[]);
-    let outer = order(2, 1, Position::Batch, &[&inner]);
+    let outer = order(2, 1, Position::Batch { first: 0 }, &[&inner]);
     let demand = vec![outer.clone(), inner.clone()];
     let (mut engine, _) = wanting(1, &demand);
     engine.proved(inner.id, Err(divergence(&inner)));
@@ -743,7 +743,8 @@ fn what_waits_for_a_statement_that_was_given_up_does_not_keep_the_engine_waiting
 
 #[test]
 fn a_queued_job_that_nobody_wants_leaves_and_a_running_one_is_finished_and_stored() {
-    let (one, two) = (order(1, 1, Position::Batch, &[]), order(2, 2, Position::Batch, &[]));
+    let (one, two) =
+        (order(1, 1, Position::Batch { first: 0 }, &[]), order(2, 2, Position::Batch { first: 0 }, &[]));
     let (mut engine, effects) = wanting(1, &[one.clone(), two.clone()]);
     assert_eq!(proofs(&effects), vec![one.id]);
     engine.want(vec![]);
@@ -758,7 +759,8 @@ fn a_queued_job_that_nobody_wants_leaves_and_a_running_one_is_finished_and_store
 
 #[test]
 fn a_permit_is_free_while_the_receipt_is_being_written() {
-    let (one, two) = (order(1, 1, Position::Batch, &[]), order(2, 2, Position::Batch, &[]));
+    let (one, two) =
+        (order(1, 1, Position::Batch { first: 0 }, &[]), order(2, 2, Position::Batch { first: 0 }, &[]));
     let demand = vec![one.clone(), two.clone()];
     let (mut engine, _) = wanting(1, &demand);
     engine.proved(one.id, Ok(receipt(&one)));
@@ -767,7 +769,7 @@ fn a_permit_is_free_while_the_receipt_is_being_written() {
 
 #[test]
 fn a_proof_is_not_made_again_because_the_disk_was_moody() {
-    let one = order(1, 1, Position::Batch, &[]);
+    let one = order(1, 1, Position::Batch { first: 0 }, &[]);
     let (mut engine, _) = wanting(1, std::slice::from_ref(&one));
     engine.proved(one.id, Ok(receipt(&one)));
     let again = engine.stored(one.id, Err(unwritable().into()));
@@ -796,7 +798,7 @@ fn wanting_under(policy: Policy, orders: &[Arc<Order>]) -> (Told, Vec<Effect>) {
 
 #[test]
 fn a_valid_proof_that_comes_late_is_stored_whatever_became_of_its_job() {
-    let one = order(1, 1, Position::Batch, &[]);
+    let one = order(1, 1, Position::Batch { first: 0 }, &[]);
     let under = |policy: Policy| {
         let (mut engine, _) = wanting_under(policy, std::slice::from_ref(&one));
         engine.tick(at(10));
@@ -834,7 +836,7 @@ fn a_valid_proof_that_comes_late_is_stored_whatever_became_of_its_job() {
 
 #[test]
 fn a_proof_that_hangs_is_written_off_and_begun_again() {
-    let one = order(1, 1, Position::Batch, &[]);
+    let one = order(1, 1, Position::Batch { first: 0 }, &[]);
     let (mut engine, _) =
         wanting_under(Policy { timeout: [at(10); 3], ..policy() }, std::slice::from_ref(&one));
     assert_eq!(engine.deadline(), Some(at(10)));
@@ -854,7 +856,7 @@ fn a_proof_that_hangs_is_written_off_and_begun_again() {
 
 #[test]
 fn a_statement_that_hangs_every_time_is_given_up_within_its_budget() {
-    let one = order(1, 1, Position::Batch, &[]);
+    let one = order(1, 1, Position::Batch { first: 0 }, &[]);
     let (mut engine, _) =
         wanting_under(Policy { timeout: [at(10); 3], ..policy() }, std::slice::from_ref(&one));
     let begun: usize = (1..100).map(|n| proofs(&engine.tick(at(10 * n))).len()).sum();
@@ -866,7 +868,8 @@ fn a_statement_that_hangs_every_time_is_given_up_within_its_budget() {
 
 #[test]
 fn a_failed_job_waits_out_its_backoff_while_others_go_on() {
-    let (one, two) = (order(1, 1, Position::Batch, &[]), order(2, 2, Position::Batch, &[]));
+    let (one, two) =
+        (order(1, 1, Position::Batch { first: 0 }, &[]), order(2, 2, Position::Batch { first: 0 }, &[]));
     let backoff = Backoff { first: at(8), max: at(60) };
     let demand = [one.clone(), two.clone()];
     let (mut engine, effects) = wanting_under(Policy { backoff, ..policy() }, &demand);
@@ -884,7 +887,7 @@ fn a_failed_job_waits_out_its_backoff_while_others_go_on() {
 #[test]
 fn bad_assumptions_are_proved_again_and_then_what_failed_over_them() {
     let inner = order(1, 1, Position::Transaction { merge_index: 1 }, &[]);
-    let outer = order(2, 1, Position::Batch, &[&inner]);
+    let outer = order(2, 1, Position::Batch { first: 0 }, &[&inner]);
     let demand = vec![outer.clone(), inner.clone()];
     let (mut engine, _) = wanting(1, &demand);
     engine.proved(inner.id, Ok(receipt(&inner)));
@@ -910,7 +913,7 @@ fn bad_assumptions_are_proved_again_and_then_what_failed_over_them() {
 #[test]
 fn assumptions_that_are_bad_every_time_are_no_loop() {
     let inner = order(1, 1, Position::Transaction { merge_index: 1 }, &[]);
-    let outer = order(2, 1, Position::Batch, &[&inner]);
+    let outer = order(2, 1, Position::Batch { first: 0 }, &[&inner]);
     let demand = vec![outer.clone(), inner.clone()];
     let (mut engine, mut effects) = wanting(1, &demand);
     let mut begun = 0;
@@ -931,7 +934,8 @@ fn assumptions_that_are_bad_every_time_are_no_loop() {
 
 #[test]
 fn a_shallow_orphan_sleeps_and_keeps_its_failures_and_a_deep_one_leaves() {
-    let (one, two) = (order(1, 1, Position::Batch, &[]), order(2, 2, Position::Batch, &[]));
+    let (one, two) =
+        (order(1, 1, Position::Batch { first: 0 }, &[]), order(2, 2, Position::Batch { first: 0 }, &[]));
     let (mut engine, _) = wanting(1, std::slice::from_ref(&one));
     for _ in 1..policy().budget.expensive {
         engine.proved(one.id, Err(transient(&one)));
@@ -951,8 +955,8 @@ fn a_shallow_orphan_sleeps_and_keeps_its_failures_and_a_deep_one_leaves() {
 
 #[test]
 fn what_is_stored_takes_no_room_from_what_sleeps() {
-    let stored: Vec<_> = (2..=9).map(|n| order(n, n, Position::Batch, &[])).collect();
-    let orphan = order(1, 1, Position::Batch, &[]);
+    let stored: Vec<_> = (2..=9).map(|n| order(n, n, Position::Batch { first: 0 }, &[])).collect();
+    let orphan = order(1, 1, Position::Batch { first: 0 }, &[]);
     let mut engine = Told::new(1, Policy { jobs_max: 2, ..policy() });
     // Found two at a time, as there is room.
     loop {
@@ -975,7 +979,8 @@ fn what_is_stored_takes_no_room_from_what_sleeps() {
 
 #[test]
 fn orphans_are_speculated_upon_only_where_it_is_allowed_and_only_with_a_permit_to_spare() {
-    let (one, two) = (order(1, 1, Position::Batch, &[]), order(2, 2, Position::Batch, &[]));
+    let (one, two) =
+        (order(1, 1, Position::Batch { first: 0 }, &[]), order(2, 2, Position::Batch { first: 0 }, &[]));
     for (allowed, expected) in [(false, vec![]), (true, vec![two.id])] {
         let policy = Policy { speculate_orphans: allowed, ..policy() };
         let (mut engine, _) = wanting_under(policy, &[one.clone(), two.clone()]);
@@ -988,7 +993,7 @@ fn orphans_are_speculated_upon_only_where_it_is_allowed_and_only_with_a_permit_t
 
 #[test]
 fn a_running_orphan_is_asked_to_end_when_its_time_is_over_and_a_flip_back_begins_it_again() {
-    let one = order(1, 1, Position::Batch, &[]);
+    let one = order(1, 1, Position::Batch { first: 0 }, &[]);
     let policy = Policy { orphans: Orphans::AbortAfter(at(5)), ..policy() };
     let (mut engine, _) = wanting_under(policy, std::slice::from_ref(&one));
     engine.tick(at(1));
@@ -1018,7 +1023,7 @@ fn of_a_demand_over_the_bound_the_most_urgent_that_can_go_on_get_in_and_the_rest
     let transactions: Vec<_> =
         (1..=9).map(|n| order(n, 1, Position::Transaction { merge_index: u32::from(n) }, &[])).collect();
     let inner: Vec<_> = transactions.iter().collect();
-    let outer = order(10, 1, Position::Batch, &inner);
+    let outer = order(10, 1, Position::Batch { first: 0 }, &inner);
     let demand: Vec<_> = [&outer].into_iter().chain(&transactions).cloned().collect();
     let mut engine = Told::new(1, Policy { jobs_max: 3, ..policy() });
     let mut begun = vec![];
@@ -1046,7 +1051,8 @@ fn of_a_demand_over_the_bound_the_most_urgent_that_can_go_on_get_in_and_the_rest
 
 #[test]
 fn what_is_forgotten_is_looked_up_again_and_the_sums_stay_true() {
-    let (one, two) = (order(1, 1, Position::Batch, &[]), order(2, 2, Position::Batch, &[]));
+    let (one, two) =
+        (order(1, 1, Position::Batch { first: 0 }, &[]), order(2, 2, Position::Batch { first: 0 }, &[]));
     let (mut engine, _) = wanting(1, &[one.clone(), two.clone()]);
     engine.proved(one.id, Ok(receipt(&one)));
     engine.stored(one.id, Ok(()));
@@ -1070,7 +1076,7 @@ fn resting(failures: u32) -> Policy {
 
 /// Batches of so many blocks, that rely on nothing.
 fn batches(count: u8) -> Vec<Arc<Order>> {
-    (1..=count).map(|n| order(n, n, Position::Batch, &[])).collect()
+    (1..=count).map(|n| order(n, n, Position::Batch { first: 0 }, &[])).collect()
 }
 
 /// The proofs that are begun, with their devices.
@@ -1113,7 +1119,7 @@ fn a_device_that_keeps_failing_rests_and_no_proof_begins_there_until_then_one_is
 
 #[test]
 fn a_device_that_fails_alone_uses_up_the_budget_of_no_statement() {
-    let one = order(1, 1, Position::Batch, &[]);
+    let one = order(1, 1, Position::Batch { first: 0 }, &[]);
     let (mut engine, _) = wanting_under(resting(3), std::slice::from_ref(&one));
     for attempt in 1..=8 {
         assert_eq!(engine.proving().count(), 1, "attempt {attempt}");
@@ -1130,7 +1136,7 @@ fn a_device_that_fails_alone_uses_up_the_budget_of_no_statement() {
 
 #[test]
 fn what_makes_every_device_fail_is_given_up_all_the_same() {
-    let one = order(1, 1, Position::Batch, &[]);
+    let one = order(1, 1, Position::Batch { first: 0 }, &[]);
     let (mut engine, _) = wanting_under(resting(1), std::slice::from_ref(&one));
     for _ in 0..resting(1).budget.cheap {
         assert!(engine.failures().is_empty());
@@ -1165,7 +1171,7 @@ fn the_others_go_on_while_one_device_rests() {
 #[test]
 fn a_panic_a_divergence_or_a_lost_assumption_is_not_the_devices() {
     let inner = order(1, 1, Position::Transaction { merge_index: 1 }, &[]);
-    let outer = order(2, 1, Position::Batch, &[&inner]);
+    let outer = order(2, 1, Position::Batch { first: 0 }, &[&inner]);
     let demand = vec![outer.clone(), inner.clone()];
     let panic = || Failure::Panic { message: "oh".into() };
     let lost = || Failure::AssumptionLost { assumption: inner.id, reason: "gone".into() };

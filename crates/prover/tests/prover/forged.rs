@@ -7,15 +7,21 @@ use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainBlockMetadat
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest, ResourceId};
 use reprise_model::hash::Blake3;
-use reprise_model::journal::{AggregateJournal, Commitment, Journal, Outcome, Pins, TransactionJournal};
+use reprise_model::journal::{
+    AggregateJournal, Commitment, Journal, Outcome, Pins, Span, TransactionJournal,
+};
+use reprise_model::limits::{Limits, ProveApart};
+use reprise_model::order::{BatchRef, PartRef};
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::scheduled::ScheduledBlock;
+use reprise_model::state::Entry;
 use reprise_model::statement::{Claim, ClaimScheme};
-use reprise_model::transaction::{self, LaneTransaction, account_of, script_bytes};
-use reprise_model::witness::{AggregateWitness, BatchWitness, TransactionWitness, Witness};
+use reprise_model::transaction::{self, LaneTransaction, ShownBytes, account_of, script_bytes};
+use reprise_model::witness::{AggregateWitness, BatchWitness, Handling, Part, Witness};
 use reprise_prover::backend::{Backend, ProveError, Task};
 use reprise_prover::mock::{MockBackend, MockConfig};
+use reprise_scheduler::execution::Division;
 use reprise_scheduler::record::MemoryLog;
 use reprise_scheduler::scheduler::Scheduler;
 
@@ -53,18 +59,20 @@ fn header(height: u8) -> ChainBlockMetadata {
 impl Fixture {
     fn new() -> Self {
         let mock = MockBackend::new(MockConfig::default(), Arc::new(Blake3), Arc::new(Ledger));
-        let [transaction_program, batch_program, aggregate] = mock.programs();
+        let [transaction_program, batch_program, aggregate_program] = mock.programs();
         let pins = Pins {
             lane: Digest([1; 32]),
             covenant: Digest([2; 32]),
             deposit: account("deposit"),
             transaction_program,
             batch_program,
+            aggregate_program,
         };
-        let ledger = Ledger { transaction: transaction_program, batch: batch_program, aggregate };
+        let division = Division { limits: Limits::NONE, apart: ProveApart::Always };
         let log = Box::new(MemoryLog::default());
         let root = ChainRoot { metadata: header(0), lane_proof: None };
-        let mut scheduler = Scheduler::open(Arc::new(ledger), Arc::new(Blake3), pins, root, log).unwrap();
+        let (ledger, hasher) = (Arc::new(Ledger), Arc::new(Blake3));
+        let mut scheduler = Scheduler::open(ledger, hasher, pins, division, root, log).unwrap();
         let blocks = [
             vec![
                 transaction(1, "bob", Action::Deposit, 0, 50),
@@ -85,20 +93,26 @@ impl Fixture {
         Self { mock, scheduler, batches }
     }
 
-    /// A verified receipt of the mock for this journal, made without asking what it is made from.
+    /// A verified receipt of the mock for this journal, whatever it is worth: the seal is its hash.
     fn receipt(&self, kind: usize, journal: &dyn Journal) -> Verified<Receipt> {
         let claim = Claim { program: self.mock.programs()[kind], journal: journal.bytes() };
-        let witness = Witness::Transaction(TransactionWitness { transaction: vec![], before: vec![] });
-        let proof = self.mock.prove(&Task { claim, witness, assumptions: vec![] }).unwrap();
-        Verified::check(proof.receipt, &self.mock).unwrap()
+        let statement = self.mock.statement(&claim);
+        let seal = blake3::derive_key("reprise 2026-11 mock seal", &statement.claim.0).to_vec();
+        let receipt = Receipt { statement, claim, seal_kind: SealKind::Fake, seal };
+        Verified::check(receipt, &self.mock).unwrap()
     }
 
-    /// The honest task of the first batch.
+    fn reference(&self, block: usize) -> BatchRef {
+        BatchRef { block: self.batches[block].metadata.block_hash(), index: 0 }
+    }
+
+    /// The honest task of the first block's batch.
     fn batch(&self) -> (BatchWitness, Task) {
         let batch = &self.batches[0];
-        let witness = self.scheduler.batch_witness(&batch.metadata.block_hash()).unwrap();
+        let witness = self.scheduler.batch_witness(&self.reference(0)).unwrap();
         let Witness::Batch(inner) = witness.clone() else { panic!("not a batch's") };
-        let claim = Claim { program: self.mock.programs()[1], journal: batch.journal.unwrap().bytes() };
+        let journal = batch.batches[0].journal.bytes();
+        let claim = Claim { program: self.mock.programs()[1], journal };
         let journals = batch.transactions.iter().map(|tx| &tx.journal);
         let assumptions = journals.map(|journal| self.receipt(0, journal)).collect();
         (inner, Task { claim, witness, assumptions })
@@ -108,27 +122,51 @@ impl Fixture {
     fn forge(&self, change: impl FnOnce(&mut BatchWitness)) -> Result<(), ProveError> {
         let (mut witness, task) = self.batch();
         change(&mut witness);
-        let assumptions = witness.transactions.iter().map(|(_, journal)| self.receipt(0, journal)).collect();
+        let assumptions = witness.apart().map(|journal| self.receipt(0, journal)).collect();
         self.mock.prove(&Task { witness: Witness::Batch(witness), assumptions, ..task }).map(|_| ())
     }
 
+    fn part_receipt(&self, part: &Part) -> Verified<Receipt> {
+        self.receipt(if part.joined { 2 } else { 1 }, &part.span.journal)
+    }
+
     fn aggregate(&self) -> (AggregateWitness, Task) {
-        let blocks: Vec<_> = self.batches.iter().map(|batch| batch.metadata.block_hash()).collect();
-        let witness = self.scheduler.aggregate_witness(&blocks).unwrap();
+        let part = |block| PartRef { joined: false, batches: vec![self.reference(block)] };
+        let parts: Vec<_> = (0..self.batches.len()).map(part).collect();
+        let witness = self.scheduler.settlement_witness(&parts).unwrap();
         let Witness::Aggregate(inner) = witness.clone() else { panic!("not an aggregate's") };
-        let journal = AggregateJournal::over(&Blake3, &inner.batches, Commitment::Unbound).unwrap();
+        let spans: Vec<Span> = inner.parts.iter().map(|part| part.span.clone()).collect();
+        let journal = AggregateJournal::over(&Blake3, &spans, Commitment::Unbound).unwrap();
         let claim = Claim { program: self.mock.programs()[2], journal: journal.bytes() };
-        let assumptions = inner.batches.iter().map(|journal| self.receipt(1, journal)).collect();
+        let assumptions = inner.parts.iter().map(|part| self.part_receipt(part)).collect();
         (inner, Task { claim, witness, assumptions })
     }
 
     fn forge_aggregate(&self, change: impl FnOnce(&mut AggregateWitness)) -> Result<(), ProveError> {
         let (mut witness, task) = self.aggregate();
         change(&mut witness);
-        let assumptions = witness.batches.iter().map(|journal| self.receipt(1, journal)).collect();
+        let assumptions = witness.parts.iter().map(|part| self.part_receipt(part)).collect();
         self.mock.prove(&Task { witness: Witness::Aggregate(witness), assumptions, ..task }).map(|_| ())
     }
 }
+
+/// The journal of a transaction that is proved apart.
+fn journal(witness: &mut BatchWitness, at: usize) -> &mut TransactionJournal {
+    match &mut witness.transactions[at].1 {
+        Handling::Apart(journal) => journal,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn whole(bytes: &mut ShownBytes) -> &mut Vec<u8> {
+    match bytes {
+        ShownBytes::Whole(bytes) => bytes,
+        ShownBytes::Long(_) => panic!("too long"),
+    }
+}
+
+/// What no slot holds.
+const ENTRY: Entry = Entry { resource: ResourceId([9; 32]), value: Digest([9; 32]) };
 
 #[track_caller]
 fn assert_diverges(result: Result<(), ProveError>) {
@@ -148,15 +186,17 @@ fn what_execution_says_is_what_the_programs_commit() {
 fn a_transaction_dropped_inserted_repeated_reordered_or_altered_is_a_divergence() {
     let fixture = Fixture::new();
     let spare = fixture.batches[2].transactions[0].journal.clone();
-    let spare = (transaction(9, "bob", Action::Deposit, 0, 1), spare);
+    let spare = ((&transaction(9, "bob", Action::Deposit, 0, 1)).into(), Handling::Apart(spare));
     for at in 0..3 {
         assert_diverges(fixture.forge(|w| drop(w.transactions.remove(at))));
         assert_diverges(fixture.forge(|w| w.transactions.insert(at, spare.clone())));
         assert_diverges(fixture.forge(|w| w.transactions.insert(at, w.transactions[at].clone())));
         assert_diverges(fixture.forge(|w| w.transactions[at].0.merge_index += 1));
-        assert_diverges(fixture.forge(|w| w.transactions[at].1.transaction.0[0] ^= 1));
-        assert_diverges(fixture.forge(|w| w.transactions[at].0.rest[70] ^= 1));
-        assert_diverges(fixture.forge(|w| *w.transactions[at].0.payload.last_mut().unwrap() ^= 1));
+        assert_diverges(fixture.forge(|w| journal(w, at).transaction.0[0] ^= 1));
+        assert_diverges(fixture.forge(|w| whole(&mut w.transactions[at].0.rest)[70] ^= 1));
+        assert_diverges(
+            fixture.forge(|w| *whole(&mut w.transactions[at].0.payload).last_mut().unwrap() ^= 1),
+        );
         if at > 0 {
             assert_diverges(fixture.forge(|w| w.transactions.swap(at - 1, at)));
         }
@@ -171,8 +211,8 @@ fn a_false_failure_is_a_divergence() {
         journal.exits.clear();
         journal.accesses.iter_mut().for_each(|access| access.after = access.before);
     };
-    assert_diverges(fixture.forge(|w| failed(&mut w.transactions[0].1)));
-    assert_diverges(fixture.forge(|w| failed(&mut w.transactions[1].1)));
+    assert_diverges(fixture.forge(|w| failed(journal(w, 0))));
+    assert_diverges(fixture.forge(|w| failed(journal(w, 1))));
 }
 
 #[test]
@@ -180,9 +220,9 @@ fn a_stale_or_false_pre_image_is_a_divergence() {
     let fixture = Fixture::new();
     // The second exit over what the first one met, and over what nobody ever held.
     let stale = fixture.batches[0].transactions[1].journal.accesses[0].before;
-    assert_diverges(fixture.forge(|w| w.transactions[2].1.accesses[0].before = stale));
-    assert_diverges(fixture.forge(|w| w.transactions[0].1.accesses[0].before = Digest([9; 32])));
-    assert_diverges(fixture.forge(|w| w.paths[0].leaf = Digest([9; 32])));
+    assert_diverges(fixture.forge(|w| journal(w, 2).accesses[0].before = stale));
+    assert_diverges(fixture.forge(|w| journal(w, 0).accesses[0].before = Digest([9; 32])));
+    assert_diverges(fixture.forge(|w| w.paths[0].entries.push(ENTRY)));
     assert_diverges(fixture.forge(|w| w.paths[0].siblings[20] = Digest([9; 32])));
     assert_diverges(fixture.forge(|w| drop(w.paths.remove(0))));
     assert_diverges(fixture.forge(|w| w.root_before = Digest([9; 32])));
@@ -191,28 +231,29 @@ fn a_stale_or_false_pre_image_is_a_divergence() {
 #[test]
 fn a_write_or_an_exit_that_execution_does_not_know_is_a_divergence() {
     let fixture = Fixture::new();
-    assert_diverges(fixture.forge(|w| w.transactions[2].1.accesses[0].after = Digest([9; 32])));
-    assert_diverges(fixture.forge(|w| w.transactions[1].1.exits[0].amount += 1));
-    assert_diverges(fixture.forge(|w| w.transactions[1].1.exits.clear()));
+    assert_diverges(fixture.forge(|w| journal(w, 2).accesses[0].after = Digest([9; 32])));
+    assert_diverges(fixture.forge(|w| journal(w, 1).exits[0].amount += 1));
+    assert_diverges(fixture.forge(|w| journal(w, 1).exits.clear()));
 }
 
 #[test]
 fn another_pin_context_or_lane_tip_is_a_divergence() {
     let fixture = Fixture::new();
-    let pins: [fn(&mut Pins); 5] = [
+    let pins: [fn(&mut Pins); 6] = [
         |pins| pins.lane.0[0] ^= 1,
         |pins| pins.covenant.0[0] ^= 1,
         |pins| pins.deposit.0[0] ^= 1,
         |pins| pins.transaction_program.0[0] ^= 1,
         |pins| pins.batch_program.0[0] ^= 1,
+        |pins| pins.aggregate_program.0[0] ^= 1,
     ];
     for change in pins {
         assert_diverges(fixture.forge(|w| change(&mut w.pins)));
         assert_diverges(fixture.forge_aggregate(|w| change(&mut w.pins)));
     }
-    assert_diverges(fixture.forge(|w| w.context.timestamp_ms += 1));
-    assert_diverges(fixture.forge(|w| w.context.daa_score += 1));
-    assert_diverges(fixture.forge(|w| w.context.blue_score += 1));
+    assert_diverges(fixture.forge(|w| w.block.context.timestamp_ms += 1));
+    assert_diverges(fixture.forge(|w| w.block.context.daa_score += 1));
+    assert_diverges(fixture.forge(|w| w.block.context.blue_score += 1));
     assert_diverges(fixture.forge(|w| w.tip_before.0[0] ^= 1));
 }
 
@@ -221,12 +262,12 @@ fn a_batch_omitted_repeated_or_turned_round_is_a_divergence() {
     let fixture = Fixture::new();
     for at in 0..3 {
         assert_diverges(fixture.forge_aggregate(|w| {
-            w.batches.remove(at);
+            w.parts.remove(at);
         }));
-        assert_diverges(fixture.forge_aggregate(|w| w.batches.insert(at, w.batches[at])));
+        assert_diverges(fixture.forge_aggregate(|w| w.parts.insert(at, w.parts[at].clone())));
     }
-    assert_diverges(fixture.forge_aggregate(|w| w.batches.reverse()));
-    assert_diverges(fixture.forge_aggregate(|w| w.batches.clear()));
+    assert_diverges(fixture.forge_aggregate(|w| w.parts.reverse()));
+    assert_diverges(fixture.forge_aggregate(|w| w.parts.clear()));
 }
 
 #[test]
@@ -241,16 +282,19 @@ fn assumptions_that_are_not_those_of_the_witness_are_a_divergence() {
             assert_diverges(fixture.mock.prove(task).map(|_| ()));
         }
     }
-    // A batch's receipt where a transaction's is wanted.
+    // A batch's receipt where a transaction's is wanted, and one of joined batches where a batch's is.
     let mut task = fixture.batch().1;
     task.assumptions[0] = fixture.receipt(1, &fixture.batches[0].transactions[0].journal);
+    assert_diverges(fixture.mock.prove(&task).map(|_| ()));
+    let mut task = fixture.aggregate().1;
+    task.assumptions[0] = fixture.receipt(2, &fixture.batches[0].batches[0].journal);
     assert_diverges(fixture.mock.prove(&task).map(|_| ()));
 }
 
 #[test]
 fn a_receipt_with_any_flipped_bit_is_refused() {
     let fixture = Fixture::new();
-    let honest = fixture.receipt(1, &fixture.batches[0].journal.unwrap()).into_inner();
+    let honest = fixture.receipt(1, &fixture.batches[0].batches[0].journal).into_inner();
     fixture.mock.verify(&honest).unwrap();
     let refused = |change: &dyn Fn(&mut Receipt)| {
         let mut receipt = honest.clone();
@@ -273,7 +317,7 @@ fn a_receipt_with_any_flipped_bit_is_refused() {
     assert!(matches!(refused(&|r| r.seal.push(0)), VerifyError::BadSeal { .. }));
     assert!(matches!(refused(&|r| r.seal_kind = SealKind::Groth16), VerifyError::ForeignProfile { .. }));
     // The claim of another receipt with its seal, under this one's statement.
-    let other = fixture.receipt(1, &fixture.batches[1].journal.unwrap()).into_inner();
+    let other = fixture.receipt(1, &fixture.batches[1].batches[0].journal).into_inner();
     assert_ne!(fixture.mock.statement(&other.claim), honest.statement);
     assert!(matches!(refused(&|r| r.seal = other.seal.clone()), VerifyError::BadSeal { .. }));
 }

@@ -7,6 +7,7 @@ use reprise_ledger::Ledger;
 use reprise_model::coordinate::Position;
 use reprise_model::digest::{ClaimDigest, ProgramId};
 use reprise_model::hash::Blake3;
+use reprise_model::limits::Limits;
 use reprise_model::order::Order;
 use reprise_model::profile::{ProofProfile, SealKind};
 use reprise_model::receipt::{Receipt, Verifier, VerifyError};
@@ -53,6 +54,10 @@ impl Backend for Gated {
         self.mock.programs()
     }
 
+    fn limits(&self) -> Limits {
+        self.mock.limits()
+    }
+
     fn prove(&self, task: &Task) -> Result<Proof, ProveError> {
         self.begun.lock().unwrap().send(()).unwrap();
         // Whoever holds the gate takes one pass; the others wait for it.
@@ -74,7 +79,7 @@ const WITHIN: Duration = Duration::from_secs(60);
 
 #[test]
 fn what_comes_of_a_thread_that_was_written_off_is_late_and_hung_threads_do_not_pile_up() {
-    let order = order(1, 1, Position::Batch, &[]);
+    let order = order(1, 1, Position::Batch { first: 0 }, &[]);
     let (begins, begun) = mpsc::channel();
     let (pass, gate) = mpsc::channel();
     let mock = MockBackend::new(MockConfig::default(), Arc::new(Blake3), Arc::new(Ledger));
