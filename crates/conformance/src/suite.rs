@@ -3,65 +3,121 @@
 //! It makes every proof of its [`ProofCase`] once.
 
 use std::slice;
+use std::sync::Arc;
 
+use reprise_ledger::Action;
+use reprise_model::digest::ProgramId;
+use reprise_model::lane::WorkloadHasher;
+use reprise_model::limits::{Limits, ProveApart};
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{RealReceipt, Receipt, Verified, VerifiedMark, VerifyError};
 use reprise_model::statement::Claim;
-use reprise_model::witness::Witness;
+use reprise_model::transaction::{BYTES_MAX, LaneTransaction};
+use reprise_model::witness::{AggregateWitness, BatchWitness, Handling, Witness};
 use reprise_prover::backend::{Backend, ProveError, Task};
+use reprise_scheduler::execution::Division;
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, LaneProver, account, fund, pay, transaction};
 
 /// What is to be proved, and from what.
 pub type Provable = (Claim, Witness);
 
-/// A block of at least two transactions, and an aggregate of it alone.
+/// A block in two batches, which are joined, and settled: five proofs, over every way in which a program accounts for a
+/// transaction or for a part.
 #[derive(Debug, Clone)]
 pub struct ProofCase {
-    /// The block's transactions.
-    pub transactions: Vec<Provable>,
-    /// The block.
-    pub batch: Provable,
-    /// The aggregate.
-    pub aggregate: Provable,
+    /// The block's transaction that is proved apart: the second.
+    pub transaction: Provable,
+    /// Its first batch: a transaction executed in it, one proved apart, one disposed of as malformed.
+    pub first: Provable,
+    /// Its second: a transaction executed in it, which withdraws, and one disposed of as too long.
+    pub second: Provable,
+    /// Both.
+    pub join: Provable,
+    /// Of what is joined.
+    pub settlement: Provable,
 }
 
 impl ProofCase {
-    /// A block of a fixture.
+    /// How its block is divided.
+    pub const DIVISION: Division =
+        Division { limits: Limits { transactions: 3, ..Limits::NONE }, apart: ProveApart::Never };
+
+    /// Over this hash and these programs, on an L1 with lane proofs where there is a prover of them.
+    pub fn new(
+        hasher: Arc<dyn WorkloadHasher>,
+        programs: [ProgramId; 3],
+        prover: Option<LaneProver>,
+    ) -> Self {
+        let mut fixture = Fixture::proving(hasher, programs, prover, Self::DIVISION);
+        fixture.block(Self::accepted());
+        Self::of(&fixture, 0)
+    }
+
+    /// What its block accepts.
+    pub fn accepted() -> Vec<LaneTransaction> {
+        let transfer = pay(Action::Transfer, 0, 60, account("bob"));
+        let exit = pay(Action::Exit, 0, 25, account("carol"));
+        vec![
+            fund(1, account("alice"), 100),
+            transaction(2, "alice", 0, transfer),
+            transaction(4, "carol", 0, vec![7]),
+            transaction(5, "bob", 0, exit),
+            transaction(9, "carol", 0, vec![7; BYTES_MAX]),
+        ]
+    }
+
+    /// A block of [these transactions](Self::accepted) in a fixture of [that division](Self::DIVISION).
     pub fn of(fixture: &Fixture, block: usize) -> Self {
-        let transaction = |index| {
-            let witness = Witness::Transaction(fixture.transaction_witness(block, index));
-            (fixture.transaction_claim(block, index), witness)
-        };
+        let mut first = fixture.batch_witness_at(block, 0);
+        // The journal does not show which is proved apart.
+        first.transactions[1].1 = Handling::Apart(fixture.batches[block].transactions[1].journal.clone());
+        let second = fixture.batch_witness_at(block, 1);
+        let parts = fixture.parts(&[block]);
+        let (claim, join) = fixture.join(&parts);
+        let settlement = fixture.settlement_witness(&[Fixture::joined(&parts)]);
         Self {
-            transactions: (0..fixture.batches[block].transactions.len()).map(transaction).collect(),
-            batch: (fixture.batch_claim(block), Witness::Batch(fixture.batch_witness(block))),
-            aggregate: (
-                fixture.aggregate_claim(&[block]),
-                Witness::Aggregate(fixture.aggregate_witness(&[block])),
+            transaction: (
+                fixture.transaction_claim(block, 1),
+                Witness::Transaction(fixture.transaction_witness(block, 1)),
             ),
+            first: (fixture.batch_claim_at(block, 0), Witness::Batch(first)),
+            second: (fixture.batch_claim_at(block, 1), Witness::Batch(second)),
+            join: (claim, Witness::Aggregate(join)),
+            settlement: (fixture.aggregate_claim(&[block]), Witness::Aggregate(settlement)),
         }
     }
 }
 
 /// The whole suite.
 pub fn check(backend: &dyn Backend, subject: &ProofCase) {
-    let ProofCase { transactions, batch, aggregate } = subject;
+    let ProofCase { transaction, first, second, join, settlement } = subject;
     let calls = backend.prove_calls();
-    let transactions: Vec<_> =
-        transactions.iter().map(|it| what_is_expected_is_proved(backend, it, &[])).collect();
-    let block = what_is_expected_is_proved(backend, batch, &transactions);
-    let whole = what_is_expected_is_proved(backend, aggregate, slice::from_ref(&block));
-    assert_eq!(backend.prove_calls() - calls, transactions.len() as u64 + 2);
+    let apart = [what_is_expected_is_proved(backend, transaction, &[])];
+    let batches = [
+        what_is_expected_is_proved(backend, first, &apart),
+        what_is_expected_is_proved(backend, second, &[]),
+    ];
+    let joined = [what_is_expected_is_proved(backend, join, &batches)];
+    let settled = what_is_expected_is_proved(backend, settlement, &joined);
+    assert_eq!(backend.prove_calls() - calls, 5);
 
-    nothing_is_proved_without_its_assumptions(backend, batch, &transactions);
-    nothing_is_proved_without_its_assumptions(backend, aggregate, slice::from_ref(&block));
-    nothing_else_is_proved(backend, &subject.transactions[0], &[]);
-    nothing_else_is_proved(backend, batch, &transactions);
-    nothing_else_is_proved(backend, aggregate, slice::from_ref(&block));
-    a_forged_assumption_is_refused(backend, batch, &transactions);
+    let assuming: [(&Provable, &[Verified<Receipt>]); 3] =
+        [(first, &apart), (join, &batches), (settlement, &joined)];
+    for (provable, assumptions) in assuming {
+        nothing_is_proved_without_its_assumptions(backend, provable, assumptions);
+        nothing_else_is_proved(backend, provable, assumptions);
+    }
+    nothing_else_is_proved(backend, transaction, &[]);
+    nothing_else_is_proved(backend, second, &[]);
+    a_forged_assumption_is_refused(backend, join, &batches);
+    a_part_is_proved_by_the_program_it_says(backend, join, &batches);
+    a_part_is_proved_by_the_program_it_says(backend, settlement, &joined);
+    nothing_is_executed_over_other_values(backend, first, &apart);
+    what_is_well_formed_is_not_disposed_of(backend, first, &apart);
+    exits_are_those_of_the_journal(backend, join, &batches);
 
-    let proved = [&transactions[0], &transactions[1], &block, &whole];
+    let proved = [&apart[0], &batches[0], &joined[0], &settled];
     for (receipt, other) in proved.iter().zip(proved.iter().cycle().skip(1)) {
         nothing_else_verifies(backend, receipt, other);
     }
@@ -117,11 +173,7 @@ fn nothing_else_is_proved(
     for at in [4, claim.journal.len() - 32] {
         let mut other = claim.clone();
         other.journal[at] ^= 1;
-        // What execution expects of a transaction is the mock's only source: it has no semantics of its own.
-        let semantics = backend.profile().system != "mock" || !matches!(witness, Witness::Transaction(_));
-        if semantics {
-            assert_diverges(attempt(backend, other, witness, assumptions));
-        }
+        assert_diverges(attempt(backend, other, witness, assumptions));
     }
 }
 
@@ -136,11 +188,81 @@ fn a_forged_assumption_is_refused(
     let mark = VerifiedMark { checksum: forged.checksum(), at_ms: 0 };
     let forged = Verified::recall(forged, &mark).unwrap();
     let assumptions = [slice::from_ref(&forged), &assumptions[1..]].concat();
-    let refused = attempt(backend, claim.clone(), witness, &assumptions);
-    assert!(
-        matches!(refused, Err(ProveError::Divergence { .. } | ProveError::Unprovable { .. })),
-        "{refused:?}"
-    );
+    assert_refused(attempt(backend, claim.clone(), witness, &assumptions));
+}
+
+#[track_caller]
+fn assert_refused(attempt: Result<Receipt, ProveError>) {
+    let refused = matches!(attempt, Err(ProveError::Divergence { .. } | ProveError::Unprovable { .. }));
+    assert!(refused, "{attempt:?}");
+}
+
+fn batch_of((_, witness): &Provable) -> BatchWitness {
+    match witness {
+        Witness::Batch(witness) => witness.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn aggregate_of((_, witness): &Provable) -> AggregateWitness {
+    match witness {
+        Witness::Aggregate(witness) => witness.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// An aggregate's proof where a batch's is wanted, and the other way round.
+fn a_part_is_proved_by_the_program_it_says(
+    backend: &dyn Backend,
+    provable: &Provable,
+    assumptions: &[Verified<Receipt>],
+) {
+    for part in 0..assumptions.len() {
+        let mut witness = aggregate_of(provable);
+        witness.parts[part].joined ^= true;
+        assert_refused(attempt(backend, provable.0.clone(), &Witness::Aggregate(witness), assumptions));
+    }
+}
+
+fn nothing_is_executed_over_other_values(
+    backend: &dyn Backend,
+    provable: &Provable,
+    assumptions: &[Verified<Receipt>],
+) {
+    let mut witness = batch_of(provable);
+    let Handling::Inline(values) = &mut witness.transactions[0].1 else { panic!("{witness:?}") };
+    assert_eq!(values[..], [None], "nobody had an account");
+    values[0] = Some(vec![[1, 0, 0, 0, 0, 0, 0, 0]]);
+    assert_refused(attempt(backend, provable.0.clone(), &Witness::Batch(witness), assumptions));
+}
+
+fn what_is_well_formed_is_not_disposed_of(
+    backend: &dyn Backend,
+    provable: &Provable,
+    assumptions: &[Verified<Receipt>],
+) {
+    for (at, assumptions) in [(0, assumptions), (1, &[])] {
+        let mut witness = batch_of(provable);
+        witness.transactions[at].1 = Handling::Disposed;
+        assert_refused(attempt(backend, provable.0.clone(), &Witness::Batch(witness), assumptions));
+    }
+}
+
+/// The second part withdraws something, and the first nothing.
+fn exits_are_those_of_the_journal(
+    backend: &dyn Backend,
+    provable: &Provable,
+    assumptions: &[Verified<Receipt>],
+) {
+    let mut moved = aggregate_of(provable);
+    assert_eq!([0, 1].map(|part: usize| moved.parts[part].span.exits.len()), [0, 1]);
+    let mut left_out = moved.clone();
+    left_out.parts[1].span.exits.clear();
+    let exits = std::mem::take(&mut moved.parts[1].span.exits);
+    moved.parts[0].span.exits = exits;
+    for witness in [left_out, moved] {
+        assert_refused(attempt(backend, provable.0.clone(), &Witness::Aggregate(witness), assumptions));
+    }
 }
 
 /// Whatever is changed in a receipt, it is refused, and never with a panic. `other` proves another claim.

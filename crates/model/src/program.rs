@@ -65,7 +65,7 @@ pub enum Refusal {
     #[error("the openings are not of the state root before the batch")]
     Root,
     /// A part was proved under other pins.
-    #[error("a part was proved under other pins")]
+    #[error("a part of the aggregate was proved under other pins")]
     Pins,
     /// A transaction was proved with other facts than its bytes give.
     #[error("transaction {index} was proved with other facts than its bytes give")]
@@ -74,13 +74,13 @@ pub enum Refusal {
         index: u32,
     },
     /// The exits of a part are not those that its journal commits to.
-    #[error("the exits of part {part} are not those that its journal commits to")]
+    #[error("the exits of the aggregate's part {part} are not those that its journal commits to")]
     Exits {
         /// Its place.
         part: usize,
     },
     /// The parts are no run.
-    #[error("the parts do not chain")]
+    #[error("the parts of the aggregate do not chain")]
     Chain,
     /// What is settled does not begin and end between blocks.
     #[error("what is settled does not begin and end between blocks")]

@@ -45,9 +45,11 @@ const INTERNAL: &[&str] = &[
 
 /// What a message without a placeholder may be about.
 const THINGS: &[&str] = &[
+    "aggregate",
     "archive",
     "batch",
     "batches",
+    "blocks",
     "checksum",
     "covenant",
     "envelope",

@@ -239,7 +239,7 @@ fn a_stop_is_bounded_by_its_grace_whatever_hangs_and_the_directory_is_free_at_on
     assert_eq!(ended.report.prove_calls, 5);
     assert_eq!(home.store().list(&Filter::default()).unwrap().len(), 4);
     let rest = Home { mock: MockConfig::default(), ..home }.run();
-    assert_eq!(rest.prove_calls, 20);
+    assert_eq!(rest.prove_calls, 19);
 }
 
 /// Asks to stop when so many proofs have begun.
@@ -267,7 +267,7 @@ fn the_seconds_spent_are_those_that_the_backend_counted_and_the_rest_adds_up() {
     for (faults, permits) in [(0, 1), (0, 3), (4, 2)] {
         let cost = [millis(4), millis(7), millis(9)];
         let mock =
-            MockConfig { cost, transient_every: faults, panic_every: faults * 3, ..MockConfig::default() };
+            MockConfig { cost, transient_every: faults, panic_every: faults * 13 / 4, ..MockConfig::default() };
         let home = Home { mock, permits, ..Home::new() };
         let (ended, backend) = home.try_run_metered(dev::flip(), &never(), &mut NoopObserver);
         let report = ended.unwrap().report;

@@ -10,7 +10,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("disk", &["model"]),
     ("chain", &["disk", "model"]),
     ("scheduler", &["disk", "model"]),
-    ("ledger", &["model", "scheduler"]),
+    ("ledger", &["model"]),
     ("planner", &["chain", "model"]),
     ("store", &["disk", "model"]),
     ("prover", &["model", "store"]),
@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("node", &["chain", "disk", "ledger", "model", "planner", "prover", "scheduler", "settler", "store"]),
     ("kaspa", &["chain", "disk", "kaspa-lane", "model", "node", "settler"]),
     ("kaspa-lane", &["model"]),
-    ("miden", &["model", "prover"]),
+    ("miden", &["ledger", "model", "prover"]),
     ("risc0", &["kaspa", "model", "prover", "risc0-guests"]),
 ];
 
