@@ -7,11 +7,11 @@ use reprise_chain::overlay::Covenant;
 use reprise_model::digest::{ClaimDigest, Digest, PinsDigest, ProfileId, ProgramId};
 use reprise_model::hash::Blake3;
 use reprise_model::journal::{AggregateJournal, Journal};
-use reprise_model::lane;
+use reprise_model::lane::{self, Activity, LaneScheme as _, Own};
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verifier, VerifyError};
 use reprise_model::statement::{Claim, Statement};
-use reprise_model::transaction::{LaneTransaction, account_of};
+use reprise_model::transaction::{Accepted, LaneTransaction, account_of};
 
 /// The covenant's program.
 pub(crate) const PROGRAM: ProgramId = ProgramId([3; 32]);
@@ -25,6 +25,17 @@ pub(crate) const GENESIS_ROOT: Digest = Digest([6; 32]);
 /// A transaction of `owner` that nobody else's equals.
 pub(crate) fn transaction(chain: &DevChain, owner: &str, deposit: u64) -> LaneTransaction {
     chain.transaction(owner, owner.as_bytes(), deposit)
+}
+
+/// What the workload's own lane folds transactions into, by their digests and merge indices, in whatever order.
+pub(crate) fn activity(named: impl IntoIterator<Item = (Digest, u32)>) -> Digest {
+    let mut activity = Activity::default();
+    for (digest, merge_index) in named {
+        let [rest, payload] = [Digest::ZERO; 2];
+        let accepted = Accepted { merge_index, version: 1, rest, payload, digest };
+        Own.accept(&Blake3, &mut activity, &accepted);
+    }
+    activity.nodes[0]
 }
 
 /// A proof system whose seal is the hash of the claim.

@@ -18,6 +18,7 @@ use reprise_model::hash::Blake3;
 use reprise_model::journal::{AggregateJournal, Commitment, Transition};
 use reprise_model::lane;
 use reprise_model::receipt::Receipt;
+use reprise_model::transaction::BYTES_MAX;
 
 use crate::fixture::{self, GENESIS_ROOT, PINS, PROFILE, PROGRAM, Seals};
 
@@ -102,7 +103,7 @@ impl World {
             let tip = match block.accepted.is_empty() {
                 true => parent,
                 false => {
-                    let activity = lane::activity(&Blake3, named.collect::<Vec<_>>());
+                    let activity = fixture::activity(named);
                     lane::advance(&Blake3, &parent, &block.metadata.context(), &activity)
                 }
             };
@@ -217,7 +218,7 @@ fn a_lane_tip_over_forged_authority_order_or_context_is_one_that_no_block_has() 
     let block = world.chain.recording().events[0].added[0].clone();
     let context = block.metadata.context();
     let tip_of = |accepted: Vec<(Digest, u32)>, context| {
-        let activity = lane::activity(&Blake3, accepted);
+        let activity = fixture::activity(accepted);
         lane::advance(&Blake3, &fixture::genesis_tip(), &context, &activity)
     };
     let named = |forge: bool| -> Vec<(Digest, u32)> {
@@ -247,6 +248,20 @@ fn a_lane_tip_over_forged_authority_order_or_context_is_one_that_no_block_has() 
         let refused = world.submit(&settlement);
         assert_eq!(refused, Err(Rejection::Orphaned { end_block: one, tip }), "forgery {which}");
     }
+}
+
+#[test]
+fn a_transaction_that_is_too_long_moves_the_lane_tip_like_any_other() {
+    let mut world = World::open(None);
+    let root = world.chain.root();
+    let mut long = fixture::transaction(&world.chain, "alice", 1);
+    long.payload.resize(BYTES_MAX + 1, 0);
+    let one = world.chain.mine(root, 0, vec![long]);
+    world.adopt(one);
+    assert_ne!(world.tips[&one], world.tips[&root]);
+    let settlement = world.since_genesis(one);
+    world.submit(&settlement).unwrap();
+    assert_eq!(world.grow(one, &[]).1, vec![settlement.observed()]);
 }
 
 #[test]
