@@ -14,7 +14,7 @@ pub struct Limits {
     pub transactions: usize,
     /// Proofs that a program may verify: of transactions in a batch, of parts in an aggregate. At least two.
     pub proofs: usize,
-    /// Bytes of payload and rest a batch, of what is not too long to be read.
+    /// Bytes of payloads and rests a batch, but for those that are too long, of which a few nodes are shown.
     pub bytes: usize,
     /// What verifying one proof inside a program costs, in [transfers executed there](crate::processor::Processor::cost).
     pub recursion: u64,
@@ -56,7 +56,7 @@ impl ProveApart {
 pub struct Weight {
     /// Whether it is proved apart.
     pub apart: bool,
-    /// Its bytes that a program reads.
+    /// Its bytes that a program is shown.
     pub bytes: usize,
 }
 

@@ -20,7 +20,7 @@ use reprise_model::lane::{LaneError, OpenBlock, Step, WorkloadHasher};
 use reprise_model::limits::{Limits, ProveApart, Weight};
 use reprise_model::processor::{self, Processor};
 use reprise_model::scheduled::{ProvedBy, ScheduledBatch, ScheduledTransaction};
-use reprise_model::transaction::{Accepted, LaneTransaction, TransactionFacts};
+use reprise_model::transaction::{Accepted, BYTES_MAX, LaneTransaction, TransactionFacts};
 
 use crate::tree::StateTree;
 
@@ -238,10 +238,10 @@ impl Division {
     ) -> Vec<std::ops::Range<usize>> {
         let weight = |(transaction, scheduled): (&LaneTransaction, &ScheduledTransaction)| Weight {
             apart: scheduled.proved_by == ProvedBy::Itself,
-            bytes: match transaction.is_too_long() {
-                true => 0,
-                false => transaction.rest.len() + transaction.payload.len(),
-            },
+            bytes: [transaction.rest.len(), transaction.payload.len()]
+                .into_iter()
+                .filter(|length| *length <= BYTES_MAX)
+                .sum(),
         };
         let weights: Vec<Weight> = accepted.iter().zip(transactions).map(weight).collect();
         self.limits.divide(&weights)
