@@ -1,6 +1,6 @@
 //! Why a coordinate is a hit or a miss.
 
-use reprise_model::coordinate::{Checkpoint, Coordinate};
+use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
 use reprise_model::digest::{PinsDigest, ProgramId};
 use reprise_store::ReceiptStore;
 use reprise_store::explanation::{CoordinateQuery, CoordinateQueryError, Explanation, explain};
@@ -32,11 +32,22 @@ fn a_coordinate_in_words_is_completed_from_the_nearest_place() {
     store.put(entry(1, &[at(5, 0xab)])).unwrap();
     store.put(entry(2, &[at(5, 0xac)])).unwrap();
     store.put(entry(3, &[aggregate_at(2, 5, 0xab)])).unwrap();
+    let batch = |first| Coordinate { position: Position::Batch { first }, ..at(5, 0xad) };
+    let join = Position::Join { start: Checkpoint(2), first: 0, last: 7, height: 1 };
+    let join = Coordinate { position: join, ..at(5, 0xad) };
+    for (n, coordinate) in [(4, batch(7)), (5, batch(3)), (6, join)] {
+        store.put(entry(n, &[coordinate])).unwrap();
+    }
     let sought = |text: &str| text.parse::<CoordinateQuery>().unwrap();
     let complete = |text: &str| sought(text).complete(&store).unwrap();
     assert_eq!(complete("5/ab/batch"), at(5, 0xab));
     assert_eq!(complete("5/blk:acac…/batch"), at(5, 0xac));
     assert_eq!(complete("5/ab/aggregate/2/ab"), aggregate_at(2, 5, 0xab));
+    // Of a block in several batches, it is the first.
+    assert_eq!(complete("5/ad/batch"), batch(3));
+    assert_eq!(complete("5/ad/batch/7"), batch(7));
+    assert_eq!(complete("5/ad/batch/4"), batch(4));
+    assert_eq!(complete("5/ad/join/2/0/7/1"), join);
     let ambiguous = sought("5/a/batch").complete(&store);
     assert!(matches!(ambiguous, Err(CoordinateQueryError::Ambiguous { of: "blocks", .. })));
 
@@ -46,6 +57,13 @@ fn a_coordinate_in_words_is_completed_from_the_nearest_place() {
         Explanation::Differs { field, .. } => field,
         other => panic!("{other:?}"),
     };
+    assert_eq!(answer(&sought("5/ad/batch/7")), Explanation::Used(vec![(id(4), true)]));
+    assert_eq!(answer(&sought("5/ad/join/2/0/7/1")), Explanation::Used(vec![(id(6), true)]));
+    for other in
+        ["5/ad/batch/4", "5/ad/join/1/0/7/1", "5/ad/join/2/1/7/1", "5/ad/join/2/0/6/1", "5/ad/join/2/0/7/2"]
+    {
+        assert_eq!(field(&sought(other)), "place", "{other}");
+    }
     assert_eq!(field(&sought("5/ff/batch")), "block hash");
     assert_eq!(field(&sought("5/ac/transaction/3")), "kind");
     assert_eq!(field(&sought("5/ab/aggregate/3/ab")), "place");
@@ -54,9 +72,19 @@ fn a_coordinate_in_words_is_completed_from_the_nearest_place() {
     assert_eq!(field(&CoordinateQuery { pins: Some(PinsDigest([9; 32])), ..sought("5/ab/batch") }), "pins");
     assert_eq!(answer(&sought("6/ab/batch")), Explanation::Nothing);
 
-    for wrong in
-        ["", "5", "5/ab", "x/ab/batch", "5/xy/batch", "5/ab/batch/1", "5/ab/transaction", "5/ab/aggregate/1"]
-    {
+    for wrong in [
+        "",
+        "5",
+        "5/ab",
+        "x/ab/batch",
+        "5/xy/batch",
+        "5/ab/batch/x",
+        "5/ab/batch/1/2",
+        "5/ab/transaction",
+        "5/ab/aggregate/1",
+        "5/ab/join/1/2/3",
+        "5/ab/join/1/2/3/256",
+    ] {
         assert!(
             matches!(wrong.parse::<CoordinateQuery>(), Err(CoordinateQueryError::Unreadable { .. })),
             "{wrong}"

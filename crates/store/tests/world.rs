@@ -122,7 +122,7 @@ pub(crate) fn at(checkpoint: u64, fork: u8) -> Coordinate {
     Coordinate {
         checkpoint: Checkpoint(checkpoint),
         block_hash: BlockHash([fork; 32]),
-        position: Position::Batch,
+        position: Position::Batch { first: 0 },
         program: ProgramId([7; 32]),
         profile: profile("1").id(),
         pins: PINS,
@@ -130,7 +130,7 @@ pub(crate) fn at(checkpoint: u64, fork: u8) -> Coordinate {
 }
 
 pub(crate) fn aggregate_at(start: u64, end: u64, fork: u8) -> Coordinate {
-    let position = Position::Aggregate { start: Checkpoint(start), commitment: Digest([fork; 32]) };
+    let position = Position::Settlement { start: Checkpoint(start), commitment: Digest([fork; 32]) };
     Coordinate { position, ..at(end, fork) }
 }
 
