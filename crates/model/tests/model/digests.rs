@@ -6,10 +6,11 @@ use reprise_model::digest::{ClaimDigest, Digest, ProfileId, ResourceId};
 use reprise_model::hash::Blake3;
 use reprise_model::journal::{
     Access, AggregateJournal, Commitment, Exit, Journal, Span, SpanJournal, TransactionJournal, Transition,
+    describe,
 };
 use reprise_model::lane::{self, Activity, LaneError, LaneScheme as _, OpenBlock, Own};
 use reprise_model::profile::{ProofProfile, SealKind};
-use reprise_model::statement::Statement;
+use reprise_model::statement::{Kind, Statement};
 use reprise_model::transaction::Accepted;
 
 use crate::kept;
@@ -336,5 +337,51 @@ fn equal_spans_are_one_statement_however_they_are_joined() {
     assert_eq!(span([1, 4], [1, 4], [0, 0], &[1, 2, 3]), whole);
     for exits in [&[1, 2][..], &[1, 3, 2], &[]] {
         assert_ne!(span([1, 4], [1, 4], [0, 0], exits).journal, whole.journal);
+    }
+}
+
+#[test]
+fn what_a_journal_says_is_listed_by_the_names_of_its_fields() {
+    let names = |kind, bytes: &[u8]| -> Option<Vec<&'static str>> {
+        Some(describe(kind, bytes)?.into_iter().map(|(name, _)| name).collect())
+    };
+    let endpoints =
+        ["version", "pins", "root before", "root after", "lane tip before", "lane tip after", "exits"];
+    let span = kept::span_journal().bytes();
+    let open = [&endpoints[..], &["open block before", "open block after"]].concat();
+    assert_eq!(names(Kind::Batch, &span), Some(open.clone()));
+    assert_eq!(names(Kind::Aggregate, &span), Some(open));
+    let settlement = kept::aggregate_journal(Commitment::Bound(kept::digest(0x70))).bytes();
+    let bound = [&endpoints[..], &["sequencing commitment"]].concat();
+    assert_eq!(names(Kind::Aggregate, &settlement), Some(bound));
+    assert_eq!(names(Kind::Batch, &settlement), None, "a batch settles nothing");
+    let fields = describe(Kind::Aggregate, &span).unwrap();
+    assert_eq!(fields[7], ("open block before", kept::digest(0x16).to_hex()));
+    let transaction = kept::transaction_journal().bytes();
+    assert_eq!(names(Kind::Transaction, &transaction).map(|names| names.len()), Some(3 + 2 * 3 + 2));
+    for (kind, bytes) in
+        [(Kind::Batch, &span), (Kind::Aggregate, &settlement), (Kind::Transaction, &transaction)]
+    {
+        assert_eq!(names(kind, &bytes[..bytes.len() - 1]), None);
+        assert_eq!(names(kind, &[&bytes[..], &[0; 32]].concat()).is_some(), kind == Kind::Aggregate);
+    }
+}
+
+#[test]
+fn a_settlements_journal_reads_back_and_no_other_bytes_do() {
+    for commitment in [Commitment::Unbound, Commitment::Bound(kept::digest(0x70))] {
+        let journal = kept::aggregate_journal(commitment);
+        let bytes = journal.bytes();
+        assert_eq!(AggregateJournal::decode(&bytes), Some(journal));
+        for at in [0, 4, 8, 31] {
+            let mut other = bytes.clone();
+            other[at] ^= 2;
+            assert_eq!(AggregateJournal::decode(&other), None, "byte {at}");
+        }
+        assert_eq!(AggregateJournal::decode(&bytes[..bytes.len() - 32]), None);
+    }
+    // A span is no settlement, though it begins and ends between blocks.
+    for span in [kept::span_journal(), kept::whole_journal()] {
+        assert_eq!(AggregateJournal::decode(&span.bytes()), None);
     }
 }
