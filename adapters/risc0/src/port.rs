@@ -3,11 +3,15 @@
 use std::sync::atomic::Ordering;
 
 use reprise_model::digest::{ClaimDigest, ProgramId};
+use reprise_model::limits::Limits;
 use reprise_model::profile::ProofProfile;
 use reprise_model::statement::{Claim, ClaimScheme, Kind, StatementId};
 use reprise_prover::backend::{Backend, Proof, ProveError, Task};
 
 use crate::backend::{Risc0Backend, Risc0Error};
+
+/// What one proof may hold: within 2^20 cycles, of which a transfer takes some 2^16 in a batch and a kilobyte of payload 2^15.
+const LIMITS: Limits = Limits { transactions: 12, proofs: 4, bytes: 24 * 1024, recursion: 4 };
 
 impl ClaimScheme for Risc0Backend {
     fn profile(&self) -> &ProofProfile {
@@ -26,6 +30,10 @@ impl Backend for Risc0Backend {
 
     fn programs(&self) -> [ProgramId; 3] {
         Kind::ALL.map(|kind| Self::programs(self).id(kind))
+    }
+
+    fn limits(&self) -> Limits {
+        LIMITS
     }
 
     fn prove(&self, task: &Task) -> Result<Proof, ProveError> {

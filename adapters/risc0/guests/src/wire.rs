@@ -82,7 +82,8 @@ pub fn read<W: Wire>(source: &mut impl Source) -> Option<W> {
 mod tests {
     use reprise_model::digest::Digest;
     use reprise_model::journal::Pins;
-    use reprise_model::lane::BlockContext;
+    use reprise_model::lane::{BlockContext, OpenBlock};
+    use reprise_model::state::Entry;
 
     use super::*;
 
@@ -107,7 +108,7 @@ mod tests {
     fn a_witness_is_read_as_it_was_written() {
         let path = |slot, siblings: u8| StatePath {
             slot,
-            leaf: Digest([slot as u8; 32]),
+            entries: vec![Entry { resource: Digest([slot as u8; 32]).into(), value: Digest([8; 32]) }],
             siblings: (0..siblings).map(|n| Digest([n; 32])).collect(),
         };
         let [lane, covenant] = [Digest([1; 32]), Digest([2; 32])];
@@ -117,10 +118,12 @@ mod tests {
             deposit: Digest([3; 32]).into(),
             transaction_program: Digest([4; 32]).into(),
             batch_program: Digest([5; 32]).into(),
+            aggregate_program: Digest([6; 32]).into(),
         };
         let witness = BatchWitness {
             pins,
-            context: BlockContext { timestamp_ms: 1, daa_score: 2, blue_score: 3 },
+            block: OpenBlock::new(BlockContext { timestamp_ms: 1, daa_score: 2, blue_score: 3 }),
+            closes: true,
             root_before: lane,
             tip_before: covenant,
             parent_proof: Some(vec![6; 70]),
