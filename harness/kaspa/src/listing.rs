@@ -159,6 +159,7 @@ fn outcome(outcome: Outcome) -> String {
         Outcome::SUCCESS => "done".into(),
         Outcome::MALFORMED => "malformed".into(),
         Outcome::TOO_LONG => "too long".into(),
+        Outcome::OUT_OF_BOUNDS => "out of bounds".into(),
         reprise_ledger::BAD_NONCE => "bad nonce".into(),
         reprise_ledger::OVERDRAFT => "overdraft".into(),
         reprise_ledger::OVERFLOW => "overflow".into(),

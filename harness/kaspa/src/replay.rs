@@ -9,11 +9,10 @@ use reprise_chain::event::SourceEvent;
 use reprise_ledger::{Account, Ledger};
 use reprise_model::block::ChainBlock;
 use reprise_model::cell::Cell;
-use reprise_model::digest::{ProgramId, ResourceId};
+use reprise_model::digest::ResourceId;
 use reprise_model::journal::{Exit, Outcome};
 use reprise_model::processor;
 use reprise_model::transaction::LaneTransaction;
-
 
 /// The ledger's state after every block of the canonical chain.
 #[derive(Debug, Clone)]
@@ -62,11 +61,7 @@ impl Replay {
         executed
     }
 
-    fn step(
-        &self,
-        state: &mut HashMap<ResourceId, Vec<Cell>>,
-        transaction: &LaneTransaction,
-    ) -> Executed {
+    fn step(&self, state: &mut HashMap<ResourceId, Vec<Cell>>, transaction: &LaneTransaction) -> Executed {
         let facts = transaction.facts(&self.deposit);
         let declared = match processor::declared(&Ledger, transaction, &facts) {
             Ok(declared) => declared,
