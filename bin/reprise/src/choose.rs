@@ -35,6 +35,7 @@ pub(crate) fn l1(
         }
         settings::L1::Recording(path) => (format!("recording:{}", path.display()), Recording::open(path)?),
         settings::L1::Dev => ("dev".into(), reprise_node::dev::flip()),
+        settings::L1::Crowded(count) => (format!("dev:{count}"), reprise_node::dev::crowded(*count)),
         settings::L1::Kaspa(_) => return kaspa::l1(settings, dir, until_idle, chosen),
     };
     Ok(Box::new(l1::RecordedChain { name, recording, pace: settings.l1.pace }))

@@ -61,8 +61,8 @@ pub(crate) const COMMON: &str = "Common options";
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "The L1")]
 pub(crate) struct L1Settings {
-    /// The L1 to follow: recording:FILE, dev, kaspa:ws://HOST:PORT (the borsh wRPC port of a node), or shipped: the
-    /// recording that comes with the program
+    /// The L1 to follow: recording:FILE, dev, dev:N (a block of N lane transactions, most of them malformed),
+    /// kaspa:ws://HOST:PORT (the borsh wRPC port of a node), or shipped: the recording that comes with the program
     #[arg(id = "l1", long = "l1", value_name = "L1", default_value = "shipped")]
     pub(crate) source: L1,
 
@@ -394,9 +394,14 @@ pub(crate) enum L1 {
     Recording(PathBuf),
     /// The dev chain.
     Dev,
+    /// A dev chain with a block of so many lane transactions.
+    Crowded(u32),
     /// The address of a Kaspa node.
     Kaspa(String),
 }
+
+/// Past what any L1's block carries of a lane.
+const CROWD_MAX: u32 = 10_000;
 
 impl FromStr for L1 {
     type Err = String;
@@ -407,12 +412,16 @@ impl FromStr for L1 {
         };
         match text.split_once(':') {
             Some(("recording", path)) if !path.is_empty() => Ok(Self::Recording(path.into())),
+            Some(("dev", count)) => match count.parse() {
+                Ok(count) if count <= CROWD_MAX => Ok(Self::Crowded(count)),
+                _ => Err(format!("dev:N is a block of N lane transactions, {CROWD_MAX} at most")),
+            },
             Some(("kaspa", url)) => kaspa(url),
             Some(("ws" | "wss", _)) => kaspa(text),
             Some((_, port)) if port.parse::<u16>().is_ok() => kaspa(text),
             None if text == "dev" => Ok(Self::Dev),
             None if text == "shipped" => Ok(Self::Shipped),
-            _ => Err("say recording:FILE, dev, kaspa:ws://HOST:PORT or shipped".into()),
+            _ => Err("say recording:FILE, dev, dev:N, kaspa:ws://HOST:PORT or shipped".into()),
         }
     }
 }

@@ -120,3 +120,26 @@ pub fn flip() -> Recording {
     }
     fixture.0.recording()
 }
+
+/// How many bytes of payload the last transaction of a crowded block has: what one Kaspa transaction can carry, about.
+const LONG_BYTES: usize = 240_000;
+
+/// A chain with one block of so many lane transactions: of five, two are transfers and three are malformed, of one byte; the
+/// last has a payload of 240 KB. Before it a deposit, after it empty blocks.
+pub fn crowded(transactions: u32) -> Recording {
+    let mut fixture = Fixture(DevChain::default());
+    let root = fixture.0.root();
+    let mut nonce = 0;
+    let mut one = |at: u32| match at % 5 {
+        _ if at + 1 == transactions && at > 0 => fixture.0.transaction("mallory", &vec![7; LONG_BYTES], 0),
+        0 | 2 => {
+            nonce += 1;
+            fixture.transfer("alice", nonce - 1, "bob", 1)
+        }
+        _ => fixture.0.transaction("mallory", &[at as u8], 0),
+    };
+    let crowd = (0..transactions).map(&mut one).collect();
+    let blocks = vec![vec![fixture.deposit("alice", "alice", 1_000_000)], vec![], crowd, vec![], vec![]];
+    fixture.grow(root, 0, blocks);
+    fixture.0.recording()
+}

@@ -266,8 +266,12 @@ fn the_seconds_spent_are_those_that_the_backend_counted_and_the_rest_adds_up() {
     let millis = Duration::from_millis;
     for (faults, permits) in [(0, 1), (0, 3), (4, 2)] {
         let cost = [millis(4), millis(7), millis(9)];
-        let mock =
-            MockConfig { cost, transient_every: faults, panic_every: faults * 13 / 4, ..MockConfig::default() };
+        let mock = MockConfig {
+            cost,
+            transient_every: faults,
+            panic_every: faults * 13 / 4,
+            ..MockConfig::default()
+        };
         let home = Home { mock, permits, ..Home::new() };
         let (ended, backend) = home.try_run_metered(dev::flip(), &never(), &mut NoopObserver);
         let report = ended.unwrap().report;

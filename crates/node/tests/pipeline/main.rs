@@ -1,8 +1,9 @@
 //! The whole pipeline over the dev chain and the mock backend: the promises, end to end.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
-#[cfg(test)]
 mod circles;
+#[cfg(test)]
+mod crowded;
 #[cfg(test)]
 mod debts;
 #[cfg(test)]
