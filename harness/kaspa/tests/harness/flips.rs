@@ -23,7 +23,6 @@ use reprise_model::statement::{Kind, StatementId};
 use reprise_node::event::PipelineEvent;
 use reprise_node::report::Report;
 use reprise_planner::bundle::BundleRule;
-use reprise_prover::backend::Backend;
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.unwrap()
