@@ -13,7 +13,7 @@ use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::{Claim, Kind, Statement};
 use reprise_store::disk::DiskEngine;
-use reprise_store::engine::{Engine, Table};
+use reprise_store::engine::{StorageEngine, Table};
 use reprise_store::port::{Filter, Floor, NewEntry};
 use reprise_store::provenance::Provenance;
 use reprise_store::{Options, ReceiptStore, Store};

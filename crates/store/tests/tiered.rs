@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use reprise_store::engine::{Changes, Engine, Pair, Table};
+use reprise_store::engine::{Changes, Pair, StorageEngine, Table};
 use reprise_store::faulty::FaultyEngine;
 use reprise_store::memory::MemoryEngine;
 use reprise_store::port::{StoreError, TierStats};
@@ -20,11 +20,11 @@ fn over(bytes_max: u64) -> (Arc<FaultyEngine>, Tiered) {
     (below.clone(), Tiered::new(below, bytes_max))
 }
 
-fn set(engine: &dyn Engine, n: u8, value: Option<Vec<u8>>) {
+fn set(engine: &dyn StorageEngine, n: u8, value: Option<Vec<u8>>) {
     engine.commit([((Table::Receipts, key(n)), value)].into(), true).unwrap();
 }
 
-fn read(engine: &dyn Engine, n: u8) -> Option<Vec<u8>> {
+fn read(engine: &dyn StorageEngine, n: u8) -> Option<Vec<u8>> {
     engine.read(Table::Receipts, &key(n)).unwrap()
 }
 
@@ -117,7 +117,7 @@ struct Slow {
     go: crossbeam_channel::Receiver<()>,
 }
 
-impl Engine for Slow {
+impl StorageEngine for Slow {
     fn read(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let read = self.inner.read(table, key);
         self.begun.send(()).unwrap();

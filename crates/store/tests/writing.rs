@@ -7,7 +7,7 @@ use std::sync::{Arc, Barrier, Mutex};
 use reprise_model::receipt::Verified;
 use reprise_model::statement::Kind;
 use reprise_store::disk::DiskEngine;
-use reprise_store::engine::{Changes, Engine, Pair, Table};
+use reprise_store::engine::{Changes, Pair, StorageEngine, Table};
 use reprise_store::faulty::FaultyEngine;
 use reprise_store::memory::MemoryEngine;
 use reprise_store::port::{Floor, Lookup, MissReason, NewEntry, QuarantineReason, StoreError};
@@ -66,12 +66,12 @@ fn no_durability_flushes_never() {
 
 /// An engine whose commits wait to be let through.
 struct Gated {
-    inner: Box<dyn Engine>,
+    inner: Box<dyn StorageEngine>,
     entered: Mutex<mpsc::Sender<usize>>,
     gate: Barrier,
 }
 
-impl Engine for Gated {
+impl StorageEngine for Gated {
     fn read(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.inner.read(table, key)
     }
