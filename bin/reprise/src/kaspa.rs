@@ -293,7 +293,8 @@ mod with {
                 "founding a covenant takes a key that pays: give --key-file, or set REPRISE_KASPA_KEY",
             )
         })?;
-        let covenant = sink::found(&url, &key, proof.as_ref(), what.value, settings.covenant.fee_max);
+        let covenant =
+            sink::found_covenant(&url, &key, proof.as_ref(), what.value, settings.covenant.fee_max);
         let covenant = covenant.map_err(|e| Failure::Other(e.to_string()))?.to_hex();
         match json {
             true => println!("{}", json!({ "covenant": covenant })),

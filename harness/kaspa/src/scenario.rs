@@ -168,7 +168,7 @@ impl<'a> Purse<'a> {
     }
 
     fn send(&mut self, outputs: Vec<TransactionOutput>, message: &[u8]) -> Result<Transaction, WalletError> {
-        let coin = self.coins.pop().ok_or(WalletError::Broke)?;
+        let coin = self.coins.pop().ok_or(WalletError::NoCoins)?;
         let lane = SubnetworkId::from_namespace(NAMESPACE);
         self.wallet.transaction(self.params, lane, &coin, outputs, coin.payload(message)?)
     }
@@ -406,7 +406,7 @@ async fn fund(
     builder.miner = miner;
     blocks.extend(builder.build(&vec![vec![]; MATURITY as usize]).await?);
     let coins = miner.coins(builder.party.rpc(), params).await?;
-    let coin = coins.first().ok_or(WalletError::Broke)?;
+    let coin = coins.first().ok_or(WalletError::NoCoins)?;
     let script = names::locked_script(b"reprise covenant").map_err(WalletError::from)?;
     let (founding, covenant) = miner.covenant(params, coin, KASPA * 2, script.clone())?;
     blocks.extend(builder.build(&[vec![founding], vec![]]).await?);

@@ -234,7 +234,7 @@ impl Simnet {
     pub async fn found(&mut self, founder: Key, proof: Option<&Proof>) -> Result<(), SimnetError> {
         let (url, proof) = (self.node.url().to_owned(), proof.cloned());
         let claims = proof.is_some();
-        let founded = move || sink::found(&url, &founder, proof.as_ref(), COVENANT_VALUE, FEE_MAX);
+        let founded = move || sink::found_covenant(&url, &founder, proof.as_ref(), COVENANT_VALUE, FEE_MAX);
         let covenant = blocking(founded).await??;
         self.mine(&[]).await?;
         self.root = block_hash(self.mine(&[]).await?);
@@ -281,7 +281,7 @@ impl Simnet {
         outputs: Vec<TransactionOutput>,
     ) -> Result<Transaction, SimnetError> {
         let message = Payload { action, nonce, amount, counterparty }.encode();
-        let coin = self.coins.pop().ok_or(WalletError::Broke)?;
+        let coin = self.coins.pop().ok_or(WalletError::NoCoins)?;
         let payload = coin.payload(&message)?;
         let lane = SubnetworkId::from_bytes(self.lane.subnetwork);
         Ok(self.alice.transaction(&self.params, lane, &coin, outputs, payload)?)
@@ -360,7 +360,7 @@ impl<'a> User<'a> {
     /// Sends a lane transaction, and waits until it is in a block: its id.
     pub async fn act(&self, payload: Payload, outputs: Vec<TransactionOutput>) -> Result<Hash, SimnetError> {
         let coins = self.wallet.coins(self.rpc, &self.params).await?;
-        let coin = coins.first().ok_or(WalletError::Broke)?;
+        let coin = coins.first().ok_or(WalletError::NoCoins)?;
         let (lane, payload) = (SubnetworkId::from_namespace(NAMESPACE), coin.payload(&payload.encode())?);
         let transaction = self.wallet.transaction(&self.params, lane, coin, outputs, payload)?;
         let sent = self.rpc.submit_transaction(RpcTransaction::from(&transaction), false).await?;

@@ -52,7 +52,7 @@ pub enum WalletError {
     },
     /// No coin left.
     #[error("no mature coin left")]
-    Broke,
+    NoCoins,
     /// The signature could not be made.
     #[error("cannot sign: {0}")]
     Sign(#[from] secp256k1::Error),

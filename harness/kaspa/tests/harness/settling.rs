@@ -23,7 +23,7 @@ use reprise_kaspa::claim;
 use reprise_kaspa::coin::{FEERATE_MIN, Fees, Funding};
 use reprise_kaspa::covenant::{Groth16, Proof, Rules, Succinct};
 use reprise_kaspa::exit_payer::{ExitPayer, PaymentContext, UnpaidExits};
-use reprise_kaspa::flights::Flights;
+use reprise_kaspa::in_flight::InFlight;
 use reprise_kaspa::l1::Payer;
 use reprise_kaspa::live::Options;
 use reprise_kaspa::settlement::Settling;
@@ -512,7 +512,7 @@ async fn a_cashier_has_every_exit_of_a_settlement_paid_and_then_nothing_more_to_
     let (payee, batches) = exits();
     let (settling, vault) = claimed(&mut simnet, &batches).await;
     let context = PaymentContext { settling: &settling, prefix: Prefix::Simnet, fee_max: FEE_MAX };
-    let (mut exit_payer, mut flights) = (ExitPayer::default(), Flights::default());
+    let (mut exit_payer, mut flights) = (ExitPayer::default(), InFlight::default());
     assert!(exit_payer.is_idle());
     exit_payer.set_unpaid(&[unpaid(1, &[], false)]);
     assert!(exit_payer.is_idle(), "a settlement without exits");
