@@ -1,4 +1,4 @@
-//! Chronicles: what was appended is read, and damage costs only what follows it.
+//! Event logs: what was appended is read, and damage costs only what follows it.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -57,7 +57,7 @@ fn read(event_log: &EventLog) -> Vec<SourceEvent> {
 }
 
 #[test]
-fn what_was_appended_is_read_by_a_later_life_and_goes_on() {
+fn what_was_appended_is_read_after_a_restart_and_the_log_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let place = place(dir.path());
     assert!(EventLog::open(place.clone()).unwrap().is_none());
@@ -96,7 +96,7 @@ fn a_torn_or_altered_event_costs_itself_and_what_follows_and_the_file_goes_on() 
 }
 
 #[test]
-fn a_damaged_head_is_refused_by_name_and_a_damaged_header_heals() {
+fn a_damaged_head_is_an_error_with_the_path_and_a_damaged_header_is_repaired() {
     let dir = tempfile::tempdir().unwrap();
     let place = place(dir.path());
     let path = place.path();
@@ -163,7 +163,7 @@ fn canonical(events: impl IntoIterator<Item = SourceEvent>) -> Vec<ChainBlock> {
     chain
 }
 
-/// What a restart follows.
+/// The chain that a restart follows.
 fn told(event_log: &EventLog) -> Vec<ChainBlock> {
     let settled = event_log.settled().map(|run| SourceEvent { removed: vec![], added: run.unwrap() });
     canonical(settled.chain(event_log.events().map(Result::unwrap)))
@@ -184,7 +184,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
-    fn a_compacted_chronicle_tells_the_same_chain_without_its_forks_and_goes_on(
+    fn a_compacted_event_log_has_the_same_chain_without_its_forks_and_goes_on(
         steps in steps(), at in 0.0..1.0f64, split in 0.0..1.0f64,
     ) {
         let dir = tempfile::tempdir().unwrap();
@@ -254,7 +254,7 @@ fn a_crash_within_a_compaction_leaves_the_old_file_or_the_new_one() {
 }
 
 #[test]
-fn a_compaction_that_has_no_room_leaves_the_chronicle_as_it_was_and_nothing_beside_it_and_it_goes_on() {
+fn a_compaction_without_room_leaves_the_event_log_as_it_was_and_nothing_beside_it_and_it_goes_on() {
     let disk = SimulatedDisk::new();
     let dir = DataDir::lock_on(Arc::new(disk.clone()), Path::new("/data")).unwrap();
     let place = dir.event_log(&PinsDigest([1; 32]));
@@ -271,7 +271,7 @@ fn a_compaction_that_has_no_room_leaves_the_chronicle_as_it_was_and_nothing_besi
 }
 
 #[test]
-fn damage_in_the_compacted_part_is_refused_by_name_and_damage_after_it_costs_the_events_alone() {
+fn damage_in_the_compacted_part_is_an_error_with_the_path_and_damage_after_it_costs_only_events() {
     let dir = tempfile::tempdir().unwrap();
     let place = place(dir.path());
     let path = place.path();
