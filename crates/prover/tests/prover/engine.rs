@@ -532,7 +532,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1024))]
 
     #[test]
-    fn whatever_happens_every_promise_is_kept_and_the_engine_comes_to_rest(
+    fn whatever_happens_every_invariant_holds_and_the_engine_becomes_idle(
         permits in 1usize..4, stored in 0u16..1024, steps in steps(),
         jobs_max in prop_oneof![Just(4096), 1usize..12],
     ) {
@@ -742,7 +742,7 @@ fn what_waits_for_a_statement_that_was_given_up_does_not_keep_the_engine_waiting
 }
 
 #[test]
-fn a_queued_job_that_nobody_wants_leaves_and_a_running_one_is_finished_and_stored() {
+fn an_unwanted_queued_job_is_removed_and_an_unwanted_running_one_is_finished_and_stored() {
     let (one, two) = (order(1, 1, Position::Batch, &[]), order(2, 2, Position::Batch, &[]));
     let (mut engine, effects) = wanting(1, &[one.clone(), two.clone()]);
     assert_eq!(proofs(&effects), vec![one.id]);
@@ -1014,7 +1014,7 @@ fn a_running_orphan_is_asked_to_end_when_its_time_is_over_and_a_flip_back_begins
 }
 
 #[test]
-fn of_a_demand_over_the_bound_the_most_urgent_that_can_go_on_get_in_and_the_rest_follows() {
+fn of_a_demand_over_the_bound_the_most_urgent_that_can_go_on_are_admitted_first() {
     let transactions: Vec<_> =
         (1..=9).map(|n| order(n, 1, Position::Transaction { merge_index: u32::from(n) }, &[])).collect();
     let inner: Vec<_> = transactions.iter().collect();
@@ -1062,8 +1062,8 @@ fn what_is_forgotten_is_looked_up_again_and_the_sums_stay_true() {
     assert!(matches!(&engine.want(vec![one.clone()])[..], [Effect::LookUp(_)]));
 }
 
-/// A policy under which a device rests after `failures` in a row, for a second, then two, then four at most.
-fn resting(failures: u32) -> Policy {
+/// A policy that suspends a device after `failures` in a row, for a second, then two, then four at most.
+fn suspending(failures: u32) -> Policy {
     let rest = Backoff { first: at(1), max: at(4) };
     Policy { breaker: Breaker { failures, rest }, budget: Budget { cheap: 9, expensive: 3 }, ..policy() }
 }
@@ -1083,9 +1083,9 @@ fn begun(effects: &[Effect]) -> Vec<(StatementId, usize)> {
 }
 
 #[test]
-fn a_device_that_keeps_failing_rests_and_no_proof_begins_there_until_then_one_is_tried() {
+fn a_device_that_keeps_failing_is_suspended_and_then_tried_with_one_proof() {
     let all = batches(4);
-    let (mut engine, effects) = wanting_under(resting(2), &all);
+    let (mut engine, effects) = wanting_under(suspending(2), &all);
     assert_eq!(begun(&effects), [(all[0].id, 0)]);
     for _ in 0..2 {
         let id = engine.proving().next().unwrap().id;
@@ -1094,17 +1094,17 @@ fn a_device_that_keeps_failing_rests_and_no_proof_begins_there_until_then_one_is
     }
     assert_eq!(engine.proving().count(), 0, "there is work, and no device for it");
     assert!(matches!(engine.suspended().next(), Some(r) if (r.device, r.failed) == (0, 2)));
-    let rested = engine.deadline().unwrap();
-    assert!(rested <= at(1));
-    assert_eq!(begun(&engine.tick(rested - Duration::from_nanos(1))), []);
-    let tried = begun(&engine.tick(rested));
+    let resumed = engine.deadline().unwrap();
+    assert!(resumed <= at(1));
+    assert_eq!(begun(&engine.tick(resumed - Duration::from_nanos(1))), []);
+    let tried = begun(&engine.tick(resumed));
     assert_eq!(tried.len(), 1, "one is tried");
 
-    // It fails too: a longer rest. Then one that does not: all is well again.
+    // The trial fails: a longer suspension. The next one succeeds: the device is no longer suspended.
     engine.proved(tried[0].0, Err(transient(&all[0])));
     engine.want(all.clone());
     let longer = engine.deadline().unwrap();
-    assert!(longer - rested >= at(1), "{longer:?}");
+    assert!(longer - resumed >= at(1), "{longer:?}");
     let tried = begun(&engine.tick(longer));
     engine.proved(tried[0].0, Ok(receipt(all.iter().find(|order| order.id == tried[0].0).unwrap())));
     assert_eq!(engine.suspended().count(), 0);
@@ -1114,14 +1114,14 @@ fn a_device_that_keeps_failing_rests_and_no_proof_begins_there_until_then_one_is
 #[test]
 fn a_device_that_fails_alone_uses_up_the_budget_of_no_statement() {
     let one = order(1, 1, Position::Batch, &[]);
-    let (mut engine, _) = wanting_under(resting(3), std::slice::from_ref(&one));
+    let (mut engine, _) = wanting_under(suspending(3), std::slice::from_ref(&one));
     for attempt in 1..=8 {
         assert_eq!(engine.proving().count(), 1, "attempt {attempt}");
         engine.proved(one.id, Err(transient(&one)));
         engine.want(vec![one.clone()]);
         assert!(engine.failures().is_empty(), "attempt {attempt}");
-        let rested = engine.deadline();
-        rested.into_iter().for_each(|rested| drop(engine.tick(rested)));
+        let resumed = engine.deadline();
+        resumed.into_iter().for_each(|resumed| drop(engine.tick(resumed)));
     }
     engine.proved(one.id, Ok(receipt(&one)));
     engine.stored(one.id, Ok(()));
@@ -1129,15 +1129,15 @@ fn a_device_that_fails_alone_uses_up_the_budget_of_no_statement() {
 }
 
 #[test]
-fn what_makes_every_device_fail_is_given_up_all_the_same() {
+fn a_statement_that_makes_every_device_fail_is_given_up() {
     let one = order(1, 1, Position::Batch, &[]);
-    let (mut engine, _) = wanting_under(resting(1), std::slice::from_ref(&one));
-    for _ in 0..resting(1).budget.cheap {
+    let (mut engine, _) = wanting_under(suspending(1), std::slice::from_ref(&one));
+    for _ in 0..suspending(1).budget.cheap {
         assert!(engine.failures().is_empty());
         engine.proved(one.id, Err(transient(&one)));
         engine.want(vec![one.clone()]);
-        let rested = engine.deadline();
-        rested.into_iter().for_each(|rested| drop(engine.tick(rested)));
+        let resumed = engine.deadline();
+        resumed.into_iter().for_each(|resumed| drop(engine.tick(resumed)));
     }
     assert!(matches!(engine.failures(), [(id, _)] if *id == one.id));
     assert!(engine.is_idle() && engine.satisfied());
@@ -1145,16 +1145,16 @@ fn what_makes_every_device_fail_is_given_up_all_the_same() {
 }
 
 #[test]
-fn the_others_go_on_while_one_device_rests() {
+fn the_other_devices_go_on_while_one_is_suspended() {
     let all = batches(6);
-    let mut engine = Told::new(2, resting(1));
+    let mut engine = Told::new(2, suspending(1));
     for effect in engine.want(all.clone()) {
         let Effect::LookUp(order) = effect else { continue };
         engine.looked_up(order.id, false);
     }
     assert_eq!(begun(&engine.want(all.clone())), [(all[0].id, 0), (all[1].id, 1)]);
     engine.proved(all[0].id, Err(transient(&all[0])));
-    assert_eq!(begun(&engine.want(all.clone())), [], "device 0 rests and device 1 is busy");
+    assert_eq!(begun(&engine.want(all.clone())), [], "device 0 is suspended and device 1 is busy");
     engine.proved(all[1].id, Ok(receipt(&all[1])));
     assert_eq!(begun(&engine.want(all.clone())), [(all[0].id, 1)]);
     engine.proved(all[0].id, Ok(receipt(&all[0])));
@@ -1163,14 +1163,14 @@ fn the_others_go_on_while_one_device_rests() {
 }
 
 #[test]
-fn a_panic_a_divergence_or_a_lost_assumption_is_not_the_devices() {
+fn a_panic_a_divergence_or_a_lost_assumption_does_not_count_against_the_device() {
     let inner = order(1, 1, Position::Transaction { merge_index: 1 }, &[]);
     let outer = order(2, 1, Position::Batch, &[&inner]);
     let demand = vec![outer.clone(), inner.clone()];
     let panic = || Failure::Panic { message: "oh".into() };
     let lost = || Failure::AssumptionLost { assumption: inner.id, reason: "gone".into() };
     for failure in [panic(), lost(), divergence(&outer), Failure::Cancelled { statement: outer.id }] {
-        let (mut engine, _) = wanting_under(resting(1), &demand);
+        let (mut engine, _) = wanting_under(suspending(1), &demand);
         engine.proved(inner.id, Ok(receipt(&inner)));
         engine.stored(inner.id, Ok(()));
         engine.want(demand.clone());
