@@ -25,7 +25,7 @@
 //! Faults are planned ahead: [`fail`](SimulatedDisk::fail) an operation some number of times from the nth on,
 //! [`stop_at`](SimulatedDisk::stop_at) the nth change and do nothing after it, or flip bits of what is read
 //! ([`flip_reads`](SimulatedDisk::flip_reads)). A write that fails or is stopped at leaves its first half. A sync
-//! that fails leaves what it was to make durable in doubt for ever, whatever is synced later.
+//! that fails leaves it unknown what is durable; a later sync does not change that.
 
 mod directory;
 mod faults;

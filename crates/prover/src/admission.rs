@@ -106,7 +106,7 @@ mod tests {
                 }
                 prop_assert_eq!(queue.admitted(), order.len().min(room));
                 for (id, before) in plain.keys().zip(before) {
-                    prop_assert!(before == queue.is_refused(id) || moved.contains(id), "who moved is told");
+                    prop_assert!(before == queue.is_refused(id) || moved.contains(id), "every change is reported");
                 }
             }
         }

@@ -1,9 +1,9 @@
 //! The mock backend: real claims, costed and seeded, with a fake seal.
 //!
-//! Its seal is a keyed hash over the claim and the claims it assumed, so a receipt that was tampered with
-//! does not verify; but anyone can make one, which is why its kind is `Fake` and no L1 takes it. It checks
-//! witnesses as a program would, as far as that needs no workload: a batch's order, context, openings and
-//! writes, an aggregate's chaining, every assumption's claim and seal. What it finds wrong is a divergence.
+//! Its seal is a keyed hash over the claim and the claims it assumed, so a changed receipt does not verify. Anybody can
+//! make such a seal: so its kind is `Fake`, and no L1 takes it. The mock checks witnesses as a program would, as far as
+//! that needs no workload: a batch's order, context, openings and writes, an aggregate's chaining, every assumption's claim
+//! and seal. A failed check is a divergence.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +21,7 @@ use reprise_model::witness::{AggregateWitness, BatchWitness, Witness};
 
 use crate::backend::{self, Backend, Control, Proof, ProveError, Task};
 
-/// What a mock proof costs, and how it goes wrong.
+/// The cost of mock proofs, and their injected faults.
 #[derive(Debug, Clone, Default)]
 pub struct MockConfig {
     /// How long a transaction, batch and aggregate take.
@@ -32,7 +32,7 @@ pub struct MockConfig {
     pub invalid_every: u64,
     /// Every so many calls panic; 0 for never.
     pub panic_every: u64,
-    /// Every so many calls never come back, whoever asks them to; 0 for never.
+    /// Every so many calls hang and ignore a cancellation; 0 for never.
     pub hang_every: u64,
     /// The device on which every call fails.
     pub broken: Option<usize>,
@@ -51,7 +51,7 @@ pub struct MockBackend {
     profile: ProofProfile,
     hasher: Arc<dyn WorkloadHasher>,
     calls: AtomicU64,
-    /// Nanoseconds proved, a kind; what hangs is never counted.
+    /// Nanoseconds of proving by kind; a hanging call is not counted.
     spent: [AtomicU64; 3],
 }
 
@@ -69,7 +69,7 @@ impl MockBackend {
         Self { config, profile, hasher, calls: AtomicU64::new(0), spent: Default::default() }
     }
 
-    /// How long it proved, by its own word: what ended, well or not, of each kind.
+    /// How long it proved, by kind: the calls that ended, with a proof or a failure.
     pub fn spent(&self, kind: Kind) -> Duration {
         Duration::from_nanos(self.spent[kind as usize].load(Ordering::Relaxed))
     }
@@ -107,10 +107,10 @@ impl MockBackend {
         Ok(Receipt { statement, claim: task.claim.clone(), seal_kind: SealKind::Fake, seal })
     }
 
-    /// What the programs would commit; an error where they would refuse.
+    /// The journal that the program would commit; an error where it would refuse.
     fn run(&self, task: &Task) -> Result<Vec<u8>, String> {
         match &task.witness {
-            // The workload's own semantics are not the mock's to know.
+            // The mock does not know the workload.
             Witness::Transaction(_) => Ok(task.claim.journal.clone()),
             Witness::Batch(witness) => self.run_batch(task, witness).map(|journal| journal.bytes()),
             Witness::Aggregate(witness) => self.run_aggregate(task, witness).map(|journal| journal.bytes()),
@@ -123,7 +123,7 @@ impl MockBackend {
         if given != claims.iter().collect::<Vec<_>>() {
             return Err("the assumptions are not those of the witness".into());
         }
-        // As a recursive verifier would: what the store believes does not count here.
+        // Verified again, as a recursive program would, whatever the store says.
         if let Some(error) = task.assumptions.iter().find_map(|receipt| self.verify(receipt).err()) {
             return Err(format!("an assumption does not verify: {error}"));
         }

@@ -231,11 +231,11 @@ mod tests {
     fn a_passing_cause_is_reported_after_a_minute_and_one_that_needs_a_person_at_once() {
         let urgency =
             |cause, lasting: u64| Refusal::after(None, &error(cause), at(10)).urgency(at(10 + lasting).now);
-        for (cause, told) in [
+        for (cause, expected) in [
             (Cause::NoCoins, [Urgency::Look, Urgency::Look, Urgency::Act, Urgency::Act]),
             (Cause::Elsewhere, [Urgency::None, Urgency::None, Urgency::Look, Urgency::Act]),
         ] {
-            assert_eq!([0, 59, 60, 600].map(|lasting| urgency(cause, lasting)), told);
+            assert_eq!([0, 59, 60, 600].map(|lasting| urgency(cause, lasting)), expected);
         }
     }
 

@@ -164,7 +164,7 @@ fn canonical(events: impl IntoIterator<Item = SourceEvent>) -> Vec<ChainBlock> {
 }
 
 /// The chain that a restart follows.
-fn told(event_log: &EventLog) -> Vec<ChainBlock> {
+fn chain_of(event_log: &EventLog) -> Vec<ChainBlock> {
     let settled = event_log.settled().map(|run| SourceEvent { removed: vec![], added: run.unwrap() });
     canonical(settled.chain(event_log.events().map(Result::unwrap)))
 }
@@ -197,7 +197,7 @@ proptest! {
             if !std::ptr::eq(part, early) {
                 part.iter().for_each(|event| event_log.append(event).unwrap());
             }
-            let before = told(&event_log);
+            let before = chain_of(&event_log);
             // What is compacted is final, so no later event may remove it.
             let so_far = if std::ptr::eq(part, early) { early.len() } else { events.len() };
             let rest = (so_far..events.len()).map(|end| canonical(events[..=end].to_vec()).len());
@@ -208,7 +208,7 @@ proptest! {
             let size = fs::metadata(path).unwrap().len();
             prop_assert_eq!(event_log.compact(height).unwrap(), height > compacted);
             for event_log in [&event_log, &EventLog::open(place.clone()).unwrap().unwrap()] {
-                let after = told(event_log);
+                let after = chain_of(event_log);
                 let expected: Vec<_> = before.iter().cloned().enumerate().map(|(number, block)| {
                     let next = before.get(number + 1).is_some_and(|next| !next.accepted.is_empty());
                     let lane_proof = block.lane_proof.filter(|_| [compacted, height].contains(&(number as u64 + 1)) || number as u64 >= height || next);
@@ -222,7 +222,7 @@ proptest! {
             }
             prop_assert!(height < compacted + 2 || fs::metadata(path).unwrap().len() < size);
         }
-        prop_assert_eq!(told(&event_log).len(), canonical(events).len());
+        prop_assert_eq!(chain_of(&event_log).len(), canonical(events).len());
     }
 }
 
@@ -237,7 +237,7 @@ fn a_crash_within_a_compaction_leaves_the_old_file_or_the_new_one() {
     let path = place.path();
     let events = history(&[(0, vec![true, false, true]), (1, vec![false, false]), (0, vec![true])]);
     let mut event_log = begun(&place, &events);
-    let (old, chain) = (fs::read(path).unwrap(), told(&event_log));
+    let (old, chain) = (fs::read(path).unwrap(), chain_of(&event_log));
     event_log.compact(3).unwrap();
     let new = fs::read(path).unwrap();
     // Until the rename, whatever there is of the new file lies beside the old one.
@@ -245,7 +245,7 @@ fn a_crash_within_a_compaction_leaves_the_old_file_or_the_new_one() {
         fs::write(path, &old).unwrap();
         fs::write(partial(path), &new[..cut]).unwrap();
         let mut event_log = EventLog::open(place.clone()).unwrap().unwrap();
-        assert_eq!((event_log.compacted(), told(&event_log)), (0, chain.clone()));
+        assert_eq!((event_log.compacted(), chain_of(&event_log)), (0, chain.clone()));
         if cut % 91 == 0 {
             assert!(event_log.compact(3).unwrap(), "and the next one goes through");
             assert_eq!(fs::read(path).unwrap(), new);
@@ -285,11 +285,11 @@ fn damage_in_the_compacted_part_is_an_error_with_the_path_and_damage_after_it_co
         fs::write(path, &flipped).unwrap();
         match EventLog::open(place.clone()) {
             Ok(event_log) if at < HEADER_LEN as usize => {
-                assert_eq!(told(&event_log.unwrap()).len(), 3);
+                assert_eq!(chain_of(&event_log.unwrap()).len(), 3);
             }
             Ok(event_log) => {
                 assert!(at >= whole.len() - event);
-                assert_eq!(told(&event_log.unwrap()).len(), 2);
+                assert_eq!(chain_of(&event_log.unwrap()).len(), 2);
             }
             Err(refused) => {
                 assert!(at < whole.len() - event, "{at}: {refused}");

@@ -1,5 +1,5 @@
-//! The job machine under random histories: demand that changes, proofs that fail, writes that fail, receipts
-//! that vanish, a stop at any time. What drives it here is what the node's driver is, without threads.
+//! The job machine under random histories: the demand changes, proofs fail, writes fail, receipts are lost, a stop comes at
+//! any time. The driver here is like the node's, without threads.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
@@ -20,7 +20,7 @@ use reprise_prover::failure::{Cost, Failure, FailureCounts};
 use reprise_prover::policy::{Backoff, Breaker, Budget, Orphans, Policy};
 use reprise_store::port::StoreError;
 
-/// Nothing waits, no device rests; three dear failures, five cheap ones.
+/// No waits, no suspensions; a budget of three expensive failures and five cheap ones.
 fn policy() -> Policy {
     let budget = Budget { cheap: 5, expensive: 3 };
     Policy { backoff: Backoff::NONE, breaker: Breaker::NEVER, budget, ..Policy::default() }
@@ -51,15 +51,15 @@ fn without(a: &Orders, b: &Orders) -> Vec<Arc<Order>> {
     a.iter().filter(|(key, order)| b.get(*key) != Some(*order)).map(|(_, order)| order.clone()).collect()
 }
 
-/// An engine that is told the whole demand, and all that is dormant: it hears the difference.
+/// An engine that is given the whole demand and all that is dormant, and passes on the difference.
 #[derive(Clone)]
-struct Told {
+struct DemandDriver {
     engine: Engine,
     demand: Orders,
     dormant: BTreeSet<StatementId>,
 }
 
-impl Told {
+impl DemandDriver {
     fn new(permits: usize, policy: Policy) -> Self {
         Self { engine: Engine::new(permits, policy), demand: BTreeMap::new(), dormant: BTreeSet::new() }
     }
@@ -76,20 +76,20 @@ impl Told {
 
     fn retain(&mut self, dormant: BTreeSet<StatementId>) {
         let before = std::mem::replace(&mut self.dormant, dormant);
-        let asleep: Vec<StatementId> = self.dormant.difference(&before).copied().collect();
-        let awake: Vec<StatementId> = before.difference(&self.dormant).copied().collect();
-        self.engine.retain(&asleep, &awake);
+        let dormant: Vec<StatementId> = self.dormant.difference(&before).copied().collect();
+        let no_longer: Vec<StatementId> = before.difference(&self.dormant).copied().collect();
+        self.engine.retain(&dormant, &no_longer);
     }
 }
 
-impl Deref for Told {
+impl Deref for DemandDriver {
     type Target = Engine;
     fn deref(&self) -> &Engine {
         &self.engine
     }
 }
 
-impl DerefMut for Told {
+impl DerefMut for DemandDriver {
     fn deref_mut(&mut self) -> &mut Engine {
         &mut self.engine
     }
@@ -181,7 +181,7 @@ fn unwritable() -> StoreError {
     StoreError::Io { doing: "write", path: "store".into(), source }
 }
 
-/// How an outstanding thing ends.
+/// How an outstanding effect ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Well,
@@ -224,10 +224,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 0..80)
 }
 
-/// A driver without threads, and what it saw.
+/// A driver without threads, and its observations.
 struct Drive {
     dag: Dag,
-    engine: Told,
+    engine: DemandDriver,
     permits: usize,
     roots: u8,
     stopped: bool,
@@ -261,7 +261,7 @@ impl Drive {
             (0..).zip(all).filter(|(bit, _)| stored >> bit & 1 == 1).map(|(_, order)| order.id).collect();
         Self {
             dag,
-            engine: Told::new(permits, policy),
+            engine: DemandDriver::new(permits, policy),
             permits,
             roots: 0,
             stopped: false,
@@ -473,7 +473,7 @@ impl Drive {
     fn redemand(&mut self) -> Result<(), TestCaseError> {
         let demand = self.dag.demand(self.roots, |id| self.engine.known(id));
         let demanded: HashSet<StatementId> = demand.iter().map(|order| order.id).collect();
-        // A job that nobody wants leaves when it waits, and its attempts with it.
+        // An unwanted job that waits is removed, and its count of attempts with it.
         let busy =
             self.proving.iter().chain(&self.checking).chain(self.writing.iter().map(|(order, _)| order));
         let busy: HashSet<StatementId> = busy.map(|order| order.id).collect();
@@ -508,7 +508,7 @@ impl Drive {
         Ok(())
     }
 
-    /// Lets everything that is out end well, until nothing is out any more.
+    /// Ends every outstanding effect with success, until none is left.
     fn finish(&mut self) -> Result<(), TestCaseError> {
         let first = 0;
         self.redemand()?;
@@ -594,9 +594,9 @@ proptest! {
     }
 }
 
-/// An engine that wants `orders` and has looked in vain for each.
-fn wanting(permits: usize, orders: &[Arc<Order>]) -> (Told, Vec<Effect>) {
-    let mut engine = Told::new(permits, policy());
+/// An engine that wants `orders` and has looked up each without a hit.
+fn wanting(permits: usize, orders: &[Arc<Order>]) -> (DemandDriver, Vec<Effect>) {
+    let mut engine = DemandDriver::new(permits, policy());
     for effect in engine.want(orders.to_vec()) {
         if let Effect::LookUp(order) = effect {
             engine.looked_up(order.id, false);
@@ -627,7 +627,7 @@ fn many_requests_for_one_statement_are_one_proof_and_every_place_is_recorded() {
 }
 
 #[test]
-fn who_asks_while_the_receipt_is_being_written_is_placed_too() {
+fn a_requester_that_comes_during_the_write_has_its_coordinate_added_too() {
     let at = |block| order(1, block, Position::Transaction { merge_index: 1 }, &[]);
     let (early, late) = (at(1), at(2));
     let (mut engine, _) = wanting(1, std::slice::from_ref(&early));
@@ -689,7 +689,7 @@ fn a_lost_assumption_is_proved_again_and_then_what_relies_on_it() {
 }
 
 #[test]
-fn an_assumption_that_was_proved_again_meanwhile_is_not_believed_to_be_lost() {
+fn an_assumption_that_was_proved_again_meanwhile_does_not_count_as_lost() {
     let inner = order(1, 1, Position::Transaction { merge_index: 1 }, &[]);
     let outer = order(2, 1, Position::Batch, &[&inner]);
     let demand = vec![outer.clone(), inner.clone()];
@@ -710,7 +710,7 @@ fn an_assumption_that_was_proved_again_meanwhile_is_not_believed_to_be_lost() {
 }
 
 #[test]
-fn a_write_that_left_nothing_is_not_published_and_serves_who_asked_elsewhere_by_another() {
+fn a_write_that_stored_nothing_is_not_published_and_later_requesters_get_another_write() {
     let early = order(1, 1, Position::Transaction { merge_index: 1 }, &[]);
     let late = order(1, 9, Position::Transaction { merge_index: 1 }, &[]);
     let (mut engine, _) = wanting(1, std::slice::from_ref(&early));
@@ -766,7 +766,7 @@ fn a_permit_is_free_while_the_receipt_is_being_written() {
 }
 
 #[test]
-fn a_proof_is_not_made_again_because_the_disk_was_moody() {
+fn a_proof_is_not_made_again_because_a_write_failed() {
     let one = order(1, 1, Position::Batch, &[]);
     let (mut engine, _) = wanting(1, std::slice::from_ref(&one));
     engine.proved(one.id, Ok(receipt(&one)));
@@ -777,14 +777,14 @@ fn a_proof_is_not_made_again_because_the_disk_was_moody() {
     assert!(matches!(done.as_slice(), [Effect::Publish(_)]));
 }
 
-/// Seconds, as the engine is told them.
+/// Seconds, as the engine's time.
 fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
 /// [`wanting`] with one permit and another policy.
-fn wanting_under(policy: Policy, orders: &[Arc<Order>]) -> (Told, Vec<Effect>) {
-    let mut engine = Told::new(1, policy);
+fn wanting_under(policy: Policy, orders: &[Arc<Order>]) -> (DemandDriver, Vec<Effect>) {
+    let mut engine = DemandDriver::new(1, policy);
     for effect in engine.want(orders.to_vec()) {
         if let Effect::LookUp(order) = effect {
             engine.looked_up(order.id, false);
@@ -802,7 +802,7 @@ fn a_valid_proof_that_comes_late_is_stored_whatever_became_of_its_job() {
         engine.tick(at(10));
         engine
     };
-    let stored = |mut engine: Told| {
+    let stored = |mut engine: DemandDriver| {
         let effects = engine.proved_late(&one, receipt(&one));
         let store = effects.last();
         assert!(matches!(store, Some(Effect::Store { order, .. }) if order.id == one.id), "{effects:?}");
@@ -826,7 +826,7 @@ fn a_valid_proof_that_comes_late_is_stored_whatever_became_of_its_job() {
     (2..100).for_each(|n| drop(engine.tick(at(10 * n))));
     assert_eq!(engine.failures().len(), 1);
     assert_eq!(stored(engine).0, 1);
-    // Nobody wants it any more.
+    // It is no longer wanted.
     let mut engine = under(patient);
     engine.want(vec![]);
     assert_eq!((engine.jobs(), stored(engine).0), (0, 1));
@@ -930,7 +930,7 @@ fn assumptions_that_are_bad_every_time_are_no_loop() {
 }
 
 #[test]
-fn a_shallow_orphan_sleeps_and_keeps_its_failures_and_a_deep_one_leaves() {
+fn a_shallow_orphan_is_dormant_and_keeps_its_failures_and_a_deep_one_is_removed() {
     let (one, two) = (order(1, 1, Position::Batch, &[]), order(2, 2, Position::Batch, &[]));
     let (mut engine, _) = wanting(1, std::slice::from_ref(&one));
     for _ in 1..policy().budget.expensive {
@@ -950,10 +950,10 @@ fn a_shallow_orphan_sleeps_and_keeps_its_failures_and_a_deep_one_leaves() {
 }
 
 #[test]
-fn what_is_stored_takes_no_room_from_what_sleeps() {
+fn stored_statements_take_no_room_from_dormant_jobs() {
     let stored: Vec<_> = (2..=9).map(|n| order(n, n, Position::Batch, &[])).collect();
     let orphan = order(1, 1, Position::Batch, &[]);
-    let mut engine = Told::new(1, Policy { jobs_max: 2, ..policy() });
+    let mut engine = DemandDriver::new(1, Policy { jobs_max: 2, ..policy() });
     // Found two at a time, as there is room.
     loop {
         for effect in engine.want(stored.clone()) {
@@ -1020,7 +1020,7 @@ fn of_a_demand_over_the_bound_the_most_urgent_that_can_go_on_are_admitted_first(
     let inner: Vec<_> = transactions.iter().collect();
     let outer = order(10, 1, Position::Batch, &inner);
     let demand: Vec<_> = [&outer].into_iter().chain(&transactions).cloned().collect();
-    let mut engine = Told::new(1, Policy { jobs_max: 3, ..policy() });
+    let mut engine = DemandDriver::new(1, Policy { jobs_max: 3, ..policy() });
     let mut begun = vec![];
     // As many rounds as there are statements, each looked up, proved and stored.
     let mut effects = engine.want(demand.clone());
@@ -1045,7 +1045,7 @@ fn of_a_demand_over_the_bound_the_most_urgent_that_can_go_on_are_admitted_first(
 }
 
 #[test]
-fn what_is_forgotten_is_looked_up_again_and_the_sums_stay_true() {
+fn a_forgotten_statement_is_looked_up_again_and_the_sums_stay_right() {
     let (one, two) = (order(1, 1, Position::Batch, &[]), order(2, 2, Position::Batch, &[]));
     let (mut engine, _) = wanting(1, &[one.clone(), two.clone()]);
     engine.proved(one.id, Ok(receipt(&one)));
@@ -1147,7 +1147,7 @@ fn a_statement_that_makes_every_device_fail_is_given_up() {
 #[test]
 fn the_other_devices_go_on_while_one_is_suspended() {
     let all = batches(6);
-    let mut engine = Told::new(2, suspending(1));
+    let mut engine = DemandDriver::new(2, suspending(1));
     for effect in engine.want(all.clone()) {
         let Effect::LookUp(order) = effect else { continue };
         engine.looked_up(order.id, false);
