@@ -25,7 +25,7 @@
 //! | [`explanation`] | why a coordinate is a hit or a miss |
 //! | [`envelope`], `record` | the bytes |
 //! | `metered` | the counters |
-//! | `faulty` | stores and engines that fail on request, behind `test-utils` |
+//! | `faulty`, `sample` | stores and engines that fail on request, and sample receipts, behind `test-utils` |
 //!
 //! The format, the engine's choice and its figures are in the crate's `DESIGN.md`.
 
@@ -52,6 +52,8 @@ pub mod read_only;
 mod record;
 mod revoked;
 pub mod salvage;
+#[cfg(feature = "test-utils")]
+pub mod sample;
 mod staging;
 pub mod store;
 mod tables;

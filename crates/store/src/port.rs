@@ -319,7 +319,7 @@ pub struct Stats {
 /// A checkpoint below which everything that is proved under some pins is pruned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, BorshSerialize, BorshDeserialize)]
 pub struct Floor {
-    /// What lies below is final, and settled for good.
+    /// What lies below is final, and settled by a settlement that is final.
     pub below: Checkpoint,
     /// The height of the chain when the floor was raised. A chain that is higher, and has not shown the settlement that
     /// raised the floor, is another chain.

@@ -166,6 +166,13 @@ impl StorageEngine for Tiered {
     }
 
     fn tiers(&self) -> Vec<TierStats> {
-        vec![self.memory.stats("memory", Some(self.kept.weight())), self.below.stats("disk", None)]
+        let mut tiers = vec![self.memory.stats("memory", Some(self.kept.weight()))];
+        let below = self.inner.tiers();
+        // An engine without tiers is the disk, whose reads are counted here.
+        match below.is_empty() {
+            true => tiers.push(self.below.stats("disk", None)),
+            false => tiers.extend(below),
+        }
+        tiers
     }
 }

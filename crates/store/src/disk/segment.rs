@@ -26,7 +26,7 @@ impl Segment {
         let segment = match Self::open(medium, &path, number, Opening::Make) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 // A file of this number can only be what a failed attempt left: the index knows none. It is made
-                // anew, for the directory may have failed to take it for good.
+                // again, because the entry in its directory may not be durable.
                 medium.remove(&path)?;
                 Self::open(medium, &path, number, Opening::Make)?
             }
