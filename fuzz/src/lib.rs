@@ -68,8 +68,8 @@ pub fn entry(n: u64) -> NewEntry {
     let kind = Kind::ALL[n as usize % 3];
     let position = match kind {
         Kind::Transaction => Position::Transaction { merge_index: n as u32 },
-        Kind::Batch => Position::Batch,
-        Kind::Aggregate => Position::Aggregate { start: Checkpoint(1), commitment: Digest([5; 32]) },
+        Kind::Batch => Position::Batch { first: 0 },
+        Kind::Aggregate => Position::Settlement { start: Checkpoint(1), commitment: Digest([5; 32]) },
     };
     let coordinate = Coordinate {
         checkpoint: Checkpoint(n + 1),

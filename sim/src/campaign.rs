@@ -1,4 +1,4 @@
-//! Campaigns: many worlds, their sums, and for a world that fails the least of it that still does.
+//! Campaigns: many worlds, their sums, and for a failing world the smallest scenario that still fails.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -10,12 +10,12 @@ use serde::Serialize;
 use crate::scenario::{Faults, Limits, Scenario};
 use crate::world::{Outcome, World, WorldError};
 
-/// What a campaign came to.
+/// The sums of a campaign.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
     /// Worlds run.
     pub worlds: u64,
-    /// Promises that were broken.
+    /// Broken invariants.
     pub violations: u64,
     /// Events that happened.
     pub events: u64,
@@ -27,7 +27,7 @@ pub struct Totals {
     pub flips: u64,
     /// The deepest reorg.
     pub deepest: u64,
-    /// Processes that ended before they were asked to.
+    /// Processes that crashed or were killed.
     pub crashes: u64,
     /// Faults injected otherwise.
     pub faults: u64,
@@ -39,7 +39,7 @@ pub struct Totals {
     pub hits: u64,
     /// Settlements on the chains at their ends.
     pub settlements: u64,
-    /// Worlds in which nothing that was injected could cost a proof: there `prove_calls = statements`.
+    /// Worlds whose injected faults could not cost a proof: there `prove_calls = statements`.
     pub worlds_exact: u64,
     /// Worlds that returned to, or restarted over, something that was stored.
     pub worlds_came_back: u64,
@@ -52,15 +52,15 @@ pub struct Totals {
 /// A world that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FailedWorld {
-    /// The first promise that was broken.
+    /// The first broken invariant.
     pub violation: Violation,
-    /// The command that shows it.
+    /// The command that repeats it.
     pub command: String,
-    /// The command that shows the least of it that still fails.
+    /// The command of the smallest scenario that still fails.
     pub least: String,
 }
 
-/// What came of a campaign.
+/// The result of a campaign.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Campaign {
     /// The sums.
@@ -69,18 +69,18 @@ pub struct Campaign {
     pub failed: Vec<FailedWorld>,
 }
 
-/// What became of the same worlds with a cache and without.
+/// The results of the same worlds with a cache and without.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Comparison {
-    /// With.
+    /// With a cache.
     pub with: Totals,
-    /// Without: what a reorg orphans and what a restart finds is forgotten.
+    /// Without a cache: receipts of orphaned blocks are dropped, and all receipts at a restart.
     pub without: Totals,
     /// Worlds that ended in the same state root.
     pub same_root: u64,
     /// Worlds with the same settlements, in the same order.
     pub same_settlements: u64,
-    /// Worlds in which the cache answered a request for what had returned, or for what an earlier process left.
+    /// Worlds in which the cache answered a request for a returned block, or from an earlier process.
     pub answered: u64,
     /// Of these, the ones that began more proofs without a cache.
     pub more_proofs: u64,
@@ -119,7 +119,7 @@ pub fn run(scenario: Scenario) -> Result<Outcome, WorldError> {
     Ok(World::new(scenario)?.run())
 }
 
-/// What came of the worlds of `count` seeds from `first` on, in their order.
+/// The outcomes of the worlds of `count` seeds from `first` on, in their order.
 fn outcomes(
     first: u64,
     count: u64,
@@ -212,7 +212,7 @@ impl FailedWorld {
     }
 }
 
-/// The same world with as few faults and as few blocks as it still breaks the promise with.
+/// The same world with as few faults and blocks as still break the invariant.
 pub fn shrink(scenario: &Scenario, promise: &str) -> Scenario {
     let fails = |scenario: &Scenario| {
         let first = run(scenario.clone()).ok().and_then(|outcome| outcome.violations.into_iter().next());

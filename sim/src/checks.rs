@@ -1,21 +1,20 @@
-//! The checkers: what must hold, judged from outside, on what is seen of a machine.
+//! The checkers: the invariants, judged from outside a machine.
 //!
-//! A [`Checker`] outlives the machine's crashes. It observes every event, and sits between the pipeline and its
-//! store as [`CheckedStore`]. It knows the disk, the L1 and which faults were injected, and trusts nothing that the
-//! code under test believes of itself.
+//! A [`Checker`] survives the machine's crashes. It observes every event, and a [`CheckedStore`] puts it between the
+//! pipeline and its store. It knows the disk, the L1 and the injected faults, and uses no state of the code under test.
 //!
-//! | promise | judged at |
+//! | invariant | judged at |
 //! |---|---|
 //! | no more proofs run than there are permits; one proof a statement | a proof's begin |
 //! | no statement is proved twice, unless an injected fault lost its receipt | a proof's begin |
-//! | nothing is published that is not stored, whole | an artifact's publication |
+//! | nothing is published before it is stored whole | an artifact's publication |
 //! | what was acknowledged is there after a crash or a power cut | a process's begin |
-//! | nothing is handed out that does not verify for what was asked | a store's answer |
+//! | the store returns no receipt that does not verify for the statement asked | a store's answer |
 //! | a coordinate names a block at its height | a store's write |
-//! | nothing is pruned but what is final and settled for good | a prune |
+//! | only what is final, and settled by a settlement that is final, is pruned | a prune |
 //! | nothing that is still used is deleted | a prune |
 //! | nothing is left below the prune floor | a store's write; the end |
-//! | a world depends on no host: what is written down names none | a store's write |
+//! | a world does not depend on its host: no receipt names one | a store's write |
 //! | a valid proof that comes late is kept | a proof's begin |
 //! | a queue stays within its bound | a change of the queue |
 //! | settlements are gapless, and their roots those of a plain execution | [`crate::l1`] |
@@ -38,13 +37,13 @@ use reprise_store::port::{
     Stats, StoreError, Summary, TierStats,
 };
 
-/// What is noted of a machine, over all its lives.
+/// The checker of a machine, over all its processes.
 pub struct Checker {
-    /// The store of the process that runs, looked into without being asked for anything.
+    /// The store of the running process, read without counting.
     store: Option<Arc<dyn ReceiptStore>>,
-    /// Whether what was acknowledged must be there: not where things are forgotten on purpose.
+    /// Whether acknowledged receipts must be there. Without a cache they are dropped on purpose.
     cache: bool,
-    /// Whether bits have flipped on the disk: then any receipt may be gone.
+    /// Whether bits have flipped on the disk: then any receipt may be lost.
     rotten: bool,
     permits: usize,
     jobs_max: usize,
@@ -52,31 +51,31 @@ pub struct Checker {
     heights: HashMap<BlockHash, u64>,
     /// Everything below this is final, and settled by a settlement that is final, as the L1 has it.
     prunable: Checkpoint,
-    /// Statements whose storing was acknowledged, and where they are used.
+    /// Statements whose write was acknowledged, and their coordinates.
     acknowledged: HashMap<StatementId, BTreeSet<Coordinate>>,
-    /// What may be gone, and why.
+    /// Receipts that may be lost, and why.
     excused: HashMap<StatementId, Excuse>,
-    /// What was validly proved by an attempt that was written off, and is not stored yet.
+    /// Valid proofs of attempts that were written off, not stored yet.
     late: HashSet<StatementId>,
-    /// The proofs that run in this life.
+    /// The running proofs of this process.
     running: HashSet<StatementId>,
     begun: HashMap<StatementId, u64>,
     orphaned: HashMap<BlockHash, Vec<StatementId>>,
-    /// What was stored in this life.
+    /// The statements stored in this process.
     fresh: HashSet<StatementId>,
-    /// What came back with its block, stored when that left.
+    /// Statements that returned with their block, and were stored when it left.
     back: HashSet<StatementId>,
     violations: Vec<Violation>,
     trace: blake3::Hasher,
-    /// What was noted since somebody last read it, in words; if anybody does.
-    told: Option<Vec<String>>,
-    /// Whether an operator must see to it: a statement was given up.
+    /// The notes since they were last read, in words; `None` where they are not read.
+    notes: Option<Vec<String>>,
+    /// Whether an operator must act: a statement was given up.
     pub given_up: bool,
-    /// What is counted.
+    /// The counts.
     pub counts: Counts,
 }
 
-/// Why a receipt may be gone.
+/// Why a receipt may be lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Excuse {
     /// A fault took it.
@@ -85,22 +84,22 @@ enum Excuse {
     Pruned,
 }
 
-/// What is counted of a machine, over all its lives.
+/// The counts of a machine, over all its processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Counts {
     /// Proofs begun.
     pub begun: u64,
-    /// Of these, given up before the backend was asked: an assumption was gone, or the process.
+    /// Of these, ended before the backend was called: an assumption was lost, or the process ended.
     pub not_begun: u64,
-    /// Of those begun, for a statement whose receipt was rightly pruned, and that came up again later.
+    /// Of those begun, for a statement whose receipt was rightly pruned, and that was wanted again later.
     pub after_prune: u64,
     /// Requests that the store answered.
     pub hits: u64,
     /// Statements that came back with their blocks, stored when these left.
     pub returned: u64,
-    /// Requests that the store answered with what an earlier life had left, or for what came back.
+    /// Requests that the store answered with a receipt of an earlier process, or for a returned block.
     pub answered: u64,
-    /// Receipts that a new life found on its disk.
+    /// Receipts that a new process found on its disk.
     pub found_at_start: u64,
     /// Artifacts handed on.
     pub published: u64,
@@ -108,7 +107,7 @@ pub struct Counts {
     pub handed_out: u64,
     /// Receipts pruned.
     pub pruned: u64,
-    /// Writes that came so late that nothing of them was kept.
+    /// Writes whose coordinates were all final, so that nothing was stored.
     pub late: u64,
 }
 
@@ -118,16 +117,16 @@ impl std::fmt::Debug for Checker {
     }
 }
 
-/// A book that its machine's store shares.
+/// A checker, shared with its machine's store.
 pub type SharedChecker = Arc<Mutex<Checker>>;
 
-/// The book, open.
+/// The checker, locked.
 pub fn lock(checker: &SharedChecker) -> MutexGuard<'_, Checker> {
     checker.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Checker {
-    /// An empty book of a machine with these bounds.
+    /// A new checker of a machine with these bounds.
     pub fn new(permits: usize, jobs_max: usize, cache: bool) -> Self {
         Self {
             cache,
@@ -147,18 +146,18 @@ impl Checker {
             back: HashSet::new(),
             violations: vec![],
             trace: blake3::Hasher::new_derive_key("reprise 2026-11 simulation trace"),
-            told: None,
+            notes: None,
             given_up: false,
             counts: Counts::default(),
         }
     }
 
-    /// The promises broken so far.
+    /// The invariants broken so far.
     pub fn violations(&self) -> &[Violation] {
         &self.violations
     }
 
-    /// A promise was broken.
+    /// Records a broken invariant.
     pub fn broken(&mut self, promise: &'static str, by: impl ToString) {
         self.violations.push(Violation { promise, by: by.to_string() });
     }
@@ -166,15 +165,15 @@ impl Checker {
     /// Notes something in the trace.
     pub fn note(&mut self, what: &str, about: &[u8]) {
         self.trace.update(what.as_bytes()).update(about);
-        if let Some(told) = &mut self.told {
+        if let Some(notes) = &mut self.notes {
             let about: String = about.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-            told.push(format!("{what} {about}"));
+            notes.push(format!("{what} {about}"));
         }
     }
 
-    /// What was noted since this was last asked, in words. From the first time on that it is asked.
-    pub fn tell(&mut self) -> Vec<String> {
-        self.told.replace(vec![]).unwrap_or_default()
+    /// The notes since the last call, in words. The first call starts the notes.
+    pub fn take_notes(&mut self) -> Vec<String> {
+        self.notes.replace(vec![]).unwrap_or_default()
     }
 
     /// The digest of everything noted, in order.
@@ -187,7 +186,7 @@ impl Checker {
         self.heights.insert(block, height);
     }
 
-    /// The L1 has finalized a settlement: everything below may go.
+    /// The L1 has finalized a settlement: everything below may be pruned.
     pub fn may_prune_below(&mut self, floor: Checkpoint) {
         self.prunable = self.prunable.max(floor);
     }
@@ -198,11 +197,11 @@ impl Checker {
     }
 
     /// A bit flips on the disk.
-    pub fn rots(&mut self) {
+    pub fn bit_flipped(&mut self) {
         self.rotten = true;
     }
 
-    /// A process begins over this store: what was acknowledged to an earlier one is there.
+    /// A process begins over this store: what was acknowledged to an earlier one must be there.
     pub fn begins(&mut self, store: Arc<dyn ReceiptStore>) {
         self.late.clear();
         self.store = Some(store);
@@ -222,13 +221,13 @@ impl Checker {
         }
     }
 
-    /// Whether a receipt is stored, whole; none where nobody can say, because the process is dead.
+    /// Whether a receipt is stored whole; `None` where the process has ended.
     fn stored(&self, id: &StatementId) -> Option<bool> {
         let shown = self.store.as_ref()?.show(id).ok()?;
         Some(shown.is_some_and(|shown| shown.receipt.is_ok_and(|receipt| receipt.id() == *id)))
     }
 
-    /// A receipt is not there: whether it may be so.
+    /// A receipt is not there. Breaks the invariant unless it may be lost.
     fn missed(&mut self, id: StatementId, promise: &'static str) {
         if !self.cache || !self.acknowledged.contains_key(&id) || self.excused.contains_key(&id) {
             return;
@@ -240,15 +239,15 @@ impl Checker {
         }
     }
 
-    /// The process ended: what it had running is gone.
-    pub fn died(&mut self) {
+    /// The process ended, and its running proofs with it.
+    pub fn process_ended(&mut self) {
         self.store = None;
         self.running.clear();
         self.fresh.clear();
         self.given_up = false;
     }
 
-    /// The proof of a statement counts no longer as running.
+    /// The proof of a statement no longer counts as running.
     pub fn ended(&mut self, id: &StatementId) {
         self.running.remove(id);
     }
@@ -292,14 +291,11 @@ impl Checker {
         }
     }
 
-    /// A prune begins: what is used nowhere else may be gone, even if the prune never ends.
+    /// A prune begins: a receipt without another coordinate may be gone from here on, even if the prune never ends.
     fn on_pruning(&mut self, floor: Checkpoint) {
         if floor > self.prunable {
             let prunable = self.prunable;
-            self.broken(
-                "only what is settled for good is pruned",
-                format!("{floor} is not below {prunable}"),
-            );
+            self.broken("only what is finally settled is pruned", format!("{floor} is not below {prunable}"));
         }
         let used = |places: &BTreeSet<Coordinate>| places.iter().any(|place| place.checkpoint >= floor);
         let gone = self.acknowledged.extract_if(|_, places| !used(places)).map(|(id, _)| id);
@@ -402,7 +398,7 @@ impl CheckedStore {
 }
 
 impl CheckedStore {
-    /// What came late must not stay.
+    /// A coordinate below the floor must not be stored.
     fn look_below_the_floor(&self, coordinates: &[Coordinate]) {
         let below = |place: &&Coordinate| {
             self.store.prune_floor(&place.pins).is_ok_and(|floor| place.checkpoint < floor.below)
@@ -545,7 +541,7 @@ impl ReceiptStore for CheckedStore {
     }
 }
 
-/// An observer that writes into a shared book.
+/// An observer that passes events to a shared checker.
 #[derive(Debug)]
 pub struct CheckerObserver(pub SharedChecker);
 

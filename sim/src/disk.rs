@@ -1,8 +1,7 @@
 //! What survives a crash: the store's directory on a simulated disk, and the batch records.
 //!
-//! A process that is killed leaves what it has written; one that the power fails leaves what it has synced,
-//! and any part of the rest ([`reprise_store::simulated`]). A process can also be stopped within any of its
-//! store's writes, syncs and renames.
+//! A killed process leaves what it has written. A power cut leaves what was synced, and any part of the rest
+//! ([`reprise_store::simulated`]). A process can also be stopped within any write, sync or rename of its store.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -46,18 +45,18 @@ impl Default for Disk {
 
 fn empty() -> SimulatedDisk {
     let disk = SimulatedDisk::new();
-    // An empty disk takes a directory.
+    // An empty disk has room for a directory.
     let _ = disk.make_directory(Path::new(RECEIPTS)).and_then(|()| disk.sync_directory(Path::new("/")));
     disk
 }
 
 impl Disk {
-    /// What a process opens its store on.
+    /// The medium that a process opens its store on.
     pub fn medium(&self) -> SimulatedDisk {
         self.medium.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The process is gone, or the machine, where the power fails as a seed says.
+    /// Ends the process, or with a seed the machine by a power cut.
     pub fn crash(&self, power: Option<u64>) {
         let mut medium = self.medium.lock().unwrap_or_else(PoisonError::into_inner);
         *medium = match power {
@@ -68,7 +67,7 @@ impl Disk {
         self.fill(self.full.load(Ordering::Relaxed));
     }
 
-    /// Lets the disk fill up, or have room again.
+    /// Makes the disk full, or gives it room again.
     pub fn fill(&self, full: bool) {
         self.full.store(full, Ordering::Relaxed);
         let medium = self.medium();
@@ -86,8 +85,8 @@ impl Disk {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Flips one bit of the receipt log; whether there was one.
-    pub fn rot(&self, rng: &mut Rng) -> bool {
+    /// Flips one bit of the receipt log. Returns whether there was one.
+    pub fn flip_bit(&self, rng: &mut Rng) -> bool {
         let (medium, log) = (self.medium(), Path::new(RECEIPTS).join("log"));
         let mut names = medium.list(&log).unwrap_or_default();
         names.sort_unstable();
@@ -108,7 +107,7 @@ impl Disk {
         rng.pick(&names).cloned().is_some_and(|name| flip(&name, rng).unwrap_or(false))
     }
 
-    /// Forgets every receipt.
+    /// Deletes every receipt.
     pub fn wipe(&self) {
         *self.medium.lock().unwrap_or_else(PoisonError::into_inner) = empty();
         self.fill(self.full.load(Ordering::Relaxed));
@@ -123,18 +122,18 @@ impl Disk {
 #[derive(Debug, Clone)]
 pub struct Records {
     disk: Arc<Disk>,
-    dead: Arc<AtomicBool>,
+    ended: Arc<AtomicBool>,
 }
 
 impl Records {
     /// The records of a new process.
     pub fn new(disk: Arc<Disk>) -> Self {
-        Self { disk, dead: Arc::new(AtomicBool::new(false)) }
+        Self { disk, ended: Arc::new(AtomicBool::new(false)) }
     }
 
-    /// The process is dead: it writes nothing any more.
-    pub fn prune_below(&self) {
-        self.dead.store(true, Ordering::Relaxed);
+    /// The process has ended: its appends fail from here on.
+    pub fn end_process(&self) {
+        self.ended.store(true, Ordering::Relaxed);
     }
 }
 
@@ -146,8 +145,8 @@ impl RecordLog for Records {
             what: "batch records",
             source,
         };
-        if self.dead.load(Ordering::Relaxed) || self.disk.medium().is_stopped() {
-            return Err(refused(io::Error::other("the process is dead")));
+        if self.ended.load(Ordering::Relaxed) || self.disk.medium().is_stopped() {
+            return Err(refused(io::Error::other("the process has ended")));
         }
         if self.disk.full.load(Ordering::Relaxed) {
             self.disk.refused.fetch_add(1, Ordering::Relaxed);

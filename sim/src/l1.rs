@@ -1,7 +1,7 @@
 //! The L1 of a world: several miners, each on the longest chain it knows, and a covenant.
 //!
-//! A node follows the first miner. Everything here is made without the code under test, but for the covenant,
-//! which is the [`Overlay`] that plays one, and the [`Oracle`] that executes plainly.
+//! A node follows the first miner. Nothing here uses the code under test, except the covenant, which is the
+//! [`Overlay`], and the [`Oracle`], which executes sequentially.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,11 +19,10 @@ use reprise_node::violation::Violation;
 
 use crate::rng::Rng;
 
-/// Who owns accounts.
+/// The owners of accounts.
 const OWNERS: [&str; 6] = ["alice", "bob", "carol", "dave", "erin", "frank"];
 
-/// What is so after a block, in the plainest words: balance and nonce of each owner. Used to draw
-/// transactions that mostly succeed.
+/// Balance and nonce of each owner after a block. Used to draw transactions that mostly succeed.
 #[derive(Debug, Clone, Copy, Default)]
 struct Purses([(u64, u64); OWNERS.len()]);
 
@@ -34,7 +33,7 @@ pub struct L1 {
     /// The first miner's chain from the root.
     canonical: Vec<BlockHash>,
     purses: HashMap<BlockHash, Purses>,
-    /// What each block that was ever canonical has settled.
+    /// The settlements of each block that was ever canonical.
     settled: HashMap<BlockHash, Vec<ObservedSettlement>>,
     overlay: Arc<Mutex<Overlay>>,
     oracle: Oracle,
@@ -45,7 +44,7 @@ pub struct L1 {
     left: Vec<BlockHash>,
     /// Lane transactions of the last blocks, for other forks to accept too.
     recent: Vec<(BlockHash, LaneTransaction)>,
-    /// Promises of the covenant that were broken.
+    /// Broken invariants of the covenant.
     pub violations: Vec<Violation>,
     /// Changes of the canonical chain that removed blocks.
     pub reorgs: u64,
@@ -122,13 +121,13 @@ impl L1 {
         self.chain.header(block)
     }
 
-    /// A block as the first miner shows it, with what was settled in it.
+    /// A block as the first miner shows it, with its settlements.
     pub fn shown(&self, block: &BlockHash) -> Option<ChainBlock> {
         let settlements = self.settled.get(block).cloned().unwrap_or_default();
         Some(ChainBlock { settlements, ..self.chain.block(block)?.clone() })
     }
 
-    /// What a plain execution of the canonical chain ends in.
+    /// The state root of a sequential execution of the canonical chain.
     pub fn root(&self) -> Digest {
         self.oracle.root()
     }
@@ -201,13 +200,13 @@ impl L1 {
         self.rng.pick(&elsewhere).cloned()
     }
 
-    /// A transaction that mostly succeeds after these purses.
+    /// A transaction that mostly succeeds over these balances.
     fn transaction(&mut self, purses: &Purses) -> LaneTransaction {
         let by = self.rng.among(0..OWNERS.len() as u64) as usize;
         let to = (by + 1 + self.rng.among(0..OWNERS.len() as u64 - 1) as usize) % OWNERS.len();
         let (balance, nonce) = purses.0[by];
         let (action, amount, deposit) = match self.rng.among(0..20) {
-            // Nobody can pay that much.
+            // More than any balance.
             0 => (Action::Transfer, u64::MAX / 2, 0),
             1 => return self.odd(by),
             2..6 if balance > 1 => (Action::Exit, 1 + self.rng.among(0..balance / 2), 0),
@@ -236,8 +235,7 @@ impl L1 {
         self.chain.transaction(OWNERS[by], &message, deposit)
     }
 
-    /// A block reaches a miner, who goes over to it if its chain is the longer one. Whether the canonical
-    /// chain changed.
+    /// A block reaches a miner, who follows its chain if that is longer. Returns whether the canonical chain changed.
     pub fn arrive(&mut self, miner: usize, block: BlockHash) -> bool {
         let (Some(new), Some(old)) = (self.height(&block), self.height(&self.miners[miner])) else {
             return false;
@@ -252,8 +250,8 @@ impl L1 {
         miner == 0
     }
 
-    /// A branch that was kept back is shown to everyone: one more block than the canonical chain has, from
-    /// so deep below its tip; a branch that was canonical once, if there is one that deep.
+    /// Shows a withheld branch to every miner. It forks off `depth` below the tip and is one block longer than the
+    /// canonical chain; it is a branch that was canonical before, if there is one that deep.
     pub fn reveal(&mut self, depth: u64, busy_percent: u64) {
         let tip = self.canonical.len() as u64 - 1;
         let depth = depth.min(tip);
@@ -318,7 +316,7 @@ impl L1 {
         self.judge();
     }
 
-    /// What is settled on the canonical chain is gapless, and what a plain execution gives.
+    /// Checks that the settlements of the canonical chain are gapless and agree with a sequential execution.
     fn judge(&mut self) {
         let mut last = self.genesis;
         for settlement in self.settlements() {

@@ -1,22 +1,22 @@
-//! The world: a seeded simulator of chain, provers, disks and crashes around the real pipeline, and checkers
-//! that share no code with what they check.
+//! The simulator: seeded worlds of chain, provers, disks and crashes around the real pipeline, and checkers that share no
+//! code with what they check.
 //!
-//! Everything runs on one thread in simulated time and is a function of one seed: a failure is replayed by the
-//! command that [`Scenario::command`](scenario::Scenario::command) prints. The chain room, the scheduler, the
-//! planner, the job machine, the store and the settler are the real ones, joined by [`reprise_node::wire`];
-//! around them are a [`l1`], a [`prover`] and a [`disk`] that go wrong.
+//! A world runs on one thread in simulated time and is a function of one seed: the command that
+//! [`Scenario::command`](scenario::Scenario::command) prints repeats a failure. The fork tree, the scheduler, the planner,
+//! the job machine, the store and the settler are the real ones, joined by [`reprise_node::wire`]. The [`l1`], the
+//! [`prover`] and the [`disk`] around them are simulated, and faults are injected into them.
 //!
 //! | module | noun |
 //! |---|---|
-//! | [`scenario`] | what a world is like, drawn from its seed |
-//! | [`world`] | one queue of events, and everything that happens |
-//! | [`l1`] | miners, forks, a covenant, a plain execution |
+//! | [`scenario`] | the parameters of a world, drawn from its seed |
+//! | [`world`] | one queue of events, and their effects |
+//! | [`l1`] | miners, forks, a covenant, a sequential execution |
 //! | [`machine`] | a process with the real pipeline, with an executor in simulated time |
-//! | [`prover`] | a mock prover that fails when it is told to |
-//! | [`disk`] | what survives a crash, and how it goes wrong |
-//! | [`checks`] | what must hold, judged from outside |
-//! | [`campaign`] | many worlds, their sums, and the least that still fails |
-//! | [`rng`] | draws |
+//! | [`prover`] | a mock prover that fails on request |
+//! | [`disk`] | what survives a crash |
+//! | [`checks`] | the invariants, judged from outside |
+//! | [`campaign`] | many worlds, their sums, and the smallest scenario that still fails |
+//! | [`rng`] | random draws |
 //! | [`sizing`] | how large a cache should be |
 
 pub mod campaign;

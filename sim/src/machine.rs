@@ -41,12 +41,12 @@ use crate::scenario::{Fault, Faults, Scenario};
 /// The length of a segment of the receipt log: short, so that it is cleaned often.
 const SEGMENT_BYTES_MAX: u64 = 16 << 10;
 
-/// What a machine has happen later.
+/// A timer of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Timer {
-    /// Something the pipeline asked for is done.
+    /// A request of the pipeline is done.
     Done(u64),
-    /// The pipeline wants to know the time.
+    /// The pipeline needs the time.
     Time,
 }
 
@@ -63,15 +63,15 @@ pub struct Machine {
     rng: Rng,
     /// Draws how many changes arrive at once.
     news_rng: Rng,
-    /// What goes wrong with it.
+    /// Its faults.
     faults: Faults,
-    /// How many of a hundred settlements that it submits arrive.
+    /// The percentage of submitted settlements that arrive.
     arrive_percent: Arc<AtomicU64>,
     competes: bool,
-    /// Counts its processes: what an earlier one waited for is nothing to a later one.
+    /// The number of its process: timers of an earlier one are ignored.
     pub life: u64,
     process: Option<Process>,
-    /// What goes wrong, counted.
+    /// How many faults were injected.
     pub faults_hit: u64,
 }
 
@@ -81,10 +81,10 @@ struct Process {
     records: Records,
     medium: SimulatedDisk,
     store: Arc<dyn ReceiptStore>,
-    /// The chain, as the pipeline was told of it.
+    /// The chain, as the pipeline knows it.
     seen: Vec<BlockHash>,
     tickets: HashMap<u64, Pending>,
-    /// The ticket of each proof that runs.
+    /// The ticket of each running proof.
     proofs: HashMap<StatementId, u64>,
     next_ticket: u64,
     timer_us: Option<u64>,
@@ -96,11 +96,11 @@ enum Pending {
     Check(Arc<Order>),
     Proof(Box<Finished>),
     Flush(Arc<Order>, Box<NewEntry>),
-    /// Of an attempt that was written off.
+    /// An attempt that was written off.
     Late(Box<Finished>),
 }
 
-/// What the pipeline asked for.
+/// A request of the pipeline.
 enum Call {
     LookUp(Arc<Order>),
     Check(Arc<Order>),
@@ -110,7 +110,7 @@ enum Call {
     Store(Arc<Order>, NewEntry),
 }
 
-/// An executor that notes what it is asked for.
+/// An executor that queues its requests.
 struct SimExecutor {
     now_us: u64,
     began_us: u64,
@@ -152,7 +152,7 @@ impl Executor for SimExecutor {
     }
 }
 
-/// A way to the covenant on which settlements are lost, or that is seldom taken.
+/// A sink that loses settlements, or submits few.
 struct LossySink {
     sink: OverlaySink,
     rng: Rng,
@@ -172,23 +172,23 @@ impl UnprovenSink for LossySink {
     }
 }
 
-/// Why a process ended before it was asked to.
+/// Why a process ended early.
 #[derive(Debug)]
 pub enum ProcessEnd {
     /// It was killed.
     Killed,
-    /// It ended itself, with this cause.
+    /// It ended with this error.
     Ended(RunError),
     /// It panicked.
     Panicked(String),
     /// Its store cannot be opened.
     NotOpened(OpenError),
-    /// It could not be joined.
+    /// It could not be wired.
     NotStarted(WireError),
 }
 
 impl Machine {
-    /// A machine called `name`, on which these faults are.
+    /// A machine called `name`, with these faults.
     pub fn new(
         name: &str,
         scenario: &Scenario,
@@ -229,7 +229,7 @@ impl Machine {
         }
     }
 
-    /// The same with other bundles, which it seldom submits.
+    /// The same with other bundles, of which it submits few.
     pub fn competing(mut self) -> Self {
         self.settings.rule.batches_max = 1 + self.rng.among(0..7) as usize;
         self.settings.rule.deadline_score += 3;
@@ -238,7 +238,7 @@ impl Machine {
         self
     }
 
-    /// What is noted of it.
+    /// Its checker.
     pub fn checker(&self) -> &SharedChecker {
         &self.checker
     }
@@ -253,7 +253,7 @@ impl Machine {
         self.prover.prove_calls()
     }
 
-    /// Nothing goes wrong any more.
+    /// Stops all faults.
     pub fn calm(&mut self) {
         self.faults = Faults::default();
         self.disk.fill(false);
@@ -279,12 +279,12 @@ impl Machine {
         })
     }
 
-    /// Whether a refusal of the next settlement stands.
+    /// Whether the next settlement is refused.
     pub fn is_refused(&self) -> bool {
         self.process.as_ref().is_some_and(|process| process.pipeline.progress().refused)
     }
 
-    /// Starts a process over what the disk holds.
+    /// Starts a process over its disk.
     pub fn start(&mut self, now_us: u64) -> Result<(), ProcessEnd> {
         self.life += 1;
         let records = Records::new(self.disk.clone());
@@ -340,15 +340,15 @@ impl Machine {
     /// Ends the process as a kill would, or as a power cut.
     pub fn kill(&mut self) {
         if let Some(process) = self.process.take() {
-            process.records.prune_below();
+            process.records.end_process();
         }
         let cut = self.faults.has(Fault::Power) && self.rng.percent(50);
         let power = cut.then(|| self.rng.among(0..u64::MAX));
         self.disk.crash(power);
-        lock(&self.checker).died();
+        lock(&self.checker).process_ended();
     }
 
-    /// Passes the pipeline what changed on the L1 since the last time.
+    /// Passes the pipeline the changes of the L1 since the last time.
     pub fn notify(&mut self, now_us: u64, l1: &L1, later: &mut Vec<(u64, Timer)>) -> Result<(), ProcessEnd> {
         let Some(process) = &mut self.process else { return Ok(()) };
         if !process.pipeline.takes_events() {
@@ -357,7 +357,7 @@ impl Machine {
         let same = process.seen.iter().zip(l1.canonical()).take_while(|(a, b)| a == b).count();
         let removed: Vec<BlockHash> = process.seen.drain(same..).rev().collect();
         let joining = &l1.canonical()[same..];
-        // Sometimes not all at once.
+        // Sometimes several changes come in separate events.
         let some = if self.news_rng.percent(20) { self.news_rng.among(1..6) as usize } else { usize::MAX };
         let added: Vec<_> = joining.iter().take(some).filter_map(|block| l1.shown(block)).collect();
         if removed.is_empty() && added.is_empty() {
@@ -367,8 +367,8 @@ impl Machine {
         let mut event = SourceEvent { removed, added };
         if self.faults.has(Fault::Malformed) && self.rng.once_in(60) && mangle(&mut event, &mut self.rng) {
             self.faults_hit += 1;
-            let told = self.tell(now_us, later, |pipeline, context| pipeline.follow(event, context));
-            return match told {
+            let result = self.take_input(now_us, later, |pipeline, context| pipeline.follow(event, context));
+            return match result {
                 Err(ProcessEnd::Ended(RunError::Chain(_))) => Err(ProcessEnd::Killed),
                 Ok(()) => {
                     lock(&self.checker).broken("an L1 that contradicts itself is not followed", self.life);
@@ -383,24 +383,24 @@ impl Machine {
             lock(&self.checker).shown(hash, l1.height(&hash).unwrap_or_default());
         }
         let orphaned = event.removed.clone();
-        let forget = if self.scenario.cache { vec![] } else { orphaned };
-        self.forget(&forget);
-        self.tell(now_us, later, |pipeline, context| pipeline.follow(event, context))
+        let orphaned = if self.scenario.cache { vec![] } else { orphaned };
+        self.drop_receipts(&orphaned);
+        self.take_input(now_us, later, |pipeline, context| pipeline.follow(event, context))
     }
 
-    /// Without a cache, what a reorg orphans is forgotten.
-    fn forget(&mut self, orphaned: &[BlockHash]) {
+    /// Without a cache, deletes the receipts of orphaned blocks.
+    fn drop_receipts(&mut self, orphaned: &[BlockHash]) {
         let Some(process) = &self.process else { return };
         for block in orphaned {
             let filter = Filter { block: Some(*block), ..Filter::default() };
             for entry in process.store.list(&filter).unwrap_or_default() {
-                // What cannot be forgotten now is remembered a little longer.
+                // A receipt that cannot be deleted now is deleted a little later.
                 let _ = process.store.remove(&entry.id);
             }
         }
     }
 
-    /// What is final, and settled by a settlement that is final, as the L1 shows it.
+    /// Tells the checker what is final, and settled by a settlement that is final.
     fn judge_finality(&mut self, l1: &L1) {
         let Some(process) = &self.process else { return };
         let tip = process.seen.len() as u64 - 1;
@@ -412,7 +412,7 @@ impl Machine {
         }
     }
 
-    /// Something that was waited for is there.
+    /// A timer fires.
     pub fn fire(
         &mut self,
         now_us: u64,
@@ -426,7 +426,7 @@ impl Machine {
                     return Ok(());
                 }
                 process.timer_us = None;
-                return self.tell(now_us, later, Pipeline::wake);
+                return self.take_input(now_us, later, Pipeline::wake);
             }
             Timer::Done(ticket) => match process.tickets.remove(&ticket) {
                 None => return Ok(()),
@@ -448,10 +448,10 @@ impl Machine {
                 }
             },
         };
-        self.tell(now_us, later, |pipeline, context| pipeline.receive(message, context))
+        self.take_input(now_us, later, |pipeline, context| pipeline.receive(message, context))
     }
 
-    fn tell(
+    fn take_input(
         &mut self,
         now_us: u64,
         later: &mut Vec<(u64, Timer)>,
@@ -464,18 +464,18 @@ impl Machine {
         process.executor.now_us = now_us;
         let mut observer = CheckerObserver(self.checker.clone());
         let (pipeline, executor) = (&mut process.pipeline, &mut process.executor);
-        let told = catch_unwind(AssertUnwindSafe(|| {
+        let result = catch_unwind(AssertUnwindSafe(|| {
             what(pipeline, &mut Context { executor, observer: &mut observer })
         }));
-        if process.medium.is_stopped() || !matches!(told, Ok(Ok(()))) {
-            // What it wanted proved is not begun any more.
+        if process.medium.is_stopped() || !matches!(result, Ok(Ok(()))) {
+            // The proofs that it requested are not begun.
             let wanted = process.executor.calls.iter().filter(|call| matches!(call, Call::Prove(_))).count();
             lock(&self.checker).counts.not_begun += wanted as u64;
         }
         if process.medium.is_stopped() {
             return Err(ProcessEnd::Killed);
         }
-        match told {
+        match result {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(ProcessEnd::Ended(error)),
             Err(panic) => {
@@ -490,7 +490,7 @@ impl Machine {
         if let Some(process) = &mut self.process
             && let Some(deadline) = process.pipeline.deadline()
         {
-            // Never at once: time must pass for what waits for time.
+            // Never at once: simulated time must pass for timers.
             let at = (process.executor.began_us + deadline.as_micros() as u64).max(now_us + 1);
             if process.timer_us.is_none_or(|set| at < set) {
                 process.timer_us = Some(at);
@@ -524,7 +524,7 @@ impl Machine {
                     process.tickets.remove(&ticket)
                 });
                 lock(&self.checker).ended(&id);
-                // Every other one comes back after all. Which, and when, its id says: the dice fall as if none did.
+                // Every other one returns after all. Its id decides which and when, so that no random draw changes.
                 if let Some(Pending::Proof(finished)) = left
                     && id.0[0] % 2 == 0
                 {
@@ -568,7 +568,7 @@ impl Machine {
         }
         let hangs = self.faults.has(Fault::Hung) && self.rng.once_in(25);
         self.faults_hit += u64::from(hangs);
-        // What hangs is still there, so that it can be asked to end, ignore that, and be written off.
+        // A hanging proof stays, so that it can be asked to end, ignore that, and be written off.
         let at = if hangs { u64::MAX } else { now_us + cost_us };
         let Some(ticket) = self.ticket(at, Pending::Proof(Box::new(finished)), later) else { return };
         if let Some(process) = &mut self.process {
@@ -601,14 +601,14 @@ impl Machine {
     }
 
     /// Flips a bit on the disk.
-    pub fn rot(&mut self) {
-        if self.disk.rot(&mut self.rng) {
+    pub fn flip_bit(&mut self) {
+        if self.disk.flip_bit(&mut self.rng) {
             self.faults_hit += 1;
-            lock(&self.checker).rots();
+            lock(&self.checker).bit_flipped();
         }
     }
 
-    /// Verifies what the disk holds at the end, and that nothing lies below the prune floor.
+    /// Verifies the stored receipts at the end, and that nothing lies below the prune floor.
     pub fn audit(&self) {
         let Some(process) = &self.process else { return };
         let pins = self.workload.pins().digest(self.workload.hasher.as_ref());
@@ -624,7 +624,7 @@ impl Machine {
     }
 }
 
-/// Makes an event one that cannot be; whether it did.
+/// Makes an event invalid. Returns whether it did.
 fn mangle(event: &mut SourceEvent, rng: &mut Rng) -> bool {
     match rng.among(0..4) {
         0 if event.added.len() > 1 => {
@@ -637,7 +637,7 @@ fn mangle(event: &mut SourceEvent, rng: &mut Rng) -> bool {
         },
         _ => match event.added.last_mut() {
             Some(block) => {
-                // A header that is new cannot be told from a right one.
+                // A changed header of a new block cannot be noticed.
                 let parent = block.metadata.parent_hash;
                 block.metadata.sequencing_commitment = Digest([0xEF; 32]);
                 block.metadata.block_hash = parent;

@@ -1,4 +1,4 @@
-//! A mock prover whose next proof goes wrong in a drawn way.
+//! A mock prover whose next proof fails on request.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ use reprise_model::statement::{Claim, ClaimScheme};
 use reprise_prover::backend::{Backend, Proof, ProveError, Task};
 use reprise_prover::mock::{MockBackend, MockConfig};
 
-/// How a proof goes wrong, once it is begun.
+/// How a proof fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProverFault {
     /// The device fails.
@@ -24,7 +24,7 @@ pub enum ProverFault {
     Panic,
 }
 
-/// The mock, with mishaps.
+/// The mock backend with injected faults.
 pub struct Prover {
     mock: MockBackend,
     next: Mutex<Option<ProverFault>>,
@@ -45,7 +45,7 @@ impl Prover {
         Self { mock, next: Mutex::new(None), calls: AtomicU64::new(0) }
     }
 
-    /// Lets the next proof go wrong, or not.
+    /// Sets the fault of the next proof.
     pub fn arrange(&self, fault: Option<ProverFault>) {
         *self.next.lock().unwrap_or_else(PoisonError::into_inner) = fault;
     }
@@ -91,7 +91,7 @@ impl Backend for Prover {
                 return Err(ProveError::Transient { statement, reason });
             }
             Some(ProverFault::Invalid) => proof.receipt.seal[0] ^= 1,
-            // Not `panic!`: its hook would print what is meant to happen.
+            // Not `panic!`: its hook would print a panic that is intended.
             Some(ProverFault::Panic) => std::panic::resume_unwind(Box::new("a simulated panic")),
         }
         Ok(proof)

@@ -1,5 +1,5 @@
-//! Rng: every draw of a world, each purpose with dice of its own, so that leaving one fault out does not
-//! change what the others draw.
+//! The random draws of a world. Each purpose has a generator of its own, so that leaving one fault out does not change the
+//! draws of the others.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use oorandom::Rand64;
 pub struct Rng(Rand64);
 
 impl Rng {
-    /// The dice of a world for one purpose.
+    /// The generator of a world for one purpose.
     pub fn of(seed: u64, purpose: &str) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("reprise 2026-11 dice");
         hasher.update(&seed.to_le_bytes()).update(purpose.as_bytes());
@@ -28,7 +28,7 @@ impl Rng {
         self.among(0..n) == 0
     }
 
-    /// True in so many of a hundred.
+    /// True with this probability, in percent.
     pub fn percent(&mut self, percent: u64) -> bool {
         self.among(0..100) < percent
     }
@@ -45,12 +45,12 @@ impl Rng {
         ((-(1.0 - uniform).ln() * mean_us as f64) as u64).max(1)
     }
 
-    /// True with this chance, in parts of one.
+    /// True with this probability, from 0 to 1.
     pub fn chance(&mut self, chance: f64) -> bool {
         self.0.rand_float() < chance
     }
 
-    /// How many tries it takes until one of this chance succeeds, at least one; never, if it is none.
+    /// How many tries it takes until one of this probability succeeds, at least one; `u64::MAX` for a probability of 0.
     pub fn geometric(&mut self, chance: f64) -> u64 {
         match chance {
             chance if chance <= 0.0 => u64::MAX,

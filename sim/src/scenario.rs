@@ -1,8 +1,8 @@
-//! Scenarios: what a world is like. A seed draws one; what was drawn can be narrowed, to find the least that
+//! Scenarios: the parameters of a world. A seed draws one. A drawn scenario can be narrowed, to find the smallest one that
 //! still fails.
 //!
-//! Which faults there are is itself a draw (*swarm testing*: Groce et al., ISSTA 2012): a world in which
-//! everything goes wrong at once hides what only goes wrong when one thing does.
+//! The set of faults is drawn too (*swarm testing*: Groce et al., ISSTA 2012): with every fault at once a world hides the
+//! bugs that only show when few faults happen.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,16 +18,16 @@ use reprise_store::{Durability, VerifyPolicy};
 
 use crate::rng::Rng;
 
-/// One kind of thing that goes wrong.
+/// One kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fault {
     /// Reorgs of drawn depth, and returns to forks seen before.
     Flip,
     /// A second node with other bundles settles too.
     Competitor,
-    /// The L1 says what cannot be: skips a block, removes a stranger, changes a header.
+    /// The L1's events are invalid: one skips a block, removes an unknown one, changes a header.
     Malformed,
-    /// What the L1 says comes late, several changes at once.
+    /// The L1's events come late, several changes at once.
     Late,
     /// Submitted settlements are lost on their way.
     Submission,
@@ -35,7 +35,7 @@ pub enum Fault {
     Transient,
     /// Provers return proofs that do not verify.
     Invalid,
-    /// Provers never come back.
+    /// Provers hang.
     Hung,
     /// Provers panic.
     Panic,
@@ -43,7 +43,7 @@ pub enum Fault {
     Slow,
     /// The process is killed, between any two events.
     Crash,
-    /// The machine stops within a write; what was not synced is there or not.
+    /// The machine stops within a write; unsynced data is there or not.
     Power,
     /// The disk fills up, and has room again.
     Full,
@@ -123,7 +123,7 @@ impl fmt::Display for Faults {
     }
 }
 
-/// A text that names no faults.
+/// A text that is no set of faults.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no fault: say all, none, or of these, with commas between: {all}", all = Faults::all())]
 pub struct ParseFaultsError(String);
@@ -152,7 +152,7 @@ pub struct Limits {
     pub miners: Option<u64>,
     /// The faults to draw from.
     pub faults: Faults,
-    /// Whether every one of them is there, instead of a drawn part.
+    /// Whether every one of them happens, instead of a drawn part.
     pub every_fault: bool,
     /// What proofs cost, in percent of what is drawn.
     pub cost_percent: u64,
@@ -173,16 +173,16 @@ impl Default for Limits {
     }
 }
 
-/// What a world is like.
+/// The parameters of a world.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scenario {
-    /// What everything is drawn from.
+    /// The seed of all draws.
     pub seed: u64,
     /// Blocks that are mined before the world calms down.
     pub blocks: u64,
     /// How many miners.
     pub miners: u64,
-    /// What goes wrong.
+    /// The faults.
     pub faults: Faults,
     /// Whether receipts are remembered.
     pub cache: bool,
@@ -206,9 +206,9 @@ pub struct Scenario {
     pub rule: BundleRule,
     /// How many checkpoints below the tip a block is final.
     pub finality_depth: u64,
-    /// How patient everything is.
+    /// The bounds, budgets and waits of the pipeline.
     pub tuning: Tuning,
-    /// How far a stored receipt is believed.
+    /// When a stored receipt is verified again.
     pub verify: VerifyPolicy,
     /// When a put is acknowledged.
     pub durability: Durability,
@@ -217,7 +217,7 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// What a seed draws within limits.
+    /// Draws a scenario within limits.
     pub fn draw(seed: u64, limits: &Limits) -> Self {
         let mut rng = Rng::of(seed, "scenario");
         let finality_depth = rng.among(8..80);
@@ -233,15 +233,15 @@ impl Scenario {
             speculate_orphans: rng.percent(25),
             ..Policy::default()
         };
-        // A proof that is asked to end is wasted, so a part of the worlds must be without.
+        // Asking a proof to end wastes it, so a part of the worlds must not do that.
         let gentle = rng.percent(15);
         let engine = if gentle { Policy { orphans: Orphans::FinishAndStore, ..engine } } else { engine };
         let may = |fault: &Fault| !(gentle && fault.costs_proofs());
-        // Every fault is tossed for, allowed or not, so that what is drawn below is the same.
+        // Every fault is drawn, allowed or not, so that the draws below stay the same.
         let tossed: BTreeSet<Fault> = Fault::ALL
             .into_iter()
             .filter(|fault| {
-                // To come back is what all this is about.
+                // Flips back are what the project is about, so most worlds have them.
                 rng.percent(match fault {
                     Fault::Flip => 95,
                     Fault::Crash => 75,
@@ -301,17 +301,17 @@ impl Scenario {
         }
     }
 
-    /// Whether more proofs may be begun than there are statements, by a machine that faults befall.
+    /// Whether a machine with these faults may begin more proofs than there are statements.
     pub fn may_prove_twice(&self) -> bool {
         self.faults.cost_proofs() || self.aborts()
     }
 
-    /// Whether proofs that nobody wants any more are asked to end: then they may be begun again.
+    /// Whether unwanted proofs are asked to end: then they may be begun again.
     pub fn aborts(&self) -> bool {
         self.tuning.engine.orphans != Orphans::FinishAndStore
     }
 
-    /// The command that makes this world again.
+    /// The command that repeats this world.
     pub fn command(&self) -> String {
         let cache = if self.cache { "" } else { " --no-cache" };
         let cost = match self.cost_percent {

@@ -1,23 +1,23 @@
 //! Sizing: how large a cache does a chain need, and what does it save?
 //!
-//! A chain is played once against many [caches](cache::Cache): of each key design, under each cap. What is
-//! asked for, and in which order, is decided by a [`Follower`], the planner and the covenant in miniature; what
-//! goes when a cache is full, by the order of [`reprise_store::gc`].
+//! A chain is run once against many [caches](cache::Cache): of each key design, under each cap. A [`Follower`], a small
+//! model of the planner and the covenant, decides what is requested and in which order. The order of
+//! [`reprise_store::gc`] decides what a full cache evicts.
 //!
 //! | module | noun |
 //! |---|---|
-//! | [`chain`] | blocks, as far as a cache feels them |
+//! | [`chain`] | blocks, as far as they matter to a cache |
 //! | [`recorded`] | a recording, executed |
-//! | [`synthetic`] | a chain that is drawn, block by block |
+//! | [`synthetic`] | a randomly drawn chain, block by block |
 //! | [`follower`] | what is wanted of a chain |
 //! | [`cache`] | a key design and a cap |
-//! | [`table`] | what is printed |
-//! | [`plot`] | what is drawn |
+//! | [`table`] | the printed tables |
+//! | [`plot`] | the SVG plot |
 //!
 //! # What is modelled
 //!
-//! * Every block of the followed chain, one by one; of the empty ones only that they are there. Nothing is
-//!   hashed or executed, which is why a month takes seconds.
+//! * Every block of the followed chain, one by one; an empty block only counts. Nothing is hashed or executed, so a
+//!   month takes seconds.
 //! * Reorgs come independently of each other and of everything else. One of depth *d* replaces *d* blocks by
 //!   *d* + 1 new ones, in one event. A share of them is undone a little later: a *return*. Of the transactions
 //!   that left, a share is accepted by the other fork too, up to three blocks higher; the same statement, for
@@ -27,18 +27,18 @@
 //! * Bundles by the planner's own rule; a settlement lands a fixed number of blocks after its submission, and the
 //!   next is submitted then. Where more bundles close than can land, what is live grows, as it would.
 //! * A restart asks again for what is wanted at that moment, of the same disk.
-//! * What is final, and settled for good, is pruned. A cap evicts after each event what is not live; *live* is
-//!   what is used at a height that is not settled yet, or above it.
+//! * What is final, and settled by a settlement that is final, is pruned. After each event a cap evicts what is not
+//!   live; *live* is what is used at a height that is not settled yet, or above it.
 //!   A node's own `--max-bytes` keeps more than that: batches and aggregates until they are final.
 //! * Designs differ in the key alone. *Coordinate*: as kaspanet/vprogs #83 keys a receipt. *Statement*: what is
-//!   proved. *No cache*: a receipt lives with its block, and is gone when that is settled, leaves the chain, or
-//!   the process ends. Faults that a wrong key brings are not modelled: the coordinate design is given every benefit.
+//!   proved. *No cache*: a receipt is dropped when its block is settled or leaves the chain, or the process ends. Errors
+//!   that a wrong key can cause are not modelled, in favour of the coordinate design.
 //!
 //! Left out: the time proofs take; failures; transactions that touch each other's accounts (on another fork,
 //! after another history, they are other statements); batches that are equal on two forks; blocks that a reorg
 //! delays without replacing; the log's own overhead on the disk (up to as much again, and a segment).
 //!
-//! `sim/tests` holds the model against the real pipeline: same proofs and same hits, by kind and design.
+//! `sim/tests` compares the model with the real pipeline: the same proofs and the same hits, by kind and design.
 //!
 //! # Where the numbers come from
 //!
@@ -84,7 +84,7 @@ pub mod recorded;
 pub mod synthetic;
 pub mod table;
 
-/// What is sized with, besides a chain.
+/// The parameters of a sizing, besides the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Setup {
     /// How the chain is followed.
@@ -121,7 +121,7 @@ impl Shape {
     }
 }
 
-/// Plays a chain against caches; with `to_the_end`, empty blocks follow until everything is settled.
+/// Runs a chain against caches; with `to_the_end`, empty blocks follow until everything is settled.
 pub fn play(
     steps: impl IntoIterator<Item = Step>,
     config: FollowerConfig,
@@ -155,7 +155,7 @@ pub fn play(
     shape
 }
 
-/// The rows of the caches that one chain was played against. One without a cache is among them.
+/// The rows of the caches that one chain was run against. One row has no cache.
 fn rows(of: impl Fn(&Cache) -> String, caches: &[Cache]) -> Vec<Row> {
     let without = caches.iter().find(|cache| cache.kind().0 == Design::None);
     let without_ms = without.map_or(0, |cache| cache.figures().spent_ms);
@@ -240,7 +240,7 @@ pub fn of_synthetic(synthetic: &Synthetic, setup: Setup, bytes_max: &[u64]) -> S
     let shape = play(synthetic.steps(), setup.config, &mut first, false);
     let caps = wanted_caps(bytes_max, &first);
 
-    // Deep ones every minute would replace the chain faster than it grows.
+    // Deep reorgs every minute would replace the chain faster than it grows.
     let reorgs_per_hour = synthetic.reorgs_per_hour.min(1.0);
     let depths = [1, 10, 100, 1_000, 10_000].map(|mean| {
         let chain = Synthetic { reorg_depth: Depth::Geometric(mean), reorgs_per_hour, ..*synthetic };
@@ -277,7 +277,7 @@ pub fn of_synthetic(synthetic: &Synthetic, setup: Setup, bytes_max: &[u64]) -> S
     Sizing { chain: table::describe(synthetic), shape, tables, notes: table::notes(true) }
 }
 
-/// Does jobs on all cores; what came of them, in their order.
+/// Runs jobs on all cores. Returns their results, in order.
 fn in_parallel<J: Send, R: Send>(jobs: Vec<J>, work: impl Fn(J) -> R + Sync) -> Vec<R> {
     let cores = thread::available_parallelism().map_or(1, usize::from).min(jobs.len());
     let jobs: Vec<Mutex<Option<J>>> = jobs.into_iter().map(|job| Mutex::new(Some(job))).collect();

@@ -1,8 +1,8 @@
-//! The world: one queue of events in simulated time, and everything that happens in it.
+//! The world: one queue of events in simulated time, and their effects.
 //!
-//! A world is a function of its [`Scenario`]: the same seed gives the same events in the same order, the same
-//! trace and the same number of proofs, on every machine. It mines so many blocks while things go wrong; then
-//! it calms down, mines empty blocks, and everything must be settled before long.
+//! A world is a function of its [`Scenario`]: the same seed gives the same events in the same order, the same trace and the
+//! same number of proofs, on every machine. It mines a number of blocks while faults happen. Then the faults stop, empty
+//! blocks follow, and everything must be settled within a bounded time.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -26,14 +26,14 @@ use crate::prover::Prover;
 use crate::rng::Rng;
 use crate::scenario::{Fault, Faults, Scenario};
 
-/// How long a calm world may go on without a proof or a settlement while something is not settled, in
-/// microseconds: longer than any patience, wait or deadline that is drawn.
+/// How long a world without faults may go on without a proof or a settlement while something is not settled, in
+/// microseconds: longer than any timeout, wait or deadline that is drawn.
 const STANDSTILL_US: u64 = 300_000_000;
 
-/// How often a process of a calm world may give something up, and be started again.
+/// How often a process of a world without faults may give something up, and be started again.
 const RESTARTS_MAX: u32 = 50;
 
-/// What happens at a time.
+/// An event of the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Event {
     /// A miner finds a block.
@@ -42,9 +42,9 @@ enum Event {
     Arrive(usize, BlockHash),
     /// A node is notified of its miner's chain.
     Notify(usize),
-    /// Something a life of a machine waits for.
+    /// A timer of a process of a machine.
     Timer(usize, u64, Timer),
-    /// A branch that was kept back is shown.
+    /// A withheld branch is shown.
     Reveal,
     /// A machine is killed.
     Kill(usize),
@@ -56,7 +56,7 @@ enum Event {
     Rot(usize),
 }
 
-/// In the words that the trace is a digest of: they stay, whatever the variants are called.
+/// The trace is a digest of these texts: they stay the same, whatever the variants are called.
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -96,12 +96,12 @@ impl PartialOrd for Due {
     }
 }
 
-/// What came of a world.
+/// The outcome of a world.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Outcome {
     /// The seed.
     pub seed: u64,
-    /// Promises that were broken.
+    /// Broken invariants.
     pub violations: Vec<Violation>,
     /// Events that happened.
     pub events: u64,
@@ -113,7 +113,7 @@ pub struct Outcome {
     pub flips: u64,
     /// The deepest reorg.
     pub deepest: u64,
-    /// Times a process ended before it was asked to, and was started again.
+    /// How often a process crashed or was killed, and was started again.
     pub crashes: u64,
     /// Faults injected otherwise.
     pub faults: u64,
@@ -121,7 +121,7 @@ pub struct Outcome {
     pub prove_calls: u64,
     /// Distinct statements that a proof was begun for.
     pub statements: u64,
-    /// What the checkers counted of the first machine.
+    /// The counts of the first machine.
     pub counts: Counts,
     /// Whether more proofs may be begun than there are statements.
     pub may_prove_twice: bool,
@@ -156,18 +156,18 @@ pub struct World {
     queue: BinaryHeap<Reverse<Due>>,
     queued: u64,
     now_us: u64,
-    /// What befalls disks and machines.
+    /// The draws of faults of disks and machines.
     rng: Rng,
-    /// When a machine is killed, and how long it is down.
+    /// The draws of kills and of their durations.
     kill_rng: Rng,
-    /// When nodes are notified of changes on the L1.
+    /// The draws of notifications.
     news_rng: Rng,
-    /// What happens on the L1, whatever befalls machines.
+    /// The draws of the L1, independent of the machines.
     l1_rng: Rng,
     calm: bool,
-    /// How often something was given up since.
+    /// How often something was given up since the faults stopped.
     restarts: u32,
-    /// How far it has come, and since when: calm, artifacts published, settlements.
+    /// The last progress, and its time: whether faults stopped, artifacts published, settlements.
     reached: ((bool, u64, usize), u64),
     events: u64,
     crashes: u64,
@@ -261,18 +261,18 @@ impl World {
 
     /// Runs the world to its end.
     pub fn run(self) -> Outcome {
-        self.run_telling(None)
+        self.run_traced(None)
     }
 
-    /// The same, with a line for every event and for what it brought about.
-    pub fn run_telling(mut self, mut told: Option<&mut dyn FnMut(&str)>) -> Outcome {
+    /// The same, with a line for every event and for its effects.
+    pub fn run_traced(mut self, mut trace_line: Option<&mut dyn FnMut(&str)>) -> Outcome {
         while let Some(Reverse(due)) = self.queue.pop() {
             self.now_us = due.at_us;
             self.events += 1;
             self.trace.update(&due.at_us.to_le_bytes()).update(due.event.to_string().as_bytes());
             self.happen(due.event);
-            if let Some(told) = &mut told {
-                self.tell(due.at_us, &due.event, told);
+            if let Some(trace_line) = &mut trace_line {
+                self.trace_event(due.at_us, &due.event, trace_line);
             }
             if self.violated() || self.calm && self.machines[0].is_done(&self.l1) {
                 break;
@@ -285,17 +285,17 @@ impl World {
         self.end()
     }
 
-    fn tell(&self, at_us: u64, event: &Event, told: &mut dyn FnMut(&str)) {
-        told(&format!("{}.{:06} {event}", at_us / 1_000_000, at_us % 1_000_000));
+    fn trace_event(&self, at_us: u64, event: &Event, trace_line: &mut dyn FnMut(&str)) {
+        trace_line(&format!("{}.{:06} {event}", at_us / 1_000_000, at_us % 1_000_000));
         for (number, machine) in self.machines.iter().enumerate() {
             lock(machine.checker())
-                .tell()
+                .take_notes()
                 .iter()
-                .for_each(|line| told(&format!("    machine {number}: {line}")));
+                .for_each(|line| trace_line(&format!("    machine {number}: {line}")));
         }
     }
 
-    /// Whether a calm world has come no further for too long.
+    /// Whether a world without faults has made no progress for too long.
     fn stands_still(&mut self) -> bool {
         let published = lock(self.machines[0].checker()).counts.published;
         let reached = (self.calm, published, self.l1.settled_count());
@@ -327,19 +327,19 @@ impl World {
             }
             Event::Notify(machine) => {
                 let mut later = vec![];
-                let told = self.machines[machine].notify(self.now_us, &self.l1, &mut later);
-                self.settle_up(machine, later, told);
+                let result = self.machines[machine].notify(self.now_us, &self.l1, &mut later);
+                self.settle_up(machine, later, result);
             }
             Event::Timer(machine, life, timer) => {
                 if self.machines[machine].life == life {
                     let mut later = vec![];
-                    let told = self.machines[machine].fire(self.now_us, timer, &mut later);
-                    self.settle_up(machine, later, told);
+                    let result = self.machines[machine].fire(self.now_us, timer, &mut later);
+                    self.settle_up(machine, later, result);
                 }
             }
             Event::Reveal => {
                 if !self.calm {
-                    // Up to the finality depth, whatever blocks nodes are still to be notified of.
+                    // Up to the finality depth, counted from the tip that the nodes may not know yet.
                     let deepest = self.scenario.finality_depth * 2 / 3;
                     let shallow = self.l1_rng.percent(70);
                     let depth = 1 + self.l1_rng.among(0..if shallow { deepest / 4 } else { deepest });
@@ -351,7 +351,7 @@ impl World {
             }
             Event::Kill(machine) => {
                 if !self.calm {
-                    self.die(machine, ProcessEnd::Killed);
+                    self.process_ended(machine, ProcessEnd::Killed);
                     let after = self.kill_rng.interval(mean * 45);
                     self.later(after, Event::Kill(machine));
                 }
@@ -366,7 +366,7 @@ impl World {
             }
             Event::Rot(machine) => {
                 if !self.calm {
-                    self.machines[machine].rot();
+                    self.machines[machine].flip_bit();
                     let after = self.rng.interval(mean * 3);
                     self.later(after, Event::Rot(machine));
                 }
@@ -389,13 +389,13 @@ impl World {
         self.later(next, Event::Mine);
     }
 
-    /// Faults stop. An operator sees to what was given up.
+    /// Faults stop. An operator restarts what was given up.
     fn calm_down(&mut self) {
         self.calm = true;
         for machine in 0..self.machines.len() {
             self.machines[machine].calm();
             if lock(self.machines[machine].checker()).given_up {
-                self.die(machine, ProcessEnd::Killed);
+                self.process_ended(machine, ProcessEnd::Killed);
             }
         }
     }
@@ -415,38 +415,38 @@ impl World {
         }
         match self.machines[machine].start(self.now_us) {
             Ok(()) => {
-                // Catches up at once.
+                // It catches up at once.
                 self.later(1, Event::Notify(machine));
             }
-            Err(death) => self.die(machine, death),
+            Err(death) => self.process_ended(machine, death),
         }
     }
 
-    /// Queues what a machine waits for, and sees to its end if it came to that.
-    fn settle_up(&mut self, machine: usize, later: Vec<(u64, Timer)>, told: Result<(), ProcessEnd>) {
+    /// Queues a machine's timers, and handles its end if it ended.
+    fn settle_up(&mut self, machine: usize, later: Vec<(u64, Timer)>, result: Result<(), ProcessEnd>) {
         let life = self.machines[machine].life;
         for (at_us, timer) in later {
             self.at(at_us, Event::Timer(machine, life, timer));
         }
-        match told {
+        match result {
             Ok(()) if lock(self.machines[machine].checker()).given_up => {
-                // An operator restarts what has given up, but not for ever.
+                // An operator restarts a process that gave something up, a limited number of times.
                 self.restarts += u32::from(self.calm);
                 if self.restarts > RESTARTS_MAX {
                     self.broken("once faults stop, everything is settled", "it gives up again and again");
                 }
-                self.die(machine, ProcessEnd::Killed);
+                self.process_ended(machine, ProcessEnd::Killed);
             }
             Ok(()) => {}
-            Err(death) => self.die(machine, death),
+            Err(death) => self.process_ended(machine, death),
         }
     }
 
-    /// A process is gone; another is started a little later.
-    fn die(&mut self, machine: usize, death: ProcessEnd) {
+    /// A process ended. Another is started a little later.
+    fn process_ended(&mut self, machine: usize, death: ProcessEnd) {
         let by_right = match &death {
             ProcessEnd::Killed => true,
-            // A full disk ends a process that cannot write its lock; never one that runs.
+            // A full disk ends a process that cannot write its lock, never one that runs.
             ProcessEnd::NotOpened(_) => self.scenario.faults.has(Fault::Full),
             ProcessEnd::Ended(_) | ProcessEnd::Panicked(_) | ProcessEnd::NotStarted(_) => false,
         };
@@ -461,7 +461,7 @@ impl World {
 
     fn end(mut self) -> Outcome {
         if self.violated() {
-            // What broke first counts.
+            // The first broken invariant counts.
         } else {
             self.machines[0].audit();
             if self.machines[0].is_refused() {
@@ -488,7 +488,7 @@ impl World {
                     format!("machine {number}: {calls} calls, {distinct} statements, {after_prune} pruned");
                 broken.push(Violation { promise: "there is one prove call a statement", by });
             }
-            // What the machine itself broke comes first.
+            // Those of the machine itself come first.
             broken.splice(0..0, checker.violations().iter().cloned());
             self.trace.update(checker.trace().as_bytes());
         }

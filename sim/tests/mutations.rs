@@ -1,13 +1,13 @@
-//! The proof of the checkers: each deliberate bug is caught, within a stated number of worlds.
+//! A test of the checkers: each deliberate bug is caught, within a stated number of worlds.
 //!
-//! `just mutations` runs it. It is a binary of its own, because one bug at a time is live for a whole process.
+//! `just mutations` runs it. It is a binary of its own, because one bug at a time is enabled for a whole process.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on has failed")]
 
 use reprise_model::mutation::{Mutation, make};
 use reprise_sim::campaign::run;
 use reprise_sim::scenario::{Limits, Scenario};
 
-/// No bug may live through more worlds than these.
+/// Every bug must be caught within this many worlds.
 const WORLDS_MAX: u64 = 200;
 
 #[test]

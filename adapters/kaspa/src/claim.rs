@@ -1,18 +1,19 @@
 //! Claims: how exits are paid where settlements are proved.
 //!
-//! A settlement's proof commits to its exits by a digest, a fold over batches of folds over exits. A settlement that
-//! has some leaves, beside the covenant's next state, a *claim*: an output of the covenant whose script holds that
-//! digest. Whoever likes, and pays the fee, spends a claim and *peels* the last exit off it: shows what the digest is the
-//! hash of, pays that exit out of the [vault](vault_redeem), and leaves a claim to the rest, until nothing is left. So a
-//! settlement never waits for its exits, whatever they are, and there may be any number of them.
+//! A settlement's proof commits to its exits by a digest: a fold over batches of folds over exits. A settlement with
+//! exits leaves, beside the covenant's next state, a *claim*: an output of the covenant whose script holds that digest.
+//! Anybody who pays the fee can spend a claim and *peel* the last exit off it. The spender shows the preimage of the
+//! digest, pays that exit out of the [vault](vault_redeem), and leaves a claim to the rest, until nothing is left. So a
+//! settlement does not wait for its exits, and can have any number of them.
 //!
-//! An exit names the hash of a script in 32 bytes (BLAKE2b, as pay-to-script-hash has it), and is paid to that. It is not
-//! the ledger account of a script: Kaspa's scripts cannot compute that one. An exit below [`EXIT_MIN`] is peeled and not
-//! paid, because no block would have room for an output so small.
+//! An exit names the hash of a script in 32 bytes (BLAKE2b, as in pay-to-script-hash) and is paid to that hash. It does
+//! not name the ledger account of a script, which Kaspa's scripts cannot compute. An exit below [`EXIT_MIN`] is peeled and
+//! not paid: the storage mass of so small an output exceeds what a block holds.
 //!
 //! # Fold
 //!
-//! RISC Zero's, over SHA-256: `tag` is the domain of exits in a cell, `amount` in eight bytes, little-endian.
+//! The fold of the RISC Zero programs, over SHA-256. `tag` is the domain of exits in a 32-byte cell; `amount` has eight
+//! bytes, little-endian.
 //!
 //! ```text
 //! batch′   = SHA-256(tag | batch | destination | amount | 24 zeros)      for every exit of a batch; from zeros
@@ -21,15 +22,15 @@
 //!
 //! # Peeling
 //!
-//! The claim is input 0; output 1 pays the exit; input 1 is a coin of the vault, and output 2 returns what the exit leaves of
-//! it to its own script. Where something is left to be claimed, one output continues the claim.
+//! Input 0 is the claim, and output 1 pays the exit. Input 1 is a coin of the vault, and output 2 returns its change to
+//! the vault. Where exits are left, one output continues the claim.
 //!
 //! | script | demands |
 //! |---|---|
-//! | claim | what is shown hashes to the state; the outputs above; the rest as the next state |
-//! | vault | beside a claim of its covenant: to be input 1 of it. Else: two coins of the vault become one that holds both |
+//! | claim | the witness hashes to the state; the outputs are those above; the rest is the next state |
+//! | vault | beside a claim of its covenant: it is input 1. Otherwise: two coins of the vault become one with the value of both |
 //!
-//! A coin of the vault moves in no transaction of a lane, where what goes back would count as a deposit.
+//! A coin of the vault never moves in a transaction of a lane: there its change would count as a deposit.
 
 use kaspa_consensus_core::tx::ScriptPublicKey;
 use kaspa_txscript::opcodes::codes::{
@@ -48,7 +49,7 @@ use reprise_model::journal::Exit;
 use crate::script::{Script, sha256};
 use crate::vault::EXIT_MIN;
 
-/// What a claim holds at least: an output of less has a storage mass out of proportion.
+/// The least value of a claim, in sompi: the storage mass of a smaller output is out of proportion.
 pub const CLAIM_VALUE: u64 = EXIT_MIN;
 
 /// The domain of exits, in a cell.
@@ -58,7 +59,7 @@ const TAG: [u8; 32] = {
     tag
 };
 
-/// What is left to be claimed.
+/// The exits of a settlement that are not claimed yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RemainingExits {
     /// The fold over the batches whose exits are all left.
@@ -86,7 +87,7 @@ pub struct ClaimStep {
     pub before: RemainingExits,
     /// What is left after.
     pub after: RemainingExits,
-    /// The fold over the exits of the batch that this one is the last of, where its batch is opened by it.
+    /// Where this exit is the last of its batch, and opens it: the fold over the exits of the batch.
     pub opens: Option<Digest>,
     /// The exit.
     pub exit: Exit,
@@ -103,7 +104,7 @@ pub fn fold_batch(batches: &Digest, batch: &Digest) -> Digest {
     Digest(sha256(&[&TAG, &batches.0, &batch.0]))
 }
 
-/// How the exits of a settlement are claimed: each batch's, oldest first; what is peeled first comes first.
+/// The steps that claim the exits of a settlement, given per batch, oldest first. The first step to take comes first.
 pub fn claim_steps(batches: &[Vec<Exit>]) -> Vec<ClaimStep> {
     let (mut claim_steps, mut folded) = (vec![], Digest::ZERO);
     for exits in batches.iter().filter(|exits| !exits.is_empty()) {
@@ -123,7 +124,7 @@ pub fn claim_steps(batches: &[Vec<Exit>]) -> Vec<ClaimStep> {
 }
 
 impl ClaimStep {
-    /// The part of a spending script that shows it.
+    /// The data that the spending script pushes to show this step.
     pub fn witness(&self) -> Result<Vec<u8>, ScriptBuilderError> {
         let mut script = ScriptBuilder::new();
         let opens = self.opens.unwrap_or(Digest::ZERO);
@@ -134,7 +135,7 @@ impl ClaimStep {
         Ok(script.drain())
     }
 
-    /// Whether it is paid: one that is too small is not.
+    /// Whether the exit is paid: one below [`EXIT_MIN`] is not.
     pub fn is_paid(&self) -> bool {
         self.exit.amount >= EXIT_MIN
     }
@@ -156,7 +157,7 @@ pub fn script(left: &RemainingExits) -> Result<ScriptPublicKey, ScriptBuilderErr
     Ok(pay_to_script_hash_script(&redeem(left)?))
 }
 
-/// What every claim's script ends in.
+/// The rules that every claim's script ends with.
 pub fn code() -> Result<Vec<u8>, ScriptBuilderError> {
     // The script names its own length, and how long that name is depends on it.
     let mut length = 0;
@@ -176,11 +177,11 @@ fn rules(length: usize) -> Result<Vec<u8>, ScriptBuilderError> {
     // batches′ batch′ opens destination amount | batches batch
     script.ops(&[OpDup])?.number(0)?.number(32)?.ops(&[OpSubstr, OpSwap])?;
     script.number(32)?.number(64)?.ops(&[OpSubstr])?;
-    // No other cut of the same bytes.
+    // Fixed lengths: no other split of the same bytes passes.
     for (at, size) in [(2, 8), (3, 32), (4, 32), (5, 32), (6, 32)] {
         script.number(at)?.ops(&[OpPick, OpSize])?.number(size)?.ops(&[OpNumEqualVerify, OpDrop])?;
     }
-    // The batch: the one begun, or the last one, opened.
+    // The batch: one that was opened before, or the last one, which this step opens.
     script.ops(&[OpDup])?.data(&[0; 32])?.ops(&[OpEqual, OpIf, OpDrop])?;
     script.data(&TAG)?.number(6)?.ops(&[OpPick, OpCat])?.number(4)?.ops(&[OpPick, OpCat, OpSHA256])?;
     script.ops(&[OpEqualVerify])?.number(2)?.ops(&[OpPick])?;
@@ -188,18 +189,18 @@ fn rules(length: usize) -> Result<Vec<u8>, ScriptBuilderError> {
     // batches′ batch′ opens destination amount | batch: its last exit
     script.data(&TAG)?.number(5)?.ops(&[OpPick, OpCat])?.number(3)?.ops(&[OpPick, OpCat])?;
     script.number(2)?.ops(&[OpPick, OpCat])?.data(&[0; 24])?.ops(&[OpCat, OpSHA256, OpEqualVerify])?;
-    // Is paid, where it is large enough: what it takes.
+    // The exit is paid, where it is large enough. Leaves the amount paid.
     script.ops(&[OpDup])?.number(EXIT_MIN as usize)?.ops(&[OpGreaterThanOrEqual, OpIf])?;
     script.ops(&[OpDup])?.number(1)?.ops(&[OpTxOutputAmount, OpNumEqualVerify])?;
     script.data(&[0, 0, OpBlake2b, 32])?.number(2)?.ops(&[OpPick, OpCat])?.data(&[OpEqual])?.ops(&[OpCat])?;
     script.number(1)?.ops(&[OpTxOutputSpk, OpEqualVerify])?;
     script.ops(&[OpElse, OpDrop])?.number(0)?.ops(&[OpEndIf])?;
-    // What that leaves of input 1 goes back to where it was.
+    // The change of input 1 goes back to its script.
     script.number(1)?.ops(&[OpTxInputAmount, OpSwap, OpSub, OpDup])?.number(0)?;
     script.ops(&[OpGreaterThan, OpIf])?.number(2)?.ops(&[OpTxOutputAmount, OpLessThanOrEqual, OpVerify])?;
     script.number(2)?.ops(&[OpTxOutputSpk])?.number(1)?.ops(&[OpTxInputSpk, OpEqualVerify])?;
     script.ops(&[OpElse, OpDrop, OpEndIf])?;
-    // batches′ batch′ opens destination: the rest is claimed later.
+    // batches′ batch′ opens destination: the next state.
     script.ops(&[Op2Drop, Op2Dup, OpCat])?.data(&[0; 64])?.ops(&[OpEqual, OpIf, Op2Drop])?;
     script.ops(&[OpTxInputIndex, OpAuthOutputCount])?.number(0)?.ops(&[OpNumEqualVerify])?;
     script.ops(&[OpElse, OpCat])?.data(&[OpData64])?.ops(&[OpSwap, OpCat])?;
@@ -216,14 +217,14 @@ pub fn vault_redeem(covenant: Digest) -> Result<Vec<u8>, ScriptBuilderError> {
     let mut script = Script::default();
     script.ops(&[OpTxSubnetId])?.data(&[0; 20])?.ops(&[OpEqualVerify])?;
     script.number(0)?.ops(&[OpInputCovenantId])?.data(&covenant.0)?.ops(&[OpEqual, OpIf])?;
-    // Beside a claim: what input 0 ends in is what its script is the hash of, and is a claim's.
+    // Beside a claim: input 0's signature script ends in its redeem script, and that ends in the claim's rules.
     script.ops(&[OpTxInputIndex])?.number(1)?.ops(&[OpNumEqualVerify])?;
     script.number(0)?.number(0)?.ops(&[OpTxInputScriptSigLen, OpDup])?.number(length)?;
     script.ops(&[OpSub, OpSwap, OpTxInputScriptSigSubstr, OpDup])?.pays_to_hash()?;
     script.number(0)?.ops(&[OpTxInputSpk, OpEqualVerify, OpDup])?.number(0)?.number(1)?;
     script.ops(&[OpSubstr])?.data(&[OpData64])?.ops(&[OpEqualVerify])?.number(65)?.number(length)?;
     script.ops(&[OpSubstr, OpSHA256])?.data(&sha256(&[&code]))?.ops(&[OpEqualVerify])?;
-    // Two become one.
+    // Two coins become one.
     script.ops(&[OpElse, OpTxInputIndex])?.number(2)?.ops(&[OpLessThan, OpVerify])?;
     script.number(0)?.ops(&[OpTxInputSpk, OpDup])?.number(1)?.ops(&[OpTxInputSpk, OpEqualVerify])?;
     script.number(0)?.ops(&[OpTxOutputSpk, OpEqualVerify])?.number(0)?.ops(&[OpTxInputAmount])?.number(1)?;

@@ -1,6 +1,6 @@
 //! A connection to a node: wRPC with borsh, to the address given and to no other.
 //!
-//! Kaspa's client asks a public resolver for a node when it has no address; here it always has one.
+//! Without an address, Kaspa's client asks a public resolver for a node. This crate always gives an address.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,35 +34,35 @@ pub enum ClientError {
     },
 }
 
-/// A question that a node did not answer, or refused.
+/// A request that a node did not answer, or refused.
 #[derive(Debug, thiserror::Error)]
 #[error("the node did not answer {asked}: {source}")]
 pub struct Unanswered {
-    /// The question, by the name Kaspa's RPC gives it.
+    /// The request, by its name in Kaspa's RPC.
     pub asked: &'static str,
-    /// What the node said, or why it said nothing.
+    /// The node's error, or the client's.
     pub source: Box<RpcError>,
 }
 
 impl Unanswered {
-    /// Whether the node said no, rather than nothing. The client hands on what a node says as text alone.
+    /// Whether the node refused, rather than not answered. The client reports a node's error as text only.
     pub fn is_refusal(&self) -> bool {
         self.source.to_string().contains("RPC response error")
     }
 
-    /// Whether the node said that a transaction is larger than it relays.
+    /// Whether the node refused a transaction as larger than it relays.
     pub fn is_too_heavy(&self) -> bool {
         let said = self.source.to_string();
         said.contains("mass of") && said.contains("is larger than max allowed size")
     }
 
-    /// Whether the node said that it lists no unspent outputs.
+    /// Whether the node refused because it keeps no index of unspent outputs.
     pub fn is_index_off(&self) -> bool {
         self.source.to_string().contains("--utxoindex")
     }
 }
 
-/// Names the question in a node's refusal.
+/// Adds the name of the request to an error.
 pub fn unanswered(asked: &'static str) -> impl FnOnce(RpcError) -> Unanswered {
     move |source| Unanswered { asked, source: source.into() }
 }
@@ -80,8 +80,8 @@ pub fn parse_url(given: &str) -> Result<String, ClientError> {
     }
 }
 
-/// Connects, or fails within `timeout`. It does not connect again by itself: whoever follows a node has to catch
-/// up and to subscribe again, and so has to know.
+/// Connects, or fails within `timeout`. The client does not reconnect by itself: after a lost connection the caller must
+/// subscribe again and catch up.
 pub async fn connect(url: &str, timeout: Duration) -> Result<Client, ClientError> {
     let failed = |reason: String| ClientError::Connect { url: url.into(), reason };
     let client = KaspaRpcClient::new(WrpcEncoding::Borsh, Some(url), None, None, None);

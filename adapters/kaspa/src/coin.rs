@@ -1,23 +1,23 @@
-//! Coins: unspent outputs, and what is paid for a transaction's inclusion.
+//! Coins (unspent outputs), and the fees of a transaction.
 
 use kaspa_consensus_core::tx::{TransactionOutpoint, UtxoEntry};
 
-/// The least fee a node relays, in sompi a gram.
+/// The lowest fee rate that a node relays, in sompi a gram.
 pub const FEERATE_MIN: f64 = 100.0;
 
 /// An unspent output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Coin {
-    /// Where it is.
+    /// Its outpoint.
     pub outpoint: TransactionOutpoint,
-    /// What it is.
+    /// The output: amount, script, DAA score, covenant.
     pub entry: UtxoEntry,
 }
 
-/// What is paid for inclusion.
+/// The fee of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Fees {
-    /// Sompi a gram; what nodes relay at least is paid anyway.
+    /// Sompi a gram, and at least [`FEERATE_MIN`].
     pub feerate: f64,
     /// The most a transaction may pay, in sompi.
     pub fee_max: u64,
@@ -28,6 +28,6 @@ pub struct Fees {
 pub struct Funding<'a> {
     /// The key's coins.
     pub coins: &'a [Coin],
-    /// What is paid for inclusion.
+    /// The fee.
     pub fees: Fees,
 }

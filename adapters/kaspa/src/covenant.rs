@@ -7,8 +7,8 @@
 //! # Rules
 //!
 //! 1. The payload's pins are the covenant's; its root and tip *before* are the state.
-//! 2. Its end block is on the selected chain, not too deep (`OpChainblockSeqCommit`): a settlement of an orphaned
-//!    block is refused by consensus itself.
+//! 2. Its end block is on the selected chain, not too deep (`OpChainblockSeqCommit`): consensus itself refuses a
+//!    settlement of an orphaned block.
 //! 3. Exactly one output continues the covenant. It pays at least what was spent, to the script with root and tip
 //!    *after* as its state. Under a proof, a settlement with exits has one more, the [claim] to them.
 //! 4. What [`Proof`] demands.
@@ -36,14 +36,14 @@ use crate::claim;
 use crate::payload::field;
 use crate::script::{Script, sha256};
 
-/// A network of one's own, where a covenant may do without a proof: simnet and devnet convert, nothing else does.
+/// A private network, where a covenant may demand no proof. Only simnet and devnet convert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OwnNetwork(NetworkId);
 
-/// A network of others was to do without a proof.
+/// A covenant without a proof was asked for on a public network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{network} is no network of one's own: a covenant without a proof is for simnet and devnet; settle with RISC Zero"
+    "{network} is a public network: a covenant without a proof is for simnet and devnet; settle with RISC Zero"
 )]
 pub struct NotOwnError {
     /// The network.
@@ -64,7 +64,7 @@ impl TryFrom<NetworkId> for OwnNetwork {
 /// What a covenant demands beside the chain of states.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Proof {
-    /// Nothing: anybody may settle anything that chains. For a network of one's own.
+    /// No proof: anybody can settle any state that continues the last one. For private networks.
     None(OwnNetwork),
     /// A succinct RISC Zero receipt of the aggregate program, with its commitment bound.
     Succinct(Succinct),
@@ -73,7 +73,7 @@ pub enum Proof {
 }
 
 impl Proof {
-    /// The kind of seal it demands; nothing where it does without.
+    /// The kind of seal it demands; `None` where it demands no proof.
     pub fn demands(&self) -> Option<SealKind> {
         match self {
             Self::None(_) => None,
@@ -116,7 +116,7 @@ impl Seal {
         }
     }
 
-    /// What the script finds on its stack, the lowest first.
+    /// The data on the script's stack, the lowest first.
     pub fn pushes(&self) -> Vec<Vec<u8>> {
         match self {
             Self::Groth16(proof) => vec![proof.clone()],
@@ -136,15 +136,15 @@ impl Seal {
 /// Reads a backend's seal; an error says what is wrong with it.
 pub type SealReader = fn(&[u8]) -> Result<Seal, String>;
 
-/// What verifies succinct receipts (`OpZkPrecompile`, tag 0x21). Which recursion program made one (a lift, a join, a
-/// resolve) is the receipt's to say: the precompile finds it among RISC Zero's.
+/// Verifies succinct receipts (`OpZkPrecompile`, tag 0x21). The receipt names the recursion program that made it (a lift,
+/// a join, a resolve), and the precompile accepts RISC Zero's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Succinct {
     /// The program whose receipts are accepted.
     pub image: ProgramId,
 }
 
-/// What verifies Groth16 receipts (`OpZkPrecompile`, tag 0x20).
+/// Verifies Groth16 receipts (`OpZkPrecompile`, tag 0x20).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Groth16 {
     /// The program whose receipts are accepted.
@@ -157,7 +157,7 @@ pub struct Groth16 {
     pub bn254_control_id: Digest,
 }
 
-/// Where a covenant stands.
+/// The state of a covenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct State {
     /// The state root.
@@ -188,7 +188,7 @@ const BOUND_HEAD: [u8; 32] = {
 impl Rules {
     /// The rules under `pins`.
     pub fn new(pins: PinsDigest, proof: &Proof) -> Result<Self, ScriptBuilderError> {
-        // The script names the length of its own rules, and how long that name is depends on it.
+        // The script contains the length of its own rules, which depends on the encoding of that length: a fixed point.
         let mut length = 0;
         loop {
             let code = rules(pins, proof, length)?;
@@ -244,13 +244,13 @@ fn rules(pins: PinsDigest, proof: &Proof, length: usize) -> Result<Vec<u8>, Scri
     script.data(&[OpData64])?;
     script.payload(field::ROOT_AFTER)?.ops(&[OpCat])?.payload(field::TIP_AFTER)?.ops(&[OpCat])?;
     script.own_rules(length)?.pays_to_hash()?;
-    // … is the one output's that continues this one, which pays no less.
+    // … is the script of the one output that continues this one, and that output holds no less.
     script.continuation(0)?;
     match proof {
         Proof::None(_) => {
             script.ops(&[OpTxInputIndex, OpAuthOutputCount])?.number(1)?.ops(&[OpNumEqualVerify])?;
         }
-        // Where there are exits, another one is the claim to them.
+        // Where there are exits, a second output is the claim to them.
         Proof::Succinct(_) | Proof::Groth16(_) => {
             script.payload(field::EXITS)?.ops(&[OpDup])?.data(&[0; 32])?.ops(&[OpEqual, OpIf, OpDrop])?;
             script.ops(&[OpTxInputIndex, OpAuthOutputCount])?.number(1)?.ops(&[OpNumEqualVerify, OpElse])?;
@@ -315,8 +315,8 @@ impl Groth16 {
     }
 }
 
-/// The script that turns the digest of a journal into the digest of RISC Zero's claim that `image` ran to its end,
-/// committed that journal, and left no assumption open.
+/// The script that turns the digest of a journal into the digest of RISC Zero's receipt claim: `image` halted with exit
+/// code 0, committed that journal, and left no assumption open.
 pub fn claim_of_journal(image: ProgramId) -> Result<Vec<u8>, ScriptBuilderError> {
     let mut script = Script::default();
     // Output: tag | journal | no assumptions | two digests

@@ -1,6 +1,6 @@
-//! How a node, a lane and a covenant are, asked of the living: what `doctor` says before a run, or beside one.
+//! The state of a node, a lane, a covenant and a key: what `doctor` reports, before a run or beside one.
 //!
-//! What is asked is gathered into [`Facts`]; what they mean is a function of them ([`Facts::lines`]).
+//! [`examine`] asks the node and gathers the answers in [`Facts`]; [`Facts::lines`] is the pure function that judges them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,7 +14,7 @@ use reprise_model::block::{ChainBlock, ChainBlockMetadata};
 
 use crate::client::{self, unanswered};
 use crate::covenant::{Rules, State};
-use crate::follower::{Chain, Patient};
+use crate::follower::{Chain, WithTimeout};
 use crate::key::Key;
 use crate::sink::SinkError;
 use crate::track::Track;
@@ -24,25 +24,25 @@ use crate::{kaspa_hash, names};
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
-/// How many settlements should be paid for in advance.
+/// How many settlements the key's coins should pay for.
 const SETTLEMENTS_MIN: u64 = 10;
 
-/// How many seconds old the node's last block may be: to look, to act.
+/// The age of the node's last block, in seconds, that is a warning and that is a failure.
 const TIP_AGE: [u64; 2] = [60, 600];
 
-/// How a thing is.
+/// The verdict on one thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
-    /// As it should be.
+    /// Good.
     Ok,
-    /// It works, and somebody should look.
+    /// A run works, and somebody should look.
     Warning,
-    /// A run does not get on with it.
+    /// A run does not work with it.
     Failed,
 }
 
 impl Verdict {
-    /// In a word.
+    /// One word.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -52,20 +52,20 @@ impl Verdict {
     }
 }
 
-/// How one thing is.
+/// One line of the report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// What was looked at.
+    /// The thing examined.
     pub what: &'static str,
-    /// How it is.
+    /// The verdict.
     pub verdict: Verdict,
-    /// The same in words.
+    /// The finding, in words.
     pub said: String,
-    /// What to do about it; empty where it is as it should be.
+    /// What to do about it; empty where the verdict is `Ok`.
     pub advice: &'static str,
 }
 
-/// What is asked about.
+/// What [`examine`] examines.
 pub struct Subject<'a> {
     /// The node's borsh wRPC server.
     pub url: &'a str,
@@ -73,17 +73,17 @@ pub struct Subject<'a> {
     pub lane: &'a Lane,
     /// What the covenant's rules are on a network, where there is a covenant.
     pub rules: Option<&'a dyn Fn(NetworkId) -> Option<Rules>>,
-    /// How far the chain was followed before.
+    /// How far an earlier run followed the chain.
     pub position: Option<Position>,
     /// The state of the covenant, as far as it was followed.
     pub state: Option<State>,
-    /// Who pays.
+    /// The key that pays.
     pub key: Option<&'a Key>,
     /// The most a transaction may pay, in sompi.
     pub fee_max: u64,
 }
 
-/// How far a chain was followed, by its chronicle.
+/// How far a chain was followed, as its event log records it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
     /// Network, lane and root.
@@ -110,7 +110,7 @@ impl Position {
             }
         };
         for run in event_log.settled() {
-            // None of this part ever leaves.
+            // This part is final: only its last block matters.
             blocks.drain(..blocks.len() - 1);
             add(&mut blocks, run?);
         }
@@ -124,18 +124,18 @@ impl Position {
     }
 }
 
-/// Where the covenant's output is.
+/// The state of the covenant's output on the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Where {
-    /// In the state that was followed.
-    Here,
+pub enum CovenantStatus {
+    /// In the state that the event log records.
+    AsFollowed,
     /// Founded, and not in its first state yet.
     Founded,
-    /// In neither.
+    /// In another state, or not there.
     Elsewhere,
 }
 
-/// What a node answered.
+/// The node's answers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Facts {
     /// Its version.
@@ -152,19 +152,19 @@ pub struct Facts {
     pub reached: (u64, Option<u64>),
     /// How many seconds ago its last block was mined.
     pub tip_age: u64,
-    /// Whether it knows the last block that was followed; none where nothing was.
+    /// Whether it knows the last block that was followed; `None` where nothing was followed.
     pub knows_tip: Option<bool>,
-    /// How many blue scores ago the lane was used last; none where it is forgotten, or never was.
+    /// How many blue scores ago the lane was used last; `None` where it expired, or was never used.
     pub lane_idle: Option<u64>,
-    /// Where the covenant is; none where there is none, or it cannot be said.
-    pub covenant: Option<Where>,
-    /// What the key's coins hold, and its address; none where there is no key, or it cannot be said.
+    /// The covenant's state; `None` where there is no covenant, or the node cannot tell.
+    pub covenant: Option<CovenantStatus>,
+    /// The value of the key's coins, in sompi, and its address; `None` where there is no key, or the node cannot tell.
     pub funds: Option<(u64, String)>,
     /// The most a transaction may pay, in sompi.
     pub fee_max: u64,
 }
 
-/// Asks the node; a line alone where it does not answer.
+/// Asks the node. Where it does not answer, the report is one failed line.
 pub fn examine(subject: &Subject<'_>) -> Vec<Line> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let facts = match runtime {
@@ -184,7 +184,7 @@ async fn ask(subject: &Subject<'_>) -> Result<Facts, SinkError> {
     let client = client::connect(subject.url, CONNECT_WITHIN).await?;
     let rpc: &dyn RpcApi = client.as_ref();
     let rpc_chain: std::sync::Arc<dyn RpcApi> = client.clone();
-    let chain = Patient { chain: rpc_chain, within: ANSWER_WITHIN };
+    let chain = WithTimeout { chain: rpc_chain, timeout: ANSWER_WITHIN };
     let info = chain.server().await?;
     let network = info.network_id;
     let sink = chain.tip().await?;
@@ -208,9 +208,9 @@ async fn ask(subject: &Subject<'_>) -> Result<Facts, SinkError> {
                 None => false,
             };
             Some(match here(rules.script(state)).await? {
-                true => Where::Here,
-                false if founded => Where::Founded,
-                false => Where::Elsewhere,
+                true => CovenantStatus::AsFollowed,
+                false if founded => CovenantStatus::Founded,
+                false => CovenantStatus::Elsewhere,
             })
         }
         _ => None,
@@ -222,7 +222,7 @@ async fn ask(subject: &Subject<'_>) -> Result<Facts, SinkError> {
         }
         _ => None,
     };
-    // A connection that is gone cannot be closed, and need not be.
+    // A lost connection fails here, and needs no closing.
     let _ = client.disconnect().await.map_err(|e| unanswered("disconnect")(e.to_string().into()));
     Ok(Facts {
         version: info.server_version,
@@ -241,7 +241,7 @@ async fn ask(subject: &Subject<'_>) -> Result<Facts, SinkError> {
 }
 
 impl Facts {
-    /// What they mean.
+    /// The report.
     pub fn lines(&self) -> Vec<Line> {
         use Verdict::{Failed, Ok, Warning};
         let mut lines = vec![];
@@ -265,7 +265,7 @@ impl Facts {
         let synced = if self.synced {
             (Ok, "yes")
         } else if !names::has_peers(self.network) {
-            (Ok, "alone on a network of its own")
+            (Ok, "it has no peers, as usual on a private network")
         } else {
             (Failed, "it is catching up with its network")
         };
@@ -273,7 +273,7 @@ impl Facts {
         let index = match (self.index, self.funds.is_some()) {
             (true, _) => (Ok, "the node lists unspent outputs"),
             (false, _) => {
-                (Failed, "the node lists no unspent outputs: nothing can be settled, and no exit be paid")
+                (Failed, "the node lists no unspent outputs: no settlement can be sent, and no exit paid")
             }
         };
         say("index", index.0, index.1.into(), "start the node with --utxoindex");
@@ -300,24 +300,27 @@ impl Facts {
                     "position",
                     Warning,
                     said.into(),
-                    "a run asks it from the highest block it knows; use a node that keeps more if it says that there is none",
+                    "a run continues from the highest block that the node knows; if it reports that there is none, use a node that keeps more",
                 );
             }
             (None, _) => say("position", Ok, "nothing was followed yet".into(), ""),
         }
         self.lane(&mut say);
         match self.covenant {
-            Some(Where::Here) => say("covenant", Ok, "in the state that was followed".into(), ""),
-            Some(Where::Founded) => {
+            Some(CovenantStatus::AsFollowed) => {
+                say("covenant", Ok, "in the state that was followed".into(), "")
+            }
+            Some(CovenantStatus::Founded) => {
                 say("covenant", Ok, "founded: the first settlement moves it into its first state".into(), "");
             }
-            Some(Where::Elsewhere) => {
-                let said = "not in the state that was followed: it was settled since, or it has other rules";
+            Some(CovenantStatus::Elsewhere) => {
+                let said =
+                    "not in the state that was followed: somebody settled since, or it has other rules";
                 say(
                     "covenant",
                     Warning,
                     said.into(),
-                    "let a run catch up; if it is the same then, check --covenant, --covenant-proof, --lane, --deposit and the build",
+                    "let a run catch up; if the warning stays, check --covenant, --covenant-proof, --lane, --deposit and the build",
                 );
             }
             None => {}
@@ -336,16 +339,16 @@ impl Facts {
         lines
     }
 
-    /// How long the lane stays before the network forgets it.
+    /// How long the lane's entry stays before it expires.
     fn lane(&self, say: &mut dyn FnMut(&'static str, Verdict, String, &'static str)) {
         let window = Track::window(self.network);
         let Some(idle) = self.lane_idle else {
-            let said = "the lane has no entry: it was never used, or is forgotten";
+            let said = "the lane has no entry: it was never used, or the entry has expired";
             return say(
                 "lane",
                 Verdict::Warning,
                 said.into(),
-                "send it a transaction; what it did before cannot be joined to it",
+                "send a transaction on it; a settlement cannot continue from before the entry expired",
             );
         };
         let a_second = names::params(self.network)
@@ -357,7 +360,7 @@ impl Facts {
             _ => Verdict::Ok,
         };
         let said = format!(
-            "used last {:.1} hours ago; Kaspa forgets it in {:.1} hours unless it is used ({left} of {window} blue scores)",
+            "used {:.1} hours ago; its entry expires in {:.1} hours unless it is used ({left} of {window} blue scores)",
             hours(idle),
             hours(left)
         );
@@ -365,7 +368,7 @@ impl Facts {
             "lane",
             verdict,
             said,
-            "send it a transaction: what is forgotten cannot be joined to what comes after",
+            "send a transaction on it: after its entry expires, a settlement cannot continue from before",
         );
     }
 }
@@ -374,7 +377,7 @@ impl Facts {
 mod tests {
     use super::*;
 
-    fn well() -> Facts {
+    fn healthy() -> Facts {
         Facts {
             version: "2.1.0".into(),
             network: "mainnet".parse().unwrap(),
@@ -385,7 +388,7 @@ mod tests {
             tip_age: 1,
             knows_tip: Some(true),
             lane_idle: Some(36_000),
-            covenant: Some(Where::Here),
+            covenant: Some(CovenantStatus::AsFollowed),
             funds: Some((5_000_000_000, "kaspa:q".into())),
             fee_max: 100_000_000,
         }
@@ -399,12 +402,12 @@ mod tests {
 
     #[test]
     fn what_is_well_is_ok_line_by_line_and_the_lane_says_how_long_it_has() {
-        let lines = well().lines();
+        let lines = healthy().lines();
         assert!(lines.iter().all(|line| line.verdict == Verdict::Ok), "{lines:?}");
-        let said = verdict(&well(), "lane").1;
+        let said = verdict(&healthy(), "lane").1;
         // 432,000 blue scores at ten a second are twelve hours.
         assert!(said.contains("1.0 hours ago") && said.contains("in 11.0 hours"), "{said}");
-        assert!(verdict(&well(), "funds").1.contains("at least 50 settlements"));
+        assert!(verdict(&healthy(), "funds").1.contains("at least 50 settlements"));
     }
 
     #[test]
@@ -422,12 +425,12 @@ mod tests {
             ("lane", Warning, |facts| facts.lane_idle = None),
             ("lane", Warning, |facts| facts.lane_idle = Some(330_000)),
             ("lane", Warning, |facts| facts.lane_idle = Some(500_000)),
-            ("covenant", Warning, |facts| facts.covenant = Some(Where::Elsewhere)),
+            ("covenant", Warning, |facts| facts.covenant = Some(CovenantStatus::Elsewhere)),
             ("funds", Failed, |facts| facts.funds = Some((99_999_999, "kaspa:q".into()))),
             ("funds", Warning, |facts| facts.funds = Some((999_999_999, "kaspa:q".into()))),
         ];
         for (what, expected, spoil) in cases {
-            let mut facts = well();
+            let mut facts = healthy();
             spoil(&mut facts);
             let (found, said) = verdict(&facts, what);
             assert_eq!(found, *expected, "{what}: {said}");
@@ -435,9 +438,9 @@ mod tests {
     }
 
     #[test]
-    fn a_node_alone_on_a_network_of_its_own_is_as_synced_as_it_gets() {
+    fn a_node_without_peers_on_a_private_network_counts_as_synced() {
         let simnet = || "simnet".parse().unwrap();
-        let facts = Facts { network: simnet(), followed: Some("simnet".into()), synced: false, ..well() };
+        let facts = Facts { network: simnet(), followed: Some("simnet".into()), synced: false, ..healthy() };
         assert_eq!(verdict(&facts, "synced").0, Verdict::Ok);
     }
 

@@ -1,9 +1,9 @@
-//! The cashier: has the exits of proved settlements paid, one after the other.
+//! The exit payer: pays the exits of proved settlements, one transaction at a time.
 //!
-//! What a settlement leaves is a [claim] to its exits. Whoever can name them can peel them off, and that follows from the
-//! chain (`node::debts`), whoever sent the settlement: so the cashier is told all that is owed, pays what the node shows
-//! unspent, and says what is paid for good: a claim that is gone, of a settlement whose block is final. One transaction
-//! is under way at a time.
+//! A settlement leaves a [claim] to its exits. Whoever knows the exits can peel them off, and they follow from the chain
+//! (`node::debts`), whoever sent the settlement. So the caller gives the exit payer all unpaid exits. The exit payer pays
+//! the claims that the node lists as unspent, and reports those that are finally paid: the claim is spent, and the block
+//! of the settlement is final.
 
 use std::collections::HashSet;
 
@@ -19,7 +19,7 @@ use crate::claim::{self, ClaimStep, RemainingExits};
 use crate::client::Unanswered;
 use crate::coin::{Coin, Fees, Funding};
 use crate::digest;
-use crate::flights::Flights;
+use crate::in_flight::InFlight;
 use crate::settlement::{BuildError, Settling};
 use crate::vault::ShortError;
 use crate::wallet::{self, WalletError};
@@ -44,34 +44,34 @@ impl From<Unanswered> for PayError {
     }
 }
 
-/// How many settlements are looked at in one turn.
-const LOOKS_MAX: usize = 16;
+/// How many settlements one step looks at.
+const SETTLEMENTS_MAX: usize = 16;
 
 /// The claims of one settlement.
 #[derive(Debug)]
-struct Debt {
+struct PendingClaims {
     statement: StatementId,
     carrier: BlockHash,
     is_final: bool,
-    /// What is peeled first comes first.
+    /// The steps, the next to take first.
     claim_steps: Vec<ClaimStep>,
 }
 
-/// Pays claims.
+/// Pays claims. See the [module documentation](self).
 #[derive(Debug, Default)]
 pub struct ExitPayer {
-    debts: Vec<Debt>,
-    /// The next of them to look at.
+    pending: Vec<PendingClaims>,
+    /// The index in `pending` of the next to look at.
     next: usize,
     under_way: Option<Hash>,
-    /// What is paid for good.
+    /// The settlements whose exits are finally paid.
     paid: HashSet<StatementId>,
 }
 
-/// Where and with what claims are paid.
+/// What a payment needs.
 #[derive(Debug, Clone, Copy)]
 pub struct PaymentContext<'a> {
-    /// The covenant, and who pays for inclusion.
+    /// The covenant, and the key that pays the fees.
     pub settling: &'a Settling,
     /// The prefix of addresses on the network.
     pub prefix: Prefix,
@@ -88,33 +88,33 @@ pub struct OpenClaim {
     pub carrier: BlockHash,
     /// Whether that block never leaves the chain.
     pub is_final: bool,
-    /// What is left of it, the next to be paid first.
+    /// The exits that are left, the next to be paid first.
     pub exits: Vec<Exit>,
 }
 
 impl ExitPayer {
-    /// This is all that is owed.
+    /// Sets all unpaid exits.
     pub fn set_unpaid(&mut self, unpaid: &[UnpaidExits]) {
         let due = unpaid.iter().filter(|unpaid| !self.paid.contains(&unpaid.settlement.statement));
-        self.debts = due.filter_map(Debt::of).collect();
+        self.pending = due.filter_map(PendingClaims::of).collect();
     }
 
     /// Whether nothing is left to be paid.
     pub fn is_idle(&self) -> bool {
-        self.debts.is_empty()
+        self.pending.is_empty()
     }
 
-    /// What is paid for good.
+    /// The settlements whose exits are finally paid.
     pub fn paid(&self) -> &HashSet<StatementId> {
         &self.paid
     }
 
-    /// Sends the next transaction, where there is something to pay and nothing is under way: its id.
+    /// Sends the next transaction, where there is something to pay and no transaction is under way. Returns its id.
     pub async fn step(
         &mut self,
         rpc: &dyn RpcApi,
         context: PaymentContext<'_>,
-        flights: &mut Flights,
+        in_flight: &mut InFlight,
     ) -> Result<Option<Hash>, PayError> {
         if let Some(sent) = self.under_way {
             if rpc.get_mempool_entry(sent, true, false).await.is_ok() {
@@ -122,19 +122,20 @@ impl ExitPayer {
             }
             self.under_way = None;
         }
-        for _ in 0..LOOKS_MAX.min(self.debts.len()) {
-            let at = self.next % self.debts.len().max(1);
-            let Some(debt) = self.debts.get(at) else { break };
-            match debt.look(rpc, context.settling.covenant, context.prefix).await? {
+        for _ in 0..SETTLEMENTS_MAX.min(self.pending.len()) {
+            let at = self.next % self.pending.len().max(1);
+            let Some(claims) = self.pending.get(at) else { break };
+            match claims.find_claim(rpc, context.settling.covenant, context.prefix).await? {
                 // Not settled on the node's chain yet, or paid.
-                None if !debt.is_final => self.next = at + 1,
+                None if !claims.is_final => self.next = at + 1,
                 None => {
-                    self.paid.insert(self.debts.remove(at).statement);
+                    self.paid.insert(self.pending.remove(at).statement);
                 }
                 Some((claimed, number)) => {
-                    let transaction = pay(rpc, context, claimed, &debt.claim_steps[number], flights).await?;
+                    let transaction =
+                        pay(rpc, context, claimed, &claims.claim_steps[number], in_flight).await?;
                     let sent = wallet::send(rpc, &transaction).await?;
-                    flights.add(sent, &transaction);
+                    in_flight.add(sent, &transaction);
                     self.under_way = Some(sent);
                     return Ok(Some(sent));
                 }
@@ -143,7 +144,7 @@ impl ExitPayer {
         Ok(None)
     }
 
-    /// What the node shows unspent of all that is owed.
+    /// The unpaid claims that the node lists as unspent.
     pub async fn open(
         &self,
         rpc: &dyn RpcApi,
@@ -151,10 +152,10 @@ impl ExitPayer {
         prefix: Prefix,
     ) -> Result<Vec<OpenClaim>, PayError> {
         let mut open = vec![];
-        for debt in &self.debts {
-            if let Some((_, number)) = debt.look(rpc, covenant, prefix).await? {
-                let exits = debt.claim_steps[number..].iter().map(|step| step.exit).collect();
-                let Debt { statement, carrier, is_final, .. } = *debt;
+        for claims in &self.pending {
+            if let Some((_, number)) = claims.find_claim(rpc, covenant, prefix).await? {
+                let exits = claims.claim_steps[number..].iter().map(|step| step.exit).collect();
+                let PendingClaims { statement, carrier, is_final, .. } = *claims;
                 open.push(OpenClaim { statement, carrier, is_final, exits });
             }
         }
@@ -162,22 +163,22 @@ impl ExitPayer {
     }
 }
 
-impl Debt {
-    /// What is owed; `None` where there is nothing, or where the exits are not those that the settlement names.
+impl PendingClaims {
+    /// The claims of a settlement; `None` where it has none, or where the exits are not those that it commits to.
     fn of(unpaid: &UnpaidExits) -> Option<Self> {
         let (statement, named) =
             (unpaid.settlement.statement, RemainingExits::all(unpaid.settlement.journal.transition.exits));
         let claim_steps = claim::claim_steps(&unpaid.exits);
         let first = claim_steps.first()?;
         if first.before != named {
-            tracing::error!(%statement, "its exits are not those of the blocks that it settles: they cannot be paid");
+            tracing::error!(%statement, "the exits of a settlement are not those of the blocks that it settles: they cannot be paid");
             return None;
         }
         Some(Self { statement, carrier: unpaid.carrier, is_final: unpaid.is_final, claim_steps })
     }
 
-    /// The claim that the node shows unspent, and the number of the exit that is peeled off it next.
-    async fn look(
+    /// The claim that the node lists as unspent, and the index of its next step.
+    async fn find_claim(
         &self,
         rpc: &dyn RpcApi,
         covenant: Hash,
@@ -194,18 +195,18 @@ impl Debt {
     }
 }
 
-/// The transaction that peels an exit off, or one that first makes a coin that is large enough.
+/// The transaction that peels an exit off, or one that first merges two coins of the vault where none is large enough.
 async fn pay(
     rpc: &dyn RpcApi,
     context: PaymentContext<'_>,
     claimed: Coin,
     step: &ClaimStep,
-    flights: &mut Flights,
+    in_flight: &mut InFlight,
 ) -> Result<Transaction, PayError> {
     let PaymentContext { settling, prefix, fee_max } = context;
-    flights.land(rpc).await;
+    in_flight.refresh(rpc).await;
     let paying = wallet::coins(rpc, &settling.params, &settling.key, prefix).await?;
-    let paying = flights.free(paying, None);
+    let paying = in_flight.spendable(paying, None);
     let funding = Funding { coins: &paying, fees: Fees { feerate: wallet::feerate(rpc).await?, fee_max } };
     if !step.is_paid() {
         return Ok(settling.claim_exit(claimed, step, None, funding)?);
@@ -253,7 +254,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_owed_is_taken_whole_and_exits_that_the_settlement_does_not_name_are_not_paid() {
+    fn the_unpaid_exits_are_replaced_as_a_whole_and_exits_that_a_settlement_does_not_commit_to_are_not_paid()
+    {
         let exit = |amount| Exit { destination: ResourceId([9; 32]), amount };
         let mut exit_payer = ExitPayer::default();
         let some = vec![vec![exit(1), exit(2)], vec![], vec![exit(3)]];
@@ -262,13 +264,16 @@ mod tests {
             unpaid(2, some.clone(), Some(Digest([8; 32]))),
             unpaid(3, vec![vec![]], None),
         ]);
-        let statements: Vec<_> =
-            exit_payer.debts.iter().map(|debt| (debt.statement.0[0], debt.claim_steps.len())).collect();
+        let statements: Vec<_> = exit_payer
+            .pending
+            .iter()
+            .map(|claims| (claims.statement.0[0], claims.claim_steps.len()))
+            .collect();
         assert_eq!(statements, [(1, 3)]);
         exit_payer.set_unpaid(&[]);
         assert!(exit_payer.is_idle(), "a reorg took the settlement away");
         exit_payer.paid.insert(StatementId([1; 32]));
         exit_payer.set_unpaid(&[unpaid(1, some, None)]);
-        assert!(exit_payer.is_idle(), "it is paid for good");
+        assert!(exit_payer.is_idle(), "it is finally paid");
     }
 }

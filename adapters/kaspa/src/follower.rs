@@ -1,31 +1,38 @@
 //! A node's answers, checked and turned into the events of a chain.
 //!
-//! An answer of the node to "what changed since this block" is a page, capped by the node: [`Follower::advance`] asks
-//! until nothing is new. A page is taken in parts of at most [`PART_MAX`] blocks, each one event, checked for itself: what
-//! was taken is not asked for again, whatever becomes of the connection.
+//! The follower asks the node what changed since a block. The answer is a page, capped by the node;
+//! [`Follower::advance`] asks until nothing is new. The follower takes a page in parts of at most [`PART_MAX`] blocks. Each
+//! part is one event and is checked on its own: after a lost connection a part that was taken is not asked for again.
 //!
-//! The lane proofs are asked for several at a time ([`PROOFS_MAX`]), because a node gives them only for blocks that are
-//! canonical; where one is gone already, the rest of the page is dropped and the question asked again. While the lane
-//! has an entry, they are asked for only where something can follow from them: for blocks that accept transactions of
-//! the lane, their parents and the last block of a part. The lane's tip there is a hash over everything before, so that
-//! what is hidden in a block without a proof shows at the next one with a proof; then the part's proofs are all asked
-//! for, to name the block. While the lane has no entry, every block's is: a transaction on it begins the lane anew over
-//! a proof that it is absent.
+//! # Lane proofs
 //!
-//! A node whose tip is a block that was followed already is behind ([`FollowError::Behind`]), as one of several behind
-//! one address may be; it removes nothing.
+//! The follower asks for up to [`PROOFS_MAX`] lane proofs at a time. A node gives them only for canonical blocks: where
+//! one is canonical no more, the follower drops the rest of the page and asks again.
 //!
-//! The added blocks may be those alone that lie deep enough below the node's tip ([`Follower::confirm`]). A reorg deeper
-//! than that removes blocks at once, and adds theirs as they become deep enough: an event may remove and add nothing.
+//! While the lane has an entry, a proof is asked for only for blocks that accept transactions of the lane, their parents,
+//! and the last block of a part. The lane's tip is a hash over everything before, so a transaction hidden in a block
+//! without a proof shows at the next block with one. Then the follower asks for all proofs of the part, to name the block.
+//! While the lane has no entry, every block needs a proof: a transaction begins the lane again over a proof of absence.
 //!
-//! Every header names the pruning point of its block, and hashes to the block; consensus demands that it is the right one
-//! and on the block's own chain. No node ever reorganises below it, so it is final ([`Follower::newly_final`]).
+//! # Nodes that are behind, or do not know the tip
 //!
-//! A node that does not know the tip (another one, or one that lost its data) is asked from the highest block of
-//! ours that it knows.
+//! A node whose tip is a block that was followed already is behind ([`FollowError::Behind`]), as one of several nodes at
+//! one address may be. Its answer removes nothing. A node that does not know the tip (another node, or one that lost its
+//! data) is asked from the highest followed block that it knows.
 //!
-//! A header hashes to its block ([`FollowError::Header`]), and a lane transaction to its id ([`FollowError::Id`]); the
-//! rest of the checks is the [track](crate::track)'s.
+//! # Confirmations and finality
+//!
+//! With [`Follower::set_confirmations`], events add only blocks that are deep enough below the node's tip. A reorg deeper
+//! than that removes blocks at once, and adds the new ones as they become deep enough: an event may remove blocks and add
+//! none.
+//!
+//! Every header hashes to its block and names a pruning point, which consensus checks. No node reorganises below it, so it
+//! is final ([`Follower::newly_final`]).
+//!
+//! # Checks
+//!
+//! A header hashes to its block ([`FollowError::Header`]), and a lane transaction to its id ([`FollowError::Id`]). The
+//! [track](crate::track) makes the other checks.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -58,7 +65,7 @@ use crate::settlement::{self, other_pins};
 use crate::track::{CheckError, Track};
 use crate::{RECORDER, block_hash, digest, kaspa_hash};
 
-/// How often an answer that a reorg overtakes is asked for again.
+/// How often the follower asks again when a reorg makes an answer stale.
 const ATTEMPTS_MAX: usize = 10;
 
 /// How many blocks one event adds at most.
@@ -67,7 +74,7 @@ pub const PART_MAX: usize = 64;
 /// How many lane proofs are asked for at a time.
 pub const PROOFS_MAX: usize = 64;
 
-/// The covenant is settled under other pins.
+/// Somebody settles the covenant under other pins.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{block}: the covenant {covenant} is settled under the pins {found}, and not under {expected}, which this build's \
@@ -81,11 +88,11 @@ pub struct OtherPins {
     pub covenant: Digest,
     /// The settlement's pins.
     pub found: PinsDigest,
-    /// Ours.
+    /// The pins of this run.
     pub expected: PinsDigest,
 }
 
-/// Why a node cannot be followed: as it was a moment ago where [`passes`](Self::passes) says so, else for good.
+/// Why a node cannot be followed. [`is_transient`](Self::is_transient) says whether the same request may soon succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum FollowError {
     /// The node did not answer, or refused.
@@ -93,7 +100,7 @@ pub enum FollowError {
     Node(#[from] Unanswered),
     /// The node's answers kept going stale.
     #[error("the chain changed {ATTEMPTS_MAX} times while it was asked for")]
-    Unsteady,
+    Unstable,
     /// The node's tip is a block that was followed already.
     #[error("the node's tip {tip} is {blocks} blocks below the one that was followed before")]
     Behind {
@@ -102,13 +109,13 @@ pub enum FollowError {
         /// How far it lies below ours.
         blocks: u64,
     },
-    /// The node knows none of the chain.
+    /// The node knows no block of the followed chain that may still change.
     #[error(
         "the node knows neither the tip of the chain that is followed here nor {lowest}, the lowest block of it that \
          may still change: it is of another chain, or has pruned it; use another node, or another data directory"
     )]
-    Forgotten {
-        /// The lowest block that is remembered.
+    NoCommonBlock {
+        /// The lowest block in memory.
         lowest: BlockHash,
     },
     /// The block to start at is not canonical.
@@ -194,16 +201,16 @@ pub enum FollowError {
 }
 
 impl FollowError {
-    /// Whether the same question may well be answered a moment later.
-    pub fn passes(&self) -> bool {
-        matches!(self, Self::Node(_) | Self::Unsteady | Self::Behind { .. })
+    /// Whether the same request may succeed a moment later.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Node(_) | Self::Unstable | Self::Behind { .. })
     }
 
-    /// Whether no other answer helps: it is this chain, or what was followed of it, that does not fit.
+    /// Whether no other node's answer helps: the followed chain itself does not fit.
     pub fn is_final(&self) -> bool {
         matches!(
             self,
-            Self::Forgotten { .. }
+            Self::NoCommonBlock { .. }
                 | Self::RootOffChain { .. }
                 | Self::OtherPins(_)
                 | Self::Check(CheckError::BelowRoot { .. } | CheckError::Final { .. })
@@ -211,7 +218,7 @@ impl FollowError {
     }
 }
 
-/// What a follower asks a node, and all it ever asks one.
+/// The requests of a follower to a node: all of them.
 #[async_trait]
 pub trait Chain: Send + Sync {
     /// Network, version, scores.
@@ -223,14 +230,14 @@ pub trait Chain: Send + Sync {
     /// A block's header and place, without its transactions.
     async fn block(&self, block: BlockHash) -> Result<RpcBlock, Unanswered>;
 
-    /// The lowest block of the canonical chain whose descendants the node can tell.
+    /// The lowest canonical block whose descendants the node has: its pruning point.
     async fn lowest(&self) -> Result<BlockHash, Unanswered>;
 
-    /// How the canonical chain differs from the one that ends in `tip`: one page. Of the blocks that joined it, those
-    /// alone that lie more than `confirmations` blue scores below the node's tip.
+    /// One page of the difference between the canonical chain and the chain that ends in `tip`. Added blocks are only
+    /// those that lie more than `confirmations` blue scores below the node's tip.
     async fn changes_since(&self, tip: BlockHash, confirmations: u64) -> Result<Answer, Unanswered>;
 
-    /// The proof of the lane `key` in `block`; `None` where the block is canonical no more.
+    /// The proof of the lane `key` in `block`; `None` where the block is no longer canonical.
     async fn lane_proof(&self, block: BlockHash, key: Digest) -> Result<Option<LaneProof>, Unanswered>;
 }
 
@@ -264,10 +271,10 @@ impl Chain for Arc<dyn RpcApi> {
     async fn lane_proof(&self, block: BlockHash, key: Digest) -> Result<Option<LaneProof>, Unanswered> {
         let asked = self.get_seq_commit_lane_proof(Hash::from_bytes(block.0), kaspa_hash(key)).await;
         let refused = match asked {
-            Ok(answer) => return Ok(Some(told(answer))),
+            Ok(answer) => return Ok(Some(lane_proof_of(answer))),
             Err(refused) => refused,
         };
-        // Is the block off the chain, or is something else wrong?
+        // A block that left the chain is no error; anything else is.
         let data = self.block(block).await.ok().and_then(|block| block.verbose_data);
         match data {
             Some(data) if !data.is_chain_block => Ok(None),
@@ -276,24 +283,24 @@ impl Chain for Arc<dyn RpcApi> {
     }
 }
 
-/// A node of which no answer is waited for longer than so.
-pub struct Patient<C> {
+/// A node with a limit on how long each answer may take.
+pub struct WithTimeout<C> {
     /// The node.
     pub chain: C,
-    /// How long an answer is waited for.
-    pub within: Duration,
+    /// The limit.
+    pub timeout: Duration,
 }
 
-impl<C> Patient<C> {
+impl<C> WithTimeout<C> {
     async fn wait<T>(
         &self,
         asked: &'static str,
         answer: impl Future<Output = Result<T, Unanswered>>,
     ) -> Result<T, Unanswered> {
-        match tokio::time::timeout(self.within, answer).await {
+        match tokio::time::timeout(self.timeout, answer).await {
             Ok(answer) => answer,
             Err(_) => {
-                let silent = RpcError::General(format!("no answer within {:?}", self.within));
+                let silent = RpcError::General(format!("no answer within {:?}", self.timeout));
                 Err(unanswered(asked)(silent))
             }
         }
@@ -301,7 +308,7 @@ impl<C> Patient<C> {
 }
 
 #[async_trait]
-impl<C: Chain> Chain for Patient<C> {
+impl<C: Chain> Chain for WithTimeout<C> {
     async fn server(&self) -> Result<GetServerInfoResponse, Unanswered> {
         self.wait("get_server_info", self.chain.server()).await
     }
@@ -354,8 +361,8 @@ impl<C: Chain + ?Sized> Chain for Box<C> {
     }
 }
 
-/// A lane proof as the node tells it.
-fn told(answer: GetSeqCommitLaneProofResponse) -> LaneProof {
+/// The lane proof in a node's answer.
+fn lane_proof_of(answer: GetSeqCommitLaneProofResponse) -> LaneProof {
     LaneProof {
         lane: answer.lane.map(|lane| LaneEntry { tip: digest(lane.tip), blue_score: lane.blue_score }),
         merkle_proof: answer.smt_proof,
@@ -365,7 +372,7 @@ fn told(answer: GetSeqCommitLaneProofResponse) -> LaneProof {
     }
 }
 
-/// A node's canonical chain, as far as it is known here.
+/// The canonical chain of a node, as far as it was followed.
 #[derive(Debug, Clone)]
 pub struct Follower {
     head: Recording,
@@ -374,36 +381,36 @@ pub struct Follower {
     covenant: Option<(Hash, Rules)>,
     /// How many blue scores a block must lie below the node's tip to be followed.
     confirmations: u64,
-    /// The pruning point that the last header named, and whether that is news.
+    /// The pruning point that the last header named, and whether it is not reported yet.
     pruning_point: Option<(BlockHash, bool)>,
-    /// What is left of the node's last answer.
+    /// The rest of the node's last answer.
     page: Option<Page>,
 }
 
-/// An answer of the node whose headers are checked, as far as it is not taken yet.
+/// The part of an answer that is not taken yet. Its headers are checked.
 #[derive(Debug, Clone)]
 struct Page {
     removed: Vec<BlockHash>,
     /// The blocks that are left, oldest first.
-    blocks: VecDeque<Unopened>,
-    /// The proofs of the first of them, as far as they are asked for: none where none is needed.
+    blocks: VecDeque<PendingBlock>,
+    /// The proofs of the first of them, as far as they were asked for; `None` where none is needed.
     proofs: VecDeque<Option<LaneProof>>,
 }
 
-/// An added block.
+/// An added block of an answer that is not taken yet.
 #[derive(Debug, Clone)]
-struct Unopened {
+struct PendingBlock {
     header: Header,
     answer: RpcChainBlockAcceptedTransactions,
     /// Whether its lane proof is needed.
     needed: bool,
-    /// Whether it is the last of its part.
+    /// Whether it is the last block of its part.
     ends: bool,
 }
 
 impl Follower {
-    /// Starts at `root`, a block of the node's canonical chain; without one, at the highest block that has so many
-    /// `confirmations`, for which every further block waits too.
+    /// Starts at `root`, a block of the node's canonical chain; without one, at the highest block with this many
+    /// `confirmations`. The follower keeps the number for every later block.
     pub async fn start(
         chain: &dyn Chain,
         lane: Lane,
@@ -445,19 +452,19 @@ impl Follower {
         Ok(Self { confirmations, ..Self::at(head, track) })
     }
 
-    /// A follower of the chain that `head` names, whose events it does not take over, at the tip of `track`.
+    /// A follower of the chain that `head` names, at the tip of `track`. The events of `head` are ignored.
     pub fn at(head: Recording, track: Track) -> Self {
         let head = Recording { events: vec![], ..head };
         Self { head, track, covenant: None, confirmations: 0, pruning_point: None, page: None }
     }
 
-    /// From now on follows a block only once it lies more than so many blue scores below the node's tip.
-    pub fn confirm(&mut self, confirmations: u64) {
+    /// From now on a block is followed only once it lies more than `confirmations` blue scores below the node's tip.
+    pub fn set_confirmations(&mut self, confirmations: u64) {
         self.confirmations = confirmations;
     }
 
-    /// The block that the last event's headers newly name as their pruning point, where it is one of the chain's that
-    /// are remembered: neither it nor any block below it is ever removed.
+    /// The pruning point that the last event's headers newly name, where that block is in memory. Neither it nor any
+    /// block below it is ever removed.
     pub fn newly_final(&mut self) -> Option<BlockHash> {
         let (block, news) = self.pruning_point.as_mut()?;
         let news = std::mem::take(news);
@@ -490,12 +497,12 @@ impl Follower {
         &self.track
     }
 
-    /// Takes an event of an earlier life, checked like a new one.
+    /// Takes an event of the event log, checked like a new one.
     pub fn resume(&mut self, event: &SourceEvent) -> Result<(), FollowError> {
         Ok(self.track.apply(event)?)
     }
 
-    /// Asks until nothing is new: one event a part of a page.
+    /// Asks until nothing is new. Returns one event for each part of a page.
     pub async fn advance(&mut self, chain: &dyn Chain) -> Result<Vec<SourceEvent>, FollowError> {
         let mut events = vec![];
         while let Some(event) = self.next_event(chain).await? {
@@ -504,10 +511,10 @@ impl Follower {
         Ok(events)
     }
 
-    /// What changed next, if anything: the next part of the node's last answer, or the first one of its next.
+    /// The next event, if anything changed: the next part of the node's last answer, or the first part of a new one.
     pub async fn next_event(&mut self, chain: &dyn Chain) -> Result<Option<SourceEvent>, FollowError> {
         for _ in 0..ATTEMPTS_MAX {
-            // An error drops the page: whatever is asked next is asked from the tip.
+            // An error drops the page: the next request starts from the tip.
             let mut page = match self.page.take() {
                 Some(page) => page,
                 None => {
@@ -523,7 +530,7 @@ impl Follower {
             if page.blocks.is_empty() {
                 self.refuse_behind(chain, page.removed.len()).await?;
             }
-            if page.proofs.is_empty() && !self.open(chain, &mut page).await? {
+            if page.proofs.is_empty() && !self.fetch_lane_proofs(chain, &mut page).await? {
                 continue;
             }
             let last = page.blocks.iter().position(|block| block.ends);
@@ -554,10 +561,10 @@ impl Follower {
             }
             return event.map(Some);
         }
-        Err(FollowError::Unsteady)
+        Err(FollowError::Unstable)
     }
 
-    /// Whether a node that only removes is one that has not come as far as we have.
+    /// Refuses an answer that only removes blocks because the node is behind.
     async fn refuse_behind(&self, chain: &dyn Chain, removed: usize) -> Result<(), FollowError> {
         let tip = chain.tip().await?;
         let above = self.track.blocks_above(&tip);
@@ -569,7 +576,7 @@ impl Follower {
 
     /// An answer, checked as far as it can be without lane proofs.
     fn page_of(&self, answer: Answer) -> Result<Page, FollowError> {
-        // What cannot be is not asked after.
+        // Headers are checked before any proof is asked for.
         let headers = headers(&answer)?;
         let removed: Vec<_> = answer.removed_chain_block_hashes.iter().copied().map(block_hash).collect();
         let mut entry = self.track.lane_without(&removed)?.map(|entry| entry.blue_score);
@@ -588,15 +595,15 @@ impl Follower {
             let next_accepts = accepting.get(number + 1).copied();
             let ends = (number + 1).is_multiple_of(PART_MAX) || next_accepts.is_none();
             let needed = ends || before.is_none() || accepting[number] || next_accepts == Some(true);
-            blocks.push_back(Unopened { header, answer, needed, ends });
+            blocks.push_back(PendingBlock { header, answer, needed, ends });
         }
         Ok(Page { removed, blocks, proofs: VecDeque::new() })
     }
 
-    /// Asks for the next lane proofs, up to the end of a part; whether there are any. Where an answer is missing, the page
-    /// ends with the last part whose proofs all came before.
-    async fn open(&self, chain: &dyn Chain, page: &mut Page) -> Result<bool, FollowError> {
-        // As many parts as one round of questions has room for; one part at least.
+    /// Asks for the next lane proofs, up to the end of a part. Returns whether any came. Where a proof is missing, the page
+    /// is cut after the last part whose proofs are complete.
+    async fn fetch_lane_proofs(&self, chain: &dyn Chain, page: &mut Page) -> Result<bool, FollowError> {
+        // As many parts as one round of requests has room for, and at least one.
         let (mut length, mut asked) = (0, 0);
         for (number, block) in page.blocks.iter().enumerate() {
             asked += usize::from(block.needed);
@@ -635,12 +642,12 @@ impl Follower {
             Ok(answer) => return Ok(answer),
             Err(refused) => refused,
         };
-        // Is the tip unknown, or is something else wrong?
+        // Only an unknown tip is handled here.
         if chain.server().await.is_err() || chain.block(tip).await.is_ok() {
             return Err(refused.into());
         }
-        // A node that knows a block knows those below it, down to where it has pruned: so from the tip, in steps that
-        // grow, and then between the last two.
+        // A node that knows a block knows those below it, down to its pruning point. So the search goes down from the
+        // tip in growing steps, and then bisects.
         let blocks: Vec<BlockHash> = self.track.blocks().collect();
         let (mut unknown, mut step) = (blocks.len() - 1, 1);
         let mut known = loop {
@@ -650,7 +657,7 @@ impl Follower {
                     match (info.is_synced || !names::has_peers(info.network_id))
                         && info.virtual_daa_score >= lowest.daa_score
                     {
-                        true => FollowError::Forgotten { lowest: lowest.block_hash },
+                        true => FollowError::NoCommonBlock { lowest: lowest.block_hash },
                         false => FollowError::Behind { tip: chain.tip().await?, blocks: blocks.len() as u64 },
                     },
                 );
@@ -675,12 +682,12 @@ impl Follower {
         Ok(answer)
     }
 
-    /// The lane proofs of these blocks, up to the first that is missing, and why that is: an error, or that its block is
-    /// canonical no more.
+    /// The lane proofs of these blocks, up to the first that is missing, and why: `Err`, or `Ok` where its block is no
+    /// longer canonical.
     async fn lane_proofs(
         &self,
         chain: &dyn Chain,
-        blocks: impl Iterator<Item = &Unopened>,
+        blocks: impl Iterator<Item = &PendingBlock>,
     ) -> (Vec<LaneProof>, Option<Result<(), FollowError>>) {
         let blocks: Vec<BlockHash> = blocks.map(|block| block_hash(block.header.hash)).collect();
         let mut proofs = Vec::with_capacity(blocks.len());
@@ -697,7 +704,7 @@ impl Follower {
         (proofs, None)
     }
 
-    /// Takes one answer with the lane proofs of all its blocks, checked: the event it is. An error leaves the chain as it
+    /// Checks one answer with the lane proofs of all its blocks, and takes it as an event. An error leaves the chain as it
     /// was.
     pub fn accept(&mut self, answer: &Answer, proofs: &[LaneProof]) -> Result<SourceEvent, FollowError> {
         let page = self.page_of(answer.clone())?;
@@ -709,11 +716,11 @@ impl Follower {
         self.take(&page.removed, &Vec::from(page.blocks), &proofs)
     }
 
-    /// Takes some blocks, checked: the event they are. An error leaves the chain as it was.
+    /// Checks blocks and takes them as an event. An error leaves the chain as it was.
     fn take(
         &mut self,
         removed: &[BlockHash],
-        blocks: &[Unopened],
+        blocks: &[PendingBlock],
         proofs: &[Option<LaneProof>],
     ) -> Result<SourceEvent, FollowError> {
         let event = self.assemble(removed, blocks, proofs)?;
@@ -728,12 +735,12 @@ impl Follower {
     fn assemble(
         &self,
         removed: &[BlockHash],
-        blocks: &[Unopened],
+        blocks: &[PendingBlock],
         proofs: &[Option<LaneProof>],
     ) -> Result<SourceEvent, FollowError> {
         let mut parent = *self.track.without(removed)?;
         let mut added = Vec::with_capacity(blocks.len());
-        for (Unopened { header, answer: answered, .. }, proof) in blocks.iter().zip(proofs) {
+        for (PendingBlock { header, answer: answered, .. }, proof) in blocks.iter().zip(proofs) {
             let mut block = chain_block(header, &parent, answered, proof.as_ref(), &self.head.lane)?;
             if let Some((covenant, rules)) = &self.covenant {
                 let accepted = answered.accepted_transactions.iter();
@@ -779,7 +786,7 @@ fn selected_parent(block: &RpcBlock) -> Result<Option<Hash>, FollowError> {
     block.verbose_data.as_ref().map(|data| Some(data.selected_parent_hash)).ok_or(missing)
 }
 
-/// The headers of the added blocks, each of which hashes to its block.
+/// The headers of the added blocks. Each hashes to its block.
 fn headers(answer: &Answer) -> Result<Vec<Header>, FollowError> {
     let (hashes, blocks) = (&answer.added_chain_block_hashes, &answer.chain_block_accepted_transactions);
     if hashes.len() != blocks.len() {

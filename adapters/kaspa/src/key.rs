@@ -1,4 +1,4 @@
-//! The key that pays for settlements: from a file or the environment, in no log and in no message.
+//! The key that pays for settlements. It is read from a file or the environment, and never printed.
 
 use std::fmt;
 use std::fs;
@@ -12,10 +12,10 @@ use kaspa_consensus_core::tx::{PopulatedTransaction, ScriptPublicKey};
 use kaspa_txscript::pay_to_address_script;
 use secp256k1::{Keypair, Message, SECP256K1};
 
-/// Names the key itself, in 64 hexadecimal characters.
+/// The environment variable that holds the key, in 64 hexadecimal characters.
 pub const KEY_VARIABLE: &str = "REPRISE_KASPA_KEY";
 
-/// Why there is no key. No message holds any of it.
+/// Why there is no key. No message contains any part of it.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The file cannot be read.
@@ -23,7 +23,7 @@ pub enum KeyError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the file system said.
+        /// The file system's error.
         source: io::Error,
     },
     /// Not a key.
@@ -34,7 +34,7 @@ pub enum KeyError {
     },
 }
 
-/// A key. What prints it prints nothing of it.
+/// A secret key. Its `Debug` output contains none of it.
 #[derive(Clone)]
 pub struct Key(Keypair);
 

@@ -1,6 +1,6 @@
-//! Kaspa as a node's L1: a followed node, and a covenant to settle into where there is a key.
+//! Kaspa as a node's L1: a followed node, and where there is a key a covenant to settle on.
 //!
-//! Without a key it is observed and proved, and nothing is settled; settlements of others are read all the same.
+//! Without a key Reprise observes and proves, and settles nothing. It reads the settlements of others either way.
 
 use std::fmt;
 
@@ -37,27 +37,27 @@ pub enum KaspaError {
     /// A network without known rules.
     #[error(transparent)]
     Unknown(#[from] UnknownNetworkError),
-    /// The covenant would do without a proof.
+    /// A covenant without a proof on a public network.
     #[error(transparent)]
     NotOwn(#[from] NotOwnError),
-    /// There is no covenant to settle into.
+    /// There is no covenant to settle on.
     #[error("a key is given, but no covenant (--covenant): found one with `reprise found-covenant`")]
     NoCovenant,
     /// The covenant's rules cannot be written as a script.
     #[error("the covenant's rules cannot be built: {0}")]
     Script(#[from] ScriptBuilderError),
-    /// What the lane is at the root cannot be said.
-    #[error("the block the chain is followed from: {0}; follow it from a later one (--from)")]
+    /// The lane tip at the root is unknown.
+    #[error("the first block that is followed: {0}; follow the chain from a later block (--from)")]
     Lane(#[from] LaneError),
     /// The covenant demands another proof than the backend makes.
     #[error(
         "the covenant demands {demanded} proofs of RISC Zero, and this backend's seals are {made}: run with the \
-         backend that makes them, or settle without a proof on a network of your own (--covenant-proof none)"
+         backend that makes them, or settle without a proof on a private network (--covenant-proof none)"
     )]
     Seal {
-        /// What is demanded.
+        /// The kind that the covenant demands.
         demanded: SealKind,
-        /// What is made.
+        /// The kind that the backend makes.
         made: SealKind,
     },
 }
@@ -76,9 +76,9 @@ impl fmt::Debug for KaspaL1 {
 }
 
 impl KaspaL1 {
-    /// Finds the node, or the event log of an earlier life in `dir`. Settlements are those that `covenant` describes;
-    /// where no `proof` is named, the covenant does without one, on networks where that may be. With a proof comes what
-    /// reads the backend's seals.
+    /// Reads the event log of an earlier run in `dir`, or else asks the node. `covenant` describes the settlements.
+    /// Without `proof` the covenant demands none, which only a private network allows. With a proof comes the reader of
+    /// the backend's seals.
     pub fn connect(
         options: Options,
         payer: Option<Payer>,
@@ -86,7 +86,7 @@ impl KaspaL1 {
         covenant: &Covenant,
         dir: Option<&DataDir>,
     ) -> Result<Self, KaspaError> {
-        // Programs of another backend, or another lane, have other pins: each has settlements of its own.
+        // One event log per pins: another backend or another lane has other pins, and other settlements.
         let place = dir.map(|dir| dir.event_log(&covenant.pins));
         let (url, name, id) = (options.url.clone(), format!("kaspa:{}", options.url), options.lane.covenant);
         let proof_on = |network: NetworkId| match &proof {
@@ -123,10 +123,11 @@ impl KaspaL1 {
                     Settling { params: names::params(network)?, covenant: kaspa_hash(id), rules, key };
                 let first = first(prepared.head().root.lane_proof.as_deref())?;
                 let ((proof, seal), prefix) = (proof?, network.into());
-                // The vault is the covenant's only where deposits go there, and safe only where nobody cheats.
+                // Exits are paid from the vault only where deposits go there. Its script trusts the settler, so only a
+                // private network uses it.
                 let vault = names::account(&vault::script(id)?) == covenant.deposit;
                 let scripts = (vault && matches!(proof, Proof::None(_))).then(Scripts::default);
-                scripts.iter().for_each(|scripts| prepared.teach(scripts.clone()));
+                scripts.iter().for_each(|scripts| prepared.set_scripts(scripts.clone()));
                 Some(SinkConfig { url, prefix, settling, proof, seal, first, fee_max, scripts })
             }
         };

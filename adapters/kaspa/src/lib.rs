@@ -1,32 +1,32 @@
-//! Kaspa as an L1: follows a live node through its reorgs, over wRPC, and believes nothing unchecked.
+//! Kaspa as an L1: follows a live node through its reorgs, over wRPC, and checks its answers.
 //!
-//! A node is a program (`kaspad`), never a library: no RocksDB, no C++. Everything is asked through Kaspa's own
-//! `RpcApi`, from the address given and never from a public resolver.
+//! The node is a separate program (`kaspad`): this crate links neither RocksDB nor C++. It asks through Kaspa's own
+//! `RpcApi`, at the given address and never through a public resolver.
 //!
 //! | module | noun |
 //! |---|---|
 //! | [`l1`] | Kaspa as a node's L1 |
-//! | [`live`] | a node as an L1: a thread that stays with it |
-//! | [`wake`] | that something happened, however often |
-//! | [`follower`] | a node's answers, checked and turned into events |
-//! | [`root`] | where a covenant begins |
-//! | [`track`] | the chain so far, and what every added block is checked against |
+//! | [`live`] | a live node as a chain source: a thread that follows it |
+//! | [`wake`] | a notification without content: at most one is pending |
+//! | [`follower`] | a node's answers, checked and turned into chain events |
+//! | [`root`] | the block that a covenant is followed from |
+//! | [`track`] | the chain so far, and the checks of every added block |
 //! | [`lane_proof`] | the lane in a block's sequencing commitment |
 //! | [`covenant`] | the covenant that settlements spend: state, rules, proofs |
 //! | [`settlement`] | settlements as transactions: built and read |
 //! | [`payload`] | the bytes of a settlement in its transaction |
-//! | `script` | scripts in the making |
-//! | [`sink`] | where settlements go |
+//! | `script` | builds scripts |
+//! | [`sink`] | sends settlements |
 //! | [`claim`] | how exits are paid where settlements are proved |
-//! | [`exit_payer`] | who has exits paid where settlements are proved |
-//! | [`flights`] | coins that transactions in flight spend |
-//! | [`doctor`] | how a node, a lane and a covenant are, asked of the living |
-//! | [`vault`] | where deposits lie, and what exits are paid from |
-//! | [`coin`] | unspent outputs, and what is paid for inclusion |
-//! | [`wallet`] | unspent outputs and fees as a node tells them, and how a transaction is sent |
+//! | [`exit_payer`] | pays the exits of proved settlements |
+//! | [`in_flight`] | coins that transactions in flight spend |
+//! | [`doctor`] | the state of a node, a lane, a covenant and a key |
+//! | [`vault`] | the script that deposits are paid to and exits are paid from |
+//! | [`coin`] | unspent outputs, and fees |
+//! | [`wallet`] | unspent outputs and fees as a node reports them, and how a transaction is sent |
 //! | [`key`] | the key that pays |
-//! | [`opening`] | what shows whose output a lane transaction spends |
-//! | [`names`] | what people call lanes and accounts by |
+//! | [`opening`] | shows whose output a lane transaction spends |
+//! | [`names`] | names of networks, lanes and accounts |
 //! | [`client`] | a connection to a node |
 
 pub mod claim;
@@ -35,8 +35,9 @@ pub mod coin;
 pub mod covenant;
 pub mod doctor;
 pub mod exit_payer;
-pub mod flights;
+
 pub mod follower;
+pub mod in_flight;
 pub mod key;
 pub mod l1;
 pub mod live;
@@ -58,7 +59,7 @@ pub(crate) use reprise_kaspa_lane::hash as kaspa_hash;
 pub use reprise_kaspa_lane::proof as lane_proof;
 use reprise_model::digest::BlockHash;
 
-/// Who follows, as recordings name it.
+/// The recorder that recordings name.
 pub const RECORDER: &str = concat!("reprise-kaspa ", env!("CARGO_PKG_VERSION"));
 
 /// One of Kaspa's block hashes as ours.

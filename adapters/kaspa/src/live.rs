@@ -1,24 +1,29 @@
-//! A live node as an L1: a thread that follows it through its reorgs, restarts and absences.
+//! A live node as a chain source: a thread that follows it through reorgs, restarts and lost connections.
 //!
-//! The node's notification of a changed chain only wakes the thread: whatever it says, the thread asks what changed
-//! since its tip, and it asks now and then without one; any number of notifications while it is busy are one more
-//! question ([`WakeUp`]). After a lost connection it connects again, waiting longer
-//! each time, subscribes again and catches up by the same question. So nothing is missed that the node still knows.
+//! # Asking
 //!
-//! What the node says is checked ([`follower`](crate::follower)), then kept in the [`EventLog`], then handed on, in
-//! that order. A restart sends what the event log holds and continues from its tip.
+//! A notification of a changed chain only wakes the thread. The thread then asks what changed since its tip, and also asks
+//! from time to time without a notification. Any number of notifications while it is busy lead to one more request
+//! ([`WakeUp`]). After a lost connection the thread reconnects, with growing waits, subscribes again, and catches up by the
+//! same request. So it misses nothing that the node still has.
 //!
-//! What is final it need not remember, and what is settled for good the event log keeps in short: the pipeline's
-//! progress says how far. What it handed on last, and how the connection is, is told to whoever asks
-//! ([`ChainSource::connection`]).
+//! The timeout is that of one answer, not of a page: a page of any length is taken in parts, and each part is kept once it
+//! is checked.
 //!
-//! A node that is away, starting, behind or catching up itself is waited for. So is one whose answers contradict
-//! themselves or lack a field: what it said is dropped, and asked again over another connection; where that has
-//! happened for many connections in a row ([`Options::wrong_answers_max`]), the source ends with one [`SourceError`] that
-//! names the block and the field. How it is meanwhile is said by name ([`Hitch`]).
+//! # Order
 //!
-//! The limit of time is an answer's, never a page's: a page of any length is taken part by part, each kept when it is
-//! checked.
+//! An event is checked ([`follower`](crate::follower)), then written to the [`EventLog`], then sent to the pipeline. A
+//! restart sends the events of the event log and continues from its tip.
+//!
+//! The pipeline's progress says what is final and what is settled by a final settlement. The thread drops final blocks
+//! from memory, and compacts the event log where it is settled.
+//!
+//! # Failures
+//!
+//! The thread waits for a node that is away, starting, behind or not synced. It also waits for a node whose answers
+//! contradict themselves or lack a field: it drops the answer and asks again over another connection. After
+//! [`Options::wrong_answers_max`] such connections in a row, the source ends with a [`SourceError`] that names the block
+//! and the field. Meanwhile [`ChainSource::connection`] reports the state by name ([`Hitch`]).
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -44,7 +49,7 @@ use tokio::sync::watch;
 
 use crate::client::{self, Client, ClientError};
 use crate::covenant::Rules;
-use crate::follower::{Chain, FollowError, Follower, Patient};
+use crate::follower::{Chain, FollowError, Follower, WithTimeout};
 use crate::names;
 use crate::root::{self, First, RootError};
 use crate::track::Track;
@@ -57,45 +62,45 @@ const ASK_EVERY: Duration = Duration::from_secs(2);
 const WAIT_MIN: Duration = Duration::from_millis(250);
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// How many blue scores the block that a chain is followed from lies below the node's tip, so that no reorg removes it.
+/// The depth, in blue scores, of the block that a new chain is followed from, so that no reorg removes it.
 pub const ROOT_CONFIRMATIONS: u64 = 100;
 
-/// How many connections in a row may end in an answer that does not check: some ten minutes of them.
+/// How many connections in a row may end in an answer that fails its checks: about ten minutes of them.
 pub const WRONG_ANSWERS_MAX: u32 = 60;
 
-/// Events that wait for the pipeline; then the node is asked no further. Each is one page of the node's.
+/// How many events may wait for the pipeline before the thread stops asking.
 const EVENTS_MAX: usize = 16;
 
-/// How many blocks must have become final and settled before the event log is compacted: no fewer than these, and no
-/// fewer than half of what was compacted before, so that all rewriting together costs no more than a few times the file.
+/// The least number of newly settled blocks that start a compaction. It also takes half of the number that was compacted
+/// before, so that all compactions together write no more than a few times the file.
 const COMPACT_MIN: u64 = 1024;
 
-/// How long after a compaction that failed the next one is tried.
-const COMPACT_AGAIN: Duration = Duration::from_secs(300);
+/// The wait after a failed compaction.
+const COMPACT_RETRY: Duration = Duration::from_secs(300);
 
-/// How long an event waits that could not be written to the event log.
-const KEEP_AGAIN: Duration = Duration::from_secs(1);
+/// The wait before an event is written again after its write failed.
+const WRITE_RETRY: Duration = Duration::from_secs(1);
 
-/// What stands between the node's answers and the follower.
+/// Wraps the node, so that a test sees or changes its answers.
 pub type ChainWrapper = Arc<dyn Fn(Box<dyn Chain>) -> Box<dyn Chain> + Send + Sync>;
 
-/// What is followed.
+/// What to follow, and how.
 #[derive(Clone)]
 pub struct Options {
     /// The node's borsh wRPC server.
     pub url: String,
     /// The lane.
     pub lane: Lane,
-    /// The block to start at where nothing was followed before; where there is none, one that lies
-    /// [`ROOT_CONFIRMATIONS`] below the node's tip.
+    /// The block to start at where nothing was followed before. Without one, a block [`ROOT_CONFIRMATIONS`] below the
+    /// node's tip.
     pub from: Option<BlockHash>,
     /// How many blue scores a block must lie below the node's tip to be followed; 0 follows the tip itself.
     pub confirmations: u64,
     /// Whether the L1 ends once the node's tip is reached and everything is proved and settled.
     pub until_idle: bool,
-    /// How many connections in a row may end in an answer that does not check before the source ends.
+    /// How many connections in a row may end in an answer that fails its checks before the source ends.
     pub wrong_answers_max: u32,
-    /// For those who want to see, or to change, what the node says.
+    /// A wrapper around the node, for tests.
     pub through: Option<ChainWrapper>,
 }
 
@@ -108,13 +113,13 @@ pub struct Prepared {
     scripts: Option<Scripts>,
 }
 
-/// Why a node cannot be followed from the start.
+/// Why following cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum LiveError {
     /// There is no connection.
     #[error(transparent)]
     Connect(#[from] ClientError),
-    /// The node's first answers are of no use.
+    /// The node's first answers fail their checks.
     #[error(transparent)]
     Follow(#[from] FollowError),
     /// There is no block to follow the covenant from.
@@ -142,33 +147,33 @@ pub struct LiveL1 {
     until_idle: bool,
     shared: Arc<Shared>,
     scripts: Option<Scripts>,
-    told: Option<Receiver<Result<Told, SourceError>>>,
+    messages: Option<Receiver<Result<Message, SourceError>>>,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the thread sends.
-enum Told {
+/// A message of the thread.
+enum Message {
     Event(SourceEvent),
     Final(BlockHash),
 }
 
-/// What both sides of the thread know.
+/// The state that the thread and its owner share.
 struct Shared {
     /// Whether the node's tip was reached since the start.
     caught_up: AtomicBool,
-    /// The pipeline's, as of its last poll.
+    /// The pipeline's progress, as of its last poll.
     finalized: AtomicU64,
     floor: AtomicU64,
-    /// Since when the node is not followed, and why; none where it is.
+    /// Since when the node is not followed, and why; `None` while it is.
     lost: Mutex<Option<Outage>>,
     /// The timestamp of the last block handed on, in milliseconds; 0 before the first.
     last_block_ms: AtomicU64,
     /// The DAA scores of the last block handed on, and of the node's tip, when it was asked last.
     reached: AtomicU64,
     goal: AtomicU64,
-    /// Why the last event cannot be kept yet; none where it is.
-    unkept: Mutex<Option<String>>,
+    /// Why the last event is not written yet; `None` where it is.
+    unwritten: Mutex<Option<String>>,
 }
 
 struct Outage {
@@ -195,29 +200,29 @@ impl Default for Shared {
             last_block_ms: AtomicU64::default(),
             reached: AtomicU64::default(),
             goal: AtomicU64::default(),
-            unkept: Mutex::default(),
+            unwritten: Mutex::default(),
         }
     }
 }
 
 impl Shared {
-    fn hand_on(&self, event: &SourceEvent) {
+    fn delivered(&self, event: &SourceEvent) {
         if let Some(last) = event.added.last() {
             self.last_block_ms.store(last.metadata.timestamp_ms, Ordering::Relaxed);
             self.reached.store(last.metadata.daa_score, Ordering::Relaxed);
         }
     }
 
-    fn unkept(&self) -> MutexGuard<'_, Option<String>> {
-        self.unkept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn unwritten(&self) -> MutexGuard<'_, Option<String>> {
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lost(&self) -> MutexGuard<'_, Option<Outage>> {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The node is not followed, for this reason; since now, unless it was not before.
-    fn lose(&self, hitch: Hitch, reason: &str) {
+    /// Records that the node is not followed, and why. An outage that began before keeps its beginning.
+    fn mark_lost(&self, hitch: Hitch, reason: &str) {
         let mut lost = self.lost();
         let now = Outage::now(hitch, reason);
         *lost = Some(match lost.take() {
@@ -228,7 +233,7 @@ impl Shared {
 }
 
 impl Prepared {
-    /// Reads the event log at `place`; where there is none, asks the node where its chain is, and begins one.
+    /// Reads the event log at `place`. Where there is none, asks the node for its chain and begins an event log.
     pub fn new(options: Options, place: Option<LockedPath>) -> Result<Self, LiveError> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let kept = place.clone().map(EventLog::open).transpose()?.flatten();
@@ -253,8 +258,8 @@ impl Prepared {
         self.follower.watch(rules);
     }
 
-    /// Tells the scripts of the accounts that act on the lane.
-    pub fn teach(&mut self, scripts: Scripts) {
+    /// Records the scripts of the accounts that act on the lane here.
+    pub fn set_scripts(&mut self, scripts: Scripts) {
         self.scripts = Some(scripts);
     }
 
@@ -262,7 +267,7 @@ impl Prepared {
     pub fn start(self) -> io::Result<LiveL1> {
         let Self { options, runtime, follower, event_log, scripts } = self;
         let head = follower.head().clone();
-        let (sender, told) = bounded(EVENTS_MAX);
+        let (sender, messages) = bounded(EVENTS_MAX);
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared::default());
         let until_idle = options.until_idle;
@@ -270,20 +275,20 @@ impl Prepared {
             options,
             follower,
             event_log,
-            told: sender,
+            messages: sender,
             shared: shared.clone(),
             stopped,
-            unkept: None,
+            unwritten: None,
             compact_from: Instant::now(),
         };
         let run = move || following.run(&runtime);
         let thread = thread::Builder::new().name("kaspa follower".into()).spawn(run)?;
-        Ok(LiveL1 { head, until_idle, shared, scripts, told: Some(told), stop, thread: Some(thread) })
+        Ok(LiveL1 { head, until_idle, shared, scripts, messages: Some(messages), stop, thread: Some(thread) })
     }
 }
 
 impl LiveL1 {
-    /// Follows the node, from the tip of the event log at `place` where there is one; without a place nothing is kept.
+    /// Follows the node, from the tip of the event log at `place` where there is one. Without a place nothing is written.
     pub fn open(options: Options, place: Option<LockedPath>) -> Result<Self, LiveError> {
         Ok(Prepared::new(options, place)?.start()?)
     }
@@ -293,14 +298,14 @@ impl LiveL1 {
         &self.head
     }
 
-    /// The next event; `None` where there is none within `patience`.
+    /// The next event; `None` where none comes within `patience`.
     pub fn wait(&mut self, patience: Duration) -> Result<Option<SourceEvent>, SourceError> {
-        let Some(told) = &self.told else { return Err(ended()) };
+        let Some(messages) = &self.messages else { return Err(ended()) };
         let until = Instant::now() + patience;
         loop {
-            match told.recv_deadline(until) {
-                Ok(Ok(Told::Event(event))) => return Ok(Some(event)),
-                Ok(Ok(Told::Final(_))) => {}
+            match messages.recv_deadline(until) {
+                Ok(Ok(Message::Event(event))) => return Ok(Some(event)),
+                Ok(Ok(Message::Final(_))) => {}
                 Ok(Err(error)) => return Err(error),
                 Err(RecvTimeoutError::Timeout) => return Ok(None),
                 Err(RecvTimeoutError::Disconnected) => return Err(ended()),
@@ -313,16 +318,16 @@ impl ChainSource for LiveL1 {
     fn poll(&mut self, progress: Progress) -> Result<Poll, SourceError> {
         self.shared.finalized.store(progress.finalized.0, Ordering::Relaxed);
         self.shared.floor.store(progress.floor.0, Ordering::Relaxed);
-        // Before the queue is looked at: what was said before it is in the queue.
+        // Read before the queue: the events from before it was set are in the queue.
         let caught_up = self.shared.caught_up.load(Ordering::Acquire);
         let idle = self.until_idle && caught_up && progress.proved && progress.settled;
-        let Some(told) = &self.told else { return Err(ended()) };
-        match told.try_recv() {
-            Ok(Ok(Told::Event(event))) => {
-                self.scripts.iter().for_each(|scripts| event.added.iter().for_each(|it| scripts.learn(it)));
+        let Some(messages) = &self.messages else { return Err(ended()) };
+        match messages.try_recv() {
+            Ok(Ok(Message::Event(event))) => {
+                self.scripts.iter().for_each(|scripts| event.added.iter().for_each(|it| scripts.record(it)));
                 Ok(Poll::Event(event))
             }
-            Ok(Ok(Told::Final(block))) => Ok(Poll::Final(block)),
+            Ok(Ok(Message::Final(block))) => Ok(Poll::Final(block)),
             Ok(Err(error)) => Err(error),
             Err(TryRecvError::Empty) if idle => Ok(Poll::End),
             Err(TryRecvError::Empty) => Ok(Poll::Pending),
@@ -341,7 +346,7 @@ impl ChainSource for LiveL1 {
         Some(Connection {
             lost,
             last_block: last_block.map(Duration::from_millis),
-            pages_behind: self.told.as_ref().map_or(0, Receiver::len),
+            pages_behind: self.messages.as_ref().map_or(0, Receiver::len),
             caught_up: self.shared.caught_up.load(Ordering::Relaxed),
             reached: self.shared.reached.load(Ordering::Relaxed),
             goal: self.shared.goal.load(Ordering::Relaxed),
@@ -349,14 +354,14 @@ impl ChainSource for LiveL1 {
     }
 
     fn disk_error(&self) -> Option<String> {
-        self.shared.unkept().clone()
+        self.shared.unwritten().clone()
     }
 }
 
 impl Drop for LiveL1 {
     fn drop(&mut self) {
-        // A thread that has ended receives neither.
-        self.told = None;
+        // Sending fails where the thread has ended: nothing to stop.
+        self.messages = None;
         let _ = self.stop.send(true);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -365,7 +370,7 @@ impl Drop for LiveL1 {
 }
 
 fn ended() -> SourceError {
-    failed("the following thread ended early: see the log above".into())
+    failed("the thread that follows the node ended early: see the log above".into())
 }
 
 fn failed(reason: String) -> SourceError {
@@ -378,11 +383,11 @@ async fn start(options: &Options) -> Result<Follower, LiveError> {
     let follower = Follower::start(&chain(options, &client), options.lane.clone(), options.from, depth).await;
     disconnect(&client).await;
     let mut follower = follower?;
-    follower.confirm(options.confirmations);
+    follower.set_confirmations(options.confirmations);
     Ok(follower)
 }
 
-/// A follower where the event log's events begin.
+/// A follower at the block where the event log's events begin.
 fn resumed(options: &Options, event_log: &EventLog) -> Result<Follower, LiveError> {
     let head = event_log.head();
     let other = |differs| LiveError::Other { path: event_log.path().display().to_string(), differs };
@@ -397,12 +402,12 @@ fn resumed(options: &Options, event_log: &EventLog) -> Result<Follower, LiveErro
     let track =
         Track::above(height, head.lane.key, Track::window(network), base).map_err(FollowError::from)?;
     let mut follower = Follower::at(head.clone(), track);
-    follower.confirm(options.confirmations);
+    follower.set_confirmations(options.confirmations);
     Ok(follower)
 }
 
-/// The block that the lane's covenant is followed from by whom nothing is known of it yet: `rules` and `first` say what
-/// it is on the node's network. None where there are no rules there.
+/// The block to follow the lane's covenant from, for a data directory that does not know it. `rules` gives the covenant's
+/// rules on the node's network, and `first` its first state. `None` where the network has no rules.
 pub fn root_of_covenant(
     options: &Options,
     rules: &dyn Fn(NetworkId) -> Option<Rules>,
@@ -421,29 +426,29 @@ pub fn root_of_covenant(
     })
 }
 
-fn chain(options: &Options, client: &Client) -> Patient<Box<dyn Chain>> {
+fn chain(options: &Options, client: &Client) -> WithTimeout<Box<dyn Chain>> {
     let rpc: Arc<dyn RpcApi> = client.clone();
     let chain = match &options.through {
         Some(through) => through(Box::new(rpc)),
         None => Box::new(rpc),
     };
-    Patient { chain, within: ANSWER_WITHIN }
+    WithTimeout { chain, timeout: ANSWER_WITHIN }
 }
 
 async fn disconnect(client: &Client) {
-    // A connection that is gone cannot be closed, and need not be.
+    // A lost connection fails here, and needs no closing.
     let _ = tokio::time::timeout(CONNECT_WITHIN, client.disconnect()).await;
 }
 
-/// Why a connection is of no more use.
+/// Why following over one connection ended.
 enum Interruption {
-    /// Connect again.
+    /// A passing cause: connect again.
     Passing(Hitch, String),
-    /// What the node answered does not check: connect again, but not for ever.
+    /// An answer that fails its checks: connect again, a limited number of times.
     Wrong(String),
-    /// The receiver is gone.
+    /// The receiver was dropped.
     Stopped,
-    /// For good.
+    /// An error that no reconnection mends.
     Fatal(String),
 }
 
@@ -452,7 +457,7 @@ impl From<FollowError> for Interruption {
         let said = error.to_string();
         match error {
             FollowError::Behind { .. } => Self::Passing(Hitch::Behind, said),
-            error if error.passes() => Self::Passing(Hitch::Away, said),
+            error if error.is_transient() => Self::Passing(Hitch::Away, said),
             error if error.is_final() => Self::Fatal(said),
             _ => Self::Wrong(said),
         }
@@ -465,52 +470,52 @@ impl From<LogError> for Interruption {
     }
 }
 
-/// The thread's.
+/// The state of the thread.
 struct FollowLoop {
     options: Options,
     follower: Follower,
     event_log: Option<EventLog>,
-    told: Sender<Result<Told, SourceError>>,
+    messages: Sender<Result<Message, SourceError>>,
     shared: Arc<Shared>,
     stopped: watch::Receiver<bool>,
-    /// An event that the follower has taken and the event log not yet.
-    unkept: Option<SourceEvent>,
-    /// No compaction is tried before.
+    /// An event that the follower has taken and that is not in the event log yet.
+    unwritten: Option<SourceEvent>,
+    /// The time of the next try to compact.
     compact_from: Instant,
 }
 
-/// What came of asking the node.
+/// The outcome of asking the node.
 enum Asked {
     Event,
     Nothing,
-    /// An event that cannot be kept yet.
-    Unkept,
+    /// An event that cannot be written yet.
+    Unwritten,
 }
 
 impl FollowLoop {
     fn run(mut self, runtime: &Runtime) {
-        let told = self.told.clone();
-        // No panic of the client's crosses the thread, whatever a node says.
+        let messages = self.messages.clone();
+        // A panic of the client ends the source with an error, not the process.
         let ended = catch_unwind(AssertUnwindSafe(|| {
             self.replay()?;
-            runtime.block_on(self.stay())
+            runtime.block_on(self.keep_following())
         }));
         let reason = match ended {
             Ok(Ok(()) | Err(Interruption::Stopped)) => return,
             Ok(Err(
                 Interruption::Fatal(reason) | Interruption::Wrong(reason) | Interruption::Passing(_, reason),
             )) => reason,
-            Err(_) => "the following thread panicked: see the log above".into(),
+            Err(_) => "the thread that follows the node panicked: see the log above".into(),
         };
-        // Nobody may be listening any more.
-        let _ = told.send(Err(failed(reason)));
+        // The receiver may be gone.
+        let _ = messages.send(Err(failed(reason)));
     }
 
-    /// Sends what the event log holds.
+    /// Sends the events of the event log.
     fn replay(&mut self) -> Result<(), Interruption> {
         let Some(event_log) = &self.event_log else { return Ok(()) };
-        let tell = |event| self.told.send(Ok(Told::Event(event))).map_err(|_| Interruption::Stopped);
-        // This part was checked when it came, before it was compacted.
+        let tell = |event| self.messages.send(Ok(Message::Event(event))).map_err(|_| Interruption::Stopped);
+        // This part was checked before it was compacted.
         for run in event_log.settled() {
             tell(SourceEvent { removed: vec![], added: run? })?;
         }
@@ -518,24 +523,24 @@ impl FollowLoop {
             let event = event?;
             let refused = |e| {
                 Interruption::Fatal(format!(
-                    "{}: the event log does not check: {e}",
+                    "{}: the event log fails its checks: {e}",
                     event_log.path().display()
                 ))
             };
             self.follower.resume(&event).map_err(refused)?;
-            self.shared.hand_on(&event);
+            self.shared.delivered(&event);
             tell(event)?;
         }
         Ok(())
     }
 
-    /// Forgets what is final, and compacts what is settled for good.
+    /// Drops final blocks from memory, and compacts the settled part of the event log.
     fn tidy(&mut self) {
         self.follower.forget_below(self.shared.finalized.load(Ordering::Relaxed));
         let Some(event_log) = &mut self.event_log else { return };
         let height = self.shared.floor.load(Ordering::Relaxed).saturating_sub(1);
         let done = event_log.compacted();
-        // What is compacted ends in a block that the chain can be followed on from.
+        // The compacted part must end in a block that the chain can be followed from: one with a lane proof.
         let Some(height) = self.follower.track().opened_below(height, done) else { return };
         if height.saturating_sub(done) < COMPACT_MIN.max(done / 2) || Instant::now() < self.compact_from {
             return;
@@ -546,16 +551,16 @@ impl FollowLoop {
         match compacted {
             Ok(true) => tracing::info!("{path}: {} blocks are compacted", event_log.compacted()),
             Ok(false) => {}
-            // It is as it was, and goes on growing.
+            // The file is unchanged, and goes on growing.
             Err(error) => {
-                tracing::warn!("{error}; it stays as it was");
-                self.compact_from = Instant::now() + COMPACT_AGAIN;
+                tracing::warn!("{error}; the event log stays as it was");
+                self.compact_from = Instant::now() + COMPACT_RETRY;
             }
         }
     }
 
-    /// Stays with the node for as long as anybody listens.
-    async fn stay(&mut self) -> Result<(), Interruption> {
+    /// Follows the node over one connection after another, until the receiver is dropped.
+    async fn keep_following(&mut self) -> Result<(), Interruption> {
         let (mut wait, mut wrong) = (WAIT_MIN, 0);
         loop {
             self.tidy();
@@ -592,7 +597,7 @@ impl FollowLoop {
             if before != self.follower.track().tip().block_hash {
                 wait = WAIT_MIN;
             }
-            self.shared.lose(hitch, &reason);
+            self.shared.mark_lost(hitch, &reason);
             tracing::warn!("{reason}; connecting again in {wait:?}");
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
@@ -602,7 +607,7 @@ impl FollowLoop {
         }
     }
 
-    /// Follows the node over one connection, until that is of no more use.
+    /// Follows the node over one connection, until that fails.
     async fn follow(&mut self, client: &Client) -> Interruption {
         let chain = chain(&self.options, client);
         let wake = match subscribe(client).await {
@@ -610,7 +615,7 @@ impl FollowLoop {
             Err(error) => return Interruption::Passing(Hitch::Away, error.to_string()),
         };
         if let Err(lost) = self.check_network(&chain).await {
-            return judged(lost, client, &chain).await;
+            return classify(lost, client, &chain).await;
         }
         let mut asked = Instant::now();
         loop {
@@ -618,35 +623,35 @@ impl FollowLoop {
                 match self.ask(&chain).await {
                     Ok(Asked::Event) => {}
                     Ok(Asked::Nothing) => break,
-                    Ok(Asked::Unkept) => {
-                        tokio::time::sleep(KEEP_AGAIN).await;
+                    Ok(Asked::Unwritten) => {
+                        tokio::time::sleep(WRITE_RETRY).await;
                         continue;
                     }
-                    Err(lost) => return judged(lost, client, &chain).await,
+                    Err(lost) => return classify(lost, client, &chain).await,
                 }
-                // It answers, and what it answers checks.
+                // The node answers, and its answer passed the checks.
                 *self.shared.lost() = None;
                 if asked.elapsed() > ASK_EVERY {
                     asked = Instant::now();
                     if let Err(lost) = self.look_ahead(&chain).await {
-                        return judged(lost, client, &chain).await;
+                        return classify(lost, client, &chain).await;
                     }
                     self.tidy();
                 }
             }
             if !self.shared.caught_up.load(Ordering::Relaxed) {
-                // Nothing new from a node that is catching up itself is not its network's tip.
+                // A node that is not synced has not reached its network's tip, even if it has nothing new.
                 match self.look_ahead(&chain).await {
                     Ok(true) => self.shared.caught_up.store(true, Ordering::Release),
-                    Ok(false) => self.shared.lose(Hitch::Unsynced, "the node is not synced yet"),
-                    Err(lost) => return judged(lost, client, &chain).await,
+                    Ok(false) => self.shared.mark_lost(Hitch::Unsynced, "the node is not synced yet"),
+                    Err(lost) => return classify(lost, client, &chain).await,
                 }
             }
             if self.shared.caught_up.load(Ordering::Relaxed) {
                 *self.shared.lost() = None;
             }
             self.tidy();
-            // Woken or not: ask.
+            // With or without a notification, ask.
             wake.wait(ASK_EVERY).await;
             if !client.is_connected() {
                 return Interruption::Passing(Hitch::Away, "the connection is lost".into());
@@ -654,7 +659,7 @@ impl FollowLoop {
         }
     }
 
-    /// Asks how far the node's chain goes; whether the node is synced with its network.
+    /// Asks how far the node's chain goes. Returns whether the node is synced with its network.
     async fn look_ahead(&self, chain: &dyn Chain) -> Result<bool, Interruption> {
         let info = chain.server().await.map_err(FollowError::from)?;
         self.shared.goal.store(info.virtual_daa_score, Ordering::Relaxed);
@@ -674,7 +679,7 @@ impl FollowLoop {
 
     /// Takes one part of a page.
     async fn ask(&mut self, chain: &dyn Chain) -> Result<Asked, Interruption> {
-        let event = match self.unkept.take() {
+        let event = match self.unwritten.take() {
             Some(event) => event,
             None => match self.follower.next_event(chain).await {
                 Ok(Some(event)) => event,
@@ -685,20 +690,20 @@ impl FollowLoop {
         let (removed, added) = (event.removed.len(), event.added.len());
         tracing::debug!("-{removed} +{added} blocks, tip {}", self.follower.track().tip().block_hash);
         match self.event_log.as_mut().map_or(Ok(()), |event_log| event_log.append(&event)) {
-            Ok(()) => *self.shared.unkept() = None,
+            Ok(()) => *self.shared.unwritten() = None,
             Err(error) if error.is_transient() => {
-                if self.shared.unkept().replace(error.to_string()).is_none() {
-                    tracing::warn!("{error}: the L1 waits");
+                if self.shared.unwritten().replace(error.to_string()).is_none() {
+                    tracing::warn!("{error}: no further block is taken until the event is written");
                 }
-                self.unkept = Some(event);
-                return Ok(Asked::Unkept);
+                self.unwritten = Some(event);
+                return Ok(Asked::Unwritten);
             }
             Err(error) => return Err(error.into()),
         }
-        self.shared.hand_on(&event);
-        self.told.send(Ok(Told::Event(event))).map_err(|_| Interruption::Stopped)?;
+        self.shared.delivered(&event);
+        self.messages.send(Ok(Message::Event(event))).map_err(|_| Interruption::Stopped)?;
         if let Some(block) = self.follower.newly_final() {
-            self.told.send(Ok(Told::Final(block))).map_err(|_| Interruption::Stopped)?;
+            self.messages.send(Ok(Message::Final(block))).map_err(|_| Interruption::Stopped)?;
         }
         Ok(Asked::Event)
     }
@@ -708,8 +713,9 @@ fn is_synced(info: &GetServerInfoResponse) -> bool {
     info.is_synced || !names::has_peers(info.network_id)
 }
 
-/// What a node says over a connection that is gone is no answer, nor is that of a node that is catching up itself.
-async fn judged(lost: Interruption, client: &Client, chain: &dyn Chain) -> Interruption {
+/// Classifies an interruption: an answer over a lost connection, or of a node that is not synced, proves nothing against
+/// the node.
+async fn classify(lost: Interruption, client: &Client, chain: &dyn Chain) -> Interruption {
     let (Interruption::Passing(_, said) | Interruption::Wrong(said) | Interruption::Fatal(said)) = &lost
     else {
         return lost;
@@ -724,7 +730,7 @@ async fn judged(lost: Interruption, client: &Client, chain: &dyn Chain) -> Inter
 }
 
 async fn stop_requested(stopped: &mut watch::Receiver<bool>) {
-    // Whoever could say it is gone: the same.
+    // A dropped sender means the same.
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 

@@ -1,4 +1,4 @@
-//! What people call networks, lanes and accounts by: names, namespaces, subnetworks, addresses.
+//! The names of networks, lanes and accounts: network names, namespaces, subnetworks, addresses.
 
 use kaspa_addresses::{Address, AddressError};
 use kaspa_consensus_core::config::params::{
@@ -23,25 +23,25 @@ use crate::digest;
 /// Not a lane that a transaction can be on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotALaneError {
-    /// It says no lane.
+    /// The text names no lane.
     #[error("not a lane: give a namespace of four characters, or a subnetwork in 40 hexadecimal ones")]
     Unreadable,
-    /// Kaspa's own.
-    #[error("this is Kaspa's {name} subnetwork, which is no lane of anybody's: {ALLOWED}")]
+    /// The lane is one of Kaspa's own subnetworks.
+    #[error("this is Kaspa's own {name} subnetwork, which cannot be a lane: {ALLOWED}")]
     Reserved {
         /// What Kaspa calls it.
         name: &'static str,
     },
-    /// No transaction of it is ever accepted.
-    #[error("no transaction can be on this lane: {ALLOWED}")]
+    /// Consensus accepts no transaction of it.
+    #[error("Kaspa accepts no transaction of this lane: {ALLOWED}")]
     Impossible,
 }
 
-/// What a lane may be.
+/// The rule for lanes.
 const ALLOWED: &str = "a lane is four bytes, of which one of the last three is not zero, and then sixteen zeros; a \
                        namespace of four characters is one";
 
-/// A network that this build knows no rules of.
+/// A network whose rules this build does not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the network {network} is unknown here: mainnet, testnet-10, devnet and simnet are known")]
 pub struct UnknownNetworkError {
@@ -49,8 +49,8 @@ pub struct UnknownNetworkError {
     pub network: NetworkId,
 }
 
-/// Whether a node of this network that says it is not synced is catching up: one alone on a network of one's own, without
-/// peers, always says so.
+/// Whether "not synced" means that a node of this network is catching up. On a private network a node without peers
+/// always reports "not synced".
 pub fn has_peers(network: NetworkId) -> bool {
     matches!(network.network_type(), NetworkType::Mainnet | NetworkType::Testnet)
 }
@@ -107,7 +107,7 @@ pub fn account_of_address(address: &str) -> Result<ResourceId, AddressError> {
     Ok(account(&pay_to_address_script(&Address::try_from(address)?)))
 }
 
-/// The account of a deposit script that nobody can spend: what a lane without a deposit address has.
+/// The account of an unspendable deposit script, for a lane without a deposit address.
 pub fn unspendable() -> Result<ResourceId, ScriptBuilderError> {
     Ok(account(&locked_script(b"reprise deposit")?))
 }
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lane_that_no_transaction_can_be_on_is_refused_by_name_with_what_is_allowed() {
+    fn a_lane_that_no_transaction_can_be_on_is_refused_with_what_is_allowed() {
         let zeros = "0".repeat(32);
         for lane in ["rpri", "\u{1}\0\0x", "72707269".to_owned().add(&zeros).as_str()] {
             assert_eq!(subnetwork(lane).unwrap()[4..], [0; 16], "{lane:?}");

@@ -1,4 +1,4 @@
-//! Openings: what shows whose output a lane transaction spends.
+//! Openings: bytes that show whose output a lane transaction spends.
 
 use kaspa_consensus_core::hashing::tx::{transaction_v0_id_preimage, transaction_v1_rest_preimage};
 use kaspa_consensus_core::tx::Transaction;

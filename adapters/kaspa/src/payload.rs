@@ -6,7 +6,8 @@
 //! | 32 | statement whose proof it carries |
 //! | 32 | last block it settles |
 //! | 256 | the aggregate's journal |
-//! The covenant's script reads journal and end block from there; the statement is for whoever looks.
+//!
+//! The covenant's script reads the journal and the end block. It does not read the statement, which is for diagnosis.
 
 use std::ops::Range;
 
@@ -50,7 +51,7 @@ pub fn encode(settlement: &ObservedSettlement) -> Vec<u8> {
     bytes
 }
 
-/// The settlement in a payload; `None` where it is none.
+/// The settlement in a payload; `None` where the payload is no settlement.
 pub fn parse(payload: &[u8]) -> Option<ObservedSettlement> {
     let digest = |range: Range<usize>| <[u8; 32]>::try_from(payload.get(range)?).ok();
     let head = payload.strip_prefix(&MAGIC)?.first_chunk()?;

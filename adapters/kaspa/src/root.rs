@@ -1,10 +1,10 @@
-//! Where a covenant begins: the block that a directory which knows nothing yet follows it from.
+//! The root of a covenant: the block that a new data directory follows it from.
 //!
-//! Only who has executed the lane since the covenant's first state can settle on. So the chain is read from the lowest
-//! block that the node can still tell, until the transaction that founds the covenant; what comes before it is the root.
-//! Where the covenant has its first state already, the root is the first block from there whose lane tip gives that
-//! state under these rules: if there is none, the covenant was founded for other programs, another lane or another
-//! deposit script, and nothing that is proved here would ever settle it.
+//! Only a node that has executed the lane since the covenant's first state can settle. So [`find`] reads the chain from
+//! the lowest block that the node still has, up to the transaction that founds the covenant; the block before it is the
+//! root. Where the covenant has entered its first state, the root is the first block from there whose lane tip gives that
+//! state under these rules. If there is none, the covenant was founded for other programs, another lane or another
+//! deposit script, and no proof made here can settle on it.
 
 use kaspa_consensus_core::Hash;
 use kaspa_rpc_core::RpcChainBlockAcceptedTransactions;
@@ -24,10 +24,10 @@ pub enum RootError {
     /// The node did not answer, or refused.
     #[error(transparent)]
     Node(#[from] Unanswered),
-    /// What the lane is cannot be said.
+    /// The lane tip is unknown.
     #[error(transparent)]
     Lane(#[from] LaneError),
-    /// The node tells nothing of it.
+    /// The node shows no transaction of it.
     #[error(
         "the node shows no transaction of the covenant {covenant} since {lowest}, the lowest block that it can tell: \
          check --covenant and the network, wait until the founding is accepted, or give --from"
@@ -38,7 +38,7 @@ pub enum RootError {
         /// The lowest block that the node tells of.
         lowest: BlockHash,
     },
-    /// The node tells what happened to it later, but not how it began.
+    /// The node shows later transactions of it, but not its founding.
     #[error(
         "the covenant {covenant} was founded before {lowest}, the lowest block that the node can tell: a new directory \
          cannot know its state; copy the directory of a node that has followed it, or use a node that has kept more"
@@ -49,7 +49,7 @@ pub enum RootError {
         /// The lowest block that the node tells of.
         lowest: BlockHash,
     },
-    /// It is another's.
+    /// It was founded for other programs, another lane or another deposit script.
     #[error(
         "the first state of the covenant {covenant}, entered in {block}, is not one that this build's programs, --lane, \
          --deposit and --covenant-proof give: run the build and with the settings that it was founded for, or found \
@@ -63,24 +63,24 @@ pub enum RootError {
     },
 }
 
-/// What a covenant's first state is where the chain is followed from a block with this lane proof.
+/// Computes a covenant's first state from the lane proof of the block that the chain is followed from.
 pub type First<'a> = &'a (dyn Fn(Option<&[u8]>) -> Result<State, LaneError> + Sync);
 
-/// What a page's block did to a covenant.
-enum Did {
+/// What one transaction did to a covenant.
+enum CovenantChange {
     Founded,
-    /// Was moved, into outputs with these scripts of its own.
+    /// Moved it into outputs with these scripts.
     Moved(Vec<kaspa_consensus_core::tx::ScriptPublicKey>),
     Nothing,
 }
 
-fn did(block: &RpcChainBlockAcceptedTransactions, covenant: Hash) -> Vec<Did> {
+fn changes(block: &RpcChainBlockAcceptedTransactions, covenant: Hash) -> Vec<CovenantChange> {
     let of = |transaction| {
         let scripts: Vec<_> = continues(transaction, covenant).flatten().cloned().collect();
         match (spends(transaction, covenant), scripts.is_empty()) {
-            (true, _) => Did::Moved(scripts),
-            (false, false) => Did::Founded,
-            (false, true) => Did::Nothing,
+            (true, _) => CovenantChange::Moved(scripts),
+            (false, false) => CovenantChange::Founded,
+            (false, true) => CovenantChange::Nothing,
         }
     };
     block.accepted_transactions.iter().map(of).collect()
@@ -95,7 +95,7 @@ pub async fn find(
 ) -> Result<BlockHash, RootError> {
     let covenant = lane.covenant;
     let lowest = chain.lowest().await?;
-    // The blocks from before the founding on whose lane tips may be different from one another's.
+    // The block before the founding, and each later block that changes the lane tip.
     let mut candidates: Vec<BlockHash> = vec![];
     let mut tip = lowest;
     loop {
@@ -106,13 +106,13 @@ pub async fn find(
         let blocks = page.added_chain_block_hashes.iter().zip(page.chain_block_accepted_transactions.iter());
         for (hash, block) in blocks {
             let hash = block_hash(*hash);
-            for did in did(block, kaspa_hash(covenant)) {
-                match did {
-                    Did::Founded if candidates.is_empty() => candidates.push(tip),
-                    Did::Moved(_) if candidates.is_empty() => {
+            for change in changes(block, kaspa_hash(covenant)) {
+                match change {
+                    CovenantChange::Founded if candidates.is_empty() => candidates.push(tip),
+                    CovenantChange::Moved(_) if candidates.is_empty() => {
                         return Err(RootError::Pruned { covenant, lowest });
                     }
-                    Did::Moved(scripts) => {
+                    CovenantChange::Moved(scripts) => {
                         for candidate in candidates {
                             let proof = chain.lane_proof(candidate, lane.key).await?;
                             let state = first(proof.map(|proof| proof.encode()).as_deref())?;
@@ -122,7 +122,7 @@ pub async fn find(
                         }
                         return Err(RootError::Foreign { covenant, block: hash });
                     }
-                    Did::Founded | Did::Nothing => {}
+                    CovenantChange::Founded | CovenantChange::Nothing => {}
                 }
             }
             let of_lane = |it: &&kaspa_rpc_core::RpcOptionalTransaction| {
@@ -134,6 +134,6 @@ pub async fn find(
             tip = hash;
         }
     }
-    // Not in its first state yet: that is entered from wherever it is followed.
+    // Not in its first state yet: the first settlement enters it, from whichever block it is followed.
     candidates.first().copied().ok_or(RootError::Unknown { covenant, lowest })
 }

@@ -1,4 +1,4 @@
-//! Scripts in the making: Kaspa's builder, and the phrases that the covenant and its claims share.
+//! A script builder: Kaspa's own, and the sequences that the covenant and its claims share.
 
 use std::ops::Range;
 
@@ -15,7 +15,7 @@ pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     parts.iter().fold(Sha256::new(), |hasher, part| hasher.chain_update(part)).finalize().into()
 }
 
-/// Kaspa's builder, in the words used here.
+/// Kaspa's builder, with short names.
 #[derive(Default)]
 pub(crate) struct Script(ScriptBuilder);
 
@@ -24,21 +24,21 @@ impl Script {
         self.0.drain()
     }
 
-    /// Appends to what is on the stack the last `length` bytes of the script that spends this input: of what its output
-    /// pays to, these rules.
+    /// Appends to the top of the stack the last `length` bytes of this input's signature script: the rules of its redeem
+    /// script.
     pub(crate) fn own_rules(&mut self, length: usize) -> Result<&mut Self, ScriptBuilderError> {
         self.ops(&[OpTxInputIndex, OpDup, OpTxInputScriptSigLen, OpDup])?.number(length)?;
         self.ops(&[OpSub, OpSwap, OpTxInputScriptSigSubstr, OpCat])
     }
 
-    /// Turns a script into the one that pays to its hash, after its version: what an output has.
+    /// Turns a redeem script into the pay-to-script-hash script of an output, with its version in front.
     pub(crate) fn pays_to_hash(&mut self) -> Result<&mut Self, ScriptBuilderError> {
         self.ops(&[OpBlake2b])?.data(&[0, 0, OpBlake2b, 32])?.ops(&[OpSwap, OpCat])?;
         self.data(&[OpEqual])?.ops(&[OpCat])
     }
 
-    /// What is on the stack is the script of this input's continuation of that number, which pays no less than the
-    /// input.
+    /// Checks that the top of the stack is the script of this input's covenant output `number`, and that this output
+    /// holds no less than the input.
     pub(crate) fn continuation(&mut self, number: usize) -> Result<&mut Self, ScriptBuilderError> {
         self.ops(&[OpTxInputIndex])?.number(number)?.ops(&[OpAuthOutputIdx, OpDup, OpTxOutputAmount])?;
         self.ops(&[OpTxInputIndex, OpTxInputAmount, OpGreaterThanOrEqual, OpVerify])?;

@@ -1,18 +1,17 @@
-//! Settlements as transactions: how they are built, and how they are read. What they carry is their [`payload`].
+//! Settlements as transactions: built and read. Each carries its settlement as its [`payload`].
 //!
 //! # Building
 //!
 //! Input 0 is the covenant's output; then come coins of the [vault](crate::vault) where exits are paid, and coins of the
-//! key that pays. Output 0 continues the covenant with its whole value; then come the exits, what goes back to the
-//! vault, and what the key's coins leave after the fee. Under a proof the exits are not paid here: output 1 is the
-//! [claim] to them. Every script is run here first: that
-//! measures its compute budget, and tells a transaction that consensus would refuse before it is sent.
+//! key that pays. Output 0 continues the covenant with its whole value; then come the exits, the change of the vault and
+//! the change of the key. Under a proof the exits are not paid here: output 1 is the [claim] to them. Every script is run
+//! here first: that measures its compute budget, and finds a transaction that consensus would refuse before it is sent.
 //!
 //! # Reading
 //!
 //! A settlement is an accepted transaction that spends the script of its journal's state before, and continues the
-//! covenant with the script of its state after. Consensus ran the rules then; the node is believed that the
-//! transaction was accepted.
+//! covenant with the script of its state after. Consensus ran the rules then. That the transaction was accepted is taken
+//! on the node's word.
 
 use kaspa_consensus_core::Hash;
 use kaspa_consensus_core::config::params::Params;
@@ -46,27 +45,27 @@ use crate::vault::Payout;
 /// The compute budget of an input that a signature spends.
 const SIGNATURE_BUDGET: u16 = 10;
 
-/// What a change output must hold at least: smaller ones cost more in storage mass than they are worth.
+/// The least value of a change output, in sompi: a smaller one costs more in storage mass than it holds.
 const CHANGE_MIN: u64 = 20_000_000;
 
-/// Why there is no transaction.
+/// Why a transaction cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// The coins do not pay for it.
     #[error(
-        "the coins of {address} hold {found} sompi, but {needed} are needed for fee and change: send it some"
+        "the coins of {address} hold {found} sompi, but {needed} are needed for fee and change: send coins to it"
     )]
-    Broke {
+    InsufficientFunds {
         /// The key's address.
         address: String,
-        /// What the coins hold.
+        /// The value of the coins, in sompi.
         found: u64,
-        /// What is needed.
+        /// The value that is needed, in sompi.
         needed: u64,
     },
-    /// It would cost more than allowed.
-    #[error("the fee would be {fee} sompi, but at most {fee_max} are allowed (--fee-max)")]
-    Dear {
+    /// The fee is over the bound.
+    #[error("the fee would be {fee} sompi, but at most {fee_max} are allowed: raise --fee-max")]
+    FeeTooHigh {
         /// The fee.
         fee: u64,
         /// The bound.
@@ -75,7 +74,7 @@ pub enum BuildError {
     /// The covenant's script refuses it.
     #[error("the covenant's script refuses the transaction: {reason}")]
     Refused {
-        /// The script engine's words.
+        /// The script engine's error.
         reason: String,
     },
     /// It cannot be written as a script.
@@ -83,13 +82,13 @@ pub enum BuildError {
     Script(#[from] ScriptBuilderError),
     /// No block has room for it.
     #[error("the transaction's mass is {mass}, and a block holds {mass_max}")]
-    Heavy {
+    TooHeavy {
         /// Its mass.
         mass: u64,
-        /// A block's.
+        /// The most that a block holds.
         mass_max: u64,
     },
-    /// Its mass is out of bounds.
+    /// Its mass cannot be computed.
     #[error("the transaction's mass cannot be computed, or its script costs more than any budget")]
     Mass,
 }
@@ -121,7 +120,7 @@ fn after(transition: &Transition) -> State {
     State { root: transition.root_after, tip: transition.tip_after }
 }
 
-/// The covenant, and who pays for its transactions.
+/// The covenant, and the key that pays for its transactions.
 #[derive(Debug, Clone)]
 pub struct Settling {
     /// The network's parameters.
@@ -130,13 +129,13 @@ pub struct Settling {
     pub covenant: Hash,
     /// The covenant's rules.
     pub rules: Rules,
-    /// Who pays.
+    /// The key that pays.
     pub key: Key,
 }
 
-/// A transaction in the making.
+/// A transaction without its funding: fee, change and signatures.
 struct Draft {
-    /// Input 0, and the script that spends it: none where it is the key's.
+    /// Input 0, and the script that spends it: `None` where the key's signature does.
     first: Option<(Coin, Option<Vec<u8>>)>,
     /// Further inputs, and the scripts that spend them; only beside a first one with a script.
     others: Vec<(Coin, Vec<u8>)>,
@@ -146,7 +145,7 @@ struct Draft {
 
 impl Settling {
     /// A transaction that founds a covenant of `value` with one of `coins`, and the covenant's id.
-    pub fn found(
+    pub fn found_covenant(
         params: &Params,
         key: &Key,
         value: u64,
@@ -155,7 +154,11 @@ impl Settling {
         let first = funding.coins.iter().max_by_key(|coin| coin.entry.amount);
         let Some(first) = first.filter(|coin| coin.entry.amount > value) else {
             let found = funding.coins.iter().map(|coin| coin.entry.amount).max().unwrap_or_default();
-            return Err(BuildError::Broke { address: address(params, key), found, needed: value });
+            return Err(BuildError::InsufficientFunds {
+                address: address(params, key),
+                found,
+                needed: value,
+            });
         };
         let mut output = TransactionOutput::new(value, key.script());
         let id = covenant_id(first.outpoint, std::iter::once((0, &output)));
@@ -179,7 +182,7 @@ impl Settling {
         complete(&self.params, &self.key, &draft, funding, None)
     }
 
-    /// A transaction that settles and pays out: `proof` is what the covenant's script finds on its stack.
+    /// A transaction that settles and pays out. `proof` is the script that pushes the proof.
     pub fn settle(
         &self,
         covenant: Coin,
@@ -205,7 +208,8 @@ impl Settling {
         complete(&self.params, &self.key, &draft, funding, Some(&end))
     }
 
-    /// A transaction that peels an exit off a claim, and pays it out of a coin of the vault where it is large enough.
+    /// A transaction that peels an exit off a claim, and pays it out of a coin of the vault if it is at least
+    /// [`EXIT_MIN`](crate::vault::EXIT_MIN).
     pub fn claim_exit(
         &self,
         claim: Coin,
@@ -243,7 +247,7 @@ impl Settling {
         complete(&self.params, &self.key, &draft, funding, None)
     }
 
-    /// A transaction that makes one of two coins of the vault.
+    /// A transaction that merges two coins of the vault into one.
     pub fn merge(&self, coins: [Coin; 2], funding: Funding<'_>) -> Result<Transaction, BuildError> {
         let [first, second] = coins;
         let value = first.entry.amount + second.entry.amount;
@@ -260,7 +264,7 @@ impl Settling {
         )
     }
 
-    /// The output that is a claim of the covenant's to what is left.
+    /// The output that is a claim to the exits that are left.
     pub fn claim(&self, value: u64, left: &RemainingExits) -> Result<TransactionOutput, ScriptBuilderError> {
         let binding = CovenantBinding::new(0, self.covenant);
         Ok(TransactionOutput::with_covenant(value, claim::script(left)?, Some(binding)))
@@ -277,7 +281,7 @@ impl Settling {
     }
 }
 
-/// The settlement that an accepted transaction is, if it is one of the covenant's.
+/// The settlement in an accepted transaction, if it settles the covenant under these rules.
 pub fn observed(
     transaction: &RpcOptionalTransaction,
     covenant: Hash,
@@ -342,12 +346,12 @@ fn complete(
     let mut coins: Vec<&Coin> = coins.iter().collect();
     coins.sort_by_key(|coin| std::cmp::Reverse((coin.entry.amount, coin.outpoint.index)));
     let mut fee = 0;
-    // What is paid for depends on what pays for it: a few rounds settle it.
+    // The fee depends on the mass, and the mass on the coins that pay the fee: a few rounds converge.
     for _ in 0..8 {
         let (transaction, masses) = attempt(params, key, draft, &coins, fee, end)?;
         let needed = (masses as f64 * fees.feerate.max(FEERATE_MIN)).ceil() as u64;
         if needed > fees.fee_max {
-            return Err(BuildError::Dear { fee: needed, fee_max: fees.fee_max });
+            return Err(BuildError::FeeTooHigh { fee: needed, fee_max: fees.fee_max });
         }
         if needed <= fee {
             return Ok(transaction);
@@ -385,7 +389,7 @@ fn attempt(
     if held < needed {
         let found = coins.iter().map(|coin| coin.entry.amount).sum();
         let needed = needed.saturating_sub(brought);
-        return Err(BuildError::Broke { address: address(params, key), found, needed });
+        return Err(BuildError::InsufficientFunds { address: address(params, key), found, needed });
     }
     let input =
         |coin: &&Coin| TransactionInput::new_with_compute_budget(coin.outpoint, vec![], 0, SIGNATURE_BUDGET);
@@ -424,12 +428,12 @@ fn attempt(
     let (mass, mass_max) =
         (mass.normalized_max(&params.block_mass_limits.cofactors()), params.block_mass_limits.reference());
     if mass > mass_max {
-        return Err(BuildError::Heavy { mass, mass_max });
+        return Err(BuildError::TooHeavy { mass, mass_max });
     }
     Ok((transaction, mass))
 }
 
-/// Runs the script of an input: what it uses.
+/// Runs the script of an input. Returns the script units that it uses.
 fn run(
     transaction: &Transaction,
     entries: &[UtxoEntry],

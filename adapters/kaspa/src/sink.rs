@@ -1,22 +1,33 @@
-//! Where settlements go: a thread that builds each as a transaction of the covenant and sends it to the node.
+//! The settlement sink: a thread that builds each settlement as a transaction of the covenant and sends it to the node.
 //!
-//! The settler submits the oldest unsettled bundle again at every new tip, until the chain shows it; so the thread
-//! keeps nothing but what it sent last, and what failed last, which it tries again after a while, and what became of
-//! the last try, which is what a submission is answered with. What is submitted again and still waits in the node's mempool is left alone;
-//! for a while, and then replaced for a higher fee, up to the bound;
-//! what is gone from there, and not accepted, is built and sent anew; what waits there for a bundle that a reorg formed
-//! anew is replaced for a higher fee. Whether it settled is for the chain to say.
+//! # Submissions
 //!
-//! A covenant that is founded and not in its first state yet is moved there by the first settlement's submission.
+//! The settler submits the oldest unsettled bundle at every new tip, until the chain shows that it settled. So the thread
+//! keeps only the last transaction, the last failed job, which it tries again after a while, and the outcome of the last
+//! try, which is the answer to a submission.
 //!
-//! The covenant's output is found by its script, which the state before the settlement determines. Where the node has
-//! no such output, the covenant is elsewhere: a competitor moved it, or a reorg moved it back. Either comes as a chain
-//! event, and what is wanted changes.
+//! | the last transaction | a new submission |
+//! |---|---|
+//! | waits in the mempool, for the same statement | does nothing; after `BUMP_AFTER` replaces it for a higher fee, up to the bound |
+//! | waits in the mempool, for another statement (a reorg formed the bundle again) | replaces it for a higher fee |
+//! | left the mempool and was not accepted | builds and sends a new one |
 //!
-//! What settlements under a proof leave to their exits is paid from here as well, by an [`ExitPayer`], whoever sent them.
+//! Only a chain event says that a bundle settled.
 //!
-//! Two sinks, so that a fake seal cannot reach a covenant that moves value: [`KaspaSink`] takes real receipts;
-//! [`UnprovenKaspaSink`], for what is mocked, is made only with an [`OwnNetwork`].
+//! # The covenant's output
+//!
+//! The output is found by its script, which the state before the settlement determines. Where the node has no such output,
+//! the covenant is in another state: a competitor moved it, or a reorg moved it back. Either comes as a chain event, and
+//! the next submission is another one. The first submission moves a founded covenant into its first state.
+//!
+//! # Exits
+//!
+//! An [`ExitPayer`] pays the claims that settlements under a proof leave, whoever sent those settlements.
+//!
+//! # Two sinks
+//!
+//! A fake seal must not reach a covenant that moves value. [`KaspaSink`] takes real receipts. [`UnprovenKaspaSink`], for
+//! mocked ones, is made only with an [`OwnNetwork`].
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,7 +54,7 @@ use crate::client::{self, Client, ClientError, Unanswered, unanswered};
 use crate::coin::{Coin, FEERATE_MIN, Fees, Funding};
 use crate::covenant::{NotOwnError, OwnNetwork, Proof, Rules, SealReader, State};
 use crate::exit_payer::{ExitPayer, OpenClaim, PayError, PaymentContext};
-use crate::flights::Flights;
+use crate::in_flight::InFlight;
 use crate::key::Key;
 use crate::names::{self, UnknownNetworkError};
 use crate::settlement::{BuildError, Selected, Settling};
@@ -52,24 +63,24 @@ use crate::wallet::{WalletError, coins, feerate, send, unspent};
 use crate::{digest, kaspa_hash};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// What failed is tried again after so long: a node's index of unspent outputs lags behind its tip.
-const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// The wait before a failed job is tried again: a node's index of unspent outputs lags behind its tip.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// How often, until it is submitted again.
+/// How often a failed job is tried, until it is submitted again.
 const TRIES_MAX: u32 = 30;
 
-/// Submissions that wait; only the last of them counts. What does not fit is submitted again at the next tip.
+/// How many submissions may wait. Only the last counts, and one that does not fit is submitted again at the next tip.
 const JOBS_MAX: usize = 8;
 
-/// How much more than what it replaces a transaction pays a gram.
-const OUTBID: f64 = 1.25;
+/// The fee rate of a replacement, as a multiple of the replaced transaction's.
+const FEE_FACTOR: f64 = 1.25;
 
 /// How long a settlement waits in the node's mempool before its fee is raised.
 const BUMP_AFTER: Duration = Duration::from_secs(30);
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
-/// Why a settlement is not under way.
+/// Why a settlement was not sent.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
     /// There is no connection.
@@ -98,13 +109,13 @@ pub enum SinkError {
     /// A network without known rules.
     #[error(transparent)]
     Unknown(#[from] UnknownNetworkError),
-    /// The covenant would do without a proof.
+    /// A covenant without a proof on a public network.
     #[error(transparent)]
     NotOwn(#[from] NotOwnError),
-    /// The covenant is elsewhere.
+    /// The covenant is in another state.
     #[error(
-        "the covenant is not where the settlement starts: it was settled by another, or a reorg moved it, or it \
-         is not founded, or it demands another proof (--covenant-proof)"
+        "the covenant is not in the state that the settlement continues: somebody else settled, or a reorg moved \
+         it, or it is not founded, or it demands another proof (--covenant-proof)"
     )]
     Elsewhere,
     /// The block is orphaned.
@@ -153,7 +164,7 @@ impl From<PayError> for SinkError {
 }
 
 impl SinkError {
-    /// What it is to the settler.
+    /// The cause, as the settler classifies it.
     pub fn cause(&self) -> Cause {
         match self {
             Self::NoIndex { .. } => Cause::IndexOff,
@@ -164,9 +175,9 @@ impl SinkError {
             Self::Network { .. } | Self::Unknown(_) | Self::NotOwn(_) => Cause::WrongNetwork,
             Self::Elsewhere => Cause::Elsewhere,
             Self::Orphaned { .. } => Cause::Orphaned,
-            Self::Build(BuildError::Broke { .. }) => Cause::NoCoins,
-            Self::Build(BuildError::Dear { .. }) => Cause::FeeBound,
-            Self::Build(BuildError::Mass | BuildError::Heavy { .. }) => Cause::TooHeavy,
+            Self::Build(BuildError::InsufficientFunds { .. }) => Cause::NoCoins,
+            Self::Build(BuildError::FeeTooHigh { .. }) => Cause::FeeBound,
+            Self::Build(BuildError::Mass | BuildError::TooHeavy { .. }) => Cause::TooHeavy,
             Self::Build(BuildError::Refused { .. } | BuildError::Script(_)) | Self::Coins(_) => {
                 Cause::ScriptRefused
             }
@@ -176,7 +187,7 @@ impl SinkError {
     }
 }
 
-/// The part of a spending script that proves.
+/// The part of a spending script that is the proof.
 fn witness(proof: &Proof, read: SealReader, seal: &[u8]) -> Result<Vec<u8>, SinkError> {
     let refused = |reason: String| SinkError::Seal { reason };
     let mut script = ScriptBuilder::new();
@@ -192,7 +203,7 @@ fn witness(proof: &Proof, read: SealReader, seal: &[u8]) -> Result<Vec<u8>, Sink
     Ok(script.drain())
 }
 
-/// Who pays for settlements.
+/// The key that pays for settlements.
 #[derive(Debug, Clone)]
 pub struct Payer {
     /// The key.
@@ -208,30 +219,30 @@ pub struct SinkConfig {
     pub url: String,
     /// The prefix of addresses on the network.
     pub prefix: Prefix,
-    /// The covenant, and who pays.
+    /// The covenant, and the key that pays.
     pub settling: Settling,
     /// What the covenant demands.
     pub proof: Proof,
-    /// What the backend's seals are read with, where one is demanded.
+    /// Reads the backend's seals, where the covenant demands one.
     pub seal: SealReader,
     /// The state that the covenant is moved into once it is founded.
     pub first: State,
     /// The most a transaction may pay, in sompi.
     pub fee_max: u64,
-    /// The scripts that exits are paid to; none where exits are not paid from here.
+    /// The scripts that exits are paid to; `None` where this sink pays no exits.
     pub scripts: Option<Scripts>,
 }
 
-/// What became of the last try, and of which statement.
+/// The outcome of the last try, and its statement.
 type Verdict = Arc<Mutex<Option<(StatementId, Result<(), (Cause, String)>)>>>;
 
-/// What is owed, where that is news.
-type Debts = Arc<Mutex<Option<Vec<UnpaidExits>>>>;
+/// The unpaid exits, where they changed.
+type NewUnpaid = Arc<Mutex<Option<Vec<UnpaidExits>>>>;
 
-/// What is paid for good.
+/// The settlements whose exits are finally paid.
 type Paid = Arc<Mutex<Vec<StatementId>>>;
 
-/// What is to be settled.
+/// A settlement to send.
 struct Job {
     settlement: ObservedSettlement,
     exits: Vec<Vec<Exit>>,
@@ -242,12 +253,12 @@ struct Job {
 pub struct KaspaSink {
     jobs: Option<Sender<Job>>,
     verdict: Verdict,
-    debts: Debts,
+    new_unpaid: NewUnpaid,
     paid: Paid,
     thread: Option<JoinHandle<()>>,
 }
 
-/// A [`KaspaSink`] of a network of one's own, which takes fake seals too.
+/// A [`KaspaSink`] on a private network, which takes fake seals too.
 pub struct UnprovenKaspaSink(KaspaSink);
 
 impl KaspaSink {
@@ -256,31 +267,31 @@ impl KaspaSink {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let (jobs, inbox) = bounded(JOBS_MAX);
         let verdict = Verdict::default();
-        let (debts, paid) = (Debts::default(), Paid::default());
-        let verdict_of = verdict.clone();
+        let (new_unpaid, paid) = (NewUnpaid::default(), Paid::default());
+        let outcome_of = verdict.clone();
         let settling = SettleLoop {
             config,
             client: None,
             sent: None,
-            verdict: verdict_of,
+            verdict: outcome_of,
             exit_payer: ExitPayer::default(),
-            flights: Flights::default(),
-            debts: debts.clone(),
+            in_flight: InFlight::default(),
+            new_unpaid: new_unpaid.clone(),
             paid: paid.clone(),
-            unpaid: None,
+            pay_error: None,
         };
         let run = move || runtime.block_on(settling.run(&inbox));
         let thread = thread::Builder::new().name("kaspa settler".into()).spawn(run)?;
-        Ok(Self { jobs: Some(jobs), verdict, debts, paid, thread: Some(thread) })
+        Ok(Self { jobs: Some(jobs), verdict, new_unpaid, paid, thread: Some(thread) })
     }
 
-    /// For a network of one's own: fake seals are taken too.
+    /// The same sink on a private network, which takes fake seals too.
     pub fn into_unproven(self, _own: OwnNetwork) -> UnprovenKaspaSink {
         UnprovenKaspaSink(self)
     }
 
     fn keep_unpaid(&mut self, unpaid: &[&UnpaidExits]) -> Vec<StatementId> {
-        *locked(&self.debts) = Some(unpaid.iter().map(|unpaid| (*unpaid).clone()).collect());
+        *locked(&self.new_unpaid) = Some(unpaid.iter().map(|unpaid| (*unpaid).clone()).collect());
         std::mem::take(&mut locked(&self.paid))
     }
 
@@ -292,8 +303,10 @@ impl KaspaSink {
     ) -> Result<Taken, SettleError> {
         let statement = settlement.statement;
         let refused = |(cause, said)| SettleError { statement, cause, said };
-        let ended = || refused((Cause::NodeSilent, "the settling thread ended: see the log above".into()));
-        // What became of the last try stands until the next.
+        let ended = || {
+            refused((Cause::NodeSilent, "the thread that sends settlements ended: see the log above".into()))
+        };
+        // The outcome of the last try is the answer until the next try.
         let verdict = locked(&self.verdict).clone().filter(|(of, _)| *of == statement);
         let jobs = self.jobs.as_ref().ok_or_else(ended)?;
         match jobs.try_send(Job { settlement, exits: exits.to_vec(), seal: seal.to_vec() }) {
@@ -311,7 +324,7 @@ impl Drop for KaspaSink {
     fn drop(&mut self) {
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
-            // A thread that panicked has said so.
+            // A panic of the thread is in the log.
             let _ = thread.join();
         }
     }
@@ -350,7 +363,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What was sent last.
+/// The last transaction sent.
 #[derive(Debug, Clone, Copy)]
 struct Sent {
     statement: StatementId,
@@ -359,28 +372,28 @@ struct Sent {
     at: Instant,
 }
 
-/// The thread's.
+/// The state of the thread.
 struct SettleLoop {
     config: SinkConfig,
     client: Option<Client>,
     sent: Option<Sent>,
     verdict: Verdict,
     exit_payer: ExitPayer,
-    flights: Flights,
-    debts: Debts,
+    in_flight: InFlight,
+    new_unpaid: NewUnpaid,
     paid: Paid,
-    /// Why exits are not being paid, as it was said last.
-    unpaid: Option<String>,
+    /// Why exits are not being paid, as it was logged last.
+    pay_error: Option<String>,
 }
 
 impl SettleLoop {
     async fn run(mut self, inbox: &Receiver<Job>) {
-        // What cannot work is said at once, not when the first proof is there.
+        // A wrong address or network is reported at the start, not when the first proof is ready.
         if let Err(error) = self.connected().await {
             tracing::error!("settlements cannot be sent: {error}");
         }
         let (mut again, mut last, mut tries) = (None, None, 0);
-        // Blocking here holds up nobody: the connection's own tasks have a thread of theirs.
+        // Blocking is fine here: the connection's tasks run on another thread.
         loop {
             let job = match next(inbox, again.take(), self.config.settling.rules.claims()) {
                 Next::Job(job) => job,
@@ -404,12 +417,14 @@ impl SettleLoop {
                 Ok(None) => {}
                 Err(error) => {
                     match &error {
-                        // Most often it has just landed, and the chain event is on its way.
-                        SinkError::Elsewhere => tracing::debug!(%statement, "not under way: {error}"),
-                        _ => tracing::warn!(%statement, "the settlement is not under way: {error}"),
+                        // Mostly the settlement was just accepted, and the chain event follows.
+                        SinkError::Elsewhere => {
+                            tracing::debug!(%statement, "the settlement was not sent: {error}")
+                        }
+                        _ => tracing::warn!(%statement, "the settlement could not be sent: {error}"),
                     }
                     self.judge(&error).await;
-                    // Not for ever: the chain may have gone on without it.
+                    // Bounded: the chain may have moved on.
                     tries = if last == Some(statement) { tries + 1 } else { 1 };
                     last = Some(statement);
                     again = (tries < TRIES_MAX).then_some(*job);
@@ -420,9 +435,9 @@ impl SettleLoop {
         self.disconnect().await;
     }
 
-    /// Has the next exit paid, where one is owed.
+    /// Pays the next exit, where one is unpaid.
     async fn pay(&mut self) {
-        if let Some(unpaid) = locked(&self.debts).take()
+        if let Some(unpaid) = locked(&self.new_unpaid).take()
             && self.config.settling.rules.claims()
         {
             self.exit_payer.set_unpaid(&unpaid);
@@ -440,26 +455,26 @@ impl SettleLoop {
             Err(error) => {
                 self.judge(&error).await;
                 let error = error.to_string();
-                if self.unpaid.as_ref() != Some(&error) {
+                if self.pay_error.as_ref() != Some(&error) {
                     tracing::warn!("exits are not being paid: {error}");
-                    self.unpaid = Some(error);
+                    self.pay_error = Some(error);
                 }
                 return;
             }
         }
-        self.unpaid = None;
+        self.pay_error = None;
     }
 
     async fn pay_next(&mut self) -> Result<Option<Hash>, SinkError> {
         let client = self.connected().await?;
         let SinkConfig { settling, prefix, fee_max, .. } = &self.config;
         let context = PaymentContext { settling, prefix: *prefix, fee_max: *fee_max };
-        let sent = self.exit_payer.step(client.as_ref(), context, &mut self.flights).await;
+        let sent = self.exit_payer.step(client.as_ref(), context, &mut self.in_flight).await;
         *locked(&self.paid) = self.exit_payer.paid().iter().copied().collect();
         Ok(sent?)
     }
 
-    /// Connects again where the node did not answer.
+    /// Drops the connection where the node did not answer.
     async fn judge(&mut self, error: &SinkError) {
         if matches!(error, SinkError::Node(_) | SinkError::Silent) {
             self.disconnect().await;
@@ -486,7 +501,7 @@ impl SettleLoop {
 
     async fn disconnect(&mut self) {
         if let Some(client) = self.client.take() {
-            // A connection that is gone cannot be closed, and need not be.
+            // A lost connection fails here, and needs no closing.
             let _ = tokio::time::timeout(CONNECT_WITHIN, client.disconnect()).await;
         }
     }
@@ -498,7 +513,7 @@ impl SettleLoop {
         Ok(at.into_iter().find(|coin| coin.entry.covenant_id == id))
     }
 
-    /// What is paid out of the vault.
+    /// The payment of these exits out of the vault.
     async fn payout(&self, rpc: &dyn RpcApi, batches: &[Vec<Exit>]) -> Result<Payout, SinkError> {
         let exits = batches.concat();
         let (Some(scripts), false) = (&self.config.scripts, exits.is_empty()) else {
@@ -522,14 +537,14 @@ impl SettleLoop {
         if same && waiting.is_some_and(|sent| sent.at.elapsed() < BUMP_AFTER) {
             return Ok(None);
         }
-        // What waits for another statement is outdated, and what waits for too long pays too little: a node replaces
-        // it for more.
-        let outbids = waiting.map_or(0.0, |sent| sent.feerate * OUTBID);
+        // A transaction for another statement is outdated, and one that waits for long pays too little. A node replaces
+        // either for a higher fee.
+        let outbids = waiting.map_or(0.0, |sent| sent.feerate * FEE_FACTOR);
         let feerate = feerate(rpc).await?.max(FEERATE_MIN).max(outbids);
         let fees = Fees { feerate, fee_max: self.config.fee_max };
-        self.flights.land(rpc).await;
+        self.in_flight.refresh(rpc).await;
         let coins = coins(rpc, &settling.params, &settling.key, *prefix).await?;
-        let coins = self.flights.free(coins, waiting.map(|sent| sent.transaction));
+        let coins = self.in_flight.spendable(coins, waiting.map(|sent| sent.transaction));
         let funding = Funding { coins: &coins, fees };
         let transaction = match self.covenant(rpc, &settling.spends(settlement)).await? {
             Some(covenant) => {
@@ -553,22 +568,23 @@ impl SettleLoop {
                 replaced.map_err(unanswered("submit_transaction_replacement"))?.transaction_id
             }
         };
-        self.flights.add(id, &transaction);
+        self.in_flight.add(id, &transaction);
         let statement = settlement.statement;
         self.sent = Some(Sent { statement, transaction: id, feerate, at: Instant::now() });
         Ok(Some(id))
     }
 
-    /// Sends it where it is not under way, or waits for too long: the transaction.
+    /// Sends the settlement where it is not in the mempool, or waits there for too long. Returns the id of the transaction
+    /// sent.
     async fn settle(&mut self, job: &Job) -> Result<Option<Hash>, SinkError> {
         let before = self.sent.filter(|sent| sent.statement == job.settlement.statement);
         match self.send(job).await {
-            // It waits on as it is: more is not allowed, or it has just been accepted.
-            Err(error @ (SinkError::Build(BuildError::Dear { .. }) | SinkError::Node(_)))
+            // The transaction keeps its fee: a higher one is not allowed, or it was just accepted.
+            Err(error @ (SinkError::Build(BuildError::FeeTooHigh { .. }) | SinkError::Node(_)))
                 if before.is_some_and(|sent| sent.at.elapsed() >= BUMP_AFTER)
                     && self.is_waiting(before).await =>
             {
-                tracing::warn!(statement = %job.settlement.statement, "its fee stays as it is: {error}");
+                tracing::warn!(statement = %job.settlement.statement, "the fee of the settlement is not raised: {error}");
                 self.sent = before.map(|sent| Sent { at: Instant::now(), ..sent });
                 Ok(None)
             }
@@ -582,10 +598,10 @@ impl SettleLoop {
     }
 }
 
-/// Founds a covenant of `value` sompi on the node's network, paid by `key`: its id, once the transaction is sent.
+/// Founds a covenant of `value` sompi on the node's network, paid by `key`. Returns its id once the transaction is sent.
 ///
-/// Where no `proof` will be demanded, only on a network where that may be: another's would hold the value for ever.
-pub fn found(
+/// Without `proof` only on a private network: elsewhere nothing could settle it, and the value would be lost.
+pub fn found_covenant(
     url: &str,
     key: &Key,
     proof: Option<&Proof>,
@@ -604,13 +620,13 @@ pub fn found(
         let coins = coins(rpc, &params, key, info.network_id.into()).await?;
         let fees = Fees { feerate: feerate(rpc).await?, fee_max };
         let funding = Funding { coins: &coins, fees };
-        let (transaction, covenant) = Settling::found(&params, key, value, funding)?;
+        let (transaction, covenant) = Settling::found_covenant(&params, key, value, funding)?;
         send(rpc, &transaction).await?;
         Ok(digest(covenant))
     })
 }
 
-/// The claims to exits that the node shows unspent, of all that is owed.
+/// The claims of `unpaid` exits that the node lists as unspent.
 pub fn open_claims(url: &str, covenant: Digest, unpaid: &[UnpaidExits]) -> Result<Vec<OpenClaim>, SinkError> {
     let mut exit_payer = ExitPayer::default();
     exit_payer.set_unpaid(unpaid);
@@ -622,18 +638,18 @@ pub fn open_claims(url: &str, covenant: Digest, unpaid: &[UnpaidExits]) -> Resul
     })
 }
 
-/// Pays every claim to exits that the node shows unspent, of all that is owed; `told` of each transaction. Ends when
-/// none is left, or `stop` says so.
+/// Pays every claim of `unpaid` exits that the node lists as unspent, and calls `sent` for each transaction. Ends when
+/// none is left, or `stop` is set.
 pub fn pay_claims(
     url: &str,
     covenant: Digest,
     rules: Rules,
     payer: Payer,
     unpaid: &[UnpaidExits],
-    told: &mut dyn FnMut(Hash),
+    sent: &mut dyn FnMut(Hash),
     stop: &AtomicBool,
 ) -> Result<(), SinkError> {
-    let (mut exit_payer, mut flights) = (ExitPayer::default(), Flights::default());
+    let (mut exit_payer, mut in_flight) = (ExitPayer::default(), InFlight::default());
     exit_payer.set_unpaid(unpaid);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.map_err(SinkError::Thread)?.block_on(async {
@@ -644,15 +660,15 @@ pub fn pay_claims(
         let settling = Settling { params, covenant, rules, key };
         let context = PaymentContext { settling: &settling, prefix: network.into(), fee_max };
         while !stop.load(Ordering::Relaxed) {
-            if let Some(sent) = exit_payer.step(client.as_ref(), context, &mut flights).await? {
-                told(sent);
+            if let Some(transaction) = exit_payer.step(client.as_ref(), context, &mut in_flight).await? {
+                sent(transaction);
                 continue;
             }
             if exit_payer.open(client.as_ref(), settling.covenant, context.prefix).await?.is_empty() {
                 break;
             }
-            // The node accepts what was sent, in its own time.
-            tokio::time::sleep(AGAIN_AFTER).await;
+            // Wait until the node accepts what was sent.
+            tokio::time::sleep(RETRY_AFTER).await;
         }
         Ok(())
     })
@@ -664,7 +680,7 @@ async fn indexed(rpc: &dyn RpcApi, url: &str) -> Result<NetworkId, SinkError> {
     if info.has_utxo_index { Ok(info.network_id) } else { Err(SinkError::NoIndex { url: url.into() }) }
 }
 
-/// What to do next.
+/// The next thing to do.
 enum Next {
     Job(Box<Job>),
     /// Nothing came for a while.
@@ -672,10 +688,10 @@ enum Next {
     Over,
 }
 
-/// The latest of what is to be settled; after a while, what failed, however often it is submitted meanwhile; nothing
-/// where there is none and something is `owed`.
+/// The latest submission; after `RETRY_AFTER` the failed job, even if it is submitted again meanwhile; `Nothing` where
+/// there is neither and exits are `unpaid`.
 fn next(inbox: &Receiver<Job>, failed: Option<Job>, unpaid: bool) -> Next {
-    let until = Instant::now() + AGAIN_AFTER;
+    let until = Instant::now() + RETRY_AFTER;
     let came = loop {
         let came = match failed.is_some() || unpaid {
             true => inbox.recv_deadline(until),

@@ -1,6 +1,6 @@
-//! The chain so far, and what every added block is checked against.
+//! The chain so far, and the checks of every added block.
 //!
-//! Nothing a node says is believed unchecked, and the same checks run over a recording read from a file:
+//! The same checks run over a live node's answers and over a recording:
 //!
 //! * a removed block is the tip, an added one builds on the tip;
 //! * the lane proof opens the sequencing commitment of the block's header, over its parent's commitment;
@@ -8,11 +8,11 @@
 //!   (parent's timestamp, DAA score, blue score), is the one the lane proof proves; a block that accepts nothing
 //!   of the lane leaves the tip as it was.
 //!
-//! A block that accepts nothing of the lane may come without a lane proof, while the lane has an entry, but not as the
-//! last of its event: the entry that it would have to prove is the next proof's.
+//! While the lane has an entry, a block that accepts nothing of the lane may come without a lane proof, unless it is the
+//! last of its event: the next proof shows the entry that it would have to prove.
 //!
-//! So a missing, foreign, altered or reordered transaction or a wrong context is an error here. Nothing that the
-//! pipeline reads of a block is left to be believed but that it is canonical, and that what it accepted was signed.
+//! So a missing, foreign, altered or reordered transaction and a wrong context are errors here. On the node's word remain
+//! two things: that a block is canonical, and that consensus checked the signatures of what it accepted.
 
 use std::io;
 
@@ -49,13 +49,13 @@ pub enum CheckError {
         /// The recording's root.
         root: BlockHash,
     },
-    /// The reorg goes below what is remembered, because it is final.
+    /// The reorg removes a block that is final here.
     #[error(
         "the reorg removes {block}, which is final here: the node's chain is another one, or the finality depth is \
          too small for its reorgs (--finality-depth)"
     )]
     Final {
-        /// The lowest block that is remembered.
+        /// The lowest block in memory.
         block: BlockHash,
     },
     /// An added block does not build on the tip.
@@ -138,7 +138,7 @@ pub struct Track {
     /// How far the first link is above the root.
     base: u64,
     links: VecDeque<Link>,
-    /// The heights of blocks whose lane proof was seen, of those that are forgotten too.
+    /// The heights of the blocks that came with a lane proof, forgotten blocks included.
     opened: BTreeSet<u64>,
 }
 
@@ -173,7 +173,7 @@ impl Track {
         Params::from(network.network_type()).finality_depth()
     }
 
-    /// Checks a whole recording; the track of its last event.
+    /// Checks a whole recording. Returns the track at its last event.
     pub fn over(recording: &Recording, window: u64) -> Result<Self, CheckError> {
         let mut track = Self::new(recording.lane.key, window, &recording.root)?;
         recording.events.iter().try_for_each(|event| track.apply(event))?;
@@ -185,17 +185,17 @@ impl Track {
         &self.tip_link().block
     }
 
-    /// The blocks that are remembered, the lowest first: the root, until it is forgotten.
+    /// The blocks in memory, the lowest first.
     pub fn blocks(&self) -> impl Iterator<Item = BlockHash> {
         self.links.iter().map(|link| link.block.block_hash)
     }
 
-    /// The lowest block that is remembered.
+    /// The lowest block in memory.
     pub fn lowest(&self) -> &ChainBlockMetadata {
         &self.links[0].block
     }
 
-    /// How many blocks lie above this one, where it is remembered.
+    /// How many blocks lie above this one; `None` where it is not in memory.
     pub fn blocks_above(&self, block: &BlockHash) -> Option<u64> {
         let above = self.links.iter().rev().position(|link| link.block.block_hash == *block)?;
         Some(above as u64)
@@ -207,12 +207,12 @@ impl Track {
         Ok(self.links[self.links.len() - 1 - removed.len()].lane)
     }
 
-    /// Whether an entry of this blue score is still there in a block of that one.
+    /// Whether a lane entry of blue score `entry` has not expired in a block of blue score `block`.
     pub fn is_alive(&self, entry: u64, block: u64) -> bool {
         entry >= block.saturating_sub(self.window)
     }
 
-    /// The highest block at or below `height`, and above `done`, whose lane proof was seen: its height. A chain can be
+    /// The height of the highest block above `done` and at most at `height` that came with a lane proof: a chain can be
     /// followed again from there.
     pub fn opened_below(&self, height: u64, done: u64) -> Option<u64> {
         self.opened.range(done + 1..=height.max(done + 1)).next_back().copied().filter(|it| *it <= height)
@@ -223,7 +223,7 @@ impl Track {
         self.base + self.links.len() as u64 - 1
     }
 
-    /// Forgets the blocks below the one at `height`: that is final, so none of them is ever removed.
+    /// Forgets the blocks below the one at `height`, which is final: no reorg removes them.
     pub fn forget_below(&mut self, height: u64) {
         while self.base < height && self.links.len() > 1 {
             self.links.pop_front();
@@ -270,7 +270,7 @@ impl Track {
     }
 
     fn tip_link(&self) -> &Link {
-        // A track has a link at least: `without` never gives the lowest away, and `forget_below` leaves the tip.
+        // A track always has a link: `without` never removes the lowest one, and `forget_below` keeps the tip.
         &self.links[self.links.len() - 1]
     }
 

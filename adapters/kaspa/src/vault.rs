@@ -1,14 +1,13 @@
 //! The vault: the script that deposits are paid to, and that exits are paid from.
 //!
-//! An output of the vault can be spent only beside the covenant's. So what a lane deposited moves only with a
-//! settlement; what does not leave goes back.
+//! An output of the vault can be spent only beside the covenant's output. So deposits move only with a settlement, and
+//! the change goes back to the vault.
 //!
-//! An exit names an account, the hash of a script. It becomes an output of that very script, which whoever could
-//! spend from it before can spend: the script is known from the transactions that the account made. An exit to an
-//! account that never acted, or one too small to be an output ([`EXIT_MIN`]), stays in the vault.
+//! An exit names an account, which is the hash of a script, and is paid to that script. The script is known from the
+//! account's own transactions. An exit to an account that never acted, or one below [`EXIT_MIN`], stays in the vault.
 //!
-//! This vault is for networks of one's own, like a covenant without a proof: the covenant's script does not judge what is
-//! paid out of it. Under a proof there is another, and exits are [claimed](crate::claim).
+//! This vault is for private networks, like a covenant without a proof: no script checks what is paid out of it. Under a
+//! proof there is another vault, and exits are [claimed](crate::claim).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -48,8 +47,8 @@ impl Scripts {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Learns the scripts of those who acted in a block.
-    pub fn learn(&self, block: &ChainBlock) {
+    /// Records the scripts of the accounts that acted in a block.
+    pub fn record(&self, block: &ChainBlock) {
         let mut scripts = self.locked();
         for transaction in &block.accepted {
             let Some(spent) = transaction.spent_script() else { continue };
@@ -77,20 +76,20 @@ fn read(bytes: &[u8]) -> Option<ScriptPublicKey> {
     "the vault holds {held} sompi, but the exits take {taken}: deposits must go to the vault (--deposit vault)"
 )]
 pub struct ShortError {
-    /// What it holds.
+    /// The value that it holds, in sompi.
     pub held: u64,
-    /// What the exits take.
+    /// The value of the exits, in sompi.
     pub taken: u64,
 }
 
-/// What a settlement pays out.
+/// The payment of a settlement's exits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Payout {
     /// The vault's coins that it spends.
     pub coins: Vec<Coin>,
     /// The script that spends each.
     pub redeem: Vec<u8>,
-    /// The exits, and what goes back.
+    /// The exits, and the change.
     pub outputs: Vec<TransactionOutput>,
 }
 
@@ -107,8 +106,14 @@ pub fn pay(
             Some(script) if exit.amount >= EXIT_MIN => {
                 outputs.push(TransactionOutput::new(exit.amount, script))
             }
-            Some(_) => tracing::warn!("an exit of {} sompi is too small to be paid: it stays", exit.amount),
-            None => tracing::warn!("an exit to {} stays: that account never acted here", exit.destination),
+            Some(_) => tracing::warn!(
+                "an exit of {} sompi is too small to be paid: it stays in the vault",
+                exit.amount
+            ),
+            None => tracing::warn!(
+                "an exit to {} stays in the vault: that account never acted here, so its script is unknown",
+                exit.destination
+            ),
         }
     }
     if outputs.is_empty() {
@@ -117,7 +122,7 @@ pub fn pay(
     let taken = outputs.iter().map(|output| output.value).sum();
     coins.sort_by_key(|coin| std::cmp::Reverse((coin.entry.amount, coin.outpoint.index)));
     let (mut held, mut spent) = (0u64, 0);
-    // What goes back must be an output, too: nothing, or no less than an exit.
+    // The change is an output too: it is nothing, or no less than the least exit.
     while spent < coins.len() && (held < taken || (held > taken && held - taken < EXIT_MIN)) {
         held += coins[spent].entry.amount;
         spent += 1;

@@ -1,8 +1,8 @@
-//! A wake-up: that something happened, however often.
+//! A wake-up: a notification without content.
 //!
-//! A node tells of every change of its chain, and a burst of them says no more than one: ask. So notifications are
-//! taken as fast as they come, and what is kept of them is a queue of length one. Whoever is busy asking while
-//! thousands come asks once more.
+//! A node notifies of every change of its chain, and many notifications mean the same as one: ask what changed. So a task
+//! takes notifications as fast as they come and keeps at most one pending. A follower that is busy while thousands come
+//! asks once more.
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ impl fmt::Debug for WakeUp {
 }
 
 impl WakeUp {
-    /// Wakes on these notifications, whatever they say. Needs a runtime.
+    /// Wakes on these notifications, whatever their content. Needs a tokio runtime.
     pub fn on<T: Send + 'static>(notifications: Receiver<T>) -> Self {
         let pending = Arc::new(Notify::new());
         let heard = pending.clone();
@@ -37,7 +37,7 @@ impl WakeUp {
         Self { pending, drain: drain.abort_handle() }
     }
 
-    /// Waits for a wake-up, at most so long: whether there was one. One that came before is taken at once.
+    /// Waits for a wake-up, for at most `at_most`. Returns whether there was one. A pending one is taken at once.
     pub async fn wait(&self, at_most: Duration) -> bool {
         tokio::time::timeout(at_most, self.pending.notified()).await.is_ok()
     }
@@ -56,12 +56,12 @@ mod tests {
     const FOR_EVER: Duration = Duration::from_secs(3600);
 
     #[tokio::test]
-    async fn ten_thousand_notifications_while_it_is_busy_cost_one_question() {
+    async fn ten_thousand_notifications_while_the_follower_is_busy_cost_one_request() {
         let (sender, receiver) = async_channel::unbounded();
         let wake = WakeUp::on(receiver);
         let mut questions = 0;
         for burst in 0..3 {
-            // This is the one that is busy: nobody waits while they come.
+            // The follower is busy: it does not wait while they come.
             for _ in 0..10_000 {
                 sender.send(()).await.unwrap();
             }
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_node_that_says_nothing_more_wakes_nobody() {
+    async fn a_node_that_sends_nothing_more_causes_no_wake_up() {
         let (sender, receiver) = async_channel::unbounded::<()>();
         let wake = WakeUp::on(receiver);
         drop(sender);

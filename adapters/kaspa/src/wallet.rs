@@ -1,4 +1,4 @@
-//! What a node says of unspent outputs and fees, and how a transaction is sent to it.
+//! Unspent outputs and fees as a node reports them, and how a transaction is sent.
 
 use kaspa_addresses::Prefix;
 use kaspa_consensus_core::Hash;
@@ -29,7 +29,7 @@ pub enum WalletError {
     },
 }
 
-/// Sends a transaction; one that the node has already is sent.
+/// Sends a transaction. One that is in the node's mempool already counts as sent.
 pub async fn send(rpc: &dyn RpcApi, transaction: &Transaction) -> Result<Hash, Unanswered> {
     match rpc.submit_transaction(RpcTransaction::from(transaction), false).await {
         Ok(id) => Ok(id),
@@ -38,7 +38,7 @@ pub async fn send(rpc: &dyn RpcApi, transaction: &Transaction) -> Result<Hash, U
     }
 }
 
-/// What nodes take for inclusion within a minute, in sompi a gram.
+/// The node's estimate of the fee rate for inclusion within a minute, in sompi a gram.
 pub async fn feerate(rpc: &dyn RpcApi) -> Result<f64, Unanswered> {
     let estimate = rpc.get_fee_estimate().await.map_err(unanswered("get_fee_estimate"))?;
     Ok(estimate.normal_buckets.first().map_or(0.0, |bucket| bucket.feerate))

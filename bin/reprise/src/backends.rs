@@ -19,7 +19,7 @@ use crate::failure::Failure;
 /// A real proof system that a build links.
 #[derive(Clone)]
 pub struct ProofSystem {
-    /// What `--backend` calls it.
+    /// Its name in `--backend`.
     pub name: &'static str,
     /// The hash that its workload is proved over.
     pub hasher: Arc<dyn WorkloadHasher>,
@@ -27,22 +27,22 @@ pub struct ProofSystem {
     pub open: fn() -> Result<Arc<dyn Backend>, String>,
     /// Whether it can prove here, beside verifying; an error says what is missing.
     pub can_prove: fn() -> Result<(), String>,
-    /// How long a proof of a transaction, batch and aggregate may take, where no setting says so.
+    /// How long a proof of a transaction, batch and aggregate may take by default.
     pub timeout: [Duration; 3],
-    /// What this build can do of what it might, for `doctor`; nothing where that is all.
+    /// What this build of the backend lacks, for `doctor`; `None` where it lacks nothing.
     pub remark: Option<String>,
-    /// How its aggregates settle on Kaspa; nothing where Kaspa verifies none.
+    /// How its aggregates settle on Kaspa; `None` where Kaspa verifies none.
     #[cfg(feature = "kaspa")]
     pub settles: Option<Settles>,
 }
 
-/// What a covenant demands of the backend's aggregates, and what reads their seals; an error says why this build makes
-/// none.
+/// The proof that a covenant demands of the backend's aggregates, and the reader of their seals; an error says why this
+/// build makes none.
 #[cfg(feature = "kaspa")]
 pub type Settles = fn() -> Result<(Proof, SealReader), String>;
 
 impl ProofSystem {
-    /// One that can do all it might, and that no L1 verifies.
+    /// A complete backend whose proofs no L1 verifies.
     pub fn new(
         name: &'static str,
         hasher: Arc<dyn WorkloadHasher>,
@@ -76,7 +76,7 @@ pub fn miden() -> ProofSystem {
     ProofSystem::new("miden", Arc::new(reprise_miden::Poseidon2), open)
 }
 
-/// What `--backend` calls the backend without proofs.
+/// The name in `--backend` of the backend without proofs.
 const MOCK: &str = "mock";
 
 /// The real proof systems of this build.
@@ -88,7 +88,7 @@ impl ProofSystems {
         Self(systems)
     }
 
-    /// What proves where nothing is said.
+    /// The backend used by default.
     pub(crate) fn default_name(&self) -> &'static str {
         self.0.first().map_or(MOCK, |system| system.name)
     }
@@ -108,7 +108,7 @@ impl ProofSystems {
         Err(format!("{real}say {}", names.join(" or ")))
     }
 
-    /// The hash of the first: a mock works over it, so that its statements are over the same state.
+    /// The hash of the first proof system. The mock uses it, so that its statements are over the same state.
     fn hasher(&self) -> Arc<dyn WorkloadHasher> {
         self.0
             .first()
@@ -147,7 +147,7 @@ impl ProofSystems {
         }
     }
 
-    /// What their builds say of themselves.
+    /// The remarks of their builds.
     pub(crate) fn remarks(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.0.iter().filter_map(|system| Some((system.name, system.remark.as_deref()?)))
     }
@@ -168,7 +168,7 @@ pub(crate) struct Chosen {
 pub(crate) struct Verifiers(Vec<Arc<dyn Backend>>);
 
 impl Verifiers {
-    /// All of this build's.
+    /// The verifiers of this build.
     pub(crate) fn all(systems: &ProofSystems) -> Result<Self, Failure> {
         let mut hashers = vec![Arc::new(Blake3) as Arc<dyn WorkloadHasher>];
         hashers.extend(systems.0.iter().map(|system| system.hasher.clone()));

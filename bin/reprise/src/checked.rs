@@ -1,15 +1,15 @@
-//! What `doctor` finds of one thing outside: a line of its answer.
+//! One line of `doctor`'s report on a node.
 
-/// How one thing is that a living node was asked about.
+/// The finding about one thing that a running node was asked about.
 pub(crate) struct Checked {
-    /// What was looked at.
+    /// The thing examined.
     pub(crate) what: &'static str,
     /// `ok`, `warning` or `failed`.
     pub(crate) verdict: &'static str,
-    /// Whether a run does not get on with it.
+    /// Whether a run does not work with it.
     pub(crate) failed: bool,
-    /// How it is, in words.
+    /// The finding, in words.
     pub(crate) said: String,
-    /// What to do about it; empty where it is as it should be.
+    /// What to do about it; empty where it is good.
     pub(crate) advice: &'static str,
 }

@@ -1,4 +1,4 @@
-//! What a run is made of, as the settings choose it: the backend, the L1 and the receipt store.
+//! The parts of a run that the settings choose: backend, L1 and receipt store.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use crate::settings::{self, Settings};
 /// The recording that ships with the project.
 const SHIPPED: &[u8] = include_bytes!("../../../recordings/flip.reprise");
 
-/// What proves.
+/// The backend.
 pub(crate) fn backend(settings: &Settings, systems: &ProofSystems) -> Result<Chosen, Failure> {
     systems.choose(settings.proving.backend(), settings.proving.mock_cost())
 }
 
-/// The L1 to follow, for what proves.
+/// The L1 to follow with this backend.
 pub(crate) fn l1(
     settings: &Settings,
     dir: &DataDir,
@@ -51,7 +51,7 @@ pub(crate) fn store(
     Ok(Arc::new(Store::open(&dir.receipts(), verifiers, settings.receipts.options())?))
 }
 
-/// The same, where the format file is missing or damaged: it is written anew.
+/// The same, and a missing or damaged format file is written again.
 pub(crate) fn repaired_store(
     settings: &Settings,
     dir: &DataDir,
@@ -61,7 +61,7 @@ pub(crate) fn repaired_store(
     Ok(Arc::new(Store::repair(&dir.receipts(), verifiers, settings.receipts.options())?))
 }
 
-/// The same beside a node that writes it: it is read as it is now.
+/// The same for reading only, beside a node that writes it: the store as it is now.
 pub(crate) fn read_store(
     settings: &Settings,
     systems: &ProofSystems,

@@ -1,4 +1,4 @@
-//! What can be said on the command line: the commands, and which settings each of them has as flags.
+//! The command line: the commands, and the settings that each has as flags.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -30,14 +30,14 @@ pub(crate) struct Cli {
     #[arg(long, global = true, help_heading = COMMON)]
     pub(crate) json: bool,
 
-    /// What is logged to standard error, as tracing directives: error, warn, info, debug, or CRATE=LEVEL
+    /// The log level on standard error, as tracing directives: error, warn, info, debug, or CRATE=LEVEL
     /// [default: warn; off for `sim`]
     #[arg(long, global = true, help_heading = COMMON, value_name = "LEVEL", env = "REPRISE_LOG")]
     pub(crate) log: Option<String>,
 }
 
 impl Cli {
-    /// What is logged. In a simulated world things go wrong on purpose, so nothing is logged unless it is asked for.
+    /// The log directives. In a simulated world faults are injected on purpose, so the default there is no log.
     pub(crate) fn log(&self) -> &str {
         match (&self.log, &self.command) {
             (Some(log), _) => log,
@@ -75,7 +75,7 @@ const SHOWN: [(&str, Flags); 5] = [
     ("found-covenant", Flags::These(&["l1", "key-file", "fee-max", "backend", "covenant-proof"])),
 ];
 
-/// What says a lane of Kaspa, its covenant and who pays.
+/// The settings that name a Kaspa lane, its covenant and the key that pays.
 const KASPA: [&str; 9] = [
     "l1",
     "lane",
@@ -91,7 +91,7 @@ const KASPA: [&str; 9] = [
 /// The whole command line: the commands below, with their settings as flags.
 pub(crate) fn command() -> clap::Command {
     let table = table();
-    // A flag's value is taken as it is said, and read once the other sources are known too.
+    // A flag's value stays text here. It is parsed once the other sources are known too.
     let flag =
         |setting: &Arg| setting.clone().value_parser(value_parser!(OsString)).env(variable(name(setting)));
     let after = format!("Examples:\n  reprise run --backend mock\n  reprise doctor\n\n{}", Exit::line());
@@ -103,7 +103,7 @@ pub(crate) fn command() -> clap::Command {
         let flags = table.get_arguments().filter(|setting| shown.has(setting)).map(flag);
         command = command.mut_subcommand(subcommand, |command| command.args(flags));
     }
-    // These need a node: for them the default of this setting is none.
+    // These commands need a node: for them the setting has no default.
     for subcommand in ["record", "found-covenant", "claims"] {
         let node = |l1: Arg| {
             let help =
@@ -115,7 +115,7 @@ pub(crate) fn command() -> clap::Command {
     command
 }
 
-/// The settings that are said as flags, by their names.
+/// The settings given as flags, by their names.
 pub(crate) fn flags(matches: &ArgMatches) -> BTreeMap<String, OsString> {
     let table = table();
     let mut said = BTreeMap::new();
@@ -171,28 +171,28 @@ Examples:
   reprise receipts ls --kind aggregate
   reprise receipts verify --data-dir ./reprise-data")]
     Receipts(ReceiptsArgs),
-    /// Run the pipeline in simulated worlds where everything goes wrong, and check what it promises
+    /// Run the pipeline in simulated worlds with injected faults, and check its invariants
     ///
     /// A world is a function of its seed: a forking L1, provers, a disk, and the real pipeline between them. Each
-    /// seed draws what goes wrong. A failing seed is printed with the command that shows it again, and with the
-    /// smallest scenario that still fails.
+    /// seed draws its faults. A failing seed is printed with the command that repeats it, and with the smallest
+    /// scenario that still fails.
     #[command(after_help = "\
 Examples:
   reprise sim --seeds 1000
   reprise sim --seed 7 --seeds 1 --trace
   reprise sim --synthetic --days 7")]
     Sim(Box<SimArgs>),
-    /// List the exits that settlements of a covenant have left and nobody has paid yet, or pay them
+    /// List the unpaid exits of a covenant's settlements, or pay them
     ///
-    /// What is owed follows from the chain as this data directory has followed it, whoever sent the settlements; what is
-    /// paid already, the node says.
+    /// The exits follow from the chain as this data directory has followed it, whoever sent the settlements. The node
+    /// says which are paid already.
     #[command(after_help = "\
 Examples:
   reprise claims --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --json
   reprise claims pay --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY")]
     Claims(ClaimsArgs),
-    /// Show the settings in effect, where each came from, and what this build can do; with --l1 kaspa:URL, also how the
-    /// node, the lane, the covenant and the key are
+    /// Show the settings in effect, where each came from, and what this build can do; with --l1 kaspa:URL, also the
+    /// state of the node, the lane, the covenant and the key
     #[command(after_help = "\
 Examples:
   reprise doctor --config reprise.toml
@@ -233,11 +233,11 @@ pub(crate) struct SimArgs {
     #[arg(long, value_name = "K", default_value_t = 100)]
     pub(crate) seeds: u64,
 
-    /// Begin at a seed that nobody has tried, and print it
+    /// Begin at a random seed, and print it
     #[arg(long, conflicts_with = "seed")]
     pub(crate) fresh: bool,
 
-    /// Blocks that are mined before a world calms down and everything must settle
+    /// Blocks that are mined before faults stop and everything must settle
     #[arg(long, value_name = "M", default_value_t = 200)]
     pub(crate) blocks: u64,
 
@@ -245,20 +245,20 @@ pub(crate) struct SimArgs {
     #[arg(long, value_name = "K")]
     pub(crate) miners: Option<u64>,
 
-    /// What may go wrong: all, none, or of flip, competitor, malformed, late, submission, transient, invalid,
+    /// The faults to draw from: all, none, or of flip, competitor, malformed, late, submission, transient, invalid,
     /// hung, panic, slow, crash, power, full, rot, with commas between
     #[arg(long, value_name = "FAULTS", default_value = "all")]
     pub(crate) faults: String,
 
-    /// All of these go wrong in every world, instead of a part that each seed draws
+    /// Inject all of these faults in every world, instead of a part that each seed draws
     #[arg(long)]
     pub(crate) every_fault: bool,
 
-    /// What proofs cost, in percent of what is drawn; 0 for provers that are always ahead of the chain
+    /// The time of proofs, in percent of the drawn time; 0 for provers that are always ahead of the chain
     #[arg(long, value_name = "PERCENT", default_value_t = 100)]
     pub(crate) cost_percent: u64,
 
-    /// Forget what a reorg orphans and what a restart finds
+    /// Run without a cache: drop the receipts of orphaned blocks, and all receipts at a restart
     #[arg(long)]
     pub(crate) no_cache: bool,
 
@@ -279,11 +279,11 @@ pub(crate) struct SimArgs {
 #[command(next_help_heading = "How large a cache a chain needs (instead of worlds)")]
 #[group(id = "sizing", multiple = true)]
 pub(crate) struct SizingArgs {
-    /// Play this recording against caches of each key design and cap
+    /// Run this recording against caches of each key design and cap
     #[arg(long, value_name = "FILE", conflicts_with_all = ["synthetic", "seeds", "fresh", "blocks", "compare", "trace"])]
     pub(crate) recording: Option<PathBuf>,
 
-    /// Play a chain that is drawn, and others with deeper, shallower, more and fewer reorgs
+    /// Run a randomly drawn chain, and others with deeper, shallower, more and fewer reorgs
     #[arg(long, conflicts_with_all = ["seeds", "fresh", "blocks", "compare", "trace"])]
     pub(crate) synthetic: bool,
 
@@ -295,11 +295,11 @@ pub(crate) struct SizingArgs {
     #[arg(long, value_name = "N", default_value_t = 10.0, requires = "synthetic")]
     pub(crate) blocks_per_second: f64,
 
-    /// How many of a hundred blocks carry lane transactions
+    /// The percentage of blocks that carry lane transactions
     #[arg(long, value_name = "PERCENT", default_value_t = 1.0, requires = "synthetic")]
     pub(crate) busy_percent: f64,
 
-    /// How many these carry on average
+    /// How many lane transactions such a block carries on average
     #[arg(long, value_name = "N", default_value_t = 2, requires = "synthetic")]
     pub(crate) transactions_per_block: u64,
 
@@ -307,15 +307,15 @@ pub(crate) struct SizingArgs {
     #[arg(long, value_name = "N", default_value_t = 60.0, requires = "synthetic")]
     pub(crate) reorgs_per_hour: f64,
 
-    /// How many blocks they remove: geometric:MEAN or fixed:BLOCKS
+    /// How many blocks a reorg removes: geometric:MEAN or fixed:BLOCKS
     #[arg(long, value_name = "DEPTH", default_value = "geometric:10", requires = "synthetic")]
     pub(crate) reorg_depth: String,
 
-    /// How many of a hundred reorgs are undone a little later
+    /// The percentage of reorgs that are undone a little later
     #[arg(long, value_name = "PERCENT", default_value_t = 50, requires = "synthetic")]
     pub(crate) return_percent: u64,
 
-    /// How many of a hundred transactions that a reorg removes the other fork accepts too
+    /// The percentage of removed transactions that the other fork accepts too
     #[arg(long, value_name = "PERCENT", default_value_t = 80, requires = "synthetic")]
     pub(crate) shared_percent: u64,
 
@@ -323,7 +323,7 @@ pub(crate) struct SizingArgs {
     #[arg(long, value_name = "N", default_value_t = 1.0, requires = "synthetic")]
     pub(crate) restarts_per_day: f64,
 
-    /// Let the node restart after each return to a fork seen before
+    /// Restart the node after each return to a fork seen before
     #[arg(long, requires = "recording")]
     pub(crate) restart_at_returns: bool,
 
@@ -355,7 +355,7 @@ pub(crate) struct SizingArgs {
     #[arg(long, value_name = "N")]
     pub(crate) landing_blocks: Option<u64>,
 
-    /// Draw the seconds of proving into an SVG file
+    /// Plot the seconds of proving into an SVG file
     #[arg(long, value_name = "FILE")]
     pub(crate) plot: Option<PathBuf>,
 }
@@ -377,7 +377,7 @@ pub(crate) struct RecordArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct FoundArgs {
-    /// What the covenant holds, in sompi
+    /// The value of the covenant, in sompi
     #[arg(long, value_name = "SOMPI", default_value_t = 1_000_000_000)]
     pub(crate) value: u64,
 }
@@ -411,7 +411,7 @@ Example:
         #[arg(long, value_name = "ID")]
         profile: Option<String>,
     },
-    /// Show one receipt: statement, journal, places, how it came to be
+    /// Show one receipt: statement, journal, places, provenance
     #[command(after_help = "\
 Example:
   reprise receipts show 5f1c09")]
@@ -419,7 +419,7 @@ Example:
         /// Its statement id, with stm: or without; a unique beginning is enough
         id: String,
     },
-    /// Say what answers at a place, or what the nearest place differs in
+    /// Show what answers at a place, or in what the nearest place differs
     ///
     /// A block hash or a checkpoint lists everything that is used there, and whether a place holds two statements.
     /// A coordinate is CHECKPOINT/BLOCK/transaction/MERGE_INDEX, CHECKPOINT/BLOCK/batch or
@@ -442,15 +442,15 @@ Examples:
         #[arg(long, value_name = "DIGEST")]
         pins: Option<String>,
     },
-    /// Verify every receipt cryptographically, whatever was verified before
+    /// Verify every receipt cryptographically, also those verified before
     ///
-    /// What fails goes to quarantine and is proved again when it is wanted. A directory whose format file is
-    /// missing or damaged is mended first. While a node runs on the directory, what fails is only reported.
+    /// A receipt that fails goes to quarantine and is proved again when it is wanted. A missing or damaged format
+    /// file of the directory is written again first. While a node runs on the directory, failures are only reported.
     #[command(after_help = "\
 Example:
   reprise receipts verify")]
     Verify,
-    /// Count what is stored, and list the proof profiles of it
+    /// Count the stored receipts, and list their proof profiles
     #[command(after_help = "\
 Example:
   reprise receipts stats --json")]
@@ -463,7 +463,7 @@ Example:
         /// Its statement id, with stm: or without; a unique beginning is enough
         id: String,
     },
-    /// Evict receipts until what is left fits: without a place first, then the cheapest to prove per byte
+    /// Evict receipts until the rest fits: those without a place first, then the cheapest to prove per byte
     #[command(after_help = "\
 Example:
   reprise receipts gc --max-bytes 1000000 --keep-from 4000 --dry-run")]
@@ -471,10 +471,10 @@ Example:
         /// Bytes of receipts that may stay
         #[arg(long, value_name = "BYTES")]
         max_bytes: u64,
-        /// What is used at this checkpoint or later stays
+        /// Keep receipts that are used at this checkpoint or later
         #[arg(long, value_name = "CHECKPOINT")]
         keep_from: u64,
-        /// Show what would go, and why, and leave it
+        /// Show what would be evicted, and why, and evict nothing
         #[arg(long)]
         dry_run: bool,
     },
@@ -510,7 +510,7 @@ mod tests {
 
     use super::*;
 
-    /// A command and all that are below it, each with the words that call it.
+    /// A command and all its subcommands, each with the words that call it.
     fn commands(command: &clap::Command, words: &str) -> Vec<(String, clap::Command)> {
         let mut all = vec![(words.to_owned(), command.clone())];
         for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {

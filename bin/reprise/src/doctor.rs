@@ -1,4 +1,4 @@
-//! `reprise doctor`: the settings in effect, where each came from, what this build can do, and how the node is that
+//! `reprise doctor`: the settings in effect, where each came from, what this build can do, and the state of the node that
 //! they name.
 
 use serde_json::json;
@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::settings::{L1, Settings};
 use crate::{choose, kaspa};
 
-/// Prints what it found; fails where a run would not get on.
+/// Prints the report. Fails where a run would fail.
 pub(crate) fn doctor(settings: &Settings, systems: &ProofSystems, json: bool) -> Result<Exit, Failure> {
     let verifiers = Verifiers::all(systems)?;
     let remarks = || systems.remarks();

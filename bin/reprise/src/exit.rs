@@ -5,11 +5,11 @@ use std::process::ExitCode;
 /// How a command ended. Every exit code of the program is one of these, except a panic's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// All of it was done.
+    /// Done.
     Done = 0,
-    /// It failed, or what was run broke a promise.
+    /// It failed, or a run broke an invariant.
     Failed = 1,
-    /// It was asked for wrongly; nothing was done.
+    /// Wrong use; nothing was done.
     WrongUse = 2,
     /// The user stopped it at once.
     Stopped = 130,
@@ -29,7 +29,7 @@ impl Exit {
         self as u8
     }
 
-    /// What it means, for `--help` and the README.
+    /// Its meaning, for `--help` and the README.
     pub(crate) fn meaning(self) -> &'static str {
         match self {
             Self::Done => "done",

@@ -1,4 +1,4 @@
-//! How a command fails: what it says, what it advises, and its exit code.
+//! How a command fails: its message, its advice, and its exit code.
 
 use reprise_chain::recording::RecordingError;
 use reprise_disk::data_dir::LockError;
@@ -12,7 +12,7 @@ use crate::exit::Exit;
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// It was said wrongly.
+    /// Wrong use.
     #[error("{0}")]
     Usage(String),
     /// The recording cannot be read.
@@ -33,7 +33,7 @@ pub(crate) enum Failure {
     /// The run ended early.
     #[error(transparent)]
     Run(#[from] RunError),
-    /// Something else, told in full.
+    /// Another error, with its whole message.
     #[error("{0}")]
     Other(String),
 }
@@ -44,10 +44,12 @@ impl Failure {
         Self::Usage(message.into())
     }
 
-    /// What to do about it, where the message does not say so itself.
+    /// What to do about it, where the message does not say it.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Usage(_) => Some("`reprise --help` and `reprise COMMAND --help` list what can be said"),
+            Self::Usage(_) => {
+                Some("`reprise --help` and `reprise COMMAND --help` list commands, flags and values")
+            }
             Self::Recording(RecordingError::Io { .. }) => Some(
                 "give a file that `reprise record` wrote; `reprise run` alone replays the recording that ships with it",
             ),
@@ -58,13 +60,13 @@ impl Failure {
                 Some("change --grace-depth, --retained-depth or --finality-depth")
             }
             Self::Store(_) | Self::Run(RunError::Store(_)) | Self::Wire(WireError::Store(_)) => Some(
-                "look whether the disk has room and works; every receipt that was stored is kept, and \
+                "check that the disk has room and works; every receipt that was stored is kept, and \
                  `reprise receipts verify` checks them",
             ),
             Self::Wire(WireError::Thread(_))
             | Self::Run(RunError::Thread(_))
             | Self::Open(OpenError::Thread { .. }) => {
-                Some("the system starts no more threads: raise the limit of processes, or lower --permits")
+                Some("the system starts no more threads: raise its limit of processes, or lower --permits")
             }
             Self::Run(RunError::GivenUp { .. } | RunError::ThreadGone) => {
                 Some("every finished receipt is kept: run again to go on from here")

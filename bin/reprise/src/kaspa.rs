@@ -1,4 +1,4 @@
-//! Kaspa L1s: what is said of them on the command line, made into what the adapter takes.
+//! Kaspa L1s: their settings, in the form that the adapter takes.
 
 #[cfg(feature = "kaspa")]
 pub(crate) use with::{claims, examined, found, l1, record};
@@ -41,7 +41,7 @@ mod with {
     const WAIT: Duration = Duration::from_millis(200);
     const SAVE_EVERY: Duration = Duration::from_secs(5);
 
-    /// What to follow. Under a covenant that demands a proof (`claims`) deposits are paid to another vault.
+    /// The options of the adapter. Under a covenant that demands a proof (`claims`) deposits are paid to another vault.
     fn options(settings: &Settings, url: &str, claims: bool) -> Result<Options, Failure> {
         let said = &settings.l1;
         let covenant = match settings.covenant.id.as_str() {
@@ -74,7 +74,7 @@ mod with {
         Ok(Options { url, lane, from, confirmations, until_idle, wrong_answers_max, through: None })
     }
 
-    /// What was read from the value of a setting.
+    /// The value of a setting, parsed.
     fn read<T>(settings: &Settings, name: &str, read: Result<T, impl Display>) -> Result<T, Failure> {
         read.map_err(|e| settings.refuse(name, e))
     }
@@ -95,7 +95,7 @@ mod with {
         }
     }
 
-    /// The proof that the covenant demands, which the backend must make; nothing where it does without.
+    /// The proof that the covenant demands, which the backend must make; `None` where it demands none.
     fn proof(settings: &Settings, chosen: &Chosen) -> Result<Option<(Proof, SealReader)>, Failure> {
         let said = settings.covenant.proof;
         let backend = settings.proving.backend();
@@ -120,7 +120,7 @@ mod with {
         }
     }
 
-    /// A node to follow, and to settle on where there is a key.
+    /// The L1 of a node: to follow, and with a key to settle on.
     pub(crate) fn l1(
         settings: &Settings,
         dir: &DataDir,
@@ -134,7 +134,7 @@ mod with {
         Ok(Box::new(l1.map_err(|e| Failure::Other(e.to_string()))?))
     }
 
-    /// A lane, its covenant and what is proved of it.
+    /// The event log of the lane, and what is proved of it.
     struct Followed {
         options: Options,
         proof: Option<(Proof, SealReader)>,
@@ -151,11 +151,11 @@ mod with {
         Ok(Followed { options, proof, workload })
     }
 
-    /// Asks the node that the settings name: how it, the lane, the covenant and the key are.
+    /// Asks the node that the settings name, and reports on it, the lane, the covenant and the key.
     pub(crate) fn examined(settings: &Settings, chosen: &Chosen) -> Result<Vec<Checked>, Failure> {
         let Followed { options, proof, workload } = followed(settings, chosen)?;
         let (key, covenant) = (key(settings)?, workload.covenant());
-        // A directory that a run holds says nothing here; nor is one made.
+        // A directory that a run holds cannot be read here, and none is made.
         let (dir, mut lines) = match settings.data_dir.exists().then(|| DataDir::lock(&settings.data_dir)) {
             None => (None, vec![]),
             Some(Ok(dir)) => (Some(dir), vec![]),
@@ -201,12 +201,12 @@ mod with {
             what: "data directory",
             verdict: "warning",
             failed: false,
-            said: format!("its position is not compared with the node's: {held}"),
-            advice: "the run's own health and metrics say how far it is",
+            said: format!("not compared with the node: {held}"),
+            advice: "read the position from the health and metrics of the run",
         }
     }
 
-    /// Lists the exits that settlements of the covenant have left and nobody has paid yet, or pays them.
+    /// Lists the unpaid exits of the covenant's settlements, or pays them.
     pub(crate) fn claims(
         what: &ClaimsArgs,
         settings: &Settings,
@@ -226,7 +226,7 @@ mod with {
         let path = place.path().display().to_string();
         let event_log = EventLog::open(place).map_err(|e| other(&e))?.ok_or_else(|| {
             Failure::usage(format!(
-                "{path}: no such event log: what is owed follows from the chain, so follow it first, with `reprise run`"
+                "{path}: no such event log: the unpaid exits follow from the chain, so follow it first with `reprise run`"
             ))
         })?;
         let run = |added| SourceEvent { removed: vec![], added };
@@ -234,7 +234,7 @@ mod with {
         let events = settled.chain(event_log.events());
         let (root, depth) = (event_log.head().root.clone(), settings.reorgs.finality_depth());
         let debts = replay::debts(&workload, root, depth, events).map_err(|e| other(&e))?;
-        let owed: Vec<_> = debts.owed().cloned().collect();
+        let unpaid: Vec<_> = debts.owed().cloned().collect();
         let id = options.lane.covenant;
         if what.action == ClaimsAction::Pay {
             let key = key(settings)?.ok_or_else(|| {
@@ -245,11 +245,11 @@ mod with {
             let rules = Rules::new(covenant.pins, &proof).map_err(|e| other(&e))?;
             let payer = Payer { key, fee_max: settings.covenant.fee_max };
             let stop = stop::on_signal()?;
-            let mut told = |id| eprintln!("sent {id}");
-            sink::pay_claims(&options.url, id, rules, payer, &owed, &mut told, &stop)
+            let mut sent = |id| eprintln!("sent {id}");
+            sink::pay_claims(&options.url, id, rules, payer, &unpaid, &mut sent, &stop)
                 .map_err(|e| other(&e))?;
         }
-        let open = sink::open_claims(&options.url, id, &owed).map_err(|e| other(&e))?;
+        let open = sink::open_claims(&options.url, id, &unpaid).map_err(|e| other(&e))?;
         if json {
             let exit = |exit: &Exit_| json!({ "destination": Digest(exit.destination.0).to_hex(), "sompi": exit.amount });
             let claims: Vec<_> = open
@@ -293,7 +293,8 @@ mod with {
                 "founding a covenant takes a key that pays: give --key-file, or set REPRISE_KASPA_KEY",
             )
         })?;
-        let covenant = sink::found(&url, &key, proof.as_ref(), what.value, settings.covenant.fee_max);
+        let covenant =
+            sink::found_covenant(&url, &key, proof.as_ref(), what.value, settings.covenant.fee_max);
         let covenant = covenant.map_err(|e| Failure::Other(e.to_string()))?.to_hex();
         match json {
             true => println!("{}", json!({ "covenant": covenant })),
@@ -316,7 +317,7 @@ mod with {
         let mut recording: Recording = live.head().clone();
         eprintln!("recording from {}", recording.root.metadata.block_hash);
         let (stop, mut saved, mut blocks) = (stop::on_signal()?, Instant::now(), 0);
-        // What was recorded is kept, whatever ends it.
+        // The recording is written whatever ends it.
         let ended = loop {
             if stop.load(Ordering::Relaxed) || what.blocks.is_some_and(|enough| blocks >= enough) {
                 break Ok(());

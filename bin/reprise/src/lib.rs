@@ -1,30 +1,30 @@
-//! The command line of Reprise, as a library: a program is this with the proof systems that it links.
+//! The command line of Reprise, as a library: a program calls [`main`] with the proof systems that it links.
 //!
 //! [`main`] takes them as [`ProofSystem`]s. The program of this package links Miden, by a feature; RISC Zero's
 //! lives in the workspace of its adapter, because of what that brings.
 //!
 //! | module | noun |
 //! |---|---|
-//! | `cli` | what can be said: commands, and which settings each has as flags |
-//! | `settings` | every setting, said once |
+//! | `cli` | the commands, and the settings that each has as flags |
+//! | `settings` | every setting, defined once |
 //! | `sources` | where a setting's value comes from: flag, variable, config file, default |
 //! | `backends` | the proof systems of this build |
-//! | `choose` | what a run is made of, as the settings choose it |
+//! | `choose` | the parts of a run that the settings choose: backend, L1, store |
 //! | `kaspa` | Kaspa L1s; `reprise record` and `reprise found-covenant` |
 //! | `run` | `reprise run` |
 //! | `stop` | Ctrl-C |
-//! | `metrics` | what a run serves to Prometheus |
-//! | `progress` | what a run shows while it runs |
+//! | `metrics` | the metrics and the health endpoint of a run |
+//! | `progress` | the progress of a run on the terminal |
 //! | `receipts` | `reprise receipts` |
 //! | `sim` | `reprise sim` |
-//! | `sizing` | what `reprise sim` says of how large a cache must be |
-//! | `checked` | what `doctor` finds of one thing outside |
+//! | `sizing` | `reprise sim --recording` and `--synthetic`: how large a cache a chain needs |
+//! | `checked` | one line of `doctor`'s report on a node |
 //! | `doctor` | `reprise doctor` |
-//! | `failure` | how a command fails: what it says, and what it advises |
+//! | `failure` | how a command fails: its message and its advice |
 //! | `exit` | exit codes |
 //!
-//! Data flows one way: `cli` takes what was said, `settings` makes it values, `choose` makes these backend, L1 and
-//! store, and the command runs them.
+//! Data flows one way: `cli` takes the arguments, `settings` turns them into values, `choose` turns the values into
+//! backend, L1 and store, and the command runs them.
 //!
 //! Results go to standard output, logs and progress to standard error.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line prints")]
@@ -65,7 +65,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::settings::Settings;
 
-/// The command line of a build with these real proof systems, the one that `run` uses first; how it ended.
+/// The command line of a build with these real proof systems, the default of `run` first. Returns the exit code.
 pub fn main(systems: Vec<ProofSystem>) -> ExitCode {
     let matches = cli::command().get_matches();
     let cli = match Cli::from_arg_matches(&matches) {

@@ -1,5 +1,5 @@
-//! What happens, as Prometheus metrics: `run --metrics ADDR` serves them at `http://ADDR/metrics`, and at
-//! `http://ADDR/health` how the node is.
+//! Events as Prometheus metrics: `run --metrics ADDR` serves them at `http://ADDR/metrics`, and the node's health at
+//! `http://ADDR/health`.
 //!
 //! `GET /health` answers 200 while the health is green or degraded and 503 while it is red, with a body in JSON:
 //! `{"health":"red","reasons":["waiting for the disk: …"]}`.
@@ -7,21 +7,21 @@
 //! | metric | labels | meaning |
 //! |---|---|---|
 //! | `reprise_proofs_total` | `kind`, `outcome` | attempts that ended: `proved` or `failed` |
-//! | `reprise_proving_ms` | `kind`, `account` | milliseconds of proving, by the backend's own word: `spent`, `saved_by_hits`, `saved_by_merging`, `lost_to_reorgs`, `lost_to_failures` |
+//! | `reprise_proving_ms` | `kind`, `account` | milliseconds of proving, as the backend measures them: `spent`, `saved_by_hits`, `saved_by_merging`, `lost_to_reorgs`, `lost_to_failures` |
 //! | `reprise_hits_total` | `kind` | needed statements that a look-up found stored |
 //! | `reprise_reused_total` | | stored statements wanted at one more place |
 //! | `reprise_merged_total` | `kind` | requests that shared a proof with another |
-//! | `reprise_unwanted_total` | `kind` | proofs that nobody wanted any more when they were stored |
+//! | `reprise_unwanted_total` | `kind` | proofs that were no longer wanted when they were stored |
 //! | `reprise_device_failures_total` | `device` | attempts that failed, by device; `hung` for those written off |
-//! | `reprise_devices_resting` | | devices that failed so often in a row that they are only tried now and then |
+//! | `reprise_devices_resting` | | suspended devices: they failed so often in a row that they are only tried from time to time |
 //! | `reprise_healthy` | | 0 while the health is red, else 1 |
-//! | `reprise_condition` | `reason`, `level` | 1 while this reason stands with this level, `degraded` or `red`, else 0; every reason of `docs/operations.md` |
-//! | `reprise_store_reads_total` | `tier`, `outcome` | reads of receipts by each tier of the store: `hit`, `miss`, or `error`, which is no miss |
+//! | `reprise_condition` | `reason`, `level` | 1 while this reason holds at this level, `degraded` or `red`, else 0; every reason of `docs/operations.md` |
+//! | `reprise_store_reads_total` | `tier`, `outcome` | reads of receipts by each tier of the store: `hit`, `miss`, or `error` |
 //! | `reprise_stored_total` | `kind` | receipts made durable |
 //! | `reprise_proving` | | proofs running now |
 //! | `reprise_queued` | | statements waiting to be looked up or proved |
 //! | `reprise_blocks_total`, `reprise_reorgs_total` | | blocks that joined the view; events that removed some |
-//! | `reprise_tip_checkpoint` | | the canonical tip |
+//! | `reprise_tip_checkpoint`, `reprise_prune_floor` | | the checkpoint of the canonical tip; the prune floor |
 //! | `reprise_l1_connected`, `reprise_l1_disconnected_seconds` | | of a live L1: 1 while there is a connection; for how long there is none |
 //! | `reprise_l1_last_block_age_seconds`, `reprise_l1_pages_behind` | | how long ago its last block was mined; pages of blocks that wait to be followed |
 //! | `reprise_l1_reached`, `reprise_l1_goal` | | how far it is followed, and how far it goes, in its own count of blocks |
@@ -52,7 +52,7 @@ use reprise_store::ReceiptStore;
 use reprise_store::port::TierStats;
 use serde_json::json;
 
-/// What is served.
+/// The metrics and the health that are served.
 struct Served {
     metrics: PrometheusHandle,
     health: Mutex<Health>,
@@ -94,10 +94,10 @@ impl Served {
     }
 }
 
-/// How long a client may take to say what it wants.
+/// How long a client may take to send its request.
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
 
-/// Serves on a thread of its own, for as long as the process lives.
+/// Serves on a thread of its own until the process ends.
 fn serve(listener: TcpListener, served: Arc<Served>) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -110,7 +110,7 @@ fn serve(listener: TcpListener, served: Arc<Served>) -> io::Result<()> {
             let stream = match listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    // Too many open files, as it may be: those that are served end.
+                    // For instance too many open files: the served requests end and close theirs.
                     tracing::warn!(%error, "a request for metrics is not answered");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
@@ -135,7 +135,7 @@ fn serve(listener: TcpListener, served: Arc<Served>) -> io::Result<()> {
     Ok(())
 }
 
-/// Serves metrics and health, and passes on what it hears.
+/// The observer that turns events into metrics, and serves them and the health.
 pub(crate) struct Metered<'a> {
     inner: &'a mut dyn Observer,
     served: Arc<Served>,
@@ -164,7 +164,7 @@ impl<'a> Metered<'a> {
 }
 
 impl Metered<'_> {
-    /// Keeps the accounts of proving up to date.
+    /// Updates the accounts of proving time.
     fn account(&mut self, event: &PipelineEvent) {
         self.statistics.on_event(event);
         if !matches!(
@@ -184,7 +184,7 @@ impl Metered<'_> {
         ] {
             let kinds = [by.transaction, by.batch, by.aggregate];
             for (kind, seconds) in Kind::ALL.into_iter().zip(kinds) {
-                // A gauge, because a proof that serves at last is lost no longer.
+                // A gauge, because time that counted as lost is no longer lost once its proof is used.
                 gauge!("reprise_proving_ms", "kind" => kind.to_string(), "account" => account)
                     .set((seconds * 1000.0).round());
             }
@@ -192,7 +192,7 @@ impl Metered<'_> {
     }
 }
 
-/// Which reasons stand.
+/// Sets which reasons hold.
 fn conditions(health: &Health) {
     for name in Reason::names() {
         for level in [Level::Degraded, Level::Red] {
@@ -292,7 +292,7 @@ mod tests {
 
     use super::*;
 
-    /// The status and the body of what is answered.
+    /// The status and the body of the answer.
     fn said(address: SocketAddr, request: &str) -> (u16, String) {
         let mut connection = TcpStream::connect(address).unwrap();
         let head = format!("{request} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
@@ -301,6 +301,17 @@ mod tests {
         connection.read_to_string(&mut page).unwrap();
         let (head, body) = page.split_once("\r\n\r\n").unwrap();
         (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    #[test]
+    fn every_metric_is_in_the_table_of_this_module() {
+        let (page, code) = include_str!("metrics.rs").split_once("\nuse ").unwrap();
+        let names = code.split("!(\"").skip(1).filter_map(|rest| rest.split('"').next());
+        let names: Vec<_> = names.filter(|name| name.starts_with("reprise_")).collect();
+        assert!(names.len() > 20, "{names:?}");
+        for name in names {
+            assert!(page.contains(&format!("`{name}`")), "the table lacks {name}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a run shows while it runs: bars on a terminal, plain lines elsewhere. Both to standard error.
+//! The progress of a run: bars on a terminal, plain lines elsewhere. Both go to standard error.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use reprise_model::statement::StatementId;
 use reprise_node::connection::L1Connection;
 use reprise_node::event::{Observer, PipelineEvent};
 
-/// How often plain lines say how far a catch-up is.
+/// The interval between plain lines about a catch-up.
 const SAY_EVERY: Duration = Duration::from_secs(10);
 
-/// What an event is in a line of words, for those worth one.
+/// An event in one line, where it is worth one.
 fn line(event: &PipelineEvent) -> Option<String> {
     Some(match event {
         PipelineEvent::Chain { event, .. } if !event.removed.is_empty() => {
@@ -43,17 +43,17 @@ fn name(order: &Order) -> String {
     format!("{} {:?} at checkpoint {}", order.kind(), order.id, order.coordinate.checkpoint)
 }
 
-/// How far a live L1 is caught up with.
+/// The progress of catching up with a live L1.
 #[derive(Debug, Default)]
 struct CatchUp {
     /// Where it began, and when.
     from: Option<(u64, Instant)>,
-    /// When it was said last.
+    /// When it was printed last.
     said: Option<Instant>,
 }
 
 impl CatchUp {
-    /// How far it is, in words, while it is not done.
+    /// The progress in words, while the catch-up is not done.
     fn status(&mut self, l1: &L1Connection) -> Option<String> {
         if l1.caught_up || l1.goal == 0 || l1.reached == 0 {
             self.from = None;
@@ -70,7 +70,7 @@ impl CatchUp {
         Some(format!("catching up with the L1: {percent} %, {left} blocks behind, about {eta} to go"))
     }
 
-    /// The same, now and then.
+    /// The same, at most once an interval.
     fn line(&mut self, l1: &L1Connection) -> Option<String> {
         let said = self.status(l1)?;
         if self.said.is_some_and(|at| at.elapsed() < SAY_EVERY) {
@@ -100,7 +100,7 @@ impl Observer for Lines {
     }
 }
 
-/// One bar: statements done of those known to be needed, what is proving, hits, time to go.
+/// One bar: statements done of those needed, what is proving, hits, time to go.
 pub(crate) struct Bars {
     bar: ProgressBar,
     done: HashSet<StatementId>,
@@ -154,7 +154,7 @@ impl Bars {
     }
 }
 
-/// Leaves the terminal clean.
+/// Clears the bar.
 impl Drop for Bars {
     fn drop(&mut self) {
         self.bar.finish_and_clear();

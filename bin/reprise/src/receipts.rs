@@ -1,7 +1,7 @@
-//! `reprise receipts`: look into the receipt store.
+//! `reprise receipts`: read and change the receipt store.
 //!
-//! A command that only reads works beside a running node too: the store is then read as it is at this moment,
-//! without its lock, and nothing is written. One that writes is refused by the node's pid.
+//! A command that only reads works beside a running node: it reads the store as it is at this moment, without its lock,
+//! and writes nothing. A command that writes is refused then, with the node's process id.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -28,7 +28,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::settings::Settings;
 
-/// Does what was said.
+/// Runs the command.
 pub(crate) fn receipts(
     command: &ReceiptsCommand,
     settings: &Settings,
@@ -196,7 +196,7 @@ fn parse_kind(text: &str) -> Result<Kind, Failure> {
     named.ok_or_else(|| Failure::usage(format!("--kind {text}: say transaction, batch or aggregate")))
 }
 
-/// The digest that was given as `what`, a flag or an argument.
+/// The digest given as `what`, a flag or an argument.
 fn parse<Id: FromStr<Err = ParseDigestError>>(what: &str, text: &str) -> Result<Id, Failure> {
     text.parse().map_err(|e: ParseDigestError| Failure::usage(format!("{what} {text}: {e}")))
 }
@@ -477,7 +477,7 @@ fn verify(store: &dyn ReceiptStore, live: bool, json: bool) -> Result<Exit, Fail
     for entry in &entries {
         match store.verify(&entry.id)? {
             Lookup::Hit(_) => good += 1,
-            // Beside a running node nothing is quarantined: that is the node's to do.
+            // Beside a running node nothing is quarantined: only the node writes.
             Lookup::Miss(MissReason::Quarantined(why)) if live => bad.push((entry.id, why.to_string())),
             Lookup::Miss(reason) => bad.push((entry.id, reason.to_string())),
         }

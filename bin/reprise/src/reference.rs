@@ -1,7 +1,9 @@
-//! The settings reference, `docs/settings.md`, as the table of settings gives it.
+//! The settings reference, `docs/settings.md`, generated from the settings.
 
 use std::fmt::Write;
 use std::fs;
+
+use reprise_planner::planner::Retention;
 
 use crate::settings::table;
 use crate::sources::{name, variable};
@@ -37,9 +39,9 @@ fn reference() -> String {
         let values = setting.get_value_names().unwrap_or_default();
         let value = values.iter().map(|value| value.as_str()).collect::<Vec<_>>().join(" ");
         let help = setting.get_help().map(ToString::to_string).unwrap_or_default();
-        // A default that is not one value is told in the help.
-        let told = help.split_once(" [default: ");
-        let (meaning, default) = match (told, setting.get_default_values().first()) {
+        // A default that is not one value is in the help.
+        let stated = help.split_once(" [default: ");
+        let (meaning, default) = match (stated, setting.get_default_values().first()) {
             (Some((meaning, default)), _) => (meaning, default.trim_end_matches(']').to_owned()),
             (None, Some(default)) => (help.as_str(), format!("`{}`", default.display())),
             (None, None) => (help.as_str(), String::new()),
@@ -67,5 +69,17 @@ fn every_setting_says_what_it_means_and_what_its_default_is() {
         let default = !setting.get_default_values().is_empty() || help.contains("[default: ");
         assert!(help.len() > 20 && default, "{}: {help}", name(setting));
         assert!(setting.get_help_heading().is_some(), "{} is in no section", name(setting));
+    }
+}
+
+#[test]
+fn the_help_of_the_depths_names_the_default_retention() {
+    let Retention { grace, retained } = Retention::default();
+    let table = table();
+    for (depth, default) in [("grace-depth", grace), ("retained-depth", retained)] {
+        let setting = table.get_arguments().find(|setting| name(setting) == depth).unwrap();
+        let help = setting.get_help().map(ToString::to_string).unwrap_or_default();
+        let (_, stated) = help.split_once("[default: ").unwrap();
+        assert!(stated.contains(&default.to_string()), "{depth}: {stated}");
     }
 }

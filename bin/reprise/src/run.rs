@@ -34,7 +34,7 @@ pub(crate) fn run(
     };
     wiring.check()?;
     let chosen = choose::backend(settings, systems)?;
-    // Before anything in the directory is opened, and until all of it is closed.
+    // Held before anything in the directory is opened, and until everything is closed.
     let dir = DataDir::lock(&settings.data_dir)?;
     let l1 = choose::l1(settings, &dir, args.until_idle, &chosen)?;
     let store = choose::store(settings, &dir, systems)?;

@@ -1,10 +1,9 @@
-//! Every setting, said once: a field here is its flag, its variable, its key in the config file, its line in
-//! `doctor` and its line in `docs/settings.md`.
+//! Every setting, defined once: a field here is its flag, its variable, its key in the config file, its line in `doctor`
+//! and its line in `docs/settings.md`.
 //!
-//! A field's name is the setting's name, its comment the help, and its attributes the default and the bounds.
-//! A group is a section of the help, and says what its settings make of the rooms they are for. To add a
-//! setting, add a field to the group it belongs to, use it in the group's method, and write `docs/settings.md`
-//! anew (`reference.rs` says how).
+//! A field's name is the setting's name, its comment the help, and its attributes the default and the bounds. A group is a
+//! section of the help, and its methods turn its settings into the values that other crates take. To add a setting, add a
+//! field to its group, use it in a method of the group, and run `just settings`, which writes `docs/settings.md`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -50,12 +49,12 @@ pub(crate) struct Settings {
     #[command(flatten)]
     pub(crate) observing: ObservingSettings,
 
-    /// Where each value is from.
+    /// The source of each value.
     #[arg(skip)]
     sources: Sources,
 }
 
-/// The help section of what every command takes.
+/// The help section of the settings of every command.
 pub(crate) const COMMON: &str = "Common options";
 
 #[derive(Debug, Clone, Args)]
@@ -94,12 +93,12 @@ pub(crate) struct CovenantSettings {
 
     /// The address that deposits are paid to. vault is the covenant's own, from which exits are paid (`record`
     /// takes that of a covenant without a proof; without a covenant it is unspendable). unspendable is an
-    /// address that nobody can spend from
+    /// address that cannot be spent from
     #[arg(long, value_name = "ADDRESS", default_value = "vault")]
     pub(crate) deposit: String,
 
-    /// The proof that the covenant demands: succinct or groth16 (RISC Zero's), none (on a network of one's own),
-    /// or backend: what the backend makes of these, or else none
+    /// The proof that the covenant demands: succinct or groth16 (RISC Zero's), none (on a private network), or
+    /// backend: the one that the backend makes, or else none
     #[arg(id = "covenant_proof", long = "covenant-proof", value_name = "PROOF", default_value = "backend")]
     pub(crate) proof: CovenantProof,
 
@@ -116,7 +115,7 @@ pub(crate) struct CovenantSettings {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Proving")]
 pub(crate) struct ProvingSettings {
-    /// What proves: a proof system of this build, or mock (real statements, fake seals) [default: the first proof
+    /// The backend: a proof system of this build, or mock (real statements, fake seals) [default: the first proof
     /// system of the build, or else mock]
     #[arg(long, value_name = "BACKEND")]
     backend: Option<String>,
@@ -139,12 +138,12 @@ pub(crate) struct ProvingSettings {
     #[arg(long, value_name = "N", default_value_t = 3)]
     attempts: u32,
 
-    /// How often it may fail at no cost: a receipt is gone, the disk fails
+    /// How often it may fail at no cost: a receipt is lost, the disk fails
     #[arg(long, value_name = "N", default_value_t = 16)]
     cheap_attempts: u32,
 
-    /// Milliseconds before a failed statement is begun again: after its first failure, doubled with each failure,
-    /// and at most
+    /// Milliseconds before a failed statement is begun again: after its first failure, and at most. The wait
+    /// doubles with each failure
     #[arg(
         long,
         value_name = "FIRST,MAX",
@@ -157,7 +156,7 @@ pub(crate) struct ProvingSettings {
     #[arg(long, value_name = "N", default_value_t = 512)]
     jobs_max: usize,
 
-    /// Seconds that a stop waits for the proofs that run
+    /// How many seconds a stop waits for running proofs
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     shutdown_grace: u64,
 
@@ -196,7 +195,7 @@ pub(crate) struct ReorgSettings {
     #[arg(long, value_name = "N", default_value = "1000", value_parser = number_or_none)]
     finality_depth: OrNone<u64>,
 
-    /// Up to how many checkpoints below the tip the queued jobs of an orphaned block are kept asleep; deeper ones
+    /// Up to how many checkpoints below the tip the queued jobs of an orphaned block are kept dormant; deeper ones
     /// are dropped at once [default: 32, or the finality depth where that is less]
     #[arg(long, value_name = "N")]
     grace_depth: Option<u64>,
@@ -206,11 +205,11 @@ pub(crate) struct ReorgSettings {
     #[arg(long, value_name = "N")]
     retained_depth: Option<u64>,
 
-    /// Whether queued jobs of orphaned blocks are begun while nothing else is to be proved: true or false
+    /// Whether dormant jobs of orphaned blocks are begun while nothing else is to be proved: true or false
     #[arg(long, value_name = "BOOL", default_value_t = false, action = ArgAction::Set)]
     speculate_orphans: bool,
 
-    /// What becomes of a proof that runs when its block is orphaned: finish-and-store, or abort-after:SECONDS
+    /// What happens to a running proof whose block is orphaned: finish-and-store, or abort-after:SECONDS
     #[arg(long, value_name = "POLICY", default_value = "finish-and-store", value_parser = orphans)]
     running_orphans: Orphans,
 }
@@ -247,7 +246,7 @@ pub(crate) struct Origin {
     pub(crate) name: String,
     /// The value in effect.
     pub(crate) value: String,
-    /// Where it is from: flag, environment, config file or default.
+    /// Its source: flag, environment, config file or default.
     pub(crate) from: &'static str,
 }
 
@@ -307,12 +306,12 @@ impl Settings {
         receipts_in(&self.data_dir)
     }
 
-    /// Refuses the value of a setting, and says where it is from.
+    /// The error of a value that is refused, with its source.
     pub(crate) fn refuse(&self, name: &str, reason: impl std::fmt::Display) -> Failure {
         self.sources.refuse(name, reason)
     }
 
-    /// How a node is tuned: bounds, budgets, depths and time.
+    /// The tuning of a node: bounds, budgets, depths and times.
     pub(crate) fn tuning(&self) -> Tuning {
         let ProvingSettings { attempts, cheap_attempts, backoff: [first, max], .. } = self.proving;
         let engine = Policy {
@@ -331,7 +330,7 @@ impl Settings {
 }
 
 impl ProvingSettings {
-    /// The name of what proves.
+    /// The name of the backend.
     pub(crate) fn backend(&self) -> &str {
         self.backend.as_deref().unwrap_or_default()
     }
@@ -362,9 +361,10 @@ impl ReorgSettings {
     }
 
     fn retention(&self) -> Retention {
+        let Retention { grace, retained } = Retention::default();
         Retention {
-            grace: self.grace_depth.unwrap_or(self.finality_depth().min(32)),
-            retained: self.retained_depth.or(self.finality_depth).unwrap_or(1000),
+            grace: self.grace_depth.unwrap_or(self.finality_depth().min(grace)),
+            retained: self.retained_depth.or(self.finality_depth).unwrap_or(retained),
         }
     }
 }
@@ -376,7 +376,7 @@ impl ReceiptSettings {
         Options { durability, verify, bytes_max, ..Options::default() }
     }
 
-    /// How it is opened to be read beside a node that writes it.
+    /// How it is opened for reading beside a node that writes it.
     pub(crate) fn reading(&self) -> Options {
         Options { verify: self.verify, ..Options::default() }
     }
@@ -429,7 +429,7 @@ impl FromStr for L1 {
 /// The proof that a covenant demands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CovenantProof {
-    /// What the backend makes, or none.
+    /// The one that the backend makes, or none.
     Backend,
     /// None.
     None,

@@ -1,4 +1,4 @@
-//! `reprise sim`: worlds in which everything goes wrong, and what the pipeline makes of them.
+//! `reprise sim`: simulated worlds with injected faults, and the checks of the pipeline in them.
 
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +15,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::sizing;
 
-/// Runs the worlds and prints what came of them; fails where a promise was broken.
+/// Runs the worlds and prints the sums. Fails where an invariant was broken.
 pub(crate) fn sim(args: &SimArgs, json: bool) -> Result<Exit, Failure> {
     if args.sizing.recording.is_some() || args.sizing.synthetic {
         return sizing::size(&args.sizing, args.seed, json);
@@ -56,7 +56,7 @@ pub(crate) fn sim(args: &SimArgs, json: bool) -> Result<Exit, Failure> {
     Ok(tell_campaign(&campaign, began.elapsed().as_secs_f64(), json))
 }
 
-/// A seed that nobody has chosen.
+/// A random seed.
 fn fresh() -> u64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     since_epoch.as_micros() as u64
@@ -68,12 +68,12 @@ fn trace(seed: u64, limits: &Limits, json: bool) -> Result<Exit, Failure> {
     let world = World::new(scenario.clone()).map_err(|e| Failure::Other(e.to_string()))?;
     let mut out = std::io::stdout().lock();
     let mut failed = writeln!(out, "{scenario:#?}").err();
-    let outcome = world.run_telling(Some(&mut |line| {
+    let outcome = world.run_traced(Some(&mut |line| {
         if failed.is_none() {
             failed = writeln!(out, "{line}").err();
         }
     }));
-    // Who reads no further (a pager, `head`) has seen what they wanted.
+    // A closed pipe (a pager, `head`) is no failure.
     if failed.is_none() {
         let _ = if json {
             writeln!(out, "{}", serde_json::to_string(&outcome).unwrap_or_default())
@@ -154,7 +154,7 @@ fn table(sums: &Totals) -> String {
     out
 }
 
-/// What is seen while worlds run.
+/// The progress while worlds run.
 struct WorldsBar {
     bar: ProgressBar,
     failed: AtomicU64,

@@ -15,7 +15,7 @@ use crate::cli::SizingArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
 
-/// Plays the chain and prints the tables.
+/// Runs the chain and prints the tables.
 pub(crate) fn size(args: &SizingArgs, seed: u64, json: bool) -> Result<Exit, Failure> {
     let sizing = match &args.recording {
         Some(path) => {

@@ -1,5 +1,5 @@
-//! An in-process chain for tests and `--l1 dev`: mine blocks on any parent, adopt any tip, and have what a
-//! live L1 would have told as a [`Recording`].
+//! An in-process chain for tests and `--l1 dev`: a test mines blocks on any parent and adopts any tip. The result is a
+//! [`Recording`], as of a live L1.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use reprise_model::transaction::{self, LaneTransaction, account_of, script_bytes
 use crate::event::SourceEvent;
 use crate::recording::{Lane, Recording};
 
-/// A chain one mines by hand. Everything about it is a function of the calls made.
+/// A chain mined by its caller. It is a function of the calls alone.
 #[derive(Debug, Clone)]
 pub struct DevChain {
     lane: Lane,
@@ -20,7 +20,7 @@ pub struct DevChain {
     events: Vec<SourceEvent>,
 }
 
-/// A dev script that pays nobody: its bytes are its owner's name.
+/// A script of the dev chain: its bytes are its owner's name.
 pub fn script(owner: &str) -> Vec<u8> {
     script_bytes(0, owner.as_bytes())
 }
@@ -53,7 +53,7 @@ impl DevChain {
         self.root.block_hash
     }
 
-    /// The same, as what follows the chain is told of it.
+    /// The same, in the form that a follower of the chain starts from.
     pub fn chain_root(&self) -> ChainRoot {
         ChainRoot { metadata: self.root, lane_proof: None }
     }

@@ -1,16 +1,16 @@
-//! What an L1 tells, and what the chain room makes of it.
+//! Chain events: as an L1 reports them, and with every block's id and checkpoint.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use reprise_model::block::{BatchMetadata, ChainBlock};
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::BlockHash;
 
-/// One change of an L1's canonical chain, in the L1's own words.
+/// One change of an L1's canonical chain, as the L1 reports it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct SourceEvent {
-    /// The blocks that leave the canonical chain, tip first.
+    /// The blocks that left the canonical chain, tip first.
     pub removed: Vec<BlockHash>,
-    /// The blocks that join it, oldest first.
+    /// The blocks that joined it, oldest first.
     pub added: Vec<ChainBlock>,
 }
 
@@ -30,7 +30,7 @@ pub struct ChainEvent {
 pub struct AddedBlock {
     /// Its id and checkpoint.
     pub metadata: BatchMetadata,
-    /// Whether this node has seen it before, in this life or an earlier one.
+    /// Whether this node has seen it before, in this process or an earlier one.
     pub returning: bool,
     /// What it accepted.
     pub block: ChainBlock,

@@ -1,8 +1,8 @@
-//! Chronicles: what a live L1 told, kept as it tells it, so that a restart goes on where the last life ended.
+//! The event log: the events of a live L1, in a file, so that a restart goes on where the last process ended.
 //!
-//! A live L1 does not repeat itself: blocks that left its canonical chain may be gone, and a lane proof can be had
-//! only while its block is canonical. So every event is appended, and flushed, before anything follows from it. A
-//! restart reads the event log first and then asks the L1 what changed since its tip.
+//! A live L1 does not repeat its events: blocks that left its canonical chain may be pruned, and it proves a lane only in
+//! canonical blocks. So every event is appended and flushed before the pipeline sees it. A restart reads the event log
+//! first and then asks the L1 what changed since its tip.
 //!
 //! # File
 //!
@@ -15,20 +15,20 @@
 //! | one `Bar` | nothing |
 //! | `Event` | each [`SourceEvent`] since |
 //!
-//! An event stands on those before it. So where one is damaged, it and what follows it are put aside under the name
-//! `….damaged-1`, and the L1 is asked again from there. Damage before the events is refused by name.
+//! An event builds on those before it. So a damaged event and everything after it are moved to a file `….damaged-1`, and
+//! the L1 is asked again from there. Damage before the events is an error that names the file.
 //!
 //! # Compaction
 //!
-//! What is final and settled for good is wanted never again, but a restart still follows the chain from its root: the
-//! blocks below say at which checkpoint a block is, the oracle executes their transactions, and the planner must be shown
-//! the settlement that its prune floor stands on. So [`EventLog::compact`] keeps of that part one straight chain: a
-//! header's own fields, the lane's transactions and the settlements. Forks that were orphaned there, what a header repeats
-//! of its parent's, and lane proofs go, but for the proof of the last block, which the L1's own checks go on from, and of
-//! those whose successor accepts something: where batch records are lost and the chain is executed again, they tell
-//! whether a lane had expired until then. An empty block takes 97 bytes.
+//! What is final, and settled by a settlement that is final, is not proved again. A restart still needs it: checkpoints
+//! count from the root, the oracle executes the transactions, and the planner must see the settlement that raised its prune
+//! floor. So [`EventLog::compact`] keeps of that part one straight chain: a header's own fields, the lane's transactions and
+//! the settlements. It drops orphaned forks, the fields that a header repeats of its parent's, and lane proofs, except
+//! two sorts: the proof of the last block, from which the L1's checks go on, and the proofs of blocks whose successor
+//! accepts something, which show whether the lane had expired when batch records are lost and the chain is executed again.
+//! An empty block takes 97 bytes.
 //!
-//! The event log is written anew beside the old one, which stays where the disk has no room for both.
+//! A compaction writes a new file beside the old one, which stays where the disk has no room for both.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -44,7 +44,7 @@ use reprise_model::transaction::LaneTransaction;
 use crate::event::SourceEvent;
 use crate::recording::Recording;
 
-/// The version of what the frames hold. Another version is refused, never guessed at.
+/// The version of the frames' content. Another version is refused.
 pub const FORMAT_VERSION: u16 = 3;
 
 const FORMAT: Format = Format {
@@ -69,7 +69,7 @@ enum Entry<'a> {
     Event(Cow<'a, SourceEvent>),
 }
 
-/// A block of the compacted part: what its parent does not say already.
+/// A block of the compacted part: the fields that do not follow from its parent.
 #[derive(Clone, BorshSerialize, BorshDeserialize)]
 struct SettledBlock {
     block_hash: BlockHash,
@@ -100,7 +100,7 @@ impl SettledBlock {
         }
     }
 
-    /// The block on `parent` that this was.
+    /// The whole block, on `parent`.
     fn on(self, parent: &ChainBlockMetadata) -> ChainBlock {
         let metadata = ChainBlockMetadata {
             block_hash: self.block_hash,
@@ -116,7 +116,7 @@ impl SettledBlock {
     }
 }
 
-/// An open chronicle.
+/// An open event log.
 #[derive(Debug)]
 pub struct EventLog {
     log: Log,
@@ -130,7 +130,7 @@ pub struct EventLog {
 }
 
 impl EventLog {
-    /// Begins an event log at `place`, of the chain that `head` names; its events are not taken over.
+    /// Begins an event log at `place`, of the chain that `head` names. The events of `head` are ignored.
     pub fn begin(place: LockedPath, head: Recording) -> Result<Self, LogError> {
         let head = Recording { events: vec![], ..head };
         let bodies = [body(&Entry::Head(Box::new(head))), body(&Entry::Bar)];
@@ -144,7 +144,7 @@ impl EventLog {
             return Ok(None);
         };
         if damage.first().is_some_and(|first| first.start == 0) && log.frames(0).next().is_some() {
-            // What says that it is an event log is damaged, and known.
+            // Its header is damaged, and its content is known: it is written again.
             log.mend(&damage[..1])?;
             damage.remove(0);
             if !damage.is_empty() {
@@ -154,7 +154,7 @@ impl EventLog {
         Self::read(log, &damage).map(Some)
     }
 
-    /// Reads what is before the events, and cuts off events from the first damage on.
+    /// Reads the part before the events, and moves the events from the first damage on to a file of their own.
     fn read(log: Log, damage: &[Range<u64>]) -> Result<Self, LogError> {
         let sound = damage.first().map_or(log.end(), |first| first.start);
         let mut frames = log.frames(HEADER_LEN);
@@ -223,8 +223,8 @@ impl EventLog {
         Events { log: &self.log, frames: self.log.frames(self.start) }
     }
 
-    /// Compacts the chain up to the block at `height` above the root, which is final and settled for good like all below
-    /// it. Whether there was anything to compact.
+    /// Compacts the chain up to the block at `height` above the root. It and all blocks below it are final, and settled by
+    /// a settlement that is final. Returns whether there was anything to compact.
     pub fn compact(&mut self, height: u64) -> Result<bool, LogError> {
         let Some(cut) = self.cut_at(height)? else { return Ok(false) };
         let log = self.log.rewrite(|out| self.write_compacted(out, &cut))?;
@@ -259,7 +259,7 @@ impl EventLog {
         out.frame(&body(&Entry::Head(Box::new(self.head.clone()))))?;
         self.copy(out, self.settled, self.bar)?;
         let mut events = self.events();
-        // A block is taken when it first comes; its parent came before it, and waits for what it accepts.
+        // A block is taken when it first comes. Its parent came before it, and needs to know whether it accepts anything.
         let (mut run, mut chain) = (Vec::with_capacity(RUN_LEN), cut.chain.iter().peekable());
         let mut waits: Option<ChainBlock> = None;
         // The canonical chain as the events leave it: how much of the part to compact, and the blocks above that.
@@ -314,7 +314,7 @@ impl EventLog {
     }
 }
 
-/// What a compaction keeps as a straight chain, and the last event that this takes in.
+/// The part that a compaction keeps as a straight chain, and the last event in it.
 struct Cut {
     chain: Vec<BlockHash>,
     last: usize,
@@ -329,7 +329,7 @@ fn body(entry: &Entry<'_>) -> Vec<u8> {
     borsh::to_vec(entry).unwrap_or_default()
 }
 
-/// The next entry. A frame that checks and does not read is no chronicle's.
+/// The next entry. A frame with a valid checksum that does not decode belongs to something else.
 fn next(frames: &mut Frames, log: &Log) -> Result<Option<Entry<'static>>, LogError> {
     let from = frames.offset();
     let Some(body) = frames.next().transpose()? else { return Ok(None) };

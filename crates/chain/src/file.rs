@@ -15,7 +15,7 @@ pub(crate) fn replace(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
         fs::rename(&neighbour, path)
     };
     if let Err(error) = write() {
-        // It holds room; there may be none of it.
+        // It takes up space, which a full disk lacks. It may not exist.
         let _ = fs::remove_file(&neighbour);
         return Err(error);
     }

@@ -2,13 +2,13 @@
 //!
 //! | module | noun |
 //! |---|---|
-//! | [`event`] | what an L1 tells, and what this room makes of it |
+//! | [`event`] | a change of an L1's chain, as reported and with ids |
 //! | [`source`] | [`ChainSource`](source::ChainSource): the port to an L1 |
 //! | [`tree`] | [`ForkTree`](tree::ForkTree): every block seen, and the canonical view |
 //! | [`recording`] | an L1's chain in a file |
-//! | [`event_log`] | what a live L1 told, kept as it tells it |
-//! | [`dev`] | an in-process chain, mined by hand |
-//! | [`recorded`] | a recording fed as a live chain would be |
+//! | [`event_log`] | the events of a live L1, in a file |
+//! | [`dev`] | an in-process chain |
+//! | [`recorded`] | a recording as an L1 |
 //! | [`overlay`] | the covenant of an L1 that cannot be written to |
 
 pub mod dev;

@@ -1,22 +1,22 @@
 //! The overlay: a covenant for an L1 that cannot be written to, durable beside it.
 //!
-//! It follows the same blocks as the node and keeps, for each block it has ever seen, the settlements that
-//! landed in it. A submission lands in the next block that is *new* to it: what a block carried is fixed when
-//! it is first fed, so a node that follows the chain again, from the start or across a flip, sees every
-//! settlement where it was. A reorg of the block removes the settlement, its return restores it.
+//! The overlay follows the same blocks as the node. For each block that it has ever seen it keeps the settlements that
+//! landed in it. A submission lands in the next block that is *new* to the overlay: the settlements of a block are fixed
+//! when it is first fed. So a node that follows the chain again, from the start or across a flip, sees every settlement
+//! where it was. A reorg of the block removes the settlement, its return restores it.
 //!
-//! # What it demands
+//! # Rules
 //!
 //! The aggregate verifies under the covenant's program and profile; the pins, the previous root and the
 //! previous lane tip equal those of the last settlement on the current chain; the last block is on the
 //! current chain, after the last settled one, and its lane tip, which the overlay recomputes from what the
-//! block accepted, is the one the proof ends in. Otherwise it refuses, and says why.
+//! block accepted, is the one the proof ends in. Otherwise the overlay refuses, with a [`Rejection`].
 //!
 //! # File
 //!
 //! A [log](reprise_disk::log), appended to when new blocks are fed: a frame for each event, with the blocks that were new
-//! and the settlements that landed in each, in borsh. A damaged one is refused with its path, unless nothing whole follows
-//! it: it is the L1's truth, so guessing would be lying.
+//! and the settlements that landed in each, in borsh. A damaged frame is an error that names the file, unless no whole
+//! frame follows it: the settlements of the chain cannot be recovered from anywhere else.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ use reprise_model::transaction::{Accepted, LaneTransaction};
 
 use crate::event::SourceEvent;
 
-/// The version of what the frames hold. Another version is refused, never guessed at.
+/// The version of the frames' content. Another version is refused.
 pub const FORMAT_VERSION: u16 = 2;
 
 const FORMAT: Format = Format {
@@ -46,7 +46,7 @@ const FORMAT: Format = Format {
 const HELP: &str = "restore the file from a copy, or use another data directory; `reprise receipts export` takes the \
                     receipts along";
 
-/// What the covenant was made with: it accepts nothing else.
+/// The covenant: what it accepts.
 #[derive(Clone)]
 pub struct Covenant {
     /// Verifies the one profile it accepts.
@@ -112,7 +112,7 @@ pub enum Rejection {
     /// The proof is refused: not one, another profile's, a fake.
     #[error("the proof is refused: {reason}")]
     BadProof {
-        /// The verifier's words.
+        /// The verifier's error.
         reason: String,
     },
 }
@@ -120,7 +120,7 @@ pub enum Rejection {
 /// Why the overlay cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum OverlayError {
-    /// What landed cannot be read or written.
+    /// The overlay's file cannot be read or written.
     #[error(transparent)]
     Log(#[from] LogError),
     /// The lane cannot be followed.
@@ -133,13 +133,13 @@ pub enum OverlayError {
     },
 }
 
-/// What landed in a block.
+/// The settlements that landed in a block.
 type Landed = (BlockHash, Vec<ObservedSettlement>);
 
-/// What is kept, and where.
+/// The landed settlements, and their file.
 #[derive(Debug, Default)]
 struct Sealed {
-    /// What landed in each block that was ever fed.
+    /// The settlements of each block that was ever fed.
     blocks: HashMap<BlockHash, Vec<ObservedSettlement>>,
     /// None in memory.
     place: Option<LockedPath>,
@@ -237,8 +237,8 @@ impl Overlay {
         self.save()
     }
 
-    /// Makes durable what an event added. Where [`follow`](Self::follow) failed for want of that alone, the event counts
-    /// once this succeeds.
+    /// Makes durable what an event added. Where only that failed in [`follow`](Self::follow), the event counts once this
+    /// succeeds.
     pub fn save(&mut self) -> Result<(), OverlayError> {
         Ok(self.sealed.save()?)
     }
@@ -265,7 +265,7 @@ impl Overlay {
         Ok(())
     }
 
-    /// What of the mempool lands in a new block: each is judged again, after the ones before it.
+    /// The settlements of the mempool that land in a new block. Each is judged again, after the ones before it.
     fn land(&mut self) -> Vec<ObservedSettlement> {
         let mut landed = vec![];
         for (settlement, receipt) in std::mem::take(&mut self.mempool) {
@@ -295,7 +295,7 @@ impl Overlay {
     }
 
     fn tip(&self) -> &Followed {
-        // The root is never taken away.
+        // The root is never removed.
         &self.chain[self.chain.len() - 1]
     }
 
@@ -319,7 +319,7 @@ impl Overlay {
         follow().map_err(|source| OverlayError::Lane { block: block.metadata.block_hash, source })
     }
 
-    /// Judges all but the proof.
+    /// Judges everything but the proof.
     fn judge(&self, settlement: &ObservedSettlement) -> Result<(), Rejection> {
         let transition = settlement.journal.transition;
         let end_block = settlement.end_block;
@@ -370,7 +370,7 @@ impl Sealed {
             return Ok(sealed);
         };
         if damage.first().is_some_and(|first| first.start == 0) && log.frames(0).next().is_some() {
-            // What says that it is an overlay is damaged, and known.
+            // Its header is damaged, and its content is known: it is written again.
             log.mend(&damage[..1])?;
             damage.remove(0);
         }
@@ -389,7 +389,7 @@ impl Sealed {
         Ok(sealed)
     }
 
-    /// Notes what landed in a block that is fed for the first time.
+    /// Records the settlements of a block that is fed for the first time.
     fn seal(&mut self, block: BlockHash, landed: Vec<ObservedSettlement>) {
         if self.place.is_some() {
             self.unsaved.push((block, landed.clone()));

@@ -1,4 +1,4 @@
-//! A recorded L1: a recording fed as a live chain would be, with an [`Overlay`] where settlements land.
+//! A recorded L1: a recording as a chain source, with an [`Overlay`] for its settlements.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::vec;
@@ -12,8 +12,8 @@ use crate::overlay::{Overlay, OverlayError};
 use crate::recording::Recording;
 use crate::source::{ChainSource, Pace, Poll, Progress, SourceError};
 
-/// How many wake-up blocks in a row may settle nothing while the overlay refuses what is to be settled: nothing that
-/// could change its mind is left to come.
+/// How many wake-up blocks in a row may settle nothing while the overlay refuses the next settlement. After them nothing
+/// is left that could change the refusal.
 const REFUSED_MAX: u32 = 1_000;
 
 /// The source. When the recording ends it goes on with empty *wake-up* blocks, one at a time, until
@@ -26,7 +26,7 @@ pub struct RecordedL1 {
     overlay: Arc<Mutex<Overlay>>,
     /// How many blocks in a row were refused a settlement.
     refused: u32,
-    /// An event that the overlay has followed and cannot write down yet, and why.
+    /// An event that the overlay has followed and could not write yet, and why.
     waits: Option<(SourceEvent, LogError)>,
 }
 
@@ -82,13 +82,13 @@ impl RecordedL1 {
         self.saved(event, followed)
     }
 
-    /// An event that is written down, or waits for that.
+    /// An event that is written, or waits for that.
     fn saved(&mut self, event: SourceEvent, saved: Result<(), OverlayError>) -> Result<Poll, SourceError> {
         match saved {
             Ok(()) => Ok(Poll::Event(event)),
             Err(OverlayError::Log(error)) if error.is_transient() => {
                 if self.waits.is_none() {
-                    tracing::warn!(%error, "the disk fails: the L1 waits");
+                    tracing::warn!(%error, "the disk fails: no further block is fed until the event is written");
                 }
                 self.waits = Some((event, error));
                 Ok(Poll::Pending)

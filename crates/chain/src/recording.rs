@@ -34,7 +34,7 @@ pub const FORMAT_VERSION: u16 = 2;
 pub struct Recording {
     /// The network it was recorded on, as the node names it.
     pub network: String,
-    /// Who recorded it: program and version.
+    /// The program that recorded it, with its version.
     pub recorder: String,
     /// The lane: an L1 subnetwork.
     pub lane: Lane,
@@ -60,17 +60,17 @@ pub struct Lane {
 /// Why a recording cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordingError {
-    /// The file system said no.
+    /// The file system refused.
     #[error("{path}: cannot {action} the recording: {source}")]
     Io {
         /// The file.
         path: PathBuf,
         /// What was tried.
         action: &'static str,
-        /// What the file system said.
+        /// The file system's error.
         source: io::Error,
     },
-    /// Not a recording at all.
+    /// Not a recording.
     #[error("{path}: not a recording of Reprise (make one with `reprise record`)")]
     Foreign {
         /// The file.

@@ -1,4 +1,4 @@
-//! The port to an L1: its events, in order, as fast as the consumer keeps up.
+//! The port to an L1: its events, in order. The consumer polls.
 
 use std::time::Duration;
 
@@ -7,21 +7,21 @@ use reprise_model::digest::BlockHash;
 
 use crate::event::SourceEvent;
 
-/// Where an L1's events come from.
+/// A source of an L1's events.
 pub trait ChainSource: Send {
     /// The next change of the canonical chain.
     ///
-    /// `progress` is what a source may pace itself by (a recording under [`Pace::Proved`] does), and what tells it
-    /// how much of the chain it may forget. Never blocks.
+    /// A source may use `progress` to pace itself (a recording under [`Pace::Proved`] does) and to drop the part of the
+    /// chain that is no longer needed. Never blocks.
     fn poll(&mut self, progress: Progress) -> Result<Poll, SourceError>;
 
-    /// How the connection to the L1 is; none where there is no connection to lose.
+    /// The state of the connection to the L1; `None` for a source without one.
     fn connection(&self) -> Option<Connection> {
         None
     }
 
-    /// What keeps it from going on where that can pass: a disk that what it tells cannot be kept on. Until then it
-    /// answers [`Poll::Pending`].
+    /// A passing error of the disk that keeps the source from writing its next event. Until it passes the source answers
+    /// [`Poll::Pending`].
     fn disk_error(&self) -> Option<String> {
         None
     }
@@ -32,24 +32,24 @@ pub trait ChainSource: Send {
 pub struct Progress {
     /// Every needed statement is stored.
     pub proved: bool,
-    /// Nothing is waiting to be settled or observed.
+    /// No settlement is still to be submitted or observed.
     pub settled: bool,
     /// The L1 refuses what is to be settled next.
     pub refused: bool,
     /// No block at or below this checkpoint can leave the view any more.
     pub finalized: Checkpoint,
-    /// Everything below this checkpoint is settled for good, and is wanted never again.
+    /// Everything below this checkpoint is settled by a settlement that is final, and is never wanted again.
     pub floor: Checkpoint,
 }
 
-/// How the connection to a live L1 is.
+/// The state of the connection to a live L1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connection {
     /// Why the L1 is not followed, where it is not.
     pub lost: Option<Disconnection>,
     /// When the last block that was taken from the L1 was mined, by its own header, since the Unix epoch.
     pub last_block: Option<Duration>,
-    /// Pages of the L1's that wait to be followed.
+    /// Pages of blocks that wait to be followed.
     pub pages_behind: usize,
     /// Whether the L1 had nothing new when it was asked last.
     pub caught_up: bool,
@@ -68,7 +68,7 @@ pub enum Hitch {
     Unsynced,
     /// The node's chain ends below what was followed.
     Behind,
-    /// What the node answers does not check.
+    /// The node's answers fail their checks.
     Answers,
 }
 
@@ -77,29 +77,29 @@ impl Hitch {
     pub const ALL: [Self; 4] = [Self::Away, Self::Unsynced, Self::Behind, Self::Answers];
 }
 
-/// A connection that is lost, or of no use.
+/// An outage of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disconnection {
-    /// What is in the way.
+    /// The cause.
     pub hitch: Hitch,
     /// Since when, since the Unix epoch.
     pub since: Duration,
     /// How long by now.
     pub lasting: Duration,
-    /// Why it was lost, or could not be had.
+    /// The error in words.
     pub reason: String,
 }
 
-/// What a source answers.
+/// The answer to a poll.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Poll {
     /// The chain changed.
     Event(SourceEvent),
-    /// The L1 itself will never remove this block, nor any below it.
+    /// The L1 itself never removes this block, or any below it.
     Final(BlockHash),
-    /// Nothing now: ask again after progress.
+    /// No event now: poll again after progress.
     Pending,
-    /// Nothing ever again.
+    /// No event will follow.
     End,
 }
 
@@ -110,16 +110,16 @@ pub enum Pace {
     /// that a flip is a flip of proved blocks.
     #[default]
     Proved,
-    /// As they come.
+    /// Without waiting.
     Free,
 }
 
-/// The source is of no more use; starting again may help where `hint` says so.
+/// The source has failed and yields no further event.
 #[derive(Debug, thiserror::Error)]
 #[error("the L1 source `{source_name}` failed: {reason}")]
 pub struct SourceError {
     /// Which source.
     pub source_name: String,
-    /// What was wrong.
+    /// What failed.
     pub reason: String,
 }

@@ -7,7 +7,7 @@
 //! remove it ([`ForkTree::finalize`]), and stays so when the tip retreats. The depth is a policy: where it is smaller
 //! than the L1's own, a reorg that the L1 allows and the policy does not is refused. An
 //! event that would remove a final block, skips a block, adds one twice, or shows a known hash with other
-//! content is refused: an L1 that says such things cannot be followed, and nothing is changed by hearing it.
+//! content is refused: the event contradicts the chain, and the tree stays as it was.
 //!
 //! What lies below finality is forgotten, on every fork: it can neither leave nor return.
 
@@ -94,7 +94,7 @@ impl ForkTree {
         tree
     }
 
-    /// Gives the blocks of an earlier life of this node the ids they had.
+    /// Gives the blocks that an earlier process saw the ids they had.
     pub fn restore(&mut self, known: impl IntoIterator<Item = BatchMetadata>) {
         known.into_iter().for_each(|block| self.see(block));
     }
@@ -111,7 +111,7 @@ impl ForkTree {
         self.view.iter()
     }
 
-    /// How many blocks are kept in mind: those that are not below finality.
+    /// How many blocks are in memory: those that are not below finality.
     pub fn seen(&self) -> usize {
         self.seen.len()
     }
@@ -147,8 +147,8 @@ impl ForkTree {
         Ok(ChainEvent { removed, added, finalized: self.finalized })
     }
 
-    /// The L1 will never remove this block: the change that this is; `None` where it is none, or where the block is
-    /// not canonical here (a source may be told of finality before the blocks above it are applied, or after).
+    /// The L1 never removes this block. Returns the change of the view; `None` where nothing changes, or where the block is
+    /// not canonical here (a source may report finality before the blocks above it are applied, or after).
     pub fn finalize(&mut self, block: &BlockHash) -> Option<ChainEvent> {
         let checkpoint = self.seen.get(block)?.checkpoint;
         let canonical = self.at(checkpoint).is_some_and(|at| at.block_hash() == *block);
@@ -159,7 +159,7 @@ impl ForkTree {
         Some(ChainEvent { finalized: checkpoint, ..ChainEvent::default() })
     }
 
-    /// A canonical checkpoint is final: what lies below is forgotten.
+    /// Makes a canonical checkpoint final, and forgets what lies below.
     fn raise(&mut self, finalized: Checkpoint) {
         self.finalized = self.finalized.max(finalized);
         while self.view.front().is_some_and(|block| block.checkpoint < self.finalized) {

@@ -3,19 +3,17 @@
 //! ```text
 //! DIR/
 //!   LOCK                  held by the process that works in the directory; holds its process id
-//!   l1/chronicle-PINS     what a live L1 told
-//!   l1/overlay-PINS       where settlements landed, for an L1 that cannot be written to
+//!   l1/chronicle-PINS     the event log of a live L1
+//!   l1/overlay-PINS       the settlements of an L1 that cannot be written to, by block
 //!   state/records-PINS    batch records
 //!   receipts/             the receipt store
 //!   divergences/          journals of a program and of native execution that differ
 //! ```
 //!
-//! The lock comes first: a [`LockedPath`] comes from a [`DataDir`] alone, a `DataDir` from the lock alone, and whoever
-//! holds a place keeps the lock. So no file of a live directory is opened, cut or replaced by a second process, which
-//! is refused before it has written a byte.
+//! The lock comes first: only a [`DataDir`] makes a [`LockedPath`], only the lock makes a `DataDir`, and every path keeps
+//! the lock. So a second process is refused before it has opened, cut or replaced any file of a directory in use.
 //!
-//! `PINS` is the short form of the pins digest: what belongs to another lane, covenant or program has files of its
-//! own.
+//! `PINS` is the short form of the pins digest: another lane, covenant or program has files of its own.
 
 use std::fmt;
 use std::io;
@@ -29,14 +27,14 @@ use crate::medium::{self, FileSystem, Medium, MediumFile, Opening};
 /// Why a directory cannot be held.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// The file system said no.
+    /// The file system refused.
     #[error("could not {action} {}: {source}", path.display())]
     Io {
         /// What was tried.
         action: &'static str,
         /// On what.
         path: PathBuf,
-        /// What the file system said.
+        /// The file system's error.
         source: io::Error,
     },
     /// Another process holds it.
@@ -44,7 +42,7 @@ pub enum LockError {
     InUse {
         /// The directory.
         dir: PathBuf,
-        /// The process, as it wrote itself down.
+        /// The process id that the lock file holds.
         pid: String,
     },
 }
@@ -83,17 +81,17 @@ impl DataDir {
         &self.0.path
     }
 
-    /// Where what a live L1 told is kept.
+    /// The event log of a live L1.
     pub fn event_log(&self, pins: &PinsDigest) -> LockedPath {
         self.place("l1", format!("chronicle-{}", pins.short()))
     }
 
-    /// Where it is kept where settlements landed.
+    /// The overlay's file.
     pub fn overlay(&self, pins: &PinsDigest) -> LockedPath {
         self.place("l1", format!("overlay-{}", pins.short()))
     }
 
-    /// Where batch records are kept.
+    /// The file of batch records.
     pub fn records(&self, pins: &PinsDigest) -> LockedPath {
         self.place("state", format!("records-{}", pins.short()))
     }
@@ -103,7 +101,7 @@ impl DataDir {
         receipts_in(&self.0.path)
     }
 
-    /// Where journals that differ are dumped.
+    /// The folder for journals that differ.
     pub fn divergences(&self) -> PathBuf {
         self.0.path.join("divergences")
     }
@@ -171,7 +169,7 @@ pub fn lock(medium: &dyn Medium, dir: &Path) -> Result<Arc<dyn MediumFile>, Lock
     let failed = |source| LockError::Io { action: "lock", path: path.clone(), source };
     let file = medium.open(&path, Opening::WriteOrMake).map_err(failed)?;
     if !file.try_lock().map_err(failed)? {
-        // A process id that does not read is no reason to go on.
+        // The lock is held even if its process id cannot be read.
         let pid = medium::read(medium, &path).unwrap_or_default();
         let pid = String::from_utf8_lossy(&pid).trim().to_owned();
         let pid = if pid.is_empty() { "(unknown)".into() } else { pid };
@@ -179,7 +177,7 @@ pub fn lock(medium: &dyn Medium, dir: &Path) -> Result<Arc<dyn MediumFile>, Lock
     }
     let pid = format!("{}\n", medium.process());
     match file.truncate(0).and_then(|()| file.write_at(pid.as_bytes(), 0)) {
-        // The lock is held all the same: on a full disk there is no room for the id.
+        // On a full disk there is no room for the id. The lock is held nevertheless.
         Err(error) if !medium::is_full(&error) => Err(failed(error)),
         _ => Ok(file),
     }

@@ -1,9 +1,9 @@
-//! What Reprise asks of a file system, and how what it writes survives a crash, a power cut, damage and a full disk.
+//! Files: what Reprise asks of a file system, and how its files survive a crash, a power cut, damage and a full disk.
 //!
 //! | module | noun |
 //! |---|---|
-//! | [`medium`] | what is asked of a file system |
-//! | [`data_dir`] | [`DataDir`](data_dir::DataDir): a data directory that this process holds, and the places in it |
+//! | [`medium`] | [`Medium`](medium::Medium): the operations on a file system |
+//! | [`data_dir`] | [`DataDir`](data_dir::DataDir): a data directory that this process holds, and the paths in it |
 //! | [`log`] | [`Log`](log::Log): an append-only file of checked frames |
 //! | `simulated` | a disk in memory that fails and loses what was not synced, behind `test-utils` |
 

@@ -1,4 +1,4 @@
-//! An append-only file of checked frames: batch records, chronicles and overlays are kept in one each.
+//! An append-only file of checked frames: of batch records, of a live L1's events, and of an overlay.
 //!
 //! # File
 //!
@@ -20,21 +20,21 @@
 //! | 8 | BLAKE3, keyed with the header's, of the offset and the 40 bytes before; its beginning |
 //! | … | the body |
 //!
-//! So a frame is believed in the log, in the version and at the place it was written to, and nowhere else.
+//! So a frame checks only in the log, in the version and at the offset that it was written to.
 //!
 //! # Writing
 //!
-//! A frame is one write and one sync, and the next one follows after the sync. What a write that failed left is cut
-//! off before anything else is written. A log is made, and [rewritten](Log::rewrite), beside its file under the name
-//! `….partial`, synced, renamed, and the directory is synced: after a crash the file is the old one or the new one. What
-//! is left of a `….partial` is deleted when a write of it fails and when the log is opened.
+//! A frame is one write and one sync, and the next one follows after the sync. What a failed write left is cut off before
+//! anything else is written. A log is made, and [rewritten](Log::rewrite), in a file `….partial` beside its own, which is
+//! synced and renamed; then the directory is synced. After a crash the file is the old one or the new one. A left-over
+//! `….partial` is deleted when a write of it fails and when the log is opened.
 //!
 //! # Opening
 //!
-//! Every frame is checked. What follows the last whole frame is a write that was never acknowledged, of whatever length
-//! and content, and is cut off. What does not check and has a whole frame after it was acknowledged once and is damage
-//! ([`Found::damage`]): its owner says whether the rest is of use without it. What was read is synced before it is built
-//! upon: the process before may have ended between a write and its sync.
+//! Every frame is checked. Bytes after the last whole frame are a write that was never acknowledged, of any length and
+//! content, and are cut off. Bytes that do not check and have a whole frame after them were acknowledged once, and are
+//! damage ([`Found::damage`]): the owner of the log decides whether the rest is usable without them. The file is synced
+//! before anything is appended: the process before may have ended between a write and its sync.
 
 use std::io;
 use std::ops::Range;
@@ -49,11 +49,11 @@ use crate::medium::{self, MediumFile, Opening};
 pub struct Format {
     /// Its first bytes.
     pub magic: [u8; 8],
-    /// Those of earlier versions, where they were others.
+    /// The first bytes of earlier versions, where they differ.
     pub earlier: Option<[u8; 8]>,
-    /// The version of what the frames hold. Another one is refused.
+    /// The version of the frames' content. Another one is refused.
     pub version: u16,
-    /// What it is called in errors.
+    /// Its name in errors.
     pub what: &'static str,
 }
 
@@ -65,13 +65,13 @@ pub const HEAD_LEN: u64 = 48;
 /// How much is read at a time.
 const WINDOW: u64 = 256 << 10;
 
-/// How much of the disk is left free by what can wait.
+/// How many bytes of the disk a rewrite leaves free.
 const SPARE: u64 = 1 << 20;
 
 /// Why a log cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// The file system said no.
+    /// The file system refused.
     #[error("{}: cannot {action} {what}: {source}", path.display())]
     Io {
         /// The file.
@@ -80,7 +80,7 @@ pub enum LogError {
         action: &'static str,
         /// What is in it.
         what: &'static str,
-        /// What the file system said.
+        /// The file system's error.
         source: io::Error,
     },
     /// It was written by another version.
@@ -99,7 +99,7 @@ pub enum LogError {
         /// The version that is read.
         reads: u16,
     },
-    /// It belongs to something else, or is none of ours.
+    /// It belongs to something else, or is no log.
     #[error("{}: {what} of another chain or workload, or none: use another data directory", path.display())]
     Foreign {
         /// The file.
@@ -107,7 +107,7 @@ pub enum LogError {
         /// What is in it.
         what: &'static str,
     },
-    /// What was acknowledged does not check any more.
+    /// An acknowledged part no longer checks.
     #[error("{}: {what} are damaged from byte {} to byte {}: {help}", path.display(), range.start, range.end)]
     Damaged {
         /// The file.
@@ -122,12 +122,12 @@ pub enum LogError {
 }
 
 impl LogError {
-    /// Whether the same can succeed later without anyone mending the file: a full disk, a device that does not answer.
+    /// Whether the same can succeed later without a repair: a full disk, a device that does not answer.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Io { .. })
     }
 
-    /// Whether the disk is full: nothing is wrong, and it can be written again as soon as there is room.
+    /// Whether the disk is full: writes succeed again as soon as there is room.
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Io { source, .. } if medium::is_full(source))
     }
@@ -143,12 +143,12 @@ pub struct Log {
     failed: bool,
 }
 
-/// A log as it was found.
+/// A log that was opened.
 #[derive(Debug)]
 pub struct Found {
     /// The log.
     pub log: Log,
-    /// What of it does not check, before its last whole frame.
+    /// The parts before its last whole frame that do not check.
     pub damage: Vec<Range<u64>>,
 }
 
@@ -161,13 +161,13 @@ impl std::fmt::Debug for Log {
     }
 }
 
-/// Which file it is, and what is in it.
+/// The file, and the sort of its content.
 #[derive(Clone)]
 struct Named {
     place: LockedPath,
     format: Format,
     header: Vec<u8>,
-    /// What the checks of frames are keyed with.
+    /// The key of the frames' checksums.
     key: [u8; 32],
 }
 
@@ -191,7 +191,7 @@ impl Named {
         Ok(Log { named: self.clone(), file, end, failed: false })
     }
 
-    /// What is left of a file that was to take its place.
+    /// Deletes a left-over `….partial`.
     fn remove_partial(&self) -> Result<(), LogError> {
         let partial = self.place.beside(PARTIAL);
         match self.place.medium().remove(partial.path()) {
@@ -210,7 +210,7 @@ impl Named {
     ) -> Result<u64, LogError> {
         let written = self.write_beside(action, write);
         if written.is_err() {
-            // It holds room that the log itself needs. What cannot be removed now is removed when it is opened.
+            // It takes up space that the log needs. Where it cannot be removed now, opening the log removes it.
             let _ = self.remove_partial();
         }
         written
@@ -270,7 +270,7 @@ impl Log {
         }
         if end < len {
             tracing::warn!(
-                "{}: the last {} bytes are a write that was not finished, and are cut off",
+                "{}: the last {} bytes are an unfinished write and are cut off",
                 place.path().display(),
                 len - end
             );
@@ -299,7 +299,7 @@ impl Log {
         self.failed = true;
         let written = self.file.write_at(&frame, self.end).and_then(|()| self.file.sync());
         if let Err(error) = written {
-            // At once, for on a full disk it holds room. What cannot be cut off now is before the next write.
+            // At once, because on a full disk it takes up space. Where it cannot be cut off now, the next write does.
             let _ = self.cut_failed();
             return Err(self.named.io("write")(error));
         }
@@ -326,8 +326,8 @@ impl Log {
         Frames { named: self.named.clone(), window, next: offset.max(HEADER_LEN) }
     }
 
-    /// Writes the log anew; `write` says what is in it. Where that fails, it is as it was. Nothing is written where the
-    /// disk has no room for twice the log.
+    /// Rewrites the log with the frames of `write`. On an error the log is as it was. Nothing is written where the disk has
+    /// no room for twice the log.
     pub fn rewrite(&self, write: impl FnOnce(&mut Writer) -> Result<(), LogError>) -> Result<Self, LogError> {
         let (named, place) = (&self.named, &self.named.place);
         let free = place.medium().free(place.parent()).map_err(named.io("compact"))?;
@@ -338,8 +338,8 @@ impl Log {
         named.opened(end)
     }
 
-    /// Puts what is damaged aside, and writes the log anew without it. Where the disk has no room for that, the log stays
-    /// as it is, and what is damaged is passed over.
+    /// Moves damaged parts to a file beside the log, and rewrites the log without them. Where the disk has no room for
+    /// that, the log stays as it is, and reads pass over the damage.
     pub fn mend(&mut self, damage: &[Range<u64>]) -> Result<(), LogError> {
         let path = self.named.place.path().display().to_string();
         let whole = self.frames(0);
@@ -348,7 +348,7 @@ impl Log {
         let bytes: u64 = damage.iter().map(|part| part.end - part.start).sum();
         match mended {
             Ok((log, aside)) => {
-                tracing::warn!("{path}: {bytes} damaged bytes are put aside as {}", aside.display());
+                tracing::warn!("{path}: {bytes} damaged bytes are moved to {}", aside.display());
                 *self = log;
             }
             Err(error) if error.is_full() => tracing::warn!("{path}: {bytes} bytes are damaged; {error}"),
@@ -357,7 +357,7 @@ impl Log {
         Ok(())
     }
 
-    /// Puts a copy of these parts aside, in a new file beside this one, whose path this gives.
+    /// Copies these parts to a new file beside the log. Returns its path.
     pub fn put_aside(&self, parts: &[Range<u64>]) -> Result<PathBuf, LogError> {
         let (named, place) = (&self.named, &self.named.place);
         let io = named.io("put aside what is damaged of");
@@ -395,12 +395,12 @@ impl Log {
         Ok(())
     }
 
-    /// The error of something that could not be done with what is in it.
+    /// The error of an operation that failed.
     pub fn failed(&self, action: &'static str) -> impl Fn(io::Error) -> LogError + use<> {
         self.named.io(action)
     }
 
-    /// The error that says that a part of it is damaged, and what to do.
+    /// The error of a damaged part, with what to do about it.
     pub fn damaged(&self, range: Range<u64>, help: &'static str) -> LogError {
         let path = self.named.place.path().to_path_buf();
         LogError::Damaged { path, what: self.named.format.what, range, help }
@@ -408,7 +408,8 @@ impl Log {
 }
 
 impl Named {
-    /// Refuses a header that never was this log's, by what is left of it and by whether frames of this log follow.
+    /// Refuses a header of another log. A damaged header is told from a foreign one by its remains, and by whether frames
+    /// of this log follow.
     fn refuse_foreign(&self, header: &[u8], has_frames: bool) -> Result<(), LogError> {
         let (path, what, reads) = (self.place.path().to_path_buf(), self.format.what, self.format.version);
         let intact = header.split_last_chunk::<32>();
@@ -495,7 +496,7 @@ struct Window {
     len: u64,
 }
 
-/// What a look through a file found.
+/// The result of a scan through a file.
 struct Scanned {
     damage: Vec<Range<u64>>,
     /// Where the last whole frame ends.

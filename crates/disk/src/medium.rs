@@ -1,7 +1,7 @@
-//! The medium: what is asked of a file system, and nothing else that could be asked.
+//! The medium: all operations on a file system that Reprise uses.
 //!
-//! Data directories, logs and the receipt store go through it, so that what a full disk, a crash or a power cut leaves
-//! can be shown by a medium that plays them (`crate::simulated`).
+//! Data directories, logs and the receipt store go through it, so that tests can simulate a full disk, a crash and a power
+//! cut (`crate::simulated`).
 //!
 //! # What is assumed of it
 //!
@@ -10,7 +10,7 @@
 //! * An entry of a directory, made, renamed or removed, survives once [`Medium::sync_directory`] of that
 //!   directory returned. Syncing the file does not do it.
 //! * A rename within a directory shows the old entry or the new one, nothing between.
-//! * What a failed sync left is unknown for ever: a later sync that succeeds says nothing about it.
+//! * After a failed sync it is unknown what is durable. A later sync that succeeds does not change that.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -48,7 +48,7 @@ pub trait Medium: Send + Sync {
     /// Gives a file another name in the same directory, in place of what has that name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
-    /// Deletes a file. Whoever has it open reads on.
+    /// Deletes a file. An open handle can still read it.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
     /// Makes the entries of a directory durable.
@@ -57,7 +57,7 @@ pub trait Medium: Send + Sync {
     /// How many bytes can be written in a directory before the disk is full.
     fn free(&self, directory: &Path) -> io::Result<u64>;
 
-    /// What whoever holds a lock writes down as its process.
+    /// The process id that the holder of a lock writes into it.
     fn process(&self) -> u32 {
         std::process::id()
     }
@@ -76,7 +76,7 @@ pub trait MediumFile: Send + Sync {
     /// Fills `bytes` from an offset on; an error of kind `UnexpectedEof` where the file ends before.
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
 
-    /// Writes all of `bytes` at an offset. An error says nothing about how many of them are there.
+    /// Writes all of `bytes` at an offset. After an error any part of them may be there.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
     /// Cuts or extends it to a length.
@@ -90,7 +90,7 @@ pub trait MediumFile: Send + Sync {
     fn try_lock(&self) -> io::Result<bool>;
 }
 
-/// Whether an error says that the disk is full: nothing is wrong, and it can be written again once there is room.
+/// Whether an error says that the disk is full: writes succeed again once there is room.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
@@ -111,7 +111,8 @@ pub fn write(medium: &dyn Medium, path: &Path, bytes: &[u8]) -> io::Result<Arc<d
     Ok(file)
 }
 
-/// Makes a directory and those above it, where they are missing, and its entry durable. What failed, on what, and how.
+/// Makes a directory and the missing ones above it, and their entries durable. An error is the action, its path and the
+/// cause.
 ///
 /// Each is durable before the next is made in it, so that where a crash interrupts this, one entry at most is
 /// there and not durable: that of the lowest directory, which is why its parent is synced first.
@@ -121,7 +122,7 @@ pub fn make_durably(medium: &dyn Medium, path: &Path) -> Result<(), (&'static st
         move |source| (action, path, source)
     };
     let sync = |directory: &Path| match medium.sync_directory(directory) {
-        // One that may be passed through and not read cannot be synced by this user.
+        // This user may pass through the directory but not read it, so cannot sync it.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         synced => synced.map_err(failed("sync", directory)),
     };

@@ -1,4 +1,4 @@
-//! A data directory is one process's, and a place in it is opened by nobody else.
+//! Data directories: one process holds one, and no other opens its files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,7 +29,7 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 #[test]
-fn a_second_holder_of_a_live_directory_is_refused_by_name_and_touches_no_byte() {
+fn a_second_holder_of_a_directory_is_refused_with_the_process_id_and_writes_nothing() {
     let home = tempfile::tempdir().unwrap();
     let dir = DataDir::lock(home.path()).unwrap();
     let mut log = Log::create(dir.records(&PINS), FORMAT, [1; 32], &[]).unwrap();
@@ -78,7 +78,7 @@ fn a_hundred_second_starts_while_the_first_writes_lose_nothing_that_was_acknowle
 }
 
 #[test]
-fn a_directory_on_a_full_disk_is_held_all_the_same() {
+fn a_directory_on_a_full_disk_can_be_held() {
     let disk = SimulatedDisk::new();
     let lock = || DataDir::lock_on(Arc::new(disk.clone()), Path::new("/data"));
     drop(lock().unwrap());

@@ -1,4 +1,4 @@
-//! Logs: what was acknowledged is read, whatever ends the process or the machine; damage is named; a full disk passes.
+//! Logs: what was acknowledged is read, however the process or the machine ended; damage is reported; a full disk passes.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -73,7 +73,7 @@ fn names(disk: &SimulatedDisk) -> Vec<String> {
 }
 
 #[test]
-fn what_was_appended_is_read_by_a_later_life_and_goes_on() {
+fn what_was_appended_is_read_after_a_restart_and_the_log_goes_on() {
     let (whole, _) = written();
     let disk = holding(&whole);
     let Found { mut log, damage } = open(&disk).unwrap().unwrap();
@@ -86,7 +86,7 @@ fn what_was_appended_is_read_by_a_later_life_and_goes_on() {
 }
 
 #[test]
-fn a_log_cut_anywhere_heals_to_what_was_whole_or_is_named() {
+fn a_log_cut_anywhere_opens_with_its_whole_frames_or_is_an_error_with_its_path() {
     let (whole, ends) = written();
     for cut in 0..whole.len() {
         let disk = holding(&whole[..cut]);
@@ -106,7 +106,7 @@ fn a_log_cut_anywhere_heals_to_what_was_whole_or_is_named() {
 }
 
 #[test]
-fn every_flipped_bit_costs_its_frame_alone_and_is_named_unless_it_is_the_last() {
+fn every_flipped_bit_costs_only_its_frame_and_is_reported_unless_it_is_the_last() {
     let (whole, ends) = written();
     for bit in 0..whole.len() * 8 {
         let mut flipped = whole.clone();
@@ -153,7 +153,7 @@ proptest! {
 }
 
 #[test]
-fn a_frame_is_believed_at_its_own_place_and_in_its_own_log_alone() {
+fn a_frame_checks_only_at_its_own_offset_and_in_its_own_log() {
     let (whole, ends) = written();
     // The first frame once more at the end.
     let first = &whole[ends[0] as usize..ends[1] as usize];
@@ -164,7 +164,7 @@ fn a_frame_is_believed_at_its_own_place_and_in_its_own_log_alone() {
 }
 
 #[test]
-fn logs_of_other_versions_and_other_files_are_refused_by_name_and_left() {
+fn logs_of_other_versions_and_other_files_are_refused_with_their_path_and_not_changed() {
     let (whole, _) = written();
     let newer = Format { version: 4, ..FORMAT };
     let disk = holding(&whole);
@@ -182,7 +182,7 @@ fn logs_of_other_versions_and_other_files_are_refused_by_name_and_left() {
 
 /// Makes, appends, and writes anew without the first frame. Where that ends early: how many frames were acknowledged, and
 /// whether it was being written anew.
-fn life(disk: &SimulatedDisk) -> Result<(), (u8, bool)> {
+fn history(disk: &SimulatedDisk) -> Result<(), (u8, bool)> {
     let mut acknowledged = 0;
     let dir = DataDir::lock_on(Arc::new(disk.clone()), Path::new("/data")).map_err(|_| (0, false))?;
     let place = dir.records(&PinsDigest([1; 32]));
@@ -199,11 +199,11 @@ fn life(disk: &SimulatedDisk) -> Result<(), (u8, bool)> {
 }
 
 #[test]
-fn at_every_point_of_its_life_a_crash_or_a_power_cut_loses_nothing_that_was_acknowledged() {
+fn a_crash_or_a_power_cut_at_any_change_loses_nothing_that_was_acknowledged() {
     let dry = SimulatedDisk::new();
     drop(place(&dry));
     let begun = dry.changes();
-    life(&dry).unwrap();
+    history(&dry).unwrap();
     let points = dry.changes() - begun;
     assert!(points > 20, "{points}");
     let all =
@@ -212,7 +212,7 @@ fn at_every_point_of_its_life_a_crash_or_a_power_cut_loses_nothing_that_was_ackn
         let disk = SimulatedDisk::new();
         drop(place(&disk));
         disk.stop_at(point);
-        let Err((acknowledged, rewriting)) = life(&disk) else { continue };
+        let Err((acknowledged, rewriting)) = history(&disk) else { continue };
         let cuts = (0..40).map(|seed| disk.power_cut(seed));
         let left = [disk.crash()].into_iter().chain(cuts);
         for left in left {
@@ -298,7 +298,7 @@ fn a_rewrite_without_room_leaves_the_log_as_it_was_and_nothing_beside_it() {
 }
 
 #[test]
-fn what_is_left_of_a_rewrite_is_deleted_when_the_log_is_opened() {
+fn a_left_over_of_a_rewrite_is_deleted_when_the_log_is_opened() {
     let (whole, _) = written();
     let disk = holding(&whole);
     disk.open(Path::new(&format!("{PATH}.partial")), Opening::Make)
@@ -310,7 +310,7 @@ fn what_is_left_of_a_rewrite_is_deleted_when_the_log_is_opened() {
 }
 
 #[test]
-fn what_is_put_aside_is_whole_and_takes_no_other_name() {
+fn a_copy_of_damaged_parts_is_whole_and_replaces_no_other_file() {
     let (whole, ends) = written();
     let disk = holding(&whole);
     let Found { log, .. } = open(&disk).unwrap().unwrap();

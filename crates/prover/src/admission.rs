@@ -1,7 +1,7 @@
-//! The admission queue: statements that wait for a job, or whose job waits. As many are admitted as there is room for.
+//! The admission queue: the statements that wait for a job, or whose job waits. It admits as many as there is room for.
 //!
-//! A statement that can be looked up or proved now comes before one that waits for others; among equals the more urgent comes
-//! first. So a small bound cannot deadlock: what is admitted never waits for what is refused.
+//! A statement that can be looked up or proved now comes before one that waits for others. Among equals the more urgent
+//! comes first. So a small bound cannot deadlock: an admitted statement never waits for a refused one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ pub(crate) struct Priority {
     pub(crate) rank: Rank,
 }
 
-/// See the [module](self).
+/// The queue. See the [module documentation](self).
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AdmissionQueue {
     priorities: BTreeMap<StatementId, Priority>,
@@ -106,7 +106,7 @@ mod tests {
                 }
                 prop_assert_eq!(queue.admitted(), order.len().min(room));
                 for (id, before) in plain.keys().zip(before) {
-                    prop_assert!(before == queue.is_refused(id) || moved.contains(id), "who moved is told");
+                    prop_assert!(before == queue.is_refused(id) || moved.contains(id), "every change is reported");
                 }
             }
         }

@@ -10,12 +10,12 @@ use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::{Claim, ClaimScheme, Kind, StatementId};
 use reprise_model::witness::Witness;
 
-/// What one proof is made from.
+/// The input of one proof.
 #[derive(Debug, Clone)]
 pub struct Task {
-    /// What native execution says the proof will attest.
+    /// The claim that native execution expects the proof to attest.
     pub claim: Claim,
-    /// What the program runs on.
+    /// The witness of the program.
     pub witness: Witness,
     /// The receipts it relies on, in the program's order.
     pub assumptions: Vec<Verified<Receipt>>,
@@ -24,13 +24,13 @@ pub struct Task {
 /// A proof and what it cost.
 #[derive(Debug, Clone)]
 pub struct Proof {
-    /// The receipt, not yet verified by anyone but its maker.
+    /// The receipt, not verified yet outside the backend.
     pub receipt: Receipt,
     /// The cycles the program ran.
     pub cycles: u64,
 }
 
-/// What a running attempt shares with whoever watches it.
+/// The state that a running attempt and its caller share.
 #[derive(Debug, Default)]
 pub struct Control {
     device: usize,
@@ -40,12 +40,12 @@ pub struct Control {
 }
 
 impl Control {
-    /// Of an attempt on a device.
+    /// The control of an attempt on a device.
     pub fn on(device: usize) -> Self {
         Self { device, ..Self::default() }
     }
 
-    /// Which device it is to run on, counted from 0: one of as many as proofs may run at a time.
+    /// The device it runs on, counted from 0. There are as many as proofs may run at a time.
     pub fn device(&self) -> usize {
         self.device
     }
@@ -55,26 +55,26 @@ impl Control {
         self.cancelled.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the attempt was asked to end: with [`ProveError::Cancelled`].
+    /// Whether the attempt was asked to end. It then returns [`ProveError::Cancelled`].
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Relaxed)
     }
 
-    /// The backend's own word on how long it proved; added up over calls.
+    /// Adds to the proving time that the backend measures itself.
     pub fn meter(&self, spent: Duration) {
         let nanoseconds = u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX);
         self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
         self.metered.store(true, Ordering::Release);
     }
 
-    /// What the backend said of that, if it said anything.
+    /// The proving time that the backend measured, if it measures.
     pub fn metered(&self) -> Option<Duration> {
         let said = self.metered.load(Ordering::Acquire);
         said.then(|| Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed)))
     }
 }
 
-/// A proof system that can prove. Its pure half is [`ClaimScheme`], its judgement [`Verifier`].
+/// A proof system that can prove. [`ClaimScheme`] is its pure part; it verifies as a [`Verifier`].
 ///
 /// `prove` blocks for as long as a proof takes and is called from threads of its own. It runs the program
 /// first and compares what it would attest with the claim: a difference is [`ProveError::Divergence`], and
@@ -92,19 +92,19 @@ pub trait Backend: ClaimScheme + Verifier {
     /// Makes one proof.
     fn prove(&self, task: &Task) -> Result<Proof, ProveError>;
 
-    /// [`prove`](Self::prove) for a backend that meters itself or can be cancelled. One that cannot ignores
-    /// `control`: it is metered from outside, and finishes what was cancelled.
+    /// [`prove`](Self::prove) for a backend that measures its time or can be cancelled. Another backend ignores
+    /// `control`: its time is measured from outside, and it finishes a cancelled proof.
     fn prove_under(&self, task: &Task, control: &Control) -> Result<Proof, ProveError> {
         let _ = control;
         self.prove(task)
     }
 
-    /// How many proofs were begun in this process: counted here, independently of whoever asked.
+    /// How many proofs were begun in this process, as the backend counts them.
     fn prove_calls(&self) -> u64;
 }
 
 /// Whether a receipt is one of the scheme's: under its profile, with its kind of seal, its claim the one it states.
-/// What its seal is worth is the proof system's to say.
+/// Whether the seal verifies is up to the proof system.
 pub fn check_scheme(scheme: &dyn ClaimScheme, receipt: &Receipt) -> Result<(), VerifyError> {
     let (statement, profile) = (receipt.id(), scheme.profile());
     if receipt.statement.profile != profile.id() || receipt.seal_kind != profile.seal {
@@ -116,14 +116,13 @@ pub fn check_scheme(scheme: &dyn ClaimScheme, receipt: &Receipt) -> Result<(), V
     Ok(())
 }
 
-/// Runs a proof system on what may be anyone's bytes: a panic of its is an error of ours.
+/// Runs a proof system on untrusted bytes, and turns its panic into an error.
 pub fn catch_panic<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     // Nothing that `work` may leave half done is seen again: it owns it, or only reads it.
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("the proof system panicked".into()))
 }
 
-/// Why there is no proof. It says what happened; [`Failure::response`](crate::failure::Failure::response)
-/// decides what to do.
+/// Why there is no proof. [`Failure::response`](crate::failure::Failure::response) decides what is done about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProveError {
     /// The program attests something else than native execution expected.

@@ -1,8 +1,8 @@
-//! What is counted of jobs, by the kind of their statements where that matters.
+//! The counts of jobs, some of them by kind of statement.
 
 use reprise_model::statement::Kind;
 
-/// A count a kind.
+/// One count for each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PerKind(pub [u64; Kind::COUNT]);
 
@@ -23,7 +23,7 @@ impl PerKind {
     }
 }
 
-/// What the engine counted since it was made.
+/// The counts of an engine since it was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
     /// Distinct statements needed.
@@ -32,7 +32,7 @@ pub struct Counts {
     pub stored_before: u64,
     /// First stored in this run.
     pub proved: PerKind,
-    /// Needed statements answered by the store, once a request.
+    /// Requests that the store answered.
     pub hits: PerKind,
     /// Requests that were served by a proof under way for another.
     pub merged: u64,

@@ -1,4 +1,4 @@
-//! What each order relies on, and how much of that is not stored.
+//! The dependencies of orders: the statements that each relies on, and how many of them are not stored.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,11 +14,11 @@ struct Dependent {
     missing: usize,
 }
 
-/// See the [module](self).
+/// The dependencies. See the [module documentation](self).
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Dependencies {
     dependencies: BTreeMap<StatementId, Dependent>,
-    /// What is relied on, by what.
+    /// The orders that rely on each statement.
     relied_on: BTreeSet<(StatementId, StatementId)>,
 }
 
@@ -56,7 +56,8 @@ impl Dependencies {
         self.relied_on.range(all).map(|(_, outer)| *outer).collect()
     }
 
-    /// A statement is stored now, or is not any more: returns the orders for which that makes the difference.
+    /// Records that a statement is stored, or no longer is. Returns the orders whose dependencies are complete now, or no
+    /// longer are.
     pub(crate) fn set_stored(&mut self, inner: &StatementId, stored: bool) -> Vec<StatementId> {
         let mut turned = self.dependents(inner);
         turned.retain(|outer| {

@@ -1,9 +1,9 @@
 //! The devices: at most one proof at a time on each, and none on one that keeps failing.
 //!
-//! A failure that may be the device's own ([`Failure::is_device_fault`]) is counted against it; a proof that
-//! verifies clears it. After so many in a row ([`Breaker`]) the device is *suspended*: no proof begins there
-//! for a while, then one is tried. If that fails too, the device is suspended for longer. A free device that works is taken
-//! before one that is tried.
+//! A failure that may be the device's own ([`Failure::is_device_fault`]) counts against it; a proof that verifies clears
+//! the count. After a number of failures in a row ([`Breaker`]) the device is *suspended*: no proof begins there for a
+//! while, and then one is tried. If that fails too, the device is suspended for longer. A free device that works is taken
+//! before one that is tried. (The field calls this a circuit breaker.)
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use reprise_model::digest::StatementId;
 use crate::failure::Failure;
 use crate::policy::Breaker;
 
-/// See the [module](self).
+/// The devices. See the [module documentation](self).
 #[derive(Debug, Clone)]
 pub(crate) struct Devices {
     breaker: Breaker,
@@ -21,20 +21,20 @@ pub(crate) struct Devices {
 
 #[derive(Debug, Clone, Default)]
 struct Device {
-    /// What it proves.
+    /// The statement that it proves.
     proving: Option<StatementId>,
     /// How often in a row it failed.
     failed: u32,
     /// How it failed last.
     failure: Option<Failure>,
-    /// No proof begins before.
+    /// The time before which no proof begins.
     suspended_until: Duration,
 }
 
 /// A device that failed so often in a row that it is suspended between trials.
 #[derive(Debug, Clone, Copy)]
 pub struct SuspendedDevice<'a> {
-    /// Which, counted from 0.
+    /// Its number, counted from 0.
     pub device: usize,
     /// How often in a row it failed.
     pub failed: u32,
@@ -51,7 +51,7 @@ impl Devices {
         self.devices.len()
     }
 
-    /// Which a proof may begin on now.
+    /// The device that a proof may begin on now.
     pub(crate) fn free(&self, now: Duration) -> Option<usize> {
         let free = self.devices.iter().enumerate();
         let free = free.filter(|(_, device)| device.proving.is_none() && device.suspended_until <= now);
@@ -76,8 +76,8 @@ impl Devices {
         self.devices[device].proving = Some(id);
     }
 
-    /// An attempt ended there, with this failure if any; whether the device is to blame rather than what it
-    /// proved.
+    /// Records the end of an attempt there, with its failure if any. Returns whether the device is the cause, rather than
+    /// the statement.
     pub(crate) fn end(&mut self, device: usize, failure: Option<&Failure>, now: Duration) -> bool {
         let (breaker, number) = (self.breaker, device);
         let device = &mut self.devices[device];
@@ -107,7 +107,7 @@ impl Devices {
         })
     }
 
-    /// What decides what becomes of them.
+    /// The state that decides what the devices do next.
     pub(crate) fn fingerprint(&self, now: Duration) -> Vec<(Option<StatementId>, u32, bool)> {
         self.devices
             .iter()

@@ -1,5 +1,5 @@
-//! The job machine: one job a statement, from demand to a durable receipt. Pure: it takes inputs, the time
-//! among them, and answers with effects, and whoever drives it carries them out.
+//! The job machine: one job a statement, from demand to a durable receipt. Pure: its inputs include the time, its answers
+//! are effects, and its driver carries them out.
 //!
 //! ```text
 //!           look-up            assumptions stored       proof verified         durable
@@ -10,23 +10,22 @@
 //!                        └──────── Checking ◄─────────┘
 //! ```
 //!
-//! * One job a statement over all its requesters: a request that meets a job is *merged*, one that meets a
-//!   stored receipt is a *hit*.
-//! * At most `permits` jobs are `Proving`, over all kinds: one a device. A device is free again when the proof
-//!   is there, so the next one runs while this one is flushed; and when an attempt is written off because it
-//!   hangs. One that keeps failing is [suspended](crate::devices); while all are, the jobs wait.
-//! * At most [`Policy::jobs_max`] jobs. Of a larger demand, what can be looked up or proved now gets in
-//!   first, so that a small bound cannot deadlock. What is refused is admitted when there is room.
-//! * A queued job that nobody wants leaves, unless its block lies shallow off the view ([`Engine::retain`]):
-//!   then it is *dormant*, keeps its count of failures, and is not started. A proof that runs is finished and
-//!   stored, or asked to end ([`Orphans`]).
+//! * One job a statement over all its requesters: a request that finds a job is *merged*, one that finds a stored
+//!   receipt is a *hit*.
+//! * At most `permits` jobs are `Proving`, over all kinds: one a device. A device is free again once the proof is made,
+//!   so the next proof runs while this one is flushed. It is also free once a hanging attempt is written off. A device
+//!   that keeps failing is [suspended](crate::devices); while all are suspended, the jobs wait.
+//! * At most [`Policy::jobs_max`] jobs. Of a larger demand, what can be looked up or proved now is admitted first, so
+//!   that a small bound cannot deadlock. The rest is admitted when there is room.
+//! * A queued job that is no longer wanted is removed, unless its block was orphaned and is not deep ([`Engine::retain`]):
+//!   then the job is *dormant*, keeps its count of failures, and is not started. A running proof is finished and stored,
+//!   or asked to end ([`Orphans`]).
 //! * While the store fails a look-up or a write, that is tried again after a wait, and no proof is begun.
-//! * Nothing failed or cancelled is ever remembered as a result.
+//! * A failed or cancelled attempt is never recorded as a result.
 //!
-//! What an input costs is proportional to what it changes, but for factors of a logarithm: the demand comes as
-//! a difference ([`Engine::want`]), and every statement about which something changed is reviewed, no other.
-//! What the engine looks for in all jobs is in the `index`, which `refresh` keeps up to date: who is
-//! next, what is due, how many there are of a sort.
+//! The cost of an input is proportional to what it changes, up to logarithmic factors. The demand comes as a difference
+//! ([`Engine::want`]), and the engine reviews only the statements that changed. What it looks for among all jobs is in the
+//! `index`, which `refresh` keeps up to date: which job is next, which are due, how many there are of each sort.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::mem;
@@ -58,8 +57,8 @@ pub enum Effect {
     Prove(Arc<Order>, usize),
     /// Ask the running attempt to end; its answer is still awaited.
     Cancel(StatementId),
-    /// Await no answer of the running attempt any more: it hangs, and its device with it, or a late proof has made it
-    /// needless. A valid proof that comes of it all the same is told with [`Engine::proved_late`].
+    /// Do not wait for the running attempt any more: it hangs, and its device with it, or a late proof has made it
+    /// needless. If it ends with a valid proof after all, pass that to [`Engine::proved_late`].
     WriteOff(Arc<Order>, Failure),
     /// Verify in full every receipt that the order relies on; answer with [`Engine::checked`].
     Check(Arc<Order>),
@@ -72,7 +71,7 @@ pub enum Effect {
         /// Every coordinate that asked for it.
         coordinates: Vec<Coordinate>,
     },
-    /// A stored statement is used at one more coordinate, which asked for it in this way.
+    /// Add a coordinate of a stored statement. The request of the coordinate was served in this way.
     AddCoordinate(Coordinate, StatementId, Request),
     /// Its receipt is durable: hand the artifact on.
     Publish(Arc<Order>),
@@ -83,7 +82,7 @@ pub enum Effect {
 pub enum Request {
     /// By the store.
     Hit,
-    /// By a proof that was under way for another.
+    /// By a proof that was under way for another request.
     Merged,
 }
 
@@ -103,29 +102,29 @@ pub struct Engine {
     now: Duration,
     stopping: bool,
     jobs: BTreeMap<StatementId, Job>,
-    /// What is known of each statement: present = looked up or made; true = stored.
+    /// Whether each statement is stored, where it was looked up or proved.
     known: HashMap<StatementId, bool>,
-    /// Of which statements something else is known than when this was last asked.
+    /// The statements whose `known` changed since the last call of [`Engine::learned`].
     learned: Vec<StatementId>,
-    /// The demand, by statement; one may be wanted at several places.
+    /// The demand, by statement; one may be wanted at several coordinates.
     demand: BTreeMap<(StatementId, Rank), DemandedOrder>,
     /// The statements of the demand that are not stored.
     unmet: BTreeSet<StatementId>,
-    /// The statements whose jobs may sleep.
+    /// The statements whose unwanted jobs are kept.
     dormant: BTreeSet<StatementId>,
     /// The statements of the demand that wait for a job, or have one that waits.
     admission: AdmissionQueue,
-    /// What is relied on by the statements that are wanted and not stored, and by those that have a job.
+    /// The dependencies of the statements that are wanted and not stored, and of those that have a job.
     dependencies: Dependencies,
     /// The jobs by what they wait for.
     index: JobIndex,
     devices: Devices,
-    /// About which statements something changed since the demand last changed.
+    /// The statements that changed since the last change of the demand.
     changed: BTreeSet<StatementId>,
     wanted: HashSet<StatementId>,
     /// Of these, the ones counted as stored before or as proved: each once, even if it is lost and proved again.
     served: HashSet<StatementId>,
-    /// Statements forgotten that were wanted and never served.
+    /// How many forgotten statements were wanted and never served.
     forgotten: u64,
     /// Statements whose last attempt was written off as hung, or did not verify.
     failing: BTreeMap<StatementId, Failure>,
@@ -164,12 +163,12 @@ impl Engine {
         }
     }
 
-    /// Whether the statement is stored: `None` where nobody has looked.
+    /// Whether the statement is stored; `None` where it was not looked up.
     pub fn known(&self, id: &StatementId) -> Option<bool> {
         self.known.get(id).copied()
     }
 
-    /// Of which statements something else is known than when this was last asked.
+    /// The statements whose [`known`](Self::known) changed since the last call.
     pub fn learned(&mut self) -> Vec<StatementId> {
         mem::take(&mut self.learned)
     }
@@ -236,9 +235,9 @@ impl Engine {
         self.counts
     }
 
-    /// Distinct statements that were wanted and never stored, whatever became of the wish.
+    /// Distinct statements that were wanted and never stored, whether they are still wanted or not.
     pub fn dropped(&self) -> u64 {
-        // What is served was wanted.
+        // Every served statement was wanted, so the difference cannot be negative.
         self.forgotten + (self.wanted.len() - self.served.len()) as u64
     }
 
@@ -247,8 +246,8 @@ impl Engine {
         &self.failures
     }
 
-    /// The statements whose last attempt hung or did not verify, or which the store holds up, and which are not
-    /// stored since.
+    /// The statements whose last attempt hung or did not verify, or that the store fails to read or write, and that are
+    /// not stored since.
     pub fn failing(&self) -> impl Iterator<Item = (&StatementId, &Failure)> {
         self.failing.iter()
     }
@@ -280,12 +279,12 @@ impl Engine {
 
     /// Whether everything that is wanted is stored, given up, or waits for something that was given up.
     pub fn satisfied(&self) -> bool {
-        self.unmet.is_empty() || !self.failures.is_empty() && self.unmet.iter().all(|id| self.hopeless(id))
+        self.unmet.is_empty() || !self.failures.is_empty() && self.unmet.iter().all(|id| self.is_blocked(id))
     }
 
-    fn hopeless(&self, id: &StatementId) -> bool {
+    fn is_blocked(&self, id: &StatementId) -> bool {
         let Some(order) = self.foremost(id) else { return false };
-        let inner = || order.assumptions.iter().any(|inner| self.hopeless(&inner.id));
+        let inner = || order.assumptions.iter().any(|inner| self.is_blocked(&inner.id));
         match self.jobs.get(id).map(|job| &job.phase) {
             Some(Phase::GivenUp) => true,
             Some(Phase::Queued) => inner(),
@@ -299,11 +298,11 @@ impl Engine {
         self.index.held() == 0
     }
 
-    /// When [`tick`](Self::tick) next has something to do, if ever without another input.
+    /// When [`tick`](Self::tick) next has something to do; `None` where only another input can change anything.
     pub fn deadline(&self) -> Option<Duration> {
         let waits = !self.stopping && !self.is_held_up() && self.index.ready().is_some();
-        let rested = if waits { self.devices.resumes_at(self.now) } else { None };
-        self.index.next_due().into_iter().chain(rested).min()
+        let resumed = if waits { self.devices.resumes_at(self.now) } else { None };
+        self.index.next_due().into_iter().chain(resumed).min()
     }
 
     /// Starts no further proof; what runs is finished and stored.
@@ -313,12 +312,12 @@ impl Engine {
         jobs.into_iter().for_each(|id| self.refresh(id));
     }
 
-    /// Whether the store fails just now. Until it is well no proof is begun: it could not be stored.
+    /// Whether the store fails now. Until it recovers no proof is begun, because it could not be stored.
     pub fn is_held_up(&self) -> bool {
         self.index.is_held_up()
     }
 
-    /// How proving is gone about.
+    /// The policy.
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
@@ -338,8 +337,8 @@ impl Engine {
         effects
     }
 
-    /// Time has passed: what hangs is written off, what has been unwanted for too long is asked to
-    /// end, what waited long enough is begun.
+    /// Time has passed: hanging attempts are written off, attempts that are unwanted for too long are asked to end, and
+    /// jobs whose wait is over begin.
     pub fn tick(&mut self, now: Duration) -> Vec<Effect> {
         self.now = self.now.max(now);
         let (now, policy) = (self.now, self.policy);
@@ -377,14 +376,14 @@ impl Engine {
         effects
     }
 
-    /// Statements became dormant, because their blocks lie shallow off the view, or are so no longer: queued jobs for
-    /// dormant statements are kept. Before the demand that goes with it.
-    pub fn retain(&mut self, asleep: &[StatementId], awake: &[StatementId]) {
-        for id in awake {
+    /// Statements became dormant, because their blocks were orphaned and are not deep, or are no longer. Queued jobs for
+    /// dormant statements are kept. Called before the change of the demand that goes with it.
+    pub fn retain(&mut self, dormant: &[StatementId], no_longer: &[StatementId]) {
+        for id in no_longer {
             self.dormant.remove(id);
             self.refresh(*id);
         }
-        for id in asleep {
+        for id in dormant {
             self.dormant.insert(*id);
             self.refresh(*id);
             if mutation::is(Mutation::ForgetOrphans) {
@@ -405,12 +404,12 @@ impl Engine {
             self.refresh(order.id);
         }
         let mut changed = mem::take(&mut self.changed);
-        changed.iter().for_each(|id| self.line_up(id));
+        changed.iter().for_each(|id| self.enqueue(id));
         changed.extend(self.admission.admit(self.policy.jobs_max.saturating_sub(self.index.held())));
         for id in &changed {
             self.review(id);
         }
-        // Where room is short, what sleeps gets what is left.
+        // Where room is short, dormant jobs get what is left.
         let taken = self.index.held() + self.admission.admitted();
         while self.index.unwanted() > self.policy.jobs_max.saturating_sub(taken) {
             let last = self.index.last_unwanted();
@@ -421,8 +420,8 @@ impl Engine {
         effects
     }
 
-    /// Enters a statement in the admission queue, if it is wanted and its job, if any, waits.
-    fn line_up(&mut self, id: &StatementId) {
+    /// Enters a statement in the admission queue if it is wanted and its job, if there is one, waits.
+    fn enqueue(&mut self, id: &StatementId) {
         let waits = !self.dependencies.are_stored(id) && self.known(id).is_some();
         let at_work = self.jobs.get(id).is_some_and(|job| !job.phase.is_queued());
         match self.foremost(id).map(|order| order.rank()) {
@@ -433,8 +432,8 @@ impl Engine {
         }
     }
 
-    /// Removes a queued job that nobody wants or that there is no room for, unless it is dormant; notes since
-    /// when a proof that runs is wanted by nobody.
+    /// Removes a queued job that is unwanted or that there is no room for, unless it is dormant. Records since when a
+    /// running proof is unwanted.
     fn review(&mut self, id: &StatementId) {
         let (wanted, refused) = (self.is_wanted(id), self.admission.is_refused(id));
         if refused {
@@ -452,7 +451,7 @@ impl Engine {
         }
     }
 
-    /// Requests what was not requested yet of these statements, the most urgent first, and is not refused.
+    /// Requests those of these statements that are not requested yet and not refused, the most urgent first.
     fn request_all(&mut self, statements: &BTreeSet<StatementId>) -> Vec<Effect> {
         let mut fresh: BTreeMap<(Rank, StatementId), Arc<Order>> = BTreeMap::new();
         for id in statements.iter().filter(|id| !self.admission.is_refused(id)) {
@@ -479,7 +478,7 @@ impl Engine {
         again_at.is_none().then_some(Effect::LookUp(order)).into_iter().collect()
     }
 
-    /// Counts a failure of the store; how long its job waits then, if it is not given up.
+    /// Counts a failure of the store. Returns how long the job waits, unless it is given up.
     fn hold_up(&mut self, id: StatementId, failure: &Failure) -> Option<Duration> {
         self.counts.attempts_failed += 1;
         let job = self.jobs.get_mut(&id)?;
@@ -503,7 +502,7 @@ impl Engine {
         }
         let Some(job) = self.jobs.get_mut(&id) else { return vec![] };
         if !matches!(job.phase, Phase::Looking(_)) {
-            // A late proof came first.
+            // A late proof came before the look-up.
             return vec![];
         }
         job.held_up = 0;
@@ -523,7 +522,7 @@ impl Engine {
         effects
     }
 
-    /// A proof ended: verified, or not at all.
+    /// A proof ended: with a verified receipt, or a failure.
     pub fn proved(&mut self, id: StatementId, result: Result<Verified<Receipt>, Failure>) -> Vec<Effect> {
         let Some(job) = self.jobs.get_mut(&id) else { return vec![] };
         let Phase::Proving { device, .. } = job.phase else { return vec![] };
@@ -549,8 +548,8 @@ impl Engine {
         }
     }
 
-    /// An attempt that was written off made a valid proof after all: it is kept, whatever became of its job meanwhile. An
-    /// attempt that runs in its place is left.
+    /// An attempt that was written off made a valid proof after all. The proof is kept, whatever became of its job
+    /// meanwhile. An attempt that runs in its place goes on.
     pub fn proved_late(&mut self, order: &Arc<Order>, receipt: Verified<Receipt>) -> Vec<Effect> {
         let id = order.id;
         if self.known(&id) == Some(true) || mutation::is(Mutation::DropLate) {
@@ -562,7 +561,7 @@ impl Engine {
             Some(Phase::Proving { device, .. }) => {
                 let left = Failure::Cancelled { statement: id };
                 self.devices.end(*device, Some(&left), self.now);
-                // It counts in the place of the one that was written off, which failed after all.
+                // It counts in place of the attempt that was written off, which counts as failed.
                 effects.push(Effect::WriteOff(order.clone(), left));
             }
             Some(Phase::GivenUp) => {
@@ -595,7 +594,7 @@ impl Engine {
         match bad {
             Ok(bad) if bad.is_empty() => self.respond(id, cause, false),
             Ok(bad) => {
-                // The proof failed by the fault of others: they are proved again, and so is this.
+                // The proof failed because of bad assumptions: they are proved again, and so is this.
                 let exhausted = job.failed.expensive >= self.policy.budget.expensive;
                 job.phase = Phase::Queued;
                 let renewed = mem::take(&mut job.renewed);
@@ -646,8 +645,8 @@ impl Engine {
         effects
     }
 
-    /// A write left nothing: it came so late that all coordinates it named are final. Nothing is published;
-    /// who asked at other coordinates meanwhile is served by another write.
+    /// A write stored nothing: all its coordinates had become final. Nothing is published. Requesters at other
+    /// coordinates that came meanwhile are served by another write.
     pub fn discarded(&mut self, id: StatementId) -> Vec<Effect> {
         let Some(job) = self.jobs.get_mut(&id) else { return vec![] };
         let Phase::Storing { receipt, named, .. } = &mut job.phase else { return vec![] };
@@ -665,12 +664,12 @@ impl Engine {
     /// A stored receipt turned out to be lost: it is missing from now on.
     pub fn lost(&mut self, id: StatementId) {
         self.know(id, Some(false));
-        // Whoever asked was served by what is gone: they ask again.
+        // Its requesters were served by the lost receipt: they ask again.
         self.demand.range_mut(ranks_of(&id)).for_each(|(_, demanded)| demanded.requested = false);
         self.changed.insert(id);
     }
 
-    /// Forgets statements that only final blocks use. One that is wanted or at work stays.
+    /// Forgets statements that only final blocks use. One that is wanted or has a job stays.
     pub fn forget(&mut self, statements: impl IntoIterator<Item = StatementId>) {
         for id in statements {
             if self.is_wanted(&id) || self.jobs.contains_key(&id) {
@@ -737,7 +736,7 @@ impl Engine {
         effects
     }
 
-    /// Something else is known of a statement.
+    /// Sets what is known of a statement.
     fn know(&mut self, id: StatementId, found: Option<bool>) {
         let before = match found {
             Some(found) => self.known.insert(id, found),
@@ -767,7 +766,7 @@ impl Engine {
         Some(job)
     }
 
-    /// Something about a statement changed: brings the indexes up to date.
+    /// Brings the indexes up to date after a change of a statement.
     fn refresh(&mut self, id: StatementId) {
         self.changed.insert(id);
         let foremost = self.foremost(&id).cloned();
@@ -791,7 +790,7 @@ impl Engine {
         self.index.set(id, entry);
     }
 
-    /// What the index has of a job.
+    /// The entry of a job in the index.
     fn entry(&self, id: &StatementId, job: &Job, foremost: Option<&Order>) -> Entry {
         let queued = job.phase.is_queued();
         let dormant = foremost.is_none() && self.policy.speculate_orphans && self.dormant.contains(id);
@@ -825,7 +824,7 @@ impl Engine {
         }
     }
 
-    /// An attempt failed; by the fault of a device that keeps failing, or not.
+    /// An attempt failed. `faulty` says that its device keeps failing.
     fn fail(&mut self, id: StatementId, failure: Failure, faulty: bool) -> Vec<Effect> {
         let Some(job) = self.jobs.get_mut(&id) else { return vec![] };
         job.failed.add(if faulty { Cost::Cheap } else { failure.cost() });
@@ -888,7 +887,7 @@ impl Engine {
     }
 }
 
-/// All places of a statement.
+/// The range of all coordinates of a statement.
 fn ranks_of(id: &StatementId) -> RangeInclusive<(StatementId, Rank)> {
     (*id, Rank::MIN)..=(*id, Rank::MAX)
 }

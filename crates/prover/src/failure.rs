@@ -1,18 +1,17 @@
-//! What went wrong with a proof, and what is done about it: decided here and nowhere else.
+//! The failures of proofs, and the response to each. Every decision about a failure is here.
 //!
 //! | what happened | cost | what is done |
 //! |---|---|---|
 //! | the device or process failed, a panic, timed out | expensive | again, after a wait |
 //! | the proof does not verify | expensive | its assumptions are verified, then again; counted against the device |
 //! | the program disagrees or refuses | expensive | its assumptions are verified; if all are good, given up |
-//! | an assumption is gone | cheap | that one is proved again, then this |
+//! | an assumption is lost | cheap | that one is proved again, then this |
 //! | the store cannot be written or read just now | cheap | again, after a wait |
-//! | the disk is full | none | again, after a wait, for as long as it is |
-//! | cancelled | none | again if it is wanted, else it leaves |
+//! | the disk is full | none | again, after a wait, without a limit |
+//! | cancelled | none | again if it is wanted; otherwise the job is removed |
 //!
-//! Transient failures, proofs that do not verify and attempts that hang are counted against their device too. Of
-//! one that is [suspended](crate::devices) for that, a failure is the device's and not the statement's: it costs the
-//! statement a cheap one.
+//! Transient failures, proofs that do not verify and attempts that hang count against their device too. A failure on a
+//! device that is [suspended](crate::devices) for that is the device's: it costs the statement only a cheap one.
 //!
 //! A statement that used up its [`Budget`] of cheap or expensive failures is given up.
 
@@ -25,7 +24,7 @@ use reprise_store::port::StoreError;
 use crate::backend::ProveError;
 use crate::policy::Budget;
 
-/// What happened to a proof on its way.
+/// A failure of a job.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Failure {
     /// The backend made none.
@@ -34,7 +33,7 @@ pub enum Failure {
     /// The backend made one that does not verify.
     #[error("the backend returned a proof that does not verify: {0}")]
     Invalid(#[from] VerifyError),
-    /// A receipt it relies on is not to be had any more.
+    /// A receipt it relies on is lost.
     #[error("{assumption}: a receipt this proof relies on is gone from the store: {reason}")]
     AssumptionLost {
         /// The receipt's statement.
@@ -48,7 +47,7 @@ pub enum Failure {
     /// The thread that proved panicked.
     #[error("the prover panicked: {message}")]
     Panic {
-        /// What it said.
+        /// The panic's message.
         message: String,
     },
     /// It ran longer than proofs of its kind may. Its thread is written off.
@@ -79,7 +78,7 @@ impl From<ProveError> for Failure {
 /// What a failed attempt cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cost {
-    /// Nothing that anybody is to blame for.
+    /// Nothing.
     None,
     /// No proof.
     Cheap,
@@ -90,9 +89,9 @@ pub enum Cost {
 /// How often a statement has failed so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FailureCounts {
-    /// At no cost of a proof.
+    /// Failures that cost no proof.
     pub cheap: u32,
-    /// At up to the cost of one, each.
+    /// Failures that cost up to a whole proof each.
     pub expensive: u32,
 }
 
@@ -116,13 +115,13 @@ impl FailureCounts {
 /// What is done about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Response {
-    /// Verify in full what it relies on: what is bad is proved again, and this then too.
+    /// Verify its assumptions in full: bad ones are proved again, and then this.
     VerifyAssumptions,
     /// Prove the lost assumption again; this job waits for it.
     Reprove(StatementId),
     /// Begin again, after a wait.
     Retry,
-    /// Never: no attempt can end otherwise, or too many did. Health is red.
+    /// Never try again: every attempt would end the same, or too many failed. Health is red.
     GiveUp,
 }
 
@@ -137,7 +136,7 @@ impl Failure {
         }
     }
 
-    /// Whether it may be the fault of the device rather than of what was proved.
+    /// Whether the device may be the cause, rather than the statement.
     pub fn is_device_fault(&self) -> bool {
         matches!(self, Self::Prove(ProveError::Transient { .. }) | Self::Invalid(_) | Self::TimedOut { .. })
     }

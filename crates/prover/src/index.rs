@@ -1,7 +1,7 @@
-//! The index of jobs: which can begin, which are due, which nobody wants, and how many there are of each sort.
+//! The index of jobs: which can begin, which are due, which are unwanted, and how many there are of each sort.
 //!
-//! Each job has one [`Entry`], a function of the job and of what is known beside it. Setting it again moves the job in
-//! every table and sum at once, so that none of these can be forgotten.
+//! Each job has one [`Entry`], a function of the job and of the engine's state. Setting the entry updates every table and
+//! sum at once, so that none can be left out of date.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,19 +9,19 @@ use std::time::Duration;
 use reprise_model::order::Rank;
 use reprise_model::statement::StatementId;
 
-/// Which job begins next: one that is wanted before a dormant one, then the most urgent.
+/// The order in which jobs begin: wanted ones before dormant ones, then by urgency.
 pub(crate) type Urgency = (bool, Rank);
 
-/// What the index has of one job.
+/// The entry of one job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Entry {
     /// It waits for its look-up, for its assumptions or for a device.
     pub(crate) waiting: bool,
-    /// It is neither queued nor given up: it takes up room by itself.
+    /// It is neither queued nor given up: it counts against the bound of jobs by itself.
     pub(crate) held: bool,
-    /// The store fails it just now.
+    /// The store fails it now.
     pub(crate) held_up: bool,
-    /// It is queued, and nobody wants it.
+    /// It is queued and unwanted.
     pub(crate) unwanted: bool,
     /// When it has something to do without another input.
     pub(crate) due: Option<Duration>,
@@ -29,7 +29,7 @@ pub(crate) struct Entry {
     pub(crate) ready: Option<Urgency>,
 }
 
-/// See the [module](self).
+/// The index. See the [module documentation](self).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct JobIndex {
     entries: BTreeMap<StatementId, Entry>,
@@ -42,7 +42,7 @@ pub(crate) struct JobIndex {
 }
 
 impl JobIndex {
-    /// Enters a job, or enters it anew.
+    /// Sets the entry of a job.
     pub(crate) fn set(&mut self, id: StatementId, entry: Entry) {
         if self.entries.get(&id) == Some(&entry) {
             return;
@@ -59,7 +59,7 @@ impl JobIndex {
         self.entries.insert(id, entry);
     }
 
-    /// Takes a job out.
+    /// Removes a job.
     pub(crate) fn remove(&mut self, id: &StatementId) {
         let Some(entry) = self.entries.remove(id) else { return };
         self.waiting -= usize::from(entry.waiting);
@@ -75,12 +75,12 @@ impl JobIndex {
         self.waiting
     }
 
-    /// How many jobs take up room by themselves.
+    /// How many jobs are neither queued nor given up.
     pub(crate) fn held(&self) -> usize {
         self.held
     }
 
-    /// Whether the store fails some job just now.
+    /// Whether the store fails some job now.
     pub(crate) fn is_held_up(&self) -> bool {
         self.held_up > 0
     }
@@ -100,12 +100,12 @@ impl JobIndex {
         self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id).collect()
     }
 
-    /// How many queued jobs nobody wants.
+    /// How many queued jobs are unwanted.
     pub(crate) fn unwanted(&self) -> usize {
         self.unwanted.len()
     }
 
-    /// The one of them that leaves first.
+    /// The unwanted job that is removed first.
     pub(crate) fn last_unwanted(&self) -> Option<StatementId> {
         self.unwanted.last().copied()
     }

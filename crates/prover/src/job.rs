@@ -11,7 +11,7 @@ use reprise_model::statement::StatementId;
 
 use crate::failure::{Failure, FailureCounts};
 
-/// How far a job is.
+/// The phase of a job.
 #[derive(Debug, Clone)]
 pub(crate) enum Phase {
     Looking(Delay),
@@ -19,7 +19,7 @@ pub(crate) enum Phase {
     Proving {
         device: usize,
         began: Duration,
-        /// Since when nobody wants it.
+        /// Since when it is unwanted.
         unwanted_since: Option<Duration>,
         /// Whether it was asked to end.
         cancelled: bool,
@@ -28,14 +28,14 @@ pub(crate) enum Phase {
     Checking(Failure),
     Storing {
         receipt: Verified<Receipt>,
-        /// How many of the requesters the write names; who asked later is placed when it is durable.
+        /// How many of the requesters the write names. The coordinates of later ones are added once it is durable.
         named: usize,
         delay: Delay,
     },
     GivenUp,
 }
 
-/// How a store that fails holds up a look-up or a write.
+/// The delay of a look-up or a write by a failing store.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Delay {
     /// Whether the last attempt failed.
@@ -52,7 +52,7 @@ impl Delay {
 }
 
 impl Phase {
-    /// What holds it up, where a store can.
+    /// Its delay by the store, in the phases where the store can fail it.
     pub(crate) fn delay(&self) -> Option<&Delay> {
         match self {
             Self::Looking(delay) | Self::Storing { delay, .. } => Some(delay),
@@ -65,7 +65,7 @@ impl Phase {
         matches!(self, Self::Queued)
     }
 
-    /// Whether it takes up room by itself.
+    /// Whether it is neither queued nor given up.
     pub(crate) fn is_held(&self) -> bool {
         !matches!(self, Self::Queued | Self::GivenUp)
     }
@@ -79,10 +79,10 @@ pub(crate) struct Job {
     pub(crate) failed: FailureCounts,
     /// How often in a row the store failed it.
     pub(crate) held_up: u32,
-    /// Not begun before, after a failure.
+    /// The time before which it is not begun, after a failure.
     pub(crate) not_before: Duration,
-    /// Who asked, in order; all are served by the one receipt.
+    /// The requesters, in order. The one receipt serves all.
     pub(crate) requesters: Vec<Coordinate>,
-    /// What it relies on and was stored since it began: that one of these was missing is no longer true.
+    /// The assumptions that were stored since it began: a report that one of them is missing is outdated.
     pub(crate) renewed: BTreeSet<StatementId>,
 }

@@ -3,15 +3,15 @@
 //! | module | noun |
 //! |---|---|
 //! | [`backend`] | [`Backend`](backend::Backend): the port to a proof system |
-//! | [`counts`] | what is counted of jobs |
-//! | [`devices`] | what proofs run on; one that keeps failing is suspended |
+//! | [`counts`] | the counts of jobs |
+//! | [`devices`] | the devices that proofs run on; one that keeps failing is suspended |
 //! | [`engine`] | [`Engine`](engine::Engine): the pure job machine |
-//! | [`failure`] | what went wrong, and what is done about it |
-//! | `job` | one statement on its way, and the phase that it is in |
+//! | [`failure`] | the failures of proofs, and the response to each |
+//! | `job` | a job: one statement, and its phase |
 //! | `index` | which jobs can begin, which are due, how many there are of each sort |
 //! | `admission` | which of the waiting statements may have a job |
-//! | `dependencies` | what relies on what, and how much of it is missing |
-//! | [`policy`] | [`Policy`](policy::Policy): bounds, budgets, patience |
+//! | `dependencies` | the statements that each order relies on, and how many are missing |
+//! | [`policy`] | [`Policy`](policy::Policy): bounds, budgets, waits |
 //! | [`workers`] | the threads that prove |
 //! | [`reader`] | the thread that looks statements up |
 //! | [`mock`] | a backend with real claims and fake seals |

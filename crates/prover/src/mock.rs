@@ -1,8 +1,8 @@
 //! The mock backend: real claims, costed and seeded, with a fake seal.
 //!
-//! Its seal is a keyed hash over the claim and the claims it assumed, so a receipt that was tampered with
-//! does not verify; but anyone can make one, which is why its kind is `Fake` and no L1 takes it. It runs the
-//! programs of the workload, natively, and checks every assumption's claim and seal. What it finds wrong is a divergence.
+//! Its seal is a keyed hash over the claim and the claims it assumed, so a changed receipt does not verify. Anybody can
+//! make such a seal: so its kind is `Fake`, and no L1 takes it. The mock runs the workload's programs natively, and checks
+//! every assumption's claim and seal. A failed check is a divergence.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +22,7 @@ use reprise_model::witness::{Part, Witness};
 
 use crate::backend::{self, Backend, Control, Proof, ProveError, Task};
 
-/// What a mock proof costs, and how it goes wrong.
+/// The cost of mock proofs, and their injected faults.
 #[derive(Debug, Clone)]
 pub struct MockConfig {
     /// What one proof may hold; by default anything.
@@ -35,7 +35,7 @@ pub struct MockConfig {
     pub invalid_every: u64,
     /// Every so many calls panic; 0 for never.
     pub panic_every: u64,
-    /// Every so many calls never come back, whoever asks them to; 0 for never.
+    /// Every so many calls hang and ignore a cancellation; 0 for never.
     pub hang_every: u64,
     /// The device on which every call fails.
     pub broken: Option<usize>,
@@ -71,7 +71,7 @@ pub struct MockBackend {
     hasher: Arc<dyn WorkloadHasher>,
     processor: Arc<dyn Processor>,
     calls: AtomicU64,
-    /// Nanoseconds proved, a kind; what hangs is never counted.
+    /// Nanoseconds of proving by kind; a hanging call is not counted.
     spent: [AtomicU64; 3],
 }
 
@@ -89,7 +89,7 @@ impl MockBackend {
         Self { config, profile, hasher, processor, calls: AtomicU64::new(0), spent: Default::default() }
     }
 
-    /// How long it proved, by its own word: what ended, well or not, of each kind.
+    /// How long it proved, by kind: the calls that ended, with a proof or a failure.
     pub fn spent(&self, kind: Kind) -> Duration {
         Duration::from_nanos(self.spent[kind as usize].load(Ordering::Relaxed))
     }
@@ -127,7 +127,7 @@ impl MockBackend {
         Ok(Receipt { statement, claim: task.claim.clone(), seal_kind: SealKind::Fake, seal })
     }
 
-    /// What the programs would commit; an error where they would refuse.
+    /// The journal that the program would commit; an error where it would refuse.
     fn run(&self, task: &Task) -> Result<Vec<u8>, String> {
         let (hasher, processor) = (self.hasher.as_ref(), self.processor.as_ref());
         let journal = match &task.witness {
@@ -158,7 +158,7 @@ impl MockBackend {
         if !claims.eq(task.assumptions.iter().map(|receipt| receipt.claim.clone())) {
             return Err("the assumptions are not those of the witness".into());
         }
-        // As a recursive verifier would: what the store believes does not count here.
+        // Verified again, as a recursive program would, whatever the store says.
         if let Some(error) = task.assumptions.iter().find_map(|receipt| self.verify(receipt).err()) {
             return Err(format!("an assumption does not verify: {error}"));
         }

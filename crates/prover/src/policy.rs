@@ -1,14 +1,14 @@
-//! How proving is gone about: bounds, budgets, patience. Values, and functions of values; no clock.
+//! The policy of proving: bounds, budgets, waits. Values, and functions of values; no clock.
 
 use std::time::Duration;
 
 use reprise_model::statement::Kind;
 
-/// How proving is gone about.
+/// The policy of proving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// At most so many jobs, at least one more than there are permits. Of a larger demand, first what can
-    /// be looked up or proved now gets in, then what waits for it, each in the demand's order.
+    /// The most jobs; at least one more than there are permits. Of a larger demand, what can be looked up or proved now
+    /// is admitted first, then what waits for it, each in the demand's order.
     pub jobs_max: usize,
     /// How often a statement may fail.
     pub budget: Budget,
@@ -18,7 +18,7 @@ pub struct Policy {
     pub backoff: Backoff,
     /// When a device that keeps failing is suspended, and for how long.
     pub breaker: Breaker,
-    /// What becomes of a proof that runs when nobody wants it any more.
+    /// What happens to a running proof that is no longer wanted.
     pub orphans: Orphans,
     /// Whether dormant jobs are started while a permit is free and nothing that is wanted can start.
     pub speculate_orphans: bool,
@@ -45,13 +45,13 @@ impl Policy {
     }
 }
 
-/// How often a statement may fail before it is given up. A cheap failure cost no proof (an assumption was
-/// gone, the disk was full); an expensive one cost up to a whole one.
+/// How often a statement may fail before it is given up. A cheap failure costs no proof (an assumption is lost, the store
+/// cannot be read); an expensive one costs up to a whole proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
-    /// Given up at so many cheap failures.
+    /// The number of cheap failures at which it is given up.
     pub cheap: u32,
-    /// Given up at so many expensive ones.
+    /// The number of expensive failures at which it is given up.
     pub expensive: u32,
 }
 
@@ -80,9 +80,8 @@ impl Backoff {
     /// No wait at all.
     pub const NONE: Self = Self { first: Duration::ZERO, max: Duration::ZERO };
 
-    /// The wait after the `failures`th failure of what has this name, `failures` counting from 1: between half
-    /// and the whole of the doubled first wait, a function of the name, so that a run repeats and statements
-    /// that failed together do not come back together.
+    /// The wait after failure number `failures`, counted from 1: between half and the whole of the doubled first wait. The
+    /// part is a function of the name, so that a run repeats, and statements that failed together are not begun together.
     pub fn wait(&self, name: &[u8], failures: u32) -> Duration {
         let doubled = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
         let whole = self.first.saturating_mul(doubled).min(self.max);
@@ -93,13 +92,13 @@ impl Backoff {
     }
 }
 
-/// When a device is suspended that fails again and again, whatever it is given: its failures are then no reason to give
-/// up what it was given, which is charged a cheap failure instead of an expensive one.
+/// When a device is suspended that keeps failing. Its failures then count as cheap failures of their statements, not as
+/// expensive ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Breaker {
     /// After so many failures in a row; never, where this is 0.
     pub failures: u32,
-    /// For so long; longer each time that the proof that is tried then fails too.
+    /// The length of a suspension. It grows each time that the trial proof fails too.
     pub rest: Backoff,
 }
 
@@ -115,13 +114,13 @@ impl Breaker {
     pub const NEVER: Self = Self { failures: 0, rest: Backoff::NONE };
 }
 
-/// What becomes of a proof that runs when nobody wants it any more.
+/// What happens to a running proof that is no longer wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Orphans {
     /// It is finished and stored: the chain may flip back.
     #[default]
     FinishAndStore,
-    /// It is asked to end once it has been unwanted for so long; a backend that cannot be asked finishes it.
+    /// It is asked to end once it has been unwanted for this long. A backend that cannot be asked finishes it.
     AbortAfter(Duration),
 }
 

@@ -1,5 +1,5 @@
-//! The thread that reads the store, so that nothing waits for the disk but what must: it looks statements
-//! up, and verifies in full what a failed proof relied on.
+//! The thread that reads the store, so that the pipeline does not wait for the disk: it looks statements up, and verifies in
+//! full what a failed proof relied on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,19 +11,19 @@ use reprise_model::statement::StatementId;
 use reprise_store::ReceiptStore;
 use reprise_store::port::{Lookup, StoreError};
 
-/// What the reader found.
+/// An answer of the reader.
 #[derive(Debug)]
 pub enum Read {
-    /// Of a look-up.
+    /// The answer to a look-up.
     LookedUp {
-        /// What was looked for.
+        /// The order that was looked up.
         order: Arc<Order>,
         /// Whether a receipt answers it, and how many milliseconds its proof took once.
         result: Result<Option<u64>, StoreError>,
     },
-    /// Of a full verification of everything an order relies on.
+    /// The answer to a full verification of everything that an order relies on.
     Checked {
-        /// Whose proof failed.
+        /// The order whose proof failed.
         order: Arc<Order>,
         /// The statements whose receipts are bad, and in quarantine now.
         bad: Result<Vec<StatementId>, StoreError>,
@@ -49,7 +49,7 @@ enum Question {
     Check(Arc<Order>),
 }
 
-/// The reader. Its queue holds at most one question a job. Dropping it waits for the one it is at.
+/// The reader. Its queue holds at most one request a job. Dropping it waits for the request under way.
 #[derive(Debug)]
 pub struct Reader {
     questions: Option<Sender<Question>>,
@@ -103,7 +103,7 @@ impl Drop for Reader {
         self.closing.store(true, Ordering::Relaxed);
         self.questions = None;
         if let Some(thread) = self.thread.take() {
-            // It panics only if the store does, and then the pipeline has ended.
+            // It panics only if the store does, and the pipeline has ended then.
             let _ = thread.join();
         }
     }
@@ -118,7 +118,7 @@ fn look_up(store: &dyn ReceiptStore, order: &Order) -> Result<Option<u64>, Store
     }
 }
 
-/// What the store cannot vouch for is as bad as what is not there.
+/// A receipt that cannot be verified here counts as bad, like a missing one.
 fn check(store: &dyn ReceiptStore, order: &Order) -> Result<Vec<StatementId>, StoreError> {
     let mut bad = vec![];
     for assumption in &order.assumptions {

@@ -1,13 +1,12 @@
-//! The threads that prove, one a device: each takes one order at a time, loads what it assumes, proves, verifies.
+//! The proving threads, one a device. Each takes one order at a time, loads its assumptions, proves and verifies.
 //!
-//! A panic inside the backend ends the attempt, not the thread. What comes back is a verified receipt or the
-//! reason there is none. An attempt that hangs is *written off*: its thread, which nobody can end, is left to
-//! itself and ends when it comes back, if ever; another takes its place; a valid proof that comes of it is *late*, and
-//! is taken all the same. No more than [`HANGING_MAX`] threads a device hang: from then on its place is taken by the
-//! first that comes back.
+//! A panic inside the backend ends the attempt, not the thread. The result of an attempt is a verified receipt or the
+//! failure. An attempt that hangs is *written off*: its thread cannot be ended, so it runs on until the backend returns,
+//! and another thread takes its place. A valid proof of such an attempt is *late*, and is stored too. At most
+//! [`HANGING_MAX`] threads a device hang; then the first that returns takes the place.
 //!
-//! Witnesses are held only by assignments, and the engine never has more of these out than permits, so the
-//! queue is bounded by them in items and in bytes.
+//! Only assignments hold witnesses, and the engine has at most as many assignments out as permits. So the permits bound
+//! the queue in items and in bytes.
 
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
@@ -28,45 +27,45 @@ use reprise_store::port::Lookup;
 use crate::backend::{Backend, Control, Task};
 use crate::failure::Failure;
 
-/// An order on its way to a thread.
+/// An order for a thread.
 #[derive(Debug)]
 pub struct Assignment {
-    /// What is to be proved.
+    /// The order to prove.
     pub order: Arc<Order>,
-    /// What it is made from.
+    /// Its witness.
     pub witness: Witness,
-    /// Which device is to prove it, counted from 0.
+    /// The number of the device that proves it, from 0.
     pub device: usize,
 }
 
-/// What a thread made of an assignment.
+/// The result of an assignment.
 #[derive(Debug)]
 pub struct Finished {
-    /// What was to be proved.
+    /// The order.
     pub order: Arc<Order>,
-    /// The receipt, or why there is none.
+    /// The receipt, or the failure.
     pub result: Result<Verified<Receipt>, Failure>,
-    /// How long the attempt proved: by the backend's own word, or else from outside.
+    /// How long the attempt proved, as the backend measured it, or else from outside.
     pub took: Duration,
     /// The cycles the program ran.
     pub cycles: u64,
-    /// Which device proved. A thread that takes another's place proves on its device.
+    /// The device. A thread that takes another's place proves on its device.
     pub device: usize,
 }
 
 /// How many threads may hang, for each device, before no other takes a hung one's place.
 pub const HANGING_MAX: usize = 4;
 
-/// What an answer is worth.
+/// How a result is taken.
 #[derive(Debug)]
 pub enum Taken {
-    /// It was waited for.
+    /// Its attempt was running.
     Awaited(Finished),
     /// Its attempt was written off before.
     Late(Finished),
 }
 
-/// What a thread returns: [`Workers::take`] says what it is worth.
+/// What a thread returns, for [`Workers::take`].
 #[derive(Debug)]
 pub struct Answer {
     finished: Finished,
@@ -91,13 +90,13 @@ struct State {
     queue: VecDeque<(Assignment, Arc<Attempt>)>,
     /// Threads that work or wait for work, those written off not among them.
     alive: usize,
-    /// Threads that were written off and are not back.
+    /// Threads that were written off and have not returned.
     hanging: usize,
-    /// How many may be.
+    /// The most of them.
     hanging_max: usize,
-    /// The devices whose hung thread nobody took the place of.
+    /// The devices whose hung thread was not replaced.
     deserted: VecDeque<usize>,
-    /// Gone once closed, so that a thread that hangs does not keep the store open.
+    /// `None` once closed, so that a hanging thread does not keep the store open.
     store: Option<Arc<dyn ReceiptStore>>,
 }
 
@@ -169,8 +168,7 @@ impl Workers {
         }
     }
 
-    /// Awaits the attempt at a statement no longer: another thread takes the place of the one that hangs, unless too many
-    /// hang already.
+    /// Writes an attempt off: another thread takes the place of the hanging one, unless too many hang already.
     pub fn write_off(&mut self, id: &StatementId) -> std::io::Result<()> {
         let Some(device) = self.leave(id) else { return Ok(()) };
         let mut state = self.shared.state();
@@ -192,7 +190,7 @@ impl Workers {
         self.leave(id);
     }
 
-    /// Leaves an attempt to itself; whose device's thread is lost with it, if one is.
+    /// Writes an attempt off. Returns the device whose thread is lost with it, if one is.
     fn leave(&mut self, id: &StatementId) -> Option<usize> {
         let attempt = self.attempts.remove(id)?;
         attempt.control.cancel();
@@ -200,7 +198,7 @@ impl Workers {
         let waiting = state.queue.len();
         state.queue.retain(|(_, other)| !Arc::ptr_eq(other, &attempt));
         if state.queue.len() < waiting || attempt.ended.load(Ordering::Relaxed) {
-            // No thread had taken it yet, or its thread is back.
+            // No thread had taken it yet, or its thread has returned.
             return None;
         }
         attempt.written_off.store(true, Ordering::Relaxed);
@@ -214,7 +212,7 @@ impl Workers {
         self.shared.state().alive += 1;
         let spawned = thread::Builder::new().name(format!("prover-{device}")).spawn(move || {
             let written_off = work(device, &shared, backend.as_ref(), done.as_ref());
-            // Nothing of the pipeline's is held once this thread counts as gone.
+            // The thread must hold nothing of the pipeline once it counts as ended.
             drop((backend, done));
             if !written_off {
                 shared.state().alive -= 1;
@@ -234,7 +232,7 @@ impl Drop for Workers {
         state.store = None;
         state.queue.clear();
         self.shared.changed.notify_all();
-        // What outlasts the patience ends with the process.
+        // A proof that takes longer ends with the process.
         let _ = self.shared.changed.wait_timeout_while(state, self.patience, |state| state.alive > 0);
     }
 }
@@ -245,7 +243,7 @@ impl std::fmt::Debug for Workers {
     }
 }
 
-/// Works until the workers are closed or this thread was written off; whether it was.
+/// Works until the workers are closed or this thread is written off. Returns whether it was written off.
 fn work(mut device: usize, shared: &Shared, backend: &dyn Backend, done: &(dyn Fn(Answer) + Sync)) -> bool {
     loop {
         let mut state = shared.state();
@@ -278,7 +276,7 @@ fn work(mut device: usize, shared: &Shared, backend: &dyn Backend, done: &(dyn F
     }
 }
 
-/// One attempt: what a proving thread does with an assignment, panics caught.
+/// One attempt at an assignment. Panics are caught.
 pub fn run_attempt(
     assignment: Assignment,
     backend: &dyn Backend,

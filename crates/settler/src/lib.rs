@@ -1,16 +1,15 @@
 //! Settling: submits the next settlement until the chain shows it.
 //!
-//! The settler assumes nothing. It submits the oldest unsettled bundle whose proof is durable, and knows that
-//! it settled only when a chain event says so; then the next bundle is the oldest. A reorg that takes a settlement
-//! away makes its bundle the oldest again.
+//! The settler submits the oldest unsettled bundle whose proof is durable. A bundle counts as settled only when a chain
+//! event shows its settlement; then the next bundle is the oldest. A reorg that removes a settlement makes its bundle the
+//! oldest again.
 //!
-//! A refusal is a state ([`Refusal`]): it has a [`Cause`], a time since when it stands and a time of the next try. It
-//! stands until the L1 takes a settlement, the chain shows one, or nothing is wanted. A submission is repeated at every
-//! new tip, and without one when the next try is due. The settler has no clock: it is told the time ([`Moment`]).
+//! A refusal is a state ([`Refusal`]) with a [`Cause`], the time of its beginning and the time of the next try. It ends
+//! when the L1 takes a settlement, the chain shows one, or nothing is wanted. A submission is repeated at every new tip,
+//! and also when the next try is due. The settler has no clock: its caller passes the time ([`Moment`]).
 //!
-//! Two ports, so that a fake seal cannot reach an L1: [`SettlementSink`] takes a
-//! [`RealReceipt`], into which a fake one does not convert; [`UnprovenSink`] is implemented only by L1s that
-//! are simulated, never by one that moves value.
+//! Two ports keep fake seals from an L1. [`SettlementSink`] takes a [`RealReceipt`], into which a fake receipt does not
+//! convert. Only simulated L1s and private networks implement [`UnprovenSink`], never an L1 that moves value.
 
 mod refusal;
 
@@ -28,10 +27,10 @@ pub use crate::refusal::{Cause, Moment, Refusal, SettleError, Urgency};
 
 /// An L1 that settlements are submitted to.
 pub trait SettlementSink: Send {
-    /// Submits; that it was taken is not that it settled.
+    /// Submits a settlement. An `Ok` means that it was taken, not that it settled.
     fn submit(&mut self, settlement: SettlementArtifact<RealReceipt>) -> Result<Taken, SettleError>;
 
-    /// All that the settlements of the chain leave to be paid: which of it is paid for good.
+    /// Sets the unpaid exits of all settlements on the chain. Returns the settlements whose exits are finally paid.
     fn set_unpaid(&mut self, _unpaid: &[&UnpaidExits]) -> Vec<StatementId> {
         vec![]
     }
@@ -51,16 +50,16 @@ pub trait UnprovenSink: Send {
     }
 }
 
-/// What a settlement that the chain shows leaves to be paid, whoever sent it.
+/// The unpaid exits of a settlement on the chain, whoever sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnpaidExits {
     /// The settlement.
     pub settlement: ObservedSettlement,
     /// The block that carries it.
     pub carrier: BlockHash,
-    /// Whether that block never leaves the chain.
+    /// Whether that block is final.
     pub is_final: bool,
-    /// What each of its batches withdraws, in order.
+    /// The exits of each of its batches, in order.
     pub exits: Vec<Vec<Exit>>,
 }
 
@@ -72,7 +71,7 @@ pub enum Sink {
     Unproven(Box<dyn UnprovenSink>),
 }
 
-/// What became of a submission that was not refused.
+/// The outcome of a submission that was not refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
     /// The L1 has it.
@@ -84,7 +83,7 @@ pub enum Taken {
 /// Submits settlements.
 pub struct Settler {
     sink: Sink,
-    /// What was last submitted, or refused, and the canonical tip it was judged under.
+    /// The statement that was submitted last, taken or refused, and the canonical tip then.
     last: Option<(StatementId, BlockHash)>,
     refusal: Option<Refusal>,
 }
@@ -100,24 +99,24 @@ impl Settler {
         self.last != Some((statement, tip)) || self.again_at().is_some_and(|at| at <= now)
     }
 
-    /// When a refused settlement is submitted again, tip or no tip.
+    /// When a refused settlement is submitted again, even without a new tip.
     pub fn again_at(&self) -> Option<Duration> {
         self.refusal.as_ref().map(|refusal| refusal.again_at)
     }
 
-    /// The refusal that stands.
+    /// The current refusal.
     pub fn refusal(&self) -> Option<&Refusal> {
         self.refusal.as_ref()
     }
 
-    /// Nothing is to be settled, or the chain shows a settlement: no refusal stands.
+    /// Ends a refusal: nothing is to be settled, or the chain shows a settlement.
     pub fn relieve(&mut self) {
         if !mutation::is(Mutation::RefusalForEver) {
             self.refusal = None;
         }
     }
 
-    /// All that the settlements of the chain leave to be paid: which of it is paid for good.
+    /// Sets the unpaid exits of all settlements on the chain. Returns the settlements whose exits are finally paid.
     pub fn set_unpaid(&mut self, unpaid: &[&UnpaidExits]) -> Vec<StatementId> {
         match &mut self.sink {
             Sink::Real(sink) => sink.set_unpaid(unpaid),

@@ -1,11 +1,11 @@
-//! Why the L1 does not take a settlement, since when, and when it is asked again.
+//! Refusals: why the L1 does not take a settlement, since when, and when it is asked again.
 
 use std::fmt;
 use std::time::Duration;
 
 use reprise_model::statement::StatementId;
 
-/// The first wait before a refused settlement is submitted again without a new tip; it doubles.
+/// The first wait before a refused settlement is submitted again without a new tip. It doubles up to `WAIT_MAX`.
 const WAIT_MIN: Duration = Duration::from_secs(1);
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
@@ -46,7 +46,7 @@ pub struct SettleError {
     pub statement: StatementId,
     /// Why.
     pub cause: Cause,
-    /// The same in the words of whoever refused it.
+    /// The explanation of the sink or the node.
     pub said: String,
 }
 
@@ -62,7 +62,7 @@ pub struct Moment {
 /// How much of a person's attention something needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Urgency {
-    /// None yet: it most often passes by itself.
+    /// None yet: mostly it passes without help.
     None,
     /// Somebody should look.
     Look,
@@ -118,7 +118,7 @@ impl Cause {
             Self::Orphaned => "wait: the reorg that removed the block is on its way",
             Self::NodeSilent => "check that the node runs, and --l1",
             Self::WrongNetwork => "give --l1 a node of the covenant's network",
-            Self::NodeRefused => "read the node's words, and check its version and that it is synced",
+            Self::NodeRefused => "read the node's error, and check its version and that it is synced",
             Self::ScriptRefused => {
                 "check that --covenant was founded for these programs, lane and deposit address"
             }
@@ -130,11 +130,11 @@ impl Cause {
         }
     }
 
-    /// After how long somebody should look, and after how long somebody must act.
+    /// How long it lasts before somebody should look, and before somebody must act.
     fn patience(self) -> [Duration; 2] {
         match self {
-            // A settlement that has just landed, a reorg under way, a node that restarts.
-            // Another node's transaction that waits for the same coins is a refusal that passes too.
+            // These pass without help: a settlement that was just accepted, a reorg under way, a node that restarts,
+            // another transaction in the mempool that spends the same coins.
             Self::Elsewhere | Self::Orphaned | Self::NodeSilent | Self::NodeRefused => [60, 600],
             _ => [0, 60],
         }
@@ -148,14 +148,14 @@ impl fmt::Display for Cause {
     }
 }
 
-/// A refusal that stands.
+/// A refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// Why.
     pub cause: Cause,
-    /// In the words of whoever refused, last.
+    /// The last explanation of the sink or the node.
     pub said: String,
-    /// Since when it is so for this cause.
+    /// Since when it lasts with this cause.
     pub since: Moment,
     /// When the settlement is submitted again at the latest.
     pub again_at: Duration,
@@ -164,7 +164,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// The refusal that stands after this one, where `before` stood.
+    /// The refusal after this error, where `before` was the one before it.
     pub(crate) fn after(before: Option<Self>, error: &SettleError, at: Moment) -> Self {
         let SettleError { cause, said, .. } = error.clone();
         let mut refusal = match before.filter(|before| before.cause == cause) {
@@ -175,12 +175,12 @@ impl Refusal {
         refusal
     }
 
-    /// It was submitted again just now: the next try is later.
+    /// Sets the next try after a submission.
     pub(crate) fn wait(&mut self, now: Duration) {
         if self.again_at <= now {
             self.wait = (self.wait * 2).clamp(WAIT_MIN, WAIT_MAX);
         }
-        // No later than its urgency changes, so that it is heard then.
+        // No later than the next change of its urgency, so that health changes then.
         let changes = self.cause.patience().map(|after| self.since.now + after);
         let changes = changes.into_iter().filter(|change| *change > now);
         self.again_at = changes.fold(now + self.wait, Duration::min);
@@ -228,14 +228,14 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_by_itself_is_told_after_a_minute_and_what_needs_a_person_at_once() {
+    fn a_passing_cause_is_reported_after_a_minute_and_one_that_needs_a_person_at_once() {
         let urgency =
             |cause, lasting: u64| Refusal::after(None, &error(cause), at(10)).urgency(at(10 + lasting).now);
-        for (cause, told) in [
+        for (cause, expected) in [
             (Cause::NoCoins, [Urgency::Look, Urgency::Look, Urgency::Act, Urgency::Act]),
             (Cause::Elsewhere, [Urgency::None, Urgency::None, Urgency::Look, Urgency::Act]),
         ] {
-            assert_eq!([0, 59, 60, 600].map(|lasting| urgency(cause, lasting)), told);
+            assert_eq!([0, 59, 60, 600].map(|lasting| urgency(cause, lasting)), expected);
         }
     }
 

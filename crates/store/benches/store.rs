@@ -7,49 +7,14 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
-use reprise_model::digest::{BlockHash, ClaimDigest, PinsDigest, ProfileId, ProgramId};
-use reprise_model::profile::SealKind;
-use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
-use reprise_model::statement::{Claim, Kind, Statement};
 use reprise_store::disk::DiskEngine;
-use reprise_store::engine::{Engine, Table};
+use reprise_store::engine::{StorageEngine, Table};
 use reprise_store::port::{Filter, Floor, NewEntry};
-use reprise_store::provenance::Provenance;
+use reprise_store::sample::{self, Accepting, PINS, SEAL_LEN};
 use reprise_store::{Options, ReceiptStore, Store};
 
-/// A RISC Zero receipt of one segment.
-const SEAL_LEN: usize = 217 << 10;
-
-struct Accepting;
-
-impl Verifier for Accepting {
-    fn verify(&self, _: &Receipt) -> Result<(), VerifyError> {
-        Ok(())
-    }
-}
-
 fn entry(n: u64, seal_len: usize) -> NewEntry {
-    let claim = Claim { program: ProgramId([1; 32]), journal: n.to_le_bytes().to_vec() };
-    let digest = ClaimDigest(*blake3::hash(&claim.journal).as_bytes());
-    let statement = Statement { profile: ProfileId([2; 32]), claim: digest };
-    let mut seal = vec![0; seal_len];
-    blake3::Hasher::new_keyed(&digest.0).finalize_xof().fill(&mut seal);
-    let coordinate = Coordinate {
-        checkpoint: Checkpoint(n),
-        block_hash: BlockHash(digest.0),
-        position: Position::Batch { first: 0 },
-        program: claim.program,
-        profile: statement.profile,
-        pins: PinsDigest([3; 32]),
-    };
-    let receipt = Receipt { statement, claim, seal_kind: SealKind::Succinct, seal };
-    NewEntry {
-        receipt: Verified::check(receipt, &Accepting).unwrap(),
-        kind: Kind::Batch,
-        provenance: Provenance::default(),
-        coordinates: vec![coordinate],
-    }
+    sample::entry(n, seal_len).unwrap()
 }
 
 fn open(dir: &Path) -> (Arc<DiskEngine>, Store) {
@@ -136,7 +101,7 @@ fn prunes() {
         }
         assert!(outcomes.iter().take(receipts as usize).all(|durable| durable));
         let start = Instant::now();
-        let pruned = store.prune_below(&PinsDigest([3; 32]), Floor::at(100)).unwrap();
+        let pruned = store.prune_below(&PINS, Floor::at(100)).unwrap();
         let by_range = start.elapsed();
         let left = store.list(&Filter::default()).unwrap();
         let start = Instant::now();

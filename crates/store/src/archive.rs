@@ -7,9 +7,8 @@
 //! end      0 | entries, 8 bytes | BLAKE3 over everything before
 //! ```
 //!
-//! Numbers are little-endian. An archive is believed in nothing: each entry is checked and verified in full
-//! on its way in, and one that fails is refused by itself. A torn archive gives what came before the tear,
-//! and an error.
+//! Numbers are little-endian. An import trusts nothing in an archive: it checks and verifies each entry in full, and
+//! refuses an entry that fails, alone. From a torn archive it stores what came before the tear, and returns an error.
 
 use std::io::{self, Read, Write};
 
@@ -30,10 +29,10 @@ pub const VERSION: u16 = 1;
 const END: u8 = 0;
 const PROFILE: u8 = 1;
 const ENTRY: u8 = 2;
-/// What an import takes at once: a larger record is damage.
+/// The largest record that an import takes: a larger one is damage.
 const RECORD_BYTES_MAX: u64 = 256 << 20;
 
-/// Explanation an archive could not be written or read.
+/// Why an archive could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// The file could not be read or written.
@@ -42,16 +41,19 @@ pub enum ArchiveError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// It does not begin like an archive.
-    #[error("this is no archive of receipts")]
+    /// It does not begin with [`MAGIC`].
+    #[error("this is no archive of receipts: give a file that `reprise receipts export` wrote")]
     Magic,
-    /// It is of a format this code does not read.
-    #[error("the archive has format {found}, and this version reads format {VERSION}")]
+    /// It is of a format that this build does not read.
+    #[error(
+        "the archive has format {found}, and this build reads format {VERSION}: export it again with this build, or \
+         import it with the build that wrote it"
+    )]
     Version {
         /// The format it says it has.
         found: u16,
     },
-    /// It ends early, or a record says what no writer writes. What came before is imported.
+    /// It ends early, or a record holds what no export writes. What came before is imported.
     #[error("the archive is torn or damaged after {entries} entries, which were imported: {what}")]
     Torn {
         /// Entries read before.
@@ -77,9 +79,9 @@ pub struct Imported {
     pub new: u64,
     /// Receipts that were stored before.
     pub known: u64,
-    /// Receipts whose places are all final here.
+    /// Receipts whose coordinates are all below the prune floor here.
     pub below_floor: u64,
-    /// Entries that failed their check, with the statement they named, where one could be read.
+    /// Entries that failed their check: the statement, where it could be read, and the reason.
     pub refused: Vec<(Option<StatementId>, String)>,
 }
 
@@ -161,20 +163,20 @@ pub fn import(
                 take(store, verifier, &bytes, &keys, &mut imported)?;
             }
             [END] => break,
-            _ => return Err(reader.torn("a record is of no kind")),
+            _ => return Err(reader.torn("a record is of no known kind")),
         }
     }
     if u64::from_le_bytes(reader.array()?) != reader.entries {
-        return Err(reader.torn("the count of entries is another"));
+        return Err(reader.torn("its count of entries is wrong"));
     }
     let digest = *reader.hasher.finalize().as_bytes();
     if reader.array()? != digest {
-        return Err(reader.torn("the checksum is for other bytes"));
+        return Err(reader.torn("its checksum does not match"));
     }
     Ok(imported)
 }
 
-/// Checks one entry and stores it, or says why not.
+/// Checks one entry and stores it, or records why not.
 fn take(
     store: &dyn ReceiptStore,
     verifier: &dyn Verifier,
@@ -215,7 +217,7 @@ fn take(
     Ok(())
 }
 
-/// Writes on, and hashes what it writes.
+/// A writer that hashes what passes.
 struct Hashed<'a> {
     inner: &'a mut dyn Write,
     hasher: blake3::Hasher,
@@ -228,7 +230,7 @@ impl Hashed<'_> {
     }
 }
 
-/// Reads on, and hashes what it reads.
+/// A reader that hashes what passes.
 struct Reader<'a> {
     inner: &'a mut dyn Read,
     hasher: blake3::Hasher,

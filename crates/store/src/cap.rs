@@ -1,13 +1,12 @@
-//! The cap: a store that may hold so many bytes of receipts makes room before it takes another.
+//! The cap: a bound on the bytes of receipts. A store at its cap evicts before it stores another receipt.
 //!
-//! Room is made in the commit that needs it, on the writer, by the plan of [`crate::gc`]: without a place first,
-//! then the cheapest to prove again per byte, never what is pinned or what its user said may be needed
-//! ([`ReceiptStore::protect`](crate::ReceiptStore::protect)). Where all that is left is needed, the store grows
-//! over its cap rather than refuse a proof.
+//! The eviction is part of the commit that needs the room, on the writer. [`crate::gc`] plans it: entries without a
+//! coordinate first, then the cheapest to prove again per byte, never what is pinned or protected
+//! ([`ReceiptStore::protect`](crate::ReceiptStore::protect)). Where all the rest is protected, the store grows over its
+//! cap rather than refuse a proof.
 //!
-//! How full the store is is known from above: what was put is added, what was deleted is not taken off. When that
-//! bound meets the cap the entries are counted, and then evicted down to a mark below the cap, so that a count pays
-//! for many puts.
+//! The cap keeps an upper bound of the bytes stored: a put adds to it, a deletion does not lower it. When the bound
+//! reaches the cap, the entries are counted and evicted to a level below the cap, so that one count serves many puts.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -15,13 +14,14 @@ use std::sync::{Mutex, PoisonError};
 use reprise_model::coordinate::Checkpoint;
 
 use crate::gc::{self, Budget};
-use crate::index::{self, Ready, Staging};
+use crate::operation::{self, Ready};
 use crate::port::StoreError;
+use crate::staging::Staging;
 
 /// The share of the cap that is made free at once.
 const SLACK: u64 = 16;
 
-/// The bound, and what is known of how near it is.
+/// The cap, and an upper bound of what is stored.
 pub(crate) struct Cap {
     bytes_max: u64,
     state: Mutex<State>,
@@ -29,9 +29,9 @@ pub(crate) struct Cap {
 }
 
 struct State {
-    /// From where on each kind is needed. Until somebody says it, everything with a place is.
+    /// The checkpoint from which on each kind is protected. Before the first call, everything with a coordinate is.
     needed_from: [Checkpoint; 3],
-    /// No more bytes of receipts than this are stored.
+    /// An upper bound of the bytes of receipts stored.
     at_most: u64,
     /// The entries are counted when this is reached.
     count_at: u64,
@@ -45,12 +45,12 @@ impl Cap {
         Self { bytes_max, state: Mutex::new(state), evicted: AtomicU64::new(0) }
     }
 
-    /// How many entries made room so far.
+    /// How many entries were evicted so far.
     pub(crate) fn evicted(&self) -> u64 {
         self.evicted.load(Relaxed)
     }
 
-    /// Each kind is needed from these checkpoints on.
+    /// Protects each kind from these checkpoints on.
     pub(crate) fn protect(&self, needed_from: [Checkpoint; 3]) {
         let mut state = self.state();
         if state.needed_from != needed_from {
@@ -76,27 +76,27 @@ impl Cap {
         if state.at_most <= state.count_at {
             return Ok(());
         }
-        let entries = index::candidates(staging)?;
+        let entries = operation::candidates(staging)?;
         let room = self.bytes_max.saturating_sub(bytes);
         let stored: u64 = entries.iter().map(|entry| entry.bytes).sum();
-        // Down to the mark, but only where there is no room.
+        // Down to the lower level, but only where there is no room.
         let bytes_max = if stored > room { room.saturating_sub(self.bytes_max / SLACK) } else { stored };
         let plan = gc::choose(entries, &Budget { bytes_max, live_from: state.needed_from });
         for eviction in &plan.evictions {
-            // PRUNE SAFETY: it was chosen from what this very staging holds, neither pinned nor used where it is
-            // said to be needed; what goes costs its proof again, nothing else.
-            index::remove(staging, &eviction.id)?;
+            // PRUNE SAFETY: it was chosen from what this staging holds, and is neither pinned nor used where it is
+            // protected. What is lost is the cost of proving it again.
+            operation::remove(staging, &eviction.id)?;
         }
         self.evicted.fetch_add(plan.evictions.len() as u64, Relaxed);
         state.at_most = plan.bytes_after.saturating_add(bytes);
-        // Where everything is needed, it is not counted at every put.
+        // Where everything is protected, a count at every put would find nothing to evict.
         let grown = state.at_most.saturating_add(self.bytes_max / SLACK);
         state.count_at = if state.at_most > self.bytes_max { grown } else { self.bytes_max };
         if state.at_most > self.bytes_max {
             tracing::warn!(
                 bytes = state.at_most,
                 max = self.bytes_max,
-                "the receipt store is over its cap: all it holds may still be needed"
+                "the receipt store is over its cap: everything in it may still be needed"
             );
         }
         Ok(())

@@ -6,11 +6,11 @@
 //!   FORMAT      "reprise receipt store 2", and a checksum of these words
 //!   REVOKED     the revocations a second time, see `crate::revoked`
 //!   log/        the tables, see [`crate::disk`]
-//!   quarantine/ what failed its check: NAME.receipt with its bytes, NAME.reason with the cause in words
+//!   quarantine/ entries that failed their check: NAME.receipt with the bytes, NAME.reason with the cause in words
 //! ```
 //!
-//! One process has a store open at a time, and a second one is refused by the pid of the first. One that
-//! only reads needs no lock: see [`crate::read_only`].
+//! One process has a store open at a time. A second one is refused, with the pid of the first. A process that only
+//! reads needs no lock: see [`crate::read_only`].
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,11 +20,11 @@ use reprise_disk::data_dir::{self, LockError};
 
 use crate::medium::{self, Medium, MediumFile};
 
-/// The format of the directory that this code writes, and the only one it reads so far.
+/// The format of the directory that this build writes, and the only one it reads.
 pub const FORMAT: u32 = 2;
 const FORMAT_WORDS: &str = "reprise receipt store ";
 
-/// Explanation a store cannot be opened.
+/// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The operating system refused.
@@ -45,19 +45,19 @@ pub enum OpenError {
     InUse {
         /// The store's directory.
         dir: PathBuf,
-        /// The process, as it wrote itself down.
+        /// The process id that the lock file holds.
         pid: String,
     },
-    /// It is of a format this code does not read.
+    /// It is of a format that this build does not read.
     #[error(
-        "the receipt store in {} has format {found}, and this version reads format {FORMAT}: run the version \
-         that wrote it, or export its receipts there and import them here",
+        "the receipt store in {} has format {found}, and this build reads format {FORMAT}: run the build that \
+         wrote it, or export its receipts there and import them here",
         dir.display()
     )]
     ForeignFormat {
         /// The store's directory.
         dir: PathBuf,
-        /// What it says of itself.
+        /// The format that it states.
         found: String,
     },
     /// The directory holds something else.
@@ -101,15 +101,15 @@ impl Directory {
         Self::lock_and(medium, path, false)
     }
 
-    /// The same for a directory that is to be mended: a format file that is missing or damaged is written
-    /// anew, where there is a log beside it. One that names another format is refused still.
-    pub(crate) fn lock_to_mend(medium: Arc<dyn Medium>, path: &Path) -> Result<Self, OpenError> {
+    /// The same for a directory to repair: a missing or damaged format file is written again, where there is a log
+    /// beside it. A file that names another format is still refused.
+    pub(crate) fn lock_to_repair(medium: Arc<dyn Medium>, path: &Path) -> Result<Self, OpenError> {
         let log = path.join("log");
         let repair = medium.is_directory(&log).map_err(failed("read", &log))?;
         Self::lock_and(medium, path, repair)
     }
 
-    /// Compares the format of a directory that is to be read only: it is neither made, locked nor written.
+    /// Compares the format of a directory that is only read: it is neither made, locked nor written.
     pub(crate) fn compare_format(medium: &dyn Medium, path: &Path) -> Result<(), OpenError> {
         let format = path.join("FORMAT");
         let bytes = medium::read(medium, &format).map_err(failed("read", &format))?;
@@ -151,7 +151,7 @@ impl Directory {
                 write_whole(on, &format, format_text(FORMAT).as_bytes()).map_err(failed("write", &format))?
             }
         }
-        // The format file before the log, which would be refused without it; the log before what is stored in it.
+        // The order matters after a crash: a log without a format file is refused, so the file is durable first.
         sync(on, path)?;
         make_durably(on, &path.join("log"))?;
         Ok(Self { medium, path: path.into(), _lock: lock })
@@ -159,7 +159,7 @@ impl Directory {
 
     /// A directory without a format file must be new.
     fn refuse_foreign(medium: &dyn Medium, path: &Path) -> Result<(), OpenError> {
-        // A crash between the lock and the format leaves these.
+        // A crash between the lock and the format file leaves these.
         let ours = |name: &String| name == "LOCK" || name == "FORMAT.new";
         let names = medium.list(path).map_err(failed("list", path))?;
         match names.into_iter().find(|name| !ours(name)) {
@@ -168,34 +168,34 @@ impl Directory {
         }
     }
 
-    /// What it lies on.
+    /// The medium that it is on.
     pub(crate) fn medium(&self) -> &dyn Medium {
         self.medium.as_ref()
     }
 
-    /// Where the tables live.
+    /// The folder of the log.
     pub(crate) fn log(&self) -> PathBuf {
         self.path.join("log")
     }
 
-    /// Where the revocations are kept a second time.
+    /// The file with the copy of the revocations.
     pub(crate) fn revoked(&self) -> PathBuf {
         revoked_in(&self.path)
     }
 
-    /// Writes a small file of the directory so that it is durable, and whole whatever happens.
+    /// Writes a small file of the directory durably. After a crash it is there whole, old or new.
     pub(crate) fn write_durably(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         write_whole(self.medium(), path, bytes)?;
         self.medium.sync_directory(&self.path)
     }
 
-    /// Where what failed is kept.
+    /// The folder of entries that failed their check.
     pub(crate) fn quarantine(&self) -> PathBuf {
         self.path.join("quarantine")
     }
 }
 
-/// Where the revocations are kept a second time.
+/// The file with the copy of the revocations.
 pub(crate) fn revoked_in(dir: &Path) -> PathBuf {
     dir.join("REVOKED")
 }
@@ -205,7 +205,7 @@ fn damaged(file: PathBuf, text: &str) -> OpenError {
     OpenError::Damaged { file, found: text.chars().filter(|c| !c.is_control()).take(40).collect() }
 }
 
-/// What a format file holds: a line for people, and a line that shows damage to it.
+/// What a format file holds: a line for people, and a line with its checksum.
 fn format_text(version: u32) -> String {
     let line = format!("{FORMAT_WORDS}{version}");
     let check = blake3::hash(line.as_bytes()).to_hex();
@@ -230,7 +230,7 @@ fn make_durably(medium: &dyn Medium, path: &Path) -> Result<(), OpenError> {
     data_dir::make(medium, path).map_err(refused)
 }
 
-/// Explanation a directory cannot be held, in a store's words.
+/// Why a directory cannot be locked, as an error of the store.
 fn refused(error: LockError) -> OpenError {
     match error {
         LockError::Io { action: doing, path, source } => OpenError::Io { doing, path, source },
@@ -240,7 +240,7 @@ fn refused(error: LockError) -> OpenError {
 
 fn sync(medium: &dyn Medium, directory: &Path) -> Result<(), OpenError> {
     match medium.sync_directory(directory) {
-        // One that may be passed through and not read cannot be synced by this user.
+        // This user may pass through the directory but not read it, so cannot sync it.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         synced => synced.map_err(failed("sync", directory)),
     }

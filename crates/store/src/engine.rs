@@ -1,7 +1,7 @@
-//! The engine: named tables of sorted bytes with atomic, durable commits. All that the store asks of a disk.
+//! The storage engine: named tables of sorted bytes with atomic, durable commits. The store asks nothing else of a disk.
 //!
-//! Everything a receipt store *means* is decided above this line, once, for every engine; an engine decides
-//! nothing. Implemented by [`MemoryEngine`](crate::memory::MemoryEngine),
+//! An engine stores bytes and does not interpret them: the meaning of a table is decided once, in the store, for every
+//! engine. Implemented by [`MemoryEngine`](crate::memory::MemoryEngine),
 //! [`DiskEngine`](crate::disk::DiskEngine), and the failing decorators of the tests.
 
 use std::collections::BTreeMap;
@@ -71,10 +71,10 @@ pub type Changes = BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>>;
 /// A value in two parts.
 pub type Parts = (Vec<u8>, Vec<u8>);
 
-/// Says of a value's beginning how long its first part is.
+/// Takes the beginning of a value and returns the length of its first part.
 pub type Split<'a> = &'a dyn Fn(&[u8]) -> usize;
 
-/// How much of a value is shown to whoever splits it.
+/// How many bytes of a value a [`Split`] is shown.
 pub const SPLIT_WITHIN: u64 = 512;
 
 /// A key and its value.
@@ -84,7 +84,7 @@ pub type Pair = (Vec<u8>, Vec<u8>);
 ///
 /// An engine that cannot return one value because it is damaged says [`StoreError::Damaged`]; the store
 /// then forgets that value and goes on.
-pub trait Engine: Send + Sync {
+pub trait StorageEngine: Send + Sync {
     /// The value under `key`, where there is one.
     fn read(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
@@ -114,7 +114,7 @@ pub trait Engine: Send + Sync {
     /// no reader before. Without changes it fails where an earlier failed commit may still come back.
     fn commit(&self, changes: Changes, sync: bool) -> Result<(), StoreError>;
 
-    /// Puts bytes that failed their check aside, with the reason, where a person can look at them.
+    /// Keeps bytes that failed their check, with the reason, where a person can look at them.
     fn quarantine(&self, name: &str, bytes: &[u8], reason: &str) -> Result<(), StoreError>;
 
     /// The tiers that envelopes are read from, the nearest first; none where there is one place only.
@@ -123,7 +123,7 @@ pub trait Engine: Send + Sync {
     }
 }
 
-/// The first key after every key that begins with `prefix`; `None` where no key is.
+/// The first key after every key that begins with `prefix`; `None` where there is none.
 pub fn after(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
     let mut end = prefix[..=last].to_vec();
@@ -131,13 +131,13 @@ pub fn after(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(end)
 }
 
-/// What was read, or nothing where the engine noticed damage: a cache may forget.
+/// What was read, or the default where the engine noticed damage.
 ///
-/// Only for reads whose "nothing" is safe: nothing is deleted because of it.
+/// Only for reads where the default is safe: no caller deletes anything because of it.
 pub fn undamaged<T: Default>(read: Result<T, StoreError>) -> Result<T, StoreError> {
     match read {
         Err(StoreError::Damaged { path, reason }) => {
-            tracing::warn!(path = %path.display(), %reason, "a record of the receipt store is unreadable: taken as absent");
+            tracing::warn!(path = %path.display(), %reason, "a record of the receipt store is unreadable and counts as absent");
             Ok(T::default())
         }
         read => read,

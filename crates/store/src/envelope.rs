@@ -34,7 +34,7 @@ use crate::provenance::Provenance;
 
 /// The first bytes of every envelope.
 pub const MAGIC: [u8; 8] = *b"RPRSRCPT";
-/// The version this code writes, and the only one it reads so far.
+/// The version that this build writes, and the only one it reads.
 pub const VERSION: u16 = 1;
 /// The key-derivation context of the checksum.
 pub const CONTEXT: &str = "reprise 2026-11 receipt envelope";
@@ -43,7 +43,7 @@ pub const HEAD_LEN: usize = 156;
 /// The length of the checksum at the end.
 pub const CHECKSUM_LEN: usize = 32;
 
-/// Explanation bytes are not an envelope.
+/// Why bytes are not an envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
     /// The length is not what the head says.
@@ -54,27 +54,27 @@ pub enum EnvelopeError {
         /// The length there should be.
         expected: u64,
     },
-    /// It does not begin like an envelope.
+    /// It does not begin with [`MAGIC`].
     #[error("the envelope does not begin with the magic bytes")]
     Magic,
-    /// It is of a format this code does not read.
+    /// It is of a format that this build does not read.
     #[error("the envelope has format {found}, and this build reads format {VERSION}")]
     Version {
         /// The format it says it has.
         found: u16,
     },
-    /// A field holds what no writer writes.
+    /// A field holds a value that is never written.
     #[error("the envelope's {field} cannot be read")]
     Field {
         /// Which.
         field: &'static str,
     },
-    /// The checksum is for other bytes.
+    /// The checksum does not match.
     #[error("the envelope's checksum does not match")]
     Checksum,
 }
 
-/// An envelope that was taken apart and not yet checked.
+/// An envelope whose fields are read, and not yet checked.
 #[derive(Debug)]
 pub struct Unchecked {
     kind: Kind,
@@ -85,7 +85,7 @@ pub struct Unchecked {
     checksum: [u8; CHECKSUM_LEN],
 }
 
-/// A whole envelope. Its receipt is what was stored, which does not mean that it verifies.
+/// A whole envelope. Its receipt is the one that was stored; whether it verifies is another question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     /// The kind of the statement.
@@ -164,13 +164,14 @@ pub fn seal_at(front: &[u8]) -> usize {
 }
 
 impl Unchecked {
-    /// Takes the bytes apart, by lengths that are checked before they are used.
+    /// Splits the bytes into fields. Every length is checked before it is used.
     pub fn decode(mut bytes: Vec<u8>) -> Result<Self, EnvelopeError> {
         let rest = bytes.split_off(seal_at(&bytes).min(bytes.len()));
         Self::of_parts(&bytes, rest)
     }
 
-    /// The same, of what comes before the seal and the rest, whose allocation the seal keeps: it is most of it.
+    /// The same, from the bytes before the seal and the rest. The seal keeps the allocation of the rest, because it is
+    /// most of it.
     pub fn of_parts(front: &[u8], mut rest: Vec<u8>) -> Result<Self, EnvelopeError> {
         let found = (front.len() + rest.len()) as u64;
         let Some((head, journal)) = front.split_first_chunk::<HEAD_LEN>() else {

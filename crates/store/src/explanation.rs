@@ -1,7 +1,7 @@
-//! Why a coordinate is a hit or a miss, for a person.
+//! Why a coordinate is a hit or a miss, explained to a person.
 //!
-//! A person names a coordinate as [`CoordinateQuery`]: the place in words, the rest only where it matters. What is left
-//! out is taken from the nearest place that is stored, so that the answer is about what was said.
+//! A person names a coordinate as a [`CoordinateQuery`]: checkpoint, block and position, and the rest only where it
+//! matters. The nearest stored coordinate supplies what is left out.
 
 use std::cmp::Reverse;
 use std::str::FromStr;
@@ -12,12 +12,12 @@ use reprise_model::statement::{Kind, StatementId};
 
 use crate::port::{Filter, ReceiptStore, StoreError};
 
-/// What is to be said of a coordinate.
+/// The explanation of a coordinate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Explanation {
     /// Statements are used there; each with whether its receipt is stored. More than one is a divergence.
     Used(Vec<(StatementId, bool)>),
-    /// It lies below the prune floor: whatever was there is final and gone.
+    /// It lies below the prune floor: whatever was there is final and pruned.
     Pruned {
         /// The floor.
         floor: Checkpoint,
@@ -35,7 +35,7 @@ pub enum Explanation {
     Nothing,
 }
 
-/// Looks into it.
+/// Explains a coordinate.
 pub fn explain(store: &dyn ReceiptStore, coordinate: &Coordinate) -> Result<Explanation, StoreError> {
     let ids = store.at(coordinate)?;
     if !ids.is_empty() {
@@ -51,8 +51,8 @@ pub fn explain(store: &dyn ReceiptStore, coordinate: &Coordinate) -> Result<Expl
     let coordinates =
         entries.iter().flat_map(|entry| entry.coordinates.iter().map(|other| (*other, entry.id)));
     let here = coordinates.filter(|(other, _)| other.checkpoint == coordinate.checkpoint);
-    // Of two that part in the same field, the one that agrees in more of the rest is nearer; the key decides
-    // between equals, so that the answer does not hang on the order of ids.
+    // Of two that differ first in the same field, the one that agrees in more of the rest is nearer. The key decides
+    // between equals, so that the answer does not depend on the order of ids.
     let nearest = here.max_by_key(|(other, _)| {
         let fields = agreement(coordinate, other);
         let agreeing = fields.iter().filter(|equal| **equal).count();
@@ -95,11 +95,11 @@ pub struct CoordinateQuery {
     pub block: String,
     /// Where in the block.
     pub position: PositionQuery,
-    /// The program, where it was said.
+    /// The program, where the query names one.
     pub program: Option<ProgramId>,
-    /// The proof profile, where it was said.
+    /// The proof profile, where the query names one.
     pub profile: Option<ProfileId>,
-    /// The pins, where they were said.
+    /// The pins, where the query names them.
     pub pins: Option<PinsDigest>,
 }
 
@@ -117,7 +117,7 @@ pub enum PositionQuery {
     Aggregate(Checkpoint, String),
 }
 
-/// Why a coordinate cannot be told from what was said.
+/// Why a query names no coordinate.
 #[derive(Debug, thiserror::Error)]
 pub enum CoordinateQueryError {
     /// It is not written like one.

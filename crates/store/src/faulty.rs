@@ -1,4 +1,4 @@
-//! Stores and engines that fail when they are told to. For tests.
+//! Stores and engines that fail on request. For tests.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -11,7 +11,7 @@ use reprise_model::digest::{PinsDigest, ProfileId};
 use reprise_model::profile::ProofProfile;
 use reprise_model::statement::{Claim, Statement, StatementId};
 
-use crate::engine::{Changes, Engine, Pair, Table};
+use crate::engine::{Changes, Pair, StorageEngine, Table};
 use crate::port::{
     Completion, CoordinateOutcome, EntryDetails, Filter, Floor, Lookup, NewEntry, PruneOutcome, PutOutcome,
     ReceiptStore, Stats, StoreError, Summary, TierStats,
@@ -26,7 +26,7 @@ fn full() -> StoreError {
     }
 }
 
-/// A store in front of another that fails while it is told to, as a full disk does.
+/// A store in front of another that fails on request, as over a full disk.
 pub struct FaultyStore {
     inner: Arc<dyn ReceiptStore>,
     reads_fail: AtomicBool,
@@ -34,17 +34,17 @@ pub struct FaultyStore {
 }
 
 impl FaultyStore {
-    /// Passes everything on, until told otherwise.
+    /// Passes everything on, until a fault is requested.
     pub fn new(inner: Arc<dyn ReceiptStore>) -> Self {
         Self { inner, reads_fail: AtomicBool::new(false), writes_fail: AtomicBool::new(false) }
     }
 
-    /// Lets reads fail, or no longer.
+    /// Makes reads fail, or succeed again.
     pub fn fail_reads(&self, fail: bool) {
         self.reads_fail.store(fail, Ordering::Relaxed);
     }
 
-    /// Lets writes fail, or no longer.
+    /// Makes writes fail, or succeed again.
     pub fn fail_writes(&self, fail: bool) {
         self.writes_fail.store(fail, Ordering::Relaxed);
     }
@@ -132,7 +132,7 @@ impl ReceiptStore for FaultyStore {
 
 /// An engine in front of another that stops, corrupts and counts.
 pub struct FaultyEngine {
-    inner: Arc<dyn Engine>,
+    inner: Arc<dyn StorageEngine>,
     /// Commits until every further one fails; `u64::MAX` for never.
     commits_left: AtomicU64,
     unreadable: Mutex<BTreeSet<(Table, Vec<u8>)>>,
@@ -140,8 +140,8 @@ pub struct FaultyEngine {
 }
 
 impl FaultyEngine {
-    /// Passes everything on, until told otherwise.
-    pub fn new(inner: Arc<dyn Engine>) -> Self {
+    /// Passes everything on, until a fault is requested.
+    pub fn new(inner: Arc<dyn StorageEngine>) -> Self {
         Self {
             inner,
             commits_left: AtomicU64::new(u64::MAX),
@@ -150,7 +150,7 @@ impl FaultyEngine {
         }
     }
 
-    /// Lets every commit fail after so many more, as a full disk does.
+    /// Makes every commit fail after so many more, as over a full disk.
     pub fn stop_after(&self, commits: u64) {
         self.commits_left.store(commits, Ordering::Relaxed);
     }
@@ -165,7 +165,7 @@ impl FaultyEngine {
         self.unreadable().insert((table, key.to_vec()));
     }
 
-    /// Changes the stored bytes behind the store's back.
+    /// Changes stored bytes without the store's knowledge.
     pub fn tamper(
         &self,
         table: Table,
@@ -195,7 +195,7 @@ impl FaultyEngine {
     }
 }
 
-impl Engine for FaultyEngine {
+impl StorageEngine for FaultyEngine {
     fn read(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.refuse(table, key)?;
         if table == Table::Receipts {

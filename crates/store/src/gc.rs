@@ -1,8 +1,8 @@
-//! Eviction: what goes when the store is fuller than it may be.
+//! Eviction: which receipts are deleted when the store is over its budget.
 //!
-//! The plan is a pure function of the entries and the budget, so that a dry run and the run are one. Never
-//! evicted: what is pinned, and what is used at a checkpoint from which a reorg or an unsettled bundle may
-//! still need it. Of the rest, what has no place goes first, then the cheapest to prove again per byte.
+//! The plan is a pure function of the entries and the budget, so that a dry run and a run choose the same. The plan
+//! never evicts what is pinned, or what is used at a checkpoint where a reorg or an unsettled bundle may still need it.
+//! Of the rest, entries without a coordinate go first, then the cheapest to prove again per byte.
 
 use std::cmp::Ordering;
 
@@ -23,7 +23,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// From where on an entry of this kind stays.
+    /// The checkpoint from which on an entry of this kind stays.
     pub fn live_from(&self, kind: Kind) -> Checkpoint {
         match kind {
             Kind::Transaction => self.live_from[0],
@@ -33,7 +33,7 @@ impl Budget {
     }
 }
 
-/// Explanation an entry is to go.
+/// Why an entry is evicted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     /// It is used nowhere that the store knows of.
@@ -42,7 +42,7 @@ pub enum Cause {
     Cheapest,
 }
 
-/// One entry that is to go.
+/// One entry to evict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Eviction {
     /// Which.
@@ -53,14 +53,14 @@ pub struct Eviction {
     pub bytes: u64,
     /// What it costs to prove again.
     pub took_ms: u64,
-    /// Explanation it goes.
+    /// Why.
     pub cause: Cause,
 }
 
-/// What is to go, and what that leaves.
+/// What is evicted, and what that leaves.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
-    /// In the order in which they go.
+    /// In the order of eviction.
     pub evictions: Vec<Eviction>,
     /// Bytes of envelopes now.
     pub bytes_before: u64,
@@ -68,7 +68,7 @@ pub struct Plan {
     pub bytes_after: u64,
 }
 
-/// What is looked at of an entry.
+/// What the plan looks at of an entry.
 #[derive(Debug, Clone)]
 pub(crate) struct Candidate {
     pub(crate) id: StatementId,
@@ -93,12 +93,12 @@ impl From<&Summary> for Candidate {
     }
 }
 
-/// Decides what goes. What is left is within the budget, or is all live.
+/// Chooses what is evicted. The rest is within the budget, or may not be evicted.
 pub fn plan(entries: &[Summary], budget: &Budget) -> Plan {
     choose(entries.iter().map(Candidate::from).collect(), budget)
 }
 
-/// The same.
+/// [`plan`] over candidates.
 pub(crate) fn choose(entries: Vec<Candidate>, budget: &Budget) -> Plan {
     let bytes_before = entries.iter().map(|entry| entry.bytes).sum();
     let mut plan = Plan { evictions: Vec::new(), bytes_before, bytes_after: bytes_before };
@@ -127,7 +127,7 @@ fn is_live(entry: &Candidate, budget: &Budget) -> bool {
     entry.pinned || entry.last_used.is_some_and(|last| last >= budget.live_from(entry.kind))
 }
 
-/// Orders what goes first: without a place, then fewer milliseconds a byte, then by id.
+/// The order of eviction: without a coordinate, then fewer milliseconds a byte, then by id.
 fn cheaper(a: &Candidate, b: &Candidate) -> Ordering {
     let per_byte = |entry: &Candidate, other: &Candidate| u128::from(entry.took_ms) * u128::from(other.bytes);
     b.last_used
@@ -137,7 +137,7 @@ fn cheaper(a: &Candidate, b: &Candidate) -> Ordering {
         .then_with(|| a.id.cmp(&b.id))
 }
 
-/// Plans over a store's entries and carries the plan out, unless `dry_run`. Returns what went, or would go.
+/// Plans over a store's entries and carries the plan out, unless `dry_run`. Returns what was evicted, or would be.
 pub fn collect(store: &dyn ReceiptStore, budget: &Budget, dry_run: bool) -> Result<Plan, StoreError> {
     let mut plan = plan(&store.list(&Filter::default())?, budget);
     if dry_run {

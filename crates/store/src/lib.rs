@@ -4,10 +4,15 @@
 //! |---|---|
 //! | [`port`] | [`ReceiptStore`]: the questions that the rest of Reprise may ask, and their answers |
 //! | [`provenance`] | how a receipt came to be |
-//! | [`store`] | [`Store`]: the one implementation, over any engine; checks what it reads |
-//! | `index` | what each write means: places, pins, pruning, quarantine; pure |
+//! | [`store`] | [`Store`]: the one implementation, over any engine |
+//! | [`options`], [`policy`] | what a store is opened with: bounds, durability, verification |
+//! | `checker` | reads a stored receipt, checks it, quarantines what fails |
+//! | `tables` | the engine's tables, read as entries, marks, floors and revocations |
+//! | `pruner` | deletes what is final or revoked, a page at a time |
+//! | `operation` | what each write means: places, pins, pruning, quarantine; pure |
+//! | `staging` | the tables as they will be once the group under way is committed |
 //! | `writer` | the one writer: a queue, and a flush for a group of writes |
-//! | [`engine`] | [`Engine`]: sorted tables with atomic, durable commits |
+//! | [`engine`] | [`StorageEngine`]: sorted tables with atomic, durable commits |
 //! | [`memory`], [`disk`] | the engines |
 //! | [`tiered`] | memory in front of an engine |
 //! | [`read_only`] | the disk's tables at one moment, while another process writes them |
@@ -19,14 +24,14 @@
 //! | `cap` | evicts before a bounded store grows over its limit |
 //! | [`explanation`] | why a coordinate is a hit or a miss |
 //! | [`envelope`], `record` | the bytes |
-//! | [`policy`] | durability and verification, named |
 //! | `metered` | the counters |
-//! | `faulty` | stores and engines that fail when told to, behind `test-utils` |
+//! | `faulty`, `sample` | stores and engines that fail on request, and sample receipts, behind `test-utils` |
 //!
 //! The format, the engine's choice and its figures are in the crate's `DESIGN.md`.
 
 pub mod archive;
 mod cap;
+mod checker;
 pub mod directory;
 pub mod disk;
 pub mod engine;
@@ -35,25 +40,32 @@ pub mod explanation;
 #[cfg(feature = "test-utils")]
 pub mod faulty;
 pub mod gc;
-mod index;
 pub mod memory;
 mod metered;
+mod operation;
+pub mod options;
 pub mod policy;
 pub mod port;
 pub mod provenance;
+mod pruner;
 pub mod read_only;
 mod record;
 mod revoked;
 pub mod salvage;
+#[cfg(feature = "test-utils")]
+pub mod sample;
+mod staging;
 pub mod store;
+mod tables;
 pub mod tiered;
 mod writer;
 
 pub use directory::OpenError;
-pub use engine::Engine;
+pub use engine::StorageEngine;
+pub use options::Options;
 pub use policy::{Durability, VerifyPolicy, WriterMode};
 pub use port::ReceiptStore;
 pub use reprise_disk::medium;
 #[cfg(feature = "test-utils")]
 pub use reprise_disk::simulated;
-pub use store::{Options, Store};
+pub use store::Store;

@@ -1,22 +1,22 @@
-//! The engine that forgets with its process: for tests, and for the tier above a disk.
+//! The engine in memory, lost when its process ends: for tests.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{PoisonError, RwLock};
 
-use crate::engine::{Changes, Engine, Pair, Table};
+use crate::engine::{Changes, Pair, StorageEngine, Table};
 use crate::port::StoreError;
 
 /// All tables, one after the other.
 type Sorted = BTreeMap<(Table, Vec<u8>), Vec<u8>>;
 
-/// Sorted tables in memory. "Durable" means here: for as long as the process lives.
+/// Sorted tables in memory. "Durable" means until the process ends.
 #[derive(Debug, Default)]
 pub struct MemoryEngine {
     tables: RwLock<Sorted>,
 }
 
-impl Engine for MemoryEngine {
+impl StorageEngine for MemoryEngine {
     fn read(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
         Ok(tables.get(&(table, key.to_vec())).cloned())

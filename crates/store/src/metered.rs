@@ -28,7 +28,7 @@ struct KindCounters {
 impl Counters {
     /// Counts a look-up that answered.
     pub(crate) fn looked_up(&self, lookup: &Lookup, kind: Option<Kind>, took_ms: u64) {
-        // An entry whose kind is lost with it counts among the transactions, the cheapest.
+        // An entry whose kind cannot be read counts as a transaction, the cheapest kind.
         let of = &self.kinds[kind.unwrap_or(Kind::Transaction) as usize];
         match lookup {
             Lookup::Hit(_) => {
@@ -70,12 +70,12 @@ impl Counters {
         self.verifications.fetch_add(1, Relaxed);
     }
 
-    /// Counts the alarms of a placement.
+    /// Counts the divergences of newly added coordinates.
     pub(crate) fn coordinates_added(&self, coordinates: &CoordinateOutcome) {
         self.divergences.fetch_add(coordinates.diverged, Relaxed);
     }
 
-    /// The figures, without what only the tables know.
+    /// The figures, without those that are counted from the tables.
     pub(crate) fn stats(&self) -> Stats {
         let kind = |of: &KindCounters| KindStats {
             hits: of.hits.load(Relaxed),

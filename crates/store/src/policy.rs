@@ -1,4 +1,4 @@
-//! What a store may be told: how durable a put is, and how far a stored receipt is believed.
+//! The policies of a store: how durable a put is, and when a stored receipt is verified again.
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,8 +21,8 @@ pub enum WriterMode {
     /// A thread of the store's, as soon as something is queued.
     #[default]
     ByThread,
-    /// Whoever waits for a write, and [`Store::flush`](crate::Store::flush): the store has no thread, and what is
-    /// submitted stays queued until then. For simulations.
+    /// The caller that waits for a write, and [`Store::flush`](crate::Store::flush). The store has no thread, and a
+    /// submission stays queued until then. For simulations.
     ByCaller,
 }
 

@@ -11,8 +11,8 @@
 //!   [`Durability`](crate::Durability) says. A receipt is visible to readers no earlier than that.
 //! * **Errors are values and are not misses.** A [`Lookup::Miss`] means "prove it"; an error means "the
 //!   store could not tell", and [`StoreError::is_transient`] says whether waiting can help.
-//! * **Nothing is invalidated.** A receipt leaves by pruning (its last coordinate is final and no pin is
-//!   left), by the user's hand, or into quarantine.
+//! * **Nothing is invalidated.** A receipt leaves by pruning (its last coordinate is final and no pin is left), by
+//!   eviction, by a command of the user, or into quarantine.
 
 use std::fmt;
 use std::io;
@@ -73,20 +73,19 @@ pub trait ReceiptStore: Send + Sync {
     /// before it is stored.
     fn pin(&self, id: &StatementId, owner: &str) -> Result<(), StoreError>;
 
-    /// Gives up a pin. A receipt that has neither coordinates nor pins left is collected in the same
-    /// commit. Returns whether there was such a pin.
+    /// Removes a pin. A receipt that has neither coordinates nor pins left is deleted in the same commit. Returns
+    /// whether there was such a pin.
     fn unpin(&self, id: &StatementId, owner: &str) -> Result<bool, StoreError>;
 
     /// Deletes a receipt with its coordinates, whatever its pins. Returns whether it was stored.
     fn remove(&self, id: &StatementId) -> Result<bool, StoreError>;
 
     /// Deletes a receipt with its coordinates, unless it is pinned or used at `live_from` or later, which
-    /// is looked at in the commit that deletes. Returns whether it went.
+    /// is looked at in the commit that deletes. Returns whether it was deleted.
     fn evict(&self, id: &StatementId, live_from: Checkpoint) -> Result<bool, StoreError>;
 
     /// Says from which checkpoint on an entry of each kind, in the order of [`Kind::ALL`], may still be needed.
-    /// A store that is bounded makes room with others; until it is told, it takes all that have a place for
-    /// needed.
+    /// A bounded store evicts other entries. Before the first call, every entry with a coordinate counts as needed.
     fn protect(&self, needed_from: [Checkpoint; Kind::COUNT]);
 
     /// Records that everything below `floor` that is proved under these pins is final, then deletes its coordinates
@@ -104,9 +103,9 @@ pub trait ReceiptStore: Send + Sync {
     /// The profiles described so far.
     fn profiles(&self) -> Result<Vec<ProofProfile>, StoreError>;
 
-    /// Deletes every receipt of a proof profile, whatever its coordinates and pins, because its verifier is
-    /// no longer believed, and remembers that: none that was stored before is ever handed out again, even if a
-    /// crash or damage brings it back. What is put later is believed. Returns how many were deleted.
+    /// Deletes every receipt of a proof profile, whatever its coordinates and pins, because its verifier is no longer
+    /// trusted. The revocation is recorded: no receipt stored before is ever handed out again, even if a crash or
+    /// damage brings it back. A receipt that is put later is valid. Returns how many were deleted.
     fn revoke(&self, profile: &ProfileId) -> Result<u64, StoreError>;
 
     /// What is stored, and what happened since the store was opened.
@@ -139,7 +138,7 @@ impl Lookup {
     }
 }
 
-/// Explanation a look-up found nothing to hand out.
+/// Why a look-up found no receipt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MissReason {
     /// Nothing is stored under the id.
@@ -161,7 +160,7 @@ impl fmt::Display for MissReason {
     }
 }
 
-/// Explanation an entry went to quarantine.
+/// Why an entry went to quarantine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QuarantineReason {
     /// The envelope is torn, flipped, or of another format.
@@ -173,7 +172,7 @@ pub enum QuarantineReason {
         /// The statement it holds.
         found: StatementId,
     },
-    /// The cryptography says no.
+    /// The verifier refused it.
     #[error("verification failed: {0}")]
     Verification(VerifyError),
     /// The engine noticed damage and cannot return the bytes.
@@ -220,7 +219,7 @@ pub struct CoordinateOutcome {
     pub below_floor: u64,
     /// Left out, their statement not being stored.
     pub not_stored: u64,
-    /// Newly recorded beside another statement at the same coordinate: the alarm.
+    /// Newly recorded beside another statement at the same coordinate: a divergence.
     pub diverged: u64,
 }
 
@@ -229,9 +228,9 @@ pub struct CoordinateOutcome {
 pub struct PruneOutcome {
     /// Coordinates deleted.
     pub coordinates: u64,
-    /// Receipts collected.
+    /// Receipts deleted.
     pub receipts: u64,
-    /// Bytes of envelopes collected.
+    /// Bytes of their envelopes.
     pub bytes: u64,
 }
 
@@ -252,7 +251,7 @@ pub struct Filter {
     pub limit: Option<usize>,
 }
 
-/// One entry, as the index knows it.
+/// One entry, as the tables record it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
     /// The id it is stored under.
@@ -275,14 +274,14 @@ pub struct Summary {
     pub verified_at_ms: Option<u64>,
     /// Where it is used.
     pub coordinates: Vec<Coordinate>,
-    /// Who keeps it.
+    /// The owners of its pins.
     pub pins: Vec<String>,
 }
 
 /// One entry, read for a person.
 #[derive(Debug, Clone)]
 pub struct EntryDetails {
-    /// What the index knows.
+    /// What the tables record.
     pub summary: Summary,
     /// The receipt, if its envelope is whole; what is wrong with it, if not. Unverified either way.
     pub receipt: Result<Receipt, QuarantineReason>,
@@ -317,23 +316,24 @@ pub struct Stats {
     pub tiers: Vec<TierStats>,
 }
 
-/// Below which everything that is proved under some pins was let go.
+/// A checkpoint below which everything that is proved under some pins is pruned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, BorshSerialize, BorshDeserialize)]
 pub struct Floor {
-    /// What lies below is final, and settled for good.
+    /// What lies below is final, and settled by a settlement that is final.
     pub below: Checkpoint,
-    /// How far the chain had come: a chain that has come farther, and has not shown what the floor stands on, is another.
+    /// The height of the chain when the floor was raised. A chain that is higher, and has not shown the settlement that
+    /// raised the floor, is another chain.
     pub seen: Checkpoint,
 }
 
 impl Floor {
-    /// A floor on a chain that had come no farther.
+    /// A floor at the tip of its chain.
     pub const fn at(checkpoint: u64) -> Self {
         Self { below: Checkpoint(checkpoint), seen: Checkpoint(checkpoint) }
     }
 }
 
-/// The figures of one tier, since opening. A tier answers with bytes; what they are worth is checked above.
+/// The figures of one tier, since opening. A tier answers with bytes; the store checks them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TierStats {
     /// Which.
@@ -393,7 +393,7 @@ pub struct KindStats {
     pub misses_unverifiable: u64,
 }
 
-/// Explanation the store could not do what it was asked.
+/// Why the store could not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The operating system refused.
@@ -415,7 +415,7 @@ pub enum StoreError {
     Damaged {
         /// The directory or file.
         path: PathBuf,
-        /// The engine's words.
+        /// The engine's explanation.
         reason: String,
     },
     /// The engine refused for another reason.
@@ -426,7 +426,7 @@ pub enum StoreError {
         /// The engine's words.
         reason: String,
     },
-    /// The store was opened to be read only.
+    /// The store was opened for reading only.
     #[error("the receipt store in {} is open for reading only: another process writes it", path.display())]
     ReadOnly {
         /// The directory.
@@ -435,10 +435,10 @@ pub enum StoreError {
     /// The store is shut down.
     #[error("the receipt store is closed: open it again")]
     Closed,
-    /// A completion asked the store to wait for its own writer, or its queue is full meanwhile.
+    /// A completion asked the store to wait for its own writer, or found the queue full.
     #[error("a callback of the receipt store waits for the store itself: move that work to another thread")]
     Reentrant,
-    /// Code of the store or its engine panicked. Nothing of the write it was at is stored.
+    /// Code of the store or its engine panicked. Nothing of the write under way is stored.
     #[error("the receipt store panicked at this write: the panic's own message is in the log")]
     Panicked,
     /// The claim asked for is not the statement's.
@@ -468,13 +468,13 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the same request can succeed later without anyone mending the store: a full disk, a device
-    /// that does not answer. The pipeline pauses on these and asks again.
+    /// Whether the same request can succeed later without a repair: a full disk, a device that does not answer. The
+    /// pipeline waits after such an error and asks again.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Io { .. })
     }
 
-    /// Whether the disk is full: nothing is wrong, and it can be written again as soon as there is room.
+    /// Whether the disk is full: writes succeed again as soon as there is room.
     pub fn is_full(&self) -> bool {
         let full = |kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
         matches!(self, Self::Io { source, .. } if full(source.kind()))

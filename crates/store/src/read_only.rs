@@ -1,4 +1,4 @@
-//! The engine that reads what another process may be writing: the tables of a directory at one moment.
+//! The engine that reads a directory while another process may write it: the tables at one moment.
 //!
 //! It takes no lock and writes nothing, so a running node is not disturbed. What makes that safe is the log
 //! ([`crate::disk`]): a segment only grows at its end, frames carry their own checks, and a file that cleaning
@@ -6,21 +6,23 @@
 //!
 //! # One moment
 //!
-//! The segments are listed, all of them opened, and listed again: where the lists differ, a segment was begun or
-//! cleaned away meanwhile, and it is done over, a bounded number of times. Where they agree, what is open is a
-//! beginning of the log as it was at one time, and replaying it gives the tables of that time. The last segment
-//! may end in half a frame: a write that is under way. It is left out, in silence.
+//! The engine lists the segments, opens all of them, and lists them again. Where the lists differ, the writer began or
+//! cleaned a segment meanwhile, and the engine starts over, at most `ATTEMPTS_MAX` times. Where they agree, the open
+//! files hold a prefix of the log as it was at one moment, and the replay gives the tables of that moment. The last
+//! segment may end in half a frame, a write under way: it is left out.
 //!
-//! A frame is written before it is synced, so the last commit seen may be one that is not acknowledged yet. If
-//! the writer then fails to sync and cuts it off, a value of it that is read later is damaged, which is a miss.
+//! A frame is written before it is synced, so the last commit seen may not be acknowledged yet. If the writer then
+//! fails to sync and cuts it off, a later read of a value in it finds damage, which is a miss.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::directory::{self, Directory, OpenError};
-use crate::disk::{Index, Located, Replayed, Segment, replay_all, segment_numbers, segment_path};
-use crate::engine::{Changes, Engine, Pair, Parts, Split, Table};
+use crate::disk::index::{Index, Located};
+use crate::disk::replay::{Replayed, replay_all};
+use crate::disk::segment::{Segment, segment_numbers, segment_path};
+use crate::engine::{Changes, Pair, Parts, Split, StorageEngine, Table};
 use crate::medium::{FileSystem, Medium, Opening};
 use crate::port::StoreError;
 use crate::revoked;
@@ -52,7 +54,9 @@ impl ReadOnlyEngine {
                     return Err(OpenError::Io { doing: "read", path: log, source });
                 }
                 Ok(None) if attempts >= ATTEMPTS_MAX => {
-                    let source = io::Error::other("its segments come and go too fast: try again");
+                    let source = io::Error::other(format!(
+                        "its segments changed in each of {ATTEMPTS_MAX} attempts: try again"
+                    ));
                     return Err(OpenError::Io { doing: "read", path: log, source });
                 }
                 Ok(None) | Err(_) => attempts += 1,
@@ -66,7 +70,7 @@ impl ReadOnlyEngine {
     }
 }
 
-/// What a writer at work can cause: a segment that is gone, or one that was cut off.
+/// Whether a concurrent writer can cause this error: a deleted segment, or one that was cut off.
 fn is_passing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
 }
@@ -74,7 +78,7 @@ fn is_passing(error: &io::Error) -> bool {
 /// The tables at one moment; `None` where segments came or went meanwhile.
 fn moment(medium: &dyn Medium, log: &Path) -> io::Result<Option<Index>> {
     if !medium.is_directory(log)? {
-        // A store that is being made.
+        // Another process is making the store.
         return Ok(Some(Index::default()));
     }
     let numbers = segment_numbers(medium, log)?;
@@ -96,7 +100,7 @@ fn moment(medium: &dyn Medium, log: &Path) -> io::Result<Option<Index>> {
     Ok(Some(index))
 }
 
-impl Engine for ReadOnlyEngine {
+impl StorageEngine for ReadOnlyEngine {
     fn read(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.index.look_up(table, key).map(Located::read).transpose()
     }

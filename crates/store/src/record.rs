@@ -1,7 +1,7 @@
 //! The small records beside an envelope, and the keys of the tables.
 //!
-//! A record is its fields in borsh, then the first [`CHECK_LEN`] bytes of their BLAKE3. A record that does
-//! not read is treated as absent: the store forgets, it does not guess.
+//! A record is its fields in borsh, then the first [`CHECK_LEN`] bytes of their BLAKE3. A record that does not read
+//! counts as absent: the receipt is proved again.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use reprise_model::coordinate::{Checkpoint, Coordinate};
@@ -26,15 +26,15 @@ pub(crate) fn read_floor_of(key: &[u8]) -> Option<PinsDigest> {
     key.strip_prefix(FLOOR_PREFIX)?.try_into().ok().map(PinsDigest)
 }
 
-/// That what was stored of a profile in an earlier epoch is not believed. An epoch ends with a revocation; the
-/// first is 0.
+/// A revocation: receipts of the profile that were stored in an earlier epoch are not handed out. A revocation begins
+/// an epoch; the first epoch is 0.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub(crate) struct Revocation {
     pub(crate) profile: ProfileId,
     pub(crate) epoch: u64,
 }
 
-/// What the index knows of an entry.
+/// The small half of an entry.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub(crate) struct EntryRecord {
     /// Its kind.
@@ -54,7 +54,7 @@ pub(crate) struct EntryRecord {
 }
 
 impl EntryRecord {
-    /// Whether the entry can be used at such a place.
+    /// Whether a coordinate names the kind, program and profile of this entry.
     pub(crate) fn fits(&self, coordinate: &Coordinate) -> bool {
         coordinate.position.kind() == self.kind
             && coordinate.program == self.program
@@ -79,14 +79,14 @@ pub(crate) fn read<R: BorshDeserialize>(bytes: &[u8]) -> Option<R> {
     borsh::from_slice(fields).ok()
 }
 
-/// The key of a place in the coordinates table.
+/// The key of a coordinate in the coordinates table.
 pub(crate) fn place_key(coordinate: &Coordinate, id: &StatementId) -> Vec<u8> {
     let mut key = coordinate.key();
     key.extend(id.0);
     key
 }
 
-/// The key of the same place in the backrefs table.
+/// The key of the same coordinate in the backrefs table.
 pub(crate) fn backref_key(coordinate: &Coordinate, id: &StatementId) -> Vec<u8> {
     let mut key = id.0.to_vec();
     key.extend(coordinate.key());

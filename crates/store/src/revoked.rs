@@ -1,8 +1,8 @@
 //! The copy of the revocations beside the log.
 //!
-//! A revocation must outlive any one fault: the frame that recorded it may be damaged, and then what it took back
-//! would be believed again. So it stands in two places, the log and the file `REVOKED`, and when the store is
-//! opened what one of them lost is taken from the other.
+//! A revocation must survive any single fault: if the frame that recorded it is damaged, the revoked receipts would be
+//! handed out again. So it is recorded in two places, the log and the file `REVOKED`. When the store is opened, each
+//! gets back what it lost from the other.
 //!
 //! ```text
 //! REVOKED     a revocation a line: its record in hexadecimal, which carries its own checksum
@@ -23,7 +23,7 @@ use crate::record::{self, Revocation};
 /// Revocations by the key of their table.
 pub(crate) type Revocations = BTreeMap<Vec<u8>, Revocation>;
 
-/// What is new in the first, against the second.
+/// The revocations of the first that the second lacks.
 pub(crate) fn newer(these: &Revocations, than: &Revocations) -> Revocations {
     let known = |key: &Vec<u8>| than.get(key).map_or(0, |known| known.epoch);
     these
@@ -55,7 +55,9 @@ pub(crate) fn read(medium: &dyn Medium, path: &Path) -> io::Result<Revocations> 
     for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         match from_hex(line).and_then(|bytes| record::read::<Revocation>(&bytes)) {
             Some(revocation) => drop(revocations.insert(revocation.profile.0.to_vec(), revocation)),
-            None => tracing::warn!(path = %path.display(), "a line of the revocations does not read"),
+            None => {
+                tracing::warn!(path = %path.display(), "a line of the file does not read as a revocation and is ignored")
+            }
         }
     }
     Ok(revocations)

@@ -1,12 +1,12 @@
 //! Salvage: receipts that lie whole in parts of the log that do not check.
 //!
-//! A frame whose changes are damaged may hold whole envelopes: each begins with its magic bytes, says its own
-//! length and carries its checksum. They are found without the frame's help, verified in full, and put
-//! again when the store is opened. Where they were used is not salvaged: a place comes back with the next
-//! hit or put there. Until then such an entry has none, and eviction sees it first.
+//! A frame whose changes are damaged may hold whole envelopes: each begins with its magic bytes, states its length and
+//! carries its checksum. When the store is opened, they are found without the frame, verified in full and put again.
+//! Their coordinates are not salvaged: a coordinate comes back with the next hit or put there. Until then such an entry
+//! has none, and is the first to be evicted.
 //!
-//! Salvage happens once. What was put again, or was stored anyway, is struck out in the damaged part, so that a
-//! receipt that is pruned or removed later does not come back from there at every opening.
+//! Each envelope is salvaged once. Its magic bytes are overwritten in the damaged part after it was put, so that a
+//! receipt which is pruned or removed later does not come back at every opening.
 
 use reprise_model::digest::ProfileId;
 use reprise_model::receipt::{Verified, Verifier};
@@ -43,7 +43,7 @@ pub(crate) fn salvage(
             }
         }
         if let Err(error) = part.strike_out(&done) {
-            tracing::warn!(path = %part.path().display(), %error, "what was salvaged will be found there again");
+            tracing::warn!(path = %part.path().display(), %error, "salvaged receipts could not be struck out: they will be found there again");
         }
     }
     if !damage.is_empty() {
@@ -76,7 +76,7 @@ pub fn envelopes(bytes: &[u8]) -> Vec<(usize, Envelope)> {
     found
 }
 
-/// Stores a receipt, if it verifies. Whether nothing is left to be done with it.
+/// Stores a receipt, if it verifies. Returns whether it is settled: stored, or not to be stored.
 fn put(
     store: &dyn ReceiptStore,
     was_revoked: WasRevoked<'_>,
@@ -96,7 +96,7 @@ fn put(
             Ok(true)
         }
         Err(error) => {
-            tracing::warn!(%error, "a salvaged receipt does not verify here and is left");
+            tracing::warn!(%error, "a receipt in a damaged part does not verify here and is not stored");
             salvaged.refused += 1;
             Ok(false)
         }

@@ -1,16 +1,15 @@
-//! Memory in front of an engine: envelopes that were written or read lately, bounded in bytes.
+//! Memory in front of an engine: recently written or read envelopes, bounded in bytes.
 //!
-//! A decorator of [`Engine`], below everything a store means: bytes from memory are checked like bytes from the
-//! disk, and the verification policy sees no difference. Only envelopes are kept; the small tables are in memory
+//! A decorator of [`StorageEngine`], below the checks of the store: bytes from memory are checked like bytes from the
+//! disk, and every verification policy means the same. Only envelopes are cached; the small tables are in memory
 //! already.
 //!
-//! * **Single flight.** Of many who want the same envelope at once, one reads it and the others wait for it.
-//! * **Never older than a commit.** A commit goes to the engine first and then replaces or drops what it
-//!   touched; a read that was under way meanwhile hands out what it read and is not kept.
-//! * **Errors are not misses**, are counted apart, and are not kept.
+//! * **Single flight.** Of concurrent readers of one envelope, one reads it and the others wait for it.
+//! * **Never older than a commit.** A commit goes to the engine first, and then replaces or drops the cached values of
+//!   its keys. A read that overlaps a commit returns what it read and caches nothing.
+//! * **Errors are not misses.** They have a counter of their own, and are not cached.
 //!
-//! A *shared* tier, between installations, does not belong here: what comes from elsewhere is verified before it
-//! is believed. Its place is a [`ReceiptStore`](crate::ReceiptStore) in front of this one, which on a miss asks
+//! A *shared* tier, between installations, does not belong here: a receipt from elsewhere must be verified first. Its place is a [`ReceiptStore`](crate::ReceiptStore) in front of this one, which on a miss asks
 //! its peers and puts what verifies, with [`Origin::Imported`](crate::provenance::Origin). It is not built.
 
 use std::sync::Arc;
@@ -19,10 +18,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use quick_cache::sync::{Cache, DefaultLifecycle, GuardResult};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
-use crate::engine::{Changes, Engine, Pair, Parts, Split, Table};
+use crate::engine::{Changes, Pair, Parts, Split, StorageEngine, Table};
 use crate::port::{StoreError, TierStats};
 
-/// What an entry costs beside its bytes: its key and the cache's own.
+/// The bytes of an entry beside its value: its key and the cache's own structures.
 const OVERHEAD: u64 = 128;
 
 type Kept = Cache<Vec<u8>, Arc<Vec<u8>>, Bytes>;
@@ -38,7 +37,7 @@ impl Weighter<Vec<u8>, Arc<Vec<u8>>> for Bytes {
 
 /// An engine with memory in front.
 pub struct Tiered {
-    inner: Arc<dyn Engine>,
+    inner: Arc<dyn StorageEngine>,
     kept: Kept,
     memory: Counts,
     below: Counts,
@@ -66,7 +65,7 @@ impl Counts {
 
 impl Tiered {
     /// Keeps up to `bytes_max` bytes of envelopes in memory.
-    pub fn new(inner: Arc<dyn Engine>, bytes_max: u64) -> Self {
+    pub fn new(inner: Arc<dyn StorageEngine>, bytes_max: u64) -> Self {
         let shape = |options: &mut OptionsBuilder| {
             // One shard: a share of a small bound would hold no envelope of a few hundred kilobytes.
             options.shards(1).estimated_items_capacity(256).weight_capacity(bytes_max).build()
@@ -94,7 +93,7 @@ impl Tiered {
                 self.memory.misses.fetch_add(1, Relaxed);
                 let read = self.read_below(key)?.map(Arc::new);
                 if let Some(value) = &read {
-                    // Refused where a commit touched the key meanwhile: then this is old, and not kept.
+                    // Refused where a commit touched the key meanwhile: the value read is old then.
                     let _ = guard.insert(value.clone());
                 }
                 Ok(read)
@@ -115,7 +114,7 @@ impl Tiered {
     }
 }
 
-impl Engine for Tiered {
+impl StorageEngine for Tiered {
     fn read(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         if table != Table::Receipts {
             return self.inner.read(table, key);
@@ -155,7 +154,7 @@ impl Engine for Tiered {
         for (key, value) in touched {
             match value {
                 Some(value) if outcome.is_ok() => self.kept.insert(key, value),
-                // What a failed commit left is the engine's to say.
+                // Only the engine knows what a failed commit left.
                 _ => drop(self.kept.remove(&key)),
             }
         }
@@ -167,6 +166,13 @@ impl Engine for Tiered {
     }
 
     fn tiers(&self) -> Vec<TierStats> {
-        vec![self.memory.stats("memory", Some(self.kept.weight())), self.below.stats("disk", None)]
+        let mut tiers = vec![self.memory.stats("memory", Some(self.kept.weight()))];
+        let below = self.inner.tiers();
+        // An engine without tiers is the disk, whose reads are counted here.
+        match below.is_empty() {
+            true => tiers.push(self.below.stats("disk", None)),
+            false => tiers.extend(below),
+        }
+        tiers
     }
 }

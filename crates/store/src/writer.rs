@@ -1,21 +1,20 @@
 //! The one writer: a queue of writes, and what makes groups of them durable with one flush each.
 //!
-//! Each write is a *step* over the staged tables, and what its caller is told once the group is durable.
-//! While a flush runs the next group gathers in the queue, so that under load many writes share a flush
-//! and a lone one waits for none but its own. No caller is told of success before the flush.
+//! A write is a *step* over the staged tables, and a completion that is called once the group is durable. While a
+//! flush runs, the next group gathers in the queue. So under load many writes share a flush, and a single write waits
+//! for its own flush alone. No completion reports success before the flush.
 //!
 //! # Who flushes
 //!
-//! [`Flusher`] takes a group off the queue, commits it and tells; it has no thread. With [`WriterMode::ByThread`] a
-//! thread calls it whenever something is queued. With [`WriterMode::ByCaller`] there is no thread: who waits for a
-//! write flushes, on its own thread, all that is queued, and what is submitted stays queued until somebody does.
-//! So a simulation decides when a flush happens, and its history is a function of its seed.
+//! [`Flusher`] takes a group off the queue, commits it and calls the completions; it has no thread. With
+//! [`WriterMode::ByThread`] a thread runs it whenever something is queued. With [`WriterMode::ByCaller`] there is no
+//! thread: a caller that waits for a write flushes the whole queue on its own thread, and a submission stays queued
+//! until then. So a simulation decides when a flush happens, and its history is a function of its seed.
 //!
 //! # Bounds
 //!
-//! The queue is bounded in items and in bytes. When it is full, [`Writer::send`] waits for room, or makes it by
-//! a flush where nobody else would; on the thread that is flushing, where waiting would be for ever, it refuses
-//! instead.
+//! The queue is bounded in items and in bytes. When it is full, [`Writer::send`] waits for room, or, without a thread,
+//! makes room by a flush. On the thread that is flushing the wait would never end: there it refuses.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,21 +24,21 @@ use std::thread::{JoinHandle, ThreadId};
 
 use crossbeam_channel::bounded;
 
-use crate::engine::{Changes, Engine};
-use crate::index::Staging;
+use crate::engine::{Changes, StorageEngine};
 use crate::policy::{Durability, WriterMode};
 use crate::port::StoreError;
+use crate::staging::Staging;
 use reprise_model::mutation::{self, Mutation};
 
-/// Told once whether the step is durable.
-pub(crate) type Tell = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-/// Stages its changes. What it returns is told after the group's flush; an error is told at once.
+/// Called once, with whether the step is durable.
+pub(crate) type Acknowledge = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+/// Stages its changes. An error is reported at once, success after the group's flush.
 pub(crate) type Step = Box<dyn FnOnce(&mut Staging<'_>) -> Result<(), StoreError> + Send>;
 
 /// One write on its way.
 struct Write {
     step: Step,
-    tell: Tell,
+    acknowledge: Acknowledge,
     bytes: u64,
 }
 
@@ -60,14 +59,14 @@ struct Queue {
 }
 
 impl Queue {
-    /// Whether one more write has room. One larger than all the room passes when nothing else is there.
+    /// Whether one more write has room. A write larger than the bound passes when the queue is empty.
     fn has_room(&self, bytes: u64, bounds: &Bounds) -> bool {
         self.writes.len() < bounds.items_max.max(1)
             && (self.bytes == 0 || self.bytes.saturating_add(bytes) <= bounds.bytes_max)
     }
 }
 
-/// What callers hold.
+/// The queue, and the thread that flushes it where there is one.
 pub(crate) struct Writer {
     flusher: Arc<Flusher>,
     writer_mode: WriterMode,
@@ -77,7 +76,7 @@ pub(crate) struct Writer {
 impl Writer {
     /// Starts the thread, where there is to be one.
     pub(crate) fn start(
-        engine: Arc<dyn Engine>,
+        engine: Arc<dyn StorageEngine>,
         durability: Durability,
         writer_mode: WriterMode,
         bounds: Bounds,
@@ -109,7 +108,7 @@ impl Writer {
         self.flusher.flushes.load(Ordering::Relaxed)
     }
 
-    /// Whether the caller is a completion or a step, where it must not wait for a write.
+    /// Whether the caller is on the flushing thread, in a completion or a step: it must not wait for a write.
     pub(crate) fn is_here(&self) -> bool {
         self.flusher.is_here()
     }
@@ -122,13 +121,13 @@ impl Writer {
     }
 
     /// Queues a write of about `bytes` bytes.
-    pub(crate) fn send(&self, bytes: u64, step: Step, tell: Tell) {
+    pub(crate) fn send(&self, bytes: u64, step: Step, acknowledge: Acknowledge) {
         let Flusher { bounds, freed, arrived, .. } = self.flusher.as_ref();
         let mut queue = self.flusher.queue();
         while !queue.has_room(bytes, bounds) && !queue.closed {
             if self.is_here() {
                 drop(queue);
-                return tell(Err(StoreError::Reentrant));
+                return acknowledge(Err(StoreError::Reentrant));
             }
             queue = match self.writer_mode {
                 WriterMode::ByThread => freed.wait(queue).unwrap_or_else(PoisonError::into_inner),
@@ -141,10 +140,10 @@ impl Writer {
         }
         if queue.closed {
             drop(queue);
-            return tell(Err(StoreError::Closed));
+            return acknowledge(Err(StoreError::Closed));
         }
         queue.bytes += bytes;
-        queue.writes.push_back(Write { step, tell, bytes });
+        queue.writes.push_back(Write { step, acknowledge, bytes });
         arrived.notify_one();
     }
 
@@ -161,7 +160,7 @@ impl Writer {
             0,
             step,
             Box::new(move |result| {
-                // A caller that is gone wants no answer.
+                // The caller may have gone away.
                 let _ = answer.send(result);
             }),
         );
@@ -169,7 +168,7 @@ impl Writer {
         answered.recv().unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Queues a write whose step has a result, which is told when it is durable.
+    /// Queues a write whose step has a result: `done` gets it when it is durable.
     pub(crate) fn send_with<R: Send + 'static>(
         &self,
         bytes: u64,
@@ -199,7 +198,7 @@ impl Drop for Writer {
         self.flush();
         // The last handle may be dropped by a completion, on the writer's own thread.
         if let Some(thread) = self.thread.take().filter(|_| !self.is_here()) {
-            // A panic of the writer was told to whoever waited for it.
+            // Whoever waited for the writer has its panic as an error.
             let _ = thread.join();
         }
     }
@@ -207,15 +206,15 @@ impl Drop for Writer {
 
 /// Takes groups off the queue and makes them durable.
 struct Flusher {
-    engine: Arc<dyn Engine>,
+    engine: Arc<dyn StorageEngine>,
     durability: Durability,
     bounds: Bounds,
     queue: Mutex<Queue>,
     arrived: Condvar,
     freed: Condvar,
-    /// Held by the one who flushes.
+    /// Held while a flush runs.
     turn: Mutex<()>,
-    /// Who that is.
+    /// The thread that runs it.
     flushing: Mutex<Option<ThreadId>>,
     flushes: AtomicU64,
 }
@@ -264,25 +263,25 @@ impl Flusher {
         next
     }
 
-    /// Stages what is queued, flushes once, and tells everyone. False where nothing was queued.
+    /// Stages what is queued, flushes once, and calls every completion. False where nothing was queued.
     fn group(&self) -> bool {
         let mut next = self.next();
         let some = next.is_some();
         let mut changes = Changes::new();
-        let mut told = Vec::new();
+        let mut staged = Vec::new();
         let mut bytes = 0;
         while let Some(write) = next {
             bytes += write.bytes;
-            self.stage(write, &mut changes, &mut told);
+            self.stage(write, &mut changes, &mut staged);
             let full = self.durability == Durability::Every
-                || told.len() >= self.bounds.items_max
+                || staged.len() >= self.bounds.items_max
                 || bytes >= self.bounds.bytes_max;
             next = if full { None } else { self.next() };
         }
-        if !told.is_empty() {
+        if !staged.is_empty() {
             let outcome = self.commit(changes);
-            for tell in told {
-                call(tell, outcome.clone());
+            for acknowledge in staged {
+                call(acknowledge, outcome.clone());
             }
         }
         self.queue().bytes -= bytes;
@@ -290,22 +289,22 @@ impl Flusher {
         some
     }
 
-    fn stage(&self, write: Write, changes: &mut Changes, told: &mut Vec<Tell>) {
+    fn stage(&self, write: Write, changes: &mut Changes, staged: &mut Vec<Acknowledge>) {
         let mut staging = Staging::new(self.engine.as_ref(), changes);
         let step = write.step;
         match catch_unwind(AssertUnwindSafe(|| step(&mut staging))) {
             Ok(Ok(())) => {
                 let own = staging.into_changes();
                 changes.extend(own);
-                told.push(write.tell);
+                staged.push(write.acknowledge);
             }
-            Ok(Err(error)) => call(write.tell, Err(error)),
-            Err(_) => call(write.tell, Err(StoreError::Panicked)),
+            Ok(Err(error)) => call(write.acknowledge, Err(error)),
+            Err(_) => call(write.acknowledge, Err(StoreError::Panicked)),
         }
     }
 
-    /// Commits. What changes nothing is told to the engine too: it may have a failed commit to be rid of before
-    /// anything is acknowledged.
+    /// Commits. A group without changes goes to the engine too: it may have to cut off a failed commit before anything
+    /// is acknowledged.
     fn commit(&self, changes: Changes) -> Result<(), StoreError> {
         let sync = self.durability != Durability::None
             && !changes.is_empty()
@@ -323,9 +322,9 @@ impl Flusher {
     }
 }
 
-/// Tells, and survives the one who is told.
-fn call(tell: Tell, outcome: Result<(), StoreError>) {
-    if catch_unwind(AssertUnwindSafe(|| tell(outcome))).is_err() {
+/// Calls a completion, and catches its panic.
+fn call(acknowledge: Acknowledge, outcome: Result<(), StoreError>) {
+    if catch_unwind(AssertUnwindSafe(|| acknowledge(outcome))).is_err() {
         tracing::error!("a completion of the receipt store panicked");
     }
 }

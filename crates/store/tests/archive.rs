@@ -40,7 +40,7 @@ fn what_is_exported_is_imported_verified_with_its_places_and_profiles() {
 }
 
 #[test]
-fn what_is_final_where_it_is_imported_leaves_nothing() {
+fn an_import_of_what_is_final_here_stores_nothing() {
     let (bytes, _) = archive(&some());
     let to = memory();
     to.prune_below(&PINS, Floor::at(9)).unwrap();
@@ -50,13 +50,13 @@ fn what_is_final_where_it_is_imported_leaves_nothing() {
 }
 
 #[test]
-fn a_lying_entry_is_refused_by_itself() {
+fn an_entry_that_does_not_verify_is_refused_alone() {
     let from = some();
-    let mut lying = entry(3, &[at(6, 1)]);
-    let mut receipt = lying.receipt.into_inner();
+    let mut invalid = entry(3, &[at(6, 1)]);
+    let mut receipt = invalid.receipt.into_inner();
     receipt.seal[0] ^= 1;
-    lying.receipt = Verified::check(receipt, &Gullible).unwrap();
-    from.put(lying).unwrap();
+    invalid.receipt = Verified::check(receipt, &AcceptsAll).unwrap();
+    from.put(invalid).unwrap();
     let to = memory();
     let imported = import(&to, hashed().as_ref(), &mut &archive(&from).0[..]).unwrap();
     assert_eq!((imported.new, imported.refused.len()), (2, 1));
@@ -65,7 +65,7 @@ fn a_lying_entry_is_refused_by_itself() {
 }
 
 #[test]
-fn every_truncation_and_every_flip_is_noticed_and_nothing_false_comes_in() {
+fn every_truncation_and_every_flip_is_noticed_and_stores_nothing_invalid() {
     let (bytes, _) = archive(&some());
     let holds_only_truth = |to: &dyn ReceiptStore| {
         for entry in to.list(&Filter::default()).unwrap() {
@@ -93,7 +93,7 @@ proptest::proptest! {
     fn no_bytes_crash_an_import(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..400), keep in 0..900usize) {
         let (whole, _) = archive(&some());
         let mixed = [&whole[..keep.min(whole.len())], &bytes[..]].concat();
-        // Whatever it says, it says it as a value.
+        // An error is fine, a panic is not.
         let _ = import(&memory(), hashed().as_ref(), &mut &mixed[..]);
     }
 }

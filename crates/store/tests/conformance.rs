@@ -52,16 +52,16 @@ contract! {
     a_submitted_entry_is_there_when_its_completion_is_called
     a_statement_can_be_placed_once_it_is_stored
     a_coordinate_of_another_kind_or_program_is_refused
-    two_statements_at_one_coordinate_raise_the_alarm_and_both_stay_visible
+    two_statements_at_one_coordinate_are_a_divergence_and_both_stay_visible
     one_statement_on_two_forks_is_no_divergence
     pruning_touches_no_neighbour
     pruning_keeps_a_receipt_that_has_a_place_above_the_floor
     pruning_covers_every_fork_and_kind_below_the_floor
     an_aggregate_is_pruned_by_its_last_checkpoint
     pruning_twice_is_pruning_once_and_the_floor_never_sinks
-    a_late_put_below_the_floor_leaves_nothing
+    a_late_put_below_the_floor_stores_nothing
     a_late_put_with_one_place_above_the_floor_is_stored_there_only
-    a_pin_keeps_a_receipt_through_pruning_until_it_is_given_up
+    a_pin_keeps_a_receipt_through_pruning_until_it_is_removed
     a_pin_may_come_before_its_receipt
     a_removed_receipt_is_gone_with_its_coordinates
     a_revoked_profile_is_gone_and_others_stay
@@ -145,7 +145,7 @@ fn a_coordinate_of_another_kind_or_program_is_refused(store: &dyn ReceiptStore) 
     assert_eq!(store.at(&at(6, 1)).unwrap(), [], "a refused placement leaves nothing");
 }
 
-fn two_statements_at_one_coordinate_raise_the_alarm_and_both_stay_visible(store: &dyn ReceiptStore) {
+fn two_statements_at_one_coordinate_are_a_divergence_and_both_stay_visible(store: &dyn ReceiptStore) {
     store.put(entry(1, &[at(5, 1)])).unwrap();
     assert_eq!(store.put(entry(2, &[at(5, 1)])).unwrap().coordinates.diverged, 1);
     let mut both = vec![id(1), id(2)];
@@ -217,7 +217,7 @@ fn pruning_twice_is_pruning_once_and_the_floor_never_sinks(store: &dyn ReceiptSt
     assert!(is_hit(store, 2));
 }
 
-fn a_late_put_below_the_floor_leaves_nothing(store: &dyn ReceiptStore) {
+fn a_late_put_below_the_floor_stores_nothing(store: &dyn ReceiptStore) {
     store.prune_below(&PINS, Floor::at(5)).unwrap();
     let put = store.put(entry(1, &[at(4, 1), at(3, 2)])).unwrap();
     assert!(!put.new && !put.stored);
@@ -238,7 +238,7 @@ fn a_late_put_with_one_place_above_the_floor_is_stored_there_only(store: &dyn Re
     assert_eq!(store.prune_below(&PINS, Floor::at(6)).unwrap().receipts, 1);
 }
 
-fn a_pin_keeps_a_receipt_through_pruning_until_it_is_given_up(store: &dyn ReceiptStore) {
+fn a_pin_keeps_a_receipt_through_pruning_until_it_is_removed(store: &dyn ReceiptStore) {
     store.put(entry(1, &[at(4, 1)])).unwrap();
     store.pin(&id(1), "bundle 7").unwrap();
     store.pin(&id(1), "bundle 8").unwrap();
@@ -355,7 +355,7 @@ fn eviction_spares_what_is_pinned_or_live(store: &dyn ReceiptStore) {
 }
 
 #[test]
-fn a_floor_lets_go_of_its_own_pins_alone_and_drops_late_puts_of_its_own_alone() {
+fn a_floor_prunes_and_drops_late_puts_of_its_own_pins_alone() {
     let other = PinsDigest([9; 32]);
     let under = |checkpoint, pins| Coordinate { pins, ..at(checkpoint, 1) };
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! A writing process is killed, and what it was told is durable must be there.
+//! A writing process is killed, and what was acknowledged to it must be there.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -13,8 +13,8 @@ use crate::world::*;
 const DIR: &str = "REPRISE_TEST_CRASH_DIR";
 const FROM: &str = "REPRISE_TEST_CRASH_FROM";
 
-/// Not a test of its own: the process that is killed. Puts without end, a few in flight at a time, and says
-/// on standard output which it was told are durable.
+/// Not a test of its own: the process that is killed. It puts without end, a few in flight at a time, and prints which
+/// were acknowledged.
 #[test]
 fn the_process_that_is_killed() {
     let (Ok(dir), Ok(from)) = (std::env::var(DIR), std::env::var(FROM)) else { return };
@@ -38,7 +38,7 @@ fn the_process_that_is_killed() {
     }
 }
 
-/// Runs the process until it has told of so many, and kills it.
+/// Runs the process until it has printed so many, and kills it.
 fn write_and_be_killed(dir: &Path, from: u64, acknowledged: usize) -> Vec<u64> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "crash::the_process_that_is_killed", "--nocapture"])
@@ -50,14 +50,14 @@ fn write_and_be_killed(dir: &Path, from: u64, acknowledged: usize) -> Vec<u64> {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let durable =
         |line: std::io::Result<String>| line.unwrap().strip_prefix("durable ").map(|n| n.parse().unwrap());
-    let mut told: Vec<u64> = lines.by_ref().filter_map(durable).take(acknowledged).collect();
+    let mut printed: Vec<u64> = lines.by_ref().filter_map(durable).take(acknowledged).collect();
     child.kill().unwrap();
-    // What it said before it died is said all the same; a last line may be cut.
+    // Lines printed before the kill count; the last one may be cut.
     let rest =
         lines.map_while(Result::ok).filter_map(|line| line.strip_prefix("durable ")?.parse::<u64>().ok());
-    told.extend(rest);
+    printed.extend(rest);
     child.wait().unwrap();
-    told
+    printed
 }
 
 #[test]

@@ -13,7 +13,7 @@ use reprise_store::{Durability, Options, ReceiptStore, Store};
 
 use crate::world::*;
 
-/// Where the disk's own promise is not what is tested.
+/// Options for tests that do not test durability.
 fn unsynced() -> Options {
     Options { durability: Durability::None, ..Options::default() }
 }
@@ -111,7 +111,7 @@ fn damage(dir: &Path, seeded: &mut Seeded) -> String {
 fn use_it(store: &Store, what: &str) -> Result<u64, String> {
     let mut forgotten = 0;
     for n in 0..RECEIPTS {
-        // A hit of anything but the true receipt is a lie.
+        // A hit must be the right receipt.
         let found = match store.get(&statement(n), &claim(n)) {
             Ok(found) => found,
             Err(error) => return Err(error.to_string()),
@@ -187,7 +187,8 @@ fn case(template: &Path, seed: u64, tally: &mut Statistics) {
 }
 
 #[test]
-fn a_damaged_directory_heals_or_is_refused_by_name_and_never_crashes_hangs_or_lies() {
+fn a_damaged_directory_recovers_or_is_an_error_with_its_path_and_never_crashes_hangs_or_returns_a_wrong_receipt()
+ {
     let number = |name, or| std::env::var(name).map_or(or, |n| n.parse::<u64>().unwrap());
     let from = number("REPRISE_TEST_DAMAGE_FROM", 0);
     let cases = from + number("REPRISE_TEST_DAMAGE", 40);
@@ -229,7 +230,7 @@ fn template_of_deletions(dir: &Path) {
     store.put(entry(1000, &[at(1000, 1)])).unwrap();
 }
 
-/// Of profile 1 if it is even, and of profile 2 if not; used at its own number, and the first ten again later.
+/// An entry of profile 1 if `n` is even, and of profile 2 if not; used at checkpoint `n`, and the first ten again later.
 fn of_either_profile(n: u64) -> reprise_store::port::NewEntry {
     let scheme = hashed_at(if n.is_multiple_of(2) { "1" } else { "2" });
     let receipt = receipt_of(&scheme, n, 400);
@@ -241,7 +242,7 @@ fn of_either_profile(n: u64) -> reprise_store::port::NewEntry {
     reprise_store::port::NewEntry { receipt, coordinates, ..entry(n, &[at(n, 1)]) }
 }
 
-/// Verifies both profiles, so that nothing but the revocation speaks against a receipt.
+/// Verifies both profiles, so that only the revocation keeps a receipt from being a hit.
 struct Either;
 
 impl reprise_model::receipt::Verifier for Either {
@@ -254,7 +255,7 @@ impl reprise_model::receipt::Verifier for Either {
 }
 
 #[test]
-fn damage_to_what_recorded_a_deletion_brings_back_nothing_revoked_and_no_place_below_the_floor() {
+fn damage_to_the_record_of_a_deletion_brings_back_nothing_revoked_and_no_coordinate_below_the_floor() {
     let whole = tempfile::tempdir().unwrap();
     template_of_deletions(whole.path());
     let number = |name, or| std::env::var(name).map_or(or, |n| n.parse::<u64>().unwrap());
@@ -379,7 +380,7 @@ fn a_store_that_is_written_after_damage_keeps_what_is_written() {
 }
 
 #[test]
-fn a_log_of_dead_receipts_is_cleaned_and_what_lives_survives_it() {
+fn a_log_of_deleted_receipts_is_cleaned_and_the_live_ones_stay() {
     let dir = tempfile::tempdir().unwrap();
     let open =
         || Store::on(DiskEngine::open_with(dir.path(), 16 << 10).unwrap(), hashed(), unsynced()).unwrap();
@@ -487,7 +488,7 @@ fn a_power_cut_in_an_append_keeps_all_before_and_the_frame_whole_or_not_at_all()
                     assert!(!arrived, "seed {seed}");
                 }
             }
-            // What is put after the cut stays, and what was cut off stays off.
+            // A put after the cut stays, and the cut frame does not come back.
             store.put(entry(10 + round, &[at(10 + round, 1)])).unwrap();
             assert!((10..=10 + round).all(|n| is_hit(&store, n)), "seed {seed} round {round}");
         }
@@ -495,7 +496,7 @@ fn a_power_cut_in_an_append_keeps_all_before_and_the_frame_whole_or_not_at_all()
 }
 
 #[test]
-fn readers_see_only_truth_while_receipts_are_put_pruned_and_cleaned_away() {
+fn readers_see_only_right_receipts_while_receipts_are_put_pruned_and_cleaned() {
     let dir = tempfile::tempdir().unwrap();
     let engine = DiskEngine::open_with(dir.path(), 16 << 10).unwrap();
     let store = Store::on(engine, hashed(), unsynced()).unwrap();

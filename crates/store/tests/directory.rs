@@ -33,7 +33,7 @@ fn what_was_stored_is_there_after_a_restart_and_needs_no_verification() {
 }
 
 #[test]
-fn a_second_opener_is_refused_by_the_pid_of_the_first() {
+fn a_second_opener_is_refused_with_the_pid_of_the_first() {
     let dir = tempfile::tempdir().unwrap();
     let store = disk(dir.path());
     let refused = refusal(dir.path()).to_string();
@@ -43,7 +43,7 @@ fn a_second_opener_is_refused_by_the_pid_of_the_first() {
 }
 
 #[test]
-fn a_newer_format_is_refused_by_both_versions() {
+fn a_newer_format_is_refused_with_both_versions() {
     let dir = tempfile::tempdir().unwrap();
     drop(disk(dir.path()));
     let line = "reprise receipt store 3";
@@ -55,7 +55,7 @@ fn a_newer_format_is_refused_by_both_versions() {
 }
 
 #[test]
-fn a_damaged_or_missing_format_file_is_refused_by_name_and_mended() {
+fn a_damaged_or_missing_format_file_is_an_error_with_its_path_and_can_be_repaired() {
     let dir = tempfile::tempdir().unwrap();
     disk(dir.path()).put(entry(1, &[at(4, 1)])).unwrap();
     let format = dir.path().join("FORMAT");
@@ -77,7 +77,7 @@ fn a_damaged_or_missing_format_file_is_refused_by_name_and_mended() {
 }
 
 #[test]
-fn a_directory_of_something_else_is_refused_and_left_alone() {
+fn a_directory_of_something_else_is_refused_and_not_changed() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("thesis.tex"), "years of work").unwrap();
     let refused = refusal(dir.path());
@@ -95,14 +95,14 @@ fn a_crash_between_lock_and_format_leaves_a_directory_that_opens() {
 }
 
 #[test]
-fn what_fails_its_check_lies_in_quarantine_with_its_reason() {
+fn an_entry_that_fails_its_check_is_in_quarantine_with_its_reason() {
     let dir = tempfile::tempdir().unwrap();
     let store = disk(dir.path());
-    let mut lying = entry(1, &[at(4, 1)]);
-    let mut receipt = lying.receipt.into_inner();
+    let mut invalid = entry(1, &[at(4, 1)]);
+    let mut receipt = invalid.receipt.into_inner();
     receipt.seal[0] ^= 1;
-    lying.receipt = reprise_model::receipt::Verified::check(receipt, &Gullible).unwrap();
-    store.put(lying).unwrap();
+    invalid.receipt = reprise_model::receipt::Verified::check(receipt, &AcceptsAll).unwrap();
+    store.put(invalid).unwrap();
     store.verify(&id(1)).unwrap();
     let mut files: Vec<_> =
         fs::read_dir(dir.path().join("quarantine")).unwrap().map(|file| file.unwrap().path()).collect();

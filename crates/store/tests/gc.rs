@@ -1,4 +1,4 @@
-//! What goes when the store is fuller than it may be.
+//! What is evicted when the store is over its budget.
 
 use reprise_model::coordinate::Checkpoint;
 use reprise_store::gc::{Budget, Cause, collect};
@@ -22,7 +22,7 @@ fn filled() -> Store {
 }
 
 #[test]
-fn a_dry_run_says_what_the_run_does_and_does_nothing() {
+fn a_dry_run_lists_what_the_run_evicts_and_evicts_nothing() {
     let store = filled();
     let bytes = store.stats().unwrap().bytes();
     let budget = Budget { bytes_max: bytes / 2, live_from: [Checkpoint(8); 3] };
@@ -86,7 +86,7 @@ fn a_long_run_with_a_cap_stays_within_the_cap_and_one_value_and_keeps_what_is_ne
 }
 
 #[test]
-fn a_store_over_its_cap_whose_all_is_needed_grows_and_shrinks_when_it_may() {
+fn a_store_over_its_cap_grows_while_everything_is_needed_and_shrinks_afterwards() {
     let options = Options { bytes_max: Some(5_000), ..Options::default() };
     let store = Store::in_memory(hashed(), options).unwrap();
     for n in 0..40 {

@@ -1,8 +1,8 @@
 //! Crash points, power cuts and failing operations, over a disk in memory that knows what was synced.
 //!
-//! A history is a list of actions; a model says what each commit of an action leaves. Whatever happens, what is
-//! found after it is what the model says before or after the action that was under way: everything
-//! acknowledged is there and valid, nothing is half there.
+//! A history is a list of actions, and a model knows what each commit of an action leaves. After a crash the store must be
+//! as the model is before or after the action that was under way: everything acknowledged is there and valid, and nothing
+//! is half there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -19,9 +19,9 @@ use reprise_store::{Durability, OpenError, Options, ReceiptStore, Store, WriterM
 
 use crate::world::*;
 
-/// So short that a history fills many, and cleaning is at work.
+/// So short that a history fills many segments, and cleaning runs.
 const SEGMENT_BYTES_MAX: u64 = 3000;
-/// Receipts that a history is about.
+/// The number of receipts in a history.
 const RECEIPTS: u64 = 12;
 const OWNER: &str = "me";
 
@@ -200,23 +200,23 @@ fn carry_out(store: &Store, action: &Action, truths: &mut Truths) -> Result<(), 
         truths.note(action, &outcome);
         return outcome;
     };
-    let told = Arc::new(Mutex::new(Vec::new()));
+    let acknowledged = Arc::new(Mutex::new(Vec::new()));
     for (n, spots) in puts {
-        let told = told.clone();
-        let done = move |outcome: Result<_, _>| told.lock().unwrap().push(outcome.map(|_| ()));
+        let acknowledged = acknowledged.clone();
+        let done = move |outcome: Result<_, _>| acknowledged.lock().unwrap().push(outcome.map(|_| ()));
         store.submit(new_entry(*n, spots), Box::new(done));
     }
     store.flush();
-    let told = std::mem::take(&mut *told.lock().unwrap());
-    assert_eq!(told.len(), puts.len(), "all are told");
+    let acknowledged = std::mem::take(&mut *acknowledged.lock().unwrap());
+    assert_eq!(acknowledged.len(), puts.len(), "all are acknowledged");
     if truths.durability == Durability::Every {
-        for ((n, spots), outcome) in puts.iter().zip(&told) {
+        for ((n, spots), outcome) in puts.iter().zip(&acknowledged) {
             truths.note(&Action::Put(*n, spots.clone()), outcome);
         }
     } else {
-        truths.note(action, &told[0]);
+        truths.note(action, &acknowledged[0]);
     }
-    told.into_iter().collect()
+    acknowledged.into_iter().collect()
 }
 
 fn call(store: &Store, action: &Action) -> Result<(), StoreError> {
@@ -224,7 +224,7 @@ fn call(store: &Store, action: &Action) -> Result<(), StoreError> {
         Action::Put(n, spots) => {
             store.put(new_entry(*n, spots))?;
         }
-        Action::Submit(_) => unreachable!("it is told, not called"),
+        Action::Submit(_) => unreachable!("it is submitted, not called"),
         Action::Import(puts) => {
             let elsewhere = memory();
             let mut bytes = Vec::new();
@@ -275,7 +275,7 @@ fn history(seeded: &mut Seeded, len: u64) -> Vec<Action> {
     (0..len).map(|_| in_order(action(seeded, &mut latest))).collect()
 }
 
-/// What may be stored: more than one thing where an action ended in an error or a crash.
+/// The states that the store may be in: more than one where an action ended in an error or a crash.
 #[derive(Debug, Clone)]
 struct Truths {
     durability: Durability,
@@ -317,7 +317,7 @@ impl Truths {
         }
     }
 
-    /// What is found is one of them, and from now on no other.
+    /// Checks that the store is in one of the states, which is the only one from now on.
     fn found(&mut self, store: &Store, what: &str) {
         let seen = seen(store, what);
         if !self.models.iter().any(|model| model.seen() == seen) && store.salvaged().receipts > 0 {
@@ -378,7 +378,7 @@ fn stop_everywhere(durability: Durability, seed: u64, cuts: u64, step: usize) ->
         let after_crash = disk.crash();
         let mut crashed = truths.clone();
         drop(reopen(&after_crash, &mut crashed, &what));
-        // What was found after the crash is built upon: it stays when the power fails next.
+        // The state after the crash was synced: it survives a following power cut.
         for cut in (0..cuts).map(|cut| stop * cuts + cut) {
             let what = format!("{what}, power cut {cut}");
             if durability == Durability::None {
@@ -441,9 +441,9 @@ fn stopped_at_any_change_a_store_has_what_it_acknowledged_and_nothing_half() {
     }
 }
 
-/// Lives of one store, each ended by a power cut, a crash or a close, at any change to the disk, some with an
-/// operation that fails.
-fn lives(durability: Durability, seed: u64) {
+/// Restarts of one store, each after a power cut, a crash or a close at any change to the disk, some with an operation
+/// that fails.
+fn restarts(durability: Durability, seed: u64) {
     let mut seeded = Seeded(seed);
     let mut disk = SimulatedDisk::new();
     let mut truths = Truths::new(durability);
@@ -474,7 +474,7 @@ fn lives(durability: Durability, seed: u64) {
                 }
                 failed = true;
             } else if std::mem::take(&mut failed) {
-                // What was acknowledged since stands on what is seen now.
+                // What is acknowledged from here on builds on this state.
                 truths.found(&store, &what);
             }
         }
@@ -492,13 +492,13 @@ fn what_is_acknowledged_survives_power_cuts_and_failing_operations() {
     let from = number("REPRISE_TEST_FROM", 0);
     for seed in from..from + number("REPRISE_TEST_LIVES", 150) {
         for durability in [Durability::Group, Durability::Every] {
-            lives(durability, seed);
+            restarts(durability, seed);
         }
     }
 }
 
 #[test]
-fn without_a_flush_a_power_cut_costs_receipts_and_makes_no_lie() {
+fn without_a_flush_a_power_cut_loses_receipts_and_makes_no_wrong_one() {
     for seed in 0..number("REPRISE_TEST_LIVES", 150) {
         let what = format!("seed {seed}");
         let disk = SimulatedDisk::new();
@@ -522,13 +522,13 @@ fn without_a_flush_a_power_cut_costs_receipts_and_makes_no_lie() {
 }
 
 #[test]
-fn a_bit_that_flips_on_its_way_from_the_disk_is_never_handed_out() {
+fn bytes_with_a_bit_flipped_by_a_read_are_never_returned() {
     for seed in 0..number("REPRISE_TEST_LIVES", 150) {
         let disk = SimulatedDisk::new();
         run(&disk, &history(&mut Seeded(seed), 30), &mut Truths::new(Durability::Group));
         let disk = disk.crash();
         disk.flip_reads(seed, 6);
-        // A flipped format file is refused; so much is right.
+        // Refusing a flipped format file is right.
         let Ok(store) = open(&disk, Durability::Group) else { continue };
         for n in (0..RECEIPTS).chain(0..RECEIPTS) {
             match store.get(&statement(n), &claim(n)).unwrap() {

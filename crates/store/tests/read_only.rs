@@ -53,7 +53,7 @@ fn an_open_store_is_read_beside_its_writer_and_not_a_byte_of_it_changes() {
 }
 
 #[test]
-fn half_a_frame_at_the_end_is_left_out_and_left_alone() {
+fn half_a_frame_at_the_end_is_ignored_and_not_changed() {
     let dir = tempfile::tempdir().unwrap();
     let writer = disk(dir.path());
     writer.put(entry(1, &[at(4, 1)])).unwrap();
@@ -72,14 +72,14 @@ fn half_a_frame_at_the_end_is_left_out_and_left_alone() {
 }
 
 #[test]
-fn what_fails_is_reported_and_left_to_the_writer() {
+fn an_entry_that_fails_is_reported_and_stays_for_the_writer() {
     let dir = tempfile::tempdir().unwrap();
     let writer = disk(dir.path());
-    let mut lying = entry(1, &[at(4, 1)]);
-    let mut receipt = lying.receipt.into_inner();
+    let mut invalid = entry(1, &[at(4, 1)]);
+    let mut receipt = invalid.receipt.into_inner();
     receipt.seal[0] ^= 1;
-    lying.receipt = reprise_model::receipt::Verified::check(receipt, &Gullible).unwrap();
-    writer.put(lying).unwrap();
+    invalid.receipt = reprise_model::receipt::Verified::check(receipt, &AcceptsAll).unwrap();
+    writer.put(invalid).unwrap();
     let before = files(dir.path());
     let reader = reading(dir.path());
     for _ in 0..2 {
@@ -94,7 +94,7 @@ fn what_fails_is_reported_and_left_to_the_writer() {
 }
 
 #[test]
-fn a_directory_that_is_no_store_is_not_made_one() {
+fn a_directory_that_is_no_store_does_not_become_one() {
     let dir = tempfile::tempdir().unwrap();
     assert!(matches!(
         Store::open_read_only(dir.path(), hashed(), Options::default()),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use reprise_store::engine::{Changes, Engine, Pair, Table};
+use reprise_store::engine::{Changes, Pair, StorageEngine, Table};
 use reprise_store::faulty::FaultyEngine;
 use reprise_store::memory::MemoryEngine;
 use reprise_store::port::{StoreError, TierStats};
@@ -20,11 +20,11 @@ fn over(bytes_max: u64) -> (Arc<FaultyEngine>, Tiered) {
     (below.clone(), Tiered::new(below, bytes_max))
 }
 
-fn set(engine: &dyn Engine, n: u8, value: Option<Vec<u8>>) {
+fn set(engine: &dyn StorageEngine, n: u8, value: Option<Vec<u8>>) {
     engine.commit([((Table::Receipts, key(n)), value)].into(), true).unwrap();
 }
 
-fn read(engine: &dyn Engine, n: u8) -> Option<Vec<u8>> {
+fn read(engine: &dyn StorageEngine, n: u8) -> Option<Vec<u8>> {
     engine.read(Table::Receipts, &key(n)).unwrap()
 }
 
@@ -67,7 +67,7 @@ fn memory_stays_within_its_bound() {
 }
 
 #[test]
-fn an_error_is_no_miss_and_is_not_kept() {
+fn an_error_is_no_miss_and_is_not_cached() {
     let (below, tiered) = over(1 << 20);
     set(below.as_ref(), 1, Some(vec![1; 100]));
     below.make_unreadable(Table::Receipts, &key(1));
@@ -85,7 +85,7 @@ fn an_error_is_no_miss_and_is_not_kept() {
 }
 
 #[test]
-fn of_many_who_want_the_same_one_reads() {
+fn of_concurrent_readers_of_one_value_one_reads_the_disk() {
     let (below, tiered) = over(1 << 20);
     set(below.as_ref(), 1, Some(vec![1; 100_000]));
     std::thread::scope(|scope| {
@@ -98,7 +98,7 @@ fn of_many_who_want_the_same_one_reads() {
 }
 
 #[test]
-fn a_store_on_disk_says_what_its_tiers_did() {
+fn a_store_on_disk_reports_the_figures_of_its_tiers() {
     let dir = tempfile::tempdir().unwrap();
     disk(dir.path()).put(entry(1, &[at(4, 1)])).unwrap();
     let store = disk(dir.path());
@@ -110,14 +110,14 @@ fn a_store_on_disk_says_what_its_tiers_did() {
     assert_eq!(Store::open(dir.path(), hashed(), options).unwrap().stats().unwrap().tiers, []);
 }
 
-/// An engine whose reads wait until they are let go.
+/// An engine whose reads block until they are released.
 struct Slow {
     inner: MemoryEngine,
     begun: crossbeam_channel::Sender<()>,
     go: crossbeam_channel::Receiver<()>,
 }
 
-impl Engine for Slow {
+impl StorageEngine for Slow {
     fn read(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let read = self.inner.read(table, key);
         self.begun.send(()).unwrap();
@@ -145,13 +145,13 @@ impl Engine for Slow {
 }
 
 #[test]
-fn a_read_that_a_commit_overtakes_is_not_kept() {
+fn a_read_that_overlaps_a_commit_is_not_cached() {
     for after in [None, Some(vec![2; 10])] {
         let ((begun, has_begun), (go_on, go)) =
             (crossbeam_channel::unbounded(), crossbeam_channel::unbounded());
         let tiered = Tiered::new(Arc::new(Slow { inner: MemoryEngine::default(), begun, go }), 1 << 20);
         set(&tiered, 1, Some(vec![1; 10]));
-        // Out of memory, and still below.
+        // Not in memory, and still below.
         for n in 2..=255 {
             set(&tiered, n, Some(vec![0; 100_000]));
         }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Barrier, Mutex};
 use reprise_model::receipt::Verified;
 use reprise_model::statement::Kind;
 use reprise_store::disk::DiskEngine;
-use reprise_store::engine::{Changes, Engine, Pair, Table};
+use reprise_store::engine::{Changes, Pair, StorageEngine, Table};
 use reprise_store::faulty::FaultyEngine;
 use reprise_store::memory::MemoryEngine;
 use reprise_store::port::{Floor, Lookup, MissReason, NewEntry, QuarantineReason, StoreError};
@@ -16,7 +16,7 @@ use reprise_store::{Durability, Options, ReceiptStore, Store, VerifyPolicy, Writ
 
 use crate::world::*;
 
-/// A store whose engine can be told to fail.
+/// A store whose engine fails on request.
 struct Bench {
     engine: Arc<FaultyEngine>,
     verifier: Arc<Hashed>,
@@ -34,12 +34,12 @@ fn with_policy(verify: VerifyPolicy) -> Bench {
     bench(Options { verify, ..Options::default() })
 }
 
-fn lying(n: u64) -> NewEntry {
-    let mut lying = entry(n, &[at(n, 1)]);
-    let mut receipt = lying.receipt.into_inner();
+fn invalid(n: u64) -> NewEntry {
+    let mut invalid = entry(n, &[at(n, 1)]);
+    let mut receipt = invalid.receipt.into_inner();
     receipt.seal[0] ^= 1;
-    lying.receipt = Verified::check(receipt, &Gullible).unwrap();
-    lying
+    invalid.receipt = Verified::check(receipt, &AcceptsAll).unwrap();
+    invalid
 }
 
 #[test]
@@ -64,14 +64,14 @@ fn no_durability_flushes_never() {
     assert_eq!(bench.store.stats().unwrap().flushes, 0);
 }
 
-/// An engine whose commits wait to be let through.
+/// An engine whose commits block until they are released.
 struct Gated {
-    inner: Box<dyn Engine>,
+    inner: Box<dyn StorageEngine>,
     entered: Mutex<mpsc::Sender<usize>>,
     gate: Barrier,
 }
 
-impl Engine for Gated {
+impl StorageEngine for Gated {
     fn read(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.inner.read(table, key)
     }
@@ -107,54 +107,65 @@ fn nothing_is_acknowledged_or_visible_before_its_flush_and_a_group_gathers_meanw
         gate: Barrier::new(2),
     });
     let store = Store::over(engine.clone(), hashed(), Options::default()).unwrap();
-    let told = Arc::new(AtomicU64::new(0));
+    let acknowledged = Arc::new(AtomicU64::new(0));
     let submit = |n: u64| {
-        let told = told.clone();
+        let acknowledged = acknowledged.clone();
         let done = move |put: Result<_, _>| {
             put.unwrap();
-            told.fetch_add(1, Ordering::SeqCst);
+            acknowledged.fetch_add(1, Ordering::SeqCst);
         };
         store.submit(entry(n, &[at(n, 1)]), Box::new(done));
     };
     submit(0);
     assert_eq!(commits.recv().unwrap(), 1);
-    // The first flush is under way: nothing is told, nothing is seen, and others queue without waiting.
+    // The first flush is under way: nothing is acknowledged or visible, and others queue without waiting.
     for n in 1..10 {
         submit(n);
     }
-    assert_eq!(told.load(Ordering::SeqCst), 0);
+    assert_eq!(acknowledged.load(Ordering::SeqCst), 0);
     assert!(!is_hit(&store, 0));
     engine.gate.wait();
     assert_eq!(commits.recv().unwrap(), 9, "the rest is one group");
-    assert_eq!(told.load(Ordering::SeqCst), 1);
+    assert_eq!(acknowledged.load(Ordering::SeqCst), 1);
     engine.gate.wait();
     drop(store);
-    assert_eq!(told.load(Ordering::SeqCst), 10);
+    assert_eq!(acknowledged.load(Ordering::SeqCst), 10);
 }
 
 #[test]
-fn a_store_that_is_driven_by_its_callers_flushes_when_it_is_told_and_when_somebody_waits() {
+fn a_store_without_a_thread_flushes_on_request_and_when_a_caller_waits() {
     let bench =
         bench(Options { writer_mode: WriterMode::ByCaller, queue_items_max: 4, ..Options::default() });
-    let told = Arc::new(Mutex::new(Vec::new()));
+    let acknowledged = Arc::new(Mutex::new(Vec::new()));
     let submit = |n: u64| {
-        let told = told.clone();
-        let done = move |put: Result<_, _>| told.lock().unwrap().push((n, put.is_ok()));
+        let acknowledged = acknowledged.clone();
+        let done = move |put: Result<_, _>| acknowledged.lock().unwrap().push((n, put.is_ok()));
         bench.store.submit(entry(n, &[at(n, 1)]), Box::new(done));
     };
     let flushes = || bench.store.stats().unwrap().flushes;
     (0..3).for_each(submit);
-    assert!(told.lock().unwrap().is_empty() && !is_hit(&bench.store, 0), "submitted is not flushed");
+    assert!(
+        acknowledged.lock().unwrap().is_empty() && !is_hit(&bench.store, 0),
+        "a submission is not flushed"
+    );
     bench.store.flush();
-    assert_eq!((told.lock().unwrap().len(), flushes()), (3, 1), "and what is flushed is one group");
+    assert_eq!((acknowledged.lock().unwrap().len(), flushes()), (3, 1), "and the flush is one group");
     submit(3);
     assert!(bench.store.put(entry(4, &[at(4, 1)])).unwrap().new);
-    assert_eq!((told.lock().unwrap().len(), flushes()), (4, 2), "who waits flushes what waits before it");
+    assert_eq!(
+        (acknowledged.lock().unwrap().len(), flushes()),
+        (4, 2),
+        "a caller that waits flushes the queue before it"
+    );
     (5..10).for_each(submit);
-    assert_eq!((told.lock().unwrap().len(), flushes()), (8, 3), "a queue that is full makes room by a flush");
+    assert_eq!(
+        (acknowledged.lock().unwrap().len(), flushes()),
+        (8, 3),
+        "a queue that is full makes room by a flush"
+    );
     bench.engine.stop_after(0);
     bench.store.flush();
-    assert_eq!(told.lock().unwrap().last(), Some(&(9, false)), "a flush that fails is told");
+    assert_eq!(acknowledged.lock().unwrap().last(), Some(&(9, false)), "a failed flush is reported");
 }
 
 #[test]
@@ -213,7 +224,7 @@ fn a_full_disk_is_an_error_for_the_whole_group_and_the_store_goes_on_when_it_pas
 }
 
 #[test]
-fn a_completion_that_panics_harms_nobody() {
+fn a_completion_that_panics_does_not_stop_the_writer() {
     let store = memory();
     store.submit(entry(1, &[at(1, 1)]), Box::new(|_| panic!("a careless caller")));
     store.put(entry(2, &[at(2, 1)])).unwrap();
@@ -325,9 +336,9 @@ fn a_lost_mark_is_verified_again_once() {
 }
 
 #[test]
-fn a_mark_for_other_bytes_vouches_for_nothing() {
+fn a_mark_for_other_bytes_is_not_trusted() {
     let bench = with_policy(VerifyPolicy::Once);
-    bench.store.put(lying(1)).unwrap();
+    bench.store.put(invalid(1)).unwrap();
     bench.store.put(entry(2, &[at(2, 1)])).unwrap();
     let other = bench.engine.read(Table::Marks, &id(2).0).unwrap();
     bench.engine.tamper(Table::Marks, &id(1).0, |mark| *mark = other.unwrap()).unwrap();
@@ -336,7 +347,7 @@ fn a_mark_for_other_bytes_vouches_for_nothing() {
 }
 
 #[test]
-fn every_bit_flip_of_a_stored_envelope_is_a_miss_and_heals_by_the_next_put() {
+fn every_bit_flip_of_a_stored_envelope_is_a_miss_until_the_next_put() {
     let bench = with_policy(VerifyPolicy::Once);
     let len = {
         bench.store.put(entry(1, &[at(1, 1)])).unwrap();
@@ -360,7 +371,7 @@ fn every_bit_flip_of_a_stored_envelope_is_a_miss_and_heals_by_the_next_put() {
 }
 
 #[test]
-fn a_put_that_heals_an_entry_is_not_undone_by_those_who_saw_it_damaged() {
+fn a_put_that_replaces_a_damaged_entry_is_not_undone_by_a_reader_that_saw_the_damage() {
     let bench = with_policy(VerifyPolicy::Once);
     bench.store.put(entry(1, &[at(1, 1)])).unwrap();
     for round in 0..300 {
@@ -368,7 +379,7 @@ fn a_put_that_heals_an_entry_is_not_undone_by_those_who_saw_it_damaged() {
         std::thread::scope(|scope| {
             for _ in 0..3 {
                 scope.spawn(|| {
-                    // Who misses puts it again, as the prover does.
+                    // A reader that misses puts it again, as the prover does.
                     while !is_hit(&bench.store, 1) {
                         assert!(bench.store.put(entry(1, &[at(1, 1)])).unwrap().stored, "{round}");
                     }
@@ -381,9 +392,9 @@ fn a_put_that_heals_an_entry_is_not_undone_by_those_who_saw_it_damaged() {
 }
 
 #[test]
-fn a_lying_seal_is_quarantined_when_it_is_verified_and_proved_again_once() {
+fn an_invalid_seal_is_quarantined_when_it_is_verified_and_proved_again_once() {
     let bench = with_policy(VerifyPolicy::Once);
-    bench.store.put(lying(1)).unwrap();
+    bench.store.put(invalid(1)).unwrap();
     assert!(bench.store.verify(&id(1)).unwrap().hit().is_none());
     assert_eq!(bench.store.get(&statement(1), &claim(1)).unwrap(), Lookup::Miss(MissReason::Absent));
     assert!(bench.store.put(entry(1, &[at(1, 1)])).unwrap().new);
@@ -417,7 +428,7 @@ fn a_receipt_without_a_verifier_is_a_miss_that_stays_stored() {
 }
 
 #[test]
-fn a_value_the_engine_cannot_read_is_a_miss_and_heals_by_the_next_put() {
+fn a_value_that_the_engine_cannot_read_is_a_miss_until_the_next_put() {
     for table in [Table::Receipts, Table::Entries, Table::Marks] {
         let bench = with_policy(VerifyPolicy::Once);
         bench.store.put(entry(1, &[at(1, 1)])).unwrap();
@@ -430,7 +441,7 @@ fn a_value_the_engine_cannot_read_is_a_miss_and_heals_by_the_next_put() {
 }
 
 #[test]
-fn an_index_without_its_receipt_is_a_miss_and_heals_by_the_next_put() {
+fn an_entry_without_its_receipt_is_a_miss_until_the_next_put() {
     let bench = with_policy(VerifyPolicy::Once);
     bench.store.put(entry(1, &[at(1, 1)])).unwrap();
     let gone = [((Table::Receipts, id(1).0.to_vec()), None)];
@@ -481,7 +492,7 @@ fn a_prune_that_is_cut_off_at_any_commit_resumes_and_loses_no_more_than_it_may()
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
 
-    /// Against a model that is a list of places, pins and receipts.
+    /// Compared with a model: lists of coordinates, pins and receipts.
     #[test]
     fn any_history_keeps_what_has_a_place_or_a_pin_and_nothing_else(
         steps in proptest::collection::vec((0..6u8, 0..5u64, 0..8u64, 0..3u8), 1..60),

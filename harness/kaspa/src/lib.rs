@@ -1,7 +1,7 @@
-//! Real Kaspa nodes: the recording that ships with the project is made here, and what needs a node is tested here.
+//! Real Kaspa nodes: makes the recording that ships with the project, and has the tests that need a node.
 //!
-//! A workspace of its own, because a node is a program (`kaspad`) that few machines have. What follows a node is
-//! `reprise-kaspa`, in the project itself.
+//! It is a workspace of its own, because a node is a program (`kaspad`) that few machines have. The crate that follows a
+//! node is `reprise-kaspa`.
 //!
 //! | module | noun |
 //! |---|---|
@@ -10,8 +10,8 @@
 //! | [`wallet`] | keys, coins, and the lane transactions they pay for |
 //! | [`scenario`] | the chain of the shipped recording: two forks, and a flip back |
 //! | [`simnet`] | one node on which blocks are mined one by one, with coins for users and settlers |
-//! | [`probe`] | a node of ours, running, and how far it is |
-//! | [`proxy`] | a way to a node that can be cut |
+//! | [`probe`] | a running Reprise node, and its progress |
+//! | [`proxy`] | a TCP proxy in front of a node, whose connections can be cut |
 //! | [`replay`] | a recording's transactions, executed by the ledger |
 //! | [`listing`] | a recording as text, and its figures |
 

@@ -13,7 +13,7 @@ use reprise_model::transaction::LaneTransaction;
 use crate::replay::{Executed, Replay};
 use reprise_kaspa::lane_proof::LaneProof;
 
-/// What a recording comes to.
+/// The figures of a recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Figures {
     /// Changes of the canonical chain.

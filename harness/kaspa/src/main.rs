@@ -33,7 +33,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make the shipped recording anew, from three simnet nodes started for it.
+    /// Make the shipped recording again, from three simnet nodes started for it.
     ///
     /// The nodes are `kaspad`, found in PATH or named by REPRISE_KASPAD. Takes seconds; gives the same file on every
     /// run with the same version of kaspad.
@@ -52,7 +52,7 @@ enum Command {
     /// Run a simnet of one node that mines by itself, until it is interrupted.
     ///
     /// The node is `kaspad`, found in PATH or named by REPRISE_KASPAD. The key gets coins to settle with, and a public test
-    /// user, Alice, gets coins to act with: see `act`. Nothing of it is kept.
+    /// user, Alice, gets coins to act with: see `act`. Nothing is kept.
     Simnet {
         /// The file with the key that will found and settle: 64 hexadecimal characters (`openssl rand -hex 32`).
         #[arg(long, value_name = "FILE")]
@@ -66,7 +66,7 @@ enum Command {
     },
     /// Send a lane transaction of the test user Alice, and wait until a block accepts it; prints its id.
     Act {
-        /// What she does.
+        /// The action.
         #[arg(value_enum)]
         action: Act,
         /// How much, in kaspa.
@@ -87,14 +87,14 @@ enum Command {
     },
 }
 
-/// What Alice can do.
+/// The actions of Alice.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Act {
-    /// Pays into the vault, credited to herself.
+    /// Deposit into the vault, to her own account.
     Deposit,
-    /// Gives to the test user Bob.
+    /// Transfer to the test user Bob.
     Transfer,
-    /// Takes out, to an output that anybody can spend.
+    /// Exit to an output that anybody can spend.
     Exit,
 }
 
@@ -111,7 +111,7 @@ struct Output {
     json: bool,
 }
 
-/// What went wrong, and whose fault it is.
+/// An error, and its exit code.
 enum Failure {
     Use(String),
     Run(Box<dyn Error>),
@@ -191,7 +191,7 @@ fn show(file: &Path, json: bool) -> Result<(), Failure> {
         false => format!("{}\nall lane proofs and lane tips check", Listing(&recording)),
     };
     match writeln!(io::stdout(), "{text}") {
-        // The reader has seen enough.
+        // A closed pipe is no failure.
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),
     }
@@ -228,6 +228,6 @@ impl Output {
 }
 
 fn progress(line: &str) {
-    // With standard error closed there is nobody to tell.
+    // Standard error may be closed.
     let _ = writeln!(io::stderr(), "{line}");
 }

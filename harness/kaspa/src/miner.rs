@@ -1,7 +1,7 @@
 //! Blocks made on a node, and copied to another.
 //!
 //! A simnet node takes a block without proof of work, so a template with a fixed timestamp and fixed transactions
-//! is the same block on every run. Nodes that are not peers know of each other's blocks only what is copied.
+//! is the same block on every run. Nodes that are not peers know of each other's blocks only those that are copied.
 
 use kaspa_addresses::Address;
 use kaspa_consensus_core::header::Header;

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use reprise_kaspa::client::{self, Client};
 
-/// Names the node's program.
+/// The environment variable that names the node's program.
 pub const KASPAD_VARIABLE: &str = "REPRISE_KASPAD";
 
 /// The version the shipped recording is made with.
@@ -35,12 +35,12 @@ pub enum NodeError {
         /// Where it was looked for.
         tried: String,
     },
-    /// The operating system said no.
+    /// The operating system refused.
     #[error("cannot {action}: {source}")]
     Io {
         /// What was tried.
         action: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// It did not come up.
@@ -60,7 +60,7 @@ pub struct Node {
     program: PathBuf,
     arguments: Vec<String>,
     url: String,
-    // Removed after the child is gone.
+    // Removed after the child has ended.
     directory: TempDir,
 }
 
@@ -122,9 +122,9 @@ impl Node {
         Ok(Self { child, program: program.into(), arguments, url, directory })
     }
 
-    /// Kills the process, as a crash would. Its data stay.
+    /// Kills the process. Its data stay.
     pub fn stop(&mut self) {
-        // Nothing to do about a child that is gone already.
+        // The child may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

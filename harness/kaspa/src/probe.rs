@@ -1,4 +1,4 @@
-//! A running node of ours, and a probe that says how far it is: what tests wait for, instead of sleeping.
+//! A running Reprise node, with a probe that reports its progress, so that tests wait for events and not for a time.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,10 +29,10 @@ use reprise_prover::policy::Policy;
 use reprise_store::port::Lookup;
 use reprise_store::{Options as StoreOptions, ReceiptStore, Store};
 
-/// How long a test waits for what a run with the mock backend does.
+/// How long a test waits for a run with the mock backend.
 const WITHIN: Duration = Duration::from_secs(120);
 
-/// How far a run is.
+/// The progress of a run.
 #[derive(Debug, Clone)]
 struct Seen {
     tip: BlockHash,
@@ -47,7 +47,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A source that says how far it is.
+/// A source that reports its progress.
 struct ProbedSource {
     source: Box<dyn ChainSource>,
     tip: BlockHash,
@@ -69,7 +69,7 @@ impl ChainSource for ProbedSource {
     }
 }
 
-/// Hears everything, and keeps it.
+/// An observer that keeps every event.
 #[derive(Clone, Default)]
 struct Kept(Arc<Mutex<Vec<PipelineEvent>>>);
 
@@ -79,14 +79,14 @@ impl Observer for Kept {
     }
 }
 
-/// What proves, and how it settles.
+/// The backend of a run, and how it settles.
 #[derive(Clone)]
 pub struct Proving {
     /// The backend.
     pub backend: Arc<dyn Backend>,
     /// The hash that its workload is proved over.
     pub hasher: Arc<dyn WorkloadHasher>,
-    /// What the covenant demands, and what reads the backend's seals; nothing where the covenant does without.
+    /// The proof that the covenant demands, and the reader of the backend's seals; `None` where it demands none.
     pub proof: Option<(Proof, SealReader)>,
     /// Where receipts are kept, if not in the run's data directory.
     pub receipts: Option<PathBuf>,
@@ -103,20 +103,20 @@ impl Proving {
     }
 }
 
-/// What is run.
+/// The plan of a run.
 #[derive(Clone)]
 pub struct Plan {
-    /// What is followed.
+    /// The node to follow.
     pub options: Options,
-    /// Who settles.
+    /// The key that settles.
     pub payer: Option<Payer>,
-    /// Where everything is kept.
+    /// The data directory.
     pub data_dir: PathBuf,
     /// Where bundles begin and end.
     pub rule: BundleRule,
 }
 
-/// A node of ours, running in a thread.
+/// A Reprise node, running in a thread.
 pub struct Run {
     seen: Shared,
     heard: Kept,
@@ -156,9 +156,9 @@ impl Run {
                 let workload = Workload::ledger(backend.clone(), hasher.clone(), &plan.options.lane);
                 let l1 = KaspaL1::connect(plan.options, plan.payer, proof, &workload.covenant(), Some(&dir));
                 let l1: Box<dyn L1> = Box::new(l1.map_err(|e| said(&e))?);
-                let (tip, told) = (l1.root().metadata.block_hash, seen.clone());
+                let (tip, shown) = (l1.root().metadata.block_hash, seen.clone());
                 let probe =
-                    move |source| Box::new(ProbedSource { source, tip, seen: told }) as Box<dyn ChainSource>;
+                    move |source| Box::new(ProbedSource { source, tip, seen: shown }) as Box<dyn ChainSource>;
                 let l1 = Box::new(WrappedL1 { l1, through: probe });
                 let settings = Settings {
                     rule: plan.rule,
@@ -187,7 +187,7 @@ impl Run {
         };
         let began = Instant::now();
         let mut seen = lock(&self.seen.0);
-        // What was seen before is no answer: the next poll says what is so now.
+        // The last progress may be outdated: the next poll brings a new one.
         *seen = None;
         while !there(&seen) {
             let over = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
@@ -200,12 +200,12 @@ impl Run {
         Ok(())
     }
 
-    /// What happened so far.
+    /// The events so far.
     pub fn heard(&self) -> Vec<PipelineEvent> {
         lock(&self.heard.0).clone()
     }
 
-    /// Every artifact that was handed on, oldest first, as the store has its receipt now.
+    /// Every published artifact, oldest first, with its receipt as stored now.
     pub fn artifacts(&self) -> Result<Vec<(Arc<Order>, Verified<Receipt>)>, String> {
         let published = self.heard().into_iter().filter_map(|event| match event {
             PipelineEvent::Published(order) => Some(order),
@@ -218,7 +218,7 @@ impl Run {
         published.map(receipt).collect()
     }
 
-    /// Waits until something is heard that `of` recognises, after what was heard `from`.
+    /// Waits for an event that `of` recognises, from the event number `from` on.
     pub fn find_event<T>(&self, from: usize, of: impl Fn(&PipelineEvent) -> Option<T>) -> Result<T, String> {
         let began = Instant::now();
         loop {
@@ -235,7 +235,7 @@ impl Run {
         }
     }
 
-    /// Stops it: how it ended.
+    /// Stops it, and returns its outcome.
     pub fn end(mut self) -> Result<RunOutcome, String> {
         self.stop.store(true, Ordering::Relaxed);
         self.join()
@@ -255,7 +255,7 @@ impl Run {
 impl Drop for Run {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        // What it ended with was not asked for.
+        // A dropped run's outcome is not needed.
         let _ = self.join();
     }
 }

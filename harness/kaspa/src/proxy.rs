@@ -1,4 +1,4 @@
-//! A way to a node that can be cut: a TCP proxy of ours.
+//! A TCP proxy in front of a node, whose connections can be cut.
 
 use std::io;
 use std::net::SocketAddr;

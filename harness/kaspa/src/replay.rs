@@ -1,7 +1,6 @@
 //! A recording's transactions, executed by the ledger: natively, one after another, following every reorg.
 //!
-//! No pipeline and no proof, only what the transactions mean: what a listing shows, and what the scenario's test
-//! expects.
+//! There is no pipeline and no proof, only the ledger. A listing shows the outcomes, and the scenario's test checks them.
 
 use std::collections::HashMap;
 

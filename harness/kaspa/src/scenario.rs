@@ -75,7 +75,7 @@ pub enum ScenarioError {
     /// A block was not made.
     #[error(transparent)]
     Mine(#[from] MineError),
-    /// The observer was not followed.
+    /// The observer could not be followed.
     #[error(transparent)]
     Follow(#[from] FollowError),
     /// The covenant was not founded.
@@ -114,7 +114,7 @@ impl Party {
     }
 }
 
-/// Who acts.
+/// The wallets of the scenario.
 struct Actors {
     alice: Wallet,
     bob: Wallet,
@@ -168,7 +168,7 @@ impl<'a> Purse<'a> {
     }
 
     fn send(&mut self, outputs: Vec<TransactionOutput>, message: &[u8]) -> Result<Transaction, WalletError> {
-        let coin = self.coins.pop().ok_or(WalletError::Broke)?;
+        let coin = self.coins.pop().ok_or(WalletError::NoCoins)?;
         let lane = SubnetworkId::from_namespace(NAMESPACE);
         self.wallet.transaction(self.params, lane, &coin, outputs, coin.payload(message)?)
     }
@@ -291,7 +291,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Starts the nodes and builds both forks. `progress` is told of each stage.
+    /// Starts the nodes and builds both forks. `progress` is called with each stage.
     pub async fn set(progress: &mut dyn FnMut(&str)) -> Result<Self, ScenarioError> {
         let params = params();
         progress("three nodes: two builders and the observer");
@@ -355,7 +355,7 @@ impl Stage {
     }
 }
 
-/// Makes the recording. `progress` is told of each stage.
+/// Makes the recording. `progress` is called with each stage.
 pub async fn make(progress: &mut dyn FnMut(&str)) -> Result<Recording, ScenarioError> {
     let stage = Stage::set(progress).await?;
     progress("the observer sees A, flips to B, and flips back to A");
@@ -406,7 +406,7 @@ async fn fund(
     builder.miner = miner;
     blocks.extend(builder.build(&vec![vec![]; MATURITY as usize]).await?);
     let coins = miner.coins(builder.party.rpc(), params).await?;
-    let coin = coins.first().ok_or(WalletError::Broke)?;
+    let coin = coins.first().ok_or(WalletError::NoCoins)?;
     let script = names::locked_script(b"reprise covenant").map_err(WalletError::from)?;
     let (founding, covenant) = miner.covenant(params, coin, KASPA * 2, script.clone())?;
     blocks.extend(builder.build(&[vec![founding], vec![]]).await?);

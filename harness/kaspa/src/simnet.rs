@@ -1,9 +1,7 @@
-//! A simnet of one node on which blocks are mined one by one, with coins for whoever acts on the lane and whoever
-//! settles.
+//! A simnet of one node on which blocks are mined one by one, with coins for users of the lane and for settlers.
 //!
-//! Timestamps, keys and signatures are fixed, so the same calls make the same lane transactions, lane tips and
-//! commitments on every run. What is proved of them is therefore the same statements too: receipts of one run answer
-//! the next.
+//! Timestamps, keys and signatures are fixed, so the same calls make the same lane transactions, lane tips and commitments
+//! on every run. So the statements are the same too, and receipts of one run answer the next.
 
 use std::ops::AsyncFn;
 use std::sync::Arc;
@@ -45,10 +43,10 @@ pub const KASPA: u64 = 100_000_000;
 /// The most a settler pays for a transaction, in sompi.
 pub const FEE_MAX: u64 = KASPA;
 
-/// What a covenant is founded with, in sompi.
+/// The value of a founded covenant, in sompi.
 const COVENANT_VALUE: u64 = 10 * KASPA;
 
-/// What one of a settler's coins is worth, in sompi.
+/// The value of one of a settler's coins, in sompi.
 const SETTLER_COIN: u64 = 15 * KASPA;
 
 const ALICE: u8 = 1;
@@ -58,11 +56,12 @@ const OTHER_MINER: u8 = 12;
 /// Alice's coins: each pays for one lane transaction.
 const ALICE_COINS: usize = 8;
 
-/// How often and how long apart a node is asked for what it does in its own time: half a minute.
+/// How often, and at which interval, a node is polled for what it does asynchronously: half a minute in all.
 const ASKED: u32 = 1_500;
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
-/// Blocks in pairs until a settlement is seen: the covenant's first state, the settlement, and what delays them.
+/// How many pairs of blocks may pass until a settlement is observed: the covenant's first state, the settlement, and
+/// delays.
 const ROUNDS_MAX: usize = 8;
 
 /// Why a simnet cannot go on.
@@ -92,10 +91,10 @@ pub enum SimnetError {
     /// A thread of this process panicked.
     #[error("a thread panicked: {0}")]
     Thread(#[from] tokio::task::JoinError),
-    /// A run of ours ended or stood still.
+    /// A Reprise node ended or made no progress.
     #[error("{0}")]
     Run(String),
-    /// Something did not come about.
+    /// Something did not happen in time.
     #[error("{what}: not within {within:?}")]
     Late {
         /// What was waited for.
@@ -105,7 +104,7 @@ pub enum SimnetError {
     },
 }
 
-/// A node, its chain so far, and who has coins on it.
+/// A node, its chain so far, and the wallets on it.
 pub struct Simnet {
     /// The node.
     pub node: Node,
@@ -113,9 +112,9 @@ pub struct Simnet {
     pub rpc: Client,
     /// The nodes' parameters.
     pub params: Params,
-    /// Who acts on the lane.
+    /// The user of the lane.
     pub alice: Wallet,
-    /// Who mines.
+    /// The miner.
     pub miner: Wallet,
     /// The blocks above the genesis, oldest first.
     pub blocks: Vec<Hash>,
@@ -234,7 +233,7 @@ impl Simnet {
     pub async fn found(&mut self, founder: Key, proof: Option<&Proof>) -> Result<(), SimnetError> {
         let (url, proof) = (self.node.url().to_owned(), proof.cloned());
         let claims = proof.is_some();
-        let founded = move || sink::found(&url, &founder, proof.as_ref(), COVENANT_VALUE, FEE_MAX);
+        let founded = move || sink::found_covenant(&url, &founder, proof.as_ref(), COVENANT_VALUE, FEE_MAX);
         let covenant = blocking(founded).await??;
         self.mine(&[]).await?;
         self.root = block_hash(self.mine(&[]).await?);
@@ -258,7 +257,7 @@ impl Simnet {
         self.mine_for(self.miner, transactions).await
     }
 
-    /// The same, with its reward for somebody.
+    /// The same, with the reward for `miner`.
     pub async fn mine_for(
         &mut self,
         miner: Wallet,
@@ -281,7 +280,7 @@ impl Simnet {
         outputs: Vec<TransactionOutput>,
     ) -> Result<Transaction, SimnetError> {
         let message = Payload { action, nonce, amount, counterparty }.encode();
-        let coin = self.coins.pop().ok_or(WalletError::Broke)?;
+        let coin = self.coins.pop().ok_or(WalletError::NoCoins)?;
         let payload = coin.payload(&message)?;
         let lane = SubnetworkId::from_bytes(self.lane.subnetwork);
         Ok(self.alice.transaction(&self.params, lane, &coin, outputs, payload)?)
@@ -301,7 +300,7 @@ impl Simnet {
         Ok(())
     }
 
-    /// The ids of what waits in the node's mempool.
+    /// The ids of the transactions in the node's mempool.
     pub async fn in_mempool(&self) -> Result<Vec<Hash>, SimnetError> {
         let entries = self.rpc().get_mempool_entries(false, false).await?;
         let id = |transaction: RpcTransaction| Transaction::try_from(transaction).map(|it| it.id());
@@ -313,7 +312,7 @@ impl Simnet {
         until("a transaction is sent", async || Ok(!self.in_mempool().await?.is_empty())).await
     }
 
-    /// Mines what is sent until the run observes a settlement that it did not know before; the settlement.
+    /// Mines what is sent until the run observes a new settlement, and returns that.
     pub async fn settled(&mut self, run: &Arc<Run>) -> Result<ObservedSettlement, SimnetError> {
         let before = settlements(run).len();
         for _ in 0..ROUNDS_MAX {
@@ -321,7 +320,7 @@ impl Simnet {
             if let Some(settlement) = settlements(run).get(before) {
                 return Ok(settlement.clone());
             }
-            // What is in the block is accepted by the next.
+            // The transactions of a block are accepted by the next one.
             self.sent().await?;
             self.mine(&[]).await?;
             self.mine(&[]).await?;
@@ -341,7 +340,7 @@ pub struct User<'a> {
     wallet: Wallet,
 }
 
-/// The user that Alice gives to.
+/// The user that Alice transfers to.
 pub fn bob() -> Result<Wallet, SimnetError> {
     Ok(Wallet::new(BOB)?)
 }
@@ -357,10 +356,10 @@ impl<'a> User<'a> {
         self.wallet.account()
     }
 
-    /// Sends a lane transaction, and waits until it is in a block: its id.
+    /// Sends a lane transaction, waits until it is in a block, and returns its id.
     pub async fn act(&self, payload: Payload, outputs: Vec<TransactionOutput>) -> Result<Hash, SimnetError> {
         let coins = self.wallet.coins(self.rpc, &self.params).await?;
-        let coin = coins.first().ok_or(WalletError::Broke)?;
+        let coin = coins.first().ok_or(WalletError::NoCoins)?;
         let (lane, payload) = (SubnetworkId::from_namespace(NAMESPACE), coin.payload(&payload.encode())?);
         let transaction = self.wallet.transaction(&self.params, lane, coin, outputs, payload)?;
         let sent = self.rpc.submit_transaction(RpcTransaction::from(&transaction), false).await?;
@@ -382,7 +381,7 @@ impl Builder {
         Ok(blocks)
     }
 
-    /// Learns blocks of the simnet's that it does not know.
+    /// Copies blocks of the simnet that this node does not have.
     pub async fn learn(&mut self, simnet: &Simnet, blocks: &[Hash]) -> Result<(), SimnetError> {
         miner::copy(simnet.rpc(), self.rpc.as_ref(), blocks).await?;
         self.height = self.height.max(simnet.height);

@@ -30,7 +30,7 @@ use reprise_model::digest::ResourceId;
 use reprise_model::transaction;
 use secp256k1::{Keypair, Message, SECP256K1};
 
-/// What every transaction leaves to the miner, in sompi.
+/// The fee of every transaction, in sompi.
 const FEE: u64 = 1_000_000;
 
 /// The compute budget of a P2PK input: one signature.
@@ -50,9 +50,9 @@ pub enum WalletError {
         /// What the outputs pay.
         outputs: u64,
     },
-    /// No coin left.
+    /// There is no mature coin left.
     #[error("no mature coin left")]
-    Broke,
+    NoCoins,
     /// The signature could not be made.
     #[error("cannot sign: {0}")]
     Sign(#[from] secp256k1::Error),
@@ -85,7 +85,8 @@ impl Coin {
         Self { outpoint, entry, opening: vec![] }
     }
 
-    /// What a lane transaction carries that says `message` and spends this first: whose it was is shown.
+    /// The payload of a lane transaction that carries `message` and spends this output first: it opens the spent
+    /// transaction.
     pub fn payload(&self, message: &[u8]) -> Result<Vec<u8>, WalletError> {
         transaction::payload(&self.opening, message).ok_or(WalletError::Opening(self.opening.len()))
     }

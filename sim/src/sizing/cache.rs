@@ -1,4 +1,4 @@
-//! Caches: one key design and one cap, playing what is wanted of a chain.
+//! Caches: one key design and one cap, over the requests of a chain.
 //!
 //! What is asked for is what the planner asks for: the aggregates of unsettled bundles; the batches of a
 //! missing aggregate, and those not bundled yet; the transactions of a missing batch. A request is a statement
@@ -14,11 +14,11 @@ use serde::Serialize;
 use super::chain::{Batch, Name, name};
 use super::follower::{Bundle, Follower};
 
-/// What a receipt is found by.
+/// The key of a receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Design {
-    /// Not at all: it lives with its block, and is gone when that is settled, leaves the chain, or the node restarts.
+    /// None: it is dropped when its block is settled or leaves the chain, or the node restarts.
     None,
     /// Where it is used: height, block, kind, and merge index, or span and sequencing commitment.
     Coordinate,
@@ -30,7 +30,7 @@ impl Design {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::None, Self::Coordinate, Self::Statement];
 
-    /// As tables call it.
+    /// Its name in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::None => "no cache",
@@ -40,7 +40,7 @@ impl Design {
     }
 }
 
-/// What a proof takes, and what its receipt weighs.
+/// The time of proofs, and the size of their receipts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Costs {
     /// Milliseconds to prove a transaction.
@@ -69,14 +69,14 @@ impl Costs {
     }
 }
 
-/// What a cache came to.
+/// The figures of a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Figures {
     /// Requests answered, by kind.
     pub hits: [u64; 3],
     /// Proofs, by kind.
     pub proved: [u64; 3],
-    /// Of the answered batches, those that were wanted all along, read again for their aggregate. Not hits.
+    /// Of the answered batches, those that stayed wanted and were read again for their aggregate. They are no hits.
     pub reread: u64,
     /// Milliseconds of proving.
     pub spent_ms: u64,
@@ -99,7 +99,7 @@ impl Figures {
     }
 }
 
-/// A stored receipt, by what decides when it goes: as in [`reprise_store::gc`], the cheapest to prove again
+/// A stored receipt, in the order of eviction: as in [`reprise_store::gc`], the cheapest to prove again
 /// per byte first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Worth {
@@ -143,7 +143,7 @@ struct Request {
 #[derive(Debug)]
 pub struct Cache {
     design: Design,
-    /// Bytes of receipts that may stay, but for what an unsettled bundle may need.
+    /// The cap in bytes. What an unsettled bundle may need stays beyond it.
     bytes_max: Option<u64>,
     costs: Costs,
     entries: HashMap<Name, Entry>,
@@ -155,7 +155,7 @@ pub struct Cache {
     freed_below: u64,
     /// Without a cache: what was proved for a block, by its height and name.
     of_block: BTreeMap<(u64, Name), Vec<Name>>,
-    /// The places that are wanted, at rest.
+    /// The coordinates wanted after the last event.
     wanted: HashSet<Name>,
     bytes: u64,
     figures: Figures,
@@ -184,7 +184,7 @@ impl Cache {
         (self.design, self.bytes_max)
     }
 
-    /// What it came to so far.
+    /// Its figures so far.
     pub fn figures(&self) -> Figures {
         self.figures
     }
@@ -204,7 +204,7 @@ impl Cache {
     pub fn serve(&mut self, follower: &Follower, left: &[Arc<Batch>]) {
         self.prune(follower.floor());
         if self.design == Design::None {
-            left.iter().for_each(|batch| self.forget(batch));
+            left.iter().for_each(|batch| self.drop_receipts(batch));
         }
         let before = std::mem::take(&mut self.wanted);
         for bundle in follower.bundles() {
@@ -303,7 +303,7 @@ impl Cache {
     }
 
     /// Without a cache: the block left the chain.
-    fn forget(&mut self, batch: &Batch) {
+    fn drop_receipts(&mut self, batch: &Batch) {
         for key in self.of_block.remove(&(batch.height, batch.block)).unwrap_or_default() {
             self.remove(key);
         }

@@ -1,4 +1,4 @@
-//! What is wanted of a chain: the planner and the covenant in miniature, over names instead of journals.
+//! The requests of a chain: a small model of the planner and the covenant, over names instead of journals.
 //!
 //! The bundles are those of the planner's own [`BundleRule`]. A closed bundle is submitted once everything that
 //! is wanted is proved, and lands in the first new block that is at least so much higher. What a block carries
@@ -51,7 +51,7 @@ impl Bundle {
     }
 }
 
-/// A settlement on its way.
+/// A submitted settlement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Submission {
     start: u64,
@@ -89,7 +89,7 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// One that has seen nothing.
+    /// A follower that has seen no block.
     pub fn new(config: FollowerConfig) -> Self {
         Self {
             config,
@@ -238,7 +238,7 @@ impl Follower {
         due && self.close(score)
     }
 
-    /// Forms every bundle anew.
+    /// Forms every bundle again.
     fn rebundle(&mut self) -> bool {
         let from = self.first_unsettled();
         self.bundles.clear();
@@ -258,7 +258,7 @@ impl Follower {
         !lengths.is_empty()
     }
 
-    /// Forgets what is final and settled for good.
+    /// Forgets what is final, and settled by a settlement that is final.
     fn finalize(&mut self) {
         self.finalized = self.finalized.max(self.tip.saturating_sub(self.config.finality_depth));
         while self.landings.get(1).is_some_and(|landing| landing.carrier <= self.finalized) {

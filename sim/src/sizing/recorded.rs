@@ -1,4 +1,4 @@
-//! Recorded chains: the real chain room and scheduler say what each block carries and what is proved of it.
+//! Recorded chains: the real fork tree and scheduler give the content of each block and its statements.
 
 use std::collections::HashSet;
 use std::sync::Arc;

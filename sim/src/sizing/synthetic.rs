@@ -35,7 +35,7 @@ impl fmt::Display for Depth {
     }
 }
 
-/// A text that is no depth.
+/// A text that is no distribution of depths.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no reorg depth: say geometric:MEAN or fixed:BLOCKS, of at least one block")]
 pub struct ParseDepthError(String);
@@ -53,10 +53,10 @@ impl FromStr for Depth {
     }
 }
 
-/// What a synthetic chain is like.
+/// The parameters of a synthetic chain.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Synthetic {
-    /// What everything is drawn from.
+    /// The seed of all draws.
     pub seed: u64,
     /// Blocks of the followed chain, those that reorgs replace not counted.
     pub blocks: u64,
@@ -106,7 +106,7 @@ struct Made {
     lane: Name,
 }
 
-/// A synthetic chain in the making: its steps, in order.
+/// The steps of a synthetic chain, in order.
 #[derive(Debug)]
 pub struct Steps {
     synthetic: Synthetic,

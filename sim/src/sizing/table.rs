@@ -1,4 +1,4 @@
-//! What a sizing comes to: its tables, their rows, and how a person reads them.
+//! The result of a sizing: its tables, their rows, and their text.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::cache::{Design, Figures};
 use super::synthetic::Synthetic;
 
-/// What a chain was like.
+/// The figures of a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Shape {
     /// Blocks that joined it for the first time.
@@ -26,7 +26,7 @@ pub struct Shape {
     pub restarts: u64,
 }
 
-/// What one cache came to on one chain.
+/// The figures of one cache on one chain.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
     /// What the chain or the cap was, of those of its table.
@@ -43,7 +43,7 @@ pub struct Row {
     pub prove_calls: u64,
     /// Seconds of proving.
     pub seconds_spent: f64,
-    /// Seconds of proving fewer than without a cache.
+    /// Seconds of proving saved against no cache.
     pub seconds_saved: f64,
     /// Bytes of receipts at most.
     pub bytes_peak: u64,
@@ -60,7 +60,7 @@ pub struct Table {
     pub rows: Vec<Row>,
 }
 
-/// Everything there is to say of a chain's cache.
+/// The result of a sizing.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Sizing {
     /// The chain, in words.

@@ -1,4 +1,4 @@
-//! The simulator: that it repeats, that its checkers are kept, and what it has found before.
+//! The simulator: its repeatability, its worlds, those that failed once, and the sizing model.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Sizing: that the model says what the real pipeline does, and what must hold of any cache.
+//! Sizing: the model agrees with the real pipeline, and what must hold of any cache.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -127,8 +127,8 @@ impl Observer for Heard {
     }
 }
 
-/// What a model said, in the real pipeline's words: it also counts the batches that an aggregate relies on and
-/// that were wanted all along.
+/// The figures of a model, counted as the real pipeline counts: the model also counts batches that stayed wanted and that
+/// an aggregate relies on.
 fn heard(figures: Figures) -> Heard {
     let [transactions, batches, aggregates] = figures.hits;
     Heard { proved: figures.proved, hits: [transactions, batches + figures.reread, aggregates] }
@@ -209,7 +209,7 @@ impl Real {
                         &self.disk,
                     );
                     let added = self.canonical.clone();
-                    self.tell(SourceEvent { removed: vec![], added });
+                    self.apply(SourceEvent { removed: vec![], added });
                 }
             }
         }
@@ -250,10 +250,10 @@ impl Real {
         let mut event = SourceEvent { removed, added };
         self.overlay.lock().unwrap().follow(&mut event).unwrap();
         self.canonical.extend(event.added.iter().cloned());
-        self.tell(event);
+        self.apply(event);
     }
 
-    fn tell(&mut self, event: SourceEvent) {
+    fn apply(&mut self, event: SourceEvent) {
         let mut asks = Asks::default();
         let context = &mut Context { executor: &mut asks, observer: &mut self.heard };
         self.pipeline.follow(event, context).unwrap();

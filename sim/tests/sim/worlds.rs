@@ -1,5 +1,4 @@
-//! Worlds, and what must hold in them. The long campaigns are run by `reprise sim`; here are as many as a test
-//! run can bear, and every one that ever failed.
+//! Worlds, and what must hold in them: a few, and every one that ever failed. `reprise sim` runs long campaigns.
 
 use reprise_sim::campaign::{Campaign, Comparison, run};
 use reprise_sim::scenario::{Fault, Limits, Scenario};
@@ -8,7 +7,7 @@ use reprise_sim::scenario::{Fault, Limits, Scenario};
 const FAILED_ONCE: &str = include_str!("../failed_once.txt");
 
 #[test]
-fn no_promise_is_broken_whatever_goes_wrong() {
+fn no_invariant_is_broken_under_any_faults() {
     let campaign = Campaign::run(1, 120, &Limits::default(), &|_| ()).unwrap();
     assert_eq!(campaign.failed, vec![]);
     let sums = campaign.sums;
@@ -19,7 +18,7 @@ fn no_promise_is_broken_whatever_goes_wrong() {
 }
 
 #[test]
-fn each_fault_alone_breaks_no_promise() {
+fn each_fault_alone_breaks_no_invariant() {
     for fault in Fault::ALL {
         let limits = Limits {
             faults: reprise_sim::scenario::Faults([fault].into()),

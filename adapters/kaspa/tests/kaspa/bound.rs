@@ -88,7 +88,7 @@ fn run(recording: Recording) -> Result<(Report, Heard), String> {
 }
 
 #[test]
-fn what_is_settled_is_bound_to_the_commitment_of_the_block_it_ends_in_and_a_flip_back_costs_nothing() {
+fn a_settlement_is_bound_to_the_commitment_of_its_end_block_and_a_flip_back_costs_no_proof() {
     let recording = recorded();
     let added = recording.events.iter().flat_map(|event| &event.added);
     let commitments: HashMap<BlockHash, Digest> =
@@ -104,7 +104,7 @@ fn what_is_settled_is_bound_to_the_commitment_of_the_block_it_ends_in_and_a_flip
 }
 
 #[test]
-fn a_chain_whose_root_does_not_show_the_lane_cannot_be_bound() {
+fn a_chain_whose_root_has_no_lane_proof_is_refused() {
     let mut recording = recorded();
     recording.root.lane_proof = None;
     let refused = run(recording).map(|(report, _)| report).unwrap_err();
@@ -112,7 +112,7 @@ fn a_chain_whose_root_does_not_show_the_lane_cannot_be_bound() {
 }
 
 #[test]
-fn a_block_whose_lane_proof_opens_another_tip_ends_the_run_by_name() {
+fn a_block_whose_lane_proof_opens_another_tip_ends_the_run_with_its_hash() {
     let mut recording = recorded();
     let [first, second] = [1, 3].map(|event: usize| recording.events[event].added[0].lane_proof.clone());
     assert_ne!(first, second);

@@ -1,20 +1,20 @@
-//! A node that is slow, far ahead, behind, or cut off in the middle: a follower gets on whatever it can.
+//! Catching up with a node that is slow, far ahead or behind, or whose connection breaks.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use reprise_kaspa::follower::{Chain, FollowError, PART_MAX, PROOFS_MAX, Patient};
+use reprise_kaspa::follower::{Chain, FollowError, PART_MAX, PROOFS_MAX, WithTimeout};
 use reprise_kaspa::track::CheckError;
 use reprise_model::digest::BlockHash;
 use tokio::time::Instant;
 
 use crate::fake::{self, Block, Node, Recorder, Script, Slow};
 
-/// How long an answer takes that goes once around the world.
+/// The delay of an answer from the other side of the world.
 const DELAY: Duration = Duration::from_millis(60);
 
-/// Blocks of which every 50th accepts a transaction of the lane: often enough to keep it.
+/// Blocks of which every 50th accepts a transaction of the lane, so that the lane's entry does not expire.
 fn long_chain(length: usize) -> Vec<Block> {
     let mut chain: Vec<Block> = vec![];
     for number in 0..length {
@@ -42,7 +42,7 @@ async fn three_thousand_blocks_are_caught_up_with_at_sixty_milliseconds_an_answe
     let events = recorder.follower.advance(&slow).await.unwrap();
     assert!(recorder.track().blocks().eq(hashes));
     assert!(events.iter().all(|event| event.added.len() <= PART_MAX));
-    // With everything asked for at once: a page, its proofs; and the page that is empty.
+    // With everything asked for at once: a page, its proofs, and the empty page.
     let unlimited = DELAY * (3 * 2 + 1);
     let took = began.elapsed();
     assert!(took <= unlimited * 3 / 2, "{took:?}, and {unlimited:?} at best");
@@ -69,7 +69,7 @@ async fn a_lane_without_an_entry_is_proved_absent_in_every_block_several_at_a_ti
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_taken_before_a_line_is_cut_is_never_asked_for_again() {
+async fn what_was_taken_before_a_connection_breaks_is_never_asked_for_again() {
     let (node, hashes) = far_ahead(2_000);
     let mut recorder = fake::recorder();
     let (mut cuts, mut asked) = (0, vec![]);
@@ -86,12 +86,12 @@ async fn what_was_taken_before_a_line_is_cut_is_never_asked_for_again() {
         match ended {
             Ok(_) => break,
             Err(error) => {
-                assert!(error.passes(), "{error}");
+                assert!(error.is_transient(), "{error}");
                 assert_eq!(recorder.track().height(), taken, "what was taken is kept");
                 cuts += 1;
             }
         }
-        assert!(cuts < 100, "it comes no further");
+        assert!(cuts < 100, "it makes no progress");
     }
     assert!(recorder.track().blocks().eq(hashes));
     let distinct: HashSet<_> = asked.iter().collect();
@@ -100,14 +100,14 @@ async fn what_was_taken_before_a_line_is_cut_is_never_asked_for_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_does_not_come_is_waited_for_as_long_as_one_answer_may_take() {
+async fn an_answer_that_does_not_come_is_an_error_after_the_timeout_of_one_answer() {
     let (node, _) = far_ahead(10);
     let within = Duration::from_secs(60);
-    let silent = Patient { chain: Box::new(Slow::new(&node, Duration::MAX)), within };
+    let silent = WithTimeout { chain: Box::new(Slow::new(&node, Duration::MAX)), timeout: within };
     let (mut recorder, began) = (fake::recorder(), Instant::now());
     let error = recorder.follower.next_event(&silent).await.unwrap_err();
-    assert!(error.passes() && error.to_string().contains("no answer within 60s"), "{error}");
-    // Once for the page, and once to see whether the node is there at all.
+    assert!(error.is_transient() && error.to_string().contains("no answer within 60s"), "{error}");
+    // Once for the page, and once for the request that tells whether the node answers at all.
     assert_eq!(began.elapsed(), within * 2);
 }
 
@@ -133,7 +133,7 @@ fn followed(chain: &[Block]) -> Recorder {
 }
 
 #[tokio::test]
-async fn a_backend_that_is_behind_removes_nothing_whether_it_has_heard_of_our_tip_or_not() {
+async fn a_node_that_is_behind_removes_nothing_whether_it_knows_the_followed_tip_or_not() {
     let chain = long_chain(30);
     let tip = chain[9].metadata.block_hash;
     let knowing = Node::new(1_000);
@@ -152,16 +152,16 @@ async fn a_backend_that_is_behind_removes_nothing_whether_it_has_heard_of_our_ti
     for backend in [&knowing as &dyn Chain, &unknowing] {
         for confirmations in [0, 3] {
             let mut recorder = followed(&chain);
-            recorder.follower.confirm(if backend.tip().await.is_ok() { confirmations } else { 0 });
+            recorder.follower.set_confirmations(if backend.tip().await.is_ok() { confirmations } else { 0 });
             unknowing.answers.lock().unwrap().clear();
             unknowing.answers.lock().unwrap().push_back((tip, fake::answer(&[], &[])));
             let behind = recorder.follower.next_event(backend).await.unwrap_err();
-            assert!(matches!(behind, FollowError::Behind { .. }) && behind.passes(), "{behind}");
+            assert!(matches!(behind, FollowError::Behind { .. }) && behind.is_transient(), "{behind}");
             assert_eq!(*recorder.track().tip(), chain[29].metadata);
             // The next answer comes from a backend that is not.
             let ahead = Node::new(1_000);
             ahead.adopt(long_chain(40));
-            recorder.follower.confirm(0);
+            recorder.follower.set_confirmations(0);
             let [event] = recorder.follower.advance(&ahead).await.unwrap().try_into().unwrap();
             assert_eq!((event.removed.len(), event.added.len()), (0, 10));
         }

@@ -1,4 +1,4 @@
-//! Claims in Kaspa's own script engine: what is peeled off, what pays for it, and what is refused.
+//! Claims in Kaspa's own script engine: what it accepts, and what it refuses.
 
 use kaspa_consensus_core::Hash;
 use kaspa_consensus_core::config::params::SIMNET_PARAMS;
@@ -103,7 +103,7 @@ fn batches() -> Vec<Vec<Exit>> {
 }
 
 #[test]
-fn every_exit_of_a_settlement_is_peeled_off_and_paid_but_for_what_is_too_small() {
+fn every_exit_of_a_settlement_is_peeled_off_and_those_that_are_large_enough_are_paid() {
     let claim_steps = claim::claim_steps(&batches());
     assert_eq!(claim_steps.len(), 6);
     for peeled in &claim_steps {
@@ -128,7 +128,7 @@ fn every_exit_of_a_settlement_is_peeled_off_and_paid_but_for_what_is_too_small()
 }
 
 #[test]
-fn a_coin_of_the_vault_that_is_just_enough_leaves_nothing_and_one_that_is_too_small_is_topped_up() {
+fn a_coin_of_the_vault_that_is_just_enough_leaves_no_change_and_a_small_change_is_topped_up() {
     let peeled = &claim::claim_steps(&batches())[0];
     for held in [peeled.exit.amount, peeled.exit.amount - EXIT_MIN] {
         let outputs = peel(peeled, Some(vaulted(2, held))).unwrap();
@@ -138,7 +138,7 @@ fn a_coin_of_the_vault_that_is_just_enough_leaves_nothing_and_one_that_is_too_sm
 }
 
 #[test]
-fn nothing_else_than_the_last_exit_can_be_peeled_off_and_to_nobody_else() {
+fn only_the_last_exit_can_be_peeled_off_and_only_its_payee_be_paid() {
     let claim_steps = claim::claim_steps(&batches());
     let is_refused = |peeled: Result<_, BuildError>| match peeled {
         Err(BuildError::Refused { .. }) => {}
@@ -168,7 +168,7 @@ fn nothing_else_than_the_last_exit_can_be_peeled_off_and_to_nobody_else() {
 }
 
 #[test]
-fn a_coin_of_the_vault_moves_beside_a_claim_alone_or_into_one_with_another() {
+fn a_coin_of_the_vault_moves_only_beside_a_claim_or_when_merged_with_another() {
     let fees = Fees { feerate: 100.0, fee_max: 100_000_000 };
     let (settling, coins) = (settling(), funding());
     let funding = Funding { coins: &coins, fees };
@@ -193,7 +193,7 @@ fn a_coin_of_the_vault_moves_beside_a_claim_alone_or_into_one_with_another() {
 
 const END: Selected = Selected { block: BlockHash([8; 32]), commitment: Digest([9; 32]) };
 
-/// What comes of a settlement with these exits that pays out so.
+/// Runs the covenant's script over a settlement with these exits and this payout.
 fn settle(settling: &Settling, exits: Digest, payout: Payout) -> Result<(), BuildError> {
     let transition = Transition {
         pins: PinsDigest([6; 32]),
@@ -216,7 +216,7 @@ fn settle(settling: &Settling, exits: Digest, payout: Payout) -> Result<(), Buil
 #[test]
 fn a_settlement_with_exits_must_leave_a_claim_to_all_of_them_and_one_without_must_not() {
     let settling = settling();
-    // What is in order comes as far as the proof, which is missing.
+    // A valid one gets as far as the proof, which is missing here.
     let in_order = |exits: Digest, outputs: Vec<TransactionOutput>| {
         let refused = settle(&settling, exits, Payout { outputs, ..Payout::default() }).unwrap_err();
         assert!(matches!(refused, BuildError::Refused { .. }), "{refused}");
@@ -224,7 +224,7 @@ fn a_settlement_with_exits_must_leave_a_claim_to_all_of_them_and_one_without_mus
     };
     let exits = claim::claim_steps(&batches())[0].before.batches;
     let claimed = |value, exits| settling.claim(value, &RemainingExits::all(exits)).unwrap();
-    // The builder leaves one by itself.
+    // The builder adds the claim itself.
     assert!(in_order(Digest::ZERO, vec![]) && in_order(exits, vec![]));
     assert!(!in_order(Digest::ZERO, vec![claimed(CLAIM_VALUE, exits)]), "a claim to nothing that was proved");
     assert!(!in_order(exits, vec![claimed(CLAIM_VALUE, exits)]), "a second claim");

@@ -96,7 +96,7 @@ fn the_claim_made_of_a_journal_and_an_image_is_risc_zero_s() {
 }
 
 #[test]
-fn a_covenant_without_a_proof_is_for_networks_of_one_s_own() {
+fn a_covenant_without_a_proof_is_for_private_networks() {
     for network in [NetworkType::Simnet, NetworkType::Devnet] {
         OwnNetwork::try_from(NetworkId::new(network)).unwrap();
     }
@@ -157,7 +157,7 @@ fn settle(settling: &Settling, covenant: Coin, settlement: &ObservedSettlement) 
 }
 
 #[test]
-fn a_settlement_that_chains_is_accepted_at_a_fee_that_covers_its_mass() {
+fn a_settlement_that_continues_the_state_is_accepted_at_a_fee_that_covers_its_mass() {
     let settling = settling(&no_proof());
     let coins = [coin(&settling, 2, 1_000_000_000)];
     let transaction = settling
@@ -182,7 +182,7 @@ fn a_settlement_that_chains_is_accepted_at_a_fee_that_covers_its_mass() {
         END,
         Funding { coins: &coins, fees: Fees { fee_max: fee - 1, ..FEES } },
     );
-    assert!(matches!(refused, Err(BuildError::Dear { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(BuildError::FeeTooHigh { .. })), "{refused:?}");
     let broke = settling.settle(
         covenant(&settling, 10, 20),
         &settlement(),
@@ -191,7 +191,7 @@ fn a_settlement_that_chains_is_accepted_at_a_fee_that_covers_its_mass() {
         END,
         Funding { coins: &[], fees: FEES },
     );
-    assert!(matches!(broke, Err(BuildError::Broke { .. })), "{broke:?}");
+    assert!(matches!(broke, Err(BuildError::InsufficientFunds { .. })), "{broke:?}");
 }
 
 #[test]
@@ -228,14 +228,14 @@ fn a_covenant_that_demands_a_proof_refuses_an_unbound_commitment_and_no_proof() 
         assert!(unbound.contains("script ran, but verification failed"), "{unbound}");
         let other = reason(Commitment::Bound(digest(8)));
         assert!(other.contains("script ran, but verification failed"), "{other}");
-        // The chain's own commitment passes that far, and no proof stops it.
+        // With the chain's own commitment the script gets as far as the missing proof.
         let none = reason(Commitment::Bound(END.commitment));
         assert!(!none.contains("script ran, but verification failed"), "{none}");
     }
 }
 
 #[test]
-fn a_payload_reads_back_and_a_cut_or_foreign_one_is_none() {
+fn a_payload_decodes_to_what_was_encoded_and_a_cut_or_foreign_one_is_refused() {
     let bytes = payload::encode(&settlement());
     assert_eq!(payload::parse(&bytes), Some(settlement()));
     for cut in 0..bytes.len() {

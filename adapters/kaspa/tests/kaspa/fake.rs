@@ -1,4 +1,4 @@
-//! A made-up node: blocks with sound commitments and lane tips, told in Kaspa's own types.
+//! A simulated node: blocks with valid commitments and lane tips, in Kaspa's own types.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,7 +33,7 @@ use reprise_model::transaction::LaneTransaction;
 pub(crate) const WINDOW: u64 = 100;
 pub(crate) const SUBNETWORK: SubnetworkId = SubnetworkId::from_namespace(*b"test");
 
-/// A block as the fake knows it.
+/// A block of the simulated node.
 #[derive(Clone)]
 pub(crate) struct Block {
     pub(crate) metadata: ChainBlockMetadata,
@@ -64,7 +64,7 @@ pub(crate) fn root() -> ChainBlockMetadata {
     }
 }
 
-/// A follower and what came of it.
+/// A follower, and the events that it returned.
 #[derive(Clone, Debug)]
 pub(crate) struct Recorder {
     pub(crate) follower: Follower,
@@ -99,7 +99,7 @@ pub(crate) fn recorder_of(lane: Lane) -> Recorder {
     Recorder { follower, events: vec![] }
 }
 
-/// A lane transaction that only its number tells apart.
+/// A lane transaction; two differ only in their number.
 pub(crate) fn lane_transaction(number: u8) -> Transaction {
     let outpoint = TransactionOutpoint::new(TransactionId::from_bytes([number; 32]), 3);
     let input = TransactionInput::new_with_compute_budget(outpoint, vec![9; 66], 0, 10);
@@ -113,7 +113,7 @@ pub(crate) fn other_transaction(number: u8) -> Transaction {
     Transaction::new(0, vec![], vec![], u64::from(number), native, 0, vec![])
 }
 
-/// A block on `parent` that accepts `transactions`; `name` tells siblings apart. `lane` is the entry before.
+/// A block on `parent` that accepts `transactions`; `name` makes siblings differ. `lane` is the entry before.
 pub(crate) fn block(
     parent: &ChainBlockMetadata,
     before: Option<LaneEntry>,
@@ -175,7 +175,7 @@ pub(crate) fn pruned(
     );
     metadata.block_hash = BlockHash(header.hash.as_bytes());
     let header = RpcOptionalHeader::from(header);
-    let accepted_transactions = transactions.iter().map(told).collect();
+    let accepted_transactions = transactions.iter().map(reported).collect();
     let answer = RpcChainBlockAcceptedTransactions { chain_block_header: header, accepted_transactions };
     Block { metadata, answer, proof }
 }
@@ -190,7 +190,7 @@ pub(crate) fn chain(blocks: &[(u8, &[Transaction])]) -> Vec<Block> {
     chain
 }
 
-/// What the recorder should make of a transaction.
+/// A transaction as the recorder should record it.
 pub(crate) fn expected(transaction: &Transaction, merge_index: u32) -> LaneTransaction {
     LaneTransaction {
         merge_index,
@@ -200,13 +200,13 @@ pub(crate) fn expected(transaction: &Transaction, merge_index: u32) -> LaneTrans
     }
 }
 
-/// The same as the node tells it.
+/// The same as the node reports it.
 pub(crate) fn lane_answer(number: u8) -> RpcOptionalTransaction {
-    told(&lane_transaction(number))
+    reported(&lane_transaction(number))
 }
 
-/// A transaction as the node tells it.
-fn told(transaction: &Transaction) -> RpcOptionalTransaction {
+/// A transaction as the node reports it.
+fn reported(transaction: &Transaction) -> RpcOptionalTransaction {
     let spent = RpcOptionalUtxoEntry {
         amount: Some(100),
         script_public_key: Some(ScriptPublicKey::from_vec(0, vec![4; 34])),
@@ -344,7 +344,7 @@ pub(crate) struct Node {
     pub(crate) page: usize,
     /// The canonical chain, from above the root.
     chain: Mutex<Vec<Block>>,
-    /// Every chain it ever had.
+    /// Every chain that it has had.
     seen: Mutex<Vec<Vec<Block>>>,
 }
 
@@ -358,7 +358,7 @@ impl Node {
         self.seen.lock().unwrap().push(chain);
     }
 
-    /// The chain that a follower of so many confirmations should come to.
+    /// The chain that a follower with this many confirmations should have in the end.
     pub(crate) fn confirmed(&self, confirmations: u64) -> Vec<BlockHash> {
         let chain = self.chain.lock().unwrap();
         let sink = chain.last().map_or(0, |last| last.metadata.blue_score);
@@ -437,7 +437,7 @@ impl Chain for Node {
     }
 }
 
-/// A node behind a slow line: every answer takes `delay`, and after so many answers the line is cut.
+/// A node over a slow connection: every answer takes `delay`, and after a number of answers the connection breaks.
 pub(crate) struct Slow<'a> {
     pub(crate) chain: &'a Node,
     pub(crate) delay: Duration,

@@ -1,4 +1,4 @@
-//! The follower against made-up answers: what becomes an event, and what is refused.
+//! The follower against simulated answers: what becomes an event, and what is refused.
 
 use std::slice;
 use std::sync::Mutex;
@@ -11,7 +11,7 @@ use reprise_model::digest::{BlockHash, Digest};
 
 use crate::fake::{self, Block, Recorder, Script};
 
-/// The error of a recorder that is told of `blocks`, and that records nothing of them.
+/// The error of a recorder that is given `blocks` and records none of them.
 fn refused(mut recorder: Recorder, removed: &[Hash], blocks: &[Block]) -> FollowError {
     let before: Vec<_> = recorder.track().blocks().collect();
     let error = recorder.accept(&fake::answer(removed, blocks), &fake::proofs(blocks)).unwrap_err();
@@ -19,7 +19,7 @@ fn refused(mut recorder: Recorder, removed: &[Hash], blocks: &[Block]) -> Follow
     error
 }
 
-/// The error where one block that accepts an other and two lane transactions is tampered with.
+/// The error after `tamper` changed a block that accepts two lane transactions and one other.
 fn refused_with(tamper: impl FnOnce(&mut Block)) -> FollowError {
     let transactions = [fake::other_transaction(1), fake::lane_transaction(2), fake::lane_transaction(3)];
     let mut blocks = fake::chain(&[(10, &transactions)]);
@@ -100,7 +100,7 @@ async fn advance(pages: &[(&[Hash], &[Block])], refusals: usize) -> Result<Recor
 }
 
 #[tokio::test]
-async fn a_capped_answer_is_paged_to_its_end() {
+async fn an_answer_in_several_pages_is_read_to_its_end() {
     let blocks = fake::chain(&[(10, &[]), (11, &[fake::lane_transaction(1)]), (12, &[]), (13, &[])]);
     let recorder =
         advance(&[(&[], &blocks[..2]), (&[], &blocks[2..3]), (&[], &blocks[3..])], 0).await.unwrap();
@@ -109,12 +109,12 @@ async fn a_capped_answer_is_paged_to_its_end() {
 }
 
 #[tokio::test]
-async fn an_answer_overtaken_by_a_reorg_is_dropped_and_asked_for_again() {
+async fn an_answer_that_a_reorg_makes_stale_is_dropped_and_asked_for_again() {
     let blocks = fake::chain(&[(10, &[])]);
     let recorder = advance(&[(&[], &blocks)], 3).await.unwrap();
     assert_eq!(recorder.events.len(), 1);
-    let unsteady = advance(&[(&[], &blocks)], 20).await.unwrap_err();
-    assert!(matches!(unsteady, FollowError::Unsteady), "{unsteady}");
+    let unstable = advance(&[(&[], &blocks)], 20).await.unwrap_err();
+    assert!(matches!(unstable, FollowError::Unstable), "{unstable}");
 }
 
 #[tokio::test]
@@ -137,7 +137,7 @@ async fn a_node_that_does_not_know_the_tip_is_asked_from_the_highest_block_it_kn
 
     let stranger = Script { knows: Some(vec![]), ..Script::default() };
     let forgotten = recorder.follower.advance(&stranger).await.unwrap_err();
-    assert!(matches!(forgotten, FollowError::Forgotten { .. }), "{forgotten}");
+    assert!(matches!(forgotten, FollowError::NoCommonBlock { .. }), "{forgotten}");
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn an_answer_that_lacks_a_field_names_it() {
 }
 
 #[test]
-fn a_lane_transaction_of_version_0_is_refused_and_not_a_panic() {
+fn a_lane_transaction_of_version_0_is_an_error_and_not_a_panic() {
     let error = refused_with(|block| transaction(block, 1).version = Some(0));
     assert!(matches!(error, FollowError::Malformed { .. }), "{error}");
 }
@@ -222,7 +222,7 @@ fn blocks_that_do_not_fit_the_chain_are_refused() {
 }
 
 #[test]
-fn a_lane_left_alone_for_the_window_starts_over_from_the_parent_s_commitment() {
+fn a_lane_whose_entry_expired_begins_again_from_the_parent_s_commitment() {
     let mut recorder = fake::recorder();
     let first = fake::chain(&[(10, &[fake::lane_transaction(1)])]);
     recorder.accept(&fake::answer(&[], &first), &fake::proofs(&first)).unwrap();
@@ -252,7 +252,7 @@ fn forked(from: &[Block], shared: usize, name: u8, length: usize) -> Vec<Block> 
 }
 
 #[tokio::test]
-async fn a_block_is_followed_once_it_has_its_confirmations_whatever_the_chain_does_meanwhile() {
+async fn a_block_is_followed_once_it_has_its_confirmations_whatever_reorgs_happen_meanwhile() {
     let a = forked(&[], 0, 10, 12);
     let chains = [
         a[..3].to_vec(),
@@ -260,7 +260,7 @@ async fn a_block_is_followed_once_it_has_its_confirmations_whatever_the_chain_do
         forked(&a, 10, 40, 13),
         // Deeper than the confirmations.
         forked(&a, 2, 80, 14),
-        // More work and a lower score: eight blocks leave, and none has its confirmations yet.
+        // More work and a lower score: eight blocks are removed, and none of the new ones has its confirmations yet.
         forked(&a, 1, 120, 4),
         forked(&a, 1, 120, 15),
         a.clone(),
@@ -269,14 +269,14 @@ async fn a_block_is_followed_once_it_has_its_confirmations_whatever_the_chain_do
         for page in [2, 5, 100] {
             let node = fake::Node::new(page);
             let mut recorder = fake::recorder();
-            recorder.follower.confirm(confirmations);
+            recorder.follower.set_confirmations(confirmations);
             let (mut only_removed, mut before) = (0, vec![]);
             for chain in &chains {
                 node.adopt(chain.clone());
                 for event in recorder.follower.advance(&node).await.unwrap() {
                     only_removed += usize::from(event.added.is_empty());
                 }
-                // What was followed and is still canonical stays, though the tip came nearer to it.
+                // A followed block that is still canonical stays, though it has fewer confirmations now.
                 let whole = node.confirmed(0);
                 let stays = before.iter().zip(&whole).take_while(|(a, b)| a == b).count();
                 let expected = &whole[..stays.max(node.confirmed(confirmations).len())];
@@ -300,7 +300,7 @@ async fn a_chain_is_begun_at_a_block_that_has_its_confirmations() {
 }
 
 #[test]
-fn the_pruning_point_that_a_followed_header_names_is_final_once() {
+fn the_pruning_point_that_a_followed_header_names_is_reported_as_final_once() {
     let mut recorder = fake::recorder();
     let mut follow = |block: &Block| {
         recorder.accept(&fake::answer(&[], slice::from_ref(block)), slice::from_ref(&block.proof)).unwrap();
@@ -316,7 +316,7 @@ fn the_pruning_point_that_a_followed_header_names_is_final_once() {
     let third = on(&second, 3, first.metadata.block_hash);
     assert_eq!(follow(&third), Some(first.metadata.block_hash));
     let fourth = on(&third, 4, BlockHash([9; 32]));
-    assert_eq!(follow(&fourth), None, "a block below the root is none of ours");
+    assert_eq!(follow(&fourth), None, "a block below the root is not followed");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A followed node that is away: what the event log alone can tell, and what it refuses.
+//! A live source whose node is away: the events of the event log, and the event logs that it refuses.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::fake;
 
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// Nobody listens there.
+/// A port where nothing listens.
 const AWAY: &str = "ws://127.0.0.1:1";
 
 fn options() -> Options {
@@ -36,7 +36,7 @@ fn place(dir: &Path) -> LockedPath {
     DataDir::lock(dir).unwrap().event_log(&PinsDigest([1; 32]))
 }
 
-/// An event log of a fork and the one that overtakes it.
+/// An event log of a fork and of the longer fork that replaces it.
 fn written(place: &LockedPath) -> Vec<SourceEvent> {
     let a = fake::chain(&[(10, &[fake::lane_transaction(1)]), (11, &[])]);
     let b = fake::chain(&[(10, &[fake::lane_transaction(1)]), (21, &[]), (22, &[])]);
@@ -49,7 +49,7 @@ fn written(place: &LockedPath) -> Vec<SourceEvent> {
 }
 
 #[test]
-fn the_chronicle_is_told_again_while_the_node_is_away() {
+fn the_events_of_the_event_log_are_sent_again_while_the_node_is_away() {
     let dir = tempfile::tempdir().unwrap();
     let place = place(dir.path());
     let events = written(&place);
@@ -68,7 +68,7 @@ fn the_chronicle_is_told_again_while_the_node_is_away() {
 }
 
 #[test]
-fn a_compacted_chronicle_is_told_from_the_root_and_followed_on_from_where_its_events_begin() {
+fn a_compacted_event_log_sends_its_blocks_from_the_root_and_is_followed_from_where_its_events_begin() {
     let dir = tempfile::tempdir().unwrap();
     let place = place(dir.path());
     let events = written(&place);
@@ -76,21 +76,25 @@ fn a_compacted_chronicle_is_told_from_the_root_and_followed_on_from_where_its_ev
     assert!(event_log.compact(2).unwrap());
     drop(event_log);
     let mut live = LiveL1::open(options(), Some(place.clone())).unwrap();
-    let told: Vec<_> = (0..2).map(|_| live.wait(WITHIN).unwrap().unwrap()).collect();
-    assert!(told.iter().all(|event| event.removed.is_empty()), "the fork is gone");
+    let sent: Vec<_> = (0..2).map(|_| live.wait(WITHIN).unwrap().unwrap()).collect();
+    assert!(sent.iter().all(|event| event.removed.is_empty()), "the fork is gone");
     let blocks = |events: &[SourceEvent]| -> Vec<_> {
         events.iter().flat_map(|event| &event.added).map(|it| (it.metadata, it.accepted.clone())).collect()
     };
     let expected = [&events[0].added[..1], &events[1].added].concat();
     let expected = blocks(&[SourceEvent { removed: vec![], added: expected }]);
-    assert_eq!(blocks(&told), expected);
+    assert_eq!(blocks(&sent), expected);
     let proved: Vec<bool> =
-        told.iter().flat_map(|event| &event.added).map(|block| block.lane_proof.is_some()).collect();
-    assert_eq!(proved, [false, true, true], "what comes after the compacted part is checked again");
+        sent.iter().flat_map(|event| &event.added).map(|block| block.lane_proof.is_some()).collect();
+    assert_eq!(
+        proved,
+        [false, true, true],
+        "events after the compacted part carry their proofs and are checked again"
+    );
 }
 
 #[test]
-fn a_pipeline_s_progress_forgets_and_compacts_and_a_restart_comes_to_the_same_chain() {
+fn a_compaction_follows_the_pipeline_s_progress_and_a_restart_sends_the_same_chain() {
     const BLOCKS: usize = 1_200;
     let dir = tempfile::tempdir().unwrap();
     let place = place(dir.path());
@@ -100,7 +104,7 @@ fn a_pipeline_s_progress_forgets_and_compacts_and_a_restart_comes_to_the_same_ch
     for number in 0..BLOCKS {
         let (parent, lane) = tip.as_ref().map_or((fake::root(), None), |it| (it.metadata, it.proof.lane));
         let full = [fake::lane_transaction(1)];
-        // As often as the lane needs to stay alive.
+        // Often enough that the lane's entry does not expire.
         let transactions: &[_] = if number % 50 == 0 { &full } else { &[] };
         let block = fake::block(&parent, lane, number as u8, transactions);
         recorder.accept(&fake::answer(&[], slice::from_ref(&block)), slice::from_ref(&block.proof)).unwrap();
@@ -110,7 +114,7 @@ fn a_pipeline_s_progress_forgets_and_compacts_and_a_restart_comes_to_the_same_ch
     drop(event_log);
     let size = fs::metadata(place.path()).unwrap().len();
     let progress = Progress { finalized: Checkpoint(1_150), floor: Checkpoint(1_101), ..Progress::default() };
-    let told = |progress| {
+    let sent = |progress| {
         let mut live = LiveL1::open(options(), Some(place.clone())).unwrap();
         let mut blocks = vec![];
         while blocks.len() < BLOCKS {
@@ -124,17 +128,17 @@ fn a_pipeline_s_progress_forgets_and_compacts_and_a_restart_comes_to_the_same_ch
         }
         blocks
     };
-    let before = told(progress);
-    // It is compacted before the first attempt at a connection, and a source that is dropped waits for that.
+    let before = sent(progress);
+    // The compaction comes before the first connection, and dropping the source waits for it.
     let event_log = EventLog::open(place.clone()).unwrap().unwrap();
     assert_eq!(event_log.compacted(), 1_100);
     assert_eq!(event_log.events().count(), BLOCKS - 1_100);
     assert!(fs::metadata(place.path()).unwrap().len() < size / 2, "{size} bytes before");
-    assert_eq!(told(Progress::default()), before);
+    assert_eq!(sent(Progress::default()), before);
 }
 
 #[test]
-fn a_chronicle_of_another_lane_or_another_first_block_is_refused() {
+fn an_event_log_of_another_lane_or_another_first_block_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let place = place(dir.path());
     written(&place);
@@ -150,7 +154,7 @@ fn a_chronicle_of_another_lane_or_another_first_block_is_refused() {
 }
 
 #[test]
-fn a_chronicle_whose_checksums_hold_and_whose_events_do_not_ends_the_source_by_name() {
+fn an_event_log_with_valid_checksums_and_an_invalid_event_ends_the_source_with_its_path() {
     let dir = tempfile::tempdir().unwrap();
     let place = place(dir.path());
     let mut events = written(&place);
@@ -165,6 +169,6 @@ fn a_chronicle_whose_checksums_hold_and_whose_events_do_not_ends_the_source_by_n
 }
 
 #[test]
-fn without_a_chronicle_a_node_that_is_away_is_an_error_at_once() {
+fn without_an_event_log_a_node_that_is_away_is_an_error_at_once() {
     assert!(matches!(LiveL1::open(options(), None), Err(LiveError::Connect(_))));
 }

@@ -1,4 +1,4 @@
-//! What follows a node, against a made-up one: answers as a node gives them, and answers as none should.
+//! The Kaspa adapter against a simulated node: answers as a node gives them, and wrong answers.
 
 // Tests fail by panicking, in their helpers too.
 #![allow(clippy::unwrap_used, clippy::panic)]

@@ -1,4 +1,4 @@
-//! Whose output a lane transaction spends, shown by Kaspa's own transactions.
+//! Openings over Kaspa's own transactions: they show whose output a lane transaction spends.
 
 use kaspa_consensus_core::hashing::tx::transaction_v1_rest_preimage;
 use kaspa_consensus_core::subnets::{SUBNETWORK_ID_COINBASE, SUBNETWORK_ID_NATIVE};
@@ -27,7 +27,7 @@ fn spending(
 }
 
 #[test]
-fn an_opening_of_any_transaction_of_kaspas_shows_the_script_that_is_spent() {
+fn an_opening_of_any_kaspa_transaction_shows_the_script_that_is_spent() {
     let nothing = TransactionOutpoint::new([8; 32].into(), 0);
     let bound = TransactionOutput {
         covenant: Some(CovenantBinding { authorizing_input: 0, covenant_id: [4; 32].into() }),

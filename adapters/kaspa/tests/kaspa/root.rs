@@ -1,4 +1,4 @@
-//! Where a covenant begins, by what a node still tells of it.
+//! The root of a covenant, from what a node still has of the chain.
 
 use kaspa_consensus_core::tx::ScriptPublicKey;
 use kaspa_hashes::Hash;
@@ -47,7 +47,7 @@ fn spend(transaction: &mut RpcOptionalTransaction) {
     transaction.inputs.push(input);
 }
 
-/// Blocks 0 to 9, of which 4 accepts a transaction of the lane, and 2 and 6 one of none.
+/// Blocks 0 to 9. Block 4 accepts a transaction of the lane, blocks 2 and 6 accept one of no lane.
 fn chain() -> Vec<Block> {
     let (lane, other) = ([fake::lane_transaction(1)], [fake::other_transaction(2)]);
     let of = |number: u8| -> &[_] {
@@ -77,11 +77,11 @@ async fn find(chain: Vec<Block>) -> Result<BlockHash, RootError> {
 }
 
 #[tokio::test]
-async fn a_covenant_is_followed_from_before_its_founding_or_from_where_its_first_state_was_made() {
+async fn a_covenant_is_followed_from_before_its_founding_or_from_the_block_of_its_first_state() {
     let mut chain = chain();
     found(&mut chain);
     let before = chain[1].metadata.block_hash;
-    assert_eq!(find(chain.clone()).await.unwrap(), before, "it is founded, and no more");
+    assert_eq!(find(chain.clone()).await.unwrap(), before, "it is founded, and not in its first state");
     for (made_at, root) in [(1, 1), (3, 1), (4, 4), (5, 4)] {
         let mut chain = chain.clone();
         let state = first(Some(&chain[made_at].proof.encode()));
@@ -92,8 +92,7 @@ async fn a_covenant_is_followed_from_before_its_founding_or_from_where_its_first
 }
 
 #[tokio::test]
-async fn a_covenant_of_other_programs_one_that_is_older_than_the_node_and_one_that_is_none_are_refused_by_name()
- {
+async fn a_covenant_of_other_programs_one_founded_before_the_pruning_point_and_an_unknown_one_are_refused() {
     let mut foreign = chain();
     found(&mut foreign);
     let state = first(Some(&foreign[4].proof.encode()));
@@ -110,7 +109,7 @@ async fn a_covenant_of_other_programs_one_that_is_older_than_the_node_and_one_th
 }
 
 #[tokio::test]
-async fn a_settlement_of_the_covenant_under_other_pins_ends_the_source_by_name() {
+async fn a_settlement_of_the_covenant_under_other_pins_ends_the_source_with_both_pins() {
     let mut chain = chain();
     let transition = Transition {
         pins: PinsDigest([5; 32]),

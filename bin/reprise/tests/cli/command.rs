@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-/// `reprise ARGS --data-dir DIR`, with nothing of the surroundings' settings.
+/// `reprise ARGS --data-dir DIR`, without the settings of the environment.
 pub(crate) fn command(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_reprise"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("REPRISE_")) {

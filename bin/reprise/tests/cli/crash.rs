@@ -10,7 +10,7 @@ use crate::command::{assert_sound, command, json, total};
 
 const SLOW: &[&str] = &["run", "--backend", "mock", "--mock-cost", "20,20,20"];
 
-/// Runs until the program has said `lines` lines, then kills it as the power would.
+/// Runs until the program has printed `lines` lines, then kills it.
 fn killed_after(dir: &Path, lines: usize) -> Vec<String> {
     let mut child = command(dir, SLOW).stderr(Stdio::piped()).spawn().unwrap();
     let said = BufReader::new(child.stderr.take().unwrap()).lines();

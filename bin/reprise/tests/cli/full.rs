@@ -33,7 +33,7 @@ impl Drop for Small {
     }
 }
 
-/// Starts a run and reads what it says until it says that the disk is full; it runs on.
+/// Starts a run and reads its output until it reports the full disk. The run goes on.
 fn until_full(dir: &Path) -> Child {
     let run = ["run", "--backend", "mock", "--json"];
     let mut child = command(dir, &run).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();

@@ -1,4 +1,4 @@
-//! One directory, one process: a second one is refused before it has opened anything.
+//! One process holds a directory: a second one is refused before it opens anything.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -33,7 +33,7 @@ const SECOND: &[&[&str]] = &[
 ];
 
 #[test]
-fn a_second_process_on_a_held_directory_is_refused_by_name_and_touches_no_byte() {
+fn a_second_process_on_a_held_directory_is_refused_and_changes_no_byte() {
     let dir = tempfile::tempdir().unwrap();
     json(dir.path(), &["run", "--backend", "mock"]);
     let held = DataDir::lock(dir.path()).unwrap();

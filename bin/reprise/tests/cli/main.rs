@@ -1,4 +1,4 @@
-//! The command line as a user meets it: the program itself, its output, its exit codes, its death.
+//! The command line as a user sees it: the program, its output, its exit codes, and kills.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod command;

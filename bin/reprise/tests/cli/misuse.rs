@@ -12,7 +12,7 @@ fn refusal(output: &std::process::Output) -> String {
 const COVENANT: &str = "4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c4c";
 
 #[test]
-fn wrong_use_exits_2_and_says_what_can_be_said() {
+fn wrong_use_exits_2_and_lists_what_is_allowed() {
     let dir = tempfile::tempdir().unwrap();
     for (args, word) in [
         (&["run", "--backend", "abacus"][..], "mock"),
@@ -62,7 +62,7 @@ fn wrong_use_exits_2_and_says_what_can_be_said() {
 }
 
 #[test]
-fn a_recording_that_is_missing_damaged_or_foreign_is_refused_by_name() {
+fn a_recording_that_is_missing_damaged_or_foreign_is_refused_with_its_path() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("chain.reprise");
     let l1 = format!("recording:{}", path.display());
@@ -89,7 +89,7 @@ fn a_recording_that_is_missing_damaged_or_foreign_is_refused_by_name() {
 }
 
 #[test]
-fn a_data_directory_that_is_a_file_is_refused_by_name() {
+fn a_data_directory_that_is_a_file_is_refused_with_its_path() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("data");
     fs::write(&path, b"mine").unwrap();
@@ -100,7 +100,7 @@ fn a_data_directory_that_is_a_file_is_refused_by_name() {
 }
 
 #[test]
-fn a_directory_of_somebody_elses_is_refused_and_left_alone() {
+fn a_directory_that_is_no_data_directory_is_refused_and_not_changed() {
     let dir = tempfile::tempdir().unwrap();
     let foreign = dir.path().join("receipts").join("thesis.txt");
     fs::create_dir_all(foreign.parent().unwrap()).unwrap();
@@ -141,7 +141,7 @@ fn a_flag_outranks_a_variable_and_a_variable_the_file() {
 }
 
 #[test]
-fn a_bad_value_is_named_as_it_was_said() {
+fn a_bad_value_is_reported_as_it_was_given() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("reprise.toml");
     fs::write(&config, "permits = 0\n").unwrap();
@@ -173,7 +173,7 @@ fn doctor_says_which_settings_are_from_the_environment() {
 }
 
 #[test]
-fn a_refusal_names_the_flag_or_argument_and_what_to_say() {
+fn a_refusal_names_the_flag_or_argument_and_the_allowed_values() {
     let dir = tempfile::tempdir().unwrap();
     json(dir.path(), &["run", "--backend", "mock"]);
     for (args, said) in [
@@ -195,7 +195,7 @@ fn a_refusal_names_the_flag_or_argument_and_what_to_say() {
 
 #[cfg(feature = "kaspa")]
 #[test]
-fn a_command_that_needs_a_node_says_so() {
+fn a_command_that_needs_a_node_is_refused_without_one() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("mine.reprise").display().to_string();
     for args in [&["record", "--out", &out][..], &["found-covenant", "--backend", "mock", "--l1", "dev"]] {

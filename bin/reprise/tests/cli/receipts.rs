@@ -1,8 +1,7 @@
-//! `reprise receipts` as a user reads it: the words pinned over the shipped recording, and a running node that
-//! is looked at and not disturbed.
+//! `reprise receipts`: its output over the shipped recording, word for word, and beside a running node.
 //!
-//! What varies is struck out: ids and digests (they follow the build's hash), sizes (they hold the name of
-//! the host), times. The hashes of blocks are the recording's own.
+//! What varies is replaced: ids and digests (they follow the build's hash), sizes (they include the host's name), times.
+//! Block hashes are the recording's own.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -124,7 +123,7 @@ fn ls_filters_by_every_field() {
 }
 
 #[test]
-fn show_tells_the_claim_and_how_it_came_to_be() {
+fn show_prints_claim_and_provenance() {
     let dir = recorded();
     let listed = json(dir.path(), &["receipts", "ls", "--kind", "batch", "--checkpoint", "4"]);
     let id = listed[0]["id"].as_str().unwrap();
@@ -160,7 +159,7 @@ fn why_lists_a_checkpoint() {
 }
 
 #[test]
-fn why_says_in_what_a_coordinate_differs_first() {
+fn why_prints_the_first_field_in_which_a_coordinate_differs() {
     let dir = recorded();
     let batch = a_batch(dir.path());
     let why = |args: &[&str]| said(dir.path(), &[&["why"][..], args].concat());
@@ -222,7 +221,7 @@ fn stats_count_what_is_stored() {
 }
 
 #[test]
-fn a_dry_collection_says_what_would_go_and_why() {
+fn a_dry_run_of_gc_prints_what_would_be_evicted_and_why() {
     let dir = recorded();
     let args = ["gc", "--max-bytes", "0", "--keep-from", "4", "--dry-run"];
     assert_snapshot!(said_sorted(dir.path(), &args), @r"
@@ -234,13 +233,13 @@ fn a_dry_collection_says_what_would_go_and_why() {
 }
 
 #[test]
-fn verify_says_how_many() {
+fn verify_prints_how_many_receipts_verified() {
     let dir = recorded();
     assert_snapshot!(said(dir.path(), &["verify"]), @"23 receipts verified, 0 failed");
 }
 
 #[test]
-fn a_running_node_is_looked_into_and_not_written_to() {
+fn commands_beside_a_running_node_write_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut node = command(dir.path(), &["run", "--backend", "mock", "--mock-cost", "400,400,400"]);
     let mut node = node.stderr(Stdio::piped()).spawn().unwrap();

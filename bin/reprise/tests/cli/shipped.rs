@@ -85,7 +85,7 @@ fn an_archive_carries_every_receipt_to_another_directory_and_nothing_is_proved_t
 }
 
 #[test]
-fn eviction_says_what_goes_and_keeps_what_may_still_be_needed() {
+fn an_eviction_prints_what_it_deletes_and_keeps_what_may_still_be_needed() {
     let dir = tempfile::tempdir().unwrap();
     let report = json(dir.path(), RUN);
     let gc = |keep_from: &str, more: &[&str]| {

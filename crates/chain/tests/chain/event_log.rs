@@ -1,4 +1,4 @@
-//! Chronicles: what was appended is read, and damage costs only what follows it.
+//! Event logs: what was appended is read, and damage costs only what follows it.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -57,7 +57,7 @@ fn read(event_log: &EventLog) -> Vec<SourceEvent> {
 }
 
 #[test]
-fn what_was_appended_is_read_by_a_later_life_and_goes_on() {
+fn what_was_appended_is_read_after_a_restart_and_the_log_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let place = place(dir.path());
     assert!(EventLog::open(place.clone()).unwrap().is_none());
@@ -96,7 +96,7 @@ fn a_torn_or_altered_event_costs_itself_and_what_follows_and_the_file_goes_on() 
 }
 
 #[test]
-fn a_damaged_head_is_refused_by_name_and_a_damaged_header_heals() {
+fn a_damaged_head_is_an_error_with_the_path_and_a_damaged_header_is_repaired() {
     let dir = tempfile::tempdir().unwrap();
     let place = place(dir.path());
     let path = place.path();
@@ -163,8 +163,8 @@ fn canonical(events: impl IntoIterator<Item = SourceEvent>) -> Vec<ChainBlock> {
     chain
 }
 
-/// What a restart follows.
-fn told(event_log: &EventLog) -> Vec<ChainBlock> {
+/// The chain that a restart follows.
+fn chain_of(event_log: &EventLog) -> Vec<ChainBlock> {
     let settled = event_log.settled().map(|run| SourceEvent { removed: vec![], added: run.unwrap() });
     canonical(settled.chain(event_log.events().map(Result::unwrap)))
 }
@@ -184,7 +184,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
-    fn a_compacted_chronicle_tells_the_same_chain_without_its_forks_and_goes_on(
+    fn a_compacted_event_log_has_the_same_chain_without_its_forks_and_goes_on(
         steps in steps(), at in 0.0..1.0f64, split in 0.0..1.0f64,
     ) {
         let dir = tempfile::tempdir().unwrap();
@@ -197,7 +197,7 @@ proptest! {
             if !std::ptr::eq(part, early) {
                 part.iter().for_each(|event| event_log.append(event).unwrap());
             }
-            let before = told(&event_log);
+            let before = chain_of(&event_log);
             // What is compacted is final, so no later event may remove it.
             let so_far = if std::ptr::eq(part, early) { early.len() } else { events.len() };
             let rest = (so_far..events.len()).map(|end| canonical(events[..=end].to_vec()).len());
@@ -208,7 +208,7 @@ proptest! {
             let size = fs::metadata(path).unwrap().len();
             prop_assert_eq!(event_log.compact(height).unwrap(), height > compacted);
             for event_log in [&event_log, &EventLog::open(place.clone()).unwrap().unwrap()] {
-                let after = told(event_log);
+                let after = chain_of(event_log);
                 let expected: Vec<_> = before.iter().cloned().enumerate().map(|(number, block)| {
                     let next = before.get(number + 1).is_some_and(|next| !next.accepted.is_empty());
                     let lane_proof = block.lane_proof.filter(|_| [compacted, height].contains(&(number as u64 + 1)) || number as u64 >= height || next);
@@ -222,7 +222,7 @@ proptest! {
             }
             prop_assert!(height < compacted + 2 || fs::metadata(path).unwrap().len() < size);
         }
-        prop_assert_eq!(told(&event_log).len(), canonical(events).len());
+        prop_assert_eq!(chain_of(&event_log).len(), canonical(events).len());
     }
 }
 
@@ -237,7 +237,7 @@ fn a_crash_within_a_compaction_leaves_the_old_file_or_the_new_one() {
     let path = place.path();
     let events = history(&[(0, vec![true, false, true]), (1, vec![false, false]), (0, vec![true])]);
     let mut event_log = begun(&place, &events);
-    let (old, chain) = (fs::read(path).unwrap(), told(&event_log));
+    let (old, chain) = (fs::read(path).unwrap(), chain_of(&event_log));
     event_log.compact(3).unwrap();
     let new = fs::read(path).unwrap();
     // Until the rename, whatever there is of the new file lies beside the old one.
@@ -245,7 +245,7 @@ fn a_crash_within_a_compaction_leaves_the_old_file_or_the_new_one() {
         fs::write(path, &old).unwrap();
         fs::write(partial(path), &new[..cut]).unwrap();
         let mut event_log = EventLog::open(place.clone()).unwrap().unwrap();
-        assert_eq!((event_log.compacted(), told(&event_log)), (0, chain.clone()));
+        assert_eq!((event_log.compacted(), chain_of(&event_log)), (0, chain.clone()));
         if cut % 91 == 0 {
             assert!(event_log.compact(3).unwrap(), "and the next one goes through");
             assert_eq!(fs::read(path).unwrap(), new);
@@ -254,7 +254,7 @@ fn a_crash_within_a_compaction_leaves_the_old_file_or_the_new_one() {
 }
 
 #[test]
-fn a_compaction_that_has_no_room_leaves_the_chronicle_as_it_was_and_nothing_beside_it_and_it_goes_on() {
+fn a_compaction_without_room_leaves_the_event_log_as_it_was_and_nothing_beside_it_and_it_goes_on() {
     let disk = SimulatedDisk::new();
     let dir = DataDir::lock_on(Arc::new(disk.clone()), Path::new("/data")).unwrap();
     let place = dir.event_log(&PinsDigest([1; 32]));
@@ -271,7 +271,7 @@ fn a_compaction_that_has_no_room_leaves_the_chronicle_as_it_was_and_nothing_besi
 }
 
 #[test]
-fn damage_in_the_compacted_part_is_refused_by_name_and_damage_after_it_costs_the_events_alone() {
+fn damage_in_the_compacted_part_is_an_error_with_the_path_and_damage_after_it_costs_only_events() {
     let dir = tempfile::tempdir().unwrap();
     let place = place(dir.path());
     let path = place.path();
@@ -285,11 +285,11 @@ fn damage_in_the_compacted_part_is_refused_by_name_and_damage_after_it_costs_the
         fs::write(path, &flipped).unwrap();
         match EventLog::open(place.clone()) {
             Ok(event_log) if at < HEADER_LEN as usize => {
-                assert_eq!(told(&event_log.unwrap()).len(), 3);
+                assert_eq!(chain_of(&event_log.unwrap()).len(), 3);
             }
             Ok(event_log) => {
                 assert!(at >= whole.len() - event);
-                assert_eq!(told(&event_log.unwrap()).len(), 2);
+                assert_eq!(chain_of(&event_log.unwrap()).len(), 2);
             }
             Err(refused) => {
                 assert!(at < whole.len() - event, "{at}: {refused}");

@@ -1,4 +1,4 @@
-//! What the tests of the played L1s share: transactions, a proof system of one hash, a covenant.
+//! Shared by the tests of the overlay and the recorded L1: transactions, a proof system of one hash, a covenant.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub(crate) const PROFILE: ProfileId = ProfileId([5; 32]);
 /// The state root before the first settlement.
 pub(crate) const GENESIS_ROOT: Digest = Digest([6; 32]);
 
-/// A transaction of `owner` that nobody else's equals.
+/// A transaction of `owner` that differs from every other owner's.
 pub(crate) fn transaction(chain: &DevChain, owner: &str, deposit: u64) -> LaneTransaction {
     chain.transaction(owner, owner.as_bytes(), deposit)
 }

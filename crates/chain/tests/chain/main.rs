@@ -1,4 +1,4 @@
-//! The chain room: the fork tree against a naive one, recordings against damage, the L1s that are played.
+//! The chain crate: the fork tree against a naive one, recordings against damage, recorded and dev L1s.
 
 #[cfg(test)]
 mod event_log;

@@ -1,4 +1,4 @@
-//! The overlay as a covenant: what it lets settle, what it refuses, and that it never forgets.
+//! The overlay as a covenant: what it accepts, what it refuses, and that it keeps every settlement.
 
 use std::collections::HashMap;
 use std::fs;
@@ -22,7 +22,7 @@ use reprise_model::transaction::BYTES_MAX;
 
 use crate::fixture::{self, GENESIS_ROOT, PINS, PROFILE, PROGRAM, Seals};
 
-/// A settlement on its way.
+/// A settlement to submit.
 #[derive(Clone)]
 struct Settlement {
     end: BlockHash,
@@ -212,7 +212,7 @@ fn a_settlement_that_ends_in_the_tip_of_another_block_is_refused() {
 }
 
 #[test]
-fn a_lane_tip_over_forged_authority_order_or_context_is_one_that_no_block_has() {
+fn a_lane_tip_over_forged_authority_order_or_context_is_no_block_s_lane_tip() {
     let mut world = World::open(None);
     let (one, _) = world.grow(world.chain.root(), &["alice", "bob"]);
     let block = world.chain.recording().events[0].added[0].clone();
@@ -294,7 +294,7 @@ fn a_receipt_of_another_program_or_journal_is_refused() {
 }
 
 #[test]
-fn a_fake_seal_and_a_foreign_profile_are_refused_with_the_verifiers_words() {
+fn a_fake_seal_and_a_foreign_profile_are_refused_with_the_verifiers_error() {
     let mut world = World::open(None);
     let (one, _) = world.grow(world.chain.root(), &["alice"]);
     let settlement = world.since_genesis(one);
@@ -349,7 +349,7 @@ fn a_settlement_whose_block_left_before_it_landed_is_refused_when_it_would_land(
 }
 
 #[test]
-fn a_reorg_of_the_landing_block_takes_the_settlement_away_and_its_return_brings_it_back() {
+fn a_reorg_of_the_landing_block_removes_the_settlement_and_its_return_restores_it() {
     let (mut world, [one, two, three]) = settled_world(None);
     let settlement = world.since_genesis(one);
     let rival = world.chain.mine(two, 9, vec![]);
@@ -436,7 +436,7 @@ fn shown(overlay: &mut Overlay, recording: &Recording) -> Vec<Vec<ObservedSettle
 }
 
 #[test]
-fn a_damaged_overlay_loses_the_last_event_alone_or_is_refused_and_named_and_shows_nothing_wrong() {
+fn a_damaged_overlay_loses_only_the_last_event_or_is_an_error_with_its_path() {
     let dir = tempfile::tempdir().unwrap();
     let place = kept(dir.path());
     let (world, _) = settled_world(Some(place.clone()));
@@ -474,7 +474,7 @@ fn a_damaged_overlay_loses_the_last_event_alone_or_is_refused_and_named_and_show
 }
 
 #[test]
-fn an_overlay_that_cannot_be_written_says_so_and_goes_on_once_it_can() {
+fn an_overlay_that_cannot_be_written_reports_it_and_goes_on_once_it_can() {
     let disk = SimulatedDisk::new();
     let dir = DataDir::lock_on(Arc::new(disk.clone()), Path::new("/data")).unwrap();
     let place = dir.overlay(&PinsDigest([1; 32]));

@@ -1,4 +1,4 @@
-//! The recorded L1's pace: when it waits, when it goes on, and when it wakes the covenant up.
+//! The recorded L1's pace: when it waits, when it goes on, and when wake-up blocks follow.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -74,7 +74,7 @@ fn the_pace_free_waits_for_nothing_but_the_end() {
 }
 
 #[test]
-fn on_a_full_disk_the_recorded_l1_waits_says_why_and_loses_no_event() {
+fn on_a_full_disk_the_recorded_l1_waits_reports_why_and_loses_no_event() {
     let disk = SimulatedDisk::new();
     let dir = DataDir::lock_on(Arc::new(disk.clone()), Path::new("/data")).unwrap();
     let recording = recording();
@@ -118,7 +118,7 @@ fn wake_up_blocks_follow_the_tip_until_everything_is_settled() {
 }
 
 #[test]
-fn the_same_recording_wakes_up_with_the_same_blocks() {
+fn the_same_recording_has_the_same_wake_up_blocks() {
     let walk = || -> Vec<SourceEvent> {
         let mut source = source(recording(), Pace::Proved);
         (0..6).map(|_| event(source.poll(PROVED).unwrap())).collect()

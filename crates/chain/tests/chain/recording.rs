@@ -1,4 +1,4 @@
-//! Recordings: what is written is read, and nothing else is.
+//! Recordings: what was written is read, and everything else is refused.
 
 use std::fs;
 use std::path::Path;
@@ -56,7 +56,7 @@ fn a_recording_cut_short_anywhere_or_made_longer_is_refused() {
 }
 
 #[test]
-fn another_file_another_version_and_a_damaged_body_are_told_apart() {
+fn another_file_another_version_and_a_damaged_body_have_different_errors() {
     let bytes = recording().encode();
     assert!(matches!(decode(b"not a recording"), Err(RecordingError::Foreign { .. })));
     assert!(matches!(decode(&[b'x'; 4096]), Err(RecordingError::Foreign { .. })));

@@ -44,7 +44,7 @@ fn add(added: Vec<ChainBlock>) -> SourceEvent {
     SourceEvent { removed: vec![], added }
 }
 
-/// What a fork tree answers, as far as one can ask.
+/// The answers of a fork tree to every question.
 fn shape(tree: &ForkTree) -> (Vec<BatchMetadata>, Checkpoint) {
     (tree.view().copied().collect(), tree.finalized())
 }

@@ -1,5 +1,5 @@
-//! The job machine under random histories: demand that changes, proofs that fail, writes that fail, receipts
-//! that vanish, a stop at any time. What drives it here is what the node's driver is, without threads.
+//! The job machine under random histories: the demand changes, proofs fail, writes fail, receipts are lost, a stop comes at
+//! any time. The driver here is like the node's, without threads.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
@@ -20,7 +20,7 @@ use reprise_prover::failure::{Cost, Failure, FailureCounts};
 use reprise_prover::policy::{Backoff, Breaker, Budget, Orphans, Policy};
 use reprise_store::port::StoreError;
 
-/// Nothing waits, no device rests; three dear failures, five cheap ones.
+/// No waits, no suspensions; a budget of three expensive failures and five cheap ones.
 fn policy() -> Policy {
     let budget = Budget { cheap: 5, expensive: 3 };
     Policy { backoff: Backoff::NONE, breaker: Breaker::NEVER, budget, ..Policy::default() }
@@ -51,15 +51,15 @@ fn without(a: &Orders, b: &Orders) -> Vec<Arc<Order>> {
     a.iter().filter(|(key, order)| b.get(*key) != Some(*order)).map(|(_, order)| order.clone()).collect()
 }
 
-/// An engine that is told the whole demand, and all that is dormant: it hears the difference.
+/// An engine that is given the whole demand and all that is dormant, and passes on the difference.
 #[derive(Clone)]
-struct Told {
+struct DemandDriver {
     engine: Engine,
     demand: Orders,
     dormant: BTreeSet<StatementId>,
 }
 
-impl Told {
+impl DemandDriver {
     fn new(permits: usize, policy: Policy) -> Self {
         Self { engine: Engine::new(permits, policy), demand: BTreeMap::new(), dormant: BTreeSet::new() }
     }
@@ -76,20 +76,20 @@ impl Told {
 
     fn retain(&mut self, dormant: BTreeSet<StatementId>) {
         let before = std::mem::replace(&mut self.dormant, dormant);
-        let asleep: Vec<StatementId> = self.dormant.difference(&before).copied().collect();
-        let awake: Vec<StatementId> = before.difference(&self.dormant).copied().collect();
-        self.engine.retain(&asleep, &awake);
+        let dormant: Vec<StatementId> = self.dormant.difference(&before).copied().collect();
+        let no_longer: Vec<StatementId> = before.difference(&self.dormant).copied().collect();
+        self.engine.retain(&dormant, &no_longer);
     }
 }
 
-impl Deref for Told {
+impl Deref for DemandDriver {
     type Target = Engine;
     fn deref(&self) -> &Engine {
         &self.engine
     }
 }
 
-impl DerefMut for Told {
+impl DerefMut for DemandDriver {
     fn deref_mut(&mut self) -> &mut Engine {
         &mut self.engine
     }
@@ -181,7 +181,7 @@ fn unwritable() -> StoreError {
     StoreError::Io { doing: "write", path: "store".into(), source }
 }
 
-/// How an outstanding thing ends.
+/// How an outstanding effect ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Well,
@@ -224,10 +224,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 0..80)
 }
 
-/// A driver without threads, and what it saw.
+/// A driver without threads, and its observations.
 struct Drive {
     dag: Dag,
-    engine: Told,
+    engine: DemandDriver,
     permits: usize,
     roots: u8,
     stopped: bool,
@@ -261,7 +261,7 @@ impl Drive {
             (0..).zip(all).filter(|(bit, _)| stored >> bit & 1 == 1).map(|(_, order)| order.id).collect();
         Self {
             dag,
-            engine: Told::new(permits, policy),
+            engine: DemandDriver::new(permits, policy),
             permits,
             roots: 0,
             stopped: false,
@@ -473,7 +473,7 @@ impl Drive {
     fn redemand(&mut self) -> Result<(), TestCaseError> {
         let demand = self.dag.demand(self.roots, |id| self.engine.known(id));
         let demanded: HashSet<StatementId> = demand.iter().map(|order| order.id).collect();
-        // A job that nobody wants leaves when it waits, and its attempts with it.
+        // An unwanted job that waits is removed, and its count of attempts with it.
         let busy =
             self.proving.iter().chain(&self.checking).chain(self.writing.iter().map(|(order, _)| order));
         let busy: HashSet<StatementId> = busy.map(|order| order.id).collect();
@@ -508,7 +508,7 @@ impl Drive {
         Ok(())
     }
 
-    /// Lets everything that is out end well, until nothing is out any more.
+    /// Ends every outstanding effect with success, until none is left.
     fn finish(&mut self) -> Result<(), TestCaseError> {
         let first = 0;
         self.redemand()?;
@@ -532,7 +532,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1024))]
 
     #[test]
-    fn whatever_happens_every_promise_is_kept_and_the_engine_comes_to_rest(
+    fn whatever_happens_every_invariant_holds_and_the_engine_becomes_idle(
         permits in 1usize..4, stored in 0u16..1024, steps in steps(),
         jobs_max in prop_oneof![Just(4096), 1usize..12],
     ) {
@@ -594,9 +594,9 @@ proptest! {
     }
 }
 
-/// An engine that wants `orders` and has looked in vain for each.
-fn wanting(permits: usize, orders: &[Arc<Order>]) -> (Told, Vec<Effect>) {
-    let mut engine = Told::new(permits, policy());
+/// An engine that wants `orders` and has looked up each without a hit.
+fn wanting(permits: usize, orders: &[Arc<Order>]) -> (DemandDriver, Vec<Effect>) {
+    let mut engine = DemandDriver::new(permits, policy());
     for effect in engine.want(orders.to_vec()) {
         if let Effect::LookUp(order) = effect {
             engine.looked_up(order.id, false);
@@ -627,7 +627,7 @@ fn many_requests_for_one_statement_are_one_proof_and_every_place_is_recorded() {
 }
 
 #[test]
-fn who_asks_while_the_receipt_is_being_written_is_placed_too() {
+fn a_requester_that_comes_during_the_write_has_its_coordinate_added_too() {
     let at = |block| order(1, block, Position::Transaction { merge_index: 1 }, &[]);
     let (early, late) = (at(1), at(2));
     let (mut engine, _) = wanting(1, std::slice::from_ref(&early));
@@ -689,7 +689,7 @@ fn a_lost_assumption_is_proved_again_and_then_what_relies_on_it() {
 }
 
 #[test]
-fn an_assumption_that_was_proved_again_meanwhile_is_not_believed_to_be_lost() {
+fn an_assumption_that_was_proved_again_meanwhile_does_not_count_as_lost() {
     let inner = order(1, 1, Position::Transaction { merge_index: 1 }, &[]);
     let outer = order(2, 1, Position::Batch { first: 0 }, &[&inner]);
     let demand = vec![outer.clone(), inner.clone()];
@@ -710,7 +710,7 @@ fn an_assumption_that_was_proved_again_meanwhile_is_not_believed_to_be_lost() {
 }
 
 #[test]
-fn a_write_that_left_nothing_is_not_published_and_serves_who_asked_elsewhere_by_another() {
+fn a_write_that_stored_nothing_is_not_published_and_later_requesters_get_another_write() {
     let early = order(1, 1, Position::Transaction { merge_index: 1 }, &[]);
     let late = order(1, 9, Position::Transaction { merge_index: 1 }, &[]);
     let (mut engine, _) = wanting(1, std::slice::from_ref(&early));
@@ -742,7 +742,7 @@ fn what_waits_for_a_statement_that_was_given_up_does_not_keep_the_engine_waiting
 }
 
 #[test]
-fn a_queued_job_that_nobody_wants_leaves_and_a_running_one_is_finished_and_stored() {
+fn an_unwanted_queued_job_is_removed_and_an_unwanted_running_one_is_finished_and_stored() {
     let (one, two) =
         (order(1, 1, Position::Batch { first: 0 }, &[]), order(2, 2, Position::Batch { first: 0 }, &[]));
     let (mut engine, effects) = wanting(1, &[one.clone(), two.clone()]);
@@ -768,7 +768,7 @@ fn a_permit_is_free_while_the_receipt_is_being_written() {
 }
 
 #[test]
-fn a_proof_is_not_made_again_because_the_disk_was_moody() {
+fn a_proof_is_not_made_again_because_a_write_failed() {
     let one = order(1, 1, Position::Batch { first: 0 }, &[]);
     let (mut engine, _) = wanting(1, std::slice::from_ref(&one));
     engine.proved(one.id, Ok(receipt(&one)));
@@ -779,14 +779,14 @@ fn a_proof_is_not_made_again_because_the_disk_was_moody() {
     assert!(matches!(done.as_slice(), [Effect::Publish(_)]));
 }
 
-/// Seconds, as the engine is told them.
+/// Seconds, as the engine's time.
 fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
 /// [`wanting`] with one permit and another policy.
-fn wanting_under(policy: Policy, orders: &[Arc<Order>]) -> (Told, Vec<Effect>) {
-    let mut engine = Told::new(1, policy);
+fn wanting_under(policy: Policy, orders: &[Arc<Order>]) -> (DemandDriver, Vec<Effect>) {
+    let mut engine = DemandDriver::new(1, policy);
     for effect in engine.want(orders.to_vec()) {
         if let Effect::LookUp(order) = effect {
             engine.looked_up(order.id, false);
@@ -804,7 +804,7 @@ fn a_valid_proof_that_comes_late_is_stored_whatever_became_of_its_job() {
         engine.tick(at(10));
         engine
     };
-    let stored = |mut engine: Told| {
+    let stored = |mut engine: DemandDriver| {
         let effects = engine.proved_late(&one, receipt(&one));
         let store = effects.last();
         assert!(matches!(store, Some(Effect::Store { order, .. }) if order.id == one.id), "{effects:?}");
@@ -828,7 +828,7 @@ fn a_valid_proof_that_comes_late_is_stored_whatever_became_of_its_job() {
     (2..100).for_each(|n| drop(engine.tick(at(10 * n))));
     assert_eq!(engine.failures().len(), 1);
     assert_eq!(stored(engine).0, 1);
-    // Nobody wants it any more.
+    // It is no longer wanted.
     let mut engine = under(patient);
     engine.want(vec![]);
     assert_eq!((engine.jobs(), stored(engine).0), (0, 1));
@@ -933,7 +933,7 @@ fn assumptions_that_are_bad_every_time_are_no_loop() {
 }
 
 #[test]
-fn a_shallow_orphan_sleeps_and_keeps_its_failures_and_a_deep_one_leaves() {
+fn a_shallow_orphan_is_dormant_and_keeps_its_failures_and_a_deep_one_is_removed() {
     let (one, two) =
         (order(1, 1, Position::Batch { first: 0 }, &[]), order(2, 2, Position::Batch { first: 0 }, &[]));
     let (mut engine, _) = wanting(1, std::slice::from_ref(&one));
@@ -954,10 +954,10 @@ fn a_shallow_orphan_sleeps_and_keeps_its_failures_and_a_deep_one_leaves() {
 }
 
 #[test]
-fn what_is_stored_takes_no_room_from_what_sleeps() {
+fn stored_statements_take_no_room_from_dormant_jobs() {
     let stored: Vec<_> = (2..=9).map(|n| order(n, n, Position::Batch { first: 0 }, &[])).collect();
     let orphan = order(1, 1, Position::Batch { first: 0 }, &[]);
-    let mut engine = Told::new(1, Policy { jobs_max: 2, ..policy() });
+    let mut engine = DemandDriver::new(1, Policy { jobs_max: 2, ..policy() });
     // Found two at a time, as there is room.
     loop {
         for effect in engine.want(stored.clone()) {
@@ -1019,13 +1019,13 @@ fn a_running_orphan_is_asked_to_end_when_its_time_is_over_and_a_flip_back_begins
 }
 
 #[test]
-fn of_a_demand_over_the_bound_the_most_urgent_that_can_go_on_get_in_and_the_rest_follows() {
+fn of_a_demand_over_the_bound_the_most_urgent_that_can_go_on_are_admitted_first() {
     let transactions: Vec<_> =
         (1..=9).map(|n| order(n, 1, Position::Transaction { merge_index: u32::from(n) }, &[])).collect();
     let inner: Vec<_> = transactions.iter().collect();
     let outer = order(10, 1, Position::Batch { first: 0 }, &inner);
     let demand: Vec<_> = [&outer].into_iter().chain(&transactions).cloned().collect();
-    let mut engine = Told::new(1, Policy { jobs_max: 3, ..policy() });
+    let mut engine = DemandDriver::new(1, Policy { jobs_max: 3, ..policy() });
     let mut begun = vec![];
     // As many rounds as there are statements, each looked up, proved and stored.
     let mut effects = engine.want(demand.clone());
@@ -1050,7 +1050,7 @@ fn of_a_demand_over_the_bound_the_most_urgent_that_can_go_on_get_in_and_the_rest
 }
 
 #[test]
-fn what_is_forgotten_is_looked_up_again_and_the_sums_stay_true() {
+fn a_forgotten_statement_is_looked_up_again_and_the_sums_stay_right() {
     let (one, two) =
         (order(1, 1, Position::Batch { first: 0 }, &[]), order(2, 2, Position::Batch { first: 0 }, &[]));
     let (mut engine, _) = wanting(1, &[one.clone(), two.clone()]);
@@ -1068,8 +1068,8 @@ fn what_is_forgotten_is_looked_up_again_and_the_sums_stay_true() {
     assert!(matches!(&engine.want(vec![one.clone()])[..], [Effect::LookUp(_)]));
 }
 
-/// A policy under which a device rests after `failures` in a row, for a second, then two, then four at most.
-fn resting(failures: u32) -> Policy {
+/// A policy that suspends a device after `failures` in a row, for a second, then two, then four at most.
+fn suspending(failures: u32) -> Policy {
     let rest = Backoff { first: at(1), max: at(4) };
     Policy { breaker: Breaker { failures, rest }, budget: Budget { cheap: 9, expensive: 3 }, ..policy() }
 }
@@ -1089,9 +1089,9 @@ fn begun(effects: &[Effect]) -> Vec<(StatementId, usize)> {
 }
 
 #[test]
-fn a_device_that_keeps_failing_rests_and_no_proof_begins_there_until_then_one_is_tried() {
+fn a_device_that_keeps_failing_is_suspended_and_then_tried_with_one_proof() {
     let all = batches(4);
-    let (mut engine, effects) = wanting_under(resting(2), &all);
+    let (mut engine, effects) = wanting_under(suspending(2), &all);
     assert_eq!(begun(&effects), [(all[0].id, 0)]);
     for _ in 0..2 {
         let id = engine.proving().next().unwrap().id;
@@ -1100,17 +1100,17 @@ fn a_device_that_keeps_failing_rests_and_no_proof_begins_there_until_then_one_is
     }
     assert_eq!(engine.proving().count(), 0, "there is work, and no device for it");
     assert!(matches!(engine.suspended().next(), Some(r) if (r.device, r.failed) == (0, 2)));
-    let rested = engine.deadline().unwrap();
-    assert!(rested <= at(1));
-    assert_eq!(begun(&engine.tick(rested - Duration::from_nanos(1))), []);
-    let tried = begun(&engine.tick(rested));
+    let resumed = engine.deadline().unwrap();
+    assert!(resumed <= at(1));
+    assert_eq!(begun(&engine.tick(resumed - Duration::from_nanos(1))), []);
+    let tried = begun(&engine.tick(resumed));
     assert_eq!(tried.len(), 1, "one is tried");
 
-    // It fails too: a longer rest. Then one that does not: all is well again.
+    // The trial fails: a longer suspension. The next one succeeds: the device is no longer suspended.
     engine.proved(tried[0].0, Err(transient(&all[0])));
     engine.want(all.clone());
     let longer = engine.deadline().unwrap();
-    assert!(longer - rested >= at(1), "{longer:?}");
+    assert!(longer - resumed >= at(1), "{longer:?}");
     let tried = begun(&engine.tick(longer));
     engine.proved(tried[0].0, Ok(receipt(all.iter().find(|order| order.id == tried[0].0).unwrap())));
     assert_eq!(engine.suspended().count(), 0);
@@ -1120,14 +1120,14 @@ fn a_device_that_keeps_failing_rests_and_no_proof_begins_there_until_then_one_is
 #[test]
 fn a_device_that_fails_alone_uses_up_the_budget_of_no_statement() {
     let one = order(1, 1, Position::Batch { first: 0 }, &[]);
-    let (mut engine, _) = wanting_under(resting(3), std::slice::from_ref(&one));
+    let (mut engine, _) = wanting_under(suspending(3), std::slice::from_ref(&one));
     for attempt in 1..=8 {
         assert_eq!(engine.proving().count(), 1, "attempt {attempt}");
         engine.proved(one.id, Err(transient(&one)));
         engine.want(vec![one.clone()]);
         assert!(engine.failures().is_empty(), "attempt {attempt}");
-        let rested = engine.deadline();
-        rested.into_iter().for_each(|rested| drop(engine.tick(rested)));
+        let resumed = engine.deadline();
+        resumed.into_iter().for_each(|resumed| drop(engine.tick(resumed)));
     }
     engine.proved(one.id, Ok(receipt(&one)));
     engine.stored(one.id, Ok(()));
@@ -1135,15 +1135,15 @@ fn a_device_that_fails_alone_uses_up_the_budget_of_no_statement() {
 }
 
 #[test]
-fn what_makes_every_device_fail_is_given_up_all_the_same() {
+fn a_statement_that_makes_every_device_fail_is_given_up() {
     let one = order(1, 1, Position::Batch { first: 0 }, &[]);
-    let (mut engine, _) = wanting_under(resting(1), std::slice::from_ref(&one));
-    for _ in 0..resting(1).budget.cheap {
+    let (mut engine, _) = wanting_under(suspending(1), std::slice::from_ref(&one));
+    for _ in 0..suspending(1).budget.cheap {
         assert!(engine.failures().is_empty());
         engine.proved(one.id, Err(transient(&one)));
         engine.want(vec![one.clone()]);
-        let rested = engine.deadline();
-        rested.into_iter().for_each(|rested| drop(engine.tick(rested)));
+        let resumed = engine.deadline();
+        resumed.into_iter().for_each(|resumed| drop(engine.tick(resumed)));
     }
     assert!(matches!(engine.failures(), [(id, _)] if *id == one.id));
     assert!(engine.is_idle() && engine.satisfied());
@@ -1151,16 +1151,16 @@ fn what_makes_every_device_fail_is_given_up_all_the_same() {
 }
 
 #[test]
-fn the_others_go_on_while_one_device_rests() {
+fn the_other_devices_go_on_while_one_is_suspended() {
     let all = batches(6);
-    let mut engine = Told::new(2, resting(1));
+    let mut engine = DemandDriver::new(2, suspending(1));
     for effect in engine.want(all.clone()) {
         let Effect::LookUp(order) = effect else { continue };
         engine.looked_up(order.id, false);
     }
     assert_eq!(begun(&engine.want(all.clone())), [(all[0].id, 0), (all[1].id, 1)]);
     engine.proved(all[0].id, Err(transient(&all[0])));
-    assert_eq!(begun(&engine.want(all.clone())), [], "device 0 rests and device 1 is busy");
+    assert_eq!(begun(&engine.want(all.clone())), [], "device 0 is suspended and device 1 is busy");
     engine.proved(all[1].id, Ok(receipt(&all[1])));
     assert_eq!(begun(&engine.want(all.clone())), [(all[0].id, 1)]);
     engine.proved(all[0].id, Ok(receipt(&all[0])));
@@ -1169,14 +1169,14 @@ fn the_others_go_on_while_one_device_rests() {
 }
 
 #[test]
-fn a_panic_a_divergence_or_a_lost_assumption_is_not_the_devices() {
+fn a_panic_a_divergence_or_a_lost_assumption_does_not_count_against_the_device() {
     let inner = order(1, 1, Position::Transaction { merge_index: 1 }, &[]);
     let outer = order(2, 1, Position::Batch { first: 0 }, &[&inner]);
     let demand = vec![outer.clone(), inner.clone()];
     let panic = || Failure::Panic { message: "oh".into() };
     let lost = || Failure::AssumptionLost { assumption: inner.id, reason: "gone".into() };
     for failure in [panic(), lost(), divergence(&outer), Failure::Cancelled { statement: outer.id }] {
-        let (mut engine, _) = wanting_under(resting(1), &demand);
+        let (mut engine, _) = wanting_under(suspending(1), &demand);
         engine.proved(inner.id, Ok(receipt(&inner)));
         engine.stored(inner.id, Ok(()));
         engine.want(demand.clone());

@@ -93,7 +93,7 @@ impl Fixture {
         Self { mock, scheduler, batches }
     }
 
-    /// A verified receipt of the mock for this journal, whatever it is worth: the seal is its hash.
+    /// A verified receipt of the mock for this journal, made without a witness.
     fn receipt(&self, kind: usize, journal: &dyn Journal) -> Verified<Receipt> {
         let claim = Claim { program: self.mock.programs()[kind], journal: journal.bytes() };
         let statement = self.mock.statement(&claim);
@@ -118,7 +118,7 @@ impl Fixture {
         (inner, Task { claim, witness, assumptions })
     }
 
-    /// What comes of a batch witness that was changed, every assumption properly proved for it.
+    /// The result of a changed batch witness, with every assumption proved for it.
     fn forge(&self, change: impl FnOnce(&mut BatchWitness)) -> Result<(), ProveError> {
         let (mut witness, task) = self.batch();
         change(&mut witness);
@@ -174,7 +174,7 @@ fn assert_diverges(result: Result<(), ProveError>) {
 }
 
 #[test]
-fn what_execution_says_is_what_the_programs_commit() {
+fn the_programs_commit_what_execution_computes() {
     let fixture = Fixture::new();
     let outcomes: Vec<_> = fixture.batches[0].transactions.iter().map(|tx| tx.journal.outcome).collect();
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_success()).count(), 2, "{outcomes:?}");
@@ -218,7 +218,7 @@ fn a_false_failure_is_a_divergence() {
 #[test]
 fn a_stale_or_false_pre_image_is_a_divergence() {
     let fixture = Fixture::new();
-    // The second exit over what the first one met, and over what nobody ever held.
+    // The second exit over what the first one met, and over an amount that was never held.
     let stale = fixture.batches[0].transactions[1].journal.accesses[0].before;
     assert_diverges(fixture.forge(|w| journal(w, 2).accesses[0].before = stale));
     assert_diverges(fixture.forge(|w| journal(w, 0).accesses[0].before = Digest([9; 32])));

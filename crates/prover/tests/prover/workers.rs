@@ -1,4 +1,4 @@
-//! The threads that prove: what hangs is left, what comes of it late is told, and hung threads do not pile up.
+//! The proving threads: a hanging attempt is written off, its late proof is reported, and hung threads do not accumulate.
 
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
@@ -21,7 +21,7 @@ use reprise_store::{Options, Store};
 
 use crate::engine::order;
 
-/// Says that it was begun, and proves when it is let.
+/// Reports its begin, and proves when it is released.
 struct Gated {
     mock: MockBackend,
     order: Arc<Order>,
@@ -78,7 +78,7 @@ impl Backend for Gated {
 const WITHIN: Duration = Duration::from_secs(60);
 
 #[test]
-fn what_comes_of_a_thread_that_was_written_off_is_late_and_hung_threads_do_not_pile_up() {
+fn the_result_of_a_written_off_attempt_is_late_and_hung_threads_do_not_accumulate() {
     let order = order(1, 1, Position::Batch { first: 0 }, &[]);
     let (begins, begun) = mpsc::channel();
     let (pass, gate) = mpsc::channel();
@@ -88,7 +88,7 @@ fn what_comes_of_a_thread_that_was_written_off_is_late_and_hung_threads_do_not_p
     let store = Store::over(Arc::new(MemoryEngine::default()), backend.clone(), Options::default()).unwrap();
     let (sender, answers) = mpsc::channel::<Answer>();
     let mut workers = Workers::start(1, WITHIN, backend, Arc::new(store), move |answer| {
-        // Nobody asks for what comes after the test.
+        // The receiver may be gone at the end of the test.
         let _ = sender.send(answer);
     })
     .unwrap();
@@ -96,7 +96,7 @@ fn what_comes_of_a_thread_that_was_written_off_is_late_and_hung_threads_do_not_p
     let assign = |workers: &mut Workers| {
         workers.assign(Assignment { order: order.clone(), witness: witness(), device: 0 });
     };
-    // As many as may hang do: nobody takes the place of the last.
+    // As many as may hang do: the last one is not replaced.
     for _ in 0..HANGING_MAX {
         assign(&mut workers);
         begun.recv_timeout(WITHIN).unwrap();
@@ -104,7 +104,7 @@ fn what_comes_of_a_thread_that_was_written_off_is_late_and_hung_threads_do_not_p
     }
     assign(&mut workers);
     assert!(begun.try_recv().is_err());
-    // The first that comes back is late, is told all the same, and takes the place.
+    // The first that returns is late, is reported, and takes the place.
     pass.send(()).unwrap();
     let late = workers.take(answers.recv_timeout(WITHIN).unwrap());
     assert!(matches!(late, Taken::Late(finished) if finished.result.as_ref().unwrap().id() == order.id));

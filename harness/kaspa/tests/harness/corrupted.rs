@@ -97,7 +97,7 @@ fn spoilt_digest() -> Digest {
     Digest([0x5a; 32])
 }
 
-/// What is spoilt, what the error must say, and how it is spoilt.
+/// The spoilt field, the text that the error must contain, and the change.
 const FIELDS: &[(&str, &str, Tamper)] = &[
     ("removed", "is removed, but the tip is", |a, _| {
         Arc::make_mut(&mut a.removed_chain_block_hashes).push(other())
@@ -209,8 +209,7 @@ fn follow(stage: &Options, event_log: &Path, tip: Hash) -> Result<(), String> {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "starts three nodes"]
-async fn a_spoilt_field_is_asked_for_again_and_where_it_stays_so_ends_the_source_with_its_name_and_a_restart_goes_on()
- {
+async fn a_spoilt_field_is_asked_for_again_and_ends_the_source_by_name_if_it_stays_and_a_restart_goes_on() {
     let stage = Stage::set(&mut |_| ()).await.unwrap();
     let a = stage.blocks(Fork::A)[..A_FIRST].to_vec();
     stage.show(Fork::A, &stage.common).await.unwrap();

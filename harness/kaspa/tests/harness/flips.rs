@@ -1,5 +1,5 @@
-//! A live chain that forks, flips and flips back, through the whole pipeline with the mock backend, over three real
-//! nodes; and what happens to nodes and connections in the middle of it. Needs `kaspad`.
+//! A live chain that forks, flips and flips back, through the whole pipeline with the mock backend, over three real nodes,
+//! with crashes and broken connections in the middle. Needs `kaspad`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -69,7 +69,7 @@ async fn overtake(stage: &mut Stage, shown: &mut [usize; 2], fork: Fork) -> Hash
     new[new.len() - 1]
 }
 
-/// What the first blocks of a fork leave behind when they are orphaned: each block's statements.
+/// The statements of a fork's first blocks, by block, when they are orphaned.
 type Left = BTreeMap<BlockHash, BTreeSet<(StatementId, Kind)>>;
 
 fn left(heard: &[PipelineEvent], blocks: &[Hash]) -> Left {
@@ -83,7 +83,7 @@ fn left(heard: &[PipelineEvent], blocks: &[Hash]) -> Left {
     orphaned.collect()
 }
 
-/// Every artifact that was handed on, by the checksum of its receipt.
+/// Every published artifact, with the checksum of its receipt.
 fn artifacts(run: &Run) -> BTreeMap<StatementId, Digest> {
     run.artifacts().unwrap().into_iter().map(|(order, receipt)| (order.id, receipt.checksum())).collect()
 }
@@ -134,7 +134,7 @@ async fn twenty_flips_back_prove_nothing_and_leave_every_artifact_as_it_was() {
     assert_eq!(report.wanted, report.stored_before + report.proved.total() + report.dropped);
 }
 
-/// A world in which A was followed and B is about to overtake it.
+/// Follows A, up to where B is about to overtake it.
 async fn on_a(stage: &Stage, run: &Arc<Run>) -> [usize; 2] {
     let first = stage.blocks(Fork::A)[..A_FIRST].to_vec();
     stage.show(Fork::A, &stage.common).await.unwrap();
@@ -143,7 +143,7 @@ async fn on_a(stage: &Stage, run: &Arc<Run>) -> [usize; 2] {
     [A_FIRST, 0]
 }
 
-/// Flips to B and back to A, undisturbed or not, and says what came of it.
+/// Flips to B and back to A, with or without a disturbance, and returns the report.
 async fn flip_and_back<F: Future<Output = ()>>(
     stage: &mut Stage,
     run: &Arc<Run>,
@@ -192,7 +192,7 @@ async fn a_run_stopped_on_b_and_started_again_flips_to_a_and_neither_executes_no
     wait(&run, tip).await;
     let before = end(run).await;
     assert!(before.proved.total() > 0);
-    // While ours is away, A is the longer one by just one empty block.
+    // While Reprise is stopped, A becomes the longer one by one empty block.
     let tip = overtake(&mut stage, &mut shown, Fork::A).await;
     let run = start(plan).await;
     wait(&run, tip).await;

@@ -1,4 +1,4 @@
-//! A live node followed through what happens to nodes. Needs `kaspad`: `cargo test --locked -- --ignored`.
+//! A live node followed through crashes, restarts, pruning and reorgs. Needs `kaspad`: `cargo test --locked -- --ignored`.
 
 use std::ops::Range;
 use std::path::Path;
@@ -59,7 +59,7 @@ fn follow(live: &mut LiveL1, blocks: usize) -> Vec<SourceEvent> {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "starts a node"]
-async fn a_node_that_crashes_and_comes_back_is_followed_on_and_so_it_is_after_a_restart_of_ours() {
+async fn a_node_that_crashes_and_restarts_is_followed_on_and_so_it_is_after_a_restart_of_reprise() {
     let (mut node, rpc) = Node::start(&SIMNET_PARAMS).await.unwrap();
     mine(rpc.as_ref(), 1..6).await;
     let directory = tempfile::tempdir().unwrap();
@@ -104,16 +104,16 @@ async fn a_chain_longer_than_one_answer_is_followed_from_genesis_in_pages() {
     assert_eq!(follower.track().height(), BLOCKS);
 }
 
-/// What a source told.
-struct Told {
+/// The messages of a source.
+struct Messages {
     live: LiveL1,
     chain: Vec<ChainBlockMetadata>,
-    /// What it called final last.
+    /// The last block that it reported as final.
     last: Option<BlockHash>,
 }
 
-impl Told {
-    /// Listens until it told so much.
+impl Messages {
+    /// Polls until `enough` holds.
     async fn until(mut self, enough: impl Fn(&Self) -> bool + Send + 'static) -> Self {
         let listen = move || {
             let began = Instant::now();
@@ -149,18 +149,18 @@ async fn the_pruning_point_of_a_real_node_is_final_before_the_depth_says_so() {
     let url = node.url().to_owned();
     let root = Some(block_hash(rpc.get_sink().await.unwrap().sink));
     let live = tokio::task::spawn_blocking(move || open(&url, root, None)).await.unwrap();
-    let mut told = Told { chain: vec![live.head().root.metadata], last: None, live };
-    // No faster than it is followed: the node prunes, and what is pruned cannot be followed any more.
+    let mut messages = Messages { chain: vec![live.head().root.metadata], last: None, live };
+    // No faster than it is followed: a pruned block cannot be followed any more.
     for from in (6..=BLOCKS).step_by(33) {
         mine(rpc.as_ref(), from..from + 33).await;
-        told = told.until(move |told| told.chain.len() as u64 == from + 33 - 5).await;
+        messages = messages.until(move |messages| messages.chain.len() as u64 == from + 33 - 5).await;
     }
     let sink = rpc.get_sink().await.unwrap().sink;
     let named = block_hash(rpc.get_block(sink, false).await.unwrap().header.pruning_point);
-    let Told { chain, .. } = told.until(move |told| told.last == Some(named)).await;
+    let Messages { chain, .. } = messages.until(move |messages| messages.last == Some(named)).await;
     let score = chain.iter().find(|block| block.block_hash == named).unwrap().blue_score;
     assert!(score >= 20 && score + 60 <= BLOCKS, "{score}");
-    // The node prunes in its own time.
+    // The node prunes asynchronously.
     let pruned = async || block_hash(rpc.get_block_dag_info().await.unwrap().pruning_point_hash);
     for _ in 0..1_500 {
         if pruned().await == named {
@@ -173,7 +173,7 @@ async fn the_pruning_point_of_a_real_node_is_final_before_the_depth_says_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "starts three nodes"]
-async fn a_real_flip_is_followed_by_what_has_its_confirmations_alone() {
+async fn of_a_real_flip_only_blocks_with_their_confirmations_are_followed() {
     const CONFIRMATIONS: u64 = 2;
     let stage = Stage::set(&mut |_| ()).await.unwrap();
     let chain: Arc<dyn RpcApi> = stage.observer.rpc.clone();

@@ -1,4 +1,4 @@
-//! The shipped recording, and what needs real nodes: run with `--ignored`.
+//! The shipped recording, and the tests that need real nodes: run those with `--ignored`.
 
 // Tests fail by panicking, in their helpers too.
 #![allow(clippy::unwrap_used, clippy::panic)]

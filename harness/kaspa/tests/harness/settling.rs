@@ -22,7 +22,7 @@ use reprise_kaspa::claim;
 use reprise_kaspa::coin::{FEERATE_MIN, Fees, Funding};
 use reprise_kaspa::covenant::{Groth16, Proof, Rules, Succinct};
 use reprise_kaspa::exit_payer::{ExitPayer, PaymentContext, UnpaidExits};
-use reprise_kaspa::flights::Flights;
+use reprise_kaspa::in_flight::InFlight;
 use reprise_kaspa::l1::Payer;
 use reprise_kaspa::live::Options;
 use reprise_kaspa::settlement::Settling;
@@ -42,7 +42,7 @@ use reprise_planner::bundle::BundleRule;
 const FIRST: u8 = 21;
 const SECOND: u8 = 22;
 
-/// Its founder is the first settler.
+/// A simnet with a covenant that the first settler founded.
 async fn founded() -> Simnet {
     let settlers = [FIRST, SECOND].map(|seed| key(seed).unwrap());
     let mut simnet = Simnet::start(&settlers, None).await.unwrap();
@@ -119,13 +119,13 @@ async fn three_settlements_in_a_chain_are_accepted_by_the_node_and_observed() {
     }
     let report = end(run).await;
     assert_eq!((report.settlements, report.prove_calls), (3, 9), "{report:?}");
-    // A later life reads them from the event log, and neither proves nor settles anything.
+    // A restart reads them from the event log, and neither proves nor settles anything.
     let run = start(plan(&simnet, directory.path(), FIRST, 1)).await;
     wait(&run, *simnet.blocks.last().unwrap()).await;
     assert_eq!(settlements(&run).len(), 3);
     let report = end(run).await;
     assert_eq!((report.settlements, report.prove_calls), (3, 0), "{report:?}");
-    // Whoever has no key reads them all the same, and has nothing to prove of what is settled.
+    // A node without a key reads them too, and has nothing to prove of what is settled.
     let directory = tempfile::tempdir().unwrap();
     let run = start(Plan { payer: None, ..plan(&simnet, directory.path(), FIRST, 1) }).await;
     wait(&run, *simnet.blocks.last().unwrap()).await;
@@ -161,7 +161,7 @@ async fn a_settlement_orphaned_by_a_reorg_lands_again_and_nothing_is_proved_for_
     let settlement = simnet.settled(&run).await.unwrap();
     let calls = run.backend.prove_calls();
 
-    // Another builder that never heard of the settlement has a longer chain.
+    // Another builder that does not know the settlement has a longer chain.
     let from = simnet.blocks.len();
     let longer = other_fork(&mut simnet, fork, &vec![&[][..]; from - fork + 1]).await;
     wait(&run, longer[longer.len() - 1]).await;
@@ -173,7 +173,7 @@ async fn a_settlement_orphaned_by_a_reorg_lands_again_and_nothing_is_proved_for_
     assert!(heard.iter().any(orphaned), "the settlement's block left the chain");
     assert_eq!(settlements(&run).len(), 1);
 
-    // The next block of the node that knows both merges the orphaned ones, and accepts the settlement anew.
+    // The next block of the node that knows both merges the orphaned ones, and accepts the settlement again.
     let mut again = 0;
     while settlements(&run).len() < 2 {
         again += 1;
@@ -226,7 +226,7 @@ async fn a_settlement_that_waits_for_an_orphaned_block_is_replaced_by_the_one_of
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "starts a node"]
-async fn a_bundle_lost_to_a_competitor_is_formed_anew_from_inner_receipts_that_are_hits() {
+async fn a_bundle_lost_to_a_competitor_is_formed_again_from_inner_receipts_that_are_hits() {
     let mut simnet = founded().await;
     let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     deposit(&mut simnet).await;
@@ -276,7 +276,7 @@ async fn a_settlement_dropped_from_the_mempool_is_sent_again() {
     wait(&run, tip).await;
     simnet.sent().await.unwrap();
     let sent = simnet.in_mempool().await.unwrap();
-    // A node that is killed forgets its mempool.
+    // A killed node loses its mempool.
     simnet.node.stop();
     simnet.rpc = simnet.node.start_again().await.unwrap();
     assert!(simnet.in_mempool().await.unwrap().is_empty(), "the node forgot {sent:?}");
@@ -397,7 +397,7 @@ fn digest(bytes: &[u8]) -> Digest {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "starts a node"]
-async fn the_node_takes_risc_zero_s_proofs_through_our_scripts_and_refuses_one_flipped_bit() {
+async fn the_node_accepts_risc_zero_s_proofs_in_the_covenant_s_scripts_and_refuses_one_flipped_bit() {
     let mut simnet = founded().await;
     let R0Fields { claim, control_index, control_digests, seal, journal, image_id, control_id, .. } =
         R0Fields::from_fixture();
@@ -460,7 +460,7 @@ async fn exits_under_a_proof_are_claimed_one_after_the_other_and_only_as_they_we
         simnet.rpc().submit_transaction(RpcTransaction::from(transaction), false).await.is_ok()
     };
 
-    // Alone a coin of the vault goes nowhere.
+    // A coin of the vault cannot be spent alone.
     let stolen = unspent(&simnet, &vault).await.remove(0);
     let opened =
         pay_to_script_hash_signature_script(claim::vault_redeem(reprise_kaspa::digest(id)).unwrap(), vec![]);
@@ -505,21 +505,21 @@ async fn exits_under_a_proof_are_claimed_one_after_the_other_and_only_as_they_we
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "starts a node"]
-async fn a_cashier_has_every_exit_of_a_settlement_paid_and_then_nothing_more_to_do() {
+async fn the_exit_payer_pays_every_exit_of_a_settlement_and_is_idle_then() {
     let mut simnet = founded().await;
     let (payee, batches) = exits();
     let (settling, vault) = claimed(&mut simnet, &batches).await;
     let context = PaymentContext { settling: &settling, prefix: Prefix::Simnet, fee_max: FEE_MAX };
-    let (mut exit_payer, mut flights) = (ExitPayer::default(), Flights::default());
+    let (mut exit_payer, mut in_flight) = (ExitPayer::default(), InFlight::default());
     assert!(exit_payer.is_idle());
     exit_payer.set_unpaid(&[unpaid(1, &[], false)]);
     assert!(exit_payer.is_idle(), "a settlement without exits");
-    // One that is not settled: it is waited for.
+    // A settlement that is not on the chain: the exit payer waits for it.
     exit_payer.set_unpaid(&[unpaid(2, &batches[1..], false), unpaid(3, &batches, false)]);
     let mut sent = 0;
-    while exit_payer.step(simnet.rpc(), context, &mut flights).await.unwrap().is_some() {
+    while exit_payer.step(simnet.rpc(), context, &mut in_flight).await.unwrap().is_some() {
         assert_eq!(
-            exit_payer.step(simnet.rpc(), context, &mut flights).await.unwrap(),
+            exit_payer.step(simnet.rpc(), context, &mut in_flight).await.unwrap(),
             None,
             "one at a time"
         );
@@ -538,11 +538,11 @@ async fn a_cashier_has_every_exit_of_a_settlement_paid_and_then_nothing_more_to_
     assert_eq!(amounts(&simnet, &vault).await, [KASPA]);
     assert!(!exit_payer.is_idle() && exit_payer.paid().is_empty(), "a reorg may bring either back");
     exit_payer.set_unpaid(&[unpaid(3, &batches, true)]);
-    assert_eq!(exit_payer.step(simnet.rpc(), context, &mut flights).await.unwrap(), None);
-    assert!(exit_payer.is_idle() && exit_payer.paid().contains(&StatementId([3; 32])), "it is paid for good");
+    assert_eq!(exit_payer.step(simnet.rpc(), context, &mut in_flight).await.unwrap(), None);
+    assert!(exit_payer.is_idle() && exit_payer.paid().contains(&StatementId([3; 32])), "it is finally paid");
 }
 
-/// What a settlement leaves to be paid whose batches have these exits.
+/// The unpaid exits of a settlement whose batches have these exits.
 fn unpaid(number: u8, batches: &[Vec<Exit>], is_final: bool) -> UnpaidExits {
     let exits = claim::claim_steps(batches).first().map_or(Digest::ZERO, |step| step.before.batches);
     let transition = Transition {

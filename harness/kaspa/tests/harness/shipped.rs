@@ -1,4 +1,4 @@
-//! The shipped recording: sound, what the documentation says of it, and what three real nodes make of it anew.
+//! The shipped recording: it checks, it is what the documentation says, and three real nodes make it again.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ fn check(recording: &Recording) -> Result<Track, CheckError> {
     Track::over(recording, SIMNET_PARAMS.finality_depth())
 }
 
-/// Every added block that accepts something, with what came of it, in the order of the events.
+/// Every added block that accepts something, with its outcomes, in the order of the events.
 fn batches(recording: &Recording) -> Vec<(&ChainBlock, Vec<Executed>)> {
     let mut replay = Replay::new(recording.lane.deposit);
     let mut batches = vec![];
@@ -99,7 +99,7 @@ fn both_forks_hold_transactions_over_equal_accounts() {
 }
 
 #[test]
-fn what_returns_with_the_flip_is_what_was_there_before() {
+fn the_blocks_that_return_with_the_flip_are_those_from_before() {
     let recording = shipped();
     let before: Vec<_> = recording.events[..11].iter().flat_map(|event| &event.added).skip(6).collect();
     let flip = recording.events.iter().rfind(|event| !event.removed.is_empty()).unwrap();
@@ -107,7 +107,7 @@ fn what_returns_with_the_flip_is_what_was_there_before() {
 }
 
 #[test]
-fn a_flipped_bit_in_what_a_lane_proof_or_a_transaction_says_is_noticed() {
+fn a_flipped_bit_in_a_lane_proof_or_a_transaction_is_noticed() {
     let sound = shipped();
     let (event, _) =
         sound.events.iter().enumerate().find(|(_, event)| !event.added[0].accepted.is_empty()).unwrap();

@@ -1,7 +1,7 @@
-//! Coins in flight: what transactions spend that were sent from here and are not accepted yet.
+//! Transactions in flight: sent from here and not accepted yet, with the coins that they spend.
 //!
-//! A node lists an output as unspent until a block spends it; a second transaction that spends it is refused, or
-//! replaces the first.
+//! A node lists an output as unspent until a block spends it. A second transaction that spends it is refused, or replaces
+//! the first.
 
 use kaspa_consensus_core::Hash;
 use kaspa_consensus_core::tx::{Transaction, TransactionOutpoint};
@@ -9,9 +9,9 @@ use kaspa_rpc_core::api::rpc::RpcApi;
 
 use crate::coin::Coin;
 
-/// See the [module](self).
+/// The transactions in flight. See the [module documentation](self).
 #[derive(Debug, Default)]
-pub struct Flights(Vec<Flight>);
+pub struct InFlight(Vec<Flight>);
 
 #[derive(Debug)]
 struct Flight {
@@ -19,15 +19,15 @@ struct Flight {
     spends: Vec<TransactionOutpoint>,
 }
 
-impl Flights {
-    /// A transaction was sent.
+impl InFlight {
+    /// Adds a transaction that was sent.
     pub fn add(&mut self, id: Hash, transaction: &Transaction) {
         let spends = transaction.inputs.iter().map(|input| input.previous_outpoint).collect();
         self.0.push(Flight { transaction: id, spends });
     }
 
-    /// Forgets what the node's mempool holds no more: it was accepted, replaced or dropped.
-    pub async fn land(&mut self, rpc: &dyn RpcApi) {
+    /// Drops the transactions that have left the node's mempool: accepted, replaced or evicted.
+    pub async fn refresh(&mut self, rpc: &dyn RpcApi) {
         let mut flying = vec![];
         for flight in self.0.drain(..) {
             if rpc.get_mempool_entry(flight.transaction, true, false).await.is_ok() {
@@ -37,8 +37,8 @@ impl Flights {
         self.0 = flying;
     }
 
-    /// The coins that no transaction in flight spends, but for one that is to be replaced.
-    pub fn free(&self, mut coins: Vec<Coin>, replaced: Option<Hash>) -> Vec<Coin> {
+    /// The coins that no transaction in flight spends, except the one to be replaced.
+    pub fn spendable(&self, mut coins: Vec<Coin>, replaced: Option<Hash>) -> Vec<Coin> {
         let spent = |coin: &Coin| {
             let others = self.0.iter().filter(|flight| Some(flight.transaction) != replaced);
             others.flat_map(|flight| &flight.spends).any(|spent| *spent == coin.outpoint)
@@ -61,13 +61,13 @@ mod tests {
     }
 
     #[test]
-    fn a_coin_in_flight_is_not_spent_again_but_by_what_replaces_its_transaction() {
+    fn only_the_replacement_of_a_transaction_in_flight_spends_its_coins() {
         let input = TransactionInput::new(coin(1).outpoint, vec![], 0, 1);
         let transaction = Transaction::new(0, vec![input], vec![], 0, SUBNETWORK_ID_NATIVE, 0, vec![]);
-        let mut flights = Flights::default();
-        flights.add(transaction.id(), &transaction);
+        let mut in_flight = InFlight::default();
+        in_flight.add(transaction.id(), &transaction);
         let coins = vec![coin(0), coin(1), coin(2)];
-        assert_eq!(flights.free(coins.clone(), None), [coin(0), coin(2)]);
-        assert_eq!(flights.free(coins.clone(), Some(transaction.id())), coins);
+        assert_eq!(in_flight.spendable(coins.clone(), None), [coin(0), coin(2)]);
+        assert_eq!(in_flight.spendable(coins.clone(), Some(transaction.id())), coins);
     }
 }
