@@ -218,7 +218,9 @@ fn a_lane_without_an_entry_begins_over_the_commitment_in_which_it_is_absent() {
     let parent = parent.map_or(recorded.root.metadata, |block| block.metadata);
     let commitment = LaneProof::decode(&proof).unwrap().commitment(&recorded.lane).unwrap();
     assert_eq!(commitment, parent.sequencing_commitment);
-    let tip = tip::next(&recorded.lane, &commitment, &begins.metadata.context(), &begins.accepted);
+    let mut activity = Activity::default();
+    accepted(begins).iter().for_each(|accepted| tip::accept(&mut activity, accepted));
+    let tip = tip::next(&recorded.lane, &commitment, &begins.metadata.context(), &activity);
     assert_eq!(recorded.after(begins, |_, _| ()), Ok(tip));
 
     assert_eq!(recorded.after(begins, |_, proof| *proof = None), Err(LaneError::NoProof));
