@@ -9,8 +9,8 @@ use miden_core_lib::CoreLibrary;
 use miden_verifier::recursive::RecursiveVerifierInputs;
 use miden_vm::advice::AdviceInputs;
 use miden_vm::{
-    DefaultHost, ExecutionOptions, ExecutionWitness, FastProcessor, Prover, StackInputs,
-    Verifier as StarkVerifier,
+    DefaultHost, ExecutionError, ExecutionOptions, ExecutionWitness, FastProcessor, Prover, ProverError,
+    StackInputs, Verifier as StarkVerifier,
 };
 use reprise_model::digest::{Digest, ProgramId};
 use reprise_model::profile::SealKind;
@@ -66,7 +66,15 @@ pub enum MidenError {
         /// Why not.
         reason: String,
     },
-    /// The program refused its witness or its assumptions, or went past a limit of the VM.
+    /// The program went past a limit of the VM or of the prover: no proof of so much can be made here.
+    #[error("the {kind} is past a limit of the proof system: {reason}")]
+    Limit {
+        /// What was to be proved.
+        kind: Kind,
+        /// The proof system's words.
+        reason: String,
+    },
+    /// The program refused its witness or its assumptions.
     #[error("the {kind} program refused: {reason}")]
     Refused {
         /// What was to be proved.
@@ -92,6 +100,20 @@ pub enum MidenError {
         /// The prover's words.
         reason: String,
     },
+}
+
+/// What a proof may take of memory. By Miden's own model four inner proofs take 2.3 GB, eight 4.6.
+const PROVER_MEMORY_BYTES_MAX: u64 = 4 << 30;
+
+/// Whether an error is that of a limit: the program itself did nothing wrong.
+fn is_limit(error: &ExecutionError) -> bool {
+    matches!(
+        error,
+        ExecutionError::CycleLimitExceeded(_)
+            | ExecutionError::StackDepthLimitExceeded { .. }
+            | ExecutionError::TraceLenExceeded(_)
+            | ExecutionError::ProverMemoryExceeded { .. }
+    )
 }
 
 /// Proves the ledger's statements in Miden, and verifies their proofs.
@@ -168,9 +190,19 @@ impl MidenBackend {
             let committed = committed(&executed.claim());
             return Err(MidenError::Divergence { kind, expected: journal, committed });
         }
-        let prover = Prover::new().with_hash_fn(self.scheme.hash(expected));
-        let proof = catch_panic(|| prover.prove(executed).map_err(|error| error.to_string()))
-            .map_err(|reason| MidenError::Prover { kind, reason })?;
+        let prover = Prover::new()
+            .with_hash_fn(self.scheme.hash(expected))
+            .with_max_prover_memory_bytes(PROVER_MEMORY_BYTES_MAX);
+        let failed = |reason| MidenError::Prover { kind, reason };
+        let proof =
+            catch_panic(|| Ok(prover.prove(executed))).map_err(failed)?.map_err(|error| match error {
+                ProverError::TraceGeneration(cause) | ProverError::VmProofGeneration(cause)
+                    if is_limit(&cause) =>
+                {
+                    MidenError::Limit { kind, reason: cause.to_string() }
+                }
+                error => failed(error.to_string()),
+            })?;
         Ok(Receipt {
             statement: self.scheme.statement(expected),
             claim: expected.clone(),
@@ -203,8 +235,11 @@ impl MidenBackend {
         let processor = FastProcessor::new_with_options(StackInputs::default(), advice, options)
             .map_err(|error| refused(error.to_string()))?;
         let program = self.programs.of(kind);
-        catch_panic(|| program.execute(processor, &mut host).map_err(|error| error.to_string()))
-            .map_err(refused)
+        let executed = catch_panic(|| Ok(program.execute(processor, &mut host))).map_err(refused)?;
+        executed.map_err(|error| match is_limit(&error) {
+            true => MidenError::Limit { kind, reason: error.to_string() },
+            false => refused(error.to_string()),
+        })
     }
 
     /// What a program needs to verify a receipt.

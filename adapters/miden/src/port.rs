@@ -62,7 +62,8 @@ fn meaning(statement: StatementId, error: &MidenError) -> ProveError {
             ProveError::Divergence { statement, expected: "its journal".into(), found: reason }
         }
         MidenError::Prover { .. } => ProveError::Transient { statement, reason },
-        MidenError::Assembly(_)
+        MidenError::Limit { .. }
+        | MidenError::Assembly(_)
         | MidenError::Witness { .. }
         | MidenError::ForeignProgram { .. }
         | MidenError::ForeignJournal { .. }

@@ -24,7 +24,7 @@ use crate::provenance::Origin;
 /// The first bytes of every archive.
 pub const MAGIC: [u8; 8] = *b"RPRSARCH";
 /// The version this code writes, and the only one it reads so far.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 const END: u8 = 0;
 const PROFILE: u8 = 1;

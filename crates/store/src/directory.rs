@@ -3,7 +3,7 @@
 //! ```text
 //! DIR/
 //!   LOCK        held by the process that has the store open; holds its pid
-//!   FORMAT      "reprise receipt store 2", and a checksum of these words
+//!   FORMAT      "reprise receipt store 3", and a checksum of these words
 //!   REVOKED     the revocations a second time, see `crate::revoked`
 //!   log/        the tables, see [`crate::disk`]
 //!   quarantine/ entries that failed their check: NAME.receipt with the bytes, NAME.reason with the cause in words
@@ -21,7 +21,7 @@ use reprise_disk::data_dir::{self, LockError};
 use crate::medium::{self, Medium, MediumFile};
 
 /// The format of the directory that this build writes, and the only one it reads.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 const FORMAT_WORDS: &str = "reprise receipt store ";
 
 /// Why a store cannot be opened.
@@ -50,8 +50,8 @@ pub enum OpenError {
     },
     /// It is of a format that this build does not read.
     #[error(
-        "the receipt store in {} has format {found}, and this build reads format {FORMAT}: run the build that \
-         wrote it, or export its receipts there and import them here",
+        "the receipt store in {} has format {found}, and this build reads format {FORMAT}: use another data \
+         directory; what that build proved, this build states otherwise",
         dir.display()
     )]
     ForeignFormat {
