@@ -175,14 +175,23 @@ fn a_transaction_altered_dropped_or_moved_ends_in_another_tip() {
     other(&|block| block.accepted[0].payload[3] ^= 1);
     other(&|block| block.accepted[1].rest[3] ^= 1);
     other(&|block| block.accepted[2].version ^= 1);
-    other(&|block| block.accepted[2].merge_index += 1);
+    other(&|block| block.accepted.last_mut().unwrap().merge_index += 1);
     other(&|block| drop(block.accepted.pop()));
-    other(&|block| block.accepted.swap(0, 1));
+    other(&|block| {
+        let (first, second) = block.accepted.split_at_mut(1);
+        std::mem::swap(&mut first[0].rest, &mut second[0].rest);
+        std::mem::swap(&mut first[0].payload, &mut second[0].payload);
+    });
     other(&|block| block.metadata.daa_score += 1);
     other(&|block| block.metadata.blue_score += 1);
     other(&|block| block.metadata.parent_timestamp_ms += 1);
     let tip = recorded.after(block, |tip, _| tip.0[0] ^= 1).unwrap();
     assert_ne!(tip, recorded.tip(block));
+    // In no order but the L1's.
+    let mut turned = block.clone();
+    turned.accepted.swap(0, 1);
+    let index = turned.accepted[1].merge_index;
+    assert_eq!(recorded.after(&turned, |_, _| ()), Err(LaneError::Order { index }));
 }
 
 #[test]
