@@ -26,9 +26,10 @@ use kaspa_hashes::Hash;
 use kaspa_rpc_core::api::rpc::RpcApi;
 use reprise_chain::recording::{Lane, Recording};
 use reprise_kaspa::client::Client;
-use reprise_kaspa::follower::{FollowError, Follower};
+use reprise_kaspa::follower::{Chain, FollowError, Follower};
 use reprise_kaspa::{block_hash, digest, names};
 use reprise_ledger::{Action, Payload};
+use reprise_model::block::ChainBlock;
 use reprise_model::digest::{BlockHash, Digest, ResourceId};
 
 use crate::miner::{self, MineError};
@@ -376,7 +377,11 @@ pub async fn make(progress: &mut dyn FnMut(&str)) -> Result<Recording, ScenarioE
     for (fork, slices) in stages {
         for slice in slices {
             stage.show(fork, &slice).await?;
-            events.extend(follower.advance(&chain).await?);
+            let mut event = follower.advance(&chain).await?;
+            for block in event.iter_mut().flat_map(|event| &mut event.added) {
+                prove_lane(&chain, &stage.lane.key, block).await?;
+            }
+            events.extend(event);
         }
     }
     let recording = Recording { events, ..follower.head().clone() };
@@ -387,6 +392,19 @@ pub async fn make(progress: &mut dyn FnMut(&str)) -> Result<Recording, ScenarioE
         return Err(ScenarioError::Reorgs { found, planned });
     }
     Ok(recording)
+}
+
+/// Asks for the lane proof that a follower did without: a recording has one of every block.
+async fn prove_lane(
+    chain: &Arc<dyn RpcApi>,
+    lane: &Digest,
+    block: &mut ChainBlock,
+) -> Result<(), FollowError> {
+    if block.lane_proof.is_none() {
+        let proof = Chain::lane_proof(chain, block.metadata.block_hash, *lane).await?;
+        block.lane_proof = Some(proof.ok_or(FollowError::Unstable)?.encode());
+    }
+    Ok(())
 }
 
 /// The chain before the recorded one: coins for every actor, a covenant, and blocks until all of it is mature.
