@@ -8,7 +8,7 @@ use reprise_model::cell;
 use reprise_model::digest::ResourceId;
 use reprise_model::hash::Blake3;
 use reprise_model::journal::{AggregateJournal, Journal};
-use reprise_model::transaction::{LaneTransaction, account_of, from_cells};
+use reprise_model::transaction::{Accepted, LaneTransaction, ShownTransaction, account_of, from_cells};
 
 fuzz_target!(|input: &[u8]| {
     if let Some(payload) = Payload::decode(input) {
@@ -26,9 +26,22 @@ fuzz_target!(|input: &[u8]| {
         LaneTransaction { merge_index: 1, version: 1, rest: first.to_vec(), payload: payload.to_vec() };
     for deposit in [ResourceId([0; 32]), account_of(script)] {
         let facts = transaction.facts(&deposit);
-        let read = from_cells(&transaction.cells(&facts)).expect("what was written reads");
-        assert_eq!((read.facts, &read.message[..]), (facts, transaction.message()));
-        assert_eq!(transaction.digest(&Blake3, &facts), transaction.digest(&Blake3, &facts));
+        let read = from_cells(&transaction.cells(&facts));
+        match transaction.is_too_long() {
+            true => assert_eq!(read, None),
+            false => {
+                let read = read.as_ref().expect("what was written reads");
+                assert_eq!((read.facts, &read.message[..]), (facts, transaction.message()));
+            }
+        }
+        // What a batch is shown of it says the same.
+        let shown = ShownTransaction::from(&transaction).read(&Blake3, &deposit).expect("it is shown");
+        assert_eq!(shown.accepted, Accepted::of(&Blake3, &transaction, &facts));
+        assert_eq!(shown.read, read);
+    }
+    if let Ok(shown) = borsh::from_slice::<ShownTransaction>(input) {
+        assert_eq!(borsh::to_vec(&shown).ok().as_deref(), Some(input));
+        shown.read(&Blake3, &account_of(script));
     }
     assert_eq!(transaction.id(), transaction.clone().id());
 });
