@@ -1,103 +1,124 @@
-//! The batch program over proved transactions, without proving the batch: what it commits, what it refuses.
+//! The batch program, without proving the batch: over proved transactions and over those that it executes, what it
+//! commits and what it refuses.
 
+use reprise_conformance::fixture::{account, pay, transaction};
 use reprise_ledger::{Account, Action, BAD_NONCE, OVERDRAFT};
 use reprise_miden::{MidenError, Poseidon2};
 use reprise_model::digest::Digest;
-use reprise_model::journal::Journal;
-use reprise_model::receipt::{Receipt, Verified, VerifiedMark};
-use reprise_model::state;
-use reprise_model::transaction::{LaneTransaction, TransactionFacts};
-use reprise_model::witness::{BatchWitness, Witness};
+use reprise_model::journal::{Journal, Pins, TransactionJournal, Transition};
+use reprise_model::lane::{Step, WorkloadHasher as _};
+use reprise_model::transaction::{Accepted, ShownBytes, ShownTransaction, TransactionFacts};
+use reprise_model::witness::{BatchWitness, Handling};
 
-use crate::chain::Chain;
-use crate::world::{Executed, World, account, backend, pay, prove, transaction};
+use crate::chain::{Chain, LAST};
+use crate::world::{NO_PROOF, STALE, Values, assert_refused, backend, run_batch, trusted};
 
-fn run(witness: &BatchWitness, receipts: &[Verified<Receipt>]) -> Result<Digest, MidenError> {
-    backend().execute(&Witness::Batch(witness.clone()), receipts)
-}
-
-/// The last block's witness, changed, over its receipts.
+/// The last block's first batch, both of whose transactions are proved apart: changed.
 fn changed(change: impl FnOnce(&mut BatchWitness)) -> Result<Digest, MidenError> {
-    let (block, receipts) = Chain::get().last();
-    let mut witness = block.witness.clone();
+    let chain = Chain::get();
+    let mut witness = chain.proved_apart();
     change(&mut witness);
-    assert_ne!(witness, block.witness);
-    run(&witness, receipts)
+    assert_ne!(witness, chain.proved_apart());
+    run_batch(&witness, &chain.apart)
 }
 
+/// The same batch, which executes both itself: changed.
+fn changed_inline(change: impl FnOnce(&mut BatchWitness)) -> Result<Digest, MidenError> {
+    let honest = Chain::get().fixture.batch_witness_at(LAST, 0);
+    let mut witness = honest.clone();
+    change(&mut witness);
+    assert_ne!(witness, honest);
+    run_batch(&witness, &[])
+}
+
+/// Its journal's digest.
+fn honest() -> Digest {
+    Chain::get().fixture.span_at(LAST, 0).journal.digest(&Poseidon2)
+}
+
+/// It is a statement, but not the batch's.
 #[track_caller]
-fn assert_refused(result: Result<Digest, MidenError>, why: &str) {
-    match result {
-        Err(MidenError::Refused { reason, .. }) => assert!(reason.contains(why), "{reason}"),
+fn assert_other(result: Result<Digest, MidenError>) {
+    assert_ne!(result.unwrap(), honest());
+}
+
+/// The journal of a transaction that is proved apart.
+fn apart(witness: &mut BatchWitness, at: usize) -> &mut TransactionJournal {
+    match &mut witness.transactions[at].1 {
+        Handling::Apart(journal) => journal,
         other => panic!("{other:?}"),
     }
 }
 
-/// It is a statement, but not the block's.
-#[track_caller]
-fn assert_other(result: Result<Digest, MidenError>) {
-    assert_ne!(result.unwrap(), Chain::get().last().0.journal.digest(&Poseidon2));
-}
-
-const NO_PROOF: &str = "not present in the advice map";
-const STALE: &str = "a leaf before is not the one in the state";
-
 #[test]
-fn a_block_commits_what_it_does_natively() {
+fn a_batch_commits_what_it_does_natively_however_its_transactions_are_proved() {
     let chain = Chain::get();
-    for (block, receipts) in chain.blocks.iter().zip(&chain.transactions) {
-        assert_eq!(run(&block.witness, receipts).unwrap(), block.journal.digest(&Poseidon2));
-    }
+    assert_eq!(run_batch(&chain.proved_apart(), &chain.apart).unwrap(), honest());
     // Receipts are found by their claims, wherever they lie and whatever lies beside them.
-    let (block, _) = chain.last();
-    let all: Vec<_> = chain.transactions.iter().rev().flatten().rev().cloned().collect();
-    assert_eq!(run(&block.witness, &all).unwrap(), block.journal.digest(&Poseidon2));
+    let others = chain.batches().iter().chain(chain.apart.iter().rev()).cloned();
+    assert_eq!(run_batch(&chain.proved_apart(), &others.collect::<Vec<_>>()).unwrap(), honest());
+
+    let inline = chain.fixture.batch_witness_at(LAST, 0);
+    assert_eq!(run_batch(&inline, &[]).unwrap(), honest());
+    for at in [0, 1] {
+        let mut mixed = inline.clone();
+        mixed.transactions[at].1 = chain.proved_apart().transactions[at].1.clone();
+        assert_eq!(run_batch(&mixed, &chain.apart[at..=at]).unwrap(), honest());
+    }
 }
 
 #[test]
 fn a_transaction_is_neither_dropped_nor_inserted_nor_reordered() {
+    for changed in [changed, changed_inline] as [fn(fn(&mut BatchWitness)) -> _; 2] {
+        assert_refused(changed(|witness| witness.transactions.clear()), "a batch without transactions");
+        assert_other(changed(|witness| drop(witness.transactions.pop())));
+        assert_refused(
+            changed(|witness| witness.transactions[1].0.merge_index = 1),
+            "merge indices do not rise",
+        );
+    }
     assert_refused(changed(|witness| drop(witness.transactions.remove(0))), STALE);
-    assert_other(changed(|witness| drop(witness.transactions.pop())));
-    assert_refused(changed(|witness| witness.transactions.clear()), "a batch without transactions");
     assert_refused(changed(|witness| witness.transactions.swap(0, 1)), STALE);
-    assert_refused(changed(|witness| witness.transactions[1].0.merge_index = 1), "merge indices do not rise");
-    assert_refused(
-        changed(|witness| {
-            witness.transactions.swap(0, 1);
-            witness.transactions[0].0.merge_index = 1;
-            witness.transactions[1].0.merge_index = 4;
-        }),
-        STALE,
-    );
-    assert_refused(
-        changed(|witness| {
-            let (transaction, again) = witness.transactions[1].clone();
-            witness.transactions.push((LaneTransaction { merge_index: 5, ..transaction }, again));
-        }),
-        STALE,
-    );
-    // One without effects could stand anywhere in the state: the lane tip tells where it stood.
-    let chain = Chain::get();
-    let (first, failed) = (&chain.blocks[0], &chain.blocks[1].transactions[0]);
-    let receipts = [chain.transactions[0][0].clone(), chain.transactions[1][0].clone()];
-    let mut witness = first.witness.clone();
-    let transaction = LaneTransaction { merge_index: 3, ..witness.transactions[0].0.clone() };
-    witness.transactions.push((transaction, failed.journal.clone()));
-    let committed = run(&witness, &receipts).unwrap();
-    assert_ne!(committed, first.journal.digest(&Poseidon2));
-    witness.transactions.pop();
-    assert_eq!(run(&witness, &receipts).unwrap(), first.journal.digest(&Poseidon2));
+    let swapped = |witness: &mut BatchWitness| {
+        witness.transactions.swap(0, 1);
+        witness.transactions[0].0.merge_index = 1;
+        witness.transactions[1].0.merge_index = 4;
+    };
+    assert_refused(changed(swapped), STALE);
+    assert_refused(changed_inline(swapped), STALE);
+    let repeated = |witness: &mut BatchWitness| {
+        let (transaction, again) = witness.transactions[1].clone();
+        witness.transactions.push((ShownTransaction { merge_index: 5, ..transaction }, again));
+    };
+    assert_refused(changed(repeated), STALE);
+    assert_refused(changed_inline(repeated), STALE);
+
+    // One without effects could stand anywhere in the state: what is left of the block, or the lane tip, tells where it
+    // stood.
+    let failed = transaction(5, "alice", 0, pay(Action::Transfer, 0, 1, account("bob")));
+    let mut values = Values::with(&[("alice", 60, 1), ("bob", 17, 2)]);
+    let done = values.execute(&failed).unwrap();
+    assert_eq!(done.journal.outcome, BAD_NONCE);
+    let insert = |at: usize, index: u32| {
+        let inline = Handling::Inline(done.witness.before.clone());
+        let shown = ShownTransaction { merge_index: index, ..ShownTransaction::from(&failed) };
+        changed_inline(|witness| witness.transactions.insert(at, (shown, inline)))
+    };
+    assert_other(insert(2, 5));
+    assert_refused(insert(1, 2), STALE);
+    let malformed = (ShownTransaction::from(&transaction(2, "m", 0, vec![])), Handling::Disposed);
+    assert_other(changed(|witness| witness.transactions.insert(1, malformed)));
 }
 
 #[test]
-fn a_transaction_is_not_altered() {
+fn a_transaction_that_is_proved_apart_is_not_altered() {
     let alter: [fn(&mut BatchWitness); 6] = [
-        |witness| witness.transactions[0].1.transaction.0[0] ^= 1,
-        |witness| witness.transactions[0].1.accesses[0].after = Digest::ZERO,
-        |witness| witness.transactions[0].1.accesses[1].resource.0[31] ^= 1,
-        |witness| witness.transactions[1].1.exits[0].amount += 1,
-        |witness| witness.transactions[1].1.exits.clear(),
-        |witness| witness.transactions[0].1.accesses.swap(0, 1),
+        |witness| apart(witness, 0).transaction.0[0] ^= 1,
+        |witness| apart(witness, 0).accesses[0].after = Digest::ZERO,
+        |witness| apart(witness, 0).accesses[1].resource.0[31] ^= 1,
+        |witness| apart(witness, 1).exits[0].amount += 1,
+        |witness| apart(witness, 1).exits.clear(),
+        |witness| apart(witness, 0).accesses.swap(0, 1),
     ];
     for alter in alter {
         assert_refused(changed(alter), NO_PROOF);
@@ -105,10 +126,37 @@ fn a_transaction_is_not_altered() {
 }
 
 #[test]
+fn a_transaction_that_is_executed_is_what_its_bytes_say() {
+    let (mut ran, mut tips) = (0, vec![honest()]);
+    let bytes = Chain::get().fixture.batch_witness_at(LAST, 0).transactions[1].0.payload.clone();
+    let ShownBytes::Whole(bytes) = bytes else { panic!("{bytes:?}") };
+    // The whole message, and some of the opening.
+    for at in (0..bytes.len() - 64).step_by(23).chain(bytes.len() - 64..bytes.len()) {
+        let mut bytes = bytes.clone();
+        bytes[at] ^= 1;
+        let other = changed_inline(|witness| {
+            witness.transactions[1].0.payload = ShownBytes::Whole(bytes);
+            // Of another account nothing is known.
+            witness.transactions[1].1 = Handling::Disposed;
+        });
+        let executed = changed_inline(|witness| {
+            let ShownBytes::Whole(bytes) = &mut witness.transactions[1].0.payload else { panic!() };
+            bytes[at] ^= 1;
+        });
+        for committed in [other, executed].into_iter().flatten() {
+            assert!(!tips.contains(&committed), "byte {at}");
+            tips.push(committed);
+            ran += 1;
+        }
+    }
+    assert!(ran > 64, "{ran}");
+}
+
+#[test]
 fn a_false_failure_has_no_proof() {
     for outcome in [BAD_NONCE, OVERDRAFT] {
         let failed = changed(|witness| {
-            let journal = &mut witness.transactions[1].1;
+            let journal = apart(witness, 1);
             journal.outcome = outcome;
             journal.exits.clear();
             journal.accesses[0].after = journal.accesses[0].before;
@@ -117,111 +165,188 @@ fn a_false_failure_has_no_proof() {
     }
 }
 
-/// A proof over another pre-state than the block's, and the block over it.
-fn over(tx: &LaneTransaction, mut world: World) -> (Executed, Result<Digest, MidenError>) {
-    let executed = world.execute(tx);
-    let receipt = prove(&executed.claim(), &executed.witness(), &[]);
-    let forged = executed.journal.clone();
-    let result = {
-        let mut witness = Chain::get().blocks[0].witness.clone();
-        witness.transactions[0].1 = forged;
-        run(&witness, &[receipt])
-    };
-    (executed, result)
+#[test]
+fn a_false_pre_image_has_no_path() {
+    // Bob poor, Bob absent, Bob with another nonce, Bob rich. A program may be told so, and says what follows.
+    let bobs = [
+        Some(Account { balance: 19, nonce: 0 }),
+        None,
+        Some(Account { balance: 67, nonce: 1 }),
+        Some(Account { balance: 1 << 40, nonce: 0 }),
+    ];
+    for (at, bob) in bobs.into_iter().enumerate() {
+        let value = bob.map(|bob| bob.cells());
+        let inline = changed_inline(|witness| {
+            let Handling::Inline(values) = &mut witness.transactions[0].1 else { panic!() };
+            values[0] = value;
+        });
+        assert_refused(inline, STALE);
+        let Some(bob) = bob.filter(|_| at == 0) else { continue };
+        // One of them with a proof of its own.
+        let mut values = Values::with(&[("alice", 40, 1)]);
+        values.put("bob", bob);
+        let first = transaction(1, "bob", 0, pay(Action::Transfer, 0, 20, account("alice")));
+        let poor = values.execute(&first).unwrap();
+        assert_eq!(poor.journal.outcome, OVERDRAFT);
+        let receipt = poor.prove();
+        let mut witness = Chain::get().proved_apart();
+        *apart(&mut witness, 0) = poor.journal;
+        assert_refused(run_batch(&witness, &[receipt, Chain::get().apart[1].clone()]), STALE);
+    }
 }
 
 #[test]
-fn a_false_pre_image_has_a_proof_and_no_path() {
-    let tx = transaction(2, "alice", 0, pay(Action::Transfer, 0, 60, account("bob")));
-    // Alice poor, alice absent, alice rich.
-    let poor = World::with(&[("alice", 59, 0), ("bob", 7, 0)]);
-    let (executed, result) = over(&tx, poor);
-    assert_eq!(executed.journal.outcome, OVERDRAFT);
-    assert_refused(result, STALE);
-    let (executed, result) = over(&tx, World::with(&[("bob", 7, 0)]));
-    assert_eq!(executed.journal.outcome, OVERDRAFT);
-    assert_refused(result, STALE);
-    // A present slot shown as another's.
-    let mut taken = Chain::genesis();
-    let mut twin = account("bob");
-    twin.0[30] ^= 1;
-    taken.put(state::slot(&twin), Account { id: twin, balance: 7, nonce: 0 }.cells());
-    assert_refused(over(&tx, taken).1, STALE);
-}
-
-#[test]
-fn a_forged_authority_ends_in_another_lane_tip() {
-    // What Alice's transaction would do if it were Bob's.
-    let honest = transaction(2, "alice", 0, pay(Action::Transfer, 0, 5, account("carol")));
-    let transactions = [honest];
-    let forged = |tx: &LaneTransaction| TransactionFacts {
-        authority: account("bob"),
-        ..tx.facts(&Chain::get().blocks[0].witness.pins.deposit)
+fn a_forged_authority_ends_in_another_open_block_or_lane_tip() {
+    // What Carol's transaction would do if it were Bob's, after the honest ones.
+    let chain = Chain::get();
+    let theft = transaction(6, "carol", 0, pay(Action::Exit, 2, 5, account("carol")));
+    let facts = theft.facts(&chain.proved_apart().pins.deposit);
+    let forged = TransactionFacts { authority: account("bob"), ..facts };
+    let mut values = Values::with(&[("bob", 17, 2)]);
+    let done = values.execute_as(&theft, forged).unwrap();
+    assert!(done.journal.outcome.is_success());
+    let receipt = done.prove();
+    let run = |closes: bool, handling: Handling| {
+        let mut witness = chain.fixture.batch_witness_at(LAST, 1);
+        witness.closes = closes;
+        witness.transactions[1] = (ShownTransaction::from(&theft), handling);
+        run_batch(&witness, std::slice::from_ref(&receipt))
     };
-    let expected = Chain::genesis().block(&transactions).journal;
-    let block = Chain::genesis().block_as(&transactions, forged);
-    let done = &block.transactions[0];
-    let receipt = prove(&done.claim(), &done.witness(), &[]);
-    let committed = run(&block.witness, &[receipt]).unwrap();
-    assert_eq!(committed, block.journal.digest(&Poseidon2));
-    assert_ne!(block.journal.0.tip_after, expected.0.tip_after);
+    for closes in [false, true] {
+        let stolen = run(closes, Handling::Apart(done.journal.clone())).unwrap();
+        // What the same bytes end in where nobody forges: a run over Carol's account, which is absent.
+        let honest = chain.fixture.batch_witness_at(LAST, 1);
+        let mut witness = honest.clone();
+        witness.closes = closes;
+        assert_ne!(run_batch(&witness, &[]).unwrap(), stolen);
+        let mut block = honest.block;
+        let hasher = &Poseidon2;
+        for (shown, _) in &witness.transactions[..1] {
+            block.accept(hasher, &shown.read(hasher, &witness.pins.deposit).unwrap().accepted).unwrap();
+        }
+        let (mut by_carol, mut by_bob) = (block.clone(), block);
+        let accepted = |facts| Accepted::of(hasher, &theft, facts);
+        by_carol.accept(hasher, &accepted(&facts)).unwrap();
+        by_bob.accept(hasher, &accepted(&forged)).unwrap();
+        assert_ne!(by_carol.digest(hasher), by_bob.digest(hasher));
+        // The program's fold is over what the proof says.
+        let mut expected = chain.fixture.span_at(LAST, 1).journal;
+        let lane = |block| {
+            let (lane, tip) = (&witness.pins.lane, &witness.tip_before);
+            let step = Step { lane, tip, parent_proof: None, block };
+            hasher.lane().after(hasher, &step).unwrap()
+        };
+        expected.transition.exits =
+            Transition::fold_exits(hasher, &Digest::ZERO, &done.journal.exits_digest(hasher));
+        (expected.transition.tip_after, expected.open_after) = match closes {
+            true => (lane(&by_bob), Digest::ZERO),
+            false => (witness.tip_before, by_bob.digest(hasher)),
+        };
+        // Bob withdraws as much as he honestly did: to Carol.
+        assert_eq!(stolen, expected.digest(hasher));
+    }
 }
 
 #[test]
 fn endpoints_context_and_pins_are_bound() {
-    assert_other(changed(|witness| witness.context.daa_score += 1));
-    assert_other(changed(|witness| witness.context.timestamp_ms += 1 << 32));
-    assert_other(changed(|witness| witness.context.blue_score += 1));
-    assert_other(changed(|witness| witness.transactions[1].0.merge_index = 5));
-    assert_other(changed(|witness| witness.tip_before = Digest::ZERO));
-    assert_other(changed(|witness| witness.pins.lane = Digest([8; 32])));
-    assert_other(changed(|witness| witness.pins.covenant = Digest([8; 32])));
-    assert_other(changed(|witness| witness.pins.deposit = account("mine")));
-    assert_other(changed(|witness| witness.pins.batch_program = backend().programs().aggregate()));
+    for changed in [changed, changed_inline] as [fn(fn(&mut BatchWitness)) -> _; 2] {
+        assert_other(changed(|witness| witness.block.context.daa_score += 1));
+        assert_other(changed(|witness| witness.block.context.timestamp_ms += 1 << 32));
+        assert_other(changed(|witness| witness.block.context.blue_score += 1));
+        assert_other(changed(|witness| witness.transactions[1].0.merge_index = 5));
+        assert_other(changed(|witness| witness.tip_before = Digest::ZERO));
+        assert_other(changed(|witness| witness.closes = true));
+        assert_other(changed(|witness| witness.pins.lane = Digest([8; 32])));
+        assert_other(changed(|witness| witness.pins.covenant = Digest([8; 32])));
+        assert_other(changed(|witness| witness.pins.deposit = account("mine")));
+        assert_other(changed(|witness| witness.pins.batch_program = backend().programs().transaction()));
+        assert_other(changed(|witness| witness.pins.aggregate_program = backend().programs().batch()));
+        let halves: [fn(&mut Pins); 2] =
+            [|pins| pins.lane.0[7] ^= 0x80, |pins| pins.aggregate_program.0[31] ^= 0x80];
+        for half in halves {
+            let committed = changed_with(half);
+            assert_ne!(committed, honest());
+        }
+    }
     let other_program = |witness: &mut BatchWitness| {
         witness.pins.transaction_program = backend().programs().batch();
     };
     assert_refused(changed(other_program), NO_PROOF);
+    assert_other(changed_inline(other_program));
     let no_program = |witness: &mut BatchWitness| witness.pins.transaction_program.0 = [255; 32];
     assert_refused(changed(no_program), "a digest's cell is not canonical");
 }
 
+fn changed_with(change: fn(&mut Pins)) -> Digest {
+    changed_inline(|witness| change(&mut witness.pins)).unwrap()
+}
+
 #[test]
 fn another_state_has_no_path() {
-    let stale = &Chain::get().blocks[0].witness;
-    let root = changed(|witness| witness.root_before = stale.root_before);
-    assert!(matches!(root, Err(MidenError::Refused { .. })), "{root:?}");
-    let (root, paths) = (stale.root_before, stale.paths.clone());
-    let replaced = changed(|witness| (witness.root_before, witness.paths) = (root, paths));
-    assert_refused(replaced, STALE);
-    let missing = changed(|witness| witness.paths.truncate(1));
-    assert!(matches!(missing, Err(MidenError::Refused { .. })), "{missing:?}");
-    let short = changed(|witness| witness.paths[0].siblings.truncate(62));
-    assert!(matches!(short, Err(MidenError::Witness { .. })), "{short:?}");
+    fn stale() -> BatchWitness {
+        Chain::get().fixture.batch_witness_at(1, 0)
+    }
+    for changed in [changed, changed_inline] as [fn(fn(&mut BatchWitness)) -> _; 2] {
+        let root = changed(|witness| witness.root_before = stale().root_before);
+        assert!(matches!(root, Err(MidenError::Refused { .. })), "{root:?}");
+        let replaced = changed(|witness| {
+            (witness.root_before, witness.paths) = (stale().root_before, stale().paths);
+        });
+        assert_refused(replaced, STALE);
+        let missing = changed(|witness| witness.paths.truncate(1));
+        assert!(matches!(missing, Err(MidenError::Refused { .. })), "{missing:?}");
+        let short = changed(|witness| witness.paths[0].siblings.truncate(62));
+        assert!(matches!(short, Err(MidenError::Witness { .. })), "{short:?}");
+    }
+    // What a slot is said to hold is opened.
+    let invented = changed(|witness| {
+        for path in &mut witness.paths {
+            path.entries[0].value = Digest::ZERO;
+        }
+    });
+    assert!(matches!(invented, Err(MidenError::Refused { .. })), "{invented:?}");
+}
+
+#[test]
+fn what_is_well_formed_is_executed_though_it_is_said_to_be_disposed_of() {
+    for at in [0, 1] {
+        let refused = changed_inline(|witness| witness.transactions[at].1 = Handling::Disposed);
+        assert!(matches!(refused, Err(MidenError::Refused { .. })), "{refused:?}");
+    }
+    // What is none of the ledger's is executed to nothing: it has no values, and needs none.
+    let chain = Chain::get();
+    let honest = chain.fixture.batch_witness_at(LAST, 1);
+    assert_eq!(honest.transactions[0].1, Handling::Disposed);
+    for handling in [Handling::Inline(vec![]), Handling::Inline(vec![None])] {
+        let mut witness = honest.clone();
+        witness.transactions[0].1 = handling;
+        let refused = run_batch(&witness, &[]);
+        assert!(matches!(refused, Err(MidenError::Witness { .. })), "{refused:?}");
+    }
+    let mut proved = honest.clone();
+    proved.transactions[0].1 = Handling::Apart(chain.fixture.batches[LAST].transactions[2].journal.clone());
+    assert_refused(run_batch(&proved, &chain.apart), NO_PROOF);
 }
 
 #[test]
 fn an_inner_proof_that_fails_is_refused() {
-    let (block, receipts) = Chain::get().last();
-    assert_refused(run(&block.witness, &receipts[..1]), NO_PROOF);
+    let chain = Chain::get();
+    let (witness, receipts) = (chain.proved_apart(), &chain.apart);
+    assert_refused(run_batch(&witness, &receipts[..1]), NO_PROOF);
 
     // Another transaction's seal under this one's claim, and a seal with one bit flipped, each past a mark
     // that says they were verified.
-    let trusted = |receipt: Receipt| {
-        let mark = VerifiedMark { checksum: receipt.checksum(), at_ms: 0 };
-        Verified::recall(receipt, &mark).unwrap()
-    };
-    let foreign = Receipt { seal: receipts[0].seal.clone(), ..receipts[1].clone().into_inner() };
-    let result = run(&block.witness, &[receipts[0].clone(), trusted(foreign)]);
-    assert!(matches!(result, Err(MidenError::Refused { .. } | MidenError::Assumption { .. })), "{result:?}");
+    let mut foreign = receipts[1].clone().into_inner();
+    foreign.seal.clone_from(&receipts[0].seal);
     let bytes = receipts[1].seal.len();
-    for at in [bytes / 3, bytes / 2, bytes - 100] {
+    let flipped = [bytes / 3, bytes / 2, bytes - 100].map(|at| {
         let mut flipped = receipts[1].clone().into_inner();
         flipped.seal[at] ^= 1;
-        let result = run(&block.witness, &[receipts[0].clone(), trusted(flipped)]);
-        assert!(
-            matches!(result, Err(MidenError::Refused { .. } | MidenError::Assumption { .. })),
-            "{result:?}"
-        );
+        flipped
+    });
+    for forged in [foreign].into_iter().chain(flipped) {
+        let result = run_batch(&witness, &[receipts[0].clone(), trusted(forged)]);
+        let refused = matches!(result, Err(MidenError::Refused { .. } | MidenError::Assumption { .. }));
+        assert!(refused, "{result:?}");
     }
 }

@@ -1,19 +1,27 @@
-//! Three proved blocks that tests share: proving is dear, so each proof is made once.
+//! Blocks that tests share: proving is dear, so each proof is made once.
 
 use std::sync::OnceLock;
 
-use reprise_ledger::Action;
-use reprise_model::journal::{Outcome, TransactionJournal};
+use reprise_conformance::fixture::{Fixture, account, fund, pay, transaction};
+use reprise_ledger::{Action, BAD_NONCE};
+use reprise_model::journal::Outcome;
+use reprise_model::order::PartRef;
 use reprise_model::receipt::{Receipt, Verified};
+use reprise_model::statement::Claim;
+use reprise_model::witness::{BatchWitness, Handling, Witness};
 
-use crate::world::{Block, World, account, pay, prove, transaction};
+use crate::world::{chain_of, ids, prove};
 
-/// Alice pays Bob; a transfer fails, so that only the lane tip moves; Bob pays Alice and withdraws.
+/// The genesis, then: Alice pays Bob; a transfer fails, so that only the lane tip moves; Bob pays Alice and withdraws,
+/// and in the same block's second batch withdraws again.
 pub struct Chain {
-    pub blocks: Vec<Block>,
-    /// The receipts of each block's transactions.
-    pub transactions: Vec<Vec<Verified<Receipt>>>,
+    pub fixture: Fixture,
+    /// The receipts of the last block's first two transactions.
+    pub apart: Vec<Verified<Receipt>>,
 }
+
+/// The block of two batches.
+pub const LAST: usize = 3;
 
 impl Chain {
     pub fn get() -> &'static Self {
@@ -22,42 +30,67 @@ impl Chain {
     }
 
     fn new() -> Self {
-        let (alice, bob) = (account("alice"), account("bob"));
-        let mut world = Self::genesis();
-        let blocks = vec![
-            world.block(&[transaction(2, "alice", 0, pay(Action::Transfer, 0, 60, bob))]),
-            world.block(&[transaction(1, "alice", 0, pay(Action::Transfer, 0, 1, bob))]),
-            world.block(&[
-                transaction(1, "bob", 0, pay(Action::Transfer, 0, 20, alice)),
-                transaction(4, "bob", 0, pay(Action::Exit, 1, 30, account("out"))),
-            ]),
-        ];
-        let outcomes = blocks.iter().flat_map(|block| &block.transactions).map(|done| &done.journal);
-        let outcomes: Vec<_> = outcomes.map(|journal: &TransactionJournal| journal.outcome).collect();
-        let failed = reprise_ledger::BAD_NONCE;
-        assert_eq!(outcomes, [Outcome::SUCCESS, failed, Outcome::SUCCESS, Outcome::SUCCESS]);
-        let receipts = |block: &Block| {
-            block.transactions.iter().map(|done| prove(&done.claim(), &done.witness(), &[])).collect()
-        };
-        let transactions = blocks.iter().map(receipts).collect();
-        Self { blocks, transactions }
+        let (alice, bob, out) = (account("alice"), account("bob"), account("out"));
+        let mut fixture = chain_of(ids(), 2);
+        fixture.block(vec![fund(1, alice, 100), fund(3, bob, 7)]);
+        fixture.block(vec![transaction(2, "alice", 0, pay(Action::Transfer, 0, 60, bob))]);
+        fixture.block(vec![transaction(1, "alice", 0, pay(Action::Transfer, 0, 1, bob))]);
+        fixture.block(vec![
+            transaction(1, "bob", 0, pay(Action::Transfer, 0, 20, alice)),
+            transaction(4, "bob", 0, pay(Action::Exit, 1, 30, out)),
+            transaction(5, "carol", 0, vec![7; 40]),
+            transaction(6, "bob", 0, pay(Action::Exit, 2, 5, out)),
+        ]);
+        let outcomes = fixture.batches[1..].iter().flat_map(|block| &block.transactions);
+        let outcomes: Vec<_> = outcomes.map(|scheduled| scheduled.journal.outcome).collect();
+        let (done, foreign) = (Outcome::SUCCESS, Outcome::MALFORMED);
+        assert_eq!(outcomes, [done, BAD_NONCE, done, done, foreign, done]);
+        let apart = [0, 1].map(|index| {
+            let witness = Witness::Transaction(fixture.transaction_witness(LAST, index));
+            prove(&fixture.transaction_claim(LAST, index), &witness, &[])
+        });
+        Self { fixture, apart: apart.into() }
     }
 
-    pub fn genesis() -> World {
-        World::with(&[("alice", 100, 0), ("bob", 7, 0)])
+    /// The last block's first batch, over its two proofs.
+    pub fn proved_apart(&self) -> BatchWitness {
+        let mut witness = self.fixture.batch_witness_at(LAST, 0);
+        let executed = &self.fixture.batches[LAST].transactions;
+        for ((_, handling), scheduled) in witness.transactions.iter_mut().zip(executed) {
+            *handling = Handling::Apart(scheduled.journal.clone());
+        }
+        witness
     }
 
-    /// The last block, with its two transactions, and their receipts.
-    pub fn last(&self) -> (&Block, &[Verified<Receipt>]) {
-        (&self.blocks[2], &self.transactions[2])
+    /// The four batches after the genesis.
+    pub fn parts(&self) -> Vec<PartRef> {
+        self.fixture.parts(&[1, 2, LAST])
     }
 
-    /// The receipts of the three batches.
+    /// Their receipts.
     pub fn batches(&self) -> &'static [Verified<Receipt>] {
         static BATCHES: OnceLock<Vec<Verified<Receipt>>> = OnceLock::new();
         BATCHES.get_or_init(|| {
-            let blocks = self.blocks.iter().zip(&self.transactions);
-            blocks.map(|(block, receipts)| prove(&block.claim(), &block.witness(), receipts)).collect()
+            let proved = |block, index| {
+                let witness = match (block, index) {
+                    (LAST, 0) => self.proved_apart(),
+                    _ => self.fixture.batch_witness_at(block, index),
+                };
+                let assumptions = if (block, index) == (LAST, 0) { &self.apart[..] } else { &[] };
+                prove(&self.fixture.batch_claim_at(block, index), &Witness::Batch(witness), assumptions)
+            };
+            vec![proved(1, 0), proved(2, 0), proved(LAST, 0), proved(LAST, 1)]
+        })
+    }
+
+    /// The last block's two batches as one, and the receipt of that.
+    pub fn joined(&self) -> &'static (PartRef, Verified<Receipt>) {
+        static JOINED: OnceLock<(PartRef, Verified<Receipt>)> = OnceLock::new();
+        JOINED.get_or_init(|| {
+            let parts = self.fixture.parts(&[LAST]);
+            let (claim, witness): (Claim, _) = self.fixture.join(&parts);
+            let receipt = prove(&claim, &Witness::Aggregate(witness), &self.batches()[2..]);
+            (Fixture::joined(&parts), receipt)
         })
     }
 }

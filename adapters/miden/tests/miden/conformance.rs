@@ -2,35 +2,47 @@
 
 use std::sync::Arc;
 
-use reprise_conformance::fixture::{Fixture, account, fund, pay, transaction};
+use reprise_conformance::fixture::Fixture;
 use reprise_conformance::suite::{self, ProofCase};
-use reprise_ledger::Action;
 use reprise_miden::Poseidon2;
 use reprise_model::journal::Journal;
-use reprise_model::witness::Witness;
-use reprise_prover::backend::Backend;
+use reprise_model::scheduled::ProvedBy;
+use reprise_model::witness::{Handling, Witness};
 
-use crate::world::backend;
+use crate::world::{assert_refused, backend, ids, run_batch};
 
 #[test]
 fn real_proofs_keep_what_every_backend_keeps() {
-    let mut fixture = Fixture::new(Arc::new(Poseidon2), Backend::programs(backend()));
-    let transfer = pay(Action::Transfer, 0, 60, account("bob"));
-    fixture.block(vec![fund(1, account("alice"), 100), transaction(2, "alice", 0, transfer)]);
-    suite::check(backend(), &ProofCase::of(&fixture, 0));
+    suite::check(backend(), &ProofCase::new(Arc::new(Poseidon2), ids(), None));
 }
 
 #[test]
 fn the_recorded_chain_has_the_results_it_has_under_every_proof_system() {
-    let fixture = Fixture::recorded(Arc::new(Poseidon2), Backend::programs(backend()));
+    let fixture = Fixture::recorded(Arc::new(Poseidon2), ids());
     assert_eq!(fixture.listing(), include_str!("../../../../recordings/flip.results.txt"));
 
-    // What is listed of a transaction is what its program commits.
-    for (block, batch) in fixture.batches.iter().enumerate() {
-        for (index, scheduled) in batch.transactions.iter().enumerate() {
-            let witness = Witness::Transaction(fixture.transaction_witness(block, index));
-            let committed = backend().execute(&witness, &[]).unwrap();
-            assert_eq!(committed, scheduled.journal.digest(&Poseidon2), "block {block}, transaction {index}");
+    // What is listed of a transaction is what its program commits, and what a batch commits that executes it.
+    for (at, block) in fixture.batches.iter().enumerate() {
+        let mut values = vec![];
+        for (index, scheduled) in block.transactions.iter().enumerate() {
+            let witness = fixture.transaction_witness(at, index);
+            values.push(witness.before.clone());
+            let committed = backend().execute(&Witness::Transaction(witness), &[]);
+            match scheduled.proved_by {
+                ProvedBy::Disposal => assert_refused(committed, "the transaction is none of the ledger's"),
+                _ => assert_eq!(committed, Ok(scheduled.journal.digest(&Poseidon2)), "block {at}, {index}"),
+            }
+        }
+        for index in 0..block.batches.len() {
+            let mut witness = fixture.batch_witness_at(at, index);
+            let range = block.batches[index].range();
+            for ((_, handling), values) in witness.transactions.iter_mut().zip(&values[range]) {
+                if matches!(handling, Handling::Apart(_)) {
+                    *handling = Handling::Inline(values.clone());
+                }
+            }
+            let expected = fixture.span_at(at, index).journal.digest(&Poseidon2);
+            assert_eq!(run_batch(&witness, &[]), Ok(expected), "block {at}");
         }
     }
 }

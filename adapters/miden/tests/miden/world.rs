@@ -1,0 +1,161 @@
+//! What the tests share: the backend, native execution over values that no chain has, and refusals.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use reprise_conformance::fixture::{self, Fixture, account};
+use reprise_ledger::{Account, Ledger};
+use reprise_miden::{MidenBackend, MidenError, Poseidon2};
+use reprise_model::cell::Cell;
+use reprise_model::digest::{Digest, ProgramId, ResourceId};
+use reprise_model::journal::{Journal, Outcome, Pins, TransactionJournal};
+use reprise_model::limits::{Limits, ProveApart};
+use reprise_model::processor;
+use reprise_model::receipt::{Receipt, Verified, VerifiedMark};
+use reprise_model::statement::Claim;
+use reprise_model::transaction::{LaneTransaction, TransactionFacts};
+use reprise_model::witness::{BatchWitness, TransactionWitness, Witness};
+use reprise_prover::backend::Backend;
+use reprise_scheduler::execution::Division;
+
+pub fn backend() -> &'static MidenBackend {
+    static BACKEND: OnceLock<MidenBackend> = OnceLock::new();
+    BACKEND.get_or_init(|| MidenBackend::new().unwrap())
+}
+
+pub fn ids() -> [ProgramId; 3] {
+    Backend::programs(backend())
+}
+
+pub fn pins() -> Pins {
+    fixture::pins(ids())
+}
+
+/// A chain whose batches hold so many transactions and execute each of them.
+pub fn chain_of(programs: [ProgramId; 3], transactions: usize) -> Fixture {
+    let limits = Limits { transactions, ..Limits::NONE };
+    let division = Division { limits, apart: ProveApart::Never };
+    Fixture::proving(Arc::new(Poseidon2), programs, None, division)
+}
+
+pub fn run_batch(witness: &BatchWitness, receipts: &[Verified<Receipt>]) -> Result<Digest, MidenError> {
+    backend().execute(&Witness::Batch(witness.clone()), receipts)
+}
+
+/// Proves and verifies.
+pub fn prove(claim: &Claim, witness: &Witness, assumptions: &[Verified<Receipt>]) -> Verified<Receipt> {
+    Verified::check(backend().prove(claim, witness, assumptions).unwrap(), backend()).unwrap()
+}
+
+/// Past a mark that says it was verified.
+pub fn trusted(receipt: Receipt) -> Verified<Receipt> {
+    let mark = VerifiedMark { checksum: receipt.checksum(), at_ms: 0 };
+    Verified::recall(receipt, &mark).unwrap()
+}
+
+#[track_caller]
+pub fn assert_refused(result: Result<Digest, MidenError>, why: &str) {
+    match result {
+        Err(MidenError::Refused { reason, .. }) => assert!(reason.contains(why), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// No receipt has the claim that a program verifies.
+pub const NO_PROOF: &str = "not present in the advice map";
+/// A transaction met another value.
+pub const STALE: &str = "a value before is not the one in the state";
+
+/// A transaction, executed.
+#[derive(Clone)]
+pub struct Executed {
+    pub journal: TransactionJournal,
+    pub witness: TransactionWitness,
+}
+
+impl Executed {
+    pub fn claim(&self) -> Claim {
+        Claim { program: backend().programs().transaction(), journal: self.journal.bytes() }
+    }
+
+    pub fn prove(&self) -> Verified<Receipt> {
+        prove(&self.claim(), &Witness::Transaction(self.witness.clone()), &[])
+    }
+}
+
+/// Values that no chain need have.
+#[derive(Clone, Default)]
+pub struct Values(pub HashMap<ResourceId, Vec<Cell>>);
+
+impl Values {
+    pub fn with(accounts: &[(&str, u64, u64)]) -> Self {
+        let mut values = Self::default();
+        for (name, balance, nonce) in accounts {
+            values.put(name, Account { balance: *balance, nonce: *nonce });
+        }
+        values
+    }
+
+    pub fn put(&mut self, name: &str, held: Account) {
+        self.0.insert(account(name), held.cells());
+    }
+
+    pub fn account(&self, name: &str) -> Option<Account> {
+        Account::from_cells(self.0.get(&account(name))?)
+    }
+
+    /// What native execution makes of a transaction, which takes effect; the outcome of one that is disposed of.
+    pub fn execute(&mut self, tx: &LaneTransaction) -> Result<Executed, Outcome> {
+        self.execute_as(tx, tx.facts(&pins().deposit))
+    }
+
+    /// The same, of a transaction said to have these facts.
+    pub fn execute_as(&mut self, tx: &LaneTransaction, facts: TransactionFacts) -> Result<Executed, Outcome> {
+        let declared = processor::declared(&Ledger, tx, &facts)?;
+        let before: Vec<_> = declared.iter().map(|id| self.0.get(id).cloned()).collect();
+        let view: Vec<_> = declared.iter().copied().zip(before.iter().map(Option::as_deref)).collect();
+        let effects = processor::execute(&Ledger, tx.message(), &facts, &view);
+        let journal = TransactionJournal::of(&Poseidon2, tx.digest(&Poseidon2, &facts), &view, &effects);
+        for (resource, value) in effects.writes {
+            self.0.insert(resource, value.unwrap());
+        }
+        let witness = TransactionWitness { transaction: tx.cells(&facts), before };
+        Ok(Executed { journal, witness })
+    }
+}
+
+/// SplitMix64.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    pub fn one_in(&mut self, bound: u64) -> bool {
+        self.below(bound) == 0
+    }
+
+    pub fn place(&mut self, length: usize) -> usize {
+        self.below(length as u64) as usize
+    }
+
+    /// Numbers where carries and overflows live.
+    pub fn amount(&mut self) -> u64 {
+        match self.below(5) {
+            0 => self.below(4),
+            1 => u64::MAX - self.below(3),
+            2 => (1u64 << 32).wrapping_sub(2) + self.below(4),
+            3 => self.next() >> self.below(64),
+            _ => self.below(1 << 34),
+        }
+    }
+}
