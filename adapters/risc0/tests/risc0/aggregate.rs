@@ -3,22 +3,38 @@
 use reprise_kaspa_lane::proof::LaneProof;
 use reprise_model::digest::Digest;
 use reprise_model::journal::{AggregateJournal, Commitment, Journal};
-use reprise_model::witness::{AggregateWitness, Witness};
-use reprise_risc0::Risc0Error;
+use reprise_model::program;
+use reprise_model::receipt::{Receipt, Verified};
+use reprise_model::witness::{AggregateEnd, AggregateWitness, Witness};
+use reprise_risc0::{Risc0Error, Sha256};
 
 use crate::chain::Chain;
-use crate::fixture::development;
-use crate::fixture::pins;
+use crate::fixture::{Fixture, NO_PROOF, assert_refused, development, pins, prove};
 
-fn run(witness: AggregateWitness) -> Result<Vec<u8>, Risc0Error> {
-    Ok(development().execute(&Witness::Aggregate(witness), &Chain::get().batches)?.journal)
+/// What the program commits over these receipts. It refuses what the same function refuses natively, in its words or because a proof
+/// is missing, and commits nothing else.
+pub fn run_over(witness: AggregateWitness, receipts: &[Verified<Receipt>]) -> Result<Vec<u8>, Risc0Error> {
+    let native = program::aggregate(&Sha256, &witness);
+    let result = development().execute(&Witness::Aggregate(witness), receipts).map(|done| done.journal);
+    match (&native, &result) {
+        (Ok(native), Ok(committed)) => assert_eq!(*committed, native.bytes()),
+        (_, Err(Risc0Error::Refused { reason, .. })) if reason.contains(NO_PROOF) => {}
+        (Err(refusal), Err(Risc0Error::Refused { reason, .. })) => {
+            assert!(reason.contains(&refusal.to_string()), "{reason}, and natively {refusal}");
+        }
+        _ => panic!("natively {native:?}, and the program {result:?}"),
+    }
+    result
 }
 
-#[track_caller]
-fn assert_refused(result: Result<Vec<u8>, Risc0Error>, why: &str) {
-    match result {
-        Err(Risc0Error::Refused { reason, .. }) => assert!(reason.contains(why), "{reason}"),
-        other => panic!("{other:?}"),
+fn run(witness: AggregateWitness) -> Result<Vec<u8>, Risc0Error> {
+    run_over(witness, &Chain::get().batches)
+}
+
+fn lane_proof(witness: &AggregateWitness) -> &Option<Vec<u8>> {
+    match &witness.end {
+        AggregateEnd::Settle { lane_proof } => lane_proof,
+        AggregateEnd::Join => panic!("it settles nothing"),
     }
 }
 
@@ -37,11 +53,69 @@ fn every_span_commits_what_it_does_natively() {
 fn a_batch_is_neither_omitted_nor_repeated_nor_reordered() {
     let fixture = &Chain::get().fixture;
     // The third leaves the state as it is: only the lane tips tell that it is missing.
-    assert_eq!(fixture.batch_journal(1).0.root_after, fixture.batch_journal(3).0.root_before);
+    let [before, after] = [1, 3].map(|block| fixture.span(block).journal.transition);
+    assert_eq!(before.root_after, after.root_before);
     for span in [vec![1, 3], vec![2, 2], vec![1, 2, 2, 3], vec![2, 1], vec![3, 2], vec![1, 1], vec![]] {
         assert_eq!(fixture.aggregate_journal(&span), None);
-        assert_refused(run(fixture.aggregate_witness(&span)), "the batches do not chain");
+        assert_refused(run(fixture.aggregate_witness(&span)), "the parts of the aggregate do not chain");
     }
+}
+
+#[test]
+fn joined_batches_settle_as_the_batches_do() {
+    let Chain { fixture, batches, .. } = Chain::get();
+    let parts = fixture.parts(&[0, 1, 2, 3]);
+    let expected = fixture.aggregate_journal(&[0, 1, 2, 3]).unwrap().bytes();
+    let join = |parts: &[_], receipts: &[_]| {
+        let (claim, witness) = fixture.join(parts);
+        (Fixture::joined(parts), prove(development(), &claim, Witness::Aggregate(witness), receipts))
+    };
+    let (first, first_proof) = join(&parts[..2], &batches[..2]);
+    let (inner, inner_proof) = join(&parts[1..3], &batches[1..3]);
+    let (deep, deep_proof) =
+        join(&[parts[0].clone(), inner.clone()], &[batches[0].clone(), inner_proof.clone()]);
+    let (one, one_proof) = join(&parts[..1], &batches[..1]);
+    let settled = [
+        (vec![first, parts[2].clone(), parts[3].clone()], vec![first_proof]),
+        (vec![parts[0].clone(), inner.clone(), parts[3].clone()], vec![inner_proof.clone()]),
+        (vec![deep, parts[3].clone()], vec![deep_proof]),
+        (vec![one, inner, parts[3].clone()], vec![one_proof, inner_proof]),
+    ];
+    for (parts, joined) in settled {
+        let witness = fixture.settlement_witness(&parts);
+        let receipts = [&joined[..], &batches[..]].concat();
+        assert_eq!(run_over(witness.clone(), &receipts).unwrap(), expected);
+        // The proof of what is joined is not left out.
+        assert_refused(run_over(witness, batches), NO_PROOF);
+    }
+}
+
+#[test]
+fn the_exits_of_a_part_are_those_of_its_journal() {
+    let fixture = &Chain::get().fixture;
+    let with = |change: fn(&mut AggregateWitness)| {
+        let mut witness = fixture.aggregate_witness(&[2, 3]);
+        assert_eq!([0, 1].map(|part: usize| witness.parts[part].span.exits.len()), [0, 1]);
+        change(&mut witness);
+        run(witness)
+    };
+    let of_part = |part: usize| format!("the exits of the aggregate's part {part} are not those");
+    let left_out: fn(&mut AggregateWitness) = |witness| witness.parts[1].span.exits.clear();
+    assert_refused(with(left_out), &of_part(1));
+    let moved = with(|witness| {
+        let exits = std::mem::take(&mut witness.parts[1].span.exits);
+        witness.parts[0].span.exits = exits;
+    });
+    assert_refused(moved, &of_part(0));
+    assert_refused(with(|witness| witness.parts[1].span.exits[0].0[0] ^= 1), &of_part(1));
+    let twice = with(|witness| {
+        let again = witness.parts[1].span.exits[0];
+        witness.parts[1].span.exits.push(again);
+    });
+    assert_refused(twice, &of_part(1));
+    // Zeros fold into nothing.
+    let zero = with(|witness| witness.parts[0].span.exits.push(Digest::ZERO));
+    assert_eq!(zero.unwrap(), fixture.aggregate_journal(&[2, 3]).unwrap().bytes());
 }
 
 #[test]
@@ -51,16 +125,24 @@ fn pins_and_journals_are_bound() {
         change(&mut witness);
         run(witness)
     };
-    let other_pins = "a batch was proved under other pins";
+    let other_pins = "a part of the aggregate was proved under other pins";
     assert_refused(with(|witness| witness.pins.lane = Digest([8; 32])), other_pins);
     assert_refused(with(|witness| witness.pins.covenant = Digest([8; 32])), other_pins);
     assert_refused(with(|witness| witness.pins.deposit.0[0] ^= 1), other_pins);
     assert_refused(with(|witness| witness.pins.transaction_program = pins().batch_program), other_pins);
-    let no_proof = "no receipt found to resolve assumption";
-    assert_refused(with(|witness| witness.pins.batch_program = pins().transaction_program), no_proof);
-    assert_refused(with(|witness| witness.batches[1].0.root_after = Digest::ZERO), no_proof);
-    assert_refused(with(|witness| witness.batches[0].0.tip_before = Digest::ZERO), no_proof);
-    assert_refused(with(|witness| witness.batches[0].0.exits = Digest([1; 32])), no_proof);
+    assert_refused(with(|witness| witness.pins.aggregate_program = pins().batch_program), other_pins);
+    assert_refused(with(|witness| witness.pins.batch_program = pins().transaction_program), NO_PROOF);
+    assert_refused(with(|witness| witness.parts[1].joined = true), NO_PROOF);
+    let parts: [fn(&mut AggregateWitness); 5] = [
+        |witness| witness.parts[1].span.journal.transition.root_after = Digest::ZERO,
+        |witness| witness.parts[0].span.journal.transition.tip_before = Digest::ZERO,
+        |witness| witness.parts[0].span.journal.transition.exits = Digest([1; 32]),
+        |witness| witness.parts[0].span.journal.open_before = Digest([1; 32]),
+        |witness| witness.parts[1].span.journal.open_after = Digest([1; 32]),
+    ];
+    for change in parts {
+        assert_refused(with(change), NO_PROOF);
+    }
 }
 
 #[test]
@@ -70,15 +152,17 @@ fn the_end_is_opened_in_the_l1_s_commitment() {
     let journal = fixture.aggregate_journal(&[1, 2]).unwrap();
     let commitment = fixture.batches[2].metadata.block.sequencing_commitment;
     assert_eq!(journal.commitment, Commitment::Bound(commitment));
-    let with = |lane_proof: Option<Vec<u8>>| run(AggregateWitness { lane_proof, ..honest.clone() });
-    assert_eq!(with(honest.lane_proof.clone()).unwrap(), journal.bytes());
+    let with = |lane_proof: Option<Vec<u8>>| {
+        run(AggregateWitness { end: AggregateEnd::Settle { lane_proof }, ..honest.clone() })
+    };
+    assert_eq!(with(lane_proof(&honest).clone()).unwrap(), journal.bytes());
 
     assert_refused(with(None), "the L1's lane proof is missing");
     assert_refused(with(Some(vec![])), "the lane proof cannot be read");
-    assert_refused(with(fixture.aggregate_witness(&[1]).lane_proof), "the lane proof has the tip");
+    assert_refused(with(lane_proof(&fixture.aggregate_witness(&[1])).clone()), "the lane proof has the tip");
     assert_refused(with(fixture.batch_witness(0).parent_proof), "the lane proof has the tip");
     let changed = |change: fn(&mut LaneProof)| {
-        let mut proof = LaneProof::decode(honest.lane_proof.as_ref().unwrap()).unwrap();
+        let mut proof = LaneProof::decode(lane_proof(&honest).as_ref().unwrap()).unwrap();
         change(&mut proof);
         with(Some(proof.encode()))
     };

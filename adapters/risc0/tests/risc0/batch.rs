@@ -1,26 +1,51 @@
 //! The batch program over transactions of the development mode: what it commits, what it refuses.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use reprise_kaspa_lane::proof::LaneProof;
-use reprise_ledger::{BAD_NONCE, OVERDRAFT};
-use reprise_model::digest::Digest;
-use reprise_model::journal::Journal;
-use reprise_model::lane::{Step, WorkloadHasher};
+use reprise_ledger::{BAD_NONCE, Ledger, OVERDRAFT};
+use reprise_model::cell::Cell;
+use reprise_model::digest::{Digest, ResourceId};
+use reprise_model::journal::{Journal, SpanJournal, TransactionJournal};
+use reprise_model::lane;
 use reprise_model::receipt::{Receipt, Verified};
-use reprise_model::state;
 use reprise_model::statement::Kind;
-use reprise_model::transaction::LaneTransaction;
-use reprise_model::witness::{BatchWitness, Witness};
+use reprise_model::transaction::{self, LaneTransaction, ShownBytes, ShownTransaction};
+use reprise_model::witness::{AggregateEnd, BatchWitness, Handling, Witness};
+use reprise_model::{processor, program};
 use reprise_risc0::{Risc0Error, Sha256};
 use reprise_scheduler::tree::StateTree;
 
 use crate::chain::{Chain, LAST};
-use crate::fixture::{account, development, pins};
+use crate::fixture::{NO_PROOF, account, assert_refused, development, pins};
 
-fn run(witness: BatchWitness, receipts: &[Verified<Receipt>]) -> Result<Vec<u8>, Risc0Error> {
-    Ok(development().execute(&Witness::Batch(witness), receipts)?.journal)
+/// What the program commits. It refuses what the same function refuses natively, in its words or because a proof is missing, and
+/// commits nothing else.
+pub fn run(witness: BatchWitness, receipts: &[Verified<Receipt>]) -> Result<Vec<u8>, Risc0Error> {
+    let native = program::batch(&Sha256, &Ledger, &witness);
+    let result = development().execute(&Witness::Batch(witness), receipts).map(|done| done.journal);
+    match (&native, &result) {
+        (Ok(native), Ok(committed)) => assert_eq!(*committed, native.bytes()),
+        (_, Err(Risc0Error::Refused { reason, .. })) if reason.contains(NO_PROOF) => {}
+        (Err(refusal), Err(Risc0Error::Refused { reason, .. })) => {
+            assert!(reason.contains(&refusal.to_string()), "{reason}, and natively {refusal}");
+        }
+        (_, Err(Risc0Error::Assumption { .. })) => {}
+        _ => panic!("natively {native:?}, and the program {result:?}"),
+    }
+    result
+}
+
+fn journal(block: usize) -> SpanJournal {
+    Chain::get().fixture.span(block).journal
+}
+
+/// The journal of a transaction that is proved apart.
+fn apart(witness: &mut BatchWitness, at: usize) -> &mut TransactionJournal {
+    match &mut witness.transactions[at].1 {
+        Handling::Apart(journal) => journal,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// The last block's witness, changed, over its receipts.
@@ -33,34 +58,25 @@ fn changed(change: impl FnOnce(&mut BatchWitness)) -> Result<Vec<u8>, Risc0Error
     run(witness, &chain.transactions[LAST])
 }
 
-#[track_caller]
-fn assert_refused(result: Result<Vec<u8>, Risc0Error>, why: &str) {
-    match result {
-        Err(Risc0Error::Refused { reason, .. }) => assert!(reason.contains(why), "{reason}"),
-        other => panic!("{other:?}"),
-    }
-}
-
 /// It is a statement, but not the block's.
 #[track_caller]
 fn assert_other(result: Result<Vec<u8>, Risc0Error>) {
-    assert_ne!(result.unwrap(), Chain::get().fixture.batch_journal(LAST).bytes());
+    assert_ne!(result.unwrap(), journal(LAST).bytes());
 }
 
-const NO_PROOF: &str = "no receipt found to resolve assumption";
-const STALE: &str = "does not hold the pre-image";
+const STALE: &str = "does not hold the value that a transaction was executed over";
 
 #[test]
 fn a_block_commits_what_it_does_natively() {
     let chain = Chain::get();
     for (block, receipts) in chain.transactions.iter().enumerate() {
         let committed = run(chain.fixture.batch_witness(block), receipts).unwrap();
-        assert_eq!(committed, chain.fixture.batch_journal(block).bytes());
+        assert_eq!(committed, journal(block).bytes());
     }
     // Receipts are found by their claims, wherever they lie and whatever lies beside them.
     let all: Vec<_> = chain.transactions.iter().rev().flatten().rev().cloned().collect();
     let committed = run(chain.fixture.batch_witness(LAST), &all).unwrap();
-    assert_eq!(committed, chain.fixture.batch_journal(LAST).bytes());
+    assert_eq!(committed, journal(LAST).bytes());
 }
 
 #[test]
@@ -69,33 +85,27 @@ fn the_roots_and_tips_are_those_of_a_sequential_execution() {
     let mut tree = StateTree::empty(Arc::new(Sha256));
     let mut tip = Digest::ZERO;
     for (block, batch) in fixture.batches.iter().enumerate() {
-        let journal = fixture.batch_journal(block).0;
-        assert_eq!((journal.root_before, journal.tip_before), (tree.root(), tip));
-        for (index, _) in batch.transactions.iter().enumerate() {
-            let read = reprise_model::transaction::from_cells(
-                &fixture.transaction_witness(block, index).transaction,
-            );
-            let read = read.unwrap();
-            let declared = reprise_ledger::declare(&read.message, &read.facts.authority);
-            let values: HashMap<_, _> = declared.iter().map(|id| (*id, tree.get(state::slot(id)))).collect();
-            let value = |id: &reprise_model::digest::ResourceId| Ok(values[id].as_deref());
-            let effects = reprise_ledger::execute(&read.message, &read.facts, value);
-            for (resource, cells) in &effects.writes {
-                tree = tree.with(state::slot(resource), cells);
-            }
-        }
+        let transition = journal(block).transition;
+        assert_eq!((transition.root_before, transition.tip_before), (tree.root(), tip));
         let witness = fixture.batch_witness(block);
-        let accepted: Vec<_> =
-            witness.transactions.iter().map(|(accepted, journal)| (accepted, journal.transaction)).collect();
-        let step = Step {
-            lane: &pins().lane,
-            tip: &tip,
-            parent_proof: witness.parent_proof.as_deref(),
-            context: &batch.metadata.block.context(),
-            accepted: &accepted,
-        };
-        tip = Sha256.lane().after(&Sha256, &step).unwrap();
-        assert_eq!((journal.root_after, journal.tip_after), (tree.root(), tip));
+        let mut accepted = vec![];
+        for (index, (shown, _)) in witness.transactions.iter().enumerate() {
+            let read =
+                transaction::from_cells(&fixture.transaction_witness(block, index).transaction).unwrap();
+            let shown = shown.read(&Sha256, &pins().deposit).unwrap();
+            assert_eq!(shown.read.as_ref(), Some(&read));
+            accepted.push(shown.accepted);
+            let declared = batch.transactions[index].journal.accesses.iter().map(|access| access.resource);
+            let values: Vec<(ResourceId, Option<Arc<[Cell]>>)> =
+                declared.map(|id| (id, tree.get(&id))).collect();
+            let before: Vec<_> = values.iter().map(|(id, value)| (*id, value.as_deref())).collect();
+            let effects = processor::execute(&Ledger, &read.message, &read.facts, &before);
+            tree = tree.after(&effects.writes);
+        }
+        let before = (&tip, witness.parent_proof.as_deref());
+        let context = batch.metadata.block.context();
+        tip = lane::after(&Sha256, &pins().lane, before, context, &accepted).unwrap();
+        assert_eq!((transition.root_after, transition.tip_after), (tree.root(), tip));
     }
 }
 
@@ -132,20 +142,20 @@ fn a_transaction_is_neither_dropped_nor_inserted_nor_reordered() {
     witness.transactions.push(inserted);
     receipts.extend(chain.transactions[2].iter().cloned());
     let committed = run(witness.clone(), &receipts).unwrap();
-    assert_ne!(committed, chain.fixture.batch_journal(1).bytes());
+    assert_ne!(committed, journal(1).bytes());
     witness.transactions.pop();
-    assert_eq!(run(witness, &receipts).unwrap(), chain.fixture.batch_journal(1).bytes());
+    assert_eq!(run(witness, &receipts).unwrap(), journal(1).bytes());
 }
 
 #[test]
 fn a_transaction_is_not_altered() {
     let alter: [fn(&mut BatchWitness); 6] = [
-        |witness| witness.transactions[0].1.transaction.0[0] ^= 1,
-        |witness| witness.transactions[0].1.accesses[0].after = Digest::ZERO,
-        |witness| witness.transactions[0].1.accesses[1].resource.0[31] ^= 1,
-        |witness| witness.transactions[1].1.exits[0].amount += 1,
-        |witness| witness.transactions[1].1.exits.clear(),
-        |witness| witness.transactions[0].1.accesses.swap(0, 1),
+        |witness| apart(witness, 0).transaction.0[0] ^= 1,
+        |witness| apart(witness, 0).accesses[0].after = Digest::ZERO,
+        |witness| apart(witness, 0).accesses[1].resource.0[31] ^= 1,
+        |witness| apart(witness, 1).exits[0].amount += 1,
+        |witness| apart(witness, 1).exits.clear(),
+        |witness| apart(witness, 0).accesses.swap(0, 1),
     ];
     for alter in alter {
         assert_refused(changed(alter), NO_PROOF);
@@ -156,7 +166,7 @@ fn a_transaction_is_not_altered() {
 fn a_false_failure_has_no_proof() {
     for outcome in [BAD_NONCE, OVERDRAFT] {
         let failed = changed(|witness| {
-            let journal = &mut witness.transactions[1].1;
+            let journal = apart(witness, 1);
             journal.outcome = outcome;
             journal.exits.clear();
             journal.accesses[0].after = journal.accesses[0].before;
@@ -167,9 +177,9 @@ fn a_false_failure_has_no_proof() {
 
 #[test]
 fn endpoints_context_and_pins_are_bound() {
-    assert_other(changed(|witness| witness.context.daa_score += 1));
-    assert_other(changed(|witness| witness.context.timestamp_ms += 1 << 32));
-    assert_other(changed(|witness| witness.context.blue_score += 1));
+    assert_other(changed(|witness| witness.block.context.daa_score += 1));
+    assert_other(changed(|witness| witness.block.context.timestamp_ms += 1 << 32));
+    assert_other(changed(|witness| witness.block.context.blue_score += 1));
     assert_other(changed(|witness| witness.transactions[1].0.merge_index = 5));
     assert_other(changed(|witness| witness.tip_before = Digest([1; 32])));
     assert_other(changed(|witness| witness.pins.lane = Digest([8; 32])));
@@ -178,6 +188,16 @@ fn endpoints_context_and_pins_are_bound() {
     let aggregate = development().programs().id(Kind::Aggregate);
     assert_other(changed(|witness| witness.pins.batch_program = aggregate));
     assert_refused(changed(|witness| witness.pins.transaction_program = aggregate), NO_PROOF);
+}
+
+fn whole(shown: &ShownTransaction) -> LaneTransaction {
+    let ShownTransaction { merge_index, version, rest, payload } = shown.clone();
+    match (rest, payload) {
+        (ShownBytes::Whole(rest), ShownBytes::Whole(payload)) => {
+            LaneTransaction { merge_index, version, rest, payload }
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -194,7 +214,12 @@ fn a_transaction_is_what_the_l1_accepted() {
         |accepted| accepted.version = 2,
     ];
     for alter in alter {
-        assert_refused(changed(|witness| alter(&mut witness.transactions[0].0)), facts);
+        let altered = changed(|witness| {
+            let mut accepted = whole(&witness.transactions[0].0);
+            alter(&mut accepted);
+            witness.transactions[0].0 = ShownTransaction::from(&accepted);
+        });
+        assert_refused(altered, facts);
     }
     assert_refused(changed(|witness| witness.transactions[0].0 = witness.transactions[1].0.clone()), "");
     // What it deposits: Alice's credit is what the outputs pay to the deposit script, and to no other.
@@ -213,11 +238,11 @@ fn a_lane_begins_anew_only_where_it_has_no_entry() {
         run(BatchWitness { parent_proof, ..first.clone() }, &chain.transactions[0])
     };
     let honest = with(first.parent_proof.clone()).unwrap();
-    assert_eq!(honest, chain.fixture.batch_journal(0).bytes());
+    assert_eq!(honest, journal(0).bytes());
     assert_refused(with(None), "the L1's lane proof is missing");
     assert_refused(with(Some(vec![1; 70])), "the lane proof cannot be read");
-    let present = chain.fixture.aggregate_witness(&[0]).lane_proof;
-    assert_refused(with(present), "but the lane is said to have none");
+    let AggregateEnd::Settle { lane_proof } = chain.fixture.aggregate_witness(&[0]).end else { panic!() };
+    assert_refused(with(lane_proof), "but the lane is said to have none");
     // Another parent's absence is another beginning.
     let mut other = LaneProof::decode(first.parent_proof.as_ref().unwrap()).unwrap();
     other.parent_commitment.0[0] ^= 1;
@@ -239,7 +264,10 @@ fn another_state_has_no_path() {
     assert_refused(changed(|witness| witness.paths.reverse()), "");
     assert_refused(changed(|witness| witness.paths[0].siblings.truncate(62)), root);
     assert_refused(changed(|witness| witness.paths[0].siblings[40] = Digest([1; 32])), root);
-    assert_refused(changed(|witness| witness.paths[0].leaf = Digest([1; 32])), STALE);
+    assert_refused(changed(|witness| witness.paths[0].entries[0].value = Digest([1; 32])), STALE);
+    assert_refused(changed(|witness| witness.paths[0].entries[0].resource = account("mine")), STALE);
+    assert_refused(changed(|witness| witness.paths[0].entries.clear()), STALE);
+    assert_refused(changed(|witness| witness.paths[0].slot ^= 1 << 20), "is not opened by the witness");
 }
 
 #[test]

@@ -9,14 +9,18 @@ use reprise_kaspa_lane::{hash, tip};
 use reprise_model::block::{ChainBlock, ChainRoot};
 use reprise_model::digest::Digest;
 use reprise_model::journal::Pins;
+use reprise_model::lane::Activity;
+use reprise_model::limits::{Limits, ProveApart};
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::statement::Claim;
+use reprise_model::transaction::{Accepted, NOBODY};
 use reprise_model::witness::Witness;
 use reprise_prover::backend::Backend;
-use reprise_risc0::{Risc0Backend, Sha256};
+use reprise_risc0::{Risc0Backend, Risc0Error, Sha256};
+use reprise_scheduler::execution::Division;
 
-pub use reprise_conformance::fixture::{Fixture, account, fund, pay, transaction};
+pub use reprise_conformance::fixture::{Fixture, WHOLE, account, fund, pay, transaction};
 
 /// The backend in the proof system's development mode: it runs the programs, and proves nothing.
 pub fn development() -> &'static Risc0Backend {
@@ -24,12 +28,23 @@ pub fn development() -> &'static Risc0Backend {
     BACKEND.get_or_init(|| Risc0Backend::new(SealKind::Fake).unwrap())
 }
 
+/// A batch a block, and a proof a transaction.
 pub fn fixture() -> Fixture {
-    Fixture::proving(Arc::new(Sha256), Backend::programs(development()), Some(lanes))
+    divided(WHOLE)
+}
+
+/// Blocks divided so.
+pub fn divided(division: Division) -> Fixture {
+    Fixture::proving(Arc::new(Sha256), Backend::programs(development()), Some(lanes), division)
+}
+
+/// So many transactions a batch.
+pub fn runs_of(transactions: usize, apart: ProveApart) -> Division {
+    Division { limits: Limits { transactions, ..Limits::NONE }, apart }
 }
 
 /// What Kaspa would commit to in a block, on a chain with other lanes: the commitment, and the proof of our lane in it.
-fn lanes(key: &Digest, parent: Option<&ChainRoot>, block: &ChainBlock) -> (Digest, Vec<u8>) {
+pub fn lanes(key: &Digest, parent: Option<&ChainRoot>, block: &ChainBlock) -> (Digest, Vec<u8>) {
     let read = |root: &ChainRoot| LaneProof::decode(root.lane_proof.as_deref().unwrap()).unwrap();
     let before = parent.and_then(|root| read(root).lane);
     let parent_commitment = parent.map_or(Digest([1; 32]), |root| root.metadata.sequencing_commitment);
@@ -37,7 +52,13 @@ fn lanes(key: &Digest, parent: Option<&ChainRoot>, block: &ChainBlock) -> (Diges
         [] => before,
         accepted => {
             let reference = before.map_or(parent_commitment, |entry| entry.tip);
-            let tip = tip::next(key, &reference, &block.metadata.context(), accepted);
+            let mut activity = Activity::default();
+            for transaction in accepted {
+                // Kaspa's tip takes no facts.
+                let accepted = Accepted::of(&Sha256, transaction, &transaction.facts(&NOBODY));
+                tip::accept(&mut activity, &accepted);
+            }
+            let tip = tip::next(key, &reference, &block.metadata.context(), &activity);
             Some(LaneEntry { tip, blue_score: block.metadata.blue_score })
         }
     };
@@ -78,3 +99,15 @@ pub fn prove(
     let (receipt, _) = backend.prove(claim, &witness, assumptions).unwrap();
     Verified::check(receipt, backend).unwrap()
 }
+
+/// The program refuses, and says why.
+#[track_caller]
+pub fn assert_refused(result: Result<Vec<u8>, Risc0Error>, why: &str) {
+    match result {
+        Err(Risc0Error::Refused { reason, .. }) => assert!(reason.contains(why), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What a program says that builds on a proof which is not there.
+pub const NO_PROOF: &str = "no receipt found to resolve assumption";

@@ -11,5 +11,6 @@ mod fixture;
 mod images;
 mod kaspa;
 mod recursion;
+mod runs;
 mod seals;
 mod transaction;

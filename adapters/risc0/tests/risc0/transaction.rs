@@ -2,32 +2,33 @@
 
 use std::collections::BTreeMap;
 
-use reprise_ledger::{Account, Action, BAD_NONCE, NOTHING_DEPOSITED, OVERDRAFT, OVERFLOW, SLOT_TAKEN};
-use reprise_model::digest::ResourceId;
+use reprise_ledger::{Account, Action, BAD_NONCE, OVERDRAFT, OVERFLOW};
 use reprise_model::journal::{Journal, Outcome};
-use reprise_model::transaction::LaneTransaction;
+use reprise_model::scheduled::ProvedBy;
+use reprise_model::transaction::{BYTES_MAX, LaneTransaction, NOBODY};
 use reprise_model::witness::{TransactionWitness, Witness};
-use reprise_risc0::Risc0Error;
 
-use crate::fixture::{Fixture, account, development, fixture, fund, pay, transaction};
+use crate::fixture::{Fixture, account, assert_refused, development, fixture, fund, pay, transaction};
 
-/// Native execution and the program agree on the journal of a block's transactions; how they ended.
+const FOREIGN: &str = "the transaction is none of the workload's";
+const NO_TRANSACTION: &str = "the cells are not a transaction's encoding";
+
+/// Native execution and the program agree on the journal of a block's transactions, and on which are none of the workload's; how
+/// they ended.
 fn agree(fixture: &mut Fixture, accepted: Vec<LaneTransaction>) -> Vec<Outcome> {
-    let journals: Vec<_> = fixture.block(accepted).transactions.iter().map(|tx| tx.journal.clone()).collect();
+    let transactions = fixture.block(accepted).transactions.clone();
     let block = fixture.batches.len() - 1;
-    for (index, journal) in journals.iter().enumerate() {
+    for (index, scheduled) in transactions.iter().enumerate() {
+        let journal = &scheduled.journal;
         let witness = Witness::Transaction(fixture.transaction_witness(block, index));
-        let committed = development().execute(&witness, &[]).unwrap().journal;
-        assert_eq!(committed, journal.bytes(), "{journal:?}");
+        let committed = development().execute(&witness, &[]).map(|done| done.journal);
+        match (scheduled.proved_by, journal.outcome) {
+            (ProvedBy::Disposal, Outcome::TOO_LONG) => assert_refused(committed, NO_TRANSACTION),
+            (ProvedBy::Disposal, _) => assert_refused(committed, FOREIGN),
+            _ => assert_eq!(committed.unwrap(), journal.bytes(), "{journal:?}"),
+        }
     }
-    journals.iter().map(|journal| journal.outcome).collect()
-}
-
-/// Another account in the slot of `of`.
-fn squatter(of: ResourceId) -> ResourceId {
-    let mut id = of;
-    id.0[31] ^= 1;
-    id
+    transactions.iter().map(|scheduled| scheduled.journal.outcome).collect()
 }
 
 fn one(fixture: &mut Fixture, name: &str, deposit: u64, payload: Vec<u8>) -> Outcome {
@@ -37,8 +38,9 @@ fn one(fixture: &mut Fixture, name: &str, deposit: u64, payload: Vec<u8>) -> Out
 /// Alice has 100 and nonce 3, Bob 7, Rich as much as there can be.
 fn funded() -> Fixture {
     let mut fixture = fixture();
-    let nothing =
-        |nonce: u32| transaction(3 + nonce, "alice", 0, pay(Action::Exit, nonce.into(), 0, account("out")));
+    let nothing = |nonce: u32| {
+        transaction(3 + nonce, "alice", 0, pay(Action::Transfer, nonce.into(), 0, account("bob")))
+    };
     let first = vec![
         fund(0, account("alice"), 100),
         fund(1, account("bob"), 7),
@@ -60,7 +62,7 @@ fn every_action_succeeds_as_it_does_natively() {
     assert_eq!(run("alice", 0, pay(Action::Transfer, 4, 40, new)), Outcome::SUCCESS);
     assert_eq!(run("alice", 0, pay(Action::Transfer, 5, 0, bob)), Outcome::SUCCESS);
     assert_eq!(run("bob", 0, pay(Action::Exit, 0, 67, account("out"))), Outcome::SUCCESS);
-    assert_eq!(run("bob", 0, pay(Action::Exit, 1, 0, bob)), Outcome::SUCCESS);
+    assert_eq!(run("bob", 0, pay(Action::Transfer, 1, 0, new)), Outcome::SUCCESS);
     assert_eq!(run("carol", 5_000_000_000, pay(Action::Deposit, 9, 9, bob)), Outcome::SUCCESS);
     assert_eq!(run("carol", 1, pay(Action::Deposit, 0, 0, account("carol"))), Outcome::SUCCESS);
     assert_eq!(run("rich", 0, pay(Action::Exit, 0, u64::MAX, bob)), Outcome::SUCCESS);
@@ -75,41 +77,23 @@ fn every_failure_is_the_native_one() {
     assert_eq!(run("alice", 0, pay(Action::Transfer, 2, 1, bob)), BAD_NONCE);
     assert_eq!(run("alice", 0, pay(Action::Transfer, 3 + (1 << 32), 1000, bob)), BAD_NONCE);
     assert_eq!(run("alice", 0, pay(Action::Exit, 4, 1000, bob)), BAD_NONCE);
-    assert_eq!(run("nobody", 0, pay(Action::Exit, 1, 0, bob)), BAD_NONCE);
+    assert_eq!(run("nobody", 0, pay(Action::Exit, 1, 1, bob)), BAD_NONCE);
     assert_eq!(run("alice", 0, pay(Action::Transfer, 3, 101, rich)), OVERDRAFT);
     assert_eq!(run("alice", 0, pay(Action::Exit, 3, u64::MAX, bob)), OVERDRAFT);
     assert_eq!(run("nobody", 0, pay(Action::Transfer, 0, 1, bob)), OVERDRAFT);
-    assert_eq!(run("alice", 0, pay(Action::Deposit, 0, 5, bob)), NOTHING_DEPOSITED);
     assert_eq!(run("alice", 0, pay(Action::Transfer, 3, 1, rich)), OVERFLOW);
     assert_eq!(run("alice", 1, pay(Action::Deposit, 3, 0, rich)), OVERFLOW);
 }
 
-#[test]
-fn a_slot_that_another_account_holds_is_taken() {
-    let mut fixture = fixture();
-    let (alice, bob) = (account("alice"), account("bob"));
-    assert_eq!(
-        agree(&mut fixture, vec![fund(1, squatter(bob), 50), fund(2, alice, 9)]),
-        [Outcome::SUCCESS; 2]
-    );
-    let mut run = |name, deposit, payload| one(&mut fixture, name, deposit, payload);
-    assert_eq!(run("alice", 0, pay(Action::Transfer, 0, 1, bob)), SLOT_TAKEN);
-    assert_eq!(run("bob", 0, pay(Action::Transfer, 0, 1, alice)), SLOT_TAKEN);
-    assert_eq!(run("bob", 0, pay(Action::Exit, 9, 1, alice)), SLOT_TAKEN);
-    assert_eq!(run("alice", 0, pay(Action::Exit, 9, 1, bob)), BAD_NONCE);
-    assert_eq!(run("alice", 1, pay(Action::Deposit, 0, 0, bob)), SLOT_TAKEN);
-}
-
-#[test]
-fn a_malformed_payload_declares_nothing() {
-    let mut fixture = funded();
+/// None of these is well-formed by Alice.
+fn malformed() -> Vec<Vec<u8>> {
     let good = pay(Action::Transfer, 3, 1, account("bob"));
     let with = |at: usize, byte: u8| {
-        let mut payload = good.clone();
-        payload[at] = byte;
-        payload
+        let mut message = good.clone();
+        message[at] = byte;
+        message
     };
-    let malformed = [
+    vec![
         vec![],
         vec![1],
         good[..32].to_vec(),
@@ -123,12 +107,42 @@ fn a_malformed_payload_declares_nothing() {
         with(24, 1),
         with(31, 255),
         pay(Action::Transfer, 3, 1, account("alice")),
-        pay(Action::Transfer, 3, 1, squatter(account("alice"))),
-    ];
-    let block = (1..).zip(malformed).map(|(index, payload)| transaction(index, "alice", 1, payload));
+        pay(Action::Transfer, 3, 1, NOBODY),
+        pay(Action::Exit, 3, 1, NOBODY),
+        pay(Action::Exit, 3, 0, account("out")),
+    ]
+}
+
+#[test]
+fn what_is_malformed_and_deposits_nothing_declares_nothing_and_has_no_proof_of_its_own() {
+    let mut fixture = funded();
+    let messages = [malformed(), vec![pay(Action::Deposit, 0, 5, account("bob"))]].concat();
+    let block = (1..).zip(messages).map(|(index, message)| transaction(index, "alice", 0, message));
     let outcomes = agree(&mut fixture, block.collect());
     assert!(outcomes.iter().all(|outcome| *outcome == Outcome::MALFORMED), "{outcomes:?}");
     assert!(fixture.batches[1].transactions.iter().all(|tx| tx.journal.accesses.is_empty()));
+    let long = [vec![0; BYTES_MAX], vec![0; 240_000]].map(|message| transaction(1, "alice", 9, message));
+    for long in long {
+        assert_eq!(agree(&mut fixture, vec![long]), [Outcome::TOO_LONG]);
+    }
+}
+
+#[test]
+fn what_deposits_credits_its_sender_unless_it_is_a_well_formed_deposit() {
+    let mut fixture = funded();
+    let asked = [pay(Action::Transfer, 3, 60, account("bob")), pay(Action::Exit, 3, 60, account("out"))];
+    let to_nobody = pay(Action::Deposit, 0, 0, NOBODY);
+    let messages = [malformed(), asked.to_vec(), vec![to_nobody]].concat();
+    let count = messages.len() as u64;
+    let block = (1..).zip(messages).map(|(index, message)| transaction(index, "alice", 5, message));
+    let outcomes = agree(&mut fixture, block.collect());
+    assert!(outcomes.iter().all(|outcome| *outcome == Outcome::SUCCESS), "{outcomes:?}");
+    let accessed = |tx: &reprise_model::scheduled::ScheduledTransaction| tx.journal.accesses[0].resource;
+    assert!(fixture.batches[1].transactions.iter().all(|tx| accessed(tx) == account("alice")));
+    let last = fixture.block(vec![transaction(1, "alice", 0, pay(Action::Exit, 3, 1, account("out")))]);
+    assert_eq!(last.transactions[0].journal.outcome, Outcome::SUCCESS);
+    let before = fixture.transaction_witness(2, 0).before[0].clone();
+    assert_eq!(before, Some(Account { balance: 100 + 5 * count, nonce: 3 }.cells()));
 }
 
 /// SplitMix64.
@@ -166,14 +180,8 @@ fn hundreds_of_random_transactions_agree() {
     let mut seen = BTreeMap::new();
     for _ in 0..30 {
         let mut fixture = fixture();
-        let holder = |random: &mut Random, name| match random.below(6) {
-            0 => squatter(account(name)),
-            _ => account(name),
-        };
-        let funds: Vec<_> = (0..)
-            .zip(&names[..4])
-            .map(|(at, name)| fund(at, holder(&mut random, name), random.amount()))
-            .collect();
+        let funds: Vec<_> =
+            (0..).zip(&names[..4]).map(|(at, name)| fund(at, account(name), random.amount())).collect();
         fixture.block(funds);
         for _ in 0..6 {
             let mut block = vec![];
@@ -195,9 +203,7 @@ fn hundreds_of_random_transactions_agree() {
             }
         }
     }
-    let outcomes =
-        [Outcome::SUCCESS, Outcome::MALFORMED, SLOT_TAKEN, BAD_NONCE, OVERDRAFT, NOTHING_DEPOSITED, OVERFLOW];
-    for outcome in outcomes {
+    for outcome in [Outcome::SUCCESS, Outcome::MALFORMED, BAD_NONCE, OVERDRAFT, OVERFLOW] {
         assert!(seen.get(&outcome).is_some_and(|count| *count > 3), "{seen:?}");
     }
 }
@@ -215,29 +221,38 @@ fn what_is_no_transaction_is_refused_and_another_pre_image_is_another_journal() 
     };
     assert_eq!(run(&|_| ()).unwrap().journal, honest);
 
-    let refused: [&dyn Fn(&mut TransactionWitness); 7] = [
-        &|w| w.transaction.clear(),
-        &|w| w.transaction.truncate(4),
-        &|w| w.transaction.push([0; 8]),
-        &|w| w.transaction[1][0] -= 1,
-        &|w| w.transaction[1][7] = 1,
-        &|w| drop(w.before.pop()),
-        &|w| w.before.push(None),
+    let refused: [(&str, &dyn Fn(&mut TransactionWitness)); 9] = [
+        (NO_TRANSACTION, &|w| w.transaction.clear()),
+        (NO_TRANSACTION, &|w| w.transaction.truncate(4)),
+        (NO_TRANSACTION, &|w| w.transaction.push([0; 8])),
+        (NO_TRANSACTION, &|w| w.transaction[1][4] = 1),
+        (NO_TRANSACTION, &|w| w.transaction[1][7] = 1),
+        (FOREIGN, &|w| w.transaction[3][0] ^= 1),
+        // It is a deposit then, and declares one account.
+        ("2 values, and the transaction declares 1", &|w| w.transaction[1][2] ^= 1),
+        ("1 values, and the transaction declares 2", &|w| drop(w.before.pop())),
+        ("3 values, and the transaction declares 2", &|w| w.before.push(None)),
     ];
-    for change in refused {
-        let result = run(change);
-        assert!(matches!(result, Err(Risc0Error::Refused { .. })), "{result:?}");
+    for (why, change) in refused {
+        assert_refused(run(change).map(|done| done.journal), why);
     }
+    // A byte less of the message is another cell's content, or another message.
+    assert_refused(run(&|w| w.transaction[1][0] -= 1).map(|done| done.journal), "");
 
-    let rich = |id: ResourceId| Some(Account { id, balance: 1 << 40, nonce: 3 }.cells());
-    let other: [&dyn Fn(&mut TransactionWitness); 7] = [
-        &|w| w.before[0] = rich(account("alice")),
+    let rich = || Some(Account { balance: 1 << 40, nonce: 3 }.cells());
+    let other: [&dyn Fn(&mut TransactionWitness); 9] = [
+        &|w| w.before[0] = rich(),
         &|w| w.before[0] = None,
         &|w| w.before.swap(0, 1),
+        &|w| w.before[1].as_mut().unwrap()[0][4] = 1,
         &|w| w.transaction[0][0] ^= 1,
-        &|w| w.transaction[1][2] ^= 1,
+        &|w| w.transaction[1][1] ^= 1,
         &|w| w.transaction[2][0] ^= 1,
         &|w| w.transaction[3][4] ^= 1,
+        &|w| {
+            w.transaction[1][2] ^= 1;
+            w.before.truncate(1);
+        },
     ];
     for change in other {
         assert_ne!(run(change).unwrap().journal, honest);
