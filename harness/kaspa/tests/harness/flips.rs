@@ -212,6 +212,15 @@ struct CutInReorg {
     reorg: Mutex<bool>,
 }
 
+/// Lets connections through again, also where the answer is given up.
+struct Restored<'a>(&'a Proxy);
+
+impl Drop for Restored<'_> {
+    fn drop(&mut self) {
+        self.0.restore();
+    }
+}
+
 #[async_trait]
 impl Chain for CutInReorg {
     async fn server(&self) -> Result<GetServerInfoResponse, Unanswered> {
@@ -241,9 +250,9 @@ impl Chain for CutInReorg {
         let spend = |left: usize| left.checked_sub(1);
         if reorg && self.cuts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, spend).is_ok() {
             self.proxy.cut();
+            let _restored = Restored(&self.proxy);
             let cut = self.chain.lane_proof(block, key).await;
             assert!(cut.is_err(), "nothing is answered over a cut connection");
-            self.proxy.restore();
             return cut;
         }
         self.chain.lane_proof(block, key).await
@@ -268,7 +277,8 @@ async fn a_connection_cut_in_mid_reorg_is_made_again_and_the_reorg_is_seen_whole
     let before = proxy.connections();
     flip_and_back(&mut stage, &run, async || ()).await;
     assert_eq!(cuts.load(Ordering::SeqCst), 0, "every cut was made");
-    assert!(proxy.connections() >= before + 3, "and made good");
+    // Several proofs are asked for at a time, so several cuts may be of one connection.
+    assert!(proxy.connections() > before, "and made good");
     let report = end(run).await;
     assert_eq!((report.reorgs, report.flips, report.proofs_after_flip), (2, 1, 0), "{report:?}");
     assert_eq!(report.prove_calls, report.proved.total());
