@@ -106,57 +106,92 @@ pub struct Change<'p> {
 /// All paths open the *same* root, the one before: it depends on every leaf before. Where two of them meet,
 /// each is the other's sibling, and what a witness says there does not count.
 pub fn roots(hasher: &dyn Hasher, changes: &[Change<'_>]) -> Option<(Digest, Digest)> {
-    let nodes = changes.iter().map(|Change { path: StatePath { slot, entries, siblings }, after }| Node {
-        index: *slot,
-        before: leaf(hasher, entries),
-        after: (after != entries).then(|| leaf(hasher, after)),
-        siblings,
-    });
-    let mut level: Vec<Node<'_>> = nodes.collect();
-    let paths = level.iter().all(|n| n.siblings.len() == usize::from(DEPTH) && n.index >> DEPTH == 0);
-    if !paths || !level.windows(2).all(|pair| pair[0].index < pair[1].index) {
+    let open = |Change { path: StatePath { slot, siblings, .. }, .. }: &Change<'_>| {
+        siblings.len() == usize::from(DEPTH) && slot >> DEPTH == 0
+    };
+    if !changes.iter().all(open) || !changes.array_windows().all(|[a, b]| a.path.slot < b.path.slot) {
         return None;
     }
-    for height in 0..usize::from(DEPTH) {
-        let mut at = 0;
-        while let Some((node, rest)) = level.get_mut(at..).and_then(<[_]>::split_first_mut) {
-            let met = rest.first().copied().filter(|right| right.index == node.index ^ 1);
-            match met {
-                None => node.climb(hasher, &node.siblings[height], None),
-                Some(right) => {
-                    node.climb(hasher, &right.before, right.after.as_ref());
-                    level.remove(at + 1);
+    // Nodes that wait for the one to their right, each with the height at which the two have one parent: lower for each
+    // further one.
+    let mut waiting: Vec<(Node<'_>, usize)> = Vec::new();
+    for (at, change) in changes.iter().enumerate() {
+        let right = changes.get(at + 1).map(|next| common(change.path.slot, next.path.slot));
+        let mut node = Node::leaf(hasher, change);
+        loop {
+            let left = waiting.last().map(|(_, height)| *height);
+            match (left, right) {
+                (Some(left), right) if right.is_none_or(|right| left < right) => {
+                    node.climb(hasher, left - 1);
+                    let (other, _) = waiting.pop()?;
+                    node = other.join(hasher, &node);
+                }
+                (_, Some(right)) => {
+                    node.climb(hasher, right - 1);
+                    waiting.push((node, right));
+                    break;
+                }
+                (_, None) => {
+                    node.climb(hasher, usize::from(DEPTH));
+                    return Some((node.before, node.after.unwrap_or(node.before)));
                 }
             }
-            at += 1;
         }
     }
-    level.first().map(|root| (root.before, root.after.unwrap_or(root.before)))
+    None
+}
+
+/// The height of the lowest node above both slots.
+fn common(a: u64, b: u64) -> usize {
+    (u64::BITS - (a ^ b).leading_zeros()) as usize
 }
 
 /// A node above changed leaves, on both sides of the change.
-#[derive(Clone, Copy)]
 struct Node<'p> {
-    index: u64,
+    slot: u64,
+    height: usize,
     before: Digest,
     /// What is only read is climbed once.
     after: Option<Digest>,
     siblings: &'p [Digest],
 }
 
-impl Node<'_> {
-    /// Becomes its own parent.
-    fn climb(&mut self, hasher: &dyn Hasher, sibling: &Digest, sibling_after: Option<&Digest>) {
-        let left = self.index & 1 == 0;
-        let parent = |this: &Digest, other: &Digest| match left {
-            true => hasher.merge(this, other),
-            false => hasher.merge(other, this),
+impl<'p> Node<'p> {
+    fn leaf(hasher: &dyn Hasher, Change { path, after }: &Change<'p>) -> Self {
+        Self {
+            slot: path.slot,
+            height: 0,
+            before: leaf(hasher, &path.entries),
+            after: (*after != path.entries).then(|| leaf(hasher, after)),
+            siblings: &path.siblings,
+        }
+    }
+
+    /// Becomes the node above it at this height, where no other changes.
+    fn climb(&mut self, hasher: &dyn Hasher, height: usize) {
+        let climb = |node: &mut Digest| {
+            let mut slot = self.slot >> self.height;
+            for sibling in &self.siblings[self.height..height] {
+                *node = match slot & 1 {
+                    0 => hasher.merge(node, sibling),
+                    _ => hasher.merge(sibling, node),
+                };
+                slot >>= 1;
+            }
         };
-        self.after = match (&self.after, sibling_after) {
+        climb(&mut self.before);
+        self.after.iter_mut().for_each(climb);
+        self.height = height;
+    }
+
+    /// The parent of this and the one to its right.
+    fn join(&self, hasher: &dyn Hasher, right: &Self) -> Self {
+        let after = match (&self.after, &right.after) {
             (None, None) => None,
-            (after, other) => Some(parent(after.as_ref().unwrap_or(&self.before), other.unwrap_or(sibling))),
+            (left, other) => Some(
+                hasher.merge(left.as_ref().unwrap_or(&self.before), other.as_ref().unwrap_or(&right.before)),
+            ),
         };
-        self.before = parent(&self.before, sibling);
-        self.index >>= 1;
+        Self { height: self.height + 1, before: hasher.merge(&self.before, &right.before), after, ..*self }
     }
 }
