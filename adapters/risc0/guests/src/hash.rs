@@ -33,10 +33,7 @@ impl Hasher for Sha256 {
     }
 
     fn hash(&self, domain: Domain, cells: &[Cell]) -> Digest {
-        let mut words = Vec::with_capacity(8 * (1 + cells.len()));
-        words.extend([domain as u32, 0, 0, 0, 0, 0, 0, 0]);
-        words.extend(cells.as_flattened());
-        digest(&Impl::hash_words(&words))
+        hash(domain, cells)
     }
 
     fn merge(&self, left: &Digest, right: &Digest) -> Digest {
@@ -49,6 +46,38 @@ impl WorkloadHasher for Sha256 {
     fn lane(&self) -> &dyn LaneScheme {
         &KaspaLane
     }
+}
+
+#[cfg(not(target_os = "zkvm"))]
+fn hash(domain: Domain, cells: &[Cell]) -> Digest {
+    let mut words = Vec::with_capacity(8 * (1 + cells.len()));
+    words.extend([domain as u32, 0, 0, 0, 0, 0, 0, 0]);
+    words.extend(cells.as_flattened());
+    digest(&Impl::hash_words(&words))
+}
+
+/// Block by block, where the cells lie: without a heap, as [`compress`].
+#[cfg(target_os = "zkvm")]
+#[expect(unsafe_code, reason = "the accelerator takes pointers")]
+fn hash(domain: Domain, cells: &[Cell]) -> Digest {
+    let head = [domain as u32, 0, 0, 0, 0, 0, 0, 0];
+    // A message of SHA-256 ends in a bit, zeros, and its length in bits, big-endian, at the end of a block.
+    let bits = (256 * (1 + cells.len() as u32)).swap_bytes();
+    let mut out = *sha::SHA256_INIT.as_ref();
+    let mut block = |first: &Cell, second: &Cell| {
+        let state = &raw mut out;
+        // SAFETY: all three are aligned words, eight each, that outlive the call; only `state` is written, once it is read.
+        unsafe { risc0_zkvm_platform::syscall::sys_sha_compress(state, state, first, second) };
+    };
+    let mut message = core::iter::once(&head).chain(cells);
+    loop {
+        match (message.next(), message.next()) {
+            (Some(first), Some(second)) => block(first, second),
+            (Some(last), None) => break block(last, &[0x80, 0, 0, 0, 0, 0, 0, bits]),
+            (None, _) => break block(&[0x80, 0, 0, 0, 0, 0, 0, 0], &[0, 0, 0, 0, 0, 0, 0, bits]),
+        }
+    }
+    cell::to_digest(&out)
 }
 
 #[cfg(not(target_os = "zkvm"))]
