@@ -10,8 +10,18 @@ use reprise_prover::backend::{Backend, Proof, ProveError, Task};
 
 use crate::backend::{Risc0Backend, Risc0Error};
 
-/// What one proof may hold: within 2^20 cycles, of which a transfer takes some 2^16 in a batch and a kilobyte of payload 2^15.
-const LIMITS: Limits = Limits { transactions: 12, proofs: 4, bytes: 24 * 1024, recursion: 4 };
+/// What one proof may hold, by `tests/risc0/cost.rs`: no batch within it passes 2^20 cycles, four segments, and no aggregate 2^18,
+/// one segment. Twice as much in a proof would save some 80,000 cycles, what a batch costs beside its transactions.
+///
+/// A transfer takes 98,000 cycles in a batch and 18,000 of paging, most of it for two slots of the state; six and their batch are
+/// 765,000. The bytes of a payload are hashed twice, as a payload and as an opening: 60 cycles each; those of outputs take 250.
+/// So 3 KB, a kilobyte more than six transfers have, are within a million whatever they are. What is longer is a batch alone, of
+/// up to five million cycles at the most bytes that are read.
+///
+/// An aggregate takes 15,000 a part: eight in a segment. As many transactions proved apart cost a batch what they cost executed
+/// there. What a proof that is verified costs beside is a `resolve`, as long to prove as some 20,000 cycles; with 12,000 to name
+/// its claim that is four executions of a transfer, the openings of its slots left out, for they are made either way.
+const LIMITS: Limits = Limits { transactions: 6, proofs: 8, bytes: 3 * 1024, recursion: 4 };
 
 impl ClaimScheme for Risc0Backend {
     fn profile(&self) -> &ProofProfile {

@@ -115,7 +115,7 @@ fn a_transaction_is_neither_dropped_nor_inserted_nor_reordered() {
     assert_other(changed(|witness| drop(witness.transactions.pop())));
     assert_refused(changed(|witness| witness.transactions.clear()), "a batch without transactions");
     let order = "does not rise above the one before it";
-    assert_refused(changed(|witness| witness.transactions.swap(0, 1)), order);
+    assert_refused(changed(|witness| witness.transactions.swap(0, 1)), STALE);
     assert_refused(changed(|witness| witness.transactions[1].0.merge_index = 1), order);
     assert_refused(
         changed(|witness| {

@@ -1,12 +1,13 @@
 //! What the programs cost in cycles, which is what proving costs: `cargo test --release --workspace cost -- --nocapture`, and with
 //! `--include-ignored` what batches and aggregates of any size cost, from which the backend's limits follow.
 
+use reprise_conformance::fixture::script;
 use reprise_ledger::Action;
 use reprise_model::digest::ResourceId;
 use reprise_model::journal::Outcome;
 use reprise_model::limits::ProveApart;
 use reprise_model::receipt::{Receipt, Verified};
-use reprise_model::transaction::{BYTES_MAX, LaneTransaction};
+use reprise_model::transaction::{self, BYTES_MAX, LaneTransaction, script_bytes};
 use reprise_model::witness::{Handling, Witness};
 use reprise_prover::backend::Backend;
 use reprise_risc0::backend::Execution;
@@ -23,11 +24,10 @@ fn measured(what: &str, witness: Witness, receipts: &[Verified<Receipt>]) -> Exe
 }
 
 #[test]
-fn a_small_block_is_one_small_segment_a_program() {
+fn a_small_block_is_little_more_than_a_segment_a_program() {
     let chain = Chain::get();
     let run = |what: &str, witness, receipts: &[_], limit: u64| {
-        let Execution { total_cycles: total, segments, .. } = measured(what, witness, receipts);
-        assert_eq!(segments, 1);
+        let total = measured(what, witness, receipts).total_cycles;
         assert!(total <= limit, "{what}: {total} cycles, and {limit} were enough");
     };
     let transaction = |block, index| Witness::Transaction(chain.fixture.transaction_witness(block, index));
@@ -37,18 +37,30 @@ fn a_small_block_is_one_small_segment_a_program() {
     run("transaction, failing", transaction(2, 0), &[], 1 << 16);
     run("transaction, exit", transaction(3, 1), &[], 1 << 16);
     run("batch of 1", batch(1), &chain.transactions[1], 1 << 18);
-    run("batch of 2", batch(3), &chain.transactions[3], 1 << 18);
+    run("batch of 2", batch(3), &chain.transactions[3], (1 << 18) + (1 << 15));
     run("aggregate of 1", aggregate(&[1]), &chain.batches, 1 << 17);
-    run("aggregate of 4", aggregate(&[0, 1, 2, 3]), &chain.batches, 1 << 17);
+    run("aggregate of 4", aggregate(&[0, 1, 2, 3]), &chain.batches, 1 << 18);
 }
 
-/// A transaction of `name` whose payload is so long: its opening is, and the message well-formed.
+/// A transaction of `name` whose payload is so long: what it spends has one more output, so that its opening is longer.
 fn padded(merge_index: u32, name: &str, message: Vec<u8>, payload: usize) -> LaneTransaction {
-    let plain = transaction(merge_index, name, 0, message.clone());
-    let mut opening = plain.payload[2..plain.payload.len() - message.len()].to_vec();
-    // A longer opening opens nothing: what it is by is nobody's.
-    opening.resize(payload - 2 - message.len(), 0);
-    LaneTransaction { payload: reprise_model::transaction::payload(&opening, &message).unwrap(), ..plain }
+    let mut plain = transaction(merge_index, name, 0, message.clone());
+    let opening = |padding: usize| {
+        let mut rest = vec![1, 0];
+        rest.extend([0, 2].map(u64::to_le_bytes).as_flattened());
+        for script in [script(name), script_bytes(0, &vec![7; padding])] {
+            rest.extend([&[0; 8][..], &script, &[0]].concat());
+        }
+        rest.extend([0; 8 + 20 + 8 + 8]);
+        rest
+    };
+    let short = transaction::payload(&transaction::opening_of(&opening(0), &[]), &message).unwrap();
+    let rest = opening(payload.saturating_sub(short.len()));
+    let spent = LaneTransaction { rest, payload: vec![], ..plain.clone() };
+    // version | count of inputs | the first one's outpoint.
+    plain.rest[10..42].copy_from_slice(&spent.id().0);
+    plain.payload = transaction::payload(&transaction::opening_of(&spent.rest, &[]), &message).unwrap();
+    plain
 }
 
 /// Blocks of what is funded, each of which pays somebody of its own, as one batch each.
@@ -83,7 +95,10 @@ impl Town {
     }
 }
 
-/// A transaction that pays from many outputs, as many as its rest may hold.
+/// The bytes of the shortest output: value, version and length of an empty script, no covenant.
+const OUTPUT: usize = 8 + 2 + 8 + 1;
+
+/// A transaction with so many outputs, each to another script than the deposits'.
 fn crowded(merge_index: u32, name: &str, outputs: usize) -> LaneTransaction {
     let plain = transaction(merge_index, name, 0, vec![7]);
     // version | one input: outpoint, script, sequence | outputs.
@@ -105,7 +120,7 @@ fn no_batch_within_the_limits_passes_a_million_cycles() {
     let limits = Backend::limits(development());
     let mut town = Town::new(ProveApart::Never);
     let mut nonces = [0; Town::PAIRS];
-    let mut next = |at: usize| {
+    let mut next = |at: usize| -> (String, Vec<u8>) {
         nonces[at] += 1;
         Town::transfer(at, nonces[at] - 1)
     };
@@ -125,7 +140,7 @@ fn no_batch_within_the_limits_passes_a_million_cycles() {
     let (block, _) = paid(1, &mut town);
     measured("transaction, transfer", Witness::Transaction(town.0.transaction_witness(block, 0)), &[]);
     let mut blocks = vec![];
-    for count in [1, 2, 4, 8, 12, 16] {
+    for count in [1, 2, 3, 4, 5, 6, 7, 8, 12, 16] {
         let (block, witness) = paid(count, &mut town);
         match count <= limits.transactions {
             true => bounded(format!("batch of {count}, inline"), witness),
@@ -135,7 +150,7 @@ fn no_batch_within_the_limits_passes_a_million_cycles() {
     }
 
     // Proved apart: as many as one may verify.
-    for count in [1, limits.proofs, 12] {
+    for count in [1, 4, limits.proofs.min(limits.transactions), 12] {
         let (block, _) = paid(count, &mut town);
         let receipts: Vec<_> = (0..count)
             .map(|index| {
@@ -147,7 +162,8 @@ fn no_batch_within_the_limits_passes_a_million_cycles() {
         for (at, (_, handling)) in witness.transactions.iter_mut().enumerate() {
             *handling = Handling::Apart(town.0.batches[block].transactions[at].journal.clone());
         }
-        measured(&format!("batch of {count}, apart"), Witness::Batch(witness), &receipts);
+        let done = measured(&format!("batch of {count}, apart"), Witness::Batch(witness), &receipts);
+        assert!(count > limits.transactions || done.total_cycles <= MOST);
     }
 
     // Disposed of.
@@ -160,33 +176,40 @@ fn no_batch_within_the_limits_passes_a_million_cycles() {
         .collect::<Vec<_>>()
     };
     let (_, witness) = town.batch(junk([vec![240_000], vec![2000; 11]].concat()));
-    bounded("batch of 12 disposed of, 240 KB and 2 KB".into(), witness);
-    let (_, witness) = town.batch(junk(vec![240_000; 12]));
-    bounded("batch of 12 disposed of, 240 KB each".into(), witness);
+    measured("batch of 12 disposed of, 240 KB and 2 KB", witness, &[]);
+    let (_, witness) = town.batch(junk(vec![240_000; limits.transactions]));
+    bounded(format!("batch of {} disposed of, 240 KB each", limits.transactions), witness);
     let (_, witness) = town.batch(junk(vec![1; limits.transactions]));
     bounded(format!("batch of {} disposed of, a byte each", limits.transactions), witness);
 
     // At the edge: as many transactions and bytes as there may be.
     let rest = transaction(1, "from 0", 0, Town::transfer(0, 0).1).rest.len();
     let each = limits.bytes / limits.transactions - rest;
-    for each in [each, 2000] {
+    for (each, within) in [(each, true), (2000, false)] {
         let edge = (0..limits.transactions).map(|at| {
-            let (name, message) = Town::transfer(at, 0);
+            let (name, message) = next(at);
             padded(at as u32 + 1, &name, message, each)
         });
         let (block, witness) = town.batch(edge.collect());
-        let what = format!("batch of {} inline, {each} B payloads, failing", limits.transactions);
-        bounded(what, witness);
-        assert!(!town.outcomes(block).contains(&Outcome::MALFORMED));
+        let what = format!("batch of {} inline, payloads of {each} B", limits.transactions);
+        match within {
+            true => bounded(what, witness),
+            false => measured(&what, witness, &[]),
+        };
+        assert_eq!(town.outcomes(block), vec![Outcome::SUCCESS; limits.transactions]);
     }
-    // One alone, of the most bytes that are read, and of the most outputs.
-    let (name, message) = Town::transfer(0, 0);
-    let (_, witness) = town.batch(vec![padded(1, &name, message, BYTES_MAX)]);
-    measured("batch of 1 inline, 16 KB payload", witness, &[]);
-    for outputs in [1, 100, 800] {
-        let (_, witness) = town.batch(vec![crowded(1, "from 0", outputs)]);
-        measured(&format!("batch of 1 disposed of, {outputs} outputs"), witness, &[]);
-    }
+    let outputs = (limits.bytes - crowded(1, "from 0", 0).rest.len()) / OUTPUT;
+    let (_, witness) = town.batch(vec![crowded(1, "from 0", outputs)]);
+    bounded(format!("batch of 1 disposed of, {outputs} outputs"), witness);
+    // One alone, past the limit of bytes: of the most that are read, and of the most outputs.
+    let (name, message) = next(0);
+    let (block, witness) = town.batch(vec![padded(1, &name, message, BYTES_MAX)]);
+    measured("batch of 1 inline, a payload of 16 KB", witness, &[]);
+    assert_eq!(town.outcomes(block), [Outcome::SUCCESS]);
+    let outputs = (BYTES_MAX - crowded(1, "from 0", 0).rest.len()) / OUTPUT;
+    let (block, witness) = town.batch(vec![crowded(1, "from 0", outputs)]);
+    measured(&format!("batch of 1 disposed of, {outputs} outputs"), witness, &[]);
+    assert_eq!(town.outcomes(block), [Outcome::MALFORMED]);
 
     // Joined and settled.
     let batches: Vec<_> = (0..town.0.batches.len())
@@ -196,13 +219,13 @@ fn no_batch_within_the_limits_passes_a_million_cycles() {
         })
         .collect();
     let span = |count: usize| blocks[..count].to_vec();
-    for count in [2, 4] {
+    for count in [2, 4, limits.proofs] {
         let (_, witness) = town.0.join(&town.0.parts(&span(count)));
-        bounded_aggregate(&format!("join of {count}"), Witness::Aggregate(witness), &batches, MOST);
+        bounded_aggregate(&format!("join of {count}"), Witness::Aggregate(witness), &batches, 1 << 18);
     }
-    for count in [1, 2, 4] {
+    for count in [1, 2, 4, limits.proofs] {
         let witness = Witness::Aggregate(town.0.aggregate_witness(&span(count)));
-        bounded_aggregate(&format!("settlement of {count}"), witness, &batches, MOST);
+        bounded_aggregate(&format!("settlement of {count}"), witness, &batches, 1 << 18);
     }
     assert!(most <= MOST, "{most} cycles in one proof");
 }
