@@ -13,76 +13,73 @@ use reprise_model::statement::Claim;
 use reprise_model::transaction::LaneTransaction;
 use reprise_model::witness::{Handling, Witness};
 
-use crate::world::{backend, chain_of, ids, run_batch};
+use crate::world::{backend, chain_of, ids};
 
-#[test]
-#[ignore = "a measurement of minutes"]
-fn cost() {
+/// Blocks of so many transfers.
+fn transfers(counts: &[u32]) -> Fixture {
     let mut fixture = chain_of(ids(), usize::MAX);
     fixture.block(vec![fund(1, account("alice"), 1 << 40)]);
     let mut nonce = 0;
-    let mut transfers = |count: u32| -> Vec<LaneTransaction> {
+    for count in counts {
         let one = |index| {
             nonce += 1;
             transaction(index, "alice", 0, pay(Action::Transfer, nonce - 1, 1, account("bob")))
         };
-        (1..=count).map(one).collect()
-    };
-    let counts = [1, 1, 1, 1, 2, 4, 16, 32];
-    for count in counts {
-        fixture.block(transfers(count));
+        fixture.block((1..=*count).map(one).collect());
     }
-    let foreign = |length: usize| (1..=32).map(move |index| transaction(index, "m", 0, vec![7; length]));
-    fixture.block(foreign(63).collect());
-    fixture.block(
-        foreign(63)
-            .chain([LaneTransaction { payload: vec![1; 240_000], ..transaction(33, "m", 0, vec![]) }])
-            .collect(),
-    );
-    fixture.block(foreign(7_800).take(8).collect());
+    fixture
+}
 
-    // Execution alone: the most that any of these takes of the VM.
-    for block in 1..fixture.batches.len() {
-        let witness = fixture.batch_witness(block);
-        let start = Instant::now();
-        run_batch(&witness, &[]).unwrap();
-        let (count, wall) = (witness.transactions.len(), start.elapsed().as_secs_f64());
-        println!("block {block:>2}: a batch of {count:>2} is executed in {wall:.2} s");
+fn batch(fixture: &Fixture, block: usize, what: &str) -> Verified<Receipt> {
+    let witness = Witness::Batch(fixture.batch_witness(block));
+    measure(what, &fixture.batch_claim(block), &witness, &[])
+}
+
+#[test]
+#[ignore = "a measurement of minutes"]
+fn cost_of_batches() {
+    let counts = [1, 4, 8, 16, 24, 32];
+    let mut fixture = transfers(&counts);
+    for (at, count) in counts.iter().enumerate() {
+        batch(&fixture, at + 1, &format!("{count} inline"));
     }
-
-    let batch = |block: usize, what: &str| {
-        let witness = Witness::Batch(fixture.batch_witness(block));
-        measure(what, &fixture.batch_claim(block), &witness, &[])
+    let foreign = |count: u32, length: usize| -> Vec<LaneTransaction> {
+        (1..=count).map(|index| transaction(index, "m", 0, vec![7; length])).collect()
     };
-    let batches: Vec<_> = (1..=4).map(|block| batch(block, "batch of 1 inline")).collect();
-    batch(6, "batch of 4 inline");
-    batch(7, "batch of 16 inline");
-    batch(8, "batch of 32 inline");
-    batch(9, "batch of 32 disposed of");
-    batch(10, "and one of 240 KB");
-    batch(11, "8 disposed of, 64 KB");
+    let long = LaneTransaction { payload: vec![1; 240_000], ..transaction(33, "m", 0, vec![]) };
+    let disposed = [
+        ("32 disposed of", foreign(32, 63)),
+        ("and one of 240 KB", [foreign(32, 63), vec![long]].concat()),
+        ("2 of 8 KB disposed of", foreign(2, 8_000)),
+        ("8 of 8 KB disposed of", foreign(8, 8_000)),
+    ];
+    for (what, block) in disposed {
+        fixture.block(block);
+        batch(&fixture, fixture.batches.len() - 1, what);
+    }
+}
 
+#[test]
+#[ignore = "a measurement of minutes"]
+fn cost_of_recursion() {
+    let fixture = transfers(&[1, 1, 1, 1, 2]);
     let apart = [0, 1].map(|index| {
         let witness = Witness::Transaction(fixture.transaction_witness(5, index));
         measure("transaction", &fixture.transaction_claim(5, index), &witness, &[])
     });
     let mut witness = fixture.batch_witness(5);
-    for ((_, handling), scheduled) in witness.transactions.iter_mut().zip(&fixture.batches[5].transactions) {
-        *handling = Handling::Apart(scheduled.journal.clone());
+    for (at, what) in [(0, "1 apart, 1 inline"), (1, "2 apart")] {
+        witness.transactions[at].1 = Handling::Apart(fixture.batches[5].transactions[at].journal.clone());
+        measure(what, &fixture.batch_claim(5), &Witness::Batch(witness.clone()), &apart[..=at]);
     }
-    let mut one = witness.clone();
-    one.transactions[1].1 = fixture.batch_witness(5).transactions[1].1.clone();
-    measure("batch of 1 apart, 1 inline", &fixture.batch_claim(5), &Witness::Batch(one), &apart[..1]);
-    measure("batch of 2 apart", &fixture.batch_claim(5), &Witness::Batch(witness), &apart);
 
+    let batches: Vec<_> = (1..=4).map(|block| batch(&fixture, block, "1 inline")).collect();
     let parts = fixture.parts(&[1, 2, 3, 4]);
     for count in [2, 4] {
         let (claim, witness) = fixture.join(&parts[..count]);
-        let joined =
-            measure(&format!("join of {count}"), &claim, &Witness::Aggregate(witness), &batches[..count]);
-        if count == 2 {
-            settle(&fixture, "settlement of a join", &[Fixture::joined(&parts[..2])], &[joined]);
-        }
+        let what = format!("join of {count}");
+        let joined = measure(&what, &claim, &Witness::Aggregate(witness), &batches[..count]);
+        settle(&fixture, "settlement of that", &[Fixture::joined(&parts[..count])], &[joined]);
     }
     for count in [1, 2, 4] {
         settle(&fixture, &format!("settlement of {count}"), &parts[..count], &batches[..count]);
@@ -113,7 +110,7 @@ fn measure(
     backend().verify(&receipt).unwrap();
     let verify = start.elapsed().as_secs_f64() * 1e3;
     println!(
-        "{what:<27} executed {executed:5.2} s  proved {wall:6.1} s  {cpu:6.1} CPU s  {bytes:7} bytes  verify {verify:5.1} ms  peak {:5} MB",
+        "{what:<21} executed {executed:5.2} s  proved {wall:6.1} s  {cpu:6.1} CPU s  {bytes:7} bytes  verify {verify:5.1} ms  peak {:5} MB",
         peak()
     );
     Verified::check(receipt, backend()).unwrap()

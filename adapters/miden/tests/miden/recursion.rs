@@ -44,7 +44,7 @@ fn every_run_of_parts_commits_what_it_does_natively() {
     let chain = Chain::get();
     let [a, b, c1, c2] = <[_; 4]>::try_from(chain.parts()).unwrap();
     let c = chain.joined().0.clone();
-    let pick = |parts: &[&PartRef]| parts.iter().map(|part| PartRef::clone(part)).collect::<Vec<_>>();
+    let pick = |parts: &[&PartRef]| parts.iter().copied().cloned().collect::<Vec<_>>();
     let settled = [pick(&[&a]), pick(&[&a, &b]), pick(&[&c]), pick(&[&a, &b, &c1, &c2]), pick(&[&a, &b, &c])];
     for parts in &settled {
         assert_eq!(run(settlement(parts)), Ok(journal(parts).unwrap().digest(&Poseidon2)));
@@ -78,7 +78,7 @@ fn a_part_is_neither_omitted_nor_repeated_nor_reordered() {
     let [a, b, c1, c2] = <[_; 4]>::try_from(chain.parts()).unwrap();
     let c = chain.joined().0.clone();
     let refused = |parts: &[&PartRef], why: &str| {
-        let parts: Vec<PartRef> = parts.iter().map(|part| PartRef::clone(part)).collect();
+        let parts: Vec<PartRef> = parts.iter().copied().cloned().collect();
         assert_eq!(journal(&parts), None);
         assert_refused(run(settlement(&parts)), why);
         let join = AggregateWitness { end: AggregateEnd::Join, ..settlement(&parts) };

@@ -87,7 +87,7 @@ fn equal_spans_are_one_statement_however_they_are_divided() {
 #[test]
 fn a_transaction_of_a_block_is_neither_omitted_nor_repeated_nor_reordered() {
     let [one, two, three] = [1, 2, 3].map(|transactions| divided(&still(), transactions));
-    let pick = |spans: &[&Span]| spans.iter().map(|span| Span::clone(span)).collect::<Vec<_>>();
+    let pick = |spans: &[&Span]| spans.iter().copied().cloned().collect::<Vec<_>>();
     let broken = [
         // The second is missing; the third is twice there; the halves are turned; the first is twice there.
         pick(&[&one[0], &two[1]]),
