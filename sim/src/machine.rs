@@ -426,7 +426,9 @@ impl Machine {
                     return Ok(());
                 }
                 process.timer_us = None;
-                return self.take_input(now_us, later, Pipeline::wake);
+                self.take_input(now_us, later, Pipeline::wake)?;
+                self.check_deadline(now_us);
+                return Ok(());
             }
             Timer::Done(ticket) => match process.tickets.remove(&ticket) {
                 None => return Ok(()),
@@ -449,6 +451,17 @@ impl Machine {
             },
         };
         self.take_input(now_us, later, |pipeline, context| pipeline.receive(message, context))
+    }
+
+    /// After a pipeline was woken, what it waits for lies ahead: else its driver would spin.
+    fn check_deadline(&mut self, now_us: u64) {
+        let Some(process) = &self.process else { return };
+        let deadline =
+            process.pipeline.deadline().map(|at| process.executor.began_us + at.as_micros() as u64);
+        if let Some(at) = deadline.filter(|at| *at < now_us) {
+            let by = format!("it waits at {now_us} us for {at} us");
+            lock(&self.checker).broken("a pipeline waits for no time that has passed", by);
+        }
     }
 
     fn take_input(

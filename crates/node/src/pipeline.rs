@@ -24,7 +24,7 @@ use reprise_model::mutation::{self, Mutation};
 use reprise_model::order::{Order, Work};
 use reprise_model::statement::StatementId;
 use reprise_planner::demand::ReceiptStatus;
-use reprise_planner::planner::{Planner, Pruned};
+use reprise_planner::planner::{Planner, Pruned, WantedBundle};
 use reprise_prover::backend::Backend;
 use reprise_prover::engine::{Effect, Engine, Request};
 use reprise_prover::failure::Failure;
@@ -289,8 +289,18 @@ impl Pipeline {
 
     /// When [`wake`](Self::wake) next has something to do, if ever without another input.
     pub fn deadline(&self) -> Option<Duration> {
-        let settler = self.settler.as_ref().and_then(Settler::again_at);
+        // A refused settlement is tried again when it is the next, its receipt is stored, and the store can be asked.
+        let settler = self.settler.as_ref().filter(|_| self.deferred.again_at().is_none());
+        let settler = settler.filter(|_| self.to_settle().is_some()).and_then(Settler::again_at);
         self.engine.deadline().into_iter().chain(self.deferred.again_at()).chain(settler).min()
+    }
+
+    /// The oldest unsettled bundle, where its receipt is stored and nothing forbids to settle it.
+    fn to_settle(&self) -> Option<&Arc<WantedBundle>> {
+        let wanted = self.planner.bundles().next()?;
+        let stored = self.engine.known(&wanted.order.id) == Some(true);
+        // A wrong root on the L1 cannot be taken back; what is not settled can be settled later.
+        (stored && !self.watcher.is_state_in_doubt()).then_some(wanted)
     }
 
     /// Starts no further proof; what runs is finished and stored.
@@ -678,20 +688,14 @@ impl Pipeline {
 
     /// Submits the oldest unsettled bundle if its proof is stored.
     fn settle(&mut self, context: &mut Context<'_>) -> Result<(), RunError> {
-        if self.watcher.is_state_in_doubt() {
-            // A wrong root on the L1 cannot be taken back; what is not settled can be settled later.
-            return Ok(());
+        if self.planner.bundles().next().is_none() {
+            self.settler.iter_mut().for_each(Settler::relieve);
         }
         let tip = self.tree.tip().block_hash();
-        let Some(wanted) = self.planner.bundles().next().cloned() else {
-            self.settler.iter_mut().for_each(Settler::relieve);
-            return Ok(());
-        };
+        let Some(wanted) = self.to_settle().cloned() else { return Ok(()) };
         let at = Moment { now: context.executor.now(), since_epoch: context.executor.since_epoch() };
         let (bundle, order) = (&wanted.bundle, &wanted.order);
-        if !self.settler.as_ref().is_some_and(|settler| settler.is_due(order.id, tip, at.now))
-            || self.engine.known(&order.id) != Some(true)
-        {
+        if !self.settler.as_ref().is_some_and(|settler| settler.is_due(order.id, tip, at.now)) {
             return Ok(());
         }
         let (statement, claim) = (&order.statement, &order.claim);

@@ -14,7 +14,7 @@ fn no_invariant_is_broken_under_any_faults() {
     assert!(sums.reorgs > 0 && sums.flips > 0 && sums.crashes > 0 && sums.faults > 0 && sums.hits > 0);
     assert!(sums.worlds_exact > 0, "some worlds count proofs exactly");
     assert_eq!(sums.worlds_came_back, sums.worlds_came_back_and_hit, "what is stored answers");
-    assert!(sums.worlds_came_back * 10 >= sums.worlds * 8, "{} of {}", sums.worlds_came_back, sums.worlds);
+    assert!(sums.worlds_came_back * 10 >= sums.worlds * 7, "{} of {}", sums.worlds_came_back, sums.worlds);
 }
 
 #[test]
