@@ -12,6 +12,9 @@
 //! | `choose` | what a run is made of, as the settings choose it |
 //! | `kaspa` | Kaspa L1s; `reprise record` and `reprise found-covenant` |
 //! | `run` | `reprise run` |
+//! | `fleet` | the fleet of a run, as the settings name it |
+//! | `worker` | `reprise worker` |
+//! | `jobs` | `reprise jobs` |
 //! | `stop` | Ctrl-C |
 //! | `metrics` | what a run serves to Prometheus |
 //! | `progress` | what a run shows while it runs |
@@ -36,6 +39,9 @@ mod cli;
 mod doctor;
 mod exit;
 mod failure;
+mod fleet;
+#[cfg(feature = "fleet")]
+mod jobs;
 mod kaspa;
 mod metrics;
 mod progress;
@@ -48,6 +54,8 @@ mod sim;
 mod sizing;
 mod sources;
 mod stop;
+#[cfg(feature = "fleet")]
+mod worker;
 
 use std::process::ExitCode;
 
@@ -101,6 +109,10 @@ fn dispatch(systems: &ProofSystems, cli: &Cli, matches: &ArgMatches) -> Result<E
         Command::Claims(args) => {
             kaspa::claims(args, &settings, &choose::backend(&settings, systems)?, cli.json)
         }
+        #[cfg(feature = "fleet")]
+        Command::Worker(args) => worker::worker(args, &settings, systems, cli.json),
+        #[cfg(feature = "fleet")]
+        Command::Jobs(args) => jobs::jobs(&args.command, &settings, cli.json),
         Command::Doctor => doctor::doctor(&settings, systems, cli.json),
     }
 }

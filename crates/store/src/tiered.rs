@@ -10,8 +10,7 @@
 //! * **Errors are not misses**, are counted apart, and are not kept.
 //!
 //! A *shared* tier, between installations, does not belong here: what comes from elsewhere is verified before it
-//! is believed. Its place is a [`ReceiptStore`](crate::ReceiptStore) in front of this one, which on a miss asks
-//! its peers and puts what verifies, with [`Origin::Imported`](crate::provenance::Origin). It is not built.
+//! is believed. It is a [`ReceiptStore`](crate::ReceiptStore) in front of this one, `reprise_fleet::tier`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
