@@ -109,7 +109,10 @@ pub(crate) fn command() -> clap::Command {
         command = command.arg(flag(setting).global(true));
     }
     for (subcommand, shown) in SHOWN {
+        // Those of a command with commands of its own can be said after these.
+        let nested = *subcommand == "jobs";
         let flags = table.get_arguments().filter(|setting| shown.has(setting)).map(flag);
+        let flags = flags.map(|flag| flag.global(nested));
         command = command.mut_subcommand(*subcommand, |command| command.args(flags));
     }
     // These need a node: for them the default of this setting is none.

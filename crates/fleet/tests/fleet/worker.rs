@@ -12,7 +12,7 @@ use reprise_model::statement::{ClaimScheme, Kind};
 use reprise_prover::backend::Backend;
 use reprise_prover::mock::MockConfig;
 
-use crate::bench::{Fleet, id, mock, mock_with, policy, receipt, settings, task, until};
+use crate::bench::{Fleet, id, mock, mock_with, receipt, settings, task, until};
 
 /// Offers tasks as a node would.
 fn offer(fleet: &Fleet, numbers: impl IntoIterator<Item = u8>) {
