@@ -31,12 +31,20 @@ struct Ledger {
     finished: BTreeMap<String, u64>,
     /// Attempts whose process was killed, whose lease was lost, or that were given back.
     excused: BTreeMap<String, u64>,
+    /// Every line about a statement, for whoever has to find out.
+    lines: BTreeMap<String, Vec<String>>,
 }
 
 impl Ledger {
-    fn add(&mut self, said: &[String]) {
+    fn add(&mut self, name: &str, said: &[String]) {
         let mut open: BTreeMap<String, u64> = BTreeMap::new();
         for line in said {
+            if let Some(id) =
+                line.split(|c: char| c.is_whitespace() || c == '=').find(|word| word.starts_with("stm:"))
+            {
+                let id = id.trim_end_matches(':').to_owned();
+                self.lines.entry(id).or_default().push(format!("{name}: {line}"));
+            }
             if let Some(id) = begun(line) {
                 *self.begun.entry(id.into()).or_default() += 1;
                 *open.entry(id.into()).or_default() += 1;
@@ -89,7 +97,7 @@ fn round(ground: &Ground, draws: &mut Draws, reference: &Value, kills_left: u64,
             if slot.as_mut().is_some_and(Process::is_over) {
                 let (status, report, said) = slot.take().unwrap().ended();
                 assert!(status.success(), "{what}: {report}\n{}", said.join("\n"));
-                ledger.add(&said);
+                ledger.add(&format!("node {number}"), &said);
                 reports[number] = Some(report);
             }
         }
@@ -100,14 +108,14 @@ fn round(ground: &Ground, draws: &mut Draws, reference: &Value, kills_left: u64,
         match draws.below(12) {
             0..=5 => {
                 let number = draws.below(WORKERS as u64) as usize;
-                ledger.add(&workers[number].take().unwrap().kill());
+                ledger.add(&format!("worker {number}, killed"), &workers[number].take().unwrap().kill());
                 kills += 1;
                 workers[number] = Some(worker(number, kills));
             }
             6..=8 => {
                 let number = draws.below(NODES as u64) as usize;
                 if let Some(running) = nodes[number].take() {
-                    ledger.add(&running.kill());
+                    ledger.add(&format!("node {number}, killed"), &running.kill());
                     kills += 1;
                     nodes[number] = Some(node(number));
                 }
@@ -125,7 +133,7 @@ fn round(ground: &Ground, draws: &mut Draws, reference: &Value, kills_left: u64,
     for worker in workers.into_iter().flatten() {
         let (status, report, said) = worker.ended();
         assert!(status.success(), "{what}: {report}\n{}", said.join("\n"));
-        ledger.add(&said);
+        ledger.add("a worker", &said);
     }
     for report in reports.iter().flatten() {
         assert_eq!(report["state_root"], reference["state_root"], "{what}");
@@ -135,8 +143,9 @@ fn round(ground: &Ground, draws: &mut Draws, reference: &Value, kills_left: u64,
     let count = |of: &BTreeMap<String, u64>, id: &str| of.get(id).copied().unwrap_or(0);
     for (id, times) in &ledger.begun {
         let (finished, excused) = (count(&ledger.finished, id), count(&ledger.excused, id));
-        assert_eq!(*times, finished + excused, "{what}: {id}");
-        assert!(finished <= 1, "{what}: {id} was proved {finished} times");
+        let told = ledger.lines[id].join("\n");
+        assert_eq!(*times, finished + excused, "{what}: {id}\n{told}");
+        assert!(finished <= 1, "{what}: {id} was proved {finished} times\n{told}");
     }
     assert_eq!(
         ledger.begun.len() as u64,

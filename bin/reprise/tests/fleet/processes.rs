@@ -41,7 +41,7 @@ impl Ground {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("REPRISE_")) {
             command.env_remove(name);
         }
-        command.args(args).args(["--jobs", &self.url, "--lease", LEASE]);
+        command.env("NO_COLOR", "1").args(args).args(["--jobs", &self.url, "--lease", LEASE]);
         command
     }
 
@@ -79,7 +79,8 @@ impl Ground {
         let receipts = self.path("receipts").display().to_string();
         let args = ["run", "--backend", "mock", "--mock-cost", cost, "--receipts", &receipts, "--json"];
         let mut command = self.command(&[&args, more].concat());
-        command.args(["--log", "warn,reprise=info", "--data-dir"]).arg(dir);
+        // A database that is started again is waited for, however slow this machine is: going on alone is another test's.
+        command.args(["--fleet-patience", "240", "--log", "warn,reprise=info", "--data-dir"]).arg(dir);
         Process::start(command, told)
     }
 }
