@@ -236,17 +236,17 @@ impl Queue {
 
     /// Somebody who proved these without a lease has verified receipts of them in the shared store.
     pub fn settle(&self, statements: &[StatementId]) -> Result<usize, JobsError> {
-        self.decide(statements, |row, now_ms| machine::settle(row, now_ms))
+        self.decide(statements, machine::settle)
     }
 
     /// Nobody wants these; how many that changed. Of those that run, the end is asked for.
     pub fn cancel(&self, statements: &[StatementId]) -> Result<usize, JobsError> {
-        self.decide(statements, |row, now_ms| machine::cancel(row, now_ms))
+        self.decide(statements, machine::cancel)
     }
 
     /// These are to be tried again, with a new budget; how many that changed.
     pub fn retry(&self, statements: &[StatementId]) -> Result<usize, JobsError> {
-        self.decide(statements, |row, now_ms| machine::retry(row, now_ms))
+        self.decide(statements, machine::retry)
     }
 
     /// These are to be tried no more; how many that changed.
