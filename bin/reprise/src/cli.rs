@@ -67,13 +67,22 @@ impl Flags {
 /// The setting that every command has as a flag.
 const DATA_DIR: &str = "data-dir";
 
-const SHOWN: [(&str, Flags); 5] = [
+const SHOWN: &[(&str, Flags)] = &[
     ("run", Flags::All),
     ("record", Flags::These(&["l1", "lane", "covenant", "deposit", "from", "min-confirmations"])),
     ("claims", Flags::These(&KASPA)),
     ("doctor", Flags::These(&KASPA)),
     ("found-covenant", Flags::These(&["l1", "key-file", "fee-max", "backend", "covenant-proof"])),
+    #[cfg(feature = "fleet")]
+    ("worker", Flags::These(&WORKER)),
+    #[cfg(feature = "fleet")]
+    ("jobs", Flags::These(&["jobs", "lease"])),
 ];
+
+/// The settings of a fleet, and of how one of its machines proves.
+#[cfg(feature = "fleet")]
+const WORKER: [&str; 8] =
+    ["jobs", "receipts", "lease", "backend", "permits", "prove-timeout", "shutdown-grace", "mock-cost"];
 
 /// The settings that name a Kaspa lane, its covenant and the key that pays.
 const KASPA: [&str; 9] = [
@@ -100,8 +109,11 @@ pub(crate) fn command() -> clap::Command {
         command = command.arg(flag(setting).global(true));
     }
     for (subcommand, shown) in SHOWN {
+        // Those of a command with commands of its own can be said after these.
+        let nested = *subcommand == "jobs";
         let flags = table.get_arguments().filter(|setting| shown.has(setting)).map(flag);
-        command = command.mut_subcommand(subcommand, |command| command.args(flags));
+        let flags = flags.map(|flag| flag.global(nested));
+        command = command.mut_subcommand(*subcommand, |command| command.args(flags));
     }
     // These commands need a node: for them the setting has no default.
     for subcommand in ["record", "found-covenant", "claims"] {
@@ -191,6 +203,23 @@ Examples:
   reprise claims --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --json
   reprise claims pay --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY")]
     Claims(ClaimsArgs),
+    /// Prove for a fleet: claim jobs, prove them, share the receipts
+    ///
+    /// It needs neither a chain nor a data directory: jobs come from PostgreSQL, receipts go to the shared store, and every
+    /// node that asked verifies them. On Ctrl-C or a termination what runs is finished within --shutdown-grace, and the rest
+    /// is given back.
+    #[cfg(feature = "fleet")]
+    #[command(after_help = "\
+Example:
+  reprise worker --jobs postgres://prover@db/reprise --receipts s3://receipts/mainnet --backend mock")]
+    Worker(WorkerArgs),
+    /// Look into the jobs of a fleet, and decide about them
+    #[cfg(feature = "fleet")]
+    #[command(after_help = "\
+Examples:
+  reprise jobs ls --state running
+  reprise jobs workers --jobs postgres://me@db/reprise --json")]
+    Jobs(JobsArgs),
     /// Show the settings in effect, where each came from, and what this build can do; with --l1 kaspa:URL, also the
     /// state of the node, the lane, the covenant and the key
     #[command(after_help = "\
@@ -198,6 +227,121 @@ Examples:
   reprise doctor --config reprise.toml
   reprise doctor --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY")]
     Doctor,
+}
+
+#[cfg(feature = "fleet")]
+#[derive(Debug, Args)]
+pub(crate) struct WorkerArgs {
+    /// What it is called, once over the fleet [default: the host's name and the process]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+
+    /// The kinds of proof it makes: transaction, batch, aggregate, with commas between [default: all]
+    #[arg(long, value_name = "KINDS", value_delimiter = ',')]
+    pub(crate) kinds: Vec<String>,
+
+    /// Gigabytes of memory that it has for each proof: it is given what takes no more
+    #[arg(long, value_name = "GB", default_value_t = 0)]
+    pub(crate) memory: u16,
+}
+
+#[cfg(feature = "fleet")]
+#[derive(Debug, Args)]
+pub(crate) struct JobsArgs {
+    #[command(subcommand)]
+    pub(crate) command: JobsCommand,
+}
+
+#[cfg(feature = "fleet")]
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobsCommand {
+    /// List jobs, the most urgent first
+    #[command(after_help = "\
+Example:
+  reprise jobs ls --state quarantined")]
+    Ls {
+        /// Only those in this state: queued, running, done, quarantined or cancelled
+        #[arg(long, value_name = "STATE")]
+        state: Option<String>,
+        /// Only those that this worker claimed last
+        #[arg(long, value_name = "NAME")]
+        worker: Option<String>,
+        /// At most so many
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        limit: usize,
+    },
+    /// Show one job
+    #[command(after_help = "\
+Example:
+  reprise jobs show 5f1c09")]
+    Show {
+        /// Its statement id, with stm: or without; a unique beginning is enough
+        id: String,
+    },
+    /// Say what a job waits for
+    #[command(after_help = "\
+Example:
+  reprise jobs why 5f1c09")]
+    Why {
+        /// Its statement id, with stm: or without; a unique beginning is enough
+        id: String,
+    },
+    /// Ask for the end of jobs that nobody wants; one that a node still wants is offered again
+    #[command(after_help = "\
+Example:
+  reprise jobs cancel 5f1c09")]
+    Cancel {
+        /// Their statement ids; unique beginnings are enough
+        #[arg(required = true)]
+        ids: Vec<String>,
+    },
+    /// Try jobs again at once that wait after a failure, with a new budget
+    #[command(after_help = "\
+Example:
+  reprise jobs retry 5f1c09")]
+    Retry {
+        /// Their statement ids; unique beginnings are enough
+        #[arg(required = true)]
+        ids: Vec<String>,
+    },
+    /// Put jobs into quarantine: no worker is given them, and a node that wants one proves it itself
+    #[command(after_help = "\
+Example:
+  reprise jobs quarantine 5f1c09 --reason memory")]
+    Quarantine {
+        /// Their statement ids; unique beginnings are enough
+        #[arg(required = true)]
+        ids: Vec<String>,
+        /// Why
+        #[arg(long, value_name = "TEXT", default_value = "by hand")]
+        reason: String,
+    },
+    /// Release jobs from quarantine, with a new budget
+    #[command(after_help = "\
+Example:
+  reprise jobs release 5f1c09")]
+    Release {
+        /// Their statement ids; unique beginnings are enough
+        #[arg(required = true)]
+        ids: Vec<String>,
+    },
+    /// List the machines that prove and what came of their claims; shut one out, or let it in again
+    #[command(after_help = "\
+Example:
+  reprise jobs workers --evict prover-7")]
+    Workers {
+        /// Give this one nothing any more
+        #[arg(long, value_name = "NAME")]
+        evict: Option<String>,
+        /// Let this one in again
+        #[arg(long, value_name = "NAME")]
+        admit: Option<String>,
+    },
+    /// Count jobs by class and state, with the age of the oldest: how many machines are needed
+    #[command(after_help = "\
+Example:
+  reprise jobs stats --json")]
+    Stats,
 }
 
 #[derive(Debug, Args)]
@@ -542,7 +686,7 @@ mod tests {
         for (subcommand, shown) in SHOWN {
             let Flags::These(names) = shown else { continue };
             let subcommand = command.find_subcommand(subcommand).unwrap();
-            for name in names {
+            for name in *names {
                 assert!(subcommand.get_arguments().any(|arg| arg.get_long() == Some(name)), "{name}");
             }
         }

@@ -12,6 +12,9 @@
 //! | `choose` | the parts of a run that the settings choose: backend, L1, store |
 //! | `kaspa` | Kaspa L1s; `reprise record` and `reprise found-covenant` |
 //! | `run` | `reprise run` |
+//! | `fleet` | the fleet of a run, as the settings name it |
+//! | `worker` | `reprise worker` |
+//! | `jobs` | `reprise jobs` |
 //! | `stop` | Ctrl-C |
 //! | `metrics` | the metrics and the health endpoint of a run |
 //! | `progress` | the progress of a run on the terminal |
@@ -36,6 +39,9 @@ mod cli;
 mod doctor;
 mod exit;
 mod failure;
+mod fleet;
+#[cfg(feature = "fleet")]
+mod jobs;
 mod kaspa;
 mod metrics;
 mod progress;
@@ -48,6 +54,8 @@ mod sim;
 mod sizing;
 mod sources;
 mod stop;
+#[cfg(feature = "fleet")]
+mod worker;
 
 use std::process::ExitCode;
 
@@ -101,6 +109,10 @@ fn dispatch(systems: &ProofSystems, cli: &Cli, matches: &ArgMatches) -> Result<E
         Command::Claims(args) => {
             kaspa::claims(args, &settings, &choose::backend(&settings, systems)?, cli.json)
         }
+        #[cfg(feature = "fleet")]
+        Command::Worker(args) => worker::worker(args, &settings, systems, cli.json),
+        #[cfg(feature = "fleet")]
+        Command::Jobs(args) => jobs::jobs(&args.command, &settings, cli.json),
         Command::Doctor => doctor::doctor(&settings, systems, cli.json),
     }
 }

@@ -13,6 +13,7 @@ use crate::choose;
 use crate::cli::RunArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::fleet;
 use crate::metrics::Metered;
 use crate::progress::{Bars, Lines};
 use crate::settings::Settings;
@@ -40,7 +41,10 @@ pub(crate) fn run(
     let store = choose::store(settings, &dir, systems)?;
     wiring.data_dir = Some(dir.clone());
     store.describe(chosen.backend.profile())?;
-    let node = wire::build_node(wiring, l1, chosen.backend, chosen.hasher, store.clone())?;
+    // It outlives the node: what it proves for others then is finished or given back.
+    let fleet::Joined { backend, store, _member } =
+        fleet::join(settings, chosen.backend, store, &mut wiring)?;
+    let node = wire::build_node(wiring, l1, backend, chosen.hasher, store.clone())?;
     let stop = stop::on_signal()?;
     let mut display: Box<dyn Observer> =
         if std::io::stderr().is_terminal() { Box::new(Bars::new()) } else { Box::new(Lines::default()) };

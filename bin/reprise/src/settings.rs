@@ -47,6 +47,8 @@ pub(crate) struct Settings {
     #[command(flatten)]
     pub(crate) receipts: ReceiptSettings,
     #[command(flatten)]
+    pub(crate) fleet: FleetSettings,
+    #[command(flatten)]
     pub(crate) observing: ObservingSettings,
 
     /// The source of each value.
@@ -232,6 +234,41 @@ pub(crate) struct ReceiptSettings {
 }
 
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "A fleet")]
+pub(crate) struct FleetSettings {
+    /// Where the jobs of a fleet are: postgres://USER@HOST:PORT/DATABASE, or none. The variable PGPASSWORD may hold the
+    /// password
+    #[arg(id = "jobs", long = "jobs", value_name = "URL", default_value = "none", value_parser = fleet_or_none)]
+    pub(crate) jobs: OrNone<String>,
+
+    /// Where receipts are shared: s3://BUCKET/PREFIX (region, endpoint and credentials are the variables AWS_…), a directory
+    /// that all machines see, or none
+    #[arg(id = "receipts", long = "receipts", value_name = "URL", default_value = "none", value_parser = fleet_or_none)]
+    pub(crate) receipts: OrNone<String>,
+
+    /// How many statements a node asks of its fleet at a time; what it proves itself are its permits
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = permits)]
+    pub(crate) fleet_permits: usize,
+
+    /// Seconds for which the fleet may be out of reach before a node proves itself
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub(crate) fleet_patience: u64,
+
+    /// Seconds without a sign of life after which a job is given to another; the same for all of a fleet
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = seconds)]
+    pub(crate) lease: u64,
+
+    /// Gigabytes of memory that a proof of a transaction, batch and aggregate takes: it is given to a worker that has as
+    /// much
+    #[arg(long, value_name = "TX,BATCH,AGGREGATE", default_value = "0,0,0", value_parser = numbers::<3>)]
+    pub(crate) proof_memory: [u64; 3],
+
+    /// Hours for which a shared receipt is kept, at least one, or none: for good. What a node needs it keeps itself
+    #[arg(long, value_name = "HOURS", default_value = "none", value_parser = number_or_none)]
+    pub(crate) shared_hours: OrNone<u64>,
+}
+
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Observing")]
 pub(crate) struct ObservingSettings {
     /// Serve Prometheus metrics at http://ADDR/metrics, for instance on 127.0.0.1:9464, or none
@@ -284,6 +321,7 @@ impl Settings {
                 fixed.map_or_else(|| self.default(name), |value| value.display().to_string())
             };
             let (value, from) = self.sources.said(name).unwrap_or_else(|| (default(), "default"));
+            let value = without_password(&value);
             Origin { name: name.into(), value, from }
         };
         table().get_arguments().map(origin).collect()
@@ -472,6 +510,30 @@ fn prove_apart(text: &str) -> Result<ProveApart, &'static str> {
         "never" => Ok(ProveApart::Never),
         "auto" => Ok(ProveApart::Auto),
         _ => Err("it is always, never or auto"),
+    }
+}
+
+fn seconds(text: &str) -> Result<u64, &'static str> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("say a whole number of seconds, 1 or more"),
+        Ok(seconds) => Ok(seconds),
+    }
+}
+
+fn fleet_or_none(text: &str) -> Result<OrNone<String>, &'static str> {
+    match text {
+        "" => Err("say an address or none"),
+        "none" => Ok(None),
+        _ if cfg!(feature = "fleet") => Ok(Some(text.into())),
+        _ => Err("this build has no fleet: build it with the feature `fleet`"),
+    }
+}
+
+/// An address without what may be a password.
+fn without_password(value: &str) -> String {
+    match value.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?))) {
+        Some((scheme, (_, place))) => format!("{scheme}://…@{place}"),
+        None => value.into(),
     }
 }
 

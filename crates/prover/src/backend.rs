@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use reprise_model::coordinate::Coordinate;
 use reprise_model::digest::ProgramId;
 use reprise_model::limits::Limits;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
@@ -34,6 +35,7 @@ pub struct Proof {
 #[derive(Debug, Default)]
 pub struct Control {
     device: usize,
+    place: Option<Coordinate>,
     cancelled: AtomicBool,
     metered: AtomicBool,
     nanoseconds: AtomicU64,
@@ -43,6 +45,17 @@ impl Control {
     /// The control of an attempt on a device.
     pub fn on(device: usize) -> Self {
         Self { device, ..Self::default() }
+    }
+
+    /// Of an attempt at what is wanted at this place.
+    #[must_use]
+    pub fn at(self, place: Coordinate) -> Self {
+        Self { place: Some(place), ..self }
+    }
+
+    /// Where what it proves is wanted, if somebody said so. Another's queue orders its work by this.
+    pub fn place(&self) -> Option<&Coordinate> {
+        self.place.as_ref()
     }
 
     /// The device it runs on, counted from 0. There are as many as proofs may run at a time.

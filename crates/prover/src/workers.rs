@@ -145,7 +145,8 @@ impl Workers {
 
     /// Gives an order to the thread of its device.
     pub fn assign(&mut self, assignment: Assignment) {
-        let attempt = Arc::new(Attempt { control: Control::on(assignment.device), ..Attempt::default() });
+        let control = Control::on(assignment.device).at(assignment.order.coordinate);
+        let attempt = Arc::new(Attempt { control, ..Attempt::default() });
         self.attempts.insert(assignment.order.id, attempt.clone());
         self.shared.state().queue.push_back((assignment, attempt));
         self.shared.changed.notify_all();

@@ -9,8 +9,8 @@
 //!   its keys. A read that overlaps a commit returns what it read and caches nothing.
 //! * **Errors are not misses.** They have a counter of their own, and are not cached.
 //!
-//! A *shared* tier, between installations, does not belong here: a receipt from elsewhere must be verified first. Its place is a [`ReceiptStore`](crate::ReceiptStore) in front of this one, which on a miss asks
-//! its peers and puts what verifies, with [`Origin::Imported`](crate::provenance::Origin). It is not built.
+//! A *shared* tier, between installations, does not belong here: a receipt from elsewhere must be verified first. It is a
+//! [`ReceiptStore`](crate::ReceiptStore) in front of this one, `reprise_fleet::tier`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -23,8 +23,6 @@ const INTERNAL: &[&str] = &[
     "house",
     "impl",
     "inbox",
-    "job",
-    "jobs",
     "mutex",
     "observer",
     "oracle",
@@ -40,7 +38,6 @@ const INTERNAL: &[&str] = &[
     "trait",
     "unwrap",
     "watcher",
-    "worker",
 ];
 
 /// What a message without a placeholder may be about.

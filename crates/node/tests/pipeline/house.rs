@@ -20,6 +20,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("kaspa", &["chain", "disk", "kaspa-lane", "model", "node", "settler"]),
     ("kaspa-lane", &["model"]),
     ("miden", &["ledger", "model", "prover"]),
+    ("jobs", &["model"]),
+    ("fleet", &["jobs", "model", "prover", "store"]),
+    ("postgres", &["jobs", "model"]),
+    ("objects", &["fleet"]),
     ("risc0", &["kaspa", "model", "prover", "risc0-guests"]),
 ];
 

@@ -1,0 +1,254 @@
+//! What a row holds, and the statements that read and write rows.
+
+use reprise_jobs::JobsError;
+use reprise_jobs::job::{Class, Job, Priority, State};
+use reprise_jobs::worker::{Tally, Worker, WorkerName};
+use reprise_model::digest::{Digest, ProfileId};
+use reprise_model::statement::{Kind, StatementId};
+use tokio_postgres::types::{FromSql, ToSql, Type};
+use tokio_postgres::{Client, Row};
+
+use crate::pool::Asking;
+
+/// The columns of a job, in the order in which they are read.
+pub(crate) const JOB: &str = "id, kind, profile, memory, priority, input, state, at_ms, flag, holder, fence, failures, \
+                              lapses, reason, offered_ms, changed_ms";
+
+/// The columns of a worker, in the order in which they are read.
+pub(crate) const WORKER: &str = "name, claimed, completed, confirmed, rejected, failed, lapsed, released, strikes, \
+                                 struck_ms, seen_ms, evicted";
+
+/// A parameter of a statement, with its type: so that nothing has to be prepared.
+pub(crate) type Parameter<'p> = (&'p (dyn ToSql + Sync), Type);
+
+/// The time, by the server unless the parameter with this number says another.
+pub(crate) fn now(parameter: usize) -> String {
+    format!("COALESCE(${parameter}, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)")
+}
+
+/// A column; an error names the row and the field.
+fn column<'r, T: FromSql<'r>>(
+    row: &'r Row,
+    at: &str,
+    index: usize,
+    field: &'static str,
+) -> Result<T, JobsError> {
+    row.try_get(index).map_err(|_| damaged(row, at, field))
+}
+
+fn damaged(row: &Row, at: &str, field: &'static str) -> JobsError {
+    let id: Vec<u8> = row.try_get(0).unwrap_or_default();
+    let id = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    JobsError::Damaged { at: at.into(), id, field }
+}
+
+/// Reads a job.
+pub(crate) fn job(row: &Row, at: &str) -> Result<Job, JobsError> {
+    let wrong = |field| damaged(row, at, field);
+    let bytes = |index, field| -> Result<[u8; 32], JobsError> {
+        let bytes: &[u8] = column(row, at, index, field)?;
+        bytes.try_into().map_err(|_| wrong(field))
+    };
+    let count = |index, field| -> Result<u32, JobsError> {
+        u32::try_from(column::<i32>(row, at, index, field)?).map_err(|_| wrong(field))
+    };
+    let long = |index, field| -> Result<u64, JobsError> {
+        u64::try_from(column::<i64>(row, at, index, field)?).map_err(|_| wrong(field))
+    };
+    let kind: i16 = column(row, at, 1, "kind")?;
+    let kind = Kind::ALL.into_iter().find(|known| *known as i16 == kind).ok_or_else(|| wrong("kind"))?;
+    let memory = u16::try_from(column::<i32>(row, at, 3, "memory")?).map_err(|_| wrong("memory"))?;
+    let (at_ms, flag): (u64, bool) = (long(7, "at_ms")?, column(row, at, 8, "flag")?);
+    let state = match column::<i16>(row, at, 6, "state")? {
+        0 => State::Queued { not_before_ms: at_ms },
+        1 => State::Running { until_ms: at_ms, cancel: flag },
+        2 => State::Done { confirmed: flag },
+        3 => State::Quarantined,
+        4 => State::Cancelled,
+        _ => return Err(wrong("state")),
+    };
+    let holder: Option<&str> = column(row, at, 9, "holder")?;
+    let holder = holder.map(WorkerName::new).transpose().map_err(|_| wrong("holder"))?;
+    Ok(Job {
+        id: StatementId(bytes(0, "id")?),
+        class: Class { kind, profile: ProfileId(bytes(2, "profile")?), memory },
+        priority: Priority(column(row, at, 4, "priority")?),
+        input: Digest(bytes(5, "input")?),
+        state,
+        holder,
+        fence: long(10, "fence")?,
+        failures: count(11, "failures")?,
+        lapses: count(12, "lapses")?,
+        reason: column(row, at, 13, "reason")?,
+        offered_ms: long(14, "offered_ms")?,
+        changed_ms: long(15, "changed_ms")?,
+    })
+}
+
+/// Reads a worker.
+pub(crate) fn worker(row: &Row, at: &str) -> Result<Worker, JobsError> {
+    let wrong = |field| JobsError::Damaged { at: at.into(), id: row.try_get(0).unwrap_or_default(), field };
+    let long = |index, field| -> Result<u64, JobsError> {
+        let value: i64 = row.try_get(index).map_err(|_| wrong(field))?;
+        u64::try_from(value).map_err(|_| wrong(field))
+    };
+    let name: &str = row.try_get(0).map_err(|_| wrong("name"))?;
+    let tally = Tally {
+        claimed: long(1, "claimed")?,
+        completed: long(2, "completed")?,
+        confirmed: long(3, "confirmed")?,
+        rejected: long(4, "rejected")?,
+        failed: long(5, "failed")?,
+        lapsed: long(6, "lapsed")?,
+        released: long(7, "released")?,
+    };
+    Ok(Worker {
+        name: WorkerName::new(name).map_err(|_| wrong("name"))?,
+        tally,
+        strikes: long(8, "strikes")?,
+        struck_ms: long(9, "struck_ms")?,
+        seen_ms: long(10, "seen_ms")?,
+        evicted: row.try_get(11).map_err(|_| wrong("evicted"))?,
+    })
+}
+
+/// Many jobs, column by column.
+struct Columns {
+    id: Vec<Vec<u8>>,
+    kind: Vec<i16>,
+    profile: Vec<Vec<u8>>,
+    memory: Vec<i32>,
+    priority: Vec<i64>,
+    input: Vec<Vec<u8>>,
+    state: Vec<i16>,
+    at_ms: Vec<i64>,
+    flag: Vec<bool>,
+    holder: Vec<Option<String>>,
+    fence: Vec<i64>,
+    failures: Vec<i32>,
+    lapses: Vec<i32>,
+    reason: Vec<Option<String>>,
+    offered_ms: Vec<i64>,
+    changed_ms: Vec<i64>,
+}
+
+/// As a database has it: no larger than what it takes.
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn signed_count(value: u32) -> i32 {
+    i32::try_from(value).unwrap_or(i32::MAX)
+}
+
+impl Columns {
+    fn of(jobs: &[Job]) -> Self {
+        let state = |job: &Job| match job.state {
+            State::Queued { not_before_ms } => (0, not_before_ms, false),
+            State::Running { until_ms, cancel } => (1, until_ms, cancel),
+            State::Done { confirmed } => (2, 0, confirmed),
+            State::Quarantined => (3, 0, false),
+            State::Cancelled => (4, 0, false),
+        };
+        Self {
+            id: jobs.iter().map(|job| job.id.0.to_vec()).collect(),
+            kind: jobs.iter().map(|job| job.class.kind as i16).collect(),
+            profile: jobs.iter().map(|job| job.class.profile.0.to_vec()).collect(),
+            memory: jobs.iter().map(|job| i32::from(job.class.memory)).collect(),
+            priority: jobs.iter().map(|job| job.priority.0).collect(),
+            input: jobs.iter().map(|job| job.input.0.to_vec()).collect(),
+            state: jobs.iter().map(|job| state(job).0).collect(),
+            at_ms: jobs.iter().map(|job| signed(state(job).1)).collect(),
+            flag: jobs.iter().map(|job| state(job).2).collect(),
+            holder: jobs.iter().map(|job| job.holder.as_ref().map(ToString::to_string)).collect(),
+            fence: jobs.iter().map(|job| signed(job.fence)).collect(),
+            failures: jobs.iter().map(|job| signed_count(job.failures)).collect(),
+            lapses: jobs.iter().map(|job| signed_count(job.lapses)).collect(),
+            reason: jobs.iter().map(|job| job.reason.clone()).collect(),
+            offered_ms: jobs.iter().map(|job| signed(job.offered_ms)).collect(),
+            changed_ms: jobs.iter().map(|job| signed(job.changed_ms)).collect(),
+        }
+    }
+
+    fn parameters(&self) -> [Parameter<'_>; 16] {
+        [
+            (&self.id, Type::BYTEA_ARRAY),
+            (&self.kind, Type::INT2_ARRAY),
+            (&self.profile, Type::BYTEA_ARRAY),
+            (&self.memory, Type::INT4_ARRAY),
+            (&self.priority, Type::INT8_ARRAY),
+            (&self.input, Type::BYTEA_ARRAY),
+            (&self.state, Type::INT2_ARRAY),
+            (&self.at_ms, Type::INT8_ARRAY),
+            (&self.flag, Type::BOOL_ARRAY),
+            (&self.holder, Type::TEXT_ARRAY),
+            (&self.fence, Type::INT8_ARRAY),
+            (&self.failures, Type::INT4_ARRAY),
+            (&self.lapses, Type::INT4_ARRAY),
+            (&self.reason, Type::TEXT_ARRAY),
+            (&self.offered_ms, Type::INT8_ARRAY),
+            (&self.changed_ms, Type::INT8_ARRAY),
+        ]
+    }
+}
+
+const UNNEST: &str = "unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+
+/// Writes rows that are there.
+pub(crate) async fn update(client: &Client, jobs: &[Job]) -> Result<(), Asking> {
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    let statement = format!(
+        "UPDATE reprise_jobs AS job SET priority = new.priority, input = new.input, state = new.state, \
+         at_ms = new.at_ms, flag = new.flag, holder = new.holder, fence = new.fence, failures = new.failures, \
+         lapses = new.lapses, reason = new.reason, changed_ms = new.changed_ms FROM {UNNEST} AS new ({JOB}) \
+         WHERE job.id = new.id"
+    );
+    client.execute_typed(&statement, &Columns::of(jobs).parameters()).await?;
+    Ok(())
+}
+
+/// Writes rows that are new. Where somebody else has put one meanwhile, theirs stays.
+pub(crate) async fn insert(client: &Client, jobs: &[Job]) -> Result<(), Asking> {
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    let statement =
+        format!("INSERT INTO reprise_jobs ({JOB}) SELECT * FROM {UNNEST} ON CONFLICT (id) DO NOTHING");
+    client.execute_typed(&statement, &Columns::of(jobs).parameters()).await?;
+    Ok(())
+}
+
+/// Counts more of a worker, as [`Worker::add`] does.
+pub(crate) async fn add(
+    client: &Client,
+    name: &WorkerName,
+    tally: &Tally,
+    now_ms: u64,
+) -> Result<(), Asking> {
+    let counts = [
+        tally.claimed,
+        tally.completed,
+        tally.confirmed,
+        tally.rejected,
+        tally.failed,
+        tally.lapsed,
+        tally.released,
+        tally.strikes(),
+    ]
+    .map(signed);
+    let (name, now_ms) = (name.as_str(), signed(now_ms));
+    let mut parameters: Vec<Parameter<'_>> = vec![(&name, Type::TEXT)];
+    parameters.extend(counts.iter().map(|count| -> Parameter<'_> { (count, Type::INT8) }));
+    parameters.push((&now_ms, Type::INT8));
+    let statement = "INSERT INTO reprise_workers AS w (name, claimed, completed, confirmed, rejected, failed, lapsed, \
+         released, strikes, struck_ms, seen_ms) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, CASE WHEN $9 > 0 THEN $10 ELSE 0 END, $10) \
+         ON CONFLICT (name) DO UPDATE SET claimed = w.claimed + $2, completed = w.completed + $3, \
+         confirmed = w.confirmed + $4, rejected = w.rejected + $5, failed = w.failed + $6, lapsed = w.lapsed + $7, \
+         released = w.released + $8, strikes = CASE WHEN $4 > 0 THEN 0 ELSE w.strikes END + $9, \
+         struck_ms = CASE WHEN $9 > 0 THEN $10 ELSE w.struck_ms END, seen_ms = greatest(w.seen_ms, $10)";
+    client.execute_typed(statement, &parameters).await?;
+    Ok(())
+}

@@ -1,0 +1,352 @@
+//! [`PostgresTable`]: the port of `reprise-jobs`, over tables of a database.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::future::{try_join, try_join3};
+use reprise_jobs::job::{Class, Job, StateName};
+use reprise_jobs::memory::Clock;
+use reprise_jobs::policy::millis;
+use reprise_jobs::table::{Change, Figure, Filter, Horizon, JobsError, Rows, Standing, Table};
+use reprise_jobs::worker::{Worker, WorkerName};
+use reprise_model::digest::ProfileId;
+use reprise_model::statement::{Kind, StatementId};
+use tokio::runtime::{Builder, Runtime};
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Row};
+
+use crate::address::Address;
+use crate::bell::{self, Bell};
+use crate::pool::{Asking, Pool};
+use crate::rows::{self, JOB, Parameter, WORKER};
+use crate::schema;
+
+/// How many connections are kept at most, beside the one that listens.
+const CONNECTIONS_MAX: usize = 8;
+
+/// How long the first who waits lets the listening begin.
+const LISTENING_WITHIN: Duration = Duration::from_secs(6);
+
+/// Jobs in PostgreSQL.
+pub struct PostgresTable {
+    pool: Arc<Pool>,
+    bell: Arc<Bell>,
+    clock: Option<Clock>,
+    /// Whether the tables are known to have this build's layout.
+    prepared: AtomicBool,
+    /// Taken when this is dropped.
+    runtime: Option<Runtime>,
+}
+
+impl fmt::Debug for PostgresTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresTable").field("at", &self.pool.address().shown).finish_non_exhaustive()
+    }
+}
+
+impl PostgresTable {
+    /// The tables of the database at `postgres://USER:PASSWORD@HOST:PORT/DATABASE`; makes them where they are missing.
+    /// With `listen=off` among the parameters no notification is waited for: a pooler in transaction mode sends none.
+    pub fn connect(url: &str) -> Result<Self, JobsError> {
+        let table = Self::open(url)?;
+        table.prepare()?;
+        Ok(table)
+    }
+
+    /// The same without a connection: one is made, and the tables, when something is asked.
+    pub fn open(url: &str) -> Result<Self, JobsError> {
+        let address = Address::read(url)?;
+        let runtime =
+            Builder::new_multi_thread().worker_threads(1).thread_name("postgres").enable_all().build();
+        let refused = |error: std::io::Error| JobsError::Refused {
+            at: address.shown.clone(),
+            reason: format!("no thread for its connections: {error}"),
+        };
+        let runtime = runtime.map_err(refused)?;
+        let (pool, bell) = (Pool::new(address, CONNECTIONS_MAX), Arc::new(Bell::default()));
+        runtime.spawn(bell::tell(bell.clone(), pool.clone()));
+        Ok(Self { pool, bell, clock: None, prepared: AtomicBool::new(false), runtime: Some(runtime) })
+    }
+
+    /// Makes the tables where they are missing, and brings older ones to the layout of this build.
+    pub fn prepare(&self) -> Result<(), JobsError> {
+        self.ask(async |_| Ok(()))
+    }
+
+    /// The same over a clock of the caller's, instead of the server's.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    fn ask<R>(&self, what: impl AsyncFnOnce(&Client) -> Result<R, Asking>) -> Result<R, JobsError> {
+        let Some(runtime) = &self.runtime else {
+            let reason = "the connections are closed".into();
+            return Err(JobsError::Unreachable { at: self.at().into(), reason });
+        };
+        runtime.block_on(self.pool.ask(async |client| {
+            if !self.prepared.load(Ordering::Relaxed) {
+                schema::prepare(client, self.at()).await?;
+                self.prepared.store(true, Ordering::Relaxed);
+            }
+            what(client).await
+        }))
+    }
+
+    fn at(&self) -> &str {
+        &self.pool.address().shown
+    }
+
+    /// The time of the caller's clock, for the statements; nothing where it is the server's.
+    fn given_ms(&self) -> Option<i64> {
+        self.clock.as_ref().map(|clock| i64::try_from(clock()).unwrap_or(i64::MAX))
+    }
+
+    fn jobs(&self, found: &[Row]) -> Result<Vec<Job>, JobsError> {
+        found.iter().map(|row| rows::job(row, self.at())).collect()
+    }
+}
+
+impl Drop for PostgresTable {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// The time, in milliseconds since the Unix epoch.
+async fn now(client: &Client, given_ms: Option<i64>) -> Result<u64, Asking> {
+    let statement = format!("SELECT {}", rows::now(1));
+    let found = client.query_typed(&statement, &[(&given_ms, Type::INT8)]).await?;
+    let now_ms: i64 = found.first().map_or(0, |row| row.get(0));
+    Ok(u64::try_from(now_ms).unwrap_or(0))
+}
+
+/// Locks the rows that a request is about.
+async fn select(client: &Client, rows: Rows<'_>, given_ms: Option<i64>) -> Result<Vec<Row>, Asking> {
+    match rows {
+        Rows::Of([]) => Ok(vec![]),
+        Rows::Of(ids) => {
+            let ids: Vec<&[u8]> = ids.iter().map(|id| id.0.as_slice()).collect();
+            let statement =
+                format!("SELECT {JOB} FROM reprise_jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE");
+            Ok(client.query_typed(&statement, &[(&ids, Type::BYTEA_ARRAY)]).await?)
+        }
+        Rows::Claimable(capacity, limit) => {
+            let kinds: Vec<i16> = capacity.kinds.iter().map(|kind| *kind as i16).collect();
+            let (profile, memory) = (capacity.profile.0.as_slice(), i32::from(capacity.memory));
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let statement = format!(
+                "SELECT {JOB} FROM reprise_jobs WHERE state = 0 AND at_ms <= {} AND profile = $2 AND kind = ANY($3) \
+                 AND memory <= $4 ORDER BY priority, id LIMIT $5 FOR UPDATE SKIP LOCKED",
+                rows::now(1)
+            );
+            let parameters: [Parameter<'_>; 5] = [
+                (&given_ms, Type::INT8),
+                (&profile, Type::BYTEA),
+                (&kinds, Type::INT2_ARRAY),
+                (&memory, Type::INT4),
+                (&limit, Type::INT8),
+            ];
+            Ok(client.query_typed(&statement, &parameters).await?)
+        }
+        Rows::Lapsed(limit) => {
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let statement = format!(
+                "SELECT {JOB} FROM reprise_jobs WHERE state = 1 AND at_ms <= {} ORDER BY at_ms LIMIT $2 \
+                 FOR UPDATE SKIP LOCKED",
+                rows::now(1)
+            );
+            Ok(client.query_typed(&statement, &[(&given_ms, Type::INT8), (&limit, Type::INT8)]).await?)
+        }
+    }
+}
+
+impl Table for PostgresTable {
+    fn change(&self, rows: Rows<'_>, change: &mut Change<'_>) -> Result<(), JobsError> {
+        let given_ms = self.given_ms();
+        self.ask(async |client| {
+            let begin = async { Ok::<(), Asking>(client.batch_execute("BEGIN").await?) };
+            // One way there and back: the driver sends them together, in this order.
+            let ((), found, now_ms) =
+                try_join3(begin, select(client, rows, given_ms), now(client, given_ms)).await?;
+            let found = self.jobs(&found)?;
+            let there: BTreeSet<StatementId> = found.iter().map(|job| job.id).collect();
+            let mut changes = change(now_ms, found);
+            let (old, new): (Vec<Job>, Vec<Job>) =
+                changes.jobs.into_iter().partition(|job| there.contains(&job.id));
+            changes.workers.sort_by(|a, b| a.0.cmp(&b.0));
+            let workers = async {
+                for (name, tally) in &changes.workers {
+                    rows::add(client, name, tally, now_ms).await?;
+                }
+                Ok(())
+            };
+            try_join3(rows::update(client, &old), rows::insert(client, &new), workers).await?;
+            Ok(client.batch_execute("COMMIT").await?)
+        })
+    }
+
+    fn find(&self, ids: &[StatementId]) -> Result<Vec<Job>, JobsError> {
+        let ids: Vec<&[u8]> = ids.iter().map(|id| id.0.as_slice()).collect();
+        let found = self.ask(async |client| {
+            let statement = format!("SELECT {JOB} FROM reprise_jobs WHERE id = ANY($1) ORDER BY id");
+            Ok(client.query_typed(&statement, &[(&ids, Type::BYTEA_ARRAY)]).await?)
+        })?;
+        self.jobs(&found)
+    }
+
+    fn list(&self, filter: &Filter) -> Result<Vec<Job>, JobsError> {
+        let state = filter.state.map(number);
+        let holder = filter.holder.as_ref().map(WorkerName::as_str);
+        let limit = filter.limit.map_or(i64::MAX, |limit| i64::try_from(limit).unwrap_or(i64::MAX));
+        let (prefix, len) =
+            (filter.prefix.as_slice(), i32::try_from(filter.prefix.len()).unwrap_or(i32::MAX));
+        let found = self.ask(async |client| {
+            let statement = format!(
+                "SELECT {JOB} FROM reprise_jobs WHERE ($1 IS NULL OR state = $1) AND ($2 IS NULL OR holder = $2) \
+                 AND substring(id FROM 1 FOR $3) = $4 ORDER BY priority, id LIMIT $5"
+            );
+            let parameters: [Parameter<'_>; 5] = [
+                (&state, Type::INT2),
+                (&holder, Type::TEXT),
+                (&len, Type::INT4),
+                (&prefix, Type::BYTEA),
+                (&limit, Type::INT8),
+            ];
+            Ok(client.query_typed(&statement, &parameters).await?)
+        })?;
+        self.jobs(&found)
+    }
+
+    fn standing(&self, name: &WorkerName) -> Result<Standing, JobsError> {
+        let (given_ms, at) = (self.given_ms(), self.at());
+        let name = name.as_str();
+        self.ask(async |client| {
+            let of_worker = async {
+                let statement = format!("SELECT {WORKER} FROM reprise_workers WHERE name = $1");
+                Ok::<_, Asking>(client.query_typed(&statement, &[(&name, Type::TEXT)]).await?)
+            };
+            let of_jobs = async {
+                let statement = "SELECT count(*) FROM reprise_jobs WHERE state = 1 AND holder = $1";
+                Ok::<_, Asking>(client.query_typed(statement, &[(&name, Type::TEXT)]).await?)
+            };
+            let (worker, held, now_ms) = try_join3(of_worker, of_jobs, now(client, given_ms)).await?;
+            let worker = worker.first().map(|row| rows::worker(row, at)).transpose()?;
+            let held: i64 = held.first().map_or(0, |row| row.get(0));
+            Ok(Standing { worker, held: usize::try_from(held).unwrap_or(usize::MAX), now_ms })
+        })
+    }
+
+    fn workers(&self) -> Result<Vec<Worker>, JobsError> {
+        let found = self.ask(async |client| {
+            let statement = format!("SELECT {WORKER} FROM reprise_workers ORDER BY name COLLATE \"C\"");
+            Ok(client.query_typed(&statement, &[]).await?)
+        })?;
+        found.iter().map(|row| rows::worker(row, self.at())).collect()
+    }
+
+    fn evict(&self, name: &WorkerName, evicted: bool) -> Result<(), JobsError> {
+        let (given_ms, name) = (self.given_ms(), name.as_str());
+        self.ask(async |client| {
+            let statement = format!(
+                "INSERT INTO reprise_workers AS w (name, evicted, seen_ms) VALUES ($2, $3, {now}) \
+                 ON CONFLICT (name) DO UPDATE SET evicted = $3, seen_ms = greatest(w.seen_ms, {now})",
+                now = rows::now(1)
+            );
+            let parameters: [Parameter<'_>; 3] =
+                [(&given_ms, Type::INT8), (&name, Type::TEXT), (&evicted, Type::BOOL)];
+            client.execute_typed(&statement, &parameters).await?;
+            Ok(())
+        })
+    }
+
+    fn figures(&self) -> Result<Vec<Figure>, JobsError> {
+        let (given_ms, at) = (self.given_ms(), self.at());
+        self.ask(async |client| {
+            let statement = format!(
+                "SELECT kind, profile, memory, state, count(*), greatest({} - min(offered_ms), 0) FROM reprise_jobs \
+                 GROUP BY kind, profile, memory, state ORDER BY kind, profile, memory, state",
+                rows::now(1)
+            );
+            let found = client.query_typed(&statement, &[(&given_ms, Type::INT8)]).await?;
+            let wrong = |field| JobsError::Damaged { at: at.into(), id: "?".into(), field };
+            let figure = |row: &Row| {
+                let kind: i16 = row.get(0);
+                let kind = Kind::ALL.into_iter().find(|known| *known as i16 == kind).ok_or_else(|| wrong("kind"))?;
+                let profile: &[u8] = row.get(1);
+                let profile = ProfileId(profile.try_into().map_err(|_| wrong("profile"))?);
+                let memory = u16::try_from(row.get::<_, i32>(2)).map_err(|_| wrong("memory"))?;
+                let state: i16 = row.get(3);
+                let state = StateName::ALL.into_iter().find(|name| number(*name) == state);
+                Ok(Figure {
+                    class: Class { kind, profile, memory },
+                    state: state.ok_or_else(|| wrong("state"))?,
+                    jobs: u64::try_from(row.get::<_, i64>(4)).unwrap_or(0),
+                    oldest_ms: u64::try_from(row.get::<_, i64>(5)).unwrap_or(0),
+                })
+            };
+            Ok(found.iter().map(figure).collect::<Result<_, JobsError>>()?)
+        })
+    }
+
+    fn forget(&self, horizon: &Horizon) -> Result<u64, JobsError> {
+        let given_ms = self.given_ms();
+        let age = |duration| i64::try_from(millis(duration)).unwrap_or(i64::MAX);
+        let (ended, undecided) = (age(horizon.ended), age(horizon.undecided));
+        let limit = i64::try_from(horizon.limit).unwrap_or(i64::MAX);
+        self.ask(async |client| {
+            let now = rows::now(1);
+            let jobs = format!(
+                "DELETE FROM reprise_jobs WHERE id IN (SELECT id FROM reprise_jobs WHERE state >= 2 AND \
+                 changed_ms < {now} - CASE WHEN state = 4 OR (state = 2 AND flag) THEN $2 ELSE $3 END \
+                 ORDER BY changed_ms LIMIT $4 FOR UPDATE SKIP LOCKED)"
+            );
+            let workers = format!("DELETE FROM reprise_workers WHERE NOT evicted AND seen_ms < {now} - $2");
+            let of_jobs: [Parameter<'_>; 4] = [
+                (&given_ms, Type::INT8),
+                (&ended, Type::INT8),
+                (&undecided, Type::INT8),
+                (&limit, Type::INT8),
+            ];
+            let of_workers: [Parameter<'_>; 2] = [(&given_ms, Type::INT8), (&ended, Type::INT8)];
+            let (gone, _) =
+                try_join(client.execute_typed(&jobs, &of_jobs), client.execute_typed(&workers, &of_workers))
+                    .await?;
+            Ok(gone)
+        })
+    }
+
+    fn notify(&self) {
+        self.bell.ring();
+    }
+
+    fn turn(&self) -> u64 {
+        if self.bell.is_first()
+            && let Some(runtime) = &self.runtime
+        {
+            runtime.spawn(bell::listen(self.bell.clone(), self.pool.address().clone()));
+        }
+        self.bell.turn(LISTENING_WITHIN)
+    }
+
+    fn wait(&self, turn: u64, patience: Duration) {
+        self.bell.wait(turn, patience);
+    }
+}
+
+/// A state, as a row has it.
+fn number(state: StateName) -> i16 {
+    match state {
+        StateName::Queued => 0,
+        StateName::Running => 1,
+        StateName::Done => 2,
+        StateName::Quarantined => 3,
+        StateName::Cancelled => 4,
+    }
+}

@@ -1,0 +1,295 @@
+//! The jobs over a PostgreSQL that these tests start: the suite of every table, and what a server can do to them.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use reprise_jobs::conformance::{Bench, all, claim, offer, policy, statement, worker};
+use reprise_jobs::job::{Lease, State, StateName};
+use reprise_jobs::machine::Answer;
+use reprise_jobs::queue::Claims;
+use reprise_jobs::table::{Filter, JobsError, Table};
+use reprise_jobs::{Policy, Queue};
+use reprise_postgres::scratch::{Ending, Scratch};
+use reprise_postgres::table::PostgresTable;
+
+/// One server for all tests that need no other; it ends with the last of them.
+fn shared() -> Arc<Scratch> {
+    static SHARED: Mutex<Weak<Scratch>> = Mutex::new(Weak::new());
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    shared.upgrade().unwrap_or_else(|| {
+        let scratch = Arc::new(Scratch::start());
+        *shared = Arc::downgrade(&scratch);
+        scratch
+    })
+}
+
+fn bench() -> Bench {
+    let server = shared();
+    let time = Arc::new(AtomicU64::new(1_800_000_000_000));
+    let clock = time.clone();
+    let table = PostgresTable::connect(&server.database()).unwrap();
+    let table = table.with_clock(Arc::new(move || clock.load(Ordering::Relaxed)));
+    let advance = move |by: Duration| {
+        let _kept = &server;
+        time.fetch_add(by.as_millis() as u64, Ordering::Relaxed);
+    };
+    Bench { table: Arc::new(table), advance: Box::new(advance) }
+}
+
+reprise_jobs::conformance_tests!(bench);
+
+fn queue(url: &str) -> Queue {
+    Queue::new(Arc::new(PostgresTable::connect(url).unwrap()), policy())
+}
+
+#[test]
+fn the_time_is_the_servers_where_nobody_gives_another() {
+    let server = shared();
+    let queue = queue(&server.database());
+    let before = reprise_jobs::memory::now_ms();
+    queue.offer(&[offer(1)]).unwrap();
+    let offered = queue.find(&[statement(1)]).unwrap()[0].offered_ms;
+    assert!(
+        offered + 1000 >= before && offered <= reprise_jobs::memory::now_ms() + 1000,
+        "{offered} and {before}"
+    );
+}
+
+#[test]
+fn a_newer_layout_is_refused_by_name_and_nothing_of_it_is_changed() {
+    let server = shared();
+    let url = server.database();
+    drop(PostgresTable::connect(&url).unwrap());
+    let database = url.split('/').next_back().unwrap().split('?').next().unwrap().to_owned();
+    server.sql(&database, "UPDATE reprise_layout SET layout = 7");
+    let refused = PostgresTable::connect(&url).unwrap_err();
+    assert!(matches!(&refused, JobsError::Layout { found: 7, known: 1, .. }), "{refused}");
+    assert!(!refused.is_transient() && refused.to_string().contains("layout 7"), "{refused}");
+    assert_eq!(server.sql(&database, "SELECT layout FROM reprise_layout"), "7");
+}
+
+#[test]
+fn many_who_prepare_the_tables_at_once_make_them_once() {
+    let server = shared();
+    let url = server.database();
+    let queues: Vec<Queue> = thread::scope(|scope| {
+        let made: Vec<_> = (0..6).map(|_| scope.spawn(|| queue(&url))).collect();
+        made.into_iter().map(|made| made.join().unwrap()).collect()
+    });
+    queues[0].offer(&[offer(1)]).unwrap();
+    assert!(queues.iter().all(|queue| queue.find(&[statement(1)]).unwrap().len() == 1));
+}
+
+#[test]
+fn a_role_that_may_only_read_and_write_rows_works_and_cannot_change_the_tables() {
+    let server = shared();
+    let url = server.database();
+    drop(PostgresTable::connect(&url).unwrap());
+    let database = url.split('/').next_back().unwrap().split('?').next().unwrap().to_owned();
+    let role = format!("worker_{database}");
+    server.sql(
+        &database,
+        &format!(
+            "CREATE ROLE {role} LOGIN; GRANT SELECT ON reprise_layout TO {role}; \
+             GRANT SELECT, UPDATE ON reprise_jobs TO {role}; GRANT SELECT, INSERT, UPDATE ON reprise_workers TO {role}"
+        ),
+    );
+    queue(&url).offer(&[offer(1)]).unwrap();
+    let as_worker = queue(&url.replace("reprise@", &format!("{role}@")));
+    let lease = claim(&as_worker, "a", 1).remove(0);
+    assert_eq!(as_worker.complete(&lease).unwrap(), Answer::Taken);
+    // It cannot make work up.
+    let refused = as_worker.offer(&[offer(2)]).unwrap_err();
+    assert!(matches!(&refused, JobsError::Refused { reason, .. } if reason.contains("42501")), "{refused}");
+    assert_eq!(as_worker.find(&[statement(1)]).unwrap().len(), 1, "and goes on after that");
+}
+
+#[test]
+fn a_row_that_nobody_writes_is_an_error_that_names_it() {
+    let server = shared();
+    let url = server.database();
+    let queue = queue(&url);
+    queue.offer(&[offer(1)]).unwrap();
+    let database = url.split('/').next_back().unwrap().split('?').next().unwrap().to_owned();
+    server.sql(&database, "UPDATE reprise_jobs SET kind = 77");
+    let refused = queue.find(&[statement(1)]).unwrap_err();
+    let JobsError::Damaged { id, field: "kind", .. } = &refused else { panic!("{refused}") };
+    assert_eq!(*id, statement(1).digest().to_hex());
+    assert!(queue.claim(&worker("a"), &all(), 1).is_ok(), "what cannot be read is not given out");
+}
+
+#[test]
+fn nothing_of_a_session_outlives_a_request() {
+    let server = shared();
+    let url = server.database();
+    let queue = queue(&format!("{url}&listen=off"));
+    queue.offer(&[1, 2].map(offer)).unwrap();
+    let leases = claim(&queue, "a", 2);
+    queue.heartbeat(&worker("a"), &leases).unwrap();
+    queue.complete(&leases[0]).unwrap();
+    assert!(matches!(queue.claim(&worker("a"), &all(), 1), Ok(Claims::Jobs(none)) if none.is_empty()));
+    let turn = queue.turn();
+    queue.wait(turn, Duration::from_millis(1));
+    let database = url.split('/').next_back().unwrap().split('?').next().unwrap().to_owned();
+    // Asked over the same connections that served the requests.
+    let left = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND \
+                (state <> 'idle' OR backend_xid IS NOT NULL)";
+    assert_eq!(server.sql(&database, left), "0");
+    let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = \
+                 (SELECT oid FROM pg_database WHERE datname = current_database())";
+    assert_eq!(server.sql(&database, locks), "0");
+}
+
+#[test]
+fn without_a_server_the_error_says_so_and_the_same_table_goes_on_when_it_is_back() {
+    let server = Scratch::start();
+    let queue = queue(&server.database());
+    queue.offer(&[offer(1)]).unwrap();
+    let lease = claim(&queue, "a", 1).remove(0);
+    for how in [Ending::Immediate, Ending::Fast] {
+        server.end(how);
+        let refused = queue.complete(&lease).unwrap_err();
+        assert!(refused.is_transient(), "{refused}");
+        let refused = queue.find(&[statement(1)]).unwrap_err();
+        assert!(refused.is_transient() && refused.to_string().contains("cannot be reached"), "{refused}");
+        server.resume();
+        assert!(matches!(queue.find(&[statement(1)]).unwrap()[0].state, State::Running { .. }));
+    }
+    assert_eq!(queue.complete(&lease).unwrap(), Answer::Taken);
+}
+
+/// A worker of [`a_server_that_crashes_again_and_again_loses_no_job_and_gives_none_out_twice`].
+fn work(url: &str, name: &str, stop: &AtomicBool, taken: &Mutex<Vec<Lease>>) {
+    let queue = Queue::new(
+        Arc::new(PostgresTable::open(url).unwrap()),
+        Policy { lease: Duration::from_secs(2), lapses_max: 1000, ..policy() },
+    );
+    let mut held: Vec<Lease> = vec![];
+    while !stop.load(Ordering::Relaxed) {
+        let turn = queue.turn();
+        if let Ok(Claims::Jobs(claimed)) = queue.claim(&worker(name), &all(), 3) {
+            held.extend(claimed.into_iter().map(|(lease, _)| lease));
+        }
+        held.retain(|lease| match queue.complete(lease) {
+            Ok(Answer::Taken | Answer::Known) => {
+                taken.lock().unwrap().push(lease.clone());
+                false
+            }
+            Ok(Answer::Stale) => false,
+            Err(error) => {
+                assert!(error.is_transient(), "{error}");
+                true
+            }
+        });
+        if held.is_empty() {
+            queue.wait(turn, Duration::from_millis(20));
+        }
+    }
+}
+
+#[test]
+fn a_server_that_crashes_again_and_again_loses_no_job_and_gives_none_out_twice() {
+    let server = Scratch::start();
+    let url = server.database();
+    let jobs: u64 = 400;
+    let node = queue(&url);
+    let (stop, taken) = (AtomicBool::new(false), Mutex::new(vec![]));
+    thread::scope(|scope| {
+        for number in 0..3 {
+            let (url, stop, taken) = (&url, &stop, &taken);
+            scope.spawn(move || work(url, &format!("w{number}"), stop, taken));
+        }
+        let mut crashes = 0;
+        let mut offered = 0;
+        let done = |queue: &Queue| {
+            let filter = Filter { state: Some(StateName::Done), ..Filter::default() };
+            queue.list(&filter).map(|done| done.len() as u64)
+        };
+        let began = Instant::now();
+        loop {
+            // Each part of the work meets a crash: after so many are done, the server is ended at once.
+            let before = done(&node).unwrap_or(0);
+            if before >= jobs {
+                break;
+            }
+            assert!(began.elapsed() < Duration::from_secs(240), "{before} done after {crashes} crashes");
+            let numbers: Vec<_> = (offered..(offered + 20).min(jobs)).map(offer).collect();
+            if node.offer(&numbers).is_ok() {
+                offered += numbers.len() as u64;
+            }
+            if crashes < 20 && before / 20 > crashes {
+                server.end(Ending::Immediate);
+                server.resume();
+                crashes += 1;
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(crashes >= 15, "{crashes} crashes");
+    });
+    let taken = taken.into_inner().unwrap();
+    let distinct: BTreeSet<_> = taken.iter().map(|lease| lease.id).collect();
+    assert_eq!((distinct.len() as u64, taken.len() as u64), (jobs, jobs), "each is taken once");
+    assert!(node.list(&Filter::default()).unwrap().iter().all(|job| matches!(job.state, State::Done { .. })));
+}
+
+/// How many claims and completions a second one server carries: `cargo test --release -p reprise-postgres --test
+/// postgres -- --ignored --nocapture claims_and_completions`.
+#[test]
+#[ignore = "a figure, not a check of correctness"]
+fn claims_and_completions_a_second() {
+    let server = Scratch::start();
+    let url = server.database();
+    let (jobs, workers, batch) = (20_000u64, 8, 32);
+    let node = queue(&url);
+    for first in (0..jobs).step_by(1000) {
+        node.offer(&(first..first + 1000).map(offer).collect::<Vec<_>>()).unwrap();
+    }
+    let began = Instant::now();
+    thread::scope(|scope| {
+        for number in 0..workers {
+            let url = &url;
+            scope.spawn(move || {
+                let policy = Policy { held_max: 1000, ..policy() };
+                let queue = Queue::new(Arc::new(PostgresTable::connect(url).unwrap()), policy);
+                loop {
+                    let leases = claim(&queue, &format!("w{number}"), batch);
+                    if leases.is_empty() {
+                        break;
+                    }
+                    thread::scope(|scope| {
+                        for some in leases.chunks(batch / 4) {
+                            let queue = &queue;
+                            scope.spawn(move || {
+                                some.iter().for_each(|lease| assert!(queue.complete(lease).is_ok()));
+                            });
+                        }
+                    });
+                }
+            });
+        }
+    });
+    let seconds = began.elapsed().as_secs_f64();
+    let one = queue(&url);
+    let mut waits: Vec<Duration> = (0..200u64)
+        .map(|number| {
+            let began = Instant::now();
+            one.offer(&[offer(jobs + number)]).unwrap();
+            let lease = claim(&one, "one", 1).remove(0);
+            one.complete(&lease).unwrap();
+            one.confirm(&lease).unwrap();
+            began.elapsed()
+        })
+        .collect();
+    waits.sort();
+    println!("{:.0} claims and as many completions a second", jobs as f64 / seconds);
+    println!(
+        "offer, claim, completion and confirmation of one job: {:?} p50, {:?} p99",
+        waits[100], waits[198]
+    );
+    let table: Arc<dyn Table> = Arc::new(PostgresTable::connect(&url).unwrap());
+    assert_eq!(table.find(&[statement(0)]).unwrap()[0].state, State::Done { confirmed: false });
+}

@@ -1,0 +1,96 @@
+//! What is forgotten, collected and pruned, and when: by a node, now and then.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use reprise_jobs::job::State;
+use reprise_jobs::{JobsError, Queue};
+use reprise_model::statement::StatementId;
+
+use crate::objects::{Listed, ObjectsError};
+use crate::shared::{INPUTS, RECEIPTS, Shared, statement_of_input};
+
+/// How long things are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keeping {
+    /// An input whose job is finished or gone is collected once it is older. Longer than an offer takes from sharing its
+    /// input to being a job.
+    pub input_grace: Duration,
+    /// A shared receipt is pruned once it is older; for good where nothing is said. Every node keeps what it needs in its own
+    /// store, so that what is pruned here costs another at most a proof.
+    pub receipts: Option<Duration>,
+}
+
+/// The least time for which a shared receipt is kept: one that another node is about to fetch is not pruned.
+pub const RECEIPTS_MIN: Duration = Duration::from_secs(3600);
+
+/// How many objects one round looks at.
+const ROUND: usize = 10_000;
+
+/// What a round did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Kept {
+    /// Jobs that are forgotten.
+    pub jobs: u64,
+    /// Inputs that are collected.
+    pub inputs: u64,
+    /// Receipts that are pruned.
+    pub receipts: u64,
+}
+
+/// Why a round ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepingError {
+    /// The jobs failed it.
+    #[error(transparent)]
+    Jobs(#[from] JobsError),
+    /// The shared store did.
+    #[error(transparent)]
+    Objects(#[from] ObjectsError),
+}
+
+/// One round.
+pub fn keep(queue: &Queue, shared: &Shared, keeping: &Keeping) -> Result<Kept, KeepingError> {
+    let inputs = collect_inputs(queue, shared, keeping.input_grace)?;
+    let receipts = keeping.receipts.map_or(Ok(0), |age| prune_receipts(shared, age.max(RECEIPTS_MIN)))?;
+    Ok(Kept { jobs: queue.forget()?, inputs, receipts })
+}
+
+/// Deletes inputs that no job will be proved from.
+fn collect_inputs(queue: &Queue, shared: &Shared, grace: Duration) -> Result<u64, KeepingError> {
+    let listed = shared.objects().list(INPUTS, ROUND)?;
+    let old: Vec<(StatementId, String)> = listed
+        .into_iter()
+        .filter(|Listed { age, .. }| *age >= grace)
+        .filter_map(|Listed { key, .. }| Some((statement_of_input(&key)?, key)))
+        .collect();
+    let mut collected = 0;
+    for some in old.chunks(500) {
+        let ids: Vec<StatementId> = some.iter().map(|(id, _)| *id).collect();
+        let found: BTreeMap<StatementId, State> =
+            queue.find(&ids)?.into_iter().map(|job| (job.id, job.state)).collect();
+        for (id, key) in some {
+            // A quarantined job may be released, and is then proved from it.
+            let needed = |state: &State| {
+                matches!(state, State::Queued { .. } | State::Running { .. } | State::Quarantined)
+            };
+            if !found.get(id).is_some_and(needed) {
+                shared.objects().delete(key)?;
+                collected += 1;
+            }
+        }
+    }
+    Ok(collected)
+}
+
+/// Deletes receipts that were shared so long ago.
+fn prune_receipts(shared: &Shared, age: Duration) -> Result<u64, KeepingError> {
+    let mut pruned = 0;
+    // PRUNE SAFETY: what is shared is a copy. Each node keeps the receipts that it needs in its own store until what they
+    // prove is final and settled; one that still finds nothing proves it again.
+    for listed in shared.objects().list(RECEIPTS, ROUND)?.into_iter().filter(|listed| listed.age >= age) {
+        shared.objects().delete(&listed.key)?;
+        pruned += 1;
+    }
+    Ok(pruned)
+}

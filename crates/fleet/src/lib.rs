@@ -1,0 +1,32 @@
+//! Proving on many machines: what they share, what a worker does, and the backend of a node that asks them.
+//!
+//! | module | noun |
+//! |---|---|
+//! | [`objects`] | [`Objects`](objects::Objects): the port: bytes by name, in memory too |
+//! | [`input`] | [`Input`](input::Input): what a job is proved from, as it travels |
+//! | [`shared`] | [`Shared`](shared::Shared): receipts and inputs of a fleet; nothing of it is believed before it is verified |
+//! | [`tier`] | [`SharedTier`](tier::SharedTier): a receipt store that asks the shared one where it has nothing |
+//! | [`bounded`] | [`Bounded`](bounded::Bounded): a backend that proves so much at a time |
+//! | [`attempt`] | one job, from its input to a receipt in the shared store |
+//! | [`worker`] | [`Worker`](worker::Worker): claims, proves, gives back |
+//! | [`watch`] | how the jobs stand that somebody waits for |
+//! | [`backend`] | [`FleetBackend`](backend::FleetBackend): a node's backend that lets the fleet prove |
+//! | [`housekeeping`] | what is forgotten, collected and pruned |
+//!
+//! # Whom to believe
+//!
+//! A node believes nobody. A receipt from the shared store is verified like any other; a job that is said to be done and
+//! has none is rejected, and whoever said so rests. What the fleet cannot prove, refuses or does not answer, the node
+//! proves itself, so that a fleet that fails or lies costs time and ends nothing. A worker believes its input as far as
+//! that proves the statement of its job: another input gives another claim, and the proof is not made.
+
+pub mod attempt;
+pub mod backend;
+pub mod bounded;
+pub mod housekeeping;
+pub mod input;
+pub mod objects;
+pub mod shared;
+pub mod tier;
+pub mod watch;
+pub mod worker;

@@ -1,0 +1,527 @@
+//! A worker: claims jobs, proves them on its devices, shares the receipts, and gives back what it cannot finish.
+//!
+//! One thread claims and says that it still works; one a device proves. What passes is waited for: without a database
+//! nothing is claimed and what runs goes on; a finished receipt is kept until it is shared and its completion is
+//! taken, or its lease is lost. An attempt that runs longer than proofs of its kind may counts as hung: its lease is given
+//! up, and its device with it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use reprise_jobs::job::{Capacity, Job, Lease};
+use reprise_jobs::machine::{Answer, Beat, Failure};
+use reprise_jobs::queue::Claims;
+use reprise_jobs::table::JobsError;
+use reprise_jobs::{Queue, WorkerName};
+use reprise_model::statement::{Kind, StatementId};
+use reprise_prover::backend::Control;
+
+use crate::attempt::{self, Made, Prover};
+use crate::shared::Shared;
+
+/// How a worker goes about it.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What it is called.
+    pub name: WorkerName,
+    /// How many proofs run at a time.
+    pub devices: usize,
+    /// The kinds it proves.
+    pub kinds: Vec<Kind>,
+    /// Gigabytes of memory for a proof.
+    pub memory: u16,
+    /// How long a proof of each kind may run.
+    pub timeout: [Duration; Kind::COUNT],
+    /// How long it waits before it looks for work that nobody told it of.
+    pub poll: Duration,
+    /// How long a stop waits for what runs.
+    pub drain: Duration,
+}
+
+/// What happens in a worker.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A proof begins.
+    Proving(StatementId, Kind),
+    /// A receipt is shared and its completion taken; how long the proof took.
+    Proved(StatementId, Kind, Duration),
+    /// A receipt was shared already, and nothing was proved.
+    Found(StatementId),
+    /// There is no receipt: why not.
+    Failed(StatementId, String),
+    /// The lease was lost; what comes of the proof is shared all the same.
+    Lost(StatementId),
+    /// An attempt runs longer than it may.
+    Hung(StatementId),
+    /// It was given back.
+    Released(StatementId),
+    /// It is given nothing for so long, because of what came of its claims.
+    Resting(Duration),
+    /// It is given nothing any more.
+    Evicted,
+    /// The jobs or the shared receipts cannot be reached, and it waits.
+    Waiting(String),
+    /// They can again.
+    Reached,
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Proving(id, kind) => write!(f, "proving {kind} {id}"),
+            Self::Proved(id, kind, took) => write!(f, "proved {kind} {id} in {:.3} s", took.as_secs_f64()),
+            Self::Found(id) => write!(f, "found {id} shared"),
+            Self::Failed(id, reason) => write!(f, "failed {id}: {reason}"),
+            Self::Lost(id) => write!(f, "lost the lease of {id}"),
+            Self::Hung(id) => write!(f, "gave up {id}: the proof hangs"),
+            Self::Released(id) => write!(f, "gave back {id}"),
+            Self::Resting(wait) => write!(
+                f,
+                "resting for {:.0} s: leases ran out or receipts did not verify",
+                wait.as_secs_f64()
+            ),
+            Self::Evicted => f.write_str("evicted: `reprise jobs workers --admit NAME` lets it in again"),
+            Self::Waiting(reason) => write!(f, "waiting: {reason}"),
+            Self::Reached => f.write_str("going on"),
+        }
+    }
+}
+
+/// Is told every event.
+pub type Hears = dyn Fn(&Event) + Send + Sync;
+
+/// What a worker did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Report {
+    /// Receipts it proved and shared.
+    pub proved: u64,
+    /// Jobs whose receipt was shared already.
+    pub found: u64,
+    /// Attempts without a receipt.
+    pub failed: u64,
+    /// Leases it lost.
+    pub lost: u64,
+    /// Jobs it gave back.
+    pub released: u64,
+}
+
+/// Why a worker ended before it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// A thread cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] std::io::Error),
+    /// No device is left.
+    #[error("{name}: all proofs hang, the last of them of {statement}: start this machine's process again")]
+    Hung {
+        /// Which.
+        name: WorkerName,
+        /// What hangs.
+        statement: StatementId,
+    },
+    /// The jobs cannot be used, and waiting does not help.
+    #[error(transparent)]
+    Jobs(#[from] JobsError),
+}
+
+/// What runs on a device.
+struct Running {
+    lease: Lease,
+    kind: Kind,
+    control: Arc<Control>,
+    began: Instant,
+    /// Whether the lease is still ours, as far as we know. Set by us, read by the device.
+    kept: Arc<AtomicBool>,
+    device: usize,
+}
+
+/// What a device is given.
+struct Assignment {
+    lease: Lease,
+    job: Job,
+    control: Arc<Control>,
+    kept: Arc<AtomicBool>,
+}
+
+/// How an assignment ended.
+enum Ended {
+    Completed(Option<Duration>),
+    Failed(String),
+    Lost,
+    /// Nobody waits for it: it is given back.
+    GivenUp,
+}
+
+/// What the claiming thread is told.
+enum Mail {
+    Ended(usize, StatementId, Ended),
+    Woken,
+}
+
+/// What the devices share.
+struct Bench {
+    queue: Queue,
+    shared: Arc<Shared>,
+    prover: Prover,
+    hears: Arc<Hears>,
+}
+
+/// A worker. See the [module](self).
+pub struct Worker {
+    settings: Settings,
+    bench: Arc<Bench>,
+}
+
+impl Worker {
+    /// Of a queue, with what is shared; its backend is the shared one's. `hears` is told what happens.
+    pub fn new(settings: Settings, queue: Queue, shared: Arc<Shared>, hears: Arc<Hears>) -> Self {
+        let prover = Prover { host: settings.name.to_string(), clock: reprise_jobs::memory::now_ms };
+        Self { settings, bench: Arc::new(Bench { queue, shared, prover, hears }) }
+    }
+
+    /// Works until `stop` is set; then what runs is finished as far as there is time, and the rest is given back.
+    pub fn run(&self, stop: &Arc<AtomicBool>) -> Result<Report, WorkerError> {
+        let Settings { devices, poll, .. } = self.settings;
+        let (tell, mail) = unbounded();
+        let mut assign: Vec<Sender<Assignment>> = vec![];
+        for device in 0..devices.max(1) {
+            let (to, from) = bounded::<Assignment>(1);
+            let (bench, tell) = (self.bench.clone(), tell.clone());
+            let work = move || run_device(device, &from, &bench, &tell);
+            thread::Builder::new()
+                .name(format!("device-{device}"))
+                .spawn(work)
+                .map_err(WorkerError::Thread)?;
+            assign.push(to);
+        }
+        let (bench, ended) = (self.bench.clone(), Arc::new(AtomicBool::new(false)));
+        let (until, stopped) = (ended.clone(), stop.clone());
+        let wake = move || {
+            while !until.load(Ordering::Relaxed) && !stopped.load(Ordering::Relaxed) {
+                let turn = bench.queue.turn();
+                bench.queue.wait(turn, poll);
+                if tell.send(Mail::Woken).is_err() {
+                    return;
+                }
+            }
+        };
+        thread::Builder::new().name("fleet-waker".into()).spawn(wake).map_err(WorkerError::Thread)?;
+        let lane = Claimer {
+            settings: &self.settings,
+            bench: &self.bench,
+            assign,
+            mail,
+            running: BTreeMap::new(),
+            hung: vec![],
+            report: Report::default(),
+            waits: false,
+            not_before: Instant::now(),
+        };
+        let report = lane.run(stop);
+        ended.store(true, Ordering::Relaxed);
+        report
+    }
+}
+
+/// How often the claiming thread looks whether it is to stop.
+const STOP_POLL: Duration = Duration::from_millis(100);
+
+/// The claiming thread's own.
+struct Claimer<'w> {
+    settings: &'w Settings,
+    bench: &'w Bench,
+    assign: Vec<Sender<Assignment>>,
+    mail: Receiver<Mail>,
+    running: BTreeMap<StatementId, Running>,
+    /// Devices whose attempt hangs.
+    hung: Vec<usize>,
+    report: Report,
+    /// Whether it said that it waits.
+    waits: bool,
+    /// No claim before: it rests, or the last claim failed.
+    not_before: Instant,
+}
+
+impl Claimer<'_> {
+    fn run(mut self, stop: &AtomicBool) -> Result<Report, WorkerError> {
+        let beat_every = self.bench.queue.policy().lease / 3;
+        let (mut beaten, mut looked): (Option<Instant>, Option<Instant>) = (None, None);
+        let mut stopping: Option<Instant> = None;
+        loop {
+            if stopping.is_none() && stop.load(Ordering::Relaxed) {
+                stopping = Some(Instant::now());
+            }
+            if let Some(since) = stopping {
+                if self.running.is_empty() {
+                    return Ok(self.report);
+                }
+                if since.elapsed() >= self.settings.drain {
+                    self.give_back();
+                    return Ok(self.report);
+                }
+            } else if looked.is_none_or(|at| at.elapsed() >= self.settings.poll) && self.claim()? {
+                looked = Some(Instant::now());
+            }
+            if beaten.is_none_or(|at| at.elapsed() >= beat_every) {
+                beaten = Some(Instant::now());
+                self.give_up_hung()?;
+                self.beat()?;
+            }
+            match self.mail.recv_timeout(STOP_POLL.min(beat_every)) {
+                Ok(Mail::Ended(device, id, ended)) => {
+                    self.ended(device, id, ended);
+                    looked = None;
+                }
+                Ok(Mail::Woken) => looked = None,
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+        }
+    }
+
+    fn hear(&self, event: &Event) {
+        (self.bench.hears)(event);
+    }
+
+    /// Says once that it waits, and once that it does not any more.
+    fn reached(&mut self, reason: Option<&JobsError>) {
+        match reason {
+            Some(reason) if !std::mem::replace(&mut self.waits, true) => {
+                self.hear(&Event::Waiting(reason.to_string()));
+            }
+            None if std::mem::take(&mut self.waits) => self.hear(&Event::Reached),
+            _ => {}
+        }
+    }
+
+    fn free_devices(&self) -> Vec<usize> {
+        let busy = |device: &usize| self.running.values().any(|running| running.device == *device);
+        (0..self.assign.len()).filter(|device| !busy(device) && !self.hung.contains(device)).collect()
+    }
+
+    /// Claims as much as there are free devices; whether it looked.
+    fn claim(&mut self) -> Result<bool, WorkerError> {
+        let free = self.free_devices();
+        if free.is_empty() || self.not_before > Instant::now() {
+            return Ok(false);
+        }
+        let Settings { name, kinds, memory, .. } = self.settings;
+        let profile = self.bench.shared.backend().profile().id();
+        let capacity = Capacity { kinds: kinds.clone(), profile, memory: *memory };
+        let claimed = match self.bench.queue.claim(name, &capacity, free.len()) {
+            Ok(Claims::Jobs(claimed)) => claimed,
+            Ok(Claims::Resting(wait)) => {
+                self.hear(&Event::Resting(wait));
+                self.not_before = Instant::now() + wait;
+                vec![]
+            }
+            Ok(Claims::Evicted) => {
+                self.hear(&Event::Evicted);
+                self.not_before = Instant::now() + self.settings.poll.max(Duration::from_secs(10));
+                vec![]
+            }
+            Err(error) if error.is_transient() => {
+                self.reached(Some(&error));
+                self.not_before = Instant::now() + Duration::from_secs(1);
+                return Ok(false);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.reached(None);
+        for ((lease, job), device) in claimed.into_iter().zip(free) {
+            let (control, kept) = (Arc::new(Control::on(device)), Arc::new(AtomicBool::new(true)));
+            let running = Running {
+                lease: lease.clone(),
+                kind: job.class.kind,
+                control: control.clone(),
+                began: Instant::now(),
+                kept: kept.clone(),
+                device,
+            };
+            self.running.insert(lease.id, running);
+            // Its one place is empty: the device is free.
+            let _ = self.assign[device].send(Assignment { lease, job, control, kept });
+        }
+        Ok(true)
+    }
+
+    fn beat(&mut self) -> Result<(), WorkerError> {
+        let held: Vec<Lease> = self.running.values().map(|running| running.lease.clone()).collect();
+        let beats = match self.bench.queue.heartbeat(&self.settings.name, &held) {
+            Ok(beats) => beats,
+            Err(error) if error.is_transient() => {
+                self.reached(Some(&error));
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.reached(None);
+        for (lease, beat) in held.iter().zip(beats) {
+            let Some(running) = self.running.get(&lease.id) else { continue };
+            match beat {
+                Beat::Kept => {}
+                Beat::Cancel => running.control.cancel(),
+                Beat::Lost => {
+                    // Another may be at it. What is finished all the same is shared: it is worth as much.
+                    running.kept.store(false, Ordering::Relaxed);
+                    running.control.cancel();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives up attempts that run longer than they may, and their devices.
+    fn give_up_hung(&mut self) -> Result<(), WorkerError> {
+        let overdue =
+            |running: &Running| running.began.elapsed() > self.settings.timeout[running.kind as usize];
+        let hung: Vec<StatementId> =
+            self.running.iter().filter(|(_, running)| overdue(running)).map(|(id, _)| *id).collect();
+        for id in hung {
+            let Some(running) = self.running.remove(&id) else { continue };
+            running.kept.store(false, Ordering::Relaxed);
+            running.control.cancel();
+            self.hear(&Event::Hung(id));
+            self.report.failed += 1;
+            self.hung.push(running.device);
+            let after = self.settings.timeout[running.kind as usize].as_secs_f64();
+            let failure =
+                Failure { reason: format!("the proof hangs: none within {after} s"), input_lost: false };
+            // Where that cannot be said, the lease runs out.
+            let _ = self.bench.queue.fail(&running.lease, &failure);
+            if self.hung.len() == self.assign.len() {
+                return Err(WorkerError::Hung { name: self.settings.name.clone(), statement: id });
+            }
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, device: usize, id: StatementId, ended: Ended) {
+        if !self.running.get(&id).is_some_and(|running| running.device == device) {
+            // It hung and is back.
+            self.hung.retain(|hung| *hung != device);
+            return;
+        }
+        let Some(running) = self.running.remove(&id) else { return };
+        match ended {
+            Ended::Completed(Some(took)) => {
+                self.report.proved += 1;
+                self.hear(&Event::Proved(id, running.kind, took));
+            }
+            Ended::Completed(None) => {
+                self.report.found += 1;
+                self.hear(&Event::Found(id));
+            }
+            Ended::Failed(reason) => {
+                self.report.failed += 1;
+                self.hear(&Event::Failed(id, reason));
+            }
+            Ended::Lost => {
+                self.report.lost += 1;
+                self.hear(&Event::Lost(id));
+            }
+            Ended::GivenUp => {
+                self.report.released += 1;
+                self.hear(&Event::Released(id));
+            }
+        }
+    }
+
+    /// Gives back what cannot be finished in time.
+    fn give_back(&mut self) {
+        let left: Vec<Running> = std::mem::take(&mut self.running).into_values().collect();
+        for running in &left {
+            running.kept.store(false, Ordering::Relaxed);
+            running.control.cancel();
+        }
+        let leases: Vec<Lease> = left.iter().map(|running| running.lease.clone()).collect();
+        if let Err(error) = self.bench.queue.release(&leases) {
+            tracing::warn!(%error, "what runs is not given back: its leases run out");
+        }
+        for lease in leases {
+            self.report.released += 1;
+            self.hear(&Event::Released(lease.id));
+        }
+    }
+}
+
+/// How long a device waits before it asks again what did not answer.
+const AGAIN: Duration = Duration::from_millis(500);
+
+fn run_device(device: usize, assigned: &Receiver<Assignment>, bench: &Bench, tell: &Sender<Mail>) {
+    for Assignment { lease, job, control, kept } in assigned {
+        let id = lease.id;
+        let ended = carry_out(&lease, &job, &control, &kept, bench);
+        if tell.send(Mail::Ended(device, id, ended)).is_err() {
+            return;
+        }
+    }
+}
+
+fn carry_out(lease: &Lease, job: &Job, control: &Control, kept: &AtomicBool, bench: &Bench) -> Ended {
+    let Bench { queue, shared, prover, hears } = bench;
+    let begins = || hears(&Event::Proving(job.id, job.class.kind));
+    let made = loop {
+        match attempt::make(job, shared, control, prover, &begins) {
+            Made::Unreachable(error) if kept.load(Ordering::Relaxed) => wait_for(job.id, &error.to_string()),
+            Made::Unreachable(_) => return Ended::Lost,
+            made => break made,
+        }
+    };
+    match made {
+        Made::Found => complete(lease, None, kept, queue),
+        Made::Proved(proved) => {
+            let (receipt, provenance) = *proved;
+            while let Err(error) = shared.publish(&receipt, job.class.kind, &provenance) {
+                if !error.is_transient() {
+                    return fail(lease, Failure { reason: error.to_string(), input_lost: false }, queue);
+                }
+                if !kept.load(Ordering::Relaxed) {
+                    return Ended::Lost;
+                }
+                wait_for(job.id, &error.to_string());
+            }
+            complete(lease, Some(Duration::from_millis(provenance.took_ms)), kept, queue)
+        }
+        Made::Failed(failure) => fail(lease, failure, queue),
+        Made::Cancelled if !kept.load(Ordering::Relaxed) => Ended::Lost,
+        Made::Cancelled => match queue.release(std::slice::from_ref(lease)) {
+            Ok(()) => Ended::GivenUp,
+            Err(_) => Ended::Lost,
+        },
+        Made::Unreachable(_) => Ended::Lost,
+    }
+}
+
+fn wait_for(id: StatementId, reason: &str) {
+    tracing::warn!(statement = %id, %reason, "waiting");
+    thread::sleep(AGAIN);
+}
+
+/// Says that it is done, until that is taken or the lease is lost.
+fn complete(lease: &Lease, took: Option<Duration>, kept: &AtomicBool, queue: &Queue) -> Ended {
+    loop {
+        match queue.complete(lease) {
+            Ok(Answer::Taken | Answer::Known) => return Ended::Completed(took),
+            Ok(Answer::Stale) => return Ended::Lost,
+            Err(error) if error.is_transient() && kept.load(Ordering::Relaxed) => {
+                wait_for(lease.id, &error.to_string());
+            }
+            Err(error) => {
+                tracing::warn!(statement = %lease.id, %error, "a completion is not taken");
+                return Ended::Lost;
+            }
+        }
+    }
+}
+
+fn fail(lease: &Lease, failure: Failure, queue: &Queue) -> Ended {
+    if let Err(error) = queue.fail(lease, &failure) {
+        tracing::warn!(statement = %lease.id, %error, "a failure is not counted: the lease runs out");
+    }
+    Ended::Failed(failure.reason)
+}

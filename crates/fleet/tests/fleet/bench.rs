@@ -1,0 +1,257 @@
+//! What the tests are made of.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use reprise_fleet::backend::{FleetBackend, Settings as NodeSettings};
+use reprise_fleet::objects::{Created, Listed, MemoryObjects, Objects, ObjectsError};
+use reprise_fleet::shared::{Bounds, Shared};
+use reprise_fleet::worker::{Event, Report, Settings, Worker, WorkerError};
+use reprise_jobs::memory::MemoryTable;
+use reprise_jobs::table::{Change, Figure, Filter, Horizon, JobsError, Rows, Standing, Table};
+use reprise_jobs::{Job, Policy, Queue, WorkerName};
+use reprise_ledger::Ledger;
+use reprise_model::digest::ResourceId;
+use reprise_model::hash::Blake3;
+use reprise_model::journal::Journal as _;
+use reprise_model::program;
+use reprise_model::receipt::{Receipt, Verified};
+use reprise_model::statement::{Claim, ClaimScheme, Kind, StatementId};
+use reprise_model::transaction::{self, LaneTransaction, TransactionFacts};
+use reprise_model::witness::{TransactionWitness, Witness};
+use reprise_prover::backend::{Backend, Task};
+use reprise_prover::mock::{MockBackend, MockConfig};
+
+/// Jobs that cannot be reached while they are told so.
+pub(crate) struct Line<T> {
+    pub(crate) inner: T,
+    pub(crate) cut: Arc<AtomicBool>,
+}
+
+impl<T> Line<T> {
+    fn jobs(&self) -> Result<(), JobsError> {
+        let gone = JobsError::Unreachable { at: "here".into(), reason: "cut".into() };
+        if self.cut.load(Ordering::Relaxed) { Err(gone) } else { Ok(()) }
+    }
+
+    fn objects(&self) -> Result<(), ObjectsError> {
+        let gone = ObjectsError::Unreachable { at: "here".into(), reason: "cut".into() };
+        if self.cut.load(Ordering::Relaxed) { Err(gone) } else { Ok(()) }
+    }
+}
+
+impl Table for Line<MemoryTable> {
+    fn change(&self, rows: Rows<'_>, change: &mut Change<'_>) -> Result<(), JobsError> {
+        self.jobs()?;
+        self.inner.change(rows, change)
+    }
+    fn find(&self, ids: &[StatementId]) -> Result<Vec<Job>, JobsError> {
+        self.jobs()?;
+        self.inner.find(ids)
+    }
+    fn list(&self, filter: &Filter) -> Result<Vec<Job>, JobsError> {
+        self.jobs()?;
+        self.inner.list(filter)
+    }
+    fn standing(&self, name: &WorkerName) -> Result<Standing, JobsError> {
+        self.jobs()?;
+        self.inner.standing(name)
+    }
+    fn workers(&self) -> Result<Vec<reprise_jobs::Worker>, JobsError> {
+        self.jobs()?;
+        self.inner.workers()
+    }
+    fn evict(&self, name: &WorkerName, evicted: bool) -> Result<(), JobsError> {
+        self.jobs()?;
+        self.inner.evict(name, evicted)
+    }
+    fn figures(&self) -> Result<Vec<Figure>, JobsError> {
+        self.jobs()?;
+        self.inner.figures()
+    }
+    fn forget(&self, horizon: &Horizon) -> Result<u64, JobsError> {
+        self.jobs()?;
+        self.inner.forget(horizon)
+    }
+    fn notify(&self) {
+        self.inner.notify();
+    }
+    fn turn(&self) -> u64 {
+        self.inner.turn()
+    }
+    fn wait(&self, turn: u64, patience: Duration) {
+        self.inner.wait(turn, patience);
+    }
+}
+
+impl Objects for Line<MemoryObjects> {
+    fn read(&self, key: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, ObjectsError> {
+        self.objects()?;
+        self.inner.read(key, bytes_max)
+    }
+    fn create(&self, key: &str, bytes: Vec<u8>) -> Result<Created, ObjectsError> {
+        self.objects()?;
+        self.inner.create(key, bytes)
+    }
+    fn replace(&self, key: &str, bytes: Vec<u8>) -> Result<(), ObjectsError> {
+        self.objects()?;
+        self.inner.replace(key, bytes)
+    }
+    fn delete(&self, key: &str) -> Result<(), ObjectsError> {
+        self.objects()?;
+        self.inner.delete(key)
+    }
+    fn list(&self, prefix: &str, limit: usize) -> Result<Vec<Listed>, ObjectsError> {
+        self.objects()?;
+        self.inner.list(prefix, limit)
+    }
+    fn place(&self) -> String {
+        self.inner.place()
+    }
+}
+
+/// What a fleet shares, and its time.
+pub(crate) struct Fleet {
+    pub(crate) table: Arc<dyn Table>,
+    pub(crate) objects: MemoryObjects,
+    pub(crate) jobs_cut: Arc<AtomicBool>,
+    pub(crate) objects_cut: Arc<AtomicBool>,
+    time: Arc<AtomicU64>,
+}
+
+/// What it runs with: nothing waits but for a lease.
+pub(crate) fn policy() -> Policy {
+    Policy {
+        backoff: Duration::ZERO,
+        backoff_max: Duration::ZERO,
+        lease: Duration::from_millis(300),
+        ..Policy::default()
+    }
+}
+
+impl Fleet {
+    pub(crate) fn new() -> Self {
+        let time = Arc::new(AtomicU64::new(1_000_000_000));
+        let (clock, jobs_cut) = (time.clone(), Arc::new(AtomicBool::new(false)));
+        let inner = MemoryTable::with_clock(Arc::new(move || clock.load(Ordering::Relaxed)));
+        let table = Arc::new(Line { inner, cut: jobs_cut.clone() });
+        let objects_cut = Arc::new(AtomicBool::new(false));
+        Self { table, objects: MemoryObjects::default(), jobs_cut, objects_cut, time }
+    }
+
+    pub(crate) fn queue(&self) -> Queue {
+        Queue::new(self.table.clone(), policy())
+    }
+
+    pub(crate) fn shared(&self, backend: Arc<dyn Backend>) -> Arc<Shared> {
+        let objects = Line { inner: self.objects.clone(), cut: self.objects_cut.clone() };
+        Arc::new(Shared::new(Arc::new(objects), backend, Bounds::default()))
+    }
+
+    /// Lets time pass for leases.
+    pub(crate) fn pass(&self, time: Duration) {
+        self.time.fetch_add(time.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// A node's backend.
+    pub(crate) fn node(&self, own: &Arc<MockBackend>) -> Arc<FleetBackend> {
+        let settings = NodeSettings {
+            host: "node".into(),
+            memory: [0; Kind::COUNT],
+            patience: Duration::ZERO,
+            poll: Duration::from_millis(5),
+        };
+        let backend: Arc<dyn Backend> = own.clone();
+        Arc::new(FleetBackend::new(backend.clone(), self.queue(), self.shared(backend), settings).unwrap())
+    }
+
+    /// A worker, working.
+    pub(crate) fn worker(&self, name: &str, backend: &Arc<MockBackend>) -> Machine {
+        self.worker_with(backend, settings(name))
+    }
+
+    pub(crate) fn worker_with(&self, backend: &Arc<MockBackend>, settings: Settings) -> Machine {
+        let (stop, heard) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(vec![])));
+        let hears = heard.clone();
+        let hear = Arc::new(move |event: &Event| hears.lock().unwrap().push(event.clone()));
+        let worker = Worker::new(settings, self.queue(), self.shared(backend.clone()), hear);
+        let stopping = stop.clone();
+        let thread = std::thread::spawn(move || worker.run(&stopping));
+        Machine { stop, heard, thread }
+    }
+}
+
+pub(crate) fn settings(name: &str) -> Settings {
+    Settings {
+        name: WorkerName::new(name).unwrap(),
+        devices: 1,
+        kinds: Kind::ALL.to_vec(),
+        memory: 0,
+        timeout: [Duration::from_secs(600); Kind::COUNT],
+        poll: Duration::from_millis(5),
+        drain: Duration::from_secs(60),
+    }
+}
+
+/// A worker at work.
+pub(crate) struct Machine {
+    pub(crate) stop: Arc<AtomicBool>,
+    pub(crate) heard: Arc<Mutex<Vec<Event>>>,
+    pub(crate) thread: JoinHandle<Result<Report, WorkerError>>,
+}
+
+impl Machine {
+    /// Waits until it said something.
+    pub(crate) fn until(&self, what: impl Fn(&Event) -> bool) {
+        until(|| self.heard.lock().unwrap().iter().any(&what));
+    }
+
+    pub(crate) fn end(self) -> Report {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap().unwrap()
+    }
+}
+
+/// Waits until something holds.
+pub(crate) fn until(what: impl Fn() -> bool) {
+    while !what() {
+        std::thread::yield_now();
+    }
+}
+
+pub(crate) fn mock() -> Arc<MockBackend> {
+    mock_with(MockConfig::default())
+}
+
+pub(crate) fn mock_with(config: MockConfig) -> Arc<MockBackend> {
+    Arc::new(MockBackend::new(config, Arc::new(Blake3), Arc::new(Ledger)))
+}
+
+/// A task by number, which relies on nothing.
+pub(crate) fn task(number: u8) -> Task {
+    let facts = TransactionFacts { authority: ResourceId([number; 32]), deposit: u64::from(number) + 1 };
+    let payload = transaction::payload(&[], &[]).unwrap();
+    let transaction = LaneTransaction { merge_index: 1, version: 1, rest: vec![], payload };
+    let witness = TransactionWitness { transaction: transaction.cells(&facts), before: vec![None] };
+    let journal = program::transaction(&Blake3, &Ledger, &witness).unwrap().bytes();
+    let claim = Claim { program: mock().programs()[0], journal };
+    Task { claim, witness: Witness::Transaction(witness), assumptions: vec![] }
+}
+
+/// The same, which relies on another.
+pub(crate) fn task_on(number: u8, inner: u8) -> Task {
+    Task { assumptions: vec![receipt(inner)], ..task(number) }
+}
+
+pub(crate) fn id(task: &Task) -> StatementId {
+    mock().statement(&task.claim).id()
+}
+
+/// A receipt by number.
+pub(crate) fn receipt(number: u8) -> Verified<Receipt> {
+    let backend = mock();
+    let proof = backend.prove(&task(number)).unwrap();
+    Verified::check(proof.receipt, backend.as_ref()).unwrap()
+}

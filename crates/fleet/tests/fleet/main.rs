@@ -1,0 +1,9 @@
+//! A fleet in one process: nodes and workers over jobs and objects in memory, which fail and lie when they are told to.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+mod bench;
+mod lies;
+mod node;
+mod shared;
+mod tier;
+mod worker;

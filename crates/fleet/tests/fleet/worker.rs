@@ -1,0 +1,165 @@
+//! What a worker does with what it claimed.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use reprise_fleet::input::Input;
+use reprise_fleet::shared::Fetched;
+use reprise_fleet::worker::{Event, Settings, WorkerError};
+use reprise_jobs::job::{Class, Offer, Priority, State, StateName};
+use reprise_jobs::table::Filter;
+use reprise_model::statement::{ClaimScheme, Kind};
+use reprise_prover::backend::Backend;
+use reprise_prover::mock::MockConfig;
+
+use crate::bench::{Fleet, id, mock, mock_with, receipt, settings, task, until};
+
+/// Offers tasks as a node would.
+fn offer(fleet: &Fleet, numbers: impl IntoIterator<Item = u8>) {
+    let shared = fleet.shared(mock());
+    let class = Class { kind: Kind::Transaction, profile: mock().profile().id(), memory: 0 };
+    for number in numbers {
+        let (task, priority) = (task(number), Priority(i64::from(number)));
+        let input = shared.put_input(&id(&task), &Input::of(&task)).unwrap();
+        fleet.queue().offer(&[Offer { id: id(&task), class, priority, input }]).unwrap();
+    }
+}
+
+fn in_state(fleet: &Fleet, state: StateName) -> usize {
+    fleet.queue().list(&Filter { state: Some(state), ..Filter::default() }).unwrap().len()
+}
+
+fn slow() -> MockConfig {
+    MockConfig { cost: [Duration::from_secs(3600); 3], ..MockConfig::default() }
+}
+
+#[test]
+fn a_worker_proves_as_much_at_a_time_as_it_has_devices() {
+    let (fleet, far) = (Fleet::new(), mock_with(slow()));
+    offer(&fleet, 0..7);
+    let machine = fleet.worker_with(&far, Settings { devices: 3, drain: Duration::ZERO, ..settings("w") });
+    until(|| far.prove_calls() == 3);
+    assert_eq!(in_state(&fleet, StateName::Running), 3);
+    assert_eq!(machine.end().released, 3);
+    assert_eq!(in_state(&fleet, StateName::Queued), 7);
+}
+
+#[test]
+fn a_worker_that_stops_finishes_what_it_can_and_takes_nothing_new() {
+    let cost = [Duration::from_millis(300); 3];
+    let (fleet, far) = (Fleet::new(), mock_with(MockConfig { cost, ..MockConfig::default() }));
+    offer(&fleet, 0..3);
+    let machine = fleet.worker("w", &far);
+    machine.until(|event| matches!(event, Event::Proving(..)));
+    let report = machine.end();
+    assert_eq!((report.proved, report.released), (1, 0));
+    assert_eq!((in_state(&fleet, StateName::Done), in_state(&fleet, StateName::Queued)), (1, 2));
+}
+
+#[test]
+fn what_a_stopping_worker_cannot_finish_is_given_back_and_costs_no_attempt() {
+    let (fleet, far) = (Fleet::new(), mock_with(slow()));
+    offer(&fleet, 0..1);
+    let machine = fleet.worker_with(&far, Settings { drain: Duration::ZERO, ..settings("w") });
+    machine.until(|event| matches!(event, Event::Proving(..)));
+    assert_eq!(machine.end().released, 1);
+    let job = fleet.queue().find(&[id(&task(0))]).unwrap().remove(0);
+    assert!(matches!(job.state, State::Queued { .. }));
+    assert_eq!((job.failures, job.lapses), (0, 0));
+}
+
+#[test]
+fn a_receipt_that_somebody_shared_meanwhile_is_taken_and_nothing_proved() {
+    let (fleet, far) = (Fleet::new(), mock());
+    offer(&fleet, 0..1);
+    fleet.shared(mock()).publish(&receipt(0), Kind::Transaction, &Default::default()).unwrap();
+    let machine = fleet.worker("w", &far);
+    machine.until(|event| matches!(event, Event::Found(_)));
+    assert_eq!((machine.end().found, far.prove_calls()), (1, 0));
+    assert_eq!(in_state(&fleet, StateName::Done), 1);
+}
+
+#[test]
+fn a_worker_that_lost_its_lease_ends_the_proof_and_takes_other_work() {
+    let (fleet, far) = (Fleet::new(), mock_with(slow()));
+    offer(&fleet, 0..1);
+    let machine = fleet.worker_with(&far, Settings { drain: Duration::ZERO, ..settings("paused") });
+    machine.until(|event| matches!(event, Event::Proving(..)));
+    fleet.queue().quarantine(&[id(&task(0))], "decided about meanwhile").unwrap();
+    machine.until(|event| matches!(event, Event::Lost(_)));
+    offer(&fleet, 1..2);
+    until(|| far.prove_calls() == 2);
+    let report = machine.end();
+    assert_eq!((report.lost, report.released), (1, 1));
+    assert_eq!(in_state(&fleet, StateName::Quarantined), 1, "what it says of the old lease is not heard");
+}
+
+#[test]
+fn a_proof_that_hangs_costs_its_lease_and_its_device_and_the_last_device_ends_the_worker() {
+    let (fleet, far) = (Fleet::new(), mock_with(MockConfig { hang_every: 1, ..MockConfig::default() }));
+    offer(&fleet, 0..2);
+    let timeout = [Duration::from_millis(20); 3];
+    let machine = fleet.worker_with(&far, Settings { timeout, ..settings("w") });
+    // Hung attempts are looked for as often as the worker says that it lives.
+    let ended = machine.thread.join().unwrap();
+    assert!(matches!(ended, Err(WorkerError::Hung { .. })), "{ended:?}");
+    let job = fleet.queue().find(&[id(&task(0))]).unwrap().remove(0);
+    assert_eq!(job.failures, 1);
+    assert!(job.reason.unwrap().contains("hangs"));
+}
+
+#[test]
+fn a_panic_in_the_prover_fails_the_job_and_not_the_worker() {
+    let (fleet, far) = (Fleet::new(), mock_with(MockConfig { panic_every: 2, ..MockConfig::default() }));
+    offer(&fleet, 0..3);
+    let machine = fleet.worker("w", &far);
+    until(|| in_state(&fleet, StateName::Done) == 3);
+    let report = machine.end();
+    assert_eq!((report.proved, report.failed > 0), (3, true));
+}
+
+#[test]
+fn a_proof_that_does_not_verify_is_not_shared() {
+    let (fleet, far) = (Fleet::new(), mock_with(MockConfig { invalid_every: 1, ..MockConfig::default() }));
+    offer(&fleet, 0..1);
+    let machine = fleet.worker("w", &far);
+    until(|| in_state(&fleet, StateName::Quarantined) == 1);
+    machine.end();
+    assert!(matches!(fleet.shared(mock()).fetch(&id(&task(0))), Ok(Fetched::Absent)));
+}
+
+#[test]
+fn a_finished_receipt_waits_for_the_store_and_its_completion_for_the_jobs() {
+    let (fleet, far) = (
+        Fleet::new(),
+        mock_with(MockConfig { cost: [Duration::from_millis(200); 3], ..MockConfig::default() }),
+    );
+    offer(&fleet, 0..1);
+    let machine = fleet.worker("w", &far);
+    machine.until(|event| matches!(event, Event::Proving(..)));
+    fleet.objects_cut.store(true, Ordering::Relaxed);
+    fleet.jobs_cut.store(true, Ordering::Relaxed);
+    // It says so the next time that it claims or beats.
+    until(|| far.spent(Kind::Transaction) > Duration::ZERO);
+    fleet.objects_cut.store(false, Ordering::Relaxed);
+    until(|| matches!(fleet.shared(mock()).fetch(&id(&task(0))), Ok(Fetched::Receipt(_))));
+    fleet.jobs_cut.store(false, Ordering::Relaxed);
+    machine.until(|event| matches!(event, Event::Proved(..)));
+    assert_eq!((machine.end().proved, far.prove_calls()), (1, 1));
+}
+
+#[test]
+fn an_evicted_worker_says_so_and_works_again_when_it_is_let_in() {
+    let (fleet, far) = (Fleet::new(), mock());
+    let name = settings("w").name;
+    fleet.queue().evict(&name, true).unwrap();
+    offer(&fleet, 0..1);
+    let machine = fleet.worker("w", &far);
+    machine.until(|event| matches!(event, Event::Evicted));
+    assert_eq!(far.prove_calls(), 0);
+    machine.end();
+    fleet.queue().evict(&name, false).unwrap();
+    let machine = fleet.worker("w", &far);
+    machine.until(|event| matches!(event, Event::Proved(..)));
+    machine.end();
+}

@@ -1,0 +1,574 @@
+//! What every table keeps, for the tests of each: `conformance_tests!(make)` declares one test a sentence, where `make`
+//! makes an empty table and what moves its time.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Barrier, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use reprise_model::digest::{Digest, ProfileId};
+use reprise_model::statement::{Kind, StatementId};
+
+use crate::job::{Capacity, Class, Job, Lease, Offer, Priority, State, StateName};
+use crate::machine::{Answer, Beat, Failure};
+use crate::policy::Policy;
+use crate::queue::{Claims, Queue};
+use crate::table::{Filter, Table};
+use crate::worker::WorkerName;
+
+/// An empty table, and what lets its time pass.
+pub struct Bench {
+    /// The table.
+    pub table: Arc<dyn Table>,
+    /// Lets so much time pass.
+    pub advance: Box<dyn Fn(Duration) + Send + Sync>,
+}
+
+impl Bench {
+    /// A queue over it.
+    pub fn queue(&self) -> Queue {
+        Queue::new(self.table.clone(), policy())
+    }
+}
+
+/// What the suite runs with.
+pub fn policy() -> Policy {
+    Policy { held_max: 100, strikes_max: 3, ..Policy::default() }
+}
+
+/// Declares the suite's tests. The argument makes a [`Bench`].
+#[macro_export]
+macro_rules! conformance_tests {
+    ($make:expr) => {
+        $crate::conformance_tests!($make;
+            any_number_of_offers_of_one_statement_are_one_job,
+            what_is_offered_is_found_and_listed_as_it_was,
+            a_job_goes_to_one_of_many_who_claim_at_once,
+            the_most_urgent_job_is_claimed_first_and_a_new_priority_counts,
+            a_worker_is_given_only_what_it_can_do,
+            a_lease_that_ran_out_is_given_to_another,
+            a_completion_with_an_old_token_is_refused,
+            a_completion_after_the_lease_ran_out_is_taken_while_nobody_else_has_claimed,
+            a_completion_that_is_said_twice_is_known,
+            a_forged_lease_is_stale,
+            a_heartbeat_keeps_a_lease_and_says_when_it_is_lost,
+            a_statement_that_fails_over_its_budget_is_quarantined_by_name_until_it_is_released,
+            a_statement_that_ends_whoever_tries_it_is_quarantined,
+            a_failed_job_waits_before_it_is_claimed_again,
+            what_is_given_back_can_be_claimed_at_once_and_costs_no_attempt,
+            cancelling_a_job_that_runs_is_a_request_and_takes_no_finished_work,
+            a_cancelled_job_is_not_claimed_and_is_offered_again,
+            a_rejected_completion_is_queued_again_and_its_token_is_dead,
+            a_worker_whose_receipts_are_none_rests_and_one_that_is_confirmed_does_not,
+            an_evicted_worker_is_given_nothing,
+            a_worker_holds_no_more_than_it_may,
+            an_input_that_is_offered_again_is_the_newest,
+            what_ended_long_ago_is_forgotten_and_nothing_else,
+            figures_count_by_class_and_state,
+            whoever_waits_is_woken_by_an_offer,
+            a_reason_is_kept_without_what_a_terminal_would_act_on,
+        );
+    };
+    ($make:expr; $($sentence:ident),* $(,)?) => {
+        $(#[test] fn $sentence() { $crate::conformance::$sentence(&$make()); })*
+    };
+}
+
+/// The profile of the suite's jobs.
+pub const PROFILE: ProfileId = ProfileId([7; 32]);
+
+/// A worker's name.
+pub fn worker(name: &str) -> WorkerName {
+    WorkerName::new(name).unwrap()
+}
+
+/// What can do every job of the suite.
+pub fn all() -> Capacity {
+    Capacity { kinds: Kind::ALL.to_vec(), profile: PROFILE, memory: 100 }
+}
+
+/// A statement by number.
+pub fn statement(number: u64) -> StatementId {
+    let mut id = [0; 32];
+    id[..8].copy_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+    id[24..].copy_from_slice(&number.to_be_bytes());
+    StatementId(id)
+}
+
+/// An offer by number, the lower the more urgent.
+pub fn offer(number: u64) -> Offer {
+    Offer {
+        id: statement(number),
+        class: Class { kind: Kind::Batch, profile: PROFILE, memory: 4 },
+        priority: Priority(number as i64),
+        input: Digest([number as u8; 32]),
+    }
+}
+
+/// What a worker was given.
+pub fn claim(queue: &Queue, name: &str, most: usize) -> Vec<Lease> {
+    claim_with(queue, name, &all(), most)
+}
+
+fn claim_with(queue: &Queue, name: &str, capacity: &Capacity, most: usize) -> Vec<Lease> {
+    match queue.claim(&worker(name), capacity, most).unwrap() {
+        Claims::Jobs(claimed) => claimed.into_iter().map(|(lease, _)| lease).collect(),
+        refused => panic!("{name}: {refused:?}"),
+    }
+}
+
+fn one(queue: &Queue, number: u64) -> Job {
+    queue.find(&[statement(number)]).unwrap().pop().unwrap()
+}
+
+fn failure(reason: &str) -> Failure {
+    Failure { reason: reason.into(), input_lost: false }
+}
+
+/// See the name.
+pub fn any_number_of_offers_of_one_statement_are_one_job(bench: &Bench) {
+    let nodes = 8;
+    let barrier = Barrier::new(nodes);
+    thread::scope(|scope| {
+        for node in 0..nodes {
+            let (queue, barrier) = (bench.queue(), &barrier);
+            scope.spawn(move || {
+                barrier.wait();
+                let priority = Priority(100 - node as i64);
+                let offers: Vec<_> = (0..5).map(|number| Offer { priority, ..offer(number) }).collect();
+                assert_eq!(queue.offer(&offers).unwrap().len(), 5);
+            });
+        }
+    });
+    let queue = bench.queue();
+    assert_eq!(queue.list(&Filter::default()).unwrap().len(), 5);
+    assert_eq!(claim(&queue, "a", 100).len(), 5);
+    assert_eq!(claim(&queue, "b", 100).len(), 0);
+}
+
+/// See the name.
+pub fn what_is_offered_is_found_and_listed_as_it_was(bench: &Bench) {
+    let queue = bench.queue();
+    let offers: Vec<_> = (0..4).map(offer).collect();
+    let stand = queue.offer(&offers).unwrap();
+    let ids: Vec<_> = stand.iter().map(|job| job.id).collect();
+    assert!(ids.is_sorted() && ids.len() == 4);
+    assert_eq!(queue.find(&ids).unwrap(), stand);
+    let job = one(&queue, 3);
+    assert_eq!((job.class, job.priority, job.input), (offer(3).class, offer(3).priority, offer(3).input));
+    assert_eq!((job.fence, job.failures, job.lapses, job.holder), (0, 0, 0, None));
+    assert!(matches!(job.state, State::Queued { .. }));
+    let listed = queue.list(&Filter { limit: Some(2), ..Filter::default() }).unwrap();
+    assert_eq!(listed.iter().map(|job| job.priority).collect::<Vec<_>>(), [Priority(0), Priority(1)]);
+    let prefix = statement(2).0[..6].to_vec();
+    assert_eq!(queue.list(&Filter { prefix, ..Filter::default() }).unwrap(), [one(&queue, 2)]);
+    claim(&queue, "a", 1);
+    let running = Filter { state: Some(StateName::Running), ..Filter::default() };
+    assert_eq!(queue.list(&running).unwrap(), [one(&queue, 0)]);
+    let of = |name| Filter { holder: Some(worker(name)), ..Filter::default() };
+    assert_eq!(queue.list(&of("a")).unwrap().len(), 1);
+    assert_eq!(queue.list(&of("b")).unwrap().len(), 0);
+    assert_eq!(queue.find(&[statement(99)]).unwrap(), []);
+}
+
+/// See the name.
+pub fn a_job_goes_to_one_of_many_who_claim_at_once(bench: &Bench) {
+    let (jobs, workers) = (60, 6);
+    let queue = bench.queue();
+    queue.offer(&(0..jobs).map(offer).collect::<Vec<_>>()).unwrap();
+    let barrier = Barrier::new(workers);
+    let (claimed, leases) = mpsc::channel();
+    thread::scope(|scope| {
+        for number in 0..workers {
+            let (queue, barrier, claimed) = (bench.queue(), &barrier, claimed.clone());
+            scope.spawn(move || {
+                barrier.wait();
+                // One that finds nothing may have met only rows that others were at.
+                while !queue.list(&queued()).unwrap().is_empty() {
+                    claim(&queue, &format!("w{number}"), 3)
+                        .into_iter()
+                        .for_each(|lease| claimed.send(lease).unwrap());
+                }
+            });
+        }
+    });
+    drop(claimed);
+    let leases: Vec<_> = leases.iter().collect();
+    let distinct: BTreeSet<_> = leases.iter().map(|lease| lease.id).collect();
+    assert_eq!((leases.len() as u64, distinct.len() as u64), (jobs, jobs));
+    assert!(leases.iter().all(|lease| lease.fence == 1));
+}
+
+fn queued() -> Filter {
+    Filter { state: Some(StateName::Queued), ..Filter::default() }
+}
+
+/// See the name.
+pub fn the_most_urgent_job_is_claimed_first_and_a_new_priority_counts(bench: &Bench) {
+    let queue = bench.queue();
+    queue.offer(&[5, 1, 3].map(offer)).unwrap();
+    assert_eq!(claim(&queue, "a", 1)[0].id, statement(1));
+    assert_eq!(queue.reprioritise(&[(statement(5), Priority(-1)), (statement(9), Priority(0))]).unwrap(), 1);
+    assert_eq!(claim(&queue, "a", 1)[0].id, statement(5));
+    // An offer raises a priority and never lowers it: another may want it sooner.
+    queue.offer(&[Offer { priority: Priority(50), ..offer(3) }]).unwrap();
+    assert_eq!(one(&queue, 3).priority, Priority(3));
+    queue.offer(&[Offer { priority: Priority(2), ..offer(3) }]).unwrap();
+    assert_eq!(one(&queue, 3).priority, Priority(2));
+}
+
+/// See the name.
+pub fn a_worker_is_given_only_what_it_can_do(bench: &Bench) {
+    let queue = bench.queue();
+    queue.offer(&[offer(1)]).unwrap();
+    let unable = [
+        Capacity { kinds: vec![Kind::Transaction, Kind::Aggregate], ..all() },
+        Capacity { profile: ProfileId([8; 32]), ..all() },
+        Capacity { memory: 3, ..all() },
+        Capacity { kinds: vec![], ..all() },
+    ];
+    for capacity in unable {
+        assert_eq!(claim_with(&queue, "a", &capacity, 9).len(), 0, "{capacity:?}");
+    }
+    assert_eq!(claim_with(&queue, "a", &Capacity { memory: 4, ..all() }, 9).len(), 1);
+}
+
+/// See the name.
+pub fn a_lease_that_ran_out_is_given_to_another(bench: &Bench) {
+    let queue = bench.queue();
+    queue.offer(&[offer(1)]).unwrap();
+    let first = claim(&queue, "a", 1).remove(0);
+    (bench.advance)(policy().lease - Duration::from_millis(1));
+    assert_eq!(claim(&queue, "b", 1).len(), 0);
+    (bench.advance)(Duration::from_millis(1));
+    let second = claim(&queue, "b", 1).remove(0);
+    assert_eq!(second.id, first.id);
+    assert!(second.fence > first.fence);
+    let job = one(&queue, 1);
+    assert_eq!((job.lapses, job.failures, job.holder), (1, 0, Some(worker("b"))));
+    let lapsed = |name| queue.standing(&worker(name)).unwrap().worker.unwrap().tally.lapsed;
+    assert_eq!((lapsed("a"), lapsed("b")), (1, 0));
+}
+
+/// See the name.
+pub fn a_completion_with_an_old_token_is_refused(bench: &Bench) {
+    let queue = bench.queue();
+    queue.offer(&[offer(1)]).unwrap();
+    let old = claim(&queue, "a", 1).remove(0);
+    (bench.advance)(policy().lease);
+    let new = claim(&queue, "b", 1).remove(0);
+    let before = one(&queue, 1);
+    assert_eq!(queue.complete(&old).unwrap(), Answer::Stale);
+    assert_eq!(queue.fail(&old, &failure("late")).unwrap(), Answer::Stale);
+    queue.release(std::slice::from_ref(&old)).unwrap();
+    assert_eq!(queue.heartbeat(&worker("a"), &[old]).unwrap(), [Beat::Lost]);
+    assert_eq!(one(&queue, 1), before);
+    assert_eq!(queue.complete(&new).unwrap(), Answer::Taken);
+}
+
+/// See the name.
+pub fn a_completion_after_the_lease_ran_out_is_taken_while_nobody_else_has_claimed(bench: &Bench) {
+    let queue = bench.queue();
+    queue.offer(&[offer(1)]).unwrap();
+    let lease = claim(&queue, "a", 1).remove(0);
+    (bench.advance)(policy().lease * 3);
+    assert_eq!(queue.reap().unwrap(), 1);
+    assert_eq!(queue.complete(&lease).unwrap(), Answer::Taken);
+    assert_eq!(claim(&queue, "b", 1).len(), 0);
+}
+
+/// See the name.
+pub fn a_completion_that_is_said_twice_is_known(bench: &Bench) {
+    let queue = bench.queue();
+    queue.offer(&[offer(1)]).unwrap();
+    let lease = claim(&queue, "a", 1).remove(0);
+    assert_eq!(queue.complete(&lease).unwrap(), Answer::Taken);
+    assert_eq!(queue.complete(&lease).unwrap(), Answer::Known);
+    assert_eq!(queue.confirm(&lease).unwrap(), Answer::Taken);
+    assert_eq!(queue.confirm(&lease).unwrap(), Answer::Known);
+    assert_eq!(queue.complete(&lease).unwrap(), Answer::Known);
+    assert_eq!(one(&queue, 1).state, State::Done { confirmed: true });
+    let tally = queue.standing(&worker("a")).unwrap().worker.unwrap().tally;
+    assert_eq!((tally.claimed, tally.completed, tally.confirmed), (1, 1, 1));
+}
+
+/// See the name.
+pub fn a_forged_lease_is_stale(bench: &Bench) {
+    let queue = bench.queue();
+    queue.offer(&[offer(1)]).unwrap();
+    let never = Lease { id: statement(1), worker: worker("thief"), fence: 0 };
+    assert_eq!(queue.complete(&never).unwrap(), Answer::Stale);
+    let lease = claim(&queue, "a", 1).remove(0);
+    for forged in [
+        Lease { worker: worker("thief"), ..lease.clone() },
+        Lease { fence: lease.fence + 1, ..lease.clone() },
+        Lease { id: statement(2), ..lease.clone() },
+    ] {
+        assert_eq!(queue.complete(&forged).unwrap(), Answer::Stale, "{forged:?}");
+        assert_eq!(queue.fail(&forged, &failure("")).unwrap(), Answer::Stale);
+        assert_eq!(queue.heartbeat(&worker("thief"), &[forged]).unwrap(), [Beat::Lost]);
+    }
+    assert!(matches!(one(&queue, 1).state, State::Running { .. }));
+}
+
+/// See the name.
+pub fn a_heartbeat_keeps_a_lease_and_says_when_it_is_lost(bench: &Bench) {
+    let queue = bench.queue();
+    queue.offer(&[1, 2].map(offer)).unwrap();
+    let leases = claim(&queue, "a", 2);
+    for _ in 0..5 {
+        (bench.advance)(policy().lease / 2);
+        assert_eq!(queue.heartbeat(&worker("a"), &leases).unwrap(), [Beat::Kept, Beat::Kept]);
+        assert_eq!(claim(&queue, "b", 2).len(), 0);
+    }
+    queue.quarantine(&[leases[0].id], "by hand").unwrap();
+    queue.cancel(&[leases[1].id]).unwrap();
+    assert_eq!(queue.heartbeat(&worker("a"), &leases).unwrap(), [Beat::Lost, Beat::Cancel]);
+    assert_eq!(queue.heartbeat(&worker("a"), &[]).unwrap(), []);
+    assert!(queue.workers().unwrap().iter().any(|known| known.name == worker("a")));
+}
+
+/// See the name.
+pub fn a_statement_that_fails_over_its_budget_is_quarantined_by_name_until_it_is_released(bench: &Bench) {
+    let queue = bench.queue();
+    queue.offer(&[offer(1)]).unwrap();
+    for attempt in 1..=policy().failures_max {
+        (bench.advance)(policy().backoff_max);
+        let lease = claim(&queue, "a", 1).pop().unwrap_or_else(|| panic!("attempt {attempt}"));
+        assert_eq!(queue.fail(&lease, &failure("no such witness")).unwrap(), Answer::Taken);
+    }
+    (bench.advance)(policy().backoff_max);
+    assert_eq!(claim(&queue, "a", 1).len(), 0);
+    let job = one(&queue, 1);
+    assert_eq!((job.state, job.failures), (State::Quarantined, policy().failures_max));
+    assert_eq!(job.reason.as_deref(), Some("no such witness"));
+    assert_eq!(
+        queue.offer(&[offer(1)]).unwrap()[0].state,
+        State::Quarantined,
+        "an offer does not release it"
+    );
+    assert_eq!(queue.retry(&[statement(1)]).unwrap(), 1);
+    assert_eq!(one(&queue, 1).failures, 0);
+    let lease = claim(&queue, "a", 1).remove(0);
+    assert_eq!(queue.complete(&lease).unwrap(), Answer::Taken);
+}
+
+/// See the name.
+pub fn a_statement_that_ends_whoever_tries_it_is_quarantined(bench: &Bench) {
+    let queue = bench.queue();
+    queue.offer(&[offer(1)]).unwrap();
+    for attempt in 0..policy().lapses_max {
+        assert_eq!(claim(&queue, &format!("w{attempt}"), 1).len(), 1);
+        (bench.advance)(policy().lease);
+    }
+    assert_eq!(claim(&queue, "last", 1).len(), 0);
+    assert_eq!(one(&queue, 1).state, State::Quarantined);
+}
+
+/// See the name.
+pub fn a_failed_job_waits_before_it_is_claimed_again(bench: &Bench) {
+    let queue = bench.queue();
+    queue.offer(&[offer(1)]).unwrap();
+    let lease = claim(&queue, "a", 1).remove(0);
+    queue.fail(&lease, &Failure { reason: "gone".into(), input_lost: true }).unwrap();
+    assert_eq!((one(&queue, 1).failures, one(&queue, 1).lapses), (0, 1), "nothing was tried");
+    assert_eq!(claim(&queue, "a", 1).len(), 0);
+    (bench.advance)(policy().backoff);
+    assert_eq!(claim(&queue, "a", 1).len(), 1);
+}
+
+/// See the name.
+pub fn what_is_given_back_can_be_claimed_at_once_and_costs_no_attempt(bench: &Bench) {
+    let queue = bench.queue();
+    queue.offer(&[offer(1)]).unwrap();
+    for round in 0..20 {
+        let leases = claim(&queue, "a", 1);
+        assert_eq!(leases.len(), 1, "{round}");
+        queue.release(&leases).unwrap();
+    }
+    let job = one(&queue, 1);
+    assert_eq!((job.failures, job.lapses), (0, 0));
+    assert_eq!(queue.standing(&worker("a")).unwrap().worker.unwrap().tally.released, 20);
+}
+
+/// See the name.
+pub fn cancelling_a_job_that_runs_is_a_request_and_takes_no_finished_work(bench: &Bench) {
+    let queue = bench.queue();
+    queue.offer(&[1, 2, 3].map(offer)).unwrap();
+    let leases = claim(&queue, "a", 3);
+    assert_eq!(queue.cancel(&[1, 2, 3].map(statement)).unwrap(), 3);
+    assert!(matches!(one(&queue, 1).state, State::Running { cancel: true, .. }));
+    assert_eq!(queue.complete(&leases[0]).unwrap(), Answer::Taken);
+    assert_eq!(queue.cancel(&[leases[0].id]).unwrap(), 0, "what is done stays done");
+    queue.release(&leases[1..2]).unwrap();
+    assert_eq!(one(&queue, 2).state, State::Cancelled);
+    queue.offer(&[offer(3)]).unwrap();
+    assert_eq!(queue.heartbeat(&worker("a"), &leases[2..]).unwrap(), [Beat::Kept], "it is wanted again");
+}
+
+/// See the name.
+pub fn a_cancelled_job_is_not_claimed_and_is_offered_again(bench: &Bench) {
+    let queue = bench.queue();
+    queue.offer(&[offer(1)]).unwrap();
+    assert_eq!(queue.cancel(&[statement(1), statement(2)]).unwrap(), 1);
+    assert_eq!(claim(&queue, "a", 1).len(), 0);
+    queue.offer(&[offer(1)]).unwrap();
+    assert_eq!(claim(&queue, "a", 1).len(), 1);
+}
+
+/// See the name.
+pub fn a_rejected_completion_is_queued_again_and_its_token_is_dead(bench: &Bench) {
+    let queue = bench.queue();
+    queue.offer(&[offer(1)]).unwrap();
+    let lie = claim(&queue, "liar", 1).remove(0);
+    queue.complete(&lie).unwrap();
+    assert_eq!(queue.reject(&lie, "there is no receipt").unwrap(), Answer::Taken);
+    assert_eq!(queue.complete(&lie).unwrap(), Answer::Stale, "the same lie is not heard again");
+    assert_eq!(queue.reject(&lie, "again").unwrap(), Answer::Stale, "two nodes reject it once");
+    let job = one(&queue, 1);
+    assert!(matches!(job.state, State::Queued { .. }) && job.failures == 1, "{job:?}");
+    assert!(job.reason.unwrap().contains("liar"));
+    (bench.advance)(policy().backoff_max);
+    let lease = claim(&queue, "honest", 1).remove(0);
+    assert_eq!(queue.complete(&lease).unwrap(), Answer::Taken);
+    assert_eq!(queue.confirm(&lie).unwrap(), Answer::Stale);
+    assert_eq!(queue.confirm(&lease).unwrap(), Answer::Taken);
+}
+
+/// See the name.
+pub fn a_worker_whose_receipts_are_none_rests_and_one_that_is_confirmed_does_not(bench: &Bench) {
+    let queue = bench.queue();
+    queue.offer(&(0..9).map(offer).collect::<Vec<_>>()).unwrap();
+    let lies = claim(&queue, "liar", 3);
+    let work = claim(&queue, "honest", 4);
+    for lease in lies.iter().chain(&work) {
+        queue.complete(lease).unwrap();
+    }
+    for lease in lies.iter().chain(&work[..2]) {
+        queue.reject(lease, "the seal does not verify").unwrap();
+    }
+    queue.confirm(&work[2]).unwrap();
+    queue.reject(&work[3], "the seal does not verify").unwrap();
+    let Claims::Resting(wait) = queue.claim(&worker("liar"), &all(), 1).unwrap() else {
+        panic!("it does not rest")
+    };
+    assert!(wait > Duration::ZERO && wait <= policy().rest);
+    assert_eq!(claim(&queue, "honest", 1).len(), 1);
+    (bench.advance)(policy().rest);
+    assert_eq!(claim(&queue, "liar", 1).len(), 1, "it is tried again");
+}
+
+/// See the name.
+pub fn an_evicted_worker_is_given_nothing(bench: &Bench) {
+    let queue = bench.queue();
+    queue.offer(&[offer(1)]).unwrap();
+    queue.evict(&worker("a"), true).unwrap();
+    assert_eq!(queue.claim(&worker("a"), &all(), 1).unwrap(), Claims::Evicted);
+    queue.evict(&worker("a"), false).unwrap();
+    assert_eq!(claim(&queue, "a", 1).len(), 1);
+}
+
+/// See the name.
+pub fn a_worker_holds_no_more_than_it_may(bench: &Bench) {
+    let queue = Queue::new(bench.table.clone(), Policy { held_max: 3, ..policy() });
+    queue.offer(&(0..9).map(offer).collect::<Vec<_>>()).unwrap();
+    assert_eq!(claim(&queue, "greedy", 2).len(), 2);
+    let more = claim(&queue, "greedy", 9);
+    assert_eq!(more.len(), 1);
+    assert_eq!(claim(&queue, "greedy", 9).len(), 0);
+    queue.complete(&more[0]).unwrap();
+    assert_eq!(claim(&queue, "greedy", 9).len(), 1);
+    assert_eq!(claim(&queue, "other", 9).len(), 3);
+}
+
+/// See the name.
+pub fn an_input_that_is_offered_again_is_the_newest(bench: &Bench) {
+    let queue = bench.queue();
+    queue.offer(&[offer(1)]).unwrap();
+    let renewed = Offer { input: Digest([0xee; 32]), ..offer(1) };
+    queue.offer(std::slice::from_ref(&renewed)).unwrap();
+    assert_eq!(one(&queue, 1).input, renewed.input);
+    claim(&queue, "a", 1);
+    queue.offer(&[offer(1)]).unwrap();
+    assert_eq!(one(&queue, 1).input, renewed.input, "what is being proved from stays");
+}
+
+/// See the name.
+pub fn what_ended_long_ago_is_forgotten_and_nothing_else(bench: &Bench) {
+    let queue = bench.queue();
+    queue.offer(&(0..6).map(offer).collect::<Vec<_>>()).unwrap();
+    let leases = claim(&queue, "a", 3);
+    queue.complete(&leases[0]).unwrap();
+    queue.confirm(&leases[0]).unwrap();
+    queue.complete(&leases[1]).unwrap();
+    queue.cancel(&[statement(3)]).unwrap();
+    queue.quarantine(&[statement(4)], "by hand").unwrap();
+    queue.evict(&worker("shut-out"), true).unwrap();
+    (bench.advance)(policy().retention - Duration::from_millis(1));
+    assert_eq!(queue.forget().unwrap(), 0);
+    (bench.advance)(Duration::from_secs(1));
+    assert_eq!(queue.forget().unwrap(), 2, "the confirmed and the cancelled one");
+    (bench.advance)(policy().retention_max);
+    assert_eq!(queue.forget().unwrap(), 2, "the unconfirmed and the quarantined one");
+    let mut left: Vec<_> = queue.list(&Filter::default()).unwrap().into_iter().map(|job| job.id).collect();
+    left.sort();
+    let mut kept = [statement(2), statement(5)];
+    kept.sort();
+    assert_eq!(left, kept, "what runs and what waits");
+    let workers: Vec<_> = queue.workers().unwrap().into_iter().map(|known| known.name).collect();
+    assert_eq!(workers, [worker("shut-out")]);
+}
+
+/// See the name.
+pub fn figures_count_by_class_and_state(bench: &Bench) {
+    let queue = bench.queue();
+    assert_eq!(queue.figures().unwrap(), []);
+    let other = Class { kind: Kind::Transaction, ..offer(9).class };
+    queue.offer(&[1, 2, 3].map(offer)).unwrap();
+    (bench.advance)(Duration::from_secs(2));
+    queue.offer(&[Offer { class: other, ..offer(9) }]).unwrap();
+    claim(&queue, "a", 1);
+    let figures = queue.figures().unwrap();
+    let of =
+        |class: Class, state| figures.iter().find(|figure| figure.class == class && figure.state == state);
+    assert_eq!(of(offer(1).class, StateName::Queued).map(|figure| figure.jobs), Some(2));
+    assert_eq!(of(offer(1).class, StateName::Running).map(|figure| figure.jobs), Some(1));
+    assert_eq!(of(other, StateName::Queued).map(|figure| figure.jobs), Some(1));
+    assert!(of(offer(1).class, StateName::Queued).unwrap().oldest_ms >= 2000);
+    assert!(of(other, StateName::Queued).unwrap().oldest_ms < 2000);
+}
+
+/// See the name.
+pub fn whoever_waits_is_woken_by_an_offer(bench: &Bench) {
+    let (queue, waiting) = (bench.queue(), bench.queue());
+    let (looked, has_looked) = mpsc::channel();
+    let (patience, began) = (Duration::from_secs(60), Instant::now());
+    let woken = thread::spawn(move || {
+        let turn = waiting.turn();
+        assert_eq!(claim(&waiting, "a", 1).len(), 0);
+        looked.send(()).unwrap();
+        waiting.wait(turn, patience);
+        claim(&waiting, "a", 1).len()
+    });
+    // It has looked and may not wait yet: that the offer comes now is not missed.
+    has_looked.recv().unwrap();
+    queue.offer(&[offer(1)]).unwrap();
+    assert_eq!(woken.join().unwrap(), 1);
+    assert!(began.elapsed() < patience, "nobody woke it");
+}
+
+/// See the name.
+pub fn a_reason_is_kept_without_what_a_terminal_would_act_on(bench: &Bench) {
+    let queue = bench.queue();
+    queue.offer(&[offer(1)]).unwrap();
+    let lease = claim(&queue, "a", 1).remove(0);
+    let hostile = format!("\u{1b}[2J\0'; drop table jobs; -- é{}", "x".repeat(100_000));
+    queue.fail(&lease, &failure(&hostile)).unwrap();
+    let reason = one(&queue, 1).reason.unwrap();
+    assert!(
+        reason.len() <= crate::machine::REASON_LEN_MAX && !reason.chars().any(char::is_control),
+        "{reason:?}"
+    );
+    assert!(reason.contains("'; drop table jobs; -- é"));
+}

@@ -1,0 +1,245 @@
+//! Jobs: a statement to prove, its state, and who holds it.
+
+use std::fmt;
+
+use reprise_model::coordinate::Coordinate;
+use reprise_model::digest::{Digest, ProfileId};
+use reprise_model::order::Rank;
+use reprise_model::statement::{Kind, StatementId};
+
+use crate::worker::WorkerName;
+
+/// What a job needs of whoever proves it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Class {
+    /// The kind of its statement.
+    pub kind: Kind,
+    /// How it is to be proved: which backend, in which version, with which seal.
+    pub profile: ProfileId,
+    /// Gigabytes of memory that its proof takes; 0 where nobody said.
+    pub memory: u16,
+}
+
+/// What a worker can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capacity {
+    /// The kinds that it proves.
+    pub kinds: Vec<Kind>,
+    /// How it proves.
+    pub profile: ProfileId,
+    /// Gigabytes of memory that it has for a proof.
+    pub memory: u16,
+}
+
+impl Capacity {
+    /// Whether it is enough for a class.
+    pub fn takes(&self, class: &Class) -> bool {
+        self.kinds.contains(&class.kind) && self.profile == class.profile && class.memory <= self.memory
+    }
+}
+
+/// How urgent a job is, the most urgent first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Priority(pub i64);
+
+/// Bits of a priority for the first checkpoint, the merge index there, and how far inside.
+const BITS: (u32, u32, u32) = (37, 17, 8);
+
+impl Priority {
+    /// After everything that is wanted.
+    pub const UNWANTED: Self = Self(i64::MAX);
+
+    /// Of what is wanted at a place: closest to settlement first, then oldest, as the rank of an order is. A checkpoint
+    /// or merge index that is too large for its bits counts as the largest that is not.
+    pub fn of(coordinate: &Coordinate) -> Self {
+        let (first, merge_index, inside) = Rank::from(coordinate).parts();
+        let bounded = |value: u64, bits: u32| value.min((1 << bits) - 1);
+        let (first, index) = (bounded(first.0, BITS.0), bounded(u64::from(merge_index), BITS.1));
+        // Fewer bits than an i64 has, so the sign stays clear.
+        Self(((first << (BITS.1 + BITS.2)) | (index << BITS.2) | u64::from(inside)) as i64)
+    }
+}
+
+/// A job somebody wants done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// The statement.
+    pub id: StatementId,
+    /// What it needs.
+    pub class: Class,
+    /// How urgent it is to whoever offers it.
+    pub priority: Priority,
+    /// The digest of what it is proved from, under which that lies in the shared store.
+    pub input: Digest,
+}
+
+/// The right to prove a statement, for a while.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// The statement.
+    pub id: StatementId,
+    /// Who has it.
+    pub worker: WorkerName,
+    /// The fencing token.
+    pub fence: u64,
+}
+
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It may be claimed, from this moment on.
+    Queued {
+        /// Milliseconds since the Unix epoch.
+        not_before_ms: u64,
+    },
+    /// A worker holds it.
+    Running {
+        /// Until when, in milliseconds since the Unix epoch, unless it says before that it still works.
+        until_ms: u64,
+        /// Whether somebody asked for its end.
+        cancel: bool,
+    },
+    /// A worker said that its receipt is in the shared store.
+    Done {
+        /// Whether somebody who asked for it has verified that.
+        confirmed: bool,
+    },
+    /// It used up its budget, or somebody put it here.
+    Quarantined,
+    /// Nobody wants it.
+    Cancelled,
+}
+
+impl State {
+    /// Its name.
+    pub fn name(&self) -> StateName {
+        match self {
+            Self::Queued { .. } => StateName::Queued,
+            Self::Running { .. } => StateName::Running,
+            Self::Done { .. } => StateName::Done,
+            Self::Quarantined => StateName::Quarantined,
+            Self::Cancelled => StateName::Cancelled,
+        }
+    }
+}
+
+/// A state without what belongs to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "see State")]
+pub enum StateName {
+    Queued,
+    Running,
+    Done,
+    Quarantined,
+    Cancelled,
+}
+
+impl StateName {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Queued, Self::Running, Self::Done, Self::Quarantined, Self::Cancelled];
+}
+
+impl fmt::Display for StateName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Quarantined => "quarantined",
+            Self::Cancelled => "cancelled",
+        })
+    }
+}
+
+/// A statement to prove.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// The statement.
+    pub id: StatementId,
+    /// What it needs of a worker.
+    pub class: Class,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// The digest of what it is proved from.
+    pub input: Digest,
+    /// Where it stands.
+    pub state: State,
+    /// Who claimed it last.
+    pub holder: Option<WorkerName>,
+    /// The token of the only lease that is valid: raised by every claim, and where a completion is rejected.
+    pub fence: u64,
+    /// How often a worker said that it failed, or somebody that its receipt is none.
+    pub failures: u32,
+    /// How often a lease on it ran out, or what it is proved from was not to be had.
+    pub lapses: u32,
+    /// What went wrong last.
+    pub reason: Option<String>,
+    /// When it was offered first, in milliseconds since the Unix epoch.
+    pub offered_ms: u64,
+    /// When its state changed last.
+    pub changed_ms: u64,
+}
+
+impl Job {
+    /// The last lease on it, if there was one.
+    pub fn lease(&self) -> Option<Lease> {
+        Some(Lease { id: self.id, worker: self.holder.clone()?, fence: self.fence })
+    }
+
+    /// Whether a lease is the last that was given.
+    pub fn is_held_by(&self, lease: &Lease) -> bool {
+        self.id == lease.id && self.fence == lease.fence && self.holder.as_ref() == Some(&lease.worker)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reprise_model::coordinate::{Checkpoint, Position};
+    use reprise_model::digest::{BlockHash, PinsDigest, ProgramId};
+
+    use super::*;
+
+    fn places() -> Vec<Coordinate> {
+        let mut all = vec![];
+        for checkpoint in [0, 1, 2, 1 << 32] {
+            let positions = [0, 1, 900].map(|merge_index| Position::Transaction { merge_index });
+            let aggregates = [0, 1]
+                .map(|start| Position::Settlement { start: Checkpoint(start), commitment: Digest::ZERO });
+            for position in
+                positions.into_iter().chain([0, 900].map(|first| Position::Batch { first })).chain(aggregates)
+            {
+                all.push(Coordinate {
+                    checkpoint: Checkpoint(checkpoint),
+                    block_hash: BlockHash([1; 32]),
+                    position,
+                    program: ProgramId([1; 32]),
+                    profile: ProfileId([1; 32]),
+                    pins: PinsDigest([1; 32]),
+                });
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn a_priority_orders_places_as_the_rank_of_an_order_does() {
+        let places = places();
+        for a in &places {
+            for b in &places {
+                assert_eq!(
+                    Priority::of(a).cmp(&Priority::of(b)),
+                    Rank::from(a).cmp(&Rank::from(b)),
+                    "{a:?} {b:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_place_beyond_the_bits_of_a_priority_is_still_before_what_nobody_wants() {
+        let mut place = places()[0];
+        place.checkpoint = Checkpoint(u64::MAX);
+        place.position = Position::Transaction { merge_index: u32::MAX };
+        assert!(Priority::of(&place) < Priority::UNWANTED && Priority::of(&place) > Priority(0));
+    }
+}

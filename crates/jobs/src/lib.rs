@@ -1,0 +1,42 @@
+//! What a fleet is to prove: one job a statement, over all nodes that want it and all machines that prove.
+//!
+//! | module | noun |
+//! |---|---|
+//! | [`job`] | [`Job`]: a statement to prove, its state, who holds it; classes, priorities, leases |
+//! | [`worker`] | [`Worker`]: who proves, what came of it, and whether it rests |
+//! | [`policy`] | [`Policy`]: budgets, leases, waits |
+//! | [`machine`] | what each request makes of a job. Pure: the time is an argument |
+//! | [`table`] | [`Table`]: the port: rows that are read and changed under a lock |
+//! | [`queue`] | [`Queue`]: what nodes and workers may ask, over any table |
+//! | [`memory`] | a table that forgets with its process |
+//! | `conformance` | the suite that every table must pass, behind the feature `conformance` |
+//!
+//! # What a queue promises
+//!
+//! * **A job is its statement.** Any number of nodes may offer it; it is one job, and at most one lease on it is valid.
+//! * **A lease has a fencing token.** Every claim raises it, and what comes with an older one is refused. So a worker
+//!   that was paused past its lease cannot undo what another did since.
+//! * **An attempt is counted before it begins.** A claim is written before anything is proved, so that a statement that
+//!   kills whoever tries it runs out of its budget like one that fails. Then it is *quarantined* by name, until somebody
+//!   releases it.
+//! * **Done means that somebody said so.** The receipt lies in the shared store under the statement, and whoever asked
+//!   verifies it before believing it: [`Queue::confirm`] or [`Queue::reject`]. A worker whose work is rejected, or whose
+//!   leases run out, rests.
+//! * **Finished work is never taken away.** To cancel a job that runs is a request; a completion with the valid token is
+//!   taken whatever was asked meanwhile.
+
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+pub mod job;
+pub mod machine;
+pub mod memory;
+pub mod policy;
+pub mod queue;
+pub mod table;
+pub mod worker;
+
+pub use job::{Class, Job, Lease, Priority, State};
+pub use policy::Policy;
+pub use queue::Queue;
+pub use table::{JobsError, Table};
+pub use worker::{Worker, WorkerName};

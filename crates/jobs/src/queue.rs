@@ -1,0 +1,340 @@
+//! The queue: what nodes, workers and people may ask, over any table.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reprise_model::statement::StatementId;
+
+use crate::job::{Capacity, Job, Lease, Offer, Priority, State};
+use crate::machine::{self, Answer, Beat, Failure};
+use crate::policy::Policy;
+use crate::table::{Changes, Figure, Filter, Horizon, JobsError, Rows, Standing, Table};
+use crate::worker::{Tally, Worker, WorkerName};
+
+/// What a worker may begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claims {
+    /// These, and no more than these; there may be none.
+    Jobs(Vec<(Lease, Job)>),
+    /// Nothing for so long, because of what came of its claims before.
+    Resting(Duration),
+    /// Nothing any more, until somebody lets it in again.
+    Evicted,
+}
+
+/// The jobs of a fleet. Clones share one table.
+#[derive(Clone)]
+pub struct Queue {
+    table: Arc<dyn Table>,
+    policy: Policy,
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+impl Queue {
+    /// Over a table.
+    pub fn new(table: Arc<dyn Table>, policy: Policy) -> Self {
+        Self { table, policy }
+    }
+
+    /// How it is run.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Asks for statements to be proved, and says how each stands then, in the order of their ids. One that is asked for
+    /// already is the same job; one that is done stays so.
+    pub fn offer(&self, offers: &[Offer]) -> Result<Vec<Job>, JobsError> {
+        let by_id: BTreeMap<StatementId, &Offer> = offers.iter().map(|offer| (offer.id, offer)).collect();
+        let ids: Vec<StatementId> = by_id.keys().copied().collect();
+        let (mut stand, mut offered) = (vec![], false);
+        self.table.change(Rows::Of(&ids), &mut |now_ms, mut rows| {
+            let mut changes = Changes::default();
+            for row in &mut rows {
+                if by_id.get(&row.id).is_some_and(|offer| machine::offer(row, offer, now_ms)) {
+                    changes.jobs.push(row.clone());
+                }
+            }
+            let there: Vec<StatementId> = rows.iter().map(|row| row.id).collect();
+            let missing = by_id.values().filter(|offer| !there.contains(&offer.id));
+            let new: Vec<Job> = missing.map(|offer| machine::new(offer, now_ms)).collect();
+            offered = !new.is_empty();
+            changes.jobs.extend(new.iter().cloned());
+            rows.extend(new);
+            rows.sort_by_key(|row| row.id);
+            stand = rows;
+            changes
+        })?;
+        if offered {
+            self.table.notify();
+        }
+        Ok(stand)
+    }
+
+    /// Gives a worker the most urgent jobs that it can do, at most so many. Leases that ran out are given anew.
+    pub fn claim(&self, worker: &WorkerName, capacity: &Capacity, most: usize) -> Result<Claims, JobsError> {
+        let Standing { worker: known, held, now_ms } = self.table.standing(worker)?;
+        if let Some(known) = known {
+            if known.evicted {
+                return Ok(Claims::Evicted);
+            }
+            if let Some(until) = known.rests_until(&self.policy, now_ms) {
+                return Ok(Claims::Resting(Duration::from_millis(until - now_ms)));
+            }
+        }
+        let room = self.policy.held_max.saturating_sub(held);
+        let most = most.min(room).min(self.policy.batch_max);
+        let mut claimed = self.claim_queued(worker, capacity, most)?;
+        if claimed.len() < most && self.reap()? > 0 {
+            claimed.extend(self.claim_queued(worker, capacity, most - claimed.len())?);
+        }
+        Ok(Claims::Jobs(claimed))
+    }
+
+    fn claim_queued(
+        &self,
+        worker: &WorkerName,
+        capacity: &Capacity,
+        most: usize,
+    ) -> Result<Vec<(Lease, Job)>, JobsError> {
+        let mut claimed = vec![];
+        if most == 0 {
+            return Ok(claimed);
+        }
+        self.table.change(Rows::Claimable(capacity, most), &mut |now_ms, rows| {
+            claimed.clear();
+            for mut row in rows {
+                if let Some(lease) = machine::claim(&mut row, worker, &self.policy, now_ms) {
+                    claimed.push((lease, row));
+                }
+            }
+            let tally = Tally { claimed: claimed.len() as u64, ..Tally::default() };
+            let jobs = claimed.iter().map(|(_, row)| row.clone()).collect();
+            Changes { jobs, workers: vec![(worker.clone(), tally)] }
+        })?;
+        Ok(claimed)
+    }
+
+    /// Takes leases back that ran out; how many.
+    pub fn reap(&self) -> Result<usize, JobsError> {
+        let mut reaped = 0;
+        self.table.change(Rows::Lapsed(self.policy.batch_max), &mut |now_ms, rows| {
+            let mut lost: BTreeMap<WorkerName, u64> = BTreeMap::new();
+            let mut changes = Changes::default();
+            for mut row in rows {
+                if machine::lapse(&mut row, &self.policy, now_ms) {
+                    lost.extend(
+                        row.holder
+                            .clone()
+                            .map(|holder| (holder.clone(), 1 + lost.get(&holder).unwrap_or(&0))),
+                    );
+                    changes.jobs.push(row);
+                }
+            }
+            reaped = changes.jobs.len();
+            let tally = |lapsed| Tally { lapsed, ..Tally::default() };
+            changes.workers = lost.into_iter().map(|(worker, lapsed)| (worker, tally(lapsed))).collect();
+            changes
+        })?;
+        Ok(reaped)
+    }
+
+    /// A worker lives, and still works on these: what it learns of each, in their order.
+    pub fn heartbeat(&self, worker: &WorkerName, leases: &[Lease]) -> Result<Vec<Beat>, JobsError> {
+        let mut beats = vec![];
+        self.table.change(Rows::Of(&ids(leases)), &mut |now_ms, rows| {
+            let mut rows: BTreeMap<StatementId, Job> = rows.into_iter().map(|row| (row.id, row)).collect();
+            let mut changes = Changes { jobs: vec![], workers: vec![(worker.clone(), Tally::default())] };
+            let beat = |lease: &Lease| match rows.get_mut(&lease.id) {
+                Some(row) => {
+                    let beat = machine::heartbeat(row, lease, &self.policy, now_ms);
+                    if beat != Beat::Lost {
+                        changes.jobs.push(row.clone());
+                    }
+                    beat
+                }
+                None => Beat::Lost,
+            };
+            beats = leases.iter().map(beat).collect();
+            changes
+        })?;
+        Ok(beats)
+    }
+
+    /// The receipt of a lease's statement is in the shared store.
+    pub fn complete(&self, lease: &Lease) -> Result<Answer, JobsError> {
+        let done = Tally { completed: 1, ..Tally::default() };
+        let answer = self.say(lease, done, |row, now_ms| machine::complete(row, lease, now_ms))?;
+        if answer == Answer::Taken {
+            self.table.notify();
+        }
+        Ok(answer)
+    }
+
+    /// A lease's statement could not be proved.
+    pub fn fail(&self, lease: &Lease, failure: &Failure) -> Result<Answer, JobsError> {
+        let failed = Tally { failed: 1, ..Tally::default() };
+        let answer =
+            self.say(lease, failed, |row, now_ms| machine::fail(row, lease, failure, &self.policy, now_ms))?;
+        self.table.notify();
+        Ok(answer)
+    }
+
+    /// Gives leases back, nothing having gone wrong.
+    pub fn release(&self, leases: &[Lease]) -> Result<(), JobsError> {
+        let released = Tally { released: 1, ..Tally::default() };
+        for lease in leases {
+            self.say(lease, released, |row, now_ms| machine::release(row, lease, now_ms))?;
+        }
+        self.table.notify();
+        Ok(())
+    }
+
+    /// Whoever asked has verified the receipt of what this lease's worker completed.
+    pub fn confirm(&self, lease: &Lease) -> Result<Answer, JobsError> {
+        let confirmed = Tally { confirmed: 1, ..Tally::default() };
+        self.say(lease, confirmed, |row, now_ms| machine::confirm(row, lease, now_ms))
+    }
+
+    /// Whoever asked found no receipt, or one that is none, where this lease's worker said there is one.
+    pub fn reject(&self, lease: &Lease, reason: &str) -> Result<Answer, JobsError> {
+        let rejected = Tally { rejected: 1, ..Tally::default() };
+        let answer = self
+            .say(lease, rejected, |row, now_ms| machine::reject(row, lease, reason, &self.policy, now_ms))?;
+        self.table.notify();
+        Ok(answer)
+    }
+
+    /// One thing that is said about a lease; it is counted for the lease's worker where it is taken.
+    fn say(
+        &self,
+        lease: &Lease,
+        tally: Tally,
+        said: impl Fn(&mut Job, u64) -> Answer,
+    ) -> Result<Answer, JobsError> {
+        let mut answer = Answer::Stale;
+        self.table.change(Rows::Of(&[lease.id]), &mut |now_ms, rows| {
+            answer = Answer::Stale;
+            let mut changes = Changes::default();
+            if let Some(mut row) = rows.into_iter().next() {
+                answer = said(&mut row, now_ms);
+                if answer == Answer::Taken {
+                    changes.jobs.push(row);
+                    changes.workers.push((lease.worker.clone(), tally));
+                }
+            }
+            changes
+        })?;
+        Ok(answer)
+    }
+
+    /// Somebody who proved these without a lease has verified receipts of them in the shared store.
+    pub fn settle(&self, statements: &[StatementId]) -> Result<usize, JobsError> {
+        self.decide(statements, machine::settle)
+    }
+
+    /// Nobody wants these; how many that changed. Of those that run, the end is asked for.
+    pub fn cancel(&self, statements: &[StatementId]) -> Result<usize, JobsError> {
+        self.decide(statements, machine::cancel)
+    }
+
+    /// These are to be tried again, with a new budget; how many that changed.
+    pub fn retry(&self, statements: &[StatementId]) -> Result<usize, JobsError> {
+        self.decide(statements, machine::retry)
+    }
+
+    /// These are to be tried no more; how many that changed.
+    pub fn quarantine(&self, statements: &[StatementId], reason: &str) -> Result<usize, JobsError> {
+        self.decide(statements, |row, now_ms| machine::quarantine(row, reason, now_ms))
+    }
+
+    /// How urgent these are now; how many that changed.
+    pub fn reprioritise(&self, priorities: &[(StatementId, Priority)]) -> Result<usize, JobsError> {
+        let by_id: BTreeMap<StatementId, Priority> = priorities.iter().copied().collect();
+        let ids: Vec<StatementId> = by_id.keys().copied().collect();
+        self.decide(&ids, |row, _| match by_id.get(&row.id) {
+            Some(priority) if matches!(row.state, State::Queued { .. }) && row.priority != *priority => {
+                row.priority = *priority;
+                true
+            }
+            _ => false,
+        })
+    }
+
+    fn decide(
+        &self,
+        statements: &[StatementId],
+        decided: impl Fn(&mut Job, u64) -> bool,
+    ) -> Result<usize, JobsError> {
+        let mut changed = 0;
+        self.table.change(Rows::Of(statements), &mut |now_ms, mut rows| {
+            rows.retain_mut(|row| decided(row, now_ms));
+            changed = rows.len();
+            Changes { jobs: rows, workers: vec![] }
+        })?;
+        if changed > 0 {
+            self.table.notify();
+        }
+        Ok(changed)
+    }
+
+    /// How these stand, in the order of their ids, as far as they were offered.
+    pub fn find(&self, statements: &[StatementId]) -> Result<Vec<Job>, JobsError> {
+        self.table.find(statements)
+    }
+
+    /// Lists jobs.
+    pub fn list(&self, filter: &Filter) -> Result<Vec<Job>, JobsError> {
+        self.table.list(filter)
+    }
+
+    /// The workers that were heard of.
+    pub fn workers(&self) -> Result<Vec<Worker>, JobsError> {
+        self.table.workers()
+    }
+
+    /// How a worker stands.
+    pub fn standing(&self, worker: &WorkerName) -> Result<Standing, JobsError> {
+        self.table.standing(worker)
+    }
+
+    /// Gives a worker nothing any more, or lets it in again.
+    pub fn evict(&self, worker: &WorkerName, evicted: bool) -> Result<(), JobsError> {
+        self.table.evict(worker, evicted)
+    }
+
+    /// How many jobs there are, by class and state.
+    pub fn figures(&self) -> Result<Vec<Figure>, JobsError> {
+        self.table.figures()
+    }
+
+    /// Forgets what ended long ago; how many jobs.
+    pub fn forget(&self) -> Result<u64, JobsError> {
+        let Policy { retention, retention_max, .. } = self.policy;
+        self.table.forget(&Horizon { ended: retention, undecided: retention_max, limit: 1000 })
+    }
+
+    /// What to ask before looking for something, and to give to [`wait`](Self::wait) where nothing was found: so nothing
+    /// that comes in between is missed.
+    pub fn turn(&self) -> u64 {
+        self.table.turn()
+    }
+
+    /// Waits until something may have changed since this turn, or so long. Nobody may rely on being woken.
+    pub fn wait(&self, turn: u64, patience: Duration) {
+        self.table.wait(turn, patience);
+    }
+}
+
+fn ids(leases: &[Lease]) -> Vec<StatementId> {
+    let mut ids: Vec<StatementId> = leases.iter().map(|lease| lease.id).collect();
+    ids.sort();
+    ids.dedup();
+    ids
+}

@@ -1,0 +1,178 @@
+//! The port: rows that are read and changed under a lock. A table decides nothing; what a row means is
+//! [`machine`](crate::machine)'s, once, for every table.
+
+use std::time::Duration;
+
+use reprise_model::statement::StatementId;
+
+use crate::job::{Capacity, Class, Job, StateName};
+use crate::worker::{Tally, Worker, WorkerName};
+
+/// Which rows are to be changed.
+#[derive(Debug, Clone, Copy)]
+pub enum Rows<'a> {
+    /// These, as far as they are there.
+    Of(&'a [StatementId]),
+    /// The most urgent that may be claimed now with this capacity. Rows that others are changing are left out.
+    Claimable(&'a Capacity, usize),
+    /// Running ones whose lease ran out, so many at most. Rows that others are changing are left out.
+    Lapsed(usize),
+}
+
+/// What is to be written. Everything of it is written, or nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    /// Rows as they are to be. One that was not there is new, unless somebody else has put it there meanwhile: theirs
+    /// stays.
+    pub jobs: Vec<Job>,
+    /// What is counted of workers, who are heard of by this.
+    pub workers: Vec<(WorkerName, Tally)>,
+}
+
+/// Makes changes of the time, in milliseconds since the Unix epoch, and of the rows. It may be asked again, where what it
+/// said the time before was not written.
+pub type Change<'c> = dyn FnMut(u64, Vec<Job>) -> Changes + 'c;
+
+/// Which jobs to list. The default is all.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only those in this state.
+    pub state: Option<StateName>,
+    /// Only those that this worker claimed last.
+    pub holder: Option<WorkerName>,
+    /// Only those whose statement begins so.
+    pub prefix: Vec<u8>,
+    /// At most so many; the most urgent first.
+    pub limit: Option<usize>,
+}
+
+/// What may be forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Horizon {
+    /// Jobs that are done and confirmed, or cancelled, and workers, unchanged since before.
+    pub ended: Duration,
+    /// Jobs that are done and not confirmed, or quarantined, unchanged since before.
+    pub undecided: Duration,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// How many jobs of a class are in a state, for whoever adds machines or takes them away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Figure {
+    /// Of which class.
+    pub class: Class,
+    /// In which state.
+    pub state: StateName,
+    /// How many.
+    pub jobs: u64,
+    /// How long the oldest of them has been in the table, in milliseconds.
+    pub oldest_ms: u64,
+}
+
+/// What is known of a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The worker, if it was heard of.
+    pub worker: Option<Worker>,
+    /// How many jobs it holds.
+    pub held: usize,
+    /// The time, in milliseconds since the Unix epoch.
+    pub now_ms: u64,
+}
+
+/// Rows of jobs and workers, shared by everybody who is given the same one.
+pub trait Table: Send + Sync {
+    /// Locks rows, asks what becomes of them, and writes that. It has been written durably when this returns.
+    fn change(&self, rows: Rows<'_>, change: &mut Change<'_>) -> Result<(), JobsError>;
+
+    /// Reads rows, in the order of their ids.
+    fn find(&self, ids: &[StatementId]) -> Result<Vec<Job>, JobsError>;
+
+    /// Lists rows.
+    fn list(&self, filter: &Filter) -> Result<Vec<Job>, JobsError>;
+
+    /// How a worker stands.
+    fn standing(&self, name: &WorkerName) -> Result<Standing, JobsError>;
+
+    /// The workers that were heard of, by name.
+    fn workers(&self) -> Result<Vec<Worker>, JobsError>;
+
+    /// Gives a worker nothing any more, or lets it in again.
+    fn evict(&self, name: &WorkerName, evicted: bool) -> Result<(), JobsError>;
+
+    /// How many jobs there are, by class and state.
+    fn figures(&self) -> Result<Vec<Figure>, JobsError>;
+
+    /// Deletes rows that may be forgotten; how many jobs went.
+    fn forget(&self, horizon: &Horizon) -> Result<u64, JobsError>;
+
+    /// Tells whoever waits that something changed. It may be lost.
+    fn notify(&self);
+
+    /// How often this table was notified, as far as is known here.
+    fn turn(&self) -> u64;
+
+    /// Waits until it was notified once more than `turn` says, or so long. Nobody may rely on being woken.
+    fn wait(&self, turn: u64, patience: Duration);
+}
+
+/// Why a table could not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JobsError {
+    /// There is no connection, or it was lost. Whether the change was made is unknown; asking again is safe.
+    #[error("{at}: the jobs cannot be reached: {reason}")]
+    Unreachable {
+        /// Where.
+        at: String,
+        /// In whose words.
+        reason: String,
+    },
+    /// It answered, and refused.
+    #[error("{at}: the jobs cannot be read or written: {reason}")]
+    Refused {
+        /// Where.
+        at: String,
+        /// In its words.
+        reason: String,
+    },
+    /// Its layout is a newer one than this build knows.
+    #[error(
+        "{at}: the jobs have layout {found}, and this build knows layouts up to {known}: use a newer build"
+    )]
+    Layout {
+        /// Where.
+        at: String,
+        /// The layout that is there.
+        found: i64,
+        /// The newest that this build knows.
+        known: i64,
+    },
+    /// A row holds what nobody writes.
+    #[error(
+        "{at}: the job {id} cannot be read: its {field} is none; delete that row, and it is offered again"
+    )]
+    Damaged {
+        /// Where.
+        at: String,
+        /// Which, in hexadecimal.
+        id: String,
+        /// What of it.
+        field: &'static str,
+    },
+    /// What it was given is no address of jobs.
+    #[error("{at}: no address of jobs: {reason}")]
+    Address {
+        /// What was given.
+        at: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl JobsError {
+    /// Whether the same request can succeed later without anyone mending something.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+}
