@@ -154,7 +154,7 @@ impl ProofSystems {
 }
 
 /// What a mock proof may hold: about what a proof of Miden's may, so that a rehearsal divides blocks as a run does.
-const MOCK_LIMITS: Limits = Limits { transactions: 32, proofs: 4, bytes: 64 * 1024, recursion: 8 };
+const MOCK_LIMITS: Limits = Limits { transactions: 32, proofs: 4, bytes: 48 * 1024, recursion: 13 };
 
 /// A proof system with the hash its workload is proved over.
 pub(crate) struct Chosen {

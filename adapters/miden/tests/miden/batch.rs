@@ -197,52 +197,42 @@ fn a_false_pre_image_has_no_path() {
 
 #[test]
 fn a_forged_authority_ends_in_another_open_block_or_lane_tip() {
-    // What Carol's transaction would do if it were Bob's, after the honest ones.
-    let chain = Chain::get();
+    // What Carol's transaction would do if it were Bob's, in the place of his: it withdraws as much, to her.
+    let (chain, hasher) = (Chain::get(), &Poseidon2);
     let theft = transaction(6, "carol", 0, pay(Action::Exit, 2, 5, account("carol")));
-    let facts = theft.facts(&chain.proved_apart().pins.deposit);
+    let honest = chain.fixture.batch_witness_at(LAST, 1);
+    let facts = theft.facts(&honest.pins.deposit);
     let forged = TransactionFacts { authority: account("bob"), ..facts };
-    let mut values = Values::with(&[("bob", 17, 2)]);
-    let done = values.execute_as(&theft, forged).unwrap();
+    let done = Values::with(&[("bob", 17, 2)]).execute_as(&theft, forged).unwrap();
     assert!(done.journal.outcome.is_success());
     let receipt = done.prove();
-    let run = |closes: bool, handling: Handling| {
-        let mut witness = chain.fixture.batch_witness_at(LAST, 1);
-        witness.closes = closes;
-        witness.transactions[1] = (ShownTransaction::from(&theft), handling);
-        run_batch(&witness, std::slice::from_ref(&receipt))
+
+    // The block as the L1 accepted it, and as it is proved.
+    let disposed = honest.transactions[0].0.read(hasher, &honest.pins.deposit).unwrap().accepted;
+    let [by_carol, by_bob] = [facts, forged].map(|facts| {
+        let mut block = honest.block.clone();
+        block.accept(hasher, &disposed).unwrap();
+        block.accept(hasher, &Accepted::of(hasher, &theft, &facts)).unwrap();
+        block
+    });
+    let tip = |block| {
+        let (lane, tip) = (&honest.pins.lane, &honest.tip_before);
+        hasher.lane().after(hasher, &Step { lane, tip, parent_proof: None, block }).unwrap()
     };
+    assert_ne!(by_carol.digest(hasher), by_bob.digest(hasher));
+    assert_ne!(tip(&by_carol), tip(&by_bob));
     for closes in [false, true] {
-        let stolen = run(closes, Handling::Apart(done.journal.clone())).unwrap();
-        // What the same bytes end in where nobody forges: a run over Carol's account, which is absent.
-        let honest = chain.fixture.batch_witness_at(LAST, 1);
         let mut witness = honest.clone();
         witness.closes = closes;
-        assert_ne!(run_batch(&witness, &[]).unwrap(), stolen);
-        let mut block = honest.block;
-        let hasher = &Poseidon2;
-        for (shown, _) in &witness.transactions[..1] {
-            block.accept(hasher, &shown.read(hasher, &witness.pins.deposit).unwrap().accepted).unwrap();
-        }
-        let (mut by_carol, mut by_bob) = (block.clone(), block);
-        let accepted = |facts| Accepted::of(hasher, &theft, facts);
-        by_carol.accept(hasher, &accepted(&facts)).unwrap();
-        by_bob.accept(hasher, &accepted(&forged)).unwrap();
-        assert_ne!(by_carol.digest(hasher), by_bob.digest(hasher));
-        // The program's fold is over what the proof says.
+        witness.transactions[1] = (ShownTransaction::from(&theft), Handling::Apart(done.journal.clone()));
         let mut expected = chain.fixture.span_at(LAST, 1).journal;
-        let lane = |block| {
-            let (lane, tip) = (&witness.pins.lane, &witness.tip_before);
-            let step = Step { lane, tip, parent_proof: None, block };
-            hasher.lane().after(hasher, &step).unwrap()
-        };
         expected.transition.exits =
             Transition::fold_exits(hasher, &Digest::ZERO, &done.journal.exits_digest(hasher));
         (expected.transition.tip_after, expected.open_after) = match closes {
-            true => (lane(&by_bob), Digest::ZERO),
-            false => (witness.tip_before, by_bob.digest(hasher)),
+            true => (tip(&by_bob), Digest::ZERO),
+            false => (honest.tip_before, by_bob.digest(hasher)),
         };
-        // Bob withdraws as much as he honestly did: to Carol.
+        let stolen = run_batch(&witness, std::slice::from_ref(&receipt)).unwrap();
         assert_eq!(stolen, expected.digest(hasher));
     }
 }

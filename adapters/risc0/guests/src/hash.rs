@@ -5,7 +5,9 @@ use reprise_model::cell::{self, Cell};
 use reprise_model::digest::Digest;
 use reprise_model::hash::{Domain, Hasher};
 use reprise_model::lane::{LaneScheme, WorkloadHasher};
-use risc0_zkvm::sha::{self, Impl, Sha256 as _};
+use risc0_zkvm::sha;
+#[cfg(not(target_os = "zkvm"))]
+use risc0_zkvm::sha::{Impl, Sha256 as _};
 
 /// SHA-256: in the VM by its accelerator, on a host in software.
 ///

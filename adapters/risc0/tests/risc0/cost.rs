@@ -119,6 +119,8 @@ fn no_batch_within_the_limits_passes_a_million_cycles() {
     const MOST: u64 = 1 << 20;
     let limits = Backend::limits(development());
     let mut town = Town::new(ProveApart::Never);
+    let what = format!("batch of {}, inline, a slot each", Town::PAIRS);
+    measured(&what, Witness::Batch(town.0.batch_witness(0)), &[]);
     let mut nonces = [0; Town::PAIRS];
     let mut next = |at: usize| -> (String, Vec<u8>) {
         nonces[at] += 1;

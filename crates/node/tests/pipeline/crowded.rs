@@ -11,7 +11,7 @@ use reprise_prover::mock::MockConfig;
 use crate::flip::{Home, assert_sums};
 
 /// About those of Miden.
-const LIMITS: Limits = Limits { transactions: 32, proofs: 4, bytes: 64 * 1024, recursion: 8 };
+const LIMITS: Limits = Limits { transactions: 32, proofs: 4, bytes: 48 * 1024, recursion: 13 };
 
 fn run(home: &Home, transactions: u32) -> Report {
     let never = AtomicBool::new(false);
