@@ -37,11 +37,12 @@ pub fn policy() -> Policy {
     Policy { held_max: 100, strikes_max: 3, ..Policy::default() }
 }
 
-/// Declares the suite's tests. The argument makes a [`Bench`].
+/// Declares the suite's tests. The argument makes a [`Bench`]; `ignore = "why"` after it has them run where they are asked
+/// for.
 #[macro_export]
 macro_rules! conformance_tests {
-    ($make:expr) => {
-        $crate::conformance_tests!($make;
+    ($make:expr $(, ignore = $why:literal)?) => {
+        $crate::conformance_tests!($make; [$(#[ignore = $why])?]
             any_number_of_offers_of_one_statement_are_one_job,
             what_is_offered_is_found_and_listed_as_it_was,
             a_job_goes_to_one_of_many_who_claim_at_once,
@@ -55,6 +56,8 @@ macro_rules! conformance_tests {
             a_heartbeat_keeps_a_lease_and_says_when_it_is_lost,
             a_statement_that_fails_over_its_budget_is_quarantined_by_name_until_it_is_released,
             a_statement_that_ends_whoever_tries_it_is_quarantined,
+            neither_a_cancel_nor_an_offer_releases_what_is_quarantined,
+            one_claim_costs_one_attempt_whatever_its_holder_says_after,
             a_failed_job_waits_before_it_is_claimed_again,
             what_is_given_back_can_be_claimed_at_once_and_costs_no_attempt,
             cancelling_a_job_that_runs_is_a_request_and_takes_no_finished_work,
@@ -70,8 +73,11 @@ macro_rules! conformance_tests {
             a_reason_is_kept_without_what_a_terminal_would_act_on,
         );
     };
-    ($make:expr; $($sentence:ident),* $(,)?) => {
-        $(#[test] fn $sentence() { $crate::conformance::$sentence(&$make()); })*
+    ($make:expr; $ignored:tt $($sentence:ident),* $(,)?) => {
+        $($crate::conformance_tests!(@ $make; $ignored $sentence);)*
+    };
+    (@ $make:expr; [$(#[$ignored:meta])?] $sentence:ident) => {
+        #[test] $(#[$ignored])? fn $sentence() { $crate::conformance::$sentence(&$make()); }
     };
 }
 
@@ -364,6 +370,45 @@ pub fn a_statement_that_ends_whoever_tries_it_is_quarantined(bench: &Bench) {
     }
     assert_eq!(claim(&queue, "last", 1).len(), 0);
     assert_eq!(one(&queue, 1).state, State::Quarantined);
+}
+
+/// See the name.
+pub fn neither_a_cancel_nor_an_offer_releases_what_is_quarantined(bench: &Bench) {
+    let queue = bench.queue();
+    queue.offer(&[1, 2].map(offer)).unwrap();
+    for _ in 0..policy().failures_max {
+        (bench.advance)(policy().backoff_max);
+        let leases = claim(&queue, "a", 2);
+        let first = leases.iter().find(|lease| lease.id == statement(1)).unwrap();
+        queue.fail(first, &failure("no such witness")).unwrap();
+        leases.iter().filter(|lease| lease.id == statement(2)).for_each(|lease| {
+            queue.release(std::slice::from_ref(lease)).unwrap();
+        });
+    }
+    // The other one's last lease runs out while its end is asked for.
+    for attempt in 0..policy().lapses_max {
+        assert_eq!(claim(&queue, &format!("w{attempt}"), 2).len(), 1);
+        queue.cancel(&[statement(2)]).unwrap();
+        (bench.advance)(policy().lease);
+        queue.reap().unwrap();
+        queue.offer(&[offer(2)]).unwrap();
+    }
+    assert_eq!(queue.cancel(&[1, 2].map(statement)).unwrap(), 0);
+    queue.offer(&[1, 2].map(offer)).unwrap();
+    (bench.advance)(policy().backoff_max);
+    assert_eq!(claim(&queue, "c", 2).len(), 0);
+    assert_eq!((one(&queue, 1).state, one(&queue, 2).state), (State::Quarantined, State::Quarantined));
+}
+
+/// See the name.
+pub fn one_claim_costs_one_attempt_whatever_its_holder_says_after(bench: &Bench) {
+    let queue = bench.queue();
+    queue.offer(&[offer(1)]).unwrap();
+    let lease = claim(&queue, "a", 1).remove(0);
+    assert_eq!(queue.fail(&lease, &failure("none")).unwrap(), Answer::Taken);
+    assert_eq!(queue.complete(&lease).unwrap(), Answer::Stale);
+    assert_eq!(queue.reject(&lease, "there is no receipt").unwrap(), Answer::Stale);
+    assert_eq!(one(&queue, 1).failures, 1);
 }
 
 /// See the name.

@@ -118,10 +118,10 @@ pub fn lapse(job: &mut Job, policy: &Policy, now_ms: u64) -> bool {
             job.lapses = job.lapses.saturating_add(1);
             let holder = job.holder.as_ref().map_or("nobody", WorkerName::as_str);
             job.reason = Some(format!("the lease of {holder} ran out"));
-            let next = if cancel {
-                State::Cancelled
-            } else if job.lapses >= policy.lapses_max {
+            let next = if job.lapses >= policy.lapses_max {
                 State::Quarantined
+            } else if cancel {
+                State::Cancelled
             } else {
                 State::Queued { not_before_ms: now_ms }
             };
@@ -164,6 +164,8 @@ pub fn fail(job: &mut Job, lease: &Lease, failure: &Failure, policy: &Policy, no
     if !job.is_held_by(lease) {
         return Answer::Stale;
     }
+    // What it says again with this token is not heard: one claim costs one attempt.
+    job.fence += 1;
     count(job, failure, policy, now_ms);
     if cancel && !matches!(job.state, State::Quarantined) {
         enter(job, State::Cancelled, now_ms);
@@ -220,15 +222,16 @@ pub fn settle(job: &mut Job, now_ms: u64) -> bool {
     true
 }
 
-/// Nobody wants it. Of one that runs, the end is asked for; what is done stays so. Whether something changed.
+/// Nobody wants it. Of one that runs, the end is asked for; what is done stays so, and what is quarantined, which an
+/// offer after a cancel would release. Whether something changed.
 pub fn cancel(job: &mut Job, now_ms: u64) -> bool {
     match &mut job.state {
         State::Running { cancel, .. } => !std::mem::replace(cancel, true),
-        State::Queued { .. } | State::Quarantined => {
+        State::Queued { .. } => {
             enter(job, State::Cancelled, now_ms);
             true
         }
-        State::Done { .. } | State::Cancelled => false,
+        State::Done { .. } | State::Cancelled | State::Quarantined => false,
     }
 }
 

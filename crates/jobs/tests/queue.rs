@@ -100,15 +100,15 @@ proptest! {
                 },
                 Step::Fail(at) => if let Some(lease) = lease(at) { queue.fail(&lease, &failure).unwrap(); },
                 Step::Release(at) => if let Some(lease) = lease(at) { queue.release(&[lease]).unwrap() },
-                Step::Reject(at) => if let Some(lease) = lease(at) {
-                    if queue.reject(&lease, "none").unwrap() == Answer::Taken {
-                        prop_assert!(done.remove(&lease.id).is_some());
-                    }
+                Step::Reject(at) => if let Some(lease) = lease(at)
+                    && queue.reject(&lease, "none").unwrap() == Answer::Taken
+                {
+                    prop_assert!(done.remove(&lease.id).is_some());
                 },
-                Step::Confirm(at) => if let Some(lease) = lease(at) {
-                    if queue.confirm(&lease).unwrap() == Answer::Taken {
-                        prop_assert!(done.insert(lease.id, true) == Some(false));
-                    }
+                Step::Confirm(at) => if let Some(lease) = lease(at)
+                    && queue.confirm(&lease).unwrap() == Answer::Taken
+                {
+                    prop_assert!(done.insert(lease.id, true) == Some(false));
                 },
                 Step::Heartbeat(at) => if let Some(lease) = lease(at) {
                     queue.heartbeat(&lease.worker, std::slice::from_ref(&lease)).unwrap();
