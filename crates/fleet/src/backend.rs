@@ -127,7 +127,7 @@ impl FleetBackend {
 
     fn by_fleet(&self, id: StatementId, task: &Task, control: &Control) -> Result<SharedReceipt, Alone> {
         if let Fetched::Receipt(found) = self.patiently(control, || Ok(self.shared.fetch(&id)?))? {
-            return Ok(found);
+            return Ok(*found);
         }
         let interest = self.watch.interest(id);
         let offer = |doubts| self.patiently(control, || self.offer(id, task, control, doubts));
@@ -140,10 +140,10 @@ impl FleetBackend {
                 let _ = self.queue.reprioritise(&[(id, Priority::UNWANTED)]);
                 return Err(Alone::Cancelled);
             }
-            if let Some(since) = self.watch.unreachable_since() {
-                if since.elapsed() >= self.settings.patience {
-                    return Err(Alone::Because("the jobs cannot be reached".into()));
-                }
+            if let Some(since) = self.watch.unreachable_since()
+                && since.elapsed() >= self.settings.patience
+            {
+                return Err(Alone::Because("the jobs cannot be reached".into()));
             }
             stand = interest.next(&stand, CANCEL_POLL);
             match &stand {
@@ -222,7 +222,7 @@ impl FleetBackend {
                         tracing::debug!(statement = %job.id, %error, "the input of a finished job is collected later");
                     }
                 }
-                return Ok(Some(found));
+                return Ok(Some(*found));
             }
             Fetched::Absent => "there is no receipt".to_owned(),
             Fetched::Bad(reason) => reason,

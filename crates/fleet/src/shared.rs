@@ -55,7 +55,7 @@ pub enum Fetched {
     /// Something that is no receipt of the statement: why not.
     Bad(String),
     /// A receipt, verified now.
-    Receipt(SharedReceipt),
+    Receipt(Box<SharedReceipt>),
 }
 
 /// A receipt that came from elsewhere.
@@ -138,7 +138,9 @@ impl Shared {
     pub fn fetch(&self, id: &StatementId) -> Result<Fetched, ObjectsError> {
         let fetched = match self.objects.read(&receipt_key(id), self.bounds.receipt_bytes_max) {
             Ok(None) => Fetched::Absent,
-            Ok(Some(bytes)) => self.judge(id, &bytes).map_or_else(Fetched::Bad, Fetched::Receipt),
+            Ok(Some(bytes)) => {
+                self.judge(id, &bytes).map_or_else(Fetched::Bad, |found| Fetched::Receipt(Box::new(found)))
+            }
             Err(error @ ObjectsError::TooLarge { .. }) => Fetched::Bad(error.to_string()),
             Err(error) => return Err(error),
         };

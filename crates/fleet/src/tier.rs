@@ -86,7 +86,7 @@ impl SharedTier {
             Ok(fetched) => {
                 *breaker = Breaker::default();
                 let found = match fetched {
-                    Fetched::Receipt(found) => Some(found),
+                    Fetched::Receipt(found) => Some(*found),
                     Fetched::Absent | Fetched::Bad(_) => None,
                 };
                 let count = if found.is_some() { &self.counts.hits } else { &self.counts.misses };

@@ -401,7 +401,7 @@ impl Claimer<'_> {
     }
 
     fn ended(&mut self, device: usize, id: StatementId, ended: Ended) {
-        if !self.running.get(&id).is_some_and(|running| running.device == device) {
+        if self.running.get(&id).is_none_or(|running| running.device != device) {
             // It hung and is back.
             self.hung.retain(|hung| *hung != device);
             return;

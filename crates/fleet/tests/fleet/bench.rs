@@ -119,6 +119,7 @@ pub(crate) struct Fleet {
     pub(crate) jobs_cut: Arc<AtomicBool>,
     pub(crate) objects_cut: Arc<AtomicBool>,
     time: Arc<AtomicU64>,
+    policy: Policy,
 }
 
 /// What it runs with: nothing waits but for a lease.
@@ -138,11 +139,17 @@ impl Fleet {
         let inner = MemoryTable::with_clock(Arc::new(move || clock.load(Ordering::Relaxed)));
         let table = Arc::new(Line { inner, cut: jobs_cut.clone() });
         let objects_cut = Arc::new(AtomicBool::new(false));
-        Self { table, objects: MemoryObjects::default(), jobs_cut, objects_cut, time }
+        Self { table, objects: MemoryObjects::default(), jobs_cut, objects_cut, time, policy: policy() }
+    }
+
+    /// One in which a job that failed waits until time is let pass.
+    pub(crate) fn with_backoff(backoff: Duration) -> Self {
+        let policy = Policy { backoff, backoff_max: backoff, ..policy() };
+        Self { policy, ..Self::new() }
     }
 
     pub(crate) fn queue(&self) -> Queue {
-        Queue::new(self.table.clone(), policy())
+        Queue::new(self.table.clone(), self.policy)
     }
 
     pub(crate) fn shared(&self, backend: Arc<dyn Backend>) -> Arc<Shared> {
@@ -150,7 +157,7 @@ impl Fleet {
         Arc::new(Shared::new(Arc::new(objects), backend, Bounds::default()))
     }
 
-    /// Lets time pass for leases.
+    /// Lets time pass, for leases and for what waits.
     pub(crate) fn pass(&self, time: Duration) {
         self.time.fetch_add(time.as_millis() as u64, Ordering::Relaxed);
     }

@@ -141,15 +141,20 @@ fn a_receipt_that_is_overwritten_after_it_was_believed_is_proved_again_and_never
 
 #[test]
 fn an_input_that_is_overwritten_is_noticed_and_shared_again() {
-    let (fleet, own, far) = (Fleet::new(), mock(), mock());
+    let backoff = Duration::from_secs(1);
+    let (fleet, own, far) = (Fleet::with_backoff(backoff), mock(), mock());
     let node = fleet.node(&own);
     let asked = thread::spawn(move || node.prove(&task_on(1, 2)).unwrap().receipt.id());
     until(|| !fleet.queue().list(&Default::default()).unwrap().is_empty());
     let job = fleet.queue().list(&Default::default()).unwrap().remove(0);
+    let key = input_key(&job.id, &job.input);
+    let good = fleet.objects.read(&key, u64::MAX).unwrap();
     for spoilt in [b"nonsense".to_vec(), vec![], reprise_fleet::input::Input::of(&task(9)).encode()] {
-        fleet.objects.replace(&input_key(&job.id, &job.input), spoilt).unwrap();
+        fleet.objects.replace(&key, spoilt).unwrap();
     }
     let machine = fleet.worker("far", &far);
+    until(|| fleet.objects.read(&key, u64::MAX).unwrap() == good);
+    fleet.pass(backoff);
     assert_eq!(asked.join().unwrap(), id(&task(1)));
     assert_eq!((own.prove_calls(), far.prove_calls()), (0, 1));
     let job = fleet.queue().find(&[job.id]).unwrap().remove(0);
@@ -175,16 +180,18 @@ fn an_input_of_another_statement_is_not_proved() {
 
 #[test]
 fn a_receipt_that_a_proof_relies_on_and_that_was_forged_is_shared_again() {
-    let (fleet, own, far) = (Fleet::new(), mock(), mock());
+    let backoff = Duration::from_secs(1);
+    let (fleet, own, far) = (Fleet::with_backoff(backoff), mock(), mock());
     let node = fleet.node(&own);
     let asked = thread::spawn(move || node.prove(&task_on(1, 2)).unwrap().receipt.id());
     until(|| !fleet.queue().list(&Default::default()).unwrap().is_empty());
     fleet.objects.replace(&receipt_key(&id(&task(2))), forged(2)).unwrap();
     let machine = fleet.worker("far", &far);
+    until(|| matches!(fleet.shared(mock()).fetch(&id(&task(2))), Ok(Fetched::Receipt(_))));
+    fleet.pass(backoff);
     assert_eq!(asked.join().unwrap(), id(&task(1)));
     assert_eq!((own.prove_calls(), far.prove_calls()), (0, 1));
     machine.end();
-    assert!(matches!(fleet.shared(mock()).fetch(&id(&task(2))), Ok(Fetched::Receipt(_))));
 }
 
 #[test]

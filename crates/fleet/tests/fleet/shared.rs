@@ -9,8 +9,9 @@ use reprise_fleet::objects::{MemoryObjects, Objects, ObjectsError};
 use reprise_fleet::shared::{Bounds, Fetched, Missing, Shared, receipt_key};
 use reprise_jobs::job::{Class, Offer, Priority};
 use reprise_model::digest::ProgramId;
+use reprise_model::profile::SealKind;
+use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
-use reprise_prover::backend::{Backend, Task};
 use reprise_store::envelope::Envelope;
 use reprise_store::provenance::{Origin, Provenance};
 
@@ -59,8 +60,12 @@ fn the_kind_follows_from_the_program_whatever_the_envelope_says() {
 #[test]
 fn a_receipt_of_another_program_is_none() {
     let (fleet, backend) = (Fleet::new(), mock());
-    let claim = Claim { program: ProgramId([9; 32]), journal: vec![1] };
-    let foreign = backend.prove(&Task { claim, ..task(1) }).unwrap().receipt;
+    // Its seal is good: that of the mock, for a program that is none of its three.
+    let claim = Claim { program: ProgramId([9; 32]), ..task(1).claim };
+    let statement = backend.statement(&claim);
+    let seal = blake3::derive_key("reprise 2026-11 mock seal", &statement.claim.0).to_vec();
+    let foreign = Receipt { statement, claim, seal_kind: SealKind::Fake, seal };
+    assert!(Verified::check(foreign.clone(), backend.as_ref()).is_ok());
     let (id, kind) = (foreign.id(), Kind::Transaction);
     let envelope = Envelope { kind, receipt: foreign, provenance: Provenance::default() };
     fleet.objects.replace(&receipt_key(&id), envelope.encode()).unwrap();
