@@ -264,7 +264,7 @@ impl Moto {
                     .parse()
                     .ok()
             })
-            .expect("it says where it listens");
+            .unwrap_or_else(|| panic!("{program} does not say where it listens"));
         thread::spawn(move || said.for_each(drop));
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         let made =

@@ -1,5 +1,11 @@
 //! The jobs over a PostgreSQL that these tests start: the suite of every table, and what a server can do to them.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+//! They are ignored unless asked for, because not every machine has PostgreSQL.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on has failed"
+)]
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -40,13 +46,17 @@ fn bench() -> Bench {
     Bench { table: Arc::new(table), advance: Box::new(advance) }
 }
 
-reprise_jobs::conformance_tests!(bench);
+reprise_jobs::conformance_tests!(
+    bench,
+    ignore = "needs PostgreSQL: `cargo test -p reprise-postgres -- --include-ignored`"
+);
 
 fn queue(url: &str) -> Queue {
     Queue::new(Arc::new(PostgresTable::connect(url).unwrap()), policy())
 }
 
 #[test]
+#[ignore = "needs PostgreSQL: `cargo test -p reprise-postgres -- --include-ignored`"]
 fn the_time_is_the_servers_where_nobody_gives_another() {
     let server = shared();
     let queue = queue(&server.database());
@@ -60,6 +70,7 @@ fn the_time_is_the_servers_where_nobody_gives_another() {
 }
 
 #[test]
+#[ignore = "needs PostgreSQL: `cargo test -p reprise-postgres -- --include-ignored`"]
 fn a_newer_layout_is_refused_by_name_and_nothing_of_it_is_changed() {
     let server = shared();
     let url = server.database();
@@ -73,6 +84,7 @@ fn a_newer_layout_is_refused_by_name_and_nothing_of_it_is_changed() {
 }
 
 #[test]
+#[ignore = "needs PostgreSQL: `cargo test -p reprise-postgres -- --include-ignored`"]
 fn many_who_prepare_the_tables_at_once_make_them_once() {
     let server = shared();
     let url = server.database();
@@ -85,6 +97,7 @@ fn many_who_prepare_the_tables_at_once_make_them_once() {
 }
 
 #[test]
+#[ignore = "needs PostgreSQL: `cargo test -p reprise-postgres -- --include-ignored`"]
 fn a_role_that_may_only_read_and_write_rows_works_and_cannot_change_the_tables() {
     let server = shared();
     let url = server.database();
@@ -109,6 +122,7 @@ fn a_role_that_may_only_read_and_write_rows_works_and_cannot_change_the_tables()
 }
 
 #[test]
+#[ignore = "needs PostgreSQL: `cargo test -p reprise-postgres -- --include-ignored`"]
 fn a_row_that_nobody_writes_is_an_error_that_names_it() {
     let server = shared();
     let url = server.database();
@@ -123,6 +137,7 @@ fn a_row_that_nobody_writes_is_an_error_that_names_it() {
 }
 
 #[test]
+#[ignore = "needs PostgreSQL: `cargo test -p reprise-postgres -- --include-ignored`"]
 fn nothing_of_a_session_outlives_a_request() {
     let server = shared();
     let url = server.database();
@@ -145,6 +160,7 @@ fn nothing_of_a_session_outlives_a_request() {
 }
 
 #[test]
+#[ignore = "needs PostgreSQL: `cargo test -p reprise-postgres -- --include-ignored`"]
 fn without_a_server_the_error_says_so_and_the_same_table_goes_on_when_it_is_back() {
     let server = Scratch::start();
     let queue = queue(&server.database());
@@ -192,6 +208,7 @@ fn work(url: &str, name: &str, stop: &AtomicBool, taken: &Mutex<Vec<Lease>>) {
 }
 
 #[test]
+#[ignore = "needs PostgreSQL: `cargo test -p reprise-postgres -- --include-ignored`"]
 fn a_server_that_crashes_again_and_again_loses_no_job_and_gives_none_out_twice() {
     let server = Scratch::start();
     let url = server.database();

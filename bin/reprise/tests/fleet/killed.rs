@@ -165,7 +165,7 @@ fn hear(told: &Receiver<()>, lines: u64) {
 }
 
 #[test]
-#[ignore = "minutes: `cargo test -p reprise --no-default-features --features fleet --test fleet -- --ignored`"]
+#[ignore = "needs PostgreSQL, and minutes: `cargo test -p reprise --no-default-features --features fleet -- --include-ignored`"]
 fn killed_at_random_moments_a_fleet_settles_the_same_root_and_proves_nothing_twice() {
     let (seed, all) = (variable("REPRISE_FLEET_SEED", 0x5eed), variable("REPRISE_FLEET_KILLS", 40));
     let mut draws = Draws(seed.max(1));

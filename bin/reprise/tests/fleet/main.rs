@@ -3,7 +3,12 @@
 //!
 //! `REPRISE_FLEET_SEED` and `REPRISE_FLEET_KILLS` say which moments and how many; a failure names both.
 #![cfg(feature = "fleet")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on has failed"
+)]
 
 mod killed;
 mod processes;

@@ -11,6 +11,7 @@ fn until(process: &Process, what: &str, told: &std::sync::mpsc::Receiver<()>) {
 }
 
 #[test]
+#[ignore = "needs PostgreSQL: `cargo test -p reprise --no-default-features --features fleet -- --include-ignored`"]
 fn two_nodes_and_two_workers_share_every_proof_and_settle_the_same_root() {
     let ground = Ground::new();
     let (tell, _told) = channel();
@@ -48,6 +49,7 @@ fn two_nodes_and_two_workers_share_every_proof_and_settle_the_same_root() {
 }
 
 #[test]
+#[ignore = "needs PostgreSQL: `cargo test -p reprise --no-default-features --features fleet -- --include-ignored`"]
 fn a_worker_that_is_terminated_gives_back_what_it_cannot_finish_in_time() {
     let ground = Ground::new();
     let (tell, told) = channel();
@@ -72,6 +74,7 @@ fn a_worker_that_is_terminated_gives_back_what_it_cannot_finish_in_time() {
 }
 
 #[test]
+#[ignore = "needs PostgreSQL: `cargo test -p reprise --no-default-features --features fleet -- --include-ignored`"]
 fn a_person_looks_into_the_jobs_and_decides_about_them() {
     let ground = Ground::new();
     let (tell, told) = channel();
