@@ -10,10 +10,11 @@ fmt:
     cargo fmt --check --manifest-path fuzz/Cargo.toml
     cargo fmt --check --manifest-path benchmark/Cargo.toml
 
-# Clippy over every crate, with and without the real prover.
+# Clippy over every crate, with and without the real prover, and with a fleet.
 lint:
     cargo lint
     cargo clippy --locked --ignore-rust-version --package reprise --no-default-features --all-targets -- -D warnings
+    cargo clippy --locked --ignore-rust-version --package reprise --no-default-features --features fleet --all-targets -- -D warnings
 
 # The documentation, with the pages of private modules, builds without a warning.
 doc:
@@ -34,6 +35,11 @@ test:
 # Writes docs/settings.md anew from the settings.
 settings:
     BLESS=1 cargo test --locked --package reprise --no-default-features --lib settings_reference
+
+# The fleet: its jobs in PostgreSQL (15 or newer, installed), and real processes that are killed.
+fleet:
+    cargo test --release --locked --package reprise-postgres -- --include-ignored
+    cargo test --release --locked --package reprise --no-default-features --features fleet -- --include-ignored
 
 # The Kaspa harness: clippy and the tests that need no node.
 harness:
