@@ -5,6 +5,7 @@ use kaspa_consensus_core::Hash;
 use kaspa_consensus_core::config::params::Params;
 use kaspa_consensus_core::tx::{ScriptPublicKey, Transaction};
 use kaspa_rpc_core::RpcTransaction;
+use kaspa_rpc_core::RpcUtxosByAddressesEntry;
 use kaspa_rpc_core::api::rpc::RpcApi;
 use kaspa_txscript::extract_script_pub_key_address;
 
@@ -66,10 +67,12 @@ pub async fn unspent_of(
     };
     let addresses = scripts.iter().map(address).collect::<Result<Vec<_>, _>>()?;
     let listed = rpc.get_utxos_by_addresses(addresses).await.map_err(unanswered("get_utxos_by_addresses"))?;
-    Ok(listed
-        .into_iter()
-        .map(|it| Coin { outpoint: it.outpoint.into(), entry: it.utxo_entry.into() })
-        .collect())
+    let coin =
+        |it: RpcUtxosByAddressesEntry| Coin { outpoint: it.outpoint.into(), entry: it.utxo_entry.into() };
+    let mut coins: Vec<Coin> = listed.into_iter().map(coin).collect();
+    // A node lists them in no order; what is made of them is the same each time.
+    coins.sort_by_key(|coin| (coin.outpoint.transaction_id, coin.outpoint.index));
+    Ok(coins)
 }
 
 /// The coins that the key can pay with: mature, and of no covenant.
