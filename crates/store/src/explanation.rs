@@ -193,12 +193,13 @@ impl CoordinateQuery {
         let position = match &self.position {
             PositionQuery::Transaction(merge_index) => Position::Transaction { merge_index: *merge_index },
             PositionQuery::Batch(first) => {
-                let there = known.iter().filter(|other| other.block_hash == block_hash);
-                let batches = there.filter_map(|other| match other.position {
-                    Position::Batch { first } => Some(first),
+                let batch = |other: &&Coordinate| match other.position {
+                    Position::Batch { first } => Some((other.block_hash != block_hash, first)),
                     _ => None,
-                });
-                Position::Batch { first: first.or(batches.min()).unwrap_or_default() }
+                };
+                // The block's first batch; of a block that has none, the first at its checkpoint.
+                let nearest = known.iter().filter_map(|other| batch(&other)).min();
+                Position::Batch { first: first.or(nearest.map(|(_, first)| first)).unwrap_or_default() }
             }
             PositionQuery::Join(start, first, last, height) => {
                 Position::Join { start: *start, first: *first, last: *last, height: *height }

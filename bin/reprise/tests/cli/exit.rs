@@ -24,7 +24,7 @@ fn interrupt(child: &Child) {
 #[cfg(unix)]
 fn stopped_at_once() -> Option<i32> {
     let dir = tempfile::tempdir().unwrap();
-    let args = ["run", "--backend", "mock", "--mock-cost", "1,600000,1"];
+    let args = ["run", "--backend", "mock", "--prove-apart", "always", "--mock-cost", "1,600000,1"];
     let mut child = command(dir.path(), &args).stderr(Stdio::piped()).spawn().unwrap();
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     assert!(said.next().unwrap().starts_with("proved"));

@@ -35,7 +35,7 @@ impl Drop for Small {
 
 /// Starts a run and reads its output until it reports the full disk. The run goes on.
 fn until_full(dir: &Path) -> Child {
-    let run = ["run", "--backend", "mock", "--json"];
+    let run = ["run", "--backend", "mock", "--prove-apart", "always", "--json"];
     let mut child = command(dir, &run).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut said = BufReader::new(child.stderr.take().unwrap());
     let (mut line, mut all) = (String::new(), String::new());
@@ -53,7 +53,8 @@ fn until_full(dir: &Path) -> Child {
 #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 #[test]
 fn on_a_disk_of_a_few_pages_a_run_waits_starts_again_and_goes_on_once_there_is_room() {
-    let reference = json(tempfile::tempdir().unwrap().path(), &["run", "--backend", "mock"]);
+    let reference =
+        json(tempfile::tempdir().unwrap().path(), &["run", "--backend", "mock", "--prove-apart", "always"]);
     for size in ["28k", "64k"] {
         let Some(small) = Small::mount(size) else {
             return eprintln!("skipped: it takes the right to mount");

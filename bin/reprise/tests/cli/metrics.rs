@@ -10,7 +10,17 @@ use crate::command::command;
 fn a_run_serves_what_it_does() {
     let dir = tempfile::tempdir().unwrap();
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let args = ["run", "--backend", "mock", "--mock-cost", "300,300,300", "--metrics", &address];
+    let args = [
+        "run",
+        "--backend",
+        "mock",
+        "--prove-apart",
+        "always",
+        "--mock-cost",
+        "300,300,300",
+        "--metrics",
+        &address,
+    ];
     let mut child = command(dir.path(), &args).stderr(Stdio::piped()).spawn().unwrap();
     // Its first line says that it serves and has proved something.
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines();

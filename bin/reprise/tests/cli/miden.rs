@@ -36,7 +36,7 @@ fn a_small_flip_is_proved_once_verified_and_settled() {
     small().save(&path).unwrap();
     let l1 = format!("recording:{}", path.display());
 
-    let report = json(dir.path(), &["run", "--l1", &l1]);
+    let report = json(dir.path(), &["run", "--l1", &l1, "--prove-apart", "always"]);
     assert_sound(&report);
     assert_eq!(report["backend"], "miden");
     // Two transactions, though the transfer stands on both forks; three batches; an aggregate a fork.
@@ -50,7 +50,7 @@ fn a_small_flip_is_proved_once_verified_and_settled() {
     assert_eq!(verified["verified"].as_u64().unwrap(), total(&report["proved"]));
     assert_eq!(verified["failed"], serde_json::json!([]));
 
-    let again = json(dir.path(), &["run", "--l1", &l1]);
+    let again = json(dir.path(), &["run", "--l1", &l1, "--prove-apart", "always"]);
     assert_eq!(again["prove_calls"], 0);
     assert_eq!(again["state_root"], report["state_root"]);
 
@@ -58,5 +58,5 @@ fn a_small_flip_is_proved_once_verified_and_settled() {
     let listed = json(dir.path(), &["receipts", "ls", "--kind", "transaction"]);
     let id = listed[0]["id"].as_str().unwrap().to_owned();
     assert!(reprise(dir.path(), &["receipts", "rm", &id]).status.success());
-    assert_eq!(json(dir.path(), &["run", "--l1", &l1])["prove_calls"], 0);
+    assert_eq!(json(dir.path(), &["run", "--l1", &l1, "--prove-apart", "always"])["prove_calls"], 0);
 }

@@ -2,7 +2,7 @@
 
 use crate::command::{assert_sound, json, reprise, total};
 
-const RUN: &[&str] = &["run", "--backend", "mock"];
+const RUN: &[&str] = &["run", "--backend", "mock", "--prove-apart", "always"];
 
 #[test]
 fn the_shipped_recording_flips_back_without_a_proof() {
@@ -35,7 +35,8 @@ fn the_pace_does_not_change_the_root() {
     let (paced, free_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let paced = json(paced.path(), RUN);
     // Nor does it that nothing is ever final.
-    let free = ["run", "--backend", "mock", "--pace", "free", "--finality-depth", "none"];
+    let free =
+        ["run", "--backend", "mock", "--prove-apart", "always", "--pace", "free", "--finality-depth", "none"];
     let free = json(free_dir.path(), &free);
     assert!(free["l1_connection"].is_null(), "a recording has no connection to lose");
     assert_eq!(free["state_root"], paced["state_root"]);
