@@ -286,7 +286,7 @@ Example:
         /// Its statement id, with stm: or without; a unique beginning is enough
         id: String,
     },
-    /// Ask for the end of jobs that nobody wants; one that a node still wants is offered again
+    /// Ask for the end of jobs that nobody wants; a node that still wants one offers it again, and a quarantined one stays so
     #[command(after_help = "\
 Example:
   reprise jobs cancel 5f1c09")]
