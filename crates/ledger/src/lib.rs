@@ -23,7 +23,7 @@
 //! | 3 deposit | counterparty | credits what the transaction's outputs pay to the deposit script |
 //!
 //! It is well-formed where length, magic, action and reserved words are these, the counterparty is not
-//! [`NOBODY`](reprise_model::transaction::NOBODY), a transfer's is not the authority, and an exit's amount is not 0.
+//! [`NOBODY`], a transfer's is not the authority, and an exit's amount is not 0.
 //!
 //! # Deposits
 //!
@@ -43,7 +43,7 @@
 //!
 //! The account of the script that the L1 transaction's first input spends, where the transaction shows it:
 //! [`transaction`](reprise_model::transaction) says how. The account of one that does not is
-//! [`NOBODY`](reprise_model::transaction::NOBODY)'s, for which anybody can act; nothing is sent there but by a depositor who shows
+//! [`NOBODY`]'s, for which anybody can act; nothing is sent there but by a depositor who shows
 //! nothing.
 //!
 //! # Native and proved

@@ -46,11 +46,11 @@ fn a_second_opener_is_refused_with_the_pid_of_the_first() {
 fn a_newer_format_is_refused_with_both_versions() {
     let dir = tempfile::tempdir().unwrap();
     drop(disk(dir.path()));
-    let line = "reprise receipt store 3";
+    let line = "reprise receipt store 4";
     let check = &blake3::hash(line.as_bytes()).to_hex()[..16];
     fs::write(dir.path().join("FORMAT"), format!("{line}\ncheck {check}\n")).unwrap();
     let refused = refusal(dir.path()).to_string();
-    assert!(refused.contains("has format 3") && refused.contains("reads format 2"), "{refused}");
+    assert!(refused.contains("has format 4") && refused.contains("reads format 3"), "{refused}");
     assert!(Store::repair(dir.path(), hashed(), Options::default()).is_err(), "repairing is no migration");
 }
 
