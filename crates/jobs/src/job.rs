@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use reprise_model::coordinate::Coordinate;
+use reprise_model::coordinate::{Coordinate, Position};
 use reprise_model::digest::{Digest, ProfileId};
-use reprise_model::order::Rank;
 use reprise_model::statement::{Kind, StatementId};
 
 use crate::worker::WorkerName;
@@ -52,7 +51,15 @@ impl Priority {
     /// Of what is wanted at a place: closest to settlement first, then oldest, as the rank of an order is. A checkpoint
     /// or merge index that is too large for its bits counts as the largest that is not.
     pub fn of(coordinate: &Coordinate) -> Self {
-        let (first, merge_index, inside) = Rank::from(coordinate).parts();
+        const BATCH: u8 = u8::MAX - 1;
+        let (first, merge_index, inside) = match coordinate.position {
+            Position::Settlement { start, .. } => (start, 0, 0),
+            Position::Join { start, first, height, .. } => {
+                (start, first, BATCH.saturating_sub(height).max(1))
+            }
+            Position::Batch { first } => (coordinate.checkpoint, first, BATCH),
+            Position::Transaction { merge_index } => (coordinate.checkpoint, merge_index, u8::MAX),
+        };
         let bounded = |value: u64, bits: u32| value.min((1 << bits) - 1);
         let (first, index) = (bounded(first.0, BITS.0), bounded(u64::from(merge_index), BITS.1));
         // Fewer bits than an i64 has, so the sign stays clear.
@@ -194,8 +201,10 @@ impl Job {
 
 #[cfg(test)]
 mod tests {
-    use reprise_model::coordinate::{Checkpoint, Position};
+    use reprise_model::coordinate::Checkpoint;
     use reprise_model::digest::{BlockHash, PinsDigest, ProgramId};
+
+    use reprise_model::order::Rank;
 
     use super::*;
 

@@ -90,11 +90,6 @@ impl Rank {
     /// After all others.
     pub const MAX: Self = Self { first: Checkpoint(u64::MAX), merge_index: u32::MAX, inside: u8::MAX };
 
-    /// The first block, the merge index there, and how far inside: what ranks are compared by, in this order.
-    pub fn parts(&self) -> (Checkpoint, u32, u8) {
-        (self.first, self.merge_index, self.inside)
-    }
-
     /// Of the outermost order that covers `first` and nothing before it: this, or the next there is.
     pub fn first_of(first: Checkpoint) -> Self {
         Self { first, ..Self::MIN }
