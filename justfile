@@ -54,6 +54,15 @@ risc0:
 risc0-prove kind="succinct":
     cd adapters/risc0 && ./prepare && cargo test --release --locked --workspace --test risc0 recursion::{{kind}} -- --ignored --nocapture
 
+# RISC Zero's real proofs through the suite that every backend must pass: an hour of CPU.
+risc0-conformance:
+    cd adapters/risc0 && ./prepare && cargo test --release --locked --workspace --test risc0 conformance -- --ignored --nocapture
+
+# What one proof costs, which the backends' limits follow: Miden's in CPU seconds, RISC Zero's in cycles. Minutes.
+cost:
+    cargo test --release --locked --ignore-rust-version --workspace --test miden cost -- --ignored --nocapture
+    cd adapters/risc0 && ./prepare && cargo test --release --locked --workspace --test risc0 cost -- --ignored --nocapture
+
 # A settlement under a real proof on three Kaspa nodes, through a flip: an hour or more the first time. Needs kaspad.
 risc0-settle:
     cd adapters/risc0 && ./prepare && cargo test --release --locked --workspace --test settlement -- --ignored --nocapture

@@ -1,6 +1,6 @@
 //! Claims: how exits are paid where settlements are proved.
 //!
-//! A settlement's proof commits to its exits by a digest: a fold over batches of folds over exits. A settlement with
+//! A settlement's proof commits to its exits by a digest: a fold over transactions of folds over exits. A settlement with
 //! exits leaves, beside the covenant's next state, a *claim*: an output of the covenant whose script holds that digest.
 //! Anybody who pays the fee can spend a claim and *peel* the last exit off it. The spender shows the preimage of the
 //! digest, pays that exit out of the [vault](vault_redeem), and leaves a claim to the rest, until nothing is left. So a
@@ -16,8 +16,8 @@
 //! bytes, little-endian.
 //!
 //! ```text
-//! batch′   = SHA-256(tag | batch | destination | amount | 24 zeros)      for every exit of a batch; from zeros
-//! batches′ = SHA-256(tag | batches | batch)                              for every batch with exits; from zeros
+//! transaction′  = SHA-256(tag | transaction | destination | amount | 24 zeros)   for every exit of a transaction; from zeros
+//! transactions′ = SHA-256(tag | transactions | transaction)                     for every transaction with exits; from zeros
 //! ```
 //!
 //! # Peeling
@@ -62,16 +62,16 @@ const TAG: [u8; 32] = {
 /// The exits of a settlement that are not claimed yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RemainingExits {
-    /// The fold over the batches whose exits are all left.
-    pub batches: Digest,
-    /// The fold over those exits of the batch after them that are left; zero where there are none.
-    pub batch: Digest,
+    /// The fold over the transactions whose exits are all left.
+    pub transactions: Digest,
+    /// The fold over those exits of the transaction after them that are left; zero where there are none.
+    pub transaction: Digest,
 }
 
 impl RemainingExits {
     /// All exits of a settlement with this digest.
     pub fn all(exits: Digest) -> Self {
-        Self { batches: exits, batch: Digest::ZERO }
+        Self { transactions: exits, transaction: Digest::ZERO }
     }
 
     /// Whether nothing is left.
@@ -87,36 +87,36 @@ pub struct ClaimStep {
     pub before: RemainingExits,
     /// What is left after.
     pub after: RemainingExits,
-    /// Where this exit is the last of its batch, and opens it: the fold over the exits of the batch.
+    /// Where this exit is the last of its transaction, and opens it: the fold over the exits of the transaction.
     pub opens: Option<Digest>,
     /// The exit.
     pub exit: Exit,
 }
 
-/// The fold over exits of a batch with one more.
-pub fn fold_exit(batch: &Digest, exit: &Exit) -> Digest {
+/// The fold over exits of a transaction with one more.
+pub fn fold_exit(transaction: &Digest, exit: &Exit) -> Digest {
     let amount = exit.amount.to_le_bytes();
-    Digest(sha256(&[&TAG, &batch.0, &exit.destination.0, &amount, &[0; 24]]))
+    Digest(sha256(&[&TAG, &transaction.0, &exit.destination.0, &amount, &[0; 24]]))
 }
 
-/// The fold over batches with one more.
-pub fn fold_batch(batches: &Digest, batch: &Digest) -> Digest {
-    Digest(sha256(&[&TAG, &batches.0, &batch.0]))
+/// The fold over transactions with one more.
+pub fn fold_transaction(transactions: &Digest, transaction: &Digest) -> Digest {
+    Digest(sha256(&[&TAG, &transactions.0, &transaction.0]))
 }
 
-/// The steps that claim the exits of a settlement, given per batch, oldest first. The first step to take comes first.
-pub fn claim_steps(batches: &[Vec<Exit>]) -> Vec<ClaimStep> {
+/// The steps that claim the exits of a settlement, given per transaction, oldest first. The first step to take comes first.
+pub fn claim_steps(transactions: &[Vec<Exit>]) -> Vec<ClaimStep> {
     let (mut claim_steps, mut folded) = (vec![], Digest::ZERO);
-    for exits in batches.iter().filter(|exits| !exits.is_empty()) {
-        let mut left = RemainingExits { batches: folded, batch: Digest::ZERO };
+    for exits in transactions.iter().filter(|exits| !exits.is_empty()) {
+        let mut left = RemainingExits { transactions: folded, transaction: Digest::ZERO };
         for exit in exits {
-            let before = RemainingExits { batch: fold_exit(&left.batch, exit), ..left };
+            let before = RemainingExits { transaction: fold_exit(&left.transaction, exit), ..left };
             claim_steps.push(ClaimStep { before, after: left, opens: None, exit: *exit });
             left = before;
         }
-        folded = fold_batch(&folded, &left.batch);
+        folded = fold_transaction(&folded, &left.transaction);
         if let Some(last) = claim_steps.last_mut() {
-            (last.before, last.opens) = (RemainingExits::all(folded), Some(left.batch));
+            (last.before, last.opens) = (RemainingExits::all(folded), Some(left.transaction));
         }
     }
     claim_steps.reverse();
@@ -128,7 +128,8 @@ impl ClaimStep {
     pub fn witness(&self) -> Result<Vec<u8>, ScriptBuilderError> {
         let mut script = ScriptBuilder::new();
         let opens = self.opens.unwrap_or(Digest::ZERO);
-        for part in [self.after.batches, self.after.batch, opens, Digest(self.exit.destination.0)] {
+        for part in [self.after.transactions, self.after.transaction, opens, Digest(self.exit.destination.0)]
+        {
             script.add_data(&part.0)?;
         }
         script.add_data(&self.exit.amount.to_le_bytes())?;
@@ -149,7 +150,7 @@ pub fn payee(exit: &Exit) -> ScriptPublicKey {
 
 /// The script whose hash a claim pays to.
 pub fn redeem(left: &RemainingExits) -> Result<Vec<u8>, ScriptBuilderError> {
-    Ok([&[OpData64][..], &left.batches.0, &left.batch.0, &code()?].concat())
+    Ok([&[OpData64][..], &left.transactions.0, &left.transaction.0, &code()?].concat())
 }
 
 /// A claim's script.
@@ -174,19 +175,19 @@ pub fn code() -> Result<Vec<u8>, ScriptBuilderError> {
 fn rules(length: usize) -> Result<Vec<u8>, ScriptBuilderError> {
     let mut script = Script::default();
     script.ops(&[OpTxInputIndex])?.number(0)?.ops(&[OpNumEqualVerify])?;
-    // batches′ batch′ opens destination amount | batches batch
+    // transactions′ transaction′ opens destination amount | transactions transaction
     script.ops(&[OpDup])?.number(0)?.number(32)?.ops(&[OpSubstr, OpSwap])?;
     script.number(32)?.number(64)?.ops(&[OpSubstr])?;
     // Fixed lengths: no other split of the same bytes passes.
     for (at, size) in [(2, 8), (3, 32), (4, 32), (5, 32), (6, 32)] {
         script.number(at)?.ops(&[OpPick, OpSize])?.number(size)?.ops(&[OpNumEqualVerify, OpDrop])?;
     }
-    // The batch: one that was opened before, or the last one, which this step opens.
+    // The transaction: one that was opened before, or the last one, which this step opens.
     script.ops(&[OpDup])?.data(&[0; 32])?.ops(&[OpEqual, OpIf, OpDrop])?;
     script.data(&TAG)?.number(6)?.ops(&[OpPick, OpCat])?.number(4)?.ops(&[OpPick, OpCat, OpSHA256])?;
     script.ops(&[OpEqualVerify])?.number(2)?.ops(&[OpPick])?;
     script.ops(&[OpElse, OpSwap])?.number(6)?.ops(&[OpPick, OpEqualVerify, OpEndIf])?;
-    // batches′ batch′ opens destination amount | batch: its last exit
+    // transactions′ transaction′ opens destination amount | transaction: its last exit
     script.data(&TAG)?.number(5)?.ops(&[OpPick, OpCat])?.number(3)?.ops(&[OpPick, OpCat])?;
     script.number(2)?.ops(&[OpPick, OpCat])?.data(&[0; 24])?.ops(&[OpCat, OpSHA256, OpEqualVerify])?;
     // The exit is paid, where it is large enough. Leaves the amount paid.
@@ -200,7 +201,7 @@ fn rules(length: usize) -> Result<Vec<u8>, ScriptBuilderError> {
     script.ops(&[OpGreaterThan, OpIf])?.number(2)?.ops(&[OpTxOutputAmount, OpLessThanOrEqual, OpVerify])?;
     script.number(2)?.ops(&[OpTxOutputSpk])?.number(1)?.ops(&[OpTxInputSpk, OpEqualVerify])?;
     script.ops(&[OpElse, OpDrop, OpEndIf])?;
-    // batches′ batch′ opens destination: the next state.
+    // transactions′ transaction′ opens destination: the next state.
     script.ops(&[Op2Drop, Op2Dup, OpCat])?.data(&[0; 64])?.ops(&[OpEqual, OpIf, Op2Drop])?;
     script.ops(&[OpTxInputIndex, OpAuthOutputCount])?.number(0)?.ops(&[OpNumEqualVerify])?;
     script.ops(&[OpElse, OpCat])?.data(&[OpData64])?.ops(&[OpSwap, OpCat])?;

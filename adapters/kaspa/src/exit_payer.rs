@@ -237,8 +237,8 @@ mod tests {
 
     fn unpaid(number: u8, exits: Vec<Vec<Exit>>, named: Option<Digest>) -> UnpaidExits {
         let claim_steps = claim::claim_steps(&exits);
-        let named =
-            named.unwrap_or_else(|| claim_steps.first().map_or(Digest::ZERO, |step| step.before.batches));
+        let named = named
+            .unwrap_or_else(|| claim_steps.first().map_or(Digest::ZERO, |step| step.before.transactions));
         let transition = Transition {
             pins: PinsDigest([1; 32]),
             root_before: Digest::ZERO,

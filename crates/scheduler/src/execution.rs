@@ -131,7 +131,7 @@ impl Rules<'_> {
                 journal,
             })
             .collect();
-        let (batches, tip_after) = self.batches(block, &transactions, &writes, before)?;
+        let (batches, tip_after) = self.batches(block, &transactions, &writes, (before, &state))?;
         Ok(Execution { transactions, writes, batches, after: state, tip_after })
     }
 
@@ -187,7 +187,7 @@ impl Rules<'_> {
         block: &ChainBlock,
         transactions: &[ScheduledTransaction],
         writes: &[Writes],
-        before: &Before<'_>,
+        (before, after): (&Before<'_>, &StateTree),
     ) -> Result<(Vec<ScheduledBatch>, Digest), LaneError> {
         let (lane, scheme) = (&self.pins.lane, self.hasher.lane());
         if transactions.is_empty() {
@@ -205,9 +205,13 @@ impl Rules<'_> {
             {
                 open.accept(self.hasher, &accepted_as(accepted, scheduled))?;
             }
-            let root_before = state.root();
-            state = state.after(writes[range.clone()].iter().flatten());
-            let (tip_before, open_after) = match at + 1 == ranges.len() {
+            let (root_before, closes) = (state.root(), at + 1 == ranges.len());
+            // The state after the block is known: only the ones between its batches are made.
+            state = match closes {
+                true => after.clone(),
+                false => state.after(writes[range.clone()].iter().flatten()),
+            };
+            let (tip_before, open_after) = match closes {
                 false => (tip_after, open.digest(self.hasher)),
                 true => {
                     let (tip, parent_proof) = (before.tip, before.parent_proof);

@@ -29,6 +29,9 @@ use reprise_prover::policy::Policy;
 use reprise_store::port::Lookup;
 use reprise_store::{Options as StoreOptions, ReceiptStore, Store};
 
+/// A published order, with its receipt.
+pub type Artifact = (Arc<Order>, Verified<Receipt>);
+
 /// How long a test waits for a run with the mock backend.
 const WITHIN: Duration = Duration::from_secs(120);
 
@@ -206,7 +209,7 @@ impl Run {
     }
 
     /// Every published artifact, oldest first, with its receipt as stored now.
-    pub fn artifacts(&self) -> Result<Vec<(Arc<Order>, Verified<Receipt>)>, String> {
+    pub fn artifacts(&self) -> Result<Vec<Artifact>, String> {
         let published = self.heard().into_iter().filter_map(|event| match event {
             PipelineEvent::Published(order) => Some(order),
             _ => None,

@@ -154,8 +154,8 @@ fn only_the_last_exit_can_be_peeled_off_and_only_its_payee_be_paid() {
         };
         is_refused(with(&|it| it.exit.amount += 1));
         is_refused(with(&|it| it.exit.destination.0[31] ^= 1));
-        is_refused(with(&|it| it.after.batches.0[0] ^= 1));
-        is_refused(with(&|it| it.after.batch.0[0] ^= 1));
+        is_refused(with(&|it| it.after.transactions.0[0] ^= 1));
+        is_refused(with(&|it| it.after.transaction.0[0] ^= 1));
         if let Some(opens) = peeled.opens {
             let mut other = opens;
             other.0[0] ^= 1;
@@ -222,7 +222,7 @@ fn a_settlement_with_exits_must_leave_a_claim_to_all_of_them_and_one_without_mus
         assert!(matches!(refused, BuildError::Refused { .. }), "{refused}");
         !refused.to_string().contains("script ran, but verification failed")
     };
-    let exits = claim::claim_steps(&batches())[0].before.batches;
+    let exits = claim::claim_steps(&batches())[0].before.transactions;
     let claimed = |value, exits| settling.claim(value, &RemainingExits::all(exits)).unwrap();
     // The builder adds the claim itself.
     assert!(in_order(Digest::ZERO, vec![]) && in_order(exits, vec![]));

@@ -544,7 +544,7 @@ async fn the_exit_payer_pays_every_exit_of_a_settlement_and_is_idle_then() {
 
 /// The unpaid exits of a settlement whose batches have these exits.
 fn unpaid(number: u8, batches: &[Vec<Exit>], is_final: bool) -> UnpaidExits {
-    let exits = claim::claim_steps(batches).first().map_or(Digest::ZERO, |step| step.before.batches);
+    let exits = claim::claim_steps(batches).first().map_or(Digest::ZERO, |step| step.before.transactions);
     let transition = Transition {
         pins: PinsDigest([6; 32]),
         root_before: Digest::ZERO,
