@@ -24,7 +24,7 @@ use reprise_model::journal::Commitment;
 use reprise_model::lane::{Activity, LaneError, LaneScheme, OpenBlock, Step};
 use reprise_model::transaction::Accepted;
 
-use crate::proof::LaneProof;
+use crate::proof::Opening;
 
 pub use crate::hashing::{digest, hash};
 
@@ -32,18 +32,19 @@ pub use crate::hashing::{digest, hash};
 #[derive(Debug, Clone, Copy, Default)]
 pub struct KaspaLane;
 
-/// The proof in these bytes, and the commitment that it opens for the lane.
-fn opened(lane: &Digest, proof: Option<&[u8]>) -> Result<(LaneProof, Digest), LaneError> {
-    let proof = LaneProof::decode(proof.ok_or(LaneError::NoProof)?)
-        .map_err(|error| LaneError::Unreadable { reason: error.to_string() })?;
-    let commitment = proof.commitment(lane);
-    let commitment = commitment.map_err(|error| LaneError::Unreadable { reason: error.to_string() })?;
-    Ok((proof, commitment))
+/// The lane as these proofs open it.
+fn opened(lane: &Digest, proof: Option<&[u8]>) -> Result<Opening, LaneError> {
+    Opening::of(lane, proof.ok_or(LaneError::NoProof)?)
+        .map_err(|error| LaneError::Unreadable { reason: error.to_string() })
 }
 
-/// The tip of an entry; zero where there is none.
-fn tip_of(proof: &LaneProof) -> Digest {
-    proof.lane.map_or(Digest::ZERO, |entry| entry.tip)
+/// The opening, where it ends in this tip.
+fn opened_at(lane: &Digest, tip: &Digest, proof: Option<&[u8]>) -> Result<Opening, LaneError> {
+    let opening = opened(lane, proof)?;
+    match opening.tip() {
+        found if found == *tip => Ok(opening),
+        found => Err(LaneError::OtherTip { expected: *tip, found }),
+    }
 }
 
 impl LaneScheme for KaspaLane {
@@ -58,11 +59,22 @@ impl LaneScheme for KaspaLane {
         left: Option<&Digest>,
         proof: Option<&[u8]>,
     ) -> Result<Digest, LaneError> {
-        match (left, proof) {
+        let (Some(left), Some(proof)) = (left, proof) else {
             // What was left is still there where nothing says otherwise.
-            (Some(left), None) => Ok(*left),
-            (_, proof) => Ok(tip_of(&opened(lane, proof)?.0)),
+            return left.map_or_else(|| Ok(opened(lane, proof)?.tip()), |left| Ok(*left));
+        };
+        let opening = opened(lane, Some(proof))?;
+        match opening.entry {
+            Some(entry) if entry.tip != *left => {
+                Err(LaneError::OtherTip { expected: *left, found: entry.tip })
+            }
+            // An entry that has expired is still the last one.
+            _ => Ok(*left),
         }
+    }
+
+    fn reopening<'p>(&self, proof: &'p [u8]) -> Option<&'p [u8]> {
+        proof::of_parent(proof)
     }
 
     fn accept(&self, _: &dyn Hasher, activity: &mut Activity, accepted: &Accepted) {
@@ -70,25 +82,15 @@ impl LaneScheme for KaspaLane {
     }
 
     fn after(&self, _: &dyn Hasher, step: &Step<'_>) -> Result<Digest, LaneError> {
-        let reference = match *step.tip {
-            // A lane without an entry begins anew, over the commitment in which it is absent.
-            Digest::ZERO => match opened(step.lane, step.parent_proof)? {
-                (LaneProof { lane: None, .. }, commitment) => commitment,
-                (LaneProof { lane: Some(entry), .. }, _) => {
-                    return Err(LaneError::Present { tip: entry.tip });
-                }
-            },
-            tip => tip,
+        let reference = match step.reopening {
+            None if *step.tip != Digest::ZERO => *step.tip,
+            proof => opened_at(step.lane, step.tip, proof)?.commitment,
         };
         let OpenBlock { context, activity, .. } = step.block;
         Ok(tip::next(step.lane, &reference, context, activity))
     }
 
     fn open(&self, lane: &Digest, tip: &Digest, proof: Option<&[u8]>) -> Result<Commitment, LaneError> {
-        let (proof, commitment) = opened(lane, proof)?;
-        match proof.lane {
-            Some(entry) if entry.tip == *tip => Ok(Commitment::Bound(commitment)),
-            _ => Err(LaneError::OtherTip { expected: *tip, found: tip_of(&proof) }),
-        }
+        Ok(Commitment::Bound(opened_at(lane, tip, proof)?.commitment))
     }
 }

@@ -19,7 +19,28 @@
 //! | 32 | the selected parent's sequencing commitment |
 //!
 //! Without an entry the Merkle proof proves the lane's absence.
+//!
+//! Further proofs may follow in the same layout, all of earlier blocks:
+//!
+//! | the block | proofs that follow its own |
+//! |---|---|
+//! | has an entry, over its parent's tip | none |
+//! | has an entry that [began anew](self#silence) | of its parent, and those that the parent's shortcuts lead to |
+//! | has no entry | those that its shortcuts lead to |
+//!
+//! # Silence
+//!
+//! A lane that accepts nothing for the L1's finality depth `F` (12 hours on mainnet) loses its entry. The block's *inactivity
+//! shortcut* then leads back: it is the commitment of the highest chain block whose blue score is at most that of the block less
+//! `F + 1`. A lane without an entry has accepted nothing since that block. So an [`Opening`] shows the last tip of a lane, over
+//! a silence of any length, by one proof for each `F` of it: each is of the commitment that the shortcut of the one before
+//! names, and the last shows the entry.
+//!
+//! The next block that accepts something begins the lane anew: its tip is over the *commitment* of its parent, in place of the
+//! lane's tip before. The [`Opening`] of the parent shows which tip that replaces.
 
+use alloc::string::{String, ToString as _};
+use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -44,7 +65,7 @@ impl fmt::Display for LaneEntry {
     }
 }
 
-/// A lane in a block's sequencing commitment.
+/// A lane in a block's sequencing commitment, or its absence there.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct LaneProof {
     /// The lane's entry; `None` where it has none within the window of active lanes.
@@ -76,8 +97,91 @@ impl LaneProof {
         borsh::to_vec(self).unwrap_or_default()
     }
 
-    /// Reads the [layout](self) above.
-    pub fn decode(bytes: &[u8]) -> Result<Self, io::Error> {
-        borsh::from_slice(bytes)
+    /// Reads the first proof of the [layout](self) above.
+    pub fn decode(mut bytes: &[u8]) -> Result<Self, io::Error> {
+        Self::deserialize(&mut bytes)
+    }
+}
+
+/// The lane proof of a block, with the earlier ones that it needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockProof {
+    /// The block's own.
+    pub own: LaneProof,
+    /// The earlier ones, in the order of the [layout](self#layout).
+    pub earlier: Vec<LaneProof>,
+}
+
+impl From<LaneProof> for BlockProof {
+    fn from(own: LaneProof) -> Self {
+        Self { own, earlier: vec![] }
+    }
+}
+
+impl BlockProof {
+    /// The [layout](self#layout) above.
+    pub fn encode(&self) -> Vec<u8> {
+        core::iter::once(&self.own).chain(&self.earlier).flat_map(LaneProof::encode).collect()
+    }
+}
+
+/// In the proofs of a block whose lane began anew, those of its parent; `None` in those of any other.
+pub fn of_parent(mut bytes: &[u8]) -> Option<&[u8]> {
+    let own = LaneProof::deserialize(&mut bytes).ok()?;
+    (own.lane.is_some() && !bytes.is_empty()).then_some(bytes)
+}
+
+/// Why proofs do not open a lane.
+#[derive(Debug, thiserror::Error)]
+pub enum OpeningError {
+    /// The bytes are not proofs.
+    #[error("{0}")]
+    Unreadable(String),
+    /// A proof is not of the block that the shortcut of the one before names.
+    #[error("proof {number} opens {found}, but the shortcut before it names {shortcut}")]
+    Shortcut {
+        /// Its number, from 0.
+        number: usize,
+        /// The commitment that the shortcut names.
+        shortcut: Digest,
+        /// The commitment that the proof opens.
+        found: Digest,
+    },
+}
+
+/// A lane in a block's sequencing commitment: what it had last, over any [silence](self#silence).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opening {
+    /// The sequencing commitment of the block.
+    pub commitment: Digest,
+    /// The last entry. `None` where the last proof shows none: the lane never had one, or proofs are missing.
+    pub entry: Option<LaneEntry>,
+}
+
+impl Opening {
+    /// Opens the lane `key` by the proofs of a block, up to the first that shows an entry.
+    pub fn of(key: &Digest, mut bytes: &[u8]) -> Result<Self, OpeningError> {
+        let unreadable = |error: &dyn fmt::Display| OpeningError::Unreadable(error.to_string());
+        let mut next = || {
+            let proof = LaneProof::deserialize(&mut bytes).map_err(|error| unreadable(&error))?;
+            let commitment = proof.commitment(key).map_err(|error| unreadable(&error))?;
+            Ok((commitment, proof, bytes.is_empty()))
+        };
+        let (commitment, mut proof, mut is_last) = next()?;
+        let mut number = 0;
+        while proof.lane.is_none() && !is_last {
+            let (shortcut, found);
+            (shortcut, (found, proof, is_last)) = (proof.inactivity_shortcut, next()?);
+            number += 1;
+            if found != shortcut {
+                return Err(OpeningError::Shortcut { number, shortcut, found });
+            }
+        }
+        Ok(Self { commitment, entry: proof.lane })
+    }
+
+    /// The last tip; zero where there is none.
+    pub fn tip(&self) -> Digest {
+        self.entry.map_or(Digest::ZERO, |entry| entry.tip)
     }
 }

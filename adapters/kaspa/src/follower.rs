@@ -9,10 +9,14 @@
 //! The follower asks for up to [`PROOFS_MAX`] lane proofs at a time. A node gives them only for canonical blocks: where
 //! one is canonical no more, the follower drops the rest of the page and asks again.
 //!
-//! While the lane has an entry, a proof is asked for only for blocks that accept transactions of the lane, their parents,
+//! Once the lane has had an entry, a proof is asked for only for blocks that accept transactions of the lane, their parents,
 //! and the last block of a part. The lane's tip is a hash over everything before, so a transaction hidden in a block
 //! without a proof shows at the next block with one. Then the follower asks for all proofs of the part, to name the block.
-//! While the lane has no entry, every block needs a proof: a transaction begins the lane again over a proof of absence.
+//!
+//! A block that accepts something after the lane's entry has expired comes with more: the proof of its parent, and of each
+//! block that the [inactivity shortcuts](crate::lane_proof#silence) lead to, down to the lane's last entry. A node proves a
+//! lane down to its pruning point (30 hours on mainnet). So a silence of three times the finality depth (36 hours) is bridged
+//! if the node is asked while the block is recent.
 //!
 //! # Nodes that are behind, or do not know the tip
 //!
@@ -59,7 +63,7 @@ use reprise_model::transaction::LaneTransaction;
 
 use crate::client::{Unanswered, unanswered};
 use crate::covenant::Rules;
-use crate::lane_proof::{LaneEntry, LaneProof};
+use crate::lane_proof::{BlockProof, LaneEntry, LaneProof};
 use crate::names;
 use crate::settlement::{self, other_pins};
 use crate::track::{CheckError, Track};
@@ -108,6 +112,17 @@ pub enum FollowError {
         tip: BlockHash,
         /// How far it lies below ours.
         blocks: u64,
+    },
+    /// The node no longer proves what the lane was before a silence.
+    #[error(
+        "{block}: the lane accepted nothing for so long that the node cannot show what it was before: its last entry lies \
+         below {lowest}, the lowest block that the node proves; use a node that has kept more"
+    )]
+    Silent {
+        /// The block that ends the silence.
+        block: BlockHash,
+        /// The node's pruning point.
+        lowest: BlockHash,
     },
     /// The node knows no block of the followed chain that may still change.
     #[error(
@@ -237,6 +252,9 @@ pub trait Chain: Send + Sync {
     /// those that lie more than `confirmations` blue scores below the node's tip.
     async fn changes_since(&self, tip: BlockHash, confirmations: u64) -> Result<Answer, Unanswered>;
 
+    /// The hashes of the canonical blocks above a canonical `block`, the lowest first, as many as one answer holds.
+    async fn hashes_above(&self, block: BlockHash) -> Result<Vec<BlockHash>, Unanswered>;
+
     /// The proof of the lane `key` in `block`; `None` where the block is no longer canonical.
     async fn lane_proof(&self, block: BlockHash, key: Digest) -> Result<Option<LaneProof>, Unanswered>;
 }
@@ -266,6 +284,12 @@ impl Chain for Arc<dyn RpcApi> {
         let verbosity = Some(RpcDataVerbosityLevel::Full);
         let answer = self.get_virtual_chain_from_block_v2(tip, verbosity, confirmations).await;
         answer.map_err(unanswered("get_virtual_chain_from_block_v2"))
+    }
+
+    async fn hashes_above(&self, block: BlockHash) -> Result<Vec<BlockHash>, Unanswered> {
+        let answer = self.get_virtual_chain_from_block(Hash::from_bytes(block.0), false, None).await;
+        let answer = answer.map_err(unanswered("get_virtual_chain_from_block"))?;
+        Ok(answer.added_chain_block_hashes.iter().copied().map(block_hash).collect())
     }
 
     async fn lane_proof(&self, block: BlockHash, key: Digest) -> Result<Option<LaneProof>, Unanswered> {
@@ -329,6 +353,10 @@ impl<C: Chain> Chain for WithTimeout<C> {
         self.wait("get_virtual_chain_from_block_v2", self.chain.changes_since(tip, confirmations)).await
     }
 
+    async fn hashes_above(&self, block: BlockHash) -> Result<Vec<BlockHash>, Unanswered> {
+        self.wait("get_virtual_chain_from_block", self.chain.hashes_above(block)).await
+    }
+
     async fn lane_proof(&self, block: BlockHash, key: Digest) -> Result<Option<LaneProof>, Unanswered> {
         self.wait("get_seq_commit_lane_proof", self.chain.lane_proof(block, key)).await
     }
@@ -354,6 +382,10 @@ impl<C: Chain + ?Sized> Chain for Box<C> {
 
     async fn changes_since(&self, tip: BlockHash, confirmations: u64) -> Result<Answer, Unanswered> {
         (**self).changes_since(tip, confirmations).await
+    }
+
+    async fn hashes_above(&self, block: BlockHash) -> Result<Vec<BlockHash>, Unanswered> {
+        (**self).hashes_above(block).await
     }
 
     async fn lane_proof(&self, block: BlockHash, key: Digest) -> Result<Option<LaneProof>, Unanswered> {
@@ -394,7 +426,7 @@ struct Page {
     /// The blocks that are left, oldest first.
     blocks: VecDeque<PendingBlock>,
     /// The proofs of the first of them, as far as they were asked for; `None` where none is needed.
-    proofs: VecDeque<Option<LaneProof>>,
+    proofs: VecDeque<Option<BlockProof>>,
 }
 
 /// An added block of an answer that is not taken yet.
@@ -404,8 +436,20 @@ struct PendingBlock {
     answer: RpcChainBlockAcceptedTransactions,
     /// Whether its lane proof is needed.
     needed: bool,
+    /// Where the lane begins anew in it: over what.
+    reopens: Option<Reopens>,
     /// Whether it is the last block of its part.
     ends: bool,
+}
+
+/// What a lane that has no entry begins anew over.
+#[derive(Debug, Clone, Copy)]
+struct Reopens {
+    parent: BlockHash,
+    /// The parent's.
+    blue_score: u64,
+    /// Whether the lane had an entry before.
+    again: bool,
 }
 
 impl Follower {
@@ -544,7 +588,7 @@ impl Follower {
             let event = match self.take(&removed, &blocks, &proofs) {
                 Err(FollowError::Check(CheckError::Lane { .. })) if proofs.contains(&None) => {
                     self.page = None;
-                    let (proofs, missing) = self.lane_proofs(chain, blocks.iter()).await;
+                    let (proofs, missing) = self.block_proofs(chain, blocks.iter()).await;
                     match missing {
                         None => {
                             let proofs: Vec<_> = proofs.into_iter().map(Some).collect();
@@ -580,6 +624,8 @@ impl Follower {
         let headers = headers(&answer)?;
         let removed: Vec<_> = answer.removed_chain_block_hashes.iter().copied().map(block_hash).collect();
         let mut entry = self.track.lane_without(&removed)?.map(|entry| entry.blue_score);
+        let below = self.track.without(&removed)?;
+        let (mut parent, mut blue_score) = (below.block_hash, below.blue_score);
         let accepts = |block: &RpcChainBlockAcceptedTransactions| {
             let of_lane = |it: &RpcOptionalTransaction| {
                 it.subnetwork_id.is_some_and(|id| *id.as_bytes() == self.head.lane.subnetwork)
@@ -590,12 +636,15 @@ impl Follower {
         let accepting: Vec<bool> = answered.iter().map(accepts).collect();
         let mut blocks = VecDeque::with_capacity(headers.len());
         for (number, (header, answer)) in headers.into_iter().zip(answered).enumerate() {
-            let before = entry.filter(|entry| self.track.is_alive(*entry, header.blue_score));
-            entry = if accepting[number] { Some(header.blue_score) } else { before };
+            let alive = entry.is_some_and(|entry| self.track.is_alive(entry, header.blue_score));
             let next_accepts = accepting.get(number + 1).copied();
             let ends = (number + 1).is_multiple_of(PART_MAX) || next_accepts.is_none();
-            let needed = ends || before.is_none() || accepting[number] || next_accepts == Some(true);
-            blocks.push_back(PendingBlock { header, answer, needed, ends });
+            let needed = ends || entry.is_none() || accepting[number] || next_accepts == Some(true);
+            let reopens = Reopens { parent, blue_score, again: entry.is_some() };
+            let reopens = (accepting[number] && !alive).then_some(reopens);
+            entry = if accepting[number] { Some(header.blue_score) } else { entry };
+            (parent, blue_score) = (block_hash(header.hash), header.blue_score);
+            blocks.push_back(PendingBlock { header, answer, needed, reopens, ends });
         }
         Ok(Page { removed, blocks, proofs: VecDeque::new() })
     }
@@ -615,7 +664,7 @@ impl Follower {
             }
         }
         let needed = page.blocks.iter().take(length).filter(|block| block.needed);
-        let (proofs, missing) = self.lane_proofs(chain, needed).await;
+        let (proofs, missing) = self.block_proofs(chain, needed).await;
         let mut proofs = proofs.into_iter();
         let mut opened = 0;
         for (number, block) in page.blocks.iter().take(length).enumerate() {
@@ -682,26 +731,94 @@ impl Follower {
         Ok(answer)
     }
 
-    /// The lane proofs of these blocks, up to the first that is missing, and why: `Err`, or `Ok` where its block is no
+    /// The proofs of these blocks, up to the first that is missing, and why: `Err`, or `Ok` where its block is no
     /// longer canonical.
-    async fn lane_proofs(
+    async fn block_proofs(
         &self,
         chain: &dyn Chain,
         blocks: impl Iterator<Item = &PendingBlock>,
-    ) -> (Vec<LaneProof>, Option<Result<(), FollowError>>) {
-        let blocks: Vec<BlockHash> = blocks.map(|block| block_hash(block.header.hash)).collect();
+    ) -> (Vec<BlockProof>, Option<Result<(), FollowError>>) {
+        let blocks: Vec<&PendingBlock> = blocks.collect();
         let mut proofs = Vec::with_capacity(blocks.len());
         for several in blocks.chunks(PROOFS_MAX) {
-            let asked = several.iter().map(|block| chain.lane_proof(*block, self.head.lane.key));
-            for proof in join_all(asked).await {
-                match proof {
-                    Ok(Some(proof)) => proofs.push(proof),
+            let asked = several
+                .iter()
+                .map(|block| chain.lane_proof(block_hash(block.header.hash), self.head.lane.key));
+            for (block, own) in several.iter().zip(join_all(asked).await) {
+                let own = match own {
+                    Ok(Some(own)) => own,
                     Ok(None) => return (proofs, Some(Ok(()))),
                     Err(error) => return (proofs, Some(Err(error.into()))),
+                };
+                let earlier = match &block.reopens {
+                    None => Ok(Some(vec![])),
+                    Some(reopens) => self.reopening(chain, reopens).await,
+                };
+                match earlier {
+                    Ok(Some(earlier)) => proofs.push(BlockProof { own, earlier }),
+                    Ok(None) => return (proofs, Some(Ok(()))),
+                    Err(error) => return (proofs, Some(Err(error))),
                 }
             }
         }
         (proofs, None)
+    }
+
+    /// The proofs that [open](crate::lane_proof::Opening) the lane in the parent; `None` where a block is no longer canonical.
+    async fn reopening(
+        &self,
+        chain: &dyn Chain,
+        Reopens { parent, blue_score, again }: &Reopens,
+    ) -> Result<Option<Vec<LaneProof>>, FollowError> {
+        let (mut proofs, mut block, mut blue_score) = (vec![], *parent, *blue_score);
+        loop {
+            let Some(proof) = chain.lane_proof(block, self.head.lane.key).await? else { return Ok(None) };
+            let has_entry = proof.lane.is_some();
+            proofs.push(proof);
+            let below = blue_score.checked_sub(self.track.expires_after() + 1);
+            let Some(below) = below.filter(|_| *again && !has_entry) else { return Ok(Some(proofs)) };
+            (block, blue_score) = self
+                .at_or_below(chain, below)
+                .await?
+                .map_err(|lowest| FollowError::Silent { block: *parent, lowest })?;
+        }
+    }
+
+    /// The highest canonical block whose blue score is at most this, with its blue score; the lowest block that the node
+    /// proves, where that lies above.
+    async fn at_or_below(
+        &self,
+        chain: &dyn Chain,
+        blue_score: u64,
+    ) -> Result<Result<(BlockHash, u64), BlockHash>, FollowError> {
+        let lowest = chain.lowest().await?;
+        let mut below = (lowest, chain.block(lowest).await?.header.blue_score);
+        if below.1 > blue_score {
+            return Ok(Err(lowest));
+        }
+        if let Some(block) = self.track.at_or_below(blue_score) {
+            return Ok(Ok((block.block_hash, block.blue_score)));
+        }
+        loop {
+            let above = chain.hashes_above(below.0).await?;
+            let Some(last) = above.last() else { return Ok(Ok(below)) };
+            let last = (*last, chain.block(*last).await?.header.blue_score);
+            if last.1 <= blue_score {
+                below = last;
+                continue;
+            }
+            // The first of them that lies above is searched for; all before it are at or below.
+            let (mut first, mut end) = (0, above.len() - 1);
+            while first < end {
+                let middle = first.midpoint(end);
+                let score = chain.block(above[middle]).await?.header.blue_score;
+                match score <= blue_score {
+                    true => (first, below) = (middle + 1, (above[middle], score)),
+                    false => end = middle,
+                }
+            }
+            return Ok(Ok(below));
+        }
     }
 
     /// Checks one answer with the lane proofs of all its blocks, and takes it as an event. An error leaves the chain as it
@@ -712,7 +829,7 @@ impl Follower {
             let reason = format!("{} blocks, {} lane proofs", page.blocks.len(), proofs.len());
             return Err(FollowError::Contradiction { reason });
         }
-        let proofs: Vec<_> = proofs.iter().cloned().map(Some).collect();
+        let proofs: Vec<_> = proofs.iter().cloned().map(|own| Some(own.into())).collect();
         self.take(&page.removed, &Vec::from(page.blocks), &proofs)
     }
 
@@ -721,7 +838,7 @@ impl Follower {
         &mut self,
         removed: &[BlockHash],
         blocks: &[PendingBlock],
-        proofs: &[Option<LaneProof>],
+        proofs: &[Option<BlockProof>],
     ) -> Result<SourceEvent, FollowError> {
         let event = self.assemble(removed, blocks, proofs)?;
         self.track.apply(&event)?;
@@ -736,7 +853,7 @@ impl Follower {
         &self,
         removed: &[BlockHash],
         blocks: &[PendingBlock],
-        proofs: &[Option<LaneProof>],
+        proofs: &[Option<BlockProof>],
     ) -> Result<SourceEvent, FollowError> {
         let mut parent = *self.track.without(removed)?;
         let mut added = Vec::with_capacity(blocks.len());
@@ -816,7 +933,7 @@ fn chain_block(
     header: &Header,
     parent: &ChainBlockMetadata,
     block: &RpcChainBlockAcceptedTransactions,
-    proof: Option<&LaneProof>,
+    proof: Option<&BlockProof>,
     lane: &Lane,
 ) -> Result<ChainBlock, FollowError> {
     let hash = block_hash(header.hash);
@@ -841,7 +958,7 @@ fn chain_block(
             accepted.push(lane_transaction(hash, merge_index, transaction)?);
         }
     }
-    Ok(ChainBlock { metadata, accepted, lane_proof: proof.map(LaneProof::encode), settlements: vec![] })
+    Ok(ChainBlock { metadata, accepted, lane_proof: proof.map(BlockProof::encode), settlements: vec![] })
 }
 
 fn lane_transaction(

@@ -399,8 +399,8 @@ fn resumed(options: &Options, event_log: &EventLog) -> Result<Follower, LiveErro
     }
     let network: NetworkId = head.network.parse().map_err(|_| other("a network that is unknown here"))?;
     let (height, base) = (event_log.compacted(), event_log.base());
-    let track =
-        Track::above(height, head.lane.key, Track::window(network), base).map_err(FollowError::from)?;
+    let (window, active) = (Track::window(network), event_log.last_active());
+    let track = Track::above(height, head.lane.key, window, base, active).map_err(FollowError::from)?;
     let mut follower = Follower::at(head.clone(), track);
     follower.set_confirmations(options.confirmations);
     Ok(follower)

@@ -8,8 +8,10 @@
 //!   (parent's timestamp, DAA score, blue score), is the one the lane proof proves; a block that accepts nothing
 //!   of the lane leaves the tip as it was.
 //!
-//! While the lane has an entry, a block that accepts nothing of the lane may come without a lane proof, unless it is the
+//! Once the lane has had an entry, a block that accepts nothing of the lane may come without a lane proof, unless it is the
 //! last of its event: the next proof shows the entry that it would have to prove.
+//!
+//! A block in which the lane began anew after its entry expired comes with the proofs that open the last entry in its parent.
 //!
 //! So a missing, foreign, altered or reordered transaction and a wrong context are errors here. On the node's word remain
 //! two things: that a block is canonical, and that consensus checked the signatures of what it accepted.
@@ -28,7 +30,7 @@ use reprise_model::lane::Activity;
 use reprise_model::transaction::{Accepted, LaneTransaction};
 use std::collections::{BTreeSet, VecDeque};
 
-use crate::lane_proof::{LaneEntry, LaneProof};
+use crate::lane_proof::{LaneEntry, LaneProof, Opening, of_parent};
 
 /// Why a change of the chain is refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -145,21 +147,29 @@ pub struct Track {
 #[derive(Debug, Clone)]
 struct Link {
     block: ChainBlockMetadata,
-    /// The lane's entry, where it has one.
+    /// The lane's last entry, expired or not; `None` where none is known.
     lane: Option<LaneEntry>,
 }
 
 impl Track {
     /// The chain that is `root` alone, for the lane `key`, whose entries expire after `window` blue scores.
     pub fn new(key: Digest, window: u64, root: &ChainRoot) -> Result<Self, CheckError> {
-        Self::above(0, key, window, root)
+        Self::above(0, key, window, root, None)
     }
 
-    /// The same for a chain of which everything is final up to `base`, `height` blocks above its root.
-    pub fn above(height: u64, key: Digest, window: u64, base: &ChainRoot) -> Result<Self, CheckError> {
+    /// The same for a chain of which everything is final up to `base`, `height` blocks above its root. `last_active` is the
+    /// lane proof of the last block up to there that accepts something.
+    pub fn above(
+        height: u64,
+        key: Digest,
+        window: u64,
+        base: &ChainRoot,
+        last_active: Option<&[u8]>,
+    ) -> Result<Self, CheckError> {
         let block = base.metadata;
+        let last = || last_active.map(|proof| read(&block, proof)).transpose();
         let lane = match &base.lane_proof {
-            Some(proof) => opened(&key, &block, read(&block, proof)?)?.lane,
+            Some(proof) => opening(&key, &block, proof)?.entry.or(last()?.and_then(|proof| proof.lane)),
             // Genesis: no lane has accepted anything, and a node proves none.
             None if block.parent_hash == BlockHash::default() => None,
             None => return Err(CheckError::NoProof { block: block.block_hash }),
@@ -190,6 +200,17 @@ impl Track {
         self.links.iter().map(|link| link.block.block_hash)
     }
 
+    /// The highest block in memory whose blue score is at most this.
+    pub fn at_or_below(&self, blue_score: u64) -> Option<&ChainBlockMetadata> {
+        let above = self.links.partition_point(|link| link.block.blue_score <= blue_score);
+        self.links.get(above.checked_sub(1)?).map(|link| &link.block)
+    }
+
+    /// The blue scores after which a lane's entry expires.
+    pub fn expires_after(&self) -> u64 {
+        self.window
+    }
+
     /// The lowest block in memory.
     pub fn lowest(&self) -> &ChainBlockMetadata {
         &self.links[0].block
@@ -201,7 +222,7 @@ impl Track {
         Some(above as u64)
     }
 
-    /// The lane's entry once `removed` are gone; an error unless they are the last, tip first.
+    /// The lane's last entry once `removed` are gone; an error unless they are the last, tip first.
     pub fn lane_without(&self, removed: &[BlockHash]) -> Result<Option<LaneEntry>, CheckError> {
         self.without(removed)?;
         Ok(self.links[self.links.len() - 1 - removed.len()].lane)
@@ -292,7 +313,13 @@ impl Track {
         match &added.lane_proof {
             Some(bytes) => {
                 let proof = self.open(added, bytes)?;
-                expect_lane(hash, lane, proof.lane)?;
+                let alive = |entry: &LaneEntry| self.is_alive(entry.blue_score, block.blue_score);
+                expect_lane(hash, lane.filter(alive), proof.lane)?;
+                if let Some(reopening) = of_parent(bytes) {
+                    let parent = self.tip_link();
+                    let last = opening(&self.key, &parent.block, reopening)?.entry;
+                    expect_lane(parent.block.block_hash, parent.lane.or(last), last)?;
+                }
                 self.opened.insert(self.height() + 1);
             }
             None if added.accepted.is_empty() && lane.is_some() => {}
@@ -313,14 +340,14 @@ impl Track {
         opened(&self.key, &added.metadata, proof)
     }
 
-    /// The lane's entry after a block on the tip, as its transactions give it.
+    /// The lane's last entry after a block on the tip, as its transactions give it.
     fn lane_after(&self, added: &ChainBlock) -> Option<LaneEntry> {
         let parent = self.tip_link();
         let alive = |entry: &LaneEntry| self.is_alive(entry.blue_score, added.metadata.blue_score);
-        let before = parent.lane.filter(alive);
         match added.accepted.as_slice() {
-            [] => before,
+            [] => parent.lane,
             _ => {
+                let before = parent.lane.filter(alive);
                 let reference = before.map_or(parent.block.sequencing_commitment, |entry| entry.tip);
                 Some(next_entry(&self.key, reference, added))
             }
@@ -341,6 +368,17 @@ fn opened(key: &Digest, block: &ChainBlockMetadata, proof: LaneProof) -> Result<
     match opened == header {
         true => Ok(proof),
         false => Err(CheckError::Commitment { block, opened, header }),
+    }
+}
+
+/// The lane as the proofs of a block open it, its own or those of the one after it.
+fn opening(key: &Digest, block: &ChainBlockMetadata, bytes: &[u8]) -> Result<Opening, CheckError> {
+    let (block, header) = (block.block_hash, block.sequencing_commitment);
+    let opening = Opening::of(key, bytes)
+        .map_err(|error| CheckError::Unreadable { block, reason: error.to_string() })?;
+    match opening.commitment == header {
+        true => Ok(opening),
+        false => Err(CheckError::Commitment { block, opened: opening.commitment, header }),
     }
 }
 

@@ -24,8 +24,8 @@
 //! count from the root, the oracle executes the transactions, and the planner must see the settlement that raised its prune
 //! floor. So [`EventLog::compact`] keeps of that part one straight chain: a header's own fields, the lane's transactions and
 //! the settlements. It drops orphaned forks, the fields that a header repeats of its parent's, and lane proofs, except
-//! two sorts: the proof of the last block, from which the L1's checks go on, and the proofs of blocks whose successor
-//! accepts something, which show whether the lane had expired when batch records are lost and the chain is executed again.
+//! two sorts: the proof of the last block, from which the L1's checks go on, and the proofs of blocks that accept something,
+//! which show whether the lane began anew when batch records are lost and the chain is executed again.
 //! An empty block takes 97 bytes.
 //!
 //! A compaction writes a new file beside the old one, which stays where the disk has no room for both.
@@ -45,7 +45,7 @@ use crate::event::SourceEvent;
 use crate::recording::Recording;
 
 /// The version of the frames' content. Another version is refused.
-pub const FORMAT_VERSION: u16 = 3;
+pub const FORMAT_VERSION: u16 = 4;
 
 const FORMAT: Format = Format {
     magic: *b"RPCHRONI",
@@ -123,6 +123,8 @@ pub struct EventLog {
     head: Recording,
     /// The last block of the compacted part, and how many it has.
     base: (ChainRoot, u64),
+    /// The lane proof of the last block of that part that accepts something.
+    last_active: Option<Vec<u8>>,
     /// Where the compacted part begins, the bar above it, and the first event's frame.
     settled: u64,
     bar: u64,
@@ -164,7 +166,8 @@ impl EventLog {
         };
         let (head, settled) = (*head, frames.offset());
         let base = (head.root.clone(), 0);
-        let mut event_log = Self { log, head, base, settled, bar: settled, start: settled };
+        let mut event_log =
+            Self { log, head, base, last_active: None, settled, bar: settled, start: settled };
         let mut runs = event_log.settled();
         runs.sound = sound;
         let mut compacted = 0;
@@ -172,7 +175,9 @@ impl EventLog {
             compacted += run?.len() as u64;
         }
         let (last, bar, start) = (runs.last, runs.bar, runs.frames.offset());
+        let last_active = runs.last_active;
         (event_log.base, event_log.bar, event_log.start) = ((last, compacted), bar, start);
+        event_log.last_active = last_active;
         if let Some(first) = damage.first() {
             let rest = first.start..event_log.log.end();
             let aside = event_log.log.put_aside(std::slice::from_ref(&rest))?;
@@ -211,11 +216,17 @@ impl EventLog {
         self.base.1
     }
 
+    /// The lane proof of the last block up to the [base](Self::base) that accepts something, unless that is the root: it shows
+    /// the lane's last entry where the base's own proof no longer has it.
+    pub fn last_active(&self) -> Option<&[u8]> {
+        self.last_active.as_deref()
+    }
+
     /// The compacted part from the root, some blocks at a time.
     pub fn settled(&self) -> SettledRuns<'_> {
         let frames = self.log.frames(self.settled);
         let (last, sound) = (self.head.root.clone(), self.log.end());
-        SettledRuns { log: &self.log, frames, last, bar: self.settled, sound, over: false }
+        SettledRuns { log: &self.log, frames, last, last_active: None, bar: self.settled, sound, over: false }
     }
 
     /// Its events from the first, read one by one.
@@ -259,7 +270,7 @@ impl EventLog {
         out.frame(&body(&Entry::Head(Box::new(self.head.clone()))))?;
         self.copy(out, self.settled, self.bar)?;
         let mut events = self.events();
-        // A block is taken when it first comes. Its parent came before it, and needs to know whether it accepts anything.
+        // A block is taken when it first comes. It waits for the next, because the last keeps its lane proof.
         let (mut run, mut chain) = (Vec::with_capacity(RUN_LEN), cut.chain.iter().peekable());
         let mut waits: Option<ChainBlock> = None;
         // The canonical chain as the events leave it: how much of the part to compact, and the blocks above that.
@@ -273,9 +284,9 @@ impl EventLog {
             }
             for block in event.added {
                 if chain.next_if_eq(&&block.metadata.block_hash).is_some() {
-                    if let Some(mut parent) = waits.replace(block.clone()) {
-                        parent.lane_proof = parent.lane_proof.filter(|_| !block.accepted.is_empty());
-                        run.push(SettledBlock::of(parent));
+                    if let Some(mut taken) = waits.replace(block.clone()) {
+                        taken.lane_proof = taken.lane_proof.filter(|_| !taken.accepted.is_empty());
+                        run.push(SettledBlock::of(taken));
                     }
                     if run.len() == RUN_LEN {
                         out.frame(&body(&Entry::Settled(run.as_slice().into())))?;
@@ -344,6 +355,8 @@ pub struct SettledRuns<'a> {
     frames: Frames,
     /// The last block read.
     last: ChainRoot,
+    /// The lane proof of the last one that accepts something.
+    last_active: Option<Vec<u8>>,
     /// Where the last frame read begins.
     bar: u64,
     /// Where the first damage begins.
@@ -365,6 +378,9 @@ impl SettledRuns<'_> {
         let mut on_last = |block: SettledBlock| {
             let block = block.on(&self.last.metadata);
             self.last = ChainRoot { metadata: block.metadata, lane_proof: block.lane_proof.clone() };
+            if !block.accepted.is_empty() {
+                self.last_active.clone_from(&block.lane_proof);
+            }
             block
         };
         Ok(Some(run.into_iter().map(&mut on_last).collect()))

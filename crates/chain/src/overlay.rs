@@ -155,7 +155,6 @@ struct Sealed {
 struct Followed {
     block: BlockHash,
     tip: Digest,
-    lane_proof: Option<Vec<u8>>,
     /// What an aggregate that ends here commits.
     commitment: Commitment,
     /// The last settlement up to here: where the next one must start.
@@ -204,7 +203,7 @@ impl Overlay {
         let block = metadata.block_hash;
         let tip = tip.map_err(|source| OverlayError::Lane { block, source })?;
         let settled = CovenantState { root: covenant.root, tip, height: 1 };
-        let chain = vec![Followed { block, tip, lane_proof, commitment: Commitment::Unbound, settled }];
+        let chain = vec![Followed { block, tip, commitment: Commitment::Unbound, settled }];
         let heights = HashMap::from([(block, 0)]);
         Ok(Self { covenant, sealed, chain, heights, mempool: vec![], rejected: vec![] })
     }
@@ -258,9 +257,8 @@ impl Overlay {
 
         let settled = self.tip().settled.clone();
         let settled = landed.iter().fold(settled, |_, settlement| self.settled_by(settlement));
-        let lane_proof = block.lane_proof.clone();
         self.heights.insert(hash, self.chain.len());
-        self.chain.push(Followed { block: hash, tip, lane_proof, commitment, settled });
+        self.chain.push(Followed { block: hash, tip, commitment, settled });
         block.settlements = landed;
         Ok(())
     }
@@ -312,7 +310,8 @@ impl Overlay {
                 return Ok((scheme.at(hasher, lane, Some(&parent.tip), proof)?, Commitment::Unbound));
             }
             let accepted: Vec<Accepted> = block.accepted.iter().map(accepted).collect();
-            let before = (&parent.tip, parent.lane_proof.as_deref());
+            let reopening = proof.and_then(|proof| scheme.reopening(proof));
+            let before = (&parent.tip, reopening);
             let tip = lane::after(hasher, lane, before, block.metadata.context(), &accepted)?;
             Ok((tip, scheme.open(lane, &tip, proof)?))
         };

@@ -13,12 +13,13 @@
 //! tip′      = H(LaneTip, tip | timestamp daa_score blue_score 0 0 | activity)
 //! ```
 //!
-//! # No entry
+//! # Silence
 //!
-//! An L1 may know a lane only while it is active. Where it has no entry the tip is zero, and the next block with
-//! lane transactions begins a new chain of tips, over the commitment of its parent, in which a lane proof shows the
-//! absence. Tips of before and after do not chain, and no proof joins them: a lane whose settlements are proved
-//! under a binding scheme has to be kept active.
+//! An L1 may know a lane only while it is active. An entry that has expired leaves the tip as it was. The next block with lane
+//! transactions begins the lane anew, over the commitment of its parent. Its lane proof carries the *reopening*: what shows that
+//! the last tip in the parent's commitment is the one before. The tip is zero only where the lane never had an entry.
+//!
+//! Which of the two a block does is the prover's to say: a batch that says the wrong one ends in a tip that the L1 does not have.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -103,10 +104,10 @@ impl OpenBlock {
 pub struct Step<'a> {
     /// The lane's key.
     pub lane: &'a Digest,
-    /// The tip before; zero where the lane has no entry.
+    /// The tip before; zero where the lane never had an entry.
     pub tip: &'a Digest,
-    /// The L1's lane proof at the block's parent. It is read only where the lane has no entry there.
-    pub parent_proof: Option<&'a [u8]>,
+    /// Where the lane began [anew](LaneScheme::reopening) in the block: what opens its last tip in the parent's commitment.
+    pub reopening: Option<&'a [u8]>,
     /// The block.
     pub block: &'a OpenBlock,
 }
@@ -115,13 +116,13 @@ pub struct Step<'a> {
 pub fn after<'a>(
     hasher: &dyn WorkloadHasher,
     lane: &Digest,
-    (tip, parent_proof): (&Digest, Option<&[u8]>),
+    (tip, reopening): (&Digest, Option<&[u8]>),
     context: BlockContext,
     accepted: impl IntoIterator<Item = &'a Accepted>,
 ) -> Result<Digest, LaneError> {
     let mut block = OpenBlock::new(context);
     accepted.into_iter().try_for_each(|accepted| block.accept(hasher, accepted))?;
-    hasher.lane().after(hasher, &Step { lane, tip, parent_proof, block: &block })
+    hasher.lane().after(hasher, &Step { lane, tip, reopening, block: &block })
 }
 
 /// Why a tip cannot be followed or opened.
@@ -142,18 +143,12 @@ pub enum LaneError {
         /// What is wrong.
         reason: String,
     },
-    /// It is of a lane that has an entry, but the tip says there is none.
-    #[error("the lane proof has the tip {tip}, but the lane is said to have none")]
-    Present {
-        /// The entry's.
-        tip: Digest,
-    },
     /// It opens another tip.
     #[error("the lane proof has the tip {found}, not {expected}")]
     OtherTip {
         /// The tip to open.
         expected: Digest,
-        /// The entry's; zero where there is none.
+        /// The last entry's; zero where it shows none.
         found: Digest,
     },
 }
@@ -173,13 +168,17 @@ pub trait LaneScheme: Send + Sync {
         proof: Option<&[u8]>,
     ) -> Result<Digest, LaneError>;
 
+    /// In the lane proof of a block in which the lane began anew, what opens its last tip in the parent's commitment; `None`
+    /// in that of any other block.
+    fn reopening<'p>(&self, proof: &'p [u8]) -> Option<&'p [u8]>;
+
     /// Takes one more transaction into the fold over its block's.
     fn accept(&self, hasher: &dyn Hasher, activity: &mut Activity, accepted: &Accepted);
 
     /// The tip after a block.
     fn after(&self, hasher: &dyn Hasher, step: &Step<'_>) -> Result<Digest, LaneError>;
 
-    /// What an aggregate commits that ends at `tip`, in a block with this lane proof.
+    /// What an aggregate commits that ends at `tip`, which is the lane's last in a block with this lane proof.
     fn open(&self, lane: &Digest, tip: &Digest, proof: Option<&[u8]>) -> Result<Commitment, LaneError>;
 }
 
@@ -220,6 +219,10 @@ impl LaneScheme for Own {
         _: Option<&[u8]>,
     ) -> Result<Digest, LaneError> {
         Ok(left.copied().unwrap_or_else(|| genesis(hasher, lane)))
+    }
+
+    fn reopening<'p>(&self, _: &'p [u8]) -> Option<&'p [u8]> {
+        None
     }
 
     fn accept(&self, hasher: &dyn Hasher, activity: &mut Activity, accepted: &Accepted) {

@@ -133,8 +133,7 @@ pub fn batch(
     processor: &dyn Processor,
     witness: &BatchWitness,
 ) -> Result<SpanJournal, Refusal> {
-    let BatchWitness { pins, closes, root_before, tip_before, parent_proof, transactions, paths, .. } =
-        witness;
+    let BatchWitness { pins, closes, root_before, tip_before, reopening, transactions, paths, .. } = witness;
     if transactions.is_empty() {
         return Err(Refusal::EmptyBatch);
     }
@@ -180,8 +179,8 @@ pub fn batch(
     };
     let (tip_after, open_after) = match closes {
         true => {
-            let parent_proof = parent_proof.as_deref();
-            let step = Step { lane: &pins.lane, tip: tip_before, parent_proof, block: &block };
+            let reopening = reopening.as_deref();
+            let step = Step { lane: &pins.lane, tip: tip_before, reopening, block: &block };
             (hasher.lane().after(hasher, &step)?, Digest::ZERO)
         }
         false => (*tip_before, block.digest(hasher)),

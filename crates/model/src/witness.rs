@@ -67,8 +67,9 @@ pub struct BatchWitness {
     pub root_before: Digest,
     /// The lane tip before the block.
     pub tip_before: Digest,
-    /// The L1's lane proof at the block's parent, where the run is the block's last and the lane has no entry there.
-    pub parent_proof: Option<Vec<u8>>,
+    /// Where the run is the block's last and the lane began [anew](crate::lane::LaneScheme::reopening) in the block: what opens
+    /// the tip before in the parent's commitment.
+    pub reopening: Option<Vec<u8>>,
     /// Each transaction, in order, and how the batch accounts for it.
     pub transactions: Vec<(ShownTransaction, Handling)>,
     /// An opening in the root *before the batch* of every slot that any of them accesses. The roots in

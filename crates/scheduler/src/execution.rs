@@ -69,8 +69,6 @@ pub struct Before<'a> {
     pub state: &'a StateTree,
     /// The lane tip.
     pub tip: &'a Digest,
-    /// The L1's lane proof at the block's parent.
-    pub parent_proof: Option<&'a [u8]>,
 }
 
 /// How blocks are divided into proofs.
@@ -214,8 +212,8 @@ impl Rules<'_> {
             let (tip_before, open_after) = match closes {
                 false => (tip_after, open.digest(self.hasher)),
                 true => {
-                    let (tip, parent_proof) = (before.tip, before.parent_proof);
-                    let step = Step { lane, tip, parent_proof, block: &open };
+                    let reopening = block.lane_proof.as_deref().and_then(|proof| scheme.reopening(proof));
+                    let step = Step { lane, tip: before.tip, reopening, block: &open };
                     let tip_before = std::mem::replace(&mut tip_after, scheme.after(self.hasher, &step)?);
                     (tip_before, Digest::ZERO)
                 }

@@ -23,7 +23,7 @@ use reprise_model::transaction::LaneTransaction;
 use crate::execution::Writes;
 
 /// The version of the records' encoding. Another version is refused, never guessed at.
-pub const FORMAT_VERSION: u16 = 4;
+pub const FORMAT_VERSION: u16 = 5;
 
 const FORMAT: Format =
     Format { magic: *b"RPRECORD", earlier: None, version: FORMAT_VERSION, what: "batch records" };

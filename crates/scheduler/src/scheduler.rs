@@ -67,8 +67,6 @@ pub struct Scheduler {
     division: Division,
     log: Box<dyn RecordLog>,
     versions: HashMap<BlockHash, Version>,
-    /// The lane's proof at the root.
-    root_proof: Option<Vec<u8>>,
     tip_at_root: Digest,
     executed: u64,
 }
@@ -83,26 +81,17 @@ impl Scheduler {
         root: ChainRoot,
         log: Box<dyn RecordLog>,
     ) -> Result<Self, SchedulerError> {
-        let ChainRoot { metadata, lane_proof: root_proof } = root;
+        let ChainRoot { metadata, lane_proof } = root;
         let root = metadata.block_hash;
         let after = StateTree::empty(hasher.clone());
-        let at_root = hasher.lane().at(hasher.as_ref(), &pins.lane, None, root_proof.as_deref());
+        let at_root = hasher.lane().at(hasher.as_ref(), &pins.lane, None, lane_proof.as_deref());
         let tip_after = at_root.map_err(|source| SchedulerError::Root { root, source })?;
         let genesis = Version { record: None, parent: root, after, tip_after };
         let mut records = log.load()?;
         records.sort_by_key(|record| record.batch.metadata.checkpoint);
         let versions = HashMap::from([(root, genesis)]);
-        let mut scheduler = Self {
-            processor,
-            hasher,
-            pins,
-            division,
-            log,
-            versions,
-            root_proof,
-            tip_at_root: tip_after,
-            executed: 0,
-        };
+        let mut scheduler =
+            Self { processor, hasher, pins, division, log, versions, tip_at_root: tip_after, executed: 0 };
         let mut lost = 0u64;
         for record in records {
             match scheduler.versions.contains_key(&record.batch.metadata.block.parent_hash) {
@@ -202,7 +191,7 @@ impl Scheduler {
     pub fn batch_witness(&self, batch: &BatchRef) -> Result<Witness, SchedulerError> {
         let BatchRef { block, index } = *batch;
         let (record, before) = self.executed_block(&block)?;
-        let BatchRecord { batch: scheduled, accepted, writes, .. } = record;
+        let BatchRecord { batch: scheduled, accepted, writes, lane_proof } = record;
         let batch = scheduled.batches.get(index).ok_or(SchedulerError::Unknown { block })?;
         let (range, transition) = (batch.range(), batch.journal.transition);
         let accepted = accepted.iter().zip(&scheduled.transactions);
@@ -224,17 +213,16 @@ impl Scheduler {
         }
         let accesses = scheduled.transactions[range].iter().flat_map(|scheduled| &scheduled.journal.accesses);
         let slots: BTreeSet<u64> = accesses.map(|access| before.slot(&access.resource)).collect();
-        // Where the lane has no entry before, its absence is part of what is proved.
         let closes = index + 1 == scheduled.batches.len();
-        let parent = self.versions.get(&scheduled.metadata.block.parent_hash);
-        let parent_proof = parent.filter(|_| closes && transition.tip_before == Digest::ZERO);
+        let lane_proof = lane_proof.as_deref().filter(|_| closes);
+        let reopening = lane_proof.and_then(|proof| self.hasher.lane().reopening(proof));
         Ok(Witness::Batch(BatchWitness {
             pins: self.pins.clone(),
             block: open,
             closes,
             root_before: transition.root_before,
             tip_before: transition.tip_before,
-            parent_proof: parent_proof.and_then(|parent| self.lane_proof(parent)).map(Vec::from),
+            reopening: reopening.map(Vec::from),
             transactions,
             paths: slots.into_iter().map(|slot| before.path(slot)).collect(),
         }))
@@ -299,8 +287,7 @@ impl Scheduler {
             pins: &self.pins,
             division: self.division,
         };
-        let before =
-            Before { state: &parent.after, tip: &parent.tip_after, parent_proof: self.lane_proof(parent) };
+        let before = Before { state: &parent.after, tip: &parent.tip_after };
         let execution = rules
             .execute(block, &before)
             .map_err(|source| SchedulerError::Execution { block: metadata.block_hash(), source })?;
@@ -311,9 +298,9 @@ impl Scheduler {
             root_after: execution.after.root(),
             tip_after: execution.tip_after,
         };
-        // An aggregate opens the proof of a block that accepted something; a batch that of a parent at which the
-        // lane has no entry. Most blocks are neither, and their proofs most of what would be kept of them.
-        let opened = !block.accepted.is_empty() || execution.tip_after == Digest::ZERO;
+        // Only the proof of a block that accepted something is ever opened. Most blocks accept nothing, and their proofs are
+        // most of what would be kept of them.
+        let opened = !block.accepted.is_empty();
         let record = BatchRecord {
             batch,
             accepted: block.accepted.clone(),
@@ -341,11 +328,6 @@ impl Scheduler {
         let parent = metadata.block.parent_hash;
         let version = Version { record: Some(Arc::new(record)), parent, after, tip_after };
         self.versions.insert(metadata.block_hash(), version);
-    }
-
-    /// The L1's lane proof at a block.
-    fn lane_proof<'a>(&'a self, version: &'a Version) -> Option<&'a [u8]> {
-        version.record.as_ref().map_or(self.root_proof.as_deref(), |record| record.lane_proof.as_deref())
     }
 
     fn parent_of(&self, metadata: &BatchMetadata) -> Result<&Version, SchedulerError> {

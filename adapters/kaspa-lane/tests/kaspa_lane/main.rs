@@ -7,7 +7,7 @@ use std::path::Path;
 use kaspa_seq_commit::hashing::{activity_digest_lane, activity_leaf, lane_tip_next, mergeset_context_hash};
 use kaspa_seq_commit::types::{LaneTipInput, MergesetContext};
 use reprise_chain::recording::Recording;
-use reprise_kaspa_lane::proof::LaneProof;
+use reprise_kaspa_lane::proof::{BlockProof, LaneEntry, LaneProof, Opening, OpeningError, of_parent};
 use reprise_kaspa_lane::{KaspaLane, digest, hash, tip};
 use reprise_model::block::{ChainBlock, ChainRoot};
 use reprise_model::cell::Cell;
@@ -35,8 +35,8 @@ fn recorded() -> Recorded {
     for block in events.into_iter().flat_map(|event| event.added) {
         let hash = block.metadata.block_hash;
         if !at.contains_key(&hash) {
-            let left = at[&block.metadata.parent_hash].0;
-            let tip = KaspaLane.at(&Blake3, &lane, Some(&left), block.lane_proof.as_deref()).unwrap();
+            let left = block.accepted.is_empty().then(|| at[&block.metadata.parent_hash].0);
+            let tip = KaspaLane.at(&Blake3, &lane, left.as_ref(), block.lane_proof.as_deref()).unwrap();
             at.insert(hash, (tip, block.lane_proof.clone()));
             blocks.push(block);
         }
@@ -239,7 +239,10 @@ fn a_lane_without_an_entry_begins_over_the_commitment_in_which_it_is_absent() {
         (*tip, *proof) = (Digest::ZERO, present.lane_proof.clone());
     };
     let tip = recorded.tip(present);
-    assert_eq!(recorded.after(begins, forged), Err(LaneError::Present { tip }));
+    assert_eq!(
+        recorded.after(begins, forged),
+        Err(LaneError::OtherTip { expected: Digest::ZERO, found: tip })
+    );
     // A proof that hides the entry opens another commitment, so the lane begins elsewhere than the L1's.
     let mut hidden = LaneProof::decode(present.lane_proof.as_ref().unwrap()).unwrap();
     hidden.lane = None;
@@ -248,10 +251,128 @@ fn a_lane_without_an_entry_begins_over_the_commitment_in_which_it_is_absent() {
 
 #[test]
 fn what_a_block_left_is_there_until_a_proof_says_otherwise() {
-    let lane = recorded().lane;
-    let left = Digest([3; 32]);
+    let recorded = recorded();
+    let (lane, left) = (recorded.lane, Digest([3; 32]));
     assert_eq!(KaspaLane.at(&Blake3, &lane, Some(&left), None), Ok(left));
     assert_eq!(KaspaLane.at(&Blake3, &lane, None, None), Err(LaneError::NoProof));
+    let other = recorded.full().last().unwrap();
+    let found = recorded.tip(other);
+    let refused = KaspaLane.at(&Blake3, &lane, Some(&left), other.lane_proof.as_deref());
+    assert_eq!(refused, Err(LaneError::OtherTip { expected: left, found }));
     let torn = KaspaLane.at(&Blake3, &lane, Some(&left), Some(&[1, 2]));
     assert!(matches!(torn, Err(LaneError::Unreadable { .. })), "{torn:?}");
+}
+
+/// A lane that is alone in its L1, so that an empty tree shows its absence.
+struct Silence {
+    lane: Digest,
+    /// The last tip.
+    tip: Digest,
+    /// Proofs from the block with the entry on, each of the block whose shortcut names the one before.
+    proofs: Vec<LaneProof>,
+}
+
+impl Silence {
+    /// Of this many windows.
+    fn of(windows: usize) -> Self {
+        let (lane, tip) = (Digest([5; 32]), Digest([6; 32]));
+        let mut silence = Self { lane, tip, proofs: vec![] };
+        let mut proof = LaneProof {
+            lane: Some(LaneEntry { tip, blue_score: 7 }),
+            merkle_proof: alone(),
+            inactivity_shortcut: Digest([1; 32]),
+            payload_and_context_digest: Digest([2; 32]),
+            parent_commitment: Digest([3; 32]),
+        };
+        for _ in 0..windows {
+            let shortcut = proof.commitment(&lane).unwrap();
+            silence.proofs.push(proof.clone());
+            proof = LaneProof { lane: None, inactivity_shortcut: shortcut, ..proof };
+        }
+        silence.proofs.push(proof);
+        silence
+    }
+
+    /// As a block carries it, the latest first.
+    fn bytes(&self) -> Vec<u8> {
+        self.proofs.iter().rev().flat_map(LaneProof::encode).collect()
+    }
+
+    fn after(&self, bytes: Option<&[u8]>) -> Result<Digest, LaneError> {
+        let context = BlockContext { timestamp_ms: 1, daa_score: 2, blue_score: 3 };
+        lane::after(&OnKaspa, &self.lane, (&self.tip, bytes), context, &[leaf()])
+    }
+}
+
+fn leaf() -> Accepted {
+    let (rest, payload) = (Digest([3; 32]), Digest([4; 32]));
+    Accepted { merge_index: 1, version: 1, rest, payload, digest: Digest::ZERO }
+}
+
+/// Kaspa's proof in a tree without any other leaf: every sibling is empty, and none is given.
+fn alone() -> Vec<u8> {
+    let full = 0;
+    [&[0xff; 32][..], &[full]].concat()
+}
+
+#[test]
+fn a_tip_goes_on_over_any_silence_that_its_proofs_lead_back_through() {
+    for windows in 1..=3 {
+        let silence = Silence::of(windows);
+        let bytes = silence.bytes();
+        let commitment = silence.proofs.last().unwrap().commitment(&silence.lane).unwrap();
+        let opening = Opening::of(&silence.lane, &bytes).unwrap();
+        assert_eq!((opening.commitment, opening.tip(), opening.is_active), (commitment, silence.tip, false));
+        assert!(KaspaLane.has_expired(&bytes));
+        let mut activity = Activity::default();
+        tip::accept(&mut activity, &leaf());
+        let context = BlockContext { timestamp_ms: 1, daa_score: 2, blue_score: 3 };
+        let expected = tip::next(&silence.lane, &commitment, &context, &activity);
+        assert_eq!(silence.after(Some(&bytes)), Ok(expected));
+        assert_eq!(
+            KaspaLane.open(&silence.lane, &silence.tip, Some(&bytes)),
+            Ok(Commitment::Bound(commitment))
+        );
+        assert_eq!(KaspaLane.at(&Blake3, &silence.lane, Some(&silence.tip), Some(&bytes)), Ok(silence.tip));
+        assert_eq!(KaspaLane.at(&Blake3, &silence.lane, None, Some(&bytes)), Ok(silence.tip));
+    }
+}
+
+#[test]
+fn a_way_back_with_a_hole_past_an_entry_or_of_another_lane_is_refused() {
+    let silence = Silence::of(3);
+    let without = |number: usize| {
+        let mut holed = Silence::of(3);
+        holed.proofs.remove(number);
+        holed
+    };
+    // Without the entry no tip is shown; without a proof between, a shortcut names another commitment.
+    let open = without(0);
+    let found = Digest::ZERO;
+    assert_eq!(open.after(Some(&open.bytes())), Err(LaneError::OtherTip { expected: open.tip, found }));
+    for number in [1, 2] {
+        let holed = without(number);
+        let refused = Opening::of(&holed.lane, &holed.bytes());
+        assert!(matches!(refused, Err(OpeningError::Shortcut { .. })), "{number}: {refused:?}");
+        assert!(holed.after(Some(&holed.bytes())).is_err());
+    }
+    // An entry ends the way: what was before it is not opened.
+    let mut past = Silence::of(1);
+    let entry = past.proofs[0].clone();
+    let before = LaneProof { lane: None, ..entry.clone() };
+    let shortcut = before.commitment(&past.lane).unwrap();
+    past.proofs = vec![before, LaneProof { inactivity_shortcut: shortcut, ..entry }];
+    let refused = Opening::of(&past.lane, &past.bytes());
+    assert!(matches!(refused, Err(OpeningError::Surplus)), "{refused:?}");
+    // Another tip than the last, and another lane.
+    let bytes = silence.bytes();
+    let (expected, found) = (Digest([9; 32]), silence.tip);
+    assert_eq!(
+        KaspaLane.open(&silence.lane, &expected, Some(&bytes)),
+        Err(LaneError::OtherTip { expected, found })
+    );
+    assert!(Opening::of(&Digest([8; 32]), &bytes).is_err());
+    // A lane with an entry begins nothing anew.
+    let active = silence.proofs[0].encode();
+    assert_eq!(silence.after(Some(&active)), silence.after(None));
 }

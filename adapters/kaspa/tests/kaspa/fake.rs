@@ -326,6 +326,10 @@ impl Chain for Script {
         }
     }
 
+    async fn hashes_above(&self, _: BlockHash) -> Result<Vec<BlockHash>, Unanswered> {
+        Ok(vec![])
+    }
+
     async fn lane_proof(&self, block: BlockHash, _key: Digest) -> Result<Option<LaneProof>, Unanswered> {
         let mut refusals = self.refusals.lock().unwrap();
         match *refusals {
@@ -431,6 +435,12 @@ impl Chain for Node {
         Ok(answer(&removed, &added))
     }
 
+    async fn hashes_above(&self, block: BlockHash) -> Result<Vec<BlockHash>, Unanswered> {
+        let chain = self.chain.lock().unwrap();
+        let below = chain.iter().position(|it| it.metadata.block_hash == block).map_or(0, |at| at + 1);
+        Ok(chain.iter().skip(below).take(self.page).map(|block| block.metadata.block_hash).collect())
+    }
+
     async fn lane_proof(&self, block: BlockHash, _key: Digest) -> Result<Option<LaneProof>, Unanswered> {
         let chain = self.chain.lock().unwrap();
         Ok(chain.iter().find(|it| it.metadata.block_hash == block).map(|it| it.proof.clone()))
@@ -485,6 +495,11 @@ impl Chain for Slow<'_> {
     async fn changes_since(&self, tip: BlockHash, confirmations: u64) -> Result<Answer, Unanswered> {
         self.take_time("get_virtual_chain_from_block_v2").await?;
         self.chain.changes_since(tip, confirmations).await
+    }
+
+    async fn hashes_above(&self, block: BlockHash) -> Result<Vec<BlockHash>, Unanswered> {
+        self.take_time("get_virtual_chain_from_block").await?;
+        self.chain.hashes_above(block).await
     }
 
     async fn lane_proof(&self, block: BlockHash, key: Digest) -> Result<Option<LaneProof>, Unanswered> {
