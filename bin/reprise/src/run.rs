@@ -40,7 +40,6 @@ pub(crate) fn run(
     let l1 = choose::l1(settings, &dir, args.until_idle, &chosen)?;
     let store = choose::store(settings, &dir, systems)?;
     wiring.data_dir = Some(dir.clone());
-    store.describe(chosen.backend.profile())?;
     // It outlives the node: what it proves for others then is finished or given back.
     let fleet::Joined { backend, store, _member } =
         fleet::join(settings, chosen.backend, store, &mut wiring)?;

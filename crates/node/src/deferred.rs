@@ -1,7 +1,8 @@
 //! Work that is deferred because the disk failed, and when it is tried again.
 //!
 //! The engine repeats its own look-ups and writes of receipts. The pipeline defers what it asks the store itself:
-//! coordinates of stored statements, in order; a prune; and the look-up of a bundle that is to be settled. It also defers a
+//! coordinates of stored statements, in order; a prune; the look-up of a bundle that is to be settled; and, at the
+//! beginning, that the backend's profile is described. It also defers a
 //! change of the view whose batch records cannot be written, before anything follows from it. A full disk is waited for
 //! as long as it is full. Any other error is retried as often as the budget for cheap failures allows.
 
@@ -50,6 +51,8 @@ pub(crate) struct Deferred {
     pub(crate) coordinates: VecDeque<(Coordinate, StatementId, Request)>,
     /// Below which everything of these pins is to be pruned.
     pub(crate) floor: Option<Floor>,
+    /// Whether the backend's profile is described.
+    pub(crate) is_described: bool,
     failures: u32,
     error: Option<DiskError>,
     again_at: Option<Duration>,

@@ -426,6 +426,16 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Lets the store remember the profile in words, once.
+    fn describe(&mut self, context: &mut Context<'_>) -> Result<(), RunError> {
+        if !self.deferred.is_described {
+            let backend = self.backend.clone();
+            let described = self.ask(context, |store| store.describe(backend.profile()))?;
+            self.deferred.is_described = described.is_some();
+        }
+        Ok(())
+    }
+
     fn on_message(&mut self, message: Message, context: &mut Context<'_>) -> Result<(), RunError> {
         let effects = match message {
             Message::Read(Read::LookedUp { order, result }) => {
@@ -517,6 +527,7 @@ impl Pipeline {
             self.prune_store(context)?;
             self.add_coordinates(context)?;
         }
+        self.describe(context)?;
         // Again while carrying it out shows that something is lost: no message would come to say so.
         loop {
             let lost = self.lost;

@@ -149,7 +149,6 @@ impl Run {
         };
         let store = store.map_err(|e| said(&e))?;
         let store: Arc<dyn ReceiptStore> = Arc::new(store);
-        store.describe(backend.profile()).map_err(|e| said(&e))?;
         let (seen, heard, stop) = (Shared::default(), Kept::default(), Arc::new(AtomicBool::new(false)));
         let thread = {
             let (seen, mut heard, stop) = (seen.clone(), heard.clone(), stop.clone());
