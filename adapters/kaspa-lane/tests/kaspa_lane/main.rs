@@ -22,7 +22,8 @@ struct Recorded {
     lane: Digest,
     root: ChainRoot,
     blocks: Vec<ChainBlock>,
-    at: HashMap<BlockHash, (Digest, Option<Vec<u8>>)>,
+    /// The tip after each.
+    at: HashMap<BlockHash, Digest>,
 }
 
 fn recorded() -> Recorded {
@@ -30,14 +31,14 @@ fn recorded() -> Recorded {
     let Recording { lane, root, events, .. } = Recording::open(&path).unwrap();
     let lane = lane.key;
     let tip = KaspaLane.at(&Blake3, &lane, None, root.lane_proof.as_deref()).unwrap();
-    let mut at = HashMap::from([(root.metadata.block_hash, (tip, root.lane_proof.clone()))]);
+    let mut at = HashMap::from([(root.metadata.block_hash, tip)]);
     let mut blocks: Vec<ChainBlock> = vec![];
     for block in events.into_iter().flat_map(|event| event.added) {
         let hash = block.metadata.block_hash;
         if !at.contains_key(&hash) {
-            let left = block.accepted.is_empty().then(|| at[&block.metadata.parent_hash].0);
+            let left = block.accepted.is_empty().then(|| at[&block.metadata.parent_hash]);
             let tip = KaspaLane.at(&Blake3, &lane, left.as_ref(), block.lane_proof.as_deref()).unwrap();
-            at.insert(hash, (tip, block.lane_proof.clone()));
+            at.insert(hash, tip);
             blocks.push(block);
         }
     }
@@ -45,15 +46,17 @@ fn recorded() -> Recorded {
 }
 
 impl Recorded {
-    /// The tip after a block that accepted these, on its parent's tip and proof, changed.
+    /// The tip after a block that accepted these, on its parent's tip and over its reopening, changed.
     fn after(
         &self,
         block: &ChainBlock,
         change: impl FnOnce(&mut Digest, &mut Option<Vec<u8>>),
     ) -> Result<Digest, LaneError> {
-        let (mut tip, mut proof) = self.at[&block.metadata.parent_hash].clone();
-        change(&mut tip, &mut proof);
-        let before = (&tip, proof.as_deref());
+        let mut tip = self.at[&block.metadata.parent_hash];
+        let reopening = block.lane_proof.as_deref().and_then(|proof| KaspaLane.reopening(proof));
+        let mut reopening = reopening.map(Vec::from);
+        change(&mut tip, &mut reopening);
+        let before = (&tip, reopening.as_deref());
         lane::after(&OnKaspa, &self.lane, before, block.metadata.context(), &accepted(block))
     }
 
@@ -62,7 +65,7 @@ impl Recorded {
     }
 
     fn tip(&self, block: &ChainBlock) -> Digest {
-        self.at[&block.metadata.block_hash].0
+        self.at[&block.metadata.block_hash]
     }
 }
 
@@ -135,7 +138,7 @@ fn the_fold_over_what_each_block_accepted_ends_in_the_tip_that_the_node_proves()
         assert_eq!(recorded.after(block, |_, _| ()), Ok(recorded.tip(block)));
     }
     for block in recorded.blocks.iter().filter(|block| block.accepted.is_empty()) {
-        assert_eq!(recorded.tip(block), recorded.at[&block.metadata.parent_hash].0);
+        assert_eq!(recorded.tip(block), recorded.at[&block.metadata.parent_hash]);
     }
 }
 
@@ -203,7 +206,7 @@ fn the_tip_is_opened_in_the_commitment_of_its_block_and_in_no_other() {
         let commitment = block.metadata.sequencing_commitment;
         assert_eq!(open(&tip, proof), Ok(Commitment::Bound(commitment)));
         assert_eq!(open(&tip, None), Err(LaneError::NoProof));
-        let before = recorded.at[&block.metadata.parent_hash].0;
+        let before = recorded.at[&block.metadata.parent_hash];
         assert_eq!(open(&before, proof), Err(LaneError::OtherTip { expected: before, found: tip }));
         let torn = &proof.unwrap()[..proof.unwrap().len() - 1];
         assert!(matches!(open(&tip, Some(torn)), Err(LaneError::Unreadable { .. })));
@@ -216,33 +219,32 @@ fn the_tip_is_opened_in_the_commitment_of_its_block_and_in_no_other() {
 #[test]
 fn a_lane_without_an_entry_begins_over_the_commitment_in_which_it_is_absent() {
     let recorded = recorded();
-    let absent =
-        |(tip, proof): &(Digest, Option<Vec<u8>>)| (*tip == Digest::ZERO).then(|| proof.clone().unwrap());
-    // It begins anew on the first block that accepts something.
-    let begins = recorded.full().find(|block| absent(&recorded.at[&block.metadata.parent_hash]).is_some());
-    let begins = begins.unwrap();
-    let proof = absent(&recorded.at[&begins.metadata.parent_hash]).unwrap();
+    // It begins on the first block that accepts something, and on no other.
+    let reopening = |block: &ChainBlock| of_parent(block.lane_proof.as_ref().unwrap()).map(Vec::from);
+    for block in &recorded.blocks {
+        let begins = !block.accepted.is_empty() && recorded.at[&block.metadata.parent_hash] == Digest::ZERO;
+        assert_eq!(reopening(block).is_some(), begins);
+    }
+    let begins = recorded.full().find(|block| reopening(block).is_some()).unwrap();
+    let proof = LaneProof::decode(&reopening(begins).unwrap()).unwrap();
     let parent =
         recorded.blocks.iter().find(|block| block.metadata.block_hash == begins.metadata.parent_hash);
     let parent = parent.map_or(recorded.root.metadata, |block| block.metadata);
-    let commitment = LaneProof::decode(&proof).unwrap().commitment(&recorded.lane).unwrap();
-    assert_eq!(commitment, parent.sequencing_commitment);
+    let commitment = proof.commitment(&recorded.lane).unwrap();
+    assert_eq!((commitment, proof.lane), (parent.sequencing_commitment, None));
     let mut activity = Activity::default();
     accepted(begins).iter().for_each(|accepted| tip::accept(&mut activity, accepted));
     let tip = tip::next(&recorded.lane, &commitment, &begins.metadata.context(), &activity);
     assert_eq!(recorded.after(begins, |_, _| ()), Ok(tip));
 
-    assert_eq!(recorded.after(begins, |_, proof| *proof = None), Err(LaneError::NoProof));
+    assert_eq!(recorded.after(begins, |_, reopening| *reopening = None), Err(LaneError::NoProof));
     // Where it has an entry nobody can say that it has none.
     let present = recorded.full().last().unwrap();
-    let forged = |tip: &mut Digest, proof: &mut Option<Vec<u8>>| {
-        (*tip, *proof) = (Digest::ZERO, present.lane_proof.clone());
+    let forged = |tip: &mut Digest, reopening: &mut Option<Vec<u8>>| {
+        (*tip, *reopening) = (Digest::ZERO, present.lane_proof.clone());
     };
-    let tip = recorded.tip(present);
-    assert_eq!(
-        recorded.after(begins, forged),
-        Err(LaneError::OtherTip { expected: Digest::ZERO, found: tip })
-    );
+    let (expected, found) = (Digest::ZERO, recorded.tip(present));
+    assert_eq!(recorded.after(begins, forged), Err(LaneError::OtherTip { expected, found }));
     // A proof that hides the entry opens another commitment, so the lane begins elsewhere than the L1's.
     let mut hidden = LaneProof::decode(present.lane_proof.as_ref().unwrap()).unwrap();
     hidden.lane = None;
@@ -322,8 +324,17 @@ fn a_tip_goes_on_over_any_silence_that_its_proofs_lead_back_through() {
         let bytes = silence.bytes();
         let commitment = silence.proofs.last().unwrap().commitment(&silence.lane).unwrap();
         let opening = Opening::of(&silence.lane, &bytes).unwrap();
-        assert_eq!((opening.commitment, opening.tip(), opening.is_active), (commitment, silence.tip, false));
-        assert!(KaspaLane.has_expired(&bytes));
+        assert_eq!((opening.commitment, opening.tip()), (commitment, silence.tip));
+        // The block after it carries them after its own.
+        let own = LaneProof {
+            lane: Some(LaneEntry { tip: Digest([7; 32]), blue_score: 8 }),
+            ..silence.proofs[0].clone()
+        };
+        let earlier = silence.proofs.iter().rev().cloned().collect();
+        let carried = BlockProof { own: own.clone(), earlier }.encode();
+        assert_eq!(KaspaLane.reopening(&carried), Some(&bytes[..]));
+        assert_eq!(KaspaLane.reopening(&own.encode()), None);
+        assert_eq!(KaspaLane.reopening(&bytes), None, "a block without an entry");
         let mut activity = Activity::default();
         tip::accept(&mut activity, &leaf());
         let context = BlockContext { timestamp_ms: 1, daa_score: 2, blue_score: 3 };
@@ -359,11 +370,10 @@ fn a_way_back_with_a_hole_past_an_entry_or_of_another_lane_is_refused() {
     // An entry ends the way: what was before it is not opened.
     let mut past = Silence::of(1);
     let entry = past.proofs[0].clone();
-    let before = LaneProof { lane: None, ..entry.clone() };
+    let before = LaneProof { lane: Some(LaneEntry { tip: Digest([9; 32]), blue_score: 1 }), ..entry.clone() };
     let shortcut = before.commitment(&past.lane).unwrap();
     past.proofs = vec![before, LaneProof { inactivity_shortcut: shortcut, ..entry }];
-    let refused = Opening::of(&past.lane, &past.bytes());
-    assert!(matches!(refused, Err(OpeningError::Surplus)), "{refused:?}");
+    assert_eq!(Opening::of(&past.lane, &past.bytes()).unwrap().tip(), past.tip);
     // Another tip than the last, and another lane.
     let bytes = silence.bytes();
     let (expected, found) = (Digest([9; 32]), silence.tip);
@@ -372,7 +382,7 @@ fn a_way_back_with_a_hole_past_an_entry_or_of_another_lane_is_refused() {
         Err(LaneError::OtherTip { expected, found })
     );
     assert!(Opening::of(&Digest([8; 32]), &bytes).is_err());
-    // A lane with an entry begins nothing anew.
+    // One with an entry in the parent can be said to begin anew: the tip is another than the L1's then.
     let active = silence.proofs[0].encode();
-    assert_eq!(silence.after(Some(&active)), silence.after(None));
+    assert_ne!(silence.after(Some(&active)).unwrap(), silence.after(None).unwrap());
 }

@@ -217,7 +217,7 @@ fn a_forged_authority_ends_in_another_open_block_or_lane_tip() {
     });
     let tip = |block| {
         let (lane, tip) = (&honest.pins.lane, &honest.tip_before);
-        hasher.lane().after(hasher, &Step { lane, tip, parent_proof: None, block }).unwrap()
+        hasher.lane().after(hasher, &Step { lane, tip, reopening: None, block }).unwrap()
     };
     assert_ne!(by_carol.digest(hasher), by_bob.digest(hasher));
     assert_ne!(tip(&by_carol), tip(&by_bob));

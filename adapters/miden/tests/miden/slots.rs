@@ -80,7 +80,7 @@ fn witness(tree: &Tree, pins: Pins, transactions: Vec<(LaneTransaction, Handling
         closes: true,
         root_before: tree.root(),
         tip_before: Digest::ZERO,
-        parent_proof: None,
+        reopening: None,
         transactions: transactions.into_iter().map(shown).collect(),
         paths: tree.paths(),
     }

@@ -126,7 +126,7 @@ mod tests {
             closes: true,
             root_before: lane,
             tip_before: covenant,
-            parent_proof: Some(vec![6; 70]),
+            reopening: Some(vec![6; 70]),
             transactions: vec![],
             paths: vec![path(7, 63), path(8, 0), path(9, 5)],
         };

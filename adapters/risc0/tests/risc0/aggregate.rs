@@ -160,7 +160,7 @@ fn the_end_is_opened_in_the_l1_s_commitment() {
     assert_refused(with(None), "the L1's lane proof is missing");
     assert_refused(with(Some(vec![])), "the lane proof cannot be read");
     assert_refused(with(lane_proof(&fixture.aggregate_witness(&[1])).clone()), "the lane proof has the tip");
-    assert_refused(with(fixture.batch_witness(0).parent_proof), "the lane proof has the tip");
+    assert_refused(with(fixture.batch_witness(0).reopening), "the lane proof has the tip");
     let changed = |change: fn(&mut LaneProof)| {
         let mut proof = LaneProof::decode(lane_proof(&honest).as_ref().unwrap()).unwrap();
         change(&mut proof);

@@ -102,7 +102,7 @@ fn the_roots_and_tips_are_those_of_a_sequential_execution() {
             let effects = processor::execute(&Ledger, &read.message, &read.facts, &before);
             tree = tree.after(&effects.writes);
         }
-        let before = (&tip, witness.parent_proof.as_deref());
+        let before = (&tip, witness.reopening.as_deref());
         let context = batch.metadata.block.context();
         tip = lane::after(&Sha256, &pins().lane, before, context, &accepted).unwrap();
         assert_eq!((transition.root_after, transition.tip_after), (tree.root(), tip));
@@ -234,17 +234,17 @@ fn a_lane_begins_anew_only_where_it_has_no_entry() {
     let chain = Chain::get();
     let first = chain.fixture.batch_witness(0);
     assert_eq!(first.tip_before, Digest::ZERO);
-    let with = |parent_proof: Option<Vec<u8>>| {
-        run(BatchWitness { parent_proof, ..first.clone() }, &chain.transactions[0])
+    let with = |reopening: Option<Vec<u8>>| {
+        run(BatchWitness { reopening, ..first.clone() }, &chain.transactions[0])
     };
-    let honest = with(first.parent_proof.clone()).unwrap();
+    let honest = with(first.reopening.clone()).unwrap();
     assert_eq!(honest, journal(0).bytes());
     assert_refused(with(None), "the L1's lane proof is missing");
     assert_refused(with(Some(vec![1; 70])), "the lane proof cannot be read");
     let AggregateEnd::Settle { lane_proof } = chain.fixture.aggregate_witness(&[0]).end else { panic!() };
-    assert_refused(with(lane_proof), "but the lane is said to have none");
+    assert_refused(with(lane_proof), "the lane proof has the tip");
     // Another parent's absence is another beginning.
-    let mut other = LaneProof::decode(first.parent_proof.as_ref().unwrap()).unwrap();
+    let mut other = LaneProof::decode(first.reopening.as_ref().unwrap()).unwrap();
     other.parent_commitment.0[0] ^= 1;
     assert_ne!(with(Some(other.encode())).unwrap(), honest);
     // Where it has an entry it goes on from there.

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use kaspa_smt::proof::{OwnedSmtProof, ProofTerminal};
 use kaspa_smt::store::CollapsedLeaf;
-use reprise_kaspa_lane::proof::{LaneEntry, LaneProof};
+use reprise_kaspa_lane::proof::{BlockProof, LaneEntry, LaneProof};
 use reprise_kaspa_lane::{hash, tip};
 use reprise_model::block::{ChainBlock, ChainRoot};
 use reprise_model::digest::Digest;
@@ -82,7 +82,10 @@ pub fn lanes(key: &Digest, parent: Option<&ChainRoot>, block: &ChainBlock) -> (D
         payload_and_context_digest: Digest([3; 32]),
         parent_commitment,
     };
-    (proof.commitment(key).unwrap(), proof.encode())
+    // A lane that had no entry begins over its parent's proof.
+    let begins = before.is_none() && proof.lane.is_some();
+    let earlier = parent.filter(|_| begins).map(read).into_iter().collect();
+    (proof.commitment(key).unwrap(), BlockProof { own: proof, earlier }.encode())
 }
 
 pub fn pins() -> Pins {

@@ -54,6 +54,10 @@ impl Chain for Spoilt {
         Ok(answer)
     }
 
+    async fn hashes_above(&self, block: BlockHash) -> Result<Vec<BlockHash>, Unanswered> {
+        self.chain.hashes_above(block).await
+    }
+
     async fn lane_proof(&self, block: BlockHash, key: Digest) -> Result<Option<LaneProof>, Unanswered> {
         let mut proof = self.chain.lane_proof(block, key).await?;
         let nothing = Answer {

@@ -245,6 +245,10 @@ impl Chain for CutInReorg {
         Ok(answer)
     }
 
+    async fn hashes_above(&self, block: BlockHash) -> Result<Vec<BlockHash>, Unanswered> {
+        self.chain.hashes_above(block).await
+    }
+
     async fn lane_proof(&self, block: BlockHash, key: Digest) -> Result<Option<LaneProof>, Unanswered> {
         let reorg = *self.reorg.lock().unwrap();
         let spend = |left: usize| left.checked_sub(1);
