@@ -641,7 +641,8 @@ impl Follower {
             let ends = (number + 1).is_multiple_of(PART_MAX) || next_accepts.is_none();
             let needed = ends || entry.is_none() || accepting[number] || next_accepts == Some(true);
             let reopens = Reopens { parent, blue_score, again: entry.is_some() };
-            let reopens = (accepting[number] && !alive).then_some(reopens);
+            // Of genesis a node proves nothing.
+            let reopens = (accepting[number] && !alive && !self.track.is_genesis(&parent)).then_some(reopens);
             entry = if accepting[number] { Some(header.blue_score) } else { entry };
             (parent, blue_score) = (block_hash(header.hash), header.blue_score);
             blocks.push_back(PendingBlock { header, answer, needed, reopens, ends });

@@ -206,6 +206,12 @@ impl Track {
         self.links.get(above.checked_sub(1)?).map(|link| &link.block)
     }
 
+    /// Whether this is the block that the chain is followed from, and that is the network's first.
+    pub fn is_genesis(&self, block: &BlockHash) -> bool {
+        let lowest = self.lowest();
+        lowest.block_hash == *block && lowest.parent_hash == BlockHash::default()
+    }
+
     /// The blue scores after which a lane's entry expires.
     pub fn expires_after(&self) -> u64 {
         self.window

@@ -131,6 +131,29 @@ pub(crate) fn pruned(
     transactions: &[Transaction],
     pruning_point: BlockHash,
 ) -> Block {
+    made(parent, before, name, transactions, pruning_point, Digest([2; 32]))
+}
+
+/// A block on the last of a chain, in which the lane's entry expires after [`WINDOW`], with its inactivity shortcut.
+pub(crate) fn block_on(chain: &[Block], name: u8, transactions: &[Transaction]) -> Block {
+    let parent = chain.last().map_or(root(), |last| last.metadata);
+    let blue_score = parent.blue_score + 1;
+    let below = |block: &&Block| block.metadata.blue_score + WINDOW < blue_score;
+    let shortcut =
+        chain.iter().rev().find(below).map_or(Digest([2; 32]), |it| it.metadata.sequencing_commitment);
+    let last = chain.last().and_then(|last| last.proof.lane);
+    let alive = |entry: &LaneEntry| entry.blue_score + WINDOW >= blue_score;
+    made(&parent, last.filter(alive), name, transactions, root().block_hash, shortcut)
+}
+
+fn made(
+    parent: &ChainBlockMetadata,
+    before: Option<LaneEntry>,
+    name: u8,
+    transactions: &[Transaction],
+    pruning_point: BlockHash,
+    inactivity_shortcut: Digest,
+) -> Block {
     let mut metadata = ChainBlockMetadata {
         block_hash: BlockHash::default(),
         parent_hash: parent.block_hash,
@@ -152,7 +175,7 @@ pub(crate) fn pruned(
     let proof = LaneProof {
         lane: after,
         merkle_proof: empty_tree.to_bytes(),
-        inactivity_shortcut: Digest([2; 32]),
+        inactivity_shortcut,
         payload_and_context_digest: Digest([3; 32]),
         parent_commitment: parent.sequencing_commitment,
     };
@@ -346,6 +369,8 @@ impl Chain for Script {
 /// lack confirmations.
 pub(crate) struct Node {
     pub(crate) page: usize,
+    /// The lowest block whose lane it proves, where that is not the root.
+    pub(crate) lowest: Option<BlockHash>,
     /// The canonical chain, from above the root.
     chain: Mutex<Vec<Block>>,
     /// Every chain that it has had.
@@ -354,7 +379,7 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn new(page: usize) -> Self {
-        Self { page, chain: Mutex::default(), seen: Mutex::default() }
+        Self { page, lowest: None, chain: Mutex::default(), seen: Mutex::default() }
     }
 
     pub(crate) fn adopt(&self, chain: Vec<Block>) {
@@ -411,7 +436,7 @@ impl Chain for Node {
     }
 
     async fn lowest(&self) -> Result<BlockHash, Unanswered> {
-        Ok(root().block_hash)
+        Ok(self.lowest.unwrap_or(root().block_hash))
     }
 
     async fn changes_since(&self, tip: BlockHash, confirmations: u64) -> Result<Answer, Unanswered> {

@@ -21,3 +21,5 @@ mod live;
 mod opening;
 #[cfg(test)]
 mod root;
+#[cfg(test)]
+mod silence;

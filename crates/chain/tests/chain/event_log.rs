@@ -210,8 +210,8 @@ proptest! {
             for event_log in [&event_log, &EventLog::open(place.clone()).unwrap().unwrap()] {
                 let after = chain_of(event_log);
                 let expected: Vec<_> = before.iter().cloned().enumerate().map(|(number, block)| {
-                    let next = before.get(number + 1).is_some_and(|next| !next.accepted.is_empty());
-                    let lane_proof = block.lane_proof.filter(|_| [compacted, height].contains(&(number as u64 + 1)) || number as u64 >= height || next);
+                    let active = !block.accepted.is_empty();
+                    let lane_proof = block.lane_proof.filter(|_| [compacted, height].contains(&(number as u64 + 1)) || number as u64 >= height || active);
                     ChainBlock { lane_proof, ..block }
                 }).collect();
                 prop_assert_eq!(&after, &expected);
@@ -219,6 +219,8 @@ proptest! {
                 let base = height.checked_sub(1).map(|last| before[last as usize].clone());
                 let base = base.map(|ChainBlock { metadata, lane_proof, .. }| ChainRoot { metadata, lane_proof });
                 prop_assert_eq!(event_log.base(), &base.unwrap_or(recording().root));
+                let active = before[..height as usize].iter().rfind(|block| !block.accepted.is_empty());
+                prop_assert_eq!(event_log.last_active(), active.and_then(|block| block.lane_proof.as_deref()));
             }
             prop_assert!(height < compacted + 2 || fs::metadata(path).unwrap().len() < size);
         }

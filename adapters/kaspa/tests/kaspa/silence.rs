@@ -1,0 +1,77 @@
+//! A lane that accepts nothing for longer than its entry lasts.
+
+use reprise_kaspa::follower::FollowError;
+use reprise_kaspa::lane_proof::{Opening, of_parent};
+use reprise_model::block::ChainBlock;
+
+use crate::fake::{self, Block, Node, WINDOW};
+
+/// A chain whose lane accepts something in its blocks of these numbers, and nothing in between; every block has its
+/// inactivity shortcut.
+fn chain(accepting: &[usize]) -> Vec<Block> {
+    let mut chain: Vec<Block> = vec![];
+    for number in 0..=accepting.iter().copied().max().unwrap() {
+        let transactions: &[_] =
+            if accepting.contains(&number) { &[fake::lane_transaction(number as u8)] } else { &[] };
+        chain.push(fake::block_on(&chain, number as u8, transactions));
+    }
+    chain
+}
+
+async fn followed(page: usize, chain: &[Block], lowest: usize) -> Result<Vec<ChainBlock>, FollowError> {
+    let mut node = Node::new(page);
+    node.lowest = Some(chain[lowest].metadata.block_hash);
+    node.adopt(chain.to_vec());
+    let events = fake::recorder().follower.advance(&node).await?;
+    Ok(events.into_iter().flat_map(|event| event.added).collect())
+}
+
+#[tokio::test]
+async fn a_block_that_ends_a_silence_shows_the_tip_before_it_over_any_number_of_windows() {
+    let window = WINDOW as usize;
+    // At the end of the entry's life, one past it, and windows later.
+    for silence in [window, window + 1, window + 2, 2 * window + 1, 2 * window + 2, 3 * window + 3, 5 * window] {
+        for page in [7, 1_000] {
+            let chain = chain(&[3, 3 + silence]);
+            let blocks = followed(page, &chain, 0).await.unwrap();
+            let (before, last) = (&blocks[3], blocks.last().unwrap());
+            let reopening = of_parent(last.lane_proof.as_ref().unwrap());
+            assert_eq!(reopening.is_some(), silence > window, "{silence}");
+            let Some(reopening) = reopening else { continue };
+            let key = fake::lane().key;
+            let opening = Opening::of(&key, reopening).unwrap();
+            let tip = Opening::of(&key, before.lane_proof.as_ref().unwrap()).unwrap().tip();
+            assert_eq!(opening.tip(), tip, "{silence}");
+            let parent = blocks[blocks.len() - 2].metadata;
+            assert_eq!(opening.commitment, parent.sequencing_commitment);
+            // Of silent blocks only the last of a part is proved.
+            let proved = blocks.iter().filter(|block| block.lane_proof.is_some()).count();
+            assert!(page < 1_000 || proved <= 6 + blocks.len() / 64, "{proved} of {}", blocks.len());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_silence_that_the_node_has_pruned_the_beginning_of_is_an_error_that_says_so() {
+    let window = WINDOW as usize;
+    let (chain, pruned) = (chain(&[3, 3 + 3 * window + 3]), window + 50);
+    let error = followed(1_000, &chain, pruned).await.unwrap_err();
+    let FollowError::Silent { block, lowest } = error else { panic!("{error}") };
+    let expected = (chain[chain.len() - 2].metadata.block_hash, chain[pruned].metadata.block_hash);
+    assert_eq!((block, lowest), expected);
+}
+
+#[tokio::test]
+async fn what_is_removed_and_comes_back_shows_it_again() {
+    let window = WINDOW as usize;
+    let (a, b) = (chain(&[3, 2 * window]), chain(&[3, 2 * window + 1]));
+    let node = Node::new(1_000);
+    let mut recorder = fake::recorder();
+    for chain in [&a, &b, &a] {
+        node.adopt(chain.clone());
+        recorder.events.extend(recorder.follower.advance(&node).await.unwrap());
+    }
+    let (first, last) = (&recorder.events[recorder.events.len() - 1], recorder.track().tip());
+    assert_eq!(last.block_hash, a.last().unwrap().metadata.block_hash);
+    assert!(of_parent(first.added.last().unwrap().lane_proof.as_ref().unwrap()).is_some());
+}
