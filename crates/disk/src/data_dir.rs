@@ -54,7 +54,7 @@ pub struct DataDir(Arc<Held>);
 struct Held {
     medium: Arc<dyn Medium>,
     path: PathBuf,
-    _lock: Arc<dyn MediumFile>,
+    _lock: DirectoryLock,
 }
 
 impl fmt::Debug for DataDir {
@@ -163,8 +163,18 @@ pub fn make(medium: &dyn Medium, path: &Path) -> Result<(), LockError> {
     })
 }
 
-/// Locks a directory by the file `LOCK` in it, which is held until the file is dropped.
-pub fn lock(medium: &dyn Medium, dir: &Path) -> Result<Arc<dyn MediumFile>, LockError> {
+/// The lock of a directory, until it is dropped.
+pub struct DirectoryLock(Arc<dyn MediumFile>);
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child process has the file open as well, until it runs its own program.
+        let _ = self.0.unlock();
+    }
+}
+
+/// Locks a directory by the file `LOCK` in it.
+pub fn lock(medium: &dyn Medium, dir: &Path) -> Result<DirectoryLock, LockError> {
     let path = dir.join("LOCK");
     let failed = |source| LockError::Io { action: "lock", path: path.clone(), source };
     let file = medium.open(&path, Opening::WriteOrMake).map_err(failed)?;
@@ -179,6 +189,6 @@ pub fn lock(medium: &dyn Medium, dir: &Path) -> Result<Arc<dyn MediumFile>, Lock
     match file.truncate(0).and_then(|()| file.write_at(pid.as_bytes(), 0)) {
         // On a full disk there is no room for the id. The lock is held nevertheless.
         Err(error) if !medium::is_full(&error) => Err(failed(error)),
-        _ => Ok(file),
+        _ => Ok(DirectoryLock(file)),
     }
 }

@@ -85,9 +85,12 @@ pub trait MediumFile: Send + Sync {
     /// Makes its bytes and its length durable.
     fn sync(&self) -> io::Result<()>;
 
-    /// Locks it against every other open file of the same path, until this one is closed. False where another
-    /// holds the lock.
+    /// Locks it against every other open file of the same path, until this one is unlocked or closed. False where
+    /// another holds the lock.
     fn try_lock(&self) -> io::Result<bool>;
+
+    /// Unlocks it.
+    fn unlock(&self) -> io::Result<()>;
 }
 
 /// Whether an error says that the disk is full: writes succeed again once there is room.
@@ -223,5 +226,9 @@ impl MediumFile for File {
             Err(TryLockError::WouldBlock) => Ok(false),
             Err(TryLockError::Error(source)) => Err(source),
         }
+    }
+
+    fn unlock(&self) -> io::Result<()> {
+        File::unlock(self)
     }
 }

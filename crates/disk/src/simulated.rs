@@ -398,14 +398,19 @@ impl MediumFile for Handle {
         let holder = *state.locks.entry(self.number).or_insert(self.handle);
         Ok(holder == self.handle)
     }
+
+    fn unlock(&self) -> io::Result<()> {
+        let mut state = self.disk.state();
+        if state.locks.get(&self.number) == Some(&self.handle) {
+            state.locks.remove(&self.number);
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        let mut state = self.disk.state();
-        state.open.remove(&self.handle);
-        if state.locks.get(&self.number) == Some(&self.handle) {
-            state.locks.remove(&self.number);
-        }
+        let _ = self.unlock();
+        self.disk.state().open.remove(&self.handle);
     }
 }

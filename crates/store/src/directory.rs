@@ -16,9 +16,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use reprise_disk::data_dir::{self, LockError};
+use reprise_disk::data_dir::{self, DirectoryLock, LockError};
 
-use crate::medium::{self, Medium, MediumFile};
+use crate::medium::{self, Medium};
 
 /// The format of the directory that this build writes, and the only one it reads.
 pub const FORMAT: u32 = 3;
@@ -92,7 +92,7 @@ pub enum OpenError {
 pub(crate) struct Directory {
     medium: Arc<dyn Medium>,
     path: PathBuf,
-    _lock: Arc<dyn MediumFile>,
+    _lock: DirectoryLock,
 }
 
 impl Directory {
