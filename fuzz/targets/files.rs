@@ -49,6 +49,7 @@ fn covenant() -> Covenant {
         lane: Digest([3; 32]),
         deposit: ResourceId([4; 32]),
         root: Digest([5; 32]),
+        anchor_depth: None,
         hasher: Arc::new(Blake3),
     }
 }

@@ -16,7 +16,8 @@
 //! A block that accepts something after the lane's entry has expired comes with more: the proof of its parent, and of each
 //! block that the [inactivity shortcuts](crate::lane_proof#silence) lead to, down to the lane's last entry. A node proves a
 //! lane down to its pruning point (30 hours on mainnet). So a silence of three times the finality depth (36 hours) is bridged
-//! if the node is asked while the block is recent.
+//! if the node is asked while the block is recent. The same proofs come with an empty block in which a settlement may be
+//! [anchored](reprise_model::anchor) while the lane has no entry.
 //!
 //! # Nodes that are behind, or do not know the tip
 //!
@@ -57,6 +58,7 @@ use kaspa_rpc_core::{
 };
 use reprise_chain::event::SourceEvent;
 use reprise_chain::recording::{Lane, Recording};
+use reprise_model::anchor::AnchorDepth;
 use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot};
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, TransactionId};
 use reprise_model::transaction::LaneTransaction;
@@ -436,20 +438,21 @@ struct PendingBlock {
     answer: RpcChainBlockAcceptedTransactions,
     /// Whether its lane proof is needed.
     needed: bool,
-    /// Where the lane begins anew in it: over what.
-    reopens: Option<Reopens>,
+    /// From which block on its lane proof takes [earlier ones](crate::lane_proof#layout) along, if it does.
+    earlier: Option<Earlier>,
     /// Whether it is the last block of its part.
     ends: bool,
 }
 
-/// What a lane that has no entry begins anew over.
+/// The earlier lane proofs that a block's own takes along.
 #[derive(Debug, Clone, Copy)]
-struct Reopens {
-    parent: BlockHash,
-    /// The parent's.
-    blue_score: u64,
+struct Earlier {
+    /// The block from which on the lane is opened: itself, or its parent where the lane begins anew in it.
+    from: (BlockHash, u64),
     /// Whether the lane had an entry before.
     again: bool,
+    /// Whether they can be done without: nobody needs them but who anchors a settlement in the block.
+    is_optional: bool,
 }
 
 impl Follower {
@@ -636,16 +639,25 @@ impl Follower {
         let accepting: Vec<bool> = answered.iter().map(accepts).collect();
         let mut blocks = VecDeque::with_capacity(headers.len());
         for (number, (header, answer)) in headers.into_iter().zip(answered).enumerate() {
-            let alive = entry.is_some_and(|entry| self.track.is_alive(entry, header.blue_score));
+            let (hash, score, accepts) = (block_hash(header.hash), header.blue_score, accepting[number]);
             let next_accepts = accepting.get(number + 1).copied();
             let ends = (number + 1).is_multiple_of(PART_MAX) || next_accepts.is_none();
-            let needed = ends || entry.is_none() || accepting[number] || next_accepts == Some(true);
-            let reopens = Reopens { parent, blue_score, again: entry.is_some() };
-            // Of genesis a node proves nothing.
-            let reopens = (accepting[number] && !alive && !self.track.is_genesis(&parent)).then_some(reopens);
-            entry = if accepting[number] { Some(header.blue_score) } else { entry };
-            (parent, blue_score) = (block_hash(header.hash), header.blue_score);
-            blocks.push_back(PendingBlock { header, answer, needed, reopens, ends });
+            let is_anchor = AnchorDepth(self.track.expires_after()).keeps(blue_score, score);
+            let needed = ends || is_anchor || entry.is_none() || accepts || next_accepts == Some(true);
+            let (expired, again) = (!entry.is_some_and(|at| self.track.is_alive(at, score)), entry.is_some());
+            let earlier = match (expired, accepts) {
+                // Of genesis a node proves nothing.
+                (true, true) if !self.track.is_genesis(&parent) => {
+                    Some(Earlier { from: (parent, blue_score), again, is_optional: false })
+                }
+                (true, false) if is_anchor && again => {
+                    Some(Earlier { from: (hash, score), again, is_optional: true })
+                }
+                _ => None,
+            };
+            entry = if accepts { Some(score) } else { entry };
+            (parent, blue_score) = (hash, score);
+            blocks.push_back(PendingBlock { header, answer, needed, earlier, ends });
         }
         Ok(Page { removed, blocks, proofs: VecDeque::new() })
     }
@@ -751,12 +763,15 @@ impl Follower {
                     Ok(None) => return (proofs, Some(Ok(()))),
                     Err(error) => return (proofs, Some(Err(error.into()))),
                 };
-                let earlier = match &block.reopens {
+                let earlier = match &block.earlier {
                     None => Ok(Some(vec![])),
-                    Some(reopens) => self.reopening(chain, reopens).await,
+                    Some(earlier) => self.earlier_proofs(chain, earlier).await,
                 };
                 match earlier {
                     Ok(Some(earlier)) => proofs.push(BlockProof { own, earlier }),
+                    Err(FollowError::Silent { .. }) if block.earlier.is_some_and(|it| it.is_optional) => {
+                        proofs.push(own.into());
+                    }
                     Ok(None) => return (proofs, Some(Ok(()))),
                     Err(error) => return (proofs, Some(Err(error))),
                 }
@@ -765,24 +780,26 @@ impl Follower {
         (proofs, None)
     }
 
-    /// The proofs that [open](crate::lane_proof::Opening) the lane in the parent; `None` where a block is no longer canonical.
-    async fn reopening(
+    /// The earlier proofs that a block's own takes along; `None` where a block is no longer canonical.
+    async fn earlier_proofs(
         &self,
         chain: &dyn Chain,
-        Reopens { parent, blue_score, again }: &Reopens,
+        Earlier { from, again, is_optional }: &Earlier,
     ) -> Result<Option<Vec<LaneProof>>, FollowError> {
-        let (mut proofs, mut block, mut blue_score) = (vec![], *parent, *blue_score);
+        let (mut proofs, (mut block, mut blue_score)) = (vec![], *from);
         loop {
             let Some(proof) = chain.lane_proof(block, self.head.lane.key).await? else { return Ok(None) };
             let has_entry = proof.lane.is_some();
             proofs.push(proof);
             let below = blue_score.checked_sub(self.track.expires_after() + 1);
-            let Some(below) = below.filter(|_| *again && !has_entry) else { return Ok(Some(proofs)) };
+            let Some(below) = below.filter(|_| *again && !has_entry) else { break };
             (block, blue_score) = self
                 .at_or_below(chain, below)
                 .await?
-                .map_err(|lowest| FollowError::Silent { block: *parent, lowest })?;
+                .map_err(|lowest| FollowError::Silent { block: from.0, lowest })?;
         }
+        // The first is the block's own there.
+        Ok(Some(proofs.split_off(usize::from(*is_optional))))
     }
 
     /// The highest canonical block whose blue score is at most this, with its blue score; the lowest block that the node
@@ -797,8 +814,12 @@ impl Follower {
         if below.1 > blue_score {
             return Ok(Err(lowest));
         }
-        if let Some(block) = self.track.at_or_below(blue_score) {
-            return Ok(Ok((block.block_hash, block.blue_score)));
+        if let Some([block, above]) = self.track.at_or_below(blue_score) {
+            // The node may have left the chain that was followed.
+            let above = chain.block(above.block_hash).await?.verbose_data;
+            if above.is_some_and(|data| data.is_chain_block) {
+                return Ok(Ok((block.block_hash, block.blue_score)));
+            }
         }
         loop {
             let above = chain.hashes_above(below.0).await?;

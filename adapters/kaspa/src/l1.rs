@@ -9,6 +9,7 @@ use kaspa_txscript::script_builder::ScriptBuilderError;
 use reprise_chain::overlay::Covenant;
 use reprise_chain::recording::Lane;
 use reprise_disk::data_dir::DataDir;
+use reprise_model::anchor::AnchorDepth;
 use reprise_model::block::ChainRoot;
 use reprise_model::digest::Digest;
 use reprise_model::lane::LaneError;
@@ -22,6 +23,7 @@ use crate::names::UnknownNetworkError;
 use crate::settlement::Settling;
 pub use crate::sink::Payer;
 use crate::sink::{KaspaSink, SinkConfig};
+use crate::track::Track;
 use crate::vault::{self, Scripts};
 use crate::{kaspa_hash, names};
 
@@ -146,6 +148,11 @@ impl L1 for KaspaL1 {
 
     fn lane(&self) -> Lane {
         self.prepared.head().lane.clone()
+    }
+
+    fn anchor_depth(&self) -> Option<AnchorDepth> {
+        let network: NetworkId = self.prepared.head().network.parse().ok()?;
+        Some(AnchorDepth(Track::window(network)))
     }
 
     fn open(self: Box<Self>, _: Covenant, seal: SealKind, _: Option<&DataDir>) -> Result<OpenL1, L1Error> {

@@ -38,6 +38,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use kaspa_addresses::Prefix;
 use kaspa_consensus_core::Hash;
+use kaspa_consensus_core::config::params::Params;
 use kaspa_consensus_core::network::NetworkId;
 use kaspa_consensus_core::tx::ScriptPublicKey;
 use kaspa_rpc_core::RpcTransaction;
@@ -124,6 +125,16 @@ pub enum SinkError {
         /// The block.
         block: BlockHash,
     },
+    /// The block lies too deep.
+    #[error("{block} lies {below} blue scores below the node's tip, and a transaction can ask for {depth}")]
+    TooDeep {
+        /// The block.
+        block: BlockHash,
+        /// How far it lies below the tip.
+        below: u64,
+        /// The finality depth.
+        depth: u64,
+    },
     /// There is no transaction.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -175,6 +186,7 @@ impl SinkError {
             Self::Network { .. } | Self::Unknown(_) | Self::NotOwn(_) => Cause::WrongNetwork,
             Self::Elsewhere => Cause::Elsewhere,
             Self::Orphaned { .. } => Cause::Orphaned,
+            Self::TooDeep { .. } => Cause::TooDeep,
             Self::Build(BuildError::InsufficientFunds { .. }) => Cause::NoCoins,
             Self::Build(BuildError::FeeTooHigh { .. }) => Cause::FeeBound,
             Self::Build(BuildError::Mass | BuildError::TooHeavy { .. }) => Cause::TooHeavy,
@@ -548,7 +560,7 @@ impl SettleLoop {
         let funding = Funding { coins: &coins, fees };
         let transaction = match self.covenant(rpc, &settling.spends(settlement)).await? {
             Some(covenant) => {
-                let end = selected(rpc, settlement.end_block).await?;
+                let end = selected(rpc, &settling.params, settlement.end_block).await?;
                 let proof = witness(&self.config.proof, self.config.seal, &job.seal)?;
                 let payout = self.payout(rpc, &job.exits).await?;
                 settling.settle(covenant, settlement, proof, payout, end, funding)?
@@ -711,13 +723,17 @@ fn next(inbox: &Receiver<Job>, failed: Option<Job>, unpaid: bool) -> Next {
     }
 }
 
-async fn selected(rpc: &dyn RpcApi, block: BlockHash) -> Result<Selected, SinkError> {
+/// The block, if a transaction of the next block may ask for its commitment.
+async fn selected(rpc: &dyn RpcApi, params: &Params, block: BlockHash) -> Result<Selected, SinkError> {
     let asked = rpc.get_block(Hash::from_bytes(block.0), false).await;
     let known = asked.map_err(unanswered("get_block"))?;
-    match known.verbose_data {
-        Some(data) if data.is_chain_block => {
-            Ok(Selected { block, commitment: digest(known.header.accepted_id_merkle_root) })
-        }
-        _ => Err(SinkError::Orphaned { block }),
+    if !known.verbose_data.is_some_and(|data| data.is_chain_block) {
+        return Err(SinkError::Orphaned { block });
+    }
+    let tip = rpc.get_sink_blue_score().await.map_err(unanswered("get_sink_blue_score"))?;
+    let (below, depth) = (tip.saturating_sub(known.header.blue_score), params.finality_depth());
+    match below > depth {
+        true => Err(SinkError::TooDeep { block, below, depth }),
+        false => Ok(Selected { block, commitment: digest(known.header.accepted_id_merkle_root) }),
     }
 }

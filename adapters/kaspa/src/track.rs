@@ -200,10 +200,10 @@ impl Track {
         self.links.iter().map(|link| link.block.block_hash)
     }
 
-    /// The highest block in memory whose blue score is at most this.
-    pub fn at_or_below(&self, blue_score: u64) -> Option<&ChainBlockMetadata> {
+    /// The highest block in memory whose blue score is at most this, and the one above it.
+    pub fn at_or_below(&self, blue_score: u64) -> Option<[&ChainBlockMetadata; 2]> {
         let above = self.links.partition_point(|link| link.block.blue_score <= blue_score);
-        self.links.get(above.checked_sub(1)?).map(|link| &link.block)
+        Some([&self.links.get(above.checked_sub(1)?)?.block, &self.links.get(above)?.block])
     }
 
     /// Whether this is the block that the chain is followed from, and that is the network's first.

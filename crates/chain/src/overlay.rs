@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use reprise_disk::data_dir::LockedPath;
 use reprise_disk::log::{Format, Found, HEADER_LEN, Log, LogError};
+use reprise_model::anchor::AnchorDepth;
 use reprise_model::artifact::SettlementArtifact;
 use reprise_model::block::{ChainBlock, ChainRoot, ObservedSettlement};
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProgramId, ResourceId};
@@ -61,6 +62,8 @@ pub struct Covenant {
     pub deposit: ResourceId,
     /// The state root before the first settlement.
     pub root: Digest,
+    /// How deep a block may lie for a settlement to be anchored in it; `None` where that does not matter.
+    pub anchor_depth: Option<AnchorDepth>,
     /// The hash of the lane tip.
     pub hasher: Arc<dyn WorkloadHasher>,
 }
@@ -97,6 +100,16 @@ pub enum Rejection {
         end_block: BlockHash,
         /// The lane tip the proof ends in.
         tip: Digest,
+    },
+    /// The block that it is anchored in lies too deep.
+    #[error("the block {end_block} lies {below} blue scores below the tip: the L1 answers for {depth}")]
+    TooDeep {
+        /// The block.
+        end_block: BlockHash,
+        /// How far it lies below the tip.
+        below: u64,
+        /// How far it may.
+        depth: u64,
     },
     /// It was proved under other pins.
     #[error("other pins: {found}, but the covenant has {expected}")]
@@ -154,6 +167,7 @@ struct Sealed {
 #[derive(Debug, Clone)]
 struct Followed {
     block: BlockHash,
+    blue_score: u64,
     tip: Digest,
     /// What an aggregate that ends here commits.
     commitment: Commitment,
@@ -203,7 +217,13 @@ impl Overlay {
         let block = metadata.block_hash;
         let tip = tip.map_err(|source| OverlayError::Lane { block, source })?;
         let settled = CovenantState { root: covenant.root, tip, height: 1 };
-        let chain = vec![Followed { block, tip, commitment: Commitment::Unbound, settled }];
+        let chain = vec![Followed {
+            block,
+            blue_score: metadata.blue_score,
+            tip,
+            commitment: Commitment::Unbound,
+            settled,
+        }];
         let heights = HashMap::from([(block, 0)]);
         Ok(Self { covenant, sealed, chain, heights, mempool: vec![], rejected: vec![] })
     }
@@ -258,7 +278,13 @@ impl Overlay {
         let settled = self.tip().settled.clone();
         let settled = landed.iter().fold(settled, |_, settlement| self.settled_by(settlement));
         self.heights.insert(hash, self.chain.len());
-        self.chain.push(Followed { block: hash, tip, commitment, settled });
+        self.chain.push(Followed {
+            block: hash,
+            blue_score: block.metadata.blue_score,
+            tip,
+            commitment,
+            settled,
+        });
         block.settlements = landed;
         Ok(())
     }
@@ -307,7 +333,10 @@ impl Overlay {
             |transaction| Accepted::of(hasher, transaction, &LaneTransaction::facts(transaction, deposit));
         let follow = || {
             if block.accepted.is_empty() {
-                return Ok((scheme.at(hasher, lane, Some(&parent.tip), proof)?, Commitment::Unbound));
+                let tip = scheme.at(hasher, lane, Some(&parent.tip), proof)?;
+                // Where the proof does not open it, nothing can be anchored here.
+                let commitment = scheme.open(lane, &tip, proof).unwrap_or(Commitment::Unbound);
+                return Ok((tip, commitment));
             }
             let accepted: Vec<Accepted> = block.accepted.iter().map(accepted).collect();
             let reopening = proof.and_then(|proof| scheme.reopening(proof));
@@ -340,7 +369,13 @@ impl Overlay {
         }
         // The overlay recomputes the tip of the block itself, so an aggregate that leaves its commitment
         // unbound is bound here.
-        let Followed { tip, commitment, .. } = &self.chain[end];
+        let Followed { tip, commitment, blue_score, .. } = &self.chain[end];
+        let at_tip = self.tip().blue_score;
+        if let Some(depth) = self.covenant.anchor_depth.filter(|depth| depth.is_exceeded(*blue_score, at_tip))
+        {
+            let (below, depth) = (at_tip - blue_score, depth.0);
+            return Err(Rejection::TooDeep { end_block, below, depth });
+        }
         if *tip != transition.tip_after || *commitment != settlement.journal.commitment {
             return Err(orphaned());
         }

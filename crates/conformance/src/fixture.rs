@@ -279,7 +279,8 @@ impl Fixture {
 
     /// What settling parts is proved from.
     pub fn settlement_witness(&self, parts: &[PartRef]) -> AggregateWitness {
-        match self.scheduler().settlement_witness(parts).unwrap() {
+        let anchor = parts.last().and_then(|part| part.batches.last()).unwrap().block;
+        match self.scheduler().settlement_witness(parts, &anchor).unwrap() {
             Witness::Aggregate(witness) => witness,
             other => panic!("{other:?}"),
         }

@@ -14,8 +14,8 @@ use crate::receipt::{Receipt, Verified};
 pub struct AggregatorArtifact {
     /// Its first checkpoint.
     pub start: Checkpoint,
-    /// Its last block.
-    pub end: BatchMetadata,
+    /// The block that its settlement is [anchored](crate::anchor) in.
+    pub anchor: BatchMetadata,
     /// What its proof attests.
     pub journal: AggregateJournal,
     /// What each of its transactions that withdraws anything withdraws, in order.
@@ -28,7 +28,7 @@ pub struct AggregatorArtifact {
 /// [`RealReceipt`](crate::receipt::RealReceipt), into which a fake one does not convert.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettlementArtifact<R> {
-    /// The last block it settles.
+    /// The block that it settles up to, and is [anchored](crate::anchor) in.
     pub end_block: BlockHash,
     /// What the proof attests.
     pub journal: AggregateJournal,

@@ -85,7 +85,7 @@ pub struct ObservedSettlement {
     pub statement: StatementId,
     /// What the proof attests.
     pub journal: AggregateJournal,
-    /// The last block it settles.
+    /// The block that it settles up to, and is [anchored](crate::anchor) in.
     pub end_block: BlockHash,
 }
 

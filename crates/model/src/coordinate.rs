@@ -61,7 +61,7 @@ pub enum Position {
     Settlement {
         /// Its first checkpoint.
         start: Checkpoint,
-        /// The sequencing commitment of its last block.
+        /// The sequencing commitment of the block that it is [anchored](crate::anchor) in.
         commitment: Digest,
     },
 }

@@ -35,6 +35,7 @@
 
 extern crate alloc;
 
+pub mod anchor;
 pub mod artifact;
 pub mod block;
 pub mod cell;

@@ -67,7 +67,12 @@ pub enum Work {
     /// Parts, joined to be joined again.
     Join(Vec<PartRef>),
     /// Parts, joined to be settled.
-    Settle(Vec<PartRef>),
+    Settle {
+        /// The parts.
+        parts: Vec<PartRef>,
+        /// The block that the settlement is [anchored](crate::anchor) in.
+        anchor: BlockHash,
+    },
 }
 
 /// How urgent an order is, the most urgent first: closest to settlement, then oldest. What an outer proof

@@ -65,6 +65,8 @@ pub struct ScheduledBlock {
     pub root_after: Digest,
     /// The lane tip after it.
     pub tip_after: Digest,
+    /// Whether a settlement can be [anchored](crate::anchor) in it: its lane proof is kept, and opens the tip.
+    pub is_anchor: bool,
 }
 
 impl ScheduledBlock {
@@ -90,6 +92,8 @@ pub struct BundleBlocks {
     pub start: Checkpoint,
     /// Its last block.
     pub end: BatchMetadata,
+    /// The block that its settlement is [anchored](crate::anchor) in: the last, or a later one.
+    pub anchor: BatchMetadata,
     /// The non-empty blocks, oldest first.
     pub blocks: Vec<BlockHash>,
 }

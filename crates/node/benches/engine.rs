@@ -171,6 +171,7 @@ fn block(height: u64, settlements: Vec<ObservedSettlement>) -> (AddedBlock, Sche
         batches: vec![ScheduledBatch { begin: 0, end: 1, journal }],
         root_after: digest(height),
         tip_after: digest(height),
+        is_anchor: false,
     };
     let block = ChainBlock { metadata: header, accepted: vec![], lane_proof: None, settlements };
     (AddedBlock { metadata, returning: false, block }, batch)

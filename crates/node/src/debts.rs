@@ -5,7 +5,7 @@
 //! until it is said to be paid for good ([`Debts::paid`]), which nobody can say before the block that carries its
 //! settlement is final.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use reprise_chain::event::ChainEvent;
 use reprise_model::block::ObservedSettlement;
@@ -21,8 +21,6 @@ use reprise_settler::UnpaidExits;
 pub struct Debts {
     /// The non-empty blocks that a settlement may yet cover, or cover again after a reorg; oldest first.
     blocks: VecDeque<Block>,
-    /// Where those are.
-    places: HashMap<BlockHash, Checkpoint>,
     /// The settlements whose carriers may leave, and the last one whose carrier may not; oldest first.
     settled: VecDeque<Settled>,
     owed: Vec<(Checkpoint, UnpaidExits)>,
@@ -31,7 +29,6 @@ pub struct Debts {
 
 #[derive(Debug, Clone)]
 struct Block {
-    block: BlockHash,
     checkpoint: Checkpoint,
     /// What each of its transactions that withdraws anything withdraws.
     exits: Vec<Vec<Exit>>,
@@ -50,8 +47,14 @@ impl Debts {
         self.owed.iter().map(|(_, owed)| owed)
     }
 
-    /// The chain changed; `executed` are its added blocks. Whether what is owed changed.
-    pub fn follow(&mut self, event: &ChainEvent, executed: &[ScheduledBlock]) -> bool {
+    /// The chain changed; `executed` are its added blocks, and `checkpoint_of` says where a block of the chain stands.
+    /// Whether what is owed changed.
+    pub fn follow(
+        &mut self,
+        event: &ChainEvent,
+        executed: &[ScheduledBlock],
+        checkpoint_of: &dyn Fn(&BlockHash) -> Option<Checkpoint>,
+    ) -> bool {
         let before = self.owed.len();
         let mut changed = false;
         if let Some(lowest) = event.removed.last() {
@@ -61,12 +64,12 @@ impl Debts {
         for (added, executed) in event.added.iter().zip(executed) {
             let (block, carrier) = (added.metadata.block_hash(), added.metadata.checkpoint);
             if !executed.batches.is_empty() {
-                self.places.insert(block, carrier);
                 let exits = executed.exits().collect();
-                self.blocks.push_back(Block { block, checkpoint: carrier, exits });
+                self.blocks.push_back(Block { checkpoint: carrier, exits });
             }
             for settlement in &added.block.settlements {
-                changed |= self.settle(settlement, block, carrier);
+                let end = checkpoint_of(&settlement.end_block);
+                changed |= self.settle(settlement, end, (block, carrier));
             }
         }
         self.finalize(event.finalized) || changed
@@ -78,16 +81,19 @@ impl Debts {
     }
 
     fn remove_from(&mut self, lowest: Checkpoint) {
-        while let Some(block) = self.blocks.pop_back_if(|block| block.checkpoint >= lowest) {
-            self.places.remove(&block.block);
-        }
+        while self.blocks.pop_back_if(|block| block.checkpoint >= lowest).is_some() {}
         while self.settled.pop_back_if(|settled| settled.carrier >= lowest).is_some() {}
         self.owed.retain(|(carrier, _)| *carrier < lowest);
     }
 
-    fn settle(&mut self, settlement: &ObservedSettlement, carrier: BlockHash, at: Checkpoint) -> bool {
+    fn settle(
+        &mut self,
+        settlement: &ObservedSettlement,
+        end: Option<Checkpoint>,
+        (carrier, at): (BlockHash, Checkpoint),
+    ) -> bool {
         // What ends in a block that is not of the chain settles nothing of it.
-        let Some(end) = self.places.get(&settlement.end_block).copied() else { return false };
+        let Some(end) = end else { return false };
         let after = self.settled.back().map(|last| last.end);
         self.settled.push_back(Settled { carrier: at, end });
         let covered = self.blocks.iter().filter(|block| after.is_none_or(|after| block.checkpoint > after));
@@ -111,9 +117,7 @@ impl Debts {
             self.settled.pop_front();
         }
         if let Some(last) = self.settled.front().filter(|last| last.carrier <= finalized).copied() {
-            while let Some(block) = self.blocks.pop_front_if(|block| block.checkpoint <= last.end) {
-                self.places.remove(&block.block);
-            }
+            while self.blocks.pop_front_if(|block| block.checkpoint <= last.end).is_some() {}
         }
         let mut changed = false;
         for (_, owed) in self.owed.iter_mut().filter(|(carrier, it)| !it.is_final && *carrier <= finalized) {

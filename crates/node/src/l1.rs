@@ -8,6 +8,7 @@ use reprise_chain::recorded::RecordedL1;
 use reprise_chain::recording::{Lane, Recording};
 use reprise_chain::source::{ChainSource, Pace};
 use reprise_disk::data_dir::DataDir;
+use reprise_model::anchor::AnchorDepth;
 use reprise_model::artifact::SettlementArtifact;
 use reprise_model::block::ChainRoot;
 use reprise_model::profile::SealKind;
@@ -25,6 +26,11 @@ pub trait L1 {
 
     /// The lane that is followed.
     fn lane(&self) -> Lane;
+
+    /// How deep a block may lie for a settlement to be anchored in it; `None` where that does not matter.
+    fn anchor_depth(&self) -> Option<AnchorDepth> {
+        None
+    }
 
     /// Opens it for a pipeline whose settlements `covenant` describes and whose proofs have seals of this
     /// kind. What it must remember it keeps in `dir`; in memory where there is none.
@@ -120,6 +126,10 @@ impl<F: FnOnce(Box<dyn ChainSource>) -> Box<dyn ChainSource>> L1 for WrappedL1<F
         self.l1.lane()
     }
 
+    fn anchor_depth(&self) -> Option<AnchorDepth> {
+        self.l1.anchor_depth()
+    }
+
     fn open(
         self: Box<Self>,
         covenant: Covenant,
@@ -135,6 +145,7 @@ fn cause(why: &Rejection) -> Cause {
     match why {
         Rejection::Replay { .. } | Rejection::Gap { .. } | Rejection::WrongRoot { .. } => Cause::Elsewhere,
         Rejection::Orphaned { .. } => Cause::Orphaned,
+        Rejection::TooDeep { .. } => Cause::TooDeep,
         Rejection::WrongPins { .. } | Rejection::WrongClaim => Cause::ScriptRefused,
         Rejection::BadProof { .. } => Cause::WrongSeal,
     }

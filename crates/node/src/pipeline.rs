@@ -16,6 +16,7 @@ use std::time::Duration;
 use reprise_chain::event::{ChainEvent, SourceEvent};
 use reprise_chain::source::{Connection, Progress, SourceError};
 use reprise_chain::tree::{ChainError, ForkTree};
+use reprise_model::anchor::AnchorDepth;
 use reprise_model::artifact::AggregatorArtifact;
 use reprise_model::block::BatchMetadata;
 use reprise_model::coordinate::Checkpoint;
@@ -269,6 +270,12 @@ impl Pipeline {
         self.diagnostics.on_host(host);
     }
 
+    /// Anchors settlements anew, on an L1 that answers for commitments up to a depth.
+    pub(crate) fn set_anchor_depth(&mut self, depth: Option<AnchorDepth>) {
+        self.scheduler.set_anchor_depth(depth);
+        self.planner.set_anchor_depth(depth);
+    }
+
     /// How far it has come: what a source that paces itself by the prover wants to know.
     pub fn progress(&self) -> Progress {
         // What was given up settles nothing any more.
@@ -378,7 +385,8 @@ impl Pipeline {
             self.settler.iter_mut().for_each(Settler::relieve);
             self.tell(&PipelineEvent::Settled(Box::new(settlement.clone())), context);
         }
-        if self.debts.follow(&event, &batches)
+        let planner = &self.planner;
+        if self.debts.follow(&event, &batches, &|block| planner.checkpoint_of(block))
             && let Some(settler) = &mut self.settler
         {
             let owed: Vec<_> = self.debts.owed().collect();
@@ -607,7 +615,7 @@ impl Pipeline {
                         }
                         Work::Batch(batch) => self.scheduler.batch_witness(batch)?,
                         Work::Join(parts) => self.scheduler.join_witness(parts)?,
-                        Work::Settle(parts) => self.scheduler.settlement_witness(parts)?,
+                        Work::Settle { parts, anchor } => self.scheduler.settlement_witness(parts, anchor)?,
                     };
                     self.tell(&PipelineEvent::Proving(order.clone()), context);
                     context.executor.prove(Assignment { order, witness, device });
@@ -715,10 +723,10 @@ impl Pipeline {
             self.lose(order.id, context);
             return Ok(());
         };
-        let (start, end, journal) = (bundle.blocks.start, bundle.blocks.end, bundle.journal);
+        let (start, anchor, journal) = (bundle.blocks.start, bundle.blocks.anchor, bundle.journal);
         let exits = self.scheduler.exits(&bundle.blocks.blocks)?;
         let Some(settler) = &mut self.settler else { return Ok(()) };
-        match settler.settle(AggregatorArtifact { start, end, journal, exits, receipt }, tip, at) {
+        match settler.settle(AggregatorArtifact { start, anchor, journal, exits, receipt }, tip, at) {
             Ok(_) => self.tell(&PipelineEvent::Submitted(order.id), context),
             Err(refused) => {
                 tracing::debug!("{refused}");

@@ -1,5 +1,6 @@
 //! A chain executed again, for what follows from it alone: no store, no prover, nothing written.
 
+use std::collections::HashMap;
 use std::error::Error;
 
 use reprise_chain::event::SourceEvent;
@@ -40,11 +41,16 @@ pub fn debts<E: Error + Send + Sync + 'static>(
     let division = Division { limits: Limits::NONE, apart: ProveApart::Never };
     let log = Box::new(MemoryLog::default());
     let mut scheduler = Scheduler::open(processor, hasher, pins, division, root, log)?;
-    let mut debts = Debts::default();
+    let (mut debts, mut checkpoints) = (Debts::default(), HashMap::new());
     for event in events {
         let event = tree.apply(event.map_err(|error| ReplayError::Source(error.into()))?)?;
         let batches = scheduler.schedule(event.added.iter().map(|added| (added.metadata, &added.block)))?;
-        debts.follow(&event, &batches);
+        for removed in &event.removed {
+            checkpoints.remove(&removed.block_hash());
+        }
+        let added = event.added.iter().map(|added| (added.metadata.block_hash(), added.metadata.checkpoint));
+        checkpoints.extend(added);
+        debts.follow(&event, &batches, &|block| checkpoints.get(block).copied());
         // Nothing below is executed again.
         scheduler.prune_below(event.finalized);
     }

@@ -157,6 +157,7 @@ impl Workload {
             lane: self.pins.lane,
             deposit: self.pins.deposit,
             root: StateTree::empty(self.hasher.clone()).root(),
+            anchor_depth: None,
             hasher: self.hasher.clone(),
         }
     }
@@ -174,8 +175,11 @@ pub fn build_node(
     let workload = Workload::ledger(backend.clone(), hasher, &l1.lane());
     let (name, root) = (l1.name(), l1.root());
     let records = open_log(&settings, &workload, &root.metadata)?;
-    let opened = l1.open(workload.covenant(), backend.profile().seal, settings.data_dir.as_ref())?;
+    let anchor_depth = l1.anchor_depth();
+    let covenant = Covenant { anchor_depth, ..workload.covenant() };
+    let opened = l1.open(covenant, backend.profile().seal, settings.data_dir.as_ref())?;
     let mut pipeline = build_pipeline(&settings, name, root, &workload, store.clone(), records, opened.sink)?;
+    pipeline.set_anchor_depth(anchor_depth);
     // Here and not where the rooms are joined: what a simulated world does depends on no machine.
     let host = fs::read_to_string("/etc/hostname").map(|name| name.trim().to_owned());
     pipeline.on_host(host.unwrap_or_default());

@@ -13,16 +13,23 @@
 //! | beyond | forgotten, and planned anew if they return after all | planned |
 //! | final, and settled by a settlement that is final | forgotten | forgotten |
 //!
+//! # Anchors
+//!
+//! A bundle's settlement is [anchored](reprise_model::anchor) in its last block. The oldest bundle is anchored anew while it is
+//! not settled and the chain goes on: a proof of one aggregate, over receipts that are stored. Where the lane has gone on since,
+//! so that every block that leaves the lane as the bundle does is too deep, the oldest bundle takes in the next one.
+//!
 //! # Below the floor
 //!
 //! What is final and settled for good is pruned from the store too. A later process that follows the same
 //! chain from its beginning must not want it again, so it is told the store's floor
 //! ([`Planner::resume`]) and wants nothing until the chain has shown the settlement that the floor stands on.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use reprise_chain::event::ChainEvent;
+use reprise_model::anchor::AnchorDepth;
 use reprise_model::block::{BatchMetadata, ObservedSettlement};
 use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
 use reprise_model::digest::{BlockHash, PinsDigest, ProgramId, StatementId};
@@ -112,6 +119,8 @@ struct ClosedBundle {
     end: Checkpoint,
     /// The block that closed it: its last, or the first past its deadline.
     closed_by: Checkpoint,
+    /// Whether its anchor or its blocks are others than at first.
+    is_changed: bool,
 }
 
 /// The non-empty canonical blocks after the last settled one, in bundles.
@@ -136,6 +145,11 @@ impl Window {
         if self.next.0 <= tip.0 + 1 {
             return;
         }
+        // How it was changed depends on how far the chain had come.
+        if self.bundles.front().is_some_and(|closed| closed.is_changed) {
+            *self = Self::from(self.start);
+            return;
+        }
         while self.bundles.back().is_some_and(|closed| closed.closed_by > tip) {
             self.bundles.pop_back();
         }
@@ -143,17 +157,20 @@ impl Window {
         self.open.clear();
     }
 
-    /// Begins at `start` instead, with the bundles that begin there or later where one ends just before.
+    /// Begins at `start` instead, with the bundles that begin there or later where those before end before it.
     fn begin_at(&mut self, start: Checkpoint) {
         if start == self.start {
             return;
         }
-        match self.bundles.iter().position(|closed| closed.end.0 + 1 == start.0) {
-            Some(last) => {
-                self.bundles.drain(..=last);
-                self.start = start;
+        let settled = self.bundles.partition_point(|closed| closed.end < start);
+        let next = self.bundles.get(settled).map(|closed| closed.start);
+        let next = next.or(self.open.first().map(|planned| planned.metadata.checkpoint));
+        match start > self.start && settled > 0 && next.is_none_or(|next| next >= start) {
+            true => {
+                self.bundles.drain(..settled);
+                (self.start, self.next) = (start, self.next.max(start));
             }
-            None => *self = Self::from(start),
+            false => *self = Self::from(start),
         }
     }
 
@@ -191,6 +208,9 @@ pub struct Planner {
     view: VecDeque<ViewBlock>,
     /// Where the blocks of the view stand.
     checkpoints: HashMap<BlockHash, Checkpoint>,
+    /// The checkpoints of its blocks that a settlement can be anchored in.
+    anchors: BTreeSet<Checkpoint>,
+    anchor_depth: Option<AnchorDepth>,
     settlements: VecDeque<CanonicalSettlement>,
     /// How many settlements were pruned.
     settlements_pruned: u64,
@@ -222,6 +242,8 @@ impl Planner {
             retention,
             view: VecDeque::new(),
             checkpoints: HashMap::new(),
+            anchors: BTreeSet::new(),
+            anchor_depth: None,
             settlements: VecDeque::new(),
             settlements_pruned: 0,
             window: Window::default(),
@@ -235,6 +257,16 @@ impl Planner {
             catching_up: None,
             highest: Checkpoint(0),
         }
+    }
+
+    /// Anchors settlements anew, on an L1 that answers for commitments up to a depth.
+    pub fn set_anchor_depth(&mut self, depth: Option<AnchorDepth>) {
+        self.anchor_depth = depth;
+    }
+
+    /// Where a block of the view stands.
+    pub fn checkpoint_of(&self, block: &BlockHash) -> Option<Checkpoint> {
+        self.checkpoints.get(block).copied()
     }
 
     /// Goes on over a store whose receipts are pruned below `floor`, which was raised to there when the chain had come to
@@ -269,6 +301,7 @@ impl Planner {
             let Some(ViewBlock { metadata, planned }) = self.view.pop_back() else { continue };
             let hash = metadata.block_hash();
             self.checkpoints.remove(&hash);
+            self.anchors.remove(&metadata.checkpoint);
             if planned.is_some() {
                 let statements = self.orders_of(&hash).iter().map(|order| order.id).collect();
                 self.dormant.insert((metadata.checkpoint, hash), statements);
@@ -287,6 +320,9 @@ impl Planner {
             self.dormant.remove(&(carrier, hash));
             self.checkpoints.insert(hash, carrier);
             self.view.push_back(ViewBlock { metadata: added.metadata, planned });
+            if block.is_anchor {
+                self.anchors.insert(carrier);
+            }
             for settlement in &added.block.settlements {
                 let end = self.checkpoints.get(&settlement.end_block).copied();
                 self.settlements.push_back(CanonicalSettlement {
@@ -328,6 +364,7 @@ impl Planner {
         while let Some(viewed) = self.view.pop_front_if(|viewed| viewed.metadata.checkpoint < floor) {
             self.checkpoints.remove(&viewed.metadata.block_hash());
         }
+        self.anchors = self.anchors.split_off(&floor);
         let mut statements = vec![];
         while let Some(lowest) = self.heights.first_entry().filter(|lowest| *lowest.key() < floor) {
             for block in lowest.remove() {
@@ -475,16 +512,61 @@ impl Planner {
             let candidates: Vec<Candidate> = window.open.iter().map(|planned| planned.candidate()).collect();
             for length in self.rule.close(&candidates, score) {
                 let blocks: Vec<_> = window.open.drain(..length).collect();
-                let wanted = self.aggregate(&blocks);
+                let wanted = blocks.last().and_then(|last| self.aggregate(&blocks, last.metadata));
                 let start = blocks.first().map_or(closed_by, |first| first.metadata.checkpoint);
                 let end = blocks.last().map_or(closed_by, |last| last.metadata.checkpoint);
                 // What was wanted batch by batch is wanted as a bundle.
                 self.demand.keep(Checkpoint(0), start);
-                window.bundles.push_back(ClosedBundle { wanted, start, end, closed_by });
+                let is_changed = false;
+                window.bundles.push_back(ClosedBundle { wanted, start, end, closed_by, is_changed });
             }
             window.next.0 += 1;
         }
+        self.anchor_anew(&mut window);
         self.window = window;
+    }
+
+    /// Anchors the oldest bundle anew where its anchor grows too deep; where there is no other, it takes in the next one.
+    fn anchor_anew(&mut self, window: &mut Window) {
+        let Some(depth) = self.anchor_depth.filter(|_| self.context.hasher.lane().binds()) else { return };
+        let Some(tip) = self.view.back().map(|viewed| viewed.metadata.block.blue_score) else { return };
+        loop {
+            let next = window.bundles.get(1).map(|closed| closed.start);
+            let next = next.or(window.open.first().map(|planned| planned.metadata.checkpoint));
+            let Some(oldest) = window.bundles.front_mut() else { return };
+            let Some(wanted) = &oldest.wanted else { return };
+            let bundle = wanted.bundle.blocks.clone();
+            let highest = depth.highest(bundle.end.block.blue_score, tip);
+            let later = self
+                .anchors
+                .range(Checkpoint(bundle.end.checkpoint.0 + 1)..next.unwrap_or(Checkpoint(u64::MAX)));
+            let later = later.rev().filter_map(|at| self.at(*at)).map(|viewed| viewed.metadata);
+            let anchor =
+                later.into_iter().find(|block| block.block.blue_score <= highest).unwrap_or(bundle.end);
+            let mut blocks: Vec<_> =
+                bundle.blocks.iter().filter_map(|block| self.planned.get(block)).cloned().collect();
+            let taken = window.bundles.get(1).filter(|_| depth.is_stale(anchor.block.blue_score, tip));
+            let taken = taken.and_then(|next| Some((next.wanted.clone()?, next.end, next.closed_by)));
+            let (anchor, taken) = match taken {
+                None if anchor == bundle.anchor => return,
+                None => (anchor, None),
+                Some((next, end, closed_by)) => {
+                    let hashes = next.bundle.blocks.blocks.iter();
+                    blocks.extend(hashes.filter_map(|block| self.planned.get(block)).cloned());
+                    (next.bundle.blocks.end, Some((end, closed_by)))
+                }
+            };
+            let wanted = self.aggregate(&blocks, anchor);
+            self.demand.keep(Checkpoint(0), window.bundles[0].start);
+            if taken.is_some() {
+                window.bundles.remove(1);
+            }
+            let oldest = &mut window.bundles[0];
+            (oldest.wanted, oldest.is_changed) = (wanted, true);
+            if let Some(taken) = taken {
+                (oldest.end, oldest.closed_by) = taken;
+            }
+        }
     }
 
     fn plan_block(&mut self, block: &ScheduledBlock) -> Option<Arc<PlannedBlock>> {
@@ -552,14 +634,19 @@ impl Planner {
 
     /// The aggregate over a run of blocks; `None` would mean that execution did not chain, and nothing is
     /// wanted of a run that cannot be proved.
-    fn aggregate(&mut self, blocks: &[Arc<PlannedBlock>]) -> Option<Arc<WantedBundle>> {
+    fn aggregate(
+        &mut self,
+        blocks: &[Arc<PlannedBlock>],
+        anchor: BatchMetadata,
+    ) -> Option<Arc<WantedBundle>> {
         let (first, last) = (blocks.first()?, blocks.last()?);
         let (start, end) = (first.metadata.block_hash(), last.metadata.block_hash());
         let mut formed = self.aggregates.get(&end).into_iter().flatten();
-        if let Some((_, wanted)) = formed.find(|(first, _)| *first == start) {
+        let formed = formed.find(|(first, wanted)| *first == start && wanted.bundle.blocks.anchor == anchor);
+        if let Some((_, wanted)) = formed {
             return Some(wanted.clone());
         }
-        let commitment = last.metadata.block.sequencing_commitment;
+        let commitment = anchor.block.sequencing_commitment;
         let binds = self.context.hasher.lane().binds();
         let bound = if binds { Commitment::Bound(commitment) } else { Commitment::Unbound };
         let parts = self.joined(blocks.iter().flat_map(|block| block.batches.iter().cloned()).collect())?;
@@ -568,11 +655,13 @@ impl Planner {
         let covered = BundleBlocks {
             start: first.metadata.checkpoint,
             end: last.metadata,
+            anchor,
             blocks: blocks.iter().map(|planned| planned.metadata.block_hash()).collect(),
         };
         let position = Position::Settlement { start: covered.start, commitment };
         let inner = parts.iter().map(|part| part.planned.clone()).collect();
-        let planned = self.order(&last.metadata, position, &journal, inner, Work::Settle(references(&parts)));
+        let work = Work::Settle { parts: references(&parts), anchor: anchor.block_hash() };
+        let planned = self.order(&last.metadata, position, &journal, inner, work);
         let bundle = ScheduledBundle { blocks: covered, journal };
         let wanted = Arc::new(WantedBundle { bundle, order: planned.order.clone(), planned });
         self.aggregates.entry(end).or_default().push((start, wanted.clone()));

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use reprise_disk::log::LogError;
+use reprise_model::anchor::AnchorDepth;
 use reprise_model::block::{BatchMetadata, ChainBlock, ChainRoot};
 use reprise_model::cell::Cell;
 use reprise_model::coordinate::Checkpoint;
@@ -65,6 +66,7 @@ pub struct Scheduler {
     hasher: Arc<dyn WorkloadHasher>,
     pins: Pins,
     division: Division,
+    anchor_depth: Option<AnchorDepth>,
     log: Box<dyn RecordLog>,
     versions: HashMap<BlockHash, Version>,
     tip_at_root: Digest,
@@ -90,8 +92,17 @@ impl Scheduler {
         let mut records = log.load()?;
         records.sort_by_key(|record| record.batch.metadata.checkpoint);
         let versions = HashMap::from([(root, genesis)]);
-        let mut scheduler =
-            Self { processor, hasher, pins, division, log, versions, tip_at_root: tip_after, executed: 0 };
+        let mut scheduler = Self {
+            processor,
+            hasher,
+            pins,
+            division,
+            anchor_depth: None,
+            log,
+            versions,
+            tip_at_root: tip_after,
+            executed: 0,
+        };
         let mut lost = 0u64;
         for record in records {
             match scheduler.versions.contains_key(&record.batch.metadata.block.parent_hash) {
@@ -104,6 +115,12 @@ impl Scheduler {
             tracing::warn!("{lost} batch records stand on damaged ones: their blocks are executed again");
         }
         Ok(scheduler)
+    }
+
+    /// Keeps the lane proofs of empty blocks that a settlement may be anchored in, on an L1 that answers for commitments up to
+    /// a depth.
+    pub fn set_anchor_depth(&mut self, depth: Option<AnchorDepth>) {
+        self.anchor_depth = depth;
     }
 
     /// Every block with a record, in no order.
@@ -233,11 +250,13 @@ impl Scheduler {
         self.aggregate_witness(parts, AggregateEnd::Join)
     }
 
-    /// The witness of the aggregate over `parts`, oldest first, that is to be settled.
-    pub fn settlement_witness(&self, parts: &[PartRef]) -> Result<Witness, SchedulerError> {
-        let last = parts.last().and_then(|part| part.batches.last());
-        let last = last.map(|batch| self.executed_block(&batch.block)).transpose()?;
-        let lane_proof = last.and_then(|(record, _)| record.lane_proof.clone());
+    /// The witness of the aggregate over `parts`, oldest first, that is to be settled, anchored in a block.
+    pub fn settlement_witness(
+        &self,
+        parts: &[PartRef],
+        anchor: &BlockHash,
+    ) -> Result<Witness, SchedulerError> {
+        let lane_proof = self.executed_block(anchor)?.0.lane_proof.clone();
         self.aggregate_witness(parts, AggregateEnd::Settle { lane_proof })
     }
 
@@ -291,21 +310,27 @@ impl Scheduler {
         let execution = rules
             .execute(block, &before)
             .map_err(|source| SchedulerError::Execution { block: metadata.block_hash(), source })?;
+        // Most blocks accept nothing, and their proofs are most of what would be kept of them.
+        let parent_score = parent.record.as_ref().map_or(0, |record| record.batch.metadata.block.blue_score);
+        let keeps = |depth: AnchorDepth| depth.keeps(parent_score, metadata.block.blue_score);
+        let opens = |proof: &[u8]| {
+            self.hasher.lane().open(&self.pins.lane, &execution.tip_after, Some(proof)).is_ok()
+        };
+        let is_anchor = !block.accepted.is_empty()
+            || self.anchor_depth.is_some_and(keeps) && block.lane_proof.as_deref().is_some_and(opens);
         let batch = ScheduledBlock {
             metadata,
             transactions: execution.transactions,
             batches: execution.batches,
             root_after: execution.after.root(),
             tip_after: execution.tip_after,
+            is_anchor,
         };
-        // Only the proof of a block that accepted something is ever opened. Most blocks accept nothing, and their proofs are
-        // most of what would be kept of them.
-        let opened = !block.accepted.is_empty();
         let record = BatchRecord {
             batch,
             accepted: block.accepted.clone(),
             writes: execution.writes,
-            lane_proof: block.lane_proof.clone().filter(|_| opened),
+            lane_proof: block.lane_proof.clone().filter(|_| is_anchor),
         };
         self.remember(record.clone(), execution.after);
         self.executed += 1;

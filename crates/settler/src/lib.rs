@@ -147,7 +147,7 @@ impl Settler {
 
     fn submit(&mut self, artifact: AggregatorArtifact) -> Result<Taken, SettleError> {
         let statement = artifact.receipt.id();
-        let (end_block, journal, exits) = (artifact.end.block_hash(), artifact.journal, artifact.exits);
+        let (end_block, journal, exits) = (artifact.anchor.block_hash(), artifact.journal, artifact.exits);
         match &mut self.sink {
             Sink::Real(sink) => {
                 let fake = |error: FakeSealError| SettleError {

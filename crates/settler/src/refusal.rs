@@ -22,6 +22,8 @@ pub enum Cause {
     IndexOff,
     /// The last block that it settles is not on the L1's chain.
     Orphaned,
+    /// The block that it is anchored in lies deeper than the L1 answers for.
+    TooDeep,
     /// There is no answer from the node.
     NodeSilent,
     /// The node is of another network, or of one without known rules.
@@ -72,12 +74,13 @@ pub enum Urgency {
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::NoCoins,
         Self::FeeBound,
         Self::Elsewhere,
         Self::IndexOff,
         Self::Orphaned,
+        Self::TooDeep,
         Self::NodeSilent,
         Self::WrongNetwork,
         Self::NodeRefused,
@@ -95,6 +98,7 @@ impl Cause {
             Self::Elsewhere => "covenant_elsewhere",
             Self::IndexOff => "index_off",
             Self::Orphaned => "orphaned",
+            Self::TooDeep => "anchor_too_deep",
             Self::NodeSilent => "node_silent",
             Self::WrongNetwork => "wrong_network",
             Self::NodeRefused => "node_refused",
@@ -115,6 +119,7 @@ impl Cause {
                  --covenant-proof with `reprise doctor`"
             }
             Self::IndexOff => "start the node with --utxoindex",
+            Self::TooDeep => "wait: it is anchored in a later block as soon as that is proved",
             Self::Orphaned => "wait: the reorg that removed the block is on its way",
             Self::NodeSilent => "check that the node runs, and --l1",
             Self::WrongNetwork => "give --l1 a node of the covenant's network",
@@ -135,7 +140,9 @@ impl Cause {
         match self {
             // These pass without help: a settlement that was just accepted, a reorg under way, a node that restarts,
             // another transaction in the mempool that spends the same coins.
-            Self::Elsewhere | Self::Orphaned | Self::NodeSilent | Self::NodeRefused => [60, 600],
+            Self::Elsewhere | Self::Orphaned | Self::TooDeep | Self::NodeSilent | Self::NodeRefused => {
+                [60, 600]
+            }
             _ => [0, 60],
         }
         .map(Duration::from_secs)

@@ -5,24 +5,30 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use reprise_chain::recording::Recording;
+use reprise_chain::overlay::Covenant;
+use reprise_chain::recording::{Lane, Recording};
 use reprise_chain::source::Pace;
+use reprise_disk::data_dir::DataDir;
 use reprise_kaspa_lane::KaspaLane;
 use reprise_ledger::Ledger;
-use reprise_model::block::ObservedSettlement;
+use reprise_model::anchor::AnchorDepth;
+use reprise_model::block::{ChainRoot, ObservedSettlement};
 use reprise_model::cell::Cell;
 use reprise_model::digest::{BlockHash, Digest};
 use reprise_model::hash::{Blake3, Domain, Hasher};
 use reprise_model::journal::Commitment;
 use reprise_model::lane::LaneScheme;
 use reprise_model::lane::WorkloadHasher;
+use reprise_model::profile::SealKind;
 use reprise_node::event::{Observer, PipelineEvent};
-use reprise_node::l1::RecordedChain;
+use reprise_node::l1::{L1, L1Error, OpenL1, RecordedChain};
 use reprise_node::report::Report;
 use reprise_node::wire::{self, Settings, Tuning};
 use reprise_planner::bundle::BundleRule;
 use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_store::{Options, Store};
+
+use crate::fake;
 
 /// BLAKE3, and Kaspa's lane tip.
 struct Bound;
@@ -44,6 +50,38 @@ impl Hasher for Bound {
 impl WorkloadHasher for Bound {
     fn lane(&self) -> &dyn LaneScheme {
         &KaspaLane
+    }
+}
+
+const PERMITS: usize = 1;
+
+/// A recorded chain whose blocks are fed without a pause, on an L1 that answers for commitments up to a depth.
+struct Bounded(RecordedChain, AnchorDepth);
+
+impl L1 for Bounded {
+    fn name(&self) -> String {
+        self.0.name()
+    }
+
+    fn root(&self) -> ChainRoot {
+        self.0.root()
+    }
+
+    fn lane(&self) -> Lane {
+        self.0.lane()
+    }
+
+    fn anchor_depth(&self) -> Option<AnchorDepth> {
+        Some(self.1)
+    }
+
+    fn open(
+        self: Box<Self>,
+        covenant: Covenant,
+        seal: SealKind,
+        dir: Option<&DataDir>,
+    ) -> Result<OpenL1, L1Error> {
+        Box::new(self.0).open(covenant, seal, dir)
     }
 }
 
@@ -69,17 +107,21 @@ fn recorded() -> Recording {
 }
 
 fn run(recording: Recording) -> Result<(Report, Heard), String> {
+    let recorded = RecordedChain { name: "recorded".into(), recording, pace: Pace::Proved };
+    run_on(Box::new(recorded), PERMITS)
+}
+
+fn run_on(l1: Box<dyn L1>, permits: usize) -> Result<(Report, Heard), String> {
     let hasher: Arc<dyn WorkloadHasher> = Arc::new(Bound);
     let backend = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone(), Arc::new(Ledger)));
     let store = Arc::new(Store::in_memory(backend.clone(), Options::default()).unwrap());
     let settings = Settings {
         rule: BundleRule { batches_max: 2, ..BundleRule::default() },
-        permits: 1,
+        permits,
         finality_depth: 1_000,
         data_dir: None,
         tuning: Tuning::default(),
     };
-    let l1 = Box::new(RecordedChain { name: "recorded".into(), recording, pace: Pace::Proved });
     let node = wire::build_node(settings, l1, backend, hasher, store).map_err(|e| e.to_string())?;
     let mut heard = Heard::default();
     let ended = node.run(&AtomicBool::new(false), &mut heard).map_err(|e| e.to_string())?;
@@ -120,4 +162,40 @@ fn a_block_whose_lane_proof_opens_another_tip_ends_the_run_with_its_hash() {
     let block = recording.events[3].added[0].metadata.block_hash.to_string();
     let refused = run(recording).map(|(report, _)| report).unwrap_err();
     assert!(refused.contains(&block) && refused.contains("the lane proof has the tip"), "{refused}");
+}
+
+/// A chain that accepts something in blocks of these numbers, as it is followed, with this many silent blocks at its end.
+async fn followed(accepting: &[usize], silent: usize) -> Recording {
+    let mut chain: Vec<fake::Block> = vec![];
+    for number in 0..accepting.last().unwrap() + 1 + silent {
+        let transactions: &[_] =
+            if accepting.contains(&number) { &[fake::lane_transaction(number as u8)] } else { &[] };
+        chain.push(fake::block_on(&chain, number as u8, transactions));
+    }
+    let root = chain.remove(0);
+    let node = fake::Node::new(64);
+    node.adopt(chain.clone());
+    let mut recorder = fake::recorder_at(&root);
+    let events = recorder.follower.advance(&node).await.unwrap();
+    Recording { events, ..recorder.follower.head().clone() }
+}
+
+#[tokio::test]
+async fn silence_and_lateness_of_any_length_settle_in_the_end_and_no_batch_is_proved_twice() {
+    const WINDOW: usize = fake::WINDOW as usize;
+    let silences = [1, WINDOW - 1, WINDOW, WINDOW + 1, 2 * WINDOW + 2, 3 * WINDOW + 40];
+    for silence in silences {
+        for late in silences {
+            // The lane is active, silent, active again; and nothing is settled for long.
+            let accepting = [2, 4, 4 + silence, 6 + silence];
+            let recording = followed(&accepting, late).await;
+            let l1 = RecordedChain { name: "recorded".into(), recording, pace: Pace::Free };
+            let l1 = Bounded(l1, AnchorDepth(fake::WINDOW));
+            let (report, heard) =
+                tokio::task::spawn_blocking(|| run_on(Box::new(l1), PERMITS)).await.unwrap().unwrap();
+            let last = accepting.last().map(|last| *last as u64).unwrap();
+            assert!(report.settled_checkpoint >= last, "{silence} {late}: {report:?} {:?}", heard.refused);
+            assert_eq!(report.proved.batch, accepting.len() as u64, "{silence} {late}");
+        }
+    }
 }

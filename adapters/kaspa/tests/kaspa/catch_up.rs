@@ -38,7 +38,8 @@ fn far_ahead(length: usize) -> (Node, Vec<BlockHash>) {
 async fn three_thousand_blocks_are_caught_up_with_at_sixty_milliseconds_an_answer() {
     let (node, hashes) = far_ahead(3_000);
     let slow = Slow::new(&node, DELAY);
-    let (mut recorder, began) = (fake::recorder(), Instant::now());
+    // As on a network where an entry lasts for half a day.
+    let (mut recorder, began) = (fake::recorder_lasting(fake::lane(), 432_000), Instant::now());
     let events = recorder.follower.advance(&slow).await.unwrap();
     assert!(recorder.track().blocks().eq(hashes));
     assert!(events.iter().all(|event| event.added.len() <= PART_MAX));

@@ -87,6 +87,11 @@ pub(crate) fn recorder() -> Recorder {
 }
 
 pub(crate) fn recorder_of(lane: Lane) -> Recorder {
+    recorder_lasting(lane, WINDOW)
+}
+
+/// A recorder on a network where a lane's entry lasts so long.
+pub(crate) fn recorder_lasting(lane: Lane, window: u64) -> Recorder {
     let recording = Recording {
         network: "simnet".into(),
         recorder: "a test".into(),
@@ -94,9 +99,17 @@ pub(crate) fn recorder_of(lane: Lane) -> Recorder {
         root: ChainRoot { metadata: root(), lane_proof: None },
         events: vec![],
     };
-    let track = Track::new(recording.lane.key, WINDOW, &recording.root).unwrap();
+    let track = Track::new(recording.lane.key, window, &recording.root).unwrap();
     let follower = Follower::at(recording, track);
     Recorder { follower, events: vec![] }
+}
+
+/// A recorder of a chain above this block.
+pub(crate) fn recorder_at(root: &Block) -> Recorder {
+    let root = ChainRoot { metadata: root.metadata, lane_proof: Some(root.proof.encode()) };
+    let recording = Recording { root, ..recorder().follower.head().clone() };
+    let track = Track::new(recording.lane.key, WINDOW, &recording.root).unwrap();
+    Recorder { follower: Follower::at(recording, track), events: vec![] }
 }
 
 /// A lane transaction; two differ only in their number.

@@ -18,6 +18,17 @@ fn chain(accepting: &[usize]) -> Vec<Block> {
     chain
 }
 
+/// The blocks of another fork above these, up to the last that accepts something.
+fn chain_on(below: &[Block], accepting: &[usize]) -> Vec<Block> {
+    let mut chain = below.to_vec();
+    for number in below.len()..=accepting.iter().copied().max().unwrap() {
+        let transactions: &[_] =
+            if accepting.contains(&number) { &[fake::lane_transaction(77)] } else { &[] };
+        chain.push(fake::block_on(&chain, number as u8 ^ 0x55, transactions));
+    }
+    chain.split_off(below.len())
+}
+
 async fn followed(page: usize, chain: &[Block], lowest: usize) -> Result<Vec<ChainBlock>, FollowError> {
     let mut node = Node::new(page);
     node.lowest = Some(chain[lowest].metadata.block_hash);
@@ -30,7 +41,9 @@ async fn followed(page: usize, chain: &[Block], lowest: usize) -> Result<Vec<Cha
 async fn a_block_that_ends_a_silence_shows_the_tip_before_it_over_any_number_of_windows() {
     let window = WINDOW as usize;
     // At the end of the entry's life, one past it, and windows later.
-    for silence in [window, window + 1, window + 2, 2 * window + 1, 2 * window + 2, 3 * window + 3, 5 * window] {
+    for silence in
+        [window, window + 1, window + 2, 2 * window + 1, 2 * window + 2, 3 * window + 3, 5 * window]
+    {
         for page in [7, 1_000] {
             let chain = chain(&[3, 3 + silence]);
             let blocks = followed(page, &chain, 0).await.unwrap();
@@ -44,9 +57,10 @@ async fn a_block_that_ends_a_silence_shows_the_tip_before_it_over_any_number_of_
             assert_eq!(opening.tip(), tip, "{silence}");
             let parent = blocks[blocks.len() - 2].metadata;
             assert_eq!(opening.commitment, parent.sequencing_commitment);
-            // Of silent blocks only the last of a part is proved.
+            // Of silent blocks only the last of a part is proved, and those that a settlement may be anchored in.
             let proved = blocks.iter().filter(|block| block.lane_proof.is_some()).count();
-            assert!(page < 1_000 || proved <= 6 + blocks.len() / 64, "{proved} of {}", blocks.len());
+            let (ends, anchors) = (blocks.len() / 64, blocks.len() / (window / 16));
+            assert!(page < 1_000 || proved <= 6 + ends + anchors, "{proved} of {}", blocks.len());
         }
     }
 }
@@ -64,10 +78,12 @@ async fn a_silence_that_the_node_has_pruned_the_beginning_of_is_an_error_that_sa
 #[tokio::test]
 async fn what_is_removed_and_comes_back_shows_it_again() {
     let window = WINDOW as usize;
-    let (a, b) = (chain(&[3, 2 * window]), chain(&[3, 2 * window + 1]));
+    // The block that the silence is bridged from lies below the fork, and above it.
+    let (a, b) = (chain(&[3, 3 * window]), chain(&[3, 3 * window + 1]));
+    let c = [&a[..window], &chain_on(&a[..window], &[3 * window])].concat();
     let node = Node::new(1_000);
     let mut recorder = fake::recorder();
-    for chain in [&a, &b, &a] {
+    for chain in [&a, &b, &c, &b, &a] {
         node.adopt(chain.clone());
         recorder.events.extend(recorder.follower.advance(&node).await.unwrap());
     }

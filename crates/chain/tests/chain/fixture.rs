@@ -85,6 +85,7 @@ pub(crate) fn covenant() -> Covenant {
         lane: lane.key,
         deposit: account_of(&script("deposit")),
         root: GENESIS_ROOT,
+        anchor_depth: None,
         hasher: Arc::new(Blake3),
     }
 }

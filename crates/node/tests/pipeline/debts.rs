@@ -1,6 +1,6 @@
 //! What settlements leave to be paid follows from the chain, whoever sent them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
@@ -11,6 +11,8 @@ use reprise_chain::source::Pace;
 use reprise_disk::data_dir::DataDir;
 use reprise_model::artifact::SettlementArtifact;
 use reprise_model::block::ChainRoot;
+use reprise_model::coordinate::Checkpoint;
+use reprise_model::digest::BlockHash;
 use reprise_model::hash::Blake3;
 use reprise_model::journal::Exit;
 use reprise_model::lane::WorkloadHasher;
@@ -150,9 +152,13 @@ impl Observer for Changes {
 fn what_is_paid_for_good_is_owed_no_more_and_nothing_is_before_it_is_final() {
     let mut changes = Changes::default();
     Home::new().try_run(dev::flip(), &AtomicBool::new(false), &mut changes).unwrap();
+    let added = changes.0.iter().flat_map(|(event, _)| &event.added).map(|added| added.metadata);
+    let checkpoints: HashMap<BlockHash, Checkpoint> =
+        added.map(|block| (block.block_hash(), block.checkpoint)).collect();
+    let checkpoint_of = |block: &BlockHash| checkpoints.get(block).copied();
     let mut debts = Debts::default();
     for (event, batches) in &changes.0 {
-        debts.follow(event, batches);
+        debts.follow(event, batches, &checkpoint_of);
     }
     let owed: Vec<_> = debts.owed().map(|owed| owed.settlement.statement).collect();
     assert!(!owed.is_empty() && debts.owed().all(|owed| !owed.is_final));
@@ -160,8 +166,8 @@ fn what_is_paid_for_good_is_owed_no_more_and_nothing_is_before_it_is_final() {
     assert_eq!(debts.owed().len(), owed.len(), "a reorg may undo the settlement, and the payment");
     let tip = changes.0.last().unwrap().0.added.last().unwrap().metadata.checkpoint;
     let all_final = ChainEvent { finalized: tip, ..ChainEvent::default() };
-    assert!(debts.follow(&all_final, &[]) && debts.owed().all(|owed| owed.is_final));
-    assert!(!debts.follow(&all_final, &[]), "no news");
+    assert!(debts.follow(&all_final, &[], &checkpoint_of) && debts.owed().all(|owed| owed.is_final));
+    assert!(!debts.follow(&all_final, &[], &checkpoint_of), "no news");
     debts.paid(&owed[1..]);
     assert_eq!(debts.owed().map(|owed| owed.settlement.statement).collect::<Vec<_>>(), owed[..1]);
 }

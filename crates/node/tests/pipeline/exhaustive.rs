@@ -495,6 +495,7 @@ fn grow(chain: &mut Vec<Block>, name: u8, transactions: &[u8], settlements: Vec<
         batches: Some(whole).filter(|_| !transactions.is_empty()).into_iter().collect(),
         root_after: after.0,
         tip_after: after.1,
+        is_anchor: false,
     };
     let block = ChainBlock { metadata: header, accepted: vec![], lane_proof: None, settlements };
     chain.push((AddedBlock { metadata, returning: false, block }, batch));

@@ -66,6 +66,10 @@ impl LaneScheme for Bound {
         Own.at(hasher, lane, left, proof)
     }
 
+    fn reopening<'p>(&self, _: &'p [u8]) -> Option<&'p [u8]> {
+        None
+    }
+
     fn accept(&self, hasher: &dyn Hasher, activity: &mut Activity, accepted: &Accepted) {
         Own.accept(hasher, activity, accepted);
     }

@@ -67,6 +67,7 @@ fn block(height: u8, settlements: Vec<ObservedSettlement>) -> (AddedBlock, Sched
         batches: vec![],
         root_after: genesis_root(),
         tip_after: GENESIS_TIP,
+        is_anchor: false,
     };
     (AddedBlock { metadata, returning: false, block }, batch)
 }

@@ -6,15 +6,19 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use reprise_chain::event::{AddedBlock, ChainEvent};
+use reprise_model::anchor::AnchorDepth;
 use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainBlockMetadata, ObservedSettlement};
+use reprise_model::cell::Cell;
 use reprise_model::coordinate::{Checkpoint, Position};
 use reprise_model::digest::{BlockHash, ClaimDigest, Digest, PinsDigest, ProgramId, StatementId};
-use reprise_model::hash::Blake3;
-use reprise_model::journal::{Outcome, SpanJournal, TransactionJournal, Transition};
+use reprise_model::hash::{Blake3, Domain, Hasher};
+use reprise_model::journal::{Commitment, Outcome, SpanJournal, TransactionJournal, Transition};
+use reprise_model::lane::{Activity, LaneError, LaneScheme, Own, Step, WorkloadHasher};
 use reprise_model::order::{BatchRef, Order, PartRef, Rank, Work};
 use reprise_model::profile::{ProofProfile, SealKind};
 use reprise_model::scheduled::{ProvedBy, ScheduledBatch, ScheduledBlock, ScheduledTransaction};
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
+use reprise_model::transaction::Accepted;
 use reprise_planner::bundle::{BundleRule, Candidate};
 use reprise_planner::demand::{Change, ReceiptStatus};
 use reprise_planner::planner::{Planner, ProofContext, Retention, WantedBundle};
@@ -35,6 +39,61 @@ impl ClaimScheme for Scheme {
     }
 }
 
+/// BLAKE3, with a lane tip that aggregates open in the L1's commitment.
+struct Bound;
+
+impl Hasher for Bound {
+    fn name(&self) -> &'static str {
+        Blake3.name()
+    }
+
+    fn hash(&self, domain: Domain, cells: &[Cell]) -> Digest {
+        Blake3.hash(domain, cells)
+    }
+
+    fn merge(&self, left: &Digest, right: &Digest) -> Digest {
+        Blake3.merge(left, right)
+    }
+}
+
+impl WorkloadHasher for Bound {
+    fn lane(&self) -> &dyn LaneScheme {
+        self
+    }
+}
+
+impl LaneScheme for Bound {
+    fn binds(&self) -> bool {
+        true
+    }
+
+    fn at(
+        &self,
+        hasher: &dyn Hasher,
+        lane: &Digest,
+        left: Option<&Digest>,
+        proof: Option<&[u8]>,
+    ) -> Result<Digest, LaneError> {
+        Own.at(hasher, lane, left, proof)
+    }
+
+    fn reopening<'p>(&self, _: &'p [u8]) -> Option<&'p [u8]> {
+        None
+    }
+
+    fn accept(&self, hasher: &dyn Hasher, activity: &mut Activity, accepted: &Accepted) {
+        Own.accept(hasher, activity, accepted);
+    }
+
+    fn after(&self, hasher: &dyn Hasher, step: &Step<'_>) -> Result<Digest, LaneError> {
+        Own.after(hasher, step)
+    }
+
+    fn open(&self, _: &Digest, _: &Digest, _: Option<&[u8]>) -> Result<Commitment, LaneError> {
+        Ok(Commitment::Bound(Digest::ZERO))
+    }
+}
+
 fn planner(rule: BundleRule, retention: Retention, parts_max: usize) -> Planner {
     let profile = ProofProfile {
         system: "made up".into(),
@@ -46,7 +105,7 @@ fn planner(rule: BundleRule, retention: Retention, parts_max: usize) -> Planner 
     };
     let context = ProofContext {
         scheme: Arc::new(Scheme(profile)),
-        hasher: Arc::new(Blake3),
+        hasher: Arc::new(Bound),
         pins: PinsDigest([1; 32]),
         programs: [1, 2, 3].map(|n| ProgramId([n; 32])),
         parts_max,
@@ -84,6 +143,9 @@ pub(crate) struct World {
     /// How many of the ways to be proved its transactions take turns in.
     pub(crate) ways: u8,
     parts_max: usize,
+    /// Where the L1 answers for commitments up to a depth only: that, and whether empty blocks can be anchors.
+    pub(crate) anchor_depth: Option<AnchorDepth>,
+    pub(crate) anchors: bool,
     wanted: BTreeMap<Rank, Arc<Order>>,
     pub(crate) dormant: BTreeSet<StatementId>,
 }
@@ -121,6 +183,8 @@ impl World {
             batch_of: u8::MAX,
             ways: 1,
             parts_max,
+            anchor_depth: None,
+            anchors: false,
             wanted: BTreeMap::new(),
             dormant: BTreeSet::new(),
         }
@@ -166,6 +230,7 @@ impl World {
             batches: self.batches(name, transactions, before, after),
             root_after: after.0,
             tip_after: after.1,
+            is_anchor: transactions > 0 || self.anchors,
         };
         let block = ChainBlock { metadata: header, accepted: vec![], lane_proof: None, settlements };
         let added = AddedBlock { metadata, returning: false, block };
@@ -281,6 +346,20 @@ impl World {
         demand
     }
 
+    /// The block that the oldest of these bundles is to be anchored in.
+    fn anchor(&self, bundles: &[Vec<Candidate>], open: &[Candidate], score: u64) -> Option<BatchMetadata> {
+        let (depth, last) = (self.anchor_depth?, bundles.first()?.last()?.metadata);
+        let next = bundles.get(1).map_or(open.first(), |next| next.first());
+        let next = next.map_or(Checkpoint(u64::MAX), |next| next.metadata.checkpoint);
+        let highest = depth.highest(last.block.blue_score, score);
+        let blocks = self.view.iter().rev().filter(|(added, block)| {
+            let metadata = added.metadata;
+            let between = metadata.checkpoint > last.checkpoint && metadata.checkpoint < next;
+            between && block.is_anchor && metadata.block.blue_score <= highest
+        });
+        Some(blocks.map(|(added, _)| added.metadata).next().unwrap_or(last))
+    }
+
     /// The specification: all of the demand, computed anew from the view. Only the orders themselves are the
     /// planner's.
     fn plain(&self, fact: &dyn Fn(&StatementId) -> ReceiptStatus) -> Demand {
@@ -312,16 +391,39 @@ impl World {
         };
         let mut left = self.limit;
         let mut rest = unsettled.as_slice();
+        let mut bundles: Vec<Vec<Candidate>> = vec![];
         for length in self.rule.close(&unsettled, score) {
             let (bundle, later) = rest.split_at(length);
             rest = later;
+            bundles.push(bundle.to_vec());
+        }
+        let mut anchor = self.anchor(&bundles, rest, score);
+        while bundles.len() > 1
+            && let (Some(anchored), Some(depth)) = (anchor, self.anchor_depth)
+            && depth.is_stale(anchored.block.blue_score, score)
+        {
+            let next = bundles.remove(1);
+            bundles[0].extend(next);
+            anchor = self.anchor(&bundles, rest, score);
+        }
+        for bundle in bundles {
+            let last = bundle.last().unwrap().metadata;
+            let anchor = anchor.take().unwrap_or(last);
             let blocks: Vec<_> = bundle.iter().map(|block| block.metadata.block_hash()).collect();
-            let found = self.planner.bundles().find(|wanted| wanted.bundle.blocks.blocks == blocks);
+            let found = self.planner.bundles().find(|wanted| {
+                (&wanted.bundle.blocks.blocks, wanted.bundle.blocks.anchor) == (&blocks, anchor)
+            });
             let wanted = found.cloned().unwrap();
+            assert_eq!(
+                wanted.bundle.journal.commitment,
+                Commitment::Bound(anchor.block.sequencing_commitment)
+            );
             if left > 0 {
                 let end = wanted.bundle.blocks.end.block_hash();
                 left = self.want(&wanted.order, end, &mut want);
-                let Work::Settle(parts) = &wanted.order.work else { panic!("{:?}", wanted.order.work) };
+                let Work::Settle { parts, .. } = &wanted.order.work else {
+                    panic!("{:?}", wanted.order.work)
+                };
                 assert_eq!(all(parts), self.batches_of(&blocks));
             }
             demand.bundles.push(wanted);
@@ -373,7 +475,7 @@ impl World {
                 let of = |index| self.order(block, &Work::Transaction { block: *block, index });
                 scheduled.batches[*index].range().filter(apart).map(of).collect()
             }
-            Work::Join(parts) | Work::Settle(parts) => {
+            Work::Join(parts) | Work::Settle { parts, .. } => {
                 assert!(parts.len() <= self.parts_max, "{} parts", parts.len());
                 let of = |part: &PartRef| match (part.joined, &part.batches[..]) {
                     (false, [batch]) => self.order(&batch.block, &Work::Batch(*batch)),
@@ -398,7 +500,7 @@ impl World {
 }
 
 pub(crate) fn settlement_of(wanted: &WantedBundle) -> ObservedSettlement {
-    let end_block = wanted.bundle.blocks.end.block_hash();
+    let end_block = wanted.bundle.blocks.anchor.block_hash();
     ObservedSettlement { statement: wanted.order.id, journal: wanted.bundle.journal, end_block }
 }
 
@@ -544,7 +646,7 @@ fn over(order: &Order, batches: &[BatchRef]) -> (&'static str, usize, usize, usi
         (at(all.first().unwrap()), at(all.last().unwrap()), parts.len())
     };
     let (name, (first, last, parts)) = match &order.work {
-        Work::Settle(parts) => ("settle", of(parts)),
+        Work::Settle { parts, .. } => ("settle", of(parts)),
         Work::Join(parts) => ("join", of(parts)),
         Work::Batch(batch) => ("batch", (at(batch), at(batch), 0)),
         Work::Transaction { .. } => ("transaction", (0, 0, 0)),
@@ -633,4 +735,77 @@ proptest! {
             prop_assert!(walk(&mut rest, next.id));
         }
     }
+}
+
+/// A world whose L1 answers for commitments up to a depth, and in which empty blocks can be anchors.
+fn anchored(depth: u64) -> World {
+    let mut world = World::ruled(2, 4, Retention::default());
+    (world.anchor_depth, world.anchors) = (Some(AnchorDepth(depth)), true);
+    world.planner.set_anchor_depth(world.anchor_depth);
+    world
+}
+
+#[test]
+fn a_settlement_that_does_not_come_is_anchored_anew_over_the_same_parts() {
+    let mut world = anchored(16);
+    world.grow(1, 1, vec![]);
+    world.grow(2, 1, vec![]);
+    let first = world.demand().bundles[0].clone();
+    assert_eq!(first.bundle.blocks.anchor, first.bundle.blocks.end);
+    let mut anchors = vec![];
+    for name in 3..60 {
+        world.grow(name, 0, vec![]);
+        let oldest = &world.demand().bundles[0];
+        let anchor = oldest.bundle.blocks.anchor.checkpoint.0;
+        assert!(u64::from(name) - anchor <= 16 * 3 / 4, "{anchor} at {name}");
+        assert_eq!(oldest.order.assumptions, first.order.assumptions, "no batch is proved again");
+        anchors.push(anchor);
+    }
+    anchors.dedup();
+    assert_eq!(anchors, [2, 8, 16, 24, 32, 40, 48, 56], "once in half of the depth");
+    // Once it lands there, it settles what it settled before.
+    let landed = settlement_of(&world.demand().bundles[0]);
+    world.grow(60, 0, vec![landed]);
+    let after = world.demand();
+    assert!(!after.unsettled && after.bundles.is_empty());
+}
+
+#[test]
+fn where_the_lane_has_gone_on_the_oldest_bundle_takes_in_the_next_ones() {
+    let mut world = anchored(16);
+    for name in 1..=40 {
+        world.grow(name, 1, vec![]);
+        world.demand();
+    }
+    let demand = world.demand();
+    let oldest = &demand.bundles[0].bundle.blocks;
+    // Its last block is its anchor, and lies within three quarters of the depth.
+    assert_eq!((oldest.start, oldest.blocks.len()), (Checkpoint(1), 28));
+    assert_eq!((oldest.anchor, oldest.end.checkpoint), (oldest.end, Checkpoint(28)));
+    assert_eq!(demand.bundles[1].bundle.blocks.start, Checkpoint(29));
+    let batches = demand.orders.iter().filter(|order| order.kind() == Batch).count();
+    assert_eq!(batches, 40, "every batch once");
+    // What was settled stays settled, and the rest is as it was.
+    world.grow(41, 0, vec![settlement_of(&demand.bundles[0])]);
+    let after = world.demand();
+    assert_eq!(after.bundles[0].order.id, demand.bundles[1].order.id);
+}
+
+#[test]
+fn an_anchor_that_leaves_the_chain_is_chosen_again() {
+    let mut world = anchored(16);
+    for name in 1..=2 {
+        world.grow(name, 1, vec![]);
+    }
+    for name in 3..=12 {
+        world.grow(name, 0, vec![]);
+    }
+    assert_eq!(world.demand().bundles[0].bundle.blocks.anchor.checkpoint, Checkpoint(8));
+    world.shrink(7);
+    assert_eq!(world.demand().bundles[0].bundle.blocks.anchor.checkpoint, Checkpoint(2));
+    for name in 21..=28 {
+        world.grow(name, 0, vec![]);
+    }
+    let anchor = world.demand().bundles[0].bundle.blocks.anchor;
+    assert_eq!((anchor.checkpoint, anchor.block_hash()), (Checkpoint(8), BlockHash([23; 32])));
 }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use proptest::prelude::*;
+use reprise_model::anchor::AnchorDepth;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::BlockHash;
 use reprise_model::statement::Kind;
@@ -30,6 +31,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         prop_oneof![Just(ReceiptStatus::Unknown), Just(ReceiptStatus::Missing), Just(ReceiptStatus::Stored)];
     let step = prop_oneof![
         8 => (0u8..8).prop_map(Step::Grow),
+        4 => Just(Step::Grow(0)),
         2 => any::<bool>().prop_map(Step::Settle),
         2 => (1usize..6).prop_map(Step::Shrink),
         2 => Just(Step::Return),
@@ -47,10 +49,13 @@ proptest! {
     fn what_is_wanted_is_what_a_plain_computation_wants_after_every_step(
         steps in steps(), batches_max in 1usize..4, deadline_score in 1u64..8, grace in 0u64..4,
         missing: bool, alike in 2u8..40, batch_of in 1u8..5, ways in 1u8..4, parts_max in 2usize..5, limit in prop_oneof![Just(usize::MAX), 0usize..20], often: bool,
+        anchor_depth in proptest::option::of(2u64..24), every in 1u8..4,
     ) {
         let retention = Retention { grace, retained: 5 };
         let mut world = World::joining(batches_max, deadline_score, retention, parts_max);
         (world.alike, world.limit, world.batch_of, world.ways) = (alike, limit, batch_of, ways);
+        world.anchor_depth = anchor_depth.map(AnchorDepth);
+        world.planner.set_anchor_depth(world.anchor_depth);
         world.otherwise = if missing { ReceiptStatus::Missing } else { ReceiptStatus::Unknown };
         let mut name = 0u8;
         let mut floor = Checkpoint(0);
@@ -62,6 +67,7 @@ proptest! {
                 _ if name == 250 => break,
                 Step::Grow(transactions) => {
                     name += 1;
+                    world.anchors = name % every == 0;
                     world.grow(name, transactions, vec![]);
                 }
                 Step::Settle(whole) => {

@@ -133,7 +133,8 @@ impl Fixture {
     fn aggregate(&self) -> (AggregateWitness, Task) {
         let part = |block| PartRef { joined: false, batches: vec![self.reference(block)] };
         let parts: Vec<_> = (0..self.batches.len()).map(part).collect();
-        let witness = self.scheduler.settlement_witness(&parts).unwrap();
+        let witness =
+            self.scheduler.settlement_witness(&parts, &parts.last().unwrap().batches[0].block).unwrap();
         let Witness::Aggregate(inner) = witness.clone() else { panic!("not an aggregate's") };
         let spans: Vec<Span> = inner.parts.iter().map(|part| part.span.clone()).collect();
         let journal = AggregateJournal::over(&Blake3, &spans, Commitment::Unbound).unwrap();
