@@ -537,15 +537,17 @@ impl Planner {
             let Some(wanted) = &oldest.wanted else { return };
             let bundle = wanted.bundle.blocks.clone();
             let highest = depth.highest(bundle.end.block.blue_score, tip);
-            let later = self
-                .anchors
-                .range(Checkpoint(bundle.end.checkpoint.0 + 1)..next.unwrap_or(Checkpoint(u64::MAX)));
-            let later = later.rev().filter_map(|at| self.at(*at)).map(|viewed| viewed.metadata);
-            let anchor =
-                later.into_iter().find(|block| block.block.blue_score <= highest).unwrap_or(bundle.end);
+            let is_stale = |anchor: &BatchMetadata| depth.is_stale(anchor.block.blue_score, tip);
+            let end = next.unwrap_or(Checkpoint(u64::MAX));
+            let later = self.anchors.range(Checkpoint(bundle.end.checkpoint.0 + 1)..end).rev();
+            let mut later = later.filter_map(|at| self.at(*at)).map(|viewed| viewed.metadata).peekable();
+            // Where the lane has gone on, the last block before that is the last resort.
+            let last = later.peek().copied().filter(|_| next.is_some()).unwrap_or(bundle.end);
+            let anchor = later.find(|block| block.block.blue_score <= highest).unwrap_or(bundle.end);
+            let anchor = if is_stale(&anchor) { last } else { anchor };
             let mut blocks: Vec<_> =
                 bundle.blocks.iter().filter_map(|block| self.planned.get(block)).cloned().collect();
-            let taken = window.bundles.get(1).filter(|_| depth.is_stale(anchor.block.blue_score, tip));
+            let taken = window.bundles.get(1).filter(|_| is_stale(&anchor));
             let taken = taken.and_then(|next| Some((next.wanted.clone()?, next.end, next.closed_by)));
             let (anchor, taken) = match taken {
                 None if anchor == bundle.anchor => return,

@@ -16,7 +16,9 @@ use reprise_model::journal::{Commitment, Outcome, SpanJournal, TransactionJourna
 use reprise_model::lane::{Activity, LaneError, LaneScheme, Own, Step, WorkloadHasher};
 use reprise_model::order::{BatchRef, Order, PartRef, Rank, Work};
 use reprise_model::profile::{ProofProfile, SealKind};
-use reprise_model::scheduled::{ProvedBy, ScheduledBatch, ScheduledBlock, ScheduledTransaction};
+use reprise_model::scheduled::{
+    BundleBlocks, ProvedBy, ScheduledBatch, ScheduledBlock, ScheduledTransaction,
+};
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
 use reprise_model::transaction::Accepted;
 use reprise_planner::bundle::{BundleRule, Candidate};
@@ -350,14 +352,18 @@ impl World {
     fn anchor(&self, bundles: &[Vec<Candidate>], open: &[Candidate], score: u64) -> Option<BatchMetadata> {
         let (depth, last) = (self.anchor_depth?, bundles.first()?.last()?.metadata);
         let next = bundles.get(1).map_or(open.first(), |next| next.first());
-        let next = next.map_or(Checkpoint(u64::MAX), |next| next.metadata.checkpoint);
+        let end = next.map_or(Checkpoint(u64::MAX), |next| next.metadata.checkpoint);
+        let later = self.view.iter().filter(|(_, block)| block.is_anchor).map(|(added, _)| added.metadata);
+        let later: Vec<_> =
+            later.filter(|it| it.checkpoint > last.checkpoint && it.checkpoint < end).collect();
         let highest = depth.highest(last.block.blue_score, score);
-        let blocks = self.view.iter().rev().filter(|(added, block)| {
-            let metadata = added.metadata;
-            let between = metadata.checkpoint > last.checkpoint && metadata.checkpoint < next;
-            between && block.is_anchor && metadata.block.blue_score <= highest
-        });
-        Some(blocks.map(|(added, _)| added.metadata).next().unwrap_or(last))
+        let anchor = later.iter().rfind(|block| block.block.blue_score <= highest);
+        let anchor = *anchor.unwrap_or(&last);
+        match (depth.is_stale(anchor.block.blue_score, score), next) {
+            (true, Some(_)) => Some(*later.last().unwrap_or(&last)),
+            (true, None) => Some(last),
+            (false, _) => Some(anchor),
+        }
     }
 
     /// The specification: all of the demand, computed anew from the view. Only the orders themselves are the
@@ -413,7 +419,13 @@ impl World {
             let found = self.planner.bundles().find(|wanted| {
                 (&wanted.bundle.blocks.blocks, wanted.bundle.blocks.anchor) == (&blocks, anchor)
             });
-            let wanted = found.cloned().unwrap();
+            let wanted = found.cloned().unwrap_or_else(|| {
+                let of =
+                    |blocks: &BundleBlocks| (blocks.start, blocks.end.checkpoint, blocks.anchor.checkpoint);
+                let all: Vec<_> = self.planner.bundles().map(|wanted| of(&wanted.bundle.blocks)).collect();
+                let expected = (bundle[0].metadata.checkpoint, last.checkpoint, anchor.checkpoint);
+                panic!("{expected:?} is not among {all:?}")
+            });
             assert_eq!(
                 wanted.bundle.journal.commitment,
                 Commitment::Bound(anchor.block.sequencing_commitment)
