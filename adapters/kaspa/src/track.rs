@@ -27,7 +27,7 @@ use reprise_kaspa_lane::tip;
 use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot};
 use reprise_model::digest::{BlockHash, Digest};
 use reprise_model::lane::Activity;
-use reprise_model::transaction::{Accepted, LaneTransaction};
+use reprise_model::transaction::Accepted;
 use std::collections::{BTreeSet, VecDeque};
 
 use crate::lane_proof::{LaneEntry, LaneProof, Opening, of_parent};
@@ -407,10 +407,7 @@ pub fn next_entry(key: &Digest, reference: Digest, block: &ChainBlock) -> LaneEn
     let mut activity = Activity::default();
     for transaction in &block.accepted {
         // Kaspa's tip names a transaction by its id, and takes no facts.
-        let LaneTransaction { merge_index, version, .. } = *transaction;
-        let (rest, payload) = (transaction.rest_digest(), transaction.payload_digest());
-        let accepted = Accepted { merge_index, version, rest, payload, digest: Digest::ZERO };
-        tip::accept(&mut activity, &accepted);
+        tip::accept(&mut activity, &Accepted::named(transaction, Digest::ZERO));
     }
     LaneEntry { tip: tip::next(key, &reference, &context, &activity), blue_score: context.blue_score }
 }

@@ -279,9 +279,14 @@ pub struct Accepted {
 impl Accepted {
     /// A transaction with its facts.
     pub fn of(hasher: &dyn Hasher, transaction: &LaneTransaction, facts: &TransactionFacts) -> Self {
+        Self::named(transaction, transaction.digest(hasher, facts))
+    }
+
+    /// A transaction whose digest is known.
+    pub fn named(transaction: &LaneTransaction, digest: Digest) -> Self {
         let LaneTransaction { merge_index, version, .. } = *transaction;
         let (rest, payload) = (transaction.rest_digest(), transaction.payload_digest());
-        Self { merge_index, version, rest, payload, digest: transaction.digest(hasher, facts) }
+        Self { merge_index, version, rest, payload, digest }
     }
 
     /// The L1's id.

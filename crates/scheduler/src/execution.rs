@@ -201,7 +201,7 @@ impl Rules<'_> {
             for (accepted, scheduled) in
                 block.accepted[range.clone()].iter().zip(&transactions[range.clone()])
             {
-                open.accept(self.hasher, &accepted_as(accepted, scheduled))?;
+                open.accept(self.hasher, &Accepted::named(accepted, scheduled.journal.transaction))?;
             }
             let (root_before, closes) = (state.root(), at + 1 == ranges.len());
             // The state after the block is known: only the ones between its batches are made.
@@ -247,17 +247,6 @@ impl Division {
         };
         let weights: Vec<Weight> = accepted.iter().zip(transactions).map(weight).collect();
         self.limits.divide(&weights)
-    }
-}
-
-/// A transaction by its digests, of which execution has computed one.
-pub(crate) fn accepted_as(transaction: &LaneTransaction, scheduled: &ScheduledTransaction) -> Accepted {
-    Accepted {
-        merge_index: transaction.merge_index,
-        version: transaction.version,
-        rest: transaction.rest_digest(),
-        payload: transaction.payload_digest(),
-        digest: scheduled.journal.transaction,
     }
 }
 

@@ -14,11 +14,12 @@ use reprise_model::lane::{LaneError, OpenBlock, WorkloadHasher};
 use reprise_model::order::{BatchRef, PartRef};
 use reprise_model::processor::Processor;
 use reprise_model::scheduled::{ProvedBy, ScheduledBlock, ScheduledTransaction};
+use reprise_model::transaction::Accepted;
 use reprise_model::witness::{
     AggregateEnd, AggregateWitness, BatchWitness, Handling, Part, TransactionWitness, Witness,
 };
 
-use crate::execution::{self, Before, Division, ExecutionError, Rules};
+use crate::execution::{Before, Division, ExecutionError, Rules};
 use crate::record::{BatchRecord, RecordLog};
 use crate::tree::StateTree;
 
@@ -214,7 +215,7 @@ impl Scheduler {
         let accepted = accepted.iter().zip(&scheduled.transactions);
         let mut open = OpenBlock::new(scheduled.metadata.block.context());
         for (transaction, scheduled) in accepted.clone().take(range.start) {
-            let accepted = execution::accepted_as(transaction, scheduled);
+            let accepted = Accepted::named(transaction, scheduled.journal.transaction);
             open.accept(self.hasher.as_ref(), &accepted).map_err(failed(block))?;
         }
         let before = before.after(writes[..range.start].iter().flatten());
