@@ -40,6 +40,7 @@
 //! [track](crate::track) makes the other checks.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,8 +60,9 @@ use kaspa_rpc_core::{
 use reprise_chain::event::SourceEvent;
 use reprise_chain::recording::{Lane, Recording};
 use reprise_model::anchor::AnchorDepth;
-use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot};
-use reprise_model::digest::{BlockHash, Digest, PinsDigest, TransactionId};
+use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot, ObservedSettlement};
+use reprise_model::digest::{BlockHash, Digest, PinsDigest, StatementId, TransactionId};
+use reprise_model::journal::AggregateJournal;
 use reprise_model::transaction::LaneTransaction;
 
 use crate::client::{Unanswered, unanswered};
@@ -412,13 +414,30 @@ pub struct Follower {
     head: Recording,
     track: Track,
     /// The covenant whose settlements are read, where there is one.
-    covenant: Option<(Hash, Rules)>,
+    covenant: Option<Watched>,
     /// How many blue scores a block must lie below the node's tip to be followed.
     confirmations: u64,
     /// The pruning point that the last header named, and whether it is not reported yet.
     pruning_point: Option<(BlockHash, bool)>,
     /// The rest of the node's last answer.
     page: Option<Page>,
+}
+
+/// A covenant whose settlements are read.
+#[derive(Clone)]
+struct Watched {
+    id: Hash,
+    rules: Rules,
+    statement_of: StatementOf,
+}
+
+/// The statement that an aggregate's proof of this journal proves.
+pub type StatementOf = Arc<dyn Fn(&AggregateJournal) -> StatementId + Send + Sync>;
+
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watched").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 /// The part of an answer that is not taken yet. Its headers are checked.
@@ -530,8 +549,9 @@ impl Follower {
     }
 
     /// Reads the settlements of the lane's covenant under these rules, from now on.
-    pub fn watch(&mut self, rules: Rules) {
-        self.covenant = Some((kaspa_hash(self.head.lane.covenant), rules));
+    pub fn watch(&mut self, rules: Rules, statement_of: StatementOf) {
+        let id = kaspa_hash(self.head.lane.covenant);
+        self.covenant = Some(Watched { id, rules, statement_of });
     }
 
     /// What is followed, as a recording without events.
@@ -881,7 +901,7 @@ impl Follower {
         let mut added = Vec::with_capacity(blocks.len());
         for (PendingBlock { header, answer: answered, .. }, proof) in blocks.iter().zip(proofs) {
             let mut block = chain_block(header, &parent, answered, proof.as_ref(), &self.head.lane)?;
-            if let Some((covenant, rules)) = &self.covenant {
+            if let Some(Watched { id: covenant, rules, statement_of }) = &self.covenant {
                 let accepted = answered.accepted_transactions.iter();
                 if let Some(found) = accepted.clone().find_map(|it| other_pins(it, *covenant, rules)) {
                     let (block, covenant) = (block.metadata.block_hash, digest(*covenant));
@@ -889,8 +909,13 @@ impl Follower {
                     let other = OtherPins { block, covenant, found, expected };
                     return Err(FollowError::OtherPins(Box::new(other)));
                 }
-                block.settlements =
-                    accepted.filter_map(|it| settlement::observed(it, *covenant, rules)).collect();
+                let observed = accepted.filter_map(|it| settlement::observed(it, *covenant, rules));
+                let settlement = |(end_block, journal): (BlockHash, AggregateJournal)| ObservedSettlement {
+                    statement: statement_of(&journal),
+                    journal,
+                    end_block,
+                };
+                block.settlements = observed.map(settlement).collect();
             }
             parent = block.metadata;
             added.push(block);

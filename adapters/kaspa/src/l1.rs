@@ -18,6 +18,7 @@ use reprise_node::l1::{L1, L1Error, OpenL1};
 use reprise_settler::Sink;
 
 use crate::covenant::{NotOwnError, OwnNetwork, Proof, Rules, SealReader, State};
+use crate::follower::StatementOf;
 use crate::live::{LiveError, Options, Prepared, root_of_covenant};
 use crate::names::UnknownNetworkError;
 use crate::settlement::Settling;
@@ -51,6 +52,12 @@ pub enum KaspaError {
     /// The lane tip at the root is unknown.
     #[error("the first block that is followed: {0}; follow the chain from a later block (--from)")]
     Lane(#[from] LaneError),
+    /// The covenant's first state would name no lane tip.
+    #[error(
+        "the lane has no entry in the block that the covenant would be followed from, so that its first settlement could leave \
+         out what the lane accepted before: follow it from the block that accepted its founding, or a later one (--from)"
+    )]
+    NoTip,
     /// The covenant demands another proof than the backend makes.
     #[error(
         "the covenant demands {demanded} proofs of RISC Zero, and this backend's seals are {made}: run with the \
@@ -78,14 +85,15 @@ impl fmt::Debug for KaspaL1 {
 }
 
 impl KaspaL1 {
-    /// Reads the event log of an earlier run in `dir`, or else asks the node. `covenant` describes the settlements.
+    /// Reads the event log of an earlier run in `dir`, or else asks the node. `covenant` describes the settlements, and comes
+    /// with the statements of their proofs.
     /// Without `proof` the covenant demands none, which only a private network allows. With a proof comes the reader of
     /// the backend's seals.
     pub fn connect(
         options: Options,
         payer: Option<Payer>,
         proof: Option<(Proof, SealReader)>,
-        covenant: &Covenant,
+        (covenant, statement_of): (&Covenant, StatementOf),
         dir: Option<&DataDir>,
     ) -> Result<Self, KaspaError> {
         // One event log per pins: another backend or another lane has other pins, and other settlements.
@@ -116,7 +124,7 @@ impl KaspaL1 {
             Ok((proof, _)) if id != Digest::ZERO => Some(Rules::new(covenant.pins, proof)?),
             _ => None,
         };
-        rules.iter().for_each(|rules| prepared.watch(rules.clone()));
+        rules.iter().for_each(|rules| prepared.watch(rules.clone(), statement_of.clone()));
         let config = match (payer, rules) {
             (None, _) => None,
             (Some(_), None) => return Err(proof.err().map_or(KaspaError::NoCovenant, Into::into)),
@@ -124,6 +132,9 @@ impl KaspaL1 {
                 let settling =
                     Settling { params: names::params(network)?, covenant: kaspa_hash(id), rules, key };
                 let first = first(prepared.head().root.lane_proof.as_deref())?;
+                if first.tip == Digest::ZERO {
+                    return Err(KaspaError::NoTip);
+                }
                 let ((proof, seal), prefix) = (proof?, network.into());
                 // Exits are paid from the vault only where deposits go there. Its script trusts the settler, so only a
                 // private network uses it.

@@ -49,7 +49,7 @@ use tokio::sync::watch;
 
 use crate::client::{self, Client, ClientError};
 use crate::covenant::Rules;
-use crate::follower::{Chain, FollowError, Follower, WithTimeout};
+use crate::follower::{Chain, FollowError, Follower, StatementOf, WithTimeout};
 use crate::names;
 use crate::root::{self, First, RootError};
 use crate::track::Track;
@@ -254,8 +254,8 @@ impl Prepared {
     }
 
     /// Reads the settlements of the lane's covenant under these rules.
-    pub fn watch(&mut self, rules: Rules) {
-        self.follower.watch(rules);
+    pub fn watch(&mut self, rules: Rules, statement_of: StatementOf) {
+        self.follower.watch(rules, statement_of);
     }
 
     /// Records the scripts of the accounts that act on the lane here.

@@ -5,6 +5,10 @@
 //! root. Where the covenant has entered its first state, the root is the first block from there whose lane tip gives that
 //! state under these rules. If there is none, the covenant was founded for other programs, another lane or another
 //! deposit script, and no proof made here can settle on it.
+//!
+//! A first state names the lane's tip. Without one (the lane has no entry in the root) the first settlement could begin at any
+//! later entry of the lane, and leave out what the lane accepted before. So founding is a transaction of the lane, and a
+//! covenant without a tip is refused.
 
 use kaspa_consensus_core::Hash;
 use kaspa_rpc_core::RpcChainBlockAcceptedTransactions;
@@ -48,6 +52,15 @@ pub enum RootError {
         covenant: Digest,
         /// The lowest block that the node tells of.
         lowest: BlockHash,
+    },
+    /// Its first state names no lane tip.
+    #[error(
+        "the first state of the covenant {covenant} names no tip of the lane, so that its first settlement could leave out what \
+         the lane accepted before: found another with `reprise found-covenant`, whose founding is a transaction of the lane"
+    )]
+    NoTip {
+        /// The covenant.
+        covenant: Digest,
     },
     /// It was founded for other programs, another lane or another deposit script.
     #[error(
@@ -114,10 +127,12 @@ pub async fn find(
                     }
                     CovenantChange::Moved(scripts) => {
                         for candidate in candidates {
-                            let proof = chain.lane_proof(candidate, lane.key).await?;
-                            let state = first(proof.map(|proof| proof.encode()).as_deref())?;
+                            let state = state_at(chain, lane, candidate, first).await?;
                             if scripts.contains(&rules.script(state)) {
-                                return Ok(candidate);
+                                return match state.tip {
+                                    Digest::ZERO => Err(RootError::NoTip { covenant }),
+                                    _ => Ok(candidate),
+                                };
                             }
                         }
                         return Err(RootError::Foreign { covenant, block: hash });
@@ -134,6 +149,25 @@ pub async fn find(
             tip = hash;
         }
     }
-    // Not in its first state yet: the first settlement enters it, from whichever block it is followed.
-    candidates.first().copied().ok_or(RootError::Unknown { covenant, lowest })
+    // Not in its first state yet: the first settlement enters it, from the first block in which the lane has a tip.
+    if candidates.is_empty() {
+        return Err(RootError::Unknown { covenant, lowest });
+    }
+    for candidate in candidates {
+        if state_at(chain, lane, candidate, first).await?.tip != Digest::ZERO {
+            return Ok(candidate);
+        }
+    }
+    Err(RootError::NoTip { covenant })
+}
+
+/// The first state of a covenant that is followed from a block.
+async fn state_at(
+    chain: &dyn Chain,
+    lane: &Lane,
+    block: BlockHash,
+    first: First<'_>,
+) -> Result<State, RootError> {
+    let proof = chain.lane_proof(block, lane.key).await?;
+    Ok(first(proof.map(|proof| proof.encode()).as_deref())?)
 }

@@ -19,7 +19,7 @@ use kaspa_consensus_core::constants::TX_VERSION_TOCCATA;
 use kaspa_consensus_core::hashing::covenant_id::covenant_id;
 use kaspa_consensus_core::hashing::sighash::SigHashReusedValuesUnsync;
 use kaspa_consensus_core::mass::{ComputeBudget, Mass, MassCalculator, ScriptUnits};
-use kaspa_consensus_core::subnets::SUBNETWORK_ID_NATIVE;
+use kaspa_consensus_core::subnets::{SUBNETWORK_ID_NATIVE, SubnetworkId};
 use kaspa_consensus_core::tx::{
     CovenantBinding, PopulatedTransaction, ScriptPublicKey, Transaction, TransactionInput, TransactionOutput,
     UtxoEntry,
@@ -33,7 +33,7 @@ use kaspa_txscript::{
 };
 use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::{BlockHash, Digest, PinsDigest};
-use reprise_model::journal::Transition;
+use reprise_model::journal::{AggregateJournal, Transition};
 
 use crate::claim::{self, ClaimStep, RemainingExits};
 use crate::coin::{Coin, FEERATE_MIN, Funding};
@@ -133,6 +133,8 @@ pub struct Settling {
     pub key: Key,
 }
 
+const NATIVE: SubnetworkId = SUBNETWORK_ID_NATIVE;
+
 /// A transaction without its funding: fee, change and signatures.
 struct Draft {
     /// Input 0, and the script that spends it: `None` where the key's signature does.
@@ -141,13 +143,18 @@ struct Draft {
     others: Vec<(Coin, Vec<u8>)>,
     outputs: Vec<TransactionOutput>,
     payload: Vec<u8>,
+    subnetwork: SubnetworkId,
 }
 
 impl Settling {
-    /// A transaction that founds a covenant of `value` with one of `coins`, and the covenant's id.
+    /// A transaction on the lane that founds a covenant of `value` with one of `coins`, and the covenant's id.
+    ///
+    /// The lane has a tip then in the block that accepts it: the first state names it, so that no settlement can leave out what
+    /// the lane accepts from there on.
     pub fn found_covenant(
         params: &Params,
         key: &Key,
+        lane: SubnetworkId,
         value: u64,
         funding: Funding<'_>,
     ) -> Result<(Transaction, Hash), BuildError> {
@@ -163,7 +170,8 @@ impl Settling {
         let mut output = TransactionOutput::new(value, key.script());
         let id = covenant_id(first.outpoint, std::iter::once((0, &output)));
         output.covenant = Some(CovenantBinding::new(0, id));
-        let draft = Draft { first: None, others: vec![], outputs: vec![output], payload: vec![] };
+        let (outputs, payload, subnetwork) = (vec![output], vec![], lane);
+        let draft = Draft { first: None, others: vec![], outputs, payload, subnetwork };
         let funding = Funding { coins: std::slice::from_ref(first), ..funding };
         let transaction = complete(params, key, &draft, funding, None)?;
         Ok((transaction, id))
@@ -178,7 +186,13 @@ impl Settling {
     ) -> Result<Transaction, BuildError> {
         let output = self.continuation(founded.entry.amount, state);
         let founded = Some((founded, None));
-        let draft = Draft { first: founded, others: vec![], outputs: vec![output], payload: vec![] };
+        let draft = Draft {
+            first: founded,
+            others: vec![],
+            outputs: vec![output],
+            payload: vec![],
+            subnetwork: NATIVE,
+        };
         complete(&self.params, &self.key, &draft, funding, None)
     }
 
@@ -204,7 +218,8 @@ impl Settling {
         let opened = pay_to_script_hash_signature_script(payout.redeem, vec![])?;
         let others = payout.coins.into_iter().map(|coin| (coin, opened.clone())).collect();
         let payload = payload::encode(settlement);
-        let draft = Draft { first: Some((covenant, Some(script))), others, outputs, payload };
+        let draft =
+            Draft { first: Some((covenant, Some(script))), others, outputs, payload, subnetwork: NATIVE };
         complete(&self.params, &self.key, &draft, funding, Some(&end))
     }
 
@@ -243,7 +258,13 @@ impl Settling {
                 outputs.push(TransactionOutput::new(largest, self.key.script()));
             }
         }
-        let draft = Draft { first: Some((claim, Some(script))), others, outputs, payload: vec![] };
+        let draft = Draft {
+            first: Some((claim, Some(script))),
+            others,
+            outputs,
+            payload: vec![],
+            subnetwork: NATIVE,
+        };
         complete(&self.params, &self.key, &draft, funding, None)
     }
 
@@ -258,7 +279,7 @@ impl Settling {
         complete(
             &self.params,
             &self.key,
-            &Draft { first, others, outputs: vec![output], payload: vec![] },
+            &Draft { first, others, outputs: vec![output], payload: vec![], subnetwork: NATIVE },
             funding,
             None,
         )
@@ -281,14 +302,14 @@ impl Settling {
     }
 }
 
-/// The settlement in an accepted transaction, if it settles the covenant under these rules.
+/// The end block and the journal of an accepted transaction, if it settles the covenant under these rules.
 pub fn observed(
     transaction: &RpcOptionalTransaction,
     covenant: Hash,
     rules: &Rules,
-) -> Option<ObservedSettlement> {
+) -> Option<(BlockHash, AggregateJournal)> {
     let settlement = payload::parse(transaction.payload.as_ref()?)?;
-    let transition = &settlement.journal.transition;
+    let transition = &settlement.1.transition;
     let spends = transaction.inputs.iter().any(|input| {
         let entry = input.verbose_data.as_ref().and_then(|data| data.utxo_entry.as_ref());
         entry.is_some_and(|entry| {
@@ -304,8 +325,8 @@ pub fn observed(
 /// The pins of an accepted transaction that settles the covenant, where they are others than the rules'. Consensus ran
 /// the covenant's own rules over them.
 pub fn other_pins(transaction: &RpcOptionalTransaction, covenant: Hash, rules: &Rules) -> Option<PinsDigest> {
-    let settlement = payload::parse(transaction.payload.as_ref()?)?;
-    let pins = settlement.journal.transition.pins;
+    let (_, journal) = payload::parse(transaction.payload.as_ref()?)?;
+    let pins = journal.transition.pins;
     (spends(transaction, covenant) && pins != rules.pins()).then_some(pins)
 }
 
@@ -397,8 +418,8 @@ fn attempt(
     outputs.push(TransactionOutput::new(held - paid - fee, key.script()));
     let inputs = spent.iter().map(input).collect();
     let payload = draft.payload.clone();
-    let mut transaction =
-        Transaction::new(TX_VERSION_TOCCATA, inputs, outputs, 0, SUBNETWORK_ID_NATIVE, 0, payload);
+    let subnetwork = draft.subnetwork;
+    let mut transaction = Transaction::new(TX_VERSION_TOCCATA, inputs, outputs, 0, subnetwork, 0, payload);
     let entries: Vec<UtxoEntry> = spent.iter().map(|coin| coin.entry.clone()).collect();
     if let Some(script) = script {
         transaction.inputs[0].signature_script = script.clone();

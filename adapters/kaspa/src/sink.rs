@@ -40,6 +40,7 @@ use kaspa_addresses::Prefix;
 use kaspa_consensus_core::Hash;
 use kaspa_consensus_core::config::params::Params;
 use kaspa_consensus_core::network::NetworkId;
+use kaspa_consensus_core::subnets::SubnetworkId;
 use kaspa_consensus_core::tx::ScriptPublicKey;
 use kaspa_rpc_core::RpcTransaction;
 use kaspa_rpc_core::api::rpc::RpcApi;
@@ -610,15 +611,16 @@ impl SettleLoop {
     }
 }
 
-/// Founds a covenant of `value` sompi on the node's network, paid by `key`. Returns its id once the transaction is sent.
+/// Founds a covenant of `value` sompi on a lane of the node's network, paid by `key`. Returns its id once the transaction is
+/// sent.
 ///
 /// Without `proof` only on a private network: elsewhere nothing could settle it, and the value would be lost.
 pub fn found_covenant(
     url: &str,
     key: &Key,
     proof: Option<&Proof>,
-    value: u64,
-    fee_max: u64,
+    lane: [u8; 20],
+    (value, fee_max): (u64, u64),
 ) -> Result<Digest, SinkError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.map_err(SinkError::Thread)?.block_on(async {
@@ -632,7 +634,8 @@ pub fn found_covenant(
         let coins = coins(rpc, &params, key, info.network_id.into()).await?;
         let fees = Fees { feerate: feerate(rpc).await?, fee_max };
         let funding = Funding { coins: &coins, fees };
-        let (transaction, covenant) = Settling::found_covenant(&params, key, value, funding)?;
+        let (transaction, covenant) =
+            Settling::found_covenant(&params, key, SubnetworkId::from_bytes(lane), value, funding)?;
         send(rpc, &transaction).await?;
         Ok(digest(covenant))
     })

@@ -8,6 +8,7 @@ pub(crate) use without::{claims, examined, found, l1, record};
 #[cfg(feature = "kaspa")]
 mod with {
     use std::fmt::Display;
+    use std::sync::Arc;
     use std::sync::atomic::Ordering;
     use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ mod with {
     use reprise_kaspa::client::parse_url;
     use reprise_kaspa::covenant::{OwnNetwork, Proof, Rules, SealReader, State};
     use reprise_kaspa::doctor::{self, Position};
+    use reprise_kaspa::follower::StatementOf;
     use reprise_kaspa::key::Key;
     use reprise_kaspa::l1::{KaspaL1, Payer};
     use reprise_kaspa::live::{LiveL1, Options, WRONG_ANSWERS_MAX};
@@ -130,7 +132,8 @@ mod with {
         let Followed { options, proof, workload } = followed(settings, chosen)?;
         let options = Options { until_idle, ..options };
         let payer = key(settings)?.map(|key| Payer { key, fee_max: settings.covenant.fee_max });
-        let l1 = KaspaL1::connect(options, payer, proof, &workload.covenant(), Some(dir));
+        let covenant = (&workload.covenant(), Arc::new(workload.statement_of()) as StatementOf);
+        let l1 = KaspaL1::connect(options, payer, proof, covenant, Some(dir));
         Ok(Box::new(l1.map_err(|e| Failure::Other(e.to_string()))?))
     }
 
@@ -293,8 +296,9 @@ mod with {
                 "founding a covenant takes a key that pays: give --key-file, or set REPRISE_KASPA_KEY",
             )
         })?;
-        let covenant =
-            sink::found_covenant(&url, &key, proof.as_ref(), what.value, settings.covenant.fee_max);
+        let lane = read(settings, "lane", names::subnetwork(&settings.l1.lane))?;
+        let paid = (what.value, settings.covenant.fee_max);
+        let covenant = sink::found_covenant(&url, &key, proof.as_ref(), lane, paid);
         let covenant = covenant.map_err(|e| Failure::Other(e.to_string()))?.to_hex();
         match json {
             true => println!("{}", json!({ "covenant": covenant })),

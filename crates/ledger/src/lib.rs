@@ -1,4 +1,4 @@
-//! The ledger: accounts, transfers, deposits and exits. The default workload, and an example of one.
+//! The ledger: accounts, transfers, deposits and exits. It is the default workload and the example of one.
 //!
 //! This page is the specification that every program of the workload follows, native or proved.
 //!
@@ -19,36 +19,55 @@
 //! | action | declares | effect on success |
 //! |---|---|---|
 //! | 1 transfer | authority, counterparty | moves `amount`, raises the authority's nonce by one |
-//! | 2 exit | authority | burns `amount`, raises the nonce, withdraws to the counterparty |
+//! | 2 exit | authority | burns `amount`, raises the nonce, withdraws to the [counterparty](self#exits) |
 //! | 3 deposit | counterparty | credits what the transaction's outputs pay to the deposit script |
 //!
-//! It is well-formed where length, magic, action and reserved words are these, the counterparty is not
-//! [`NOBODY`], a transfer's is not the authority, and an exit's amount is not 0.
+//! A message is well-formed where its length, magic, action and reserved words are these, the counterparty is not [`NOBODY`],
+//! the counterparty of a transfer is not the authority, and the amount of an exit is not 0.
 //!
 //! # Deposits
 //!
-//! **A transaction whose outputs pay the deposit script is a deposit, whatever its message asks for.** It credits the
-//! counterparty of a well-formed deposit, else the authority: what cannot be credited as asked is the sender's, and no other
-//! action of such a transaction takes place.
+//! **A transaction whose outputs pay the deposit script is a deposit, whatever its message asks for.** If its message is a
+//! well-formed deposit, it credits the counterparty. Otherwise it credits the authority, and does nothing else.
 //!
-//! What is not well-formed and deposits nothing, or asks for a deposit and deposits nothing, is none of the ledger's: it is disposed of, without a proof of its own.
+//! A transaction that deposits nothing is not one of the ledger if its message is not well-formed or asks for a deposit. It is
+//! *disposed of*: it has no effect and no proof of its own.
+//!
+//! # Exits
+//!
+//! The ledger debits an exit at once. The covenant on the L1 decides whom its settlement pays, by the counterparty's 32 bytes:
+//!
+//! | covenant | the 32 bytes are | an exit is paid |
+//! |---|---|---|
+//! | demands a proof | the BLAKE2b hash of a redeem script | to the pay-to-script-hash output with this script hash |
+//! | demands no proof (simnet, devnet) | the [account](reprise_model::transaction::account_of) of a script | to this script, as far as a lane transaction has shown it |
+//!
+//! **Where the covenant demands a proof, the counterparty of an exit is not a ledger account.** An exit to an account could never
+//! be spent: nobody knows a redeem script with that hash. The owner of a public key can use the hash of the redeem script `<key> OpCheckSig`.
+//! Where the covenant demands no proof, the settler pays, and an exit to a script that it does not know stays in the vault.
+//!
+//! **An exit of less than 0.2 KAS (20,000,000 sompi) is debited and never paid.** Kaspa's storage mass forbids so small an
+//! output. The ledger does not check this, so a wallet must.
 //!
 //! # Checks
 //!
-//! In this order, the first that fails being the outcome: the nonce is the authority's ([`BAD_NONCE`]; not for deposits); the
-//! amount is no more than its balance ([`OVERDRAFT`]; not for deposits); the credited balance fits a `u64` ([`OVERFLOW`]; not for
-//! exits. There are not so many coins).
+//! The ledger checks in this order. The first check that fails is the outcome.
+//!
+//! | check | else | not for |
+//! |---|---|---|
+//! | the nonce is the authority's | [`BAD_NONCE`] | deposits |
+//! | the amount is at most the authority's balance | [`OVERDRAFT`] | deposits |
+//! | the credited balance fits a `u64` (there are not so many coins) | [`OVERFLOW`] | exits |
 //!
 //! # Authority
 //!
-//! The account of the script that the L1 transaction's first input spends, where the transaction shows it:
-//! [`transaction`](reprise_model::transaction) says how. The account of one that does not is
-//! [`NOBODY`]'s, for which anybody can act; nothing is sent there but by a depositor who shows
-//! nothing.
+//! The authority of a transaction is the account of the script that its first input spends, where the transaction
+//! [shows](reprise_model::transaction#authority) this script. Otherwise it is the account [`NOBODY`], for which anybody can
+//! act. Only the deposit of a transaction that does not show its script is credited there.
 //!
 //! # Native and proved
 //!
-//! This crate is `no_std`: [`Ledger`] is the semantics, for a guest and for a node alike.
+//! This crate is `no_std`. A guest and a node execute the same semantics, [`Ledger`].
 #![no_std]
 
 extern crate alloc;
@@ -65,11 +84,11 @@ use reprise_model::transaction::{NOBODY, TransactionFacts};
 /// The first word of every message: `LDG1`.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"LDG1");
 
-/// The nonce is not the account's.
+/// The message's nonce is not the authority's.
 pub const BAD_NONCE: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD);
-/// The amount is more than the balance.
+/// The amount is more than the authority's balance.
 pub const OVERDRAFT: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 1);
-/// The credited balance would not fit.
+/// The credited balance would not fit a `u64`.
 pub const OVERFLOW: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 2);
 
 /// What a payload asks for.
@@ -77,9 +96,9 @@ pub const OVERFLOW: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 2);
 pub enum Action {
     /// Move `amount` from the authority to the counterparty.
     Transfer,
-    /// Burn `amount` of the authority's and withdraw it to the counterparty, a script's account on the L1.
+    /// Burn `amount` of the authority's balance and withdraw it on the L1 to the [counterparty](self#exits).
     Exit,
-    /// Credit the counterparty with what this transaction deposits.
+    /// Credit the counterparty with what the transaction's outputs pay to the deposit script.
     Deposit,
 }
 
@@ -92,12 +111,12 @@ pub struct Payload {
     pub nonce: u64,
     /// In sompi; ignored by deposits.
     pub amount: u64,
-    /// The other account.
+    /// The other account; of an exit, the [32 bytes](self#exits) that say whom the L1 pays.
     pub counterparty: ResourceId,
 }
 
 impl Payload {
-    /// The 64 bytes.
+    /// Encodes the payload, in 64 bytes.
     pub fn encode(&self) -> Vec<u8> {
         let action = match self.action {
             Action::Transfer => 1,
@@ -129,7 +148,7 @@ impl Payload {
         })
     }
 
-    /// What a transaction with this message and these facts does; `None` where it is none of the ledger's.
+    /// What a transaction with this message and these facts does; `None` where the transaction is not one of the ledger.
     fn of(message: &[u8], facts: &TransactionFacts) -> Option<Self> {
         let well_formed = |payload: &Self| match payload.action {
             Action::Transfer => payload.counterparty != facts.authority,
@@ -138,7 +157,7 @@ impl Payload {
         };
         let asked = Self::decode(message).filter(|it| it.counterparty != NOBODY && well_formed(it));
         match facts.deposit {
-            // A deposit that deposits nothing is none.
+            // A message that asks for a deposit is nothing without one.
             0 => asked.filter(|payload| payload.action != Action::Deposit),
             _ => Some(asked.filter(|payload| payload.action == Action::Deposit).unwrap_or(Self {
                 action: Action::Deposit,
@@ -155,12 +174,12 @@ impl Payload {
 pub struct Account {
     /// In sompi.
     pub balance: u64,
-    /// How many transfers and exits it has authorised.
+    /// How many transfers and exits the account has authorised.
     pub nonce: u64,
 }
 
 impl Account {
-    /// The cell of the value.
+    /// Encodes the value, in one cell.
     pub fn cells(&self) -> Vec<Cell> {
         let ([b0, b1], [n0, n1]) = (cell::words(self.balance), cell::words(self.nonce));
         vec![[b0, b1, n0, n1, 0, 0, 0, 0]]
@@ -172,7 +191,7 @@ impl Account {
         Some(Self { balance: cell::to_u64(body, 0), nonce: cell::to_u64(body, 2) })
     }
 
-    /// The account of an id. Every value in the state was written here, and reads.
+    /// The account of an id. Only this crate writes values to the state, so every value can be read.
     fn read(view: &ResourceView<'_>, id: &ResourceId) -> Result<Self, Outcome> {
         let value = view.read(id).map_err(|_| Outcome::UNDECLARED_ACCESS)?;
         Ok(value.and_then(Self::from_cells).unwrap_or_default())

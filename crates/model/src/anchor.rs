@@ -1,17 +1,18 @@
 //! Anchors: the block in whose sequencing commitment a settlement opens the lane.
 //!
-//! A settlement can be anchored in its last block, and in any later one up to the next that accepts something of the lane: the tip is the
-//! same in all of them. An L1 answers for a block's commitment only up to a [depth](AnchorDepth). So a settlement that does not come
-//! in time is anchored anew. These are the rules of that, functions of blue scores alone, so that a replay decides alike.
+//! A settlement can be anchored in its last block and in the empty blocks directly after it, because the lane tip is the same in
+//! all of them. (An *empty* block accepts nothing of the lane.) An L1 confirms a block's commitment only up to a
+//! [depth](AnchorDepth), so a settlement that is late is anchored anew, in a later block. The rules are functions of blue scores
+//! alone, so a replay takes the same decisions.
 //!
 //! | part of the depth | what for |
 //! |---|---|
-//! | 1/16 | an empty block's lane proof is kept once in so many |
-//! | 1/8 | an anchor lies at least so far below the tip when it is chosen anew |
-//! | 1/2 | each time the tip has gone on by so much, an anchor is chosen anew |
-//! | 3/4 | an anchor below that is too deep to be counted on |
+//! | 1/16 | the lane proof of one empty block in each such interval is kept |
+//! | 1/8 | an anchor that is chosen anew lies at least this far below the tip |
+//! | 1/2 | each time the tip has risen by this much, an anchor is chosen anew |
+//! | 3/4 | an anchor deeper than this is *stale*: the L1 may refuse it soon |
 
-/// How many blue scores below the spender's parent an L1 answers for a block's commitment.
+/// How many blue scores below the parent of the spending block an L1 still confirms a block's commitment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AnchorDepth(pub u64);
 
@@ -22,7 +23,7 @@ impl AnchorDepth {
         parent / step < block / step
     }
 
-    /// The highest blue score of an anchor for a settlement whose last block has the score `last`.
+    /// The highest blue score that the anchor of a settlement may have, whose last block has the score `last`.
     pub fn highest(self, last: u64, tip: u64) -> u64 {
         let every = (self.0 / 2).max(1);
         match tip.saturating_sub(last) / every {
@@ -31,12 +32,12 @@ impl AnchorDepth {
         }
     }
 
-    /// Whether the L1 may refuse an anchor of this score soon, or does.
+    /// Whether the L1 refuses an anchor of this score, or may refuse it soon.
     pub fn is_stale(self, anchor: u64, tip: u64) -> bool {
         tip.saturating_sub(anchor) > self.0 - self.0 / 4
     }
 
-    /// Whether the L1 refuses it.
+    /// Whether the L1 refuses an anchor of this score.
     pub fn is_exceeded(self, anchor: u64, tip: u64) -> bool {
         tip.saturating_sub(anchor) > self.0
     }

@@ -1,5 +1,5 @@
-//! Artifacts: what leaves the pipeline, each published only after its receipt is durable. They carry no
-//! storage types, so whoever receives one compiles without the store.
+//! Artifacts: what the pipeline publishes. It publishes each only after its receipt is durable. Artifacts hold no
+//! storage types, so a crate that receives them compiles without the store.
 
 use alloc::vec::Vec;
 
@@ -18,21 +18,21 @@ pub struct AggregatorArtifact {
     pub anchor: BatchMetadata,
     /// What its proof attests.
     pub journal: AggregateJournal,
-    /// What each of its transactions that withdraws anything withdraws, in order.
+    /// The exits of each of its transactions that has any, in order.
     pub exits: Vec<Vec<Exit>>,
     /// The proof.
     pub receipt: Verified<Receipt>,
 }
 
-/// What is submitted to an L1. `R` says what kind of receipt that L1 takes: real sinks take a
-/// [`RealReceipt`](crate::receipt::RealReceipt), into which a fake one does not convert.
+/// What is submitted to an L1. `R` is the kind of receipt that the L1 takes. The sink of a real L1 takes a
+/// [`RealReceipt`](crate::receipt::RealReceipt); a fake receipt does not convert into one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettlementArtifact<R> {
-    /// The block that it settles up to, and is [anchored](crate::anchor) in.
+    /// The block that the settlement is [anchored](crate::anchor) in, and settles up to.
     pub end_block: BlockHash,
     /// What the proof attests.
     pub journal: AggregateJournal,
-    /// What each transaction that withdraws anything withdraws, in order: what the journal's exits are the fold over.
+    /// The exits of each transaction that has any, in order. The journal's exits are the fold over these.
     pub exits: Vec<Vec<Exit>>,
     /// The proof.
     pub receipt: R,

@@ -1,4 +1,4 @@
-//! Chain blocks as the pipeline needs them, and the ids that name them.
+//! Chain blocks, as far as the pipeline needs them, and the ids that name them.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -11,7 +11,7 @@ use crate::journal::AggregateJournal;
 use crate::lane::BlockContext;
 use crate::transaction::LaneTransaction;
 
-/// The id of a block in this node: given once, never reused, kept by a block that returns.
+/// The id of a block in this node. An id is never reused, and a block that a reorg brings back keeps its id.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, BorshSerialize, BorshDeserialize,
 )]
@@ -54,12 +54,12 @@ impl ChainBlockMetadata {
     }
 }
 
-/// The block that a chain is followed from.
+/// The block from which the node follows a chain.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct ChainRoot {
     /// Its header.
     pub metadata: ChainBlockMetadata,
-    /// The proof of the lane in its sequencing commitment, or of the lane's absence, as the L1 encodes it; none
+    /// The proof of the lane in its sequencing commitment, or of the lane's absence, as the L1 encodes it; `None`
     /// where the L1 has no such proofs.
     pub lane_proof: Option<Vec<u8>>,
 }
@@ -71,25 +71,25 @@ pub struct ChainBlock {
     pub metadata: ChainBlockMetadata,
     /// The lane's accepted transactions, by ascending merge index.
     pub accepted: Vec<LaneTransaction>,
-    /// The proof of the lane in the sequencing commitment, as the L1 encodes it. It can be had only while
-    /// the block is canonical, so it travels with the block.
+    /// The proof of the lane in the sequencing commitment, as the L1 encodes it. A node gives it only while
+    /// the block is canonical, so it is read together with the block.
     pub lane_proof: Option<Vec<u8>>,
-    /// The settlements of our covenant that the block accepted, in order.
+    /// The settlements of the followed covenant that the block accepted, in order.
     pub settlements: Vec<ObservedSettlement>,
 }
 
-/// A settlement, as the chain shows it: ours or a competitor's.
+/// A settlement on the chain, submitted by this node or by another settler.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct ObservedSettlement {
     /// The statement whose proof it carried.
     pub statement: StatementId,
     /// What the proof attests.
     pub journal: AggregateJournal,
-    /// The block that it settles up to, and is [anchored](crate::anchor) in.
+    /// The block that the settlement is [anchored](crate::anchor) in, and settles up to.
     pub end_block: BlockHash,
 }
 
-/// A batch's block and position: what the scheduler and everything after it call the block by.
+/// A batch's block and its position. The scheduler and every later stage name the block by this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct BatchMetadata {
     /// The block's id in this node.

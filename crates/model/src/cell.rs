@@ -1,8 +1,8 @@
 //! Cells: the unit in which everything a guest reads or commits is encoded.
 //!
 //! A cell is eight 32-bit little-endian words, 32 bytes. It is one rate block of Poseidon2 over a 64-bit
-//! field (one word a field element), half a block of BLAKE3 and one word of SHA-256's digest, so no proof
-//! system pays for padding, and a program in a VM without bytes can read it.
+//! field (one word a field element), half a block of BLAKE3, and as long as a SHA-256 digest. So no proof
+//! system pays for padding, and a program in a VM without byte access can read it.
 //!
 //! | value | words | order |
 //! |---|---|---|
@@ -26,12 +26,12 @@ pub fn digest(value: impl AsRef<[u8; 32]>) -> Cell {
     cell
 }
 
-/// The low and high word of a `u64`.
+/// The low and the high word of a `u64`.
 pub fn words(value: u64) -> [u32; 2] {
     [value as u32, (value >> 32) as u32]
 }
 
-/// The digest a cell holds.
+/// The digest that a cell holds.
 pub fn to_digest(cell: &Cell) -> Digest {
     let mut bytes = [0; 32];
     for (chunk, word) in bytes.chunks_exact_mut(4).zip(cell) {
@@ -45,7 +45,7 @@ pub fn to_u64(cell: &Cell, at: usize) -> u64 {
     u64::from(cell[at]) | u64::from(cell[at + 1]) << 32
 }
 
-/// Bytes as cells, the last one padded with zeros. The length is not encoded: the caller commits to it.
+/// Bytes as cells, the last one padded with zeros. The cells do not encode the length: the caller commits to it.
 pub fn of_bytes(bytes: &[u8]) -> Vec<Cell> {
     let whole = bytes.chunks(32).map(|chunk| {
         let mut padded = [0; 32];

@@ -1,7 +1,7 @@
-//! Coordinates: where a statement is used. An index for pruning, resuming and diagnosis; never an identity.
+//! Coordinates: where a statement is used. They are an index for pruning, resuming and diagnosis, and never an identity.
 //!
-//! The key of a coordinate begins with its [`Prefix`], the checkpoint in big-endian, so that one range of
-//! keys holds everything of the checkpoints below a floor, over all forks, kinds and programs.
+//! The key of a coordinate begins with its [`Prefix`], the checkpoint in big-endian. So one range of keys holds
+//! all coordinates of the checkpoints below a floor, over all forks, kinds and programs.
 
 use alloc::vec::Vec;
 
@@ -10,7 +10,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use crate::digest::{BlockHash, Digest, PinsDigest, ProfileId, ProgramId};
 use crate::statement::Kind;
 
-/// A batch's position: the height on the followed chain, equal on competing forks.
+/// A batch's position: its block's height on the followed chain. Blocks of competing forks can have the same one.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, BorshSerialize, BorshDeserialize,
 )]
@@ -32,20 +32,20 @@ impl From<Checkpoint> for Prefix {
     }
 }
 
-/// The place within its block of what a coordinate names.
+/// The place of a statement within the block of its coordinate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
 pub enum Position {
     /// A transaction, by its merge index in the block that accepted it.
     Transaction {
-        /// Counts all accepted transactions of the block, the lane's or not.
+        /// The index counts all accepted transactions of the block, also those of other lanes.
         merge_index: u32,
     },
     /// A batch of the block, by the merge index of its first transaction.
     Batch {
-        /// Counts as a transaction's does.
+        /// The merge index of its first transaction.
         first: u32,
     },
-    /// Batches joined to be joined again, the last of them in the block.
+    /// Joined batches that are joined again, the last of them in the block.
     Join {
         /// The checkpoint of its first batch.
         start: Checkpoint,
@@ -53,11 +53,11 @@ pub enum Position {
         first: u32,
         /// The merge index of the first transaction of its last batch.
         last: u32,
-        /// How many joins lie inside each other, this one included.
+        /// How deep joins are nested in it, this one included.
         height: u8,
     },
-    /// An aggregate to be settled, that ends with the block. Sibling blocks can share a commitment, so the block's hash
-    /// stays part of the key.
+    /// An aggregate that is settled and ends with the block. Sibling blocks can share a commitment, so the block's hash
+    /// is part of the key too.
     Settlement {
         /// Its first checkpoint.
         start: Checkpoint,
@@ -67,7 +67,7 @@ pub enum Position {
 }
 
 impl Position {
-    /// The kind of statement that is used at such a place.
+    /// The kind of the statement that is used at this place.
     pub fn kind(&self) -> Kind {
         match self {
             Self::Transaction { .. } => Kind::Transaction,
@@ -76,7 +76,7 @@ impl Position {
         }
     }
 
-    /// What tells it from the others in a key.
+    /// The byte that tells the kinds of place apart in a key.
     fn tag(&self) -> u8 {
         match self {
             Self::Transaction { .. } => 0,
@@ -90,17 +90,17 @@ impl Position {
 /// Where a statement is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
 pub struct Coordinate {
-    /// The batch's position; for an aggregate, that of its last batch, by which it is pruned.
+    /// The batch's position; for an aggregate, the position of its last batch. Pruning goes by it.
     pub checkpoint: Checkpoint,
-    /// The block; for an aggregate, its last.
+    /// The block; for an aggregate, its last block.
     pub block_hash: BlockHash,
     /// Where in the block.
     pub position: Position,
-    /// The program that is to prove it.
+    /// The program that proves the statement.
     pub program: ProgramId,
-    /// How it is to be proved.
+    /// The profile that it is proved under.
     pub profile: ProfileId,
-    /// The pins it is proved under.
+    /// The pins that it is proved under.
     pub pins: PinsDigest,
 }
 
@@ -135,7 +135,7 @@ impl Coordinate {
         key
     }
 
-    /// Reads a key back; `None` where it is not one.
+    /// Reads a key back; `None` where the bytes are not a key.
     pub fn from_key(key: &[u8]) -> Option<Self> {
         if key.len() != Self::KEY_LEN {
             return None;

@@ -1,21 +1,21 @@
 //! 32-byte digests and the typed ids made of them.
 //!
-//! Two ids that could be confused are two types and print differently: `stm:…`, `blk:…`, `img:…`.
+//! Ids of different things have different types and different printed prefixes: `stm:…`, `blk:…`, `img:…`.
 
 use alloc::string::String;
 use core::fmt;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-/// A 32-byte digest of the workload's or the proof system's hash.
+/// A 32-byte digest, by the hash of the workload, of the proof system or of the L1.
 ///
-/// Aligned to a word: a guest on a 32-bit machine moves it by words, which is a third of a batch program's cycles.
+/// It is aligned to a word, so that a guest on a 32-bit machine moves it by words. That saves a third of a batch program's cycles.
 #[repr(align(4))]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, BorshSerialize, BorshDeserialize)]
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
-    /// The digest of nothing: an absent leaf, an empty fold.
+    /// The zero digest. It stands for what is absent: an absent leaf, an empty fold.
     pub const ZERO: Self = Self([0; 32]);
 
     /// Lower-case hexadecimal, 64 characters.
@@ -57,11 +57,11 @@ impl fmt::Display for Digest {
     }
 }
 
-/// A text that is not a digest.
+/// The text is not a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a digest: give 64 hexadecimal characters, with the id's prefix or without")]
 pub struct ParseDigestError {
-    /// What was given.
+    /// The text.
     pub text: String,
 }
 
@@ -79,7 +79,7 @@ macro_rules! id {
                 Digest(self.0)
             }
 
-            /// The first 16 hexadecimal digits, for names of files.
+            /// The first 16 hexadecimal digits, for file names.
             pub fn short(&self) -> alloc::string::String {
                 self.digest().to_hex()[..16].into()
             }
@@ -119,7 +119,7 @@ id!(
     ProgramId, "img"
 );
 id!(
-    /// The identity of a statement and of the receipt that proves it.
+    /// The identity of a statement, and of the receipt that proves it.
     StatementId, "stm"
 );
 id!(
@@ -131,7 +131,7 @@ id!(
     ProfileId, "pro"
 );
 id!(
-    /// The digest of the [`Pins`](crate::journal::Pins) a workload is proved under.
+    /// The digest of the [`Pins`](crate::journal::Pins) that a workload is proved under.
     PinsDigest, "pin"
 );
 id!(
@@ -139,7 +139,7 @@ id!(
     BlockHash, "blk"
 );
 id!(
-    /// The id of an L1 transaction: commits to everything but its signatures.
+    /// The id of an L1 transaction. It commits to everything but the signatures.
     TransactionId, "tx"
 );
 id!(

@@ -1,18 +1,18 @@
 //! The one hash of a workload: of its state leaves and nodes, its journals, its pins and its lane tip.
 //!
-//! Which hash it is belongs to the backend (Poseidon2 for Miden, so that its VM does it natively; BLAKE3
-//! where nothing has to be proved), is chosen in one place, and is part of the pins by the programs' ids.
+//! The backend chooses the hash, in one place: Poseidon2 for Miden, whose VM computes it natively, or BLAKE3
+//! where nothing is proved. The programs' ids commit to the choice, and the pins to the programs' ids.
 
 use crate::cell::{self, Cell};
 use crate::digest::Digest;
 
-/// What is hashed. The domain is part of the hash, so no two kinds of content share a digest.
+/// The kind of content that is hashed. The domain is part of the hash, so no two kinds share a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Domain {
     /// A resource's value.
     Value = 1,
-    /// An accepted lane transaction, by its parts.
+    /// An accepted lane transaction: its head and the digest of its message.
     Transaction = 2,
     /// One step of a block's fold over its lane transactions.
     Activity = 3,
@@ -28,28 +28,28 @@ pub enum Domain {
     Exits = 8,
     /// The message of a lane transaction.
     Message = 9,
-    /// A resource's id, for the place of its slot in the state tree.
+    /// A resource's id, from which the place of its slot in the state tree follows.
     Slot = 10,
     /// The resources in one slot, as a leaf of the state tree.
     Leaf = 11,
-    /// A block of which not every transaction is proved yet.
+    /// A block of which not every lane transaction is proved yet.
     OpenBlock = 12,
 }
 
 /// A collision-resistant hash over cells, with a domain, and its two-to-one compression for trees.
 pub trait Hasher: Send + Sync {
-    /// The hash's name, as printed and as named in a proof profile.
+    /// The name of the hash, as a proof profile and the output give it.
     fn name(&self) -> &'static str;
 
-    /// The digest of `cells` in `domain`. Cost is one permutation a cell.
+    /// The digest of `cells` in `domain`. It costs one permutation a cell.
     fn hash(&self, domain: Domain, cells: &[Cell]) -> Digest;
 
-    /// The parent of two tree nodes. An empty leaf is [`Digest::ZERO`]; an empty subtree is the merge of
-    /// its two empty halves, at every height.
+    /// The parent of two tree nodes. An empty leaf is [`Digest::ZERO`]. An empty subtree is the merge of its two
+    /// empty halves, at every height.
     fn merge(&self, left: &Digest, right: &Digest) -> Digest;
 }
 
-/// BLAKE3, for pipelines whose proofs are mocked and for tests.
+/// BLAKE3, for tests and for pipelines with mock proofs.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Blake3;
 

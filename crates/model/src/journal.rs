@@ -1,7 +1,7 @@
-//! The three journals and the pins: encoded once, so that what a guest commits is what the host expects.
+//! The three journals and the pins. Guest and host share one encoding, so a guest commits what the host expects.
 //!
-//! All are sequences of [cells](crate::cell). A journal's digest is its hash in [`Domain::Journal`]; a proof
-//! system whose public output is short commits the digest, one with a byte stream commits the bytes.
+//! All are sequences of [cells](crate::cell). A journal's digest is its hash in [`Domain::Journal`]. A proof system
+//! whose public output is short commits the digest; one with a byte stream commits the bytes.
 //!
 //! ```text
 //! transaction   version outcome accesses exits 0 0 0 0 | transaction digest
@@ -13,13 +13,13 @@
 //! pins          lane | covenant | deposit script's account | transaction program | batch program | aggregate program
 //! ```
 //!
-//! A *span* goes from position to position: state root, lane tip, and [open block](crate::lane::OpenBlock) where the position lies
-//! within one. A batch commits one, and so does an aggregate that another aggregate joins. An aggregate that settles
-//! begins and ends between blocks, and commits a settlement.
+//! A *span* goes from one position to another. A position is a state root, a lane tip and, within a block, the
+//! [open block](crate::lane::OpenBlock). A batch commits a span, and so does an aggregate that another aggregate joins. An
+//! aggregate that settles begins and ends between blocks, and commits a settlement.
 //!
 //! A transaction's journal names no block: the batch binds order, block and context through the lane tip. So
 //! one transaction over one pre-state is one statement, whichever block merges it. The journal of a span or a settlement
-//! names its endpoints and not its composition, so equal spans are one statement.
+//! names its endpoints and not its parts, so equal spans are one statement.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -52,7 +52,7 @@ pub trait Journal {
     }
 }
 
-/// The fields of an encoded journal of `kind`, named, for a person; `None` where it is not one.
+/// The fields of an encoded journal of `kind` with their names, for display; `None` where the bytes are not such a journal.
 pub fn describe(kind: Kind, journal: &[u8]) -> Option<Vec<(&'static str, String)>> {
     let cells = cell::from_bytes(journal)?;
     let (head, rest) = cells.split_first()?;
@@ -95,7 +95,7 @@ pub fn describe(kind: Kind, journal: &[u8]) -> Option<Vec<(&'static str, String)
     Some(fields)
 }
 
-/// What a workload is proved under: part of every batch's and aggregate's journal, so part of their keys.
+/// The constants that a workload is proved under. They are part of the journal, and so of the key, of every batch and aggregate.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Pins {
     /// The lane's key in the L1.
@@ -108,7 +108,7 @@ pub struct Pins {
     pub transaction_program: ProgramId,
     /// The program whose proofs of batches an aggregate accepts.
     pub batch_program: ProgramId,
-    /// The program whose proofs of joined batches an aggregate accepts: its own.
+    /// The program whose proofs of joined batches an aggregate accepts: the aggregate program itself.
     pub aggregate_program: ProgramId,
 }
 
@@ -127,22 +127,22 @@ impl Pins {
     }
 }
 
-/// How a transaction ended. A failure is proved like a success, and has no effects.
+/// How a transaction ended. A failure has no effects, and is proved like a success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
 pub struct Outcome(pub u32);
 
 impl Outcome {
     /// The transaction took effect.
     pub const SUCCESS: Self = Self(0);
-    /// The payload is not one of the workload's.
+    /// The message is not one of the workload.
     pub const MALFORMED: Self = Self(1);
     /// It touched a resource it did not declare.
     pub const UNDECLARED_ACCESS: Self = Self(2);
-    /// Its payload or rest is longer than anybody reads.
+    /// Its payload or rest is longer than [`BYTES_MAX`](crate::transaction::BYTES_MAX).
     pub const TOO_LONG: Self = Self(3);
     /// It went past a [bound](crate::processor#bounds) of the programs.
     pub const OUT_OF_BOUNDS: Self = Self(4);
-    /// The first of the codes that are the workload's to give.
+    /// The first of the codes that a workload defines.
     pub const FIRST_OF_WORKLOAD: u32 = 16;
 
     /// Whether the transaction took effect.
@@ -151,21 +151,22 @@ impl Outcome {
     }
 }
 
-/// One resource a transaction touched, by the digests of its value before and after.
+/// A resource that a transaction declares, with the digests of its value before and after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Access {
     /// The resource.
     pub resource: ResourceId,
     /// Its [value](state::value) before; zero where it was absent.
     pub before: Digest,
-    /// Its value after; equal where it was only read, zero where it was deleted.
+    /// Its value after: the same where the transaction only read it, zero where it deleted it.
     pub after: Digest,
 }
 
 /// A withdrawal to the L1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Exit {
-    /// The [account](crate::transaction::account_of) of the script to be paid.
+    /// Whom to pay, as the covenant reads it: a script hash where the covenant demands a proof, else the
+    /// [account](crate::transaction::account_of) of a script.
     pub destination: ResourceId,
     /// In sompi.
     pub amount: u64,
@@ -184,7 +185,7 @@ impl Exit {
     }
 }
 
-/// What a transaction's effects are, as native execution knows them.
+/// The effects of a transaction, as native execution has them.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct TransactionEffects {
     /// How it ended.
@@ -216,17 +217,17 @@ pub struct TransactionJournal {
 }
 
 impl TransactionJournal {
-    /// The fold over its exits; zero where there are none.
+    /// The fold over the transaction's exits; zero where there are none.
     pub fn exits_digest(&self, hasher: &dyn Hasher) -> Digest {
         self.exits.iter().fold(Digest::ZERO, |folded, exit| exit.fold(hasher, &folded))
     }
 
-    /// Of a transaction that is disposed of: nothing proves it apart.
+    /// The journal of a transaction that is [disposed of](crate::processor::declared). No proof of its own attests it.
     pub fn disposed(transaction: Digest, outcome: Outcome) -> Self {
         Self { transaction, outcome, accesses: Vec::new(), exits: Vec::new() }
     }
 
-    /// The journal of the transaction with this digest, which met the declared resources as `before`.
+    /// The journal of the transaction with this digest, executed over the values `before` of the declared resources.
     pub fn of(
         hasher: &dyn Hasher,
         transaction: Digest,
@@ -263,7 +264,7 @@ impl Journal for TransactionJournal {
     }
 }
 
-/// From where to where a proof moves the workload.
+/// The endpoints between which a proof moves the workload, and the exits on the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Transition {
     /// The pins it was proved under.
@@ -276,7 +277,7 @@ pub struct Transition {
     pub tip_before: Digest,
     /// The lane tip after.
     pub tip_after: Digest,
-    /// The fold over its exits; zero where there are none.
+    /// The fold over the exits; zero where there are none.
     pub exits: Digest,
 }
 
@@ -286,8 +287,8 @@ impl Transition {
         [pins.digest(), root_before, root_after, tip_before, tip_after, exits].map(cell::digest)
     }
 
-    /// The fold of a span's exits over one more transaction: unchanged by one without exits, else
-    /// `H(Exits, folded | transaction's exits)`.
+    /// The fold of a span's exits over one more transaction: `H(Exits, folded | transaction's exits)`. A transaction
+    /// without exits does not change it.
     pub fn fold_exits(hasher: &dyn Hasher, folded: &Digest, transaction: &Digest) -> Digest {
         match *transaction {
             Digest::ZERO => *folded,
@@ -296,10 +297,10 @@ impl Transition {
     }
 }
 
-/// What a proof of a batch, or of batches that are to be joined with others, attests.
+/// What the proof of a batch, or of an aggregate that is joined with others, attests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct SpanJournal {
-    /// From root to root and from lane tip to lane tip.
+    /// Its state roots, lane tips and exits.
     pub transition: Transition,
     /// The [open block](crate::lane::OpenBlock::digest) that it continues; zero where it begins with a block.
     pub open_before: Digest,
@@ -316,8 +317,8 @@ impl Journal for SpanJournal {
     }
 }
 
-/// A span, with the exits of each of its transactions that makes any, in order: what its journal's exits are the fold over,
-/// however its transactions were divided into batches.
+/// A span with the exits of each of its transactions that has any, in order. Its journal's exits are the fold over these,
+/// so they do not depend on how the transactions are divided into batches.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Span {
     /// What its proof attests.
@@ -327,13 +328,13 @@ pub struct Span {
 }
 
 impl Span {
-    /// The exits of a span over transactions with these.
+    /// The fold of a span's exits, over the exits of its transactions.
     pub fn fold(hasher: &dyn Hasher, exits: &[Digest]) -> Digest {
         exits.iter().fold(Digest::ZERO, |folded, exits| Transition::fold_exits(hasher, &folded, exits))
     }
 
-    /// The span over a run of others; `None` where there are none, or where they do not chain, position to position, under one
-    /// set of pins.
+    /// The span over a run of spans; `None` where there are none, where one does not begin at the position at which the one
+    /// before it ends, or where their pins differ.
     pub fn join(hasher: &dyn Hasher, parts: &[Self]) -> Option<Self> {
         let (first, last) = (parts.first()?.journal, parts.last()?.journal);
         let chains = |[a, b]: &[Self; 2]| {
@@ -360,16 +361,16 @@ impl Span {
 /// Whether an aggregate opened its last lane tip in the L1's sequencing commitment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Commitment {
-    /// Not opened, for cost: the L1 recomputes the lane tip itself when it judges the settlement.
+    /// Not opened, because of the cost: the L1 recomputes the lane tip itself when it checks the settlement.
     Unbound,
-    /// Opened in this commitment.
+    /// Opened, in this commitment.
     Bound(Digest),
 }
 
-/// What a proof of an aggregate that settles attests.
+/// What the proof of an aggregate that settles attests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct AggregateJournal {
-    /// Its endpoints.
+    /// Its endpoints and exits.
     pub transition: Transition,
     /// What binds its last lane tip to the L1.
     pub commitment: Commitment,
@@ -389,7 +390,7 @@ impl Journal for AggregateJournal {
 }
 
 impl AggregateJournal {
-    /// Reads the encoding; `None` where the bytes are not exactly one aggregate's.
+    /// Reads the encoding; `None` where the bytes are not the exact encoding of a settlement.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let cells = cell::from_bytes(bytes)?;
         let [head, pins, root_before, root_after, tip_before, tip_after, exits, commitment] =
@@ -404,7 +405,8 @@ impl AggregateJournal {
         (journal.bytes() == bytes).then_some(journal)
     }
 
-    /// The settlement over a run of spans; `None` where they are no run, or where it does not begin and end between blocks.
+    /// The settlement over a run of spans; `None` where they cannot be [joined](Span::join), or where the run does not begin
+    /// and end between blocks.
     pub fn over(hasher: &dyn Hasher, parts: &[Span], commitment: Commitment) -> Option<Self> {
         let SpanJournal { transition, open_before, open_after } = Span::join(hasher, parts)?.journal;
         let between = open_before == Digest::ZERO && open_after == Digest::ZERO;

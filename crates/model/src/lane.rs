@@ -1,10 +1,10 @@
-//! The lane tip: a running commitment to everything a lane accepted, in order, with its block's context.
+//! The lane tip: a running commitment to everything that a lane accepted, in order, with the context of each block.
 //!
-//! Whose tip it is, is the workload's [`LaneScheme`], which comes with its [hash](WorkloadHasher). [`Own`] is a chain over the
-//! workload's hash that holds the same data as Kaspa's (KIP-21): the transactions' bytes, their merge indices, the
-//! block's context. An L1 that judges a settlement recomputes it from what it accepted. A scheme that
-//! [binds](LaneScheme::binds) follows the L1's own tip instead, which its lane proof opens in the sequencing
-//! commitment. Blocks without lane transactions leave the tip as it is.
+//! The workload's [`LaneScheme`], which comes with its [hash](WorkloadHasher), says which tip its proofs follow. [`Own`] is a
+//! chain over the workload's hash. It commits to the same data as Kaspa's tip (KIP-21): the transactions' bytes, their merge
+//! indices, the block's context. An L1 that checks a settlement recomputes it from what it accepted. A scheme that
+//! [binds](LaneScheme::binds) follows the L1's own tip instead: its lane proof opens this tip in the sequencing
+//! commitment. A block without lane transactions does not change the tip.
 //!
 //! ```text
 //! tip₀      = H(LaneGenesis, lane)
@@ -15,11 +15,12 @@
 //!
 //! # Silence
 //!
-//! An L1 may know a lane only while it is active. An entry that has expired leaves the tip as it was. The next block with lane
-//! transactions begins the lane anew, over the commitment of its parent. Its lane proof carries the *reopening*: what shows that
-//! the last tip in the parent's commitment is the one before. The tip is zero only where the lane never had an entry.
+//! An L1 may keep the entry of a lane only while the lane is active. When the entry expires, the tip stays as it was. The next
+//! block with lane transactions begins the lane anew, over the commitment of its parent. Its lane proof holds the *reopening*,
+//! which opens the last tip in the parent's commitment. The tip is zero only where the lane never had an entry.
 //!
-//! Which of the two a block does is the prover's to say: a batch that says the wrong one ends in a tip that the L1 does not have.
+//! The prover chooses whether a block continues the lane or begins it anew. A batch with the wrong choice ends in a tip that
+//! the L1 does not have.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -53,12 +54,12 @@ impl BlockContext {
     }
 }
 
-/// A fold over a block's lane transactions, which goes on where it stopped.
+/// A fold over a block's lane transactions, which a later batch of the block can continue.
 #[derive(Debug, Clone, PartialEq, Eq, Default, BorshSerialize, BorshDeserialize)]
 pub struct Activity {
-    /// How many transactions it is over.
+    /// The number of transactions folded.
     pub count: u32,
-    /// What the [scheme](LaneScheme) folded them into.
+    /// The digests that the [scheme](LaneScheme) folded them into.
     pub nodes: Vec<Digest>,
 }
 
@@ -79,7 +80,7 @@ impl OpenBlock {
         Self { context, last_index: 0, activity: Activity::default() }
     }
 
-    /// Takes the next transaction.
+    /// Adds the next transaction.
     pub fn accept(&mut self, hasher: &dyn WorkloadHasher, accepted: &Accepted) -> Result<(), LaneError> {
         let index = accepted.merge_index;
         if self.activity.count > 0 && index <= self.last_index {
@@ -90,7 +91,7 @@ impl OpenBlock {
         Ok(())
     }
 
-    /// What journals name it by: `H(OpenBlock, count, last index, 0 … | context | nodes)`.
+    /// The digest by which journals name it: `H(OpenBlock, count, last index, 0 … | context | nodes)`.
     pub fn digest(&self, hasher: &dyn Hasher) -> Digest {
         let head = [self.activity.count, self.last_index, 0, 0, 0, 0, 0, 0];
         let mut cells = alloc::vec![head, self.context.cell()];
@@ -99,14 +100,14 @@ impl OpenBlock {
     }
 }
 
-/// One step of a lane: a block that accepted something of it, all of which is proved.
+/// One step of a lane: a block that accepted transactions of the lane, all of them proved.
 #[derive(Debug, Clone, Copy)]
 pub struct Step<'a> {
     /// The lane's key.
     pub lane: &'a Digest,
-    /// The tip before; zero where the lane never had an entry.
+    /// The tip before the block; zero where the lane never had an entry.
     pub tip: &'a Digest,
-    /// Where the lane began [anew](LaneScheme::reopening) in the block: what opens its last tip in the parent's commitment.
+    /// The [reopening](LaneScheme::reopening), where the lane began anew in the block.
     pub reopening: Option<&'a [u8]>,
     /// The block.
     pub block: &'a OpenBlock,
@@ -131,35 +132,35 @@ pub enum LaneError {
     /// The transactions are not in the order in which the L1 accepted them.
     #[error("merge index {index} does not rise above the one before it")]
     Order {
-        /// The first that does not.
+        /// The first merge index out of order.
         index: u32,
     },
     /// There is no lane proof.
     #[error("the L1's lane proof is missing")]
     NoProof,
-    /// It cannot be read.
+    /// The lane proof cannot be read.
     #[error("the lane proof cannot be read: {reason}")]
     Unreadable {
         /// What is wrong.
         reason: String,
     },
-    /// It opens another tip.
+    /// The lane proof opens another tip.
     #[error("the lane proof has the tip {found}, not {expected}")]
     OtherTip {
         /// The tip to open.
         expected: Digest,
-        /// The last entry's; zero where it shows none.
+        /// The tip of the last entry; zero where the proof shows no entry.
         found: Digest,
     },
 }
 
-/// Whose lane tip a workload's proofs end in.
+/// The lane tip that a workload's proofs follow.
 pub trait LaneScheme: Send + Sync {
-    /// Whether it is the L1's own, so that an aggregate opens it in the sequencing commitment.
+    /// Whether it is the L1's own tip, so that an aggregate opens it in the sequencing commitment.
     fn binds(&self) -> bool;
 
-    /// The tip that the block after one builds on, where that one left `left` (`None` for the block a chain is
-    /// followed from) and has this lane proof.
+    /// The tip that the next block builds on, after a block that has this lane proof and left the tip `left` (`None` for
+    /// the block from which a chain is followed).
     fn at(
         &self,
         hasher: &dyn Hasher,
@@ -168,23 +169,23 @@ pub trait LaneScheme: Send + Sync {
         proof: Option<&[u8]>,
     ) -> Result<Digest, LaneError>;
 
-    /// In the lane proof of a block in which the lane began anew, what opens its last tip in the parent's commitment; `None`
-    /// in that of any other block.
+    /// The part of a block's lane proof that opens the lane's last tip in the parent's commitment, where the lane began anew
+    /// in the block; `None` for any other block.
     fn reopening<'p>(&self, proof: &'p [u8]) -> Option<&'p [u8]>;
 
-    /// Takes one more transaction into the fold over its block's.
+    /// Adds one transaction to the fold over the block's transactions.
     fn accept(&self, hasher: &dyn Hasher, activity: &mut Activity, accepted: &Accepted);
 
-    /// The tip after a block.
+    /// The tip after the block of the step.
     fn after(&self, hasher: &dyn Hasher, step: &Step<'_>) -> Result<Digest, LaneError>;
 
-    /// What an aggregate commits that ends at `tip`, which is the lane's last in a block with this lane proof.
+    /// The commitment of an aggregate that ends at `tip`: the lane's last tip in a block with this lane proof.
     fn open(&self, lane: &Digest, tip: &Digest, proof: Option<&[u8]>) -> Result<Commitment, LaneError>;
 }
 
 /// The hash of a workload, together with the lane tip that its proofs follow.
 pub trait WorkloadHasher: Hasher {
-    /// Whose lane tip that is: the workload's own, unless its programs can afford the L1's.
+    /// The lane tip that the proofs follow: the workload's own, unless its programs can afford to compute the L1's.
     fn lane(&self) -> &dyn LaneScheme {
         &Own
     }
@@ -192,7 +193,7 @@ pub trait WorkloadHasher: Hasher {
 
 impl WorkloadHasher for Blake3 {}
 
-/// A chain of the workload's own, over its hash.
+/// The workload's own chain, over its hash.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Own;
 

@@ -1,36 +1,37 @@
-//! The words of Reprise, shared by the host, the guests and the tools: no I/O, no clock, no async, `no_std`.
+//! The types of Reprise that the host, the guests and the tools share: no I/O, no clock, no async, `no_std`.
 //!
 //! # What is here
 //!
-//! | module | noun |
+//! | module | content |
 //! |---|---|
 //! | [`digest`] | 32-byte digests and the typed ids made of them, each with its own printed prefix |
 //! | [`hash`] | [`Hasher`](hash::Hasher): the one hash of a workload's state, journals and lane tip |
 //! | [`cell`] | the 32-byte unit in which everything a guest reads or commits is encoded |
 //! | [`profile`] | [`ProofProfile`](profile::ProofProfile): how a claim is to be proved |
 //! | [`statement`] | [`Claim`](statement::Claim), [`Statement`](statement::Statement), [`StatementId`](statement::StatementId): the identity of a receipt |
-//! | [`receipt`] | [`Receipt`](receipt::Receipt) and [`Verified`](receipt::Verified), which only verification mints |
+//! | [`receipt`] | [`Receipt`](receipt::Receipt) and [`Verified`](receipt::Verified), which only a verification makes |
 //! | [`coordinate`] | where a statement is used: an index, never an identity |
 //! | [`block`] | chain blocks and their metadata |
 //! | [`transaction`] | accepted lane transactions: their ids, authority and the bytes a program reads |
-//! | [`lane`] | the lane tip: the running commitment to everything a lane accepted |
-//! | [`scheduled`] | what execution and bundling said of the chain, before any proof |
-//! | [`state`] | resources, their leaves and the opening of one in the state root |
-//! | [`journal`] | the three journals, encoded once: what the guest commits is what the host expects |
-//! | [`order`] | a statement that is wanted, where, and what it is made from |
-//! | [`witness`] | what a proof is made from, beside its assumptions |
-//! | [`limits`] | what one proof may hold, and what is proved apart |
-//! | [`processor`] | the port to a workload, and the bounds of what it may do |
+//! | [`lane`] | the lane tip: the running commitment to everything that a lane accepted |
+//! | [`scheduled`] | the results of execution and bundling, before any proof |
+//! | [`state`] | resources, the leaves of the state tree, and the opening of a slot in the state root |
+//! | [`journal`] | the three journals, in one encoding for guest and host |
+//! | [`order`] | a statement to prove, where it is used, and what its witness is made from |
+//! | [`witness`] | the input of a proof, beside the receipts that it assumes |
+//! | [`limits`] | how much one proof may hold, and which transactions are proved apart |
+//! | [`processor`] | the port to a workload, and the bounds on its transactions |
 //! | [`program`] | the three programs, as functions of a witness |
-//! | [`artifact`] | what leaves the pipeline |
-//! | [`mutation`] | deliberate bugs, for the proof of the simulator's checkers |
+//! | [`anchor`] | the block in whose sequencing commitment a settlement opens the lane |
+//! | [`artifact`] | what the pipeline publishes |
+//! | [`mutation`] | deliberate bugs, which test the simulator's checkers |
 //!
 //! # Identity and place
 //!
 //! `StatementId = H(domain, key-format version, profile digest, claim digest)`. The claim digest is the
-//! proof system's own over *all* that a proof makes public, so a key that forgets a pin cannot be written.
-//! A [`Coordinate`](coordinate::Coordinate) says where a statement was used; it serves pruning and
-//! diagnosis and never answers for a receipt.
+//! proof system's own, over *everything* that a proof makes public, so no key can leave out a pin.
+//! A [`Coordinate`](coordinate::Coordinate) says where a statement is used. It serves pruning, resuming and
+//! diagnosis, and never identifies a receipt.
 #![no_std]
 
 extern crate alloc;

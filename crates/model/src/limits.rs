@@ -1,27 +1,27 @@
-//! What one proof may hold: where a block is divided into batches, and what is proved apart.
+//! How much one proof may hold: where a block is divided into batches, and which transactions are proved apart.
 //!
-//! A proof of more than its backend can make would stop the rollup, so it is never planned. The limits are strategy and not
-//! identity: a journal does not show whether a transaction was proved apart, and another division makes other statements of the same
-//! chain.
+//! A transaction *proved apart* has a proof of its own, which the proof of its batch verifies. A proof too large for the backend
+//! would stop the rollup, so none is planned. The limits are strategy and no part of an identity: a journal does not show
+//! whether a transaction was proved apart, and another division makes other statements of the same chain.
 
 use alloc::vec::Vec;
 use core::ops::Range;
 
-/// What one proof of a backend may hold, by what was measured on it.
+/// How much one proof of a backend may hold. The values come from measurements of the backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Transactions a batch, whatever they are.
+    /// Transactions in a batch, of any kind.
     pub transactions: usize,
-    /// Proofs that a program may verify: of transactions in a batch, of parts in an aggregate. At least two.
+    /// Proofs that a program may verify, of transactions in a batch or of parts in an aggregate. At least two.
     pub proofs: usize,
-    /// Bytes of payloads and rests a batch, but for those that are too long, of which a few nodes are shown.
+    /// Bytes of payloads and rests in a batch, as they are shown: of one that is too long, only a few nodes.
     pub bytes: usize,
-    /// What verifying one proof inside a program costs, in [transfers executed there](crate::processor::Processor::cost).
+    /// The cost of verifying one proof inside a program, in [transfers executed there](crate::processor::Processor::cost).
     pub recursion: u64,
 }
 
 impl Limits {
-    /// Of a backend that has none: a batch a block, an aggregate a bundle.
+    /// No limits: one batch for a block, one aggregate for a bundle.
     pub const NONE: Self =
         Self { transactions: usize::MAX, proofs: usize::MAX, bytes: usize::MAX, recursion: 0 };
 }
@@ -29,13 +29,13 @@ impl Limits {
 /// Which transactions have a proof of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ProveApart {
-    /// All that are the workload's.
+    /// All transactions of the workload.
     Always,
     /// None: the batch executes each.
     Never,
-    /// Those that cost more to execute in a batch than [verifying a proof](Limits::recursion) there. A proof apart is kept when a
-    /// reorg puts the transaction into another block over the same values, and an execution in a batch is made again: where it
-    /// costs less than the verification, which is made again too, there is nothing to keep.
+    /// Those that cost more to execute in a batch than [verifying a proof](Limits::recursion) there. When a reorg puts the
+    /// transaction into another block over the same values, its own proof is used again. The new batch only verifies it, where
+    /// it would otherwise execute the transaction again. So a proof apart pays only if the execution is the more expensive.
     #[default]
     Auto,
 }
@@ -51,17 +51,17 @@ impl ProveApart {
     }
 }
 
-/// A transaction, as far as dividing its block looks at it.
+/// What the division of a block needs to know of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Weight {
     /// Whether it is proved apart.
     pub apart: bool,
-    /// Its bytes that a program is shown.
+    /// How many bytes of it a program is shown.
     pub bytes: usize,
 }
 
 impl Limits {
-    /// Divides a block's transactions into batches, in order: each takes as many as it may hold, and at least one.
+    /// Divides a block's transactions into batches, in order. Each batch takes as many as it may hold, and at least one.
     pub fn divide(&self, transactions: &[Weight]) -> Vec<Range<usize>> {
         let mut batches = Vec::new();
         let (mut begin, mut apart, mut bytes) = (0, 0, 0);
@@ -99,7 +99,7 @@ mod tests {
         assert_eq!(limits.divide(&[apart, inline, apart, inline]), [0..3, 3..4]);
         let large = Weight { bytes: 60, ..inline };
         assert_eq!(limits.divide(&[large, inline, large, large]), [0..2, 2..3, 3..4]);
-        // What is larger than a batch may be is a batch alone.
+        // A transaction larger than a batch may be is a batch of its own.
         assert_eq!(limits.divide(&[Weight { bytes: 1000, ..inline }; 2]), [0..1, 1..2]);
         let whole = Limits::NONE.divide(&[Weight { apart: true, bytes: usize::MAX }; 40]);
         assert_eq!(whole.first(), Some(&(0..40)));

@@ -1,14 +1,14 @@
-//! Deliberate bugs, to prove that the simulator's checkers catch what they are there for.
+//! Deliberate bugs, which test that the simulator's checkers find the errors that they are for.
 //!
-//! Without the feature `mutations`, which no build but that proof's asks for, [`is`] is `false` for ever and
-//! the compiler removes what depends on it. With it at most one bug is live at a time, for the whole process.
-//! A bug's site in the code under test is one `if` on [`is`].
+//! Only the build of that test enables the feature `mutations`. Without it, [`is`] is always `false` and the
+//! compiler removes the code of the bugs. With it, at most one bug is live at a time, for the whole process.
+//! A bug is one `if` on [`is`] in the code under test.
 
 /// One deliberate bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Mutation {
-    /// An artifact is published when its proof is there, before it is durable.
+    /// An artifact is published when its proof is made, before the proof is durable.
     PublishBeforeDurable = 1,
     /// A statement's identity leaves out the end of its journal.
     KeyWithoutEnd,
@@ -16,27 +16,27 @@ pub enum Mutation {
     DeleteOnReorg,
     /// The answers to some look-ups are dropped.
     LostAnswer,
-    /// What is stored late, below the prune floor, is kept.
+    /// A receipt stored late, below the prune floor, is kept.
     KeepBelowFloor,
-    /// A failure that would pass is taken for good.
+    /// A temporary failure is taken for a permanent one.
     CachedFailure,
     /// A receipt is stored under the next block's checkpoint.
     WrongPlace,
     /// One more proof runs than there are permits.
     OnePermitMore,
-    /// What is stored of orphaned blocks is taken for missing.
+    /// The stored receipts of orphaned blocks are taken for missing.
     ForgetOrphans,
     /// Everything settled is pruned, final or not.
     PruneBeforeFinal,
-    /// A stored receipt is handed out without a look at its checksum.
+    /// A stored receipt is returned although nothing checked its checksum.
     UncheckedRead,
-    /// A write is acknowledged without having been synced.
+    /// A write is acknowledged before it is synced.
     AcknowledgeBeforeSync,
-    /// A reorg takes no settlement away.
+    /// A reorg does not undo a settlement.
     SettledForEver,
-    /// A refusal stands although the L1 has taken what it refused.
+    /// A refusal stands although the L1 has since accepted what it refused.
     RefusalForEver,
-    /// A valid proof that comes after its time is dropped.
+    /// A valid proof that arrives late is dropped.
     DropLate,
 }
 

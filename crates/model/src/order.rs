@@ -1,4 +1,4 @@
-//! Orders: a statement that is wanted, where, and what it is to be made from.
+//! Orders: a statement to prove, where it is used, and what its witness is made from.
 
 use alloc::vec::Vec;
 
@@ -6,7 +6,7 @@ use crate::coordinate::{Checkpoint, Coordinate, Position};
 use crate::digest::BlockHash;
 use crate::statement::{Claim, Kind, Statement, StatementId};
 
-/// A statement wanted at a coordinate.
+/// A statement that is to be proved for a coordinate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
     /// The identity of the statement: [`Statement::id`].
@@ -15,7 +15,7 @@ pub struct Order {
     pub statement: Statement,
     /// Its claim.
     pub claim: Claim,
-    /// Where it is wanted.
+    /// Where it is used.
     pub coordinate: Coordinate,
     /// The statements whose receipts its proof assumes, in the order in which the program takes them.
     pub assumptions: Vec<Assumption>,
@@ -64,9 +64,9 @@ pub enum Work {
     },
     /// A batch.
     Batch(BatchRef),
-    /// Parts, joined to be joined again.
+    /// Parts, joined into a part of another aggregate.
     Join(Vec<PartRef>),
-    /// Parts, joined to be settled.
+    /// Parts, joined into a settlement.
     Settle {
         /// The parts.
         parts: Vec<PartRef>,
@@ -75,17 +75,17 @@ pub enum Work {
     },
 }
 
-/// How urgent an order is, the most urgent first: closest to settlement, then oldest. What an outer proof
-/// relies on comes after it, and before everything younger.
+/// How urgent an order is. Ranks sort the most urgent first: the oldest, and of one age the closest to settlement. So the
+/// assumptions of an order come after it, and before every younger order.
 ///
-/// It is a function of the coordinate alone, and no two orders that one canonical chain wants have the same.
+/// A rank is a function of the coordinate alone. No two orders of one canonical chain have the same rank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rank {
-    /// The first block it covers.
+    /// The first block that the order covers.
     first: Checkpoint,
-    /// The merge index of the first transaction it covers there; 0 of what is to be settled.
+    /// The merge index of the first transaction that the order covers there; 0 for a settlement.
     merge_index: u32,
-    /// How far inside: to be settled, joined at a height, a batch, a transaction.
+    /// How deep the proof nests: a settlement, a join (the highest first), a batch, a transaction.
     inside: u8,
 }
 
@@ -95,7 +95,7 @@ impl Rank {
     /// After all others.
     pub const MAX: Self = Self { first: Checkpoint(u64::MAX), merge_index: u32::MAX, inside: u8::MAX };
 
-    /// Of the outermost order that covers `first` and nothing before it: this, or the next there is.
+    /// The least rank of an order that covers `first` and nothing before it.
     pub fn first_of(first: Checkpoint) -> Self {
         Self { first, ..Self::MIN }
     }
@@ -127,7 +127,7 @@ impl Order {
         Rank::from(&self.coordinate)
     }
 
-    /// This order's statement, as something an outer proof relies on.
+    /// This order's statement, as an assumption of an outer proof.
     pub fn as_assumption(&self) -> Assumption {
         Assumption { id: self.id, statement: self.statement, claim: self.claim.clone() }
     }

@@ -11,10 +11,12 @@ use reprise_chain::tree::ForkTree;
 use reprise_disk::data_dir::DataDir;
 use reprise_ledger::Ledger;
 use reprise_model::block::{ChainBlockMetadata, ChainRoot};
-use reprise_model::journal::Pins;
+use reprise_model::digest::StatementId;
+use reprise_model::journal::{AggregateJournal, Journal, Pins};
 use reprise_model::lane::WorkloadHasher;
 use reprise_model::limits::ProveApart;
 use reprise_model::processor::Processor;
+use reprise_model::statement::Claim;
 use reprise_planner::bundle::BundleRule;
 use reprise_planner::planner::{Planner, ProofContext, Retention};
 use reprise_prover::backend::Backend;
@@ -146,6 +148,15 @@ impl Workload {
     /// What the programs are bound to.
     pub fn pins(&self) -> &Pins {
         &self.pins
+    }
+
+    /// The statement that an aggregate's proof of a journal proves.
+    pub fn statement_of(&self) -> impl Fn(&AggregateJournal) -> StatementId + Send + Sync + 'static {
+        let backend = self.backend.clone();
+        move |journal| {
+            let [.., program] = backend.programs();
+            backend.statement(&Claim { program, journal: journal.bytes() }).id()
+        }
     }
 
     /// What a covenant for it is made with.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use reprise_chain::source::{ChainSource, Poll, Progress, SourceError};
 use reprise_disk::data_dir::DataDir;
 use reprise_kaspa::covenant::{Proof, SealReader};
+use reprise_kaspa::follower::StatementOf;
 use reprise_kaspa::l1::{KaspaL1, Payer};
 use reprise_kaspa::live::Options;
 use reprise_ledger::Ledger;
@@ -156,7 +157,8 @@ impl Run {
             thread::spawn(move || {
                 let said = |e: &dyn std::fmt::Display| e.to_string();
                 let workload = Workload::ledger(backend.clone(), hasher.clone(), &plan.options.lane);
-                let l1 = KaspaL1::connect(plan.options, plan.payer, proof, &workload.covenant(), Some(&dir));
+                let covenant = (&workload.covenant(), Arc::new(workload.statement_of()) as StatementOf);
+                let l1 = KaspaL1::connect(plan.options, plan.payer, proof, covenant, Some(&dir));
                 let l1: Box<dyn L1> = Box::new(l1.map_err(|e| said(&e))?);
                 let (tip, shown) = (l1.root().metadata.block_hash, seen.clone());
                 let probe =

@@ -233,7 +233,8 @@ impl Simnet {
     pub async fn found(&mut self, founder: Key, proof: Option<&Proof>) -> Result<(), SimnetError> {
         let (url, proof) = (self.node.url().to_owned(), proof.cloned());
         let claims = proof.is_some();
-        let founded = move || sink::found_covenant(&url, &founder, proof.as_ref(), COVENANT_VALUE, FEE_MAX);
+        let (lane, paid) = (self.lane.subnetwork, (COVENANT_VALUE, FEE_MAX));
+        let founded = move || sink::found_covenant(&url, &founder, proof.as_ref(), lane, paid);
         let covenant = blocking(founded).await??;
         self.mine(&[]).await?;
         self.root = block_hash(self.mine(&[]).await?);

@@ -1,5 +1,7 @@
 //! The root of a covenant, from what a node still has of the chain.
 
+use std::sync::Arc;
+
 use kaspa_consensus_core::tx::ScriptPublicKey;
 use kaspa_hashes::Hash;
 use kaspa_rpc_core::{RpcCovenantBinding, RpcNullableCovenantBinding, RpcOptionalTransaction};
@@ -47,13 +49,13 @@ fn spend(transaction: &mut RpcOptionalTransaction) {
     transaction.inputs.push(input);
 }
 
-/// Blocks 0 to 9. Block 4 accepts a transaction of the lane, blocks 2 and 6 accept one of no lane.
+/// Blocks 0 to 9. Blocks 2 and 4 accept a transaction of the lane, block 6 accepts one of no lane.
 fn chain() -> Vec<Block> {
     let (lane, other) = ([fake::lane_transaction(1)], [fake::other_transaction(2)]);
     let of = |number: u8| -> &[_] {
         match number {
-            4 => &lane,
-            2 | 6 => &other,
+            2 | 4 => &lane,
+            6 => &other,
             _ => &[],
         }
     };
@@ -77,18 +79,35 @@ async fn find(chain: Vec<Block>) -> Result<BlockHash, RootError> {
 }
 
 #[tokio::test]
-async fn a_covenant_is_followed_from_before_its_founding_or_from_the_block_of_its_first_state() {
+async fn a_covenant_is_followed_from_its_founding_or_from_the_block_of_its_first_state() {
     let mut chain = chain();
     found(&mut chain);
-    let before = chain[1].metadata.block_hash;
-    assert_eq!(find(chain.clone()).await.unwrap(), before, "it is founded, and not in its first state");
-    for (made_at, root) in [(1, 1), (3, 1), (4, 4), (5, 4)] {
+    let founding = chain[2].metadata.block_hash;
+    assert_eq!(find(chain.clone()).await.unwrap(), founding, "it is founded, and not in its first state");
+    for (made_at, root) in [(2, 2), (3, 2), (4, 4), (5, 4)] {
         let mut chain = chain.clone();
         let state = first(Some(&chain[made_at].proof.encode()));
         enter(&mut chain, rules(6).script(state));
         let expected = chain[root].metadata.block_hash;
         assert_eq!(find(chain).await.unwrap(), expected, "its first state was made at block {made_at}");
     }
+}
+
+#[tokio::test]
+async fn a_covenant_whose_first_settlement_could_leave_history_out_is_refused() {
+    // Its first state names no tip: it was computed where the lane had no entry.
+    let mut chain = chain();
+    found(&mut chain);
+    let state = first(Some(&chain[1].proof.encode()));
+    assert_eq!(state.tip, Digest::ZERO);
+    enter(&mut chain, rules(6).script(state));
+    let refused = find(chain).await.unwrap_err();
+    assert!(matches!(refused, RootError::NoTip { .. }), "{refused}");
+    // It was founded off the lane, which has accepted nothing since.
+    let mut silent = fake::chain(&[(0, &[]), (1, &[]), (2, &[fake::other_transaction(2)]), (3, &[])]);
+    found(&mut silent);
+    let refused = find(silent).await.unwrap_err();
+    assert!(matches!(refused, RootError::NoTip { .. }), "{refused}");
 }
 
 #[tokio::test]
@@ -127,7 +146,7 @@ async fn a_settlement_of_the_covenant_under_other_pins_ends_the_source_with_both
     let node = Node::new(100);
     node.adopt(chain);
     let mut recorder = fake::recorder_of(lane());
-    recorder.follower.watch(rules(6));
+    recorder.follower.watch(rules(6), Arc::new(|_| StatementId([8; 32])));
     let refused = recorder.follower.next_event(&node).await.unwrap_err();
     let FollowError::OtherPins(other) = refused else { panic!("{refused}") };
     assert_eq!((other.found, other.expected), (PinsDigest([5; 32]), PinsDigest([6; 32])));
