@@ -1,7 +1,7 @@
-//! Kaspa's keyed BLAKE3 over what is short, at once.
+//! Kaspa's keyed BLAKE3 over short inputs, in one call.
 //!
-//! Kaspa's own hashers keep the state of an input of any length, two kilobytes. A program pays for them with every hash,
-//! as much again as for the hash. None of what is hashed here is longer than 128 bytes.
+//! Kaspa's own hashers keep a state of two kilobytes, for an input of any length. In a program that is proved, this state
+//! doubles the cost of a hash. No input that is hashed here is longer than 128 bytes.
 
 use core::marker::PhantomData;
 
@@ -9,17 +9,17 @@ use kaspa_hashes::{Hash, Hasher, HasherBase, SeqCommitActiveNode};
 use kaspa_smt::{DEPTH, SmtHasher};
 use reprise_model::digest::Digest;
 
-/// One of Kaspa's hashes as a digest of the house.
+/// One of Kaspa's hashes as a [`Digest`].
 pub fn digest(hash: Hash) -> Digest {
     Digest(hash.as_bytes())
 }
 
-/// A digest of the house as one of Kaspa's hashes.
+/// A [`Digest`] as one of Kaspa's hashes.
 pub fn hash(digest: Digest) -> Hash {
     Hash::from_bytes(digest.0)
 }
 
-/// What is hashed: the key is its name, padded with zeros.
+/// The kind of content that is hashed. Its key is its name, padded with zeros.
 pub(crate) trait Domain: Clone {
     const KEY: [u8; 32];
 }
@@ -56,7 +56,7 @@ domains! {
     Tip b"SeqCommitLaneTip"
 }
 
-/// At most 128 bytes, and their hash in a domain.
+/// A hasher of at most 128 bytes, in one domain.
 #[derive(Debug, Clone)]
 pub(crate) struct AtOnce<D> {
     bytes: [u8; 128],
@@ -95,7 +95,7 @@ impl SmtHasher for AtOnce<ActiveNode> {
     const EMPTY_HASHES: [Hash; DEPTH + 1] = SeqCommitActiveNode::EMPTY_HASHES;
 }
 
-/// The hash of some parts, one after another.
+/// The hash of the concatenated parts.
 pub(crate) fn hash_of<D: Domain>(parts: &[&[u8]]) -> Hash {
     let mut hasher = AtOnce::<D>::default();
     for part in parts {

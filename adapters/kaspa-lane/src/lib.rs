@@ -1,13 +1,13 @@
-//! Kaspa's own lane tip, and its proof in the sequencing commitment (KIP-21): for a node that checks what it follows,
-//! and for programs that are proved.
+//! Kaspa's own lane tip, and its proof in the sequencing commitment (KIP-21). A node checks with them what it follows, and
+//! programs that are proved compute them.
 //!
-//! | module | noun |
+//! | module | content |
 //! |---|---|
 //! | [`proof`] | a lane in a block's sequencing commitment |
-//! | `hashing` | Kaspa's keyed hashes, as programs can afford them |
-//! | [`tip`] | the lane tip: Kaspa's fold over what a lane accepted |
+//! | `hashing` | Kaspa's keyed hashes, at a cost that programs can afford |
+//! | [`tip`] | the lane tip: Kaspa's fold over everything that a lane accepted |
 //!
-//! [`KaspaLane`] is both behind the model's port. Nothing here knows of a connection to a node.
+//! [`KaspaLane`] implements the model's [`LaneScheme`] with both. This crate does no I/O.
 #![no_std]
 
 extern crate alloc;
@@ -28,17 +28,17 @@ use crate::proof::Opening;
 
 pub use crate::hashing::{digest, hash};
 
-/// The lane tip that is Kaspa's own: what a block leaves is in the block's sequencing commitment.
+/// Kaspa's own lane tip. The sequencing commitment of a block commits to the tip after the block.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct KaspaLane;
 
-/// The lane as these proofs open it.
+/// The lane, as these proofs open it.
 fn opened(lane: &Digest, proof: Option<&[u8]>) -> Result<Opening, LaneError> {
     Opening::of(lane, proof.ok_or(LaneError::NoProof)?)
         .map_err(|error| LaneError::Unreadable { reason: error.to_string() })
 }
 
-/// The opening, where it ends in this tip.
+/// The opening, where its last tip is `tip`.
 fn opened_at(lane: &Digest, tip: &Digest, proof: Option<&[u8]>) -> Result<Opening, LaneError> {
     let opening = opened(lane, proof)?;
     match opening.tip() {
@@ -60,7 +60,7 @@ impl LaneScheme for KaspaLane {
         proof: Option<&[u8]>,
     ) -> Result<Digest, LaneError> {
         let (Some(left), Some(proof)) = (left, proof) else {
-            // What was left is still there where nothing says otherwise.
+            // Without a proof the tip is the one that the block left.
             return left.map_or_else(|| Ok(opened(lane, proof)?.tip()), |left| Ok(*left));
         };
         let opening = opened(lane, Some(proof))?;
@@ -68,7 +68,7 @@ impl LaneScheme for KaspaLane {
             Some(entry) if entry.tip != *left => {
                 Err(LaneError::OtherTip { expected: *left, found: entry.tip })
             }
-            // An entry that has expired is still the last one.
+            // An expired entry does not change the tip.
             _ => Ok(*left),
         }
     }

@@ -1,8 +1,8 @@
 //! The proof of a lane in a block's sequencing commitment (KIP-21), as recordings carry it.
 //!
-//! Kaspa's header commits to every lane: `commitment = H(parent's commitment | state root)`, the state root over a
-//! sparse Merkle tree whose leaf at the lane's key holds the lane's tip and the blue score that last moved it.
-//! [`LaneProof::commitment`] climbs from the leaf to the commitment; equal to the header's, the leaf is proved.
+//! Kaspa's header commits to every lane: `commitment = H(parent's commitment | state root)`. The state root is over a
+//! sparse Merkle tree. Its leaf at the lane's key holds the lane's tip and the blue score of the block that last moved it.
+//! [`LaneProof::commitment`] computes the commitment from the leaf. If it equals the header's, the leaf is proved.
 //!
 //! # Layout
 //!
@@ -20,7 +20,7 @@
 //!
 //! Without an entry the Merkle proof proves the lane's absence.
 //!
-//! Further proofs may follow in the same layout, all of earlier blocks:
+//! Further proofs in the same layout may follow, all of earlier blocks:
 //!
 //! | the block | proofs that follow its own |
 //! |---|---|
@@ -31,13 +31,13 @@
 //! # Silence
 //!
 //! A lane that accepts nothing for the L1's finality depth `F` (12 hours on mainnet) loses its entry. The block's *inactivity
-//! shortcut* then leads back: it is the commitment of the highest chain block whose blue score is at most that of the block less
-//! `F + 1`. A lane without an entry has accepted nothing since that block. So an [`Opening`] shows the last tip of a lane, over
-//! a silence of any length, by one proof for each `F` of it: each is of the commitment that the shortcut of the one before
-//! names, and the last shows the entry.
+//! shortcut* points back: it is the commitment of the highest chain block whose blue score is at most that of the block less
+//! `F + 1`. A lane without an entry has accepted nothing since that block. So an [`Opening`] shows the last tip of a lane after
+//! a silence of any length, by one proof for each `F` of it. Each proof opens the commitment that the shortcut of the proof
+//! before it names. The last proof shows the entry.
 //!
 //! The next block that accepts something begins the lane anew: its tip is over the *commitment* of its parent, in place of the
-//! lane's tip before. The [`Opening`] of the parent shows which tip that replaces.
+//! lane's tip before. The [`Opening`] of the parent shows the tip that the commitment replaces.
 
 use alloc::string::{String, ToString as _};
 use alloc::vec;
@@ -50,10 +50,10 @@ use reprise_model::digest::Digest;
 
 use crate::hashing::{ActiveLeaf, ActiveNode, ActivityRoot, AtOnce, Branch, digest, hash, hash_of};
 
-/// Where a lane stands.
+/// The entry of a lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct LaneEntry {
-    /// Kaspa's lane tip: the fold over everything the lane accepted.
+    /// Kaspa's lane tip: the fold over everything that the lane accepted.
     pub tip: Digest,
     /// The blue score of the block that last moved it.
     pub blue_score: u64,
@@ -72,7 +72,7 @@ pub struct LaneProof {
     pub lane: Option<LaneEntry>,
     /// Kaspa's sparse Merkle proof of the entry or of its absence.
     pub merkle_proof: Vec<u8>,
-    /// The commitment that stands in for lanes gone inactive.
+    /// The inactivity shortcut: the commitment that stands for the lanes that are inactive.
     pub inactivity_shortcut: Digest,
     /// The digest over the miners' payloads and the block's context.
     pub payload_and_context_digest: Digest,
@@ -106,9 +106,9 @@ impl LaneProof {
 /// The lane proof of a block, with the earlier ones that it needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlockProof {
-    /// The block's own.
+    /// The block's own proof.
     pub own: LaneProof,
-    /// The earlier ones, in the order of the [layout](self#layout).
+    /// The proofs of earlier blocks, in the order of the [layout](self#layout).
     pub earlier: Vec<LaneProof>,
 }
 
@@ -125,22 +125,22 @@ impl BlockProof {
     }
 }
 
-/// In the proofs of a block whose lane began anew, those of its parent; `None` in those of any other.
+/// The parent's proofs among the proofs of a block in which the lane began anew; `None` for any other block.
 pub fn of_parent(mut bytes: &[u8]) -> Option<&[u8]> {
     let own = LaneProof::deserialize(&mut bytes).ok()?;
     (own.lane.is_some() && !bytes.is_empty()).then_some(bytes)
 }
 
-/// Why proofs do not open a lane.
+/// Why the proofs do not open a lane.
 #[derive(Debug, thiserror::Error)]
 pub enum OpeningError {
     /// The bytes are not proofs.
     #[error("{0}")]
     Unreadable(String),
-    /// A proof is not of the block that the shortcut of the one before names.
+    /// A proof does not open the commitment that the shortcut of the proof before it names.
     #[error("proof {number} opens {found}, but the shortcut before it names {shortcut}")]
     Shortcut {
-        /// Its number, from 0.
+        /// The number of the proof, from 0.
         number: usize,
         /// The commitment that the shortcut names.
         shortcut: Digest,
@@ -149,12 +149,12 @@ pub enum OpeningError {
     },
 }
 
-/// A lane in a block's sequencing commitment: what it had last, over any [silence](self#silence).
+/// A lane in a block's sequencing commitment: its last entry, before any [silence](self#silence).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Opening {
     /// The sequencing commitment of the block.
     pub commitment: Digest,
-    /// The last entry. `None` where the last proof shows none: the lane never had one, or proofs are missing.
+    /// The last entry. `None` where the last proof shows none: the lane never had an entry, or proofs are missing.
     pub entry: Option<LaneEntry>,
 }
 
@@ -180,7 +180,7 @@ impl Opening {
         Ok(Self { commitment, entry: proof.lane })
     }
 
-    /// The last tip; zero where there is none.
+    /// The tip of the last entry; zero where there is none.
     pub fn tip(&self) -> Digest {
         self.entry.map_or(Digest::ZERO, |entry| entry.tip)
     }

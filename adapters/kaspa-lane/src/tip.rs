@@ -1,4 +1,4 @@
-//! The lane tip: Kaspa's fold over what a lane accepted, block by block.
+//! The lane tip: Kaspa's fold over everything that a lane accepted, block by block.
 //!
 //! ```text
 //! leafᵢ    = H(id | version | merge index)
@@ -7,7 +7,7 @@
 //! tip′     = H(reference | lane key | activity | context)
 //! ```
 //!
-//! The reference is the tip before, or the parent's sequencing commitment where the lane had no entry.
+//! The reference is the tip before the block, or the parent's sequencing commitment where the lane had no entry there.
 
 use kaspa_hashes::{Hash, ZERO_HASH};
 use kaspa_merkle::merkle_hash_with_hasher;
@@ -17,8 +17,8 @@ use reprise_model::transaction::Accepted;
 
 use crate::hashing::{ActivityLeaf, AtOnce, Branch, Context, Tip, digest, hash, hash_of};
 
-/// Takes one more leaf into a block's Merkle tree: its nodes are the full subtrees so far, the largest first, one for each bit
-/// of the count.
+/// Adds a leaf to a block's Merkle tree. The nodes of `activity` are the roots of the full subtrees so far, the largest first,
+/// one for each bit of the count that is set.
 pub fn accept(activity: &mut Activity, accepted: &Accepted) {
     let Accepted { version, merge_index, .. } = accepted;
     let mut node =
@@ -33,7 +33,7 @@ pub fn accept(activity: &mut Activity, accepted: &Accepted) {
     activity.count += 1;
 }
 
-/// The Merkle root over a block's leaves: what is not full is filled up with zeros.
+/// The Merkle root over a block's leaves. A subtree that is not full is filled up with zeros.
 fn root(activity: &Activity) -> Hash {
     let mut levels = (0..u32::BITS).filter(|level| activity.count >> level & 1 == 1);
     let mut nodes = activity.nodes.iter().rev();
@@ -53,7 +53,7 @@ fn branch(left: Hash, right: Hash) -> Hash {
     merkle_hash_with_hasher(left, right, AtOnce::<Branch>::default())
 }
 
-/// The tip of the lane `key` after a block with these transactions, of which there is at least one.
+/// The tip of the lane `key` after a block with these transactions. There is at least one.
 pub fn next(key: &Digest, reference: &Digest, context: &BlockContext, activity: &Activity) -> Digest {
     let BlockContext { timestamp_ms, daa_score, blue_score } = context;
     let context = [timestamp_ms.to_le_bytes(), daa_score.to_le_bytes(), blue_score.to_le_bytes()];

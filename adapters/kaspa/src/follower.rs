@@ -529,6 +529,11 @@ impl Follower {
         self.confirmations = confirmations;
     }
 
+    /// The network's finality depth, where its parameters are overridden.
+    pub fn set_finality_depth(&mut self, depth: u64) {
+        self.track.set_window(depth);
+    }
+
     /// The pruning point that the last event's headers newly name, where that block is in memory. Neither it nor any
     /// block below it is ever removed.
     pub fn newly_final(&mut self) -> Option<BlockHash> {

@@ -24,7 +24,6 @@ use crate::names::UnknownNetworkError;
 use crate::settlement::Settling;
 pub use crate::sink::Payer;
 use crate::sink::{KaspaSink, SinkConfig};
-use crate::track::Track;
 use crate::vault::{self, Scripts};
 use crate::{kaspa_hash, names};
 
@@ -162,8 +161,7 @@ impl L1 for KaspaL1 {
     }
 
     fn anchor_depth(&self) -> Option<AnchorDepth> {
-        let network: NetworkId = self.prepared.head().network.parse().ok()?;
-        Some(AnchorDepth(Track::window(network)))
+        Some(self.prepared.anchor_depth())
     }
 
     fn open(self: Box<Self>, _: Covenant, seal: SealKind, _: Option<&DataDir>) -> Result<OpenL1, L1Error> {

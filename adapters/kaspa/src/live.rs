@@ -43,6 +43,7 @@ use reprise_chain::recording::{Lane, Recording};
 use reprise_chain::source::{self, ChainSource, Connection, Hitch, Poll, Progress, SourceError};
 use reprise_disk::data_dir::LockedPath;
 use reprise_disk::log::LogError;
+use reprise_model::anchor::AnchorDepth;
 use reprise_model::digest::BlockHash;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -100,6 +101,9 @@ pub struct Options {
     pub until_idle: bool,
     /// How many connections in a row may end in an answer that fails its checks before the source ends.
     pub wrong_answers_max: u32,
+    /// The network's finality depth, where its parameters are overridden: how long a lane's entry lasts, and how deep a block
+    /// may lie for a settlement to be anchored in it.
+    pub finality_depth: Option<u64>,
     /// A wrapper around the node, for tests.
     pub through: Option<ChainWrapper>,
 }
@@ -253,6 +257,11 @@ impl Prepared {
         self.follower.head()
     }
 
+    /// How deep a block may lie for a settlement to be anchored in it.
+    pub fn anchor_depth(&self) -> AnchorDepth {
+        AnchorDepth(self.follower.track().expires_after())
+    }
+
     /// Reads the settlements of the lane's covenant under these rules.
     pub fn watch(&mut self, rules: Rules, statement_of: StatementOf) {
         self.follower.watch(rules, statement_of);
@@ -384,6 +393,7 @@ async fn start(options: &Options) -> Result<Follower, LiveError> {
     disconnect(&client).await;
     let mut follower = follower?;
     follower.set_confirmations(options.confirmations);
+    options.finality_depth.into_iter().for_each(|depth| follower.set_finality_depth(depth));
     Ok(follower)
 }
 
@@ -399,7 +409,8 @@ fn resumed(options: &Options, event_log: &EventLog) -> Result<Follower, LiveErro
     }
     let network: NetworkId = head.network.parse().map_err(|_| other("a network that is unknown here"))?;
     let (height, base) = (event_log.compacted(), event_log.base());
-    let (window, active) = (Track::window(network), event_log.last_active());
+    let window = options.finality_depth.unwrap_or_else(|| Track::window(network));
+    let active = event_log.last_active();
     let track = Track::above(height, head.lane.key, window, base, active).map_err(FollowError::from)?;
     let mut follower = Follower::at(head.clone(), track);
     follower.set_confirmations(options.confirmations);

@@ -212,6 +212,11 @@ impl Track {
         lowest.block_hash == *block && lowest.parent_hash == BlockHash::default()
     }
 
+    /// Lane entries expire after another number of blue scores.
+    pub fn set_window(&mut self, window: u64) {
+        self.window = window;
+    }
+
     /// The blue scores after which a lane's entry expires.
     pub fn expires_after(&self) -> u64 {
         self.window

@@ -73,7 +73,16 @@ mod with {
         let url = read(settings, "l1", parse_url(url))?;
         let confirmations = said.min_confirmations;
         let (until_idle, wrong_answers_max) = (false, WRONG_ANSWERS_MAX);
-        Ok(Options { url, lane, from, confirmations, until_idle, wrong_answers_max, through: None })
+        Ok(Options {
+            url,
+            lane,
+            from,
+            confirmations,
+            until_idle,
+            wrong_answers_max,
+            finality_depth: None,
+            through: None,
+        })
     }
 
     /// The value of a setting, parsed.

@@ -40,11 +40,12 @@
 //! | covenant | the 32 bytes are | an exit is paid |
 //! |---|---|---|
 //! | demands a proof | the BLAKE2b hash of a redeem script | to the pay-to-script-hash output with this script hash |
-//! | demands no proof (simnet, devnet) | the [account](reprise_model::transaction::account_of) of a script | to this script, as far as a lane transaction has shown it |
+//! | demands none (simnet, devnet) | a ledger account | to the account's script, as far as a lane transaction has shown it |
 //!
-//! **Where the covenant demands a proof, the counterparty of an exit is not a ledger account.** An exit to an account could never
-//! be spent: nobody knows a redeem script with that hash. The owner of a public key can use the hash of the redeem script `<key> OpCheckSig`.
-//! Where the covenant demands no proof, the settler pays, and an exit to a script that it does not know stays in the vault.
+//! **Where the covenant demands a proof, the counterparty of an exit is not a ledger account.** Nobody could ever spend an exit
+//! to an account, because nobody knows a redeem script with that hash. The owner of a public key can use the hash of the redeem
+//! script `<key> OpCheckSig`. Where the covenant demands no proof, the settler pays. An exit to an account whose script it does
+//! not know stays in the vault, the script that deposits are paid to.
 //!
 //! **An exit of less than 0.2 KAS (20,000,000 sompi) is debited and never paid.** Kaspa's storage mass forbids so small an
 //! output. The ledger does not check this, so a wallet must.

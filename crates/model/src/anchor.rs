@@ -1,9 +1,9 @@
 //! Anchors: the block in whose sequencing commitment a settlement opens the lane.
 //!
-//! A settlement can be anchored in its last block and in the empty blocks directly after it, because the lane tip is the same in
-//! all of them. (An *empty* block accepts nothing of the lane.) An L1 confirms a block's commitment only up to a
-//! [depth](AnchorDepth), so a settlement that is late is anchored anew, in a later block. The rules are functions of blue scores
-//! alone, so a replay takes the same decisions.
+//! A settlement can be anchored in its last block and in the empty blocks directly after it, because the lane tip is the same
+//! in all of them. (An *empty* block accepts nothing of the lane.) An L1 confirms a block's commitment only up to a
+//! [depth](AnchorDepth), so a settlement that is late is anchored anew, in a later block. The rules are functions of blue
+//! scores alone, so a replay takes the same decisions.
 //!
 //! | part of the depth | what for |
 //! |---|---|

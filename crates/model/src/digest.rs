@@ -9,7 +9,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 /// A 32-byte digest, by the hash of the workload, of the proof system or of the L1.
 ///
-/// It is aligned to a word, so that a guest on a 32-bit machine moves it by words. That saves a third of a batch program's cycles.
+/// It is aligned to a word, so a guest on a 32-bit machine moves it by words. This saves a third of a batch program's cycles.
 #[repr(align(4))]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, BorshSerialize, BorshDeserialize)]
 pub struct Digest(pub [u8; 32]);

@@ -95,7 +95,7 @@ pub fn describe(kind: Kind, journal: &[u8]) -> Option<Vec<(&'static str, String)
     Some(fields)
 }
 
-/// The constants that a workload is proved under. They are part of the journal, and so of the key, of every batch and aggregate.
+/// The constants that a workload is proved under. The journal, and so the key, of every batch and aggregate holds their digest.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Pins {
     /// The lane's key in the L1.

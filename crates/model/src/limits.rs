@@ -1,8 +1,8 @@
 //! How much one proof may hold: where a block is divided into batches, and which transactions are proved apart.
 //!
-//! A transaction *proved apart* has a proof of its own, which the proof of its batch verifies. A proof too large for the backend
-//! would stop the rollup, so none is planned. The limits are strategy and no part of an identity: a journal does not show
-//! whether a transaction was proved apart, and another division makes other statements of the same chain.
+//! A transaction *proved apart* has a proof of its own, which the proof of its batch verifies. A proof too large for its
+//! backend would stop the rollup, so none is planned. The limits are strategy and no part of an identity: a journal does
+//! not show whether a transaction was proved apart, and another division makes other statements of the same chain.
 
 use alloc::vec::Vec;
 use core::ops::Range;

@@ -1,18 +1,18 @@
-//! The port to a workload: what a rollup's transactions mean.
+//! The port to a workload: the meaning of a rollup's transactions.
 //!
-//! One definition serves the node, a proof system whose guests are Rust, and the mock: `no_std`, a function of what it is
-//! given. A program in another language follows the same specification, and tests compare the two.
+//! One definition serves the node, a proof system whose guests are Rust, and the mock. It is `no_std`, and a function of its
+//! arguments. A program in another language follows the same specification, and tests compare the two.
 //!
 //! # Bounds
 //!
-//! What a program bounds, native execution bounds, here and nowhere else, as an outcome:
+//! Native execution has the same bounds as the programs. They are all here, and each has an outcome:
 //!
 //! | bound | past it |
 //! |---|---|
 //! | [`BYTES_MAX`](crate::transaction::BYTES_MAX) of payload and of the rest | the transaction is [disposed of](declared) as [`Outcome::TOO_LONG`] |
 //! | [`ACCESSES_MAX`] declared resources, each once | disposed of as [`Outcome::OUT_OF_BOUNDS`] |
-//! | [`EXITS_MAX`] exits, [`VALUE_CELLS_MAX`] cells a value | fails as [`Outcome::OUT_OF_BOUNDS`] |
-//! | a write to what was not declared | fails as [`Outcome::UNDECLARED_ACCESS`] |
+//! | [`EXITS_MAX`] exits, [`VALUE_CELLS_MAX`] cells in a value | fails as [`Outcome::OUT_OF_BOUNDS`] |
+//! | no write to an undeclared resource | fails as [`Outcome::UNDECLARED_ACCESS`] |
 
 use alloc::vec::Vec;
 
@@ -28,16 +28,16 @@ pub const EXITS_MAX: usize = 8;
 /// How many cells a value may have.
 pub const VALUE_CELLS_MAX: usize = 128;
 
-/// What a rollup brings: the meaning of its transactions.
+/// The part that a rollup implements: the meaning of its transactions.
 ///
-/// Execution is deterministic and reads nothing but its arguments. What an implementation returns is what
-/// its programs commit; a difference shows when a program runs, as a divergence.
+/// Execution is deterministic and reads nothing but its arguments. An implementation returns what its programs
+/// commit. A difference is found when a program runs, as a divergence.
 pub trait Processor: Send + Sync {
     /// The resources that a transaction with this message may touch, in the order in which its journal lists them; `None`
-    /// where the message is none of this workload's. Two transactions that declare no common slot execute in parallel.
+    /// where the message is not one of this workload. Two transactions that declare no common slot execute in parallel.
     fn declare(&self, message: &[u8], facts: &TransactionFacts) -> Option<Vec<ResourceId>>;
 
-    /// Executes a transaction of the workload. A failure is an outcome with no effects, never an error of the node.
+    /// Executes a transaction of the workload. A failure is an outcome without effects, never an error of the node.
     fn execute(
         &self,
         message: &[u8],
@@ -45,19 +45,19 @@ pub trait Processor: Send + Sync {
         view: &ResourceView<'_>,
     ) -> TransactionEffects;
 
-    /// What executing such a message inside a batch's proof costs, in transfers of the ledger: what decides whether it is proved
-    /// apart.
+    /// The cost of executing this message inside a batch's proof, in transfers of the ledger. It decides whether the
+    /// transaction is proved apart.
     fn cost(&self, message: &[u8]) -> u64 {
         let _ = message;
         1
     }
 }
 
-/// The declared resources of one transaction, as they are when it starts.
+/// The declared resources of one transaction, with their values before it.
 #[derive(Debug, Clone, Copy)]
 pub struct ResourceView<'v>(&'v [(ResourceId, Option<&'v [Cell]>)]);
 
-/// A resource was read that the transaction did not declare.
+/// The transaction read a resource that it did not declare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{resource} was not declared by the transaction that reads it")]
 pub struct UndeclaredAccess {
@@ -83,8 +83,9 @@ impl<'v> ResourceView<'v> {
     }
 }
 
-/// The resources that a lane transaction declares. An outcome where it is *disposed of* instead: what is not the workload's,
-/// or past a bound, has no proof of its own and no effect, and the batch shows why from a bounded part of it.
+/// The resources that a lane transaction declares, or the outcome with which it is *disposed of*. A transaction is disposed of
+/// if it is not one of the workload or is past a bound. It has no proof of its own and no effect, and the batch proves the
+/// reason from a bounded part of it.
 pub fn declared(
     processor: &dyn Processor,
     transaction: &LaneTransaction,
@@ -110,7 +111,7 @@ pub(crate) fn bounded(
     Ok(declared)
 }
 
-/// What a transaction does to the resources it declares, as it may count.
+/// The effects of a transaction on the resources that it declares, within the [bounds](self#bounds).
 pub fn execute(
     processor: &dyn Processor,
     message: &[u8],

@@ -1,4 +1,4 @@
-//! Proof profiles: how a claim is to be proved. One profile never answers for another.
+//! Proof profiles: how a claim is proved. A proof under one profile never stands for a proof under another.
 
 use alloc::string::String;
 use core::fmt;
@@ -7,12 +7,12 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::digest::ProfileId;
 
-/// The kind of seal a proof ends in, from worthless to cheapest to verify on an L1.
+/// The kind of seal that a proof ends in, from no proof at all to the cheapest to verify on an L1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
 pub enum SealKind {
-    /// No proof at all: bound to its claim so that tampering shows, refused by every real L1.
+    /// No proof. A fake seal is bound to its claim, so tampering is found. Every real L1 refuses it.
     Fake,
-    /// A proof a segment, plus its assumptions' proofs.
+    /// One proof for each segment, and the proofs of the assumptions.
     Composite,
     /// One recursive proof of constant size.
     Succinct,
@@ -31,7 +31,7 @@ impl fmt::Display for SealKind {
     }
 }
 
-/// How a claim is to be proved: everything that makes two proofs of one claim unlike.
+/// How a claim is proved: everything in which two proofs of one claim can differ.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct ProofProfile {
     /// The proof system: `miden`, `risc0`, `mock`.
@@ -44,7 +44,7 @@ pub struct ProofProfile {
     pub hash: String,
     /// The conjectured security level, in bits; 0 for a fake seal.
     pub security_bits: u16,
-    /// Whatever else the proof system lets one choose, in its own words.
+    /// The other parameters of the proof system, in its own notation.
     pub parameters: String,
 }
 

@@ -1,9 +1,9 @@
-//! The three programs of any workload: what a proof of each is a proof of.
+//! The three programs of any workload: what the proof of each attests.
 //!
-//! Functions of a witness, for a proof system whose guests are Rust, and for a mock that refuses as one does.
-//! What they return is what the program commits. They hold no proof: the caller verifies, for the batch, a
-//! proof of each [journal that is proved apart](BatchWitness::apart) by the pins' transaction program; for the aggregate, of each
-//! part's by [its program](crate::witness::Part::program).
+//! They are functions of a witness, for a proof system whose guests are Rust and for a mock that refuses the same
+//! witnesses. They return what the program commits. They verify no proofs: the caller does. For a batch it verifies a proof of
+//! each [journal that is proved apart](BatchWitness::apart), by the pins' transaction program. For an aggregate it verifies a
+//! proof of each part, by [its program](crate::witness::Part::program).
 
 use alloc::vec::Vec;
 
@@ -17,16 +17,16 @@ use crate::state::{self, Change};
 use crate::transaction::{self, TransactionRead};
 use crate::witness::{AggregateEnd, AggregateWitness, BatchWitness, Handling, TransactionWitness};
 
-/// Why a program refuses a witness. What a transaction itself does wrong is an outcome.
+/// Why a program refuses a witness. The failure of a transaction is an outcome and no refusal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The cells are not a transaction's.
     #[error("the cells are not a transaction's encoding")]
     NotATransaction,
-    /// The workload has no such transaction: it has no proof of its own.
+    /// The transaction is not one of the workload, so it has no proof of its own.
     #[error("the transaction is none of the workload's")]
     Foreign,
-    /// There is not one value a declared resource.
+    /// The number of values is not the number of declared resources.
     #[error("the witness has {given} values, and the transaction declares {declared} resources")]
     Values {
         /// How many values there are.
@@ -37,31 +37,31 @@ pub enum Refusal {
     /// A batch without transactions has no proof.
     #[error("a batch without transactions")]
     EmptyBatch,
-    /// What is shown of a transaction is not of one.
+    /// The bytes shown of a transaction are not those of one transaction.
     #[error("transaction {index} is shown by bytes that are not of one transaction")]
     Shown {
         /// Its merge index.
         index: u32,
     },
-    /// A transaction of the workload cannot be disposed of.
+    /// The witness disposes of a transaction of the workload.
     #[error("transaction {index} is the workload's, and is disposed of")]
     Disposed {
         /// Its merge index.
         index: u32,
     },
-    /// A transaction accesses what the witness does not open.
+    /// A transaction accesses a slot that the witness does not open.
     #[error("slot {slot:#x} is not opened by the witness")]
     Unopened {
         /// The slot.
         slot: u64,
     },
-    /// A transaction was executed over another value than the state's.
+    /// A transaction was executed over a value that the state does not hold.
     #[error("slot {slot:#x} does not hold the value that a transaction was executed over")]
     Stale {
         /// The slot.
         slot: u64,
     },
-    /// The openings are not of the root before.
+    /// The openings are not of the state root before the batch.
     #[error("the openings are not of the state root before the batch")]
     Root,
     /// A part was proved under other pins.
@@ -79,20 +79,20 @@ pub enum Refusal {
         /// Its place.
         part: usize,
     },
-    /// The parts are no run.
+    /// A part does not begin where the one before it ends, or there is no part.
     #[error("the parts of the aggregate do not chain")]
     Chain,
-    /// What is settled does not begin and end between blocks.
+    /// The aggregate settles, but does not begin and end between blocks.
     #[error("what is settled does not begin and end between blocks")]
     WithinBlock,
-    /// The lane tip cannot be followed, or not be opened.
+    /// The lane tip cannot be followed or opened.
     #[error(transparent)]
     Lane(#[from] LaneError),
 }
 
 /// The journal of the transaction that `witness` holds.
 ///
-/// Values are not believed: the journal names their digests, which the batch opens in the state.
+/// The program does not trust the values: the journal names their digests, which the batch opens in the state.
 pub fn transaction(
     hasher: &dyn WorkloadHasher,
     processor: &dyn Processor,
@@ -103,7 +103,7 @@ pub fn transaction(
     executed(hasher, processor, digest, &read, &witness.before)
 }
 
-/// The journal of a transaction that is read already, over the values of what it declares.
+/// The journal of a transaction that has been read, executed over the values of the resources it declares.
 pub fn executed(
     hasher: &dyn Hasher,
     processor: &dyn Processor,
@@ -123,11 +123,11 @@ pub fn executed(
 
 /// The journal of the batch that `witness` holds.
 ///
-/// Every slot is opened once, in the root before. A transaction meets what the ones before it left: that is
-/// the opening of its values in the root after the previous transaction.
+/// Every slot is opened once, in the root before the batch. Each transaction is checked against the values that the
+/// transactions before it left. That equals an opening in the root after the previous transaction.
 ///
-/// A transaction's proof takes its [facts](crate::transaction::TransactionFacts) as given, and names them by its
-/// digest. Here they are computed from the bytes that the L1 accepted, which the lane tip binds.
+/// A transaction's proof takes its [facts](crate::transaction::TransactionFacts) as given, and commits to them by its
+/// digest. The batch computes them from the bytes that the L1 accepted, which the lane tip binds.
 pub fn batch(
     hasher: &dyn WorkloadHasher,
     processor: &dyn Processor,
@@ -137,7 +137,7 @@ pub fn batch(
     if transactions.is_empty() {
         return Err(Refusal::EmptyBatch);
     }
-    // A block of which nothing is proved has a context and nothing else.
+    // Of a block of which nothing is proved, only the context counts.
     let (mut block, open_before) = match witness.block.activity.count {
         0 => (OpenBlock::new(witness.block.context), Digest::ZERO),
         _ => (witness.block.clone(), witness.block.digest(hasher)),
@@ -169,7 +169,7 @@ pub fn batch(
         apply(hasher, &mut changes, journal)?;
         exits = Transition::fold_exits(hasher, &exits, &journal.exits_digest(hasher));
     }
-    // A run whose transactions are all disposed of touches nothing, and opens nothing.
+    // A run whose transactions are all disposed of accesses no slot, so it opens none.
     let root_after = match changes.is_empty() {
         true => *root_before,
         false => match state::roots(hasher, &changes).ok_or(Refusal::Root)? {
@@ -196,7 +196,7 @@ pub fn batch(
     Ok(SpanJournal { transition, open_before, open_after })
 }
 
-/// Lets a transaction meet what the ones before it left.
+/// Checks a transaction against the values that the ones before it left, and writes its own.
 fn apply(
     hasher: &dyn WorkloadHasher,
     changes: &mut [Change<'_>],
@@ -216,7 +216,7 @@ fn apply(
 /// What an aggregate commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AggregateOutput {
-    /// A span, to be joined with others.
+    /// A span, which another aggregate joins.
     Span(SpanJournal),
     /// A settlement.
     Settlement(AggregateJournal),

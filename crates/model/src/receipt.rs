@@ -1,4 +1,4 @@
-//! Receipts, and the only two ways to hold a verified one.
+//! Receipts, and the only two ways to make a verified one.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -11,57 +11,57 @@ use crate::mutation::{self, Mutation};
 use crate::profile::SealKind;
 use crate::statement::{Claim, Statement, StatementId};
 
-/// Claim, journal and seal: immutable, and worth nothing until [`Verified`].
+/// A claim, with its journal, and a seal. A receipt is immutable, and is trusted only when it is [`Verified`].
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Receipt {
-    /// What it says it proves.
+    /// The statement that it claims to prove.
     pub statement: Statement,
     /// The program and the journal.
     pub claim: Claim,
     /// The kind of seal it carries.
     pub seal_kind: SealKind,
-    /// The cryptographic bytes.
+    /// The bytes of the proof.
     pub seal: Vec<u8>,
 }
 
 impl Receipt {
-    /// The key it is stored under.
+    /// The key that it is stored under.
     pub fn id(&self) -> StatementId {
         self.statement.id()
     }
 
-    /// BLAKE3 over the whole receipt: what a verified-at mark is bound to.
+    /// BLAKE3 over the whole receipt. A [mark](VerifiedMark) is bound to it.
     pub fn checksum(&self) -> Digest {
         let Self { statement, claim, seal_kind, seal } = self;
         let small = borsh::to_vec(&(statement, claim, seal_kind)).unwrap_or_default();
         let mut hasher = blake3::Hasher::new_derive_key("reprise 2026-11 receipt checksum");
-        // The bytes of the whole in borsh, without a copy of the seal: it is hashed on every hit.
+        // These are the receipt's bytes in borsh. The seal is not copied, because every cache hit computes this.
         hasher.update(&small).update(&(seal.len() as u32).to_le_bytes()).update(seal);
         Digest(*hasher.finalize().as_bytes())
     }
 }
 
-/// Why a receipt is not what it says.
+/// Why a receipt does not verify.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
-    /// It belongs to another proof system, version or seal kind.
+    /// The receipt is of another proof system, version or kind of seal.
     #[error("{statement}: the receipt is of another proof profile than this verifier's")]
     ForeignProfile {
         /// The receipt's statement.
         statement: StatementId,
     },
-    /// Its statement is not the one its claim has.
+    /// The statement of the receipt is not that of its claim.
     #[error("{statement}: the receipt's claim does not hash to its statement")]
     ClaimMismatch {
         /// The receipt's statement.
         statement: StatementId,
     },
-    /// The cryptography says no.
+    /// The seal does not prove the claim.
     #[error("{statement}: the seal does not verify: {reason}")]
     BadSeal {
         /// The receipt's statement.
         statement: StatementId,
-        /// The proof system's own words.
+        /// The reason, as the proof system reports it.
         reason: String,
     },
     /// The mark of an earlier verification is for other bytes.
@@ -74,33 +74,33 @@ pub enum VerifyError {
 
 /// Cryptographic verification of receipts of one profile.
 pub trait Verifier: Send + Sync {
-    /// Accepts exactly the receipts whose claim hashes to their statement and whose seal proves it.
+    /// Accepts a receipt if and only if its claim hashes to its statement and its seal proves the claim.
     fn verify(&self, receipt: &Receipt) -> Result<(), VerifyError>;
 }
 
-/// The record that a receipt with this checksum was verified, kept beside it by the store that verified it.
+/// The record that a receipt with this checksum was verified. The store that verified the receipt keeps it beside the receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct VerifiedMark {
     /// [`Receipt::checksum`] of what was verified.
     pub checksum: Digest,
-    /// When, in milliseconds since the Unix epoch.
+    /// The time of the verification, in milliseconds since the Unix epoch.
     pub at_ms: u64,
 }
 
-/// A receipt that verified: now, or once in this directory over the same checksum.
+/// A receipt that verified: now, or earlier, in this data directory, with the same checksum.
 ///
-/// Only [`Verified::check`] and [`Verified::recall`] make one, so no unverified receipt crosses a room.
+/// Only [`Verified::check`] and [`Verified::recall`] make one, so an interface that takes it gets no unverified receipt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified<R>(R);
 
 impl Verified<Receipt> {
-    /// Verifies now.
+    /// Verifies the receipt now.
     pub fn check(receipt: Receipt, verifier: &dyn Verifier) -> Result<Self, VerifyError> {
         verifier.verify(&receipt)?;
         Ok(Self(receipt))
     }
 
-    /// Trusts an earlier verification of the same bytes.
+    /// Trusts the mark of an earlier verification, if it is for the same bytes.
     pub fn recall(receipt: Receipt, mark: &VerifiedMark) -> Result<Self, VerifyError> {
         if receipt.checksum() != mark.checksum && !mutation::is(Mutation::UncheckedRead) {
             return Err(VerifyError::ForeignMark { statement: receipt.id() });
@@ -121,11 +121,11 @@ impl<R> Deref for Verified<R> {
     }
 }
 
-/// A verified receipt whose seal is a proof. A fake one does not convert, so it cannot reach an L1.
+/// A verified receipt whose seal is a proof. A receipt with a fake seal does not convert, so it cannot reach an L1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RealReceipt(Verified<Receipt>);
 
-/// A fake seal was to become a settlement proof.
+/// A receipt with a fake seal was to be settled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{statement}: a fake seal proves nothing and cannot be settled")]
 pub struct FakeSealError {

@@ -1,5 +1,5 @@
-//! Scheduled transactions, batches, blocks and bundles: what execution and bundling said of the chain, before any
-//! proof. Plain data: no state handle, no receipt.
+//! Scheduled transactions, batches, blocks and bundles: the results of execution and bundling, before any proof.
+//! They are plain data, without a state handle or a receipt.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -15,22 +15,22 @@ use crate::journal::{AggregateJournal, Exit, Span, SpanJournal, TransactionJourn
 /// What proves a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum ProvedBy {
-    /// A proof of its own, which its batch's verifies.
+    /// A proof of its own, which the proof of its batch verifies.
     Itself,
-    /// Its batch's, which executes it.
+    /// The proof of its batch, which executes it.
     Batch,
-    /// Its batch's, which [disposes of it](crate::processor::declared).
+    /// The proof of its batch, which [disposes of it](crate::processor::declared).
     Disposal,
 }
 
 /// An executed lane transaction.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct ScheduledTransaction {
-    /// Its position among all transactions its block accepted.
+    /// Its position among all transactions that its block accepted.
     pub merge_index: u32,
     /// What proves it.
     pub proved_by: ProvedBy,
-    /// What a proof of it attests.
+    /// What the proof attests of it.
     pub journal: TransactionJournal,
 }
 
@@ -59,13 +59,13 @@ pub struct ScheduledBlock {
     pub metadata: BatchMetadata,
     /// Its lane transactions, in order.
     pub transactions: Vec<ScheduledTransaction>,
-    /// Its batches, in order; none of an empty block, which costs no proof.
+    /// Its batches, in order. An empty block has none, and needs no proof.
     pub batches: Vec<ScheduledBatch>,
     /// The state root after it.
     pub root_after: Digest,
     /// The lane tip after it.
     pub tip_after: Digest,
-    /// Whether a settlement can be [anchored](crate::anchor) in it: its lane proof is kept, and opens the tip.
+    /// Whether a settlement can be [anchored](crate::anchor) in it: its lane proof is kept and opens the tip.
     pub is_anchor: bool,
 }
 
@@ -77,15 +77,15 @@ impl ScheduledBlock {
         Span { journal: batch.journal, exits: exits.filter(|exits| *exits != Digest::ZERO).collect() }
     }
 
-    /// What each of its transactions that withdraws anything withdraws, in order.
+    /// The exits of each of its transactions that has any, in order.
     pub fn exits(&self) -> impl Iterator<Item = Vec<Exit>> + '_ {
         let exits = self.transactions.iter().map(|transaction| &transaction.journal.exits);
         exits.filter(|exits| !exits.is_empty()).cloned()
     }
 }
 
-/// The blocks of a bundle: it starts and ends at a block that is not empty, and the empty ones between are none of
-/// its proof's concern.
+/// The blocks of a bundle. Its first and last blocks are not empty. Empty blocks between them change neither state nor
+/// tip, so they are not part of its proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BundleBlocks {
     /// Its first checkpoint.

@@ -6,10 +6,11 @@
 //! leaf     H(Leaf, per resource in the slot: id | value); zero for an empty slot
 //! ```
 //!
-//! A *slot* holds a list of resources, so two ids in one slot are two resources, and nobody can take the slot of another.
-//! Whoever chooses ids to fill the slot of a given one searches 2⁶³ hashes for each entry, and makes its proofs longer by one hash.
-//! The order of a list is a function of the chain: what is new is put last, and the last takes the place of what is
-//! deleted. Depth 63 keeps a slot below the modulus of a 64-bit field.
+//! A *slot* is a place among the tree's leaves. It holds a list of resources, so two ids in one slot are two resources, and no
+//! resource can displace another. An attacker who chooses ids to fill the slot of a given one searches 2⁶³ hashes for each
+//! entry, which makes the proofs of this slot longer by one hash. The order of a list is a function of the chain: a new
+//! resource is put last, and the last takes the place of a deleted one. Depth 63 keeps a slot below the modulus of a
+//! 64-bit field.
 
 use alloc::vec::Vec;
 
@@ -51,8 +52,8 @@ pub fn leaf(hasher: &dyn Hasher, entries: &[Entry]) -> Digest {
     hasher.hash(Domain::Leaf, &cells.collect::<Vec<_>>())
 }
 
-/// Puts the value `after` in the place of `before`, each zero for absence; `false` where `before` is not what the slot
-/// holds of the resource.
+/// Replaces the resource's value `before` by `after`, each zero for absence; `false` where the slot does not hold `before`
+/// for the resource.
 #[must_use]
 pub fn replace(entries: &mut Vec<Entry>, resource: ResourceId, before: Digest, after: Digest) -> bool {
     let at = entries.iter().position(|entry| entry.resource == resource);
@@ -71,7 +72,7 @@ pub fn replace(entries: &mut Vec<Entry>, resource: ResourceId, before: Digest, a
 pub struct StatePath {
     /// The slot.
     pub slot: u64,
-    /// What it holds, in order.
+    /// The resources in the slot, in order.
     pub entries: Vec<Entry>,
     /// The siblings from the leaf up, [`DEPTH`] of them.
     pub siblings: Vec<Digest>,
@@ -91,20 +92,20 @@ impl StatePath {
     }
 }
 
-/// A slot on both sides of a change: its opening before, and what it holds after.
+/// A change of a slot: its opening before, and the resources in it after.
 #[derive(Debug, Clone)]
 pub struct Change<'p> {
-    /// Its opening before.
+    /// The opening of the slot before.
     pub path: &'p StatePath,
-    /// What it holds after.
+    /// The resources in it after.
     pub after: Vec<Entry>,
 }
 
-/// The state roots before and after `changes`, by ascending slot; `None` where they are not that, where a path
-/// is not one of this tree's, or where there is none.
+/// The state roots before and after `changes`; `None` where the slots do not ascend, where a path is not one of this
+/// tree, or where there is no change.
 ///
-/// All paths open the *same* root, the one before: it depends on every leaf before. Where two of them meet,
-/// each is the other's sibling, and what a witness says there does not count.
+/// All paths open the *same* root, the one before, which depends on every leaf before. Where two paths meet, each is the
+/// sibling of the other, and the sibling that the witness gives there is not used.
 pub fn roots(hasher: &dyn Hasher, changes: &[Change<'_>]) -> Option<(Digest, Digest)> {
     let open = |Change { path: StatePath { slot, siblings, .. }, .. }: &Change<'_>| {
         siblings.len() == usize::from(DEPTH) && slot >> DEPTH == 0
@@ -112,8 +113,8 @@ pub fn roots(hasher: &dyn Hasher, changes: &[Change<'_>]) -> Option<(Digest, Dig
     if !changes.iter().all(open) || !changes.array_windows().all(|[a, b]| a.path.slot < b.path.slot) {
         return None;
     }
-    // Nodes that wait for the one to their right, each with the height at which the two have one parent: lower for each
-    // further one.
+    // Nodes that wait for the node to their right, each with the height of the parent of both. The height falls from each
+    // node to the next.
     let mut waiting: Vec<(Node<'_>, usize)> = Vec::new();
     for (at, change) in changes.iter().enumerate() {
         let right = changes.get(at + 1).map(|next| common(change.path.slot, next.path.slot));
@@ -141,17 +142,17 @@ pub fn roots(hasher: &dyn Hasher, changes: &[Change<'_>]) -> Option<(Digest, Dig
     None
 }
 
-/// The height of the lowest node above both slots.
+/// The height of the lowest node that is above both slots.
 fn common(a: u64, b: u64) -> usize {
     (u64::BITS - (a ^ b).leading_zeros()) as usize
 }
 
-/// A node above changed leaves, on both sides of the change.
+/// A node above changed leaves, before and after the change.
 struct Node<'p> {
     slot: u64,
     height: usize,
     before: Digest,
-    /// What is only read is climbed once.
+    /// `None` where no leaf below changes: a path that is only read is hashed once.
     after: Option<Digest>,
     siblings: &'p [Digest],
 }
@@ -167,7 +168,7 @@ impl<'p> Node<'p> {
         }
     }
 
-    /// Becomes the node above it at this height, where no other changes.
+    /// Becomes its ancestor at this height, where no other changed leaf is below that.
     fn climb(&mut self, hasher: &dyn Hasher, height: usize) {
         let climb = |node: &mut Digest| {
             let mut slot = self.slot >> self.height;
@@ -184,7 +185,7 @@ impl<'p> Node<'p> {
         self.height = height;
     }
 
-    /// The parent of this and the one to its right.
+    /// The parent of this node and the one to its right.
     fn join(&self, hasher: &dyn Hasher, right: &Self) -> Self {
         let after = match (&self.after, &right.after) {
             (None, None) => None,

@@ -1,4 +1,4 @@
-//! Statements: claim plus proof profile, known before proving. A statement's digest is the identity of the
+//! Statements: a claim and a proof profile, known before the proof. A statement's digest is the identity of the
 //! receipt that proves it.
 
 use core::fmt;
@@ -11,23 +11,23 @@ use crate::profile::ProofProfile;
 
 pub use crate::digest::StatementId;
 
-/// The version of the rule that makes a [`StatementId`]. Another rule is another version, so that no id of
-/// one can equal an id of the other.
+/// The version of the rule that makes a [`StatementId`]. Another rule has another version, so that the ids of two
+/// rules are never equal.
 pub const KEY_FORMAT_VERSION: u8 = 1;
 
 /// The three kinds of statement, in the order in which their proofs nest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
 pub enum Kind {
-    /// One lane transaction, free of its block where its program reads no context.
+    /// One lane transaction, whichever block accepts it.
     Transaction,
-    /// The transactions of one chain block.
+    /// A run of lane transactions of one chain block.
     Batch,
-    /// Consecutive batches, aggregated for one settlement.
+    /// Consecutive batches, aggregated for a settlement or for another aggregate.
     Aggregate,
 }
 
 impl Kind {
-    /// How many kinds there are: the length of every array that has one value for each.
+    /// The number of kinds: the length of an array with one value for each.
     pub const COUNT: usize = 3;
 
     /// All kinds, inner first.
@@ -44,18 +44,18 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What a receipt attests when it verifies: this program, run to its end, committed this journal.
+/// What a verified receipt attests: this program ran to its end and committed this journal.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
 pub struct Claim {
     /// The program that ran.
     pub program: ProgramId,
-    /// The public bytes it committed.
+    /// The public bytes that it committed.
     pub journal: Vec<u8>,
 }
 
-/// The pure half of a proof system: what it would make public, computed without running or proving.
+/// The part of a proof system that computes what a proof makes public, without running or proving anything.
 pub trait ClaimScheme: Send + Sync {
-    /// How claims are proved here.
+    /// The profile under which this scheme's claims are proved.
     fn profile(&self) -> &ProofProfile;
 
     /// The proof system's own digest over everything the proof of `claim` makes public: program, inputs,
@@ -68,12 +68,12 @@ pub trait ClaimScheme: Send + Sync {
     }
 }
 
-/// A claim to be proved under a profile. Its digest is the key of the receipt; no place is part of it.
+/// A claim to be proved under a profile. Its digest is the key of the receipt. No coordinate is part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
 pub struct Statement {
-    /// How it is to be proved.
+    /// The proof profile.
     pub profile: ProfileId,
-    /// What is to be proved.
+    /// The digest of the claim.
     pub claim: ClaimDigest,
 }
 

@@ -1,4 +1,4 @@
-//! Accepted lane transactions: what the L1 says of them, and the bytes a transaction program reads.
+//! Accepted lane transactions: what the L1 commits to, and the bytes that a transaction program reads.
 //!
 //! # What a transaction's id commits to
 //!
@@ -8,12 +8,12 @@
 //!
 //! # Authority
 //!
-//! A transaction acts for the account of the script its first input spends. The L1 let that output be
-//! spent, so its owner signed. What shows whose it was is in the payload, an *opening*: the bytes that the spent
-//! transaction's id is a hash of. So the account follows from bytes that the accepted transaction's id commits
-//! to, and is taken on nobody's word: the id commits to payload and outpoint, the outpoint to the spent
-//! transaction, that to the script. A transaction whose opening does not open what it spends acts for
-//! [`NOBODY`], the account of no script, for which everybody can act.
+//! A transaction acts for the account of the script that its first input spends. The L1 accepted the spend, so the
+//! owner of that output signed. The payload shows the script by an *opening*: the bytes whose hash is the id of the
+//! spent transaction. The account follows from bytes that the accepted transaction's id commits to, so nobody has to be
+//! trusted: the id commits to payload and outpoint, the outpoint to the spent transaction, and that to the script. A
+//! transaction whose opening does not show the output that it spends acts for [`NOBODY`], the account of no script, for
+//! which everybody can act.
 //!
 //! ```text
 //! payload   length of the opening (u16) | opening | message
@@ -21,12 +21,12 @@
 //!           of a version 1 transaction: its rest | its payload digest (32)
 //! ```
 //!
-//! Both begin with the spent transaction's version. A payload too short for its opening has none, and an empty
-//! message. What the workload reads is the message.
+//! Both kinds of opening begin with the spent transaction's version. A payload too short for its opening has no opening and
+//! an empty message. The workload reads the message.
 //!
-//! A program that can afford these hashes computes the [`TransactionFacts`] itself; one that cannot receives
-//! them as part of the transaction's digest, and so of the lane tip, which whoever judges a settlement computes
-//! from what the L1 accepted: a forged one ends in a lane tip that nobody accepts.
+//! A program that can afford these hashes computes the [`TransactionFacts`] itself. A program that cannot receives them as
+//! part of the transaction's digest, and so of the lane tip. The L1 that checks a settlement computes this tip from what it
+//! accepted, so forged facts end in a lane tip that it refuses.
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -39,32 +39,32 @@ use crate::cell::{self, Cell};
 use crate::digest::{Digest, ResourceId, TransactionId};
 use crate::hash::{Domain, Hasher};
 
-/// A lane transaction that a chain block accepted, with what its L1 knows of it.
+/// A lane transaction that a chain block accepted, as the L1 has it.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct LaneTransaction {
-    /// Its position among *all* transactions the block accepted (the coinbase's is 0).
+    /// Its position among *all* transactions that the block accepted (the coinbase's is 0).
     pub merge_index: u32,
     /// The transaction version; the lane carries version 1.
     pub version: u16,
-    /// The version 1 rest preimage: the transaction without payload, signatures and mass.
+    /// The preimage of the rest digest: the transaction without payload, signatures and mass.
     pub rest: Vec<u8>,
     /// The payload: [opening and message](self#authority).
     pub payload: Vec<u8>,
 }
 
-/// How many bytes of a payload, and of the rest, anybody reads: 16 chunks of BLAKE3.
+/// The most bytes of a payload, and of a rest, that are read: 16 chunks of BLAKE3. A transaction with more is *too long*.
 pub const BYTES_MAX: usize = 16 * 1024;
 
-/// How many nodes down the left side show that there is more than that.
+/// How many nodes down the left side of BLAKE3's tree prove more than [`BYTES_MAX`] bytes.
 const LONG_NODES: usize = 5;
 
-/// The account of no script: what a transaction acts for that does not show whose output it spends.
+/// The account of no script. A transaction that does not show the script it spends acts for it.
 pub const NOBODY: ResourceId = ResourceId([0; 32]);
 
-/// What a program must know of a transaction beside its bytes, and what the lane tip therefore binds.
+/// What a workload reads of a transaction beside its message. The transaction's digest commits to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TransactionFacts {
-    /// The account the transaction acts for.
+    /// The account that the transaction acts for.
     pub authority: ResourceId,
     /// What its outputs pay to the deposit script, in sompi.
     pub deposit: u64,
@@ -81,17 +81,17 @@ impl LaneTransaction {
         keyed(b"TransactionRest", &self.rest)
     }
 
-    /// The digest of the payload, the other half.
+    /// The digest of the payload, the other half of the id.
     pub fn payload_digest(&self) -> Digest {
         keyed(b"PayloadDigest", &self.payload)
     }
 
-    /// Whether payload or rest is longer than anybody reads.
+    /// Whether payload or rest is longer than [`BYTES_MAX`].
     pub fn is_too_long(&self) -> bool {
         self.rest.len() > BYTES_MAX || self.payload.len() > BYTES_MAX
     }
 
-    /// What the workload reads of the payload.
+    /// The part of the payload that the workload reads.
     pub fn message(&self) -> &[u8] {
         self.parts().1
     }
@@ -108,8 +108,8 @@ impl LaneTransaction {
         split().unwrap_or_default()
     }
 
-    /// The facts of this transaction where deposits are paid to the script of the account `deposit`.
-    /// Outputs that cannot be read count nothing: the L1 accepted the transaction, so there are none.
+    /// The facts of this transaction, where deposits are paid to the script of the account `deposit`.
+    /// Unreadable outputs count as none. An accepted transaction has no such outputs.
     pub fn facts(&self, deposit: &ResourceId) -> TransactionFacts {
         if self.is_too_long() {
             return TransactionFacts { authority: NOBODY, deposit: 0 };
@@ -120,7 +120,7 @@ impl LaneTransaction {
         TransactionFacts { authority: self.spent_script().map_or(NOBODY, account_of), deposit }
     }
 
-    /// The script that the first input spends, where the opening shows it, [encoded](script_bytes).
+    /// The [encoded](script_bytes) script that the first input spends, where the opening shows it.
     pub fn spent_script(&self) -> Option<&[u8]> {
         let spent = Body::read(&self.rest)?.spends?;
         let (id, body) = open(self.parts().0)?;
@@ -138,7 +138,7 @@ impl LaneTransaction {
     /// 3…  message, padded with zeros
     /// ```
     ///
-    /// Of a transaction that is too long the third cell is followed by nothing.
+    /// The cells of a transaction that is too long end with the authority.
     pub fn cells(&self, facts: &TransactionFacts) -> Vec<Cell> {
         let message = self.message();
         let header = header(message.len(), self.version, facts, self.is_too_long());
@@ -148,8 +148,8 @@ impl LaneTransaction {
         cells
     }
 
-    /// The transaction as journals and the lane tip name it: [`digest_of`] its [cells](Self::cells). Of one that is too long the
-    /// payload's digest stands for the message's.
+    /// The digest by which journals and the lane tip name the transaction: [`digest_of`] its [cells](Self::cells). If it is too
+    /// long, the payload's digest stands for the message's.
     pub fn digest(&self, hasher: &dyn Hasher, facts: &TransactionFacts) -> Digest {
         let cells = self.cells(facts);
         let long = self.is_too_long().then(|| self.payload_digest());
@@ -162,8 +162,8 @@ fn header(length: usize, version: u16, facts: &TransactionFacts, too_long: bool)
     [length as u32, u32::from(version), deposit_lo, deposit_hi, u32::from(too_long), 0, 0, 0]
 }
 
-/// `H(Transaction, the first three cells | H(Message, the others))`; zero stands for an empty message, and `message` for any where
-/// it is given.
+/// `H(Transaction, the first three cells | H(Message, the others))`. Zero stands for the digest of an empty message. `message`,
+/// where it is given, stands for the digest of any.
 pub fn digest_of(hasher: &dyn Hasher, cells: &[Cell], message: Option<Digest>) -> Digest {
     let (head, body) = cells.split_at(cells.len().min(3));
     let message = message.unwrap_or_else(|| match body {
@@ -173,22 +173,22 @@ pub fn digest_of(hasher: &dyn Hasher, cells: &[Cell], message: Option<Digest>) -
     hasher.hash(Domain::Transaction, &[head, &[cell::digest(message)]].concat())
 }
 
-/// What a program is shown of bytes whose keyed BLAKE3 the L1 names.
+/// What a program is shown of bytes to whose keyed BLAKE3 the L1 commits.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum ShownBytes {
     /// All of them.
     Whole(Vec<u8>),
-    /// That there are more than [`BYTES_MAX`].
+    /// A proof that there are more than [`BYTES_MAX`].
     Long(LongBytes),
 }
 
-/// The nodes of BLAKE3's tree over more than [`BYTES_MAX`] bytes, from the root down its left side: the chaining values of both
-/// children each.
+/// The nodes of BLAKE3's tree over more than [`BYTES_MAX`] bytes, from the root down its left side. Each node is the chaining
+/// values of its two children.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct LongBytes(Box<[[Digest; 2]; LONG_NODES]>);
 
 impl LongBytes {
-    /// Of these bytes; `None` where there are no more than [`BYTES_MAX`].
+    /// The nodes over these bytes; `None` where there are no more than [`BYTES_MAX`].
     fn of(domain: &[u8], bytes: &[u8]) -> Option<Self> {
         if bytes.len() <= BYTES_MAX {
             return None;
@@ -226,7 +226,7 @@ impl LongBytes {
     }
 }
 
-/// A lane transaction as a batch program is shown it.
+/// A lane transaction, as a batch program is shown it.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct ShownTransaction {
     /// [`LaneTransaction::merge_index`].
@@ -261,7 +261,7 @@ impl ShownBytes {
     }
 }
 
-/// A lane transaction that a block accepted, by its digests: what a lane tip is made of.
+/// The digests of a lane transaction that a block accepted. The lane tip is made of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accepted {
     /// [`LaneTransaction::merge_index`].
@@ -277,12 +277,12 @@ pub struct Accepted {
 }
 
 impl Accepted {
-    /// A transaction with its facts.
+    /// The digests of a transaction with these facts.
     pub fn of(hasher: &dyn Hasher, transaction: &LaneTransaction, facts: &TransactionFacts) -> Self {
         Self::named(transaction, transaction.digest(hasher, facts))
     }
 
-    /// A transaction whose digest is known.
+    /// The digests of a transaction whose [digest](LaneTransaction::digest) is known.
     pub fn named(transaction: &LaneTransaction, digest: Digest) -> Self {
         let LaneTransaction { merge_index, version, .. } = *transaction;
         let (rest, payload) = (transaction.rest_digest(), transaction.payload_digest());
@@ -300,16 +300,16 @@ impl Accepted {
 pub struct ShownRead {
     /// Its digests.
     pub accepted: Accepted,
-    /// What a program that is given facts and message reads: [`LaneTransaction::cells`]; of one that is too long followed by the
-    /// payload's digest.
+    /// What a program that is given facts and message reads: [`LaneTransaction::cells`], and after them the payload's digest if
+    /// the transaction is too long.
     pub cells: Vec<Cell>,
-    /// Its facts and message; none of one that is too long.
+    /// Its facts and message; `None` if it is too long.
     pub read: Option<TransactionRead>,
 }
 
 impl ShownTransaction {
-    /// Reads it, where deposits are paid to the script of the account `deposit`; `None` where what it shows is not of one
-    /// transaction.
+    /// Reads the transaction, where deposits are paid to the script of the account `deposit`; `None` where the bytes shown are
+    /// not those of one transaction.
     pub fn read(&self, hasher: &dyn Hasher, deposit: &ResourceId) -> Option<ShownRead> {
         let Self { merge_index, version, rest, payload } = self;
         let (merge_index, version) = (*merge_index, *version);
@@ -327,7 +327,7 @@ impl ShownTransaction {
             cells.push(cell::digest(payload_digest));
             return Some(ShownRead { accepted: accepted(digest), cells, read: None });
         };
-        // The one copy: facts and message are read as of any transaction.
+        // The only copy of the bytes. Facts and message are read as those of any transaction.
         let whole = LaneTransaction { merge_index, version, rest: rest.clone(), payload: payload.clone() };
         let facts = whole.facts(deposit);
         let message = whole.message().to_vec();
@@ -342,7 +342,7 @@ impl ShownTransaction {
     }
 }
 
-/// What a transaction program reads out of [`LaneTransaction::cells`].
+/// What a transaction program reads from [`LaneTransaction::cells`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TransactionRead {
     /// The facts.
@@ -351,7 +351,7 @@ pub struct TransactionRead {
     pub message: Vec<u8>,
 }
 
-/// Reads [`LaneTransaction::cells`]; `None` where they are not their one encoding.
+/// Reads [`LaneTransaction::cells`]; `None` where the cells are not the one encoding of a transaction.
 pub fn from_cells(cells: &[Cell]) -> Option<TransactionRead> {
     let [_, [length, version, deposit_lo, deposit_hi, 0, 0, 0, 0], authority, padded @ ..] = cells else {
         return None;
@@ -381,15 +381,15 @@ pub fn account_of(script: &[u8]) -> ResourceId {
     ResourceId(blake3::derive_key("reprise 2026-11 account of script", script))
 }
 
-/// A payload: the opening of the spent transaction, and what the workload is to read. `None` where the opening
-/// is longer than its length can say.
+/// A payload: the opening of the spent transaction, and the message for the workload. `None` where the opening has
+/// more bytes than a `u16` can count.
 pub fn payload(opening: &[u8], message: &[u8]) -> Option<Vec<u8>> {
     let length = u16::try_from(opening.len()).ok()?;
     Some([&length.to_le_bytes(), opening, message].concat())
 }
 
-/// A transaction that nobody signed, for chains made here: it spends an output that pays `owner`, which its
-/// opening shows, and pays `value` to `script`. The payload is empty where the opening would be too long.
+/// A transaction without a signature, for simulated chains. It spends an output that pays `owner`, as its opening
+/// shows, and pays `value` to `script`. The payload is empty where the opening would be too long.
 pub fn unsigned(
     subnetwork: &[u8; 20],
     owner: &[u8],
@@ -422,7 +422,7 @@ pub fn opening_of(rest: &[u8], payload: &[u8]) -> Vec<u8> {
     [rest, &keyed(b"PayloadDigest", payload).0].concat()
 }
 
-/// The id of the transaction that an opening is of, and the bytes that name its outputs.
+/// The id of the opened transaction, and the bytes that hold its outputs.
 fn open(opening: &[u8]) -> Option<(TransactionId, &[u8])> {
     match opening {
         [0, 0, ..] => {
@@ -452,7 +452,7 @@ fn key(domain: &[u8]) -> [u8; 32] {
     key
 }
 
-/// What a transaction spends first, and its outputs.
+/// The first outpoint that a transaction spends, and its outputs.
 struct Body<'a> {
     spends: Option<Outpoint>,
     outputs: Vec<Output<'a>>,
@@ -469,7 +469,7 @@ struct Output<'a> {
 }
 
 impl<'a> Body<'a> {
-    /// Reads the bytes that ids are made of:
+    /// Reads the bytes that an id is the hash of:
     /// `version u16 | inputs (outpoint: id 32, index u32; script (empty), sequence u64) | outputs (value u64,
     /// script version u16, script, from version 1 on: covenant flag u8 [authorizing input u16, covenant id 32]) |
     /// …`, with every count and every length of a script a `u64`, little-endian. Source: kaspa-consensus-core

@@ -1,4 +1,4 @@
-//! Witnesses: what a proof is made from, beside the receipts it assumes. Not public, not stored with it.
+//! Witnesses: the input of a proof, beside the receipts that it assumes. A witness is not public, nor stored with the proof.
 
 use alloc::vec::Vec;
 
@@ -12,7 +12,7 @@ use crate::state::StatePath;
 use crate::statement::Kind;
 use crate::transaction::ShownTransaction;
 
-/// What one proof is made from.
+/// The input of one proof.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Witness {
     /// For a transaction program.
@@ -34,46 +34,46 @@ impl Witness {
     }
 }
 
-/// The transaction and the values it meets.
+/// A transaction, and the values that it is executed over.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct TransactionWitness {
     /// [`LaneTransaction::cells`](crate::transaction::LaneTransaction::cells).
     pub transaction: Vec<Cell>,
-    /// The value of each declared resource before, in declared order.
+    /// The value of each declared resource before the transaction, in declared order.
     pub before: Vec<Option<Vec<Cell>>>,
 }
 
-/// How a batch accounts for one of its transactions. The batch's journal does not show which it was.
+/// How a batch accounts for one of its transactions. The batch's journal does not show the choice.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Handling {
-    /// It is proved apart; the receipt of this journal is an assumption.
+    /// The transaction is proved apart. The receipt of this journal is an assumption.
     Apart(TransactionJournal),
-    /// The batch executes it, over the values of what it declares, in declared order.
+    /// The batch executes it, over the values of the resources it declares, in declared order.
     Inline(Vec<Option<Vec<Cell>>>),
     /// It is [disposed of](crate::processor::declared).
     Disposed,
 }
 
-/// A run of a block's transactions, and the openings of what they touch.
+/// A run of a block's transactions, and the openings of the slots that they access.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct BatchWitness {
     /// The pins.
     pub pins: Pins,
-    /// The block, and what is proved of it before.
+    /// The block, with what earlier batches proved of it.
     pub block: OpenBlock,
     /// Whether this run is the block's last.
     pub closes: bool,
-    /// The state root before.
+    /// The state root before the batch.
     pub root_before: Digest,
     /// The lane tip before the block.
     pub tip_before: Digest,
-    /// Where the run is the block's last and the lane began [anew](crate::lane::LaneScheme::reopening) in the block: what opens
-    /// the tip before in the parent's commitment.
+    /// The [reopening](crate::lane::LaneScheme::reopening), where the run is the block's last and the lane began anew in the
+    /// block.
     pub reopening: Option<Vec<u8>>,
     /// Each transaction, in order, and how the batch accounts for it.
     pub transactions: Vec<(ShownTransaction, Handling)>,
-    /// An opening in the root *before the batch* of every slot that any of them accesses. The roots in
-    /// between follow from these by writing.
+    /// An opening in the root *before the batch* of every slot that a transaction accesses. The roots in
+    /// between follow from these and the writes.
     pub paths: Vec<StatePath>,
 }
 
@@ -113,16 +113,16 @@ pub struct AggregateWitness {
     pub pins: Pins,
     /// The spans, in order; their receipts are the assumptions.
     pub parts: Vec<Part>,
-    /// What the aggregate is for.
+    /// The purpose of the aggregate.
     pub end: AggregateEnd,
 }
 
-/// What an aggregate is for.
+/// The purpose of an aggregate.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum AggregateEnd {
-    /// To be joined with others.
+    /// Another aggregate joins it.
     Join,
-    /// To be settled.
+    /// A settlement carries it.
     Settle {
         /// The proof of the lane in the sequencing commitment of the last block, as the L1 encodes it.
         lane_proof: Option<Vec<u8>>,

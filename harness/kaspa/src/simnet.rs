@@ -204,7 +204,15 @@ impl Simnet {
     /// A chain on which Alice has coins for lane transactions, and each of `settlers` three for fees. No covenant is
     /// founded yet. The node's borsh wRPC server listens on `port`, or on one that is free.
     pub async fn start(settlers: &[Key], port: Option<u16>) -> Result<Self, SimnetError> {
-        let params = scenario::params();
+        Self::start_with(scenario::params(), settlers, port).await
+    }
+
+    /// The same on a network with other parameters.
+    pub async fn start_with(
+        params: Params,
+        settlers: &[Key],
+        port: Option<u16>,
+    ) -> Result<Self, SimnetError> {
         let (node, rpc) = Node::start_on(&params, port).await?;
         let subnetwork = SubnetworkId::from_namespace(NAMESPACE).into_bytes();
         let lane = names::lane(subnetwork, Default::default(), Default::default());

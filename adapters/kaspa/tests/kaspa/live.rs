@@ -28,6 +28,7 @@ fn options() -> Options {
         confirmations: 0,
         until_idle: false,
         wrong_answers_max: 1,
+        finality_depth: None,
         through: None,
     }
 }

@@ -73,7 +73,7 @@ fn proving(proof: (Proof, SealReader)) -> Proving {
 async fn start(simnet: &Simnet, data_dir: &Path, proof: &(Proof, SealReader)) -> Arc<Run> {
     let (url, lane, from) = (simnet.node.url().to_owned(), simnet.lane.clone(), Some(simnet.root));
     let options =
-        Options { url, lane, from, confirmations: 0, until_idle: false, wrong_answers_max: 1, through: None };
+        Options { url, lane, from, confirmations: 0, until_idle: false, wrong_answers_max: 1, finality_depth: None, through: None };
     let payer = Some(Payer { key: simnet::key(SETTLER).unwrap(), fee_max: FEE_MAX });
     // A bundle for each block that carries something: what is to be settled does not wait for more.
     let rule = BundleRule { batches_max: 1, ..BundleRule::default() };

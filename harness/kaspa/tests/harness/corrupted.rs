@@ -219,8 +219,16 @@ async fn a_spoilt_field_is_asked_for_again_and_ends_the_source_by_name_if_it_sta
     stage.show(Fork::A, &stage.common).await.unwrap();
     stage.show(Fork::A, &a).await.unwrap();
     let (url, lane, from) = (stage.observer.node.url().to_owned(), stage.lane.clone(), Some(stage.root));
-    let honest =
-        Options { url, lane, from, confirmations: 0, until_idle: false, wrong_answers_max: 1, through: None };
+    let honest = Options {
+        url,
+        lane,
+        from,
+        confirmations: 0,
+        until_idle: false,
+        wrong_answers_max: 1,
+        finality_depth: None,
+        through: None,
+    };
     let checked = tokio::task::spawn_blocking(move || {
         let mut wrong = vec![];
         for (field, says, tamper) in FIELDS {

@@ -39,8 +39,16 @@ async fn mine(rpc: &dyn RpcApi, heights: Range<u64>) {
 
 fn open(url: &str, from: Option<BlockHash>, dir: Option<&Path>) -> LiveL1 {
     let (url, lane) = (url.into(), lane());
-    let options =
-        Options { url, lane, from, confirmations: 0, until_idle: false, wrong_answers_max: 1, through: None };
+    let options = Options {
+        url,
+        lane,
+        from,
+        confirmations: 0,
+        until_idle: false,
+        wrong_answers_max: 1,
+        finality_depth: None,
+        through: None,
+    };
     let place = dir.map(|dir| DataDir::lock(dir).unwrap().event_log(&PinsDigest([1; 32])));
     LiveL1::open(options, place).unwrap()
 }

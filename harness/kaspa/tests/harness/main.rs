@@ -8,3 +8,4 @@ mod flips;
 mod live;
 mod settling;
 mod shipped;
+mod silence;

@@ -80,8 +80,16 @@ async fn other_fork(simnet: &mut Simnet, fork: usize, bodies: &[&[Transaction]])
 
 fn plan(simnet: &Simnet, data_dir: &Path, settler: u8, batches_max: usize) -> Plan {
     let (url, lane, from) = (simnet.node.url().to_owned(), simnet.lane.clone(), Some(simnet.root));
-    let options =
-        Options { url, lane, from, confirmations: 0, until_idle: false, wrong_answers_max: 1, through: None };
+    let options = Options {
+        url,
+        lane,
+        from,
+        confirmations: 0,
+        until_idle: false,
+        wrong_answers_max: 1,
+        finality_depth: None,
+        through: None,
+    };
     let payer = Some(Payer { key: key(settler).unwrap(), fee_max: FEE_MAX });
     let rule = BundleRule { batches_max, ..BundleRule::default() };
     Plan { options, payer, data_dir: data_dir.into(), rule }
