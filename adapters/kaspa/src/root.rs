@@ -1,7 +1,7 @@
 //! The root of a covenant: the block that a new data directory follows it from.
 //!
 //! Only a node that has executed the lane since the covenant's first state can settle. So [`find`] reads the chain from
-//! the lowest block that the node still has, up to the transaction that founds the covenant; the block before it is the
+//! the lowest block that the node still has, up to the transaction of the lane that founds the covenant; its block is the
 //! root. Where the covenant has entered its first state, the root is the first block from there whose lane tip gives that
 //! state under these rules. If there is none, the covenant was founded for other programs, another lane or another
 //! deposit script, and no proof made here can settle on it.
@@ -11,7 +11,7 @@
 //! covenant without a tip is refused.
 
 use kaspa_consensus_core::Hash;
-use kaspa_rpc_core::RpcChainBlockAcceptedTransactions;
+use kaspa_rpc_core::{RpcChainBlockAcceptedTransactions, RpcOptionalTransaction};
 use reprise_chain::recording::Lane;
 use reprise_model::digest::{BlockHash, Digest};
 use reprise_model::lane::LaneError;
@@ -80,19 +80,20 @@ pub enum RootError {
 pub type First<'a> = &'a (dyn Fn(Option<&[u8]>) -> Result<State, LaneError> + Sync);
 
 /// What one transaction did to a covenant.
-enum CovenantChange {
-    Founded,
+enum CovenantChange<'t> {
+    /// By this transaction.
+    Founded(&'t RpcOptionalTransaction),
     /// Moved it into outputs with these scripts.
     Moved(Vec<kaspa_consensus_core::tx::ScriptPublicKey>),
     Nothing,
 }
 
-fn changes(block: &RpcChainBlockAcceptedTransactions, covenant: Hash) -> Vec<CovenantChange> {
+fn changes(block: &RpcChainBlockAcceptedTransactions, covenant: Hash) -> Vec<CovenantChange<'_>> {
     let of = |transaction| {
         let scripts: Vec<_> = continues(transaction, covenant).flatten().cloned().collect();
         match (spends(transaction, covenant), scripts.is_empty()) {
             (true, _) => CovenantChange::Moved(scripts),
-            (false, false) => CovenantChange::Founded,
+            (false, false) => CovenantChange::Founded(transaction),
             (false, true) => CovenantChange::Nothing,
         }
     };
@@ -108,7 +109,8 @@ pub async fn find(
 ) -> Result<BlockHash, RootError> {
     let covenant = lane.covenant;
     let lowest = chain.lowest().await?;
-    // The block before the founding, and each later block that changes the lane tip.
+    // The block of the founding, or the one before where that is no transaction of the lane; and each later block that
+    // changes the lane tip.
     let mut candidates: Vec<BlockHash> = vec![];
     let mut tip = lowest;
     loop {
@@ -119,9 +121,14 @@ pub async fn find(
         let blocks = page.added_chain_block_hashes.iter().zip(page.chain_block_accepted_transactions.iter());
         for (hash, block) in blocks {
             let hash = block_hash(*hash);
+            let of_lane = |it: &RpcOptionalTransaction| {
+                it.subnetwork_id.is_some_and(|id| *id.as_bytes() == lane.subnetwork)
+            };
             for change in changes(block, kaspa_hash(covenant)) {
                 match change {
-                    CovenantChange::Founded if candidates.is_empty() => candidates.push(tip),
+                    CovenantChange::Founded(founding) if candidates.is_empty() => {
+                        candidates.push(if of_lane(founding) { hash } else { tip });
+                    }
                     CovenantChange::Moved(_) if candidates.is_empty() => {
                         return Err(RootError::Pruned { covenant, lowest });
                     }
@@ -137,13 +144,11 @@ pub async fn find(
                         }
                         return Err(RootError::Foreign { covenant, block: hash });
                     }
-                    CovenantChange::Founded | CovenantChange::Nothing => {}
+                    CovenantChange::Founded(_) | CovenantChange::Nothing => {}
                 }
             }
-            let of_lane = |it: &&kaspa_rpc_core::RpcOptionalTransaction| {
-                it.subnetwork_id.is_some_and(|id| *id.as_bytes() == lane.subnetwork)
-            };
-            if !candidates.is_empty() && block.accepted_transactions.iter().any(|it| of_lane(&it)) {
+            let changes_tip = block.accepted_transactions.iter().any(of_lane);
+            if changes_tip && candidates.last().is_some_and(|last| *last != hash) {
                 candidates.push(hash);
             }
             tip = hash;

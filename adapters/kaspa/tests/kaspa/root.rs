@@ -96,7 +96,9 @@ async fn a_covenant_is_followed_from_its_founding_or_from_the_block_of_its_first
 #[tokio::test]
 async fn a_covenant_whose_first_settlement_could_leave_history_out_is_refused() {
     // Its first state names no tip: it was computed where the lane had no entry.
-    let mut chain = chain();
+    let (lane, other) = ([fake::lane_transaction(1)], [fake::other_transaction(2)]);
+    let bodies: [&[_]; 8] = [&[], &[], &other, &[], &lane, &[], &other, &[]];
+    let mut chain = fake::chain(&(0..8).zip(bodies).collect::<Vec<_>>());
     found(&mut chain);
     let state = first(Some(&chain[1].proof.encode()));
     assert_eq!(state.tip, Digest::ZERO);
