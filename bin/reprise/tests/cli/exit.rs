@@ -20,14 +20,25 @@ fn interrupt(child: &Child) {
     assert!(status.unwrap().success());
 }
 
-/// A run whose one proof outlasts the test, interrupted twice.
+/// A run with a proof that outlasts the test, interrupted twice.
 #[cfg(unix)]
 fn stopped_at_once() -> Option<i32> {
     let dir = tempfile::tempdir().unwrap();
-    let args = ["run", "--backend", "mock", "--prove-apart", "always", "--mock-cost", "1,600000,1"];
+    // A batch comes before the transactions of later ones. So it is being proved when a second permit has come to those.
+    let args = [
+        "run",
+        "--backend",
+        "mock",
+        "--permits",
+        "2",
+        "--prove-apart",
+        "always",
+        "--mock-cost",
+        "1,600000,1",
+    ];
     let mut child = command(dir.path(), &args).stderr(Stdio::piped()).spawn().unwrap();
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-    assert!(said.next().unwrap().starts_with("proved"));
+    assert!(said.by_ref().take(3).all(|line| line.starts_with("proved")));
     interrupt(&child);
     said.find(|line| line.starts_with("stopping")).unwrap();
     interrupt(&child);
