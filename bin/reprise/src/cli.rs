@@ -72,7 +72,7 @@ const SHOWN: &[(&str, Flags)] = &[
     ("record", Flags::These(&["l1", "lane", "covenant", "deposit", "from", "min-confirmations"])),
     ("claims", Flags::These(&KASPA)),
     ("doctor", Flags::These(&KASPA)),
-    ("found-covenant", Flags::These(&["l1", "key-file", "fee-max", "backend", "covenant-proof"])),
+    ("found-covenant", Flags::These(&["l1", "lane", "key-file", "fee-max", "backend", "covenant-proof"])),
     #[cfg(feature = "fleet")]
     ("worker", Flags::These(&WORKER)),
     #[cfg(feature = "fleet")]

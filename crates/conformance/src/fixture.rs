@@ -279,7 +279,8 @@ impl Fixture {
 
     /// What settling parts is proved from.
     pub fn settlement_witness(&self, parts: &[PartRef]) -> AggregateWitness {
-        let anchor = parts.last().and_then(|part| part.batches.last()).unwrap().block;
+        let last = parts.last().and_then(|part| part.batches.last());
+        let anchor = last.map_or(self.batches[0].metadata.block_hash(), |batch| batch.block);
         match self.scheduler().settlement_witness(parts, &anchor).unwrap() {
             Witness::Aggregate(witness) => witness,
             other => panic!("{other:?}"),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use reprise_kaspa_lane::proof::LaneProof;
+use reprise_kaspa_lane::proof::{LaneEntry, LaneProof};
 use reprise_ledger::{BAD_NONCE, Ledger, OVERDRAFT};
 use reprise_model::cell::Cell;
 use reprise_model::digest::{Digest, ResourceId};
@@ -234,9 +234,8 @@ fn a_lane_begins_anew_only_where_it_has_no_entry() {
     let chain = Chain::get();
     let first = chain.fixture.batch_witness(0);
     assert_eq!(first.tip_before, Digest::ZERO);
-    let with = |reopening: Option<Vec<u8>>| {
-        run(BatchWitness { reopening, ..first.clone() }, &chain.transactions[0])
-    };
+    let with =
+        |reopening: Option<Vec<u8>>| run(BatchWitness { reopening, ..first.clone() }, &chain.transactions[0]);
     let honest = with(first.reopening.clone()).unwrap();
     assert_eq!(honest, journal(0).bytes());
     assert_refused(with(None), "the L1's lane proof is missing");
@@ -249,6 +248,45 @@ fn a_lane_begins_anew_only_where_it_has_no_entry() {
     assert_ne!(with(Some(other.encode())).unwrap(), honest);
     // Where it has an entry it goes on from there.
     assert_refused(changed(|witness| witness.tip_before = Digest::ZERO), "the L1's lane proof is missing");
+}
+
+/// The lane proofs of a parent in which a lane with this tip has been silent for so many windows, the parent's first.
+fn silence(tip: Digest, windows: usize) -> Vec<LaneProof> {
+    let mut proof = LaneProof {
+        lane: Some(LaneEntry { tip, blue_score: 7 }),
+        merkle_proof: [&[0xff; 32][..], &[0]].concat(),
+        inactivity_shortcut: Digest([1; 32]),
+        payload_and_context_digest: Digest([2; 32]),
+        parent_commitment: Digest([3; 32]),
+    };
+    let mut proofs = vec![proof.clone()];
+    for _ in 0..windows {
+        let inactivity_shortcut = proof.commitment(&pins().lane).unwrap();
+        proof = LaneProof { lane: None, inactivity_shortcut, ..proof };
+        proofs.insert(0, proof.clone());
+    }
+    proofs
+}
+
+#[test]
+fn a_lane_goes_on_over_a_silence_that_its_proofs_lead_back_through_and_over_no_other() {
+    let tip = Chain::get().fixture.batch_witness(LAST).tip_before;
+    let over = |proofs: &[LaneProof]| {
+        let bytes = proofs.iter().flat_map(LaneProof::encode).collect();
+        changed(|witness| witness.reopening = Some(bytes))
+    };
+    for windows in 0..=3 {
+        // It is a statement, and the one of a block that began the lane anew.
+        assert_other(over(&silence(tip, windows)));
+    }
+    let honest = silence(tip, 3);
+    let tips = "the lane proof has the tip";
+    assert_refused(over(&honest[..3]), tips);
+    assert_refused(over(&[&honest[..1], &honest[2..]].concat()), "but the shortcut before it names");
+    assert_refused(over(&silence(Digest([9; 32]), 1)), tips);
+    let mut past = silence(tip, 1);
+    past.insert(0, silence(Digest([9; 32]), 0)[0].clone());
+    assert_refused(over(&past), tips);
 }
 
 #[test]
