@@ -140,7 +140,8 @@ impl KaspaL1 {
                 let vault = names::account(&vault::script(id)?) == covenant.deposit;
                 let scripts = (vault && matches!(proof, Proof::None(_))).then(Scripts::default);
                 scripts.iter().for_each(|scripts| prepared.set_scripts(scripts.clone()));
-                Some(SinkConfig { url, prefix, settling, proof, seal, first, fee_max, scripts })
+                let lane = (prepared.head().lane.clone(), prepared.anchor_depth().0);
+                Some(SinkConfig { url, prefix, settling, proof, seal, first, fee_max, lane, scripts })
             }
         };
         Ok(Self { name, prepared, config })

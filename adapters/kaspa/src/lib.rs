@@ -19,6 +19,7 @@
 //! | [`sink`] | sends settlements |
 //! | [`claim`] | how exits are paid where settlements are proved |
 //! | [`exit_payer`] | pays the exits of proved settlements |
+//! | [`keep_alive`] | a transaction of the lane, before its entry expires |
 //! | [`in_flight`] | coins that transactions in flight spend |
 //! | [`doctor`] | the state of a node, a lane, a covenant and a key |
 //! | [`vault`] | the script that deposits are paid to and exits are paid from |
@@ -38,6 +39,7 @@ pub mod exit_payer;
 
 pub mod follower;
 pub mod in_flight;
+pub mod keep_alive;
 pub mod key;
 pub mod l1;
 pub mod live;

@@ -177,6 +177,12 @@ impl Settling {
         Ok((transaction, id))
     }
 
+    /// A transaction of the lane that asks for nothing.
+    pub fn keep_alive(&self, lane: SubnetworkId, funding: Funding<'_>) -> Result<Transaction, BuildError> {
+        let draft = Draft { first: None, others: vec![], outputs: vec![], payload: vec![], subnetwork: lane };
+        complete(&self.params, &self.key, &draft, funding, None)
+    }
+
     /// A transaction that moves the founded covenant into its first state.
     pub fn enter(
         &self,

@@ -45,6 +45,7 @@ use kaspa_consensus_core::tx::ScriptPublicKey;
 use kaspa_rpc_core::RpcTransaction;
 use kaspa_rpc_core::api::rpc::RpcApi;
 use kaspa_txscript::script_builder::ScriptBuilder;
+use reprise_chain::recording::Lane;
 use reprise_model::artifact::SettlementArtifact;
 use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::{BlockHash, Digest, StatementId};
@@ -57,6 +58,7 @@ use crate::coin::{Coin, FEERATE_MIN, Fees, Funding};
 use crate::covenant::{NotOwnError, OwnNetwork, Proof, Rules, SealReader, State};
 use crate::exit_payer::{ExitPayer, OpenClaim, PayError, PaymentContext};
 use crate::in_flight::InFlight;
+use crate::keep_alive::{KeepAlive, KeepAliveError};
 use crate::key::Key;
 use crate::names::{self, UnknownNetworkError};
 use crate::settlement::{BuildError, Selected, Settling};
@@ -165,6 +167,16 @@ impl From<WalletError> for SinkError {
     }
 }
 
+impl From<KeepAliveError> for SinkError {
+    fn from(error: KeepAliveError) -> Self {
+        match error {
+            KeepAliveError::Node(error) => Self::Node(error),
+            KeepAliveError::Coins(error) => error.into(),
+            KeepAliveError::Build(error) => error.into(),
+        }
+    }
+}
+
 impl From<PayError> for SinkError {
     fn from(error: PayError) -> Self {
         match error {
@@ -242,6 +254,8 @@ pub struct SinkConfig {
     pub first: State,
     /// The most a transaction may pay, in sompi.
     pub fee_max: u64,
+    /// The lane, and how many blue scores its entry lasts.
+    pub lane: (Lane, u64),
     /// The scripts that exits are paid to; `None` where this sink pays no exits.
     pub scripts: Option<Scripts>,
 }
@@ -282,7 +296,9 @@ impl KaspaSink {
         let verdict = Verdict::default();
         let (new_unpaid, paid) = (NewUnpaid::default(), Paid::default());
         let outcome_of = verdict.clone();
+        let (lane, expires_after) = config.lane.clone();
         let settling = SettleLoop {
+            keep_alive: KeepAlive::new(lane, expires_after),
             config,
             client: None,
             sent: None,
@@ -392,6 +408,7 @@ struct SettleLoop {
     sent: Option<Sent>,
     verdict: Verdict,
     exit_payer: ExitPayer,
+    keep_alive: KeepAlive,
     in_flight: InFlight,
     new_unpaid: NewUnpaid,
     paid: Paid,
@@ -408,10 +425,11 @@ impl SettleLoop {
         let (mut again, mut last, mut tries) = (None, None, 0);
         // Blocking is fine here: the connection's tasks run on another thread.
         loop {
-            let job = match next(inbox, again.take(), self.config.settling.rules.claims()) {
+            let job = match next(inbox, again.take()) {
                 Next::Job(job) => job,
                 Next::Nothing => {
                     self.pay().await;
+                    self.keep_alive().await;
                     continue;
                 }
                 Next::Over => break,
@@ -476,6 +494,32 @@ impl SettleLoop {
             }
         }
         self.pay_error = None;
+    }
+
+    /// Keeps the lane active, where it is time to.
+    async fn keep_alive(&mut self) {
+        if !self.keep_alive.is_due() {
+            return;
+        }
+        let outcome = match tokio::time::timeout(ANSWER_WITHIN, self.look_at_lane()).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(SinkError::Silent),
+        };
+        match outcome {
+            Ok(Some(transaction)) => tracing::info!("the lane is kept active by {transaction}"),
+            Ok(None) => {}
+            Err(error) => {
+                self.judge(&error).await;
+                tracing::warn!("the lane is about to lose its entry, and is not kept active: {error}");
+            }
+        }
+    }
+
+    async fn look_at_lane(&mut self) -> Result<Option<Hash>, SinkError> {
+        let client = self.connected().await?;
+        let SinkConfig { settling, prefix, fee_max, .. } = &self.config;
+        let paid = (*prefix, *fee_max);
+        Ok(self.keep_alive.step(client.as_ref(), settling, paid, &mut self.in_flight).await?)
     }
 
     async fn pay_next(&mut self) -> Result<Option<Hash>, SinkError> {
@@ -704,14 +748,11 @@ enum Next {
 }
 
 /// The latest submission; after `RETRY_AFTER` the failed job, even if it is submitted again meanwhile; `Nothing` where
-/// there is neither and exits are `unpaid`.
-fn next(inbox: &Receiver<Job>, failed: Option<Job>, unpaid: bool) -> Next {
+/// there is neither.
+fn next(inbox: &Receiver<Job>, failed: Option<Job>) -> Next {
     let until = Instant::now() + RETRY_AFTER;
     let came = loop {
-        let came = match failed.is_some() || unpaid {
-            true => inbox.recv_deadline(until),
-            false => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        };
+        let came = inbox.recv_deadline(until);
         let came = came.map(|job| inbox.try_iter().last().unwrap_or(job));
         let same = |job: &Job| failed.as_ref().is_some_and(|it| it.settlement == job.settlement);
         if !came.as_ref().is_ok_and(same) {

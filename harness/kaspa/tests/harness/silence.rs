@@ -3,8 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use kaspa_addresses::Prefix;
+use kaspa_consensus_core::tx::TransactionOutput;
+use kaspa_hashes::Hash;
+use reprise_kaspa::covenant::{OwnNetwork, Proof, Rules};
+use reprise_kaspa::in_flight::InFlight;
+use reprise_kaspa::keep_alive::KeepAlive;
 use reprise_kaspa::l1::Payer;
 use reprise_kaspa::live::Options;
+use reprise_kaspa::settlement::Settling;
 use reprise_kaspa::{block_hash, vault};
 use reprise_kaspa_harness::probe::{Plan, Proving, Run};
 use reprise_kaspa_harness::scenario;
@@ -12,15 +19,13 @@ use reprise_kaspa_harness::simnet::{self, FEE_MAX, KASPA, Simnet, blocking, key}
 use reprise_kaspa_lane::KaspaLane;
 use reprise_ledger::{Action, Ledger};
 use reprise_model::cell::Cell;
-use reprise_model::digest::Digest;
+use reprise_model::digest::{Digest, PinsDigest};
 use reprise_model::hash::{Blake3, Domain, Hasher};
 use reprise_model::journal::Commitment;
 use reprise_model::lane::{LaneScheme, WorkloadHasher};
 use reprise_node::report::Report;
 use reprise_planner::bundle::BundleRule;
 use reprise_prover::mock::{MockBackend, MockConfig};
-
-use kaspa_consensus_core::tx::TransactionOutput;
 
 const SETTLER: u8 = 21;
 
@@ -90,9 +95,8 @@ async fn act(simnet: &mut Simnet, action: Action, nonce: u64, outputs: Vec<Trans
     simnet.mine(&[]).await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "starts a node"]
-async fn a_silence_of_three_windows_and_a_settlement_that_is_late_by_two_end_nothing() {
+/// A simnet whose lanes expire after a few blocks, and a covenant on it.
+async fn founded() -> Simnet {
     let mut params = scenario::params();
     params.blockrate.finality_depth = FINALITY_DEPTH;
     params.blockrate.merge_depth = FINALITY_DEPTH / 2;
@@ -100,6 +104,41 @@ async fn a_silence_of_three_windows_and_a_settlement_that_is_late_by_two_end_not
     let settler = key(SETTLER).unwrap();
     let mut simnet = Simnet::start_with(params, std::slice::from_ref(&settler), None).await.unwrap();
     simnet.found(settler, None).await.unwrap();
+    simnet
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "starts a node"]
+async fn a_lane_about_to_expire_is_kept_active_by_one_transaction() {
+    let mut simnet = founded().await;
+    let own = OwnNetwork::try_from(simnet.params.net).unwrap();
+    let settling = Settling {
+        params: simnet.params.clone(),
+        covenant: Hash::from_bytes(simnet.lane.covenant.0),
+        rules: Rules::new(PinsDigest([1; 32]), &Proof::None(own)).unwrap(),
+        key: key(SETTLER).unwrap(),
+    };
+    let (mut keeper, mut in_flight) =
+        (KeepAlive::new(simnet.lane.clone(), FINALITY_DEPTH), InFlight::default());
+    let (mut sent, mut blue) = (vec![], vec![]);
+    for block in 0..3 * FINALITY_DEPTH {
+        let paid = (Prefix::Simnet, FEE_MAX);
+        if let Some(id) = keeper.step(simnet.rpc(), &settling, paid, &mut in_flight).await.unwrap() {
+            sent.push(id);
+            blue.push(block);
+        }
+        simnet.mine(&[]).await.unwrap();
+        let proof = simnet.rpc().get_seq_commit_lane_proof(simnet.tip(), Hash::from_bytes(simnet.lane.key.0));
+        assert!(proof.await.unwrap().lane.is_some(), "the entry never expires");
+    }
+    // One in three quarters of the depth, and the blocks until it is accepted.
+    assert!((3..=4).contains(&sent.len()), "{blue:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "starts a node"]
+async fn a_silence_of_three_windows_and_a_settlement_that_is_late_by_two_end_nothing() {
+    let mut simnet = founded().await;
     let directory = tempfile::tempdir().unwrap();
     let run = start(&simnet, directory.path(), true).await;
 

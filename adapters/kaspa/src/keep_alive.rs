@@ -1,0 +1,110 @@
+//! Keeping a lane active: a transaction of the lane, before its entry expires.
+//!
+//! A lane that accepts nothing for the network's finality depth loses its entry. The programs bridge that by
+//! [lane proofs](crate::lane_proof#silence) of earlier blocks, as long as a node still has them. So a node that settles sends
+//! an empty transaction of the lane when the entry has lasted for three quarters of its time and nobody else has sent one. On
+//! mainnet that is one in nine hours of silence, for some 0.003 KAS. It asks for nothing, and the workload disposes of it.
+
+use std::time::{Duration, Instant};
+
+use kaspa_addresses::Prefix;
+use kaspa_consensus_core::Hash;
+use kaspa_consensus_core::subnets::SubnetworkId;
+use kaspa_rpc_core::api::rpc::RpcApi;
+use reprise_chain::recording::Lane;
+
+use crate::client::{Unanswered, unanswered};
+use crate::coin::{Fees, Funding};
+use crate::in_flight::InFlight;
+use crate::kaspa_hash;
+use crate::settlement::{BuildError, Settling};
+use crate::wallet::{WalletError, coins, feerate, send};
+
+/// How often the lane is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// Why a lane is not kept active.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepAliveError {
+    /// The node did not answer, or refused.
+    #[error(transparent)]
+    Node(#[from] Unanswered),
+    /// The coins cannot be listed.
+    #[error(transparent)]
+    Coins(#[from] WalletError),
+    /// The transaction cannot be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+}
+
+/// A lane to keep active.
+#[derive(Debug)]
+pub struct KeepAlive {
+    lane: Lane,
+    /// How many blue scores its entry lasts.
+    expires_after: u64,
+    looked: Option<Instant>,
+    /// The blue score of the tip when a transaction was sent last.
+    sent_at: Option<u64>,
+}
+
+impl KeepAlive {
+    /// A lane whose entries last so many blue scores.
+    pub fn new(lane: Lane, expires_after: u64) -> Self {
+        Self { lane, expires_after, looked: None, sent_at: None }
+    }
+
+    /// Whether it is time to look at the lane again.
+    pub fn is_due(&self) -> bool {
+        self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY)
+    }
+
+    /// Looks at the lane, and sends a transaction where its entry is about to expire, or has.
+    pub async fn step(
+        &mut self,
+        rpc: &dyn RpcApi,
+        settling: &Settling,
+        (prefix, fee_max): (Prefix, u64),
+        in_flight: &mut InFlight,
+    ) -> Result<Option<Hash>, KeepAliveError> {
+        self.looked = Some(Instant::now());
+        let sink = rpc.get_sink().await.map_err(unanswered("get_sink"))?.sink;
+        let tip = rpc.get_block(sink, false).await.map_err(unanswered("get_block"))?.header.blue_score;
+        let proof = rpc.get_seq_commit_lane_proof(sink, kaspa_hash(self.lane.key)).await;
+        let entry = proof.map_err(unanswered("get_seq_commit_lane_proof"))?.lane;
+        if !expires_soon(entry.map(|entry| entry.blue_score), tip, self.expires_after) {
+            return Ok(None);
+        }
+        // The last one may be on its way. One that was lost is sent again in time.
+        if self.sent_at.is_some_and(|sent| tip.saturating_sub(sent) < self.expires_after / 8) {
+            return Ok(None);
+        }
+        in_flight.refresh(rpc).await;
+        let coins = in_flight.spendable(coins(rpc, &settling.params, &settling.key, prefix).await?, None);
+        let funding = Funding { coins: &coins, fees: Fees { feerate: feerate(rpc).await?, fee_max } };
+        let transaction = settling.keep_alive(SubnetworkId::from_bytes(self.lane.subnetwork), funding)?;
+        let id = send(rpc, &transaction).await?;
+        in_flight.add(id, &transaction);
+        self.sent_at = Some(tip);
+        Ok(Some(id))
+    }
+}
+
+/// Whether an entry of this blue score is about to expire in a block of blue score `tip`, or has.
+fn expires_soon(entry: Option<u64>, tip: u64, expires_after: u64) -> bool {
+    let last = expires_after - expires_after / 4;
+    entry.is_none_or(|entry| tip.saturating_sub(entry) > last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_renewed_in_the_last_quarter_of_its_time_and_when_it_has_expired() {
+        let of = |age: u64| expires_soon(Some(1_000), 1_000 + age, 400);
+        assert!(!of(0) && !of(300));
+        assert!(of(301) && of(400) && of(100_000));
+        assert!(expires_soon(None, 1_000, 400));
+    }
+}
