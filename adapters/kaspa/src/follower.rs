@@ -69,7 +69,7 @@ use crate::client::{Unanswered, unanswered};
 use crate::covenant::Rules;
 use crate::lane_proof::{BlockProof, LaneEntry, LaneProof};
 use crate::names;
-use crate::settlement::{self, other_pins};
+use crate::settlement::{self, other_pins, other_than_one};
 use crate::track::{CheckError, Track};
 use crate::{RECORDER, block_hash, digest, kaspa_hash};
 
@@ -214,6 +214,17 @@ pub enum FollowError {
     /// The covenant is settled under other pins.
     #[error(transparent)]
     OtherPins(Box<OtherPins>),
+    /// The covenant's founder can have kept an output of it.
+    #[error(
+        "{block}: the covenant was founded, or left the founder's key, with {outputs} outputs instead of one: its founder can \
+         claim exits that nobody proved; do not use it"
+    )]
+    Founding {
+        /// The block that accepted the transaction.
+        block: BlockHash,
+        /// How many outputs of the covenant it left.
+        outputs: usize,
+    },
     /// The change does not fit the chain.
     #[error(transparent)]
     Check(#[from] CheckError),
@@ -232,6 +243,7 @@ impl FollowError {
             Self::NoCommonBlock { .. }
                 | Self::RootOffChain { .. }
                 | Self::OtherPins(_)
+                | Self::Founding { .. }
                 | Self::Check(CheckError::BelowRoot { .. } | CheckError::Final { .. })
         )
     }
@@ -913,6 +925,9 @@ impl Follower {
                     let expected = rules.pins();
                     let other = OtherPins { block, covenant, found, expected };
                     return Err(FollowError::OtherPins(Box::new(other)));
+                }
+                if let Some(outputs) = accepted.clone().find_map(|it| other_than_one(it, *covenant)) {
+                    return Err(FollowError::Founding { block: block.metadata.block_hash, outputs });
                 }
                 let observed = accepted.filter_map(|it| settlement::observed(it, *covenant, rules));
                 let settlement = |(end_block, journal): (BlockHash, AggregateJournal)| ObservedSettlement {

@@ -19,7 +19,7 @@ use reprise_model::lane::LaneError;
 use crate::client::Unanswered;
 use crate::covenant::{Rules, State};
 use crate::follower::Chain;
-use crate::settlement::{continues, spends};
+use crate::settlement::{continues, other_than_one, spends};
 use crate::{block_hash, kaspa_hash};
 
 /// Why there is no block to follow a covenant from.
@@ -52,6 +52,19 @@ pub enum RootError {
         covenant: Digest,
         /// The lowest block that the node tells of.
         lowest: BlockHash,
+    },
+    /// Its founder can have kept an output of it.
+    #[error(
+        "{block}: the covenant {covenant} was founded, or left the founder's key, with {outputs} outputs instead of one: its \
+         founder can claim exits that nobody proved; do not use it"
+    )]
+    Founding {
+        /// The covenant.
+        covenant: Digest,
+        /// The block that accepted the transaction.
+        block: BlockHash,
+        /// How many outputs of the covenant it left.
+        outputs: usize,
     },
     /// Its first state names no lane tip.
     #[error(
@@ -124,6 +137,10 @@ pub async fn find(
             let of_lane = |it: &RpcOptionalTransaction| {
                 it.subnetwork_id.is_some_and(|id| *id.as_bytes() == lane.subnetwork)
             };
+            let extra = |it| other_than_one(it, kaspa_hash(covenant));
+            if let Some(outputs) = block.accepted_transactions.iter().find_map(extra) {
+                return Err(RootError::Founding { covenant, block: hash, outputs });
+            }
             for change in changes(block, kaspa_hash(covenant)) {
                 match change {
                     CovenantChange::Founded(founding) if candidates.is_empty() => {

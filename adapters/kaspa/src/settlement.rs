@@ -28,6 +28,7 @@ use kaspa_rpc_core::RpcOptionalTransaction;
 use kaspa_txscript::caches::Cache;
 use kaspa_txscript::covenants::CovenantsContext;
 use kaspa_txscript::script_builder::ScriptBuilderError;
+use kaspa_txscript::script_class::ScriptClass;
 use kaspa_txscript::{
     EngineCtx, EngineFlags, SeqCommitAccessor, TxScriptEngine, pay_to_script_hash_signature_script,
 };
@@ -334,6 +335,24 @@ pub fn other_pins(transaction: &RpcOptionalTransaction, covenant: Hash, rules: &
     let (_, journal) = payload::parse(transaction.payload.as_ref()?)?;
     let pins = journal.transition.pins;
     (spends(transaction, covenant) && pins != rules.pins()).then_some(pins)
+}
+
+/// How many outputs of the covenant a transaction leaves that founds it, or spends it out of the founder's key, where that is not
+/// one.
+///
+/// No script has judged the covenant until then. With a second output the founder could make a claim to exits that nobody proved,
+/// and empty the vault.
+pub(crate) fn other_than_one(transaction: &RpcOptionalTransaction, covenant: Hash) -> Option<usize> {
+    let entries =
+        transaction.inputs.iter().filter_map(|input| input.verbose_data.as_ref()?.utxo_entry.as_ref());
+    let of_covenant = entries.filter(|entry| entry.covenant_id == Some(covenant));
+    let spent: Vec<&[u8]> =
+        of_covenant.filter_map(|entry| Some(entry.script_public_key.as_ref()?.script())).collect();
+    let outputs = continues(transaction, covenant).count();
+    let is_judged =
+        !spent.is_empty() && spent.iter().all(|script| ScriptClass::is_pay_to_script_hash(script));
+    let concerns = outputs > 0 || !spent.is_empty();
+    (concerns && !is_judged && outputs != 1).then_some(outputs)
 }
 
 /// Whether an accepted transaction spends an output of the covenant.

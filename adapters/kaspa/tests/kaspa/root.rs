@@ -113,6 +113,39 @@ async fn a_covenant_whose_first_settlement_could_leave_history_out_is_refused() 
 }
 
 #[tokio::test]
+async fn a_covenant_of_which_the_founder_can_have_kept_an_output_is_refused_and_not_followed() {
+    let second = || ScriptPublicKey::from_vec(0, vec![3; 34]);
+    // It is founded with two outputs.
+    let mut twice = chain();
+    found(&mut twice);
+    found(&mut twice);
+    // It leaves the founder's key with two.
+    let mut split = chain();
+    found(&mut split);
+    let state = first(Some(&split[2].proof.encode()));
+    enter(&mut split, rules(6).script(state));
+    bind(&mut split[6].answer.accepted_transactions[0], second());
+    for (chain, at) in [(&twice, 2_usize), (&split, 6)] {
+        let (refused, block) = (find(chain.clone()).await.unwrap_err(), chain[at].metadata.block_hash);
+        assert!(
+            matches!(refused, RootError::Founding { block: at, outputs: 2, .. } if at == block),
+            "{refused}"
+        );
+    }
+    // One that is followed already is not followed on.
+    let mut followed = chain();
+    enter(&mut followed, rules(6).script(state));
+    bind(&mut followed[6].answer.accepted_transactions[0], second());
+    let block = followed[6].metadata.block_hash;
+    let node = Node::new(100);
+    node.adopt(followed);
+    let mut recorder = fake::recorder_of(lane());
+    recorder.follower.watch(rules(6), Arc::new(|_| StatementId([8; 32])));
+    let refused = recorder.follower.next_event(&node).await.unwrap_err();
+    assert!(matches!(refused, FollowError::Founding { block: at, outputs: 2 } if at == block), "{refused}");
+}
+
+#[tokio::test]
 async fn a_covenant_of_other_programs_one_founded_before_the_pruning_point_and_an_unknown_one_are_refused() {
     let mut foreign = chain();
     found(&mut foreign);
