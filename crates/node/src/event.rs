@@ -18,12 +18,12 @@ use crate::health::Health;
 /// One thing that happened in a pipeline.
 #[derive(Debug, Clone)]
 pub enum PipelineEvent {
-    /// The view changed; the batches are those of its added blocks.
+    /// The view changed.
     Chain {
         /// The change.
         event: ChainEvent,
         /// The added blocks, executed.
-        batches: Vec<ScheduledBlock>,
+        blocks: Vec<ScheduledBlock>,
     },
     /// A block leaves the view; these of its statements are stored.
     Orphaned {

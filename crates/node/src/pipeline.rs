@@ -359,8 +359,8 @@ impl Pipeline {
     /// The view changed, or more of it is final.
     fn on_view_change(&mut self, event: ChainEvent, context: &mut Context<'_>) -> Result<(), RunError> {
         let added = event.added.iter().map(|added| (added.metadata, &added.block));
-        let batches = match self.scheduler.schedule(added) {
-            Ok(batches) => batches,
+        let blocks = match self.scheduler.schedule(added) {
+            Ok(blocks) => blocks,
             Err(SchedulerError::Record(error)) => {
                 self.deferred.view = Some(event);
                 return Ok(self.deferred.failed(error, context.executor.now(), self.engine.policy())?);
@@ -376,7 +376,7 @@ impl Pipeline {
                 orders.iter().try_for_each(|order| self.store.remove(&order.id).map(drop))?;
             }
         }
-        self.planner.follow(&event, &batches);
+        self.planner.follow(&event, &blocks);
         if let Some(floor) = self.planner.unknown_floor() {
             return Err(RunError::FloorUnknown { floor });
         }
@@ -386,7 +386,7 @@ impl Pipeline {
             self.tell(&PipelineEvent::Settled(Box::new(settlement.clone())), context);
         }
         let planner = &self.planner;
-        if self.debts.follow(&event, &batches, &|block| planner.checkpoint_of(block))
+        if self.debts.follow(&event, &blocks, &|block| planner.checkpoint_of(block))
             && let Some(settler) = &mut self.settler
         {
             let owed: Vec<_> = self.debts.owed().collect();
@@ -394,7 +394,7 @@ impl Pipeline {
             self.debts.paid(&paid);
         }
         let finalized = event.finalized;
-        self.tell(&PipelineEvent::Chain { event, batches }, context);
+        self.tell(&PipelineEvent::Chain { event, blocks }, context);
         self.prune(finalized, context)
     }
 

@@ -44,13 +44,13 @@ pub fn debts<E: Error + Send + Sync + 'static>(
     let (mut debts, mut checkpoints) = (Debts::default(), HashMap::new());
     for event in events {
         let event = tree.apply(event.map_err(|error| ReplayError::Source(error.into()))?)?;
-        let batches = scheduler.schedule(event.added.iter().map(|added| (added.metadata, &added.block)))?;
+        let blocks = scheduler.schedule(event.added.iter().map(|added| (added.metadata, &added.block)))?;
         for removed in &event.removed {
             checkpoints.remove(&removed.block_hash());
         }
         let added = event.added.iter().map(|added| (added.metadata.block_hash(), added.metadata.checkpoint));
         checkpoints.extend(added);
-        debts.follow(&event, &batches, &|block| checkpoints.get(block).copied());
+        debts.follow(&event, &blocks, &|block| checkpoints.get(block).copied());
         // Nothing below is executed again.
         scheduler.prune_below(event.finalized);
     }

@@ -106,7 +106,7 @@ impl Statistics {
 impl Observer for Statistics {
     fn on_event(&mut self, event: &PipelineEvent) {
         match event {
-            PipelineEvent::Chain { event, batches } => self.on_chain_event(event, batches),
+            PipelineEvent::Chain { event, blocks } => self.on_chain_event(event, blocks),
             PipelineEvent::Orphaned { block, stored } => {
                 self.orphaned.insert(*block, stored.clone());
             }

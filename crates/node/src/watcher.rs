@@ -126,14 +126,14 @@ impl Watcher {
 impl Observer for Watcher {
     fn on_event(&mut self, event: &PipelineEvent) {
         match event {
-            PipelineEvent::Chain { event, batches } => {
+            PipelineEvent::Chain { event, blocks } => {
                 self.blocks = self.blocks.saturating_sub(event.removed.len());
                 while self.settled.pop_back_if(|(carrier, _)| *carrier > self.blocks).is_some() {}
                 self.oracle.roll_back(event.removed.len());
-                for (added, batch) in event.added.iter().zip(batches) {
+                for (added, scheduled) in event.added.iter().zip(blocks) {
                     let root = self.oracle.execute(&added.block);
-                    if root != batch.root_after {
-                        self.broken(ROOTS[0], batch.metadata.id);
+                    if root != scheduled.root_after {
+                        self.broken(ROOTS[0], scheduled.metadata.id);
                     }
                     self.blocks += 1;
                     for settlement in &added.block.settlements {

@@ -32,7 +32,7 @@ const FORMAT: Format =
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct BatchRecord {
     /// Block, position, journals, root and tip after.
-    pub batch: ScheduledBlock,
+    pub block: ScheduledBlock,
     /// The lane transactions, as accepted.
     pub accepted: Vec<LaneTransaction>,
     /// What each transaction wrote.

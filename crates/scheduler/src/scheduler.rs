@@ -91,7 +91,7 @@ impl Scheduler {
         let tip_after = at_root.map_err(|source| SchedulerError::Root { root, source })?;
         let genesis = Version { record: None, parent: root, after, tip_after };
         let mut records = log.load()?;
-        records.sort_by_key(|record| record.batch.metadata.checkpoint);
+        records.sort_by_key(|record| record.block.metadata.checkpoint);
         let versions = HashMap::from([(root, genesis)]);
         let mut scheduler = Self {
             processor,
@@ -106,7 +106,7 @@ impl Scheduler {
         };
         let mut lost = 0u64;
         for record in records {
-            match scheduler.versions.contains_key(&record.batch.metadata.block.parent_hash) {
+            match scheduler.versions.contains_key(&record.block.metadata.block.parent_hash) {
                 true => scheduler.restore(record)?,
                 // Its parent's record was damaged: it is executed again after its parent.
                 false => lost += 1,
@@ -126,7 +126,7 @@ impl Scheduler {
 
     /// Every block with a record, in no order.
     pub fn known(&self) -> impl Iterator<Item = BatchMetadata> + '_ {
-        self.versions.values().filter_map(|version| Some(version.record.as_ref()?.batch.metadata))
+        self.versions.values().filter_map(|version| Some(version.record.as_ref()?.block.metadata))
     }
 
     /// The lane tip that the first block builds on.
@@ -146,7 +146,7 @@ impl Scheduler {
         // PRUNE SAFETY: the caller says that no block below the floor can leave or join the view any more, so
         // none is scheduled or proved again, and a block at the floor needs its parent, one below.
         let height = |version: &Version| {
-            version.record.as_ref().map_or(0, |record| record.batch.metadata.checkpoint.0)
+            version.record.as_ref().map_or(0, |record| record.block.metadata.checkpoint.0)
         };
         self.versions.retain(|_, version| height(version) + 1 >= floor.0);
     }
@@ -162,7 +162,7 @@ impl Scheduler {
         if let Err(error) = outcome {
             self.executed -= fresh.len() as u64;
             for record in fresh {
-                self.versions.remove(&record.batch.metadata.block_hash());
+                self.versions.remove(&record.block.metadata.block_hash());
             }
             return Err(error);
         }
@@ -178,7 +178,7 @@ impl Scheduler {
         for (metadata, block) in added {
             let known = self.versions.get(&metadata.block_hash()).and_then(|v| v.record.clone());
             // Another block under a hash that is known would be an L1's lie about what is final and forgotten.
-            let record = match known.filter(|record| record.batch.metadata == metadata) {
+            let record = match known.filter(|record| record.block.metadata == metadata) {
                 Some(record) => record,
                 None => {
                     let record = Arc::new(self.execute(metadata, block)?);
@@ -186,7 +186,7 @@ impl Scheduler {
                     record
                 }
             };
-            scheduled.push(record.batch.clone());
+            scheduled.push(record.block.clone());
         }
         let fresh: Vec<&BatchRecord> = fresh.iter().map(AsRef::as_ref).collect();
         Ok(self.log.append(&fresh)?)
@@ -197,7 +197,7 @@ impl Scheduler {
         let (record, before) = self.executed_block(block)?;
         let unknown = || SchedulerError::Unknown { block: *block };
         let transaction = record.accepted.get(index).ok_or_else(unknown)?;
-        let scheduled = record.batch.transactions.get(index).ok_or_else(unknown)?;
+        let scheduled = record.block.transactions.get(index).ok_or_else(unknown)?;
         let state = before.after(record.writes[..index].iter().flatten());
         Ok(Witness::Transaction(TransactionWitness {
             transaction: transaction.cells(&transaction.facts(&self.pins.deposit)),
@@ -209,7 +209,7 @@ impl Scheduler {
     pub fn batch_witness(&self, batch: &BatchRef) -> Result<Witness, SchedulerError> {
         let BatchRef { block, index } = *batch;
         let (record, before) = self.executed_block(&block)?;
-        let BatchRecord { batch: scheduled, accepted, writes, lane_proof } = record;
+        let BatchRecord { block: scheduled, accepted, writes, lane_proof } = record;
         let batch = scheduled.batches.get(index).ok_or(SchedulerError::Unknown { block })?;
         let (range, transition) = (batch.range(), batch.journal.transition);
         let accepted = accepted.iter().zip(&scheduled.transactions);
@@ -274,15 +274,15 @@ impl Scheduler {
 
     fn span(&self, BatchRef { block, index }: &BatchRef) -> Result<Span, SchedulerError> {
         let (record, _) = self.executed_block(block)?;
-        let batch = record.batch.batches.get(*index).ok_or(SchedulerError::Unknown { block: *block })?;
-        Ok(record.batch.span(self.hasher.as_ref(), batch))
+        let batch = record.block.batches.get(*index).ok_or(SchedulerError::Unknown { block: *block })?;
+        Ok(record.block.span(self.hasher.as_ref(), batch))
     }
 
     /// What each transaction of these executed blocks that withdraws anything withdraws, in order.
     pub fn exits(&self, blocks: &[BlockHash]) -> Result<Vec<Vec<Exit>>, SchedulerError> {
         let mut exits = vec![];
         for block in blocks {
-            exits.extend(self.executed_block(block)?.0.batch.exits());
+            exits.extend(self.executed_block(block)?.0.block.exits());
         }
         Ok(exits)
     }
@@ -312,14 +312,14 @@ impl Scheduler {
             .execute(block, &before)
             .map_err(|source| SchedulerError::Execution { block: metadata.block_hash(), source })?;
         // Most blocks accept nothing, and their proofs are most of what would be kept of them.
-        let parent_score = parent.record.as_ref().map_or(0, |record| record.batch.metadata.block.blue_score);
+        let parent_score = parent.record.as_ref().map_or(0, |record| record.block.metadata.block.blue_score);
         let keeps = |depth: AnchorDepth| depth.keeps(parent_score, metadata.block.blue_score);
         let opens = |proof: &[u8]| {
             self.hasher.lane().open(&self.pins.lane, &execution.tip_after, Some(proof)).is_ok()
         };
         let is_anchor = !block.accepted.is_empty()
             || self.anchor_depth.is_some_and(keeps) && block.lane_proof.as_deref().is_some_and(opens);
-        let batch = ScheduledBlock {
+        let scheduled = ScheduledBlock {
             metadata,
             transactions: execution.transactions,
             batches: execution.batches,
@@ -328,7 +328,7 @@ impl Scheduler {
             is_anchor,
         };
         let record = BatchRecord {
-            batch,
+            block: scheduled,
             accepted: block.accepted.clone(),
             writes: execution.writes,
             lane_proof: block.lane_proof.clone().filter(|_| is_anchor),
@@ -339,18 +339,18 @@ impl Scheduler {
     }
 
     fn restore(&mut self, record: BatchRecord) -> Result<(), SchedulerError> {
-        let before = &self.parent_of(&record.batch.metadata)?.after;
+        let before = &self.parent_of(&record.block.metadata)?.after;
         let after = before.after(record.writes.iter().flatten());
-        if after.root() != record.batch.root_after {
-            return Err(SchedulerError::Unknown { block: record.batch.metadata.block_hash() });
+        if after.root() != record.block.root_after {
+            return Err(SchedulerError::Unknown { block: record.block.metadata.block_hash() });
         }
         self.remember(record, after);
         Ok(())
     }
 
     fn remember(&mut self, record: BatchRecord, after: StateTree) {
-        let metadata = record.batch.metadata;
-        let tip_after = record.batch.tip_after;
+        let metadata = record.block.metadata;
+        let tip_after = record.block.tip_after;
         let parent = metadata.block.parent_hash;
         let version = Version { record: Some(Arc::new(record)), parent, after, tip_after };
         self.versions.insert(metadata.block_hash(), version);

@@ -61,7 +61,7 @@ fn block(height: u8, settlements: Vec<ObservedSettlement>) -> (AddedBlock, Sched
     let id = BlockId(u64::from(height));
     let metadata = BatchMetadata { id, checkpoint: Checkpoint(u64::from(height)), block: header };
     let block = ChainBlock { metadata: header, accepted: vec![], lane_proof: None, settlements };
-    let batch = ScheduledBlock {
+    let scheduled = ScheduledBlock {
         metadata,
         transactions: vec![],
         batches: vec![],
@@ -69,12 +69,12 @@ fn block(height: u8, settlements: Vec<ObservedSettlement>) -> (AddedBlock, Sched
         tip_after: GENESIS_TIP,
         is_anchor: false,
     };
-    (AddedBlock { metadata, returning: false, block }, batch)
+    (AddedBlock { metadata, returning: false, block }, scheduled)
 }
 
 fn chain(removed: Vec<BatchMetadata>, added: Vec<(AddedBlock, ScheduledBlock)>) -> PipelineEvent {
-    let (added, batches) = added.into_iter().unzip();
-    PipelineEvent::Chain { event: ChainEvent { removed, added, finalized: Checkpoint(0) }, batches }
+    let (added, blocks) = added.into_iter().unzip();
+    PipelineEvent::Chain { event: ChainEvent { removed, added, finalized: Checkpoint(0) }, blocks }
 }
 
 /// A settlement of the block at `height`, from and to these ends.
@@ -186,7 +186,7 @@ fn what_is_let_go_changes_nothing_of_what_is_heard_later() {
     let first = settlement(2, ends[0], ends[1]);
     let (next, gap) = (settlement(5, ends[1], ends[2]), settlement(5, ends[0], ends[2]));
     // A settlement that is final is carried by block 3; block 6 leaves and comes back with what goes on from it.
-    let life = |next: ObservedSettlement| {
+    let events = |next: ObservedSettlement| {
         [
             chain(vec![], (1..=2).map(|height| block(height, vec![])).collect()),
             chain(vec![], vec![block(3, vec![first.clone()])]),
@@ -196,10 +196,10 @@ fn what_is_let_go_changes_nothing_of_what_is_heard_later() {
             chain(vec![block(6, vec![]).0.metadata], vec![block(6, vec![next])]),
         ]
     };
-    assert_eq!(broken(1, &life(next)), Vec::<&str>::new());
-    assert_eq!(broken(1, &life(gap)), ["settlements are gapless"]);
+    assert_eq!(broken(1, &events(next)), Vec::<&str>::new());
+    assert_eq!(broken(1, &events(gap)), ["settlements are gapless"]);
     // Nor is a root that was let go the root of anything any more.
-    let mut late = life(settlement(2, ends[1], ends[2]));
+    let mut late = events(settlement(2, ends[1], ends[2]));
     assert_eq!(broken(1, &late), ["a settled root is that of a sequential execution"]);
     late[3..5].fill(PipelineEvent::Pruned(Checkpoint(0)));
     assert_eq!(broken(1, &late), Vec::<&str>::new());
@@ -215,9 +215,9 @@ fn a_settled_root_that_a_sequential_execution_does_not_give_is_heard() {
 
 #[test]
 fn a_batch_root_that_a_sequential_execution_does_not_give_is_heard() {
-    let (added, mut batch) = block(1, vec![]);
-    batch.root_after = Digest([8; 32]);
-    let events = [chain(vec![], vec![(added, batch)])];
+    let (added, mut scheduled) = block(1, vec![]);
+    scheduled.root_after = Digest([8; 32]);
+    let events = [chain(vec![], vec![(added, scheduled)])];
     assert_eq!(broken(1, &events), ["a batch's root is that of a sequential execution"]);
 }
 
@@ -227,11 +227,11 @@ fn a_wrong_root_puts_the_state_in_doubt_is_counted_for_ever_and_told_a_few_times
     let mut previous = 0;
     for round in 0..10_000u32 {
         let height = 1 + (round % 200) as u8;
-        let (added, mut batch) = block(height, vec![]);
-        batch.root_after = Digest([3; 32]);
+        let (added, mut scheduled) = block(height, vec![]);
+        scheduled.root_after = Digest([3; 32]);
         let event = ChainEvent { added: vec![added], ..ChainEvent::default() };
         assert_eq!(watcher.is_state_in_doubt(), round > 0);
-        watcher.on_event(&PipelineEvent::Chain { event, batches: vec![batch] });
+        watcher.on_event(&PipelineEvent::Chain { event, blocks: vec![scheduled] });
         assert!(watcher.violations().len() >= previous);
         previous = watcher.violations().len();
     }
