@@ -447,8 +447,8 @@ fn restarts(durability: Durability, seed: u64) {
     let mut seeded = Seeded(seed);
     let mut disk = SimulatedDisk::new();
     let mut truths = Truths::new(durability);
-    for life in 0..5 {
-        let what = format!("{durability}, seed {seed}, life {life}");
+    for process in 0..5 {
+        let what = format!("{durability}, seed {seed}, process {process}");
         let store = reopen(&disk, &mut truths, &what);
         if seeded.below(2) == 0 {
             let operation = Operation::CHANGES[seeded.below(Operation::CHANGES.len() as u64) as usize];

@@ -212,7 +212,7 @@ async fn a_covenant_under_a_succinct_proof_settles_comes_back_by_a_flip_without_
     let calls = run.backend.prove_calls();
     println!("{calls} proofs in {:.0?}", began.elapsed());
 
-    // The founded covenant is moved into its first state; a second node learns of it and of nothing more.
+    // The founded covenant is moved into its first state; a second node is given these blocks and no more.
     sent(&simnet).await;
     simnet.mine(&[]).await.unwrap();
     simnet.mine(&[]).await.unwrap();
@@ -324,7 +324,7 @@ async fn a_covenant_under_a_succinct_proof_settles_comes_back_by_a_flip_without_
     assert_eq!(report.wanted, report.stored_before + report.proved.total(), "{report:?}");
     assert!(report.stored_before > 0 || report.wanted == 4, "{report:?}");
 
-    // A later life proves nothing.
+    // A later process proves nothing.
     let run = start(&simnet, data_dir.path(), &proof).await;
     wait(&run, simnet.tip()).await.unwrap();
     assert_eq!(settlements(&run).last(), Some(&second));
