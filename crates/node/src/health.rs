@@ -135,7 +135,7 @@ impl Health {
             _ => Some(Reason::Invalid { statement: *statement }),
         });
         let others = engine.suspended().count() < engine.devices();
-        let resting = engine.suspended().map(|device| Reason::Device {
+        let suspended = engine.suspended().map(|device| Reason::Device {
             device: device.device,
             failed: device.failed,
             failure: device.failure.to_string(),
@@ -154,7 +154,7 @@ impl Health {
             urgent: urgency == Urgency::Act,
         });
         let violated = broken.keys().map(|promise| Reason::Violated { promise: (*promise).to_owned() });
-        let reasons = given_up.chain(failing).chain(resting).chain(disk).chain(l1.and_then(of_l1));
+        let reasons = given_up.chain(failing).chain(suspended).chain(disk).chain(l1.and_then(of_l1));
         Self { reasons: reasons.chain(refused).chain(violated).collect() }
     }
 

@@ -15,7 +15,7 @@
 //! | the same | 1 | 2 | one | 3897 |
 //! | the same, with room for two jobs | 1 | 2 | one | 4064 |
 //! | the same, and the disk is full at any look-up or write, for as long as it likes | 1 | 1 | one | 1249 |
-//! | the same, and a device rests after each failure | 1 | 1, or two cheap ones | one | 5143 |
+//! | the same, and a device is suspended after each failure | 1 | 1, or two cheap ones | one | 5143 |
 //! | the same, and its settlement is shown and taken away | 1 | 1 | one | 1505 |
 //! | two blocks in a bundle, and a competitor's settlement of the first alone; nothing hangs | 1 | 1 | none | 4046 |
 //! | the same, and nothing fails | 2 | – | none | 1531 |
@@ -581,7 +581,7 @@ fn a_disk_that_is_full_for_as_long_as_it_likes_ends_nothing() {
 #[test]
 fn a_device_that_rests_and_is_tried_at_any_time_breaks_nothing() {
     let second = Duration::from_secs(1);
-    let breaker = Breaker { failures: 1, rest: Backoff { first: second, max: second } };
+    let breaker = Breaker { failures: 1, suspension: Backoff { first: second, max: second } };
     let policy = Policy { breaker, ..policy(1, 2) };
     assert_eq!(World { policy, ..tower() }.explore(), 5143);
 }

@@ -34,7 +34,7 @@ use reprise_store::{Options, ReceiptStore, Store};
 /// As by default, but quick to begin again.
 pub(crate) fn tuning() -> wire::Tuning {
     let backoff = Backoff { first: Duration::from_millis(2), max: Duration::from_millis(20) };
-    let breaker = Breaker { rest: backoff, ..Breaker::default() };
+    let breaker = Breaker { suspension: backoff, ..Breaker::default() };
     wire::Tuning { engine: Policy { backoff, breaker, ..Policy::default() }, ..wire::Tuning::default() }
 }
 

@@ -1070,8 +1070,12 @@ fn a_forgotten_statement_is_looked_up_again_and_the_sums_stay_right() {
 
 /// A policy that suspends a device after `failures` in a row, for a second, then two, then four at most.
 fn suspending(failures: u32) -> Policy {
-    let rest = Backoff { first: at(1), max: at(4) };
-    Policy { breaker: Breaker { failures, rest }, budget: Budget { cheap: 9, expensive: 3 }, ..policy() }
+    let suspension = Backoff { first: at(1), max: at(4) };
+    Policy {
+        breaker: Breaker { failures, suspension },
+        budget: Budget { cheap: 9, expensive: 3 },
+        ..policy()
+    }
 }
 
 /// Batches of so many blocks, that rely on nothing.
