@@ -56,7 +56,7 @@ mod joined {
 
     use super::{Arc, Backend, Failure, Joined, ReceiptStore, Settings, wire};
 
-    /// How often a node forgets, collects and prunes.
+    /// How often a node deletes what the fleet needs no more.
     const KEEP_EVERY: Duration = Duration::from_secs(600);
 
     /// How long an input may wait for its offer.

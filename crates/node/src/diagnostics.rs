@@ -62,7 +62,7 @@ impl Diagnostics {
     }
 
     /// A receipt is written, or is not to be written any more.
-    pub(crate) fn forget(&mut self, statement: &StatementId) {
+    pub(crate) fn remove(&mut self, statement: &StatementId) {
         self.provenances.remove(statement);
     }
 

@@ -405,7 +405,7 @@ impl Pipeline {
                 true => self.tree.tip().checkpoint,
                 false => finalized,
             });
-        self.engine.forget(statements);
+        self.engine.remove_statements(statements);
         if floor.is_none() {
             return Ok(());
         }
@@ -505,12 +505,12 @@ impl Pipeline {
             }
             Message::Late(_) => vec![],
             Message::Stored { order, result: Ok(PutOutcome { stored: false, .. }) } => {
-                self.diagnostics.forget(&order.id);
+                self.diagnostics.remove(&order.id);
                 self.engine.discarded(order.id)
             }
             Message::Stored { order, result } => {
                 if let Ok(outcome) = &result {
-                    self.diagnostics.forget(&order.id);
+                    self.diagnostics.remove(&order.id);
                     self.tell(&PipelineEvent::Stored(order.clone()), context);
                     let (requests, wanted) =
                         (self.engine.requesters(&order.id) as u64, self.engine.is_wanted(&order.id));
@@ -539,9 +539,9 @@ impl Pipeline {
         // Again while carrying it out shows that something is lost: no message would come to say so.
         loop {
             let lost = self.lost;
-            let learned = self.engine.learned();
-            let known = |id: &StatementId| receipt_status(&self.engine, id);
-            let change = self.planner.demand(learned, &known, self.demand_max);
+            let changed = self.engine.take_known_changes();
+            let status = |id: &StatementId| receipt_status(&self.engine, id);
+            let change = self.planner.demand(changed, &status, self.demand_max);
             self.engine.retain(&change.asleep, &change.awake);
             let mut effects = self.engine.want(&change.removed, &change.added);
             effects.extend(self.engine.tick(context.executor.now()));

@@ -137,7 +137,7 @@ impl Demand {
     }
 
     /// The status of a statement's receipt changed.
-    pub(crate) fn learn(&mut self, id: StatementId, status_of: StatusOf<'_>) {
+    pub(crate) fn update_status(&mut self, id: StatementId, status_of: StatusOf<'_>) {
         let ranks: Vec<Rank> =
             self.ranks.range((id, Rank::MIN)..=(id, Rank::MAX)).map(|(_, rank)| *rank).collect();
         let status = status_of(&id);

@@ -368,7 +368,7 @@ impl Planner {
         let mut statements = vec![];
         while let Some(lowest) = self.heights.first_entry().filter(|lowest| *lowest.key() < floor) {
             for block in lowest.remove() {
-                statements.extend(self.forget_block(&block));
+                statements.extend(self.remove_block(&block));
             }
         }
         Some((floor, statements))
@@ -385,13 +385,13 @@ impl Planner {
             if !kept.is_empty() {
                 self.heights.insert(self.swept, kept);
             }
-            statements.extend(gone.iter().flat_map(|block| self.forget_block(block)));
+            statements.extend(gone.iter().flat_map(|block| self.remove_block(block)));
             self.swept.0 += 1;
         }
         statements
     }
 
-    fn forget_block(&mut self, block: &BlockHash) -> Vec<StatementId> {
+    fn remove_block(&mut self, block: &BlockHash) -> Vec<StatementId> {
         let statements = self.orders_of(block).iter().map(|order| order.id).collect();
         if let Some(planned) = self.planned.remove(block) {
             self.dormant.remove(&(planned.metadata.checkpoint, *block));
@@ -448,12 +448,12 @@ impl Planner {
     /// of which another fact holds since then; of all others `fact` must say what it said.
     pub fn demand(
         &mut self,
-        learned: impl IntoIterator<Item = StatementId>,
+        changed: impl IntoIterator<Item = StatementId>,
         status_of: &dyn Fn(&StatementId) -> ReceiptStatus,
         limit: usize,
     ) -> Change {
-        for id in learned {
-            self.demand.learn(id, status_of);
+        for id in changed {
+            self.demand.update_status(id, status_of);
         }
         let limit = if self.is_catching_up() { 0 } else { limit };
         while let Some((last, unstored)) = self.demand.last()

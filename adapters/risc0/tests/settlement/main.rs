@@ -270,7 +270,7 @@ async fn a_covenant_under_a_succinct_proof_settles_comes_back_by_a_flip_without_
         let tip = simnet.mine(&[]).await.unwrap();
         wait(&run, tip).await.unwrap();
     }
-    on_a.learn(&simnet, &simnet.blocks[known..]).await.unwrap();
+    on_a.copy(&simnet, &simnet.blocks[known..]).await.unwrap();
 
     // A third node knows the chain without the settlement, and makes it longer: everything settled is orphaned.
     let mut on_b = simnet.builder(fork).await.unwrap();
@@ -290,7 +290,7 @@ async fn a_covenant_under_a_succinct_proof_settles_comes_back_by_a_flip_without_
     assert_eq!(settlements(&run), [observed.clone(), observed], "it is observed again");
     assert_eq!(run.backend.prove_calls(), calls, "nothing is proved for a flip");
     assert_eq!(receipts(&run), kept, "every receipt is as it was");
-    on_b.learn(&simnet, &simnet.blocks[fork..]).await.unwrap();
+    on_b.copy(&simnet, &simnet.blocks[fork..]).await.unwrap();
     for rpc in [simnet.rpc(), on_a.rpc.as_ref(), on_b.rpc.as_ref()] {
         assert_eq!(at(rpc, after).await.len(), 1, "three nodes agree on the settled state");
         assert_eq!(paid(rpc).await.len(), 1, "and on the exit that was paid");

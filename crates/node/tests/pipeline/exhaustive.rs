@@ -265,14 +265,14 @@ impl World {
 
     /// What a pipeline does after whatever it hears; whether a receipt turned out to be lost.
     fn wake(&self, state: &mut State) -> bool {
-        let learned = state.engine.learned();
+        let changed = state.engine.take_known_changes();
         let engine = &state.engine;
-        let fact = |id: &StatementId| match engine.known(id) {
+        let status = |id: &StatementId| match engine.known(id) {
             None => ReceiptStatus::Unknown,
             Some(false) => ReceiptStatus::Missing,
             Some(true) => ReceiptStatus::Stored,
         };
-        let change = state.planner.demand(learned, &fact, self.policy.jobs_max);
+        let change = state.planner.demand(changed, &status, self.policy.jobs_max);
         state.engine.retain(&change.asleep, &change.awake);
         let mut effects = state.engine.want(&change.removed, &change.added);
         effects.extend(state.engine.tick(state.now));
