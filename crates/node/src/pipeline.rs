@@ -542,7 +542,7 @@ impl Pipeline {
             let changed = self.engine.take_known_changes();
             let status = |id: &StatementId| receipt_status(&self.engine, id);
             let change = self.planner.demand(changed, &status, self.demand_max);
-            self.engine.retain(&change.asleep, &change.awake);
+            self.engine.retain(&change.dormant, &change.no_longer_dormant);
             let mut effects = self.engine.want(&change.removed, &change.added);
             effects.extend(self.engine.tick(context.executor.now()));
             self.carry_out(effects, context)?;

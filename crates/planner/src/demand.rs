@@ -48,9 +48,9 @@ pub struct Change {
     /// Wanted from now on, the most urgent first.
     pub added: Vec<Arc<Order>>,
     /// Statements that became dormant: of blocks off the view, no deeper than the grace. Their queued jobs are kept.
-    pub asleep: Vec<StatementId>,
+    pub dormant: Vec<StatementId>,
     /// Statements that are dormant no longer.
-    pub awake: Vec<StatementId>,
+    pub no_longer_dormant: Vec<StatementId>,
 }
 
 /// An order that is wanted.

@@ -53,8 +53,8 @@ impl Dormant {
         let before = std::mem::take(&mut self.before);
         let now = |id: &StatementId| self.statements.contains_key(id);
         let changed = before.into_iter().filter(|(id, before)| now(id) != *before);
-        let (awake, asleep): (Vec<_>, Vec<_>) = changed.partition(|(_, before)| *before);
+        let (no_longer_dormant, dormant): (Vec<_>, Vec<_>) = changed.partition(|(_, before)| *before);
         let ids = |changed: Vec<(StatementId, bool)>| changed.into_iter().map(|(id, _)| id).collect();
-        (ids(asleep), ids(awake))
+        (ids(dormant), ids(no_longer_dormant))
     }
 }

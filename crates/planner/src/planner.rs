@@ -466,8 +466,8 @@ impl Planner {
             let Some((unit, outermost)) = self.window.after(last) else { break };
             self.demand.push(unit, &outermost, status_of);
         }
-        let (asleep, awake) = self.dormant.change();
-        Change { asleep, awake, ..self.demand.change() }
+        let (dormant, no_longer_dormant) = self.dormant.change();
+        Change { dormant, no_longer_dormant, ..self.demand.change() }
     }
 
     /// What is wanted, the most urgent first.

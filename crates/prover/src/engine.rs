@@ -439,10 +439,10 @@ impl Engine {
         if refused {
             self.demand.range_mut(ranks_of(id)).for_each(|(_, demanded)| demanded.requested = false);
         }
-        let (now, sleeps) = (self.now, !wanted && self.dormant.contains(id));
+        let (now, is_dormant) = (self.now, !wanted && self.dormant.contains(id));
         let Some(job) = self.jobs.get_mut(id) else { return };
         match &mut job.phase {
-            Phase::Queued if refused || !wanted && !sleeps => drop(self.remove(id)),
+            Phase::Queued if refused || !wanted && !is_dormant => drop(self.remove(id)),
             Phase::Proving { unwanted_since, .. } => {
                 *unwanted_since = if wanted { None } else { unwanted_since.or(Some(now)) };
                 self.refresh(*id);

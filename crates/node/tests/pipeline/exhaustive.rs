@@ -273,7 +273,7 @@ impl World {
             Some(true) => ReceiptStatus::Stored,
         };
         let change = state.planner.demand(changed, &status, self.policy.jobs_max);
-        state.engine.retain(&change.asleep, &change.awake);
+        state.engine.retain(&change.dormant, &change.no_longer_dormant);
         let mut effects = state.engine.want(&change.removed, &change.added);
         effects.extend(state.engine.tick(state.now));
         self.carry_out(state, effects)

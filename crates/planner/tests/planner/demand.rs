@@ -314,7 +314,7 @@ impl World {
         let (statuses, otherwise) = (&self.statuses, self.otherwise);
         let status = |id: &StatementId| statuses.get(id).copied().unwrap_or(otherwise);
         let change = self.planner.demand(std::mem::take(&mut self.changed), &status, self.limit);
-        let Change { removed, added, asleep, awake } = change;
+        let Change { removed, added, dormant, no_longer_dormant } = change;
         for order in removed {
             let was = self.wanted.remove(&order.rank()).unwrap();
             assert_eq!((was.id, was.coordinate), (order.id, order.coordinate), "removed as it was added");
@@ -322,8 +322,8 @@ impl World {
         for order in added {
             assert_eq!(self.wanted.insert(order.rank(), order), None, "added once");
         }
-        asleep.iter().for_each(|id| assert!(self.dormant.insert(*id)));
-        awake.iter().for_each(|id| assert!(self.dormant.remove(id)));
+        dormant.iter().for_each(|id| assert!(self.dormant.insert(*id)));
+        no_longer_dormant.iter().for_each(|id| assert!(self.dormant.remove(id)));
 
         let demand = Demand {
             orders: self.planner.orders().cloned().collect(),
