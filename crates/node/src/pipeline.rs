@@ -167,7 +167,7 @@ pub(crate) struct Components {
     pub(crate) diagnostics: Diagnostics,
     /// The store's prune floor.
     pub(crate) floor: Checkpoint,
-    /// How many orders that are not stored the demand holds at most.
+    /// The planner's limit on how many orders of the demand are not stored.
     pub(crate) demand_max: usize,
     /// What the programs are bound to.
     pub(crate) pins: PinsDigest,

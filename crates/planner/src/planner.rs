@@ -443,7 +443,7 @@ impl Planner {
         [transactions, self.floor, self.floor]
     }
 
-    /// Updates the demand to the chain, to the statuses of receipts and to a limit on how many orders are not stored.
+    /// Brings the demand up to date with the chain, the receipts' statuses and a limit on how many orders are not stored.
     /// Returns how the demand changed since the last call. `changed` names the statements whose status changed since then;
     /// for all others `status_of` must return what it returned before.
     pub fn demand(

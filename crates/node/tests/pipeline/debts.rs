@@ -1,4 +1,4 @@
-//! What settlements leave to be paid follows from the chain, whoever sent them.
+//! The debts of settlements are a function of the chain, whoever sent the settlements.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicBool;

@@ -1,4 +1,4 @@
-//! Whatever goes wrong while it proves: the same end within the budget, or a red health and a reason.
+//! Faults while proving: the run ends in the same state within the budget, or with red health and a reason.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use reprise_store::{Options, ReceiptStore, Store};
 use crate::flip::{Home, assert_sums, tuning};
 use crate::repeats::flips;
 
-/// A home with so much patience, over these faults.
+/// A home with these budgets and times, over these faults.
 fn home(mock: MockConfig, engine: impl FnOnce(Policy) -> Policy) -> Home {
     let mut tuning = tuning();
     tuning.engine = engine(tuning.engine);
@@ -88,7 +88,7 @@ fn mock_hangs(mock: &MockConfig, report: &Report) -> bool {
     mock.hang_every != 0 && report.prove_calls >= mock.hang_every
 }
 
-/// Every health that was heard.
+/// Every health that was reported.
 #[derive(Default)]
 struct Healths(Vec<Health>, HashMap<StatementId, u32>);
 
@@ -171,7 +171,7 @@ fn a_divergence_is_given_up_at_once_with_both_journals_and_what_comes_before_it_
     }
 }
 
-/// Believes everything.
+/// Accepts everything.
 struct Gullible;
 
 impl Verifier for Gullible {

@@ -358,7 +358,7 @@ impl Observer for Leaving {
 }
 
 #[test]
-fn of_an_event_that_is_refused_nothing_is_told() {
+fn no_observer_is_told_of_an_event_that_is_refused() {
     let mut recording = dev::flip();
     let at = recording.events.iter().position(|event| !event.removed.is_empty()).unwrap();
     recording.events.truncate(at + 1);

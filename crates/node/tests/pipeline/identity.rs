@@ -1,7 +1,7 @@
-//! What a receipt answers for: anything that the proof attests, and nothing else, makes it another statement.
+//! The identity of a receipt: a change of anything that the proof attests, and of nothing else, gives another statement.
 //!
-//! One chain is planned twice, the second time with one thing changed. What is asked of a store that holds
-//! the receipts of the first are exactly the statements that the change makes others.
+//! One chain is planned twice, the second time with one thing changed. A store that holds the receipts of the first
+//! misses exactly the statements that the change affects.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

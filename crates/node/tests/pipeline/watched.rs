@@ -1,4 +1,4 @@
-//! The watcher: each promise broken once, and exactly that one heard.
+//! The watcher: each invariant is broken once, and exactly that one is reported.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,7 +95,7 @@ fn proved(order: &Arc<Order>) -> PipelineEvent {
     PipelineEvent::Proved { order: order.clone(), took: Duration::ZERO, failure: None, device: Some(0) }
 }
 
-/// The promises that these events break.
+/// The invariants that these events break.
 fn broken(permits: usize, events: &[PipelineEvent]) -> Vec<&'static str> {
     let mut watcher = watcher(permits);
     events.iter().for_each(|event| watcher.on_event(event));
@@ -103,7 +103,7 @@ fn broken(permits: usize, events: &[PipelineEvent]) -> Vec<&'static str> {
 }
 
 #[test]
-fn a_life_that_keeps_every_promise_breaks_none() {
+fn a_correct_run_breaks_no_invariant() {
     let (one, two) = (order(1), order(2));
     let ends = (genesis_root(), GENESIS_TIP);
     let later = (genesis_root(), Digest([8; 32]));
@@ -130,14 +130,14 @@ fn a_life_that_keeps_every_promise_breaks_none() {
 }
 
 #[test]
-fn a_publication_before_the_receipt_is_durable_is_heard() {
+fn a_publication_before_the_receipt_is_durable_is_reported() {
     let one = order(1);
     let events = [PipelineEvent::Proving(one.clone()), proved(&one), PipelineEvent::Published(one)];
     assert_eq!(broken(1, &events), ["nothing is published before it is durable"]);
 }
 
 #[test]
-fn a_second_proof_of_a_stored_statement_is_heard() {
+fn a_second_proof_of_a_stored_statement_is_reported() {
     let one = order(1);
     let again = PipelineEvent::Proving(one.clone());
     let stored = [PipelineEvent::Stored(one.clone()), again.clone()];
@@ -147,7 +147,7 @@ fn a_second_proof_of_a_stored_statement_is_heard() {
 }
 
 #[test]
-fn more_proofs_than_permits_are_heard() {
+fn more_proofs_than_permits_are_reported() {
     for permits in 1..4usize {
         let begun: Vec<_> = (0..=permits).map(|n| PipelineEvent::Proving(order(n as u8))).collect();
         assert_eq!(broken(permits, &begun[..permits]), Vec::<&str>::new());
@@ -156,12 +156,12 @@ fn more_proofs_than_permits_are_heard() {
 }
 
 #[test]
-fn a_coordinate_with_two_statements_is_heard() {
+fn a_coordinate_with_two_statements_is_reported() {
     assert_eq!(broken(1, &[PipelineEvent::Diverged(order(1).id)]), ["a coordinate holds one statement"]);
 }
 
 #[test]
-fn a_settlement_that_does_not_start_where_the_last_one_ended_is_heard() {
+fn a_settlement_that_does_not_start_where_the_last_one_ended_is_reported() {
     let (root, other) = (genesis_root(), Digest([8; 32]));
     for from in [(root, other), (other, GENESIS_TIP)] {
         let events =
@@ -171,7 +171,7 @@ fn a_settlement_that_does_not_start_where_the_last_one_ended_is_heard() {
 }
 
 #[test]
-fn a_settlement_that_builds_on_one_which_a_reorg_took_away_is_heard() {
+fn a_settlement_that_builds_on_one_which_a_reorg_took_away_is_reported() {
     let (start, moved) = ((genesis_root(), GENESIS_TIP), (genesis_root(), Digest([8; 32])));
     let events = [
         chain(vec![], vec![block(1, vec![]), block(2, vec![settlement(1, start, moved)])]),
@@ -181,7 +181,7 @@ fn a_settlement_that_builds_on_one_which_a_reorg_took_away_is_heard() {
 }
 
 #[test]
-fn what_is_let_go_changes_nothing_of_what_is_heard_later() {
+fn what_is_pruned_changes_nothing_of_what_is_reported_later() {
     let ends = [GENESIS_TIP, Digest([8; 32]), Digest([9; 32])].map(|tip| (genesis_root(), tip));
     let first = settlement(2, ends[0], ends[1]);
     let (next, gap) = (settlement(5, ends[1], ends[2]), settlement(5, ends[0], ends[2]));
@@ -198,7 +198,7 @@ fn what_is_let_go_changes_nothing_of_what_is_heard_later() {
     };
     assert_eq!(broken(1, &events(next)), Vec::<&str>::new());
     assert_eq!(broken(1, &events(gap)), ["settlements are gapless"]);
-    // Nor is a root that was let go the root of anything any more.
+    // A pruned root is the root of no block any more.
     let mut late = events(settlement(2, ends[1], ends[2]));
     assert_eq!(broken(1, &late), ["a settled root is that of a sequential execution"]);
     late[3..5].fill(PipelineEvent::Pruned(Checkpoint(0)));
@@ -206,7 +206,7 @@ fn what_is_let_go_changes_nothing_of_what_is_heard_later() {
 }
 
 #[test]
-fn a_settled_root_that_a_sequential_execution_does_not_give_is_heard() {
+fn a_settled_root_that_a_sequential_execution_does_not_give_is_reported() {
     let start = (genesis_root(), GENESIS_TIP);
     let wrong = settlement(1, start, (Digest([8; 32]), GENESIS_TIP));
     let events = [chain(vec![], vec![block(1, vec![]), block(2, vec![wrong])])];
@@ -214,7 +214,7 @@ fn a_settled_root_that_a_sequential_execution_does_not_give_is_heard() {
 }
 
 #[test]
-fn a_batch_root_that_a_sequential_execution_does_not_give_is_heard() {
+fn a_batch_root_that_a_sequential_execution_does_not_give_is_reported() {
     let (added, mut scheduled) = block(1, vec![]);
     scheduled.root_after = Digest([8; 32]);
     let events = [chain(vec![], vec![(added, scheduled)])];

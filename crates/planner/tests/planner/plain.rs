@@ -155,7 +155,7 @@ fn shallow_orphans_are_dormant_deep_ones_are_not_and_a_return_wakes_them() {
 }
 
 #[test]
-fn what_is_final_and_settled_for_good_is_let_go_and_memory_is_that_of_the_rest() {
+fn what_is_final_and_settled_for_good_is_dropped_and_memory_is_that_of_the_rest() {
     let mut world = World::ruled(2, 99, Retention { grace: 2, retained: 5 });
     for name in 1..=40u8 {
         let oldest = world.demand().bundles.first().cloned();
@@ -176,7 +176,7 @@ fn what_is_final_and_settled_for_good_is_let_go_and_memory_is_that_of_the_rest()
 }
 
 #[test]
-fn what_is_let_go_off_the_view_is_named_so_that_nobody_believes_it_stored_for_ever() {
+fn what_is_dropped_off_the_view_is_returned_so_that_it_does_not_count_as_stored_for_ever() {
     let mut world = World::ruled(2, 99, Retention { grace: 1, retained: 3 });
     world.grow(1, 1, vec![]);
     world.grow(2, 1, vec![]);
@@ -195,7 +195,7 @@ fn what_is_let_go_off_the_view_is_named_so_that_nobody_believes_it_stored_for_ev
 }
 
 #[test]
-fn a_planner_over_a_pruned_store_wants_nothing_until_the_chain_has_shown_what_the_floor_stands_on() {
+fn a_planner_over_a_pruned_store_wants_nothing_until_the_chain_has_shown_the_settlement_of_the_floor() {
     let mut live = World::ruled(2, 99, Retention::default());
     live.grow(1, 1, vec![]);
     live.grow(2, 1, vec![]);
