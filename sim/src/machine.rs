@@ -69,7 +69,7 @@ pub struct Machine {
     arrive_percent: Arc<AtomicU64>,
     competes: bool,
     /// The number of its process: timers of an earlier one are ignored.
-    pub life: u64,
+    pub process_number: u64,
     process: Option<Process>,
     /// How many faults were injected.
     pub faults_hit: u64,
@@ -223,7 +223,7 @@ impl Machine {
             faults,
             arrive_percent,
             competes: false,
-            life: 0,
+            process_number: 0,
             process: None,
             faults_hit: 0,
         }
@@ -286,7 +286,7 @@ impl Machine {
 
     /// Starts a process over its disk.
     pub fn start(&mut self, now_us: u64) -> Result<(), ProcessEnd> {
-        self.life += 1;
+        self.process_number += 1;
         let records = Records::new(self.disk.clone());
         let options = Options {
             durability: self.scenario.durability,
@@ -371,7 +371,8 @@ impl Machine {
             return match result {
                 Err(ProcessEnd::Ended(RunError::Chain(_))) => Err(ProcessEnd::Killed),
                 Ok(()) => {
-                    lock(&self.checker).broken("an L1 that contradicts itself is not followed", self.life);
+                    lock(&self.checker)
+                        .broken("an L1 that contradicts itself is not followed", self.process_number);
                     Ok(())
                 }
                 other => other,

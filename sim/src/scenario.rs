@@ -156,7 +156,7 @@ pub struct Limits {
     pub every_fault: bool,
     /// What proofs cost, in percent of what is drawn.
     pub cost_percent: u64,
-    /// Whether receipts are remembered; without, what a flip orphans and what a restart finds is forgotten.
+    /// Whether receipts are kept. Without, those of orphaned blocks are deleted, and a restart begins with none.
     pub cache: bool,
 }
 

@@ -63,10 +63,10 @@ impl fmt::Display for Event {
             Self::Mine => f.write_str("Mine"),
             Self::Arrive(miner, block) => write!(f, "Arrive({miner}, {block:?})"),
             Self::Notify(machine) => write!(f, "Notify({machine})"),
-            Self::Timer(machine, life, Timer::Done(task)) => {
-                write!(f, "Ring({machine}, {life}, Done({task}))")
+            Self::Timer(machine, process, Timer::Done(task)) => {
+                write!(f, "Ring({machine}, {process}, Done({task}))")
             }
-            Self::Timer(machine, life, Timer::Time) => write!(f, "Ring({machine}, {life}, Time)"),
+            Self::Timer(machine, process, Timer::Time) => write!(f, "Ring({machine}, {process}, Time)"),
             Self::Reveal => f.write_str("Reveal"),
             Self::Kill(machine) => write!(f, "Kill({machine})"),
             Self::Start(machine) => write!(f, "Start({machine})"),
@@ -330,8 +330,8 @@ impl World {
                 let result = self.machines[machine].notify(self.now_us, &self.l1, &mut later);
                 self.settle_up(machine, later, result);
             }
-            Event::Timer(machine, life, timer) => {
-                if self.machines[machine].life == life {
+            Event::Timer(machine, process, timer) => {
+                if self.machines[machine].process_number == process {
                     let mut later = vec![];
                     let result = self.machines[machine].fire(self.now_us, timer, &mut later);
                     self.settle_up(machine, later, result);
@@ -418,15 +418,15 @@ impl World {
                 // It catches up at once.
                 self.later(1, Event::Notify(machine));
             }
-            Err(death) => self.process_ended(machine, death),
+            Err(end) => self.process_ended(machine, end),
         }
     }
 
     /// Queues a machine's timers, and handles its end if it ended.
     fn settle_up(&mut self, machine: usize, later: Vec<(u64, Timer)>, result: Result<(), ProcessEnd>) {
-        let life = self.machines[machine].life;
+        let process = self.machines[machine].process_number;
         for (at_us, timer) in later {
-            self.at(at_us, Event::Timer(machine, life, timer));
+            self.at(at_us, Event::Timer(machine, process, timer));
         }
         match result {
             Ok(()) if lock(self.machines[machine].checker()).given_up => {
@@ -438,20 +438,20 @@ impl World {
                 self.process_ended(machine, ProcessEnd::Killed);
             }
             Ok(()) => {}
-            Err(death) => self.process_ended(machine, death),
+            Err(end) => self.process_ended(machine, end),
         }
     }
 
     /// A process ended. Another is started a little later.
-    fn process_ended(&mut self, machine: usize, death: ProcessEnd) {
-        let by_right = match &death {
+    fn process_ended(&mut self, machine: usize, end: ProcessEnd) {
+        let by_right = match &end {
             ProcessEnd::Killed => true,
             // A full disk ends a process that cannot write its lock, never one that runs.
             ProcessEnd::NotOpened(_) => self.scenario.faults.has(Fault::Full),
             ProcessEnd::Ended(_) | ProcessEnd::Panicked(_) | ProcessEnd::NotStarted(_) => false,
         };
         if !by_right {
-            self.broken("a process ends for a reason", format!("machine {machine}: {death:?}"));
+            self.broken("a process ends for a reason", format!("machine {machine}: {end:?}"));
         }
         self.crashes += 1;
         self.machines[machine].kill();

@@ -555,14 +555,14 @@ impl Follower {
         (news && self.track.blocks().any(|link| link == block)).then_some(block)
     }
 
-    /// Forgets the blocks below the one at `height`, which is final.
-    pub fn forget_below(&mut self, height: u64) {
-        self.track.forget_below(height);
+    /// Drops the blocks below the one at `height`, which is final.
+    pub fn drop_below(&mut self, height: u64) {
+        self.track.drop_below(height);
     }
 
-    /// Forgets which blocks up to `height` came with a lane proof.
-    pub fn forget_opened(&mut self, height: u64) {
-        self.track.forget_opened(height);
+    /// Drops the record of which blocks up to `height` came with a lane proof.
+    pub fn drop_opened(&mut self, height: u64) {
+        self.track.drop_opened(height);
     }
 
     /// Reads the settlements of the lane's covenant under these rules, from now on.

@@ -547,7 +547,7 @@ impl FollowLoop {
 
     /// Drops final blocks from memory, and compacts the settled part of the event log.
     fn tidy(&mut self) {
-        self.follower.forget_below(self.shared.finalized.load(Ordering::Relaxed));
+        self.follower.drop_below(self.shared.finalized.load(Ordering::Relaxed));
         let Some(event_log) = &mut self.event_log else { return };
         let height = self.shared.floor.load(Ordering::Relaxed).saturating_sub(1);
         let done = event_log.compacted();
@@ -558,7 +558,7 @@ impl FollowLoop {
         }
         let path = event_log.path().display().to_string();
         let compacted = event_log.compact(height);
-        self.follower.forget_opened(event_log.compacted());
+        self.follower.drop_opened(event_log.compacted());
         match compacted {
             Ok(true) => tracing::info!("{path}: {} blocks are compacted", event_log.compacted()),
             Ok(false) => {}

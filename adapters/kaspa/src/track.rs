@@ -140,7 +140,7 @@ pub struct Track {
     /// How far the first link is above the root.
     base: u64,
     links: VecDeque<Link>,
-    /// The heights of the blocks that came with a lane proof, forgotten blocks included.
+    /// The heights of the blocks that came with a lane proof, dropped blocks included.
     opened: BTreeSet<u64>,
 }
 
@@ -255,16 +255,16 @@ impl Track {
         self.base + self.links.len() as u64 - 1
     }
 
-    /// Forgets the blocks below the one at `height`, which is final: no reorg removes them.
-    pub fn forget_below(&mut self, height: u64) {
+    /// Drops the blocks below the one at `height`, which is final: no reorg removes them.
+    pub fn drop_below(&mut self, height: u64) {
         while self.base < height && self.links.len() > 1 {
             self.links.pop_front();
             self.base += 1;
         }
     }
 
-    /// Forgets which blocks up to `height` came with a lane proof.
-    pub fn forget_opened(&mut self, height: u64) {
+    /// Drops the record of which blocks up to `height` came with a lane proof.
+    pub fn drop_opened(&mut self, height: u64) {
         self.opened = self.opened.split_off(&(height + 1));
     }
 
@@ -302,7 +302,7 @@ impl Track {
     }
 
     fn tip_link(&self) -> &Link {
-        // A track always has a link: `without` never removes the lowest one, and `forget_below` keeps the tip.
+        // A track always has a link: `without` never removes the lowest one, and `drop_below` keeps the tip.
         &self.links[self.links.len() - 1]
     }
 

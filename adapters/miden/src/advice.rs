@@ -19,13 +19,13 @@ use reprise_model::witness::{
 
 use crate::hash::{self, Poseidon2};
 
-/// A witness cannot be put before a program.
+/// Why a witness cannot be given to a program.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WitnessError {
-    /// The ledger's values are one cell.
+    /// A value of more than one cell: the ledger's have one.
     #[error("the value of declared resource {resource} has {cells} cells; the ledger's have one")]
     ForeignValue {
-        /// Its place among the declared resources.
+        /// The index of the declared resource.
         resource: usize,
         /// How many cells it has.
         cells: usize,
@@ -44,7 +44,7 @@ pub enum WitnessError {
         /// How many siblings it has.
         siblings: usize,
     },
-    /// The run cannot be followed.
+    /// Native execution refuses the witness.
     #[error(transparent)]
     Refused(#[from] Refusal),
 }
@@ -98,7 +98,7 @@ impl Advice {
         Ok(())
     }
 
-    /// What the slot of an access holds, and where in it the resource is; then the slot as the access leaves it.
+    /// Writes the content of the accessed slot, and the index of the resource in it. Then applies the access to the slot.
     fn access(&mut self, slots: &mut BTreeMap<u64, Vec<Entry>>, access: &Access) {
         let held = slots.entry(state::slot(&Poseidon2, &access.resource)).or_default();
         let at = held.iter().position(|entry| entry.resource == access.resource).unwrap_or(held.len());
@@ -107,7 +107,7 @@ impl Advice {
             self.cells(&[resource.digest(), *value].map(cell::digest));
         }
         self.number(at as u32);
-        // A stale value before is the program's to refuse.
+        // A wrong value before is refused by the program.
         let _ = state::replace(held, access.resource, access.before, access.after);
     }
 

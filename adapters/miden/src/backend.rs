@@ -30,7 +30,7 @@ pub enum MidenError {
     /// The programs do not assemble.
     #[error(transparent)]
     Assembly(#[from] AssemblyError),
-    /// The witness cannot be put before the program.
+    /// The witness cannot be given to the program.
     #[error("the {kind}'s witness is not the ledger's: {reason}")]
     Witness {
         /// What was to be proved.
@@ -38,7 +38,7 @@ pub enum MidenError {
         /// What is wrong with it.
         reason: WitnessError,
     },
-    /// The expected claim is of another program than the one that proves such a witness.
+    /// The expected claim names another program than the one that proves such a witness.
     #[error("the {kind}'s claim names {claimed}, and {ours} is the program here that proves one")]
     ForeignProgram {
         /// What was to be proved.
@@ -48,7 +48,7 @@ pub enum MidenError {
         /// The program for this witness.
         ours: ProgramId,
     },
-    /// No proof can exist of the expected claim: its journal is not whole cells.
+    /// The expected claim cannot be proved: its journal is not whole cells.
     #[error("the {kind}'s expected journal is {bytes} bytes, not whole cells of 32")]
     ForeignJournal {
         /// What was to be proved.
@@ -61,17 +61,17 @@ pub enum MidenError {
     Assumption {
         /// What was to be proved.
         kind: Kind,
-        /// The assumption's place.
+        /// The index of the assumption.
         assumption: usize,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
-    /// The program went past a limit of the VM or of the prover: no proof of so much can be made here.
+    /// The program exceeds a limit of the VM or of the prover, so it cannot be proved here.
     #[error("the {kind} is past a limit of the proof system: {reason}")]
     Limit {
         /// What was to be proved.
         kind: Kind,
-        /// The proof system's words.
+        /// The message of the proof system.
         reason: String,
     },
     /// The program refused its witness or its assumptions.
@@ -79,7 +79,7 @@ pub enum MidenError {
     Refused {
         /// What was to be proved.
         kind: Kind,
-        /// The VM's words.
+        /// The message of the VM.
         reason: String,
     },
     /// The program committed another journal than the expected one. Nothing was proved.
@@ -89,7 +89,7 @@ pub enum MidenError {
         kind: Kind,
         /// The digest of the journal that native execution expected.
         expected: Digest,
-        /// The digest that the program left.
+        /// The digest that the program committed.
         committed: Digest,
     },
     /// The prover failed.
@@ -97,15 +97,15 @@ pub enum MidenError {
     Prover {
         /// What was to be proved.
         kind: Kind,
-        /// The prover's words.
+        /// The message of the prover.
         reason: String,
     },
 }
 
-/// What a proof may take of memory. By Miden's own model four inner proofs take 2.3 GB, eight 4.6.
+/// The memory limit of one proof. By Miden's own estimate four inner proofs take 2.3 GB, eight 4.6.
 const PROVER_MEMORY_BYTES_MAX: u64 = 4 << 30;
 
-/// Whether an error is that of a limit: the program itself did nothing wrong.
+/// Whether an error means that a limit is exceeded, and not that the program refused.
 fn is_limit(error: &ExecutionError) -> bool {
     matches!(
         error,
@@ -144,7 +144,7 @@ impl MidenBackend {
         self.programs
     }
 
-    /// What its claims are, and the profile of its proofs.
+    /// The scheme of its claims, and the profile of its proofs.
     pub fn scheme(&self) -> &MidenScheme {
         &self.scheme
     }
@@ -157,7 +157,7 @@ impl MidenBackend {
     /// Runs the program on the witness without proving: the digest of the journal it commits.
     ///
     /// An inner proof is verified in the program, so `assumptions` must hold the receipt of each statement
-    /// that the witness builds on; their order is free.
+    /// that the witness builds on, in any order.
     pub fn execute(
         &self,
         witness: &Witness,
@@ -169,7 +169,7 @@ impl MidenBackend {
 
     /// Proves `expected` from the witness and the receipts it assumes.
     ///
-    /// The program runs first; where what it commits is not what was expected, nothing is proved.
+    /// The program runs first. If it does not commit what was expected, nothing is proved.
     pub fn prove(
         &self,
         expected: &Claim,
@@ -242,7 +242,7 @@ impl MidenBackend {
         })
     }
 
-    /// What a program needs to verify a receipt.
+    /// The advice from which a program verifies a receipt.
     fn assume(&self, receipt: &Receipt) -> Result<AdviceInputs, String> {
         let execution = claim::execution(&receipt.claim).ok_or("no proof can exist of its claim")?;
         let proof = ExecutionProof::read_from_bytes(&receipt.seal).map_err(|error| error.to_string())?;
@@ -252,7 +252,7 @@ impl MidenBackend {
         Ok(inputs.into_parts().0)
     }
 
-    /// Whether the seal proves the claim, as the profile wants it proved.
+    /// Whether the seal proves the claim in the way that the profile names.
     fn check(&self, receipt: &Receipt) -> Result<(), String> {
         let execution = claim::execution(&receipt.claim).ok_or("no proof can exist of its claim")?;
         let proof = ExecutionProof::read_from_bytes(&receipt.seal).map_err(|error| error.to_string())?;

@@ -1,8 +1,8 @@
-//! Claims: what a Miden proof of ours makes public, and its digest.
+//! Claims: the public values of a Miden proof, and their digest.
 //!
-//! A proof makes public its program, its kernel, sixteen inputs and sixteen outputs. Ours has no kernel and
-//! no inputs; its outputs are the digest of the journal over twelve zeros. A deferred obligation would be
-//! public too: none is accepted.
+//! The public values are the program, the kernel, sixteen inputs and sixteen outputs. Our programs have no kernel and
+//! no inputs. Their outputs are the digest of the journal, on top of twelve zeros. A proof with a deferred obligation,
+//! which would be public too, is refused.
 
 use miden_core::crypto::hash::Poseidon2 as Sponge;
 use miden_core::program::{ExecutionClaim, KernelDescriptor, StackInputs, StackOutputs};
@@ -17,14 +17,14 @@ use reprise_model::statement::{Claim, ClaimScheme};
 
 use crate::hash::{self, Poseidon2};
 
-/// The conjectured security that every proof offers, in bits; the programs ask it of the proofs they verify.
+/// The conjectured security of every proof, in bits. The programs require it of the proofs that they verify.
 pub const SECURITY_BITS: u16 = 96;
 
 /// The claims of Miden 0.36: recursive proofs of constant size.
 ///
 /// A proof that a program of ours verifies is made under Poseidon2, which the VM hashes natively. No program
-/// verifies a settlement's proof, so that one is made under BLAKE3, for a third of the cost. Which of the
-/// two is a function of the claim, so one profile says it for both.
+/// verifies a settlement's proof, so that one is made under BLAKE3, for a third of the cost. The claim decides
+/// which of the two is used, so one profile covers both.
 #[derive(Debug, Clone)]
 pub struct MidenScheme {
     profile: ProofProfile,
@@ -73,7 +73,7 @@ pub(crate) fn journal_digest(journal: &[u8]) -> Option<Digest> {
     Some(Poseidon2.hash(Domain::Journal, &cell::from_bytes(journal)?))
 }
 
-/// The claim as Miden states it; `None` where no proof can exist of it.
+/// The claim in Miden's form; `None` if no proof can have it.
 pub(crate) fn execution(claim: &Claim) -> Option<ExecutionClaim> {
     let program = hash::word(&claim.program.digest())?;
     let outputs = hash::word(&journal_digest(&claim.journal)?)?;
@@ -82,8 +82,8 @@ pub(crate) fn execution(claim: &Claim) -> Option<ExecutionClaim> {
     Some(ExecutionClaim::new(program, kernel, inputs, outputs))
 }
 
-/// The digest of a claim of which no proof can exist: a program that is no word, a journal that is not whole
-/// cells. It is a hash in a domain of its own, so it is no provable claim's.
+/// The digest of a claim that no proof can have: its program is not a word, or its journal is not whole cells. It is a
+/// hash in a domain of its own, so it differs from the digest of every provable claim.
 fn unprovable(claim: &Claim) -> Word {
     const DOMAIN: u32 = u32::from_le_bytes(*b"none");
     let journal = cell::of_bytes(&claim.journal);

@@ -1,4 +1,4 @@
-//! Poseidon2 as the workload's hash, and the passage between digests and words.
+//! Poseidon2 as the workload's hash, and the conversion between digests and words.
 
 use miden_core::crypto::hash::Poseidon2 as Sponge;
 use miden_core::{Felt, Word};
@@ -23,8 +23,7 @@ impl Hasher for Poseidon2 {
         digest(&Sponge::hash_elements_in_domain(&felts(cells), Felt::from_u32(domain as u32)))
     }
 
-    /// What is not a digest of this hash (a half past the modulus) counts by its remainder. No tree of this
-    /// hash holds one.
+    /// A part of a digest that is not below the modulus is reduced. No tree of this hash contains such a digest.
     fn merge(&self, left: &Digest, right: &Digest) -> Digest {
         digest(&Sponge::merge(&[reduced(left), reduced(right)]))
     }
@@ -42,7 +41,7 @@ pub(crate) fn digest(word: &Word) -> Digest {
     Digest(word.as_bytes())
 }
 
-/// The word of a digest; `None` where a part of it is past the modulus.
+/// The word of a digest; `None` if a part of it is not below the modulus.
 pub(crate) fn word(digest: &Digest) -> Option<Word> {
     let [a, b, c, d] = parts(digest).map(Felt::new);
     Some(Word::new([a.ok()?, b.ok()?, c.ok()?, d.ok()?]))

@@ -10,8 +10,8 @@
 //! | [`backend`] | runs, compares, proves, verifies |
 //! | `port` | the backend as the pipeline's port |
 //!
-//! Programs are generic over the programs whose proofs they verify: those are named by the pins, whose
-//! digest the journals commit.
+//! Programs are generic over the programs whose proofs they verify. The pins name these, and the journals commit
+//! the digest of the pins.
 
 pub mod advice;
 pub mod backend;

@@ -47,12 +47,12 @@ impl Backend for MidenBackend {
     }
 }
 
-/// What one proof may hold, as measured (`tests/miden/cost.rs`, CPU seconds on two cores): 32 transfers take 41 and 1.1 GB, a proof verified in a
-/// batch 16, as much as 13 transfers; a join of four 64 and 1.7 GB; 48 KB of messages stay below the next power of two.
+/// What one proof may hold, as measured (`tests/miden/cost.rs`, CPU seconds on two cores). 32 transfers take 41 seconds and
+/// 1.1 GB. A proof verified in a batch takes 16 seconds, as much as 13 transfers. A join of four takes 64 seconds and 1.7 GB.
+/// 48 KB of messages stay below the next power of two.
 const LIMITS: Limits = Limits { transactions: 32, proofs: 4, bytes: 48 * 1024, recursion: 13 };
 
-/// A program that refuses what native execution produced disagrees with it as much as one that commits
-/// another journal.
+/// A program that refuses what native execution accepted is a divergence, as is one that commits another journal.
 fn meaning(statement: StatementId, error: &MidenError) -> ProveError {
     let reason = error.to_string();
     match error {

@@ -23,7 +23,7 @@ const AGGREGATE: &str = include_str!("../../../guests/ledger/aggregate.masm");
 pub struct AssemblyError {
     /// Which of the three.
     pub kind: Kind,
-    /// The assembler's words.
+    /// The message of the assembler.
     pub reason: String,
 }
 
@@ -74,7 +74,7 @@ impl Programs {
     }
 }
 
-/// A program, with the words of its assertions.
+/// A program, with the messages of its assertions.
 #[derive(Debug)]
 pub(crate) struct Program {
     executable: miden_vm::Program,

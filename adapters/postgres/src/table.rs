@@ -295,7 +295,7 @@ impl Table for PostgresTable {
         })
     }
 
-    fn forget(&self, horizon: &Horizon) -> Result<u64, JobsError> {
+    fn delete_ended(&self, horizon: &Horizon) -> Result<u64, JobsError> {
         let given_ms = self.given_ms();
         let age = |duration| i64::try_from(millis(duration)).unwrap_or(i64::MAX);
         let (ended, undecided) = (age(horizon.ended), age(horizon.undecided));

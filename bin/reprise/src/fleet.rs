@@ -56,7 +56,7 @@ mod joined {
 
     use super::{Arc, Backend, Failure, Joined, ReceiptStore, Settings, wire};
 
-    /// How often a node forgets, collects and prunes.
+    /// How often a node deletes what the fleet needs no more.
     const KEEP_EVERY: Duration = Duration::from_secs(600);
 
     /// How long an input may wait for its offer.
@@ -189,7 +189,7 @@ mod joined {
         Ok(Joined { backend: Arc::new(asked), store, _member: Some(Box::new(member)) })
     }
 
-    /// Forgets, collects and prunes now and then, until what it returns is dropped.
+    /// Deletes what the fleet needs no more from time to time, until the returned sender is dropped.
     fn keep(queue: Queue, shared: Arc<Shared>, keeping: Keeping) -> std::io::Result<Sender<()>> {
         let (until, ended) = channel::<()>();
         thread::Builder::new().name("fleet-keeper".into()).spawn(move || {

@@ -13,7 +13,7 @@
 //! | `reprise_merged_total` | `kind` | requests that shared a proof with another |
 //! | `reprise_unwanted_total` | `kind` | proofs that were no longer wanted when they were stored |
 //! | `reprise_device_failures_total` | `device` | attempts that failed, by device; `hung` for those written off |
-//! | `reprise_devices_resting` | | suspended devices: they failed so often in a row that they are only tried from time to time |
+//! | `reprise_devices_suspended` | | devices that are suspended because they failed several times in a row; each is tried again from time to time |
 //! | `reprise_healthy` | | 0 while the health is red, else 1 |
 //! | `reprise_condition` | `reason`, `level` | 1 while this reason holds at this level, `degraded` or `red`, else 0; every reason of `docs/operations.md` |
 //! | `reprise_store_reads_total` | `tier`, `outcome` | reads of receipts by each tier of the store: `hit`, `miss`, or `error` |
@@ -157,7 +157,7 @@ impl<'a> Metered<'a> {
         let served = Arc::new(Served { metrics, health: Mutex::default() });
         serve(listener, served.clone()).map_err(|e| refused(e.to_string()))?;
         gauge!("reprise_healthy").set(1.0);
-        gauge!("reprise_devices_resting").set(0.0);
+        gauge!("reprise_devices_suspended").set(0.0);
         conditions(&Health::default());
         Ok(Self { inner, served, store, statistics: Statistics::default() })
     }
@@ -251,9 +251,9 @@ impl Observer for Metered<'_> {
                 self.served.health().clone_from(health);
                 gauge!("reprise_healthy").set(f64::from(u8::from(!health.is_red())));
                 conditions(health);
-                let resting = |reason: &&Reason| matches!(reason, Reason::Device { .. });
-                let resting = health.reasons().iter().filter(resting).count();
-                gauge!("reprise_devices_resting").set(resting as f64);
+                let is_device = |reason: &&Reason| matches!(reason, Reason::Device { .. });
+                let suspended = health.reasons().iter().filter(is_device).count();
+                gauge!("reprise_devices_suspended").set(suspended as f64);
             }
             PipelineEvent::Stored(order) => {
                 counter!("reprise_stored_total", "kind" => kind(order)).increment(1)

@@ -9,7 +9,7 @@
 //! event that would remove a final block, skips a block, adds one twice, or shows a known hash with other
 //! content is refused: the event contradicts the chain, and the tree stays as it was.
 //!
-//! What lies below finality is forgotten, on every fork: it can neither leave nor return.
+//! The tree drops what lies below finality, on every fork: it can neither leave nor return.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
@@ -159,7 +159,7 @@ impl ForkTree {
         Some(ChainEvent { finalized: checkpoint, ..ChainEvent::default() })
     }
 
-    /// Makes a canonical checkpoint final, and forgets what lies below.
+    /// Makes a canonical checkpoint final, and drops what lies below.
     fn raise(&mut self, finalized: Checkpoint) {
         self.finalized = self.finalized.max(finalized);
         while self.view.front().is_some_and(|block| block.checkpoint < self.finalized) {

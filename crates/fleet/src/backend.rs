@@ -8,7 +8,7 @@
 //! |---|---|
 //! | says that it is done | fetches and verifies; a good receipt is confirmed, and none or a bad one is rejected |
 //! | loses an input | shares it again |
-//! | forgets or cancels the job | offers it again |
+//! | deletes or cancels the job | offers it again |
 //! | quarantines the statement | proves it itself: it is the last word |
 //! | cannot be reached for a while | proves itself, and asks the fleet again with the next statement |
 //!

@@ -1,4 +1,4 @@
-//! What is forgotten, collected and pruned, and when: by a node, now and then.
+//! What a node deletes of a fleet from time to time: ended jobs, their inputs, old shared receipts.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,9 +30,9 @@ const ROUND: usize = 10_000;
 /// What a round did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Kept {
-    /// Jobs that are forgotten.
+    /// Ended jobs that are deleted.
     pub jobs: u64,
-    /// Inputs that are collected.
+    /// Inputs that are deleted.
     pub inputs: u64,
     /// Receipts that are pruned.
     pub receipts: u64,
@@ -53,7 +53,7 @@ pub enum KeepingError {
 pub fn keep(queue: &Queue, shared: &Shared, keeping: &Keeping) -> Result<Kept, KeepingError> {
     let inputs = collect_inputs(queue, shared, keeping.input_grace)?;
     let receipts = keeping.receipts.map_or(Ok(0), |age| prune_receipts(shared, age.max(RECEIPTS_MIN)))?;
-    Ok(Kept { jobs: queue.forget()?, inputs, receipts })
+    Ok(Kept { jobs: queue.delete_ended()?, inputs, receipts })
 }
 
 /// Deletes inputs that no job will be proved from.

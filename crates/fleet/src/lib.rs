@@ -11,7 +11,7 @@
 //! | [`worker`] | [`Worker`](worker::Worker): claims, proves, gives back |
 //! | [`watch`] | how the jobs stand that somebody waits for |
 //! | [`backend`] | [`FleetBackend`](backend::FleetBackend): a node's backend that lets the fleet prove |
-//! | [`housekeeping`] | what is forgotten, collected and pruned |
+//! | [`housekeeping`] | what a node deletes of ended jobs, inputs and receipts |
 //!
 //! # Whom to believe
 //!

@@ -94,7 +94,7 @@ impl ObjectsError {
 
 type Kept = BTreeMap<String, (Vec<u8>, u64)>;
 
-/// Objects that are forgotten with their process; for tests, and for a node and workers in one process. Clones share them.
+/// Objects in memory; for tests, and for a node and workers in one process. Clones share them.
 #[derive(Clone, Default)]
 pub struct MemoryObjects {
     kept: Arc<Mutex<Kept>>,

@@ -67,7 +67,7 @@ macro_rules! conformance_tests {
             an_evicted_worker_is_given_nothing,
             a_worker_holds_no_more_than_it_may,
             an_input_that_is_offered_again_is_the_newest,
-            what_ended_long_ago_is_forgotten_and_nothing_else,
+            what_ended_long_ago_is_deleted_and_nothing_else,
             figures_count_by_class_and_state,
             whoever_waits_is_woken_by_an_offer,
             a_reason_is_kept_without_what_a_terminal_would_act_on,
@@ -540,7 +540,7 @@ pub fn an_input_that_is_offered_again_is_the_newest(bench: &Bench) {
 }
 
 /// See the name.
-pub fn what_ended_long_ago_is_forgotten_and_nothing_else(bench: &Bench) {
+pub fn what_ended_long_ago_is_deleted_and_nothing_else(bench: &Bench) {
     let queue = bench.queue();
     queue.offer(&(0..6).map(offer).collect::<Vec<_>>()).unwrap();
     let leases = claim(&queue, "a", 3);
@@ -551,11 +551,11 @@ pub fn what_ended_long_ago_is_forgotten_and_nothing_else(bench: &Bench) {
     queue.quarantine(&[statement(4)], "by hand").unwrap();
     queue.evict(&worker("shut-out"), true).unwrap();
     (bench.advance)(policy().retention - Duration::from_millis(1));
-    assert_eq!(queue.forget().unwrap(), 0);
+    assert_eq!(queue.delete_ended().unwrap(), 0);
     (bench.advance)(Duration::from_secs(1));
-    assert_eq!(queue.forget().unwrap(), 2, "the confirmed and the cancelled one");
+    assert_eq!(queue.delete_ended().unwrap(), 2, "the confirmed and the cancelled one");
     (bench.advance)(policy().retention_max);
-    assert_eq!(queue.forget().unwrap(), 2, "the unconfirmed and the quarantined one");
+    assert_eq!(queue.delete_ended().unwrap(), 2, "the unconfirmed and the quarantined one");
     let mut left: Vec<_> = queue.list(&Filter::default()).unwrap().into_iter().map(|job| job.id).collect();
     left.sort();
     let mut kept = [statement(2), statement(5)];

@@ -8,7 +8,7 @@
 //! | [`machine`] | what each request makes of a job. Pure: the time is an argument |
 //! | [`table`] | [`Table`]: the port: rows that are read and changed under a lock |
 //! | [`queue`] | [`Queue`]: what nodes and workers may ask, over any table |
-//! | [`memory`] | a table that forgets with its process |
+//! | [`memory`] | a table in memory |
 //! | `conformance` | the suite that every table must pass, behind the feature `conformance` |
 //!
 //! # What a queue promises

@@ -24,7 +24,7 @@ pub enum Answer {
     Stale,
 }
 
-/// What a worker learns that says it still works.
+/// The answer to a heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Beat {
     /// The lease goes on.

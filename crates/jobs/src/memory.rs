@@ -1,4 +1,4 @@
-//! A table that forgets with its process: for a node and workers in one process, and for tests.
+//! A table in memory: for a node and workers in one process, and for tests.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -138,18 +138,18 @@ impl Table for MemoryTable {
         Ok(by.into_iter().map(figure).collect())
     }
 
-    fn forget(&self, horizon: &Horizon) -> Result<u64, JobsError> {
+    fn delete_ended(&self, horizon: &Horizon) -> Result<u64, JobsError> {
         let now_ms = (self.clock)();
         let before = |duration| now_ms.saturating_sub(millis(duration));
         let (ended, undecided) = (before(horizon.ended), before(horizon.undecided));
         let mut kept = self.kept();
-        let forgotten = |job: &&Job| match job.state {
+        let ended_long_ago = |job: &&Job| match job.state {
             State::Done { confirmed: true } | State::Cancelled => job.changed_ms < ended,
             State::Done { confirmed: false } | State::Quarantined => job.changed_ms < undecided,
             State::Queued { .. } | State::Running { .. } => false,
         };
         let gone: Vec<StatementId> =
-            kept.jobs.values().filter(forgotten).take(horizon.limit).map(|job| job.id).collect();
+            kept.jobs.values().filter(ended_long_ago).take(horizon.limit).map(|job| job.id).collect();
         gone.iter().for_each(|id| drop(kept.jobs.remove(id)));
         // One that somebody shut out stays known.
         kept.workers.retain(|_, worker| worker.evicted || worker.seen_ms >= ended);

@@ -145,7 +145,7 @@ impl Queue {
         Ok(reaped)
     }
 
-    /// A worker lives, and still works on these: what it learns of each, in their order.
+    /// A worker still works on these jobs. Returns the answer for each, in their order.
     pub fn heartbeat(&self, worker: &WorkerName, leases: &[Lease]) -> Result<Vec<Beat>, JobsError> {
         let mut beats = vec![];
         self.table.change(Rows::Of(&ids(leases)), &mut |now_ms, rows| {
@@ -314,10 +314,10 @@ impl Queue {
         self.table.figures()
     }
 
-    /// Forgets what ended long ago; how many jobs.
-    pub fn forget(&self) -> Result<u64, JobsError> {
+    /// Deletes the jobs that ended long ago. Returns how many.
+    pub fn delete_ended(&self) -> Result<u64, JobsError> {
         let Policy { retention, retention_max, .. } = self.policy;
-        self.table.forget(&Horizon { ended: retention, undecided: retention_max, limit: 1000 })
+        self.table.delete_ended(&Horizon { ended: retention, undecided: retention_max, limit: 1000 })
     }
 
     /// What to ask before looking for something, and to give to [`wait`](Self::wait) where nothing was found: so nothing

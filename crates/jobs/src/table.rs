@@ -46,7 +46,7 @@ pub struct Filter {
     pub limit: Option<usize>,
 }
 
-/// What may be forgotten.
+/// What may be deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Horizon {
     /// Jobs that are done and confirmed, or cancelled, and workers, unchanged since before.
@@ -104,8 +104,8 @@ pub trait Table: Send + Sync {
     /// How many jobs there are, by class and state.
     fn figures(&self) -> Result<Vec<Figure>, JobsError>;
 
-    /// Deletes rows that may be forgotten; how many jobs went.
-    fn forget(&self, horizon: &Horizon) -> Result<u64, JobsError>;
+    /// Deletes the rows of what ended before the horizon. Returns how many jobs.
+    fn delete_ended(&self, horizon: &Horizon) -> Result<u64, JobsError>;
 
     /// Tells whoever waits that something changed. It may be lost.
     fn notify(&self);

@@ -1,36 +1,36 @@
-//! The connection to a live L1, as health, report and metrics tell it.
+//! The connection to a live L1, as health, report and metrics show it.
 
 use std::time::Duration;
 
 use reprise_chain::source::{Connection, Hitch};
 use serde::{Serialize, Serializer};
 
-/// How the connection to a live L1 is.
+/// The state of the connection to a live L1.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct L1Connection {
-    /// Whether there is one.
+    /// Whether it stands.
     pub connected: bool,
-    /// For how many seconds there is none.
+    /// How many seconds ago it was lost; 0 while it stands.
     pub disconnected_seconds: u64,
-    /// Since when there is none, in seconds since the Unix epoch, and why.
+    /// When it was lost, in seconds since the Unix epoch, and why.
     #[serde(serialize_with = "since_and_why")]
     pub lost: Option<(u64, Hitch, String)>,
     /// When the last block that came from the L1 was mined, by its own header, in seconds since the Unix epoch.
     pub last_block_seconds: Option<u64>,
     /// How many seconds ago the last block that came from the L1 was mined, by its own header.
     pub last_block_age_seconds: Option<u64>,
-    /// Pages of the L1's that wait to be followed.
+    /// How many pages of the L1's answers wait to be followed.
     pub pages_behind: u64,
-    /// Whether the L1 had nothing new when it was asked last.
+    /// Whether the L1 had nothing new when it was last asked.
     pub caught_up: bool,
-    /// How far it is followed, and how far the L1 goes, both in the L1's own count of blocks; 0 where that is unknown.
+    /// How many blocks are followed, by the L1's own count; 0 if unknown.
     pub reached: u64,
-    /// See [`reached`](Self::reached).
+    /// How many blocks the L1 has, by the same count; 0 if unknown.
     pub goal: u64,
 }
 
 impl L1Connection {
-    /// What a source says of it, at this time since the Unix epoch.
+    /// The state that a source reports, at this time since the Unix epoch.
     pub fn at(now: Duration, connection: &Connection) -> Self {
         let Connection { lost, last_block, pages_behind, caught_up, reached, goal } = connection;
         Self {

@@ -1,8 +1,8 @@
-//! Debts: what the settlements of the canonical chain leave to be paid, whoever sent them.
+//! Debts: the exits that the settlements of the canonical chain owe, whoever sent these settlements.
 //!
-//! A function of the chain alone: a settlement leaves the exits of the batches between the settlement before it and its
-//! own end. So a node that follows the chain again from its root, as every restart does, owes the same. A debt is owed
-//! until it is said to be paid for good ([`Debts::paid`]), which nobody can say before the block that carries its
+//! The debts are a function of the chain alone: a settlement owes the exits of the batches after the previous settlement,
+//! up to its own end. So a node that follows the chain again from its root, as every restart does, computes the same
+//! debts. A debt stands until its payment is final ([`Debts::paid`]), which is never before the block that carries its
 //! settlement is final.
 
 use std::collections::VecDeque;
@@ -21,7 +21,7 @@ use reprise_settler::UnpaidExits;
 pub struct Debts {
     /// The non-empty blocks that a settlement may yet cover, or cover again after a reorg; oldest first.
     blocks: VecDeque<Block>,
-    /// The settlements whose carriers may leave, and the last one whose carrier may not; oldest first.
+    /// The settlements whose carriers are not final, and the last one whose carrier is; oldest first.
     settled: VecDeque<Settled>,
     owed: Vec<(Checkpoint, UnpaidExits)>,
     finalized: Checkpoint,
@@ -30,7 +30,7 @@ pub struct Debts {
 #[derive(Debug, Clone)]
 struct Block {
     checkpoint: Checkpoint,
-    /// What each of its transactions that withdraws anything withdraws.
+    /// Its exits, one list for each transaction that withdraws anything.
     exits: Vec<Vec<Exit>>,
 }
 
@@ -42,13 +42,13 @@ struct Settled {
 }
 
 impl Debts {
-    /// What is owed, by the oldest settlement first.
+    /// What is owed, the oldest settlement first.
     pub fn owed(&self) -> impl ExactSizeIterator<Item = &UnpaidExits> {
         self.owed.iter().map(|(_, owed)| owed)
     }
 
-    /// The chain changed; `executed` are its added blocks, and `checkpoint_of` says where a block of the chain stands.
-    /// Whether what is owed changed.
+    /// Follows one change of the chain. `executed` are its added blocks, and `checkpoint_of` gives the checkpoint of a block
+    /// of the chain. Returns whether the debts changed.
     pub fn follow(
         &mut self,
         event: &ChainEvent,
@@ -75,7 +75,7 @@ impl Debts {
         self.finalize(event.finalized) || changed
     }
 
-    /// These are paid for good.
+    /// Removes the debts of these settlements, whose payments are final.
     pub fn paid(&mut self, settlements: &[StatementId]) {
         self.owed.retain(|(_, owed)| !owed.is_final || !settlements.contains(&owed.settlement.statement));
     }
@@ -92,7 +92,7 @@ impl Debts {
         end: Option<Checkpoint>,
         (carrier, at): (BlockHash, Checkpoint),
     ) -> bool {
-        // What ends in a block that is not of the chain settles nothing of it.
+        // A settlement that ends in a block off the chain settles nothing of the chain.
         let Some(end) = end else { return false };
         let after = self.settled.back().map(|last| last.end);
         self.settled.push_back(Settled { carrier: at, end });
@@ -107,7 +107,7 @@ impl Debts {
         true
     }
 
-    /// Blocks up to this checkpoint stay for ever; whether that makes a debt final.
+    /// Blocks up to this checkpoint are final. Returns whether that makes a debt final.
     fn finalize(&mut self, finalized: Checkpoint) -> bool {
         if finalized <= self.finalized {
             return false;

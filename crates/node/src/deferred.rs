@@ -2,9 +2,9 @@
 //!
 //! The engine repeats its own look-ups and writes of receipts. The pipeline defers what it asks the store itself:
 //! coordinates of stored statements, in order; a prune; the look-up of a bundle that is to be settled; and, at the
-//! beginning, that the backend's profile is described. It also defers a
-//! change of the view whose batch records cannot be written, before anything follows from it. A full disk is waited for
-//! as long as it is full. Any other error is retried as often as the budget for cheap failures allows.
+//! beginning, the description of the backend's profile. It also defers a change of the view whose batch records cannot
+//! be written, before anything depends on it. While the disk is full, it waits. Any other error is retried as often as
+//! the budget for cheap failures allows.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use reprise_prover::engine::Request;
 use reprise_prover::policy::Policy;
 use reprise_store::port::{Floor, StoreError};
 
-/// What is wrong with the disk.
+/// An error of the disk.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DiskError {
     #[error(transparent)]
@@ -49,7 +49,7 @@ pub(crate) struct Deferred {
     pub(crate) view: Option<ChainEvent>,
     /// Stored statements at further coordinates.
     pub(crate) coordinates: VecDeque<(Coordinate, StatementId, Request)>,
-    /// Below which everything of these pins is to be pruned.
+    /// The floor below which everything of these pins is to be pruned.
     pub(crate) floor: Option<Floor>,
     /// Whether the backend's profile is described.
     pub(crate) is_described: bool,
@@ -59,22 +59,22 @@ pub(crate) struct Deferred {
 }
 
 impl Deferred {
-    /// What is wrong with the disk, as far as it was asked here.
+    /// The error because of which work is deferred, if any.
     pub(crate) fn error(&self) -> Option<&DiskError> {
         self.error.as_ref()
     }
 
-    /// When it is asked again.
+    /// When the work is tried again.
     pub(crate) fn again_at(&self) -> Option<Duration> {
         self.again_at
     }
 
-    /// The wait is over.
-    pub(crate) fn is_over(&mut self) {
+    /// Ends the wait.
+    pub(crate) fn end_wait(&mut self) {
         self.again_at = None;
     }
 
-    /// The disk failed. Returns the error where waiting cannot help.
+    /// The disk failed. Returns the error if waiting cannot help.
     pub(crate) fn failed(
         &mut self,
         error: impl Into<DiskError>,
@@ -87,7 +87,7 @@ impl Deferred {
             return Err(error);
         }
         if self.error.is_none() {
-            tracing::warn!(%error, "the disk fails: what it is asked waits");
+            tracing::warn!(%error, "the disk failed: reads and writes wait until it works again");
         }
         self.failures = self.failures.saturating_add(1);
         let wait = policy.backoff.wait(&[0; 32], self.failures);
@@ -95,8 +95,8 @@ impl Deferred {
         Ok(())
     }
 
-    /// The disk did what it was asked.
-    pub(crate) fn is_well(&mut self) {
+    /// The disk works.
+    pub(crate) fn succeeded(&mut self) {
         (self.failures, self.error, self.again_at) = (0, None, None);
     }
 }

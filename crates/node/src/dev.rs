@@ -10,7 +10,7 @@ use reprise_ledger::{Action, Payload};
 use reprise_model::digest::{BlockHash, ResourceId};
 use reprise_model::transaction::{LaneTransaction, account_of};
 
-/// A chain and the names on it.
+/// A chain with named accounts.
 struct Fixture(DevChain);
 
 impl Fixture {

@@ -1,4 +1,4 @@
-//! What is kept for people: how each receipt came to be, and the journals of a divergence.
+//! Diagnostics for people: the provenance of each receipt, and the journals of a divergence.
 
 use std::collections::HashMap;
 use std::fs;
@@ -17,7 +17,7 @@ pub(crate) struct Diagnostics {
     /// Where the journals of a divergence are dumped; nowhere without a data directory.
     dumps: Option<PathBuf>,
     host: String,
-    /// How the receipts that are being written came to be.
+    /// The provenance of the receipts that are being written.
     provenances: HashMap<StatementId, Provenance>,
     /// How many proofs were verified when they were made.
     verified: u64,
@@ -56,13 +56,13 @@ impl Diagnostics {
         self.provenances.insert(statement, provenance);
     }
 
-    /// How a receipt that is about to be written came to be.
+    /// The provenance of a receipt that is about to be written.
     pub(crate) fn provenance(&self, statement: &StatementId) -> Provenance {
         self.provenances.get(statement).cloned().unwrap_or_default()
     }
 
-    /// A receipt is written, or is not to be written any more.
-    pub(crate) fn forget(&mut self, statement: &StatementId) {
+    /// Removes the provenance of a receipt that is written, or will not be.
+    pub(crate) fn remove(&mut self, statement: &StatementId) {
         self.provenances.remove(statement);
     }
 

@@ -1,8 +1,8 @@
 //! The driver: a [`Pipeline`] with a source, a clock, and an executor made of threads.
 //!
-//! One thread owns the pipeline. It takes chain events first, because what the chain says is the truth and
-//! may make waiting work pointless; when the source has none, it takes one message from the threads that look
-//! up, prove and store. That order also makes a run's counts independent of how fast proofs are.
+//! One thread owns the pipeline. It takes chain events first, because they may make waiting work unnecessary. When the
+//! source has none, it takes one message from the threads that look up, prove and store. This order also makes the counts
+//! of a run independent of the speed of proofs.
 //!
 //! When a stop is requested, running proofs finish and are stored, as long as the grace period lasts. Proofs that still run
 //! then are cancelled and abandoned.
@@ -25,13 +25,13 @@ use reprise_store::port::{NewEntry, PutOutcome, StoreError};
 use crate::event::Observer;
 use crate::pipeline::{Context, Executor, Message, Pipeline, RunError, RunOutcome};
 
-/// How often a request to stop is looked for while nothing happens.
+/// How often the request to stop is checked while nothing happens.
 const STOP_POLL: Duration = Duration::from_millis(100);
 
-/// How often the source is asked how its connection is.
+/// How often the source's connection is read.
 const CONNECTION_POLL: Duration = Duration::from_secs(1);
 
-/// What comes from the threads.
+/// A message from one of the threads.
 enum Mail {
     Read(Read),
     Answer(Answer),
@@ -80,7 +80,7 @@ impl Executor for Threads {
     fn store(&mut self, order: Arc<Order>, entry: NewEntry) {
         let outbox = self.outbox.clone();
         let done = Box::new(move |result| {
-            // A pipeline that has ended wants no answer; the receipt is stored all the same.
+            // A pipeline that has ended ignores the answer. The receipt is stored anyway.
             let _ = outbox.send(Mail::Stored { order, result });
         });
         self.store.submit(entry, done);
@@ -93,7 +93,7 @@ pub struct Node {
     source: Box<dyn ChainSource>,
     threads: Threads,
     inbox: Receiver<Mail>,
-    /// How long a stop waits for what runs.
+    /// How long a stop waits for running proofs.
     shutdown_grace: Duration,
 }
 
@@ -127,8 +127,8 @@ impl Node {
         Ok(Self { pipeline, source, threads, inbox, shutdown_grace })
     }
 
-    /// Runs until the source ends and everything is idle, or until `stop` is set; what is being proved then
-    /// is finished and stored.
+    /// Runs until the source ends and everything is idle, or until `stop` is set. Running proofs are then finished and
+    /// stored.
     pub fn run(mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<RunOutcome, RunError> {
         let (mut stopping, mut asked): (Option<Instant>, Option<Instant>) = (None, None);
         loop {
@@ -138,7 +138,7 @@ impl Node {
                     self.tell(observer, |pipeline, context| pipeline.on_connection(&connection, context));
                 }
                 let error = self.source.disk_error();
-                self.tell(observer, |pipeline, context| pipeline.hear_disk_error(error, context));
+                self.tell(observer, |pipeline, context| pipeline.on_source_disk_error(error, context));
             }
             if stop.load(Ordering::Relaxed) && stopping.is_none() {
                 stopping = Some(Instant::now());
@@ -190,7 +190,7 @@ impl Node {
         what(&mut self.pipeline, &mut Context { executor: &mut self.threads, observer })
     }
 
-    /// The message in it.
+    /// The pipeline's message for a message from a thread.
     fn open(&mut self, mail: Mail) -> Message {
         match mail {
             Mail::Read(read) => Message::Read(read),

@@ -18,12 +18,12 @@ use crate::health::Health;
 /// One thing that happened in a pipeline.
 #[derive(Debug, Clone)]
 pub enum PipelineEvent {
-    /// The view changed; the batches are those of its added blocks.
+    /// The view changed.
     Chain {
         /// The change.
         event: ChainEvent,
         /// The added blocks, executed.
-        batches: Vec<ScheduledBlock>,
+        blocks: Vec<ScheduledBlock>,
     },
     /// A block leaves the view; these of its statements are stored.
     Orphaned {
@@ -36,14 +36,14 @@ pub enum PipelineEvent {
     Found {
         /// What was looked for.
         order: Arc<Order>,
-        /// How long its proof took once.
+        /// How long its proof took.
         took: Duration,
     },
     /// A look-up found nothing.
     Missed(StatementId),
-    /// A stored statement was wanted once more, here.
+    /// A stored statement was requested again, at this coordinate.
     Reused(StatementId, Coordinate),
-    /// What is used only below this checkpoint was pruned.
+    /// Everything that is used only below this checkpoint was pruned.
     Pruned(Checkpoint),
     /// A proof began.
     Proving(Arc<Order>),
@@ -58,17 +58,17 @@ pub enum PipelineEvent {
         /// The proving thread; none where it was written off.
         device: Option<usize>,
     },
-    /// How the connection to a live L1 is: told now and then.
+    /// The connection to a live L1, reported from time to time.
     Connection(L1Connection),
     /// The health changed.
     Health(Health),
     /// A receipt is durable.
     Stored(Arc<Order>),
-    /// A receipt that was proved here serves from now on.
+    /// A receipt that was proved here is stored, and answers its requests.
     Served {
         /// What was proved.
         order: Arc<Order>,
-        /// How many requests had come for it.
+        /// How many requests it answers.
         requests: u64,
         /// Whether it is still wanted.
         wanted: bool,
@@ -77,7 +77,7 @@ pub enum PipelineEvent {
     Lost(StatementId),
     /// One coordinate holds two statements.
     Diverged(StatementId),
-    /// An artifact was handed on.
+    /// An artifact was published.
     Published(Arc<Order>),
     /// A settlement was submitted to the L1.
     Submitted(StatementId),
@@ -85,7 +85,7 @@ pub enum PipelineEvent {
     Refused(SettleError),
     /// The chain shows a settlement.
     Settled(Box<ObservedSettlement>),
-    /// How much is waiting.
+    /// The length of the queue.
     Queue {
         /// Jobs that wait.
         queued: usize,
@@ -94,7 +94,7 @@ pub enum PipelineEvent {
     },
 }
 
-/// Is told every event. It cannot change anything.
+/// Receives every event. It cannot change anything.
 pub trait Observer {
     /// An event happened.
     fn on_event(&mut self, event: &PipelineEvent);

@@ -1,8 +1,8 @@
-//! Health: green, degraded or red, with reasons. A reason stands for as long as what it says is so.
+//! Health: green, degraded or red, with reasons. A reason lasts as long as its cause.
 //!
-//! *Degraded*: the node works, and somebody should look. *Red*: something does not happen until somebody acts, or a
-//! promise is broken; a run that ends red ends with an exit code other than zero. Each [`Reason`] has a name, which
-//! metrics and the operator's manual (`docs/operations.md`) know it by, and says what to do.
+//! *Degraded*: the node works, and somebody should look. *Red*: something does not happen until somebody acts, or an
+//! invariant is broken; a run that ends red has an exit code other than zero. Each [`Reason`] has a name, which metrics
+//! and the operator's manual (`docs/operations.md`) use, and says what to do.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,13 +16,13 @@ use serde::{Serialize, Serializer};
 
 use crate::connection::L1Connection;
 
-/// For how many seconds the L1 may be away: nodes restart, and connections break.
+/// How many seconds the L1 may be unreachable before health is red: nodes restart, and connections break.
 pub const L1_AWAY_MAX: u64 = 60;
 
-/// How many seconds old the L1's last block may be.
+/// How many seconds old the L1's last block may be before health says so.
 pub const L1_STILL_MAX: u64 = 600;
 
-/// How well something is.
+/// A level of health.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
     /// All is well.
@@ -33,57 +33,57 @@ pub enum Level {
     Red,
 }
 
-/// How a node is: green where there are no reasons, else as bad as the worst of them.
+/// The health of a node: green without reasons, else as bad as its worst reason.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Health {
     reasons: Vec<Reason>,
 }
 
-/// Why a node is not well.
+/// Why a node is not green.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
-    /// A statement was given up: nothing that relies on it is settled any more.
+    /// A statement was given up: nothing that relies on it is settled.
     GivenUp {
         /// The statement.
         statement: StatementId,
         /// The failure that ended it.
         failure: String,
     },
-    /// A proof hung and was written off, and its statement is not proved since.
+    /// A proof hung and was written off, and its statement is still not proved.
     Hung {
         /// The statement.
         statement: StatementId,
     },
-    /// The device made a proof that does not verify, and the statement is not proved since.
+    /// The device made a proof that does not verify, and the statement is still not proved.
     Invalid {
         /// The statement.
         statement: StatementId,
     },
-    /// A device fails again and again, whatever it is given: it is suspended, and tried again from time to time.
+    /// A device failed several times in a row. It is suspended, and tried again from time to time.
     Device {
-        /// Which, counted from 0.
+        /// Its number, counted from 0.
         device: usize,
         /// How often in a row it failed.
         failed: u32,
-        /// How it failed last.
+        /// Its last failure.
         failure: String,
-        /// Whether another works.
+        /// Whether another device works.
         others: bool,
     },
-    /// The disk cannot be read or written: what it is asked waits until it can.
+    /// The disk cannot be read or written. Reads and writes wait until it can.
     Disk {
-        /// What it says.
+        /// The error.
         error: String,
     },
     /// The L1 is not followed.
     L1 {
-        /// What is in the way.
+        /// The kind of trouble.
         hitch: Hitch,
         /// Since when, in seconds since the Unix epoch.
         since: u64,
-        /// In other words.
+        /// The trouble in words.
         reason: String,
-        /// Whether it lasts longer than [`L1_AWAY_MAX`] seconds.
+        /// Whether it has lasted longer than [`L1_AWAY_MAX`] seconds.
         lasts: bool,
     },
     /// The L1's last block is older than [`L1_STILL_MAX`] seconds.
@@ -91,18 +91,18 @@ pub enum Reason {
         /// When it was mined, in seconds since the Unix epoch.
         since: u64,
     },
-    /// The L1 does not take the next settlement.
+    /// The L1 refuses the next settlement.
     Refused {
         /// Why.
         cause: Cause,
         /// Since when, in seconds since the Unix epoch.
         since: u64,
-        /// In the words of whoever refused.
+        /// The refusal's own message.
         said: String,
         /// Whether somebody must act.
         urgent: bool,
     },
-    /// A promise was broken, once or more often. Where it is one about the state, nothing is settled any more.
+    /// An invariant was broken, once or more often. If it is one about the state, nothing more is settled.
     Violated {
         /// Which.
         promise: String,
@@ -135,7 +135,7 @@ impl Health {
             _ => Some(Reason::Invalid { statement: *statement }),
         });
         let others = engine.suspended().count() < engine.devices();
-        let resting = engine.suspended().map(|device| Reason::Device {
+        let suspended = engine.suspended().map(|device| Reason::Device {
             device: device.device,
             failed: device.failed,
             failure: device.failure.to_string(),
@@ -154,7 +154,7 @@ impl Health {
             urgent: urgency == Urgency::Act,
         });
         let violated = broken.keys().map(|promise| Reason::Violated { promise: (*promise).to_owned() });
-        let reasons = given_up.chain(failing).chain(resting).chain(disk).chain(l1.and_then(of_l1));
+        let reasons = given_up.chain(failing).chain(suspended).chain(disk).chain(l1.and_then(of_l1));
         Self { reasons: reasons.chain(refused).chain(violated).collect() }
     }
 
@@ -234,19 +234,19 @@ impl Reason {
     pub fn advice(&self) -> &'static str {
         match self {
             Self::GivenUp { .. } => "read the failure; what is proved is kept: run again to try once more",
-            Self::Hung { .. } => "look at the device; the statement is proved again by itself",
+            Self::Hung { .. } => "check the device; the statement is proved again without a restart",
             Self::Invalid { .. } => {
-                "check the device and its memory; the statement is proved again by itself"
+                "check the device and its memory; the statement is proved again without a restart"
             }
-            Self::Device { .. } => "repair or replace the device; it is tried again now and then",
-            Self::Disk { .. } => "make room, or repair the disk: everything goes on by itself then",
+            Self::Device { .. } => "repair or replace the device; it is tried again from time to time",
+            Self::Disk { .. } => "make room, or repair the disk: the run then continues without a restart",
             Self::L1 { hitch: Hitch::Away, .. } => "check that the node runs, and --l1",
             Self::L1 { hitch: Hitch::Unsynced, .. } => "wait until the node is synced",
             Self::L1 { hitch: Hitch::Behind, .. } => {
                 "wait until the node catches up; if it does not, give --l1 one that is not behind"
             }
             Self::L1 { hitch: Hitch::Answers, .. } => {
-                "check the node's version and what stands between; another node (--l1) goes on from here"
+                "check the node's version and any proxy in between; another node (--l1) can continue from here"
             }
             Self::L1Still { .. } => "check that the node has peers and is synced",
             Self::Refused { cause, .. } => cause.advice(),
@@ -299,7 +299,7 @@ impl fmt::Display for Reason {
                     Hitch::Away => "no connection to the L1",
                     Hitch::Unsynced => "the L1's node is not synced",
                     Hitch::Behind => "the L1's node is behind",
-                    Hitch::Answers => "the L1's node gives answers that do not check",
+                    Hitch::Answers => "the L1's node gives answers that fail their checks",
                 };
                 write!(f, "{what} since {since} (Unix time): {reason}")
             }
@@ -312,7 +312,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// As in words: `green`, `degraded: …` or `red: …`.
+/// As text: `green`, `degraded: …` or `red: …`.
 impl Serialize for Health {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)

@@ -18,7 +18,7 @@ use reprise_settler::{Cause, SettleError, SettlementSink, Sink, Taken, UnprovenS
 
 /// What a node follows, and settles on.
 pub trait L1 {
-    /// What it is called in reports.
+    /// Its name in reports.
     fn name(&self) -> String;
 
     /// The block that the chain is followed from.
@@ -27,13 +27,13 @@ pub trait L1 {
     /// The lane that is followed.
     fn lane(&self) -> Lane;
 
-    /// How deep a block may lie for a settlement to be anchored in it; `None` where that does not matter.
+    /// How deep a block may lie for a settlement to be anchored in it; `None` if any depth will do.
     fn anchor_depth(&self) -> Option<AnchorDepth> {
         None
     }
 
     /// Opens it for a pipeline whose settlements `covenant` describes and whose proofs have seals of this
-    /// kind. What it must remember it keeps in `dir`; in memory where there is none.
+    /// kind. Its own state is stored in `dir`, or in memory if there is none.
     fn open(
         self: Box<Self>,
         covenant: Covenant,
@@ -46,7 +46,7 @@ pub trait L1 {
 pub struct OpenL1 {
     /// Its events.
     pub source: Box<dyn ChainSource>,
-    /// Where settlements go; none where nothing is settled.
+    /// Where settlements are sent; none if nothing is settled.
     pub sink: Option<Sink>,
 }
 
@@ -56,7 +56,7 @@ pub enum L1Error {
     /// The overlay cannot be opened.
     #[error(transparent)]
     Overlay(#[from] OverlayError),
-    /// In an L1's own words.
+    /// An error of the L1's own.
     #[error(transparent)]
     Other(Box<dyn std::error::Error + Send + Sync>),
 }
@@ -64,11 +64,11 @@ pub enum L1Error {
 /// A recorded or dev chain.
 #[derive(Debug, Clone)]
 pub struct RecordedChain {
-    /// What it is called in reports.
+    /// Its name in reports.
     pub name: String,
     /// What was recorded.
     pub recording: Recording,
-    /// How it is fed.
+    /// The pace of its events.
     pub pace: Pace,
 }
 
@@ -91,7 +91,7 @@ impl L1 for RecordedChain {
         seal: SealKind,
         dir: Option<&DataDir>,
     ) -> Result<OpenL1, L1Error> {
-        // Programs of another backend, or another lane, have other pins: each settles apart.
+        // Programs of another backend, or another lane, have other pins. Each has an overlay of its own.
         let place = dir.map(|dir| dir.overlay(&covenant.pins));
         let overlay = Overlay::open(place, self.recording.root.clone(), covenant)?;
         let overlay = Arc::new(Mutex::new(overlay));
@@ -105,11 +105,11 @@ impl L1 for RecordedChain {
     }
 }
 
-/// An L1 whose source goes through something else, which watches it or holds it back.
+/// An L1 whose source is wrapped, so that it can be observed or held back.
 pub struct WrappedL1<F> {
     /// The L1.
     pub l1: Box<dyn L1>,
-    /// What its source goes through, once it is open.
+    /// Wraps its source, once it is open.
     pub through: F,
 }
 

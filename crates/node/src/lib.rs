@@ -2,9 +2,9 @@
 //!
 //! | module | noun |
 //! |---|---|
-//! | [`wire`] | every room made and joined |
-//! | [`pipeline`] | the rooms, and what passes between them: no thread, no clock |
-//! | `deferred` | what the disk could not do just now, and when it is asked again |
+//! | [`wire`] | makes and connects the components |
+//! | [`pipeline`] | the components, and the messages between them: no thread, no clock |
+//! | `deferred` | work that waits for the disk |
 //! | `diagnostics` | provenance, and the dumps of a divergence |
 //! | [`driver`] | threads, a source and a clock for a pipeline: a node |
 //! | [`event`] | the events of a pipeline, and their observers |
@@ -12,7 +12,7 @@
 //! | [`violation`] | a broken invariant |
 //! | [`health`] | green, or red with reasons |
 //! | [`watcher`] | the checker that only observes |
-//! | [`oracle`] | a plain sequential execution, to check roots by |
+//! | [`oracle`] | a plain sequential execution, to check roots against |
 //! | [`statistics`] | what is counted from events |
 //! | [`report`] | what a run did |
 //! | [`dev`] | an in-process chain that forks, flips and flips back |

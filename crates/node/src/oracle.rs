@@ -1,5 +1,5 @@
-//! The oracle: the canonical chain executed plainly, one transaction after another, with nothing of the
-//! scheduler's in it but the workload and the tree that hashes.
+//! The oracle: executes the canonical chain plainly, one transaction after another. It shares only the workload and the
+//! state tree with the scheduler.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -45,7 +45,7 @@ impl Oracle {
         self.states.back().map_or(&self.base, |(_, state)| state)
     }
 
-    /// Prunes what only blocks below `floor` need; none of these can leave the chain any more.
+    /// Prunes what only blocks below `floor` need. None of them can leave the chain any more.
     pub fn prune_below(&mut self, floor: Checkpoint) {
         while self.below + 1 < floor.0
             && let Some((block, state)) = self.states.pop_front()
@@ -62,7 +62,7 @@ impl Oracle {
         }
     }
 
-    /// Executes one more block; the root after it.
+    /// Executes one more block. Returns the root after it.
     pub fn execute(&mut self, block: &ChainBlock) -> Digest {
         let mut state = self.tip().clone();
         for transaction in &block.accepted {

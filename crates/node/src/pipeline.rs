@@ -1,13 +1,13 @@
-//! The pipeline: every room, and the messages between them. It makes no decision of its own, and never blocks.
+//! The pipeline: the components of a node, and the messages between them. It makes no decision of its own, and never
+//! blocks.
 //!
-//! It is told three things: a chain event ([`Pipeline::follow`]), an answer ([`Pipeline::receive`]), that
-//! time has passed ([`Pipeline::wake`]). After each it asks the planner how the demand changed,
-//! and asks its [`Executor`] for what the engine wants done. The executor answers later, by [`Message`]: with threads ([`crate::driver`]), or in
-//! simulated time. The pipeline has no thread and no clock of its own, so that what it does is a function of
-//! what it is told.
+//! It has three inputs: a chain event ([`Pipeline::follow`]), an answer ([`Pipeline::receive`]), and the passing of time
+//! ([`Pipeline::wake`]). After each input it asks the planner how the demand changed, and passes the engine's requests to
+//! its [`Executor`]. The executor answers later, by [`Message`]. It consists of threads ([`crate::driver`]) or works in
+//! simulated time. The pipeline has no thread and no clock of its own, so its behaviour is a function of its inputs.
 //!
-//! Every queue is bounded: look-ups and writes by the number of jobs, the jobs by the engine's policy, proofs
-//! and the bytes of their witnesses by the permits: a witness is made when its permit is there.
+//! Every queue is bounded: look-ups and writes by the number of jobs, and the jobs by the engine's policy. The permits
+//! bound the proofs and the memory of their witnesses, because a witness is made when its proof begins.
 
 use std::io;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ use crate::statistics::Statistics;
 use crate::violation::Violation;
 use crate::watcher::Watcher;
 
-/// Why a run ended before its end.
+/// Why a run ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The L1 cannot be read.
@@ -73,21 +73,21 @@ pub enum RunError {
     /// The L1 is not the one whose final part was pruned here.
     #[error(
         "everything below checkpoint {floor} is pruned here as final and settled, but the L1 does not show the \
-         settlement of it: this is another chain, or one that has forgotten; use another data directory"
+         settlement of it: this is another chain, or the L1 has lost a part of it; use another data directory"
     )]
     FloorUnknown {
         /// The prune floor.
         floor: Checkpoint,
     },
-    /// A hung prover's place cannot be taken.
-    #[error("cannot start a thread in the place of one that hangs: {0}")]
+    /// The thread of a hung proof cannot be replaced.
+    #[error("cannot start a thread to replace one that hangs: {0}")]
     Thread(#[source] io::Error),
-    /// A room's thread is gone.
+    /// A thread ended unexpectedly.
     #[error("a thread that looks receipts up, proves or writes ended early: the log above says why")]
     ThreadGone,
 }
 
-/// What an executor answers.
+/// An answer of the executor.
 #[derive(Debug)]
 pub enum Message {
     /// To [`Executor::look_up`] and [`Executor::check`].
@@ -100,13 +100,13 @@ pub enum Message {
     Stored {
         /// What was ordered.
         order: Arc<Order>,
-        /// What the store says.
+        /// The store's answer.
         result: Result<PutOutcome, StoreError>,
     },
 }
 
-/// Does what takes time, and knows what time it is. Each request is answered by one [`Message`], but for
-/// proofs that were written off, of which one may come by [`Message::Late`].
+/// Carries out what takes time, and has the clock. Each request is answered by one [`Message`]. A proof that was written
+/// off is not waited for, but may still be answered by [`Message::Late`].
 pub trait Executor {
     /// The time since the pipeline began.
     fn now(&self) -> Duration;
@@ -126,7 +126,7 @@ pub trait Executor {
     /// Ask the attempt at a statement to end. Its answer still comes.
     fn cancel(&mut self, id: &StatementId);
 
-    /// Forget the attempt at a statement, which hangs: no answer comes of it. What it ran on is replaced.
+    /// Abandon the attempt at a statement, because it hangs. Its thread is replaced, and no answer is waited for.
     fn write_off(&mut self, id: &StatementId) -> io::Result<()>;
 
     /// Make an entry durable.
@@ -145,16 +145,16 @@ impl From<DiskError> for RunError {
 /// How a run ended.
 #[derive(Debug)]
 pub struct RunOutcome {
-    /// What it did.
+    /// What the run did.
     pub report: Report,
-    /// The promises it broke, if any.
+    /// The invariants that it broke, if any.
     pub violations: Vec<Violation>,
     /// Whether it was asked to stop before its end.
     pub interrupted: bool,
 }
 
-/// The rooms that a pipeline is made of.
-pub(crate) struct Rooms {
+/// The components of a pipeline.
+pub(crate) struct Components {
     pub(crate) tree: ForkTree,
     pub(crate) scheduler: Scheduler,
     pub(crate) planner: Planner,
@@ -165,17 +165,17 @@ pub(crate) struct Rooms {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) watcher: Watcher,
     pub(crate) diagnostics: Diagnostics,
-    /// Below it the store has pruned everything.
+    /// The store's prune floor.
     pub(crate) floor: Checkpoint,
-    /// How many orders that are not stored the planner is asked for.
+    /// The planner's limit on how many orders of the demand are not stored.
     pub(crate) demand_max: usize,
     /// What the programs are bound to.
     pub(crate) pins: PinsDigest,
 }
 
-/// The rooms, and what passes between them.
+/// The components of a node, and the messages between them. See the [module](self).
 pub struct Pipeline {
-    /// What the L1 is called in the report.
+    /// The name of the L1 in the report.
     l1: String,
     tree: ForkTree,
     scheduler: Scheduler,
@@ -183,7 +183,7 @@ pub struct Pipeline {
     engine: Engine,
     /// None where nothing is settled: the pipeline observes and proves.
     settler: Option<Settler>,
-    /// What settlements leave to be paid.
+    /// What settlements still owe.
     debts: Debts,
     store: Arc<dyn ReceiptStore>,
     backend: Arc<dyn Backend>,
@@ -191,14 +191,14 @@ pub struct Pipeline {
     diagnostics: Diagnostics,
     statistics: Statistics,
     deferred: Deferred,
-    /// How the connection to a live L1 is, as the source said last.
+    /// The connection to a live L1, as the source last reported it.
     connection: Option<L1Connection>,
-    /// What keeps the source from going on, where that can pass.
+    /// The source's disk error, if it has one that can pass.
     source_disk_error: Option<String>,
     health: Health,
-    /// How many receipts turned out to be lost while effects were carried out.
+    /// How many receipts were found to be lost while effects were carried out.
     lost: u64,
-    /// Below it the store has pruned everything that is proved under these pins.
+    /// The store's prune floor for these pins.
     floor: Checkpoint,
     pins: PinsDigest,
     demand_max: usize,
@@ -212,9 +212,9 @@ impl std::fmt::Debug for Pipeline {
 
 /// What a pipeline works with while it handles one input.
 pub struct Context<'a> {
-    /// Does what takes time.
+    /// Carries out what takes time.
     pub executor: &'a mut dyn Executor,
-    /// Is told every event.
+    /// Receives every event.
     pub observer: &'a mut dyn Observer,
 }
 
@@ -225,9 +225,9 @@ impl std::fmt::Debug for Context<'_> {
 }
 
 impl Pipeline {
-    /// A pipeline over an L1 of this name, from these rooms.
-    pub(crate) fn new(l1: String, rooms: Rooms) -> Self {
-        let Rooms {
+    /// A pipeline over an L1 of this name, from these components.
+    pub(crate) fn new(l1: String, components: Components) -> Self {
+        let Components {
             tree,
             scheduler,
             planner,
@@ -240,7 +240,7 @@ impl Pipeline {
             floor,
             demand_max,
             pins,
-        } = rooms;
+        } = components;
         Self {
             l1,
             tree,
@@ -270,21 +270,21 @@ impl Pipeline {
         self.diagnostics.on_host(host);
     }
 
-    /// Anchors settlements anew, on an L1 that answers for commitments up to a depth.
+    /// Sets down to which depth the L1 answers for commitments. Settlements are then anchored again in time.
     pub(crate) fn set_anchor_depth(&mut self, depth: Option<AnchorDepth>) {
         self.scheduler.set_anchor_depth(depth);
         self.planner.set_anchor_depth(depth);
     }
 
-    /// How far it has come: what a source that paces itself by the prover wants to know.
+    /// The progress so far, for a source that waits for the prover.
     pub fn progress(&self) -> Progress {
-        // What was given up settles nothing any more.
+        // After a statement is given up, nothing more is settled.
         let stuck =
             self.settler.is_none() || !self.engine.failures().is_empty() || self.watcher.is_state_in_doubt();
         let proved = self.engine.satisfied() && self.deferred.error().is_none();
         let settled = stuck || !self.planner.is_unsettled();
         let refused = self.refusal().is_some();
-        // The floor stands on a settlement that the chain must show again first.
+        // The chain must first show the settlement that the floor is based on.
         let floor = if self.planner.is_catching_up() { Checkpoint(0) } else { self.floor };
         Progress { proved, settled, refused, finalized: self.tree.finalized(), floor }
     }
@@ -296,37 +296,37 @@ impl Pipeline {
 
     /// When [`wake`](Self::wake) next has something to do, if ever without another input.
     pub fn deadline(&self) -> Option<Duration> {
-        // A refused settlement is tried again when it is the next, its receipt is stored, and the store can be asked.
+        // A refused settlement is tried again when it is the next, its receipt is stored, and the store works.
         let settler = self.settler.as_ref().filter(|_| self.deferred.again_at().is_none());
         let settler = settler.filter(|_| self.to_settle().is_some()).and_then(Settler::again_at);
         self.engine.deadline().into_iter().chain(self.deferred.again_at()).chain(settler).min()
     }
 
-    /// The oldest unsettled bundle, where its receipt is stored and nothing forbids to settle it.
+    /// The oldest unsettled bundle, if its receipt is stored and nothing forbids its settlement.
     fn to_settle(&self) -> Option<&Arc<WantedBundle>> {
         let wanted = self.planner.bundles().next()?;
         let stored = self.engine.known(&wanted.order.id) == Some(true);
-        // A wrong root on the L1 cannot be taken back; what is not settled can be settled later.
+        // A wrong root on the L1 cannot be undone. What is not settled now can be settled later.
         (stored && !self.watcher.is_state_in_doubt()).then_some(wanted)
     }
 
-    /// Starts no further proof; what runs is finished and stored.
+    /// Starts no further proof. Running proofs are finished and stored.
     pub fn stop(&mut self) {
         self.engine.stop();
     }
 
-    /// Asks the proofs that run to end, and wants no answer of them: which they are.
+    /// Cancels the running proofs and ignores their answers. Returns their statements.
     pub fn abandon_running(&mut self, context: &mut Context<'_>) -> Result<Vec<StatementId>, RunError> {
         let left: Vec<StatementId> = self.engine.proving().map(|order| order.id).collect();
         for statement in &left {
-            tracing::warn!(%statement, "a proof is left unfinished: the grace of the stop is over");
+            tracing::warn!(%statement, "a proof is abandoned: the shutdown grace is over");
         }
         let effects = self.engine.abort();
         self.carry_out(effects, context)?;
         Ok(left)
     }
 
-    /// Whether it can be told of a change of the chain: not while the last one is not recorded.
+    /// Whether it accepts a change of the chain. It does not while the records of the last one are not written.
     pub fn takes_events(&self) -> bool {
         self.deferred.view.is_none()
     }
@@ -351,7 +351,7 @@ impl Pipeline {
     }
 
     fn on_chain_event(&mut self, event: SourceEvent, context: &mut Context<'_>) -> Result<(), RunError> {
-        // Nothing is told of an event that is refused.
+        // The observers see no event that the fork tree refuses.
         let event = self.tree.apply(event)?;
         self.on_view_change(event, context)
     }
@@ -359,8 +359,8 @@ impl Pipeline {
     /// The view changed, or more of it is final.
     fn on_view_change(&mut self, event: ChainEvent, context: &mut Context<'_>) -> Result<(), RunError> {
         let added = event.added.iter().map(|added| (added.metadata, &added.block));
-        let batches = match self.scheduler.schedule(added) {
-            Ok(batches) => batches,
+        let blocks = match self.scheduler.schedule(added) {
+            Ok(blocks) => blocks,
             Err(SchedulerError::Record(error)) => {
                 self.deferred.view = Some(event);
                 return Ok(self.deferred.failed(error, context.executor.now(), self.engine.policy())?);
@@ -376,7 +376,7 @@ impl Pipeline {
                 orders.iter().try_for_each(|order| self.store.remove(&order.id).map(drop))?;
             }
         }
-        self.planner.follow(&event, &batches);
+        self.planner.follow(&event, &blocks);
         if let Some(floor) = self.planner.unknown_floor() {
             return Err(RunError::FloorUnknown { floor });
         }
@@ -386,7 +386,7 @@ impl Pipeline {
             self.tell(&PipelineEvent::Settled(Box::new(settlement.clone())), context);
         }
         let planner = &self.planner;
-        if self.debts.follow(&event, &batches, &|block| planner.checkpoint_of(block))
+        if self.debts.follow(&event, &blocks, &|block| planner.checkpoint_of(block))
             && let Some(settler) = &mut self.settler
         {
             let owed: Vec<_> = self.debts.owed().collect();
@@ -394,7 +394,7 @@ impl Pipeline {
             self.debts.paid(&paid);
         }
         let finalized = event.finalized;
-        self.tell(&PipelineEvent::Chain { event, batches }, context);
+        self.tell(&PipelineEvent::Chain { event, blocks }, context);
         self.prune(finalized, context)
     }
 
@@ -405,7 +405,7 @@ impl Pipeline {
                 true => self.tree.tip().checkpoint,
                 false => finalized,
             });
-        self.engine.forget(statements);
+        self.engine.remove_statements(statements);
         if floor.is_none() {
             return Ok(());
         }
@@ -413,15 +413,15 @@ impl Pipeline {
         self.prune_store(context)
     }
 
-    /// Lets the store go of what is below the floor, where that rose.
+    /// Prunes the store below the floor, if the floor rose.
     fn prune_store(&mut self, context: &mut Context<'_>) -> Result<(), RunError> {
         let Some(floor) = self.deferred.floor else { return Ok(()) };
         let pins = self.pins;
         // PRUNE SAFETY: below the floor every block is final, so none of them can leave or return, on this
-        // fork or another; and each is settled by a settlement whose own block is final, so that none of
-        // their aggregates is ever wanted again. What a live block uses as well keeps its receipt: the store
-        // deletes coordinates, and a receipt only with its last one. A later process that follows the chain
-        // from its beginning is told the floor, and wants nothing below it (`Planner::resume`).
+        // fork or another. Each is settled by a settlement whose own block is final, so none of their aggregates
+        // is wanted again. A receipt that a live block uses too is kept: the store deletes coordinates, and a
+        // receipt only with its last one. A later process that follows the chain from its beginning is given the
+        // floor, and wants nothing below it (`Planner::resume`).
         let Some(outcome) = self.ask(context, |store| store.prune_below(&pins, floor))? else {
             return Ok(());
         };
@@ -434,7 +434,7 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Lets the store remember the profile in words, once.
+    /// Stores a description of the proof profile, once.
     fn describe(&mut self, context: &mut Context<'_>) -> Result<(), RunError> {
         if !self.deferred.is_described {
             let backend = self.backend.clone();
@@ -495,7 +495,10 @@ impl Pipeline {
                 effects
             }
             Message::Late(Finished { order, result: Ok(receipt), took, cycles, .. }) => {
-                tracing::info!(statement = %order.id, kind = %order.kind(), ?took, "a proof came after its time, and is kept");
+                tracing::info!(
+                    statement = %order.id, kind = %order.kind(), ?took,
+                    "a valid proof came after its timeout, and is stored"
+                );
                 let effects = self.engine.proved_late(&order, receipt);
                 if !effects.is_empty() {
                     let since_epoch = context.executor.since_epoch();
@@ -505,12 +508,12 @@ impl Pipeline {
             }
             Message::Late(_) => vec![],
             Message::Stored { order, result: Ok(PutOutcome { stored: false, .. }) } => {
-                self.diagnostics.forget(&order.id);
+                self.diagnostics.remove(&order.id);
                 self.engine.discarded(order.id)
             }
             Message::Stored { order, result } => {
                 if let Ok(outcome) = &result {
-                    self.diagnostics.forget(&order.id);
+                    self.diagnostics.remove(&order.id);
                     self.tell(&PipelineEvent::Stored(order.clone()), context);
                     let (requests, wanted) =
                         (self.engine.requesters(&order.id) as u64, self.engine.is_wanted(&order.id));
@@ -525,10 +528,10 @@ impl Pipeline {
         self.carry_out(effects, context)
     }
 
-    /// Time has passed: carries out what follows from that, and from the change of the demand.
+    /// Handles the passing of time, and the change of the demand.
     pub fn wake(&mut self, context: &mut Context<'_>) -> Result<(), RunError> {
         if self.deferred.again_at().is_some_and(|at| at <= context.executor.now()) {
-            self.deferred.is_over();
+            self.deferred.end_wait();
             if let Some(event) = self.deferred.view.take() {
                 self.on_view_change(event, context)?;
             }
@@ -536,13 +539,13 @@ impl Pipeline {
             self.add_coordinates(context)?;
         }
         self.describe(context)?;
-        // Again while carrying it out shows that something is lost: no message would come to say so.
+        // Repeated while an effect finds a receipt lost: no message reports that.
         loop {
             let lost = self.lost;
-            let learned = self.engine.learned();
-            let known = |id: &StatementId| receipt_status(&self.engine, id);
-            let change = self.planner.demand(learned, &known, self.demand_max);
-            self.engine.retain(&change.asleep, &change.awake);
+            let changed = self.engine.take_known_changes();
+            let status = |id: &StatementId| receipt_status(&self.engine, id);
+            let change = self.planner.demand(changed, &status, self.demand_max);
+            self.engine.retain(&change.dormant, &change.no_longer_dormant);
             let mut effects = self.engine.want(&change.removed, &change.added);
             effects.extend(self.engine.tick(context.executor.now()));
             self.carry_out(effects, context)?;
@@ -552,8 +555,8 @@ impl Pipeline {
             }
         }
         if self.deferred.again_at().is_none() {
-            // Whatever there was to ask, it answered.
-            self.deferred.is_well();
+            // The store answered every call.
+            self.deferred.succeeded();
         }
         self.store.protect(self.planner.needed_from());
         let (queued, hits) = (self.engine.queued(), self.engine.counts().hits.total());
@@ -562,7 +565,7 @@ impl Pipeline {
         Ok(())
     }
 
-    /// How the connection to the L1 is.
+    /// The source reports its connection to the L1.
     pub fn on_connection(&mut self, connection: &Connection, context: &mut Context<'_>) {
         let connection = L1Connection::at(context.executor.since_epoch(), connection);
         self.connection = Some(connection.clone());
@@ -570,15 +573,15 @@ impl Pipeline {
         self.update_health(context);
     }
 
-    /// What keeps the source from going on, where that can pass.
-    pub fn hear_disk_error(&mut self, error: Option<String>, context: &mut Context<'_>) {
+    /// The source reports a disk error that can pass, or its end.
+    pub fn on_source_disk_error(&mut self, error: Option<String>, context: &mut Context<'_>) {
         if self.source_disk_error != error {
             self.source_disk_error = error;
             self.update_health(context);
         }
     }
 
-    /// Says how the node is, where that changed.
+    /// Reports the health, if it changed.
     fn update_health(&mut self, context: &mut Context<'_>) {
         let health = self.health_at(context.executor.now());
         if health != self.health {
@@ -592,7 +595,7 @@ impl Pipeline {
         }
     }
 
-    /// The refusal of the next settlement that stands.
+    /// The refusal of the next settlement, if it is refused now.
     fn refusal(&self) -> Option<&Refusal> {
         self.settler.as_ref().and_then(Settler::refusal)
     }
@@ -647,7 +650,7 @@ impl Pipeline {
                     self.deferred.coordinates.push_back((coordinate, id, request));
                     self.add_coordinates(context)?;
                 }
-                // What turned out to be lost meanwhile is published when it is proved again.
+                // If its receipt was lost meanwhile, it is published when it is proved again.
                 Effect::Publish(order)
                     if self.engine.known(&order.id) != Some(true)
                         && !mutation::is(Mutation::PublishBeforeDurable) => {}
@@ -657,7 +660,7 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Places stored statements where they are used as well.
+    /// Adds further coordinates to stored statements.
     fn add_coordinates(&mut self, context: &mut Context<'_>) -> Result<(), RunError> {
         while let Some((coordinate, id, request)) = self.deferred.coordinates.front().copied() {
             let Some(outcome) = self.ask(context, |store| store.add_coordinates(&[(coordinate, id)]))? else {
@@ -677,7 +680,7 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Asks the store, unless it failed lately; `None` where it cannot answer now and is asked again later.
+    /// Calls the store, unless it failed recently. `None` if it cannot answer now: the call is then repeated later.
     fn ask<R>(
         &mut self,
         context: &Context<'_>,
@@ -688,7 +691,7 @@ impl Pipeline {
         }
         match what(self.store.as_ref()) {
             Ok(answer) => {
-                self.deferred.is_well();
+                self.deferred.succeeded();
                 Ok(Some(answer))
             }
             Err(error) => {
@@ -698,7 +701,7 @@ impl Pipeline {
         }
     }
 
-    /// A receipt that was believed to be stored is not.
+    /// A receipt that counted as stored is not.
     fn lose(&mut self, id: StatementId, context: &mut Context<'_>) {
         self.lost += 1;
         self.engine.lost(id);
@@ -736,7 +739,7 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Says that a statement was given up, if this one was.
+    /// Logs a statement, if it was given up.
     fn note_given_up(&self, order: &Order) {
         let failures = self.engine.failures().iter().rev();
         if let Some((_, failure)) = failures.into_iter().find(|(id, _)| *id == order.id) {
@@ -750,12 +753,12 @@ impl Pipeline {
         context.observer.on_event(event);
     }
 
-    /// What it did, and whether it was well.
+    /// Ends the run. Returns its report and the invariants that it broke.
     pub fn end(self, interrupted: bool) -> Result<RunOutcome, RunError> {
         if let Some((statement, failure)) = self.engine.failures().first() {
             return Err(RunError::GivenUp { statement: *statement, failure: failure.clone() });
         }
-        // What is refused when an L1 has come to its end is refused for good.
+        // If the L1 has ended, a refusal is final.
         let health = if interrupted { self.health.clone() } else { self.health_at(Duration::MAX) };
         let (counts, stats) = (self.engine.counts(), self.store.stats()?);
         let violations = self.watcher.violations().to_vec();
@@ -788,7 +791,7 @@ impl Pipeline {
     }
 }
 
-/// What is known of a statement, in the planner's words.
+/// What is known of a statement, as the planner's status.
 fn receipt_status(engine: &Engine, id: &StatementId) -> ReceiptStatus {
     match engine.known(id) {
         None => ReceiptStatus::Unknown,

@@ -1,4 +1,4 @@
-//! A chain executed again, for what follows from it alone: no store, no prover, nothing written.
+//! Replay: executes a chain again, for what depends on the chain alone. It uses no store and no prover, and writes nothing.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -28,7 +28,7 @@ pub enum ReplayError {
     Scheduler(#[from] SchedulerError),
 }
 
-/// What the settlements of a chain leave to be paid, where a block is final so many checkpoints below the tip.
+/// The debts of a chain in which a block is final `finality_depth` checkpoints below the tip.
 pub fn debts<E: Error + Send + Sync + 'static>(
     workload: &Workload,
     root: ChainRoot,
@@ -44,13 +44,13 @@ pub fn debts<E: Error + Send + Sync + 'static>(
     let (mut debts, mut checkpoints) = (Debts::default(), HashMap::new());
     for event in events {
         let event = tree.apply(event.map_err(|error| ReplayError::Source(error.into()))?)?;
-        let batches = scheduler.schedule(event.added.iter().map(|added| (added.metadata, &added.block)))?;
+        let blocks = scheduler.schedule(event.added.iter().map(|added| (added.metadata, &added.block)))?;
         for removed in &event.removed {
             checkpoints.remove(&removed.block_hash());
         }
         let added = event.added.iter().map(|added| (added.metadata.block_hash(), added.metadata.checkpoint));
         checkpoints.extend(added);
-        debts.follow(&event, &batches, &|block| checkpoints.get(block).copied());
+        debts.follow(&event, &blocks, &|block| checkpoints.get(block).copied());
         // Nothing below is executed again.
         scheduler.prune_below(event.finalized);
     }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::connection::L1Connection;
 use crate::health::Health;
 
-/// A count a kind, as JSON names it.
+/// A count for each kind of proof, named as in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct ByKind {
     /// Transactions.
@@ -38,7 +38,7 @@ impl From<PerKind> for ByKind {
     }
 }
 
-/// Seconds a kind, as JSON names it.
+/// Seconds for each kind of proof, named as in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct SecondsByKind {
     /// Transactions.
@@ -49,17 +49,17 @@ pub struct SecondsByKind {
     pub aggregate: f64,
 }
 
-/// Where the seconds of proving went, and which ones it did not take. `spent` is what the backend says it
-/// spent; what was lost is part of it, what was saved is not.
+/// How much time proving took, lost and saved, in seconds. `spent` is what the backend reports. The lost time is a part of
+/// it; the saved time is not.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Seconds {
-    /// Proving, whatever came of it.
+    /// All proving, with any outcome.
     pub spent: SecondsByKind,
-    /// What requests that the store answered would have cost.
+    /// The cost of the proofs for requests that the store answered.
     pub saved_by_hits: SecondsByKind,
-    /// What requests that shared a proof with another would have cost.
+    /// The cost of the proofs for requests that shared a proof with another request.
     pub saved_by_merging: SecondsByKind,
-    /// Spent on proofs that nobody wanted any more when they were stored, and nobody has asked for since.
+    /// Spent on proofs that were no longer wanted when they were stored, and were not requested since.
     pub lost_to_reorgs: SecondsByKind,
     /// Spent on attempts that failed or were cancelled.
     pub lost_to_failures: SecondsByKind,
@@ -96,7 +96,7 @@ pub struct Report {
     pub dropped: u64,
     /// Proofs begun, as the backend counts them.
     pub prove_calls: u64,
-    /// Needed statements answered by the store, once a request.
+    /// Requests that the store answered.
     pub hits: ByKind,
     /// Requests that were served by a proof under way for another.
     pub merged: u64,
@@ -120,7 +120,7 @@ pub struct Report {
     pub seconds_proving: f64,
     /// Seconds of proving that hits saved.
     pub seconds_saved: f64,
-    /// Where the seconds of proving went, a kind.
+    /// How much time proving took, lost and saved, for each kind.
     pub seconds: Seconds,
     /// Settlements on the canonical chain.
     pub settlements: u64,
@@ -130,8 +130,8 @@ pub struct Report {
     pub state_root: String,
     /// Invariants broken, as the watcher found them.
     pub violations: u64,
-    /// How the connection to a live L1 was at the end.
+    /// The connection to a live L1 at the end.
     pub l1_connection: Option<L1Connection>,
-    /// How the node was at its end.
+    /// The health at the end.
     pub health: Health,
 }

@@ -12,7 +12,7 @@ use reprise_prover::counts::PerKind;
 use crate::event::{Observer, PipelineEvent};
 use crate::report::{Report, Seconds, SecondsByKind};
 
-/// Time a kind.
+/// A duration for each kind of proof.
 #[derive(Debug, Clone, Copy, Default)]
 struct Times([Duration; Kind::COUNT]);
 
@@ -41,7 +41,7 @@ impl From<Times> for SecondsByKind {
 pub struct Statistics {
     report: Report,
     blocks: HashSet<BlockHash>,
-    /// What was stored of a block when it was last orphaned.
+    /// The stored statements of each block when it was last orphaned.
     orphaned: HashMap<BlockHash, Vec<(StatementId, Kind)>>,
     returned: HashSet<StatementId>,
     returned_by_kind: PerKind,
@@ -51,7 +51,7 @@ pub struct Statistics {
     saved_by_merging: Times,
     lost_to_reorgs: Times,
     lost_to_failures: Times,
-    /// Proofs that nobody wanted when they were finished, and nobody has asked for since.
+    /// Proofs that were not wanted when they were finished, and were not requested since.
     unused: HashSet<StatementId>,
 }
 
@@ -67,7 +67,7 @@ impl Statistics {
         }
     }
 
-    /// Where the seconds of proving went so far.
+    /// How much time proving took, lost and saved so far.
     pub fn seconds(&self) -> Seconds {
         Seconds {
             spent: self.spent.into(),
@@ -106,11 +106,11 @@ impl Statistics {
 impl Observer for Statistics {
     fn on_event(&mut self, event: &PipelineEvent) {
         match event {
-            PipelineEvent::Chain { event, batches } => self.on_chain_event(event, batches),
+            PipelineEvent::Chain { event, blocks } => self.on_chain_event(event, blocks),
             PipelineEvent::Orphaned { block, stored } => {
                 self.orphaned.insert(*block, stored.clone());
             }
-            // Each request that it answers is an event of its own.
+            // Each request that the receipt answers is an event of its own.
             PipelineEvent::Found { order, took } => {
                 self.took.insert(order.id, *took);
             }
@@ -118,7 +118,7 @@ impl Observer for Statistics {
                 let kind = at.position.kind();
                 let took = self.took.get(id).copied().unwrap_or_default();
                 match self.unused.remove(id) {
-                    // The proof is used at last, so it is no loss; this request saves nothing beyond that.
+                    // The proof is used after all, so it is not lost. This request saves nothing more.
                     true => self.lost_to_reorgs.take(kind, took),
                     false => self.saved_by_hits.add(kind, took),
                 }

@@ -7,6 +7,6 @@ use serde::Serialize;
 pub struct Violation {
     /// Which one.
     pub promise: &'static str,
-    /// By what.
+    /// What broke it.
     pub by: String,
 }

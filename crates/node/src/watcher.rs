@@ -35,11 +35,12 @@ pub struct Watcher {
     genesis: (Digest, Digest),
     oracle: Oracle,
     violations: Vec<Violation>,
-    /// How often each promise was broken.
+    /// How often each invariant was broken.
     counts: BTreeMap<&'static str, u64>,
 }
 
-/// How many violations of one promise are told in full. More are counted: one wrong root makes every later one wrong.
+/// How many violations of one invariant are reported in full. Further ones are only counted: one wrong root makes every
+/// later one wrong.
 const TOLD_MAX: u64 = 16;
 
 const ONE_STATEMENT: &str = "a coordinate holds one statement";
@@ -70,13 +71,13 @@ impl Watcher {
         &self.violations
     }
 
-    /// Every promise that was broken, and how often.
+    /// Every invariant that was broken, and how often.
     pub fn broken_promises(&self) -> &BTreeMap<&'static str, u64> {
         &self.counts
     }
 
-    /// Whether the state is not that of a plain execution, or a statement not that of another one: what is settled from
-    /// here on may be wrong.
+    /// Whether a root differs from the oracle's, or a coordinate holds two statements: what is settled from now on may be
+    /// wrong.
     pub fn is_state_in_doubt(&self) -> bool {
         [ROOTS[0], ROOTS[1], ONE_STATEMENT].iter().any(|promise| self.counts.contains_key(promise))
     }
@@ -126,14 +127,14 @@ impl Watcher {
 impl Observer for Watcher {
     fn on_event(&mut self, event: &PipelineEvent) {
         match event {
-            PipelineEvent::Chain { event, batches } => {
+            PipelineEvent::Chain { event, blocks } => {
                 self.blocks = self.blocks.saturating_sub(event.removed.len());
                 while self.settled.pop_back_if(|(carrier, _)| *carrier > self.blocks).is_some() {}
                 self.oracle.roll_back(event.removed.len());
-                for (added, batch) in event.added.iter().zip(batches) {
+                for (added, scheduled) in event.added.iter().zip(blocks) {
                     let root = self.oracle.execute(&added.block);
-                    if root != batch.root_after {
-                        self.broken(ROOTS[0], batch.metadata.id);
+                    if root != scheduled.root_after {
+                        self.broken(ROOTS[0], scheduled.metadata.id);
                     }
                     self.blocks += 1;
                     for settlement in &added.block.settlements {
@@ -152,7 +153,7 @@ impl Observer for Watcher {
                     self.gone(&id);
                 }
                 self.oracle.prune_below(*floor);
-                // The last one that cannot leave any more is what the next is to go on from.
+                // The last settlement that cannot leave any more is kept: the next one must continue from it.
                 let below = self.settled.partition_point(|(carrier, _)| (*carrier as u64) < floor.0);
                 self.settled.drain(..below.saturating_sub(1));
             }

@@ -1,4 +1,4 @@
-//! The wiring: every room made and joined, once, in one place.
+//! The wiring: makes the components of a node and connects them, in one place.
 
 use std::fs;
 use std::io;
@@ -34,10 +34,10 @@ use crate::diagnostics::Diagnostics;
 use crate::driver::Node;
 use crate::l1::{L1, L1Error};
 use crate::oracle::Oracle;
-use crate::pipeline::{Pipeline, Rooms};
+use crate::pipeline::{Components, Pipeline};
 use crate::watcher::Watcher;
 
-/// What a run is made of, besides an L1, a backend and a store.
+/// The settings of a run. An L1, a backend and a store come beside them.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where bundles begin and end.
@@ -46,14 +46,14 @@ pub struct Settings {
     pub permits: usize,
     /// How many checkpoints below the tip a block is final.
     pub finality_depth: u64,
-    /// Where batch records and what the L1 must remember are kept; in memory where there is none.
+    /// Where batch records and the state of the L1 are stored; in memory if there is none.
     pub data_dir: Option<DataDir>,
-    /// How patient everything is.
+    /// Bounds, budgets, depths and times.
     pub tuning: Tuning,
 }
 
 impl Settings {
-    /// Whether they can be run with: touches nothing.
+    /// Checks whether a run is possible with them. Changes nothing.
     pub fn check(&self) -> Result<(), WireError> {
         let Retention { grace, retained } = self.tuning.retention;
         let finality_depth = self.finality_depth;
@@ -64,14 +64,14 @@ impl Settings {
     }
 }
 
-/// How patient everything is: bounds, budgets, depths, time.
+/// Bounds, budgets, depths and times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tuning {
-    /// Of the proving engine.
+    /// The policy of the proving engine.
     pub engine: Policy,
-    /// With blocks off the view; grace ≤ retained ≤ finality depth.
+    /// How long blocks off the view are kept; grace ≤ retained ≤ finality depth.
     pub retention: Retention,
-    /// With what runs when the node is asked to stop.
+    /// How long a stop waits for running proofs.
     pub shutdown_grace: Duration,
     /// Which transactions have a proof of their own.
     pub prove_apart: ProveApart,
@@ -103,11 +103,11 @@ pub enum WireError {
          orphaned block is kept only while that block can return, and a block can return only until it is final"
     )]
     Depths {
-        /// Up to which depth queued jobs sleep.
+        /// Up to which depth queued jobs of orphaned blocks are kept.
         grace: u64,
-        /// Up to which depth blocks are kept in mind.
+        /// Up to which depth orphaned blocks stay planned.
         retained: u64,
-        /// At which depth blocks are final.
+        /// From which depth on blocks are final.
         finality_depth: u64,
     },
     /// The store failed.
@@ -125,7 +125,7 @@ pub struct Workload {
     pub backend: Arc<dyn Backend>,
     /// The hash that the programs use.
     pub hasher: Arc<dyn WorkloadHasher>,
-    /// Says what a transaction means.
+    /// Defines what a transaction does.
     processor: Arc<dyn Processor>,
     /// What the programs are bound to.
     pins: Pins,
@@ -140,7 +140,7 @@ impl Workload {
         Self { backend, hasher, processor: Arc::new(Ledger), pins }
     }
 
-    /// What a transaction means.
+    /// The processor, which defines what a transaction does.
     pub fn processor(&self) -> Arc<dyn Processor> {
         self.processor.clone()
     }
@@ -159,7 +159,7 @@ impl Workload {
         }
     }
 
-    /// What a covenant for it is made with.
+    /// The description of a covenant for it.
     pub fn covenant(&self) -> Covenant {
         Covenant {
             verifier: self.backend.clone(),
@@ -174,7 +174,7 @@ impl Workload {
     }
 }
 
-/// Joins a node over an L1.
+/// Builds a node over an L1.
 pub fn build_node(
     settings: Settings,
     l1: Box<dyn L1>,
@@ -191,14 +191,14 @@ pub fn build_node(
     let opened = l1.open(covenant, backend.profile().seal, settings.data_dir.as_ref())?;
     let mut pipeline = build_pipeline(&settings, name, root, &workload, store.clone(), records, opened.sink)?;
     pipeline.set_anchor_depth(anchor_depth);
-    // Here and not where the rooms are joined: what a simulated world does depends on no machine.
+    // Not in `build_pipeline`: a simulated world must not depend on the machine that it runs on.
     let host = fs::read_to_string("/etc/hostname").map(|name| name.trim().to_owned());
     pipeline.on_host(host.unwrap_or_default());
     let (permits, grace) = (settings.permits, settings.tuning.shutdown_grace);
     Node::start(pipeline, opened.source, &backend, &store, permits, grace).map_err(WireError::Thread)
 }
 
-/// Joins the rooms, over an L1 called `name` whose chain starts after `root`.
+/// Builds a pipeline over an L1 called `name` whose chain starts after `root`.
 pub fn build_pipeline(
     settings: &Settings,
     name: String,
@@ -229,7 +229,7 @@ pub fn build_pipeline(
     let mut planner = Planner::new(context, settings.rule, retention);
     let floor = store.prune_floor(&pins_digest)?;
     planner.resume(floor.below, floor.seen);
-    let rooms = Rooms {
+    let components = Components {
         tree,
         scheduler,
         planner,
@@ -243,7 +243,7 @@ pub fn build_pipeline(
         pins: pins_digest,
         demand_max: engine.jobs_max,
     };
-    Ok(Pipeline::new(name, rooms))
+    Ok(Pipeline::new(name, components))
 }
 
 fn open_log(
@@ -253,7 +253,7 @@ fn open_log(
 ) -> Result<Box<dyn RecordLog>, WireError> {
     let Some(dir) = &settings.data_dir else { return Ok(Box::new(MemoryLog::default())) };
     let pins = workload.pins.digest(workload.hasher.as_ref());
-    // Programs of another backend, or another lane, have other pins: each keeps its records apart.
+    // Programs of another backend, or another lane, have other pins. Each has records of its own.
     let mut identity = blake3::Hasher::new_derive_key("reprise 2026-11 batch records");
     identity.update(&root.block_hash.0).update(&pins.0);
     let identity = *identity.finalize().as_bytes();

@@ -3,19 +3,19 @@
 //! A bundle begins at the first non-empty batch that no bundle holds yet and takes the following ones until
 //! it is full ([`BundleRule::batches_max`], [`BundleRule::transactions_max`]) or the L1's blue score has
 //! passed that of its first batch by [`BundleRule::deadline_score`]. It ends at its last non-empty batch.
-//! Wall time, the prover's readiness and the store's content have no part in it, so a replay forms the same
-//! bundles, and a settlement at a boundary leaves the later boundaries where they were.
+//! Wall time, the state of the prover and the content of the store have no influence. So a replay forms the same
+//! bundles, and a settlement at a boundary does not move the later boundaries.
 
 use reprise_model::block::BatchMetadata;
 
 /// When a bundle closes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BundleRule {
-    /// At most so many non-empty batches.
+    /// How many non-empty batches a bundle holds at most.
     pub batches_max: usize,
-    /// Closed once it holds so many transactions.
+    /// A bundle is closed once it holds this many transactions.
     pub transactions_max: usize,
-    /// Closed once the L1's blue score exceeds that of its first batch by more than this.
+    /// A bundle is closed once the L1's blue score exceeds that of its first batch by more than this.
     pub deadline_score: u64,
 }
 
@@ -25,7 +25,7 @@ impl Default for BundleRule {
     }
 }
 
-/// A non-empty batch, as far as bundling looks at it.
+/// A non-empty batch, as far as bundling depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Candidate {
     /// Its block.

@@ -1,9 +1,9 @@
-//! The demand: what is wanted now, kept up to date at the cost of what changes.
+//! The demand: the orders that are wanted now. The cost of an update is proportional to what changes.
 //!
 //! # What it is
 //!
-//! A function of the units of the view (closed bundles, then open blocks), of what is known of each
-//! statement, and of a limit:
+//! The demand is a function of the units of the view (closed bundles, then open blocks), of each statement's
+//! [`ReceiptStatus`], and of a limit:
 //!
 //! ```text
 //! demand   the first units, and no more of them than it takes until so many orders as the limit says are not stored
@@ -11,14 +11,14 @@
 //! order    itself; below that, if it is known to be missing, each order that its proof assumes
 //! ```
 //!
-//! A stored order ends the search below it, and so does one that nobody has looked for yet. A unit that is
-//! begun is finished, so that what an order waits for is never left out.
+//! The search stops below an order that is stored, and below one that was not looked up yet. A unit is wanted
+//! whole, so that an order's assumptions are never left out.
 //!
 //! # How it is kept
 //!
-//! Every order that is wanted is held by its [`Rank`], with the status that it was wanted under. Another status
-//! wants or drops what is below; a unit that comes or goes wants or drops what is in it; the limit moves the
-//! end by units. `change` returns the net difference since it was last called.
+//! Every wanted order is stored by its [`Rank`], with the status of its receipt. A change of the status adds or drops
+//! the orders below it. A unit adds its orders when it is added, and drops them when it is dropped. The limit adds or
+//! drops units at the end. `change` returns the net difference since its last call.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,10 +29,10 @@ use reprise_model::order::{Order, Rank};
 
 use crate::planned::PlannedOrder;
 
-/// What is known of a statement's receipt. A status only reduces the demand; it never shapes a bundle.
+/// What is known of a statement's receipt. It decides which orders are wanted, and has no influence on bundles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReceiptStatus {
-    /// Nobody has looked yet.
+    /// Not looked up yet.
     Unknown,
     /// Not stored.
     Missing,
@@ -40,26 +40,26 @@ pub enum ReceiptStatus {
     Stored,
 }
 
-/// How the demand differs from what it was when it was last told.
+/// How the demand changed since the last call.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Change {
-    /// Wanted no more, in order of urgency.
+    /// No longer wanted, the most urgent first.
     pub removed: Vec<Arc<Order>>,
-    /// Wanted from now on, in order of urgency.
+    /// Wanted from now on, the most urgent first.
     pub added: Vec<Arc<Order>>,
-    /// Statements of blocks that came to lie off the view, no deeper than the grace: their jobs may sleep.
-    pub asleep: Vec<StatementId>,
-    /// Statements of which there are no such blocks any more.
-    pub awake: Vec<StatementId>,
+    /// Statements that became dormant: of blocks off the view, no deeper than the grace. Their queued jobs are kept.
+    pub dormant: Vec<StatementId>,
+    /// Statements that are dormant no longer.
+    pub no_longer_dormant: Vec<StatementId>,
 }
 
 /// An order that is wanted.
 #[derive(Debug, Clone)]
 struct WantedOrder {
     planned: Arc<PlannedOrder>,
-    /// What was known when it was last looked at.
+    /// The status of its receipt, as of the last update.
     status: ReceiptStatus,
-    /// The first checkpoint of the unit that it belongs to.
+    /// The first checkpoint of its unit.
     unit: Checkpoint,
 }
 
@@ -76,11 +76,11 @@ struct Unit {
 pub(crate) struct Demand {
     wanted: BTreeMap<Rank, WantedOrder>,
     ranks: BTreeSet<(StatementId, Rank)>,
-    /// The wishes that are not stored, by the checkpoints of their coordinates.
+    /// The wanted orders that are not stored, by the checkpoints of their coordinates.
     unstored: BTreeSet<(Checkpoint, Rank)>,
-    /// The units that are wanted, by their first checkpoints.
+    /// The wanted units, by their first checkpoints.
     units: BTreeMap<Checkpoint, Unit>,
-    /// What was wanted when it was last told, where that may have changed since.
+    /// What was wanted at the last call of `change`, for the ranks that may have changed since.
     before: BTreeMap<Rank, Option<Arc<Order>>>,
 }
 
@@ -107,7 +107,7 @@ impl Demand {
         self.units.last_key_value().map(|(first, unit)| (*first, unit.unstored))
     }
 
-    /// Wants a unit, by its outermost orders.
+    /// Adds a unit, given its outermost orders.
     pub(crate) fn push(
         &mut self,
         unit: Checkpoint,
@@ -136,8 +136,8 @@ impl Demand {
         self.units.remove(&unit);
     }
 
-    /// The status of a statement's receipt changed.
-    pub(crate) fn learn(&mut self, id: StatementId, status_of: StatusOf<'_>) {
+    /// Updates the status of a statement's receipt.
+    pub(crate) fn update_status(&mut self, id: StatementId, status_of: StatusOf<'_>) {
         let ranks: Vec<Rank> =
             self.ranks.range((id, Rank::MIN)..=(id, Rank::MAX)).map(|(_, rank)| *rank).collect();
         let status = status_of(&id);
@@ -157,7 +157,7 @@ impl Demand {
         }
     }
 
-    /// What changed since this was last asked, net.
+    /// The net change since the last call.
     pub(crate) fn change(&mut self) -> Change {
         let mut change = Change::default();
         for (rank, before) in std::mem::take(&mut self.before) {

@@ -1,5 +1,5 @@
-//! Blocks off the view, no deeper than the grace, and the statements of which there are such blocks: the queued
-//! jobs of these may sleep.
+//! Dormant statements: those of blocks that are off the view and no deeper than the grace. Their queued jobs are kept,
+//! because such a block may return.
 
 use std::collections::BTreeMap;
 
@@ -10,9 +10,9 @@ use reprise_model::digest::{BlockHash, StatementId};
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Dormant {
     blocks: BTreeMap<(Checkpoint, BlockHash), Vec<StatementId>>,
-    /// In how many of the blocks a statement stands.
+    /// In how many of the blocks a statement is used.
     statements: BTreeMap<StatementId, usize>,
-    /// Whether a statement was dormant when that was last told, where it may have changed since.
+    /// Whether a statement was dormant at the last call of `change`, for those that may have changed since.
     before: BTreeMap<StatementId, bool>,
 }
 
@@ -28,7 +28,7 @@ impl Dormant {
         self.blocks.insert(block, statements);
     }
 
-    /// A block returns, or is forgotten.
+    /// A block returns to the view, or is dropped.
     pub(crate) fn remove(&mut self, block: &(Checkpoint, BlockHash)) {
         for id in self.blocks.remove(block).into_iter().flatten() {
             self.before.entry(id).or_insert(true);
@@ -40,7 +40,7 @@ impl Dormant {
         }
     }
 
-    /// Blocks below `deepest` lie too deep.
+    /// Removes the blocks below `deepest`.
     pub(crate) fn remove_below(&mut self, deepest: Checkpoint) {
         while let Some((block, _)) = self.blocks.first_key_value().filter(|((at, _), _)| *at < deepest) {
             let block = *block;
@@ -48,13 +48,13 @@ impl Dormant {
         }
     }
 
-    /// The statements that are dormant and were not when this was last asked, and those that are not any more.
+    /// The statements that became dormant since the last call, and those that are dormant no longer.
     pub(crate) fn change(&mut self) -> (Vec<StatementId>, Vec<StatementId>) {
         let before = std::mem::take(&mut self.before);
         let now = |id: &StatementId| self.statements.contains_key(id);
         let changed = before.into_iter().filter(|(id, before)| now(id) != *before);
-        let (awake, asleep): (Vec<_>, Vec<_>) = changed.partition(|(_, before)| *before);
+        let (no_longer_dormant, dormant): (Vec<_>, Vec<_>) = changed.partition(|(_, before)| *before);
         let ids = |changed: Vec<(StatementId, bool)>| changed.into_iter().map(|(id, _)| id).collect();
-        (ids(asleep), ids(awake))
+        (ids(dormant), ids(no_longer_dormant))
     }
 }

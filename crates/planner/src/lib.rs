@@ -1,10 +1,10 @@
-//! What is wanted: the statements of the live window, bundles, demand from the top.
+//! The planner: which statements are to be proved, from the aggregates down.
 //!
 //! | module | noun |
 //! |---|---|
 //! | [`bundle`] | [`BundleRule`](bundle::BundleRule): where bundles begin and end |
-//! | [`demand`] | [`Change`](demand::Change): what is wanted, and how that changes |
-//! | `dormant` | the blocks off the view whose jobs may sleep |
+//! | [`demand`] | [`Change`](demand::Change): what is wanted, and how it changes |
+//! | `dormant` | the statements of blocks off the view, whose queued jobs are kept |
 //! | `planned` | what is planned for a block |
 //! | [`planner`] | [`Planner`](planner::Planner): chain and execution in, demand out |
 //!

@@ -16,7 +16,7 @@ pub(crate) struct PlannedOrder {
 }
 
 impl PlannedOrder {
-    /// This order and all inside it, down to those for which `within` is false.
+    /// This order and all orders below it. The search stops at those for which `within` is false.
     pub(crate) fn orders(&self, within: fn(&Order) -> bool) -> Vec<Arc<Order>> {
         let mut orders = vec![];
         let mut rest = vec![self];
@@ -52,7 +52,7 @@ pub(crate) struct PlannedBlock {
 }
 
 impl PlannedBlock {
-    /// As the rule of bundles sees it.
+    /// The block, as a candidate for a bundle.
     pub(crate) fn candidate(&self) -> Candidate {
         Candidate { metadata: self.metadata, transactions: self.transactions }
     }

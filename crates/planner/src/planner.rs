@@ -1,29 +1,30 @@
 //! The planner: what is wanted now, from the aggregates down.
 //!
-//! What a change costs is proportional to the change, and not to the chain or to what is not settled yet.
-//! Bundles that closed stay closed until a reorg takes away the block that closed them, or a settlement ends
-//! inside one. What is wanted of them is kept ([`demand`](crate::demand)), and only the difference is returned.
+//! The cost of an event is proportional to what it changes, not to the length of the chain or of its unsettled part.
+//! A closed bundle stays closed until a reorg removes the block that closed it, or a settlement ends inside it. The
+//! [`demand`](crate::demand) is kept, and only its change is returned.
 //!
 //! # What is kept
 //!
 //! | depth below the tip | blocks off the view | blocks of the view |
 //! |---|---|---|
-//! | up to [`Retention::grace`] | planned; queued jobs sleep | planned |
+//! | up to [`Retention::grace`] | planned; queued jobs are kept | planned |
 //! | up to [`Retention::retained`] | planned | planned |
-//! | beyond | forgotten, and planned anew if they return after all | planned |
-//! | final, and settled by a settlement that is final | forgotten | forgotten |
+//! | beyond | dropped, and planned again if they return | planned |
+//! | final, and settled by a settlement that is final | dropped | dropped |
 //!
 //! # Anchors
 //!
-//! A bundle's settlement is [anchored](reprise_model::anchor) in its last block. The oldest bundle is anchored anew while it is
-//! not settled and the chain goes on: a proof of one aggregate, over receipts that are stored. Where the lane has gone on since,
-//! so that every block that leaves the lane as the bundle does is too deep, the oldest bundle takes in the next one.
+//! A bundle's settlement is [anchored](reprise_model::anchor) in its last block. While the oldest bundle is not settled and
+//! the chain grows, it is anchored again in later blocks. Each time costs the proof of one aggregate, over receipts that are
+//! stored. If the lane has accepted something since, and every block with the bundle's lane tip is too deep, the oldest bundle
+//! takes in the next one.
 //!
 //! # Below the floor
 //!
-//! What is final and settled for good is pruned from the store too. A later process that follows the same
-//! chain from its beginning must not want it again, so it is told the store's floor
-//! ([`Planner::resume`]) and wants nothing until the chain has shown the settlement that the floor stands on.
+//! What is final, and settled by a settlement that is final, is pruned from the store too. A later process follows the
+//! same chain from its beginning, and must not want it again. So it is given the store's prune floor
+//! ([`Planner::resume`]), and wants nothing until the chain has shown the settlement that the floor is based on.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -84,12 +85,12 @@ struct CanonicalSettlement {
     settlement: ObservedSettlement,
 }
 
-/// How deep off the view a block still counts, in checkpoints below the tip.
+/// How long blocks off the view are kept, as depths in checkpoints below the tip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// Up to this its queued jobs sleep; deeper ones leave.
+    /// Up to this depth, a block's queued jobs are kept.
     pub grace: u64,
-    /// Up to this it is kept in mind; at least the grace, at most the finality depth.
+    /// Up to this depth, a block stays planned. At least the grace, at most the finality depth.
     pub retained: u64,
 }
 
@@ -106,20 +107,20 @@ pub struct WantedBundle {
     pub bundle: ScheduledBundle,
     /// The order for its aggregate.
     pub order: Arc<Order>,
-    /// The same, with what is inside.
+    /// The same, with the orders below it.
     planned: Arc<PlannedOrder>,
 }
 
 /// A closed bundle of the window.
 #[derive(Clone)]
 struct ClosedBundle {
-    /// None where execution did not chain: nothing is wanted of a run that cannot be proved.
+    /// `None` if the executed blocks do not chain: then they cannot be proved, and nothing of them is wanted.
     wanted: Option<Arc<WantedBundle>>,
     start: Checkpoint,
     end: Checkpoint,
     /// The block that closed it: its last, or the first past its deadline.
     closed_by: Checkpoint,
-    /// Whether its anchor or its blocks are others than at first.
+    /// Whether its anchor or its blocks changed after it was closed.
     is_changed: bool,
 }
 
@@ -128,10 +129,10 @@ struct ClosedBundle {
 struct Window {
     /// The first checkpoint that is not settled.
     start: Checkpoint,
-    /// The first checkpoint that is not looked at yet.
+    /// The first checkpoint that was not examined yet.
     next: Checkpoint,
     bundles: VecDeque<ClosedBundle>,
-    /// After the last closed bundle.
+    /// The blocks after the last closed bundle.
     open: Vec<Arc<PlannedBlock>>,
 }
 
@@ -140,12 +141,12 @@ impl Window {
         Self { start, next: start, ..Self::default() }
     }
 
-    /// Forgets what a block above `tip` had a part in.
+    /// Drops the bundles that a block above `tip` closed or changed.
     fn truncate(&mut self, tip: Checkpoint) {
         if self.next.0 <= tip.0 + 1 {
             return;
         }
-        // How it was changed depends on how far the chain had come.
+        // How it was changed depends on the height of the tip at that time.
         if self.bundles.front().is_some_and(|closed| closed.is_changed) {
             *self = Self::from(self.start);
             return;
@@ -157,7 +158,7 @@ impl Window {
         self.open.clear();
     }
 
-    /// Begins at `start` instead, with the bundles that begin there or later where those before end before it.
+    /// Moves the beginning to `start`. The bundles after it stay, if no bundle spans it; else all are formed again.
     fn begin_at(&mut self, start: Checkpoint) {
         if start == self.start {
             return;
@@ -174,7 +175,7 @@ impl Window {
         }
     }
 
-    /// The first unit that begins above `last`, by its outermost orders.
+    /// The first unit that begins above `last`: its first checkpoint and its outermost orders.
     fn after(&self, last: Option<Checkpoint>) -> Option<(Checkpoint, Vec<Arc<PlannedOrder>>)> {
         let above = |start: Checkpoint| last.is_none_or(|last| start > last);
         let at = self.bundles.partition_point(|closed| !above(closed.start));
@@ -189,10 +190,10 @@ impl Window {
     }
 }
 
-/// What a prune took.
+/// The result of a prune.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pruned {
-    /// Everything below is final, and settled by a settlement that is final; where that rose.
+    /// The new floor, if it rose: everything below is final, and settled by a settlement that is final.
     pub floor: Option<Checkpoint>,
     /// The statements that were planned for the pruned blocks, on the view and off it. Other blocks may use
     /// them too.
@@ -206,9 +207,9 @@ pub struct Planner {
     rule: BundleRule,
     retention: Retention,
     view: VecDeque<ViewBlock>,
-    /// Where the blocks of the view stand.
+    /// The checkpoints of the blocks of the view.
     checkpoints: HashMap<BlockHash, Checkpoint>,
-    /// The checkpoints of its blocks that a settlement can be anchored in.
+    /// The checkpoints of those blocks of the view in which a settlement can be anchored.
     anchors: BTreeSet<Checkpoint>,
     anchor_depth: Option<AnchorDepth>,
     settlements: VecDeque<CanonicalSettlement>,
@@ -217,19 +218,19 @@ pub struct Planner {
     window: Window,
     demand: Demand,
     planned: HashMap<BlockHash, Arc<PlannedBlock>>,
-    /// By their last blocks, with the hash of their first.
+    /// The aggregates by their last blocks, each with the hash of its first block.
     aggregates: HashMap<BlockHash, Vec<(BlockHash, Arc<WantedBundle>)>>,
     /// The planned blocks, by height.
     heights: BTreeMap<Checkpoint, Vec<BlockHash>>,
     dormant: Dormant,
     /// Everything below is pruned.
     floor: Checkpoint,
-    /// Below this, blocks off the view are forgotten.
+    /// Below this, blocks off the view are dropped.
     swept: Checkpoint,
-    /// Until the chain has shown the settlement that the floor stands on: which it has done once it has
-    /// passed this checkpoint.
+    /// While the chain has not shown the settlement that the floor is based on: the highest checkpoint of a block that
+    /// can carry it.
     catching_up: Option<Checkpoint>,
-    /// How far the chain had come, on whatever fork.
+    /// The highest checkpoint that any fork has reached.
     highest: Checkpoint,
 }
 
@@ -259,37 +260,37 @@ impl Planner {
         }
     }
 
-    /// Anchors settlements anew, on an L1 that answers for commitments up to a depth.
+    /// Sets down to which depth the L1 answers for commitments. Bundles are then anchored again in time.
     pub fn set_anchor_depth(&mut self, depth: Option<AnchorDepth>) {
         self.anchor_depth = depth;
     }
 
-    /// Where a block of the view stands.
+    /// The checkpoint of a block of the view.
     pub fn checkpoint_of(&self, block: &BlockHash) -> Option<Checkpoint> {
         self.checkpoints.get(block).copied()
     }
 
-    /// Goes on over a store whose receipts are pruned below `floor`, which was raised to there when the chain had come to
-    /// `highest`. The settlement that the floor stands on is carried by a block below that: see
+    /// Continues over a store whose receipts are pruned below `floor`. When the floor was raised to there, the chain had
+    /// reached `highest`, so a block up to there carries the settlement that the floor is based on. See
     /// [`Planner::unknown_floor`].
     pub fn resume(&mut self, floor: Checkpoint, highest: Checkpoint) {
         self.catching_up = (floor > Checkpoint(0)).then_some(highest);
         (self.floor, self.highest) = (floor, highest);
     }
 
-    /// How far the chain has come, on whatever fork.
+    /// The highest checkpoint that any fork has reached, in this process or an earlier one.
     pub fn highest(&self) -> Checkpoint {
         self.highest
     }
 
-    /// Whether nothing is wanted yet, because the chain has not shown again what was pruned.
+    /// Whether nothing is wanted yet, because the chain has not shown the settlement that the floor is based on.
     pub fn is_catching_up(&self) -> bool {
         self.catching_up.is_some()
     }
 
-    /// Whether the chain has passed every block that this directory had seen without showing the settlement
-    /// that its prune floor stands on. It is another chain, or an L1 that has forgotten: what it wants below
-    /// the floor can neither be had nor be stored.
+    /// The prune floor, if the chain has grown past every block that this data directory had seen and has not shown the
+    /// settlement that the floor is based on. It is then another chain, or the L1 has lost a part of it. What it needs
+    /// below the floor is pruned, and cannot be stored again.
     pub fn unknown_floor(&self) -> Option<Checkpoint> {
         let astray = self.catching_up.is_some_and(|highest| self.tip() > highest);
         astray.then_some(self.floor)
@@ -341,7 +342,7 @@ impl Planner {
         self.bundle();
     }
 
-    /// Prunes what is final and settled by a settlement that is final; forgets what lies deeper off the view than is retained.
+    /// Prunes what is final and settled by a settlement that is final. Drops the blocks off the view deeper than retained.
     pub fn prune(&mut self, finalized: Checkpoint) -> Pruned {
         let mut pruned = Pruned { floor: None, statements: self.sweep() };
         if let Some((floor, statements)) = self.raise_floor(finalized) {
@@ -368,13 +369,13 @@ impl Planner {
         let mut statements = vec![];
         while let Some(lowest) = self.heights.first_entry().filter(|lowest| *lowest.key() < floor) {
             for block in lowest.remove() {
-                statements.extend(self.forget_block(&block));
+                statements.extend(self.remove_block(&block));
             }
         }
         Some((floor, statements))
     }
 
-    /// Forgets the blocks off the view that are deeper than retained; returns their statements.
+    /// Drops the blocks off the view that are deeper than retained. Returns their statements.
     fn sweep(&mut self) -> Vec<StatementId> {
         let mut statements = vec![];
         let deepest = Checkpoint(self.tip().0.saturating_sub(self.retention.retained));
@@ -385,13 +386,13 @@ impl Planner {
             if !kept.is_empty() {
                 self.heights.insert(self.swept, kept);
             }
-            statements.extend(gone.iter().flat_map(|block| self.forget_block(block)));
+            statements.extend(gone.iter().flat_map(|block| self.remove_block(block)));
             self.swept.0 += 1;
         }
         statements
     }
 
-    fn forget_block(&mut self, block: &BlockHash) -> Vec<StatementId> {
+    fn remove_block(&mut self, block: &BlockHash) -> Vec<StatementId> {
         let statements = self.orders_of(block).iter().map(|order| order.id).collect();
         if let Some(planned) = self.planned.remove(block) {
             self.dormant.remove(&(planned.metadata.checkpoint, *block));
@@ -400,7 +401,7 @@ impl Planner {
         statements
     }
 
-    /// How many blocks are planned: what memory is proportional to.
+    /// How many blocks are planned. The use of memory is proportional to it.
     pub fn planned(&self) -> usize {
         self.planned.len()
     }
@@ -430,10 +431,9 @@ impl Planner {
             .collect()
     }
 
-    /// From which checkpoint on a stored receipt of each kind, in the order of [`Kind::ALL`], may still be
-    /// needed while the demand stands: a batch's or an aggregate's until its settlement is final, a
-    /// transaction's until its batch is stored and no block of its depth is retained. Everything while
-    /// nothing is known yet.
+    /// For each kind, in the order of [`Kind::ALL`], the checkpoint from which on a stored receipt may still be needed. A
+    /// batch's or an aggregate's receipt is needed until its settlement is final. A transaction's is needed until its
+    /// batch is stored and no block of its depth is retained. While the planner catches up, everything is.
     pub fn needed_from(&self) -> [Checkpoint; Kind::COUNT] {
         if self.is_catching_up() {
             return [Checkpoint(0); 3];
@@ -443,17 +443,17 @@ impl Planner {
         [transactions, self.floor, self.floor]
     }
 
-    /// Brings the demand up to date with the chain, with the facts and with a limit on how many of its orders
-    /// are not stored, and tells how it differs from when this was last asked. `learned` names the statements
-    /// of which another fact holds since then; of all others `fact` must say what it said.
+    /// Brings the demand up to date with the chain, the receipts' statuses and a limit on how many orders are not stored.
+    /// Returns how the demand changed since the last call. `changed` names the statements whose status changed since then;
+    /// for all others `status_of` must return what it returned before.
     pub fn demand(
         &mut self,
-        learned: impl IntoIterator<Item = StatementId>,
+        changed: impl IntoIterator<Item = StatementId>,
         status_of: &dyn Fn(&StatementId) -> ReceiptStatus,
         limit: usize,
     ) -> Change {
-        for id in learned {
-            self.demand.learn(id, status_of);
+        for id in changed {
+            self.demand.update_status(id, status_of);
         }
         let limit = if self.is_catching_up() { 0 } else { limit };
         while let Some((last, unstored)) = self.demand.last()
@@ -466,8 +466,8 @@ impl Planner {
             let Some((unit, outermost)) = self.window.after(last) else { break };
             self.demand.push(unit, &outermost, status_of);
         }
-        let (asleep, awake) = self.dormant.change();
-        Change { asleep, awake, ..self.demand.change() }
+        let (dormant, no_longer_dormant) = self.dormant.change();
+        Change { dormant, no_longer_dormant, ..self.demand.change() }
     }
 
     /// What is wanted, the most urgent first.
@@ -499,7 +499,7 @@ impl Planner {
         self.settled_checkpoint().map_or(Checkpoint(0), |end| Checkpoint(end.0 + 1))
     }
 
-    /// Forms the bundles of what joined the view.
+    /// Forms bundles of the blocks that joined the view.
     fn bundle(&mut self) {
         let mut window = std::mem::take(&mut self.window);
         window.begin_at(self.first_unsettled());
@@ -515,7 +515,7 @@ impl Planner {
                 let wanted = blocks.last().and_then(|last| self.aggregate(&blocks, last.metadata));
                 let start = blocks.first().map_or(closed_by, |first| first.metadata.checkpoint);
                 let end = blocks.last().map_or(closed_by, |last| last.metadata.checkpoint);
-                // What was wanted batch by batch is wanted as a bundle.
+                // Its blocks were wanted one by one; now they are wanted as a bundle.
                 self.demand.keep(Checkpoint(0), start);
                 let is_changed = false;
                 window.bundles.push_back(ClosedBundle { wanted, start, end, closed_by, is_changed });
@@ -526,7 +526,7 @@ impl Planner {
         self.window = window;
     }
 
-    /// Anchors the oldest bundle anew where its anchor grows too deep; where there is no other, it takes in the next one.
+    /// Anchors the oldest bundle again before its anchor is too deep. If no block fits, the bundle takes in the next one.
     fn anchor_anew(&mut self, window: &mut Window) {
         let Some(depth) = self.anchor_depth.filter(|_| self.context.hasher.lane().binds()) else { return };
         let Some(tip) = self.view.back().map(|viewed| viewed.metadata.block.blue_score) else { return };
@@ -541,7 +541,7 @@ impl Planner {
             let end = next.unwrap_or(Checkpoint(u64::MAX));
             let later = self.anchors.range(Checkpoint(bundle.end.checkpoint.0 + 1)..end).rev();
             let mut later = later.filter_map(|at| self.at(*at)).map(|viewed| viewed.metadata).peekable();
-            // Where the lane has gone on, the last block before that is the last resort.
+            // If a later block changes the lane, the last block before that one is the last that fits.
             let last = later.peek().copied().filter(|_| next.is_some()).unwrap_or(bundle.end);
             let anchor = later.find(|block| block.block.blue_score <= highest).unwrap_or(bundle.end);
             let anchor = if is_stale(&anchor) { last } else { anchor };
@@ -608,7 +608,7 @@ impl Planner {
         PlannedPart { planned, joined: false, span, batches: vec![reference], first: at, last: at }
     }
 
-    /// Batches joined so that an aggregate can verify what is left; `None` would mean that execution did not chain.
+    /// Joins parts until an aggregate can verify those that remain. `None` would mean that the blocks do not chain.
     fn joined(&self, mut parts: Vec<PlannedPart>) -> Option<Vec<PlannedPart>> {
         let parts_max = self.context.parts_max.max(2);
         let mut height = 0;
@@ -634,8 +634,8 @@ impl Planner {
         Some(PlannedPart { planned, joined: true, span, batches, first, last })
     }
 
-    /// The aggregate over a run of blocks; `None` would mean that execution did not chain, and nothing is
-    /// wanted of a run that cannot be proved.
+    /// The aggregate over consecutive blocks. `None` would mean that the executed blocks do not chain: then they cannot be
+    /// proved, and nothing of them is wanted.
     fn aggregate(
         &mut self,
         blocks: &[Arc<PlannedBlock>],

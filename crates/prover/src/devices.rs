@@ -94,8 +94,8 @@ impl Devices {
         if device.failed < breaker.failures {
             return false;
         }
-        let rests = device.failed - breaker.failures + 1;
-        device.suspended_until = now + breaker.rest.wait(&number.to_le_bytes(), rests);
+        let suspensions = device.failed - breaker.failures + 1;
+        device.suspended_until = now + breaker.suspension.wait(&number.to_le_bytes(), suspensions);
         true
     }
 

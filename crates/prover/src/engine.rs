@@ -104,8 +104,8 @@ pub struct Engine {
     jobs: BTreeMap<StatementId, Job>,
     /// Whether each statement is stored, where it was looked up or proved.
     known: HashMap<StatementId, bool>,
-    /// The statements whose `known` changed since the last call of [`Engine::learned`].
-    learned: Vec<StatementId>,
+    /// The statements whose `known` changed since the last call of [`Engine::take_known_changes`].
+    known_changes: Vec<StatementId>,
     /// The demand, by statement; one may be wanted at several coordinates.
     demand: BTreeMap<(StatementId, Rank), DemandedOrder>,
     /// The statements of the demand that are not stored.
@@ -124,8 +124,8 @@ pub struct Engine {
     wanted: HashSet<StatementId>,
     /// Of these, the ones counted as stored before or as proved: each once, even if it is lost and proved again.
     served: HashSet<StatementId>,
-    /// How many forgotten statements were wanted and never served.
-    forgotten: u64,
+    /// How many removed statements were wanted and never served.
+    removed_unserved: u64,
     /// Statements whose last attempt was written off as hung, or did not verify.
     failing: BTreeMap<StatementId, Failure>,
     counts: Counts,
@@ -142,7 +142,7 @@ impl Engine {
             stopping: false,
             jobs: BTreeMap::new(),
             known: HashMap::new(),
-            learned: vec![],
+            known_changes: vec![],
             demand: BTreeMap::new(),
             unmet: BTreeSet::new(),
             dormant: BTreeSet::new(),
@@ -156,7 +156,7 @@ impl Engine {
             changed: BTreeSet::new(),
             wanted: HashSet::new(),
             served: HashSet::new(),
-            forgotten: 0,
+            removed_unserved: 0,
             failing: BTreeMap::new(),
             counts: Counts::default(),
             failures: vec![],
@@ -169,8 +169,8 @@ impl Engine {
     }
 
     /// The statements whose [`known`](Self::known) changed since the last call.
-    pub fn learned(&mut self) -> Vec<StatementId> {
-        mem::take(&mut self.learned)
+    pub fn take_known_changes(&mut self) -> Vec<StatementId> {
+        mem::take(&mut self.known_changes)
     }
 
     /// Whether the statement is wanted.
@@ -238,7 +238,7 @@ impl Engine {
     /// Distinct statements that were wanted and never stored, whether they are still wanted or not.
     pub fn dropped(&self) -> u64 {
         // Every served statement was wanted, so the difference cannot be negative.
-        self.forgotten + (self.wanted.len() - self.served.len()) as u64
+        self.removed_unserved + (self.wanted.len() - self.served.len()) as u64
     }
 
     /// The statements that were given up, with the failure that ended each.
@@ -439,10 +439,10 @@ impl Engine {
         if refused {
             self.demand.range_mut(ranks_of(id)).for_each(|(_, demanded)| demanded.requested = false);
         }
-        let (now, sleeps) = (self.now, !wanted && self.dormant.contains(id));
+        let (now, is_dormant) = (self.now, !wanted && self.dormant.contains(id));
         let Some(job) = self.jobs.get_mut(id) else { return };
         match &mut job.phase {
-            Phase::Queued if refused || !wanted && !sleeps => drop(self.remove(id)),
+            Phase::Queued if refused || !wanted && !is_dormant => drop(self.remove(id)),
             Phase::Proving { unwanted_since, .. } => {
                 *unwanted_since = if wanted { None } else { unwanted_since.or(Some(now)) };
                 self.refresh(*id);
@@ -496,7 +496,7 @@ impl Engine {
         if mutation::is(Mutation::LostAnswer) && id.0[0] < 8 {
             return vec![];
         }
-        self.know(id, Some(found));
+        self.set_known(id, Some(found));
         if matches!(self.failing.get(&id), Some(Failure::Store(_))) {
             self.failing.remove(&id);
         }
@@ -627,7 +627,7 @@ impl Engine {
             return again.then_some(Effect::Store { order, receipt, coordinates }).into_iter().collect();
         }
         let Some(job) = self.remove(&id) else { return vec![] };
-        self.know(id, Some(true));
+        self.set_known(id, Some(true));
         self.failing.remove(&id);
         for outer in self.dependencies.dependents(&id) {
             if let Some(outer) = self.jobs.get_mut(&outer)
@@ -663,22 +663,22 @@ impl Engine {
 
     /// A stored receipt turned out to be lost: it is missing from now on.
     pub fn lost(&mut self, id: StatementId) {
-        self.know(id, Some(false));
+        self.set_known(id, Some(false));
         // Its requesters were served by the lost receipt: they ask again.
         self.demand.range_mut(ranks_of(&id)).for_each(|(_, demanded)| demanded.requested = false);
         self.changed.insert(id);
     }
 
-    /// Forgets statements that only final blocks use. One that is wanted or has a job stays.
-    pub fn forget(&mut self, statements: impl IntoIterator<Item = StatementId>) {
+    /// Removes what is known of statements that only final blocks use. One that is wanted or has a job stays.
+    pub fn remove_statements(&mut self, statements: impl IntoIterator<Item = StatementId>) {
         for id in statements {
             if self.is_wanted(&id) || self.jobs.contains_key(&id) {
                 continue;
             }
-            self.know(id, None);
+            self.set_known(id, None);
             self.failing.remove(&id);
             let served = self.served.remove(&id);
-            self.forgotten += u64::from(self.wanted.remove(&id) && !served);
+            self.removed_unserved += u64::from(self.wanted.remove(&id) && !served);
         }
     }
 
@@ -737,7 +737,7 @@ impl Engine {
     }
 
     /// Sets what is known of a statement.
-    fn know(&mut self, id: StatementId, found: Option<bool>) {
+    fn set_known(&mut self, id: StatementId, found: Option<bool>) {
         let before = match found {
             Some(found) => self.known.insert(id, found),
             None => self.known.remove(&id),
@@ -745,7 +745,7 @@ impl Engine {
         if before == found {
             return;
         }
-        self.learned.push(id);
+        self.known_changes.push(id);
         self.refresh(id);
         let stored = found == Some(true);
         if stored != (before == Some(true)) {

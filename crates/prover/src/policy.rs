@@ -99,19 +99,19 @@ pub struct Breaker {
     /// After so many failures in a row; never, where this is 0.
     pub failures: u32,
     /// The length of a suspension. It grows each time that the trial proof fails too.
-    pub rest: Backoff,
+    pub suspension: Backoff,
 }
 
 impl Default for Breaker {
     fn default() -> Self {
-        let rest = Backoff { first: Duration::from_secs(2), max: Duration::from_secs(300) };
-        Self { failures: 3, rest }
+        let suspension = Backoff { first: Duration::from_secs(2), max: Duration::from_secs(300) };
+        Self { failures: 3, suspension }
     }
 }
 
 impl Breaker {
     /// Never.
-    pub const NEVER: Self = Self { failures: 0, rest: Backoff::NONE };
+    pub const NEVER: Self = Self { failures: 0, suspension: Backoff::NONE };
 }
 
 /// What happens to a running proof that is no longer wanted.

@@ -1,10 +1,10 @@
 //! The execution of one block: transactions that declare no common slot run in parallel.
 //!
-//! Transactions are put into *waves*: each runs in the first wave after every earlier transaction with which
-//! it shares a slot. Within a wave no two touch the same slot, so running them side by side gives what running
-//! them in order gives, and so do the values that their journals name.
+//! Each transaction runs in the first *wave* after every earlier transaction that shares a slot with it. No two
+//! transactions of a wave touch the same slot. So parallel execution gives the same state, and the same values in
+//! the journals, as sequential execution.
 //!
-//! Then the block is divided into [batches](Limits::divide), each of which one proof can hold.
+//! The block is then divided into [batches](Limits::divide), each small enough for one proof.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,28 +27,28 @@ use crate::tree::StateTree;
 /// The values one transaction wrote; `None` for what it deleted.
 pub type Writes = Vec<(ResourceId, Option<Vec<Cell>>)>;
 
-/// What executing a block gives.
+/// The result of executing a block.
 #[derive(Debug, Clone)]
 pub struct Execution {
     /// Its transactions, in order.
     pub transactions: Vec<ScheduledTransaction>,
-    /// What each of them wrote.
+    /// The writes of each transaction.
     pub writes: Vec<Writes>,
-    /// Its batches, in order; none of an empty block.
+    /// Its batches, in order. An empty block has none.
     pub batches: Vec<ScheduledBatch>,
-    /// The state after.
+    /// The state after the block.
     pub after: StateTree,
-    /// The lane tip after.
+    /// The lane tip after the block.
     pub tip_after: Digest,
 }
 
-/// A processor panicked: its own defect, reported with the transaction that shows it.
+/// The workload panicked. That is a defect of the workload, reported with the transaction that shows it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the workload panicked on transaction {merge_index}: {message}")]
 pub struct ProcessorPanicked {
-    /// Where in the block.
+    /// The merge index of the transaction.
     pub merge_index: u32,
-    /// What it said.
+    /// The panic message.
     pub message: String,
 }
 
@@ -58,16 +58,16 @@ pub enum ExecutionError {
     /// The workload panicked.
     #[error(transparent)]
     Panicked(#[from] ProcessorPanicked),
-    /// The lane cannot be followed.
+    /// The lane tip cannot be computed.
     #[error(transparent)]
     Lane(#[from] LaneError),
 }
 
-/// Where a block begins.
+/// What a block is executed from.
 pub struct Before<'a> {
-    /// The state.
+    /// The state before the block.
     pub state: &'a StateTree,
-    /// The lane tip.
+    /// The lane tip before the block.
     pub tip: &'a Digest,
 }
 
@@ -76,7 +76,7 @@ pub struct Before<'a> {
 pub struct Division {
     /// What one proof may hold.
     pub limits: Limits,
-    /// What is proved apart.
+    /// Which transactions have a proof of their own.
     pub apart: ProveApart,
 }
 
@@ -96,7 +96,7 @@ pub struct Rules<'a> {
 struct Planned<'a> {
     transaction: &'a LaneTransaction,
     facts: TransactionFacts,
-    /// What it declares, or the outcome that it is disposed of with.
+    /// The resources that it declares, or the outcome with which it is disposed of.
     declared: Result<Vec<ResourceId>, reprise_model::journal::Outcome>,
     wave: usize,
 }
@@ -204,7 +204,7 @@ impl Rules<'_> {
                 open.accept(self.hasher, &Accepted::named(accepted, scheduled.journal.transaction))?;
             }
             let (root_before, closes) = (state.root(), at + 1 == ranges.len());
-            // The state after the block is known: only the ones between its batches are made.
+            // The state after the block is known. Only the states between its batches are computed here.
             state = match closes {
                 true => after.clone(),
                 false => state.after(writes[range.clone()].iter().flatten()),
@@ -250,7 +250,7 @@ impl Division {
     }
 }
 
-/// What the workload answers on `transaction`; a panic is its defect, not the node's.
+/// Calls the workload for `transaction`. A panic becomes an error: it is a defect of the workload, not of the node.
 fn caught<T>(transaction: &LaneTransaction, ask: impl FnOnce() -> T) -> Result<T, ProcessorPanicked> {
     catch_unwind(AssertUnwindSafe(ask)).map_err(|panic| ProcessorPanicked {
         merge_index: transaction.merge_index,

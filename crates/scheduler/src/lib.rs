@@ -4,11 +4,11 @@
 //! |---|---|
 //! | [`tree`] | [`StateTree`](tree::StateTree): every version of the authenticated state |
 //! | [`execution`] | the execution of one block, in parallel where declared accesses allow |
-//! | [`record`] | [`BatchRecord`](record::BatchRecord): what is kept of a block, durably |
+//! | [`record`] | [`BatchRecord`](record::BatchRecord): what is stored of a block |
 //! | [`scheduler`] | [`Scheduler`](scheduler::Scheduler): blocks in, batches and witnesses out |
 //!
-//! A rollback costs nothing: the state after every retained block is a version of the tree, and a block that
-//! builds on any of them starts from it. A block that returns is not executed again.
+//! A rollback costs nothing: the state after every retained block is a version of the tree, and a block starts
+//! from its parent's version. A block that returns is not executed again.
 
 pub mod execution;
 pub mod record;

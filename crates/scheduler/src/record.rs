@@ -1,18 +1,18 @@
-//! Batch records: what execution said of a block, kept so that no block is ever executed twice.
+//! Batch records: the result of executing each block, stored so that no block is executed twice.
 //!
-//! A record is written before anything that follows from it, for canonical and orphaned blocks alike, and
-//! all records of one event are one write and one flush. With the records of its ancestors it gives the state
-//! after the block, every journal and every witness; so a node that was killed on one fork and starts on
-//! another executes nothing it had executed.
+//! A record is written before anything that depends on it, for canonical and orphaned blocks alike. All records
+//! of one event are one write and one flush. A record and those of its ancestors give the state after the block,
+//! every journal and every witness. So a node that is killed on one fork and starts on another executes no block
+//! again.
 //!
 //! # File
 //!
-//! A [log](reprise_disk::log) whose frames are a `Vec<BatchRecord>` each, in borsh: what one event recorded. It is read
-//! whole at start.
+//! A [log](reprise_disk::log). Each frame is the `Vec<BatchRecord>` of one event, in borsh. The file is read whole at
+//! start.
 //!
-//! A record can be had again by executing its block. So a frame that is damaged is put aside under the name
-//! `….damaged-1`, and the blocks that were recorded in it, with those above them, are executed again as the chain is
-//! followed from its root. Where the whole file is lost, all are.
+//! A damaged frame is moved to a file `….damaged-1`. The blocks recorded in it, and those above them, are executed
+//! again as the chain is followed from its root, which gives their records again. If the whole file is lost, all blocks
+//! are.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use reprise_disk::data_dir::LockedPath;
@@ -22,17 +22,17 @@ use reprise_model::transaction::LaneTransaction;
 
 use crate::execution::Writes;
 
-/// The version of the records' encoding. Another version is refused, never guessed at.
+/// The version of the records' encoding. A file of another version is refused.
 pub const FORMAT_VERSION: u16 = 5;
 
 const FORMAT: Format =
     Format { magic: *b"RPRECORD", earlier: None, version: FORMAT_VERSION, what: "batch records" };
 
-/// What execution said of one block, and what it was executed from.
+/// The result of executing one block, and what it was executed from.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct BatchRecord {
     /// Block, position, journals, root and tip after.
-    pub batch: ScheduledBlock,
+    pub block: ScheduledBlock,
     /// The lane transactions, as accepted.
     pub accepted: Vec<LaneTransaction>,
     /// What each transaction wrote.
@@ -46,7 +46,7 @@ pub trait RecordLog: Send {
     /// Writes records in one durable commit.
     fn append(&mut self, records: &[&BatchRecord]) -> Result<(), LogError>;
 
-    /// Every record, in no order.
+    /// Every record, in no particular order.
     fn load(&self) -> Result<Vec<BatchRecord>, LogError>;
 }
 
@@ -65,7 +65,7 @@ impl RecordLog for MemoryLog {
     }
 }
 
-/// Records in a file, which is made with the first of them: a start on a full disk reads, and waits to write.
+/// Records in a file. The first record creates the file, so a process can start on a full disk.
 #[derive(Debug)]
 pub struct DiskLog {
     place: LockedPath,

@@ -23,22 +23,22 @@ use crate::execution::{Before, Division, ExecutionError, Rules};
 use crate::record::{BatchRecord, RecordLog};
 use crate::tree::StateTree;
 
-/// Why a block cannot be executed or a witness not be made.
+/// Why a block cannot be executed or a witness cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum SchedulerError {
     /// The records cannot be read or written.
     #[error(transparent)]
     Record(#[from] LogError),
-    /// The workload panicked, or the lane cannot be followed.
+    /// The workload panicked, or the lane tip cannot be computed.
     #[error("{block}: {source}")]
     Execution {
         /// The block.
         block: BlockHash,
-        /// What happened.
+        /// The cause.
         source: ExecutionError,
     },
-    /// What the lane is at the root cannot be said.
-    #[error("{root}, which the chain is followed from: {source}")]
+    /// The lane tip at the root cannot be computed.
+    #[error("the root {root}, from which the chain is followed: {source}")]
     Root {
         /// The root.
         root: BlockHash,
@@ -53,7 +53,7 @@ pub enum SchedulerError {
     },
 }
 
-/// A block with its state on both sides.
+/// A block, and the state after it.
 struct Version {
     record: Option<Arc<BatchRecord>>,
     parent: BlockHash,
@@ -61,7 +61,7 @@ struct Version {
     tip_after: Digest,
 }
 
-/// Executes blocks and remembers what they did.
+/// Executes blocks and keeps the results.
 pub struct Scheduler {
     processor: Arc<dyn Processor>,
     hasher: Arc<dyn WorkloadHasher>,
@@ -75,7 +75,7 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// Restores what `log` holds over the chain that starts at `root`, with an empty state there.
+    /// Restores the records of `log` over the chain that starts at `root`, where the state is empty.
     pub fn open(
         processor: Arc<dyn Processor>,
         hasher: Arc<dyn WorkloadHasher>,
@@ -91,7 +91,7 @@ impl Scheduler {
         let tip_after = at_root.map_err(|source| SchedulerError::Root { root, source })?;
         let genesis = Version { record: None, parent: root, after, tip_after };
         let mut records = log.load()?;
-        records.sort_by_key(|record| record.batch.metadata.checkpoint);
+        records.sort_by_key(|record| record.block.metadata.checkpoint);
         let versions = HashMap::from([(root, genesis)]);
         let mut scheduler = Self {
             processor,
@@ -106,27 +106,27 @@ impl Scheduler {
         };
         let mut lost = 0u64;
         for record in records {
-            match scheduler.versions.contains_key(&record.batch.metadata.block.parent_hash) {
+            match scheduler.versions.contains_key(&record.block.metadata.block.parent_hash) {
                 true => scheduler.restore(record)?,
                 // Its parent's record was damaged: it is executed again after its parent.
                 false => lost += 1,
             }
         }
         if lost > 0 {
-            tracing::warn!("{lost} batch records stand on damaged ones: their blocks are executed again");
+            tracing::warn!("{lost} batch records build on damaged ones: their blocks are executed again");
         }
         Ok(scheduler)
     }
 
-    /// Keeps the lane proofs of empty blocks that a settlement may be anchored in, on an L1 that answers for commitments up to
-    /// a depth.
+    /// Sets down to which depth the L1 answers for commitments. The lane proofs of some empty blocks are then kept, so that
+    /// a settlement can be anchored in them.
     pub fn set_anchor_depth(&mut self, depth: Option<AnchorDepth>) {
         self.anchor_depth = depth;
     }
 
-    /// Every block with a record, in no order.
+    /// Every block with a record, in no particular order.
     pub fn known(&self) -> impl Iterator<Item = BatchMetadata> + '_ {
-        self.versions.values().filter_map(|version| Some(version.record.as_ref()?.batch.metadata))
+        self.versions.values().filter_map(|version| Some(version.record.as_ref()?.block.metadata))
     }
 
     /// The lane tip that the first block builds on.
@@ -139,20 +139,20 @@ impl Scheduler {
         self.executed
     }
 
-    /// Forgets the versions of blocks below `floor`, which are final and whose statements nobody will want,
-    /// but for those just below it, over which the ones at the floor are proved. Their records stay in the
-    /// log: they are what a later process follows the chain from its beginning by.
+    /// Drops the versions of blocks below `floor` from memory. These blocks are final, and no statement of theirs will
+    /// be wanted. The blocks just below the floor stay, because the ones at the floor are proved over them. All records
+    /// stay in the log: a later process needs them to follow the chain from its beginning.
     pub fn prune_below(&mut self, floor: Checkpoint) {
-        // PRUNE SAFETY: the caller says that no block below the floor can leave or join the view any more, so
-        // none is scheduled or proved again, and a block at the floor needs its parent, one below.
+        // PRUNE SAFETY: the caller guarantees that no block below the floor leaves or joins the view any more. So
+        // none is scheduled or proved again. A block at the floor needs its parent, which is one below.
         let height = |version: &Version| {
-            version.record.as_ref().map_or(0, |record| record.batch.metadata.checkpoint.0)
+            version.record.as_ref().map_or(0, |record| record.block.metadata.checkpoint.0)
         };
         self.versions.retain(|_, version| height(version) + 1 >= floor.0);
     }
 
-    /// The batches of blocks that join the view, oldest first: from their records where there are any, else
-    /// executed and recorded, all in one commit. Where that fails, none of them is known.
+    /// The results for the blocks that join the view, oldest first. A block with a record is not executed again. The
+    /// others are executed and recorded, all in one commit; if that fails, none of them counts as known.
     pub fn schedule<'b>(
         &mut self,
         added: impl IntoIterator<Item = (BatchMetadata, &'b ChainBlock)>,
@@ -162,7 +162,7 @@ impl Scheduler {
         if let Err(error) = outcome {
             self.executed -= fresh.len() as u64;
             for record in fresh {
-                self.versions.remove(&record.batch.metadata.block_hash());
+                self.versions.remove(&record.block.metadata.block_hash());
             }
             return Err(error);
         }
@@ -177,8 +177,8 @@ impl Scheduler {
     ) -> Result<(), SchedulerError> {
         for (metadata, block) in added {
             let known = self.versions.get(&metadata.block_hash()).and_then(|v| v.record.clone());
-            // Another block under a hash that is known would be an L1's lie about what is final and forgotten.
-            let record = match known.filter(|record| record.batch.metadata == metadata) {
+            // Other metadata under a known hash: the L1 contradicts itself about a block that is final and dropped.
+            let record = match known.filter(|record| record.block.metadata == metadata) {
                 Some(record) => record,
                 None => {
                     let record = Arc::new(self.execute(metadata, block)?);
@@ -186,7 +186,7 @@ impl Scheduler {
                     record
                 }
             };
-            scheduled.push(record.batch.clone());
+            scheduled.push(record.block.clone());
         }
         let fresh: Vec<&BatchRecord> = fresh.iter().map(AsRef::as_ref).collect();
         Ok(self.log.append(&fresh)?)
@@ -197,7 +197,7 @@ impl Scheduler {
         let (record, before) = self.executed_block(block)?;
         let unknown = || SchedulerError::Unknown { block: *block };
         let transaction = record.accepted.get(index).ok_or_else(unknown)?;
-        let scheduled = record.batch.transactions.get(index).ok_or_else(unknown)?;
+        let scheduled = record.block.transactions.get(index).ok_or_else(unknown)?;
         let state = before.after(record.writes[..index].iter().flatten());
         Ok(Witness::Transaction(TransactionWitness {
             transaction: transaction.cells(&transaction.facts(&self.pins.deposit)),
@@ -209,7 +209,7 @@ impl Scheduler {
     pub fn batch_witness(&self, batch: &BatchRef) -> Result<Witness, SchedulerError> {
         let BatchRef { block, index } = *batch;
         let (record, before) = self.executed_block(&block)?;
-        let BatchRecord { batch: scheduled, accepted, writes, lane_proof } = record;
+        let BatchRecord { block: scheduled, accepted, writes, lane_proof } = record;
         let batch = scheduled.batches.get(index).ok_or(SchedulerError::Unknown { block })?;
         let (range, transition) = (batch.range(), batch.journal.transition);
         let accepted = accepted.iter().zip(&scheduled.transactions);
@@ -274,15 +274,15 @@ impl Scheduler {
 
     fn span(&self, BatchRef { block, index }: &BatchRef) -> Result<Span, SchedulerError> {
         let (record, _) = self.executed_block(block)?;
-        let batch = record.batch.batches.get(*index).ok_or(SchedulerError::Unknown { block: *block })?;
-        Ok(record.batch.span(self.hasher.as_ref(), batch))
+        let batch = record.block.batches.get(*index).ok_or(SchedulerError::Unknown { block: *block })?;
+        Ok(record.block.span(self.hasher.as_ref(), batch))
     }
 
-    /// What each transaction of these executed blocks that withdraws anything withdraws, in order.
+    /// The exits of these executed blocks, in order: one list for each transaction that withdraws anything.
     pub fn exits(&self, blocks: &[BlockHash]) -> Result<Vec<Vec<Exit>>, SchedulerError> {
         let mut exits = vec![];
         for block in blocks {
-            exits.extend(self.executed_block(block)?.0.batch.exits());
+            exits.extend(self.executed_block(block)?.0.block.exits());
         }
         Ok(exits)
     }
@@ -311,15 +311,15 @@ impl Scheduler {
         let execution = rules
             .execute(block, &before)
             .map_err(|source| SchedulerError::Execution { block: metadata.block_hash(), source })?;
-        // Most blocks accept nothing, and their proofs are most of what would be kept of them.
-        let parent_score = parent.record.as_ref().map_or(0, |record| record.batch.metadata.block.blue_score);
+        // Most blocks accept nothing, and a lane proof would be most of such a block's record.
+        let parent_score = parent.record.as_ref().map_or(0, |record| record.block.metadata.block.blue_score);
         let keeps = |depth: AnchorDepth| depth.keeps(parent_score, metadata.block.blue_score);
         let opens = |proof: &[u8]| {
             self.hasher.lane().open(&self.pins.lane, &execution.tip_after, Some(proof)).is_ok()
         };
         let is_anchor = !block.accepted.is_empty()
             || self.anchor_depth.is_some_and(keeps) && block.lane_proof.as_deref().is_some_and(opens);
-        let batch = ScheduledBlock {
+        let scheduled = ScheduledBlock {
             metadata,
             transactions: execution.transactions,
             batches: execution.batches,
@@ -328,7 +328,7 @@ impl Scheduler {
             is_anchor,
         };
         let record = BatchRecord {
-            batch,
+            block: scheduled,
             accepted: block.accepted.clone(),
             writes: execution.writes,
             lane_proof: block.lane_proof.clone().filter(|_| is_anchor),
@@ -339,18 +339,18 @@ impl Scheduler {
     }
 
     fn restore(&mut self, record: BatchRecord) -> Result<(), SchedulerError> {
-        let before = &self.parent_of(&record.batch.metadata)?.after;
+        let before = &self.parent_of(&record.block.metadata)?.after;
         let after = before.after(record.writes.iter().flatten());
-        if after.root() != record.batch.root_after {
-            return Err(SchedulerError::Unknown { block: record.batch.metadata.block_hash() });
+        if after.root() != record.block.root_after {
+            return Err(SchedulerError::Unknown { block: record.block.metadata.block_hash() });
         }
         self.remember(record, after);
         Ok(())
     }
 
     fn remember(&mut self, record: BatchRecord, after: StateTree) {
-        let metadata = record.batch.metadata;
-        let tip_after = record.batch.tip_after;
+        let metadata = record.block.metadata;
+        let tip_after = record.block.tip_after;
         let parent = metadata.block.parent_hash;
         let version = Version { record: Some(Arc::new(record)), parent, after, tip_after };
         self.versions.insert(metadata.block_hash(), version);
@@ -362,7 +362,7 @@ impl Scheduler {
     }
 }
 
-/// The values of what a transaction declares.
+/// The values of the resources that a transaction declares.
 fn values(state: &StateTree, scheduled: &ScheduledTransaction) -> Vec<Option<Vec<Cell>>> {
     let accesses = scheduled.journal.accesses.iter();
     accesses.map(|access| state.get(&access.resource).map(|cells| cells.to_vec())).collect()

@@ -1,12 +1,12 @@
-//! The state tree: a sparse Merkle tree that never forgets a version.
+//! The state tree: a persistent sparse Merkle tree. A change makes a new version and leaves the old one as it was.
 //!
-//! It has the shape that [`state`] specifies: depth 63, keyed by slot, a list of resources a slot, empty subtrees
-//! merged from zero leaves. Nodes are immutable and shared, so a version is one pointer, taking a snapshot is
-//! a clone, and rolling back is using an older one. A subtree with one leaf is one node, so a tree of `n`
+//! It has the shape that [`state`] specifies: depth 63, keyed by slot, a list of resources for each slot, empty
+//! subtrees hashed from zero leaves. Nodes are immutable and shared, so a version is one pointer, a snapshot is a
+//! clone, and a rollback is the use of an older version. A subtree with one leaf is one node, so a tree of `n`
 //! leaves has about `2n` nodes and an update makes about `log n`.
 //!
-//! Why our own: the depth and the two-to-one hash must be those that the backend's VM opens natively, which
-//! no published tree lets one choose together with shared versions.
+//! The backend's VM must be able to open the tree natively, which fixes the depth and the two-to-one hash. No
+//! published tree lets one choose both and share nodes between versions.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ struct Shape {
     empty: Vec<Digest>,
 }
 
-/// What a slot holds: its resources' entries, in order, with the values that these are digests of.
+/// The content of a slot: the entries of its resources, in order, and the values whose digests are in the entries.
 #[derive(Clone, Default)]
 struct Slot {
     entries: Vec<Entry>,
@@ -41,7 +41,7 @@ impl Slot {
         self.entries.iter().position(|entry| entry.resource == *resource)
     }
 
-    /// As [`state::replace`] has it.
+    /// Sets or deletes a value, as [`state::replace`] specifies.
     fn put(&mut self, hasher: &dyn Hasher, resource: &ResourceId, value: Option<&[Cell]>) {
         match (self.at(resource), value) {
             (Some(at), Some(value)) => {
@@ -231,7 +231,7 @@ impl StateTree {
     /// The opening of `slot`, empty or not.
     pub fn path(&self, slot: u64) -> StatePath {
         let shape = &self.shape;
-        // From the root down; turned round at the end.
+        // From the root down; reversed at the end.
         let mut siblings = Vec::with_capacity(usize::from(DEPTH));
         let (mut node, mut height) = (self.root.as_ref(), DEPTH);
         let entries = loop {
@@ -239,7 +239,7 @@ impl StateTree {
                 None => break vec![],
                 Some(Node::Single { leaf, .. }) if leaf.slot == slot => break leaf.holds.entries.clone(),
                 Some(Node::Single { leaf, .. }) => {
-                    // The other leaf's subtree is the sibling where the two slots part; all else is empty.
+                    // The other leaf's subtree is the sibling at the level where the slots differ; all others are empty.
                     let parting = (leaf.slot ^ slot).ilog2() as u8;
                     for level in (0..height).rev() {
                         siblings.push(match level.cmp(&parting) {
@@ -378,7 +378,7 @@ mod tests {
                 return Ok(());
             }
             prop_assert_eq!(state::roots(&ChosenSlots, &opened), Some((before.root(), after.root())));
-            // False entries are another root before; what is out of order is none.
+            // Wrong entries give another root before. Changes out of order give no roots.
             let mut forged = opened.clone();
             let mut lying = forged[0].path.clone();
             lying.entries.push(Entry { resource: ResourceId([7; 32]), value: Digest([7; 32]) });

@@ -83,7 +83,7 @@ pub type Pair = (Vec<u8>, Vec<u8>);
 /// Tables of sorted bytes.
 ///
 /// An engine that cannot return one value because it is damaged says [`StoreError::Damaged`]; the store
-/// then forgets that value and goes on.
+/// then treats that value as missing and goes on.
 pub trait StorageEngine: Send + Sync {
     /// The value under `key`, where there is one.
     fn read(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;

@@ -109,7 +109,7 @@ fn damage(dir: &Path, seeded: &mut Seeded) -> String {
 
 /// What a store that opened does with all it was given.
 fn use_it(store: &Store, what: &str) -> Result<u64, String> {
-    let mut forgotten = 0;
+    let mut lost = 0;
     for n in 0..RECEIPTS {
         // A hit must be the right receipt.
         let found = match store.get(&statement(n), &claim(n)) {
@@ -119,7 +119,7 @@ fn use_it(store: &Store, what: &str) -> Result<u64, String> {
         match found {
             Lookup::Hit(found) => assert_eq!(found, big_entry(n).receipt, "{what}: a lie about {n}"),
             Lookup::Miss(missed) => {
-                forgotten += 1;
+                lost += 1;
                 match store.put(big_entry(n)) {
                     Ok(put) => {
                         let again = store.get(&statement(n), &claim(n));
@@ -134,7 +134,7 @@ fn use_it(store: &Store, what: &str) -> Result<u64, String> {
         }
     }
     match store.put(entry(1000, &[at(1000, 1)])) {
-        Ok(_) => Ok(forgotten),
+        Ok(_) => Ok(lost),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -143,7 +143,7 @@ fn use_it(store: &Store, what: &str) -> Result<u64, String> {
 struct Statistics {
     unharmed: u64,
     healed: u64,
-    forgotten: u64,
+    lost: u64,
     refused: u64,
     failed_later: u64,
     salvaged: u64,
@@ -164,9 +164,9 @@ fn case(template: &Path, seed: u64, tally: &mut Statistics) {
                 tally.unharmed += 1;
                 return;
             }
-            Ok(forgotten) => {
+            Ok(lost) => {
                 tally.healed += 1;
-                tally.forgotten += forgotten;
+                tally.lost += lost;
                 return;
             }
             Err(error) => {

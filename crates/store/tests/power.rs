@@ -447,8 +447,8 @@ fn restarts(durability: Durability, seed: u64) {
     let mut seeded = Seeded(seed);
     let mut disk = SimulatedDisk::new();
     let mut truths = Truths::new(durability);
-    for life in 0..5 {
-        let what = format!("{durability}, seed {seed}, life {life}");
+    for process in 0..5 {
+        let what = format!("{durability}, seed {seed}, process {process}");
         let store = reopen(&disk, &mut truths, &what);
         if seeded.below(2) == 0 {
             let operation = Operation::CHANGES[seeded.below(Operation::CHANGES.len() as u64) as usize];
@@ -504,20 +504,20 @@ fn without_a_flush_a_power_cut_loses_receipts_and_makes_no_wrong_one() {
         let disk = SimulatedDisk::new();
         let mut truths = Truths::new(Durability::None);
         run(&disk, &history(&mut Seeded(seed), 30), &mut truths);
-        let mut forgotten = 0;
+        let mut lost = 0;
         for round in 0..2 {
             let store = open(&disk.power_cut(seed), Durability::None).unwrap();
             for n in 0..RECEIPTS {
                 match store.get(&statement(n), &claim(n)).unwrap() {
                     Lookup::Hit(found) => assert_eq!(found, new_entry(n, &[]).receipt, "{what}: a lie"),
-                    Lookup::Miss(_) => forgotten += 1,
+                    Lookup::Miss(_) => lost += 1,
                 }
                 assert!(store.put(new_entry(n, &[(100, 1)])).unwrap().stored, "{what}, round {round}");
                 let found = store.get(&statement(n), &claim(n)).unwrap();
                 assert!(matches!(found, Lookup::Hit(_)), "{what}, round {round}: {n} is {found:?}");
             }
         }
-        assert!(forgotten <= 2 * RECEIPTS);
+        assert!(lost <= 2 * RECEIPTS);
     }
 }
 

@@ -391,7 +391,7 @@ impl Builder {
     }
 
     /// Copies blocks of the simnet that this node does not have.
-    pub async fn learn(&mut self, simnet: &Simnet, blocks: &[Hash]) -> Result<(), SimnetError> {
+    pub async fn copy(&mut self, simnet: &Simnet, blocks: &[Hash]) -> Result<(), SimnetError> {
         miner::copy(simnet.rpc(), self.rpc.as_ref(), blocks).await?;
         self.height = self.height.max(simnet.height);
         Ok(())

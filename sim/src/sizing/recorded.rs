@@ -49,10 +49,10 @@ pub fn steps(recording: Recording, finality_depth: u64, restarts: bool) -> Resul
     for event in recording.events {
         let removed = event.removed.len() as u64;
         let event = tree.apply(event)?;
-        let batches = scheduler.schedule(event.added.iter().map(|added| (added.metadata, &added.block)))?;
-        let returning = batches.iter().filter(|batch| seen.contains(&batch.metadata.block_hash())).count();
-        seen.extend(batches.iter().map(|batch| batch.metadata.block_hash()));
-        let added = batches.iter().map(|batch| block(batch, backend.as_ref())).collect();
+        let blocks = scheduler.schedule(event.added.iter().map(|added| (added.metadata, &added.block)))?;
+        let returning = blocks.iter().filter(|block| seen.contains(&block.metadata.block_hash())).count();
+        seen.extend(blocks.iter().map(|block| block.metadata.block_hash()));
+        let added = blocks.iter().map(|scheduled| block(scheduled, backend.as_ref())).collect();
         steps.push(Step::Chain(Event { removed, added, returning }));
         if restarts && returning > 0 {
             steps.push(Step::Restart);
@@ -68,15 +68,15 @@ pub fn wake_up(after: Option<&Block>) -> Step {
     Step::Chain(Event { added: vec![block], ..Event::default() })
 }
 
-fn block(batch: &ScheduledBlock, backend: &MockBackend) -> Block {
-    let metadata = &batch.metadata;
+fn block(scheduled: &ScheduledBlock, backend: &MockBackend) -> Block {
+    let metadata = &scheduled.metadata;
     let (id, score) = (first(&metadata.block_hash().0), metadata.block.blue_score);
     let statement = |kind: Kind, journal: &dyn Journal| {
         let claim = Claim { program: backend.programs()[kind as usize], journal: journal.bytes() };
         first(&backend.statement(&claim).id().0)
     };
-    let batch = batch.batches.first().map(|only| {
-        let transactions = batch.transactions.iter().map(|transaction| Transaction {
+    let batch = scheduled.batches.first().map(|only| {
+        let transactions = scheduled.transactions.iter().map(|transaction| Transaction {
             statement: statement(Kind::Transaction, &transaction.journal),
             merge_index: transaction.merge_index,
         });

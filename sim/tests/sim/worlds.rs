@@ -47,7 +47,7 @@ fn where_no_fault_costs_a_proof_there_is_one_prove_call_a_statement() {
 
 #[test]
 fn without_a_cache_the_roots_and_settlements_are_the_same_and_more_is_proved() {
-    // Provers that are always ahead, so that only what is forgotten makes a difference.
+    // Provers that are always ahead, so that only deleted receipts make a difference.
     let faults = "flip,crash,late".parse().unwrap();
     let limits = Limits { faults, cost_percent: 0, ..Limits::default() };
     let compared = Comparison::run(1, 60, &limits, &|_| ()).unwrap();

@@ -320,19 +320,19 @@ fn the_pruning_point_that_a_followed_header_names_is_reported_as_final_once() {
 }
 
 #[test]
-fn what_is_final_is_forgotten_and_a_reorg_below_it_is_refused() {
+fn what_is_final_is_dropped_and_a_reorg_below_it_is_refused() {
     let chain = forked(&[], 0, 10, 9);
     let mut recorder = fake::recorder();
     recorder.accept(&fake::answer(&[], &chain), &fake::proofs(&chain)).unwrap();
-    recorder.follower.forget_below(6);
+    recorder.follower.drop_below(6);
     assert_eq!((recorder.track().blocks().count(), recorder.track().height()), (4, 9));
-    recorder.follower.forget_below(4);
-    assert_eq!(recorder.track().blocks().count(), 4, "what is forgotten stays so");
+    recorder.follower.drop_below(4);
+    assert_eq!(recorder.track().blocks().count(), 4, "what is dropped does not return");
     let removed: Vec<_> = chain[5..].iter().rev().map(Block::hash).collect();
     let below = refused(recorder.clone(), &removed, &[]);
     assert!(matches!(below, FollowError::Check(CheckError::Final { .. })), "{below}");
     let other = forked(&chain, 6, 50, 10);
     recorder.accept(&fake::answer(&removed[..3], &other[6..]), &fake::proofs(&other[6..])).unwrap();
-    recorder.follower.forget_below(100);
+    recorder.follower.drop_below(100);
     assert_eq!((recorder.track().blocks().count(), recorder.track().height()), (1, 10), "the tip stays");
 }

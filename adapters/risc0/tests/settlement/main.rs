@@ -72,8 +72,16 @@ fn proving(proof: (Proof, SealReader)) -> Proving {
 
 async fn start(simnet: &Simnet, data_dir: &Path, proof: &(Proof, SealReader)) -> Arc<Run> {
     let (url, lane, from) = (simnet.node.url().to_owned(), simnet.lane.clone(), Some(simnet.root));
-    let options =
-        Options { url, lane, from, confirmations: 0, until_idle: false, wrong_answers_max: 1, finality_depth: None, through: None };
+    let options = Options {
+        url,
+        lane,
+        from,
+        confirmations: 0,
+        until_idle: false,
+        wrong_answers_max: 1,
+        finality_depth: None,
+        through: None,
+    };
     let payer = Some(Payer { key: simnet::key(SETTLER).unwrap(), fee_max: FEE_MAX });
     // A bundle for each block that carries something: what is to be settled does not wait for more.
     let rule = BundleRule { batches_max: 1, ..BundleRule::default() };
@@ -213,7 +221,7 @@ async fn a_covenant_under_a_succinct_proof_settles_comes_back_by_a_flip_without_
     let calls = run.backend.prove_calls();
     println!("{calls} proofs in {:.0?}", began.elapsed());
 
-    // The founded covenant is moved into its first state; a second node learns of it and of nothing more.
+    // The founded covenant is moved into its first state; a second node is given these blocks and no more.
     sent(&simnet).await;
     simnet.mine(&[]).await.unwrap();
     simnet.mine(&[]).await.unwrap();
@@ -262,7 +270,8 @@ async fn a_covenant_under_a_succinct_proof_settles_comes_back_by_a_flip_without_
     let accepted = simnet.mine(&[]).await.unwrap();
     wait(&run, accepted).await.unwrap();
     println!("accepted by block {accepted}");
-    let seen = |run: &Run| -> Vec<_> { settlements(run).iter().map(|it| (it.end_block, it.journal)).collect() };
+    let seen =
+        |run: &Run| -> Vec<_> { settlements(run).iter().map(|it| (it.end_block, it.journal)).collect() };
     assert_eq!(seen(&run), [observed]);
     let paid = async |rpc: &dyn RpcApi| -> Vec<Coin> { wallet::unspent(rpc, &payee, PREFIX).await.unwrap() };
     while paid(simnet.rpc()).await.is_empty() {
@@ -272,7 +281,7 @@ async fn a_covenant_under_a_succinct_proof_settles_comes_back_by_a_flip_without_
         let tip = simnet.mine(&[]).await.unwrap();
         wait(&run, tip).await.unwrap();
     }
-    on_a.learn(&simnet, &simnet.blocks[known..]).await.unwrap();
+    on_a.copy(&simnet, &simnet.blocks[known..]).await.unwrap();
 
     // A third node knows the chain without the settlement, and makes it longer: everything settled is orphaned.
     let mut on_b = simnet.builder(fork).await.unwrap();
@@ -292,7 +301,7 @@ async fn a_covenant_under_a_succinct_proof_settles_comes_back_by_a_flip_without_
     assert_eq!(seen(&run), [observed, observed], "it is observed again");
     assert_eq!(run.backend.prove_calls(), calls, "nothing is proved for a flip");
     assert_eq!(receipts(&run), kept, "every receipt is as it was");
-    on_b.learn(&simnet, &simnet.blocks[fork..]).await.unwrap();
+    on_b.copy(&simnet, &simnet.blocks[fork..]).await.unwrap();
     for rpc in [simnet.rpc(), on_a.rpc.as_ref(), on_b.rpc.as_ref()] {
         assert_eq!(at(rpc, after).await.len(), 1, "three nodes agree on the settled state");
         assert_eq!(paid(rpc).await.len(), 1, "and on the exit that was paid");
@@ -326,7 +335,7 @@ async fn a_covenant_under_a_succinct_proof_settles_comes_back_by_a_flip_without_
     assert_eq!(report.wanted, report.stored_before + report.proved.total(), "{report:?}");
     assert!(report.stored_before > 0 || report.wanted == 4, "{report:?}");
 
-    // A later life proves nothing.
+    // A later process proves nothing.
     let run = start(&simnet, data_dir.path(), &proof).await;
     wait(&run, simnet.tip()).await.unwrap();
     assert_eq!(settlements(&run).last(), Some(&second));

@@ -80,7 +80,8 @@ fn variable(name: &str, default: u64) -> u64 {
 /// One run of the recording by both nodes, under kills; how many kills there were.
 fn round(ground: &Ground, draws: &mut Draws, reference: &Value, kills_left: u64, what: &str) -> u64 {
     let (tell, told) = channel();
-    let worker = |number: usize, life: u64| ground.worker(&format!("w{number}-{life}"), COST, &[], &tell);
+    let worker =
+        |number: usize, process: u64| ground.worker(&format!("w{number}-{process}"), COST, &[], &tell);
     let node = |number: usize| ground.node(&ground.path(&format!("node{number}")), COST, &[], &tell);
     let mut workers: Vec<Option<Process>> = (0..WORKERS).map(|number| Some(worker(number, 0))).collect();
     let mut nodes: Vec<Option<Process>> = (0..NODES).map(|number| Some(node(number))).collect();

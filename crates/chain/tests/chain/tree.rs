@@ -89,7 +89,7 @@ proptest! {
             prop_assert_eq!(left, removed);
             let kept: Vec<_> = tree.view().map(|b| b.block).collect();
             prop_assert_eq!(&kept[..], &view[final_height..], "from the highest final block on");
-            prop_assert!(tree.seen() <= ids.len() - final_height, "what is below is forgotten");
+            prop_assert!(tree.seen() <= ids.len() - final_height, "what is below is dropped");
             for (height, block) in (final_height as u64..).zip(tree.view()) {
                 prop_assert_eq!(block.checkpoint, Checkpoint(height));
                 prop_assert_eq!(tree.at(Checkpoint(height)), Some(block));

@@ -71,9 +71,9 @@ impl Table for Line<MemoryTable> {
         self.jobs()?;
         self.inner.figures()
     }
-    fn forget(&self, horizon: &Horizon) -> Result<u64, JobsError> {
+    fn delete_ended(&self, horizon: &Horizon) -> Result<u64, JobsError> {
         self.jobs()?;
-        self.inner.forget(horizon)
+        self.inner.delete_ended(horizon)
     }
     fn notify(&self) {
         self.inner.notify();

@@ -1,4 +1,4 @@
-//! What settlements leave to be paid follows from the chain, whoever sent them.
+//! The debts of settlements are a function of the chain, whoever sent the settlements.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicBool;
@@ -136,14 +136,14 @@ fn what_is_owed_is_what_was_settled_with_exits_and_a_restart_owes_the_same() {
     assert_eq!(again.owed, first.owed, "by whom is no matter");
 }
 
-/// Every change of the chain, with its batches.
+/// Every change of the chain, with its executed blocks.
 #[derive(Default)]
 struct Changes(Vec<(ChainEvent, Vec<ScheduledBlock>)>);
 
 impl Observer for Changes {
     fn on_event(&mut self, event: &PipelineEvent) {
-        if let PipelineEvent::Chain { event, batches } = event {
-            self.0.push((event.clone(), batches.clone()));
+        if let PipelineEvent::Chain { event, blocks } = event {
+            self.0.push((event.clone(), blocks.clone()));
         }
     }
 }
@@ -157,8 +157,8 @@ fn what_is_paid_for_good_is_owed_no_more_and_nothing_is_before_it_is_final() {
         added.map(|block| (block.block_hash(), block.checkpoint)).collect();
     let checkpoint_of = |block: &BlockHash| checkpoints.get(block).copied();
     let mut debts = Debts::default();
-    for (event, batches) in &changes.0 {
-        debts.follow(event, batches, &checkpoint_of);
+    for (event, blocks) in &changes.0 {
+        debts.follow(event, blocks, &checkpoint_of);
     }
     let owed: Vec<_> = debts.owed().map(|owed| owed.settlement.statement).collect();
     assert!(!owed.is_empty() && debts.owed().all(|owed| !owed.is_final));

@@ -6,7 +6,7 @@
 //! by what decides what they do: the view, what is planned for each block, and [`Engine::fingerprint`]. Failures are
 //! bounded by the budget, and each world bounds how often a receipt vanishes.
 //!
-//! | world | permits | dear failures | receipts vanish | states |
+//! | world | permits | expensive failures | receipts lost | states |
 //! |---|---|---|---|---|
 //! | one transaction in a batch on each of two forks | 1 | 1 | one | 9384 |
 //! | the same | 2 | 1 | none | 3020 |
@@ -14,16 +14,16 @@
 //! | a transaction, its batch, the aggregate over it | 1 | 1 | one | 915 |
 //! | the same | 1 | 2 | one | 3897 |
 //! | the same, with room for two jobs | 1 | 2 | one | 4064 |
-//! | the same, and the disk is full at any look-up or write, for as long as it likes | 1 | 1 | one | 1249 |
-//! | the same, and a device rests after each failure | 1 | 1, or two cheap ones | one | 5143 |
+//! | the same, and the disk is full at any look-up or write, for any time | 1 | 1 | one | 1249 |
+//! | the same, and a device is suspended after each failure | 1 | 1, or two cheap ones | one | 5143 |
 //! | the same, and its settlement is shown and taken away | 1 | 1 | one | 1505 |
 //! | two blocks in a bundle, and a competitor's settlement of the first alone; nothing hangs | 1 | 1 | none | 4046 |
 //! | the same, and nothing fails | 2 | – | none | 1531 |
 //!
-//! In each, the chain moves between all its forks at any time (the empty one among them), any attempt hangs, and
-//! what is orphaned while it runs is asked to end. In every state the invariants of proving hold, and what is
-//! kept at hand is what a look through everything finds; and from every state the world, left to itself, comes
-//! to rest with all that is wanted stored or given up.
+//! In each, the chain moves between all its forks at any time (the empty one among them), any attempt may hang, and an
+//! attempt that is orphaned while it runs is asked to end. In every state the invariants of proving hold, and the indexes
+//! agree with a full scan. From every state, without further faults, the world reaches a state in which nothing is under
+//! way and everything that is wanted is stored or given up.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::io;
@@ -61,7 +61,7 @@ struct World {
     rule: BundleRule,
     permits: usize,
     policy: Policy,
-    /// How often a stored receipt vanishes.
+    /// How often a stored receipt is lost.
     vanish: u8,
     /// Whether attempts fail, and writes.
     fail: bool,
@@ -100,7 +100,7 @@ enum Step {
     FullWrite(usize),
     Check(usize, bool),
     Vanish(StatementId),
-    /// What is due next is due: an attempt hangs, a device has rested.
+    /// The next deadline passes: an attempt hangs, or a suspension ends.
     Time,
     Stop,
 }
@@ -169,7 +169,7 @@ impl World {
         steps
     }
 
-    /// The steps that end what is out, well: a world left to itself takes no others.
+    /// The steps that end successfully what is under way: a world without further faults takes no others.
     fn well(state: &State) -> Option<Step> {
         let at = |out: &[Arc<Order>], step: fn(usize) -> Step| (!out.is_empty()).then(|| step(0));
         at(&state.looking, Step::LookUp)
@@ -263,23 +263,23 @@ impl World {
         state.chain = chain;
     }
 
-    /// What a pipeline does after whatever it hears; whether a receipt turned out to be lost.
+    /// What a pipeline does after every input. Returns whether a receipt was found to be lost.
     fn wake(&self, state: &mut State) -> bool {
-        let learned = state.engine.learned();
+        let changed = state.engine.take_known_changes();
         let engine = &state.engine;
-        let fact = |id: &StatementId| match engine.known(id) {
+        let status = |id: &StatementId| match engine.known(id) {
             None => ReceiptStatus::Unknown,
             Some(false) => ReceiptStatus::Missing,
             Some(true) => ReceiptStatus::Stored,
         };
-        let change = state.planner.demand(learned, &fact, self.policy.jobs_max);
-        state.engine.retain(&change.asleep, &change.awake);
+        let change = state.planner.demand(changed, &status, self.policy.jobs_max);
+        state.engine.retain(&change.dormant, &change.no_longer_dormant);
         let mut effects = state.engine.want(&change.removed, &change.added);
         effects.extend(state.engine.tick(state.now));
         self.carry_out(state, effects)
     }
 
-    /// Whether a receipt turned out to be lost.
+    /// Whether a receipt was found to be lost.
     fn carry_out(&self, state: &mut State, effects: Vec<Effect>) -> bool {
         let mut lost = false;
         for effect in effects {
@@ -317,7 +317,7 @@ impl World {
         lost
     }
 
-    /// What tells a state from another.
+    /// The fingerprint of a state.
     fn key(&self, state: &State) -> String {
         let ids = |orders: &[Arc<Order>]| orders.iter().map(|order| order.id).collect::<Vec<_>>();
         let blocks = self.chains.iter().flatten();
@@ -357,8 +357,8 @@ impl World {
         }
     }
 
-    /// Left to itself every state comes to rest, and then, unless it was stopped, with everything that is
-    /// wanted stored or given up. `rest` holds the states that are known to.
+    /// Without further faults, every state reaches one in which nothing is under way. Unless it was stopped, everything that
+    /// is wanted is then stored or given up. `rest` holds the states that are known to do so.
     fn check_rest(&self, state: &State, rest: &mut HashSet<blake3::Hash>) {
         let (mut state, mut passed) = (state.clone(), HashSet::new());
         loop {
@@ -366,11 +366,11 @@ impl World {
             if rest.contains(&key) {
                 break;
             }
-            assert!(passed.insert(key), "it never comes to rest");
+            assert!(passed.insert(key), "it never becomes idle");
             match Self::well(&state) {
                 Some(step) => state = self.take(&state, step),
                 None => {
-                    assert!(state.stopped || state.engine.satisfied(), "at rest and not satisfied");
+                    assert!(state.stopped || state.engine.satisfied(), "idle and not satisfied");
                     break;
                 }
             }
@@ -378,7 +378,7 @@ impl World {
         rest.extend(passed);
     }
 
-    /// Explores every history; the number of states.
+    /// Explores every history. Returns the number of states.
     fn explore(&self) -> usize {
         let mut initial = self.initial();
         self.wake(&mut initial);
@@ -560,13 +560,13 @@ fn competitor() -> World {
 }
 
 #[test]
-fn every_history_of_two_forks_keeps_every_promise() {
+fn every_history_of_two_forks_keeps_every_invariant() {
     assert_eq!(forks().explore(), 9384);
     assert_eq!(World { permits: 2, vanish: 0, ..forks() }.explore(), 3020);
 }
 
 #[test]
-fn every_history_of_a_tower_keeps_every_promise() {
+fn every_history_of_a_tower_keeps_every_invariant() {
     for (budget, jobs_max, states) in [(1, 9, 915), (2, 9, 3897), (2, 2, 4064)] {
         let world = World { policy: Policy { jobs_max, ..policy(budget, 1) }, ..tower() };
         assert_eq!(world.explore(), states, "with a budget of {budget} and {jobs_max} jobs");
@@ -579,9 +579,9 @@ fn a_disk_that_is_full_for_as_long_as_it_likes_ends_nothing() {
 }
 
 #[test]
-fn a_device_that_rests_and_is_tried_at_any_time_breaks_nothing() {
+fn a_suspended_device_that_is_tried_at_any_time_breaks_nothing() {
     let second = Duration::from_secs(1);
-    let breaker = Breaker { failures: 1, rest: Backoff { first: second, max: second } };
+    let breaker = Breaker { failures: 1, suspension: Backoff { first: second, max: second } };
     let policy = Policy { breaker, ..policy(1, 2) };
     assert_eq!(World { policy, ..tower() }.explore(), 5143);
 }

@@ -1,4 +1,4 @@
-//! Whatever goes wrong while it proves: the same end within the budget, or a red health and a reason.
+//! Faults while proving: the run ends in the same state within the budget, or with red health and a reason.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use reprise_store::{Options, ReceiptStore, Store};
 use crate::flip::{Home, assert_sums, tuning};
 use crate::repeats::flips;
 
-/// A home with so much patience, over these faults.
+/// A home with these budgets and times, over these faults.
 fn home(mock: MockConfig, engine: impl FnOnce(Policy) -> Policy) -> Home {
     let mut tuning = tuning();
     tuning.engine = engine(tuning.engine);
@@ -65,7 +65,7 @@ fn failures_of_every_sort_at_one_and_at_ten_percent_end_in_the_same_root() {
             let hangs = mock.hang_every != 0;
             let timeout = if hangs { [Duration::from_millis(400); 3] } else { Policy::default().timeout };
             let budget = Budget { cheap: 16, expensive: 12 };
-            // No device is to blame for what is injected by call: none rests.
+            // No device is to blame for what is injected by call: none is suspended.
             let breaker = Breaker { failures: 0, ..Breaker::default() };
             let home = home(mock, |engine| Policy { timeout, budget, breaker, ..engine });
             let ended = home.try_run(flips(depth, 1), &never(), &mut NoopObserver).unwrap();
@@ -88,7 +88,7 @@ fn mock_hangs(mock: &MockConfig, report: &Report) -> bool {
     mock.hang_every != 0 && report.prove_calls >= mock.hang_every
 }
 
-/// Every health that was heard.
+/// Every health that was reported.
 #[derive(Default)]
 struct Healths(Vec<Health>, HashMap<StatementId, u32>);
 
@@ -118,14 +118,14 @@ fn a_hang_turns_the_health_red_until_its_statement_is_proved() {
 fn a_broken_device_beside_one_that_works_costs_a_few_attempts_and_is_named() {
     let mock = MockConfig { broken: Some(0), cost: [Duration::from_millis(2); 3], ..MockConfig::default() };
     let clean = Home::new().try_run(dev::flip(), &never(), &mut NoopObserver).unwrap().report;
-    let rest = Backoff { first: Duration::from_secs(3600), max: Duration::from_secs(3600) };
-    let home = home(mock, |engine| Policy { breaker: Breaker { rest, ..engine.breaker }, ..engine });
+    let suspension = Backoff { first: Duration::from_secs(3600), max: Duration::from_secs(3600) };
+    let home = home(mock, |engine| Policy { breaker: Breaker { suspension, ..engine.breaker }, ..engine });
     let mut heard = Healths::default();
     let ended = home.try_run(dev::flip(), &never(), &mut heard).unwrap();
     let report = &ended.report;
     assert_eq!(ended.violations, vec![]);
     assert_eq!((&report.state_root, report.proved), (&clean.state_root, clean.proved));
-    assert_eq!(report.attempts_failed, u64::from(home.tuning.engine.breaker.failures), "then it rests");
+    assert_eq!(report.attempts_failed, u64::from(home.tuning.engine.breaker.failures), "suspended");
     let [reason @ Reason::Device { device: 0, failed: 3, failure, .. }] = report.health.reasons() else {
         panic!("{}", report.health)
     };
@@ -171,7 +171,7 @@ fn a_divergence_is_given_up_at_once_with_both_journals_and_what_comes_before_it_
     }
 }
 
-/// Believes everything.
+/// Accepts everything.
 struct Gullible;
 
 impl Verifier for Gullible {

@@ -34,7 +34,7 @@ use reprise_store::{Options, ReceiptStore, Store};
 /// As by default, but quick to begin again.
 pub(crate) fn tuning() -> wire::Tuning {
     let backoff = Backoff { first: Duration::from_millis(2), max: Duration::from_millis(20) };
-    let breaker = Breaker { rest: backoff, ..Breaker::default() };
+    let breaker = Breaker { suspension: backoff, ..Breaker::default() };
     wire::Tuning { engine: Policy { backoff, breaker, ..Policy::default() }, ..wire::Tuning::default() }
 }
 
@@ -276,13 +276,13 @@ fn a_wrong_state_root_stops_settling_at_once() {
     let open = || DiskLog::open(dir.records(&pins), *identity.finalize().as_bytes()).unwrap();
     let mut records = open().load().unwrap();
     std::fs::remove_file(dir.records(&pins).path()).unwrap();
-    records.sort_by_key(|record| record.batch.metadata.checkpoint);
+    records.sort_by_key(|record| record.block.metadata.checkpoint);
     let root = dev::flip().root.metadata.block_hash;
-    let first = records.iter_mut().find(|record| record.batch.metadata.block.parent_hash == root).unwrap();
+    let first = records.iter_mut().find(|record| record.block.metadata.block.parent_hash == root).unwrap();
     let resource = ResourceId([77; 32]);
     first.writes = vec![vec![(resource, Some(vec![Cell::default(); 8]))]];
     let after = StateTree::empty(hasher).after(&first.writes[0]);
-    first.batch.root_after = after.root();
+    first.block.root_after = after.root();
     let first = first.clone();
     open().append(&[&first]).unwrap();
     drop(dir);
@@ -358,7 +358,7 @@ impl Observer for Leaving {
 }
 
 #[test]
-fn of_an_event_that_is_refused_nothing_is_told() {
+fn no_observer_is_told_of_an_event_that_is_refused() {
     let mut recording = dev::flip();
     let at = recording.events.iter().position(|event| !event.removed.is_empty()).unwrap();
     recording.events.truncate(at + 1);

@@ -1,7 +1,7 @@
-//! What a receipt answers for: anything that the proof attests, and nothing else, makes it another statement.
+//! The identity of a receipt: a change of anything that the proof attests, and of nothing else, gives another statement.
 //!
-//! One chain is planned twice, the second time with one thing changed. What is asked of a store that holds
-//! the receipts of the first are exactly the statements that the change makes others.
+//! One chain is planned twice, the second time with one thing changed. A store that holds the receipts of the first
+//! misses exactly the statements that the change affects.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -180,7 +180,7 @@ fn orders(setting: &Setting) -> Vec<Arc<Order>> {
     let mut scheduler =
         Scheduler::open(ledger, hasher.clone(), setting.pins.clone(), division, root.clone(), log).unwrap();
     let event = ForkTree::new(root.metadata, 1000).apply(event).unwrap();
-    let batches = scheduler.schedule(event.added.iter().map(|added| (added.metadata, &added.block))).unwrap();
+    let blocks = scheduler.schedule(event.added.iter().map(|added| (added.metadata, &added.block))).unwrap();
 
     let mock = MockBackend::new(MockConfig::default(), hasher.clone(), Arc::new(Ledger));
     let profile = ProofProfile {
@@ -197,7 +197,7 @@ fn orders(setting: &Setting) -> Vec<Arc<Order>> {
     };
     let rule = BundleRule { batches_max: setting.batches_max, ..BundleRule::default() };
     let mut planner = Planner::new(context, rule, Retention::default());
-    planner.follow(&event, &batches);
+    planner.follow(&event, &blocks);
     planner.demand([], &|_| ReceiptStatus::Missing, usize::MAX).added
 }
 

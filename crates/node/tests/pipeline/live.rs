@@ -1,4 +1,4 @@
-//! An L1 that says more than its events: what is final, and how the connection to it is.
+//! An L1 that reports more than its events: what is final, and the state of the connection.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -86,7 +86,7 @@ fn what_the_l1_calls_final_is_pruned_though_the_depth_says_nothing_of_it_yet() {
         let floor = home.floor();
         let told = *says.progress.lock().unwrap();
         assert_eq!(told.floor, floor);
-        // The same chain again: nothing is wanted that was let go.
+        // The same chain again: nothing is wanted that was pruned.
         let again = run(&home, says.clone()).report;
         assert_eq!((again.prove_calls, &again.state_root), (0, &report.state_root));
         (report, floor, told.finalized)

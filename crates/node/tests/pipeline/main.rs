@@ -1,4 +1,4 @@
-//! The whole pipeline over the dev chain and the mock backend: the promises, end to end.
+//! The whole pipeline over the dev chain and the mock backend: the invariants, end to end.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod circles;

@@ -84,7 +84,7 @@ fn a_flip_before_any_message_of_any_phase_costs_no_second_proof() {
     }
 }
 
-/// Empties the store behind the pipeline's back when blocks return.
+/// Empties the store, unknown to the pipeline, when blocks return.
 struct Thief(Arc<dyn ReceiptStore>, u64);
 
 impl Observer for Thief {

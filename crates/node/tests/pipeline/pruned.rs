@@ -1,4 +1,4 @@
-//! Finality prunes: memory and store stay bounded, nothing that can be wanted goes, a restart wants nothing.
+//! Finality prunes: memory and store stay bounded, nothing that may be wanted is pruned, a restart wants nothing.
 
 use std::sync::atomic::AtomicBool;
 
@@ -87,7 +87,7 @@ fn a_long_run_with_a_cap_stays_within_the_cap_and_one_value_and_proves_nothing_t
 }
 
 #[test]
-fn an_l1_that_has_forgotten_what_was_pruned_is_refused_by_name_and_not_waited_for() {
+fn an_l1_that_does_not_show_what_was_pruned_is_refused_by_name_and_not_waited_for() {
     let never = AtomicBool::new(false);
     let home = home(8);
     home.try_run(chain_of(40), &never, &mut NoopObserver).unwrap();

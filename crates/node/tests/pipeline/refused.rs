@@ -1,4 +1,4 @@
-//! An L1 that does not take what is to be settled: that is waited for, told by name, and over when it takes it.
+//! An L1 that refuses settlements: the node waits, names the reason, and settles once the L1 accepts.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -76,7 +76,7 @@ impl L1 for Reluctant {
     }
 }
 
-/// What was heard of health and settlements, in order.
+/// The reported health and settlements, in order.
 #[derive(Default)]
 struct Heard {
     healths: Vec<Health>,

@@ -1,4 +1,4 @@
-//! The watcher: each promise broken once, and exactly that one heard.
+//! The watcher: each invariant is broken once, and exactly that one is reported.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +61,7 @@ fn block(height: u8, settlements: Vec<ObservedSettlement>) -> (AddedBlock, Sched
     let id = BlockId(u64::from(height));
     let metadata = BatchMetadata { id, checkpoint: Checkpoint(u64::from(height)), block: header };
     let block = ChainBlock { metadata: header, accepted: vec![], lane_proof: None, settlements };
-    let batch = ScheduledBlock {
+    let scheduled = ScheduledBlock {
         metadata,
         transactions: vec![],
         batches: vec![],
@@ -69,12 +69,12 @@ fn block(height: u8, settlements: Vec<ObservedSettlement>) -> (AddedBlock, Sched
         tip_after: GENESIS_TIP,
         is_anchor: false,
     };
-    (AddedBlock { metadata, returning: false, block }, batch)
+    (AddedBlock { metadata, returning: false, block }, scheduled)
 }
 
 fn chain(removed: Vec<BatchMetadata>, added: Vec<(AddedBlock, ScheduledBlock)>) -> PipelineEvent {
-    let (added, batches) = added.into_iter().unzip();
-    PipelineEvent::Chain { event: ChainEvent { removed, added, finalized: Checkpoint(0) }, batches }
+    let (added, blocks) = added.into_iter().unzip();
+    PipelineEvent::Chain { event: ChainEvent { removed, added, finalized: Checkpoint(0) }, blocks }
 }
 
 /// A settlement of the block at `height`, from and to these ends.
@@ -95,7 +95,7 @@ fn proved(order: &Arc<Order>) -> PipelineEvent {
     PipelineEvent::Proved { order: order.clone(), took: Duration::ZERO, failure: None, device: Some(0) }
 }
 
-/// The promises that these events break.
+/// The invariants that these events break.
 fn broken(permits: usize, events: &[PipelineEvent]) -> Vec<&'static str> {
     let mut watcher = watcher(permits);
     events.iter().for_each(|event| watcher.on_event(event));
@@ -103,7 +103,7 @@ fn broken(permits: usize, events: &[PipelineEvent]) -> Vec<&'static str> {
 }
 
 #[test]
-fn a_life_that_keeps_every_promise_breaks_none() {
+fn a_correct_run_breaks_no_invariant() {
     let (one, two) = (order(1), order(2));
     let ends = (genesis_root(), GENESIS_TIP);
     let later = (genesis_root(), Digest([8; 32]));
@@ -130,14 +130,14 @@ fn a_life_that_keeps_every_promise_breaks_none() {
 }
 
 #[test]
-fn a_publication_before_the_receipt_is_durable_is_heard() {
+fn a_publication_before_the_receipt_is_durable_is_reported() {
     let one = order(1);
     let events = [PipelineEvent::Proving(one.clone()), proved(&one), PipelineEvent::Published(one)];
     assert_eq!(broken(1, &events), ["nothing is published before it is durable"]);
 }
 
 #[test]
-fn a_second_proof_of_a_stored_statement_is_heard() {
+fn a_second_proof_of_a_stored_statement_is_reported() {
     let one = order(1);
     let again = PipelineEvent::Proving(one.clone());
     let stored = [PipelineEvent::Stored(one.clone()), again.clone()];
@@ -147,7 +147,7 @@ fn a_second_proof_of_a_stored_statement_is_heard() {
 }
 
 #[test]
-fn more_proofs_than_permits_are_heard() {
+fn more_proofs_than_permits_are_reported() {
     for permits in 1..4usize {
         let begun: Vec<_> = (0..=permits).map(|n| PipelineEvent::Proving(order(n as u8))).collect();
         assert_eq!(broken(permits, &begun[..permits]), Vec::<&str>::new());
@@ -156,12 +156,12 @@ fn more_proofs_than_permits_are_heard() {
 }
 
 #[test]
-fn a_coordinate_with_two_statements_is_heard() {
+fn a_coordinate_with_two_statements_is_reported() {
     assert_eq!(broken(1, &[PipelineEvent::Diverged(order(1).id)]), ["a coordinate holds one statement"]);
 }
 
 #[test]
-fn a_settlement_that_does_not_start_where_the_last_one_ended_is_heard() {
+fn a_settlement_that_does_not_start_where_the_last_one_ended_is_reported() {
     let (root, other) = (genesis_root(), Digest([8; 32]));
     for from in [(root, other), (other, GENESIS_TIP)] {
         let events =
@@ -171,7 +171,7 @@ fn a_settlement_that_does_not_start_where_the_last_one_ended_is_heard() {
 }
 
 #[test]
-fn a_settlement_that_builds_on_one_which_a_reorg_took_away_is_heard() {
+fn a_settlement_that_builds_on_one_which_a_reorg_took_away_is_reported() {
     let (start, moved) = ((genesis_root(), GENESIS_TIP), (genesis_root(), Digest([8; 32])));
     let events = [
         chain(vec![], vec![block(1, vec![]), block(2, vec![settlement(1, start, moved)])]),
@@ -181,12 +181,12 @@ fn a_settlement_that_builds_on_one_which_a_reorg_took_away_is_heard() {
 }
 
 #[test]
-fn what_is_let_go_changes_nothing_of_what_is_heard_later() {
+fn what_is_pruned_changes_nothing_of_what_is_reported_later() {
     let ends = [GENESIS_TIP, Digest([8; 32]), Digest([9; 32])].map(|tip| (genesis_root(), tip));
     let first = settlement(2, ends[0], ends[1]);
     let (next, gap) = (settlement(5, ends[1], ends[2]), settlement(5, ends[0], ends[2]));
     // A settlement that is final is carried by block 3; block 6 leaves and comes back with what goes on from it.
-    let life = |next: ObservedSettlement| {
+    let events = |next: ObservedSettlement| {
         [
             chain(vec![], (1..=2).map(|height| block(height, vec![])).collect()),
             chain(vec![], vec![block(3, vec![first.clone()])]),
@@ -196,17 +196,17 @@ fn what_is_let_go_changes_nothing_of_what_is_heard_later() {
             chain(vec![block(6, vec![]).0.metadata], vec![block(6, vec![next])]),
         ]
     };
-    assert_eq!(broken(1, &life(next)), Vec::<&str>::new());
-    assert_eq!(broken(1, &life(gap)), ["settlements are gapless"]);
-    // Nor is a root that was let go the root of anything any more.
-    let mut late = life(settlement(2, ends[1], ends[2]));
+    assert_eq!(broken(1, &events(next)), Vec::<&str>::new());
+    assert_eq!(broken(1, &events(gap)), ["settlements are gapless"]);
+    // A pruned root is the root of no block any more.
+    let mut late = events(settlement(2, ends[1], ends[2]));
     assert_eq!(broken(1, &late), ["a settled root is that of a sequential execution"]);
     late[3..5].fill(PipelineEvent::Pruned(Checkpoint(0)));
     assert_eq!(broken(1, &late), Vec::<&str>::new());
 }
 
 #[test]
-fn a_settled_root_that_a_sequential_execution_does_not_give_is_heard() {
+fn a_settled_root_that_a_sequential_execution_does_not_give_is_reported() {
     let start = (genesis_root(), GENESIS_TIP);
     let wrong = settlement(1, start, (Digest([8; 32]), GENESIS_TIP));
     let events = [chain(vec![], vec![block(1, vec![]), block(2, vec![wrong])])];
@@ -214,10 +214,10 @@ fn a_settled_root_that_a_sequential_execution_does_not_give_is_heard() {
 }
 
 #[test]
-fn a_batch_root_that_a_sequential_execution_does_not_give_is_heard() {
-    let (added, mut batch) = block(1, vec![]);
-    batch.root_after = Digest([8; 32]);
-    let events = [chain(vec![], vec![(added, batch)])];
+fn a_batch_root_that_a_sequential_execution_does_not_give_is_reported() {
+    let (added, mut scheduled) = block(1, vec![]);
+    scheduled.root_after = Digest([8; 32]);
+    let events = [chain(vec![], vec![(added, scheduled)])];
     assert_eq!(broken(1, &events), ["a batch's root is that of a sequential execution"]);
 }
 
@@ -227,11 +227,11 @@ fn a_wrong_root_puts_the_state_in_doubt_is_counted_for_ever_and_told_a_few_times
     let mut previous = 0;
     for round in 0..10_000u32 {
         let height = 1 + (round % 200) as u8;
-        let (added, mut batch) = block(height, vec![]);
-        batch.root_after = Digest([3; 32]);
+        let (added, mut scheduled) = block(height, vec![]);
+        scheduled.root_after = Digest([3; 32]);
         let event = ChainEvent { added: vec![added], ..ChainEvent::default() };
         assert_eq!(watcher.is_state_in_doubt(), round > 0);
-        watcher.on_event(&PipelineEvent::Chain { event, batches: vec![batch] });
+        watcher.on_event(&PipelineEvent::Chain { event, blocks: vec![scheduled] });
         assert!(watcher.violations().len() >= previous);
         previous = watcher.violations().len();
     }

@@ -132,11 +132,11 @@ pub(crate) struct World {
     pub(crate) view: Vec<(AddedBlock, ScheduledBlock)>,
     /// Blocks off the view that have not lain deeper than the grace.
     off_view: BTreeMap<BlockHash, Checkpoint>,
-    pub(crate) facts: HashMap<StatementId, ReceiptStatus>,
+    pub(crate) statuses: HashMap<StatementId, ReceiptStatus>,
     /// Of every other statement.
     pub(crate) otherwise: ReceiptStatus,
-    /// The facts that changed since the demand was last asked for.
-    pub(crate) learned: BTreeSet<StatementId>,
+    /// The statements whose status changed since the demand was last asked for.
+    pub(crate) changed: BTreeSet<StatementId>,
     pub(crate) limit: usize,
     /// Blocks whose names are equal modulo this carry the same transactions.
     pub(crate) alike: u8,
@@ -177,9 +177,9 @@ impl World {
             retained: retention.retained,
             view: vec![],
             off_view: BTreeMap::new(),
-            facts: HashMap::new(),
+            statuses: HashMap::new(),
             otherwise: ReceiptStatus::Missing,
-            learned: BTreeSet::new(),
+            changed: BTreeSet::new(),
             limit: usize::MAX,
             alike: u8::MAX,
             batch_of: u8::MAX,
@@ -303,18 +303,18 @@ impl World {
     }
 
     /// What is known of a statement from now on.
-    pub(crate) fn learn(&mut self, id: StatementId, fact: ReceiptStatus) {
-        if self.facts.insert(id, fact).unwrap_or(self.otherwise) != fact {
-            self.learned.insert(id);
+    pub(crate) fn set_status(&mut self, id: StatementId, status: ReceiptStatus) {
+        if self.statuses.insert(id, status).unwrap_or(self.otherwise) != status {
+            self.changed.insert(id);
         }
     }
 
-    /// Demand, where nothing was stored and everything has been looked for but what `facts` says.
+    /// Demand, where nothing was stored and everything has been looked for but what `statuses` says.
     pub(crate) fn demand(&mut self) -> Demand {
-        let (facts, otherwise) = (&self.facts, self.otherwise);
-        let fact = |id: &StatementId| facts.get(id).copied().unwrap_or(otherwise);
-        let change = self.planner.demand(std::mem::take(&mut self.learned), &fact, self.limit);
-        let Change { removed, added, asleep, awake } = change;
+        let (statuses, otherwise) = (&self.statuses, self.otherwise);
+        let status = |id: &StatementId| statuses.get(id).copied().unwrap_or(otherwise);
+        let change = self.planner.demand(std::mem::take(&mut self.changed), &status, self.limit);
+        let Change { removed, added, dormant, no_longer_dormant } = change;
         for order in removed {
             let was = self.wanted.remove(&order.rank()).unwrap();
             assert_eq!((was.id, was.coordinate), (order.id, order.coordinate), "removed as it was added");
@@ -322,8 +322,8 @@ impl World {
         for order in added {
             assert_eq!(self.wanted.insert(order.rank(), order), None, "added once");
         }
-        asleep.iter().for_each(|id| assert!(self.dormant.insert(*id)));
-        awake.iter().for_each(|id| assert!(self.dormant.remove(id)));
+        dormant.iter().for_each(|id| assert!(self.dormant.insert(*id)));
+        no_longer_dormant.iter().for_each(|id| assert!(self.dormant.remove(id)));
 
         let demand = Demand {
             orders: self.planner.orders().cloned().collect(),
@@ -331,7 +331,7 @@ impl World {
             unsettled: self.planner.is_unsettled(),
         };
         assert_eq!(self.wanted.values().cloned().collect::<Vec<_>>(), demand.orders, "the sum of changes");
-        let plain = self.plain(&fact);
+        let plain = self.plain(&status);
         assert_eq!(demand.orders, plain.orders, "what a plain computation wants");
         assert_eq!((demand.bundles.len(), demand.unsettled), (plain.bundles.len(), plain.unsettled));
         for (bundle, plain) in demand.bundles.iter().zip(&plain.bundles) {
@@ -339,7 +339,7 @@ impl World {
         }
         let dormant = self.off_view.keys().flat_map(|block| self.planner.orders_of(block));
         assert_eq!(self.dormant, dormant.map(|order| order.id).collect());
-        let missing = demand.orders.iter().filter(|order| fact(&order.id) != ReceiptStatus::Stored);
+        let missing = demand.orders.iter().filter(|order| status(&order.id) != ReceiptStatus::Stored);
         let missing = missing.map(|order| order.coordinate.checkpoint).min();
         let [transactions, ..] = self.planner.needed_from();
         let deepest = Checkpoint((self.view.len() as u64).saturating_sub(self.retained));
@@ -368,7 +368,7 @@ impl World {
 
     /// The specification: all of the demand, computed anew from the view. Only the orders themselves are the
     /// planner's.
-    fn plain(&self, fact: &dyn Fn(&StatementId) -> ReceiptStatus) -> Demand {
+    fn plain(&self, status: &dyn Fn(&StatementId) -> ReceiptStatus) -> Demand {
         let mut demand = Demand { orders: vec![], bundles: vec![], unsettled: false };
         if self.planner.is_catching_up() {
             return Demand { unsettled: true, ..demand };
@@ -392,8 +392,8 @@ impl World {
         let mut room = self.limit;
         let mut want = |order: &Arc<Order>| {
             demand.orders.push(order.clone());
-            room = room.saturating_sub(usize::from(fact(&order.id) != ReceiptStatus::Stored));
-            (fact(&order.id) == ReceiptStatus::Missing, room)
+            room = room.saturating_sub(usize::from(status(&order.id) != ReceiptStatus::Stored));
+            (status(&order.id) == ReceiptStatus::Missing, room)
         };
         let mut left = self.limit;
         let mut rest = unsettled.as_slice();
@@ -559,17 +559,17 @@ fn a_stored_or_unknown_receipt_ends_the_search_below_it() {
         found.unwrap().id
     };
     let open = [(Batch, 3), (Transaction, 3)];
-    for fact in [ReceiptStatus::Stored, ReceiptStatus::Unknown] {
-        world.learn(find(Aggregate, 2), fact);
-        assert_eq!(world.wanted(), [&[(Aggregate, 2)], &open[..]].concat(), "{fact:?}");
-        world.learn(find(Aggregate, 2), ReceiptStatus::Missing);
-        world.learn(find(Batch, 1), fact);
+    for status in [ReceiptStatus::Stored, ReceiptStatus::Unknown] {
+        world.set_status(find(Aggregate, 2), status);
+        assert_eq!(world.wanted(), [&[(Aggregate, 2)], &open[..]].concat(), "{status:?}");
+        world.set_status(find(Aggregate, 2), ReceiptStatus::Missing);
+        world.set_status(find(Batch, 1), status);
         let below = [(Aggregate, 2), (Batch, 1), (Batch, 2), (Transaction, 2)];
-        assert_eq!(world.wanted(), [&below[..], &open].concat(), "{fact:?}");
-        world.learn(find(Batch, 1), ReceiptStatus::Missing);
+        assert_eq!(world.wanted(), [&below[..], &open].concat(), "{status:?}");
+        world.set_status(find(Batch, 1), ReceiptStatus::Missing);
     }
     // Facts reduce demand, and never shape a bundle.
-    demand.orders.iter().for_each(|order| world.learn(order.id, ReceiptStatus::Stored));
+    demand.orders.iter().for_each(|order| world.set_status(order.id, ReceiptStatus::Stored));
     assert_eq!(world.demand().bundles.len(), demand.bundles.len());
 }
 
@@ -680,10 +680,10 @@ fn an_aggregate_of_many_batches_wants_joins_and_each_level_only_where_the_one_ab
         let orders = world.demand().orders;
         let order = orders.iter().find(|order| {
             let (other, begin, ..) = over(order, &batches);
-            (other, begin) == (name, first) && !world.facts.contains_key(&order.id)
+            (other, begin) == (name, first) && !world.statuses.contains_key(&order.id)
         });
         let id = order.unwrap().id;
-        world.learn(id, ReceiptStatus::Missing);
+        world.set_status(id, ReceiptStatus::Missing);
         id
     };
     let settle = ("settle", 0, 17, 2);
@@ -701,9 +701,9 @@ fn an_aggregate_of_many_batches_wants_joins_and_each_level_only_where_the_one_ab
     miss(&mut world, "batch", 9);
     assert_eq!(wanted(&mut world).len(), all.len() + 1);
     // What is stored, or not looked for, ends the search below it.
-    world.learn(joined, ReceiptStatus::Stored);
+    world.set_status(joined, ReceiptStatus::Stored);
     assert_eq!(wanted(&mut world), [settle, most, rest]);
-    world.learn(joined, ReceiptStatus::Missing);
+    world.set_status(joined, ReceiptStatus::Missing);
     assert_eq!(wanted(&mut world).len(), all.len() + 1);
 }
 

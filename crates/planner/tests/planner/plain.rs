@@ -1,4 +1,4 @@
-//! The planner beside a plain computation: random chains, reorgs, returns, settlements, prunes, facts, limits.
+//! The planner beside a plain computation: random chains, reorgs, returns, settlements, prunes, statuses, limits.
 
 use std::collections::HashSet;
 
@@ -21,13 +21,13 @@ enum Step {
     /// What last left, and was not followed by something else, returns.
     Return,
     Prune(u64),
-    /// Something is learned of one of the statements, or forgotten.
-    Learn(prop::sample::Index, ReceiptStatus),
+    /// The status of a statement changes.
+    SetStatus(prop::sample::Index, ReceiptStatus),
     Limit(usize),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let facts =
+    let statuses =
         prop_oneof![Just(ReceiptStatus::Unknown), Just(ReceiptStatus::Missing), Just(ReceiptStatus::Stored)];
     let step = prop_oneof![
         8 => (0u8..8).prop_map(Step::Grow),
@@ -36,7 +36,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (1usize..6).prop_map(Step::Shrink),
         2 => Just(Step::Return),
         1 => (6u64..12).prop_map(Step::Prune),
-        16 => (any::<prop::sample::Index>(), facts).prop_map(|(at, fact)| Step::Learn(at, fact)),
+        16 => (any::<prop::sample::Index>(), statuses).prop_map(|(at, status)| Step::SetStatus(at, status)),
         1 => (0usize..12).prop_map(Step::Limit),
     ];
     proptest::collection::vec(step, 0..90)
@@ -93,11 +93,11 @@ proptest! {
                         prop_assert!(floor.0 <= finalized.0 + 1);
                     }
                 }
-                Step::Learn(at, fact) => {
+                Step::SetStatus(at, status) => {
                     let blocks = world.view.iter().chain(&left).map(|(added, _)| added.metadata.block_hash());
                     let orders: Vec<_> = blocks.flat_map(|block| world.planner.orders_of(&block)).collect();
                     if !orders.is_empty() {
-                        world.learn(at.get(&orders).id, fact);
+                        world.set_status(at.get(&orders).id, status);
                     }
                 }
                 Step::Limit(limit) => world.limit = limit,
@@ -155,7 +155,7 @@ fn shallow_orphans_are_dormant_deep_ones_are_not_and_a_return_wakes_them() {
 }
 
 #[test]
-fn what_is_final_and_settled_for_good_is_let_go_and_memory_is_that_of_the_rest() {
+fn what_is_final_and_settled_for_good_is_dropped_and_memory_is_that_of_the_rest() {
     let mut world = World::ruled(2, 99, Retention { grace: 2, retained: 5 });
     for name in 1..=40u8 {
         let oldest = world.demand().bundles.first().cloned();
@@ -176,7 +176,7 @@ fn what_is_final_and_settled_for_good_is_let_go_and_memory_is_that_of_the_rest()
 }
 
 #[test]
-fn what_is_let_go_off_the_view_is_named_so_that_nobody_believes_it_stored_for_ever() {
+fn what_is_dropped_off_the_view_is_returned_so_that_it_does_not_count_as_stored_for_ever() {
     let mut world = World::ruled(2, 99, Retention { grace: 1, retained: 3 });
     world.grow(1, 1, vec![]);
     world.grow(2, 1, vec![]);
@@ -195,7 +195,7 @@ fn what_is_let_go_off_the_view_is_named_so_that_nobody_believes_it_stored_for_ev
 }
 
 #[test]
-fn a_planner_over_a_pruned_store_wants_nothing_until_the_chain_has_shown_what_the_floor_stands_on() {
+fn a_planner_over_a_pruned_store_wants_nothing_until_the_chain_has_shown_the_settlement_of_the_floor() {
     let mut live = World::ruled(2, 99, Retention::default());
     live.grow(1, 1, vec![]);
     live.grow(2, 1, vec![]);

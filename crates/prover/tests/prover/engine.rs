@@ -1050,18 +1050,18 @@ fn of_a_demand_over_the_bound_the_most_urgent_that_can_go_on_are_admitted_first(
 }
 
 #[test]
-fn a_forgotten_statement_is_looked_up_again_and_the_sums_stay_right() {
+fn a_removed_statement_is_looked_up_again_and_the_sums_stay_right() {
     let (one, two) =
         (order(1, 1, Position::Batch { first: 0 }, &[]), order(2, 2, Position::Batch { first: 0 }, &[]));
     let (mut engine, _) = wanting(1, &[one.clone(), two.clone()]);
     engine.proved(one.id, Ok(receipt(&one)));
     engine.stored(one.id, Ok(()));
-    engine.forget([one.id, two.id]);
-    assert_eq!(engine.known(&one.id), Some(true), "what is wanted is not forgotten");
+    engine.remove_statements([one.id, two.id]);
+    assert_eq!(engine.known(&one.id), Some(true), "what is wanted stays");
     engine.want(vec![]);
     engine.proved(two.id, Err(transient(&two)));
     engine.want(vec![]);
-    engine.forget([one.id, two.id]);
+    engine.remove_statements([one.id, two.id]);
     assert_eq!(engine.known(&one.id), None);
     let counts = engine.counts();
     assert_eq!(counts.wanted, counts.stored_before + counts.proved.total() + engine.dropped());
@@ -1070,8 +1070,12 @@ fn a_forgotten_statement_is_looked_up_again_and_the_sums_stay_right() {
 
 /// A policy that suspends a device after `failures` in a row, for a second, then two, then four at most.
 fn suspending(failures: u32) -> Policy {
-    let rest = Backoff { first: at(1), max: at(4) };
-    Policy { breaker: Breaker { failures, rest }, budget: Budget { cheap: 9, expensive: 3 }, ..policy() }
+    let suspension = Backoff { first: at(1), max: at(4) };
+    Policy {
+        breaker: Breaker { failures, suspension },
+        budget: Budget { cheap: 9, expensive: 3 },
+        ..policy()
+    }
 }
 
 /// Batches of so many blocks, that rely on nothing.

@@ -1,4 +1,4 @@
-//! One block: what its transactions do side by side is what they do one after another.
+//! One block: parallel execution gives the same as sequential execution.
 
 use std::sync::Arc;
 
@@ -91,7 +91,7 @@ proptest! {
 
 type Deed = fn(&ResourceView<'_>) -> TransactionEffects;
 
-/// A workload that declares two resources and does as it is told.
+/// A workload that declares two resources and executes what its test sets.
 struct Told(Deed);
 
 const MINE: ResourceId = ResourceId([1; 32]);

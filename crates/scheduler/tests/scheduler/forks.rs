@@ -1,4 +1,4 @@
-//! Several forks: each as if it were alone, and every witness true to the roots its journal names.
+//! Several forks: each is executed as if it were alone, and every witness matches the roots in its journal.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Records on disk: nothing is executed twice, and nothing damaged or foreign is believed.
+//! Records on disk: nothing is executed twice, and nothing damaged or foreign is used.
 
 use std::fs;
 use std::path::Path;
@@ -74,9 +74,9 @@ proptest! {
 }
 
 /// Refuses every second commit.
-struct Moody(MemoryLog, bool);
+struct Unreliable(MemoryLog, bool);
 
-impl RecordLog for Moody {
+impl RecordLog for Unreliable {
     fn append(&mut self, records: &[&BatchRecord]) -> Result<(), LogError> {
         self.1 = !self.1;
         match self.1 {
@@ -84,7 +84,7 @@ impl RecordLog for Moody {
                 path: "log".into(),
                 action: "write",
                 what: "batch records",
-                source: std::io::Error::other("moody"),
+                source: std::io::Error::other("injected"),
             }),
             false => self.0.append(records),
         }
@@ -99,7 +99,7 @@ impl RecordLog for Moody {
 fn a_block_whose_record_could_not_be_written_is_not_taken_for_known() {
     let world = world();
     let mut scheduler =
-        fixture::open(fixture::ledger(), Box::new(Moody(MemoryLog::default(), false))).unwrap();
+        fixture::open(fixture::ledger(), Box::new(Unreliable(MemoryLog::default(), false))).unwrap();
     let events = || world.iter().map(|(metadata, block)| (*metadata, block));
     assert!(scheduler.schedule(events()).is_err());
     assert_eq!(scheduler.known().count(), 0, "what is not recorded is executed again");
@@ -107,8 +107,8 @@ fn a_block_whose_record_could_not_be_written_is_not_taken_for_known() {
     assert_eq!(scheduler.known().count(), 3);
 }
 
-/// A block with a transaction, one on it, one on that: each an event of its own. What is on the disk afterwards, and what
-/// the blocks did.
+/// A block with a transaction, one on it, one on that: each an event of its own. Returns the blocks, the file, and
+/// the results.
 fn recorded(dir: &Path) -> (Vec<(BatchMetadata, ChainBlock)>, Vec<u8>, Vec<ScheduledBlock>) {
     let one = fixture::block(ROOT, 1, 1, accepted(&[fixture::deposit(0, 5)]));
     let two = fixture::block(one.0.block_hash(), 2, 2, accepted(&[fixture::deposit(1, 6)]));
@@ -123,7 +123,7 @@ fn recorded(dir: &Path) -> (Vec<(BatchMetadata, ChainBlock)>, Vec<u8>, Vec<Sched
 }
 
 #[test]
-fn whatever_byte_of_the_records_is_damaged_the_chain_is_executed_again_from_there_and_says_the_same() {
+fn whatever_byte_of_the_records_is_damaged_the_chain_is_executed_again_from_there_with_the_same_results() {
     let dir = tempfile::tempdir().unwrap();
     let (world, bytes, batches) = recorded(dir.path());
     let path = place(dir.path()).path().to_path_buf();

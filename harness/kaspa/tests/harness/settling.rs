@@ -287,7 +287,7 @@ async fn a_settlement_dropped_from_the_mempool_is_sent_again() {
     // A killed node loses its mempool.
     simnet.node.stop();
     simnet.rpc = simnet.node.start_again().await.unwrap();
-    assert!(simnet.in_mempool().await.unwrap().is_empty(), "the node forgot {sent:?}");
+    assert!(simnet.in_mempool().await.unwrap().is_empty(), "the node dropped {sent:?}");
     let empty = simnet.mine(&[]).await.unwrap();
     wait(&run, empty).await;
     let settlement = simnet.settled(&run).await.unwrap();
