@@ -8,7 +8,7 @@ use reprise_model::anchor::AnchorDepth;
 use reprise_model::block::{BatchMetadata, ChainBlock, ChainRoot};
 use reprise_model::cell::Cell;
 use reprise_model::coordinate::Checkpoint;
-use reprise_model::digest::{BlockHash, Digest};
+use reprise_model::digest::{BlockHash, Digest, ResourceId};
 use reprise_model::journal::{Exit, Pins, Span};
 use reprise_model::lane::{LaneError, OpenBlock, WorkloadHasher};
 use reprise_model::order::{BatchRef, PartRef};
@@ -19,7 +19,7 @@ use reprise_model::witness::{
     AggregateEnd, AggregateWitness, BatchWitness, Handling, Part, TransactionWitness, Witness,
 };
 
-use crate::execution::{Before, Division, ExecutionError, Rules};
+use crate::execution::{Before, Division, ExecutionError, Rules, Writes};
 use crate::record::{BatchRecord, RecordLog};
 use crate::tree::StateTree;
 
@@ -198,10 +198,11 @@ impl Scheduler {
         let unknown = || SchedulerError::Unknown { block: *block };
         let transaction = record.accepted.get(index).ok_or_else(unknown)?;
         let scheduled = record.block.transactions.get(index).ok_or_else(unknown)?;
-        let state = before.after(record.writes[..index].iter().flatten());
+        let mut values = Values { state: before, written: HashMap::new() };
+        record.writes[..index].iter().for_each(|writes| values.write(writes));
         Ok(Witness::Transaction(TransactionWitness {
             transaction: transaction.cells(&transaction.facts(&self.pins.deposit)),
-            before: values(&state, scheduled),
+            before: values.before(scheduled),
         }))
     }
 
@@ -219,14 +220,15 @@ impl Scheduler {
             open.accept(self.hasher.as_ref(), &accepted).map_err(failed(block))?;
         }
         let before = before.after(writes[..range.start].iter().flatten());
-        let (mut state, mut transactions) = (before.clone(), Vec::with_capacity(range.len()));
+        let mut values = Values { state: &before, written: HashMap::new() };
+        let mut transactions = Vec::with_capacity(range.len());
         for ((transaction, scheduled), writes) in accepted.zip(writes).skip(range.start).take(range.len()) {
             let handling = match scheduled.proved_by {
                 ProvedBy::Itself => Handling::Apart(scheduled.journal.clone()),
-                ProvedBy::Batch => Handling::Inline(values(&state, scheduled)),
+                ProvedBy::Batch => Handling::Inline(values.before(scheduled)),
                 ProvedBy::Disposal => Handling::Disposed,
             };
-            state = state.after(writes);
+            values.write(writes);
             transactions.push((transaction.into(), handling));
         }
         let accesses = scheduled.transactions[range].iter().flat_map(|scheduled| &scheduled.journal.accesses);
@@ -362,10 +364,25 @@ impl Scheduler {
     }
 }
 
-/// The values of the resources that a transaction declares.
-fn values(state: &StateTree, scheduled: &ScheduledTransaction) -> Vec<Option<Vec<Cell>>> {
-    let accesses = scheduled.journal.accesses.iter();
-    accesses.map(|access| state.get(&access.resource).map(|cells| cells.to_vec())).collect()
+/// The values of a state and of what was written since. No tree is made of them: a witness needs the values alone.
+struct Values<'a> {
+    state: &'a StateTree,
+    written: HashMap<ResourceId, Option<&'a [Cell]>>,
+}
+
+impl<'a> Values<'a> {
+    fn write(&mut self, writes: &'a Writes) {
+        self.written.extend(writes.iter().map(|(resource, value)| (*resource, value.as_deref())));
+    }
+
+    /// The values of the resources that a transaction declares.
+    fn before(&self, scheduled: &ScheduledTransaction) -> Vec<Option<Vec<Cell>>> {
+        let value = |resource: &ResourceId| match self.written.get(resource) {
+            Some(value) => value.map(Vec::from),
+            None => self.state.get(resource).map(|cells| cells.to_vec()),
+        };
+        scheduled.journal.accesses.iter().map(|access| value(&access.resource)).collect()
+    }
 }
 
 fn failed(block: BlockHash) -> impl Fn(LaneError) -> SchedulerError {
