@@ -776,7 +776,7 @@ async fn selected(rpc: &dyn RpcApi, params: &Params, block: BlockHash) -> Result
     }
     let tip = rpc.get_sink_blue_score().await.map_err(unanswered("get_sink_blue_score"))?;
     let (below, depth) = (tip.saturating_sub(known.header.blue_score), params.finality_depth());
-    match below > depth {
+    match below >= depth {
         true => Err(SinkError::TooDeep { block, below, depth }),
         false => Ok(Selected { block, commitment: digest(known.header.accepted_id_merkle_root) }),
     }

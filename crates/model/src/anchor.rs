@@ -9,8 +9,7 @@
 //! |---|---|
 //! | 1/16 | the lane proof of one empty block in each such interval is kept |
 //! | 1/8 | an anchor that is chosen anew lies at least this far below the tip |
-//! | 1/2 | each time the tip has risen by this much, an anchor is chosen anew |
-//! | 3/4 | an anchor deeper than this is *stale*: the L1 may refuse it soon |
+//! | 1/2 | each time the tip has gone on by so much, an anchor is chosen anew, and stays until the next time |
 
 /// How many blue scores below the parent of the spending block an L1 still confirms a block's commitment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,13 +31,8 @@ impl AnchorDepth {
         }
     }
 
-    /// Whether the L1 refuses an anchor of this score, or may refuse it soon.
-    pub fn is_stale(self, anchor: u64, tip: u64) -> bool {
-        tip.saturating_sub(anchor) > self.0 - self.0 / 4
-    }
-
     /// Whether the L1 refuses an anchor of this score.
     pub fn is_exceeded(self, anchor: u64, tip: u64) -> bool {
-        tip.saturating_sub(anchor) > self.0
+        tip.saturating_sub(anchor) >= self.0
     }
 }

@@ -304,10 +304,12 @@ impl Pipeline {
 
     /// The oldest unsettled bundle, if its receipt is stored and nothing forbids its settlement.
     fn to_settle(&self) -> Option<&Arc<WantedBundle>> {
-        let wanted = self.planner.bundles().next()?;
-        let stored = self.engine.known(&wanted.order.id) == Some(true);
+        let is_stored = |wanted: &&Arc<WantedBundle>| self.engine.known(&wanted.order.id) == Some(true);
+        // While a bundle that was anchored again is being proved, it is settled as it was before.
+        let mut candidates = self.planner.bundles().take(1).chain(self.planner.replaced());
+        let wanted = candidates.find(is_stored)?;
         // A wrong root on the L1 cannot be undone. What is not settled now can be settled later.
-        (stored && !self.watcher.is_state_in_doubt()).then_some(wanted)
+        (!self.watcher.is_state_in_doubt()).then_some(wanted)
     }
 
     /// Starts no further proof. Running proofs are finished and stored.

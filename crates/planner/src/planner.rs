@@ -120,8 +120,19 @@ struct ClosedBundle {
     end: Checkpoint,
     /// The block that closed it: its last, or the first past its deadline.
     closed_by: Checkpoint,
-    /// Whether its anchor or its blocks changed after it was closed.
-    is_changed: bool,
+    /// How it was anchored again, if it was.
+    anew: Option<Anew>,
+}
+
+/// A bundle that was anchored again.
+#[derive(Clone)]
+struct Anew {
+    /// Its last block as it was closed at first.
+    last: BatchMetadata,
+    /// The highest blue score that its anchor could have.
+    highest: u64,
+    /// What it was before.
+    before: Arc<WantedBundle>,
 }
 
 /// The non-empty canonical blocks after the last settled one, in bundles.
@@ -146,8 +157,11 @@ impl Window {
         if self.next.0 <= tip.0 + 1 {
             return;
         }
-        // How it was changed depends on the height of the tip at that time.
-        if self.bundles.front().is_some_and(|closed| closed.is_changed) {
+        let reaches = |closed: &ClosedBundle| {
+            let anchor = closed.wanted.as_ref().map(|wanted| wanted.bundle.blocks.anchor.checkpoint);
+            closed.anew.is_some() && (closed.closed_by > tip || anchor.is_some_and(|anchor| anchor > tip))
+        };
+        if self.bundles.front().is_some_and(reaches) {
             *self = Self::from(self.start);
             return;
         }
@@ -503,6 +517,13 @@ impl Planner {
     fn bundle(&mut self) {
         let mut window = std::mem::take(&mut self.window);
         window.begin_at(self.first_unsettled());
+        // A lower tip anchors it lower.
+        if let Some((depth, tip)) = self.anchored()
+            && let Some(anew) = window.bundles.front().and_then(|closed| closed.anew.as_ref())
+            && anew.highest > depth.highest(anew.last.block.blue_score, tip)
+        {
+            window = Window::from(window.start);
+        }
         self.demand.keep(window.start, window.next);
         let first = self.view.front().map_or(Checkpoint(0), |viewed| viewed.metadata.checkpoint);
         window.next = window.next.max(first);
@@ -517,8 +538,7 @@ impl Planner {
                 let end = blocks.last().map_or(closed_by, |last| last.metadata.checkpoint);
                 // Its blocks were wanted one by one; now they are wanted as a bundle.
                 self.demand.keep(Checkpoint(0), start);
-                let is_changed = false;
-                window.bundles.push_back(ClosedBundle { wanted, start, end, closed_by, is_changed });
+                window.bundles.push_back(ClosedBundle { wanted, start, end, closed_by, anew: None });
             }
             window.next.0 += 1;
         }
@@ -526,49 +546,60 @@ impl Planner {
         self.window = window;
     }
 
-    /// Anchors the oldest bundle again before its anchor is too deep. If no block fits, the bundle takes in the next one.
+    /// Anchors the oldest bundle again before its anchor is too deep. It takes in the later bundles that lie below the block that
+    /// it is to be anchored in at the highest.
     fn anchor_anew(&mut self, window: &mut Window) {
-        let Some(depth) = self.anchor_depth.filter(|_| self.context.hasher.lane().binds()) else { return };
-        let Some(tip) = self.view.back().map(|viewed| viewed.metadata.block.blue_score) else { return };
-        loop {
-            let next = window.bundles.get(1).map(|closed| closed.start);
-            let next = next.or(window.open.first().map(|planned| planned.metadata.checkpoint));
-            let Some(oldest) = window.bundles.front_mut() else { return };
-            let Some(wanted) = &oldest.wanted else { return };
-            let bundle = wanted.bundle.blocks.clone();
-            let highest = depth.highest(bundle.end.block.blue_score, tip);
-            let is_stale = |anchor: &BatchMetadata| depth.is_stale(anchor.block.blue_score, tip);
-            let end = next.unwrap_or(Checkpoint(u64::MAX));
-            let later = self.anchors.range(Checkpoint(bundle.end.checkpoint.0 + 1)..end).rev();
-            let mut later = later.filter_map(|at| self.at(*at)).map(|viewed| viewed.metadata).peekable();
-            // If a later block changes the lane, the last block before that one is the last that fits.
-            let last = later.peek().copied().filter(|_| next.is_some()).unwrap_or(bundle.end);
-            let anchor = later.find(|block| block.block.blue_score <= highest).unwrap_or(bundle.end);
-            let anchor = if is_stale(&anchor) { last } else { anchor };
-            let mut blocks: Vec<_> =
-                bundle.blocks.iter().filter_map(|block| self.planned.get(block)).cloned().collect();
-            let taken = window.bundles.get(1).filter(|_| is_stale(&anchor));
-            let taken = taken.and_then(|next| Some((next.wanted.clone()?, next.end, next.closed_by)));
-            let (anchor, taken) = match taken {
-                None if anchor == bundle.anchor => return,
-                None => (anchor, None),
-                Some((next, end, closed_by)) => {
-                    let hashes = next.bundle.blocks.blocks.iter();
-                    blocks.extend(hashes.filter_map(|block| self.planned.get(block)).cloned());
-                    (next.bundle.blocks.end, Some((end, closed_by)))
-                }
-            };
-            let wanted = self.aggregate(&blocks, anchor);
-            self.demand.keep(Checkpoint(0), window.bundles[0].start);
-            if taken.is_some() {
-                window.bundles.remove(1);
-            }
-            let oldest = &mut window.bundles[0];
-            (oldest.wanted, oldest.is_changed) = (wanted, true);
-            if let Some(taken) = taken {
-                (oldest.end, oldest.closed_by) = taken;
-            }
+        let Some((depth, tip)) = self.anchored() else { return };
+        let Some(ClosedBundle { wanted: Some(before), anew, start, .. }) = window.bundles.front() else {
+            return;
+        };
+        let (before, start) = (before.clone(), *start);
+        let last = anew.as_ref().map_or(before.bundle.blocks.end, |anew| anew.last);
+        let highest = depth.highest(last.block.blue_score, tip);
+        if highest == last.block.blue_score {
+            return;
         }
+        let fits = |closed: &ClosedBundle| {
+            let end = closed.wanted.as_ref().map(|wanted| wanted.bundle.blocks.end.block.blue_score);
+            end.is_some_and(|end| end <= highest)
+        };
+        let group = window.bundles.iter().skip(1).take_while(|closed| fits(closed)).count() + 1;
+        let next = window.bundles.get(group).map(|closed| closed.start);
+        let next = next.or(window.open.first().map(|planned| planned.metadata.checkpoint));
+        let hashes = window.bundles.iter().take(group).flat_map(|closed| &closed.wanted);
+        let hashes = hashes.flat_map(|wanted| &wanted.bundle.blocks.blocks);
+        let blocks: Vec<_> = hashes.filter_map(|block| self.planned.get(block)).cloned().collect();
+        let Some(end) = blocks.last().map(|last| last.metadata) else { return };
+        // Any later block with the same tip fits: one before the next that changes it.
+        let until = next.unwrap_or(Checkpoint(u64::MAX));
+        let later = self.anchors.range(Checkpoint(end.checkpoint.0 + 1)..until).rev();
+        let mut later = later.filter_map(|at| self.at(*at)).map(|viewed| viewed.metadata);
+        let anchor = later.find(|block| block.block.blue_score <= highest).unwrap_or(end);
+        if group == 1 && anchor == before.bundle.blocks.anchor {
+            return;
+        }
+        let wanted = self.aggregate(&blocks, anchor);
+        self.demand.keep(Checkpoint(0), start);
+        let taken: Vec<ClosedBundle> = window.bundles.drain(..group).collect();
+        let (end, closed_by) =
+            taken.last().map_or((end.checkpoint, end.checkpoint), |last| (last.end, last.closed_by));
+        let anew = Some(Anew { last, highest, before });
+        window.bundles.push_front(ClosedBundle { wanted, start, end, closed_by, anew });
+    }
+
+    /// How deep an anchor may lie, and the blue score of the tip; `None` where that does not matter.
+    fn anchored(&self) -> Option<(AnchorDepth, u64)> {
+        let depth = self.anchor_depth.filter(|_| self.context.hasher.lane().binds())?;
+        Some((depth, self.view.back()?.metadata.block.blue_score))
+    }
+
+    /// The oldest bundle as it was before it was anchored again, if the L1 still takes that: its proof may be stored already.
+    pub fn replaced(&self) -> Option<&Arc<WantedBundle>> {
+        let (depth, tip) = self.anchored()?;
+        let before = &self.window.bundles.front().filter(|_| !self.is_catching_up())?.anew.as_ref()?.before;
+        let anchor = before.bundle.blocks.anchor;
+        let is_canonical = self.checkpoint_of(&anchor.block_hash()).is_some();
+        (is_canonical && !depth.is_exceeded(anchor.block.blue_score, tip)).then_some(before)
     }
 
     fn plan_block(&mut self, block: &ScheduledBlock) -> Option<Arc<PlannedBlock>> {

@@ -348,22 +348,27 @@ impl World {
         demand
     }
 
-    /// The block that the oldest of these bundles is to be anchored in.
-    fn anchor(&self, bundles: &[Vec<Candidate>], open: &[Candidate], score: u64) -> Option<BatchMetadata> {
+    /// Takes into the oldest of these bundles the later ones that it is to be settled with; the block that it is to be anchored in.
+    fn anchor(
+        &self,
+        bundles: &mut Vec<Vec<Candidate>>,
+        open: &[Candidate],
+        score: u64,
+    ) -> Option<BatchMetadata> {
         let (depth, last) = (self.anchor_depth?, bundles.first()?.last()?.metadata);
+        let highest = depth.highest(last.block.blue_score, score);
+        while highest > last.block.blue_score
+            && bundles.get(1).is_some_and(|next| next.last().unwrap().metadata.block.blue_score <= highest)
+        {
+            let next = bundles.remove(1);
+            bundles[0].extend(next);
+        }
+        let last = bundles[0].last()?.metadata;
         let next = bundles.get(1).map_or(open.first(), |next| next.first());
         let end = next.map_or(Checkpoint(u64::MAX), |next| next.metadata.checkpoint);
         let later = self.view.iter().filter(|(_, block)| block.is_anchor).map(|(added, _)| added.metadata);
-        let later: Vec<_> =
-            later.filter(|it| it.checkpoint > last.checkpoint && it.checkpoint < end).collect();
-        let highest = depth.highest(last.block.blue_score, score);
-        let anchor = later.iter().rfind(|block| block.block.blue_score <= highest);
-        let anchor = *anchor.unwrap_or(&last);
-        match (depth.is_stale(anchor.block.blue_score, score), next) {
-            (true, Some(_)) => Some(*later.last().unwrap_or(&last)),
-            (true, None) => Some(last),
-            (false, _) => Some(anchor),
-        }
+        let mut later = later.filter(|it| it.checkpoint > last.checkpoint && it.checkpoint < end);
+        Some(later.rfind(|block| block.block.blue_score <= highest).unwrap_or(last))
     }
 
     /// The specification: all of the demand, computed anew from the view. Only the orders themselves are the
@@ -403,15 +408,7 @@ impl World {
             rest = later;
             bundles.push(bundle.to_vec());
         }
-        let mut anchor = self.anchor(&bundles, rest, score);
-        while bundles.len() > 1
-            && let (Some(anchored), Some(depth)) = (anchor, self.anchor_depth)
-            && depth.is_stale(anchored.block.blue_score, score)
-        {
-            let next = bundles.remove(1);
-            bundles[0].extend(next);
-            anchor = self.anchor(&bundles, rest, score);
-        }
+        let mut anchor = self.anchor(&mut bundles, rest, score);
         for bundle in bundles {
             let last = bundle.last().unwrap().metadata;
             let anchor = anchor.take().unwrap_or(last);
@@ -769,7 +766,7 @@ fn a_settlement_that_does_not_come_is_anchored_anew_over_the_same_parts() {
         world.grow(name, 0, vec![]);
         let oldest = &world.demand().bundles[0];
         let anchor = oldest.bundle.blocks.anchor.checkpoint.0;
-        assert!(u64::from(name) - anchor <= 16 * 3 / 4, "{anchor} at {name}");
+        assert!(u64::from(name) - anchor < 16, "{anchor} at {name}");
         assert_eq!(oldest.order.assumptions, first.order.assumptions, "no batch is proved again");
         anchors.push(anchor);
     }
@@ -791,10 +788,10 @@ fn where_the_lane_has_gone_on_the_oldest_bundle_takes_in_the_next_ones() {
     }
     let demand = world.demand();
     let oldest = &demand.bundles[0].bundle.blocks;
-    // Its last block is its anchor, and lies within three quarters of the depth.
-    assert_eq!((oldest.start, oldest.blocks.len()), (Checkpoint(1), 28));
-    assert_eq!((oldest.anchor, oldest.end.checkpoint), (oldest.end, Checkpoint(28)));
-    assert_eq!(demand.bundles[1].bundle.blocks.start, Checkpoint(29));
+    // All that lies below the highest block that it may be anchored in.
+    assert_eq!((oldest.start, oldest.blocks.len()), (Checkpoint(1), 32));
+    assert_eq!((oldest.anchor, oldest.end.checkpoint), (oldest.end, Checkpoint(32)));
+    assert_eq!(demand.bundles[1].bundle.blocks.start, Checkpoint(33));
     let batches = demand.orders.iter().filter(|order| order.kind() == Batch).count();
     assert_eq!(batches, 40, "every batch once");
     // What was settled stays settled, and the rest is as it was.
@@ -820,4 +817,27 @@ fn an_anchor_that_leaves_the_chain_is_chosen_again() {
     }
     let anchor = world.demand().bundles[0].bundle.blocks.anchor;
     assert_eq!((anchor.checkpoint, anchor.block_hash()), (Checkpoint(8), BlockHash([23; 32])));
+}
+
+#[test]
+fn on_a_busy_lane_an_anchor_stays_for_half_of_the_depth_and_what_it_replaces_can_be_settled_meanwhile() {
+    let mut world = anchored(64);
+    let (mut anchors, mut proved) = (vec![], None);
+    for name in 1..=160 {
+        world.grow(name, 1, vec![]);
+        let Some(oldest) = world.demand().bundles.first().cloned() else { continue };
+        anchors.push(oldest.order.id);
+        if name == 20 {
+            proved = Some(oldest.order.id);
+        }
+        let replaced = world.planner.replaced().map(|replaced| replaced.order.id);
+        match name {
+            // The first anchor lies in block 2, and holds until block 65.
+            0..34 => assert_eq!(replaced, None),
+            34..66 => assert_eq!(replaced, proved),
+            _ => assert_ne!(replaced, proved),
+        }
+    }
+    anchors.dedup();
+    assert_eq!(anchors.len(), 5, "once in half of the depth, however much the lane accepts");
 }
