@@ -49,7 +49,7 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use kaspa_consensus_core::hashing::tx::transaction_v1_rest_preimage;
 use kaspa_consensus_core::header::Header;
-use kaspa_consensus_core::tx::Transaction;
+use kaspa_consensus_core::tx::{ScriptPublicKey, Transaction};
 use kaspa_hashes::Hash;
 use kaspa_rpc_core::api::rpc::RpcApi;
 use kaspa_rpc_core::{
@@ -66,10 +66,10 @@ use reprise_model::journal::AggregateJournal;
 use reprise_model::transaction::LaneTransaction;
 
 use crate::client::{Unanswered, unanswered};
-use crate::covenant::Rules;
+use crate::covenant::{Rules, State};
 use crate::lane_proof::{BlockProof, LaneEntry, LaneProof};
 use crate::names;
-use crate::settlement::{self, other_pins, other_than_one};
+use crate::settlement::{self, other_pins, out_of_key};
 use crate::track::{CheckError, Track};
 use crate::{RECORDER, block_hash, digest, kaspa_hash};
 
@@ -242,8 +242,6 @@ impl FollowError {
             self,
             Self::NoCommonBlock { .. }
                 | Self::RootOffChain { .. }
-                | Self::OtherPins(_)
-                | Self::Founding { .. }
                 | Self::Check(CheckError::BelowRoot { .. } | CheckError::Final { .. })
         )
     }
@@ -440,6 +438,7 @@ pub struct Follower {
 struct Watched {
     id: Hash,
     rules: Rules,
+    first: Option<State>,
     statement_of: StatementOf,
 }
 
@@ -541,6 +540,27 @@ impl Follower {
         self.confirmations = confirmations;
     }
 
+    /// Checks the outputs of the covenant that a transaction left which spent it out of a key.
+    fn check_first_state(
+        &self,
+        block: BlockHash,
+        scripts: &[Option<&ScriptPublicKey>],
+    ) -> Result<(), FollowError> {
+        let first = self.covenant.as_ref().and_then(|watched| Some(watched.rules.script(watched.first?)));
+        match scripts {
+            [script] if first.is_none() || *script == first.as_ref() => Ok(()),
+            [_] => {
+                tracing::error!(
+                    %block,
+                    "the covenant left its founder's key into another state than the first one here: it was founded for another \
+                     block, lane or program, or its founder keeps it; do not deposit before `reprise doctor` shows its state"
+                );
+                Ok(())
+            }
+            _ => Err(FollowError::Founding { block, outputs: scripts.len() }),
+        }
+    }
+
     /// The network's finality depth, where its parameters are overridden.
     pub fn set_finality_depth(&mut self, depth: u64) {
         self.track.set_window(depth);
@@ -565,10 +585,10 @@ impl Follower {
         self.track.drop_opened(height);
     }
 
-    /// Reads the settlements of the lane's covenant under these rules, from now on.
-    pub fn watch(&mut self, rules: Rules, statement_of: StatementOf) {
+    /// Reads the settlements of the lane's covenant under these rules, from now on. `first` is its first state, if that is known.
+    pub fn watch(&mut self, rules: Rules, first: Option<State>, statement_of: StatementOf) {
         let id = kaspa_hash(self.head.lane.covenant);
-        self.covenant = Some(Watched { id, rules, statement_of });
+        self.covenant = Some(Watched { id, rules, first, statement_of });
     }
 
     /// What is followed, as a recording without events.
@@ -918,7 +938,7 @@ impl Follower {
         let mut added = Vec::with_capacity(blocks.len());
         for (PendingBlock { header, answer: answered, .. }, proof) in blocks.iter().zip(proofs) {
             let mut block = chain_block(header, &parent, answered, proof.as_ref(), &self.head.lane)?;
-            if let Some(Watched { id: covenant, rules, statement_of }) = &self.covenant {
+            if let Some(Watched { id: covenant, rules, statement_of, .. }) = &self.covenant {
                 let accepted = answered.accepted_transactions.iter();
                 if let Some(found) = accepted.clone().find_map(|it| other_pins(it, *covenant, rules)) {
                     let (block, covenant) = (block.metadata.block_hash, digest(*covenant));
@@ -926,8 +946,8 @@ impl Follower {
                     let other = OtherPins { block, covenant, found, expected };
                     return Err(FollowError::OtherPins(Box::new(other)));
                 }
-                if let Some(outputs) = accepted.clone().find_map(|it| other_than_one(it, *covenant)) {
-                    return Err(FollowError::Founding { block: block.metadata.block_hash, outputs });
+                if let Some(scripts) = accepted.clone().find_map(|it| out_of_key(it, *covenant)) {
+                    self.check_first_state(block.metadata.block_hash, &scripts)?;
                 }
                 let observed = accepted.filter_map(|it| settlement::observed(it, *covenant, rules));
                 let settlement = |(end_block, journal): (BlockHash, AggregateJournal)| ObservedSettlement {

@@ -123,7 +123,8 @@ impl KaspaL1 {
             Ok((proof, _)) if id != Digest::ZERO => Some(Rules::new(covenant.pins, proof)?),
             _ => None,
         };
-        rules.iter().for_each(|rules| prepared.watch(rules.clone(), statement_of.clone()));
+        let first_state = first(prepared.head().root.lane_proof.as_deref()).ok();
+        rules.iter().for_each(|rules| prepared.watch(rules.clone(), first_state, statement_of.clone()));
         let config = match (payer, rules) {
             (None, _) => None,
             (Some(_), None) => return Err(proof.err().map_or(KaspaError::NoCovenant, Into::into)),

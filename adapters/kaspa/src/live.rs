@@ -49,7 +49,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::client::{self, Client, ClientError};
-use crate::covenant::Rules;
+use crate::covenant::{Rules, State};
 use crate::follower::{Chain, FollowError, Follower, StatementOf, WithTimeout};
 use crate::names;
 use crate::root::{self, First, RootError};
@@ -65,6 +65,9 @@ const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// The depth, in blue scores, of the block that a new chain is followed from, so that no reorg removes it.
 pub const ROOT_CONFIRMATIONS: u64 = 100;
+
+/// The wait before a founding that is not confirmed yet is looked at again.
+const FRESH_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// How many connections in a row may end in an answer that fails its checks: about ten minutes of them.
 pub const WRONG_ANSWERS_MAX: u32 = 60;
@@ -263,8 +266,8 @@ impl Prepared {
     }
 
     /// Reads the settlements of the lane's covenant under these rules.
-    pub fn watch(&mut self, rules: Rules, statement_of: StatementOf) {
-        self.follower.watch(rules, statement_of);
+    pub fn watch(&mut self, rules: Rules, first: Option<State>, statement_of: StatementOf) {
+        self.follower.watch(rules, first, statement_of);
     }
 
     /// Records the scripts of the accounts that act on the lane here.
@@ -431,7 +434,17 @@ pub fn root_of_covenant(
         let network = chain.server().await.map_err(FollowError::from)?.network_id;
         let Some(rules) = rules(network) else { return Ok(None) };
         tracing::info!("looking for the block that the covenant begins after");
-        let found = root::find(&chain, &options.lane, &rules, first).await;
+        // A private network has no reorg that nobody made.
+        let confirmations = if names::has_peers(network) { ROOT_CONFIRMATIONS } else { 0 };
+        let found = loop {
+            match root::find(&chain, &options.lane, &rules, first, confirmations).await {
+                Err(fresh @ RootError::Fresh { .. }) => {
+                    tracing::info!("{fresh}");
+                    tokio::time::sleep(FRESH_AGAIN_AFTER).await;
+                }
+                found => break found,
+            }
+        };
         disconnect(&client).await;
         Ok(Some(found?))
     })

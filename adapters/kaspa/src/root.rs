@@ -19,7 +19,7 @@ use reprise_model::lane::LaneError;
 use crate::client::Unanswered;
 use crate::covenant::{Rules, State};
 use crate::follower::Chain;
-use crate::settlement::{continues, other_than_one, spends};
+use crate::settlement::{continues, is_script_hash, spends};
 use crate::{block_hash, kaspa_hash};
 
 /// Why there is no block to follow a covenant from.
@@ -55,16 +55,22 @@ pub enum RootError {
     },
     /// Its founder can have kept an output of it.
     #[error(
-        "{block}: the covenant {covenant} was founded, or left the founder's key, with {outputs} outputs instead of one: its \
-         founder can claim exits that nobody proved; do not use it"
+        "{block}: the covenant {covenant} was not founded as one output of a key, or entered its first state with another output \
+         beside it: its founder can claim exits that nobody proved; do not use it"
     )]
     Founding {
         /// The covenant.
         covenant: Digest,
         /// The block that accepted the transaction.
         block: BlockHash,
-        /// How many outputs of the covenant it left.
-        outputs: usize,
+    },
+    /// Its founding can still leave the chain.
+    #[error("{block} accepted the founding, and has fewer than {confirmations} confirmations: wait for them")]
+    Fresh {
+        /// The block.
+        block: BlockHash,
+        /// How many blue scores it has to lie below the tip.
+        confirmations: u64,
     },
     /// Its first state names no lane tip.
     #[error(
@@ -113,12 +119,14 @@ fn changes(block: &RpcChainBlockAcceptedTransactions, covenant: Hash) -> Vec<Cov
     block.accepted_transactions.iter().map(of).collect()
 }
 
-/// The block to follow the lane's covenant from.
+/// The block to follow the lane's covenant from. Where the covenant is not in its first state yet, it lies so many blue scores
+/// below the node's tip at least.
 pub async fn find(
     chain: &dyn Chain,
     lane: &Lane,
     rules: &Rules,
     first: First<'_>,
+    confirmations: u64,
 ) -> Result<BlockHash, RootError> {
     let covenant = lane.covenant;
     let lowest = chain.lowest().await?;
@@ -137,13 +145,13 @@ pub async fn find(
             let of_lane = |it: &RpcOptionalTransaction| {
                 it.subnetwork_id.is_some_and(|id| *id.as_bytes() == lane.subnetwork)
             };
-            let extra = |it| other_than_one(it, kaspa_hash(covenant));
-            if let Some(outputs) = block.accepted_transactions.iter().find_map(extra) {
-                return Err(RootError::Founding { covenant, block: hash, outputs });
-            }
             for change in changes(block, kaspa_hash(covenant)) {
                 match change {
                     CovenantChange::Founded(founding) if candidates.is_empty() => {
+                        let scripts: Vec<_> = continues(founding, kaspa_hash(covenant)).flatten().collect();
+                        if scripts.len() != 1 || scripts.into_iter().any(is_script_hash) {
+                            return Err(RootError::Founding { covenant, block: hash });
+                        }
                         candidates.push(if of_lane(founding) { hash } else { tip });
                     }
                     CovenantChange::Moved(_) if candidates.is_empty() => {
@@ -153,9 +161,10 @@ pub async fn find(
                         for candidate in candidates {
                             let state = state_at(chain, lane, candidate, first).await?;
                             if scripts.contains(&rules.script(state)) {
-                                return match state.tip {
-                                    Digest::ZERO => Err(RootError::NoTip { covenant }),
-                                    _ => Ok(candidate),
+                                return match (state.tip, scripts.len()) {
+                                    (Digest::ZERO, _) => Err(RootError::NoTip { covenant }),
+                                    (_, 1) => Ok(candidate),
+                                    _ => Err(RootError::Founding { covenant, block: hash }),
                                 };
                             }
                         }
@@ -177,7 +186,13 @@ pub async fn find(
     }
     for candidate in candidates {
         if state_at(chain, lane, candidate, first).await?.tip != Digest::ZERO {
-            return Ok(candidate);
+            let score = async |block| chain.block(block).await.map(|block| block.header.blue_score);
+            let (at, tip) = (score(candidate).await?, score(chain.tip().await?).await?);
+            return match tip.saturating_sub(at) >= confirmations {
+                true => Ok(candidate),
+                // A reorg that removed it would leave nothing to follow the covenant from.
+                false => Err(RootError::Fresh { block: candidate, confirmations }),
+            };
         }
     }
     Err(RootError::NoTip { covenant })

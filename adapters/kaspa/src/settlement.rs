@@ -24,7 +24,7 @@ use kaspa_consensus_core::tx::{
     CovenantBinding, PopulatedTransaction, ScriptPublicKey, Transaction, TransactionInput, TransactionOutput,
     UtxoEntry,
 };
-use kaspa_rpc_core::RpcOptionalTransaction;
+use kaspa_rpc_core::{RpcOptionalTransaction, RpcOptionalTransactionInput, RpcOptionalUtxoEntry};
 use kaspa_txscript::caches::Cache;
 use kaspa_txscript::covenants::CovenantsContext;
 use kaspa_txscript::script_builder::ScriptBuilderError;
@@ -331,28 +331,43 @@ pub fn observed(
 
 /// The pins of an accepted transaction that settles the covenant, where they are others than the rules'. Consensus ran
 /// the covenant's own rules over them.
+///
+/// A claim is an output of the covenant too. Anybody can spend one, and its script reads no payload.
 pub fn other_pins(transaction: &RpcOptionalTransaction, covenant: Hash, rules: &Rules) -> Option<PinsDigest> {
+    if !spends(transaction, covenant) {
+        return None;
+    }
     let (_, journal) = payload::parse(transaction.payload.as_ref()?)?;
+    let claim = claim::code().ok()?;
+    let is_state = |input: &RpcOptionalTransactionInput| {
+        let entry = input.verbose_data.as_ref().and_then(|data| data.utxo_entry.as_ref());
+        let of_covenant = entry.filter(|entry| entry.covenant_id == Some(covenant));
+        let by_script =
+            of_covenant.and_then(|entry| entry.script_public_key.as_ref()).is_some_and(is_script_hash);
+        by_script && !input.signature_script.as_ref().is_some_and(|script| script.ends_with(&claim))
+    };
     let pins = journal.transition.pins;
-    (spends(transaction, covenant) && pins != rules.pins()).then_some(pins)
+    (transaction.inputs.iter().any(is_state) && pins != rules.pins()).then_some(pins)
 }
 
-/// How many outputs of the covenant a transaction leaves that founds it, or spends it out of the founder's key, where that is not
-/// one.
+/// The scripts of the outputs of the covenant that a transaction leaves which spends it out of a key: `None` of any other.
 ///
 /// No script has judged the covenant until then. With a second output the founder could make a claim to exits that nobody proved,
 /// and empty the vault.
-pub(crate) fn other_than_one(transaction: &RpcOptionalTransaction, covenant: Hash) -> Option<usize> {
+pub(crate) fn out_of_key(
+    transaction: &RpcOptionalTransaction,
+    covenant: Hash,
+) -> Option<Vec<Option<&ScriptPublicKey>>> {
     let entries =
         transaction.inputs.iter().filter_map(|input| input.verbose_data.as_ref()?.utxo_entry.as_ref());
-    let of_covenant = entries.filter(|entry| entry.covenant_id == Some(covenant));
-    let spent: Vec<&[u8]> =
-        of_covenant.filter_map(|entry| Some(entry.script_public_key.as_ref()?.script())).collect();
-    let outputs = continues(transaction, covenant).count();
-    let is_judged =
-        !spent.is_empty() && spent.iter().all(|script| ScriptClass::is_pay_to_script_hash(script));
-    let concerns = outputs > 0 || !spent.is_empty();
-    (concerns && !is_judged && outputs != 1).then_some(outputs)
+    let mut of_covenant = entries.filter(|entry| entry.covenant_id == Some(covenant));
+    let held = |entry: &RpcOptionalUtxoEntry| !entry.script_public_key.as_ref().is_some_and(is_script_hash);
+    of_covenant.any(held).then(|| continues(transaction, covenant).collect())
+}
+
+/// Whether a script pays to a script hash.
+pub(crate) fn is_script_hash(script: &ScriptPublicKey) -> bool {
+    ScriptClass::is_pay_to_script_hash(script.script())
 }
 
 /// Whether an accepted transaction spends an output of the covenant.

@@ -462,6 +462,7 @@ impl SettleLoop {
                 }
             }
             self.pay().await;
+            self.keep_alive().await;
         }
         self.disconnect().await;
     }
@@ -501,6 +502,7 @@ impl SettleLoop {
         if !self.keep_alive.is_due() {
             return;
         }
+        self.keep_alive.looked();
         let outcome = match tokio::time::timeout(ANSWER_WITHIN, self.look_at_lane()).await {
             Ok(outcome) => outcome,
             Err(_) => Err(SinkError::Silent),
@@ -510,7 +512,7 @@ impl SettleLoop {
             Ok(None) => {}
             Err(error) => {
                 self.judge(&error).await;
-                tracing::warn!("the lane is about to lose its entry, and is not kept active: {error}");
+                tracing::warn!("the lane could not be looked at, to keep it active: {error}");
             }
         }
     }

@@ -326,6 +326,10 @@ impl Track {
                 let proof = self.open(added, bytes)?;
                 let alive = |entry: &LaneEntry| self.is_alive(entry.blue_score, block.blue_score);
                 expect_lane(hash, lane.filter(alive), proof.lane)?;
+                if proof.lane.is_none() {
+                    let last = opening(&self.key, &block, bytes)?.entry;
+                    expect_lane(hash, last.and(lane).or(last), last)?;
+                }
                 if let Some(reopening) = of_parent(bytes) {
                     let parent = self.tip_link();
                     let last = opening(&self.key, &parent.block, reopening)?.entry;

@@ -75,7 +75,7 @@ fn enter(chain: &mut [Block], script: ScriptPublicKey) {
 async fn find(chain: Vec<Block>) -> Result<BlockHash, RootError> {
     let node = Node::new(3);
     node.adopt(chain);
-    root::find(&node, &lane(), &rules(6), &|proof| Ok(first(proof))).await
+    root::find(&node, &lane(), &rules(6), &|proof| Ok(first(proof)), 0).await
 }
 
 #[tokio::test]
@@ -125,12 +125,12 @@ async fn a_covenant_of_which_the_founder_can_have_kept_an_output_is_refused_and_
     let state = first(Some(&split[2].proof.encode()));
     enter(&mut split, rules(6).script(state));
     bind(&mut split[6].answer.accepted_transactions[0], second());
-    for (chain, at) in [(&twice, 2_usize), (&split, 6)] {
+    // It is founded into a script of the founder's, which no script of ours has judged.
+    let mut hidden = chain();
+    bind(&mut hidden[2].answer.accepted_transactions[0], rules(6).script(state));
+    for (chain, at) in [(&twice, 2_usize), (&split, 6), (&hidden, 2)] {
         let (refused, block) = (find(chain.clone()).await.unwrap_err(), chain[at].metadata.block_hash);
-        assert!(
-            matches!(refused, RootError::Founding { block: at, outputs: 2, .. } if at == block),
-            "{refused}"
-        );
+        assert!(matches!(refused, RootError::Founding { block: at, .. } if at == block), "{refused}");
     }
     // One that is followed already is not followed on.
     let mut followed = chain();
@@ -140,9 +140,62 @@ async fn a_covenant_of_which_the_founder_can_have_kept_an_output_is_refused_and_
     let node = Node::new(100);
     node.adopt(followed);
     let mut recorder = fake::recorder_of(lane());
-    recorder.follower.watch(rules(6), Arc::new(|_| StatementId([8; 32])));
+    recorder.follower.watch(rules(6), None, Arc::new(|_| StatementId([8; 32])));
     let refused = recorder.follower.next_event(&node).await.unwrap_err();
     assert!(matches!(refused, FollowError::Founding { block: at, outputs: 2 } if at == block), "{refused}");
+}
+
+#[tokio::test]
+async fn a_founding_is_followed_once_it_has_its_confirmations() {
+    let mut chain = chain();
+    found(&mut chain);
+    let (node, founding) = (Node::new(3), chain[2].metadata);
+    node.adopt(chain.clone());
+    let above = chain.last().unwrap().metadata.blue_score - founding.blue_score;
+    let find = |confirmations| {
+        let (node, rules) = (&node, rules(6));
+        async move { root::find(node, &lane(), &rules, &|proof| Ok(first(proof)), confirmations).await }
+    };
+    assert_eq!(find(above).await.unwrap(), founding.block_hash);
+    let refused = find(above + 1).await.unwrap_err();
+    assert!(matches!(refused, RootError::Fresh { block, .. } if block == founding.block_hash), "{refused}");
+}
+
+fn under_other_pins() -> ObservedSettlement {
+    let transition = Transition {
+        pins: PinsDigest([5; 32]),
+        root_before: Digest([1; 32]),
+        root_after: Digest([2; 32]),
+        tip_before: Digest::ZERO,
+        tip_after: Digest([3; 32]),
+        exits: Digest::ZERO,
+    };
+    let journal = AggregateJournal { transition, commitment: Commitment::Unbound };
+    ObservedSettlement { statement: StatementId([8; 32]), journal, end_block: BlockHash([4; 32]) }
+}
+
+/// A transaction that spends an output of the covenant by a script that ends in `code`, and carries a settlement under other
+/// pins.
+fn spends_by(code: &[u8]) -> Vec<Block> {
+    let mut chain = chain();
+    let transaction = &mut chain[6].answer.accepted_transactions[0];
+    spend(transaction);
+    let input = transaction.inputs.last_mut().unwrap();
+    input.signature_script = Some([&[1, 2, 3][..], code].concat());
+    let entry = input.verbose_data.as_mut().unwrap().utxo_entry.as_mut().unwrap();
+    entry.script_public_key = Some(rules(6).script(State { root: Digest([1; 32]), tip: Digest([2; 32]) }));
+    transaction.payload = Some(reprise_kaspa::payload::encode(&under_other_pins()));
+    chain
+}
+
+#[tokio::test]
+async fn whoever_peels_a_claim_settles_nothing_whatever_the_payload_says() {
+    let node = Node::new(100);
+    node.adopt(spends_by(&reprise_kaspa::claim::code().unwrap()));
+    let mut recorder = fake::recorder_of(lane());
+    recorder.follower.watch(rules(6), None, Arc::new(|_| StatementId([8; 32])));
+    let event = recorder.follower.next_event(&node).await.unwrap().unwrap();
+    assert!(event.added.iter().all(|block| block.settlements.is_empty()));
 }
 
 #[tokio::test]
@@ -163,25 +216,11 @@ async fn a_covenant_of_other_programs_one_founded_before_the_pruning_point_and_a
 }
 
 #[tokio::test]
-async fn a_settlement_of_the_covenant_under_other_pins_ends_the_source_with_both_pins() {
-    let mut chain = chain();
-    let transition = Transition {
-        pins: PinsDigest([5; 32]),
-        root_before: Digest([1; 32]),
-        root_after: Digest([2; 32]),
-        tip_before: Digest::ZERO,
-        tip_after: Digest([3; 32]),
-        exits: Digest::ZERO,
-    };
-    let journal = AggregateJournal { transition, commitment: Commitment::Unbound };
-    let settlement =
-        ObservedSettlement { statement: StatementId([8; 32]), journal, end_block: BlockHash([4; 32]) };
-    enter(&mut chain, rules(5).script(State { root: Digest([2; 32]), tip: Digest([3; 32]) }));
-    chain[6].answer.accepted_transactions[0].payload = Some(reprise_kaspa::payload::encode(&settlement));
+async fn a_settlement_of_the_covenant_under_other_pins_is_an_error_with_both_pins() {
     let node = Node::new(100);
-    node.adopt(chain);
+    node.adopt(spends_by(&[7; 40]));
     let mut recorder = fake::recorder_of(lane());
-    recorder.follower.watch(rules(6), Arc::new(|_| StatementId([8; 32])));
+    recorder.follower.watch(rules(6), None, Arc::new(|_| StatementId([8; 32])));
     let refused = recorder.follower.next_event(&node).await.unwrap_err();
     let FollowError::OtherPins(other) = refused else { panic!("{refused}") };
     assert_eq!((other.found, other.expected), (PinsDigest([5; 32]), PinsDigest([6; 32])));

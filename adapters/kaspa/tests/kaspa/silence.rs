@@ -1,7 +1,8 @@
 //! A lane that accepts nothing for longer than its entry lasts.
 
 use reprise_kaspa::follower::FollowError;
-use reprise_kaspa::lane_proof::{Opening, of_parent};
+use reprise_kaspa::lane_proof::{LaneProof, Opening, of_parent};
+use reprise_kaspa::track::CheckError;
 use reprise_model::block::ChainBlock;
 
 use crate::fake::{self, Block, Node, WINDOW};
@@ -90,4 +91,30 @@ async fn what_is_removed_and_comes_back_shows_it_again() {
     let (first, last) = (&recorder.events[recorder.events.len() - 1], recorder.track().tip());
     assert_eq!(last.block_hash, a.last().unwrap().metadata.block_hash);
     assert!(of_parent(first.added.last().unwrap().lane_proof.as_ref().unwrap()).is_some());
+}
+
+#[tokio::test]
+async fn earlier_proofs_that_are_none_are_refused_before_a_block_is_taken() {
+    let mut chain = chain(&[3]);
+    for number in 4..3 * WINDOW as usize {
+        chain.push(fake::block_on(&chain, number as u8, &[]));
+    }
+    let node = Node::new(1_000);
+    node.adopt(chain);
+    let events = fake::recorder().follower.advance(&node).await.unwrap();
+    let silent = |block: &ChainBlock| {
+        let proof = block.lane_proof.as_deref();
+        proof.is_some_and(|proof| proof.len() > 2 * 170 && LaneProof::decode(proof).unwrap().lane.is_none())
+    };
+    let at = events.iter().position(|event| event.added.iter().any(silent)).unwrap();
+    let mut recorder = fake::recorder();
+    events[..at].iter().for_each(|event| recorder.follower.resume(event).unwrap());
+    let mut lying = events[at].clone();
+    let block = lying.added.iter_mut().find(|block| silent(block)).unwrap();
+    let proof = block.lane_proof.as_mut().unwrap();
+    let last = proof.len() - 40;
+    proof[last] ^= 1;
+    let refused = recorder.follower.resume(&lying).unwrap_err();
+    assert!(matches!(refused, FollowError::Check(CheckError::Unreadable { .. })), "{refused}");
+    recorder.follower.resume(&events[at]).unwrap();
 }
