@@ -57,6 +57,9 @@ struct PendingClaims {
     claim_steps: Vec<ClaimStep>,
 }
 
+/// How many scripts a node is asked for at a time: a settlement may have any number of exits.
+const SCRIPTS_MAX: usize = 128;
+
 /// Pays claims. See the [module documentation](self).
 #[derive(Debug, Default)]
 pub struct ExitPayer {
@@ -186,12 +189,14 @@ impl PendingClaims {
     ) -> Result<Option<(Coin, usize)>, PayError> {
         let scripts = self.claim_steps.iter().map(|step| claim::script(&step.before));
         let scripts: Vec<ScriptPublicKey> = scripts.collect::<Result<_, _>>().map_err(BuildError::from)?;
-        let there = wallet::unspent_of(rpc, &scripts, prefix).await?;
-        let claimed = there.into_iter().find(|coin| coin.entry.covenant_id == Some(covenant));
-        Ok(claimed.and_then(|coin| {
-            let at = scripts.iter().position(|script| *script == coin.entry.script_public_key)?;
-            Some((coin, at))
-        }))
+        for several in scripts.chunks(SCRIPTS_MAX) {
+            let there = wallet::unspent_of(rpc, several, prefix).await?;
+            if let Some(coin) = there.into_iter().find(|coin| coin.entry.covenant_id == Some(covenant)) {
+                let at = scripts.iter().position(|script| *script == coin.entry.script_public_key);
+                return Ok(at.map(|at| (coin, at)));
+            }
+        }
+        Ok(None)
     }
 }
 

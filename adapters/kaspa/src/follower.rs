@@ -120,7 +120,7 @@ pub enum FollowError {
     /// The node no longer proves what the lane was before a silence.
     #[error(
         "{block}: the lane accepted nothing for so long that the node cannot show what it was before: its last entry lies \
-         below {lowest}, the lowest block that the node proves; use a node that has kept more"
+         below {lowest}, the lowest block that the node proves; another node may still show it, if it prunes later"
     )]
     Silent {
         /// The block that ends the silence.

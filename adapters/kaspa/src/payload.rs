@@ -5,8 +5,9 @@
 //! | 32 | the block that it settles up to, and is anchored in |
 //! | 256 | the aggregate's journal |
 //!
-//! The covenant's script reads all of it. What follows is read by nobody: whatever a copy of the transaction appends, it is the
-//! same settlement. No signature covers the payload, so nothing in it may be read that the script does not check.
+//! The script of a covenant that demands a proof checks all of it. What follows is read by nobody: whatever a copy of the
+//! transaction appends, it is the same settlement. No signature covers the payload, so nothing in it may be read that the script
+//! does not check. (Without a proof it checks the end block, the pins, and both states.)
 
 use std::ops::Range;
 

@@ -1,6 +1,7 @@
 //! The planner: what is wanted now, from the aggregates down.
 //!
-//! The cost of an event is proportional to what it changes, not to the length of the chain or of its unsettled part.
+//! The cost of an event is proportional to what it changes, not to the length of the chain or of its unsettled part, but for
+//! a bundle that is [anchored again](#anchors), twice in the depth of an anchor.
 //! A closed bundle stays closed until a reorg removes the block that closed it, or a settlement ends inside it. The
 //! [`demand`](crate::demand) is kept, and only its change is returned.
 //!
