@@ -18,8 +18,8 @@
 //!
 //! A bundle's settlement is [anchored](reprise_model::anchor) in its last block. While the oldest bundle is not settled and
 //! the chain grows, it is anchored again in later blocks. Each time costs the proof of one aggregate, over receipts that are
-//! stored. If the lane has accepted something since, and every block with the bundle's lane tip is too deep, the oldest bundle
-//! takes in the next one.
+//! stored. It takes in the bundles that lie below the highest block that it may be anchored in. While the new aggregate is
+//! proved, the [bundle as it was](Planner::replaced) can be settled.
 //!
 //! # Below the floor
 //!

@@ -199,3 +199,17 @@ async fn silence_and_lateness_of_any_length_settle_in_the_end_and_no_batch_is_pr
         }
     }
 }
+
+#[tokio::test]
+async fn a_busy_lane_that_is_settled_late_is_settled_in_the_end_and_no_batch_is_proved_twice() {
+    let accepting: Vec<usize> = (2..320).collect();
+    let recording = followed(&accepting, 0).await;
+    let l1 = RecordedChain { name: "recorded".into(), recording, pace: Pace::Free };
+    let l1 = Bounded(l1, AnchorDepth(fake::WINDOW));
+    let (report, heard) =
+        tokio::task::spawn_blocking(|| run_on(Box::new(l1), PERMITS)).await.unwrap().unwrap();
+    assert_eq!(report.settled_checkpoint, 319, "{:?}", heard.refused);
+    assert_eq!(report.proved.batch, accepting.len() as u64);
+    // What is too deep when it is proved is settled together.
+    assert!(heard.settled.len() < accepting.len() / 2, "{} settlements", heard.settled.len());
+}
