@@ -687,6 +687,24 @@ pub fn found_covenant(
     })
 }
 
+/// Waits until a block has accepted the founding of a covenant by `key`.
+pub fn wait_for_founding(url: &str, key: &Key, covenant: Digest) -> Result<(), SinkError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.map_err(SinkError::Thread)?.block_on(async {
+        let client = client::connect(url, CONNECT_WITHIN).await?;
+        let prefix = indexed(client.as_ref(), url).await?.into();
+        let id = Some(kaspa_hash(covenant));
+        while !unspent(client.as_ref(), &key.script(), prefix)
+            .await?
+            .iter()
+            .any(|it| it.entry.covenant_id == id)
+        {
+            tokio::time::sleep(RETRY_AFTER).await;
+        }
+        Ok(())
+    })
+}
+
 /// The claims of `unpaid` exits that the node lists as unspent.
 pub fn open_claims(url: &str, covenant: Digest, unpaid: &[UnpaidExits]) -> Result<Vec<OpenClaim>, SinkError> {
     let mut exit_payer = ExitPayer::default();

@@ -308,7 +308,11 @@ mod with {
         let lane = read(settings, "lane", names::subnetwork(&settings.l1.lane))?;
         let paid = (what.value, settings.covenant.fee_max);
         let covenant = sink::found_covenant(&url, &key, proof.as_ref(), lane, paid);
-        let covenant = covenant.map_err(|e| Failure::Other(e.to_string()))?.to_hex();
+        let covenant = covenant.map_err(|e| Failure::Other(e.to_string()))?;
+        eprintln!("the founding of {} is sent; waiting until a block accepts it", covenant.to_hex());
+        let accepted = sink::wait_for_founding(&url, &key, covenant);
+        accepted.map_err(|e| Failure::Other(e.to_string()))?;
+        let covenant = covenant.to_hex();
         match json {
             true => println!("{}", json!({ "covenant": covenant })),
             false => println!("{covenant}"),
