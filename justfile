@@ -50,7 +50,7 @@ harness:
 risc0:
     cd adapters/risc0 && ./prepare && cargo lint && cargo verify
 
-# Real succinct proofs in RISC Zero, a transaction, its batch, the aggregate: 25 CPU minutes. `composite` makes the others.
+# Real succinct proofs in RISC Zero, a transaction, its batch, the aggregate: 15 CPU minutes. `composite` makes the others.
 risc0-prove kind="succinct":
     cd adapters/risc0 && ./prepare && cargo test --release --locked --workspace --test risc0 recursion::{{kind}} -- --ignored --nocapture
 

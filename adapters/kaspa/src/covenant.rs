@@ -177,7 +177,7 @@ pub struct Rules {
 /// The hash function's number in the precompile: Poseidon2.
 const POSEIDON2: u8 = 1;
 
-/// `u32` 1 and `u32` 1 and zeros: the first cell of an aggregate's journal that is bound to the L1's commitment.
+/// The journal's version, 1 and zeros, as `u32`: the first cell of an aggregate's journal that is bound to the L1's commitment.
 const BOUND_HEAD: [u8; 32] = {
     let mut head = [0; 32];
     head[0] = reprise_model::journal::JOURNAL_VERSION as u8;

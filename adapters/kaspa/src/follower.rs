@@ -10,7 +10,7 @@
 //! one is canonical no more, the follower drops the rest of the page and asks again.
 //!
 //! Once the lane has had an entry, a proof is asked for only for blocks that accept transactions of the lane, their parents,
-//! and the last block of a part. The lane's tip is a hash over everything before, so a transaction hidden in a block
+//! the last block of a part, and those that a settlement may be [anchored](reprise_model::anchor) in. The lane's tip is a hash over everything before, so a transaction hidden in a block
 //! without a proof shows at the next block with one. Then the follower asks for all proofs of the part, to name the block.
 //!
 //! A block that accepts something after the lane's entry has expired comes with more: the proof of its parent, and of each
