@@ -67,7 +67,7 @@ proptest! {
                 _ if name == 250 => break,
                 Step::Grow(transactions) => {
                     name += 1;
-                    world.anchors = name % every == 0;
+                    world.anchors = name.is_multiple_of(every);
                     world.grow(name, transactions, vec![]);
                 }
                 Step::Settle(whole) => {
