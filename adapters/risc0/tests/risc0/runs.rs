@@ -260,7 +260,8 @@ fn what_is_well_formed_is_not_disposed_of_and_what_is_not_is_not_executed() {
 fn nothing_is_executed_over_values_that_the_state_does_not_hold() {
     let fixture = chain(runs_of(usize::MAX, ProveApart::Never));
     let stale = "does not hold the value that a transaction was executed over";
-    let with = |at: usize, change: fn(&mut Vec<Option<Vec<[u32; 8]>>>)| {
+    type Values = Vec<Option<Vec<[u32; 8]>>>;
+    let with = |at: usize, change: fn(&mut Values)| {
         let mut witness = fixture.batch_witness(1);
         match &mut witness.transactions[at].1 {
             Handling::Inline(before) => change(before),

@@ -221,7 +221,8 @@ fn what_is_no_transaction_is_refused_and_another_pre_image_is_another_journal() 
     };
     assert_eq!(run(&|_| ()).unwrap().journal, honest);
 
-    let refused: [(&str, &dyn Fn(&mut TransactionWitness)); 9] = [
+    type Change<'a> = (&'a str, &'a dyn Fn(&mut TransactionWitness));
+    let refused: [Change<'_>; 9] = [
         (NO_TRANSACTION, &|w| w.transaction.clear()),
         (NO_TRANSACTION, &|w| w.transaction.truncate(4)),
         (NO_TRANSACTION, &|w| w.transaction.push([0; 8])),
