@@ -1,11 +1,13 @@
-//! The parts of a run that the settings choose: backend, L1 and receipt store.
+//! The parts of a run that the settings choose: workload, backend, L1 and receipt store.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use reprise_chain::recording::Recording;
 use reprise_disk::data_dir::DataDir;
+use reprise_node::dev;
 use reprise_node::l1::{self, L1};
+use reprise_node::workload::Workload;
 use reprise_store::{ReceiptStore, Store};
 
 use crate::backends::{Chosen, ProofSystems, Verifiers};
@@ -13,12 +15,15 @@ use crate::failure::Failure;
 use crate::kaspa;
 use crate::settings::{self, Settings};
 
-/// The recording that ships with the project.
-const SHIPPED: &[u8] = include_bytes!("../../../recordings/flip.reprise");
+/// The workload.
+pub(crate) fn workload<'s>(settings: &Settings, systems: &'s ProofSystems) -> Result<&'s Workload, Failure> {
+    systems.workload(settings.workload()).map_err(|reason| settings.refuse("workload", reason))
+}
 
-/// The backend.
+/// The workload and the backend.
 pub(crate) fn backend(settings: &Settings, systems: &ProofSystems) -> Result<Chosen, Failure> {
-    systems.choose(settings.proving.backend(), settings.proving.mock_cost())
+    let workload = workload(settings, systems)?;
+    systems.choose(workload, settings.proving.backend(), settings.proving.mock_cost())
 }
 
 /// The L1 to follow with this backend.
@@ -30,12 +35,26 @@ pub(crate) fn l1(
 ) -> Result<Box<dyn L1>, Failure> {
     let (name, recording) = match &settings.l1.source {
         settings::L1::Shipped => {
-            let recording = Recording::decode(SHIPPED, Path::new("the shipped recording"))?;
+            let absent = || {
+                let name = chosen.workload.name();
+                settings.refuse(
+                    "l1",
+                    format!("the workload {name} ships no recording: say dev, or recording:FILE"),
+                )
+            };
+            let shipped = chosen.workload.recording().ok_or_else(absent)?;
+            let recording = Recording::decode(shipped, Path::new("the shipped recording"))?;
             ("recording:shipped".into(), recording)
         }
         settings::L1::Recording(path) => (format!("recording:{}", path.display()), Recording::open(path)?),
-        settings::L1::Dev => ("dev".into(), reprise_node::dev::flip()),
-        settings::L1::Crowded(count) => (format!("dev:{count}"), reprise_node::dev::crowded(*count)),
+        settings::L1::Dev => {
+            let chain = dev::flip(&chosen.workload).map_err(|none| settings.refuse("l1", none))?;
+            ("dev".into(), chain)
+        }
+        settings::L1::Crowded(count) => {
+            let chain = dev::crowded(&chosen.workload, *count).map_err(|none| settings.refuse("l1", none))?;
+            (format!("dev:{count}"), chain)
+        }
         settings::L1::Kaspa(_) => return kaspa::l1(settings, dir, until_idle, chosen),
     };
     Ok(Box::new(l1::RecordedChain { name, recording, pace: settings.l1.pace }))

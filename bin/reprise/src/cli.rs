@@ -72,24 +72,38 @@ const SHOWN: &[(&str, Flags)] = &[
     ("record", Flags::These(&["l1", "lane", "covenant", "deposit", "from", "min-confirmations"])),
     ("claims", Flags::These(&KASPA)),
     ("doctor", Flags::These(&KASPA)),
-    ("found-covenant", Flags::These(&["l1", "lane", "key-file", "fee-max", "backend", "covenant-proof"])),
+    ("sim", Flags::These(&["workload"])),
+    ("found-covenant", Flags::These(&FOUNDING)),
     #[cfg(feature = "fleet")]
     ("worker", Flags::These(&WORKER)),
     #[cfg(feature = "fleet")]
     ("jobs", Flags::These(&["jobs", "lease"])),
 ];
 
+/// The settings of a covenant's founding.
+const FOUNDING: [&str; 7] = ["l1", "lane", "key-file", "fee-max", "workload", "backend", "covenant-proof"];
+
 /// The settings of a fleet, and of how one of its machines proves.
 #[cfg(feature = "fleet")]
-const WORKER: [&str; 8] =
-    ["jobs", "receipts", "lease", "backend", "permits", "prove-timeout", "shutdown-grace", "mock-cost"];
+const WORKER: [&str; 9] = [
+    "jobs",
+    "receipts",
+    "lease",
+    "workload",
+    "backend",
+    "permits",
+    "prove-timeout",
+    "shutdown-grace",
+    "mock-cost",
+];
 
 /// The settings that name a Kaspa lane, its covenant and the key that pays.
-const KASPA: [&str; 9] = [
+const KASPA: [&str; 10] = [
     "l1",
     "lane",
     "covenant",
     "deposit",
+    "workload",
     "backend",
     "covenant-proof",
     "key-file",

@@ -1,14 +1,17 @@
-//! The command line of Reprise, as a library: a program calls [`main`] with the proof systems that it links.
+//! The command line of Reprise, as a library: a program calls [`main`] with the proof systems and the workloads that it links.
 //!
-//! [`main`] takes them as [`ProofSystem`]s. The program of this package links Miden, by a feature; RISC Zero's
-//! lives in the workspace of its adapter, because of what that brings.
+//! A [`Workload`] is what a rollup developer brings: the meaning of the rollup's transactions, and programs that prove it. The
+//! program of this package has one, the [`ledger`]. A [`ProofSystem`] proves every workload that brings programs in its
+//! form; the mock proves any. The program of this package links Miden, by a feature; RISC Zero's lives in the workspace
+//! of its adapter, because of what that brings.
 //!
 //! | module | noun |
 //! |---|---|
 //! | `cli` | the commands, and the settings that each has as flags |
 //! | `settings` | every setting, defined once |
 //! | `sources` | where a setting's value comes from: flag, variable, config file, default |
-//! | `backends` | the proof systems of this build |
+//! | `backends` | the proof systems of this build, and its workloads |
+//! | `ledger` | the default workload |
 //! | `choose` | the parts of a run that the settings choose: backend, L1, store |
 //! | `kaspa` | Kaspa L1s; `reprise record` and `reprise found-covenant` |
 //! | `run` | `reprise run` |
@@ -43,6 +46,7 @@ mod fleet;
 #[cfg(feature = "fleet")]
 mod jobs;
 mod kaspa;
+mod ledger;
 mod metrics;
 mod progress;
 mod receipts;
@@ -62,6 +66,8 @@ use std::process::ExitCode;
 use clap::{ArgMatches, FromArgMatches};
 use tracing_subscriber::EnvFilter;
 
+pub use reprise_node::workload::Workload;
+
 pub use crate::backends::ProofSystem;
 use crate::backends::ProofSystems;
 #[cfg(feature = "kaspa")]
@@ -71,16 +77,19 @@ pub use crate::backends::miden;
 use crate::cli::{Cli, Command};
 use crate::exit::Exit;
 use crate::failure::Failure;
+pub use crate::ledger::ledger;
 use crate::settings::Settings;
 
-/// The command line of a build with these real proof systems, the default of `run` first. Returns the exit code.
-pub fn main(systems: Vec<ProofSystem>) -> ExitCode {
+/// The command line of a build with these real proof systems and these workloads, the defaults of `run` first. Returns the
+/// exit code.
+pub fn main(systems: Vec<ProofSystem>, workloads: Vec<Workload>) -> ExitCode {
     let matches = cli::command().get_matches();
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(wrong) => wrong.exit(),
     };
-    let exit = dispatch(&ProofSystems::new(systems), &cli, &matches).unwrap_or_else(|failure| {
+    let systems = ProofSystems::new(systems, workloads);
+    let exit = systems.and_then(|systems| dispatch(&systems, &cli, &matches)).unwrap_or_else(|failure| {
         eprintln!("error: {failure}");
         if let Some(hint) = failure.hint() {
             eprintln!("hint: {hint}");
@@ -105,7 +114,7 @@ fn dispatch(systems: &ProofSystems, cli: &Cli, matches: &ArgMatches) -> Result<E
             kaspa::found(args, &settings, &choose::backend(&settings, systems)?, cli.json)
         }
         Command::Receipts(args) => receipts::receipts(&args.command, &settings, systems, cli.json),
-        Command::Sim(args) => sim::sim(args, cli.json),
+        Command::Sim(args) => sim::sim(args, choose::workload(&settings, systems)?, cli.json),
         Command::Claims(args) => {
             kaspa::claims(args, &settings, &choose::backend(&settings, systems)?, cli.json)
         }

@@ -15,7 +15,10 @@
 //! | [`oracle`] | a plain sequential execution, to check roots against |
 //! | [`statistics`] | what is counted from events |
 //! | [`report`] | what a run did |
-//! | [`dev`] | an in-process chain that forks, flips and flips back |
+//! | [`workload`] | what a rollup developer brings: a meaning, programs, generated transactions |
+//! | [`traffic`] | generated transactions, over plain execution |
+//! | [`rng`] | random draws |
+//! | [`dev`] | in-process chains of generated transactions: one forks, flips and flips back |
 //! | [`l1`] | the port to an L1 as a whole, and the L1s that come with Reprise |
 
 pub mod connection;
@@ -31,7 +34,10 @@ pub mod oracle;
 pub mod pipeline;
 pub mod replay;
 pub mod report;
+pub mod rng;
 pub mod statistics;
+pub mod traffic;
 pub mod violation;
 pub mod watcher;
 pub mod wire;
+pub mod workload;

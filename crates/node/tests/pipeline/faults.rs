@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::dev;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::{Kind, StatementId};
-use reprise_node::dev;
 use reprise_node::event::{NoopObserver, Observer, PipelineEvent};
 use reprise_node::health::{Health, Level, Reason};
 use reprise_node::pipeline::RunError;
