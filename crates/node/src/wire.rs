@@ -30,6 +30,7 @@ use reprise_settler::{Settler, Sink};
 use reprise_store::ReceiptStore;
 use reprise_store::port::StoreError;
 
+use crate::attempts::Attempts;
 use crate::diagnostics::Diagnostics;
 use crate::driver::Node;
 use crate::l1::{L1, L1Error};
@@ -189,7 +190,10 @@ pub fn build_node(
     let anchor_depth = l1.anchor_depth();
     let covenant = Covenant { anchor_depth, ..workload.covenant() };
     let opened = l1.open(covenant, backend.profile().seal, settings.data_dir.as_ref())?;
+    let attempts = settings.data_dir.as_ref().map(|dir| Attempts::open(dir.attempts()));
+    let attempts = attempts.transpose().map_err(SchedulerError::from)?.unwrap_or_default();
     let mut pipeline = build_pipeline(&settings, name, root, &workload, store.clone(), records, opened.sink)?;
+    pipeline.recall(attempts);
     pipeline.set_anchor_depth(anchor_depth);
     // Not in `build_pipeline`: a simulated world must not depend on the machine that it runs on.
     let host = fs::read_to_string("/etc/hostname").map(|name| name.trim().to_owned());

@@ -235,7 +235,7 @@ impl Engine {
             .map(|demanded| (demanded.order.id, demanded.order.coordinate, demanded.requested));
         let devices = self.devices.fingerprint(self.now);
         let known: BTreeMap<_, _> = self.known.iter().collect();
-        let failed: BTreeMap<_, _> = self.failed.iter().collect();
+        let failed: BTreeMap<_, _> = self.failed.iter().filter(|(_, counts)| counts.total() > 0).collect();
         (jobs, failed, known, demand.collect::<Vec<_>>(), &self.dormant, devices, self.stopping)
     }
 

@@ -1238,7 +1238,11 @@ fn a_statement_that_was_interrupted_several_times_is_proved_alone() {
 
     let (mut engine, all) = recalling(failed, None);
     assert_eq!(proofs(&demand(&mut engine, &all[1..2])), [all[1].id]);
-    assert_eq!(proofs(&demand(&mut engine, &all)), [], "it waits for what runs, and holds back what is less urgent");
+    assert_eq!(
+        proofs(&demand(&mut engine, &all)),
+        [],
+        "it waits for what runs, and holds back what is less urgent"
+    );
     engine.proved(all[1].id, Ok(receipt(&all[1])));
     assert_eq!(proofs(&engine.tick(Duration::ZERO)), [all[0].id]);
 }
