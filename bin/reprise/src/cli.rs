@@ -234,6 +234,15 @@ Examples:
   reprise jobs ls --state running
   reprise jobs workers --jobs postgres://me@db/reprise --json")]
     Jobs(JobsArgs),
+    /// List the statements whose proofs failed or were interrupted, and release those that were given up
+    ///
+    /// The counts are kept in the data directory over all runs, until the statement is proved. A statement that has used up
+    /// --attempts or --interruptions is not tried again before it is released.
+    #[command(after_help = "\
+Examples:
+  reprise attempts ls --json
+  reprise attempts release 5f1c09")]
+    Attempts(AttemptsArgs),
     /// Show the settings in effect, where each came from, and what this build can do; with --l1 kaspa:URL, also the
     /// state of the node, the lane, the covenant and the key
     #[command(after_help = "\
@@ -264,6 +273,37 @@ pub(crate) struct WorkerArgs {
 pub(crate) struct JobsArgs {
     #[command(subcommand)]
     pub(crate) command: JobsCommand,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AttemptsArgs {
+    #[command(subcommand)]
+    pub(crate) command: AttemptsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AttemptsCommand {
+    /// List statements that are not proved, with their failures
+    #[command(after_help = "\
+Example:
+  reprise attempts ls --given-up")]
+    Ls {
+        /// Only those that were given up
+        #[arg(long)]
+        given_up: bool,
+    },
+    /// Forget the failures of statements: the next run tries them again, with a new budget
+    #[command(after_help = "\
+Example:
+  reprise attempts release 5f1c09")]
+    Release {
+        /// Their statement ids, with stm: or without; unique beginnings are enough
+        #[arg(required_unless_present = "all")]
+        ids: Vec<String>,
+        /// All of them
+        #[arg(long, conflicts_with = "ids")]
+        all: bool,
+    },
 }
 
 #[cfg(feature = "fleet")]

@@ -18,6 +18,7 @@
 //! | `fleet` | the fleet of a run, as the settings name it |
 //! | `worker` | `reprise worker` |
 //! | `jobs` | `reprise jobs` |
+//! | `attempts` | `reprise attempts` |
 //! | `stop` | Ctrl-C |
 //! | `metrics` | the metrics and the health endpoint of a run |
 //! | `progress` | the progress of a run on the terminal |
@@ -35,6 +36,7 @@
 //! Results go to standard output, logs and progress to standard error.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line prints")]
 
+mod attempts;
 mod backends;
 mod checked;
 mod choose;
@@ -122,6 +124,7 @@ fn dispatch(systems: &ProofSystems, cli: &Cli, matches: &ArgMatches) -> Result<E
         Command::Worker(args) => worker::worker(args, &settings, systems, cli.json),
         #[cfg(feature = "fleet")]
         Command::Jobs(args) => jobs::jobs(&args.command, &settings, cli.json),
+        Command::Attempts(args) => attempts::attempts(&args.command, &settings, cli.json),
         Command::Doctor => doctor::doctor(&settings, systems, cli.json),
     }
 }

@@ -150,6 +150,10 @@ pub(crate) struct ProvingSettings {
     #[arg(long, value_name = "N", default_value_t = 16)]
     cheap_attempts: u32,
 
+    /// How often the process may end during its proof, over all runs. After two times it is proved alone
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    interruptions: u32,
+
     /// Milliseconds before a failed statement is begun again: after its first failure, and at most. The wait
     /// doubles with each failure
     #[arg(
@@ -371,10 +375,11 @@ impl Settings {
 
     /// The tuning of a node: bounds, budgets, depths and times.
     pub(crate) fn tuning(&self) -> Tuning {
-        let ProvingSettings { attempts, cheap_attempts, backoff: [first, max], .. } = self.proving;
+        let ProvingSettings { attempts, cheap_attempts, interruptions, backoff: [first, max], .. } =
+            self.proving;
         let engine = Policy {
             jobs_max: self.proving.jobs_max,
-            budget: Budget { cheap: cheap_attempts, expensive: attempts },
+            budget: Budget { cheap: cheap_attempts, expensive: attempts, interrupted: interruptions },
             timeout: self.proving.timeout().map(Duration::from_secs),
             backoff: Backoff { first: Duration::from_millis(first), max: Duration::from_millis(max) },
             breaker: Breaker::default(),

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`wire`] | makes and connects the components |
 //! | [`pipeline`] | the components, and the messages between them: no thread, no clock |
+//! | [`attempts`] | failed and interrupted attempts, over every process of a data directory |
 //! | `deferred` | work that waits for the disk |
 //! | `diagnostics` | provenance, and the dumps of a divergence |
 //! | [`driver`] | threads, a source and a clock for a pipeline: a node |
@@ -21,6 +22,7 @@
 //! | [`dev`] | in-process chains of generated transactions: one forks, flips and flips back |
 //! | [`l1`] | the port to an L1 as a whole, and the L1s that come with Reprise |
 
+pub mod attempts;
 pub mod connection;
 pub mod debts;
 mod deferred;

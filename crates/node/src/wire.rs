@@ -29,6 +29,7 @@ use reprise_settler::{Settler, Sink};
 use reprise_store::ReceiptStore;
 use reprise_store::port::StoreError;
 
+use crate::attempts::Attempts;
 use crate::diagnostics::Diagnostics;
 use crate::driver::Node;
 use crate::l1::{L1, L1Error};
@@ -197,6 +198,8 @@ pub fn build_node(
     let opened = l1.open(covenant, backend.profile().seal, settings.data_dir.as_ref())?;
     let mut pipeline =
         build_pipeline(&settings, name, root, &deployment, store.clone(), records, opened.sink)?;
+    let attempts = settings.data_dir.as_ref().map(|dir| Attempts::open(dir.attempts()));
+    pipeline.recall(attempts.transpose().map_err(SchedulerError::from)?.unwrap_or_default());
     pipeline.set_anchor_depth(anchor_depth);
     // Not in `build_pipeline`: a simulated world must not depend on the machine that it runs on.
     let host = fs::read_to_string("/etc/hostname").map(|name| name.trim().to_owned());

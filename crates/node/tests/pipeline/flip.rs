@@ -17,6 +17,7 @@ use reprise_model::digest::{BlockHash, ResourceId};
 use reprise_model::hash::Blake3;
 use reprise_model::lane::WorkloadHasher;
 use reprise_model::statement::Kind;
+use reprise_node::attempts::Attempts;
 use reprise_node::driver::Node;
 use reprise_node::event::{NoopObserver, Observer, PipelineEvent};
 use reprise_node::l1::{L1, RecordedChain};
@@ -90,6 +91,11 @@ impl Home {
 
     pub(crate) fn store(&self) -> Arc<dyn ReceiptStore> {
         self.open().1
+    }
+
+    /// What is noted of attempts that failed.
+    pub(crate) fn attempts(&self) -> Attempts {
+        Attempts::open(DataDir::lock(self.path()).unwrap().attempts()).unwrap()
     }
 
     pub(crate) fn try_run(
