@@ -15,6 +15,8 @@
 //! | [`oracle`] | a plain sequential execution, to check roots against |
 //! | [`statistics`] | what is counted from events |
 //! | [`report`] | what a run did |
+//! | [`states`] | the versions of the state that reads are answered from |
+//! | [`stored`] | the same, of a stopped node, from its data directory |
 //! | [`dev`] | an in-process chain that forks, flips and flips back |
 //! | [`l1`] | the port to an L1 as a whole, and the L1s that come with Reprise |
 
@@ -31,7 +33,9 @@ pub mod oracle;
 pub mod pipeline;
 pub mod replay;
 pub mod report;
+pub mod states;
 pub mod statistics;
+pub mod stored;
 pub mod violation;
 pub mod watcher;
 pub mod wire;
