@@ -12,6 +12,9 @@
 //! | `choose` | the parts of a run that the settings choose: backend, L1, store |
 //! | `kaspa` | Kaspa L1s; `reprise record` and `reprise found-covenant` |
 //! | `run` | `reprise run` |
+//! | `account` | `reprise account` |
+//! | `act` | `reprise deposit`, `transfer` and `exit` |
+//! | `amount` | amounts of KAS, as people write them |
 //! | `fleet` | the fleet of a run, as the settings name it |
 //! | `worker` | `reprise worker` |
 //! | `jobs` | `reprise jobs` |
@@ -32,6 +35,10 @@
 //! Results go to standard output, logs and progress to standard error.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line prints")]
 
+mod account;
+#[cfg(feature = "kaspa")]
+mod act;
+mod amount;
 mod backends;
 mod checked;
 mod choose;
@@ -62,6 +69,8 @@ use std::process::ExitCode;
 use clap::{ArgMatches, FromArgMatches};
 use tracing_subscriber::EnvFilter;
 
+#[cfg(feature = "kaspa")]
+use crate::act::Ask;
 pub use crate::backends::ProofSystem;
 use crate::backends::ProofSystems;
 #[cfg(feature = "kaspa")]
@@ -106,6 +115,15 @@ fn dispatch(systems: &ProofSystems, cli: &Cli, matches: &ArgMatches) -> Result<E
         }
         Command::Receipts(args) => receipts::receipts(&args.command, &settings, systems, cli.json),
         Command::Sim(args) => sim::sim(args, cli.json),
+        Command::Account(args) => account::account(args, &settings, systems, cli.json),
+        #[cfg(feature = "kaspa")]
+        Command::Deposit(args) => act::act(&Ask::Deposit(args), &settings, systems, cli.json),
+        #[cfg(feature = "kaspa")]
+        Command::Transfer(args) => act::act(&Ask::Transfer(args), &settings, systems, cli.json),
+        #[cfg(feature = "kaspa")]
+        Command::Exit(args) => act::act(&Ask::Exit(args), &settings, systems, cli.json),
+        #[cfg(not(feature = "kaspa"))]
+        Command::Deposit(_) | Command::Transfer(_) | Command::Exit(_) => kaspa::absent(),
         Command::Claims(args) => {
             kaspa::claims(args, &settings, &choose::backend(&settings, systems)?, cli.json)
         }

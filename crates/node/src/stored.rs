@@ -21,6 +21,7 @@ use reprise_model::block::ChainRoot;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::lane::LaneError;
 use reprise_scheduler::history::{History, HistoryError, StateAt};
+use reprise_scheduler::record::RecordLog;
 
 use crate::l1::RecordedChain;
 use crate::states::{Settlements, States};
