@@ -1,10 +1,12 @@
 //! Campaigns: many worlds, their sums, and for a failing world the smallest scenario that still fails.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use reprise_node::violation::Violation;
+use reprise_node::workload::Workload;
 use serde::Serialize;
 
 use crate::scenario::{Faults, Limits, Scenario};
@@ -39,6 +41,8 @@ pub struct Totals {
     pub hits: u64,
     /// Settlements on the chains at their ends.
     pub settlements: u64,
+    /// How many accepted transactions had each outcome, over all forks.
+    pub outcomes: BTreeMap<u32, u64>,
     /// Worlds whose injected faults could not cost a proof: there `prove_calls = statements`.
     pub worlds_exact: u64,
     /// Worlds that returned to, or restarted over, something that was stored.
@@ -91,13 +95,14 @@ pub struct Comparison {
 impl Comparison {
     /// Runs the worlds of `count` seeds from `first` on, each twice; `done` is called as each ends.
     pub fn run(
+        workload: &Workload,
         first: u64,
         count: u64,
         limits: &Limits,
         done: &(dyn Fn(&Outcome) + Sync),
     ) -> Result<Self, WorldError> {
-        let with = outcomes(first, count, &Limits { cache: true, ..limits.clone() }, done)?;
-        let without = outcomes(first, count, &Limits { cache: false, ..limits.clone() }, done)?;
+        let with = outcomes(workload, first, count, &Limits { cache: true, ..limits.clone() }, done)?;
+        let without = outcomes(workload, first, count, &Limits { cache: false, ..limits.clone() }, done)?;
         let pairs = || with.iter().zip(&without);
         let answered = || pairs().filter(|(with, _)| with.counts.answered > 0);
         let more = |(with, without): &(&Outcome, &Outcome)| without.prove_calls > with.prove_calls;
@@ -114,13 +119,14 @@ impl Comparison {
     }
 }
 
-/// One world.
-pub fn run(scenario: Scenario) -> Result<Outcome, WorldError> {
-    Ok(World::new(scenario)?.run())
+/// One world of a workload.
+pub fn run(workload: &Workload, scenario: Scenario) -> Result<Outcome, WorldError> {
+    Ok(World::new(scenario, workload)?.run())
 }
 
 /// The outcomes of the worlds of `count` seeds from `first` on, in their order.
 fn outcomes(
+    workload: &Workload,
     first: u64,
     count: u64,
     limits: &Limits,
@@ -138,7 +144,7 @@ fn outcomes(
                     if offset >= count {
                         return;
                     }
-                    match run(Scenario::draw(first.wrapping_add(offset), limits)) {
+                    match run(workload, Scenario::draw(first.wrapping_add(offset), limits)) {
                         Ok(outcome) => {
                             done(&outcome);
                             outcomes.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);
@@ -163,13 +169,15 @@ fn outcomes(
 impl Campaign {
     /// Runs the worlds of `count` seeds from `first` on, on all cores; `done` is called as each ends.
     pub fn run(
+        workload: &Workload,
         first: u64,
         count: u64,
         limits: &Limits,
         done: &(dyn Fn(&Outcome) + Sync),
     ) -> Result<Self, WorldError> {
-        let outcomes = outcomes(first, count, limits, done)?;
-        let failed = outcomes.iter().filter_map(|outcome| FailedWorld::of(outcome, limits)).collect();
+        let outcomes = outcomes(workload, first, count, limits, done)?;
+        let failed =
+            outcomes.iter().filter_map(|outcome| FailedWorld::of(workload, outcome, limits)).collect();
         Ok(Self { sums: Totals::of(&outcomes), failed })
     }
 }
@@ -193,6 +201,9 @@ impl Totals {
             sums.statements += outcome.statements;
             sums.hits += outcome.counts.hits;
             sums.settlements += outcome.settled.len() as u64;
+            for (code, count) in &outcome.outcomes {
+                *sums.outcomes.entry(*code).or_default() += count;
+            }
             sums.worlds_exact += u64::from(!outcome.may_prove_twice);
             sums.worlds_came_back += u64::from(outcome.came_back());
             sums.worlds_came_back_and_hit += u64::from(outcome.came_back() && outcome.counts.hits > 0);
@@ -204,18 +215,19 @@ impl Totals {
 }
 
 impl FailedWorld {
-    fn of(outcome: &Outcome, limits: &Limits) -> Option<Self> {
+    fn of(workload: &Workload, outcome: &Outcome, limits: &Limits) -> Option<Self> {
         let scenario = Scenario::draw(outcome.seed, limits);
         let violation = outcome.violations.first()?.clone();
-        let least = shrink(&scenario, violation.promise);
+        let least = shrink(workload, &scenario, violation.promise);
         Some(Self { violation, command: scenario.command(), least: least.command() })
     }
 }
 
 /// The same world with as few faults and blocks as still break the invariant.
-pub fn shrink(scenario: &Scenario, promise: &str) -> Scenario {
+pub fn shrink(workload: &Workload, scenario: &Scenario, promise: &str) -> Scenario {
     let fails = |scenario: &Scenario| {
-        let first = run(scenario.clone()).ok().and_then(|outcome| outcome.violations.into_iter().next());
+        let outcome = run(workload, scenario.clone()).ok();
+        let first = outcome.and_then(|outcome| outcome.violations.into_iter().next());
         first.is_some_and(|violation| violation.promise == promise)
     };
     let mut least = scenario.clone();

@@ -13,7 +13,7 @@ use reprise_scheduler::record::{BatchRecord, RecordLog};
 use reprise_store::medium::{Medium, Opening};
 use reprise_store::simulated::{Operation, SimulatedDisk};
 
-use crate::rng::Rng;
+use reprise_node::rng::Rng;
 
 /// The directory of the receipt store.
 pub const RECEIPTS: &str = "/receipts";

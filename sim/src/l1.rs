@@ -3,28 +3,27 @@
 //! A node follows the first miner. Nothing here uses the code under test, except the covenant, which is the
 //! [`Overlay`], and the [`Oracle`], which executes sequentially.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use reprise_chain::dev::{DevChain, script};
+use reprise_chain::dev::DevChain;
 use reprise_chain::event::SourceEvent;
 use reprise_chain::overlay::Overlay;
 use reprise_chain::recording::Lane;
-use reprise_ledger::{Action, Payload};
 use reprise_model::block::{ChainBlock, ChainBlockMetadata, ObservedSettlement};
 use reprise_model::digest::{BlockHash, Digest};
-use reprise_model::transaction::{BYTES_MAX, LaneTransaction, account_of};
+use reprise_model::journal::Outcome;
+use reprise_model::processor::Processor;
+use reprise_model::transaction::LaneTransaction;
 use reprise_node::oracle::Oracle;
+use reprise_node::traffic::{Draft, State, Traffic};
 use reprise_node::violation::Violation;
 
-use crate::rng::Rng;
+use reprise_node::rng::Rng;
 
-/// The owners of accounts.
-const OWNERS: [&str; 6] = ["alice", "bob", "carol", "dave", "erin", "frank"];
-
-/// Balance and nonce of each owner after a block. Used to draw transactions that mostly succeed.
-#[derive(Debug, Clone, Copy, Default)]
-struct Purses([(u64, u64); OWNERS.len()]);
+/// What a workload must keep.
+pub const NO_PANIC: &str = "the workload does not panic";
 
 /// The L1.
 pub struct L1 {
@@ -32,7 +31,10 @@ pub struct L1 {
     miners: Vec<BlockHash>,
     /// The first miner's chain from the root.
     canonical: Vec<BlockHash>,
-    purses: HashMap<BlockHash, Purses>,
+    processor: Arc<dyn Processor>,
+    traffic: Arc<dyn Traffic>,
+    /// The state after each block, over which transactions are drawn.
+    states: HashMap<BlockHash, State>,
     /// The settlements of each block that was ever canonical.
     settled: HashMap<BlockHash, Vec<ObservedSettlement>>,
     overlay: Arc<Mutex<Overlay>>,
@@ -52,6 +54,8 @@ pub struct L1 {
     pub flips: u64,
     /// The deepest.
     pub deepest: u64,
+    /// How many accepted transactions had each outcome, over all forks.
+    pub outcomes: BTreeMap<Outcome, u64>,
 }
 
 impl std::fmt::Debug for L1 {
@@ -61,14 +65,24 @@ impl std::fmt::Debug for L1 {
 }
 
 impl L1 {
-    /// An L1 with so many miners; `genesis` is the root and lane tip before the first block.
-    pub fn new(seed: u64, miners: u64, oracle: Oracle, genesis: (Digest, Digest), overlay: Overlay) -> Self {
+    /// An L1 with so many miners on which this traffic of a workload is accepted; `genesis` is the root and lane tip before
+    /// the first block.
+    pub fn new(
+        seed: u64,
+        miners: u64,
+        (processor, traffic): (Arc<dyn Processor>, Arc<dyn Traffic>),
+        oracle: Oracle,
+        genesis: (Digest, Digest),
+        overlay: Overlay,
+    ) -> Self {
         let chain = DevChain::default();
         let root = chain.root();
         Self {
             miners: vec![root; miners.max(1) as usize],
             canonical: vec![root],
-            purses: HashMap::from([(root, Purses::default())]),
+            processor,
+            traffic,
+            states: HashMap::from([(root, State::default())]),
             settled: HashMap::new(),
             overlay: Arc::new(Mutex::new(overlay)),
             oracle,
@@ -81,6 +95,7 @@ impl L1 {
             reorgs: 0,
             flips: 0,
             deepest: 0,
+            outcomes: BTreeMap::new(),
             chain,
         }
     }
@@ -149,7 +164,7 @@ impl L1 {
     }
 
     fn mine_on(&mut self, parent: BlockHash, busy_percent: u64) -> BlockHash {
-        let mut purses = self.purses.get(&parent).copied().unwrap_or_default();
+        let mut state = self.states.get(&parent).cloned().unwrap_or_default();
         let busy = self.rng.percent(busy_percent);
         let count = if busy { 1 + self.rng.among(0..4) } else { 0 };
         let ancestors = self.ancestors(parent, 40);
@@ -158,15 +173,18 @@ impl L1 {
             let shared = if self.rng.percent(35) { self.shared(&ancestors, &accepted) } else { None };
             let transaction = match shared {
                 Some(shared) => shared,
-                None => self.transaction(&purses),
+                None => {
+                    let Draft { by, message, deposit } = self.traffic.draw(&mut self.rng, &state);
+                    self.chain.transaction(&by, &message, deposit)
+                }
             };
-            purses.apply(&transaction, &self.chain);
+            self.apply(&mut state, &transaction);
             accepted.push(transaction);
         }
         let fresh = accepted.clone();
         let block = self.chain.mine(parent, self.mined, accepted);
         self.mined += 1;
-        self.purses.insert(block, purses);
+        self.states.insert(block, state);
         self.recent.extend(fresh.into_iter().map(|transaction| (block, transaction)));
         let old = self.recent.len().saturating_sub(64);
         self.recent.drain(..old);
@@ -200,39 +218,19 @@ impl L1 {
         self.rng.pick(&elsewhere).cloned()
     }
 
-    /// A transaction that mostly succeeds over these balances.
-    fn transaction(&mut self, purses: &Purses) -> LaneTransaction {
-        let by = self.rng.among(0..OWNERS.len() as u64) as usize;
-        let to = (by + 1 + self.rng.among(0..OWNERS.len() as u64 - 1) as usize) % OWNERS.len();
-        let (balance, nonce) = purses.0[by];
-        let (action, amount, deposit) = match self.rng.among(0..20) {
-            // More than any balance.
-            0 => (Action::Transfer, u64::MAX / 2, 0),
-            1 => return self.odd(by),
-            2..6 if balance > 1 => (Action::Exit, 1 + self.rng.among(0..balance / 2), 0),
-            6..16 if balance > 1 => (Action::Transfer, 1 + self.rng.among(0..balance / 2), 0),
-            _ => (Action::Deposit, 0, 100 + self.rng.among(0..900)),
-        };
-        let nonce = if self.rng.percent(5) { nonce + 1 } else { nonce };
-        let counterparty = account_of(&script(OWNERS[to]));
-        let payload = Payload { action, nonce, amount, counterparty };
-        self.chain.transaction(OWNERS[by], &payload.encode(), deposit)
-    }
-
-    /// A transaction that is none of the ledger's, or a deposit that says something else.
-    fn odd(&mut self, by: usize) -> LaneTransaction {
-        let deposit = 100 + self.rng.among(0..900);
-        let (message, deposit) = match self.rng.among(0..4) {
-            0 => (b"not a payload".to_vec(), 0),
-            1 => (b"not a payload".to_vec(), deposit),
-            // Past what anybody reads.
-            2 => (vec![7; BYTES_MAX + self.rng.among(1..9000) as usize], 0),
-            _ => {
-                let (action, counterparty) = (Action::Transfer, account_of(&script(OWNERS[0])));
-                (Payload { action, nonce: 0, amount: 1, counterparty }.encode(), deposit)
-            }
-        };
-        self.chain.transaction(OWNERS[by], &message, deposit)
+    /// Executes a transaction over the state from which the next one is drawn. A panic of the workload is a broken invariant:
+    /// natively it is an outcome, and in a guest it ends the proof.
+    fn apply(&mut self, state: &mut State, transaction: &LaneTransaction) {
+        let (processor, deposit) = (self.processor.as_ref(), self.chain.deposit());
+        let outcome = state.apply(processor, &deposit, transaction);
+        let facts = transaction.facts(&deposit);
+        let declare = || processor.declare(transaction.message(), &facts);
+        let declared = transaction.is_too_long() || catch_unwind(AssertUnwindSafe(declare)).is_ok();
+        if outcome == Outcome::PANICKED || !declared {
+            let message: String = transaction.message().iter().map(|byte| format!("{byte:02x}")).collect();
+            self.broken(NO_PANIC, format!("the message {message} by {}", facts.authority));
+        }
+        *self.outcomes.entry(outcome).or_default() += 1;
     }
 
     /// A block reaches a miner, who follows its chain if that is longer. Returns whether the canonical chain changed.
@@ -337,33 +335,5 @@ impl L1 {
 
     fn lock(&self) -> MutexGuard<'_, Overlay> {
         self.overlay.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Purses {
-    fn apply(&mut self, transaction: &LaneTransaction, chain: &DevChain) {
-        let place = |account| OWNERS.iter().position(|owner| account_of(&script(owner)) == account);
-        let facts = transaction.facts(&chain.deposit());
-        let asked = Payload::decode(transaction.message());
-        if facts.deposit > 0 {
-            // Who pays the deposit script makes a deposit.
-            let asked = asked.filter(|payload| payload.action == Action::Deposit);
-            let to = place(asked.map_or(facts.authority, |payload| payload.counterparty));
-            to.into_iter().for_each(|to| self.0[to].0 += facts.deposit);
-            return;
-        }
-        let Some(payload) = asked else { return };
-        let (Some(by), Some(to)) = (place(facts.authority), place(payload.counterparty)) else { return };
-        let (balance, nonce) = self.0[by];
-        let pays = payload.nonce == nonce && payload.amount <= balance;
-        match payload.action {
-            Action::Transfer | Action::Exit if pays => {
-                self.0[by] = (balance - payload.amount, nonce + 1);
-                if payload.action == Action::Transfer {
-                    self.0[to].0 += payload.amount;
-                }
-            }
-            Action::Deposit | Action::Transfer | Action::Exit => {}
-        }
     }
 }

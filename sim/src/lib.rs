@@ -16,16 +16,16 @@
 //! | [`disk`] | what survives a crash |
 //! | [`checks`] | the invariants, judged from outside |
 //! | [`campaign`] | many worlds, their sums, and the smallest scenario that still fails |
-//! | [`rng`] | random draws |
+//! | [`ledger`] | the ledger as a workload of worlds |
 //! | [`sizing`] | how large a cache should be |
 
 pub mod campaign;
 pub mod checks;
 pub mod disk;
 pub mod l1;
+pub mod ledger;
 pub mod machine;
 pub mod prover;
-pub mod rng;
 pub mod scenario;
 pub mod sizing;
 pub mod world;

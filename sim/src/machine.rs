@@ -19,7 +19,7 @@ use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::statement::StatementId;
 use reprise_node::l1::OverlaySink;
 use reprise_node::pipeline::{Context, Executor, Message, Pipeline, RunError};
-use reprise_node::wire::{self, Settings, WireError, Workload};
+use reprise_node::wire::{self, Deployment, Settings, WireError};
 use reprise_prover::backend::{Backend, Control, ProveError};
 use reprise_prover::failure::Failure;
 use reprise_prover::reader::Read;
@@ -35,8 +35,8 @@ use crate::checks::{CheckedStore, Checker, CheckerObserver, SharedChecker, lock}
 use crate::disk::{Disk, RECEIPTS, Records};
 use crate::l1::L1;
 use crate::prover::{Prover, ProverFault};
-use crate::rng::Rng;
 use crate::scenario::{Fault, Faults, Scenario};
+use reprise_node::rng::Rng;
 
 /// The length of a segment of the receipt log: short, so that it is cleaned often.
 const SEGMENT_BYTES_MAX: u64 = 16 << 10;
@@ -54,7 +54,7 @@ pub enum Timer {
 pub struct Machine {
     scenario: Scenario,
     settings: Settings,
-    workload: Workload,
+    deployment: Deployment,
     prover: Arc<Prover>,
     disk: Arc<Disk>,
     checker: SharedChecker,
@@ -194,7 +194,7 @@ impl Machine {
         scenario: &Scenario,
         faults: Faults,
         prover: Arc<Prover>,
-        workload: Workload,
+        deployment: Deployment,
         l1: &L1,
     ) -> Self {
         let settings = Settings {
@@ -212,7 +212,7 @@ impl Machine {
         Self {
             scenario: scenario.clone(),
             settings,
-            workload,
+            deployment,
             prover,
             disk,
             checker: Arc::new(Mutex::new(checker)),
@@ -301,7 +301,7 @@ impl Machine {
         }
         let medium = self.disk.medium();
         let engine = DiskEngine::open_on(Arc::new(medium.clone()), Path::new(RECEIPTS), SEGMENT_BYTES_MAX);
-        let verifier = self.workload.backend.clone();
+        let verifier = self.deployment.backend.clone();
         let store = engine.and_then(|engine| Store::on(engine, verifier.clone(), options));
         let store: Arc<dyn ReceiptStore> = Arc::new(store.map_err(ProcessEnd::NotOpened)?);
         lock(&self.checker).begins(store.clone());
@@ -313,7 +313,7 @@ impl Machine {
             &self.settings,
             "simulated".into(),
             ChainRoot { metadata: self.root, lane_proof: None },
-            &self.workload,
+            &self.deployment,
             store.clone(),
             Box::new(records.clone()),
             Some(Sink::Unproven(Box::new(way))),
@@ -625,7 +625,7 @@ impl Machine {
     /// Verifies the stored receipts at the end, and that nothing lies below the prune floor.
     pub fn audit(&self) {
         let Some(process) = &self.process else { return };
-        let pins = self.workload.pins().digest(self.workload.hasher.as_ref());
+        let pins = self.deployment.pins().digest(self.deployment.hasher.as_ref());
         let floor = process.store.prune_floor(&pins).unwrap_or_default().below;
         let left = |checkpoint: &u64| {
             let filter = Filter { checkpoint: Some(Checkpoint(*checkpoint)), ..Filter::default() };

@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use reprise_ledger::Ledger;
 use reprise_model::digest::{ClaimDigest, ProgramId};
 use reprise_model::lane::WorkloadHasher;
 use reprise_model::limits::Limits;
+use reprise_model::processor::Processor;
 use reprise_model::profile::ProofProfile;
 use reprise_model::receipt::{Receipt, Verifier, VerifyError};
 use reprise_model::statement::{Claim, ClaimScheme};
@@ -38,10 +38,10 @@ impl std::fmt::Debug for Prover {
 }
 
 impl Prover {
-    /// A prover over the workload's hash, whose proofs hold so much.
-    pub fn new(hasher: Arc<dyn WorkloadHasher>, limits: Limits) -> Self {
+    /// A prover of a workload over its hash, whose proofs hold so much.
+    pub fn new(hasher: Arc<dyn WorkloadHasher>, processor: Arc<dyn Processor>, limits: Limits) -> Self {
         let config = MockConfig { limits, ..MockConfig::default() };
-        let mock = MockBackend::new(config, hasher, Arc::new(Ledger));
+        let mock = MockBackend::new(config, hasher, processor);
         Self { mock, next: Mutex::new(None), calls: AtomicU64::new(0) }
     }
 

@@ -16,7 +16,7 @@ use reprise_planner::planner::Retention;
 use reprise_prover::policy::{Backoff, Orphans, Policy};
 use reprise_store::{Durability, VerifyPolicy};
 
-use crate::rng::Rng;
+use reprise_node::rng::Rng;
 
 /// One kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -67,6 +67,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use reprise_chain::recording::Recording;
+use reprise_node::workload::Workload;
 use reprise_planner::bundle::BundleRule;
 
 use self::cache::{Cache, Costs, Design};
@@ -208,15 +209,16 @@ fn cap_name(cache: &Cache) -> String {
     }
 }
 
-/// Sizes a recording; with `restarts`, the node restarts after each return to a fork seen before.
+/// Sizes a recording of a workload's lane; with `restarts`, the node restarts after each return to a fork seen before.
 pub fn of_recording(
+    workload: &Workload,
     name: &str,
     recording: Recording,
     setup: Setup,
     restarts: bool,
     bytes_max: &[u64],
 ) -> Result<Sizing, RecordedError> {
-    let steps = recorded::steps(recording, setup.config.finality_depth, restarts)?;
+    let steps = recorded::steps(workload, recording, setup.config.finality_depth, restarts)?;
     let mut first = unbounded(setup.costs);
     let shape = play(steps.clone(), setup.config, &mut first, true);
     let caps = wanted_caps(bytes_max, &first);

@@ -5,7 +5,7 @@
 //! blocks follow, and everything must be settled within a bounded time.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -14,17 +14,19 @@ use reprise_chain::overlay::{Overlay, OverlayError};
 use reprise_model::digest::{BlockHash, Digest};
 use reprise_model::hash::Blake3;
 use reprise_model::lane::{self, WorkloadHasher};
+use reprise_node::dev::NoTraffic;
 use reprise_node::oracle::Oracle;
 use reprise_node::violation::Violation;
-use reprise_node::wire::Workload;
+use reprise_node::wire::Deployment;
+use reprise_node::workload::Workload;
 use serde::Serialize;
 
 use crate::checks::{Counts, lock};
 use crate::l1::L1;
 use crate::machine::{Machine, ProcessEnd, Timer};
 use crate::prover::Prover;
-use crate::rng::Rng;
 use crate::scenario::{Fault, Faults, Scenario};
+use reprise_node::rng::Rng;
 
 /// How long a world without faults may go on without a proof or a settlement while something is not settled, in
 /// microseconds: longer than any timeout, wait or deadline that is drawn.
@@ -123,6 +125,8 @@ pub struct Outcome {
     pub statements: u64,
     /// The counts of the first machine.
     pub counts: Counts,
+    /// How many accepted transactions had each outcome, over all forks.
+    pub outcomes: BTreeMap<u32, u64>,
     /// Whether more proofs may be begun than there are statements.
     pub may_prove_twice: bool,
     /// The state root in the end.
@@ -145,8 +149,14 @@ impl Outcome {
 
 /// Why a world cannot be made.
 #[derive(Debug, thiserror::Error)]
-#[error("the simulated covenant cannot be made: {0}")]
-pub struct WorldError(#[from] OverlayError);
+pub enum WorldError {
+    /// The covenant cannot be made.
+    #[error("the simulated covenant cannot be made: {0}")]
+    Covenant(#[from] OverlayError),
+    /// Nobody would send a transaction.
+    #[error(transparent)]
+    NoTraffic(#[from] NoTraffic),
+}
 
 /// A world.
 pub struct World {
@@ -182,25 +192,28 @@ impl fmt::Debug for World {
 }
 
 impl World {
-    /// The world of a scenario, before anything has happened.
-    pub fn new(scenario: Scenario) -> Result<Self, WorldError> {
+    /// The world of a scenario in which this workload is proved, before anything has happened.
+    pub fn new(scenario: Scenario, workload: &Workload) -> Result<Self, WorldError> {
         let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
         let chain = DevChain::default();
         let lane = chain.lane().clone();
-        let prover = || Arc::new(Prover::new(hasher.clone(), scenario.proofs));
+        let processor = workload.processor();
+        let traffic = workload.traffic().ok_or_else(|| NoTraffic { workload: workload.name().into() })?;
+        let prover = || Arc::new(Prover::new(hasher.clone(), processor.clone(), scenario.proofs));
         let first = prover();
-        let workload = |prover: Arc<Prover>| Workload::ledger(prover, hasher.clone(), &lane);
-        let covenant = workload(first.clone()).covenant();
+        let deployed = |prover: Arc<Prover>| Deployment::new(workload, prover, hasher.clone(), &lane);
+        let covenant = deployed(first.clone()).covenant();
         let genesis = (covenant.root, lane::genesis(hasher.as_ref(), &lane.key));
-        let oracle = Oracle::new(workload(first.clone()).processor(), hasher.clone(), lane.deposit);
+        let oracle = Oracle::new(processor.clone(), hasher.clone(), lane.deposit);
         let overlay = Overlay::open(None, chain.chain_root(), covenant)?;
-        let l1 = L1::new(scenario.seed, scenario.miners, oracle, genesis, overlay);
+        let users = (processor.clone(), traffic);
+        let l1 = L1::new(scenario.seed, scenario.miners, users, oracle, genesis, overlay);
 
         let own = scenario.faults.clone();
-        let mut machines = vec![Machine::new("first", &scenario, own, first.clone(), workload(first), &l1)];
+        let mut machines = vec![Machine::new("first", &scenario, own, first.clone(), deployed(first), &l1)];
         if scenario.faults.has(Fault::Competitor) {
             let (prover, none) = (prover(), Faults::default());
-            let second = Machine::new("second", &scenario, none, prover.clone(), workload(prover), &l1);
+            let second = Machine::new("second", &scenario, none, prover.clone(), deployed(prover), &l1);
             machines.push(second.competing());
         }
         let mut world = Self {
@@ -515,6 +528,7 @@ impl World {
             prove_calls: first.prove_calls(),
             statements,
             counts,
+            outcomes: self.l1.outcomes.iter().map(|(outcome, count)| (outcome.0, *count)).collect(),
             may_prove_twice: self.scenario.may_prove_twice(),
             state_root: self.l1.root().to_hex(),
             settled: transitions.collect(),

@@ -5,6 +5,7 @@
 
 use reprise_model::mutation::{Mutation, make};
 use reprise_sim::campaign::run;
+use reprise_sim::ledger::workload;
 use reprise_sim::scenario::{Limits, Scenario};
 
 /// Every bug must be caught within this many worlds.
@@ -14,7 +15,7 @@ const WORLDS_MAX: u64 = 200;
 fn every_deliberate_bug_is_caught_and_without_one_nothing_is() {
     let limits = Limits::default();
     let first_broken = |seed: u64| {
-        let outcome = run(Scenario::draw(seed, &limits)).unwrap();
+        let outcome = run(&workload(), Scenario::draw(seed, &limits)).unwrap();
         outcome.violations.into_iter().next()
     };
     make(None);

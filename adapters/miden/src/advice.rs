@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use miden_core::crypto::merkle::{MerklePath, MerkleStore};
 use miden_core::{Felt, Word};
 use miden_vm::advice::{AdviceInputs, AdviceMap, AdviceStack};
-use reprise_ledger::Ledger;
 use reprise_model::cell::{self, Cell};
 use reprise_model::digest::Digest;
 use reprise_model::journal::{Access, Journal, Pins};
 use reprise_model::lane::OpenBlock;
+use reprise_model::processor::Processor;
 use reprise_model::program::{self, Refusal};
 use reprise_model::state::{self, DEPTH, Entry, StatePath};
 use reprise_model::transaction::ShownRead;
@@ -22,8 +22,8 @@ use crate::hash::{self, Poseidon2};
 /// Why a witness cannot be given to a program.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WitnessError {
-    /// A value of more than one cell: the ledger's have one.
-    #[error("the value of declared resource {resource} has {cells} cells; the ledger's have one")]
+    /// A value of more than one cell: the programs read values of one.
+    #[error("the value of declared resource {resource} has {cells} cells; the programs read values of one")]
     ForeignValue {
         /// The index of the declared resource.
         resource: usize,
@@ -129,7 +129,7 @@ pub(crate) fn transaction(witness: &TransactionWitness) -> Result<AdviceInputs, 
     Ok(advice.into_inputs())
 }
 
-pub(crate) fn batch(witness: &BatchWitness) -> Result<AdviceInputs, WitnessError> {
+pub(crate) fn batch(processor: &dyn Processor, witness: &BatchWitness) -> Result<AdviceInputs, WitnessError> {
     let mut advice = Advice::default();
     advice.pins(&witness.pins);
     let OpenBlock { context, last_index, activity } = &witness.block;
@@ -162,7 +162,7 @@ pub(crate) fn batch(witness: &BatchWitness) -> Result<AdviceInputs, WitnessError
                 let ShownRead { accepted, read, .. } = here(&mut advice)?;
                 advice.values(before)?;
                 let read = read.ok_or(Refusal::Foreign)?;
-                executed = program::executed(&Poseidon2, &Ledger, accepted.digest, &read, before)?;
+                executed = program::executed(&Poseidon2, processor, accepted.digest, &read, before)?;
                 &executed
             }
             Handling::Disposed => {

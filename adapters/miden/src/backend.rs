@@ -13,6 +13,7 @@ use miden_vm::{
     StackInputs, Verifier as StarkVerifier,
 };
 use reprise_model::digest::{Digest, ProgramId};
+use reprise_model::processor::Processor;
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
@@ -22,7 +23,7 @@ use reprise_prover::backend::{catch_panic, check_scheme};
 use crate::advice::{self, WitnessError};
 use crate::claim::{self, MidenScheme, SECURITY_BITS};
 use crate::hash;
-use crate::programs::{AssemblyError, Programs};
+use crate::programs::{AssemblyError, Programs, Sources};
 
 /// Why there is no proof.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,7 +32,7 @@ pub enum MidenError {
     #[error(transparent)]
     Assembly(#[from] AssemblyError),
     /// The witness cannot be given to the program.
-    #[error("the {kind}'s witness is not the ledger's: {reason}")]
+    #[error("the {kind}'s witness is none that the workload's programs read: {reason}")]
     Witness {
         /// What was to be proved.
         kind: Kind,
@@ -116,10 +117,11 @@ fn is_limit(error: &ExecutionError) -> bool {
     )
 }
 
-/// Proves the ledger's statements in Miden, and verifies their proofs.
+/// Proves a workload's statements in Miden, and verifies their proofs.
 #[derive(Clone)]
 pub struct MidenBackend {
-    programs: &'static Programs,
+    programs: Arc<Programs>,
+    processor: Arc<dyn Processor>,
     scheme: MidenScheme,
     core: CoreLibrary,
     verifier: StarkVerifier,
@@ -127,12 +129,13 @@ pub struct MidenBackend {
 }
 
 impl MidenBackend {
-    /// The backend, its programs assembled.
-    pub fn new() -> Result<Self, MidenError> {
-        let (programs, bits) = (Programs::get()?, u32::from(SECURITY_BITS));
+    /// The backend of a workload that these programs prove and that `processor` executes natively.
+    pub fn new(sources: &Sources, processor: Arc<dyn Processor>) -> Result<Self, MidenError> {
+        let (programs, bits) = (Arc::new(Programs::assemble(sources)?), u32::from(SECURITY_BITS));
         Ok(Self {
-            programs,
             scheme: MidenScheme::new(programs.aggregate()),
+            programs,
+            processor,
             core: CoreLibrary::default(),
             verifier: StarkVerifier::new().with_min_conjectured_security_level_per_stark(bits),
             calls: Arc::new(AtomicU64::new(0)),
@@ -140,8 +143,8 @@ impl MidenBackend {
     }
 
     /// The programs it proves.
-    pub fn programs(&self) -> &'static Programs {
-        self.programs
+    pub fn programs(&self) -> &Programs {
+        &self.programs
     }
 
     /// The scheme of its claims, and the profile of its proofs.
@@ -220,7 +223,7 @@ impl MidenBackend {
         let refused = |reason: String| MidenError::Refused { kind, reason };
         let advice = match witness {
             Witness::Transaction(witness) => advice::transaction(witness),
-            Witness::Batch(witness) => advice::batch(witness),
+            Witness::Batch(witness) => advice::batch(self.processor.as_ref(), witness),
             Witness::Aggregate(witness) => advice::aggregate(witness),
         };
         let mut advice = advice.map_err(|reason| MidenError::Witness { kind, reason })?;

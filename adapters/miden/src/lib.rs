@@ -1,10 +1,9 @@
-//! Real recursive proofs in seconds on two cores: the ledger's three programs in Miden assembly, and the
-//! backend that proves them.
+//! Real recursive proofs in seconds on two cores: the backend that proves a workload's three programs in Miden assembly.
 //!
 //! | module | noun |
 //! |---|---|
 //! | [`hash`] | Poseidon2: the hash of a workload whose proofs are Miden's |
-//! | [`programs`] | the three programs, assembled from `guests/ledger` |
+//! | [`programs`] | the three programs, assembled from the sources that a workload brings |
 //! | [`claim`] | what a proof makes public, and its digest |
 //! | [`advice`] | witnesses as the programs read them |
 //! | [`backend`] | runs, compares, proves, verifies |
@@ -23,4 +22,4 @@ pub mod programs;
 pub use backend::{MidenBackend, MidenError};
 pub use claim::MidenScheme;
 pub use hash::Poseidon2;
-pub use programs::Programs;
+pub use programs::{Programs, Sources};

@@ -1,6 +1,6 @@
-//! The ledger's three programs, assembled once.
+//! The three programs of a workload, assembled from their sources.
 
-use std::sync::OnceLock;
+use std::borrow::Cow;
 
 use miden_core_lib::CoreLibrary;
 use miden_vm::assembly::package::debug_info::PackageDebugInfo;
@@ -11,11 +11,18 @@ use reprise_model::statement::Kind;
 
 use crate::hash;
 
-const CELLS: &str = include_str!("../../../guests/ledger/cells.masm");
-const LEDGER: &str = include_str!("../../../guests/ledger/ledger.masm");
-const TRANSACTION: &str = include_str!("../../../guests/ledger/transaction.masm");
-const BATCH: &str = include_str!("../../../guests/ledger/batch.masm");
-const AGGREGATE: &str = include_str!("../../../guests/ledger/aggregate.masm");
+/// The sources of a workload's three programs, in Miden assembly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sources {
+    /// The modules that the programs share, each with its `namespace`; one may use those before it.
+    pub modules: Vec<Cow<'static, str>>,
+    /// The program that proves a transaction.
+    pub transaction: Cow<'static, str>,
+    /// The program that proves a batch.
+    pub batch: Cow<'static, str>,
+    /// The program that proves an aggregate.
+    pub aggregate: Cow<'static, str>,
+}
 
 /// A program did not assemble.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,7 +34,7 @@ pub struct AssemblyError {
     pub reason: String,
 }
 
-/// The three programs of the ledger. A program's id is its MAST root: four field elements, 32 bytes.
+/// The three programs of a workload. A program's id is its MAST root: four field elements, 32 bytes.
 #[derive(Debug)]
 pub struct Programs {
     transaction: Program,
@@ -36,17 +43,13 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// The programs, assembled on the first call.
-    pub fn get() -> Result<&'static Self, AssemblyError> {
-        static PROGRAMS: OnceLock<Result<Programs, AssemblyError>> = OnceLock::new();
-        PROGRAMS.get_or_init(Self::assemble).as_ref().map_err(Clone::clone)
-    }
-
-    fn assemble() -> Result<Self, AssemblyError> {
+    /// Assembles the programs.
+    pub fn assemble(sources: &Sources) -> Result<Self, AssemblyError> {
+        let assemble = |kind, source| Program::assemble(kind, &sources.modules, source);
         Ok(Self {
-            transaction: Program::assemble(Kind::Transaction, TRANSACTION)?,
-            batch: Program::assemble(Kind::Batch, BATCH)?,
-            aggregate: Program::assemble(Kind::Aggregate, AGGREGATE)?,
+            transaction: assemble(Kind::Transaction, &sources.transaction)?,
+            batch: assemble(Kind::Batch, &sources.batch)?,
+            aggregate: assemble(Kind::Aggregate, &sources.aggregate)?,
         })
     }
 
@@ -82,15 +85,15 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    fn assemble(kind: Kind, source: &str) -> Result<Self, AssemblyError> {
+    fn assemble(kind: Kind, modules: &[Cow<'static, str>], source: &str) -> Result<Self, AssemblyError> {
         let because = |reason: String| AssemblyError { kind, reason };
         let report = |report: Report| because(format!("{report:?}"));
         let mut assembler = Assembler::default()
             .with_warnings_as_errors(true)
             .with_package(CoreLibrary::default().package(), Linkage::Dynamic)
             .map_err(report)?;
-        for library in [CELLS, LEDGER] {
-            assembler.compile_and_statically_link(library).map_err(report)?;
+        for module in modules {
+            assembler.compile_and_statically_link(module.as_ref()).map_err(report)?;
         }
         let package = assembler.assemble_program(kind.to_string(), source).map_err(report)?;
         Ok(Self {

@@ -18,7 +18,7 @@ use risc0_zkvm::{
 };
 
 use crate::claim::{self, Risc0Scheme};
-use crate::programs::{ImageError, Programs};
+use crate::programs::{ImageError, Images, Programs};
 use crate::recursion::{self, Missing};
 
 /// Segments of at most 2^18 cycles. A program that runs longer has more of them; larger ones would save little
@@ -105,25 +105,25 @@ pub struct Execution {
     pub segments: usize,
 }
 
-/// Proves the ledger's statements in RISC Zero, and verifies their proofs.
+/// Proves a workload's statements in RISC Zero, and verifies their proofs.
 #[derive(Clone)]
 pub struct Risc0Backend {
-    programs: &'static Programs,
+    programs: Arc<Programs>,
     scheme: Risc0Scheme,
     calls: Arc<AtomicU64>,
 }
 
 impl Risc0Backend {
-    /// The backend whose receipts end in `seal`. It verifies such receipts even where this build cannot make
-    /// any: see [`recursion::can_make`].
-    pub fn new(seal: SealKind) -> Result<Self, Risc0Error> {
-        let (programs, scheme) = (Programs::get()?, Risc0Scheme::new(seal));
+    /// The backend of these programs whose receipts end in `seal`. It verifies such receipts even where this build cannot
+    /// make any: see [`recursion::can_make`].
+    pub fn new(seal: SealKind, images: &Images) -> Result<Self, Risc0Error> {
+        let (programs, scheme) = (Arc::new(Programs::load(images)?), Risc0Scheme::new(seal));
         Ok(Self { programs, scheme, calls: Arc::default() })
     }
 
     /// The programs it proves.
-    pub fn programs(&self) -> &'static Programs {
-        self.programs
+    pub fn programs(&self) -> &Programs {
+        &self.programs
     }
 
     /// What its claims are, and the profile of its proofs.

@@ -7,14 +7,13 @@ use ark_bn254::{Bn254, G1Affine, G2Affine};
 use ark_groth16::{Proof as Points, VerifyingKey};
 use ark_serialize::{CanonicalDeserialize, CanonicalSerialize};
 use reprise_kaspa::covenant::{Groth16, Proof, Seal, SealReader, Succinct, SuccinctSeal};
+use reprise_model::digest::ProgramId;
 use reprise_model::profile::SealKind;
-use reprise_model::statement::Kind;
 use reprise_risc0_guests::hash;
 use risc0_zkvm::sha::Digestible;
 use risc0_zkvm::{Groth16ReceiptVerifierParameters, InnerReceipt};
 
 use crate::backend::{Risc0Error, read};
-use crate::programs::Programs;
 use crate::recursion;
 
 /// Why aggregates cannot settle on Kaspa.
@@ -37,16 +36,16 @@ pub enum SettlesError {
     },
 }
 
-/// What a covenant demands of aggregates with such a seal, and what reads theirs, where this build can make them.
-pub fn settles(seal: SealKind) -> Result<(Proof, SealReader), SettlesError> {
-    let demands = demands(seal)?;
+/// What a covenant demands of the proofs of `aggregate`, the workload's program, with such a seal, and what reads theirs, where
+/// this build can make them.
+pub fn settles(seal: SealKind, aggregate: ProgramId) -> Result<(Proof, SealReader), SettlesError> {
+    let demands = demands(seal, aggregate)?;
     recursion::can_make(seal).map_err(|missing| Risc0Error::Seal { seal, missing })?;
     Ok(demands)
 }
 
 /// The same, whether or not this build can make them: what an observer reads settlements by.
-pub fn demands(seal: SealKind) -> Result<(Proof, SealReader), SettlesError> {
-    let image = Programs::get().map_err(Risc0Error::from)?.id(Kind::Aggregate);
+pub fn demands(seal: SealKind, image: ProgramId) -> Result<(Proof, SealReader), SettlesError> {
     match seal {
         SealKind::Fake | SealKind::Composite => Err(SettlesError::Unverified { seal }),
         SealKind::Succinct => Ok((Proof::Succinct(Succinct { image }), succinct)),

@@ -1,4 +1,4 @@
-//! The ledger proved in RISC Zero: its three programs in Rust, and the backend that proves them.
+//! Workloads proved in RISC Zero: the backend that proves a workload's three programs, and the ledger's, in Rust.
 //!
 //! | module | noun |
 //! |---|---|
@@ -29,5 +29,5 @@ pub mod recursion;
 
 pub use backend::{Risc0Backend, Risc0Error};
 pub use claim::Risc0Scheme;
-pub use programs::Programs;
+pub use programs::{Images, LEDGER, Programs};
 pub use reprise_risc0_guests::Sha256;

@@ -1,6 +1,4 @@
-//! The ledger's three programs: the images that `guests/build` makes and this crate carries.
-
-use std::sync::OnceLock;
+//! The three programs of a workload: their images, as `guests/build` makes them, and their ids.
 
 use reprise_model::digest::ProgramId;
 use reprise_model::statement::Kind;
@@ -8,9 +6,23 @@ use reprise_risc0_guests::hash;
 use risc0_binfmt::ProgramBinary;
 use risc0_zkos_v1compat::V1COMPAT_ELF;
 
-const TRANSACTION: &[u8] = include_bytes!("../images/transaction.elf");
-const BATCH: &[u8] = include_bytes!("../images/batch.elf");
-const AGGREGATE: &[u8] = include_bytes!("../images/aggregate.elf");
+/// The images of a workload's three programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Images {
+    /// The program that proves a transaction.
+    pub transaction: &'static [u8],
+    /// The program that proves a batch.
+    pub batch: &'static [u8],
+    /// The program that proves an aggregate.
+    pub aggregate: &'static [u8],
+}
+
+/// The ledger's, which this crate carries.
+pub const LEDGER: Images = Images {
+    transaction: include_bytes!("../images/transaction.elf"),
+    batch: include_bytes!("../images/batch.elf"),
+    aggregate: include_bytes!("../images/aggregate.elf"),
+};
 
 /// An image is not a program's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,22 +34,18 @@ pub struct ImageError {
     pub reason: String,
 }
 
-/// The three programs of the ledger.
+/// The three programs of a workload.
 #[derive(Debug)]
 pub struct Programs([Program; 3]);
 
 impl Programs {
-    /// The programs, loaded on the first call.
-    pub fn get() -> Result<&'static Self, ImageError> {
-        static PROGRAMS: OnceLock<Result<Programs, ImageError>> = OnceLock::new();
-        PROGRAMS.get_or_init(Self::load).as_ref().map_err(Clone::clone)
-    }
-
-    fn load() -> Result<Self, ImageError> {
+    /// Loads the images.
+    pub fn load(images: &Images) -> Result<Self, ImageError> {
+        let Images { transaction, batch, aggregate } = images;
         Ok(Self([
-            Program::load(Kind::Transaction, TRANSACTION)?,
-            Program::load(Kind::Batch, BATCH)?,
-            Program::load(Kind::Aggregate, AGGREGATE)?,
+            Program::load(Kind::Transaction, transaction)?,
+            Program::load(Kind::Batch, batch)?,
+            Program::load(Kind::Aggregate, aggregate)?,
         ]))
     }
 

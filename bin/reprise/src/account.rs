@@ -12,7 +12,7 @@ use reprise_node::states::{SettledState, States};
 use serde_json::{Value, json};
 
 use crate::amount::kas;
-use crate::backends::ProofSystems;
+use crate::backends::{Chosen, ProofSystems};
 use crate::cli::AccountArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -27,6 +27,7 @@ pub(crate) fn account(
     json: bool,
 ) -> Result<Exit, Failure> {
     let chosen = choose::backend(settings, systems)?;
+    of_the_ledger(&chosen)?;
     let id = account_id(args.id.as_deref(), settings)?;
     let states = choose::states(settings, &chosen)?;
     let settled = settled(&states)?;
@@ -102,6 +103,16 @@ fn where_it_stands(answer: &Answer, tip: bool, checkpoint: u64) -> String {
             "settled   no: this is the state at the tip, checkpoint {checkpoint}, which a reorg can undo"
         ),
         None => "settled   nothing yet: this is the state before the first settlement".into(),
+    }
+}
+
+/// Refuses another workload: accounts are the ledger's.
+pub(crate) fn of_the_ledger(chosen: &Chosen) -> Result<(), Failure> {
+    match chosen.workload.name() {
+        "ledger" => Ok(()),
+        name => Err(Failure::usage(format!(
+            "accounts are the ledger's, and the workload here is {name}: say --workload ledger"
+        ))),
     }
 }
 

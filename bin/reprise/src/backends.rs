@@ -1,15 +1,18 @@
-//! The proof systems of this build.
+//! The proof systems of this build, and the workloads that they prove.
 
+use std::any::{Any, type_name};
 use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(feature = "kaspa")]
 use reprise_kaspa::covenant::{Proof, SealReader};
-use reprise_ledger::Ledger;
+#[cfg(feature = "kaspa")]
+use reprise_model::digest::ProgramId;
 use reprise_model::hash::Blake3;
 use reprise_model::lane::WorkloadHasher;
 use reprise_model::limits::Limits;
 use reprise_model::receipt::{Receipt, Verifier, VerifyError};
+use reprise_node::workload::Workload;
 use reprise_prover::backend::Backend;
 use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_prover::policy::Policy;
@@ -17,14 +20,18 @@ use reprise_prover::policy::Policy;
 use crate::failure::Failure;
 
 /// A real proof system that a build links.
+///
+/// It proves every workload that brings programs in its form: see [`Workload::with_programs`].
 #[derive(Clone)]
 pub struct ProofSystem {
     /// Its name in `--backend`.
     pub name: &'static str,
-    /// The hash that its workload is proved over.
+    /// The hash that its workloads are proved over.
     pub hasher: Arc<dyn WorkloadHasher>,
-    /// Makes its backend; an error says why it cannot be made.
-    pub open: fn() -> Result<Arc<dyn Backend>, String>,
+    /// Whether a workload brings programs for it.
+    proves: fn(&Workload) -> bool,
+    /// Makes its backend for a workload; an error says why it cannot be made.
+    open: Open,
     /// Whether it can prove here, beside verifying; an error says what is missing.
     pub can_prove: fn() -> Result<(), String>,
     /// How long a proof of a transaction, batch and aggregate may take by default.
@@ -36,22 +43,30 @@ pub struct ProofSystem {
     pub settles: Option<Settles>,
 }
 
-/// The proof that a covenant demands of the backend's aggregates, and the reader of their seals; an error says why this
-/// build makes none.
+type Open = Arc<dyn Fn(&Workload) -> Result<Arc<dyn Backend>, String> + Send + Sync>;
+
+/// The proof that a covenant demands of the proofs of an aggregate program, and the reader of their seals; an error says why
+/// this build makes none.
 #[cfg(feature = "kaspa")]
-pub type Settles = fn() -> Result<(Proof, SealReader), String>;
+pub type Settles = fn(ProgramId) -> Result<(Proof, SealReader), String>;
 
 impl ProofSystem {
-    /// A complete backend whose proofs no L1 verifies.
-    pub fn new(
+    /// A complete backend whose proofs no L1 verifies. `open` makes it from a workload and its programs, a value of type `P`.
+    pub fn new<P: Any + Send + Sync>(
         name: &'static str,
         hasher: Arc<dyn WorkloadHasher>,
-        open: fn() -> Result<Arc<dyn Backend>, String>,
+        open: impl Fn(&P, &Workload) -> Result<Arc<dyn Backend>, String> + Send + Sync + 'static,
     ) -> Self {
+        let open = move |workload: &Workload| {
+            let programs = workload.programs::<P>();
+            let absent = || format!("the workload {} brings no {}", workload.name(), type_name::<P>());
+            open(programs.ok_or_else(absent)?, workload)
+        };
         Self {
             name,
             hasher,
-            open,
+            proves: |workload| workload.programs::<P>().is_some(),
+            open: Arc::new(open),
             can_prove: || Ok(()),
             timeout: Policy::default().timeout,
             remark: None,
@@ -60,16 +75,19 @@ impl ProofSystem {
         }
     }
 
-    fn backend(&self) -> Result<Arc<dyn Backend>, Failure> {
-        (self.open)()
-            .map_err(|reason| Failure::Other(format!("the backend {} cannot be made: {reason}", self.name)))
+    fn backend(&self, workload: &Workload) -> Result<Arc<dyn Backend>, Failure> {
+        let unable = |reason| format!("the backend {} cannot be made: {reason}", self.name);
+        (self.open)(workload).map_err(|reason| Failure::Other(unable(reason)))
     }
 }
 
-/// Miden.
+/// Miden. A workload brings its programs as [`reprise_miden::Sources`].
 #[cfg(feature = "miden")]
 pub fn miden() -> ProofSystem {
-    let open = || match reprise_miden::MidenBackend::new() {
+    let open = |sources: &reprise_miden::Sources, workload: &Workload| match reprise_miden::MidenBackend::new(
+        sources,
+        workload.processor(),
+    ) {
         Ok(backend) => Ok(Arc::new(backend) as Arc<dyn Backend>),
         Err(error) => Err(error.to_string()),
     };
@@ -79,56 +97,96 @@ pub fn miden() -> ProofSystem {
 /// The name in `--backend` of the backend without proofs.
 const MOCK: &str = "mock";
 
-/// The real proof systems of this build.
+/// The real proof systems of this build, and its workloads: at least one, each with a name of its own.
 #[derive(Clone)]
-pub(crate) struct ProofSystems(Vec<ProofSystem>);
+pub(crate) struct ProofSystems {
+    systems: Vec<ProofSystem>,
+    workloads: Vec<Workload>,
+}
 
 impl ProofSystems {
-    pub(crate) fn new(systems: Vec<ProofSystem>) -> Self {
-        Self(systems)
+    pub(crate) fn new(systems: Vec<ProofSystem>, workloads: Vec<Workload>) -> Result<Self, Failure> {
+        if workloads.is_empty() {
+            return Err(Failure::Other("this program links no workload: give one to `reprise::main`".into()));
+        }
+        let again = |(at, one): (usize, &Workload)| workloads[..at].iter().any(|it| it.name() == one.name());
+        if let Some((_, twice)) = workloads.iter().enumerate().find(|it| again(*it)) {
+            let name = twice.name();
+            return Err(Failure::Other(format!(
+                "this program links two workloads called {name}: rename one"
+            )));
+        }
+        Ok(Self { systems, workloads })
     }
 
-    /// The backend used by default.
-    pub(crate) fn default_name(&self) -> &'static str {
-        self.0.first().map_or(MOCK, |system| system.name)
+    /// The workload used by default.
+    pub(crate) fn default_workload(&self) -> &Workload {
+        &self.workloads[0]
     }
 
-    /// The name of a backend of this build; an error says which there are.
-    pub(crate) fn named(&self, text: &str) -> Result<&'static str, String> {
-        let names = || self.0.iter().map(|system| system.name).chain([MOCK]);
+    /// The workload of a name; an error says which there are.
+    pub(crate) fn workload(&self, name: &str) -> Result<&Workload, String> {
+        let names = || self.workloads.iter().map(Workload::name).collect::<Vec<_>>().join(" or ");
+        let found = self.workloads.iter().find(|workload| workload.name() == name);
+        found.ok_or_else(|| format!("this program has no such workload: say {}", names()))
+    }
+
+    /// The backend used by default for a workload.
+    pub(crate) fn default_name(&self, workload: &Workload) -> &'static str {
+        self.of(workload).next().map_or(MOCK, |system| system.name)
+    }
+
+    /// The proof systems that can prove a workload.
+    fn of(&self, workload: &Workload) -> impl Iterator<Item = &ProofSystem> {
+        self.systems.iter().filter(|system| (system.proves)(workload))
+    }
+
+    /// The name of a backend of this build that proves a workload; an error says which there are.
+    pub(crate) fn named(&self, text: &str, workload: &Workload) -> Result<&'static str, String> {
+        let names = || self.of(workload).map(|system| system.name).chain([MOCK]);
         if let Some(name) = names().find(|name| *name == text) {
             return Ok(name);
         }
         let names: Vec<_> = names().collect();
-        let real = if text == "miden" {
-            "this build has no Miden: build it with the feature `miden`, or "
+        let real = if self.systems.iter().any(|system| system.name == text) {
+            format!("the workload {} brings no programs for it: ", workload.name())
+        } else if text == "miden" {
+            "this build has no Miden: build it with the feature `miden`, or ".into()
         } else {
-            ""
+            String::new()
         };
         Err(format!("{real}say {}", names.join(" or ")))
     }
 
     /// The hash of the first proof system. The mock uses it, so that its statements are over the same state.
     fn hasher(&self) -> Arc<dyn WorkloadHasher> {
-        self.0
+        self.systems
             .first()
             .map_or_else(|| Arc::new(Blake3) as Arc<dyn WorkloadHasher>, |system| system.hasher.clone())
     }
 
     /// How long a proof of each kind may take with this backend.
     pub(crate) fn timeout(&self, name: &str) -> [Duration; 3] {
-        let system = self.0.iter().find(|system| system.name == name);
+        let system = self.systems.iter().find(|system| system.name == name);
         system.map_or(Policy::default().timeout, |system| system.timeout)
     }
 
-    /// The backend of this name; the mock where no proof system has it. Mock proofs take as long as `mock_cost` says.
-    pub(crate) fn choose(&self, name: &str, mock_cost: [Duration; 3]) -> Result<Chosen, Failure> {
-        match self.0.iter().find(|system| system.name == name) {
+    /// The backend of this name for a workload; the mock where no proof system has it. Mock proofs take as long as
+    /// `mock_cost` says.
+    pub(crate) fn choose(
+        &self,
+        workload: &Workload,
+        name: &str,
+        mock_cost: [Duration; 3],
+    ) -> Result<Chosen, Failure> {
+        let workload = workload.clone();
+        match self.systems.iter().find(|system| system.name == name) {
             Some(system) => {
                 let unable = |missing| Failure::usage(format!("--backend {name}: {missing}"));
                 (system.can_prove)().map_err(unable)?;
                 Ok(Chosen {
-                    backend: system.backend()?,
+                    backend: system.backend(&workload)?,
+                    workload,
                     hasher: system.hasher.clone(),
                     #[cfg(feature = "kaspa")]
                     settles: system.settles,
@@ -136,9 +194,15 @@ impl ProofSystems {
             }
             None => {
                 let hasher = self.hasher();
-                let config = MockConfig { limits: MOCK_LIMITS, cost: mock_cost, ..MockConfig::default() };
+                let config = MockConfig {
+                    workload: workload.name().into(),
+                    limits: MOCK_LIMITS,
+                    cost: mock_cost,
+                    ..MockConfig::default()
+                };
                 Ok(Chosen {
-                    backend: Arc::new(MockBackend::new(config, hasher.clone(), Arc::new(Ledger))),
+                    backend: Arc::new(MockBackend::new(config, hasher.clone(), workload.processor())),
+                    workload,
                     hasher,
                     #[cfg(feature = "kaspa")]
                     settles: None,
@@ -149,54 +213,67 @@ impl ProofSystems {
 
     /// The remarks of their builds.
     pub(crate) fn remarks(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        self.0.iter().filter_map(|system| Some((system.name, system.remark.as_deref()?)))
+        self.systems.iter().filter_map(|system| Some((system.name, system.remark.as_deref()?)))
     }
 }
 
 /// What a mock proof may hold: about what a proof of Miden's may, so that a rehearsal divides blocks as a run does.
 const MOCK_LIMITS: Limits = Limits { transactions: 32, proofs: 4, bytes: 48 * 1024, recursion: 13 };
 
-/// A proof system with the hash its workload is proved over.
+/// A workload, and a proof system with the hash that it is proved over.
 pub(crate) struct Chosen {
+    pub(crate) workload: Workload,
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) hasher: Arc<dyn WorkloadHasher>,
     #[cfg(feature = "kaspa")]
     pub(crate) settles: Option<Settles>,
 }
 
-/// Verifies receipts of every profile that this build knows.
+/// Verifies receipts of every profile and every workload that this build knows.
 pub(crate) struct Verifiers(Vec<Arc<dyn Backend>>);
 
 impl Verifiers {
     /// The verifiers of this build.
     pub(crate) fn all(systems: &ProofSystems) -> Result<Self, Failure> {
         let mut hashers = vec![Arc::new(Blake3) as Arc<dyn WorkloadHasher>];
-        hashers.extend(systems.0.iter().map(|system| system.hasher.clone()));
-        let mock = |hasher| {
-            Arc::new(MockBackend::new(MockConfig::default(), hasher, Arc::new(Ledger))) as Arc<dyn Backend>
-        };
+        hashers.extend(systems.systems.iter().map(|system| system.hasher.clone()));
         let mut all: Vec<Arc<dyn Backend>> = vec![];
         for hasher in hashers {
-            let mock = mock(hasher);
+            // A seal of the mock verifies whatever its workload.
+            let processor = systems.default_workload().processor();
+            let mock: Arc<dyn Backend> = Arc::new(MockBackend::new(MockConfig::default(), hasher, processor));
             if all.iter().all(|known| known.profile() != mock.profile()) {
                 all.push(mock);
             }
         }
-        for system in &systems.0 {
-            all.push(system.backend()?);
+        for workload in &systems.workloads {
+            for system in systems.of(workload) {
+                all.push(system.backend(workload)?);
+            }
         }
         Ok(Self(all))
     }
 
     /// The profiles, in words.
     pub(crate) fn profiles(&self) -> impl Iterator<Item = &reprise_model::profile::ProofProfile> {
-        self.0.iter().map(|backend| backend.profile())
+        let first = |(at, one): &(usize, &Arc<dyn Backend>)| {
+            self.0[..*at].iter().all(|known| known.profile() != one.profile())
+        };
+        self.0.iter().enumerate().filter(first).map(|(_, backend)| backend.profile())
     }
 }
 
 impl Verifier for Verifiers {
+    /// Two workloads have backends of one profile. A receipt verifies where one of them says so.
     fn verify(&self, receipt: &Receipt) -> Result<(), VerifyError> {
-        let own = self.0.iter().find(|backend| backend.profile().id() == receipt.statement.profile);
-        own.ok_or(VerifyError::ForeignProfile { statement: receipt.id() })?.verify(receipt)
+        let mut refused = VerifyError::ForeignProfile { statement: receipt.id() };
+        let own = |backend: &&Arc<dyn Backend>| backend.profile().id() == receipt.statement.profile;
+        for backend in self.0.iter().filter(own) {
+            match backend.verify(receipt) {
+                Ok(()) => return Ok(()),
+                Err(error) => refused = error,
+            }
+        }
+        Err(refused)
     }
 }

@@ -1,14 +1,16 @@
-//! The parts of a run that the settings choose: backend, L1 and receipt store.
+//! The parts of a run that the settings choose: workload, backend, L1 and receipt store.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use reprise_chain::recording::Recording;
 use reprise_disk::data_dir::DataDir;
+use reprise_node::dev;
 use reprise_node::l1::{L1, RecordedChain};
 use reprise_node::states::States;
 use reprise_node::stored;
-use reprise_node::wire::Workload;
+use reprise_node::wire::Deployment;
+use reprise_node::workload::Workload;
 use reprise_store::{ReceiptStore, Store};
 
 use crate::backends::{Chosen, ProofSystems, Verifiers};
@@ -16,12 +18,15 @@ use crate::failure::Failure;
 use crate::kaspa;
 use crate::settings::{self, Settings};
 
-/// The recording that ships with the project.
-const SHIPPED: &[u8] = include_bytes!("../../../recordings/flip.reprise");
+/// The workload.
+pub(crate) fn workload<'s>(settings: &Settings, systems: &'s ProofSystems) -> Result<&'s Workload, Failure> {
+    systems.workload(settings.workload()).map_err(|reason| settings.refuse("workload", reason))
+}
 
-/// The backend.
+/// The workload and the backend.
 pub(crate) fn backend(settings: &Settings, systems: &ProofSystems) -> Result<Chosen, Failure> {
-    systems.choose(settings.proving.backend(), settings.proving.mock_cost())
+    let workload = workload(settings, systems)?;
+    systems.choose(workload, settings.proving.backend(), settings.proving.mock_cost())
 }
 
 /// The L1 to follow with this backend.
@@ -31,22 +36,36 @@ pub(crate) fn l1(
     until_idle: bool,
     chosen: &Chosen,
 ) -> Result<Box<dyn L1>, Failure> {
-    match recorded(settings)? {
+    match recorded(settings, chosen)? {
         Some(chain) => Ok(Box::new(chain)),
         None => kaspa::l1(settings, dir, until_idle, chosen),
     }
 }
 
 /// The recorded or dev chain to follow; `None` where it is a live one.
-fn recorded(settings: &Settings) -> Result<Option<RecordedChain>, Failure> {
+fn recorded(settings: &Settings, chosen: &Chosen) -> Result<Option<RecordedChain>, Failure> {
     let (name, recording) = match &settings.l1.source {
         settings::L1::Shipped => {
-            let recording = Recording::decode(SHIPPED, Path::new("the shipped recording"))?;
+            let absent = || {
+                let name = chosen.workload.name();
+                settings.refuse(
+                    "l1",
+                    format!("the workload {name} ships no recording: say dev, or recording:FILE"),
+                )
+            };
+            let shipped = chosen.workload.recording().ok_or_else(absent)?;
+            let recording = Recording::decode(shipped, Path::new("the shipped recording"))?;
             ("recording:shipped".into(), recording)
         }
         settings::L1::Recording(path) => (format!("recording:{}", path.display()), Recording::open(path)?),
-        settings::L1::Dev => ("dev".into(), reprise_node::dev::flip()),
-        settings::L1::Crowded(count) => (format!("dev:{count}"), reprise_node::dev::crowded(*count)),
+        settings::L1::Dev => {
+            let chain = dev::flip(&chosen.workload).map_err(|none| settings.refuse("l1", none))?;
+            ("dev".into(), chain)
+        }
+        settings::L1::Crowded(count) => {
+            let chain = dev::crowded(&chosen.workload, *count).map_err(|none| settings.refuse("l1", none))?;
+            (format!("dev:{count}"), chain)
+        }
         settings::L1::Kaspa(_) => return Ok(None),
     };
     Ok(Some(RecordedChain { name, recording, pace: settings.l1.pace }))
@@ -66,15 +85,16 @@ pub(crate) fn states(settings: &Settings, chosen: &Chosen) -> Result<States, Fai
         return Err(nothing());
     }
     let dir = DataDir::detached(path)?;
-    let states = match recorded(settings)? {
+    let states = match recorded(settings, chosen)? {
         Some(chain) => {
-            let workload =
-                Workload::ledger(chosen.backend.clone(), chosen.hasher.clone(), &chain.recording.lane);
-            let records = dir.records(&workload.covenant().pins);
+            let Chosen { workload, backend, hasher, .. } = chosen;
+            let lane = &chain.recording.lane;
+            let deployment = Deployment::new(workload, backend.clone(), hasher.clone(), lane);
+            let records = dir.records(&deployment.covenant().pins);
             if !records.path().exists() {
                 return Err(nothing());
             }
-            stored::recorded(&dir, &workload, &chain)?
+            stored::recorded(&dir, &deployment, &chain)?
         }
         None => kaspa::states(settings, &dir, chosen)?.ok_or_else(nothing)?,
     };

@@ -76,24 +76,38 @@ const SHOWN: &[(&str, Flags)] = &[
     ("exit", Flags::These(&KASPA)),
     ("claims", Flags::These(&KASPA)),
     ("doctor", Flags::These(&KASPA)),
-    ("found-covenant", Flags::These(&["l1", "lane", "key-file", "fee-max", "backend", "covenant-proof"])),
+    ("sim", Flags::These(&["workload"])),
+    ("found-covenant", Flags::These(&FOUNDING)),
     #[cfg(feature = "fleet")]
     ("worker", Flags::These(&WORKER)),
     #[cfg(feature = "fleet")]
     ("jobs", Flags::These(&["jobs", "lease"])),
 ];
 
+/// The settings of a covenant's founding.
+const FOUNDING: [&str; 7] = ["l1", "lane", "key-file", "fee-max", "workload", "backend", "covenant-proof"];
+
 /// The settings of a fleet, and of how one of its machines proves.
 #[cfg(feature = "fleet")]
-const WORKER: [&str; 8] =
-    ["jobs", "receipts", "lease", "backend", "permits", "prove-timeout", "shutdown-grace", "mock-cost"];
+const WORKER: [&str; 9] = [
+    "jobs",
+    "receipts",
+    "lease",
+    "workload",
+    "backend",
+    "permits",
+    "prove-timeout",
+    "shutdown-grace",
+    "mock-cost",
+];
 
 /// The settings that name a Kaspa lane, its covenant and the key that pays.
-const KASPA: [&str; 9] = [
+const KASPA: [&str; 10] = [
     "l1",
     "lane",
     "covenant",
     "deposit",
+    "workload",
     "backend",
     "covenant-proof",
     "key-file",
@@ -260,6 +274,15 @@ Examples:
   reprise jobs ls --state running
   reprise jobs workers --jobs postgres://me@db/reprise --json")]
     Jobs(JobsArgs),
+    /// List the statements whose proofs failed or were interrupted, and release those that were given up
+    ///
+    /// The counts are kept in the data directory over all runs, until the statement is proved. A statement that has used up
+    /// --attempts or --interruptions is not tried again before it is released.
+    #[command(after_help = "\
+Examples:
+  reprise attempts ls --json
+  reprise attempts release 5f1c09")]
+    Attempts(AttemptsArgs),
     /// Show the settings in effect, where each came from, and what this build can do; with --l1 kaspa:URL, also the
     /// state of the node, the lane, the covenant and the key
     #[command(after_help = "\
@@ -290,6 +313,37 @@ pub(crate) struct WorkerArgs {
 pub(crate) struct JobsArgs {
     #[command(subcommand)]
     pub(crate) command: JobsCommand,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AttemptsArgs {
+    #[command(subcommand)]
+    pub(crate) command: AttemptsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AttemptsCommand {
+    /// List statements that are not proved, with their failures
+    #[command(after_help = "\
+Example:
+  reprise attempts ls --given-up")]
+    Ls {
+        /// Only those that were given up
+        #[arg(long)]
+        given_up: bool,
+    },
+    /// Forget the failures of statements: the next run tries them again, with a new budget
+    #[command(after_help = "\
+Example:
+  reprise attempts release 5f1c09")]
+    Release {
+        /// Their statement ids, with stm: or without; unique beginnings are enough
+        #[arg(required_unless_present = "all")]
+        ids: Vec<String>,
+        /// All of them
+        #[arg(long, conflicts_with = "ids")]
+        all: bool,
+    },
 }
 
 #[cfg(feature = "fleet")]
@@ -400,7 +454,6 @@ pub(crate) struct AccountArgs {
 }
 
 #[derive(Debug, Args)]
-#[cfg_attr(not(feature = "kaspa"), expect(dead_code, reason = "a build without Kaspa sends nothing"))]
 pub(crate) struct DepositArgs {
     /// How much, in KAS
     #[arg(value_name = "AMOUNT")]
@@ -415,7 +468,6 @@ pub(crate) struct DepositArgs {
 }
 
 #[derive(Debug, Args)]
-#[cfg_attr(not(feature = "kaspa"), expect(dead_code, reason = "a build without Kaspa sends nothing"))]
 pub(crate) struct SendArgs {
     /// To whom: of a transfer an account's id or an address of Kaspa, of an exit an address of Kaspa
     #[arg(value_name = "TO")]
@@ -430,7 +482,6 @@ pub(crate) struct SendArgs {
 }
 
 #[derive(Debug, Args)]
-#[cfg_attr(not(feature = "kaspa"), expect(dead_code, reason = "a build without Kaspa sends nothing"))]
 pub(crate) struct SendingArgs {
     /// The nonce of a transfer or exit: how many of this account's succeeded before [default: as the data directory has it, and
     /// those that wait in the node's mempool]

@@ -72,7 +72,11 @@ impl Failure {
             | Self::Open(OpenError::Thread { .. }) => {
                 Some("the system starts no more threads: raise its limit of processes, or lower --permits")
             }
-            Self::Run(RunError::GivenUp { .. } | RunError::ThreadGone) => {
+            Self::Run(RunError::GivenUp { .. }) => Some(
+                "every finished receipt is kept; mend the cause, allow another attempt with `reprise attempts release \
+                 STATEMENT`, and run again",
+            ),
+            Self::Run(RunError::ThreadGone) => {
                 Some("every finished receipt is kept: run again to go on from here")
             }
             _ => None,

@@ -35,7 +35,7 @@ mod with {
     use reprise_model::journal::Exit as Exit_;
     use reprise_node::l1::L1;
     use reprise_node::states::States;
-    use reprise_node::wire::Workload;
+    use reprise_node::wire::Deployment;
     use reprise_node::{replay, stored};
     use serde_json::json;
 
@@ -119,9 +119,10 @@ mod with {
         let backend = settings.proving.backend();
         let made = match (said, chosen.settles) {
             (CovenantProof::None, _) | (_, None) => None,
-            (_, Some(settles)) => {
-                Some(settles().map_err(|reason| Failure::usage(format!("--backend {backend}: {reason}")))?)
-            }
+            (_, Some(settles)) => Some(
+                settles(chosen.backend.programs()[2])
+                    .map_err(|reason| Failure::usage(format!("--backend {backend}: {reason}")))?,
+            ),
         };
         match (said, made) {
             (CovenantProof::Seal(seal), made) => match made {
@@ -145,10 +146,10 @@ mod with {
         until_idle: bool,
         chosen: &Chosen,
     ) -> Result<Box<dyn L1>, Failure> {
-        let Followed { options, proof, workload } = followed(settings, chosen)?;
+        let Followed { options, proof, deployment } = followed(settings, chosen)?;
         let options = Options { until_idle, ..options };
         let payer = key(settings)?.map(|key| Payer { key, fee_max: settings.covenant.fee_max });
-        let covenant = (&workload.covenant(), Arc::new(workload.statement_of()) as StatementOf);
+        let covenant = (&deployment.covenant(), Arc::new(deployment.statement_of()) as StatementOf);
         let l1 = KaspaL1::connect(options, payer, proof, covenant, Some(dir));
         Ok(Box::new(l1.map_err(|e| Failure::Other(e.to_string()))?))
     }
@@ -157,7 +158,7 @@ mod with {
     struct Followed {
         options: Options,
         proof: Option<(Proof, SealReader)>,
-        workload: Workload,
+        deployment: Deployment,
     }
 
     fn followed(settings: &Settings, chosen: &Chosen) -> Result<Followed, Failure> {
@@ -166,14 +167,15 @@ mod with {
             _ => proof(settings, chosen)?,
         };
         let options = options(settings, node(settings)?, proof.is_some())?;
-        let workload = Workload::ledger(chosen.backend.clone(), chosen.hasher.clone(), &options.lane);
-        Ok(Followed { options, proof, workload })
+        let Chosen { workload, backend, hasher, .. } = chosen;
+        let deployment = Deployment::new(workload, backend.clone(), hasher.clone(), &options.lane);
+        Ok(Followed { options, proof, deployment })
     }
 
     /// Asks the node that the settings name, and reports on it, the lane, the covenant and the key.
     pub(crate) fn examined(settings: &Settings, chosen: &Chosen) -> Result<Vec<Checked>, Failure> {
-        let Followed { options, proof, workload } = followed(settings, chosen)?;
-        let (key, covenant) = (key(settings)?, workload.covenant());
+        let Followed { options, proof, deployment } = followed(settings, chosen)?;
+        let (key, covenant) = (key(settings)?, deployment.covenant());
         // A directory that a run holds cannot be read here, and none is made.
         let (dir, mut lines) = match settings.data_dir.exists().then(|| DataDir::lock(&settings.data_dir)) {
             None => (None, vec![]),
@@ -221,16 +223,16 @@ mod with {
         dir: &DataDir,
         chosen: &Chosen,
     ) -> Result<Option<States>, Failure> {
-        let Followed { workload, .. } = followed(settings, chosen)?;
-        let place = dir.event_log(&workload.covenant().pins);
+        let Followed { deployment, .. } = followed(settings, chosen)?;
+        let place = dir.event_log(&deployment.covenant().pins);
         let event_log = EventLog::open(place).map_err(|e| Failure::Other(e.to_string()))?;
-        Ok(event_log.map(|event_log| stored::followed(dir, &workload, &event_log)).transpose()?)
+        Ok(event_log.map(|event_log| stored::followed(dir, &deployment, &event_log)).transpose()?)
     }
 
     /// Checks an answer against the covenant's output on the node. Returns the transaction that made this output.
     pub(crate) fn verified(settings: &Settings, chosen: &Chosen, answer: &Answer) -> Result<String, Failure> {
-        let Followed { options, proof, workload } = followed(settings, chosen)?;
-        let (id, pins) = (options.lane.covenant, workload.covenant().pins);
+        let Followed { options, proof, deployment } = followed(settings, chosen)?;
+        let (id, pins) = (options.lane.covenant, deployment.covenant().pins);
         if id == Digest::ZERO {
             return Err(Failure::usage(
                 "without a covenant nothing is settled, and nothing can be verified: say --covenant",
@@ -243,7 +245,7 @@ mod with {
             };
             Rules::new(pins, &proof).ok()
         };
-        let statement_of = Arc::new(workload.statement_of());
+        let statement_of = Arc::new(deployment.statement_of());
         let subject = shown::Subject { url: &options.url, covenant: id, rules: &rules, statement_of };
         let other = |e: &dyn Display| Failure::Other(format!("not verified: {e}"));
         let (rules, shown) = shown::shown(&subject, answer).map_err(|e| other(&e))?;
@@ -335,7 +337,7 @@ mod with {
         chosen: &Chosen,
         json: bool,
     ) -> Result<Exit, Failure> {
-        let Followed { options, proof, workload } = followed(settings, chosen)?;
+        let Followed { options, proof, deployment } = followed(settings, chosen)?;
         let Some((proof, _)) = proof else {
             return Err(Failure::usage(
                 "only a covenant that demands a proof leaves claims: without one, a settlement pays its exits itself \
@@ -343,7 +345,7 @@ mod with {
             ));
         };
         let other = |e: &dyn Display| Failure::Other(e.to_string());
-        let covenant = workload.covenant();
+        let covenant = deployment.covenant();
         let place = DataDir::lock(&settings.data_dir)?.event_log(&covenant.pins);
         let path = place.path().display().to_string();
         let event_log = EventLog::open(place).map_err(|e| other(&e))?.ok_or_else(|| {
@@ -355,7 +357,7 @@ mod with {
         let settled = event_log.settled().map(|it| it.map(run));
         let events = settled.chain(event_log.events());
         let (root, depth) = (event_log.head().root.clone(), settings.reorgs.finality_depth());
-        let debts = replay::debts(&workload, root, depth, events).map_err(|e| other(&e))?;
+        let debts = replay::debts(&deployment, root, depth, events).map_err(|e| other(&e))?;
         let unpaid: Vec<_> = debts.owed().cloned().collect();
         let id = options.lane.covenant;
         if what.action == ClaimsAction::Pay {

@@ -1,14 +1,17 @@
-//! The command line of Reprise, as a library: a program calls [`main`] with the proof systems that it links.
+//! The command line of Reprise, as a library: a program calls [`main`] with the proof systems and the workloads that it links.
 //!
-//! [`main`] takes them as [`ProofSystem`]s. The program of this package links Miden, by a feature; RISC Zero's
-//! lives in the workspace of its adapter, because of what that brings.
+//! A [`Workload`] is what a rollup developer brings: the meaning of the rollup's transactions, and programs that prove it. The
+//! program of this package has one, the [`ledger`]. A [`ProofSystem`] proves every workload that brings programs in its
+//! form; the mock proves any. The program of this package links Miden, by a feature; RISC Zero's lives in the workspace
+//! of its adapter, because of what that brings.
 //!
 //! | module | noun |
 //! |---|---|
 //! | `cli` | the commands, and the settings that each has as flags |
 //! | `settings` | every setting, defined once |
 //! | `sources` | where a setting's value comes from: flag, variable, config file, default |
-//! | `backends` | the proof systems of this build |
+//! | `backends` | the proof systems of this build, and its workloads |
+//! | `ledger` | the default workload |
 //! | `choose` | the parts of a run that the settings choose: backend, L1, store |
 //! | `kaspa` | Kaspa L1s; `reprise record` and `reprise found-covenant` |
 //! | `run` | `reprise run` |
@@ -18,6 +21,7 @@
 //! | `fleet` | the fleet of a run, as the settings name it |
 //! | `worker` | `reprise worker` |
 //! | `jobs` | `reprise jobs` |
+//! | `attempts` | `reprise attempts` |
 //! | `stop` | Ctrl-C |
 //! | `metrics` | the metrics and the health endpoint of a run |
 //! | `progress` | the progress of a run on the terminal |
@@ -39,6 +43,7 @@ mod account;
 #[cfg(feature = "kaspa")]
 mod act;
 mod amount;
+mod attempts;
 mod backends;
 mod checked;
 mod choose;
@@ -50,6 +55,7 @@ mod fleet;
 #[cfg(feature = "fleet")]
 mod jobs;
 mod kaspa;
+mod ledger;
 mod metrics;
 mod progress;
 mod receipts;
@@ -69,6 +75,8 @@ use std::process::ExitCode;
 use clap::{ArgMatches, FromArgMatches};
 use tracing_subscriber::EnvFilter;
 
+pub use reprise_node::workload::Workload;
+
 #[cfg(feature = "kaspa")]
 use crate::act::Ask;
 pub use crate::backends::ProofSystem;
@@ -80,16 +88,19 @@ pub use crate::backends::miden;
 use crate::cli::{Cli, Command};
 use crate::exit::Exit;
 use crate::failure::Failure;
+pub use crate::ledger::ledger;
 use crate::settings::Settings;
 
-/// The command line of a build with these real proof systems, the default of `run` first. Returns the exit code.
-pub fn main(systems: Vec<ProofSystem>) -> ExitCode {
+/// The command line of a build with these real proof systems and these workloads, the defaults of `run` first. Returns the
+/// exit code.
+pub fn main(systems: Vec<ProofSystem>, workloads: Vec<Workload>) -> ExitCode {
     let matches = cli::command().get_matches();
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(wrong) => wrong.exit(),
     };
-    let exit = dispatch(&ProofSystems::new(systems), &cli, &matches).unwrap_or_else(|failure| {
+    let systems = ProofSystems::new(systems, workloads);
+    let exit = systems.and_then(|systems| dispatch(&systems, &cli, &matches)).unwrap_or_else(|failure| {
         eprintln!("error: {failure}");
         if let Some(hint) = failure.hint() {
             eprintln!("hint: {hint}");
@@ -114,7 +125,7 @@ fn dispatch(systems: &ProofSystems, cli: &Cli, matches: &ArgMatches) -> Result<E
             kaspa::found(args, &settings, &choose::backend(&settings, systems)?, cli.json)
         }
         Command::Receipts(args) => receipts::receipts(&args.command, &settings, systems, cli.json),
-        Command::Sim(args) => sim::sim(args, cli.json),
+        Command::Sim(args) => sim::sim(args, choose::workload(&settings, systems)?, cli.json),
         Command::Account(args) => account::account(args, &settings, systems, cli.json),
         #[cfg(feature = "kaspa")]
         Command::Deposit(args) => act::act(&Ask::Deposit(args), &settings, systems, cli.json),
@@ -131,6 +142,7 @@ fn dispatch(systems: &ProofSystems, cli: &Cli, matches: &ArgMatches) -> Result<E
         Command::Worker(args) => worker::worker(args, &settings, systems, cli.json),
         #[cfg(feature = "fleet")]
         Command::Jobs(args) => jobs::jobs(&args.command, &settings, cli.json),
+        Command::Attempts(args) => attempts::attempts(&args.command, &settings, cli.json),
         Command::Doctor => doctor::doctor(&settings, systems, cli.json),
     }
 }

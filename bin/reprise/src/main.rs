@@ -1,4 +1,4 @@
-//! The program: the command line with Miden, or with no real proof system where that is left out.
+//! The program: the ledger's command line, with Miden or with no real proof system where that is left out.
 
 use std::process::ExitCode;
 
@@ -7,5 +7,5 @@ fn main() -> ExitCode {
     let systems = vec![reprise::miden()];
     #[cfg(not(feature = "miden"))]
     let systems = vec![];
-    reprise::main(systems)
+    reprise::main(systems, vec![reprise::ledger()])
 }

@@ -43,7 +43,7 @@ pub(crate) fn run(
     // It outlives the node: what it proves for others then is finished or given back.
     let fleet::Joined { backend, store, _member } =
         fleet::join(settings, chosen.backend, store, &mut wiring)?;
-    let node = wire::build_node(wiring, l1, backend, chosen.hasher, store.clone())?;
+    let node = wire::build_node(wiring, l1, &chosen.workload, backend, chosen.hasher, store.clone())?;
     let stop = stop::on_signal()?;
     let mut display: Box<dyn Observer> =
         if std::io::stderr().is_terminal() { Box::new(Bars::new()) } else { Box::new(Lines::default()) };

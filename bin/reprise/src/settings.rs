@@ -30,6 +30,11 @@ use crate::sources::{self, Sources};
 /// All settings.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Settings {
+    /// The workload: what a transaction of the rollup means, and the programs that prove it [default: the first of the
+    /// program]
+    #[arg(long, value_name = "NAME", help_heading = "The workload")]
+    workload: Option<String>,
+
     /// The directory of receipts, batch records and settlements
     #[arg(long, value_name = "DIR", help_heading = COMMON, default_value = "./reprise-data")]
     pub(crate) data_dir: PathBuf,
@@ -63,7 +68,8 @@ pub(crate) const COMMON: &str = "Common options";
 #[command(next_help_heading = "The L1")]
 pub(crate) struct L1Settings {
     /// The L1 to follow: recording:FILE, dev, dev:N (a block of N lane transactions, most of them malformed),
-    /// kaspa:ws://HOST:PORT (the borsh wRPC port of a node), or shipped: the recording that comes with the program
+    /// kaspa:ws://HOST:PORT (the borsh wRPC port of a node), or shipped: the recording that comes with the workload; dev is
+    /// the default where none does
     #[arg(id = "l1", long = "l1", value_name = "L1", default_value = "shipped")]
     pub(crate) source: L1,
 
@@ -143,6 +149,10 @@ pub(crate) struct ProvingSettings {
     /// How often it may fail at no cost: a receipt is lost, the disk fails
     #[arg(long, value_name = "N", default_value_t = 16)]
     cheap_attempts: u32,
+
+    /// How often the process may end during its proof, over all runs. After two times it is proved alone
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    interruptions: u32,
 
     /// Milliseconds before a failed statement is begun again: after its first failure, and at most. The wait
     /// doubles with each failure
@@ -303,8 +313,16 @@ impl Settings {
         let table = table();
         let sources = Sources::gather(&table, flags, environment, file)?;
         let mut settings: Self = sources.parse(table)?;
-        let backend = settings.proving.backend.as_deref().unwrap_or_else(|| systems.default_name());
-        let backend = systems.named(backend).map_err(|reason| sources.refuse("backend", reason))?;
+        let workload = match &settings.workload {
+            Some(name) => systems.workload(name).map_err(|reason| sources.refuse("workload", reason))?,
+            None => systems.default_workload(),
+        };
+        settings.workload = Some(workload.name().into());
+        if sources.said("l1").is_none() && workload.recording().is_none() {
+            settings.l1.source = L1::Dev;
+        }
+        let backend = settings.proving.backend.as_deref().unwrap_or_else(|| systems.default_name(workload));
+        let backend = systems.named(backend, workload).map_err(|reason| sources.refuse("backend", reason))?;
         settings.proving.backend = Some(backend.into());
         let timeout = || systems.timeout(backend).map(|timeout| timeout.as_secs());
         settings.proving.prove_timeout.get_or_insert_with(timeout);
@@ -331,12 +349,18 @@ impl Settings {
     fn default(&self, name: &str) -> String {
         let Retention { grace, retained } = self.reorgs.retention();
         match name {
+            "workload" => self.workload().into(),
             "backend" => self.proving.backend().into(),
             "prove-timeout" => self.proving.timeout().map(|seconds| seconds.to_string()).join(","),
             "grace-depth" => grace.to_string(),
             "retained-depth" => retained.to_string(),
             _ => String::new(),
         }
+    }
+
+    /// The name of the workload.
+    pub(crate) fn workload(&self) -> &str {
+        self.workload.as_deref().unwrap_or_default()
     }
 
     /// The folder of the receipt store.
@@ -351,10 +375,11 @@ impl Settings {
 
     /// The tuning of a node: bounds, budgets, depths and times.
     pub(crate) fn tuning(&self) -> Tuning {
-        let ProvingSettings { attempts, cheap_attempts, backoff: [first, max], .. } = self.proving;
+        let ProvingSettings { attempts, cheap_attempts, interruptions, backoff: [first, max], .. } =
+            self.proving;
         let engine = Policy {
             jobs_max: self.proving.jobs_max,
-            budget: Budget { cheap: cheap_attempts, expensive: attempts },
+            budget: Budget { cheap: cheap_attempts, expensive: attempts, interrupted: interruptions },
             timeout: self.proving.timeout().map(Duration::from_secs),
             backoff: Backoff { first: Duration::from_millis(first), max: Duration::from_millis(max) },
             breaker: Breaker::default(),

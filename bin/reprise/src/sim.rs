@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use reprise_node::workload::Workload;
 use reprise_sim::campaign::{Campaign, Comparison, Totals};
 use reprise_sim::scenario::{Faults, Limits, ParseFaultsError, Scenario};
 use reprise_sim::world::{Outcome, World};
@@ -15,10 +16,10 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::sizing;
 
-/// Runs the worlds and prints the sums. Fails where an invariant was broken.
-pub(crate) fn sim(args: &SimArgs, json: bool) -> Result<Exit, Failure> {
+/// Runs the worlds of a workload and prints the sums. Fails where an invariant was broken.
+pub(crate) fn sim(args: &SimArgs, workload: &Workload, json: bool) -> Result<Exit, Failure> {
     if args.sizing.recording.is_some() || args.sizing.synthetic {
-        return sizing::size(&args.sizing, args.seed, json);
+        return sizing::size(&args.sizing, workload, args.seed, json);
     }
     let faults: Faults =
         args.faults.parse().map_err(|e: ParseFaultsError| Failure::usage(format!("--faults: {e}")))?;
@@ -40,17 +41,17 @@ pub(crate) fn sim(args: &SimArgs, json: bool) -> Result<Exit, Failure> {
         eprintln!("seeds {first} to {}", first.saturating_add(args.seeds - 1));
     }
     if args.trace {
-        return trace(first, &limits, json);
+        return trace(workload, first, &limits, json);
     }
     let shown = WorldsBar::new(if args.compare { 2 * args.seeds } else { args.seeds });
     let began = Instant::now();
     if args.compare {
-        let compared = Comparison::run(first, args.seeds, &limits, &|outcome| shown.count(outcome));
+        let compared = Comparison::run(workload, first, args.seeds, &limits, &|outcome| shown.count(outcome));
         let compared = compared.map_err(|e| Failure::Other(e.to_string()))?;
         shown.done();
         return Ok(tell_comparison(&compared, json));
     }
-    let campaign = Campaign::run(first, args.seeds, &limits, &|outcome| shown.count(outcome));
+    let campaign = Campaign::run(workload, first, args.seeds, &limits, &|outcome| shown.count(outcome));
     let campaign = campaign.map_err(|e| Failure::Other(e.to_string()))?;
     shown.done();
     Ok(tell_campaign(&campaign, began.elapsed().as_secs_f64(), json))
@@ -63,9 +64,9 @@ fn fresh() -> u64 {
 }
 
 /// One world, event by event.
-fn trace(seed: u64, limits: &Limits, json: bool) -> Result<Exit, Failure> {
+fn trace(workload: &Workload, seed: u64, limits: &Limits, json: bool) -> Result<Exit, Failure> {
     let scenario = Scenario::draw(seed, limits);
-    let world = World::new(scenario.clone()).map_err(|e| Failure::Other(e.to_string()))?;
+    let world = World::new(scenario.clone(), workload).map_err(|e| Failure::Other(e.to_string()))?;
     let mut out = std::io::stdout().lock();
     let mut failed = writeln!(out, "{scenario:#?}").err();
     let outcome = world.run_traced(Some(&mut |line| {

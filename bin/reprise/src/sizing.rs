@@ -4,6 +4,7 @@ use std::fs;
 use std::str::FromStr;
 
 use reprise_chain::recording::Recording;
+use reprise_node::workload::Workload;
 use reprise_planner::bundle::BundleRule;
 use reprise_sim::sizing::cache::Costs;
 use reprise_sim::sizing::follower::FollowerConfig;
@@ -16,13 +17,13 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 
 /// Runs the chain and prints the tables.
-pub(crate) fn size(args: &SizingArgs, seed: u64, json: bool) -> Result<Exit, Failure> {
+pub(crate) fn size(args: &SizingArgs, workload: &Workload, seed: u64, json: bool) -> Result<Exit, Failure> {
     let sizing = match &args.recording {
         Some(path) => {
             let recording = Recording::open(path)?;
             let setup = setup(args, Setup::recorded())?;
             let name = format!("recording {}", path.display());
-            of_recording(&name, recording, setup, args.restart_at_returns, &args.caps)
+            of_recording(workload, &name, recording, setup, args.restart_at_returns, &args.caps)
                 .map_err(|e| Failure::Other(e.to_string()))?
         }
         None => {

@@ -6,6 +6,7 @@
 //!   l1/chronicle-PINS     the event log of a live L1
 //!   l1/overlay-PINS       the settlements of an L1 that cannot be written to, by block
 //!   state/records-PINS    batch records
+//!   state/attempts        the attempts at statements that are not proved
 //!   receipts/             the receipt store
 //!   divergences/          journals of a program and of native execution that differ
 //! ```
@@ -100,6 +101,11 @@ impl DataDir {
     /// The file of batch records.
     pub fn records(&self, pins: &PinsDigest) -> LockedPath {
         self.place("state", format!("records-{}", pins.short()))
+    }
+
+    /// The file of attempts.
+    pub fn attempts(&self) -> LockedPath {
+        self.place("state", "attempts".into())
     }
 
     /// The directory of the receipt store, which has a lock of its own.

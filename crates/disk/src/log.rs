@@ -1,4 +1,4 @@
-//! An append-only file of checked frames: of batch records, of a live L1's events, and of an overlay.
+//! An append-only file of checked frames: of batch records, of a live L1's events, of an overlay, and of failed attempts.
 //!
 //! # File
 //!
@@ -24,7 +24,8 @@
 //!
 //! # Writing
 //!
-//! A frame is one write and one sync, and the next one follows after the sync. What a failed write left is cut off before
+//! A frame is one write and one sync, and the next one follows after the sync. (A log whose frames may be lost with the
+//! machine leaves the syncs out: [`Log::append_unsynced`].) What a failed write left is cut off before
 //! anything else is written. A log is made, and [rewritten](Log::rewrite), in a file `….partial` beside its own, which is
 //! synced and renamed; then the directory is synced. After a crash the file is the old one or the new one. A left-over
 //! `….partial` is deleted when a write of it fails and when the log is opened.
@@ -294,10 +295,23 @@ impl Log {
 
     /// Appends a frame; it is durable when this returns.
     pub fn append(&mut self, body: &[u8]) -> Result<(), LogError> {
+        self.write(body, |file| file.sync())
+    }
+
+    /// Appends a frame that outlives the process, but perhaps not the machine: it is not synced.
+    pub fn append_unsynced(&mut self, body: &[u8]) -> Result<(), LogError> {
+        self.write(body, |_| Ok(()))
+    }
+
+    fn write(
+        &mut self,
+        body: &[u8],
+        finish: impl FnOnce(&dyn MediumFile) -> io::Result<()>,
+    ) -> Result<(), LogError> {
         self.cut_failed()?;
         let frame = frame(&self.named.key, self.end, body).map_err(self.named.io("write"))?;
         self.failed = true;
-        let written = self.file.write_at(&frame, self.end).and_then(|()| self.file.sync());
+        let written = self.file.write_at(&frame, self.end).and_then(|()| finish(self.file.as_ref()));
         if let Err(error) = written {
             // At once, because on a full disk it takes up space. Where it cannot be cut off now, the next write does.
             let _ = self.cut_failed();

@@ -325,6 +325,10 @@ impl Backend for FleetBackend {
         }
     }
 
+    fn is_remote(&self) -> bool {
+        true
+    }
+
     fn prove_calls(&self) -> u64 {
         self.own.prove_calls()
     }

@@ -142,6 +142,8 @@ impl Outcome {
     pub const TOO_LONG: Self = Self(3);
     /// It went past a [bound](crate::processor#bounds) of the programs.
     pub const OUT_OF_BOUNDS: Self = Self(4);
+    /// The workload panicked while it executed the transaction. Only native execution has this outcome.
+    pub const PANICKED: Self = Self(5);
     /// The first of the codes that a workload defines.
     pub const FIRST_OF_WORKLOAD: u32 = 16;
 

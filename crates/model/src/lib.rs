@@ -35,6 +35,8 @@
 #![no_std]
 
 extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
 
 pub mod anchor;
 pub mod artifact;

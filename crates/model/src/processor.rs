@@ -13,6 +13,11 @@
 //! | [`ACCESSES_MAX`] declared resources, each once | disposed of as [`Outcome::OUT_OF_BOUNDS`] |
 //! | [`EXITS_MAX`] exits, [`VALUE_CELLS_MAX`] cells in a value | fails as [`Outcome::OUT_OF_BOUNDS`] |
 //! | no write to an undeclared resource | fails as [`Outcome::UNDECLARED_ACCESS`] |
+//! | no panic | disposed of as [`Outcome::MALFORMED`] where `declare` panics; fails as [`Outcome::PANICKED`] where `execute` does |
+//!
+//! A panic is caught where the crate has its feature `std`: in a node, and in the mock's programs. A guest of RISC Zero
+//! cannot catch one, so the proof of a transaction on which the workload panics cannot be made there, and nothing that
+//! follows it can be settled. **A workload must not panic, whatever bytes it reads.**
 
 use alloc::vec::Vec;
 
@@ -45,12 +50,28 @@ pub trait Processor: Send + Sync {
         view: &ResourceView<'_>,
     ) -> TransactionEffects;
 
-    /// The cost of executing this message inside a batch's proof, in transfers of the ledger. It decides whether the
-    /// transaction is proved apart.
+    /// The cost of executing this message inside a batch's proof. The unit is a simple transaction: one that reads and
+    /// writes two values of one cell. The cost decides whether the transaction is proved apart.
     fn cost(&self, message: &[u8]) -> u64 {
         let _ = message;
         1
     }
+}
+
+/// What a call of the workload returns; the other value where it panics.
+#[cfg(feature = "std")]
+macro_rules! caught {
+    ($call:expr, $panicked:expr) => {
+        std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| $call)).unwrap_or_else(|_| $panicked)
+    };
+}
+
+/// What a call of the workload returns. A panic ends a guest.
+#[cfg(not(feature = "std"))]
+macro_rules! caught {
+    ($call:expr, $panicked:expr) => {
+        $call
+    };
 }
 
 /// The declared resources of one transaction, with their values before it.
@@ -103,12 +124,17 @@ pub(crate) fn bounded(
     message: &[u8],
     facts: &TransactionFacts,
 ) -> Result<Vec<ResourceId>, Outcome> {
-    let declared = processor.declare(message, facts).ok_or(Outcome::MALFORMED)?;
+    let declared = caught!(processor.declare(message, facts), None).ok_or(Outcome::MALFORMED)?;
     let again = |(at, resource)| declared[..at].contains(resource);
     if declared.len() > ACCESSES_MAX || declared.iter().enumerate().any(again) {
         return Err(Outcome::OUT_OF_BOUNDS);
     }
     Ok(declared)
+}
+
+/// The [cost](Processor::cost) of a message.
+pub fn cost(processor: &dyn Processor, message: &[u8]) -> u64 {
+    caught!(processor.cost(message), 1)
 }
 
 /// The effects of a transaction on the resources that it declares, within the [bounds](self#bounds).
@@ -119,7 +145,8 @@ pub fn execute(
     before: &[(ResourceId, Option<&[Cell]>)],
 ) -> TransactionEffects {
     let view = ResourceView::new(before);
-    let effects = processor.execute(message, facts, &view);
+    let effects =
+        caught!(processor.execute(message, facts, &view), TransactionEffects::failure(Outcome::PANICKED));
     let TransactionEffects { outcome, writes, exits } = &effects;
     let within = |(_, value): &(ResourceId, Option<Vec<Cell>>)| {
         value.as_ref().is_none_or(|cells| cells.len() <= VALUE_CELLS_MAX)

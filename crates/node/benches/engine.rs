@@ -31,6 +31,7 @@ use reprise_model::transaction::account_of;
 use reprise_node::event::{Observer, PipelineEvent};
 use reprise_node::l1::RecordedChain;
 use reprise_node::wire;
+use reprise_node::workload::Workload;
 use reprise_planner::bundle::BundleRule;
 use reprise_planner::demand::ReceiptStatus;
 use reprise_planner::planner::{Planner, ProofContext, Retention};
@@ -216,7 +217,15 @@ fn node(recording: Recording) -> (Duration, u64, usize) {
         Arc::new(MockBackend::new(MockConfig::default(), hasher.clone(), Arc::new(Ledger)));
     let store: Arc<dyn ReceiptStore> =
         Arc::new(Store::in_memory(backend.clone(), Options::default()).unwrap());
-    let node = wire::build_node(settings(), recorded(recording), backend, hasher, store).unwrap();
+    let node = wire::build_node(
+        settings(),
+        recorded(recording),
+        &Workload::new("ledger", Ledger),
+        backend,
+        hasher,
+        store,
+    )
+    .unwrap();
     let began = Instant::now();
     let mut peak = Peak::default();
     let ended = node.run(&AtomicBool::new(false), &mut peak).unwrap();
@@ -259,8 +268,15 @@ fn device(cost: Duration) -> f64 {
     ));
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), mock.clone(), Options::default()).unwrap();
-    let node =
-        wire::build_node(settings(), recorded(chain(12, 3)), mock.clone(), hasher, Arc::new(store)).unwrap();
+    let node = wire::build_node(
+        settings(),
+        recorded(chain(12, 3)),
+        &Workload::new("ledger", Ledger),
+        mock.clone(),
+        hasher,
+        Arc::new(store),
+    )
+    .unwrap();
     let mut span = Span::default();
     node.run(&AtomicBool::new(false), &mut span).unwrap();
     let spent: Duration = Kind::ALL.map(|kind| mock.spent(kind)).iter().sum();

@@ -1,145 +1,158 @@
-//! The dev L1: an in-process chain with a ledger on it that forks, flips and flips back.
-//!
-//! It has the shape of the shipped recording: deposits on the common prefix, transfers on fork A, one of them
-//! on fork B too over the same pre-state, a block with transactions that conflict and some that do not, one
-//! that fails, one that is malformed, empty blocks between.
+//! The dev L1: in-process chains on which a workload's [traffic](crate::traffic) is accepted.
 
-use reprise_chain::dev::{DevChain, script};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use reprise_chain::dev::DevChain;
 use reprise_chain::recording::Recording;
-use reprise_ledger::{Action, Payload};
-use reprise_model::digest::{BlockHash, ResourceId};
-use reprise_model::transaction::{LaneTransaction, account_of};
+use reprise_model::digest::BlockHash;
+use reprise_model::processor::Processor;
+use reprise_model::transaction::LaneTransaction;
 
-/// A chain with named accounts.
-struct Fixture(DevChain);
+use crate::rng::Rng;
+use crate::traffic::{Draft, State, Traffic};
+use crate::workload::Workload;
 
-impl Fixture {
-    fn account(name: &str) -> ResourceId {
-        account_of(&script(name))
-    }
-
-    fn deposit(&self, payer: &str, to: &str, amount: u64) -> LaneTransaction {
-        self.act(payer, Action::Deposit, 0, 0, to, amount)
-    }
-
-    fn transfer(&self, from: &str, nonce: u64, to: &str, amount: u64) -> LaneTransaction {
-        self.act(from, Action::Transfer, nonce, amount, to, 0)
-    }
-
-    fn exit(&self, from: &str, nonce: u64, amount: u64) -> LaneTransaction {
-        self.act(from, Action::Exit, nonce, amount, from, 0)
-    }
-
-    fn act(
-        &self,
-        by: &str,
-        action: Action,
-        nonce: u64,
-        amount: u64,
-        to: &str,
-        deposit: u64,
-    ) -> LaneTransaction {
-        let payload = Payload { action, nonce, amount, counterparty: Self::account(to) };
-        self.0.transaction(by, &payload.encode(), deposit)
-    }
-
-    /// Mines blocks on `parent`, one for each list, and adopts each as it is mined. `fork` tells siblings
-    /// apart.
-    fn grow(&mut self, parent: BlockHash, fork: u64, blocks: Vec<Vec<LaneTransaction>>) -> BlockHash {
-        let tips = self.mine(parent, fork, blocks);
-        for tip in &tips {
-            self.0.adopt(*tip);
-        }
-        tips.last().copied().unwrap_or(parent)
-    }
-
-    fn mine(&mut self, parent: BlockHash, fork: u64, blocks: Vec<Vec<LaneTransaction>>) -> Vec<BlockHash> {
-        let mut tips: Vec<BlockHash> = vec![];
-        for transactions in blocks {
-            let parent = tips.last().copied().unwrap_or(parent);
-            tips.push(self.0.mine(parent, fork, transactions));
-        }
-        tips
-    }
+/// The workload draws no transactions.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the workload {workload} brings no generated transactions: give it some with `Workload::with_traffic`, or follow \
+     another L1"
+)]
+pub struct NoTraffic {
+    /// Its name.
+    pub workload: String,
 }
 
-/// A chain that goes A → B → A: eight non-empty blocks, twelve transactions, a fork five blocks deep.
-pub fn flip() -> Recording {
-    let mut fixture = Fixture(DevChain::default());
-    let root = fixture.0.root();
-    let prefix = vec![
-        vec![fixture.deposit("alice", "alice", 1_000)],
-        vec![],
-        vec![fixture.deposit("bob", "bob", 500)],
-        vec![],
-    ];
-    let common = fixture.grow(root, 0, prefix);
+/// A chain that goes A → B → A: eight non-empty blocks, a fork five blocks deep. The first transaction of A is accepted on B
+/// too, over the same state.
+pub fn flip(workload: &Workload) -> Result<Recording, NoTraffic> {
+    let mut fixture = Fixture::new(workload)?;
+    let root = fixture.chain.root();
+    let prefix = fixture.mine(root, 0, [3, 0, 3, 0].map(Contents::Drawn).into());
+    fixture.adopt(&prefix);
+    let common = last(&prefix, root);
 
-    let shared = fixture.transfer("alice", 0, "carol", 100);
-    let a = vec![
-        vec![shared.clone()],
-        vec![],
-        vec![
-            fixture.transfer("alice", 1, "bob", 50),
-            fixture.transfer("carol", 0, "dave", 30),
-            fixture.transfer("bob", 0, "erin", 20),
-            fixture.transfer("dave", 0, "carol", 10_000),
-        ],
-        vec![],
-        vec![],
-    ];
-    let a_tip = fixture.grow(common, 1, a);
+    let shared = fixture.draw(common);
+    let [none, two, four] = [0, 2, 4].map(Contents::Drawn);
+    let accepted = Contents::These(vec![shared]);
+    let a = fixture.mine(common, 1, vec![accepted.clone(), none.clone(), four, none.clone(), none.clone()]);
+    fixture.adopt(&a);
 
-    let b = vec![
-        vec![],
-        vec![shared],
-        vec![],
-        vec![fixture.transfer("bob", 0, "alice", 7), fixture.exit("carol", 0, 40)],
-        vec![],
-        vec![],
-        vec![],
-    ];
-    let b_tips = fixture.mine(common, 2, b);
+    let mut b = vec![none.clone(), accepted, none.clone(), two.clone()];
+    b.extend([none.clone(), none.clone(), none.clone()]);
+    let b = fixture.mine(common, 2, b);
     // The first five are a side chain that no node adopts; then the fork is the longer one.
-    for tip in &b_tips[5..] {
-        fixture.0.adopt(*tip);
-    }
+    fixture.adopt(&b[5..]);
 
-    let malformed = fixture.0.transaction("bob", b"not a payload", 0);
-    let a_more = vec![
-        vec![],
-        vec![],
-        vec![fixture.exit("alice", 2, 25), malformed],
-        vec![fixture.deposit("erin", "erin", 60)],
-        vec![],
-        vec![],
-    ];
-    let a_tips = fixture.mine(a_tip, 1, a_more);
-    for tip in &a_tips[2..] {
-        fixture.0.adopt(*tip);
-    }
-    fixture.0.recording()
+    let odd = Contents::These(vec![fixture.chain.transaction("mallory", &[7], 0)]);
+    let a_more = vec![none.clone(), none.clone(), two, odd, none.clone(), none];
+    let a_more = fixture.mine(last(&a, common), 1, a_more);
+    fixture.adopt(&a_more[2..]);
+    Ok(fixture.chain.recording())
 }
 
 /// How many bytes of payload the last transaction of a crowded block has: what one Kaspa transaction can carry, about.
 const LONG_BYTES: usize = 240_000;
 
-/// A chain with one block of so many lane transactions: of five, two are transfers and three are malformed, of one byte; the
-/// last has a payload of 240 KB. Before it a deposit, after it empty blocks.
-pub fn crowded(transactions: u32) -> Recording {
-    let mut fixture = Fixture(DevChain::default());
-    let root = fixture.0.root();
-    let mut nonce = 0;
-    let mut one = |at: u32| match at % 5 {
-        _ if at + 1 == transactions && at > 0 => fixture.0.transaction("mallory", &vec![7; LONG_BYTES], 0),
-        0 | 2 => {
-            nonce += 1;
-            fixture.transfer("alice", nonce - 1, "bob", 1)
+/// A chain with one block of so many lane transactions: of five, two are drawn and three have a message of one byte; the last
+/// has a payload of 240 KB. Before it a block of drawn ones, after it empty blocks.
+pub fn crowded(workload: &Workload, transactions: u32) -> Result<Recording, NoTraffic> {
+    let mut fixture = Fixture::new(workload)?;
+    let root = fixture.chain.root();
+    let before = fixture.mine(root, 0, [8, 0].map(Contents::Drawn).into());
+    let tip = last(&before, root);
+    let mut state = fixture.state(tip);
+    let mut crowd = vec![];
+    for at in 0..transactions {
+        let transaction = match at % 5 {
+            _ if at + 1 == transactions && at > 0 => {
+                fixture.chain.transaction("mallory", &vec![7; LONG_BYTES], 0)
+            }
+            0 | 2 => fixture.draw_over(&state),
+            _ => fixture.chain.transaction("mallory", &[at as u8], 0),
+        };
+        state.apply(fixture.processor.as_ref(), &fixture.chain.deposit(), &transaction);
+        crowd.push(transaction);
+    }
+    let after = vec![Contents::These(crowd), Contents::Drawn(0), Contents::Drawn(0)];
+    let after = fixture.mine(tip, 0, after);
+    fixture.adopt(&before);
+    fixture.adopt(&after);
+    Ok(fixture.chain.recording())
+}
+
+fn last(blocks: &[BlockHash], parent: BlockHash) -> BlockHash {
+    blocks.last().copied().unwrap_or(parent)
+}
+
+/// What a block accepts.
+#[derive(Clone)]
+enum Contents {
+    /// So many drawn transactions.
+    Drawn(usize),
+    /// These.
+    These(Vec<LaneTransaction>),
+}
+
+/// A chain, and the state after each of its blocks.
+struct Fixture {
+    chain: DevChain,
+    processor: Arc<dyn Processor>,
+    traffic: Arc<dyn Traffic>,
+    rng: Rng,
+    states: HashMap<BlockHash, State>,
+}
+
+impl Fixture {
+    fn new(workload: &Workload) -> Result<Self, NoTraffic> {
+        let traffic = workload.traffic().ok_or_else(|| NoTraffic { workload: workload.name().into() })?;
+        let (processor, rng) = (workload.processor(), Rng::of(0, "dev chain"));
+        Ok(Self { chain: DevChain::default(), processor, traffic, rng, states: HashMap::new() })
+    }
+
+    fn state(&self, block: BlockHash) -> State {
+        self.states.get(&block).cloned().unwrap_or_default()
+    }
+
+    fn draw(&mut self, parent: BlockHash) -> LaneTransaction {
+        let state = self.state(parent);
+        self.draw_over(&state)
+    }
+
+    fn draw_over(&mut self, state: &State) -> LaneTransaction {
+        let Draft { by, message, deposit } = self.traffic.draw(&mut self.rng, state);
+        self.chain.transaction(&by, &message, deposit)
+    }
+
+    /// Mines blocks on `parent`, one for each of these. `fork` tells siblings apart.
+    fn mine(&mut self, parent: BlockHash, fork: u64, blocks: Vec<Contents>) -> Vec<BlockHash> {
+        let mut tips: Vec<BlockHash> = vec![];
+        for contents in blocks {
+            let parent = last(&tips, parent);
+            let mut state = self.state(parent);
+            let (drawn, mut accepted) = match contents {
+                Contents::Drawn(count) => (count, vec![]),
+                Contents::These(transactions) => (0, transactions),
+            };
+            let deposit = self.chain.deposit();
+            for transaction in &accepted {
+                state.apply(self.processor.as_ref(), &deposit, transaction);
+            }
+            for _ in 0..drawn {
+                let transaction = self.draw_over(&state);
+                state.apply(self.processor.as_ref(), &deposit, &transaction);
+                accepted.push(transaction);
+            }
+            let tip = self.chain.mine(parent, fork, accepted);
+            self.states.insert(tip, state);
+            tips.push(tip);
         }
-        _ => fixture.0.transaction("mallory", &[at as u8], 0),
-    };
-    let crowd = (0..transactions).map(&mut one).collect();
-    let blocks = vec![vec![fixture.deposit("alice", "alice", 1_000_000)], vec![], crowd, vec![], vec![]];
-    fixture.grow(root, 0, blocks);
-    fixture.0.recording()
+        tips
+    }
+
+    /// Adopts each block, one after another.
+    fn adopt(&mut self, tips: &[BlockHash]) {
+        tips.iter().for_each(|tip| self.chain.adopt(*tip));
+    }
 }

@@ -233,7 +233,9 @@ impl Reason {
     /// What to do about it.
     pub fn advice(&self) -> &'static str {
         match self {
-            Self::GivenUp { .. } => "read the failure; what is proved is kept: run again to try once more",
+            Self::GivenUp { .. } => {
+                "read the failure and mend its cause; then stop, `reprise attempts release STATEMENT`, and run again"
+            }
             Self::Hung { .. } => "check the device; the statement is proved again without a restart",
             Self::Invalid { .. } => {
                 "check the device and its memory; the statement is proved again without a restart"

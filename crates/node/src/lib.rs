@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`wire`] | makes and connects the components |
 //! | [`pipeline`] | the components, and the messages between them: no thread, no clock |
+//! | [`attempts`] | failed and interrupted attempts, over every process of a data directory |
 //! | `deferred` | work that waits for the disk |
 //! | `diagnostics` | provenance, and the dumps of a divergence |
 //! | [`driver`] | threads, a source and a clock for a pipeline: a node |
@@ -17,9 +18,13 @@
 //! | [`report`] | what a run did |
 //! | [`states`] | the versions of the state that reads are answered from |
 //! | [`stored`] | the same, of a stopped node, from its data directory |
-//! | [`dev`] | an in-process chain that forks, flips and flips back |
+//! | [`workload`] | what a rollup developer brings: a meaning, programs, generated transactions |
+//! | [`traffic`] | generated transactions, over plain execution |
+//! | [`rng`] | random draws |
+//! | [`dev`] | in-process chains of generated transactions: one forks, flips and flips back |
 //! | [`l1`] | the port to an L1 as a whole, and the L1s that come with Reprise |
 
+pub mod attempts;
 pub mod connection;
 pub mod debts;
 mod deferred;
@@ -33,9 +38,12 @@ pub mod oracle;
 pub mod pipeline;
 pub mod replay;
 pub mod report;
+pub mod rng;
 pub mod states;
 pub mod statistics;
 pub mod stored;
+pub mod traffic;
 pub mod violation;
 pub mod watcher;
 pub mod wire;
+pub mod workload;

@@ -28,7 +28,7 @@ use reprise_planner::demand::ReceiptStatus;
 use reprise_planner::planner::{Planner, Pruned, WantedBundle};
 use reprise_prover::backend::Backend;
 use reprise_prover::engine::{Effect, Engine, Request};
-use reprise_prover::failure::Failure;
+use reprise_prover::failure::{Cost, Failure};
 use reprise_prover::reader::Read;
 use reprise_prover::workers::{Assignment, Finished};
 use reprise_scheduler::history::StateAt;
@@ -37,6 +37,7 @@ use reprise_settler::{Moment, Refusal, Settler};
 use reprise_store::ReceiptStore;
 use reprise_store::port::{Floor, Lookup, NewEntry, PutOutcome, StoreError};
 
+use crate::attempts::Attempts;
 use crate::connection::L1Connection;
 use crate::debts::Debts;
 use crate::deferred::{Deferred, DiskError};
@@ -194,6 +195,7 @@ pub struct Pipeline {
     backend: Arc<dyn Backend>,
     watcher: Watcher,
     diagnostics: Diagnostics,
+    attempts: Attempts,
     statistics: Statistics,
     deferred: Deferred,
     /// The connection to a live L1, as the source last reported it.
@@ -259,6 +261,7 @@ impl Pipeline {
             backend,
             watcher,
             diagnostics,
+            attempts: Attempts::default(),
             debts: Debts::default(),
             statistics: Statistics::default(),
             deferred: Deferred::default(),
@@ -275,6 +278,15 @@ impl Pipeline {
     /// Names the host in the provenance of what is proved here.
     pub(crate) fn on_host(&mut self, host: String) {
         self.diagnostics.on_host(host);
+    }
+
+    /// Takes the attempts of earlier processes into account.
+    pub(crate) fn recall(&mut self, attempts: Attempts) {
+        for (statement, attempted) in attempts.statements() {
+            let reason = attempted.given_up.then(|| attempted.to_string());
+            self.engine.recall(*statement, attempted.counts(), reason);
+        }
+        self.attempts = attempts;
     }
 
     /// Sets down to which depth the L1 answers for commitments. Settlements are then anchored again in time.
@@ -326,13 +338,14 @@ impl Pipeline {
 
     /// Cancels the running proofs and ignores their answers. Returns their statements.
     pub fn abandon_running(&mut self, context: &mut Context<'_>) -> Result<Vec<StatementId>, RunError> {
-        let left: Vec<StatementId> = self.engine.proving().map(|order| order.id).collect();
-        for statement in &left {
-            tracing::warn!(%statement, "a proof is abandoned: the shutdown grace is over");
+        let left: Vec<Arc<Order>> = self.engine.proving().cloned().collect();
+        for order in &left {
+            tracing::warn!(statement = %order.id, "a proof is abandoned: the shutdown grace is over");
+            self.note_attempt(order, None);
         }
         let effects = self.engine.abort();
         self.carry_out(effects, context)?;
-        Ok(left)
+        Ok(left.iter().map(|order| order.id).collect())
     }
 
     /// Whether it accepts a change of the chain. It does not while the records of the last one are not written.
@@ -488,7 +501,7 @@ impl Pipeline {
                     self.tell(&PipelineEvent::Lost(*id), context);
                 }
                 let effects = self.engine.checked(order.id, bad.map_err(Failure::from));
-                self.note_given_up(&order);
+                self.note_attempt(&order, None);
                 effects
             }
             Message::Finished(Finished { order, result, took, cycles, device }) => {
@@ -496,6 +509,8 @@ impl Pipeline {
                     self.tell(&PipelineEvent::Lost(*assumption), context);
                 }
                 let failure = result.as_ref().err().map(ToString::to_string);
+                let last = result.as_ref().err().filter(|failure| failure.cost() == Cost::Expensive);
+                let last = last.map(ToString::to_string);
                 if let Some(failure) = &failure {
                     tracing::warn!(
                         statement = %order.id, kind = %order.kind(), block = ?order.coordinate.block_hash,
@@ -510,7 +525,9 @@ impl Pipeline {
                 let verified = result.is_ok();
                 self.diagnostics.on_proof(order.id, self.backend.name(), took, cycles, since_epoch, verified);
                 let effects = self.engine.proved(order.id, result);
-                self.note_given_up(&order);
+                if !verified {
+                    self.note_attempt(&order, last);
+                }
                 effects
             }
             Message::Late(Finished { order, result: Ok(receipt), took, cycles, .. }) => {
@@ -533,6 +550,7 @@ impl Pipeline {
             Message::Stored { order, result } => {
                 if let Ok(outcome) = &result {
                     self.diagnostics.remove(&order.id);
+                    self.attempts.clear(order.id);
                     self.tell(&PipelineEvent::Stored(order.clone()), context);
                     let (requests, wanted) =
                         (self.engine.requesters(&order.id) as u64, self.engine.is_wanted(&order.id));
@@ -639,6 +657,10 @@ impl Pipeline {
                         Work::Join(parts) => self.scheduler.join_witness(parts)?,
                         Work::Settle { parts, anchor } => self.scheduler.settlement_witness(parts, anchor)?,
                     };
+                    if !self.backend.is_remote() {
+                        self.attempts.begin(order.id, order.kind());
+                    }
+                    tracing::debug!(statement = %order.id, kind = %order.kind(), device, "a proof begins");
                     self.tell(&PipelineEvent::Proving(order.clone()), context);
                     context.executor.prove(Assignment { order, witness, device });
                 }
@@ -657,6 +679,7 @@ impl Pipeline {
                     }
                     context.executor.write_off(&order.id).map_err(RunError::Thread)?;
                     let failure = Some(failure.to_string());
+                    self.note_attempt(&order, failure.clone());
                     self.tell(&PipelineEvent::Proved { order, took, failure, device: None }, context);
                 }
                 Effect::Check(order) => context.executor.check(order),
@@ -764,6 +787,17 @@ impl Pipeline {
         if let Some((_, failure)) = failures.into_iter().find(|(id, _)| *id == order.id) {
             self.diagnostics.on_given_up(order, failure);
         }
+    }
+
+    /// Notes that an attempt at a statement ended without a receipt, and whether the statement was given up.
+    fn note_attempt(&mut self, order: &Order, last: Option<String>) {
+        self.note_given_up(order);
+        if self.backend.is_remote() {
+            return;
+        }
+        let mut failures = self.engine.failures().iter();
+        let given_up = failures.any(|(id, failure)| *id == order.id && failure.cost() == Cost::Expensive);
+        self.attempts.end(order.id, order.kind(), self.engine.failed(&order.id), last, given_up);
     }
 
     fn tell(&mut self, event: &PipelineEvent, context: &mut Context<'_>) {

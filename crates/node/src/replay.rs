@@ -12,7 +12,7 @@ use reprise_scheduler::record::MemoryLog;
 use reprise_scheduler::scheduler::{Scheduler, SchedulerError};
 
 use crate::debts::Debts;
-use crate::wire::Workload;
+use crate::wire::Deployment;
 
 /// Why a chain cannot be executed again.
 #[derive(Debug, thiserror::Error)]
@@ -30,12 +30,13 @@ pub enum ReplayError {
 
 /// The debts of a chain in which a block is final `finality_depth` checkpoints below the tip.
 pub fn debts<E: Error + Send + Sync + 'static>(
-    workload: &Workload,
+    deployment: &Deployment,
     root: ChainRoot,
     finality_depth: u64,
     events: impl IntoIterator<Item = Result<SourceEvent, E>>,
 ) -> Result<Debts, ReplayError> {
-    let (processor, hasher, pins) = (workload.processor(), workload.hasher.clone(), workload.pins().clone());
+    let Deployment { hasher, .. } = deployment.clone();
+    let (processor, pins) = (deployment.processor(), deployment.pins().clone());
     let mut tree = ForkTree::new(root.metadata, finality_depth);
     // Nothing is proved, and what is owed does not depend on how blocks are divided.
     let division = Division { limits: Limits::NONE, apart: ProveApart::Never };

@@ -25,7 +25,7 @@ use reprise_scheduler::record::RecordLog;
 
 use crate::l1::RecordedChain;
 use crate::states::{Settlements, States};
-use crate::wire::{WireError, Workload, open_records};
+use crate::wire::{Deployment, WireError, open_records};
 
 /// Why a directory's states cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -54,9 +54,9 @@ pub enum StoredError {
 }
 
 /// The records of a chain that begins at `root`.
-pub fn history(dir: &DataDir, workload: &Workload, root: &ChainRoot) -> Result<History, StoredError> {
-    let base = StateAt::root(workload.hasher.clone(), &workload.pins().lane, root)?;
-    Ok(History::new(base, open_records(dir, workload, &root.metadata)?.load()?))
+pub fn history(dir: &DataDir, deployment: &Deployment, root: &ChainRoot) -> Result<History, StoredError> {
+    let base = StateAt::root(deployment.hasher.clone(), &deployment.pins().lane, root)?;
+    Ok(History::new(base, open_records(dir, deployment, &root.metadata)?.load()?))
 }
 
 /// The states of a chain that these events made, as far as its blocks have records.
@@ -86,17 +86,21 @@ pub fn states<E: Into<Box<dyn Error + Send + Sync>>>(
 }
 
 /// The states of a live L1 that was followed into this event log.
-pub fn followed(dir: &DataDir, workload: &Workload, event_log: &EventLog) -> Result<States, StoredError> {
+pub fn followed(dir: &DataDir, deployment: &Deployment, event_log: &EventLog) -> Result<States, StoredError> {
     let root = &event_log.head().root;
-    let history = history(dir, workload, root)?;
+    let history = history(dir, deployment, root)?;
     let settled = event_log.settled().map(|run| run.map(|added| SourceEvent { removed: vec![], added }));
     states(&history, root, settled.chain(event_log.events()))
 }
 
 /// The states of a recorded or dev chain, with the settlements that its overlay holds.
-pub fn recorded(dir: &DataDir, workload: &Workload, chain: &RecordedChain) -> Result<States, StoredError> {
-    let (root, covenant) = (&chain.recording.root, workload.covenant());
-    let history = history(dir, workload, root)?;
+pub fn recorded(
+    dir: &DataDir,
+    deployment: &Deployment,
+    chain: &RecordedChain,
+) -> Result<States, StoredError> {
+    let (root, covenant) = (&chain.recording.root, deployment.covenant());
+    let history = history(dir, deployment, root)?;
     let overlay = Overlay::open(Some(dir.overlay(&covenant.pins)), root.clone(), covenant)?;
     let mut source = RecordedL1::new(chain.recording.clone(), Pace::Free, Arc::new(Mutex::new(overlay)));
     // It goes on for as long as it is asked to, with blocks that have no records in the end.

@@ -9,7 +9,6 @@ use reprise_chain::overlay::Covenant;
 use reprise_chain::recording::Lane;
 use reprise_chain::tree::ForkTree;
 use reprise_disk::data_dir::DataDir;
-use reprise_ledger::Ledger;
 use reprise_model::block::{ChainBlockMetadata, ChainRoot};
 use reprise_model::digest::StatementId;
 use reprise_model::journal::{AggregateJournal, Journal, Pins};
@@ -30,12 +29,14 @@ use reprise_settler::{Settler, Sink};
 use reprise_store::ReceiptStore;
 use reprise_store::port::StoreError;
 
+use crate::attempts::Attempts;
 use crate::diagnostics::Diagnostics;
 use crate::driver::Node;
 use crate::l1::{L1, L1Error};
 use crate::oracle::Oracle;
 use crate::pipeline::{Components, Pipeline};
 use crate::watcher::Watcher;
+use crate::workload::Workload;
 
 /// The settings of a run. An L1, a backend and a store come beside them.
 #[derive(Debug, Clone)]
@@ -118,9 +119,9 @@ pub enum WireError {
     Thread(#[source] io::Error),
 }
 
-/// What is proved, and with what.
+/// A workload on a lane, as a backend proves it.
 #[derive(Clone)]
-pub struct Workload {
+pub struct Deployment {
     /// Proves, verifies, and has the programs.
     pub backend: Arc<dyn Backend>,
     /// The hash that the programs use.
@@ -131,13 +132,18 @@ pub struct Workload {
     pins: Pins,
 }
 
-impl Workload {
-    /// The ledger on a lane.
-    pub fn ledger(backend: Arc<dyn Backend>, hasher: Arc<dyn WorkloadHasher>, lane: &Lane) -> Self {
+impl Deployment {
+    /// The workload on this lane, by the programs of this backend.
+    pub fn new(
+        workload: &Workload,
+        backend: Arc<dyn Backend>,
+        hasher: Arc<dyn WorkloadHasher>,
+        lane: &Lane,
+    ) -> Self {
         let [transaction_program, batch_program, aggregate_program] = backend.programs();
         let Lane { key: lane, covenant, deposit, .. } = lane.clone();
         let pins = Pins { lane, covenant, deposit, transaction_program, batch_program, aggregate_program };
-        Self { backend, hasher, processor: Arc::new(Ledger), pins }
+        Self { backend, hasher, processor: workload.processor(), pins }
     }
 
     /// The processor, which defines what a transaction does.
@@ -174,22 +180,26 @@ impl Workload {
     }
 }
 
-/// Builds a node over an L1.
+/// Builds a node that proves a workload over an L1.
 pub fn build_node(
     settings: Settings,
     l1: Box<dyn L1>,
+    workload: &Workload,
     backend: Arc<dyn Backend>,
     hasher: Arc<dyn WorkloadHasher>,
     store: Arc<dyn ReceiptStore>,
 ) -> Result<Node, WireError> {
     settings.check()?;
-    let workload = Workload::ledger(backend.clone(), hasher, &l1.lane());
+    let deployment = Deployment::new(workload, backend.clone(), hasher, &l1.lane());
     let (name, root) = (l1.name(), l1.root());
-    let records = open_log(&settings, &workload, &root.metadata)?;
+    let records = open_log(&settings, &deployment, &root.metadata)?;
     let anchor_depth = l1.anchor_depth();
-    let covenant = Covenant { anchor_depth, ..workload.covenant() };
+    let covenant = Covenant { anchor_depth, ..deployment.covenant() };
     let opened = l1.open(covenant, backend.profile().seal, settings.data_dir.as_ref())?;
-    let mut pipeline = build_pipeline(&settings, name, root, &workload, store.clone(), records, opened.sink)?;
+    let mut pipeline =
+        build_pipeline(&settings, name, root, &deployment, store.clone(), records, opened.sink)?;
+    let attempts = settings.data_dir.as_ref().map(|dir| Attempts::open(dir.attempts()));
+    pipeline.recall(attempts.transpose().map_err(SchedulerError::from)?.unwrap_or_default());
     pipeline.set_anchor_depth(anchor_depth);
     // Not in `build_pipeline`: a simulated world must not depend on the machine that it runs on.
     let host = fs::read_to_string("/etc/hostname").map(|name| name.trim().to_owned());
@@ -203,13 +213,13 @@ pub fn build_pipeline(
     settings: &Settings,
     name: String,
     root: ChainRoot,
-    workload: &Workload,
+    deployment: &Deployment,
     store: Arc<dyn ReceiptStore>,
     records: Box<dyn RecordLog>,
     sink: Option<Sink>,
 ) -> Result<Pipeline, WireError> {
     let Tuning { engine, retention, prove_apart, .. } = settings.tuning;
-    let Workload { backend, hasher, processor, pins } = workload.clone();
+    let Deployment { backend, hasher, processor, pins } = deployment.clone();
     let genesis_root = StateTree::empty(hasher.clone()).root();
     let (pins_digest, limits) = (pins.digest(hasher.as_ref()), backend.limits());
     let context = ProofContext {
@@ -248,23 +258,23 @@ pub fn build_pipeline(
 
 fn open_log(
     settings: &Settings,
-    workload: &Workload,
+    deployment: &Deployment,
     root: &ChainBlockMetadata,
 ) -> Result<Box<dyn RecordLog>, WireError> {
     match &settings.data_dir {
         None => Ok(Box::new(MemoryLog::default())),
-        Some(dir) => Ok(Box::new(open_records(dir, workload, root)?)),
+        Some(dir) => Ok(Box::new(open_records(dir, deployment, root)?)),
     }
 }
 
 /// The batch records in a data directory, of the chain that is followed from `root`.
 pub(crate) fn open_records(
     dir: &DataDir,
-    workload: &Workload,
+    deployment: &Deployment,
     root: &ChainBlockMetadata,
 ) -> Result<DiskLog, WireError> {
-    let pins = workload.pins.digest(workload.hasher.as_ref());
-    // Programs of another backend, or another lane, have other pins. Each has records of its own.
+    let pins = deployment.pins.digest(deployment.hasher.as_ref());
+    // Programs of another backend, another workload, or another lane, have other pins. Each has records of its own.
     let mut identity = blake3::Hasher::new_derive_key("reprise 2026-11 batch records");
     identity.update(&root.block_hash.0).update(&pins.0);
     let identity = *identity.finalize().as_bytes();

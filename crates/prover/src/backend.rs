@@ -102,6 +102,11 @@ pub trait Backend: ClaimScheme + Verifier {
     /// What one proof may hold: more is never asked of it.
     fn limits(&self) -> Limits;
 
+    /// Whether other processes make the proofs, and count their failed attempts themselves.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
     /// Makes one proof.
     fn prove(&self, task: &Task) -> Result<Proof, ProveError>;
 

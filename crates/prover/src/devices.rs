@@ -72,6 +72,11 @@ impl Devices {
         idle.map(|device| device.suspended_until).min()
     }
 
+    /// The statements being proved.
+    pub(crate) fn proving(&self) -> impl Iterator<Item = StatementId> {
+        self.devices.iter().filter_map(|device| device.proving)
+    }
+
     pub(crate) fn begin(&mut self, device: usize, id: StatementId) {
         self.devices[device].proving = Some(id);
     }

@@ -22,6 +22,8 @@
 //!   or asked to end ([`Orphans`]).
 //! * While the store fails a look-up or a write, that is tried again after a wait, and no proof is begun.
 //! * A failed or cancelled attempt is never recorded as a result.
+//! * A statement during whose proof the process ended several times is proved alone: it begins while no other proof runs,
+//!   and none begins beside it.
 //!
 //! The cost of an input is proportional to what it changes, up to logarithmic factors. The demand comes as a difference
 //! ([`Engine::want`]), and the engine reviews only the statements that changed. What it looks for among all jobs is in the
@@ -126,6 +128,10 @@ pub struct Engine {
     served: HashSet<StatementId>,
     /// How many removed statements were wanted and never served.
     removed_unserved: u64,
+    /// How often each statement has failed that is not stored since.
+    failed: HashMap<StatementId, FailureCounts>,
+    /// The statements that earlier processes gave up, with the reasons.
+    quarantined: HashMap<StatementId, String>,
     /// Statements whose last attempt was written off as hung, or did not verify.
     failing: BTreeMap<StatementId, Failure>,
     counts: Counts,
@@ -157,10 +163,26 @@ impl Engine {
             wanted: HashSet::new(),
             served: HashSet::new(),
             removed_unserved: 0,
+            failed: HashMap::new(),
+            quarantined: HashMap::new(),
             failing: BTreeMap::new(),
             counts: Counts::default(),
             failures: vec![],
         }
+    }
+
+    /// What earlier processes noted of a statement that they did not store: how often it failed, and, if they gave it up,
+    /// why. It is not tried again if it was given up or has used up its budget. Called before the first demand.
+    pub fn recall(&mut self, id: StatementId, failed: FailureCounts, given_up: Option<String>) {
+        let exhausted = || format!("{failed}, and no receipt");
+        let reason = given_up.or_else(|| (!failed.within(&self.policy.budget)).then(exhausted));
+        reason.map(|reason| self.quarantined.insert(id, reason));
+        self.failed.insert(id, failed);
+    }
+
+    /// How often a statement has failed that is not stored since, over all processes.
+    pub fn failed(&self, id: &StatementId) -> FailureCounts {
+        self.failed.get(id).copied().unwrap_or_default()
     }
 
     /// Whether the statement is stored; `None` where it was not looked up.
@@ -204,7 +226,7 @@ impl Engine {
                 }
                 Phase::GivenUp => "failed".to_owned(),
             };
-            (phase, job.failed, job.requesters.clone(), job.renewed.clone())
+            (phase, job.requesters.clone(), job.renewed.clone())
         };
         let jobs: Vec<_> = self.jobs.iter().map(|(id, job)| (*id, rank(job))).collect();
         let demand = self
@@ -213,7 +235,8 @@ impl Engine {
             .map(|demanded| (demanded.order.id, demanded.order.coordinate, demanded.requested));
         let devices = self.devices.fingerprint(self.now);
         let known: BTreeMap<_, _> = self.known.iter().collect();
-        (jobs, known, demand.collect::<Vec<_>>(), &self.dormant, devices, self.stopping)
+        let failed: BTreeMap<_, _> = self.failed.iter().filter(|(_, counts)| counts.total() > 0).collect();
+        (jobs, failed, known, demand.collect::<Vec<_>>(), &self.dormant, devices, self.stopping)
     }
 
     /// Whether the indexes are what they would be if they were computed anew. For tests.
@@ -482,9 +505,10 @@ impl Engine {
     fn hold_up(&mut self, id: StatementId, failure: &Failure) -> Option<Duration> {
         self.counts.attempts_failed += 1;
         let job = self.jobs.get_mut(&id)?;
-        job.failed.add(failure.cost());
+        let failed = self.failed.entry(id).or_default();
+        failed.add(failure.cost());
         job.held_up = job.held_up.saturating_add(1);
-        if failure.response(&job.failed, &self.policy.budget, false) != Response::Retry {
+        if failure.response(failed, &self.policy.budget, false) != Response::Retry {
             return None;
         }
         self.failing.insert(id, failure.clone());
@@ -595,11 +619,11 @@ impl Engine {
             Ok(bad) if bad.is_empty() => self.respond(id, cause, false),
             Ok(bad) => {
                 // The proof failed because of bad assumptions: they are proved again, and so is this.
-                let exhausted = job.failed.expensive >= self.policy.budget.expensive;
                 job.phase = Phase::Queued;
                 let renewed = mem::take(&mut job.renewed);
                 self.refresh(id);
                 bad.into_iter().filter(|inner| !renewed.contains(inner)).for_each(|inner| self.lost(inner));
+                let exhausted = self.failed(&id).expensive >= self.policy.budget.expensive;
                 if exhausted { self.give_up(id, cause) } else { vec![] }
             }
             Err(failure) => self.fail(id, failure, false),
@@ -710,9 +734,9 @@ impl Engine {
 
     fn begin_job(&mut self, order: &Arc<Order>, phase: Phase) {
         let (order, requesters) = (order.clone(), vec![order.coordinate]);
-        let (failed, not_before, renewed) = (FailureCounts::default(), Duration::ZERO, BTreeSet::new());
+        let (not_before, renewed) = (Duration::ZERO, BTreeSet::new());
         let id = order.id;
-        let job = Job { order, phase, failed, held_up: 0, not_before, requesters, renewed };
+        let job = Job { order, phase, held_up: 0, not_before, requesters, renewed };
         self.jobs.insert(id, job);
         self.refresh(id);
     }
@@ -725,6 +749,13 @@ impl Engine {
             && let Some(id) = self.index.ready()
             && let Some(device) = self.devices.free(self.now)
         {
+            if let Some(reason) = self.quarantined.get(&id).cloned() {
+                effects.extend(self.give_up(id, Failure::Quarantined { statement: id, reason }));
+                continue;
+            }
+            if self.devices.proving().any(|other| self.is_alone(&other) || self.is_alone(&id)) {
+                break;
+            }
             let foremost = self.foremost(&id).cloned();
             let Some(job) = self.jobs.get_mut(&id) else { break };
             job.phase = Phase::Proving { device, began: self.now, unwanted_since: None, cancelled: false };
@@ -734,6 +765,11 @@ impl Engine {
             self.refresh(id);
         }
         effects
+    }
+
+    /// Whether a statement is proved only while nothing else is.
+    fn is_alone(&self, id: &StatementId) -> bool {
+        self.failed.get(id).is_some_and(FailureCounts::is_alone)
     }
 
     /// Sets what is known of a statement.
@@ -748,6 +784,10 @@ impl Engine {
         self.known_changes.push(id);
         self.refresh(id);
         let stored = found == Some(true);
+        if stored || found.is_none() {
+            self.failed.remove(&id);
+            self.quarantined.remove(&id);
+        }
         if stored != (before == Some(true)) {
             for outer in self.dependencies.set_stored(&id, stored) {
                 self.refresh(outer);
@@ -827,7 +867,8 @@ impl Engine {
     /// An attempt failed. `faulty` says that its device keeps failing.
     fn fail(&mut self, id: StatementId, failure: Failure, faulty: bool) -> Vec<Effect> {
         let Some(job) = self.jobs.get_mut(&id) else { return vec![] };
-        job.failed.add(if faulty { Cost::Cheap } else { failure.cost() });
+        let order = job.order.clone();
+        self.failed.entry(id).or_default().add(if faulty { Cost::Cheap } else { failure.cost() });
         match &failure {
             Failure::Cancelled { .. } => self.counts.cancelled += 1,
             Failure::Invalid(_) => self.counts.invalid += 1,
@@ -838,13 +879,14 @@ impl Engine {
         if matches!(failure, Failure::Invalid(_) | Failure::TimedOut { .. }) {
             self.failing.insert(id, failure.clone());
         }
-        let unverified = !job.order.assumptions.is_empty();
+        let unverified = !order.assumptions.is_empty();
         self.respond(id, failure, unverified)
     }
 
     fn respond(&mut self, id: StatementId, failure: Failure, unverified: bool) -> Vec<Effect> {
+        let failed = self.failed(&id);
         let Some(job) = self.jobs.get_mut(&id) else { return vec![] };
-        match failure.response(&job.failed, &self.policy.budget, unverified) {
+        match failure.response(&failed, &self.policy.budget, unverified) {
             Response::VerifyAssumptions => {
                 job.phase = Phase::Checking(failure);
                 let order = job.order.clone();
@@ -861,7 +903,7 @@ impl Engine {
                         job.not_before = self.now + self.policy.backoff.wait(&id.0, job.held_up);
                         self.failing.insert(id, failure);
                     }
-                    _ => job.not_before = self.now + self.policy.backoff.wait(&id.0, job.failed.total()),
+                    _ => job.not_before = self.now + self.policy.backoff.wait(&id.0, failed.total()),
                 }
             }
             Response::Reprove(assumption) => {

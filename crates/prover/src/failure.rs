@@ -9,12 +9,16 @@
 //! | the store cannot be written or read just now | cheap | again, after a wait |
 //! | the disk is full | none | again, after a wait, without a limit |
 //! | cancelled | none | again if it is wanted; otherwise the job is removed |
+//! | quarantined by an earlier process | none | given up |
 //!
 //! Transient failures, proofs that do not verify and attempts that hang count against their device too. A failure on a
 //! device that is [suspended](crate::devices) for that is the device's: it costs the statement only a cheap one.
 //!
-//! A statement that used up its [`Budget`] of cheap or expensive failures is given up.
+//! A statement that used up its [`Budget`] of cheap failures, expensive failures or interruptions is given up. Expensive
+//! failures and interruptions count over all processes of a data directory ([`Engine::recall`](crate::engine::Engine::recall)):
+//! a statement that was given up for them is *quarantined* until it is released.
 
+use std::fmt;
 use std::time::Duration;
 
 use reprise_model::receipt::VerifyError;
@@ -22,7 +26,7 @@ use reprise_model::statement::StatementId;
 use reprise_store::port::StoreError;
 
 use crate::backend::ProveError;
-use crate::policy::Budget;
+use crate::policy::{ALONE_AFTER, Budget};
 
 /// A failure of a job.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -64,6 +68,14 @@ pub enum Failure {
         /// The statement.
         statement: StatementId,
     },
+    /// An earlier process gave it up, or ended too often while it was proved.
+    #[error("{statement} is quarantined: {reason}")]
+    Quarantined {
+        /// The statement.
+        statement: StatementId,
+        /// Why.
+        reason: String,
+    },
 }
 
 impl From<ProveError> for Failure {
@@ -93,6 +105,15 @@ pub struct FailureCounts {
     pub cheap: u32,
     /// Failures that cost up to a whole proof each.
     pub expensive: u32,
+    /// How often the process ended while it was proved.
+    pub interrupted: u32,
+}
+
+impl fmt::Display for FailureCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cheap, expensive, interrupted } = self;
+        write!(f, "{} failed attempts, {interrupted} interrupted", cheap + expensive)
+    }
 }
 
 impl FailureCounts {
@@ -102,13 +123,21 @@ impl FailureCounts {
         self.expensive += u32::from(cost == Cost::Expensive);
     }
 
-    /// Over both.
+    /// Over all.
     pub fn total(&self) -> u32 {
-        self.cheap + self.expensive
+        self.cheap.saturating_add(self.expensive).saturating_add(self.interrupted)
     }
 
-    fn within(&self, budget: &Budget) -> bool {
-        self.cheap < budget.cheap && self.expensive < budget.expensive
+    /// Whether the budget allows another attempt.
+    pub fn within(&self, budget: &Budget) -> bool {
+        self.cheap < budget.cheap
+            && self.expensive < budget.expensive
+            && self.interrupted < budget.interrupted
+    }
+
+    /// Whether it is proved only while nothing else is.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.interrupted >= ALONE_AFTER
     }
 }
 
@@ -129,7 +158,7 @@ impl Failure {
     /// What it cost.
     pub fn cost(&self) -> Cost {
         match self {
-            Self::Cancelled { .. } => Cost::None,
+            Self::Cancelled { .. } | Self::Quarantined { .. } => Cost::None,
             Self::Store(error) if error.is_full() => Cost::None,
             Self::AssumptionLost { .. } | Self::Store(_) => Cost::Cheap,
             Self::Prove(_) | Self::Invalid(_) | Self::Panic { .. } | Self::TimedOut { .. } => Cost::Expensive,
@@ -163,6 +192,7 @@ impl Failure {
             | Self::Panic { .. }
             | Self::TimedOut { .. } => retry,
             Self::Cancelled { .. } => Response::Retry,
+            Self::Quarantined { .. } => Response::GiveUp,
         }
     }
 }

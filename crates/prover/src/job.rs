@@ -9,7 +9,7 @@ use reprise_model::order::Order;
 use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::statement::StatementId;
 
-use crate::failure::{Failure, FailureCounts};
+use crate::failure::Failure;
 
 /// The phase of a job.
 #[derive(Debug, Clone)]
@@ -76,7 +76,6 @@ impl Phase {
 pub(crate) struct Job {
     pub(crate) order: Arc<Order>,
     pub(crate) phase: Phase,
-    pub(crate) failed: FailureCounts,
     /// How often in a row the store failed it.
     pub(crate) held_up: u32,
     /// The time before which it is not begun, after a failure.

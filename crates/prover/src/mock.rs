@@ -25,6 +25,8 @@ use crate::backend::{self, Backend, Control, Proof, ProveError, Task};
 /// The cost of mock proofs, and their injected faults.
 #[derive(Debug, Clone)]
 pub struct MockConfig {
+    /// The name of the workload, from which the ids of its programs are made: two workloads have different programs.
+    pub workload: String,
     /// What one proof may hold; by default anything.
     pub limits: Limits,
     /// How long a transaction, batch and aggregate take.
@@ -48,6 +50,7 @@ pub struct MockConfig {
 impl Default for MockConfig {
     fn default() -> Self {
         Self {
+            workload: String::new(),
             limits: Limits::NONE,
             cost: Default::default(),
             transient_every: 0,
@@ -198,8 +201,12 @@ impl Backend for MockBackend {
     }
 
     fn programs(&self) -> [ProgramId; Kind::COUNT] {
-        ["transaction", "batch", "aggregate"]
-            .map(|name| ProgramId(blake3::derive_key("reprise 2026-11 mock program", name.as_bytes())))
+        ["transaction", "batch", "aggregate"].map(|kind| {
+            let mut hasher = blake3::Hasher::new_derive_key("reprise 2026-11 mock program");
+            // No kind begins with another, so kind and name are told apart.
+            hasher.update(kind.as_bytes()).update(self.config.workload.as_bytes());
+            ProgramId(*hasher.finalize().as_bytes())
+        })
     }
 
     fn limits(&self) -> Limits {

@@ -46,20 +46,27 @@ impl Policy {
 }
 
 /// How often a statement may fail before it is given up. A cheap failure costs no proof (an assumption is lost, the store
-/// cannot be read); an expensive one costs up to a whole proof.
+/// cannot be read); an expensive one costs up to a whole proof. An interruption is the end of the process during the proof:
+/// the system killed it for its memory, say, or an operator did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
     /// The number of cheap failures at which it is given up.
     pub cheap: u32,
     /// The number of expensive failures at which it is given up.
     pub expensive: u32,
+    /// The number of interruptions at which it is given up.
+    pub interrupted: u32,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { cheap: 16, expensive: 3 }
+        Self { cheap: 16, expensive: 3, interrupted: 10 }
     }
 }
+
+/// After so many interruptions a statement is proved alone: it may be the one that ends the process, and then it takes no
+/// other proof with it.
+pub const ALONE_AFTER: u32 = 2;
 
 /// The wait before a failed job is begun again: doubled with each failure, spread by the statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

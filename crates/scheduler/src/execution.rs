@@ -7,7 +7,6 @@
 //! The block is then divided into [batches](Limits::divide), each small enough for one proof.
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -40,27 +39,6 @@ pub struct Execution {
     pub after: StateTree,
     /// The lane tip after the block.
     pub tip_after: Digest,
-}
-
-/// The workload panicked. That is a defect of the workload, reported with the transaction that shows it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the workload panicked on transaction {merge_index}: {message}")]
-pub struct ProcessorPanicked {
-    /// The merge index of the transaction.
-    pub merge_index: u32,
-    /// The panic message.
-    pub message: String,
-}
-
-/// Why a block cannot be executed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ExecutionError {
-    /// The workload panicked.
-    #[error(transparent)]
-    Panicked(#[from] ProcessorPanicked),
-    /// The lane tip cannot be computed.
-    #[error(transparent)]
-    Lane(#[from] LaneError),
 }
 
 /// What a block is executed from.
@@ -103,16 +81,15 @@ struct Planned<'a> {
 
 impl Rules<'_> {
     /// Executes the lane transactions of a block.
-    pub fn execute(&self, block: &ChainBlock, before: &Before<'_>) -> Result<Execution, ExecutionError> {
-        let planned = self.plan(&block.accepted)?;
+    pub fn execute(&self, block: &ChainBlock, before: &Before<'_>) -> Result<Execution, LaneError> {
+        let planned = self.plan(&block.accepted);
         let waves = planned.iter().map(|p| p.wave + 1).max().unwrap_or(0);
         let mut state = before.state.clone();
         let mut executed: Vec<Option<(TransactionJournal, Writes)>> = vec![None; planned.len()];
         for wave in 0..waves {
             let members = (0..planned.len()).into_par_iter().filter(|i| planned[*i].wave == wave);
-            let results: Result<Vec<_>, ProcessorPanicked> =
-                members.map(|i| Ok((i, self.run(&planned[i], &state)?))).collect();
-            for (i, result) in results? {
+            let results: Vec<_> = members.map(|i| (i, self.run(&planned[i], &state))).collect();
+            for (i, result) in results {
                 state = state.after(&result.1);
                 executed[i] = Some(result);
             }
@@ -133,47 +110,43 @@ impl Rules<'_> {
         Ok(Execution { transactions, writes, batches, after: state, tip_after })
     }
 
-    fn plan<'t>(&self, accepted: &'t [LaneTransaction]) -> Result<Vec<Planned<'t>>, ProcessorPanicked> {
+    fn plan<'t>(&self, accepted: &'t [LaneTransaction]) -> Vec<Planned<'t>> {
         let mut next_free: HashMap<u64, usize> = HashMap::new();
         let mut plan = |transaction: &'t LaneTransaction| {
             let facts = transaction.facts(&self.pins.deposit);
-            let declared = caught(transaction, || processor::declared(self.processor, transaction, &facts))?;
+            let declared = processor::declared(self.processor, transaction, &facts);
             let hasher: &dyn Hasher = self.hasher;
             let slots = declared.iter().flatten().map(|id| reprise_model::state::slot(hasher, id));
             let slots: Vec<u64> = slots.collect();
             let wave = slots.iter().filter_map(|slot| next_free.get(slot).copied()).max().unwrap_or(0);
             next_free.extend(slots.iter().map(|slot| (*slot, wave + 1)));
-            Ok(Planned { transaction, facts, declared, wave })
+            Planned { transaction, facts, declared, wave }
         };
         accepted.iter().map(&mut plan).collect()
     }
 
-    fn run(
-        &self,
-        planned: &Planned<'_>,
-        state: &StateTree,
-    ) -> Result<(TransactionJournal, Writes), ProcessorPanicked> {
+    fn run(&self, planned: &Planned<'_>, state: &StateTree) -> (TransactionJournal, Writes) {
         let Planned { transaction, facts, declared, .. } = planned;
         let digest = transaction.digest(self.hasher, facts);
         let declared = match declared {
             Ok(declared) => declared,
-            Err(outcome) => return Ok((TransactionJournal::disposed(digest, *outcome), vec![])),
+            Err(outcome) => return (TransactionJournal::disposed(digest, *outcome), vec![]),
         };
         let values: Vec<(ResourceId, Option<Arc<[Cell]>>)> =
             declared.iter().map(|id| (*id, state.get(id))).collect();
         let before: Vec<_> = values.iter().map(|(id, value)| (*id, value.as_deref())).collect();
-        let effects = caught(transaction, || {
-            processor::execute(self.processor, transaction.message(), facts, &before)
-        })?;
+        let effects = processor::execute(self.processor, transaction.message(), facts, &before);
         let journal = TransactionJournal::of(self.hasher, digest, &before, &effects);
-        Ok((journal, effects.writes))
+        (journal, effects.writes)
     }
 
     fn proved_by(&self, planned: &Planned<'_>) -> ProvedBy {
         let Division { limits, apart } = &self.division;
         match &planned.declared {
             Err(_) => ProvedBy::Disposal,
-            Ok(_) if apart.applies(self.processor.cost(planned.transaction.message()), limits) => {
+            Ok(_)
+                if apart.applies(processor::cost(self.processor, planned.transaction.message()), limits) =>
+            {
                 ProvedBy::Itself
             }
             Ok(_) => ProvedBy::Batch,
@@ -248,17 +221,4 @@ impl Division {
         let weights: Vec<Weight> = accepted.iter().zip(transactions).map(weight).collect();
         self.limits.divide(&weights)
     }
-}
-
-/// Calls the workload for `transaction`. A panic becomes an error: it is a defect of the workload, not of the node.
-fn caught<T>(transaction: &LaneTransaction, ask: impl FnOnce() -> T) -> Result<T, ProcessorPanicked> {
-    catch_unwind(AssertUnwindSafe(ask)).map_err(|panic| ProcessorPanicked {
-        merge_index: transaction.merge_index,
-        message: panic_message(panic.as_ref()),
-    })
-}
-
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
 }

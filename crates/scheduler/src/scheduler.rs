@@ -19,7 +19,7 @@ use reprise_model::witness::{
     AggregateEnd, AggregateWitness, BatchWitness, Handling, Part, TransactionWitness, Witness,
 };
 
-use crate::execution::{Before, Division, ExecutionError, Rules, Writes};
+use crate::execution::{Before, Division, Rules, Writes};
 use crate::history::StateAt;
 use crate::record::{BatchRecord, RecordLog};
 use crate::tree::StateTree;
@@ -36,7 +36,7 @@ pub enum SchedulerError {
         /// The block.
         block: BlockHash,
         /// The cause.
-        source: ExecutionError,
+        source: LaneError,
     },
     /// The lane tip at the root cannot be computed.
     #[error("the root {root}, from which the chain is followed: {source}")]
@@ -393,5 +393,5 @@ impl<'a> Values<'a> {
 }
 
 fn failed(block: BlockHash) -> impl Fn(LaneError) -> SchedulerError {
-    move |source| SchedulerError::Execution { block, source: source.into() }
+    move |source| SchedulerError::Execution { block, source }
 }

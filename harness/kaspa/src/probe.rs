@@ -21,7 +21,8 @@ use reprise_model::receipt::{Receipt, Verified};
 use reprise_node::event::{Observer, PipelineEvent};
 use reprise_node::l1::{L1, WrappedL1};
 use reprise_node::pipeline::{RunError, RunOutcome};
-use reprise_node::wire::{self, Settings, Tuning, Workload};
+use reprise_node::wire::{self, Deployment, Settings, Tuning};
+use reprise_node::workload::Workload;
 use reprise_planner::bundle::BundleRule;
 use reprise_planner::planner::Retention;
 use reprise_prover::backend::Backend;
@@ -156,8 +157,10 @@ impl Run {
             let (backend, store) = (backend.clone(), store.clone());
             thread::spawn(move || {
                 let said = |e: &dyn std::fmt::Display| e.to_string();
-                let workload = Workload::ledger(backend.clone(), hasher.clone(), &plan.options.lane);
-                let covenant = (&workload.covenant(), Arc::new(workload.statement_of()) as StatementOf);
+                let ledger = Workload::new("ledger", Ledger);
+                let lane = &plan.options.lane;
+                let deployment = Deployment::new(&ledger, backend.clone(), hasher.clone(), lane);
+                let covenant = (&deployment.covenant(), Arc::new(deployment.statement_of()) as StatementOf);
                 let l1 = KaspaL1::connect(plan.options, plan.payer, proof, covenant, Some(&dir));
                 let l1: Box<dyn L1> = Box::new(l1.map_err(|e| said(&e))?);
                 let (tip, shown) = (l1.root().metadata.block_hash, seen.clone());
@@ -175,7 +178,8 @@ impl Run {
                         ..Tuning::default()
                     },
                 };
-                let node = wire::build_node(settings, l1, backend, hasher, store).map_err(|e| said(&e))?;
+                let node = wire::build_node(settings, l1, &ledger, backend, hasher, store);
+                let node = node.map_err(|e| said(&e))?;
                 node.run(&stop, &mut heard).map_err(|e: RunError| said(&e))
             })
         };

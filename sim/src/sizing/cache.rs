@@ -360,7 +360,7 @@ mod tests {
     use reprise_store::provenance::{Origin, Provenance};
 
     use super::*;
-    use crate::rng::Rng;
+    use reprise_node::rng::Rng;
 
     fn summary(worth: &Worth) -> Summary {
         let (profile, program) = (ProfileId([0; 32]), ProgramId([0; 32]));

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use reprise_chain::recording::Recording;
 use reprise_chain::tree::{ChainError, ForkTree};
-use reprise_ledger::Ledger;
 use reprise_model::digest::BlockHash;
 use reprise_model::hash::Blake3;
 use reprise_model::journal::Journal;
@@ -13,7 +12,8 @@ use reprise_model::lane::WorkloadHasher;
 use reprise_model::limits::{Limits, ProveApart};
 use reprise_model::scheduled::ScheduledBlock;
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
-use reprise_node::wire::Workload;
+use reprise_node::wire::Deployment;
+use reprise_node::workload::Workload;
 use reprise_prover::backend::Backend;
 use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_scheduler::execution::Division;
@@ -33,14 +33,19 @@ pub enum RecordedError {
     Scheduler(#[from] SchedulerError),
 }
 
-/// The steps of a recording; with `restarts`, the node restarts after each return to a fork seen before.
-pub fn steps(recording: Recording, finality_depth: u64, restarts: bool) -> Result<Vec<Step>, RecordedError> {
+/// The steps of a recording of a workload's lane; with `restarts`, the node restarts after each return to a fork seen before.
+pub fn steps(
+    workload: &Workload,
+    recording: Recording,
+    finality_depth: u64,
+    restarts: bool,
+) -> Result<Vec<Step>, RecordedError> {
     let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
-    let backend = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone(), Arc::new(Ledger)));
-    let workload = Workload::ledger(backend.clone(), hasher.clone(), &recording.lane);
+    let backend = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone(), workload.processor()));
+    let deployment = Deployment::new(workload, backend.clone(), hasher.clone(), &recording.lane);
     let log = Box::new(MemoryLog::default());
     let root = recording.root;
-    let (processor, pins) = (workload.processor(), workload.pins().clone());
+    let (processor, pins) = (deployment.processor(), deployment.pins().clone());
     let division = Division { limits: Limits::NONE, apart: ProveApart::Always };
     let mut scheduler = Scheduler::open(processor, hasher, pins, division, root.clone(), log)?;
     let mut tree = ForkTree::new(root.metadata, finality_depth);

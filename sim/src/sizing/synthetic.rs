@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::chain::{Batch, Block, Event, Name, Step, Transaction, name, place_of_batch};
-use crate::rng::Rng;
+use reprise_node::rng::Rng;
 
 /// How deep reorgs are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

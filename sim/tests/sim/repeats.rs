@@ -1,13 +1,15 @@
 //! The same seed gives the same world, to the byte, and a narrower one stays the world it was.
 
 use reprise_sim::campaign::{Campaign, run};
+use reprise_sim::ledger::workload;
 use reprise_sim::scenario::{Fault, Faults, Limits, Scenario};
 
 #[test]
 fn the_same_seed_gives_the_same_trace_and_the_same_count_of_proofs() {
     for seed in 1..=12 {
         let scenario = Scenario::draw(seed, &Limits::default());
-        let (first, second) = (run(scenario.clone()).unwrap(), run(scenario).unwrap());
+        let (first, second) =
+            (run(&workload(), scenario.clone()).unwrap(), run(&workload(), scenario).unwrap());
         assert_eq!(first, second);
         assert!(first.events > 0 && first.prove_calls > 0);
     }
@@ -15,8 +17,9 @@ fn the_same_seed_gives_the_same_trace_and_the_same_count_of_proofs() {
 
 #[test]
 fn two_seeds_give_two_worlds() {
-    let traces: Vec<String> =
-        (1..=8).map(|seed| run(Scenario::draw(seed, &Limits::default())).unwrap().trace).collect();
+    let traces: Vec<String> = (1..=8)
+        .map(|seed| run(&workload(), Scenario::draw(seed, &Limits::default())).unwrap().trace)
+        .collect();
     for (index, trace) in traces.iter().enumerate() {
         assert!(!traces[..index].contains(trace));
     }
@@ -25,8 +28,9 @@ fn two_seeds_give_two_worlds() {
 #[test]
 fn a_campaign_is_the_same_however_many_threads_run_it() {
     let limits = Limits { blocks: 40, ..Limits::default() };
-    let whole = Campaign::run(50, 12, &limits, &|_| ()).unwrap();
-    let mut alone: Vec<_> = (50..62).map(|seed| run(Scenario::draw(seed, &limits)).unwrap()).collect();
+    let whole = Campaign::run(&workload(), 50, 12, &limits, &|_| ()).unwrap();
+    let mut alone: Vec<_> =
+        (50..62).map(|seed| run(&workload(), Scenario::draw(seed, &limits)).unwrap()).collect();
     alone.sort_by_key(|outcome| outcome.seed);
     assert_eq!(whole.sums, reprise_sim::campaign::Totals::of(&alone));
 }

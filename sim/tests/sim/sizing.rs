@@ -21,7 +21,7 @@ use reprise_model::transaction::account_of;
 use reprise_node::event::{Observer, PipelineEvent};
 use reprise_node::l1::OverlaySink;
 use reprise_node::pipeline::{Context, Executor, Message, Pipeline};
-use reprise_node::wire::{Settings, Tuning, Workload, build_pipeline};
+use reprise_node::wire::{Deployment, Settings, Tuning, build_pipeline};
 use reprise_planner::bundle::BundleRule;
 use reprise_planner::planner::Retention;
 use reprise_prover::backend::Control;
@@ -30,6 +30,7 @@ use reprise_prover::reader::Read;
 use reprise_prover::workers::{Assignment, run_attempt};
 use reprise_settler::Sink;
 use reprise_sim::disk::{Disk, Records};
+use reprise_sim::ledger::workload;
 use reprise_sim::sizing::cache::{Cache, Costs, Design, Figures};
 use reprise_sim::sizing::chain::{Event, Name, Step};
 use reprise_sim::sizing::follower::FollowerConfig;
@@ -154,8 +155,8 @@ impl Real {
         let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
         let backend = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone(), Arc::new(Ledger)));
         let chain = DevChain::default();
-        let workload = Workload::ledger(backend.clone(), hasher, chain.lane());
-        let overlay = Overlay::open(None, chain.chain_root(), workload.covenant()).unwrap();
+        let deployment = Deployment::new(&workload(), backend.clone(), hasher, chain.lane());
+        let overlay = Overlay::open(None, chain.chain_root(), deployment.covenant()).unwrap();
         let overlay = Arc::new(Mutex::new(overlay));
         let options = Options { writer_mode: WriterMode::ByCaller, clock: || 0, ..Options::default() };
         let store: Arc<dyn ReceiptStore> = Arc::new(Store::in_memory(backend.clone(), options).unwrap());
@@ -181,14 +182,14 @@ impl Real {
             data_dir: None,
             tuning: Tuning { retention, ..Tuning::default() },
         };
-        let workload = Workload::ledger(backend.clone(), Arc::new(Blake3), chain.lane());
+        let deployment = Deployment::new(&workload(), backend.clone(), Arc::new(Blake3), chain.lane());
         let records = Box::new(Records::new(disk.clone()));
         let sink = Sink::Unproven(Box::new(OverlaySink(overlay.clone())));
         build_pipeline(
             &settings,
             "sized".into(),
             chain.chain_root(),
-            &workload,
+            &deployment,
             store.clone(),
             records,
             Some(sink),
@@ -386,7 +387,9 @@ fn a_sizing_is_the_same_however_many_cores_made_it() {
 fn the_shipped_recording_proves_each_statement_once_and_again_without_a_cache() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../recordings/flip.reprise");
     let recording = Recording::open(&file).unwrap();
-    let of = |restarts| of_recording("flip", recording.clone(), Setup::recorded(), restarts, &[]).unwrap();
+    let of = |restarts| {
+        of_recording(&workload(), "flip", recording.clone(), Setup::recorded(), restarts, &[]).unwrap()
+    };
     let proved = |sizing: &Sizing, design| {
         let rows = &sizing.tables[0].rows;
         let row = rows.iter().find(|row| row.design == design && row.bytes_max.is_none()).unwrap();

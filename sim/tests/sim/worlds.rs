@@ -1,6 +1,7 @@
 //! Worlds, and what must hold in them: a few, and every one that ever failed. `reprise sim` runs long campaigns.
 
 use reprise_sim::campaign::{Campaign, Comparison, run};
+use reprise_sim::ledger::workload;
 use reprise_sim::scenario::{Fault, Limits, Scenario};
 
 /// Worlds that failed once, as the simulator printed them, and what was wrong.
@@ -8,7 +9,7 @@ const FAILED_ONCE: &str = include_str!("../failed_once.txt");
 
 #[test]
 fn no_invariant_is_broken_under_any_faults() {
-    let campaign = Campaign::run(1, 120, &Limits::default(), &|_| ()).unwrap();
+    let campaign = Campaign::run(&workload(), 1, 120, &Limits::default(), &|_| ()).unwrap();
     assert_eq!(campaign.failed, vec![]);
     let sums = campaign.sums;
     assert!(sums.reorgs > 0 && sums.flips > 0 && sums.crashes > 0 && sums.faults > 0 && sums.hits > 0);
@@ -26,7 +27,7 @@ fn each_fault_alone_breaks_no_invariant() {
             blocks: 120,
             ..Limits::default()
         };
-        let campaign = Campaign::run(1000, 6, &limits, &|_| ()).unwrap();
+        let campaign = Campaign::run(&workload(), 1000, 6, &limits, &|_| ()).unwrap();
         assert_eq!(campaign.failed, vec![], "{fault:?}");
     }
 }
@@ -36,7 +37,7 @@ fn where_no_fault_costs_a_proof_there_is_one_prove_call_a_statement() {
     let limits = Limits { faults: "flip,late,submission,competitor".parse().unwrap(), ..Limits::default() };
     let mut exact = 0;
     for seed in 1..=60 {
-        let outcome = run(Scenario::draw(seed, &limits)).unwrap();
+        let outcome = run(&workload(), Scenario::draw(seed, &limits)).unwrap();
         if !outcome.may_prove_twice {
             exact += 1;
             assert_eq!(outcome.prove_calls, outcome.statements + outcome.counts.after_prune, "seed {seed}");
@@ -50,7 +51,7 @@ fn without_a_cache_the_roots_and_settlements_are_the_same_and_more_is_proved() {
     // Provers that are always ahead, so that only deleted receipts make a difference.
     let faults = "flip,crash,late".parse().unwrap();
     let limits = Limits { faults, cost_percent: 0, ..Limits::default() };
-    let compared = Comparison::run(1, 60, &limits, &|_| ()).unwrap();
+    let compared = Comparison::run(&workload(), 1, 60, &limits, &|_| ()).unwrap();
     assert_eq!((compared.with.violations, compared.without.violations), (0, 0));
     assert_eq!((compared.same_root, compared.same_settlements), (60, 60));
     assert!(compared.answered > 20);
@@ -71,7 +72,7 @@ fn what_failed_once_does_not_fail_again() {
             every_fault: true,
             ..Limits::default()
         };
-        let outcome = run(Scenario::draw(of("--seed").parse().unwrap(), &limits)).unwrap();
+        let outcome = run(&workload(), Scenario::draw(of("--seed").parse().unwrap(), &limits)).unwrap();
         assert_eq!(outcome.violations, vec![], "{line}");
         worlds += 1;
     }

@@ -24,6 +24,7 @@ use reprise_node::event::{Observer, PipelineEvent};
 use reprise_node::l1::{L1, L1Error, OpenL1, RecordedChain};
 use reprise_node::report::Report;
 use reprise_node::wire::{self, Settings, Tuning};
+use reprise_node::workload::Workload;
 use reprise_planner::bundle::BundleRule;
 use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_store::{Options, Store};
@@ -122,7 +123,8 @@ fn run_on(l1: Box<dyn L1>, permits: usize) -> Result<(Report, Heard), String> {
         data_dir: None,
         tuning: Tuning::default(),
     };
-    let node = wire::build_node(settings, l1, backend, hasher, store).map_err(|e| e.to_string())?;
+    let node = wire::build_node(settings, l1, &Workload::new("ledger", Ledger), backend, hasher, store)
+        .map_err(|e| e.to_string())?;
     let mut heard = Heard::default();
     let ended = node.run(&AtomicBool::new(false), &mut heard).map_err(|e| e.to_string())?;
     assert_eq!(ended.violations, vec![]);

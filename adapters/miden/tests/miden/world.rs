@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use reprise_conformance::fixture::{self, Fixture, account};
 use reprise_ledger::{Account, Ledger};
-use reprise_miden::{MidenBackend, MidenError, Poseidon2};
+use reprise_miden::{MidenBackend, MidenError, Poseidon2, Sources};
 use reprise_model::cell::Cell;
 use reprise_model::digest::{Digest, ProgramId, ResourceId};
 use reprise_model::journal::{Journal, Outcome, Pins, TransactionJournal};
@@ -20,7 +20,20 @@ use reprise_scheduler::execution::Division;
 
 pub fn backend() -> &'static MidenBackend {
     static BACKEND: OnceLock<MidenBackend> = OnceLock::new();
-    BACKEND.get_or_init(|| MidenBackend::new().unwrap())
+    BACKEND.get_or_init(|| MidenBackend::new(&ledger(), Arc::new(Ledger)).unwrap())
+}
+
+/// The ledger's programs.
+fn ledger() -> Sources {
+    Sources {
+        modules: vec![
+            include_str!("../../../../guests/ledger/cells.masm").into(),
+            include_str!("../../../../guests/ledger/ledger.masm").into(),
+        ],
+        transaction: include_str!("../../../../guests/ledger/transaction.masm").into(),
+        batch: include_str!("../../../../guests/ledger/batch.masm").into(),
+        aggregate: include_str!("../../../../guests/ledger/aggregate.masm").into(),
+    }
 }
 
 pub fn ids() -> [ProgramId; 3] {

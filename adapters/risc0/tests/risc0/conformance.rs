@@ -8,7 +8,7 @@ use reprise_model::profile::SealKind;
 use reprise_model::scheduled::ProvedBy;
 use reprise_model::witness::Witness;
 use reprise_prover::backend::Backend;
-use reprise_risc0::{Risc0Backend, Sha256};
+use reprise_risc0::{LEDGER, Risc0Backend, Sha256};
 
 use crate::fixture::{development, lanes, prove};
 
@@ -24,7 +24,7 @@ fn the_programs_without_proofs_keep_what_every_backend_keeps() {
 #[test]
 #[ignore = "five real proofs: an hour of CPU"]
 fn composite_proofs_keep_what_every_backend_keeps() {
-    let composite = Risc0Backend::new(SealKind::Composite).unwrap();
+    let composite = Risc0Backend::new(SealKind::Composite, &LEDGER).unwrap();
     suite::check(&composite, &case());
 }
 

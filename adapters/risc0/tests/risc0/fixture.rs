@@ -17,7 +17,7 @@ use reprise_model::statement::Claim;
 use reprise_model::transaction::{Accepted, NOBODY};
 use reprise_model::witness::Witness;
 use reprise_prover::backend::Backend;
-use reprise_risc0::{Risc0Backend, Risc0Error, Sha256};
+use reprise_risc0::{LEDGER, Risc0Backend, Risc0Error, Sha256};
 use reprise_scheduler::execution::Division;
 
 pub use reprise_conformance::fixture::{Fixture, WHOLE, account, fund, pay, transaction};
@@ -25,7 +25,7 @@ pub use reprise_conformance::fixture::{Fixture, WHOLE, account, fund, pay, trans
 /// The backend in the proof system's development mode: it runs the programs, and proves nothing.
 pub fn development() -> &'static Risc0Backend {
     static BACKEND: OnceLock<Risc0Backend> = OnceLock::new();
-    BACKEND.get_or_init(|| Risc0Backend::new(SealKind::Fake).unwrap())
+    BACKEND.get_or_init(|| Risc0Backend::new(SealKind::Fake, &LEDGER).unwrap())
 }
 
 /// A batch a block, and a proof a transaction.

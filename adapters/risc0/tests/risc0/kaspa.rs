@@ -11,6 +11,7 @@ use kaspa_txscript::zk_precompiles::tests::helpers::{Groth16Fields, R0Fields, ex
 use reprise_kaspa::covenant::{Groth16, Proof, Seal, Succinct};
 use reprise_model::digest::ProgramId;
 use reprise_model::profile::SealKind;
+use reprise_model::statement::Kind;
 use reprise_risc0::kaspa::{self, SettlesError};
 use reprise_risc0::recursion;
 use risc0_zkvm::sha::Digestible;
@@ -20,6 +21,12 @@ use risc0_zkvm::{
 };
 
 use crate::chain::Chain;
+use crate::fixture::development;
+
+/// The ledger's program that settles.
+fn aggregate() -> ProgramId {
+    development().programs().id(Kind::Aggregate)
+}
 
 fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
     bytes.try_into().unwrap()
@@ -109,7 +116,7 @@ fn a_groth16_receipt_that_risc_zero_verifies_is_read_into_what_kaspa_s_script_ac
 
 /// What a covenant demands of Groth16 receipts, whether or not this build can make them.
 fn demanded_groth16() -> Groth16 {
-    match kaspa::demands(SealKind::Groth16).unwrap() {
+    match kaspa::demands(SealKind::Groth16, aggregate()).unwrap() {
         (Proof::Groth16(demanded), _) => demanded,
         (other, _) => panic!("{other:?}"),
     }
@@ -142,11 +149,11 @@ fn what_is_no_such_receipt_is_an_error_and_never_a_panic() {
 #[test]
 fn a_covenant_demands_only_what_kaspa_verifies_and_this_build_makes() {
     for seal in [SealKind::Fake, SealKind::Composite] {
-        assert_eq!(kaspa::settles(seal).unwrap_err(), SettlesError::Unverified { seal });
+        assert_eq!(kaspa::settles(seal, aggregate()).unwrap_err(), SettlesError::Unverified { seal });
     }
     for seal in [SealKind::Succinct, SealKind::Groth16] {
-        assert_eq!(kaspa::demands(seal).unwrap().0.demands(), Some(seal));
-        match (recursion::can_make(seal), kaspa::settles(seal)) {
+        assert_eq!(kaspa::demands(seal, aggregate()).unwrap().0.demands(), Some(seal));
+        match (recursion::can_make(seal), kaspa::settles(seal, aggregate())) {
             (Ok(()), Ok((proof, _))) => assert_eq!(proof.demands(), Some(seal)),
             (Err(missing), Err(error)) => {
                 assert!(error.to_string().contains(&missing.to_string()), "{error}")

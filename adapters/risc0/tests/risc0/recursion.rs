@@ -10,7 +10,7 @@ use reprise_model::profile::SealKind;
 use reprise_model::receipt::{RealReceipt, Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::Claim;
 use reprise_model::witness::Witness;
-use reprise_risc0::{Risc0Backend, kaspa};
+use reprise_risc0::{LEDGER, Risc0Backend, kaspa};
 use risc0_zkvm::InnerReceipt;
 
 use crate::chain::Chain;
@@ -81,7 +81,7 @@ fn composite_receipts_build_on_one_another_and_nothing_else_verifies() {
 }
 
 fn backend(seal: SealKind) -> Risc0Backend {
-    Risc0Backend::new(seal).unwrap()
+    Risc0Backend::new(seal, &LEDGER).unwrap()
 }
 
 /// The failed transfer, the smallest block there is: its transaction, its batch, and the aggregate of that.

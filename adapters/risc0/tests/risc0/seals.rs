@@ -8,7 +8,7 @@ use reprise_model::statement::ClaimScheme;
 use reprise_model::witness::Witness;
 use reprise_prover::backend::{Backend, ProveError, Task};
 use reprise_risc0::recursion::{self, RecursionPrograms};
-use reprise_risc0::{Risc0Backend, Risc0Error};
+use reprise_risc0::{LEDGER, Risc0Backend, Risc0Error};
 use risc0_circuit_recursion::control_id::POSEIDON2_CONTROL_IDS;
 use risc0_circuit_recursion::prove::zkr;
 use risc0_zkp::core::hash::poseidon2::Poseidon2HashSuite;
@@ -29,7 +29,7 @@ fn a_statement_is_the_whole_receipt_claim_under_its_profile() {
     let mut ids: Vec<_> = [SealKind::Fake, SealKind::Composite, SealKind::Succinct, SealKind::Groth16]
         .into_iter()
         .map(|seal| {
-            let backend = Risc0Backend::new(seal).unwrap();
+            let backend = Risc0Backend::new(seal, &LEDGER).unwrap();
             assert_eq!(backend.claim_digest(&claim).0, <[u8; 32]>::from(stated.digest()));
             backend.statement(&claim).id()
         })
@@ -45,7 +45,7 @@ fn a_fake_receipt_never_verifies_as_real() {
     assert_eq!(development().verify(fake), Ok(()));
     assert!(RealReceipt::try_from(fake.clone()).is_err());
     for seal in REAL {
-        let real = Risc0Backend::new(seal).unwrap();
+        let real = Risc0Backend::new(seal, &LEDGER).unwrap();
         assert!(matches!(real.verify(fake), Err(VerifyError::ForeignProfile { .. })));
         // Dressed as a real one in all but its seal.
         let statement = real.statement(&fake.claim);
@@ -94,7 +94,7 @@ fn a_fake_receipt_with_another_claim_or_seal_is_refused() {
 #[test]
 fn a_divergence_and_a_foreign_program_are_found_before_proving() {
     let chain = Chain::get();
-    let real = Risc0Backend::new(SealKind::Composite).unwrap();
+    let real = Risc0Backend::new(SealKind::Composite, &LEDGER).unwrap();
     let witness = Witness::Transaction(chain.fixture.transaction_witness(1, 0));
     let prove = |claim| {
         let task = Task { claim, witness: witness.clone(), assumptions: vec![] };
@@ -114,7 +114,7 @@ fn what_this_build_cannot_make_it_refuses_by_what_is_missing() {
     let witness = Witness::Transaction(fixture.transaction_witness(2, 0));
     for seal in [SealKind::Succinct, SealKind::Groth16] {
         let Err(missing) = recursion::can_make(seal) else { continue };
-        let refused = Risc0Backend::new(seal).unwrap().prove(&fixture.transaction_claim(2, 0), &witness, &[]);
+        let refused = Risc0Backend::new(seal, &LEDGER).unwrap().prove(&fixture.transaction_claim(2, 0), &witness, &[]);
         assert_eq!(refused.unwrap_err(), Risc0Error::Seal { seal, missing });
     }
 }

@@ -34,16 +34,17 @@ use reprise_kaspa::live::Options;
 use reprise_kaspa::{claim, digest, payload, wallet};
 use reprise_kaspa_harness::probe::{Plan, Proving, Run};
 use reprise_kaspa_harness::simnet::{self, FEE_MAX, KASPA, Simnet, blocking, settlements, wait};
-use reprise_ledger::Action;
+use reprise_ledger::{Action, Ledger};
 use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::Digest;
 use reprise_model::profile::SealKind;
 use reprise_model::statement::{Kind, StatementId};
 use reprise_node::event::PipelineEvent;
 use reprise_node::report::Report;
-use reprise_node::wire::Workload;
+use reprise_node::wire::Deployment;
+use reprise_node::workload::Workload;
 use reprise_planner::bundle::BundleRule;
-use reprise_risc0::{Risc0Backend, Sha256, kaspa};
+use reprise_risc0::{LEDGER, Risc0Backend, Sha256, kaspa};
 use reprise_store::port::{Filter, Lookup, Summary};
 
 const SETTLER: u8 = 21;
@@ -58,7 +59,7 @@ const WITHIN: Duration = Duration::from_secs(2 * 60 * 60);
 const PREFIX: kaspa_addresses::Prefix = kaspa_addresses::Prefix::Simnet;
 
 fn proving(proof: (Proof, SealReader)) -> Proving {
-    let backend = Arc::new(Risc0Backend::new(SealKind::Succinct).unwrap());
+    let backend = Arc::new(Risc0Backend::new(SealKind::Succinct, &LEDGER).unwrap());
     let receipts = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("settlement-receipts");
     std::fs::create_dir_all(&receipts).unwrap();
     Proving {
@@ -189,13 +190,15 @@ impl Settlement<'_> {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "four real proofs, an hour or more, the first time, then none; starts three nodes"]
 async fn a_covenant_under_a_succinct_proof_settles_comes_back_by_a_flip_without_a_proof_and_settles_on() {
-    let proof = kaspa::settles(SealKind::Succinct).unwrap();
+    let backend = Arc::new(Risc0Backend::new(SealKind::Succinct, &LEDGER).unwrap());
+    let aggregate = backend.programs().id(Kind::Aggregate);
+    let proof = kaspa::settles(SealKind::Succinct, aggregate).unwrap();
     let settler = simnet::key(SETTLER).unwrap();
     let mut simnet = Simnet::start(std::slice::from_ref(&settler), None).await.unwrap();
     simnet.found(settler.clone(), Some(&proof.0)).await.unwrap();
     let covenant = simnet.lane.covenant;
-    let backend = Arc::new(Risc0Backend::new(SealKind::Succinct).unwrap());
-    let pins = Workload::ledger(backend, Arc::new(Sha256), &simnet.lane).covenant().pins;
+    let ledger = Workload::new("ledger", Ledger);
+    let pins = Deployment::new(&ledger, backend, Arc::new(Sha256), &simnet.lane).covenant().pins;
     let rules = Rules::new(pins, &proof.0).unwrap();
     let at = async |rpc: &dyn RpcApi, state: State| -> Vec<Coin> {
         let coins = wallet::unspent(rpc, &rules.script(state), PREFIX).await.unwrap();

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::AtomicBool;
 
+use crate::dev;
 use reprise_model::limits::Limits;
-use reprise_node::dev;
 use reprise_node::event::NoopObserver;
 use reprise_node::report::Report;
 use reprise_prover::mock::MockConfig;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
+use crate::dev::{self, ledger};
 use reprise_chain::event::ChainEvent;
 use reprise_chain::overlay::Covenant;
 use reprise_chain::recording::Lane;
@@ -21,7 +22,6 @@ use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::scheduled::ScheduledBlock;
 use reprise_model::statement::StatementId;
 use reprise_node::debts::Debts;
-use reprise_node::dev;
 use reprise_node::event::{NoopObserver, Observer, PipelineEvent};
 use reprise_node::l1::{L1, L1Error, OpenL1};
 use reprise_node::wire;
@@ -106,7 +106,7 @@ fn run(home: &Home) -> Told {
     let told = Arc::new(Mutex::new(Told::default()));
     let l1 = Box::new(Noted { l1: recorded(dev::flip(), Pace::Proved), told: told.clone() });
     let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
-    let node = wire::build_node(settings, l1, backend, hasher, store).unwrap();
+    let node = wire::build_node(settings, l1, &ledger(), backend, hasher, store).unwrap();
     let ended = node.run(&AtomicBool::new(false), &mut NoopObserver).unwrap();
     assert_eq!(ended.violations, vec![]);
     drop(ended);

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::dev;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::{Kind, StatementId};
-use reprise_node::dev;
 use reprise_node::event::{NoopObserver, Observer, PipelineEvent};
 use reprise_node::health::{Health, Level, Reason};
 use reprise_node::pipeline::RunError;
@@ -64,7 +64,7 @@ fn failures_of_every_sort_at_one_and_at_ten_percent_end_in_the_same_root() {
             // Short where something hangs; else a slow machine would look like one that hangs.
             let hangs = mock.hang_every != 0;
             let timeout = if hangs { [Duration::from_millis(400); 3] } else { Policy::default().timeout };
-            let budget = Budget { cheap: 16, expensive: 12 };
+            let budget = Budget { cheap: 16, expensive: 12, ..Budget::default() };
             // No device is to blame for what is injected by call: none is suspended.
             let breaker = Breaker { failures: 0, ..Breaker::default() };
             let home = home(mock, |engine| Policy { timeout, budget, breaker, ..engine });
@@ -169,6 +169,30 @@ fn a_divergence_is_given_up_at_once_with_both_journals_and_what_comes_before_it_
         assert!(home.store().show(&statement).unwrap().is_none(), "nothing is stored of it");
         assert_all_valid(&home);
     }
+}
+
+#[test]
+fn what_was_given_up_is_not_tried_again_until_it_is_released() {
+    let mock = MockConfig { diverge_every: 4, ..MockConfig::default() };
+    let home = Home { mock, ..Home::new() };
+    let run = |home: &Home, heard: &mut Healths| home.try_run(dev::flip(), &never(), heard);
+    let Err(RunError::GivenUp { statement, .. }) = run(&home, &mut Healths::default()) else { panic!() };
+
+    let home = Home { mock: MockConfig::default(), ..home };
+    let mut heard = Healths::default();
+    let Err(RunError::GivenUp { statement: again, failure }) = run(&home, &mut heard) else { panic!() };
+    assert_eq!((again, heard.1.get(&statement)), (statement, None), "not tried");
+    assert!(matches!(failure, Failure::Quarantined { .. }), "{failure}");
+    assert!(failure.to_string().contains("disagree"), "it names the first failure: {failure}");
+
+    let mut attempts = home.attempts();
+    let given_up: Vec<_> = attempts.statements().keys().copied().collect();
+    assert!(given_up.contains(&statement));
+    given_up.iter().for_each(|statement| assert!(attempts.release(*statement).unwrap()));
+    drop(attempts);
+    let ended = run(&home, &mut Healths::default()).unwrap();
+    assert_eq!((ended.violations, ended.report.health), (vec![], Health::default()));
+    assert!(home.attempts().statements().is_empty(), "what is proved has no failures");
 }
 
 /// Accepts everything.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use crate::dev::{self, ledger};
 use reprise_chain::recording::Recording;
 use reprise_chain::source::Pace;
 use reprise_chain::tree::ChainError;
@@ -16,7 +17,7 @@ use reprise_model::digest::{BlockHash, ResourceId};
 use reprise_model::hash::Blake3;
 use reprise_model::lane::WorkloadHasher;
 use reprise_model::statement::Kind;
-use reprise_node::dev;
+use reprise_node::attempts::Attempts;
 use reprise_node::driver::Node;
 use reprise_node::event::{NoopObserver, Observer, PipelineEvent};
 use reprise_node::l1::{L1, RecordedChain};
@@ -92,6 +93,11 @@ impl Home {
         self.open().1
     }
 
+    /// What is noted of attempts that failed.
+    pub(crate) fn attempts(&self) -> Attempts {
+        Attempts::open(DataDir::lock(self.path()).unwrap().attempts()).unwrap()
+    }
+
     pub(crate) fn try_run(
         &self,
         recording: Recording,
@@ -132,7 +138,7 @@ impl Home {
             data_dir: Some(DataDir::lock(self.path()).unwrap()),
             tuning: self.tuning,
         };
-        wire::build_node(settings, recorded(recording, self.pace), backend.clone(), hasher, store)
+        wire::build_node(settings, recorded(recording, self.pace), &ledger(), backend.clone(), hasher, store)
     }
 
     pub(crate) fn run(&self) -> Report {
@@ -268,8 +274,9 @@ fn a_wrong_state_root_stops_settling_at_once() {
     let home = unsettled_home();
     let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
     let backend = Arc::new(MockBackend::new(home.mock.clone(), hasher.clone(), Arc::new(Ledger)));
-    let pins =
-        wire::Workload::ledger(backend, hasher.clone(), &dev::flip().lane).pins().digest(hasher.as_ref());
+    let pins = wire::Deployment::new(&ledger(), backend, hasher.clone(), &dev::flip().lane)
+        .pins()
+        .digest(hasher.as_ref());
     let mut identity = blake3::Hasher::new_derive_key("reprise 2026-11 batch records");
     identity.update(&dev::flip().root.metadata.block_hash.0).update(&pins.0);
     let dir = DataDir::lock(home.path()).unwrap();

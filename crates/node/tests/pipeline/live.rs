@@ -18,6 +18,7 @@ use reprise_node::l1::WrappedL1;
 use reprise_node::pipeline::RunOutcome;
 use reprise_node::wire;
 
+use crate::dev::ledger;
 use crate::flip::{Home, recorded};
 use crate::repeats::chain_of;
 
@@ -71,7 +72,7 @@ fn run(home: &Home, says: Says) -> RunOutcome {
         |source| Box::new(LiveSource { source, says, chain: vec![], next: None }) as Box<dyn ChainSource>;
     let l1 = Box::new(WrappedL1 { l1: recorded(chain_of(60), Pace::Proved), through: live });
     let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
-    let node = wire::build_node(settings, l1, backend, hasher, store).unwrap();
+    let node = wire::build_node(settings, l1, &ledger(), backend, hasher, store).unwrap();
     let ended = node.run(&AtomicBool::new(false), &mut NoopObserver).unwrap();
     assert_eq!(ended.violations, vec![]);
     ended

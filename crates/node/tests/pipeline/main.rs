@@ -7,6 +7,8 @@ mod crowded;
 #[cfg(test)]
 mod debts;
 #[cfg(test)]
+mod dev;
+#[cfg(test)]
 mod errors;
 #[cfg(test)]
 mod exhaustive;

@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::dev::{self, ledger};
 use reprise_chain::recording::Recording;
 use reprise_chain::source::{ChainSource, Pace, Poll, Progress, SourceError};
 use reprise_ledger::Ledger;
 use reprise_model::hash::Blake3;
 use reprise_model::lane::WorkloadHasher;
-use reprise_node::dev;
 use reprise_node::event::{NoopObserver, Observer, PipelineEvent};
 use reprise_node::l1::WrappedL1;
 use reprise_node::report::Report;
@@ -59,7 +59,7 @@ fn run(recording: Recording, every: u32, permits: usize, orphans: Orphans) -> Re
         wire::Settings { rule: BundleRule::default(), permits, finality_depth: 1000, data_dir: None, tuning };
     let gate = move |source| Box::new(Gate { source, every, asked: 0 }) as Box<dyn ChainSource>;
     let gated = Box::new(WrappedL1 { l1: recorded(recording, Pace::Free), through: gate });
-    let node = wire::build_node(settings, gated, backend, hasher, store).unwrap();
+    let node = wire::build_node(settings, gated, &ledger(), backend, hasher, store).unwrap();
     let ended = node.run(&AtomicBool::new(false), &mut NoopObserver).unwrap();
     assert_eq!(ended.violations, vec![]);
     assert_sums(&ended.report);
@@ -113,9 +113,15 @@ fn receipts_that_vanish_under_a_flip_are_proved_again_and_nothing_waits_for_ever
         data_dir: None,
         tuning: tuning(),
     };
-    let node =
-        wire::build_node(settings, recorded(dev::flip(), Pace::Proved), backend, hasher, store.clone())
-            .unwrap();
+    let node = wire::build_node(
+        settings,
+        recorded(dev::flip(), Pace::Proved),
+        &ledger(),
+        backend,
+        hasher,
+        store.clone(),
+    )
+    .unwrap();
     let mut thief = Thief(store, 0);
     let ended = node.run(&AtomicBool::new(false), &mut thief).unwrap();
     assert_eq!(ended.violations, vec![]);

@@ -20,6 +20,7 @@ use reprise_node::pipeline::RunOutcome;
 use reprise_node::wire;
 use reprise_settler::{Cause, SettleError, Sink, Taken, UnprovenSink};
 
+use crate::dev::ledger;
 use crate::flip::{Home, recorded};
 use crate::repeats::chain_of;
 
@@ -107,7 +108,7 @@ fn run(refusals: usize) -> (RunOutcome, Heard) {
     };
     let l1 = Box::new(Reluctant { l1: recorded(chain_of(20), Pace::Proved), refusals });
     let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
-    let node = wire::build_node(settings, l1, backend, hasher, store).unwrap();
+    let node = wire::build_node(settings, l1, &ledger(), backend, hasher, store).unwrap();
     let mut heard = Heard::default();
     let ended = node.run(&AtomicBool::new(false), &mut heard).unwrap();
     assert_eq!(ended.violations, vec![]);

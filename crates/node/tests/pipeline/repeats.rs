@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::dev::{self, ledger};
 use reprise_chain::dev::{DevChain, script};
 use reprise_chain::recording::Recording;
 use reprise_chain::source::Pace;
@@ -13,7 +14,6 @@ use reprise_model::hash::Blake3;
 use reprise_model::lane::WorkloadHasher;
 use reprise_model::receipt::Receipt;
 use reprise_model::transaction::{LaneTransaction, account_of};
-use reprise_node::dev;
 use reprise_node::event::{NoopObserver, Observer, PipelineEvent};
 use reprise_node::pipeline::RunError;
 use reprise_node::report::Report;
@@ -40,7 +40,8 @@ fn run(recording: Recording, pace: Pace) -> Report {
         data_dir: None,
         tuning: wire::Tuning::default(),
     };
-    let node = wire::build_node(settings, recorded(recording, pace), backend, hasher, store).unwrap();
+    let node =
+        wire::build_node(settings, recorded(recording, pace), &ledger(), backend, hasher, store).unwrap();
     let ended = node.run(&AtomicBool::new(false), &mut NoopObserver).unwrap();
     assert_eq!(ended.violations, vec![]);
     assert_sums(&ended.report);

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use crate::dev::{self, ledger};
 use crate::flip::recorded;
 use reprise_chain::source::Pace;
 use reprise_disk::data_dir::DataDir;
 use reprise_ledger::Ledger;
 use reprise_model::hash::Blake3;
 use reprise_model::lane::WorkloadHasher;
-use reprise_node::dev;
 use reprise_node::event::{Observer, PipelineEvent};
 use reprise_node::pipeline::RunOutcome;
 use reprise_node::report::Report;
@@ -61,7 +61,8 @@ fn run(dir: &Path, store: &Arc<dyn ReceiptStore>, pace: Pace, at: usize) -> (Run
     let stop = AtomicBool::new(false);
     let mut observer = StopAfter { stop: &stop, at, heard: 0 };
     let node =
-        wire::build_node(settings, recorded(dev::flip(), pace), backend, hasher, store.clone()).unwrap();
+        wire::build_node(settings, recorded(dev::flip(), pace), &ledger(), backend, hasher, store.clone())
+            .unwrap();
     (node.run(&stop, &mut observer).unwrap(), observer.heard)
 }
 

@@ -17,12 +17,12 @@ use reprise_model::statement::{Claim, Kind, Statement};
 use reprise_prover::backend::ProveError;
 use reprise_prover::engine::{Effect, Engine, Request};
 use reprise_prover::failure::{Cost, Failure, FailureCounts};
-use reprise_prover::policy::{Backoff, Breaker, Budget, Orphans, Policy};
+use reprise_prover::policy::{ALONE_AFTER, Backoff, Breaker, Budget, Orphans, Policy};
 use reprise_store::port::StoreError;
 
 /// No waits, no suspensions; a budget of three expensive failures and five cheap ones.
 fn policy() -> Policy {
-    let budget = Budget { cheap: 5, expensive: 3 };
+    let budget = Budget { cheap: 5, expensive: 3, interrupted: 4 };
     Policy { backoff: Backoff::NONE, breaker: Breaker::NEVER, budget, ..Policy::default() }
 }
 
@@ -241,7 +241,7 @@ struct Drive {
     writing: Vec<(Arc<Order>, Vec<Coordinate>)>,
     /// Orders whose assumptions are being verified.
     checking: Vec<Arc<Order>>,
-    /// Failures since the job of a statement began.
+    /// Failures of a statement since it was last stored.
     failed: HashMap<StatementId, FailureCounts>,
     budget: Budget,
     jobs_max: usize,
@@ -304,6 +304,7 @@ impl Drive {
                 let found = self.stored.contains(&order.id);
                 if found {
                     self.durable.insert(order.id);
+                    self.failed.remove(&order.id);
                 }
                 let effects = self.engine.looked_up(order.id, found);
                 self.carry_out(effects)?;
@@ -472,17 +473,9 @@ impl Drive {
 
     fn redemand(&mut self) -> Result<(), TestCaseError> {
         let demand = self.dag.demand(self.roots, |id| self.engine.known(id));
-        let demanded: HashSet<StatementId> = demand.iter().map(|order| order.id).collect();
-        // An unwanted job that waits is removed, and its count of attempts with it.
-        let busy =
-            self.proving.iter().chain(&self.checking).chain(self.writing.iter().map(|(order, _)| order));
-        let busy: HashSet<StatementId> = busy.map(|order| order.id).collect();
-        self.failed.retain(|id, _| demanded.contains(id) || busy.contains(id));
         self.requests = demand.iter().map(|order| (order.id, order.coordinate)).collect();
         let effects = self.engine.want(demand);
         self.carry_out(effects)?;
-        // One that there is no room for leaves too.
-        self.failed.retain(|id, _| self.engine.requesters(id) > 0);
         self.check()
     }
 
@@ -597,13 +590,18 @@ proptest! {
 /// An engine that wants `orders` and has looked up each without a hit.
 fn wanting(permits: usize, orders: &[Arc<Order>]) -> (DemandDriver, Vec<Effect>) {
     let mut engine = DemandDriver::new(permits, policy());
+    let effects = demand(&mut engine, orders);
+    (engine, effects)
+}
+
+/// Demands statements that are not stored.
+fn demand(engine: &mut DemandDriver, orders: &[Arc<Order>]) -> Vec<Effect> {
     for effect in engine.want(orders.to_vec()) {
         if let Effect::LookUp(order) = effect {
             engine.looked_up(order.id, false);
         }
     }
-    let effects = engine.want(orders.to_vec());
-    (engine, effects)
+    engine.want(orders.to_vec())
 }
 
 fn proofs(effects: &[Effect]) -> Vec<StatementId> {
@@ -787,12 +785,7 @@ fn at(seconds: u64) -> Duration {
 /// [`wanting`] with one permit and another policy.
 fn wanting_under(policy: Policy, orders: &[Arc<Order>]) -> (DemandDriver, Vec<Effect>) {
     let mut engine = DemandDriver::new(1, policy);
-    for effect in engine.want(orders.to_vec()) {
-        if let Effect::LookUp(order) = effect {
-            engine.looked_up(order.id, false);
-        }
-    }
-    let effects = engine.want(orders.to_vec());
+    let effects = demand(&mut engine, orders);
     (engine, effects)
 }
 
@@ -1073,7 +1066,7 @@ fn suspending(failures: u32) -> Policy {
     let suspension = Backoff { first: at(1), max: at(4) };
     Policy {
         breaker: Breaker { failures, suspension },
-        budget: Budget { cheap: 9, expensive: 3 },
+        budget: Budget { cheap: 9, expensive: 3, interrupted: 4 },
         ..policy()
     }
 }
@@ -1187,4 +1180,69 @@ fn a_panic_a_divergence_or_a_lost_assumption_does_not_count_against_the_device()
         engine.proved(outer.id, Err(failure));
         assert_eq!(engine.suspended().count(), 0);
     }
+}
+
+/// An engine with two devices, and three batches of which an earlier process noted something about the first.
+fn recalling(failed: FailureCounts, given_up: Option<String>) -> (DemandDriver, Vec<Arc<Order>>) {
+    let all = batches(3);
+    let mut engine = DemandDriver::new(2, policy());
+    engine.recall(all[0].id, failed, given_up);
+    (engine, all)
+}
+
+#[test]
+fn a_statement_that_an_earlier_process_gave_up_is_not_tried_again() {
+    let failed = FailureCounts { expensive: 1, ..FailureCounts::default() };
+    let (mut engine, all) = recalling(failed, Some("the program disagreed".into()));
+    assert_eq!(proofs(&demand(&mut engine, &all)), [all[1].id, all[2].id], "others are proved");
+    assert!(matches!(engine.failures(), [(id, Failure::Quarantined { .. })] if *id == all[0].id));
+}
+
+#[test]
+fn failures_of_earlier_processes_use_up_the_budget() {
+    let Budget { expensive, interrupted, .. } = policy().budget;
+    for failed in [
+        FailureCounts { expensive, ..FailureCounts::default() },
+        FailureCounts { interrupted, ..FailureCounts::default() },
+    ] {
+        let (mut engine, all) = recalling(failed, None);
+        assert_eq!(proofs(&demand(&mut engine, &all[..1])), []);
+        assert_eq!(engine.failures().len(), 1, "{failed}");
+    }
+    let (mut engine, all) =
+        recalling(FailureCounts { expensive: expensive - 1, ..FailureCounts::default() }, None);
+    assert_eq!(proofs(&demand(&mut engine, &all[..1])), [all[0].id]);
+    engine.proved(all[0].id, Err(transient(&all[0])));
+    assert_eq!(engine.failures().len(), 1, "one more failure was left");
+}
+
+#[test]
+fn what_is_stored_after_all_has_no_failures_any_more() {
+    let failed = FailureCounts { interrupted: policy().budget.interrupted, ..FailureCounts::default() };
+    let (mut engine, all) = recalling(failed, None);
+    engine.want(all.clone());
+    engine.looked_up(all[0].id, true);
+    engine.lost(all[0].id);
+    assert!(proofs(&engine.want(all.clone())).contains(&all[0].id), "another process proved it");
+}
+
+#[test]
+fn a_statement_that_was_interrupted_several_times_is_proved_alone() {
+    let failed = FailureCounts { interrupted: ALONE_AFTER, ..FailureCounts::default() };
+    let (mut engine, all) = recalling(failed, None);
+    assert_eq!(proofs(&demand(&mut engine, &all)), [all[0].id], "nothing begins beside it");
+    engine.proved(all[0].id, Ok(receipt(&all[0])));
+    let after = engine.stored(all[0].id, Ok(()));
+    let begun = [proofs(&after), proofs(&engine.want(all[1..].to_vec()))].concat();
+    assert_eq!(begun, [all[1].id, all[2].id], "and then the others, side by side");
+
+    let (mut engine, all) = recalling(failed, None);
+    assert_eq!(proofs(&demand(&mut engine, &all[1..2])), [all[1].id]);
+    assert_eq!(
+        proofs(&demand(&mut engine, &all)),
+        [],
+        "it waits for what runs, and holds back what is less urgent"
+    );
+    engine.proved(all[1].id, Ok(receipt(&all[1])));
+    assert_eq!(proofs(&engine.tick(Duration::ZERO)), [all[0].id]);
 }

@@ -13,7 +13,7 @@ use reprise_model::processor::{Processor, ResourceView};
 use reprise_model::scheduled::{ProvedBy, ScheduledBlock};
 use reprise_model::state;
 use reprise_model::transaction::{self, LaneTransaction, TransactionFacts};
-use reprise_scheduler::execution::{Division, ExecutionError};
+use reprise_scheduler::execution::Division;
 use reprise_scheduler::record::MemoryLog;
 use reprise_scheduler::scheduler::SchedulerError;
 use reprise_scheduler::tree::StateTree;
@@ -208,16 +208,13 @@ fn what_is_disposed_of_is_never_executed_and_has_no_effect() {
 }
 
 #[test]
-fn a_workload_that_panics_is_an_error_that_names_block_transaction_and_cause() {
-    let expected = fixture::block(ROOT, 1, 0, vec![]).0.block_hash();
-    let executing = told(|_| panic!("a defect in execute"), b"").unwrap_err();
-    let declaring = told(|_| wrote(vec![]), b"declare and panic").unwrap_err();
-    for (refused, cause) in [(executing, "a defect in execute"), (declaring, "a defect in declare")] {
-        let text = refused.to_string();
-        let SchedulerError::Execution { block, source: ExecutionError::Panicked(source) } = refused else {
-            panic!("{text}")
-        };
-        assert_eq!((block, source.merge_index), (expected, 7));
-        assert!(source.message.contains(cause), "{text}");
-    }
+fn a_transaction_on_which_the_workload_panics_has_no_effect_and_the_block_goes_on() {
+    let declaring = all_told(|_| wrote(vec![(MINE, value(1))]), &[b"", b"declare and panic", b""]).unwrap();
+    let outcomes: Vec<_> = declaring.transactions.iter().map(|it| it.journal.outcome).collect();
+    assert_eq!(outcomes, [Outcome::SUCCESS, Outcome::MALFORMED, Outcome::SUCCESS]);
+    let executing = told(|_| panic!("a defect in execute"), b"").unwrap();
+    let journal = &executing.transactions[0].journal;
+    assert_eq!((journal.outcome, journal.exits.len()), (Outcome::PANICKED, 0));
+    assert!(journal.accesses.iter().all(|access| access.before == access.after));
+    assert_eq!(executing.root_after, StateTree::empty(Arc::new(Blake3)).root());
 }

@@ -1,4 +1,4 @@
-//! The random draws of a world. Each purpose has a generator of its own, so that leaving one fault out does not change the
+//! Random draws. Each purpose has a generator of its own, so that leaving one fault out does not change the
 //! draws of the others.
 
 use std::ops::Range;
@@ -10,7 +10,7 @@ use oorandom::Rand64;
 pub struct Rng(Rand64);
 
 impl Rng {
-    /// The generator of a world for one purpose.
+    /// The generator of a seed for one purpose.
     pub fn of(seed: u64, purpose: &str) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("reprise 2026-11 dice");
         hasher.update(&seed.to_le_bytes()).update(purpose.as_bytes());

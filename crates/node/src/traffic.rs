@@ -1,0 +1,101 @@
+//! Generated transactions: what the users of a workload do, for the dev L1, simulated worlds and tests.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use reprise_chain::dev::script;
+use reprise_model::cell::Cell;
+use reprise_model::digest::ResourceId;
+use reprise_model::journal::Outcome;
+use reprise_model::processor::{self, Processor};
+use reprise_model::transaction::{LaneTransaction, account_of};
+
+use crate::rng::Rng;
+
+/// Draws the transactions that users of a workload send.
+///
+/// A draw is a function of its arguments, so that a seed is the same chain everywhere. It sees the state after the
+/// transactions before it, so it can draw what succeeds. It should also draw what fails, what is malformed and what
+/// meets a limit: what is never drawn is never tested.
+///
+/// ```
+/// use reprise_node::rng::Rng;
+/// use reprise_node::traffic::{Draft, State, Traffic, account};
+///
+/// /// Everybody says hello, and some say it wrong.
+/// struct Greetings;
+///
+/// impl Traffic for Greetings {
+///     fn draw(&self, rng: &mut Rng, state: &State) -> Draft {
+///         let by = *rng.pick(&["alice", "bob"]).unwrap_or(&"alice");
+///         let greeted_before = state.read(&account(by)).is_some();
+///         let message = if greeted_before && rng.percent(10) { b"what?".to_vec() } else { b"hello".to_vec() };
+///         Draft { by: by.into(), message, deposit: 0 }
+///     }
+/// }
+///
+/// let draft = Greetings.draw(&mut Rng::of(1, "an example"), &State::default());
+/// assert_eq!(draft.message, b"hello");
+/// ```
+pub trait Traffic: Send + Sync {
+    /// The next transaction over this state.
+    fn draw(&self, rng: &mut Rng, state: &State) -> Draft;
+}
+
+/// A transaction to send.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Draft {
+    /// Who signs it: a name, whose [`account`] is the transaction's authority.
+    pub by: String,
+    /// What the workload reads.
+    pub message: Vec<u8>,
+    /// What it pays to the deposit script, in sompi.
+    pub deposit: u64,
+}
+
+/// The account that transactions signed by this name act for.
+pub fn account(name: &str) -> ResourceId {
+    account_of(&script(name))
+}
+
+/// The values of all resources at one moment, by plain execution.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct State(Arc<BTreeMap<ResourceId, Vec<Cell>>>);
+
+impl State {
+    /// The value of a resource; `None` where it is absent.
+    pub fn read(&self, resource: &ResourceId) -> Option<&[Cell]> {
+        self.0.get(resource).map(Vec::as_slice)
+    }
+
+    /// Every resource that is present, and its value, in the order of the ids.
+    pub fn iter(&self) -> impl Iterator<Item = (&ResourceId, &[Cell])> {
+        self.0.iter().map(|(id, value)| (id, value.as_slice()))
+    }
+
+    /// Executes a transaction; deposits are paid to the script of the account `deposit`. Returns how it ended.
+    pub fn apply(
+        &mut self,
+        processor: &dyn Processor,
+        deposit: &ResourceId,
+        transaction: &LaneTransaction,
+    ) -> Outcome {
+        let facts = transaction.facts(deposit);
+        let declared = match processor::declared(processor, transaction, &facts) {
+            Ok(declared) => declared,
+            Err(outcome) => return outcome,
+        };
+        let before: Vec<_> = declared.iter().map(|id| (*id, self.read(id))).collect();
+        let effects = processor::execute(processor, transaction.message(), &facts, &before);
+        if !effects.writes.is_empty() {
+            let values = Arc::make_mut(&mut self.0);
+            for (id, value) in effects.writes {
+                match value {
+                    Some(cells) => values.insert(id, cells),
+                    None => values.remove(&id),
+                };
+            }
+        }
+        effects.outcome
+    }
+}
