@@ -1,14 +1,13 @@
 //! `reprise account`: an account of the ledger with what proves it.
 //!
-//! The state is read from what is durable in the data directory, whether a run holds it or not; nothing is written. The path is
-//! always checked against the state root here, and with `--verify` every field against the covenant's output on the node.
+//! The state is [read](crate::reads) from a data directory or an API. The path is always checked against the state root here, and
+//! with `--verify` every field against the covenant's output on the node.
 
 use reprise_ledger::Account;
 use reprise_light::answer::Answer;
 use reprise_light::json::AnswerJson;
 use reprise_model::cell::Cell;
 use reprise_model::digest::ResourceId;
-use reprise_node::states::{SettledState, States};
 use serde_json::{Value, json};
 
 use crate::amount::kas;
@@ -16,6 +15,7 @@ use crate::backends::{Chosen, ProofSystems};
 use crate::cli::AccountArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::reads::{At, Read, Reads};
 use crate::settings::Settings;
 use crate::{choose, kaspa};
 
@@ -29,30 +29,25 @@ pub(crate) fn account(
     let chosen = choose::backend(settings, systems)?;
     of_the_ledger(&chosen)?;
     let id = account_id(args.id.as_deref(), settings)?;
-    let states = choose::states(settings, &chosen)?;
-    let settled = settled(&states)?;
-    let (answer, checkpoint) = match args.tip {
-        true => (states.at_tip(&id), states.tip.checkpoint),
-        false => (settled.answer(&id), settled.state.checkpoint),
-    };
-    answer.opens(chosen.hasher.as_ref(), &id).map_err(|lie| Failure::Other(lie.to_string()))?;
+    let reads = Reads::open(args.api.as_deref(), settings, &chosen)?;
+    let read = |at| reads.read(&id, at, chosen.hasher.as_ref());
+    let tip = read(At::Tip)?;
+    let Read { answer, checkpoint } = if args.tip { tip.clone() } else { read(At::Settled)? };
     let verified = match args.verify {
         true => Some(Verified { transaction: kaspa::verified(settings, &chosen, &answer)? }),
         false => None,
     };
-    let held = read(&id, answer.value.as_deref())?;
-    let at_tip = read(&id, states.at_tip(&id).value.as_deref())?;
+    let held = account_in(&id, answer.value.as_deref())?;
+    let at_tip = account_in(&id, tip.answer.value.as_deref())?;
     if json {
-        let account = |account: &Account| json!({ "balance": account.balance, "nonce": account.nonce });
         let proof =
             serde_json::to_value(AnswerJson::from(&answer)).map_err(|e| Failure::Other(e.to_string()))?;
-        let tip = states.tip.checkpoint.0;
+        let tip = json!({ "checkpoint": tip.checkpoint, "balance": at_tip.balance, "nonce": at_tip.nonce });
         println!(
             "{}",
             json!({
                 "account": id.digest().to_hex(), "exists": answer.value.is_some(), "balance": held.balance,
-                "nonce": held.nonce, "settled": !args.tip, "checkpoint": checkpoint.0,
-                "tip": { "checkpoint": tip, "account": account(&at_tip) },
+                "nonce": held.nonce, "settled": !args.tip, "checkpoint": checkpoint, "tip": tip,
                 "proof": proof, "verified": verified.as_ref().map(Verified::json),
             })
         );
@@ -64,10 +59,13 @@ pub(crate) fn account(
     println!("balance   {}{absent}", kas(held.balance));
     println!("nonce     {}", held.nonce);
     println!("root      {}, opened by a path of {} siblings", answer.state.root, answer.path.siblings.len());
-    println!("{}", where_it_stands(&answer, args.tip, checkpoint.0));
+    println!("{}", where_it_stands(&answer, args.tip, checkpoint));
     if !args.tip && at_tip != held {
-        let (balance, nonce, tip) = (kas(at_tip.balance), at_tip.nonce, states.tip.checkpoint);
-        println!("tip       {balance}, nonce {nonce}, at checkpoint {tip}: executed, and not settled yet");
+        let (balance, nonce) = (kas(at_tip.balance), at_tip.nonce);
+        println!(
+            "tip       {balance}, nonce {nonce}, at checkpoint {}: executed, and not settled yet",
+            tip.checkpoint
+        );
     }
     if let Some(verified) = &verified {
         println!("verified  {}", verified.said());
@@ -116,19 +114,8 @@ pub(crate) fn of_the_ledger(chosen: &Chosen) -> Result<(), Failure> {
     }
 }
 
-/// The last settled state.
-pub(crate) fn settled(states: &States) -> Result<&SettledState, Failure> {
-    states.settled.as_ref().ok_or_else(|| {
-        Failure::Other(
-            "the last settlement on the chain is of a state that was not executed here: follow the chain to its end with \
-             `reprise run`, and check that this build has the programs that the covenant names"
-                .into(),
-        )
-    })
-}
-
 /// The account in a value.
-pub(crate) fn read(id: &ResourceId, value: Option<&[Cell]>) -> Result<Account, Failure> {
+pub(crate) fn account_in(id: &ResourceId, value: Option<&[Cell]>) -> Result<Account, Failure> {
     let foreign =
         || Failure::Other(format!("{id} holds a value that is not an account's: the workload is another"));
     value.map_or(Ok(Account::default()), |cells| Account::from_cells(cells).ok_or_else(foreign))

@@ -5,7 +5,7 @@
 //! | [`reprise_kaspa::user`] | makes transactions of a message, sends them, waits |
 //! | this one | decides whether the message is one that the user can want, and says what the ledger will do with it |
 //!
-//! The account is read from the data directory of a node, where there is one: its nonce, and whether its balance suffices. What would
+//! The account is [read](crate::reads) from a node's data directory or its API, where there is one: its nonce, and whether its balance suffices. What would
 //! lose money is refused before anything is sent. What the ledger will do is said by the ledger itself, over the transaction that
 //! is sent.
 
@@ -17,11 +17,12 @@ use reprise_kaspa::names::{self, ScriptPublicKey};
 use reprise_kaspa::user::{self, Pair, Session, User, UserError};
 use reprise_kaspa::vault::EXIT_MIN;
 use reprise_ledger::{Account, Action, BAD_NONCE, Ledger, OVERDRAFT, OVERFLOW, Payload};
+use reprise_model::cell::Cell;
 use reprise_model::digest::ResourceId;
+use reprise_model::hash::Hasher;
 use reprise_model::journal::Outcome;
 use reprise_model::processor;
 use reprise_model::transaction::NOBODY;
-use reprise_node::states::States;
 use serde_json::{Value, json};
 
 use crate::amount::{self, kas};
@@ -30,6 +31,7 @@ use crate::cli::{DepositArgs, SendArgs, SendingArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::kaspa::ActedLane;
+use crate::reads::{At, Reads};
 use crate::settings::Settings;
 use crate::{account, choose, kaspa, stop};
 
@@ -67,16 +69,23 @@ impl Ask<'_> {
     }
 }
 
-/// What is known of the account.
-struct Known {
-    states: Option<States>,
+/// The state that the next transaction meets, where it is known.
+struct Known<'a> {
+    reads: Option<Reads>,
+    hasher: &'a dyn Hasher,
 }
 
-impl Known {
-    /// The account at the tip: what the next transaction meets.
+impl Known<'_> {
+    /// The value of a resource at the tip; `None` where nothing is known.
+    fn value(&self, id: &ResourceId) -> Result<Option<Option<Vec<Cell>>>, Failure> {
+        let read = |reads: &Reads| Ok(reads.read(id, At::Tip, self.hasher)?.answer.value);
+        self.reads.as_ref().map(read).transpose()
+    }
+
+    /// The account at the tip.
     fn account(&self, id: &ResourceId) -> Result<Option<Account>, Failure> {
-        let read = |states: &States| account::read(id, states.at_tip(id).value.as_deref());
-        self.states.as_ref().map(read).transpose()
+        let value = self.value(id)?;
+        value.map(|value| account::account_in(id, value.as_deref())).transpose()
     }
 }
 
@@ -95,7 +104,12 @@ pub(crate) fn act(
     let me = names::account(&key.script());
     let payee = key.script();
     let sending = ask.sending();
-    let known = Known { states: kaspa::states_if_any(settings, &chosen)? };
+    // A directory without these states is as good as none; a server that was named must answer.
+    let reads = match &sending.api {
+        Some(url) => Some(Reads::open(Some(url), settings, &chosen)?),
+        None => kaspa::states_if_any(settings, &chosen)?.map(|states| Reads::Directory(Box::new(states))),
+    };
+    let known = Known { reads, hasher: chosen.hasher.as_ref() };
     let session = Session::connect(&lane.url).map_err(failed)?;
     let user = session.user(key, lane.lane.subnetwork).map_err(failed)?;
     let pending = session.pending(&user).map_err(failed)?;
@@ -209,7 +223,7 @@ fn nonce(said: Option<u64>, before: Option<Account>, waiting: u64) -> Result<u64
         (Some(nonce), _) => Ok(nonce),
         (None, Some(account)) => Ok(account.nonce + waiting),
         (None, None) => Err(Failure::usage(
-            "the account's nonce is not known here: give the --data-dir of a node that follows this lane and covenant, or --nonce, \
+            "the account's nonce is not known here: give the --data-dir or --api of a node that follows this lane and covenant, or --nonce, \
              the number of transfers and exits of this account that succeeded",
         )),
     }
@@ -280,25 +294,25 @@ impl Foreseen {
     fn of(
         pair: &Pair,
         lane: &ActedLane,
-        known: &Known,
+        known: &Known<'_>,
         (me, counterparty): (ResourceId, ResourceId),
     ) -> Result<Self, Failure> {
         let accepted = pair.accepted();
         let facts = accepted.facts(&lane.lane.deposit);
-        let after = match &known.states {
+        let after = match known.reads {
             None => None,
-            Some(states) => {
+            Some(_) => {
                 let declared = processor::declared(&Ledger, &accepted, &facts).map_err(|outcome| {
                     Failure::Other(format!("the ledger would dispose of it ({})", said(outcome)))
                 })?;
-                let values: Vec<_> = declared.into_iter().map(|id| (id, states.at_tip(&id).value)).collect();
+                let value = |id: ResourceId| Ok((id, known.value(&id)?.flatten()));
+                let values = declared.into_iter().map(value).collect::<Result<Vec<_>, Failure>>()?;
                 let before: Vec<_> = values.iter().map(|(id, value)| (*id, value.as_deref())).collect();
                 let effects = processor::execute(&Ledger, accepted.message(), &facts, &before);
                 // Of a deposit for another, the other's account changes.
                 let whose = if facts.deposit > 0 { counterparty } else { me };
-                let written = effects.writes.iter().rfind(|(id, _)| *id == whose);
-                let after = match written {
-                    Some((id, value)) => account::read(id, value.as_deref())?,
+                let after = match effects.writes.iter().rfind(|(id, _)| *id == whose) {
+                    Some((id, value)) => account::account_in(id, value.as_deref())?,
                     None => known.account(&whose)?.unwrap_or_default(),
                 };
                 Some((effects.outcome, after))
@@ -400,7 +414,7 @@ impl Report<'_> {
                 kas(account.balance),
                 account.nonce
             ),
-            None => "  the ledger    is not known here (no state in --data-dir): balance and nonce are not checked\n".into(),
+            None => "  the ledger    is not known here (no state in --data-dir, no --api): balance and nonce are not checked\n".into(),
         };
         out += &match (self.sent, self.accepted) {
             (false, _) => "  dry run: nothing is sent\n".to_owned(),
@@ -428,7 +442,7 @@ mod tests {
     use super::*;
 
     fn sending() -> SendingArgs {
-        SendingArgs { nonce: None, dry_run: true, no_wait: false }
+        SendingArgs { api: None, nonce: None, dry_run: true, no_wait: false }
     }
 
     fn send(to: &str) -> SendArgs {

@@ -214,8 +214,8 @@ Examples:
     Sim(Box<SimArgs>),
     /// Show an account of the ledger: balance, nonce, and the path that proves them in the settled state
     ///
-    /// The state is read from the data directory of a node, which may run meanwhile: give the settings that it runs with. An
-    /// account that does not exist has balance 0 and nonce 0, and the path proves that it does not exist. With --verify every
+    /// The state is read from the data directory of a node, which may run meanwhile, or with --api from a node elsewhere: give the
+    /// settings that it runs with. An account that does not exist has balance 0 and nonce 0, and the path proves that it does not exist. With --verify every
     /// field is checked against the covenant's output on your own Kaspa node (--l1), so that nobody else is believed.
     #[command(after_help = "\
 Examples:
@@ -444,6 +444,10 @@ pub(crate) struct AccountArgs {
     #[arg(value_name = "ACCOUNT")]
     pub(crate) id: Option<String>,
 
+    /// Read from the API of a node, http://HOST:PORT, instead of a data directory
+    #[arg(id = "server", long = "api", value_name = "URL")]
+    pub(crate) api: Option<String>,
+
     /// Show the state at the tip, which is executed and not settled yet
     #[arg(long)]
     pub(crate) tip: bool,
@@ -483,8 +487,12 @@ pub(crate) struct SendArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct SendingArgs {
-    /// The nonce of a transfer or exit: how many of this account's succeeded before [default: as the data directory has it, and
-    /// those that wait in the node's mempool]
+    /// Read balance and nonce from the API of a node, http://HOST:PORT, instead of a data directory
+    #[arg(id = "server", long = "api", value_name = "URL")]
+    pub(crate) api: Option<String>,
+
+    /// The nonce of a transfer or exit: how many of this account's succeeded before [default: as the data directory or API has it,
+    /// and those that wait in the node's mempool]
     #[arg(long, value_name = "N")]
     pub(crate) nonce: Option<u64>,
 

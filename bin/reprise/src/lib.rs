@@ -25,6 +25,7 @@
 //! | `stop` | Ctrl-C |
 //! | `metrics` | the metrics and the health endpoint of a run |
 //! | `progress` | the progress of a run on the terminal |
+//! | `reads` | reads of the state, from a data directory or an API |
 //! | `receipts` | `reprise receipts` |
 //! | `sim` | `reprise sim` |
 //! | `sizing` | `reprise sim --recording` and `--synthetic`: how large a cache a chain needs |
@@ -58,6 +59,7 @@ mod kaspa;
 mod ledger;
 mod metrics;
 mod progress;
+mod reads;
 mod receipts;
 #[cfg(test)]
 mod reference;

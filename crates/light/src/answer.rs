@@ -98,8 +98,11 @@ pub enum Lie {
         tip: Digest,
     },
     /// Another settlement carries the state.
-    #[error("another settlement carries this state on the L1 than the answer names")]
-    OtherSettlement,
+    #[error("another settlement carries the state root {root} on the L1 than the answer names")]
+    OtherSettlement {
+        /// The root.
+        root: Digest,
+    },
 }
 
 impl Answer {
@@ -150,7 +153,7 @@ impl Answer {
             return Err(Lie::OtherState { root: self.state.root, tip: self.state.tip });
         }
         if self.settlement != shown.settlement {
-            return Err(Lie::OtherSettlement);
+            return Err(Lie::OtherSettlement { root: self.state.root });
         }
         Ok(self.value.as_deref())
     }

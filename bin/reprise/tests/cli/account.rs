@@ -135,6 +135,9 @@ fn what_cannot_be_read_is_refused_with_advice() {
     refused(&["account", "--backend", "mock"], "whose account?");
     refused(&["account", "5a", "--backend", "mock"], "64 hexadecimal characters");
     refused(&["account", &id, "--backend", "mock", "--tip", "--verify"], "cannot be used with");
+    for wrong in ["127.0.0.1:80", "https://127.0.0.1", "http://", "http://127.0.0.1/v1", "http://a@b"] {
+        refused(&["account", &id, "--backend", "mock", "--api", wrong], "http://HOST:PORT");
+    }
     // Of another L1 there is nothing here.
     refused(&["account", &id, "--backend", "mock", "--l1", "dev"], "no state of this L1");
     #[cfg(feature = "kaspa")]
