@@ -42,7 +42,7 @@ use kaspa_txscript::opcodes::codes::{
 };
 use kaspa_txscript::pay_to_script_hash_script;
 use kaspa_txscript::script_builder::{ScriptBuilder, ScriptBuilderError};
-use reprise_model::digest::Digest;
+use reprise_model::digest::{Digest, ResourceId};
 use reprise_model::hash::Domain;
 use reprise_model::journal::Exit;
 
@@ -139,6 +139,23 @@ impl ClaimStep {
     /// Whether the exit is paid: one below [`EXIT_MIN`] is not.
     pub fn is_paid(&self) -> bool {
         self.exit.amount >= EXIT_MIN
+    }
+}
+
+/// The 32 bytes by which an exit under a proof names a script: of a pay-to-script-hash script the hash in it, of any other the
+/// hash of this script as a redeem script, which then opens the output that the exit is paid to.
+pub fn destination(script: &ScriptPublicKey) -> (ResourceId, Option<Vec<u8>>) {
+    let hash_of = |script: &ScriptPublicKey| {
+        let hash = script.script().strip_prefix(&[OpBlake2b, 32])?.strip_suffix(&[OpEqual])?;
+        Some(ResourceId(hash.try_into().ok()?))
+    };
+    match hash_of(script) {
+        Some(hash) => (hash, None),
+        None => {
+            let redeem = script.script();
+            let hash = hash_of(&pay_to_script_hash_script(redeem)).unwrap_or_default();
+            (hash, Some(redeem.to_vec()))
+        }
     }
 }
 

@@ -29,6 +29,8 @@ use kaspa_txscript::opcodes::codes::{
 use kaspa_txscript::pay_to_script_hash_script;
 use kaspa_txscript::script_builder::ScriptBuilderError;
 use kaspa_txscript::zk_precompiles::tags::ZkTag;
+use reprise_light::covenant::Covenant;
+pub use reprise_light::covenant::State;
 use reprise_model::digest::{Digest, PinsDigest, ProgramId};
 use reprise_model::profile::SealKind;
 
@@ -157,15 +159,6 @@ pub struct Groth16 {
     pub bn254_control_id: Digest,
 }
 
-/// The state of a covenant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct State {
-    /// The state root.
-    pub root: Digest,
-    /// The lane tip.
-    pub tip: Digest,
-}
-
 /// A covenant's rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
@@ -212,11 +205,12 @@ impl Rules {
 
     /// The script whose hash an output in `state` pays to.
     pub fn redeem(&self, state: State) -> Vec<u8> {
-        let mut script = vec![OpData64];
-        script.extend(state.root.0);
-        script.extend(state.tip.0);
-        script.extend(&self.code);
-        script
+        state.redeem(&self.code)
+    }
+
+    /// The covenant of this id, as a light client is given it.
+    pub fn light(&self, id: Digest) -> Covenant {
+        Covenant { id, rules: self.code.clone() }
     }
 
     /// The script of an output in `state`.

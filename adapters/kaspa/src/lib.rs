@@ -13,6 +13,8 @@
 //! | [`track`] | the chain so far, and the checks of every added block |
 //! | [`lane_proof`] | the lane in a block's sequencing commitment |
 //! | [`covenant`] | the covenant that settlements spend: state, rules, proofs |
+//! | [`shown`] | the covenant's output as a node shows it, for the light client |
+//! | [`draft`] | transactions that are paid for, measured and signed |
 //! | [`settlement`] | settlements as transactions: built and read |
 //! | [`payload`] | the bytes of a settlement in its transaction |
 //! | `script` | builds scripts |
@@ -25,6 +27,7 @@
 //! | [`vault`] | the script that deposits are paid to and exits are paid from |
 //! | [`coin`] | unspent outputs, and fees |
 //! | [`wallet`] | unspent outputs and fees as a node reports them, and how a transaction is sent |
+//! | [`user`] | a user of the lane: messages as transactions |
 //! | [`key`] | the key that pays |
 //! | [`opening`] | shows whose output a lane transaction spends |
 //! | [`names`] | names of networks, lanes and accounts |
@@ -35,6 +38,7 @@ pub mod client;
 pub mod coin;
 pub mod covenant;
 pub mod doctor;
+pub mod draft;
 pub mod exit_payer;
 
 pub mod follower;
@@ -49,8 +53,10 @@ pub mod payload;
 pub mod root;
 mod script;
 pub mod settlement;
+pub mod shown;
 pub mod sink;
 pub mod track;
+pub mod user;
 pub mod vault;
 pub mod wake;
 pub mod wallet;

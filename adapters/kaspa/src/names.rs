@@ -1,6 +1,6 @@
 //! The names of networks, lanes and accounts: network names, namespaces, subnetworks, addresses.
 
-use kaspa_addresses::{Address, AddressError};
+use kaspa_addresses::{Address, AddressError, Prefix};
 use kaspa_consensus_core::config::params::{
     DEVNET_PARAMS, MAINNET_PARAMS, Params, SIMNET_PARAMS, TESTNET_PARAMS,
 };
@@ -9,11 +9,11 @@ use kaspa_consensus_core::network::NetworkType;
 use kaspa_consensus_core::subnets::{
     SUBNETWORK_ID_COINBASE, SUBNETWORK_ID_NATIVE, SUBNETWORK_ID_REGISTRY, SubnetworkId,
 };
-use kaspa_consensus_core::tx::ScriptPublicKey;
+pub use kaspa_consensus_core::tx::ScriptPublicKey;
 use kaspa_seq_commit::hashing::lane_key;
 use kaspa_txscript::opcodes::codes::{OpDrop, OpFalse};
 use kaspa_txscript::script_builder::{ScriptBuilder, ScriptBuilderError};
-use kaspa_txscript::{pay_to_address_script, pay_to_script_hash_script};
+use kaspa_txscript::{extract_script_pub_key_address, pay_to_address_script, pay_to_script_hash_script};
 use reprise_chain::recording::Lane;
 use reprise_model::digest::{Digest, ResourceId};
 use reprise_model::transaction::{account_of, script_bytes};
@@ -105,6 +105,44 @@ pub fn account(script: &ScriptPublicKey) -> ResourceId {
 /// The ledger account of an address.
 pub fn account_of_address(address: &str) -> Result<ResourceId, AddressError> {
     Ok(account(&pay_to_address_script(&Address::try_from(address)?)))
+}
+
+/// Why an address cannot be paid.
+#[derive(Debug, thiserror::Error)]
+pub enum PayeeError {
+    /// Not an address.
+    #[error("{address}: no address of Kaspa: {source}")]
+    Malformed {
+        /// What was given.
+        address: String,
+        /// What is wrong with it.
+        source: AddressError,
+    },
+    /// It is of another network.
+    #[error(
+        "{address} is an address of another network: the node is on {network}; nobody would be paid there"
+    )]
+    Network {
+        /// The address.
+        address: String,
+        /// The node's network.
+        network: NetworkId,
+    },
+}
+
+/// The script that an address of this network names.
+pub fn script_of_address(address: &str, network: NetworkId) -> Result<ScriptPublicKey, PayeeError> {
+    let malformed = |source| PayeeError::Malformed { address: address.into(), source };
+    let read = Address::try_from(address).map_err(malformed)?;
+    match read.prefix == Prefix::from(network) {
+        true => Ok(pay_to_address_script(&read)),
+        false => Err(PayeeError::Network { address: address.into(), network }),
+    }
+}
+
+/// The address of a script on a network, where it has one.
+pub fn address(script: &ScriptPublicKey, network: NetworkId) -> Option<String> {
+    Some(extract_script_pub_key_address(script, network.into()).ok()?.to_string())
 }
 
 /// The account of an unspendable deposit script, for a lane without a deposit address.

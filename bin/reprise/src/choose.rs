@@ -6,7 +6,10 @@ use std::sync::Arc;
 use reprise_chain::recording::Recording;
 use reprise_disk::data_dir::DataDir;
 use reprise_node::dev;
-use reprise_node::l1::{self, L1};
+use reprise_node::l1::{L1, RecordedChain};
+use reprise_node::states::States;
+use reprise_node::stored;
+use reprise_node::wire::Deployment;
 use reprise_node::workload::Workload;
 use reprise_store::{ReceiptStore, Store};
 
@@ -33,6 +36,14 @@ pub(crate) fn l1(
     until_idle: bool,
     chosen: &Chosen,
 ) -> Result<Box<dyn L1>, Failure> {
+    match recorded(settings, chosen)? {
+        Some(chain) => Ok(Box::new(chain)),
+        None => kaspa::l1(settings, dir, until_idle, chosen),
+    }
+}
+
+/// The recorded or dev chain to follow; `None` where it is a live one.
+fn recorded(settings: &Settings, chosen: &Chosen) -> Result<Option<RecordedChain>, Failure> {
     let (name, recording) = match &settings.l1.source {
         settings::L1::Shipped => {
             let absent = || {
@@ -55,9 +66,39 @@ pub(crate) fn l1(
             let chain = dev::crowded(&chosen.workload, *count).map_err(|none| settings.refuse("l1", none))?;
             (format!("dev:{count}"), chain)
         }
-        settings::L1::Kaspa(_) => return kaspa::l1(settings, dir, until_idle, chosen),
+        settings::L1::Kaspa(_) => return Ok(None),
     };
-    Ok(Box::new(l1::RecordedChain { name, recording, pace: settings.l1.pace }))
+    Ok(Some(RecordedChain { name, recording, pace: settings.l1.pace }))
+}
+
+/// The states that the data directory holds, of the L1 that the settings name: read beside a run, and nothing is written.
+pub(crate) fn states(settings: &Settings, chosen: &Chosen) -> Result<States, Failure> {
+    let path = &settings.data_dir;
+    let nothing = || {
+        Failure::usage(format!(
+            "{}: no state of this L1, lane, covenant and backend there yet: give the --data-dir of a node and the settings that \
+             it runs with, or follow the chain with `reprise run`",
+            path.display()
+        ))
+    };
+    if !path.exists() {
+        return Err(nothing());
+    }
+    let dir = DataDir::detached(path)?;
+    let states = match recorded(settings, chosen)? {
+        Some(chain) => {
+            let Chosen { workload, backend, hasher, .. } = chosen;
+            let lane = &chain.recording.lane;
+            let deployment = Deployment::new(workload, backend.clone(), hasher.clone(), lane);
+            let records = dir.records(&deployment.covenant().pins);
+            if !records.path().exists() {
+                return Err(nothing());
+            }
+            stored::recorded(&dir, &deployment, &chain)?
+        }
+        None => kaspa::states(settings, &dir, chosen)?.ok_or_else(nothing)?,
+    };
+    Ok(states)
 }
 
 /// The receipt store of the data directory.

@@ -70,6 +70,10 @@ const DATA_DIR: &str = "data-dir";
 const SHOWN: &[(&str, Flags)] = &[
     ("run", Flags::All),
     ("record", Flags::These(&["l1", "lane", "covenant", "deposit", "from", "min-confirmations"])),
+    ("account", Flags::These(&KASPA)),
+    ("deposit", Flags::These(&KASPA)),
+    ("transfer", Flags::These(&KASPA)),
+    ("exit", Flags::These(&KASPA)),
     ("claims", Flags::These(&KASPA)),
     ("doctor", Flags::These(&KASPA)),
     ("sim", Flags::These(&["workload"])),
@@ -130,7 +134,7 @@ pub(crate) fn command() -> clap::Command {
         command = command.mut_subcommand(*subcommand, |command| command.args(flags));
     }
     // These commands need a node: for them the setting has no default.
-    for subcommand in ["record", "found-covenant", "claims"] {
+    for subcommand in ["record", "found-covenant", "claims", "deposit", "transfer", "exit"] {
         let node = |l1: Arg| {
             let help =
                 "The node, which must be given: kaspa:ws://HOST:PORT, the port of its borsh wRPC server";
@@ -208,6 +212,42 @@ Examples:
   reprise sim --seed 7 --seeds 1 --trace
   reprise sim --synthetic --days 7")]
     Sim(Box<SimArgs>),
+    /// Show an account of the ledger: balance, nonce, and the path that proves them in the settled state
+    ///
+    /// The state is read from the data directory of a node, which may run meanwhile, or with --api from a node elsewhere: give the
+    /// settings that it runs with. An account that does not exist has balance 0 and nonce 0, and the path proves that it does not exist. With --verify every
+    /// field is checked against the covenant's output on your own Kaspa node (--l1), so that nobody else is believed.
+    #[command(after_help = "\
+Examples:
+  reprise account 3f6c0e7de51e4dd3b3ba1bd7a08a4a5a8a9c0f9fbb1aefcd5c7e0a3c1d2b4f60
+  reprise account --key-file KEY --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --verify --json")]
+    Account(AccountArgs),
+    /// Deposit KAS into the covenant's vault, for an account of the ledger
+    ///
+    /// AMOUNT is in KAS, with up to eight decimals, or in sompi: 150000000sompi. The key pays amount and fees out of its coins. Two
+    /// transactions are sent: one gathers coins of the key, the other spends that and shows it, so that it acts for the key.
+    #[command(after_help = "\
+Examples:
+  reprise deposit 5 --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY
+  reprise deposit 0.5 --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY --dry-run --json")]
+    Deposit(DepositArgs),
+    /// Transfer KAS from the key's account to another account of the ledger
+    ///
+    /// AMOUNT is in KAS, with up to eight decimals, or in sompi: 150000000sompi. Balance and nonce come from the data directory of a
+    /// node, which may run meanwhile; without one give --nonce.
+    #[command(after_help = "\
+Example:
+  reprise transfer kaspasim:ADDRESS 1.5 --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY --data-dir DIR")]
+    Transfer(SendArgs),
+    /// Exit KAS from the key's account to an address of Kaspa
+    ///
+    /// AMOUNT is in KAS, with up to eight decimals, or in sompi: 150000000sompi; less than 0.2 KAS is never paid. The account is
+    /// debited at once, and the address is paid once a settlement carries the exit. Where the covenant demands a proof, an exit to
+    /// the address of a public key is paid to the hash of the script `<key> OpCheckSig`: keep that redeem script.
+    #[command(after_help = "\
+Example:
+  reprise exit kaspasim:ADDRESS 1.5 --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY --data-dir DIR")]
+    Exit(SendArgs),
     /// List the unpaid exits of a covenant's settlements, or pay them
     ///
     /// The exits follow from the chain as this data directory has followed it, whoever sent the settlements. The node
@@ -396,6 +436,73 @@ Example:
 Example:
   reprise jobs stats --json")]
     Stats,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AccountArgs {
+    /// The account: its id in 64 hexadecimal characters, or an address of Kaspa [default: the account of the key]
+    #[arg(value_name = "ACCOUNT")]
+    pub(crate) id: Option<String>,
+
+    /// Read from the API of a node, http://HOST:PORT, instead of a data directory
+    #[arg(id = "server", long = "api", value_name = "URL")]
+    pub(crate) api: Option<String>,
+
+    /// Show the state at the tip, which is executed and not settled yet
+    #[arg(long)]
+    pub(crate) tip: bool,
+
+    /// Check everything against the covenant's output on the node that --l1 names
+    #[arg(long, conflicts_with = "tip")]
+    pub(crate) verify: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DepositArgs {
+    /// How much, in KAS
+    #[arg(value_name = "AMOUNT")]
+    pub(crate) amount: String,
+
+    /// The account that is credited: its id, or an address of Kaspa [default: the account of the key]
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(crate) to: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) sending: SendingArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SendArgs {
+    /// To whom: of a transfer an account's id or an address of Kaspa, of an exit an address of Kaspa
+    #[arg(value_name = "TO")]
+    pub(crate) to: String,
+
+    /// How much, in KAS
+    #[arg(value_name = "AMOUNT")]
+    pub(crate) amount: String,
+
+    #[command(flatten)]
+    pub(crate) sending: SendingArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SendingArgs {
+    /// Read balance and nonce from the API of a node, http://HOST:PORT, instead of a data directory
+    #[arg(id = "server", long = "api", value_name = "URL")]
+    pub(crate) api: Option<String>,
+
+    /// The nonce of a transfer or exit: how many of this account's succeeded before [default: as the data directory or API has it,
+    /// and those that wait in the node's mempool]
+    #[arg(long, value_name = "N")]
+    pub(crate) nonce: Option<u64>,
+
+    /// Show the transactions, their mass and fee, and what the ledger will do; send nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Do not wait until a block accepts the transaction
+    #[arg(long)]
+    pub(crate) no_wait: bool,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 use reprise_chain::recording::RecordingError;
 use reprise_disk::data_dir::LockError;
 use reprise_node::pipeline::RunError;
+use reprise_node::stored::StoredError;
 use reprise_node::wire::WireError;
 use reprise_store::OpenError;
 use reprise_store::port::StoreError;
@@ -33,6 +34,9 @@ pub(crate) enum Failure {
     /// The run ended early.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// The states in the data directory cannot be read.
+    #[error(transparent)]
+    Stored(#[from] StoredError),
     /// Another error, with its whole message.
     #[error("{0}")]
     Other(String),

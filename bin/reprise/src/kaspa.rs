@@ -1,9 +1,14 @@
 //! Kaspa L1s: their settings, in the form that the adapter takes.
 
 #[cfg(feature = "kaspa")]
-pub(crate) use with::{claims, examined, found, l1, record};
+pub(crate) use with::{
+    ActedLane, account_of_address, account_of_key, acted_lane, claims, examined, found, key_that_acts, l1,
+    record, states, states_if_any, verified,
+};
 #[cfg(not(feature = "kaspa"))]
-pub(crate) use without::{claims, examined, found, l1, record};
+pub(crate) use without::{
+    absent, account_of_address, account_of_key, claims, examined, found, l1, record, states, verified,
+};
 
 #[cfg(feature = "kaspa")]
 mod with {
@@ -14,7 +19,7 @@ mod with {
 
     use reprise_chain::event::SourceEvent;
     use reprise_chain::event_log::EventLog;
-    use reprise_chain::recording::Recording;
+    use reprise_chain::recording::{Lane, Recording};
     use reprise_disk::data_dir::{DataDir, LockError};
     use reprise_kaspa::client::parse_url;
     use reprise_kaspa::covenant::{OwnNetwork, Proof, Rules, SealReader, State};
@@ -24,12 +29,14 @@ mod with {
     use reprise_kaspa::l1::{KaspaL1, Payer};
     use reprise_kaspa::live::{LiveL1, Options, WRONG_ANSWERS_MAX};
     use reprise_kaspa::names::NetworkId;
-    use reprise_kaspa::{claim, names, sink, vault};
-    use reprise_model::digest::{BlockHash, Digest};
+    use reprise_kaspa::{claim, names, shown, sink, vault};
+    use reprise_light::answer::Answer;
+    use reprise_model::digest::{BlockHash, Digest, ResourceId};
     use reprise_model::journal::Exit as Exit_;
     use reprise_node::l1::L1;
-    use reprise_node::replay;
+    use reprise_node::states::States;
     use reprise_node::wire::Deployment;
+    use reprise_node::{replay, stored};
     use serde_json::json;
 
     use crate::backends::Chosen;
@@ -210,6 +217,109 @@ mod with {
         Ok(lines)
     }
 
+    /// The states that the directory holds of the lane; `None` where it was not followed there.
+    pub(crate) fn states(
+        settings: &Settings,
+        dir: &DataDir,
+        chosen: &Chosen,
+    ) -> Result<Option<States>, Failure> {
+        let Followed { deployment, .. } = followed(settings, chosen)?;
+        let place = dir.event_log(&deployment.covenant().pins);
+        let event_log = EventLog::open(place).map_err(|e| Failure::Other(e.to_string()))?;
+        Ok(event_log.map(|event_log| stored::followed(dir, &deployment, &event_log)).transpose()?)
+    }
+
+    /// Checks an answer against the covenant's output on the node. Returns the transaction that made this output.
+    pub(crate) fn verified(settings: &Settings, chosen: &Chosen, answer: &Answer) -> Result<String, Failure> {
+        let Followed { options, proof, deployment } = followed(settings, chosen)?;
+        let (id, pins) = (options.lane.covenant, deployment.covenant().pins);
+        if id == Digest::ZERO {
+            return Err(Failure::usage(
+                "without a covenant nothing is settled, and nothing can be verified: say --covenant",
+            ));
+        }
+        let rules = |network: NetworkId| {
+            let proof = match &proof {
+                Some((proof, _)) => proof.clone(),
+                None => Proof::None(OwnNetwork::try_from(network).ok()?),
+            };
+            Rules::new(pins, &proof).ok()
+        };
+        let statement_of = Arc::new(deployment.statement_of());
+        let subject = shown::Subject { url: &options.url, covenant: id, rules: &rules, statement_of };
+        let other = |e: &dyn Display| Failure::Other(format!("not verified: {e}"));
+        let (rules, shown) = shown::shown(&subject, answer).map_err(|e| other(&e))?;
+        let hasher = chosen.hasher.as_ref();
+        answer.check(hasher, &answer.resource, &rules.light(id), &shown).map_err(|e| other(&e))?;
+        Ok(shown.transaction.to_string())
+    }
+
+    /// The ledger account of an address.
+    pub(crate) fn account_of_address(address: &str) -> Result<ResourceId, Failure> {
+        let wrong =
+            |e: &dyn Display| Failure::usage(format!("{address}: no account and no address of Kaspa: {e}"));
+        names::account_of_address(address).map_err(|e| wrong(&e))
+    }
+
+    /// The ledger account of the key, where there is one.
+    pub(crate) fn account_of_key(settings: &Settings) -> Result<Option<ResourceId>, Failure> {
+        Ok(key(settings)?.map(|key| names::account(&key.script())))
+    }
+
+    /// A lane whose covenant a user acts on.
+    pub(crate) struct ActedLane {
+        /// The node.
+        pub(crate) url: String,
+        /// The lane.
+        pub(crate) lane: Lane,
+        /// Whether the covenant demands a proof, so that its exits are claimed.
+        pub(crate) claims: bool,
+        /// What `--deposit` says, where that is not the vault.
+        deposit: Option<String>,
+    }
+
+    impl ActedLane {
+        /// The script that deposits are paid to.
+        pub(crate) fn vault(&self) -> Result<names::ScriptPublicKey, Failure> {
+            if let Some(deposit) = &self.deposit {
+                return Err(Failure::usage(format!(
+                    "--deposit {deposit}: no covenant guards this address: whoever can spend from it takes the deposit, or nobody can; \
+                     deposit to a covenant whose deposits go to its vault (--deposit vault)"
+                )));
+            }
+            let id = self.lane.covenant;
+            let vault = if self.claims { claim::vault(id) } else { vault::script(id) };
+            vault.map_err(|e| Failure::Other(e.to_string()))
+        }
+    }
+
+    /// The lane that the settings name, where a user can act: with a covenant.
+    pub(crate) fn acted_lane(settings: &Settings, chosen: &Chosen) -> Result<ActedLane, Failure> {
+        let Followed { options, proof, .. } = followed(settings, chosen)?;
+        if options.lane.covenant == Digest::ZERO {
+            return Err(Failure::usage(
+                "without a covenant nothing is settled: a deposit would never come back, and no exit would be paid; say --covenant",
+            ));
+        }
+        let deposit = Some(settings.covenant.deposit.clone()).filter(|deposit| deposit != "vault");
+        Ok(ActedLane { url: options.url, lane: options.lane, claims: proof.is_some(), deposit })
+    }
+
+    /// The key that a user acts and pays with.
+    pub(crate) fn key_that_acts(settings: &Settings) -> Result<Key, Failure> {
+        key(settings)?.ok_or_else(|| {
+            Failure::usage("this takes the key that acts and pays: give --key-file, or set REPRISE_KASPA_KEY")
+        })
+    }
+
+    /// The states of the lane in the data directory, where there is one that has them.
+    pub(crate) fn states_if_any(settings: &Settings, chosen: &Chosen) -> Result<Option<States>, Failure> {
+        match settings.data_dir.exists() {
+            true => states(settings, &DataDir::detached(&settings.data_dir)?, chosen),
+            false => Ok(None),
+        }
+    }
+
     fn held_by_a_run(held: &LockError) -> Checked {
         Checked {
             what: "data directory",
@@ -372,7 +482,10 @@ mod with {
 #[cfg(not(feature = "kaspa"))]
 mod without {
     use reprise_disk::data_dir::DataDir;
+    use reprise_light::answer::Answer;
+    use reprise_model::digest::ResourceId;
     use reprise_node::l1::L1;
+    use reprise_node::states::States;
 
     use crate::backends::Chosen;
     use crate::checked::Checked;
@@ -381,7 +494,7 @@ mod without {
     use crate::failure::Failure;
     use crate::settings::Settings;
 
-    fn absent<T>() -> Result<T, Failure> {
+    pub(crate) fn absent<T>() -> Result<T, Failure> {
         Err(Failure::usage("this build has no Kaspa: build it with the feature `kaspa`"))
     }
 
@@ -391,6 +504,25 @@ mod without {
 
     pub(crate) fn examined(_: &Settings, _: &Chosen) -> Result<Vec<Checked>, Failure> {
         absent()
+    }
+
+    pub(crate) fn states(_: &Settings, _: &DataDir, _: &Chosen) -> Result<Option<States>, Failure> {
+        absent()
+    }
+
+    pub(crate) fn verified(_: &Settings, _: &Chosen, _: &Answer) -> Result<String, Failure> {
+        absent()
+    }
+
+    pub(crate) fn account_of_address(_: &str) -> Result<ResourceId, Failure> {
+        absent()
+    }
+
+    pub(crate) fn account_of_key(settings: &Settings) -> Result<Option<ResourceId>, Failure> {
+        match settings.covenant.key_file {
+            Some(_) => absent(),
+            None => Ok(None),
+        }
     }
 
     pub(crate) fn claims(_: &ClaimsArgs, _: &Settings, _: &Chosen, _: bool) -> Result<Exit, Failure> {

@@ -15,6 +15,9 @@
 //! | `choose` | the parts of a run that the settings choose: backend, L1, store |
 //! | `kaspa` | Kaspa L1s; `reprise record` and `reprise found-covenant` |
 //! | `run` | `reprise run` |
+//! | `account` | `reprise account` |
+//! | `act` | `reprise deposit`, `transfer` and `exit` |
+//! | `amount` | amounts of KAS, as people write them |
 //! | `fleet` | the fleet of a run, as the settings name it |
 //! | `worker` | `reprise worker` |
 //! | `jobs` | `reprise jobs` |
@@ -22,6 +25,7 @@
 //! | `stop` | Ctrl-C |
 //! | `metrics` | the metrics and the health endpoint of a run |
 //! | `progress` | the progress of a run on the terminal |
+//! | `reads` | reads of the state, from a data directory or an API |
 //! | `receipts` | `reprise receipts` |
 //! | `sim` | `reprise sim` |
 //! | `sizing` | `reprise sim --recording` and `--synthetic`: how large a cache a chain needs |
@@ -36,6 +40,10 @@
 //! Results go to standard output, logs and progress to standard error.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line prints")]
 
+mod account;
+#[cfg(feature = "kaspa")]
+mod act;
+mod amount;
 mod attempts;
 mod backends;
 mod checked;
@@ -51,6 +59,7 @@ mod kaspa;
 mod ledger;
 mod metrics;
 mod progress;
+mod reads;
 mod receipts;
 #[cfg(test)]
 mod reference;
@@ -70,6 +79,8 @@ use tracing_subscriber::EnvFilter;
 
 pub use reprise_node::workload::Workload;
 
+#[cfg(feature = "kaspa")]
+use crate::act::Ask;
 pub use crate::backends::ProofSystem;
 use crate::backends::ProofSystems;
 #[cfg(feature = "kaspa")]
@@ -117,6 +128,15 @@ fn dispatch(systems: &ProofSystems, cli: &Cli, matches: &ArgMatches) -> Result<E
         }
         Command::Receipts(args) => receipts::receipts(&args.command, &settings, systems, cli.json),
         Command::Sim(args) => sim::sim(args, choose::workload(&settings, systems)?, cli.json),
+        Command::Account(args) => account::account(args, &settings, systems, cli.json),
+        #[cfg(feature = "kaspa")]
+        Command::Deposit(args) => act::act(&Ask::Deposit(args), &settings, systems, cli.json),
+        #[cfg(feature = "kaspa")]
+        Command::Transfer(args) => act::act(&Ask::Transfer(args), &settings, systems, cli.json),
+        #[cfg(feature = "kaspa")]
+        Command::Exit(args) => act::act(&Ask::Exit(args), &settings, systems, cli.json),
+        #[cfg(not(feature = "kaspa"))]
+        Command::Deposit(_) | Command::Transfer(_) | Command::Exit(_) => kaspa::absent(),
         Command::Claims(args) => {
             kaspa::claims(args, &settings, &choose::backend(&settings, systems)?, cli.json)
         }

@@ -277,6 +277,7 @@ impl Observer for Metered<'_> {
             | PipelineEvent::Missed(_)
             | PipelineEvent::Diverged(_)
             | PipelineEvent::Published(_)
+            | PipelineEvent::States(_)
             | PipelineEvent::Submitted(_) => {}
         }
         self.account(event);

@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use reprise_model::digest::PinsDigest;
 
+use crate::detached::Detached;
 use crate::medium::{self, FileSystem, Medium, MediumFile, Opening};
 
 /// Why a directory cannot be held.
@@ -75,6 +76,11 @@ impl DataDir {
         make(medium.as_ref(), path)?;
         let lock = lock(medium.as_ref(), path)?;
         Ok(Self(Arc::new(Held { medium, path: path.into(), _lock: lock })))
+    }
+
+    /// The directory as it is at this moment, to be read only, whoever holds it: nothing is written to the disk.
+    pub fn detached(path: &Path) -> Result<Self, LockError> {
+        Self::lock_on(Arc::new(Detached::default()), path)
     }
 
     /// The directory.

@@ -4,10 +4,12 @@
 //! |---|---|
 //! | [`medium`] | [`Medium`](medium::Medium): the operations on a file system |
 //! | [`data_dir`] | [`DataDir`](data_dir::DataDir): a data directory that this process holds, and the paths in it |
+//! | [`detached`] | a medium whose writes stay in memory, to read beside the owner |
 //! | [`log`] | [`Log`](log::Log): an append-only file of checked frames |
 //! | `simulated` | a disk in memory that fails and loses what was not synced, behind `test-utils` |
 
 pub mod data_dir;
+pub mod detached;
 pub mod log;
 pub mod medium;
 #[cfg(feature = "test-utils")]

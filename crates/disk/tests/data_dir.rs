@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use reprise_disk::data_dir::{DataDir, LockError};
-use reprise_disk::log::{Format, Log};
+use reprise_disk::log::{Format, Found, Log};
 use reprise_disk::simulated::SimulatedDisk;
 use reprise_model::digest::PinsDigest;
 
@@ -87,4 +87,41 @@ fn a_directory_on_a_full_disk_can_be_held() {
     assert!(matches!(lock(), Err(LockError::InUse { .. })));
     drop(held);
     lock().unwrap();
+}
+
+#[test]
+fn a_detached_directory_is_read_beside_its_holder_and_nothing_in_it_changes() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = DataDir::lock(home.path()).unwrap();
+    let mut log = Log::create(dir.event_log(&PINS), FORMAT, [1; 32], &[b"first"]).unwrap();
+    let path = dir.event_log(&PINS).path().to_owned();
+    // What the holder is just writing: a frame of which a part is on the disk.
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, [&whole[..], b"half a frame"].concat()).unwrap();
+    let before = files(home.path());
+
+    let detached = DataDir::detached(home.path()).unwrap();
+    let Found { log: mut copy, damage } =
+        Log::open(detached.event_log(&PINS), FORMAT, [1; 32]).unwrap().unwrap();
+    assert_eq!(damage, []);
+    copy.append(b"mine").unwrap();
+    let read = |log: &Log| log.frames(0).map(Result::unwrap).collect::<Vec<_>>();
+    assert_eq!(read(&copy), [b"first".to_vec(), b"mine".to_vec()]);
+    assert_eq!(files(home.path()), before);
+
+    // The holder goes on, and what it writes now is seen by whoever looks anew.
+    fs::write(&path, &whole).unwrap();
+    log.append(b"second").unwrap();
+    assert_eq!(read(&copy), [b"first".to_vec(), b"mine".to_vec()]);
+    let anew = DataDir::detached(home.path()).unwrap();
+    let found = Log::open(anew.event_log(&PINS), FORMAT, [1; 32]).unwrap().unwrap();
+    assert_eq!(read(&found.log), [b"first".to_vec(), b"second".to_vec()]);
+}
+
+#[test]
+fn a_detached_directory_that_is_not_there_holds_nothing_and_is_not_made() {
+    let home = tempfile::tempdir().unwrap();
+    let detached = DataDir::detached(&home.path().join("nowhere")).unwrap();
+    assert!(Log::open(detached.event_log(&PINS), FORMAT, [1; 32]).unwrap().is_none());
+    assert!(!home.path().join("nowhere").exists());
 }

@@ -14,6 +14,7 @@ use reprise_settler::SettleError;
 
 use crate::connection::L1Connection;
 use crate::health::Health;
+use crate::states::States;
 
 /// One thing that happened in a pipeline.
 #[derive(Debug, Clone)]
@@ -85,6 +86,8 @@ pub enum PipelineEvent {
     Refused(SettleError),
     /// The chain shows a settlement.
     Settled(Box<ObservedSettlement>),
+    /// The states that reads are answered from, after the view changed.
+    States(Arc<States>),
     /// The length of the queue.
     Queue {
         /// Jobs that wait.

@@ -16,6 +16,8 @@
 //! | [`oracle`] | a plain sequential execution, to check roots against |
 //! | [`statistics`] | what is counted from events |
 //! | [`report`] | what a run did |
+//! | [`states`] | the versions of the state that reads are answered from |
+//! | [`stored`] | the same, of a stopped node, from its data directory |
 //! | [`workload`] | what a rollup developer brings: a meaning, programs, generated transactions |
 //! | [`traffic`] | generated transactions, over plain execution |
 //! | [`rng`] | random draws |
@@ -37,7 +39,9 @@ pub mod pipeline;
 pub mod replay;
 pub mod report;
 pub mod rng;
+pub mod states;
 pub mod statistics;
+pub mod stored;
 pub mod traffic;
 pub mod violation;
 pub mod watcher;

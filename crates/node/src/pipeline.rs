@@ -31,6 +31,7 @@ use reprise_prover::engine::{Effect, Engine, Request};
 use reprise_prover::failure::{Cost, Failure};
 use reprise_prover::reader::Read;
 use reprise_prover::workers::{Assignment, Finished};
+use reprise_scheduler::history::StateAt;
 use reprise_scheduler::scheduler::{Scheduler, SchedulerError};
 use reprise_settler::{Moment, Refusal, Settler};
 use reprise_store::ReceiptStore;
@@ -44,6 +45,7 @@ use crate::diagnostics::Diagnostics;
 use crate::event::{Observer, PipelineEvent};
 use crate::health::{Health, Level};
 use crate::report::Report;
+use crate::states::{Settlements, States};
 use crate::statistics::Statistics;
 use crate::violation::Violation;
 use crate::watcher::Watcher;
@@ -186,6 +188,9 @@ pub struct Pipeline {
     settler: Option<Settler>,
     /// What settlements still owe.
     debts: Debts,
+    /// The settlements that the canonical chain shows, and the state before the first.
+    settlements: Settlements,
+    first: Option<StateAt>,
     store: Arc<dyn ReceiptStore>,
     backend: Arc<dyn Backend>,
     watcher: Watcher,
@@ -245,6 +250,8 @@ impl Pipeline {
         } = components;
         Self {
             l1,
+            first: scheduler.state_after(&tree.tip().block_hash()),
+            settlements: Settlements::default(),
             tree,
             scheduler,
             planner,
@@ -408,9 +415,19 @@ impl Pipeline {
             let paid = settler.set_unpaid(&owed);
             self.debts.paid(&paid);
         }
+        self.settlements.follow(&event, &|block| planner.checkpoint_of(block).is_some());
         let finalized = event.finalized;
         self.tell(&PipelineEvent::Chain { event, blocks }, context);
+        if let Some(states) = self.states() {
+            self.tell(&PipelineEvent::States(Arc::new(states)), context);
+        }
         self.prune(finalized, context)
+    }
+
+    /// The states that reads are answered from.
+    fn states(&self) -> Option<States> {
+        let tip = self.scheduler.state_after(&self.tree.tip().block_hash())?;
+        Some(self.settlements.states(self.first.clone()?, tip, &|block| self.scheduler.state_after(block)))
     }
 
     /// Prunes, everywhere, what is final and settled by a settlement that is final.

@@ -261,11 +261,22 @@ fn open_log(
     deployment: &Deployment,
     root: &ChainBlockMetadata,
 ) -> Result<Box<dyn RecordLog>, WireError> {
-    let Some(dir) = &settings.data_dir else { return Ok(Box::new(MemoryLog::default())) };
+    match &settings.data_dir {
+        None => Ok(Box::new(MemoryLog::default())),
+        Some(dir) => Ok(Box::new(open_records(dir, deployment, root)?)),
+    }
+}
+
+/// The batch records in a data directory, of the chain that is followed from `root`.
+pub(crate) fn open_records(
+    dir: &DataDir,
+    deployment: &Deployment,
+    root: &ChainBlockMetadata,
+) -> Result<DiskLog, WireError> {
     let pins = deployment.pins.digest(deployment.hasher.as_ref());
     // Programs of another backend, another workload, or another lane, have other pins. Each has records of its own.
     let mut identity = blake3::Hasher::new_derive_key("reprise 2026-11 batch records");
     identity.update(&root.block_hash.0).update(&pins.0);
     let identity = *identity.finalize().as_bytes();
-    Ok(Box::new(DiskLog::open(dir.records(&pins), identity).map_err(SchedulerError::from)?))
+    Ok(DiskLog::open(dir.records(&pins), identity).map_err(SchedulerError::from)?)
 }

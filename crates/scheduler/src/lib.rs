@@ -5,12 +5,14 @@
 //! | [`tree`] | [`StateTree`](tree::StateTree): every version of the authenticated state |
 //! | [`execution`] | the execution of one block, in parallel where declared accesses allow |
 //! | [`record`] | [`BatchRecord`](record::BatchRecord): what is stored of a block |
+//! | [`history`] | [`History`](history::History): the states that the records of a chain give, and nothing executed |
 //! | [`scheduler`] | [`Scheduler`](scheduler::Scheduler): blocks in, batches and witnesses out |
 //!
 //! A rollback costs nothing: the state after every retained block is a version of the tree, and a block starts
 //! from its parent's version. A block that returns is not executed again.
 
 pub mod execution;
+pub mod history;
 pub mod record;
 pub mod scheduler;
 pub mod tree;

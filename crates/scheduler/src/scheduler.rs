@@ -20,6 +20,7 @@ use reprise_model::witness::{
 };
 
 use crate::execution::{Before, Division, Rules, Writes};
+use crate::history::StateAt;
 use crate::record::{BatchRecord, RecordLog};
 use crate::tree::StateTree;
 
@@ -84,11 +85,10 @@ impl Scheduler {
         root: ChainRoot,
         log: Box<dyn RecordLog>,
     ) -> Result<Self, SchedulerError> {
-        let ChainRoot { metadata, lane_proof } = root;
-        let root = metadata.block_hash;
-        let after = StateTree::empty(hasher.clone());
-        let at_root = hasher.lane().at(hasher.as_ref(), &pins.lane, None, lane_proof.as_deref());
-        let tip_after = at_root.map_err(|source| SchedulerError::Root { root, source })?;
+        let at_root = StateAt::root(hasher.clone(), &pins.lane, &root);
+        let root = root.metadata.block_hash;
+        let StateAt { tree: after, tip: tip_after, .. } =
+            at_root.map_err(|source| SchedulerError::Root { root, source })?;
         let genesis = Version { record: None, parent: root, after, tip_after };
         let mut records = log.load()?;
         records.sort_by_key(|record| record.block.metadata.checkpoint);
@@ -132,6 +132,13 @@ impl Scheduler {
     /// The lane tip that the first block builds on.
     pub fn tip_at_root(&self) -> Digest {
         self.tip_at_root
+    }
+
+    /// The state after a block, where it was executed and is not pruned.
+    pub fn state_after(&self, block: &BlockHash) -> Option<StateAt> {
+        let Version { record, after, tip_after, .. } = self.versions.get(block)?;
+        let checkpoint = record.as_ref().map_or(Checkpoint(0), |record| record.block.metadata.checkpoint);
+        Some(StateAt { block: *block, checkpoint, tree: after.clone(), tip: *tip_after })
     }
 
     /// How many blocks were executed in this process.

@@ -22,9 +22,11 @@ use kaspa_txscript::script_builder::ScriptBuilderError;
 use kaspa_txscript::{pay_to_script_hash_script, pay_to_script_hash_signature_script};
 use reprise_chain::recording::Lane;
 use reprise_kaspa::client::Client;
+use reprise_kaspa::coin::{Fees, Funding};
 use reprise_kaspa::covenant::Proof;
 use reprise_kaspa::key::{Key, KeyError};
 use reprise_kaspa::sink::{self, SinkError};
+use reprise_kaspa::user::{self, UserError};
 use reprise_kaspa::{block_hash, claim, coin, names, vault};
 use reprise_ledger::{Action, Payload};
 use reprise_model::block::ObservedSettlement;
@@ -82,6 +84,9 @@ pub enum SimnetError {
     /// A settler's key cannot be read.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// A user's message was not sent.
+    #[error(transparent)]
+    User(#[from] UserError),
     /// A script could not be built.
     #[error("cannot build the script: {0}")]
     Script(#[from] ScriptBuilderError),
@@ -345,8 +350,7 @@ impl Simnet {
 /// A user of a simnet that mines by itself.
 pub struct User<'a> {
     rpc: &'a dyn RpcApi,
-    params: Params,
-    wallet: Wallet,
+    user: user::User,
 }
 
 /// The user that Alice transfers to.
@@ -357,24 +361,30 @@ pub fn bob() -> Result<Wallet, SimnetError> {
 impl<'a> User<'a> {
     /// Alice, on the node behind the connection.
     pub fn alice(rpc: &'a dyn RpcApi) -> Result<Self, SimnetError> {
-        Ok(Self { rpc, params: scenario::params(), wallet: Wallet::new(ALICE)? })
+        let lane = SubnetworkId::from_namespace(NAMESPACE);
+        Ok(Self { rpc, user: user::User { params: scenario::params(), key: key(ALICE)?, lane } })
     }
 
     /// The user's ledger account.
     pub fn account(&self) -> ResourceId {
-        self.wallet.account()
+        names::account(&self.user.key.script())
     }
 
-    /// Sends a lane transaction, waits until it is in a block, and returns its id.
+    /// Sends a lane transaction, waits until a block accepts it, and returns its id.
     pub async fn act(&self, payload: Payload, outputs: Vec<TransactionOutput>) -> Result<Hash, SimnetError> {
-        let coins = self.wallet.coins(self.rpc, &self.params).await?;
-        let coin = coins.first().ok_or(WalletError::NoCoins)?;
-        let (lane, payload) = (SubnetworkId::from_namespace(NAMESPACE), coin.payload(&payload.encode())?);
-        let transaction = self.wallet.transaction(&self.params, lane, coin, outputs, payload)?;
-        let sent = self.rpc.submit_transaction(RpcTransaction::from(&transaction), false).await?;
-        let mined = async || Ok(self.rpc.get_mempool_entry(sent, true, false).await.is_err());
-        until("a block has the transaction", mined).await?;
-        Ok(sent)
+        let (rpc, user) = (self.rpc, &self.user);
+        let network = rpc.get_server_info().await?.network_id;
+        let pending = user::pending(rpc, &user.key, network, user.lane).await.map_err(UserError::from)?;
+        let coins = user::spendable(rpc, user, network, &pending).await.map_err(UserError::from)?;
+        let funding = Funding { coins: &coins, fees: Fees { feerate: coin::FEERATE_MIN, fee_max: FEE_MAX } };
+        let pair = user.build(&payload.encode(), &outputs, funding)?;
+        user::send_pair(rpc, &pair).await?;
+        let accepted = async || {
+            let at = user::accepted_at(rpc, &user.key, network, &pair).await.map_err(UserError::from)?;
+            Ok(at.is_some())
+        };
+        until("a block accepts the transaction", accepted).await?;
+        Ok(pair.acting.transaction.id())
     }
 }
 

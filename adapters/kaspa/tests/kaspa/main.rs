@@ -22,4 +22,8 @@ mod opening;
 #[cfg(test)]
 mod root;
 #[cfg(test)]
+mod shown;
+#[cfg(test)]
 mod silence;
+#[cfg(test)]
+mod user;

@@ -2,3 +2,5 @@
 
 #[cfg(test)]
 mod specification;
+#[cfg(test)]
+mod vectors;

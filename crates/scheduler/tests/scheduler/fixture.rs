@@ -115,7 +115,7 @@ pub(crate) fn block(
     (metadata, ChainBlock { metadata: header, accepted, lane_proof: None, settlements: vec![] })
 }
 
-fn root() -> ChainRoot {
+pub(crate) fn root() -> ChainRoot {
     let metadata = ChainBlockMetadata { block_hash: ROOT, ..block(ROOT, 1, 0, vec![]).1.metadata };
     ChainRoot { metadata, lane_proof: None }
 }

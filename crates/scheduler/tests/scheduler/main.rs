@@ -7,4 +7,6 @@ mod fixture;
 #[cfg(test)]
 mod forks;
 #[cfg(test)]
+mod history;
+#[cfg(test)]
 mod records;

@@ -3,6 +3,7 @@
 // Tests fail by panicking, in their helpers too.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod commands;
 mod corrupted;
 mod flips;
 mod live;

@@ -1,0 +1,345 @@
+//! A user of the lane: messages as transactions, built, sent, and waited for.
+//!
+//! A lane transaction acts for the script whose output its first input spends, where its payload
+//! [shows](reprise_model::transaction#authority) the transaction that made this output. A node does not tell a transaction by
+//! its id. So a message is sent by two transactions:
+//!
+//! | | spends | pays |
+//! |---|---|---|
+//! | the *gathering* one, of no lane | coins of the key | all they hold, to the key, in one output |
+//! | the *acting* one, of the lane | this output, first and alone, and shows the gathering one | what the message asks for; the rest to the key |
+//!
+//! Nothing has to be kept or searched for, whatever coins the key has. Where only the first is accepted, nothing is lost: its output
+//! is a coin of the key.
+//!
+//! Coins that a transaction in the node's mempool spends are left alone. Such a transaction of the lane may raise the account's
+//! nonce before this one: [`pending`] gives their messages.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use kaspa_consensus_core::Hash;
+use kaspa_consensus_core::config::params::Params;
+use kaspa_consensus_core::hashing::tx::transaction_v1_rest_preimage;
+use kaspa_consensus_core::network::NetworkId;
+use kaspa_consensus_core::subnets::{SUBNETWORK_ID_NATIVE, SubnetworkId};
+use kaspa_consensus_core::tx::{
+    ScriptPublicKey, Transaction, TransactionOutpoint, TransactionOutput, UtxoEntry,
+};
+use kaspa_rpc_core::api::rpc::RpcApi;
+use kaspa_rpc_core::{RpcError, RpcTransaction};
+use reprise_model::transaction::{self, LaneTransaction};
+use tokio::runtime::Runtime;
+
+use crate::client::{self, Client, ClientError, Unanswered, unanswered};
+use crate::coin::{Coin, Fees, Funding};
+use crate::draft::{BuildError, CHANGE_MIN, Completed, Draft};
+use crate::key::Key;
+use crate::names::{self, UnknownNetworkError};
+use crate::opening::opening;
+use crate::wallet::{WalletError, coins, feerate, send, unspent};
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often the node is asked whether a transaction is accepted.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
+/// How often a transaction may be in no mempool and refused when it is sent again, until it counts as lost.
+const MISSED_MAX: u32 = 60;
+
+/// Why a message is not sent.
+#[derive(Debug, thiserror::Error)]
+pub enum UserError {
+    /// There is no connection.
+    #[error(transparent)]
+    Connect(#[from] ClientError),
+    /// The node did not answer, or refused.
+    #[error(transparent)]
+    Node(#[from] Unanswered),
+    /// The node lists no unspent outputs.
+    #[error(
+        "the node at {url} keeps no index of unspent outputs: start it with --utxoindex, or give another --l1"
+    )]
+    NoIndex {
+        /// The node.
+        url: String,
+    },
+    /// A network without known rules.
+    #[error(transparent)]
+    Network(#[from] UnknownNetworkError),
+    /// The coins cannot be listed.
+    #[error(transparent)]
+    Coins(#[from] WalletError),
+    /// The transactions cannot be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The gathering transaction spends too many coins to be shown.
+    #[error(
+        "the coins needed are so many that the transaction which gathers them has {bytes} bytes, more than a payload can show: \
+         gather the coins of the key first, by a payment of them to its own address"
+    )]
+    TooMany {
+        /// Its length.
+        bytes: usize,
+    },
+    /// The acting transaction was refused.
+    #[error(
+        "the node took {gathering}, which gathers coins of the key, and refused the one that acts: {source}; nothing is lost: try again"
+    )]
+    Half {
+        /// The gathering transaction.
+        gathering: Hash,
+        /// Why the acting one was refused.
+        source: Unanswered,
+    },
+    /// The acting transaction is neither waiting nor accepted.
+    #[error(
+        "{transaction} is in no block's accepted transactions and in no mempool, and the node takes it no more: another \
+         transaction spent its coins; look at the account before sending again"
+    )]
+    Lost {
+        /// The transaction.
+        transaction: Hash,
+    },
+    /// No runtime.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// The two transactions of a message.
+#[derive(Debug, Clone)]
+pub struct Pair {
+    /// The one that gathers coins.
+    pub gathering: Completed,
+    /// The one that acts.
+    pub acting: Completed,
+}
+
+impl Pair {
+    /// Both fees, in sompi.
+    pub fn fee(&self) -> u64 {
+        self.gathering.fee + self.acting.fee
+    }
+
+    /// The acting transaction as the lane accepts it.
+    pub fn accepted(&self) -> LaneTransaction {
+        lane_transaction(&self.acting.transaction)
+    }
+
+    /// The last output of the acting transaction: what is left, to the key.
+    fn change(&self) -> TransactionOutpoint {
+        let Transaction { outputs, .. } = &self.acting.transaction;
+        TransactionOutpoint::new(self.acting.transaction.id(), outputs.len().saturating_sub(1) as u32)
+    }
+}
+
+/// An output that pays a script so many sompi.
+pub fn pays(script: ScriptPublicKey, sompi: u64) -> TransactionOutput {
+    TransactionOutput::new(sompi, script)
+}
+
+/// A transaction as the lane has it, at no place in a block.
+fn lane_transaction(transaction: &Transaction) -> LaneTransaction {
+    LaneTransaction {
+        merge_index: 0,
+        version: transaction.version,
+        rest: transaction_v1_rest_preimage(transaction),
+        payload: transaction.payload.clone(),
+    }
+}
+
+/// A key on a lane.
+#[derive(Debug, Clone)]
+pub struct User {
+    /// The network's parameters.
+    pub params: Params,
+    /// The key: whom the messages act for, and who pays.
+    pub key: Key,
+    /// The lane.
+    pub lane: SubnetworkId,
+}
+
+impl User {
+    /// The transactions that carry `message` and pay `outputs`, out of these coins.
+    pub fn build(
+        &self,
+        message: &[u8],
+        outputs: &[TransactionOutput],
+        funding: Funding<'_>,
+    ) -> Result<Pair, UserError> {
+        let Self { params, key, lane } = self;
+        let paid = outputs.iter().fold(0u64, |sum, output| sum.saturating_add(output.value));
+        let mut change_min = paid.saturating_add(CHANGE_MIN);
+        // How much the first must leave depends on the second's fee, and that on the bytes of the first.
+        for _ in 0..8 {
+            let draft = Draft { change_min, ..Draft::of(SUBNETWORK_ID_NATIVE) };
+            let gathering = draft.complete(params, key, funding, None)?;
+            let Transaction { outputs: gathered, .. } = &gathering.transaction;
+            let value = gathered.last().map_or(0, |output| output.value);
+            let outpoint = TransactionOutpoint::new(gathering.transaction.id(), 0);
+            let first = Coin { outpoint, entry: UtxoEntry::new(value, key.script(), 0, false, None) };
+            let opening = opening(&gathering.transaction);
+            let payload = transaction::payload(&opening, message)
+                .filter(|payload| payload.len() <= transaction::BYTES_MAX)
+                .ok_or(UserError::TooMany { bytes: opening.len() })?;
+            let outputs = outputs.to_vec();
+            let draft = Draft { first: Some((first, None)), outputs, payload, ..Draft::of(*lane) };
+            match draft.complete(params, key, Funding { coins: &[], ..funding }, None) {
+                Ok(acting) => return Ok(Pair { gathering, acting }),
+                Err(BuildError::InsufficientFunds { needed, .. }) => {
+                    change_min = change_min.saturating_add(needed);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(BuildError::Mass.into())
+    }
+}
+
+/// What the node's mempool holds of a key.
+#[derive(Debug, Clone, Default)]
+pub struct Pending {
+    /// The outputs that transactions there spend.
+    pub spent: HashSet<TransactionOutpoint>,
+    /// The messages of those of the lane.
+    pub messages: Vec<Vec<u8>>,
+}
+
+/// What the node's mempool holds of a key, on a lane.
+pub async fn pending(
+    rpc: &dyn RpcApi,
+    key: &Key,
+    network: NetworkId,
+    lane: SubnetworkId,
+) -> Result<Pending, Unanswered> {
+    let asked = "get_mempool_entries_by_addresses";
+    let address = key.address(network.into());
+    let listed = rpc.get_mempool_entries_by_addresses(vec![address], true, false).await;
+    let mut pending = Pending::default();
+    for entry in listed.map_err(unanswered(asked))?.into_iter().flat_map(|it| it.sending) {
+        let read = |transaction: RpcTransaction| Transaction::try_from(transaction);
+        let transaction = read(entry.transaction).map_err(|e: RpcError| unanswered(asked)(e))?;
+        pending.spent.extend(transaction.inputs.iter().map(|input| input.previous_outpoint));
+        if transaction.subnetwork_id == lane {
+            pending.messages.push(lane_transaction(&transaction).message().to_vec());
+        }
+    }
+    Ok(pending)
+}
+
+/// The coins that the key can pay with, but for those that the mempool spends.
+pub async fn spendable(
+    rpc: &dyn RpcApi,
+    user: &User,
+    network: NetworkId,
+    pending: &Pending,
+) -> Result<Vec<Coin>, WalletError> {
+    let mut coins = coins(rpc, &user.params, &user.key, network.into()).await?;
+    coins.retain(|coin| !pending.spent.contains(&coin.outpoint));
+    Ok(coins)
+}
+
+/// Sends both transactions. What the mempool has already counts as sent.
+pub async fn send_pair(rpc: &dyn RpcApi, pair: &Pair) -> Result<(), UserError> {
+    let gathering = send(rpc, &pair.gathering.transaction).await?;
+    match send(rpc, &pair.acting.transaction).await {
+        Ok(_) => Ok(()),
+        Err(source) => Err(UserError::Half { gathering, source }),
+    }
+}
+
+/// The DAA score of the block that accepted the acting transaction; `None` where none has.
+pub async fn accepted_at(
+    rpc: &dyn RpcApi,
+    key: &Key,
+    network: NetworkId,
+    pair: &Pair,
+) -> Result<Option<u64>, WalletError> {
+    let change = pair.change();
+    let coins = unspent(rpc, &key.script(), network.into()).await?;
+    Ok(coins.iter().find(|coin| coin.outpoint == change).map(|coin| coin.entry.block_daa_score))
+}
+
+/// A connection of a user to a node that lists unspent outputs.
+pub struct Session {
+    runtime: Runtime,
+    client: Client,
+    /// The node's network.
+    pub network: NetworkId,
+}
+
+impl Session {
+    /// Connects.
+    pub fn connect(url: &str) -> Result<Self, UserError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let (client, info) = runtime.block_on(async {
+            let client = client::connect(url, CONNECT_WITHIN).await?;
+            let info = client.get_server_info().await.map_err(unanswered("get_server_info"))?;
+            Ok::<_, UserError>((client, info))
+        })?;
+        if !info.has_utxo_index {
+            return Err(UserError::NoIndex { url: url.into() });
+        }
+        Ok(Self { runtime, client, network: info.network_id })
+    }
+
+    fn rpc(&self) -> &dyn RpcApi {
+        self.client.as_ref()
+    }
+
+    /// The user of this key on a lane.
+    pub fn user(&self, key: Key, lane: [u8; 20]) -> Result<User, UserError> {
+        Ok(User { params: names::params(self.network)?, key, lane: SubnetworkId::from_bytes(lane) })
+    }
+
+    /// What the node's mempool holds of the user.
+    pub fn pending(&self, user: &User) -> Result<Pending, UserError> {
+        Ok(self.runtime.block_on(pending(self.rpc(), &user.key, self.network, user.lane))?)
+    }
+
+    /// The transactions that carry a message, with the node's fee rate.
+    pub fn build(
+        &self,
+        user: &User,
+        message: &[u8],
+        outputs: &[TransactionOutput],
+        (pending, fee_max): (&Pending, u64),
+    ) -> Result<Pair, UserError> {
+        let (coins, feerate) = self.runtime.block_on(async {
+            let coins = spendable(self.rpc(), user, self.network, pending).await?;
+            Ok::<_, UserError>((coins, feerate(self.rpc()).await?))
+        })?;
+        user.build(message, outputs, Funding { coins: &coins, fees: Fees { feerate, fee_max } })
+    }
+
+    /// Sends both transactions.
+    pub fn send(&self, pair: &Pair) -> Result<(), UserError> {
+        self.runtime.block_on(send_pair(self.rpc(), pair))
+    }
+
+    /// Waits until a block accepted the acting transaction; `None` where `stop` says so before. What left the mempool without that is
+    /// sent again.
+    pub fn wait(&self, user: &User, pair: &Pair, stop: &dyn Fn() -> bool) -> Result<Option<u64>, UserError> {
+        self.runtime.block_on(async {
+            let id = pair.acting.transaction.id();
+            let mut missed = 0;
+            loop {
+                if let Some(daa_score) = accepted_at(self.rpc(), &user.key, self.network, pair).await? {
+                    return Ok(Some(daa_score));
+                }
+                if stop() {
+                    return Ok(None);
+                }
+                // A transaction that is in a block leaves the mempool before a later block accepts it. Sent again then, it is
+                // refused.
+                if self.rpc().get_mempool_entry(id, true, false).await.is_err() {
+                    missed += 1;
+                    if send_pair(self.rpc(), pair).await.is_err() && missed > MISSED_MAX {
+                        return Err(UserError::Lost { transaction: id });
+                    }
+                }
+                tokio::time::sleep(ASK_EVERY).await;
+            }
+        })
+    }
+}

@@ -1,0 +1,165 @@
+//! A user's transactions: they act for the key, pay what they should and no more, and consensus would take both.
+
+use kaspa_consensus_core::config::params::SIMNET_PARAMS;
+use kaspa_consensus_core::hashing::sighash::SigHashReusedValuesUnsync;
+use kaspa_consensus_core::subnets::{SUBNETWORK_ID_NATIVE, SubnetworkId};
+use kaspa_consensus_core::tx::{
+    PopulatedTransaction, ScriptPublicKey, Transaction, TransactionId, TransactionOutpoint, UtxoEntry,
+};
+use kaspa_txscript::caches::Cache;
+use kaspa_txscript::{EngineCtx, EngineFlags, TxScriptEngine};
+use proptest::prelude::*;
+use reprise_kaspa::coin::{Coin, Fees, Funding};
+use reprise_kaspa::draft::BuildError;
+use reprise_kaspa::key::Key;
+use reprise_kaspa::names::{self, NetworkId};
+use reprise_kaspa::user::{self, Pair, User, UserError};
+use reprise_kaspa::{claim, vault};
+use reprise_model::digest::Digest;
+
+const KAS: u64 = 100_000_000;
+const FEES: Fees = Fees { feerate: 100.0, fee_max: KAS };
+const MESSAGE: [u8; 64] = [5; 64];
+
+fn user() -> User {
+    let key = Key::parse(&"07".repeat(32), "a test").unwrap();
+    User { params: SIMNET_PARAMS, key, lane: SubnetworkId::from_namespace(*b"rpri") }
+}
+
+fn coins(user: &User, amounts: &[u64]) -> Vec<Coin> {
+    let coin = |(number, amount): (usize, &u64)| {
+        let outpoint = TransactionOutpoint::new(TransactionId::from_bytes([number as u8; 32]), number as u32);
+        Coin { outpoint, entry: UtxoEntry::new(*amount, user.key.script(), 5, number % 2 == 0, None) }
+    };
+    amounts.iter().enumerate().map(coin).collect()
+}
+
+fn deposit_script() -> ScriptPublicKey {
+    vault::script(Digest([4; 32])).unwrap()
+}
+
+/// The outputs that a transaction spends, in Kaspa's own engine.
+fn runs(transaction: &Transaction, entries: &[UtxoEntry]) {
+    let populated = PopulatedTransaction::new(transaction, entries.to_vec());
+    let (reused, cache) = (SigHashReusedValuesUnsync::new(), Cache::new(10));
+    for (number, (input, entry)) in transaction.inputs.iter().zip(entries).enumerate() {
+        let context = EngineCtx::new(&cache).with_reused(&reused);
+        let flags = EngineFlags::default();
+        let mut engine =
+            TxScriptEngine::from_transaction_input(&populated, input, number, entry, context, flags);
+        engine.execute().unwrap();
+    }
+}
+
+/// What must hold of the two transactions of a message, out of these coins.
+fn judge(user: &User, pair: &Pair, coins: &[Coin], deposited: u64) {
+    let Pair { gathering, acting } = pair;
+    let spent: Vec<UtxoEntry> = gathering
+        .transaction
+        .inputs
+        .iter()
+        .map(|input| {
+            coins.iter().find(|coin| coin.outpoint == input.previous_outpoint).unwrap().entry.clone()
+        })
+        .collect();
+    let sum = |transaction: &Transaction| transaction.outputs.iter().map(|output| output.value).sum::<u64>();
+    let held: u64 = spent.iter().map(|entry| entry.amount).sum();
+    assert_eq!(held, sum(&gathering.transaction) + gathering.fee);
+    assert_eq!(gathering.transaction.subnetwork_id, SUBNETWORK_ID_NATIVE);
+    let [gathered] = &gathering.transaction.outputs[..] else { panic!("one output") };
+    assert_eq!(gathered.script_public_key, user.key.script());
+
+    let [input] = &acting.transaction.inputs[..] else { panic!("one input") };
+    assert_eq!(input.previous_outpoint, TransactionOutpoint::new(gathering.transaction.id(), 0));
+    assert_eq!(gathered.value, sum(&acting.transaction) + acting.fee);
+    assert_eq!(acting.transaction.outputs.last().unwrap().script_public_key, user.key.script());
+    assert_eq!(acting.transaction.subnetwork_id, user.lane);
+    for completed in [gathering, acting] {
+        assert!(
+            completed.fee as f64 >= completed.mass as f64 * FEES.feerate && completed.fee <= FEES.fee_max
+        );
+    }
+    let entry = UtxoEntry::new(gathered.value, gathered.script_public_key.clone(), 6, false, None);
+    runs(&gathering.transaction, &spent);
+    runs(&acting.transaction, &[entry]);
+
+    let accepted = pair.accepted();
+    assert_eq!(accepted.id().0, acting.transaction.id().as_bytes());
+    assert_eq!(accepted.message(), MESSAGE);
+    let facts = accepted.facts(&names::account(&deposit_script()));
+    assert_eq!(facts.authority, names::account(&user.key.script()));
+    assert_eq!(facts.deposit, deposited);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn whatever_coins_the_key_has_the_message_acts_for_it_and_nothing_is_lost(
+        amounts in proptest::collection::vec(30_000_000u64..40 * KAS, 1..30),
+        deposited in prop_oneof![Just(0), 20_000_000u64..60 * KAS],
+    ) {
+        let user = user();
+        let coins = coins(&user, &amounts);
+        let outputs: Vec<_> =
+            Some(deposited).filter(|it| *it > 0).map(|it| user::pays(deposit_script(), it)).into_iter().collect();
+        match user.build(&MESSAGE, &outputs, Funding { coins: &coins, fees: FEES }) {
+            Ok(pair) => judge(&user, &pair, &coins, deposited),
+            Err(UserError::Build(BuildError::InsufficientFunds { found, needed, .. })) => {
+                let held: u64 = amounts.iter().sum();
+                prop_assert!(found <= held && held < deposited + 2 * KAS, "{found} {needed} {held} {deposited}");
+            }
+            Err(error) => prop_assert!(false, "{error}"),
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_paid_for_is_refused_by_what_is_missing() {
+    let user = user();
+    let build = |amounts: &[u64], fees: Fees| {
+        user.build(&MESSAGE, &[], Funding { coins: &coins(&user, amounts), fees }).unwrap_err()
+    };
+    let said = build(&[], FEES).to_string();
+    assert!(said.contains("send coins to it") && said.contains("kaspasim:"), "{said}");
+    let said = build(&[KAS], Fees { fee_max: 1, ..FEES }).to_string();
+    assert!(said.contains("--fee-max"), "{said}");
+}
+
+#[test]
+fn so_many_coins_that_they_cannot_be_shown_are_refused_with_what_to_do() {
+    let user = user();
+    let coins = coins(&user, &[21_000_000; 230]);
+    let outputs = [user::pays(deposit_script(), 40 * KAS)];
+    let refused = user.build(&MESSAGE, &outputs, Funding { coins: &coins, fees: FEES }).unwrap_err();
+    let said = refused.to_string();
+    let named = matches!(refused, UserError::TooMany { .. } | UserError::Build(BuildError::TooHeavy { .. }));
+    assert!(named, "{said}");
+}
+
+#[test]
+fn an_address_of_another_network_is_refused() {
+    let key = user().key;
+    let simnet: NetworkId = "simnet".parse().unwrap();
+    let mine = names::address(&key.script(), simnet).unwrap();
+    assert_eq!(names::script_of_address(&mine, simnet).unwrap(), key.script());
+    for other in ["mainnet", "testnet-10", "devnet"] {
+        let network: NetworkId = other.parse().unwrap();
+        let refused = names::script_of_address(&mine, network).unwrap_err().to_string();
+        assert!(refused.contains("another network") && refused.contains(other), "{refused}");
+    }
+    names::script_of_address("kaspasim:nonsense", simnet).unwrap_err();
+}
+
+#[test]
+fn an_exit_under_a_proof_names_the_script_hash_that_its_payee_can_open() {
+    let script = user().key.script();
+    let (destination, redeem) = claim::destination(&script);
+    let redeem = redeem.unwrap();
+    assert_eq!(redeem, script.script());
+    let exit = reprise_model::journal::Exit { destination, amount: KAS };
+    let payee = claim::payee(&exit);
+    assert_eq!(payee, kaspa_txscript::pay_to_script_hash_script(&redeem));
+    // Of a script hash it is the hash itself, and there is nothing to keep.
+    assert_eq!(claim::destination(&payee), (destination, None));
+}

@@ -1,0 +1,137 @@
+//! `reprise account`: an account of the ledger with what proves it.
+//!
+//! The state is [read](crate::reads) from a data directory or an API. The path is always checked against the state root here, and
+//! with `--verify` every field against the covenant's output on the node.
+
+use reprise_ledger::Account;
+use reprise_light::answer::Answer;
+use reprise_light::json::AnswerJson;
+use reprise_model::cell::Cell;
+use reprise_model::digest::ResourceId;
+use serde_json::{Value, json};
+
+use crate::amount::kas;
+use crate::backends::{Chosen, ProofSystems};
+use crate::cli::AccountArgs;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::reads::{At, Read, Reads};
+use crate::settings::Settings;
+use crate::{choose, kaspa};
+
+/// Shows the account.
+pub(crate) fn account(
+    args: &AccountArgs,
+    settings: &Settings,
+    systems: &ProofSystems,
+    json: bool,
+) -> Result<Exit, Failure> {
+    let chosen = choose::backend(settings, systems)?;
+    of_the_ledger(&chosen)?;
+    let id = account_id(args.id.as_deref(), settings)?;
+    let reads = Reads::open(args.api.as_deref(), settings, &chosen)?;
+    let read = |at| reads.read(&id, at, chosen.hasher.as_ref());
+    let tip = read(At::Tip)?;
+    let Read { answer, checkpoint } = if args.tip { tip.clone() } else { read(At::Settled)? };
+    let verified = match args.verify {
+        true => Some(Verified { transaction: kaspa::verified(settings, &chosen, &answer)? }),
+        false => None,
+    };
+    let held = account_in(&id, answer.value.as_deref())?;
+    let at_tip = account_in(&id, tip.answer.value.as_deref())?;
+    if json {
+        let proof =
+            serde_json::to_value(AnswerJson::from(&answer)).map_err(|e| Failure::Other(e.to_string()))?;
+        let tip = json!({ "checkpoint": tip.checkpoint, "balance": at_tip.balance, "nonce": at_tip.nonce });
+        println!(
+            "{}",
+            json!({
+                "account": id.digest().to_hex(), "exists": answer.value.is_some(), "balance": held.balance,
+                "nonce": held.nonce, "settled": !args.tip, "checkpoint": checkpoint, "tip": tip,
+                "proof": proof, "verified": verified.as_ref().map(Verified::json),
+            })
+        );
+        return Ok(Exit::Done);
+    }
+    println!("account   {}", id.digest().to_hex());
+    let absent =
+        if answer.value.is_none() { ", and the path proves that there is no such account" } else { "" };
+    println!("balance   {}{absent}", kas(held.balance));
+    println!("nonce     {}", held.nonce);
+    println!("root      {}, opened by a path of {} siblings", answer.state.root, answer.path.siblings.len());
+    println!("{}", where_it_stands(&answer, args.tip, checkpoint));
+    if !args.tip && at_tip != held {
+        let (balance, nonce) = (kas(at_tip.balance), at_tip.nonce);
+        println!(
+            "tip       {balance}, nonce {nonce}, at checkpoint {}: executed, and not settled yet",
+            tip.checkpoint
+        );
+    }
+    if let Some(verified) = &verified {
+        println!("verified  {}", verified.said());
+    }
+    Ok(Exit::Done)
+}
+
+/// What one's own node confirmed.
+struct Verified {
+    /// The transaction that made the covenant's unspent output.
+    transaction: String,
+}
+
+impl Verified {
+    fn json(&self) -> Value {
+        json!({ "transaction": self.transaction })
+    }
+
+    fn said(&self) -> String {
+        format!("the covenant's unspent output on the node, made by {}, holds this root", self.transaction)
+    }
+}
+
+fn where_it_stands(answer: &Answer, tip: bool, checkpoint: u64) -> String {
+    match answer.settlement {
+        Some(it) => {
+            format!(
+                "settled   up to checkpoint {checkpoint} by {}, which {} accepted",
+                it.statement, it.block
+            )
+        }
+        None if tip => format!(
+            "settled   no: this is the state at the tip, checkpoint {checkpoint}, which a reorg can undo"
+        ),
+        None => "settled   nothing yet: this is the state before the first settlement".into(),
+    }
+}
+
+/// Refuses another workload: accounts are the ledger's.
+pub(crate) fn of_the_ledger(chosen: &Chosen) -> Result<(), Failure> {
+    match chosen.workload.name() {
+        "ledger" => Ok(()),
+        name => Err(Failure::usage(format!(
+            "accounts are the ledger's, and the workload here is {name}: say --workload ledger"
+        ))),
+    }
+}
+
+/// The account in a value.
+pub(crate) fn account_in(id: &ResourceId, value: Option<&[Cell]>) -> Result<Account, Failure> {
+    let foreign =
+        || Failure::Other(format!("{id} holds a value that is not an account's: the workload is another"));
+    value.map_or(Ok(Account::default()), |cells| Account::from_cells(cells).ok_or_else(foreign))
+}
+
+/// The account that was named, or that of the key.
+pub(crate) fn account_id(named: Option<&str>, settings: &Settings) -> Result<ResourceId, Failure> {
+    match named {
+        Some(named) if named.contains(':') && !named.starts_with("res:") => kaspa::account_of_address(named),
+        Some(named) => named
+            .parse()
+            .map_err(|e| Failure::usage(format!("{named}: no account: {e}, or an address of Kaspa"))),
+        None => kaspa::account_of_key(settings)?.ok_or_else(|| {
+            Failure::usage(
+                "whose account? give its id (64 hexadecimal characters), an address of Kaspa, or --key-file",
+            )
+        }),
+    }
+}

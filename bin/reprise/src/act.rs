@@ -1,0 +1,496 @@
+//! `reprise deposit`, `transfer` and `exit`: what a user of the ledger does.
+//!
+//! | module | |
+//! |---|---|
+//! | [`reprise_kaspa::user`] | makes transactions of a message, sends them, waits |
+//! | this one | decides whether the message is one that the user can want, and says what the ledger will do with it |
+//!
+//! The account is [read](crate::reads) from a node's data directory or its API, where there is one: its nonce, and whether its balance suffices. What would
+//! lose money is refused before anything is sent. What the ledger will do is said by the ledger itself, over the transaction that
+//! is sent.
+
+use std::fmt::Display;
+
+use reprise_kaspa::claim;
+use reprise_kaspa::draft::Completed;
+use reprise_kaspa::names::{self, ScriptPublicKey};
+use reprise_kaspa::user::{self, Pair, Session, User, UserError};
+use reprise_kaspa::vault::EXIT_MIN;
+use reprise_ledger::{Account, Action, BAD_NONCE, Ledger, OVERDRAFT, OVERFLOW, Payload};
+use reprise_model::cell::Cell;
+use reprise_model::digest::ResourceId;
+use reprise_model::hash::Hasher;
+use reprise_model::journal::Outcome;
+use reprise_model::processor;
+use reprise_model::transaction::NOBODY;
+use serde_json::{Value, json};
+
+use crate::amount::{self, kas};
+use crate::backends::ProofSystems;
+use crate::cli::{DepositArgs, SendArgs, SendingArgs};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::kaspa::ActedLane;
+use crate::reads::{At, Reads};
+use crate::settings::Settings;
+use crate::{account, choose, kaspa, stop};
+
+/// What a user asks for.
+pub(crate) enum Ask<'a> {
+    /// `deposit`.
+    Deposit(&'a DepositArgs),
+    /// `transfer`.
+    Transfer(&'a SendArgs),
+    /// `exit`.
+    Exit(&'a SendArgs),
+}
+
+impl Ask<'_> {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Deposit(_) => "deposit",
+            Self::Transfer(_) => "transfer",
+            Self::Exit(_) => "exit",
+        }
+    }
+
+    fn amount(&self) -> &str {
+        match self {
+            Self::Deposit(args) => &args.amount,
+            Self::Transfer(args) | Self::Exit(args) => &args.amount,
+        }
+    }
+
+    fn sending(&self) -> &SendingArgs {
+        match self {
+            Self::Deposit(args) => &args.sending,
+            Self::Transfer(args) | Self::Exit(args) => &args.sending,
+        }
+    }
+}
+
+/// The state that the next transaction meets, where it is known.
+struct Known<'a> {
+    reads: Option<Reads>,
+    hasher: &'a dyn Hasher,
+}
+
+impl Known<'_> {
+    /// The value of a resource at the tip; `None` where nothing is known.
+    fn value(&self, id: &ResourceId) -> Result<Option<Option<Vec<Cell>>>, Failure> {
+        let read = |reads: &Reads| Ok(reads.read(id, At::Tip, self.hasher)?.answer.value);
+        self.reads.as_ref().map(read).transpose()
+    }
+
+    /// The account at the tip.
+    fn account(&self, id: &ResourceId) -> Result<Option<Account>, Failure> {
+        let value = self.value(id)?;
+        value.map(|value| account::account_in(id, value.as_deref())).transpose()
+    }
+}
+
+/// Sends what is asked for, or says why not.
+pub(crate) fn act(
+    ask: &Ask<'_>,
+    settings: &Settings,
+    systems: &ProofSystems,
+    json: bool,
+) -> Result<Exit, Failure> {
+    let chosen = choose::backend(settings, systems)?;
+    account::of_the_ledger(&chosen)?;
+    let lane = kaspa::acted_lane(settings, &chosen)?;
+    let key = kaspa::key_that_acts(settings)?;
+    let sompi = amount::parse(ask.amount()).map_err(Failure::usage)?;
+    let me = names::account(&key.script());
+    let payee = key.script();
+    let sending = ask.sending();
+    // A directory without these states is as good as none; a server that was named must answer.
+    let reads = match &sending.api {
+        Some(url) => Some(Reads::open(Some(url), settings, &chosen)?),
+        None => kaspa::states_if_any(settings, &chosen)?.map(|states| Reads::Directory(Box::new(states))),
+    };
+    let known = Known { reads, hasher: chosen.hasher.as_ref() };
+    let session = Session::connect(&lane.url).map_err(failed)?;
+    let user = session.user(key, lane.lane.subnetwork).map_err(failed)?;
+    let pending = session.pending(&user).map_err(failed)?;
+
+    let counterparty = counterparty(ask, &lane, &session, (me, &payee))?;
+    let before = known.account(&me)?;
+    let nonce = match ask {
+        Ask::Deposit(_) => 0,
+        Ask::Transfer(_) | Ask::Exit(_) => {
+            let waiting = pending.messages.iter().filter_map(|message| Payload::decode(message));
+            let waiting = waiting.filter(|payload| payload.action != Action::Deposit).count() as u64;
+            nonce(sending.nonce, before, waiting)?
+        }
+    };
+    let request = Request { sompi, me, before };
+    request.refuse_loss(ask, counterparty.account)?;
+    let (action, amount, outputs) = match ask {
+        Ask::Deposit(_) => (Action::Deposit, 0, vec![user::pays(lane.vault()?, sompi)]),
+        Ask::Transfer(_) => (Action::Transfer, sompi, vec![]),
+        Ask::Exit(_) => (Action::Exit, sompi, vec![]),
+    };
+    let message = Payload { action, nonce, amount, counterparty: counterparty.account }.encode();
+    let paid = (&pending, settings.covenant.fee_max);
+    let pair = session.build(&user, &message, &outputs, paid).map_err(failed)?;
+    let foreseen = Foreseen::of(&pair, &lane, &known, (me, counterparty.account))?;
+    if let Some(refused) = foreseen.refusal() {
+        return Err(Failure::usage(refused));
+    }
+    let mut report =
+        Report { ask, request, nonce, counterparty, pair: &pair, foreseen, accepted: None, sent: false };
+    if sending.dry_run {
+        report.print(json);
+        return Ok(Exit::Done);
+    }
+    session.send(&pair).map_err(failed)?;
+    report.sent = true;
+    eprintln!("sent {}", report.transaction());
+    if !sending.no_wait {
+        eprintln!("waiting until a block accepts it");
+        report.accepted = wait(&session, &user, &pair)?;
+    }
+    report.print(json);
+    Ok(Exit::Done)
+}
+
+fn failed(error: UserError) -> Failure {
+    Failure::Other(error.to_string())
+}
+
+fn wait(session: &Session, user: &User, pair: &Pair) -> Result<Option<u64>, Failure> {
+    let stop = stop::on_signal()?;
+    let stopped = || stop.load(std::sync::atomic::Ordering::Relaxed);
+    session.wait(user, pair, &stopped).map_err(failed)
+}
+
+/// Whom a message names.
+struct Counterparty {
+    account: ResourceId,
+    /// What an exit is paid by, where that has to be kept.
+    redeem: Option<Vec<u8>>,
+}
+
+/// Whom the message names, from what the user gave.
+fn counterparty(
+    ask: &Ask<'_>,
+    lane: &ActedLane,
+    session: &Session,
+    (me, script): (ResourceId, &ScriptPublicKey),
+) -> Result<Counterparty, Failure> {
+    let usage = |e: &dyn Display| Failure::usage(e.to_string());
+    let of_address = |text: &str| names::script_of_address(text, session.network).map_err(|e| usage(&e));
+    let account = |text: &str| match text.contains(':') && !text.starts_with("res:") {
+        true => Ok(names::account(&of_address(text)?)),
+        false => {
+            text.parse().map_err(|e| usage(&format!("{text}: no account: {e}, or give an address of Kaspa")))
+        }
+    };
+    let plain = |account: ResourceId| Counterparty { account, redeem: None };
+    match ask {
+        Ask::Deposit(args) => args.to.as_deref().map_or(Ok(me), account).map(plain),
+        Ask::Transfer(args) => account(&args.to).map(plain),
+        Ask::Exit(args) => {
+            if !args.to.contains(':') {
+                return Err(Failure::usage(format!(
+                    "{}: an exit is paid to an address of Kaspa, not to an account: give the address",
+                    args.to
+                )));
+            }
+            let payee = of_address(&args.to)?;
+            if lane.claims {
+                let (account, redeem) = claim::destination(&payee);
+                return Ok(Counterparty { account, redeem });
+            }
+            // The settler pays to scripts that lane transactions have shown: this one shows the key's own.
+            if payee != *script {
+                return Err(Failure::usage(format!(
+                    "{}: this covenant demands no proof, and pays an exit only to a script that a lane transaction has shown: an \
+                     exit to another address could stay in the vault; give your own address, {}, and pay from there",
+                    args.to,
+                    names::address(script, session.network).unwrap_or_default()
+                )));
+            }
+            Ok(plain(names::account(&payee)))
+        }
+    }
+}
+
+/// The nonce of the next transfer or exit.
+fn nonce(said: Option<u64>, before: Option<Account>, waiting: u64) -> Result<u64, Failure> {
+    match (said, before) {
+        (Some(nonce), _) => Ok(nonce),
+        (None, Some(account)) => Ok(account.nonce + waiting),
+        (None, None) => Err(Failure::usage(
+            "the account's nonce is not known here: give the --data-dir or --api of a node that follows this lane and covenant, or --nonce, \
+             the number of transfers and exits of this account that succeeded",
+        )),
+    }
+}
+
+/// An amount, and the account that it is about.
+struct Request {
+    sompi: u64,
+    me: ResourceId,
+    /// The account at the tip, where it is known.
+    before: Option<Account>,
+}
+
+impl Request {
+    /// Refuses what would lose money or do nothing.
+    fn refuse_loss(&self, ask: &Ask<'_>, counterparty: ResourceId) -> Result<(), Failure> {
+        let Self { sompi, me, before } = self;
+        let usage = |text: String| Err(Failure::usage(text));
+        if counterparty == NOBODY {
+            return usage(
+                "the account of no script is nobody's, and everybody can act for it: give another".into(),
+            );
+        }
+        match ask {
+            Ask::Deposit(_) if *sompi < EXIT_MIN => {
+                return usage(format!(
+                    "a deposit of {} is too small: an output of less than {} costs more in storage mass than it holds",
+                    kas(*sompi),
+                    kas(EXIT_MIN)
+                ));
+            }
+            Ask::Exit(_) if *sompi < EXIT_MIN => {
+                return usage(format!(
+                    "an exit of {} would be debited and never paid: exits are paid from {} on",
+                    kas(*sompi),
+                    kas(EXIT_MIN)
+                ));
+            }
+            Ask::Transfer(_) if *sompi == 0 => return usage("a transfer of nothing does nothing".into()),
+            Ask::Transfer(_) if counterparty == *me => {
+                return usage("a transfer to the own account does nothing: give another account".into());
+            }
+            Ask::Deposit(_) | Ask::Transfer(_) | Ask::Exit(_) => {}
+        }
+        match (ask, before) {
+            (Ask::Transfer(_) | Ask::Exit(_), Some(Account { balance, .. })) if balance < sompi => {
+                usage(format!(
+                    "the account holds {}, less than {}: the ledger would refuse it; deposit first, or give a smaller amount",
+                    kas(*balance),
+                    kas(*sompi)
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What the ledger will do with the transaction, by its own rules over the state at the tip.
+struct Foreseen {
+    /// Whom it acts for, and what it deposits.
+    authority: ResourceId,
+    deposit: u64,
+    /// How it ends, and the account after it; `None` where the state is not known.
+    after: Option<(Outcome, Account)>,
+}
+
+impl Foreseen {
+    fn of(
+        pair: &Pair,
+        lane: &ActedLane,
+        known: &Known<'_>,
+        (me, counterparty): (ResourceId, ResourceId),
+    ) -> Result<Self, Failure> {
+        let accepted = pair.accepted();
+        let facts = accepted.facts(&lane.lane.deposit);
+        let after = match known.reads {
+            None => None,
+            Some(_) => {
+                let declared = processor::declared(&Ledger, &accepted, &facts).map_err(|outcome| {
+                    Failure::Other(format!("the ledger would dispose of it ({})", said(outcome)))
+                })?;
+                let value = |id: ResourceId| Ok((id, known.value(&id)?.flatten()));
+                let values = declared.into_iter().map(value).collect::<Result<Vec<_>, Failure>>()?;
+                let before: Vec<_> = values.iter().map(|(id, value)| (*id, value.as_deref())).collect();
+                let effects = processor::execute(&Ledger, accepted.message(), &facts, &before);
+                // Of a deposit for another, the other's account changes.
+                let whose = if facts.deposit > 0 { counterparty } else { me };
+                let after = match effects.writes.iter().rfind(|(id, _)| *id == whose) {
+                    Some((id, value)) => account::account_in(id, value.as_deref())?,
+                    None => known.account(&whose)?.unwrap_or_default(),
+                };
+                Some((effects.outcome, after))
+            }
+        };
+        if facts.authority != me {
+            return Err(Failure::Other(
+                "the transaction would not act for the key's account: nothing is sent".into(),
+            ));
+        }
+        Ok(Self { authority: facts.authority, deposit: facts.deposit, after })
+    }
+
+    /// Why it is not sent, where the ledger would refuse it.
+    fn refusal(&self) -> Option<String> {
+        let (outcome, _) = self.after.filter(|(outcome, _)| !outcome.is_success())?;
+        let hint = match outcome {
+            BAD_NONCE => {
+                "; the account's nonce is another: leave --nonce away, or wait until the node has followed what was sent"
+            }
+            _ => "",
+        };
+        Some(format!("the ledger would refuse it: {}{hint}", said(outcome)))
+    }
+}
+
+fn said(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::SUCCESS => "success".into(),
+        BAD_NONCE => "bad nonce".into(),
+        OVERDRAFT => "overdraft".into(),
+        OVERFLOW => "overflow".into(),
+        Outcome::MALFORMED => "malformed".into(),
+        Outcome(code) => format!("outcome {code}"),
+    }
+}
+
+/// What is printed.
+struct Report<'a> {
+    ask: &'a Ask<'a>,
+    request: Request,
+    nonce: u64,
+    counterparty: Counterparty,
+    pair: &'a Pair,
+    foreseen: Foreseen,
+    sent: bool,
+    /// The DAA score of the block that accepted it.
+    accepted: Option<u64>,
+}
+
+impl Report<'_> {
+    fn transaction(&self) -> String {
+        self.pair.acting.transaction.id().to_string()
+    }
+
+    fn print(&self, json: bool) {
+        match json {
+            true => println!("{}", self.json()),
+            false => print!("{}", self.text()),
+        }
+    }
+
+    fn json(&self) -> Value {
+        let Pair { gathering, acting } = self.pair;
+        let part = |it: &Completed| json!({ "transaction": it.transaction.id().to_string(), "mass": it.mass, "fee": it.fee });
+        let after = self.foreseen.after.map(|(outcome, account)| {
+            json!({ "outcome": said(outcome), "balance": account.balance, "nonce": account.nonce })
+        });
+        let redeem = self.counterparty.redeem.as_ref().map(|bytes| hex(bytes));
+        json!({
+            "action": self.ask.name(), "sompi": self.request.sompi, "account": self.request.me.digest().to_hex(),
+            "counterparty": self.counterparty.account.digest().to_hex(), "redeem_script": redeem, "nonce": self.nonce,
+            "transaction": self.transaction(), "gathering": part(gathering), "acting": part(acting),
+            "fee": self.pair.fee(), "authority": self.foreseen.authority.digest().to_hex(),
+            "deposit": self.foreseen.deposit, "ledger": after, "sent": self.sent, "accepted_daa_score": self.accepted,
+        })
+    }
+
+    fn text(&self) -> String {
+        let Pair { gathering, acting } = self.pair;
+        let mut out = format!("{}  {}\n", self.ask.name(), kas(self.request.sompi));
+        out += &format!("  account       {}\n", self.request.me.digest().to_hex());
+        out += &format!("  {:<13} {}\n", self.counterparty_is(), self.counterparty.account.digest().to_hex());
+        if let Some(redeem) = &self.counterparty.redeem {
+            out += &format!(
+                "  redeem script {}: keep it, the output is spent with it and the key\n",
+                hex(redeem)
+            );
+        }
+        for (name, it) in [("gathers", gathering), ("acts", acting)] {
+            let id = it.transaction.id();
+            out += &format!("  {name:<13} {id}: mass {}, fee {}\n", it.mass, kas(it.fee));
+        }
+        out += &match self.foreseen.after {
+            Some((outcome, account)) => format!(
+                "  the ledger    {}: then {} holds {}, nonce {}\n",
+                said(outcome),
+                if self.foreseen.deposit > 0 { "the credited account" } else { "the account" },
+                kas(account.balance),
+                account.nonce
+            ),
+            None => "  the ledger    is not known here (no state in --data-dir, no --api): balance and nonce are not checked\n".into(),
+        };
+        out += &match (self.sent, self.accepted) {
+            (false, _) => "  dry run: nothing is sent\n".to_owned(),
+            (true, None) => "  sent, and not accepted yet\n".into(),
+            (true, Some(score)) => format!("  accepted at DAA score {score}\n"),
+        };
+        out
+    }
+
+    fn counterparty_is(&self) -> &'static str {
+        match self.ask {
+            Ask::Deposit(_) => "credits",
+            Ask::Transfer(_) => "to",
+            Ask::Exit(_) => "pays",
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sending() -> SendingArgs {
+        SendingArgs { api: None, nonce: None, dry_run: true, no_wait: false }
+    }
+
+    fn send(to: &str) -> SendArgs {
+        SendArgs { to: to.into(), amount: "1".into(), sending: sending() }
+    }
+
+    fn refused(ask: &Ask<'_>, sompi: u64, balance: Option<u64>, counterparty: ResourceId) -> Option<String> {
+        let before = balance.map(|balance| Account { balance, nonce: 3 });
+        let request = Request { sompi, me: ResourceId([1; 32]), before };
+        request.refuse_loss(ask, counterparty).err().map(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn what_would_lose_money_or_do_nothing_is_refused_by_what_it_is() {
+        let deposit = DepositArgs { amount: "1".into(), to: None, sending: sending() };
+        let (deposit, other) = (Ask::Deposit(&deposit), ResourceId([2; 32]));
+        let send = send("x");
+        let (transfer, exit) = (Ask::Transfer(&send), Ask::Exit(&send));
+        for (ask, sompi, balance, to, word) in [
+            (&exit, EXIT_MIN - 1, None, other, "never paid"),
+            (&deposit, EXIT_MIN - 1, None, other, "storage mass"),
+            (&transfer, 0, None, other, "does nothing"),
+            (&transfer, 5, None, ResourceId([1; 32]), "own account"),
+            (&transfer, 5, None, NOBODY, "nobody's"),
+            (&deposit, EXIT_MIN, None, NOBODY, "nobody's"),
+            (&transfer, 6, Some(5), other, "holds 0.00000005 KAS"),
+            (&exit, EXIT_MIN + 1, Some(EXIT_MIN), other, "less than"),
+        ] {
+            let said = refused(ask, sompi, balance, to).unwrap_or_default();
+            assert!(said.contains(word), "{} {sompi}: {said}", ask.name());
+        }
+        for (ask, sompi, balance) in [
+            (&exit, EXIT_MIN, Some(EXIT_MIN)),
+            (&exit, EXIT_MIN, None),
+            (&transfer, 5, Some(5)),
+            (&deposit, EXIT_MIN, Some(0)),
+        ] {
+            assert_eq!(refused(ask, sompi, balance, other), None, "{}", ask.name());
+        }
+    }
+
+    #[test]
+    fn a_nonce_is_said_or_counts_what_waits_or_is_refused() {
+        let account = Some(Account { balance: 1, nonce: 3 });
+        assert_eq!(nonce(None, account, 2).ok(), Some(5));
+        assert_eq!(nonce(Some(9), account, 2).ok(), Some(9));
+        assert_eq!(nonce(Some(9), None, 0).ok(), Some(9));
+        let refused = nonce(None, None, 0).unwrap_err().to_string();
+        assert!(refused.contains("--data-dir") && refused.contains("--nonce"), "{refused}");
+    }
+}

@@ -1,0 +1,71 @@
+//! The vectors of docs/ledger.md, for authors of wallets: each line is computed again.
+
+use reprise_ledger::{Account, Action, Payload};
+use reprise_model::cell;
+use reprise_model::digest::{Digest, ResourceId};
+use reprise_model::transaction::{self, LaneTransaction, account_of, script_bytes};
+
+const PAGE: &str = include_str!("../../../../docs/ledger.md");
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let digits = if hex == "-" { "" } else { hex };
+    assert_eq!(digits.len() % 2, 0, "{hex}");
+    let pairs = digits.as_bytes().chunks(2);
+    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn id(hex: &str) -> ResourceId {
+    Digest::from_hex(hex).unwrap().into()
+}
+
+/// What a vector's right side must be, by its left.
+fn computed(given: &[&str]) -> String {
+    match given {
+        ["script", version, script] => {
+            account_of(&script_bytes(version.parse().unwrap(), &bytes(script))).digest().to_hex()
+        }
+        ["message", action, nonce, amount, counterparty] => {
+            let action = match *action {
+                "transfer" => Action::Transfer,
+                "exit" => Action::Exit,
+                "deposit" => Action::Deposit,
+                other => panic!("no action: {other}"),
+            };
+            let (nonce, amount) = (nonce.parse().unwrap(), amount.parse().unwrap());
+            hex(&Payload { action, nonce, amount, counterparty: id(counterparty) }.encode())
+        }
+        ["payload", opening, message] => {
+            hex(&transaction::payload(&bytes(opening), &bytes(message)).unwrap())
+        }
+        ["value", balance, nonce] => {
+            let account = Account { balance: balance.parse().unwrap(), nonce: nonce.parse().unwrap() };
+            hex(&cell::to_bytes(&account.cells()))
+        }
+        ["acts", rest, payload, vault] => {
+            let (rest, payload) = (bytes(rest), bytes(payload));
+            let accepted = LaneTransaction { merge_index: 1, version: 1, rest, payload };
+            let facts = accepted.facts(&id(vault));
+            format!("{} {}", facts.authority.digest().to_hex(), facts.deposit)
+        }
+        other => panic!("no vector: {other:?}"),
+    }
+}
+
+#[test]
+fn the_vectors_of_the_page_for_wallets_are_what_this_crate_computes() {
+    let block = PAGE.split("```vectors\n").nth(1).unwrap().split("```").next().unwrap();
+    let mut kinds = vec![];
+    for line in block.lines() {
+        let (given, expected) = line.split_once(" | ").unwrap_or_else(|| panic!("no vector: {line}"));
+        let given: Vec<&str> = given.split(' ').collect();
+        assert_eq!(computed(&given), expected, "{line}");
+        kinds.push(given[0]);
+    }
+    for kind in ["script", "message", "payload", "value", "acts"] {
+        assert!(kinds.iter().filter(|found| **found == kind).count() > 1, "too few vectors: {kind}");
+    }
+}

@@ -1,0 +1,120 @@
+//! What a data directory holds of the states, read from what is durable in it: nothing is executed, and nothing written.
+//!
+//! The chain and its settlements come from the event log of a live L1, or from a recording and its overlay; the states from the
+//! [batch records](reprise_scheduler::history). A directory that another process holds is read by
+//! [`DataDir::detached`]. The log may then be ahead of the records: the chain ends where its
+//! records end.
+
+use std::collections::HashSet;
+use std::error::Error;
+use std::sync::{Arc, Mutex};
+
+use reprise_chain::event::SourceEvent;
+use reprise_chain::event_log::EventLog;
+use reprise_chain::overlay::{Overlay, OverlayError};
+use reprise_chain::recorded::RecordedL1;
+use reprise_chain::source::{ChainSource, Pace, Poll, Progress};
+use reprise_chain::tree::{ChainError, ForkTree};
+use reprise_disk::data_dir::DataDir;
+use reprise_disk::log::LogError;
+use reprise_model::block::ChainRoot;
+use reprise_model::coordinate::Checkpoint;
+use reprise_model::lane::LaneError;
+use reprise_scheduler::history::{History, HistoryError, StateAt};
+use reprise_scheduler::record::RecordLog;
+
+use crate::l1::RecordedChain;
+use crate::states::{Settlements, States};
+use crate::wire::{Deployment, WireError, open_records};
+
+/// Why a directory's states cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum StoredError {
+    /// A file cannot be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The batch records cannot be read.
+    #[error(transparent)]
+    Records(#[from] WireError),
+    /// They do not give a state.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// The lane tip at the root cannot be computed.
+    #[error("the block that the chain is followed from: {0}")]
+    Lane(#[from] LaneError),
+    /// The chain contradicts itself.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The overlay cannot be read.
+    #[error(transparent)]
+    Overlay(#[from] OverlayError),
+    /// The events cannot be read.
+    #[error(transparent)]
+    Source(Box<dyn Error + Send + Sync>),
+}
+
+/// The records of a chain that begins at `root`.
+pub fn history(dir: &DataDir, deployment: &Deployment, root: &ChainRoot) -> Result<History, StoredError> {
+    let base = StateAt::root(deployment.hasher.clone(), &deployment.pins().lane, root)?;
+    Ok(History::new(base, open_records(dir, deployment, &root.metadata)?.load()?))
+}
+
+/// The states of a chain that these events made, as far as its blocks have records.
+pub fn states<E: Into<Box<dyn Error + Send + Sync>>>(
+    history: &History,
+    root: &ChainRoot,
+    events: impl IntoIterator<Item = Result<SourceEvent, E>>,
+) -> Result<States, StoredError> {
+    let mut tree = ForkTree::new(root.metadata, u64::MAX);
+    let mut canonical = HashSet::from([root.metadata.block_hash]);
+    let mut settlements = Settlements::default();
+    for event in events {
+        let event = event.map_err(|error| StoredError::Source(error.into()))?;
+        if !event.added.iter().all(|block| history.knows(&block.metadata.block_hash)) {
+            break;
+        }
+        let event = tree.apply(event)?;
+        for removed in &event.removed {
+            canonical.remove(&removed.block_hash());
+        }
+        canonical.extend(event.added.iter().map(|added| added.metadata.block_hash()));
+        settlements.follow(&event, &|block| canonical.contains(block));
+    }
+    let first = history.state_after(&root.metadata.block_hash)?;
+    let tip = history.state_after(&tree.tip().block_hash())?;
+    Ok(settlements.states(first, tip, &|block| history.state_after(block).ok()))
+}
+
+/// The states of a live L1 that was followed into this event log.
+pub fn followed(dir: &DataDir, deployment: &Deployment, event_log: &EventLog) -> Result<States, StoredError> {
+    let root = &event_log.head().root;
+    let history = history(dir, deployment, root)?;
+    let settled = event_log.settled().map(|run| run.map(|added| SourceEvent { removed: vec![], added }));
+    states(&history, root, settled.chain(event_log.events()))
+}
+
+/// The states of a recorded or dev chain, with the settlements that its overlay holds.
+pub fn recorded(
+    dir: &DataDir,
+    deployment: &Deployment,
+    chain: &RecordedChain,
+) -> Result<States, StoredError> {
+    let (root, covenant) = (&chain.recording.root, deployment.covenant());
+    let history = history(dir, deployment, root)?;
+    let overlay = Overlay::open(Some(dir.overlay(&covenant.pins)), root.clone(), covenant)?;
+    let mut source = RecordedL1::new(chain.recording.clone(), Pace::Free, Arc::new(Mutex::new(overlay)));
+    // It goes on for as long as it is asked to, with blocks that have no records in the end.
+    let progress = Progress {
+        proved: true,
+        settled: false,
+        refused: false,
+        finalized: Checkpoint(0),
+        floor: Checkpoint(0),
+    };
+    let events = std::iter::from_fn(|| match source.poll(progress) {
+        Ok(Poll::Event(event)) => Some(Ok(event)),
+        Ok(Poll::Final(_) | Poll::End | Poll::Pending) => None,
+        Err(error) => Some(Err(error)),
+    });
+    states(&history, root, events)
+}

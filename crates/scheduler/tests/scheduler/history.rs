@@ -1,0 +1,83 @@
+//! The states that records give are those that execution gave, on every fork.
+
+use std::sync::{Arc, Mutex};
+
+use proptest::prelude::*;
+use reprise_disk::log::LogError;
+use reprise_model::digest::BlockHash;
+use reprise_model::hash::Blake3;
+use reprise_scheduler::history::{History, HistoryError, StateAt};
+use reprise_scheduler::record::{BatchRecord, RecordLog};
+
+use crate::execution::{accepted, asks};
+use crate::fixture::{self, ROOT};
+
+/// Records that the test can read.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Vec<BatchRecord>>>);
+
+impl RecordLog for Shared {
+    fn append(&mut self, records: &[&BatchRecord]) -> Result<(), LogError> {
+        self.0.lock().unwrap().extend(records.iter().map(|record| (*record).clone()));
+        Ok(())
+    }
+
+    fn load(&self) -> Result<Vec<BatchRecord>, LogError> {
+        Ok(self.0.lock().unwrap().clone())
+    }
+}
+
+fn base() -> StateAt {
+    StateAt::root(Arc::new(Blake3), &fixture::pins().lane, &fixture::root()).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn every_block_with_a_record_has_the_state_that_execution_gave(
+        first in asks(), second in asks(), third in asks(),
+    ) {
+        let one = fixture::block(ROOT, 1, 1, accepted(&first));
+        let two = fixture::block(one.0.block_hash(), 2, 2, accepted(&second));
+        let rival = fixture::block(one.0.block_hash(), 2, 3, accepted(&third));
+        let empty = fixture::block(rival.0.block_hash(), 3, 4, vec![]);
+        let world = [one, two, rival, empty];
+        let log = Shared::default();
+        let mut scheduler = fixture::open(fixture::ledger(), Box::new(log.clone())).unwrap();
+        scheduler.schedule(world.iter().map(|(metadata, block)| (*metadata, block))).unwrap();
+        let records = log.load().unwrap();
+        let history = History::new(base(), records.clone());
+        for (metadata, _) in &world {
+            let block = metadata.block_hash();
+            let (read, executed) = (history.state_after(&block).unwrap(), scheduler.state_after(&block).unwrap());
+            prop_assert_eq!(read.tree.root(), executed.tree.root());
+            prop_assert_eq!((read.tip, read.checkpoint), (executed.tip, metadata.checkpoint));
+            prop_assert_eq!(history.block(&block), Some(*metadata));
+        }
+        let at_root = history.state_after(&ROOT).unwrap();
+        prop_assert_eq!(at_root.tree.root(), scheduler.state_after(&ROOT).unwrap().tree.root());
+
+        // Without the record of a block there is no state after it, nor after those on it.
+        let without = records.iter().filter(|record| record.block.metadata.block_hash() != world[2].0.block_hash());
+        let torn = History::new(base(), without.cloned());
+        prop_assert!(torn.state_after(&world[1].0.block_hash()).is_ok());
+        let unknown = HistoryError::Unknown { block: world[2].0.block_hash() };
+        for above in &world[2..] {
+            prop_assert_eq!(torn.state_after(&above.0.block_hash()).unwrap_err(), unknown.clone());
+        }
+    }
+}
+
+#[test]
+fn records_that_do_not_give_the_root_they_name_are_refused_with_the_block() {
+    let one = fixture::block(ROOT, 1, 1, accepted(&[fixture::deposit(0, 5)]));
+    let log = Shared::default();
+    let mut scheduler = fixture::open(fixture::ledger(), Box::new(log.clone())).unwrap();
+    scheduler.schedule([(one.0, &one.1)]).unwrap();
+    let mut records = log.load().unwrap();
+    records[0].writes[0].clear();
+    let block: BlockHash = one.0.block_hash();
+    let refused = History::new(base(), records).state_after(&block).unwrap_err();
+    assert!(matches!(refused, HistoryError::Root { block: named, .. } if named == block), "{refused}");
+}

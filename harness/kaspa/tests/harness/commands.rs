@@ -1,0 +1,133 @@
+//! A user's commands on a real node: deposit, transfer and exit by the program alone, with the balances at each step verified
+//! against the covenant's output on the node. Needs `kaspad`, and `reprise`, found in `PATH` or named by REPRISE_PROGRAM.
+
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use kaspa_addresses::Prefix;
+use reprise_kaspa::wallet::unspent;
+use reprise_kaspa_harness::simnet::{KASPA, Simnet, key};
+use serde_json::Value;
+
+const SETTLER: u8 = 21;
+const USER: u8 = 22;
+const OTHER: u8 = 23;
+
+/// How many blocks may pass until a command ends, or a balance is settled.
+const BLOCKS_MAX: usize = 400;
+
+/// The program, with the settings of this rollup.
+struct Program {
+    url: String,
+    covenant: String,
+    dir: std::path::PathBuf,
+}
+
+impl Program {
+    fn command(&self, args: &[&str], seed: u8) -> Command {
+        let key_file = self.dir.join(format!("key-{seed}"));
+        std::fs::write(&key_file, format!("{seed:02x}").repeat(32)).unwrap();
+        let mut command = Command::new(std::env::var_os("REPRISE_PROGRAM").unwrap_or("reprise".into()));
+        command.args(args).args(["--backend", "mock", "--l1", &format!("kaspa:{}", self.url)]);
+        command.args(["--covenant", &self.covenant, "--json"]).arg("--key-file").arg(key_file);
+        command.arg("--data-dir").arg(self.dir.join("data")).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs a command to its end while blocks are mined.
+    async fn run(&self, simnet: &mut Simnet, args: &[&str], seed: u8) -> Output {
+        let mut child = self.command(args, seed).spawn().unwrap();
+        for _ in 0..BLOCKS_MAX {
+            if child.try_wait().unwrap().is_some() {
+                return child.wait_with_output().unwrap();
+            }
+            simnet.mine(&[]).await.unwrap();
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        child.kill().unwrap();
+        panic!("{args:?} did not end: {:?}", child.wait_with_output().unwrap());
+    }
+
+    async fn json(&self, simnet: &mut Simnet, args: &[&str], seed: u8) -> Value {
+        let output = self.run(simnet, args, seed).await;
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        serde_json::from_str(text.lines().last().unwrap()).unwrap()
+    }
+
+    /// Mines until the verified, settled account is this.
+    async fn settled(&self, simnet: &mut Simnet, seed: u8, balance: u64, nonce: u64) {
+        let mut last = String::new();
+        for _ in 0..BLOCKS_MAX {
+            let output = self.run(simnet, &["account", "--verify"], seed).await;
+            last = String::from_utf8_lossy(&output.stdout).into_owned();
+            let shown: Value = serde_json::from_str(last.lines().last().unwrap_or("null")).unwrap();
+            if shown["balance"] == balance && shown["nonce"] == nonce && shown["verified"].is_object() {
+                return;
+            }
+        }
+        panic!("the account of {seed} is not {balance}, nonce {nonce}: {last}");
+    }
+}
+
+/// Ends the node, however the test ends.
+struct Node(Child);
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn node(program: &Program, log: &Path) -> Node {
+    let mut command = program.command(&["run", "--bundle-batches", "1"], SETTLER);
+    let file = std::fs::File::create(log).unwrap();
+    Node(command.stdout(Stdio::null()).stderr(file).spawn().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "starts a node, and the program"]
+async fn a_user_deposits_transfers_and_exits_by_the_commands_alone_and_every_balance_is_verified() {
+    let keys = [SETTLER, USER, OTHER].map(|seed| key(seed).unwrap());
+    let [settler, user, other] = keys.clone();
+    let mut simnet = Simnet::start(&keys, None).await.unwrap();
+    simnet.found(settler, None).await.unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let (url, covenant) = (simnet.node.url().to_owned(), simnet.lane.covenant.to_hex());
+    let program = Program { url, covenant, dir: home.path().into() };
+    let _node = node(&program, &home.path().join("log"));
+
+    // Nothing is sent in a dry run, and the ledger's state is not needed for a deposit.
+    let dry = program.json(&mut simnet, &["deposit", "5", "--dry-run"], USER).await;
+    assert_eq!((&dry["sent"], &dry["deposit"]), (&Value::Bool(false), &Value::from(5 * KASPA)));
+    let sent = program.json(&mut simnet, &["deposit", "5"], USER).await;
+    assert!(sent["accepted_daa_score"].is_u64(), "{sent}");
+    program.settled(&mut simnet, USER, 5 * KASPA, 0).await;
+
+    let to = other.address(Prefix::Simnet).to_string();
+    let sent = program.json(&mut simnet, &["transfer", &to, "1.5"], USER).await;
+    assert_eq!((&sent["nonce"], &sent["ledger"]["outcome"]), (&Value::from(0), &Value::from("success")));
+    program.settled(&mut simnet, USER, 350_000_000, 1).await;
+    program.settled(&mut simnet, OTHER, 150_000_000, 0).await;
+
+    let me = user.address(Prefix::Simnet).to_string();
+    let foreign = other.address(Prefix::Mainnet).to_string();
+    for (args, word) in [
+        (["exit", &me, "0.1"], "never paid"),
+        (["exit", &me, "100"], "holds"),
+        (["exit", &to, "1"], "your own address"),
+        (["transfer", &me, "1"], "own account"),
+        (["transfer", &foreign, "1"], "another network"),
+    ] {
+        let output = program.run(&mut simnet, &args, USER).await;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+        assert!(said.contains(word), "{args:?}: {said}");
+    }
+
+    program.json(&mut simnet, &["exit", &me, "1"], USER).await;
+    program.settled(&mut simnet, USER, 250_000_000, 2).await;
+    let paid = unspent(simnet.rpc(), &user.script(), Prefix::Simnet).await.unwrap();
+    assert!(paid.iter().any(|coin| coin.entry.amount == KASPA), "the exit is paid by the settlement");
+}
