@@ -28,7 +28,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -40,7 +40,7 @@ use kaspa_wrpc_client::prelude::{ChannelConnection, ChannelType, Scope, VirtualC
 use reprise_chain::event::SourceEvent;
 use reprise_chain::event_log::EventLog;
 use reprise_chain::recording::{Lane, Recording};
-use reprise_chain::source::{self, ChainSource, Connection, Hitch, Poll, Progress, SourceError};
+use reprise_chain::source::{self, ChainSource, Connection, Hitch, Poll, Progress, Ready, SourceError};
 use reprise_disk::data_dir::LockedPath;
 use reprise_disk::log::LogError;
 use reprise_model::anchor::AnchorDepth;
@@ -181,6 +181,8 @@ struct Shared {
     goal: AtomicU64,
     /// Why the last event is not written yet; `None` where it is.
     unwritten: Mutex<Option<String>>,
+    /// Tells the pipeline that a message waits, once it has asked for that.
+    ready: OnceLock<Ready>,
 }
 
 struct Outage {
@@ -208,6 +210,7 @@ impl Default for Shared {
             reached: AtomicU64::default(),
             goal: AtomicU64::default(),
             unwritten: Mutex::default(),
+            ready: OnceLock::new(),
         }
     }
 }
@@ -345,6 +348,11 @@ impl ChainSource for LiveL1 {
             Err(TryRecvError::Empty) => Ok(Poll::Pending),
             Err(TryRecvError::Disconnected) => Err(ended()),
         }
+    }
+
+    fn notify(&mut self, ready: Ready) {
+        // A second consumer would be told by polling alone.
+        let _ = self.shared.ready.set(ready);
     }
 
     fn connection(&self) -> Option<Connection> {
@@ -518,7 +526,7 @@ enum Asked {
 
 impl FollowLoop {
     fn run(mut self, runtime: &Runtime) {
-        let messages = self.messages.clone();
+        let (messages, shared) = (self.messages.clone(), self.shared.clone());
         // A panic of the client ends the source with an error, not the process.
         let ended = catch_unwind(AssertUnwindSafe(|| {
             self.replay()?;
@@ -533,12 +541,13 @@ impl FollowLoop {
         };
         // The receiver may be gone.
         let _ = messages.send(Err(failed(reason)));
+        shared.ready.get().inspect(|ready| ready());
     }
 
     /// Sends the events of the event log.
     fn replay(&mut self) -> Result<(), Interruption> {
         let Some(event_log) = &self.event_log else { return Ok(()) };
-        let tell = |event| self.messages.send(Ok(Message::Event(event))).map_err(|_| Interruption::Stopped);
+        let tell = |event| send(&self.messages, &self.shared, Message::Event(event));
         // This part was checked before it was compacted.
         for run in event_log.settled() {
             tell(SourceEvent { removed: vec![], added: run? })?;
@@ -725,12 +734,23 @@ impl FollowLoop {
             Err(error) => return Err(error.into()),
         }
         self.shared.delivered(&event);
-        self.messages.send(Ok(Message::Event(event))).map_err(|_| Interruption::Stopped)?;
+        send(&self.messages, &self.shared, Message::Event(event))?;
         if let Some(block) = self.follower.newly_final() {
-            self.messages.send(Ok(Message::Final(block))).map_err(|_| Interruption::Stopped)?;
+            send(&self.messages, &self.shared, Message::Final(block))?;
         }
         Ok(Asked::Event)
     }
+}
+
+/// Hands a message to the pipeline, once there is room for it.
+fn send(
+    messages: &Sender<Result<Message, SourceError>>,
+    shared: &Shared,
+    message: Message,
+) -> Result<(), Interruption> {
+    messages.send(Ok(message)).map_err(|_| Interruption::Stopped)?;
+    shared.ready.get().inspect(|ready| ready());
+    Ok(())
 }
 
 fn is_synced(info: &GetServerInfoResponse) -> bool {

@@ -15,6 +15,12 @@ pub trait ChainSource: Send {
     /// chain that is no longer needed. Never blocks.
     fn poll(&mut self, progress: Progress) -> Result<Poll, SourceError>;
 
+    /// Takes what the source calls when a poll may answer with more than [`Poll::Pending`] although nothing else happened. A
+    /// source whose answers follow from `progress` alone never calls it.
+    fn notify(&mut self, ready: Ready) {
+        let _ = ready;
+    }
+
     /// The state of the connection to the L1; `None` for a source without one.
     fn connection(&self) -> Option<Connection> {
         None
@@ -26,6 +32,9 @@ pub trait ChainSource: Send {
         None
     }
 }
+
+/// Tells the consumer of a source to poll it. Cheap, and never blocks.
+pub type Ready = Box<dyn Fn() + Send + Sync>;
 
 /// How far the pipeline has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

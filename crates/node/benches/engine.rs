@@ -1,4 +1,4 @@
-//! The proving engine's own cost: `cargo bench -p reprise-node`.
+//! The proving engine's own cost: `cargo bench -p reprise-node`, or one section of it: `cargo bench -p reprise-node -- restart`.
 //!
 //! Times are of the machine they ran on. What the targets name are the ratios: a batch costs the planner
 //! as much on a long chain as on a short one, and a device with a full queue is busy.
@@ -10,14 +10,15 @@
 )]
 
 use std::fs;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use reprise_chain::dev::{DevChain, script};
-use reprise_chain::event::{AddedBlock, ChainEvent};
+use reprise_chain::event::{AddedBlock, ChainEvent, SourceEvent};
 use reprise_chain::recording::Recording;
-use reprise_chain::source::Pace;
+use reprise_chain::source::{ChainSource, Pace, Poll, Progress, Ready, SourceError};
 use reprise_ledger::{Action, Ledger, Payload};
 use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainBlockMetadata, ObservedSettlement};
 use reprise_model::coordinate::Checkpoint;
@@ -29,7 +30,7 @@ use reprise_model::scheduled::{ProvedBy, ScheduledBatch, ScheduledBlock, Schedul
 use reprise_model::statement::Kind;
 use reprise_model::transaction::account_of;
 use reprise_node::event::{Observer, PipelineEvent};
-use reprise_node::l1::RecordedChain;
+use reprise_node::l1::{RecordedChain, WrappedL1};
 use reprise_node::wire;
 use reprise_node::workload::Workload;
 use reprise_planner::bundle::BundleRule;
@@ -40,7 +41,25 @@ use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_store::{Options, ReceiptStore, Store};
 
 fn main() {
-    println!("planner: a batch of one transaction, followed, demanded, pruned");
+    let asked = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let sections = [
+        ("planner: a batch of one transaction, followed, demanded, pruned", planners as fn()),
+        ("node: everything in memory, the whole chain queued, proofs that cost nothing", nodes),
+        (
+            "restart: empty events of a thread that hands over 16 at a time, as a live L1's event log does",
+            restarts,
+        ),
+        ("device: one permit, a full queue, a store on disk", devices),
+    ];
+    for (title, section) in sections {
+        if asked.as_ref().is_none_or(|asked| title.starts_with(asked.as_str())) {
+            println!("{title}");
+            section();
+        }
+    }
+}
+
+fn planners() {
     for (name, settles) in [("settled 8 blocks later", true), ("never settled, limit 512", false)] {
         let first = planner(1_000, settles);
         for blocks in [1_000, 10_000, 100_000] {
@@ -52,8 +71,9 @@ fn main() {
             );
         }
     }
+}
 
-    println!("node: everything in memory, the whole chain queued, proofs that cost nothing");
+fn nodes() {
     for (name, transactions) in [("non-empty", 1), ("empty", 0)] {
         let mut first = None;
         for blocks in [1_000, 4_000, 16_000, 100_000] {
@@ -69,8 +89,16 @@ fn main() {
             );
         }
     }
+}
 
-    println!("device: one permit, a full queue, a store on disk");
+fn restarts() {
+    for blocks in [1_000, 20_000] {
+        let (took, waits) = replay(chain(blocks, 0));
+        println!("  {blocks:>7} events: {:.0} a second, {waits} waits", blocks as f64 / took.as_secs_f64());
+    }
+}
+
+fn devices() {
     for cost in [20, 100] {
         let busy = device(Duration::from_millis(cost));
         println!("  proofs of {cost} ms: busy {:.2} %", busy * 100.0);
@@ -230,6 +258,60 @@ fn node(recording: Recording) -> (Duration, u64, usize) {
     let mut peak = Peak::default();
     let ended = node.run(&AtomicBool::new(false), &mut peak).unwrap();
     (began.elapsed(), ended.report.prove_calls, peak.0)
+}
+
+/// A source that a thread feeds.
+struct Handed {
+    events: Receiver<SourceEvent>,
+    ready: Arc<OnceLock<Ready>>,
+    waits: Arc<AtomicU64>,
+}
+
+impl ChainSource for Handed {
+    fn poll(&mut self, _: Progress) -> Result<Poll, SourceError> {
+        match self.events.try_recv() {
+            Ok(event) => Ok(Poll::Event(event)),
+            Err(TryRecvError::Empty) => {
+                self.waits.fetch_add(1, Ordering::Relaxed);
+                Ok(Poll::Pending)
+            }
+            Err(TryRecvError::Disconnected) => Ok(Poll::End),
+        }
+    }
+
+    fn notify(&mut self, ready: Ready) {
+        let _ = self.ready.set(ready);
+    }
+}
+
+/// How long a node takes to follow a chain that a thread hands to it, and how often it found nothing to follow.
+fn replay(recording: Recording) -> (Duration, u64) {
+    let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
+    let backend: Arc<dyn Backend> =
+        Arc::new(MockBackend::new(MockConfig::default(), hasher.clone(), Arc::new(Ledger)));
+    let store: Arc<dyn ReceiptStore> =
+        Arc::new(Store::in_memory(backend.clone(), Options::default()).unwrap());
+    let (sender, events) = bounded(16);
+    let (ready, waits) = (Arc::new(OnceLock::<Ready>::new()), Arc::new(AtomicU64::new(0)));
+    let handed = Handed { events, ready: ready.clone(), waits: waits.clone() };
+    let fed = recording.events.clone();
+    let through = move |_| Box::new(handed) as Box<dyn ChainSource>;
+    let l1 = Box::new(WrappedL1 { l1: recorded(recording), through });
+    let ledger = Workload::new("ledger", Ledger);
+    let node = wire::build_node(settings(), l1, &ledger, backend, hasher, store).unwrap();
+    let began = Instant::now();
+    let thread = std::thread::spawn(move || {
+        for event in fed {
+            sender.send(event).unwrap();
+            ready.get().inspect(|ready| ready());
+        }
+        drop(sender);
+        ready.get().inspect(|ready| ready());
+    });
+    node.run(&AtomicBool::new(false), &mut Peak::default()).unwrap();
+    let took = began.elapsed();
+    thread.join().unwrap();
+    (took, waits.load(Ordering::Relaxed))
 }
 
 /// The most that the process held when a block was heard of that settled something.

@@ -2,7 +2,7 @@
 //!
 //! One thread owns the pipeline. It takes chain events first, because they may make waiting work unnecessary. When the
 //! source has none, it takes one message from the threads that look up, prove and store. This order also makes the counts
-//! of a run independent of the speed of proofs.
+//! of a run independent of the speed of proofs. A source that has something again says so in the same queue.
 //!
 //! When a stop is requested, running proofs finish and are stored, as long as the grace period lasts. Proofs that still run
 //! then are cancelled and abandoned.
@@ -35,7 +35,12 @@ const CONNECTION_POLL: Duration = Duration::from_secs(1);
 enum Mail {
     Read(Read),
     Answer(Answer),
-    Stored { order: Arc<Order>, result: Result<PutOutcome, StoreError> },
+    Stored {
+        order: Arc<Order>,
+        result: Result<PutOutcome, StoreError>,
+    },
+    /// The source is to be polled.
+    Source,
 }
 
 /// The threads behind a pipeline.
@@ -91,6 +96,8 @@ impl Executor for Threads {
 pub struct Node {
     pipeline: Pipeline,
     source: Box<dyn ChainSource>,
+    /// Whether a note of the source waits in the inbox.
+    source_noted: Arc<AtomicBool>,
     threads: Threads,
     inbox: Receiver<Mail>,
     /// How long a stop waits for running proofs.
@@ -107,7 +114,7 @@ impl Node {
     /// Starts the threads; `permits` of them prove.
     pub(crate) fn start(
         pipeline: Pipeline,
-        source: Box<dyn ChainSource>,
+        mut source: Box<dyn ChainSource>,
         backend: &Arc<dyn Backend>,
         store: &Arc<dyn ReceiptStore>,
         permits: usize,
@@ -123,8 +130,16 @@ impl Node {
             Workers::start(permits, shutdown_grace, backend.clone(), store.clone(), move |answer| {
                 let _ = answered.send(Mail::Answer(answer));
             })?;
+        let (source_noted, ready) = (Arc::new(AtomicBool::new(false)), outbox.clone());
+        let noted = source_noted.clone();
+        source.notify(Box::new(move || {
+            // One note in the queue is enough, however much the source has.
+            if !noted.swap(true, Ordering::AcqRel) {
+                let _ = ready.send(Mail::Source);
+            }
+        }));
         let threads = Threads { reader, workers, store: store.clone(), outbox, began: Instant::now() };
-        Ok(Self { pipeline, source, threads, inbox, shutdown_grace })
+        Ok(Self { pipeline, source, source_noted, threads, inbox, shutdown_grace })
     }
 
     /// Runs until the source ends and everything is idle, or until `stop` is set. Running proofs are then finished and
@@ -171,8 +186,9 @@ impl Node {
             let due = self.pipeline.deadline().map(|at| at.saturating_sub(self.threads.now()));
             match self.inbox.recv_timeout(due.map_or(STOP_POLL, |due| due.min(STOP_POLL))) {
                 Ok(mail) => {
-                    let message = self.open(mail);
-                    self.tell(observer, |pipeline, context| pipeline.receive(message, context))?;
+                    if let Some(message) = self.open(mail) {
+                        self.tell(observer, |pipeline, context| pipeline.receive(message, context))?;
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) if due.is_none_or(|due| due >= STOP_POLL) => {}
                 Err(RecvTimeoutError::Timeout) => self.tell(observer, Pipeline::wake)?,
@@ -190,15 +206,19 @@ impl Node {
         what(&mut self.pipeline, &mut Context { executor: &mut self.threads, observer })
     }
 
-    /// The pipeline's message for a message from a thread.
-    fn open(&mut self, mail: Mail) -> Message {
-        match mail {
+    /// The pipeline's message for a message from a thread; none for the source's note.
+    fn open(&mut self, mail: Mail) -> Option<Message> {
+        Some(match mail {
+            Mail::Source => {
+                self.source_noted.store(false, Ordering::Release);
+                return None;
+            }
             Mail::Read(read) => Message::Read(read),
             Mail::Answer(answer) => match self.threads.workers.take(answer) {
                 Taken::Awaited(finished) => Message::Finished(finished),
                 Taken::Late(finished) => Message::Late(finished),
             },
             Mail::Stored { order, result } => Message::Stored { order, result },
-        }
+        })
     }
 }

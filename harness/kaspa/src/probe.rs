@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use reprise_chain::source::{ChainSource, Poll, Progress, SourceError};
+use reprise_chain::source::{ChainSource, Poll, Progress, Ready, SourceError};
 use reprise_disk::data_dir::DataDir;
 use reprise_kaspa::covenant::{Proof, SealReader};
 use reprise_kaspa::follower::StatementOf;
@@ -71,6 +71,10 @@ impl ChainSource for ProbedSource {
         *lock(&self.seen.0) = Some(Seen { tip: self.tip, progress, quiet });
         self.seen.1.notify_all();
         Ok(polled)
+    }
+
+    fn notify(&mut self, ready: Ready) {
+        self.source.notify(ready);
     }
 }
 
