@@ -36,6 +36,15 @@ test:
 settings:
     BLESS=1 cargo test --locked --package reprise --no-default-features --lib settings_reference
 
+# Writes ops/grafana.json anew from the list of graphs.
+board:
+    BLESS=1 cargo test --locked --package reprise --no-default-features --lib board
+
+# The alerts, checked and tested by Prometheus's own tool.
+alerts:
+    promtool check rules ops/alerts.yml
+    promtool test rules ops/alerts.test.yml
+
 # The fleet: its jobs in PostgreSQL (15 or newer, installed), and real processes that are killed.
 fleet:
     cargo test --release --locked --package reprise-postgres -- --include-ignored

@@ -46,6 +46,8 @@ mod act;
 mod amount;
 mod attempts;
 mod backends;
+#[cfg(test)]
+mod board;
 mod checked;
 mod choose;
 mod cli;
