@@ -16,7 +16,8 @@
 //! | `worker` | `reprise worker` |
 //! | `jobs` | `reprise jobs` |
 //! | `stop` | Ctrl-C |
-//! | `metrics` | the metrics and the health endpoint of a run |
+//! | `observing` | what a run serves of itself: metrics, the API, the page |
+//! | `metrics` | the metrics of a run |
 //! | `progress` | the progress of a run on the terminal |
 //! | `receipts` | `reprise receipts` |
 //! | `sim` | `reprise sim` |
@@ -44,6 +45,7 @@ mod fleet;
 mod jobs;
 mod kaspa;
 mod metrics;
+mod observing;
 mod progress;
 mod receipts;
 #[cfg(test)]

@@ -13,11 +13,13 @@
 //! | [`health`] | green, or red with reasons |
 //! | [`watcher`] | the checker that only observes |
 //! | [`oracle`] | a plain sequential execution, to check roots against |
+//! | [`accounts`] | proving time spent, saved and lost |
 //! | [`statistics`] | what is counted from events |
 //! | [`report`] | what a run did |
 //! | [`dev`] | an in-process chain that forks, flips and flips back |
 //! | [`l1`] | the port to an L1 as a whole, and the L1s that come with Reprise |
 
+pub mod accounts;
 pub mod connection;
 pub mod debts;
 mod deferred;
