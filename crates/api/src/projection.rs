@@ -127,7 +127,6 @@ impl Projection {
             }
             PipelineEvent::Found { order, took } => {
                 self.tick(at_ms);
-                self.view.counts.reuses += 1;
                 if let Some(known) = self.known.get_mut(&order.id) {
                     known.took = Some(*took);
                 }
@@ -136,6 +135,7 @@ impl Projection {
             }
             PipelineEvent::Reused(id, at) => {
                 self.tick(at_ms);
+                self.view.counts.reuses += 1;
                 self.update(*id, |statement| statement.reuses += 1);
                 self.set_state_at(*id, at, State::Reused);
             }
@@ -229,6 +229,9 @@ impl Projection {
             self.view.counts.reorgs += 1;
             self.view.counts.flips += u64::from(returning > 0);
             event.removed.iter().for_each(|block| self.orphaned(block));
+            let forks = event.added.iter().filter_map(|added| self.view.block(&added.metadata.block_hash()));
+            let forks: HashSet<u32> = forks.map(|block| block.fork).collect();
+            forks.into_iter().for_each(|fork| self.returned(fork));
             let reorg = Reorg {
                 seq: self.view.seq,
                 at_ms,
@@ -352,6 +355,16 @@ impl Projection {
         };
         self.view.forks.insert(id, Arc::new(fork));
         id
+    }
+
+    /// The chain returns to a fork.
+    fn returned(&mut self, fork: u32) {
+        let seq = self.view.seq;
+        if let Some(fork) = self.view.forks.get_mut(&fork) {
+            let fork = Arc::make_mut(fork);
+            fork.returns += 1;
+            fork.changed = seq;
+        }
     }
 
     /// Notes which forks are canonical.

@@ -110,7 +110,7 @@ impl From<StatementKind> for Kind {
 }
 
 /// How a statement stands at a place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Wanted, and not begun.

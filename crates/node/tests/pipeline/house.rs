@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("settler", &["model"]),
     ("conformance", &["chain", "ledger", "model", "prover", "scheduler"]),
     ("node", &["chain", "disk", "ledger", "model", "planner", "prover", "scheduler", "settler", "store"]),
+    ("api", &["chain", "model", "node", "store"]),
     ("kaspa", &["chain", "disk", "kaspa-lane", "model", "node", "settler"]),
     ("kaspa-lane", &["model"]),
     ("miden", &["ledger", "model", "prover"]),
