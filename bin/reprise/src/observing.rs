@@ -5,7 +5,7 @@ use std::sync::Arc;
 use reprise_api::projection::{Projection, Window};
 use reprise_api::publisher::{Publisher, now_ms};
 use reprise_api::served::{Facts, Served};
-use reprise_api::server::{self, Endpoint, Limits};
+use reprise_api::server::{self, Endpoint, Limits, Token};
 use reprise_node::event::Observer;
 use reprise_store::ReceiptStore;
 
@@ -25,13 +25,25 @@ pub(crate) struct Observed {
     pub(crate) store: Arc<dyn ReceiptStore>,
 }
 
+/// The token of the API, and whether it may be served where the settings say. Changes nothing.
+pub(crate) fn check(settings: &Settings) -> Result<Option<Token>, Failure> {
+    let token = settings.observing.token().map_err(|e| settings.refuse("api-token-file", e))?;
+    if let Some(address) = settings.observing.api {
+        server::check(address, token.as_ref()).map_err(|e| settings.refuse("api", e))?;
+    }
+    Ok(token)
+}
+
 /// Starts serving what the settings ask for. Returns the observers that it lives on.
-pub(crate) fn serve(settings: &Settings, observed: Observed) -> Result<Vec<Box<dyn Observer>>, Failure> {
+pub(crate) fn serve(
+    settings: &Settings,
+    token: Option<Token>,
+    observed: Observed,
+) -> Result<Vec<Box<dyn Observer>>, Failure> {
     let observing = &settings.observing;
     if observing.metrics.is_none() && observing.api.is_none() {
         return Ok(vec![]);
     }
-    let token = observing.token().map_err(|e| settings.refuse("api-token-file", e))?;
     let Observed { l1, backend, permits, store } = observed;
     let (metered, handle) = Metered::install(store.clone()).map_err(|e| settings.refuse("metrics", e))?;
     let price_per_hour = observing.price_per_hour;

@@ -35,6 +35,7 @@ pub(crate) fn run(
         tuning: settings.tuning(),
     };
     wiring.check()?;
+    let token = observing::check(settings)?;
     let chosen = choose::backend(settings, systems)?;
     // Held before anything in the directory is opened, and until everything is closed.
     let dir = DataDir::lock(&settings.data_dir)?;
@@ -48,7 +49,7 @@ pub(crate) fn run(
         Observed { l1: l1.name(), backend: backend.name(), permits: wiring.permits, store: store.clone() };
     let node = wire::build_node(wiring, l1, backend, chosen.hasher, store)?;
     let stop = stop::on_signal()?;
-    let mut observers = observing::serve(settings, observed)?;
+    let mut observers = observing::serve(settings, token, observed)?;
     let terminal = std::io::stderr().is_terminal();
     observers.push(if terminal { Box::new(Bars::new()) } else { Box::new(Lines::default()) });
     let ended = node.run(&stop, &mut observers);

@@ -154,6 +154,14 @@ pub enum ServeError {
     Thread(#[source] io::Error),
 }
 
+/// Whether the API may be served there: without a token, on addresses of this machine alone.
+pub fn check(address: SocketAddr, token: Option<&Token>) -> Result<(), ServeError> {
+    match token.is_some() || address.ip().is_loopback() {
+        true => Ok(()),
+        false => Err(ServeError::Open { address }),
+    }
+}
+
 /// An address that is served on.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -180,9 +188,7 @@ impl Endpoint {
         token: Option<Token>,
         limits: Limits,
     ) -> Result<Self, ServeError> {
-        if token.is_none() && !address.ip().is_loopback() {
-            return Err(ServeError::Open { address });
-        }
+        check(address, token.as_ref())?;
         let here_alone = token.is_none();
         Self::bind(address, routes::api(served), token, limits, here_alone)
     }

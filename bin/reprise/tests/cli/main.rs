@@ -1,6 +1,7 @@
 //! The command line as a user sees it: the program, its output, its exit codes, and kills.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod api;
 mod command;
 mod crash;
 mod exit;
