@@ -174,7 +174,8 @@ async fn status(State(served): Shared) -> Json<Status> {
 #[into_params(parameter_in = Query)]
 struct ChainQuery {
     /// The lowest checkpoint; by default, all that are served.
-    from: Option<u64>,
+    #[param(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
+    from: Option<i64>,
     /// At most so many blocks, of the highest checkpoints.
     #[param(minimum = 1, maximum = 2000, default = 2000)]
     limit: Option<u32>,
@@ -208,7 +209,9 @@ struct Chain {
 async fn chain(State(served): Shared, Asked(asked): Asked<ChainQuery>) -> Result<Json<Chain>, Problem> {
     let limit = limit(asked.limit, BLOCKS_MAX, BLOCKS_MAX)?;
     let view = served.view();
-    let from = (asked.from.unwrap_or_default(), BlockHash([0; 32]));
+    let from = u64::try_from(asked.from.unwrap_or_default());
+    let from = from.map_err(|_| Problem::bad_request("from: it is a checkpoint, 0 or more"))?;
+    let from = (from, BlockHash([0; 32]));
     let mut blocks: Vec<_> =
         view.blocks.range(from..).rev().take(limit).map(|(_, block)| block.clone()).collect();
     blocks.reverse();
@@ -227,7 +230,7 @@ async fn chain(State(served): Shared, Asked(asked): Asked<ChainQuery>) -> Result
 
 /// One block.
 #[utoipa::path(get, path = "/v1/blocks/{hash}", tag = "chain",
-    params(("hash" = String, Path, description = "Its hash, with blk: or without")),
+    params(("hash" = String, Path, description = "Its hash, with blk: or without", pattern = "^(blk:)?[0-9a-fA-F]{64}$")),
     responses(
         (status = OK, body = Block),
         (status = NOT_FOUND, description = "It is not among the blocks that are served", body = Problem, content_type = MEDIA_TYPE)
@@ -249,8 +252,9 @@ async fn block(State(served): Shared, Named(hash): Named<BlockHash>) -> Result<J
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct PageQuery {
+struct SettlementsQuery {
     /// The `next` of the page before.
+    #[param(pattern = "^[0-9]{1,18}\\.[0-9a-fA-F]{64}\\.[0-9a-fA-F]{64}$")]
     after: Option<String>,
     /// At most so many.
     #[param(minimum = 1, maximum = 500, default = 100)]
@@ -280,11 +284,11 @@ struct Settlements {
 }
 
 /// The settlements that blocks carry, on all forks, the newest first.
-#[utoipa::path(get, path = "/v1/settlements", tag = "settlement", params(PageQuery),
+#[utoipa::path(get, path = "/v1/settlements", tag = "settlement", params(SettlementsQuery),
     responses((status = OK, body = Settlements)))]
 async fn settlements(
     State(served): Shared,
-    Asked(asked): Asked<PageQuery>,
+    Asked(asked): Asked<SettlementsQuery>,
 ) -> Result<Json<Settlements>, Problem> {
     let limit = limit(asked.limit, 100, PAGE_MAX)?;
     let view = served.view();
@@ -305,6 +309,18 @@ async fn settlements(
     Ok(Json(Settlements { items, next }))
 }
 
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct BundlesQuery {
+    /// The `next` of the page before.
+    #[param(pattern = "^[0-9]{1,18}\\.[0-9a-fA-F]{64}$")]
+    after: Option<String>,
+    /// At most so many.
+    #[param(minimum = 1, maximum = 500, default = 100)]
+    limit: Option<u32>,
+}
+
 /// A page of bundles.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 struct Bundles {
@@ -315,8 +331,8 @@ struct Bundles {
 }
 
 /// The bundles of the chain, and those that were withdrawn, the newest first.
-#[utoipa::path(get, path = "/v1/bundles", tag = "settlement", params(PageQuery), responses((status = OK, body = Bundles)))]
-async fn bundles(State(served): Shared, Asked(asked): Asked<PageQuery>) -> Result<Json<Bundles>, Problem> {
+#[utoipa::path(get, path = "/v1/bundles", tag = "settlement", params(BundlesQuery), responses((status = OK, body = Bundles)))]
+async fn bundles(State(served): Shared, Asked(asked): Asked<BundlesQuery>) -> Result<Json<Bundles>, Problem> {
     let limit = limit(asked.limit, 100, PAGE_MAX)?;
     let view = served.view();
     let after = match &asked.after {
@@ -347,6 +363,7 @@ struct StatementsQuery {
     #[param(inline)]
     state: Option<StatementState>,
     /// The `next` of the page before.
+    #[param(pattern = "^(stm:)?[0-9a-fA-F]{64}$")]
     after: Option<String>,
     /// At most so many.
     #[param(minimum = 1, maximum = 500, default = 100)]
@@ -391,7 +408,7 @@ async fn statements(
 
 /// One statement.
 #[utoipa::path(get, path = "/v1/statements/{id}", tag = "proofs",
-    params(("id" = String, Path, description = "Its id, with stm: or without")),
+    params(("id" = String, Path, description = "Its id, with stm: or without", pattern = "^(stm:)?[0-9a-fA-F]{64}$")),
     responses(
         (status = OK, body = Statement),
         (status = NOT_FOUND, description = "No block that is served uses it", body = Problem, content_type = MEDIA_TYPE)
@@ -483,7 +500,7 @@ impl From<EntryDetails> for Receipt {
 
 /// One receipt of the store. It is read and described, not verified.
 #[utoipa::path(get, path = "/v1/receipts/{id}", tag = "proofs",
-    params(("id" = String, Path, description = "Its id, with stm: or without")),
+    params(("id" = String, Path, description = "Its id, with stm: or without", pattern = "^(stm:)?[0-9a-fA-F]{64}$")),
     responses(
         (status = OK, body = Receipt),
         (status = NOT_FOUND, description = "Nothing is stored under this id", body = Problem, content_type = MEDIA_TYPE)

@@ -183,7 +183,7 @@ function begin() {
 
 // Where things are.
 
-const WIDE = 104, GAP = 10, DOT = 24, HEAD = 36, CHIP = 25, TOP = 22;
+const WIDE = 110, GAP = 9, DOT = 24, HEAD = 36, CHIP = 25, TOP = 22;
 const layout = { stale: true, columns: [], x: new Map(), row: new Map(), rows: [], width: 0, height: 0, byColumn: new Map(), children: new Map() };
 
 const isWide = (block) => !block.empty || block.statements.length > 0;
@@ -578,7 +578,7 @@ function paintBlock(seq) {
       ["lane transactions", String(block.transactions)],
     ]);
     if (!statements.length) return [details, make("p", "quiet", block.empty ? "Nothing of the lane: there is nothing to prove." : "Nothing is wanted of it on its own.")];
-    const rows = statements.map(({ placed, state }) => cells("td", [make("code", "", short(placed.statement)), placed.kind, pill(state, `${SIGNS[state]} ${WORDS[state]}`), number(placed.seconds === null ? "" : `${placed.seconds.toFixed(1)} s`)]));
+    const rows = statements.map(({ placed, state }) => cells("td", [make("code", "", short(placed.statement)), placed.kind, pill(state, `${SIGNS[state]} ${WORDS[state]}`), number(placed.seconds === null || state !== "proved" ? "" : `${placed.seconds.toFixed(1)} s`)]));
     return [details, table("Statements", ["statement", "kind", "state", "#proved in"], rows)];
   });
 }
