@@ -267,6 +267,7 @@ const WORDS = { waiting: "waiting", proving: "proving…", proved: "proved", reu
 const SIGNS = { waiting: "○", proving: "◔", proved: "✓", reused: "↺", failed: "✕", dropped: "–" };
 const BUNDLE = { wanted: "to be proved", proved: "proved", submitted: "sent to the L1", settled: "settled", withdrawn: "withdrawn" };
 
+let first = true;
 function paint() {
   if (!known.status) return;
   if (layout.stale) place();
@@ -281,6 +282,8 @@ function paint() {
   paintDevices();
   paintSavings();
   paintHealth();
+  if (first && known.blocks.size) performance.mark("first-tree");
+  first &&= !known.blocks.size;
 }
 
 const canonicalAt = (block, seq) => at(block.standing, seq);
@@ -568,7 +571,7 @@ function paintBlock(seq) {
   const block = known.blocks.get(shown.selected) ?? tipAt(seq);
   if (!block) return panel("block", null, () => make("p", "quiet", "Choose a block in the tree."));
   const canonical = canonicalAt(block, seq), returns = returnsAt(block, seq), statements = statementsAt(block, seq);
-  panel("block", [block.hash, canonical, returns, block.final, statements.map(({ state, placed }) => [state, placed.seconds])], () => {
+  panel("block", [shown.selected, block.hash, canonical, returns, block.final, statements.map(({ state, placed }) => [state, placed.seconds])], () => {
     $("block-title").textContent = `Block ${block.checkpoint}${shown.selected ? "" : " (tip)"}`;
     const standing = canonical === null ? "not there yet" : canonical ? (block.final ? "canonical, final" : "canonical") : "orphaned: its proofs are kept";
     const details = pairs([
