@@ -172,7 +172,9 @@ fn in_instance(expr: &str) -> String {
     let mut out = String::new();
     let mut rest = expr;
     while let Some(at) = rest.find("reprise_") {
-        let end = rest[at..].find(|c: char| c != '_' && !c.is_ascii_alphanumeric()).map_or(rest.len(), |len| at + len);
+        let end = rest[at..]
+            .find(|c: char| c != '_' && !c.is_ascii_alphanumeric())
+            .map_or(rest.len(), |len| at + len);
         out += &rest[..end];
         out += "{instance=~\"$instance\"}";
         rest = &rest[end..];
@@ -202,8 +204,16 @@ fn the_board_is_what_the_list_gives_and_shows_every_metric() {
     }
     let found = fs::read_to_string(&path).unwrap();
     assert!(found == now, "{path} is out of date: `just board` writes it anew");
-    assert_eq!(named(&found).difference(&table()).collect::<Vec<_>>(), Vec::<&&str>::new(), "not in the table");
-    assert_eq!(table().difference(&named(&found)).collect::<Vec<_>>(), Vec::<&&str>::new(), "not on the board");
+    assert_eq!(
+        named(&found).difference(&table()).collect::<Vec<_>>(),
+        Vec::<&&str>::new(),
+        "not in the table"
+    );
+    assert_eq!(
+        table().difference(&named(&found)).collect::<Vec<_>>(),
+        Vec::<&&str>::new(),
+        "not on the board"
+    );
 }
 
 #[test]

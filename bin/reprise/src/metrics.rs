@@ -25,12 +25,15 @@
 //! | `reprise_l1_connected`, `reprise_l1_disconnected_seconds` | | of a live L1: 1 while there is a connection; for how long there is none |
 //! | `reprise_l1_last_block_age_seconds`, `reprise_l1_pages_behind` | | how long ago its last block was mined; pages of blocks that wait to be followed |
 //! | `reprise_l1_reached`, `reprise_l1_goal` | | how far it is followed, and how far it goes, in its own count of blocks |
+//! | `reprise_unsettled` | | 1 while a bundle waits to be settled, else 0 |
+//! | `reprise_last_settlement_timestamp_seconds`, `reprise_last_lane_activity_timestamp_seconds` | | when the last block was mined that settled something; that accepted a transaction of the lane, since the Unix epoch |
 //! | `reprise_settlements_total`, `reprise_refusals_total` | | settlements observed; submissions refused, the second with the label `reason` |
 
 use std::sync::Arc;
 
 use metrics::{counter, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use reprise_chain::event::AddedBlock;
 use reprise_model::order::Order;
 use reprise_model::statement::Kind;
 use reprise_node::event::{Observer, PipelineEvent};
@@ -110,6 +113,13 @@ impl Observer for Metered {
                 if let Some(tip) = event.added.last() {
                     gauge!("reprise_tip_checkpoint").set(tip.metadata.checkpoint.0 as f64);
                 }
+                let seconds = |block: &AddedBlock| block.metadata.block.timestamp_ms as f64 / 1000.0;
+                if let Some(active) = event.added.iter().rfind(|added| !added.block.accepted.is_empty()) {
+                    gauge!("reprise_last_lane_activity_timestamp_seconds").set(seconds(active));
+                }
+                if let Some(carrier) = event.added.iter().rfind(|added| !added.block.settlements.is_empty()) {
+                    gauge!("reprise_last_settlement_timestamp_seconds").set(seconds(carrier));
+                }
             }
             PipelineEvent::Found { order, .. } => {
                 counter!("reprise_hits_total", "kind" => kind(order)).increment(1);
@@ -156,7 +166,8 @@ impl Observer for Metered {
                 counter!("reprise_refusals_total", "reason" => refused.cause.name()).increment(1);
             }
             PipelineEvent::Pruned(floor) => gauge!("reprise_prune_floor").set(floor.0 as f64),
-            PipelineEvent::Queue { queued, .. } => {
+            PipelineEvent::Queue { queued, unsettled, .. } => {
+                gauge!("reprise_unsettled").set(f64::from(u8::from(*unsettled)));
                 gauge!("reprise_queued").set(*queued as f64);
                 for TierStats { name, hits, misses, errors, .. } in self.store.tiers() {
                     for (outcome, reads) in [("hit", hits), ("miss", misses), ("error", errors)] {

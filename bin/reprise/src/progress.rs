@@ -180,7 +180,7 @@ impl Observer for Bars {
                 self.done.insert(order.id);
             }
             PipelineEvent::Connection(l1) => self.behind = self.catch_up.status(l1),
-            PipelineEvent::Queue { queued, hits } => {
+            PipelineEvent::Queue { queued, hits, .. } => {
                 (self.queued, self.hits) = (*queued, *hits);
             }
             _ => return,

@@ -101,6 +101,8 @@ pub enum PipelineEvent {
         queued: usize,
         /// Hits so far.
         hits: u64,
+        /// Whether a bundle waits to be settled.
+        unsettled: bool,
     },
 }
 

@@ -601,7 +601,8 @@ impl Pipeline {
         }
         self.store.protect(self.planner.needed_from());
         let (queued, hits) = (self.engine.queued(), self.engine.counts().hits.total());
-        self.tell(&PipelineEvent::Queue { queued, hits }, context);
+        let unsettled = self.planner.bundles().next().is_some();
+        self.tell(&PipelineEvent::Queue { queued, hits, unsettled }, context);
         self.update_health(context);
         Ok(())
     }
