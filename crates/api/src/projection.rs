@@ -668,6 +668,7 @@ impl Projection {
                     statement.failure = None;
                     statement.seconds = Some(took.as_secs_f64());
                 });
+                self.set_states(order.id, |state| (state == State::Proving).then_some(State::Storing));
             }
         }
     }
@@ -746,8 +747,9 @@ impl Projection {
     fn summarise(&mut self, id: StatementId) {
         let Some(known) = self.known.get(&id) else { return };
         let furthest = |state: State| match state {
-            State::Proved => 5,
-            State::Reused => 4,
+            State::Proved => 6,
+            State::Reused => 5,
+            State::Storing => 4,
             State::Proving => 3,
             State::Failed => 2,
             State::Waiting => 1,
@@ -799,7 +801,8 @@ impl Projection {
                         statement.failure = Some(failure.clone());
                     });
                     self.set_states(*statement, |state| {
-                        matches!(state, State::Waiting | State::Proving).then_some(State::Failed)
+                        matches!(state, State::Waiting | State::Proving | State::Storing)
+                            .then_some(State::Failed)
                     });
                 }
                 _ => {}

@@ -117,6 +117,8 @@ pub enum State {
     Waiting,
     /// A proof of it runs.
     Proving,
+    /// The proof is made, and its receipt is being written.
+    Storing,
     /// A proof was made for this place, and its receipt is stored.
     Proved,
     /// A stored receipt answered here, and no proof was made for this place.
