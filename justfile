@@ -50,6 +50,11 @@ fleet:
     cargo test --release --locked --package reprise-postgres -- --include-ignored
     cargo test --release --locked --package reprise --no-default-features --features fleet -- --include-ignored
 
+# The API against its document by Schemathesis, and the page in a real Chromium. Minutes. Needs node, npm, python3 and chromium.
+page:
+    cargo build --locked --package reprise --no-default-features
+    crates/api/tests/outside/run target/debug/reprise
+
 # The Kaspa harness: clippy and the tests that need no node.
 harness:
     cargo clippy --locked --all-targets --manifest-path harness/Cargo.toml -- -D warnings

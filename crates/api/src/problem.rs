@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::http::StatusCode;
-use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -21,7 +21,7 @@ pub struct Problem {
     pub detail: String,
     /// A header that belongs to the answer.
     #[serde(skip)]
-    header: Option<(HeaderName, HeaderValue)>,
+    header: Option<(&'static str, &'static str)>,
 }
 
 /// The media type of problem details.
@@ -32,8 +32,8 @@ impl Problem {
         Self { kind, title, status: status.as_u16(), detail: detail.into(), header: None }
     }
 
-    fn with(self, name: HeaderName, value: &'static str) -> Self {
-        Self { header: Some((name, HeaderValue::from_static(value))), ..self }
+    fn with(self, name: &'static str, value: &'static str) -> Self {
+        Self { header: Some((name, value)), ..self }
     }
 
     /// The request cannot be read.
@@ -50,7 +50,7 @@ impl Problem {
             "the token is missing or wrong",
             detail,
         )
-        .with(WWW_AUTHENTICATE, "Bearer")
+        .with("www-authenticate", "Bearer")
     }
 
     /// What was asked for is not there.
@@ -90,7 +90,7 @@ impl Problem {
             "there are too many requests",
             detail,
         )
-        .with(RETRY_AFTER, "1")
+        .with("retry-after", "1")
     }
 
     /// The node cannot answer now.
@@ -101,7 +101,7 @@ impl Problem {
             "the node cannot answer now",
             detail,
         )
-        .with(RETRY_AFTER, "1")
+        .with("retry-after", "1")
     }
 
     /// The answer as bytes, for a connection that is closed after it.
@@ -122,7 +122,7 @@ impl IntoResponse for Problem {
         let mut response = (status, Json(self)).into_response();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         if let Some((name, value)) = header {
-            response.headers_mut().insert(name, value);
+            response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         response
     }

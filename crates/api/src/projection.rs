@@ -58,8 +58,24 @@ struct Known {
     is_kept: bool,
     device: Option<usize>,
     took: Option<Duration>,
-    /// Where it is used, with the state there.
-    places: Vec<(Coordinate, State)>,
+    /// Where it is used.
+    uses: Vec<Use>,
+}
+
+/// A statement's use at one place.
+#[derive(Debug)]
+struct Use {
+    at: Coordinate,
+    /// The place in one word.
+    place: Arc<str>,
+    state: State,
+}
+
+impl Known {
+    /// Which of its uses is at a place.
+    fn index(&self, at: &Coordinate) -> Option<usize> {
+        self.uses.iter().position(|it| it.at == *at)
+    }
 }
 
 /// See the [module](self).
@@ -156,7 +172,7 @@ impl Projection {
                 if let Some(known) = self.known.get_mut(id) {
                     known.is_stored = false;
                 }
-                self.set_states(*id, |state| state.is_stored().then_some(State::Waiting));
+                self.set_states(*id, |it| it.state.is_stored().then_some(State::Waiting));
             }
             PipelineEvent::Submitted(id) => {
                 self.tick(at_ms);
@@ -289,7 +305,9 @@ impl Projection {
             });
             for id in self.used.get(&hash).cloned().unwrap_or_default() {
                 // What was proved for it before it left answers again.
-                self.set_states_in(id, &hash, |state| state.is_stored().then_some(State::Reused));
+                self.set_states(id, |it| {
+                    (it.at.block_hash == hash && it.state.is_stored()).then_some(State::Reused)
+                });
             }
             self.change_settlements(&hash, checkpoint, true);
             return;
@@ -485,7 +503,7 @@ impl Projection {
         let ends: Vec<u64> = self
             .known
             .get(&id)
-            .map(|known| known.places.iter().map(|(at, _)| at.checkpoint.0).collect())
+            .map(|known| known.uses.iter().map(|it| it.at.checkpoint.0).collect())
             .unwrap_or_default();
         for end in ends {
             if let Some(state) = self.view.bundles.get(&(end, id)).and_then(|bundle| to(bundle.state)) {
@@ -569,18 +587,18 @@ impl Projection {
             false if self.proving.contains(&id) => State::Proving,
             false => State::Waiting,
         };
-        let here = known.places.iter().find(|(place, _)| *place == at).map(|(_, state)| *state);
-        match here {
-            Some(State::Dropped) => self.set_state_at(id, &at, state),
+        match known.index(&at) {
+            Some(index) if known.uses[index].state == State::Dropped => self.set_state(id, index, state),
             Some(_) => {}
             None => {
-                known.places.push((at, state));
+                let place: Arc<str> = place_of(&at).into();
+                known.uses.push(Use { at, place: place.clone(), state });
                 self.used.entry(block).or_default().push(id);
                 let (seq, at_ms) = (self.view.seq, self.view.at_ms);
                 let placed = Placed {
                     statement: id.into(),
                     kind: order.kind().into(),
-                    place: place_of(&at),
+                    place,
                     state,
                     history: vec![Step { seq, at_ms, state }],
                     device: None,
@@ -597,12 +615,10 @@ impl Projection {
     }
 
     fn no_longer_wanted(&mut self, order: &Order) {
-        let here = self.known.get(&order.id).and_then(|known| {
-            known.places.iter().find(|(place, _)| *place == order.coordinate).map(|(_, state)| *state)
+        self.set_states(order.id, |it| {
+            let is_open = matches!(it.state, State::Waiting | State::Failed);
+            (is_open && it.at == order.coordinate).then_some(State::Dropped)
         });
-        if matches!(here, Some(State::Waiting | State::Failed)) {
-            self.set_state_at(order.id, &order.coordinate, State::Dropped);
-        }
         if matches!(order.work, Work::Settle { .. }) {
             let key = (order.coordinate.checkpoint.0, order.id);
             let settled =
@@ -620,8 +636,8 @@ impl Projection {
         }
         self.proving.insert(order.id);
         self.view.queue.proving = self.proving.len();
-        self.set_states(order.id, |state| {
-            matches!(state, State::Waiting | State::Failed).then_some(State::Proving)
+        self.set_states(order.id, |it| {
+            matches!(it.state, State::Waiting | State::Failed).then_some(State::Proving)
         });
         let since = self.view.at_ms;
         if let Some(device) = self.device(device) {
@@ -657,7 +673,7 @@ impl Projection {
                     statement.failures += 1;
                     statement.failure = Some(failure.into());
                 });
-                self.set_states(order.id, |state| (state == State::Proving).then_some(State::Failed));
+                self.set_states(order.id, |it| (it.state == State::Proving).then_some(State::Failed));
             }
             None => {
                 if let Some(known) = self.known.get_mut(&order.id) {
@@ -669,6 +685,7 @@ impl Projection {
                     statement.failure = None;
                     statement.seconds = Some(took.as_secs_f64());
                 });
+                self.set_states(order.id, |it| (it.state == State::Proving).then_some(State::Storing));
             }
         }
     }
@@ -680,48 +697,45 @@ impl Projection {
         if let Some(at) = proved_for {
             self.set_state_at(id, at, State::Proved);
         }
-        self.set_states(id, |state| (!state.is_stored() && state != State::Dropped).then_some(State::Reused));
+        self.set_states(id, |it| {
+            (!it.state.is_stored() && it.state != State::Dropped).then_some(State::Reused)
+        });
         self.set_bundles(id, |state| (state == BundleState::Wanted).then_some(BundleState::Proved));
     }
 
-    fn set_states(&mut self, id: StatementId, to: impl Fn(State) -> Option<State>) {
-        let places = self.known.get(&id).map(|known| known.places.clone()).unwrap_or_default();
-        for (at, state) in places {
-            if let Some(state) = to(state) {
-                self.set_state_at(id, &at, state);
-            }
-        }
-    }
-
-    fn set_states_in(&mut self, id: StatementId, block: &BlockHash, to: impl Fn(State) -> Option<State>) {
-        let places = self.known.get(&id).map(|known| known.places.clone()).unwrap_or_default();
-        for (at, state) in places.iter().filter(|(at, _)| at.block_hash == *block) {
-            if let Some(state) = to(*state) {
-                self.set_state_at(id, at, state);
-            }
-        }
+    /// Changes the states of those uses for which there is another.
+    fn set_states(&mut self, id: StatementId, to: impl Fn(&Use) -> Option<State>) {
+        let uses = self.known.get(&id).map(|known| known.uses.as_slice()).unwrap_or_default();
+        let changes: Vec<_> =
+            uses.iter().enumerate().filter_map(|(index, it)| Some((index, to(it)?))).collect();
+        changes.into_iter().for_each(|(index, state)| self.set_state(id, index, state));
     }
 
     fn set_state_at(&mut self, id: StatementId, at: &Coordinate, state: State) {
+        if let Some(index) = self.known.get(&id).and_then(|known| known.index(at)) {
+            self.set_state(id, index, state);
+        }
+    }
+
+    fn set_state(&mut self, id: StatementId, index: usize, state: State) {
         let Some(known) = self.known.get_mut(&id) else { return };
         let (device, took) = (known.device, known.took);
-        let Some((_, here)) = known.places.iter_mut().find(|(place, _)| place == at) else { return };
-        let before = std::mem::replace(here, state);
+        let Some(it) = known.uses.get_mut(index) else { return };
+        let before = std::mem::replace(&mut it.state, state);
         if before == state {
             return;
         }
-        let place = place_of(at);
-        self.change_block(&at.block_hash, |block, seq, at_ms| {
-            let Some(placed) =
-                block.statements.iter_mut().find(|it| it.statement.0 == id && it.place == place)
-            else {
-                return;
-            };
-            let placed = Arc::make_mut(placed);
+        let (block, place) = (it.at.block_hash, it.place.clone());
+        self.change_block(&block, |block, seq, at_ms| {
+            let placed = block.statements.iter_mut().find(|it| it.statement.0 == id && it.place == place);
+            let Some(placed) = placed.map(Arc::make_mut) else { return };
             placed.state = state;
             // While a bundle closes, its batches are not wanted for a moment. They waited all along.
-            let waited = placed.history.len() > 1 && before == State::Dropped && state == State::Waiting;
-            match waited {
+            let waited = matches!(
+                placed.history.as_slice(),
+                [.., Step { state: State::Waiting, .. }, Step { state: State::Dropped, .. }]
+            );
+            match waited && state == State::Waiting {
                 true => drop(placed.history.pop()),
                 false => push(&mut placed.history, Step { seq, at_ms, state }),
             }
@@ -747,20 +761,20 @@ impl Projection {
     fn summarise(&mut self, id: StatementId) {
         let Some(known) = self.known.get(&id) else { return };
         let furthest = |state: State| match state {
-            State::Proved => 5,
-            State::Reused => 4,
+            State::Proved => 6,
+            State::Reused => 5,
+            State::Storing => 4,
             State::Proving => 3,
             State::Failed => 2,
             State::Waiting => 1,
             State::Dropped => 0,
         };
-        let state = known.places.iter().map(|(_, state)| *state).max_by_key(|state| furthest(*state));
-        let places = known.places.iter().take(PLACES_MAX);
-        let places = places.map(|(at, state)| Place {
-            place: place_of(at),
-            block: BlockName(at.block_hash),
-            checkpoint: at.checkpoint.0,
-            state: *state,
+        let state = known.uses.iter().map(|it| it.state).max_by_key(|state| furthest(*state));
+        let places = known.uses.iter().take(PLACES_MAX).map(|it| Place {
+            place: it.place.clone(),
+            block: BlockName(it.at.block_hash),
+            checkpoint: it.at.checkpoint.0,
+            state: it.state,
         });
         let places = places.collect();
         self.update(id, |statement| {
@@ -799,8 +813,9 @@ impl Projection {
                         statement.given_up = true;
                         statement.failure = Some(failure.clone());
                     });
-                    self.set_states(*statement, |state| {
-                        matches!(state, State::Waiting | State::Proving).then_some(State::Failed)
+                    self.set_states(*statement, |it| {
+                        matches!(it.state, State::Waiting | State::Proving | State::Storing)
+                            .then_some(State::Failed)
                     });
                 }
                 _ => {}
@@ -842,8 +857,8 @@ impl Projection {
             self.parents.remove(&block.parent.0);
             for id in self.used.remove(&hash).unwrap_or_default() {
                 let Some(known) = self.known.get_mut(&id) else { continue };
-                known.places.retain(|(at, _)| at.block_hash != hash);
-                match known.places.is_empty() {
+                known.uses.retain(|it| it.at.block_hash != hash);
+                match known.uses.is_empty() {
                     true => {
                         self.known.remove(&id);
                         self.view.statements.remove(&id);

@@ -117,6 +117,8 @@ pub enum State {
     Waiting,
     /// A proof of it runs.
     Proving,
+    /// The proof is made, and its receipt is being written.
+    Storing,
     /// A proof was made for this place, and its receipt is stored.
     Proved,
     /// A stored receipt answered here, and no proof was made for this place.
@@ -153,7 +155,8 @@ pub struct Placed {
     /// Its kind.
     pub kind: Kind,
     /// The place, as `reprise receipts why` reads it.
-    pub place: String,
+    #[schema(value_type = String)]
+    pub place: Arc<str>,
     /// How it stands here.
     pub state: State,
     /// How it came to that, oldest first; of a long history the beginning and the end.
@@ -213,7 +216,8 @@ pub struct Block {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Place {
     /// The place, as `reprise receipts why` reads it.
-    pub place: String,
+    #[schema(value_type = String)]
+    pub place: Arc<str>,
     /// Its block; of an aggregate, the last.
     pub block: BlockName,
     /// That block's checkpoint.
@@ -250,7 +254,8 @@ pub struct Statement {
     /// Where it is used, at most 16 places, oldest first.
     pub places: Vec<Place>,
     /// The statements whose receipts its proof assumes.
-    pub assumptions: Vec<StatementName>,
+    #[schema(value_type = Vec<StatementName>)]
+    pub assumptions: Arc<[StatementName]>,
     /// The number of its last change.
     pub changed: u64,
 }

@@ -67,6 +67,8 @@ fn a_run_is_served_while_it_proves_and_after_its_end_until_it_is_stopped() {
     let dir = tempfile::tempdir().unwrap();
     let linger = ["--api-linger", "always", "--mock-cost", "30,30,30", "--price-per-hour", "3.6", "--json"];
     let mut run = Served::start(dir.path(), &linger);
+    // By the second line the first proof is published.
+    run.until("proved");
     run.until("proved");
     let during = run.json("/v1/status");
     assert_eq!(during["ended"], false);

@@ -53,7 +53,7 @@ const take = {
   block(block) {
     const before = known.blocks.get(block.hash);
     known.blocks.set(block.hash, block);
-    if (!before || before.statements.length !== block.statements.length) layout.stale = true;
+    if (!before || heightOf(before) !== heightOf(block) || isWide(before) !== isWide(block)) layout.stale = true;
   },
   fork(fork) { known.forks.set(fork.id, fork); layout.stale = true; },
   reorg(reorg) { known.reorgs.set(reorg.seq, reorg); },
@@ -183,7 +183,7 @@ function begin() {
 
 // Where things are.
 
-const WIDE = 110, GAP = 9, DOT = 24, HEAD = 36, CHIP = 25, TOP = 22;
+const WIDE = 108, GAP = 8, DOT = 24, HEAD = 38, CHIP = 26, TOP = 22;
 const layout = { stale: true, columns: [], x: new Map(), row: new Map(), rows: [], width: 0, height: 0, byColumn: new Map(), children: new Map() };
 
 const isWide = (block) => !block.empty || block.statements.length > 0;
@@ -198,12 +198,20 @@ function groups(statements) {
   return [...groups.values()].sort((a, b) => KINDS.indexOf(a.kind) - KINDS.indexOf(b.kind));
 }
 
-/** Room for one line a kind, and for one more while the statements of a kind are in two states. */
-function heightOf(block) {
+function heightAt(block, seq) {
   if (!isWide(block)) return DOT;
-  const kinds = new Set(block.statements.map((placed) => placed.kind)).size;
-  const lines = Math.max(1, kinds + (block.statements.length > kinds ? 1 : 0) + (block.settlements.length ? 1 : 0));
+  const lines = Math.max(1, groups(statementsAt(block, seq)).length + (block.settlements.length ? 1 : 0) + (block.statements_omitted ? 1 : 0));
   return HEAD + lines * CHIP;
+}
+
+const heights = new WeakMap();
+/** As high as it was at any moment: its row has room for that, so that no row moves while time does. */
+function heightOf(block) {
+  if (!heights.has(block)) {
+    const moments = new Set([0, ...block.statements.flatMap((placed) => placed.history.map((step) => step.seq))]);
+    heights.set(block, Math.max(...[...moments].map((seq) => heightAt(block, seq))));
+  }
+  return heights.get(block);
 }
 
 function place() {
@@ -243,12 +251,12 @@ function place() {
   layout.height = y;
 }
 
-/** Where a block is. */
-function box(block) {
+/** Where a block is at a moment. */
+function box(block, seq = moment()) {
   const { x, width } = layout.x.get(block.checkpoint);
   const row = layout.rows[layout.row.get(block.fork) ?? 0];
   const wide = isWide(block);
-  const height = heightOf(block), own = wide ? width : DOT;
+  const height = heightAt(block, seq), own = wide ? width : DOT;
   return { x: x + (width - own) / 2, y: row.y + HEAD / 2 - (wide ? HEAD / 2 : DOT / 2), width: own, height, line: row.y + HEAD / 2 };
 }
 
@@ -263,8 +271,8 @@ function draw() {
 
 const drawn = new Map();
 const KINDS = ["aggregate", "batch", "transaction"];
-const WORDS = { waiting: "waiting", proving: "proving…", proved: "proved", reused: "reused", failed: "failed", dropped: "not needed" };
-const SIGNS = { waiting: "○", proving: "◔", proved: "✓", reused: "↺", failed: "✕", dropped: "–" };
+const WORDS = { waiting: "waiting", proving: "proving", storing: "storing", proved: "proved", reused: "reused", failed: "failed", dropped: "not needed" };
+const SIGNS = { waiting: "○", proving: "◔", storing: "◕", proved: "✓", reused: "↺", failed: "✕", dropped: "–" };
 const BUNDLE = { wanted: "to be proved", proved: "proved", submitted: "sent to the L1", settled: "settled", withdrawn: "withdrawn" };
 
 let first = true;
@@ -307,7 +315,7 @@ function paintTree(seq) {
       keep.add(block.hash);
       paintNode(block, canonical, seq);
       const parent = known.blocks.get(block.parent);
-      if (parent) edges.push(edge(parent, block, canonical && canonicalAt(parent, seq)));
+      if (parent) edges.push(edge(box(parent, seq), box(block, seq), canonical && canonicalAt(parent, seq)));
     }
   }
   for (const [hash, { element }] of drawn) {
@@ -329,8 +337,8 @@ function paintTree(seq) {
   paintBand(seq, bundlesY, from, to);
 }
 
-function edge(parent, block, canonical) {
-  const a = box(parent), b = box(block), from = a.x + a.width;
+function edge(a, b, canonical) {
+  const from = a.x + a.width;
   // A fork leaves its parent downwards, or upwards.
   const middle = a.x + a.width / 2, down = b.line > a.line, start = down ? a.y + a.height : a.y, bend = down ? b.line - 12 : b.line + 12;
   const path = a.line === b.line ? `M${from} ${a.line}H${b.x}` : `M${middle} ${start}V${bend}Q${middle} ${b.line} ${middle + 12} ${b.line}H${b.x}`;
@@ -345,7 +353,7 @@ function paintNode(block, canonical, seq) {
   const returns = returnsAt(block, seq);
   const statements = statementsAt(block, seq);
   const pressed = shown.selected === block.hash;
-  const { x, y, width, height } = box(block);
+  const { x, y, width, height } = box(block, seq);
   const look = [canonical, returns, pressed, x, y, width, height, shown.selected === null && tipAt(seq) === block, ...statements.map(({ state }) => state)].join();
   const before = drawn.get(block.hash);
   if (before?.look === look) return;
