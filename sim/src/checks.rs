@@ -334,7 +334,7 @@ impl Observer for Checker {
                 self.counts.answered += u64::from(self.back.contains(id));
                 self.note("reused", &id.0);
             }
-            PipelineEvent::Proving(order) => {
+            PipelineEvent::Proving(order, _) => {
                 self.note("proving", &order.id.0);
                 self.on_proving(order.id);
             }

@@ -23,7 +23,8 @@
 //! | `jobs` | `reprise jobs` |
 //! | `attempts` | `reprise attempts` |
 //! | `stop` | Ctrl-C |
-//! | `metrics` | the metrics and the health endpoint of a run |
+//! | `observing` | what a run serves of itself: metrics, the API, the page |
+//! | `metrics` | the metrics of a run |
 //! | `progress` | the progress of a run on the terminal |
 //! | `reads` | reads of the state, from a data directory or an API |
 //! | `receipts` | `reprise receipts` |
@@ -58,6 +59,7 @@ mod jobs;
 mod kaspa;
 mod ledger;
 mod metrics;
+mod observing;
 mod progress;
 mod reads;
 mod receipts;

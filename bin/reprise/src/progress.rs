@@ -168,7 +168,7 @@ impl Observer for Bars {
             self.bar.println(line);
         }
         match event {
-            PipelineEvent::Proving(order) => {
+            PipelineEvent::Proving(order, _) => {
                 self.proving.push(name(order));
             }
             PipelineEvent::Proved { order, took, .. } => {

@@ -15,7 +15,7 @@ use reprise_model::digest::{ParseDigestError, PinsDigest, ProfileId, StatementId
 use reprise_model::journal;
 use reprise_model::statement::Kind;
 use reprise_store::archive::{self, Exported, Imported};
-use reprise_store::explanation::{CoordinateQuery, CoordinateQueryError, Explanation};
+use reprise_store::explanation::{CoordinateQuery, CoordinateQueryError, Explanation, place_of};
 use reprise_store::gc::{self, Budget, Cause, Eviction, Plan};
 use reprise_store::port::{EntryDetails, Filter, Floor, Lookup, MissReason, Summary, TierStats};
 use reprise_store::{OpenError, ReceiptStore};
@@ -276,7 +276,7 @@ fn entry_json(entry: &Summary) -> Value {
             "checkpoint": at.checkpoint.0,
             "block": at.block_hash.to_string(),
             "place": place(at),
-            "coordinate": coordinate(at),
+            "coordinate": place_of(at),
         })).collect::<Vec<_>>(),
         "pins": entry.pins,
     })
@@ -398,7 +398,7 @@ fn why_coordinate(store: &dyn ReceiptStore, sought: &CoordinateQuery, json: bool
             Explanation::Pruned { .. } => "pruned",
             Explanation::Used(_) | Explanation::Differs { .. } | Explanation::Nothing => "miss",
         };
-        let mut value = json!({ "coordinate": coordinate(&asked), "answer": answer });
+        let mut value = json!({ "coordinate": place_of(&asked), "answer": answer });
         match why {
             Explanation::Used(used) => {
                 let one =
@@ -411,7 +411,7 @@ fn why_coordinate(store: &dyn ReceiptStore, sought: &CoordinateQuery, json: bool
                 value["differs_in"] = json!(field);
                 value["asked"] = json!(of_field(&asked, field));
                 value["stored"] = json!(of_field(&nearest, field));
-                value["nearest"] = json!(coordinate(&nearest));
+                value["nearest"] = json!(place_of(&nearest));
                 value["nearest_statement"] = json!(statement.to_string());
             }
             Explanation::Nothing => {}
@@ -451,23 +451,7 @@ fn of_field(at: &Coordinate, field: &str) -> String {
         "program" => at.program.to_string(),
         "profile" => at.profile.to_string(),
         "pins" => at.pins.to_string(),
-        _ => coordinate(at),
-    }
-}
-
-/// A coordinate as `receipts why` reads it.
-fn coordinate(at: &Coordinate) -> String {
-    let Coordinate { checkpoint, block_hash, position, .. } = at;
-    let block = block_hash.digest();
-    match position {
-        Position::Transaction { merge_index } => format!("{checkpoint}/{block}/transaction/{merge_index}"),
-        Position::Batch { first } => format!("{checkpoint}/{block}/batch/{first}"),
-        Position::Join { start, first, last, height } => {
-            format!("{checkpoint}/{block}/join/{start}/{first}/{last}/{height}")
-        }
-        Position::Settlement { start, commitment } => {
-            format!("{checkpoint}/{block}/aggregate/{start}/{commitment}")
-        }
+        _ => place_of(at),
     }
 }
 

@@ -1,9 +1,10 @@
 //! `reprise run`: follow, prove, settle.
 
 use std::io::IsTerminal;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use reprise_disk::data_dir::DataDir;
-use reprise_node::event::Observer;
 use reprise_node::pipeline::RunOutcome;
 use reprise_node::report::{Report, SecondsByKind};
 use reprise_node::wire;
@@ -14,9 +15,9 @@ use crate::cli::RunArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fleet;
-use crate::metrics::Metered;
+use crate::observing::{self, Observed};
 use crate::progress::{Bars, Lines};
-use crate::settings::Settings;
+use crate::settings::{Linger, Settings};
 use crate::stop;
 
 /// Runs to the end of the L1, or until Ctrl-C.
@@ -34,6 +35,7 @@ pub(crate) fn run(
         tuning: settings.tuning(),
     };
     wiring.check()?;
+    let token = observing::check(settings)?;
     let chosen = choose::backend(settings, systems)?;
     // Held before anything in the directory is opened, and until everything is closed.
     let dir = DataDir::lock(&settings.data_dir)?;
@@ -43,21 +45,32 @@ pub(crate) fn run(
     // It outlives the node: what it proves for others then is finished or given back.
     let fleet::Joined { backend, store, _member } =
         fleet::join(settings, chosen.backend, store, &mut wiring)?;
-    let node = wire::build_node(wiring, l1, &chosen.workload, backend, chosen.hasher, store.clone())?;
+    let observed =
+        Observed { l1: l1.name(), backend: backend.name(), permits: wiring.permits, store: store.clone() };
+    let node = wire::build_node(wiring, l1, &chosen.workload, backend, chosen.hasher, store)?;
     let stop = stop::on_signal()?;
-    let mut display: Box<dyn Observer> =
-        if std::io::stderr().is_terminal() { Box::new(Bars::new()) } else { Box::new(Lines::default()) };
-    let ended = match settings.observing.metrics {
-        Some(address) => {
-            let metered = Metered::serve(address, store, display.as_mut());
-            let mut metered = metered.map_err(|e| settings.refuse("metrics", e))?;
-            node.run(&stop, &mut metered)
-        }
-        None => node.run(&stop, display.as_mut()),
+    let mut observers = observing::serve(settings, token, observed)?;
+    let terminal = std::io::stderr().is_terminal();
+    observers.push(if terminal { Box::new(Bars::new()) } else { Box::new(Lines::default()) });
+    let ended = node.run(&stop, &mut observers);
+    drop(observers);
+    let exit = conclude(&ended?, json)?;
+    let lingers = match settings.observing.api_linger {
+        Linger::Auto => terminal,
+        Linger::Always => true,
+        Linger::Never => false,
     };
-    drop(display);
-    conclude(&ended?, json)
+    if settings.observing.api.is_some() && lingers && !stop.load(Ordering::Relaxed) {
+        eprintln!("the run has ended; it can be watched until Ctrl-C");
+        while !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(STOP_POLL);
+        }
+    }
+    Ok(exit)
 }
+
+/// How often the request to stop is checked while nothing else is left to do.
+const STOP_POLL: Duration = Duration::from_millis(100);
 
 fn conclude(ended: &RunOutcome, json: bool) -> Result<Exit, Failure> {
     for violation in &ended.violations {

@@ -7,12 +7,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Command};
+use reprise_api::server::Token;
 use reprise_chain::source::Pace;
 use reprise_disk::data_dir::receipts_in;
 use reprise_model::limits::ProveApart;
@@ -284,6 +286,25 @@ pub(crate) struct ObservingSettings {
     /// Serve Prometheus metrics at http://ADDR/metrics, for instance on 127.0.0.1:9464, or none
     #[arg(long, value_name = "ADDR", default_value = "none", value_parser = address_or_none)]
     pub(crate) metrics: OrNone<SocketAddr>,
+
+    /// Serve the API, and a page that shows the fork tree, at http://ADDR/, for instance on 127.0.0.1:8080, or none. An
+    /// address that other machines can reach needs --api-token-file
+    #[arg(long, value_name = "ADDR", default_value = "none", value_parser = address_or_none)]
+    pub(crate) api: OrNone<SocketAddr>,
+
+    /// A file with the token that a client of the API must send as `Authorization: Bearer TOKEN`, 16 characters or more,
+    /// or none
+    #[arg(long, value_name = "FILE", default_value = "none", value_parser = path_or_none)]
+    api_token_file: OrNone<PathBuf>,
+
+    /// Whether the API is served on when the run has ended, until Ctrl-C: always, never, or auto: where standard error is a
+    /// terminal
+    #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = linger)]
+    pub(crate) api_linger: Linger,
+
+    /// What an hour of proving costs, in any currency, or none: the API then says what was spent and saved in money too
+    #[arg(long, value_name = "PRICE", default_value = "none", value_parser = price_or_none)]
+    pub(crate) price_per_hour: OrNone<f64>,
 }
 
 /// A setting's value and origin, as `doctor` shows them.
@@ -432,6 +453,15 @@ impl ReorgSettings {
     }
 }
 
+impl ObservingSettings {
+    /// The token of the API.
+    pub(crate) fn token(&self) -> Result<Option<Token>, String> {
+        let Some(file) = &self.api_token_file else { return Ok(None) };
+        let text = fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
+        Token::read(&text).map(Some).map_err(|e| format!("{}: {e}", file.display()))
+    }
+}
+
 impl ReceiptSettings {
     /// How the receipt store is opened.
     pub(crate) fn options(&self) -> Options {
@@ -535,6 +565,36 @@ fn prove_apart(text: &str) -> Result<ProveApart, &'static str> {
         "never" => Ok(ProveApart::Never),
         "auto" => Ok(ProveApart::Auto),
         _ => Err("it is always, never or auto"),
+    }
+}
+
+/// Whether the API is served on when a run has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Linger {
+    /// Where somebody watches at a terminal.
+    Auto,
+    /// Until Ctrl-C.
+    Always,
+    /// No.
+    Never,
+}
+
+fn linger(text: &str) -> Result<Linger, &'static str> {
+    match text {
+        "auto" => Ok(Linger::Auto),
+        "always" => Ok(Linger::Always),
+        "never" => Ok(Linger::Never),
+        _ => Err("say always, never or auto"),
+    }
+}
+
+fn price_or_none(text: &str) -> Result<OrNone<f64>, &'static str> {
+    match text {
+        "none" => Ok(None),
+        _ => match text.parse::<f64>() {
+            Ok(price) if price.is_finite() && price >= 0.0 => Ok(Some(price)),
+            _ => Err("say a number such as 1.80, or none"),
+        },
     }
 }
 

@@ -333,7 +333,7 @@ struct Span(Option<Instant>, Option<Instant>);
 impl Observer for Span {
     fn on_event(&mut self, event: &PipelineEvent) {
         match event {
-            PipelineEvent::Proving(_) => drop(self.0.get_or_insert_with(Instant::now)),
+            PipelineEvent::Proving(..) => drop(self.0.get_or_insert_with(Instant::now)),
             PipelineEvent::Proved { .. } => self.1 = Some(Instant::now()),
             _ => {}
         }

@@ -46,8 +46,15 @@ pub enum PipelineEvent {
     Reused(StatementId, Coordinate),
     /// Everything that is used only below this checkpoint was pruned.
     Pruned(Checkpoint),
-    /// A proof began.
-    Proving(Arc<Order>),
+    /// The demand changed: what is wanted from now on, and what no longer is, each at its coordinate.
+    Wanted {
+        /// Wanted from now on.
+        added: Vec<Arc<Order>>,
+        /// No longer wanted.
+        removed: Vec<Arc<Order>>,
+    },
+    /// A proof began, on this device, counted from 0.
+    Proving(Arc<Order>, usize),
     /// A proof ended: with a verified receipt, or with this failure.
     Proved {
         /// What was proved.
@@ -101,6 +108,13 @@ pub enum PipelineEvent {
 pub trait Observer {
     /// An event happened.
     fn on_event(&mut self, event: &PipelineEvent);
+}
+
+/// Several observers: each receives every event, in their order.
+impl Observer for Vec<Box<dyn Observer + '_>> {
+    fn on_event(&mut self, event: &PipelineEvent) {
+        self.iter_mut().for_each(|observer| observer.on_event(event));
+    }
 }
 
 /// Ignores every event.

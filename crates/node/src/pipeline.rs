@@ -583,6 +583,10 @@ impl Pipeline {
             let status = |id: &StatementId| receipt_status(&self.engine, id);
             let change = self.planner.demand(changed, &status, self.demand_max);
             self.engine.retain(&change.dormant, &change.no_longer_dormant);
+            if !change.added.is_empty() || !change.removed.is_empty() {
+                let (added, removed) = (change.added.clone(), change.removed.clone());
+                self.tell(&PipelineEvent::Wanted { added, removed }, context);
+            }
             let mut effects = self.engine.want(&change.removed, &change.added);
             effects.extend(self.engine.tick(context.executor.now()));
             self.carry_out(effects, context)?;
@@ -661,7 +665,7 @@ impl Pipeline {
                         self.attempts.begin(order.id, order.kind());
                     }
                     tracing::debug!(statement = %order.id, kind = %order.kind(), device, "a proof begins");
-                    self.tell(&PipelineEvent::Proving(order.clone()), context);
+                    self.tell(&PipelineEvent::Proving(order.clone(), device), context);
                     context.executor.prove(Assignment { order, witness, device });
                 }
                 Effect::Cancel(id) => context.executor.cancel(&id),

@@ -158,7 +158,7 @@ impl Observer for Watcher {
                 self.settled.drain(..below.saturating_sub(1));
             }
             PipelineEvent::Lost(id) | PipelineEvent::Missed(id) => self.gone(id),
-            PipelineEvent::Proving(order) => {
+            PipelineEvent::Proving(order, _) => {
                 self.proving += 1;
                 if self.proving > self.permits {
                     self.broken("no more proofs run than there are permits", order.id);

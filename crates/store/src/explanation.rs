@@ -35,6 +35,22 @@ pub enum Explanation {
     Nothing,
 }
 
+/// A coordinate as a [`CoordinateQuery`] reads it: a place, in one word.
+pub fn place_of(at: &Coordinate) -> String {
+    let Coordinate { checkpoint, block_hash, position, .. } = at;
+    let block = block_hash.digest();
+    match position {
+        Position::Transaction { merge_index } => format!("{checkpoint}/{block}/transaction/{merge_index}"),
+        Position::Batch { first } => format!("{checkpoint}/{block}/batch/{first}"),
+        Position::Join { start, first, last, height } => {
+            format!("{checkpoint}/{block}/join/{start}/{first}/{last}/{height}")
+        }
+        Position::Settlement { start, commitment } => {
+            format!("{checkpoint}/{block}/aggregate/{start}/{commitment}")
+        }
+    }
+}
+
 /// Explains a coordinate.
 pub fn explain(store: &dyn ReceiptStore, coordinate: &Coordinate) -> Result<Explanation, StoreError> {
     let ids = store.at(coordinate)?;

@@ -121,7 +121,7 @@ struct Heard {
 impl Observer for Heard {
     fn on_event(&mut self, event: &PipelineEvent) {
         match event {
-            PipelineEvent::Proving(order) => self.proved[order.kind() as usize] += 1,
+            PipelineEvent::Proving(order, _) => self.proved[order.kind() as usize] += 1,
             PipelineEvent::Reused(_, at) => self.hits[at.position.kind() as usize] += 1,
             _ => {}
         }

@@ -96,7 +96,7 @@ impl Observer for Healths {
     fn on_event(&mut self, event: &PipelineEvent) {
         match event {
             PipelineEvent::Health(health) => self.0.push(health.clone()),
-            PipelineEvent::Proving(order) => *self.1.entry(order.id).or_default() += 1,
+            PipelineEvent::Proving(order, _) => *self.1.entry(order.id).or_default() += 1,
             _ => {}
         }
     }
@@ -271,7 +271,7 @@ struct StopAtCall<'a>(&'a AtomicBool, u32);
 
 impl Observer for StopAtCall<'_> {
     fn on_event(&mut self, event: &PipelineEvent) {
-        if matches!(event, PipelineEvent::Proving(_)) {
+        if matches!(event, PipelineEvent::Proving(..)) {
             self.1 -= 1;
             self.0.fetch_or(self.1 == 0, Ordering::Relaxed);
         }
@@ -365,7 +365,7 @@ impl Observer for Filling<'_> {
                     self.fill(true);
                 }
             }
-            PipelineEvent::Proving(_) if self.full => self.begun_while_full += 1,
+            PipelineEvent::Proving(..) if self.full => self.begun_while_full += 1,
             PipelineEvent::Health(health) => {
                 let store = |reason: &&Reason| matches!(reason, Reason::Disk { .. });
                 if let Some(reason) = health.reasons().iter().find(store) {

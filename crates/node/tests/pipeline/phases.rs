@@ -142,7 +142,7 @@ impl Observer for KillOnB<'_> {
     fn on_event(&mut self, event: &PipelineEvent) {
         match event {
             PipelineEvent::Chain { event, .. } => self.reorgs += u32::from(!event.removed.is_empty()),
-            PipelineEvent::Proving(_) => self.proving += 1,
+            PipelineEvent::Proving(..) => self.proving += 1,
             PipelineEvent::Proved { failure, .. } => {
                 self.proving -= 1;
                 self.storing += i64::from(failure.is_none());
@@ -174,7 +174,7 @@ impl Observer for Fresh {
                     self.carrying += u64::from(!added.block.accepted.is_empty());
                 }
             }
-            PipelineEvent::Proving(_) => self.proving += 1,
+            PipelineEvent::Proving(..) => self.proving += 1,
             _ => {}
         }
     }

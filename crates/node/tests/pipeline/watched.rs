@@ -109,14 +109,14 @@ fn a_correct_run_breaks_no_invariant() {
     let later = (genesis_root(), Digest([8; 32]));
     let events = [
         chain(vec![], vec![block(1, vec![])]),
-        PipelineEvent::Proving(one.clone()),
+        PipelineEvent::Proving(one.clone(), 0),
         proved(&one),
         PipelineEvent::Stored(one.clone()),
         PipelineEvent::Published(one.clone()),
         PipelineEvent::Found { order: two.clone(), took: Duration::ZERO },
         PipelineEvent::Published(two.clone()),
         PipelineEvent::Lost(two.id),
-        PipelineEvent::Proving(two.clone()),
+        PipelineEvent::Proving(two.clone(), 0),
         proved(&two),
         PipelineEvent::Stored(two),
         chain(vec![], vec![block(2, vec![settlement(1, ends, later)])]),
@@ -132,14 +132,14 @@ fn a_correct_run_breaks_no_invariant() {
 #[test]
 fn a_publication_before_the_receipt_is_durable_is_reported() {
     let one = order(1);
-    let events = [PipelineEvent::Proving(one.clone()), proved(&one), PipelineEvent::Published(one)];
+    let events = [PipelineEvent::Proving(one.clone(), 0), proved(&one), PipelineEvent::Published(one)];
     assert_eq!(broken(1, &events), ["nothing is published before it is durable"]);
 }
 
 #[test]
 fn a_second_proof_of_a_stored_statement_is_reported() {
     let one = order(1);
-    let again = PipelineEvent::Proving(one.clone());
+    let again = PipelineEvent::Proving(one.clone(), 0);
     let stored = [PipelineEvent::Stored(one.clone()), again.clone()];
     assert_eq!(broken(1, &stored), ["no stored statement is proved again"]);
     let found = [PipelineEvent::Found { order: one, took: Duration::ZERO }, again];
@@ -149,7 +149,7 @@ fn a_second_proof_of_a_stored_statement_is_reported() {
 #[test]
 fn more_proofs_than_permits_are_reported() {
     for permits in 1..4usize {
-        let begun: Vec<_> = (0..=permits).map(|n| PipelineEvent::Proving(order(n as u8))).collect();
+        let begun: Vec<_> = (0..=permits).map(|n| PipelineEvent::Proving(order(n as u8), 0)).collect();
         assert_eq!(broken(permits, &begun[..permits]), Vec::<&str>::new());
         assert_eq!(broken(permits, &begun), ["no more proofs run than there are permits"]);
     }

@@ -1,0 +1,76 @@
+//! What a run serves of itself: the metrics, and the API with its page.
+
+use std::sync::Arc;
+
+use reprise_api::projection::{Projection, Window};
+use reprise_api::publisher::{Publisher, now_ms};
+use reprise_api::served::{Facts, Served};
+use reprise_api::server::{self, Endpoint, Limits, Token};
+use reprise_node::event::Observer;
+use reprise_store::ReceiptStore;
+
+use crate::failure::Failure;
+use crate::metrics::Metered;
+use crate::settings::Settings;
+
+/// The node that is observed.
+pub(crate) struct Observed {
+    /// The name of its L1.
+    pub(crate) l1: String,
+    /// The name of its backend.
+    pub(crate) backend: String,
+    /// How many proofs run at a time.
+    pub(crate) permits: usize,
+    /// Its receipts.
+    pub(crate) store: Arc<dyn ReceiptStore>,
+}
+
+/// The token of the API, and whether it may be served where the settings say. Changes nothing.
+pub(crate) fn check(settings: &Settings) -> Result<Option<Token>, Failure> {
+    let token = settings.observing.token().map_err(|e| settings.refuse("api-token-file", e))?;
+    if let Some(address) = settings.observing.api {
+        server::check(address, token.as_ref()).map_err(|e| settings.refuse("api", e))?;
+    }
+    Ok(token)
+}
+
+/// Starts serving what the settings ask for. Returns the observers that it lives on.
+pub(crate) fn serve(
+    settings: &Settings,
+    token: Option<Token>,
+    observed: Observed,
+) -> Result<Vec<Box<dyn Observer>>, Failure> {
+    let observing = &settings.observing;
+    if observing.metrics.is_none() && observing.api.is_none() {
+        return Ok(vec![]);
+    }
+    let Observed { l1, backend, permits, store } = observed;
+    let (metered, handle) = Metered::install(store.clone()).map_err(|e| settings.refuse("metrics", e))?;
+    let price_per_hour = observing.price_per_hour;
+    let publisher = Publisher::new(Projection::new(permits, Window::default(), price_per_hour));
+    let started_ms = now_ms();
+    let facts = Facts {
+        version: env!("CARGO_PKG_VERSION").into(),
+        run: format!("{started_ms:x}"),
+        l1,
+        backend,
+        started_ms,
+        price_per_hour,
+    };
+    let limits = Limits::default();
+    let render = Box::new(move || handle.render());
+    let served = Served::new(facts, publisher.views(), render, store, limits.streams);
+    let mut endpoints = vec![];
+    if let Some(address) = observing.metrics {
+        let endpoint = Endpoint::metrics(address, served.clone(), limits);
+        endpoints.push(endpoint.map_err(|e| settings.refuse("metrics", e))?);
+    }
+    if let Some(address) = observing.api {
+        let endpoint =
+            Endpoint::api(address, served, token, limits).map_err(|e| settings.refuse("api", e))?;
+        eprintln!("the node can be watched at http://{}/", endpoint.address());
+        endpoints.push(endpoint);
+    }
+    server::serve(endpoints).map_err(|e| Failure::Other(e.to_string()))?;
+    Ok(vec![Box::new(metered), Box::new(publisher)])
+}

@@ -1,0 +1,34 @@
+//! A node over HTTP: what it does as JSON, as a stream of changes, and as a page that shows the fork tree.
+//!
+//! ```text
+//! PipelineEvent ─► projection ─► View ─► routes, stream ─► server ─► clients
+//!  pipeline's thread (publisher)   │            a thread of its own
+//!                       a pointer is swapped
+//! ```
+//!
+//! The pipeline's thread projects its events and swaps a pointer; it never waits for a client. The server reads what was
+//! published last. `docs/api.md` describes what is served; the document at `/openapi.json` is generated from [`view`] and `routes`.
+//!
+//! | module | noun |
+//! |---|---|
+//! | [`view`] | what is served: plain data, as of one moment |
+//! | [`projection`] | from events to a view: pure, within a window |
+//! | [`publisher`] | the observer that projects and publishes |
+//! | [`served`] | what a server serves from |
+//! | [`problem`] | errors as problem details |
+//! | `asked` | the parameters of a request |
+//! | `stream` | the changes, as server-sent events |
+//! | `page` | the page's files |
+//! | [`routes`] | what is asked and answered, and the document of it |
+//! | [`server`] | sockets and limits |
+
+mod asked;
+mod page;
+pub mod problem;
+pub mod projection;
+pub mod publisher;
+pub mod routes;
+pub mod served;
+pub mod server;
+mod stream;
+pub mod view;

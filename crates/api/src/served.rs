@@ -1,0 +1,139 @@
+//! What a server serves from: the views as they are published, and what does not change during a run.
+
+#![allow(unused_qualifications, reason = "the macros that describe the API write full paths")]
+
+use std::sync::Arc;
+
+use reprise_store::ReceiptStore;
+use serde::Serialize;
+use tokio::sync::{Semaphore, watch};
+use utoipa::ToSchema;
+
+use crate::publisher::now_ms;
+use crate::view::{Connection, Counts, Device, Economy, Health, Queue, Tip, View};
+
+/// What does not change during a run.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// The version of the program.
+    pub version: String,
+    /// A name of this run, other than that of every other run of the node.
+    pub run: String,
+    /// The name of the L1.
+    pub l1: String,
+    /// The name of the backend.
+    pub backend: String,
+    /// When the run began, in milliseconds since the Unix epoch.
+    pub started_ms: u64,
+    /// What proving costs by the hour.
+    pub price_per_hour: Option<f64>,
+}
+
+/// Renders the metrics for Prometheus.
+pub type Metrics = Box<dyn Fn() -> String + Send + Sync>;
+
+/// How many receipts are read at a time.
+const STORE_READS_MAX: usize = 2;
+
+/// What a server serves from.
+pub struct Served {
+    pub(crate) facts: Facts,
+    pub(crate) views: watch::Receiver<Arc<View>>,
+    pub(crate) metrics: Metrics,
+    pub(crate) store: Arc<dyn ReceiptStore>,
+    pub(crate) store_reads: Semaphore,
+    pub(crate) streams: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for Served {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Served").field("facts", &self.facts).finish_non_exhaustive()
+    }
+}
+
+impl Served {
+    /// From these views, with so many streams of changes at a time.
+    pub fn new(
+        facts: Facts,
+        views: watch::Receiver<Arc<View>>,
+        metrics: Metrics,
+        store: Arc<dyn ReceiptStore>,
+        streams: usize,
+    ) -> Arc<Self> {
+        let (store_reads, streams) = (Semaphore::new(STORE_READS_MAX), Arc::new(Semaphore::new(streams)));
+        Arc::new(Self { facts, views, metrics, store, store_reads, streams })
+    }
+
+    /// The view as it was published last.
+    pub(crate) fn view(&self) -> Arc<View> {
+        self.views.borrow().clone()
+    }
+}
+
+/// The state of a node in short.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct Status {
+    /// The version of the program.
+    version: String,
+    /// A name of this run. Numbers of changes are of one run.
+    run: String,
+    /// The name of the L1.
+    l1: String,
+    /// The name of the backend.
+    backend: String,
+    /// When the run began, in milliseconds since the Unix epoch.
+    started_ms: u64,
+    /// The time of the node, in milliseconds since the Unix epoch.
+    now_ms: u64,
+    /// Whether the run has ended.
+    ended: bool,
+    /// The number of the last change.
+    seq: u64,
+    /// The canonical tip, once there is one.
+    tip: Option<Tip>,
+    /// No block at or below this checkpoint can leave the chain any more.
+    finalized: u64,
+    /// The checkpoint up to which the canonical chain is settled.
+    settled: Option<u64>,
+    /// The lowest checkpoint that is served.
+    first: u64,
+    /// The health.
+    health: Health,
+    /// What is queued.
+    queue: Queue,
+    /// What was counted.
+    counts: Counts,
+    /// The devices.
+    devices: Vec<Device>,
+    /// Proving time spent, saved and lost.
+    economy: Economy,
+    /// The connection to a live L1.
+    connection: Option<Connection>,
+}
+
+impl Status {
+    /// As of a view.
+    pub(crate) fn of(served: &Served, view: &View) -> Self {
+        let facts = &served.facts;
+        Self {
+            version: facts.version.clone(),
+            run: facts.run.clone(),
+            l1: facts.l1.clone(),
+            backend: facts.backend.clone(),
+            started_ms: facts.started_ms,
+            now_ms: now_ms(),
+            ended: view.ended,
+            seq: view.seq,
+            tip: view.tip,
+            finalized: view.finalized,
+            settled: view.settled,
+            first: view.first,
+            health: view.health.as_ref().clone(),
+            queue: view.queue,
+            counts: view.counts,
+            devices: view.devices.iter().cloned().collect(),
+            economy: view.economy,
+            connection: view.connection.as_deref().cloned(),
+        }
+    }
+}

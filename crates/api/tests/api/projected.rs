@@ -1,0 +1,217 @@
+//! The projection: what holds of every view, over runs of the real pipeline.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+
+use proptest::prelude::*;
+use reprise_api::projection::Window;
+use reprise_api::view::{BundleState, Economy, Level, State, Step, View};
+use reprise_node::dev;
+use reprise_prover::mock::MockConfig;
+
+use crate::fixture::{Setup, Watched, chain, mined, run, run_in};
+
+/// A history ends with the state as it is, and its steps ascend.
+fn assert_history<T: Copy + PartialEq + Debug>(history: &[Step<T>], state: T, changed: u64, seq: u64) {
+    assert!(history.windows(2).all(|pair| pair[0].seq <= pair[1].seq), "{history:?}");
+    let last = history.last().unwrap();
+    assert_eq!(last.state, state, "{history:?}");
+    assert!(last.seq <= changed && changed <= seq, "{history:?}, changed at {changed} of {seq}");
+}
+
+/// What holds of every view.
+fn assert_sound(view: &View, window: Window) {
+    assert!(view.blocks.len() <= window.blocks.max(1), "{} blocks", view.blocks.len());
+    assert_eq!(view.blocks.len(), view.checkpoints.len());
+    let mut canonical: Vec<_> = view.blocks.values().filter(|block| block.canonical).collect();
+    canonical.sort_by_key(|block| block.checkpoint);
+    for pair in canonical.windows(2) {
+        assert_eq!(pair[1].checkpoint, pair[0].checkpoint + 1);
+        assert_eq!(pair[1].parent, pair[0].hash);
+    }
+    if let Some(tip) = view.tip {
+        assert_eq!(canonical.last().unwrap().hash, tip.block);
+    }
+    for block in view.blocks.values() {
+        assert_history(&block.standing, block.canonical, block.changed, view.seq);
+        let joined = block.standing.iter().filter(|step| step.state).count();
+        assert!(block.standing.len() >= 16 || joined as u32 == block.flips + 1, "{block:?}");
+        assert_eq!(block.orphaned, !block.canonical);
+        assert!(view.forks.contains_key(&block.fork));
+        for placed in &block.statements {
+            assert_history(&placed.history, placed.state, block.changed, view.seq);
+            let statement = view.statements.get(&placed.statement.0).unwrap();
+            let here = statement.places.iter().find(|place| place.place == placed.place);
+            assert!(statement.places.len() >= 16 || here.unwrap().state == placed.state);
+        }
+    }
+    for statement in view.statements.values() {
+        for place in &statement.places {
+            assert!(view.block(&place.block.0).is_some(), "a place of a block that is not served");
+        }
+    }
+    for bundle in view.bundles.values() {
+        assert_history(&bundle.history, bundle.state, bundle.changed, view.seq);
+    }
+    for settlement in view.settlements.values() {
+        assert_history(&settlement.standing, settlement.canonical, settlement.changed, view.seq);
+        let carrier = view.block(&settlement.carrier.0);
+        assert!(carrier.is_none_or(|carrier| carrier.canonical == settlement.canonical));
+        let confirmed = view.confirmed(settlement);
+        assert_eq!(confirmed.confirmations > 0, settlement.canonical);
+    }
+}
+
+/// Who knows the earlier view, and is told what changed after it, knows the later one: what a stream of changes relies on.
+fn assert_resumable(earlier: &View, later: &View) {
+    let since = earlier.seq;
+    for (key, block) in later.blocks.iter().filter(|(_, block)| block.changed <= since) {
+        assert_eq!(earlier.blocks.get(key), Some(block));
+    }
+    for (key, bundle) in later.bundles.iter().filter(|(_, bundle)| bundle.changed <= since) {
+        assert_eq!(earlier.bundles.get(key), Some(bundle));
+    }
+    for (key, settlement) in later.settlements.iter().filter(|(_, settlement)| settlement.changed <= since) {
+        assert_eq!(earlier.settlements.get(key), Some(settlement));
+    }
+    for (key, fork) in later.forks.iter().filter(|(_, fork)| fork.changed <= since) {
+        assert_eq!(earlier.forks.get(key), Some(fork));
+    }
+    for (key, statement) in later.statements.iter().filter(|(_, statement)| statement.changed <= since) {
+        assert_eq!(earlier.statements.get(key), Some(statement));
+    }
+    for (key, block) in &earlier.blocks {
+        let gone = !later.blocks.contains_key(key);
+        assert!(
+            !gone || block.checkpoint <= later.first,
+            "a block left that lies above the window's beginning"
+        );
+    }
+}
+
+/// Everything that was ever said is still in the histories.
+fn states(view: &View) -> HashMap<State, usize> {
+    let steps = view.blocks.values().flat_map(|block| &block.statements).flat_map(|placed| &placed.history);
+    steps.fold(HashMap::new(), |mut counts, step| {
+        *counts.entry(step.state).or_default() += 1;
+        counts
+    })
+}
+
+#[test]
+fn a_flip_is_shown_as_blocks_that_come_back_and_receipts_that_answer_again() {
+    let mut watched = Watched::new(1, Window::default());
+    let (report, ..) = run(dev::flip(), &Setup::default(), &mut watched);
+    let view = watched.projection.view();
+    let flipped: Vec<_> = view.blocks.values().filter(|block| block.flips > 0).collect();
+    assert_eq!(flipped.len(), 5);
+    for block in &flipped {
+        assert!(block.canonical);
+        assert!(block.statements.iter().all(|placed| placed.state == State::Reused), "{block:?}");
+        for placed in &block.statements {
+            let proved = placed.history.iter().filter(|step| step.state == State::Proved).count();
+            assert!(proved <= 1, "{placed:?}");
+        }
+    }
+    assert_eq!(view.counts.proofs, report.prove_calls);
+    assert_eq!(view.counts.proofs_after_flip, 0);
+    assert_eq!((view.counts.reorgs, view.counts.flips), (report.reorgs, report.flips));
+    assert_eq!(view.counts.reuses, report.hits.total());
+    assert_eq!(view.counts.blocks, report.blocks);
+    assert_eq!(view.settled, Some(report.settled_checkpoint));
+    let reorgs: Vec<_> = view.reorgs.iter().map(|reorg| (reorg.removed, reorg.returning)).collect();
+    assert_eq!(reorgs, [(5, 0), (7, 5)]);
+    let forks: Vec<_> = view.forks.values().map(|fork| (fork.parent, fork.canonical, fork.returns)).collect();
+    assert_eq!(forks, [(None, true, 1), (Some(0), false, 0)]);
+    let settled = view.bundles.values().filter(|bundle| bundle.state == BundleState::Settled).count();
+    assert_eq!(settled as u64, report.settlements);
+}
+
+#[test]
+fn a_second_run_over_the_same_receipts_shows_reuse_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    for second in [false, true] {
+        let mut watched = Watched::new(1, Window::default());
+        let (report, store) = run_in(dir.path(), dev::flip(), &Setup::default(), &mut watched);
+        drop(store);
+        let states = states(watched.projection.view());
+        assert_eq!(states.contains_key(&State::Proved), !second, "{states:?}");
+        assert!(states[&State::Reused] > 0);
+        assert_eq!(watched.projection.view().counts.proofs == 0, second);
+        assert_eq!(watched.projection.view().counts.reuses, report.hits.total());
+    }
+}
+
+#[test]
+fn time_is_accounted_by_fork_and_the_forks_add_up_to_the_total() {
+    let mut watched = Watched::new(1, Window::default());
+    let setup = Setup {
+        mock: MockConfig { cost: [std::time::Duration::from_millis(3); 3], ..MockConfig::default() },
+        ..Setup::default()
+    };
+    let (report, ..) = run(dev::flip(), &setup, &mut watched);
+    let view = watched.projection.view();
+    let of = |of: fn(&Economy) -> f64| {
+        let forks: f64 = view.forks.values().map(|fork| of(&fork.economy)).sum();
+        assert!((forks - of(&view.economy)).abs() < 0.01, "{forks} of {}", of(&view.economy));
+        of(&view.economy)
+    };
+    let total = |by: reprise_node::report::SecondsByKind| by.transaction + by.batch + by.aggregate;
+    assert!((of(|it| it.spent.seconds) - total(report.seconds.spent)).abs() < 0.02);
+    assert!(of(|it| it.saved_by_hits.seconds) > 0.0);
+    // 3.60 an hour is a thousandth a second.
+    let money = of(|it| it.spent.money.unwrap());
+    assert!((money - view.economy.spent.seconds / 1000.0).abs() < 1e-9);
+}
+
+#[test]
+fn a_failed_attempt_is_shown_and_so_is_its_recovery() {
+    let mut watched = Watched::new(2, Window::default());
+    let mock = MockConfig { transient_every: 3, ..MockConfig::default() };
+    let (report, ..) = run(dev::flip(), &Setup { mock, permits: 2, ..Setup::default() }, &mut watched);
+    let view = watched.projection.view();
+    assert!(report.attempts_failed > 0);
+    assert_eq!(view.counts.failures, report.attempts_failed);
+    assert!(states(view)[&State::Failed] > 0);
+    assert!(view.statements.values().all(|statement| statement.state.is_stored()));
+    assert_eq!(view.devices.iter().map(|device| device.failures).sum::<u64>(), report.attempts_failed);
+    assert_eq!(view.queue.proving, 0);
+    assert_eq!(view.health.level, Level::Green);
+}
+
+#[test]
+fn what_is_final_is_said_to_be() {
+    let mut watched = Watched::new(1, Window::default());
+    run(dev::flip(), &Setup { finality_depth: 8, ..Setup::default() }, &mut watched);
+    let view = watched.projection.view();
+    assert!(view.finalized > 0);
+    for block in view.blocks.values() {
+        assert_eq!(block.is_final, block.canonical && block.checkpoint <= view.finalized, "{block:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_view_is_sound_and_each_can_be_resumed_from(mined in mined(), blocks in 4usize..80, fail in 0u64..5) {
+        let window = Window { blocks, ..Window::default() };
+        let mut watched = Watched::new(1, window);
+        let mock = MockConfig { transient_every: if fail > 1 { fail } else { 0 }, ..MockConfig::default() };
+        let (report, ..) = run(chain(&mined), &Setup { mock, ..Setup::default() }, &mut watched);
+        prop_assert_eq!(report.violations, 0);
+        for view in &watched.views {
+            assert_sound(view, window);
+        }
+        for pair in watched.views.windows(2) {
+            assert_resumable(&pair[0], &pair[1]);
+        }
+        let step = (watched.views.len() / 7).max(1);
+        for (index, earlier) in watched.views.iter().enumerate().step_by(step) {
+            watched.views[index..].iter().step_by(step).for_each(|later| assert_resumable(earlier, later));
+        }
+        let last = watched.projection.view();
+        prop_assert_eq!(last.counts.proofs_after_flip, 0);
+        prop_assert_eq!(last.counts.reorgs, report.reorgs);
+    }
+}
