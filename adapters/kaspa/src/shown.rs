@@ -84,6 +84,8 @@ pub struct Subject<'a> {
     pub covenant: Digest,
     /// Its rules on a network.
     pub rules: &'a dyn Fn(NetworkId) -> Option<Rules>,
+    /// The state root before the first settlement.
+    pub first_root: Digest,
     /// The statement that the proof of a settlement proves.
     pub statement_of: StatementOf,
 }
@@ -116,6 +118,10 @@ async fn ask(subject: &Subject<'_>, answer: &Answer) -> Result<(Rules, Shown), S
         Some(named) => {
             let found = settlement_in(&chain, named.block, transaction, &subject.statement_of).await?;
             Some(found.ok_or(ShownError::Carrier { block: named.block, transaction })?)
+        }
+        // The first state is the only one that no settlement carries, and its root is known.
+        None if answer.state.root != subject.first_root => {
+            return Err(Lie::OtherSettlement { root: answer.state.root }.into());
         }
         None => None,
     };

@@ -29,7 +29,7 @@ pub(crate) fn account(
     let chosen = choose::backend(settings, systems)?;
     of_the_ledger(&chosen)?;
     let id = account_id(args.id.as_deref(), settings)?;
-    let reads = Reads::open(args.api.as_deref(), settings, &chosen)?;
+    let reads = Reads::open(&args.server, settings, &chosen)?;
     let read = |at| reads.read(&id, at, chosen.hasher.as_ref());
     let tip = read(At::Tip)?;
     let Read { answer, checkpoint } = if args.tip { tip.clone() } else { read(At::Settled)? };

@@ -105,8 +105,8 @@ pub(crate) fn act(
     let payee = key.script();
     let sending = ask.sending();
     // A directory without these states is as good as none; a server that was named must answer.
-    let reads = match &sending.api {
-        Some(url) => Some(Reads::open(Some(url), settings, &chosen)?),
+    let reads = match &sending.server.api {
+        Some(_) => Some(Reads::open(&sending.server, settings, &chosen)?),
         None => kaspa::states_if_any(settings, &chosen)?.map(|states| Reads::Directory(Box::new(states))),
     };
     let known = Known { reads, hasher: chosen.hasher.as_ref() };
@@ -440,9 +440,10 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::ServerArgs;
 
     fn sending() -> SendingArgs {
-        SendingArgs { api: None, nonce: None, dry_run: true, no_wait: false }
+        SendingArgs { server: ServerArgs::default(), nonce: None, dry_run: true, no_wait: false }
     }
 
     fn send(to: &str) -> SendArgs {

@@ -438,15 +438,26 @@ Example:
     Stats,
 }
 
+/// A node's API to read the state from.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ServerArgs {
+    /// Read the state from the API of a node, http://HOST:PORT, instead of a data directory
+    #[arg(id = "server", long = "api", value_name = "URL")]
+    pub(crate) api: Option<String>,
+
+    /// A file with the token of that API, where it asks for one
+    #[arg(id = "server_token", long = "api-token-file", value_name = "FILE", requires = "server")]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct AccountArgs {
     /// The account: its id in 64 hexadecimal characters, or an address of Kaspa [default: the account of the key]
     #[arg(value_name = "ACCOUNT")]
     pub(crate) id: Option<String>,
 
-    /// Read from the API of a node, http://HOST:PORT, instead of a data directory
-    #[arg(id = "server", long = "api", value_name = "URL")]
-    pub(crate) api: Option<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
 
     /// Show the state at the tip, which is executed and not settled yet
     #[arg(long)]
@@ -487,9 +498,8 @@ pub(crate) struct SendArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct SendingArgs {
-    /// Read balance and nonce from the API of a node, http://HOST:PORT, instead of a data directory
-    #[arg(id = "server", long = "api", value_name = "URL")]
-    pub(crate) api: Option<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
 
     /// The nonce of a transfer or exit: how many of this account's succeeded before [default: as the data directory or API has it,
     /// and those that wait in the node's mempool]

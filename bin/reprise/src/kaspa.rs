@@ -232,7 +232,7 @@ mod with {
     /// Checks an answer against the covenant's output on the node. Returns the transaction that made this output.
     pub(crate) fn verified(settings: &Settings, chosen: &Chosen, answer: &Answer) -> Result<String, Failure> {
         let Followed { options, proof, deployment } = followed(settings, chosen)?;
-        let (id, pins) = (options.lane.covenant, deployment.covenant().pins);
+        let (id, covenant) = (options.lane.covenant, deployment.covenant());
         if id == Digest::ZERO {
             return Err(Failure::usage(
                 "without a covenant nothing is settled, and nothing can be verified: say --covenant",
@@ -243,10 +243,11 @@ mod with {
                 Some((proof, _)) => proof.clone(),
                 None => Proof::None(OwnNetwork::try_from(network).ok()?),
             };
-            Rules::new(pins, &proof).ok()
+            Rules::new(covenant.pins, &proof).ok()
         };
-        let statement_of = Arc::new(deployment.statement_of());
-        let subject = shown::Subject { url: &options.url, covenant: id, rules: &rules, statement_of };
+        let (first_root, statement_of) = (covenant.root, Arc::new(deployment.statement_of()));
+        let subject =
+            shown::Subject { url: &options.url, covenant: id, rules: &rules, first_root, statement_of };
         let other = |e: &dyn Display| Failure::Other(format!("not verified: {e}"));
         let (rules, shown) = shown::shown(&subject, answer).map_err(|e| other(&e))?;
         let hasher = chosen.hasher.as_ref();

@@ -3,6 +3,8 @@
 //! Neither is believed: the path of every answer is checked against the root that the answer names before it is used, and whether that
 //! root is settled is for `--verify` to say.
 
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use reprise_light::answer::Answer;
@@ -14,6 +16,7 @@ use serde::Deserialize;
 
 use crate::backends::Chosen;
 use crate::choose;
+use crate::cli::ServerArgs;
 use crate::failure::Failure;
 use crate::settings::Settings;
 
@@ -51,9 +54,9 @@ pub(crate) enum Reads {
 
 impl Reads {
     /// What the settings name: a server where there is one, else the data directory. An error where there is nothing.
-    pub(crate) fn open(api: Option<&str>, settings: &Settings, chosen: &Chosen) -> Result<Self, Failure> {
-        match api {
-            Some(url) => Api::new(url).map(Self::Api),
+    pub(crate) fn open(server: &ServerArgs, settings: &Settings, chosen: &Chosen) -> Result<Self, Failure> {
+        match &server.api {
+            Some(url) => Api::new(url, server.token_file.as_deref()).map(Self::Api),
             None => Ok(Self::Directory(Box::new(choose::states(settings, chosen)?))),
         }
     }
@@ -95,6 +98,7 @@ fn directory(states: &States, id: &ResourceId, at: At) -> Result<Read, Failure> 
 pub(crate) struct Api {
     agent: ureq::Agent,
     url: String,
+    token: Option<String>,
 }
 
 /// What the API answers of a resource, as far as it is read here.
@@ -111,7 +115,13 @@ struct Problem {
 }
 
 impl Api {
-    fn new(url: &str) -> Result<Self, Failure> {
+    fn new(url: &str, token_file: Option<&Path>) -> Result<Self, Failure> {
+        let token = token_file.map(|file| {
+            let token = fs::read_to_string(file).map(|token| token.trim().to_owned());
+            token.map_err(|e| {
+                Failure::usage(format!("--api-token-file {}: cannot read the token: {e}", file.display()))
+            })
+        });
         let wrong = |why: &str| {
             Failure::usage(format!("--api {url}: {why}: give http://HOST:PORT, as `run --api` serves it"))
         };
@@ -129,7 +139,7 @@ impl Api {
             .http_status_as_error(false)
             .max_redirects(0)
             .build();
-        Ok(Self { agent: config.into(), url: format!("http://{host}") })
+        Ok(Self { agent: config.into(), url: format!("http://{host}"), token: token.transpose()? })
     }
 
     fn read(&self, id: &ResourceId, at: At) -> Result<Read, Failure> {
@@ -139,7 +149,11 @@ impl Api {
         };
         let url = format!("{}/v1/resources/{}?at={at}", self.url, id.digest().to_hex());
         let failed = |e: &dyn std::fmt::Display| Failure::Other(format!("{url}: {e}"));
-        let mut response = self.agent.get(&url).call().map_err(|e| failed(&e))?;
+        let mut request = self.agent.get(&url);
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        let mut response = request.call().map_err(|e| failed(&e))?;
         let body = response.body_mut().with_config().limit(ANSWER_MAX).read_to_string();
         let body = body.map_err(|e| failed(&e))?;
         if !response.status().is_success() {

@@ -16,6 +16,7 @@
 //! | [`publisher`] | the observer that projects and publishes |
 //! | [`served`] | what a server serves from |
 //! | [`problem`] | errors as problem details |
+//! | [`state`] | the state, with what proves it |
 //! | `asked` | the parameters of a request |
 //! | `stream` | the changes, as server-sent events |
 //! | `page` | the page's files |
@@ -30,5 +31,6 @@ pub mod publisher;
 pub mod routes;
 pub mod served;
 pub mod server;
+pub mod state;
 mod stream;
 pub mod view;

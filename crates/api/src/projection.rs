@@ -180,6 +180,7 @@ impl Projection {
                     (state == BundleState::Proved).then_some(BundleState::Submitted)
                 });
             }
+            PipelineEvent::States(states) => self.view.states = Some(states.clone()),
             PipelineEvent::Health(health) => {
                 self.tick(at_ms);
                 self.on_health(health);
@@ -199,8 +200,7 @@ impl Projection {
             | PipelineEvent::Diverged(_)
             | PipelineEvent::Published(_)
             | PipelineEvent::Refused(_)
-            | PipelineEvent::Settled(_)
-            | PipelineEvent::States(_) => {}
+            | PipelineEvent::Settled(_) => {}
         }
         false
     }

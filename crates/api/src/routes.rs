@@ -12,8 +12,9 @@ use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
-use reprise_model::digest::{BlockHash, StatementId};
+use reprise_model::digest::{BlockHash, ResourceId, StatementId};
 use reprise_model::journal;
+use reprise_node::states::States;
 use reprise_store::explanation::place_of;
 use reprise_store::port::EntryDetails;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,7 @@ use crate::asked::{Asked, Named, limit, parse};
 use crate::page;
 use crate::problem::{MEDIA_TYPE, Problem};
 use crate::served::{Served, Status};
+use crate::state::{Account, At, Resource};
 use crate::stream;
 use crate::view::{
     Block, Bundle, Device, Economy, Fork, Health, Kind, Level, ProfileName, ProgramName, Queue, Reorg,
@@ -54,7 +56,8 @@ const BLOCKS_MAX: u32 = 2_000;
         (name = "health", description = "Whether it works"),
         (name = "chain", description = "What it follows"),
         (name = "proofs", description = "What it proves"),
-        (name = "settlement", description = "What it settles")
+        (name = "settlement", description = "What it settles"),
+        (name = "state", description = "What the state holds, with what proves it")
     )
 )]
 struct Document;
@@ -75,6 +78,8 @@ pub fn api(served: Arc<Served>) -> Router {
         .routes(routes!(receipt))
         .routes(routes!(devices))
         .routes(routes!(economics))
+        .routes(routes!(account))
+        .routes(routes!(resource))
         .routes(routes!(stream::events));
     let (router, mut document) = described.split_for_parts();
     for path in document.paths.paths.values_mut() {
@@ -245,6 +250,51 @@ async fn block(State(served): Shared, Named(hash): Named<BlockHash>) -> Result<J
         ))
     };
     view.block(&hash).cloned().map(Json).ok_or_else(unknown)
+}
+
+// State.
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct StateQuery {
+    /// The version of the state; the settled one by default.
+    at: Option<At>,
+}
+
+fn states(served: &Served) -> Result<Arc<States>, Problem> {
+    let none = || Problem::unavailable("the node has followed no block yet: ask again");
+    served.view().states.clone().ok_or_else(none)
+}
+
+/// An account of the ledger, with the path that proves it in the settled state root. One that does not exist has balance 0, and the
+/// path proves that it does not exist.
+#[utoipa::path(get, path = "/v1/accounts/{id}", tag = "state",
+    params(("id" = String, Path, description = "Its id, with res: or without"), StateQuery),
+    responses(
+        (status = OK, body = Account),
+        (status = NOT_FOUND, description = "The resource holds no account of the ledger", body = Problem, content_type = MEDIA_TYPE)
+    )
+)]
+async fn account(
+    State(served): Shared,
+    Named(id): Named<ResourceId>,
+    Asked(asked): Asked<StateQuery>,
+) -> Result<Json<Account>, Problem> {
+    Account::read(states(&served)?.as_ref(), &id, asked.at.unwrap_or_default()).map(Json)
+}
+
+/// A resource of any workload, with the path that proves its value or its absence in the settled state root.
+#[utoipa::path(get, path = "/v1/resources/{id}", tag = "state",
+    params(("id" = String, Path, description = "Its id, with res: or without"), StateQuery),
+    responses((status = OK, body = Resource))
+)]
+async fn resource(
+    State(served): Shared,
+    Named(id): Named<ResourceId>,
+    Asked(asked): Asked<StateQuery>,
+) -> Result<Json<Resource>, Problem> {
+    Resource::read(states(&served)?.as_ref(), &id, asked.at.unwrap_or_default()).map(Json)
 }
 
 // Settlement.

@@ -16,6 +16,7 @@ use imbl::{OrdMap, Vector};
 use reprise_model::digest::{BlockHash, Digest, ProfileId, ProgramId, StatementId};
 use reprise_model::statement::Kind as StatementKind;
 use reprise_node::connection::L1Connection;
+use reprise_node::states::States;
 use serde::{Serialize, Serializer};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
@@ -575,6 +576,8 @@ pub struct View {
     pub health: Arc<Health>,
     /// The connection to a live L1.
     pub connection: Option<Arc<Connection>>,
+    /// The states that reads are answered from, once there is a chain.
+    pub states: Option<Arc<States>>,
     /// Whether the run has ended.
     pub ended: bool,
 }
@@ -613,6 +616,7 @@ impl View {
             economy: Economy::default(),
             health: Arc::new(Health { level: Level::Green, reasons: vec![] }),
             connection: None,
+            states: None,
             ended: false,
         }
     }

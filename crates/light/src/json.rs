@@ -13,8 +13,15 @@
 //!
 //! `value` and `settlement` may be null. An unknown field is refused: nobody checks what it says.
 
+#![cfg_attr(
+    feature = "schema",
+    allow(unused_qualifications, reason = "the macro that describes a schema writes full paths")
+)]
+
 use alloc::format;
 use alloc::string::String;
+#[cfg(feature = "schema")]
+use alloc::vec;
 use alloc::vec::Vec;
 
 use reprise_model::cell::{self, Cell};
@@ -30,6 +37,7 @@ pub const FORMAT_VERSION: u16 = 1;
 
 /// An answer, as JSON has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AnswerJson {
     /// [`FORMAT_VERSION`].
@@ -48,6 +56,7 @@ pub struct AnswerJson {
 
 /// The opening of a slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PathJson {
     /// The slot.
@@ -60,6 +69,7 @@ pub struct PathJson {
 
 /// A resource in a slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct EntryJson {
     /// The resource.
@@ -70,6 +80,7 @@ pub struct EntryJson {
 
 /// A state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct StateJson {
     /// The state root.
@@ -80,6 +91,7 @@ pub struct StateJson {
 
 /// A settlement, and where it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SettlementJson {
     /// The statement whose proof it carries.

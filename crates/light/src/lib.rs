@@ -18,6 +18,9 @@
 #![no_std]
 
 extern crate alloc;
+// The macro that describes a schema names it.
+#[cfg(feature = "schema")]
+extern crate std;
 
 pub mod answer;
 pub mod covenant;

@@ -6,7 +6,7 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::command::{command, last_line, reprise};
+use crate::command::{command, json, last_line, reprise};
 
 /// A run that is served.
 struct Served {
@@ -101,6 +101,30 @@ fn a_run_is_served_while_it_proves_and_after_its_end_until_it_is_stopped() {
 }
 
 /// How many statements came to a state.
+#[test]
+fn an_account_that_the_api_answers_is_the_one_in_the_directory_and_a_server_that_is_none_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut run = Served::start(dir.path(), &["--api-linger", "always"]);
+    run.until("the run has ended");
+    let bob = "603049bbdded37b8cf741ebef1a39c8bd1935efe6689553ceddfa76dad853fcb";
+    let url = format!("http://{}", run.address);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let by_api = json(elsewhere.path(), &["account", bob, "--backend", "mock", "--api", &url]);
+    assert_eq!(by_api["balance"], 1_100_000_000);
+    assert_eq!(by_api, json(dir.path(), &["account", bob, "--backend", "mock"]));
+    let account = run.json(&format!("/v1/accounts/{bob}"));
+    for field in ["balance", "nonce", "exists", "checkpoint", "proof"] {
+        assert_eq!(account[field], by_api[field], "{field}");
+    }
+    let at_tip = json(elsewhere.path(), &["account", bob, "--backend", "mock", "--api", &url, "--tip"]);
+    assert_eq!((&at_tip["settled"], &at_tip["proof"]["settlement"]), (&Value::Bool(false), &Value::Null));
+    assert!(run.stop().status.success());
+    // Nobody answers there any more.
+    let gone = reprise(elsewhere.path(), &["account", bob, "--backend", "mock", "--api", &url]);
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&gone.stderr).contains(&url));
+}
+
 fn status_of(chain: &Value, state: &str) -> u64 {
     let placed =
         chain["blocks"].as_array().unwrap().iter().flat_map(|block| block["statements"].as_array().unwrap());
@@ -145,7 +169,7 @@ fn what_others_could_reach_is_refused_without_a_token_before_anything_begins() {
 #[test]
 fn clients_that_hang_ask_too_much_and_never_read_change_nothing_about_a_run() {
     let (alone, beset) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let quiet = crate::command::json(alone.path(), &["run", "--backend", "mock", "--prove-apart", "always"]);
+    let quiet = json(alone.path(), &["run", "--backend", "mock", "--prove-apart", "always"]);
     let mut run = Served::start(beset.path(), &["--mock-cost", "20,20,20", "--json"]);
     // As many as there may be, and more: idle, half a request, and answers that nobody reads.
     let mut clients = vec![];

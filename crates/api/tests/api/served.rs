@@ -8,6 +8,10 @@ use reprise_api::projection::{Projection, Window};
 use reprise_api::publisher::Publisher;
 use reprise_api::served::{Facts, Served};
 use reprise_api::server::{self, Endpoint, Limits, ServeError, Token};
+use reprise_light::answer::Answer;
+use reprise_light::json::AnswerJson;
+use reprise_model::digest::ResourceId;
+use reprise_model::hash::Blake3;
 use reprise_node::dev;
 
 use crate::client::{answer, connect, get, request};
@@ -69,6 +73,19 @@ fn every_path_answers_from_the_run() {
     assert!(batches.iter().all(|it| it["kind"] == "batch" && it["state"] == "proved" && it["proofs"] == 1));
     let id = batches[0]["id"].as_str().unwrap();
     assert_eq!(json(&format!("/v1/statements/{id}"))["id"], id);
+    let absent = json(&format!("/v1/accounts/{}", "5a".repeat(32)));
+    assert_eq!(
+        (&absent["exists"], &absent["balance"], &absent["at"]),
+        (&false.into(), &0.into(), &"settled".into())
+    );
+    for at in ["settled", "tip"] {
+        let resource = json(&format!("/v1/resources/res:{}?at={at}", "5a".repeat(32)));
+        let form: AnswerJson = serde_json::from_value(resource["proof"].clone()).unwrap();
+        let answer = Answer::try_from(&form).unwrap();
+        assert_eq!(answer.opens(&Blake3, &ResourceId([0x5a; 32])), Ok(()));
+        assert_eq!(answer.settlement.is_some(), at == "settled");
+        assert_eq!(resource["carrier"].is_u64(), at == "settled");
+    }
     let receipt = json(&format!("/v1/receipts/{id}"));
     assert_eq!(receipt["id"], id);
     assert!(receipt["fields"].as_array().unwrap().len() > 3, "{receipt}");
@@ -111,6 +128,13 @@ fn what_cannot_be_answered_is_a_problem_with_a_name() {
         ("GET /v1/chain?limit=many", 400, "bad-request"),
         ("GET /v1/chain?unknown=1", 400, "bad-request"),
         ("GET /v1/statements?kind=block", 400, "bad-request"),
+        ("GET /v1/accounts/7", 400, "bad-request"),
+        ("GET /v1/resources/7", 400, "bad-request"),
+        (
+            "GET /v1/accounts/5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a?at=later",
+            400,
+            "bad-request",
+        ),
         ("GET /v1/statements?after=x", 400, "bad-request"),
         ("GET /v1/settlements?after=1.2", 400, "bad-request"),
         ("GET /v1/events?since=later", 400, "bad-request"),

@@ -1,0 +1,92 @@
+//! The state, as the API answers of it: a resource with the path that proves it.
+//!
+//! Nobody has to believe it: `crates/light` checks the answer against the covenant's output on an L1 node.
+#![allow(unused_qualifications, reason = "the macros that describe the API write full paths")]
+
+use reprise_ledger::Account as LedgerAccount;
+use reprise_light::answer::Answer;
+use reprise_light::json::AnswerJson;
+use reprise_model::digest::ResourceId;
+use reprise_node::states::States;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::problem::Problem;
+
+/// Which version of the state is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum At {
+    /// The last settled one, which the covenant's output on the L1 holds.
+    #[default]
+    Settled,
+    /// The one at the tip: executed, and not settled yet.
+    Tip,
+}
+
+/// A resource of the state, with what proves its value or its absence.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Resource {
+    /// Which version of the state this is of.
+    pub at: At,
+    /// The checkpoint of the block that the state is after.
+    pub checkpoint: u64,
+    /// The checkpoint of the block that accepted the settlement; none at the tip, and before the first settlement.
+    pub carrier: Option<u64>,
+    /// The value, the path in the state root, and the settlement that carries this root.
+    pub proof: AnswerJson,
+}
+
+/// An account of the ledger. One that does not exist has balance and nonce 0.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Account {
+    /// Whether it exists.
+    pub exists: bool,
+    /// Its balance, in sompi.
+    pub balance: u64,
+    /// How many transfers and exits of it succeeded.
+    pub nonce: u64,
+    /// Which version of the state this is of.
+    pub at: At,
+    /// The checkpoint of the block that the state is after.
+    pub checkpoint: u64,
+    /// The checkpoint of the block that accepted the settlement; none at the tip, and before the first settlement.
+    pub carrier: Option<u64>,
+    /// The value, the path in the state root, and the settlement that carries this root.
+    pub proof: AnswerJson,
+}
+
+fn answer(states: &States, id: &ResourceId, at: At) -> Result<(Answer, u64, Option<u64>), Problem> {
+    if at == At::Tip {
+        return Ok((states.at_tip(id), states.tip.checkpoint.0, None));
+    }
+    let settled = states.settled.as_ref().ok_or_else(|| {
+        Problem::unavailable("the last settlement on the chain is of a state that this node has not executed")
+    })?;
+    Ok((settled.answer(id), settled.state.checkpoint.0, settled.carrier.map(|carrier| carrier.0)))
+}
+
+impl Resource {
+    /// What a version of the state holds of a resource.
+    pub fn read(states: &States, id: &ResourceId, at: At) -> Result<Self, Problem> {
+        let (answer, checkpoint, carrier) = answer(states, id, at)?;
+        Ok(Self { at, checkpoint, carrier, proof: AnswerJson::from(&answer) })
+    }
+}
+
+impl Account {
+    /// What a version of the state holds of an account.
+    pub fn read(states: &States, id: &ResourceId, at: At) -> Result<Self, Problem> {
+        let (answer, checkpoint, carrier) = answer(states, id, at)?;
+        let read = |cells: &Vec<_>| LedgerAccount::from_cells(cells);
+        let foreign =
+            || Problem::not_found(format!("{id} holds no account of the ledger: /v1/resources has it"));
+        let held = match &answer.value {
+            None => LedgerAccount::default(),
+            Some(cells) => read(cells).ok_or_else(foreign)?,
+        };
+        let LedgerAccount { balance, nonce } = held;
+        let (exists, proof) = (answer.value.is_some(), AnswerJson::from(&answer));
+        Ok(Self { exists, balance, nonce, at, checkpoint, carrier, proof })
+    }
+}
