@@ -20,6 +20,7 @@
 //! | `jobs` | `reprise jobs` |
 //! | `stop` | Ctrl-C |
 //! | `metrics` | the metrics and the health endpoint of a run |
+//! | `new` | `reprise new` |
 //! | `progress` | the progress of a run on the terminal |
 //! | `receipts` | `reprise receipts` |
 //! | `sim` | `reprise sim` |
@@ -48,6 +49,7 @@ mod jobs;
 mod kaspa;
 mod ledger;
 mod metrics;
+mod new;
 mod progress;
 mod receipts;
 #[cfg(test)]
@@ -66,6 +68,9 @@ use std::process::ExitCode;
 use clap::{ArgMatches, FromArgMatches};
 use tracing_subscriber::EnvFilter;
 
+pub use reprise_model::digest::ResourceId;
+pub use reprise_node::rng::Rng;
+pub use reprise_node::traffic::{Draft, State, Traffic, account};
 pub use reprise_node::workload::Workload;
 
 pub use crate::backends::ProofSystem;
@@ -122,6 +127,7 @@ fn dispatch(systems: &ProofSystems, cli: &Cli, matches: &ArgMatches) -> Result<E
         Command::Worker(args) => worker::worker(args, &settings, systems, cli.json),
         #[cfg(feature = "fleet")]
         Command::Jobs(args) => jobs::jobs(&args.command, &settings, cli.json),
+        Command::New(args) => new::new(args, cli.json),
         Command::Doctor => doctor::doctor(&settings, systems, cli.json),
     }
 }

@@ -17,6 +17,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("settler", &["model"]),
     ("conformance", &["chain", "ledger", "model", "prover", "scheduler"]),
     ("node", &["chain", "disk", "model", "planner", "prover", "scheduler", "settler", "store"]),
+    (
+        "testing",
+        &["chain", "conformance", "disk", "model", "node", "planner", "prover", "scheduler", "sim", "store"],
+    ),
     ("kaspa", &["chain", "disk", "kaspa-lane", "model", "node", "settler"]),
     ("kaspa-lane", &["model"]),
     ("miden", &["model", "prover"]),

@@ -36,3 +36,5 @@ mod repeats;
 mod stops;
 #[cfg(test)]
 mod watched;
+#[cfg(test)]
+mod workloads;
