@@ -83,8 +83,9 @@ fn a_panic_is_reported_as_the_workloads_defect_with_the_message_that_causes_it()
     let workload = workload(panics);
     let refused = Blocks::of(&workload).run().unwrap_err();
     assert!(matches!(&refused, Disagreement::Panicked { message, .. } if message == "07"), "{refused}");
-    let Err(WorldsFailed::Violated(failed)) = Worlds::of(&workload).seeds(1..4).run() else {
-        panic!("no world drew it")
+    let failed = match Worlds::of(&workload).seeds(1..9).run() {
+        Err(WorldsFailed::Violated(failed)) => failed,
+        other => panic!("{other:?}"),
     };
     assert!(failed[0].violation.by.contains("the message 07"), "{:?}", failed[0]);
     assert_eq!(failed[0].violation.promise, "the workload does not panic");

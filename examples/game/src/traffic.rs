@@ -20,8 +20,9 @@ impl Traffic for Players {
             None if rng.percent(95) => (anybody, account(other), Action::Open),
             None => (anybody, account(other), Action::Resign),
             Some((board, turn)) => {
-                let opponent = board.players[1 - board.turn()];
+                let waits = board.players[1 - board.turn()];
                 let by = if rng.percent(90) { turn } else { anybody };
+                let opponent = if account(by) == waits { account(turn) } else { waits };
                 // Mostly a free field.
                 let free: Vec<u32> =
                     (0..9).filter(|field| (board.marks[0] | board.marks[1]) >> field & 1 == 0).collect();
