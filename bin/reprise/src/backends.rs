@@ -22,6 +22,28 @@ use crate::failure::Failure;
 /// A real proof system that a build links.
 ///
 /// It proves every workload that brings programs in its form: see [`Workload::with_programs`].
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use reprise::{ProofSystem, Workload};
+/// use reprise_model::hash::Blake3;
+/// use reprise_prover::mock::{MockBackend, MockConfig};
+///
+/// /// The form in which this proof system takes programs.
+/// struct Images([&'static [u8]; 3]);
+///
+/// let system = ProofSystem::new("toy", Arc::new(Blake3), |images: &Images, workload: &Workload| {
+///     if images.0.iter().any(|image| image.is_empty()) {
+///         return Err("an image is empty: build the programs".into());
+///     }
+///     // A proof system's own backend goes here.
+///     Ok(Arc::new(MockBackend::new(MockConfig::default(), Arc::new(Blake3), workload.processor())))
+/// });
+/// let ledger = reprise::ledger().with_programs(Images([b"transaction", b"batch", b"aggregate"]));
+/// // reprise::main(vec![system], vec![ledger]) is the whole program.
+/// # assert_eq!((system.name, ledger.name()), ("toy", "ledger"));
+/// ```
 #[derive(Clone)]
 pub struct ProofSystem {
     /// Its name in `--backend`.

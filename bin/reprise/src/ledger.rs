@@ -3,6 +3,10 @@
 use reprise_node::workload::Workload;
 
 /// The ledger, with generated transactions, a recorded chain, and its programs for the proof systems of this build.
+///
+/// ```
+/// assert_eq!(reprise::ledger().name(), "ledger");
+/// ```
 pub fn ledger() -> Workload {
     let recording = include_bytes!("../../../recordings/flip.reprise");
     let ledger = reprise_sim::ledger::workload().with_recording(recording);

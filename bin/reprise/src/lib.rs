@@ -87,6 +87,13 @@ use crate::settings::Settings;
 
 /// The command line of a build with these real proof systems and these workloads, the defaults of `run` first. Returns the
 /// exit code.
+///
+/// ```no_run
+/// fn main() -> std::process::ExitCode {
+///     // Proved by the mock alone.
+///     reprise::main(vec![], vec![reprise::ledger()])
+/// }
+/// ```
 pub fn main(systems: Vec<ProofSystem>, workloads: Vec<Workload>) -> ExitCode {
     let matches = cli::command().get_matches();
     let cli = match Cli::from_arg_matches(&matches) {
@@ -131,3 +138,8 @@ fn dispatch(systems: &ProofSystems, cli: &Cli, matches: &ArgMatches) -> Result<E
         Command::Doctor => doctor::doctor(&settings, systems, cli.json),
     }
 }
+
+/// The programs of the chapter compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/your-own-rollup.md")]
+struct Chapter;

@@ -211,6 +211,9 @@ impl<'w> Blocks<'w> {
     }
 }
 
+/// A part of an aggregate, and its receipt.
+type ProvedPart = (PartRef, Verified<Receipt>);
+
 /// One pass over the blocks.
 struct Compared<'b, 'w> {
     blocks: &'b Blocks<'w>,
@@ -220,7 +223,7 @@ struct Compared<'b, 'w> {
     state: State,
     agreed: Agreement,
     /// The batches that are proved and not settled yet.
-    unsettled: Vec<(usize, Vec<(PartRef, Verified<Receipt>)>)>,
+    unsettled: Vec<(usize, Vec<ProvedPart>)>,
 }
 
 impl<'b, 'w> Compared<'b, 'w> {

@@ -21,6 +21,11 @@ use reprise_store::{Options, Store};
 /// Runs a node with threads, disk and the mock over the workload's dev chain, which goes A → B → A, twice: the second run is a
 /// restart over what the first has stored. Returns the report of the first.
 ///
+/// ```
+/// let report = reprise_testing::flips_back(&reprise_sim::ledger::workload());
+/// assert_eq!((report.flips, report.proofs_after_flip), (1, 0));
+/// ```
+///
 /// # Panics
 ///
 /// Where an invariant is broken, the flip back costs a proof, a statement is proved twice, the restart proves or executes

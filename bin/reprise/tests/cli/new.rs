@@ -55,31 +55,36 @@ fn bad_names_existing_directories_and_no_checkouts_are_refused_and_nothing_is_wr
     assert_eq!(fs::read_dir(dir.path().join("there")).unwrap().count(), 0);
 }
 
+/// The commands of the chapter, in their order.
+fn commands() -> Vec<&'static str> {
+    let chapter = include_str!("../../../../docs/your-own-rollup.md");
+    let blocks = chapter.split("```sh\n").skip(1).filter_map(|rest| rest.split_once("```"));
+    blocks.flat_map(|(block, _)| block.lines()).collect()
+}
+
 #[test]
-#[ignore = "builds a workspace from nothing: minutes"]
-fn a_new_rollup_compiles_at_once_and_its_tests_are_green_and_it_runs() {
+#[ignore = "builds a workspace from nothing, as its reader does: minutes"]
+fn every_command_of_the_chapter_on_a_rollup_of_ones_own_does_what_it_says() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(new(dir.path(), &["my-rollup", "--path-to-reprise", CHECKOUT]).status.success());
-    let home = dir.path().join("my-rollup");
-    let cargo = |args: &[&str]| {
-        let mut cargo = Command::new(env!("CARGO"));
-        let output = cargo
-            .current_dir(&home)
-            .env("CARGO_TARGET_DIR", home.join("target"))
-            .args(args)
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "cargo {args:?}: {}", said(&output));
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
-    let tested = cargo(&["test", "--workspace"]);
-    assert!(tested.contains("whatever_happens_together ... ok"), "{tested}");
-    let run = ["run", "--quiet", "--", "run", "--data-dir", "data", "--json"];
-    let report =
-        |text: String| -> serde_json::Value { serde_json::from_str(text.lines().last().unwrap()).unwrap() };
-    let (first, again) = (report(cargo(&run)), report(cargo(&run)));
-    assert_eq!((&first["l1"], &first["violations"], &first["flips"]), (&"dev".into(), &0.into(), &1.into()));
-    assert!(first["prove_calls"].as_u64().unwrap() > 0);
-    assert_eq!(again["prove_calls"], 0);
-    cargo(&["run", "--quiet", "--", "sim", "--seeds", "5", "--blocks", "50"]);
+    let (mut home, mut told) = (dir.path().to_owned(), vec![]);
+    for command in commands() {
+        if let Some(into) = command.strip_prefix("cd ") {
+            home.push(into);
+            continue;
+        }
+        let mut shell = Command::new("sh");
+        let shell = shell.args(["-c", command]).current_dir(&home).env("REPRISE", CHECKOUT);
+        // Whatever was built before counts for nothing.
+        let shell = shell.env("CARGO_TARGET_DIR", dir.path().join("target"));
+        let output = shell.output().unwrap();
+        assert!(output.status.success(), "{command}: {}", said(&output));
+        told.push((command, String::from_utf8_lossy(&output.stdout).into_owned()));
+    }
+    let told = |part: &str| &told.iter().find(|(command, _)| command.contains(part)).unwrap().1;
+    assert!(told("new my-rollup").contains("created my-rollup"));
+    assert!(told("--workspace").contains("whatever_happens_together ... ok"));
+    assert!(told("--data-dir data").contains("0 violations; health green"));
+    let again: serde_json::Value = serde_json::from_str(told("--json").lines().last().unwrap()).unwrap();
+    assert_eq!((&again["l1"], &again["prove_calls"], &again["flips"]), (&"dev".into(), &0.into(), &1.into()));
+    assert!(told("--seeds 20").contains("violations  0"));
 }
