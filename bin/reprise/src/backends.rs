@@ -51,9 +51,9 @@ pub struct ProofSystem {
     /// The hash that its workloads are proved over.
     pub hasher: Arc<dyn WorkloadHasher>,
     /// Whether a workload brings programs for it.
-    proves: fn(&Workload) -> bool,
+    pub proves: fn(&Workload) -> bool,
     /// Makes its backend for a workload; an error says why it cannot be made.
-    open: Open,
+    pub open: Open,
     /// Whether it can prove here, beside verifying; an error says what is missing.
     pub can_prove: fn() -> Result<(), String>,
     /// How long a proof of a transaction, batch and aggregate may take by default.
@@ -65,7 +65,8 @@ pub struct ProofSystem {
     pub settles: Option<Settles>,
 }
 
-type Open = Arc<dyn Fn(&Workload) -> Result<Arc<dyn Backend>, String> + Send + Sync>;
+/// Makes a backend for a workload; an error says why it cannot be made.
+pub type Open = Arc<dyn Fn(&Workload) -> Result<Arc<dyn Backend>, String> + Send + Sync>;
 
 /// The proof that a covenant demands of the proofs of an aggregate program, and the reader of their seals; an error says why
 /// this build makes none.

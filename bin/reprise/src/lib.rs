@@ -73,12 +73,12 @@ pub use reprise_node::rng::Rng;
 pub use reprise_node::traffic::{Draft, State, Traffic, account};
 pub use reprise_node::workload::Workload;
 
-pub use crate::backends::ProofSystem;
 use crate::backends::ProofSystems;
 #[cfg(feature = "kaspa")]
 pub use crate::backends::Settles;
 #[cfg(feature = "miden")]
 pub use crate::backends::miden;
+pub use crate::backends::{Open, ProofSystem};
 use crate::cli::{Cli, Command};
 use crate::exit::Exit;
 use crate::failure::Failure;
