@@ -11,14 +11,7 @@ pub fn ledger() -> Workload {
     let recording = include_bytes!("../../../recordings/flip.reprise");
     let ledger = reprise_sim::ledger::workload().with_recording(recording);
     #[cfg(feature = "miden")]
-    let ledger = ledger.with_programs(reprise_miden::Sources {
-        modules: vec![
-            include_str!("../../../guests/ledger/cells.masm").into(),
-            include_str!("../../../guests/ledger/ledger.masm").into(),
-        ],
-        transaction: include_str!("../../../guests/ledger/transaction.masm").into(),
-        batch: include_str!("../../../guests/ledger/batch.masm").into(),
-        aggregate: include_str!("../../../guests/ledger/aggregate.masm").into(),
-    });
+    let ledger = ledger
+        .with_programs(reprise_miden::Sources::of(include_str!("../../../guests/ledger/workload.masm")));
     ledger
 }

@@ -131,7 +131,12 @@ impl Processor for Counters {
         Some(vec![message.counter])
     }
 
-    fn execute(&self, message: &[u8], facts: &TransactionFacts, view: &ResourceView<'_>) -> TransactionEffects {
+    fn execute(
+        &self,
+        message: &[u8],
+        facts: &TransactionFacts,
+        view: &ResourceView<'_>,
+    ) -> TransactionEffects {
         match apply(message, facts, view) {
             Ok((counter, value)) => TransactionEffects {
                 outcome: Outcome::SUCCESS,
