@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::dev;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::{Kind, StatementId};
 use reprise_node::event::{NoopObserver, Observer, PipelineEvent};
@@ -21,6 +20,7 @@ use reprise_store::faulty::FaultyStore;
 use reprise_store::port::{Filter, Lookup, NewEntry};
 use reprise_store::{Options, ReceiptStore, Store};
 
+use crate::dev;
 use crate::flip::{Home, assert_sums, tuning};
 use crate::repeats::flips;
 
