@@ -189,4 +189,21 @@ mod tests {
             assert!(page.contains(&format!("`{name}`")), "the table lacks {name}");
         }
     }
+
+    #[test]
+    fn every_metric_of_the_alerts_and_the_board_exists() {
+        let (page, _) = include_str!("metrics.rs").split_once("\nuse ").unwrap();
+        let files = [
+            include_str!("../../../docs/monitoring/alerts.yml"),
+            include_str!("../../../docs/monitoring/grafana.json"),
+        ];
+        for file in files {
+            let words = file.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            let names: Vec<&str> = words.filter(|word| word.starts_with("reprise_")).collect();
+            assert!(names.len() > 8, "{names:?}");
+            for name in names {
+                assert!(page.contains(&format!("`{name}`")), "no metric is called {name}");
+            }
+        }
+    }
 }
