@@ -289,7 +289,7 @@ Examples:
     /// program is this command line for the new rollup.
     #[command(after_help = "\
 Example:
-  reprise new my-rollup && cd my-rollup && cargo test")]
+  reprise new my-rollup")]
     New(NewArgs),
     /// Show the settings in effect, where each came from, and what this build can do; with --l1 kaspa:URL, also the
     /// state of the node, the lane, the covenant and the key

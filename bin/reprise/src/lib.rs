@@ -1,7 +1,7 @@
 //! The command line of Reprise, as a library: a program calls [`main`] with the proof systems and the workloads that it links.
 //!
 //! A [`Workload`] is what a rollup developer brings: the meaning of the rollup's transactions, and programs that prove it. The
-//! program of this package has one, the [`ledger`]. A [`ProofSystem`] proves every workload that brings programs in its
+//! program of this package has one, the [`ledger()`]. A [`ProofSystem`] proves every workload that brings programs in its
 //! form; the mock proves any. The program of this package links Miden, by a feature; RISC Zero's lives in the workspace
 //! of its adapter, because of what that brings.
 //!

@@ -9,7 +9,9 @@ use reprise_miden::{MidenBackend, Poseidon2, Sources};
 use reprise_model::digest::ResourceId;
 use reprise_model::journal::{Journal, Outcome};
 use reprise_model::limits::{Limits, ProveApart};
+use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::state;
+use reprise_model::statement::Claim;
 use reprise_model::transaction::BYTES_MAX;
 use reprise_model::witness::Witness;
 use reprise_prover::backend::Backend;
@@ -86,6 +88,31 @@ fn the_counters_programs_commit_what_native_execution_says_of_generated_blocks()
         assert!(outcomes.contains(&outcome), "{outcome:?} is not drawn: {outcomes:?}");
     }
     assert!(deleted > 5, "{deleted} counters are closed");
+}
+
+#[test]
+#[ignore = "two real proofs of a workload that is not the ledger: 80 CPU seconds"]
+fn a_block_of_counters_is_proved_and_settled() {
+    let backend = backend();
+    let division = Division { limits: Limits::NONE, apart: ProveApart::Never };
+    let programs = Backend::programs(&backend);
+    let mut fixture = Fixture::executing(Arc::new(Counters), Arc::new(Poseidon2), programs, division);
+    let counter = ResourceId([1; 32]);
+    let sent =
+        |merge_index, by: &str, action| transaction(merge_index, by, 0, Message { counter, action }.encode());
+    fixture.block(vec![
+        sent(1, "alice", Action::Open),
+        sent(2, "alice", Action::Add(7)),
+        sent(3, "bob", Action::Close),
+        sent(4, "alice", Action::Give(account("bob"))),
+        sent(5, "bob", Action::Close),
+    ]);
+    let prove = |claim: Claim, witness, assumptions: &[Verified<Receipt>]| {
+        Verified::check(backend.prove(&claim, &witness, assumptions).unwrap(), &backend).unwrap()
+    };
+    let batch = prove(fixture.batch_claim(0), Witness::Batch(fixture.batch_witness(0)), &[]);
+    let witness = Witness::Aggregate(fixture.aggregate_witness(&[0]));
+    prove(fixture.aggregate_claim(&[0]), witness, &[batch]);
 }
 
 #[test]

@@ -19,6 +19,9 @@
 //! | 2 add | the owner | `amount` is added |
 //! | 3 give | the owner | the counter belongs to the new owner |
 //! | 4 close | the owner | the counter is absent again |
+//!
+//! Counters hold no coins: whoever pays the rollup's deposit script has nothing of it. A rollup that takes deposits credits
+//! `facts.deposit`, whatever else the message says.
 #![no_std]
 
 extern crate alloc;
