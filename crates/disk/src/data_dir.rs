@@ -6,6 +6,8 @@
 //!   l1/chronicle-PINS     the event log of a live L1
 //!   l1/overlay-PINS       the settlements of an L1 that cannot be written to, by block
 //!   state/records-PINS    batch records
+//!   state/origin-PINS     the snapshot that the chain is followed from, where it is not the founding
+//!   snapshots/            the snapshots that the node wrote, the newest two
 //!   receipts/             the receipt store
 //!   divergences/          journals of a program and of native execution that differ
 //! ```
@@ -96,6 +98,21 @@ impl DataDir {
         self.place("state", format!("records-{}", pins.short()))
     }
 
+    /// The snapshot that the chain is followed from.
+    pub fn origin(&self, pins: &PinsDigest) -> LockedPath {
+        self.place("state", format!("origin-{}", pins.short()))
+    }
+
+    /// The folder of the snapshots that the node wrote.
+    pub fn snapshots(&self) -> PathBuf {
+        snapshots_in(&self.0.path)
+    }
+
+    /// What the directory lies on.
+    pub fn medium(&self) -> Arc<dyn Medium> {
+        self.0.medium.clone()
+    }
+
     /// The directory of the receipt store, which has a lock of its own.
     pub fn receipts(&self) -> PathBuf {
         receipts_in(&self.0.path)
@@ -116,6 +133,12 @@ pub fn receipts_in(dir: &Path) -> PathBuf {
     dir.join("receipts")
 }
 
+/// The folder of the snapshots that a node wrote into its data directory. They can be read without a lock: each is there whole
+/// or not at all.
+pub fn snapshots_in(dir: &Path) -> PathBuf {
+    dir.join("snapshots")
+}
+
 /// A file of a data directory that this process holds, whether it is there or not.
 #[derive(Debug, Clone)]
 pub struct LockedPath {
@@ -127,6 +150,11 @@ impl LockedPath {
     /// Its path, to name it by.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The directory that it is in.
+    pub fn dir(&self) -> &DataDir {
+        &self.dir
     }
 
     pub(crate) fn medium(&self) -> &dyn Medium {

@@ -5,6 +5,7 @@
 //! | [`medium`] | [`Medium`](medium::Medium): the operations on a file system |
 //! | [`data_dir`] | [`DataDir`](data_dir::DataDir): a data directory that this process holds, and the paths in it |
 //! | [`log`] | [`Log`](log::Log): an append-only file of checked frames |
+//! | [`whole`] | [`Whole`](whole::Whole): a file that is written whole or not at all |
 //! | `simulated` | a disk in memory that fails and loses what was not synced, behind `test-utils` |
 
 pub mod data_dir;
@@ -12,3 +13,4 @@ pub mod log;
 pub mod medium;
 #[cfg(feature = "test-utils")]
 pub mod simulated;
+pub mod whole;

@@ -19,10 +19,12 @@ use reprise_model::statement::StatementId;
 use reprise_prover::backend::Backend;
 use reprise_prover::reader::{Read, Reader};
 use reprise_prover::workers::{Answer, Assignment, Taken, Workers};
+use reprise_scheduler::snapshot::SettledPosition;
 use reprise_store::ReceiptStore;
 use reprise_store::port::{NewEntry, PutOutcome, StoreError};
 
 use crate::event::Observer;
+use crate::keeper::Keeper;
 use crate::pipeline::{Context, Executor, Message, Pipeline, RunError, RunOutcome};
 
 /// How often the request to stop is checked while nothing happens.
@@ -44,6 +46,8 @@ struct Threads {
     workers: Workers,
     store: Arc<dyn ReceiptStore>,
     outbox: Sender<Mail>,
+    /// None where no snapshots are kept.
+    keeper: Option<Keeper>,
     /// Since when the pipeline counts time.
     began: Instant,
 }
@@ -85,6 +89,10 @@ impl Executor for Threads {
         });
         self.store.submit(entry, done);
     }
+
+    fn settled(&mut self, settled: SettledPosition) {
+        self.keeper.iter_mut().for_each(|keeper| keeper.offer(&settled));
+    }
 }
 
 /// A node, ready to run.
@@ -112,6 +120,7 @@ impl Node {
         store: &Arc<dyn ReceiptStore>,
         permits: usize,
         shutdown_grace: Duration,
+        keeper: Option<Keeper>,
     ) -> io::Result<Self> {
         let (outbox, inbox) = unbounded();
         let (read, answered) = (outbox.clone(), outbox.clone());
@@ -123,7 +132,8 @@ impl Node {
             Workers::start(permits, shutdown_grace, backend.clone(), store.clone(), move |answer| {
                 let _ = answered.send(Mail::Answer(answer));
             })?;
-        let threads = Threads { reader, workers, store: store.clone(), outbox, began: Instant::now() };
+        let (store, began) = (store.clone(), Instant::now());
+        let threads = Threads { reader, workers, store, outbox, keeper, began };
         Ok(Self { pipeline, source, threads, inbox, shutdown_grace })
     }
 

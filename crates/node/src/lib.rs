@@ -7,6 +7,7 @@
 //! | `deferred` | work that waits for the disk |
 //! | `diagnostics` | provenance, and the dumps of a divergence |
 //! | [`driver`] | threads, a source and a clock for a pipeline: a node |
+//! | [`keeper`] | writes snapshots of settled positions, on a thread |
 //! | [`event`] | the events of a pipeline, and their observers |
 //! | [`connection`] | the connection to a live L1 |
 //! | [`violation`] | a broken invariant |
@@ -26,6 +27,7 @@ mod diagnostics;
 pub mod driver;
 pub mod event;
 pub mod health;
+pub mod keeper;
 pub mod l1;
 pub mod oracle;
 pub mod pipeline;

@@ -25,13 +25,14 @@ use reprise_model::mutation::{self, Mutation};
 use reprise_model::order::{Order, Work};
 use reprise_model::statement::StatementId;
 use reprise_planner::demand::ReceiptStatus;
-use reprise_planner::planner::{Planner, Pruned, WantedBundle};
+use reprise_planner::planner::{Planner, Pruned, Refuted, WantedBundle};
 use reprise_prover::backend::Backend;
 use reprise_prover::engine::{Effect, Engine, Request};
 use reprise_prover::failure::Failure;
 use reprise_prover::reader::Read;
 use reprise_prover::workers::{Assignment, Finished};
 use reprise_scheduler::scheduler::{Scheduler, SchedulerError};
+use reprise_scheduler::snapshot::SettledPosition;
 use reprise_settler::{Moment, Refusal, Settler};
 use reprise_store::ReceiptStore;
 use reprise_store::port::{Floor, Lookup, NewEntry, PutOutcome, StoreError};
@@ -46,6 +47,9 @@ use crate::report::Report;
 use crate::statistics::Statistics;
 use crate::violation::Violation;
 use crate::watcher::Watcher;
+
+/// How many checkpoints below the tip a block is that carries a settlement of which a snapshot may be made.
+const SETTLED_DEPTH: u64 = 1000;
 
 /// Why a run ended early.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +83,12 @@ pub enum RunError {
         /// The prune floor.
         floor: Checkpoint,
     },
+    /// The L1 does not show what the snapshot says.
+    #[error(
+        "the L1 refutes the snapshot that this data directory begins with: {0}; nothing was proved over it: import another one, \
+         from somebody else, into another data directory"
+    )]
+    Refuted(#[from] Refuted),
     /// The thread of a hung proof cannot be replaced.
     #[error("cannot start a thread to replace one that hangs: {0}")]
     Thread(#[source] io::Error),
@@ -131,6 +141,9 @@ pub trait Executor {
 
     /// Make an entry durable.
     fn store(&mut self, order: Arc<Order>, entry: NewEntry);
+
+    /// More of the chain is settled for good. This position can be kept, for others to follow the chain from. It has no answer.
+    fn settled(&mut self, _: SettledPosition) {}
 }
 
 impl From<DiskError> for RunError {
@@ -202,6 +215,8 @@ pub struct Pipeline {
     floor: Checkpoint,
     pins: PinsDigest,
     demand_max: usize,
+    /// The last settled checkpoint that was offered to be kept.
+    offered: Checkpoint,
 }
 
 impl std::fmt::Debug for Pipeline {
@@ -262,6 +277,7 @@ impl Pipeline {
             floor,
             pins,
             demand_max,
+            offered: Checkpoint(0),
         }
     }
 
@@ -379,6 +395,9 @@ impl Pipeline {
             }
         }
         self.planner.follow(&event, &blocks);
+        if let Some(refuted) = self.planner.refuted() {
+            return Err(refuted.into());
+        }
         if let Some(floor) = self.planner.unknown_floor() {
             return Err(RunError::FloorUnknown { floor });
         }
@@ -397,7 +416,25 @@ impl Pipeline {
         }
         let finalized = event.finalized;
         self.tell(&PipelineEvent::Chain { event, blocks }, context);
+        self.offer_settled(finalized, context);
         self.prune(finalized, context)
+    }
+
+    /// Offers the newest settled position whose settlement no reorg is likely to remove. Where the L1 alone says what is final,
+    /// that is too late: it no longer shows the blocks from there on.
+    fn offer_settled(&mut self, finalized: Checkpoint, context: &mut Context<'_>) {
+        let deep = self.tree.tip().checkpoint.0.saturating_sub(SETTLED_DEPTH);
+        let Some((settlement, carrier, end)) = self.planner.settled_by(finalized.max(Checkpoint(deep))) else {
+            return;
+        };
+        if end <= self.offered || self.watcher.is_state_in_doubt() {
+            return;
+        }
+        // A block below the prune floor is in memory no more: the next settlement is offered.
+        let Some(position) = self.scheduler.position(&settlement.end_block) else { return };
+        let (settlement, carried_above) = (settlement.clone(), carrier.0 - end.0);
+        self.offered = end;
+        context.executor.settled(SettledPosition { position, settlement, carried_above });
     }
 
     /// Prunes, everywhere, what is final and settled by a settlement that is final.

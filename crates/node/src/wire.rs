@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,20 +12,23 @@ use reprise_chain::tree::ForkTree;
 use reprise_disk::data_dir::DataDir;
 use reprise_ledger::Ledger;
 use reprise_model::block::{ChainBlockMetadata, ChainRoot};
-use reprise_model::digest::StatementId;
+use reprise_model::coordinate::Checkpoint;
+use reprise_model::digest::{BlockHash, StatementId};
 use reprise_model::journal::{AggregateJournal, Journal, Pins};
 use reprise_model::lane::WorkloadHasher;
 use reprise_model::limits::ProveApart;
 use reprise_model::processor::Processor;
 use reprise_model::statement::Claim;
 use reprise_planner::bundle::BundleRule;
-use reprise_planner::planner::{Planner, ProofContext, Retention};
+use reprise_planner::planner::{SettledOrigin, Planner, ProofContext, Retention};
 use reprise_prover::backend::Backend;
 use reprise_prover::engine::Engine;
 use reprise_prover::policy::Policy;
 use reprise_scheduler::execution::Division;
+use reprise_scheduler::position::Position;
 use reprise_scheduler::record::{DiskLog, MemoryLog, RecordLog};
 use reprise_scheduler::scheduler::{Scheduler, SchedulerError};
+use reprise_scheduler::snapshot::{self, Identity, Snapshot, SnapshotError};
 use reprise_scheduler::tree::StateTree;
 use reprise_settler::{Settler, Sink};
 use reprise_store::ReceiptStore;
@@ -32,6 +36,7 @@ use reprise_store::port::StoreError;
 
 use crate::diagnostics::Diagnostics;
 use crate::driver::Node;
+use crate::keeper::Keeper;
 use crate::l1::{L1, L1Error};
 use crate::oracle::Oracle;
 use crate::pipeline::{Components, Pipeline};
@@ -75,6 +80,8 @@ pub struct Tuning {
     pub shutdown_grace: Duration,
     /// Which transactions have a proof of their own.
     pub prove_apart: ProveApart,
+    /// How many checkpoints after a snapshot the next one is written; `None` for no snapshots.
+    pub snapshot_every: Option<u64>,
 }
 
 impl Default for Tuning {
@@ -84,9 +91,13 @@ impl Default for Tuning {
             retention: Retention::default(),
             shutdown_grace: Duration::from_secs(60),
             prove_apart: ProveApart::default(),
+            snapshot_every: Some(SNAPSHOT_EVERY),
         }
     }
 }
+
+/// The default distance of snapshots: an hour of an L1 with ten blocks a second.
+pub const SNAPSHOT_EVERY: u64 = 36_000;
 
 /// Why a node cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +127,32 @@ pub enum WireError {
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
+    /// The snapshot that the chain is followed from cannot be used.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The L1 keeps its settlements in the data directory.
+    #[error(
+        "{}: a snapshot cannot be checked against a recorded or dev L1, whose settlements are in the data directory itself: use          another data directory",
+        path.display()
+    )]
+    NoNetwork {
+        /// The snapshot.
+        path: PathBuf,
+    },
+    /// The chain is followed from another block than the snapshot's.
+    #[error(
+        "{}: the chain is followed from {followed}, and the snapshot is of {snapshot}: use another data directory, or leave \
+         --from out",
+        path.display()
+    )]
+    OtherRoot {
+        /// The snapshot.
+        path: PathBuf,
+        /// The block that the L1 begins with.
+        followed: BlockHash,
+        /// The snapshot's block.
+        snapshot: BlockHash,
+    },
 }
 
 /// What is proved, and with what.
@@ -159,6 +196,20 @@ impl Workload {
         }
     }
 
+    /// What snapshots of it belong to, on an L1's network of this name.
+    pub fn identity(&self, network: String) -> Identity {
+        let (system, hash) = (self.backend.profile().system.clone(), self.hasher.name().into());
+        Identity { network, system, hash, pins: self.pins.clone() }
+    }
+
+    /// The beginning of a rollup that is followed from its founding, in this block.
+    pub fn founding(&self, root: ChainRoot) -> Result<Origin, SchedulerError> {
+        let block = root.metadata.block_hash;
+        let position = Position::founding(&self.hasher, &self.pins.lane, root)
+            .map_err(|source| SchedulerError::Root { root: block, source })?;
+        Ok(Origin { position, carried_by: None })
+    }
+
     /// The description of a covenant for it.
     pub fn covenant(&self) -> Covenant {
         Covenant {
@@ -174,6 +225,22 @@ impl Workload {
     }
 }
 
+/// Where a chain is followed from.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The block, and the state after it.
+    pub position: Position,
+    /// The checkpoint of the block that carries the settlement which ends there; `None` at a rollup's founding.
+    pub carried_by: Option<Checkpoint>,
+}
+
+impl From<Snapshot> for Origin {
+    fn from(snapshot: Snapshot) -> Self {
+        let carried_by = Some(snapshot.head().carried_by());
+        Self { position: snapshot.settled.position, carried_by }
+    }
+}
+
 /// Builds a node over an L1.
 pub fn build_node(
     settings: Settings,
@@ -185,24 +252,57 @@ pub fn build_node(
     settings.check()?;
     let workload = Workload::ledger(backend.clone(), hasher, &l1.lane());
     let (name, root) = (l1.name(), l1.root());
+    let identity = l1.network().map(|network| workload.identity(network));
     let records = open_log(&settings, &workload, &root.metadata)?;
+    let origin = origin(&settings, &workload, root, identity.as_ref())?;
     let anchor_depth = l1.anchor_depth();
     let covenant = Covenant { anchor_depth, ..workload.covenant() };
     let opened = l1.open(covenant, backend.profile().seal, settings.data_dir.as_ref())?;
-    let mut pipeline = build_pipeline(&settings, name, root, &workload, store.clone(), records, opened.sink)?;
+    let mut pipeline =
+        build_pipeline(&settings, name, origin, &workload, store.clone(), records, opened.sink)?;
     pipeline.set_anchor_depth(anchor_depth);
     // Not in `build_pipeline`: a simulated world must not depend on the machine that it runs on.
     let host = fs::read_to_string("/etc/hostname").map(|name| name.trim().to_owned());
     pipeline.on_host(host.unwrap_or_default());
     let (permits, grace) = (settings.permits, settings.tuning.shutdown_grace);
-    Node::start(pipeline, opened.source, &backend, &store, permits, grace).map_err(WireError::Thread)
+    let keeper = match (identity, settings.data_dir, settings.tuning.snapshot_every) {
+        (Some(identity), Some(dir), Some(every)) => {
+            Some(Keeper::start(dir, identity, workload.hasher, every).map_err(WireError::Thread)?)
+        }
+        _ => None,
+    };
+    Node::start(pipeline, opened.source, &backend, &store, permits, grace, keeper).map_err(WireError::Thread)
 }
 
-/// Builds a pipeline over an L1 called `name` whose chain starts after `root`.
+/// Where the chain is followed from: the snapshot that the data directory has, or else the rollup's founding in `root`.
+fn origin(
+    settings: &Settings,
+    workload: &Workload,
+    root: ChainRoot,
+    identity: Option<&Identity>,
+) -> Result<Origin, WireError> {
+    let Some(dir) = &settings.data_dir else { return Ok(workload.founding(root)?) };
+    let place = dir.origin(&workload.pins.digest(workload.hasher.as_ref()));
+    let path = place.path().to_path_buf();
+    let Some(snapshot) = snapshot::load(&place, &workload.hasher)? else {
+        return Ok(workload.founding(root)?);
+    };
+    let Some(identity) = identity else { return Err(WireError::NoNetwork { path }) };
+    if let Some(differs) = snapshot.identity.differs(identity) {
+        return Err(SnapshotError::Foreign { path, differs }.into());
+    }
+    let (followed, block) = (root.metadata.block_hash, &snapshot.settled.position.block);
+    if *block != root {
+        return Err(WireError::OtherRoot { path, followed, snapshot: block.metadata.block_hash });
+    }
+    Ok(snapshot.into())
+}
+
+/// Builds a pipeline over an L1 called `name` whose chain starts at `origin`.
 pub fn build_pipeline(
     settings: &Settings,
     name: String,
-    root: ChainRoot,
+    origin: Origin,
     workload: &Workload,
     store: Arc<dyn ReceiptStore>,
     records: Box<dyn RecordLog>,
@@ -210,7 +310,9 @@ pub fn build_pipeline(
 ) -> Result<Pipeline, WireError> {
     let Tuning { engine, retention, prove_apart, .. } = settings.tuning;
     let Workload { backend, hasher, processor, pins } = workload.clone();
-    let genesis_root = StateTree::empty(hasher.clone()).root();
+    let Origin { position, carried_by } = origin;
+    let Position { block: root, checkpoint, state, tip } = position.clone();
+    let first = (state.root(), tip);
     let (pins_digest, limits) = (pins.digest(hasher.as_ref()), backend.limits());
     let context = ProofContext {
         scheme: backend.clone(),
@@ -220,13 +322,18 @@ pub fn build_pipeline(
         parts_max: limits.proofs,
     };
     let division = Division { limits, apart: prove_apart };
-    let oracle = Oracle::new(processor.clone(), hasher.clone(), pins.deposit);
+    let oracle = Oracle::from(processor.clone(), pins.deposit, state, checkpoint);
 
-    let mut tree = ForkTree::new(root.metadata, settings.finality_depth);
-    let scheduler = Scheduler::open(processor, hasher, pins, division, root, records)?;
+    let mut tree = ForkTree::at_checkpoint(root.metadata, checkpoint, settings.finality_depth);
+    let scheduler = Scheduler::open_at(processor, hasher, pins, division, position, records)?;
     tree.restore(scheduler.known());
-    let genesis = (genesis_root, scheduler.tip_at_root());
     let mut planner = Planner::new(context, settings.rule, retention);
+    let mut watcher = Watcher::new(settings.permits, first, oracle);
+    if let Some(carried_by) = carried_by {
+        let block = root.metadata.block_hash;
+        planner.start_from(SettledOrigin { block, checkpoint, state: first, carried_by });
+        watcher.start_from(block, checkpoint);
+    }
     let floor = store.prune_floor(&pins_digest)?;
     planner.resume(floor.below, floor.seen);
     let components = Components {
@@ -237,7 +344,7 @@ pub fn build_pipeline(
         settler: sink.map(Settler::new),
         store,
         backend,
-        watcher: Watcher::new(settings.permits, genesis, oracle),
+        watcher,
         diagnostics: Diagnostics::new(settings.data_dir.as_ref().map(DataDir::divergences)),
         floor: floor.below,
         pins: pins_digest,

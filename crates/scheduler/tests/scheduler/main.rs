@@ -8,3 +8,5 @@ mod fixture;
 mod forks;
 #[cfg(test)]
 mod records;
+#[cfg(test)]
+mod snapshots;
