@@ -3,7 +3,9 @@
 use reprise_chain::recording::RecordingError;
 use reprise_disk::data_dir::LockError;
 use reprise_node::pipeline::RunError;
+use reprise_node::settled::SettledError;
 use reprise_node::wire::WireError;
+use reprise_scheduler::snapshot::SnapshotError;
 use reprise_store::OpenError;
 use reprise_store::port::StoreError;
 
@@ -33,6 +35,12 @@ pub(crate) enum Failure {
     /// The run ended early.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// A snapshot cannot be used.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// There is no settled state.
+    #[error(transparent)]
+    Settled(#[from] SettledError),
     /// Another error, with its whole message.
     #[error("{0}")]
     Other(String),

@@ -19,6 +19,7 @@
 //! | `metrics` | the metrics and the health endpoint of a run |
 //! | `progress` | the progress of a run on the terminal |
 //! | `receipts` | `reprise receipts` |
+//! | `snapshot` | `reprise snapshot` |
 //! | `sim` | `reprise sim` |
 //! | `sizing` | `reprise sim --recording` and `--synthetic`: how large a cache a chain needs |
 //! | `checked` | one line of `doctor`'s report on a node |
@@ -52,6 +53,7 @@ mod run;
 mod settings;
 mod sim;
 mod sizing;
+mod snapshot;
 mod sources;
 mod stop;
 #[cfg(feature = "fleet")]
@@ -105,6 +107,7 @@ fn dispatch(systems: &ProofSystems, cli: &Cli, matches: &ArgMatches) -> Result<E
             kaspa::found(args, &settings, &choose::backend(&settings, systems)?, cli.json)
         }
         Command::Receipts(args) => receipts::receipts(&args.command, &settings, systems, cli.json),
+        Command::Snapshot(args) => snapshot::snapshot(&args.command, &settings, systems, cli.json),
         Command::Sim(args) => sim::sim(args, cli.json),
         Command::Claims(args) => {
             kaspa::claims(args, &settings, &choose::backend(&settings, systems)?, cli.json)

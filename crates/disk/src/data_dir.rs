@@ -157,6 +157,26 @@ impl LockedPath {
         &self.dir
     }
 
+    /// Whether it is there.
+    pub fn exists(&self) -> bool {
+        !matches!(self.open(), Ok(None))
+    }
+
+    /// Gives it a name beside it that is free: its own with the suffix and a number. Returns that name.
+    pub fn put_aside(&self, suffix: &str) -> io::Result<PathBuf> {
+        let mut number = 1;
+        let aside = loop {
+            let aside = self.beside(&format!("{suffix}-{number}"));
+            if !aside.exists() {
+                break aside;
+            }
+            number += 1;
+        };
+        self.medium().rename(&self.path, &aside.path)?;
+        self.medium().sync_directory(self.parent())?;
+        Ok(aside.path)
+    }
+
     pub(crate) fn medium(&self) -> &dyn Medium {
         self.dir.0.medium.as_ref()
     }

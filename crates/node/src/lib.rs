@@ -8,6 +8,7 @@
 //! | `diagnostics` | provenance, and the dumps of a divergence |
 //! | [`driver`] | threads, a source and a clock for a pipeline: a node |
 //! | [`keeper`] | writes snapshots of settled positions, on a thread |
+//! | [`settled`] | the newest settled position of a data directory |
 //! | [`event`] | the events of a pipeline, and their observers |
 //! | [`connection`] | the connection to a live L1 |
 //! | [`violation`] | a broken invariant |
@@ -33,6 +34,7 @@ pub mod oracle;
 pub mod pipeline;
 pub mod replay;
 pub mod report;
+pub mod settled;
 pub mod statistics;
 pub mod violation;
 pub mod watcher;

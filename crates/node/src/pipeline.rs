@@ -49,7 +49,7 @@ use crate::violation::Violation;
 use crate::watcher::Watcher;
 
 /// How many checkpoints below the tip a block is that carries a settlement of which a snapshot may be made.
-const SETTLED_DEPTH: u64 = 1000;
+pub const SETTLED_DEPTH: u64 = 1000;
 
 /// Why a run ended early.
 #[derive(Debug, thiserror::Error)]

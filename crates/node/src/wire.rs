@@ -359,10 +359,14 @@ fn open_log(
     root: &ChainBlockMetadata,
 ) -> Result<Box<dyn RecordLog>, WireError> {
     let Some(dir) = &settings.data_dir else { return Ok(Box::new(MemoryLog::default())) };
+    Ok(Box::new(records(dir, workload, &root.block_hash)?))
+}
+
+/// The batch records in a data directory of a chain that is followed from `root`.
+pub fn records(dir: &DataDir, workload: &Workload, root: &BlockHash) -> Result<DiskLog, SchedulerError> {
     let pins = workload.pins.digest(workload.hasher.as_ref());
     // Programs of another backend, or another lane, have other pins. Each has records of its own.
     let mut identity = blake3::Hasher::new_derive_key("reprise 2026-11 batch records");
-    identity.update(&root.block_hash.0).update(&pins.0);
-    let identity = *identity.finalize().as_bytes();
-    Ok(Box::new(DiskLog::open(dir.records(&pins), identity).map_err(SchedulerError::from)?))
+    identity.update(&root.0).update(&pins.0);
+    Ok(DiskLog::open(dir.records(&pins), *identity.finalize().as_bytes())?)
 }

@@ -187,7 +187,7 @@ impl Real {
         build_pipeline(
             &settings,
             "sized".into(),
-            chain.chain_root(),
+            workload.founding(chain.chain_root()).unwrap(),
             &workload,
             store.clone(),
             records,

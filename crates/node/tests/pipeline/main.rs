@@ -31,6 +31,8 @@ mod refused;
 #[cfg(test)]
 mod repeats;
 #[cfg(test)]
+mod snapshots;
+#[cfg(test)]
 mod stops;
 #[cfg(test)]
 mod watched;
