@@ -131,7 +131,8 @@ pub enum FollowError {
     /// The node knows no block of the followed chain that may still change.
     #[error(
         "the node knows neither the tip of the chain that is followed here nor {lowest}, the lowest block of it that \
-         may still change: it is of another chain, or has pruned it; use another node, or another data directory"
+         may still change: it is of another chain, or has pruned it; use another node, or go on from a snapshot of a node that has \
+         followed it since (`reprise snapshot import --replace`)"
     )]
     NoCommonBlock {
         /// The lowest block in memory.

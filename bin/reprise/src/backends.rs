@@ -120,7 +120,9 @@ impl ProofSystems {
         let blake3 = Arc::new(Blake3) as Arc<dyn WorkloadHasher>;
         let mut known = self.0.iter().map(|system| system.hasher.clone()).chain([blake3]);
         known.find(|hasher| hasher.name() == name).ok_or_else(|| {
-            Failure::usage(format!("this build has no hash `{name}`: use the build that has its proof system"))
+            Failure::usage(format!(
+                "this build has no hash `{name}`: use the build that has its proof system"
+            ))
         })
     }
 

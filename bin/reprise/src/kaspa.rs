@@ -479,7 +479,11 @@ mod without {
         absent()
     }
 
-    pub(crate) fn settled_on(_: &Settings, _: &Chosen, _: &Head) -> Result<Option<(String, String)>, Failure> {
+    pub(crate) fn settled_on(
+        _: &Settings,
+        _: &Chosen,
+        _: &Head,
+    ) -> Result<Option<(String, String)>, Failure> {
         absent()
     }
 }

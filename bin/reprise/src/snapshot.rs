@@ -59,6 +59,10 @@ pub(crate) fn snapshot(
 /// Writes a snapshot of the newest settled position of the data directory.
 fn export(file: &Path, settings: &Settings, chosen: &Chosen) -> Result<(Head, Content), Failure> {
     let workload = kaspa::workload(settings, chosen)?;
+    if !settings.data_dir.exists() {
+        let dir = settings.data_dir.display();
+        return Err(Failure::usage(format!("{dir}: no such directory: give the --data-dir of a run")));
+    }
     match DataDir::lock(&settings.data_dir) {
         Ok(dir) => {
             let depth = settings.reorgs.finality_depth().min(SETTLED_DEPTH);
@@ -74,7 +78,10 @@ fn export(file: &Path, settings: &Settings, chosen: &Chosen) -> Result<(Head, Co
                     settings.data_dir.display()
                 ))
             })?;
-            eprintln!("the directory is open in process {pid}: its newest snapshot is copied, {}", newest.display());
+            eprintln!(
+                "the directory is open in process {pid}: its newest snapshot is copied, {}",
+                newest.display()
+            );
             let reader = snapshot::open(&newest)?;
             let head = reader.head().clone();
             let failed = |source| SnapshotError::Io { path: file.into(), action: "write", source };
@@ -120,8 +127,10 @@ fn import(
     let dir = DataDir::lock(&settings.data_dir)?;
     check_floor(&head, settings, systems, &pins)?;
     let place = dir.origin(&pins);
-    let held: Vec<LockedPath> =
-        [dir.event_log(&pins), dir.records(&pins), place.clone()].into_iter().filter(LockedPath::exists).collect();
+    let held: Vec<LockedPath> = [dir.event_log(&pins), dir.records(&pins), place.clone()]
+        .into_iter()
+        .filter(LockedPath::exists)
+        .collect();
     if let Some(held) = held.first().filter(|_| !replace) {
         return Err(Failure::usage(format!(
             "{}: this directory has followed this rollup already: give another --data-dir, or --replace, which puts what is there \
@@ -211,6 +220,8 @@ fn print(file: &Path, head: &Head, content: &Content, carrier: Option<Carrier>, 
         Some(Carrier::NotAsked) => println!(
             "imported: `reprise run` with the same settings checks its settlement on the node first, and goes on from there"
         ),
-        None => println!("its checksums and its state root are right; whether the L1 carries its settlement is checked by a run"),
+        None => println!(
+            "its checksums and its state root are right; whether the L1 carries its settlement is checked by a run"
+        ),
     }
 }

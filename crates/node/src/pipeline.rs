@@ -424,7 +424,8 @@ impl Pipeline {
     /// that is too late: it no longer shows the blocks from there on.
     fn offer_settled(&mut self, finalized: Checkpoint, context: &mut Context<'_>) {
         let deep = self.tree.tip().checkpoint.0.saturating_sub(SETTLED_DEPTH);
-        let Some((settlement, carrier, end)) = self.planner.settled_by(finalized.max(Checkpoint(deep))) else {
+        let Some((settlement, carrier, end)) = self.planner.settled_by(finalized.max(Checkpoint(deep)))
+        else {
             return;
         };
         if end <= self.offered || self.watcher.is_state_in_doubt() {

@@ -20,7 +20,7 @@ use reprise_model::limits::ProveApart;
 use reprise_model::processor::Processor;
 use reprise_model::statement::Claim;
 use reprise_planner::bundle::BundleRule;
-use reprise_planner::planner::{SettledOrigin, Planner, ProofContext, Retention};
+use reprise_planner::planner::{Planner, ProofContext, Retention, SettledOrigin};
 use reprise_prover::backend::Backend;
 use reprise_prover::engine::Engine;
 use reprise_prover::policy::Policy;

@@ -32,7 +32,9 @@ pub struct Position {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnknownState {
     /// There is no record of a block that it depends on.
-    #[error("there is no record of the block {block}: `reprise run` executes it again, and then the state is known")]
+    #[error(
+        "there is no record of the block {block}: `reprise run` executes it again, and then the state is known"
+    )]
     NoRecord {
         /// The block.
         block: BlockHash,

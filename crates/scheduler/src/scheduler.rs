@@ -108,17 +108,8 @@ impl Scheduler {
         let mut records = log.load()?;
         records.sort_by_key(|record| record.block.metadata.checkpoint);
         let versions = HashMap::from([(hash, first)]);
-        let mut scheduler = Self {
-            processor,
-            hasher,
-            pins,
-            division,
-            anchor_depth: None,
-            log,
-            versions,
-            root,
-            executed: 0,
-        };
+        let mut scheduler =
+            Self { processor, hasher, pins, division, anchor_depth: None, log, versions, root, executed: 0 };
         let mut lost = 0u64;
         for record in records {
             match scheduler.versions.contains_key(&record.block.metadata.block.parent_hash) {

@@ -86,7 +86,7 @@ impl Identity {
 
 /// In what a snapshot belongs to something else.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("its {what} is {found}, and here it is {expected}")]
+#[error("the {what} is {found}, and here it is {expected}")]
 pub struct Difference {
     /// In what.
     pub what: &'static str,
@@ -155,22 +155,22 @@ impl Head {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Lie {
     /// Its settlement is another rollup's.
-    #[error("the pins of its settlement are not those that it names")]
+    #[error("the settlement has other pins than the head names")]
     Pins,
     /// Its settlement ends elsewhere.
-    #[error("its settlement does not end in its block")]
+    #[error("the settlement does not end in the block")]
     Block,
     /// Its settlement ends in another state.
-    #[error("its settlement does not end in its state root and lane tip")]
+    #[error("the settlement does not end in the state root and the lane tip")]
     Settlement,
     /// Heights that no chain has.
-    #[error("no chain has its heights")]
+    #[error("no chain has blocks at these heights")]
     Height,
     /// The lane proof shows another tip.
-    #[error("its lane proof does not open its lane tip in its block")]
+    #[error("the lane proof does not open the lane tip in the block")]
     LaneTip,
     /// Its entries are another state's.
-    #[error("its entries have the state root {found}, and it names {named}")]
+    #[error("the entries have the state root {found}, and the head names {named}")]
     Root {
         /// The root of the entries.
         found: Digest,
@@ -506,7 +506,8 @@ impl<R: Read> Frames<R> {
 
     fn frame<T: BorshDeserialize>(&mut self) -> Result<T, SnapshotError> {
         let head = self.bytes(36)?;
-        let Some((length, named)) = head.split_first_chunk::<4>().filter(|(_, named)| named.len() == 32) else {
+        let Some((length, named)) = head.split_first_chunk::<4>().filter(|(_, named)| named.len() == 32)
+        else {
             return Err(self.cut());
         };
         let length = u32::from_le_bytes(*length) as usize;
@@ -531,10 +532,7 @@ impl<R: Read> Frames<R> {
 }
 
 /// The snapshot in a file that this process wrote or imported; `None` where there is none.
-pub fn load(
-    place: &LockedPath,
-    hasher: &Arc<dyn WorkloadHasher>,
-) -> Result<Option<Snapshot>, SnapshotError> {
+pub fn load(place: &LockedPath, hasher: &Arc<dyn WorkloadHasher>) -> Result<Option<Snapshot>, SnapshotError> {
     let path = place.path();
     let source = match Reading::open(place.dir().medium().as_ref(), path) {
         Ok(source) => source,

@@ -23,3 +23,5 @@ mod opening;
 mod root;
 #[cfg(test)]
 mod silence;
+#[cfg(test)]
+mod snapshot;

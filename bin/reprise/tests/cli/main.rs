@@ -12,3 +12,5 @@ mod miden;
 mod misuse;
 mod receipts;
 mod shipped;
+#[cfg(feature = "kaspa")]
+mod snapshot;

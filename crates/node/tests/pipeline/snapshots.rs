@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex};
 
 use reprise_chain::dev::{DevChain, script};
 use reprise_chain::event::SourceEvent;
+use reprise_chain::event_log::EventLog;
 use reprise_chain::overlay::{Covenant, Overlay};
-use reprise_chain::recording::Lane;
+use reprise_chain::recording::{Lane, Recording};
 use reprise_chain::source::{ChainSource, Poll, Progress, SourceError};
-use reprise_disk::data_dir::DataDir;
+use reprise_disk::data_dir::{DataDir, LockedPath};
 use reprise_disk::medium::FileSystem;
 use reprise_ledger::{Action, Payload};
 use reprise_model::block::{ChainBlock, ChainRoot};
@@ -24,6 +25,7 @@ use reprise_node::event::NoopObserver;
 use reprise_node::keeper;
 use reprise_node::l1::{L1, L1Error, OpenL1, OverlaySink};
 use reprise_node::pipeline::{RunError, RunOutcome};
+use reprise_node::settled::{SettledError, of_dir};
 use reprise_node::wire::{self, WireError, Workload};
 use reprise_planner::planner::{Refuted, Retention};
 use reprise_scheduler::snapshot::{self, Snapshot, SnapshotError};
@@ -109,7 +111,12 @@ impl L1 for Followed {
         self.network.map(Into::into)
     }
 
-    fn open(self: Box<Self>, covenant: Covenant, _: SealKind, _: Option<&DataDir>) -> Result<OpenL1, L1Error> {
+    fn open(
+        self: Box<Self>,
+        covenant: Covenant,
+        _: SealKind,
+        _: Option<&DataDir>,
+    ) -> Result<OpenL1, L1Error> {
         let Self { shared, root, .. } = *self;
         let founding = shared.root();
         let (overlay, next) = {
@@ -177,7 +184,12 @@ impl Shared {
     }
 
     /// A node of this home follows the chain from a block to its end.
-    fn try_run(&self, home: &Home, root: ChainRoot, network: Option<&'static str>) -> Result<RunOutcome, String> {
+    fn try_run(
+        &self,
+        home: &Home,
+        root: ChainRoot,
+        network: Option<&'static str>,
+    ) -> Result<RunOutcome, String> {
         match self.wired(home, root, network) {
             Ok(ended) => ended.map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
@@ -224,6 +236,24 @@ impl Shared {
         let here = workload.identity("dev".into());
         snapshot::import((from, &place), &hasher(), |reader| reader.check_identity(&here))?;
         Ok(snapshot::load(&place, &hasher())?.unwrap().settled.position.block)
+    }
+}
+
+fn event_log_of(shared: &Shared, home: &Home) -> LockedPath {
+    let pins = shared.workload(home).pins().digest(&Blake3);
+    DataDir::lock(home.path()).unwrap().event_log(&pins)
+}
+
+/// Writes the event log of a node that followed the chain from a block.
+fn write_event_log(shared: &Shared, home: &Home, root: &ChainRoot) {
+    let place = event_log_of(shared, home);
+    let (network, recorder) = ("dev".into(), "a test".into());
+    let head = Recording { network, recorder, lane: shared.lane(), root: root.clone(), events: vec![] };
+    let mut event_log = EventLog::begin(place, head).unwrap();
+    let world = shared.0.lock().unwrap();
+    let below = world.blocks.iter().position(|it| it.metadata.block_hash == root.metadata.block_hash);
+    for block in &world.blocks[below.map_or(0, |at| at + 1)..] {
+        event_log.append(&SourceEvent { removed: vec![], added: vec![block.clone()] }).unwrap();
     }
 }
 
@@ -314,6 +344,45 @@ fn a_running_node_keeps_the_newest_two_snapshots_and_writes_none_that_is_not_due
     }
 }
 
+#[test]
+fn a_snapshot_of_what_is_durable_is_the_one_that_the_node_wrote_whether_the_log_is_compacted_or_not() {
+    let (shared, first) = settled();
+    let written = shared.newest(&first);
+    let checkpoint = snapshot::open(&written).unwrap().head().checkpoint;
+    let exported = |home: &Home, depth| {
+        let (workload, dir) = (shared.workload(home), DataDir::lock(home.path()).unwrap());
+        let made = of_dir(&dir, &workload, depth);
+        made.map(|made| {
+            let mut bytes = vec![];
+            made.write(&mut bytes).unwrap();
+            bytes
+        })
+    };
+    assert!(matches!(exported(&first, 8), Err(SettledError::NoChain { .. })));
+    write_event_log(&shared, &first, &shared.root());
+    assert!(matches!(exported(&first, 1_000), Err(SettledError::NothingSettled { .. })));
+    assert!(exported(&first, 8).unwrap() == std::fs::read(&written).unwrap());
+    for height in [checkpoint.0 / 2, checkpoint.0] {
+        let mut event_log = EventLog::open(event_log_of(&shared, &first)).unwrap().unwrap();
+        assert!(event_log.compact(height).unwrap());
+        drop(event_log);
+        assert!(exported(&first, 8).unwrap() == std::fs::read(&written).unwrap());
+    }
+
+    // A directory that began with a snapshot exports as the one it came from.
+    let joined = home();
+    let root = shared.import(&joined, &written).unwrap();
+    shared.busy(12);
+    shared.run(&joined, root.clone());
+    shared.run(&first, shared.root());
+    write_event_log(&shared, &joined, &root);
+    assert!(exported(&joined, 8).unwrap() == std::fs::read(shared.newest(&first)).unwrap());
+
+    // Records that are gone give no state.
+    std::fs::remove_dir_all(first.path().join("state")).unwrap();
+    assert!(matches!(exported(&first, 8), Err(SettledError::State(_))));
+}
+
 /// A snapshot of the first home, changed so that it agrees with itself.
 fn forged(shared: &Shared, first: &Home, change: impl FnOnce(&mut Snapshot)) -> PathBuf {
     let newest = shared.newest(first);
@@ -399,13 +468,13 @@ fn a_snapshot_is_refused_by_name_where_it_does_not_belong() {
     let newest = shared.newest(&first);
     let here = shared.workload(&first).identity("mainnet".into());
     let foreign = snapshot::open(&newest).unwrap().check_identity(&here).unwrap_err();
-    assert!(foreign.to_string().contains("its network is dev, and here it is mainnet"), "{foreign}");
+    assert!(foreign.to_string().contains("the network is dev, and here it is mainnet"), "{foreign}");
 
     let joined = home();
     let root = shared.import(&joined, &newest).unwrap();
     let refused = |root, network| shared.try_run(&joined, root, network).unwrap_err();
     let other = refused(root.clone(), Some("mainnet"));
-    assert!(other.contains("its network is dev, and here it is mainnet"), "{other}");
+    assert!(other.contains("the network is dev, and here it is mainnet"), "{other}");
     let recorded = refused(root.clone(), None);
     assert!(recorded.contains("recorded or dev L1"), "{recorded}");
     let elsewhere = refused(shared.root(), Some("dev"));
@@ -413,7 +482,8 @@ fn a_snapshot_is_refused_by_name_where_it_does_not_belong() {
 
     // A damaged one is refused at every start, by name.
     let place = std::fs::read_dir(joined.path().join("state")).unwrap();
-    let origin = place.map(|file| file.unwrap().path()).find(|path| path.to_string_lossy().contains("origin-"));
+    let origin =
+        place.map(|file| file.unwrap().path()).find(|path| path.to_string_lossy().contains("origin-"));
     let origin = origin.unwrap();
     let mut bytes = std::fs::read(&origin).unwrap();
     let middle = bytes.len() / 2;

@@ -191,11 +191,9 @@ fn one_entry_more_less_or_changed_gives_another_root_which_is_not_the_settlement
     let state = snapshot.settled.position.state.clone();
     let (held, value) = state.entries().next().unwrap();
     let richer: Vec<_> = value.iter().map(|cell| cell.map(|n| n.wrapping_add(1))).collect();
-    for forged in [
-        state.with(&account(250), Some(&value)),
-        state.with(&held, None),
-        state.with(&held, Some(&richer)),
-    ] {
+    for forged in
+        [state.with(&account(250), Some(&value)), state.with(&held, None), state.with(&held, Some(&richer))]
+    {
         let mut lying = snapshot.clone();
         lying.settled.position.state = forged.clone();
         // The settlement that the L1 carries names another root.
@@ -242,16 +240,39 @@ fn a_snapshot_of_something_else_is_refused_by_what_differs() {
     let here = identity();
     let others = [
         ("network", Identity { network: "mainnet".into(), ..here.clone() }),
-        ("covenant", Identity { pins: { let mut pins = pins(); pins.covenant.0[0] ^= 1; pins }, ..here.clone() }),
-        ("lane", Identity { pins: { let mut pins = pins(); pins.lane.0[0] ^= 1; pins }, ..here.clone() }),
+        (
+            "covenant",
+            Identity {
+                pins: {
+                    let mut pins = pins();
+                    pins.covenant.0[0] ^= 1;
+                    pins
+                },
+                ..here.clone()
+            },
+        ),
+        (
+            "lane",
+            Identity {
+                pins: {
+                    let mut pins = pins();
+                    pins.lane.0[0] ^= 1;
+                    pins
+                },
+                ..here.clone()
+            },
+        ),
         ("proof system", Identity { system: "miden".into(), ..here.clone() }),
     ];
     let reader = || Reader::open(&written[..], Path::new("a.snapshot")).unwrap();
     reader().check_identity(&here).unwrap();
     for (what, other) in others {
         let refused = reader().check_identity(&other).unwrap_err();
-        assert!(matches!(&refused, SnapshotError::Foreign { differs, .. } if differs.what == what), "{refused}");
-        assert!(refused.to_string().contains(&format!("its {what} is ")), "{refused}");
+        assert!(
+            matches!(&refused, SnapshotError::Foreign { differs, .. } if differs.what == what),
+            "{refused}"
+        );
+        assert!(refused.to_string().contains(&format!("the {what} is ")), "{refused}");
     }
 }
 
