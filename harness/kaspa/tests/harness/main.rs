@@ -9,3 +9,4 @@ mod live;
 mod settling;
 mod shipped;
 mod silence;
+mod snapshot;
