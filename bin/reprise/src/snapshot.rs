@@ -182,7 +182,8 @@ fn check_floor(
 }
 
 fn print(file: &Path, head: &Head, content: &Content, carrier: Option<Carrier>, json: bool) {
-    let Head { identity, block, checkpoint, tip, state_root, settlement, carried_above } = head;
+    let Head { identity, block, checkpoint, tip, state_root, settlement, carried_above, unpaid } = head;
+    let exits: usize = unpaid.iter().flat_map(|unpaid| &unpaid.exits).map(Vec::len).sum();
     let Content { entries, bytes, digest } = content;
     let (hash, pins) = (block.metadata.block_hash, &identity.pins);
     if json {
@@ -194,7 +195,7 @@ fn print(file: &Path, head: &Head, content: &Content, carrier: Option<Carrier>, 
             "timestamp_ms": block.metadata.timestamp_ms,
             "lane_tip": tip.to_hex(), "state_root": state_root.to_hex(),
             "settlement": settlement.statement.to_string(), "carried_above": carried_above,
-            "entries": entries, "bytes": bytes,
+            "entries": entries, "exits_unpaid": exits, "bytes": bytes,
         });
         match carrier {
             Some(Carrier::Shown(block)) => line["carried_by"] = json!(block),
@@ -212,6 +213,7 @@ fn print(file: &Path, head: &Head, content: &Content, carrier: Option<Carrier>, 
     println!("  state root  {}", state_root.to_hex());
     println!("  lane tip    {}", tip.to_hex());
     println!("  settlement  {}, carried {carried_above} blocks above", settlement.statement);
+    println!("  unpaid      {exits} exits of {} settlements, as far as its writer knows", unpaid.len());
     println!("  digest      {}", digest.to_hex());
     match carrier {
         Some(Carrier::Shown(block)) => println!(

@@ -177,6 +177,7 @@ pub(crate) struct Components {
     pub(crate) store: Arc<dyn ReceiptStore>,
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) watcher: Watcher,
+    pub(crate) debts: Debts,
     pub(crate) diagnostics: Diagnostics,
     /// The store's prune floor.
     pub(crate) floor: Checkpoint,
@@ -251,6 +252,7 @@ impl Pipeline {
             store,
             backend,
             watcher,
+            debts,
             diagnostics,
             floor,
             demand_max,
@@ -267,7 +269,7 @@ impl Pipeline {
             backend,
             watcher,
             diagnostics,
-            debts: Debts::default(),
+            debts,
             statistics: Statistics::default(),
             deferred: Deferred::default(),
             connection: None,
@@ -435,7 +437,8 @@ impl Pipeline {
         let Some(position) = self.scheduler.position(&settlement.end_block) else { return };
         let (settlement, carried_above) = (settlement.clone(), carrier.0 - end.0);
         self.offered = end;
-        context.executor.settled(SettledPosition { position, settlement, carried_above });
+        let unpaid = self.debts.unpaid(carrier);
+        context.executor.settled(SettledPosition { position, settlement, carried_above, unpaid });
     }
 
     /// Prunes, everywhere, what is final and settled by a settlement that is final.

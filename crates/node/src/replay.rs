@@ -41,7 +41,8 @@ pub fn debts<E: Error + Send + Sync + 'static>(
     let division = Division { limits: Limits::NONE, apart: ProveApart::Never };
     let log = Box::new(MemoryLog::default());
     let mut scheduler = Scheduler::open_at(processor, hasher, pins, division, origin.position, log)?;
-    let (mut debts, mut checkpoints) = (Debts::default(), HashMap::from([(root.block_hash, checkpoint)]));
+    let (mut debts, mut checkpoints) =
+        (Debts::owing(origin.unpaid, checkpoint), HashMap::from([(root.block_hash, checkpoint)]));
     for event in events {
         let event = tree.apply(event.map_err(|error| ReplayError::Source(error.into()))?)?;
         let blocks = scheduler.schedule(event.added.iter().map(|added| (added.metadata, &added.block)))?;

@@ -16,6 +16,7 @@ use reprise_scheduler::record::RecordLog;
 use reprise_scheduler::scheduler::SchedulerError;
 use reprise_scheduler::snapshot::{self, SettledPosition, Snapshot, SnapshotError};
 
+use crate::replay::{self, ReplayError};
 use crate::wire::{self, Origin, Workload};
 
 /// Why there is no such position.
@@ -44,6 +45,9 @@ pub enum SettledError {
     /// The first position is unknown.
     #[error(transparent)]
     Scheduler(#[from] SchedulerError),
+    /// The chain cannot be executed again.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
     /// The records do not give the state.
     #[error(transparent)]
     State(#[from] UnknownState),
@@ -73,14 +77,17 @@ pub fn of_dir(dir: &DataDir, workload: &Workload, depth: u64) -> Result<Snapshot
     for event in event_log.events() {
         chain.follow(&event?);
     }
-    let Some(Settled { carrier, end, settlement }) = chain.newest(depth) else {
+    let Some(&Settled { carrier, end, ref settlement }) = chain.newest(depth) else {
         return Err(SettledError::NothingSettled { path, depth });
     };
     let records = wire::records(dir, workload, &root)?.load()?;
     let position = origin.position.after(&settlement.end_block, &records)?;
     let (settlement, carried_above) = (settlement.clone(), carrier.0 - end.0);
     let identity = workload.identity(head.network);
-    Ok(Snapshot { identity, settled: SettledPosition { position, settlement, carried_above } })
+    let settled = event_log.settled().map(|run| Ok(SourceEvent { removed: vec![], added: run? }));
+    let events = settled.chain(event_log.events());
+    let unpaid = replay::debts(workload, origin, depth, events)?.unpaid(carrier);
+    Ok(Snapshot { identity, settled: SettledPosition { position, settlement, carried_above, unpaid } })
 }
 
 /// A settlement of the chain: the checkpoints of the block that carries it and of its end.

@@ -28,12 +28,13 @@ use reprise_scheduler::execution::Division;
 use reprise_scheduler::position::Position;
 use reprise_scheduler::record::{DiskLog, MemoryLog, RecordLog};
 use reprise_scheduler::scheduler::{Scheduler, SchedulerError};
-use reprise_scheduler::snapshot::{self, Identity, Snapshot, SnapshotError};
+use reprise_scheduler::snapshot::{self, Identity, SettledPosition, Snapshot, SnapshotError, Unpaid};
 use reprise_scheduler::tree::StateTree;
 use reprise_settler::{Settler, Sink};
 use reprise_store::ReceiptStore;
 use reprise_store::port::StoreError;
 
+use crate::debts::Debts;
 use crate::diagnostics::Diagnostics;
 use crate::driver::Node;
 use crate::keeper::Keeper;
@@ -207,7 +208,7 @@ impl Workload {
         let block = root.metadata.block_hash;
         let position = Position::founding(&self.hasher, &self.pins.lane, root)
             .map_err(|source| SchedulerError::Root { root: block, source })?;
-        Ok(Origin { position, carried_by: None })
+        Ok(Origin { position, carried_by: None, unpaid: vec![] })
     }
 
     /// The description of a covenant for it.
@@ -232,12 +233,15 @@ pub struct Origin {
     pub position: Position,
     /// The checkpoint of the block that carries the settlement which ends there; `None` at a rollup's founding.
     pub carried_by: Option<Checkpoint>,
+    /// What settlements up to there owe.
+    pub unpaid: Vec<Unpaid>,
 }
 
 impl From<Snapshot> for Origin {
     fn from(snapshot: Snapshot) -> Self {
         let carried_by = Some(snapshot.head().carried_by());
-        Self { position: snapshot.settled.position, carried_by }
+        let SettledPosition { position, unpaid, .. } = snapshot.settled;
+        Self { position, carried_by, unpaid }
     }
 }
 
@@ -310,7 +314,7 @@ pub fn build_pipeline(
 ) -> Result<Pipeline, WireError> {
     let Tuning { engine, retention, prove_apart, .. } = settings.tuning;
     let Workload { backend, hasher, processor, pins } = workload.clone();
-    let Origin { position, carried_by } = origin;
+    let Origin { position, carried_by, unpaid } = origin;
     let Position { block: root, checkpoint, state, tip } = position.clone();
     let first = (state.root(), tip);
     let (pins_digest, limits) = (pins.digest(hasher.as_ref()), backend.limits());
@@ -345,6 +349,7 @@ pub fn build_pipeline(
         store,
         backend,
         watcher,
+        debts: Debts::owing(unpaid, checkpoint),
         diagnostics: Diagnostics::new(settings.data_dir.as_ref().map(DataDir::divergences)),
         floor: floor.below,
         pins: pins_digest,

@@ -84,7 +84,8 @@ fn made() -> Snapshot {
     let block = ChainRoot { metadata, lane_proof: None };
     let position = Position { block, checkpoint: Checkpoint(5), state, tip };
     let identity = Identity { network: "bench".into(), system: "mock".into(), hash: "blake3".into(), pins };
-    Snapshot { identity, settled: SettledPosition { position, settlement, carried_above: 1 } }
+    let settled = SettledPosition { position, settlement, carried_above: 1, unpaid: vec![] };
+    Snapshot { identity, settled }
 }
 
 fn timed<R>(what: &str, step: impl FnOnce() -> R) -> R {

@@ -35,8 +35,8 @@ use reprise_disk::whole::{Reading, Whole};
 use reprise_model::block::{ChainRoot, ObservedSettlement};
 use reprise_model::cell::Cell;
 use reprise_model::coordinate::Checkpoint;
-use reprise_model::digest::{Digest, ResourceId};
-use reprise_model::journal::{Commitment, Pins};
+use reprise_model::digest::{BlockHash, Digest, ResourceId, StatementId};
+use reprise_model::journal::{Commitment, Exit, Pins, Transition};
 use reprise_model::lane::WorkloadHasher;
 
 use crate::position::Position;
@@ -50,6 +50,29 @@ const MAGIC: [u8; 8] = *b"RPSNAPSH";
 
 /// A frame of entries ends at so many bytes.
 const FRAME_BYTES: usize = 64 << 10;
+
+/// The exits of a settlement up to the snapshot's block that are not known to be paid. Whoever begins with the snapshot never sees
+/// the blocks that they follow from, and can pay them nevertheless.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Unpaid {
+    /// The settlement.
+    pub settlement: ObservedSettlement,
+    /// The block that carries it.
+    pub carrier: BlockHash,
+    /// The exits, one list for each transaction that withdraws anything.
+    pub exits: Vec<Vec<Exit>>,
+}
+
+impl Unpaid {
+    /// Whether these are the settlement's exits, all of them.
+    fn are_whole(&self, hasher: &dyn WorkloadHasher) -> bool {
+        let of_one =
+            |exits: &Vec<Exit>| exits.iter().fold(Digest::ZERO, |folded, exit| exit.fold(hasher, &folded));
+        let folded = self.exits.iter().map(of_one);
+        let folded = folded.fold(Digest::ZERO, |folded, one| Transition::fold_exits(hasher, &folded, &one));
+        folded == self.settlement.journal.transition.exits
+    }
+}
 
 /// What a snapshot belongs to. Another rollup, network or proof system has others.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -113,6 +136,8 @@ pub struct Head {
     pub settlement: ObservedSettlement,
     /// How many blocks above this one carries the settlement.
     pub carried_above: u64,
+    /// What settlements up to this one owe, the oldest first.
+    pub unpaid: Vec<Unpaid>,
 }
 
 impl Head {
@@ -140,6 +165,10 @@ impl Head {
         if self.checkpoint.0 > block.blue_score || self.carried_above == 0 || carried.is_none() {
             return Some(Lie::Height);
         }
+        let of_pins = |unpaid: &&Unpaid| unpaid.settlement.journal.transition.pins == transition.pins;
+        if let Some(wrong) = self.unpaid.iter().find(|unpaid| !of_pins(unpaid) || !unpaid.are_whole(hasher)) {
+            return Some(Lie::Exits { statement: wrong.settlement.statement });
+        }
         let commitment = block.sequencing_commitment;
         if hasher.lane().binds()
             && hasher.lane().open(lane, &self.tip, self.block.lane_proof.as_deref())
@@ -166,6 +195,12 @@ pub enum Lie {
     /// Heights that no chain has.
     #[error("no chain has blocks at these heights")]
     Height,
+    /// Exits that the settlement does not have.
+    #[error("the unpaid exits are not those of the settlement {statement}")]
+    Exits {
+        /// The settlement.
+        statement: StatementId,
+    },
     /// The lane proof shows another tip.
     #[error("the lane proof does not open the lane tip in the block")]
     LaneTip,
@@ -250,6 +285,8 @@ pub struct SettledPosition {
     pub settlement: ObservedSettlement,
     /// How many blocks above that one carries the settlement.
     pub carried_above: u64,
+    /// What settlements up to that one owe, the oldest first.
+    pub unpaid: Vec<Unpaid>,
 }
 
 /// A snapshot in memory.
@@ -265,7 +302,7 @@ impl Snapshot {
     /// The snapshot without its entries.
     pub fn head(&self) -> Head {
         let Self { identity, settled } = self.clone();
-        let SettledPosition { position, settlement, carried_above } = settled;
+        let SettledPosition { position, settlement, carried_above, unpaid } = settled;
         Head {
             identity,
             block: position.block,
@@ -274,6 +311,7 @@ impl Snapshot {
             state_root: position.state.root(),
             settlement,
             carried_above,
+            unpaid,
         }
     }
 
@@ -425,11 +463,13 @@ impl<R: Read> Reader<R> {
 
     /// The same, and keeps the state.
     pub fn load(self, hasher: &Arc<dyn WorkloadHasher>) -> Result<Snapshot, SnapshotError> {
-        let Head { identity, block, checkpoint, tip, settlement, carried_above, .. } = self.head.clone();
+        let Head { identity, block, checkpoint, tip, settlement, carried_above, unpaid, .. } =
+            self.head.clone();
         let (_, state) = self.read(hasher.as_ref(), Ascending::tree(hasher.clone()), |_, _| Ok(()))?;
         let state = state.unwrap_or_else(|| StateTree::empty(hasher.clone()));
         let position = Position { block, checkpoint, state, tip };
-        Ok(Snapshot { identity, settled: SettledPosition { position, settlement, carried_above } })
+        let settled = SettledPosition { position, settlement, carried_above, unpaid };
+        Ok(Snapshot { identity, settled })
     }
 
     fn read(

@@ -74,7 +74,8 @@ async fn a_block_that_the_node_does_not_show_as_the_snapshot_does_is_refused() {
     let lane = refused(&node, other).await;
     assert!(matches!(lane, FollowError::Check(CheckError::Commitment { .. })), "{lane}");
 
-    let pruned = Node { lowest: Some(main[5].metadata.block_hash), ..Node::new(3) };
+    let mut pruned = Node::new(3);
+    pruned.lowest = Some(main[5].metadata.block_hash);
     pruned.adopt(main.clone());
     let unknown = refused(&pruned, root(&main[3])).await;
     assert!(matches!(unknown, FollowError::SnapshotUnknown { .. }), "{unknown}");

@@ -68,7 +68,7 @@ fn written(dir: &Path) -> PathBuf {
     let position = Position { block, checkpoint: Checkpoint(50), state, tip };
     let (network, system, hash) = ("simnet".into(), mock.profile().system.clone(), hasher().name().into());
     let identity = Identity { network, system, hash, pins };
-    let settled = SettledPosition { position, settlement, carried_above: 5 };
+    let settled = SettledPosition { position, settlement, carried_above: 5, unpaid: vec![] };
     let path = dir.join("a.snapshot");
     snapshot::save(Arc::new(FileSystem), &path, &Snapshot { identity, settled }).unwrap();
     path

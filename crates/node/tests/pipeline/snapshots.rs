@@ -71,7 +71,11 @@ impl Shared {
                     };
                     let deposit = act("alice", Action::Deposit, 0, 0, "alice", 10);
                     let transfer = act("alice", Action::Transfer, nonce, 3, &name, 0);
-                    vec![deposit, transfer]
+                    // Every fourth block takes something out.
+                    match n % 4 {
+                        3 => vec![deposit, act("alice", Action::Exit, nonce, 2, "alice", 0)],
+                        _ => vec![deposit, transfer],
+                    }
                 }
             };
             world.todo.push_back(accepted);
@@ -362,6 +366,8 @@ fn a_snapshot_of_what_is_durable_is_the_one_that_the_node_wrote_whether_the_log_
     write_event_log(&shared, &first, &shared.root());
     assert!(matches!(exported(&first, 1_000), Err(SettledError::NothingSettled { .. })));
     assert!(exported(&first, 8).unwrap() == std::fs::read(&written).unwrap());
+    let unpaid = snapshot::open(&written).unwrap().head().unpaid.clone();
+    assert!(unpaid.len() > 2, "nobody has paid an exit: {unpaid:?}");
     for height in [checkpoint.0 / 2, checkpoint.0] {
         let mut event_log = EventLog::open(event_log_of(&shared, &first)).unwrap().unwrap();
         assert!(event_log.compact(height).unwrap());

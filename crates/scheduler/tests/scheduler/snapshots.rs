@@ -8,15 +8,15 @@ use reprise_disk::data_dir::DataDir;
 use reprise_disk::simulated::{Operation, SimulatedDisk};
 use reprise_ledger::Action;
 use reprise_model::block::{BatchMetadata, ChainBlock, ObservedSettlement};
-use reprise_model::digest::{BlockHash, Digest, StatementId};
+use reprise_model::digest::{BlockHash, Digest, ResourceId, StatementId};
 use reprise_model::hash::Blake3;
-use reprise_model::journal::{AggregateJournal, Commitment, Transition};
+use reprise_model::journal::{AggregateJournal, Commitment, Exit, Transition};
 use reprise_model::lane::WorkloadHasher;
 use reprise_scheduler::position::{Position, UnknownState};
 use reprise_scheduler::record::{BatchRecord, MemoryLog, RecordLog};
 use reprise_scheduler::scheduler::Scheduler;
 use reprise_scheduler::snapshot::{
-    self, Content, Head, Identity, Lie, Reader, SettledPosition, Snapshot, SnapshotError,
+    self, Content, Head, Identity, Lie, Reader, SettledPosition, Snapshot, SnapshotError, Unpaid,
 };
 
 use crate::fixture::{Ask, ROOT, WHOLE, account, block, deposit, ledger, open, pins, transaction};
@@ -72,6 +72,26 @@ fn identity() -> Identity {
     Identity { network: "simnet".into(), system: "mock".into(), hash: "blake3".into(), pins: pins() }
 }
 
+/// Three exits of two transactions, which an earlier settlement owes.
+fn unpaid() -> Unpaid {
+    let exit = |n: u8| Exit { destination: account(n), amount: u64::from(n) };
+    let exits = vec![vec![exit(1), exit(2)], vec![exit(3)]];
+    let one = |exits: &Vec<Exit>| exits.iter().fold(Digest::ZERO, |folded, exit| exit.fold(&Blake3, &folded));
+    let folded =
+        exits.iter().fold(Digest::ZERO, |folded, it| Transition::fold_exits(&Blake3, &folded, &one(it)));
+    let transition = Transition {
+        pins: pins().digest(&Blake3),
+        root_before: Digest([7; 32]),
+        root_after: Digest([6; 32]),
+        tip_before: Digest([8; 32]),
+        tip_after: Digest([5; 32]),
+        exits: folded,
+    };
+    let journal = AggregateJournal { transition, commitment: Commitment::Unbound };
+    let settlement = ObservedSettlement { statement: StatementId([6; 32]), journal, end_block: ROOT };
+    Unpaid { settlement, carrier: BlockHash([3; 32]), exits }
+}
+
 fn snapshot_of(position: Position) -> Snapshot {
     let transition = Transition {
         pins: pins().digest(&Blake3),
@@ -84,7 +104,11 @@ fn snapshot_of(position: Position) -> Snapshot {
     let journal = AggregateJournal { transition, commitment: Commitment::Unbound };
     let end_block = position.block.metadata.block_hash;
     let settlement = ObservedSettlement { statement: StatementId([5; 32]), journal, end_block };
-    Snapshot { identity: identity(), settled: SettledPosition { position, settlement, carried_above: 3 } }
+    let unpaid = vec![unpaid()];
+    Snapshot {
+        identity: identity(),
+        settled: SettledPosition { position, settlement, carried_above: 3, unpaid },
+    }
 }
 
 fn snapshot(length: u64) -> Snapshot {
@@ -157,10 +181,11 @@ fn every_flipped_byte_and_every_truncation_is_refused() {
 fn lie(snapshot: &Snapshot, change: impl FnOnce(&mut Head)) -> Lie {
     let mut head = snapshot.head();
     change(&mut head);
-    let Head { identity, block, checkpoint, tip, settlement, carried_above, .. } = head.clone();
+    let Head { identity, block, checkpoint, tip, settlement, carried_above, unpaid, .. } = head.clone();
     let state = snapshot.settled.position.state.clone();
     let position = Position { block, checkpoint, state, tip };
-    let lying = Snapshot { identity, settled: SettledPosition { position, settlement, carried_above } };
+    let lying =
+        Snapshot { identity, settled: SettledPosition { position, settlement, carried_above, unpaid } };
     match verify(&bytes(&lying)) {
         Err(SnapshotError::Lies { lie, path }) => {
             assert_eq!(path, Path::new("a.snapshot"));
@@ -180,6 +205,10 @@ fn a_snapshot_that_contradicts_itself_is_refused() {
     assert_eq!(lie(&snapshot, |head| head.settlement.end_block = BlockHash([9; 32])), Lie::Block);
     assert_eq!(lie(&snapshot, |head| head.block.metadata.block_hash = BlockHash([9; 32])), Lie::Block);
     assert_eq!(lie(&snapshot, |head| head.identity.pins.covenant = other), Lie::Pins);
+    let exits = Lie::Exits { statement: StatementId([6; 32]) };
+    assert_eq!(lie(&snapshot, |head| head.unpaid[0].exits[1][0].amount += 1), exits);
+    assert_eq!(lie(&snapshot, |head| drop(head.unpaid[0].exits.pop())), exits);
+    assert_eq!(lie(&snapshot, |head| head.unpaid[0].settlement.journal.transition.pins.0[0] ^= 1), exits);
     assert_eq!(lie(&snapshot, |head| head.checkpoint.0 = 9), Lie::Height);
     assert_eq!(lie(&snapshot, |head| head.carried_above = 0), Lie::Height);
     assert_eq!(lie(&snapshot, |head| head.carried_above = u64::MAX), Lie::Height);
@@ -209,29 +238,79 @@ fn one_entry_more_less_or_changed_gives_another_root_which_is_not_the_settlement
     }
 }
 
-/// The file of a liar whose head names another root than the entries have.
-fn forged_under(lying: &Snapshot, named: Digest) -> Vec<u8> {
-    let genuine = bytes(lying);
-    let magic = &genuine[..10];
-    let mut key = blake3::derive_key("reprise 2026-11 snapshot", magic);
-    let (mut rest, mut out, mut is_head) = (&genuine[10..], magic.to_vec(), true);
+/// The frames' bodies of a file.
+fn bodies(file: &[u8]) -> Vec<Vec<u8>> {
+    let (mut rest, mut bodies) = (&file[10..], vec![]);
     while !rest.is_empty() {
         let length = u32::from_le_bytes(rest[..4].try_into().unwrap()) as usize;
-        let mut body = rest[36..36 + length].to_vec();
-        if std::mem::take(&mut is_head) {
-            let mut head: Head = borsh::from_slice(&body).unwrap();
-            head.state_root = named;
-            body = borsh::to_vec(&head).unwrap();
-        }
+        bodies.push(rest[36..36 + length].to_vec());
+        rest = &rest[36 + length..];
+    }
+    bodies
+}
+
+/// A file of these frames, whose checksums are right.
+fn sealed(magic: &[u8], bodies: &[Vec<u8>]) -> Vec<u8> {
+    let mut key = blake3::derive_key("reprise 2026-11 snapshot", magic);
+    let mut out = magic.to_vec();
+    for body in bodies {
         let mut sum = blake3::Hasher::new_keyed(&key);
-        sum.update(&(body.len() as u32).to_le_bytes()).update(&body);
+        sum.update(&(body.len() as u32).to_le_bytes()).update(body);
         key = *sum.finalize().as_bytes();
         out.extend((body.len() as u32).to_le_bytes());
         out.extend(key);
         out.extend(body);
-        rest = &rest[36 + length..];
     }
     out
+}
+
+/// The file of a liar whose head names another root than the entries have.
+fn forged_under(lying: &Snapshot, named: Digest) -> Vec<u8> {
+    let genuine = bytes(lying);
+    let mut bodies = bodies(&genuine);
+    let mut head: Head = borsh::from_slice(&bodies[0]).unwrap();
+    head.state_root = named;
+    bodies[0] = borsh::to_vec(&head).unwrap();
+    sealed(&genuine[..10], &bodies)
+}
+
+#[test]
+fn frames_that_are_missing_swapped_or_repeated_are_refused_though_their_checksums_are_right() {
+    let mut snapshot = snapshot(8);
+    // Entries for several frames.
+    let entries = (0..6_000u32).map(|n| {
+        let id = ResourceId(*blake3::hash(&n.to_le_bytes()).as_bytes());
+        (id, Some(vec![[n; 8]]))
+    });
+    let state = &mut snapshot.settled.position.state;
+    *state = state.after(&entries.collect::<Vec<_>>());
+    snapshot.settled.settlement.journal.transition.root_after = state.root();
+    let written = bytes(&snapshot);
+    let (magic, frames) = (&written[..10], bodies(&written));
+    assert!(frames.len() > 4, "{}", frames.len());
+    assert!(sealed(magic, &frames) == written && verify(&written).is_ok());
+    let (mut swapped, mut repeated, mut short, mut missing) =
+        (frames.clone(), frames.clone(), frames.clone(), frames.clone());
+    swapped.swap(1, 2);
+    repeated.insert(1, frames[1].clone());
+    short.pop();
+    missing.remove(2);
+    for forged in [swapped, repeated, short, missing] {
+        let refused = verify(&sealed(magic, &forged)).unwrap_err();
+        assert!(matches!(refused, SnapshotError::Damaged { .. }), "{refused}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_liar_seals_is_refused_and_nothing_panics(
+        keeps_head: bool, frames in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..80), 0..4),
+    ) {
+        let written = bytes(&snapshot(2));
+        let head = bodies(&written).into_iter().take(usize::from(keeps_head));
+        let forged: Vec<_> = head.chain(frames).collect();
+        prop_assert!(verify(&sealed(&written[..10], &forged)).is_err());
+    }
 }
 
 #[test]
