@@ -12,6 +12,7 @@ use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest, ResourceId, StatementId};
 use reprise_model::journal::{AggregateJournal, Commitment, Pins, Transition};
 use reprise_model::lane::WorkloadHasher;
+use reprise_model::statement::ClaimScheme;
 use reprise_prover::backend::Backend;
 use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_scheduler::position::Position;
@@ -35,7 +36,7 @@ fn written(dir: &Path) -> PathBuf {
     let mock = MockBackend::new(MockConfig::default(), hasher(), Arc::new(Ledger));
     let [transaction_program, batch_program, aggregate_program] = mock.programs();
     let covenant = Digest(COVENANT);
-    let deposit = names::account(&vault::script(covenant).unwrap()).unwrap();
+    let deposit = names::account(&vault::script(covenant).unwrap());
     let lane = names::lane(names::subnetwork("test").unwrap(), covenant, deposit);
     let pins =
         Pins { lane: lane.key, covenant, deposit, transaction_program, batch_program, aggregate_program };
