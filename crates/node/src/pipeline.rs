@@ -88,7 +88,7 @@ pub enum RunError {
         "the L1 refutes the snapshot that this data directory begins with: {0}; nothing was proved over it: import another one, \
          from somebody else, into another data directory"
     )]
-    Refuted(#[from] Refuted),
+    Refuted(Box<Refuted>),
     /// The thread of a hung proof cannot be replaced.
     #[error("cannot start a thread to replace one that hangs: {0}")]
     Thread(#[source] io::Error),
@@ -398,7 +398,7 @@ impl Pipeline {
         }
         self.planner.follow(&event, &blocks);
         if let Some(refuted) = self.planner.refuted() {
-            return Err(refuted.into());
+            return Err(RunError::Refuted(Box::new(refuted)));
         }
         if let Some(floor) = self.planner.unknown_floor() {
             return Err(RunError::FloorUnknown { floor });

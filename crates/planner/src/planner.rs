@@ -275,8 +275,9 @@ pub struct SettledOrigin {
 pub enum Refuted {
     /// A settlement ends in its block, and in another state.
     #[error(
-        "the settlement {statement} ends in the block {block} with the state root {}, and the snapshot names {}",
-        settled.0, named.0
+        "the settlement {statement} ends in the block {block} with the state root {} and the lane tip {}, and the snapshot names \
+         {} and {}",
+        settled.0, settled.1, named.0, named.1
     )]
     OtherState {
         /// The settlement.

@@ -412,7 +412,7 @@ fn refuted(shared: &Shared, forged: &Path) -> Refuted {
     let refused = shared.wired(&victim, root, Some("dev")).unwrap().unwrap_err();
     assert_eq!(victim.store().list(&Filter::default()).unwrap().len(), 0, "nothing was proved");
     match refused {
-        RunError::Refuted(refuted) => refuted,
+        RunError::Refuted(refuted) => *refuted,
         other => panic!("{other}"),
     }
 }
