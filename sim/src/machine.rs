@@ -309,10 +309,12 @@ impl Machine {
         let rng = Rng::of(self.rng.among(0..u64::MAX), "way");
         let way =
             LossySink { sink: OverlaySink(self.overlay.clone()), rng, percent: self.arrive_percent.clone() };
+        let root = ChainRoot { metadata: self.root, lane_proof: None };
+        let founding = self.deployment.founding(root).map_err(|e| ProcessEnd::NotStarted(e.into()))?;
         let pipeline = wire::build_pipeline(
             &self.settings,
             "simulated".into(),
-            ChainRoot { metadata: self.root, lane_proof: None },
+            founding,
             &self.deployment,
             store.clone(),
             Box::new(records.clone()),

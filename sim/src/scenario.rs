@@ -289,6 +289,7 @@ impl Scenario {
                 retention: Retention { grace, retained },
                 shutdown_grace: Duration::from_secs(1),
                 prove_apart,
+                snapshot_every: None,
             },
             proofs,
             verify: match rng.among(0..3) {

@@ -131,7 +131,8 @@ pub enum FollowError {
     /// The node knows no block of the followed chain that may still change.
     #[error(
         "the node knows neither the tip of the chain that is followed here nor {lowest}, the lowest block of it that \
-         may still change: it is of another chain, or has pruned it; use another node, or another data directory"
+         may still change: it is of another chain, or has pruned it; use another node, or go on from a snapshot of a node that has \
+         followed it since (`reprise snapshot import --replace`)"
     )]
     NoCommonBlock {
         /// The lowest block in memory.
@@ -142,6 +143,26 @@ pub enum FollowError {
     RootOffChain {
         /// The block.
         root: BlockHash,
+    },
+    /// The node has pruned the snapshot's block, or never had it.
+    #[error(
+        "the node cannot show {block}, the block of the snapshot: it lies below {lowest}, the lowest block that the node can \
+         tell, or is of another chain; import a newer snapshot, from a node that has settled since, into another data directory"
+    )]
+    SnapshotUnknown {
+        /// The snapshot's block.
+        block: BlockHash,
+        /// The node's pruning point.
+        lowest: BlockHash,
+    },
+    /// The snapshot has another header.
+    #[error(
+        "the node has another header for {block} than the snapshot: the snapshot is not to be believed; import another, from \
+         somebody else"
+    )]
+    SnapshotHeader {
+        /// The block.
+        block: BlockHash,
     },
     /// The node is of another network.
     #[error("the node is on {found}, but the chain that is followed here is {expected}'s")]
@@ -242,6 +263,8 @@ impl FollowError {
             self,
             Self::NoCommonBlock { .. }
                 | Self::RootOffChain { .. }
+                | Self::SnapshotUnknown { .. }
+                | Self::SnapshotHeader { .. }
                 | Self::Check(CheckError::BelowRoot { .. } | CheckError::Final { .. })
         )
     }
@@ -511,22 +534,43 @@ impl Follower {
             // Genesis: no lane has accepted anything, and the node proves none.
             None => (block.header.timestamp, None),
         };
-        let metadata = ChainBlockMetadata {
-            block_hash: root,
-            parent_hash: parent.map(block_hash).unwrap_or_default(),
-            blue_score: block.header.blue_score,
-            daa_score: block.header.daa_score,
-            timestamp_ms: block.header.timestamp,
-            parent_timestamp_ms,
-            sequencing_commitment: digest(block.header.accepted_id_merkle_root),
-        };
-        let window = Track::window(info.network_id);
+        let metadata = metadata_of(&block, parent, parent_timestamp_ms);
         let root = ChainRoot { metadata, lane_proof };
+        Ok(Self { confirmations, ..Self::from_root(&info, lane, root)? })
+    }
+
+    /// Starts at the block of a snapshot, which is on the node's canonical chain as the snapshot says. The snapshot's lane
+    /// proof is taken, because a node proves a lane for so long only.
+    pub async fn start_from(chain: &dyn Chain, lane: Lane, root: ChainRoot) -> Result<Self, FollowError> {
+        let info = chain.server().await?;
+        let hash = root.metadata.block_hash;
+        let lowest = chain.lowest().await?;
+        let Ok(block) = chain.block(hash).await else {
+            // A connection that is lost says nothing of the block.
+            chain.server().await?;
+            return Err(FollowError::SnapshotUnknown { block: hash, lowest });
+        };
+        let lowest_score = chain.block(lowest).await?.header.blue_score;
+        if lowest_score > block.header.blue_score {
+            return Err(FollowError::SnapshotUnknown { block: hash, lowest });
+        }
+        if !block.verbose_data.as_ref().is_some_and(|data| data.is_chain_block) {
+            return Err(FollowError::RootOffChain { root: hash });
+        }
+        let found = metadata_of(&block, selected_parent(&block)?, root.metadata.parent_timestamp_ms);
+        if found != root.metadata {
+            return Err(FollowError::SnapshotHeader { block: hash });
+        }
+        Self::from_root(&info, lane, root)
+    }
+
+    fn from_root(info: &GetServerInfoResponse, lane: Lane, root: ChainRoot) -> Result<Self, FollowError> {
+        let window = Track::window(info.network_id);
         let track = Track::new(lane.key, window, &root)?;
         let recorder = format!("{RECORDER}, kaspad {}", info.server_version);
         let network = info.network_id.to_string();
         let head = Recording { network, recorder, lane, root, events: vec![] };
-        Ok(Self { confirmations, ..Self::at(head, track) })
+        Ok(Self::at(head, track))
     }
 
     /// A follower of the chain that `head` names, at the tip of `track`. The events of `head` are ignored.
@@ -979,6 +1023,18 @@ async fn confirmed(chain: &dyn Chain, confirmations: u64) -> Result<BlockHash, F
         block = chain.block(hash).await?;
     }
     Ok(hash)
+}
+
+fn metadata_of(block: &RpcBlock, parent: Option<Hash>, parent_timestamp_ms: u64) -> ChainBlockMetadata {
+    ChainBlockMetadata {
+        block_hash: block_hash(block.header.hash),
+        parent_hash: parent.map(block_hash).unwrap_or_default(),
+        blue_score: block.header.blue_score,
+        daa_score: block.header.daa_score,
+        timestamp_ms: block.header.timestamp,
+        parent_timestamp_ms,
+        sequencing_commitment: digest(block.header.accepted_id_merkle_root),
+    }
 }
 
 /// A block's selected parent; `None` for a genesis block.

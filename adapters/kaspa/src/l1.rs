@@ -10,8 +10,8 @@ use reprise_chain::overlay::Covenant;
 use reprise_chain::recording::Lane;
 use reprise_disk::data_dir::DataDir;
 use reprise_model::anchor::AnchorDepth;
-use reprise_model::block::ChainRoot;
-use reprise_model::digest::Digest;
+use reprise_model::block::{ChainRoot, ObservedSettlement};
+use reprise_model::digest::{BlockHash, Digest};
 use reprise_model::lane::LaneError;
 use reprise_model::profile::SealKind;
 use reprise_node::l1::{L1, L1Error, OpenL1};
@@ -51,6 +51,15 @@ pub enum KaspaError {
     /// The lane tip at the root is unknown.
     #[error("the first block that is followed: {0}; follow the chain from a later block (--from)")]
     Lane(#[from] LaneError),
+    /// The covenant never had the state of a snapshot.
+    #[error(
+        "the node's chain shows no settlement of the covenant that ends in the block {block} in the state of the snapshot: the \
+         snapshot is not to be believed, or the node is not synced; get another snapshot, from somebody else"
+    )]
+    NotSettled {
+        /// The snapshot's block.
+        block: BlockHash,
+    },
     /// The covenant's first state would name no lane tip.
     #[error(
         "the lane has no entry in the block that the covenant would be followed from, so that its first settlement could leave \
@@ -105,14 +114,18 @@ impl KaspaL1 {
                 OwnNetwork::try_from(network).map(|own| (Proof::None(own), unread))
             }
         };
+        let snapshot = options.snapshot.as_ref().map(|snapshot| snapshot.state);
         let first = |proof: Option<&[u8]>| {
+            if let Some(state) = snapshot {
+                return Ok(state);
+            }
             let hasher = covenant.hasher.as_ref();
             let tip = hasher.lane().at(hasher, &covenant.lane, None, proof)?;
             Ok(State { root: covenant.root, tip })
         };
         let mut options = options;
         let known = place.as_ref().is_some_and(|place| place.path().exists());
-        if !known && id != Digest::ZERO && options.from.is_none() {
+        if !known && id != Digest::ZERO && options.from.is_none() && snapshot.is_none() {
             let rules = |network| Rules::new(covenant.pins, &proof_on(network).ok()?.0).ok();
             options.from = root_of_covenant(&options, &rules, &first)?;
         }
@@ -149,6 +162,15 @@ impl KaspaL1 {
     }
 }
 
+impl KaspaL1 {
+    /// Asks the node whether its chain shows the settlement of the snapshot that it is followed from. Returns the block that
+    /// carries it.
+    pub fn check_settled(&self, settlement: &ObservedSettlement) -> Result<BlockHash, KaspaError> {
+        let block = settlement.end_block;
+        self.prepared.carrier_of(settlement)?.ok_or(KaspaError::NotSettled { block })
+    }
+}
+
 impl L1 for KaspaL1 {
     fn name(&self) -> String {
         self.name.clone()
@@ -164,6 +186,10 @@ impl L1 for KaspaL1 {
 
     fn anchor_depth(&self) -> Option<AnchorDepth> {
         Some(self.prepared.anchor_depth())
+    }
+
+    fn network(&self) -> Option<String> {
+        Some(self.prepared.head().network.clone())
     }
 
     fn open(self: Box<Self>, _: Covenant, seal: SealKind, _: Option<&DataDir>) -> Result<OpenL1, L1Error> {

@@ -44,6 +44,8 @@ use reprise_chain::source::{self, ChainSource, Connection, Hitch, Poll, Progress
 use reprise_disk::data_dir::LockedPath;
 use reprise_disk::log::LogError;
 use reprise_model::anchor::AnchorDepth;
+use reprise_model::block::{ChainRoot, ObservedSettlement};
+use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::BlockHash;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -107,8 +109,21 @@ pub struct Options {
     /// The network's finality depth, where its parameters are overridden: how long a lane's entry lasts, and how deep a block
     /// may lie for a settlement to be anchored in it.
     pub finality_depth: Option<u64>,
+    /// The snapshot to start from where nothing was followed before, instead of a block.
+    pub snapshot: Option<SnapshotStart>,
     /// A wrapper around the node, for tests.
     pub through: Option<ChainWrapper>,
+}
+
+/// What a follower takes of a snapshot.
+#[derive(Debug, Clone)]
+pub struct SnapshotStart {
+    /// Its block.
+    pub block: ChainRoot,
+    /// The block's checkpoint.
+    pub checkpoint: Checkpoint,
+    /// The state that the covenant had, or has, after the settlement which ends there.
+    pub state: State,
 }
 
 /// A node that is about to be followed.
@@ -273,6 +288,25 @@ impl Prepared {
         self.follower.watch(rules, first, statement_of);
     }
 
+    /// The block that carries a settlement, if the node's chain shows it above the block that is followed from. Asks the node, and
+    /// takes no more than that.
+    pub fn carrier_of(&self, settlement: &ObservedSettlement) -> Result<Option<BlockHash>, LiveError> {
+        let mut follower = self.follower.clone();
+        self.runtime.block_on(async {
+            let client = client::connect(&self.options.url, CONNECT_WITHIN).await?;
+            let node = chain(&self.options, &client);
+            let found = loop {
+                let Some(event) = follower.next_event(&node).await? else { break None };
+                let carries = event.added.iter().find(|block| block.settlements.contains(settlement));
+                if let Some(block) = carries {
+                    break Some(block.metadata.block_hash);
+                }
+            };
+            disconnect(&client).await;
+            Ok(found)
+        })
+    }
+
     /// Records the scripts of the accounts that act on the lane here.
     pub fn set_scripts(&mut self, scripts: Scripts) {
         self.scripts = Some(scripts);
@@ -400,7 +434,11 @@ fn failed(reason: String) -> SourceError {
 async fn start(options: &Options) -> Result<Follower, LiveError> {
     let client = client::connect(&options.url, CONNECT_WITHIN).await?;
     let depth = options.confirmations.max(ROOT_CONFIRMATIONS);
-    let follower = Follower::start(&chain(options, &client), options.lane.clone(), options.from, depth).await;
+    let (node, lane) = (chain(options, &client), options.lane.clone());
+    let follower = match &options.snapshot {
+        Some(snapshot) => Follower::start_from(&node, lane, snapshot.block.clone()).await,
+        None => Follower::start(&node, lane, options.from, depth).await,
+    };
     disconnect(&client).await;
     let mut follower = follower?;
     follower.set_confirmations(options.confirmations);
@@ -417,6 +455,9 @@ fn resumed(options: &Options, event_log: &EventLog) -> Result<Follower, LiveErro
     }
     if options.from.is_some_and(|from| from != head.root.metadata.block_hash) {
         return Err(other("another first block"));
+    }
+    if options.snapshot.as_ref().is_some_and(|snapshot| snapshot.block != head.root) {
+        return Err(other("another first block than the snapshot's"));
     }
     let network: NetworkId = head.network.parse().map_err(|_| other("a network that is unknown here"))?;
     let (height, base) = (event_log.compacted(), event_log.base());
@@ -569,9 +610,12 @@ impl FollowLoop {
 
     /// Drops final blocks from memory, and compacts the settled part of the event log.
     fn tidy(&mut self) {
-        self.follower.drop_below(self.shared.finalized.load(Ordering::Relaxed));
+        // Heights count from the block that is followed from, and checkpoints from the rollup's first.
+        let first = self.options.snapshot.as_ref().map_or(0, |snapshot| snapshot.checkpoint.0);
+        let finalized = self.shared.finalized.load(Ordering::Relaxed);
+        self.follower.drop_below(finalized.saturating_sub(first));
         let Some(event_log) = &mut self.event_log else { return };
-        let height = self.shared.floor.load(Ordering::Relaxed).saturating_sub(1);
+        let height = self.shared.floor.load(Ordering::Relaxed).saturating_sub(first + 1);
         let done = event_log.compacted();
         // The compacted part must end in a block that the chain can be followed from: one with a lane proof.
         let Some(height) = self.follower.track().opened_below(height, done) else { return };

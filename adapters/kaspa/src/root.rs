@@ -45,7 +45,8 @@ pub enum RootError {
     /// The node shows later transactions of it, but not its founding.
     #[error(
         "the covenant {covenant} was founded before {lowest}, the lowest block that the node can tell: a new directory \
-         cannot know its state; copy the directory of a node that has followed it, or use a node that has kept more"
+         cannot know its state; import a snapshot of a node that has followed it (`reprise snapshot import`), or use a node that \
+         has kept more"
     )]
     Pruned {
         /// The covenant.

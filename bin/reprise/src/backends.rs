@@ -188,6 +188,17 @@ impl ProofSystems {
             .map_or_else(|| Arc::new(Blake3) as Arc<dyn WorkloadHasher>, |system| system.hasher.clone())
     }
 
+    /// The hash of this name, with the lane tip of the proof system that has it.
+    pub(crate) fn hasher_named(&self, name: &str) -> Result<Arc<dyn WorkloadHasher>, Failure> {
+        let blake3 = Arc::new(Blake3) as Arc<dyn WorkloadHasher>;
+        let mut known = self.systems.iter().map(|system| system.hasher.clone()).chain([blake3]);
+        known.find(|hasher| hasher.name() == name).ok_or_else(|| {
+            Failure::usage(format!(
+                "this build has no hash `{name}`: use the build that has its proof system"
+            ))
+        })
+    }
+
     /// How long a proof of each kind may take with this backend.
     pub(crate) fn timeout(&self, name: &str) -> [Duration; 3] {
         let system = self.systems.iter().find(|system| system.name == name);

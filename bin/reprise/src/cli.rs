@@ -76,6 +76,7 @@ const SHOWN: &[(&str, Flags)] = &[
     ("exit", Flags::These(&KASPA)),
     ("claims", Flags::These(&KASPA)),
     ("doctor", Flags::These(&KASPA)),
+    ("snapshot", Flags::These(&SNAPSHOT)),
     ("sim", Flags::These(&["workload"])),
     ("found-covenant", Flags::These(&FOUNDING)),
     #[cfg(feature = "fleet")]
@@ -115,6 +116,10 @@ const KASPA: [&str; 10] = [
     "finality-depth",
 ];
 
+/// The settings that name a rollup, and say when a settlement is deep enough.
+const SNAPSHOT: [&str; 7] =
+    ["l1", "lane", "covenant", "deposit", "backend", "covenant-proof", "finality-depth"];
+
 /// The whole command line: the commands below, with their settings as flags.
 pub(crate) fn command() -> clap::Command {
     let table = table();
@@ -128,7 +133,7 @@ pub(crate) fn command() -> clap::Command {
     }
     for (subcommand, shown) in SHOWN {
         // Those of a command with commands of its own can be said after these.
-        let nested = *subcommand == "jobs";
+        let nested = ["jobs", "snapshot"].contains(subcommand);
         let flags = table.get_arguments().filter(|setting| shown.has(setting)).map(flag);
         let flags = flags.map(|flag| flag.global(nested));
         command = command.mut_subcommand(*subcommand, |command| command.args(flags));
@@ -248,6 +253,17 @@ Example:
 Example:
   reprise exit kaspasim:ADDRESS 1.5 --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY --data-dir DIR")]
     Exit(SendArgs),
+    /// Write, check and import the settled state of a rollup: for a directory that was lost, or somebody who joins late
+    ///
+    /// A node's directory holds what the L1 shows for a day or so only. A snapshot holds the state at a settled block. It can come
+    /// from anybody: its state root is computed again, and a run wants nothing before its own node has shown the settlement that
+    /// ends in exactly this state.
+    #[command(after_help = "\
+Examples:
+  reprise snapshot export rollup.snapshot --covenant ID --lane rpri
+  reprise snapshot show rollup.snapshot
+  reprise snapshot import rollup.snapshot --covenant ID --data-dir ./new --l1 kaspa:ws://127.0.0.1:17610")]
+    Snapshot(SnapshotArgs),
     /// List the unpaid exits of a covenant's settlements, or pay them
     ///
     /// The exits follow from the chain as this data directory has followed it, whoever sent the settlements. The node
@@ -714,6 +730,57 @@ pub(crate) struct FoundArgs {
     /// The value of the covenant, in sompi
     #[arg(long, value_name = "SOMPI", default_value_t = 1_000_000_000)]
     pub(crate) value: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SnapshotArgs {
+    #[command(subcommand)]
+    pub(crate) command: SnapshotCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SnapshotCommand {
+    /// Write the newest settled state of the data directory into a file
+    ///
+    /// Beside a running node the newest snapshot that the node itself wrote is copied; --snapshot-every says how often it writes
+    /// one.
+    #[command(after_help = "\
+Example:
+  reprise snapshot export rollup.snapshot --covenant ID")]
+    Export {
+        /// The file to write
+        file: PathBuf,
+        /// Of which block: the last that a settlement ends in which lies deep enough (--finality-depth, 1000 at most)
+        #[arg(long, value_name = "BLOCK", default_value = "settled", value_parser = ["settled"])]
+        at: String,
+        /// Overwrite the file where it exists
+        #[arg(long)]
+        force: bool,
+    },
+    /// Check a snapshot and print what it holds
+    ///
+    /// All its checksums are checked and its state root is computed again. It takes neither a data directory nor a node.
+    #[command(after_help = "\
+Example:
+  reprise snapshot show rollup.snapshot --json")]
+    Show {
+        /// The file to read
+        file: PathBuf,
+    },
+    /// Check a snapshot, and let the next run of a new data directory begin with it
+    ///
+    /// The settings must be those of the run. With --l1 kaspa:URL the node is asked whether it shows the settlement that the
+    /// snapshot hangs on; a run asks in any case, before it proves anything.
+    #[command(after_help = "\
+Example:
+  reprise snapshot import rollup.snapshot --covenant ID --data-dir ./new")]
+    Import {
+        /// The file to read
+        file: PathBuf,
+        /// Put the event log and the batch records aside that the directory has of this rollup; receipts stay
+        #[arg(long)]
+        replace: bool,
+    },
 }
 
 #[derive(Debug, Args)]

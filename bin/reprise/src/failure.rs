@@ -3,8 +3,10 @@
 use reprise_chain::recording::RecordingError;
 use reprise_disk::data_dir::LockError;
 use reprise_node::pipeline::RunError;
+use reprise_node::settled::SettledError;
 use reprise_node::stored::StoredError;
 use reprise_node::wire::WireError;
+use reprise_scheduler::snapshot::SnapshotError;
 use reprise_store::OpenError;
 use reprise_store::port::StoreError;
 
@@ -37,6 +39,12 @@ pub(crate) enum Failure {
     /// The states in the data directory cannot be read.
     #[error(transparent)]
     Stored(#[from] StoredError),
+    /// A snapshot cannot be used.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// There is no settled state.
+    #[error(transparent)]
+    Settled(#[from] SettledError),
     /// Another error, with its whole message.
     #[error("{0}")]
     Other(String),

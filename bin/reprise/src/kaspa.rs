@@ -2,12 +2,13 @@
 
 #[cfg(feature = "kaspa")]
 pub(crate) use with::{
-    ActedLane, account_of_address, account_of_key, acted_lane, claims, examined, found, key_that_acts, l1,
-    record, states, states_if_any, verified,
+    ActedLane, account_of_address, account_of_key, acted_lane, claims, deployment, examined, found,
+    key_that_acts, l1, record, settled_on, states, states_if_any, verified,
 };
 #[cfg(not(feature = "kaspa"))]
 pub(crate) use without::{
-    absent, account_of_address, account_of_key, claims, examined, found, l1, record, states, verified,
+    absent, account_of_address, account_of_key, claims, deployment, examined, found, l1, record, settled_on,
+    states, verified,
 };
 
 #[cfg(feature = "kaspa")]
@@ -27,7 +28,7 @@ mod with {
     use reprise_kaspa::follower::StatementOf;
     use reprise_kaspa::key::Key;
     use reprise_kaspa::l1::{KaspaL1, Payer};
-    use reprise_kaspa::live::{LiveL1, Options, WRONG_ANSWERS_MAX};
+    use reprise_kaspa::live::{LiveL1, Options, SnapshotStart, WRONG_ANSWERS_MAX};
     use reprise_kaspa::names::NetworkId;
     use reprise_kaspa::{claim, names, shown, sink, vault};
     use reprise_light::answer::Answer;
@@ -35,8 +36,9 @@ mod with {
     use reprise_model::journal::Exit as Exit_;
     use reprise_node::l1::L1;
     use reprise_node::states::States;
-    use reprise_node::wire::Deployment;
+    use reprise_node::wire::{self, Deployment};
     use reprise_node::{replay, stored};
+    use reprise_scheduler::snapshot::{self, Head};
     use serde_json::json;
 
     use crate::backends::Chosen;
@@ -50,9 +52,9 @@ mod with {
     const WAIT: Duration = Duration::from_millis(200);
     const SAVE_EVERY: Duration = Duration::from_secs(5);
 
-    /// The options of the adapter. Under a covenant that demands a proof (`claims`) deposits are paid to another vault.
-    fn options(settings: &Settings, url: &str, claims: bool) -> Result<Options, Failure> {
-        let said = &settings.l1;
+    /// The lane, its covenant and where deposits go. Under a covenant that demands a proof (`claims`) deposits are paid to another
+    /// vault.
+    fn lane(settings: &Settings, claims: bool) -> Result<Lane, Failure> {
         let covenant = match settings.covenant.id.as_str() {
             "none" => Digest::ZERO,
             id => read(settings, "covenant", Digest::from_hex(id))?,
@@ -71,12 +73,18 @@ mod with {
                 read(settings, "deposit", account)?
             }
         };
+        let lane = read(settings, "lane", names::subnetwork(&settings.l1.lane))?;
+        Ok(names::lane(lane, covenant, deposit))
+    }
+
+    /// The options of the adapter.
+    fn options(settings: &Settings, url: &str, claims: bool) -> Result<Options, Failure> {
+        let said = &settings.l1;
         let from = match said.from.as_str() {
             "tip" => None,
             hash => Some(read::<BlockHash>(settings, "from", hash.parse())?),
         };
-        let lane = read(settings, "lane", names::subnetwork(&said.lane))?;
-        let lane = names::lane(lane, covenant, deposit);
+        let lane = lane(settings, claims)?;
         let url = read(settings, "l1", parse_url(url))?;
         let confirmations = said.min_confirmations;
         let (until_idle, wrong_answers_max) = (false, WRONG_ANSWERS_MAX);
@@ -88,6 +96,7 @@ mod with {
             until_idle,
             wrong_answers_max,
             finality_depth: None,
+            snapshot: None,
             through: None,
         })
     }
@@ -147,11 +156,67 @@ mod with {
         chosen: &Chosen,
     ) -> Result<Box<dyn L1>, Failure> {
         let Followed { options, proof, deployment } = followed(settings, chosen)?;
-        let options = Options { until_idle, ..options };
+        let snapshot = match origin(dir, &deployment)? {
+            Some(_) if options.from.is_some() => {
+                let reason = "the data directory begins with a snapshot: leave it out";
+                return Err(settings.refuse("from", reason));
+            }
+            snapshot => snapshot.map(|head| start(&head)),
+        };
+        let options = Options { until_idle, snapshot, ..options };
         let payer = key(settings)?.map(|key| Payer { key, fee_max: settings.covenant.fee_max });
         let covenant = (&deployment.covenant(), Arc::new(deployment.statement_of()) as StatementOf);
         let l1 = KaspaL1::connect(options, payer, proof, covenant, Some(dir));
         Ok(Box::new(l1.map_err(|e| Failure::Other(e.to_string()))?))
+    }
+
+    /// The head of the snapshot that a data directory begins with, if it does. The run checks the rest.
+    fn origin(dir: &DataDir, deployment: &Deployment) -> Result<Option<Head>, Failure> {
+        let place = dir.origin(&deployment.pins().digest(deployment.hasher.as_ref()));
+        match place.exists() {
+            true => Ok(Some(snapshot::open(place.path())?.head().clone())),
+            false => Ok(None),
+        }
+    }
+
+    fn start(head: &Head) -> SnapshotStart {
+        let state = State { root: head.state_root, tip: head.tip };
+        SnapshotStart { block: head.block.clone(), checkpoint: head.checkpoint, state }
+    }
+
+    /// What is proved under these settings. It asks no node.
+    pub(crate) fn deployment(settings: &Settings, chosen: &Chosen) -> Result<Deployment, Failure> {
+        if settings.covenant.id == "none" {
+            let reason = "only what settles on a covenant has a settled state: say --covenant";
+            return Err(settings.refuse("covenant", reason));
+        }
+        let lane = lane(settings, proof(settings, chosen)?.is_some())?;
+        let Chosen { workload, backend, hasher, .. } = chosen;
+        Ok(Deployment::new(workload, backend.clone(), hasher.clone(), &lane))
+    }
+
+    /// Asks the node that the settings name for the settlement of a snapshot: its network, and the block that carries the
+    /// settlement. `None` where they name no node.
+    pub(crate) fn settled_on(
+        settings: &Settings,
+        chosen: &Chosen,
+        head: &Head,
+    ) -> Result<Option<(String, String)>, Failure> {
+        if !matches!(settings.l1.source, settings::L1::Kaspa(_)) {
+            return Ok(None);
+        }
+        let Followed { options, proof, deployment } = followed(settings, chosen)?;
+        let options = Options { snapshot: Some(start(head)), from: None, ..options };
+        let other = |e: &dyn Display| Failure::Other(e.to_string());
+        let covenant = (&deployment.covenant(), Arc::new(deployment.statement_of()) as StatementOf);
+        let l1 = KaspaL1::connect(options, None, proof, covenant, None).map_err(|e| other(&e))?;
+        let network = l1.network().unwrap_or_default();
+        if network != head.identity.network {
+            // Whoever asked refuses it by name.
+            return Ok(Some((network, String::new())));
+        }
+        let carrier = l1.check_settled(&head.settlement).map_err(|e| other(&e))?;
+        Ok(Some((network, carrier.to_string())))
     }
 
     /// The event log of the lane, and what is proved of it.
@@ -183,12 +248,14 @@ mod with {
             Some(Err(held @ LockError::InUse { .. })) => (None, vec![held_by_a_run(&held)]),
             Some(Err(error)) => return Err(error.into()),
         };
+        let snapshot = dir.as_ref().map(|dir| origin(dir, &deployment)).transpose()?.flatten();
         let position = dir.map(|dir| Position::read(dir.event_log(&covenant.pins)));
         let position = position.transpose().map_err(|e| Failure::Other(e.to_string()))?.flatten();
         let root_proof = position.as_ref().and_then(|position| position.head.root.lane_proof.clone());
         let hasher = covenant.hasher.as_ref();
         let first = hasher.lane().at(hasher, &covenant.lane, None, root_proof.as_deref()).ok();
         let first = first.map(|tip| State { root: covenant.root, tip });
+        let first = snapshot.map(|head| start(&head).state).or(first);
         let state = position.as_ref().and_then(|position| position.settled.or(first));
         let rules = |network: NetworkId| {
             let proof = match &proof {
@@ -347,7 +414,8 @@ mod with {
         };
         let other = |e: &dyn Display| Failure::Other(e.to_string());
         let covenant = deployment.covenant();
-        let place = DataDir::lock(&settings.data_dir)?.event_log(&covenant.pins);
+        let dir = DataDir::lock(&settings.data_dir)?;
+        let place = dir.event_log(&covenant.pins);
         let path = place.path().display().to_string();
         let event_log = EventLog::open(place).map_err(|e| other(&e))?.ok_or_else(|| {
             Failure::usage(format!(
@@ -357,8 +425,9 @@ mod with {
         let run = |added| SourceEvent { removed: vec![], added };
         let settled = event_log.settled().map(|it| it.map(run));
         let events = settled.chain(event_log.events());
-        let (root, depth) = (event_log.head().root.clone(), settings.reorgs.finality_depth());
-        let debts = replay::debts(&deployment, root, depth, events).map_err(|e| other(&e))?;
+        let origin = wire::origin_in(&dir, &deployment, event_log.head().root.clone())?;
+        let depth = settings.reorgs.finality_depth();
+        let debts = replay::debts(&deployment, origin, depth, events).map_err(|e| other(&e))?;
         let unpaid: Vec<_> = debts.owed().cloned().collect();
         let id = options.lane.covenant;
         if what.action == ClaimsAction::Pay {
@@ -487,6 +556,8 @@ mod without {
     use reprise_model::digest::ResourceId;
     use reprise_node::l1::L1;
     use reprise_node::states::States;
+    use reprise_node::wire::Deployment;
+    use reprise_scheduler::snapshot::Head;
 
     use crate::backends::Chosen;
     use crate::checked::Checked;
@@ -535,6 +606,18 @@ mod without {
     }
 
     pub(crate) fn record(_: &RecordArgs, _: &Settings, _: bool) -> Result<Exit, Failure> {
+        absent()
+    }
+
+    pub(crate) fn deployment(_: &Settings, _: &Chosen) -> Result<Deployment, Failure> {
+        absent()
+    }
+
+    pub(crate) fn settled_on(
+        _: &Settings,
+        _: &Chosen,
+        _: &Head,
+    ) -> Result<Option<(String, String)>, Failure> {
         absent()
     }
 }

@@ -29,6 +29,7 @@
 //! | `progress` | the progress of a run on the terminal |
 //! | `reads` | reads of the state, from a data directory or an API |
 //! | `receipts` | `reprise receipts` |
+//! | `snapshot` | `reprise snapshot` |
 //! | `sim` | `reprise sim` |
 //! | `sizing` | `reprise sim --recording` and `--synthetic`: how large a cache a chain needs |
 //! | `checked` | one line of `doctor`'s report on a node |
@@ -73,6 +74,7 @@ mod run;
 mod settings;
 mod sim;
 mod sizing;
+mod snapshot;
 mod sources;
 mod stop;
 #[cfg(feature = "fleet")]
@@ -143,6 +145,7 @@ fn dispatch(systems: &ProofSystems, cli: &Cli, matches: &ArgMatches) -> Result<E
             kaspa::found(args, &settings, &choose::backend(&settings, systems)?, cli.json)
         }
         Command::Receipts(args) => receipts::receipts(&args.command, &settings, systems, cli.json),
+        Command::Snapshot(args) => snapshot::snapshot(&args.command, &settings, systems, cli.json),
         Command::Sim(args) => sim::sim(args, choose::workload(&settings, systems)?, cli.json),
         Command::Account(args) => account::account(args, &settings, systems, cli.json),
         #[cfg(feature = "kaspa")]

@@ -54,6 +54,8 @@ pub(crate) struct Settings {
     #[command(flatten)]
     pub(crate) receipts: ReceiptSettings,
     #[command(flatten)]
+    pub(crate) snapshots: SnapshotSettings,
+    #[command(flatten)]
     pub(crate) fleet: FleetSettings,
     #[command(flatten)]
     pub(crate) observing: ObservingSettings,
@@ -246,6 +248,15 @@ pub(crate) struct ReceiptSettings {
 }
 
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Snapshots")]
+pub(crate) struct SnapshotSettings {
+    /// How many checkpoints after a snapshot a node on a live L1 writes the next one into its data directory, or none. It keeps
+    /// the newest two, for a directory that is lost and for whoever joins late
+    #[arg(long, value_name = "N", default_value = "36000", value_parser = number_or_none)]
+    snapshot_every: OrNone<u64>,
+}
+
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "A fleet")]
 pub(crate) struct FleetSettings {
     /// Where the jobs of a fleet are: postgres://USER@HOST:PORT/DATABASE, or none. The variable PGPASSWORD may hold the
@@ -409,7 +420,8 @@ impl Settings {
         };
         let shutdown_grace = Duration::from_secs(self.proving.shutdown_grace);
         let prove_apart = self.proving.prove_apart;
-        Tuning { engine, retention: self.reorgs.retention(), shutdown_grace, prove_apart }
+        let snapshot_every = self.snapshots.snapshot_every;
+        Tuning { engine, retention: self.reorgs.retention(), shutdown_grace, prove_apart, snapshot_every }
     }
 }
 

@@ -81,14 +81,19 @@ pub struct ForkTree {
 impl ForkTree {
     /// A tree whose root has checkpoint 0 and is final.
     pub fn new(root: ChainBlockMetadata, finality_depth: u64) -> Self {
-        let root = BatchMetadata { id: BlockId(0), checkpoint: Checkpoint(0), block: root };
+        Self::at_checkpoint(root, Checkpoint(0), finality_depth)
+    }
+
+    /// A tree whose root has this checkpoint and is final.
+    pub fn at_checkpoint(root: ChainBlockMetadata, checkpoint: Checkpoint, finality_depth: u64) -> Self {
+        let root = BatchMetadata { id: BlockId(0), checkpoint, block: root };
         let mut tree = Self {
             seen: HashMap::new(),
             heights: BTreeMap::new(),
             view: VecDeque::from([root]),
             next_id: 1,
             finality_depth,
-            finalized: Checkpoint(0),
+            finalized: checkpoint,
         };
         tree.see(root);
         tree

@@ -7,6 +7,8 @@
 //!   l1/overlay-PINS       the settlements of an L1 that cannot be written to, by block
 //!   state/records-PINS    batch records
 //!   state/attempts        the attempts at statements that are not proved
+//!   state/origin-PINS     the snapshot that the chain is followed from, where it is not the founding
+//!   snapshots/            the snapshots that the node wrote, the newest two
 //!   receipts/             the receipt store
 //!   divergences/          journals of a program and of native execution that differ
 //! ```
@@ -108,6 +110,21 @@ impl DataDir {
         self.place("state", "attempts".into())
     }
 
+    /// The snapshot that the chain is followed from.
+    pub fn origin(&self, pins: &PinsDigest) -> LockedPath {
+        self.place("state", format!("origin-{}", pins.short()))
+    }
+
+    /// The folder of the snapshots that the node wrote.
+    pub fn snapshots(&self) -> PathBuf {
+        snapshots_in(&self.0.path)
+    }
+
+    /// What the directory lies on.
+    pub fn medium(&self) -> Arc<dyn Medium> {
+        self.0.medium.clone()
+    }
+
     /// The directory of the receipt store, which has a lock of its own.
     pub fn receipts(&self) -> PathBuf {
         receipts_in(&self.0.path)
@@ -128,6 +145,12 @@ pub fn receipts_in(dir: &Path) -> PathBuf {
     dir.join("receipts")
 }
 
+/// The folder of the snapshots that a node wrote into its data directory. They can be read without a lock: each is there whole
+/// or not at all.
+pub fn snapshots_in(dir: &Path) -> PathBuf {
+    dir.join("snapshots")
+}
+
 /// A file of a data directory that this process holds, whether it is there or not.
 #[derive(Debug, Clone)]
 pub struct LockedPath {
@@ -139,6 +162,31 @@ impl LockedPath {
     /// Its path, to name it by.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The directory that it is in.
+    pub fn dir(&self) -> &DataDir {
+        &self.dir
+    }
+
+    /// Whether it is there.
+    pub fn exists(&self) -> bool {
+        !matches!(self.open(), Ok(None))
+    }
+
+    /// Gives it a name beside it that is free: its own with the suffix and a number. Returns that name.
+    pub fn put_aside(&self, suffix: &str) -> io::Result<PathBuf> {
+        let mut number = 1;
+        let aside = loop {
+            let aside = self.beside(&format!("{suffix}-{number}"));
+            if !aside.exists() {
+                break aside;
+            }
+            number += 1;
+        };
+        self.medium().rename(&self.path, &aside.path)?;
+        self.medium().sync_directory(self.parent())?;
+        Ok(aside.path)
     }
 
     pub(crate) fn medium(&self) -> &dyn Medium {

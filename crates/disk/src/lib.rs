@@ -6,6 +6,7 @@
 //! | [`data_dir`] | [`DataDir`](data_dir::DataDir): a data directory that this process holds, and the paths in it |
 //! | [`detached`] | a medium whose writes stay in memory, to read beside the owner |
 //! | [`log`] | [`Log`](log::Log): an append-only file of checked frames |
+//! | [`whole`] | [`Whole`](whole::Whole): a file that is written whole or not at all |
 //! | `simulated` | a disk in memory that fails and loses what was not synced, behind `test-utils` |
 
 pub mod data_dir;
@@ -14,3 +15,4 @@ pub mod log;
 pub mod medium;
 #[cfg(feature = "test-utils")]
 pub mod simulated;
+pub mod whole;

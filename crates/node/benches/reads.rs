@@ -5,11 +5,12 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use reprise_chain::dev::DevChain;
 use reprise_model::coordinate::Checkpoint;
-use reprise_model::digest::{BlockHash, Digest, ResourceId};
+use reprise_model::digest::{Digest, ResourceId};
 use reprise_model::hash::Blake3;
 use reprise_node::states::SettledState;
-use reprise_scheduler::history::StateAt;
+use reprise_scheduler::position::Position;
 use reprise_scheduler::tree::StateTree;
 
 const ACCOUNTS: u64 = 1_000_000;
@@ -39,9 +40,10 @@ fn main() {
     for number in 0..ACCOUNTS {
         tree = tree.with(&account(number), Some(&[[number as u32; 8]]));
     }
-    let state = StateAt { block: BlockHash([1; 32]), checkpoint: Checkpoint(1), tree, tip: Digest([2; 32]) };
+    let block = DevChain::default().recording().root;
+    let state = Position { block, checkpoint: Checkpoint(1), state: tree, tip: Digest([2; 32]) };
     let settled = SettledState { state, settlement: None, carrier: None };
-    let plain = measure(|id| drop(black_box(settled.state.tree.get(id))));
+    let plain = measure(|id| drop(black_box(settled.state.state.get(id))));
     let proved = measure(|id| drop(black_box(settled.answer(id))));
     let checked = measure(|id| {
         let answer = settled.answer(id);

@@ -14,6 +14,7 @@ use reprise_model::digest::BlockHash;
 use reprise_model::journal::Exit;
 use reprise_model::scheduled::ScheduledBlock;
 use reprise_model::statement::StatementId;
+use reprise_scheduler::snapshot::Unpaid;
 use reprise_settler::UnpaidExits;
 
 /// See the [module](self).
@@ -42,6 +43,26 @@ struct Settled {
 }
 
 impl Debts {
+    /// The debts of a chain that is followed from the snapshot's block at a checkpoint: at first those that the snapshot names.
+    /// No reorg of this chain removes them.
+    pub fn owing(unpaid: Vec<Unpaid>, checkpoint: Checkpoint) -> Self {
+        let of = |Unpaid { settlement, carrier, exits }| UnpaidExits {
+            settlement,
+            carrier,
+            is_final: true,
+            exits,
+        };
+        let owed = unpaid.into_iter().map(|unpaid| (checkpoint, of(unpaid))).collect();
+        Self { owed, finalized: checkpoint, ..Self::default() }
+    }
+
+    /// What the settlements owe that are carried up to a checkpoint, as a snapshot names it.
+    pub fn unpaid(&self, carrier: Checkpoint) -> Vec<Unpaid> {
+        let owed = self.owed.iter().filter(|(at, _)| *at <= carrier).map(|(_, owed)| owed.clone());
+        owed.map(|UnpaidExits { settlement, carrier, exits, .. }| Unpaid { settlement, carrier, exits })
+            .collect()
+    }
+
     /// What is owed, the oldest settlement first.
     pub fn owed(&self) -> impl ExactSizeIterator<Item = &UnpaidExits> {
         self.owed.iter().map(|(_, owed)| owed)

@@ -19,10 +19,12 @@ use reprise_model::statement::StatementId;
 use reprise_prover::backend::Backend;
 use reprise_prover::reader::{Read, Reader};
 use reprise_prover::workers::{Answer, Assignment, Taken, Workers};
+use reprise_scheduler::snapshot::SettledPosition;
 use reprise_store::ReceiptStore;
 use reprise_store::port::{NewEntry, PutOutcome, StoreError};
 
 use crate::event::Observer;
+use crate::keeper::Keeper;
 use crate::pipeline::{Context, Executor, Message, Pipeline, RunError, RunOutcome};
 
 /// How often the request to stop is checked while nothing happens.
@@ -49,6 +51,8 @@ struct Threads {
     workers: Workers,
     store: Arc<dyn ReceiptStore>,
     outbox: Sender<Mail>,
+    /// None where no snapshots are kept.
+    keeper: Option<Keeper>,
     /// Since when the pipeline counts time.
     began: Instant,
 }
@@ -90,6 +94,10 @@ impl Executor for Threads {
         });
         self.store.submit(entry, done);
     }
+
+    fn settled(&mut self, settled: SettledPosition) {
+        self.keeper.iter_mut().for_each(|keeper| keeper.offer(&settled));
+    }
 }
 
 /// A node, ready to run.
@@ -119,6 +127,7 @@ impl Node {
         store: &Arc<dyn ReceiptStore>,
         permits: usize,
         shutdown_grace: Duration,
+        keeper: Option<Keeper>,
     ) -> io::Result<Self> {
         let (outbox, inbox) = unbounded();
         let (read, answered) = (outbox.clone(), outbox.clone());
@@ -138,7 +147,8 @@ impl Node {
                 let _ = ready.send(Mail::Source);
             }
         }));
-        let threads = Threads { reader, workers, store: store.clone(), outbox, began: Instant::now() };
+        let (store, began) = (store.clone(), Instant::now());
+        let threads = Threads { reader, workers, store, outbox, keeper, began };
         Ok(Self { pipeline, source, source_noted, threads, inbox, shutdown_grace })
     }
 

@@ -32,6 +32,12 @@ pub trait L1 {
         None
     }
 
+    /// The network that others follow too; `None` where the L1 is this data directory's alone, so that nobody can follow it from
+    /// a snapshot.
+    fn network(&self) -> Option<String> {
+        None
+    }
+
     /// Opens it for a pipeline whose settlements `covenant` describes and whose proofs have seals of this
     /// kind. Its own state is stored in `dir`, or in memory if there is none.
     fn open(
@@ -128,6 +134,10 @@ impl<F: FnOnce(Box<dyn ChainSource>) -> Box<dyn ChainSource>> L1 for WrappedL1<F
 
     fn anchor_depth(&self) -> Option<AnchorDepth> {
         self.l1.anchor_depth()
+    }
+
+    fn network(&self) -> Option<String> {
+        self.l1.network()
     }
 
     fn open(

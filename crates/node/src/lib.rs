@@ -8,6 +8,8 @@
 //! | `deferred` | work that waits for the disk |
 //! | `diagnostics` | provenance, and the dumps of a divergence |
 //! | [`driver`] | threads, a source and a clock for a pipeline: a node |
+//! | [`keeper`] | writes snapshots of settled positions, on a thread |
+//! | [`settled`] | the newest settled position of a data directory |
 //! | [`event`] | the events of a pipeline, and their observers |
 //! | [`connection`] | the connection to a live L1 |
 //! | [`violation`] | a broken invariant |
@@ -35,12 +37,14 @@ mod diagnostics;
 pub mod driver;
 pub mod event;
 pub mod health;
+pub mod keeper;
 pub mod l1;
 pub mod oracle;
 pub mod pipeline;
 pub mod replay;
 pub mod report;
 pub mod rng;
+pub mod settled;
 pub mod states;
 pub mod statistics;
 pub mod stored;

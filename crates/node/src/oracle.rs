@@ -17,7 +17,7 @@ pub struct Oracle {
     deposit: ResourceId,
     /// The state before the first block that is kept.
     base: StateTree,
-    /// How many blocks were pruned.
+    /// The checkpoint of the block that it is after.
     below: u64,
     /// The state after each canonical block above.
     states: VecDeque<(BlockHash, StateTree)>,
@@ -27,8 +27,18 @@ pub struct Oracle {
 impl Oracle {
     /// An oracle over an empty state.
     pub fn new(processor: Arc<dyn Processor>, hasher: Arc<dyn Hasher>, deposit: ResourceId) -> Self {
-        let (base, states, roots) = (StateTree::empty(hasher), VecDeque::new(), HashMap::new());
-        Self { processor, deposit, base, below: 0, states, roots }
+        Self::from(processor, deposit, StateTree::empty(hasher), Checkpoint(0))
+    }
+
+    /// An oracle over the state after the block at a checkpoint, from which the chain is followed.
+    pub fn from(
+        processor: Arc<dyn Processor>,
+        deposit: ResourceId,
+        base: StateTree,
+        checkpoint: Checkpoint,
+    ) -> Self {
+        let (states, roots) = (VecDeque::new(), HashMap::new());
+        Self { processor, deposit, base, below: checkpoint.0, states, roots }
     }
 
     /// The root after the canonical tip.

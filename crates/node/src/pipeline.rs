@@ -25,14 +25,15 @@ use reprise_model::mutation::{self, Mutation};
 use reprise_model::order::{Order, Work};
 use reprise_model::statement::StatementId;
 use reprise_planner::demand::ReceiptStatus;
-use reprise_planner::planner::{Planner, Pruned, WantedBundle};
+use reprise_planner::planner::{Planner, Pruned, Refuted, WantedBundle};
 use reprise_prover::backend::Backend;
 use reprise_prover::engine::{Effect, Engine, Request};
 use reprise_prover::failure::{Cost, Failure};
 use reprise_prover::reader::Read;
 use reprise_prover::workers::{Assignment, Finished};
-use reprise_scheduler::history::StateAt;
+use reprise_scheduler::position::Position;
 use reprise_scheduler::scheduler::{Scheduler, SchedulerError};
+use reprise_scheduler::snapshot::SettledPosition;
 use reprise_settler::{Moment, Refusal, Settler};
 use reprise_store::ReceiptStore;
 use reprise_store::port::{Floor, Lookup, NewEntry, PutOutcome, StoreError};
@@ -49,6 +50,9 @@ use crate::states::{Settlements, States};
 use crate::statistics::Statistics;
 use crate::violation::Violation;
 use crate::watcher::Watcher;
+
+/// How many checkpoints below the tip a block is that carries a settlement of which a snapshot may be made.
+pub const SETTLED_DEPTH: u64 = 1000;
 
 /// Why a run ended early.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +86,12 @@ pub enum RunError {
         /// The prune floor.
         floor: Checkpoint,
     },
+    /// The L1 does not show what the snapshot says.
+    #[error(
+        "the L1 refutes the snapshot that this data directory begins with: {0}; nothing was proved over it: import another one, \
+         from somebody else, into another data directory"
+    )]
+    Refuted(Box<Refuted>),
     /// The thread of a hung proof cannot be replaced.
     #[error("cannot start a thread to replace one that hangs: {0}")]
     Thread(#[source] io::Error),
@@ -134,6 +144,9 @@ pub trait Executor {
 
     /// Make an entry durable.
     fn store(&mut self, order: Arc<Order>, entry: NewEntry);
+
+    /// More of the chain is settled for good. This position can be kept, for others to follow the chain from. It has no answer.
+    fn settled(&mut self, _: SettledPosition) {}
 }
 
 impl From<DiskError> for RunError {
@@ -167,6 +180,7 @@ pub(crate) struct Components {
     pub(crate) store: Arc<dyn ReceiptStore>,
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) watcher: Watcher,
+    pub(crate) debts: Debts,
     pub(crate) diagnostics: Diagnostics,
     /// The store's prune floor.
     pub(crate) floor: Checkpoint,
@@ -190,7 +204,7 @@ pub struct Pipeline {
     debts: Debts,
     /// The settlements that the canonical chain shows, and the state before the first.
     settlements: Settlements,
-    first: Option<StateAt>,
+    first: Option<Position>,
     store: Arc<dyn ReceiptStore>,
     backend: Arc<dyn Backend>,
     watcher: Watcher,
@@ -209,6 +223,8 @@ pub struct Pipeline {
     floor: Checkpoint,
     pins: PinsDigest,
     demand_max: usize,
+    /// The last settled checkpoint that was offered to be kept.
+    offered: Checkpoint,
 }
 
 impl std::fmt::Debug for Pipeline {
@@ -243,6 +259,7 @@ impl Pipeline {
             store,
             backend,
             watcher,
+            debts,
             diagnostics,
             floor,
             demand_max,
@@ -250,7 +267,7 @@ impl Pipeline {
         } = components;
         Self {
             l1,
-            first: scheduler.state_after(&tree.tip().block_hash()),
+            first: scheduler.position(&tree.tip().block_hash()),
             settlements: Settlements::default(),
             tree,
             scheduler,
@@ -262,7 +279,7 @@ impl Pipeline {
             watcher,
             diagnostics,
             attempts: Attempts::default(),
-            debts: Debts::default(),
+            debts,
             statistics: Statistics::default(),
             deferred: Deferred::default(),
             connection: None,
@@ -272,6 +289,7 @@ impl Pipeline {
             floor,
             pins,
             demand_max,
+            offered: Checkpoint(0),
         }
     }
 
@@ -399,6 +417,9 @@ impl Pipeline {
             }
         }
         self.planner.follow(&event, &blocks);
+        if let Some(refuted) = self.planner.refuted() {
+            return Err(RunError::Refuted(Box::new(refuted)));
+        }
         if let Some(floor) = self.planner.unknown_floor() {
             return Err(RunError::FloorUnknown { floor });
         }
@@ -421,13 +442,33 @@ impl Pipeline {
         if let Some(states) = self.states() {
             self.tell(&PipelineEvent::States(Arc::new(states)), context);
         }
+        self.offer_settled(finalized, context);
         self.prune(finalized, context)
     }
 
     /// The states that reads are answered from.
     fn states(&self) -> Option<States> {
-        let tip = self.scheduler.state_after(&self.tree.tip().block_hash())?;
-        Some(self.settlements.states(self.first.clone()?, tip, &|block| self.scheduler.state_after(block)))
+        let tip = self.scheduler.position(&self.tree.tip().block_hash())?;
+        Some(self.settlements.states(self.first.clone()?, tip, &|block| self.scheduler.position(block)))
+    }
+
+    /// Offers the newest settled position whose settlement no reorg is likely to remove. Where the L1 alone says what is final,
+    /// that is too late: it no longer shows the blocks from there on.
+    fn offer_settled(&mut self, finalized: Checkpoint, context: &mut Context<'_>) {
+        let deep = self.tree.tip().checkpoint.0.saturating_sub(SETTLED_DEPTH);
+        let Some((settlement, carrier, end)) = self.planner.settled_by(finalized.max(Checkpoint(deep)))
+        else {
+            return;
+        };
+        if end <= self.offered || self.watcher.is_state_in_doubt() {
+            return;
+        }
+        // A block below the prune floor is in memory no more: the next settlement is offered.
+        let Some(position) = self.scheduler.position(&settlement.end_block) else { return };
+        let (settlement, carried_above) = (settlement.clone(), carrier.0 - end.0);
+        self.offered = end;
+        let unpaid = self.debts.unpaid(carrier);
+        context.executor.settled(SettledPosition { position, settlement, carried_above, unpaid });
     }
 
     /// Prunes, everywhere, what is final and settled by a settlement that is final.

@@ -5,14 +5,13 @@ use std::error::Error;
 
 use reprise_chain::event::SourceEvent;
 use reprise_chain::tree::{ChainError, ForkTree};
-use reprise_model::block::ChainRoot;
 use reprise_model::limits::{Limits, ProveApart};
 use reprise_scheduler::execution::Division;
 use reprise_scheduler::record::MemoryLog;
 use reprise_scheduler::scheduler::{Scheduler, SchedulerError};
 
 use crate::debts::Debts;
-use crate::wire::Deployment;
+use crate::wire::{Deployment, Origin};
 
 /// Why a chain cannot be executed again.
 #[derive(Debug, thiserror::Error)]
@@ -28,21 +27,23 @@ pub enum ReplayError {
     Scheduler(#[from] SchedulerError),
 }
 
-/// The debts of a chain in which a block is final `finality_depth` checkpoints below the tip.
+/// The debts of a chain from `origin` in which a block is final `finality_depth` checkpoints below the tip.
 pub fn debts<E: Error + Send + Sync + 'static>(
     deployment: &Deployment,
-    root: ChainRoot,
+    origin: Origin,
     finality_depth: u64,
     events: impl IntoIterator<Item = Result<SourceEvent, E>>,
 ) -> Result<Debts, ReplayError> {
     let Deployment { hasher, .. } = deployment.clone();
     let (processor, pins) = (deployment.processor(), deployment.pins().clone());
-    let mut tree = ForkTree::new(root.metadata, finality_depth);
+    let (root, checkpoint) = (origin.position.block.metadata, origin.position.checkpoint);
+    let mut tree = ForkTree::at_checkpoint(root, checkpoint, finality_depth);
     // Nothing is proved, and what is owed does not depend on how blocks are divided.
     let division = Division { limits: Limits::NONE, apart: ProveApart::Never };
     let log = Box::new(MemoryLog::default());
-    let mut scheduler = Scheduler::open(processor, hasher, pins, division, root, log)?;
-    let (mut debts, mut checkpoints) = (Debts::default(), HashMap::new());
+    let mut scheduler = Scheduler::open_at(processor, hasher, pins, division, origin.position, log)?;
+    let (mut debts, mut checkpoints) =
+        (Debts::owing(origin.unpaid, checkpoint), HashMap::from([(root.block_hash, checkpoint)]));
     for event in events {
         let event = tree.apply(event.map_err(|error| ReplayError::Source(error.into()))?)?;
         let blocks = scheduler.schedule(event.added.iter().map(|added| (added.metadata, &added.block)))?;

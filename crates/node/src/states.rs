@@ -12,7 +12,7 @@ use reprise_light::covenant::{Settlement, State};
 use reprise_model::block::{BatchMetadata, ObservedSettlement};
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, ResourceId};
-use reprise_scheduler::history::StateAt;
+use reprise_scheduler::position::Position;
 
 /// A settlement of the canonical chain.
 #[derive(Debug, Clone)]
@@ -52,9 +52,9 @@ impl Settlements {
     /// block of it.
     pub fn states(
         &self,
-        first: StateAt,
-        tip: StateAt,
-        state_of: &dyn Fn(&BlockHash) -> Option<StateAt>,
+        first: Position,
+        tip: Position,
+        state_of: &dyn Fn(&BlockHash) -> Option<Position>,
     ) -> States {
         let Some(Carried { carrier, block, settlement }) = self.0.back() else {
             return States {
@@ -64,7 +64,7 @@ impl Settlements {
         };
         let ObservedSettlement { statement, journal, end_block } = settlement;
         let (root, lane_tip) = (journal.transition.root_after, journal.transition.tip_after);
-        let is_settled = |state: &StateAt| state.tree.root() == root && state.tip == lane_tip;
+        let is_settled = |state: &Position| state.state.root() == root && state.tip == lane_tip;
         let settled = state_of(end_block).filter(is_settled).map(|state| {
             let settlement = Settlement { statement: *statement, end_block: *end_block, block: *block };
             SettledState { state, settlement: Some(settlement), carrier: Some(*carrier) }
@@ -77,7 +77,7 @@ impl Settlements {
 #[derive(Debug, Clone)]
 pub struct SettledState {
     /// The state.
-    pub state: StateAt,
+    pub state: Position,
     /// The settlement that carries it; `None` before the first.
     pub settlement: Option<Settlement>,
     /// The checkpoint of the block that accepted the settlement.
@@ -90,11 +90,11 @@ pub struct States {
     /// The last settled one; `None` where the last settlement is of a state that was not executed here.
     pub settled: Option<SettledState>,
     /// The one at the canonical tip. It is not settled, and a reorg can undo it.
-    pub tip: StateAt,
+    pub tip: Position,
 }
 
-fn answer(state: &StateAt, settlement: Option<Settlement>, resource: &ResourceId) -> Answer {
-    let StateAt { tree, tip, .. } = state;
+fn answer(state: &Position, settlement: Option<Settlement>, resource: &ResourceId) -> Answer {
+    let Position { state: tree, tip, .. } = state;
     Answer {
         resource: *resource,
         value: tree.get(resource).map(|cells| cells.to_vec()),

@@ -17,15 +17,15 @@ use reprise_chain::source::{ChainSource, Pace, Poll, Progress};
 use reprise_chain::tree::{ChainError, ForkTree};
 use reprise_disk::data_dir::DataDir;
 use reprise_disk::log::LogError;
-use reprise_model::block::ChainRoot;
 use reprise_model::coordinate::Checkpoint;
-use reprise_model::lane::LaneError;
-use reprise_scheduler::history::{History, HistoryError, StateAt};
+use reprise_scheduler::history::{History, HistoryError};
+use reprise_scheduler::position::Position;
 use reprise_scheduler::record::RecordLog;
+use reprise_scheduler::scheduler::SchedulerError;
 
 use crate::l1::RecordedChain;
 use crate::states::{Settlements, States};
-use crate::wire::{Deployment, WireError, open_records};
+use crate::wire::{self, Deployment, WireError};
 
 /// Why a directory's states cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -35,13 +35,13 @@ pub enum StoredError {
     Log(#[from] LogError),
     /// The batch records cannot be read.
     #[error(transparent)]
-    Records(#[from] WireError),
+    Records(#[from] SchedulerError),
+    /// The beginning of the chain cannot be read.
+    #[error(transparent)]
+    Origin(#[from] WireError),
     /// They do not give a state.
     #[error(transparent)]
     History(#[from] HistoryError),
-    /// The lane tip at the root cannot be computed.
-    #[error("the block that the chain is followed from: {0}")]
-    Lane(#[from] LaneError),
     /// The chain contradicts itself.
     #[error(transparent)]
     Chain(#[from] ChainError),
@@ -53,20 +53,18 @@ pub enum StoredError {
     Source(Box<dyn Error + Send + Sync>),
 }
 
-/// The records of a chain that begins at `root`.
-pub fn history(dir: &DataDir, deployment: &Deployment, root: &ChainRoot) -> Result<History, StoredError> {
-    let base = StateAt::root(deployment.hasher.clone(), &deployment.pins().lane, root)?;
-    Ok(History::new(base, open_records(dir, deployment, &root.metadata)?.load()?))
-}
-
-/// The states of a chain that these events made, as far as its blocks have records.
+/// The states of a chain that begins at `first` and that these events made, as far as its blocks have records.
 pub fn states<E: Into<Box<dyn Error + Send + Sync>>>(
-    history: &History,
-    root: &ChainRoot,
+    dir: &DataDir,
+    deployment: &Deployment,
+    first: Position,
     events: impl IntoIterator<Item = Result<SourceEvent, E>>,
 ) -> Result<States, StoredError> {
-    let mut tree = ForkTree::new(root.metadata, u64::MAX);
-    let mut canonical = HashSet::from([root.metadata.block_hash]);
+    let (root, checkpoint) = (first.block.metadata, first.checkpoint);
+    let records = wire::records(dir, deployment, &root.block_hash)?.load()?;
+    let history = History::new(first.clone(), records);
+    let mut tree = ForkTree::at_checkpoint(root, checkpoint, u64::MAX);
+    let mut canonical = HashSet::from([root.block_hash]);
     let mut settlements = Settlements::default();
     for event in events {
         let event = event.map_err(|error| StoredError::Source(error.into()))?;
@@ -80,17 +78,15 @@ pub fn states<E: Into<Box<dyn Error + Send + Sync>>>(
         canonical.extend(event.added.iter().map(|added| added.metadata.block_hash()));
         settlements.follow(&event, &|block| canonical.contains(block));
     }
-    let first = history.state_after(&root.metadata.block_hash)?;
-    let tip = history.state_after(&tree.tip().block_hash())?;
-    Ok(settlements.states(first, tip, &|block| history.state_after(block).ok()))
+    let tip = history.position_after(&tree.tip().block_hash())?;
+    Ok(settlements.states(first, tip, &|block| history.position_after(block).ok()))
 }
 
 /// The states of a live L1 that was followed into this event log.
 pub fn followed(dir: &DataDir, deployment: &Deployment, event_log: &EventLog) -> Result<States, StoredError> {
-    let root = &event_log.head().root;
-    let history = history(dir, deployment, root)?;
+    let origin = wire::origin_in(dir, deployment, event_log.head().root.clone())?;
     let settled = event_log.settled().map(|run| run.map(|added| SourceEvent { removed: vec![], added }));
-    states(&history, root, settled.chain(event_log.events()))
+    states(dir, deployment, origin.position, settled.chain(event_log.events()))
 }
 
 /// The states of a recorded or dev chain, with the settlements that its overlay holds.
@@ -100,7 +96,7 @@ pub fn recorded(
     chain: &RecordedChain,
 ) -> Result<States, StoredError> {
     let (root, covenant) = (&chain.recording.root, deployment.covenant());
-    let history = history(dir, deployment, root)?;
+    let first = deployment.founding(root.clone())?.position;
     let overlay = Overlay::open(Some(dir.overlay(&covenant.pins)), root.clone(), covenant)?;
     let mut source = RecordedL1::new(chain.recording.clone(), Pace::Free, Arc::new(Mutex::new(overlay)));
     // It goes on for as long as it is asked to, with blocks that have no records in the end.
@@ -116,5 +112,5 @@ pub fn recorded(
         Ok(Poll::Final(_) | Poll::End | Poll::Pending) => None,
         Err(error) => Some(Err(error)),
     });
-    states(&history, root, events)
+    states(dir, deployment, first, events)
 }

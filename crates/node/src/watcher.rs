@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use reprise_model::block::ObservedSettlement;
 use reprise_model::coordinate::{Checkpoint, Coordinate};
-use reprise_model::digest::Digest;
+use reprise_model::digest::{BlockHash, Digest};
 use reprise_model::statement::StatementId;
 
 use crate::event::{Observer, PipelineEvent};
@@ -28,11 +28,14 @@ pub struct Watcher {
     durable: HashMap<StatementId, Checkpoint>,
     /// The same, by checkpoint.
     by_height: BTreeSet<(Checkpoint, StatementId)>,
-    /// How many blocks the canonical chain has.
-    blocks: usize,
-    /// The settlements that it shows, each with the number of blocks up to the one that carries it.
-    settled: VecDeque<(usize, ObservedSettlement)>,
-    genesis: (Digest, Digest),
+    /// The checkpoint of the canonical tip.
+    tip: u64,
+    /// The settlements that it shows, each with the checkpoint of the block that carries it.
+    settled: VecDeque<(u64, ObservedSettlement)>,
+    /// The state root and the lane tip after the block that the chain is followed from.
+    first: (Digest, Digest),
+    /// That block, where it is a snapshot's: settlements of earlier blocks come first, and then the one that ends there.
+    origin: Option<BlockHash>,
     oracle: Oracle,
     violations: Vec<Violation>,
     /// How often each invariant was broken.
@@ -51,19 +54,25 @@ const ROOTS: [&str; 2] =
 
 impl Watcher {
     /// A watcher of a pipeline with so many permits, whose chain starts at this root and lane tip.
-    pub fn new(permits: usize, genesis: (Digest, Digest), oracle: Oracle) -> Self {
+    pub fn new(permits: usize, first: (Digest, Digest), oracle: Oracle) -> Self {
         Self {
             permits,
             proving: 0,
             durable: HashMap::new(),
             by_height: BTreeSet::new(),
-            blocks: 0,
+            tip: 0,
             settled: VecDeque::new(),
-            genesis,
+            first,
+            origin: None,
             oracle,
             violations: vec![],
             counts: BTreeMap::new(),
         }
+    }
+
+    /// The chain is followed from this settled block, at this checkpoint.
+    pub fn start_from(&mut self, block: BlockHash, checkpoint: Checkpoint) {
+        (self.origin, self.tip) = (Some(block), checkpoint.0);
     }
 
     /// The invariants broken so far: the first few violations of each.
@@ -114,13 +123,24 @@ impl Watcher {
     fn on_settlement(&mut self, settlement: &ObservedSettlement) {
         let transition = settlement.journal.transition;
         let last = self.settled.back().map(|(_, last)| last.journal.transition);
-        let ends = last.map_or(self.genesis, |last| (last.root_after, last.tip_after));
+        if last.is_none() && self.origin.is_some() && self.oracle.root_at(&settlement.end_block).is_none() {
+            // Of blocks up to the one that the chain is followed from.
+            if self.origin == Some(settlement.end_block) {
+                if (transition.root_after, transition.tip_after) != self.first {
+                    self.broken(ROOTS[1], settlement.statement);
+                }
+                self.settled.push_back((self.tip, settlement.clone()));
+            }
+            return;
+        }
+        let ends = last.map_or(self.first, |last| (last.root_after, last.tip_after));
         if (transition.root_before, transition.tip_before) != ends {
             self.broken("settlements are gapless", settlement.statement);
         }
         if self.oracle.root_at(&settlement.end_block) != Some(transition.root_after) {
             self.broken(ROOTS[1], settlement.statement);
         }
+        self.settled.push_back((self.tip, settlement.clone()));
     }
 }
 
@@ -128,18 +148,17 @@ impl Observer for Watcher {
     fn on_event(&mut self, event: &PipelineEvent) {
         match event {
             PipelineEvent::Chain { event, blocks } => {
-                self.blocks = self.blocks.saturating_sub(event.removed.len());
-                while self.settled.pop_back_if(|(carrier, _)| *carrier > self.blocks).is_some() {}
+                self.tip = self.tip.saturating_sub(event.removed.len() as u64);
+                while self.settled.pop_back_if(|(carrier, _)| *carrier > self.tip).is_some() {}
                 self.oracle.roll_back(event.removed.len());
                 for (added, scheduled) in event.added.iter().zip(blocks) {
                     let root = self.oracle.execute(&added.block);
                     if root != scheduled.root_after {
                         self.broken(ROOTS[0], scheduled.metadata.id);
                     }
-                    self.blocks += 1;
+                    self.tip += 1;
                     for settlement in &added.block.settlements {
                         self.on_settlement(settlement);
-                        self.settled.push_back((self.blocks, settlement.clone()));
                     }
                 }
             }
@@ -154,7 +173,7 @@ impl Observer for Watcher {
                 }
                 self.oracle.prune_below(*floor);
                 // The last settlement that cannot leave any more is kept: the next one must continue from it.
-                let below = self.settled.partition_point(|(carrier, _)| (*carrier as u64) < floor.0);
+                let below = self.settled.partition_point(|(carrier, _)| *carrier < floor.0);
                 self.settled.drain(..below.saturating_sub(1));
             }
             PipelineEvent::Lost(id) | PipelineEvent::Missed(id) => self.gone(id),

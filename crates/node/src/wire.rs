@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,28 +11,33 @@ use reprise_chain::recording::Lane;
 use reprise_chain::tree::ForkTree;
 use reprise_disk::data_dir::DataDir;
 use reprise_model::block::{ChainBlockMetadata, ChainRoot};
-use reprise_model::digest::StatementId;
+use reprise_model::coordinate::Checkpoint;
+use reprise_model::digest::{BlockHash, StatementId};
 use reprise_model::journal::{AggregateJournal, Journal, Pins};
 use reprise_model::lane::WorkloadHasher;
 use reprise_model::limits::ProveApart;
 use reprise_model::processor::Processor;
 use reprise_model::statement::Claim;
 use reprise_planner::bundle::BundleRule;
-use reprise_planner::planner::{Planner, ProofContext, Retention};
+use reprise_planner::planner::{Planner, ProofContext, Retention, SettledOrigin};
 use reprise_prover::backend::Backend;
 use reprise_prover::engine::Engine;
 use reprise_prover::policy::Policy;
 use reprise_scheduler::execution::Division;
+use reprise_scheduler::position::Position;
 use reprise_scheduler::record::{DiskLog, MemoryLog, RecordLog};
 use reprise_scheduler::scheduler::{Scheduler, SchedulerError};
+use reprise_scheduler::snapshot::{self, Identity, SettledPosition, Snapshot, SnapshotError, Unpaid};
 use reprise_scheduler::tree::StateTree;
 use reprise_settler::{Settler, Sink};
 use reprise_store::ReceiptStore;
 use reprise_store::port::StoreError;
 
 use crate::attempts::Attempts;
+use crate::debts::Debts;
 use crate::diagnostics::Diagnostics;
 use crate::driver::Node;
+use crate::keeper::Keeper;
 use crate::l1::{L1, L1Error};
 use crate::oracle::Oracle;
 use crate::pipeline::{Components, Pipeline};
@@ -76,6 +82,8 @@ pub struct Tuning {
     pub shutdown_grace: Duration,
     /// Which transactions have a proof of their own.
     pub prove_apart: ProveApart,
+    /// How many checkpoints after a snapshot the next one is written; `None` for no snapshots.
+    pub snapshot_every: Option<u64>,
 }
 
 impl Default for Tuning {
@@ -85,9 +93,13 @@ impl Default for Tuning {
             retention: Retention::default(),
             shutdown_grace: Duration::from_secs(60),
             prove_apart: ProveApart::default(),
+            snapshot_every: Some(SNAPSHOT_EVERY),
         }
     }
 }
+
+/// The default distance of snapshots: an hour of an L1 with ten blocks a second.
+pub const SNAPSHOT_EVERY: u64 = 36_000;
 
 /// Why a node cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +129,32 @@ pub enum WireError {
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
+    /// The snapshot that the chain is followed from cannot be used.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The L1 keeps its settlements in the data directory.
+    #[error(
+        "{}: a snapshot cannot be checked against a recorded or dev L1, whose settlements are in the data directory itself: use          another data directory",
+        path.display()
+    )]
+    NoNetwork {
+        /// The snapshot.
+        path: PathBuf,
+    },
+    /// The chain is followed from another block than the snapshot's.
+    #[error(
+        "{}: the chain is followed from {followed}, and the snapshot is of {snapshot}: use another data directory, or leave \
+         --from out",
+        path.display()
+    )]
+    OtherRoot {
+        /// The snapshot.
+        path: PathBuf,
+        /// The block that the L1 begins with.
+        followed: BlockHash,
+        /// The snapshot's block.
+        snapshot: BlockHash,
+    },
 }
 
 /// A workload on a lane, as a backend proves it.
@@ -182,6 +220,20 @@ impl Deployment {
         }
     }
 
+    /// What snapshots of it belong to, on an L1's network of this name.
+    pub fn identity(&self, network: String) -> Identity {
+        let (system, hash) = (self.backend.profile().system.clone(), self.hasher.name().into());
+        Identity { network, system, hash, pins: self.pins.clone() }
+    }
+
+    /// The beginning of a rollup that is followed from its founding, in this block.
+    pub fn founding(&self, root: ChainRoot) -> Result<Origin, SchedulerError> {
+        let block = root.metadata.block_hash;
+        let position = Position::founding(&self.hasher, &self.pins.lane, root)
+            .map_err(|source| SchedulerError::Root { root: block, source })?;
+        Ok(Origin { position, carried_by: None, unpaid: vec![] })
+    }
+
     /// The description of a covenant for it.
     pub fn covenant(&self) -> Covenant {
         Covenant {
@@ -197,6 +249,25 @@ impl Deployment {
     }
 }
 
+/// Where a chain is followed from.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The block, and the state after it.
+    pub position: Position,
+    /// The checkpoint of the block that carries the settlement which ends there; `None` at a rollup's founding.
+    pub carried_by: Option<Checkpoint>,
+    /// What settlements up to there owe.
+    pub unpaid: Vec<Unpaid>,
+}
+
+impl From<Snapshot> for Origin {
+    fn from(snapshot: Snapshot) -> Self {
+        let carried_by = Some(snapshot.head().carried_by());
+        let SettledPosition { position, unpaid, .. } = snapshot.settled;
+        Self { position, carried_by, unpaid }
+    }
+}
+
 /// Builds a node that proves a workload over an L1.
 pub fn build_node(
     settings: Settings,
@@ -209,12 +280,14 @@ pub fn build_node(
     settings.check()?;
     let deployment = Deployment::new(workload, backend.clone(), hasher, &l1.lane());
     let (name, root) = (l1.name(), l1.root());
+    let identity = l1.network().map(|network| deployment.identity(network));
     let records = open_log(&settings, &deployment, &root.metadata)?;
+    let origin = origin(&settings, &deployment, root, identity.as_ref())?;
     let anchor_depth = l1.anchor_depth();
     let covenant = Covenant { anchor_depth, ..deployment.covenant() };
     let opened = l1.open(covenant, backend.profile().seal, settings.data_dir.as_ref())?;
     let mut pipeline =
-        build_pipeline(&settings, name, root, &deployment, store.clone(), records, opened.sink)?;
+        build_pipeline(&settings, name, origin, &deployment, store.clone(), records, opened.sink)?;
     let attempts = settings.data_dir.as_ref().map(|dir| Attempts::open(dir.attempts()));
     pipeline.recall(attempts.transpose().map_err(SchedulerError::from)?.unwrap_or_default());
     pipeline.set_anchor_depth(anchor_depth);
@@ -222,14 +295,53 @@ pub fn build_node(
     let host = fs::read_to_string("/etc/hostname").map(|name| name.trim().to_owned());
     pipeline.on_host(host.unwrap_or_default());
     let (permits, grace) = (settings.permits, settings.tuning.shutdown_grace);
-    Node::start(pipeline, opened.source, &backend, &store, permits, grace).map_err(WireError::Thread)
+    let keeper = match (identity, settings.data_dir, settings.tuning.snapshot_every) {
+        (Some(identity), Some(dir), Some(every)) => {
+            Some(Keeper::start(dir, identity, deployment.hasher, every).map_err(WireError::Thread)?)
+        }
+        _ => None,
+    };
+    Node::start(pipeline, opened.source, &backend, &store, permits, grace, keeper).map_err(WireError::Thread)
 }
 
-/// Builds a pipeline over an L1 called `name` whose chain starts after `root`.
+/// Where the chain is followed from: the snapshot that the data directory has, or else the rollup's founding in `root`.
+fn origin(
+    settings: &Settings,
+    deployment: &Deployment,
+    root: ChainRoot,
+    identity: Option<&Identity>,
+) -> Result<Origin, WireError> {
+    let Some(dir) = &settings.data_dir else { return Ok(deployment.founding(root)?) };
+    let place = dir.origin(&deployment.pins.digest(deployment.hasher.as_ref()));
+    let path = place.path().to_path_buf();
+    let Some(snapshot) = snapshot::load(&place, &deployment.hasher)? else {
+        return Ok(deployment.founding(root)?);
+    };
+    let Some(identity) = identity else { return Err(WireError::NoNetwork { path }) };
+    if let Some(differs) = snapshot.identity.differs(identity) {
+        return Err(SnapshotError::Foreign { path, differs }.into());
+    }
+    let (followed, block) = (root.metadata.block_hash, &snapshot.settled.position.block);
+    if *block != root {
+        return Err(WireError::OtherRoot { path, followed, snapshot: block.metadata.block_hash });
+    }
+    Ok(snapshot.into())
+}
+
+/// The beginning of the chain in a data directory: its snapshot, or else the rollup's founding in `root`.
+pub fn origin_in(dir: &DataDir, deployment: &Deployment, root: ChainRoot) -> Result<Origin, WireError> {
+    let place = dir.origin(&deployment.pins.digest(deployment.hasher.as_ref()));
+    match snapshot::load(&place, &deployment.hasher)? {
+        Some(snapshot) => Ok(snapshot.into()),
+        None => Ok(deployment.founding(root)?),
+    }
+}
+
+/// Builds a pipeline over an L1 called `name` whose chain starts at `origin`.
 pub fn build_pipeline(
     settings: &Settings,
     name: String,
-    root: ChainRoot,
+    origin: Origin,
     deployment: &Deployment,
     store: Arc<dyn ReceiptStore>,
     records: Box<dyn RecordLog>,
@@ -237,7 +349,9 @@ pub fn build_pipeline(
 ) -> Result<Pipeline, WireError> {
     let Tuning { engine, retention, prove_apart, .. } = settings.tuning;
     let Deployment { backend, hasher, processor, pins } = deployment.clone();
-    let genesis_root = StateTree::empty(hasher.clone()).root();
+    let Origin { position, carried_by, unpaid } = origin;
+    let Position { block: root, checkpoint, state, tip } = position.clone();
+    let first = (state.root(), tip);
     let (pins_digest, limits) = (pins.digest(hasher.as_ref()), backend.limits());
     let context = ProofContext {
         scheme: backend.clone(),
@@ -247,13 +361,18 @@ pub fn build_pipeline(
         parts_max: limits.proofs,
     };
     let division = Division { limits, apart: prove_apart };
-    let oracle = Oracle::new(processor.clone(), hasher.clone(), pins.deposit);
+    let oracle = Oracle::from(processor.clone(), pins.deposit, state, checkpoint);
 
-    let mut tree = ForkTree::new(root.metadata, settings.finality_depth);
-    let scheduler = Scheduler::open(processor, hasher, pins, division, root, records)?;
+    let mut tree = ForkTree::at_checkpoint(root.metadata, checkpoint, settings.finality_depth);
+    let scheduler = Scheduler::open_at(processor, hasher, pins, division, position, records)?;
     tree.restore(scheduler.known());
-    let genesis = (genesis_root, scheduler.tip_at_root());
     let mut planner = Planner::new(context, settings.rule, retention);
+    let mut watcher = Watcher::new(settings.permits, first, oracle);
+    if let Some(carried_by) = carried_by {
+        let block = root.metadata.block_hash;
+        planner.start_from(SettledOrigin { block, checkpoint, state: first, carried_by });
+        watcher.start_from(block, checkpoint);
+    }
     let floor = store.prune_floor(&pins_digest)?;
     planner.resume(floor.below, floor.seen);
     let components = Components {
@@ -264,7 +383,8 @@ pub fn build_pipeline(
         settler: sink.map(Settler::new),
         store,
         backend,
-        watcher: Watcher::new(settings.permits, genesis, oracle),
+        watcher,
+        debts: Debts::owing(unpaid, checkpoint),
         diagnostics: Diagnostics::new(settings.data_dir.as_ref().map(DataDir::divergences)),
         floor: floor.below,
         pins: pins_digest,
@@ -278,22 +398,15 @@ fn open_log(
     deployment: &Deployment,
     root: &ChainBlockMetadata,
 ) -> Result<Box<dyn RecordLog>, WireError> {
-    match &settings.data_dir {
-        None => Ok(Box::new(MemoryLog::default())),
-        Some(dir) => Ok(Box::new(open_records(dir, deployment, root)?)),
-    }
+    let Some(dir) = &settings.data_dir else { return Ok(Box::new(MemoryLog::default())) };
+    Ok(Box::new(records(dir, deployment, &root.block_hash)?))
 }
 
-/// The batch records in a data directory, of the chain that is followed from `root`.
-pub(crate) fn open_records(
-    dir: &DataDir,
-    deployment: &Deployment,
-    root: &ChainBlockMetadata,
-) -> Result<DiskLog, WireError> {
+/// The batch records in a data directory of a chain that is followed from `root`.
+pub fn records(dir: &DataDir, deployment: &Deployment, root: &BlockHash) -> Result<DiskLog, SchedulerError> {
     let pins = deployment.pins.digest(deployment.hasher.as_ref());
     // Programs of another backend, another workload, or another lane, have other pins. Each has records of its own.
     let mut identity = blake3::Hasher::new_derive_key("reprise 2026-11 batch records");
-    identity.update(&root.block_hash.0).update(&pins.0);
-    let identity = *identity.finalize().as_bytes();
-    Ok(DiskLog::open(dir.records(&pins), identity).map_err(SchedulerError::from)?)
+    identity.update(&root.0).update(&pins.0);
+    Ok(DiskLog::open(dir.records(&pins), *identity.finalize().as_bytes())?)
 }

@@ -26,6 +26,12 @@
 //! What is final, and settled by a settlement that is final, is pruned from the store too. A later process follows the
 //! same chain from its beginning, and must not want it again. So it is given the store's prune floor
 //! ([`Planner::resume`]), and wants nothing until the chain has shown the settlement that the floor is based on.
+//!
+//! # From a snapshot
+//!
+//! A chain that is followed from a snapshot begins at a settled block, with the state that the snapshot names
+//! ([`Planner::start_from`]). Anybody can have written it. So nothing is wanted until the chain has shown a settlement that ends in that
+//! very block, state and lane tip. The settlements of earlier blocks that it shows before are not this node's to judge.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -34,7 +40,7 @@ use reprise_chain::event::ChainEvent;
 use reprise_model::anchor::AnchorDepth;
 use reprise_model::block::{BatchMetadata, ObservedSettlement};
 use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
-use reprise_model::digest::{BlockHash, PinsDigest, ProgramId, StatementId};
+use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProgramId, StatementId};
 use reprise_model::journal::{AggregateJournal, Commitment, Journal, Span};
 use reprise_model::lane::WorkloadHasher;
 use reprise_model::mutation::{self, Mutation};
@@ -247,6 +253,58 @@ pub struct Planner {
     catching_up: Option<Checkpoint>,
     /// The highest checkpoint that any fork has reached.
     highest: Checkpoint,
+    /// The block that the chain is followed from, where that is a snapshot's.
+    origin: Option<SettledOrigin>,
+}
+
+/// Where a chain is followed from that does not begin at the rollup's founding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SettledOrigin {
+    /// The settled block.
+    pub block: BlockHash,
+    /// Its checkpoint.
+    pub checkpoint: Checkpoint,
+    /// The state root and the lane tip after it.
+    pub state: (Digest, Digest),
+    /// The checkpoint of the block that carries the settlement.
+    pub carried_by: Checkpoint,
+}
+
+/// How the chain refutes the snapshot that it is followed from.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refuted {
+    /// A settlement ends in its block, and in another state.
+    #[error(
+        "the settlement {statement} ends in the block {block} with the state root {} and the lane tip {}, and the snapshot names \
+         {} and {}",
+        settled.0, settled.1, named.0, named.1
+    )]
+    OtherState {
+        /// The settlement.
+        statement: StatementId,
+        /// The block.
+        block: BlockHash,
+        /// The settlement's state root and lane tip.
+        settled: (Digest, Digest),
+        /// The snapshot's.
+        named: (Digest, Digest),
+    },
+    /// Another settlement comes first.
+    #[error("the settlement {statement} goes on from {block} before any settlement ends there")]
+    NotSettled {
+        /// The settlement.
+        statement: StatementId,
+        /// The snapshot's block.
+        block: BlockHash,
+    },
+    /// No settlement ends in its block.
+    #[error("no settlement up to checkpoint {carried_by} ends in its block {block}")]
+    Missing {
+        /// The block.
+        block: BlockHash,
+        /// The checkpoint of the block that was to carry it.
+        carried_by: Checkpoint,
+    },
 }
 
 impl Planner {
@@ -272,7 +330,15 @@ impl Planner {
             swept: Checkpoint(0),
             catching_up: None,
             highest: Checkpoint(0),
+            origin: None,
         }
+    }
+
+    /// The chain is followed from this block, and everything up to it is settled. Comes before [`resume`](Self::resume).
+    pub fn start_from(&mut self, origin: SettledOrigin) {
+        self.checkpoints.insert(origin.block, origin.checkpoint);
+        self.swept = Checkpoint(origin.checkpoint.0 + 1);
+        self.origin = Some(origin);
     }
 
     /// Sets down to which depth the L1 answers for commitments. Bundles are then anchored again in time.
@@ -289,8 +355,27 @@ impl Planner {
     /// reached `highest`, so a block up to there carries the settlement that the floor is based on. See
     /// [`Planner::unknown_floor`].
     pub fn resume(&mut self, floor: Checkpoint, highest: Checkpoint) {
+        let origin = self.origin.map(|origin| (Checkpoint(origin.checkpoint.0 + 1), origin.carried_by));
+        let (floor, highest) = origin.filter(|(above, _)| *above >= floor).unwrap_or((floor, highest));
         self.catching_up = (floor > Checkpoint(0)).then_some(highest);
         (self.floor, self.highest) = (floor, highest);
+    }
+
+    /// How the chain refutes the snapshot that it is followed from, if it does.
+    pub fn refuted(&self) -> Option<Refuted> {
+        let SettledOrigin { block, state: named, carried_by, .. } = self.origin?;
+        let mut settlements = self.settlements.iter().filter(|_| self.settlements_pruned == 0);
+        let Some(ends) = settlements.find(|settled| settled.end.is_some()) else {
+            let missing = self.is_catching_up() && self.tip() > carried_by;
+            return missing.then_some(Refuted::Missing { block, carried_by });
+        };
+        let (statement, transition) = (ends.settlement.statement, ends.settlement.journal.transition);
+        let settled = (transition.root_after, transition.tip_after);
+        match ends.settlement.end_block == block {
+            true if settled == named => None,
+            true => Some(Refuted::OtherState { statement, block, settled, named }),
+            false => Some(Refuted::NotSettled { statement, block }),
+        }
     }
 
     /// The highest checkpoint that any fork has reached, in this process or an earlier one.
@@ -426,6 +511,14 @@ impl Planner {
         self.settlements.back().map(|settled| &settled.settlement)
     }
 
+    /// The last settlement whose carrier lies at or below this checkpoint and that ends in a block of the view or in the one below
+    /// it: the checkpoints of its carrier and of its end.
+    pub fn settled_by(&self, carrier: Checkpoint) -> Option<(&ObservedSettlement, Checkpoint, Checkpoint)> {
+        let last = self.settlements.partition_point(|settled| settled.carrier <= carrier).checked_sub(1)?;
+        let CanonicalSettlement { carrier, end, settlement } = &self.settlements[last];
+        Some((settlement, *carrier, (*end)?))
+    }
+
     /// The checkpoint up to which the canonical chain is settled.
     pub fn settled_checkpoint(&self) -> Option<Checkpoint> {
         self.settlements.back()?.end
@@ -502,7 +595,8 @@ impl Planner {
     }
 
     fn tip(&self) -> Checkpoint {
-        self.view.back().map_or(Checkpoint(0), |viewed| viewed.metadata.checkpoint)
+        let root = self.origin.map_or(Checkpoint(0), |origin| origin.checkpoint);
+        self.view.back().map_or(root, |viewed| viewed.metadata.checkpoint)
     }
 
     fn at(&self, checkpoint: Checkpoint) -> Option<&ViewBlock> {

@@ -4,15 +4,12 @@
 //! and after that what the records down to this block wrote. It is checked against the root that the record names.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use reprise_model::block::{BatchMetadata, ChainRoot};
-use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest};
-use reprise_model::lane::{LaneError, WorkloadHasher};
 
+use crate::position::Position;
 use crate::record::BatchRecord;
-use crate::tree::StateTree;
 
 /// Why there is no state after a block.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,39 +37,17 @@ pub enum HistoryError {
     },
 }
 
-/// The state after a block.
-#[derive(Debug, Clone)]
-pub struct StateAt {
-    /// The block.
-    pub block: BlockHash,
-    /// Its height on the followed chain.
-    pub checkpoint: Checkpoint,
-    /// The state after it.
-    pub tree: StateTree,
-    /// The lane tip after it.
-    pub tip: Digest,
-}
-
-impl StateAt {
-    /// The empty state at the root of a chain.
-    pub fn root(hasher: Arc<dyn WorkloadHasher>, lane: &Digest, root: &ChainRoot) -> Result<Self, LaneError> {
-        let tip = hasher.lane().at(hasher.as_ref(), lane, None, root.lane_proof.as_deref())?;
-        let (block, checkpoint) = (root.metadata.block_hash, Checkpoint(0));
-        Ok(Self { block, checkpoint, tree: StateTree::empty(hasher), tip })
-    }
-}
-
 /// Records by block.
 #[derive(Debug, Clone)]
 pub struct History {
     /// Where the chain begins, and the state there.
-    base: StateAt,
+    base: Position,
     records: HashMap<BlockHash, BatchRecord>,
 }
 
 impl History {
     /// The history that these records give over a chain which begins after `base`.
-    pub fn new(base: StateAt, records: impl IntoIterator<Item = BatchRecord>) -> Self {
+    pub fn new(base: Position, records: impl IntoIterator<Item = BatchRecord>) -> Self {
         let by_block = |record: BatchRecord| (record.block.metadata.block_hash(), record);
         Self { base, records: records.into_iter().map(by_block).collect() }
     }
@@ -84,24 +59,31 @@ impl History {
 
     /// Whether the state after the block is known: it has a record, or the chain begins after it.
     pub fn knows(&self, block: &BlockHash) -> bool {
-        *block == self.base.block || self.records.contains_key(block)
+        block == self.first() || self.records.contains_key(block)
     }
 
-    /// The state after a block, on whichever fork it lies.
-    pub fn state_after(&self, block: &BlockHash) -> Result<StateAt, HistoryError> {
+    fn first(&self) -> &BlockHash {
+        &self.base.block.metadata.block_hash
+    }
+
+    /// The position after a block, on whichever fork it lies.
+    pub fn position_after(&self, block: &BlockHash) -> Result<Position, HistoryError> {
         let (mut path, mut at) = (vec![], *block);
-        while at != self.base.block {
+        while at != *self.first() {
             let record = self.records.get(&at).ok_or(HistoryError::Unknown { block: at })?;
             path.push(record);
             at = record.block.metadata.block.parent_hash;
         }
-        let Some(last) = path.first().map(|record| &record.block) else { return Ok(self.base.clone()) };
+        let Some(BatchRecord { block: last, lane_proof, .. }) = path.first() else {
+            return Ok(self.base.clone());
+        };
         let writes = path.iter().rev().flat_map(|record| record.writes.iter().flatten());
-        let tree = self.base.tree.after(writes);
-        let (expected, found) = (last.root_after, tree.root());
+        let state = self.base.state.after(writes);
+        let (expected, found) = (last.root_after, state.root());
         if expected != found {
             return Err(HistoryError::Root { block: *block, expected, found });
         }
-        Ok(StateAt { block: *block, checkpoint: last.metadata.checkpoint, tree, tip: last.tip_after })
+        let block = ChainRoot { metadata: last.metadata.block, lane_proof: lane_proof.clone() };
+        Ok(Position { block, checkpoint: last.metadata.checkpoint, state, tip: last.tip_after })
     }
 }

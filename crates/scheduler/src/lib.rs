@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`tree`] | [`StateTree`](tree::StateTree): every version of the authenticated state |
 //! | [`execution`] | the execution of one block, in parallel where declared accesses allow |
+//! | [`position`] | [`Position`](position::Position): a block with the state after it |
+//! | [`snapshot`] | a position in a file, to follow the chain from |
 //! | [`record`] | [`BatchRecord`](record::BatchRecord): what is stored of a block |
 //! | [`history`] | [`History`](history::History): the states that the records of a chain give, and nothing executed |
 //! | [`scheduler`] | [`Scheduler`](scheduler::Scheduler): blocks in, batches and witnesses out |
@@ -13,6 +15,8 @@
 
 pub mod execution;
 pub mod history;
+pub mod position;
 pub mod record;
 pub mod scheduler;
+pub mod snapshot;
 pub mod tree;

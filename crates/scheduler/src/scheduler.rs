@@ -20,7 +20,7 @@ use reprise_model::witness::{
 };
 
 use crate::execution::{Before, Division, Rules, Writes};
-use crate::history::StateAt;
+use crate::position::Position;
 use crate::record::{BatchRecord, RecordLog};
 use crate::tree::StateTree;
 
@@ -56,6 +56,7 @@ pub enum SchedulerError {
 
 /// A block, and the state after it.
 struct Version {
+    /// `None` for the block that the chain is followed from.
     record: Option<Arc<BatchRecord>>,
     parent: BlockHash,
     after: StateTree,
@@ -71,7 +72,8 @@ pub struct Scheduler {
     anchor_depth: Option<AnchorDepth>,
     log: Box<dyn RecordLog>,
     versions: HashMap<BlockHash, Version>,
-    tip_at_root: Digest,
+    /// Where the chain is followed from.
+    root: (ChainRoot, Checkpoint),
     executed: u64,
 }
 
@@ -85,25 +87,29 @@ impl Scheduler {
         root: ChainRoot,
         log: Box<dyn RecordLog>,
     ) -> Result<Self, SchedulerError> {
-        let at_root = StateAt::root(hasher.clone(), &pins.lane, &root);
-        let root = root.metadata.block_hash;
-        let StateAt { tree: after, tip: tip_after, .. } =
-            at_root.map_err(|source| SchedulerError::Root { root, source })?;
-        let genesis = Version { record: None, parent: root, after, tip_after };
+        let block = root.metadata.block_hash;
+        let origin = Position::founding(&hasher, &pins.lane, root)
+            .map_err(|source| SchedulerError::Root { root: block, source })?;
+        Self::open_at(processor, hasher, pins, division, origin, log)
+    }
+
+    /// Restores the records of `log` over the chain that starts at `origin`.
+    pub fn open_at(
+        processor: Arc<dyn Processor>,
+        hasher: Arc<dyn WorkloadHasher>,
+        pins: Pins,
+        division: Division,
+        origin: Position,
+        log: Box<dyn RecordLog>,
+    ) -> Result<Self, SchedulerError> {
+        let Position { block, checkpoint, state: after, tip: tip_after } = origin;
+        let (hash, root) = (block.metadata.block_hash, (block, checkpoint));
+        let first = Version { record: None, parent: hash, after, tip_after };
         let mut records = log.load()?;
         records.sort_by_key(|record| record.block.metadata.checkpoint);
-        let versions = HashMap::from([(root, genesis)]);
-        let mut scheduler = Self {
-            processor,
-            hasher,
-            pins,
-            division,
-            anchor_depth: None,
-            log,
-            versions,
-            tip_at_root: tip_after,
-            executed: 0,
-        };
+        let versions = HashMap::from([(hash, first)]);
+        let mut scheduler =
+            Self { processor, hasher, pins, division, anchor_depth: None, log, versions, root, executed: 0 };
         let mut lost = 0u64;
         for record in records {
             match scheduler.versions.contains_key(&record.block.metadata.block.parent_hash) {
@@ -129,16 +135,17 @@ impl Scheduler {
         self.versions.values().filter_map(|version| Some(version.record.as_ref()?.block.metadata))
     }
 
-    /// The lane tip that the first block builds on.
-    pub fn tip_at_root(&self) -> Digest {
-        self.tip_at_root
-    }
-
-    /// The state after a block, where it was executed and is not pruned.
-    pub fn state_after(&self, block: &BlockHash) -> Option<StateAt> {
-        let Version { record, after, tip_after, .. } = self.versions.get(block)?;
-        let checkpoint = record.as_ref().map_or(Checkpoint(0), |record| record.block.metadata.checkpoint);
-        Some(StateAt { block: *block, checkpoint, tree: after.clone(), tip: *tip_after })
+    /// The position after an executed block that is in memory, or after the block that the chain is followed from.
+    pub fn position(&self, block: &BlockHash) -> Option<Position> {
+        let version = self.versions.get(block)?;
+        let (block, checkpoint) = match version.record.as_deref() {
+            None => self.root.clone(),
+            Some(BatchRecord { block, lane_proof, .. }) => {
+                let root = ChainRoot { metadata: block.metadata.block, lane_proof: lane_proof.clone() };
+                (root, block.metadata.checkpoint)
+            }
+        };
+        Some(Position { block, checkpoint, state: version.after.clone(), tip: version.tip_after })
     }
 
     /// How many blocks were executed in this process.
@@ -152,8 +159,9 @@ impl Scheduler {
     pub fn prune_below(&mut self, floor: Checkpoint) {
         // PRUNE SAFETY: the caller guarantees that no block below the floor leaves or joins the view any more. So
         // none is scheduled or proved again. A block at the floor needs its parent, which is one below.
+        let root = self.root.1;
         let height = |version: &Version| {
-            version.record.as_ref().map_or(0, |record| record.block.metadata.checkpoint.0)
+            version.record.as_ref().map_or(root, |record| record.block.metadata.checkpoint).0
         };
         self.versions.retain(|_, version| height(version) + 1 >= floor.0);
     }
@@ -321,7 +329,9 @@ impl Scheduler {
             .execute(block, &before)
             .map_err(|source| SchedulerError::Execution { block: metadata.block_hash(), source })?;
         // Most blocks accept nothing, and a lane proof would be most of such a block's record.
-        let parent_score = parent.record.as_ref().map_or(0, |record| record.block.metadata.block.blue_score);
+        let root = &self.root.0.metadata;
+        let parent_score =
+            parent.record.as_ref().map_or(root, |record| &record.block.metadata.block).blue_score;
         let keeps = |depth: AnchorDepth| depth.keeps(parent_score, metadata.block.blue_score);
         let opens = |proof: &[u8]| {
             self.hasher.lane().open(&self.pins.lane, &execution.tip_after, Some(proof)).is_ok()

@@ -7,8 +7,13 @@
 //!
 //! The backend's VM must be able to open the tree natively, which fixes the depth and the two-to-one hash. No
 //! published tree lets one choose both and share nodes between versions.
+//!
+//! [`entries`](StateTree::entries) lists what a version holds, and [`ascending`] makes the same version of that list.
+
+pub mod ascending;
 
 use std::cmp::Ordering;
+use std::ops::Range;
 use std::sync::Arc;
 
 use reprise_model::cell::Cell;
@@ -92,13 +97,13 @@ impl Shape {
     }
 
     fn single(&self, height: u8, leaf: Leaf) -> Arc<Node> {
-        let digest = self.lifted(height, leaf.slot, leaf.digest);
+        let digest = self.lifted(0..height, leaf.slot, leaf.digest);
         Arc::new(Node::Single { leaf, digest })
     }
 
-    /// The digest of a subtree of `height` with `leaf` alone in it.
-    fn lifted(&self, height: u8, slot: u64, leaf: Digest) -> Digest {
-        (0..height).fold(leaf, |node, level| {
+    /// The digest of a node's ancestor over these levels, where nothing else is below that.
+    fn lifted(&self, levels: Range<u8>, slot: u64, node: Digest) -> Digest {
+        levels.fold(node, |node, level| {
             let empty = &self.empty[usize::from(level)];
             match bit(slot, level) {
                 false => self.hasher.merge(&node, empty),
@@ -189,6 +194,11 @@ impl StateTree {
         held.at(resource).map(|at| held.values[at].clone())
     }
 
+    /// Everything it holds: by ascending slot, and within a slot in the slot's order.
+    pub fn entries(&self) -> Entries {
+        Entries { above: self.root.iter().cloned().collect(), slot: None }
+    }
+
     fn holds(&self, slot: u64) -> Option<&Arc<Slot>> {
         let (mut node, mut height) = (self.root.as_ref(), DEPTH);
         loop {
@@ -243,7 +253,7 @@ impl StateTree {
                     let parting = (leaf.slot ^ slot).ilog2() as u8;
                     for level in (0..height).rev() {
                         siblings.push(match level.cmp(&parting) {
-                            Ordering::Equal => shape.lifted(level, leaf.slot, leaf.digest),
+                            Ordering::Equal => shape.lifted(0..level, leaf.slot, leaf.digest),
                             _ => shape.empty[usize::from(level)],
                         });
                     }
@@ -264,6 +274,39 @@ impl StateTree {
     }
 }
 
+/// The entries of a version of the state. It keeps that version alive.
+pub struct Entries {
+    /// The subtrees that are still to be listed, the last first.
+    above: Vec<Arc<Node>>,
+    /// The slot that is being listed, and how much of it was.
+    slot: Option<(Arc<Slot>, usize)>,
+}
+
+impl Iterator for Entries {
+    type Item = (ResourceId, Arc<[Cell]>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some((slot, listed)) = &mut self.slot
+                && let (Some(entry), Some(value)) = (slot.entries.get(*listed), slot.values.get(*listed))
+            {
+                *listed += 1;
+                return Some((entry.resource, value.clone()));
+            }
+            match self.above.pop()?.as_ref() {
+                Node::Single { leaf, .. } => self.slot = Some((leaf.holds.clone(), 0)),
+                Node::Branch { left, right, .. } => self.above.extend(right.iter().chain(left).cloned()),
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Entries {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entries").finish_non_exhaustive()
+    }
+}
+
 impl std::fmt::Debug for StateTree {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "StateTree({:?})", self.root())
@@ -278,6 +321,7 @@ mod tests {
     use reprise_model::hash::{Blake3, Domain};
     use reprise_model::state::Change;
 
+    use super::ascending::{Ascending, OutOfOrder};
     use super::*;
 
     /// BLAKE3, but for slots: they are the first eight bytes of the id, so that a test chooses them.
@@ -356,6 +400,28 @@ mod tests {
         }
 
         #[test]
+        fn the_entries_of_a_tree_make_the_same_tree(writes in writes(48), more in writes(8)) {
+            let tree = empty().after(&writes);
+            let mut ascending = Ascending::tree(Arc::new(ChosenSlots));
+            let mut folded = Ascending::root(Arc::new(ChosenSlots));
+            for (id, value) in tree.entries() {
+                prop_assert_eq!(ascending.add(id, value.clone()), Ok(()));
+                prop_assert_eq!(folded.add(id, value), Ok(()));
+            }
+            prop_assert_eq!(folded.finish().0, tree.root());
+            let (root, made) = ascending.finish();
+            let made = made.unwrap();
+            prop_assert_eq!((root, made.root()), (tree.root(), tree.root()));
+            prop_assert!(made.entries().eq(tree.entries()));
+            // Its nodes are those that writes make: it goes on in the same way.
+            let (tree, made) = (tree.after(&more), made.after(&more));
+            prop_assert_eq!(made.root(), tree.root());
+            for (id, _) in writes.iter().chain(&more) {
+                prop_assert_eq!(made.path(made.slot(id)), tree.path(tree.slot(id)));
+            }
+        }
+
+        #[test]
         fn changes_opened_in_one_root_give_the_roots_on_both_sides(
             before in writes(12), changes in writes(8),
         ) {
@@ -399,6 +465,24 @@ mod tests {
         assert_eq!(first.root(), root);
         assert_ne!(second.root(), root);
         assert_eq!(first.get(&seven), None);
+    }
+
+    #[test]
+    fn entries_out_of_order_or_twice_make_no_tree() {
+        let [five, other, seven] = [resource(5, 1), resource(5, 2), resource(7, 1)];
+        for (entries, refused) in [
+            ([five, other, seven], None),
+            ([other, five, seven], None),
+            ([seven, five, other], Some(five)),
+            ([five, other, five], Some(five)),
+            ([five, five, seven], Some(five)),
+        ] {
+            let mut ascending = Ascending::root(Arc::new(ChosenSlots));
+            let added: Result<(), OutOfOrder> =
+                entries.into_iter().try_for_each(|id| ascending.add(id, value(1).into()));
+            assert_eq!(added.err().map(|error| error.resource), refused);
+        }
+        assert_eq!(Ascending::root(Arc::new(ChosenSlots)).finish().0, empty().root());
     }
 
     #[test]

@@ -188,7 +188,7 @@ impl Real {
         build_pipeline(
             &settings,
             "sized".into(),
-            chain.chain_root(),
+            deployment.founding(chain.chain_root()).unwrap(),
             &deployment,
             store.clone(),
             records,

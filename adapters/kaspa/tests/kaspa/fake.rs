@@ -425,6 +425,9 @@ impl Chain for Node {
         let known =
             self.seen.lock().unwrap().iter().flatten().find(|it| it.metadata.block_hash == block).cloned();
         let metadata = known.map_or(root(), |known| known.metadata);
+        let chain = self.chain.lock().unwrap();
+        let is_chain_block =
+            block == root().block_hash || chain.iter().any(|it| it.metadata.block_hash == block);
         let mut header = Header::from_precomputed_hash(
             Hash::from_bytes(block.0),
             vec![Hash::from_bytes(metadata.parent_hash.0)],
@@ -443,7 +446,7 @@ impl Chain for Node {
             children_hashes: vec![],
             merge_set_blues_hashes: vec![],
             merge_set_reds_hashes: vec![],
-            is_chain_block: true,
+            is_chain_block,
         };
         Ok(RpcBlock { header: (&header).into(), transactions: vec![], verbose_data: Some(verbose) })
     }

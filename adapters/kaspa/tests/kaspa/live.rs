@@ -29,6 +29,7 @@ fn options() -> Options {
         until_idle: false,
         wrong_answers_max: 1,
         finality_depth: None,
+        snapshot: None,
         through: None,
     }
 }

@@ -26,4 +26,6 @@ mod shown;
 #[cfg(test)]
 mod silence;
 #[cfg(test)]
+mod snapshot;
+#[cfg(test)]
 mod user;

@@ -16,3 +16,5 @@ mod misuse;
 mod new;
 mod receipts;
 mod shipped;
+#[cfg(feature = "kaspa")]
+mod snapshot;

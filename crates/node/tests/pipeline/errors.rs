@@ -60,6 +60,7 @@ const THINGS: &[&str] = &[
     "program",
     "receipt",
     "receipt store",
+    "settlement",
     "thread",
     "transaction",
     "transaction's",

@@ -33,6 +33,8 @@ mod refused;
 #[cfg(test)]
 mod repeats;
 #[cfg(test)]
+mod snapshots;
+#[cfg(test)]
 mod states;
 #[cfg(test)]
 mod stops;

@@ -41,15 +41,15 @@ impl Judge {
 
     fn judge(&self, states: &States) {
         let (tip, _) = self.chain.last().unwrap();
-        let at_tip = (states.tip.tree.root(), states.tip.tip);
-        assert_eq!((states.tip.block, at_tip), (*tip, self.roots[tip]));
+        let at_tip = (states.tip.state.root(), states.tip.tip);
+        assert_eq!((states.tip.block.metadata.block_hash, at_tip), (*tip, self.roots[tip]));
         let settled = states.settled.as_ref().unwrap();
         match self.last() {
             None => assert!(settled.settlement.is_none() && settled.state.checkpoint.0 == 0),
             Some((block, ObservedSettlement { statement, journal, end_block })) => {
                 let expected = Settlement { statement: *statement, end_block: *end_block, block };
                 assert_eq!(settled.settlement, Some(expected));
-                assert_eq!(settled.state.tree.root(), journal.transition.root_after);
+                assert_eq!(settled.state.state.root(), journal.transition.root_after);
             }
         }
         for account in self.accounts.iter().chain([&ResourceId([77; 32])]) {
@@ -63,15 +63,16 @@ fn same(one: &States, other: &States) {
     let settled = |states: &States| {
         let settled = states.settled.as_ref().unwrap();
         (
-            settled.state.block,
-            settled.state.tree.root(),
+            settled.state.block.metadata.block_hash,
+            settled.state.state.root(),
             settled.state.tip,
             settled.settlement,
             settled.carrier,
         )
     };
-    let tip =
-        |states: &States| (states.tip.block, states.tip.tree.root(), states.tip.tip, states.tip.checkpoint);
+    let tip = |states: &States| {
+        (states.tip.block.metadata.block_hash, states.tip.state.root(), states.tip.tip, states.tip.checkpoint)
+    };
     assert_eq!(settled(one), settled(other));
     assert_eq!(tip(one), tip(other));
 }
@@ -130,7 +131,7 @@ fn what_is_published_is_of_the_canonical_chain_and_its_last_settlement_and_the_d
         .collect();
     assert!(settled.len() > 2, "{settled:?}");
     let last = judge.published.last().unwrap();
-    assert_eq!(last.tip.tree.root().to_hex(), ended.report.state_root);
+    assert_eq!(last.tip.state.root().to_hex(), ended.report.state_root);
     assert_eq!(last.settled.as_ref().unwrap().state.checkpoint.0, ended.report.settled_checkpoint);
     same(last, &stored(home.path(), &deployment));
 }

@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use reprise_disk::log::LogError;
 use reprise_model::digest::BlockHash;
 use reprise_model::hash::Blake3;
-use reprise_scheduler::history::{History, HistoryError, StateAt};
+use reprise_model::lane::WorkloadHasher;
+use reprise_scheduler::history::{History, HistoryError};
+use reprise_scheduler::position::Position;
 use reprise_scheduler::record::{BatchRecord, RecordLog};
 
 use crate::execution::{accepted, asks};
@@ -27,8 +29,9 @@ impl RecordLog for Shared {
     }
 }
 
-fn base() -> StateAt {
-    StateAt::root(Arc::new(Blake3), &fixture::pins().lane, &fixture::root()).unwrap()
+fn base() -> Position {
+    let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
+    Position::founding(&hasher, &fixture::pins().lane, fixture::root()).unwrap()
 }
 
 proptest! {
@@ -50,13 +53,13 @@ proptest! {
         let history = History::new(base(), records.clone());
         for (metadata, _) in &world {
             let block = metadata.block_hash();
-            let (read, executed) = (history.state_after(&block).unwrap(), scheduler.state_after(&block).unwrap());
-            prop_assert_eq!(read.tree.root(), executed.tree.root());
+            let (read, executed) = (history.position_after(&block).unwrap(), scheduler.position(&block).unwrap());
+            prop_assert_eq!(read.state.root(), executed.state.root());
             prop_assert_eq!((read.tip, read.checkpoint), (executed.tip, metadata.checkpoint));
             prop_assert_eq!(history.block(&block), Some(*metadata));
         }
-        let at_root = history.state_after(&ROOT).unwrap();
-        prop_assert_eq!(at_root.tree.root(), scheduler.state_after(&ROOT).unwrap().tree.root());
+        let at_root = history.position_after(&ROOT).unwrap();
+        prop_assert_eq!(at_root.state.root(), scheduler.position(&ROOT).unwrap().state.root());
 
         // Without the record of a block there is no state after it, nor after those on it.
         let without = records.iter().filter(|record| record.block.metadata.block_hash() != world[2].0.block_hash());

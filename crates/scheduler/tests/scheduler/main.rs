@@ -10,3 +10,5 @@ mod forks;
 mod history;
 #[cfg(test)]
 mod records;
+#[cfg(test)]
+mod snapshots;

@@ -47,6 +47,7 @@ fn open(url: &str, from: Option<BlockHash>, dir: Option<&Path>) -> LiveL1 {
         until_idle: false,
         wrong_answers_max: 1,
         finality_depth: None,
+        snapshot: None,
         through: None,
     };
     let place = dir.map(|dir| DataDir::lock(dir).unwrap().event_log(&PinsDigest([1; 32])));

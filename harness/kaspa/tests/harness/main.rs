@@ -10,3 +10,4 @@ mod live;
 mod settling;
 mod shipped;
 mod silence;
+mod snapshot;

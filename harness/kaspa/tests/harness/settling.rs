@@ -88,6 +88,7 @@ fn plan(simnet: &Simnet, data_dir: &Path, settler: u8, batches_max: usize) -> Pl
         until_idle: false,
         wrong_answers_max: 1,
         finality_depth: None,
+        snapshot: None,
         through: None,
     };
     let payer = Some(Payer { key: key(settler).unwrap(), fee_max: FEE_MAX });

@@ -71,6 +71,7 @@ async fn start(simnet: &Simnet, data_dir: &Path, settles: bool) -> Arc<Run> {
         until_idle: false,
         wrong_answers_max: 1,
         finality_depth: Some(FINALITY_DEPTH),
+        snapshot: None,
         through: None,
     };
     let payer = settles.then(|| Payer { key: key(SETTLER).unwrap(), fee_max: FEE_MAX });
