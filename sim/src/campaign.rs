@@ -219,7 +219,8 @@ impl FailedWorld {
         let scenario = Scenario::draw(outcome.seed, limits);
         let violation = outcome.violations.first()?.clone();
         let least = shrink(workload, &scenario, violation.promise);
-        Some(Self { violation, command: scenario.command(), least: least.command() })
+        let of = |scenario: &Scenario| format!("{} --workload {}", scenario.command(), workload.name());
+        Some(Self { violation, command: of(&scenario), least: of(&least) })
     }
 }
 

@@ -7,7 +7,7 @@
 //! settlement does not wait for its exits, and can have any number of them.
 //!
 //! An exit names the hash of a script in 32 bytes (BLAKE2b, as in pay-to-script-hash) and is paid to that hash. It does
-//! not name the ledger account of a script, which Kaspa's scripts cannot compute. An exit below [`EXIT_MIN`] is peeled and
+//! not name the account of a script, which Kaspa's scripts cannot compute. An exit below [`EXIT_MIN`] is peeled and
 //! not paid: the storage mass of so small an output exceeds what a block holds.
 //!
 //! # Fold

@@ -97,12 +97,12 @@ pub fn lane(subnetwork: [u8; 20], covenant: Digest, deposit: ResourceId) -> Lane
     Lane { subnetwork, key: digest(lane_key(&subnetwork)), covenant, deposit }
 }
 
-/// The ledger account of a script.
+/// The account of a script.
 pub fn account(script: &ScriptPublicKey) -> ResourceId {
     account_of(&script_bytes(script.version(), script.script()))
 }
 
-/// The ledger account of an address.
+/// The account of an address.
 pub fn account_of_address(address: &str) -> Result<ResourceId, AddressError> {
     Ok(account(&pay_to_address_script(&Address::try_from(address)?)))
 }

@@ -22,13 +22,13 @@ use crate::hash::{self, Poseidon2};
 /// Why a witness cannot be given to a program.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WitnessError {
-    /// A value of more than one cell: the programs read values of one.
-    #[error("the value of declared resource {resource} has {cells} cells; the programs read values of one")]
-    ForeignValue {
+    /// A value of no cells, which the programs cannot tell from an absent one.
+    #[error(
+        "the value of declared resource {resource} has no cells: a value has one at least, or is deleted"
+    )]
+    EmptyValue {
         /// The index of the declared resource.
         resource: usize,
-        /// How many cells it has.
-        cells: usize,
     },
     /// A digest is not one of Poseidon2's.
     #[error("{digest} is not a digest of Poseidon2: a part of it is past the field's modulus")]
@@ -88,11 +88,11 @@ impl Advice {
 
     fn values(&mut self, values: &[Option<Vec<Cell>>]) -> Result<(), WitnessError> {
         for (resource, value) in values.iter().enumerate() {
-            let value = value.as_deref().unwrap_or_default();
-            if value.len() > 1 {
-                return Err(WitnessError::ForeignValue { resource, cells: value.len() });
+            if value.as_ref().is_some_and(Vec::is_empty) {
+                return Err(WitnessError::EmptyValue { resource });
             }
-            self.number(u32::from(!value.is_empty()));
+            let value = value.as_deref().unwrap_or_default();
+            self.number(value.len() as u32);
             self.cells(value);
         }
         Ok(())

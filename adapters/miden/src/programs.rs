@@ -24,6 +24,23 @@ pub struct Sources {
     pub aggregate: Cow<'static, str>,
 }
 
+impl Sources {
+    /// The programs of a workload that is one module, `reprise::workload`: it exports `run`, which reads a transaction, executes
+    /// it and leaves its journal in memory. Everything else is the library's, `guests/library`.
+    pub fn of(workload: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            modules: vec![
+                include_str!("../../../guests/library/cells.masm").into(),
+                include_str!("../../../guests/library/frame.masm").into(),
+                workload.into(),
+            ],
+            transaction: include_str!("../../../guests/library/transaction.masm").into(),
+            batch: include_str!("../../../guests/library/batch.masm").into(),
+            aggregate: include_str!("../../../guests/library/aggregate.masm").into(),
+        }
+    }
+}
+
 /// A program did not assemble.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the {kind} program does not assemble: {reason}")]

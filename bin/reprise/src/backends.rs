@@ -22,6 +22,28 @@ use crate::failure::Failure;
 /// A real proof system that a build links.
 ///
 /// It proves every workload that brings programs in its form: see [`Workload::with_programs`].
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use reprise::{ProofSystem, Workload};
+/// use reprise_model::hash::Blake3;
+/// use reprise_prover::mock::{MockBackend, MockConfig};
+///
+/// /// The form in which this proof system takes programs.
+/// struct Images([&'static [u8]; 3]);
+///
+/// let system = ProofSystem::new("toy", Arc::new(Blake3), |images: &Images, workload: &Workload| {
+///     if images.0.iter().any(|image| image.is_empty()) {
+///         return Err("an image is empty: build the programs".into());
+///     }
+///     // A proof system's own backend goes here.
+///     Ok(Arc::new(MockBackend::new(MockConfig::default(), Arc::new(Blake3), workload.processor())))
+/// });
+/// let ledger = reprise::ledger().with_programs(Images([b"transaction", b"batch", b"aggregate"]));
+/// // reprise::main(vec![system], vec![ledger]) is the whole program.
+/// # assert_eq!((system.name, ledger.name()), ("toy", "ledger"));
+/// ```
 #[derive(Clone)]
 pub struct ProofSystem {
     /// Its name in `--backend`.
@@ -29,9 +51,9 @@ pub struct ProofSystem {
     /// The hash that its workloads are proved over.
     pub hasher: Arc<dyn WorkloadHasher>,
     /// Whether a workload brings programs for it.
-    proves: fn(&Workload) -> bool,
+    pub proves: fn(&Workload) -> bool,
     /// Makes its backend for a workload; an error says why it cannot be made.
-    open: Open,
+    pub open: Open,
     /// Whether it can prove here, beside verifying; an error says what is missing.
     pub can_prove: fn() -> Result<(), String>,
     /// How long a proof of a transaction, batch and aggregate may take by default.
@@ -43,7 +65,8 @@ pub struct ProofSystem {
     pub settles: Option<Settles>,
 }
 
-type Open = Arc<dyn Fn(&Workload) -> Result<Arc<dyn Backend>, String> + Send + Sync>;
+/// Makes a backend for a workload; an error says why it cannot be made.
+pub type Open = Arc<dyn Fn(&Workload) -> Result<Arc<dyn Backend>, String> + Send + Sync>;
 
 /// The proof that a covenant demands of the proofs of an aggregate program, and the reader of their seals; an error says why
 /// this build makes none.
@@ -275,5 +298,93 @@ impl Verifier for Verifiers {
             }
         }
         Err(refused)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reprise_model::digest::ResourceId;
+    use reprise_model::journal::{Outcome, TransactionEffects};
+    use reprise_model::processor::{Processor, ResourceView};
+    use reprise_model::transaction::TransactionFacts;
+
+    use super::*;
+
+    /// Takes no transaction.
+    struct Silent;
+
+    impl Processor for Silent {
+        fn declare(&self, _: &[u8], _: &TransactionFacts) -> Option<Vec<ResourceId>> {
+            None
+        }
+
+        fn execute(&self, _: &[u8], _: &TransactionFacts, _: &ResourceView<'_>) -> TransactionEffects {
+            TransactionEffects::failure(Outcome::MALFORMED)
+        }
+    }
+
+    /// The form in which the proof system of these tests takes programs.
+    #[derive(Debug)]
+    struct Images(&'static str);
+
+    /// A proof system that is the mock, under the name of the programs that it is given.
+    fn system() -> ProofSystem {
+        ProofSystem::new("tested", Arc::new(Blake3), |images: &Images, workload| {
+            let config = MockConfig { workload: images.0.into(), ..MockConfig::default() };
+            Ok(Arc::new(MockBackend::new(config, Arc::new(Blake3), workload.processor())))
+        })
+    }
+
+    fn both() -> ProofSystems {
+        let proved =
+            Workload::new("proved", Silent).with_programs(Images("one")).with_programs(Images("two"));
+        ProofSystems::new(vec![system()], vec![proved, Workload::new("mocked", Silent)]).unwrap()
+    }
+
+    #[test]
+    fn a_backend_is_made_from_the_programs_that_the_workload_brings() {
+        let both = both();
+        let of = |workload: &str, name: &str| {
+            let workload = both.workload(workload).unwrap();
+            both.choose(workload, name, [Duration::ZERO; 3]).unwrap().backend.programs()
+        };
+        let named = |name: &str| {
+            let config = MockConfig { workload: name.into(), ..MockConfig::default() };
+            MockBackend::new(config, Arc::new(Blake3), Arc::new(Silent)).programs()
+        };
+        assert_eq!(of("proved", "tested"), named("two"), "a second value replaces the first");
+        assert_eq!(of("proved", MOCK), named("proved"));
+        assert_eq!(of("mocked", MOCK), named("mocked"));
+    }
+
+    #[test]
+    fn the_default_backend_is_the_first_that_can_prove_the_workload() {
+        let both = both();
+        assert_eq!(both.default_workload().name(), "proved");
+        for (workload, backend) in [("proved", "tested"), ("mocked", MOCK)] {
+            assert_eq!(both.default_name(both.workload(workload).unwrap()), backend);
+        }
+    }
+
+    #[test]
+    fn what_a_program_does_not_link_is_refused_with_what_it_links() {
+        let both = both();
+        let said = both.workload("other").unwrap_err();
+        assert_eq!(said, "this program has no such workload: say proved or mocked");
+        let mocked = both.workload("mocked").unwrap();
+        let said = both.named("tested", mocked).unwrap_err();
+        assert_eq!(said, "the workload mocked brings no programs for it: say mock");
+        let Err(said) = both.choose(mocked, "tested", [Duration::ZERO; 3]) else { panic!("it is made") };
+        assert!(said.to_string().contains("the workload mocked brings no"), "{said}");
+        assert_eq!(both.named("other", both.default_workload()).unwrap_err(), "say tested or mock");
+    }
+
+    #[test]
+    fn workloads_without_a_name_of_their_own_are_refused() {
+        let silent = || Workload::new("silent", Silent);
+        let Err(none) = ProofSystems::new(vec![], vec![]) else { panic!("it is made") };
+        assert!(none.to_string().contains("links no workload"), "{none}");
+        let Err(two) = ProofSystems::new(vec![], vec![silent(), silent()]) else { panic!("it is made") };
+        assert!(two.to_string().contains("two workloads called silent"), "{two}");
     }
 }

@@ -283,6 +283,14 @@ Examples:
   reprise attempts ls --json
   reprise attempts release 5f1c09")]
     Attempts(AttemptsArgs),
+    /// Make a workspace for a rollup of your own, with its tests
+    ///
+    /// What a transaction means is one file of it. Its tests play forks, flips, kills, lying provers and a slow L1, and its
+    /// program is this command line for the new rollup.
+    #[command(after_help = "\
+Example:
+  reprise new my-rollup")]
+    New(NewArgs),
     /// Show the settings in effect, where each came from, and what this build can do; with --l1 kaspa:URL, also the
     /// state of the node, the lane, the covenant and the key
     #[command(after_help = "\
@@ -290,6 +298,17 @@ Examples:
   reprise doctor --config reprise.toml
   reprise doctor --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY")]
     Doctor,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NewArgs {
+    /// What the rollup, its package and its directory are called
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+
+    /// A checkout of Reprise, whose crates the rollup uses [default: the one that this program was built from]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) path_to_reprise: Option<PathBuf>,
 }
 
 #[cfg(feature = "fleet")]

@@ -1,7 +1,7 @@
 //! The command line of Reprise, as a library: a program calls [`main`] with the proof systems and the workloads that it links.
 //!
 //! A [`Workload`] is what a rollup developer brings: the meaning of the rollup's transactions, and programs that prove it. The
-//! program of this package has one, the [`ledger`]. A [`ProofSystem`] proves every workload that brings programs in its
+//! program of this package has one, the [`ledger()`]. A [`ProofSystem`] proves every workload that brings programs in its
 //! form; the mock proves any. The program of this package links Miden, by a feature; RISC Zero's lives in the workspace
 //! of its adapter, because of what that brings.
 //!
@@ -25,6 +25,7 @@
 //! | `stop` | Ctrl-C |
 //! | `observing` | what a run serves of itself: metrics, the API, the page |
 //! | `metrics` | the metrics of a run |
+//! | `new` | `reprise new` |
 //! | `progress` | the progress of a run on the terminal |
 //! | `reads` | reads of the state, from a data directory or an API |
 //! | `receipts` | `reprise receipts` |
@@ -61,6 +62,7 @@ mod jobs;
 mod kaspa;
 mod ledger;
 mod metrics;
+mod new;
 mod observing;
 mod progress;
 mod reads;
@@ -81,16 +83,19 @@ use std::process::ExitCode;
 use clap::{ArgMatches, FromArgMatches};
 use tracing_subscriber::EnvFilter;
 
+pub use reprise_model::digest::ResourceId;
+pub use reprise_node::rng::Rng;
+pub use reprise_node::traffic::{Draft, State, Traffic, account};
 pub use reprise_node::workload::Workload;
 
 #[cfg(feature = "kaspa")]
 use crate::act::Ask;
-pub use crate::backends::ProofSystem;
 use crate::backends::ProofSystems;
 #[cfg(feature = "kaspa")]
 pub use crate::backends::Settles;
 #[cfg(feature = "miden")]
 pub use crate::backends::miden;
+pub use crate::backends::{Open, ProofSystem};
 use crate::cli::{Cli, Command};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -99,6 +104,13 @@ use crate::settings::Settings;
 
 /// The command line of a build with these real proof systems and these workloads, the defaults of `run` first. Returns the
 /// exit code.
+///
+/// ```no_run
+/// fn main() -> std::process::ExitCode {
+///     // Proved by the mock alone.
+///     reprise::main(vec![], vec![reprise::ledger()])
+/// }
+/// ```
 pub fn main(systems: Vec<ProofSystem>, workloads: Vec<Workload>) -> ExitCode {
     let matches = cli::command().get_matches();
     let cli = match Cli::from_arg_matches(&matches) {
@@ -149,6 +161,12 @@ fn dispatch(systems: &ProofSystems, cli: &Cli, matches: &ArgMatches) -> Result<E
         #[cfg(feature = "fleet")]
         Command::Jobs(args) => jobs::jobs(&args.command, &settings, cli.json),
         Command::Attempts(args) => attempts::attempts(&args.command, &settings, cli.json),
+        Command::New(args) => new::new(args, cli.json),
         Command::Doctor => doctor::doctor(&settings, systems, cli.json),
     }
 }
+
+/// The programs of the chapter compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/your-own-rollup.md")]
+struct Chapter;

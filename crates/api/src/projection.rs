@@ -861,6 +861,7 @@ impl Projection {
                 match known.uses.is_empty() {
                     true => {
                         self.known.remove(&id);
+                        self.accounts.forget(&id);
                         self.view.statements.remove(&id);
                         self.proving.remove(&id);
                     }

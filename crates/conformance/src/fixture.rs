@@ -1,5 +1,5 @@
-//! A ledger executed block by block, natively, over any proof system's hash and programs: what tests compare proof
-//! systems with, and with each other.
+//! A workload executed block by block, natively, over any proof system's hash and programs: what tests compare proof
+//! systems with, and with each other. Where none is given it is a ledger.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -13,7 +13,7 @@ use reprise_model::journal::{AggregateJournal, Commitment, Journal, Pins, Span};
 use reprise_model::lane::WorkloadHasher;
 use reprise_model::limits::{Limits, ProveApart};
 use reprise_model::order::{BatchRef, PartRef};
-use reprise_model::processor;
+use reprise_model::processor::{self, Processor};
 use reprise_model::scheduled::ScheduledBlock;
 use reprise_model::state;
 use reprise_model::statement::Claim;
@@ -90,7 +90,7 @@ fn made_up(height: u64) -> ChainBlockMetadata {
     }
 }
 
-/// A ledger, block by block.
+/// A workload, block by block.
 pub struct Fixture {
     hasher: Arc<dyn WorkloadHasher>,
     programs: [ProgramId; 3],
@@ -129,10 +129,22 @@ impl Fixture {
             root.metadata.sequencing_commitment = commitment;
             root.lane_proof = Some(proof);
         }
-        Self::over(hasher, programs, pins, prover, division, root)
+        Self::over(Arc::new(Ledger), hasher, programs, pins, prover, division, root)
+    }
+
+    /// A fixture of a workload, on an L1 without lane proofs.
+    pub fn executing(
+        processor: Arc<dyn Processor>,
+        hasher: Arc<dyn WorkloadHasher>,
+        programs: [ProgramId; 3],
+        division: Division,
+    ) -> Self {
+        let root = ChainRoot { metadata: made_up(0), lane_proof: None };
+        Self::over(processor, hasher, programs, pins(programs), None, division, root)
     }
 
     fn over(
+        processor: Arc<dyn Processor>,
         hasher: Arc<dyn WorkloadHasher>,
         programs: [ProgramId; 3],
         pins: Pins,
@@ -141,8 +153,8 @@ impl Fixture {
         root: ChainRoot,
     ) -> Self {
         let (log, tip) = (Box::new(MemoryLog::default()), root.clone());
-        let ledger = Arc::new(Ledger);
-        let scheduler = Scheduler::open(ledger, hasher.clone(), pins.clone(), division, root, log).unwrap();
+        let scheduler =
+            Scheduler::open(processor, hasher.clone(), pins.clone(), division, root, log).unwrap();
         let (scheduler, root) = (Mutex::new(scheduler), tip.metadata.block_hash);
         Self { hasher, programs, pins, prover, root, tip, scheduler, batches: vec![] }
     }
@@ -152,7 +164,7 @@ impl Fixture {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../recordings/flip.reprise");
         let Recording { lane, root, events, .. } = Recording::open(Path::new(path)).unwrap();
         let pins = Pins { lane: lane.key, covenant: lane.covenant, deposit: lane.deposit, ..pins(programs) };
-        let mut fixture = Self::over(hasher, programs, pins, None, WHOLE, root);
+        let mut fixture = Self::over(Arc::new(Ledger), hasher, programs, pins, None, WHOLE, root);
         for block in events.iter().flat_map(|event| &event.added) {
             let hash = block.metadata.block_hash;
             if fixture.batches.iter().all(|batch| batch.metadata.block_hash() != hash) {
@@ -308,7 +320,7 @@ impl Fixture {
         Claim { program: self.programs[2], journal: self.aggregate_journal(blocks).unwrap().bytes() }
     }
 
-    /// All that proofs of this chain make public and that no hash has a part in: the order of blocks and transactions,
+    /// All that proofs of this chain of a ledger make public and that no hash has a part in: the order of blocks and transactions,
     /// whom each acts for and what it deposits, outcomes, the accounts it accesses and leaves, exits. One line each.
     pub fn listing(&self) -> String {
         let mut out = String::new();

@@ -37,6 +37,37 @@ pub const VALUE_CELLS_MAX: usize = 128;
 ///
 /// Execution is deterministic and reads nothing but its arguments. An implementation returns what its programs
 /// commit. A difference is found when a program runs, as a divergence.
+///
+/// ```
+/// use reprise_model::digest::ResourceId;
+/// use reprise_model::journal::{Outcome, TransactionEffects};
+/// use reprise_model::processor::{self, Processor, ResourceView};
+/// use reprise_model::transaction::TransactionFacts;
+///
+/// /// Every account keeps the last word that it said.
+/// struct Words;
+///
+/// impl Processor for Words {
+///     fn declare(&self, message: &[u8], facts: &TransactionFacts) -> Option<Vec<ResourceId>> {
+///         (message.len() == 4).then(|| vec![facts.authority])
+///     }
+///
+///     fn execute(&self, message: &[u8], facts: &TransactionFacts, _: &ResourceView<'_>) -> TransactionEffects {
+///         // Only what `declare` took arrives here. Even so, no byte may make it panic.
+///         let Ok(word) = message.try_into().map(u32::from_le_bytes) else {
+///             return TransactionEffects::failure(Outcome::MALFORMED);
+///         };
+///         let writes = vec![(facts.authority, Some(vec![[word, 0, 0, 0, 0, 0, 0, 0]]))];
+///         TransactionEffects { outcome: Outcome::SUCCESS, writes, exits: vec![] }
+///     }
+/// }
+///
+/// let facts = TransactionFacts { authority: ResourceId([1; 32]), deposit: 0 };
+/// let declared = Words.declare(b"word", &facts).unwrap();
+/// let effects = processor::execute(&Words, b"word", &facts, &[(declared[0], None)]);
+/// assert_eq!(effects.outcome, Outcome::SUCCESS);
+/// assert_eq!(Words.declare(b"words", &facts), None);
+/// ```
 pub trait Processor: Send + Sync {
     /// The resources that a transaction with this message may touch, in the order in which its journal lists them; `None`
     /// where the message is not one of this workload. Two transactions that declare no common slot execute in parallel.
@@ -75,6 +106,19 @@ macro_rules! caught {
 }
 
 /// The declared resources of one transaction, with their values before it.
+///
+/// ```
+/// use reprise_model::digest::ResourceId;
+/// use reprise_model::processor::ResourceView;
+///
+/// let (here, absent, other) = (ResourceId([1; 32]), ResourceId([2; 32]), ResourceId([3; 32]));
+/// let value = [[7, 0, 0, 0, 0, 0, 0, 0]];
+/// let values = [(here, Some(&value[..])), (absent, None)];
+/// let view = ResourceView::new(&values);
+/// assert_eq!(view.read(&here), Ok(Some(&value[..])));
+/// assert_eq!(view.read(&absent), Ok(None));
+/// assert!(view.read(&other).is_err(), "it was not declared");
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct ResourceView<'v>(&'v [(ResourceId, Option<&'v [Cell]>)]);
 

@@ -95,6 +95,12 @@ impl Accounts {
         }
     }
 
+    /// Forgets how long a statement took. A request that its receipt answers later saves nothing.
+    pub fn forget(&mut self, id: &StatementId) {
+        self.took.remove(id);
+        self.unused.remove(id);
+    }
+
     fn took(&self, id: &StatementId) -> Duration {
         self.took.get(id).copied().unwrap_or_default()
     }

@@ -43,6 +43,14 @@ pub trait Traffic: Send + Sync {
 }
 
 /// A transaction to send.
+///
+/// ```
+/// use reprise_node::traffic::Draft;
+///
+/// // Alice deposits 500 sompi, and says nothing.
+/// let draft = Draft { by: "alice".into(), message: vec![], deposit: 500 };
+/// assert_ne!(draft, Draft::default());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Draft {
     /// Who signs it: a name, whose [`account`] is the transaction's authority.
@@ -59,6 +67,18 @@ pub fn account(name: &str) -> ResourceId {
 }
 
 /// The values of all resources at one moment, by plain execution.
+///
+/// ```
+/// use reprise_chain::dev::DevChain;
+/// use reprise_ledger::{Account, Ledger};
+/// use reprise_node::traffic::{State, account};
+///
+/// let (chain, mut state) = (DevChain::default(), State::default());
+/// let deposit = chain.transaction("alice", b"", 500);
+/// assert!(state.apply(&Ledger, &chain.deposit(), &deposit).is_success());
+/// let alice = state.read(&account("alice")).and_then(Account::from_cells);
+/// assert_eq!(alice, Some(Account { balance: 500, nonce: 0 }));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct State(Arc<BTreeMap<ResourceId, Vec<Cell>>>);
 

@@ -120,6 +120,23 @@ pub enum WireError {
 }
 
 /// A workload on a lane, as a backend proves it.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use reprise_chain::dev::DevChain;
+/// use reprise_ledger::Ledger;
+/// use reprise_model::hash::Blake3;
+/// use reprise_node::wire::Deployment;
+/// use reprise_node::workload::Workload;
+/// use reprise_prover::backend::Backend;
+/// use reprise_prover::mock::{MockBackend, MockConfig};
+///
+/// let (ledger, chain) = (Workload::new("ledger", Ledger), DevChain::default());
+/// let backend = Arc::new(MockBackend::new(MockConfig::default(), Arc::new(Blake3), ledger.processor()));
+/// let deployment = Deployment::new(&ledger, backend.clone(), Arc::new(Blake3), chain.lane());
+/// assert_eq!(deployment.pins().transaction_program, backend.programs()[0]);
+/// ```
 #[derive(Clone)]
 pub struct Deployment {
     /// Proves, verifies, and has the programs.

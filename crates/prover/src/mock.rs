@@ -115,6 +115,14 @@ impl MockBackend {
             expected: hex(&task.claim.journal),
             found,
         };
+        let (claimed, ours) = (task.claim.program, self.programs()[kind as usize]);
+        if claimed != ours {
+            let reason = format!(
+                "the {kind}'s claim names {claimed}, and {ours} is the program here: it is another workload's, or another \
+                 build's"
+            );
+            return Err(ProveError::Unprovable { statement: id, reason });
+        }
         let journal = self.run(task).map_err(diverged)?;
         if diverge || journal != task.claim.journal {
             return Err(diverged(if diverge { "injected".into() } else { hex(&journal) }));

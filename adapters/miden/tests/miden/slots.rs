@@ -11,7 +11,7 @@ use miden_vm::assembly::Linkage;
 use miden_vm::{Assembler, DefaultHost, ExecutionOptions, FastProcessor, Program, StackInputs};
 use reprise_conformance::fixture::{account, fund, transaction};
 use reprise_ledger::{Account, Ledger};
-use reprise_miden::Poseidon2;
+use reprise_miden::{Poseidon2, Sources};
 use reprise_model::cell::{self, Cell};
 use reprise_model::digest::{Digest, ResourceId};
 use reprise_model::hash::Hasher;
@@ -23,7 +23,7 @@ use reprise_model::transaction::{LaneTransaction, ShownTransaction};
 use reprise_model::witness::{BatchWitness, Handling};
 
 use crate::anything;
-use crate::world::{STALE, assert_refused, ids, pins, run_batch};
+use crate::world::{STALE, assert_refused, ids, ledger, pins, run_batch};
 
 /// A sparse Merkle tree over made-up slots, by its nodes that are not empty.
 struct Tree {
@@ -197,13 +197,11 @@ fn lists_change_as_they_do_natively_when_what_they_hold_is_deleted_or_made() {
 fn batch_program() -> Program {
     let core = CoreLibrary::default().package();
     let mut assembler = Assembler::default().with_package(core, Linkage::Dynamic).unwrap();
-    let cells = include_str!("../../../../guests/ledger/cells.masm");
-    let ledger = include_str!("../../../../guests/ledger/ledger.masm");
-    for library in [cells, ledger] {
-        assembler.compile_and_statically_link(library).unwrap();
+    let Sources { modules, batch, .. } = ledger();
+    for module in &modules {
+        assembler.compile_and_statically_link(module.as_ref()).unwrap();
     }
-    let batch = include_str!("../../../../guests/ledger/batch.masm");
-    assembler.assemble_program("batch", batch).unwrap().try_into_program().unwrap()
+    assembler.assemble_program("batch", batch.as_ref()).unwrap().try_into_program().unwrap()
 }
 
 fn word(digest: &Digest) -> Word {

@@ -10,7 +10,7 @@ use reprise_model::witness::{TransactionWitness, Witness};
 
 use crate::world::{Random, Values, assert_refused, backend, pins};
 
-const FOREIGN: &str = "the transaction is none of the ledger's";
+const FOREIGN: &str = "the transaction is none of the workload's";
 
 /// Native execution and the program agree on the journal, or that there is none; how it ended.
 fn agree(values: &mut Values, tx: &LaneTransaction) -> Outcome {
@@ -194,7 +194,9 @@ fn a_transaction_is_made_of_its_cells() {
         assert!(matches!(refused, Err(MidenError::Refused { .. })), "{refused:?}");
     }
     let two_cells = run(&|witness| witness.before[0] = Some(vec![[0; 8]; 2]));
-    assert!(matches!(two_cells, Err(MidenError::Witness { .. })), "{two_cells:?}");
+    assert!(matches!(two_cells, Err(MidenError::Refused { .. })), "{two_cells:?}");
+    let no_cells = run(&|witness| witness.before[0] = Some(vec![]));
+    assert!(matches!(no_cells, Err(MidenError::Witness { .. })), "{no_cells:?}");
 }
 
 #[test]

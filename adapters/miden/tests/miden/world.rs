@@ -24,16 +24,8 @@ pub fn backend() -> &'static MidenBackend {
 }
 
 /// The ledger's programs.
-fn ledger() -> Sources {
-    Sources {
-        modules: vec![
-            include_str!("../../../../guests/ledger/cells.masm").into(),
-            include_str!("../../../../guests/ledger/ledger.masm").into(),
-        ],
-        transaction: include_str!("../../../../guests/ledger/transaction.masm").into(),
-        batch: include_str!("../../../../guests/ledger/batch.masm").into(),
-        aggregate: include_str!("../../../../guests/ledger/aggregate.masm").into(),
-    }
+pub fn ledger() -> Sources {
+    Sources::of(include_str!("../../../../guests/ledger/workload.masm"))
 }
 
 pub fn ids() -> [ProgramId; 3] {

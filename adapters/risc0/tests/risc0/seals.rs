@@ -114,7 +114,8 @@ fn what_this_build_cannot_make_it_refuses_by_what_is_missing() {
     let witness = Witness::Transaction(fixture.transaction_witness(2, 0));
     for seal in [SealKind::Succinct, SealKind::Groth16] {
         let Err(missing) = recursion::can_make(seal) else { continue };
-        let refused = Risc0Backend::new(seal, &LEDGER).unwrap().prove(&fixture.transaction_claim(2, 0), &witness, &[]);
+        let refused =
+            Risc0Backend::new(seal, &LEDGER).unwrap().prove(&fixture.transaction_claim(2, 0), &witness, &[]);
         assert_eq!(refused.unwrap_err(), Risc0Error::Seal { seal, missing });
     }
 }

@@ -13,5 +13,6 @@ mod metrics;
 #[cfg(feature = "miden")]
 mod miden;
 mod misuse;
+mod new;
 mod receipts;
 mod shipped;

@@ -16,6 +16,7 @@ fn wrong_use_exits_2_and_lists_what_is_allowed() {
     let dir = tempfile::tempdir().unwrap();
     for (args, word) in [
         (&["run", "--backend", "abacus"][..], "mock"),
+        (&["run", "--workload", "abacus"][..], "this program has no such workload: say ledger"),
         #[cfg(feature = "kaspa")]
         (&["run", "--l1", "kaspa:nowhere"][..], "kaspa:ws://HOST:PORT"),
         #[cfg(feature = "kaspa")]

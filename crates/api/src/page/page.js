@@ -43,10 +43,23 @@ function at(history, seq) {
   return state;
 }
 
+const STEPS_MAX = 50000;
+
 function note(...histories) {
+  if (known.steps.length > STEPS_MAX) forget();
   const last = known.steps.at(-1) ?? 0;
   const fresh = histories.flat().map((step) => step.seq).filter((seq) => seq > last);
   for (const seq of [...new Set(fresh)].sort((a, b) => a - b)) known.steps.push(seq);
+}
+
+/** Drops the steps of what is no longer kept. */
+function forget() {
+  const kept = [...known.blocks.values()].flatMap(historyOf.block).flat().map((step) => step.seq);
+  const oldest = kept.reduce((least, seq) => Math.min(least, seq), Infinity);
+  const gone = Math.min(indexOf(oldest), known.steps.length - 1);
+  known.steps = known.steps.slice(gone);
+  shown.index = Math.max(0, shown.index - gone);
+  for (const seq of known.reorgs.keys()) if (seq < oldest) known.reorgs.delete(seq);
 }
 
 const take = {
@@ -304,7 +317,7 @@ function paintTree(seq) {
   const bundlesY = layout.height + 4;
   canvas.style.width = `${layout.width}px`;
   canvas.style.height = `${bundlesY + 62}px`;
-  if (shown.follow) reveal(tipAt(seq));
+  if (shown.follow) reveal(tipAt(seq), true);
   const from = tree.scrollLeft - 400, to = tree.scrollLeft + tree.clientWidth + 400;
   const visible = layout.columns.filter((column) => column.x + column.width >= from && column.x <= to);
   const keep = new Set(), edges = [];
@@ -425,12 +438,14 @@ function tipAt(seq) {
   return null;
 }
 
-function reveal(block, center = false) {
+/** Scrolls so that a block is in sight; that of the moment, with what led to it. */
+function reveal(block, follow = false) {
   if (!block) return;
   const tree = $("tree"), { x, width } = box(block);
-  const right = x + width + (center ? tree.clientWidth / 2 : 2 * GAP);
-  if (right > tree.scrollLeft + tree.clientWidth) tree.scrollLeft = right - tree.clientWidth;
-  else if (x - GAP < tree.scrollLeft) tree.scrollLeft = x - (center ? tree.clientWidth / 2 : 2 * GAP);
+  const left = tree.scrollLeft, sight = tree.clientWidth, right = x + width + 2 * GAP;
+  if (follow) tree.scrollLeft = Math.max(0, right - sight * 0.85);
+  else if (right > left + sight) tree.scrollLeft = right - sight;
+  else if (x - GAP < left) tree.scrollLeft = x - 2 * GAP;
 }
 
 function paintHeader(seq) {
@@ -487,9 +502,9 @@ function paintTime(seq) {
   slider.max = last;
   if (shown.live) shown.index = last;
   slider.value = shown.index;
-  const when = timeOf(shown.live ? known.seq : seq);
+  const name = nameOf(seq);
   slider.setAttribute("aria-valuetext", `change ${shown.index + 1} of ${last + 1}${shown.live ? ", now" : ""}`);
-  $("moment").textContent = shown.live ? "now" : `${shown.index + 1} of ${last + 1}${when}`;
+  $("moment").textContent = shown.live ? "now" : `${shown.index + 1} of ${last + 1}${name}`;
   $("now").setAttribute("aria-pressed", String(shown.live));
   $("play-text").textContent = shown.playing ? "Pause" : "Play";
   $("play").firstElementChild.textContent = shown.playing ? "⏸" : "▶";
@@ -501,8 +516,8 @@ function paintTime(seq) {
   }));
 }
 
-/** How long after the beginning a change was. */
-function timeOf(seq) {
+/** What a change was, where it was a reorg. */
+function nameOf(seq) {
   const reorg = known.reorgs.get(seq);
   return reorg ? (reorg.returning ? " · flip back" : " · reorg") : "";
 }

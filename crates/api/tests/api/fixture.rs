@@ -15,6 +15,7 @@ use reprise_ledger::{Action, Ledger, Payload};
 use reprise_model::hash::Blake3;
 use reprise_model::limits::ProveApart;
 use reprise_model::transaction::account_of;
+use reprise_node::dev;
 use reprise_node::event::{Observer, PipelineEvent};
 use reprise_node::l1::RecordedChain;
 use reprise_node::report::Report;
@@ -22,6 +23,7 @@ use reprise_node::wire;
 use reprise_planner::bundle::BundleRule;
 use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_prover::policy::{Backoff, Breaker, Budget, Policy};
+use reprise_sim::ledger::workload;
 use reprise_store::{Options, ReceiptStore, Store};
 
 /// How a node is run.
@@ -36,6 +38,11 @@ impl Default for Setup {
     fn default() -> Self {
         Self { permits: 1, finality_depth: 1_000, mock: MockConfig::default() }
     }
+}
+
+/// A chain that flips and flips back.
+pub(crate) fn flip() -> Recording {
+    dev::flip(&workload()).unwrap()
 }
 
 /// Runs a node to its end. Returns its report and its store, which lies in the returned directory.
@@ -61,7 +68,7 @@ pub(crate) fn run_in(
         Arc::new(Store::open(dir, backend.clone(), Options::default()).unwrap());
     let backoff = Backoff { first: Duration::from_millis(1), max: Duration::from_millis(4) };
     let breaker = Breaker { suspension: backoff, ..Breaker::default() };
-    let budget = Budget { cheap: 1_000, expensive: 1_000 };
+    let budget = Budget { cheap: 1_000, expensive: 1_000, ..Budget::default() };
     let depth = setup.finality_depth;
     let retention = reprise_planner::planner::Retention { grace: depth.min(32), retained: depth };
     let settings = wire::Settings {
@@ -77,7 +84,7 @@ pub(crate) fn run_in(
         },
     };
     let l1 = Box::new(RecordedChain { name: "dev".into(), recording, pace: Pace::Proved });
-    let node = wire::build_node(settings, l1, backend, Arc::new(Blake3), store.clone()).unwrap();
+    let node = wire::build_node(settings, l1, &workload(), backend, Arc::new(Blake3), store.clone()).unwrap();
     let outcome = node.run(&AtomicBool::new(false), observer).unwrap();
     (outcome.report, store)
 }

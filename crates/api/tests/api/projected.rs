@@ -6,10 +6,9 @@ use std::fmt::Debug;
 use proptest::prelude::*;
 use reprise_api::projection::Window;
 use reprise_api::view::{BundleState, Economy, Level, State, Step, View};
-use reprise_node::dev;
 use reprise_prover::mock::MockConfig;
 
-use crate::fixture::{Setup, Watched, chain, mined, run, run_in};
+use crate::fixture::{Setup, Watched, chain, flip, mined, run, run_in};
 
 /// A history ends with the state as it is, and its steps ascend.
 fn assert_history<T: Copy + PartialEq + Debug>(history: &[Step<T>], state: T, changed: u64, seq: u64) {
@@ -101,7 +100,7 @@ fn states(view: &View) -> HashMap<State, usize> {
 #[test]
 fn a_flip_is_shown_as_blocks_that_come_back_and_receipts_that_answer_again() {
     let mut watched = Watched::new(1, Window::default());
-    let (report, ..) = run(dev::flip(), &Setup::default(), &mut watched);
+    let (report, ..) = run(flip(), &Setup::default(), &mut watched);
     let view = watched.projection.view();
     let flipped: Vec<_> = view.blocks.values().filter(|block| block.flips > 0).collect();
     assert_eq!(flipped.len(), 5);
@@ -132,7 +131,7 @@ fn a_second_run_over_the_same_receipts_shows_reuse_alone() {
     let dir = tempfile::tempdir().unwrap();
     for second in [false, true] {
         let mut watched = Watched::new(1, Window::default());
-        let (report, store) = run_in(dir.path(), dev::flip(), &Setup::default(), &mut watched);
+        let (report, store) = run_in(dir.path(), flip(), &Setup::default(), &mut watched);
         drop(store);
         let states = states(watched.projection.view());
         assert_eq!(states.contains_key(&State::Proved), !second, "{states:?}");
@@ -149,7 +148,7 @@ fn time_is_accounted_by_fork_and_the_forks_add_up_to_the_total() {
         mock: MockConfig { cost: [std::time::Duration::from_millis(3); 3], ..MockConfig::default() },
         ..Setup::default()
     };
-    let (report, ..) = run(dev::flip(), &setup, &mut watched);
+    let (report, ..) = run(flip(), &setup, &mut watched);
     let view = watched.projection.view();
     let of = |of: fn(&Economy) -> f64| {
         let forks: f64 = view.forks.values().map(|fork| of(&fork.economy)).sum();
@@ -168,7 +167,7 @@ fn time_is_accounted_by_fork_and_the_forks_add_up_to_the_total() {
 fn a_failed_attempt_is_shown_and_so_is_its_recovery() {
     let mut watched = Watched::new(2, Window::default());
     let mock = MockConfig { transient_every: 3, ..MockConfig::default() };
-    let (report, ..) = run(dev::flip(), &Setup { mock, permits: 2, ..Setup::default() }, &mut watched);
+    let (report, ..) = run(flip(), &Setup { mock, permits: 2, ..Setup::default() }, &mut watched);
     let view = watched.projection.view();
     assert!(report.attempts_failed > 0);
     assert_eq!(view.counts.failures, report.attempts_failed);
@@ -182,7 +181,7 @@ fn a_failed_attempt_is_shown_and_so_is_its_recovery() {
 #[test]
 fn what_is_final_is_said_to_be() {
     let mut watched = Watched::new(1, Window::default());
-    run(dev::flip(), &Setup { finality_depth: 8, ..Setup::default() }, &mut watched);
+    run(flip(), &Setup { finality_depth: 8, ..Setup::default() }, &mut watched);
     let view = watched.projection.view();
     assert!(view.finalized > 0);
     for block in view.blocks.values() {

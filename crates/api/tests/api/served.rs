@@ -12,10 +12,9 @@ use reprise_light::answer::Answer;
 use reprise_light::json::AnswerJson;
 use reprise_model::digest::ResourceId;
 use reprise_model::hash::Blake3;
-use reprise_node::dev;
 
 use crate::client::{answer, connect, get, request};
-use crate::fixture::{Setup, run};
+use crate::fixture::{Setup, flip, run};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
@@ -28,7 +27,7 @@ struct Node {
 fn node(limits: Limits, token: Option<Token>) -> Node {
     let mut publisher = Publisher::new(Projection::new(1, Window::default(), None));
     let views = publisher.views();
-    let (_, store, dir) = run(dev::flip(), &Setup::default(), &mut publisher);
+    let (_, store, dir) = run(flip(), &Setup::default(), &mut publisher);
     let facts = Facts {
         version: "0".into(),
         run: "r1".into(),
@@ -209,7 +208,7 @@ fn without_the_token_nothing_is_read_but_health_and_the_empty_page() {
 fn an_address_of_other_machines_needs_a_token_and_a_token_cannot_be_guessed() {
     let mut publisher = Publisher::new(Projection::new(1, Window::default(), None));
     let views = publisher.views();
-    let (_, store, _dir) = run(dev::flip(), &Setup::default(), &mut publisher);
+    let (_, store, _dir) = run(flip(), &Setup::default(), &mut publisher);
     let facts = Facts {
         version: "0".into(),
         run: "r1".into(),

@@ -2,12 +2,12 @@
 
 use std::sync::atomic::AtomicBool;
 
-use crate::dev;
 use reprise_model::limits::Limits;
 use reprise_node::event::NoopObserver;
 use reprise_node::report::Report;
 use reprise_prover::mock::MockConfig;
 
+use crate::dev;
 use crate::flip::{Home, assert_sums};
 
 /// About those of Miden.

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use crate::dev::{self, ledger};
 use reprise_chain::event::ChainEvent;
 use reprise_chain::overlay::Covenant;
 use reprise_chain::recording::Lane;
@@ -27,6 +26,7 @@ use reprise_node::l1::{L1, L1Error, OpenL1};
 use reprise_node::wire;
 use reprise_settler::{SettleError, Sink, Taken, UnpaidExits, UnprovenSink};
 
+use crate::dev::{self, ledger};
 use crate::flip::{Home, recorded};
 
 type Exits = BTreeMap<StatementId, Vec<Vec<Exit>>>;

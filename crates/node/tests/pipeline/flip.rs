@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use crate::dev::{self, ledger};
 use reprise_chain::recording::Recording;
 use reprise_chain::source::Pace;
 use reprise_chain::tree::ChainError;
@@ -31,6 +30,8 @@ use reprise_scheduler::record::{DiskLog, RecordLog};
 use reprise_scheduler::tree::StateTree;
 use reprise_store::port::Filter;
 use reprise_store::{Options, ReceiptStore, Store};
+
+use crate::dev::{self, ledger};
 
 /// As by default, but quick to begin again.
 pub(crate) fn tuning() -> wire::Tuning {

@@ -20,6 +20,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("node", &["chain", "disk", "light", "model", "planner", "prover", "scheduler", "settler", "store"]),
     ("api", &["chain", "ledger", "light", "model", "node", "store"]),
     ("kaspa", &["chain", "disk", "kaspa-lane", "light", "model", "node", "settler"]),
+    (
+        "testing",
+        &["chain", "conformance", "disk", "model", "node", "planner", "prover", "scheduler", "sim", "store"],
+    ),
     ("kaspa-lane", &["model"]),
     ("miden", &["model", "prover"]),
     ("jobs", &["model"]),

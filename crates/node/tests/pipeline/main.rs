@@ -38,3 +38,5 @@ mod states;
 mod stops;
 #[cfg(test)]
 mod watched;
+#[cfg(test)]
+mod workloads;

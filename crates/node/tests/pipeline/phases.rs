@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::dev::{self, ledger};
 use reprise_chain::recording::Recording;
 use reprise_chain::source::{ChainSource, Pace, Poll, Progress, SourceError};
 use reprise_ledger::Ledger;
@@ -21,6 +20,7 @@ use reprise_prover::policy::{Orphans, Policy};
 use reprise_store::port::Filter;
 use reprise_store::{Options, ReceiptStore, Store};
 
+use crate::dev::{self, ledger};
 use crate::flip::{Home, assert_sums, recorded, tuning};
 use crate::repeats::flips;
 

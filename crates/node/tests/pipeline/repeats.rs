@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::dev::{self, ledger};
 use reprise_chain::dev::{DevChain, script};
 use reprise_chain::recording::Recording;
 use reprise_chain::source::Pace;
@@ -24,6 +23,7 @@ use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_store::port::Filter;
 use reprise_store::{Options, ReceiptStore, Store};
 
+use crate::dev::{self, ledger};
 use crate::flip::{Home, assert_sums, copy_dir, recorded};
 
 /// A run that keeps everything in memory.

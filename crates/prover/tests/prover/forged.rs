@@ -205,6 +205,22 @@ fn a_transaction_dropped_inserted_repeated_reordered_or_altered_is_a_divergence(
 }
 
 #[test]
+fn a_claim_of_another_workloads_program_cannot_be_proved_and_says_so() {
+    let fixture = Fixture::new();
+    let config = MockConfig { workload: "another".into(), ..MockConfig::default() };
+    let other = MockBackend::new(config, Arc::new(Blake3), Arc::new(Ledger));
+    assert!(fixture.mock.programs().iter().all(|ours| !other.programs().contains(ours)));
+    let (_, task) = fixture.batch();
+    fixture.mock.prove(&task).unwrap();
+    match other.prove(&task) {
+        Err(ProveError::Unprovable { reason, .. }) => {
+            assert!(reason.contains("another workload's"), "{reason}")
+        }
+        refused => panic!("{refused:?}"),
+    }
+}
+
+#[test]
 fn a_false_failure_is_a_divergence() {
     let fixture = Fixture::new();
     let failed = |journal: &mut TransactionJournal| {

@@ -1,0 +1,9 @@
+//! The rollup's program: the whole command line of Reprise, for this workload.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // The mock proves any workload. A real proof system goes into the first list, and its programs into the workload:
+    // the README says how.
+    reprise::main(vec![], vec![{{ident}}::workload()])
+}

@@ -1,0 +1,395 @@
+//! Generated blocks: what native execution says of each is what a proof system proves.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use reprise_conformance::fixture::{Fixture, pins, transaction};
+use reprise_model::digest::{Digest, ResourceId};
+use reprise_model::hash::Blake3;
+use reprise_model::journal::{Outcome, TransactionEffects};
+use reprise_model::lane::WorkloadHasher;
+use reprise_model::limits::{Limits, ProveApart};
+use reprise_model::order::PartRef;
+use reprise_model::processor::{self, Processor};
+use reprise_model::receipt::{Receipt, Verified};
+use reprise_model::scheduled::{ProvedBy, ScheduledBlock};
+use reprise_model::state;
+use reprise_model::statement::{Claim, Kind};
+use reprise_model::transaction::LaneTransaction;
+use reprise_model::witness::Witness;
+use reprise_node::rng::Rng;
+use reprise_node::traffic::{Draft, State, Traffic};
+use reprise_node::workload::Workload;
+use reprise_prover::backend::{Backend, Task};
+use reprise_prover::mock::{MockBackend, MockConfig};
+use reprise_scheduler::execution::Division;
+
+/// So many blocks are settled together.
+const SETTLED_TOGETHER: usize = 8;
+
+/// Generated blocks to execute and to prove.
+///
+/// Each block carries up to six transactions, drawn over the state that the ones before leave. Native execution (in parallel,
+/// divided into batches) is compared with a plain one, and every transaction, batch and aggregate with what the programs commit.
+///
+/// ```
+/// use reprise_testing::Blocks;
+/// # let workload = reprise_sim::ledger::workload();
+///
+/// let agreed = Blocks::of(&workload).count(16).check();
+/// assert_eq!(agreed.blocks, 16);
+/// ```
+#[derive(Clone)]
+pub struct Blocks<'w> {
+    workload: &'w Workload,
+    seed: u64,
+    count: usize,
+    backend: Arc<dyn Backend>,
+    hasher: Arc<dyn WorkloadHasher>,
+}
+
+/// What was compared and agreed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Agreement {
+    /// Blocks executed.
+    pub blocks: usize,
+    /// Transactions in them.
+    pub transactions: usize,
+    /// Proofs made, by kind.
+    pub proofs: [usize; Kind::COUNT],
+    /// How many transactions had each outcome.
+    pub outcomes: BTreeMap<Outcome, usize>,
+}
+
+/// Why generated blocks are not passed. `block` counts from 1; the same seed draws the same block again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Disagreement {
+    /// The workload draws no transactions.
+    #[error(
+        "the workload {workload} brings no generated transactions: give it some with `Workload::with_traffic`"
+    )]
+    NoTraffic {
+        /// Its name.
+        workload: String,
+    },
+    /// The workload panicked.
+    #[error(
+        "the workload panicked on the message {message} (seed {seed}, block {block}): natively that is an outcome, but a \
+         guest of RISC Zero ends with it, and nothing after the transaction could be settled"
+    )]
+    Panicked {
+        /// The message, in hexadecimal.
+        message: String,
+        /// The seed.
+        seed: u64,
+        /// The block.
+        block: usize,
+    },
+    /// Two executions had different effects.
+    #[error(
+        "two executions of the message {message} over the same values differ (seed {seed}, block {block}): the workload reads \
+         something else than its arguments"
+    )]
+    NotDeterministic {
+        /// The message, in hexadecimal.
+        message: String,
+        /// The seed.
+        seed: u64,
+        /// The block.
+        block: usize,
+    },
+    /// The pipeline executes a transaction otherwise than a plain execution.
+    #[error(
+        "the message {message} ends as {found:?} in the pipeline and as {expected:?} alone (seed {seed}, block {block}): the \
+         workload keeps something between its calls"
+    )]
+    NotPlain {
+        /// The message, in hexadecimal.
+        message: String,
+        /// How it ended in a plain execution.
+        expected: Outcome,
+        /// How it ended in the pipeline.
+        found: Outcome,
+        /// The seed.
+        seed: u64,
+        /// The block.
+        block: usize,
+    },
+    /// The pipeline leaves another value than a plain execution.
+    #[error(
+        "{resource} has another value in the pipeline than alone after the message {message} (seed {seed}, block {block}): the \
+         workload keeps something between its calls"
+    )]
+    OtherValue {
+        /// The message, in hexadecimal.
+        message: String,
+        /// What has another value.
+        resource: ResourceId,
+        /// The seed.
+        seed: u64,
+        /// The block.
+        block: usize,
+    },
+    /// A program does not commit what native execution expects, or refuses.
+    #[error("the {kind} program disagrees with native execution (seed {seed}, block {block}): {reason}")]
+    NotProved {
+        /// Of what.
+        kind: Kind,
+        /// What the backend said.
+        reason: String,
+        /// The seed.
+        seed: u64,
+        /// The block.
+        block: usize,
+    },
+    /// Of all that was drawn, nothing succeeded.
+    #[error(
+        "no drawn transaction succeeded, so nothing was tested: draw transactions that succeed over the state (outcomes: \
+         {outcomes:?})"
+    )]
+    NothingSucceeded {
+        /// How many transactions had each outcome.
+        outcomes: BTreeMap<Outcome, usize>,
+    },
+}
+
+impl<'w> Blocks<'w> {
+    /// Two hundred blocks, proved by the mock: it runs the programs that a guest of RISC Zero runs.
+    pub fn of(workload: &'w Workload) -> Self {
+        let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
+        let config = MockConfig { workload: workload.name().into(), ..MockConfig::default() };
+        let backend = Arc::new(MockBackend::new(config, hasher.clone(), workload.processor()));
+        Self { workload, seed: 1, count: 200, backend, hasher }
+    }
+
+    /// Blocks of another seed.
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// So many blocks.
+    #[must_use]
+    pub fn count(self, count: usize) -> Self {
+        Self { count, ..self }
+    }
+
+    /// Blocks proved by another backend, over the hash that its programs use. An L1 without lane proofs carries them.
+    #[must_use]
+    pub fn proved_by(self, backend: Arc<dyn Backend>, hasher: Arc<dyn WorkloadHasher>) -> Self {
+        Self { backend, hasher, ..self }
+    }
+
+    /// Executes and proves them.
+    pub fn run(&self) -> Result<Agreement, Disagreement> {
+        let workload = self.workload.name().into();
+        let traffic = self.workload.traffic().ok_or(Disagreement::NoTraffic { workload })?;
+        let mut agreed = Agreement::default();
+        // Both ways to prove a transaction, over the same blocks.
+        for apart in [ProveApart::Never, ProveApart::Always] {
+            agreed = Compared::new(self, apart).all(traffic.as_ref())?;
+        }
+        match agreed.outcomes.get(&Outcome::SUCCESS) {
+            Some(_) => Ok(agreed),
+            None => Err(Disagreement::NothingSucceeded { outcomes: agreed.outcomes }),
+        }
+    }
+
+    /// The same, as a test.
+    ///
+    /// # Panics
+    ///
+    /// Where something disagrees, with the message, the seed and the block.
+    #[track_caller]
+    #[expect(clippy::panic, reason = "a test fails by a panic")]
+    pub fn check(&self) -> Agreement {
+        match self.run() {
+            Ok(agreed) => agreed,
+            Err(disagreed) => panic!("{disagreed}"),
+        }
+    }
+}
+
+/// A part of an aggregate, and its receipt.
+type ProvedPart = (PartRef, Verified<Receipt>);
+
+/// One pass over the blocks.
+struct Compared<'b, 'w> {
+    blocks: &'b Blocks<'w>,
+    processor: Arc<dyn Processor>,
+    deposit: ResourceId,
+    fixture: Fixture,
+    state: State,
+    agreed: Agreement,
+    /// The batches that are proved and not settled yet.
+    unsettled: Vec<(usize, Vec<ProvedPart>)>,
+}
+
+impl<'b, 'w> Compared<'b, 'w> {
+    fn new(blocks: &'b Blocks<'w>, apart: ProveApart) -> Self {
+        let (processor, programs) = (blocks.workload.processor(), blocks.backend.programs());
+        let limits = Limits { transactions: 3, ..blocks.backend.limits() };
+        let division = Division { limits, apart };
+        let fixture = Fixture::executing(processor.clone(), blocks.hasher.clone(), programs, division);
+        Self {
+            blocks,
+            processor,
+            deposit: pins(programs).deposit,
+            fixture,
+            state: State::default(),
+            agreed: Agreement::default(),
+            unsettled: vec![],
+        }
+    }
+
+    fn all(mut self, traffic: &dyn Traffic) -> Result<Agreement, Disagreement> {
+        let mut rng = Rng::of(self.blocks.seed, "generated blocks");
+        for block in 0..self.blocks.count {
+            let (mut accepted, mut outcomes) = (vec![], vec![]);
+            for merge_index in 1..=rng.among(0..7) as u32 {
+                let Draft { by, message, deposit } = traffic.draw(&mut rng, &self.state);
+                let transaction = transaction(merge_index, &by, deposit, message);
+                outcomes.push(self.plainly(block, &transaction)?);
+                accepted.push(transaction);
+            }
+            self.agreed.blocks += 1;
+            self.agreed.transactions += accepted.len();
+            self.proved(block, &accepted, &outcomes)?;
+            if self.unsettled.len() == SETTLED_TOGETHER {
+                self.settle(block)?;
+            }
+        }
+        Ok(self.agreed)
+    }
+
+    /// Executes a transaction alone, twice, over the state so far, which it then changes. Returns how it ended.
+    fn plainly(&mut self, block: usize, transaction: &LaneTransaction) -> Result<Outcome, Disagreement> {
+        let (message, seed, block) = (hex(transaction.message()), self.blocks.seed, block + 1);
+        let facts = transaction.facts(&self.deposit);
+        let processor = self.processor.as_ref();
+        let declare = || processor.declare(transaction.message(), &facts);
+        let Ok(declares) = catch_unwind(AssertUnwindSafe(|| (declare(), declare()))) else {
+            return Err(Disagreement::Panicked { message, seed, block });
+        };
+        let declared = processor::declared(processor, transaction, &facts).unwrap_or_default();
+        let execute = || -> TransactionEffects {
+            let before: Vec<_> = declared.iter().map(|id| (*id, self.state.read(id))).collect();
+            processor::execute(processor, transaction.message(), &facts, &before)
+        };
+        if declares.0 != declares.1 || !declared.is_empty() && execute() != execute() {
+            return Err(Disagreement::NotDeterministic { message, seed, block });
+        }
+        let outcome = self.state.apply(processor, &self.deposit, transaction);
+        if outcome == Outcome::PANICKED {
+            return Err(Disagreement::Panicked { message, seed, block });
+        }
+        *self.agreed.outcomes.entry(outcome).or_default() += 1;
+        Ok(outcome)
+    }
+
+    /// Checks what the pipeline says of a block against the plain execution of it.
+    fn agrees(
+        &self,
+        block: usize,
+        accepted: &[LaneTransaction],
+        outcomes: &[Outcome],
+        scheduled: &ScheduledBlock,
+    ) -> Result<(), Disagreement> {
+        let (seed, block) = (self.blocks.seed, block + 1);
+        let mut last = BTreeMap::new();
+        for ((transaction, expected), scheduled) in accepted.iter().zip(outcomes).zip(&scheduled.transactions)
+        {
+            let (expected, found) = (*expected, scheduled.journal.outcome);
+            if expected != found {
+                let message = hex(transaction.message());
+                return Err(Disagreement::NotPlain { message, expected, found, seed, block });
+            }
+            last.extend(scheduled.journal.accesses.iter().map(|it| (it.resource, (it.after, transaction))));
+        }
+        let hasher = self.blocks.hasher.as_ref();
+        let other = |(resource, (after, _)): &(&ResourceId, &(Digest, &LaneTransaction))| {
+            state::value(hasher, self.state.read(resource)) != *after
+        };
+        match last.iter().find(other) {
+            None => Ok(()),
+            Some((resource, (_, transaction))) => {
+                let (message, resource) = (hex(transaction.message()), *resource);
+                Err(Disagreement::OtherValue { message, resource, seed, block })
+            }
+        }
+    }
+
+    /// Executes a block in the pipeline's way, and proves its batches.
+    fn proved(
+        &mut self,
+        block: usize,
+        accepted: &[LaneTransaction],
+        outcomes: &[Outcome],
+    ) -> Result<(), Disagreement> {
+        let scheduled = self.fixture.block(accepted.to_vec()).clone();
+        self.agrees(block, accepted, outcomes, &scheduled)?;
+        let mut parts = vec![];
+        for (index, part) in self.fixture.parts(&[block]).into_iter().enumerate() {
+            let batch = &scheduled.batches[index];
+            let mut assumptions = vec![];
+            for at in batch.begin as usize..batch.end as usize {
+                if scheduled.transactions[at].proved_by == ProvedBy::Itself {
+                    let witness = Witness::Transaction(self.fixture.transaction_witness(block, at));
+                    let claim = self.fixture.transaction_claim(block, at);
+                    assumptions.push(self.prove(block, claim, witness, vec![])?);
+                }
+            }
+            let witness = Witness::Batch(self.fixture.batch_witness_at(block, index));
+            let claim = self.fixture.batch_claim_at(block, index);
+            parts.push((part, self.prove(block, claim, witness, assumptions)?));
+        }
+        if !parts.is_empty() {
+            self.unsettled.push((block, parts));
+        }
+        Ok(())
+    }
+
+    /// Joins what is proved, as far as one proof can, and settles it.
+    fn settle(&mut self, block: usize) -> Result<(), Disagreement> {
+        let (blocks, parts): (Vec<_>, Vec<_>) = std::mem::take(&mut self.unsettled).into_iter().unzip();
+        let mut parts: Vec<_> = parts.into_iter().flatten().collect();
+        let proofs = self.blocks.backend.limits().proofs.clamp(2, 4);
+        while parts.len() > proofs {
+            let mut joined = vec![];
+            for some in parts.chunks(proofs) {
+                let (some, receipts): (Vec<_>, Vec<_>) = some.iter().cloned().unzip();
+                let (claim, witness) = self.fixture.join(&some);
+                let receipt = self.prove(block, claim, Witness::Aggregate(witness), receipts)?;
+                joined.push((Fixture::joined(&some), receipt));
+            }
+            parts = joined;
+        }
+        let (parts, receipts): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+        let claim = self.fixture.aggregate_claim(&blocks);
+        let witness = Witness::Aggregate(self.fixture.settlement_witness(&parts));
+        self.prove(block, claim, witness, receipts)?;
+        Ok(())
+    }
+
+    fn prove(
+        &mut self,
+        block: usize,
+        claim: Claim,
+        witness: Witness,
+        assumptions: Vec<Verified<Receipt>>,
+    ) -> Result<Verified<Receipt>, Disagreement> {
+        let (kind, backend) = (witness.kind(), self.blocks.backend.as_ref());
+        let (seed, block) = (self.blocks.seed, block + 1);
+        let failed = |reason| Disagreement::NotProved { kind, reason, seed, block };
+        let proof = backend.prove(&Task { claim, witness, assumptions });
+        let receipt = proof.map_err(|error| failed(error.to_string()))?.receipt;
+        let receipt = Verified::check(receipt, backend).map_err(|error| failed(error.to_string()))?;
+        self.agreed.proofs[kind as usize] += 1;
+        Ok(receipt)
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,69 @@
+//! A real node over a chain that forks, flips and flips back.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use reprise_chain::recording::Recording;
+use reprise_chain::source::Pace;
+use reprise_disk::data_dir::DataDir;
+use reprise_model::hash::Blake3;
+use reprise_node::dev;
+use reprise_node::event::NoopObserver;
+use reprise_node::l1::RecordedChain;
+use reprise_node::report::Report;
+use reprise_node::wire::{self, Tuning};
+use reprise_node::workload::Workload;
+use reprise_planner::bundle::BundleRule;
+use reprise_prover::mock::{MockBackend, MockConfig};
+use reprise_store::{Options, Store};
+
+/// Runs a node with threads, disk and the mock over the workload's dev chain, which goes A → B → A, twice: the second run is a
+/// restart over what the first has stored. Returns the report of the first.
+///
+/// ```
+/// let report = reprise_testing::flips_back(&reprise_sim::ledger::workload());
+/// assert_eq!((report.flips, report.proofs_after_flip), (1, 0));
+/// ```
+///
+/// # Panics
+///
+/// Where an invariant is broken, the flip back costs a proof, a statement is proved twice, the restart proves or executes
+/// anything, or the two end in different states.
+#[track_caller]
+#[expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+pub fn flips_back(workload: &Workload) -> Report {
+    let dir = tempfile::tempdir().unwrap();
+    let chain = dev::flip(workload).unwrap();
+    let report = run(dir.path(), workload, chain.clone());
+    assert_eq!((report.reorgs, report.flips), (2, 1), "the dev chain forks, flips and flips back");
+    assert_eq!(report.proofs_after_flip, 0, "a flip back costs no proof");
+    assert_eq!(report.prove_calls, report.proved.total(), "every statement is proved once");
+    assert!(report.settlements > 0, "something is settled");
+    let again = run(dir.path(), workload, chain);
+    assert_eq!((again.prove_calls, again.executed), (0, 0), "a restart proves and executes nothing again");
+    assert_eq!(again.state_root, report.state_root, "a restart ends in the same state");
+    report
+}
+
+#[track_caller]
+#[expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+fn run(dir: &Path, workload: &Workload, recording: Recording) -> Report {
+    let config = MockConfig { workload: workload.name().into(), ..MockConfig::default() };
+    let backend = Arc::new(MockBackend::new(config, Arc::new(Blake3), workload.processor()));
+    let data_dir = DataDir::lock(dir).unwrap();
+    let store = Store::open(&data_dir.receipts(), backend.clone(), Options::default()).unwrap();
+    let settings = wire::Settings {
+        rule: BundleRule::default(),
+        permits: 1,
+        finality_depth: 1_000,
+        data_dir: Some(data_dir),
+        tuning: Tuning::default(),
+    };
+    let l1 = Box::new(RecordedChain { name: "dev".into(), recording, pace: Pace::Proved });
+    let store = Arc::new(store);
+    let node = wire::build_node(settings, l1, workload, backend, Arc::new(Blake3), store).unwrap();
+    let ended = node.run(&AtomicBool::new(false), &mut NoopObserver).unwrap();
+    assert_eq!(ended.violations, vec![], "no invariant is broken");
+    ended.report
+}

@@ -1,0 +1,111 @@
+//! The tests for workloads, tested: a sound workload passes, and each defect is found by its name.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use reprise_model::digest::ResourceId;
+use reprise_model::journal::{Outcome, TransactionEffects};
+use reprise_model::processor::{Processor, ResourceView};
+use reprise_model::transaction::TransactionFacts;
+use reprise_node::rng::Rng;
+use reprise_node::traffic::{Draft, State, Traffic};
+use reprise_testing::{Blocks, Disagreement, Fault, Workload, Worlds, WorldsFailed, flips_back};
+
+/// Writes what `word` gives to the value of whoever signs.
+struct Writes(fn(&[u8]) -> Option<u32>);
+
+impl Processor for Writes {
+    fn declare(&self, _: &[u8], facts: &TransactionFacts) -> Option<Vec<ResourceId>> {
+        Some(vec![facts.authority])
+    }
+
+    fn execute(&self, message: &[u8], facts: &TransactionFacts, _: &ResourceView<'_>) -> TransactionEffects {
+        let Some(word) = (self.0)(message) else {
+            return TransactionEffects::failure(Outcome(Outcome::FIRST_OF_WORKLOAD));
+        };
+        let writes = vec![(facts.authority, Some(vec![[word, 0, 0, 0, 0, 0, 0, 0]]))];
+        TransactionEffects { outcome: Outcome::SUCCESS, writes, exits: vec![] }
+    }
+}
+
+struct Bytes;
+
+impl Traffic for Bytes {
+    fn draw(&self, rng: &mut Rng, _: &State) -> Draft {
+        let by = *rng.pick(&["alice", "bob", "carol"]).unwrap();
+        Draft { by: by.into(), message: vec![rng.among(0..50) as u8], deposit: 0 }
+    }
+}
+
+fn workload(word: fn(&[u8]) -> Option<u32>) -> Workload {
+    Workload::new("writes", Writes(word)).with_traffic(Bytes)
+}
+
+/// What was said before, whoever said it: a state beside the state.
+static BEFORE: AtomicU32 = AtomicU32::new(0);
+
+fn sound(message: &[u8]) -> Option<u32> {
+    (message[0] > 3).then(|| message[0].into())
+}
+
+fn panics(message: &[u8]) -> Option<u32> {
+    assert!(message[0] != 7, "a defect");
+    Some(message[0].into())
+}
+
+fn remembers(message: &[u8]) -> Option<u32> {
+    Some(BEFORE.fetch_add(u32::from(message[0]), Ordering::Relaxed))
+}
+
+#[test]
+fn a_sound_workload_passes_every_test() {
+    let workload = workload(sound);
+    let agreed = Blocks::of(&workload).count(40).check();
+    assert_eq!(agreed.blocks, 40);
+    assert!(agreed.proofs.iter().all(|proofs| *proofs > 0), "{agreed:?}");
+    assert_eq!(agreed.outcomes.values().sum::<usize>(), agreed.transactions);
+    assert_eq!(flips_back(&workload).proofs_after_flip, 0);
+    let sums = Worlds::of(&workload).seeds(1..5).blocks(60).check();
+    assert_eq!((sums.worlds, sums.violations), (4, 0));
+    assert!(sums.outcomes[&0] > 0 && sums.outcomes[&Outcome::FIRST_OF_WORKLOAD] > 0, "{sums:?}");
+}
+
+#[test]
+fn the_same_seed_draws_the_same_blocks() {
+    let workload = workload(sound);
+    let blocks = || Blocks::of(&workload).count(12);
+    assert_eq!(blocks().seed(5).check(), blocks().seed(5).check());
+    assert_ne!(blocks().seed(5).check(), blocks().seed(6).check());
+}
+
+#[test]
+fn a_panic_is_reported_as_the_workloads_defect_with_the_message_that_causes_it() {
+    let workload = workload(panics);
+    let refused = Blocks::of(&workload).run().unwrap_err();
+    assert!(matches!(&refused, Disagreement::Panicked { message, .. } if message == "07"), "{refused}");
+    let failed = match Worlds::of(&workload).seeds(1..9).run() {
+        Err(WorldsFailed::Violated(failed)) => failed,
+        other => panic!("{other:?}"),
+    };
+    assert!(failed[0].violation.by.contains("the message 07"), "{:?}", failed[0]);
+    assert_eq!(failed[0].violation.promise, "the workload does not panic");
+}
+
+#[test]
+fn a_workload_that_reads_something_else_than_its_arguments_is_found() {
+    let refused = Blocks::of(&workload(remembers)).run().unwrap_err();
+    assert!(matches!(refused, Disagreement::NotDeterministic { .. }), "{refused}");
+    Worlds::of(&workload(remembers)).seeds(1..3).blocks(60).run().unwrap_err();
+}
+
+#[test]
+fn traffic_of_which_nothing_succeeds_tests_nothing_and_is_refused() {
+    let never = workload(|_| None);
+    let refused = Blocks::of(&never).count(10).run().unwrap_err();
+    assert!(matches!(refused, Disagreement::NothingSucceeded { .. }), "{refused}");
+    let worlds = Worlds::of(&never).seeds(1..3).blocks(30).faults([Fault::Flip]);
+    assert!(matches!(worlds.run(), Err(WorldsFailed::NothingSucceeded(_))));
+    let bare = Workload::new("bare", Writes(sound));
+    assert!(matches!(Blocks::of(&bare).run(), Err(Disagreement::NoTraffic { .. })));
+    assert!(matches!(Worlds::of(&bare).run(), Err(WorldsFailed::World(_))));
+}

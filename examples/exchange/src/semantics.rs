@@ -1,0 +1,394 @@
+//! What a transaction of the exchange means.
+//!
+//! Traders place orders that sell so much of one asset at a price, take them wholly or in part, and cancel them. What an order
+//! sells is held by the order. An order of which nothing is left is deleted.
+//!
+//! # State
+//!
+//! | resource | value |
+//! |---|---|
+//! | a trader's account | `kas (u64) token (u64) 0 0 0 0`; absent is nothing of either |
+//! | an order, [`order_id`] of its owner and a number | owner, then `side 0 price (u64) left (u64) 0 0` |
+//!
+//! A price is in sompi for a token. What is left is in tokens, on both sides.
+//!
+//! # Messages
+//!
+//! A message is a list of at most [`ACTIONS_MAX`] actions: `MAGIC count 0 0 0 0 0 0`, then two cells an action. They take
+//! effect in their order, all of them or none.
+//!
+//! ```text
+//! 0   kind | side | number (u64) | amount (u64) | price (u64)
+//! 1   an account: whose order is taken, whom an exit pays, to whom tokens are issued; else zeros
+//! ```
+//!
+//! | kind | effect |
+//! |---|---|
+//! | 1 place | an order of the sender under this number, which must be free |
+//! | 2 take | up to `amount` tokens of the account's order of this number change hands |
+//! | 3 cancel | the sender's order of this number is deleted, and what is left of it returned |
+//! | 4 exit | `amount` sompi leave to the account: see the ledger's exits |
+//! | 5 issue | `amount` tokens for the account; the issuer alone may |
+//!
+//! A transaction that pays the deposit script credits its sender with the sompi, and does nothing else, whatever its message
+//! says: no coin is lost to a message that is malformed or fails.
+//!
+//! # What it does not have
+//!
+//! Orders have no deadline. A transaction knows neither time nor DAA score: they belong to the block, and one transaction over one
+//! state is one statement on every fork.
+
+use alloc::collections::BTreeMap;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use reprise_model::cell::{self, Cell};
+use reprise_model::digest::ResourceId;
+use reprise_model::journal::{Exit, Outcome, TransactionEffects};
+use reprise_model::processor::{Processor, ResourceView};
+use reprise_model::transaction::{NOBODY, TransactionFacts};
+
+/// The first word of every message.
+pub const MAGIC: u32 = u32::from_le_bytes(*b"EXC1");
+
+/// How many actions a message may have. Each declares two resources at most beside the sender's account.
+pub const ACTIONS_MAX: usize = 3;
+
+/// The sender has too little of an asset.
+pub const TOO_LITTLE: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD);
+/// The sender's order of this number is there already.
+pub const NUMBER_USED: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 1);
+/// There is no such order.
+pub const NO_ORDER: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 2);
+/// A sum does not fit a `u64`.
+pub const OVERFLOW: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 3);
+/// The sender is not the issuer.
+pub const NOT_THE_ISSUER: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 4);
+
+/// What an order's owner does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Buys tokens: the order holds sompi.
+    Buy,
+    /// Sells tokens: the order holds tokens.
+    Sell,
+}
+
+/// One action of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Place an order.
+    Place {
+        /// The sender's number for it.
+        number: u64,
+        /// What its owner does.
+        side: Side,
+        /// In sompi for a token.
+        price: u64,
+        /// In tokens.
+        amount: u64,
+    },
+    /// Take an order, as far as it goes.
+    Take {
+        /// Whose it is.
+        owner: ResourceId,
+        /// Its number.
+        number: u64,
+        /// At most so many tokens.
+        amount: u64,
+    },
+    /// Cancel an order of the sender.
+    Cancel {
+        /// Its number.
+        number: u64,
+    },
+    /// Withdraw sompi.
+    Exit {
+        /// Whom the L1 pays.
+        destination: ResourceId,
+        /// In sompi.
+        amount: u64,
+    },
+    /// Issue tokens.
+    Issue {
+        /// To whom.
+        to: ResourceId,
+        /// In tokens.
+        amount: u64,
+    },
+}
+
+/// Encodes a message.
+pub fn encode(actions: &[Action]) -> Vec<u8> {
+    let mut cells = vec![[MAGIC, actions.len() as u32, 0, 0, 0, 0, 0, 0]];
+    for action in actions {
+        let (kind, side, number, amount, price, account) = match *action {
+            Action::Place { number, side, price, amount } => (1, side as u32, number, amount, price, NOBODY),
+            Action::Take { owner, number, amount } => (2, 0, number, amount, 0, owner),
+            Action::Cancel { number } => (3, 0, number, 0, 0, NOBODY),
+            Action::Exit { destination, amount } => (4, 0, 0, amount, 0, destination),
+            Action::Issue { to, amount } => (5, 0, 0, amount, 0, to),
+        };
+        let [[n0, n1], [a0, a1], [p0, p1]] = [number, amount, price].map(cell::words);
+        cells.extend([[kind, side, n0, n1, a0, a1, p0, p1], cell::digest(account.digest())]);
+    }
+    cell::to_bytes(&cells)
+}
+
+/// Reads a message; `None` where it is malformed.
+pub fn decode(bytes: &[u8]) -> Option<Vec<Action>> {
+    let cells = cell::from_bytes(bytes)?;
+    let ([MAGIC, count, 0, 0, 0, 0, 0, 0], actions) = cells.split_first()? else { return None };
+    let (actions, whole) = actions.as_chunks::<2>();
+    if !whole.is_empty() || actions.len() != *count as usize || !(1..=ACTIONS_MAX).contains(&actions.len()) {
+        return None;
+    }
+    let read = |[head, account]: &[Cell; 2]| {
+        let account = ResourceId::from(cell::to_digest(account));
+        let [number, amount, price] = [2, 4, 6].map(|at| cell::to_u64(head, at));
+        let action = match (head[0], head[1]) {
+            (1, side @ 0..=1) => {
+                let side = if side == 0 { Side::Buy } else { Side::Sell };
+                Action::Place { number, side, price, amount }
+            }
+            (2, 0) => Action::Take { owner: account, number, amount },
+            (3, 0) => Action::Cancel { number },
+            (4, 0) => Action::Exit { destination: account, amount },
+            (5, 0) => Action::Issue { to: account, amount },
+            _ => return None,
+        };
+        // An action of nothing is none.
+        (amount > 0 || matches!(action, Action::Cancel { .. })).then_some(action)
+    };
+    let actions: Vec<Action> = actions.iter().map(read).collect::<Option<_>>()?;
+    // Every message has one encoding.
+    (encode(&actions) == bytes).then_some(actions)
+}
+
+/// The resource of an order.
+pub fn order_id(owner: &ResourceId, number: u64) -> ResourceId {
+    let mut hasher = blake3::Hasher::new_derive_key("reprise 2026-11 example exchange order");
+    hasher.update(&owner.0).update(&number.to_le_bytes());
+    ResourceId(*hasher.finalize().as_bytes())
+}
+
+/// What a trader has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Account {
+    /// In sompi.
+    pub kas: u64,
+    /// In tokens.
+    pub token: u64,
+}
+
+impl Account {
+    /// Encodes the value, in one cell; nothing of either asset is an absent account.
+    pub fn cells(&self) -> Option<Vec<Cell>> {
+        let [[k0, k1], [t0, t1]] = [self.kas, self.token].map(cell::words);
+        (*self != Self::default()).then(|| vec![[k0, k1, t0, t1, 0, 0, 0, 0]])
+    }
+
+    /// Reads a value; `None` where it is not an account's.
+    pub fn from_cells(cells: &[Cell]) -> Option<Self> {
+        let [body @ [_, _, _, _, 0, 0, 0, 0]] = cells else { return None };
+        Some(Self { kas: cell::to_u64(body, 0), token: cell::to_u64(body, 2) })
+    }
+}
+
+/// An order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Order {
+    /// Who placed it.
+    pub owner: ResourceId,
+    /// What its owner does.
+    pub side: Side,
+    /// In sompi for a token.
+    pub price: u64,
+    /// In tokens, at least one.
+    pub left: u64,
+}
+
+impl Order {
+    /// Encodes the value, in two cells; an order of which nothing is left is deleted.
+    pub fn cells(&self) -> Option<Vec<Cell>> {
+        let [[p0, p1], [l0, l1]] = [self.price, self.left].map(cell::words);
+        let body = [self.side as u32, 0, p0, p1, l0, l1, 0, 0];
+        (self.left > 0).then(|| vec![cell::digest(self.owner.digest()), body])
+    }
+
+    /// Reads a value; `None` where it is not an order's.
+    pub fn from_cells(cells: &[Cell]) -> Option<Self> {
+        let [owner, body @ [side @ 0..=1, 0, _, _, _, _, 0, 0]] = cells else { return None };
+        Some(Self {
+            owner: cell::to_digest(owner).into(),
+            side: if *side == 0 { Side::Buy } else { Side::Sell },
+            price: cell::to_u64(body, 2),
+            left: cell::to_u64(body, 4),
+        })
+    }
+}
+
+/// The exchange's semantics.
+#[derive(Debug, Clone, Copy)]
+pub struct Exchange {
+    /// Who issues the token.
+    pub issuer: ResourceId,
+}
+
+impl Processor for Exchange {
+    fn declare(&self, message: &[u8], facts: &TransactionFacts) -> Option<Vec<ResourceId>> {
+        let sender = facts.authority;
+        if facts.deposit > 0 {
+            return Some(vec![sender]);
+        }
+        // Anybody can act for the account of nobody.
+        let actions = decode(message).filter(|_| sender != NOBODY)?;
+        let touched = actions.iter().flat_map(|action| match action {
+            Action::Place { number, .. } | Action::Cancel { number } => vec![order_id(&sender, *number)],
+            Action::Take { owner, number, .. } => vec![order_id(owner, *number), *owner],
+            Action::Exit { .. } => vec![],
+            Action::Issue { to, .. } => vec![*to],
+        });
+        // A resource is declared once, however many actions touch it.
+        let mut declared = vec![sender];
+        touched.for_each(|id| {
+            if !declared.contains(&id) {
+                declared.push(id)
+            }
+        });
+        Some(declared)
+    }
+
+    fn execute(
+        &self,
+        message: &[u8],
+        facts: &TransactionFacts,
+        view: &ResourceView<'_>,
+    ) -> TransactionEffects {
+        let mut book = Book { view, accounts: BTreeMap::new(), orders: BTreeMap::new(), exits: vec![] };
+        match self.apply(message, facts, &mut book) {
+            Ok(()) => book.into_effects(),
+            Err(outcome) => TransactionEffects::failure(outcome),
+        }
+    }
+
+    fn cost(&self, message: &[u8]) -> u64 {
+        decode(message).map_or(1, |actions| actions.len() as u64 * 2)
+    }
+}
+
+impl Exchange {
+    fn apply(
+        &self,
+        message: &[u8],
+        facts: &TransactionFacts,
+        book: &mut Book<'_, '_>,
+    ) -> Result<(), Outcome> {
+        let sender = facts.authority;
+        if facts.deposit > 0 {
+            return book.credit(sender, facts.deposit, 0);
+        }
+        for action in decode(message).ok_or(Outcome::MALFORMED)? {
+            match action {
+                Action::Place { number, side, price, amount } => {
+                    let id = order_id(&sender, number);
+                    if book.order(id)?.is_some() {
+                        return Err(NUMBER_USED);
+                    }
+                    let order = Order { owner: sender, side, price, left: amount };
+                    let (kas, token) = held(&order, amount)?;
+                    book.debit(sender, kas, token)?;
+                    book.orders.insert(id, Some(order));
+                }
+                Action::Take { owner, number, amount } => {
+                    let id = order_id(&owner, number);
+                    let order = book.order(id)?.ok_or(NO_ORDER)?;
+                    let taken = amount.min(order.left);
+                    let paid = order.price.checked_mul(taken).ok_or(OVERFLOW)?;
+                    match order.side {
+                        Side::Sell => {
+                            book.debit(sender, paid, 0)?;
+                            book.credit(sender, 0, taken)?;
+                            book.credit(owner, paid, 0)?;
+                        }
+                        Side::Buy => {
+                            book.debit(sender, 0, taken)?;
+                            book.credit(sender, paid, 0)?;
+                            book.credit(owner, 0, taken)?;
+                        }
+                    }
+                    let left = order.left - taken;
+                    book.orders.insert(id, (left > 0).then_some(Order { left, ..order }));
+                }
+                Action::Cancel { number } => {
+                    let id = order_id(&sender, number);
+                    let order = book.order(id)?.ok_or(NO_ORDER)?;
+                    let (kas, token) = held(&order, order.left)?;
+                    book.credit(sender, kas, token)?;
+                    book.orders.insert(id, None);
+                }
+                Action::Exit { destination, amount } => {
+                    book.debit(sender, amount, 0)?;
+                    book.exits.push(Exit { destination, amount });
+                }
+                Action::Issue { to, amount } => {
+                    if sender != self.issuer {
+                        return Err(NOT_THE_ISSUER);
+                    }
+                    book.credit(to, 0, amount)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What an order of so many tokens holds: sompi, and tokens.
+fn held(order: &Order, tokens: u64) -> Result<(u64, u64), Outcome> {
+    match order.side {
+        Side::Buy => Ok((order.price.checked_mul(tokens).ok_or(OVERFLOW)?, 0)),
+        Side::Sell => Ok((0, tokens)),
+    }
+}
+
+/// The values as the actions so far leave them.
+struct Book<'b, 'v> {
+    view: &'b ResourceView<'v>,
+    accounts: BTreeMap<ResourceId, Account>,
+    orders: BTreeMap<ResourceId, Option<Order>>,
+    exits: Vec<Exit>,
+}
+
+impl Book<'_, '_> {
+    fn account(&mut self, id: ResourceId) -> Result<&mut Account, Outcome> {
+        let value = self.view.read(&id).map_err(|_| Outcome::UNDECLARED_ACCESS)?;
+        let stored = || value.and_then(Account::from_cells).unwrap_or_default();
+        Ok(self.accounts.entry(id).or_insert_with(stored))
+    }
+
+    fn order(&mut self, id: ResourceId) -> Result<Option<Order>, Outcome> {
+        let value = self.view.read(&id).map_err(|_| Outcome::UNDECLARED_ACCESS)?;
+        Ok(*self.orders.entry(id).or_insert_with(|| value.and_then(Order::from_cells)))
+    }
+
+    fn debit(&mut self, id: ResourceId, kas: u64, token: u64) -> Result<(), Outcome> {
+        let account = self.account(id)?;
+        account.kas = account.kas.checked_sub(kas).ok_or(TOO_LITTLE)?;
+        account.token = account.token.checked_sub(token).ok_or(TOO_LITTLE)?;
+        Ok(())
+    }
+
+    fn credit(&mut self, id: ResourceId, kas: u64, token: u64) -> Result<(), Outcome> {
+        let account = self.account(id)?;
+        account.kas = account.kas.checked_add(kas).ok_or(OVERFLOW)?;
+        account.token = account.token.checked_add(token).ok_or(OVERFLOW)?;
+        Ok(())
+    }
+
+    fn into_effects(self) -> TransactionEffects {
+        let accounts = self.accounts.into_iter().map(|(id, account)| (id, account.cells()));
+        let orders = self.orders.into_iter().map(|(id, order)| (id, order.and_then(|order| order.cells())));
+        let writes = accounts.chain(orders).collect();
+        TransactionEffects { outcome: Outcome::SUCCESS, writes, exits: self.exits }
+    }
+}

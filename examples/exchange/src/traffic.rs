@@ -1,0 +1,75 @@
+//! Transactions that traders might send.
+
+use reprise::{Draft, Rng, State, Traffic, account};
+
+use crate::semantics::{Account, Action, Order, Side, encode, order_id};
+
+const TRADERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
+
+/// Each trader numbers its orders below this.
+const NUMBERS: u64 = 4;
+
+/// Four traders and the issuer.
+pub(crate) struct Traders;
+
+impl Traffic for Traders {
+    fn draw(&self, rng: &mut Rng, state: &State) -> Draft {
+        let by = trader(rng);
+        let owned = state.read(&account(by)).and_then(Account::from_cells).unwrap_or_default();
+        match rng.among(0..20) {
+            0 | 1 => Draft { by: by.into(), message: odd(rng), deposit: 1_000 + rng.among(0..9_000) },
+            _ if owned.kas == 0 => {
+                Draft { by: by.into(), message: vec![], deposit: 1_000 + rng.among(0..9_000) }
+            }
+            2 => Draft { by: by.into(), message: odd(rng), deposit: 0 },
+            3..6 => {
+                let issue = Action::Issue { to: account(by), amount: 1 + rng.among(0..500) };
+                let by = if rng.percent(90) { "issuer" } else { by };
+                Draft { by: by.into(), message: encode(&[issue]), deposit: 0 }
+            }
+            _ => {
+                let actions: Vec<Action> =
+                    (0..1 + rng.among(0..3)).map(|_| action(rng, state, by, owned)).collect();
+                Draft { by: by.into(), message: encode(&actions), deposit: 0 }
+            }
+        }
+    }
+}
+
+fn trader(rng: &mut Rng) -> &'static str {
+    TRADERS[rng.among(0..TRADERS.len() as u64) as usize]
+}
+
+/// An action that mostly succeeds.
+fn action(rng: &mut Rng, state: &State, by: &str, owned: Account) -> Action {
+    let (number, price) = (rng.among(0..NUMBERS), 1 + rng.among(0..20));
+    let order =
+        |owner: &str, number| state.read(&order_id(&account(owner), number)).and_then(Order::from_cells);
+    let places = || TRADERS.into_iter().flat_map(|owner| (0..NUMBERS).map(move |number| (owner, number)));
+    let open: Vec<(&str, u64)> = places().filter(|(owner, number)| order(owner, *number).is_some()).collect();
+    match rng.among(0..10) {
+        0 => Action::Exit { destination: account(by), amount: 1 + rng.among(0..owned.kas / 4) },
+        // More than there can be.
+        1 if rng.percent(30) => Action::Place { number, side: Side::Buy, price: u64::MAX, amount: 2 },
+        1 => Action::Cancel { number },
+        2..6 if !open.is_empty() => {
+            let (owner, number) = *rng.pick(&open).unwrap_or(&open[0]);
+            Action::Take { owner: account(owner), number, amount: 1 + rng.among(0..30) }
+        }
+        6..8 if owned.token > 0 => {
+            Action::Place { number, side: Side::Sell, price, amount: 1 + rng.among(0..owned.token) }
+        }
+        _ => Action::Place { number, side: Side::Buy, price, amount: 1 + rng.among(0..owned.kas / price) },
+    }
+}
+
+/// A message that is malformed.
+fn odd(rng: &mut Rng) -> Vec<u8> {
+    let mut message = encode(&[Action::Cancel { number: rng.among(0..NUMBERS) }]);
+    match rng.among(0..3) {
+        0 => message.truncate(rng.among(0..message.len() as u64) as usize),
+        1 => message.push(0),
+        _ => message[4] ^= 2,
+    }
+    message
+}

@@ -1,0 +1,267 @@
+//! What a transaction of the game means.
+//!
+//! Two players take turns at noughts and crosses. A game is opened by the one who plays crosses, for a named opponent. When it
+//! ends, it is deleted, and both players' records count it.
+//!
+//! # State
+//!
+//! | resource | value |
+//! |---|---|
+//! | a game, by [`game_id`] of a name that its opener chooses | crosses' account, noughts' account, then `crosses noughts 0 0 0 0 0 0`: the fields of each, a bit a field |
+//! | a player's record, by the account | `won (u64) lost (u64) drawn (u64) 0 0` |
+//!
+//! # Messages
+//!
+//! ```text
+//! 0   MAGIC | action | field | 0 0 0 0 0
+//! 1   the game's name
+//! 2   the account of the opponent: the sender plays crosses where the game is opened
+//! ```
+//!
+//! | action | who may | effect |
+//! |---|---|---|
+//! | 1 open | anybody, where the name is free | a game between the sender and the opponent |
+//! | 2 move | whose turn it is | a mark on a field, 0 to 8; three in a row win, a full board is a draw |
+//! | 3 resign | either player | the opponent wins |
+//!
+//! # What it does not have
+//!
+//! Nobody loses a game by taking no turn: a transaction knows neither time nor DAA score, which belong to the block. A game that
+//! nobody goes on with stays, until somebody resigns.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use reprise_model::cell::{self, Cell};
+use reprise_model::digest::ResourceId;
+use reprise_model::journal::{Outcome, TransactionEffects};
+use reprise_model::processor::{Processor, ResourceView};
+use reprise_model::transaction::{NOBODY, TransactionFacts};
+
+/// The first word of every message.
+pub const MAGIC: u32 = u32::from_le_bytes(*b"OXO1");
+
+/// A game of this id is played already.
+pub const ID_USED: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD);
+/// There is no such game between the two.
+pub const NO_GAME: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 1);
+/// It is the other player's turn.
+pub const NOT_YOUR_TURN: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 2);
+/// The field has a mark.
+pub const FIELD_TAKEN: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 3);
+
+/// How many fields there are.
+const FIELDS: u32 = 9;
+/// Every field.
+const FULL: u32 = 0b111_111_111;
+/// Three in a row.
+const ROWS: [u32; 8] = [
+    0b000_000_111,
+    0b000_111_000,
+    0b111_000_000,
+    0b001_001_001,
+    0b010_010_010,
+    0b100_100_100,
+    0b100_010_001,
+    0b001_010_100,
+];
+
+/// What a player does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Open the game, and play crosses.
+    Open,
+    /// Mark a field, 0 to 8.
+    Move(u32),
+    /// Give up.
+    Resign,
+}
+
+/// A well-formed message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Message {
+    /// The game's name.
+    pub game: ResourceId,
+    /// The other player.
+    pub opponent: ResourceId,
+    /// What the sender does.
+    pub action: Action,
+}
+
+impl Message {
+    /// Encodes the message.
+    pub fn encode(&self) -> Vec<u8> {
+        let (action, field) = match self.action {
+            Action::Open => (1, 0),
+            Action::Move(field) => (2, field),
+            Action::Resign => (3, 0),
+        };
+        let head = [MAGIC, action, field, 0, 0, 0, 0, 0];
+        cell::to_bytes(&[head, cell::digest(self.game.digest()), cell::digest(self.opponent.digest())])
+    }
+
+    /// Reads a message; `None` where it is malformed.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let cells = cell::from_bytes(bytes)?;
+        let [[MAGIC, action, field, 0, 0, 0, 0, 0], game, opponent] = cells.as_slice() else { return None };
+        let action = match (action, field) {
+            (1, 0) => Action::Open,
+            (2, field) if *field < FIELDS => Action::Move(*field),
+            (3, 0) => Action::Resign,
+            _ => return None,
+        };
+        let [game, opponent] = [game, opponent].map(|cell| ResourceId::from(cell::to_digest(cell)));
+        Some(Self { game, opponent, action })
+    }
+
+    /// The message of a sender who can play it: the two are different, and neither is the account of nobody, for which
+    /// anybody can act.
+    fn of(bytes: &[u8], sender: ResourceId) -> Option<Self> {
+        let two = |it: &Self| ![it.opponent, NOBODY].contains(&sender) && it.opponent != NOBODY;
+        Self::decode(bytes).filter(two)
+    }
+}
+
+/// The resource of a game. A name is any 32 bytes, and may be those of an account: a hash keeps games and records apart.
+pub fn game_id(name: &ResourceId) -> ResourceId {
+    ResourceId(blake3::derive_key("reprise 2026-11 example game", &name.0))
+}
+
+/// A game's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Board {
+    /// The players: crosses, who begin, and noughts.
+    pub players: [ResourceId; 2],
+    /// The fields of each, a bit a field.
+    pub marks: [u32; 2],
+}
+
+impl Board {
+    /// Encodes the value, in three cells.
+    pub fn cells(&self) -> Vec<Cell> {
+        let [crosses, noughts] = self.players.map(|player| cell::digest(player.digest()));
+        vec![crosses, noughts, [self.marks[0], self.marks[1], 0, 0, 0, 0, 0, 0]]
+    }
+
+    /// Reads a value; `None` where it is not a game's.
+    pub fn from_cells(cells: &[Cell]) -> Option<Self> {
+        let [crosses, noughts, [x, o, 0, 0, 0, 0, 0, 0]] = cells else { return None };
+        let players = [crosses, noughts].map(|cell| ResourceId::from(cell::to_digest(cell)));
+        Some(Self { players, marks: [*x, *o] })
+    }
+
+    /// Which player's turn it is, 0 or 1.
+    pub fn turn(&self) -> usize {
+        (self.marks[0].count_ones() > self.marks[1].count_ones()).into()
+    }
+}
+
+/// A player's record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Record {
+    /// Games won.
+    pub won: u64,
+    /// Games lost.
+    pub lost: u64,
+    /// Games drawn.
+    pub drawn: u64,
+}
+
+impl Record {
+    /// Encodes the value, in one cell.
+    pub fn cells(&self) -> Vec<Cell> {
+        let [[w0, w1], [l0, l1], [d0, d1]] = [self.won, self.lost, self.drawn].map(cell::words);
+        vec![[w0, w1, l0, l1, d0, d1, 0, 0]]
+    }
+
+    /// Reads a value; `None` where it is not a record.
+    pub fn from_cells(cells: &[Cell]) -> Option<Self> {
+        let [body @ [_, _, _, _, _, _, 0, 0]] = cells else { return None };
+        let [won, lost, drawn] = [0, 2, 4].map(|at| cell::to_u64(body, at));
+        Some(Self { won, lost, drawn })
+    }
+}
+
+/// How a game ended, for the player who ended it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Won,
+    Lost,
+    Drawn,
+}
+
+/// The game's semantics.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Game;
+
+impl Processor for Game {
+    fn declare(&self, message: &[u8], facts: &TransactionFacts) -> Option<Vec<ResourceId>> {
+        let sender = facts.authority;
+        let Message { game, opponent, action } = Message::of(message, sender)?;
+        let game = game_id(&game);
+        Some(match action {
+            Action::Open => vec![game],
+            Action::Move(_) | Action::Resign => vec![game, sender, opponent],
+        })
+    }
+
+    fn execute(
+        &self,
+        message: &[u8],
+        facts: &TransactionFacts,
+        view: &ResourceView<'_>,
+    ) -> TransactionEffects {
+        match apply(message, facts.authority, view) {
+            Ok(writes) => TransactionEffects { outcome: Outcome::SUCCESS, writes, exits: vec![] },
+            Err(outcome) => TransactionEffects::failure(outcome),
+        }
+    }
+}
+
+type Writes = Vec<(ResourceId, Option<Vec<Cell>>)>;
+
+fn apply(message: &[u8], sender: ResourceId, view: &ResourceView<'_>) -> Result<Writes, Outcome> {
+    let Message { game, opponent, action } = Message::of(message, sender).ok_or(Outcome::MALFORMED)?;
+    let game = game_id(&game);
+    let read = |id: &ResourceId| view.read(id).map_err(|_| Outcome::UNDECLARED_ACCESS);
+    let value = read(&game)?;
+    if action == Action::Open {
+        let board = Board { players: [sender, opponent], marks: [0; 2] };
+        return if value.is_none() { Ok(vec![(game, Some(board.cells()))]) } else { Err(ID_USED) };
+    }
+    let mut board = value.and_then(Board::from_cells).ok_or(NO_GAME)?;
+    let player = board.players.iter().position(|player| *player == sender).ok_or(NO_GAME)?;
+    if !board.players.contains(&opponent) {
+        return Err(NO_GAME);
+    }
+    let end = match action {
+        Action::Move(field) => {
+            if board.turn() != player {
+                return Err(NOT_YOUR_TURN);
+            }
+            let mark = 1 << field;
+            if (board.marks[0] | board.marks[1]) & mark != 0 {
+                return Err(FIELD_TAKEN);
+            }
+            board.marks[player] |= mark;
+            match board.marks {
+                marks if ROWS.iter().any(|row| marks[player] & row == *row) => Some(End::Won),
+                [x, o] if x | o == FULL => Some(End::Drawn),
+                _ => None,
+            }
+        }
+        Action::Open | Action::Resign => Some(End::Lost),
+    };
+    let Some(end) = end else { return Ok(vec![(game, Some(board.cells()))]) };
+    let record =
+        |id: &ResourceId| Ok::<_, Outcome>(read(id)?.and_then(Record::from_cells).unwrap_or_default());
+    let (mut own, mut other) = (record(&sender)?, record(&opponent)?);
+    // There are not so many games that a count could wrap.
+    let count = |games: &mut u64| *games = games.saturating_add(1);
+    match end {
+        End::Won => (count(&mut own.won), count(&mut other.lost)),
+        End::Lost => (count(&mut own.lost), count(&mut other.won)),
+        End::Drawn => (count(&mut own.drawn), count(&mut other.drawn)),
+    };
+    Ok(vec![(game, None), (sender, Some(own.cells())), (opponent, Some(other.cells()))])
+}

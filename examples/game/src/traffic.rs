@@ -1,0 +1,44 @@
+//! Transactions that players might send.
+
+use reprise::{Draft, ResourceId, Rng, State, Traffic, account};
+
+use crate::semantics::{Action, Board, Message, game_id};
+
+const PLAYERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
+
+/// Four players and three tables.
+pub(crate) struct Players;
+
+impl Traffic for Players {
+    fn draw(&self, rng: &mut Rng, state: &State) -> Draft {
+        let game = ResourceId([1 + rng.among(0..3) as u8; 32]);
+        let at = rng.among(0..4) as usize;
+        let (anybody, other) = (PLAYERS[at], PLAYERS[(at + 1 + rng.among(0..3) as usize) % 4]);
+        let board = state.read(&game_id(&game)).and_then(Board::from_cells);
+        let name = |id: ResourceId| PLAYERS.into_iter().find(|player| account(player) == id);
+        let (by, opponent, action) = match board.and_then(|it| Some((it, name(it.players[it.turn()])?))) {
+            None if rng.percent(95) => (anybody, account(other), Action::Open),
+            None => (anybody, account(other), Action::Resign),
+            Some((board, turn)) => {
+                let waits = board.players[1 - board.turn()];
+                let by = if rng.percent(90) { turn } else { anybody };
+                let opponent = if account(by) == waits { account(turn) } else { waits };
+                // Mostly a free field.
+                let free: Vec<u32> =
+                    (0..9).filter(|field| (board.marks[0] | board.marks[1]) >> field & 1 == 0).collect();
+                let field = rng.pick(&free).copied().unwrap_or_default();
+                let field = if rng.percent(90) { field } else { rng.among(0..9) as u32 };
+                match rng.among(0..20) {
+                    0 => (by, opponent, Action::Resign),
+                    1 => (by, opponent, Action::Open),
+                    _ => (by, opponent, Action::Move(field)),
+                }
+            }
+        };
+        let mut message = Message { game, opponent, action }.encode();
+        if rng.percent(4) {
+            message.truncate(rng.among(0..message.len() as u64) as usize);
+        }
+        Draft { by: by.into(), message, deposit: 0 }
+    }
+}
