@@ -297,7 +297,7 @@ fn the_seconds_spent_are_those_that_the_backend_counted_and_the_rest_adds_up() {
             ..MockConfig::default()
         };
         // Which calls fail is up to the threads, and they may be those of one statement.
-        let budget = Budget { cheap: 1_000, expensive: 1_000 };
+        let budget = Budget { cheap: 1_000, expensive: 1_000, ..Budget::default() };
         let home = Home { permits, ..home(mock, |engine| Policy { budget, ..engine }) };
         let (ended, backend) = home.try_run_metered(dev::flip(), &never(), &mut NoopObserver);
         let report = ended.unwrap().report;
