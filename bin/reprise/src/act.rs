@@ -101,6 +101,11 @@ pub(crate) fn act(
     let lane = kaspa::acted_lane(settings, &chosen)?;
     let key = kaspa::key_that_acts(settings)?;
     let sompi = amount::parse(ask.amount()).map_err(Failure::usage)?;
+    refuse_amount(ask, sompi)?;
+    let outputs = match ask {
+        Ask::Deposit(_) => vec![user::pays(lane.vault()?, sompi)],
+        Ask::Transfer(_) | Ask::Exit(_) => vec![],
+    };
     let me = names::account(&key.script());
     let payee = key.script();
     let sending = ask.sending();
@@ -126,10 +131,10 @@ pub(crate) fn act(
     };
     let request = Request { sompi, me, before };
     request.refuse_loss(ask, counterparty.account)?;
-    let (action, amount, outputs) = match ask {
-        Ask::Deposit(_) => (Action::Deposit, 0, vec![user::pays(lane.vault()?, sompi)]),
-        Ask::Transfer(_) => (Action::Transfer, sompi, vec![]),
-        Ask::Exit(_) => (Action::Exit, sompi, vec![]),
+    let (action, amount) = match ask {
+        Ask::Deposit(_) => (Action::Deposit, 0),
+        Ask::Transfer(_) => (Action::Transfer, sompi),
+        Ask::Exit(_) => (Action::Exit, sompi),
     };
     let message = Payload { action, nonce, amount, counterparty: counterparty.account }.encode();
     let paid = (&pending, settings.covenant.fee_max);
@@ -229,6 +234,22 @@ fn nonce(said: Option<u64>, before: Option<Account>, waiting: u64) -> Result<u64
     }
 }
 
+/// Refuses an amount that is lost or does nothing, whatever the account holds.
+fn refuse_amount(ask: &Ask<'_>, sompi: u64) -> Result<(), Failure> {
+    let (said, least) = (kas(sompi), kas(EXIT_MIN));
+    let reason = match ask {
+        Ask::Deposit(_) if sompi < EXIT_MIN => format!(
+            "a deposit of {said} is too small: an output of less than {least} costs more in storage mass than it holds"
+        ),
+        Ask::Exit(_) if sompi < EXIT_MIN => {
+            format!("an exit of {said} would be debited and never paid: exits are paid from {least} on")
+        }
+        Ask::Transfer(_) if sompi == 0 => "a transfer of nothing does nothing".into(),
+        Ask::Deposit(_) | Ask::Transfer(_) | Ask::Exit(_) => return Ok(()),
+    };
+    Err(Failure::usage(reason))
+}
+
 /// An amount, and the account that it is about.
 struct Request {
     sompi: u64,
@@ -247,26 +268,8 @@ impl Request {
                 "the account of no script is nobody's, and everybody can act for it: give another".into(),
             );
         }
-        match ask {
-            Ask::Deposit(_) if *sompi < EXIT_MIN => {
-                return usage(format!(
-                    "a deposit of {} is too small: an output of less than {} costs more in storage mass than it holds",
-                    kas(*sompi),
-                    kas(EXIT_MIN)
-                ));
-            }
-            Ask::Exit(_) if *sompi < EXIT_MIN => {
-                return usage(format!(
-                    "an exit of {} would be debited and never paid: exits are paid from {} on",
-                    kas(*sompi),
-                    kas(EXIT_MIN)
-                ));
-            }
-            Ask::Transfer(_) if *sompi == 0 => return usage("a transfer of nothing does nothing".into()),
-            Ask::Transfer(_) if counterparty == *me => {
-                return usage("a transfer to the own account does nothing: give another account".into());
-            }
-            Ask::Deposit(_) | Ask::Transfer(_) | Ask::Exit(_) => {}
+        if matches!(ask, Ask::Transfer(_)) && counterparty == *me {
+            return usage("a transfer to the own account does nothing: give another account".into());
         }
         match (ask, before) {
             (Ask::Transfer(_) | Ask::Exit(_), Some(Account { balance, .. })) if balance < sompi => {
@@ -453,7 +456,8 @@ mod tests {
     fn refused(ask: &Ask<'_>, sompi: u64, balance: Option<u64>, counterparty: ResourceId) -> Option<String> {
         let before = balance.map(|balance| Account { balance, nonce: 3 });
         let request = Request { sompi, me: ResourceId([1; 32]), before };
-        request.refuse_loss(ask, counterparty).err().map(|failure| failure.to_string())
+        let refused = refuse_amount(ask, sompi).and_then(|()| request.refuse_loss(ask, counterparty));
+        refused.err().map(|failure| failure.to_string())
     }
 
     #[test]

@@ -221,3 +221,35 @@ fn a_running_node_is_not_disturbed_by_a_second_one() {
     first.wait().unwrap();
     json(dir.path(), &["run", "--backend", "mock"]);
 }
+
+/// A user's commands are refused before anything is asked of a node.
+#[cfg(feature = "kaspa")]
+#[test]
+fn what_would_lose_a_users_money_is_refused_with_advice() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("key");
+    fs::write(&key, "07".repeat(32)).unwrap();
+    let key = key.display().to_string();
+    let node = ["--backend", "mock", "--l1", "kaspa:ws://127.0.0.1:1"];
+    let lane = [&node[..], &["--covenant", COVENANT]].concat();
+    let whole = [&lane[..], &["--key-file", &key]].concat();
+    let (id, foreign) = ("5a".repeat(32), ["--deposit", "unspendable"]);
+    for (args, settings, code, word) in [
+        (&["deposit", "1"][..], vec![], 2, "kaspa:ws://HOST:PORT"),
+        (&["deposit", "1"], [&node[..], &["--key-file", &key]].concat(), 2, "would never come back"),
+        (&["deposit", "1"], lane.clone(), 2, "--key-file"),
+        (&["deposit", "one"], whole.clone(), 2, "up to eight decimals"),
+        (&["deposit", "0.1"], whole.clone(), 2, "storage mass"),
+        (&["deposit", "1"], [&whole[..], &foreign].concat(), 2, "no covenant guards this address"),
+        (&["exit", &id, "0.19999999"], whole.clone(), 2, "never paid"),
+        (&["transfer", &id, "0"], whole.clone(), 2, "does nothing"),
+        (&["transfer", &id, "1", "--api", "127.0.0.1:1"], whole.clone(), 2, "http://HOST:PORT"),
+        // And what can be wanted needs the node.
+        (&["transfer", &id, "1"], whole, 1, "no connection to ws://127.0.0.1:1"),
+    ] {
+        let args = [args, &settings[..]].concat();
+        let output = reprise(dir.path(), &args);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", refusal(&output));
+        assert!(refusal(&output).contains(word), "{args:?}: {}", refusal(&output));
+    }
+}
