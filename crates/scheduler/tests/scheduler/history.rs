@@ -64,10 +64,10 @@ proptest! {
         // Without the record of a block there is no state after it, nor after those on it.
         let without = records.iter().filter(|record| record.block.metadata.block_hash() != world[2].0.block_hash());
         let torn = History::new(base(), without.cloned());
-        prop_assert!(torn.state_after(&world[1].0.block_hash()).is_ok());
+        prop_assert!(torn.position_after(&world[1].0.block_hash()).is_ok());
         let unknown = HistoryError::Unknown { block: world[2].0.block_hash() };
         for above in &world[2..] {
-            prop_assert_eq!(torn.state_after(&above.0.block_hash()).unwrap_err(), unknown.clone());
+            prop_assert_eq!(torn.position_after(&above.0.block_hash()).unwrap_err(), unknown.clone());
         }
     }
 }
@@ -81,6 +81,6 @@ fn records_that_do_not_give_the_root_they_name_are_refused_with_the_block() {
     let mut records = log.load().unwrap();
     records[0].writes[0].clear();
     let block: BlockHash = one.0.block_hash();
-    let refused = History::new(base(), records).state_after(&block).unwrap_err();
+    let refused = History::new(base(), records).position_after(&block).unwrap_err();
     assert!(matches!(refused, HistoryError::Root { block: named, .. } if named == block), "{refused}");
 }
