@@ -13,7 +13,7 @@ use reprise_model::coordinate::{Coordinate, Position};
 use reprise_model::digest::{BlockHash, StatementId};
 use reprise_model::order::{Order, Work};
 use reprise_model::scheduled::ScheduledBlock;
-use reprise_node::accounts::{Account, Accounts, Times};
+use reprise_node::accounting::{Account, Accounts, Times};
 use reprise_node::event::PipelineEvent;
 use reprise_node::health;
 use reprise_store::explanation::place_of;

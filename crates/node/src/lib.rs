@@ -16,7 +16,7 @@
 //! | [`health`] | green, or red with reasons |
 //! | [`watcher`] | the checker that only observes |
 //! | [`oracle`] | a plain sequential execution, to check roots against |
-//! | [`accounts`] | proving time spent, saved and lost |
+//! | [`accounting`] | proving time spent, saved and lost |
 //! | [`statistics`] | what is counted from events |
 //! | [`report`] | what a run did |
 //! | [`states`] | the versions of the state that reads are answered from |
@@ -27,7 +27,7 @@
 //! | [`dev`] | in-process chains of generated transactions: one forks, flips and flips back |
 //! | [`l1`] | the port to an L1 as a whole, and the L1s that come with Reprise |
 
-pub mod accounts;
+pub mod accounting;
 pub mod attempts;
 pub mod connection;
 pub mod debts;

@@ -8,7 +8,7 @@ use reprise_model::scheduled::ScheduledBlock;
 use reprise_model::statement::{Kind, StatementId};
 use reprise_prover::counts::PerKind;
 
-use crate::accounts::{Account, Accounts, Times, seconds};
+use crate::accounting::{Account, Accounts, Times, seconds};
 use crate::event::{Observer, PipelineEvent};
 use crate::report::{Report, Seconds};
 
