@@ -7,7 +7,7 @@
 //!
 //! # File
 //!
-//! A [log](reprise_disk::log) of [`Note`]s in borsh, one a frame, not synced: the notes guard against a proof that ends
+//! A [log](reprise_disk::log) of notes in borsh, one a frame, not synced: the notes guard against a proof that ends
 //! the process, and outlive the process. A note that cannot be written is left out, and a damaged one is ignored: what is
 //! lost is a count, and no proof depends on one. The file is rewritten without what is proved once it has grown.
 
