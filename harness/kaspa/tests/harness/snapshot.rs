@@ -13,12 +13,13 @@ use reprise_kaspa::live::{Options, SnapshotStart};
 use reprise_kaspa::vault;
 use reprise_kaspa_harness::probe::{Plan, Proving, Run};
 use reprise_kaspa_harness::simnet::{self, FEE_MAX, KASPA, Simnet, blocking, key, settlements};
-use reprise_ledger::Action;
+use reprise_ledger::{Action, Ledger};
 use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::ResourceId;
 use reprise_node::report::Report;
 use reprise_node::settled;
 use reprise_node::wire::Deployment;
+use reprise_node::workload::Workload;
 use reprise_planner::bundle::BundleRule;
 use reprise_scheduler::snapshot::{self, Head};
 
