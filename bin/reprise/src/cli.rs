@@ -117,8 +117,8 @@ const KASPA: [&str; 10] = [
 ];
 
 /// The settings that name a rollup, and say when a settlement is deep enough.
-const SNAPSHOT: [&str; 7] =
-    ["l1", "lane", "covenant", "deposit", "backend", "covenant-proof", "finality-depth"];
+const SNAPSHOT: [&str; 8] =
+    ["l1", "lane", "covenant", "deposit", "workload", "backend", "covenant-proof", "finality-depth"];
 
 /// The whole command line: the commands below, with their settings as flags.
 pub(crate) fn command() -> clap::Command {
@@ -239,7 +239,7 @@ Examples:
     /// Transfer KAS from the key's account to another account of the ledger
     ///
     /// AMOUNT is in KAS, with up to eight decimals, or in sompi: 150000000sompi. Balance and nonce come from the data directory of a
-    /// node, which may run meanwhile; without one give --nonce.
+    /// node, which may run meanwhile, or with --api from a node elsewhere; without either give --nonce.
     #[command(after_help = "\
 Example:
   reprise transfer kaspasim:ADDRESS 1.5 --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY --data-dir DIR")]
@@ -293,7 +293,7 @@ Examples:
     /// List the statements whose proofs failed or were interrupted, and release those that were given up
     ///
     /// The counts are kept in the data directory over all runs, until the statement is proved. A statement that has used up
-    /// --attempts or --interruptions is not tried again before it is released.
+    /// --attempts or --interruptions is not tried again before it is released. The node must have stopped.
     #[command(after_help = "\
 Examples:
   reprise attempts ls --json
@@ -823,9 +823,9 @@ Example:
     /// Show what answers at a place, or in what the nearest place differs
     ///
     /// A block hash or a checkpoint lists everything that is used there, and whether a place holds two statements.
-    /// A coordinate is CHECKPOINT/BLOCK/transaction/MERGE_INDEX, CHECKPOINT/BLOCK/batch or
-    /// CHECKPOINT/BLOCK/aggregate/START/COMMITMENT, where a unique beginning of a hash is enough. Program, profile
-    /// and pins are those of the nearest place unless they are given.
+    /// A coordinate is CHECKPOINT/BLOCK/transaction/MERGE_INDEX, CHECKPOINT/BLOCK/batch[/MERGE_INDEX],
+    /// CHECKPOINT/BLOCK/join/START/FIRST/LAST/HEIGHT or CHECKPOINT/BLOCK/aggregate/START/COMMITMENT, where a unique
+    /// beginning of a hash is enough. Program, profile and pins are those of the nearest place unless they are given.
     #[command(after_help = "\
 Examples:
   reprise receipts why 7

@@ -219,7 +219,7 @@ mod with {
         Ok(Some((network, carrier.to_string())))
     }
 
-    /// The event log of the lane, and what is proved of it.
+    /// How the lane is followed, the proof that its covenant demands, and what is proved of it.
     struct Followed {
         options: Options,
         proof: Option<(Proof, SealReader)>,

@@ -12,8 +12,8 @@
 //! | `sources` | where a setting's value comes from: flag, variable, config file, default |
 //! | `backends` | the proof systems of this build, and its workloads |
 //! | `ledger` | the default workload |
-//! | `choose` | the parts of a run that the settings choose: backend, L1, store |
-//! | `kaspa` | Kaspa L1s; `reprise record` and `reprise found-covenant` |
+//! | `choose` | the parts of a run that the settings choose: workload, backend, L1, store |
+//! | `kaspa` | Kaspa L1s; `reprise record`, `reprise found-covenant` and `reprise claims` |
 //! | `run` | `reprise run` |
 //! | `account` | `reprise account` |
 //! | `act` | `reprise deposit`, `transfer` and `exit` |
@@ -34,6 +34,8 @@
 //! | `sizing` | `reprise sim --recording` and `--synthetic`: how large a cache a chain needs |
 //! | `checked` | one line of `doctor`'s report on a node |
 //! | `doctor` | `reprise doctor` |
+//! | `board` | the Grafana board, generated; in tests alone |
+//! | `reference` | `docs/settings.md`, generated; in tests alone |
 //! | `failure` | how a command fails: its message and its advice |
 //! | `exit` | exit codes |
 //!

@@ -11,6 +11,8 @@
 //! | [`keeper`] | writes snapshots of settled positions, on a thread |
 //! | [`settled`] | the newest settled position of a data directory |
 //! | [`event`] | the events of a pipeline, and their observers |
+//! | [`debts`] | the exits that the chain's settlements owe |
+//! | [`replay`] | a chain executed again, for what depends on it alone |
 //! | [`connection`] | the connection to a live L1 |
 //! | [`violation`] | a broken invariant |
 //! | [`health`] | green, or red with reasons |

@@ -134,7 +134,8 @@ pub enum WireError {
     Snapshot(#[from] SnapshotError),
     /// The L1 keeps its settlements in the data directory.
     #[error(
-        "{}: a snapshot cannot be checked against a recorded or dev L1, whose settlements are in the data directory itself: use          another data directory",
+        "{}: a snapshot cannot be checked against a recorded or dev L1, whose settlements are in the data directory itself: use \
+         another data directory",
         path.display()
     )]
     NoNetwork {
