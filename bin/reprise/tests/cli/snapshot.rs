@@ -33,7 +33,8 @@ fn hasher() -> Arc<dyn WorkloadHasher> {
 
 /// A snapshot of a rollup on the lane `test` that the mock proves.
 fn written(dir: &Path) -> PathBuf {
-    let mock = MockBackend::new(MockConfig::default(), hasher(), Arc::new(Ledger));
+    let config = MockConfig { workload: "ledger".into(), ..MockConfig::default() };
+    let mock = MockBackend::new(config, hasher(), Arc::new(Ledger));
     let [transaction_program, batch_program, aggregate_program] = mock.programs();
     let covenant = Digest(COVENANT);
     let deposit = names::account(&vault::script(covenant).unwrap());
