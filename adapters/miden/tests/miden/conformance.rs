@@ -29,7 +29,7 @@ fn the_recorded_chain_has_the_results_it_has_under_every_proof_system() {
             values.push(witness.before.clone());
             let committed = backend().execute(&Witness::Transaction(witness), &[]);
             match scheduled.proved_by {
-                ProvedBy::Disposal => assert_refused(committed, "the transaction is none of the ledger's"),
+                ProvedBy::Disposal => assert_refused(committed, "the transaction is none of the workload's"),
                 _ => assert_eq!(committed, Ok(scheduled.journal.digest(&Poseidon2)), "block {at}, {index}"),
             }
         }
