@@ -18,7 +18,6 @@ mod with {
     use std::sync::atomic::Ordering;
     use std::time::{Duration, Instant};
 
-    use reprise_chain::event::SourceEvent;
     use reprise_chain::event_log::EventLog;
     use reprise_chain::recording::{Lane, Recording};
     use reprise_disk::data_dir::{DataDir, LockError};
@@ -32,7 +31,7 @@ mod with {
     use reprise_kaspa::names::NetworkId;
     use reprise_kaspa::{claim, names, shown, sink, vault};
     use reprise_light::answer::Answer;
-    use reprise_model::digest::{BlockHash, Digest, ResourceId};
+    use reprise_model::digest::{BlockHash, Digest, PinsDigest, ResourceId};
     use reprise_model::journal::Exit as Exit_;
     use reprise_node::l1::L1;
     use reprise_node::states::States;
@@ -237,6 +236,15 @@ mod with {
         Ok(Followed { options, proof, deployment })
     }
 
+    /// The rules of a covenant with these pins that demands this proof, on a network that may have it.
+    fn rules_on(network: NetworkId, pins: PinsDigest, proof: Option<&(Proof, SealReader)>) -> Option<Rules> {
+        let proof = match proof {
+            Some((proof, _)) => proof.clone(),
+            None => Proof::None(OwnNetwork::try_from(network).ok()?),
+        };
+        Rules::new(pins, &proof).ok()
+    }
+
     /// Asks the node that the settings name, and reports on it, the lane, the covenant and the key.
     pub(crate) fn examined(settings: &Settings, chosen: &Chosen) -> Result<Vec<Checked>, Failure> {
         let Followed { options, proof, deployment } = followed(settings, chosen)?;
@@ -257,13 +265,7 @@ mod with {
         let first = first.map(|tip| State { root: covenant.root, tip });
         let first = snapshot.map(|head| start(&head).state).or(first);
         let state = position.as_ref().and_then(|position| position.settled.or(first));
-        let rules = |network: NetworkId| {
-            let proof = match &proof {
-                Some((proof, _)) => proof.clone(),
-                None => Proof::None(OwnNetwork::try_from(network).ok()?),
-            };
-            Rules::new(covenant.pins, &proof).ok()
-        };
+        let rules = |network: NetworkId| rules_on(network, covenant.pins, proof.as_ref());
         let examined = doctor::examine(&doctor::Subject {
             url: &options.url,
             lane: &options.lane,
@@ -305,13 +307,7 @@ mod with {
                 "without a covenant nothing is settled, and nothing can be verified: say --covenant",
             ));
         }
-        let rules = |network: NetworkId| {
-            let proof = match &proof {
-                Some((proof, _)) => proof.clone(),
-                None => Proof::None(OwnNetwork::try_from(network).ok()?),
-            };
-            Rules::new(covenant.pins, &proof).ok()
-        };
+        let rules = |network: NetworkId| rules_on(network, covenant.pins, proof.as_ref());
         let (first_root, statement_of) = (covenant.root, Arc::new(deployment.statement_of()));
         let subject =
             shown::Subject { url: &options.url, covenant: id, rules: &rules, first_root, statement_of };
@@ -422,12 +418,9 @@ mod with {
                 "{path}: no such event log: the unpaid exits follow from the chain, so follow it first with `reprise run`"
             ))
         })?;
-        let run = |added| SourceEvent { removed: vec![], added };
-        let settled = event_log.settled().map(|it| it.map(run));
-        let events = settled.chain(event_log.events());
         let origin = wire::origin_in(&dir, &deployment, event_log.head().root.clone())?;
         let depth = settings.reorgs.finality_depth();
-        let debts = replay::debts(&deployment, origin, depth, events).map_err(|e| other(&e))?;
+        let debts = replay::debts(&deployment, origin, depth, event_log.all()).map_err(|e| other(&e))?;
         let unpaid: Vec<_> = debts.owed().cloned().collect();
         let id = options.lane.covenant;
         if what.action == ClaimsAction::Pay {

@@ -234,6 +234,12 @@ impl EventLog {
         Events { log: &self.log, frames: self.log.frames(self.start) }
     }
 
+    /// The whole chain from the root: the compacted part as events that remove nothing, then its events.
+    pub fn all(&self) -> impl Iterator<Item = Result<SourceEvent, LogError>> {
+        let settled = self.settled().map(|run| run.map(|added| SourceEvent { removed: vec![], added }));
+        settled.chain(self.events())
+    }
+
     /// Compacts the chain up to the block at `height` above the root. It and all blocks below it are final, and settled by
     /// a settlement that is final. Returns whether there was anything to compact.
     pub fn compact(&mut self, height: u64) -> Result<bool, LogError> {

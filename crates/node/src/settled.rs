@@ -14,10 +14,10 @@ use reprise_model::digest::BlockHash;
 use reprise_scheduler::history::{History, HistoryError};
 use reprise_scheduler::record::RecordLog;
 use reprise_scheduler::scheduler::SchedulerError;
-use reprise_scheduler::snapshot::{self, SettledPosition, Snapshot, SnapshotError};
+use reprise_scheduler::snapshot::{SettledPosition, Snapshot};
 
 use crate::replay::{self, ReplayError};
-use crate::wire::{self, Deployment, Origin};
+use crate::wire::{self, Deployment, WireError};
 
 /// Why there is no such position.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +42,7 @@ pub enum SettledError {
     /// The event log or the records cannot be read.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// The first position is unknown.
+    /// The batch records cannot be opened.
     #[error(transparent)]
     Scheduler(#[from] SchedulerError),
     /// The chain cannot be executed again.
@@ -51,9 +51,9 @@ pub enum SettledError {
     /// The records do not give the state.
     #[error(transparent)]
     State(#[from] HistoryError),
-    /// The snapshot that the directory began with cannot be read.
+    /// The beginning of the chain cannot be read.
     #[error(transparent)]
-    Snapshot(#[from] SnapshotError),
+    Origin(#[from] WireError),
 }
 
 /// The newest position of the directory whose settlement lies at least `depth` checkpoints below the tip.
@@ -63,10 +63,7 @@ pub fn of_dir(dir: &DataDir, deployment: &Deployment, depth: u64) -> Result<Snap
     let path = place.path().to_path_buf();
     let event_log = EventLog::open(place)?.ok_or_else(|| SettledError::NoChain { path: path.clone() })?;
     let head = event_log.head().clone();
-    let origin = match snapshot::load(&dir.origin(&pins), &deployment.hasher)? {
-        Some(snapshot) => Origin::from(snapshot),
-        None => deployment.founding(head.root)?,
-    };
+    let origin = wire::origin_in(dir, deployment, head.root.clone())?;
     let root = origin.position.block.metadata.block_hash;
     let mut chain = SettledChain::from(root, origin.position.checkpoint);
     for run in event_log.settled() {
@@ -84,9 +81,7 @@ pub fn of_dir(dir: &DataDir, deployment: &Deployment, depth: u64) -> Result<Snap
     let position = History::new(origin.position.clone(), records).position_after(&settlement.end_block)?;
     let (settlement, carried_above) = (settlement.clone(), carrier.0 - end.0);
     let identity = deployment.identity(head.network);
-    let settled = event_log.settled().map(|run| Ok(SourceEvent { removed: vec![], added: run? }));
-    let events = settled.chain(event_log.events());
-    let unpaid = replay::debts(deployment, origin, depth, events)?.unpaid(carrier);
+    let unpaid = replay::debts(deployment, origin, depth, event_log.all())?.unpaid(carrier);
     Ok(Snapshot { identity, settled: SettledPosition { position, settlement, carried_above, unpaid } })
 }
 

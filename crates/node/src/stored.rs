@@ -85,8 +85,7 @@ pub fn states<E: Into<Box<dyn Error + Send + Sync>>>(
 /// The states of a live L1 that was followed into this event log.
 pub fn followed(dir: &DataDir, deployment: &Deployment, event_log: &EventLog) -> Result<States, StoredError> {
     let origin = wire::origin_in(dir, deployment, event_log.head().root.clone())?;
-    let settled = event_log.settled().map(|run| run.map(|added| SourceEvent { removed: vec![], added }));
-    states(dir, deployment, origin.position, settled.chain(event_log.events()))
+    states(dir, deployment, origin.position, event_log.all())
 }
 
 /// The states of a recorded or dev chain, with the settlements that its overlay holds.
