@@ -38,10 +38,29 @@ pub enum Mutation {
     RefusalForEver,
     /// A valid proof that arrives late is dropped.
     DropLate,
+    /// A completion is taken whatever its fencing token is.
+    NoFencing,
+    /// A worker says that it still works less often than its lease asks for.
+    LateHeartbeat,
+    /// A shared receipt is believed before it is verified.
+    BelieveUnverified,
+    /// A shared receipt is pruned by one node's floor alone.
+    DeleteUnderFloor,
+    /// Whoever waits looks only when it is told to.
+    LostWakeUp,
 }
 
 impl Mutation {
-    /// All of them.
+    /// Those that a fleet must be looked at for.
+    pub const OF_FLEETS: [Self; 5] = [
+        Self::NoFencing,
+        Self::LateHeartbeat,
+        Self::BelieveUnverified,
+        Self::DeleteUnderFloor,
+        Self::LostWakeUp,
+    ];
+
+    /// Those of one node.
     pub const ALL: [Self; 15] = [
         Self::PublishBeforeDurable,
         Self::KeyWithoutEnd,

@@ -67,6 +67,10 @@ impl Table for Line<MemoryTable> {
         self.jobs()?;
         self.inner.evict(name, evicted)
     }
+    fn now_ms(&self) -> Result<u64, JobsError> {
+        self.jobs()?;
+        self.inner.now_ms()
+    }
     fn figures(&self) -> Result<Vec<Figure>, JobsError> {
         self.jobs()?;
         self.inner.figures()
