@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 #[cfg(test)]
+mod fleets;
 mod repeats;
 #[cfg(test)]
 mod sizing;
