@@ -90,7 +90,8 @@ const FOUNDING: [&str; 7] = ["l1", "lane", "key-file", "fee-max", "workload", "b
 
 /// The settings of a fleet, and of how one of its machines proves.
 #[cfg(feature = "fleet")]
-const WORKER: [&str; 9] = [
+const WORKER: [&str; 10] = [
+    "metrics",
     "jobs",
     "receipts",
     "lease",
@@ -619,6 +620,11 @@ pub(crate) struct SimArgs {
     /// Print the first seed's scenario and its events, one by one
     #[arg(long)]
     pub(crate) trace: bool,
+
+    /// Simulate fleets instead: up to 64 workers over a database and an object store that fail; only the seeds are asked
+    /// for
+    #[arg(long, conflicts_with_all = ["blocks", "miners", "faults", "every_fault", "cost_percent", "no_cache", "compare", "trace"])]
+    pub(crate) fleet: bool,
 
     #[command(flatten)]
     pub(crate) sizing: SizingArgs,

@@ -289,6 +289,11 @@ pub(crate) struct FleetSettings {
     /// Hours for which a shared receipt is kept, at least one, or none: for good. What a node needs it keeps itself
     #[arg(long, value_name = "HOURS", default_value = "none", value_parser = number_or_none)]
     pub(crate) shared_hours: OrNone<u64>,
+
+    /// Hours after which a shared receipt is deleted that every node has final and settled, at least one, or none: it stays. Say
+    /// the same on all nodes of a rollup
+    #[arg(long, value_name = "HOURS", default_value = "none", value_parser = number_or_none)]
+    pub(crate) shared_grace: OrNone<u64>,
 }
 
 #[derive(Debug, Clone, Args)]
