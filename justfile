@@ -45,7 +45,7 @@ alerts:
     promtool check rules ops/alerts.yml
     promtool test rules ops/alerts.test.yml
 
-# The fleet: its jobs in PostgreSQL (15 or newer, installed), and real processes that are killed.
+# The fleet: its jobs in PostgreSQL (15 or newer) and through PgBouncer, both installed, and real processes that are killed.
 fleet:
     cargo test --release --locked --package reprise-postgres -- --include-ignored
     cargo test --release --locked --package reprise --no-default-features --features fleet -- --include-ignored
