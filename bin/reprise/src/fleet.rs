@@ -166,7 +166,8 @@ mod joined {
         let tier = SharedTier::new(store.clone(), shared.clone()).map_err(thread)?;
         let store_behind = store;
         let store = Arc::new(tier.with_floors(floors.clone(), fleet.shared_grace.is_some()));
-        let house = |queue| Household { queue, shared: shared.clone(), floors, own: store_behind };
+        let house =
+            |queue| Household { queue, shared: shared.clone(), floors, own: Arc::downgrade(&store_behind) };
         let keeping = Keeping {
             input_grace: INPUT_GRACE,
             receipts: fleet.shared_hours.map(hours),

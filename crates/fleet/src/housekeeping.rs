@@ -1,7 +1,7 @@
 //! What a node deletes of a fleet from time to time: ended jobs, their inputs, old shared receipts.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use reprise_jobs::job::State;
@@ -64,15 +64,16 @@ pub struct Household {
     pub shared: Arc<Shared>,
     /// The floors of all nodes.
     pub floors: Arc<Floors>,
-    /// The node's own store.
-    pub own: Arc<dyn ReceiptStore>,
+    /// The node's own store, which this does not keep open.
+    pub own: Weak<dyn ReceiptStore>,
 }
 
 /// One round. What of it fails does not keep the rest from being done; the first error is returned.
 pub fn keep(house: &Household, keeping: &Keeping) -> Result<Kept, KeepingError> {
     let Household { queue, shared, floors, own } = house;
     let renewed = floors.renew();
-    let has = |id: &StatementId| own.contains(id).unwrap_or(true);
+    // What cannot be asked keeps what is shared.
+    let has = |id: &StatementId| own.upgrade().is_none_or(|own| own.contains(id).unwrap_or(true));
     let below_floors = keeping.floor_grace.map_or(Ok(0), |grace| floors.prune(grace.max(RECEIPTS_MIN), &has));
     let receipts = keeping.receipts.map_or(Ok(0), |age| prune_receipts(shared, age.max(RECEIPTS_MIN)));
     let of_jobs = queue.as_ref().map_or(Ok((0, 0)), |queue| {

@@ -168,6 +168,10 @@ pub fn what_is_offered_is_found_and_listed_as_it_was(bench: &Bench) {
     assert!(matches!(job.state, State::Queued { .. }));
     let listed = queue.list(&Filter { limit: Some(2), ..Filter::default() }).unwrap();
     assert_eq!(listed.iter().map(|job| job.priority).collect::<Vec<_>>(), [Priority(0), Priority(1)]);
+    let last = listed.last().unwrap();
+    let after = Filter { after: Some((last.priority, last.id)), ..Filter::default() };
+    let rest: Vec<_> = queue.list(&Filter::default()).unwrap().into_iter().skip(2).collect();
+    assert_eq!(queue.list(&after).unwrap(), rest, "the next page begins where the one before ended");
     let prefix = statement(2).0[..6].to_vec();
     assert_eq!(queue.list(&Filter { prefix, ..Filter::default() }).unwrap(), [one(&queue, 2)]);
     claim(&queue, "a", 1);

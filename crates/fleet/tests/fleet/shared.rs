@@ -16,7 +16,7 @@ use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
 use reprise_store::envelope::Envelope;
 use reprise_store::provenance::{Origin, Provenance};
-use reprise_store::{Options, Store};
+use reprise_store::{Options, ReceiptStore, Store};
 
 use crate::bench::{Fleet, id, mock, receipt, task, task_on};
 
@@ -138,8 +138,8 @@ fn inputs_of_jobs_that_will_not_be_proved_are_collected_and_receipts_are_kept_fo
     queue.quarantine(&[id(&task(2))], "by hand").unwrap();
     shared.publish(&receipt(1), Kind::Transaction, &Provenance::default()).unwrap();
     let floors = Arc::new(Floors::new(shared.clone(), WorkerName::new("node").unwrap()));
-    let own = Arc::new(Store::in_memory(mock(), Options::default()).unwrap());
-    let house = Household { queue: Some(queue), shared, floors, own };
+    let own: Arc<dyn ReceiptStore> = Arc::new(Store::in_memory(mock(), Options::default()).unwrap());
+    let house = Household { queue: Some(queue), shared, floors, own: Arc::downgrade(&own) };
     let keeping = |grace| Keeping { input_grace: grace, receipts: Some(Duration::ZERO), floor_grace: None };
     let kept = housekeeping::keep(&house, &keeping(Duration::from_secs(3600))).unwrap();
     assert_eq!(kept.inputs, 0, "somebody may be about to offer them");
