@@ -223,13 +223,16 @@ impl SimWorker {
             Ok(Claims::Jobs(claimed)) => {
                 self.agenda.looked(age);
                 for (lease, job) in claimed {
+                    // After a failover to a copy that lags, tokens are given out again: what it still runs under the same one
+                    // speaks for this run too.
+                    let runs_already = self.runs.iter().any(|run| run.claimed.job().id == job.id);
                     let run = Run {
                         claimed: Claimed::new(lease, job),
                         control: Control::default(),
                         kept: true,
                         due_ms: around.now_ms,
                         attempt: None,
-                        touched: around.troubled,
+                        touched: around.troubled || runs_already,
                     };
                     self.runs.push(run);
                     // Its device begins at once.

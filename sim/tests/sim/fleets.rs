@@ -13,6 +13,14 @@ fn no_fleet_proves_twice_without_a_cause_believes_a_wrong_receipt_or_loses_a_sta
     assert!(sums.faults > 1000 && sums.pruned > 100 && sums.proofs >= sums.wanted, "{sums:?}");
 }
 
+/// Fleets that failed once. In both a worker still ran what it was given anew after a failover, under the same token.
+#[test]
+fn what_failed_once_does_not_fail_again() {
+    for seed in [1191, 2165] {
+        assert_eq!(run(Scenario::draw(seed)).violations, vec![], "fleet {seed}");
+    }
+}
+
 #[test]
 fn a_fleet_is_a_function_of_its_seed() {
     for seed in [3, 4, 5] {
