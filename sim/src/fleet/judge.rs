@@ -33,6 +33,8 @@ pub(crate) struct Judge {
     attempts: Vec<Attempt>,
     by_statement: BTreeMap<StatementId, Vec<usize>>,
     violations: Vec<Violation>,
+    /// Statements to whose jobs or receipts something was done, since that was looked at.
+    harmed: Vec<StatementId>,
 }
 
 impl Judge {
@@ -44,6 +46,7 @@ impl Judge {
             attempts: vec![],
             by_statement: BTreeMap::new(),
             violations: vec![],
+            harmed: vec![],
         }
     }
 
@@ -100,9 +103,16 @@ impl Judge {
 
     /// Something is done to all attempts at a statement.
     pub(crate) fn touch_all(&mut self, id: &StatementId) {
+        self.harmed.push(*id);
         for at in self.by_statement.get(id).cloned().unwrap_or_default() {
             self.attempts[at].touched = true;
         }
+    }
+
+    /// Statements to whose jobs or receipts something was done since this was asked last: what is claimed of them, and not
+    /// begun yet, is touched too.
+    pub(crate) fn harmed(&mut self) -> Vec<StatementId> {
+        std::mem::take(&mut self.harmed)
     }
 
     /// The attempt came to nothing, and said so.

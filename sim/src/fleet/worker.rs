@@ -126,6 +126,12 @@ impl SimWorker {
         }
     }
 
+    /// Something is done to what it runs of these.
+    pub(crate) fn touch_runs_of(&mut self, statements: &[StatementId]) {
+        let of = self.runs.iter_mut().filter(|run| statements.contains(&run.claimed.job().id));
+        of.for_each(|run| run.touched = true);
+    }
+
     /// Somebody rang.
     pub(crate) fn woken(&mut self) {
         self.agenda.woken();

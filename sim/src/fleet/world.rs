@@ -184,6 +184,8 @@ impl World {
             now_ms = at_ms;
             self.time.store(now_ms, Ordering::Relaxed);
             self.happen(event, now_ms);
+            let harmed = self.judge.harmed();
+            self.workers.iter_mut().for_each(|worker| worker.touch_runs_of(&harmed));
             self.wake(now_ms);
             self.judge_deletions(now_ms);
             if self.is_done() {
