@@ -141,8 +141,8 @@ pub(crate) struct ProvingSettings {
     #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = prove_apart)]
     prove_apart: ProveApart,
 
-    /// Seconds after which a proof of a transaction, batch and aggregate counts as hung [default: the backend's,
-    /// 600,1200,1200 for most]
+    /// Seconds after which a proof of a transaction, batch and aggregate counts as hung; later where proofs are measured to
+    /// take longer [default: the backend's, 600,1200,1200 for most]
     #[arg(long, value_name = "TX,BATCH,AGGREGATE", value_parser = numbers::<3>)]
     prove_timeout: Option<[u64; 3]>,
 

@@ -20,6 +20,7 @@ use reprise_jobs::table::JobsError;
 use reprise_jobs::{Queue, WorkerName};
 use reprise_model::statement::{Kind, StatementId};
 use reprise_prover::backend::Control;
+use reprise_prover::timeouts::Timeouts;
 
 use crate::attempt::{self, Made, Prover};
 use crate::shared::Shared;
@@ -35,7 +36,7 @@ pub struct Settings {
     pub kinds: Vec<Kind>,
     /// Gigabytes of memory for a proof.
     pub memory: u16,
-    /// How long a proof of each kind may run.
+    /// How long a proof of each kind may run at least: longer where proofs are [measured](Timeouts) to take longer.
     pub timeout: [Duration; Kind::COUNT],
     /// How long it waits before it looks for work that nobody told it of.
     pub poll: Duration,
@@ -160,6 +161,8 @@ enum Ended {
 /// What the claiming thread is told.
 enum Mail {
     Ended(usize, StatementId, Ended),
+    /// A proof was made, in time or late, and took so long.
+    Measured(Kind, Duration),
     Woken,
 }
 
@@ -218,6 +221,7 @@ impl Worker {
             mail,
             running: BTreeMap::new(),
             hung: vec![],
+            timeouts: Timeouts::new(self.settings.timeout),
             report: Report::default(),
             waits: false,
             not_before: Instant::now(),
@@ -240,6 +244,7 @@ struct Claimer<'w> {
     running: BTreeMap<StatementId, Running>,
     /// Devices whose attempt hangs.
     hung: Vec<usize>,
+    timeouts: Timeouts,
     report: Report,
     /// Whether it said that it waits.
     waits: bool,
@@ -277,6 +282,7 @@ impl Claimer<'_> {
                     self.ended(device, id, ended);
                     looked = None;
                 }
+                Ok(Mail::Measured(kind, took)) => self.timeouts.measure(kind, took),
                 Ok(Mail::Woken) => looked = None,
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
@@ -377,8 +383,8 @@ impl Claimer<'_> {
 
     /// Gives up attempts that run longer than they may, and their devices.
     fn give_up_hung(&mut self) -> Result<(), WorkerError> {
-        let overdue =
-            |running: &Running| running.began.elapsed() > self.settings.timeout[running.kind as usize];
+        let timeout = |running: &Running| self.timeouts.of(running.kind, None);
+        let overdue = |running: &Running| running.began.elapsed() > timeout(running);
         let hung: Vec<StatementId> =
             self.running.iter().filter(|(_, running)| overdue(running)).map(|(id, _)| *id).collect();
         for id in hung {
@@ -388,7 +394,7 @@ impl Claimer<'_> {
             self.hear(&Event::Hung(id));
             self.report.failed += 1;
             self.hung.push(running.device);
-            let after = self.settings.timeout[running.kind as usize].as_secs_f64();
+            let after = self.timeouts.of(running.kind, None).as_secs_f64();
             let failure =
                 Failure { reason: format!("the proof hangs: none within {after} s"), input_lost: false };
             // Where that cannot be said, the lease runs out.
@@ -455,14 +461,21 @@ const AGAIN: Duration = Duration::from_millis(500);
 fn run_device(device: usize, assigned: &Receiver<Assignment>, bench: &Bench, tell: &Sender<Mail>) {
     for Assignment { lease, job, control, kept } in assigned {
         let id = lease.id;
-        let ended = carry_out(&lease, &job, &control, &kept, bench);
+        let measured = |took| drop(tell.send(Mail::Measured(job.class.kind, took)));
+        let ended = carry_out((&lease, &job), &control, &kept, bench, &measured);
         if tell.send(Mail::Ended(device, id, ended)).is_err() {
             return;
         }
     }
 }
 
-fn carry_out(lease: &Lease, job: &Job, control: &Control, kept: &AtomicBool, bench: &Bench) -> Ended {
+fn carry_out(
+    (lease, job): (&Lease, &Job),
+    control: &Control,
+    kept: &AtomicBool,
+    bench: &Bench,
+    measured: &dyn Fn(Duration),
+) -> Ended {
     let Bench { queue, shared, prover, hears } = bench;
     let begins = || hears(&Event::Proving(job.id, job.class.kind));
     let made = loop {
@@ -476,6 +489,8 @@ fn carry_out(lease: &Lease, job: &Job, control: &Control, kept: &AtomicBool, ben
         Made::Found => complete(lease, None, kept, queue),
         Made::Proved(proved) => {
             let (receipt, provenance) = *proved;
+            let took = Duration::from_millis(provenance.took_ms);
+            measured(took);
             while let Err(error) = shared.publish(&receipt, job.class.kind, &provenance) {
                 if !error.is_transient() {
                     return fail(lease, Failure { reason: error.to_string(), input_lost: false }, queue);
@@ -485,7 +500,7 @@ fn carry_out(lease: &Lease, job: &Job, control: &Control, kept: &AtomicBool, ben
                 }
                 wait_for(job.id, &error.to_string());
             }
-            complete(lease, Some(Duration::from_millis(provenance.took_ms)), kept, queue)
+            complete(lease, Some(took), kept, queue)
         }
         Made::Failed(failure) => fail(lease, failure, queue),
         Made::Cancelled if !kept.load(Ordering::Relaxed) => Ended::Lost,

@@ -565,6 +565,9 @@ impl Pipeline {
                 let since_epoch = context.executor.since_epoch();
                 let verified = result.is_ok();
                 self.diagnostics.on_proof(order.id, self.backend.name(), took, cycles, since_epoch, verified);
+                if verified {
+                    self.engine.measure(order.kind(), took);
+                }
                 let effects = self.engine.proved(order.id, result);
                 if !verified {
                     self.note_attempt(&order, last);
@@ -576,6 +579,7 @@ impl Pipeline {
                     statement = %order.id, kind = %order.kind(), ?took,
                     "a valid proof came after its timeout, and is stored"
                 );
+                self.engine.measure(order.kind(), took);
                 let effects = self.engine.proved_late(&order, receipt);
                 if !effects.is_empty() {
                     let since_epoch = context.executor.since_epoch();
