@@ -98,6 +98,11 @@ const ROWS: [(&str, &[Graph]); 5] = [
                 &[("reprise_l1_reached", "followed"), ("reprise_l1_goal", "the L1's tip")],
             ),
             (
+                "Silence of the lane, in blocks",
+                "none",
+                &[("reprise_lane_silence", "silent"), ("reprise_lane_silence_allowed", "the entry expires")],
+            ),
+            (
                 "Connection",
                 "s",
                 &[

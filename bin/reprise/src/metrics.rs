@@ -25,6 +25,7 @@
 //! | `reprise_l1_connected`, `reprise_l1_disconnected_seconds` | | of a live L1: 1 while there is a connection; for how long there is none |
 //! | `reprise_l1_last_block_age_seconds`, `reprise_l1_pages_behind` | | how long ago its last block was mined; pages of blocks that wait to be followed |
 //! | `reprise_l1_reached`, `reprise_l1_goal` | | how far it is followed, and how far it goes, in its own count of blocks |
+//! | `reprise_lane_silence`, `reprise_lane_silence_allowed` | | of a covenant's lane: for how many blocks, in the L1's own count, it has accepted nothing; after how many its entry on the L1 expires |
 //! | `reprise_unsettled` | | 1 while a bundle waits to be settled, else 0 |
 //! | `reprise_last_settlement_timestamp_seconds`, `reprise_last_lane_activity_timestamp_seconds` | | when the last block was mined that settled something; that accepted a transaction of the lane, since the Unix epoch |
 //! | `reprise_settlements_total`, `reprise_refusals_total` | | settlements observed; submissions refused, the second with the label `reason` |
@@ -146,6 +147,10 @@ impl Observer for Metered {
                 if l1.goal > 0 {
                     gauge!("reprise_l1_reached").set(l1.reached as f64);
                     gauge!("reprise_l1_goal").set(l1.goal as f64);
+                }
+                if let Some(lane) = l1.lane {
+                    gauge!("reprise_lane_silence").set(lane.lasting as f64);
+                    gauge!("reprise_lane_silence_allowed").set(lane.allowed as f64);
                 }
                 if let Some(age) = l1.last_block_age_seconds {
                     gauge!("reprise_l1_last_block_age_seconds").set(age as f64);

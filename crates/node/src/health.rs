@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use reprise_chain::source::Hitch;
+use reprise_chain::source::{Hitch, LaneSilence};
 use reprise_model::statement::StatementId;
 use reprise_prover::engine::Engine;
 use reprise_prover::failure::Failure;
@@ -91,6 +91,8 @@ pub enum Reason {
         /// When it was mined, in seconds since the Unix epoch.
         since: u64,
     },
+    /// The lane's entry on the L1 is about to expire, or has expired.
+    Lane(LaneSilence),
     /// The L1 refuses the next settlement.
     Refused {
         /// Why.
@@ -154,7 +156,12 @@ impl Health {
             urgent: urgency == Urgency::Act,
         });
         let violated = broken.keys().map(|promise| Reason::Violated { promise: (*promise).to_owned() });
-        let reasons = given_up.chain(failing).chain(suspended).chain(disk).chain(l1.and_then(of_l1));
+        let reasons = given_up
+            .chain(failing)
+            .chain(suspended)
+            .chain(disk)
+            .chain(l1.and_then(of_l1))
+            .chain(l1.and_then(of_lane));
         Self { reasons: reasons.chain(refused).chain(violated).collect() }
     }
 
@@ -197,11 +204,18 @@ fn of_l1(l1: &L1Connection) -> Option<Reason> {
     }
 }
 
+/// What is wrong with the lane. Before the L1's tip is reached, what is known of the lane is past.
+fn of_lane(l1: &L1Connection) -> Option<Reason> {
+    let silence = l1.lane.filter(|_| l1.caught_up)?;
+    (silence.expires_soon() || silence.has_expired()).then_some(Reason::Lane(silence))
+}
+
 impl Reason {
     /// The names of all reasons, each once.
     pub fn names() -> impl Iterator<Item = &'static str> {
         let own = ["given_up", "hung", "invalid", "device", "disk", "l1_still", "violated"];
-        own.into_iter().chain(Hitch::ALL.map(hitch_name)).chain(Cause::ALL.map(Cause::name))
+        let own = own.into_iter().chain(["lane_expiring", "lane_expired"]);
+        own.chain(Hitch::ALL.map(hitch_name)).chain(Cause::ALL.map(Cause::name))
     }
 
     /// Its name in metrics and in the operator's manual.
@@ -214,6 +228,8 @@ impl Reason {
             Self::Disk { .. } => "disk",
             Self::L1 { hitch, .. } => hitch_name(*hitch),
             Self::L1Still { .. } => "l1_still",
+            Self::Lane(silence) if silence.has_expired() => "lane_expired",
+            Self::Lane(_) => "lane_expiring",
             Self::Refused { cause, .. } => cause.name(),
             Self::Violated { .. } => "violated",
         }
@@ -222,9 +238,11 @@ impl Reason {
     /// How bad it is.
     pub fn level(&self) -> Level {
         match self {
+            Self::Lane(silence) if silence.has_expired() => Level::Red,
             Self::Device { others: true, .. }
             | Self::L1 { lasts: false, .. }
             | Self::L1Still { .. }
+            | Self::Lane(_)
             | Self::Refused { urgent: false, .. } => Level::Degraded,
             _ => Level::Red,
         }
@@ -251,6 +269,14 @@ impl Reason {
                 "check the node's version and any proxy in between; another node (--l1) can continue from here"
             }
             Self::L1Still { .. } => "check that the node has peers and is synced",
+            Self::Lane(silence) if silence.has_expired() => {
+                "send any transaction of the lane while this node runs, as a deposit is; after three times this silence nothing \
+                 settles on the covenant any more"
+            }
+            Self::Lane(_) => {
+                "send any transaction of the lane, as a deposit is; a node with a key sends one by itself: check that one runs \
+                 and has coins"
+            }
             Self::Refused { cause, .. } => cause.advice(),
             Self::Violated { .. } => "stop, keep the data directory and report it",
         }
@@ -306,6 +332,10 @@ impl fmt::Display for Reason {
                 write!(f, "{what} since {since} (Unix time): {reason}")
             }
             Self::L1Still { since } => write!(f, "the L1 has shown no block since {since} (Unix time)"),
+            Self::Lane(LaneSilence { lasting, allowed }) => {
+                let what = if lasting > allowed { "has expired" } else { "expires soon" };
+                write!(f, "the lane's entry {what}: it accepted nothing for {lasting} blocks of {allowed}")
+            }
             Self::Refused { cause, since, said, .. } => {
                 write!(f, "settlement refused ({cause}) since {since} (Unix time): {said}")
             }
