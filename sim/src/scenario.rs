@@ -49,11 +49,22 @@ pub enum Fault {
     Full,
     /// Bits of stored receipts flip.
     Rot,
+    /// The L1 refuses settlements for a while, for a drawn cause.
+    Refused,
+    /// The L1 cannot be followed for a while: it is away, not synced, behind, or gives answers that fail their checks.
+    Away,
+    /// The L1 mines no block for a while.
+    Still,
+    /// Nobody sends a transaction of the lane for a while.
+    Silence,
 }
+
+/// The faults that last for a while, drawn apart from the others.
+pub const CONDITIONS: [Fault; 4] = [Fault::Refused, Fault::Away, Fault::Still, Fault::Silence];
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::Flip,
         Self::Competitor,
         Self::Malformed,
@@ -68,11 +79,16 @@ impl Fault {
         Self::Power,
         Self::Full,
         Self::Rot,
+        Self::Refused,
+        Self::Away,
+        Self::Still,
+        Self::Silence,
     ];
 
     /// Whether it can cost a proof: then more proofs are begun than there are statements.
     pub fn costs_proofs(self) -> bool {
         !matches!(self, Self::Flip | Self::Competitor | Self::Late | Self::Submission)
+            && !CONDITIONS.contains(&self)
     }
 
     fn name(self) -> &'static str {
@@ -91,6 +107,10 @@ impl Fault {
             Self::Power => "power",
             Self::Full => "full",
             Self::Rot => "rot",
+            Self::Refused => "refused",
+            Self::Away => "away",
+            Self::Still => "still",
+            Self::Silence => "silence",
         }
     }
 }
@@ -148,6 +168,8 @@ impl FromStr for Faults {
 pub struct Limits {
     /// Blocks that are mined before the world calms down.
     pub blocks: u64,
+    /// The mean time between blocks, in seconds.
+    pub block_seconds: u64,
     /// How many miners, if it is not drawn.
     pub miners: Option<u64>,
     /// The faults to draw from.
@@ -164,6 +186,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             blocks: 200,
+            block_seconds: 1,
             miners: None,
             faults: Faults::all(),
             every_fault: false,
@@ -194,6 +217,8 @@ pub struct Scenario {
     pub delay_us: u64,
     /// How many of a hundred blocks carry lane transactions.
     pub busy_percent: u64,
+    /// How many blocks the lane's entry lasts.
+    pub lane_lasts: u64,
     /// What a transaction, batch and aggregate take to prove, in microseconds.
     pub cost_us: [u64; 3],
     /// What a look-up takes at most, and a flush.
@@ -238,10 +263,14 @@ impl Scenario {
         let engine = if gentle { Policy { orphans: Orphans::FinishAndStore, ..engine } } else { engine };
         let may = |fault: &Fault| !(gentle && fault.costs_proofs());
         // Every fault is drawn, allowed or not, so that the draws below stay the same.
+        let mut lasting = Rng::of(seed, "conditions");
         let tossed: BTreeSet<Fault> = Fault::ALL
             .into_iter()
             .filter(|fault| {
                 // Flips back are what the project is about, so most worlds have them.
+                if CONDITIONS.contains(fault) {
+                    return lasting.percent(40);
+                }
                 rng.percent(match fault {
                     Fault::Flip => 95,
                     Fault::Crash => 75,
@@ -272,9 +301,10 @@ impl Scenario {
             faults,
             cache: limits.cache,
             cost_percent: limits.cost_percent,
-            block_us: 1_000_000,
+            block_us: limits.block_seconds * 1_000_000,
             delay_us: rng.among(10_000..800_000),
             busy_percent: rng.among(20..70),
+            lane_lasts: lasting.among(16..64),
             cost_us: [unit, unit * 2, unit * 3],
             disk_us: [rng.among(1..5_000), rng.among(1_000..50_000)],
             permits: rng.among(1..4) as usize,
@@ -319,8 +349,12 @@ impl Scenario {
             100 => String::new(),
             percent => format!(" --cost-percent {percent}"),
         };
+        let slow = match self.block_us / 1_000_000 {
+            1 => String::new(),
+            seconds => format!(" --block-seconds {seconds}"),
+        };
         format!(
-            "reprise sim --seed {} --seeds 1 --blocks {} --miners {} --faults {} --every-fault{cost}{cache}",
+            "reprise sim --seed {} --seeds 1 --blocks {} --miners {} --faults {} --every-fault{slow}{cost}{cache}",
             self.seed, self.blocks, self.miners, self.faults
         )
     }

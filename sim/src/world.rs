@@ -5,7 +5,7 @@
 //! blocks follow, and everything must be settled within a bounded time.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -22,15 +22,19 @@ use reprise_node::workload::Workload;
 use serde::Serialize;
 
 use crate::checks::{Counts, lock};
+use crate::conditions::Conditions;
 use crate::l1::L1;
 use crate::machine::{Machine, ProcessEnd, Timer};
 use crate::prover::Prover;
-use crate::scenario::{Fault, Faults, Scenario};
+use crate::scenario::{CONDITIONS, Fault, Faults, Scenario};
 use reprise_node::rng::Rng;
 
 /// How long a world without faults may go on without a proof or a settlement while something is not settled, in
 /// microseconds: longer than any timeout, wait or deadline that is drawn.
 const STANDSTILL_US: u64 = 300_000_000;
+
+/// How often a node asks how its connection is, at least, in microseconds.
+const POLL_US: u64 = 1_000_000;
 
 /// How often a process of a world without faults may give something up, and be started again.
 const RESTARTS_MAX: u32 = 50;
@@ -56,6 +60,10 @@ enum Event {
     Fill(usize, bool),
     /// A bit flips on a disk.
     Rot(usize),
+    /// A condition of the L1 begins, or ends.
+    Condition(Fault, bool),
+    /// A node asks its source how the connection is.
+    Poll(usize),
 }
 
 /// The trace is a digest of these texts: they stay the same, whatever the variants are called.
@@ -74,6 +82,8 @@ impl fmt::Display for Event {
             Self::Start(machine) => write!(f, "Start({machine})"),
             Self::Fill(machine, full) => write!(f, "Fill({machine}, {full})"),
             Self::Rot(machine) => write!(f, "Rot({machine})"),
+            Self::Condition(fault, begins) => write!(f, "Condition({fault:?}, {begins})"),
+            Self::Poll(machine) => write!(f, "Poll({machine})"),
         }
     }
 }
@@ -127,6 +137,8 @@ pub struct Outcome {
     pub counts: Counts,
     /// How many accepted transactions had each outcome, over all forks.
     pub outcomes: BTreeMap<u32, u64>,
+    /// The reasons that the first machine's health ever gave.
+    pub reasons: BTreeSet<&'static str>,
     /// Whether more proofs may be begun than there are statements.
     pub may_prove_twice: bool,
     /// The state root in the end.
@@ -174,6 +186,9 @@ pub struct World {
     news_rng: Rng,
     /// The draws of the L1, independent of the machines.
     l1_rng: Rng,
+    /// The draws of conditions.
+    conditions_rng: Rng,
+    conditions: Conditions,
     calm: bool,
     /// How often something was given up since the faults stopped.
     restarts: u32,
@@ -221,6 +236,8 @@ impl World {
             kill_rng: Rng::of(scenario.seed, "kills"),
             news_rng: Rng::of(scenario.seed, "news"),
             l1_rng: Rng::of(scenario.seed, "chain"),
+            conditions_rng: Rng::of(scenario.seed, "what lasts"),
+            conditions: Conditions::default(),
             l1,
             machines,
             queue: BinaryHeap::new(),
@@ -261,6 +278,41 @@ impl World {
                 self.later(after, event);
             }
         }
+        self.begin_conditions();
+    }
+
+    /// What is wrong with the L1 for a while begins and ends, and nodes ask for it.
+    fn begin_conditions(&mut self) {
+        let drawn = |fault: &Fault| self.scenario.faults.has(*fault);
+        let conditions: Vec<Fault> = CONDITIONS.into_iter().filter(drawn).collect();
+        for fault in &conditions {
+            let after = self.conditions_rng.interval(self.scenario.block_us * 40);
+            self.later(after, Event::Condition(*fault, true));
+        }
+        if !conditions.is_empty() {
+            self.later(1, Event::Poll(0));
+        }
+    }
+
+    fn change_conditions(&mut self, fault: Fault, begins: bool) {
+        let (rng, now) = (&mut self.conditions_rng, self.now_us);
+        match fault {
+            Fault::Refused => self.conditions.refuses = Conditions::draw_cause(rng).filter(|_| begins),
+            Fault::Away => {
+                self.conditions.hitch =
+                    Conditions::draw_hitch(rng).filter(|_| begins).map(|hitch| (hitch, now));
+            }
+            Fault::Still => self.conditions.is_still = begins,
+            Fault::Silence => self.conditions.is_silent = begins,
+            _ => {}
+        }
+        self.machines[0].set_conditions(self.conditions.clone());
+        let mean = self.scenario.block_us * if begins { 20 } else { 40 };
+        let after = self.conditions_rng.interval(mean);
+        self.later(after, Event::Condition(fault, !begins));
+        if fault == Fault::Away && !begins {
+            self.later(1, Event::Notify(0));
+        }
     }
 
     fn later(&mut self, after_us: u64, event: Event) {
@@ -282,6 +334,7 @@ impl World {
         while let Some(Reverse(due)) = self.queue.pop() {
             self.now_us = due.at_us;
             self.events += 1;
+            self.l1.set_time(due.at_us);
             self.trace.update(&due.at_us.to_le_bytes()).update(due.event.to_string().as_bytes());
             self.happen(due.event);
             if let Some(trace_line) = &mut trace_line {
@@ -315,7 +368,9 @@ impl World {
         if reached != self.reached.0 {
             self.reached = (reached, self.now_us);
         }
-        self.calm && self.now_us > self.reached.1 + STANDSTILL_US
+        // Bundles close after so many blocks.
+        let patience = STANDSTILL_US.max(self.scenario.block_us * 60);
+        self.calm && self.now_us > self.reached.1 + patience
     }
 
     fn broken(&mut self, promise: &'static str, by: impl ToString) {
@@ -356,8 +411,11 @@ impl World {
                     let deepest = self.scenario.finality_depth * 2 / 3;
                     let shallow = self.l1_rng.percent(70);
                     let depth = 1 + self.l1_rng.among(0..if shallow { deepest / 4 } else { deepest });
-                    self.l1.reveal(depth, self.scenario.busy_percent);
-                    self.wake_up();
+                    let busy = if self.conditions.is_silent { 0 } else { self.scenario.busy_percent };
+                    if !self.conditions.is_still {
+                        self.l1.reveal(depth, busy);
+                        self.wake_up();
+                    }
                     let after = self.l1_rng.interval(mean * 8);
                     self.later(after, Event::Reveal);
                 }
@@ -370,6 +428,17 @@ impl World {
                 }
             }
             Event::Start(machine) => self.start(machine),
+            Event::Condition(fault, begins) => {
+                if !self.calm {
+                    self.change_conditions(fault, begins);
+                }
+            }
+            Event::Poll(machine) => {
+                let mut later = vec![];
+                let result = self.machines[machine].poll(self.now_us, &self.l1, &mut later);
+                self.settle_up(machine, later, result);
+                self.later(POLL_US.max(mean / 4), Event::Poll(machine));
+            }
             Event::Fill(machine, full) => {
                 if !self.calm {
                     self.machines[machine].disk().fill(full);
@@ -388,8 +457,13 @@ impl World {
     }
 
     fn mine(&mut self) {
+        if self.conditions.is_still {
+            let next = self.l1_rng.interval(self.scenario.block_us);
+            return self.later(next, Event::Mine);
+        }
         let miner = self.l1_rng.among(0..self.l1.miners() as u64) as usize;
-        let busy = if self.calm { 0 } else { self.scenario.busy_percent };
+        let quiet = self.calm || self.conditions.is_silent;
+        let busy = if quiet { 0 } else { self.scenario.busy_percent };
         let block = self.l1.mine(miner, busy);
         for other in 0..self.l1.miners() {
             let way = if other == miner { 0 } else { 1 + self.l1_rng.among(0..self.scenario.delay_us) };
@@ -405,8 +479,12 @@ impl World {
     /// Faults stop. An operator restarts what was given up.
     fn calm_down(&mut self) {
         self.calm = true;
+        let was_away = std::mem::take(&mut self.conditions).hitch.is_some();
         for machine in 0..self.machines.len() {
             self.machines[machine].calm();
+            if was_away {
+                self.later(1, Event::Notify(machine));
+            }
             if lock(self.machines[machine].checker()).given_up {
                 self.process_ended(machine, ProcessEnd::Killed);
             }
@@ -508,9 +586,9 @@ impl World {
         self.violations.extend(broken);
         self.violations.append(&mut self.l1.violations);
         let first = &self.machines[0];
-        let (counts, statements) = {
+        let (counts, statements, reasons) = {
             let checker = lock(first.checker());
-            (checker.counts, checker.distinct())
+            (checker.counts, checker.distinct(), checker.health.seen().clone())
         };
         let transitions = self.l1.settlements().into_iter().map(|settlement| {
             let transition = settlement.journal.transition;
@@ -529,6 +607,7 @@ impl World {
             statements,
             counts,
             outcomes: self.l1.outcomes.iter().map(|(outcome, count)| (outcome.0, *count)).collect(),
+            reasons,
             may_prove_twice: self.scenario.may_prove_twice(),
             state_root: self.l1.root().to_hex(),
             settled: transitions.collect(),

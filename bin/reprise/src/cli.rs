@@ -591,12 +591,17 @@ pub(crate) struct SimArgs {
     #[arg(long, value_name = "M", default_value_t = 200)]
     pub(crate) blocks: u64,
 
+    /// The mean time between blocks, in seconds: 120 makes three days of 2,160 blocks, in which what is wrong with the L1 lasts
+    /// for hours
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub(crate) block_seconds: u64,
+
     /// How many miners [default: drawn, 1 to 4]
     #[arg(long, value_name = "K")]
     pub(crate) miners: Option<u64>,
 
     /// The faults to draw from: all, none, or of flip, competitor, malformed, late, submission, transient, invalid,
-    /// hung, panic, slow, crash, power, full, rot, with commas between
+    /// hung, panic, slow, crash, power, full, rot, refused, away, still, silence, with commas between
     #[arg(long, value_name = "FAULTS", default_value = "all")]
     pub(crate) faults: String,
 

@@ -23,13 +23,14 @@ pub(crate) fn sim(args: &SimArgs, workload: &Workload, json: bool) -> Result<Exi
     }
     let faults: Faults =
         args.faults.parse().map_err(|e: ParseFaultsError| Failure::usage(format!("--faults: {e}")))?;
-    if args.blocks == 0 || args.seeds == 0 {
+    if args.blocks == 0 || args.seeds == 0 || args.block_seconds == 0 {
         return Err(Failure::usage(
-            "--blocks and --seeds: say 1 or more, a simulation needs a block and a seed",
+            "--blocks, --block-seconds and --seeds: say 1 or more, a simulation needs a block, time and a seed",
         ));
     }
     let limits = Limits {
         blocks: args.blocks,
+        block_seconds: args.block_seconds,
         miners: args.miners,
         faults,
         every_fault: args.every_fault,
@@ -150,6 +151,8 @@ fn table(sums: &Totals) -> String {
         "exact",
         format!("{} worlds in which no fault could cost a proof: one a statement", sums.worlds_exact),
     );
+    let reasons: Vec<String> = sums.reasons.iter().map(|(name, worlds)| format!("{name} {worlds}")).collect();
+    out += &line("health", format!("reasons, and in how many worlds: {}", reasons.join(", ")));
     out += &line("settled", format!("{} settlements", sums.settlements));
     out += &line("violations", sums.violations.to_string());
     out
