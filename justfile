@@ -96,6 +96,7 @@ sim seeds="1000":
 # The proof that the simulator's checkers catch deliberate bugs.
 mutations:
     cargo test --release --locked --package reprise-sim --features mutations --test mutations -- --nocapture
+    cargo test --release --locked --package reprise-kaspa --features mutations --test mutations -- --nocapture
 
 # The receipt store beside an engine that is used plainly.
 benchmark:

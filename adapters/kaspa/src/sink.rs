@@ -73,6 +73,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How often a failed job is tried, until it is submitted again.
 const TRIES_MAX: u32 = 30;
 
+/// After how many tries a node that sees another chain is asked over another connection.
+const OTHER_NODE_AFTER: u32 = 5;
+
 /// How many submissions may wait. Only the last counts, and one that does not fit is submitted again at the next tip.
 const JOBS_MAX: usize = 8;
 
@@ -457,6 +460,12 @@ impl SettleLoop {
                     self.judge(&error).await;
                     // Bounded: the chain may have moved on.
                     tries = if last == Some(statement) { tries + 1 } else { 1 };
+                    if matches!(error, SinkError::Elsewhere | SinkError::Orphaned { .. })
+                        && tries % OTHER_NODE_AFTER == 0
+                    {
+                        // One address may lead to several nodes, and this one lag behind.
+                        self.disconnect().await;
+                    }
                     last = Some(statement);
                     again = (tries < TRIES_MAX).then_some(*job);
                 }

@@ -38,10 +38,12 @@ pub enum Mutation {
     RefusalForEver,
     /// A valid proof that arrives late is dropped.
     DropLate,
+    /// A page of the chain is taken as a whole or not at all: over a connection that breaks within every page it never ends.
+    PageNeverEnds,
 }
 
 impl Mutation {
-    /// All of them.
+    /// Those that a simulated world must show.
     pub const ALL: [Self; 15] = [
         Self::PublishBeforeDurable,
         Self::KeyWithoutEnd,
@@ -59,6 +61,9 @@ impl Mutation {
         Self::RefusalForEver,
         Self::DropLate,
     ];
+
+    /// Those of the follower of a live L1, which no simulated world has.
+    pub const OF_FOLLOWER: [Self; 1] = [Self::PageNeverEnds];
 }
 
 #[cfg(feature = "mutations")]
