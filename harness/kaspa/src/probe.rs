@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use reprise_chain::source::{ChainSource, Poll, Progress, Ready, SourceError};
+use reprise_chain::source::{ChainSource, Connection, Poll, Progress, Ready, SourceError};
 use reprise_disk::data_dir::DataDir;
 use reprise_kaspa::covenant::{Proof, SealReader};
 use reprise_kaspa::follower::StatementOf;
@@ -19,6 +19,7 @@ use reprise_model::lane::WorkloadHasher;
 use reprise_model::order::Order;
 use reprise_model::receipt::{Receipt, Verified};
 use reprise_node::event::{Observer, PipelineEvent};
+use reprise_node::health::Health;
 use reprise_node::l1::{L1, WrappedL1};
 use reprise_node::pipeline::{RunError, RunOutcome};
 use reprise_node::wire::{self, Deployment, Settings, Tuning};
@@ -75,6 +76,14 @@ impl ChainSource for ProbedSource {
 
     fn notify(&mut self, ready: Ready) {
         self.source.notify(ready);
+    }
+
+    fn connection(&self) -> Option<Connection> {
+        self.source.connection()
+    }
+
+    fn disk_error(&self) -> Option<String> {
+        self.source.disk_error()
     }
 }
 
@@ -202,7 +211,7 @@ impl Run {
         // The last progress may be outdated: the next poll brings a new one.
         *seen = None;
         while !there(&seen) {
-            let over = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
+            let over = self.is_over();
             if over || began.elapsed() > self.within {
                 return Err(format!("waited for {tip}, at {seen:?}; the run is over: {over}"));
             }
@@ -237,7 +246,7 @@ impl Run {
             if let Some(found) = lock(&self.heard.0).iter().skip(from).find_map(&of) {
                 return Ok(found);
             }
-            let over = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
+            let over = self.is_over();
             if over || began.elapsed() > self.within {
                 return Err(format!("not heard; the run is over: {over}"));
             }
@@ -245,6 +254,31 @@ impl Run {
             let waited = self.seen.1.wait_timeout(lock(&self.seen.0), Duration::from_secs(1));
             drop(waited.unwrap_or_else(PoisonError::into_inner));
         }
+    }
+
+    /// Waits until the health is so.
+    pub fn wait_health(&self, so: impl Fn(&Health) -> bool) -> Result<Health, String> {
+        let began = Instant::now();
+        loop {
+            let said = lock(&self.heard.0).iter().rev().find_map(|event| match event {
+                PipelineEvent::Health(health) => Some(health.clone()),
+                _ => None,
+            });
+            let health = said.unwrap_or_default();
+            if so(&health) {
+                return Ok(health);
+            }
+            if self.is_over() || began.elapsed() > self.within {
+                return Err(format!("the health is {health}; the run is over: {}", self.is_over()));
+            }
+            let waited = self.seen.1.wait_timeout(lock(&self.seen.0), Duration::from_secs(1));
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    /// Whether it has ended.
+    pub fn is_over(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Stops it, and returns its outcome.

@@ -93,6 +93,9 @@ pub enum SimnetError {
     /// The node refused a question.
     #[error("the node did not answer: {0}")]
     Rpc(#[from] RpcError),
+    /// The operating system refused.
+    #[error("cannot open a port: {0}")]
+    Io(#[from] std::io::Error),
     /// A thread of this process panicked.
     #[error("a thread panicked: {0}")]
     Thread(#[from] tokio::task::JoinError),
@@ -135,7 +138,7 @@ pub struct Simnet {
 pub struct Builder {
     /// A connection to it.
     pub rpc: Client,
-    _node: Node,
+    node: Node,
     height: u64,
     miner: Wallet,
 }
@@ -304,7 +307,7 @@ impl Simnet {
     pub async fn builder(&self, height: usize) -> Result<Builder, SimnetError> {
         let (node, rpc) = Node::start(&self.params).await?;
         miner::copy(self.rpc(), rpc.as_ref(), &self.blocks[..height]).await?;
-        Ok(Builder { rpc, _node: node, height: height as u64, miner: Wallet::new(OTHER_MINER)? })
+        Ok(Builder { rpc, node, height: height as u64, miner: Wallet::new(OTHER_MINER)? })
     }
 
     /// Shows a builder's blocks to the node.
@@ -389,6 +392,17 @@ impl<'a> User<'a> {
 }
 
 impl Builder {
+    /// Its node keeps no index of unspent outputs from here on.
+    pub async fn without_index(&mut self) -> Result<(), SimnetError> {
+        self.rpc = self.node.start_again_with(false).await?;
+        Ok(())
+    }
+
+    /// The address of its node.
+    pub fn url(&self) -> &str {
+        self.node.url()
+    }
+
     /// Mines a block for each of `bodies` on what it knows.
     pub async fn mine(&mut self, bodies: &[&[Transaction]]) -> Result<Vec<Hash>, SimnetError> {
         let mut blocks = vec![];

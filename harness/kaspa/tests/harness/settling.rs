@@ -23,12 +23,11 @@ use reprise_kaspa::coin::{FEERATE_MIN, Fees, Funding};
 use reprise_kaspa::covenant::{Groth16, Proof, Rules, Succinct};
 use reprise_kaspa::exit_payer::{ExitPayer, PaymentContext, UnpaidExits};
 use reprise_kaspa::in_flight::InFlight;
-use reprise_kaspa::l1::Payer;
-use reprise_kaspa::live::Options;
 use reprise_kaspa::settlement::Settling;
 use reprise_kaspa::{block_hash, vault, wallet};
 use reprise_kaspa_harness::probe::{Plan, Run};
 use reprise_kaspa_harness::replay::Replay;
+use reprise_kaspa_harness::rollup;
 use reprise_kaspa_harness::simnet::{self, FEE_MAX, KASPA, Simnet, blocking, key, settlements, until};
 use reprise_kaspa_harness::wallet::Coin;
 use reprise_ledger::Action;
@@ -37,67 +36,25 @@ use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProgramId, StatementI
 use reprise_model::journal::{AggregateJournal, Commitment, Exit, Transition};
 use reprise_node::event::PipelineEvent;
 use reprise_node::report::Report;
-use reprise_planner::bundle::BundleRule;
 
 const FIRST: u8 = 21;
 const SECOND: u8 = 22;
 
 /// A simnet with a covenant that the first settler founded.
 async fn founded() -> Simnet {
-    let settlers = [FIRST, SECOND].map(|seed| key(seed).unwrap());
-    let mut simnet = Simnet::start(&settlers, None).await.unwrap();
-    simnet.found(settlers[0].clone(), None).await.unwrap();
-    simnet
+    Simnet::founded(FIRST, &[SECOND]).await.unwrap()
 }
 
-/// Mines a deposit of Alice's, and the block that accepts it.
 async fn deposit(simnet: &mut Simnet) -> Hash {
-    let output = TransactionOutput::new(KASPA, vault::script(simnet.lane.covenant).unwrap());
-    act(simnet, Action::Deposit, 0, 0, vec![output]).await
-}
-
-/// Mines a lane transaction of Alice's on her own account, and the block that accepts it.
-async fn act(
-    simnet: &mut Simnet,
-    action: Action,
-    nonce: u64,
-    amount: u64,
-    outputs: Vec<TransactionOutput>,
-) -> Hash {
-    let alice = simnet.alice.account();
-    let transaction = simnet.lane_transaction(action, nonce, amount, alice, outputs).unwrap();
-    simnet.mine(&[transaction]).await.unwrap();
-    simnet.mine(&[]).await.unwrap()
-}
-
-/// Blocks of another builder that knows ours up to `fork`, one for each of `bodies`; the observer has them then.
-async fn other_fork(simnet: &mut Simnet, fork: usize, bodies: &[&[Transaction]]) -> Vec<Hash> {
-    let mut builder = simnet.builder(fork).await.unwrap();
-    let blocks = builder.mine(bodies).await.unwrap();
-    simnet.show(&builder, &blocks).await.unwrap();
-    blocks
+    simnet.deposit().await.unwrap()
 }
 
 fn plan(simnet: &Simnet, data_dir: &Path, settler: u8, batches_max: usize) -> Plan {
-    let (url, lane, from) = (simnet.node.url().to_owned(), simnet.lane.clone(), Some(simnet.root));
-    let options = Options {
-        url,
-        lane,
-        from,
-        confirmations: 0,
-        until_idle: false,
-        wrong_answers_max: 1,
-        finality_depth: None,
-        snapshot: None,
-        through: None,
-    };
-    let payer = Some(Payer { key: key(settler).unwrap(), fee_max: FEE_MAX });
-    let rule = BundleRule { batches_max, ..BundleRule::default() };
-    Plan { options, payer, data_dir: data_dir.into(), rule }
+    simnet.plan(data_dir, settler, batches_max).unwrap()
 }
 
 async fn start(plan: Plan) -> Arc<Run> {
-    Arc::new(blocking(|| Run::start(plan).unwrap()).await.unwrap())
+    rollup::start(plan).await.unwrap()
 }
 
 async fn wait(run: &Arc<Run>, tip: Hash) {
@@ -105,9 +62,7 @@ async fn wait(run: &Arc<Run>, tip: Hash) {
 }
 
 async fn end(run: Arc<Run>) -> Report {
-    let ended = blocking(|| Arc::into_inner(run).unwrap().end().unwrap()).await.unwrap();
-    assert_eq!(ended.violations, vec![]);
-    ended.report
+    rollup::end(run).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -172,7 +127,7 @@ async fn a_settlement_orphaned_by_a_reorg_lands_again_and_nothing_is_proved_for_
 
     // Another builder that does not know the settlement has a longer chain.
     let from = simnet.blocks.len();
-    let longer = other_fork(&mut simnet, fork, &vec![&[][..]; from - fork + 1]).await;
+    let longer = simnet.other_fork(fork, &vec![&[][..]; from - fork + 1]).await.unwrap();
     wait(&run, longer[longer.len() - 1]).await;
     let heard = run.heard();
     let orphaned = |event: &PipelineEvent| match event {
@@ -214,7 +169,7 @@ async fn a_settlement_that_waits_for_an_orphaned_block_is_replaced_by_the_one_of
     simnet.sent().await.unwrap();
     let sent = simnet.in_mempool().await.unwrap();
     // The same deposit, a block later: another batch, and its end block another.
-    let longer = other_fork(&mut simnet, fork, &[&[], &[deposit], &[]]).await;
+    let longer = simnet.other_fork(fork, &[&[], &[deposit], &[]]).await.unwrap();
     wait(&run, longer[2]).await;
     until("it is replaced", async || {
         let waiting = simnet.in_mempool().await?;
@@ -316,9 +271,9 @@ async fn a_deposit_credits_once_and_an_exit_becomes_an_output_that_its_owner_spe
             .collect::<Vec<_>>()
     };
     assert_eq!(paid(&simnet).await, []);
-    act(&mut simnet, Action::Exit, 0, EXIT, vec![]).await;
+    simnet.act(Action::Exit, 0, EXIT, vec![]).await.unwrap();
     // More than is left: a failure, which exits nothing.
-    act(&mut simnet, Action::Exit, 1, 2 * KASPA, vec![]).await;
+    simnet.act(Action::Exit, 1, 2 * KASPA, vec![]).await.unwrap();
     for _ in 0..2 {
         simnet.settled(&run).await.unwrap();
     }
