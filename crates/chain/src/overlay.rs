@@ -18,7 +18,7 @@
 //! and the settlements that landed in each, in borsh. A damaged frame is an error that names the file, unless no whole
 //! frame follows it: the settlements of the chain cannot be recovered from anywhere else.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use reprise_disk::data_dir::LockedPath;
@@ -226,6 +226,11 @@ impl Overlay {
         }];
         let heights = HashMap::from([(block, 0)]);
         Ok(Self { covenant, sealed, chain, heights, mempool: vec![], rejected: vec![] })
+    }
+
+    /// Every block that it was ever fed.
+    pub fn fed(&self) -> HashSet<BlockHash> {
+        self.sealed.blocks.keys().copied().collect()
     }
 
     /// Submits a settlement: it is judged now against the current chain, and again when it lands.

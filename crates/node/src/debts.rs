@@ -68,13 +68,13 @@ impl Debts {
         self.owed.iter().map(|(_, owed)| owed)
     }
 
-    /// Follows one change of the chain. `executed` are its added blocks, and `checkpoint_of` gives the checkpoint of a block
-    /// of the chain. Returns whether the debts changed.
+    /// Follows one change of the chain. `executed` are its added blocks, and `end_of` gives the checkpoint that a settlement
+    /// ends in, if that is of the chain. Returns whether the debts changed.
     pub fn follow(
         &mut self,
         event: &ChainEvent,
         executed: &[ScheduledBlock],
-        checkpoint_of: &dyn Fn(&BlockHash) -> Option<Checkpoint>,
+        end_of: &dyn Fn(&ObservedSettlement) -> Option<Checkpoint>,
     ) -> bool {
         let before = self.owed.len();
         let mut changed = false;
@@ -89,7 +89,7 @@ impl Debts {
                 self.blocks.push_back(Block { checkpoint: carrier, exits });
             }
             for settlement in &added.block.settlements {
-                let end = checkpoint_of(&settlement.end_block);
+                let end = end_of(settlement);
                 changed |= self.settle(settlement, end, (block, carrier));
             }
         }

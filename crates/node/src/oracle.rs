@@ -15,13 +15,14 @@ use reprise_scheduler::tree::StateTree;
 pub struct Oracle {
     processor: Arc<dyn Processor>,
     deposit: ResourceId,
-    /// The state before the first block that is kept.
+    /// The state after the highest final block, and that block's checkpoint.
     base: StateTree,
-    /// The checkpoint of the block that it is after.
     below: u64,
     /// The state after each canonical block above.
     states: VecDeque<(BlockHash, StateTree)>,
     roots: HashMap<BlockHash, Digest>,
+    /// The roots that the final blocks gave: each with the checkpoint of the first block that has it, the lowest first.
+    past: VecDeque<(u64, Digest)>,
 }
 
 impl Oracle {
@@ -37,8 +38,8 @@ impl Oracle {
         base: StateTree,
         checkpoint: Checkpoint,
     ) -> Self {
-        let (states, roots) = (VecDeque::new(), HashMap::new());
-        Self { processor, deposit, base, below: checkpoint.0, states, roots }
+        let (states, roots, past) = (VecDeque::new(), HashMap::new(), VecDeque::new());
+        Self { processor, deposit, base, below: checkpoint.0, states, roots, past }
     }
 
     /// The root after the canonical tip.
@@ -46,22 +47,40 @@ impl Oracle {
         self.tip().root()
     }
 
-    /// The root after a canonical block.
+    /// The root after a canonical block that is not final.
     pub fn root_at(&self, block: &BlockHash) -> Option<Digest> {
         self.roots.get(block).copied()
+    }
+
+    /// Whether this is the root after a canonical block. Of a final one it only says whether the chain had this root.
+    pub fn gives(&self, block: &BlockHash, root: Digest) -> bool {
+        match self.root_at(block) {
+            Some(after) => after == root,
+            None => self.past.iter().rev().any(|(_, past)| *past == root),
+        }
     }
 
     fn tip(&self) -> &StateTree {
         self.states.back().map_or(&self.base, |(_, state)| state)
     }
 
-    /// Prunes what only blocks below `floor` need. None of them can leave the chain any more.
-    pub fn prune_below(&mut self, floor: Checkpoint) {
-        while self.below + 1 < floor.0
+    /// No block up to this checkpoint can leave the chain any more: of these only their roots are kept.
+    pub fn finalize(&mut self, finalized: Checkpoint) {
+        while self.below < finalized.0
             && let Some((block, state)) = self.states.pop_front()
         {
-            self.roots.remove(&block);
             (self.base, self.below) = (state, self.below + 1);
+            let root = self.roots.remove(&block).unwrap_or_else(|| self.base.root());
+            if self.past.back().is_none_or(|(_, last)| *last != root) {
+                self.past.push_back((self.below, root));
+            }
+        }
+    }
+
+    /// Prunes the roots below `floor`, but for the one just below.
+    pub fn prune_below(&mut self, floor: Checkpoint) {
+        while self.past.get(1).is_some_and(|(next, _)| *next < floor.0) {
+            self.past.pop_front();
         }
     }
 

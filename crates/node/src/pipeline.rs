@@ -429,27 +429,41 @@ impl Pipeline {
             self.tell(&PipelineEvent::Settled(Box::new(settlement.clone())), context);
         }
         let planner = &self.planner;
-        if self.debts.follow(&event, &blocks, &|block| planner.checkpoint_of(block))
+        if self.debts.follow(&event, &blocks, &|settlement| planner.end_of(settlement))
             && let Some(settler) = &mut self.settler
         {
             let owed: Vec<_> = self.debts.owed().collect();
             let paid = settler.set_unpaid(&owed);
             self.debts.paid(&paid);
         }
-        self.settlements.follow(&event, &|block| planner.checkpoint_of(block).is_some());
+        self.settlements.follow(&event, &|settlement| planner.end_of(settlement).is_some());
         let finalized = event.finalized;
         self.tell(&PipelineEvent::Chain { event, blocks }, context);
         if let Some(states) = self.states() {
             self.tell(&PipelineEvent::States(Arc::new(states)), context);
         }
         self.offer_settled(finalized, context);
-        self.prune(finalized, context)
+        self.prune(finalized, context)?;
+        self.release(finalized);
+        Ok(())
+    }
+
+    /// Releases what only reorgs need, of the blocks that are final.
+    fn release(&mut self, finalized: Checkpoint) {
+        let statements = self.planner.release(finalized);
+        self.engine.remove_statements(statements);
+        if let Some(block) = self.tree.at(finalized).map(BatchMetadata::block_hash) {
+            self.scheduler.finalize(&block);
+        }
     }
 
     /// The states that reads are answered from.
     fn states(&self) -> Option<States> {
         let tip = self.scheduler.position(&self.tree.tip().block_hash())?;
-        Some(self.settlements.states(self.first.clone()?, tip, &|block| self.scheduler.position(block)))
+        Some(
+            self.settlements
+                .states(self.first.clone()?, tip, &|settlement| self.scheduler.settled(settlement)),
+        )
     }
 
     /// Offers the newest settled position whose settlement no reorg is likely to remove. Where the L1 alone says what is final,

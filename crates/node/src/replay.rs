@@ -52,7 +52,7 @@ pub fn debts<E: Error + Send + Sync + 'static>(
         }
         let added = event.added.iter().map(|added| (added.metadata.block_hash(), added.metadata.checkpoint));
         checkpoints.extend(added);
-        debts.follow(&event, &blocks, &|block| checkpoints.get(block).copied());
+        debts.follow(&event, &blocks, &|settlement| checkpoints.get(&settlement.end_block).copied());
         // Nothing below is executed again.
         scheduler.prune_below(event.finalized);
     }

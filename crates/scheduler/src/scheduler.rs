@@ -1,11 +1,11 @@
 //! The scheduler: executes the blocks that join the view, once each, and keeps every version of the state.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use reprise_disk::log::LogError;
 use reprise_model::anchor::AnchorDepth;
-use reprise_model::block::{BatchMetadata, ChainBlock, ChainRoot};
+use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainRoot, ObservedSettlement};
 use reprise_model::cell::Cell;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest, ResourceId};
@@ -19,7 +19,7 @@ use reprise_model::witness::{
     AggregateEnd, AggregateWitness, BatchWitness, Handling, Part, TransactionWitness, Witness,
 };
 
-use crate::execution::{Before, Division, Rules, Writes};
+use crate::execution::{Before, Division, Execution, Rules, Writes};
 use crate::position::Position;
 use crate::record::{BatchRecord, RecordLog};
 use crate::tree::StateTree;
@@ -54,11 +54,14 @@ pub enum SchedulerError {
     },
 }
 
-/// A block, and the state after it.
+/// A block, and the state around it.
 struct Version {
-    /// `None` for the block that the chain is followed from.
+    /// `None` for a block that leaves everything as it was, and for the one that the chain is followed from.
     record: Option<Arc<BatchRecord>>,
-    parent: BlockHash,
+    block: BatchMetadata,
+    /// The last block up to this one that has a record, or the one that the chain is followed from.
+    recorded: BlockHash,
+    before: StateTree,
     after: StateTree,
     tip_after: Digest,
 }
@@ -72,8 +75,14 @@ pub struct Scheduler {
     anchor_depth: Option<AnchorDepth>,
     log: Box<dyn RecordLog>,
     versions: HashMap<BlockHash, Version>,
+    /// The same, by height.
+    heights: BTreeSet<(Checkpoint, BlockHash)>,
     /// Where the chain is followed from.
-    root: (ChainRoot, Checkpoint),
+    root: ChainRoot,
+    /// The highest final block.
+    finalized: Checkpoint,
+    /// The final blocks that accept something, by the lane tips after them. No two of them have one tip.
+    settles: HashMap<Digest, BlockHash>,
     executed: u64,
 }
 
@@ -102,19 +111,33 @@ impl Scheduler {
         origin: Position,
         log: Box<dyn RecordLog>,
     ) -> Result<Self, SchedulerError> {
-        let Position { block, checkpoint, state: after, tip: tip_after } = origin;
-        let (hash, root) = (block.metadata.block_hash, (block, checkpoint));
-        let first = Version { record: None, parent: hash, after, tip_after };
+        let Position { block: root, checkpoint, state, tip: tip_after } = origin;
+        let hash = root.metadata.block_hash;
+        let block = BatchMetadata { id: BlockId(0), checkpoint, block: root.metadata };
+        let (before, after) = (state.clone(), state);
+        let first = Version { record: None, block, recorded: hash, before, after, tip_after };
         let mut records = log.load()?;
         records.sort_by_key(|record| record.block.metadata.checkpoint);
-        let versions = HashMap::from([(hash, first)]);
-        let mut scheduler =
-            Self { processor, hasher, pins, division, anchor_depth: None, log, versions, root, executed: 0 };
+        let mut scheduler = Self {
+            processor,
+            hasher,
+            pins,
+            division,
+            anchor_depth: None,
+            log,
+            versions: HashMap::new(),
+            heights: BTreeSet::new(),
+            root,
+            finalized: checkpoint,
+            settles: HashMap::new(),
+            executed: 0,
+        };
+        scheduler.insert(hash, first);
         let mut lost = 0u64;
         for record in records {
-            match scheduler.versions.contains_key(&record.block.metadata.block.parent_hash) {
+            match scheduler.versions.contains_key(&record.over) {
                 true => scheduler.restore(record)?,
-                // Its parent's record was damaged: it is executed again after its parent.
+                // The record below it was damaged: it is executed again after that one.
                 false => lost += 1,
             }
         }
@@ -138,46 +161,96 @@ impl Scheduler {
     /// The position after an executed block that is in memory, or after the block that the chain is followed from.
     pub fn position(&self, block: &BlockHash) -> Option<Position> {
         let version = self.versions.get(block)?;
-        let (block, checkpoint) = match version.record.as_deref() {
-            None => self.root.clone(),
-            Some(BatchRecord { block, lane_proof, .. }) => {
-                let root = ChainRoot { metadata: block.metadata.block, lane_proof: lane_proof.clone() };
-                (root, block.metadata.checkpoint)
-            }
+        let Version { block: BatchMetadata { checkpoint, block: metadata, .. }, .. } = *version;
+        let root = Some(&self.root).filter(|root| root.metadata.block_hash == *block);
+        let lane_proof = match &version.record {
+            Some(record) => record.lane_proof.clone(),
+            None => root.and_then(|root| root.lane_proof.clone()),
         };
+        let block = ChainRoot { metadata, lane_proof };
         Some(Position { block, checkpoint, state: version.after.clone(), tip: version.tip_after })
     }
 
-    /// How many blocks were executed in this process.
+    /// The position that a settlement of the canonical chain ends in. Of an empty block that is final nothing is kept. Then it
+    /// is the position after the last block below that accepts something: state and lane tip are the same.
+    pub fn settled(&self, settlement: &ObservedSettlement) -> Option<Position> {
+        let transition = &settlement.journal.transition;
+        let same = || self.position(self.settles.get(&transition.tip_after)?);
+        self.position(&settlement.end_block).or_else(same)
+    }
+
+    /// How many blocks that accept something were executed in this process.
     pub fn executed(&self) -> u64 {
         self.executed
     }
 
+    /// A canonical block is final. Of those up to it none leaves or joins the view any more. So of the blocks below only the
+    /// canonical ones with a record stay in memory, which may have to be proved.
+    pub fn finalize(&mut self, block: &BlockHash) {
+        let Some(highest) = self.versions.get(block).map(|version| version.block.checkpoint) else { return };
+        if highest <= self.finalized {
+            return;
+        }
+        let (mut canonical, mut at) = (HashSet::from([*block]), *block);
+        while let Some(version) = self.versions.get(&at).filter(|it| it.block.checkpoint >= self.finalized) {
+            if let Some(record) = &version.record {
+                canonical.insert(at);
+                if !record.accepted.is_empty() {
+                    self.settles.insert(version.tip_after, at);
+                }
+            }
+            // The last block that became final, below which nothing is left to decide.
+            if version.block.checkpoint == self.finalized {
+                break;
+            }
+            at = version.block.block.parent_hash;
+        }
+        // PRUNE SAFETY: a block below that is not canonical cannot become so, and of an empty one nothing is proved.
+        let below = (self.finalized, BlockHash::default())..(highest, BlockHash::default());
+        let root = self.root.metadata.block_hash;
+        let keeps = |hash: &BlockHash| canonical.contains(hash) || *hash == root;
+        let gone: Vec<_> = self.heights.range(below).filter(|(_, hash)| !keeps(hash)).copied().collect();
+        for (checkpoint, hash) in gone {
+            self.heights.remove(&(checkpoint, hash));
+            self.versions.remove(&hash);
+        }
+        self.finalized = highest;
+    }
+
     /// Drops the versions of blocks below `floor` from memory. These blocks are final, and no statement of theirs will
-    /// be wanted. The blocks just below the floor stay, because the ones at the floor are proved over them. All records
+    /// be wanted. The blocks just below the floor stay: the state after them is the settled one. All records
     /// stay in the log: a later process needs them to follow the chain from its beginning.
     pub fn prune_below(&mut self, floor: Checkpoint) {
         // PRUNE SAFETY: the caller guarantees that no block below the floor leaves or joins the view any more. So
-        // none is scheduled or proved again. A block at the floor needs its parent, which is one below.
-        let root = self.root.1;
-        let height = |version: &Version| {
-            version.record.as_ref().map_or(root, |record| record.block.metadata.checkpoint).0
-        };
-        self.versions.retain(|_, version| height(version) + 1 >= floor.0);
+        // none is scheduled or proved again. A block at the floor may need its parent, which is one below.
+        let kept = self.heights.split_off(&(Checkpoint(floor.0.saturating_sub(1)), BlockHash::default()));
+        for (_, hash) in std::mem::replace(&mut self.heights, kept) {
+            let Some(version) = self.versions.remove(&hash) else { continue };
+            if self.settles.get(&version.tip_after) == Some(&hash) {
+                self.settles.remove(&version.tip_after);
+            }
+        }
     }
 
-    /// The results for the blocks that join the view, oldest first. A block with a record is not executed again. The
-    /// others are executed and recorded, all in one commit; if that fails, none of them counts as known.
+    /// How many blocks are in memory.
+    pub fn kept(&self) -> usize {
+        self.versions.len()
+    }
+
+    /// The results for the blocks that join the view, oldest first. A block that is known is not executed again. The
+    /// others are executed, and those that have something to record are recorded, all in one commit; if that fails, none of them
+    /// counts as known.
     pub fn schedule<'b>(
         &mut self,
         added: impl IntoIterator<Item = (BatchMetadata, &'b ChainBlock)>,
     ) -> Result<Vec<ScheduledBlock>, SchedulerError> {
-        let (mut scheduled, mut fresh) = (vec![], vec![]);
+        let (mut scheduled, mut fresh, executed) = (vec![], vec![], self.executed);
         let outcome = self.schedule_all(added, &mut scheduled, &mut fresh);
         if let Err(error) = outcome {
-            self.executed -= fresh.len() as u64;
-            for record in fresh {
-                self.versions.remove(&record.block.metadata.block_hash());
+            self.executed = executed;
+            for (checkpoint, hash) in fresh {
+                self.heights.remove(&(checkpoint, hash));
+                self.versions.remove(&hash);
             }
             return Err(error);
         }
@@ -188,23 +261,22 @@ impl Scheduler {
         &mut self,
         added: impl IntoIterator<Item = (BatchMetadata, &'b ChainBlock)>,
         scheduled: &mut Vec<ScheduledBlock>,
-        fresh: &mut Vec<Arc<BatchRecord>>,
+        fresh: &mut Vec<(Checkpoint, BlockHash)>,
     ) -> Result<(), SchedulerError> {
+        let mut records = vec![];
         for (metadata, block) in added {
-            let known = self.versions.get(&metadata.block_hash()).and_then(|v| v.record.clone());
+            let hash = metadata.block_hash();
             // Other metadata under a known hash: the L1 contradicts itself about a block that is final and dropped.
-            let record = match known.filter(|record| record.block.metadata == metadata) {
-                Some(record) => record,
-                None => {
-                    let record = Arc::new(self.execute(metadata, block)?);
-                    fresh.push(record.clone());
-                    record
-                }
-            };
-            scheduled.push(record.block.clone());
+            if let Some(known) = self.versions.get(&hash).filter(|version| version.block == metadata) {
+                scheduled.push(known.scheduled());
+                continue;
+            }
+            records.extend(self.execute(metadata, block)?);
+            fresh.push((metadata.checkpoint, hash));
+            scheduled.extend(self.versions.get(&hash).map(Version::scheduled));
         }
-        let fresh: Vec<&BatchRecord> = fresh.iter().map(AsRef::as_ref).collect();
-        Ok(self.log.append(&fresh)?)
+        let records: Vec<&BatchRecord> = records.iter().map(AsRef::as_ref).collect();
+        Ok(self.log.append(&records)?)
     }
 
     /// The witness of the transaction at `index` of a block.
@@ -225,7 +297,7 @@ impl Scheduler {
     pub fn batch_witness(&self, batch: &BatchRef) -> Result<Witness, SchedulerError> {
         let BatchRef { block, index } = *batch;
         let (record, before) = self.executed_block(&block)?;
-        let BatchRecord { block: scheduled, accepted, writes, lane_proof } = record;
+        let BatchRecord { block: scheduled, accepted, writes, lane_proof, .. } = record;
         let batch = scheduled.batches.get(index).ok_or(SchedulerError::Unknown { block })?;
         let (range, transition) = (batch.range(), batch.journal.transition);
         let accepted = accepted.iter().zip(&scheduled.transactions);
@@ -307,77 +379,88 @@ impl Scheduler {
     fn executed_block(&self, block: &BlockHash) -> Result<(&BatchRecord, &StateTree), SchedulerError> {
         let find = || {
             let version = self.versions.get(block)?;
-            Some((version.record.as_deref()?, &self.versions.get(&version.parent)?.after))
+            Some((version.record.as_deref()?, &version.before))
         };
         find().ok_or(SchedulerError::Unknown { block: *block })
     }
 
+    /// Executes a block. Returns its record, where it has something to record.
     fn execute(
         &mut self,
         metadata: BatchMetadata,
         block: &ChainBlock,
-    ) -> Result<BatchRecord, SchedulerError> {
-        let parent = self.parent_of(&metadata)?;
+    ) -> Result<Option<Arc<BatchRecord>>, SchedulerError> {
+        let (parent, hash) = (metadata.block.parent_hash, metadata.block_hash());
+        let below = self.versions.get(&parent).ok_or(SchedulerError::Unknown { block: parent })?;
         let rules = Rules {
             processor: self.processor.as_ref(),
             hasher: self.hasher.as_ref(),
             pins: &self.pins,
             division: self.division,
         };
-        let before = Before { state: &parent.after, tip: &parent.tip_after };
+        let before = Before { state: &below.after, tip: &below.tip_after };
         let execution = rules
             .execute(block, &before)
-            .map_err(|source| SchedulerError::Execution { block: metadata.block_hash(), source })?;
+            .map_err(|source| SchedulerError::Execution { block: hash, source })?;
         // Most blocks accept nothing, and a lane proof would be most of such a block's record.
-        let root = &self.root.0.metadata;
-        let parent_score =
-            parent.record.as_ref().map_or(root, |record| &record.block.metadata.block).blue_score;
+        let parent_score = below.block.block.blue_score;
         let keeps = |depth: AnchorDepth| depth.keeps(parent_score, metadata.block.blue_score);
         let opens = |proof: &[u8]| {
             self.hasher.lane().open(&self.pins.lane, &execution.tip_after, Some(proof)).is_ok()
         };
         let is_anchor = !block.accepted.is_empty()
             || self.anchor_depth.is_some_and(keeps) && block.lane_proof.as_deref().is_some_and(opens);
-        let scheduled = ScheduledBlock {
-            metadata,
-            transactions: execution.transactions,
-            batches: execution.batches,
-            root_after: execution.after.root(),
-            tip_after: execution.tip_after,
-            is_anchor,
-        };
-        let record = BatchRecord {
-            block: scheduled,
-            accepted: block.accepted.clone(),
-            writes: execution.writes,
-            lane_proof: block.lane_proof.clone().filter(|_| is_anchor),
-        };
-        self.remember(record.clone(), execution.after);
-        self.executed += 1;
-        Ok(record)
+        let (before, over) = (below.after.clone(), below.recorded);
+        let Execution { transactions, writes, batches, after, tip_after } = execution;
+        if !is_anchor {
+            let version = Version { record: None, block: metadata, recorded: over, before, after, tip_after };
+            self.insert(hash, version);
+            return Ok(None);
+        }
+        let root_after = after.root();
+        let scheduled = ScheduledBlock { metadata, transactions, batches, root_after, tip_after, is_anchor };
+        let (accepted, lane_proof) = (block.accepted.clone(), block.lane_proof.clone());
+        self.executed += u64::from(!accepted.is_empty());
+        let record = Arc::new(BatchRecord { block: scheduled, over, accepted, writes, lane_proof });
+        self.remember(record.clone(), before, after);
+        Ok(Some(record))
     }
 
     fn restore(&mut self, record: BatchRecord) -> Result<(), SchedulerError> {
-        let before = &self.parent_of(&record.block.metadata)?.after;
+        let unknown = |block| SchedulerError::Unknown { block };
+        let below = self.versions.get(&record.over).ok_or(unknown(record.over))?;
+        let before = below.after.clone();
         let after = before.after(record.writes.iter().flatten());
         if after.root() != record.block.root_after {
-            return Err(SchedulerError::Unknown { block: record.block.metadata.block_hash() });
+            return Err(unknown(record.block.metadata.block_hash()));
         }
-        self.remember(record, after);
+        self.remember(Arc::new(record), before, after);
         Ok(())
     }
 
-    fn remember(&mut self, record: BatchRecord, after: StateTree) {
-        let metadata = record.block.metadata;
-        let tip_after = record.block.tip_after;
-        let parent = metadata.block.parent_hash;
-        let version = Version { record: Some(Arc::new(record)), parent, after, tip_after };
-        self.versions.insert(metadata.block_hash(), version);
+    fn remember(&mut self, record: Arc<BatchRecord>, before: StateTree, after: StateTree) {
+        let (block, tip_after) = (record.block.metadata, record.block.tip_after);
+        let recorded = block.block_hash();
+        self.insert(recorded, Version { record: Some(record), block, recorded, before, after, tip_after });
     }
 
-    fn parent_of(&self, metadata: &BatchMetadata) -> Result<&Version, SchedulerError> {
-        let parent = metadata.block.parent_hash;
-        self.versions.get(&parent).ok_or(SchedulerError::Unknown { block: parent })
+    fn insert(&mut self, hash: BlockHash, version: Version) {
+        self.heights.insert((version.block.checkpoint, hash));
+        self.versions.insert(hash, version);
+    }
+}
+
+impl Version {
+    fn scheduled(&self) -> ScheduledBlock {
+        let as_it_was = || ScheduledBlock {
+            metadata: self.block,
+            transactions: vec![],
+            batches: vec![],
+            root_after: self.after.root(),
+            tip_after: self.tip_after,
+            is_anchor: false,
+        };
+        self.record.as_ref().map_or_else(as_it_was, |record| record.block.clone())
     }
 }
 

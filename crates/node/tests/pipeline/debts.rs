@@ -10,7 +10,7 @@ use reprise_chain::recording::Lane;
 use reprise_chain::source::Pace;
 use reprise_disk::data_dir::DataDir;
 use reprise_model::artifact::SettlementArtifact;
-use reprise_model::block::ChainRoot;
+use reprise_model::block::{ChainRoot, ObservedSettlement};
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::BlockHash;
 use reprise_model::hash::Blake3;
@@ -155,10 +155,10 @@ fn what_is_paid_for_good_is_owed_no_more_and_nothing_is_before_it_is_final() {
     let added = changes.0.iter().flat_map(|(event, _)| &event.added).map(|added| added.metadata);
     let checkpoints: HashMap<BlockHash, Checkpoint> =
         added.map(|block| (block.block_hash(), block.checkpoint)).collect();
-    let checkpoint_of = |block: &BlockHash| checkpoints.get(block).copied();
+    let end_of = |settlement: &ObservedSettlement| checkpoints.get(&settlement.end_block).copied();
     let mut debts = Debts::default();
     for (event, blocks) in &changes.0 {
-        debts.follow(event, blocks, &checkpoint_of);
+        debts.follow(event, blocks, &end_of);
     }
     let owed: Vec<_> = debts.owed().map(|owed| owed.settlement.statement).collect();
     assert!(!owed.is_empty() && debts.owed().all(|owed| !owed.is_final));
@@ -166,8 +166,8 @@ fn what_is_paid_for_good_is_owed_no_more_and_nothing_is_before_it_is_final() {
     assert_eq!(debts.owed().len(), owed.len(), "a reorg may undo the settlement, and the payment");
     let tip = changes.0.last().unwrap().0.added.last().unwrap().metadata.checkpoint;
     let all_final = ChainEvent { finalized: tip, ..ChainEvent::default() };
-    assert!(debts.follow(&all_final, &[], &checkpoint_of) && debts.owed().all(|owed| owed.is_final));
-    assert!(!debts.follow(&all_final, &[], &checkpoint_of), "no news");
+    assert!(debts.follow(&all_final, &[], &end_of) && debts.owed().all(|owed| owed.is_final));
+    assert!(!debts.follow(&all_final, &[], &end_of), "no news");
     debts.paid(&owed[1..]);
     assert_eq!(debts.owed().map(|owed| owed.settlement.statement).collect::<Vec<_>>(), owed[..1]);
 }
