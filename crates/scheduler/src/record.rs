@@ -13,9 +13,8 @@
 //! A [log](reprise_disk::log). Each frame is the `Vec<BatchRecord>` of one event, in borsh. The file is read whole at
 //! start.
 //!
-//! A damaged frame is moved to a file `….damaged-1`. The blocks recorded in it, and those above them, are executed
-//! again as the chain is followed from its root, which gives their records again. If the whole file is lost, all blocks
-//! are.
+//! A damaged frame is moved to a file `….damaged-1`. The blocks recorded in it are executed again as the chain is followed from
+//! its root, which gives their records again. If the whole file is lost, all blocks are.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use reprise_disk::data_dir::LockedPath;

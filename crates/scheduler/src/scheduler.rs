@@ -1,25 +1,21 @@
 //! The scheduler: executes the blocks that join the view, once each, and keeps every version of the state.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+mod witnesses;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use reprise_disk::log::LogError;
 use reprise_model::anchor::AnchorDepth;
 use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainRoot, ObservedSettlement};
-use reprise_model::cell::Cell;
 use reprise_model::coordinate::Checkpoint;
-use reprise_model::digest::{BlockHash, Digest, ResourceId};
-use reprise_model::journal::{Exit, Pins, Span};
-use reprise_model::lane::{LaneError, OpenBlock, WorkloadHasher};
-use reprise_model::order::{BatchRef, PartRef};
+use reprise_model::digest::{BlockHash, Digest};
+use reprise_model::journal::{Exit, Pins};
+use reprise_model::lane::{LaneError, WorkloadHasher};
 use reprise_model::processor::Processor;
-use reprise_model::scheduled::{ProvedBy, ScheduledBlock, ScheduledTransaction};
-use reprise_model::transaction::Accepted;
-use reprise_model::witness::{
-    AggregateEnd, AggregateWitness, BatchWitness, Handling, Part, TransactionWitness, Witness,
-};
+use reprise_model::scheduled::ScheduledBlock;
 
-use crate::execution::{Before, Division, Execution, Rules, Writes};
+use crate::execution::{Before, Division, Execution, Rules};
 use crate::position::Position;
 use crate::record::{BatchRecord, RecordLog};
 use crate::tree::StateTree;
@@ -74,6 +70,8 @@ pub struct Scheduler {
     division: Division,
     anchor_depth: Option<AnchorDepth>,
     log: Box<dyn RecordLog>,
+    /// The records of blocks that this process has not followed yet.
+    stored: BTreeMap<(Checkpoint, BlockHash), BatchRecord>,
     versions: HashMap<BlockHash, Version>,
     /// The same, by height.
     heights: BTreeSet<(Checkpoint, BlockHash)>,
@@ -87,7 +85,8 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// Restores the records of `log` over the chain that starts at `root`, where the state is empty.
+    /// Over the chain that starts at `root`, where the state is empty. A block with a record in `log` is restored from it when the
+    /// chain is followed to there.
     pub fn open(
         processor: Arc<dyn Processor>,
         hasher: Arc<dyn WorkloadHasher>,
@@ -102,7 +101,7 @@ impl Scheduler {
         Self::open_at(processor, hasher, pins, division, origin, log)
     }
 
-    /// Restores the records of `log` over the chain that starts at `origin`.
+    /// The same over the chain that starts at `origin`.
     pub fn open_at(
         processor: Arc<dyn Processor>,
         hasher: Arc<dyn WorkloadHasher>,
@@ -116,8 +115,11 @@ impl Scheduler {
         let block = BatchMetadata { id: BlockId(0), checkpoint, block: root.metadata };
         let (before, after) = (state.clone(), state);
         let first = Version { record: None, block, recorded: hash, before, after, tip_after };
-        let mut records = log.load()?;
-        records.sort_by_key(|record| record.block.metadata.checkpoint);
+        let of = |record: BatchRecord| {
+            let block = record.block.metadata;
+            ((block.checkpoint, block.block_hash()), record)
+        };
+        let stored = log.load()?.into_iter().map(of).collect();
         let mut scheduler = Self {
             processor,
             hasher,
@@ -125,6 +127,7 @@ impl Scheduler {
             division,
             anchor_depth: None,
             log,
+            stored,
             versions: HashMap::new(),
             heights: BTreeSet::new(),
             root,
@@ -133,17 +136,6 @@ impl Scheduler {
             executed: 0,
         };
         scheduler.insert(hash, first);
-        let mut lost = 0u64;
-        for record in records {
-            match scheduler.versions.contains_key(&record.over) {
-                true => scheduler.restore(record)?,
-                // The record below it was damaged: it is executed again after that one.
-                false => lost += 1,
-            }
-        }
-        if lost > 0 {
-            tracing::warn!("{lost} batch records build on damaged ones: their blocks are executed again");
-        }
         Ok(scheduler)
     }
 
@@ -155,7 +147,8 @@ impl Scheduler {
 
     /// Every block with a record, in no particular order.
     pub fn known(&self) -> impl Iterator<Item = BatchMetadata> + '_ {
-        self.versions.values().filter_map(|version| Some(version.record.as_ref()?.block.metadata))
+        let followed = self.versions.values().filter_map(|version| version.record.as_deref());
+        followed.chain(self.stored.values()).map(|record| record.block.metadata)
     }
 
     /// The position after an executed block that is in memory, or after the block that the chain is followed from.
@@ -214,6 +207,9 @@ impl Scheduler {
             self.heights.remove(&(checkpoint, hash));
             self.versions.remove(&hash);
         }
+        while self.stored.first_key_value().is_some_and(|((checkpoint, _), _)| *checkpoint < highest) {
+            self.stored.pop_first();
+        }
         self.finalized = highest;
     }
 
@@ -271,100 +267,15 @@ impl Scheduler {
                 scheduled.push(known.scheduled());
                 continue;
             }
-            records.extend(self.execute(metadata, block)?);
-            fresh.push((metadata.checkpoint, hash));
+            let stored = self.stored.remove(&(metadata.checkpoint, hash));
+            if !stored.is_some_and(|record| self.restore(record, &metadata)) {
+                records.extend(self.execute(metadata, block)?);
+                fresh.push((metadata.checkpoint, hash));
+            }
             scheduled.extend(self.versions.get(&hash).map(Version::scheduled));
         }
         let records: Vec<&BatchRecord> = records.iter().map(AsRef::as_ref).collect();
         Ok(self.log.append(&records)?)
-    }
-
-    /// The witness of the transaction at `index` of a block.
-    pub fn transaction_witness(&self, block: &BlockHash, index: usize) -> Result<Witness, SchedulerError> {
-        let (record, before) = self.executed_block(block)?;
-        let unknown = || SchedulerError::Unknown { block: *block };
-        let transaction = record.accepted.get(index).ok_or_else(unknown)?;
-        let scheduled = record.block.transactions.get(index).ok_or_else(unknown)?;
-        let mut values = Values { state: before, written: HashMap::new() };
-        record.writes[..index].iter().for_each(|writes| values.write(writes));
-        Ok(Witness::Transaction(TransactionWitness {
-            transaction: transaction.cells(&transaction.facts(&self.pins.deposit)),
-            before: values.before(scheduled),
-        }))
-    }
-
-    /// The witness of a batch.
-    pub fn batch_witness(&self, batch: &BatchRef) -> Result<Witness, SchedulerError> {
-        let BatchRef { block, index } = *batch;
-        let (record, before) = self.executed_block(&block)?;
-        let BatchRecord { block: scheduled, accepted, writes, lane_proof, .. } = record;
-        let batch = scheduled.batches.get(index).ok_or(SchedulerError::Unknown { block })?;
-        let (range, transition) = (batch.range(), batch.journal.transition);
-        let accepted = accepted.iter().zip(&scheduled.transactions);
-        let mut open = OpenBlock::new(scheduled.metadata.block.context());
-        for (transaction, scheduled) in accepted.clone().take(range.start) {
-            let accepted = Accepted::named(transaction, scheduled.journal.transaction);
-            open.accept(self.hasher.as_ref(), &accepted).map_err(failed(block))?;
-        }
-        let before = before.after(writes[..range.start].iter().flatten());
-        let mut values = Values { state: &before, written: HashMap::new() };
-        let mut transactions = Vec::with_capacity(range.len());
-        for ((transaction, scheduled), writes) in accepted.zip(writes).skip(range.start).take(range.len()) {
-            let handling = match scheduled.proved_by {
-                ProvedBy::Itself => Handling::Apart(scheduled.journal.clone()),
-                ProvedBy::Batch => Handling::Inline(values.before(scheduled)),
-                ProvedBy::Disposal => Handling::Disposed,
-            };
-            values.write(writes);
-            transactions.push((transaction.into(), handling));
-        }
-        let accesses = scheduled.transactions[range].iter().flat_map(|scheduled| &scheduled.journal.accesses);
-        let slots: BTreeSet<u64> = accesses.map(|access| before.slot(&access.resource)).collect();
-        let closes = index + 1 == scheduled.batches.len();
-        let lane_proof = lane_proof.as_deref().filter(|_| closes);
-        let reopening = lane_proof.and_then(|proof| self.hasher.lane().reopening(proof));
-        Ok(Witness::Batch(BatchWitness {
-            pins: self.pins.clone(),
-            block: open,
-            closes,
-            root_before: transition.root_before,
-            tip_before: transition.tip_before,
-            reopening: reopening.map(Vec::from),
-            transactions,
-            paths: slots.into_iter().map(|slot| before.path(slot)).collect(),
-        }))
-    }
-
-    /// The witness of the aggregate over `parts`, oldest first, that is to be joined with others.
-    pub fn join_witness(&self, parts: &[PartRef]) -> Result<Witness, SchedulerError> {
-        self.aggregate_witness(parts, AggregateEnd::Join)
-    }
-
-    /// The witness of the aggregate over `parts`, oldest first, that is to be settled, anchored in a block.
-    pub fn settlement_witness(
-        &self,
-        parts: &[PartRef],
-        anchor: &BlockHash,
-    ) -> Result<Witness, SchedulerError> {
-        let lane_proof = self.executed_block(anchor)?.0.lane_proof.clone();
-        self.aggregate_witness(parts, AggregateEnd::Settle { lane_proof })
-    }
-
-    fn aggregate_witness(&self, parts: &[PartRef], end: AggregateEnd) -> Result<Witness, SchedulerError> {
-        let part = |part: &PartRef| {
-            let spans = part.batches.iter().map(|batch| self.span(batch)).collect::<Result<Vec<_>, _>>()?;
-            let block = part.batches.first().map_or_else(BlockHash::default, |batch| batch.block);
-            let span = Span::join(self.hasher.as_ref(), &spans).ok_or(SchedulerError::Unknown { block })?;
-            Ok(Part { joined: part.joined, span })
-        };
-        let parts = parts.iter().map(part).collect::<Result<Vec<_>, SchedulerError>>()?;
-        Ok(Witness::Aggregate(AggregateWitness { pins: self.pins.clone(), parts, end }))
-    }
-
-    fn span(&self, BatchRef { block, index }: &BatchRef) -> Result<Span, SchedulerError> {
-        let (record, _) = self.executed_block(block)?;
-        let batch = record.block.batches.get(*index).ok_or(SchedulerError::Unknown { block: *block })?;
-        Ok(record.block.span(self.hasher.as_ref(), batch))
     }
 
     /// The exits of these executed blocks, in order: one list for each transaction that withdraws anything.
@@ -426,16 +337,17 @@ impl Scheduler {
         Ok(Some(record))
     }
 
-    fn restore(&mut self, record: BatchRecord) -> Result<(), SchedulerError> {
-        let unknown = |block| SchedulerError::Unknown { block };
-        let below = self.versions.get(&record.over).ok_or(unknown(record.over))?;
-        let before = below.after.clone();
+    /// Takes the state after a block from its record. Returns whether the record is the block's.
+    fn restore(&mut self, record: BatchRecord, metadata: &BatchMetadata) -> bool {
+        let parent = self.versions.get(&metadata.block.parent_hash);
+        let goes_on = |below: &&Version| record.block.metadata == *metadata && below.recorded == record.over;
+        let Some(before) = parent.filter(goes_on).map(|below| below.after.clone()) else { return false };
         let after = before.after(record.writes.iter().flatten());
-        if after.root() != record.block.root_after {
-            return Err(unknown(record.block.metadata.block_hash()));
+        let is_whole = after.root() == record.block.root_after;
+        if is_whole {
+            self.remember(Arc::new(record), before, after);
         }
-        self.remember(Arc::new(record), before, after);
-        Ok(())
+        is_whole
     }
 
     fn remember(&mut self, record: Arc<BatchRecord>, before: StateTree, after: StateTree) {
@@ -462,29 +374,4 @@ impl Version {
         };
         self.record.as_ref().map_or_else(as_it_was, |record| record.block.clone())
     }
-}
-
-/// The values of a state and of what was written since. No tree is made of them: a witness needs the values alone.
-struct Values<'a> {
-    state: &'a StateTree,
-    written: HashMap<ResourceId, Option<&'a [Cell]>>,
-}
-
-impl<'a> Values<'a> {
-    fn write(&mut self, writes: &'a Writes) {
-        self.written.extend(writes.iter().map(|(resource, value)| (*resource, value.as_deref())));
-    }
-
-    /// The values of the resources that a transaction declares.
-    fn before(&self, scheduled: &ScheduledTransaction) -> Vec<Option<Vec<Cell>>> {
-        let value = |resource: &ResourceId| match self.written.get(resource) {
-            Some(value) => value.map(Vec::from),
-            None => self.state.get(resource).map(|cells| cells.to_vec()),
-        };
-        scheduled.journal.accesses.iter().map(|access| value(&access.resource)).collect()
-    }
-}
-
-fn failed(block: BlockHash) -> impl Fn(LaneError) -> SchedulerError {
-    move |source| SchedulerError::Execution { block, source }
 }
