@@ -122,8 +122,6 @@ fn import(
     let head = reader.head().clone();
     let here = |network: &str| deployment.identity(network.into());
     reader.check_identity(&here(&head.identity.network))?;
-    // All of it, before anything is asked or touched.
-    reader.verify(&deployment.hasher)?;
     let dir = DataDir::lock(&settings.data_dir)?;
     check_floor(&head, settings, systems, &pins)?;
     let place = dir.origin(&pins);
@@ -138,6 +136,8 @@ fn import(
             held.path().display()
         )));
     }
+    // All of it, before a node is asked or anything is put aside.
+    let imported = snapshot::import(reader, &place, &deployment.hasher)?;
     let carrier = match kaspa::settled_on(settings, chosen, &head)? {
         Some((network, block)) => {
             snapshot::open(file)?.check_identity(&here(&network))?;
@@ -151,10 +151,7 @@ fn import(
         })?;
         eprintln!("{} is put aside as {}", held.path().display(), aside.display());
     }
-    let same = |identity: &Identity| here(&identity.network);
-    let content = snapshot::import((file, &place), &deployment.hasher, |reader| {
-        reader.check_identity(&same(&reader.head().identity))
-    })?;
+    let content = imported.finish()?;
     Ok((head, content, carrier))
 }
 

@@ -38,11 +38,13 @@ pub enum Mutation {
     RefusalForEver,
     /// A valid proof that arrives late is dropped.
     DropLate,
+    /// A snapshot is believed, whatever its checksums and its state root are.
+    SnapshotNotVerified,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::PublishBeforeDurable,
         Self::KeyWithoutEnd,
         Self::DeleteOnReorg,
@@ -58,6 +60,7 @@ impl Mutation {
         Self::SettledForEver,
         Self::RefusalForEver,
         Self::DropLate,
+        Self::SnapshotNotVerified,
     ];
 }
 

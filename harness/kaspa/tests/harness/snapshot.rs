@@ -77,7 +77,9 @@ fn import(simnet: &Simnet, from: &Path, data_dir: &Path) -> Head {
     let dir = DataDir::lock(data_dir).unwrap();
     let place = dir.origin(&deployment.pins().digest(deployment.hasher.as_ref()));
     let here = deployment.identity("simnet".into());
-    snapshot::import((from, &place), &deployment.hasher, |reader| reader.check_identity(&here)).unwrap();
+    let reader = snapshot::open(from).unwrap();
+    reader.check_identity(&here).unwrap();
+    snapshot::import(reader, &place, &deployment.hasher).unwrap().finish().unwrap();
     snapshot::open(from).unwrap().head().clone()
 }
 
