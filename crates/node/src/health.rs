@@ -75,6 +75,11 @@ pub enum Reason {
         /// The error.
         error: String,
     },
+    /// The last snapshot could not be written.
+    Snapshot {
+        /// The error.
+        error: String,
+    },
     /// The L1 is not followed.
     L1 {
         /// The kind of trouble.
@@ -116,11 +121,11 @@ impl From<Vec<Reason>> for Health {
 }
 
 impl Health {
-    /// The health that follows from the engine, the disk's error, the connection to the L1, what the L1 refuses and the
-    /// watcher's violations.
+    /// The health that follows from the engine, the errors of the disk and of the last snapshot, the connection to the L1, what
+    /// the L1 refuses and the watcher's violations.
     pub(crate) fn of(
         engine: &Engine,
-        disk: Option<String>,
+        (disk, snapshot): (Option<String>, Option<String>),
         l1: Option<&L1Connection>,
         refusal: Option<(&Refusal, Urgency)>,
         broken: &BTreeMap<&'static str, u64>,
@@ -146,6 +151,7 @@ impl Health {
             _ => None,
         });
         let disk = disk.or(held_up).map(|error| Reason::Disk { error });
+        let snapshot = snapshot.map(|error| Reason::Snapshot { error });
         let refused = refusal.filter(|(_, urgency)| *urgency > Urgency::None);
         let refused = refused.map(|(refusal, urgency)| Reason::Refused {
             cause: refusal.cause,
@@ -154,7 +160,8 @@ impl Health {
             urgent: urgency == Urgency::Act,
         });
         let violated = broken.keys().map(|promise| Reason::Violated { promise: (*promise).to_owned() });
-        let reasons = given_up.chain(failing).chain(suspended).chain(disk).chain(l1.and_then(of_l1));
+        let reasons = given_up.chain(failing).chain(suspended).chain(disk).chain(snapshot);
+        let reasons = reasons.chain(l1.and_then(of_l1));
         Self { reasons: reasons.chain(refused).chain(violated).collect() }
     }
 
@@ -200,7 +207,7 @@ fn of_l1(l1: &L1Connection) -> Option<Reason> {
 impl Reason {
     /// The names of all reasons, each once.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        let own = ["given_up", "hung", "invalid", "device", "disk", "l1_still", "violated"];
+        let own = ["given_up", "hung", "invalid", "device", "disk", "snapshot", "l1_still", "violated"];
         own.into_iter().chain(Hitch::ALL.map(hitch_name)).chain(Cause::ALL.map(Cause::name))
     }
 
@@ -212,6 +219,7 @@ impl Reason {
             Self::Invalid { .. } => "invalid",
             Self::Device { .. } => "device",
             Self::Disk { .. } => "disk",
+            Self::Snapshot { .. } => "snapshot",
             Self::L1 { hitch, .. } => hitch_name(*hitch),
             Self::L1Still { .. } => "l1_still",
             Self::Refused { cause, .. } => cause.name(),
@@ -223,6 +231,7 @@ impl Reason {
     pub fn level(&self) -> Level {
         match self {
             Self::Device { others: true, .. }
+            | Self::Snapshot { .. }
             | Self::L1 { lasts: false, .. }
             | Self::L1Still { .. }
             | Self::Refused { urgent: false, .. } => Level::Degraded,
@@ -242,6 +251,9 @@ impl Reason {
             }
             Self::Device { .. } => "repair or replace the device; it is tried again from time to time",
             Self::Disk { .. } => "make room, or repair the disk: the run then continues without a restart",
+            Self::Snapshot { .. } => {
+                "make room, or repair the folder: the next settlement brings the next snapshot; until then keep a copy of an older one"
+            }
             Self::L1 { hitch: Hitch::Away, .. } => "check that the node runs, and --l1",
             Self::L1 { hitch: Hitch::Unsynced, .. } => "wait until the node is synced",
             Self::L1 { hitch: Hitch::Behind, .. } => {
@@ -296,6 +308,7 @@ impl fmt::Display for Reason {
                 write!(f, "device {device} is suspended: it failed {failed} times in a row: {failure}")
             }
             Self::Disk { error } => write!(f, "waiting for the disk: {error}"),
+            Self::Snapshot { error } => write!(f, "no snapshot is written: {error}"),
             Self::L1 { hitch, since, reason, .. } => {
                 let what = match hitch {
                     Hitch::Away => "no connection to the L1",

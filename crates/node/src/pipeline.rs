@@ -216,6 +216,8 @@ pub struct Pipeline {
     connection: Option<L1Connection>,
     /// The source's disk error, if it has one that can pass.
     source_disk_error: Option<String>,
+    /// Why the last snapshot could not be written, where it could not.
+    snapshot_error: Option<String>,
     health: Health,
     /// How many receipts were found to be lost while effects were carried out.
     lost: u64,
@@ -285,6 +287,7 @@ impl Pipeline {
             connection: None,
             health: Health::default(),
             source_disk_error: None,
+            snapshot_error: None,
             lost: 0,
             floor,
             pins,
@@ -678,6 +681,12 @@ impl Pipeline {
         }
     }
 
+    /// A snapshot of a settled position was written, or could not be.
+    pub fn on_snapshot(&mut self, error: Option<String>, context: &mut Context<'_>) {
+        self.snapshot_error = error;
+        self.update_health(context);
+    }
+
     /// Reports the health, if it changed.
     fn update_health(&mut self, context: &mut Context<'_>) {
         let health = self.health_at(context.executor.now());
@@ -701,7 +710,8 @@ impl Pipeline {
         let l1 = self.connection.as_ref();
         let refusal = self.refusal().map(|refusal| (refusal, refusal.urgency(now)));
         let disk = self.deferred.error().map(ToString::to_string).or_else(|| self.source_disk_error.clone());
-        Health::of(&self.engine, disk, l1, refusal, self.watcher.broken_promises())
+        let errors = (disk, self.snapshot_error.clone());
+        Health::of(&self.engine, errors, l1, refusal, self.watcher.broken_promises())
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>, context: &mut Context<'_>) -> Result<(), RunError> {

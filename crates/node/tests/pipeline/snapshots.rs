@@ -21,7 +21,8 @@ use reprise_model::hash::Blake3;
 use reprise_model::lane::WorkloadHasher;
 use reprise_model::profile::SealKind;
 use reprise_model::transaction::{LaneTransaction, account_of};
-use reprise_node::event::NoopObserver;
+use reprise_node::event::{NoopObserver, Observer, PipelineEvent};
+use reprise_node::health::{Level, Reason};
 use reprise_node::keeper;
 use reprise_node::l1::{L1, L1Error, OpenL1, OverlaySink};
 use reprise_node::pipeline::{RunError, RunOutcome};
@@ -35,6 +36,15 @@ use reprise_store::port::Filter;
 use crate::dev::ledger;
 use crate::flip::{Home, assert_sums, copy_dir};
 
+/// Until when an L1 does not end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Held {
+    /// Until a snapshot could not be written.
+    UntilRefused,
+    /// Until one was written after that.
+    UntilWritten,
+}
+
 /// An L1 that several nodes follow and settle on: its chain and its covenant outlive their data directories.
 #[derive(Clone)]
 struct Shared(Arc<Mutex<World>>);
@@ -46,13 +56,22 @@ struct World {
     blocks: Vec<ChainBlock>,
     /// What the next blocks accept.
     todo: VecDeque<Vec<LaneTransaction>>,
+    /// Until when it does not end.
+    holds: Option<Held>,
     nonces: u64,
 }
 
 impl Shared {
     fn new() -> Self {
         let (chain, blocks) = (DevChain::default(), vec![]);
-        Self(Arc::new(Mutex::new(World { chain, overlay: None, blocks, todo: VecDeque::new(), nonces: 0 })))
+        Self(Arc::new(Mutex::new(World {
+            chain,
+            overlay: None,
+            blocks,
+            todo: VecDeque::new(),
+            holds: None,
+            nonces: 0,
+        })))
     }
 
     /// Lets the next blocks carry deposits of many, and a transfer of alice's each; every third is empty.
@@ -154,7 +173,12 @@ impl ChainSource for Blocks {
             }
             let accepted = match world.todo.pop_front() {
                 Some(accepted) => accepted,
-                None if progress.settled => return Ok(Poll::End),
+                None if progress.settled && world.holds.is_none() => return Ok(Poll::End),
+                None if world.holds.is_some() => {
+                    let counterparty = account_of(&script("alice"));
+                    let payload = Payload { action: Action::Deposit, nonce: 0, amount: 0, counterparty };
+                    vec![world.chain.transaction("alice", &payload.encode(), 10)]
+                }
                 None => vec![],
             };
             let parent = world.blocks.last().map(|block| block.metadata.block_hash);
@@ -220,6 +244,21 @@ impl Shared {
         Ok(node.run(&AtomicBool::new(false), &mut NoopObserver))
     }
 
+    /// The same, told of its health.
+    fn run_watched(&self, home: &Home, observer: &mut dyn Observer) -> RunOutcome {
+        let (backend, store) = home.open();
+        let settings = wire::Settings {
+            rule: home.rule,
+            permits: home.permits,
+            finality_depth: home.finality_depth,
+            data_dir: Some(DataDir::lock(home.path()).unwrap()),
+            tuning: home.tuning,
+        };
+        let l1 = Box::new(Followed { shared: self.clone(), root: self.root(), network: Some("dev") });
+        let node = wire::build_node(settings, l1, &ledger(), backend, hasher(), store).unwrap();
+        node.run(&AtomicBool::new(false), observer).unwrap()
+    }
+
     fn run(&self, home: &Home, root: ChainRoot) -> RunOutcome {
         let ended = self.try_run(home, root, Some("dev")).unwrap();
         assert_eq!(ended.violations, vec![]);
@@ -239,7 +278,9 @@ impl Shared {
         let dir = DataDir::lock(home.path()).unwrap();
         let place = dir.origin(&deployment.pins().digest(&Blake3));
         let here = deployment.identity("dev".into());
-        snapshot::import((from, &place), &hasher(), |reader| reader.check_identity(&here))?;
+        let reader = snapshot::open(from)?;
+        reader.check_identity(&here)?;
+        snapshot::import(reader, &place, &hasher())?.finish()?;
         Ok(snapshot::load(&place, &hasher())?.unwrap().settled.position.block)
     }
 }
@@ -276,6 +317,50 @@ fn settled() -> (Shared, Home) {
     let report = shared.run(&first, shared.root()).report;
     assert!(report.settlements > 4, "{report:#?}");
     (shared, first)
+}
+
+/// Lets the chain go on once health says of snapshots what it is to say, and then mends the folder.
+struct Obstructed {
+    shared: Shared,
+    folder: PathBuf,
+    said: Vec<(Level, bool)>,
+}
+
+impl Observer for Obstructed {
+    fn on_event(&mut self, event: &PipelineEvent) {
+        let PipelineEvent::Health(health) = event else { return };
+        let of_snapshots =
+            |reason: &Reason| matches!(reason, Reason::Snapshot { error } if error.contains("snapshots"));
+        let fails = health.reasons().iter().any(of_snapshots);
+        if self.said.last().is_none_or(|(_, before)| *before != fails) {
+            self.said.push((health.level(), fails));
+        }
+        let mut world = self.shared.0.lock().unwrap();
+        match fails {
+            true if self.folder.is_file() => {
+                std::fs::remove_file(&self.folder).unwrap();
+                world.holds = Some(Held::UntilWritten);
+            }
+            false if world.holds == Some(Held::UntilWritten) => world.holds = None,
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_written_degrades_health_until_the_next_one_is() {
+    let (shared, home) = (Shared::new(), home());
+    let folder = home.path().join("snapshots");
+    std::fs::create_dir_all(home.path()).unwrap();
+    // A file where the folder is to be.
+    std::fs::write(&folder, "mine").unwrap();
+    shared.busy(30);
+    shared.0.lock().unwrap().holds = Some(Held::UntilRefused);
+    let mut observer = Obstructed { shared: shared.clone(), folder, said: vec![] };
+    let ended = shared.run_watched(&home, &mut observer);
+    assert_eq!(ended.violations, vec![]);
+    assert_eq!(observer.said, [(Level::Degraded, true), (Level::Green, false)]);
+    assert!(ended.report.health.is_green() && !snapshots_in(&home).is_empty());
 }
 
 #[test]
