@@ -16,6 +16,7 @@
 //! | nothing is left below the prune floor | a store's write; the end |
 //! | a world does not depend on its host: no receipt names one | a store's write |
 //! | a valid proof that comes late is kept | a proof's begin |
+//! | a snapshot that is believed is, to the byte, one that was written | a start after a directory was lost |
 //! | a queue stays within its bound | a change of the queue |
 //! | settlements are gapless, and their roots those of a plain execution | [`crate::l1`] |
 //! | once faults stop, everything is proved and settled | [`crate::world`] |
@@ -199,6 +200,14 @@ impl Checker {
     /// A bit flips on the disk.
     pub fn bit_flipped(&mut self) {
         self.rotten = true;
+    }
+
+    /// Everything on the disk is gone.
+    pub fn directory_lost(&mut self) {
+        for (id, coordinates) in &mut self.acknowledged {
+            self.excused.entry(*id).or_insert(Excuse::Fault);
+            coordinates.clear();
+        }
     }
 
     /// A process begins over this store: what was acknowledged to an earlier one must be there.

@@ -1,6 +1,6 @@
 //! A machine: a process with the real pipeline and an executor in simulated time, on a disk that outlives it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -24,6 +24,7 @@ use reprise_prover::backend::{Backend, Control, ProveError};
 use reprise_prover::failure::Failure;
 use reprise_prover::reader::Read;
 use reprise_prover::workers::{Assignment, Finished, run_attempt};
+use reprise_scheduler::snapshot::{Reader, SettledPosition, Snapshot};
 use reprise_settler::{SettleError, Sink, Taken, UnprovenSink};
 use reprise_store::disk::DiskEngine;
 use reprise_store::policy::WriterMode;
@@ -71,9 +72,16 @@ pub struct Machine {
     /// The number of its process: timers of an earlier one are ignored.
     pub process_number: u64,
     process: Option<Process>,
+    /// The settled positions of which it has written snapshots, the newest last, which survive its disk.
+    written: VecDeque<SettledPosition>,
+    /// The snapshot that its directory begins with.
+    origin: Option<Snapshot>,
     /// How many faults were injected.
     pub faults_hit: u64,
 }
+
+/// How many snapshots a machine keeps.
+const SNAPSHOTS: usize = 2;
 
 struct Process {
     pipeline: Pipeline,
@@ -115,6 +123,7 @@ struct SimExecutor {
     now_us: u64,
     began_us: u64,
     calls: Vec<Call>,
+    settled: Option<SettledPosition>,
 }
 
 impl Executor for SimExecutor {
@@ -149,6 +158,10 @@ impl Executor for SimExecutor {
 
     fn store(&mut self, order: Arc<Order>, entry: NewEntry) {
         self.calls.push(Call::Store(order, entry));
+    }
+
+    fn settled(&mut self, settled: SettledPosition) {
+        self.settled = Some(settled);
     }
 }
 
@@ -225,6 +238,8 @@ impl Machine {
             competes: false,
             process_number: 0,
             process: None,
+            written: VecDeque::new(),
+            origin: None,
             faults_hit: 0,
         }
     }
@@ -285,7 +300,7 @@ impl Machine {
     }
 
     /// Starts a process over its disk.
-    pub fn start(&mut self, now_us: u64) -> Result<(), ProcessEnd> {
+    pub fn start(&mut self, now_us: u64, l1: &L1) -> Result<(), ProcessEnd> {
         self.process_number += 1;
         let records = Records::new(self.disk.clone());
         let options = Options {
@@ -309,12 +324,20 @@ impl Machine {
         let rng = Rng::of(self.rng.among(0..u64::MAX), "way");
         let way =
             LossySink { sink: OverlaySink(self.overlay.clone()), rng, percent: self.arrive_percent.clone() };
-        let root = ChainRoot { metadata: self.root, lane_proof: None };
-        let founding = self.deployment.founding(root).map_err(|e| ProcessEnd::NotStarted(e.into()))?;
+        let origin = match &self.origin {
+            Some(snapshot) => snapshot.clone().into(),
+            None => {
+                let root = ChainRoot { metadata: self.root, lane_proof: None };
+                self.deployment.founding(root).map_err(|e| ProcessEnd::NotStarted(e.into()))?
+            }
+        };
+        // What lies below is final, and stays.
+        let height = origin.position.checkpoint.0 as usize;
+        let seen = l1.canonical()[..=height.min(l1.canonical().len() - 1)].to_vec();
         let pipeline = wire::build_pipeline(
             &self.settings,
             "simulated".into(),
-            founding,
+            origin,
             &self.deployment,
             store.clone(),
             Box::new(records.clone()),
@@ -326,11 +349,11 @@ impl Machine {
         }
         self.process = Some(Process {
             pipeline,
-            executor: SimExecutor { now_us, began_us: now_us, calls: vec![] },
+            executor: SimExecutor { now_us, began_us: now_us, calls: vec![], settled: None },
             records,
             medium,
             store,
-            seen: vec![self.root.block_hash],
+            seen,
             tickets: HashMap::new(),
             proofs: HashMap::new(),
             next_ticket: 0,
@@ -348,6 +371,43 @@ impl Machine {
         let power = cut.then(|| self.rng.among(0..u64::MAX));
         self.disk.crash(power);
         lock(&self.checker).process_ended();
+    }
+
+    /// The snapshots that it has written, the newest first.
+    pub fn snapshots(&self) -> Vec<Snapshot> {
+        let network = "simulated".to_owned();
+        let identity = self.deployment.identity(network);
+        let of =
+            |settled: &SettledPosition| Snapshot { identity: identity.clone(), settled: settled.clone() };
+        self.written.iter().rev().map(of).collect()
+    }
+
+    /// Loses everything on its disk, and goes on from the first of these snapshots that can be believed, or else from the
+    /// rollup's founding.
+    pub fn lose(&mut self, snapshots: Vec<Snapshot>, rng: &mut Rng) {
+        self.disk.lose();
+        lock(&self.checker).directory_lost();
+        self.origin = None;
+        self.faults_hit += 1;
+        for snapshot in snapshots {
+            let mut bytes = vec![];
+            // Writing to memory does not fail.
+            let _ = snapshot.write(&mut bytes);
+            let written = bytes.clone();
+            if self.faults.has(Fault::Damaged) && rng.percent(60) {
+                self.faults_hit += 1;
+                let at = rng.among(0..bytes.len() as u64) as usize;
+                bytes[at] ^= 1 << rng.among(0..8);
+            }
+            let read = Reader::open(&bytes[..], Path::new("a copy"));
+            let Ok(read) = read.and_then(|reader| reader.load(&self.deployment.hasher)) else { continue };
+            if bytes != written {
+                let by = read.settled.position.checkpoint;
+                lock(&self.checker).broken("a snapshot that is believed is one that was written", by);
+            }
+            self.origin = Some(read);
+            break;
+        }
     }
 
     /// Passes the pipeline the changes of the L1 since the last time.
@@ -499,6 +559,13 @@ impl Machine {
                 let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
                 return Err(ProcessEnd::Panicked(text.unwrap_or_default()));
             }
+        }
+        if let Some(settled) =
+            process.executor.settled.take().filter(|_| self.scenario.faults.has(Fault::Lost))
+        {
+            self.written.push_back(settled);
+            let old = self.written.len().saturating_sub(SNAPSHOTS);
+            self.written.drain(..old);
         }
         for call in std::mem::take(&mut process.executor.calls) {
             self.carry_out(now_us, call, later);

@@ -49,11 +49,15 @@ pub enum Fault {
     Full,
     /// Bits of stored receipts flip.
     Rot,
+    /// The data directory is lost, and the machine goes on from a snapshot that another has written, or itself before.
+    Lost,
+    /// A snapshot that a machine goes on from is damaged on its way.
+    Damaged,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Flip,
         Self::Competitor,
         Self::Malformed,
@@ -68,6 +72,8 @@ impl Fault {
         Self::Power,
         Self::Full,
         Self::Rot,
+        Self::Lost,
+        Self::Damaged,
     ];
 
     /// Whether it can cost a proof: then more proofs are begun than there are statements.
@@ -91,6 +97,8 @@ impl Fault {
             Self::Power => "power",
             Self::Full => "full",
             Self::Rot => "rot",
+            Self::Lost => "lost",
+            Self::Damaged => "damaged",
         }
     }
 }
@@ -238,15 +246,16 @@ impl Scenario {
         let engine = if gentle { Policy { orphans: Orphans::FinishAndStore, ..engine } } else { engine };
         let may = |fault: &Fault| !(gentle && fault.costs_proofs());
         // Every fault is drawn, allowed or not, so that the draws below stay the same.
+        let mut directories = Rng::of(seed, "directories");
         let tossed: BTreeSet<Fault> = Fault::ALL
             .into_iter()
-            .filter(|fault| {
+            .filter(|fault| match fault {
                 // Flips back are what the project is about, so most worlds have them.
-                rng.percent(match fault {
-                    Fault::Flip => 95,
-                    Fault::Crash => 75,
-                    _ => 50,
-                })
+                Fault::Flip => rng.percent(95),
+                Fault::Crash => rng.percent(75),
+                Fault::Lost => directories.percent(40),
+                Fault::Damaged => directories.percent(50),
+                _ => rng.percent(50),
             })
             .collect();
         let drawn = tossed.into_iter().filter(|fault| may(fault) && limits.faults.has(*fault)).collect();

@@ -56,6 +56,8 @@ enum Event {
     Fill(usize, bool),
     /// A bit flips on a disk.
     Rot(usize),
+    /// A machine loses its data directory.
+    Lose(usize),
 }
 
 /// The trace is a digest of these texts: they stay the same, whatever the variants are called.
@@ -74,6 +76,7 @@ impl fmt::Display for Event {
             Self::Start(machine) => write!(f, "Start({machine})"),
             Self::Fill(machine, full) => write!(f, "Fill({machine}, {full})"),
             Self::Rot(machine) => write!(f, "Rot({machine})"),
+            Self::Lose(machine) => write!(f, "Lose({machine})"),
         }
     }
 }
@@ -170,6 +173,8 @@ pub struct World {
     rng: Rng,
     /// The draws of kills and of their durations.
     kill_rng: Rng,
+    /// The draws of lost directories.
+    lost_rng: Rng,
     /// The draws of notifications.
     news_rng: Rng,
     /// The draws of the L1, independent of the machines.
@@ -219,6 +224,7 @@ impl World {
         let mut world = Self {
             rng: Rng::of(scenario.seed, "machines"),
             kill_rng: Rng::of(scenario.seed, "kills"),
+            lost_rng: Rng::of(scenario.seed, "lost"),
             news_rng: Rng::of(scenario.seed, "news"),
             l1_rng: Rng::of(scenario.seed, "chain"),
             l1,
@@ -250,11 +256,13 @@ impl World {
             (Fault::Crash, 45, Event::Kill(0)),
             (Fault::Full, 60, Event::Fill(0, true)),
             (Fault::Rot, 3, Event::Rot(0)),
+            (Fault::Lost, 60, Event::Lose(0)),
         ] {
             if self.scenario.faults.has(fault) {
                 let rng = match event {
                     Event::Reveal => &mut self.l1_rng,
                     Event::Kill(_) => &mut self.kill_rng,
+                    Event::Lose(_) => &mut self.lost_rng,
                     _ => &mut self.rng,
                 };
                 let after = rng.interval(mean * every);
@@ -370,6 +378,14 @@ impl World {
                 }
             }
             Event::Start(machine) => self.start(machine),
+            Event::Lose(machine) => {
+                if !self.calm {
+                    self.process_ended(machine, ProcessEnd::Killed);
+                    self.lose(machine);
+                    let after = self.lost_rng.interval(mean * 60);
+                    self.later(after, Event::Lose(machine));
+                }
+            }
             Event::Fill(machine, full) => {
                 if !self.calm {
                     self.machines[machine].disk().fill(full);
@@ -426,13 +442,20 @@ impl World {
         if self.machines[machine].is_up() {
             return;
         }
-        match self.machines[machine].start(self.now_us) {
+        match self.machines[machine].start(self.now_us, &self.l1) {
             Ok(()) => {
                 // It catches up at once.
                 self.later(1, Event::Notify(machine));
             }
             Err(end) => self.process_ended(machine, end),
         }
+    }
+
+    /// A machine loses its directory. It goes on from the newest snapshot that anybody has, another one first.
+    fn lose(&mut self, machine: usize) {
+        let others = (0..self.machines.len()).filter(|other| *other != machine).chain([machine]);
+        let snapshots: Vec<_> = others.flat_map(|other| self.machines[other].snapshots()).collect();
+        self.machines[machine].lose(snapshots, &mut self.lost_rng);
     }
 
     /// Queues a machine's timers, and handles its end if it ended.
