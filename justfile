@@ -81,13 +81,13 @@ cost:
 risc0-settle:
     cd adapters/risc0 && ./prepare && cargo test --release --locked --workspace --test settlement -- --ignored --nocapture
 
-# One fuzz target: envelope, coordinate, archive, log, recording, transaction or files. Needs nightly and cargo-fuzz.
+# One fuzz target: envelope, coordinate, archive, log, recording, transaction, files or snapshot. Needs nightly and cargo-fuzz.
 fuzz target seconds="600":
     cargo +nightly fuzz run --fuzz-dir fuzz {{target}} -- -max_total_time={{seconds}} -max_len=4096
 
 # Every fuzz target for a short while.
 fuzz-all seconds="10":
-    for target in envelope coordinate archive log recording transaction files; do just fuzz $target {{seconds}} || exit 1; done
+    for target in envelope coordinate archive log recording transaction files snapshot; do just fuzz $target {{seconds}} || exit 1; done
 
 # Worlds in which everything goes wrong: seeds nobody has tried, so many.
 sim seeds="1000":
