@@ -10,7 +10,7 @@ use reprise_node::keeper;
 use reprise_node::pipeline::SETTLED_DEPTH;
 use reprise_node::settled;
 use reprise_node::wire::Deployment;
-use reprise_scheduler::snapshot::{self, Content, Head, Identity, SnapshotError};
+use reprise_scheduler::snapshot::{self, Content, Head, SnapshotError};
 use serde_json::json;
 
 use crate::backends::{Chosen, ProofSystems};

@@ -201,7 +201,7 @@ fn a_snapshot_below_the_prune_floor_of_the_receipts_replaces_nothing() {
         let store = Store::open(&receipts_in(data), Arc::new(mock()), Options::default()).unwrap();
         store.prune_below(&pins, Floor::at(floor)).unwrap();
     };
-    raise(&data, Checkpoint(52));
+    raise(&data, 52);
     let (code, text) = import(&["--replace"]);
     assert!(code == Some(1) && text.contains("pruned below checkpoint 52"), "{text}");
     let after: Vec<_> = std::fs::read_dir(data.join("state")).unwrap().map(|it| it.unwrap().path()).collect();
@@ -210,7 +210,7 @@ fn a_snapshot_below_the_prune_floor_of_the_receipts_replaces_nothing() {
     let other = tempfile::tempdir().unwrap();
     let data = other.path().join("data");
     let import = |extra: &[&str]| said(&data, &[&args[..], &["--covenant", &covenant], extra].concat());
-    raise(&data, Checkpoint(51));
+    raise(&data, 51);
     assert_eq!(import(&[]).0, Some(0));
 }
 
