@@ -221,14 +221,14 @@ impl L1 {
     /// Executes a transaction over the state from which the next one is drawn. A panic of the workload is a broken invariant:
     /// natively it is an outcome, and in a guest it ends the proof.
     fn apply(&mut self, state: &mut State, transaction: &LaneTransaction) {
-        let (processor, deposit) = (self.processor.as_ref(), self.chain.deposit());
-        let outcome = state.apply(processor, &deposit, transaction);
-        let facts = transaction.facts(&deposit);
-        let declare = || processor.declare(transaction.message(), &facts);
+        let (processor, rollup) = (self.processor.as_ref(), self.chain.rollup());
+        let outcome = state.apply(processor, &rollup, transaction);
+        let read = transaction.read(&rollup);
+        let declare = || processor.declare(&read.message, &read.facts);
         let declared = transaction.is_too_long() || catch_unwind(AssertUnwindSafe(declare)).is_ok();
         if outcome == Outcome::PANICKED || !declared {
-            let message: String = transaction.message().iter().map(|byte| format!("{byte:02x}")).collect();
-            self.broken(NO_PANIC, format!("the message {message} by {}", facts.authority));
+            let message: String = read.message.iter().map(|byte| format!("{byte:02x}")).collect();
+            self.broken(NO_PANIC, format!("the message {message} by {}", read.facts.authority));
         }
         *self.outcomes.entry(outcome).or_default() += 1;
     }

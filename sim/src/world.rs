@@ -204,7 +204,7 @@ impl World {
         let deployed = |prover: Arc<Prover>| Deployment::new(workload, prover, hasher.clone(), &lane);
         let covenant = deployed(first.clone()).covenant();
         let genesis = (covenant.root, lane::genesis(hasher.as_ref(), &lane.key));
-        let oracle = Oracle::new(processor.clone(), hasher.clone(), lane.deposit);
+        let oracle = Oracle::new(processor.clone(), hasher.clone(), lane.rollup());
         let overlay = Overlay::open(None, chain.chain_root(), covenant)?;
         let users = (processor.clone(), traffic);
         let l1 = L1::new(scenario.seed, scenario.miners, users, oracle, genesis, overlay);

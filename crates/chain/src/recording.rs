@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use borsh::{BorshDeserialize, BorshSerialize};
 use reprise_model::block::ChainRoot;
 use reprise_model::digest::{Digest, ResourceId};
+use reprise_model::transaction::Rollup;
 
 use crate::event::SourceEvent;
 use crate::file;
@@ -55,6 +56,13 @@ pub struct Lane {
     pub covenant: Digest,
     /// The account of the script that deposits are paid to.
     pub deposit: ResourceId,
+}
+
+impl Lane {
+    /// What transactions name the rollup by.
+    pub fn rollup(&self) -> Rollup {
+        Rollup { covenant: self.covenant, deposit: self.deposit }
+    }
 }
 
 /// Why a recording cannot be read or written.

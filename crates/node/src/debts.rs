@@ -11,7 +11,7 @@ use reprise_chain::event::ChainEvent;
 use reprise_model::block::ObservedSettlement;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::BlockHash;
-use reprise_model::journal::Exit;
+use reprise_model::exit::Exit;
 use reprise_model::scheduled::ScheduledBlock;
 use reprise_model::statement::StatementId;
 use reprise_scheduler::snapshot::Unpaid;
@@ -31,8 +31,8 @@ pub struct Debts {
 #[derive(Debug, Clone)]
 struct Block {
     checkpoint: Checkpoint,
-    /// Its exits, one list for each transaction that withdraws anything.
-    exits: Vec<Vec<Exit>>,
+    /// Its exits, in order.
+    exits: Vec<Exit>,
 }
 
 /// A settlement: the checkpoints of the block that carries it and of its end.
@@ -119,7 +119,7 @@ impl Debts {
         self.settled.push_back(Settled { carrier: at, end });
         let covered = self.blocks.iter().filter(|block| after.is_none_or(|after| block.checkpoint > after));
         let covered = covered.take_while(|block| block.checkpoint <= end);
-        let exits: Vec<Vec<Exit>> = covered.flat_map(|block| block.exits.clone()).collect();
+        let exits: Vec<Exit> = covered.flat_map(|block| block.exits.iter().copied()).collect();
         if exits.is_empty() {
             return false;
         }

@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use reprise_model::block::ChainBlock;
 use reprise_model::coordinate::Checkpoint;
-use reprise_model::digest::{BlockHash, Digest, ResourceId};
+use reprise_model::digest::{BlockHash, Digest};
 use reprise_model::hash::Hasher;
 use reprise_model::processor::{self, Processor};
+use reprise_model::transaction::Rollup;
 use reprise_scheduler::tree::StateTree;
 
 /// Executes the canonical chain from its root.
 pub struct Oracle {
     processor: Arc<dyn Processor>,
-    deposit: ResourceId,
+    rollup: Rollup,
     /// The state before the first block that is kept.
     base: StateTree,
     /// The checkpoint of the block that it is after.
@@ -26,19 +27,19 @@ pub struct Oracle {
 
 impl Oracle {
     /// An oracle over an empty state.
-    pub fn new(processor: Arc<dyn Processor>, hasher: Arc<dyn Hasher>, deposit: ResourceId) -> Self {
-        Self::from(processor, deposit, StateTree::empty(hasher), Checkpoint(0))
+    pub fn new(processor: Arc<dyn Processor>, hasher: Arc<dyn Hasher>, rollup: Rollup) -> Self {
+        Self::from(processor, rollup, StateTree::empty(hasher), Checkpoint(0))
     }
 
     /// An oracle over the state after the block at a checkpoint, from which the chain is followed.
     pub fn from(
         processor: Arc<dyn Processor>,
-        deposit: ResourceId,
+        rollup: Rollup,
         base: StateTree,
         checkpoint: Checkpoint,
     ) -> Self {
         let (states, roots) = (VecDeque::new(), HashMap::new());
-        Self { processor, deposit, base, below: checkpoint.0, states, roots }
+        Self { processor, rollup, base, below: checkpoint.0, states, roots }
     }
 
     /// The root after the canonical tip.
@@ -76,14 +77,13 @@ impl Oracle {
     pub fn execute(&mut self, block: &ChainBlock) -> Digest {
         let mut state = self.tip().clone();
         for transaction in &block.accepted {
-            let facts = transaction.facts(&self.deposit);
-            let Ok(declared) = processor::declared(self.processor.as_ref(), transaction, &facts) else {
+            let read = transaction.read(&self.rollup);
+            let Ok(declared) = processor::declared(self.processor.as_ref(), transaction, &read) else {
                 continue;
             };
             let values: Vec<_> = declared.iter().map(|id| (*id, state.get(id))).collect();
             let before: Vec<_> = values.iter().map(|(id, value)| (*id, value.as_deref())).collect();
-            let message = transaction.message();
-            let effects = processor::execute(self.processor.as_ref(), message, &facts, &before);
+            let effects = processor::execute(self.processor.as_ref(), &read.message, &read.facts, &before);
             for (id, value) in &effects.writes {
                 state = state.with(id, value.as_deref());
             }

@@ -242,7 +242,7 @@ impl Deployment {
             program: self.backend.programs()[2],
             pins: self.pins.digest(self.hasher.as_ref()),
             lane: self.pins.lane,
-            deposit: self.pins.deposit,
+            rollup: self.pins.rollup(),
             root: StateTree::empty(self.hasher.clone()).root(),
             anchor_depth: None,
             hasher: self.hasher.clone(),
@@ -362,7 +362,7 @@ pub fn build_pipeline(
         parts_max: limits.proofs,
     };
     let division = Division { limits, apart: prove_apart };
-    let oracle = Oracle::from(processor.clone(), pins.deposit, state, checkpoint);
+    let oracle = Oracle::from(processor.clone(), pins.rollup(), state, checkpoint);
 
     let mut tree = ForkTree::at_checkpoint(root.metadata, checkpoint, settings.finality_depth);
     let scheduler = Scheduler::open_at(processor, hasher, pins, division, position, records)?;

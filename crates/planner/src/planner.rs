@@ -730,7 +730,7 @@ impl Planner {
         let position = Position::Batch { first };
         let planned = self.order(metadata, position, &batch.journal, inner, Work::Batch(reference));
         let at = (*metadata, first);
-        let span = block.span(self.context.hasher.as_ref(), batch);
+        let span = block.span(batch);
         PlannedPart { planned, joined: false, span, batches: vec![reference], first: at, last: at }
     }
 

@@ -9,7 +9,8 @@ use reprise_model::block::{BatchMetadata, ChainBlock, ChainRoot};
 use reprise_model::cell::Cell;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest, ResourceId};
-use reprise_model::journal::{Exit, Pins, Span};
+use reprise_model::exit::Exit;
+use reprise_model::journal::{Pins, Span};
 use reprise_model::lane::{LaneError, OpenBlock, WorkloadHasher};
 use reprise_model::order::{BatchRef, PartRef};
 use reprise_model::processor::Processor;
@@ -216,7 +217,7 @@ impl Scheduler {
         let mut values = Values { state: before, written: HashMap::new() };
         record.writes[..index].iter().for_each(|writes| values.write(writes));
         Ok(Witness::Transaction(TransactionWitness {
-            transaction: transaction.cells(&transaction.facts(&self.pins.deposit)),
+            transaction: transaction.cells(&transaction.read(&self.pins.rollup())),
             before: values.before(scheduled),
         }))
     }
@@ -292,11 +293,11 @@ impl Scheduler {
     fn span(&self, BatchRef { block, index }: &BatchRef) -> Result<Span, SchedulerError> {
         let (record, _) = self.executed_block(block)?;
         let batch = record.block.batches.get(*index).ok_or(SchedulerError::Unknown { block: *block })?;
-        Ok(record.block.span(self.hasher.as_ref(), batch))
+        Ok(record.block.span(batch))
     }
 
-    /// The exits of these executed blocks, in order: one list for each transaction that withdraws anything.
-    pub fn exits(&self, blocks: &[BlockHash]) -> Result<Vec<Vec<Exit>>, SchedulerError> {
+    /// The exits of these executed blocks, in order.
+    pub fn exits(&self, blocks: &[BlockHash]) -> Result<Vec<Exit>, SchedulerError> {
         let mut exits = vec![];
         for block in blocks {
             exits.extend(self.executed_block(block)?.0.block.exits());

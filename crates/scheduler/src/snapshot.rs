@@ -36,7 +36,8 @@ use reprise_model::block::{ChainRoot, ObservedSettlement};
 use reprise_model::cell::Cell;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest, ResourceId, StatementId};
-use reprise_model::journal::{Commitment, Exit, Pins, Transition};
+use reprise_model::exit::{self, Exit};
+use reprise_model::journal::{Commitment, Pins};
 use reprise_model::lane::WorkloadHasher;
 
 use crate::position::Position;
@@ -44,7 +45,7 @@ use crate::tree::StateTree;
 use crate::tree::ascending::Ascending;
 
 /// The version of the format. Another one is refused.
-pub const FORMAT_VERSION: u16 = 1;
+pub const FORMAT_VERSION: u16 = 2;
 
 const MAGIC: [u8; 8] = *b"RPSNAPSH";
 
@@ -59,18 +60,14 @@ pub struct Unpaid {
     pub settlement: ObservedSettlement,
     /// The block that carries it.
     pub carrier: BlockHash,
-    /// The exits, one list for each transaction that withdraws anything.
-    pub exits: Vec<Vec<Exit>>,
+    /// The exits, in order.
+    pub exits: Vec<Exit>,
 }
 
 impl Unpaid {
     /// Whether these are the settlement's exits, all of them.
     fn are_whole(&self, hasher: &dyn WorkloadHasher) -> bool {
-        let of_one =
-            |exits: &Vec<Exit>| exits.iter().fold(Digest::ZERO, |folded, exit| exit.fold(hasher, &folded));
-        let folded = self.exits.iter().map(of_one);
-        let folded = folded.fold(Digest::ZERO, |folded, one| Transition::fold_exits(hasher, &folded, &one));
-        folded == self.settlement.journal.transition.exits
+        exit::root(hasher, &self.exits) == self.settlement.journal.transition.exits
     }
 }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 use reprise_model::artifact::{AggregatorArtifact, SettlementArtifact};
 use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::BlockHash;
-use reprise_model::journal::Exit;
+use reprise_model::exit::Exit;
 use reprise_model::mutation::{self, Mutation};
 use reprise_model::receipt::{FakeSealError, RealReceipt, Receipt, Verified};
 use reprise_model::statement::StatementId;
@@ -59,8 +59,8 @@ pub struct UnpaidExits {
     pub carrier: BlockHash,
     /// Whether that block is final.
     pub is_final: bool,
-    /// The exits of each of its batches, in order.
-    pub exits: Vec<Vec<Exit>>,
+    /// Its exits, in order.
+    pub exits: Vec<Exit>,
 }
 
 /// Where settlements go.

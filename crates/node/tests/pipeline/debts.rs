@@ -13,8 +13,8 @@ use reprise_model::artifact::SettlementArtifact;
 use reprise_model::block::ChainRoot;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::BlockHash;
+use reprise_model::exit::Exit;
 use reprise_model::hash::Blake3;
-use reprise_model::journal::Exit;
 use reprise_model::lane::WorkloadHasher;
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified};
@@ -29,7 +29,7 @@ use reprise_settler::{SettleError, Sink, Taken, UnpaidExits, UnprovenSink};
 use crate::dev::{self, ledger};
 use crate::flip::{Home, recorded};
 
-type Exits = BTreeMap<StatementId, Vec<Vec<Exit>>>;
+type Exits = BTreeMap<StatementId, Vec<Exit>>;
 
 /// What a sink was told.
 #[derive(Default)]
@@ -125,8 +125,7 @@ fn what_is_owed_is_what_was_settled_with_exits_and_a_restart_owes_the_same() {
         .submitted
         .iter()
         .filter(|(id, exits)| {
-            exits.iter().any(|batch| !batch.is_empty())
-                && first.owed.iter().any(|owed| owed.settlement.statement == **id)
+            !exits.is_empty() && first.owed.iter().any(|owed| owed.settlement.statement == **id)
         })
         .map(|(id, exits)| (*id, exits.clone()))
         .collect();

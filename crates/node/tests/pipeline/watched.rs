@@ -15,6 +15,7 @@ use reprise_model::journal::{AggregateJournal, Commitment, Transition};
 use reprise_model::order::{BatchRef, Order, Work};
 use reprise_model::scheduled::ScheduledBlock;
 use reprise_model::statement::{Claim, Statement};
+use reprise_model::transaction::Rollup;
 use reprise_node::event::{Observer, PipelineEvent};
 use reprise_node::oracle::Oracle;
 use reprise_node::watcher::Watcher;
@@ -27,7 +28,8 @@ fn genesis_root() -> Digest {
 }
 
 fn watcher(permits: usize) -> Watcher {
-    let oracle = Oracle::new(Arc::new(Ledger), Arc::new(Blake3), ResourceId([2; 32]));
+    let rollup = Rollup { covenant: Digest([1; 32]), deposit: ResourceId([2; 32]) };
+    let oracle = Oracle::new(Arc::new(Ledger), Arc::new(Blake3), rollup);
     Watcher::new(permits, (genesis_root(), GENESIS_TIP), oracle)
 }
 

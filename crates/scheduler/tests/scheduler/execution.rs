@@ -6,8 +6,9 @@ use proptest::prelude::*;
 use reprise_ledger::Action;
 use reprise_model::cell::Cell;
 use reprise_model::digest::{Digest, ResourceId};
+use reprise_model::exit::{AMOUNT_MIN, Exit, Payee, ScriptClass};
 use reprise_model::hash::Blake3;
-use reprise_model::journal::{Exit, Outcome, TransactionEffects};
+use reprise_model::journal::{Outcome, TransactionEffects};
 use reprise_model::limits::{Limits, ProveApart};
 use reprise_model::processor::{Processor, ResourceView};
 use reprise_model::scheduled::{ProvedBy, ScheduledBlock};
@@ -22,8 +23,12 @@ use crate::fixture::{self, Ask, ROOT};
 
 /// Few accounts and mostly right nonces, so that transactions meet, succeed and fail.
 pub(crate) fn asks() -> impl Strategy<Value = Vec<Ask>> {
-    let action = prop_oneof![Just(Action::Transfer), Just(Action::Exit), Just(Action::Deposit)];
-    let ask = (0u8..5, action, 0u64..3, 0u64..50, 0u8..5);
+    let action = prop_oneof![
+        Just(Action::Transfer),
+        Just(Action::Exit(ScriptClass::PublicKey)),
+        Just(Action::Deposit)
+    ];
+    let ask = (0u8..5, action, 0u64..3, prop_oneof![0u64..50, AMOUNT_MIN..2 * AMOUNT_MIN], 0u8..5);
     let ask = ask.prop_map(|(by, action, nonce, amount, to)| Ask { by, action, nonce, amount, to });
     proptest::collection::vec(ask, 0..24)
 }
@@ -53,7 +58,7 @@ proptest! {
 
     #[test]
     fn side_by_side_gives_what_one_after_another_gives(asks in asks()) {
-        let funds: Vec<_> = (0..5).map(|to| fixture::deposit(to, 60)).collect();
+        let funds: Vec<_> = (0..5).map(|to| fixture::deposit(to, 3 * AMOUNT_MIN)).collect();
         let (first, funding) = fixture::block(ROOT, 1, 0, accepted(&funds));
         let mut whole = fixture::open(fixture::ledger(), Box::new(MemoryLog::default())).unwrap();
         let start = whole.schedule([(first, &funding)]).unwrap().remove(0).root_after;
@@ -120,7 +125,7 @@ fn all_told(deed: Deed, messages: &[&[u8]]) -> Result<ScheduledBlock, SchedulerE
         merge_index,
         version: 1,
         rest: vec![],
-        payload: transaction::payload(&[], message).unwrap(),
+        payload: transaction::payload(&[], &fixture::COVENANT, message).unwrap(),
     };
     let accepted = (7..).zip(messages).map(transaction).collect();
     let (metadata, block) = fixture::block(ROOT, 1, 0, accepted);
@@ -158,7 +163,10 @@ fn a_failure_that_brings_effects_keeps_none() {
     let deed: Deed = |_| TransactionEffects {
         outcome: Outcome(99),
         writes: vec![(MINE, value(1))],
-        exits: vec![Exit { destination: MINE, amount: 1 }],
+        exits: vec![Exit {
+            payee: Payee { class: ScriptClass::PublicKey, bytes: MINE.digest() },
+            amount: AMOUNT_MIN,
+        }],
     };
     let batch = told(deed, b"").unwrap();
     let journal = &batch.transactions[0].journal;

@@ -9,8 +9,9 @@ use reprise_disk::simulated::{Operation, SimulatedDisk};
 use reprise_ledger::Action;
 use reprise_model::block::{BatchMetadata, ChainBlock, ObservedSettlement};
 use reprise_model::digest::{BlockHash, Digest, ResourceId, StatementId};
+use reprise_model::exit::{self, Exit, Payee, ScriptClass};
 use reprise_model::hash::Blake3;
-use reprise_model::journal::{AggregateJournal, Commitment, Exit, Transition};
+use reprise_model::journal::{AggregateJournal, Commitment, Transition};
 use reprise_model::lane::WorkloadHasher;
 use reprise_scheduler::history::{History, HistoryError};
 use reprise_scheduler::position::Position;
@@ -73,20 +74,17 @@ fn identity() -> Identity {
     Identity { network: "simnet".into(), system: "mock".into(), hash: "blake3".into(), pins: pins() }
 }
 
-/// Three exits of two transactions, which an earlier settlement owes.
+/// Three exits, which an earlier settlement owes.
 fn unpaid() -> Unpaid {
-    let exit = |n: u8| Exit { destination: account(n), amount: u64::from(n) };
-    let exits = vec![vec![exit(1), exit(2)], vec![exit(3)]];
-    let one = |exits: &Vec<Exit>| exits.iter().fold(Digest::ZERO, |folded, exit| exit.fold(&Blake3, &folded));
-    let folded =
-        exits.iter().fold(Digest::ZERO, |folded, it| Transition::fold_exits(&Blake3, &folded, &one(it)));
+    let payee = |n: u8| Payee { class: ScriptClass::PublicKey, bytes: account(n).digest() };
+    let exits = [1, 2, 3].map(|n| Exit { payee: payee(n), amount: u64::from(n) }).to_vec();
     let transition = Transition {
         pins: pins().digest(&Blake3),
         root_before: Digest([7; 32]),
         root_after: Digest([6; 32]),
         tip_before: Digest([8; 32]),
         tip_after: Digest([5; 32]),
-        exits: folded,
+        exits: exit::root(&Blake3, &exits),
     };
     let journal = AggregateJournal { transition, commitment: Commitment::Unbound };
     let settlement = ObservedSettlement { statement: StatementId([6; 32]), journal, end_block: ROOT };
@@ -207,7 +205,7 @@ fn a_snapshot_that_contradicts_itself_is_refused() {
     assert_eq!(lie(&snapshot, |head| head.block.metadata.block_hash = BlockHash([9; 32])), Lie::Block);
     assert_eq!(lie(&snapshot, |head| head.identity.pins.covenant = other), Lie::Pins);
     let exits = Lie::Exits { statement: StatementId([6; 32]) };
-    assert_eq!(lie(&snapshot, |head| head.unpaid[0].exits[1][0].amount += 1), exits);
+    assert_eq!(lie(&snapshot, |head| head.unpaid[0].exits[1].amount += 1), exits);
     assert_eq!(lie(&snapshot, |head| drop(head.unpaid[0].exits.pop())), exits);
     assert_eq!(lie(&snapshot, |head| head.unpaid[0].settlement.journal.transition.pins.0[0] ^= 1), exits);
     assert_eq!(lie(&snapshot, |head| head.checkpoint.0 = 9), Lie::Height);

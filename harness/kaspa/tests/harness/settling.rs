@@ -337,7 +337,7 @@ async fn a_deposit_credits_once_and_an_exit_becomes_an_output_that_its_owner_spe
         _ => None,
     };
     let added: Vec<_> = run.heard().iter().filter_map(credited).flat_map(|blocks: Vec<_>| blocks).collect();
-    let mut replay = Replay::new(simnet.lane.deposit);
+    let mut replay = Replay::new(simnet.lane.rollup());
     replay.apply(&SourceEvent { removed: vec![], added });
     assert_eq!(replay.account(&account).unwrap().balance, 2 * KASPA - EXIT);
 
