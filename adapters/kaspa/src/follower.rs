@@ -993,6 +993,7 @@ impl Follower {
                 if let Some(scripts) = accepted.clone().find_map(|it| out_of_key(it, *covenant)) {
                     self.check_first_state(block.metadata.block_hash, &scripts)?;
                 }
+                block.claims = accepted.clone().filter_map(|it| settlement::claimed(it, *covenant)).collect();
                 let observed = accepted.filter_map(|it| settlement::observed(it, *covenant, rules));
                 let settlement = |(end_block, journal): (BlockHash, AggregateJournal)| ObservedSettlement {
                     statement: statement_of(&journal),
@@ -1101,7 +1102,13 @@ fn chain_block(
             accepted.push(lane_transaction(hash, merge_index, transaction)?);
         }
     }
-    Ok(ChainBlock { metadata, accepted, lane_proof: proof.map(BlockProof::encode), settlements: vec![] })
+    Ok(ChainBlock {
+        metadata,
+        accepted,
+        lane_proof: proof.map(BlockProof::encode),
+        settlements: vec![],
+        claims: vec![],
+    })
 }
 
 fn lane_transaction(

@@ -56,7 +56,6 @@ use crate::follower::{Chain, FollowError, Follower, StatementOf, WithTimeout};
 use crate::names;
 use crate::root::{self, First, RootError};
 use crate::track::Track;
-use crate::vault::Scripts;
 use crate::wake::WakeUp;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -132,7 +131,6 @@ pub struct Prepared {
     runtime: Runtime,
     follower: Follower,
     event_log: Option<EventLog>,
-    scripts: Option<Scripts>,
 }
 
 /// Why following cannot start.
@@ -168,7 +166,6 @@ pub struct LiveL1 {
     head: Recording,
     until_idle: bool,
     shared: Arc<Shared>,
-    scripts: Option<Scripts>,
     messages: Option<Receiver<Result<Message, SourceError>>>,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
@@ -270,7 +267,7 @@ impl Prepared {
                 (follower, place.map(|place| EventLog::begin(place, head)).transpose()?)
             }
         };
-        Ok(Self { options, runtime, follower, event_log, scripts: None })
+        Ok(Self { options, runtime, follower, event_log })
     }
 
     /// Network, lane and root, as a recording without events.
@@ -307,14 +304,9 @@ impl Prepared {
         })
     }
 
-    /// Records the scripts of the accounts that act on the lane here.
-    pub fn set_scripts(&mut self, scripts: Scripts) {
-        self.scripts = Some(scripts);
-    }
-
     /// Starts the thread.
     pub fn start(self) -> io::Result<LiveL1> {
-        let Self { options, runtime, follower, event_log, scripts } = self;
+        let Self { options, runtime, follower, event_log } = self;
         let head = follower.head().clone();
         let (sender, messages) = bounded(EVENTS_MAX);
         let (stop, stopped) = watch::channel(false);
@@ -332,7 +324,7 @@ impl Prepared {
         };
         let run = move || following.run(&runtime);
         let thread = thread::Builder::new().name("kaspa follower".into()).spawn(run)?;
-        Ok(LiveL1 { head, until_idle, shared, scripts, messages: Some(messages), stop, thread: Some(thread) })
+        Ok(LiveL1 { head, until_idle, shared, messages: Some(messages), stop, thread: Some(thread) })
     }
 }
 
@@ -372,10 +364,7 @@ impl ChainSource for LiveL1 {
         let idle = self.until_idle && caught_up && progress.proved && progress.settled;
         let Some(messages) = &self.messages else { return Err(ended()) };
         match messages.try_recv() {
-            Ok(Ok(Message::Event(event))) => {
-                self.scripts.iter().for_each(|scripts| event.added.iter().for_each(|it| scripts.record(it)));
-                Ok(Poll::Event(event))
-            }
+            Ok(Ok(Message::Event(event))) => Ok(Poll::Event(event)),
             Ok(Ok(Message::Final(block))) => Ok(Poll::Final(block)),
             Ok(Err(error)) => Err(error),
             Err(TryRecvError::Empty) if idle => Ok(Poll::End),

@@ -246,9 +246,8 @@ Example:
     Transfer(SendArgs),
     /// Exit KAS from the key's account to an address of Kaspa
     ///
-    /// AMOUNT is in KAS, with up to eight decimals, or in sompi: 150000000sompi; less than 0.2 KAS is never paid. The account is
-    /// debited at once, and the address is paid once a settlement carries the exit. Where the covenant demands a proof, an exit to
-    /// the address of a public key is paid to the hash of the script `<key> OpCheckSig`: keep that redeem script.
+    /// AMOUNT is in KAS, with up to eight decimals, or in sompi: 150000000sompi; the least is 0.2 KAS. The account is debited at
+    /// once, and the address is paid once a settlement carries the exit.
     #[command(after_help = "\
 Example:
   reprise exit kaspasim:ADDRESS 1.5 --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY --data-dir DIR")]
@@ -271,7 +270,8 @@ Examples:
     #[command(after_help = "\
 Examples:
   reprise claims --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --json
-  reprise claims pay --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY")]
+  reprise claims pay --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY
+  reprise claims pay --to kaspasim:qr... --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY")]
     Claims(ClaimsArgs),
     /// Prove for a fleet: claim jobs, prove them, share the receipts
     ///
@@ -555,13 +555,17 @@ pub(crate) struct ClaimsArgs {
     /// What to do with them
     #[arg(value_enum, default_value = "list")]
     pub(crate) action: ClaimsAction,
+
+    /// Only the exits to this address of Kaspa
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) to: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ClaimsAction {
     /// List them
     List,
-    /// Pay every one of them, with the key that pays the fees
+    /// Pay them, with the key that pays the fees
     Pay,
 }
 

@@ -183,7 +183,7 @@ fn check_floor(
 
 fn print(file: &Path, head: &Head, content: &Content, carrier: Option<Carrier>, json: bool) {
     let Head { identity, block, checkpoint, tip, state_root, settlement, carried_above, unpaid } = head;
-    let exits: usize = unpaid.iter().flat_map(|unpaid| &unpaid.exits).map(Vec::len).sum();
+    let exits: usize = unpaid.iter().map(|unpaid| unpaid.exits.len() - unpaid.paid.len()).sum();
     let Content { entries, bytes, digest } = content;
     let (hash, pins) = (block.metadata.block_hash, &identity.pins);
     if json {

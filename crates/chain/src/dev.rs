@@ -111,7 +111,7 @@ impl DevChain {
                 &block_hash.0,
             )),
         };
-        let block = ChainBlock { metadata, accepted, lane_proof: None, settlements: vec![] };
+        let block = ChainBlock { metadata, accepted, lane_proof: None, settlements: vec![], claims: vec![] };
         self.blocks.insert(block_hash, block);
         block_hash
     }

@@ -28,7 +28,7 @@ const MAGIC: [u8; 8] = *b"REPRISE\0";
 const HEADER_LEN: usize = 50;
 
 /// The version this build writes, and the only one it reads.
-pub const FORMAT_VERSION: u16 = 3;
+pub const FORMAT_VERSION: u16 = 4;
 
 /// A recorded chain.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]

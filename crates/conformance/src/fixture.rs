@@ -132,6 +132,7 @@ impl Fixture {
                 accepted: vec![],
                 lane_proof: None,
                 settlements: vec![],
+                claims: vec![],
             };
             let (commitment, proof) = prove(&pins.lane, None, &genesis);
             root.metadata.sequencing_commitment = commitment;
@@ -185,7 +186,8 @@ impl Fixture {
     /// Executes a block of made-up context on the one before, which takes effect.
     pub fn block(&mut self, accepted: Vec<LaneTransaction>) -> &ScheduledBlock {
         let metadata = made_up(self.batches.len() as u64 + 1);
-        let mut block = ChainBlock { metadata, accepted, lane_proof: None, settlements: vec![] };
+        let mut block =
+            ChainBlock { metadata, accepted, lane_proof: None, settlements: vec![], claims: vec![] };
         if let Some(prove) = self.prover {
             let (commitment, proof) = prove(&self.pins.lane, Some(&self.tip), &block);
             block.metadata.sequencing_commitment = commitment;

@@ -433,8 +433,7 @@ impl Pipeline {
             && let Some(settler) = &mut self.settler
         {
             let owed: Vec<_> = self.debts.owed().collect();
-            let paid = settler.set_unpaid(&owed);
-            self.debts.paid(&paid);
+            settler.set_unpaid(&owed);
         }
         self.settlements.follow(&event, &|block| planner.checkpoint_of(block).is_some());
         let finalized = event.finalized;

@@ -62,6 +62,8 @@ pub struct Unpaid {
     pub carrier: BlockHash,
     /// The exits, in order.
     pub exits: Vec<Exit>,
+    /// The places of those that are paid for good.
+    pub paid: Vec<u32>,
 }
 
 impl Unpaid {

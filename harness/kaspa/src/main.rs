@@ -154,13 +154,16 @@ async fn run(command: Command) -> Result<(), Failure> {
             let covenant = Digest::from_hex(&covenant).map_err(malformed)?;
             let vault = if without_proof { vault::script(covenant) } else { claim::vault(covenant) }?;
             let client = client::connect(&l1, CONNECT_WITHIN).await?;
-            let user = User::alice(client.as_ref())?;
+            let user = User::alice(client.as_ref(), covenant)?;
             let (action, counterparty, outputs) = match action {
                 Act::Deposit => {
                     (Action::Deposit, user.account(), vec![TransactionOutput::new(amount * KASPA, vault)])
                 }
                 Act::Transfer => (Action::Transfer, simnet::bob()?.account(), vec![]),
-                Act::Exit => (Action::Exit, simnet::anybody().2, vec![]),
+                Act::Exit => {
+                    let payee = simnet::anybody().2;
+                    (Action::Exit(payee.class), payee.bytes.into(), vec![])
+                }
             };
             let amount = if outputs.is_empty() { amount * KASPA } else { 0 };
             let sent = user.act(Payload { action, nonce, amount, counterparty }, outputs).await?;

@@ -1,13 +1,14 @@
 //! The batch program, without proving the batch: over proved transactions and over those that it executes, what it
 //! commits and what it refuses.
 
-use reprise_conformance::fixture::{account, pay, transaction};
+use reprise_conformance::fixture::{EXIT, account, pay, transaction};
 use reprise_ledger::{Account, Action, BAD_NONCE, OVERDRAFT};
 use reprise_miden::{MidenError, Poseidon2};
 use reprise_model::digest::Digest;
+use reprise_model::exit::{self, AMOUNT_MIN};
 use reprise_model::journal::{Journal, Pins, TransactionJournal, Transition};
 use reprise_model::lane::{Step, WorkloadHasher as _};
-use reprise_model::transaction::{Accepted, ShownBytes, ShownTransaction, TransactionFacts};
+use reprise_model::transaction::{Accepted, ShownBytes, ShownTransaction, TransactionFacts, TransactionRead};
 use reprise_model::witness::{BatchWitness, Handling};
 
 use crate::chain::{Chain, LAST};
@@ -199,20 +200,21 @@ fn a_false_pre_image_has_no_path() {
 fn a_forged_authority_ends_in_another_open_block_or_lane_tip() {
     // What Carol's transaction would do if it were Bob's, in the place of his: it withdraws as much, to her.
     let (chain, hasher) = (Chain::get(), &Poseidon2);
-    let theft = transaction(6, "carol", 0, pay(Action::Exit, 2, 5, account("carol")));
+    let theft = transaction(6, "carol", 0, pay(EXIT, 2, 5 * AMOUNT_MIN, account("carol")));
     let honest = chain.fixture.batch_witness_at(LAST, 1);
-    let facts = theft.facts(&honest.pins.deposit);
-    let forged = TransactionFacts { authority: account("bob"), ..facts };
-    let done = Values::with(&[("bob", 17, 2)]).execute_as(&theft, forged).unwrap();
+    let read = theft.read(&honest.pins.rollup());
+    let facts = TransactionFacts { authority: account("bob"), ..read.facts };
+    let forged = TransactionRead { facts, ..read.clone() };
+    let done = Values::with(&[("bob", 17 * AMOUNT_MIN + 1, 2)]).execute_as(&theft, &forged).unwrap();
     assert!(done.journal.outcome.is_success());
     let receipt = done.prove();
 
     // The block as the L1 accepted it, and as it is proved.
-    let disposed = honest.transactions[0].0.read(hasher, &honest.pins.deposit).unwrap().accepted;
-    let [by_carol, by_bob] = [facts, forged].map(|facts| {
+    let disposed = honest.transactions[0].0.read(hasher, &honest.pins.rollup()).unwrap().accepted;
+    let [by_carol, by_bob] = [read, forged].map(|read| {
         let mut block = honest.block.clone();
         block.accept(hasher, &disposed).unwrap();
-        block.accept(hasher, &Accepted::of(hasher, &theft, &facts)).unwrap();
+        block.accept(hasher, &Accepted::of(hasher, &theft, &read)).unwrap();
         block
     });
     let tip = |block| {
@@ -226,8 +228,7 @@ fn a_forged_authority_ends_in_another_open_block_or_lane_tip() {
         witness.closes = closes;
         witness.transactions[1] = (ShownTransaction::from(&theft), Handling::Apart(done.journal.clone()));
         let mut expected = chain.fixture.span_at(LAST, 1).journal;
-        expected.transition.exits =
-            Transition::fold_exits(hasher, &Digest::ZERO, &done.journal.exits_digest(hasher));
+        expected.transition.exits = exit::root(hasher, &done.journal.exits);
         (expected.transition.tip_after, expected.open_after) = match closes {
             true => (tip(&by_bob), Digest::ZERO),
             false => (honest.tip_before, by_bob.digest(hasher)),

@@ -152,7 +152,7 @@ fn lists_change_as_they_do_natively_when_what_they_hold_is_deleted_or_made() {
     ];
     let pins = Pins { transaction_program: anything::id(), ..pins() };
     let tx = |index: u32| transaction(index, "somebody", 0, vec![]);
-    let named = |index: u32| tx(index).digest(&Poseidon2, &tx(index).facts(&pins.deposit));
+    let named = |index: u32| tx(index).digest(&Poseidon2, &tx(index).read(&pins.rollup()));
     let accesses = cases.iter().enumerate();
     let accesses: Vec<Access> = accesses
         .map(|(at, (_, before, after))| Access { resource: id(at), before: *before, after: *after })

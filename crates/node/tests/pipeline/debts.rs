@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use reprise_chain::event::ChainEvent;
+use reprise_chain::event::{AddedBlock, ChainEvent};
 use reprise_chain::overlay::Covenant;
 use reprise_chain::recording::Lane;
 use reprise_chain::source::Pace;
 use reprise_disk::data_dir::DataDir;
 use reprise_model::artifact::SettlementArtifact;
-use reprise_model::block::ChainRoot;
+use reprise_model::block::{
+    BatchMetadata, BlockId, ChainBlock, ChainBlockMetadata, ChainRoot, ObservedClaim,
+};
 use reprise_model::coordinate::Checkpoint;
-use reprise_model::digest::BlockHash;
+use reprise_model::digest::{BlockHash, Digest};
 use reprise_model::exit::Exit;
 use reprise_model::hash::Blake3;
 use reprise_model::lane::WorkloadHasher;
@@ -61,10 +63,9 @@ impl UnprovenSink for NotedSink {
         self.sink.submit_unproven(settlement)
     }
 
-    fn set_unpaid(&mut self, owed: &[&UnpaidExits]) -> Vec<StatementId> {
+    fn set_unpaid(&mut self, owed: &[&UnpaidExits]) {
         let mut told = self.told.lock().unwrap();
         told.owed = owed.iter().map(|owed| (*owed).clone()).collect();
-        vec![]
     }
 }
 
@@ -147,26 +148,85 @@ impl Observer for Changes {
     }
 }
 
+/// A block at a height on top of the chain, that accepted claims; with it finality reaches a checkpoint.
+fn claiming(height: u64, claims: Vec<ObservedClaim>, finalized: Checkpoint) -> (ChainEvent, ScheduledBlock) {
+    let block_hash = BlockHash([height as u8; 32]);
+    let block = ChainBlockMetadata {
+        block_hash,
+        parent_hash: BlockHash([height as u8 - 1; 32]),
+        blue_score: height,
+        daa_score: height,
+        timestamp_ms: height,
+        parent_timestamp_ms: height - 1,
+        sequencing_commitment: Digest::ZERO,
+    };
+    let metadata = BatchMetadata { id: BlockId(height), checkpoint: Checkpoint(height), block };
+    let block =
+        ChainBlock { metadata: block, accepted: vec![], lane_proof: None, settlements: vec![], claims };
+    let scheduled = ScheduledBlock {
+        metadata,
+        transactions: vec![],
+        batches: vec![],
+        root_after: Digest::ZERO,
+        tip_after: Digest::ZERO,
+        is_anchor: false,
+    };
+    let added = vec![AddedBlock { metadata, block, returning: false }];
+    (ChainEvent { added, finalized, ..ChainEvent::default() }, scheduled)
+}
+
 #[test]
-fn what_is_paid_for_good_is_owed_no_more_and_nothing_is_before_it_is_final() {
+fn claims_pay_exits_in_any_order_a_reorg_undoes_them_and_a_debt_is_dropped_once_the_last_is_final() {
     let mut changes = Changes::default();
     Home::new().try_run(dev::flip(), &AtomicBool::new(false), &mut changes).unwrap();
     let added = changes.0.iter().flat_map(|(event, _)| &event.added).map(|added| added.metadata);
     let checkpoints: HashMap<BlockHash, Checkpoint> =
         added.map(|block| (block.block_hash(), block.checkpoint)).collect();
     let checkpoint_of = |block: &BlockHash| checkpoints.get(block).copied();
-    let mut debts = Debts::default();
+    let mut debts = Debts::new(Arc::new(Blake3));
     for (event, blocks) in &changes.0 {
         debts.follow(event, blocks, &checkpoint_of);
     }
-    let owed: Vec<_> = debts.owed().map(|owed| owed.settlement.statement).collect();
-    assert!(!owed.is_empty() && debts.owed().all(|owed| !owed.is_final));
-    debts.paid(&owed);
-    assert_eq!(debts.owed().len(), owed.len(), "a reorg may undo the settlement, and the payment");
+    let owed: Vec<UnpaidExits> = debts.owed().cloned().collect();
+    assert!(!owed.is_empty() && owed.iter().all(|owed| !owed.is_final));
     let tip = changes.0.last().unwrap().0.added.last().unwrap().metadata.checkpoint;
-    let all_final = ChainEvent { finalized: tip, ..ChainEvent::default() };
-    assert!(debts.follow(&all_final, &[], &checkpoint_of) && debts.owed().all(|owed| owed.is_final));
-    assert!(!debts.follow(&all_final, &[], &checkpoint_of), "no news");
-    debts.paid(&owed[1..]);
-    assert_eq!(debts.owed().map(|owed| owed.settlement.statement).collect::<Vec<_>>(), owed[..1]);
+    let left = |debts: &Debts| -> usize {
+        let unpaid = |it: &UnpaidExits| (0..it.exits.len()).filter(|exit| !it.tree.is_paid(*exit)).count();
+        debts.owed().map(unpaid).sum()
+    };
+    let all = left(&debts);
+
+    // Every exit is claimed, the last first, two blocks above the tip.
+    let mut claims = vec![];
+    for owed in owed.iter().rev() {
+        let mut tree = owed.tree.clone();
+        for exit in (0..owed.exits.len()).rev() {
+            let before = tree.root();
+            tree.pay(&Blake3, exit);
+            claims.push(ObservedClaim { before, after: tree.root() });
+        }
+    }
+    assert_eq!(claims.len(), all);
+    let nothing = ObservedClaim { before: Digest([1; 32]), after: Digest::ZERO };
+    let (first, second) = (vec![claims[0], nothing], claims[1..].to_vec());
+    let mut follow = |debts: &mut Debts, height: u64, claims, finalized| {
+        let (event, block) = claiming(height, claims, finalized);
+        debts.follow(&event, &[block], &checkpoint_of)
+    };
+    let not_final = Checkpoint(0);
+    assert!(follow(&mut debts, tip.0 + 1, first, not_final));
+    assert_eq!(left(&debts), all - 1, "a claim of another covenant's pays nothing here");
+    assert!(follow(&mut debts, tip.0 + 2, second.clone(), not_final));
+    assert_eq!(left(&debts), 0);
+
+    // A reorg undoes the second block, and then the claims come again.
+    let (removed, _) = claiming(tip.0 + 2, second.clone(), not_final);
+    let removed = removed.added.into_iter().map(|added| added.metadata).collect();
+    assert!(debts.follow(&ChainEvent { removed, ..ChainEvent::default() }, &[], &checkpoint_of));
+    assert_eq!(left(&debts), all - 1);
+    assert!(follow(&mut debts, tip.0 + 2, second, tip));
+    assert_eq!(left(&debts), 0);
+    assert!(!debts.unpaid(Checkpoint(u64::MAX)).is_empty(), "a reorg may undo the claims");
+    follow(&mut debts, tip.0 + 3, vec![], Checkpoint(tip.0 + 2));
+    assert_eq!(debts.unpaid(Checkpoint(u64::MAX)), vec![]);
 }

@@ -90,7 +90,8 @@ impl Fixture {
         for (height, accepted) in (1u8..).zip(blocks) {
             let metadata = header(height);
             let (id, checkpoint) = (BlockId(height.into()), Checkpoint(height.into()));
-            let block = ChainBlock { metadata, accepted, lane_proof: None, settlements: vec![] };
+            let block =
+                ChainBlock { metadata, accepted, lane_proof: None, settlements: vec![], claims: vec![] };
             let batch = scheduler.schedule([(BatchMetadata { id, checkpoint, block: metadata }, &block)]);
             batches.extend(batch.unwrap());
         }

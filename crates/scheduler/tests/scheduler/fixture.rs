@@ -115,7 +115,10 @@ pub(crate) fn block(
     };
     let id = BlockId(height * 256 + u64::from(name));
     let metadata = BatchMetadata { id, checkpoint: Checkpoint(height), block: header };
-    (metadata, ChainBlock { metadata: header, accepted, lane_proof: None, settlements: vec![] })
+    (
+        metadata,
+        ChainBlock { metadata: header, accepted, lane_proof: None, settlements: vec![], claims: vec![] },
+    )
 }
 
 pub(crate) fn root() -> ChainRoot {
