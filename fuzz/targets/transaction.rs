@@ -8,7 +8,9 @@ use reprise_model::cell;
 use reprise_model::digest::{Digest, ResourceId};
 use reprise_model::hash::Blake3;
 use reprise_model::journal::{AggregateJournal, Journal};
-use reprise_model::transaction::{Accepted, LaneTransaction, Rollup, ShownTransaction, account_of, from_cells};
+use reprise_model::transaction::{
+    Accepted, LaneTransaction, Rollup, ShownTransaction, account_of, from_cells,
+};
 
 fuzz_target!(|input: &[u8]| {
     if let Some(payload) = Payload::decode(input) {

@@ -425,7 +425,7 @@ mod with {
         let unpaid: Vec<_> = debts.owed().cloned().collect();
         let id = options.lane.covenant;
         let exit_payer = || match &what.to {
-            None => Ok(ExitPayer::default()),
+            None => Ok::<_, Failure>(ExitPayer::default()),
             Some(address) => {
                 let payee = names::payee_of_address(address).map_err(|e| Failure::usage(e.to_string()))?;
                 Ok(ExitPayer::of(payee))

@@ -6,7 +6,7 @@ use reprise_ledger::{Account, Action, BAD_NONCE, OVERDRAFT};
 use reprise_miden::{MidenError, Poseidon2};
 use reprise_model::digest::Digest;
 use reprise_model::exit::{self, AMOUNT_MIN};
-use reprise_model::journal::{Journal, Pins, TransactionJournal, Transition};
+use reprise_model::journal::{Journal, Pins, TransactionJournal};
 use reprise_model::lane::{Step, WorkloadHasher as _};
 use reprise_model::transaction::{Accepted, ShownBytes, ShownTransaction, TransactionFacts, TransactionRead};
 use reprise_model::witness::{BatchWitness, Handling};
@@ -97,7 +97,7 @@ fn a_transaction_is_neither_dropped_nor_inserted_nor_reordered() {
     // One without effects could stand anywhere in the state: what is left of the block, or the lane tip, tells where it
     // stood.
     let failed = transaction(5, "alice", 0, pay(Action::Transfer, 0, 1, account("bob")));
-    let mut values = Values::with(&[("alice", 60, 1), ("bob", 17, 2)]);
+    let mut values = Values::with(&[("alice", 60 * AMOUNT_MIN, 1), ("bob", 17 * AMOUNT_MIN, 2)]);
     let done = values.execute(&failed).unwrap();
     assert_eq!(done.journal.outcome, BAD_NONCE);
     let insert = |at: usize, index: u32| {
@@ -170,9 +170,9 @@ fn a_false_failure_has_no_proof() {
 fn a_false_pre_image_has_no_path() {
     // Bob poor, Bob absent, Bob with another nonce, Bob rich. A program may be told so, and says what follows.
     let bobs = [
-        Some(Account { balance: 19, nonce: 0 }),
+        Some(Account { balance: 19 * AMOUNT_MIN, nonce: 0 }),
         None,
-        Some(Account { balance: 67, nonce: 1 }),
+        Some(Account { balance: 67 * AMOUNT_MIN, nonce: 1 }),
         Some(Account { balance: 1 << 40, nonce: 0 }),
     ];
     for (at, bob) in bobs.into_iter().enumerate() {
@@ -184,9 +184,9 @@ fn a_false_pre_image_has_no_path() {
         assert_refused(inline, STALE);
         let Some(bob) = bob.filter(|_| at == 0) else { continue };
         // One of them with a proof of its own.
-        let mut values = Values::with(&[("alice", 40, 1)]);
+        let mut values = Values::with(&[("alice", 40 * AMOUNT_MIN, 1)]);
         values.put("bob", bob);
-        let first = transaction(1, "bob", 0, pay(Action::Transfer, 0, 20, account("alice")));
+        let first = transaction(1, "bob", 0, pay(Action::Transfer, 0, 20 * AMOUNT_MIN, account("alice")));
         let poor = values.execute(&first).unwrap();
         assert_eq!(poor.journal.outcome, OVERDRAFT);
         let receipt = poor.prove();
@@ -205,7 +205,7 @@ fn a_forged_authority_ends_in_another_open_block_or_lane_tip() {
     let read = theft.read(&honest.pins.rollup());
     let facts = TransactionFacts { authority: account("bob"), ..read.facts };
     let forged = TransactionRead { facts, ..read.clone() };
-    let done = Values::with(&[("bob", 17 * AMOUNT_MIN + 1, 2)]).execute_as(&theft, &forged).unwrap();
+    let done = Values::with(&[("bob", 17 * AMOUNT_MIN, 2)]).execute_as(&theft, &forged).unwrap();
     assert!(done.journal.outcome.is_success());
     let receipt = done.prove();
 

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use reprise_conformance::fixture::{EXIT, account, fund, pay, transaction};
-use reprise_ledger::Action;
 use reprise_miden::{MidenError, Poseidon2};
 use reprise_model::digest::Digest;
 use reprise_model::exit::{AMOUNT_MIN, ScriptClass};

@@ -209,7 +209,7 @@ fn claims_pay_exits_in_any_order_a_reorg_undoes_them_and_a_debt_is_dropped_once_
     assert_eq!(claims.len(), all);
     let nothing = ObservedClaim { before: Digest([1; 32]), after: Digest::ZERO };
     let (first, second) = (vec![claims[0], nothing], claims[1..].to_vec());
-    let mut follow = |debts: &mut Debts, height: u64, claims, finalized| {
+    let follow = |debts: &mut Debts, height: u64, claims, finalized| {
         let (event, block) = claiming(height, claims, finalized);
         debts.follow(&event, &[block], &checkpoint_of)
     };

@@ -17,6 +17,7 @@ use reprise_ledger::{Action, Payload};
 use reprise_model::block::{ChainBlock, ChainRoot};
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest};
+use reprise_model::exit::{AMOUNT_MIN, ScriptClass};
 use reprise_model::hash::Blake3;
 use reprise_model::lane::WorkloadHasher;
 use reprise_model::profile::SealKind;
@@ -70,11 +71,21 @@ impl Shared {
                         let payload = Payload { action, nonce, amount, counterparty };
                         world.chain.transaction(by, &payload.encode(), paid)
                     };
-                    let deposit = act("alice", Action::Deposit, 0, 0, "alice", 10);
-                    let transfer = act("alice", Action::Transfer, nonce, 3, &name, 0);
+                    let deposit = act("alice", Action::Deposit, 0, 0, "alice", 10 * AMOUNT_MIN);
+                    let transfer = act("alice", Action::Transfer, nonce, 3 * AMOUNT_MIN, &name, 0);
                     // Every fourth block takes something out.
                     match n % 4 {
-                        3 => vec![deposit, act("alice", Action::Exit, nonce, 2, "alice", 0)],
+                        3 => vec![
+                            deposit,
+                            act(
+                                "alice",
+                                Action::Exit(ScriptClass::PublicKey),
+                                nonce,
+                                2 * AMOUNT_MIN,
+                                "alice",
+                                0,
+                            ),
+                        ],
                         _ => vec![deposit, transfer],
                     }
                 }

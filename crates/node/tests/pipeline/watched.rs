@@ -62,7 +62,8 @@ fn block(height: u8, settlements: Vec<ObservedSettlement>) -> (AddedBlock, Sched
     };
     let id = BlockId(u64::from(height));
     let metadata = BatchMetadata { id, checkpoint: Checkpoint(u64::from(height)), block: header };
-    let block = ChainBlock { metadata: header, accepted: vec![], lane_proof: None, settlements };
+    let block =
+        ChainBlock { metadata: header, accepted: vec![], lane_proof: None, settlements, claims: vec![] };
     let scheduled = ScheduledBlock {
         metadata,
         transactions: vec![],
