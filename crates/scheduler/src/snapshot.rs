@@ -69,7 +69,8 @@ pub struct Unpaid {
 impl Unpaid {
     /// Whether these are the settlement's exits, all of them.
     fn are_whole(&self, hasher: &dyn WorkloadHasher) -> bool {
-        exit::root(hasher, &self.exits) == self.settlement.journal.transition.exits
+        let are_there = self.paid.iter().all(|exit| (*exit as usize) < self.exits.len());
+        are_there && exit::root(hasher, &self.exits) == self.settlement.journal.transition.exits
     }
 }
 

@@ -147,7 +147,7 @@ proptest! {
         prop_assert_eq!(journals(&whole), journals(&parts));
 
         let spans = |block: &ScheduledBlock| -> Vec<Span> {
-            block.batches.iter().map(|batch| block.span(&Blake3, batch)).collect()
+            block.batches.iter().map(|batch| block.span(batch)).collect()
         };
         prop_assert_eq!(Span::join(&Blake3, &spans(&parts)), spans(&whole).pop());
         // Each transaction is in one batch, and each batch within its limits.

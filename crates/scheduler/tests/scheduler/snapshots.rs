@@ -88,7 +88,7 @@ fn unpaid() -> Unpaid {
     };
     let journal = AggregateJournal { transition, commitment: Commitment::Unbound };
     let settlement = ObservedSettlement { statement: StatementId([6; 32]), journal, end_block: ROOT };
-    Unpaid { settlement, carrier: BlockHash([3; 32]), exits }
+    Unpaid { settlement, carrier: BlockHash([3; 32]), exits, paid: vec![1] }
 }
 
 fn snapshot_of(position: Position) -> Snapshot {
@@ -207,6 +207,7 @@ fn a_snapshot_that_contradicts_itself_is_refused() {
     let exits = Lie::Exits { statement: StatementId([6; 32]) };
     assert_eq!(lie(&snapshot, |head| head.unpaid[0].exits[1].amount += 1), exits);
     assert_eq!(lie(&snapshot, |head| drop(head.unpaid[0].exits.pop())), exits);
+    assert_eq!(lie(&snapshot, |head| head.unpaid[0].paid = vec![3]), exits);
     assert_eq!(lie(&snapshot, |head| head.unpaid[0].settlement.journal.transition.pins.0[0] ^= 1), exits);
     assert_eq!(lie(&snapshot, |head| head.checkpoint.0 = 9), Lie::Height);
     assert_eq!(lie(&snapshot, |head| head.carried_above = 0), Lie::Height);
