@@ -241,7 +241,7 @@ fn what_would_lose_a_users_money_is_refused_with_advice() {
         (&["deposit", "one"], whole.clone(), 2, "up to eight decimals"),
         (&["deposit", "0.1"], whole.clone(), 2, "storage mass"),
         (&["deposit", "1"], [&whole[..], &foreign].concat(), 2, "no covenant guards this address"),
-        (&["exit", &id, "0.19999999"], whole.clone(), 2, "never paid"),
+        (&["exit", &id, "0.19999999"], whole.clone(), 2, "the least is"),
         (&["transfer", &id, "0"], whole.clone(), 2, "does nothing"),
         (&["transfer", &id, "1", "--api", "127.0.0.1:1"], whole.clone(), 2, "http://HOST:PORT"),
         // And what can be wanted needs the node.
