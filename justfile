@@ -45,7 +45,7 @@ alerts:
     promtool check rules ops/alerts.yml
     promtool test rules ops/alerts.test.yml
 
-# The fleet: its jobs in PostgreSQL (15 or newer, installed), and real processes that are killed.
+# The fleet: its jobs in PostgreSQL (15 or newer) and through PgBouncer, both installed, and real processes that are killed.
 fleet:
     cargo test --release --locked --package reprise-postgres -- --include-ignored
     cargo test --release --locked --package reprise --no-default-features --features fleet -- --include-ignored
@@ -81,13 +81,13 @@ cost:
 risc0-settle:
     cd adapters/risc0 && ./prepare && cargo test --release --locked --workspace --test settlement -- --ignored --nocapture
 
-# One fuzz target: envelope, coordinate, archive, log, recording, transaction or files. Needs nightly and cargo-fuzz.
+# One fuzz target: envelope, coordinate, archive, log, recording, transaction, files or snapshot. Needs nightly and cargo-fuzz.
 fuzz target seconds="600":
     cargo +nightly fuzz run --fuzz-dir fuzz {{target}} -- -max_total_time={{seconds}} -max_len=4096
 
 # Every fuzz target for a short while.
 fuzz-all seconds="10":
-    for target in envelope coordinate archive log recording transaction files; do just fuzz $target {{seconds}} || exit 1; done
+    for target in envelope coordinate archive log recording transaction files snapshot; do just fuzz $target {{seconds}} || exit 1; done
 
 # Worlds in which everything goes wrong: seeds nobody has tried, so many.
 sim seeds="1000":
@@ -96,6 +96,7 @@ sim seeds="1000":
 # The proof that the simulator's checkers catch deliberate bugs.
 mutations:
     cargo test --release --locked --package reprise-sim --features mutations --test mutations -- --nocapture
+    cargo test --release --locked --package reprise-kaspa --features mutations --test mutations -- --nocapture
 
 # The receipt store beside an engine that is used plainly.
 benchmark:

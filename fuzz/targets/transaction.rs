@@ -5,10 +5,12 @@
 use libfuzzer_sys::fuzz_target;
 use reprise_ledger::Payload;
 use reprise_model::cell;
-use reprise_model::digest::ResourceId;
+use reprise_model::digest::{Digest, ResourceId};
 use reprise_model::hash::Blake3;
 use reprise_model::journal::{AggregateJournal, Journal};
-use reprise_model::transaction::{Accepted, LaneTransaction, ShownTransaction, account_of, from_cells};
+use reprise_model::transaction::{
+    Accepted, LaneTransaction, Rollup, ShownTransaction, account_of, from_cells,
+};
 
 fuzz_target!(|input: &[u8]| {
     if let Some(payload) = Payload::decode(input) {
@@ -25,23 +27,21 @@ fuzz_target!(|input: &[u8]| {
     let transaction =
         LaneTransaction { merge_index: 1, version: 1, rest: first.to_vec(), payload: payload.to_vec() };
     for deposit in [ResourceId([0; 32]), account_of(script)] {
-        let facts = transaction.facts(&deposit);
-        let read = from_cells(&transaction.cells(&facts));
+        let rollup = Rollup { covenant: Digest([7; 32]), deposit };
+        let expected = transaction.read(&rollup);
+        let read = from_cells(&transaction.cells(&expected));
         match transaction.is_too_long() {
             true => assert_eq!(read, None),
-            false => {
-                let read = read.as_ref().expect("what was written reads");
-                assert_eq!((read.facts, &read.message[..]), (facts, transaction.message()));
-            }
+            false => assert_eq!(read.as_ref(), Some(&expected)),
         }
         // What a batch is shown of it says the same.
-        let shown = ShownTransaction::from(&transaction).read(&Blake3, &deposit).expect("it is shown");
-        assert_eq!(shown.accepted, Accepted::of(&Blake3, &transaction, &facts));
+        let shown = ShownTransaction::from(&transaction).read(&Blake3, &rollup).expect("it is shown");
+        assert_eq!(shown.accepted, Accepted::of(&Blake3, &transaction, &expected));
         assert_eq!(shown.read, read);
     }
     if let Ok(shown) = borsh::from_slice::<ShownTransaction>(input) {
         assert_eq!(borsh::to_vec(&shown).ok().as_deref(), Some(input));
-        shown.read(&Blake3, &account_of(script));
+        shown.read(&Blake3, &Rollup { covenant: Digest([7; 32]), deposit: account_of(script) });
     }
     assert_eq!(transaction.id(), transaction.clone().id());
 });

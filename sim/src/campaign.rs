@@ -43,6 +43,8 @@ pub struct Totals {
     pub settlements: u64,
     /// How many accepted transactions had each outcome, over all forks.
     pub outcomes: BTreeMap<u32, u64>,
+    /// In how many worlds the first machine's health gave each reason.
+    pub reasons: BTreeMap<&'static str, u64>,
     /// Worlds whose injected faults could not cost a proof: there `prove_calls = statements`.
     pub worlds_exact: u64,
     /// Worlds that returned to, or restarted over, something that was stored.
@@ -203,6 +205,9 @@ impl Totals {
             sums.settlements += outcome.settled.len() as u64;
             for (code, count) in &outcome.outcomes {
                 *sums.outcomes.entry(*code).or_default() += count;
+            }
+            for reason in &outcome.reasons {
+                *sums.reasons.entry(reason).or_default() += 1;
             }
             sums.worlds_exact += u64::from(!outcome.may_prove_twice);
             sums.worlds_came_back += u64::from(outcome.came_back());

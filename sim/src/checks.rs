@@ -16,7 +16,9 @@
 //! | nothing is left below the prune floor | a store's write; the end |
 //! | a world does not depend on its host: no receipt names one | a store's write |
 //! | a valid proof that comes late is kept | a proof's begin |
+//! | a snapshot that is believed is, to the byte, one that was written | a start after a directory was lost |
 //! | a queue stays within its bound | a change of the queue |
+//! | health names what the L1 does to the node, and nothing that has ended | [`crate::conditions`], after each input |
 //! | settlements are gapless, and their roots those of a plain execution | [`crate::l1`] |
 //! | once faults stop, everything is proved and settled | [`crate::world`] |
 
@@ -36,6 +38,8 @@ use reprise_store::port::{
     Completion, CoordinateOutcome, EntryDetails, Filter, Floor, Lookup, NewEntry, PruneOutcome, PutOutcome,
     Stats, StoreError, Summary, TierStats,
 };
+
+use crate::conditions::HealthChecker;
 
 /// The checker of a machine, over all its processes.
 pub struct Checker {
@@ -69,6 +73,8 @@ pub struct Checker {
     trace: blake3::Hasher,
     /// The notes since they were last read, in words; `None` where they are not read.
     notes: Option<Vec<String>>,
+    /// Judges what the health says of the L1.
+    pub health: HealthChecker,
     /// Whether an operator must act: a statement was given up.
     pub given_up: bool,
     /// The counts.
@@ -147,6 +153,7 @@ impl Checker {
             violations: vec![],
             trace: blake3::Hasher::new_derive_key("reprise 2026-11 simulation trace"),
             notes: None,
+            health: HealthChecker::default(),
             given_up: false,
             counts: Counts::default(),
         }
@@ -201,6 +208,14 @@ impl Checker {
         self.rotten = true;
     }
 
+    /// Everything on the disk is gone.
+    pub fn directory_lost(&mut self) {
+        for (id, coordinates) in &mut self.acknowledged {
+            self.excused.entry(*id).or_insert(Excuse::Fault);
+            coordinates.clear();
+        }
+    }
+
     /// A process begins over this store: what was acknowledged to an earlier one must be there.
     pub fn begins(&mut self, store: Arc<dyn ReceiptStore>) {
         self.late.clear();
@@ -216,7 +231,8 @@ impl Checker {
 
     /// A valid proof of a statement comes from an attempt that was written off.
     pub fn came_late(&mut self, id: StatementId) {
-        if self.stored(&id) != Some(true) {
+        // One that is stored already is not asked for, though its receipt has rotted since.
+        if self.stored(&id) != Some(true) && !self.acknowledged.contains_key(&id) {
             self.late.insert(id);
         }
     }
@@ -244,6 +260,7 @@ impl Checker {
         self.store = None;
         self.running.clear();
         self.fresh.clear();
+        self.health.process_ended();
         self.given_up = false;
     }
 
@@ -358,11 +375,15 @@ impl Observer for Checker {
             }
             PipelineEvent::Submitted(id) => self.note("submitted", &id.0),
             PipelineEvent::Lost(id) => self.note("lost", &id.0),
-            PipelineEvent::Settled(settlement) => self.note("settled", &settlement.statement.0),
+            PipelineEvent::Settled(settlement) => {
+                self.health.relieved();
+                self.note("settled", &settlement.statement.0);
+            }
             PipelineEvent::Diverged(id) => self.broken("a coordinate holds one statement", id),
             PipelineEvent::Queue { queued, .. } if *queued > self.jobs_max => {
                 self.broken("a queue stays within its bound", format!("{queued} of {}", self.jobs_max));
             }
+            PipelineEvent::Queue { unsettled: false, .. } => self.health.relieved(),
             PipelineEvent::Health(health) => self.on_health(health),
             _ => {}
         }
@@ -371,6 +392,7 @@ impl Observer for Checker {
 
 impl Checker {
     fn on_health(&mut self, health: &Health) {
+        self.health.says(health);
         for reason in health.reasons() {
             match reason {
                 Reason::GivenUp { .. } => self.given_up = true,

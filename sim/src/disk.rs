@@ -113,6 +113,12 @@ impl Disk {
         self.fill(self.full.load(Ordering::Relaxed));
     }
 
+    /// Deletes everything.
+    pub fn lose(&self) {
+        self.wipe();
+        self.records().clear();
+    }
+
     fn records(&self) -> MutexGuard<'_, Vec<BatchRecord>> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -42,6 +42,9 @@ pub struct L1 {
     genesis: (Digest, Digest),
     rng: Rng,
     mined: u64,
+    /// The time, in microseconds, and when each block was mined.
+    now_us: u64,
+    mined_us: HashMap<BlockHash, u64>,
     /// Tips that were canonical once, to flip back to.
     left: Vec<BlockHash>,
     /// Lane transactions of the last blocks, for other forks to accept too.
@@ -89,6 +92,8 @@ impl L1 {
             genesis,
             rng: Rng::of(seed, "l1"),
             mined: 0,
+            now_us: 0,
+            mined_us: HashMap::new(),
             left: vec![],
             recent: vec![],
             violations: vec![],
@@ -108,6 +113,21 @@ impl L1 {
     /// The covenant, for a sink to submit to.
     pub fn overlay(&self) -> Arc<Mutex<Overlay>> {
         self.overlay.clone()
+    }
+
+    /// Time passes.
+    pub fn set_time(&mut self, now_us: u64) {
+        self.now_us = now_us;
+    }
+
+    /// When a block was mined, in microseconds; `None` for the root.
+    pub fn mined_at(&self, block: &BlockHash) -> Option<u64> {
+        self.mined_us.get(block).copied()
+    }
+
+    /// Whether a block accepts a transaction of the lane.
+    pub fn is_active(&self, block: &BlockHash) -> bool {
+        self.chain.block(block).is_some_and(|block| !block.accepted.is_empty())
     }
 
     /// How many blocks were mined.
@@ -184,6 +204,7 @@ impl L1 {
         let fresh = accepted.clone();
         let block = self.chain.mine(parent, self.mined, accepted);
         self.mined += 1;
+        self.mined_us.insert(block, self.now_us);
         self.states.insert(block, state);
         self.recent.extend(fresh.into_iter().map(|transaction| (block, transaction)));
         let old = self.recent.len().saturating_sub(64);
@@ -221,14 +242,14 @@ impl L1 {
     /// Executes a transaction over the state from which the next one is drawn. A panic of the workload is a broken invariant:
     /// natively it is an outcome, and in a guest it ends the proof.
     fn apply(&mut self, state: &mut State, transaction: &LaneTransaction) {
-        let (processor, deposit) = (self.processor.as_ref(), self.chain.deposit());
-        let outcome = state.apply(processor, &deposit, transaction);
-        let facts = transaction.facts(&deposit);
-        let declare = || processor.declare(transaction.message(), &facts);
+        let (processor, rollup) = (self.processor.as_ref(), self.chain.rollup());
+        let outcome = state.apply(processor, &rollup, transaction);
+        let read = transaction.read(&rollup);
+        let declare = || processor.declare(&read.message, &read.facts);
         let declared = transaction.is_too_long() || catch_unwind(AssertUnwindSafe(declare)).is_ok();
         if outcome == Outcome::PANICKED || !declared {
-            let message: String = transaction.message().iter().map(|byte| format!("{byte:02x}")).collect();
-            self.broken(NO_PANIC, format!("the message {message} by {}", facts.authority));
+            let message: String = read.message.iter().map(|byte| format!("{byte:02x}")).collect();
+            self.broken(NO_PANIC, format!("the message {message} by {}", read.facts.authority));
         }
         *self.outcomes.entry(outcome).or_default() += 1;
     }

@@ -1,6 +1,7 @@
 //! The ledger as a workload with traffic: what worlds run by default.
 
 use reprise_ledger::{Account, Action, Ledger, Payload};
+use reprise_model::exit::{AMOUNT_MIN, ScriptClass};
 use reprise_model::transaction::BYTES_MAX;
 use reprise_node::rng::Rng;
 use reprise_node::traffic::{Draft, State, Traffic, account};
@@ -28,9 +29,12 @@ impl Traffic for Payments {
             // More than any balance.
             0 => (Action::Transfer, u64::MAX / 2, 0),
             1 => return odd(rng, by),
-            2..6 if balance > 1 => (Action::Exit, 1 + rng.among(0..balance / 2), 0),
+            2..6 if balance > AMOUNT_MIN => {
+                let class = ScriptClass::ALL[rng.among(0..4) as usize];
+                (Action::Exit(class), AMOUNT_MIN + rng.among(0..balance - AMOUNT_MIN), 0)
+            }
             6..16 if balance > 1 => (Action::Transfer, 1 + rng.among(0..balance / 2), 0),
-            _ => (Action::Deposit, 0, 100 + rng.among(0..900)),
+            _ => (Action::Deposit, 0, AMOUNT_MIN + rng.among(0..9 * AMOUNT_MIN)),
         };
         let nonce = if rng.percent(5) { nonce + 1 } else { nonce };
         let payload = Payload { action, nonce, amount, counterparty: account(OWNERS[to]) };
@@ -40,7 +44,7 @@ impl Traffic for Payments {
 
 /// A transaction that is none of the ledger's, or a deposit that says something else.
 fn odd(rng: &mut Rng, by: usize) -> Draft {
-    let deposit = 100 + rng.among(0..900);
+    let deposit = AMOUNT_MIN + rng.among(0..AMOUNT_MIN);
     let (message, deposit) = match rng.among(0..4) {
         0 => (b"not a payload".to_vec(), 0),
         1 => (b"not a payload".to_vec(), deposit),

@@ -15,13 +15,17 @@
 //! | [`prover`] | a mock prover that fails on request |
 //! | [`disk`] | what survives a crash |
 //! | [`checks`] | the invariants, judged from outside |
+//! | [`conditions`] | what is wrong with an L1 for a while, and what the health must say of it |
 //! | [`campaign`] | many worlds, their sums, and the smallest scenario that still fails |
+//! | [`fleet`] | worlds of many workers and nodes over one database and one object store |
 //! | [`ledger`] | the ledger as a workload of worlds |
 //! | [`sizing`] | how large a cache should be |
 
 pub mod campaign;
 pub mod checks;
+pub mod conditions;
 pub mod disk;
+pub mod fleet;
 pub mod l1;
 pub mod ledger;
 pub mod machine;

@@ -1,11 +1,11 @@
 //! A machine: a process with the real pipeline and an executor in simulated time, on a disk that outlives it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reprise_chain::event::SourceEvent;
@@ -24,6 +24,7 @@ use reprise_prover::backend::{Backend, Control, ProveError};
 use reprise_prover::failure::Failure;
 use reprise_prover::reader::Read;
 use reprise_prover::workers::{Assignment, Finished, run_attempt};
+use reprise_scheduler::snapshot::{Reader, SettledPosition, Snapshot};
 use reprise_settler::{SettleError, Sink, Taken, UnprovenSink};
 use reprise_store::disk::DiskEngine;
 use reprise_store::policy::WriterMode;
@@ -32,6 +33,7 @@ use reprise_store::simulated::SimulatedDisk;
 use reprise_store::{OpenError, Options, ReceiptStore, Store};
 
 use crate::checks::{CheckedStore, Checker, CheckerObserver, SharedChecker, lock};
+use crate::conditions::{Conditions, Situation};
 use crate::disk::{Disk, RECEIPTS, Records};
 use crate::l1::L1;
 use crate::prover::{Prover, ProverFault};
@@ -68,12 +70,23 @@ pub struct Machine {
     /// The percentage of submitted settlements that arrive.
     arrive_percent: Arc<AtomicU64>,
     competes: bool,
+    /// What the L1 does to it.
+    conditions: Arc<Mutex<Conditions>>,
+    /// The time, for its sink.
+    clock: Arc<AtomicU64>,
     /// The number of its process: timers of an earlier one are ignored.
     pub process_number: u64,
     process: Option<Process>,
+    /// The settled positions of which it has written snapshots, the newest last, which survive its disk.
+    written: VecDeque<SettledPosition>,
+    /// The snapshot that its directory begins with.
+    origin: Option<Snapshot>,
     /// How many faults were injected.
     pub faults_hit: u64,
 }
+
+/// How many snapshots a machine keeps.
+const SNAPSHOTS: usize = 2;
 
 struct Process {
     pipeline: Pipeline,
@@ -88,6 +101,8 @@ struct Process {
     proofs: HashMap<StatementId, u64>,
     next_ticket: u64,
     timer_us: Option<u64>,
+    /// Whether the L1's tip was reached.
+    caught_up: bool,
 }
 
 /// Something under way.
@@ -115,6 +130,7 @@ struct SimExecutor {
     now_us: u64,
     began_us: u64,
     calls: Vec<Call>,
+    settled: Option<SettledPosition>,
 }
 
 impl Executor for SimExecutor {
@@ -150,11 +166,18 @@ impl Executor for SimExecutor {
     fn store(&mut self, order: Arc<Order>, entry: NewEntry) {
         self.calls.push(Call::Store(order, entry));
     }
+
+    fn settled(&mut self, settled: SettledPosition) {
+        self.settled = Some(settled);
+    }
 }
 
-/// A sink that loses settlements, or submits few.
+/// A sink that loses settlements, submits few, or is refused them.
 struct LossySink {
     sink: OverlaySink,
+    conditions: Arc<Mutex<Conditions>>,
+    clock: Arc<AtomicU64>,
+    checker: SharedChecker,
     rng: Rng,
     percent: Arc<AtomicU64>,
 }
@@ -164,11 +187,28 @@ impl UnprovenSink for LossySink {
         &mut self,
         settlement: SettlementArtifact<Verified<Receipt>>,
     ) -> Result<Taken, SettleError> {
-        if self.rng.percent(self.percent.load(Ordering::Relaxed)) {
-            self.sink.submit_unproven(settlement)
-        } else {
-            Ok(Taken::Sending)
+        let statement = settlement.receipt.id();
+        let answer = match self.conditions().refuses {
+            Some(cause) => Err(SettleError { statement, cause, said: "the simulated L1 refuses it".into() }),
+            None if self.rng.percent(self.percent.load(Ordering::Relaxed)) => {
+                self.sink.submit_unproven(settlement)
+            }
+            None => Ok(Taken::Sending),
+        };
+        let mut checker = lock(&self.checker);
+        match &answer {
+            Ok(Taken::UnderWay) => checker.health.relieved(),
+            Ok(Taken::Sending) => {}
+            Err(error) => checker.health.refused(error.cause, self.clock.load(Ordering::Relaxed)),
         }
+        drop(checker);
+        answer
+    }
+}
+
+impl LossySink {
+    fn conditions(&self) -> Conditions {
+        self.conditions.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -223,8 +263,12 @@ impl Machine {
             faults,
             arrive_percent,
             competes: false,
+            conditions: Arc::default(),
+            clock: Arc::default(),
             process_number: 0,
             process: None,
+            written: VecDeque::new(),
+            origin: None,
             faults_hit: 0,
         }
     }
@@ -256,6 +300,7 @@ impl Machine {
     /// Stops all faults.
     pub fn calm(&mut self) {
         self.faults = Faults::default();
+        self.set_conditions(Conditions::default());
         self.disk.fill(false);
         if !self.competes {
             self.arrive_percent.store(100, Ordering::Relaxed);
@@ -285,7 +330,7 @@ impl Machine {
     }
 
     /// Starts a process over its disk.
-    pub fn start(&mut self, now_us: u64) -> Result<(), ProcessEnd> {
+    pub fn start(&mut self, now_us: u64, l1: &L1) -> Result<(), ProcessEnd> {
         self.process_number += 1;
         let records = Records::new(self.disk.clone());
         let options = Options {
@@ -307,14 +352,28 @@ impl Machine {
         lock(&self.checker).begins(store.clone());
         let store = Arc::new(CheckedStore::new(store, verifier, self.checker.clone()));
         let rng = Rng::of(self.rng.among(0..u64::MAX), "way");
-        let way =
-            LossySink { sink: OverlaySink(self.overlay.clone()), rng, percent: self.arrive_percent.clone() };
-        let root = ChainRoot { metadata: self.root, lane_proof: None };
-        let founding = self.deployment.founding(root).map_err(|e| ProcessEnd::NotStarted(e.into()))?;
+        let way = LossySink {
+            sink: OverlaySink(self.overlay.clone()),
+            conditions: self.conditions.clone(),
+            clock: self.clock.clone(),
+            checker: self.checker.clone(),
+            rng,
+            percent: self.arrive_percent.clone(),
+        };
+        let origin = match &self.origin {
+            Some(snapshot) => snapshot.clone().into(),
+            None => {
+                let root = ChainRoot { metadata: self.root, lane_proof: None };
+                self.deployment.founding(root).map_err(|e| ProcessEnd::NotStarted(e.into()))?
+            }
+        };
+        // What lies below is final, and stays.
+        let height = origin.position.checkpoint.0 as usize;
+        let seen = l1.canonical()[..=height.min(l1.canonical().len() - 1)].to_vec();
         let pipeline = wire::build_pipeline(
             &self.settings,
             "simulated".into(),
-            founding,
+            origin,
             &self.deployment,
             store.clone(),
             Box::new(records.clone()),
@@ -326,15 +385,16 @@ impl Machine {
         }
         self.process = Some(Process {
             pipeline,
-            executor: SimExecutor { now_us, began_us: now_us, calls: vec![] },
+            executor: SimExecutor { now_us, began_us: now_us, calls: vec![], settled: None },
             records,
             medium,
             store,
-            seen: vec![self.root.block_hash],
+            seen,
             tickets: HashMap::new(),
             proofs: HashMap::new(),
             next_ticket: 0,
             timer_us: None,
+            caught_up: false,
         });
         Ok(())
     }
@@ -350,10 +410,48 @@ impl Machine {
         lock(&self.checker).process_ended();
     }
 
+    /// The snapshots that it has written, the newest first.
+    pub fn snapshots(&self) -> Vec<Snapshot> {
+        let network = "simulated".to_owned();
+        let identity = self.deployment.identity(network);
+        let of =
+            |settled: &SettledPosition| Snapshot { identity: identity.clone(), settled: settled.clone() };
+        self.written.iter().rev().map(of).collect()
+    }
+
+    /// Loses everything on its disk, and goes on from the first of these snapshots that can be believed, or else from the
+    /// rollup's founding.
+    pub fn lose(&mut self, snapshots: Vec<Snapshot>, rng: &mut Rng) {
+        self.disk.lose();
+        lock(&self.checker).directory_lost();
+        self.origin = None;
+        self.faults_hit += 1;
+        for snapshot in snapshots {
+            let mut bytes = vec![];
+            // Writing to memory does not fail.
+            let _ = snapshot.write(&mut bytes);
+            let written = bytes.clone();
+            if self.faults.has(Fault::Damaged) && rng.percent(60) {
+                self.faults_hit += 1;
+                let at = rng.among(0..bytes.len() as u64) as usize;
+                bytes[at] ^= 1 << rng.among(0..8);
+            }
+            let read = Reader::open(&bytes[..], Path::new("a copy"));
+            let Ok(read) = read.and_then(|reader| reader.load(&self.deployment.hasher)) else { continue };
+            if bytes != written {
+                let by = read.settled.position.checkpoint;
+                lock(&self.checker).broken("a snapshot that is believed is one that was written", by);
+            }
+            self.origin = Some(read);
+            break;
+        }
+    }
+
     /// Passes the pipeline the changes of the L1 since the last time.
     pub fn notify(&mut self, now_us: u64, l1: &L1, later: &mut Vec<(u64, Timer)>) -> Result<(), ProcessEnd> {
         let Some(process) = &mut self.process else { return Ok(()) };
-        if !process.pipeline.takes_events() {
+        let is_away = self.conditions.lock().unwrap_or_else(PoisonError::into_inner).hitch.is_some();
+        if is_away || !process.pipeline.takes_events() {
             return Ok(());
         }
         let same = process.seen.iter().zip(l1.canonical()).take_while(|(a, b)| a == b).count();
@@ -389,6 +487,38 @@ impl Machine {
         let orphaned = if self.scenario.cache { vec![] } else { orphaned };
         self.drop_receipts(&orphaned);
         self.take_input(now_us, later, |pipeline, context| pipeline.follow(event, context))
+    }
+
+    /// What the L1 does to it changes.
+    pub fn set_conditions(&mut self, conditions: Conditions) {
+        *self.conditions.lock().unwrap_or_else(PoisonError::into_inner) = conditions;
+    }
+
+    /// The pipeline is told how its connection is, and what its health says of that is judged.
+    pub fn poll(&mut self, now_us: u64, l1: &L1, later: &mut Vec<(u64, Timer)>) -> Result<(), ProcessEnd> {
+        let Some(process) = &mut self.process else { return Ok(()) };
+        let hitch = self.conditions.lock().unwrap_or_else(PoisonError::into_inner).hitch;
+        process.caught_up |= hitch.is_none() && process.seen == l1.canonical();
+        let allowed = self.scenario.lane_lasts;
+        // Counted so far that it has surely expired.
+        let silent = process.seen.iter().rev().take(3 * allowed as usize);
+        let lasting = silent.take_while(|block| !l1.is_active(block)).count() as u64;
+        let situation = Situation {
+            hitch,
+            mined_us: process.seen.last().and_then(|block| l1.mined_at(block)),
+            caught_up: process.caught_up,
+            lane: Some((lasting, allowed)),
+        };
+        let connection = situation.connection(now_us);
+        self.take_input(now_us, later, |pipeline, context| {
+            pipeline.on_connection(&connection, context);
+            Ok(())
+        })?;
+        let mut checker = lock(&self.checker);
+        if let Err(why) = checker.health.judge_connection(&situation, now_us) {
+            checker.broken("health says how the L1 is, and nothing else of it", why);
+        }
+        Ok(())
     }
 
     /// Without a cache, deletes the receipts of orphaned blocks.
@@ -478,6 +608,7 @@ impl Machine {
             return Err(ProcessEnd::Killed);
         }
         process.executor.now_us = now_us;
+        self.clock.store(now_us, Ordering::Relaxed);
         let mut observer = CheckerObserver(self.checker.clone());
         let (pipeline, executor) = (&mut process.pipeline, &mut process.executor);
         let result = catch_unwind(AssertUnwindSafe(|| {
@@ -499,6 +630,18 @@ impl Machine {
                 let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
                 return Err(ProcessEnd::Panicked(text.unwrap_or_default()));
             }
+        }
+        let mut checker = lock(&self.checker);
+        if let Err(why) = checker.health.judge_refusals(now_us) {
+            checker.broken("health names a refusal that lasts, and none that has ended", why);
+        }
+        drop(checker);
+        if let Some(settled) =
+            process.executor.settled.take().filter(|_| self.scenario.faults.has(Fault::Lost))
+        {
+            self.written.push_back(settled);
+            let old = self.written.len().saturating_sub(SNAPSHOTS);
+            self.written.drain(..old);
         }
         for call in std::mem::take(&mut process.executor.calls) {
             self.carry_out(now_us, call, later);

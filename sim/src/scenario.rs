@@ -49,11 +49,26 @@ pub enum Fault {
     Full,
     /// Bits of stored receipts flip.
     Rot,
+    /// The L1 refuses settlements for a while, for a drawn cause.
+    Refused,
+    /// The L1 cannot be followed for a while: it is away, not synced, behind, or gives answers that fail their checks.
+    Away,
+    /// The L1 mines no block for a while.
+    Still,
+    /// Nobody sends a transaction of the lane for a while.
+    Silence,
+    /// The data directory is lost, and the machine goes on from a snapshot that another has written, or itself before.
+    Lost,
+    /// A snapshot that a machine goes on from is damaged on its way.
+    Damaged,
 }
+
+/// The faults that last for a while, drawn apart from the others.
+pub const CONDITIONS: [Fault; 4] = [Fault::Refused, Fault::Away, Fault::Still, Fault::Silence];
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 20] = [
         Self::Flip,
         Self::Competitor,
         Self::Malformed,
@@ -68,11 +83,18 @@ impl Fault {
         Self::Power,
         Self::Full,
         Self::Rot,
+        Self::Refused,
+        Self::Away,
+        Self::Still,
+        Self::Silence,
+        Self::Lost,
+        Self::Damaged,
     ];
 
     /// Whether it can cost a proof: then more proofs are begun than there are statements.
     pub fn costs_proofs(self) -> bool {
         !matches!(self, Self::Flip | Self::Competitor | Self::Late | Self::Submission)
+            && !CONDITIONS.contains(&self)
     }
 
     fn name(self) -> &'static str {
@@ -91,6 +113,12 @@ impl Fault {
             Self::Power => "power",
             Self::Full => "full",
             Self::Rot => "rot",
+            Self::Refused => "refused",
+            Self::Away => "away",
+            Self::Still => "still",
+            Self::Silence => "silence",
+            Self::Lost => "lost",
+            Self::Damaged => "damaged",
         }
     }
 }
@@ -148,6 +176,8 @@ impl FromStr for Faults {
 pub struct Limits {
     /// Blocks that are mined before the world calms down.
     pub blocks: u64,
+    /// The mean time between blocks, in seconds.
+    pub block_seconds: u64,
     /// How many miners, if it is not drawn.
     pub miners: Option<u64>,
     /// The faults to draw from.
@@ -164,6 +194,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             blocks: 200,
+            block_seconds: 1,
             miners: None,
             faults: Faults::all(),
             every_fault: false,
@@ -194,6 +225,8 @@ pub struct Scenario {
     pub delay_us: u64,
     /// How many of a hundred blocks carry lane transactions.
     pub busy_percent: u64,
+    /// How many blocks the lane's entry lasts.
+    pub lane_lasts: u64,
     /// What a transaction, batch and aggregate take to prove, in microseconds.
     pub cost_us: [u64; 3],
     /// What a look-up takes at most, and a flush.
@@ -224,7 +257,8 @@ impl Scenario {
         let grace = rng.among(0..finality_depth);
         let retained = rng.among(grace..finality_depth + 1);
         let abort = Orphans::AbortAfter(Duration::from_micros(rng.among(0..5_000_000)));
-        let timeout = rng.among(20..60);
+        // A bundle of long blocks is long: so is its proof.
+        let timeout = rng.among(20..60) * limits.block_seconds.min(15);
         let engine = Policy {
             jobs_max: rng.among(2..64) as usize,
             timeout: [timeout, timeout * 2, timeout * 3].map(Duration::from_secs),
@@ -238,15 +272,18 @@ impl Scenario {
         let engine = if gentle { Policy { orphans: Orphans::FinishAndStore, ..engine } } else { engine };
         let may = |fault: &Fault| !(gentle && fault.costs_proofs());
         // Every fault is drawn, allowed or not, so that the draws below stay the same.
+        let mut lasting = Rng::of(seed, "conditions");
+        let mut directories = Rng::of(seed, "directories");
         let tossed: BTreeSet<Fault> = Fault::ALL
             .into_iter()
-            .filter(|fault| {
+            .filter(|fault| match fault {
                 // Flips back are what the project is about, so most worlds have them.
-                rng.percent(match fault {
-                    Fault::Flip => 95,
-                    Fault::Crash => 75,
-                    _ => 50,
-                })
+                fault if CONDITIONS.contains(fault) => lasting.percent(40),
+                Fault::Flip => rng.percent(95),
+                Fault::Crash => rng.percent(75),
+                Fault::Lost => directories.percent(40),
+                Fault::Damaged => directories.percent(50),
+                _ => rng.percent(50),
             })
             .collect();
         let drawn = tossed.into_iter().filter(|fault| may(fault) && limits.faults.has(*fault)).collect();
@@ -272,9 +309,10 @@ impl Scenario {
             faults,
             cache: limits.cache,
             cost_percent: limits.cost_percent,
-            block_us: 1_000_000,
+            block_us: limits.block_seconds * 1_000_000,
             delay_us: rng.among(10_000..800_000),
             busy_percent: rng.among(20..70),
+            lane_lasts: lasting.among(16..64),
             cost_us: [unit, unit * 2, unit * 3],
             disk_us: [rng.among(1..5_000), rng.among(1_000..50_000)],
             permits: rng.among(1..4) as usize,
@@ -319,8 +357,12 @@ impl Scenario {
             100 => String::new(),
             percent => format!(" --cost-percent {percent}"),
         };
+        let slow = match self.block_us / 1_000_000 {
+            1 => String::new(),
+            seconds => format!(" --block-seconds {seconds}"),
+        };
         format!(
-            "reprise sim --seed {} --seeds 1 --blocks {} --miners {} --faults {} --every-fault{cost}{cache}",
+            "reprise sim --seed {} --seeds 1 --blocks {} --miners {} --faults {} --every-fault{slow}{cost}{cache}",
             self.seed, self.blocks, self.miners, self.faults
         )
     }

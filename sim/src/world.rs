@@ -5,7 +5,7 @@
 //! blocks follow, and everything must be settled within a bounded time.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -22,15 +22,19 @@ use reprise_node::workload::Workload;
 use serde::Serialize;
 
 use crate::checks::{Counts, lock};
+use crate::conditions::Conditions;
 use crate::l1::L1;
 use crate::machine::{Machine, ProcessEnd, Timer};
 use crate::prover::Prover;
-use crate::scenario::{Fault, Faults, Scenario};
+use crate::scenario::{CONDITIONS, Fault, Faults, Scenario};
 use reprise_node::rng::Rng;
 
 /// How long a world without faults may go on without a proof or a settlement while something is not settled, in
 /// microseconds: longer than any timeout, wait or deadline that is drawn.
 const STANDSTILL_US: u64 = 300_000_000;
+
+/// How often a node asks how its connection is, at least, in microseconds.
+const POLL_US: u64 = 1_000_000;
 
 /// How often a process of a world without faults may give something up, and be started again.
 const RESTARTS_MAX: u32 = 50;
@@ -56,6 +60,12 @@ enum Event {
     Fill(usize, bool),
     /// A bit flips on a disk.
     Rot(usize),
+    /// A condition of the L1 begins, or ends.
+    Condition(Fault, bool),
+    /// A node asks its source how the connection is.
+    Poll(usize),
+    /// A machine loses its data directory.
+    Lose(usize),
 }
 
 /// The trace is a digest of these texts: they stay the same, whatever the variants are called.
@@ -74,6 +84,9 @@ impl fmt::Display for Event {
             Self::Start(machine) => write!(f, "Start({machine})"),
             Self::Fill(machine, full) => write!(f, "Fill({machine}, {full})"),
             Self::Rot(machine) => write!(f, "Rot({machine})"),
+            Self::Condition(fault, begins) => write!(f, "Condition({fault:?}, {begins})"),
+            Self::Poll(machine) => write!(f, "Poll({machine})"),
+            Self::Lose(machine) => write!(f, "Lose({machine})"),
         }
     }
 }
@@ -127,6 +140,8 @@ pub struct Outcome {
     pub counts: Counts,
     /// How many accepted transactions had each outcome, over all forks.
     pub outcomes: BTreeMap<u32, u64>,
+    /// The reasons that the first machine's health ever gave.
+    pub reasons: BTreeSet<&'static str>,
     /// Whether more proofs may be begun than there are statements.
     pub may_prove_twice: bool,
     /// The state root in the end.
@@ -170,10 +185,15 @@ pub struct World {
     rng: Rng,
     /// The draws of kills and of their durations.
     kill_rng: Rng,
+    /// The draws of lost directories.
+    lost_rng: Rng,
     /// The draws of notifications.
     news_rng: Rng,
     /// The draws of the L1, independent of the machines.
     l1_rng: Rng,
+    /// The draws of conditions.
+    conditions_rng: Rng,
+    conditions: Conditions,
     calm: bool,
     /// How often something was given up since the faults stopped.
     restarts: u32,
@@ -204,7 +224,7 @@ impl World {
         let deployed = |prover: Arc<Prover>| Deployment::new(workload, prover, hasher.clone(), &lane);
         let covenant = deployed(first.clone()).covenant();
         let genesis = (covenant.root, lane::genesis(hasher.as_ref(), &lane.key));
-        let oracle = Oracle::new(processor.clone(), hasher.clone(), lane.deposit);
+        let oracle = Oracle::new(processor.clone(), hasher.clone(), lane.rollup());
         let overlay = Overlay::open(None, chain.chain_root(), covenant)?;
         let users = (processor.clone(), traffic);
         let l1 = L1::new(scenario.seed, scenario.miners, users, oracle, genesis, overlay);
@@ -219,8 +239,11 @@ impl World {
         let mut world = Self {
             rng: Rng::of(scenario.seed, "machines"),
             kill_rng: Rng::of(scenario.seed, "kills"),
+            lost_rng: Rng::of(scenario.seed, "lost"),
             news_rng: Rng::of(scenario.seed, "news"),
             l1_rng: Rng::of(scenario.seed, "chain"),
+            conditions_rng: Rng::of(scenario.seed, "what lasts"),
+            conditions: Conditions::default(),
             l1,
             machines,
             queue: BinaryHeap::new(),
@@ -250,16 +273,53 @@ impl World {
             (Fault::Crash, 45, Event::Kill(0)),
             (Fault::Full, 60, Event::Fill(0, true)),
             (Fault::Rot, 3, Event::Rot(0)),
+            (Fault::Lost, 60, Event::Lose(0)),
         ] {
             if self.scenario.faults.has(fault) {
                 let rng = match event {
                     Event::Reveal => &mut self.l1_rng,
                     Event::Kill(_) => &mut self.kill_rng,
+                    Event::Lose(_) => &mut self.lost_rng,
                     _ => &mut self.rng,
                 };
                 let after = rng.interval(mean * every);
                 self.later(after, event);
             }
+        }
+        self.begin_conditions();
+    }
+
+    /// What is wrong with the L1 for a while begins and ends, and nodes ask for it.
+    fn begin_conditions(&mut self) {
+        let drawn = |fault: &Fault| self.scenario.faults.has(*fault);
+        let conditions: Vec<Fault> = CONDITIONS.into_iter().filter(drawn).collect();
+        for fault in &conditions {
+            let after = self.conditions_rng.interval(self.scenario.block_us * 40);
+            self.later(after, Event::Condition(*fault, true));
+        }
+        if !conditions.is_empty() {
+            self.later(1, Event::Poll(0));
+        }
+    }
+
+    fn change_conditions(&mut self, fault: Fault, begins: bool) {
+        let (rng, now) = (&mut self.conditions_rng, self.now_us);
+        match fault {
+            Fault::Refused => self.conditions.refuses = Conditions::draw_cause(rng).filter(|_| begins),
+            Fault::Away => {
+                self.conditions.hitch =
+                    Conditions::draw_hitch(rng).filter(|_| begins).map(|hitch| (hitch, now));
+            }
+            Fault::Still => self.conditions.is_still = begins,
+            Fault::Silence => self.conditions.is_silent = begins,
+            _ => {}
+        }
+        self.machines[0].set_conditions(self.conditions.clone());
+        let mean = self.scenario.block_us * if begins { 20 } else { 40 };
+        let after = self.conditions_rng.interval(mean);
+        self.later(after, Event::Condition(fault, !begins));
+        if fault == Fault::Away && !begins {
+            self.later(1, Event::Notify(0));
         }
     }
 
@@ -282,6 +342,7 @@ impl World {
         while let Some(Reverse(due)) = self.queue.pop() {
             self.now_us = due.at_us;
             self.events += 1;
+            self.l1.set_time(due.at_us);
             self.trace.update(&due.at_us.to_le_bytes()).update(due.event.to_string().as_bytes());
             self.happen(due.event);
             if let Some(trace_line) = &mut trace_line {
@@ -315,7 +376,9 @@ impl World {
         if reached != self.reached.0 {
             self.reached = (reached, self.now_us);
         }
-        self.calm && self.now_us > self.reached.1 + STANDSTILL_US
+        // Bundles close after so many blocks.
+        let patience = STANDSTILL_US.max(self.scenario.block_us * 60);
+        self.calm && self.now_us > self.reached.1 + patience
     }
 
     fn broken(&mut self, promise: &'static str, by: impl ToString) {
@@ -356,8 +419,11 @@ impl World {
                     let deepest = self.scenario.finality_depth * 2 / 3;
                     let shallow = self.l1_rng.percent(70);
                     let depth = 1 + self.l1_rng.among(0..if shallow { deepest / 4 } else { deepest });
-                    self.l1.reveal(depth, self.scenario.busy_percent);
-                    self.wake_up();
+                    let busy = if self.conditions.is_silent { 0 } else { self.scenario.busy_percent };
+                    if !self.conditions.is_still {
+                        self.l1.reveal(depth, busy);
+                        self.wake_up();
+                    }
                     let after = self.l1_rng.interval(mean * 8);
                     self.later(after, Event::Reveal);
                 }
@@ -370,6 +436,25 @@ impl World {
                 }
             }
             Event::Start(machine) => self.start(machine),
+            Event::Condition(fault, begins) => {
+                if !self.calm {
+                    self.change_conditions(fault, begins);
+                }
+            }
+            Event::Poll(machine) => {
+                let mut later = vec![];
+                let result = self.machines[machine].poll(self.now_us, &self.l1, &mut later);
+                self.settle_up(machine, later, result);
+                self.later(POLL_US.max(mean / 4), Event::Poll(machine));
+            }
+            Event::Lose(machine) => {
+                if !self.calm {
+                    self.process_ended(machine, ProcessEnd::Killed);
+                    self.lose(machine);
+                    let after = self.lost_rng.interval(mean * 60);
+                    self.later(after, Event::Lose(machine));
+                }
+            }
             Event::Fill(machine, full) => {
                 if !self.calm {
                     self.machines[machine].disk().fill(full);
@@ -388,8 +473,13 @@ impl World {
     }
 
     fn mine(&mut self) {
+        if self.conditions.is_still {
+            let next = self.l1_rng.interval(self.scenario.block_us);
+            return self.later(next, Event::Mine);
+        }
         let miner = self.l1_rng.among(0..self.l1.miners() as u64) as usize;
-        let busy = if self.calm { 0 } else { self.scenario.busy_percent };
+        let quiet = self.calm || self.conditions.is_silent;
+        let busy = if quiet { 0 } else { self.scenario.busy_percent };
         let block = self.l1.mine(miner, busy);
         for other in 0..self.l1.miners() {
             let way = if other == miner { 0 } else { 1 + self.l1_rng.among(0..self.scenario.delay_us) };
@@ -405,8 +495,12 @@ impl World {
     /// Faults stop. An operator restarts what was given up.
     fn calm_down(&mut self) {
         self.calm = true;
+        let was_away = std::mem::take(&mut self.conditions).hitch.is_some();
         for machine in 0..self.machines.len() {
             self.machines[machine].calm();
+            if was_away {
+                self.later(1, Event::Notify(machine));
+            }
             if lock(self.machines[machine].checker()).given_up {
                 self.process_ended(machine, ProcessEnd::Killed);
             }
@@ -426,13 +520,20 @@ impl World {
         if self.machines[machine].is_up() {
             return;
         }
-        match self.machines[machine].start(self.now_us) {
+        match self.machines[machine].start(self.now_us, &self.l1) {
             Ok(()) => {
                 // It catches up at once.
                 self.later(1, Event::Notify(machine));
             }
             Err(end) => self.process_ended(machine, end),
         }
+    }
+
+    /// A machine loses its directory. It goes on from the newest snapshot that anybody has, another one first.
+    fn lose(&mut self, machine: usize) {
+        let others = (0..self.machines.len()).filter(|other| *other != machine).chain([machine]);
+        let snapshots: Vec<_> = others.flat_map(|other| self.machines[other].snapshots()).collect();
+        self.machines[machine].lose(snapshots, &mut self.lost_rng);
     }
 
     /// Queues a machine's timers, and handles its end if it ended.
@@ -508,9 +609,9 @@ impl World {
         self.violations.extend(broken);
         self.violations.append(&mut self.l1.violations);
         let first = &self.machines[0];
-        let (counts, statements) = {
+        let (counts, statements, reasons) = {
             let checker = lock(first.checker());
-            (checker.counts, checker.distinct())
+            (checker.counts, checker.distinct(), checker.health.seen().clone())
         };
         let transitions = self.l1.settlements().into_iter().map(|settlement| {
             let transition = settlement.journal.transition;
@@ -529,6 +630,7 @@ impl World {
             statements,
             counts,
             outcomes: self.l1.outcomes.iter().map(|(outcome, count)| (outcome.0, *count)).collect(),
+            reasons,
             may_prove_twice: self.scenario.may_prove_twice(),
             state_root: self.l1.root().to_hex(),
             settled: transitions.collect(),

@@ -5,6 +5,7 @@
 
 use reprise_model::mutation::{Mutation, make};
 use reprise_sim::campaign::run;
+use reprise_sim::fleet;
 use reprise_sim::ledger::workload;
 use reprise_sim::scenario::{Limits, Scenario};
 
@@ -22,10 +23,17 @@ fn every_deliberate_bug_is_caught_and_without_one_nothing_is() {
     for seed in 1..=30 {
         assert_eq!(first_broken(seed), None, "seed {seed}, without a bug");
     }
+    let first_broken_fleet =
+        |seed: u64| fleet::world::run(fleet::scenario::Scenario::draw(seed)).violations.into_iter().next();
+    for seed in 1..=30 {
+        assert_eq!(first_broken_fleet(seed), None, "fleet {seed}, without a bug");
+    }
     let mut escaped = vec![];
-    for mutation in Mutation::ALL {
+    for mutation in Mutation::ALL.into_iter().chain(Mutation::OF_FLEETS) {
         make(Some(mutation));
-        let caught = (1..=WORLDS_MAX).find_map(|seed| Some((seed, first_broken(seed)?)));
+        let is_of_fleets = Mutation::OF_FLEETS.contains(&mutation);
+        let broken = |seed| if is_of_fleets { first_broken_fleet(seed) } else { first_broken(seed) };
+        let caught = (1..=WORLDS_MAX).find_map(|seed| Some((seed, broken(seed)?)));
         make(None);
         match caught {
             Some((worlds, by)) => println!("{mutation:?}: world {worlds}: {} ({})", by.promise, by.by),

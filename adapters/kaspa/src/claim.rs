@@ -1,178 +1,198 @@
 //! Claims: how exits are paid where settlements are proved.
 //!
-//! A settlement's proof commits to its exits by a digest: a fold over transactions of folds over exits. A settlement with
-//! exits leaves, beside the covenant's next state, a *claim*: an output of the covenant whose script holds that digest.
-//! Anybody who pays the fee can spend a claim and *peel* the last exit off it. The spender shows the preimage of the
-//! digest, pays that exit out of the [vault](vault_redeem), and leaves a claim to the rest, until nothing is left. So a
-//! settlement does not wait for its exits, and can have any number of them.
+//! A settlement's proof commits to its exits by the root of a [tree](reprise_model::exit#the-tree). A settlement with exits
+//! leaves, beside the covenant's next state, a *claim*: an output of the covenant whose script holds that root. Anybody who pays the
+//! fee can spend a claim and pay any one of its exits, in any order: the spender shows the exit's leaf and its path, pays the exit
+//! out of the [vault](vault_redeem), and leaves a claim in whose tree that leaf is zero, until the root is zero. So a settlement does
+//! not wait for its exits, and no exit for another one.
 //!
-//! An exit names the hash of a script in 32 bytes (BLAKE2b, as in pay-to-script-hash) and is paid to that hash. It does
-//! not name the account of a script, which Kaspa's scripts cannot compute. An exit below [`EXIT_MIN`] is peeled and
-//! not paid: the storage mass of so small an output exceeds what a block holds.
-//!
-//! # Fold
-//!
-//! The fold of the RISC Zero programs, over SHA-256. `tag` is the domain of exits in a 32-byte cell; `amount` has eight
-//! bytes, little-endian.
+//! The tree is that of the RISC Zero programs, over SHA-256. A tag is a domain in a 32-byte cell; `amount` has eight bytes and
+//! `class` four, little-endian.
 //!
 //! ```text
-//! transaction′  = SHA-256(tag | transaction | destination | amount | 24 zeros)   for every exit of a transaction; from zeros
-//! transactions′ = SHA-256(tag | transactions | transaction)                     for every transaction with exits; from zeros
+//! leaf = SHA-256(tag of an exit | key or hash | amount | class | 20 zeros)
+//! node = SHA-256(tag of a node | left | right)        zero over two zeros
 //! ```
 //!
-//! # Peeling
+//! # The transaction
 //!
 //! Input 0 is the claim, and output 1 pays the exit. Input 1 is a coin of the vault, and output 2 returns its change to
 //! the vault. Where exits are left, one output continues the claim.
 //!
 //! | script | demands |
 //! |---|---|
-//! | claim | the witness hashes to the state; the outputs are those above; the rest is the next state |
+//! | claim | leaf and path give the root; the outputs are those above; the root with a zero leaf is the next state |
 //! | vault | beside a claim of its covenant: it is input 1. Otherwise: two coins of the vault become one with the value of both |
 //!
 //! A coin of the vault never moves in a transaction of a lane: there its change would count as a deposit.
 
 use kaspa_consensus_core::tx::ScriptPublicKey;
 use kaspa_txscript::opcodes::codes::{
-    Op2Drop, Op2Dup, OpAdd, OpAuthOutputCount, OpBlake2b, OpCat, OpData64, OpDrop, OpDup, OpElse, OpEndIf,
-    OpEqual, OpEqualVerify, OpGreaterThan, OpGreaterThanOrEqual, OpIf, OpInputCovenantId, OpLessThan,
-    OpLessThanOrEqual, OpNumEqualVerify, OpPick, OpSHA256, OpSize, OpSub, OpSubstr, OpSwap, OpTrue,
-    OpTxInputAmount, OpTxInputIndex, OpTxInputScriptSigLen, OpTxInputScriptSigSubstr, OpTxInputSpk,
-    OpTxOutputAmount, OpTxOutputSpk, OpTxSubnetId, OpVerify,
+    OpAdd, OpAuthOutputCount, OpCat, OpData32, OpDrop, OpDup, OpElse, OpEndIf, OpEqual, OpEqualVerify,
+    OpFromAltStack, OpGreaterThan, OpIf, OpInputCovenantId, OpLessThan, OpLessThanOrEqual, OpNumEqualVerify,
+    OpPick, OpRot, OpSHA256, OpSize, OpSub, OpSubstr, OpSwap, OpToAltStack, OpTrue, OpTxInputAmount,
+    OpTxInputIndex, OpTxInputScriptSigLen, OpTxInputScriptSigSubstr, OpTxInputSpk, OpTxOutputAmount,
+    OpTxOutputSpk, OpTxSubnetId, OpVerify,
 };
 use kaspa_txscript::pay_to_script_hash_script;
 use kaspa_txscript::script_builder::{ScriptBuilder, ScriptBuilderError};
-use reprise_model::digest::{Digest, ResourceId};
-use reprise_model::hash::Domain;
-use reprise_model::journal::Exit;
+use reprise_model::block::ObservedClaim;
+use reprise_model::cell::{self, Cell};
+use reprise_model::digest::Digest;
+use reprise_model::exit::{Exit, Payee, ScriptClass, Sibling, Tree};
+use reprise_model::hash::{Domain, Hasher};
 
 use crate::script::{Script, sha256};
-use crate::vault::EXIT_MIN;
 
-/// The least value of a claim, in sompi: the storage mass of a smaller output is out of proportion.
-pub const CLAIM_VALUE: u64 = EXIT_MIN;
+/// The value of a claim, in sompi: two kaspa, which go to whoever pays the last exit. An output of the covenant weighs four times
+/// its storage mass (KIP-9, KIP-20): 20,000 grams at this value, 200,000 at a tenth of it.
+pub const CLAIM_VALUE: u64 = 200_000_000;
 
-/// The domain of exits, in a cell.
-const TAG: [u8; 32] = {
+/// The most levels of a tree of exits: a settlement with more than a million of them could not be claimed whole.
+pub const LEVELS_MAX: usize = 20;
+
+/// The hash of the RISC Zero programs, as far as exits need it.
+struct OfExits;
+
+/// A domain, in a cell.
+const fn tag(domain: Domain) -> [u8; 32] {
     let mut tag = [0; 32];
-    tag[0] = Domain::Exits as u8;
+    tag[0] = domain as u8;
     tag
-};
-
-/// The exits of a settlement that are not claimed yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RemainingExits {
-    /// The fold over the transactions whose exits are all left.
-    pub transactions: Digest,
-    /// The fold over those exits of the transaction after them that are left; zero where there are none.
-    pub transaction: Digest,
 }
 
-impl RemainingExits {
-    /// All exits of a settlement with this digest.
-    pub fn all(exits: Digest) -> Self {
-        Self { transactions: exits, transaction: Digest::ZERO }
+impl Hasher for OfExits {
+    fn name(&self) -> &'static str {
+        "sha256"
     }
 
-    /// Whether nothing is left.
-    pub fn is_nothing(&self) -> bool {
-        *self == Self::all(Digest::ZERO)
+    fn hash(&self, domain: Domain, cells: &[Cell]) -> Digest {
+        Digest(sha256(&[&tag(domain), &cell::to_bytes(cells)]))
+    }
+
+    fn merge(&self, left: &Digest, right: &Digest) -> Digest {
+        Digest(sha256(&[&left.0, &right.0]))
     }
 }
 
-/// One exit peeled off a claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The tree over the exits of a settlement, none of which is paid.
+pub fn tree(exits: &[Exit]) -> Tree {
+    Tree::of(&OfExits, exits)
+}
+
+/// The root above an unpaid exit with this path.
+pub fn climb(exit: Exit, path: &[Sibling]) -> Digest {
+    Tree::climb(&OfExits, exit.leaf(&OfExits), path)
+}
+
+/// The root above a paid exit with this path.
+pub fn paid(path: &[Sibling]) -> Digest {
+    Tree::climb(&OfExits, Digest::ZERO, path)
+}
+
+/// The payment of one exit.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimStep {
-    /// What was left before.
-    pub before: RemainingExits,
-    /// What is left after.
-    pub after: RemainingExits,
-    /// Where this exit is the last of its transaction, and opens it: the fold over the exits of the transaction.
-    pub opens: Option<Digest>,
+    /// The root before.
+    pub before: Digest,
+    /// The root after; zero where nothing is left.
+    pub after: Digest,
     /// The exit.
     pub exit: Exit,
-}
-
-/// The fold over exits of a transaction with one more.
-pub fn fold_exit(transaction: &Digest, exit: &Exit) -> Digest {
-    let amount = exit.amount.to_le_bytes();
-    Digest(sha256(&[&TAG, &transaction.0, &exit.destination.0, &amount, &[0; 24]]))
-}
-
-/// The fold over transactions with one more.
-pub fn fold_transaction(transactions: &Digest, transaction: &Digest) -> Digest {
-    Digest(sha256(&[&TAG, &transactions.0, &transaction.0]))
-}
-
-/// The steps that claim the exits of a settlement, given per transaction, oldest first. The first step to take comes first.
-pub fn claim_steps(transactions: &[Vec<Exit>]) -> Vec<ClaimStep> {
-    let (mut claim_steps, mut folded) = (vec![], Digest::ZERO);
-    for exits in transactions.iter().filter(|exits| !exits.is_empty()) {
-        let mut left = RemainingExits { transactions: folded, transaction: Digest::ZERO };
-        for exit in exits {
-            let before = RemainingExits { transaction: fold_exit(&left.transaction, exit), ..left };
-            claim_steps.push(ClaimStep { before, after: left, opens: None, exit: *exit });
-            left = before;
-        }
-        folded = fold_transaction(&folded, &left.transaction);
-        if let Some(last) = claim_steps.last_mut() {
-            (last.before, last.opens) = (RemainingExits::all(folded), Some(left.transaction));
-        }
-    }
-    claim_steps.reverse();
-    claim_steps
+    /// The way from its leaf up to the root.
+    pub path: Vec<Sibling>,
 }
 
 impl ClaimStep {
-    /// The data that the spending script pushes to show this step.
-    pub fn witness(&self) -> Result<Vec<u8>, ScriptBuilderError> {
-        let mut script = ScriptBuilder::new();
-        let opens = self.opens.unwrap_or(Digest::ZERO);
-        for part in [self.after.transactions, self.after.transaction, opens, Digest(self.exit.destination.0)]
-        {
-            script.add_data(&part.0)?;
-        }
-        script.add_data(&self.exit.amount.to_le_bytes())?;
-        Ok(script.drain())
+    /// Pays an exit of a tree, which then has a zero leaf in its place.
+    pub fn take(tree: &mut Tree, exits: &[Exit], at: usize) -> Option<Self> {
+        let exit = *exits.get(at).filter(|_| !tree.is_paid(at))?;
+        let (before, path) = (tree.root(), tree.path(at));
+        tree.pay(&OfExits, at);
+        Some(Self { before, after: tree.root(), exit, path })
     }
 
-    /// Whether the exit is paid: one below [`EXIT_MIN`] is not.
-    pub fn is_paid(&self) -> bool {
-        self.exit.amount >= EXIT_MIN
+    /// The data that the spending script pushes to show this step.
+    pub fn witness(&self) -> Result<Vec<u8>, ScriptBuilderError> {
+        let mut path = vec![];
+        for sibling in &self.path {
+            let (side, Digest(sibling)) = match sibling {
+                Sibling::Left(sibling) => (1, sibling),
+                Sibling::Right(sibling) => (0, sibling),
+            };
+            path.push(side);
+            path.extend(sibling);
+        }
+        let Exit { payee, amount } = &self.exit;
+        let mut script = ScriptBuilder::new();
+        script.add_data(&path)?.add_data(&payee.bytes.0)?.add_data(&[payee.class as u8])?;
+        script.add_data(&amount.to_le_bytes())?;
+        Ok(script.drain())
     }
 }
 
-/// The 32 bytes by which an exit under a proof names a script: of a pay-to-script-hash script the hash in it, of any other the
-/// hash of this script as a redeem script, which then opens the output that the exit is paid to.
-pub fn destination(script: &ScriptPublicKey) -> (ResourceId, Option<Vec<u8>>) {
-    let hash_of = |script: &ScriptPublicKey| {
-        let hash = script.script().strip_prefix(&[OpBlake2b, 32])?.strip_suffix(&[OpEqual])?;
-        Some(ResourceId(hash.try_into().ok()?))
-    };
-    match hash_of(script) {
-        Some(hash) => (hash, None),
-        None => {
-            let redeem = script.script();
-            let hash = hash_of(&pay_to_script_hash_script(redeem)).unwrap_or_default();
-            (hash, Some(redeem.to_vec()))
-        }
-    }
+/// The steps that pay what is left of a tree, in this order of the exits.
+pub fn claim_steps(exits: &[Exit], mut tree: Tree, order: &[usize]) -> Vec<ClaimStep> {
+    order.iter().filter_map(|at| ClaimStep::take(&mut tree, exits, *at)).collect()
 }
 
 /// The script that an exit is paid to.
 pub fn payee(exit: &Exit) -> ScriptPublicKey {
-    let script = [&[OpBlake2b, 32][..], &exit.destination.0, &[OpEqual]].concat();
-    ScriptPublicKey::from_vec(0, script)
+    ScriptPublicKey::from_vec(0, exit.payee.script())
 }
 
-/// The script whose hash a claim pays to.
-pub fn redeem(left: &RemainingExits) -> Result<Vec<u8>, ScriptBuilderError> {
-    Ok([&[OpData64][..], &left.transactions.0, &left.transaction.0, &code()?].concat())
+/// The script whose hash a claim to the exits under a root pays to.
+pub fn redeem(root: &Digest) -> Result<Vec<u8>, ScriptBuilderError> {
+    Ok([&[OpData32][..], &root.0, &code()?].concat())
 }
 
 /// A claim's script.
-pub fn script(left: &RemainingExits) -> Result<ScriptPublicKey, ScriptBuilderError> {
-    Ok(pay_to_script_hash_script(&redeem(left)?))
+pub fn script(root: &Digest) -> Result<ScriptPublicKey, ScriptBuilderError> {
+    Ok(pay_to_script_hash_script(&redeem(root)?))
+}
+
+/// The claim that a signature script of an accepted transaction makes; `None` of any other script. Consensus ran the rules then.
+pub fn observed(signature_script: &[u8]) -> Option<ObservedClaim> {
+    let pushed: Vec<&[u8]> = Pushed(signature_script).collect();
+    let [.., path, bytes, [class], amount, redeem] = pushed[..] else { return None };
+    let root = redeem.strip_suffix(&code().ok()?[..])?.strip_prefix(&[OpData32])?;
+    let before = Digest(root.try_into().ok()?);
+    let payee = Payee { class: ScriptClass::of((*class).into())?, bytes: Digest(bytes.try_into().ok()?) };
+    let exit = Exit { payee, amount: u64::from_le_bytes(amount.try_into().ok()?) };
+    let sibling = |step: &[u8]| {
+        let (side, sibling) = step.split_first()?;
+        let sibling = Digest(sibling.try_into().ok()?);
+        Some(if *side == 1 { Sibling::Left(sibling) } else { Sibling::Right(sibling) })
+    };
+    let path: Vec<Sibling> = path.chunks(33).map(sibling).collect::<Option<_>>()?;
+    (climb(exit, &path) == before).then(|| ObservedClaim { before, after: paid(&path) })
+}
+
+/// The data that a script pushes, up to the first opcode that pushes none.
+struct Pushed<'a>(&'a [u8]);
+
+impl<'a> Iterator for Pushed<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (opcode, rest) = self.0.split_first()?;
+        let (length, rest) = match *opcode {
+            // The numbers from 1 to 16 have opcodes of their own, from 0x51 on.
+            number @ 0x51..=0x60 => {
+                self.0 = rest;
+                const NUMBERS: [u8; 16] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
+                return NUMBERS.get(usize::from(number - 0x51)..)?.get(..1);
+            }
+            length @ 0..=75 => (usize::from(length), rest),
+            76 => (usize::from(*rest.first()?), rest.get(1..)?),
+            77 => (usize::from(u16::from_le_bytes(*rest.first_chunk()?)), rest.get(2..)?),
+            78 => (usize::try_from(u32::from_le_bytes(*rest.first_chunk()?)).ok()?, rest.get(4..)?),
+            _ => return None,
+        };
+        let (data, rest) = rest.split_at_checked(length)?;
+        self.0 = rest;
+        Some(data)
+    }
 }
 
 /// The rules that every claim's script ends with.
@@ -188,50 +208,80 @@ pub fn code() -> Result<Vec<u8>, ScriptBuilderError> {
     }
 }
 
-/// The rules of a claim. The stack holds, from the top: the state, and what [`ClaimStep::witness`] pushes.
+/// The rules of a claim. The stack holds, from the top: the root, and what [`ClaimStep::witness`] pushes.
 fn rules(length: usize) -> Result<Vec<u8>, ScriptBuilderError> {
     let mut script = Script::default();
     script.ops(&[OpTxInputIndex])?.number(0)?.ops(&[OpNumEqualVerify])?;
-    // transactions′ transaction′ opens destination amount | transactions transaction
-    script.ops(&[OpDup])?.number(0)?.number(32)?.ops(&[OpSubstr, OpSwap])?;
-    script.number(32)?.number(64)?.ops(&[OpSubstr])?;
-    // Fixed lengths: no other split of the same bytes passes.
-    for (at, size) in [(2, 8), (3, 32), (4, 32), (5, 32), (6, 32)] {
+    // path bytes class amount root. Fixed lengths: no other split of the same bytes passes.
+    for (at, size) in [(1, 8), (3, 32)] {
         script.number(at)?.ops(&[OpPick, OpSize])?.number(size)?.ops(&[OpNumEqualVerify, OpDrop])?;
     }
-    // The transaction: one that was opened before, or the last one, which this step opens.
-    script.ops(&[OpDup])?.data(&[0; 32])?.ops(&[OpEqual, OpIf, OpDrop])?;
-    script.data(&TAG)?.number(6)?.ops(&[OpPick, OpCat])?.number(4)?.ops(&[OpPick, OpCat, OpSHA256])?;
-    script.ops(&[OpEqualVerify])?.number(2)?.ops(&[OpPick])?;
-    script.ops(&[OpElse, OpSwap])?.number(6)?.ops(&[OpPick, OpEqualVerify, OpEndIf])?;
-    // transactions′ transaction′ opens destination amount | transaction: its last exit
-    script.data(&TAG)?.number(5)?.ops(&[OpPick, OpCat])?.number(3)?.ops(&[OpPick, OpCat])?;
-    script.number(2)?.ops(&[OpPick, OpCat])?.data(&[0; 24])?.ops(&[OpCat, OpSHA256, OpEqualVerify])?;
-    // The exit is paid, where it is large enough. Leaves the amount paid.
-    script.ops(&[OpDup])?.number(EXIT_MIN as usize)?.ops(&[OpGreaterThanOrEqual, OpIf])?;
+    script.ops(&[OpToAltStack])?;
+    // The leaf goes to the alternative stack, above the root.
+    script.data(&tag(Domain::Exit))?.number(3)?.ops(&[OpPick, OpCat])?.number(1)?.ops(&[OpPick, OpCat])?;
+    script.number(2)?.ops(&[OpPick, OpCat])?.data(&[0; 23])?.ops(&[OpCat, OpSHA256, OpToAltStack])?;
+    // path bytes class amount: the exit is paid.
     script.ops(&[OpDup])?.number(1)?.ops(&[OpTxOutputAmount, OpNumEqualVerify])?;
-    script.data(&[0, 0, OpBlake2b, 32])?.number(2)?.ops(&[OpPick, OpCat])?.data(&[OpEqual])?.ops(&[OpCat])?;
-    script.number(1)?.ops(&[OpTxOutputSpk, OpEqualVerify])?;
-    script.ops(&[OpElse, OpDrop])?.number(0)?.ops(&[OpEndIf])?;
     // The change of input 1 goes back to its script.
     script.number(1)?.ops(&[OpTxInputAmount, OpSwap, OpSub, OpDup])?.number(0)?;
     script.ops(&[OpGreaterThan, OpIf])?.number(2)?.ops(&[OpTxOutputAmount, OpLessThanOrEqual, OpVerify])?;
     script.number(2)?.ops(&[OpTxOutputSpk])?.number(1)?.ops(&[OpTxInputSpk, OpEqualVerify])?;
     script.ops(&[OpElse, OpDrop, OpEndIf])?;
-    // transactions′ transaction′ opens destination: the next state.
-    script.ops(&[Op2Drop, Op2Dup, OpCat])?.data(&[0; 64])?.ops(&[OpEqual, OpIf, Op2Drop])?;
+    // path bytes class: to the script of this class.
+    let [rest @ .., last] = ScriptClass::ALL;
+    let around = |class: ScriptClass| {
+        let (before, after) = class.around();
+        ([&[0, 0], before].concat(), after)
+    };
+    for class in rest {
+        let (before, after) = around(class);
+        script.ops(&[OpDup])?.data(&[class as u8])?.ops(&[OpEqual, OpIf, OpDrop])?;
+        script.data(&before)?.data(after)?.ops(&[OpElse])?;
+    }
+    let (before, after) = around(last);
+    script.data(&[last as u8])?.ops(&[OpEqualVerify])?.data(&before)?.data(after)?;
+    script.ops(&[OpEndIf; 3])?;
+    script.ops(&[OpRot, OpRot, OpSwap, OpCat, OpSwap, OpCat])?.number(1)?;
+    script.ops(&[OpTxOutputSpk, OpEqualVerify])?;
+    // path. Below it come the tag of a node, zeros, and the node on the way up: as it will be, and as it is.
+    script.data(&tag(Domain::ExitNode))?.ops(&[OpSwap])?.data(&[0; 32])?.ops(&[OpDup])?;
+    script.ops(&[OpRot, OpFromAltStack, OpSwap])?;
+    for _ in 0..LEVELS_MAX {
+        level(&mut script)?;
+    }
+    // tag zeros after before path: the path is used up, and leads to the root.
+    script.ops(&[OpSize])?.number(0)?.ops(&[OpNumEqualVerify, OpDrop, OpFromAltStack, OpEqualVerify])?;
+    // tag zeros after: the next state.
+    script.ops(&[OpRot, OpDrop, OpDup, OpRot, OpEqual, OpIf, OpDrop])?;
     script.ops(&[OpTxInputIndex, OpAuthOutputCount])?.number(0)?.ops(&[OpNumEqualVerify])?;
-    script.ops(&[OpElse, OpCat])?.data(&[OpData64])?.ops(&[OpSwap, OpCat])?;
+    script.ops(&[OpElse])?.data(&[OpData32])?.ops(&[OpSwap, OpCat])?;
     script.own_rules(length)?.pays_to_hash()?;
     script.ops(&[OpTxInputIndex, OpAuthOutputCount])?.number(1)?.ops(&[OpNumEqualVerify])?;
     script.continuation(0)?.ops(&[OpEndIf, OpTrue])?;
     Ok(script.drain())
 }
 
+/// One level up, where the path has one. The stack holds, from the top: path, before, after, zeros, tag.
+fn level(script: &mut Script) -> Result<(), ScriptBuilderError> {
+    script.ops(&[OpSize])?.number(0)?.ops(&[OpGreaterThan, OpIf])?;
+    // after before side sibling; the rest of the path goes to the alternative stack.
+    script.ops(&[OpDup])?.number(0)?.number(1)?.ops(&[OpSubstr, OpSwap, OpDup])?.number(1)?.number(33)?;
+    script.ops(&[OpSubstr, OpSwap, OpSize])?.number(33)?.ops(&[OpSwap, OpSubstr, OpToAltStack])?;
+    // Both nodes' children, the sibling on the left or on the right.
+    script.ops(&[OpSwap])?.data(&[1])?.ops(&[OpEqual, OpIf])?;
+    script.ops(&[OpDup, OpRot, OpCat, OpSwap, OpRot, OpCat, OpElse])?;
+    script.ops(&[OpDup, OpRot, OpSwap, OpCat, OpSwap, OpRot, OpSwap, OpCat, OpEndIf])?;
+    // Two zeros are below zero.
+    script.ops(&[OpDup])?.number(3)?.ops(&[OpPick, OpDup, OpCat, OpEqual, OpIf, OpDrop])?;
+    script.number(1)?.ops(&[OpPick, OpElse])?.number(3)?.ops(&[OpPick, OpSwap, OpCat, OpSHA256, OpEndIf])?;
+    script.ops(&[OpSwap])?.number(3)?.ops(&[OpPick, OpSwap, OpCat, OpSHA256, OpFromAltStack, OpEndIf])?;
+    Ok(())
+}
+
 /// The script whose hash the vault of a covenant under a proof pays to.
 pub fn vault_redeem(covenant: Digest) -> Result<Vec<u8>, ScriptBuilderError> {
     let code = code()?;
-    let length = 65 + code.len();
+    let length = 33 + code.len();
     let mut script = Script::default();
     script.ops(&[OpTxSubnetId])?.data(&[0; 20])?.ops(&[OpEqualVerify])?;
     script.number(0)?.ops(&[OpInputCovenantId])?.data(&covenant.0)?.ops(&[OpEqual, OpIf])?;
@@ -240,7 +290,7 @@ pub fn vault_redeem(covenant: Digest) -> Result<Vec<u8>, ScriptBuilderError> {
     script.number(0)?.number(0)?.ops(&[OpTxInputScriptSigLen, OpDup])?.number(length)?;
     script.ops(&[OpSub, OpSwap, OpTxInputScriptSigSubstr, OpDup])?.pays_to_hash()?;
     script.number(0)?.ops(&[OpTxInputSpk, OpEqualVerify, OpDup])?.number(0)?.number(1)?;
-    script.ops(&[OpSubstr])?.data(&[OpData64])?.ops(&[OpEqualVerify])?.number(65)?.number(length)?;
+    script.ops(&[OpSubstr])?.data(&[OpData32])?.ops(&[OpEqualVerify])?.number(33)?.number(length)?;
     script.ops(&[OpSubstr, OpSHA256])?.data(&sha256(&[&code]))?.ops(&[OpEqualVerify])?;
     // Two coins become one.
     script.ops(&[OpElse, OpTxInputIndex])?.number(2)?.ops(&[OpLessThan, OpVerify])?;

@@ -22,8 +22,8 @@
 use kaspa_consensus_core::network::{NetworkId, NetworkType};
 use kaspa_consensus_core::tx::ScriptPublicKey;
 use kaspa_txscript::opcodes::codes::{
-    OpAuthOutputCount, OpAuthOutputIdx, OpCat, OpChainblockSeqCommit, OpData64, OpDrop, OpDup, OpElse,
-    OpEndIf, OpEqual, OpEqualVerify, OpGreaterThanOrEqual, OpIf, OpNumEqualVerify, OpRoll, OpSHA256,
+    OpAuthOutputCount, OpAuthOutputIdx, OpCat, OpChainblockSeqCommit, OpData32, OpData64, OpDrop, OpDup,
+    OpElse, OpEndIf, OpEqual, OpEqualVerify, OpGreaterThanOrEqual, OpIf, OpNumEqualVerify, OpRoll, OpSHA256,
     OpSubstr, OpSwap, OpTrue, OpTxInputIndex, OpTxOutputAmount, OpTxOutputSpk, OpVerify, OpZkPrecompile,
 };
 use kaspa_txscript::pay_to_script_hash_script;
@@ -249,8 +249,8 @@ fn rules(pins: PinsDigest, proof: &Proof, length: usize) -> Result<Vec<u8>, Scri
             script.payload(field::EXITS)?.ops(&[OpDup])?.data(&[0; 32])?.ops(&[OpEqual, OpIf, OpDrop])?;
             script.ops(&[OpTxInputIndex, OpAuthOutputCount])?.number(1)?.ops(&[OpNumEqualVerify, OpElse])?;
             script.ops(&[OpTxInputIndex, OpAuthOutputCount])?.number(2)?.ops(&[OpNumEqualVerify])?;
-            script.data(&[OpData64])?.ops(&[OpSwap, OpCat])?;
-            script.data(&[&[0; 32][..], &claim::code()?].concat())?.ops(&[OpCat])?.pays_to_hash()?;
+            script.data(&[OpData32])?.ops(&[OpSwap, OpCat])?;
+            script.data(&claim::code()?)?.ops(&[OpCat])?.pays_to_hash()?;
             script.ops(&[OpTxInputIndex])?.number(1)?.ops(&[OpAuthOutputIdx, OpDup, OpTxOutputAmount])?;
             script.number(claim::CLAIM_VALUE as usize)?.ops(&[OpGreaterThanOrEqual, OpVerify])?;
             script.ops(&[OpTxOutputSpk, OpEqualVerify, OpEndIf])?;

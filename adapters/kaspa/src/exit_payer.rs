@@ -1,21 +1,19 @@
 //! The exit payer: pays the exits of proved settlements, one transaction at a time.
 //!
-//! A settlement leaves a [claim] to its exits. Whoever knows the exits can peel them off, and they follow from the chain
-//! (`node::debts`), whoever sent the settlement. So the caller gives the exit payer all unpaid exits. The exit payer pays
-//! the claims that the node lists as unspent, and reports those that are finally paid: the claim is spent, and the block
-//! of the settlement is final.
-
-use std::collections::HashSet;
+//! A settlement leaves a [claim] to its exits. Whoever knows the exits can pay them, and they follow from the chain
+//! (`node::debts`), whoever sent the settlement. So the caller gives the exit payer what is unpaid on the chain. The exit payer pays
+//! the claims that the node lists as unspent, one exit after another. Others may pay too, in any order: where the node is ahead of
+//! the chain that is followed, the exit payer finds what was paid in its own order, and waits for the chain to show the rest.
 
 use kaspa_addresses::Prefix;
 use kaspa_consensus_core::Hash;
 use kaspa_consensus_core::tx::{ScriptPublicKey, Transaction};
 use kaspa_rpc_core::api::rpc::RpcApi;
 use reprise_model::digest::{BlockHash, StatementId};
-use reprise_model::journal::Exit;
+use reprise_model::exit::{Exit, Payee};
 pub use reprise_settler::UnpaidExits;
 
-use crate::claim::{self, ClaimStep, RemainingExits};
+use crate::claim::{self, ClaimStep};
 use crate::client::Unanswered;
 use crate::coin::{Coin, Fees, Funding};
 use crate::digest;
@@ -55,6 +53,8 @@ struct PendingClaims {
     is_final: bool,
     /// The steps, the next to take first.
     claim_steps: Vec<ClaimStep>,
+    /// How many of them are to be taken; the others only show what somebody else may have taken.
+    due: usize,
 }
 
 /// How many scripts a node is asked for at a time: a settlement may have any number of exits.
@@ -63,12 +63,12 @@ const SCRIPTS_MAX: usize = 128;
 /// Pays claims. See the [module documentation](self).
 #[derive(Debug, Default)]
 pub struct ExitPayer {
+    /// Whose exits alone are paid; `None` for everybody's.
+    payee: Option<Payee>,
     pending: Vec<PendingClaims>,
     /// The index in `pending` of the next to look at.
     next: usize,
     under_way: Option<Hash>,
-    /// The settlements whose exits are finally paid.
-    paid: HashSet<StatementId>,
 }
 
 /// What a payment needs.
@@ -96,20 +96,21 @@ pub struct OpenClaim {
 }
 
 impl ExitPayer {
+    /// Pays the exits to one script alone.
+    pub fn of(payee: Payee) -> Self {
+        Self { payee: Some(payee), ..Self::default() }
+    }
+
     /// Sets all unpaid exits.
     pub fn set_unpaid(&mut self, unpaid: &[UnpaidExits]) {
-        let due = unpaid.iter().filter(|unpaid| !self.paid.contains(&unpaid.settlement.statement));
-        self.pending = due.filter_map(PendingClaims::of).collect();
+        let payee = self.payee;
+        let pending = unpaid.iter().filter_map(|unpaid| PendingClaims::of(unpaid, payee));
+        self.pending = pending.collect();
     }
 
     /// Whether nothing is left to be paid.
     pub fn is_idle(&self) -> bool {
         self.pending.is_empty()
-    }
-
-    /// The settlements whose exits are finally paid.
-    pub fn paid(&self) -> &HashSet<StatementId> {
-        &self.paid
     }
 
     /// Sends the next transaction, where there is something to pay and no transaction is under way. Returns its id.
@@ -129,11 +130,9 @@ impl ExitPayer {
             let at = self.next % self.pending.len().max(1);
             let Some(claims) = self.pending.get(at) else { break };
             match claims.find_claim(rpc, context.settling.covenant, context.prefix).await? {
-                // Not settled on the node's chain yet, or paid.
-                None if !claims.is_final => self.next = at + 1,
-                None => {
-                    self.paid.insert(self.pending.remove(at).statement);
-                }
+                // Not settled on the node's chain yet, paid, or paid in another order, which the chain will show.
+                None => self.next = at + 1,
+                Some((_, number)) if number >= claims.due => self.next = at + 1,
                 Some((claimed, number)) => {
                     let transaction =
                         pay(rpc, context, claimed, &claims.claim_steps[number], in_flight).await?;
@@ -157,9 +156,10 @@ impl ExitPayer {
         let mut open = vec![];
         for claims in &self.pending {
             if let Some((_, number)) = claims.find_claim(rpc, covenant, prefix).await? {
-                let exits = claims.claim_steps[number..].iter().map(|step| step.exit).collect();
+                let due = claims.claim_steps[..claims.due].get(number..).unwrap_or_default();
+                let exits: Vec<Exit> = due.iter().map(|step| step.exit).collect();
                 let PendingClaims { statement, carrier, is_final, .. } = *claims;
-                open.push(OpenClaim { statement, carrier, is_final, exits });
+                open.extend((!exits.is_empty()).then_some(OpenClaim { statement, carrier, is_final, exits }));
             }
         }
         Ok(open)
@@ -167,17 +167,21 @@ impl ExitPayer {
 }
 
 impl PendingClaims {
-    /// The claims of a settlement; `None` where it has none, or where the exits are not those that it commits to.
-    fn of(unpaid: &UnpaidExits) -> Option<Self> {
-        let (statement, named) =
-            (unpaid.settlement.statement, RemainingExits::all(unpaid.settlement.journal.transition.exits));
-        let claim_steps = claim::claim_steps(&unpaid.exits);
-        let first = claim_steps.first()?;
-        if first.before != named {
+    /// The claims of a settlement; `None` where nothing is left, or where the exits are not those that it commits to.
+    fn of(unpaid: &UnpaidExits, payee: Option<Payee>) -> Option<Self> {
+        let UnpaidExits { settlement, carrier, is_final, exits, tree } = unpaid;
+        let statement = settlement.statement;
+        if claim::tree(exits).root() != settlement.journal.transition.exits {
             tracing::error!(%statement, "the exits of a settlement are not those of the blocks that it settles: they cannot be paid");
             return None;
         }
-        Some(Self { statement, carrier: unpaid.carrier, is_final: unpaid.is_final, claim_steps })
+        let is_due = |at: &usize| payee.is_none_or(|payee| exits[*at].payee == payee);
+        let (mut order, others): (Vec<usize>, Vec<usize>) = (0..exits.len()).partition(is_due);
+        let due = order.iter().filter(|at| !tree.is_paid(**at)).count();
+        order.extend(others);
+        let claim_steps = claim::claim_steps(exits, tree.clone(), &order);
+        let (carrier, is_final) = (*carrier, *is_final);
+        (due > 0).then_some(Self { statement, carrier, is_final, claim_steps, due })
     }
 
     /// The claim that the node lists as unspent, and the index of its next step.
@@ -200,7 +204,7 @@ impl PendingClaims {
     }
 }
 
-/// The transaction that peels an exit off, or one that first merges two coins of the vault where none is large enough.
+/// The transaction that pays an exit, or one that first merges two coins of the vault where none is large enough.
 async fn pay(
     rpc: &dyn RpcApi,
     context: PaymentContext<'_>,
@@ -213,15 +217,12 @@ async fn pay(
     let paying = wallet::coins(rpc, &settling.params, &settling.key, prefix).await?;
     let paying = in_flight.spendable(paying, None);
     let funding = Funding { coins: &paying, fees: Fees { feerate: wallet::feerate(rpc).await?, fee_max } };
-    if !step.is_paid() {
-        return Ok(settling.claim_exit(claimed, step, None, funding)?);
-    }
     let vault = claim::vault(digest(settling.covenant)).map_err(BuildError::from)?;
     let mut held = wallet::unspent(rpc, &vault, prefix).await?;
     held.sort_by_key(|coin| (coin.entry.amount, coin.outpoint.index));
     let taken = step.exit.amount;
     match held.iter().position(|coin| coin.entry.amount >= taken) {
-        Some(enough) => Ok(settling.claim_exit(claimed, step, Some(held.swap_remove(enough)), funding)?),
+        Some(enough) => Ok(settling.claim_exit(claimed, step, held.swap_remove(enough), funding)?),
         None => match (held.pop(), held.pop()) {
             (Some(largest), Some(next)) => Ok(settling.merge([largest, next], funding)?),
             (largest, _) => {
@@ -235,50 +236,57 @@ async fn pay(
 #[cfg(test)]
 mod tests {
     use reprise_model::block::ObservedSettlement;
-    use reprise_model::digest::{Digest, PinsDigest, ResourceId};
+    use reprise_model::digest::{Digest, PinsDigest};
+    use reprise_model::exit::ScriptClass;
     use reprise_model::journal::{AggregateJournal, Commitment, Transition};
 
     use super::*;
 
-    fn unpaid(number: u8, exits: Vec<Vec<Exit>>, named: Option<Digest>) -> UnpaidExits {
-        let claim_steps = claim::claim_steps(&exits);
-        let named = named
-            .unwrap_or_else(|| claim_steps.first().map_or(Digest::ZERO, |step| step.before.transactions));
+    fn unpaid(number: u8, exits: Vec<Exit>, named: Option<Digest>) -> UnpaidExits {
+        let tree = claim::tree(&exits);
         let transition = Transition {
             pins: PinsDigest([1; 32]),
             root_before: Digest::ZERO,
             root_after: Digest::ZERO,
             tip_before: Digest::ZERO,
             tip_after: Digest::ZERO,
-            exits: named,
+            exits: named.unwrap_or(tree.root()),
         };
         let journal = AggregateJournal { transition, commitment: Commitment::Unbound };
         let (statement, end_block) = (StatementId([number; 32]), BlockHash([2; 32]));
         let settlement = ObservedSettlement { statement, journal, end_block };
-        UnpaidExits { settlement, carrier: BlockHash([3; 32]), is_final: true, exits }
+        UnpaidExits { settlement, carrier: BlockHash([3; 32]), is_final: true, exits, tree }
     }
 
     #[test]
     fn the_unpaid_exits_are_replaced_as_a_whole_and_exits_that_a_settlement_does_not_commit_to_are_not_paid()
     {
-        let exit = |amount| Exit { destination: ResourceId([9; 32]), amount };
+        let payee = Payee { class: ScriptClass::PublicKey, bytes: Digest([9; 32]) };
+        let exits: Vec<Exit> = (1..4).map(|amount| Exit { payee, amount }).collect();
         let mut exit_payer = ExitPayer::default();
-        let some = vec![vec![exit(1), exit(2)], vec![], vec![exit(3)]];
+        let mut partly = unpaid(4, exits.clone(), None);
+        ClaimStep::take(&mut partly.tree, &exits, 1).unwrap();
         exit_payer.set_unpaid(&[
-            unpaid(1, some.clone(), None),
-            unpaid(2, some.clone(), Some(Digest([8; 32]))),
-            unpaid(3, vec![vec![]], None),
+            unpaid(1, exits.clone(), None),
+            unpaid(2, exits.clone(), Some(Digest([8; 32]))),
+            unpaid(3, vec![], None),
+            partly,
         ]);
-        let statements: Vec<_> = exit_payer
-            .pending
-            .iter()
-            .map(|claims| (claims.statement.0[0], claims.claim_steps.len()))
-            .collect();
-        assert_eq!(statements, [(1, 3)]);
+        let due = |exit_payer: &ExitPayer| -> Vec<(u8, Vec<u64>)> {
+            let amounts =
+                |claims: &PendingClaims| claims.claim_steps.iter().map(|it| it.exit.amount).collect();
+            exit_payer.pending.iter().map(|claims| (claims.statement.0[0], amounts(claims))).collect()
+        };
+        assert_eq!(due(&exit_payer), [(1, vec![1, 2, 3]), (4, vec![1, 3])]);
+        // Of one script alone.
+        let mine = Payee { bytes: Digest([8; 32]), ..payee };
+        let mixed = [(payee, 1), (mine, 2), (payee, 3), (mine, 4)];
+        let mixed = mixed.map(|(payee, amount)| Exit { payee, amount }).to_vec();
+        let mut own = ExitPayer::of(mine);
+        own.set_unpaid(&[unpaid(1, exits.clone(), None), unpaid(5, mixed, None)]);
+        assert_eq!(due(&own), [(5, vec![2, 4, 1, 3])], "the others' only show where the claim is");
+        assert_eq!(own.pending[0].due, 2);
         exit_payer.set_unpaid(&[]);
         assert!(exit_payer.is_idle(), "a reorg took the settlement away");
-        exit_payer.paid.insert(StatementId([1; 32]));
-        exit_payer.set_unpaid(&[unpaid(1, some, None)]);
-        assert!(exit_payer.is_idle(), "it is finally paid");
     }
 }

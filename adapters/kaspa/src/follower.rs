@@ -63,6 +63,7 @@ use reprise_model::anchor::AnchorDepth;
 use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot, ObservedSettlement};
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, StatementId, TransactionId};
 use reprise_model::journal::AggregateJournal;
+use reprise_model::mutation::{self, Mutation};
 use reprise_model::transaction::LaneTransaction;
 
 use crate::client::{Unanswered, unanswered};
@@ -742,7 +743,8 @@ impl Follower {
         for (number, (header, answer)) in headers.into_iter().zip(answered).enumerate() {
             let (hash, score, accepts) = (block_hash(header.hash), header.blue_score, accepting[number]);
             let next_accepts = accepting.get(number + 1).copied();
-            let ends = (number + 1).is_multiple_of(PART_MAX) || next_accepts.is_none();
+            let is_full = (number + 1).is_multiple_of(PART_MAX) && !mutation::is(Mutation::PageNeverEnds);
+            let ends = is_full || next_accepts.is_none();
             let is_anchor = AnchorDepth(self.track.expires_after()).keeps(blue_score, score);
             let needed = ends || is_anchor || entry.is_none() || accepts || next_accepts == Some(true);
             let (expired, again) = (!entry.is_some_and(|at| self.track.is_alive(at, score)), entry.is_some());
@@ -993,6 +995,7 @@ impl Follower {
                 if let Some(scripts) = accepted.clone().find_map(|it| out_of_key(it, *covenant)) {
                     self.check_first_state(block.metadata.block_hash, &scripts)?;
                 }
+                block.claims = accepted.clone().filter_map(|it| settlement::claimed(it, *covenant)).collect();
                 let observed = accepted.filter_map(|it| settlement::observed(it, *covenant, rules));
                 let settlement = |(end_block, journal): (BlockHash, AggregateJournal)| ObservedSettlement {
                     statement: statement_of(&journal),
@@ -1101,7 +1104,13 @@ fn chain_block(
             accepted.push(lane_transaction(hash, merge_index, transaction)?);
         }
     }
-    Ok(ChainBlock { metadata, accepted, lane_proof: proof.map(BlockProof::encode), settlements: vec![] })
+    Ok(ChainBlock {
+        metadata,
+        accepted,
+        lane_proof: proof.map(BlockProof::encode),
+        settlements: vec![],
+        claims: vec![],
+    })
 }
 
 fn lane_transaction(

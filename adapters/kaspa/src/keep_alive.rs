@@ -77,10 +77,8 @@ impl KeepAlive {
         let proof = rpc.get_seq_commit_lane_proof(sink, kaspa_hash(self.lane.key)).await;
         let entry = proof.map_err(unanswered("get_seq_commit_lane_proof"))?.lane;
         let Some(entry) = entry else {
-            // The proofs over a silence are had from a node that is asked soon: nobody may be there to ask.
-            tracing::warn!(
-                "the lane has no entry any more: the next transaction on it has to be followed while it is recent"
-            );
+            // The proofs over a silence are had from a node that is asked soon: nobody may be there to ask. The follower tells
+            // the node's health.
             return Ok(None);
         };
         if !expires_soon(entry.blue_score, tip, self.expires_after) {

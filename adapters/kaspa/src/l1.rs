@@ -24,7 +24,7 @@ use crate::names::UnknownNetworkError;
 use crate::settlement::Settling;
 pub use crate::sink::Payer;
 use crate::sink::{KaspaSink, SinkConfig};
-use crate::vault::{self, Scripts};
+use crate::vault;
 use crate::{kaspa_hash, names};
 
 /// Why there is no such L1.
@@ -151,11 +151,10 @@ impl KaspaL1 {
                 let ((proof, seal), prefix) = (proof?, network.into());
                 // Exits are paid from the vault only where deposits go there. Its script trusts the settler, so only a
                 // private network uses it.
-                let vault = names::account(&vault::script(id)?) == covenant.deposit;
-                let scripts = (vault && matches!(proof, Proof::None(_))).then(Scripts::default);
-                scripts.iter().for_each(|scripts| prepared.set_scripts(scripts.clone()));
+                let vault = names::account(&vault::script(id)?) == covenant.rollup.deposit;
+                let pays_exits = vault && matches!(proof, Proof::None(_));
                 let lane = (prepared.head().lane.clone(), prepared.anchor_depth().0);
-                Some(SinkConfig { url, prefix, settling, proof, seal, first, fee_max, lane, scripts })
+                Some(SinkConfig { url, prefix, settling, proof, seal, first, fee_max, lane, pays_exits })
             }
         };
         Ok(Self { name, prepared, config })

@@ -40,13 +40,15 @@ use kaspa_wrpc_client::prelude::{ChannelConnection, ChannelType, Scope, VirtualC
 use reprise_chain::event::SourceEvent;
 use reprise_chain::event_log::EventLog;
 use reprise_chain::recording::{Lane, Recording};
-use reprise_chain::source::{self, ChainSource, Connection, Hitch, Poll, Progress, Ready, SourceError};
+use reprise_chain::source::{
+    self, ChainSource, Connection, Hitch, LaneSilence, Poll, Progress, Ready, SourceError,
+};
 use reprise_disk::data_dir::LockedPath;
 use reprise_disk::log::LogError;
 use reprise_model::anchor::AnchorDepth;
 use reprise_model::block::{ChainRoot, ObservedSettlement};
 use reprise_model::coordinate::Checkpoint;
-use reprise_model::digest::BlockHash;
+use reprise_model::digest::{BlockHash, Digest};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
@@ -56,7 +58,6 @@ use crate::follower::{Chain, FollowError, Follower, StatementOf, WithTimeout};
 use crate::names;
 use crate::root::{self, First, RootError};
 use crate::track::Track;
-use crate::vault::Scripts;
 use crate::wake::WakeUp;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -132,7 +133,6 @@ pub struct Prepared {
     runtime: Runtime,
     follower: Follower,
     event_log: Option<EventLog>,
-    scripts: Option<Scripts>,
 }
 
 /// Why following cannot start.
@@ -168,7 +168,6 @@ pub struct LiveL1 {
     head: Recording,
     until_idle: bool,
     shared: Arc<Shared>,
-    scripts: Option<Scripts>,
     messages: Option<Receiver<Result<Message, SourceError>>>,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
@@ -194,6 +193,8 @@ struct Shared {
     /// The DAA scores of the last block handed on, and of the node's tip, when it was asked last.
     reached: AtomicU64,
     goal: AtomicU64,
+    /// How long the lane of a covenant has been silent, at the tip of what is followed.
+    lane: Mutex<Option<LaneSilence>>,
     /// Why the last event is not written yet; `None` where it is.
     unwritten: Mutex<Option<String>>,
     /// Tells the pipeline that a message waits, once it has asked for that.
@@ -224,6 +225,7 @@ impl Default for Shared {
             last_block_ms: AtomicU64::default(),
             reached: AtomicU64::default(),
             goal: AtomicU64::default(),
+            lane: Mutex::default(),
             unwritten: Mutex::default(),
             ready: OnceLock::new(),
         }
@@ -240,6 +242,10 @@ impl Shared {
 
     fn unwritten(&self) -> MutexGuard<'_, Option<String>> {
         self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lane(&self) -> MutexGuard<'_, Option<LaneSilence>> {
+        self.lane.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lost(&self) -> MutexGuard<'_, Option<Outage>> {
@@ -270,7 +276,7 @@ impl Prepared {
                 (follower, place.map(|place| EventLog::begin(place, head)).transpose()?)
             }
         };
-        Ok(Self { options, runtime, follower, event_log, scripts: None })
+        Ok(Self { options, runtime, follower, event_log })
     }
 
     /// Network, lane and root, as a recording without events.
@@ -307,14 +313,9 @@ impl Prepared {
         })
     }
 
-    /// Records the scripts of the accounts that act on the lane here.
-    pub fn set_scripts(&mut self, scripts: Scripts) {
-        self.scripts = Some(scripts);
-    }
-
     /// Starts the thread.
     pub fn start(self) -> io::Result<LiveL1> {
-        let Self { options, runtime, follower, event_log, scripts } = self;
+        let Self { options, runtime, follower, event_log } = self;
         let head = follower.head().clone();
         let (sender, messages) = bounded(EVENTS_MAX);
         let (stop, stopped) = watch::channel(false);
@@ -332,7 +333,7 @@ impl Prepared {
         };
         let run = move || following.run(&runtime);
         let thread = thread::Builder::new().name("kaspa follower".into()).spawn(run)?;
-        Ok(LiveL1 { head, until_idle, shared, scripts, messages: Some(messages), stop, thread: Some(thread) })
+        Ok(LiveL1 { head, until_idle, shared, messages: Some(messages), stop, thread: Some(thread) })
     }
 }
 
@@ -372,10 +373,7 @@ impl ChainSource for LiveL1 {
         let idle = self.until_idle && caught_up && progress.proved && progress.settled;
         let Some(messages) = &self.messages else { return Err(ended()) };
         match messages.try_recv() {
-            Ok(Ok(Message::Event(event))) => {
-                self.scripts.iter().for_each(|scripts| event.added.iter().for_each(|it| scripts.record(it)));
-                Ok(Poll::Event(event))
-            }
+            Ok(Ok(Message::Event(event))) => Ok(Poll::Event(event)),
             Ok(Ok(Message::Final(block))) => Ok(Poll::Final(block)),
             Ok(Err(error)) => Err(error),
             Err(TryRecvError::Empty) if idle => Ok(Poll::End),
@@ -404,6 +402,7 @@ impl ChainSource for LiveL1 {
             caught_up: self.shared.caught_up.load(Ordering::Relaxed),
             reached: self.shared.reached.load(Ordering::Relaxed),
             goal: self.shared.goal.load(Ordering::Relaxed),
+            lane: *self.shared.lane(),
         })
     }
 
@@ -706,6 +705,7 @@ impl FollowLoop {
                     }
                     Err(lost) => return classify(lost, client, &chain).await,
                 }
+                *self.shared.lane() = self.lane_silence();
                 // The node answers, and its answer passed the checks.
                 *self.shared.lost() = None;
                 if asked.elapsed() > ASK_EVERY {
@@ -716,6 +716,7 @@ impl FollowLoop {
                     self.tidy();
                 }
             }
+            *self.shared.lane() = self.lane_silence();
             if !self.shared.caught_up.load(Ordering::Relaxed) {
                 // A node that is not synced has not reached its network's tip, even if it has nothing new.
                 match self.look_ahead(&chain).await {
@@ -734,6 +735,13 @@ impl FollowLoop {
                 return Interruption::Passing(Hitch::Away, "the connection is lost".into());
             }
         }
+    }
+
+    /// How long the lane has been silent, where there is a covenant that depends on it.
+    fn lane_silence(&self) -> Option<LaneSilence> {
+        let (covenant, track) = (self.follower.head().lane.covenant, self.follower.track());
+        let lasting = track.silence().filter(|_| covenant != Digest::ZERO)?;
+        Some(LaneSilence { lasting, allowed: track.expires_after() })
     }
 
     /// Asks how far the node's chain goes. Returns whether the node is synced with its network.

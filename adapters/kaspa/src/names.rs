@@ -16,6 +16,7 @@ use kaspa_txscript::script_builder::{ScriptBuilder, ScriptBuilderError};
 use kaspa_txscript::{extract_script_pub_key_address, pay_to_address_script, pay_to_script_hash_script};
 use reprise_chain::recording::Lane;
 use reprise_model::digest::{Digest, ResourceId};
+use reprise_model::exit::Payee;
 use reprise_model::transaction::{account_of, script_bytes};
 
 use crate::digest;
@@ -128,6 +129,12 @@ pub enum PayeeError {
         /// The node's network.
         network: NetworkId,
     },
+    /// No exit can pay its script.
+    #[error("{address}: no exit can pay the script of this address: give one of a key or of a script hash")]
+    Script {
+        /// The address.
+        address: String,
+    },
 }
 
 /// The script that an address of this network names.
@@ -138,6 +145,14 @@ pub fn script_of_address(address: &str, network: NetworkId) -> Result<ScriptPubl
         true => Ok(pay_to_address_script(&read)),
         false => Err(PayeeError::Network { address: address.into(), network }),
     }
+}
+
+/// Whom an exit to an address pays, whatever network the address is of.
+pub fn payee_of_address(address: &str) -> Result<Payee, PayeeError> {
+    let malformed = |source| PayeeError::Malformed { address: address.into(), source };
+    let script = pay_to_address_script(&Address::try_from(address).map_err(malformed)?);
+    let payee = Payee::of_script(script.version(), script.script());
+    payee.ok_or_else(|| PayeeError::Script { address: address.into() })
 }
 
 /// The address of a script on a network, where it has one.

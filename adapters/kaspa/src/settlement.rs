@@ -22,11 +22,11 @@ use kaspa_rpc_core::{RpcOptionalTransaction, RpcOptionalTransactionInput, RpcOpt
 use kaspa_txscript::pay_to_script_hash_signature_script;
 use kaspa_txscript::script_builder::ScriptBuilderError;
 use kaspa_txscript::script_class::ScriptClass;
-use reprise_model::block::ObservedSettlement;
+use reprise_model::block::{ObservedClaim, ObservedSettlement};
 use reprise_model::digest::{BlockHash, Digest, PinsDigest};
 use reprise_model::journal::{AggregateJournal, Transition};
 
-use crate::claim::{self, ClaimStep, RemainingExits};
+use crate::claim::{self, ClaimStep};
 use crate::coin::{Coin, Funding};
 use crate::covenant::{Rules, State};
 use crate::draft::{self, CHANGE_MIN, Draft};
@@ -124,7 +124,7 @@ impl Settling {
         let output = self.continuation(covenant.entry.amount, after(transition));
         let mut outputs = vec![output];
         if self.rules.claims() && transition.exits != Digest::ZERO {
-            outputs.push(self.claim(claim::CLAIM_VALUE, &RemainingExits::all(transition.exits))?);
+            outputs.push(self.claim(claim::CLAIM_VALUE, &transition.exits)?);
         }
         outputs.extend(payout.outputs);
         let opened = pay_to_script_hash_signature_script(payout.redeem, vec![])?;
@@ -135,41 +135,28 @@ impl Settling {
         self.complete(&draft, funding, Some(&end))
     }
 
-    /// A transaction that peels an exit off a claim, and pays it out of a coin of the vault if it is at least
-    /// [`EXIT_MIN`](crate::vault::EXIT_MIN).
+    /// A transaction that pays an exit of a claim out of a coin of the vault.
     pub fn claim_exit(
         &self,
         claim: Coin,
         step: &ClaimStep,
-        coin: Option<Coin>,
+        coin: Coin,
         funding: Funding<'_>,
     ) -> Result<Transaction, BuildError> {
         let value = claim.entry.amount;
         let script = pay_to_script_hash_signature_script(claim::redeem(&step.before)?, step.witness()?)?;
-        let first = match step.after.is_nothing() {
-            true => TransactionOutput::new(value, self.key.script()),
-            false => self.claim(value, &step.after)?,
+        let first = match step.after {
+            Digest::ZERO => TransactionOutput::new(value, self.key.script()),
+            after => self.claim(value, &after)?,
         };
-        let paid = if step.is_paid() { step.exit.amount } else { CHANGE_MIN };
-        let payee = if step.is_paid() { claim::payee(&step.exit) } else { self.key.script() };
-        let mut outputs = vec![first, TransactionOutput::new(paid, payee)];
-        let mut others = vec![];
-        match coin {
-            Some(coin) => {
-                let rest = coin.entry.amount.saturating_sub(if step.is_paid() { paid } else { 0 });
-                if rest > 0 {
-                    let script = coin.entry.script_public_key.clone();
-                    outputs.push(TransactionOutput::new(rest.max(CHANGE_MIN), script));
-                }
-                let redeem = claim::vault_redeem(crate::digest(self.covenant))?;
-                others.push((coin, pay_to_script_hash_signature_script(redeem, vec![])?));
-            }
-            // The largest of the key's coins is input 1, and returns whole.
-            None => {
-                let largest = funding.coins.iter().map(|coin| coin.entry.amount).max().unwrap_or_default();
-                outputs.push(TransactionOutput::new(largest, self.key.script()));
-            }
+        let (paid, held) = (step.exit.amount, coin.entry.amount);
+        let mut outputs = vec![first, TransactionOutput::new(paid, claim::payee(&step.exit))];
+        if held > paid {
+            let script = coin.entry.script_public_key.clone();
+            outputs.push(TransactionOutput::new((held - paid).max(CHANGE_MIN), script));
         }
+        let redeem = claim::vault_redeem(crate::digest(self.covenant))?;
+        let others = vec![(coin, pay_to_script_hash_signature_script(redeem, vec![])?)];
         let draft = Draft { first: Some((claim, Some(script))), others, outputs, ..Draft::of(NATIVE) };
         self.complete(&draft, funding, None)
     }
@@ -186,10 +173,10 @@ impl Settling {
         self.complete(&draft, funding, None)
     }
 
-    /// The output that is a claim to the exits that are left.
-    pub fn claim(&self, value: u64, left: &RemainingExits) -> Result<TransactionOutput, ScriptBuilderError> {
+    /// The output that is a claim to the exits under a root.
+    pub fn claim(&self, value: u64, root: &Digest) -> Result<TransactionOutput, ScriptBuilderError> {
         let binding = CovenantBinding::new(0, self.covenant);
-        Ok(TransactionOutput::with_covenant(value, claim::script(left)?, Some(binding)))
+        Ok(TransactionOutput::with_covenant(value, claim::script(root)?, Some(binding)))
     }
 
     /// The script of the output that a settlement spends.
@@ -230,6 +217,14 @@ pub fn observed(
     let next = rules.script(after(transition));
     let continues = continues(transaction, covenant).any(|script| script == Some(&next));
     (spends && continues).then_some(settlement)
+}
+
+/// The claim of the covenant's exits that an accepted transaction makes. A claim is input 0.
+pub fn claimed(transaction: &RpcOptionalTransaction, covenant: Hash) -> Option<ObservedClaim> {
+    let input = transaction.inputs.first()?;
+    let entry = input.verbose_data.as_ref()?.utxo_entry.as_ref()?;
+    let script = input.signature_script.as_ref().filter(|_| entry.covenant_id == Some(covenant))?;
+    claim::observed(script)
 }
 
 /// The pins of an accepted transaction that settles the covenant, where they are others than the rules'. Consensus ran

@@ -49,7 +49,7 @@ use reprise_chain::recording::Lane;
 use reprise_model::artifact::SettlementArtifact;
 use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::{BlockHash, Digest, StatementId};
-use reprise_model::journal::Exit;
+use reprise_model::exit::Exit;
 use reprise_model::receipt::{RealReceipt, Receipt, Verified};
 use reprise_settler::{Cause, SettleError, SettlementSink, Taken, UnpaidExits, UnprovenSink};
 
@@ -62,7 +62,7 @@ use crate::keep_alive::{KeepAlive, KeepAliveError};
 use crate::key::Key;
 use crate::names::{self, UnknownNetworkError};
 use crate::settlement::{BuildError, Selected, Settling};
-use crate::vault::{self, Payout, Scripts, ShortError};
+use crate::vault::{self, Payout, ShortError};
 use crate::wallet::{WalletError, coins, feerate, send, unspent};
 use crate::{digest, kaspa_hash};
 
@@ -72,6 +72,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// How often a failed job is tried, until it is submitted again.
 const TRIES_MAX: u32 = 30;
+
+/// After how many tries a node that sees another chain is asked over another connection.
+const OTHER_NODE_AFTER: u32 = 5;
 
 /// How many submissions may wait. Only the last counts, and one that does not fit is submitted again at the next tip.
 const JOBS_MAX: usize = 8;
@@ -256,8 +259,8 @@ pub struct SinkConfig {
     pub fee_max: u64,
     /// The lane, and how many blue scores its entry lasts.
     pub lane: (Lane, u64),
-    /// The scripts that exits are paid to; `None` where this sink pays no exits.
-    pub scripts: Option<Scripts>,
+    /// Whether a settlement pays its exits itself.
+    pub pays_exits: bool,
 }
 
 /// The outcome of the last try, and its statement.
@@ -266,13 +269,10 @@ type Verdict = Arc<Mutex<Option<(StatementId, Result<(), (Cause, String)>)>>>;
 /// The unpaid exits, where they changed.
 type NewUnpaid = Arc<Mutex<Option<Vec<UnpaidExits>>>>;
 
-/// The settlements whose exits are finally paid.
-type Paid = Arc<Mutex<Vec<StatementId>>>;
-
 /// A settlement to send.
 struct Job {
     settlement: ObservedSettlement,
-    exits: Vec<Vec<Exit>>,
+    exits: Vec<Exit>,
     seal: Vec<u8>,
 }
 
@@ -281,7 +281,6 @@ pub struct KaspaSink {
     jobs: Option<Sender<Job>>,
     verdict: Verdict,
     new_unpaid: NewUnpaid,
-    paid: Paid,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -294,7 +293,7 @@ impl KaspaSink {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let (jobs, inbox) = bounded(JOBS_MAX);
         let verdict = Verdict::default();
-        let (new_unpaid, paid) = (NewUnpaid::default(), Paid::default());
+        let new_unpaid = NewUnpaid::default();
         let outcome_of = verdict.clone();
         let (lane, expires_after) = config.lane.clone();
         let settling = SettleLoop {
@@ -306,12 +305,11 @@ impl KaspaSink {
             exit_payer: ExitPayer::default(),
             in_flight: InFlight::default(),
             new_unpaid: new_unpaid.clone(),
-            paid: paid.clone(),
             pay_error: None,
         };
         let run = move || runtime.block_on(settling.run(&inbox));
         let thread = thread::Builder::new().name("kaspa settler".into()).spawn(run)?;
-        Ok(Self { jobs: Some(jobs), verdict, new_unpaid, paid, thread: Some(thread) })
+        Ok(Self { jobs: Some(jobs), verdict, new_unpaid, thread: Some(thread) })
     }
 
     /// The same sink on a private network, which takes fake seals too.
@@ -319,15 +317,14 @@ impl KaspaSink {
         UnprovenKaspaSink(self)
     }
 
-    fn keep_unpaid(&mut self, unpaid: &[&UnpaidExits]) -> Vec<StatementId> {
+    fn keep_unpaid(&mut self, unpaid: &[&UnpaidExits]) {
         *locked(&self.new_unpaid) = Some(unpaid.iter().map(|unpaid| (*unpaid).clone()).collect());
-        std::mem::take(&mut locked(&self.paid))
     }
 
     fn take(
         &mut self,
         settlement: ObservedSettlement,
-        exits: &[Vec<Exit>],
+        exits: &[Exit],
         seal: &[u8],
     ) -> Result<Taken, SettleError> {
         let statement = settlement.statement;
@@ -367,8 +364,8 @@ impl SettlementSink for KaspaSink {
         self.take(observed, exits, &receipt.seal)
     }
 
-    fn set_unpaid(&mut self, unpaid: &[&UnpaidExits]) -> Vec<StatementId> {
-        self.keep_unpaid(unpaid)
+    fn set_unpaid(&mut self, unpaid: &[&UnpaidExits]) {
+        self.keep_unpaid(unpaid);
     }
 }
 
@@ -383,8 +380,8 @@ impl UnprovenSink for UnprovenKaspaSink {
         self.0.take(observed, exits, &receipt.seal)
     }
 
-    fn set_unpaid(&mut self, unpaid: &[&UnpaidExits]) -> Vec<StatementId> {
-        self.0.keep_unpaid(unpaid)
+    fn set_unpaid(&mut self, unpaid: &[&UnpaidExits]) {
+        self.0.keep_unpaid(unpaid);
     }
 }
 
@@ -411,7 +408,6 @@ struct SettleLoop {
     keep_alive: KeepAlive,
     in_flight: InFlight,
     new_unpaid: NewUnpaid,
-    paid: Paid,
     /// Why exits are not being paid, as it was logged last.
     pay_error: Option<String>,
 }
@@ -457,6 +453,12 @@ impl SettleLoop {
                     self.judge(&error).await;
                     // Bounded: the chain may have moved on.
                     tries = if last == Some(statement) { tries + 1 } else { 1 };
+                    if matches!(error, SinkError::Elsewhere | SinkError::Orphaned { .. })
+                        && tries % OTHER_NODE_AFTER == 0
+                    {
+                        // One address may lead to several nodes, and this one lag behind.
+                        self.disconnect().await;
+                    }
                     last = Some(statement);
                     again = (tries < TRIES_MAX).then_some(*job);
                 }
@@ -529,7 +531,6 @@ impl SettleLoop {
         let SinkConfig { settling, prefix, fee_max, .. } = &self.config;
         let context = PaymentContext { settling, prefix: *prefix, fee_max: *fee_max };
         let sent = self.exit_payer.step(client.as_ref(), context, &mut self.in_flight).await;
-        *locked(&self.paid) = self.exit_payer.paid().iter().copied().collect();
         Ok(sent?)
     }
 
@@ -573,15 +574,14 @@ impl SettleLoop {
     }
 
     /// The payment of these exits out of the vault.
-    async fn payout(&self, rpc: &dyn RpcApi, batches: &[Vec<Exit>]) -> Result<Payout, SinkError> {
-        let exits = batches.concat();
-        let (Some(scripts), false) = (&self.config.scripts, exits.is_empty()) else {
+    async fn payout(&self, rpc: &dyn RpcApi, exits: &[Exit]) -> Result<Payout, SinkError> {
+        if !self.config.pays_exits || exits.is_empty() {
             return Ok(Payout::default());
-        };
+        }
         let covenant = digest(self.config.settling.covenant);
         let script = vault::script(covenant).map_err(BuildError::from)?;
         let coins = unspent(rpc, &script, self.config.prefix).await?;
-        Ok(vault::pay(&exits, scripts, covenant, coins).map_err(BuildError::from)??)
+        Ok(vault::pay(exits, covenant, coins).map_err(BuildError::from)??)
     }
 
     async fn send(&mut self, job: &Job) -> Result<Option<Hash>, SinkError> {
@@ -705,9 +705,13 @@ pub fn wait_for_founding(url: &str, key: &Key, covenant: Digest) -> Result<(), S
     })
 }
 
-/// The claims of `unpaid` exits that the node lists as unspent.
-pub fn open_claims(url: &str, covenant: Digest, unpaid: &[UnpaidExits]) -> Result<Vec<OpenClaim>, SinkError> {
-    let mut exit_payer = ExitPayer::default();
+/// The claims of `unpaid` exits that the node lists as unspent, as far as `exit_payer` would pay them.
+pub fn open_claims(
+    url: &str,
+    covenant: Digest,
+    mut exit_payer: ExitPayer,
+    unpaid: &[UnpaidExits],
+) -> Result<Vec<OpenClaim>, SinkError> {
     exit_payer.set_unpaid(unpaid);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.map_err(SinkError::Thread)?.block_on(async {
@@ -717,18 +721,18 @@ pub fn open_claims(url: &str, covenant: Digest, unpaid: &[UnpaidExits]) -> Resul
     })
 }
 
-/// Pays every claim of `unpaid` exits that the node lists as unspent, and calls `sent` for each transaction. Ends when
+/// Pays what `exit_payer` pays of the claims of `unpaid` exits that the node lists as unspent, and calls `sent` for each transaction. Ends when
 /// none is left, or `stop` is set.
 pub fn pay_claims(
     url: &str,
-    covenant: Digest,
-    rules: Rules,
+    (covenant, rules): (Digest, Rules),
     payer: Payer,
+    mut exit_payer: ExitPayer,
     unpaid: &[UnpaidExits],
     sent: &mut dyn FnMut(Hash),
     stop: &AtomicBool,
 ) -> Result<(), SinkError> {
-    let (mut exit_payer, mut in_flight) = (ExitPayer::default(), InFlight::default());
+    let mut in_flight = InFlight::default();
     exit_payer.set_unpaid(unpaid);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.map_err(SinkError::Thread)?.block_on(async {

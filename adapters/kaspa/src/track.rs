@@ -222,6 +222,12 @@ impl Track {
         self.window
     }
 
+    /// For how many blue scores the lane has accepted nothing; `None` where no entry of it is known.
+    pub fn silence(&self) -> Option<u64> {
+        let Link { block, lane } = self.tip_link();
+        lane.map(|entry| block.blue_score.saturating_sub(entry.blue_score))
+    }
+
     /// The lowest block in memory.
     pub fn lowest(&self) -> &ChainBlockMetadata {
         &self.links[0].block

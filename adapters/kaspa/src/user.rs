@@ -28,6 +28,7 @@ use kaspa_consensus_core::tx::{
 };
 use kaspa_rpc_core::api::rpc::RpcApi;
 use kaspa_rpc_core::{RpcError, RpcTransaction};
+use reprise_model::digest::Digest;
 use reprise_model::transaction::{self, LaneTransaction};
 use tokio::runtime::Runtime;
 
@@ -157,6 +158,8 @@ pub struct User {
     pub key: Key,
     /// The lane.
     pub lane: SubnetworkId,
+    /// The covenant of the rollup that messages are for.
+    pub covenant: Digest,
 }
 
 impl User {
@@ -167,7 +170,7 @@ impl User {
         outputs: &[TransactionOutput],
         funding: Funding<'_>,
     ) -> Result<Pair, UserError> {
-        let Self { params, key, lane } = self;
+        let Self { params, key, lane, covenant } = self;
         let paid = outputs.iter().fold(0u64, |sum, output| sum.saturating_add(output.value));
         let mut change_min = paid.saturating_add(CHANGE_MIN);
         // How much the first must leave depends on the second's fee, and that on the bytes of the first.
@@ -179,7 +182,7 @@ impl User {
             let outpoint = TransactionOutpoint::new(gathering.transaction.id(), 0);
             let first = Coin { outpoint, entry: UtxoEntry::new(value, key.script(), 0, false, None) };
             let opening = opening(&gathering.transaction);
-            let payload = transaction::payload(&opening, message)
+            let payload = transaction::payload(&opening, covenant, message)
                 .filter(|payload| payload.len() <= transaction::BYTES_MAX)
                 .ok_or(UserError::TooMany { bytes: opening.len() })?;
             let outputs = outputs.to_vec();
@@ -201,27 +204,24 @@ impl User {
 pub struct Pending {
     /// The outputs that transactions there spend.
     pub spent: HashSet<TransactionOutpoint>,
-    /// The messages of those of the lane.
+    /// The messages of those of the lane that are for the rollup.
     pub messages: Vec<Vec<u8>>,
 }
 
-/// What the node's mempool holds of a key, on a lane.
-pub async fn pending(
-    rpc: &dyn RpcApi,
-    key: &Key,
-    network: NetworkId,
-    lane: SubnetworkId,
-) -> Result<Pending, Unanswered> {
+/// What the node's mempool holds of a user.
+pub async fn pending(rpc: &dyn RpcApi, user: &User, network: NetworkId) -> Result<Pending, Unanswered> {
     let asked = "get_mempool_entries_by_addresses";
-    let address = key.address(network.into());
+    let address = user.key.address(network.into());
     let listed = rpc.get_mempool_entries_by_addresses(vec![address], true, false).await;
     let mut pending = Pending::default();
     for entry in listed.map_err(unanswered(asked))?.into_iter().flat_map(|it| it.sending) {
         let read = |transaction: RpcTransaction| Transaction::try_from(transaction);
         let transaction = read(entry.transaction).map_err(|e: RpcError| unanswered(asked)(e))?;
         pending.spent.extend(transaction.inputs.iter().map(|input| input.previous_outpoint));
-        if transaction.subnetwork_id == lane {
-            pending.messages.push(lane_transaction(&transaction).message().to_vec());
+        let lane = lane_transaction(&transaction);
+        let message = lane.message(&user.covenant);
+        if transaction.subnetwork_id == user.lane && !message.is_empty() {
+            pending.messages.push(message.to_vec());
         }
     }
     Ok(pending)
@@ -287,14 +287,14 @@ impl Session {
         self.client.as_ref()
     }
 
-    /// The user of this key on a lane.
-    pub fn user(&self, key: Key, lane: [u8; 20]) -> Result<User, UserError> {
-        Ok(User { params: names::params(self.network)?, key, lane: SubnetworkId::from_bytes(lane) })
+    /// The user of this key, of a rollup on a lane.
+    pub fn user(&self, key: Key, lane: [u8; 20], covenant: Digest) -> Result<User, UserError> {
+        Ok(User { params: names::params(self.network)?, key, lane: SubnetworkId::from_bytes(lane), covenant })
     }
 
     /// What the node's mempool holds of the user.
     pub fn pending(&self, user: &User) -> Result<Pending, UserError> {
-        Ok(self.runtime.block_on(pending(self.rpc(), &user.key, self.network, user.lane))?)
+        Ok(self.runtime.block_on(pending(self.rpc(), user, self.network))?)
     }
 
     /// The transactions that carry a message, with the node's fee rate.

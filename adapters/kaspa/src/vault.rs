@@ -3,28 +3,18 @@
 //! An output of the vault can be spent only beside the covenant's output. So deposits move only with a settlement, and
 //! the change goes back to the vault.
 //!
-//! An exit names an account, which is the hash of a script, and is paid to that script. The script is known from the
-//! account's own transactions. An exit to an account that never acted, or one below [`EXIT_MIN`], stays in the vault.
-//!
 //! This vault is for private networks, like a covenant without a proof: no script checks what is paid out of it. Under a
 //! proof there is another vault, and exits are [claimed](crate::claim).
-
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kaspa_consensus_core::tx::{ScriptPublicKey, TransactionOutput};
 use kaspa_txscript::opcodes::codes::{OpCovInputCount, OpGreaterThan};
 use kaspa_txscript::pay_to_script_hash_script;
 use kaspa_txscript::script_builder::{ScriptBuilder, ScriptBuilderError};
-use reprise_model::block::ChainBlock;
-use reprise_model::digest::{Digest, ResourceId};
-use reprise_model::journal::Exit;
-use reprise_model::transaction::account_of;
+use reprise_model::digest::Digest;
+use reprise_model::exit::{AMOUNT_MIN, Exit};
 
+use crate::claim;
 use crate::coin::Coin;
-
-/// The smallest exit that is paid, in sompi: a smaller output's storage mass is out of proportion.
-pub const EXIT_MIN: u64 = 20_000_000;
 
 /// The script whose hash the vault pays to: an output of the covenant is spent by the same transaction.
 pub fn redeem(covenant: Digest) -> Result<Vec<u8>, ScriptBuilderError> {
@@ -36,38 +26,6 @@ pub fn redeem(covenant: Digest) -> Result<Vec<u8>, ScriptBuilderError> {
 /// The vault's script.
 pub fn script(covenant: Digest) -> Result<ScriptPublicKey, ScriptBuilderError> {
     Ok(pay_to_script_hash_script(&redeem(covenant)?))
-}
-
-/// The scripts of the accounts that acted on the lane.
-#[derive(Debug, Clone, Default)]
-pub struct Scripts(Arc<Mutex<HashMap<ResourceId, ScriptPublicKey>>>);
-
-impl Scripts {
-    fn locked(&self) -> MutexGuard<'_, HashMap<ResourceId, ScriptPublicKey>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Records the scripts of the accounts that acted in a block.
-    pub fn record(&self, block: &ChainBlock) {
-        let mut scripts = self.locked();
-        for transaction in &block.accepted {
-            let Some(spent) = transaction.spent_script() else { continue };
-            if let Some(script) = read(spent) {
-                scripts.entry(account_of(spent)).or_insert(script);
-            }
-        }
-    }
-
-    fn of(&self, account: &ResourceId) -> Option<ScriptPublicKey> {
-        self.locked().get(account).cloned()
-    }
-}
-
-/// A script as [`script_bytes`](reprise_model::transaction::script_bytes) encodes it.
-fn read(bytes: &[u8]) -> Option<ScriptPublicKey> {
-    let (version, rest) = bytes.split_first_chunk()?;
-    let (_, script) = rest.split_first_chunk::<8>()?;
-    Some(ScriptPublicKey::from_vec(u16::from_le_bytes(*version), script.to_vec()))
 }
 
 /// The vault holds less than its exits.
@@ -96,26 +54,11 @@ pub struct Payout {
 /// Pays `exits` out of the vault's `coins`.
 pub fn pay(
     exits: &[Exit],
-    scripts: &Scripts,
     covenant: Digest,
     mut coins: Vec<Coin>,
 ) -> Result<Result<Payout, ShortError>, ScriptBuilderError> {
-    let mut outputs = vec![];
-    for exit in exits {
-        match scripts.of(&exit.destination) {
-            Some(script) if exit.amount >= EXIT_MIN => {
-                outputs.push(TransactionOutput::new(exit.amount, script))
-            }
-            Some(_) => tracing::warn!(
-                "an exit of {} sompi is too small to be paid: it stays in the vault",
-                exit.amount
-            ),
-            None => tracing::warn!(
-                "an exit to {} stays in the vault: that account never acted here, so its script is unknown",
-                exit.destination
-            ),
-        }
-    }
+    let mut outputs: Vec<_> =
+        exits.iter().map(|exit| TransactionOutput::new(exit.amount, claim::payee(exit))).collect();
     if outputs.is_empty() {
         return Ok(Ok(Payout::default()));
     }
@@ -123,7 +66,7 @@ pub fn pay(
     coins.sort_by_key(|coin| std::cmp::Reverse((coin.entry.amount, coin.outpoint.index)));
     let (mut held, mut spent) = (0u64, 0);
     // The change is an output too: it is nothing, or no less than the least exit.
-    while spent < coins.len() && (held < taken || (held > taken && held - taken < EXIT_MIN)) {
+    while spent < coins.len() && (held < taken || (held > taken && held - taken < AMOUNT_MIN)) {
         held += coins[spent].entry.amount;
         spent += 1;
     }

@@ -146,7 +146,7 @@ pub(crate) fn batch(processor: &dyn Processor, witness: &BatchWitness) -> Result
         let index = shown.merge_index;
         advice.number(index);
         let here = |advice: &mut Advice| {
-            let shown = shown.read(&Poseidon2, &witness.pins.deposit).ok_or(Refusal::Shown { index })?;
+            let shown = shown.read(&Poseidon2, &witness.pins.rollup()).ok_or(Refusal::Shown { index })?;
             advice.number(0);
             advice.cells(&shown.cells);
             Ok::<_, Refusal>(shown)
@@ -187,7 +187,7 @@ pub(crate) fn aggregate(witness: &AggregateWitness) -> Result<AdviceInputs, Witn
         advice.number(u32::from(*joined));
         advice.cells(&span.journal.cells());
         advice.number(span.exits.len() as u32);
-        span.exits.iter().try_for_each(|exits| advice.digest(exits))?;
+        span.exits.iter().for_each(|exit| advice.cells(&exit.cells()));
     }
     advice.number(u32::from(matches!(witness.end, AggregateEnd::Settle { .. })));
     Ok(advice.into_inputs())

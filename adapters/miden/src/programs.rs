@@ -31,6 +31,7 @@ impl Sources {
         Self {
             modules: vec![
                 include_str!("../../../guests/library/cells.masm").into(),
+                include_str!("../../../guests/library/exits.masm").into(),
                 include_str!("../../../guests/library/frame.masm").into(),
                 workload.into(),
             ],

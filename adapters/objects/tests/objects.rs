@@ -27,13 +27,13 @@ use reprise_fleet::worker::{Settings, Worker};
 use reprise_jobs::memory::MemoryTable;
 use reprise_jobs::{Policy, Queue, WorkerName};
 use reprise_ledger::Ledger;
-use reprise_model::digest::ResourceId;
+use reprise_model::digest::{Digest, ResourceId};
 use reprise_model::hash::Blake3;
 use reprise_model::journal::Journal as _;
 use reprise_model::program;
 use reprise_model::receipt::Verified;
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
-use reprise_model::transaction::{self, LaneTransaction, TransactionFacts};
+use reprise_model::transaction::{self, LaneTransaction, TransactionFacts, TransactionRead};
 use reprise_model::witness::{TransactionWitness, Witness};
 use reprise_objects::store::Store;
 use reprise_prover::backend::{Backend, Task};
@@ -93,9 +93,12 @@ fn keeps(store: &Arc<dyn Objects>, creates: bool) {
 
 fn task(number: u8) -> Task {
     let facts = TransactionFacts { authority: ResourceId([number; 32]), deposit: u64::from(number) + 1 };
-    let payload = transaction::payload(&[], &[]).unwrap();
+    let payload = transaction::payload(&[], &Digest::ZERO, &[]).unwrap();
     let transaction = LaneTransaction { merge_index: 1, version: 1, rest: vec![], payload };
-    let witness = TransactionWitness { transaction: transaction.cells(&facts), before: vec![None] };
+    let witness = TransactionWitness {
+        transaction: transaction.cells(&TransactionRead { facts, message: vec![] }),
+        before: vec![None],
+    };
     let journal = program::transaction(&Blake3, &Ledger, &witness).unwrap().bytes();
     let claim = Claim { program: mock().programs()[0], journal };
     Task { claim, witness: Witness::Transaction(witness), assumptions: vec![] }

@@ -12,7 +12,7 @@ use crate::pool::Asking;
 
 /// The columns of a job, in the order in which they are read.
 pub(crate) const JOB: &str = "id, kind, profile, memory, priority, input, state, at_ms, flag, holder, fence, failures, \
-                              lapses, reason, offered_ms, changed_ms";
+                              lapses, reason, offered_ms, changed_ms, took_ms";
 
 /// The columns of a worker, in the order in which they are read.
 pub(crate) const WORKER: &str = "name, claimed, completed, confirmed, rejected, failed, lapsed, released, strikes, \
@@ -82,6 +82,7 @@ pub(crate) fn job(row: &Row, at: &str) -> Result<Job, JobsError> {
         reason: column(row, at, 13, "reason")?,
         offered_ms: long(14, "offered_ms")?,
         changed_ms: long(15, "changed_ms")?,
+        took_ms: column::<Option<i64>>(row, at, 16, "took_ms")?.and_then(|ms| u64::try_from(ms).ok()),
     })
 }
 
@@ -130,6 +131,7 @@ struct Columns {
     reason: Vec<Option<String>>,
     offered_ms: Vec<i64>,
     changed_ms: Vec<i64>,
+    took_ms: Vec<Option<i64>>,
 }
 
 /// As a database has it: no larger than what it takes.
@@ -167,10 +169,11 @@ impl Columns {
             reason: jobs.iter().map(|job| job.reason.clone()).collect(),
             offered_ms: jobs.iter().map(|job| signed(job.offered_ms)).collect(),
             changed_ms: jobs.iter().map(|job| signed(job.changed_ms)).collect(),
+            took_ms: jobs.iter().map(|job| job.took_ms.map(signed)).collect(),
         }
     }
 
-    fn parameters(&self) -> [Parameter<'_>; 16] {
+    fn parameters(&self) -> [Parameter<'_>; 17] {
         [
             (&self.id, Type::BYTEA_ARRAY),
             (&self.kind, Type::INT2_ARRAY),
@@ -188,11 +191,12 @@ impl Columns {
             (&self.reason, Type::TEXT_ARRAY),
             (&self.offered_ms, Type::INT8_ARRAY),
             (&self.changed_ms, Type::INT8_ARRAY),
+            (&self.took_ms, Type::INT8_ARRAY),
         ]
     }
 }
 
-const UNNEST: &str = "unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+const UNNEST: &str = "unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
 
 /// Writes rows that are there.
 pub(crate) async fn update(client: &Client, jobs: &[Job]) -> Result<(), Asking> {
@@ -202,7 +206,8 @@ pub(crate) async fn update(client: &Client, jobs: &[Job]) -> Result<(), Asking> 
     let statement = format!(
         "UPDATE reprise_jobs AS job SET priority = new.priority, input = new.input, state = new.state, \
          at_ms = new.at_ms, flag = new.flag, holder = new.holder, fence = new.fence, failures = new.failures, \
-         lapses = new.lapses, reason = new.reason, changed_ms = new.changed_ms FROM {UNNEST} AS new ({JOB}) \
+         lapses = new.lapses, reason = new.reason, changed_ms = new.changed_ms, took_ms = new.took_ms \
+         FROM {UNNEST} AS new ({JOB}) \
          WHERE job.id = new.id"
     );
     client.execute_typed(&statement, &Columns::of(jobs).parameters()).await?;

@@ -6,7 +6,8 @@ use tokio_postgres::Client;
 use crate::pool::Asking;
 
 /// What makes each layout of the one before. What was released is never changed; another is appended.
-const LAYOUTS: [&str; 1] = [r"
+const LAYOUTS: [&str; 2] = [
+    r"
 CREATE TABLE reprise_jobs (
     id bytea PRIMARY KEY CHECK (length(id) = 32),
     kind smallint NOT NULL,
@@ -45,7 +46,12 @@ CREATE TABLE reprise_workers (
     seen_ms bigint NOT NULL DEFAULT 0,
     evicted boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 70);
-"];
+",
+    r"
+-- how long whoever completed it had held it
+ALTER TABLE reprise_jobs ADD COLUMN took_ms bigint CHECK (took_ms >= 0);
+",
+];
 
 /// The lock of whoever changes the layout; of the transaction, so that a pooler may stand between.
 const LOCK: i64 = 0x7265_7072_6973_6501;

@@ -87,7 +87,11 @@ impl Scratch {
     }
 
     fn program(&self, name: &str) -> Command {
-        let program = self.bin.join(name);
+        self.command(&self.bin.join(name))
+    }
+
+    /// A program as the user that the server runs as, in its directory.
+    pub fn command(&self, program: &Path) -> Command {
         let mut command = if self.as_owner {
             let mut command = Command::new("setpriv");
             command.args(["--reuid", OWNER, "--regid", OWNER, "--clear-groups", "--"]).arg(program);

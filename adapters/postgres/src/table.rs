@@ -207,17 +207,22 @@ impl Table for PostgresTable {
         let limit = filter.limit.map_or(i64::MAX, |limit| i64::try_from(limit).unwrap_or(i64::MAX));
         let (prefix, len) =
             (filter.prefix.as_slice(), i32::try_from(filter.prefix.len()).unwrap_or(i32::MAX));
+        let priority = filter.after.map(|(priority, _)| priority.0);
+        let id = filter.after.map(|(_, id)| id.0.to_vec());
         let found = self.ask(async |client| {
             let statement = format!(
                 "SELECT {JOB} FROM reprise_jobs WHERE ($1 IS NULL OR state = $1) AND ($2 IS NULL OR holder = $2) \
-                 AND substring(id FROM 1 FOR $3) = $4 ORDER BY priority, id LIMIT $5"
+                 AND substring(id FROM 1 FOR $3) = $4 AND ($6 IS NULL OR (priority, id) > ($6, $7)) \
+                 ORDER BY priority, id LIMIT $5"
             );
-            let parameters: [Parameter<'_>; 5] = [
+            let parameters: [Parameter<'_>; 7] = [
                 (&state, Type::INT2),
                 (&holder, Type::TEXT),
                 (&len, Type::INT4),
                 (&prefix, Type::BYTEA),
                 (&limit, Type::INT8),
+                (&priority, Type::INT8),
+                (&id, Type::BYTEA),
             ];
             Ok(client.query_typed(&statement, &parameters).await?)
         })?;
@@ -266,11 +271,17 @@ impl Table for PostgresTable {
         })
     }
 
+    fn now_ms(&self) -> Result<u64, JobsError> {
+        let given_ms = self.given_ms();
+        self.ask(async |client| now(client, given_ms).await)
+    }
+
     fn figures(&self) -> Result<Vec<Figure>, JobsError> {
         let (given_ms, at) = (self.given_ms(), self.at());
         self.ask(async |client| {
             let statement = format!(
-                "SELECT kind, profile, memory, state, count(*), greatest({} - min(offered_ms), 0) FROM reprise_jobs \
+                "SELECT kind, profile, memory, state, count(*), greatest({} - min(offered_ms), 0), avg(took_ms)::bigint \
+                 FROM reprise_jobs \
                  GROUP BY kind, profile, memory, state ORDER BY kind, profile, memory, state",
                 rows::now(1)
             );
@@ -289,6 +300,7 @@ impl Table for PostgresTable {
                     state: state.ok_or_else(|| wrong("state"))?,
                     jobs: u64::try_from(row.get::<_, i64>(4)).unwrap_or(0),
                     oldest_ms: u64::try_from(row.get::<_, i64>(5)).unwrap_or(0),
+                    mean_ms: row.get::<_, Option<i64>>(6).and_then(|ms| u64::try_from(ms).ok()),
                 })
             };
             Ok(found.iter().map(figure).collect::<Result<_, JobsError>>()?)

@@ -11,14 +11,13 @@
 
 use std::fmt::Display;
 
-use reprise_kaspa::claim;
 use reprise_kaspa::draft::Completed;
-use reprise_kaspa::names::{self, ScriptPublicKey};
+use reprise_kaspa::names;
 use reprise_kaspa::user::{self, Pair, Session, User, UserError};
-use reprise_kaspa::vault::EXIT_MIN;
 use reprise_ledger::{Account, Action, BAD_NONCE, Ledger, OVERDRAFT, OVERFLOW, Payload};
 use reprise_model::cell::Cell;
 use reprise_model::digest::ResourceId;
+use reprise_model::exit::AMOUNT_MIN;
 use reprise_model::hash::Hasher;
 use reprise_model::journal::Outcome;
 use reprise_model::processor;
@@ -107,7 +106,6 @@ pub(crate) fn act(
         Ask::Transfer(_) | Ask::Exit(_) => vec![],
     };
     let me = names::account(&key.script());
-    let payee = key.script();
     let sending = ask.sending();
     // A directory without these states is as good as none; a server that was named must answer.
     let reads = match &sending.server.api {
@@ -116,10 +114,10 @@ pub(crate) fn act(
     };
     let known = Known { reads, hasher: chosen.hasher.as_ref() };
     let session = Session::connect(&lane.url).map_err(failed)?;
-    let user = session.user(key, lane.lane.subnetwork).map_err(failed)?;
+    let user = session.user(key, lane.lane.subnetwork, lane.lane.covenant).map_err(failed)?;
     let pending = session.pending(&user).map_err(failed)?;
 
-    let counterparty = counterparty(ask, &lane, &session, (me, &payee))?;
+    let counterparty = counterparty(ask, &session, me)?;
     let before = known.account(&me)?;
     let nonce = match ask {
         Ask::Deposit(_) => 0,
@@ -130,16 +128,13 @@ pub(crate) fn act(
         }
     };
     let request = Request { sompi, me, before };
-    request.refuse_loss(ask, counterparty.account)?;
-    let (action, amount) = match ask {
-        Ask::Deposit(_) => (Action::Deposit, 0),
-        Ask::Transfer(_) => (Action::Transfer, sompi),
-        Ask::Exit(_) => (Action::Exit, sompi),
-    };
-    let message = Payload { action, nonce, amount, counterparty: counterparty.account }.encode();
+    request.refuse_loss(ask, counterparty.id)?;
+    let amount = if counterparty.action == Action::Deposit { 0 } else { sompi };
+    let Counterparty { action, id } = counterparty;
+    let message = Payload { action, nonce, amount, counterparty: id }.encode();
     let paid = (&pending, settings.covenant.fee_max);
     let pair = session.build(&user, &message, &outputs, paid).map_err(failed)?;
-    let foreseen = Foreseen::of(&pair, &lane, &known, (me, counterparty.account))?;
+    let foreseen = Foreseen::of(&pair, &lane, &known, (me, id))?;
     if let Some(refused) = foreseen.refusal() {
         return Err(Failure::usage(refused));
     }
@@ -170,20 +165,16 @@ fn wait(session: &Session, user: &User, pair: &Pair) -> Result<Option<u64>, Fail
     session.wait(user, pair, &stopped).map_err(failed)
 }
 
-/// Whom a message names.
+/// Whom a message names, and for what.
+#[derive(Clone, Copy)]
 struct Counterparty {
-    account: ResourceId,
-    /// What an exit is paid by, where that has to be kept.
-    redeem: Option<Vec<u8>>,
+    action: Action,
+    /// An account; of an exit, the bytes of the script that is paid.
+    id: ResourceId,
 }
 
 /// Whom the message names, from what the user gave.
-fn counterparty(
-    ask: &Ask<'_>,
-    lane: &ActedLane,
-    session: &Session,
-    (me, script): (ResourceId, &ScriptPublicKey),
-) -> Result<Counterparty, Failure> {
+fn counterparty(ask: &Ask<'_>, session: &Session, me: ResourceId) -> Result<Counterparty, Failure> {
     let usage = |e: &dyn Display| Failure::usage(e.to_string());
     let of_address = |text: &str| names::script_of_address(text, session.network).map_err(|e| usage(&e));
     let account = |text: &str| match text.contains(':') && !text.starts_with("res:") {
@@ -192,10 +183,12 @@ fn counterparty(
             text.parse().map_err(|e| usage(&format!("{text}: no account: {e}, or give an address of Kaspa")))
         }
     };
-    let plain = |account: ResourceId| Counterparty { account, redeem: None };
     match ask {
-        Ask::Deposit(args) => args.to.as_deref().map_or(Ok(me), account).map(plain),
-        Ask::Transfer(args) => account(&args.to).map(plain),
+        Ask::Deposit(args) => {
+            let id = args.to.as_deref().map_or(Ok(me), account)?;
+            Ok(Counterparty { action: Action::Deposit, id })
+        }
+        Ask::Transfer(args) => Ok(Counterparty { action: Action::Transfer, id: account(&args.to)? }),
         Ask::Exit(args) => {
             if !args.to.contains(':') {
                 return Err(Failure::usage(format!(
@@ -203,21 +196,10 @@ fn counterparty(
                     args.to
                 )));
             }
-            let payee = of_address(&args.to)?;
-            if lane.claims {
-                let (account, redeem) = claim::destination(&payee);
-                return Ok(Counterparty { account, redeem });
-            }
-            // The settler pays to scripts that lane transactions have shown: this one shows the key's own.
-            if payee != *script {
-                return Err(Failure::usage(format!(
-                    "{}: this covenant demands no proof, and pays an exit only to a script that a lane transaction has shown: an \
-                     exit to another address could stay in the vault; give your own address, {}, and pay from there",
-                    args.to,
-                    names::address(script, session.network).unwrap_or_default()
-                )));
-            }
-            Ok(plain(names::account(&payee)))
+            // The address is one of this network.
+            of_address(&args.to)?;
+            let payee = names::payee_of_address(&args.to).map_err(|e| usage(&e))?;
+            Ok(Counterparty { action: Action::Exit(payee.class), id: payee.bytes.into() })
         }
     }
 }
@@ -236,13 +218,15 @@ fn nonce(said: Option<u64>, before: Option<Account>, waiting: u64) -> Result<u64
 
 /// Refuses an amount that is lost or does nothing, whatever the account holds.
 fn refuse_amount(ask: &Ask<'_>, sompi: u64) -> Result<(), Failure> {
-    let (said, least) = (kas(sompi), kas(EXIT_MIN));
+    let (said, least) = (kas(sompi), kas(AMOUNT_MIN));
     let reason = match ask {
-        Ask::Deposit(_) if sompi < EXIT_MIN => format!(
+        Ask::Deposit(_) if sompi < AMOUNT_MIN => format!(
             "a deposit of {said} is too small: an output of less than {least} costs more in storage mass than it holds"
         ),
-        Ask::Exit(_) if sompi < EXIT_MIN => {
-            format!("an exit of {said} would be debited and never paid: exits are paid from {least} on")
+        Ask::Exit(_) if sompi < AMOUNT_MIN => {
+            format!(
+                "an exit of {said} is none of the ledger's: the least is {least}, because a smaller output costs more in storage mass than it holds"
+            )
         }
         Ask::Transfer(_) if sompi == 0 => "a transfer of nothing does nothing".into(),
         Ask::Deposit(_) | Ask::Transfer(_) | Ask::Exit(_) => return Ok(()),
@@ -301,17 +285,18 @@ impl Foreseen {
         (me, counterparty): (ResourceId, ResourceId),
     ) -> Result<Self, Failure> {
         let accepted = pair.accepted();
-        let facts = accepted.facts(&lane.lane.deposit);
+        let read = accepted.read(&lane.lane.rollup());
+        let facts = read.facts;
         let after = match known.reads {
             None => None,
             Some(_) => {
-                let declared = processor::declared(&Ledger, &accepted, &facts).map_err(|outcome| {
+                let declared = processor::declared(&Ledger, &accepted, &read).map_err(|outcome| {
                     Failure::Other(format!("the ledger would dispose of it ({})", said(outcome)))
                 })?;
                 let value = |id: ResourceId| Ok((id, known.value(&id)?.flatten()));
                 let values = declared.into_iter().map(value).collect::<Result<Vec<_>, Failure>>()?;
                 let before: Vec<_> = values.iter().map(|(id, value)| (*id, value.as_deref())).collect();
-                let effects = processor::execute(&Ledger, accepted.message(), &facts, &before);
+                let effects = processor::execute(&Ledger, &read.message, &facts, &before);
                 // Of a deposit for another, the other's account changes.
                 let whose = if facts.deposit > 0 { counterparty } else { me };
                 let after = match effects.writes.iter().rfind(|(id, _)| *id == whose) {
@@ -384,10 +369,9 @@ impl Report<'_> {
         let after = self.foreseen.after.map(|(outcome, account)| {
             json!({ "outcome": said(outcome), "balance": account.balance, "nonce": account.nonce })
         });
-        let redeem = self.counterparty.redeem.as_ref().map(|bytes| hex(bytes));
         json!({
             "action": self.ask.name(), "sompi": self.request.sompi, "account": self.request.me.digest().to_hex(),
-            "counterparty": self.counterparty.account.digest().to_hex(), "redeem_script": redeem, "nonce": self.nonce,
+            "counterparty": self.counterparty.id.digest().to_hex(), "nonce": self.nonce,
             "transaction": self.transaction(), "gathering": part(gathering), "acting": part(acting),
             "fee": self.pair.fee(), "authority": self.foreseen.authority.digest().to_hex(),
             "deposit": self.foreseen.deposit, "ledger": after, "sent": self.sent, "accepted_daa_score": self.accepted,
@@ -398,13 +382,11 @@ impl Report<'_> {
         let Pair { gathering, acting } = self.pair;
         let mut out = format!("{}  {}\n", self.ask.name(), kas(self.request.sompi));
         out += &format!("  account       {}\n", self.request.me.digest().to_hex());
-        out += &format!("  {:<13} {}\n", self.counterparty_is(), self.counterparty.account.digest().to_hex());
-        if let Some(redeem) = &self.counterparty.redeem {
-            out += &format!(
-                "  redeem script {}: keep it, the output is spent with it and the key\n",
-                hex(redeem)
-            );
-        }
+        let whom = match self.ask {
+            Ask::Exit(args) => args.to.clone(),
+            _ => self.counterparty.id.digest().to_hex(),
+        };
+        out += &format!("  {:<13} {whom}\n", self.counterparty_is());
         for (name, it) in [("gathers", gathering), ("acts", acting)] {
             let id = it.transaction.id();
             out += &format!("  {name:<13} {id}: mass {}, fee {}\n", it.mass, kas(it.fee));
@@ -436,10 +418,6 @@ impl Report<'_> {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -467,23 +445,23 @@ mod tests {
         let send = send("x");
         let (transfer, exit) = (Ask::Transfer(&send), Ask::Exit(&send));
         for (ask, sompi, balance, to, word) in [
-            (&exit, EXIT_MIN - 1, None, other, "never paid"),
-            (&deposit, EXIT_MIN - 1, None, other, "storage mass"),
+            (&exit, AMOUNT_MIN - 1, None, other, "the least is"),
+            (&deposit, AMOUNT_MIN - 1, None, other, "storage mass"),
             (&transfer, 0, None, other, "does nothing"),
             (&transfer, 5, None, ResourceId([1; 32]), "own account"),
             (&transfer, 5, None, NOBODY, "nobody's"),
-            (&deposit, EXIT_MIN, None, NOBODY, "nobody's"),
+            (&deposit, AMOUNT_MIN, None, NOBODY, "nobody's"),
             (&transfer, 6, Some(5), other, "holds 0.00000005 KAS"),
-            (&exit, EXIT_MIN + 1, Some(EXIT_MIN), other, "less than"),
+            (&exit, AMOUNT_MIN + 1, Some(AMOUNT_MIN), other, "less than"),
         ] {
             let said = refused(ask, sompi, balance, to).unwrap_or_default();
             assert!(said.contains(word), "{} {sompi}: {said}", ask.name());
         }
         for (ask, sompi, balance) in [
-            (&exit, EXIT_MIN, Some(EXIT_MIN)),
-            (&exit, EXIT_MIN, None),
+            (&exit, AMOUNT_MIN, Some(AMOUNT_MIN)),
+            (&exit, AMOUNT_MIN, None),
             (&transfer, 5, Some(5)),
-            (&deposit, EXIT_MIN, Some(0)),
+            (&deposit, AMOUNT_MIN, Some(0)),
         ] {
             assert_eq!(refused(ask, sompi, balance, other), None, "{}", ask.name());
         }

@@ -12,7 +12,7 @@ const OPS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../ops");
 type Graph = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
 
 /// The rows of the board, each with its graphs.
-const ROWS: [(&str, &[Graph]); 5] = [
+const ROWS: [(&str, &[Graph]); 6] = [
     (
         "State",
         &[
@@ -82,6 +82,51 @@ const ROWS: [(&str, &[Graph]); 5] = [
         ],
     ),
     (
+        "Fleet",
+        &[
+            (
+                "Queued work, in seconds of one machine, and the age of the oldest",
+                "s",
+                &[
+                    (
+                        "sum by (kind, memory) (reprise_fleet_queued_work_seconds)",
+                        "work: {{kind}} of {{memory}} GB",
+                    ),
+                    ("max by (kind) (reprise_fleet_oldest_queued_seconds)", "oldest {{kind}}"),
+                ],
+            ),
+            (
+                "Jobs and machines",
+                "none",
+                &[
+                    ("sum by (kind, state) (reprise_fleet_jobs{state!=\"done\"})", "{{kind}} {{state}}"),
+                    ("reprise_fleet_workers", "machines {{stand}}"),
+                    ("reprise_fleet_reachable", "{{part}} can be reached"),
+                ],
+            ),
+            (
+                "What came of the machines' claims, an hour",
+                "none",
+                &[(
+                    "increase(reprise_fleet_worker_jobs_total{outcome!=\"claimed\"}[1h])",
+                    "{{worker}} {{outcome}}",
+                )],
+            ),
+            (
+                "This machine, for its fleet",
+                "none",
+                &[
+                    ("60 * sum by (outcome) (rate(reprise_worker_jobs_total[5m]))", "{{outcome}} a minute"),
+                    ("reprise_worker_proving", "running"),
+                    (
+                        "sum by (kind) (rate(reprise_worker_proving_ms_total[5m])) / 1000",
+                        "busy with {{kind}}",
+                    ),
+                ],
+            ),
+        ],
+    ),
+    (
         "L1",
         &[
             (
@@ -96,6 +141,11 @@ const ROWS: [(&str, &[Graph]); 5] = [
                 "How far it is followed",
                 "none",
                 &[("reprise_l1_reached", "followed"), ("reprise_l1_goal", "the L1's tip")],
+            ),
+            (
+                "Silence of the lane, in blocks",
+                "none",
+                &[("reprise_lane_silence", "silent"), ("reprise_lane_silence_allowed", "the entry expires")],
             ),
             (
                 "Connection",
@@ -176,8 +226,15 @@ fn in_instance(expr: &str) -> String {
             .find(|c: char| c != '_' && !c.is_ascii_alphanumeric())
             .map_or(rest.len(), |len| at + len);
         out += &rest[..end];
-        out += "{instance=~\"$instance\"}";
         rest = &rest[end..];
+        out += "{instance=~\"$instance\"";
+        match rest.strip_prefix('{') {
+            Some(labels) => {
+                out += ",";
+                rest = labels;
+            }
+            None => out += "}",
+        }
     }
     out + rest
 }

@@ -90,7 +90,8 @@ const FOUNDING: [&str; 7] = ["l1", "lane", "key-file", "fee-max", "workload", "b
 
 /// The settings of a fleet, and of how one of its machines proves.
 #[cfg(feature = "fleet")]
-const WORKER: [&str; 9] = [
+const WORKER: [&str; 10] = [
+    "metrics",
     "jobs",
     "receipts",
     "lease",
@@ -246,9 +247,8 @@ Example:
     Transfer(SendArgs),
     /// Exit KAS from the key's account to an address of Kaspa
     ///
-    /// AMOUNT is in KAS, with up to eight decimals, or in sompi: 150000000sompi; less than 0.2 KAS is never paid. The account is
-    /// debited at once, and the address is paid once a settlement carries the exit. Where the covenant demands a proof, an exit to
-    /// the address of a public key is paid to the hash of the script `<key> OpCheckSig`: keep that redeem script.
+    /// AMOUNT is in KAS, with up to eight decimals, or in sompi: 150000000sompi; the least is 0.2 KAS. The account is debited at
+    /// once, and the address is paid once a settlement carries the exit.
     #[command(after_help = "\
 Example:
   reprise exit kaspasim:ADDRESS 1.5 --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY --data-dir DIR")]
@@ -271,7 +271,8 @@ Examples:
     #[command(after_help = "\
 Examples:
   reprise claims --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --json
-  reprise claims pay --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY")]
+  reprise claims pay --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY
+  reprise claims pay --to kaspasim:qr... --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY")]
     Claims(ClaimsArgs),
     /// Prove for a fleet: claim jobs, prove them, share the receipts
     ///
@@ -555,13 +556,17 @@ pub(crate) struct ClaimsArgs {
     /// What to do with them
     #[arg(value_enum, default_value = "list")]
     pub(crate) action: ClaimsAction,
+
+    /// Only the exits to this address of Kaspa
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) to: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ClaimsAction {
     /// List them
     List,
-    /// Pay every one of them, with the key that pays the fees
+    /// Pay them, with the key that pays the fees
     Pay,
 }
 
@@ -591,12 +596,17 @@ pub(crate) struct SimArgs {
     #[arg(long, value_name = "M", default_value_t = 200)]
     pub(crate) blocks: u64,
 
+    /// The mean time between blocks, in seconds: 120 makes three days of 2,160 blocks, in which what is wrong with the L1 lasts
+    /// for hours
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub(crate) block_seconds: u64,
+
     /// How many miners [default: drawn, 1 to 4]
     #[arg(long, value_name = "K")]
     pub(crate) miners: Option<u64>,
 
     /// The faults to draw from: all, none, or of flip, competitor, malformed, late, submission, transient, invalid,
-    /// hung, panic, slow, crash, power, full, rot, with commas between
+    /// hung, panic, slow, crash, power, full, rot, refused, away, still, silence, with commas between
     #[arg(long, value_name = "FAULTS", default_value = "all")]
     pub(crate) faults: String,
 
@@ -619,6 +629,11 @@ pub(crate) struct SimArgs {
     /// Print the first seed's scenario and its events, one by one
     #[arg(long)]
     pub(crate) trace: bool,
+
+    /// Simulate fleets instead: up to 64 workers over a database and an object store that fail; only the seeds are asked
+    /// for
+    #[arg(long, conflicts_with_all = ["blocks", "miners", "faults", "every_fault", "cost_percent", "no_cache", "compare", "trace"])]
+    pub(crate) fleet: bool,
 
     #[command(flatten)]
     pub(crate) sizing: SizingArgs,

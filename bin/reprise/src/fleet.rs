@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use reprise_disk::data_dir::DataDir;
+use reprise_jobs::Queue;
 use reprise_node::wire;
 use reprise_prover::backend::Backend;
 use reprise_store::ReceiptStore;
@@ -18,17 +20,28 @@ pub(crate) struct Joined {
     pub(crate) store: Arc<dyn ReceiptStore>,
     /// What this machine does for the fleet while it is kept.
     pub(crate) _member: Option<Box<dyn Send>>,
+    /// Its jobs, if it has any.
+    pub(crate) jobs: Option<Queue>,
+    /// How the fleet stands, for Prometheus: nothing where there is none.
+    pub(crate) metrics: Box<dyn Fn() -> String + Send + Sync>,
+}
+
+impl Joined {
+    fn alone(backend: Arc<dyn Backend>, store: Arc<dyn ReceiptStore>) -> Self {
+        Self { backend, store, _member: None, jobs: None, metrics: Box::new(String::new) }
+    }
 }
 
 /// A build without a fleet has none.
 #[cfg(not(feature = "fleet"))]
 pub(crate) fn join(
     _: &Settings,
+    _: &DataDir,
     backend: Arc<dyn Backend>,
     store: Arc<dyn ReceiptStore>,
     _: &mut wire::Settings,
 ) -> Result<Joined, Failure> {
-    Ok(Joined { backend, store, _member: None })
+    Ok(Joined::alone(backend, store))
 }
 
 #[cfg(feature = "fleet")]
@@ -37,24 +50,30 @@ pub(crate) use self::joined::{join, queue, shared, short_name};
 #[cfg(feature = "fleet")]
 mod joined {
     use std::fs;
+    use std::io::Write;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
     use std::thread::{self, JoinHandle};
     use std::time::Duration;
 
+    use reprise_disk::medium;
+    use reprise_disk::whole::Whole;
     use reprise_fleet::backend::{FleetBackend, Settings as Asking};
     use reprise_fleet::bounded::Bounded;
-    use reprise_fleet::housekeeping::{self, Keeping};
+    use reprise_fleet::floors::Floors;
+    use reprise_fleet::housekeeping::{self, Household, Keeping};
     use reprise_fleet::shared::{Bounds, Shared};
     use reprise_fleet::tier::SharedTier;
     use reprise_fleet::worker::{self, Worker};
     use reprise_jobs::table::JobsError;
-    use reprise_jobs::{Policy, Queue, WorkerName};
+    use reprise_jobs::{Policy, WorkerName};
     use reprise_model::statement::Kind;
     use reprise_objects::store::Store as ObjectStore;
     use reprise_postgres::table::PostgresTable;
 
-    use super::{Arc, Backend, Failure, Joined, ReceiptStore, Settings, wire};
+    use crate::fleet_metrics::{self, Sampler, Scope};
+
+    use super::{Arc, Backend, DataDir, Failure, Joined, Queue, ReceiptStore, Settings, wire};
 
     /// How often a node deletes what the fleet needs no more.
     const KEEP_EVERY: Duration = Duration::from_secs(600);
@@ -126,6 +145,7 @@ mod joined {
     /// Joins the fleet that the settings name, if they name one.
     pub(crate) fn join(
         settings: &Settings,
+        dir: &DataDir,
         backend: Arc<dyn Backend>,
         store: Arc<dyn ReceiptStore>,
         wiring: &mut wire::Settings,
@@ -138,12 +158,28 @@ mod joined {
                     "--jobs needs --receipts: what a fleet proves has to be shared somewhere",
                 ));
             }
-            return Ok(Joined { backend: own, store, _member: None });
+            return Ok(Joined::alone(own, store));
         };
         let thread = |error| Failure::Other(format!("cannot start a thread: {error}"));
-        let store = Arc::new(SharedTier::new(store, shared.clone()).map_err(thread)?);
+        let hours = |hours: u64| Duration::from_secs(hours.saturating_mul(3600));
+        let floors = Arc::new(Floors::new(shared.clone(), lasting_name(dir)?));
+        let tier = SharedTier::new(store.clone(), shared.clone()).map_err(thread)?;
+        let store_behind = store;
+        let store = Arc::new(tier.with_floors(floors.clone(), fleet.shared_grace.is_some()));
+        let house =
+            |queue| Household { queue, shared: shared.clone(), floors, own: Arc::downgrade(&store_behind) };
+        let keeping = Keeping {
+            input_grace: INPUT_GRACE,
+            receipts: fleet.shared_hours.map(hours),
+            floor_grace: fleet.shared_grace.map(hours),
+        };
         if fleet.jobs.is_none() {
-            return Ok(Joined { backend: own, store, _member: None });
+            let member = Member {
+                stop: Arc::default(),
+                worker: None,
+                keeping: Some(keep(house(None), keeping).map_err(thread)?),
+            };
+            return Ok(Joined { _member: Some(Box::new(member)), ..Joined::alone(own, store) });
         }
         let queue = queue(settings)?;
         match queue.figures() {
@@ -172,8 +208,13 @@ mod joined {
             poll: POLL,
             drain: wiring.tuning.shutdown_grace,
         };
-        let (stop, hears) =
-            (Arc::new(AtomicBool::new(false)), Arc::new(|event: &worker::Event| tracing::info!("{event}")));
+        let stop = Arc::new(AtomicBool::new(false));
+        let hears = Arc::new(|event: &worker::Event| {
+            fleet_metrics::count(event);
+            if !matches!(event, worker::Event::ProofEnded(..)) {
+                tracing::info!("{event}");
+            }
+        });
         let (working, stopped) = (Worker::new(working, queue.clone(), shared.clone(), hears), stop.clone());
         let work = move || {
             if let Err(error) = working.run(&stopped) {
@@ -181,25 +222,54 @@ mod joined {
             }
         };
         let worker = thread::Builder::new().name("fleet-worker".into()).spawn(work).map_err(thread)?;
-        let receipts = fleet.shared_hours.map(|hours| Duration::from_secs(hours.saturating_mul(3600)));
-        let keeping = keep(queue, shared, Keeping { input_grace: INPUT_GRACE, receipts }).map_err(thread)?;
+        let observed = settings.observing.metrics.is_some() || settings.observing.api.is_some();
+        let sampler = observed.then(|| Sampler::start(Scope::Fleet, queue.clone(), shared.clone()));
+        let sampler = sampler.transpose().map_err(thread)?;
+        let metrics = Box::new(move || sampler.as_ref().map_or_else(String::new, Sampler::render));
+        let jobs = queue.clone();
+        let keeping = keep(house(Some(queue)), keeping).map_err(thread)?;
         wiring.permits = settings.proving.permits + fleet.fleet_permits;
         wiring.tuning.engine.timeout = [NEVER; Kind::COUNT];
         let member = Member { stop, worker: Some(worker), keeping: Some(keeping) };
-        Ok(Joined { backend: Arc::new(asked), store, _member: Some(Box::new(member)) })
+        Ok(Joined {
+            backend: Arc::new(asked),
+            store,
+            _member: Some(Box::new(member)),
+            jobs: Some(jobs),
+            metrics,
+        })
     }
 
-    /// Deletes what the fleet needs no more from time to time, until the returned sender is dropped.
-    fn keep(queue: Queue, shared: Arc<Shared>, keeping: Keeping) -> std::io::Result<Sender<()>> {
+    /// Keeps the fleet in order from time to time, until the returned sender is dropped.
+    fn keep(house: Household, keeping: Keeping) -> std::io::Result<Sender<()>> {
         let (until, ended) = channel::<()>();
         thread::Builder::new().name("fleet-keeper".into()).spawn(move || {
             while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(KEEP_EVERY) {
-                match housekeeping::keep(&queue, &shared, &keeping) {
+                match housekeeping::keep(&house, &keeping) {
                     Ok(kept) => tracing::info!(?kept, "kept the fleet in order"),
                     Err(error) => tracing::warn!(%error, "the fleet is not kept in order now"),
                 }
             }
         })?;
         Ok(until)
+    }
+
+    /// The name under which this node announces its floors: the same at every start.
+    fn lasting_name(dir: &DataDir) -> Result<WorkerName, Failure> {
+        let place = dir.fleet_name();
+        let path = place.path();
+        let failed = |error: std::io::Error| Failure::Other(format!("{}: {error}", path.display()));
+        if place.exists() {
+            let text = medium::read(dir.medium().as_ref(), path).map_err(failed)?;
+            return WorkerName::new(String::from_utf8_lossy(&text).trim()).map_err(|error| {
+                let advice = "delete that file, and the node takes another name";
+                Failure::Other(format!("{}: {error}; {advice}", path.display()))
+            });
+        }
+        let name = short_name("node")?;
+        let mut whole = Whole::begin(dir.medium(), path).map_err(failed)?;
+        whole.write_all(name.as_str().as_bytes()).map_err(failed)?;
+        whole.finish().map_err(failed)?;
+        Ok(name)
     }
 }

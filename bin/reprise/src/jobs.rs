@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use reprise_api::jobs::{Job as Described, Worker as DescribedWorker};
+use reprise_jobs::explanation;
 use reprise_jobs::job::StateName;
-use reprise_jobs::memory::now_ms;
 use reprise_jobs::table::{Figure, Filter, JobsError};
 use reprise_jobs::{Job, Queue, State, Worker, WorkerName};
 use reprise_model::statement::StatementId;
@@ -33,7 +34,7 @@ pub(crate) fn jobs(command: &JobsCommand, settings: &Settings, json: bool) -> Re
         }
         JobsCommand::Why { id } => {
             let job = found(&queue, id)?;
-            let reasons = why(&job, &queue)?;
+            let reasons = explanation::why(&job, &queue).map_err(failed)?;
             Said { json: json!({ "id": job.id.to_string(), "why": reasons }), text: reasons }
         }
         JobsCommand::Cancel { ids } => decided(&queue, ids, |queue, ids| queue.cancel(ids))?,
@@ -52,7 +53,7 @@ pub(crate) fn jobs(command: &JobsCommand, settings: &Settings, json: bool) -> Re
                     )));
                 }
             }
-            decided(&queue, ids, |queue, ids| queue.retry(ids))?
+            decided(&queue, ids, |queue, ids| queue.release_quarantined(ids))?
         }
         JobsCommand::Workers { evict, admit } => {
             for (name, evicted) in [(evict, true), (admit, false)] {
@@ -61,8 +62,10 @@ pub(crate) fn jobs(command: &JobsCommand, settings: &Settings, json: bool) -> Re
                 }
             }
             let workers = queue.workers().map_err(failed)?;
-            let json = workers.iter().map(|worker| of_worker(worker, &queue)).collect();
-            Said { json, text: workers.iter().map(|worker| worker_line(worker, &queue)).collect() }
+            let now_ms = queue.now_ms().map_err(failed)?;
+            let of = |worker| DescribedWorker::of(worker, queue.policy(), now_ms);
+            let json = workers.iter().map(|worker| json!(of(worker))).collect();
+            Said { json, text: workers.iter().map(|worker| worker_line(worker, &queue, now_ms)).collect() }
         }
         JobsCommand::Stats => {
             let figures = queue.figures().map_err(failed)?;
@@ -140,29 +143,7 @@ fn decided(
 }
 
 fn described(job: &Job) -> Value {
-    let mut described = json!({
-        "id": job.id.to_string(),
-        "kind": job.class.kind.to_string(),
-        "profile": job.class.profile.to_string(),
-        "memory": job.class.memory,
-        "priority": job.priority.0,
-        "state": job.state.name().to_string(),
-        "worker": job.holder.as_ref().map(ToString::to_string),
-        "fence": job.fence,
-        "failures": job.failures,
-        "lapses": job.lapses,
-        "reason": job.reason,
-        "offered_ms": job.offered_ms,
-        "changed_ms": job.changed_ms,
-    });
-    let (name, value) = match job.state {
-        State::Queued { not_before_ms } => ("not_before_ms", json!(not_before_ms)),
-        State::Running { until_ms, .. } => ("lease_until_ms", json!(until_ms)),
-        State::Done { confirmed } => ("confirmed", json!(confirmed)),
-        State::Quarantined | State::Cancelled => return described,
-    };
-    described[name] = value;
-    described
+    serde_json::to_value(Described::from(job)).unwrap_or_default()
 }
 
 fn line(job: &Job) -> String {
@@ -182,90 +163,7 @@ fn pairs(described: &Value) -> Vec<String> {
         .collect()
 }
 
-/// What a job waits for.
-fn why(job: &Job, queue: &Queue) -> Result<Vec<String>, Failure> {
-    let now = now_ms();
-    let seconds = |ms: u64| Duration::from_millis(ms).as_secs_f64();
-    let holder = job.holder.as_ref().map_or("nobody", WorkerName::as_str);
-    let mut reasons = vec![];
-    match job.state {
-        State::Queued { not_before_ms } => {
-            if not_before_ms > now {
-                reasons.push(format!(
-                    "it waits for another {:.1} s after a failure",
-                    seconds(not_before_ms - now)
-                ));
-            }
-            let before = queue
-                .list(&Filter { state: Some(StateName::Queued), ..Filter::default() })
-                .map_err(failed)?;
-            let urgent = before.iter().filter(|other| {
-                (other.priority, other.id) < (job.priority, job.id)
-                    && other.class.profile == job.class.profile
-            });
-            reasons.push(format!("{} queued statements are more urgent", urgent.count()));
-            let workers = queue.workers().map_err(failed)?;
-            let lately = now.saturating_sub(2 * reprise_jobs::policy::millis(queue.policy().lease));
-            let live: Vec<&Worker> = workers.iter().filter(|worker| worker.seen_ms >= lately).collect();
-            let shut =
-                live.iter().filter(|it| it.evicted || it.rests_until(queue.policy(), now).is_some()).count();
-            reasons.push(format!("{} machines are there, {shut} of them rest or are shut out", live.len()));
-            if live.is_empty() {
-                reasons.push("nobody is there to prove it: start `reprise worker`".into());
-            }
-        }
-        State::Running { until_ms, cancel } => {
-            reasons.push(format!(
-                "{holder} proves it, for {:.1} s now",
-                seconds(now.saturating_sub(job.changed_ms))
-            ));
-            reasons.push(match until_ms.checked_sub(now) {
-                Some(left) => format!("its lease is good for another {:.1} s", seconds(left)),
-                None => "its lease ran out: the next who asks for work is given it".into(),
-            });
-            if cancel {
-                reasons.push("its end is asked for".into());
-            }
-        }
-        State::Done { confirmed: true } => reasons.push("it is done, and verified by whoever asked".into()),
-        State::Done { confirmed: false } => {
-            reasons.push(format!("{holder} says that it is done; nobody who asked has verified that yet"));
-        }
-        State::Quarantined => {
-            reasons.push(format!(
-                "it is in quarantine: failed {} times, lost {} times",
-                job.failures, job.lapses
-            ));
-            reasons.push(
-                "`reprise jobs release` lets it be tried again; a node that wants it proves it itself".into(),
-            );
-        }
-        State::Cancelled => reasons.push("nobody wants it".into()),
-    }
-    reasons.extend(job.reason.as_ref().map(|reason| format!("what went wrong last: {reason}")));
-    Ok(reasons)
-}
-
-fn of_worker(worker: &Worker, queue: &Queue) -> Value {
-    let tally = worker.tally;
-    json!({
-        "name": worker.name.to_string(),
-        "claimed": tally.claimed,
-        "completed": tally.completed,
-        "confirmed": tally.confirmed,
-        "rejected": tally.rejected,
-        "failed": tally.failed,
-        "lapsed": tally.lapsed,
-        "released": tally.released,
-        "strikes": worker.strikes,
-        "rests_until_ms": worker.rests_until(queue.policy(), now_ms()),
-        "seen_ms": worker.seen_ms,
-        "evicted": worker.evicted,
-    })
-}
-
-fn worker_line(worker: &Worker, queue: &Queue) -> String {
-    let now = now_ms();
+fn worker_line(worker: &Worker, queue: &Queue, now: u64) -> String {
     let tally = worker.tally;
     let ago = Duration::from_millis(now.saturating_sub(worker.seen_ms)).as_secs();
     let state = match (worker.evicted, worker.rests_until(queue.policy(), now)) {
@@ -296,11 +194,12 @@ fn of_figure(figure: &Figure) -> Value {
         "state": figure.state.to_string(),
         "jobs": figure.jobs,
         "oldest_ms": figure.oldest_ms,
+        "mean_ms": figure.mean_ms,
     })
 }
 
 fn figure_line(figure: &Figure) -> String {
-    let Figure { class, state, jobs, oldest_ms } = figure;
+    let Figure { class, state, jobs, oldest_ms, .. } = figure;
     let oldest = Duration::from_millis(*oldest_ms).as_secs();
     format!(
         "{jobs:>8} {state:<11} {:<11} {} GB  the oldest {oldest} s  {}",

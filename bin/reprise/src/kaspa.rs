@@ -24,6 +24,7 @@ mod with {
     use reprise_kaspa::client::parse_url;
     use reprise_kaspa::covenant::{OwnNetwork, Proof, Rules, SealReader, State};
     use reprise_kaspa::doctor::{self, Position};
+    use reprise_kaspa::exit_payer::ExitPayer;
     use reprise_kaspa::follower::StatementOf;
     use reprise_kaspa::key::Key;
     use reprise_kaspa::l1::{KaspaL1, Payer};
@@ -32,7 +33,7 @@ mod with {
     use reprise_kaspa::{claim, names, shown, sink, vault};
     use reprise_light::answer::Answer;
     use reprise_model::digest::{BlockHash, Digest, PinsDigest, ResourceId};
-    use reprise_model::journal::Exit as Exit_;
+    use reprise_model::exit::Exit as Exit_;
     use reprise_node::l1::L1;
     use reprise_node::states::States;
     use reprise_node::wire::{self, Deployment};
@@ -423,6 +424,13 @@ mod with {
         let debts = replay::debts(&deployment, origin, depth, event_log.all()).map_err(|e| other(&e))?;
         let unpaid: Vec<_> = debts.owed().cloned().collect();
         let id = options.lane.covenant;
+        let exit_payer = || match &what.to {
+            None => Ok::<_, Failure>(ExitPayer::default()),
+            Some(address) => {
+                let payee = names::payee_of_address(address).map_err(|e| Failure::usage(e.to_string()))?;
+                Ok(ExitPayer::of(payee))
+            }
+        };
         if what.action == ClaimsAction::Pay {
             let key = key(settings)?.ok_or_else(|| {
                 Failure::usage(
@@ -433,12 +441,12 @@ mod with {
             let payer = Payer { key, fee_max: settings.covenant.fee_max };
             let stop = stop::on_signal()?;
             let mut sent = |id| eprintln!("sent {id}");
-            sink::pay_claims(&options.url, id, rules, payer, &unpaid, &mut sent, &stop)
+            sink::pay_claims(&options.url, (id, rules), payer, exit_payer()?, &unpaid, &mut sent, &stop)
                 .map_err(|e| other(&e))?;
         }
-        let open = sink::open_claims(&options.url, id, &unpaid).map_err(|e| other(&e))?;
+        let open = sink::open_claims(&options.url, id, exit_payer()?, &unpaid).map_err(|e| other(&e))?;
         if json {
-            let exit = |exit: &Exit_| json!({ "destination": Digest(exit.destination.0).to_hex(), "sompi": exit.amount });
+            let exit = |exit: &Exit_| json!({ "to": exit.payee.to_string(), "sompi": exit.amount });
             let claims: Vec<_> = open
                 .iter()
                 .map(|claim| {

@@ -19,6 +19,7 @@
 //! | `act` | `reprise deposit`, `transfer` and `exit` |
 //! | `amount` | amounts of KAS, as people write them |
 //! | `fleet` | the fleet of a run, as the settings name it |
+//! | `fleet_metrics` | the metrics of a fleet, sampled, and of a worker |
 //! | `worker` | `reprise worker` |
 //! | `jobs` | `reprise jobs` |
 //! | `attempts` | `reprise attempts` |
@@ -60,6 +61,8 @@ mod doctor;
 mod exit;
 mod failure;
 mod fleet;
+#[cfg(feature = "fleet")]
+mod fleet_metrics;
 #[cfg(feature = "fleet")]
 mod jobs;
 mod kaspa;

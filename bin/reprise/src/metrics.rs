@@ -25,8 +25,17 @@
 //! | `reprise_l1_connected`, `reprise_l1_disconnected_seconds` | | of a live L1: 1 while there is a connection; for how long there is none |
 //! | `reprise_l1_last_block_age_seconds`, `reprise_l1_pages_behind` | | how long ago its last block was mined; pages of blocks that wait to be followed |
 //! | `reprise_l1_reached`, `reprise_l1_goal` | | how far it is followed, and how far it goes, in its own count of blocks |
+//! | `reprise_lane_silence`, `reprise_lane_silence_allowed` | | of a covenant's lane: for how many blocks, in the L1's own count, it has accepted nothing; after how many its entry on the L1 expires |
 //! | `reprise_unsettled` | | 1 while a bundle waits to be settled, else 0 |
 //! | `reprise_last_settlement_timestamp_seconds`, `reprise_last_lane_activity_timestamp_seconds` | | when the last block was mined that settled something; that accepted a transaction of the lane, since the Unix epoch |
+//! | `reprise_fleet_reachable` | `part` | with a fleet: 1 while its `jobs` answer, and its shared `receipts`, else 0. What cannot be asked has none of the figures below |
+//! | `reprise_fleet_jobs` | `kind`, `memory`, `profile`, `state` | the table of jobs, by class and state; `running` are those with a lease |
+//! | `reprise_fleet_oldest_queued_seconds` | `kind`, `memory`, `profile` | how long ago the oldest queued job of a class was offered |
+//! | `reprise_fleet_queued_work_seconds` | `kind`, `memory`, `profile` | how long one machine would take for what is queued of a class, by what the finished ones of it took |
+//! | `reprise_fleet_workers` | `stand` | machines that were heard of in the last day: `working`, `resting`, `evicted`, `away` |
+//! | `reprise_fleet_worker_jobs_total` | `worker`, `outcome` | what came of a machine's claims: `claimed`, `completed`, `confirmed`, `rejected`, `failed`, `lapsed`, `released`; of the 256 machines that were heard of last |
+//! | `reprise_worker_jobs_total` | `outcome` | of the machine that is asked, since it started: `proved`, `found` shared, `failed`, `lost` its lease, `hung`, `released` |
+//! | `reprise_worker_proving`, `reprise_worker_proving_ms_total` | the second: `kind` | proofs that run on it for its fleet; milliseconds of these, whatever came of them |
 //! | `reprise_settlements_total`, `reprise_refusals_total` | | settlements observed; submissions refused, the second with the label `reason` |
 
 use std::sync::Arc;
@@ -147,6 +156,10 @@ impl Observer for Metered {
                     gauge!("reprise_l1_reached").set(l1.reached as f64);
                     gauge!("reprise_l1_goal").set(l1.goal as f64);
                 }
+                if let Some(lane) = l1.lane {
+                    gauge!("reprise_lane_silence").set(lane.lasting as f64);
+                    gauge!("reprise_lane_silence_allowed").set(lane.allowed as f64);
+                }
                 if let Some(age) = l1.last_block_age_seconds {
                     gauge!("reprise_l1_last_block_age_seconds").set(age as f64);
                 }
@@ -197,7 +210,11 @@ mod tests {
         let names = code.split("!(\"").skip(1).filter_map(|rest| rest.split('"').next());
         let names: Vec<_> = names.filter(|name| name.starts_with("reprise_")).collect();
         assert!(names.len() > 20, "{names:?}");
-        for name in names {
+        let of_fleet = include_str!("fleet_metrics.rs").split('"');
+        let of_fleet: Vec<_> =
+            of_fleet.filter(|text| text.starts_with("reprise_") && !text.contains(['{', ' '])).collect();
+        assert!(of_fleet.len() > 8, "{of_fleet:?}");
+        for name in names.into_iter().chain(of_fleet) {
             assert!(page.contains(&format!("`{name}`")), "the table lacks {name}");
         }
     }

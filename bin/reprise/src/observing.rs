@@ -4,10 +4,14 @@ use std::sync::Arc;
 
 use reprise_api::projection::{Projection, Window};
 use reprise_api::publisher::{Publisher, now_ms};
-use reprise_api::served::{Facts, Served};
+use reprise_api::served::{Exposed, Facts, Metrics, Served};
 use reprise_api::server::{self, Endpoint, Limits, Token};
+use reprise_jobs::Queue;
 use reprise_node::event::Observer;
 use reprise_store::ReceiptStore;
+
+#[cfg(feature = "fleet")]
+use {metrics_exporter_prometheus::PrometheusBuilder, reprise_api::view::Level};
 
 use crate::failure::Failure;
 use crate::metrics::Metered;
@@ -23,6 +27,10 @@ pub(crate) struct Observed {
     pub(crate) permits: usize,
     /// Its receipts.
     pub(crate) store: Arc<dyn ReceiptStore>,
+    /// The jobs of its fleet, if it has one.
+    pub(crate) jobs: Option<Queue>,
+    /// How its fleet stands, for Prometheus.
+    pub(crate) fleet_metrics: Metrics,
 }
 
 /// The token of the API, and whether it may be served where the settings say. Changes nothing.
@@ -44,7 +52,7 @@ pub(crate) fn serve(
     if observing.metrics.is_none() && observing.api.is_none() {
         return Ok(vec![]);
     }
-    let Observed { l1, backend, permits, store } = observed;
+    let Observed { l1, backend, permits, store, jobs, fleet_metrics } = observed;
     let (metered, handle) = Metered::install(store.clone()).map_err(|e| settings.refuse("metrics", e))?;
     let price_per_hour = observing.price_per_hour;
     let publisher = Publisher::new(Projection::new(permits, Window::default(), price_per_hour));
@@ -58,11 +66,11 @@ pub(crate) fn serve(
         price_per_hour,
     };
     let limits = Limits::default();
-    let render = Box::new(move || handle.render());
-    let served = Served::new(facts, publisher.views(), render, store, limits.streams);
+    let render = Box::new(move || handle.render() + &fleet_metrics());
+    let served = Served::new(facts, publisher.views(), render, store, jobs, limits.streams);
     let mut endpoints = vec![];
     if let Some(address) = observing.metrics {
-        let endpoint = Endpoint::metrics(address, served.clone(), limits);
+        let endpoint = Endpoint::metrics(address, Exposed::of(&served), limits);
         endpoints.push(endpoint.map_err(|e| settings.refuse("metrics", e))?);
     }
     if let Some(address) = observing.api {
@@ -73,4 +81,25 @@ pub(crate) fn serve(
     }
     server::serve(endpoints).map_err(|e| Failure::Other(e.to_string()))?;
     Ok(vec![Box::new(metered), Box::new(publisher)])
+}
+
+/// Serves the metrics and the health of a worker, where the settings ask for it. Call it before anything is counted.
+#[cfg(feature = "fleet")]
+pub(crate) fn serve_worker(
+    settings: &Settings,
+    sampler: crate::fleet_metrics::Sampler,
+) -> Result<(), Failure> {
+    let Some(address) = settings.observing.metrics else { return Ok(()) };
+    let refused = |reason: String| settings.refuse("metrics", reason);
+    let handle = PrometheusBuilder::new().install_recorder().map_err(|e| refused(e.to_string()))?;
+    let sampled = sampler.clone();
+    let render = move || {
+        let healthy = sampler.health().level != Level::Red;
+        metrics::gauge!("reprise_healthy").set(f64::from(u8::from(healthy)));
+        handle.render() + &sampler.render()
+    };
+    let exposed = Exposed::new(Box::new(render), Box::new(move || sampled.health()));
+    let endpoint = Endpoint::metrics(address, exposed, Limits::default());
+    let endpoint = endpoint.map_err(|e| refused(e.to_string()))?;
+    server::serve(vec![endpoint]).map_err(|e| Failure::Other(e.to_string()))
 }

@@ -43,10 +43,16 @@ pub(crate) fn run(
     let store = choose::store(settings, &dir, systems)?;
     wiring.data_dir = Some(dir.clone());
     // It outlives the node: what it proves for others then is finished or given back.
-    let fleet::Joined { backend, store, _member } =
-        fleet::join(settings, chosen.backend, store, &mut wiring)?;
-    let observed =
-        Observed { l1: l1.name(), backend: backend.name(), permits: wiring.permits, store: store.clone() };
+    let fleet::Joined { backend, store, _member, jobs, metrics } =
+        fleet::join(settings, &dir, chosen.backend, store, &mut wiring)?;
+    let observed = Observed {
+        l1: l1.name(),
+        backend: backend.name(),
+        permits: wiring.permits,
+        store: store.clone(),
+        jobs,
+        fleet_metrics: metrics,
+    };
     let node = wire::build_node(wiring, l1, &chosen.workload, backend, chosen.hasher, store)?;
     let stop = stop::on_signal()?;
     let mut observers = observing::serve(settings, token, observed)?;

@@ -141,8 +141,8 @@ pub(crate) struct ProvingSettings {
     #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = prove_apart)]
     prove_apart: ProveApart,
 
-    /// Seconds after which a proof of a transaction, batch and aggregate counts as hung [default: the backend's,
-    /// 600,1200,1200 for most]
+    /// Seconds after which a proof of a transaction, batch and aggregate counts as hung; later where proofs are measured to
+    /// take longer [default: the backend's, 600,1200,1200 for most]
     #[arg(long, value_name = "TX,BATCH,AGGREGATE", value_parser = numbers::<3>)]
     prove_timeout: Option<[u64; 3]>,
 
@@ -289,6 +289,11 @@ pub(crate) struct FleetSettings {
     /// Hours for which a shared receipt is kept, at least one, or none: for good. What a node needs it keeps itself
     #[arg(long, value_name = "HOURS", default_value = "none", value_parser = number_or_none)]
     pub(crate) shared_hours: OrNone<u64>,
+
+    /// Hours after which a shared receipt is deleted that every node has final and settled, at least one, or none: it stays. Say
+    /// the same on all nodes of a rollup
+    #[arg(long, value_name = "HOURS", default_value = "none", value_parser = number_or_none)]
+    pub(crate) shared_grace: OrNone<u64>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use indicatif::{ProgressBar, ProgressStyle};
 use reprise_node::workload::Workload;
 use reprise_sim::campaign::{Campaign, Comparison, Totals};
+use reprise_sim::fleet;
 use reprise_sim::scenario::{Faults, Limits, ParseFaultsError, Scenario};
 use reprise_sim::world::{Outcome, World};
 use serde_json::json;
@@ -21,15 +22,19 @@ pub(crate) fn sim(args: &SimArgs, workload: &Workload, json: bool) -> Result<Exi
     if args.sizing.recording.is_some() || args.sizing.synthetic {
         return sizing::size(&args.sizing, workload, args.seed, json);
     }
+    if args.fleet {
+        return fleets(args, json);
+    }
     let faults: Faults =
         args.faults.parse().map_err(|e: ParseFaultsError| Failure::usage(format!("--faults: {e}")))?;
-    if args.blocks == 0 || args.seeds == 0 {
+    if args.blocks == 0 || args.seeds == 0 || args.block_seconds == 0 {
         return Err(Failure::usage(
-            "--blocks and --seeds: say 1 or more, a simulation needs a block and a seed",
+            "--blocks, --block-seconds and --seeds: say 1 or more, a simulation needs a block, time and a seed",
         ));
     }
     let limits = Limits {
         blocks: args.blocks,
+        block_seconds: args.block_seconds,
         miners: args.miners,
         faults,
         every_fault: args.every_fault,
@@ -46,15 +51,54 @@ pub(crate) fn sim(args: &SimArgs, workload: &Workload, json: bool) -> Result<Exi
     let shown = WorldsBar::new(if args.compare { 2 * args.seeds } else { args.seeds });
     let began = Instant::now();
     if args.compare {
-        let compared = Comparison::run(workload, first, args.seeds, &limits, &|outcome| shown.count(outcome));
+        let compared =
+            Comparison::run(workload, first, args.seeds, &limits, &|outcome| shown.count(is_broken(outcome)));
         let compared = compared.map_err(|e| Failure::Other(e.to_string()))?;
         shown.done();
         return Ok(tell_comparison(&compared, json));
     }
-    let campaign = Campaign::run(workload, first, args.seeds, &limits, &|outcome| shown.count(outcome));
+    let campaign =
+        Campaign::run(workload, first, args.seeds, &limits, &|outcome| shown.count(is_broken(outcome)));
     let campaign = campaign.map_err(|e| Failure::Other(e.to_string()))?;
     shown.done();
     Ok(tell_campaign(&campaign, began.elapsed().as_secs_f64(), json))
+}
+
+/// Many fleets.
+fn fleets(args: &SimArgs, json: bool) -> Result<Exit, Failure> {
+    if args.seeds == 0 {
+        return Err(Failure::usage("--seeds: say 1 or more, a simulation needs a seed"));
+    }
+    let first = if args.fresh { fresh() } else { args.seed };
+    if args.fresh {
+        eprintln!("seeds {first} to {}", first.saturating_add(args.seeds - 1));
+    }
+    let shown = WorldsBar::new(args.seeds);
+    let began = Instant::now();
+    let fleet::Campaign { sums, failed } =
+        fleet::Campaign::run(first, args.seeds, &|outcome| shown.count(!outcome.violations.is_empty()));
+    shown.done();
+    for failed in &failed {
+        eprintln!("violated: {} (by {})", failed.violation.promise, failed.violation.by);
+        eprintln!("  again:  {}   (faults: {})", failed.command, failed.faults);
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    if json {
+        println!("{}", json!({ "sums": sums, "failed": failed, "seconds": seconds }));
+    } else {
+        let line = |name: &str, text: String| println!("  {name:<12}{text}");
+        line(
+            "fleets",
+            format!("{}, {} events in {seconds:.0} s; {} workers", sums.worlds, sums.events, sums.workers),
+        );
+        line("faults", sums.faults.to_string());
+        line("proofs", format!("{} for {} statements that a node wanted", sums.proofs, sums.wanted));
+        line("exact", format!("{} fleets without a fault: one proof a statement", sums.worlds_exact));
+        line("pruned", format!("{} shared receipts", sums.pruned));
+        line("violations", sums.violations.to_string());
+        line("trace", sums.trace.clone());
+    }
+    Ok(Exit::done_if(sums.violations == 0))
 }
 
 /// A random seed.
@@ -150,9 +194,15 @@ fn table(sums: &Totals) -> String {
         "exact",
         format!("{} worlds in which no fault could cost a proof: one a statement", sums.worlds_exact),
     );
+    let reasons: Vec<String> = sums.reasons.iter().map(|(name, worlds)| format!("{name} {worlds}")).collect();
+    out += &line("health", format!("reasons, and in how many worlds: {}", reasons.join(", ")));
     out += &line("settled", format!("{} settlements", sums.settlements));
     out += &line("violations", sums.violations.to_string());
     out
+}
+
+fn is_broken(outcome: &Outcome) -> bool {
+    !outcome.violations.is_empty()
 }
 
 /// The progress while worlds run.
@@ -171,8 +221,8 @@ impl WorldsBar {
         Self { bar, failed: AtomicU64::new(0) }
     }
 
-    fn count(&self, outcome: &Outcome) {
-        if !outcome.violations.is_empty() {
+    fn count(&self, failed: bool) {
+        if failed {
             let failed = self.failed.fetch_add(1, Ordering::Relaxed) + 1;
             self.bar.set_message(format!("({failed} failed)"));
         }

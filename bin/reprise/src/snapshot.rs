@@ -10,7 +10,7 @@ use reprise_node::keeper;
 use reprise_node::pipeline::SETTLED_DEPTH;
 use reprise_node::settled;
 use reprise_node::wire::Deployment;
-use reprise_scheduler::snapshot::{self, Content, Head, Identity, SnapshotError};
+use reprise_scheduler::snapshot::{self, Content, Head, SnapshotError};
 use serde_json::json;
 
 use crate::backends::{Chosen, ProofSystems};
@@ -122,8 +122,6 @@ fn import(
     let head = reader.head().clone();
     let here = |network: &str| deployment.identity(network.into());
     reader.check_identity(&here(&head.identity.network))?;
-    // All of it, before anything is asked or touched.
-    reader.verify(&deployment.hasher)?;
     let dir = DataDir::lock(&settings.data_dir)?;
     check_floor(&head, settings, systems, &pins)?;
     let place = dir.origin(&pins);
@@ -138,6 +136,8 @@ fn import(
             held.path().display()
         )));
     }
+    // All of it, before a node is asked or anything is put aside.
+    let imported = snapshot::import(reader, &place, &deployment.hasher)?;
     let carrier = match kaspa::settled_on(settings, chosen, &head)? {
         Some((network, block)) => {
             snapshot::open(file)?.check_identity(&here(&network))?;
@@ -151,10 +151,7 @@ fn import(
         })?;
         eprintln!("{} is put aside as {}", held.path().display(), aside.display());
     }
-    let same = |identity: &Identity| here(&identity.network);
-    let content = snapshot::import((file, &place), &deployment.hasher, |reader| {
-        reader.check_identity(&same(&reader.head().identity))
-    })?;
+    let content = imported.finish()?;
     Ok((head, content, carrier))
 }
 
@@ -183,7 +180,7 @@ fn check_floor(
 
 fn print(file: &Path, head: &Head, content: &Content, carrier: Option<Carrier>, json: bool) {
     let Head { identity, block, checkpoint, tip, state_root, settlement, carried_above, unpaid } = head;
-    let exits: usize = unpaid.iter().flat_map(|unpaid| &unpaid.exits).map(Vec::len).sum();
+    let exits: usize = unpaid.iter().map(|unpaid| unpaid.exits.len() - unpaid.paid.len()).sum();
     let Content { entries, bytes, digest } = content;
     let (hash, pins) = (block.metadata.block_hash, &identity.pins);
     if json {

@@ -12,8 +12,9 @@ use crate::backends::ProofSystems;
 use crate::cli::WorkerArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::fleet_metrics::{Sampler, Scope};
 use crate::settings::Settings;
-use crate::{choose, fleet, stop};
+use crate::{choose, fleet, fleet_metrics, observing, stop};
 
 /// How often it looks for work that nobody told it of.
 const POLL: Duration = Duration::from_secs(2);
@@ -47,8 +48,19 @@ pub(crate) fn worker(
         drain: tuning.shutdown_grace,
     };
     let stop = stop::on_signal()?;
-    let ended =
-        Worker::new(working, queue, shared, Arc::new(|event: &Event| eprintln!("{event}"))).run(&stop);
+    if settings.observing.metrics.is_some() {
+        let scope = Scope::Worker(working.name.clone());
+        let sampler = Sampler::start(scope, queue.clone(), shared.clone());
+        let sampler = sampler.map_err(|e| Failure::Other(format!("cannot start a thread: {e}")))?;
+        observing::serve_worker(settings, sampler)?;
+    }
+    let hears = |event: &Event| {
+        fleet_metrics::count(event);
+        if !matches!(event, Event::ProofEnded(..)) {
+            eprintln!("{event}");
+        }
+    };
+    let ended = Worker::new(working, queue, shared, Arc::new(hears)).run(&stop);
     let Report { proved, found, failed, lost, released } =
         ended.map_err(|error: WorkerError| Failure::Other(error.to_string()))?;
     if json {

@@ -17,6 +17,8 @@
 //! | [`served`] | what a server serves from |
 //! | [`problem`] | errors as problem details |
 //! | [`state`] | the state, with what proves it |
+//! | [`jobs`] | the jobs and workers of a fleet, as they are served |
+//! | `fleet` | what is asked of a fleet and decided about it |
 //! | `asked` | the parameters of a request |
 //! | `stream` | the changes, as server-sent events |
 //! | `page` | the page's files |
@@ -24,6 +26,8 @@
 //! | [`server`] | sockets and limits |
 
 mod asked;
+mod fleet;
+pub mod jobs;
 mod page;
 pub mod problem;
 pub mod projection;

@@ -53,6 +53,23 @@ impl Problem {
         .with("www-authenticate", "Bearer")
     }
 
+    /// Whoever has no token may read and not decide.
+    pub(crate) fn untrusted() -> Self {
+        let detail = "a decision needs the token also on this machine: start the node with --api-token-file, and send \
+                      `Authorization: Bearer TOKEN`";
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "urn:reprise:untrusted",
+            "the request may not change anything",
+            detail,
+        )
+    }
+
+    /// What was asked for cannot be done as things stand.
+    pub(crate) fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "urn:reprise:conflict", "it cannot be done now", detail)
+    }
+
     /// What was asked for is not there.
     pub(crate) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "urn:reprise:not-found", "there is no such thing", detail)
@@ -60,7 +77,7 @@ impl Problem {
 
     /// The method is not one of the path's.
     pub(crate) fn wrong_method() -> Self {
-        let detail = "this API only reads: say GET or HEAD";
+        let detail = "what is read is asked by GET or HEAD, and a decision about a job or a worker is a POST: /openapi.json lists them";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "urn:reprise:method", "the method is not allowed", detail)
     }
 

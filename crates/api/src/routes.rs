@@ -25,9 +25,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::asked::{Asked, Named, limit, parse};
+use crate::fleet;
 use crate::page;
 use crate::problem::{MEDIA_TYPE, Problem};
-use crate::served::{Served, Status};
+use crate::served::{Exposed, Served, Status};
 use crate::state::{Account, At, Resource};
 use crate::stream;
 use crate::view::{
@@ -48,7 +49,7 @@ const BLOCKS_MAX: u32 = 2_000;
     info(
         title = "Reprise",
         description = "What a Reprise node does: the fork tree it follows, the statements it proves, the settlements on the L1. \
-                       Everything is read only. Errors are problem details (RFC 9457).",
+                       Everything is read only but for decisions about the jobs and workers of a fleet, which need the token. Errors are problem details (RFC 9457).",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
     components(schemas(Problem)),
@@ -57,7 +58,8 @@ const BLOCKS_MAX: u32 = 2_000;
         (name = "chain", description = "What it follows"),
         (name = "proofs", description = "What it proves"),
         (name = "settlement", description = "What it settles"),
-        (name = "state", description = "What the state holds, with what proves it")
+        (name = "state", description = "What the state holds, with what proves it"),
+        (name = "fleet", description = "What its fleet is to prove, who proves, and what is decided about them")
     )
 )]
 struct Document;
@@ -80,10 +82,12 @@ pub fn api(served: Arc<Served>) -> Router {
         .routes(routes!(economics))
         .routes(routes!(account))
         .routes(routes!(resource))
-        .routes(routes!(stream::events));
+        .routes(routes!(stream::events))
+        .merge(fleet::routes());
     let (router, mut document) = described.split_for_parts();
     for path in document.paths.paths.values_mut() {
         path.get.iter_mut().for_each(refusals);
+        path.post.iter_mut().for_each(decisions);
     }
     let document = document.to_pretty_json().unwrap_or_default();
     let described = move || async move { ([(CONTENT_TYPE, "application/json")], document) };
@@ -95,24 +99,34 @@ pub fn api(served: Arc<Served>) -> Router {
 }
 
 /// The routes of a server of metrics alone.
-pub fn metrics_only(served: Arc<Served>) -> Router {
+pub fn metrics_only(exposed: Arc<Exposed>) -> Router {
+    let metrics = async |State(exposed): State<Arc<Exposed>>| as_metrics((exposed.metrics)());
+    let health = async |State(exposed): State<Arc<Exposed>>| in_one_line(&(exposed.health)());
     let router = Router::new()
         .route("/metrics", axum::routing::get(metrics))
         .route("/health", axum::routing::get(health));
-    fallbacks(router).with_state(served)
+    fallbacks(router).with_state(exposed)
 }
 
-fn fallbacks(router: Router<Arc<Served>>) -> Router<Arc<Served>> {
+fn fallbacks<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     let nowhere = || async { Problem::not_found("there is no such path: /openapi.json lists them") };
     router.fallback(nowhere).method_not_allowed_fallback(|| async { Problem::wrong_method() })
 }
 
+/// A decision can be refused in one way more.
+fn decisions(operation: &mut Operation) {
+    refusals(operation);
+    let description = "A decision needs the token";
+    operation.responses.responses.insert("403".into(), refused(description).into());
+}
+
+fn refused(description: &str) -> utoipa::openapi::Response {
+    let content = Content::new(Some(Ref::from_schema_name("Problem")));
+    ResponseBuilder::new().description(description).content(MEDIA_TYPE, content).build()
+}
+
 /// Every request can be refused in these ways.
 fn refusals(operation: &mut Operation) {
-    let refused = |description: &str| {
-        let content = Content::new(Some(Ref::from_schema_name("Problem")));
-        ResponseBuilder::new().description(description).content(MEDIA_TYPE, content).build()
-    };
     for (status, description) in [
         ("400", "A parameter cannot be read"),
         ("401", "The token is missing or wrong"),
@@ -149,7 +163,10 @@ async fn readyz(State(served): Shared) -> Result<Json<Health>, Problem> {
 
 /// The health in one line for scripts: 503 while it is red.
 async fn health(State(served): Shared) -> Response {
-    let health = served.view().health.clone();
+    in_one_line(&served.view().health)
+}
+
+fn in_one_line(health: &Health) -> Response {
     let status = match health.level {
         Level::Red => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::OK,
@@ -163,7 +180,11 @@ async fn health(State(served): Shared) -> Response {
     (status = OK, body = String, content_type = "text/plain")
 ))]
 async fn metrics(State(served): Shared) -> impl IntoResponse {
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (served.metrics)())
+    as_metrics((served.metrics)())
+}
+
+fn as_metrics(text: String) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }
 
 /// The state of the node in short.

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use reprise_jobs::Queue as Jobs;
 use reprise_store::ReceiptStore;
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
@@ -35,6 +36,9 @@ pub type Metrics = Box<dyn Fn() -> String + Send + Sync>;
 /// How many receipts are read at a time.
 const STORE_READS_MAX: usize = 2;
 
+/// How many requests are put to the jobs of a fleet at a time.
+const JOBS_ASKED_MAX: usize = 4;
+
 /// What a server serves from.
 pub struct Served {
     pub(crate) facts: Facts,
@@ -43,6 +47,8 @@ pub struct Served {
     pub(crate) store: Arc<dyn ReceiptStore>,
     pub(crate) store_reads: Semaphore,
     pub(crate) streams: Arc<Semaphore>,
+    pub(crate) jobs: Option<Jobs>,
+    pub(crate) jobs_asked: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Served {
@@ -52,21 +58,45 @@ impl std::fmt::Debug for Served {
 }
 
 impl Served {
-    /// From these views, with so many streams of changes at a time.
+    /// From these views, with so many streams of changes at a time; with the jobs of the node's fleet, if it has one.
     pub fn new(
         facts: Facts,
         views: watch::Receiver<Arc<View>>,
         metrics: Metrics,
         store: Arc<dyn ReceiptStore>,
+        jobs: Option<Jobs>,
         streams: usize,
     ) -> Arc<Self> {
+        let jobs_asked = Arc::new(Semaphore::new(JOBS_ASKED_MAX));
         let (store_reads, streams) = (Semaphore::new(STORE_READS_MAX), Arc::new(Semaphore::new(streams)));
-        Arc::new(Self { facts, views, metrics, store, store_reads, streams })
+        Arc::new(Self { facts, views, metrics, store, store_reads, streams, jobs, jobs_asked })
     }
 
     /// The view as it was published last.
     pub(crate) fn view(&self) -> Arc<View> {
         self.views.borrow().clone()
+    }
+}
+
+/// What a server of metrics and health alone serves from.
+pub struct Exposed {
+    pub(crate) metrics: Metrics,
+    pub(crate) health: Box<dyn Fn() -> Health + Send + Sync>,
+}
+
+impl Exposed {
+    /// Of whatever has metrics and a health.
+    pub fn new(metrics: Metrics, health: Box<dyn Fn() -> Health + Send + Sync>) -> Arc<Self> {
+        Arc::new(Self { metrics, health })
+    }
+
+    /// Of a node.
+    pub fn of(served: &Arc<Served>) -> Arc<Self> {
+        let (metrics, health) = (served.clone(), served.clone());
+        Self::new(
+            Box::new(move || (metrics.metrics)()),
+            Box::new(move || health.view().health.as_ref().clone()),
+        )
     }
 }
 

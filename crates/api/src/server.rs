@@ -32,9 +32,11 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
 
+use crate::fleet::Trusted;
 use crate::page;
 use crate::problem::Problem;
 use crate::routes;
+use crate::served::{Exposed, Served};
 
 /// What a client can use up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,18 +175,14 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// Serves metrics and health, to whoever can reach the address.
-    pub fn metrics(
-        address: SocketAddr,
-        served: Arc<crate::served::Served>,
-        limits: Limits,
-    ) -> Result<Self, ServeError> {
-        Self::bind(address, routes::metrics_only(served), None, limits, false)
+    pub fn metrics(address: SocketAddr, exposed: Arc<Exposed>, limits: Limits) -> Result<Self, ServeError> {
+        Self::bind(address, routes::metrics_only(exposed), None, limits, false)
     }
 
     /// Serves everything. Whoever can reach an address of other machines needs the token.
     pub fn api(
         address: SocketAddr,
-        served: Arc<crate::served::Served>,
+        served: Arc<Served>,
         token: Option<Token>,
         limits: Limits,
     ) -> Result<Self, ServeError> {
@@ -343,7 +341,11 @@ fn is_of_this_machine(request: &Request) -> bool {
     })
 }
 
-async fn admit(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+async fn admit(State(guard): State<Arc<Guard>>, mut request: Request, next: Next) -> Response {
+    // Nothing in a request can put it there.
+    if guard.token.as_ref().is_some_and(|token| token.is_in(&request)) {
+        request.extensions_mut().insert(Trusted);
+    }
     let mut response = match guard.check(&request) {
         Err(problem) => problem.into_response(),
         Ok(()) => match guard.requests.try_acquire() {

@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 
 use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot};
-use reprise_model::digest::{BlockHash, Digest, ResourceId};
-use reprise_model::transaction::{self, LaneTransaction, account_of, script_bytes};
+use reprise_model::digest::{BlockHash, Digest};
+use reprise_model::transaction::{self, LaneTransaction, Rollup, account_of, script_bytes};
 
 use crate::event::SourceEvent;
 use crate::recording::{Lane, Recording};
@@ -63,9 +63,9 @@ impl DevChain {
         &self.lane
     }
 
-    /// The account deposits are paid to.
-    pub fn deposit(&self) -> ResourceId {
-        self.lane.deposit
+    /// What transactions name the rollup by.
+    pub fn rollup(&self) -> Rollup {
+        self.lane.rollup()
     }
 
     /// The header of a block that was mined, or of the root.
@@ -83,7 +83,8 @@ impl DevChain {
 
     /// A lane transaction of `owner` that pays `deposit` to the deposit script.
     pub fn transaction(&self, owner: &str, message: &[u8], deposit: u64) -> LaneTransaction {
-        transaction::unsigned(&self.lane.subnetwork, &script(owner), (deposit, &script("deposit")), message)
+        let pays = (deposit, &script("deposit")[..]);
+        transaction::unsigned(&self.lane.subnetwork, &script(owner), pays, (&self.lane.covenant, message))
     }
 
     /// Mines a block on `parent`; `salt` tells siblings apart. Merge indices begin at 1, after the coinbase.
@@ -110,7 +111,7 @@ impl DevChain {
                 &block_hash.0,
             )),
         };
-        let block = ChainBlock { metadata, accepted, lane_proof: None, settlements: vec![] };
+        let block = ChainBlock { metadata, accepted, lane_proof: None, settlements: vec![], claims: vec![] };
         self.blocks.insert(block_hash, block);
         block_hash
     }

@@ -37,7 +37,7 @@ use std::path::Path;
 use borsh::{BorshDeserialize, BorshSerialize};
 use reprise_disk::data_dir::LockedPath;
 use reprise_disk::log::{Format, Found, Frames, HEADER_LEN, Log, LogError, Writer};
-use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot, ObservedSettlement};
+use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot, ObservedClaim, ObservedSettlement};
 use reprise_model::digest::{BlockHash, Digest};
 use reprise_model::transaction::LaneTransaction;
 
@@ -45,7 +45,7 @@ use crate::event::SourceEvent;
 use crate::recording::Recording;
 
 /// The version of the frames' content. Another version is refused.
-pub const FORMAT_VERSION: u16 = 4;
+pub const FORMAT_VERSION: u16 = 5;
 
 const FORMAT: Format = Format {
     magic: *b"RPCHRONI",
@@ -80,11 +80,12 @@ struct SettledBlock {
     accepted: Vec<LaneTransaction>,
     lane_proof: Option<Vec<u8>>,
     settlements: Vec<ObservedSettlement>,
+    claims: Vec<ObservedClaim>,
 }
 
 impl SettledBlock {
     fn of(block: ChainBlock) -> Self {
-        let ChainBlock { metadata, accepted, lane_proof, settlements } = block;
+        let ChainBlock { metadata, accepted, lane_proof, settlements, claims } = block;
         let ChainBlockMetadata {
             block_hash, blue_score, daa_score, timestamp_ms, sequencing_commitment, ..
         } = metadata;
@@ -97,6 +98,7 @@ impl SettledBlock {
             accepted,
             lane_proof,
             settlements,
+            claims,
         }
     }
 
@@ -111,8 +113,8 @@ impl SettledBlock {
             parent_timestamp_ms: parent.timestamp_ms,
             sequencing_commitment: self.sequencing_commitment,
         };
-        let Self { accepted, lane_proof, settlements, .. } = self;
-        ChainBlock { metadata, accepted, lane_proof, settlements }
+        let Self { accepted, lane_proof, settlements, claims, .. } = self;
+        ChainBlock { metadata, accepted, lane_proof, settlements, claims }
     }
 }
 

@@ -18,7 +18,7 @@
 //! and the settlements that landed in each, in borsh. A damaged frame is an error that names the file, unless no whole
 //! frame follows it: the settlements of the chain cannot be recovered from anywhere else.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use reprise_disk::data_dir::LockedPath;
@@ -26,11 +26,11 @@ use reprise_disk::log::{Format, Found, HEADER_LEN, Log, LogError};
 use reprise_model::anchor::AnchorDepth;
 use reprise_model::artifact::SettlementArtifact;
 use reprise_model::block::{ChainBlock, ChainRoot, ObservedSettlement};
-use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProgramId, ResourceId};
+use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProgramId};
 use reprise_model::journal::{Commitment, Journal};
 use reprise_model::lane::{self, LaneError, WorkloadHasher};
 use reprise_model::receipt::{Receipt, Verifier, VerifyError};
-use reprise_model::transaction::{Accepted, LaneTransaction};
+use reprise_model::transaction::{Accepted, LaneTransaction, Rollup};
 
 use crate::event::SourceEvent;
 
@@ -58,8 +58,8 @@ pub struct Covenant {
     pub pins: PinsDigest,
     /// The lane's key.
     pub lane: Digest,
-    /// Where deposits are paid to.
-    pub deposit: ResourceId,
+    /// What transactions name the rollup by.
+    pub rollup: Rollup,
     /// The state root before the first settlement.
     pub root: Digest,
     /// How deep a block may lie for a settlement to be anchored in it; `None` where that does not matter.
@@ -228,6 +228,11 @@ impl Overlay {
         Ok(Self { covenant, sealed, chain, heights, mempool: vec![], rejected: vec![] })
     }
 
+    /// Every block that it was ever fed.
+    pub fn fed(&self) -> HashSet<BlockHash> {
+        self.sealed.blocks.keys().copied().collect()
+    }
+
     /// Submits a settlement: it is judged now against the current chain, and again when it lands.
     pub fn submit(&mut self, artifact: SettlementArtifact<&Receipt>) -> Result<(), Rejection> {
         let SettlementArtifact { end_block, journal, receipt, .. } = artifact;
@@ -326,11 +331,11 @@ impl Overlay {
     /// The lane tip after `block`, from what the block itself accepted, and what an aggregate that ends with it
     /// commits.
     fn follow_lane(&self, block: &ChainBlock) -> Result<(Digest, Commitment), OverlayError> {
-        let Covenant { hasher, lane, deposit, .. } = &self.covenant;
+        let Covenant { hasher, lane, rollup, .. } = &self.covenant;
         let (hasher, scheme, parent) = (hasher.as_ref(), hasher.lane(), self.tip());
         let proof = block.lane_proof.as_deref();
         let accepted =
-            |transaction| Accepted::of(hasher, transaction, &LaneTransaction::facts(transaction, deposit));
+            |transaction: &LaneTransaction| Accepted::of(hasher, transaction, &transaction.read(rollup));
         let follow = || {
             if block.accepted.is_empty() {
                 let tip = scheme.at(hasher, lane, Some(&parent.tip), proof)?;

@@ -62,7 +62,8 @@ impl RecordedL1 {
                 &parent.sequencing_commitment.0,
             )),
         };
-        let block = ChainBlock { metadata, accepted: vec![], lane_proof: None, settlements: vec![] };
+        let block =
+            ChainBlock { metadata, accepted: vec![], lane_proof: None, settlements: vec![], claims: vec![] };
         SourceEvent { removed: vec![], added: vec![block] }
     }
 

@@ -66,6 +66,29 @@ pub struct Connection {
     pub reached: u64,
     /// See [`reached`](Self::reached).
     pub goal: u64,
+    /// How long the lane has been silent; `None` where that is of no account, or unknown.
+    pub lane: Option<LaneSilence>,
+}
+
+/// The silence of a lane whose entry on the L1 expires: in blocks, by the L1's own count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaneSilence {
+    /// How long the lane has accepted nothing.
+    pub lasting: u64,
+    /// How long it may, before its entry expires.
+    pub allowed: u64,
+}
+
+impl LaneSilence {
+    /// Whether the lane has lost its entry.
+    pub fn has_expired(&self) -> bool {
+        self.lasting > self.allowed
+    }
+
+    /// Whether less than an eighth of the time is left. Whoever keeps the lane active has had an eighth to do so.
+    pub fn expires_soon(&self) -> bool {
+        !self.has_expired() && self.lasting > self.allowed - self.allowed / 8
+    }
 }
 
 /// What keeps an L1 from being followed.

@@ -11,7 +11,7 @@
 //!
 //! The tree drops what lies below finality, on every fork: it can neither leave nor return.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainBlockMetadata};
 use reprise_model::coordinate::Checkpoint;
@@ -69,7 +69,7 @@ pub enum ChainError {
 pub struct ForkTree {
     seen: HashMap<BlockHash, BatchMetadata>,
     /// The same, by height.
-    heights: BTreeMap<Checkpoint, Vec<BlockHash>>,
+    heights: BTreeSet<(Checkpoint, BlockHash)>,
     /// The canonical chain from the highest final block, which never leaves it.
     view: VecDeque<BatchMetadata>,
     next_id: u64,
@@ -89,7 +89,7 @@ impl ForkTree {
         let root = BatchMetadata { id: BlockId(0), checkpoint, block: root };
         let mut tree = Self {
             seen: HashMap::new(),
-            heights: BTreeMap::new(),
+            heights: BTreeSet::new(),
             view: VecDeque::from([root]),
             next_id: 1,
             finality_depth,
@@ -99,7 +99,7 @@ impl ForkTree {
         tree
     }
 
-    /// Gives the blocks that an earlier process saw the ids they had.
+    /// Gives the blocks that an earlier process recorded the ids they had. The others get new ones when they are seen.
     pub fn restore(&mut self, known: impl IntoIterator<Item = BatchMetadata>) {
         known.into_iter().for_each(|block| self.see(block));
     }
@@ -107,7 +107,7 @@ impl ForkTree {
     fn see(&mut self, block: BatchMetadata) {
         self.next_id = self.next_id.max(block.id.0 + 1);
         if self.seen.insert(block.block_hash(), block).is_none() {
-            self.heights.entry(block.checkpoint).or_default().push(block.block_hash());
+            self.heights.insert((block.checkpoint, block.block_hash()));
         }
     }
 
@@ -170,9 +170,12 @@ impl ForkTree {
         while self.view.front().is_some_and(|block| block.checkpoint < self.finalized) {
             self.view.pop_front();
         }
-        let kept = self.heights.split_off(&self.finalized);
-        for hash in std::mem::replace(&mut self.heights, kept).into_values().flatten() {
-            self.seen.remove(&hash);
+        while let Some(below) = self.heights.pop_first() {
+            if below.0 >= self.finalized {
+                self.heights.insert(below);
+                break;
+            }
+            self.seen.remove(&below.1);
         }
     }
 

@@ -9,6 +9,7 @@ use reprise_ledger::{Account, Action, Ledger, Payload};
 use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainBlockMetadata, ChainRoot};
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest, ProgramId, ResourceId};
+use reprise_model::exit::ScriptClass;
 use reprise_model::journal::{AggregateJournal, Commitment, Journal, Pins, Span};
 use reprise_model::lane::WorkloadHasher;
 use reprise_model::limits::{Limits, ProveApart};
@@ -22,6 +23,12 @@ use reprise_model::witness::{AggregateWitness, BatchWitness, TransactionWitness,
 use reprise_scheduler::execution::Division;
 use reprise_scheduler::record::MemoryLog;
 use reprise_scheduler::scheduler::Scheduler;
+
+/// An exit to the hash of a script.
+pub const EXIT: Action = Action::Exit(ScriptClass::ScriptHash);
+
+/// The covenant of every fixture but the recording's.
+pub const COVENANT: Digest = Digest([9; 32]);
 
 fn deposit_script() -> Vec<u8> {
     script_bytes(0, b"deposits")
@@ -39,7 +46,8 @@ pub fn account(name: &str) -> ResourceId {
 
 /// A transaction of `name` that pays `deposit` to the deposit script.
 pub fn transaction(merge_index: u32, name: &str, deposit: u64, message: Vec<u8>) -> LaneTransaction {
-    let unsigned = transaction::unsigned(&[7; 20], &script(name), (deposit, &deposit_script()), &message);
+    let pays = (deposit, &deposit_script()[..]);
+    let unsigned = transaction::unsigned(&[7; 20], &script(name), pays, (&COVENANT, &message));
     LaneTransaction { merge_index, ..unsigned }
 }
 
@@ -57,7 +65,7 @@ pub fn fund(merge_index: u32, id: ResourceId, amount: u64) -> LaneTransaction {
 pub fn pins([transaction_program, batch_program, aggregate_program]: [ProgramId; 3]) -> Pins {
     Pins {
         lane: Digest([7; 32]),
-        covenant: Digest([9; 32]),
+        covenant: COVENANT,
         deposit: account_of(&deposit_script()),
         transaction_program,
         batch_program,
@@ -124,6 +132,7 @@ impl Fixture {
                 accepted: vec![],
                 lane_proof: None,
                 settlements: vec![],
+                claims: vec![],
             };
             let (commitment, proof) = prove(&pins.lane, None, &genesis);
             root.metadata.sequencing_commitment = commitment;
@@ -177,7 +186,8 @@ impl Fixture {
     /// Executes a block of made-up context on the one before, which takes effect.
     pub fn block(&mut self, accepted: Vec<LaneTransaction>) -> &ScheduledBlock {
         let metadata = made_up(self.batches.len() as u64 + 1);
-        let mut block = ChainBlock { metadata, accepted, lane_proof: None, settlements: vec![] };
+        let mut block =
+            ChainBlock { metadata, accepted, lane_proof: None, settlements: vec![], claims: vec![] };
         if let Some(prove) = self.prover {
             let (commitment, proof) = prove(&self.pins.lane, Some(&self.tip), &block);
             block.metadata.sequencing_commitment = commitment;
@@ -242,7 +252,7 @@ impl Fixture {
     /// A batch of a block.
     pub fn span_at(&self, block: usize, index: usize) -> Span {
         let block = &self.batches[block];
-        block.span(self.hasher.as_ref(), &block.batches[index])
+        block.span(&block.batches[index])
     }
 
     /// What a proof of a block's first batch will attest.
@@ -274,7 +284,7 @@ impl Fixture {
     pub fn part_span(&self, part: &PartRef) -> Option<Span> {
         let span = |batch: &BatchRef| {
             let block = self.batches.iter().find(|it| it.metadata.block_hash() == batch.block).unwrap();
-            block.span(self.hasher.as_ref(), &block.batches[batch.index])
+            block.span(&block.batches[batch.index])
         };
         Span::join(self.hasher.as_ref(), &part.batches.iter().map(span).collect::<Vec<_>>())
     }
@@ -369,7 +379,7 @@ impl Fixture {
             line += &format!("    {}: {} -> {}\n", access.resource, said(*before), said(after));
         }
         for exit in &journal.exits {
-            line += &format!("    exit {} to {}\n", exit.amount, exit.destination);
+            line += &format!("    exit {} to {}\n", exit.amount, exit.payee);
         }
         line
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use reprise_ledger::Action;
 use reprise_model::digest::ProgramId;
+use reprise_model::exit::AMOUNT_MIN;
 use reprise_model::lane::WorkloadHasher;
 use reprise_model::limits::{Limits, ProveApart};
 use reprise_model::profile::SealKind;
@@ -17,7 +18,7 @@ use reprise_model::witness::{AggregateWitness, BatchWitness, Handling, Witness};
 use reprise_prover::backend::{Backend, ProveError, Task};
 use reprise_scheduler::execution::Division;
 
-use crate::fixture::{Fixture, LaneProver, account, fund, pay, transaction};
+use crate::fixture::{EXIT, Fixture, LaneProver, account, fund, pay, transaction};
 
 /// What is to be proved, and from what.
 pub type Provable = (Claim, Witness);
@@ -56,10 +57,10 @@ impl ProofCase {
 
     /// What its block accepts.
     pub fn accepted() -> Vec<LaneTransaction> {
-        let transfer = pay(Action::Transfer, 0, 60, account("bob"));
-        let exit = pay(Action::Exit, 0, 25, account("carol"));
+        let transfer = pay(Action::Transfer, 0, 3 * AMOUNT_MIN, account("bob"));
+        let exit = pay(EXIT, 0, 2 * AMOUNT_MIN, account("carol"));
         vec![
-            fund(1, account("alice"), 100),
+            fund(1, account("alice"), 5 * AMOUNT_MIN),
             transaction(2, "alice", 0, transfer),
             transaction(4, "carol", 0, vec![7]),
             transaction(5, "bob", 0, exit),

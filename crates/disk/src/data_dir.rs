@@ -7,6 +7,7 @@
 //!   l1/overlay-PINS       the settlements of an L1 that cannot be written to, by block
 //!   state/records-PINS    batch records
 //!   state/attempts        the attempts at statements that are not proved
+//!   state/fleet-name      what the node is called among those that share receipts with it
 //!   state/origin-PINS     the snapshot that the chain is followed from, where it is not the founding
 //!   snapshots/            the snapshots that the node wrote, the newest two
 //!   receipts/             the receipt store
@@ -108,6 +109,11 @@ impl DataDir {
     /// The file of attempts.
     pub fn attempts(&self) -> LockedPath {
         self.place("state", "attempts".into())
+    }
+
+    /// The file that holds what the node is called in its fleet.
+    pub fn fleet_name(&self) -> LockedPath {
+        self.place("state", "fleet-name".into())
     }
 
     /// The snapshot that the chain is followed from.

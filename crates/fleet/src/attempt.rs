@@ -1,4 +1,4 @@
-//! One job, from its input to a receipt in the shared store. What a worker does with a claim, panics caught.
+//! An attempt at one job: what its proof is made from, and the proof. Panics are caught.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,19 +15,15 @@ use crate::input::Input;
 use crate::objects::ObjectsError;
 use crate::shared::{Fetched, Missing, Shared};
 
-/// What came of a job.
+/// What came of a proof.
 #[derive(Debug, Clone)]
 pub enum Made {
-    /// A receipt of it was there already: nothing was proved.
-    Found,
     /// A receipt, verified, to be shared.
     Proved(Box<(Verified<Receipt>, Provenance)>),
     /// None, and why.
     Failed(Failure),
     /// None: it was asked to end.
     Cancelled,
-    /// The shared store cannot be asked. Nothing was proved.
-    Unreachable(ObjectsError),
 }
 
 /// Who proves.
@@ -39,37 +35,59 @@ pub struct Prover {
     pub clock: fn() -> u64,
 }
 
-/// Makes a receipt of a job. `begins` is told right before something is proved.
-pub fn make(job: &Job, shared: &Shared, control: &Control, prover: &Prover, begins: &dyn Fn()) -> Made {
-    let made = catch_unwind(AssertUnwindSafe(|| prove(job, shared, control, prover, begins)));
-    made.unwrap_or_else(|panic| {
-        Made::Failed(failure(format!("the prover panicked: {}", message(panic.as_ref()))))
-    })
+/// What a proof of a job is to be made from.
+#[derive(Debug, Clone)]
+pub enum Prepared {
+    /// Nothing: a receipt of it is there already.
+    Found,
+    /// This.
+    Ready(Box<Task>),
+    /// It is not to be had, and why.
+    Failed(Failure),
+    /// The shared store cannot be asked.
+    Unreachable(ObjectsError),
+}
+
+/// Loads what a proof of a job is to be made from, and checks that it is that.
+pub fn prepare(job: &Job, shared: &Shared) -> Prepared {
+    let prepared = catch_unwind(AssertUnwindSafe(|| load(job, shared)));
+    prepared.unwrap_or_else(|panic| Prepared::Failed(panicked(panic.as_ref())))
+}
+
+/// Proves what was prepared, and verifies the proof.
+pub fn prove(job: &Job, task: &Task, shared: &Shared, control: &Control, prover: &Prover) -> Made {
+    let made = catch_unwind(AssertUnwindSafe(|| prove_task(job, task, shared, control, prover)));
+    made.unwrap_or_else(|panic| Made::Failed(panicked(panic.as_ref())))
 }
 
 fn failure(reason: String) -> Failure {
     Failure { reason, input_lost: false }
 }
 
-fn lost(reason: String) -> Made {
-    Made::Failed(Failure { reason, input_lost: true })
+fn panicked(panic: &(dyn Any + Send)) -> Failure {
+    failure(format!("the prover panicked: {}", message(panic)))
 }
 
-fn prove(job: &Job, shared: &Shared, control: &Control, prover: &Prover, begins: &dyn Fn()) -> Made {
+fn lost(reason: String) -> Prepared {
+    Prepared::Failed(Failure { reason, input_lost: true })
+}
+
+fn load(job: &Job, shared: &Shared) -> Prepared {
     // Whoever held it before may have finished it after all.
     match shared.fetch(&job.id) {
-        Ok(Fetched::Receipt(_)) => return Made::Found,
+        Ok(Fetched::Receipt(_)) => return Prepared::Found,
         Ok(Fetched::Absent | Fetched::Bad(_)) => {}
-        Err(error) => return Made::Unreachable(error),
+        Err(error) => return Prepared::Unreachable(error),
     }
     let input = match shared.fetch_input(&job.id, &job.input) {
         Ok(input) => input,
-        Err(Missing::Objects(error @ ObjectsError::Unreachable { .. })) => return Made::Unreachable(error),
+        Err(Missing::Objects(error @ ObjectsError::Unreachable { .. })) => {
+            return Prepared::Unreachable(error);
+        }
         Err(missing) => return lost(missing.to_string()),
     };
-    let backend = shared.backend();
     let Input { claim, witness, assumptions } = input;
-    let found = backend.statement(&claim).id();
+    let found = shared.backend().statement(&claim).id();
     if found != job.id {
         return lost(format!("the input of {} is of {found}", job.id));
     }
@@ -82,13 +100,16 @@ fn prove(job: &Job, shared: &Shared, control: &Control, prover: &Prover, begins:
             Ok(Fetched::Receipt(found)) => relied_on.push(found.receipt),
             Ok(Fetched::Absent) => return lost(gone(&assumption.id(), "it is not there")),
             Ok(Fetched::Bad(reason)) => return lost(gone(&assumption.id(), &reason)),
-            Err(error) => return Made::Unreachable(error),
+            Err(error) => return Prepared::Unreachable(error),
         }
     }
-    begins();
-    let task = Task { claim, witness, assumptions: relied_on };
+    Prepared::Ready(Box::new(Task { claim, witness, assumptions: relied_on }))
+}
+
+fn prove_task(job: &Job, task: &Task, shared: &Shared, control: &Control, prover: &Prover) -> Made {
+    let backend = shared.backend();
     let began = Instant::now();
-    let proof = match backend.prove_under(&task, control) {
+    let proof = match backend.prove_under(task, control) {
         Ok(proof) => proof,
         Err(ProveError::Cancelled { .. }) => return Made::Cancelled,
         Err(error) => return Made::Failed(failure(error.to_string())),

@@ -19,18 +19,16 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use reprise_jobs::job::{Class, Job, Offer, Priority, State};
-use reprise_jobs::{JobsError, Queue};
-use reprise_model::digest::{ClaimDigest, Digest, ProgramId};
+use reprise_jobs::Queue;
+use reprise_jobs::job::Priority;
+use reprise_model::digest::{ClaimDigest, ProgramId};
 use reprise_model::limits::Limits;
 use reprise_model::profile::ProofProfile;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::{Claim, ClaimScheme, Kind, StatementId};
 use reprise_prover::backend::{Backend, Control, Proof, ProveError, Task};
-use reprise_store::provenance::{Origin, Provenance};
 
-use crate::input::Input;
-use crate::objects::ObjectsError;
+use crate::asking::{Alone, Asked, Asking, Step};
 use crate::shared::{Fetched, Shared, SharedReceipt};
 use crate::watch::{Standing, Watch};
 
@@ -50,47 +48,11 @@ pub struct Settings {
 /// How often whoever waits looks whether it was cancelled.
 const CANCEL_POLL: Duration = Duration::from_millis(100);
 
-/// How often an offer is renewed that somebody still waits for: another may have given it up.
-const RENEW_EVERY: Duration = Duration::from_secs(15);
-
 /// See the [module](self).
 pub struct FleetBackend {
-    /// Proves where the fleet does not.
-    own: Arc<dyn Backend>,
-    queue: Queue,
-    shared: Arc<Shared>,
+    asking: Asking,
     watch: Watch,
     settings: Settings,
-}
-
-/// Why the fleet gives no proof.
-enum Alone {
-    /// It cannot be reached now.
-    Unreachable(String),
-    /// It does not take the task, or gives it up.
-    Because(String),
-    /// The attempt was cancelled.
-    Cancelled,
-}
-
-impl From<JobsError> for Alone {
-    fn from(error: JobsError) -> Self {
-        if error.is_transient() {
-            Self::Unreachable(error.to_string())
-        } else {
-            Self::Because(error.to_string())
-        }
-    }
-}
-
-impl From<ObjectsError> for Alone {
-    fn from(error: ObjectsError) -> Self {
-        if error.is_transient() {
-            Self::Unreachable(error.to_string())
-        } else {
-            Self::Because(error.to_string())
-        }
-    }
 }
 
 impl FleetBackend {
@@ -102,7 +64,8 @@ impl FleetBackend {
         settings: Settings,
     ) -> std::io::Result<Self> {
         let watch = Watch::start(queue.clone(), settings.poll)?;
-        Ok(Self { own, queue, shared, watch, settings })
+        let (host, memory) = (settings.host.clone(), settings.memory);
+        Ok(Self { asking: Asking { own, queue, shared, host, memory }, watch, settings })
     }
 
     /// Since when the jobs cannot be reached, if they cannot.
@@ -126,18 +89,20 @@ impl FleetBackend {
     }
 
     fn by_fleet(&self, id: StatementId, task: &Task, control: &Control) -> Result<SharedReceipt, Alone> {
-        if let Fetched::Receipt(found) = self.patiently(control, || Ok(self.shared.fetch(&id)?))? {
+        let Asking { queue, shared, .. } = &self.asking;
+        if let Fetched::Receipt(found) = self.patiently(control, || Ok(shared.fetch(&id)?))? {
             return Ok(*found);
         }
+        let began = Instant::now();
         let interest = self.watch.interest(id);
-        let offer = |doubts| self.patiently(control, || self.offer(id, task, control, doubts));
+        let priority = control.place().map_or(Priority(0), Priority::of);
+        let offer = |doubts| self.patiently(control, || self.asking.offer(id, task, priority, doubts));
         let mut input = offer(false)?;
-        let (mut offered, mut stand) = (Instant::now(), Standing::Unknown);
-        let mut failed: u32 = 0;
+        let (mut asked, mut stand) = (Asked::new(began.elapsed()), Standing::Unknown);
         loop {
             if control.is_cancelled() {
                 // Nobody here wants it: it comes after everything that somebody wants.
-                let _ = self.queue.reprioritise(&[(id, Priority::UNWANTED)]);
+                let _ = queue.reprioritise(&[(id, Priority::UNWANTED)]);
                 return Err(Alone::Cancelled);
             }
             if let Some(since) = self.watch.unreachable_since()
@@ -146,132 +111,43 @@ impl FleetBackend {
                 return Err(Alone::Because("the jobs cannot be reached".into()));
             }
             stand = interest.next(&stand, CANCEL_POLL);
-            match &stand {
-                Standing::Unknown => continue,
-                Standing::There(job) => match job.state {
-                    State::Done { confirmed } => {
-                        if let Some(found) = self.patiently(control, || self.take(job, confirmed, &input))? {
-                            return Ok(found);
-                        }
-                        input = offer(true)?;
-                        offered = Instant::now();
-                        interest.ask_again();
-                        stand = Standing::Unknown;
+            let (doubts, anew) = match (asked.step(&stand, began.elapsed()), &stand) {
+                (Step::Wait, _) => continue,
+                (Step::Alone(reason), _) => return Err(Alone::Because(reason)),
+                (Step::Offer { doubts, anew }, _) => (doubts, anew),
+                (Step::Take { confirmed }, Standing::There(job)) => {
+                    let taken = self.patiently(control, || self.asking.take(job, confirmed, &input))?;
+                    match taken {
+                        Some(found) => return Ok(found),
+                        None => (true, true),
                     }
-                    State::Quarantined => {
-                        let reason = job.reason.clone().unwrap_or_else(|| "nobody said why".into());
-                        return Err(Alone::Because(format!("the fleet does not prove it: {reason}")));
-                    }
-                    State::Queued { .. } | State::Running { .. } if job.failures + job.lapses > failed => {
-                        failed = job.failures + job.lapses;
-                        input = offer(true)?;
-                        offered = Instant::now();
-                    }
-                    State::Queued { .. } | State::Running { .. } if offered.elapsed() < RENEW_EVERY => {}
-                    State::Queued { .. } | State::Running { .. } | State::Cancelled => {
-                        input = offer(false)?;
-                        offered = Instant::now();
-                    }
-                },
-                Standing::Gone => {
-                    input = offer(false)?;
-                    offered = Instant::now();
-                    interest.ask_again();
-                    stand = Standing::Unknown;
                 }
-            }
-        }
-    }
-
-    /// Shares what the proof is made from, and offers the job. `doubts` says that something of it may be gone.
-    fn offer(&self, id: StatementId, task: &Task, control: &Control, doubts: bool) -> Result<Digest, Alone> {
-        if doubts {
-            self.shared.doubt(task.assumptions.iter().map(|receipt| receipt.id()));
-        }
-        let programs = self.own.programs();
-        for receipt in &task.assumptions {
-            let kind =
-                Kind::ALL.into_iter().zip(&programs).find(|(_, program)| **program == receipt.claim.program);
-            let Some((kind, _)) = kind else {
-                return Err(Alone::Because(format!(
-                    "{} is no program of this workload",
-                    receipt.claim.program
-                )));
+                (Step::Take { .. }, _) => continue,
             };
-            let provenance = Provenance { host: self.settings.host.clone(), ..Provenance::default() };
-            self.shared.publish(receipt, kind, &provenance)?;
-        }
-        let input = self.shared.put_input(&id, &Input::of(task))?;
-        let kind = task.witness.kind();
-        let class =
-            Class { kind, profile: self.own.profile().id(), memory: self.settings.memory[kind as usize] };
-        let priority = control.place().map_or(Priority(0), Priority::of);
-        self.queue.offer(&[Offer { id, class, priority, input }])?;
-        Ok(input)
-    }
-
-    /// Takes the receipt of a job that is said to be done. `None` where there is none.
-    fn take(&self, job: &Job, confirmed: bool, input: &Digest) -> Result<Option<SharedReceipt>, Alone> {
-        let reason = match self.shared.fetch(&job.id)? {
-            Fetched::Receipt(found) => {
-                if !confirmed {
-                    self.confirm(job);
-                }
-                for input in [input, &job.input] {
-                    if let Err(error) = self.shared.drop_input(&job.id, input) {
-                        tracing::debug!(statement = %job.id, %error, "the input of a finished job is collected later");
-                    }
-                }
-                return Ok(Some(*found));
+            input = offer(doubts)?;
+            asked.offered(began.elapsed());
+            if anew {
+                interest.ask_again();
+                stand = Standing::Unknown;
             }
-            Fetched::Absent => "there is no receipt".to_owned(),
-            Fetched::Bad(reason) => reason,
-        };
-        match job.lease() {
-            Some(lease) => {
-                tracing::warn!(statement = %job.id, worker = %lease.worker, %reason, "a completion is rejected");
-                self.queue.reject(&lease, &reason)?;
-            }
-            // Settled by a node, and gone since.
-            None => return Err(Alone::Because(format!("what was proved without a lease is gone: {reason}"))),
-        }
-        Ok(None)
-    }
-
-    fn confirm(&self, job: &Job) {
-        let said = job.lease().map(|lease| self.queue.confirm(&lease));
-        if let Some(Err(error)) = said {
-            tracing::debug!(statement = %job.id, %error, "a receipt is believed, and its job is not confirmed");
         }
     }
 
-    /// Proves here.
+    /// Proves here, unless it was shared meanwhile.
     fn alone(&self, id: StatementId, task: &Task, control: &Control) -> Result<Proof, ProveError> {
+        let own = &self.asking.own;
+        if let Ok(Fetched::Receipt(found)) = self.asking.shared.fetch(&id) {
+            return Ok(taken(*found, control));
+        }
         tracing::info!("proving {} {id} here", task.witness.kind());
-        let proof = self.own.prove_under(task, control)?;
-        // What others wait for too is shared; where that fails, they prove it or ask again.
-        if let Ok(receipt) = Verified::check(proof.receipt.clone(), self.own.as_ref())
+        let proof = own.prove_under(task, control)?;
+        if let Ok(receipt) = Verified::check(proof.receipt.clone(), own.as_ref())
             && receipt.id() == id
         {
             tracing::info!("proved {} {id} here", task.witness.kind());
-            let provenance = Provenance {
-                origin: Origin::Proved,
-                prover: self.own.name(),
-                host: self.settings.host.clone(),
-                proved_at_ms: reprise_jobs::memory::now_ms(),
-                took_ms: control
-                    .metered()
-                    .map_or(0, |took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
-                cycles: proof.cycles,
-            };
-            let shared = self
-                .shared
-                .publish(&receipt, task.witness.kind(), &provenance)
-                .map_err(|error| error.to_string());
-            let told = shared.and_then(|_| self.queue.settle(&[id]).map_err(|error| error.to_string()));
-            if let Err(error) = told {
-                tracing::debug!(statement = %id, %error, "a proof of this node's own is not told to the fleet");
-            }
+            let took = control.metered().unwrap_or_default().as_millis();
+            let took_ms = u64::try_from(took).unwrap_or(u64::MAX);
+            self.asking.tell(&receipt, task.witness.kind(), took_ms, proof.cycles);
         }
         Ok(proof)
     }
@@ -279,31 +155,31 @@ impl FleetBackend {
 
 impl ClaimScheme for FleetBackend {
     fn profile(&self) -> &ProofProfile {
-        self.own.profile()
+        self.asking.own.profile()
     }
 
     fn claim_digest(&self, claim: &Claim) -> ClaimDigest {
-        self.own.claim_digest(claim)
+        self.asking.own.claim_digest(claim)
     }
 }
 
 impl Verifier for FleetBackend {
     fn verify(&self, receipt: &Receipt) -> Result<(), VerifyError> {
-        self.own.verify(receipt)
+        self.asking.own.verify(receipt)
     }
 }
 
 impl Backend for FleetBackend {
     fn name(&self) -> String {
-        self.own.name()
+        self.asking.own.name()
     }
 
     fn programs(&self) -> [ProgramId; Kind::COUNT] {
-        self.own.programs()
+        self.asking.own.programs()
     }
 
     fn limits(&self) -> Limits {
-        self.own.limits()
+        self.asking.own.limits()
     }
 
     fn prove(&self, task: &Task) -> Result<Proof, ProveError> {
@@ -311,12 +187,9 @@ impl Backend for FleetBackend {
     }
 
     fn prove_under(&self, task: &Task, control: &Control) -> Result<Proof, ProveError> {
-        let id = self.own.statement(&task.claim).id();
+        let id = self.asking.own.statement(&task.claim).id();
         match self.by_fleet(id, task, control) {
-            Ok(SharedReceipt { receipt, provenance, .. }) => {
-                control.meter(Duration::from_millis(provenance.took_ms));
-                Ok(Proof { receipt: receipt.into_inner(), cycles: provenance.cycles })
-            }
+            Ok(found) => Ok(taken(found, control)),
             Err(Alone::Cancelled) => Err(ProveError::Cancelled { statement: id }),
             Err(Alone::Because(reason) | Alone::Unreachable(reason)) => {
                 tracing::warn!(statement = %id, %reason, "proving here instead");
@@ -330,6 +203,13 @@ impl Backend for FleetBackend {
     }
 
     fn prove_calls(&self) -> u64 {
-        self.own.prove_calls()
+        self.asking.own.prove_calls()
     }
+}
+
+/// A proof that somebody else made.
+fn taken(found: SharedReceipt, control: &Control) -> Proof {
+    let SharedReceipt { receipt, provenance, .. } = found;
+    control.meter(Duration::from_millis(provenance.took_ms));
+    Proof { receipt: receipt.into_inner(), cycles: provenance.cycles }
 }

@@ -1,12 +1,15 @@
 //! What a node deletes of a fleet from time to time: ended jobs, their inputs, old shared receipts.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use reprise_jobs::job::State;
 use reprise_jobs::{JobsError, Queue};
 use reprise_model::statement::StatementId;
+use reprise_store::ReceiptStore;
 
+use crate::floors::Floors;
 use crate::objects::{Listed, ObjectsError};
 use crate::shared::{INPUTS, RECEIPTS, Shared, statement_of_input};
 
@@ -19,6 +22,8 @@ pub struct Keeping {
     /// A shared receipt is pruned once it is older; for good where nothing is said. Every node keeps what it needs in its own
     /// store, so that what is pruned here costs another at most a proof.
     pub receipts: Option<Duration>,
+    /// How long after it was condemned a shared receipt is pruned that no node needs; not at all where nothing is said.
+    pub floor_grace: Option<Duration>,
 }
 
 /// The least time for which a shared receipt is kept: one that another node is about to fetch is not pruned.
@@ -34,8 +39,10 @@ pub struct Kept {
     pub jobs: u64,
     /// Inputs that are deleted.
     pub inputs: u64,
-    /// Receipts that are pruned.
+    /// Receipts that are pruned by their age.
     pub receipts: u64,
+    /// Receipts that are pruned by the floors of all nodes.
+    pub below_floors: u64,
 }
 
 /// Why a round ended early.
@@ -49,15 +56,36 @@ pub enum KeepingError {
     Objects(#[from] ObjectsError),
 }
 
-/// One round.
-pub fn keep(queue: &Queue, shared: &Shared, keeping: &Keeping) -> Result<Kept, KeepingError> {
-    let inputs = collect_inputs(queue, shared, keeping.input_grace)?;
-    let receipts = keeping.receipts.map_or(Ok(0), |age| prune_receipts(shared, age.max(RECEIPTS_MIN)))?;
-    Ok(Kept { jobs: queue.delete_ended()?, inputs, receipts })
+/// What a node that shares receipts keeps in order.
+pub struct Household {
+    /// The jobs, where the node has any.
+    pub queue: Option<Queue>,
+    /// What is shared.
+    pub shared: Arc<Shared>,
+    /// The floors of all nodes.
+    pub floors: Arc<Floors>,
+    /// The node's own store, which this does not keep open.
+    pub own: Weak<dyn ReceiptStore>,
+}
+
+/// One round. What of it fails does not keep the rest from being done; the first error is returned.
+pub fn keep(house: &Household, keeping: &Keeping) -> Result<Kept, KeepingError> {
+    let Household { queue, shared, floors, own } = house;
+    let renewed = floors.renew();
+    // What cannot be asked keeps what is shared.
+    let has = |id: &StatementId| own.upgrade().is_none_or(|own| own.contains(id).unwrap_or(true));
+    let below_floors = keeping.floor_grace.map_or(Ok(0), |grace| floors.prune(grace.max(RECEIPTS_MIN), &has));
+    let receipts = keeping.receipts.map_or(Ok(0), |age| prune_receipts(shared, age.max(RECEIPTS_MIN)));
+    let of_jobs = queue.as_ref().map_or(Ok((0, 0)), |queue| {
+        Ok::<_, KeepingError>((collect_inputs(queue, shared, keeping.input_grace)?, queue.delete_ended()?))
+    });
+    renewed?;
+    let (inputs, jobs) = of_jobs?;
+    Ok(Kept { jobs, inputs, receipts: receipts?, below_floors: below_floors? })
 }
 
 /// Deletes inputs that no job will be proved from.
-fn collect_inputs(queue: &Queue, shared: &Shared, grace: Duration) -> Result<u64, KeepingError> {
+pub fn collect_inputs(queue: &Queue, shared: &Shared, grace: Duration) -> Result<u64, KeepingError> {
     let listed = shared.objects().list(INPUTS, ROUND)?;
     let old: Vec<(StatementId, String)> = listed
         .into_iter()

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use reprise_jobs::memory::{Clock, now_ms};
+
 /// What an attempt to create an object found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Created {
@@ -95,12 +97,24 @@ impl ObjectsError {
 type Kept = BTreeMap<String, (Vec<u8>, u64)>;
 
 /// Objects in memory; for tests, and for a node and workers in one process. Clones share them.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct MemoryObjects {
     kept: Arc<Mutex<Kept>>,
+    clock: Clock,
+}
+
+impl Default for MemoryObjects {
+    fn default() -> Self {
+        Self::with_clock(Arc::new(now_ms))
+    }
 }
 
 impl MemoryObjects {
+    /// Over a clock of the caller's.
+    pub fn with_clock(clock: Clock) -> Self {
+        Self { kept: Arc::default(), clock }
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -123,12 +137,12 @@ impl Objects for MemoryObjects {
         if kept.contains_key(key) {
             return Ok(Created::Existed);
         }
-        kept.insert(key.into(), (bytes, reprise_jobs::memory::now_ms()));
+        kept.insert(key.into(), (bytes, (self.clock)()));
         Ok(Created::New)
     }
 
     fn replace(&self, key: &str, bytes: Vec<u8>) -> Result<(), ObjectsError> {
-        self.kept().insert(key.into(), (bytes, reprise_jobs::memory::now_ms()));
+        self.kept().insert(key.into(), (bytes, (self.clock)()));
         Ok(())
     }
 
@@ -138,7 +152,7 @@ impl Objects for MemoryObjects {
     }
 
     fn list(&self, prefix: &str, limit: usize) -> Result<Vec<Listed>, ObjectsError> {
-        let now_ms = reprise_jobs::memory::now_ms();
+        let now_ms = (self.clock)();
         let kept = self.kept();
         let found = kept.iter().filter(|(key, _)| key.starts_with(prefix)).take(limit);
         let listed = |(key, (_, at_ms)): (&String, &(Vec<u8>, u64))| Listed {

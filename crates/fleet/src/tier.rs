@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, TrySendError, bounded};
+use crossbeam_channel::{Sender, bounded};
 use reprise_model::coordinate::{Checkpoint, Coordinate};
 use reprise_model::digest::{PinsDigest, ProfileId};
 use reprise_model::profile::ProofProfile;
@@ -21,6 +21,7 @@ use reprise_store::port::{
 };
 use reprise_store::provenance::{Origin, Provenance};
 
+use crate::floors::Floors;
 use crate::objects::ObjectsError;
 use crate::shared::{Fetched, Shared, SharedReceipt};
 
@@ -34,6 +35,30 @@ struct Sharing {
     receipt: Verified<Receipt>,
     kind: Kind,
     provenance: Provenance,
+}
+
+/// What is written to the shared store by and by.
+enum Told {
+    Share(Sharing),
+    Pruned { floors: Arc<Floors>, pins: PinsDigest, floor: Checkpoint, condemned: Vec<StatementId> },
+}
+
+impl Told {
+    fn write(self, to: &Shared) {
+        match self {
+            Self::Share(Sharing { receipt, kind, provenance }) => {
+                if let Err(error) = to.publish(&receipt, kind, &provenance) {
+                    tracing::warn!(statement = %receipt.id(), %error, "a receipt is not shared");
+                }
+            }
+            Self::Pruned { floors, pins, floor, condemned } => {
+                let announced = floors.announce(&pins, floor);
+                if let Err(error) = announced.and_then(|()| floors.condemn(&pins, floor, &condemned)) {
+                    tracing::warn!(%floor, %error, "what was pruned here stays among the shared receipts");
+                }
+            }
+        }
+    }
 }
 
 /// Until when the shared store is left alone.
@@ -56,22 +81,33 @@ pub struct SharedTier {
     shared: Arc<Shared>,
     breaker: Mutex<Breaker>,
     counts: Counts,
-    sharing: Sender<Sharing>,
+    sharing: Sender<Told>,
+    floors: Option<Pruning>,
+}
+
+/// What is told of this node's floors.
+struct Pruning {
+    floors: Arc<Floors>,
+    /// Whether what is pruned here is condemned.
+    condemns: bool,
 }
 
 impl SharedTier {
     /// In front of a store of one's own. A thread shares what is put.
     pub fn new(own: Arc<dyn ReceiptStore>, shared: Arc<Shared>) -> std::io::Result<Self> {
-        let (sharing, waiting) = bounded::<Sharing>(SHARING_MAX);
+        let (sharing, waiting) = bounded::<Told>(SHARING_MAX);
         let to = shared.clone();
-        thread::Builder::new().name("share-receipts".into()).spawn(move || {
-            for Sharing { receipt, kind, provenance } in waiting {
-                if let Err(error) = to.publish(&receipt, kind, &provenance) {
-                    tracing::warn!(statement = %receipt.id(), %error, "a receipt is not shared");
-                }
-            }
-        })?;
-        Ok(Self { own, shared, breaker: Mutex::default(), counts: Counts::default(), sharing })
+        thread::Builder::new()
+            .name("share-receipts".into())
+            .spawn(move || waiting.into_iter().for_each(|told| told.write(&to)))?;
+        Ok(Self { own, shared, breaker: Mutex::default(), counts: Counts::default(), sharing, floors: None })
+    }
+
+    /// The same for a node that announces its floors, and condemns what it prunes where it is to.
+    #[must_use]
+    pub fn with_floors(mut self, floors: Arc<Floors>, condemns: bool) -> Self {
+        self.floors = Some(Pruning { floors, condemns });
+        self
     }
 
     /// What the shared store has, as far as it answers.
@@ -191,12 +227,28 @@ impl ReceiptStore for SharedTier {
     }
 
     fn prune_below(&self, pins: &PinsDigest, floor: Floor) -> Result<PruneOutcome, StoreError> {
-        // PRUNE SAFETY: the own store's alone. What is shared may be another node's, whose floor is lower.
-        self.own.prune_below(pins, floor)
+        // PRUNE SAFETY: the own store's alone. What is shared may be another node's, whose floor is lower: it is condemned
+        // at most, and `Floors::prune` says when that is carried out.
+        let outcome = self.own.prune_below(pins, floor)?;
+        if let Some(Pruning { floors, condemns }) = &self.floors {
+            let condemned = if *condemns { outcome.gone.clone() } else { vec![] };
+            let told = Told::Pruned { floors: floors.clone(), pins: *pins, floor: floor.below, condemned };
+            if self.sharing.try_send(told).is_err() {
+                tracing::debug!(floor = %floor.below, "too much waits to be shared: what was pruned stays there");
+            }
+        }
+        Ok(outcome)
     }
 
     fn prune_floor(&self, pins: &PinsDigest) -> Result<Floor, StoreError> {
-        self.own.prune_floor(pins)
+        let floor = self.own.prune_floor(pins)?;
+        // A node asks for its floor before it wants anything: from here on others keep what it needs.
+        if let Some(Pruning { floors, .. }) = &self.floors
+            && let Err(error) = floors.announce(pins, floor.below)
+        {
+            tracing::warn!(%error, "this node's floor is not announced yet: what it needs may be pruned");
+        }
+        Ok(floor)
     }
 
     fn describe(&self, profile: &ProofProfile) -> Result<(), StoreError> {
@@ -231,9 +283,10 @@ fn of(entry: &NewEntry) -> Option<Sharing> {
     proved.then(|| Sharing { receipt: receipt.clone(), kind: *kind, provenance: provenance.clone() })
 }
 
-fn share(to: &Sender<Sharing>, sharing: Option<Sharing>) {
+fn share(to: &Sender<Told>, sharing: Option<Sharing>) {
     let Some(sharing) = sharing else { return };
-    if let Err(TrySendError::Full(left) | TrySendError::Disconnected(left)) = to.try_send(sharing) {
-        tracing::debug!(statement = %left.receipt.id(), "too many receipts wait to be shared: this one is not");
+    let id = sharing.receipt.id();
+    if to.try_send(Told::Share(sharing)).is_err() {
+        tracing::debug!(statement = %id, "too many receipts wait to be shared: this one is not");
     }
 }

@@ -13,15 +13,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
-use reprise_jobs::job::{Capacity, Job, Lease};
-use reprise_jobs::machine::{Answer, Beat, Failure};
+use reprise_jobs::job::{Capacity, Lease};
+use reprise_jobs::machine::{Beat, Failure};
 use reprise_jobs::queue::Claims;
 use reprise_jobs::table::JobsError;
 use reprise_jobs::{Queue, WorkerName};
 use reprise_model::statement::{Kind, StatementId};
 use reprise_prover::backend::Control;
+use reprise_prover::timeouts::Timeouts;
 
-use crate::attempt::{self, Made, Prover};
+use crate::agenda::Agenda;
+use crate::attempt::Prover;
+use crate::claimed::{Claimed, Ended, Stage, Stepped, With};
 use crate::shared::Shared;
 
 /// How a worker goes about it.
@@ -35,7 +38,7 @@ pub struct Settings {
     pub kinds: Vec<Kind>,
     /// Gigabytes of memory for a proof.
     pub memory: u16,
-    /// How long a proof of each kind may run.
+    /// How long a proof of each kind may run at least: longer where proofs are [measured](Timeouts) to take longer.
     pub timeout: [Duration; Kind::COUNT],
     /// How long it waits before it looks for work that nobody told it of.
     pub poll: Duration,
@@ -48,6 +51,8 @@ pub struct Settings {
 pub enum Event {
     /// A proof begins.
     Proving(StatementId, Kind),
+    /// A proof ended, whatever came of it; how long it ran.
+    ProofEnded(Kind, Duration),
     /// A receipt is shared and its completion taken; how long the proof took.
     Proved(StatementId, Kind, Duration),
     /// A receipt was shared already, and nothing was proved.
@@ -74,6 +79,7 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Proving(id, kind) => write!(f, "proving {kind} {id}"),
+            Self::ProofEnded(kind, took) => write!(f, "a {kind} ran for {:.3} s", took.as_secs_f64()),
             Self::Proved(id, kind, took) => write!(f, "proved {kind} {id} in {:.3} s", took.as_secs_f64()),
             Self::Found(id) => write!(f, "found {id} shared"),
             Self::Failed(id, reason) => write!(f, "failed {id}: {reason}"),
@@ -142,24 +148,16 @@ struct Running {
 
 /// What a device is given.
 struct Assignment {
-    lease: Lease,
-    job: Job,
+    claimed: Claimed,
     control: Arc<Control>,
     kept: Arc<AtomicBool>,
-}
-
-/// How an assignment ended.
-enum Ended {
-    Completed(Option<Duration>),
-    Failed(String),
-    Lost,
-    /// Nobody waits for it: it is given back.
-    GivenUp,
 }
 
 /// What the claiming thread is told.
 enum Mail {
     Ended(usize, StatementId, Ended),
+    /// A proof was made, in time or late, and took so long.
+    Measured(Kind, Duration),
     Woken,
 }
 
@@ -218,9 +216,11 @@ impl Worker {
             mail,
             running: BTreeMap::new(),
             hung: vec![],
+            timeouts: Timeouts::new(self.settings.timeout),
             report: Report::default(),
             waits: false,
-            not_before: Instant::now(),
+            agenda: Agenda::new(poll, self.bench.queue.policy().lease),
+            began: Instant::now(),
         };
         let report = lane.run(stop);
         ended.store(true, Ordering::Relaxed);
@@ -240,17 +240,17 @@ struct Claimer<'w> {
     running: BTreeMap<StatementId, Running>,
     /// Devices whose attempt hangs.
     hung: Vec<usize>,
+    timeouts: Timeouts,
     report: Report,
     /// Whether it said that it waits.
     waits: bool,
-    /// No claim before: it rests, or the last claim failed.
-    not_before: Instant,
+    agenda: Agenda,
+    began: Instant,
 }
 
 impl Claimer<'_> {
     fn run(mut self, stop: &AtomicBool) -> Result<Report, WorkerError> {
-        let beat_every = self.bench.queue.policy().lease / 3;
-        let (mut beaten, mut looked): (Option<Instant>, Option<Instant>) = (None, None);
+        let beat_every = self.agenda.beat_every();
         let mut stopping: Option<Instant> = None;
         loop {
             if stopping.is_none() && stop.load(Ordering::Relaxed) {
@@ -264,20 +264,20 @@ impl Claimer<'_> {
                     self.give_back();
                     return Ok(self.report);
                 }
-            } else if looked.is_none_or(|at| at.elapsed() >= self.settings.poll) && self.claim()? {
-                looked = Some(Instant::now());
+            } else if self.agenda.looks(self.began.elapsed()) && self.claim()? {
+                self.agenda.looked(self.began.elapsed());
             }
-            if beaten.is_none_or(|at| at.elapsed() >= beat_every) {
-                beaten = Some(Instant::now());
+            if self.agenda.beats(self.began.elapsed()) {
                 self.give_up_hung()?;
                 self.beat()?;
             }
             match self.mail.recv_timeout(STOP_POLL.min(beat_every)) {
                 Ok(Mail::Ended(device, id, ended)) => {
                     self.ended(device, id, ended);
-                    looked = None;
+                    self.agenda.woken();
                 }
-                Ok(Mail::Woken) => looked = None,
+                Ok(Mail::Measured(kind, took)) => self.timeouts.measure(kind, took),
+                Ok(Mail::Woken) => self.agenda.woken(),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
         }
@@ -306,7 +306,7 @@ impl Claimer<'_> {
     /// Claims as much as there are free devices; whether it looked.
     fn claim(&mut self) -> Result<bool, WorkerError> {
         let free = self.free_devices();
-        if free.is_empty() || self.not_before > Instant::now() {
+        if free.is_empty() {
             return Ok(false);
         }
         let Settings { name, kinds, memory, .. } = self.settings;
@@ -316,17 +316,18 @@ impl Claimer<'_> {
             Ok(Claims::Jobs(claimed)) => claimed,
             Ok(Claims::Resting(wait)) => {
                 self.hear(&Event::Resting(wait));
-                self.not_before = Instant::now() + wait;
+                self.agenda.rest(self.began.elapsed(), wait);
                 vec![]
             }
             Ok(Claims::Evicted) => {
                 self.hear(&Event::Evicted);
-                self.not_before = Instant::now() + self.settings.poll.max(Duration::from_secs(10));
+                let wait = self.settings.poll.max(Duration::from_secs(10));
+                self.agenda.rest(self.began.elapsed(), wait);
                 vec![]
             }
             Err(error) if error.is_transient() => {
                 self.reached(Some(&error));
-                self.not_before = Instant::now() + Duration::from_secs(1);
+                self.agenda.rest(self.began.elapsed(), Duration::from_secs(1));
                 return Ok(false);
             }
             Err(error) => return Err(error.into()),
@@ -344,7 +345,8 @@ impl Claimer<'_> {
             };
             self.running.insert(lease.id, running);
             // Its one place is empty: the device is free.
-            let _ = self.assign[device].send(Assignment { lease, job, control, kept });
+            let claimed = Claimed::new(lease, job);
+            let _ = self.assign[device].send(Assignment { claimed, control, kept });
         }
         Ok(true)
     }
@@ -377,8 +379,8 @@ impl Claimer<'_> {
 
     /// Gives up attempts that run longer than they may, and their devices.
     fn give_up_hung(&mut self) -> Result<(), WorkerError> {
-        let overdue =
-            |running: &Running| running.began.elapsed() > self.settings.timeout[running.kind as usize];
+        let timeout = |running: &Running| self.timeouts.of(running.kind, None);
+        let overdue = |running: &Running| running.began.elapsed() > timeout(running);
         let hung: Vec<StatementId> =
             self.running.iter().filter(|(_, running)| overdue(running)).map(|(id, _)| *id).collect();
         for id in hung {
@@ -388,7 +390,7 @@ impl Claimer<'_> {
             self.hear(&Event::Hung(id));
             self.report.failed += 1;
             self.hung.push(running.device);
-            let after = self.settings.timeout[running.kind as usize].as_secs_f64();
+            let after = self.timeouts.of(running.kind, None).as_secs_f64();
             let failure =
                 Failure { reason: format!("the proof hangs: none within {after} s"), input_lost: false };
             // Where that cannot be said, the lease runs out.
@@ -453,75 +455,46 @@ impl Claimer<'_> {
 const AGAIN: Duration = Duration::from_millis(500);
 
 fn run_device(device: usize, assigned: &Receiver<Assignment>, bench: &Bench, tell: &Sender<Mail>) {
-    for Assignment { lease, job, control, kept } in assigned {
-        let id = lease.id;
-        let ended = carry_out(&lease, &job, &control, &kept, bench);
+    for Assignment { claimed, control, kept } in assigned {
+        let id = claimed.lease().id;
+        let kind = claimed.job().class.kind;
+        let measured = |took| drop(tell.send(Mail::Measured(kind, took)));
+        let ended = carry_out(claimed, &control, &kept, bench, &measured);
         if tell.send(Mail::Ended(device, id, ended)).is_err() {
             return;
         }
     }
 }
 
-fn carry_out(lease: &Lease, job: &Job, control: &Control, kept: &AtomicBool, bench: &Bench) -> Ended {
+fn carry_out(
+    mut claimed: Claimed,
+    control: &Control,
+    kept: &AtomicBool,
+    bench: &Bench,
+    measured: &dyn Fn(Duration),
+) -> Ended {
     let Bench { queue, shared, prover, hears } = bench;
-    let begins = || hears(&Event::Proving(job.id, job.class.kind));
-    let made = loop {
-        match attempt::make(job, shared, control, prover, &begins) {
-            Made::Unreachable(error) if kept.load(Ordering::Relaxed) => wait_for(job.id, &error.to_string()),
-            Made::Unreachable(_) => return Ended::Lost,
-            made => break made,
-        }
-    };
-    match made {
-        Made::Found => complete(lease, None, kept, queue),
-        Made::Proved(proved) => {
-            let (receipt, provenance) = *proved;
-            while let Err(error) = shared.publish(&receipt, job.class.kind, &provenance) {
-                if !error.is_transient() {
-                    return fail(lease, Failure { reason: error.to_string(), input_lost: false }, queue);
-                }
-                if !kept.load(Ordering::Relaxed) {
-                    return Ended::Lost;
-                }
-                wait_for(job.id, &error.to_string());
-            }
-            complete(lease, Some(Duration::from_millis(provenance.took_ms)), kept, queue)
-        }
-        Made::Failed(failure) => fail(lease, failure, queue),
-        Made::Cancelled if !kept.load(Ordering::Relaxed) => Ended::Lost,
-        Made::Cancelled => match queue.release(std::slice::from_ref(lease)) {
-            Ok(()) => Ended::GivenUp,
-            Err(_) => Ended::Lost,
-        },
-        Made::Unreachable(_) => Ended::Lost,
-    }
-}
-
-fn wait_for(id: StatementId, reason: &str) {
-    tracing::warn!(statement = %id, %reason, "waiting");
-    thread::sleep(AGAIN);
-}
-
-/// Says that it is done, until that is taken or the lease is lost.
-fn complete(lease: &Lease, took: Option<Duration>, kept: &AtomicBool, queue: &Queue) -> Ended {
+    let (id, kind) = (claimed.job().id, claimed.job().class.kind);
     loop {
-        match queue.complete(lease) {
-            Ok(Answer::Taken | Answer::Known) => return Ended::Completed(took),
-            Ok(Answer::Stale) => return Ended::Lost,
-            Err(error) if error.is_transient() && kept.load(Ordering::Relaxed) => {
-                wait_for(lease.id, &error.to_string());
-            }
-            Err(error) => {
-                tracing::warn!(statement = %lease.id, %error, "a completion is not taken");
-                return Ended::Lost;
+        let began = matches!(claimed.stage(), Stage::Prove(_)).then(Instant::now);
+        if began.is_some() {
+            hears(&Event::Proving(id, kind));
+        }
+        let kept = || kept.load(Ordering::Relaxed);
+        let stepped = claimed.step(&kept, control, With { queue, shared, prover });
+        if let Some(began) = began {
+            hears(&Event::ProofEnded(kind, began.elapsed()));
+            if let Stage::Publish(proved) = claimed.stage() {
+                measured(Duration::from_millis(proved.1.took_ms));
             }
         }
+        match stepped {
+            Stepped::On => {}
+            Stepped::Wait(reason) => {
+                tracing::warn!(statement = %id, %reason, "waiting");
+                thread::sleep(AGAIN);
+            }
+            Stepped::Ended(ended) => return ended,
+        }
     }
-}
-
-fn fail(lease: &Lease, failure: Failure, queue: &Queue) -> Ended {
-    if let Err(error) = queue.fail(lease, &failure) {
-        tracing::warn!(statement = %lease.id, %error, "a failure is not counted: the lease runs out");
-    }
-    Ended::Failed(failure.reason)
 }

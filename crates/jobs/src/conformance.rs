@@ -69,6 +69,7 @@ macro_rules! conformance_tests {
             an_input_that_is_offered_again_is_the_newest,
             what_ended_long_ago_is_deleted_and_nothing_else,
             figures_count_by_class_and_state,
+            what_a_job_took_is_counted_from_its_claim_to_its_completion,
             whoever_waits_is_woken_by_an_offer,
             a_reason_is_kept_without_what_a_terminal_would_act_on,
         );
@@ -167,6 +168,10 @@ pub fn what_is_offered_is_found_and_listed_as_it_was(bench: &Bench) {
     assert!(matches!(job.state, State::Queued { .. }));
     let listed = queue.list(&Filter { limit: Some(2), ..Filter::default() }).unwrap();
     assert_eq!(listed.iter().map(|job| job.priority).collect::<Vec<_>>(), [Priority(0), Priority(1)]);
+    let last = listed.last().unwrap();
+    let after = Filter { after: Some((last.priority, last.id)), ..Filter::default() };
+    let rest: Vec<_> = queue.list(&Filter::default()).unwrap().into_iter().skip(2).collect();
+    assert_eq!(queue.list(&after).unwrap(), rest, "the next page begins where the one before ended");
     let prefix = statement(2).0[..6].to_vec();
     assert_eq!(queue.list(&Filter { prefix, ..Filter::default() }).unwrap(), [one(&queue, 2)]);
     claim(&queue, "a", 1);
@@ -582,6 +587,34 @@ pub fn figures_count_by_class_and_state(bench: &Bench) {
     assert_eq!(of(other, StateName::Queued).map(|figure| figure.jobs), Some(1));
     assert!(of(offer(1).class, StateName::Queued).unwrap().oldest_ms >= 2000);
     assert!(of(other, StateName::Queued).unwrap().oldest_ms < 2000);
+}
+
+/// See the name.
+pub fn what_a_job_took_is_counted_from_its_claim_to_its_completion(bench: &Bench) {
+    let queue = bench.queue();
+    queue.offer(&[1, 2, 3].map(offer)).unwrap();
+    (bench.advance)(Duration::from_secs(1));
+    let leases = claim(&queue, "a", 2);
+    (bench.advance)(Duration::from_secs(2));
+    queue.heartbeat(&worker("a"), &leases).unwrap();
+    queue.complete(&leases[0]).unwrap();
+    (bench.advance)(Duration::from_secs(2));
+    queue.complete(&leases[1]).unwrap();
+    // One that a node proved without a lease says nothing of how long a worker takes.
+    queue.settle(&[statement(3)]).unwrap();
+    let took = |number| queue.find(&[statement(number)]).unwrap()[0].took_ms;
+    let held = [took(1), took(2)].map(Option::unwrap);
+    assert!(held[0] >= 2000 && held[0] < 4000 && held[1] >= 4000 && held[1] < 6000, "{held:?}");
+    assert_eq!(took(3), None);
+    let figures = queue.figures().unwrap();
+    let mean = figures.iter().find(|figure| figure.state == StateName::Done).unwrap().mean_ms.unwrap();
+    // An average in a database is rounded.
+    assert!(mean.abs_diff(held.iter().sum::<u64>() / 2) <= 1, "{mean} of {held:?}");
+    // What did not verify is proved again, and what it took then counts.
+    queue.reject(&queue.find(&[statement(1)]).unwrap()[0].lease().unwrap(), "bad").unwrap();
+    (bench.advance)(Duration::from_secs(60));
+    claim(&queue, "b", 1);
+    assert_eq!(took(1), None);
 }
 
 /// See the name.

@@ -185,6 +185,8 @@ pub struct Job {
     pub offered_ms: u64,
     /// When its state changed last.
     pub changed_ms: u64,
+    /// How long whoever completed it had held it, in milliseconds, where that was not interrupted.
+    pub took_ms: Option<u64>,
 }
 
 impl Job {

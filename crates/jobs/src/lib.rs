@@ -8,6 +8,8 @@
 //! | [`machine`] | what each request makes of a job. Pure: the time is an argument |
 //! | [`table`] | [`Table`]: the port: rows that are read and changed under a lock |
 //! | [`queue`] | [`Queue`]: what nodes and workers may ask, over any table |
+//! | [`summary`] | how a fleet stands, for whoever adds machines to it: work queued by class, machines |
+//! | [`explanation`] | what a job waits for, in words |
 //! | [`memory`] | a table in memory |
 //! | `conformance` | the suite that every table must pass, behind the feature `conformance` |
 //!
@@ -27,11 +29,13 @@
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+pub mod explanation;
 pub mod job;
 pub mod machine;
 pub mod memory;
 pub mod policy;
 pub mod queue;
+pub mod summary;
 pub mod table;
 pub mod worker;
 

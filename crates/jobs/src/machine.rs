@@ -9,6 +9,8 @@
 //!                       └──── retry ─── Quarantined ◄─────────┘
 //! ```
 
+use reprise_model::mutation::{self, Mutation};
+
 use crate::job::{Job, Lease, Offer, State};
 use crate::policy::{Policy, millis};
 use crate::worker::WorkerName;
@@ -74,6 +76,7 @@ pub fn new(offer: &Offer, now_ms: u64) -> Job {
         reason: None,
         offered_ms: now_ms,
         changed_ms: now_ms,
+        took_ms: None,
     }
 }
 
@@ -106,7 +109,7 @@ pub fn claim(job: &mut Job, worker: &WorkerName, policy: &Policy, now_ms: u64) -
         return None;
     }
     job.fence += 1;
-    job.holder = Some(worker.clone());
+    (job.holder, job.took_ms) = (Some(worker.clone()), None);
     enter(job, State::Running { until_ms: now_ms + millis(policy.lease), cancel: false }, now_ms);
     job.lease()
 }
@@ -149,9 +152,12 @@ pub fn heartbeat(job: &mut Job, lease: &Lease, policy: &Policy, now_ms: u64) -> 
 /// meanwhile, unless somebody else has claimed the job since.
 pub fn complete(job: &mut Job, lease: &Lease, now_ms: u64) -> Answer {
     match job.state {
-        _ if !job.is_held_by(lease) => Answer::Stale,
+        _ if !job.is_held_by(lease) && !mutation::is(Mutation::NoFencing) => Answer::Stale,
         State::Done { .. } => Answer::Known,
-        _ => {
+        state => {
+            // Since the claim: a heartbeat does not change the state.
+            let held = matches!(state, State::Running { .. });
+            job.took_ms = held.then(|| now_ms.saturating_sub(job.changed_ms));
             enter(job, State::Done { confirmed: false }, now_ms);
             Answer::Taken
         }
@@ -217,7 +223,7 @@ pub fn settle(job: &mut Job, now_ms: u64) -> bool {
         return false;
     }
     // Nobody's lease says so: what is said about the last one is not about this.
-    job.holder = None;
+    (job.holder, job.took_ms) = (None, None);
     enter(job, State::Done { confirmed: true }, now_ms);
     true
 }

@@ -19,13 +19,17 @@ pub fn now_ms() -> u64 {
     millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Kept {
     jobs: BTreeMap<StatementId, Job>,
     workers: BTreeMap<WorkerName, Worker>,
     /// Raised by every notification.
     turn: u64,
 }
+
+/// What a table in memory held at one time.
+#[derive(Clone)]
+pub struct Copied(Kept);
 
 /// A table in memory.
 pub struct MemoryTable {
@@ -44,6 +48,17 @@ impl MemoryTable {
     /// Over a clock of the caller's.
     pub fn with_clock(clock: Clock) -> Self {
         Self { kept: Mutex::default(), changed: Condvar::new(), clock }
+    }
+
+    /// What it holds now.
+    pub fn copied(&self) -> Copied {
+        Copied(self.kept().clone())
+    }
+
+    /// Holds what it held then, as a database does that is restored from a copy.
+    pub fn restore(&self, copied: Copied) {
+        let mut kept = self.kept();
+        *kept = Kept { turn: kept.turn + 1, ..copied.0 };
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -99,6 +114,7 @@ impl Table for MemoryTable {
             filter.state.is_none_or(|state| job.state.name() == state)
                 && filter.holder.as_ref().is_none_or(|holder| job.holder.as_ref() == Some(holder))
                 && job.id.0.starts_with(&filter.prefix)
+                && filter.after.is_none_or(|after| (job.priority, job.id) > after)
         };
         let mut found: Vec<Job> = kept.jobs.values().filter(passes).cloned().collect();
         found.sort_by_key(|job| (job.priority, job.id));
@@ -126,15 +142,25 @@ impl Table for MemoryTable {
         Ok(())
     }
 
+    fn now_ms(&self) -> Result<u64, JobsError> {
+        Ok((self.clock)())
+    }
+
     fn figures(&self) -> Result<Vec<Figure>, JobsError> {
         let now_ms = (self.clock)();
         let mut by = BTreeMap::new();
         for job in self.kept().jobs.values() {
             let age = now_ms.saturating_sub(job.offered_ms);
-            let (jobs, oldest) = by.entry((job.class, job.state.name())).or_insert((0, 0));
+            let (jobs, oldest, took): &mut (u64, u64, Vec<u64>) =
+                by.entry((job.class, job.state.name())).or_default();
             (*jobs, *oldest) = (*jobs + 1, age.max(*oldest));
+            took.extend(job.took_ms);
         }
-        let figure = |((class, state), (jobs, oldest_ms))| Figure { class, state, jobs, oldest_ms };
+        let mean = |took: &[u64]| took.iter().sum::<u64>().checked_div(took.len() as u64);
+        let figure = |((class, state), (jobs, oldest_ms, took)): (_, (u64, u64, Vec<u64>))| {
+            let mean_ms = mean(&took);
+            Figure { class, state, jobs, oldest_ms, mean_ms }
+        };
         Ok(by.into_iter().map(figure).collect())
     }
 

@@ -249,6 +249,11 @@ impl Queue {
         self.decide(statements, machine::retry)
     }
 
+    /// Those of these that are in quarantine are to be tried again; how many that changed.
+    pub fn release_quarantined(&self, statements: &[StatementId]) -> Result<usize, JobsError> {
+        self.decide(statements, |row, now_ms| row.state == State::Quarantined && machine::retry(row, now_ms))
+    }
+
     /// These are to be tried no more; how many that changed.
     pub fn quarantine(&self, statements: &[StatementId], reason: &str) -> Result<usize, JobsError> {
         self.decide(statements, |row, now_ms| machine::quarantine(row, reason, now_ms))
@@ -307,6 +312,11 @@ impl Queue {
     /// Gives a worker nothing any more, or lets it in again.
     pub fn evict(&self, worker: &WorkerName, evicted: bool) -> Result<(), JobsError> {
         self.table.evict(worker, evicted)
+    }
+
+    /// The time by which leases run out, in milliseconds since the Unix epoch.
+    pub fn now_ms(&self) -> Result<u64, JobsError> {
+        self.table.now_ms()
     }
 
     /// How many jobs there are, by class and state.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reprise_model::statement::StatementId;
 
-use crate::job::{Capacity, Class, Job, StateName};
+use crate::job::{Capacity, Class, Job, Priority, StateName};
 use crate::worker::{Tally, Worker, WorkerName};
 
 /// Which rows are to be changed.
@@ -42,7 +42,9 @@ pub struct Filter {
     pub holder: Option<WorkerName>,
     /// Only those whose statement begins so.
     pub prefix: Vec<u8>,
-    /// At most so many; the most urgent first.
+    /// Only those that come after this one.
+    pub after: Option<(Priority, StatementId)>,
+    /// At most so many; the most urgent first, and by their ids where they are as urgent.
     pub limit: Option<usize>,
 }
 
@@ -68,6 +70,9 @@ pub struct Figure {
     pub jobs: u64,
     /// How long the oldest of them has been in the table, in milliseconds.
     pub oldest_ms: u64,
+    /// How long one of them was held until it was completed, in milliseconds, on the average of those of which that is
+    /// known.
+    pub mean_ms: Option<u64>,
 }
 
 /// What is known of a worker.
@@ -100,6 +105,9 @@ pub trait Table: Send + Sync {
 
     /// Gives a worker nothing any more, or lets it in again.
     fn evict(&self, name: &WorkerName, evicted: bool) -> Result<(), JobsError>;
+
+    /// The time of this table, in milliseconds since the Unix epoch.
+    fn now_ms(&self) -> Result<u64, JobsError>;
 
     /// How many jobs there are, by class and state.
     fn figures(&self) -> Result<Vec<Figure>, JobsError>;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::policy::Policy;
+use crate::policy::{Policy, millis};
 
 /// What a worker is called: once over the fleet.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,6 +82,35 @@ impl Tally {
     }
 }
 
+/// How a worker stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stand {
+    /// It was heard of lately, and is given what there is.
+    Working,
+    /// It is given nothing for a while, because of what came of its claims.
+    Resting,
+    /// It is given nothing until somebody lets it in again.
+    Evicted,
+    /// It was not heard of lately.
+    Away,
+}
+
+impl Stand {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Working, Self::Resting, Self::Evicted, Self::Away];
+}
+
+impl fmt::Display for Stand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Working => "working",
+            Self::Resting => "resting",
+            Self::Evicted => "evicted",
+            Self::Away => "away",
+        })
+    }
+}
+
 /// Who proves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Worker {
@@ -116,6 +145,18 @@ impl Worker {
             self.struck_ms = now_ms;
         }
         self.seen_ms = self.seen_ms.max(now_ms);
+    }
+
+    /// How it stands.
+    pub fn stand(&self, policy: &Policy, now_ms: u64) -> Stand {
+        // Two leases: whoever works says so three times in one.
+        let lately = now_ms.saturating_sub(2 * millis(policy.lease));
+        match self.rests_until(policy, now_ms) {
+            _ if self.evicted => Stand::Evicted,
+            Some(_) => Stand::Resting,
+            None if self.seen_ms < lately => Stand::Away,
+            None => Stand::Working,
+        }
     }
 
     /// Until when it is given nothing, if it rests.

@@ -12,18 +12,18 @@
 //! A message is exactly 64 bytes, two cells:
 //!
 //! ```text
-//! 0   MAGIC | action | nonce (u64) | amount (u64) | 0 | 0
+//! 0   MAGIC | action | nonce (u64) | amount (u64) | script class of an exit, else 0 | 0
 //! 1   counterparty
 //! ```
 //!
 //! | action | declares | effect on success |
 //! |---|---|---|
 //! | 1 transfer | authority, counterparty | moves `amount`, raises the authority's nonce by one |
-//! | 2 exit | authority | burns `amount`, raises the nonce, withdraws to the [counterparty](self#exits) |
+//! | 2 exit | authority | burns `amount`, raises the nonce, withdraws to the [script](self#exits) of class and counterparty |
 //! | 3 deposit | counterparty | credits what the transaction's outputs pay to the deposit script |
 //!
 //! A message is well-formed where its length, magic, action and reserved words are these, the counterparty is not [`NOBODY`],
-//! the counterparty of a transfer is not the authority, and the amount of an exit is not 0.
+//! the counterparty of a transfer is not the authority, and the amount of an exit is at least [`AMOUNT_MIN`].
 //!
 //! # Deposits
 //!
@@ -35,20 +35,8 @@
 //!
 //! # Exits
 //!
-//! The ledger debits an exit at once. The covenant on the L1 decides whom its settlement pays, by the counterparty's 32 bytes:
-//!
-//! | covenant | the 32 bytes are | an exit is paid |
-//! |---|---|---|
-//! | demands a proof | the BLAKE2b hash of a redeem script | to the pay-to-script-hash output with this script hash |
-//! | demands none (simnet, devnet) | a ledger account | to the account's script, as far as a lane transaction has shown it |
-//!
-//! **Where the covenant demands a proof, the counterparty of an exit is not a ledger account.** Nobody could ever spend an exit
-//! to an account, because nobody knows a redeem script with that hash. The owner of a public key can use the hash of the redeem
-//! script `<key> OpCheckSig`. Where the covenant demands no proof, the settler pays. An exit to an account whose script it does
-//! not know stays in the vault, the script that deposits are paid to.
-//!
-//! **An exit of less than 0.2 KAS (20,000,000 sompi) is debited and never paid.** Kaspa's storage mass forbids so small an
-//! output. The ledger does not check this, so a wallet must.
+//! The ledger debits an exit at once, and the settlement that it is part of pays it on the L1, to a standard script: the one of the
+//! message's [class](ScriptClass) around the counterparty's 32 bytes. The bytes are a key or a hash, and no ledger account.
 //!
 //! # Checks
 //!
@@ -78,12 +66,13 @@ use alloc::vec::Vec;
 
 use reprise_model::cell::{self, Cell};
 use reprise_model::digest::ResourceId;
-use reprise_model::journal::{Exit, Outcome, TransactionEffects};
+use reprise_model::exit::{AMOUNT_MIN, Exit, Payee, ScriptClass};
+use reprise_model::journal::{Outcome, TransactionEffects};
 use reprise_model::processor::{Processor, ResourceView};
 use reprise_model::transaction::{NOBODY, TransactionFacts};
 
-/// The first word of every message: `LDG1`.
-pub const MAGIC: u32 = u32::from_le_bytes(*b"LDG1");
+/// The first word of every message: `LDG2`.
+pub const MAGIC: u32 = u32::from_le_bytes(*b"LDG2");
 
 /// The message's nonce is not the authority's.
 pub const BAD_NONCE: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD);
@@ -97,8 +86,8 @@ pub const OVERFLOW: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 2);
 pub enum Action {
     /// Move `amount` from the authority to the counterparty.
     Transfer,
-    /// Burn `amount` of the authority's balance and withdraw it on the L1 to the [counterparty](self#exits).
-    Exit,
+    /// Burn `amount` of the authority's balance and withdraw it on the L1 to the [script](self#exits) of this class.
+    Exit(ScriptClass),
     /// Credit the counterparty with what the transaction's outputs pay to the deposit script.
     Deposit,
 }
@@ -112,33 +101,33 @@ pub struct Payload {
     pub nonce: u64,
     /// In sompi; ignored by deposits.
     pub amount: u64,
-    /// The other account; of an exit, the [32 bytes](self#exits) that say whom the L1 pays.
+    /// The other account; of an exit, the [32 bytes](self#exits) of the script that the L1 pays.
     pub counterparty: ResourceId,
 }
 
 impl Payload {
     /// Encodes the payload, in 64 bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let action = match self.action {
-            Action::Transfer => 1,
-            Action::Exit => 2,
-            Action::Deposit => 3,
+        let (action, class) = match self.action {
+            Action::Transfer => (1, 0),
+            Action::Exit(class) => (2, class as u32),
+            Action::Deposit => (3, 0),
         };
         let ([n0, n1], [a0, a1]) = (cell::words(self.nonce), cell::words(self.amount));
-        let head = [MAGIC, action, n0, n1, a0, a1, 0, 0];
+        let head = [MAGIC, action, n0, n1, a0, a1, class, 0];
         cell::to_bytes(&[head, cell::digest(self.counterparty.digest())])
     }
 
     /// Reads a payload; `None` where it is malformed.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let cells = cell::from_bytes(bytes)?;
-        let [head @ [MAGIC, action, _, _, _, _, 0, 0], counterparty] = cells.as_slice() else {
+        let [head @ [MAGIC, action, _, _, _, _, class, 0], counterparty] = cells.as_slice() else {
             return None;
         };
-        let action = match action {
-            1 => Action::Transfer,
-            2 => Action::Exit,
-            3 => Action::Deposit,
+        let action = match (action, class) {
+            (1, 0) => Action::Transfer,
+            (2, class) => Action::Exit(ScriptClass::of(*class)?),
+            (3, 0) => Action::Deposit,
             _ => return None,
         };
         Some(Self {
@@ -153,7 +142,7 @@ impl Payload {
     fn of(message: &[u8], facts: &TransactionFacts) -> Option<Self> {
         let well_formed = |payload: &Self| match payload.action {
             Action::Transfer => payload.counterparty != facts.authority,
-            Action::Exit => payload.amount > 0,
+            Action::Exit(_) => payload.amount >= AMOUNT_MIN,
             Action::Deposit => true,
         };
         let asked = Self::decode(message).filter(|it| it.counterparty != NOBODY && well_formed(it));
@@ -221,7 +210,7 @@ impl Processor for Ledger {
     fn declare(&self, message: &[u8], facts: &TransactionFacts) -> Option<Vec<ResourceId>> {
         Payload::of(message, facts).map(|payload| match payload.action {
             Action::Transfer => vec![facts.authority, payload.counterparty],
-            Action::Exit => vec![facts.authority],
+            Action::Exit(_) => vec![facts.authority],
             Action::Deposit => vec![payload.counterparty],
         })
     }
@@ -251,9 +240,9 @@ fn apply(
             let to = Account::read(view, &counterparty)?.credit(amount)?;
             writes = vec![(facts.authority, from), (counterparty, to)];
         }
-        Action::Exit => {
+        Action::Exit(class) => {
             writes.push((facts.authority, Account::read(view, &facts.authority)?.debit(payload)?));
-            exits.push(Exit { destination: counterparty, amount });
+            exits.push(Exit { payee: Payee { class, bytes: counterparty.digest() }, amount });
         }
         Action::Deposit => {
             writes.push((counterparty, Account::read(view, &counterparty)?.credit(facts.deposit)?));

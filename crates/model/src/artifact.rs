@@ -6,7 +6,8 @@ use alloc::vec::Vec;
 use crate::block::BatchMetadata;
 use crate::coordinate::Checkpoint;
 use crate::digest::BlockHash;
-use crate::journal::{AggregateJournal, Exit};
+use crate::exit::Exit;
+use crate::journal::AggregateJournal;
 use crate::receipt::{Receipt, Verified};
 
 /// A proved bundle, ready to be settled.
@@ -18,8 +19,8 @@ pub struct AggregatorArtifact {
     pub anchor: BatchMetadata,
     /// What its proof attests.
     pub journal: AggregateJournal,
-    /// The exits of each of its transactions that has any, in order.
-    pub exits: Vec<Vec<Exit>>,
+    /// Its exits, in order.
+    pub exits: Vec<Exit>,
     /// The proof.
     pub receipt: Verified<Receipt>,
 }
@@ -32,8 +33,8 @@ pub struct SettlementArtifact<R> {
     pub end_block: BlockHash,
     /// What the proof attests.
     pub journal: AggregateJournal,
-    /// The exits of each transaction that has any, in order. The journal's exits are the fold over these.
-    pub exits: Vec<Vec<Exit>>,
+    /// Its exits, in order. The journal's exits are the root over these.
+    pub exits: Vec<Exit>,
     /// The proof.
     pub receipt: R,
 }

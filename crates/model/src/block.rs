@@ -76,6 +76,18 @@ pub struct ChainBlock {
     pub lane_proof: Option<Vec<u8>>,
     /// The settlements of the followed covenant that the block accepted, in order.
     pub settlements: Vec<ObservedSettlement>,
+    /// The claims of exits that the block accepted, in order.
+    pub claims: Vec<ObservedClaim>,
+}
+
+/// A payment of exits on the chain, by whoever sent it: the [root](crate::exit::Tree) of the exits before and after it. Zero after the
+/// last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct ObservedClaim {
+    /// The root before.
+    pub before: Digest,
+    /// The root after.
+    pub after: Digest,
 }
 
 /// A settlement on the chain, submitted by this node or by another settler.

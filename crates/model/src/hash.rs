@@ -24,8 +24,8 @@ pub enum Domain {
     Pins = 6,
     /// A journal.
     Journal = 7,
-    /// One step of the fold over exits.
-    Exits = 8,
+    /// A leaf of the [tree](crate::exit#the-tree) of exits.
+    Exit = 8,
     /// The message of a lane transaction.
     Message = 9,
     /// A resource's id, from which the place of its slot in the state tree follows.
@@ -34,6 +34,8 @@ pub enum Domain {
     Leaf = 11,
     /// A block of which not every lane transaction is proved yet.
     OpenBlock = 12,
+    /// A node of the tree of exits.
+    ExitNode = 13,
 }
 
 /// A collision-resistant hash over cells, with a domain, and its two-to-one compression for trees.

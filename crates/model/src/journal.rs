@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! transaction   version outcome accesses exits 0 0 0 0 | transaction digest
-//!               | per access: resource, value before, value after | per exit: destination, amount 0 0 0 0 0 0
+//!               | per access: resource, value before, value after | per exit: payee, amount class 0 0 0 0 0
 //! span          version 0 0 0 0 0 0 0 | pins | root before | root after | tip before | tip after | exits
 //!               | open block before | open block after (each zero between two blocks)
 //! settlement    version bound 0 0 0 0 0 0 | pins | root before | root after | tip before | tip after | exits
@@ -29,12 +29,14 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::cell::{self, Cell};
 use crate::digest::{Digest, PinsDigest, ProgramId, ResourceId};
+use crate::exit::{self, Exit, Payee, ScriptClass};
 use crate::hash::{Domain, Hasher};
 use crate::state;
 use crate::statement::Kind;
+use crate::transaction::Rollup;
 
 /// The version in the first word of every journal.
-pub const JOURNAL_VERSION: u32 = 2;
+pub const JOURNAL_VERSION: u32 = 3;
 
 /// A journal, as cells.
 pub trait Journal {
@@ -70,8 +72,9 @@ pub fn describe(kind: Kind, journal: &[u8]) -> Option<Vec<(&'static str, String)
         let access = accessed.iter().zip(["resource", "value before", "value after"].into_iter().cycle());
         fields.extend(access.map(|(cell, name)| (name, digest(cell))));
         for exit in exited.chunks_exact(2) {
+            let class = ScriptClass::of(exit[1][2])?;
             fields.extend([
-                ("exit to", digest(&exit[0])),
+                ("exit to", Payee { class, bytes: cell::to_digest(&exit[0]) }.to_string()),
                 ("exit amount", cell::to_u64(&exit[1], 0).to_string()),
             ]);
         }
@@ -121,6 +124,11 @@ impl Pins {
         [*lane, *covenant, deposit.digest(), transaction, batch, aggregate].map(cell::digest).into()
     }
 
+    /// What a transaction names the rollup by.
+    pub fn rollup(&self) -> Rollup {
+        Rollup { covenant: self.covenant, deposit: self.deposit }
+    }
+
     /// The digest in [`Domain::Pins`].
     pub fn digest(&self, hasher: &dyn Hasher) -> PinsDigest {
         hasher.hash(Domain::Pins, &self.cells()).into()
@@ -164,29 +172,6 @@ pub struct Access {
     pub after: Digest,
 }
 
-/// A withdrawal to the L1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct Exit {
-    /// Whom to pay, as the covenant reads it: a script hash where the covenant demands a proof, else the
-    /// [account](crate::transaction::account_of) of a script.
-    pub destination: ResourceId,
-    /// In sompi.
-    pub amount: u64,
-}
-
-impl Exit {
-    fn cells(&self) -> [Cell; 2] {
-        let [lo, hi] = cell::words(self.amount);
-        [cell::digest(self.destination.digest()), [lo, hi, 0, 0, 0, 0, 0, 0]]
-    }
-
-    /// One step of the fold over a transaction's exits: `H(Exits, folded | destination | amount)`.
-    pub fn fold(&self, hasher: &dyn Hasher, folded: &Digest) -> Digest {
-        let [destination, amount] = self.cells();
-        hasher.hash(Domain::Exits, &[cell::digest(folded), destination, amount])
-    }
-}
-
 /// The effects of a transaction, as native execution has them.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct TransactionEffects {
@@ -219,11 +204,6 @@ pub struct TransactionJournal {
 }
 
 impl TransactionJournal {
-    /// The fold over the transaction's exits; zero where there are none.
-    pub fn exits_digest(&self, hasher: &dyn Hasher) -> Digest {
-        self.exits.iter().fold(Digest::ZERO, |folded, exit| exit.fold(hasher, &folded))
-    }
-
     /// The journal of a transaction that is [disposed of](crate::processor::declared). No proof of its own attests it.
     pub fn disposed(transaction: Digest, outcome: Outcome) -> Self {
         Self { transaction, outcome, accesses: Vec::new(), exits: Vec::new() }
@@ -279,7 +259,7 @@ pub struct Transition {
     pub tip_before: Digest,
     /// The lane tip after.
     pub tip_after: Digest,
-    /// The fold over the exits; zero where there are none.
+    /// The [root](crate::exit::root) over the exits; zero where there are none.
     pub exits: Digest,
 }
 
@@ -287,15 +267,6 @@ impl Transition {
     fn cells(&self) -> [Cell; 6] {
         let Self { pins, root_before, root_after, tip_before, tip_after, exits } = *self;
         [pins.digest(), root_before, root_after, tip_before, tip_after, exits].map(cell::digest)
-    }
-
-    /// The fold of a span's exits over one more transaction: `H(Exits, folded | transaction's exits)`. A transaction
-    /// without exits does not change it.
-    pub fn fold_exits(hasher: &dyn Hasher, folded: &Digest, transaction: &Digest) -> Digest {
-        match *transaction {
-            Digest::ZERO => *folded,
-            exits => hasher.hash(Domain::Exits, &[cell::digest(folded), cell::digest(exits)]),
-        }
     }
 }
 
@@ -319,22 +290,17 @@ impl Journal for SpanJournal {
     }
 }
 
-/// A span with the exits of each of its transactions that has any, in order. Its journal's exits are the fold over these,
-/// so they do not depend on how the transactions are divided into batches.
+/// A span with its exits, in order. Its journal's exits are the root over these, so they do not depend on how the transactions are
+/// divided into batches.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Span {
     /// What its proof attests.
     pub journal: SpanJournal,
-    /// The [digests](TransactionJournal::exits_digest) of its transactions' exits, without the zeros.
-    pub exits: Vec<Digest>,
+    /// What is withdrawn in it.
+    pub exits: Vec<Exit>,
 }
 
 impl Span {
-    /// The fold of a span's exits, over the exits of its transactions.
-    pub fn fold(hasher: &dyn Hasher, exits: &[Digest]) -> Digest {
-        exits.iter().fold(Digest::ZERO, |folded, exits| Transition::fold_exits(hasher, &folded, exits))
-    }
-
     /// The span over a run of spans; `None` where there are none, where one does not begin at the position at which the one
     /// before it ends, or where their pins differ.
     pub fn join(hasher: &dyn Hasher, parts: &[Self]) -> Option<Self> {
@@ -349,11 +315,11 @@ impl Span {
         if !parts.array_windows().all(chains) {
             return None;
         }
-        let exits: Vec<Digest> = parts.iter().flat_map(|part| part.exits.iter().copied()).collect();
+        let exits: Vec<Exit> = parts.iter().flat_map(|part| part.exits.iter().copied()).collect();
         let transition = Transition {
             root_after: last.transition.root_after,
             tip_after: last.transition.tip_after,
-            exits: Self::fold(hasher, &exits),
+            exits: exit::root(hasher, &exits),
             ..first.transition
         };
         Some(Self { journal: SpanJournal { transition, open_after: last.open_after, ..first }, exits })

@@ -17,6 +17,7 @@
 //! | [`scheduled`] | the results of execution and bundling, before any proof |
 //! | [`state`] | resources, the leaves of the state tree, and the opening of a slot in the state root |
 //! | [`journal`] | the three journals, in one encoding for guest and host |
+//! | [`exit`] | what is withdrawn to the L1, and the tree over it |
 //! | [`order`] | a statement to prove, where it is used, and what its witness is made from |
 //! | [`witness`] | the input of a proof, beside the receipts that it assumes |
 //! | [`limits`] | how much one proof may hold, and which transactions are proved apart |
@@ -44,6 +45,7 @@ pub mod block;
 pub mod cell;
 pub mod coordinate;
 pub mod digest;
+pub mod exit;
 pub mod hash;
 pub mod journal;
 pub mod lane;

@@ -38,11 +38,34 @@ pub enum Mutation {
     RefusalForEver,
     /// A valid proof that arrives late is dropped.
     DropLate,
+    /// A completion is taken whatever its fencing token is.
+    NoFencing,
+    /// A worker says that it still works less often than its lease asks for.
+    LateHeartbeat,
+    /// A shared receipt is believed before it is verified.
+    BelieveUnverified,
+    /// A shared receipt is pruned by one node's floor alone.
+    DeleteUnderFloor,
+    /// Whoever waits looks only when it is told to.
+    LostWakeUp,
+    /// A page of the chain is taken as a whole or not at all: over a connection that breaks within every page it never ends.
+    PageNeverEnds,
+    /// A snapshot is believed, whatever its checksums and its state root are.
+    SnapshotNotVerified,
 }
 
 impl Mutation {
-    /// All of them.
-    pub const ALL: [Self; 15] = [
+    /// Those that a fleet must be looked at for.
+    pub const OF_FLEETS: [Self; 5] = [
+        Self::NoFencing,
+        Self::LateHeartbeat,
+        Self::BelieveUnverified,
+        Self::DeleteUnderFloor,
+        Self::LostWakeUp,
+    ];
+
+    /// Those that a simulated world must show.
+    pub const ALL: [Self; 16] = [
         Self::PublishBeforeDurable,
         Self::KeyWithoutEnd,
         Self::DeleteOnReorg,
@@ -58,7 +81,11 @@ impl Mutation {
         Self::SettledForEver,
         Self::RefusalForEver,
         Self::DropLate,
+        Self::SnapshotNotVerified,
     ];
+
+    /// Those of the follower of a live L1, which no simulated world has.
+    pub const OF_FOLLOWER: [Self; 1] = [Self::PageNeverEnds];
 }
 
 #[cfg(feature = "mutations")]

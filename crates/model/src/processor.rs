@@ -10,8 +10,9 @@
 //! | bound | past it |
 //! |---|---|
 //! | [`BYTES_MAX`](crate::transaction::BYTES_MAX) of payload and of the rest | the transaction is [disposed of](declared) as [`Outcome::TOO_LONG`] |
+//! | an empty message, no deposit: [another rollup's](crate::transaction#message), or nobody's | disposed of as [`Outcome::MALFORMED`] |
 //! | [`ACCESSES_MAX`] declared resources, each once | disposed of as [`Outcome::OUT_OF_BOUNDS`] |
-//! | [`EXITS_MAX`] exits, [`VALUE_CELLS_MAX`] cells in a value | fails as [`Outcome::OUT_OF_BOUNDS`] |
+//! | [`EXITS_MAX`] exits, each of at least [`AMOUNT_MIN`], [`VALUE_CELLS_MAX`] cells in a value | fails as [`Outcome::OUT_OF_BOUNDS`] |
 //! | no write to an undeclared resource | fails as [`Outcome::UNDECLARED_ACCESS`] |
 //! | no panic | disposed of as [`Outcome::MALFORMED`] where `declare` panics; fails as [`Outcome::PANICKED`] where `execute` does |
 //!
@@ -23,8 +24,9 @@ use alloc::vec::Vec;
 
 use crate::cell::Cell;
 use crate::digest::ResourceId;
+use crate::exit::AMOUNT_MIN;
 use crate::journal::{Outcome, TransactionEffects};
-use crate::transaction::{LaneTransaction, TransactionFacts};
+use crate::transaction::{LaneTransaction, TransactionFacts, TransactionRead};
 
 /// How many resources a transaction may declare.
 pub const ACCESSES_MAX: usize = 8;
@@ -154,20 +156,22 @@ impl<'v> ResourceView<'v> {
 pub fn declared(
     processor: &dyn Processor,
     transaction: &LaneTransaction,
-    facts: &TransactionFacts,
+    read: &TransactionRead,
 ) -> Result<Vec<ResourceId>, Outcome> {
     if transaction.is_too_long() {
         return Err(Outcome::TOO_LONG);
     }
-    bounded(processor, transaction.message(), facts)
+    bounded(processor, read)
 }
 
 /// [`declared`] of a transaction that is not too long.
 pub(crate) fn bounded(
     processor: &dyn Processor,
-    message: &[u8],
-    facts: &TransactionFacts,
+    TransactionRead { facts, message }: &TransactionRead,
 ) -> Result<Vec<ResourceId>, Outcome> {
+    if message.is_empty() && facts.deposit == 0 {
+        return Err(Outcome::MALFORMED);
+    }
     let declared = caught!(processor.declare(message, facts), None).ok_or(Outcome::MALFORMED)?;
     let again = |(at, resource)| declared[..at].contains(resource);
     if declared.len() > ACCESSES_MAX || declared.iter().enumerate().any(again) {
@@ -201,7 +205,10 @@ pub fn execute(
     if !writes.iter().all(|(resource, _)| view.declares(resource)) {
         return TransactionEffects::failure(Outcome::UNDECLARED_ACCESS);
     }
-    if exits.len() > EXITS_MAX || !writes.iter().all(within) {
+    if exits.len() > EXITS_MAX
+        || exits.iter().any(|exit| exit.amount < AMOUNT_MIN)
+        || !writes.iter().all(within)
+    {
         return TransactionEffects::failure(Outcome::OUT_OF_BOUNDS);
     }
     effects

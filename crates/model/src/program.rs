@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 
 use crate::cell::Cell;
 use crate::digest::{Digest, ResourceId};
+use crate::exit;
 use crate::hash::Hasher;
 use crate::journal::{AggregateJournal, Journal, Pins, Span, SpanJournal, TransactionJournal, Transition};
 use crate::lane::{LaneError, OpenBlock, Step, WorkloadHasher};
@@ -108,16 +109,16 @@ pub fn executed(
     hasher: &dyn Hasher,
     processor: &dyn Processor,
     digest: Digest,
-    TransactionRead { facts, message }: &TransactionRead,
+    read: &TransactionRead,
     before: &[Option<Vec<Cell>>],
 ) -> Result<TransactionJournal, Refusal> {
-    let declared = processor::bounded(processor, message, facts).map_err(|_| Refusal::Foreign)?;
+    let declared = processor::bounded(processor, read).map_err(|_| Refusal::Foreign)?;
     if before.len() != declared.len() {
         return Err(Refusal::Values { given: before.len(), declared: declared.len() });
     }
     let before: Vec<(ResourceId, Option<&[Cell]>)> =
         declared.into_iter().zip(before.iter().map(Option::as_deref)).collect();
-    let effects = processor::execute(processor, message, facts, &before);
+    let effects = processor::execute(processor, &read.message, &read.facts, &before);
     Ok(TransactionJournal::of(hasher, digest, &before, &effects))
 }
 
@@ -144,10 +145,10 @@ pub fn batch(
     };
     let mut changes: Vec<Change<'_>> =
         paths.iter().map(|path| Change { path, after: path.entries.clone() }).collect();
-    let mut exits = Digest::ZERO;
+    let mut exits = Vec::new();
     for (shown, handling) in transactions {
         let index = shown.merge_index;
-        let shown = shown.read(hasher, &pins.deposit).ok_or(Refusal::Shown { index })?;
+        let shown = shown.read(hasher, &pins.rollup()).ok_or(Refusal::Shown { index })?;
         block.accept(hasher, &shown.accepted)?;
         let digest = shown.accepted.digest;
         let executed_here;
@@ -158,16 +159,14 @@ pub fn batch(
                 executed_here = executed(hasher, processor, digest, read, before)?;
                 &executed_here
             }
-            (Handling::Disposed, Some(read))
-                if processor::bounded(processor, &read.message, &read.facts).is_ok() =>
-            {
+            (Handling::Disposed, Some(read)) if processor::bounded(processor, read).is_ok() => {
                 return Err(Refusal::Disposed { index });
             }
             (Handling::Disposed, _) => continue,
             (Handling::Inline(_), None) => return Err(Refusal::Foreign),
         };
         apply(hasher, &mut changes, journal)?;
-        exits = Transition::fold_exits(hasher, &exits, &journal.exits_digest(hasher));
+        exits.extend_from_slice(&journal.exits);
     }
     // A run whose transactions are all disposed of accesses no slot, so it opens none.
     let root_after = match changes.is_empty() {
@@ -191,7 +190,7 @@ pub fn batch(
         root_after,
         tip_before: *tip_before,
         tip_after,
-        exits,
+        exits: exit::root(hasher, &exits),
     };
     Ok(SpanJournal { transition, open_before, open_after })
 }
@@ -244,7 +243,7 @@ pub fn aggregate(
         if journal.transition.pins != pinned {
             return Err(Refusal::Pins);
         }
-        if Span::fold(hasher, exits) != journal.transition.exits {
+        if exit::root(hasher, exits) != journal.transition.exits {
             return Err(Refusal::Exits { part: at });
         }
     }

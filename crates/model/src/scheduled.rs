@@ -9,8 +9,8 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use crate::block::BatchMetadata;
 use crate::coordinate::Checkpoint;
 use crate::digest::{BlockHash, Digest};
-use crate::hash::Hasher;
-use crate::journal::{AggregateJournal, Exit, Span, SpanJournal, TransactionJournal};
+use crate::exit::Exit;
+use crate::journal::{AggregateJournal, Span, SpanJournal, TransactionJournal};
 
 /// What proves a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -70,18 +70,21 @@ pub struct ScheduledBlock {
 }
 
 impl ScheduledBlock {
-    /// One of its batches, with the exits of its transactions.
-    pub fn span(&self, hasher: &dyn Hasher, batch: &ScheduledBatch) -> Span {
-        let transactions = self.transactions.get(batch.range()).unwrap_or_default().iter();
-        let exits = transactions.map(|transaction| transaction.journal.exits_digest(hasher));
-        Span { journal: batch.journal, exits: exits.filter(|exits| *exits != Digest::ZERO).collect() }
+    /// One of its batches, with its exits.
+    pub fn span(&self, batch: &ScheduledBatch) -> Span {
+        let transactions = self.transactions.get(batch.range()).unwrap_or_default();
+        Span { journal: batch.journal, exits: exits_of(transactions).collect() }
     }
 
-    /// The exits of each of its transactions that has any, in order.
-    pub fn exits(&self) -> impl Iterator<Item = Vec<Exit>> + '_ {
-        let exits = self.transactions.iter().map(|transaction| &transaction.journal.exits);
-        exits.filter(|exits| !exits.is_empty()).cloned()
+    /// Its exits, in order.
+    pub fn exits(&self) -> impl Iterator<Item = Exit> + '_ {
+        exits_of(&self.transactions)
     }
+}
+
+/// The exits of a run of transactions, in order.
+pub fn exits_of(transactions: &[ScheduledTransaction]) -> impl Iterator<Item = Exit> + '_ {
+    transactions.iter().flat_map(|transaction| transaction.journal.exits.iter().copied())
 }
 
 /// The blocks of a bundle. Its first and last blocks are not empty. Empty blocks between them change neither state nor

@@ -16,13 +16,18 @@
 //! which everybody can act.
 //!
 //! ```text
-//! payload   length of the opening (u16) | opening | message
+//! payload   length of the opening (u16) | opening | covenant (32) | message
 //! opening   of a version 0 transaction: what its id is the hash of
 //!           of a version 1 transaction: its rest | its payload digest (32)
 //! ```
 //!
 //! Both kinds of opening begin with the spent transaction's version. A payload too short for its opening has no opening and
-//! an empty message. The workload reads the message.
+//! an empty message.
+//!
+//! # Message
+//!
+//! The workload reads the message. Several rollups may share a lane, so a payload names the rollup that it is for, by its
+//! covenant. For any other rollup its message is empty: none of that one's, unless its outputs pay that one's deposit script.
 //!
 //! A program that can afford these hashes computes the [`TransactionFacts`] itself. A program that cannot receives them as
 //! part of the transaction's digest, and so of the lane tip. The L1 that checks a settlement computes this tip from what it
@@ -61,6 +66,15 @@ const LONG_NODES: usize = 5;
 /// The account of no script. A transaction that does not show the script it spends acts for it.
 pub const NOBODY: ResourceId = ResourceId([0; 32]);
 
+/// What a transaction names a rollup by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rollup {
+    /// The covenant's id, which payloads begin their message with.
+    pub covenant: Digest,
+    /// The account of the script that deposits are paid to.
+    pub deposit: ResourceId,
+}
+
 /// What a workload reads of a transaction beside its message. The transaction's digest commits to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TransactionFacts {
@@ -91,13 +105,8 @@ impl LaneTransaction {
         self.rest.len() > BYTES_MAX || self.payload.len() > BYTES_MAX
     }
 
-    /// The part of the payload that the workload reads.
-    pub fn message(&self) -> &[u8] {
-        self.parts().1
-    }
-
-    /// Opening and message.
-    fn parts(&self) -> (&[u8], &[u8]) {
+    /// The opening, the covenant that is named, and the message.
+    fn parts(&self) -> (&[u8], Option<(Digest, &[u8])>) {
         let split = || {
             if self.is_too_long() {
                 return None;
@@ -105,19 +114,30 @@ impl LaneTransaction {
             let (length, rest) = self.payload.split_first_chunk()?;
             rest.split_at_checked(u16::from_le_bytes(*length).into())
         };
-        split().unwrap_or_default()
+        let (opening, rest) = split().unwrap_or_default();
+        (opening, rest.split_first_chunk().map(|(covenant, message)| (Digest(*covenant), message)))
     }
 
-    /// The facts of this transaction, where deposits are paid to the script of the account `deposit`.
-    /// Unreadable outputs count as none. An accepted transaction has no such outputs.
-    pub fn facts(&self, deposit: &ResourceId) -> TransactionFacts {
+    /// The message, for the rollup of this covenant.
+    pub fn message(&self, covenant: &Digest) -> &[u8] {
+        let named = self.parts().1.filter(|(named, _)| named == covenant);
+        named.map_or(&[], |(_, message)| message)
+    }
+
+    /// The facts of this transaction, for a rollup. Unreadable outputs count as none. An accepted transaction has no such outputs.
+    fn facts(&self, rollup: &Rollup) -> TransactionFacts {
         if self.is_too_long() {
             return TransactionFacts { authority: NOBODY, deposit: 0 };
         }
         let paid = Body::read(&self.rest).map(|body| body.outputs).unwrap_or_default();
-        let paid = paid.iter().filter(|output| account_of(output.script) == *deposit);
+        let paid = paid.iter().filter(|output| account_of(output.script) == rollup.deposit);
         let deposit = paid.fold(0, |sum: u64, output| sum.saturating_add(output.value));
         TransactionFacts { authority: self.spent_script().map_or(NOBODY, account_of), deposit }
+    }
+
+    /// What a rollup reads of this transaction.
+    pub fn read(&self, rollup: &Rollup) -> TransactionRead {
+        TransactionRead { facts: self.facts(rollup), message: self.message(&rollup.covenant).to_vec() }
     }
 
     /// The [encoded](script_bytes) script that the first input spends, where the opening shows it.
@@ -139,8 +159,7 @@ impl LaneTransaction {
     /// ```
     ///
     /// The cells of a transaction that is too long end with the authority.
-    pub fn cells(&self, facts: &TransactionFacts) -> Vec<Cell> {
-        let message = self.message();
+    pub fn cells(&self, TransactionRead { facts, message }: &TransactionRead) -> Vec<Cell> {
         let header = header(message.len(), self.version, facts, self.is_too_long());
         let mut cells =
             vec![cell::digest(self.rest_digest()), header, cell::digest(facts.authority.digest())];
@@ -150,8 +169,8 @@ impl LaneTransaction {
 
     /// The digest by which journals and the lane tip name the transaction: [`digest_of`] its [cells](Self::cells). If it is too
     /// long, the payload's digest stands for the message's.
-    pub fn digest(&self, hasher: &dyn Hasher, facts: &TransactionFacts) -> Digest {
-        let cells = self.cells(facts);
+    pub fn digest(&self, hasher: &dyn Hasher, read: &TransactionRead) -> Digest {
+        let cells = self.cells(read);
         let long = self.is_too_long().then(|| self.payload_digest());
         digest_of(hasher, &cells, long)
     }
@@ -277,9 +296,9 @@ pub struct Accepted {
 }
 
 impl Accepted {
-    /// The digests of a transaction with these facts.
-    pub fn of(hasher: &dyn Hasher, transaction: &LaneTransaction, facts: &TransactionFacts) -> Self {
-        Self::named(transaction, transaction.digest(hasher, facts))
+    /// The digests of a transaction of which this is read.
+    pub fn of(hasher: &dyn Hasher, transaction: &LaneTransaction, read: &TransactionRead) -> Self {
+        Self::named(transaction, transaction.digest(hasher, read))
     }
 
     /// The digests of a transaction whose [digest](LaneTransaction::digest) is known.
@@ -308,9 +327,8 @@ pub struct ShownRead {
 }
 
 impl ShownTransaction {
-    /// Reads the transaction, where deposits are paid to the script of the account `deposit`; `None` where the bytes shown are
-    /// not those of one transaction.
-    pub fn read(&self, hasher: &dyn Hasher, deposit: &ResourceId) -> Option<ShownRead> {
+    /// Reads the transaction, for a rollup; `None` where the bytes shown are not those of one transaction.
+    pub fn read(&self, hasher: &dyn Hasher, rollup: &Rollup) -> Option<ShownRead> {
         let Self { merge_index, version, rest, payload } = self;
         let (merge_index, version) = (*merge_index, *version);
         let (rest_digest, rest_long) = rest.digest(b"TransactionRest")?;
@@ -329,20 +347,19 @@ impl ShownTransaction {
         };
         // The only copy of the bytes. Facts and message are read as those of any transaction.
         let whole = LaneTransaction { merge_index, version, rest: rest.clone(), payload: payload.clone() };
-        let facts = whole.facts(deposit);
-        let message = whole.message().to_vec();
+        let read = whole.read(rollup);
         let mut cells = vec![
             cell::digest(rest_digest),
-            header(message.len(), version, &facts, false),
-            cell::digest(facts.authority.digest()),
+            header(read.message.len(), version, &read.facts, false),
+            cell::digest(read.facts.authority.digest()),
         ];
-        cells.extend(cell::of_bytes(&message));
+        cells.extend(cell::of_bytes(&read.message));
         let digest = digest_of(hasher, &cells, None);
-        Some(ShownRead { accepted: accepted(digest), cells, read: Some(TransactionRead { facts, message }) })
+        Some(ShownRead { accepted: accepted(digest), cells, read: Some(read) })
     }
 }
 
-/// What a transaction program reads from [`LaneTransaction::cells`].
+/// What a rollup reads of a transaction, and a transaction program from [`LaneTransaction::cells`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TransactionRead {
     /// The facts.
@@ -381,20 +398,20 @@ pub fn account_of(script: &[u8]) -> ResourceId {
     ResourceId(blake3::derive_key("reprise 2026-11 account of script", script))
 }
 
-/// A payload: the opening of the spent transaction, and the message for the workload. `None` where the opening has
-/// more bytes than a `u16` can count.
-pub fn payload(opening: &[u8], message: &[u8]) -> Option<Vec<u8>> {
+/// A payload: the opening of the spent transaction, and the message for the workload of the rollup with this covenant. `None` where
+/// the opening has more bytes than a `u16` can count.
+pub fn payload(opening: &[u8], covenant: &Digest, message: &[u8]) -> Option<Vec<u8>> {
     let length = u16::try_from(opening.len()).ok()?;
-    Some([&length.to_le_bytes(), opening, message].concat())
+    Some([&length.to_le_bytes(), opening, &covenant.0, message].concat())
 }
 
 /// A transaction without a signature, for simulated chains. It spends an output that pays `owner`, as its opening
-/// shows, and pays `value` to `script`. The payload is empty where the opening would be too long.
+/// shows, pays `value` to `script`, and says `message` to the rollup of a covenant. The payload is empty where the opening would be too long.
 pub fn unsigned(
     subnetwork: &[u8; 20],
     owner: &[u8],
     (value, script): (u64, &[u8]),
-    message: &[u8],
+    (covenant, message): (&Digest, &[u8]),
 ) -> LaneTransaction {
     let body = |spent: Option<TransactionId>, (value, script): (u64, &[u8])| {
         let mut rest = 1u16.to_le_bytes().to_vec();
@@ -413,7 +430,7 @@ pub fn unsigned(
     };
     let unpaid = |rest, payload| LaneTransaction { merge_index: 0, version: 1, rest, payload };
     let spent = unpaid(body(None, (0, owner)), vec![]);
-    let payload = payload(&opening_of(&spent.rest, &spent.payload), message).unwrap_or_default();
+    let payload = payload(&opening_of(&spent.rest, &spent.payload), covenant, message).unwrap_or_default();
     unpaid(body(Some(spent.id()), (value, script)), payload)
 }
 
@@ -529,6 +546,12 @@ mod tests {
     use super::*;
     use crate::hash::Blake3;
 
+    const COVENANT: Digest = Digest([8; 32]);
+
+    fn rollup(deposit: ResourceId) -> Rollup {
+        Rollup { covenant: COVENANT, deposit }
+    }
+
     /// A transaction's bytes that spends this output and pays these.
     fn spending(
         version: u8,
@@ -561,7 +584,12 @@ mod tests {
     }
 
     fn transaction(rest: Vec<u8>) -> LaneTransaction {
-        LaneTransaction { merge_index: 1, version: 1, rest, payload: payload(&[], &[1, 2, 3]).unwrap() }
+        LaneTransaction {
+            merge_index: 1,
+            version: 1,
+            rest,
+            payload: payload(&[], &COVENANT, &[1, 2, 3]).unwrap(),
+        }
     }
 
     #[test]
@@ -578,10 +606,10 @@ mod tests {
                 assert_eq!(id, spent.id());
             }
             let acts = |outpoint, opening: &[u8]| {
-                let payload = payload(opening, &[1, 2, 3]).unwrap();
+                let payload = payload(opening, &COVENANT, &[1, 2, 3]).unwrap();
                 let tx = LaneTransaction { payload, ..transaction(spending(1, outpoint, &[])) };
-                assert_eq!(tx.message(), [1, 2, 3]);
-                tx.facts(&NOBODY).authority
+                assert_eq!(tx.message(&COVENANT), [1, 2, 3]);
+                tx.facts(&rollup(NOBODY)).authority
             };
             assert_eq!(acts((id, 1), &opening), account_of(&mine));
             assert_eq!(acts((id, 0), &opening), account_of(&other));
@@ -599,33 +627,54 @@ mod tests {
     fn a_payload_too_short_for_its_opening_has_neither_opening_nor_message() {
         let of = |payload: &[u8]| {
             let tx = LaneTransaction { payload: payload.to_vec(), ..transaction(rest(&[])) };
-            (tx.message().to_vec(), tx.facts(&NOBODY).authority)
+            (tx.message(&COVENANT).to_vec(), tx.facts(&rollup(NOBODY)).authority)
         };
-        for short in [&[][..], &[1], &[1, 0], &[255, 255, 1, 2, 3]] {
+        for short in [&[][..], &[1], &[1, 0], &[255, 255, 1, 2, 3], &[0, 0, 8], &[8; 33]] {
             assert_eq!(of(short), (vec![], NOBODY));
         }
-        assert_eq!(of(&[0, 0, 8]), (vec![8], NOBODY));
-        assert_eq!(payload(&[0; 65_536], &[]), None);
+        assert_eq!(of(&[&[0, 0][..], &COVENANT.0, &[8]].concat()), (vec![8], NOBODY));
+    }
+
+    #[test]
+    fn a_message_is_for_the_rollup_that_its_payload_names_and_empty_for_any_other() {
+        let deposits = script_bytes(0, b"deposit");
+        let tx = transaction(rest(&[(5, &deposits, false)]));
+        let read = |covenant: Digest| tx.read(&Rollup { covenant, deposit: account_of(&deposits) });
+        assert_eq!(read(COVENANT).message, [1, 2, 3]);
+        for bit in 0..256 {
+            let mut other = COVENANT;
+            other.0[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(read(other).message, [], "bit {bit}");
+            // What pays that rollup is a deposit all the same.
+            assert_eq!(read(other).facts, read(COVENANT).facts);
+        }
+    }
+
+    #[test]
+    fn an_opening_has_no_more_bytes_than_its_length_can_count() {
+        assert_eq!(payload(&[0; 65_536], &COVENANT, &[]), None);
     }
 
     #[test]
     fn a_deposit_is_what_the_outputs_pay_to_the_deposit_script() {
         let (mine, other) = (script_bytes(0, b"deposit"), script_bytes(0, b"deposits"));
         let tx = transaction(rest(&[(5, &mine, false), (7, &other, true), (11, &mine, true)]));
-        assert_eq!(tx.facts(&account_of(&mine)).deposit, 16);
-        assert_eq!(tx.facts(&account_of(&other)).deposit, 7);
+        assert_eq!(tx.facts(&rollup(account_of(&mine))).deposit, 16);
+        assert_eq!(tx.facts(&rollup(account_of(&other))).deposit, 7);
         let torn = transaction(rest(&[(5, &mine, false)])[..60].to_vec());
-        assert_eq!(torn.facts(&account_of(&mine)).deposit, 0);
+        assert_eq!(torn.facts(&rollup(account_of(&mine))).deposit, 0);
     }
 
     #[test]
     fn a_transaction_reads_back_from_its_cells_and_from_no_others() {
         let mut tx = transaction(rest(&[]));
         for length in [0, 1, 31, 32, 33, 64] {
-            tx.payload = payload(&[5; 6], &vec![7; length]).unwrap();
+            tx.payload = payload(&[5; 6], &COVENANT, &vec![7; length]).unwrap();
             let facts = TransactionFacts { authority: ResourceId([4; 32]), deposit: 1 << 40 };
-            let cells = tx.cells(&facts);
-            assert_eq!(from_cells(&cells), Some(TransactionRead { facts, message: vec![7; length] }));
+            let read = TransactionRead { facts, ..tx.read(&rollup(NOBODY)) };
+            assert_eq!(read.message, vec![7; length]);
+            let cells = tx.cells(&read);
+            assert_eq!(from_cells(&cells), Some(read));
             assert_eq!(from_cells(&cells[..cells.len() - 1]), None);
             assert_eq!(from_cells(&[&cells[..], &[[0; 8]]].concat()), None);
             let with = |cell: usize, word: usize, value| {
@@ -644,10 +693,13 @@ mod tests {
     #[test]
     fn every_fact_and_byte_is_part_of_the_digest() {
         let tx = transaction(rest(&[]));
-        let facts = tx.facts(&ResourceId([0; 32]));
-        let digest = |tx: &LaneTransaction, facts| tx.digest(&Blake3, &facts);
+        let facts = tx.facts(&rollup(ResourceId([0; 32])));
+        let digest = |tx: &LaneTransaction, facts| {
+            tx.digest(&Blake3, &TransactionRead { facts, ..tx.read(&rollup(NOBODY)) })
+        };
         let base = digest(&tx, facts);
-        let longer = LaneTransaction { payload: payload(&[], &[1, 2, 3, 0]).unwrap(), ..tx.clone() };
+        let longer =
+            LaneTransaction { payload: payload(&[], &COVENANT, &[1, 2, 3, 0]).unwrap(), ..tx.clone() };
         assert_ne!(base, digest(&longer, facts));
         let other_rest = LaneTransaction { rest: rest(&[(1, &script_bytes(0, b"x"), false)]), ..tx.clone() };
         assert_ne!(base, digest(&other_rest, facts));
@@ -669,12 +721,11 @@ mod tests {
         for rest in [0, 700, BYTES_MAX, BYTES_MAX + 1, 100_000] {
             for payload in lengths {
                 let whole = sized(rest, payload);
-                let facts = whole.facts(&NOBODY);
+                let expected = whole.read(&rollup(NOBODY));
                 let shown = ShownTransaction::from(&whole);
-                let read = shown.read(&Blake3, &NOBODY).unwrap();
-                assert_eq!(read.accepted, Accepted::of(&Blake3, &whole, &facts), "{rest} {payload}");
+                let read = shown.read(&Blake3, &rollup(NOBODY)).unwrap();
+                assert_eq!(read.accepted, Accepted::of(&Blake3, &whole, &expected), "{rest} {payload}");
                 assert_eq!(read.accepted.id(), whole.id());
-                let expected = TransactionRead { facts, message: whole.message().to_vec() };
                 assert_eq!(read.read, (!whole.is_too_long()).then_some(expected));
                 assert_eq!(whole.is_too_long(), rest.max(payload) > BYTES_MAX);
                 // However long it is, a bounded part of it is shown.
@@ -687,14 +738,14 @@ mod tests {
     fn what_is_too_long_acts_for_nobody_deposits_nothing_and_says_nothing() {
         let mine = script_bytes(0, b"deposit");
         let mut tx = transaction(rest(&[(5, &mine, false)]));
-        assert_eq!(tx.facts(&account_of(&mine)).deposit, 5);
+        assert_eq!(tx.facts(&rollup(account_of(&mine))).deposit, 5);
         tx.payload.resize(BYTES_MAX + 1, 0);
-        let facts = tx.facts(&account_of(&mine));
-        assert_eq!(facts, TransactionFacts { authority: NOBODY, deposit: 0 });
-        assert_eq!(tx.message(), []);
-        assert_eq!(from_cells(&tx.cells(&facts)), None);
+        let read = tx.read(&rollup(account_of(&mine)));
+        assert_eq!(read.facts, TransactionFacts { authority: NOBODY, deposit: 0 });
+        assert_eq!(read.message, []);
+        assert_eq!(from_cells(&tx.cells(&read)), None);
         // Every byte is part of its digest all the same.
-        let digest = |tx: &LaneTransaction| tx.digest(&Blake3, &facts);
+        let digest = |tx: &LaneTransaction| tx.digest(&Blake3, &read);
         let base = digest(&tx);
         for at in [0, 5000, BYTES_MAX] {
             let mut other = tx.clone();
@@ -777,23 +828,23 @@ mod tests {
         let whole = sized(9, BYTES_MAX + 1);
         let mut shown = ShownTransaction::from(&whole);
         shown.payload = ShownBytes::Whole(whole.payload.clone());
-        let read = shown.read(&Blake3, &NOBODY).unwrap();
-        assert_eq!(Some(read), ShownTransaction::from(&whole).read(&Blake3, &NOBODY));
+        let read = shown.read(&Blake3, &rollup(NOBODY)).unwrap();
+        assert_eq!(Some(read), ShownTransaction::from(&whole).read(&Blake3, &rollup(NOBODY)));
     }
 
     #[test]
     fn the_digest_is_over_three_cells_and_the_digest_of_the_message() {
         let tx = transaction(rest(&[]));
-        let cells = tx.cells(&tx.facts(&NOBODY));
+        let cells = tx.cells(&tx.read(&rollup(NOBODY)));
         let digest = |message| Blake3.hash(Domain::Transaction, &[cells[0], cells[1], cells[2], message]);
         let message = Blake3.hash(Domain::Message, &cells[3..]);
-        assert_eq!(tx.digest(&Blake3, &tx.facts(&NOBODY)), digest(cell::digest(message)));
+        assert_eq!(tx.digest(&Blake3, &tx.read(&rollup(NOBODY))), digest(cell::digest(message)));
         let mut long = tx.clone();
         long.payload.resize(BYTES_MAX + 1, 1);
-        let facts = long.facts(&NOBODY);
-        let [rest, header, authority] = long.cells(&facts).try_into().unwrap();
+        let read = long.read(&rollup(NOBODY));
+        let [rest, header, authority] = long.cells(&read).try_into().unwrap();
         assert_eq!(header, [0, 1, 0, 0, 1, 0, 0, 0]);
         let cells = [rest, header, authority, cell::digest(long.payload_digest())];
-        assert_eq!(long.digest(&Blake3, &facts), Blake3.hash(Domain::Transaction, &cells));
+        assert_eq!(long.digest(&Blake3, &read), Blake3.hash(Domain::Transaction, &cells));
     }
 }

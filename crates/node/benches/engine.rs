@@ -202,7 +202,8 @@ fn block(height: u64, settlements: Vec<ObservedSettlement>) -> (AddedBlock, Sche
         tip_after: digest(height),
         is_anchor: false,
     };
-    let block = ChainBlock { metadata: header, accepted: vec![], lane_proof: None, settlements };
+    let block =
+        ChainBlock { metadata: header, accepted: vec![], lane_proof: None, settlements, claims: vec![] };
     (AddedBlock { metadata, returning: false, block }, batch)
 }
 

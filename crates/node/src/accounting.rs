@@ -3,9 +3,10 @@
 //! [`Accounts`] turns events into [`Entry`]s, by one rule for everybody. [`Times`] adds entries up: over a run
 //! ([`crate::statistics`]), or over whatever part of it an observer is interested in, such as a fork.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
+use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::BlockHash;
 use reprise_model::statement::{Kind, StatementId};
 
@@ -45,7 +46,10 @@ pub struct Entry {
 /// Turns events into entries.
 #[derive(Debug, Default)]
 pub struct Accounts {
-    took: HashMap<StatementId, Duration>,
+    /// How long each took, and the highest checkpoint that it was used at.
+    took: HashMap<StatementId, (Duration, Checkpoint)>,
+    /// The same, by checkpoint.
+    heights: BTreeSet<(Checkpoint, StatementId)>,
     /// Proofs that were not wanted when they were finished, and were not requested since, each with the block that it was
     /// made for.
     unused: HashMap<StatementId, BlockHash>,
@@ -58,11 +62,12 @@ impl Accounts {
         match event {
             // Each request that the receipt answers is an event of its own.
             PipelineEvent::Found { order, took } => {
-                self.took.insert(order.id, *took);
+                self.note(order.id, *took, order.coordinate.checkpoint);
                 vec![]
             }
             PipelineEvent::Reused(id, at) => {
                 let (kind, took) = (at.position.kind(), self.took(id));
+                self.note(*id, took, at.checkpoint);
                 match self.unused.remove(id) {
                     // The proof is used after all, so it is not lost. This request saves nothing more.
                     Some(block) => {
@@ -87,22 +92,39 @@ impl Accounts {
                 let mut entries = vec![entry(Account::Spent, kind, block, *took)];
                 match failure {
                     Some(_) => entries.push(entry(Account::LostToFailures, kind, block, *took)),
-                    None => drop(self.took.insert(order.id, *took)),
+                    None => self.note(order.id, *took, order.coordinate.checkpoint),
                 }
                 entries
+            }
+            PipelineEvent::Pruned(floor) => {
+                while let Some((_, id)) = self.heights.first().filter(|(highest, _)| highest < floor) {
+                    let id = *id;
+                    self.forget(&id);
+                }
+                vec![]
             }
             _ => vec![],
         }
     }
 
+    fn note(&mut self, id: StatementId, took: Duration, at: Checkpoint) {
+        let highest = self.took.get(&id).map_or(at, |(_, highest)| at.max(*highest));
+        if let Some((_, before)) = self.took.insert(id, (took, highest)) {
+            self.heights.remove(&(before, id));
+        }
+        self.heights.insert((highest, id));
+    }
+
     /// Forgets how long a statement took. A request that its receipt answers later saves nothing.
     pub fn forget(&mut self, id: &StatementId) {
-        self.took.remove(id);
+        if let Some((_, highest)) = self.took.remove(id) {
+            self.heights.remove(&(highest, *id));
+        }
         self.unused.remove(id);
     }
 
     fn took(&self, id: &StatementId) -> Duration {
-        self.took.get(id).copied().unwrap_or_default()
+        self.took.get(id).map(|(took, _)| *took).unwrap_or_default()
     }
 }
 

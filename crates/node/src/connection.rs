@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reprise_chain::source::{Connection, Hitch};
+use reprise_chain::source::{Connection, Hitch, LaneSilence};
 use serde::{Serialize, Serializer};
 
 /// The state of the connection to a live L1.
@@ -27,12 +27,15 @@ pub struct L1Connection {
     pub reached: u64,
     /// How many blocks the L1 has, by the same count; 0 if unknown.
     pub goal: u64,
+    /// How long the lane has been silent, where its entry on the L1 expires.
+    #[serde(skip)]
+    pub lane: Option<LaneSilence>,
 }
 
 impl L1Connection {
     /// The state that a source reports, at this time since the Unix epoch.
     pub fn at(now: Duration, connection: &Connection) -> Self {
-        let Connection { lost, last_block, pages_behind, caught_up, reached, goal } = connection;
+        let Connection { lost, last_block, pages_behind, caught_up, reached, goal, lane } = connection;
         Self {
             connected: lost.is_none(),
             disconnected_seconds: lost.as_ref().map_or(0, |lost| lost.lasting.as_secs()),
@@ -43,6 +46,7 @@ impl L1Connection {
             caught_up: *caught_up,
             reached: *reached,
             goal: *goal,
+            lane: *lane,
         }
     }
 }

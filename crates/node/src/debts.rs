@@ -2,37 +2,49 @@
 //!
 //! The debts are a function of the chain alone: a settlement owes the exits of the batches after the previous settlement,
 //! up to its own end. So a node that follows the chain again from its root, as every restart does, computes the same
-//! debts. A debt stands until its payment is final ([`Debts::paid`]), which is never before the block that carries its
-//! settlement is final.
+//! debts. A claim pays one exit of a settlement, whoever sends it and in any order: it shows the root over the exits before and
+//! after. A debt is dropped once the block that paid its last exit is final.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use reprise_chain::event::ChainEvent;
-use reprise_model::block::ObservedSettlement;
+use reprise_model::block::{ObservedClaim, ObservedSettlement};
 use reprise_model::coordinate::Checkpoint;
-use reprise_model::digest::BlockHash;
-use reprise_model::journal::Exit;
+use reprise_model::digest::{BlockHash, Digest};
+use reprise_model::exit::{Exit, Tree};
+use reprise_model::hash::Hasher;
+use reprise_model::lane::WorkloadHasher;
 use reprise_model::scheduled::ScheduledBlock;
-use reprise_model::statement::StatementId;
 use reprise_scheduler::snapshot::Unpaid;
 use reprise_settler::UnpaidExits;
 
 /// See the [module](self).
-#[derive(Debug, Clone, Default)]
+#[derive(Clone)]
 pub struct Debts {
+    hasher: Arc<dyn WorkloadHasher>,
     /// The non-empty blocks that a settlement may yet cover, or cover again after a reorg; oldest first.
     blocks: VecDeque<Block>,
     /// The settlements whose carriers are not final, and the last one whose carrier is; oldest first.
     settled: VecDeque<Settled>,
-    owed: Vec<(Checkpoint, UnpaidExits)>,
+    owed: Vec<Owed>,
     finalized: Checkpoint,
+}
+
+/// The exits of a settlement, until the last is paid for good.
+#[derive(Debug, Clone)]
+struct Owed {
+    carrier: Checkpoint,
+    unpaid: UnpaidExits,
+    /// The places of the exits that are paid, and the block that paid each, in the chain's order.
+    paid: Vec<(Checkpoint, usize)>,
 }
 
 #[derive(Debug, Clone)]
 struct Block {
     checkpoint: Checkpoint,
-    /// Its exits, one list for each transaction that withdraws anything.
-    exits: Vec<Vec<Exit>>,
+    /// Its exits, in order.
+    exits: Vec<Exit>,
 }
 
 /// A settlement: the checkpoints of the block that carries it and of its end.
@@ -42,45 +54,102 @@ struct Settled {
     end: Checkpoint,
 }
 
+impl Owed {
+    fn new(
+        hasher: &dyn Hasher,
+        carrier: Checkpoint,
+        settlement: ObservedSettlement,
+        block: BlockHash,
+        exits: Vec<Exit>,
+    ) -> Self {
+        let tree = Tree::of(hasher, &exits);
+        let unpaid = UnpaidExits { settlement, carrier: block, is_final: false, exits, tree };
+        Self { carrier, unpaid, paid: vec![] }
+    }
+
+    fn pay(&mut self, hasher: &dyn Hasher, at: Checkpoint, exit: usize) {
+        self.unpaid.tree.pay(hasher, exit);
+        self.paid.push((at, exit));
+    }
+
+    /// The exit that a claim pays; `None` where it is none of these.
+    fn claimed(&self, hasher: &dyn Hasher, claim: &ObservedClaim) -> Option<usize> {
+        let UnpaidExits { exits, tree, .. } = &self.unpaid;
+        let paid = |exit: &usize| Tree::climb(hasher, Digest::ZERO, &tree.path(*exit)) == claim.after;
+        (tree.root() == claim.before)
+            .then(|| (0..exits.len()).filter(|exit| !tree.is_paid(*exit)).find(paid))?
+    }
+
+    /// Undoes the payments from a checkpoint on. Returns whether there were any.
+    fn roll_back(&mut self, hasher: &dyn Hasher, lowest: Checkpoint) -> bool {
+        let stay = self.paid.partition_point(|(at, _)| *at < lowest);
+        if stay == self.paid.len() {
+            return false;
+        }
+        self.paid.truncate(stay);
+        self.unpaid.tree = Tree::of(hasher, &self.unpaid.exits);
+        self.paid.iter().for_each(|(_, exit)| self.unpaid.tree.pay(hasher, *exit));
+        true
+    }
+
+    fn is_paid(&self) -> bool {
+        self.unpaid.tree.root() == Digest::ZERO
+    }
+}
+
 impl Debts {
+    /// The debts of a chain that is followed from its root.
+    pub fn new(hasher: Arc<dyn WorkloadHasher>) -> Self {
+        Self::owing(hasher, vec![], Checkpoint(0))
+    }
+
     /// The debts of a chain that is followed from the snapshot's block at a checkpoint: at first those that the snapshot names.
     /// No reorg of this chain removes them.
-    pub fn owing(unpaid: Vec<Unpaid>, checkpoint: Checkpoint) -> Self {
-        let of = |Unpaid { settlement, carrier, exits }| UnpaidExits {
-            settlement,
-            carrier,
-            is_final: true,
-            exits,
+    pub fn owing(hasher: Arc<dyn WorkloadHasher>, unpaid: Vec<Unpaid>, checkpoint: Checkpoint) -> Self {
+        let of = |Unpaid { settlement, carrier, exits, paid }| {
+            let mut owed = Owed::new(hasher.as_ref(), checkpoint, settlement, carrier, exits);
+            owed.unpaid.is_final = true;
+            paid.iter().for_each(|exit| owed.pay(hasher.as_ref(), checkpoint, *exit as usize));
+            owed
         };
-        let owed = unpaid.into_iter().map(|unpaid| (checkpoint, of(unpaid))).collect();
-        Self { owed, finalized: checkpoint, ..Self::default() }
+        let owed = unpaid.into_iter().map(of).collect();
+        Self {
+            hasher: hasher.clone(),
+            blocks: VecDeque::new(),
+            settled: VecDeque::new(),
+            owed,
+            finalized: checkpoint,
+        }
     }
 
     /// What the settlements owe that are carried up to a checkpoint, as a snapshot names it.
     pub fn unpaid(&self, carrier: Checkpoint) -> Vec<Unpaid> {
-        let owed = self.owed.iter().filter(|(at, _)| *at <= carrier).map(|(_, owed)| owed.clone());
-        owed.map(|UnpaidExits { settlement, carrier, exits, .. }| Unpaid { settlement, carrier, exits })
-            .collect()
+        let owed = self.owed.iter().filter(|owed| owed.carrier <= carrier);
+        owed.map(|Owed { unpaid, paid, .. }| Unpaid {
+            settlement: unpaid.settlement.clone(),
+            carrier: unpaid.carrier,
+            exits: unpaid.exits.clone(),
+            paid: paid.iter().filter(|(at, _)| *at <= self.finalized).map(|(_, exit)| *exit as u32).collect(),
+        })
+        .collect()
     }
 
     /// What is owed, the oldest settlement first.
-    pub fn owed(&self) -> impl ExactSizeIterator<Item = &UnpaidExits> {
-        self.owed.iter().map(|(_, owed)| owed)
+    pub fn owed(&self) -> impl Iterator<Item = &UnpaidExits> {
+        self.owed.iter().filter(|owed| !owed.is_paid()).map(|owed| &owed.unpaid)
     }
 
-    /// Follows one change of the chain. `executed` are its added blocks, and `checkpoint_of` gives the checkpoint of a block
-    /// of the chain. Returns whether the debts changed.
+    /// Follows one change of the chain. `executed` are its added blocks, and `end_of` gives the checkpoint that a settlement
+    /// ends in, if that is of the chain. Returns whether the debts changed.
     pub fn follow(
         &mut self,
         event: &ChainEvent,
         executed: &[ScheduledBlock],
-        checkpoint_of: &dyn Fn(&BlockHash) -> Option<Checkpoint>,
+        end_of: &dyn Fn(&ObservedSettlement) -> Option<Checkpoint>,
     ) -> bool {
-        let before = self.owed.len();
         let mut changed = false;
         if let Some(lowest) = event.removed.last() {
-            self.remove_from(lowest.checkpoint);
-            changed |= self.owed.len() != before;
+            changed |= self.remove_from(lowest.checkpoint);
         }
         for (added, executed) in event.added.iter().zip(executed) {
             let (block, carrier) = (added.metadata.block_hash(), added.metadata.checkpoint);
@@ -89,22 +158,39 @@ impl Debts {
                 self.blocks.push_back(Block { checkpoint: carrier, exits });
             }
             for settlement in &added.block.settlements {
-                let end = checkpoint_of(&settlement.end_block);
+                let end = end_of(settlement);
                 changed |= self.settle(settlement, end, (block, carrier));
+            }
+            for claim in &added.block.claims {
+                changed |= self.pay(claim, carrier);
             }
         }
         self.finalize(event.finalized) || changed
     }
 
-    /// Removes the debts of these settlements, whose payments are final.
-    pub fn paid(&mut self, settlements: &[StatementId]) {
-        self.owed.retain(|(_, owed)| !owed.is_final || !settlements.contains(&owed.settlement.statement));
-    }
-
-    fn remove_from(&mut self, lowest: Checkpoint) {
+    /// Removes what the blocks from a checkpoint on did. Returns whether that changes a debt.
+    fn remove_from(&mut self, lowest: Checkpoint) -> bool {
         while self.blocks.pop_back_if(|block| block.checkpoint >= lowest).is_some() {}
         while self.settled.pop_back_if(|settled| settled.carrier >= lowest).is_some() {}
-        self.owed.retain(|(carrier, _)| *carrier < lowest);
+        let before = self.owed.len();
+        self.owed.retain(|owed| owed.carrier < lowest);
+        let mut changed = self.owed.len() != before;
+        for owed in &mut self.owed {
+            changed |= owed.roll_back(self.hasher.as_ref(), lowest);
+        }
+        changed
+    }
+
+    /// A claim pays an exit. Returns whether it is one of these: a snapshot does not name the debts that were paid before it.
+    fn pay(&mut self, claim: &ObservedClaim, at: Checkpoint) -> bool {
+        let hasher = self.hasher.as_ref();
+        for owed in &mut self.owed {
+            if let Some(exit) = owed.claimed(hasher, claim) {
+                owed.pay(hasher, at, exit);
+                return true;
+            }
+        }
+        false
     }
 
     fn settle(
@@ -119,12 +205,11 @@ impl Debts {
         self.settled.push_back(Settled { carrier: at, end });
         let covered = self.blocks.iter().filter(|block| after.is_none_or(|after| block.checkpoint > after));
         let covered = covered.take_while(|block| block.checkpoint <= end);
-        let exits: Vec<Vec<Exit>> = covered.flat_map(|block| block.exits.clone()).collect();
+        let exits: Vec<Exit> = covered.flat_map(|block| block.exits.iter().copied()).collect();
         if exits.is_empty() {
             return false;
         }
-        let owed = UnpaidExits { settlement: settlement.clone(), carrier, is_final: false, exits };
-        self.owed.push((at, owed));
+        self.owed.push(Owed::new(self.hasher.as_ref(), at, settlement.clone(), carrier, exits));
         true
     }
 
@@ -141,9 +226,12 @@ impl Debts {
             while self.blocks.pop_front_if(|block| block.checkpoint <= last.end).is_some() {}
         }
         let mut changed = false;
-        for (_, owed) in self.owed.iter_mut().filter(|(carrier, it)| !it.is_final && *carrier <= finalized) {
-            (owed.is_final, changed) = (true, true);
+        for owed in self.owed.iter_mut().filter(|owed| !owed.unpaid.is_final && owed.carrier <= finalized) {
+            (owed.unpaid.is_final, changed) = (true, true);
         }
+        let for_good =
+            |owed: &Owed| owed.is_paid() && owed.paid.last().is_none_or(|(at, _)| *at <= finalized);
+        self.owed.retain(|owed| !for_good(owed));
         changed
     }
 }

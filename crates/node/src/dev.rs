@@ -72,7 +72,7 @@ pub fn crowded(workload: &Workload, transactions: u32) -> Result<Recording, NoTr
             0 | 2 => fixture.draw_over(&state),
             _ => fixture.chain.transaction("mallory", &[at as u8], 0),
         };
-        state.apply(fixture.processor.as_ref(), &fixture.chain.deposit(), &transaction);
+        state.apply(fixture.processor.as_ref(), &fixture.chain.rollup(), &transaction);
         crowd.push(transaction);
     }
     let after = vec![Contents::These(crowd), Contents::Drawn(0), Contents::Drawn(0)];
@@ -135,13 +135,13 @@ impl Fixture {
                 Contents::Drawn(count) => (count, vec![]),
                 Contents::These(transactions) => (0, transactions),
             };
-            let deposit = self.chain.deposit();
+            let rollup = self.chain.rollup();
             for transaction in &accepted {
-                state.apply(self.processor.as_ref(), &deposit, transaction);
+                state.apply(self.processor.as_ref(), &rollup, transaction);
             }
             for _ in 0..drawn {
                 let transaction = self.draw_over(&state);
-                state.apply(self.processor.as_ref(), &deposit, &transaction);
+                state.apply(self.processor.as_ref(), &rollup, &transaction);
                 accepted.push(transaction);
             }
             let tip = self.chain.mine(parent, fork, accepted);

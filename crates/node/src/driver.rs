@@ -41,6 +41,8 @@ enum Mail {
         order: Arc<Order>,
         result: Result<PutOutcome, StoreError>,
     },
+    /// A snapshot was written, or this is why not.
+    Snapshot(Option<String>),
     /// The source is to be polled.
     Source,
 }
@@ -147,6 +149,11 @@ impl Node {
                 let _ = ready.send(Mail::Source);
             }
         }));
+        if let Some(keeper) = &keeper {
+            let outbox = outbox.clone();
+            // A pipeline that has ended does not hear of it: the log does.
+            keeper.tell(Box::new(move |error| drop(outbox.send(Mail::Snapshot(error)))));
+        }
         let (store, began) = (store.clone(), Instant::now());
         let threads = Threads { reader, workers, store, outbox, keeper, began };
         Ok(Self { pipeline, source, source_noted, threads, inbox, shutdown_grace })
@@ -195,6 +202,9 @@ impl Node {
             }
             let due = self.pipeline.deadline().map(|at| at.saturating_sub(self.threads.now()));
             match self.inbox.recv_timeout(due.map_or(STOP_POLL, |due| due.min(STOP_POLL))) {
+                Ok(Mail::Snapshot(error)) => {
+                    self.tell(observer, |pipeline, context| pipeline.on_snapshot(error, context));
+                }
                 Ok(mail) => {
                     if let Some(message) = self.open(mail) {
                         self.tell(observer, |pipeline, context| pipeline.receive(message, context))?;
@@ -219,6 +229,7 @@ impl Node {
     /// The pipeline's message for a message from a thread; none for the source's note.
     fn open(&mut self, mail: Mail) -> Option<Message> {
         Some(match mail {
+            Mail::Snapshot(_) => return None,
             Mail::Source => {
                 self.source_noted.store(false, Ordering::Release);
                 return None;

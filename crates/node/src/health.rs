@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use reprise_chain::source::Hitch;
+use reprise_chain::source::{Hitch, LaneSilence};
 use reprise_model::statement::StatementId;
 use reprise_prover::engine::Engine;
 use reprise_prover::failure::Failure;
@@ -75,6 +75,11 @@ pub enum Reason {
         /// The error.
         error: String,
     },
+    /// The last snapshot could not be written.
+    Snapshot {
+        /// The error.
+        error: String,
+    },
     /// The L1 is not followed.
     L1 {
         /// The kind of trouble.
@@ -91,6 +96,8 @@ pub enum Reason {
         /// When it was mined, in seconds since the Unix epoch.
         since: u64,
     },
+    /// The lane's entry on the L1 is about to expire, or has expired.
+    Lane(LaneSilence),
     /// The L1 refuses the next settlement.
     Refused {
         /// Why.
@@ -116,11 +123,11 @@ impl From<Vec<Reason>> for Health {
 }
 
 impl Health {
-    /// The health that follows from the engine, the disk's error, the connection to the L1, what the L1 refuses and the
-    /// watcher's violations.
+    /// The health that follows from the engine, the errors of the disk and of the last snapshot, the connection to the L1, what
+    /// the L1 refuses and the watcher's violations.
     pub(crate) fn of(
         engine: &Engine,
-        disk: Option<String>,
+        (disk, snapshot): (Option<String>, Option<String>),
         l1: Option<&L1Connection>,
         refusal: Option<(&Refusal, Urgency)>,
         broken: &BTreeMap<&'static str, u64>,
@@ -146,6 +153,7 @@ impl Health {
             _ => None,
         });
         let disk = disk.or(held_up).map(|error| Reason::Disk { error });
+        let snapshot = snapshot.map(|error| Reason::Snapshot { error });
         let refused = refusal.filter(|(_, urgency)| *urgency > Urgency::None);
         let refused = refused.map(|(refusal, urgency)| Reason::Refused {
             cause: refusal.cause,
@@ -154,7 +162,8 @@ impl Health {
             urgent: urgency == Urgency::Act,
         });
         let violated = broken.keys().map(|promise| Reason::Violated { promise: (*promise).to_owned() });
-        let reasons = given_up.chain(failing).chain(suspended).chain(disk).chain(l1.and_then(of_l1));
+        let reasons = given_up.chain(failing).chain(suspended).chain(disk).chain(snapshot);
+        let reasons = reasons.chain(l1.and_then(of_l1)).chain(l1.and_then(of_lane));
         Self { reasons: reasons.chain(refused).chain(violated).collect() }
     }
 
@@ -197,11 +206,18 @@ fn of_l1(l1: &L1Connection) -> Option<Reason> {
     }
 }
 
+/// What is wrong with the lane. Before the L1's tip is reached, what is known of the lane is past.
+fn of_lane(l1: &L1Connection) -> Option<Reason> {
+    let silence = l1.lane.filter(|_| l1.caught_up)?;
+    (silence.expires_soon() || silence.has_expired()).then_some(Reason::Lane(silence))
+}
+
 impl Reason {
     /// The names of all reasons, each once.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        let own = ["given_up", "hung", "invalid", "device", "disk", "l1_still", "violated"];
-        own.into_iter().chain(Hitch::ALL.map(hitch_name)).chain(Cause::ALL.map(Cause::name))
+        let own = ["given_up", "hung", "invalid", "device", "disk", "snapshot", "l1_still", "violated"];
+        let own = own.into_iter().chain(["lane_expiring", "lane_expired"]);
+        own.chain(Hitch::ALL.map(hitch_name)).chain(Cause::ALL.map(Cause::name))
     }
 
     /// Its name in metrics and in the operator's manual.
@@ -212,8 +228,11 @@ impl Reason {
             Self::Invalid { .. } => "invalid",
             Self::Device { .. } => "device",
             Self::Disk { .. } => "disk",
+            Self::Snapshot { .. } => "snapshot",
             Self::L1 { hitch, .. } => hitch_name(*hitch),
             Self::L1Still { .. } => "l1_still",
+            Self::Lane(silence) if silence.has_expired() => "lane_expired",
+            Self::Lane(_) => "lane_expiring",
             Self::Refused { cause, .. } => cause.name(),
             Self::Violated { .. } => "violated",
         }
@@ -222,9 +241,12 @@ impl Reason {
     /// How bad it is.
     pub fn level(&self) -> Level {
         match self {
+            Self::Lane(silence) if silence.has_expired() => Level::Red,
             Self::Device { others: true, .. }
+            | Self::Snapshot { .. }
             | Self::L1 { lasts: false, .. }
             | Self::L1Still { .. }
+            | Self::Lane(_)
             | Self::Refused { urgent: false, .. } => Level::Degraded,
             _ => Level::Red,
         }
@@ -242,6 +264,9 @@ impl Reason {
             }
             Self::Device { .. } => "repair or replace the device; it is tried again from time to time",
             Self::Disk { .. } => "make room, or repair the disk: the run then continues without a restart",
+            Self::Snapshot { .. } => {
+                "make room, or repair the folder: the next settlement brings the next snapshot; until then keep a copy of an older one"
+            }
             Self::L1 { hitch: Hitch::Away, .. } => "check that the node runs, and --l1",
             Self::L1 { hitch: Hitch::Unsynced, .. } => "wait until the node is synced",
             Self::L1 { hitch: Hitch::Behind, .. } => {
@@ -251,6 +276,14 @@ impl Reason {
                 "check the node's version and any proxy in between; another node (--l1) can continue from here"
             }
             Self::L1Still { .. } => "check that the node has peers and is synced",
+            Self::Lane(silence) if silence.has_expired() => {
+                "send any transaction of the lane while this node runs, as a deposit is; after three times this silence nothing \
+                 settles on the covenant any more"
+            }
+            Self::Lane(_) => {
+                "send any transaction of the lane, as a deposit is; a node with a key sends one by itself: check that one runs \
+                 and has coins"
+            }
             Self::Refused { cause, .. } => cause.advice(),
             Self::Violated { .. } => "stop, keep the data directory and report it",
         }
@@ -296,6 +329,7 @@ impl fmt::Display for Reason {
                 write!(f, "device {device} is suspended: it failed {failed} times in a row: {failure}")
             }
             Self::Disk { error } => write!(f, "waiting for the disk: {error}"),
+            Self::Snapshot { error } => write!(f, "no snapshot is written: {error}"),
             Self::L1 { hitch, since, reason, .. } => {
                 let what = match hitch {
                     Hitch::Away => "no connection to the L1",
@@ -306,6 +340,10 @@ impl fmt::Display for Reason {
                 write!(f, "{what} since {since} (Unix time): {reason}")
             }
             Self::L1Still { since } => write!(f, "the L1 has shown no block since {since} (Unix time)"),
+            Self::Lane(LaneSilence { lasting, allowed }) => {
+                let what = if lasting > allowed { "has expired" } else { "expires soon" };
+                write!(f, "the lane's entry {what}: it accepted nothing for {lasting} blocks of {allowed}")
+            }
             Self::Refused { cause, since, said, .. } => {
                 write!(f, "settlement refused ({cause}) since {since} (Unix time): {said}")
             }

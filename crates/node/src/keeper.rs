@@ -2,12 +2,12 @@
 //!
 //! It keeps the newest two, so that there is a whole one at any time for somebody to join from. A position is written once the
 //! one before lies far enough below. While one is being written, others pass: the next settlement brings the next. A snapshot that
-//! cannot be written is reported in the log, and the next position is tried; nothing else waits for it.
+//! cannot be written is reported in the log and in the node's health, and the next position is tried; nothing else waits for it.
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -30,8 +30,12 @@ pub(crate) struct Keeper {
     /// The checkpoint from which on the next one is written.
     due: Arc<AtomicU64>,
     offers: Option<Sender<SettledPosition>>,
+    told: Arc<OnceLock<Told>>,
     thread: Option<JoinHandle<()>>,
 }
+
+/// Hears of every snapshot that was written, and why one could not be.
+pub(crate) type Told = Box<dyn Fn(Option<String>) + Send + Sync>;
 
 /// What the thread works with.
 struct Writing {
@@ -41,6 +45,7 @@ struct Writing {
     pins: PinsDigest,
     every: u64,
     due: Arc<AtomicU64>,
+    told: Arc<OnceLock<Told>>,
 }
 
 impl Keeper {
@@ -57,11 +62,17 @@ impl Keeper {
         let due = newest.map_or(0, |Checkpoint(newest)| newest.saturating_add(every));
         let due = Arc::new(AtomicU64::new(due));
         let (offers, inbox) = bounded(1);
-        let writing = Writing { medium, folder, identity, pins, every, due: due.clone() };
+        let told = Arc::new(OnceLock::new());
+        let writing = Writing { medium, folder, identity, pins, every, due: due.clone(), told: told.clone() };
         // The directory is held until the thread ends.
         let run = move || writing.run(&inbox, &dir);
         let thread = thread::Builder::new().name("snapshots".into()).spawn(run)?;
-        Ok(Self { every, due, offers: Some(offers), thread: Some(thread) })
+        Ok(Self { every, due, offers: Some(offers), told, thread: Some(thread) })
+    }
+
+    /// Sets who hears of every snapshot, once.
+    pub(crate) fn tell(&self, told: Told) {
+        let _ = self.told.set(told);
     }
 
     /// Takes a position, if it is due and none waits.
@@ -93,11 +104,15 @@ impl Writing {
     fn run(&self, inbox: &Receiver<SettledPosition>, _dir: &DataDir) {
         for settled in inbox {
             let checkpoint = settled.position.checkpoint;
-            match self.write(settled) {
+            let written = self.write(settled);
+            match &written {
                 Ok(path) => tracing::info!(%checkpoint, "a snapshot is written: {}", path.display()),
                 Err(error) => {
                     tracing::warn!(%checkpoint, "{error}; the next settlement is tried");
                 }
+            }
+            if let Some(told) = self.told.get() {
+                told(written.err().map(|error| error.to_string()));
             }
         }
     }

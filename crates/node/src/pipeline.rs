@@ -216,6 +216,8 @@ pub struct Pipeline {
     connection: Option<L1Connection>,
     /// The source's disk error, if it has one that can pass.
     source_disk_error: Option<String>,
+    /// Why the last snapshot could not be written, where it could not.
+    snapshot_error: Option<String>,
     health: Health,
     /// How many receipts were found to be lost while effects were carried out.
     lost: u64,
@@ -285,6 +287,7 @@ impl Pipeline {
             connection: None,
             health: Health::default(),
             source_disk_error: None,
+            snapshot_error: None,
             lost: 0,
             floor,
             pins,
@@ -429,27 +432,40 @@ impl Pipeline {
             self.tell(&PipelineEvent::Settled(Box::new(settlement.clone())), context);
         }
         let planner = &self.planner;
-        if self.debts.follow(&event, &blocks, &|block| planner.checkpoint_of(block))
+        if self.debts.follow(&event, &blocks, &|settlement| planner.end_of(settlement))
             && let Some(settler) = &mut self.settler
         {
             let owed: Vec<_> = self.debts.owed().collect();
-            let paid = settler.set_unpaid(&owed);
-            self.debts.paid(&paid);
+            settler.set_unpaid(&owed);
         }
-        self.settlements.follow(&event, &|block| planner.checkpoint_of(block).is_some());
+        self.settlements.follow(&event, &|settlement| planner.end_of(settlement).is_some());
         let finalized = event.finalized;
         self.tell(&PipelineEvent::Chain { event, blocks }, context);
         if let Some(states) = self.states() {
             self.tell(&PipelineEvent::States(Arc::new(states)), context);
         }
         self.offer_settled(finalized, context);
-        self.prune(finalized, context)
+        self.prune(finalized, context)?;
+        self.release(finalized);
+        Ok(())
+    }
+
+    /// Releases what only reorgs need, of the blocks that are final.
+    fn release(&mut self, finalized: Checkpoint) {
+        let statements = self.planner.release(finalized);
+        self.engine.remove_statements(statements);
+        if let Some(block) = self.tree.at(finalized).map(BatchMetadata::block_hash) {
+            self.scheduler.finalize(&block);
+        }
     }
 
     /// The states that reads are answered from.
     fn states(&self) -> Option<States> {
         let tip = self.scheduler.position(&self.tree.tip().block_hash())?;
-        Some(self.settlements.states(self.first.clone()?, tip, &|block| self.scheduler.position(block)))
+        Some(
+            self.settlements
+                .states(self.first.clone()?, tip, &|settlement| self.scheduler.settled(settlement)),
+        )
     }
 
     /// Offers the newest settled position whose settlement no reorg is likely to remove. Where the L1 alone says what is final,
@@ -565,6 +581,9 @@ impl Pipeline {
                 let since_epoch = context.executor.since_epoch();
                 let verified = result.is_ok();
                 self.diagnostics.on_proof(order.id, self.backend.name(), took, cycles, since_epoch, verified);
+                if verified {
+                    self.engine.measure(order.kind(), took);
+                }
                 let effects = self.engine.proved(order.id, result);
                 if !verified {
                     self.note_attempt(&order, last);
@@ -576,6 +595,7 @@ impl Pipeline {
                     statement = %order.id, kind = %order.kind(), ?took,
                     "a valid proof came after its timeout, and is stored"
                 );
+                self.engine.measure(order.kind(), took);
                 let effects = self.engine.proved_late(&order, receipt);
                 if !effects.is_empty() {
                     let since_epoch = context.executor.since_epoch();
@@ -664,6 +684,12 @@ impl Pipeline {
         }
     }
 
+    /// A snapshot of a settled position was written, or could not be.
+    pub fn on_snapshot(&mut self, error: Option<String>, context: &mut Context<'_>) {
+        self.snapshot_error = error;
+        self.update_health(context);
+    }
+
     /// Reports the health, if it changed.
     fn update_health(&mut self, context: &mut Context<'_>) {
         let health = self.health_at(context.executor.now());
@@ -687,7 +713,8 @@ impl Pipeline {
         let l1 = self.connection.as_ref();
         let refusal = self.refusal().map(|refusal| (refusal, refusal.urgency(now)));
         let disk = self.deferred.error().map(ToString::to_string).or_else(|| self.source_disk_error.clone());
-        Health::of(&self.engine, disk, l1, refusal, self.watcher.broken_promises())
+        let errors = (disk, self.snapshot_error.clone());
+        Health::of(&self.engine, errors, l1, refusal, self.watcher.broken_promises())
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>, context: &mut Context<'_>) -> Result<(), RunError> {

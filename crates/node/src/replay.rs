@@ -41,9 +41,9 @@ pub fn debts<E: Error + Send + Sync + 'static>(
     // Nothing is proved, and what is owed does not depend on how blocks are divided.
     let division = Division { limits: Limits::NONE, apart: ProveApart::Never };
     let log = Box::new(MemoryLog::default());
-    let mut scheduler = Scheduler::open_at(processor, hasher, pins, division, origin.position, log)?;
+    let mut scheduler = Scheduler::open_at(processor, hasher.clone(), pins, division, origin.position, log)?;
     let (mut debts, mut checkpoints) =
-        (Debts::owing(origin.unpaid, checkpoint), HashMap::from([(root.block_hash, checkpoint)]));
+        (Debts::owing(hasher, origin.unpaid, checkpoint), HashMap::from([(root.block_hash, checkpoint)]));
     for event in events {
         let event = tree.apply(event.map_err(|error| ReplayError::Source(error.into()))?)?;
         let blocks = scheduler.schedule(event.added.iter().map(|added| (added.metadata, &added.block)))?;
@@ -52,7 +52,7 @@ pub fn debts<E: Error + Send + Sync + 'static>(
         }
         let added = event.added.iter().map(|added| (added.metadata.block_hash(), added.metadata.checkpoint));
         checkpoints.extend(added);
-        debts.follow(&event, &blocks, &|block| checkpoints.get(block).copied());
+        debts.follow(&event, &blocks, &|settlement| checkpoints.get(&settlement.end_block).copied());
         // Nothing below is executed again.
         scheduler.prune_below(event.finalized);
     }

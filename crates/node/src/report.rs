@@ -74,7 +74,7 @@ pub struct Report {
     pub backend: String,
     /// Distinct blocks seen.
     pub blocks: u64,
-    /// Distinct blocks executed in this run; the others were known from an earlier one.
+    /// Distinct blocks with lane transactions that were executed in this run; the others were known from an earlier one.
     pub executed: u64,
     /// Events that removed blocks.
     pub reorgs: u64,

@@ -74,11 +74,12 @@ pub fn of_dir(dir: &DataDir, deployment: &Deployment, depth: u64) -> Result<Snap
     for event in event_log.events() {
         chain.follow(&event?);
     }
-    let Some(&Settled { carrier, end, ref settlement }) = chain.newest(depth) else {
+    let records = wire::records(dir, deployment, &root)?.load()?;
+    let history = History::new(origin.position.clone(), records);
+    let Some(&Settled { carrier, end, ref settlement }) = chain.newest(depth, &history) else {
         return Err(SettledError::NothingSettled { path, depth });
     };
-    let records = wire::records(dir, deployment, &root)?.load()?;
-    let position = History::new(origin.position.clone(), records).position_after(&settlement.end_block)?;
+    let position = history.position_after(&settlement.end_block)?;
     let (settlement, carried_above) = (settlement.clone(), carrier.0 - end.0);
     let identity = deployment.identity(head.network);
     let unpaid = replay::debts(deployment, origin, depth, event_log.all())?.unpaid(carrier);
@@ -137,10 +138,13 @@ impl SettledChain {
         self.settled = VecDeque::from([last]);
     }
 
-    /// The newest settlement whose carrier lies so deep below the tip.
-    fn newest(&self, depth: u64) -> Option<&Settled> {
+    /// The newest settlement whose carrier lies so deep below the tip, if one can be, of those whose last block has a record.
+    /// Somebody may have anchored one in an empty block that has none.
+    fn newest(&self, depth: u64, history: &History) -> Option<&Settled> {
         let deep = self.tip().checked_sub(depth)?;
         let below = self.settled.partition_point(|settled| settled.carrier.0 <= deep);
-        self.settled.get(below.checked_sub(1)?)
+        let mut deep = self.settled.range(..below).rev();
+        deep.find(|settled| history.knows(&settled.settlement.end_block))
+            .or(self.settled.get(below.checked_sub(1)?))
     }
 }

@@ -28,15 +28,15 @@ struct Carried {
 pub struct Settlements(VecDeque<Carried>);
 
 impl Settlements {
-    /// Follows one change of the chain; `is_canonical` says of a block whether the changed chain has it. A settlement that ends
-    /// in a block off the chain settles nothing of it.
-    pub fn follow(&mut self, event: &ChainEvent, is_canonical: &dyn Fn(&BlockHash) -> bool) {
+    /// Follows one change of the chain; `is_canonical` says of a settlement whether it ends in a block of the changed chain. One
+    /// that ends in a block off the chain settles nothing of it.
+    pub fn follow(&mut self, event: &ChainEvent, is_canonical: &dyn Fn(&ObservedSettlement) -> bool) {
         if let Some(lowest) = event.removed.last().map(|block| block.checkpoint) {
             while self.0.pop_back_if(|carried| carried.carrier >= lowest).is_some() {}
         }
         for added in &event.added {
             let BatchMetadata { checkpoint: carrier, block, .. } = added.metadata;
-            let settles = added.block.settlements.iter().filter(|it| is_canonical(&it.end_block));
+            let settles = added.block.settlements.iter().filter(|it| is_canonical(it));
             self.0.extend(settles.map(|settlement| Carried {
                 carrier,
                 block: block.block_hash,
@@ -48,13 +48,13 @@ impl Settlements {
         }
     }
 
-    /// The states of a chain that begins in the state `first` and ends in the state `tip`. `state_of` gives the state after a
-    /// block of it.
+    /// The states of a chain that begins in the state `first` and ends in the state `tip`. `state_of` gives the state that a
+    /// settlement of it ends in.
     pub fn states(
         &self,
         first: Position,
         tip: Position,
-        state_of: &dyn Fn(&BlockHash) -> Option<Position>,
+        state_of: &dyn Fn(&ObservedSettlement) -> Option<Position>,
     ) -> States {
         let Some(Carried { carrier, block, settlement }) = self.0.back() else {
             return States {
@@ -65,7 +65,7 @@ impl Settlements {
         let ObservedSettlement { statement, journal, end_block } = settlement;
         let (root, lane_tip) = (journal.transition.root_after, journal.transition.tip_after);
         let is_settled = |state: &Position| state.state.root() == root && state.tip == lane_tip;
-        let settled = state_of(end_block).filter(is_settled).map(|state| {
+        let settled = state_of(settlement).filter(is_settled).map(|state| {
             let settlement = Settlement { statement: *statement, end_block: *end_block, block: *block };
             SettledState { state, settlement: Some(settlement), carrier: Some(*carrier) }
         });

@@ -1,8 +1,11 @@
 //! Statistics: the part of the report that is counted from events.
+//!
+//! What is kept to count by goes when it cannot be met again: of a block when it is final, of a statement when it is pruned.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use reprise_chain::event::{AddedBlock, ChainEvent};
+use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::BlockHash;
 use reprise_model::scheduled::ScheduledBlock;
 use reprise_model::statement::{Kind, StatementId};
@@ -16,10 +19,12 @@ use crate::report::{Report, Seconds};
 #[derive(Debug, Default)]
 pub struct Statistics {
     report: Report,
-    blocks: HashSet<BlockHash>,
-    /// The stored statements of each block when it was last orphaned.
+    /// The blocks that are not final, seen on the view at any time.
+    blocks: BTreeSet<(Checkpoint, BlockHash)>,
+    /// The stored statements of each of them when it was last orphaned.
     orphaned: HashMap<BlockHash, Vec<(StatementId, Kind)>>,
-    returned: HashSet<StatementId>,
+    /// The statements of blocks that returned, each with the checkpoint of the last.
+    returned: HashMap<StatementId, Checkpoint>,
     returned_by_kind: PerKind,
     accounts: Accounts,
     times: Times,
@@ -50,7 +55,7 @@ impl Statistics {
         let returns = |added: &AddedBlock| self.orphaned.contains_key(&added.metadata.block_hash());
         report.flips += u64::from(depth > 0 && event.added.iter().any(returns));
         for block in blocks {
-            if self.blocks.insert(block.metadata.block_hash()) {
+            if self.blocks.insert((block.metadata.checkpoint, block.metadata.block_hash())) {
                 report.blocks += 1;
                 report.batches += block.batches.len() as u64;
                 report.empty_batches += u64::from(block.batches.is_empty());
@@ -59,10 +64,14 @@ impl Statistics {
         for added in &event.added {
             let stored = self.orphaned.remove(&added.metadata.block_hash()).unwrap_or_default();
             for (id, kind) in stored {
-                if self.returned.insert(id) {
+                if self.returned.insert(id, added.metadata.checkpoint).is_none() {
                     self.returned_by_kind.add(kind);
                 }
             }
+        }
+        let kept = self.blocks.split_off(&(event.finalized, BlockHash::default()));
+        for (_, block) in std::mem::replace(&mut self.blocks, kept) {
+            self.orphaned.remove(&block);
         }
     }
 }
@@ -76,8 +85,9 @@ impl Observer for Statistics {
                 self.orphaned.insert(*block, stored.clone());
             }
             PipelineEvent::Proving(order, _) => {
-                self.report.proofs_after_flip += u64::from(self.returned.contains(&order.id));
+                self.report.proofs_after_flip += u64::from(self.returned.contains_key(&order.id));
             }
+            PipelineEvent::Pruned(floor) => self.returned.retain(|_, highest| *highest >= *floor),
             _ => {}
         }
     }

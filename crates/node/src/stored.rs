@@ -5,7 +5,7 @@
 //! [`DataDir::detached`]. The log may then be ahead of the records: the chain ends where its
 //! records end.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::error::Error;
 use std::sync::{Arc, Mutex};
 
@@ -17,7 +17,9 @@ use reprise_chain::source::{ChainSource, Pace, Poll, Progress};
 use reprise_chain::tree::{ChainError, ForkTree};
 use reprise_disk::data_dir::DataDir;
 use reprise_disk::log::LogError;
+use reprise_model::block::{BatchMetadata, ChainBlock, ChainRoot};
 use reprise_model::coordinate::Checkpoint;
+use reprise_model::digest::BlockHash;
 use reprise_scheduler::history::{History, HistoryError};
 use reprise_scheduler::position::Position;
 use reprise_scheduler::record::RecordLog;
@@ -64,22 +66,38 @@ pub fn states<E: Into<Box<dyn Error + Send + Sync>>>(
     let records = wire::records(dir, deployment, &root.block_hash)?.load()?;
     let history = History::new(first.clone(), records);
     let mut tree = ForkTree::at_checkpoint(root, checkpoint, u64::MAX);
-    let mut canonical = HashSet::from([root.block_hash]);
+    // The checkpoints of the canonical blocks, each with the last block up to there that has a record.
+    let mut canonical = HashMap::from([(root.block_hash, (checkpoint, root.block_hash))]);
     let mut settlements = Settlements::default();
     for event in events {
         let event = event.map_err(|error| StoredError::Source(error.into()))?;
-        if !event.added.iter().all(|block| history.knows(&block.metadata.block_hash)) {
+        // A block that accepts nothing may have no record.
+        let is_recorded =
+            |block: &ChainBlock| block.accepted.is_empty() || history.knows(&block.metadata.block_hash);
+        if !event.added.iter().all(is_recorded) {
             break;
         }
         let event = tree.apply(event)?;
         for removed in &event.removed {
             canonical.remove(&removed.block_hash());
         }
-        canonical.extend(event.added.iter().map(|added| added.metadata.block_hash()));
-        settlements.follow(&event, &|block| canonical.contains(block));
+        for BatchMetadata { checkpoint, block, .. } in event.added.iter().map(|added| added.metadata) {
+            let below = canonical.get(&block.parent_hash).map_or(root.block_hash, |(_, recorded)| *recorded);
+            let recorded = if history.knows(&block.block_hash) { block.block_hash } else { below };
+            canonical.insert(block.block_hash, (checkpoint, recorded));
+        }
+        settlements.follow(&event, &|settlement| canonical.contains_key(&settlement.end_block));
     }
-    let tip = history.position_after(&tree.tip().block_hash())?;
-    Ok(settlements.states(first, tip, &|block| history.position_after(block).ok()))
+    let position = |block: &BlockHash| {
+        let unknown = HistoryError::Unknown { block: *block };
+        let Some((checkpoint, recorded)) = canonical.get(block) else { return Err(unknown) };
+        let below = history.position_after(recorded)?;
+        let Some(at) = tree.at(*checkpoint).filter(|_| recorded != block) else { return Ok(below) };
+        let block = ChainRoot { metadata: at.block, lane_proof: None };
+        Ok(Position { block, checkpoint: *checkpoint, ..below })
+    };
+    let tip = position(&tree.tip().block_hash())?;
+    Ok(settlements.states(first, tip, &|settlement| position(&settlement.end_block).ok()))
 }
 
 /// The states of a live L1 that was followed into this event log.
@@ -97,8 +115,9 @@ pub fn recorded(
     let (root, covenant) = (&chain.recording.root, deployment.covenant());
     let first = deployment.founding(root.clone())?.position;
     let overlay = Overlay::open(Some(dir.overlay(&covenant.pins)), root.clone(), covenant)?;
+    // It goes on for as long as it is asked to, with blocks that the node has not seen in the end.
+    let fed = overlay.fed();
     let mut source = RecordedL1::new(chain.recording.clone(), Pace::Free, Arc::new(Mutex::new(overlay)));
-    // It goes on for as long as it is asked to, with blocks that have no records in the end.
     let progress = Progress {
         proved: true,
         settled: false,
@@ -107,7 +126,9 @@ pub fn recorded(
         floor: Checkpoint(0),
     };
     let events = std::iter::from_fn(|| match source.poll(progress) {
-        Ok(Poll::Event(event)) => Some(Ok(event)),
+        Ok(Poll::Event(event)) => {
+            event.added.iter().all(|block| fed.contains(&block.metadata.block_hash)).then_some(Ok(event))
+        }
         Ok(Poll::Final(_) | Poll::End | Poll::Pending) => None,
         Err(error) => Some(Err(error)),
     });

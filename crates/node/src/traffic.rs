@@ -8,7 +8,7 @@ use reprise_model::cell::Cell;
 use reprise_model::digest::ResourceId;
 use reprise_model::journal::Outcome;
 use reprise_model::processor::{self, Processor};
-use reprise_model::transaction::{LaneTransaction, account_of};
+use reprise_model::transaction::{LaneTransaction, Rollup, account_of};
 
 use crate::rng::Rng;
 
@@ -75,7 +75,7 @@ pub fn account(name: &str) -> ResourceId {
 ///
 /// let (chain, mut state) = (DevChain::default(), State::default());
 /// let deposit = chain.transaction("alice", b"", 500);
-/// assert!(state.apply(&Ledger, &chain.deposit(), &deposit).is_success());
+/// assert!(state.apply(&Ledger, &chain.rollup(), &deposit).is_success());
 /// let alice = state.read(&account("alice")).and_then(Account::from_cells);
 /// assert_eq!(alice, Some(Account { balance: 500, nonce: 0 }));
 /// ```
@@ -93,20 +93,20 @@ impl State {
         self.0.iter().map(|(id, value)| (id, value.as_slice()))
     }
 
-    /// Executes a transaction; deposits are paid to the script of the account `deposit`. Returns how it ended.
+    /// Executes a transaction of a rollup. Returns how it ended.
     pub fn apply(
         &mut self,
         processor: &dyn Processor,
-        deposit: &ResourceId,
+        rollup: &Rollup,
         transaction: &LaneTransaction,
     ) -> Outcome {
-        let facts = transaction.facts(deposit);
-        let declared = match processor::declared(processor, transaction, &facts) {
+        let read = transaction.read(rollup);
+        let declared = match processor::declared(processor, transaction, &read) {
             Ok(declared) => declared,
             Err(outcome) => return outcome,
         };
         let before: Vec<_> = declared.iter().map(|id| (*id, self.read(id))).collect();
-        let effects = processor::execute(processor, transaction.message(), &facts, &before);
+        let effects = processor::execute(processor, &read.message, &read.facts, &before);
         if !effects.writes.is_empty() {
             let values = Arc::make_mut(&mut self.0);
             for (id, value) in effects.writes {

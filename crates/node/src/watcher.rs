@@ -137,7 +137,7 @@ impl Watcher {
         if (transition.root_before, transition.tip_before) != ends {
             self.broken("settlements are gapless", settlement.statement);
         }
-        if self.oracle.root_at(&settlement.end_block) != Some(transition.root_after) {
+        if !self.oracle.gives(&settlement.end_block, transition.root_after) {
             self.broken(ROOTS[1], settlement.statement);
         }
         self.settled.push_back((self.tip, settlement.clone()));
@@ -161,6 +161,7 @@ impl Observer for Watcher {
                         self.on_settlement(settlement);
                     }
                 }
+                self.oracle.finalize(event.finalized);
             }
             PipelineEvent::Found { order, .. } | PipelineEvent::Stored(order) => {
                 self.keep(order.id, &order.coordinate);

@@ -242,7 +242,7 @@ impl Deployment {
             program: self.backend.programs()[2],
             pins: self.pins.digest(self.hasher.as_ref()),
             lane: self.pins.lane,
-            deposit: self.pins.deposit,
+            rollup: self.pins.rollup(),
             root: StateTree::empty(self.hasher.clone()).root(),
             anchor_depth: None,
             hasher: self.hasher.clone(),
@@ -362,10 +362,10 @@ pub fn build_pipeline(
         parts_max: limits.proofs,
     };
     let division = Division { limits, apart: prove_apart };
-    let oracle = Oracle::from(processor.clone(), pins.deposit, state, checkpoint);
+    let oracle = Oracle::from(processor.clone(), pins.rollup(), state, checkpoint);
 
     let mut tree = ForkTree::at_checkpoint(root.metadata, checkpoint, settings.finality_depth);
-    let scheduler = Scheduler::open_at(processor, hasher, pins, division, position, records)?;
+    let scheduler = Scheduler::open_at(processor, hasher.clone(), pins, division, position, records)?;
     tree.restore(scheduler.known());
     let mut planner = Planner::new(context, settings.rule, retention);
     let mut watcher = Watcher::new(settings.permits, first, oracle);
@@ -385,7 +385,7 @@ pub fn build_pipeline(
         store,
         backend,
         watcher,
-        debts: Debts::owing(unpaid, checkpoint),
+        debts: Debts::owing(hasher, unpaid, checkpoint),
         diagnostics: Diagnostics::new(settings.data_dir.as_ref().map(DataDir::divergences)),
         floor: floor.below,
         pins: pins_digest,

@@ -12,7 +12,11 @@
 //! | up to [`Retention::grace`] | planned; queued jobs are kept | planned |
 //! | up to [`Retention::retained`] | planned | planned |
 //! | beyond | dropped, and planned again if they return | planned |
+//! | final | dropped | those that accept something, and those that a settlement can be anchored in |
 //! | final, and settled by a settlement that is final | dropped | dropped |
+//!
+//! So a settlement may end in an empty block that was dropped. It settles as much as one that ends in the last block below that
+//! accepts something: state and lane tip are the same, and by these the planner finds that block ([`Planner::end_of`]).
 //!
 //! # Anchors
 //!
@@ -227,8 +231,11 @@ pub struct Planner {
     context: ProofContext,
     rule: BundleRule,
     retention: Retention,
+    /// The blocks of the view from the highest final one on, one a checkpoint.
     view: VecDeque<ViewBlock>,
-    /// The checkpoints of the blocks of the view.
+    /// Those below that were kept, the lowest first.
+    past: VecDeque<ViewBlock>,
+    /// The checkpoints of all of them.
     checkpoints: HashMap<BlockHash, Checkpoint>,
     /// The checkpoints of those blocks of the view in which a settlement can be anchored.
     anchors: BTreeSet<Checkpoint>,
@@ -315,6 +322,7 @@ impl Planner {
             rule,
             retention,
             view: VecDeque::new(),
+            past: VecDeque::new(),
             checkpoints: HashMap::new(),
             anchors: BTreeSet::new(),
             anchor_depth: None,
@@ -347,8 +355,26 @@ impl Planner {
     }
 
     /// The checkpoint of a block of the view.
-    pub fn checkpoint_of(&self, block: &BlockHash) -> Option<Checkpoint> {
+    fn checkpoint_of(&self, block: &BlockHash) -> Option<Checkpoint> {
         self.checkpoints.get(block).copied()
+    }
+
+    /// Up to which checkpoint a settlement of the canonical chain settles it; `None` where it ends in no block of the view. Of
+    /// the empty blocks after the last that it covers it may count any.
+    pub fn end_of(&self, settlement: &ObservedSettlement) -> Option<Checkpoint> {
+        let transition = &settlement.journal.transition;
+        let ends = |planned: &PlannedBlock| {
+            let last = planned.batches.last().map(|batch| &batch.span.journal.transition);
+            last.is_some_and(|last| {
+                (last.root_after, last.tip_after) == (transition.root_after, transition.tip_after)
+            })
+        };
+        let same = || {
+            let mut past = self.past.iter().rev();
+            let found = past.find(|viewed| viewed.planned.as_deref().is_some_and(ends))?;
+            Some(found.metadata.checkpoint)
+        };
+        self.checkpoint_of(&settlement.end_block).or_else(same)
     }
 
     /// Continues over a store whose receipts are pruned below `floor`. When the floor was raised to there, the chain had
@@ -425,7 +451,7 @@ impl Planner {
                 self.anchors.insert(carrier);
             }
             for settlement in &added.block.settlements {
-                let end = self.checkpoints.get(&settlement.end_block).copied();
+                let end = self.end_of(settlement);
                 self.settlements.push_back(CanonicalSettlement {
                     carrier,
                     end,
@@ -436,15 +462,41 @@ impl Planner {
         self.highest = self.highest.max(self.tip());
         let deepest = self.tip().0.saturating_sub(self.retention.grace);
         self.dormant.remove_below(Checkpoint(deepest));
-        if self.first_unsettled() >= self.floor {
+        if self.catching_up.is_some() && self.has_reached_floor() {
             self.catching_up = None;
         }
         self.bundle();
     }
 
+    /// Whether the chain shows that everything below the floor is settled.
+    fn has_reached_floor(&self) -> bool {
+        let Some(end) = self.settled_checkpoint() else { return self.floor == Checkpoint(0) };
+        if self.tip().0 + 1 < self.floor.0 {
+            return false;
+        }
+        // What lies between is empty, if all of it is there: a settlement settles that, too.
+        let mut above = self.viewed_from(Checkpoint(end.0 + 1));
+        let next = above.find(|viewed| viewed.planned.is_some() || viewed.metadata.checkpoint >= self.floor);
+        next.is_none_or(|viewed| viewed.metadata.checkpoint >= self.floor)
+    }
+
+    /// Drops what only reorgs need of the blocks up to a final checkpoint. Returns the statements of the blocks off the view.
+    pub fn release(&mut self, finalized: Checkpoint) -> Vec<StatementId> {
+        let statements = self.sweep_below(finalized);
+        while let Some(viewed) = self.view.pop_front_if(|viewed| viewed.metadata.checkpoint < finalized) {
+            let checkpoint = viewed.metadata.checkpoint;
+            match viewed.planned.is_some() || self.anchors.contains(&checkpoint) {
+                true => self.past.push_back(viewed),
+                false => drop(self.checkpoints.remove(&viewed.metadata.block_hash())),
+            }
+        }
+        statements
+    }
+
     /// Prunes what is final and settled by a settlement that is final. Drops the blocks off the view deeper than retained.
     pub fn prune(&mut self, finalized: Checkpoint) -> Pruned {
-        let mut pruned = Pruned { floor: None, statements: self.sweep() };
+        let deepest = self.tip().0.saturating_sub(self.retention.retained);
+        let mut pruned = Pruned { floor: None, statements: self.sweep_below(Checkpoint(deepest)) };
         if let Some((floor, statements)) = self.raise_floor(finalized) {
             pruned.floor = Some(floor);
             pruned.statements.extend(statements);
@@ -462,8 +514,10 @@ impl Planner {
         self.settlements.drain(..last);
         self.settlements_pruned += last as u64;
         self.floor = floor;
-        while let Some(viewed) = self.view.pop_front_if(|viewed| viewed.metadata.checkpoint < floor) {
-            self.checkpoints.remove(&viewed.metadata.block_hash());
+        for viewed in [&mut self.past, &mut self.view] {
+            while let Some(gone) = viewed.pop_front_if(|viewed| viewed.metadata.checkpoint < floor) {
+                self.checkpoints.remove(&gone.metadata.block_hash());
+            }
         }
         self.anchors = self.anchors.split_off(&floor);
         let mut statements = vec![];
@@ -475,20 +529,23 @@ impl Planner {
         Some((floor, statements))
     }
 
-    /// Drops the blocks off the view that are deeper than retained. Returns their statements.
-    fn sweep(&mut self) -> Vec<StatementId> {
+    /// Drops the blocks off the view below a checkpoint. Returns their statements.
+    fn sweep_below(&mut self, deepest: Checkpoint) -> Vec<StatementId> {
         let mut statements = vec![];
-        let deepest = Checkpoint(self.tip().0.saturating_sub(self.retention.retained));
-        while self.swept < deepest {
-            let on_view = self.at(self.swept).map(|viewed| viewed.metadata.block_hash());
-            let blocks = self.heights.get_mut(&self.swept).map(std::mem::take).unwrap_or_default();
+        if self.swept >= deepest {
+            return statements;
+        }
+        let heights: Vec<Checkpoint> = self.heights.range(self.swept..deepest).map(|(at, _)| *at).collect();
+        for height in heights {
+            let on_view = self.at(height).map(|viewed| viewed.metadata.block_hash());
+            let blocks = self.heights.remove(&height).unwrap_or_default();
             let (kept, gone): (Vec<_>, Vec<_>) = blocks.into_iter().partition(|hash| Some(*hash) == on_view);
             if !kept.is_empty() {
-                self.heights.insert(self.swept, kept);
+                self.heights.insert(height, kept);
             }
             statements.extend(gone.iter().flat_map(|block| self.remove_block(block)));
-            self.swept.0 += 1;
         }
+        self.swept = deepest;
         statements
     }
 
@@ -504,6 +561,11 @@ impl Planner {
     /// How many blocks are planned. The use of memory is proportional to it.
     pub fn planned(&self) -> usize {
         self.planned.len()
+    }
+
+    /// How many blocks of the view are in memory.
+    pub fn viewed(&self) -> usize {
+        self.past.len() + self.view.len()
     }
 
     /// The last settlement the canonical chain shows.
@@ -599,9 +661,18 @@ impl Planner {
         self.view.back().map_or(root, |viewed| viewed.metadata.checkpoint)
     }
 
+    /// The block of the view at a checkpoint, where it is kept.
     fn at(&self, checkpoint: Checkpoint) -> Option<&ViewBlock> {
-        let first = self.view.front()?.metadata.checkpoint;
-        self.view.get(usize::try_from(checkpoint.0.checked_sub(first.0)?).ok()?)
+        self.viewed_from(checkpoint).next().filter(|viewed| viewed.metadata.checkpoint == checkpoint)
+    }
+
+    /// The blocks of the view from a checkpoint on, as far as they are kept.
+    fn viewed_from(&self, checkpoint: Checkpoint) -> impl Iterator<Item = &ViewBlock> {
+        let below = |viewed: &ViewBlock| viewed.metadata.checkpoint < checkpoint;
+        let past = self.past.partition_point(below);
+        let first = self.view.front().map_or(checkpoint, |first| first.metadata.checkpoint);
+        let above = usize::try_from(checkpoint.0.saturating_sub(first.0)).unwrap_or(usize::MAX);
+        self.past.range(past..).chain(self.view.range(above.min(self.view.len())..))
     }
 
     fn first_unsettled(&self) -> Checkpoint {
@@ -620,11 +691,10 @@ impl Planner {
             window = Window::from(window.start);
         }
         self.demand.keep(window.start, window.next);
-        let first = self.view.front().map_or(Checkpoint(0), |viewed| viewed.metadata.checkpoint);
-        window.next = window.next.max(first);
-        while let Some(viewed) = self.at(window.next) {
+        loop {
+            let Some(viewed) = self.viewed_from(window.next).next().cloned() else { break };
             let (closed_by, score) = (viewed.metadata.checkpoint, viewed.metadata.block.blue_score);
-            window.open.extend(viewed.planned.clone());
+            window.open.extend(viewed.planned);
             let candidates: Vec<Candidate> = window.open.iter().map(|planned| planned.candidate()).collect();
             for length in self.rule.close(&candidates, score) {
                 let blocks: Vec<_> = window.open.drain(..length).collect();
@@ -635,7 +705,7 @@ impl Planner {
                 self.demand.keep(Checkpoint(0), start);
                 window.bundles.push_back(ClosedBundle { wanted, start, end, closed_by, anew: None });
             }
-            window.next.0 += 1;
+            window.next = Checkpoint(closed_by.0 + 1);
         }
         self.anchor_anew(&mut window);
         self.window = window;
@@ -730,7 +800,7 @@ impl Planner {
         let position = Position::Batch { first };
         let planned = self.order(metadata, position, &batch.journal, inner, Work::Batch(reference));
         let at = (*metadata, first);
-        let span = block.span(self.context.hasher.as_ref(), batch);
+        let span = block.span(batch);
         PlannedPart { planned, joined: false, span, batches: vec![reference], first: at, last: at }
     }
 

@@ -13,7 +13,8 @@
 //! * One job a statement over all its requesters: a request that finds a job is *merged*, one that finds a stored
 //!   receipt is a *hit*.
 //! * At most `permits` jobs are `Proving`, over all kinds: one a device. A device is free again once the proof is made,
-//!   so the next proof runs while this one is flushed. It is also free once a hanging attempt is written off. A device
+//!   so the next proof runs while this one is flushed. It is also free once a hanging attempt is written off
+//!   ([`timeouts`](crate::timeouts) says when). A device
 //!   that keeps failing is [suspended](crate::devices); while all are suspended, the jobs wait.
 //! * At most [`Policy::jobs_max`] jobs. Of a larger demand, what can be looked up or proved now is admitted first, so
 //!   that a small bound cannot deadlock. The rest is admitted when there is room.
@@ -39,7 +40,7 @@ use reprise_model::coordinate::Coordinate;
 use reprise_model::mutation::{self, Mutation};
 use reprise_model::order::{Order, Rank};
 use reprise_model::receipt::{Receipt, Verified};
-use reprise_model::statement::StatementId;
+use reprise_model::statement::{Kind, StatementId};
 
 use crate::admission::{AdmissionQueue, Priority};
 use crate::counts::Counts;
@@ -49,6 +50,7 @@ use crate::failure::{Cost, Failure, FailureCounts, Response};
 use crate::index::{Entry, JobIndex};
 use crate::job::{Delay, Job, Phase};
 use crate::policy::{Orphans, Policy};
+use crate::timeouts::Timeouts;
 
 /// What the driver must do.
 #[derive(Debug, Clone)]
@@ -100,6 +102,7 @@ struct DemandedOrder {
 #[derive(Debug, Clone)]
 pub struct Engine {
     policy: Policy,
+    timeouts: Timeouts,
     /// The time, as of the last input; its origin does not matter.
     now: Duration,
     stopping: bool,
@@ -144,6 +147,7 @@ impl Engine {
         let permits = permits.max(1);
         Self {
             policy: Policy { jobs_max: policy.jobs_max.max(permits + 1), ..policy },
+            timeouts: Timeouts::new(policy.timeout),
             now: Duration::ZERO,
             stopping: false,
             jobs: BTreeMap::new(),
@@ -210,8 +214,8 @@ impl Engine {
         self.jobs.get(id).map_or(0, |job| job.requesters.len())
     }
 
-    /// Everything that decides what the engine does next, and nothing else: two engines that print the same
-    /// here behave the same. For searches over all its states.
+    /// Everything but time that decides what the engine does next, and nothing else: two engines that print the same
+    /// here behave the same, but for when. For searches over all its states.
     pub fn fingerprint(&self) -> impl std::fmt::Debug + '_ {
         let rank = |job: &Job| {
             let phase = match &job.phase {
@@ -364,12 +368,12 @@ impl Engine {
     /// jobs whose wait is over begin.
     pub fn tick(&mut self, now: Duration) -> Vec<Effect> {
         self.now = self.now.max(now);
-        let (now, policy) = (self.now, self.policy);
+        let now = self.now;
         let (mut effects, mut hung) = (vec![], vec![]);
         for id in self.index.due(now) {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
             match &mut job.phase {
-                Phase::Proving { began, .. } if now >= *began + policy.timeout(job.order.kind()) => {
+                Phase::Proving { began, until, .. } if now >= *until => {
                     hung.push((job.order.clone(), now - *began));
                 }
                 Phase::Proving { unwanted_since: Some(_), cancelled, .. } => {
@@ -756,15 +760,30 @@ impl Engine {
             if self.devices.proving().any(|other| self.is_alone(&other) || self.is_alone(&id)) {
                 break;
             }
-            let foremost = self.foremost(&id).cloned();
+            let (foremost, hung_after) = (self.foremost(&id).cloned(), self.hung_after(&id));
             let Some(job) = self.jobs.get_mut(&id) else { break };
-            job.phase = Phase::Proving { device, began: self.now, unwanted_since: None, cancelled: false };
+            let (began, kind) = (self.now, job.order.kind());
+            let until = began.saturating_add(self.timeouts.of(kind, hung_after));
+            job.phase = Phase::Proving { device, began, until, unwanted_since: None, cancelled: false };
             self.devices.begin(device, id);
             job.renewed.clear();
             effects.push(Effect::Prove(foremost.unwrap_or_else(|| job.order.clone()), device));
             self.refresh(id);
         }
         effects
+    }
+
+    /// A proof that verified, in time or late, took so long.
+    pub fn measure(&mut self, kind: Kind, took: Duration) {
+        self.timeouts.measure(kind, took);
+    }
+
+    /// How long the last attempt at a statement ran, if it hung.
+    fn hung_after(&self, id: &StatementId) -> Option<Duration> {
+        match self.failing.get(id) {
+            Some(Failure::TimedOut { after, .. }) => Some(*after),
+            _ => None,
+        }
     }
 
     /// Whether a statement is proved only while nothing else is.
@@ -849,13 +868,12 @@ impl Engine {
     /// When the job next has something to do without another input.
     fn due(&self, job: &Job) -> Option<Duration> {
         match &job.phase {
-            Phase::Proving { began, unwanted_since, cancelled, .. } => {
-                let timeout = *began + self.policy.timeout(job.order.kind());
+            Phase::Proving { until, unwanted_since, cancelled, .. } => {
                 let abort = match (self.policy.orphans, unwanted_since) {
                     (Orphans::AbortAfter(patience), Some(since)) if !cancelled => Some(*since + patience),
                     _ => None,
                 };
-                Some(abort.map_or(timeout, |abort| abort.min(timeout)))
+                Some(abort.map_or(*until, |abort| abort.min(*until)))
             }
             Phase::Storing { delay, .. } | Phase::Looking(delay) => delay.again_at,
             Phase::Queued if self.stopping => None,

@@ -19,6 +19,8 @@ pub(crate) enum Phase {
     Proving {
         device: usize,
         began: Duration,
+        /// When it counts as hung.
+        until: Duration,
         /// Since when it is unwanted.
         unwanted_since: Option<Duration>,
         /// Whether it was asked to end.

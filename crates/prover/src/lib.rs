@@ -12,6 +12,7 @@
 //! | `admission` | which of the waiting statements may have a job |
 //! | `dependencies` | the statements that each order relies on, and how many are missing |
 //! | [`policy`] | [`Policy`](policy::Policy): bounds, budgets, waits |
+//! | [`timeouts`] | how long a proof may run before it counts as hung |
 //! | [`workers`] | the threads that prove |
 //! | [`reader`] | the thread that looks statements up |
 //! | [`mock`] | a backend with real claims and fake seals |
@@ -28,4 +29,5 @@ mod job;
 pub mod mock;
 pub mod policy;
 pub mod reader;
+pub mod timeouts;
 pub mod workers;

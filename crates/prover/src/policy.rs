@@ -12,7 +12,8 @@ pub struct Policy {
     pub jobs_max: usize,
     /// How often a statement may fail.
     pub budget: Budget,
-    /// How long a proof of each kind, in the order of [`Kind::ALL`], may run before it counts as hung.
+    /// How long a proof of each kind, in the order of [`Kind::ALL`], may run at least before it counts as hung: longer where
+    /// proofs are [measured](crate::timeouts) to take longer.
     pub timeout: [Duration; Kind::COUNT],
     /// How long a failed job waits before it is begun again.
     pub backoff: Backoff,
@@ -35,13 +36,6 @@ impl Default for Policy {
             orphans: Orphans::FinishAndStore,
             speculate_orphans: false,
         }
-    }
-}
-
-impl Policy {
-    /// How long a proof of `kind` may run.
-    pub fn timeout(&self, kind: Kind) -> Duration {
-        self.timeout[kind as usize]
     }
 }
 

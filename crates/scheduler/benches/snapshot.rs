@@ -106,7 +106,8 @@ fn step(step: &str, dir: &Path) {
         "show" => drop(timed("show", || snapshot::open(&file).unwrap().verify(&hasher()).unwrap())),
         "import" => {
             let place = DataDir::lock(&dir.join("data")).unwrap().origin(&PinsDigest([1; 32]));
-            timed("import", || snapshot::import((&file, &place), &hasher(), |_| Ok(())).unwrap());
+            let import = || snapshot::import(snapshot::open(&file).unwrap(), &place, &hasher()).unwrap();
+            timed("import", || import().finish().unwrap());
         }
         "begin" => {
             let place = DataDir::lock(&dir.join("data")).unwrap().origin(&PinsDigest([1; 32]));

@@ -13,13 +13,14 @@ use rayon::prelude::*;
 use reprise_model::block::ChainBlock;
 use reprise_model::cell::Cell;
 use reprise_model::digest::{Digest, ResourceId};
+use reprise_model::exit::{self, Exit};
 use reprise_model::hash::Hasher;
 use reprise_model::journal::{Pins, SpanJournal, TransactionJournal, Transition};
 use reprise_model::lane::{LaneError, OpenBlock, Step, WorkloadHasher};
 use reprise_model::limits::{Limits, ProveApart, Weight};
 use reprise_model::processor::{self, Processor};
-use reprise_model::scheduled::{ProvedBy, ScheduledBatch, ScheduledTransaction};
-use reprise_model::transaction::{Accepted, BYTES_MAX, LaneTransaction, TransactionFacts};
+use reprise_model::scheduled::{ProvedBy, ScheduledBatch, ScheduledTransaction, exits_of};
+use reprise_model::transaction::{Accepted, BYTES_MAX, LaneTransaction, TransactionRead};
 
 use crate::tree::StateTree;
 
@@ -73,7 +74,7 @@ pub struct Rules<'a> {
 
 struct Planned<'a> {
     transaction: &'a LaneTransaction,
-    facts: TransactionFacts,
+    read: TransactionRead,
     /// The resources that it declares, or the outcome with which it is disposed of.
     declared: Result<Vec<ResourceId>, reprise_model::journal::Outcome>,
     wave: usize,
@@ -113,21 +114,21 @@ impl Rules<'_> {
     fn plan<'t>(&self, accepted: &'t [LaneTransaction]) -> Vec<Planned<'t>> {
         let mut next_free: HashMap<u64, usize> = HashMap::new();
         let mut plan = |transaction: &'t LaneTransaction| {
-            let facts = transaction.facts(&self.pins.deposit);
-            let declared = processor::declared(self.processor, transaction, &facts);
+            let read = transaction.read(&self.pins.rollup());
+            let declared = processor::declared(self.processor, transaction, &read);
             let hasher: &dyn Hasher = self.hasher;
             let slots = declared.iter().flatten().map(|id| reprise_model::state::slot(hasher, id));
             let slots: Vec<u64> = slots.collect();
             let wave = slots.iter().filter_map(|slot| next_free.get(slot).copied()).max().unwrap_or(0);
             next_free.extend(slots.iter().map(|slot| (*slot, wave + 1)));
-            Planned { transaction, facts, declared, wave }
+            Planned { transaction, read, declared, wave }
         };
         accepted.iter().map(&mut plan).collect()
     }
 
     fn run(&self, planned: &Planned<'_>, state: &StateTree) -> (TransactionJournal, Writes) {
-        let Planned { transaction, facts, declared, .. } = planned;
-        let digest = transaction.digest(self.hasher, facts);
+        let Planned { transaction, read, declared, .. } = planned;
+        let digest = transaction.digest(self.hasher, read);
         let declared = match declared {
             Ok(declared) => declared,
             Err(outcome) => return (TransactionJournal::disposed(digest, *outcome), vec![]),
@@ -135,7 +136,7 @@ impl Rules<'_> {
         let values: Vec<(ResourceId, Option<Arc<[Cell]>>)> =
             declared.iter().map(|id| (*id, state.get(id))).collect();
         let before: Vec<_> = values.iter().map(|(id, value)| (*id, value.as_deref())).collect();
-        let effects = processor::execute(self.processor, transaction.message(), facts, &before);
+        let effects = processor::execute(self.processor, &read.message, &read.facts, &before);
         let journal = TransactionJournal::of(self.hasher, digest, &before, &effects);
         (journal, effects.writes)
     }
@@ -144,9 +145,7 @@ impl Rules<'_> {
         let Division { limits, apart } = &self.division;
         match &planned.declared {
             Err(_) => ProvedBy::Disposal,
-            Ok(_)
-                if apart.applies(processor::cost(self.processor, planned.transaction.message()), limits) =>
-            {
+            Ok(_) if apart.applies(processor::cost(self.processor, &planned.read.message), limits) => {
                 ProvedBy::Itself
             }
             Ok(_) => ProvedBy::Batch,
@@ -191,10 +190,8 @@ impl Rules<'_> {
                     (tip_before, Digest::ZERO)
                 }
             };
-            let exits = transactions[range.clone()].iter().fold(Digest::ZERO, |folded, transaction| {
-                let exits = transaction.journal.exits_digest(self.hasher);
-                Transition::fold_exits(self.hasher, &folded, &exits)
-            });
+            let exits: Vec<Exit> = exits_of(&transactions[range.clone()]).collect();
+            let exits = exit::root(self.hasher, &exits);
             let root_after = state.root();
             let transition = Transition { pins, root_before, root_after, tip_before, tip_after, exits };
             let journal = SpanJournal { transition, open_before, open_after };

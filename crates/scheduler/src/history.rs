@@ -1,11 +1,12 @@
 //! History: the states that the records of a chain give, read without executing anything.
 //!
 //! A record says what each transaction of its block wrote. So the state after a block is the state before the first block,
-//! and after that what the records down to this block wrote. It is checked against the root that the record names.
+//! and after that what the records down to this block wrote. It is checked against the root that the record names. A block
+//! without a record leaves the state as it was.
 
 use std::collections::HashMap;
 
-use reprise_model::block::{BatchMetadata, ChainRoot};
+use reprise_model::block::ChainRoot;
 use reprise_model::digest::{BlockHash, Digest};
 
 use crate::position::Position;
@@ -52,11 +53,6 @@ impl History {
         Self { base, records: records.into_iter().map(by_block).collect() }
     }
 
-    /// The block with its place on the chain, where it has a record.
-    pub fn block(&self, block: &BlockHash) -> Option<BatchMetadata> {
-        Some(self.records.get(block)?.block.metadata)
-    }
-
     /// Whether the state after the block is known: it has a record, or the chain begins after it.
     pub fn knows(&self, block: &BlockHash) -> bool {
         block == self.first() || self.records.contains_key(block)
@@ -72,7 +68,7 @@ impl History {
         while at != *self.first() {
             let record = self.records.get(&at).ok_or(HistoryError::Unknown { block: at })?;
             path.push(record);
-            at = record.block.metadata.block.parent_hash;
+            at = record.over;
         }
         let Some(BatchRecord { block: last, lane_proof, .. }) = path.first() else {
             return Ok(self.base.clone());

@@ -1,8 +1,11 @@
-//! Batch records: the result of executing each block, stored so that no block is executed twice.
+//! Batch records: the result of executing each block that accepts something, stored so that no block is executed twice.
+//!
+//! A block that accepts nothing leaves everything as it was. It has a record only where a settlement can be
+//! [anchored](reprise_model::anchor) in it, for its lane proof.
 //!
 //! A record is written before anything that depends on it, for canonical and orphaned blocks alike. All records
-//! of one event are one write and one flush. A record and those of its ancestors give the state after the block,
-//! every journal and every witness. So a node that is killed on one fork and starts on another executes no block
+//! of one event are one write and one flush. A record and those [below](BatchRecord::over) it give the state after the block,
+//! every journal and every witness. So a node that is killed on one fork and starts on another executes no transaction
 //! again.
 //!
 //! # File
@@ -10,20 +13,20 @@
 //! A [log](reprise_disk::log). Each frame is the `Vec<BatchRecord>` of one event, in borsh. The file is read whole at
 //! start.
 //!
-//! A damaged frame is moved to a file `….damaged-1`. The blocks recorded in it, and those above them, are executed
-//! again as the chain is followed from its root, which gives their records again. If the whole file is lost, all blocks
-//! are.
+//! A damaged frame is moved to a file `….damaged-1`. The blocks recorded in it are executed again as the chain is followed from
+//! its root, which gives their records again. If the whole file is lost, all blocks are.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use reprise_disk::data_dir::LockedPath;
 use reprise_disk::log::{Format, Found, HEADER_LEN, Log, LogError};
+use reprise_model::digest::BlockHash;
 use reprise_model::scheduled::ScheduledBlock;
 use reprise_model::transaction::LaneTransaction;
 
 use crate::execution::Writes;
 
 /// The version of the records' encoding. A file of another version is refused.
-pub const FORMAT_VERSION: u16 = 5;
+pub const FORMAT_VERSION: u16 = 6;
 
 const FORMAT: Format =
     Format { magic: *b"RPRECORD", earlier: None, version: FORMAT_VERSION, what: "batch records" };
@@ -33,6 +36,9 @@ const FORMAT: Format =
 pub struct BatchRecord {
     /// Block, position, journals, root and tip after.
     pub block: ScheduledBlock,
+    /// The last block below it that has a record, or the one that the chain is followed from: the state after that is the state
+    /// before this.
+    pub over: BlockHash,
     /// The lane transactions, as accepted.
     pub accepted: Vec<LaneTransaction>,
     /// What each transaction wrote.

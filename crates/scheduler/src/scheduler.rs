@@ -1,25 +1,22 @@
 //! The scheduler: executes the blocks that join the view, once each, and keeps every version of the state.
 
-use std::collections::{BTreeSet, HashMap};
+mod witnesses;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use reprise_disk::log::LogError;
 use reprise_model::anchor::AnchorDepth;
-use reprise_model::block::{BatchMetadata, ChainBlock, ChainRoot};
-use reprise_model::cell::Cell;
+use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainRoot, ObservedSettlement};
 use reprise_model::coordinate::Checkpoint;
-use reprise_model::digest::{BlockHash, Digest, ResourceId};
-use reprise_model::journal::{Exit, Pins, Span};
-use reprise_model::lane::{LaneError, OpenBlock, WorkloadHasher};
-use reprise_model::order::{BatchRef, PartRef};
+use reprise_model::digest::{BlockHash, Digest};
+use reprise_model::exit::Exit;
+use reprise_model::journal::Pins;
+use reprise_model::lane::{LaneError, WorkloadHasher};
 use reprise_model::processor::Processor;
-use reprise_model::scheduled::{ProvedBy, ScheduledBlock, ScheduledTransaction};
-use reprise_model::transaction::Accepted;
-use reprise_model::witness::{
-    AggregateEnd, AggregateWitness, BatchWitness, Handling, Part, TransactionWitness, Witness,
-};
+use reprise_model::scheduled::ScheduledBlock;
 
-use crate::execution::{Before, Division, Rules, Writes};
+use crate::execution::{Before, Division, Execution, Rules};
 use crate::position::Position;
 use crate::record::{BatchRecord, RecordLog};
 use crate::tree::StateTree;
@@ -54,11 +51,14 @@ pub enum SchedulerError {
     },
 }
 
-/// A block, and the state after it.
+/// A block, and the state around it.
 struct Version {
-    /// `None` for the block that the chain is followed from.
+    /// `None` for a block that leaves everything as it was, and for the one that the chain is followed from.
     record: Option<Arc<BatchRecord>>,
-    parent: BlockHash,
+    block: BatchMetadata,
+    /// The last block up to this one that has a record, or the one that the chain is followed from.
+    recorded: BlockHash,
+    before: StateTree,
     after: StateTree,
     tip_after: Digest,
 }
@@ -71,14 +71,23 @@ pub struct Scheduler {
     division: Division,
     anchor_depth: Option<AnchorDepth>,
     log: Box<dyn RecordLog>,
+    /// The records of blocks that this process has not followed yet.
+    stored: BTreeMap<(Checkpoint, BlockHash), BatchRecord>,
     versions: HashMap<BlockHash, Version>,
+    /// The same, by height.
+    heights: BTreeSet<(Checkpoint, BlockHash)>,
     /// Where the chain is followed from.
-    root: (ChainRoot, Checkpoint),
+    root: ChainRoot,
+    /// The highest final block.
+    finalized: Checkpoint,
+    /// The final blocks that accept something, by the lane tips after them. No two of them have one tip.
+    settles: HashMap<Digest, BlockHash>,
     executed: u64,
 }
 
 impl Scheduler {
-    /// Restores the records of `log` over the chain that starts at `root`, where the state is empty.
+    /// Over the chain that starts at `root`, where the state is empty. A block with a record in `log` is restored from it when the
+    /// chain is followed to there.
     pub fn open(
         processor: Arc<dyn Processor>,
         hasher: Arc<dyn WorkloadHasher>,
@@ -93,7 +102,7 @@ impl Scheduler {
         Self::open_at(processor, hasher, pins, division, origin, log)
     }
 
-    /// Restores the records of `log` over the chain that starts at `origin`.
+    /// The same over the chain that starts at `origin`.
     pub fn open_at(
         processor: Arc<dyn Processor>,
         hasher: Arc<dyn WorkloadHasher>,
@@ -102,25 +111,32 @@ impl Scheduler {
         origin: Position,
         log: Box<dyn RecordLog>,
     ) -> Result<Self, SchedulerError> {
-        let Position { block, checkpoint, state: after, tip: tip_after } = origin;
-        let (hash, root) = (block.metadata.block_hash, (block, checkpoint));
-        let first = Version { record: None, parent: hash, after, tip_after };
-        let mut records = log.load()?;
-        records.sort_by_key(|record| record.block.metadata.checkpoint);
-        let versions = HashMap::from([(hash, first)]);
-        let mut scheduler =
-            Self { processor, hasher, pins, division, anchor_depth: None, log, versions, root, executed: 0 };
-        let mut lost = 0u64;
-        for record in records {
-            match scheduler.versions.contains_key(&record.block.metadata.block.parent_hash) {
-                true => scheduler.restore(record)?,
-                // Its parent's record was damaged: it is executed again after its parent.
-                false => lost += 1,
-            }
-        }
-        if lost > 0 {
-            tracing::warn!("{lost} batch records build on damaged ones: their blocks are executed again");
-        }
+        let Position { block: root, checkpoint, state, tip: tip_after } = origin;
+        let hash = root.metadata.block_hash;
+        let block = BatchMetadata { id: BlockId(0), checkpoint, block: root.metadata };
+        let (before, after) = (state.clone(), state);
+        let first = Version { record: None, block, recorded: hash, before, after, tip_after };
+        let of = |record: BatchRecord| {
+            let block = record.block.metadata;
+            ((block.checkpoint, block.block_hash()), record)
+        };
+        let stored = log.load()?.into_iter().map(of).collect();
+        let mut scheduler = Self {
+            processor,
+            hasher,
+            pins,
+            division,
+            anchor_depth: None,
+            log,
+            stored,
+            versions: HashMap::new(),
+            heights: BTreeSet::new(),
+            root,
+            finalized: checkpoint,
+            settles: HashMap::new(),
+            executed: 0,
+        };
+        scheduler.insert(hash, first);
         Ok(scheduler)
     }
 
@@ -132,52 +148,106 @@ impl Scheduler {
 
     /// Every block with a record, in no particular order.
     pub fn known(&self) -> impl Iterator<Item = BatchMetadata> + '_ {
-        self.versions.values().filter_map(|version| Some(version.record.as_ref()?.block.metadata))
+        let followed = self.versions.values().filter_map(|version| version.record.as_deref());
+        followed.chain(self.stored.values()).map(|record| record.block.metadata)
     }
 
     /// The position after an executed block that is in memory, or after the block that the chain is followed from.
     pub fn position(&self, block: &BlockHash) -> Option<Position> {
         let version = self.versions.get(block)?;
-        let (block, checkpoint) = match version.record.as_deref() {
-            None => self.root.clone(),
-            Some(BatchRecord { block, lane_proof, .. }) => {
-                let root = ChainRoot { metadata: block.metadata.block, lane_proof: lane_proof.clone() };
-                (root, block.metadata.checkpoint)
-            }
+        let Version { block: BatchMetadata { checkpoint, block: metadata, .. }, .. } = *version;
+        let root = Some(&self.root).filter(|root| root.metadata.block_hash == *block);
+        let lane_proof = match &version.record {
+            Some(record) => record.lane_proof.clone(),
+            None => root.and_then(|root| root.lane_proof.clone()),
         };
+        let block = ChainRoot { metadata, lane_proof };
         Some(Position { block, checkpoint, state: version.after.clone(), tip: version.tip_after })
     }
 
-    /// How many blocks were executed in this process.
+    /// The position that a settlement of the canonical chain ends in. Of an empty block that is final nothing is kept. Then it
+    /// is the position after the last block below that accepts something: state and lane tip are the same.
+    pub fn settled(&self, settlement: &ObservedSettlement) -> Option<Position> {
+        let transition = &settlement.journal.transition;
+        let same = || self.position(self.settles.get(&transition.tip_after)?);
+        self.position(&settlement.end_block).or_else(same)
+    }
+
+    /// How many blocks that accept something were executed in this process.
     pub fn executed(&self) -> u64 {
         self.executed
     }
 
+    /// A canonical block is final. Of those up to it none leaves or joins the view any more. So of the blocks below only the
+    /// canonical ones with a record stay in memory, which may have to be proved.
+    pub fn finalize(&mut self, block: &BlockHash) {
+        let Some(highest) = self.versions.get(block).map(|version| version.block.checkpoint) else { return };
+        if highest <= self.finalized {
+            return;
+        }
+        let (mut canonical, mut at) = (HashSet::from([*block]), *block);
+        while let Some(version) = self.versions.get(&at).filter(|it| it.block.checkpoint >= self.finalized) {
+            if let Some(record) = &version.record {
+                canonical.insert(at);
+                if !record.accepted.is_empty() {
+                    self.settles.insert(version.tip_after, at);
+                }
+            }
+            // The last block that became final, below which nothing is left to decide.
+            if version.block.checkpoint == self.finalized {
+                break;
+            }
+            at = version.block.block.parent_hash;
+        }
+        // PRUNE SAFETY: a block below that is not canonical cannot become so, and of an empty one nothing is proved.
+        let below = (self.finalized, BlockHash::default())..(highest, BlockHash::default());
+        let root = self.root.metadata.block_hash;
+        let keeps = |hash: &BlockHash| canonical.contains(hash) || *hash == root;
+        let gone: Vec<_> = self.heights.range(below).filter(|(_, hash)| !keeps(hash)).copied().collect();
+        for (checkpoint, hash) in gone {
+            self.heights.remove(&(checkpoint, hash));
+            self.versions.remove(&hash);
+        }
+        while self.stored.first_key_value().is_some_and(|((checkpoint, _), _)| *checkpoint < highest) {
+            self.stored.pop_first();
+        }
+        self.finalized = highest;
+    }
+
     /// Drops the versions of blocks below `floor` from memory. These blocks are final, and no statement of theirs will
-    /// be wanted. The blocks just below the floor stay, because the ones at the floor are proved over them. All records
+    /// be wanted. The blocks just below the floor stay: the state after them is the settled one. All records
     /// stay in the log: a later process needs them to follow the chain from its beginning.
     pub fn prune_below(&mut self, floor: Checkpoint) {
         // PRUNE SAFETY: the caller guarantees that no block below the floor leaves or joins the view any more. So
-        // none is scheduled or proved again. A block at the floor needs its parent, which is one below.
-        let root = self.root.1;
-        let height = |version: &Version| {
-            version.record.as_ref().map_or(root, |record| record.block.metadata.checkpoint).0
-        };
-        self.versions.retain(|_, version| height(version) + 1 >= floor.0);
+        // none is scheduled or proved again. A block at the floor may need its parent, which is one below.
+        let kept = self.heights.split_off(&(Checkpoint(floor.0.saturating_sub(1)), BlockHash::default()));
+        for (_, hash) in std::mem::replace(&mut self.heights, kept) {
+            let Some(version) = self.versions.remove(&hash) else { continue };
+            if self.settles.get(&version.tip_after) == Some(&hash) {
+                self.settles.remove(&version.tip_after);
+            }
+        }
     }
 
-    /// The results for the blocks that join the view, oldest first. A block with a record is not executed again. The
-    /// others are executed and recorded, all in one commit; if that fails, none of them counts as known.
+    /// How many blocks are in memory.
+    pub fn kept(&self) -> usize {
+        self.versions.len()
+    }
+
+    /// The results for the blocks that join the view, oldest first. A block that is known is not executed again. The
+    /// others are executed, and those that have something to record are recorded, all in one commit; if that fails, none of them
+    /// counts as known.
     pub fn schedule<'b>(
         &mut self,
         added: impl IntoIterator<Item = (BatchMetadata, &'b ChainBlock)>,
     ) -> Result<Vec<ScheduledBlock>, SchedulerError> {
-        let (mut scheduled, mut fresh) = (vec![], vec![]);
+        let (mut scheduled, mut fresh, executed) = (vec![], vec![], self.executed);
         let outcome = self.schedule_all(added, &mut scheduled, &mut fresh);
         if let Err(error) = outcome {
-            self.executed -= fresh.len() as u64;
-            for record in fresh {
-                self.versions.remove(&record.block.metadata.block_hash());
+            self.executed = executed;
+            for (checkpoint, hash) in fresh {
+                self.heights.remove(&(checkpoint, hash));
+                self.versions.remove(&hash);
             }
             return Err(error);
         }
@@ -188,115 +258,29 @@ impl Scheduler {
         &mut self,
         added: impl IntoIterator<Item = (BatchMetadata, &'b ChainBlock)>,
         scheduled: &mut Vec<ScheduledBlock>,
-        fresh: &mut Vec<Arc<BatchRecord>>,
+        fresh: &mut Vec<(Checkpoint, BlockHash)>,
     ) -> Result<(), SchedulerError> {
+        let mut records = vec![];
         for (metadata, block) in added {
-            let known = self.versions.get(&metadata.block_hash()).and_then(|v| v.record.clone());
+            let hash = metadata.block_hash();
             // Other metadata under a known hash: the L1 contradicts itself about a block that is final and dropped.
-            let record = match known.filter(|record| record.block.metadata == metadata) {
-                Some(record) => record,
-                None => {
-                    let record = Arc::new(self.execute(metadata, block)?);
-                    fresh.push(record.clone());
-                    record
-                }
-            };
-            scheduled.push(record.block.clone());
+            if let Some(known) = self.versions.get(&hash).filter(|version| version.block == metadata) {
+                scheduled.push(known.scheduled());
+                continue;
+            }
+            let stored = self.stored.remove(&(metadata.checkpoint, hash));
+            if !stored.is_some_and(|record| self.restore(record, &metadata)) {
+                records.extend(self.execute(metadata, block)?);
+                fresh.push((metadata.checkpoint, hash));
+            }
+            scheduled.extend(self.versions.get(&hash).map(Version::scheduled));
         }
-        let fresh: Vec<&BatchRecord> = fresh.iter().map(AsRef::as_ref).collect();
-        Ok(self.log.append(&fresh)?)
+        let records: Vec<&BatchRecord> = records.iter().map(AsRef::as_ref).collect();
+        Ok(self.log.append(&records)?)
     }
 
-    /// The witness of the transaction at `index` of a block.
-    pub fn transaction_witness(&self, block: &BlockHash, index: usize) -> Result<Witness, SchedulerError> {
-        let (record, before) = self.executed_block(block)?;
-        let unknown = || SchedulerError::Unknown { block: *block };
-        let transaction = record.accepted.get(index).ok_or_else(unknown)?;
-        let scheduled = record.block.transactions.get(index).ok_or_else(unknown)?;
-        let mut values = Values { state: before, written: HashMap::new() };
-        record.writes[..index].iter().for_each(|writes| values.write(writes));
-        Ok(Witness::Transaction(TransactionWitness {
-            transaction: transaction.cells(&transaction.facts(&self.pins.deposit)),
-            before: values.before(scheduled),
-        }))
-    }
-
-    /// The witness of a batch.
-    pub fn batch_witness(&self, batch: &BatchRef) -> Result<Witness, SchedulerError> {
-        let BatchRef { block, index } = *batch;
-        let (record, before) = self.executed_block(&block)?;
-        let BatchRecord { block: scheduled, accepted, writes, lane_proof } = record;
-        let batch = scheduled.batches.get(index).ok_or(SchedulerError::Unknown { block })?;
-        let (range, transition) = (batch.range(), batch.journal.transition);
-        let accepted = accepted.iter().zip(&scheduled.transactions);
-        let mut open = OpenBlock::new(scheduled.metadata.block.context());
-        for (transaction, scheduled) in accepted.clone().take(range.start) {
-            let accepted = Accepted::named(transaction, scheduled.journal.transaction);
-            open.accept(self.hasher.as_ref(), &accepted).map_err(failed(block))?;
-        }
-        let before = before.after(writes[..range.start].iter().flatten());
-        let mut values = Values { state: &before, written: HashMap::new() };
-        let mut transactions = Vec::with_capacity(range.len());
-        for ((transaction, scheduled), writes) in accepted.zip(writes).skip(range.start).take(range.len()) {
-            let handling = match scheduled.proved_by {
-                ProvedBy::Itself => Handling::Apart(scheduled.journal.clone()),
-                ProvedBy::Batch => Handling::Inline(values.before(scheduled)),
-                ProvedBy::Disposal => Handling::Disposed,
-            };
-            values.write(writes);
-            transactions.push((transaction.into(), handling));
-        }
-        let accesses = scheduled.transactions[range].iter().flat_map(|scheduled| &scheduled.journal.accesses);
-        let slots: BTreeSet<u64> = accesses.map(|access| before.slot(&access.resource)).collect();
-        let closes = index + 1 == scheduled.batches.len();
-        let lane_proof = lane_proof.as_deref().filter(|_| closes);
-        let reopening = lane_proof.and_then(|proof| self.hasher.lane().reopening(proof));
-        Ok(Witness::Batch(BatchWitness {
-            pins: self.pins.clone(),
-            block: open,
-            closes,
-            root_before: transition.root_before,
-            tip_before: transition.tip_before,
-            reopening: reopening.map(Vec::from),
-            transactions,
-            paths: slots.into_iter().map(|slot| before.path(slot)).collect(),
-        }))
-    }
-
-    /// The witness of the aggregate over `parts`, oldest first, that is to be joined with others.
-    pub fn join_witness(&self, parts: &[PartRef]) -> Result<Witness, SchedulerError> {
-        self.aggregate_witness(parts, AggregateEnd::Join)
-    }
-
-    /// The witness of the aggregate over `parts`, oldest first, that is to be settled, anchored in a block.
-    pub fn settlement_witness(
-        &self,
-        parts: &[PartRef],
-        anchor: &BlockHash,
-    ) -> Result<Witness, SchedulerError> {
-        let lane_proof = self.executed_block(anchor)?.0.lane_proof.clone();
-        self.aggregate_witness(parts, AggregateEnd::Settle { lane_proof })
-    }
-
-    fn aggregate_witness(&self, parts: &[PartRef], end: AggregateEnd) -> Result<Witness, SchedulerError> {
-        let part = |part: &PartRef| {
-            let spans = part.batches.iter().map(|batch| self.span(batch)).collect::<Result<Vec<_>, _>>()?;
-            let block = part.batches.first().map_or_else(BlockHash::default, |batch| batch.block);
-            let span = Span::join(self.hasher.as_ref(), &spans).ok_or(SchedulerError::Unknown { block })?;
-            Ok(Part { joined: part.joined, span })
-        };
-        let parts = parts.iter().map(part).collect::<Result<Vec<_>, SchedulerError>>()?;
-        Ok(Witness::Aggregate(AggregateWitness { pins: self.pins.clone(), parts, end }))
-    }
-
-    fn span(&self, BatchRef { block, index }: &BatchRef) -> Result<Span, SchedulerError> {
-        let (record, _) = self.executed_block(block)?;
-        let batch = record.block.batches.get(*index).ok_or(SchedulerError::Unknown { block: *block })?;
-        Ok(record.block.span(self.hasher.as_ref(), batch))
-    }
-
-    /// The exits of these executed blocks, in order: one list for each transaction that withdraws anything.
-    pub fn exits(&self, blocks: &[BlockHash]) -> Result<Vec<Vec<Exit>>, SchedulerError> {
+    /// The exits of these executed blocks, in order.
+    pub fn exits(&self, blocks: &[BlockHash]) -> Result<Vec<Exit>, SchedulerError> {
         let mut exits = vec![];
         for block in blocks {
             exits.extend(self.executed_block(block)?.0.block.exits());
@@ -307,101 +291,88 @@ impl Scheduler {
     fn executed_block(&self, block: &BlockHash) -> Result<(&BatchRecord, &StateTree), SchedulerError> {
         let find = || {
             let version = self.versions.get(block)?;
-            Some((version.record.as_deref()?, &self.versions.get(&version.parent)?.after))
+            Some((version.record.as_deref()?, &version.before))
         };
         find().ok_or(SchedulerError::Unknown { block: *block })
     }
 
+    /// Executes a block. Returns its record, where it has something to record.
     fn execute(
         &mut self,
         metadata: BatchMetadata,
         block: &ChainBlock,
-    ) -> Result<BatchRecord, SchedulerError> {
-        let parent = self.parent_of(&metadata)?;
+    ) -> Result<Option<Arc<BatchRecord>>, SchedulerError> {
+        let (parent, hash) = (metadata.block.parent_hash, metadata.block_hash());
+        let below = self.versions.get(&parent).ok_or(SchedulerError::Unknown { block: parent })?;
         let rules = Rules {
             processor: self.processor.as_ref(),
             hasher: self.hasher.as_ref(),
             pins: &self.pins,
             division: self.division,
         };
-        let before = Before { state: &parent.after, tip: &parent.tip_after };
+        let before = Before { state: &below.after, tip: &below.tip_after };
         let execution = rules
             .execute(block, &before)
-            .map_err(|source| SchedulerError::Execution { block: metadata.block_hash(), source })?;
+            .map_err(|source| SchedulerError::Execution { block: hash, source })?;
         // Most blocks accept nothing, and a lane proof would be most of such a block's record.
-        let root = &self.root.0.metadata;
-        let parent_score =
-            parent.record.as_ref().map_or(root, |record| &record.block.metadata.block).blue_score;
+        let parent_score = below.block.block.blue_score;
         let keeps = |depth: AnchorDepth| depth.keeps(parent_score, metadata.block.blue_score);
         let opens = |proof: &[u8]| {
             self.hasher.lane().open(&self.pins.lane, &execution.tip_after, Some(proof)).is_ok()
         };
         let is_anchor = !block.accepted.is_empty()
             || self.anchor_depth.is_some_and(keeps) && block.lane_proof.as_deref().is_some_and(opens);
-        let scheduled = ScheduledBlock {
-            metadata,
-            transactions: execution.transactions,
-            batches: execution.batches,
-            root_after: execution.after.root(),
-            tip_after: execution.tip_after,
-            is_anchor,
-        };
-        let record = BatchRecord {
-            block: scheduled,
-            accepted: block.accepted.clone(),
-            writes: execution.writes,
-            lane_proof: block.lane_proof.clone().filter(|_| is_anchor),
-        };
-        self.remember(record.clone(), execution.after);
-        self.executed += 1;
-        Ok(record)
-    }
-
-    fn restore(&mut self, record: BatchRecord) -> Result<(), SchedulerError> {
-        let before = &self.parent_of(&record.block.metadata)?.after;
-        let after = before.after(record.writes.iter().flatten());
-        if after.root() != record.block.root_after {
-            return Err(SchedulerError::Unknown { block: record.block.metadata.block_hash() });
+        let (before, over) = (below.after.clone(), below.recorded);
+        let Execution { transactions, writes, batches, after, tip_after } = execution;
+        if !is_anchor {
+            let version = Version { record: None, block: metadata, recorded: over, before, after, tip_after };
+            self.insert(hash, version);
+            return Ok(None);
         }
-        self.remember(record, after);
-        Ok(())
+        let root_after = after.root();
+        let scheduled = ScheduledBlock { metadata, transactions, batches, root_after, tip_after, is_anchor };
+        let (accepted, lane_proof) = (block.accepted.clone(), block.lane_proof.clone());
+        self.executed += u64::from(!accepted.is_empty());
+        let record = Arc::new(BatchRecord { block: scheduled, over, accepted, writes, lane_proof });
+        self.remember(record.clone(), before, after);
+        Ok(Some(record))
     }
 
-    fn remember(&mut self, record: BatchRecord, after: StateTree) {
-        let metadata = record.block.metadata;
-        let tip_after = record.block.tip_after;
-        let parent = metadata.block.parent_hash;
-        let version = Version { record: Some(Arc::new(record)), parent, after, tip_after };
-        self.versions.insert(metadata.block_hash(), version);
+    /// Takes the state after a block from its record. Returns whether the record is the block's.
+    fn restore(&mut self, record: BatchRecord, metadata: &BatchMetadata) -> bool {
+        let parent = self.versions.get(&metadata.block.parent_hash);
+        let goes_on = |below: &&Version| record.block.metadata == *metadata && below.recorded == record.over;
+        let Some(before) = parent.filter(goes_on).map(|below| below.after.clone()) else { return false };
+        let after = before.after(record.writes.iter().flatten());
+        let is_whole = after.root() == record.block.root_after;
+        if is_whole {
+            self.remember(Arc::new(record), before, after);
+        }
+        is_whole
     }
 
-    fn parent_of(&self, metadata: &BatchMetadata) -> Result<&Version, SchedulerError> {
-        let parent = metadata.block.parent_hash;
-        self.versions.get(&parent).ok_or(SchedulerError::Unknown { block: parent })
+    fn remember(&mut self, record: Arc<BatchRecord>, before: StateTree, after: StateTree) {
+        let (block, tip_after) = (record.block.metadata, record.block.tip_after);
+        let recorded = block.block_hash();
+        self.insert(recorded, Version { record: Some(record), block, recorded, before, after, tip_after });
+    }
+
+    fn insert(&mut self, hash: BlockHash, version: Version) {
+        self.heights.insert((version.block.checkpoint, hash));
+        self.versions.insert(hash, version);
     }
 }
 
-/// The values of a state and of what was written since. No tree is made of them: a witness needs the values alone.
-struct Values<'a> {
-    state: &'a StateTree,
-    written: HashMap<ResourceId, Option<&'a [Cell]>>,
-}
-
-impl<'a> Values<'a> {
-    fn write(&mut self, writes: &'a Writes) {
-        self.written.extend(writes.iter().map(|(resource, value)| (*resource, value.as_deref())));
-    }
-
-    /// The values of the resources that a transaction declares.
-    fn before(&self, scheduled: &ScheduledTransaction) -> Vec<Option<Vec<Cell>>> {
-        let value = |resource: &ResourceId| match self.written.get(resource) {
-            Some(value) => value.map(Vec::from),
-            None => self.state.get(resource).map(|cells| cells.to_vec()),
+impl Version {
+    fn scheduled(&self) -> ScheduledBlock {
+        let as_it_was = || ScheduledBlock {
+            metadata: self.block,
+            transactions: vec![],
+            batches: vec![],
+            root_after: self.after.root(),
+            tip_after: self.tip_after,
+            is_anchor: false,
         };
-        scheduled.journal.accesses.iter().map(|access| value(&access.resource)).collect()
+        self.record.as_ref().map_or_else(as_it_was, |record| record.block.clone())
     }
-}
-
-fn failed(block: BlockHash) -> impl Fn(LaneError) -> SchedulerError {
-    move |source| SchedulerError::Execution { block, source }
 }

@@ -34,51 +34,88 @@ struct Shape {
     empty: Vec<Digest>,
 }
 
-/// The content of a slot: the entries of its resources, in order, and the values whose digests are in the entries.
+/// A resource in its slot, and its value.
+#[derive(Clone)]
+struct Held {
+    entry: Entry,
+    value: Arc<[Cell]>,
+}
+
+/// The content of a slot: its resources, in order. Nearly every slot that is not empty has one.
 #[derive(Clone, Default)]
-struct Slot {
-    entries: Vec<Entry>,
-    values: Vec<Arc<[Cell]>>,
+enum Slot {
+    #[default]
+    Empty,
+    One(Held),
+    More(Vec<Held>),
 }
 
 impl Slot {
-    fn at(&self, resource: &ResourceId) -> Option<usize> {
-        self.entries.iter().position(|entry| entry.resource == *resource)
+    fn held(&self) -> &[Held] {
+        match self {
+            Self::Empty => &[],
+            Self::One(held) => std::slice::from_ref(held),
+            Self::More(held) => held,
+        }
     }
 
-    /// Sets or deletes a value, as [`state::replace`] specifies.
-    fn put(&mut self, hasher: &dyn Hasher, resource: &ResourceId, value: Option<&[Cell]>) {
-        match (self.at(resource), value) {
-            (Some(at), Some(value)) => {
-                self.entries[at].value = state::value(hasher, Some(value));
-                self.values[at] = value.into();
+    fn get(&self, resource: &ResourceId) -> Option<&Held> {
+        self.held().iter().find(|held| held.entry.resource == *resource)
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        self.held().iter().map(|held| held.entry).collect()
+    }
+
+    fn digest(&self, hasher: &dyn Hasher) -> Digest {
+        match self {
+            Self::One(held) => state::leaf(hasher, std::slice::from_ref(&held.entry)),
+            Self::Empty | Self::More(_) => state::leaf(hasher, &self.entries()),
+        }
+    }
+
+    fn push(&mut self, next: Held) {
+        *self = match std::mem::take(self) {
+            Self::Empty => Self::One(next),
+            Self::One(first) => Self::More(vec![first, next]),
+            Self::More(mut held) => {
+                held.push(next);
+                Self::More(held)
             }
-            (Some(at), None) => {
-                self.entries.swap_remove(at);
-                self.values.swap_remove(at);
-            }
-            (None, Some(cells)) => {
-                let value = state::value(hasher, Some(cells));
-                self.entries.push(Entry { resource: *resource, value });
-                self.values.push(cells.into());
-            }
-            (None, None) => {}
+        };
+    }
+
+    /// The same with a value set or deleted, as [`state::replace`] specifies.
+    fn put(&self, hasher: &dyn Hasher, resource: &ResourceId, value: Option<&[Cell]>) -> Self {
+        let mut held = self.held().to_vec();
+        let at = held.iter().position(|held| held.entry.resource == *resource);
+        let next = value.map(|cells| Held {
+            entry: Entry { resource: *resource, value: state::value(hasher, Some(cells)) },
+            value: cells.into(),
+        });
+        match (at, next) {
+            (Some(at), Some(next)) => held[at] = next,
+            (Some(at), None) => drop(held.swap_remove(at)),
+            (None, next) => held.extend(next),
+        }
+        match held.len() {
+            0 | 1 => held.pop().map_or(Self::Empty, Self::One),
+            _ => Self::More(held),
         }
     }
 }
 
 /// A leaf of the tree: a slot that is not empty.
-#[derive(Clone)]
 struct Leaf {
     slot: u64,
-    holds: Arc<Slot>,
+    holds: Slot,
     digest: Digest,
 }
 
 /// A subtree that holds at least one leaf.
 enum Node {
     /// Exactly one.
-    Single { leaf: Leaf, digest: Digest },
+    Single { leaf: Arc<Leaf>, digest: Digest },
     /// More than one.
     Branch { left: Option<Arc<Node>>, right: Option<Arc<Node>>, digest: Digest },
 }
@@ -96,7 +133,7 @@ impl Shape {
         node.map_or(self.empty[usize::from(height)], |node| node.digest())
     }
 
-    fn single(&self, height: u8, leaf: Leaf) -> Arc<Node> {
+    fn single(&self, height: u8, leaf: Arc<Leaf>) -> Arc<Node> {
         let digest = self.lifted(0..height, leaf.slot, leaf.digest);
         Arc::new(Node::Single { leaf, digest })
     }
@@ -117,7 +154,7 @@ impl Shape {
         Arc::new(Node::Branch { left, right, digest: self.hasher.merge(&l, &r) })
     }
 
-    fn insert(&self, node: Option<&Arc<Node>>, height: u8, leaf: Leaf) -> Arc<Node> {
+    fn insert(&self, node: Option<&Arc<Node>>, height: u8, leaf: Arc<Leaf>) -> Arc<Node> {
         let (left, right) = match node.map(AsRef::as_ref) {
             None => return self.single(height, leaf),
             Some(Node::Single { leaf: held, .. }) if held.slot == leaf.slot => {
@@ -190,8 +227,7 @@ impl StateTree {
 
     /// The value of a resource.
     pub fn get(&self, resource: &ResourceId) -> Option<Arc<[Cell]>> {
-        let held = self.holds(self.slot(resource))?;
-        held.at(resource).map(|at| held.values[at].clone())
+        Some(self.leaf(self.slot(resource))?.holds.get(resource)?.value.clone())
     }
 
     /// Everything it holds: by ascending slot, and within a slot in the slot's order.
@@ -199,11 +235,11 @@ impl StateTree {
         Entries { above: self.root.iter().cloned().collect(), slot: None }
     }
 
-    fn holds(&self, slot: u64) -> Option<&Arc<Slot>> {
+    fn leaf(&self, slot: u64) -> Option<&Arc<Leaf>> {
         let (mut node, mut height) = (self.root.as_ref(), DEPTH);
         loop {
             match node?.as_ref() {
-                Node::Single { leaf, .. } => return (leaf.slot == slot).then_some(&leaf.holds),
+                Node::Single { leaf, .. } => return (leaf.slot == slot).then_some(leaf),
                 Node::Branch { left, right, .. } => {
                     height -= 1;
                     node = if bit(slot, height) { right.as_ref() } else { left.as_ref() };
@@ -216,13 +252,13 @@ impl StateTree {
     #[must_use]
     pub fn with(&self, resource: &ResourceId, value: Option<&[Cell]>) -> Self {
         let (slot, hasher) = (self.slot(resource), self.shape.hasher.as_ref());
-        let mut holds = self.holds(slot).map(|held| Slot::clone(held)).unwrap_or_default();
-        holds.put(hasher, resource, value);
-        let root = match holds.entries.is_empty() {
-            true => self.shape.remove(self.root.as_ref(), DEPTH, slot),
-            false => {
-                let digest = state::leaf(hasher, &holds.entries);
-                let leaf = Leaf { slot, holds: Arc::new(holds), digest };
+        let empty = Slot::Empty;
+        let held = self.leaf(slot).map_or(&empty, |leaf| &leaf.holds);
+        let root = match held.put(hasher, resource, value) {
+            Slot::Empty => self.shape.remove(self.root.as_ref(), DEPTH, slot),
+            holds => {
+                let digest = holds.digest(hasher);
+                let leaf = Arc::new(Leaf { slot, holds, digest });
                 Some(self.shape.insert(self.root.as_ref(), DEPTH, leaf))
             }
         };
@@ -247,7 +283,7 @@ impl StateTree {
         let entries = loop {
             match node.map(AsRef::as_ref) {
                 None => break vec![],
-                Some(Node::Single { leaf, .. }) if leaf.slot == slot => break leaf.holds.entries.clone(),
+                Some(Node::Single { leaf, .. }) if leaf.slot == slot => break leaf.holds.entries(),
                 Some(Node::Single { leaf, .. }) => {
                     // The other leaf's subtree is the sibling at the level where the slots differ; all others are empty.
                     let parting = (leaf.slot ^ slot).ilog2() as u8;
@@ -279,7 +315,7 @@ pub struct Entries {
     /// The subtrees that are still to be listed, the last first.
     above: Vec<Arc<Node>>,
     /// The slot that is being listed, and how much of it was.
-    slot: Option<(Arc<Slot>, usize)>,
+    slot: Option<(Arc<Leaf>, usize)>,
 }
 
 impl Iterator for Entries {
@@ -287,14 +323,14 @@ impl Iterator for Entries {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some((slot, listed)) = &mut self.slot
-                && let (Some(entry), Some(value)) = (slot.entries.get(*listed), slot.values.get(*listed))
+            if let Some((leaf, listed)) = &mut self.slot
+                && let Some(Held { entry, value }) = leaf.holds.held().get(*listed)
             {
                 *listed += 1;
                 return Some((entry.resource, value.clone()));
             }
             match self.above.pop()?.as_ref() {
-                Node::Single { leaf, .. } => self.slot = Some((leaf.holds.clone(), 0)),
+                Node::Single { leaf, .. } => self.slot = Some((leaf.clone(), 0)),
                 Node::Branch { left, right, .. } => self.above.extend(right.iter().chain(left).cloned()),
             }
         }
@@ -400,7 +436,7 @@ mod tests {
         }
 
         #[test]
-        fn the_entries_of_a_tree_make_the_same_tree(writes in writes(48), more in writes(8)) {
+        fn the_entries_of_a_tree_make_the_same_tree(writes in writes(48), more in writes(8), run in 1usize..20) {
             let tree = empty().after(&writes);
             let mut ascending = Ascending::tree(Arc::new(ChosenSlots));
             let mut folded = Ascending::root(Arc::new(ChosenSlots));
@@ -409,6 +445,18 @@ mod tests {
                 prop_assert_eq!(folded.add(id, value), Ok(()));
             }
             prop_assert_eq!(folded.finish().0, tree.root());
+            // In runs, of which parts are hashed at once.
+            let mut runs = Ascending::tree(Arc::new(ChosenSlots));
+            let all: Vec<_> = tree.entries().collect();
+            for run in all.chunks(run) {
+                prop_assert_eq!(runs.add_run(run.to_vec()), Ok(()));
+            }
+            let (root, made) = runs.finish();
+            let made = made.unwrap();
+            prop_assert_eq!((root, made.root()), (tree.root(), tree.root()));
+            for (id, _) in writes.iter().chain(&more) {
+                prop_assert_eq!(made.path(made.slot(id)), tree.path(tree.slot(id)));
+            }
             let (root, made) = ascending.finish();
             let made = made.unwrap();
             prop_assert_eq!((root, made.root()), (tree.root(), tree.root()));
@@ -480,6 +528,9 @@ mod tests {
             let mut ascending = Ascending::root(Arc::new(ChosenSlots));
             let added: Result<(), OutOfOrder> =
                 entries.into_iter().try_for_each(|id| ascending.add(id, value(1).into()));
+            assert_eq!(added.err().map(|error| error.resource), refused);
+            let run = entries.into_iter().map(|id| (id, value(1).into())).collect();
+            let added = Ascending::root(Arc::new(ChosenSlots)).add_run(run);
             assert_eq!(added.err().map(|error| error.resource), refused);
         }
         assert_eq!(Ascending::root(Arc::new(ChosenSlots)).finish().0, empty().root());

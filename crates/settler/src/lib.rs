@@ -18,7 +18,7 @@ use std::time::Duration;
 use reprise_model::artifact::{AggregatorArtifact, SettlementArtifact};
 use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::BlockHash;
-use reprise_model::journal::Exit;
+use reprise_model::exit::{Exit, Tree};
 use reprise_model::mutation::{self, Mutation};
 use reprise_model::receipt::{FakeSealError, RealReceipt, Receipt, Verified};
 use reprise_model::statement::StatementId;
@@ -30,10 +30,8 @@ pub trait SettlementSink: Send {
     /// Submits a settlement. An `Ok` means that it was taken, not that it settled.
     fn submit(&mut self, settlement: SettlementArtifact<RealReceipt>) -> Result<Taken, SettleError>;
 
-    /// Sets the unpaid exits of all settlements on the chain. Returns the settlements whose exits are finally paid.
-    fn set_unpaid(&mut self, _unpaid: &[&UnpaidExits]) -> Vec<StatementId> {
-        vec![]
-    }
+    /// Sets the unpaid exits of all settlements on the chain.
+    fn set_unpaid(&mut self, _unpaid: &[&UnpaidExits]) {}
 }
 
 /// A simulated L1, for pipelines whose proofs are mocked.
@@ -45,12 +43,10 @@ pub trait UnprovenSink: Send {
     ) -> Result<Taken, SettleError>;
 
     /// As [`SettlementSink::set_unpaid`].
-    fn set_unpaid(&mut self, _unpaid: &[&UnpaidExits]) -> Vec<StatementId> {
-        vec![]
-    }
+    fn set_unpaid(&mut self, _unpaid: &[&UnpaidExits]) {}
 }
 
-/// The unpaid exits of a settlement on the chain, whoever sent it.
+/// The exits of a settlement on the chain, not all of which are paid, whoever sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnpaidExits {
     /// The settlement.
@@ -59,8 +55,10 @@ pub struct UnpaidExits {
     pub carrier: BlockHash,
     /// Whether that block is final.
     pub is_final: bool,
-    /// The exits of each of its batches, in order.
-    pub exits: Vec<Vec<Exit>>,
+    /// Its exits, in order.
+    pub exits: Vec<Exit>,
+    /// The tree over them. The leaves of those that are paid are zero.
+    pub tree: Tree,
 }
 
 /// Where settlements go.
@@ -116,8 +114,8 @@ impl Settler {
         }
     }
 
-    /// Sets the unpaid exits of all settlements on the chain. Returns the settlements whose exits are finally paid.
-    pub fn set_unpaid(&mut self, unpaid: &[&UnpaidExits]) -> Vec<StatementId> {
+    /// Sets the unpaid exits of all settlements on the chain.
+    pub fn set_unpaid(&mut self, unpaid: &[&UnpaidExits]) {
         match &mut self.sink {
             Sink::Real(sink) => sink.set_unpaid(unpaid),
             Sink::Unproven(sink) => sink.set_unpaid(unpaid),

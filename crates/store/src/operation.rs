@@ -287,6 +287,7 @@ pub(crate) fn prune_page(
         if let Some(bytes) = collect(staging, &id)? {
             outcome.receipts += 1;
             outcome.bytes += bytes;
+            outcome.gone.push(id);
         }
     }
     Ok(next.flatten())

@@ -224,7 +224,7 @@ pub struct CoordinateOutcome {
 }
 
 /// What a prune did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PruneOutcome {
     /// Coordinates deleted.
     pub coordinates: u64,
@@ -232,6 +232,8 @@ pub struct PruneOutcome {
     pub receipts: u64,
     /// Bytes of their envelopes.
     pub bytes: u64,
+    /// The statements of these.
+    pub gone: Vec<StatementId>,
 }
 
 /// Which entries to list. The default is all.

@@ -57,6 +57,7 @@ impl Pruner {
             outcome.coordinates += page.coordinates;
             outcome.receipts += page.receipts;
             outcome.bytes += page.bytes;
+            outcome.gone.extend(page.gone);
         }
         let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
         let below = swept.entry(pins).or_default();

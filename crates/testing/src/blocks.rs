@@ -16,7 +16,7 @@ use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::scheduled::{ProvedBy, ScheduledBlock};
 use reprise_model::state;
 use reprise_model::statement::{Claim, Kind};
-use reprise_model::transaction::LaneTransaction;
+use reprise_model::transaction::{LaneTransaction, Rollup};
 use reprise_model::witness::Witness;
 use reprise_node::rng::Rng;
 use reprise_node::traffic::{Draft, State, Traffic};
@@ -218,7 +218,7 @@ type ProvedPart = (PartRef, Verified<Receipt>);
 struct Compared<'b, 'w> {
     blocks: &'b Blocks<'w>,
     processor: Arc<dyn Processor>,
-    deposit: ResourceId,
+    rollup: Rollup,
     fixture: Fixture,
     state: State,
     agreed: Agreement,
@@ -235,7 +235,7 @@ impl<'b, 'w> Compared<'b, 'w> {
         Self {
             blocks,
             processor,
-            deposit: pins(programs).deposit,
+            rollup: pins(programs).rollup(),
             fixture,
             state: State::default(),
             agreed: Agreement::default(),
@@ -265,22 +265,22 @@ impl<'b, 'w> Compared<'b, 'w> {
 
     /// Executes a transaction alone, twice, over the state so far, which it then changes. Returns how it ended.
     fn plainly(&mut self, block: usize, transaction: &LaneTransaction) -> Result<Outcome, Disagreement> {
-        let (message, seed, block) = (hex(transaction.message()), self.blocks.seed, block + 1);
-        let facts = transaction.facts(&self.deposit);
+        let read = transaction.read(&self.rollup);
+        let (message, seed, block) = (hex(&read.message), self.blocks.seed, block + 1);
         let processor = self.processor.as_ref();
-        let declare = || processor.declare(transaction.message(), &facts);
+        let declare = || processor.declare(&read.message, &read.facts);
         let Ok(declares) = catch_unwind(AssertUnwindSafe(|| (declare(), declare()))) else {
             return Err(Disagreement::Panicked { message, seed, block });
         };
-        let declared = processor::declared(processor, transaction, &facts).unwrap_or_default();
+        let declared = processor::declared(processor, transaction, &read).unwrap_or_default();
         let execute = || -> TransactionEffects {
             let before: Vec<_> = declared.iter().map(|id| (*id, self.state.read(id))).collect();
-            processor::execute(processor, transaction.message(), &facts, &before)
+            processor::execute(processor, &read.message, &read.facts, &before)
         };
         if declares.0 != declares.1 || !declared.is_empty() && execute() != execute() {
             return Err(Disagreement::NotDeterministic { message, seed, block });
         }
-        let outcome = self.state.apply(processor, &self.deposit, transaction);
+        let outcome = self.state.apply(processor, &self.rollup, transaction);
         if outcome == Outcome::PANICKED {
             return Err(Disagreement::Panicked { message, seed, block });
         }
@@ -302,7 +302,7 @@ impl<'b, 'w> Compared<'b, 'w> {
         {
             let (expected, found) = (*expected, scheduled.journal.outcome);
             if expected != found {
-                let message = hex(transaction.message());
+                let message = hex(transaction.message(&self.rollup.covenant));
                 return Err(Disagreement::NotPlain { message, expected, found, seed, block });
             }
             last.extend(scheduled.journal.accesses.iter().map(|it| (it.resource, (it.after, transaction))));
@@ -314,7 +314,7 @@ impl<'b, 'w> Compared<'b, 'w> {
         match last.iter().find(other) {
             None => Ok(()),
             Some((resource, (_, transaction))) => {
-                let (message, resource) = (hex(transaction.message()), *resource);
+                let (message, resource) = (hex(transaction.message(&self.rollup.covenant)), *resource);
                 Err(Disagreement::OtherValue { message, resource, seed, block })
             }
         }

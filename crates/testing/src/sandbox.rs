@@ -42,7 +42,7 @@ impl Sandbox {
     #[track_caller]
     pub fn send(&mut self, by: &str, message: &[u8], deposit: u64) -> Outcome {
         let transaction = self.chain.transaction(by, message, deposit);
-        let outcome = self.state.apply(self.processor.as_ref(), &self.chain.deposit(), &transaction);
+        let outcome = self.state.apply(self.processor.as_ref(), &self.chain.rollup(), &transaction);
         assert_ne!(outcome, Outcome::PANICKED, "the workload panicked on a message of {by}");
         outcome
     }

@@ -19,7 +19,7 @@
 //!
 //! ```text
 //! 0   kind | side | number (u64) | amount (u64) | price (u64)
-//! 1   an account: whose order is taken, whom an exit pays, to whom tokens are issued; else zeros
+//! 1   an account: whose order is taken, to whom tokens are issued; the bytes of the script that an exit pays; else zeros
 //! ```
 //!
 //! | kind | effect |
@@ -27,7 +27,7 @@
 //! | 1 place | an order of the sender under this number, which must be free |
 //! | 2 take | up to `amount` tokens of the account's order of this number change hands |
 //! | 3 cancel | the sender's order of this number is deleted, and what is left of it returned |
-//! | 4 exit | `amount` sompi leave to the account: see the ledger's exits |
+//! | 4 exit | `amount` sompi, at least [`AMOUNT_MIN`], leave to the standard script of class `side` around the bytes |
 //! | 5 issue | `amount` tokens for the account; the issuer alone may |
 //!
 //! A transaction that pays the deposit script credits its sender with the sompi, and does nothing else, whatever its message
@@ -44,7 +44,8 @@ use alloc::vec::Vec;
 
 use reprise_model::cell::{self, Cell};
 use reprise_model::digest::ResourceId;
-use reprise_model::journal::{Exit, Outcome, TransactionEffects};
+use reprise_model::exit::{AMOUNT_MIN, Exit, Payee, ScriptClass};
+use reprise_model::journal::{Outcome, TransactionEffects};
 use reprise_model::processor::{Processor, ResourceView};
 use reprise_model::transaction::{NOBODY, TransactionFacts};
 
@@ -105,7 +106,7 @@ pub enum Action {
     /// Withdraw sompi.
     Exit {
         /// Whom the L1 pays.
-        destination: ResourceId,
+        payee: Payee,
         /// In sompi.
         amount: u64,
     },
@@ -126,7 +127,7 @@ pub fn encode(actions: &[Action]) -> Vec<u8> {
             Action::Place { number, side, price, amount } => (1, side as u32, number, amount, price, NOBODY),
             Action::Take { owner, number, amount } => (2, 0, number, amount, 0, owner),
             Action::Cancel { number } => (3, 0, number, 0, 0, NOBODY),
-            Action::Exit { destination, amount } => (4, 0, 0, amount, 0, destination),
+            Action::Exit { payee, amount } => (4, payee.class as u32, 0, amount, 0, payee.bytes.into()),
             Action::Issue { to, amount } => (5, 0, 0, amount, 0, to),
         };
         let [[n0, n1], [a0, a1], [p0, p1]] = [number, amount, price].map(cell::words);
@@ -153,7 +154,10 @@ pub fn decode(bytes: &[u8]) -> Option<Vec<Action>> {
             }
             (2, 0) => Action::Take { owner: account, number, amount },
             (3, 0) => Action::Cancel { number },
-            (4, 0) => Action::Exit { destination: account, amount },
+            (4, class) if amount >= AMOUNT_MIN => {
+                let class = ScriptClass::of(class)?;
+                Action::Exit { payee: Payee { class, bytes: account.digest() }, amount }
+            }
             (5, 0) => Action::Issue { to: account, amount },
             _ => return None,
         };
@@ -327,9 +331,9 @@ impl Exchange {
                     book.credit(sender, kas, token)?;
                     book.orders.insert(id, None);
                 }
-                Action::Exit { destination, amount } => {
+                Action::Exit { payee, amount } => {
                     book.debit(sender, amount, 0)?;
-                    book.exits.push(Exit { destination, amount });
+                    book.exits.push(Exit { payee, amount });
                 }
                 Action::Issue { to, amount } => {
                     if sender != self.issuer {

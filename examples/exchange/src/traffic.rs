@@ -1,6 +1,7 @@
 //! Transactions that traders might send.
 
 use reprise::{Draft, Rng, State, Traffic, account};
+use reprise_model::exit::{AMOUNT_MIN, Payee, ScriptClass};
 
 use crate::semantics::{Account, Action, Order, Side, encode, order_id};
 
@@ -17,10 +18,8 @@ impl Traffic for Traders {
         let by = trader(rng);
         let owned = state.read(&account(by)).and_then(Account::from_cells).unwrap_or_default();
         match rng.among(0..20) {
-            0 | 1 => Draft { by: by.into(), message: odd(rng), deposit: 1_000 + rng.among(0..9_000) },
-            _ if owned.kas == 0 => {
-                Draft { by: by.into(), message: vec![], deposit: 1_000 + rng.among(0..9_000) }
-            }
+            0 | 1 => Draft { by: by.into(), message: odd(rng), deposit: deposit(rng) },
+            _ if owned.kas == 0 => Draft { by: by.into(), message: vec![], deposit: deposit(rng) },
             2 => Draft { by: by.into(), message: odd(rng), deposit: 0 },
             3..6 => {
                 let issue = Action::Issue { to: account(by), amount: 1 + rng.among(0..500) };
@@ -36,6 +35,12 @@ impl Traffic for Traders {
     }
 }
 
+/// Now and then enough to withdraw some of it.
+fn deposit(rng: &mut Rng) -> u64 {
+    let least = if rng.percent(40) { AMOUNT_MIN } else { 1_000 };
+    least + rng.among(0..9_000)
+}
+
 fn trader(rng: &mut Rng) -> &'static str {
     TRADERS[rng.among(0..TRADERS.len() as u64) as usize]
 }
@@ -48,7 +53,11 @@ fn action(rng: &mut Rng, state: &State, by: &str, owned: Account) -> Action {
     let places = || TRADERS.into_iter().flat_map(|owner| (0..NUMBERS).map(move |number| (owner, number)));
     let open: Vec<(&str, u64)> = places().filter(|(owner, number)| order(owner, *number).is_some()).collect();
     match rng.among(0..10) {
-        0 => Action::Exit { destination: account(by), amount: 1 + rng.among(0..owned.kas / 4) },
+        0 if owned.kas > AMOUNT_MIN => {
+            let class = ScriptClass::ALL[rng.among(0..4) as usize];
+            let payee = Payee { class, bytes: account(by).digest() };
+            Action::Exit { payee, amount: AMOUNT_MIN + rng.among(0..owned.kas - AMOUNT_MIN) }
+        }
         // More than there can be.
         1 if rng.percent(30) => Action::Place { number, side: Side::Buy, price: u64::MAX, amount: 2 },
         1 => Action::Cancel { number },

@@ -7,6 +7,7 @@ use reprise_example_exchange::semantics::{
     decode, encode, order_id,
 };
 use reprise_example_exchange::workload;
+use reprise_model::exit::{AMOUNT_MIN, Payee, ScriptClass};
 use reprise_model::journal::Outcome;
 use reprise_testing::{Blocks, Fault, Sandbox, Worlds, flips_back};
 
@@ -74,9 +75,12 @@ fn a_buyer_pays_when_the_order_is_placed_and_gets_the_rest_back() {
 fn the_actions_of_a_list_take_effect_together_or_not_at_all() {
     let mut sandbox = funded();
     assert_eq!(send(&mut sandbox, "bob", &[SELL]), Outcome::SUCCESS);
-    let exit = |amount| Action::Exit { destination: account("anywhere"), amount };
+    assert_eq!(sandbox.send("alice", b"", AMOUNT_MIN), Outcome::SUCCESS);
+    let payee = Payee { class: ScriptClass::PublicKey, bytes: account("anywhere").digest() };
+    let exit = |amount| Action::Exit { payee, amount: AMOUNT_MIN + amount };
     assert_eq!(send(&mut sandbox, "alice", &[take("bob", 10), exit(900), exit(1)]), TOO_LITTLE);
-    assert_eq!((has(&sandbox, "alice"), left(&sandbox, "bob", 1)), ((1_000, 0), Some(60)));
+    let all = AMOUNT_MIN + 1_000;
+    assert_eq!((has(&sandbox, "alice"), left(&sandbox, "bob", 1)), ((all, 0), Some(60)));
     let resell = Action::Place { number: 7, side: Side::Sell, price: 20, amount: 10 };
     assert_eq!(send(&mut sandbox, "alice", &[take("bob", 10), resell, exit(900)]), Outcome::SUCCESS);
     assert_eq!((has(&sandbox, "alice"), left(&sandbox, "alice", 7)), ((0, 0), Some(10)));

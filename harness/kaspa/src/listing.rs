@@ -8,7 +8,7 @@ use reprise_ledger::{Action, Payload};
 use reprise_model::block::ChainBlock;
 use reprise_model::digest::Digest;
 use reprise_model::journal::Outcome;
-use reprise_model::transaction::LaneTransaction;
+use reprise_model::transaction::{LaneTransaction, TransactionRead};
 
 use crate::replay::{Executed, Replay};
 use reprise_kaspa::lane_proof::LaneProof;
@@ -100,7 +100,7 @@ impl fmt::Display for Listing<'_> {
         let at = &root.metadata;
         writeln!(f, "root      {} blue {} daa {}", at.block_hash, at.blue_score, at.daa_score)?;
         writeln!(f, "          {}", Figures::of(self.0))?;
-        let mut replay = Replay::new(lane.deposit);
+        let mut replay = Replay::new(lane.rollup());
         for (number, event) in (1..).zip(events) {
             writeln!(f, "\nevent {number}  -{} +{}", event.removed.len(), event.added.len())?;
             for (height, removed) in (0..=replay.height()).rev().zip(&event.removed) {
@@ -137,16 +137,16 @@ fn list_transaction(
     executed: &Executed,
     lane: &Lane,
 ) -> fmt::Result {
-    let facts = transaction.facts(&lane.deposit);
+    let TransactionRead { facts, message } = transaction.read(&lane.rollup());
     let [id, authority] = [transaction.id().digest(), facts.authority.digest()].map(|it| short(&it));
     write!(f, "        tx:{id}… #{} by res:{authority}…: ", transaction.merge_index)?;
-    match Payload::decode(transaction.message()) {
-        None => write!(f, "{} bytes that are no payload", transaction.message().len())?,
+    match Payload::decode(&message) {
+        None => write!(f, "{} bytes that are no payload", message.len())?,
         Some(Payload { action, nonce, amount, counterparty }) => {
             let to = short(&counterparty.digest());
             match action {
                 Action::Transfer => write!(f, "transfer {amount} to res:{to}…, nonce {nonce}")?,
-                Action::Exit => write!(f, "exit {amount} to res:{to}…, nonce {nonce}")?,
+                Action::Exit(class) => write!(f, "exit {amount} to {class:?} {to}…, nonce {nonce}")?,
                 Action::Deposit => write!(f, "deposit {} to res:{to}…", facts.deposit)?,
             }
         }

@@ -15,6 +15,7 @@ use reprise_chain::recording::Recording;
 use reprise_kaspa::key::Key;
 use reprise_kaspa::track::Track;
 use reprise_kaspa::{claim, client, vault};
+use reprise_kaspa_harness::catch_up;
 use reprise_kaspa_harness::listing::{Figures, Listing};
 use reprise_kaspa_harness::scenario;
 use reprise_kaspa_harness::simnet::{self, KASPA, Simnet, User};
@@ -22,6 +23,9 @@ use reprise_ledger::{Action, Payload};
 use reprise_model::digest::Digest;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// Who founds a covenant where nobody else does.
+const SETTLER: u8 = 21;
 
 /// Makes the recording that ships with Reprise, lists recordings, and runs a simnet to try Reprise on.
 #[derive(Debug, Parser)]
@@ -63,6 +67,17 @@ enum Command {
         /// Milliseconds between blocks.
         #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(50..))]
         every: u64,
+    },
+    /// Measure how long it takes to catch up with a node that is far ahead, with a delay of every answer and without.
+    ///
+    /// The node is `kaspad`, found in PATH or named by REPRISE_KASPAD.
+    CatchUp {
+        /// How many blocks it is ahead.
+        #[arg(long, value_name = "N", default_value_t = 3_000)]
+        blocks: usize,
+        /// How many milliseconds each of its answers is on its way.
+        #[arg(long, value_name = "MS", default_value_t = 60)]
+        delay: u64,
     },
     /// Send a lane transaction of the test user Alice, and wait until a block accepts it; prints its id.
     Act {
@@ -149,18 +164,37 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Simnet { key_file, port, every } => {
             simnet(&key_file, port, Duration::from_millis(every)).await
         }
+        Command::CatchUp { blocks, delay } => {
+            let figures = catch_up::measure(SETTLER, blocks, Duration::from_millis(delay)).await?;
+            let seconds = |time: Duration| format!("{:.2} s", time.as_secs_f64());
+            Ok(writeln!(
+                io::stdout(),
+                "{} blocks in {} pages: {} without a delay, {} at {} ms an answer; with everything asked for at once {}; \
+                 ratio {:.2}",
+                figures.blocks,
+                figures.pages,
+                seconds(figures.direct),
+                seconds(figures.delayed),
+                figures.delay.as_millis(),
+                seconds(figures.bound()),
+                figures.ratio()
+            )?)
+        }
         Command::Act { action, amount, nonce, l1, covenant, without_proof } => {
             let malformed = |e| Failure::Use(format!("--covenant {covenant}: {e}"));
             let covenant = Digest::from_hex(&covenant).map_err(malformed)?;
             let vault = if without_proof { vault::script(covenant) } else { claim::vault(covenant) }?;
             let client = client::connect(&l1, CONNECT_WITHIN).await?;
-            let user = User::alice(client.as_ref())?;
+            let user = User::alice(client.as_ref(), covenant)?;
             let (action, counterparty, outputs) = match action {
                 Act::Deposit => {
                     (Action::Deposit, user.account(), vec![TransactionOutput::new(amount * KASPA, vault)])
                 }
                 Act::Transfer => (Action::Transfer, simnet::bob()?.account(), vec![]),
-                Act::Exit => (Action::Exit, simnet::anybody().2, vec![]),
+                Act::Exit => {
+                    let payee = simnet::anybody().2;
+                    (Action::Exit(payee.class), payee.bytes.into(), vec![])
+                }
             };
             let amount = if outputs.is_empty() { amount * KASPA } else { 0 };
             let sent = user.act(Payload { action, nonce, amount, counterparty }, outputs).await?;

@@ -20,6 +20,9 @@ pub const KASPAD_VARIABLE: &str = "REPRISE_KASPAD";
 /// The version the shipped recording is made with.
 pub const KASPAD_VERSION: &str = "2.1.0";
 
+/// Keeps an index of unspent outputs.
+const INDEX: &str = "--utxoindex";
+
 const STARTS_MAX: usize = 3;
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
@@ -107,7 +110,7 @@ impl Node {
         let [p2p, grpc, borsh, json] = free_ports().map_err(io("find free ports"))?;
         let borsh = port.unwrap_or(borsh);
         let mut arguments: Vec<String> =
-            ["--simnet", "--utxoindex", "--enable-unsynced-mining", "--unsaferpc", "--yes", "--nologfiles"]
+            ["--simnet", INDEX, "--enable-unsynced-mining", "--unsaferpc", "--yes", "--nologfiles"]
                 .into_iter()
                 .chain(["--disable-upnp", "--nodnsseed", "--outpeers=0", "--ram-scale=0.3"])
                 .map(Into::into)
@@ -134,6 +137,13 @@ impl Node {
         self.stop();
         self.child = launch(&self.program, &self.arguments, &self.directory)?;
         self.connect().await.ok_or_else(|| NodeError::NotReady { log: self.log_end() })
+    }
+
+    /// The same, with an index of unspent outputs or without.
+    pub async fn start_again_with(&mut self, index: bool) -> Result<Client, NodeError> {
+        self.arguments.retain(|argument| argument != INDEX);
+        self.arguments.extend(index.then(|| INDEX.to_owned()));
+        self.start_again().await
     }
 
     /// Connects as soon as the node listens; `None` where it exits or does not listen in time.

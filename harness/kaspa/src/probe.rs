@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use reprise_chain::source::{ChainSource, Poll, Progress, Ready, SourceError};
+use reprise_chain::source::{ChainSource, Connection, Poll, Progress, Ready, SourceError};
 use reprise_disk::data_dir::DataDir;
 use reprise_kaspa::covenant::{Proof, SealReader};
 use reprise_kaspa::follower::StatementOf;
@@ -19,6 +19,7 @@ use reprise_model::lane::WorkloadHasher;
 use reprise_model::order::Order;
 use reprise_model::receipt::{Receipt, Verified};
 use reprise_node::event::{Observer, PipelineEvent};
+use reprise_node::health::Health;
 use reprise_node::l1::{L1, WrappedL1};
 use reprise_node::pipeline::{RunError, RunOutcome};
 use reprise_node::wire::{self, Deployment, Settings, Tuning};
@@ -76,6 +77,14 @@ impl ChainSource for ProbedSource {
     fn notify(&mut self, ready: Ready) {
         self.source.notify(ready);
     }
+
+    fn connection(&self) -> Option<Connection> {
+        self.source.connection()
+    }
+
+    fn disk_error(&self) -> Option<String> {
+        self.source.disk_error()
+    }
 }
 
 /// An observer that keeps every event.
@@ -107,7 +116,9 @@ impl Proving {
     /// The mock backend, for covenants that demand no proof.
     pub fn mock() -> Self {
         let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
-        let backend = Arc::new(MockBackend::new(MockConfig::default(), hasher.clone(), Arc::new(Ledger)));
+        // The programs of the command line's own mock, so that a run here and a process settle one covenant.
+        let config = MockConfig { workload: "ledger".into(), ..MockConfig::default() };
+        let backend = Arc::new(MockBackend::new(config, hasher.clone(), Arc::new(Ledger)));
         Self { backend, hasher, proof: None, receipts: None, within: WITHIN }
     }
 }
@@ -202,7 +213,7 @@ impl Run {
         // The last progress may be outdated: the next poll brings a new one.
         *seen = None;
         while !there(&seen) {
-            let over = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
+            let over = self.is_over();
             if over || began.elapsed() > self.within {
                 return Err(format!("waited for {tip}, at {seen:?}; the run is over: {over}"));
             }
@@ -237,7 +248,7 @@ impl Run {
             if let Some(found) = lock(&self.heard.0).iter().skip(from).find_map(&of) {
                 return Ok(found);
             }
-            let over = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
+            let over = self.is_over();
             if over || began.elapsed() > self.within {
                 return Err(format!("not heard; the run is over: {over}"));
             }
@@ -245,6 +256,36 @@ impl Run {
             let waited = self.seen.1.wait_timeout(lock(&self.seen.0), Duration::from_secs(1));
             drop(waited.unwrap_or_else(PoisonError::into_inner));
         }
+    }
+
+    /// Waits until the health is so.
+    pub fn wait_health(&self, so: impl Fn(&Health) -> bool) -> Result<Health, String> {
+        self.wait_health_for(self.within, so)
+    }
+
+    /// Waits for so long until the health is so.
+    pub fn wait_health_for(&self, within: Duration, so: impl Fn(&Health) -> bool) -> Result<Health, String> {
+        let began = Instant::now();
+        loop {
+            let said = lock(&self.heard.0).iter().rev().find_map(|event| match event {
+                PipelineEvent::Health(health) => Some(health.clone()),
+                _ => None,
+            });
+            let health = said.unwrap_or_default();
+            if so(&health) {
+                return Ok(health);
+            }
+            if self.is_over() || began.elapsed() > within {
+                return Err(format!("the health is {health}; the run is over: {}", self.is_over()));
+            }
+            let waited = self.seen.1.wait_timeout(lock(&self.seen.0), Duration::from_secs(1));
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    /// Whether it has ended.
+    pub fn is_over(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Stops it, and returns its outcome.

@@ -9,14 +9,15 @@ use reprise_ledger::{Account, Ledger};
 use reprise_model::block::ChainBlock;
 use reprise_model::cell::Cell;
 use reprise_model::digest::ResourceId;
-use reprise_model::journal::{Exit, Outcome};
+use reprise_model::exit::Exit;
+use reprise_model::journal::Outcome;
 use reprise_model::processor;
-use reprise_model::transaction::LaneTransaction;
+use reprise_model::transaction::{LaneTransaction, Rollup};
 
 /// The ledger's state after every block of the canonical chain.
 #[derive(Debug, Clone)]
 pub struct Replay {
-    deposit: ResourceId,
+    rollup: Rollup,
     states: Vec<HashMap<ResourceId, Vec<Cell>>>,
 }
 
@@ -32,9 +33,9 @@ pub struct Executed {
 }
 
 impl Replay {
-    /// An empty ledger whose deposits are paid to the script of the account `deposit`.
-    pub fn new(deposit: ResourceId) -> Self {
-        Self { deposit, states: vec![HashMap::new()] }
+    /// An empty ledger of a rollup.
+    pub fn new(rollup: Rollup) -> Self {
+        Self { rollup, states: vec![HashMap::new()] }
     }
 
     /// How many blocks are executed.
@@ -61,14 +62,14 @@ impl Replay {
     }
 
     fn step(&self, state: &mut HashMap<ResourceId, Vec<Cell>>, transaction: &LaneTransaction) -> Executed {
-        let facts = transaction.facts(&self.deposit);
-        let declared = match processor::declared(&Ledger, transaction, &facts) {
+        let read = transaction.read(&self.rollup);
+        let declared = match processor::declared(&Ledger, transaction, &read) {
             Ok(declared) => declared,
             Err(outcome) => return Executed { outcome, before: vec![], exits: vec![] },
         };
         let before: Vec<_> = declared.iter().map(|id| (*id, state.get(id).cloned())).collect();
         let values: Vec<_> = before.iter().map(|(id, value)| (*id, value.as_deref())).collect();
-        let effects = processor::execute(&Ledger, transaction.message(), &facts, &values);
+        let effects = processor::execute(&Ledger, &read.message, &read.facts, &values);
         for (id, value) in effects.writes {
             match value {
                 Some(value) => drop(state.insert(id, value)),

@@ -13,7 +13,7 @@
 //! | C4 | deposit: 10 to Carol |
 //! | A1 and B1 | Alice to Bob 5; the blocks are siblings with one context, so the whole batch is one statement |
 //! | A3 | Bob to Carol 8; Carol to Alice 3 (conflicts); deposit: 4 to Dave (does not); Alice overdraws (conflicts) |
-//! | A5 | Bob exits 6 |
+//! | A5 | Bob exits 6, to his own key |
 //! | B4 | the same Bob to Carol 8, over the same accounts; Alice to Dave 7 |
 //! | A7 | Dave to Alice 2; a malformed payload of Carol's |
 
@@ -31,6 +31,7 @@ use reprise_kaspa::{block_hash, digest, names};
 use reprise_ledger::{Action, Payload};
 use reprise_model::block::ChainBlock;
 use reprise_model::digest::{BlockHash, Digest, ResourceId};
+use reprise_model::exit::ScriptClass;
 
 use crate::miner::{self, MineError};
 use crate::node::{Node, NodeError};
@@ -157,21 +158,27 @@ struct Cast {
 /// An actor with the coins it has left, oldest last.
 struct Purse<'a> {
     params: &'a Params,
+    covenant: Digest,
     wallet: Wallet,
     coins: Vec<Coin>,
 }
 
 impl<'a> Purse<'a> {
-    async fn open(rpc: &dyn RpcApi, params: &'a Params, wallet: Wallet) -> Result<Self, WalletError> {
+    async fn open(
+        rpc: &dyn RpcApi,
+        params: &'a Params,
+        covenant: Digest,
+        wallet: Wallet,
+    ) -> Result<Self, WalletError> {
         let mut coins = wallet.coins(rpc, params).await?;
         coins.reverse();
-        Ok(Self { params, wallet, coins })
+        Ok(Self { params, covenant, wallet, coins })
     }
 
     fn send(&mut self, outputs: Vec<TransactionOutput>, message: &[u8]) -> Result<Transaction, WalletError> {
         let coin = self.coins.pop().ok_or(WalletError::NoCoins)?;
         let lane = SubnetworkId::from_namespace(NAMESPACE);
-        self.wallet.transaction(self.params, lane, &coin, outputs, coin.payload(message)?)
+        self.wallet.transaction(self.params, lane, &coin, outputs, coin.payload(&self.covenant, message)?)
     }
 
     fn deposit(&mut self, kaspa: u64) -> Result<Transaction, WalletError> {
@@ -191,14 +198,25 @@ impl<'a> Purse<'a> {
         let payload = Payload { action, nonce, amount: kaspa * KASPA, counterparty: to };
         self.send(vec![], &payload.encode())
     }
+
+    /// To the actor's own public key.
+    fn exit(&mut self, nonce: u64, kaspa: u64) -> Result<Transaction, WalletError> {
+        let key = ResourceId(self.wallet.public_key());
+        self.act(Action::Exit(ScriptClass::PublicKey), nonce, kaspa, key)
+    }
 }
 
 impl Cast {
-    async fn new(rpc: &dyn RpcApi, params: &Params, actors: &Actors) -> Result<Self, WalletError> {
-        let mut alice = Purse::open(rpc, params, actors.alice).await?;
-        let mut bob = Purse::open(rpc, params, actors.bob).await?;
-        let mut carol = Purse::open(rpc, params, actors.carol).await?;
-        let mut dave = Purse::open(rpc, params, actors.dave).await?;
+    async fn new(
+        rpc: &dyn RpcApi,
+        params: &Params,
+        covenant: Digest,
+        actors: &Actors,
+    ) -> Result<Self, WalletError> {
+        let mut alice = Purse::open(rpc, params, covenant, actors.alice).await?;
+        let mut bob = Purse::open(rpc, params, covenant, actors.bob).await?;
+        let mut carol = Purse::open(rpc, params, covenant, actors.carol).await?;
+        let mut dave = Purse::open(rpc, params, covenant, actors.dave).await?;
         let [to_alice, to_bob, to_carol, to_dave] =
             [actors.alice, actors.bob, actors.carol, actors.dave].map(|wallet| wallet.account());
         Ok(Self {
@@ -210,7 +228,7 @@ impl Cast {
             carol_to_alice: carol.act(Action::Transfer, 0, 3, to_alice)?,
             deposit_dave: dave.deposit(4)?,
             alice_overdraws: alice.act(Action::Transfer, 1, 1_000, to_bob)?,
-            bob_exits: bob.act(Action::Exit, 1, 6, to_bob)?,
+            bob_exits: bob.exit(1, 6)?,
             alice_to_dave: alice.act(Action::Transfer, 1, 7, to_dave)?,
             dave_to_alice: dave.act(Action::Transfer, 0, 2, to_alice)?,
             malformed: carol.send(vec![], b"not a payload of the ledger")?,
@@ -303,7 +321,7 @@ impl Stage {
         progress("the funding chain");
         let mut builder_a = Builder { party: &ma, miner: actors.miner_a, height: 1 };
         let (funding, covenant) = fund(&mut builder_a, &actors, &params).await?;
-        let cast = Cast::new(ma.rpc(), &params, &actors).await?;
+        let cast = Cast::new(ma.rpc(), &params, digest(covenant), &actors).await?;
         let [common, a, b] = cast.bodies();
 
         progress("the common chain and both forks");

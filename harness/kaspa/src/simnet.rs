@@ -30,7 +30,8 @@ use reprise_kaspa::user::{self, UserError};
 use reprise_kaspa::{block_hash, claim, coin, names, vault};
 use reprise_ledger::{Action, Payload};
 use reprise_model::block::ObservedSettlement;
-use reprise_model::digest::{BlockHash, ResourceId};
+use reprise_model::digest::{BlockHash, Digest, ResourceId};
+use reprise_model::exit::{Payee, ScriptClass};
 use reprise_node::event::PipelineEvent;
 
 use crate::miner::{self, MineError};
@@ -93,6 +94,9 @@ pub enum SimnetError {
     /// The node refused a question.
     #[error("the node did not answer: {0}")]
     Rpc(#[from] RpcError),
+    /// The operating system refused.
+    #[error("cannot open a port: {0}")]
+    Io(#[from] std::io::Error),
     /// A thread of this process panicked.
     #[error("a thread panicked: {0}")]
     Thread(#[from] tokio::task::JoinError),
@@ -135,7 +139,7 @@ pub struct Simnet {
 pub struct Builder {
     /// A connection to it.
     pub rpc: Client,
-    _node: Node,
+    node: Node,
     height: u64,
     miner: Wallet,
 }
@@ -145,14 +149,13 @@ pub fn key(seed: u8) -> Result<Key, KeyError> {
     Key::parse(&format!("{seed:02x}").repeat(32), "the simnet's settler")
 }
 
-/// A script that anybody satisfies, the output script that pays to its hash, and that hash as an exit under a proof names
-/// it.
-pub fn anybody() -> (Vec<u8>, ScriptPublicKey, ResourceId) {
+/// A script that anybody satisfies, the output script that pays to its hash, and that hash as an exit names it.
+pub fn anybody() -> (Vec<u8>, ScriptPublicKey, Payee) {
     let redeem = vec![OpTrue];
     let script = pay_to_script_hash_script(&redeem);
     let mut hash = [0; 32];
     hash.copy_from_slice(&script.script()[2..34]);
-    (redeem, script, ResourceId(hash))
+    (redeem, script, Payee { class: ScriptClass::ScriptHash, bytes: Digest(hash) })
 }
 
 /// Spends a coin that is [`anybody`]'s, half of it to `to`; the other half is the fee.
@@ -295,7 +298,7 @@ impl Simnet {
     ) -> Result<Transaction, SimnetError> {
         let message = Payload { action, nonce, amount, counterparty }.encode();
         let coin = self.coins.pop().ok_or(WalletError::NoCoins)?;
-        let payload = coin.payload(&message)?;
+        let payload = coin.payload(&self.lane.covenant, &message)?;
         let lane = SubnetworkId::from_bytes(self.lane.subnetwork);
         Ok(self.alice.transaction(&self.params, lane, &coin, outputs, payload)?)
     }
@@ -304,7 +307,7 @@ impl Simnet {
     pub async fn builder(&self, height: usize) -> Result<Builder, SimnetError> {
         let (node, rpc) = Node::start(&self.params).await?;
         miner::copy(self.rpc(), rpc.as_ref(), &self.blocks[..height]).await?;
-        Ok(Builder { rpc, _node: node, height: height as u64, miner: Wallet::new(OTHER_MINER)? })
+        Ok(Builder { rpc, node, height: height as u64, miner: Wallet::new(OTHER_MINER)? })
     }
 
     /// Shows a builder's blocks to the node.
@@ -360,9 +363,9 @@ pub fn bob() -> Result<Wallet, SimnetError> {
 
 impl<'a> User<'a> {
     /// Alice, on the node behind the connection.
-    pub fn alice(rpc: &'a dyn RpcApi) -> Result<Self, SimnetError> {
+    pub fn alice(rpc: &'a dyn RpcApi, covenant: Digest) -> Result<Self, SimnetError> {
         let lane = SubnetworkId::from_namespace(NAMESPACE);
-        Ok(Self { rpc, user: user::User { params: scenario::params(), key: key(ALICE)?, lane } })
+        Ok(Self { rpc, user: user::User { params: scenario::params(), key: key(ALICE)?, lane, covenant } })
     }
 
     /// The user's ledger account.
@@ -374,7 +377,7 @@ impl<'a> User<'a> {
     pub async fn act(&self, payload: Payload, outputs: Vec<TransactionOutput>) -> Result<Hash, SimnetError> {
         let (rpc, user) = (self.rpc, &self.user);
         let network = rpc.get_server_info().await?.network_id;
-        let pending = user::pending(rpc, &user.key, network, user.lane).await.map_err(UserError::from)?;
+        let pending = user::pending(rpc, user, network).await.map_err(UserError::from)?;
         let coins = user::spendable(rpc, user, network, &pending).await.map_err(UserError::from)?;
         let funding = Funding { coins: &coins, fees: Fees { feerate: coin::FEERATE_MIN, fee_max: FEE_MAX } };
         let pair = user.build(&payload.encode(), &outputs, funding)?;
@@ -389,6 +392,17 @@ impl<'a> User<'a> {
 }
 
 impl Builder {
+    /// Its node keeps no index of unspent outputs from here on.
+    pub async fn without_index(&mut self) -> Result<(), SimnetError> {
+        self.rpc = self.node.start_again_with(false).await?;
+        Ok(())
+    }
+
+    /// The address of its node.
+    pub fn url(&self) -> &str {
+        self.node.url()
+    }
+
     /// Mines a block for each of `bodies` on what it knows.
     pub async fn mine(&mut self, bodies: &[&[Transaction]]) -> Result<Vec<Hash>, SimnetError> {
         let mut blocks = vec![];

@@ -26,7 +26,7 @@ use kaspa_txscript::{extract_script_pub_key_address, pay_to_address_script};
 use kaspa_txscript_errors::TxScriptError;
 use reprise_kaspa::names;
 use reprise_kaspa::opening::opening;
-use reprise_model::digest::ResourceId;
+use reprise_model::digest::{Digest, ResourceId};
 use reprise_model::transaction;
 use secp256k1::{Keypair, Message, SECP256K1};
 
@@ -85,10 +85,10 @@ impl Coin {
         Self { outpoint, entry, opening: vec![] }
     }
 
-    /// The payload of a lane transaction that carries `message` and spends this output first: it opens the spent
-    /// transaction.
-    pub fn payload(&self, message: &[u8]) -> Result<Vec<u8>, WalletError> {
-        transaction::payload(&self.opening, message).ok_or(WalletError::Opening(self.opening.len()))
+    /// The payload of a lane transaction that carries `message` to the rollup of a covenant and spends this output first: it opens
+    /// the spent transaction.
+    pub fn payload(&self, covenant: &Digest, message: &[u8]) -> Result<Vec<u8>, WalletError> {
+        transaction::payload(&self.opening, covenant, message).ok_or(WalletError::Opening(self.opening.len()))
     }
 }
 
@@ -104,7 +104,12 @@ impl Wallet {
 
     /// Its address on simnet.
     pub fn address(&self) -> Address {
-        Address::new(Prefix::Simnet, Version::PubKey, &self.0.x_only_public_key().0.serialize())
+        Address::new(Prefix::Simnet, Version::PubKey, &self.public_key())
+    }
+
+    /// Its Schnorr public key.
+    pub fn public_key(&self) -> [u8; 32] {
+        self.0.x_only_public_key().0.serialize()
     }
 
     /// Its ledger account.

@@ -15,7 +15,7 @@ use reprise_model::digest::{BlockHash, Digest};
 use reprise_model::hash::{Blake3, Domain, Hasher};
 use reprise_model::journal::Commitment;
 use reprise_model::lane::{self, Activity, BlockContext, LaneError, LaneScheme, WorkloadHasher};
-use reprise_model::transaction::{Accepted, LaneTransaction, NOBODY};
+use reprise_model::transaction::{Accepted, LaneTransaction, NOBODY, Rollup};
 
 /// The shipped recording, block by block, each once.
 struct Recorded {
@@ -94,7 +94,8 @@ impl WorkloadHasher for OnKaspa {
 
 /// What a block accepted, by its digests; Kaspa's tip takes no facts.
 fn accepted(block: &ChainBlock) -> Vec<Accepted> {
-    let accepted = |tx: &LaneTransaction| Accepted::of(&Blake3, tx, &tx.facts(&NOBODY));
+    let rollup = Rollup { covenant: Digest::ZERO, deposit: NOBODY };
+    let accepted = |tx: &LaneTransaction| Accepted::of(&Blake3, tx, &tx.read(&rollup));
     block.accepted.iter().map(accepted).collect()
 }
 

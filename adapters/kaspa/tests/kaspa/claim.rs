@@ -4,46 +4,25 @@ use kaspa_consensus_core::Hash;
 use kaspa_consensus_core::config::params::SIMNET_PARAMS;
 use kaspa_consensus_core::network::{NetworkId, NetworkType};
 use kaspa_consensus_core::tx::{
-    ScriptPublicKey, TransactionId, TransactionOutpoint, TransactionOutput, UtxoEntry,
+    ScriptPublicKey, Transaction, TransactionId, TransactionOutpoint, TransactionOutput, UtxoEntry,
 };
 use proptest::prelude::*;
-use reprise_kaspa::claim::{self, CLAIM_VALUE, ClaimStep, RemainingExits};
+use reprise_kaspa::claim::{self, CLAIM_VALUE, ClaimStep, LEVELS_MAX};
 use reprise_kaspa::coin::{Coin, Fees, Funding};
 use reprise_kaspa::covenant::{Proof, Rules, State, Succinct};
 use reprise_kaspa::key::Key;
 use reprise_kaspa::settlement::{BuildError, Selected, Settling};
-use reprise_kaspa::vault::{EXIT_MIN, Payout};
-use reprise_model::block::ObservedSettlement;
-use reprise_model::cell::{self, Cell};
-use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProgramId, ResourceId, StatementId};
-use reprise_model::hash::{Domain, Hasher};
-use reprise_model::journal::{AggregateJournal, Commitment, Exit, Transition};
-use sha2::{Digest as _, Sha256};
+use reprise_kaspa::vault::Payout;
+use reprise_model::block::{ObservedClaim, ObservedSettlement};
+use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProgramId, StatementId};
+use reprise_model::exit::{AMOUNT_MIN, Exit, Payee, ScriptClass, Sibling};
+use reprise_model::journal::{AggregateJournal, Commitment, Transition};
 
 const COVENANT: [u8; 32] = [4; 32];
 
-/// RISC Zero's hash of cells: the domain in a cell of its own, then the cells.
-struct OfRiscZero;
-
-impl Hasher for OfRiscZero {
-    fn name(&self) -> &'static str {
-        "sha256"
-    }
-
-    fn hash(&self, domain: Domain, cells: &[Cell]) -> Digest {
-        let head = cell::to_digest(&[domain as u32, 0, 0, 0, 0, 0, 0, 0]);
-        let hasher = Sha256::new().chain_update(head.0);
-        let all = cells.iter().fold(hasher, |hasher, cell| hasher.chain_update(cell::to_digest(cell).0));
-        Digest(all.finalize().into())
-    }
-
-    fn merge(&self, _: &Digest, _: &Digest) -> Digest {
-        panic!("there are no trees here")
-    }
-}
-
 fn exit(to: u8, amount: u64) -> Exit {
-    Exit { destination: ResourceId([to; 32]), amount }
+    let class = ScriptClass::ALL[usize::from(to) % 4];
+    Exit { payee: Payee { class, bytes: Digest([to; 32]) }, amount }
 }
 
 fn settling() -> Settling {
@@ -61,8 +40,8 @@ fn coin(number: u8, amount: u64, script: ScriptPublicKey) -> Coin {
     Coin { outpoint, entry: UtxoEntry::new(amount, script, 1, false, None) }
 }
 
-fn claimed(left: &RemainingExits) -> Coin {
-    let mut coin = coin(1, CLAIM_VALUE, claim::script(left).unwrap());
+fn claimed(root: &Digest) -> Coin {
+    let mut coin = coin(1, CLAIM_VALUE, claim::script(root).unwrap());
     coin.entry.covenant_id = Some(Hash::from_bytes(COVENANT));
     coin
 }
@@ -77,92 +56,135 @@ fn funding() -> [Coin; 2] {
     [10, 11].map(|number| coin(number, 1_000_000_000, script.clone()))
 }
 
-fn peel(step: &ClaimStep, coin: Option<Coin>) -> Result<Vec<(u64, ScriptPublicKey)>, BuildError> {
-    peel_from(&step.before, step, coin)
-}
-
-fn peel_from(
-    before: &RemainingExits,
-    step: &ClaimStep,
-    coin: Option<Coin>,
-) -> Result<Vec<(u64, ScriptPublicKey)>, BuildError> {
+/// Runs the scripts over the payment of a step out of a claim to the exits under a root, and a coin of the vault.
+fn pay_from(root: &Digest, step: &ClaimStep, vault: Coin) -> Result<Transaction, BuildError> {
     let fees = Fees { feerate: 100.0, fee_max: 100_000_000 };
     let coins = funding();
-    let funding = Funding { coins: &coins, fees };
-    let transaction = settling().claim_exit(claimed(before), step, coin, funding)?;
-    Ok(transaction.outputs.iter().map(|output| (output.value, output.script_public_key.clone())).collect())
+    settling().claim_exit(claimed(root), step, vault, Funding { coins: &coins, fees })
 }
 
-fn batches() -> Vec<Vec<Exit>> {
-    vec![
-        vec![exit(1, 5 * EXIT_MIN), exit(2, EXIT_MIN)],
-        vec![],
-        vec![exit(3, EXIT_MIN - 1)],
-        vec![exit(1, 2 * EXIT_MIN), exit(1, 2 * EXIT_MIN), exit(4, 9 * EXIT_MIN)],
-    ]
+fn pay(step: &ClaimStep, vault: Coin) -> Result<Transaction, BuildError> {
+    pay_from(&step.before, step, vault)
+}
+
+fn outputs(transaction: &Transaction) -> Vec<(u64, ScriptPublicKey)> {
+    transaction.outputs.iter().map(|output| (output.value, output.script_public_key.clone())).collect()
+}
+
+/// To every class, and one exit twice.
+fn exits() -> Vec<Exit> {
+    [(1, 5), (2, 1), (3, 2), (1, 2), (1, 2), (4, 9)]
+        .map(|(to, amount)| exit(to, amount * AMOUNT_MIN))
+        .to_vec()
 }
 
 #[test]
-fn every_exit_of_a_settlement_is_peeled_off_and_those_that_are_large_enough_are_paid() {
-    let claim_steps = claim::claim_steps(&batches());
-    assert_eq!(claim_steps.len(), 6);
-    for peeled in &claim_steps {
-        let held = peeled.exit.amount * 3;
-        let vault = vaulted(2, held);
-        let outputs = peel(peeled, peeled.is_paid().then_some(vault.clone())).unwrap();
-        match peeled.is_paid() {
-            true => {
-                assert_eq!(outputs[1], (peeled.exit.amount, claim::payee(&peeled.exit)));
-                assert_eq!(outputs[2], (held - peeled.exit.amount, vault.entry.script_public_key));
-            }
-            false => {
-                assert!(outputs.iter().all(|(_, script)| *script != claim::payee(&peeled.exit)));
-                // A coin of the vault returns whole.
-                assert_eq!(peel(peeled, Some(vault)).unwrap()[2].0, held.max(EXIT_MIN));
-            }
+fn every_exit_of_a_settlement_is_paid_in_any_order_to_the_script_that_it_names() {
+    let exits = exits();
+    for order in [[0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0], [2, 5, 0, 3, 1, 4]] {
+        let mut tree = claim::tree(&exits);
+        for at in order {
+            let step = ClaimStep::take(&mut tree, &exits, at).unwrap();
+            let vault = vaulted(2, 3 * step.exit.amount);
+            let paying = pay(&step, vault.clone()).unwrap();
+            let outputs = outputs(&paying);
+            assert_eq!(outputs[1], (step.exit.amount, claim::payee(&exits[at])));
+            assert_eq!(outputs[2], (2 * step.exit.amount, vault.entry.script_public_key));
+            let continues = outputs[0] == (CLAIM_VALUE, claim::script(&step.after).unwrap());
+            assert_eq!(continues, step.after != Digest::ZERO);
+            // What a node reads of it on the chain.
+            let (before, after) = (step.before, step.after);
+            let observed = claim::observed(&paying.inputs[0].signature_script);
+            assert_eq!(observed, Some(ObservedClaim { before, after }));
+            assert_eq!(claim::observed(&paying.inputs[1].signature_script), None);
+            assert_eq!(ClaimStep::take(&mut tree, &exits, at), None, "each once");
         }
-        let continues = outputs[0] == (CLAIM_VALUE, claim::script(&peeled.after).unwrap());
-        assert_eq!(continues, !peeled.after.is_nothing());
+        assert_eq!(tree.root(), Digest::ZERO);
     }
-    assert!(claim_steps[5].after.is_nothing());
 }
 
 #[test]
 fn a_coin_of_the_vault_that_is_just_enough_leaves_no_change_and_a_small_change_is_topped_up() {
-    let peeled = &claim::claim_steps(&batches())[0];
-    for held in [peeled.exit.amount, peeled.exit.amount - EXIT_MIN] {
-        let outputs = peel(peeled, Some(vaulted(2, held))).unwrap();
-        assert_eq!(outputs[1].0, peeled.exit.amount);
-        assert_eq!(outputs.len(), 3, "claim, exit and the key's change");
+    let step = &claim::claim_steps(&exits(), claim::tree(&exits()), &[0])[0];
+    for held in [step.exit.amount, step.exit.amount + 1] {
+        let outputs = outputs(&pay(step, vaulted(2, held)).unwrap());
+        assert_eq!(outputs[1].0, step.exit.amount);
+        let change = outputs.len() - 3;
+        assert_eq!(
+            change,
+            usize::from(held > step.exit.amount),
+            "claim, exit, the key's change and the vault's"
+        );
+        assert!(change == 0 || outputs[2].0 > 1);
+    }
+}
+
+fn is_refused(paying: Result<Transaction, BuildError>) {
+    match paying {
+        Err(BuildError::Refused { .. }) => {}
+        other => panic!("{other:?}"),
     }
 }
 
 #[test]
-fn only_the_last_exit_can_be_peeled_off_and_only_its_payee_be_paid() {
-    let claim_steps = claim::claim_steps(&batches());
-    let is_refused = |peeled: Result<_, BuildError>| match peeled {
-        Err(BuildError::Refused { .. }) => {}
-        other => panic!("{other:?}"),
-    };
-    for peeled in &claim_steps {
-        let vault = || Some(vaulted(2, 100 * EXIT_MIN));
-        peel(peeled, vault()).unwrap();
+fn no_exit_is_paid_but_those_of_the_tree_each_once_and_nobody_but_its_payee() {
+    let exits = exits();
+    let vault = || vaulted(2, 100 * AMOUNT_MIN);
+    for at in 0..exits.len() {
+        let mut tree = claim::tree(&exits);
+        let honest = ClaimStep::take(&mut tree, &exits, at).unwrap();
+        pay(&honest, vault()).unwrap();
         let with = |tamper: &dyn Fn(&mut ClaimStep)| {
-            let mut peeled = *peeled;
-            tamper(&mut peeled);
-            peel(&peeled, vault())
+            let mut step = honest.clone();
+            tamper(&mut step);
+            is_refused(pay_from(&honest.before, &step, vault()));
         };
-        is_refused(with(&|it| it.exit.amount += 1));
-        is_refused(with(&|it| it.exit.destination.0[31] ^= 1));
-        is_refused(with(&|it| it.after.transactions.0[0] ^= 1));
-        is_refused(with(&|it| it.after.transaction.0[0] ^= 1));
-        if let Some(opens) = peeled.opens {
-            let mut other = opens;
-            other.0[0] ^= 1;
-            is_refused(with(&|it| it.opens = Some(other)));
+        with(&|it| it.exit.amount += 1);
+        with(&|it| it.exit.payee.bytes.0[31] ^= 1);
+        for class in ScriptClass::ALL.into_iter().filter(|class| *class != honest.exit.payee.class) {
+            with(&|it| it.exit.payee.class = class);
         }
-        for other in claim_steps.iter().filter(|other| other.before != peeled.before) {
-            is_refused(peel_from(&peeled.before, other, vault()));
+        // Another next state, or the same again.
+        with(&|it| it.after.0[0] ^= 1);
+        with(&|it| it.after = it.before);
+        with(&|it| it.after = Digest::ZERO);
+        // Another way up.
+        with(&|it| it.path.truncate(it.path.len() - 1));
+        with(&|it| it.path.push(Sibling::Right(Digest::ZERO)));
+        with(&|it| {
+            let first = it.path[0];
+            it.path[0] = match first {
+                Sibling::Left(sibling) => Sibling::Right(sibling),
+                Sibling::Right(sibling) => Sibling::Left(sibling),
+            };
+        });
+        with(&|it| it.path[0] = Sibling::Left(Digest([3; 32])));
+        // It is paid already.
+        is_refused(pay_from(&honest.after, &honest, vault()));
+        // An inner node is no exit.
+        if let Some(Sibling::Right(above)) = honest.path.get(1).copied() {
+            with(&|it| {
+                it.path.remove(0);
+                it.exit.payee.bytes = above;
+            });
+        }
+    }
+}
+
+#[test]
+fn a_tree_of_the_most_levels_is_claimed_and_of_one_more_is_not() {
+    for levels in [LEVELS_MAX, LEVELS_MAX + 1] {
+        let exit = exit(4, AMOUNT_MIN);
+        let path: Vec<Sibling> = (0..levels)
+            .map(|level| {
+                let sibling = Digest([level as u8 + 1; 32]);
+                if level % 3 == 0 { Sibling::Left(sibling) } else { Sibling::Right(sibling) }
+            })
+            .collect();
+        let step = ClaimStep { before: claim::climb(exit, &path), after: claim::paid(&path), exit, path };
+        match levels {
+            LEVELS_MAX => drop(pay(&step, vaulted(2, AMOUNT_MIN)).unwrap()),
+            _ => is_refused(pay(&step, vaulted(2, AMOUNT_MIN))),
         }
     }
 }
@@ -172,23 +194,18 @@ fn a_coin_of_the_vault_moves_only_beside_a_claim_or_when_merged_with_another() {
     let fees = Fees { feerate: 100.0, fee_max: 100_000_000 };
     let (settling, coins) = (settling(), funding());
     let funding = Funding { coins: &coins, fees };
-    let merged = settling.merge([vaulted(2, 7 * EXIT_MIN), vaulted(3, 5 * EXIT_MIN)], funding).unwrap();
-    assert_eq!(merged.outputs[0].value, 12 * EXIT_MIN);
+    let merged = settling.merge([vaulted(2, 7 * AMOUNT_MIN), vaulted(3, 5 * AMOUNT_MIN)], funding).unwrap();
+    assert_eq!(merged.outputs[0].value, 12 * AMOUNT_MIN);
     assert_eq!(merged.outputs[0].script_public_key, claim::vault(Digest(COVENANT)).unwrap());
     // With a coin of another vault, or of another covenant's claim.
-    let other = coin(3, 5 * EXIT_MIN, claim::vault(Digest([5; 32])).unwrap());
-    let refused = settling.merge([vaulted(2, 7 * EXIT_MIN), other], funding);
-    assert!(matches!(refused, Err(BuildError::Refused { .. })), "{refused:?}");
-    let peeled = &claim::claim_steps(&batches())[0];
-    let mut claimed = claimed(&peeled.before);
-    let vault = || Some(vaulted(2, 100 * EXIT_MIN));
-    settling.claim_exit(claimed.clone(), peeled, vault(), funding).unwrap();
+    let other = coin(3, 5 * AMOUNT_MIN, claim::vault(Digest([5; 32])).unwrap());
+    is_refused(settling.merge([vaulted(2, 7 * AMOUNT_MIN), other], funding));
+    let step = &claim::claim_steps(&exits(), claim::tree(&exits()), &[0])[0];
+    let mut claimed = claimed(&step.before);
+    let vault = || vaulted(2, 100 * AMOUNT_MIN);
+    settling.claim_exit(claimed.clone(), step, vault(), funding).unwrap();
     claimed.entry.covenant_id = None;
-    let refused = settling.claim_exit(claimed, peeled, vault(), funding);
-    assert!(
-        matches!(refused, Err(BuildError::Refused { .. })),
-        "a claim that no settlement left: {refused:?}"
-    );
+    is_refused(settling.claim_exit(claimed, step, vault(), funding));
 }
 
 const END: Selected = Selected { block: BlockHash([8; 32]), commitment: Digest([9; 32]) };
@@ -222,8 +239,8 @@ fn a_settlement_with_exits_must_leave_a_claim_to_all_of_them_and_one_without_mus
         assert!(matches!(refused, BuildError::Refused { .. }), "{refused}");
         !refused.to_string().contains("script ran, but verification failed")
     };
-    let exits = claim::claim_steps(&batches())[0].before.transactions;
-    let claimed = |value, exits| settling.claim(value, &RemainingExits::all(exits)).unwrap();
+    let exits = claim::tree(&exits()).root();
+    let claimed = |value, exits| settling.claim(value, &exits).unwrap();
     // The builder adds the claim itself.
     assert!(in_order(Digest::ZERO, vec![]) && in_order(exits, vec![]));
     assert!(!in_order(Digest::ZERO, vec![claimed(CLAIM_VALUE, exits)]), "a claim to nothing that was proved");
@@ -242,7 +259,7 @@ fn a_settlement_cannot_take_a_coin_of_the_vault() {
     };
     settle(&free, Digest::ZERO, Payout::default()).unwrap();
     let payout = Payout {
-        coins: vec![vaulted(2, 9 * EXIT_MIN)],
+        coins: vec![vaulted(2, 9 * AMOUNT_MIN)],
         redeem: claim::vault_redeem(Digest(COVENANT)).unwrap(),
         outputs: vec![],
     };
@@ -252,24 +269,26 @@ fn a_settlement_cannot_take_a_coin_of_the_vault() {
 
 proptest! {
     #[test]
-    fn the_fold_is_that_of_the_journals_and_peeling_undoes_it(
-        batches in proptest::collection::vec(proptest::collection::vec((any::<u8>(), any::<u64>()), 0..4), 0..6),
+    fn whatever_of_a_settlement_is_paid_already_the_rest_is_paid_in_order(
+        amounts in proptest::collection::vec(AMOUNT_MIN..u64::MAX, 1..20), paid in proptest::collection::vec(0usize..20, 0..8),
     ) {
-        let batches: Vec<Vec<Exit>> =
-            batches.iter().map(|exits| exits.iter().map(|(to, amount)| exit(*to, *amount)).collect()).collect();
-        let digests = batches.iter().map(|exits| {
-            exits.iter().fold(Digest::ZERO, |folded, exit| exit.fold(&OfRiscZero, &folded))
-        });
-        let exits = digests.fold(Digest::ZERO, |folded, batch| Transition::fold_exits(&OfRiscZero, &folded, &batch));
-        let mut left = RemainingExits::all(exits);
-        let mut peeled = vec![];
-        for step in claim::claim_steps(&batches) {
-            prop_assert_eq!(left, step.before);
-            left = step.after;
-            peeled.push(step.exit);
+        let exits: Vec<Exit> = amounts.iter().zip(0..).map(|(amount, to)| exit(to, *amount)).collect();
+        let mut tree = claim::tree(&exits);
+        let mut left: Vec<usize> = (0..exits.len()).collect();
+        for at in paid {
+            let taken = ClaimStep::take(&mut tree, &exits, at);
+            prop_assert_eq!(taken.is_some(), left.contains(&at));
+            left.retain(|it| *it != at);
         }
-        prop_assert!(left.is_nothing());
-        peeled.reverse();
-        prop_assert_eq!(peeled, batches.concat());
+        let mut root = tree.root();
+        let order: Vec<usize> = (0..exits.len()).collect();
+        let steps = claim::claim_steps(&exits, tree, &order);
+        prop_assert_eq!(steps.len(), left.len());
+        for (step, at) in steps.into_iter().zip(left) {
+            prop_assert_eq!((step.before, step.exit), (root, exits[at]));
+            prop_assert_eq!(claim::climb(step.exit, &step.path), root);
+            root = step.after;
+        }
+        prop_assert_eq!(root, Digest::ZERO);
     }
 }

@@ -178,7 +178,7 @@ fn made(
     };
     let of_lane = transactions.iter().zip(0..).filter(|(tx, _)| tx.subnetwork_id == SUBNETWORK);
     let accepted: Vec<_> = of_lane.map(|(tx, index)| expected(tx, index)).collect();
-    let moved = ChainBlock { metadata, accepted, lane_proof: None, settlements: vec![] };
+    let moved = ChainBlock { metadata, accepted, lane_proof: None, settlements: vec![], claims: vec![] };
     let reference = before.map_or(parent.sequencing_commitment, |entry| entry.tip);
     let after = match moved.accepted.as_slice() {
         [] => before,

@@ -6,7 +6,8 @@ use kaspa_consensus_core::tx::{
     CovenantBinding, ScriptPublicKey, Transaction, TransactionInput, TransactionOutpoint, TransactionOutput,
 };
 use reprise_kaspa::opening::opening;
-use reprise_model::transaction::{self, LaneTransaction, NOBODY, account_of, script_bytes};
+use reprise_model::digest::Digest;
+use reprise_model::transaction::{self, LaneTransaction, NOBODY, Rollup, account_of, script_bytes};
 
 fn output(script: &[u8]) -> TransactionOutput {
     TransactionOutput::new(5, ScriptPublicKey::from_vec(0, script.to_vec()))
@@ -43,17 +44,19 @@ fn an_opening_of_any_kaspa_transaction_shows_the_script_that_is_spent() {
         spending(1, nothing, paid.clone(), vec![]),
         spending(1, nothing, paid, vec![3; 300]),
     ];
+    let rollup = Rollup { covenant: Digest([4; 32]), deposit: NOBODY };
     for spent in spent {
         for (index, script) in [(1, &b"mine"[..]), (2, &[7; 34])] {
             let acts = |opening: &[u8]| {
-                let payload = transaction::payload(opening, b"do").unwrap();
+                let payload = transaction::payload(opening, &rollup.covenant, b"do").unwrap();
                 let made = spending(1, TransactionOutpoint::new(spent.id(), index), vec![], payload);
                 let rest = transaction_v1_rest_preimage(&made);
                 let lane =
                     LaneTransaction { merge_index: 1, version: 1, rest, payload: made.payload.clone() };
                 assert_eq!(lane.id().0, made.id().as_bytes());
-                assert_eq!(lane.message(), b"do");
-                lane.facts(&NOBODY).authority
+                let read = lane.read(&rollup);
+                assert_eq!(read.message, b"do");
+                read.facts.authority
             };
             assert_eq!(
                 acts(&opening(&spent)),

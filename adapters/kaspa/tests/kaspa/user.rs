@@ -1,5 +1,6 @@
 //! A user's transactions: they act for the key, pay what they should and no more, and consensus would take both.
 
+use kaspa_addresses::{Address, Prefix, Version};
 use kaspa_consensus_core::config::params::SIMNET_PARAMS;
 use kaspa_consensus_core::hashing::sighash::SigHashReusedValuesUnsync;
 use kaspa_consensus_core::subnets::{SUBNETWORK_ID_NATIVE, SubnetworkId};
@@ -16,14 +17,17 @@ use reprise_kaspa::names::{self, NetworkId};
 use reprise_kaspa::user::{self, Pair, User, UserError};
 use reprise_kaspa::{claim, vault};
 use reprise_model::digest::Digest;
+use reprise_model::exit::{Exit, Payee};
+use reprise_model::transaction::{Rollup, TransactionRead};
 
 const KAS: u64 = 100_000_000;
 const FEES: Fees = Fees { feerate: 100.0, fee_max: KAS };
 const MESSAGE: [u8; 64] = [5; 64];
+const COVENANT: Digest = Digest([4; 32]);
 
 fn user() -> User {
     let key = Key::parse(&"07".repeat(32), "a test").unwrap();
-    User { params: SIMNET_PARAMS, key, lane: SubnetworkId::from_namespace(*b"rpri") }
+    User { params: SIMNET_PARAMS, key, lane: SubnetworkId::from_namespace(*b"rpri"), covenant: COVENANT }
 }
 
 fn coins(user: &User, amounts: &[u64]) -> Vec<Coin> {
@@ -35,7 +39,7 @@ fn coins(user: &User, amounts: &[u64]) -> Vec<Coin> {
 }
 
 fn deposit_script() -> ScriptPublicKey {
-    vault::script(Digest([4; 32])).unwrap()
+    vault::script(COVENANT).unwrap()
 }
 
 /// The outputs that a transaction spends, in Kaspa's own engine.
@@ -85,8 +89,9 @@ fn judge(user: &User, pair: &Pair, coins: &[Coin], deposited: u64) {
 
     let accepted = pair.accepted();
     assert_eq!(accepted.id().0, acting.transaction.id().as_bytes());
-    assert_eq!(accepted.message(), MESSAGE);
-    let facts = accepted.facts(&names::account(&deposit_script()));
+    let rollup = Rollup { covenant: COVENANT, deposit: names::account(&deposit_script()) };
+    let TransactionRead { facts, message } = accepted.read(&rollup);
+    assert_eq!(message, MESSAGE);
     assert_eq!(facts.authority, names::account(&user.key.script()));
     assert_eq!(facts.deposit, deposited);
 }
@@ -153,14 +158,19 @@ fn an_address_of_another_network_is_refused() {
 }
 
 #[test]
-fn an_exit_under_a_proof_names_the_script_hash_that_its_payee_can_open() {
-    let script = user().key.script();
-    let (destination, redeem) = claim::destination(&script);
-    let redeem = redeem.unwrap();
-    assert_eq!(redeem, script.script());
-    let exit = reprise_model::journal::Exit { destination, amount: KAS };
-    let payee = claim::payee(&exit);
-    assert_eq!(payee, kaspa_txscript::pay_to_script_hash_script(&redeem));
-    // Of a script hash it is the hash itself, and there is nothing to keep.
-    assert_eq!(claim::destination(&payee), (destination, None));
+fn every_address_is_one_that_an_exit_can_pay() {
+    let simnet: NetworkId = "simnet".parse().unwrap();
+    let x = user().key.script().script()[1..33].to_vec();
+    let addresses = [
+        (Version::PubKey, x.clone()),
+        (Version::PubKeyECDSA, [&[2][..], &x].concat()),
+        (Version::PubKeyECDSA, [&[3][..], &x].concat()),
+        (Version::ScriptHash, vec![9; 32]),
+    ];
+    for (version, payload) in addresses {
+        let address = Address::new(Prefix::Simnet, version, &payload).to_string();
+        let script = names::script_of_address(&address, simnet).unwrap();
+        let payee = Payee::of_script(script.version(), script.script()).unwrap();
+        assert_eq!(claim::payee(&Exit { payee, amount: KAS }), script, "{address}");
+    }
 }

@@ -1,13 +1,14 @@
 //! The batch program, without proving the batch: over proved transactions and over those that it executes, what it
 //! commits and what it refuses.
 
-use reprise_conformance::fixture::{account, pay, transaction};
+use reprise_conformance::fixture::{EXIT, account, pay, transaction};
 use reprise_ledger::{Account, Action, BAD_NONCE, OVERDRAFT};
 use reprise_miden::{MidenError, Poseidon2};
 use reprise_model::digest::Digest;
-use reprise_model::journal::{Journal, Pins, TransactionJournal, Transition};
+use reprise_model::exit::{self, AMOUNT_MIN};
+use reprise_model::journal::{Journal, Pins, TransactionJournal};
 use reprise_model::lane::{Step, WorkloadHasher as _};
-use reprise_model::transaction::{Accepted, ShownBytes, ShownTransaction, TransactionFacts};
+use reprise_model::transaction::{Accepted, ShownBytes, ShownTransaction, TransactionFacts, TransactionRead};
 use reprise_model::witness::{BatchWitness, Handling};
 
 use crate::chain::{Chain, LAST};
@@ -96,7 +97,7 @@ fn a_transaction_is_neither_dropped_nor_inserted_nor_reordered() {
     // One without effects could stand anywhere in the state: what is left of the block, or the lane tip, tells where it
     // stood.
     let failed = transaction(5, "alice", 0, pay(Action::Transfer, 0, 1, account("bob")));
-    let mut values = Values::with(&[("alice", 60, 1), ("bob", 17, 2)]);
+    let mut values = Values::with(&[("alice", 60 * AMOUNT_MIN, 1), ("bob", 17 * AMOUNT_MIN, 2)]);
     let done = values.execute(&failed).unwrap();
     assert_eq!(done.journal.outcome, BAD_NONCE);
     let insert = |at: usize, index: u32| {
@@ -169,9 +170,9 @@ fn a_false_failure_has_no_proof() {
 fn a_false_pre_image_has_no_path() {
     // Bob poor, Bob absent, Bob with another nonce, Bob rich. A program may be told so, and says what follows.
     let bobs = [
-        Some(Account { balance: 19, nonce: 0 }),
+        Some(Account { balance: 19 * AMOUNT_MIN, nonce: 0 }),
         None,
-        Some(Account { balance: 67, nonce: 1 }),
+        Some(Account { balance: 67 * AMOUNT_MIN, nonce: 1 }),
         Some(Account { balance: 1 << 40, nonce: 0 }),
     ];
     for (at, bob) in bobs.into_iter().enumerate() {
@@ -183,9 +184,9 @@ fn a_false_pre_image_has_no_path() {
         assert_refused(inline, STALE);
         let Some(bob) = bob.filter(|_| at == 0) else { continue };
         // One of them with a proof of its own.
-        let mut values = Values::with(&[("alice", 40, 1)]);
+        let mut values = Values::with(&[("alice", 40 * AMOUNT_MIN, 1)]);
         values.put("bob", bob);
-        let first = transaction(1, "bob", 0, pay(Action::Transfer, 0, 20, account("alice")));
+        let first = transaction(1, "bob", 0, pay(Action::Transfer, 0, 20 * AMOUNT_MIN, account("alice")));
         let poor = values.execute(&first).unwrap();
         assert_eq!(poor.journal.outcome, OVERDRAFT);
         let receipt = poor.prove();
@@ -199,20 +200,21 @@ fn a_false_pre_image_has_no_path() {
 fn a_forged_authority_ends_in_another_open_block_or_lane_tip() {
     // What Carol's transaction would do if it were Bob's, in the place of his: it withdraws as much, to her.
     let (chain, hasher) = (Chain::get(), &Poseidon2);
-    let theft = transaction(6, "carol", 0, pay(Action::Exit, 2, 5, account("carol")));
+    let theft = transaction(6, "carol", 0, pay(EXIT, 2, 5 * AMOUNT_MIN, account("carol")));
     let honest = chain.fixture.batch_witness_at(LAST, 1);
-    let facts = theft.facts(&honest.pins.deposit);
-    let forged = TransactionFacts { authority: account("bob"), ..facts };
-    let done = Values::with(&[("bob", 17, 2)]).execute_as(&theft, forged).unwrap();
+    let read = theft.read(&honest.pins.rollup());
+    let facts = TransactionFacts { authority: account("bob"), ..read.facts };
+    let forged = TransactionRead { facts, ..read.clone() };
+    let done = Values::with(&[("bob", 17 * AMOUNT_MIN, 2)]).execute_as(&theft, &forged).unwrap();
     assert!(done.journal.outcome.is_success());
     let receipt = done.prove();
 
     // The block as the L1 accepted it, and as it is proved.
-    let disposed = honest.transactions[0].0.read(hasher, &honest.pins.deposit).unwrap().accepted;
-    let [by_carol, by_bob] = [facts, forged].map(|facts| {
+    let disposed = honest.transactions[0].0.read(hasher, &honest.pins.rollup()).unwrap().accepted;
+    let [by_carol, by_bob] = [read, forged].map(|read| {
         let mut block = honest.block.clone();
         block.accept(hasher, &disposed).unwrap();
-        block.accept(hasher, &Accepted::of(hasher, &theft, &facts)).unwrap();
+        block.accept(hasher, &Accepted::of(hasher, &theft, &read)).unwrap();
         block
     });
     let tip = |block| {
@@ -226,8 +228,7 @@ fn a_forged_authority_ends_in_another_open_block_or_lane_tip() {
         witness.closes = closes;
         witness.transactions[1] = (ShownTransaction::from(&theft), Handling::Apart(done.journal.clone()));
         let mut expected = chain.fixture.span_at(LAST, 1).journal;
-        expected.transition.exits =
-            Transition::fold_exits(hasher, &Digest::ZERO, &done.journal.exits_digest(hasher));
+        expected.transition.exits = exit::root(hasher, &done.journal.exits);
         (expected.transition.tip_after, expected.open_after) = match closes {
             true => (tip(&by_bob), Digest::ZERO),
             false => (honest.tip_before, by_bob.digest(hasher)),
@@ -247,7 +248,8 @@ fn endpoints_context_and_pins_are_bound() {
         assert_other(changed(|witness| witness.tip_before = Digest::ZERO));
         assert_other(changed(|witness| witness.closes = true));
         assert_other(changed(|witness| witness.pins.lane = Digest([8; 32])));
-        assert_other(changed(|witness| witness.pins.covenant = Digest([8; 32])));
+        // For another rollup the messages are empty.
+        assert_ne!(changed(|witness| witness.pins.covenant = Digest([8; 32])), Ok(honest()));
         assert_other(changed(|witness| witness.pins.deposit = account("mine")));
         assert_other(changed(|witness| witness.pins.batch_program = backend().programs().transaction()));
         assert_other(changed(|witness| witness.pins.aggregate_program = backend().programs().batch()));

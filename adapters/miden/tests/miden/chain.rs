@@ -2,8 +2,9 @@
 
 use std::sync::OnceLock;
 
-use reprise_conformance::fixture::{Fixture, account, fund, pay, transaction};
+use reprise_conformance::fixture::{EXIT, Fixture, account, fund, pay, transaction};
 use reprise_ledger::{Action, BAD_NONCE};
+use reprise_model::exit::AMOUNT_MIN;
 use reprise_model::journal::Outcome;
 use reprise_model::order::PartRef;
 use reprise_model::receipt::{Receipt, Verified};
@@ -32,14 +33,14 @@ impl Chain {
     fn new() -> Self {
         let (alice, bob, out) = (account("alice"), account("bob"), account("out"));
         let mut fixture = chain_of(ids(), 2);
-        fixture.block(vec![fund(1, alice, 100), fund(3, bob, 7)]);
-        fixture.block(vec![transaction(2, "alice", 0, pay(Action::Transfer, 0, 60, bob))]);
+        fixture.block(vec![fund(1, alice, 100 * AMOUNT_MIN), fund(3, bob, 7 * AMOUNT_MIN)]);
+        fixture.block(vec![transaction(2, "alice", 0, pay(Action::Transfer, 0, 60 * AMOUNT_MIN, bob))]);
         fixture.block(vec![transaction(1, "alice", 0, pay(Action::Transfer, 0, 1, bob))]);
         fixture.block(vec![
-            transaction(1, "bob", 0, pay(Action::Transfer, 0, 20, alice)),
-            transaction(4, "bob", 0, pay(Action::Exit, 1, 30, out)),
+            transaction(1, "bob", 0, pay(Action::Transfer, 0, 20 * AMOUNT_MIN, alice)),
+            transaction(4, "bob", 0, pay(EXIT, 1, 30 * AMOUNT_MIN, out)),
             transaction(5, "carol", 0, vec![7; 40]),
-            transaction(6, "bob", 0, pay(Action::Exit, 2, 5, out)),
+            transaction(6, "bob", 0, pay(EXIT, 2, 5 * AMOUNT_MIN, out)),
         ]);
         let outcomes = fixture.batches[1..].iter().flat_map(|block| &block.transactions);
         let outcomes: Vec<_> = outcomes.map(|scheduled| scheduled.journal.outcome).collect();

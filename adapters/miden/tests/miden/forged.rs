@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use reprise_conformance::fixture::{account, fund, pay, transaction};
+use reprise_conformance::fixture::{EXIT, account, fund, pay, transaction};
 use reprise_ledger::{Account, Action, Ledger};
 use reprise_miden::{MidenError, Poseidon2};
 use reprise_model::digest::Digest;
+use reprise_model::exit::AMOUNT_MIN;
 use reprise_model::journal::Journal;
 use reprise_model::program::{self, Refusal};
 use reprise_model::state::Entry;
@@ -19,16 +20,16 @@ fn pool() -> Vec<BatchWitness> {
     let (alice, bob, out) = (account("alice"), account("bob"), account("out"));
     let long = LaneTransaction { payload: vec![1; BYTES_MAX + 1], ..transaction(14, "mallory", 0, vec![]) };
     let mut fixture = chain_of(ids(), 4);
-    fixture.block(vec![fund(1, alice, 100), fund(2, bob, 7)]);
+    fixture.block(vec![fund(1, alice, 100 * AMOUNT_MIN), fund(2, bob, 7 * AMOUNT_MIN)]);
     fixture.block(vec![
-        transaction(2, "alice", 0, pay(Action::Transfer, 0, 60, bob)),
+        transaction(2, "alice", 0, pay(Action::Transfer, 0, 60 * AMOUNT_MIN, bob)),
         transaction(3, "mallory", 0, vec![1]),
         transaction(5, "bob", 0, pay(Action::Transfer, 0, 1, account("new"))),
-        transaction(6, "bob", 0, pay(Action::Transfer, 1, 1000, alice)),
-        transaction(8, "carol", 40, vec![9; 100]),
-        transaction(9, "carol", 0, pay(Action::Exit, 0, 40, out)),
-        transaction(10, "alice", 0, pay(Action::Exit, 1, 3, out)),
-        transaction(12, "bob", 0, pay(Action::Exit, 0, 3, out)),
+        transaction(6, "bob", 0, pay(Action::Transfer, 1, 1000 * AMOUNT_MIN, alice)),
+        transaction(8, "carol", 40 * AMOUNT_MIN, vec![9; 100]),
+        transaction(9, "carol", 0, pay(EXIT, 0, 40 * AMOUNT_MIN, out)),
+        transaction(10, "alice", 0, pay(EXIT, 1, 3 * AMOUNT_MIN, out)),
+        transaction(12, "bob", 0, pay(EXIT, 0, 3 * AMOUNT_MIN, out)),
         long,
         transaction(20, "alice", 0, pay(Action::Transfer, 2, 1, bob)),
     ]);

@@ -1,9 +1,10 @@
 //! Blocks divided into batches that execute their transactions, against native execution, without proving.
 
-use reprise_conformance::fixture::{Fixture, account, fund, pay, transaction};
+use reprise_conformance::fixture::{EXIT, Fixture, account, fund, pay, transaction};
 use reprise_ledger::{Action, Ledger};
 use reprise_miden::Poseidon2;
 use reprise_model::digest::Digest;
+use reprise_model::exit::AMOUNT_MIN;
 use reprise_model::journal::{Journal, Outcome, Span};
 use reprise_model::lane::OpenBlock;
 use reprise_model::program;
@@ -30,14 +31,14 @@ fn runs_of_a_block_commit_what_they_do_natively() {
     let (alice, bob, out) = (account("alice"), account("bob"), account("out"));
     let long = LaneTransaction { payload: vec![1; 240_000], ..transaction(9, "mallory", 0, vec![]) };
     fixture.block(vec![
-        fund(1, alice, 100),
-        transaction(2, "alice", 0, pay(Action::Transfer, 0, 60, bob)),
+        fund(1, alice, 100 * AMOUNT_MIN),
+        transaction(2, "alice", 0, pay(Action::Transfer, 0, 60 * AMOUNT_MIN, bob)),
         transaction(3, "mallory", 0, vec![1]),
-        transaction(4, "bob", 0, pay(Action::Exit, 0, 7, out)),
-        transaction(5, "bob", 0, pay(Action::Exit, 0, 7, out)),
+        transaction(4, "bob", 0, pay(EXIT, 0, 7 * AMOUNT_MIN, out)),
+        transaction(5, "bob", 0, pay(EXIT, 0, 7 * AMOUNT_MIN, out)),
         transaction(6, "carol", 40, vec![9; 100]),
         transaction(7, "carol", 0, vec![]),
-        transaction(8, "bob", 0, pay(Action::Exit, 1, 53, out)),
+        transaction(8, "bob", 0, pay(EXIT, 1, 53 * AMOUNT_MIN, out)),
         long,
     ]);
     assert_eq!(fixture.batches[0].batches.len(), 3);
@@ -72,7 +73,7 @@ fn generated(random: &mut Random, outcomes: &mut Vec<Outcome>) -> Vec<Vec<LaneTr
         for _ in 0..1 + random.below(9) {
             merge_index += 1 + random.below(3) as u32;
             let (from, to) = (random.place(5), random.place(5));
-            let action = [Action::Transfer, Action::Exit, Action::Deposit][random.place(3)];
+            let action = [Action::Transfer, EXIT, Action::Deposit][random.place(3)];
             let nonce = nonces[from] + u64::from(random.one_in(5));
             let amount = if random.one_in(4) { random.amount() } else { random.below(50) };
             let mut message = pay(action, nonce, amount, account(names[to]));

@@ -14,8 +14,9 @@ use reprise_ledger::{Account, Ledger};
 use reprise_miden::{Poseidon2, Sources};
 use reprise_model::cell::{self, Cell};
 use reprise_model::digest::{Digest, ResourceId};
+use reprise_model::exit::{Exit, Payee, ScriptClass};
 use reprise_model::hash::Hasher;
-use reprise_model::journal::{Access, Exit, Journal, Outcome, Pins, SpanJournal, TransactionJournal};
+use reprise_model::journal::{Access, Journal, Outcome, Pins, SpanJournal, TransactionJournal};
 use reprise_model::lane::{BlockContext, OpenBlock};
 use reprise_model::program;
 use reprise_model::state::{self, DEPTH, Entry, StatePath};
@@ -152,12 +153,13 @@ fn lists_change_as_they_do_natively_when_what_they_hold_is_deleted_or_made() {
     ];
     let pins = Pins { transaction_program: anything::id(), ..pins() };
     let tx = |index: u32| transaction(index, "somebody", 0, vec![]);
-    let named = |index: u32| tx(index).digest(&Poseidon2, &tx(index).facts(&pins.deposit));
+    let named = |index: u32| tx(index).digest(&Poseidon2, &tx(index).read(&pins.rollup()));
     let accesses = cases.iter().enumerate();
     let accesses: Vec<Access> = accesses
         .map(|(at, (_, before, after))| Access { resource: id(at), before: *before, after: *after })
         .collect();
-    let exits = (0..8).map(|at| Exit { destination: id(at), amount: u64::MAX - at as u64 }).collect();
+    let payee = |at: usize| Payee { class: ScriptClass::ALL[at % 4], bytes: id(at).digest() };
+    let exits = (0..8).map(|at| Exit { payee: payee(at), amount: u64::MAX - at as u64 }).collect();
     let first = TransactionJournal { transaction: named(1), outcome: Outcome::SUCCESS, accesses, exits };
     // Made again, last; and what was made, deleted.
     let again = [(3, gone, held(3)), (4, other, gone), (0, gone, gone), (7, other, other)];
@@ -234,7 +236,7 @@ fn say(program: &Program, witness: &BatchWitness, said: &Said) -> Result<Digest,
     stack.extend(word(&witness.root_before).as_elements());
     let (shown, _) = &witness.transactions[0];
     stack.extend([1, shown.merge_index, 0].map(Felt::from_u32));
-    cells(&mut stack, &shown.read(&Poseidon2, &witness.pins.deposit).unwrap().cells);
+    cells(&mut stack, &shown.read(&Poseidon2, &witness.pins.rollup()).unwrap().cells);
     stack.push(Felt::from_u32(u32::from(balance.is_some())));
     cells(&mut stack, &balance.map_or(vec![], |balance| Account { balance, nonce: 0 }.cells()));
     stack.push(Felt::from_u32(*count));

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use reprise_conformance::fixture::{account, fund, pay, transaction};
-use reprise_ledger::Action;
+use reprise_conformance::fixture::{EXIT, account, fund, pay, transaction};
 use reprise_miden::{MidenError, Poseidon2};
 use reprise_model::digest::Digest;
+use reprise_model::exit::{AMOUNT_MIN, ScriptClass};
 use reprise_model::journal::{Journal, Pins, Span, SpanJournal};
 use reprise_model::program::{self, Refusal};
 use reprise_model::transaction::LaneTransaction;
@@ -141,9 +141,9 @@ fn a_block_is_settled_when_it_is_closed_once() {
 /// Withdrawals in both batches of a block.
 fn withdrawing() -> Vec<Vec<LaneTransaction>> {
     let exit = |index, nonce, amount| {
-        transaction(index, "alice", 0, pay(Action::Exit, nonce, amount, account("out")))
+        transaction(index, "alice", 0, pay(EXIT, nonce, amount * AMOUNT_MIN, account("out")))
     };
-    vec![vec![fund(1, account("alice"), 100), exit(2, 0, 10), exit(3, 1, 20), exit(4, 2, 30)]]
+    vec![vec![fund(1, account("alice"), 100 * AMOUNT_MIN), exit(2, 0, 10), exit(3, 1, 20), exit(4, 2, 30)]]
 }
 
 #[test]
@@ -167,8 +167,7 @@ fn exits_are_those_of_the_journals_in_their_order() {
             spans[0].exits.push(moved);
         },
         |spans| spans[1].exits[0] = spans[0].exits[0],
-        // The fold in the place of what is folded.
-        |spans| spans[1].exits = vec![spans[1].journal.transition.exits],
+        |spans| spans[1].exits[0].payee.class = ScriptClass::PublicKey,
     ];
     for (at, change) in changes.into_iter().enumerate() {
         let mut spans = spans.clone();
@@ -177,11 +176,21 @@ fn exits_are_those_of_the_journals_in_their_order() {
         assert_eq!(native(&witness(&spans, SETTLE)), Err(Refusal::Exits { part }), "{at}");
         assert_refused(run(&witness(&spans, SETTLE)), OTHER_EXITS);
     }
-    // A transaction without exits has no place among them.
-    for part in [0, 1] {
-        let mut spans = spans.clone();
-        spans[part].exits.push(Digest::ZERO);
-        assert_refused(run(&witness(&spans, SETTLE)), OTHER_EXITS);
+}
+
+#[test]
+fn any_number_of_exits_has_the_native_root() {
+    for exits in 0..12 {
+        let fund = fund(1, account("alice"), 100 * AMOUNT_MIN);
+        let exit = |at: u32| {
+            let message = pay(EXIT, at.into(), AMOUNT_MIN, account(&format!("{at}")));
+            transaction(at + 2, "alice", 0, message)
+        };
+        let block: Vec<_> = std::iter::once(fund).chain((0..exits).map(exit)).collect();
+        let whole = witness(&divided(std::slice::from_ref(&block), 20), SETTLE);
+        assert_eq!(run(&whole).unwrap(), native(&whole).unwrap(), "{exits} exits");
+        let spans = witness(&divided(&[block], 3), SETTLE);
+        assert_eq!(run(&spans), run(&whole), "{exits} exits");
     }
 }
 

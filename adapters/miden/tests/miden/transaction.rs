@@ -1,9 +1,10 @@
 //! The transaction program against native execution, without proving.
 
-use reprise_conformance::fixture::{account, fund, pay, transaction};
+use reprise_conformance::fixture::{EXIT, account, fund, pay, transaction};
 use reprise_ledger::{Account, Action, BAD_NONCE, OVERDRAFT, OVERFLOW};
 use reprise_miden::{MidenError, Poseidon2};
 use reprise_model::digest::ResourceId;
+use reprise_model::exit::{AMOUNT_MIN, ScriptClass};
 use reprise_model::journal::{Journal, Outcome};
 use reprise_model::transaction::{BYTES_MAX, LaneTransaction};
 use reprise_model::witness::{TransactionWitness, Witness};
@@ -21,7 +22,7 @@ fn agree(values: &mut Values, tx: &LaneTransaction) -> Outcome {
             done.journal.outcome
         }
         Err(outcome) => {
-            let mut transaction = tx.cells(&tx.facts(&pins().deposit));
+            let mut transaction = tx.cells(&tx.read(&pins().rollup()));
             if tx.is_too_long() {
                 transaction.push([0; 8]);
             }
@@ -36,8 +37,11 @@ fn agree(values: &mut Values, tx: &LaneTransaction) -> Outcome {
     }
 }
 
+/// What Alice has: enough to withdraw something.
+const MANY: u64 = AMOUNT_MIN + 100;
+
 fn funded() -> Values {
-    Values::with(&[("alice", 100, 3), ("bob", 7, 0), ("rich", u64::MAX, u64::MAX)])
+    Values::with(&[("alice", MANY, 3), ("bob", 7, 0), ("rich", u64::MAX, u64::MAX)])
 }
 
 #[test]
@@ -45,16 +49,15 @@ fn every_action_succeeds_as_it_does_natively() {
     let mut values = funded();
     let (bob, new) = (account("bob"), account("new"));
     let mut run = |name, deposit, message| agree(&mut values, &transaction(1, name, deposit, message));
-    assert_eq!(run("alice", 0, pay(Action::Transfer, 3, 60, bob)), Outcome::SUCCESS);
+    assert_eq!(run("alice", 0, pay(Action::Transfer, 3, AMOUNT_MIN + 60, bob)), Outcome::SUCCESS);
     assert_eq!(run("alice", 0, pay(Action::Transfer, 4, 40, new)), Outcome::SUCCESS);
     assert_eq!(run("alice", 0, pay(Action::Transfer, 5, 0, bob)), Outcome::SUCCESS);
-    assert_eq!(run("bob", 0, pay(Action::Exit, 0, 66, account("out"))), Outcome::SUCCESS);
-    assert_eq!(run("bob", 0, pay(Action::Exit, 1, 1, bob)), Outcome::SUCCESS);
+    assert_eq!(run("bob", 0, pay(EXIT, 0, AMOUNT_MIN + 67, account("out"))), Outcome::SUCCESS);
     assert_eq!(run("carol", 5_000_000_000, pay(Action::Deposit, 9, 9, bob)), Outcome::SUCCESS);
     assert_eq!(run("carol", 1, pay(Action::Deposit, 0, 0, account("carol"))), Outcome::SUCCESS);
-    assert_eq!(run("rich", 0, pay(Action::Exit, u64::MAX, u64::MAX, bob)), Outcome::SUCCESS);
+    assert_eq!(run("rich", 0, pay(EXIT, u64::MAX, u64::MAX, bob)), Outcome::SUCCESS);
     assert_eq!(run("nobody", 0, pay(Action::Transfer, 0, 0, bob)), Outcome::SUCCESS);
-    assert_eq!(values.account("bob"), Some(Account { balance: 5_000_000_000, nonce: 2 }));
+    assert_eq!(values.account("bob"), Some(Account { balance: 5_000_000_000, nonce: 1 }));
 }
 
 #[test]
@@ -63,11 +66,11 @@ fn every_failure_is_the_native_one() {
     let (bob, rich) = (account("bob"), account("rich"));
     let mut run = |name, deposit, message| agree(&mut values, &transaction(1, name, deposit, message));
     assert_eq!(run("alice", 0, pay(Action::Transfer, 2, 1, bob)), BAD_NONCE);
-    assert_eq!(run("alice", 0, pay(Action::Transfer, 3 + (1 << 32), 1000, bob)), BAD_NONCE);
-    assert_eq!(run("alice", 0, pay(Action::Exit, 4, 1000, bob)), BAD_NONCE);
-    assert_eq!(run("nobody", 0, pay(Action::Exit, 1, 1, bob)), BAD_NONCE);
-    assert_eq!(run("alice", 0, pay(Action::Transfer, 3, 101, rich)), OVERDRAFT);
-    assert_eq!(run("alice", 0, pay(Action::Exit, 3, u64::MAX, bob)), OVERDRAFT);
+    assert_eq!(run("alice", 0, pay(Action::Transfer, 3 + (1 << 32), 1000 * AMOUNT_MIN, bob)), BAD_NONCE);
+    assert_eq!(run("alice", 0, pay(EXIT, 4, 1000 * AMOUNT_MIN, bob)), BAD_NONCE);
+    assert_eq!(run("nobody", 0, pay(EXIT, 1, AMOUNT_MIN, bob)), BAD_NONCE);
+    assert_eq!(run("alice", 0, pay(Action::Transfer, 3, MANY + 1, rich)), OVERDRAFT);
+    assert_eq!(run("alice", 0, pay(EXIT, 3, u64::MAX, bob)), OVERDRAFT);
     assert_eq!(run("nobody", 0, pay(Action::Transfer, 0, 1, bob)), OVERDRAFT);
     assert_eq!(run("alice", 0, pay(Action::Transfer, 3, 1, rich)), OVERFLOW);
     assert_eq!(run("alice", 1, pay(Action::Deposit, 3, 0, rich)), OVERFLOW);
@@ -83,6 +86,8 @@ fn malformed() -> Vec<Vec<u8>> {
         message
     };
     let nobody = ResourceId([0; 32]);
+    let mut classless = pay(EXIT, 3, AMOUNT_MIN, account("bob"));
+    classless[24] = 4;
     vec![
         vec![],
         vec![1],
@@ -105,10 +110,13 @@ fn malformed() -> Vec<Vec<u8>> {
         pay(Action::Transfer, 3, 1, account("alice")),
         // To nobody.
         pay(Action::Transfer, 3, 1, nobody),
-        pay(Action::Exit, 3, 1, nobody),
+        pay(EXIT, 3, AMOUNT_MIN, nobody),
         pay(Action::Deposit, 3, 1, nobody),
-        // Of nothing.
-        pay(Action::Exit, 3, 0, account("bob")),
+        // Of too little.
+        pay(EXIT, 3, 0, account("bob")),
+        pay(EXIT, 3, AMOUNT_MIN - 1, account("bob")),
+        // To no class of scripts.
+        classless,
     ]
 }
 
@@ -122,7 +130,7 @@ fn what_is_none_of_the_ledgers_has_no_proof() {
     let deposit = pay(Action::Deposit, 0, 5, account("bob"));
     assert_eq!(agree(&mut values, &transaction(1, "alice", 0, deposit)), Outcome::MALFORMED);
     // Only a transfer minds to whom it goes.
-    let exit = pay(Action::Exit, 3, 1, account("alice"));
+    let exit = pay(EXIT, 3, AMOUNT_MIN, account("alice"));
     assert_eq!(agree(&mut values, &transaction(1, "alice", 0, exit)), Outcome::SUCCESS);
     let deposit = pay(Action::Deposit, 0, 0, account("alice"));
     assert_eq!(agree(&mut values, &transaction(1, "alice", 2, deposit)), Outcome::SUCCESS);
@@ -131,11 +139,11 @@ fn what_is_none_of_the_ledgers_has_no_proof() {
 #[test]
 fn what_pays_the_deposit_script_is_a_deposit_whatever_it_says() {
     let mut values = funded();
-    let others = [pay(Action::Transfer, 3, 1, account("bob")), pay(Action::Exit, 3, 1, account("bob"))];
+    let others = [pay(Action::Transfer, 3, 1, account("bob")), pay(EXIT, 3, AMOUNT_MIN, account("bob"))];
     let messages = malformed().into_iter().chain(others);
     for (count, message) in messages.enumerate() {
         assert_eq!(agree(&mut values, &transaction(1, "alice", 2, message)), Outcome::SUCCESS);
-        let balance = 102 + 2 * count as u64;
+        let balance = MANY + 2 + 2 * count as u64;
         assert_eq!(values.account("alice"), Some(Account { balance, nonce: 3 }), "the sender's");
     }
     assert_eq!(values.account("bob"), Some(Account { balance: 7, nonce: 0 }));
@@ -160,7 +168,7 @@ fn the_longest_message_that_is_read_is_hashed_as_it_is_natively() {
     let mut tx = transaction(1, "alice", 2, vec![]);
     for length in [BYTES_MAX - 1, BYTES_MAX] {
         tx.payload.resize(length, 5);
-        assert!(tx.message().len() > BYTES_MAX - 400);
+        assert!(tx.message(&pins().covenant).len() > BYTES_MAX - 400);
         assert_eq!(agree(&mut values, &tx), Outcome::SUCCESS);
     }
 }
@@ -168,7 +176,7 @@ fn the_longest_message_that_is_read_is_hashed_as_it_is_natively() {
 #[test]
 fn a_transaction_is_made_of_its_cells() {
     let done =
-        funded().execute(&transaction(1, "alice", 0, pay(Action::Exit, 3, 1, account("bob")))).unwrap();
+        funded().execute(&transaction(1, "alice", 0, pay(EXIT, 3, AMOUNT_MIN, account("bob")))).unwrap();
     let run = |change: &dyn Fn(&mut TransactionWitness)| {
         let mut witness = done.witness.clone();
         change(&mut witness);
@@ -213,7 +221,8 @@ fn thousands_of_random_transactions_agree() {
             }
         }
         let (from, to) = (names[random.place(5)], names[random.place(5)]);
-        let action = [Action::Transfer, Action::Exit, Action::Deposit][random.place(3)];
+        let action = [Action::Transfer, Action::Exit(ScriptClass::ALL[random.place(4)]), Action::Deposit]
+            [random.place(3)];
         let held = values.account(from);
         let nonce = held.map_or(0, |held| held.nonce) + u64::from(random.one_in(6));
         let amount = match (random.below(3), held) {

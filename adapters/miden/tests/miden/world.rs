@@ -13,7 +13,7 @@ use reprise_model::limits::{Limits, ProveApart};
 use reprise_model::processor;
 use reprise_model::receipt::{Receipt, Verified, VerifiedMark};
 use reprise_model::statement::Claim;
-use reprise_model::transaction::{LaneTransaction, TransactionFacts};
+use reprise_model::transaction::{LaneTransaction, TransactionRead};
 use reprise_model::witness::{BatchWitness, TransactionWitness, Witness};
 use reprise_prover::backend::Backend;
 use reprise_scheduler::execution::Division;
@@ -111,20 +111,20 @@ impl Values {
 
     /// What native execution makes of a transaction, which takes effect; the outcome of one that is disposed of.
     pub fn execute(&mut self, tx: &LaneTransaction) -> Result<Executed, Outcome> {
-        self.execute_as(tx, tx.facts(&pins().deposit))
+        self.execute_as(tx, &tx.read(&pins().rollup()))
     }
 
-    /// The same, of a transaction said to have these facts.
-    pub fn execute_as(&mut self, tx: &LaneTransaction, facts: TransactionFacts) -> Result<Executed, Outcome> {
-        let declared = processor::declared(&Ledger, tx, &facts)?;
+    /// The same, of a transaction of which this is said to be read.
+    pub fn execute_as(&mut self, tx: &LaneTransaction, read: &TransactionRead) -> Result<Executed, Outcome> {
+        let declared = processor::declared(&Ledger, tx, read)?;
         let before: Vec<_> = declared.iter().map(|id| self.0.get(id).cloned()).collect();
         let view: Vec<_> = declared.iter().copied().zip(before.iter().map(Option::as_deref)).collect();
-        let effects = processor::execute(&Ledger, tx.message(), &facts, &view);
-        let journal = TransactionJournal::of(&Poseidon2, tx.digest(&Poseidon2, &facts), &view, &effects);
+        let effects = processor::execute(&Ledger, &read.message, &read.facts, &view);
+        let journal = TransactionJournal::of(&Poseidon2, tx.digest(&Poseidon2, read), &view, &effects);
         for (resource, value) in effects.writes {
             self.0.insert(resource, value.unwrap());
         }
-        let witness = TransactionWitness { transaction: tx.cells(&facts), before };
+        let witness = TransactionWitness { transaction: tx.cells(read), before };
         Ok(Executed { journal, witness })
     }
 }

@@ -92,7 +92,7 @@ fn the_roots_and_tips_are_those_of_a_sequential_execution() {
         for (index, (shown, _)) in witness.transactions.iter().enumerate() {
             let read =
                 transaction::from_cells(&fixture.transaction_witness(block, index).transaction).unwrap();
-            let shown = shown.read(&Sha256, &pins().deposit).unwrap();
+            let shown = shown.read(&Sha256, &pins().rollup()).unwrap();
             assert_eq!(shown.read.as_ref(), Some(&read));
             accepted.push(shown.accepted);
             let declared = batch.transactions[index].journal.accesses.iter().map(|access| access.resource);
@@ -183,7 +183,11 @@ fn endpoints_context_and_pins_are_bound() {
     assert_other(changed(|witness| witness.transactions[1].0.merge_index = 5));
     assert_other(changed(|witness| witness.tip_before = Digest([1; 32])));
     assert_other(changed(|witness| witness.pins.lane = Digest([8; 32])));
-    assert_other(changed(|witness| witness.pins.covenant = Digest([8; 32])));
+    // For another rollup the messages are empty.
+    assert_refused(
+        changed(|witness| witness.pins.covenant = Digest([8; 32])),
+        "other facts than its bytes give",
+    );
     assert_other(changed(|witness| witness.pins.deposit = account("mine")));
     let aggregate = development().programs().id(Kind::Aggregate);
     assert_other(changed(|witness| witness.pins.batch_program = aggregate));

@@ -3,11 +3,12 @@
 use std::sync::OnceLock;
 
 use reprise_ledger::{Action, BAD_NONCE};
+use reprise_model::exit::AMOUNT_MIN;
 use reprise_model::journal::Outcome;
 use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::witness::Witness;
 
-use crate::fixture::{Fixture, account, development, fixture, fund, pay, prove, transaction};
+use crate::fixture::{EXIT, Fixture, account, development, fixture, fund, pay, prove, transaction};
 
 /// Alice and Bob are funded; Alice pays Bob; a transfer fails, so that only the lane tip moves; Bob pays Alice
 /// and withdraws.
@@ -31,12 +32,12 @@ impl Chain {
     fn new() -> Self {
         let (alice, bob) = (account("alice"), account("bob"));
         let mut fixture = fixture();
-        fixture.block(vec![fund(1, alice, 100), fund(2, bob, 7)]);
-        fixture.block(vec![transaction(2, "alice", 0, pay(Action::Transfer, 0, 60, bob))]);
+        fixture.block(vec![fund(1, alice, 100 * AMOUNT_MIN), fund(2, bob, 7 * AMOUNT_MIN)]);
+        fixture.block(vec![transaction(2, "alice", 0, pay(Action::Transfer, 0, 60 * AMOUNT_MIN, bob))]);
         fixture.block(vec![transaction(1, "alice", 0, pay(Action::Transfer, 0, 1, bob))]);
         fixture.block(vec![
-            transaction(1, "bob", 0, pay(Action::Transfer, 0, 20, alice)),
-            transaction(4, "bob", 0, pay(Action::Exit, 1, 30, account("out"))),
+            transaction(1, "bob", 0, pay(Action::Transfer, 0, 20 * AMOUNT_MIN, alice)),
+            transaction(4, "bob", 0, pay(EXIT, 1, 30 * AMOUNT_MIN, account("out"))),
         ]);
         let done = fixture.batches.iter().flat_map(|batch| &batch.transactions);
         let outcomes: Vec<_> = done.map(|tx| tx.journal.outcome).collect();

@@ -13,7 +13,9 @@ use reprise_prover::backend::Backend;
 use reprise_risc0::backend::Execution;
 
 use crate::chain::Chain;
-use crate::fixture::{Fixture, account, development, divided, fund, pay, prove, runs_of, transaction};
+use crate::fixture::{
+    COVENANT, Fixture, account, development, divided, fund, pay, prove, runs_of, transaction,
+};
 
 fn measured(what: &str, witness: Witness, receipts: &[Verified<Receipt>]) -> Execution {
     let done = development().execute(&witness, receipts).unwrap();
@@ -54,12 +56,14 @@ fn padded(merge_index: u32, name: &str, message: Vec<u8>, payload: usize) -> Lan
         rest.extend([0; 8 + 20 + 8 + 8]);
         rest
     };
-    let short = transaction::payload(&transaction::opening_of(&opening(0), &[]), &message).unwrap();
+    let short =
+        transaction::payload(&transaction::opening_of(&opening(0), &[]), &COVENANT, &message).unwrap();
     let rest = opening(payload.saturating_sub(short.len()));
     let spent = LaneTransaction { rest, payload: vec![], ..plain.clone() };
     // version | count of inputs | the first one's outpoint.
     plain.rest[10..42].copy_from_slice(&spent.id().0);
-    plain.payload = transaction::payload(&transaction::opening_of(&spent.rest, &[]), &message).unwrap();
+    plain.payload =
+        transaction::payload(&transaction::opening_of(&spent.rest, &[]), &COVENANT, &message).unwrap();
     plain
 }
 

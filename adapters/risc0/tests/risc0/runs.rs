@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use reprise_ledger::{Action, BAD_NONCE, Ledger, OVERDRAFT};
 use reprise_model::digest::{Digest, ResourceId};
+use reprise_model::exit::AMOUNT_MIN;
 use reprise_model::journal::{Journal, Outcome, Span, SpanJournal};
 use reprise_model::limits::{Limits, ProveApart};
 use reprise_model::order::PartRef;
@@ -19,26 +20,27 @@ use reprise_scheduler::tree::StateTree;
 use crate::aggregate::run_over;
 use crate::batch::run;
 use crate::fixture::{
-    Fixture, NO_PROOF, account, assert_refused, development, divided, fund, pay, prove, runs_of, transaction,
+    EXIT, Fixture, NO_PROOF, account, assert_refused, development, divided, fund, pay, prove, runs_of,
+    transaction,
 };
 
 /// Two blocks. In the first accounts are made; in the second every action, failures, a deposit that asks for something else, what
 /// is malformed, and 240 KB.
 fn blocks() -> [Vec<LaneTransaction>; 2] {
-    let of = |action, nonce, amount, to: &str| pay(action, nonce, amount, account(to));
+    let of = |action, nonce, amount, to: &str| pay(action, nonce, amount * AMOUNT_MIN, account(to));
     [
-        vec![fund(2, account("alice"), 1000), fund(7, account("bob"), 50)],
+        vec![fund(2, account("alice"), 1000 * AMOUNT_MIN), fund(7, account("bob"), 50 * AMOUNT_MIN)],
         vec![
             transaction(1, "alice", 0, of(Action::Transfer, 0, 60, "bob")),
             transaction(3, "mallory", 0, vec![1]),
-            transaction(4, "bob", 0, of(Action::Exit, 0, 7, "out")),
-            transaction(5, "bob", 0, of(Action::Exit, 0, 7, "out")),
-            transaction(6, "carol", 40, of(Action::Exit, 0, 7, "out")),
+            transaction(4, "bob", 0, of(EXIT, 0, 7, "out")),
+            transaction(5, "bob", 0, of(EXIT, 0, 7, "out")),
+            transaction(6, "carol", 40 * AMOUNT_MIN, of(EXIT, 0, 7, "out")),
             transaction(7, "mallory", 0, vec![7; 240_000]),
             transaction(8, "carol", 0, of(Action::Transfer, 0, 40, "dave")),
-            transaction(11, "dave", 0, of(Action::Exit, 0, 41, "out")),
+            transaction(11, "dave", 0, of(EXIT, 0, 41, "out")),
             transaction(12, "dave", 0, vec![]),
-            transaction(13, "alice", 0, of(Action::Exit, 1, 940, "dave")),
+            transaction(13, "alice", 0, of(EXIT, 1, 940, "dave")),
         ],
     ]
 }
@@ -302,7 +304,7 @@ fn a_slot_holds_a_list_and_nobody_is_kept_out_of_it() {
     witness.transactions.truncate(1);
     let committed = run(witness.clone(), &[]).unwrap();
     let mut after = witness.paths[0].clone();
-    let value = reprise_ledger::Account { balance: 1000, nonce: 0 }.cells();
+    let value = reprise_ledger::Account { balance: 1000 * AMOUNT_MIN, nonce: 0 }.cells();
     let value = state::value(&Sha256, Some(&value));
     after.entries.push(Entry { resource: account("alice"), value });
     let root_after = after.root(&Sha256);

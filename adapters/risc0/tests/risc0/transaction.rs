@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use reprise_ledger::{Account, Action, BAD_NONCE, OVERDRAFT, OVERFLOW};
+use reprise_model::exit::AMOUNT_MIN;
 use reprise_model::journal::{Journal, Outcome};
 use reprise_model::scheduled::ProvedBy;
 use reprise_model::transaction::{BYTES_MAX, LaneTransaction, NOBODY};
 use reprise_model::witness::{TransactionWitness, Witness};
 
-use crate::fixture::{Fixture, account, assert_refused, development, fixture, fund, pay, transaction};
+use crate::fixture::{EXIT, Fixture, account, assert_refused, development, fixture, fund, pay, transaction};
 
 const FOREIGN: &str = "the transaction is none of the workload's";
 const NO_TRANSACTION: &str = "the cells are not a transaction's encoding";
@@ -35,14 +36,17 @@ fn one(fixture: &mut Fixture, name: &str, deposit: u64, payload: Vec<u8>) -> Out
     agree(fixture, vec![transaction(1, name, deposit, payload)])[0]
 }
 
-/// Alice has 100 and nonce 3, Bob 7, Rich as much as there can be.
+/// What Alice has: enough to withdraw something.
+const MANY: u64 = AMOUNT_MIN + 100;
+
+/// Alice has [`MANY`] and nonce 3, Bob 7, Rich as much as there can be.
 fn funded() -> Fixture {
     let mut fixture = fixture();
     let nothing = |nonce: u32| {
         transaction(3 + nonce, "alice", 0, pay(Action::Transfer, nonce.into(), 0, account("bob")))
     };
     let first = vec![
-        fund(0, account("alice"), 100),
+        fund(0, account("alice"), MANY),
         fund(1, account("bob"), 7),
         fund(2, account("rich"), u64::MAX),
         nothing(0),
@@ -58,14 +62,14 @@ fn every_action_succeeds_as_it_does_natively() {
     let mut fixture = funded();
     let (bob, new) = (account("bob"), account("new"));
     let mut run = |name, deposit, payload| one(&mut fixture, name, deposit, payload);
-    assert_eq!(run("alice", 0, pay(Action::Transfer, 3, 60, bob)), Outcome::SUCCESS);
+    assert_eq!(run("alice", 0, pay(Action::Transfer, 3, AMOUNT_MIN + 60, bob)), Outcome::SUCCESS);
     assert_eq!(run("alice", 0, pay(Action::Transfer, 4, 40, new)), Outcome::SUCCESS);
     assert_eq!(run("alice", 0, pay(Action::Transfer, 5, 0, bob)), Outcome::SUCCESS);
-    assert_eq!(run("bob", 0, pay(Action::Exit, 0, 67, account("out"))), Outcome::SUCCESS);
+    assert_eq!(run("bob", 0, pay(EXIT, 0, AMOUNT_MIN + 67, account("out"))), Outcome::SUCCESS);
     assert_eq!(run("bob", 0, pay(Action::Transfer, 1, 0, new)), Outcome::SUCCESS);
     assert_eq!(run("carol", 5_000_000_000, pay(Action::Deposit, 9, 9, bob)), Outcome::SUCCESS);
     assert_eq!(run("carol", 1, pay(Action::Deposit, 0, 0, account("carol"))), Outcome::SUCCESS);
-    assert_eq!(run("rich", 0, pay(Action::Exit, 0, u64::MAX, bob)), Outcome::SUCCESS);
+    assert_eq!(run("rich", 0, pay(EXIT, 0, u64::MAX, bob)), Outcome::SUCCESS);
     assert_eq!(run("nobody", 0, pay(Action::Transfer, 0, 0, bob)), Outcome::SUCCESS);
 }
 
@@ -76,10 +80,10 @@ fn every_failure_is_the_native_one() {
     let mut run = |name, deposit, payload| one(&mut fixture, name, deposit, payload);
     assert_eq!(run("alice", 0, pay(Action::Transfer, 2, 1, bob)), BAD_NONCE);
     assert_eq!(run("alice", 0, pay(Action::Transfer, 3 + (1 << 32), 1000, bob)), BAD_NONCE);
-    assert_eq!(run("alice", 0, pay(Action::Exit, 4, 1000, bob)), BAD_NONCE);
-    assert_eq!(run("nobody", 0, pay(Action::Exit, 1, 1, bob)), BAD_NONCE);
-    assert_eq!(run("alice", 0, pay(Action::Transfer, 3, 101, rich)), OVERDRAFT);
-    assert_eq!(run("alice", 0, pay(Action::Exit, 3, u64::MAX, bob)), OVERDRAFT);
+    assert_eq!(run("alice", 0, pay(EXIT, 4, 1000 * AMOUNT_MIN, bob)), BAD_NONCE);
+    assert_eq!(run("nobody", 0, pay(EXIT, 1, AMOUNT_MIN, bob)), BAD_NONCE);
+    assert_eq!(run("alice", 0, pay(Action::Transfer, 3, MANY + 1, rich)), OVERDRAFT);
+    assert_eq!(run("alice", 0, pay(EXIT, 3, u64::MAX, bob)), OVERDRAFT);
     assert_eq!(run("nobody", 0, pay(Action::Transfer, 0, 1, bob)), OVERDRAFT);
     assert_eq!(run("alice", 0, pay(Action::Transfer, 3, 1, rich)), OVERFLOW);
     assert_eq!(run("alice", 1, pay(Action::Deposit, 3, 0, rich)), OVERFLOW);
@@ -108,8 +112,9 @@ fn malformed() -> Vec<Vec<u8>> {
         with(31, 255),
         pay(Action::Transfer, 3, 1, account("alice")),
         pay(Action::Transfer, 3, 1, NOBODY),
-        pay(Action::Exit, 3, 1, NOBODY),
-        pay(Action::Exit, 3, 0, account("out")),
+        pay(EXIT, 3, AMOUNT_MIN, NOBODY),
+        pay(EXIT, 3, 0, account("out")),
+        pay(EXIT, 3, AMOUNT_MIN - 1, account("out")),
     ]
 }
 
@@ -130,7 +135,7 @@ fn what_is_malformed_and_deposits_nothing_declares_nothing_and_has_no_proof_of_i
 #[test]
 fn what_deposits_credits_its_sender_unless_it_is_a_well_formed_deposit() {
     let mut fixture = funded();
-    let asked = [pay(Action::Transfer, 3, 60, account("bob")), pay(Action::Exit, 3, 60, account("out"))];
+    let asked = [pay(Action::Transfer, 3, 60, account("bob")), pay(EXIT, 3, AMOUNT_MIN, account("out"))];
     let to_nobody = pay(Action::Deposit, 0, 0, NOBODY);
     let messages = [malformed(), asked.to_vec(), vec![to_nobody]].concat();
     let count = messages.len() as u64;
@@ -139,10 +144,10 @@ fn what_deposits_credits_its_sender_unless_it_is_a_well_formed_deposit() {
     assert!(outcomes.iter().all(|outcome| *outcome == Outcome::SUCCESS), "{outcomes:?}");
     let accessed = |tx: &reprise_model::scheduled::ScheduledTransaction| tx.journal.accesses[0].resource;
     assert!(fixture.batches[1].transactions.iter().all(|tx| accessed(tx) == account("alice")));
-    let last = fixture.block(vec![transaction(1, "alice", 0, pay(Action::Exit, 3, 1, account("out")))]);
+    let last = fixture.block(vec![transaction(1, "alice", 0, pay(EXIT, 3, AMOUNT_MIN, account("out")))]);
     assert_eq!(last.transactions[0].journal.outcome, Outcome::SUCCESS);
     let before = fixture.transaction_witness(2, 0).before[0].clone();
-    assert_eq!(before, Some(Account { balance: 100 + 5 * count, nonce: 3 }.cells()));
+    assert_eq!(before, Some(Account { balance: MANY + 5 * count, nonce: 3 }.cells()));
 }
 
 /// SplitMix64.
@@ -187,7 +192,7 @@ fn hundreds_of_random_transactions_agree() {
             let mut block = vec![];
             for index in 0..4 {
                 let (from, to) = (names[random.below(5) as usize], names[random.below(5) as usize]);
-                let action = [Action::Transfer, Action::Exit, Action::Deposit][random.below(3) as usize];
+                let action = [Action::Transfer, EXIT, Action::Deposit][random.below(3) as usize];
                 let mut payload = pay(action, random.below(3), random.amount(), account(to));
                 match random.below(12) {
                     0 => payload[random.below(32) as usize] ^= 1 << random.below(8),

@@ -207,14 +207,14 @@ async fn a_covenant_under_a_succinct_proof_settles_comes_back_by_a_flip_without_
     };
 
     // One block: Alice deposits, gives some to Bob, and takes some out.
-    let (_, payee, destination) = simnet::anybody();
+    let (_, script, payee) = simnet::anybody();
     let (alice, bob) = (simnet.alice.account(), simnet::bob().unwrap().account());
     let vault = claim::vault(covenant).unwrap();
     let deposited = vec![TransactionOutput::new(DEPOSIT, vault.clone())];
     let acts = [
         simnet.lane_transaction(Action::Deposit, 0, 0, alice, deposited).unwrap(),
         simnet.lane_transaction(Action::Transfer, 0, TRANSFER, bob, vec![]).unwrap(),
-        simnet.lane_transaction(Action::Exit, 1, EXIT, destination, vec![]).unwrap(),
+        simnet.lane_transaction(Action::Exit(payee.class), 1, EXIT, payee.bytes.into(), vec![]).unwrap(),
     ];
     let data_dir = tempfile::tempdir().unwrap();
     let run = start(&simnet, data_dir.path(), &proof).await;
@@ -277,7 +277,7 @@ async fn a_covenant_under_a_succinct_proof_settles_comes_back_by_a_flip_without_
     let seen =
         |run: &Run| -> Vec<_> { settlements(run).iter().map(|it| (it.end_block, it.journal)).collect() };
     assert_eq!(seen(&run), [observed]);
-    let paid = async |rpc: &dyn RpcApi| -> Vec<Coin> { wallet::unspent(rpc, &payee, PREFIX).await.unwrap() };
+    let paid = async |rpc: &dyn RpcApi| -> Vec<Coin> { wallet::unspent(rpc, &script, PREFIX).await.unwrap() };
     while paid(simnet.rpc()).await.is_empty() {
         let (transaction, fee) = sent(&simnet).await;
         println!("claimed by {}, fee {fee} sompi", transaction.id());

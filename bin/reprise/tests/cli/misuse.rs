@@ -183,7 +183,7 @@ fn a_refusal_names_the_flag_or_argument_and_the_allowed_values() {
         (&["receipts", "why", "zebra"], "PLACE zebra: "),
         (&["receipts", "revoke", "zebra"], "PROFILE zebra: "),
         (&["receipts", "show", "zebra"], "no stored statement begins with `zebra`: `reprise receipts ls`"),
-        (&["sim", "--seeds", "0"], "--blocks and --seeds: say 1 or more"),
+        (&["sim", "--seeds", "0"], "--blocks, --block-seconds and --seeds: say 1 or more"),
         (&["sim", "--faults", "gremlins"], "--faults: `gremlins` is no fault"),
         (&["sim", "--synthetic", "--reorg-depth", "deep"], "--reorg-depth: `deep`"),
         (&["sim", "--synthetic", "--proof-seconds", "1,2"], "--proof-seconds 1,2: say three numbers"),
@@ -241,7 +241,7 @@ fn what_would_lose_a_users_money_is_refused_with_advice() {
         (&["deposit", "one"], whole.clone(), 2, "up to eight decimals"),
         (&["deposit", "0.1"], whole.clone(), 2, "storage mass"),
         (&["deposit", "1"], [&whole[..], &foreign].concat(), 2, "no covenant guards this address"),
-        (&["exit", &id, "0.19999999"], whole.clone(), 2, "never paid"),
+        (&["exit", &id, "0.19999999"], whole.clone(), 2, "the least is"),
         (&["transfer", &id, "0"], whole.clone(), 2, "does nothing"),
         (&["transfer", &id, "1", "--api", "127.0.0.1:1"], whole.clone(), 2, "http://HOST:PORT"),
         // And what can be wanted needs the node.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use reprise_disk::data_dir::DataDir;
+use reprise_disk::data_dir::{DataDir, receipts_in};
 use reprise_disk::medium::FileSystem;
 use reprise_kaspa::{names, vault};
 use reprise_ledger::Ledger;
@@ -18,6 +18,8 @@ use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_scheduler::position::Position;
 use reprise_scheduler::snapshot::{self, Identity, SettledPosition, Snapshot};
 use reprise_scheduler::tree::StateTree;
+use reprise_store::port::Floor;
+use reprise_store::{Options, ReceiptStore, Store};
 
 use crate::command::{last_line, reprise};
 
@@ -31,16 +33,26 @@ fn hasher() -> Arc<dyn WorkloadHasher> {
     Arc::new(reprise_model::hash::Blake3)
 }
 
-/// A snapshot of a rollup on the lane `test` that the mock proves.
-fn written(dir: &Path) -> PathBuf {
-    let config = MockConfig { workload: "ledger".into(), ..MockConfig::default() };
-    let mock = MockBackend::new(config, hasher(), Arc::new(Ledger));
-    let [transaction_program, batch_program, aggregate_program] = mock.programs();
+fn mock() -> MockBackend {
+    MockBackend::new(
+        MockConfig { workload: "ledger".into(), ..MockConfig::default() },
+        hasher(),
+        Arc::new(Ledger),
+    )
+}
+
+/// The pins of a rollup on the lane `test` that the mock proves.
+fn pins() -> Pins {
+    let [transaction_program, batch_program, aggregate_program] = mock().programs();
     let covenant = Digest(COVENANT);
     let deposit = names::account(&vault::script(covenant).unwrap());
-    let lane = names::lane(names::subnetwork("test").unwrap(), covenant, deposit);
-    let pins =
-        Pins { lane: lane.key, covenant, deposit, transaction_program, batch_program, aggregate_program };
+    let lane = names::lane(names::subnetwork("test").unwrap(), covenant, deposit).key;
+    Pins { lane, covenant, deposit, transaction_program, batch_program, aggregate_program }
+}
+
+/// A snapshot of that rollup.
+fn written(dir: &Path) -> PathBuf {
+    let (mock, pins) = (mock(), pins());
     let entries = (0..100u8).map(|n| (ResourceId([n; 32]), Some(vec![[u32::from(n); 8]])));
     let state = StateTree::empty(hasher()).after(&entries.collect::<Vec<_>>());
     let tip = Digest([3; 32]);
@@ -142,6 +154,64 @@ fn import_puts_a_snapshot_of_these_settings_into_a_new_directory_and_no_other() 
     let (code, text) = import(&[&covenant, "--replace", "--l1", "kaspa:ws://127.0.0.1:1"]);
     assert!(code == Some(1) && text.contains("127.0.0.1:1"), "{text}");
     assert_eq!(std::fs::read_dir(data.join("state")).unwrap().count(), 2);
+}
+
+#[test]
+fn export_beside_a_running_node_copies_the_newest_snapshot_that_it_wrote_and_checks_it_on_the_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, data, out) = (written(dir.path()), dir.path().join("data"), dir.path().join("out"));
+    let _held = DataDir::lock(&data).unwrap();
+    let short = pins().digest(hasher().as_ref()).short();
+    let name = |checkpoint: u64| data.join("snapshots").join(format!("{short}-{checkpoint:012}.snapshot"));
+    std::fs::create_dir(data.join("snapshots")).unwrap();
+    std::fs::write(name(40), "an older one").unwrap();
+    std::fs::copy(&file, name(50)).unwrap();
+    std::fs::write(data.join("snapshots").join("00000000-000000000090.snapshot"), "another rollup's")
+        .unwrap();
+    let covenant = Digest(COVENANT).to_hex();
+    let export = |extra: &[&str]| {
+        let args = ["snapshot", "export", out.to_str().unwrap(), "--backend", "mock", "--lane", "test"];
+        said(&data, &[&args[..], &["--covenant", &covenant], extra].concat())
+    };
+    let (code, text) = export(&[]);
+    assert!(code == Some(0) && text.contains("its newest snapshot is copied"), "{text}");
+    assert_eq!(std::fs::read(&out).unwrap(), std::fs::read(&file).unwrap());
+
+    // One that is damaged is not handed on, and what was exported before stays.
+    std::fs::write(name(60), &std::fs::read(&file).unwrap()[..500]).unwrap();
+    let (code, text) = export(&["--force"]);
+    assert!(code == Some(1) && text.contains("damaged"), "{text}");
+    assert_eq!(std::fs::read(&out).unwrap(), std::fs::read(&file).unwrap());
+    let files = std::fs::read_dir(dir.path()).unwrap().map(|it| it.unwrap().file_name());
+    assert!(!files.into_iter().any(|name| name.to_string_lossy().contains("partial")));
+}
+
+#[test]
+fn a_snapshot_below_the_prune_floor_of_the_receipts_replaces_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, data) = (written(dir.path()), dir.path().join("data"));
+    let covenant = Digest(COVENANT).to_hex();
+    let args = ["snapshot", "import", file.to_str().unwrap(), "--backend", "mock", "--lane", "test"];
+    let import = |extra: &[&str]| said(&data, &[&args[..], &["--covenant", &covenant], extra].concat());
+    assert_eq!(import(&[]).0, Some(0));
+    let before: Vec<_> =
+        std::fs::read_dir(data.join("state")).unwrap().map(|it| it.unwrap().path()).collect();
+    let pins = pins().digest(hasher().as_ref());
+    let raise = |data: &Path, floor| {
+        let store = Store::open(&receipts_in(data), Arc::new(mock()), Options::default()).unwrap();
+        store.prune_below(&pins, Floor::at(floor)).unwrap();
+    };
+    raise(&data, 52);
+    let (code, text) = import(&["--replace"]);
+    assert!(code == Some(1) && text.contains("pruned below checkpoint 52"), "{text}");
+    let after: Vec<_> = std::fs::read_dir(data.join("state")).unwrap().map(|it| it.unwrap().path()).collect();
+    assert_eq!(before, after, "nothing is put aside");
+    // Just below the floor lies what the snapshot is of.
+    let other = tempfile::tempdir().unwrap();
+    let data = other.path().join("data");
+    let import = |extra: &[&str]| said(&data, &[&args[..], &["--covenant", &covenant], extra].concat());
+    raise(&data, 51);
+    assert_eq!(import(&[]).0, Some(0));
 }
 
 #[test]

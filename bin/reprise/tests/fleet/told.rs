@@ -1,5 +1,7 @@
 //! What a fleet says of itself, and what it does when it is asked to.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::channel;
 
 use crate::processes::{Ground, Process};
@@ -104,5 +106,69 @@ fn a_person_looks_into_the_jobs_and_decides_about_them() {
     for wrong in [&["show", "zz"][..], &["ls", "--state", "odd"], &["workers", "--admit", "a b"]] {
         assert_eq!(ground.say(wrong).0.code(), Some(2), "{wrong:?}");
     }
+    drop((node, worker));
+}
+
+/// What a server of metrics says.
+fn get(address: &str, path: &str) -> String {
+    let Ok(mut connection) = TcpStream::connect(address) else { return String::new() };
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes()).unwrap();
+    let mut page = String::new();
+    connection.read_to_string(&mut page).unwrap();
+    page
+}
+
+/// Waits until a page has all of these.
+fn until_page(address: &str, path: &str, all: &[&str]) -> String {
+    loop {
+        let page = get(address, path);
+        if all.iter().all(|line| page.contains(line)) {
+            return page;
+        }
+        std::thread::yield_now();
+    }
+}
+
+fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: `cargo test -p reprise --no-default-features --features fleet -- --include-ignored`"]
+fn a_node_and_a_worker_serve_how_the_fleet_stands() {
+    let ground = Ground::new();
+    let (tell, told) = channel();
+    let (of_worker, of_node) = (free_address(), free_address());
+    let slow = "3600000,3600000,3600000";
+    let worker = ground.worker("w", slow, &["--metrics", &of_worker], &tell);
+    let node = ground.node(&ground.path("a"), slow, &["--metrics", &of_node], &tell);
+    until(&worker, "proving ", &told);
+    until_page(
+        &of_node,
+        "/metrics",
+        &[
+            "reprise_fleet_reachable{part=\"jobs\"} 1",
+            "reprise_fleet_reachable{part=\"receipts\"} 1",
+            "state=\"running\"} ",
+            "reprise_fleet_oldest_queued_seconds{kind=",
+            "reprise_fleet_workers{stand=\"working\"} 2",
+            "reprise_fleet_worker_jobs_total{worker=\"w\",outcome=\"claimed\"} 1",
+        ],
+    );
+    let page = until_page(
+        &of_worker,
+        "/metrics",
+        &["reprise_worker_proving 1", "reprise_fleet_worker_jobs_total{worker=\"w\",outcome=\"claimed\"} 1"],
+    );
+    assert!(!page.contains("reprise_fleet_jobs{"), "a worker does not count the table:\n{page}");
+    assert!(page.contains("reprise_healthy 1"), "{page}");
+    // Without the jobs it waits, and says so; when they are back it goes on by itself.
+    ground.postgres.end(crate::scratch::Ending::Fast);
+    let red = until_page(&of_worker, "/health", &["\"health\":\"red\"", "cannot be reached"]);
+    assert!(red.starts_with("HTTP/1.1 503 "), "{red}");
+    assert!(get(&of_worker, "/metrics").contains("reprise_fleet_reachable{part=\"jobs\"} 0"));
+    ground.postgres.resume();
+    until_page(&of_worker, "/health", &["HTTP/1.1 200 ", "\"health\":\"green\""]);
     drop((node, worker));
 }

@@ -3,5 +3,6 @@
 
 mod client;
 mod fixture;
+mod fleet;
 mod projected;
 mod served;

@@ -36,8 +36,14 @@ fn node(limits: Limits, token: Option<Token>) -> Node {
         started_ms: 0,
         price_per_hour: None,
     };
-    let served =
-        Served::new(facts, views, Box::new(|| "reprise_blocks_total 1\n".into()), store, limits.streams);
+    let served = Served::new(
+        facts,
+        views,
+        Box::new(|| "reprise_blocks_total 1\n".into()),
+        store,
+        None,
+        limits.streams,
+    );
     let endpoint = Endpoint::api("127.0.0.1:0".parse().unwrap(), served, token, limits).unwrap();
     let address = endpoint.address();
     server::serve(vec![endpoint]).unwrap();
@@ -217,7 +223,7 @@ fn an_address_of_other_machines_needs_a_token_and_a_token_cannot_be_guessed() {
         started_ms: 0,
         price_per_hour: None,
     };
-    let served = Served::new(facts, views, Box::new(String::new), store, 1);
+    let served = Served::new(facts, views, Box::new(String::new), store, None, 1);
     let open = Endpoint::api("0.0.0.0:0".parse().unwrap(), served, None, Limits::default());
     assert!(matches!(open, Err(ServeError::Open { .. })));
     for bad in ["", "short", "with spaces in it, and long enough", "0123456789abcdé0123456789"] {
@@ -349,8 +355,14 @@ fn the_document_names_every_path_and_its_refusals() {
     let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
     assert!(paths.len() >= 14, "{paths:?}");
     for (path, item) in document["paths"].as_object().unwrap() {
-        for status in ["400", "401", "413", "421", "429", "503"] {
-            assert!(item["get"]["responses"][status].is_object(), "{path} {status}");
+        let operations = ["get", "post"].map(|method| (method, &item[method]));
+        let mut described = operations.into_iter().filter(|(_, operation)| operation.is_object()).peekable();
+        assert!(described.peek().is_some(), "{path}");
+        for (method, operation) in described {
+            let own = if method == "post" { &["403"][..] } else { &[] };
+            for status in ["400", "401", "413", "421", "429", "503"].iter().chain(own) {
+                assert!(operation["responses"][status].is_object(), "{method} {path} {status}");
+            }
         }
     }
     assert!(document["components"]["schemas"]["Block"]["properties"]["final"].is_object());

@@ -144,7 +144,7 @@ fn history(steps: &[(usize, Vec<bool>)]) -> Vec<SourceEvent> {
             chain.push(metadata);
             let accepted = if *full { carried.clone() } else { vec![] };
             let lane_proof = Some(vec![name as u8; 300]);
-            added.push(ChainBlock { metadata, accepted, lane_proof, settlements: vec![] });
+            added.push(ChainBlock { metadata, accepted, lane_proof, settlements: vec![], claims: vec![] });
         }
         events.push(SourceEvent { removed, added });
     }

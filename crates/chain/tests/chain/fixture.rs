@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use reprise_chain::dev::{DevChain, script};
+use reprise_chain::dev::DevChain;
 use reprise_chain::overlay::Covenant;
 use reprise_model::digest::{ClaimDigest, Digest, PinsDigest, ProfileId, ProgramId};
 use reprise_model::hash::Blake3;
@@ -11,7 +11,7 @@ use reprise_model::lane::{self, Activity, LaneScheme as _, Own};
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verifier, VerifyError};
 use reprise_model::statement::{Claim, Statement};
-use reprise_model::transaction::{Accepted, LaneTransaction, account_of};
+use reprise_model::transaction::{Accepted, LaneTransaction};
 
 /// The covenant's program.
 pub(crate) const PROGRAM: ProgramId = ProgramId([3; 32]);
@@ -83,7 +83,7 @@ pub(crate) fn covenant() -> Covenant {
         program: PROGRAM,
         pins: PINS,
         lane: lane.key,
-        deposit: account_of(&script("deposit")),
+        rollup: lane.rollup(),
         root: GENESIS_ROOT,
         anchor_depth: None,
         hasher: Arc::new(Blake3),

@@ -98,8 +98,9 @@ impl World {
         }
         for block in &added {
             let parent = self.tips[&block.metadata.parent_hash];
-            let facts = |tx: &reprise_model::transaction::LaneTransaction| tx.facts(&self.chain.deposit());
-            let named = block.accepted.iter().map(|tx| (tx.digest(&Blake3, &facts(tx)), tx.merge_index));
+            let rollup = self.chain.rollup();
+            let named =
+                block.accepted.iter().map(|tx| (tx.digest(&Blake3, &tx.read(&rollup)), tx.merge_index));
             let tip = match block.accepted.is_empty() {
                 true => parent,
                 false => {
@@ -223,11 +224,11 @@ fn a_lane_tip_over_forged_authority_order_or_context_is_no_block_s_lane_tip() {
     };
     let named = |forge: bool| -> Vec<(Digest, u32)> {
         let name = |tx: &reprise_model::transaction::LaneTransaction| {
-            let mut facts = tx.facts(&world.chain.deposit());
+            let mut read = tx.read(&world.chain.rollup());
             if forge {
-                facts.authority.0[0] ^= 1;
+                read.facts.authority.0[0] ^= 1;
             }
-            (tx.digest(&Blake3, &facts), tx.merge_index)
+            (tx.digest(&Blake3, &read), tx.merge_index)
         };
         block.accepted.iter().map(name).collect()
     };

@@ -22,7 +22,7 @@ fn block(parent: BlockHash, name: u8) -> ChainBlock {
         parent_timestamp_ms: 3,
         sequencing_commitment: Digest([name; 32]),
     };
-    ChainBlock { metadata, accepted: vec![], lane_proof: None, settlements: vec![] }
+    ChainBlock { metadata, accepted: vec![], lane_proof: None, settlements: vec![], claims: vec![] }
 }
 
 fn root() -> ChainBlockMetadata {

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use reprise_conformance::fixture::{Fixture, WHOLE, account, fund, pay, transaction};
+use reprise_conformance::fixture::{EXIT, Fixture, WHOLE, account, fund, pay, transaction};
 use reprise_ledger::{Action, Ledger};
 use reprise_model::cell::{self, Cell};
 use reprise_model::digest::Digest;
+use reprise_model::exit::AMOUNT_MIN;
 use reprise_model::hash::{Blake3, Domain, Hasher};
 use reprise_model::journal::Outcome;
 use reprise_model::lane::WorkloadHasher;
@@ -124,15 +125,14 @@ fn crowd() -> Vec<LaneTransaction> {
     let mut nonces = [0; 5];
     let mut well_formed = (0..200).map(|at: usize| {
         let (by, to) = (at * 7 % 5, (at * 7 + 1 + at % 4) % 5);
-        let (nonce, action) =
-            (nonces[by], if at.is_multiple_of(9) { Action::Exit } else { Action::Transfer });
+        let (nonce, action) = (nonces[by], if at.is_multiple_of(9) { EXIT } else { Action::Transfer });
         let pay = |amount| pay(action, nonce, amount, account(names[to]));
         match at {
-            0..5 => return (names[at], 1_000, vec![at as u8]),
-            _ if at % 25 == 7 => return (names[by], 0, pay(1 << 40)),
+            0..5 => return (names[at], 1_000 * AMOUNT_MIN, vec![at as u8]),
+            _ if at % 25 == 7 => return (names[by], 0, pay(1 << 60)),
             _ => nonces[by] += 1,
         }
-        (names[by], 0, pay(1 + at as u64 % 40))
+        (names[by], 0, pay((1 + at as u64 % 40) * AMOUNT_MIN))
     });
     let message = |at: u32| match at {
         252 => ("anybody", 0, vec![3; 240_000]),
@@ -190,12 +190,12 @@ fn squatting_a_slot_costs_its_victim_nothing() {
     let blocks = || {
         let pay = |action, nonce, amount, to: &str| pay(action, nonce, amount, account(to));
         vec![
-            vec![fund(1, account("squatter"), 1), fund(2, account("victim"), 100)],
+            vec![fund(1, account("squatter"), 1), fund(2, account("victim"), 100 * AMOUNT_MIN)],
             vec![
-                transaction(1, "victim", 0, pay(Action::Transfer, 0, 30, "friend")),
+                transaction(1, "victim", 0, pay(Action::Transfer, 0, 30 * AMOUNT_MIN, "friend")),
                 transaction(2, "squatter", 0, pay(Action::Transfer, 0, 1, "victim")),
-                transaction(3, "victim", 0, pay(Action::Exit, 1, 70, "victim")),
-                transaction(4, "friend", 0, pay(Action::Exit, 0, 30, "friend")),
+                transaction(3, "victim", 0, pay(EXIT, 1, 70 * AMOUNT_MIN, "victim")),
+                transaction(4, "friend", 0, pay(EXIT, 0, 30 * AMOUNT_MIN, "friend")),
             ],
         ]
     };

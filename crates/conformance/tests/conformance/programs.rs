@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use reprise_conformance::fixture::{Fixture, account, fund, pay, transaction};
+use reprise_conformance::fixture::{EXIT, Fixture, account, fund, pay, transaction};
 use reprise_ledger::{Action, Ledger};
 use reprise_model::digest::{Digest, ProgramId};
+use reprise_model::exit::{AMOUNT_MIN, Exit, Payee, ScriptClass};
 use reprise_model::hash::Blake3;
 use reprise_model::journal::{AggregateJournal, Commitment, Outcome, Span, SpanJournal};
 use reprise_model::lane::LaneError;
@@ -21,18 +22,18 @@ const PROGRAMS: [ProgramId; 3] = [ProgramId([1; 32]), ProgramId([2; 32]), Progra
 
 /// Three blocks: accounts are made; two batches of three; one transaction.
 fn blocks() -> [Vec<LaneTransaction>; 3] {
-    let of = |action, nonce, amount, to: &str| pay(action, nonce, amount, account(to));
+    let of = |action, nonce, amount, to: &str| pay(action, nonce, amount * AMOUNT_MIN, account(to));
     [
-        vec![fund(1, account("alice"), 100), fund(2, account("bob"), 50)],
+        vec![fund(1, account("alice"), 100 * AMOUNT_MIN), fund(2, account("bob"), 50 * AMOUNT_MIN)],
         vec![
             transaction(1, "alice", 0, of(Action::Transfer, 0, 10, "bob")),
             transaction(3, "carol", 0, vec![1]),
-            transaction(4, "bob", 0, of(Action::Exit, 0, 55, "bob")),
+            transaction(4, "bob", 0, of(EXIT, 0, 55, "bob")),
             transaction(5, "alice", 0, of(Action::Transfer, 1, 20, "carol")),
             transaction(8, "carol", 0, vec![1; BYTES_MAX]),
-            transaction(9, "alice", 0, of(Action::Exit, 2, 70, "bob")),
+            transaction(9, "alice", 0, of(EXIT, 2, 70, "bob")),
         ],
-        vec![transaction(1, "carol", 0, of(Action::Exit, 0, 5, "carol"))],
+        vec![transaction(1, "carol", 0, of(EXIT, 0, 5, "carol"))],
     ]
 }
 
@@ -340,10 +341,14 @@ fn an_aggregate_refuses_exits_that_its_parts_journal_does_not_commit_to() {
     let exits: Vec<_> =
         fixture.aggregate_witness(&[0, 1, 2]).parts.iter().map(|part| part.span.exits.len()).collect();
     assert_eq!(exits, [0, 1, 1, 1]);
+    let exit =
+        Exit { payee: Payee { class: ScriptClass::PublicKey, bytes: Digest([1; 32]) }, amount: AMOUNT_MIN };
     let refused = |part| Err(Refusal::Exits { part });
     assert_eq!(forge_aggregate(&fixture, |w| w.parts[1].span.exits.clear()), refused(1));
-    assert_eq!(forge_aggregate(&fixture, |w| w.parts[0].span.exits.push(Digest([1; 32]))), refused(0));
-    assert_eq!(forge_aggregate(&fixture, |w| w.parts[3].span.exits[0].0[5] ^= 1), refused(3));
+    assert_eq!(forge_aggregate(&fixture, |w| w.parts[0].span.exits.push(exit)), refused(0));
+    assert_eq!(forge_aggregate(&fixture, |w| w.parts[3].span.exits[0].amount += 1), refused(3));
+    let class = |w: &mut AggregateWitness| w.parts[3].span.exits[0].payee.class = ScriptClass::PublicKey;
+    assert_eq!(forge_aggregate(&fixture, class), refused(3));
     let repeated = forge_aggregate(&fixture, |w| {
         let exits = &mut w.parts[2].span.exits;
         exits.push(exits[0]);

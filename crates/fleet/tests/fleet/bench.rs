@@ -13,13 +13,13 @@ use reprise_jobs::memory::MemoryTable;
 use reprise_jobs::table::{Change, Figure, Filter, Horizon, JobsError, Rows, Standing, Table};
 use reprise_jobs::{Job, Policy, Queue, WorkerName};
 use reprise_ledger::Ledger;
-use reprise_model::digest::ResourceId;
+use reprise_model::digest::{Digest, ResourceId};
 use reprise_model::hash::Blake3;
 use reprise_model::journal::Journal as _;
 use reprise_model::program;
 use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::statement::{Claim, ClaimScheme, Kind, StatementId};
-use reprise_model::transaction::{self, LaneTransaction, TransactionFacts};
+use reprise_model::transaction::{self, LaneTransaction, TransactionFacts, TransactionRead};
 use reprise_model::witness::{TransactionWitness, Witness};
 use reprise_prover::backend::{Backend, Task};
 use reprise_prover::mock::{MockBackend, MockConfig};
@@ -66,6 +66,10 @@ impl Table for Line<MemoryTable> {
     fn evict(&self, name: &WorkerName, evicted: bool) -> Result<(), JobsError> {
         self.jobs()?;
         self.inner.evict(name, evicted)
+    }
+    fn now_ms(&self) -> Result<u64, JobsError> {
+        self.jobs()?;
+        self.inner.now_ms()
     }
     fn figures(&self) -> Result<Vec<Figure>, JobsError> {
         self.jobs()?;
@@ -239,9 +243,12 @@ pub(crate) fn mock_with(config: MockConfig) -> Arc<MockBackend> {
 /// A task by number, which relies on nothing.
 pub(crate) fn task(number: u8) -> Task {
     let facts = TransactionFacts { authority: ResourceId([number; 32]), deposit: u64::from(number) + 1 };
-    let payload = transaction::payload(&[], &[]).unwrap();
+    let payload = transaction::payload(&[], &Digest::ZERO, &[]).unwrap();
     let transaction = LaneTransaction { merge_index: 1, version: 1, rest: vec![], payload };
-    let witness = TransactionWitness { transaction: transaction.cells(&facts), before: vec![None] };
+    let witness = TransactionWitness {
+        transaction: transaction.cells(&TransactionRead { facts, message: vec![] }),
+        before: vec![None],
+    };
     let journal = program::transaction(&Blake3, &Ledger, &witness).unwrap().bytes();
     let claim = Claim { program: mock().programs()[0], journal };
     Task { claim, witness: Witness::Transaction(witness), assumptions: vec![] }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reprise_fleet::housekeeping::{self, Keeping};
+use reprise_fleet::floors::Floors;
+use reprise_fleet::housekeeping::{self, Household, Keeping};
 use reprise_fleet::input::Input;
 use reprise_fleet::objects::{MemoryObjects, Objects, ObjectsError};
 use reprise_fleet::shared::{Bounds, Fetched, Missing, Shared, receipt_key};
+use reprise_jobs::WorkerName;
 use reprise_jobs::job::{Class, Offer, Priority};
 use reprise_model::digest::ProgramId;
 use reprise_model::profile::SealKind;
@@ -14,6 +16,7 @@ use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
 use reprise_store::envelope::Envelope;
 use reprise_store::provenance::{Origin, Provenance};
+use reprise_store::{Options, ReceiptStore, Store};
 
 use crate::bench::{Fleet, id, mock, receipt, task, task_on};
 
@@ -134,10 +137,13 @@ fn inputs_of_jobs_that_will_not_be_proved_are_collected_and_receipts_are_kept_fo
     queue.settle(&[id(&task(1))]).unwrap();
     queue.quarantine(&[id(&task(2))], "by hand").unwrap();
     shared.publish(&receipt(1), Kind::Transaction, &Provenance::default()).unwrap();
-    let keeping = |grace| Keeping { input_grace: grace, receipts: Some(Duration::ZERO) };
-    let kept = housekeeping::keep(&queue, &shared, &keeping(Duration::from_secs(3600))).unwrap();
+    let floors = Arc::new(Floors::new(shared.clone(), WorkerName::new("node").unwrap()));
+    let own: Arc<dyn ReceiptStore> = Arc::new(Store::in_memory(mock(), Options::default()).unwrap());
+    let house = Household { queue: Some(queue), shared, floors, own: Arc::downgrade(&own) };
+    let keeping = |grace| Keeping { input_grace: grace, receipts: Some(Duration::ZERO), floor_grace: None };
+    let kept = housekeeping::keep(&house, &keeping(Duration::from_secs(3600))).unwrap();
     assert_eq!(kept.inputs, 0, "somebody may be about to offer them");
-    let kept = housekeeping::keep(&queue, &shared, &keeping(Duration::ZERO)).unwrap();
+    let kept = housekeeping::keep(&house, &keeping(Duration::ZERO)).unwrap();
     assert_eq!(
         (kept.inputs, kept.receipts),
         (2, 0),

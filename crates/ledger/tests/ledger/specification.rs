@@ -5,16 +5,19 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 use reprise_ledger::{Account, Action, BAD_NONCE, Ledger, OVERDRAFT, OVERFLOW, Payload};
 use reprise_model::cell::Cell;
-use reprise_model::digest::ResourceId;
+use reprise_model::digest::{Digest, ResourceId};
+use reprise_model::exit::{AMOUNT_MIN, Exit, Payee, ScriptClass};
 use reprise_model::hash::Blake3;
-use reprise_model::journal::{Exit, Outcome, TransactionEffects};
+use reprise_model::journal::{Outcome, TransactionEffects};
 use reprise_model::processor;
 use reprise_model::program;
-use reprise_model::transaction::{self, LaneTransaction, NOBODY, TransactionFacts};
+use reprise_model::transaction::{self, LaneTransaction, NOBODY, TransactionFacts, TransactionRead};
 use reprise_model::witness::TransactionWitness;
 
 const ALICE: ResourceId = ResourceId([1; 32]);
 const BOB: ResourceId = ResourceId([2; 32]);
+const COVENANT: Digest = Digest([9; 32]);
+const EXIT: Action = Action::Exit(ScriptClass::PublicKey);
 
 type State = HashMap<ResourceId, Account>;
 
@@ -28,18 +31,23 @@ fn message(action: Action, nonce: u64, amount: u64, counterparty: ResourceId) ->
 
 /// A lane transaction with this message.
 fn lane_transaction(message: &[u8]) -> LaneTransaction {
-    let payload = transaction::payload(&[], message).unwrap();
+    let payload = transaction::payload(&[], &COVENANT, message).unwrap();
     LaneTransaction { merge_index: 1, version: 1, rest: vec![], payload }
+}
+
+/// What is read of it, with these facts.
+fn read(message: &[u8], authority: ResourceId, deposit: u64) -> TransactionRead {
+    TransactionRead { facts: TransactionFacts { authority, deposit }, message: message.to_vec() }
 }
 
 /// What it declares; the outcome where it is disposed of.
 fn declared(message: &[u8], authority: ResourceId, deposit: u64) -> Result<Vec<ResourceId>, Outcome> {
-    processor::declared(&Ledger, &lane_transaction(message), &TransactionFacts { authority, deposit })
+    processor::declared(&Ledger, &lane_transaction(message), &read(message, authority, deposit))
 }
 
 /// Executes a message, natively and as a transaction's program does, over these accounts.
 fn run(message: &[u8], authority: ResourceId, deposit: u64, state: &State) -> TransactionEffects {
-    let facts = TransactionFacts { authority, deposit };
+    let read = read(message, authority, deposit);
     let declared = match declared(message, authority, deposit) {
         Ok(declared) => declared,
         Err(outcome) => return TransactionEffects::failure(outcome),
@@ -47,8 +55,8 @@ fn run(message: &[u8], authority: ResourceId, deposit: u64, state: &State) -> Tr
     let values: Vec<Option<Vec<Cell>>> =
         declared.iter().map(|id| state.get(id).map(Account::cells)).collect();
     let before: Vec<_> = declared.into_iter().zip(values.iter().map(Option::as_deref)).collect();
-    let effects = processor::execute(&Ledger, message, &facts, &before);
-    let cells = lane_transaction(message).cells(&facts);
+    let effects = processor::execute(&Ledger, message, &read.facts, &before);
+    let cells = lane_transaction(message).cells(&read);
     let witness = TransactionWitness { transaction: cells, before: values.clone() };
     let proved = program::transaction(&Blake3, &Ledger, &witness).unwrap();
     assert_eq!((proved.outcome, &proved.exits), (effects.outcome, &effects.exits));
@@ -87,9 +95,13 @@ fn a_transfer_makes_the_account_it_pays() {
 
 #[test]
 fn an_exit_burns_the_amount_and_withdraws_it() {
-    let effects = execute(&message(Action::Exit, 0, 30, BOB), 0, &[(ALICE, account(100, 0))]);
-    assert_eq!(written(&effects), [(ALICE, account(70, 1))]);
-    assert_eq!(effects.exits, [Exit { destination: BOB, amount: 30 }]);
+    let (amount, alice) = (AMOUNT_MIN + 30, (ALICE, account(AMOUNT_MIN + 100, 0)));
+    for class in ScriptClass::ALL {
+        let effects = execute(&message(Action::Exit(class), 0, amount, BOB), 0, &[alice]);
+        assert_eq!(written(&effects), [(ALICE, account(70, 1))]);
+        let payee = Payee { class, bytes: BOB.digest() };
+        assert_eq!(effects.exits, [Exit { payee, amount }]);
+    }
 }
 
 #[test]
@@ -105,8 +117,8 @@ fn a_transaction_that_pays_the_deposit_script_is_a_deposit_whatever_its_message_
     let asked = [
         message(Action::Transfer, 3, 5, BOB),
         message(Action::Transfer, 3, 5, ALICE),
-        message(Action::Exit, 3, 5, BOB),
-        message(Action::Exit, 3, 0, BOB),
+        message(EXIT, 3, AMOUNT_MIN, BOB),
+        message(EXIT, 3, 0, BOB),
         message(Action::Deposit, 0, 0, NOBODY),
         vec![],
         vec![7],
@@ -134,10 +146,12 @@ fn each_failure_comes_before_the_ones_after_it_in_the_specification() {
     assert_eq!(outcome(&transfer(3, 9), 0, &[alice, bob]), OVERFLOW);
     assert_eq!(outcome(&transfer(3, 9), 0, &[alice, (BOB, account(u64::MAX - 9, 0))]), Outcome::SUCCESS);
 
-    let exit = |nonce, amount| message(Action::Exit, nonce, amount, BOB);
-    assert_eq!(outcome(&exit(9, 99), 0, &[alice]), BAD_NONCE);
-    assert_eq!(outcome(&exit(3, 99), 0, &[alice]), OVERDRAFT);
-    assert_eq!(outcome(&exit(3, 10), 0, &[alice]), Outcome::SUCCESS);
+    let exit = |nonce, amount| message(EXIT, nonce, amount, BOB);
+    let alice = (ALICE, account(AMOUNT_MIN, 3));
+    assert_eq!(outcome(&exit(9, AMOUNT_MIN - 1), 0, &[alice]), Outcome::MALFORMED);
+    assert_eq!(outcome(&exit(9, AMOUNT_MIN + 1), 0, &[alice]), BAD_NONCE);
+    assert_eq!(outcome(&exit(3, AMOUNT_MIN + 1), 0, &[alice]), OVERDRAFT);
+    assert_eq!(outcome(&exit(3, AMOUNT_MIN), 0, &[alice]), Outcome::SUCCESS);
 
     let deposit = message(Action::Deposit, 0, 0, BOB);
     assert_eq!(outcome(&deposit, 1, &[bob]), OVERFLOW);
@@ -168,8 +182,11 @@ fn malformed() -> Vec<Vec<u8>> {
     malformed.extend((5..8).map(|at| with(at, 1)));
     malformed.extend((24..32).map(|at| with(at, 1)));
     malformed.push(message(Action::Transfer, 0, 1, ALICE));
-    malformed.push(message(Action::Exit, 0, 0, BOB));
-    malformed.extend([Action::Transfer, Action::Exit].map(|action| message(action, 0, 1, NOBODY)));
+    malformed.extend([0, 1, AMOUNT_MIN - 1].map(|amount| message(EXIT, 0, amount, BOB)));
+    malformed.extend([Action::Transfer, EXIT].map(|action| message(action, 0, AMOUNT_MIN, NOBODY)));
+    let mut classless = message(EXIT, 0, AMOUNT_MIN, BOB);
+    classless[24] = 4;
+    malformed.push(classless);
     malformed
 }
 
@@ -188,10 +205,10 @@ fn what_is_not_well_formed_or_deposits_nothing_is_disposed_of() {
 
 #[test]
 fn nothing_is_sent_to_nobody() {
-    let rich = State::from([(ALICE, account(100, 0))]);
-    for action in [Action::Transfer, Action::Exit, Action::Deposit] {
+    let rich = State::from([(ALICE, account(AMOUNT_MIN, 0))]);
+    for action in [Action::Transfer, EXIT, Action::Deposit] {
         for deposit in [0, 7] {
-            let effects = run(&message(action, 0, 5, NOBODY), ALICE, deposit, &rich);
+            let effects = run(&message(action, 0, AMOUNT_MIN, NOBODY), ALICE, deposit, &rich);
             assert!(effects.writes.iter().all(|(id, _)| *id != NOBODY), "{action:?}");
             assert_eq!(effects.exits, []);
         }
@@ -200,8 +217,8 @@ fn nothing_is_sent_to_nobody() {
 
 #[test]
 fn only_a_transfer_minds_that_both_accounts_are_one() {
-    let own = [(ALICE, account(9, 0))];
-    assert_eq!(outcome(&message(Action::Exit, 0, 1, ALICE), 0, &own), Outcome::SUCCESS);
+    let own = [(ALICE, account(AMOUNT_MIN, 0))];
+    assert_eq!(outcome(&message(EXIT, 0, AMOUNT_MIN, ALICE), 0, &own), Outcome::SUCCESS);
     assert_eq!(outcome(&message(Action::Deposit, 0, 0, ALICE), 1, &own), Outcome::SUCCESS);
     assert_eq!(outcome(&message(Action::Transfer, 0, 1, ALICE), 0, &own), Outcome::MALFORMED);
 }
@@ -209,7 +226,7 @@ fn only_a_transfer_minds_that_both_accounts_are_one() {
 #[test]
 fn what_is_past_a_bound_is_an_outcome_and_no_transaction_of_the_ledger_is() {
     for (authority, deposit) in [(ALICE, 0), (NOBODY, 0), (ALICE, u64::MAX)] {
-        for action in [Action::Transfer, Action::Exit, Action::Deposit] {
+        for action in [Action::Transfer, EXIT, Action::Deposit] {
             let declared = declared(&message(action, 0, 1, BOB), authority, deposit);
             assert!(declared.is_ok() || declared == Err(Outcome::MALFORMED), "{declared:?}");
         }
@@ -217,7 +234,8 @@ fn what_is_past_a_bound_is_an_outcome_and_no_transaction_of_the_ledger_is() {
 }
 
 fn actions() -> impl Strategy<Value = Action> {
-    prop_oneof![Just(Action::Transfer), Just(Action::Exit), Just(Action::Deposit)]
+    let exit = (0..4u32).prop_map(|class| Action::Exit(ScriptClass::of(class).unwrap()));
+    prop_oneof![Just(Action::Transfer), exit, Just(Action::Deposit)]
 }
 
 proptest! {
@@ -237,10 +255,11 @@ proptest! {
     }
 
     #[test]
-    fn bytes_that_read_as_a_payload_are_the_ones_it_writes(mut bytes: [u8; 64], action in 0u8..5, tidy: bool) {
-        bytes[..8].copy_from_slice(&[b'L', b'D', b'G', b'1', action, 0, 0, 0]);
+    fn bytes_that_read_as_a_payload_are_the_ones_it_writes(mut bytes: [u8; 64], action in 0u8..5, class in 0u8..4, tidy: bool) {
+        bytes[..8].copy_from_slice(&[b'L', b'D', b'G', b'2', action, 0, 0, 0]);
         if tidy {
             bytes[24..32].fill(0);
+            bytes[24] = if action == 2 { class } else { 0 };
         }
         match Payload::decode(&bytes) {
             Some(payload) => prop_assert_eq!(payload.encode(), bytes.to_vec()),
@@ -252,8 +271,8 @@ proptest! {
     fn every_sompi_that_was_deposited_is_on_an_account_or_has_left(
         history in proptest::collection::vec(
             (
-                0u8..5, actions(), 0u64..3, prop_oneof![0u64..60, Just(u64::MAX - 20)], 0u8..5,
-                prop_oneof![2 => Just(0u64), 2 => 0u64..80, 1 => Just(u64::MAX - 20)], 0u8..6,
+                0u8..5, actions(), 0u64..3, prop_oneof![0u64..60, AMOUNT_MIN..AMOUNT_MIN + 60, Just(u64::MAX - 20)], 0u8..5,
+                prop_oneof![2 => Just(0u64), 2 => 0u64..3 * AMOUNT_MIN, 1 => Just(u64::MAX - 20)], 0u8..6,
             ),
             0..60,
         ),

@@ -3,7 +3,8 @@
 use reprise_ledger::{Account, Action, Payload};
 use reprise_model::cell;
 use reprise_model::digest::{Digest, ResourceId};
-use reprise_model::transaction::{self, LaneTransaction, account_of, script_bytes};
+use reprise_model::exit::{Payee, ScriptClass};
+use reprise_model::transaction::{self, LaneTransaction, Rollup, TransactionRead, account_of, script_bytes};
 
 const PAGE: &str = include_str!("../../../../docs/ledger.md");
 
@@ -31,25 +32,42 @@ fn computed(given: &[&str]) -> String {
         ["message", action, nonce, amount, counterparty] => {
             let action = match *action {
                 "transfer" => Action::Transfer,
-                "exit" => Action::Exit,
+                "exit-key" => Action::Exit(ScriptClass::PublicKey),
+                "exit-ecdsa-02" => Action::Exit(ScriptClass::EcdsaEven),
+                "exit-ecdsa-03" => Action::Exit(ScriptClass::EcdsaOdd),
+                "exit-hash" => Action::Exit(ScriptClass::ScriptHash),
                 "deposit" => Action::Deposit,
                 other => panic!("no action: {other}"),
             };
             let (nonce, amount) = (nonce.parse().unwrap(), amount.parse().unwrap());
             hex(&Payload { action, nonce, amount, counterparty: id(counterparty) }.encode())
         }
-        ["payload", opening, message] => {
-            hex(&transaction::payload(&bytes(opening), &bytes(message)).unwrap())
+        ["payee", script] => {
+            let payee = Payee::of_script(0, &bytes(script)).unwrap();
+            let exit = Payload {
+                action: Action::Exit(payee.class),
+                nonce: 0,
+                amount: 0,
+                counterparty: payee.bytes.into(),
+            };
+            let words = &exit.encode()[24..];
+            format!("{} {}", hex(&words[..4]), hex(&words[8..]))
+        }
+        ["payload", opening, covenant, message] => {
+            let covenant = id(covenant).digest();
+            hex(&transaction::payload(&bytes(opening), &covenant, &bytes(message)).unwrap())
         }
         ["value", balance, nonce] => {
             let account = Account { balance: balance.parse().unwrap(), nonce: nonce.parse().unwrap() };
             hex(&cell::to_bytes(&account.cells()))
         }
-        ["acts", rest, payload, vault] => {
+        ["acts", rest, payload, covenant, vault] => {
             let (rest, payload) = (bytes(rest), bytes(payload));
             let accepted = LaneTransaction { merge_index: 1, version: 1, rest, payload };
-            let facts = accepted.facts(&id(vault));
-            format!("{} {}", facts.authority.digest().to_hex(), facts.deposit)
+            let rollup = Rollup { covenant: id(covenant).digest(), deposit: id(vault) };
+            let TransactionRead { facts, message } = accepted.read(&rollup);
+            let message = if message.is_empty() { "-".into() } else { hex(&message) };
+            format!("{} {} {message}", facts.authority.digest().to_hex(), facts.deposit)
         }
         other => panic!("no vector: {other:?}"),
     }
@@ -65,7 +83,7 @@ fn the_vectors_of_the_page_for_wallets_are_what_this_crate_computes() {
         assert_eq!(computed(&given), expected, "{line}");
         kinds.push(given[0]);
     }
-    for kind in ["script", "message", "payload", "value", "acts"] {
+    for kind in ["script", "message", "payee", "payload", "value", "acts"] {
         assert!(kinds.iter().filter(|found| **found == kind).count() > 1, "too few vectors: {kind}");
     }
 }

@@ -2,14 +2,17 @@
 
 use reprise_model::cell::Cell;
 use reprise_model::digest::{Digest, ResourceId};
+use reprise_model::exit::{AMOUNT_MIN, Exit, Payee, ScriptClass};
 use reprise_model::hash::Blake3;
-use reprise_model::journal::{Access, Exit, Outcome, TransactionEffects};
+use reprise_model::journal::{Access, Outcome, TransactionEffects};
 use reprise_model::processor::{
     self, ACCESSES_MAX, EXITS_MAX, Processor, ResourceView, UndeclaredAccess, VALUE_CELLS_MAX,
 };
 use reprise_model::program::{self, Refusal};
 use reprise_model::state;
-use reprise_model::transaction::{self, BYTES_MAX, LaneTransaction, NOBODY, TransactionFacts};
+use reprise_model::transaction::{
+    self, BYTES_MAX, LaneTransaction, NOBODY, TransactionFacts, TransactionRead,
+};
 use reprise_model::witness::TransactionWitness;
 
 use crate::kept;
@@ -34,17 +37,28 @@ impl Processor for Made {
 }
 
 fn made(writes: Vec<(ResourceId, Option<Vec<Cell>>)>, exits: usize) -> Made {
-    let exits = vec![Exit { destination: id(9), amount: 1 }; exits];
+    let exits = vec![
+        Exit {
+            payee: Payee { class: ScriptClass::PublicKey, bytes: Digest([9; 32]) },
+            amount: AMOUNT_MIN
+        };
+        exits
+    ];
     Made(TransactionEffects { outcome: Outcome::SUCCESS, writes, exits })
 }
 
 fn of_message(message: &[u8]) -> LaneTransaction {
-    let payload = transaction::payload(&[], message).unwrap();
+    let payload = transaction::payload(&[], &kept::digest(2), message).unwrap();
     LaneTransaction { payload, ..kept::lane_transaction() }
 }
 
+/// What is read of a transaction with this message and no facts.
+fn read(message: &[u8]) -> TransactionRead {
+    TransactionRead { facts: FACTS, message: message.to_vec() }
+}
+
 fn witness(message: &[u8], values: usize) -> TransactionWitness {
-    TransactionWitness { transaction: of_message(message).cells(&FACTS), before: vec![None; values] }
+    TransactionWitness { transaction: of_message(message).cells(&read(message)), before: vec![None; values] }
 }
 
 /// The outcome, native and proved, of a transaction that declares two resources.
@@ -64,7 +78,8 @@ fn outcome(processor: &Made) -> Outcome {
 fn what_is_not_the_workloads_or_declares_past_a_bound_is_disposed_of() {
     let processor = made(vec![], 0);
     let declared = |transaction: &LaneTransaction| {
-        processor::declared(&processor, transaction, &FACTS).map(|ids| ids.len())
+        let read = read(transaction.message(&kept::digest(2)));
+        processor::declared(&processor, transaction, &read).map(|ids| ids.len())
     };
     let all: Vec<u8> = (0..).take(ACCESSES_MAX + 1).collect();
     assert_eq!(declared(&of_message(&[])), Err(Outcome::MALFORMED));
@@ -73,11 +88,11 @@ fn what_is_not_the_workloads_or_declares_past_a_bound_is_disposed_of() {
     assert_eq!(declared(&of_message(&[1, 2, 1])), Err(Outcome::OUT_OF_BOUNDS));
     let sized = |rest, payload| LaneTransaction {
         rest: vec![0; rest],
-        payload: [&[0, 0, 5][..], &vec![5; payload - 3]].concat(),
+        payload: [&[0, 0][..], &kept::bytes(2), &vec![5; payload - 34]].concat(),
         ..kept::lane_transaction()
     };
     assert_eq!(declared(&sized(BYTES_MAX, BYTES_MAX)), Err(Outcome::OUT_OF_BOUNDS));
-    assert_eq!(declared(&sized(BYTES_MAX + 1, 3)), Err(Outcome::TOO_LONG));
+    assert_eq!(declared(&sized(BYTES_MAX + 1, 35)), Err(Outcome::TOO_LONG));
     assert_eq!(declared(&sized(1, BYTES_MAX + 1)), Err(Outcome::TOO_LONG));
 }
 
@@ -87,6 +102,9 @@ fn exits_and_values_past_a_bound_are_the_transactions_failure() {
     assert_eq!(outcome(&made(value(VALUE_CELLS_MAX), EXITS_MAX)), Outcome::SUCCESS);
     assert_eq!(outcome(&made(value(VALUE_CELLS_MAX + 1), 0)), Outcome::OUT_OF_BOUNDS);
     assert_eq!(outcome(&made(value(1), EXITS_MAX + 1)), Outcome::OUT_OF_BOUNDS);
+    let mut small = made(value(1), 2);
+    small.0.exits[1].amount -= 1;
+    assert_eq!(outcome(&small), Outcome::OUT_OF_BOUNDS);
 }
 
 #[test]
@@ -127,10 +145,10 @@ fn nothing_proves_apart_what_is_disposed_of_or_what_is_no_transaction() {
     let processor = made(vec![], 0);
     let prove = |witness: &TransactionWitness| program::transaction(&Blake3, &processor, witness);
     assert!(prove(&witness(&[1, 2], 2)).is_ok());
-    assert_eq!(prove(&witness(&[], 0)), Err(Refusal::Foreign));
+    assert_eq!(prove(&witness(&[], 0)), Err(Refusal::Foreign), "another rollup's");
     assert_eq!(prove(&witness(&[1, 1], 2)), Err(Refusal::Foreign));
     let long = kept::long_transaction();
-    let cells = long.cells(&long.facts(&NOBODY));
+    let cells = long.cells(&long.read(&kept::rollup()));
     let too_long = TransactionWitness { transaction: cells, before: vec![] };
     assert_eq!(prove(&too_long), Err(Refusal::NotATransaction));
     for given in [0, 1, 3] {

@@ -3,9 +3,10 @@
 use proptest::prelude::*;
 use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
 use reprise_model::digest::{ClaimDigest, Digest, ProfileId, ResourceId};
+use reprise_model::exit::{self, Exit, Payee, ScriptClass};
 use reprise_model::hash::Blake3;
 use reprise_model::journal::{
-    Access, AggregateJournal, Commitment, Exit, Journal, Span, SpanJournal, TransactionJournal, Transition,
+    Access, AggregateJournal, Commitment, Journal, Span, SpanJournal, TransactionJournal, Transition,
     describe,
 };
 use reprise_model::lane::{self, Activity, LaneError, LaneScheme as _, OpenBlock, Own};
@@ -218,8 +219,10 @@ fn transaction_journals() -> impl Strategy<Value = TransactionJournal> {
         before,
         after,
     });
-    let exit = (small(), 0u64..2)
-        .prop_map(|(destination, amount)| Exit { destination: ResourceId(destination.0), amount });
+    let exit = (0u32..4, small(), 0u64..2).prop_map(|(class, bytes, amount)| {
+        let class = ScriptClass::of(class).unwrap();
+        Exit { payee: Payee { class, bytes }, amount }
+    });
     let accesses = proptest::collection::vec(access, 0..3);
     let exits = proptest::collection::vec(exit, 0..3);
     (small(), 0u32..2, accesses, exits).prop_map(|(transaction, outcome, accesses, exits)| {
@@ -269,10 +272,10 @@ fn span(root: [u8; 2], tip: [u8; 2], open: [u8; 2], exits: &[u8]) -> Span {
     let position = |n: u8| if n == 0 { Digest::ZERO } else { kept::digest(n) };
     let ([root_before, root_after], [tip_before, tip_after]) = (root.map(position), tip.map(position));
     let [open_before, open_after] = open.map(position);
-    let exits: Vec<Digest> = exits.iter().map(|n| kept::digest(*n)).collect();
-    let folded = Span::fold(&Blake3, &exits);
+    let exits: Vec<Exit> = exits.iter().map(|n| kept::exit(*n)).collect();
+    let root = exit::root(&Blake3, &exits);
     let transition =
-        Transition { root_before, root_after, tip_before, tip_after, exits: folded, ..kept::transition() };
+        Transition { root_before, root_after, tip_before, tip_after, exits: root, ..kept::transition() };
     Span { journal: SpanJournal { transition, open_before, open_after }, exits }
 }
 

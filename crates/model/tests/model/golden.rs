@@ -6,8 +6,9 @@
 use reprise_model::cell;
 use reprise_model::coordinate::{Checkpoint, Position};
 use reprise_model::digest::{ClaimDigest, Digest, ProfileId, ProgramId};
+use reprise_model::exit;
 use reprise_model::hash::{Blake3, Domain, Hasher};
-use reprise_model::journal::{Commitment, Journal, Transition};
+use reprise_model::journal::{Commitment, Journal};
 use reprise_model::lane;
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::Receipt;
@@ -85,10 +86,11 @@ fn coordinates_have_the_keys_they_always_had() {
 #[test]
 fn a_transaction_has_the_cells_and_ids_it_always_had() {
     let transaction = kept::lane_transaction();
-    let facts = transaction.facts(&account_of(&script_bytes(0, b"deposit")));
-    assert_eq!(facts.deposit, 1_000);
-    assert_golden("transaction: cells", cell::to_bytes(&transaction.cells(&facts)));
-    assert_golden("transaction: digest", transaction.digest(&Blake3, &facts).0);
+    let read = transaction.read(&kept::rollup());
+    let facts = read.facts;
+    assert_eq!((facts.deposit, read.message.len()), (1_000, 40));
+    assert_golden("transaction: cells", cell::to_bytes(&transaction.cells(&read)));
+    assert_golden("transaction: digest", transaction.digest(&Blake3, &read).0);
     assert_golden("transaction: id", transaction.id().0);
     assert_eq!(facts.authority, account_of(&script_bytes(0, b"owner")));
     assert_golden("transaction: account", facts.authority.0);
@@ -97,9 +99,9 @@ fn a_transaction_has_the_cells_and_ids_it_always_had() {
 #[test]
 fn a_transaction_that_is_too_long_has_the_cells_digest_and_nodes_it_always_had() {
     let transaction = kept::long_transaction();
-    let facts = transaction.facts(&account_of(&script_bytes(0, b"deposit")));
-    assert_golden("transaction: long, cells", cell::to_bytes(&transaction.cells(&facts)));
-    assert_golden("transaction: long, digest", transaction.digest(&Blake3, &facts).0);
+    let read = transaction.read(&kept::rollup());
+    assert_golden("transaction: long, cells", cell::to_bytes(&transaction.cells(&read)));
+    assert_golden("transaction: long, digest", transaction.digest(&Blake3, &read).0);
     let shown = borsh::to_vec(&ShownTransaction::from(&transaction)).unwrap();
     let (_, nodes) = shown.split_at(shown.len() - 5 * 64);
     assert_golden("transaction: long, nodes of the payload", nodes);
@@ -129,10 +131,10 @@ fn values_leaves_nodes_and_exits_hash_as_they_always_did() {
     let siblings = (0..state::DEPTH).map(kept::digest).collect();
     let path = StatePath { slot: 0x5555_5555_5555_5555, entries: entries.to_vec(), siblings };
     assert_golden("state: root", path.root(&Blake3).0);
-    let exit = kept::transaction_journal().exits[0];
-    let exits = exit.fold(&Blake3, &Digest::ZERO);
-    assert_golden("exits: fold", exits.0);
-    assert_golden("exits: fold of a span", Transition::fold_exits(&Blake3, &Digest::ZERO, &exits).0);
+    let exits = [1, 2, 3].map(kept::exit);
+    assert_golden("exits: leaf", exits[0].leaf(&Blake3).0);
+    assert_golden("exits: root over two", exit::root(&Blake3, &exits[..2]).0);
+    assert_golden("exits: root over three", exit::root(&Blake3, &exits).0);
     assert_golden("cells: domain", Blake3.hash(Domain::Journal, &value).0);
 }
 

@@ -3,13 +3,14 @@
 use reprise_model::block::{BatchMetadata, BlockId, ChainBlockMetadata};
 use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProfileId, ProgramId, ResourceId, TransactionId};
+use reprise_model::exit::{Exit, Payee, ScriptClass};
 use reprise_model::journal::{
-    Access, AggregateJournal, Commitment, Exit, Outcome, Pins, SpanJournal, TransactionJournal, Transition,
+    Access, AggregateJournal, Commitment, Outcome, Pins, SpanJournal, TransactionJournal, Transition,
 };
 use reprise_model::lane::{Activity, BlockContext, OpenBlock};
 use reprise_model::profile::{ProofProfile, SealKind};
 use reprise_model::state::Entry;
-use reprise_model::transaction::{self, BYTES_MAX, LaneTransaction, script_bytes};
+use reprise_model::transaction::{self, BYTES_MAX, LaneTransaction, Rollup, account_of, script_bytes};
 
 /// Thirty-two bytes that count up from `n`.
 pub(crate) fn bytes(n: u8) -> [u8; 32] {
@@ -48,8 +49,14 @@ pub(crate) fn transaction_journal() -> TransactionJournal {
         transaction: digest(0x20),
         outcome: Outcome(0x0102_0304),
         accesses: vec![access(0x21), access(0x31)],
-        exits: vec![Exit { destination: ResourceId(bytes(0x41)), amount: 0x0102_0304_0506_0708 }],
+        exits: vec![exit(0x41)],
     }
+}
+
+/// To an ECDSA key.
+pub(crate) fn exit(n: u8) -> Exit {
+    let payee = Payee { class: ScriptClass::EcdsaOdd, bytes: digest(n) };
+    Exit { payee, amount: 0x0102_0304_0506_0708 }
 }
 
 /// Of a run within a block.
@@ -121,7 +128,7 @@ pub(crate) fn metadata() -> BatchMetadata {
 /// The opening of the transaction whose only output [`lane_transaction`] spends.
 fn spent() -> (TransactionId, Vec<u8>) {
     let (owner, paid) = (script_bytes(0, b"somebody"), script_bytes(0, b"owner"));
-    let spent = transaction::unsigned(&[0; 20], &owner, (9, &paid), b"any");
+    let spent = transaction::unsigned(&[0; 20], &owner, (9, &paid), (&digest(2), b"any"));
     (spent.id(), transaction::opening_of(&spent.rest, &spent.payload))
 }
 
@@ -147,8 +154,13 @@ pub(crate) fn lane_transaction() -> LaneTransaction {
     rest.extend(0u64.to_le_bytes());
     rest.extend(0u64.to_le_bytes());
     let message: Vec<u8> = (0..40).collect();
-    let payload = transaction::payload(&opening, &message).unwrap();
+    let payload = transaction::payload(&opening, &digest(2), &message).unwrap();
     LaneTransaction { merge_index: 3, version: 1, rest, payload }
+}
+
+/// The rollup that [`lane_transaction`] is for.
+pub(crate) fn rollup() -> Rollup {
+    Rollup { covenant: digest(2), deposit: account_of(&script_bytes(0, b"deposit")) }
 }
 
 /// [`lane_transaction`] with more payload than anybody reads: 17 chunks of BLAKE3.

@@ -1,35 +1,39 @@
 //! The debts of settlements are a function of the chain, whoever sent the settlements.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use reprise_chain::event::ChainEvent;
+use reprise_chain::event::{AddedBlock, ChainEvent};
 use reprise_chain::overlay::Covenant;
 use reprise_chain::recording::Lane;
 use reprise_chain::source::Pace;
 use reprise_disk::data_dir::DataDir;
 use reprise_model::artifact::SettlementArtifact;
-use reprise_model::block::ChainRoot;
+use reprise_model::block::{
+    BatchMetadata, BlockId, ChainBlock, ChainBlockMetadata, ChainRoot, ObservedClaim, ObservedSettlement,
+};
 use reprise_model::coordinate::Checkpoint;
-use reprise_model::digest::BlockHash;
+use reprise_model::digest::{BlockHash, Digest, PinsDigest};
+use reprise_model::exit::{self, AMOUNT_MIN, Exit, Payee, ScriptClass, Tree};
 use reprise_model::hash::Blake3;
-use reprise_model::journal::Exit;
+use reprise_model::journal::{AggregateJournal, Commitment, Transition};
 use reprise_model::lane::WorkloadHasher;
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::scheduled::ScheduledBlock;
 use reprise_model::statement::StatementId;
 use reprise_node::debts::Debts;
-use reprise_node::event::{NoopObserver, Observer, PipelineEvent};
+use reprise_node::event::NoopObserver;
 use reprise_node::l1::{L1, L1Error, OpenL1};
 use reprise_node::wire;
+use reprise_scheduler::snapshot::Unpaid;
 use reprise_settler::{SettleError, Sink, Taken, UnpaidExits, UnprovenSink};
 
 use crate::dev::{self, ledger};
 use crate::flip::{Home, recorded};
 
-type Exits = BTreeMap<StatementId, Vec<Vec<Exit>>>;
+type Exits = BTreeMap<StatementId, Vec<Exit>>;
 
 /// What a sink was told.
 #[derive(Default)]
@@ -61,10 +65,9 @@ impl UnprovenSink for NotedSink {
         self.sink.submit_unproven(settlement)
     }
 
-    fn set_unpaid(&mut self, owed: &[&UnpaidExits]) -> Vec<StatementId> {
+    fn set_unpaid(&mut self, owed: &[&UnpaidExits]) {
         let mut told = self.told.lock().unwrap();
         told.owed = owed.iter().map(|owed| (*owed).clone()).collect();
-        vec![]
     }
 }
 
@@ -125,8 +128,7 @@ fn what_is_owed_is_what_was_settled_with_exits_and_a_restart_owes_the_same() {
         .submitted
         .iter()
         .filter(|(id, exits)| {
-            exits.iter().any(|batch| !batch.is_empty())
-                && first.owed.iter().any(|owed| owed.settlement.statement == **id)
+            !exits.is_empty() && first.owed.iter().any(|owed| owed.settlement.statement == **id)
         })
         .map(|(id, exits)| (*id, exits.clone()))
         .collect();
@@ -136,38 +138,97 @@ fn what_is_owed_is_what_was_settled_with_exits_and_a_restart_owes_the_same() {
     assert_eq!(again.owed, first.owed, "by whom is no matter");
 }
 
-/// Every change of the chain, with its executed blocks.
-#[derive(Default)]
-struct Changes(Vec<(ChainEvent, Vec<ScheduledBlock>)>);
+/// A block at a height on top of the chain, that accepted claims; with it finality reaches a checkpoint.
+fn claiming(height: u64, claims: Vec<ObservedClaim>, finalized: Checkpoint) -> (ChainEvent, ScheduledBlock) {
+    let block_hash = BlockHash([height as u8; 32]);
+    let block = ChainBlockMetadata {
+        block_hash,
+        parent_hash: BlockHash([height as u8 - 1; 32]),
+        blue_score: height,
+        daa_score: height,
+        timestamp_ms: height,
+        parent_timestamp_ms: height - 1,
+        sequencing_commitment: Digest::ZERO,
+    };
+    let metadata = BatchMetadata { id: BlockId(height), checkpoint: Checkpoint(height), block };
+    let block =
+        ChainBlock { metadata: block, accepted: vec![], lane_proof: None, settlements: vec![], claims };
+    let scheduled = ScheduledBlock {
+        metadata,
+        transactions: vec![],
+        batches: vec![],
+        root_after: Digest::ZERO,
+        tip_after: Digest::ZERO,
+        is_anchor: false,
+    };
+    let added = vec![AddedBlock { metadata, block, returning: false }];
+    (ChainEvent { added, finalized, ..ChainEvent::default() }, scheduled)
+}
 
-impl Observer for Changes {
-    fn on_event(&mut self, event: &PipelineEvent) {
-        if let PipelineEvent::Chain { event, blocks } = event {
-            self.0.push((event.clone(), blocks.clone()));
-        }
-    }
+/// Three exits that a settlement owes.
+fn three() -> Unpaid {
+    let payee = Payee { class: ScriptClass::PublicKey, bytes: Digest([9; 32]) };
+    let exits: Vec<Exit> = (1..4).map(|n| Exit { payee, amount: n * AMOUNT_MIN }).collect();
+    let transition = Transition {
+        pins: PinsDigest([1; 32]),
+        root_before: Digest::ZERO,
+        root_after: Digest::ZERO,
+        tip_before: Digest::ZERO,
+        tip_after: Digest::ZERO,
+        exits: exit::root(&Blake3, &exits),
+    };
+    let journal = AggregateJournal { transition, commitment: Commitment::Unbound };
+    let settlement =
+        ObservedSettlement { statement: StatementId([1; 32]), journal, end_block: BlockHash([2; 32]) };
+    Unpaid { settlement, carrier: BlockHash([3; 32]), exits, paid: vec![] }
 }
 
 #[test]
-fn what_is_paid_for_good_is_owed_no_more_and_nothing_is_before_it_is_final() {
-    let mut changes = Changes::default();
-    Home::new().try_run(dev::flip(), &AtomicBool::new(false), &mut changes).unwrap();
-    let added = changes.0.iter().flat_map(|(event, _)| &event.added).map(|added| added.metadata);
-    let checkpoints: HashMap<BlockHash, Checkpoint> =
-        added.map(|block| (block.block_hash(), block.checkpoint)).collect();
-    let checkpoint_of = |block: &BlockHash| checkpoints.get(block).copied();
-    let mut debts = Debts::default();
-    for (event, blocks) in &changes.0 {
-        debts.follow(event, blocks, &checkpoint_of);
-    }
-    let owed: Vec<_> = debts.owed().map(|owed| owed.settlement.statement).collect();
-    assert!(!owed.is_empty() && debts.owed().all(|owed| !owed.is_final));
-    debts.paid(&owed);
-    assert_eq!(debts.owed().len(), owed.len(), "a reorg may undo the settlement, and the payment");
-    let tip = changes.0.last().unwrap().0.added.last().unwrap().metadata.checkpoint;
-    let all_final = ChainEvent { finalized: tip, ..ChainEvent::default() };
-    assert!(debts.follow(&all_final, &[], &checkpoint_of) && debts.owed().all(|owed| owed.is_final));
-    assert!(!debts.follow(&all_final, &[], &checkpoint_of), "no news");
-    debts.paid(&owed[1..]);
-    assert_eq!(debts.owed().map(|owed| owed.settlement.statement).collect::<Vec<_>>(), owed[..1]);
+fn claims_pay_exits_in_any_order_a_reorg_undoes_them_and_a_debt_is_dropped_once_the_last_is_final() {
+    let unpaid = three();
+    let mut debts = Debts::owing(Arc::new(Blake3), vec![unpaid.clone()], Checkpoint(10));
+    let left = |debts: &Debts| -> Vec<u64> {
+        let unpaid = |it: &UnpaidExits| -> Vec<u64> {
+            let left = it.exits.iter().enumerate().filter(|(at, _)| !it.tree.is_paid(*at));
+            left.map(|(_, exit)| exit.amount / AMOUNT_MIN).collect()
+        };
+        debts.owed().flat_map(unpaid).collect()
+    };
+    assert_eq!(left(&debts), [1, 2, 3]);
+    let mut tree = Tree::of(&Blake3, &unpaid.exits);
+    let [second, third, first] = [1, 2, 0].map(|exit| {
+        let before = tree.root();
+        tree.pay(&Blake3, exit);
+        ObservedClaim { before, after: tree.root() }
+    });
+    let follow = |debts: &mut Debts, height: u64, claims: &[ObservedClaim], finalized| {
+        let (event, block) = claiming(height, claims.to_vec(), Checkpoint(finalized));
+        debts.follow(&event, &[block], &|_: &ObservedSettlement| None)
+    };
+    // One of another covenant's, and one that pays no single exit.
+    let foreign = ObservedClaim { before: Digest([1; 32]), after: Digest::ZERO };
+    let two = ObservedClaim { before: second.before, after: third.after };
+    assert!(!follow(&mut debts, 11, &[foreign, two], 10));
+    assert!(follow(&mut debts, 12, &[second], 10));
+    assert_eq!(left(&debts), [1, 3]);
+    assert!(follow(&mut debts, 13, &[third, first], 11));
+    assert!(left(&debts).is_empty());
+
+    // A reorg undoes the last block, and then the claims come again.
+    let (removed, _) = claiming(13, vec![], Checkpoint(0));
+    let removed = removed.added.into_iter().map(|added| added.metadata).collect();
+    assert!(debts.follow(
+        &ChainEvent { removed, ..ChainEvent::default() },
+        &[],
+        &|_: &ObservedSettlement| None
+    ));
+    assert_eq!(left(&debts), [1, 3]);
+    assert!(follow(&mut debts, 13, &[third, first], 12));
+    assert!(left(&debts).is_empty());
+    let named = debts.unpaid(Checkpoint(10));
+    assert_eq!(named[0].paid, [1], "of what is not final a reorg may undo it");
+    follow(&mut debts, 14, &[], 13);
+    assert_eq!(debts.unpaid(Checkpoint(10)), vec![]);
+    // Whoever begins with what was named then owes the rest.
+    assert_eq!(left(&Debts::owing(Arc::new(Blake3), named, Checkpoint(10))), [1, 3]);
 }

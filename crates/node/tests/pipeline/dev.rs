@@ -8,6 +8,7 @@ use reprise_chain::dev::{DevChain, script};
 use reprise_chain::recording::Recording;
 use reprise_ledger::{Action, Ledger, Payload};
 use reprise_model::digest::{BlockHash, ResourceId};
+use reprise_model::exit::{AMOUNT_MIN, ScriptClass};
 use reprise_model::transaction::{LaneTransaction, account_of};
 use reprise_node::workload::Workload;
 
@@ -33,9 +34,10 @@ impl Fixture {
     }
 
     fn exit(&self, from: &str, nonce: u64, amount: u64) -> LaneTransaction {
-        self.act(from, Action::Exit, nonce, amount, from, 0)
+        self.act(from, Action::Exit(ScriptClass::PublicKey), nonce, amount, from, 0)
     }
 
+    /// Amounts are in units of the smallest exit.
     fn act(
         &self,
         by: &str,
@@ -45,8 +47,9 @@ impl Fixture {
         to: &str,
         deposit: u64,
     ) -> LaneTransaction {
+        let amount = amount * AMOUNT_MIN;
         let payload = Payload { action, nonce, amount, counterparty: Self::account(to) };
-        self.0.transaction(by, &payload.encode(), deposit)
+        self.0.transaction(by, &payload.encode(), deposit * AMOUNT_MIN)
     }
 
     /// Mines blocks on `parent`, one for each list, and adopts each as it is mined. `fork` tells siblings

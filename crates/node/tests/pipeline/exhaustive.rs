@@ -497,7 +497,8 @@ fn grow(chain: &mut Vec<Block>, name: u8, transactions: &[u8], settlements: Vec<
         tip_after: after.1,
         is_anchor: false,
     };
-    let block = ChainBlock { metadata: header, accepted: vec![], lane_proof: None, settlements };
+    let block =
+        ChainBlock { metadata: header, accepted: vec![], lane_proof: None, settlements, claims: vec![] };
     chain.push((AddedBlock { metadata, returning: false, block }, batch));
 }
 

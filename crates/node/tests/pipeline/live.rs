@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reprise_chain::source::{
-    ChainSource, Connection, Disconnection, Hitch, Pace, Poll, Progress, SourceError,
+    ChainSource, Connection, Disconnection, Hitch, LaneSilence, Pace, Poll, Progress, SourceError,
 };
 use reprise_disk::data_dir::DataDir;
 use reprise_model::coordinate::Checkpoint;
@@ -13,7 +13,7 @@ use reprise_model::digest::BlockHash;
 use reprise_model::hash::Blake3;
 use reprise_model::lane::WorkloadHasher;
 use reprise_node::event::NoopObserver;
-use reprise_node::health::{L1_AWAY_MAX, Reason};
+use reprise_node::health::{L1_AWAY_MAX, Level, Reason};
 use reprise_node::l1::WrappedL1;
 use reprise_node::pipeline::RunOutcome;
 use reprise_node::wire;
@@ -57,6 +57,11 @@ impl ChainSource for LiveSource {
     fn connection(&self) -> Option<Connection> {
         self.says.connection.clone()
     }
+}
+
+/// A connection that stands, to an L1 that has said nothing yet.
+fn caught_up(caught_up: bool) -> Connection {
+    Connection { lost: None, last_block: None, pages_behind: 0, caught_up, reached: 0, goal: 0, lane: None }
 }
 
 fn run(home: &Home, says: Says) -> RunOutcome {
@@ -107,8 +112,7 @@ fn an_l1_that_is_away_for_longer_than_it_may_is_a_reason_for_red_health_and_how_
             reason: "nobody listens there".into(),
         });
         let (last_block, pages_behind) = (Some(Duration::from_secs(1_600_000_000)), 3);
-        let connection =
-            Some(Connection { lost, last_block, pages_behind, caught_up: false, reached: 0, goal: 0 });
+        let connection = Some(Connection { lost, last_block, pages_behind, lane: None, ..caught_up(false) });
         run(&Home::new(), Says { connection, ..Says::default() }).report
     };
     for (lost, red) in [(None, false), (Some(L1_AWAY_MAX), false), (Some(L1_AWAY_MAX + 1), true)] {
@@ -126,4 +130,19 @@ fn an_l1_that_is_away_for_longer_than_it_may_is_a_reason_for_red_health_and_how_
             others => panic!("{others:?}"),
         }
     }
+}
+
+#[test]
+fn a_lane_that_loses_its_entry_is_told_before_and_after_and_not_while_a_catch_up_shows_the_past() {
+    let named = |at_tip: bool, lasting: u64| {
+        let lane = Some(LaneSilence { lasting, allowed: 800 });
+        let connection = Some(Connection { lane, ..caught_up(at_tip) });
+        let health = run(&Home::new(), Says { connection, ..Says::default() }).report.health;
+        health.reasons().iter().map(|reason| (reason.name(), reason.level())).collect::<Vec<_>>()
+    };
+    assert_eq!(named(true, 700), []);
+    assert_eq!(named(true, 701), [("lane_expiring", Level::Degraded)]);
+    assert_eq!(named(true, 800), [("lane_expiring", Level::Degraded)]);
+    assert_eq!(named(true, 801), [("lane_expired", Level::Red)]);
+    assert_eq!(named(false, 801), []);
 }

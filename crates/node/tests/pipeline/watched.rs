@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use reprise_chain::dev::{DevChain, script};
 use reprise_chain::event::{AddedBlock, ChainEvent};
-use reprise_ledger::Ledger;
+use reprise_ledger::{Action, Ledger, Payload};
 use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainBlockMetadata, ObservedSettlement};
 use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
 use reprise_model::digest::{
@@ -15,6 +16,7 @@ use reprise_model::journal::{AggregateJournal, Commitment, Transition};
 use reprise_model::order::{BatchRef, Order, Work};
 use reprise_model::scheduled::ScheduledBlock;
 use reprise_model::statement::{Claim, Statement};
+use reprise_model::transaction::{Rollup, account_of};
 use reprise_node::event::{Observer, PipelineEvent};
 use reprise_node::oracle::Oracle;
 use reprise_node::watcher::Watcher;
@@ -27,7 +29,8 @@ fn genesis_root() -> Digest {
 }
 
 fn watcher(permits: usize) -> Watcher {
-    let oracle = Oracle::new(Arc::new(Ledger), Arc::new(Blake3), ResourceId([2; 32]));
+    let rollup = Rollup { covenant: Digest([1; 32]), deposit: ResourceId([2; 32]) };
+    let oracle = Oracle::new(Arc::new(Ledger), Arc::new(Blake3), rollup);
     Watcher::new(permits, (genesis_root(), GENESIS_TIP), oracle)
 }
 
@@ -60,7 +63,8 @@ fn block(height: u8, settlements: Vec<ObservedSettlement>) -> (AddedBlock, Sched
     };
     let id = BlockId(u64::from(height));
     let metadata = BatchMetadata { id, checkpoint: Checkpoint(u64::from(height)), block: header };
-    let block = ChainBlock { metadata: header, accepted: vec![], lane_proof: None, settlements };
+    let block =
+        ChainBlock { metadata: header, accepted: vec![], lane_proof: None, settlements, claims: vec![] };
     let scheduled = ScheduledBlock {
         metadata,
         transactions: vec![],
@@ -198,11 +202,37 @@ fn what_is_pruned_changes_nothing_of_what_is_reported_later() {
     };
     assert_eq!(broken(1, &events(next)), Vec::<&str>::new());
     assert_eq!(broken(1, &events(gap)), ["settlements are gapless"]);
-    // A pruned root is the root of no block any more.
-    let mut late = events(settlement(2, ends[1], ends[2]));
-    assert_eq!(broken(1, &late), ["a settled root is that of a sequential execution"]);
-    late[3..5].fill(PipelineEvent::Pruned(Checkpoint(0)));
-    assert_eq!(broken(1, &late), Vec::<&str>::new());
+}
+
+#[test]
+fn of_a_final_block_it_is_known_that_the_chain_had_its_root_until_that_is_pruned() {
+    let mut chain = DevChain::default();
+    let mut oracle = Oracle::new(Arc::new(Ledger), Arc::new(Blake3), chain.rollup());
+    let (mut tip, mut blocks) = (chain.root(), vec![]);
+    for height in 1..=40 {
+        let payload = Payload {
+            action: Action::Deposit,
+            nonce: 0,
+            amount: 0,
+            counterparty: account_of(&script("alice")),
+        };
+        let deposit = chain.transaction("alice", &payload.encode(), height);
+        tip = chain.mine(tip, 0, if height % 10 == 3 { vec![deposit] } else { vec![] });
+        blocks.push((tip, oracle.execute(chain.block(&tip).unwrap())));
+    }
+    oracle.finalize(Checkpoint(35));
+    assert!(blocks.iter().all(|(block, root)| oracle.gives(block, *root)));
+    let exact = |(block, root): &(BlockHash, Digest)| oracle.root_at(block) == Some(*root);
+    assert!(
+        blocks[35..].iter().all(exact) && blocks[..35].iter().all(|(it, _)| oracle.root_at(it).is_none())
+    );
+    assert!(!oracle.gives(&blocks[36].0, blocks[10].1), "of what is not final it is known which root");
+    assert!(!oracle.gives(&blocks[20].0, Digest([8; 32])), "the chain had no such root");
+    oracle.prune_below(Checkpoint(25));
+    assert!(!oracle.gives(&blocks[15].0, blocks[15].1), "pruned");
+    assert!(oracle.gives(&blocks[23].0, blocks[23].1), "the settled one");
+    oracle.roll_back(5);
+    assert_eq!(oracle.root(), blocks[34].1);
 }
 
 #[test]

@@ -234,7 +234,8 @@ impl World {
             tip_after: after.1,
             is_anchor: transactions > 0 || self.anchors,
         };
-        let block = ChainBlock { metadata: header, accepted: vec![], lane_proof: None, settlements };
+        let block =
+            ChainBlock { metadata: header, accepted: vec![], lane_proof: None, settlements, claims: vec![] };
         let added = AddedBlock { metadata, returning: false, block };
         self.join(vec![(added, batch)]);
         header.block_hash

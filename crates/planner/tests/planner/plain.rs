@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use proptest::prelude::*;
 use reprise_model::anchor::AnchorDepth;
+use reprise_model::block::ObservedSettlement;
 use reprise_model::coordinate::Checkpoint;
-use reprise_model::digest::BlockHash;
+use reprise_model::digest::{BlockHash, Digest};
 use reprise_model::statement::Kind;
 use reprise_planner::demand::ReceiptStatus;
 use reprise_planner::planner::{Pruned, Retention};
@@ -16,7 +17,7 @@ use crate::demand::{World, settlement_of};
 enum Step {
     Grow(u8),
     /// A block that carries the settlement of the oldest bundle, or of a part of it.
-    Settle(bool),
+    Settle(Ends),
     Shrink(usize),
     /// What last left, and was not followed by something else, returns.
     Return,
@@ -26,13 +27,24 @@ enum Step {
     Limit(usize),
 }
 
+/// Where a settlement ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    /// In the first block of its bundle.
+    Early,
+    /// In the block that the bundle is anchored in.
+    There,
+    /// In the last of the empty blocks after the bundle's last.
+    InEmpty,
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let statuses =
         prop_oneof![Just(ReceiptStatus::Unknown), Just(ReceiptStatus::Missing), Just(ReceiptStatus::Stored)];
     let step = prop_oneof![
         8 => (0u8..8).prop_map(Step::Grow),
         4 => Just(Step::Grow(0)),
-        2 => any::<bool>().prop_map(Step::Settle),
+        2 => prop_oneof![Just(Ends::Early), Just(Ends::There), Just(Ends::InEmpty)].prop_map(Step::Settle),
         2 => (1usize..6).prop_map(Step::Shrink),
         2 => Just(Step::Return),
         1 => (6u64..12).prop_map(Step::Prune),
@@ -70,11 +82,19 @@ proptest! {
                     world.anchors = name.is_multiple_of(every);
                     world.grow(name, transactions, vec![]);
                 }
-                Step::Settle(whole) => {
+                Step::Settle(ends) => {
                     let Some(oldest) = world.demand().bundles.first().cloned() else { continue };
                     let mut settlement = settlement_of(&oldest);
-                    if !whole {
-                        settlement.end_block = oldest.bundle.blocks.blocks[0];
+                    match ends {
+                        Ends::There => {}
+                        Ends::Early => settlement.end_block = oldest.bundle.blocks.blocks[0],
+                        Ends::InEmpty => {
+                            let end = oldest.bundle.blocks.end.checkpoint.0 as usize;
+                            let empty = world.view[end..].iter().take_while(|(_, it)| it.batches.is_empty());
+                            if let Some((last, _)) = empty.last() {
+                                settlement.end_block = last.metadata.block_hash();
+                            }
+                        }
                     }
                     name += 1;
                     world.grow(name, 0, vec![settlement]);
@@ -92,6 +112,10 @@ proptest! {
                     if let Some(floor) = world.planner.prune(finalized).floor {
                         prop_assert!(floor.0 <= finalized.0 + 1);
                     }
+                    world.planner.release(finalized);
+                    let above = world.view.len() as u64 + 1 - finalized.0;
+                    let busy = world.view.iter().filter(|(_, it)| it.is_anchor).count();
+                    prop_assert!(world.planner.viewed() as u64 <= above + busy as u64, "a final empty block is kept");
                 }
                 Step::SetStatus(at, status) => {
                     let blocks = world.view.iter().chain(&left).map(|(added, _)| added.metadata.block_hash());
@@ -173,6 +197,60 @@ fn what_is_final_and_settled_for_good_is_dropped_and_memory_is_that_of_the_rest(
         assert!(world.planner.planned() <= 12, "{} at {name}", world.planner.planned());
     }
     assert!(world.planner.settlements() >= 8);
+}
+
+#[test]
+fn of_a_run_of_final_empty_blocks_nothing_is_kept_and_a_settlement_that_ends_in_one_settles_what_is_below() {
+    let mut world = World::ruled(2, 99, Retention { grace: 2, retained: 5 });
+    world.grow(1, 1, vec![]);
+    world.grow(2, 1, vec![]);
+    let settlement = settlement_of(&world.demand().bundles[0]);
+    for name in 3..=60 {
+        world.grow(name, 0, vec![]);
+        world.planner.release(Checkpoint(u64::from(name) - 6));
+    }
+    assert_eq!(world.planner.viewed(), 2 + 7);
+    let in_empty = ObservedSettlement { end_block: BlockHash([30; 32]), ..settlement };
+    let elsewhere = BlockHash([200; 32]);
+    let mut other = in_empty.clone();
+    (other.end_block, other.journal.transition.tip_after) = (elsewhere, Digest([200; 32]));
+    assert_eq!(world.planner.end_of(&other), None, "another state");
+    assert_eq!(world.planner.end_of(&in_empty), Some(Checkpoint(2)));
+    world.grow(61, 0, vec![in_empty]);
+    assert!(world.demand().orders.is_empty() && !world.planner.is_unsettled());
+    world.grow(62, 0, vec![]);
+    assert_eq!(world.planner.prune(Checkpoint(61)).floor, Some(Checkpoint(3)));
+    world.planner.release(Checkpoint(61));
+    assert_eq!((world.planner.planned(), world.planner.viewed()), (0, 2));
+}
+
+#[test]
+fn a_floor_in_a_run_of_empty_blocks_is_reached_by_a_settlement_that_ends_anywhere_in_it() {
+    let mut live = World::ruled(2, 99, Retention::default());
+    live.grow(1, 1, vec![]);
+    live.grow(2, 1, vec![]);
+    let settlement = settlement_of(&live.demand().bundles[0]);
+    for end in [2, 3, 5] {
+        let mut later = World::ruled(2, 99, Retention::default());
+        later.planner.resume(Checkpoint(6), Checkpoint(9));
+        for name in 1..=8 {
+            let carried = ObservedSettlement { end_block: BlockHash([end; 32]), ..settlement.clone() };
+            later.grow(name, u8::from(name < 3), if name == 7 { vec![carried] } else { vec![] });
+            assert_eq!(later.planner.is_catching_up(), name < 7, "{end}, {name}");
+        }
+        later.grow(9, 0, vec![]);
+        later.grow(10, 0, vec![]);
+        assert_eq!(later.planner.unknown_floor(), None);
+    }
+    // A block between that accepts something is not settled.
+    let mut later = World::ruled(2, 99, Retention::default());
+    later.planner.resume(Checkpoint(6), Checkpoint(9));
+    for name in 1..=10 {
+        let carried = if name == 7 { vec![settlement.clone()] } else { vec![] };
+        later.grow(name, u8::from(name < 3 || name == 4), carried);
+        assert!(later.planner.is_catching_up());
+    }
+    assert_eq!(later.planner.unknown_floor(), Some(Checkpoint(6)));
 }
 
 #[test]

@@ -848,6 +848,24 @@ fn a_proof_that_hangs_is_written_off_and_begun_again() {
 }
 
 #[test]
+fn a_statement_whose_attempt_hung_is_given_twice_the_time_and_a_late_proof_teaches_the_others() {
+    let [one, two] = [1, 2].map(|name| order(name, name, Position::Batch { first: 0 }, &[]));
+    let (mut engine, _) =
+        wanting_under(Policy { timeout: [at(10); 3], ..policy() }, std::slice::from_ref(&one));
+    assert_eq!(proofs(&engine.tick(at(10))).len(), 1, "it is begun again");
+    assert_eq!(engine.deadline(), Some(at(30)), "and runs for twice as long");
+    // The first attempt ends after all, after 18 s: the second is left, and is not missed.
+    engine.measure(one.kind(), at(18));
+    engine.proved_late(&one, receipt(&one));
+    engine.stored(one.id, Ok(()));
+    engine.want(vec![two.clone()]);
+    engine.looked_up(two.id, false);
+    assert_eq!(proofs(&engine.tick(at(40))).len(), 1);
+    assert_eq!(engine.deadline(), Some(at(40 + 4 * 18)), "another is given four times what the longest took");
+    assert!(engine.is_coherent());
+}
+
+#[test]
 fn a_statement_that_hangs_every_time_is_given_up_within_its_budget() {
     let one = order(1, 1, Position::Batch { first: 0 }, &[]);
     let (mut engine, _) =

@@ -6,6 +6,7 @@ use reprise_ledger::{Action, Ledger, Payload};
 use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainBlockMetadata, ChainRoot};
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest, ResourceId};
+use reprise_model::exit::{AMOUNT_MIN, ScriptClass};
 use reprise_model::hash::Blake3;
 use reprise_model::journal::{
     AggregateJournal, Commitment, Journal, Outcome, Pins, Span, TransactionJournal,
@@ -32,6 +33,9 @@ struct Fixture {
     batches: Vec<ScheduledBlock>,
 }
 
+const COVENANT: Digest = Digest([2; 32]);
+const EXIT: Action = Action::Exit(ScriptClass::PublicKey);
+
 fn account(name: &str) -> ResourceId {
     account_of(&script_bytes(0, name.as_bytes()))
 }
@@ -40,7 +44,7 @@ fn transaction(merge_index: u32, by: &str, action: Action, nonce: u64, amount: u
     let message = Payload { action, nonce, amount, counterparty: account("bob") }.encode();
     let paid = if action == Action::Deposit { amount } else { 0 };
     let (owner, deposit) = (script_bytes(0, by.as_bytes()), script_bytes(0, b"deposit"));
-    let unsigned = transaction::unsigned(&[0; 20], &owner, (paid, &deposit), &message);
+    let unsigned = transaction::unsigned(&[0; 20], &owner, (paid, &deposit), (&COVENANT, &message));
     LaneTransaction { merge_index, ..unsigned }
 }
 
@@ -62,7 +66,7 @@ impl Fixture {
         let [transaction_program, batch_program, aggregate_program] = mock.programs();
         let pins = Pins {
             lane: Digest([1; 32]),
-            covenant: Digest([2; 32]),
+            covenant: COVENANT,
             deposit: account("deposit"),
             transaction_program,
             batch_program,
@@ -75,18 +79,19 @@ impl Fixture {
         let mut scheduler = Scheduler::open(ledger, hasher, pins, division, root, log).unwrap();
         let blocks = [
             vec![
-                transaction(1, "bob", Action::Deposit, 0, 50),
-                transaction(4, "bob", Action::Exit, 0, 20),
-                transaction(5, "bob", Action::Exit, 0, 20),
+                transaction(1, "bob", Action::Deposit, 0, 5 * AMOUNT_MIN),
+                transaction(4, "bob", EXIT, 0, 2 * AMOUNT_MIN),
+                transaction(5, "bob", EXIT, 0, 2 * AMOUNT_MIN),
             ],
-            vec![transaction(2, "bob", Action::Exit, 1, 5)],
+            vec![transaction(2, "bob", EXIT, 1, AMOUNT_MIN)],
             vec![transaction(2, "bob", Action::Deposit, 0, 1)],
         ];
         let mut batches = vec![];
         for (height, accepted) in (1u8..).zip(blocks) {
             let metadata = header(height);
             let (id, checkpoint) = (BlockId(height.into()), Checkpoint(height.into()));
-            let block = ChainBlock { metadata, accepted, lane_proof: None, settlements: vec![] };
+            let block =
+                ChainBlock { metadata, accepted, lane_proof: None, settlements: vec![], claims: vec![] };
             let batch = scheduler.schedule([(BatchMetadata { id, checkpoint, block: metadata }, &block)]);
             batches.extend(batch.unwrap());
         }

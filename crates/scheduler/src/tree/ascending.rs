@@ -2,15 +2,19 @@
 //!
 //! Each node is hashed once. Only the nodes that wait for a right sibling are in memory, 63 at most, unless the tree itself is
 //! wanted. So the root of a state of any size is computed in constant memory.
+//!
+//! Most of the work is to hash each leaf up to where it meets another one. How far that is follows from the slots on both sides, so
+//! the leaves of a [run](Ascending::add_run) are hashed in parallel.
 
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use reprise_model::cell::Cell;
 use reprise_model::digest::{Digest, ResourceId};
 use reprise_model::hash::Hasher;
 use reprise_model::state::{self, DEPTH, Entry};
 
-use super::{Leaf, Node, Shape, Slot, StateTree, bit};
+use super::{Held, Leaf, Node, Shape, Slot, StateTree, bit};
 
 /// An entry that no tree has in this place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -31,7 +35,21 @@ pub struct Ascending {
     /// The last complete slot.
     last: Option<Subtree>,
     /// The slot that entries are added to.
-    open: Option<(u64, Slot)>,
+    open: Option<Open>,
+}
+
+struct Open {
+    slot: u64,
+    holds: Slot,
+    /// What is hashed already, where the slot has one resource.
+    lone: Option<Lone>,
+}
+
+/// A leaf with one resource, and its ancestor at a height below which it meets no other.
+struct Lone {
+    height: u8,
+    leaf: Digest,
+    digest: Digest,
 }
 
 struct Subtree {
@@ -59,24 +77,47 @@ impl Ascending {
 
     /// Adds the next entry.
     pub fn add(&mut self, resource: ResourceId, value: Arc<[Cell]>) -> Result<(), OutOfOrder> {
-        let slot = self.empty.slot(&resource);
         let hasher = self.empty.shape.hasher.clone();
-        let out_of_order = OutOfOrder { resource };
-        if self.open.as_ref().is_some_and(|(open, _)| *open > slot) {
-            return Err(out_of_order);
+        let entry = Entry { resource, value: state::value(hasher.as_ref(), Some(&value)) };
+        self.put(self.empty.slot(&resource), Held { entry, value }, None)
+    }
+
+    /// Adds the next entries.
+    pub fn add_run(&mut self, run: Vec<(ResourceId, Arc<[Cell]>)>) -> Result<(), OutOfOrder> {
+        let (empty, before) = (&self.empty, self.open.as_ref().map(|open| open.slot));
+        let slots: Vec<u64> = run.par_iter().map(|(resource, _)| empty.slot(resource)).collect();
+        let hashed = |(at, (resource, value)): (usize, (ResourceId, Arc<[Cell]>))| {
+            let (shape, slot) = (&empty.shape, slots[at]);
+            let hasher = shape.hasher.as_ref();
+            let entry = Entry { resource, value: state::value(hasher, Some(&value)) };
+            let left = at.checked_sub(1).map(|at| slots[at]).or(before);
+            let beside: Option<Vec<u64>> =
+                slots.get(at + 1).map(|right| left.into_iter().chain([*right]).collect());
+            let alone = beside.filter(|beside| !beside.contains(&slot));
+            let lone = alone.map(|beside| {
+                let heights = beside.iter().map(|other| common(*other, slot) - 1);
+                let (height, leaf) = (heights.min().unwrap_or(0), state::leaf(hasher, &[entry]));
+                Lone { height, leaf, digest: shape.lifted(0..height, slot, leaf) }
+            });
+            (slot, Held { entry, value }, lone)
+        };
+        let hashed: Vec<_> = run.into_par_iter().enumerate().map(hashed).collect();
+        hashed.into_iter().try_for_each(|(slot, held, lone)| self.put(slot, held, lone))
+    }
+
+    fn put(&mut self, slot: u64, held: Held, lone: Option<Lone>) -> Result<(), OutOfOrder> {
+        let resource = held.entry.resource;
+        match &mut self.open {
+            Some(open) if open.slot == slot && open.holds.get(&resource).is_none() => {
+                open.holds.push(held);
+                open.lone = None;
+                return Ok(());
+            }
+            Some(open) if open.slot >= slot => return Err(OutOfOrder { resource }),
+            _ => {}
         }
-        if self.open.as_ref().is_some_and(|(open, _)| *open < slot) {
-            self.close();
-        }
-        let (_, holds) = self.open.get_or_insert_with(|| (slot, Slot::default()));
-        if holds.at(&resource).is_some() {
-            return Err(out_of_order);
-        }
-        let digest = state::value(hasher.as_ref(), Some(&value));
-        holds.entries.push(Entry { resource, value: digest });
-        if self.keeps {
-            holds.values.push(value);
-        }
+        self.close();
+        self.open = Some(Open { slot, holds: Slot::One(held), lone });
         Ok(())
     }
 
@@ -97,15 +138,18 @@ impl Ascending {
 
     /// The open slot is complete.
     fn close(&mut self) {
-        let Some((slot, holds)) = self.open.take() else { return };
+        let Some(Open { slot, holds, lone }) = self.open.take() else { return };
         let shape = self.empty.shape.clone();
-        let digest = state::leaf(shape.hasher.as_ref(), &holds.entries);
-        let leaf = Leaf { slot, holds: Arc::new(holds), digest };
-        let node = self.keeps.then(|| Arc::new(Node::Single { leaf, digest }));
-        let next = Subtree { slot, height: 0, digest, node };
+        let alone = || {
+            let leaf = holds.digest(shape.hasher.as_ref());
+            Lone { height: 0, leaf, digest: leaf }
+        };
+        let Lone { height, leaf, digest } = lone.unwrap_or_else(alone);
+        let leaf = || Arc::new(Leaf { slot, holds, digest: leaf });
+        let node = self.keeps.then(|| Arc::new(Node::Single { leaf: leaf(), digest }));
+        let next = Subtree { slot, height, digest, node };
         let Some(mut left) = self.last.replace(next) else { return };
-        // The height of the lowest node above both.
-        let common = (left.slot ^ slot).ilog2() as u8 + 1;
+        let common = common(left.slot, slot);
         while let Some((lefter, parent)) = self.waiting.pop_if(|(_, parent)| *parent < common) {
             left = lefter.join(&shape, left, parent);
         }
@@ -120,9 +164,17 @@ impl std::fmt::Debug for Ascending {
     }
 }
 
+/// The height of the lowest node above two slots.
+fn common(one: u64, other: u64) -> u8 {
+    (one ^ other).ilog2() as u8 + 1
+}
+
 impl Subtree {
     /// Becomes its ancestor at this height, where nothing else is below that.
     fn climb(&mut self, shape: &Shape, height: u8) {
+        if self.height == height {
+            return;
+        }
         let (slot, levels) = (self.slot, self.height..height);
         let up = |node, level| match bit(slot, level) {
             false => shape.branch(level + 1, Some(node), None),

@@ -6,8 +6,9 @@ use proptest::prelude::*;
 use reprise_ledger::Action;
 use reprise_model::cell::Cell;
 use reprise_model::digest::{Digest, ResourceId};
+use reprise_model::exit::{AMOUNT_MIN, Exit, Payee, ScriptClass};
 use reprise_model::hash::Blake3;
-use reprise_model::journal::{Exit, Outcome, TransactionEffects};
+use reprise_model::journal::{Outcome, TransactionEffects};
 use reprise_model::limits::{Limits, ProveApart};
 use reprise_model::processor::{Processor, ResourceView};
 use reprise_model::scheduled::{ProvedBy, ScheduledBlock};
@@ -22,8 +23,12 @@ use crate::fixture::{self, Ask, ROOT};
 
 /// Few accounts and mostly right nonces, so that transactions meet, succeed and fail.
 pub(crate) fn asks() -> impl Strategy<Value = Vec<Ask>> {
-    let action = prop_oneof![Just(Action::Transfer), Just(Action::Exit), Just(Action::Deposit)];
-    let ask = (0u8..5, action, 0u64..3, 0u64..50, 0u8..5);
+    let action = prop_oneof![
+        Just(Action::Transfer),
+        Just(Action::Exit(ScriptClass::PublicKey)),
+        Just(Action::Deposit)
+    ];
+    let ask = (0u8..5, action, 0u64..3, prop_oneof![0u64..50, AMOUNT_MIN..2 * AMOUNT_MIN], 0u8..5);
     let ask = ask.prop_map(|(by, action, nonce, amount, to)| Ask { by, action, nonce, amount, to });
     proptest::collection::vec(ask, 0..24)
 }
@@ -53,7 +58,7 @@ proptest! {
 
     #[test]
     fn side_by_side_gives_what_one_after_another_gives(asks in asks()) {
-        let funds: Vec<_> = (0..5).map(|to| fixture::deposit(to, 60)).collect();
+        let funds: Vec<_> = (0..5).map(|to| fixture::deposit(to, 3 * AMOUNT_MIN)).collect();
         let (first, funding) = fixture::block(ROOT, 1, 0, accepted(&funds));
         let mut whole = fixture::open(fixture::ledger(), Box::new(MemoryLog::default())).unwrap();
         let start = whole.schedule([(first, &funding)]).unwrap().remove(0).root_after;
@@ -120,7 +125,7 @@ fn all_told(deed: Deed, messages: &[&[u8]]) -> Result<ScheduledBlock, SchedulerE
         merge_index,
         version: 1,
         rest: vec![],
-        payload: transaction::payload(&[], message).unwrap(),
+        payload: transaction::payload(&[], &fixture::COVENANT, message).unwrap(),
     };
     let accepted = (7..).zip(messages).map(transaction).collect();
     let (metadata, block) = fixture::block(ROOT, 1, 0, accepted);
@@ -137,7 +142,7 @@ fn wrote(writes: Vec<(ResourceId, Option<Vec<Cell>>)>) -> TransactionEffects {
 
 #[test]
 fn a_write_that_was_not_declared_is_the_transactions_failure_and_nothing_of_it_stays() {
-    let batch = told(|_| wrote(vec![(MINE, value(1)), (NOBODYS, value(2))]), b"").unwrap();
+    let batch = told(|_| wrote(vec![(MINE, value(1)), (NOBODYS, value(2))]), b"x").unwrap();
     let journal = &batch.transactions[0].journal;
     assert_eq!(journal.outcome, Outcome::UNDECLARED_ACCESS);
     assert!(journal.accesses.iter().all(|access| access.before == access.after));
@@ -150,7 +155,7 @@ fn a_read_that_was_not_declared_is_an_error_of_the_read() {
         Ok(_) => wrote(vec![]),
         Err(_) => TransactionEffects::failure(Outcome::UNDECLARED_ACCESS),
     };
-    assert_eq!(told(deed, b"").unwrap().transactions[0].journal.outcome, Outcome::UNDECLARED_ACCESS);
+    assert_eq!(told(deed, b"x").unwrap().transactions[0].journal.outcome, Outcome::UNDECLARED_ACCESS);
 }
 
 #[test]
@@ -158,9 +163,12 @@ fn a_failure_that_brings_effects_keeps_none() {
     let deed: Deed = |_| TransactionEffects {
         outcome: Outcome(99),
         writes: vec![(MINE, value(1))],
-        exits: vec![Exit { destination: MINE, amount: 1 }],
+        exits: vec![Exit {
+            payee: Payee { class: ScriptClass::PublicKey, bytes: MINE.digest() },
+            amount: AMOUNT_MIN,
+        }],
     };
-    let batch = told(deed, b"").unwrap();
+    let batch = told(deed, b"x").unwrap();
     let journal = &batch.transactions[0].journal;
     assert_eq!((journal.outcome, journal.exits.len()), (Outcome(99), 0));
     assert_eq!(batch.root_after, StateTree::empty(Arc::new(Blake3)).root());
@@ -168,7 +176,7 @@ fn a_failure_that_brings_effects_keeps_none() {
 
 #[test]
 fn of_two_writes_to_one_resource_the_journal_names_the_one_that_stays() {
-    let batch = told(|_| wrote(vec![(MINE, value(1)), (MINE, value(2))]), b"").unwrap();
+    let batch = told(|_| wrote(vec![(MINE, value(1)), (MINE, value(2))]), b"x").unwrap();
     let journal = &batch.transactions[0].journal;
     assert_eq!(journal.accesses[0].after, state::value(&Blake3, value(2).as_deref()));
     let expected = StateTree::empty(Arc::new(Blake3)).with(&MINE, value(2).as_deref()).root();
@@ -185,7 +193,7 @@ fn what_a_transaction_deletes_the_next_one_meets_absent() {
     let held = state::value(&Blake3, value(1).as_deref());
     let empty = StateTree::empty(Arc::new(Blake3)).root();
     for transactions in 1..5 {
-        let block = all_told(deed, &vec![&b""[..]; transactions]).unwrap();
+        let block = all_told(deed, &vec![&b"x"[..]; transactions]).unwrap();
         let met: Vec<_> = block.transactions.iter().map(|it| it.journal.accesses[0]).collect();
         for (at, access) in met.iter().enumerate() {
             let expected = if at % 2 == 0 { (Digest::ZERO, held) } else { (held, Digest::ZERO) };
@@ -197,7 +205,7 @@ fn what_a_transaction_deletes_the_next_one_meets_absent() {
 
 #[test]
 fn what_is_disposed_of_is_never_executed_and_has_no_effect() {
-    let block = all_told(|_| wrote(vec![(MINE, value(1))]), &[b"foreign", b""]).unwrap();
+    let block = all_told(|_| wrote(vec![(MINE, value(1))]), &[b"foreign", b"x"]).unwrap();
     let [disposed, executed] = &block.transactions[..] else { panic!("{}", block.transactions.len()) };
     assert_eq!((disposed.proved_by, disposed.journal.outcome), (ProvedBy::Disposal, Outcome::MALFORMED));
     assert!(disposed.journal.accesses.is_empty() && disposed.journal.exits.is_empty());
@@ -209,10 +217,10 @@ fn what_is_disposed_of_is_never_executed_and_has_no_effect() {
 
 #[test]
 fn a_transaction_on_which_the_workload_panics_has_no_effect_and_the_block_goes_on() {
-    let declaring = all_told(|_| wrote(vec![(MINE, value(1))]), &[b"", b"declare and panic", b""]).unwrap();
+    let declaring = all_told(|_| wrote(vec![(MINE, value(1))]), &[b"x", b"declare and panic", b"x"]).unwrap();
     let outcomes: Vec<_> = declaring.transactions.iter().map(|it| it.journal.outcome).collect();
     assert_eq!(outcomes, [Outcome::SUCCESS, Outcome::MALFORMED, Outcome::SUCCESS]);
-    let executing = told(|_| panic!("a defect in execute"), b"").unwrap();
+    let executing = told(|_| panic!("a defect in execute"), b"x").unwrap();
     let journal = &executing.transactions[0].journal;
     assert_eq!((journal.outcome, journal.exits.len()), (Outcome::PANICKED, 0));
     assert!(journal.accesses.iter().all(|access| access.before == access.after));

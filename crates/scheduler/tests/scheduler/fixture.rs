@@ -16,6 +16,9 @@ use reprise_scheduler::execution::Division;
 use reprise_scheduler::record::RecordLog;
 use reprise_scheduler::scheduler::{Scheduler, SchedulerError};
 
+/// The covenant of its rollup.
+pub(crate) const COVENANT: Digest = Digest([2; 32]);
+
 pub(crate) const ROOT: BlockHash = BlockHash([0xaa; 32]);
 
 /// A batch a block, and a proof a transaction.
@@ -56,7 +59,7 @@ fn deposit_script() -> Vec<u8> {
 pub(crate) fn pins() -> Pins {
     Pins {
         lane: Digest([1; 32]),
-        covenant: Digest([2; 32]),
+        covenant: COVENANT,
         deposit: account_of(&deposit_script()),
         transaction_program: ProgramId([1; 32]),
         batch_program: ProgramId([2; 32]),
@@ -88,7 +91,7 @@ pub(crate) fn transaction(merge_index: u32, ask: Ask) -> LaneTransaction {
     let message = Payload { action, nonce, amount, counterparty: account(to) }.encode();
     let paid = if action == Action::Deposit { amount } else { 0 };
     let pays = (paid, &deposit_script()[..]);
-    let unsigned = transaction::unsigned(&[0; 20], &script_bytes(0, &[by]), pays, &message);
+    let unsigned = transaction::unsigned(&[0; 20], &script_bytes(0, &[by]), pays, (&COVENANT, &message));
     LaneTransaction { merge_index, ..unsigned }
 }
 
@@ -112,7 +115,10 @@ pub(crate) fn block(
     };
     let id = BlockId(height * 256 + u64::from(name));
     let metadata = BatchMetadata { id, checkpoint: Checkpoint(height), block: header };
-    (metadata, ChainBlock { metadata: header, accepted, lane_proof: None, settlements: vec![] })
+    (
+        metadata,
+        ChainBlock { metadata: header, accepted, lane_proof: None, settlements: vec![], claims: vec![] },
+    )
 }
 
 pub(crate) fn root() -> ChainRoot {

@@ -79,7 +79,8 @@ proptest! {
                 prop_assert!(before.is_none_or(|before| before == batch));
             }
         }
-        prop_assert_eq!(shared.executed(), seen.len() as u64, "each block is executed once");
+        let busy = seen.values().filter(|block| !block.batches.is_empty()).count();
+        prop_assert_eq!(shared.executed(), busy as u64, "each block is executed once");
     }
 
     #[test]
@@ -147,7 +148,7 @@ proptest! {
         prop_assert_eq!(journals(&whole), journals(&parts));
 
         let spans = |block: &ScheduledBlock| -> Vec<Span> {
-            block.batches.iter().map(|batch| block.span(&Blake3, batch)).collect()
+            block.batches.iter().map(|batch| block.span(batch)).collect()
         };
         prop_assert_eq!(Span::join(&Blake3, &spans(&parts)), spans(&whole).pop());
         // Each transaction is in one batch, and each batch within its limits.

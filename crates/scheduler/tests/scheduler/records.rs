@@ -6,8 +6,10 @@ use std::path::Path;
 use proptest::prelude::*;
 use reprise_disk::data_dir::{DataDir, LockedPath};
 use reprise_disk::log::{Format, HEADER_LEN, Log, LogError};
-use reprise_model::block::{BatchMetadata, ChainBlock};
-use reprise_model::digest::{BlockHash, PinsDigest};
+use reprise_model::block::{BatchMetadata, ChainBlock, ObservedSettlement};
+use reprise_model::coordinate::Checkpoint;
+use reprise_model::digest::{BlockHash, PinsDigest, StatementId};
+use reprise_model::journal::{AggregateJournal, Commitment};
 use reprise_model::limits::{Limits, ProveApart};
 use reprise_model::scheduled::ScheduledBlock;
 use reprise_scheduler::execution::Division;
@@ -63,7 +65,8 @@ proptest! {
         let mut after = fixture::open(fixture::ledger(), disk(dir.path())).unwrap();
         let mut known: Vec<_> = after.known().collect();
         known.sort_by_key(|metadata| metadata.id);
-        let mut expected: Vec<_> = world.iter().map(|(metadata, _)| *metadata).collect();
+        let recorded = world.iter().filter(|(_, block)| !block.accepted.is_empty());
+        let mut expected: Vec<_> = recorded.map(|(metadata, _)| *metadata).collect();
         expected.sort_by_key(|metadata| metadata.id);
         prop_assert_eq!(known, expected);
         prop_assert_eq!(follow(&mut after, &world), batches);
@@ -102,9 +105,13 @@ fn a_block_whose_record_could_not_be_written_is_not_taken_for_known() {
         fixture::open(fixture::ledger(), Box::new(Unreliable(MemoryLog::default(), false))).unwrap();
     let events = || world.iter().map(|(metadata, block)| (*metadata, block));
     assert!(scheduler.schedule(events()).is_err());
-    assert_eq!(scheduler.known().count(), 0, "what is not recorded is executed again");
+    assert_eq!(
+        (scheduler.known().count(), scheduler.kept()),
+        (0, 1),
+        "what is not recorded is executed again"
+    );
     assert_eq!(scheduler.schedule(events()).unwrap().len(), 3);
-    assert_eq!(scheduler.known().count(), 3);
+    assert_eq!((scheduler.known().count(), scheduler.kept()), (2, 4), "an empty block has no record");
 }
 
 /// A block with a transaction, one on it, one on that: each an event of its own. Returns the blocks, the file, and
@@ -123,11 +130,11 @@ fn recorded(dir: &Path) -> (Vec<(BatchMetadata, ChainBlock)>, Vec<u8>, Vec<Sched
 }
 
 #[test]
-fn whatever_byte_of_the_records_is_damaged_the_chain_is_executed_again_from_there_with_the_same_results() {
+fn whatever_byte_of_the_records_is_damaged_only_the_block_whose_record_it_is_is_executed_again() {
     let dir = tempfile::tempdir().unwrap();
     let (world, bytes, batches) = recorded(dir.path());
     let path = place(dir.path()).path().to_path_buf();
-    let mut executed = [0; 4];
+    let mut executed = [0; 2];
     for at in (0..bytes.len()).step_by(17) {
         let mut damaged = bytes.clone();
         damaged[at] ^= 1 << (at % 8);
@@ -196,6 +203,81 @@ fn records_of_another_chain_and_of_another_version_are_refused_by_name() {
     drop(Log::create(place(dir.path()), format, IDENTITY, &[b"any"]).unwrap());
     let refused = DiskLog::open(place(dir.path()), IDENTITY).unwrap_err();
     assert!(matches!(&refused, LogError::Version { found, .. } if found == "3"), "{refused}");
+}
+
+#[test]
+fn a_run_of_empty_blocks_takes_no_byte_of_the_records_and_what_follows_it_is_restored() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = vec![fixture::block(ROOT, 1, 1, accepted(&[fixture::deposit(0, 5)]))];
+    for height in 2..=50 {
+        let parent = world.last().unwrap().0.block_hash();
+        world.push(fixture::block(parent, height, 1, vec![]));
+    }
+    let path = place(dir.path()).path().to_path_buf();
+    let mut scheduler = fixture::open(fixture::ledger(), disk(dir.path())).unwrap();
+    let length = || fs::metadata(&path).unwrap().len();
+    let mut batches = follow(&mut scheduler, &world[..1]);
+    let before = length();
+    batches.extend(follow(&mut scheduler, &world[1..]));
+    assert_eq!(length(), before);
+    let parent = world.last().unwrap().0.block_hash();
+    world.push(fixture::block(parent, 51, 1, accepted(&[fixture::deposit(1, 5)])));
+    batches.extend(follow(&mut scheduler, &world[50..]));
+    assert_eq!(scheduler.executed(), 2);
+    drop(scheduler);
+
+    let mut again = fixture::open(fixture::ledger(), disk(dir.path())).unwrap();
+    assert_eq!(
+        (again.kept(), again.known().count()),
+        (1, 2),
+        "a record waits until the chain comes to its block"
+    );
+    assert_eq!(follow(&mut again, &world), batches);
+    assert_eq!((again.executed(), again.kept()), (0, 1 + world.len()));
+}
+
+#[test]
+fn of_what_is_final_only_canonical_blocks_with_a_record_are_kept_and_they_can_still_be_proved() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut scheduler = fixture::open(fixture::ledger(), disk(dir.path())).unwrap();
+    let (mut world, mut rivals, mut parent) = (vec![], vec![], ROOT);
+    for height in 1..=40 {
+        let busy = |to| if height % 10 == 3 { accepted(&[fixture::deposit(to, 5)]) } else { vec![] };
+        world.push(fixture::block(parent, height, 1, busy(0)));
+        rivals.push(fixture::block(parent, height, 2, busy(1)));
+        parent = world.last().unwrap().0.block_hash();
+    }
+    let batches = follow(&mut scheduler, &world);
+    follow(&mut scheduler, &rivals);
+    let witness = |scheduler: &Scheduler, block: &(BatchMetadata, ChainBlock)| {
+        scheduler.batch_witness(&fixture::batch(block.0.block_hash(), 0)).ok()
+    };
+    let proved: Vec<_> = world.iter().map(|block| witness(&scheduler, block)).collect();
+    assert_eq!(proved.iter().flatten().count(), 4);
+    // The settlement of what block 23 ends is anchored in block 27, which is forgotten.
+    let transition = batches[22].batches[0].journal.transition;
+    let journal = AggregateJournal { transition, commitment: Commitment::Unbound };
+    let end_block = world[26].0.block_hash();
+    let settlement = ObservedSettlement { statement: StatementId([1; 32]), journal, end_block };
+    assert_eq!(scheduler.settled(&settlement).unwrap().checkpoint.0, 27);
+    for finalized in [10, 11, 35] {
+        scheduler.finalize(&world[finalized - 1].0.block_hash());
+    }
+    // The root, four that accept something, the final one, and two a height above; the rival of the final one goes later.
+    assert_eq!(scheduler.kept(), 1 + 4 + 2 + 2 * 5);
+    assert!(
+        world
+            .iter()
+            .zip(&proved)
+            .all(|(block, proved)| witness(&scheduler, block) == *proved || proved.is_none())
+    );
+    assert!(rivals[..34].iter().all(|rival| scheduler.position(&rival.0.block_hash()).is_none()));
+    let settled = scheduler.settled(&settlement).unwrap();
+    assert_eq!((settled.checkpoint.0, settled.state.root()), (23, transition.root_after));
+    scheduler.finalize(&world[1].0.block_hash());
+    scheduler.prune_below(Checkpoint(24));
+    assert_eq!(scheduler.kept(), 2 + 2 + 2 * 5, "block 23 holds the settled state, 33 is not settled");
+    assert_eq!(follow(&mut scheduler, &world[35..]), batches[35..], "what is not final returns");
 }
 
 #[test]

@@ -6,67 +6,37 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use kaspa_consensus_core::subnets::SubnetworkId;
 use kaspa_hashes::Hash;
 use kaspa_rpc_core::{
-    GetServerInfoResponse, GetVirtualChainFromBlockV2Response as Answer, RpcBlock, RpcOptionalHeader,
-    RpcOptionalTransaction,
+    GetVirtualChainFromBlockV2Response as Answer, RpcOptionalHeader, RpcOptionalTransaction,
 };
 use reprise_disk::data_dir::DataDir;
 use reprise_kaspa::block_hash;
-use reprise_kaspa::client::Unanswered;
 use reprise_kaspa::follower::Chain;
 use reprise_kaspa::lane_proof::LaneProof;
 use reprise_kaspa::live::{LiveL1, Options};
+use reprise_kaspa_harness::altered::{Alter, Altered};
 use reprise_kaspa_harness::scenario::{A_FIRST, Fork, NAMESPACE, Stage};
-use reprise_model::digest::{BlockHash, Digest, PinsDigest};
+use reprise_model::digest::{Digest, PinsDigest};
 
 type Tamper = fn(&mut Answer, &mut Option<LaneProof>);
 
 /// A node that lies in one field.
-struct Spoilt {
-    chain: Box<dyn Chain>,
-    tamper: Tamper,
-}
+struct Spoilt(Tamper);
 
-#[async_trait]
-impl Chain for Spoilt {
-    async fn server(&self) -> Result<GetServerInfoResponse, Unanswered> {
-        self.chain.server().await
+impl Alter for Spoilt {
+    fn page(&self, answer: &mut Answer) {
+        (self.0)(answer, &mut None);
     }
 
-    async fn tip(&self) -> Result<BlockHash, Unanswered> {
-        self.chain.tip().await
-    }
-
-    async fn block(&self, block: BlockHash) -> Result<RpcBlock, Unanswered> {
-        self.chain.block(block).await
-    }
-
-    async fn lowest(&self) -> Result<BlockHash, Unanswered> {
-        self.chain.lowest().await
-    }
-
-    async fn changes_since(&self, tip: BlockHash, confirmations: u64) -> Result<Answer, Unanswered> {
-        let mut answer = self.chain.changes_since(tip, confirmations).await?;
-        (self.tamper)(&mut answer, &mut None);
-        Ok(answer)
-    }
-
-    async fn hashes_above(&self, block: BlockHash) -> Result<Vec<BlockHash>, Unanswered> {
-        self.chain.hashes_above(block).await
-    }
-
-    async fn lane_proof(&self, block: BlockHash, key: Digest) -> Result<Option<LaneProof>, Unanswered> {
-        let mut proof = self.chain.lane_proof(block, key).await?;
-        let nothing = Answer {
+    fn proof(&self, proof: &mut Option<LaneProof>) {
+        let mut nothing = Answer {
             removed_chain_block_hashes: Arc::default(),
             added_chain_block_hashes: Arc::default(),
             chain_block_accepted_transactions: Arc::default(),
         };
-        (self.tamper)(&mut nothing.clone(), &mut proof);
-        Ok(proof)
+        (self.0)(&mut nothing, proof);
     }
 }
 
@@ -235,8 +205,8 @@ async fn a_spoilt_field_is_asked_for_again_and_ends_the_source_by_name_if_it_sta
         for (field, says, tamper) in FIELDS {
             let directory = tempfile::tempdir().unwrap();
             let event_log = directory.path().join("chronicle");
-            let through = Arc::new(|chain| Box::new(Spoilt { chain, tamper: *tamper }) as Box<dyn Chain>);
-            let spoilt = Options { through: Some(through), ..honest.clone() };
+            let spoilt =
+                Options { through: Some(Altered::wrapper(Arc::new(Spoilt(*tamper)))), ..honest.clone() };
             match follow(&spoilt, &event_log, a[A_FIRST - 1]) {
                 Err(error) if error.contains(says) && !error.contains("panicked") => {}
                 other => wrong.push(format!("{field}: {other:?}, where `{says}` was expected")),
@@ -246,7 +216,7 @@ async fn a_spoilt_field_is_asked_for_again_and_ends_the_source_by_name_if_it_sta
             let directory = tempfile::tempdir().unwrap();
             let connections = AtomicUsize::new(0);
             let through = Arc::new(move |chain| match connections.fetch_add(1, Ordering::SeqCst) {
-                1 => Box::new(Spoilt { chain, tamper: *tamper }) as Box<dyn Chain>,
+                1 => Box::new(Altered { chain, alter: Arc::new(Spoilt(*tamper)) }) as Box<dyn Chain>,
                 _ => chain,
             });
             let spoilt = Options { wrong_answers_max: 3, through: Some(through), ..honest.clone() };

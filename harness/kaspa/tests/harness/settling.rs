@@ -18,86 +18,46 @@ use kaspa_txscript::script_builder::ScriptBuilder;
 use kaspa_txscript::zk_precompiles::tests::helpers::{Groth16Fields, R0Fields};
 use kaspa_txscript::{pay_to_script_hash_script, pay_to_script_hash_signature_script};
 use reprise_chain::event::SourceEvent;
-use reprise_kaspa::claim;
+use reprise_kaspa::claim::{self, ClaimStep};
 use reprise_kaspa::coin::{FEERATE_MIN, Fees, Funding};
 use reprise_kaspa::covenant::{Groth16, Proof, Rules, Succinct};
 use reprise_kaspa::exit_payer::{ExitPayer, PaymentContext, UnpaidExits};
 use reprise_kaspa::in_flight::InFlight;
-use reprise_kaspa::l1::Payer;
-use reprise_kaspa::live::Options;
 use reprise_kaspa::settlement::Settling;
 use reprise_kaspa::{block_hash, vault, wallet};
 use reprise_kaspa_harness::probe::{Plan, Run};
 use reprise_kaspa_harness::replay::Replay;
+use reprise_kaspa_harness::rollup;
 use reprise_kaspa_harness::simnet::{self, FEE_MAX, KASPA, Simnet, blocking, key, settlements, until};
 use reprise_kaspa_harness::wallet::Coin;
 use reprise_ledger::Action;
 use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProgramId, StatementId};
-use reprise_model::journal::{AggregateJournal, Commitment, Exit, Transition};
+use reprise_model::exit::{AMOUNT_MIN, Exit, ScriptClass};
+use reprise_model::journal::{AggregateJournal, Commitment, Transition};
 use reprise_node::event::PipelineEvent;
 use reprise_node::report::Report;
-use reprise_planner::bundle::BundleRule;
 
 const FIRST: u8 = 21;
 const SECOND: u8 = 22;
 
 /// A simnet with a covenant that the first settler founded.
 async fn founded() -> Simnet {
-    let settlers = [FIRST, SECOND].map(|seed| key(seed).unwrap());
-    let mut simnet = Simnet::start(&settlers, None).await.unwrap();
-    simnet.found(settlers[0].clone(), None).await.unwrap();
-    simnet
+    Simnet::founded(FIRST, &[SECOND]).await.unwrap()
 }
 
-/// Mines a deposit of Alice's, and the block that accepts it.
+const EXIT_TO_KEY: Action = Action::Exit(ScriptClass::PublicKey);
+
 async fn deposit(simnet: &mut Simnet) -> Hash {
-    let output = TransactionOutput::new(KASPA, vault::script(simnet.lane.covenant).unwrap());
-    act(simnet, Action::Deposit, 0, 0, vec![output]).await
-}
-
-/// Mines a lane transaction of Alice's on her own account, and the block that accepts it.
-async fn act(
-    simnet: &mut Simnet,
-    action: Action,
-    nonce: u64,
-    amount: u64,
-    outputs: Vec<TransactionOutput>,
-) -> Hash {
-    let alice = simnet.alice.account();
-    let transaction = simnet.lane_transaction(action, nonce, amount, alice, outputs).unwrap();
-    simnet.mine(&[transaction]).await.unwrap();
-    simnet.mine(&[]).await.unwrap()
-}
-
-/// Blocks of another builder that knows ours up to `fork`, one for each of `bodies`; the observer has them then.
-async fn other_fork(simnet: &mut Simnet, fork: usize, bodies: &[&[Transaction]]) -> Vec<Hash> {
-    let mut builder = simnet.builder(fork).await.unwrap();
-    let blocks = builder.mine(bodies).await.unwrap();
-    simnet.show(&builder, &blocks).await.unwrap();
-    blocks
+    simnet.deposit().await.unwrap()
 }
 
 fn plan(simnet: &Simnet, data_dir: &Path, settler: u8, batches_max: usize) -> Plan {
-    let (url, lane, from) = (simnet.node.url().to_owned(), simnet.lane.clone(), Some(simnet.root));
-    let options = Options {
-        url,
-        lane,
-        from,
-        confirmations: 0,
-        until_idle: false,
-        wrong_answers_max: 1,
-        finality_depth: None,
-        snapshot: None,
-        through: None,
-    };
-    let payer = Some(Payer { key: key(settler).unwrap(), fee_max: FEE_MAX });
-    let rule = BundleRule { batches_max, ..BundleRule::default() };
-    Plan { options, payer, data_dir: data_dir.into(), rule }
+    simnet.plan(data_dir, settler, batches_max).unwrap()
 }
 
 async fn start(plan: Plan) -> Arc<Run> {
-    Arc::new(blocking(|| Run::start(plan).unwrap()).await.unwrap())
+    rollup::start(plan).await.unwrap()
 }
 
 async fn wait(run: &Arc<Run>, tip: Hash) {
@@ -105,9 +65,7 @@ async fn wait(run: &Arc<Run>, tip: Hash) {
 }
 
 async fn end(run: Arc<Run>) -> Report {
-    let ended = blocking(|| Arc::into_inner(run).unwrap().end().unwrap()).await.unwrap();
-    assert_eq!(ended.violations, vec![]);
-    ended.report
+    rollup::end(run).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -172,7 +130,7 @@ async fn a_settlement_orphaned_by_a_reorg_lands_again_and_nothing_is_proved_for_
 
     // Another builder that does not know the settlement has a longer chain.
     let from = simnet.blocks.len();
-    let longer = other_fork(&mut simnet, fork, &vec![&[][..]; from - fork + 1]).await;
+    let longer = simnet.other_fork(fork, &vec![&[][..]; from - fork + 1]).await.unwrap();
     wait(&run, longer[longer.len() - 1]).await;
     let heard = run.heard();
     let orphaned = |event: &PipelineEvent| match event {
@@ -214,7 +172,7 @@ async fn a_settlement_that_waits_for_an_orphaned_block_is_replaced_by_the_one_of
     simnet.sent().await.unwrap();
     let sent = simnet.in_mempool().await.unwrap();
     // The same deposit, a block later: another batch, and its end block another.
-    let longer = other_fork(&mut simnet, fork, &[&[], &[deposit], &[]]).await;
+    let longer = simnet.other_fork(fork, &[&[], &[deposit], &[]]).await.unwrap();
     wait(&run, longer[2]).await;
     until("it is replaced", async || {
         let waiting = simnet.in_mempool().await?;
@@ -316,9 +274,9 @@ async fn a_deposit_credits_once_and_an_exit_becomes_an_output_that_its_owner_spe
             .collect::<Vec<_>>()
     };
     assert_eq!(paid(&simnet).await, []);
-    act(&mut simnet, Action::Exit, 0, EXIT, vec![]).await;
+    simnet.act(EXIT_TO_KEY, 0, EXIT, vec![]).await.unwrap();
     // More than is left: a failure, which exits nothing.
-    act(&mut simnet, Action::Exit, 1, 2 * KASPA, vec![]).await;
+    simnet.act(EXIT_TO_KEY, 1, 2 * KASPA, vec![]).await.unwrap();
     for _ in 0..2 {
         simnet.settled(&run).await.unwrap();
     }
@@ -337,7 +295,7 @@ async fn a_deposit_credits_once_and_an_exit_becomes_an_output_that_its_owner_spe
         _ => None,
     };
     let added: Vec<_> = run.heard().iter().filter_map(credited).flat_map(|blocks: Vec<_>| blocks).collect();
-    let mut replay = Replay::new(simnet.lane.deposit);
+    let mut replay = Replay::new(simnet.lane.rollup());
     replay.apply(&SourceEvent { removed: vec![], added });
     assert_eq!(replay.account(&account).unwrap().balance, 2 * KASPA - EXIT);
 
@@ -430,9 +388,9 @@ async fn the_node_accepts_risc_zero_s_proofs_in_the_covenant_s_scripts_and_refus
 }
 
 /// A claim to these exits, a vault with two coins of two and a half kaspa, and who peels it.
-async fn claimed(simnet: &mut Simnet, batches: &[Vec<Exit>]) -> (Settling, ScriptPublicKey) {
+async fn claimed(simnet: &mut Simnet, exits: &[Exit]) -> (Settling, ScriptPublicKey) {
     let coins = simnet.miner.coins(simnet.rpc(), &simnet.params).await.unwrap();
-    let all = claim::script(&claim::claim_steps(batches)[0].before).unwrap();
+    let all = claim::script(&claim::tree(exits).root()).unwrap();
     let (founding, id) =
         simnet.miner.covenant(&simnet.params, &coins[0], claim::CLAIM_VALUE, all.clone()).unwrap();
     let vault = claim::vault(reprise_kaspa::digest(id)).unwrap();
@@ -447,19 +405,18 @@ async fn claimed(simnet: &mut Simnet, batches: &[Vec<Exit>]) -> (Settling, Scrip
 }
 
 /// Exits to a script that anybody satisfies, and the output that pays one.
-fn exits() -> (ScriptPublicKey, Vec<Vec<Exit>>) {
-    let (_, payee, destination) = simnet::anybody();
-    let exit = |amount| Exit { destination, amount };
-    (payee, vec![vec![exit(KASPA)], vec![exit(1_000), exit(3 * KASPA)]])
+fn exits() -> (ScriptPublicKey, Vec<Exit>) {
+    let (_, script, payee) = simnet::anybody();
+    (script, [KASPA, AMOUNT_MIN, 3 * KASPA].map(|amount| Exit { payee, amount }).to_vec())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "starts a node"]
-async fn exits_under_a_proof_are_claimed_one_after_the_other_and_only_as_they_were_settled() {
+async fn exits_under_a_proof_are_claimed_in_any_order_and_only_as_they_were_settled() {
     let mut simnet = founded().await;
-    let (payee, batches) = exits();
-    let claim_steps = claim::claim_steps(&batches);
-    let (settling, vault) = claimed(&mut simnet, &batches).await;
+    let (payee, exits) = exits();
+    let mut tree = claim::tree(&exits);
+    let (settling, vault) = claimed(&mut simnet, &exits).await;
     let id = settling.covenant;
     let fees = Fees { feerate: FEERATE_MIN, fee_max: FEE_MAX };
     let unspent = async |simnet: &Simnet, script: &ScriptPublicKey| {
@@ -486,12 +443,12 @@ async fn exits_under_a_proof_are_claimed_one_after_the_other_and_only_as_they_we
     simnet.mine(&[]).await.unwrap();
     simnet.mine(&[]).await.unwrap();
 
-    for (number, step) in claim_steps.iter().enumerate() {
+    for number in [1, 2, 0] {
+        let step = &ClaimStep::take(&mut tree, &exits, number).unwrap();
         let [left] = unspent(&simnet, &claim::script(&step.before).unwrap()).await.try_into().unwrap();
         let [held] = unspent(&simnet, &vault).await.try_into().unwrap();
         let paying =
             wallet::coins(simnet.rpc(), &simnet.params, &key(FIRST).unwrap(), Prefix::Simnet).await.unwrap();
-        let held = step.is_paid().then_some(held);
         let peeled = settling.claim_exit(left, step, held, Funding { coins: &paying, fees }).unwrap();
         // One bit of the digest that it is opened by: the signatures of the other inputs hold.
         let mut forged = peeled.clone();
@@ -503,9 +460,9 @@ async fn exits_under_a_proof_are_claimed_one_after_the_other_and_only_as_they_we
     }
     let mut paid: Vec<u64> = unspent(&simnet, &payee).await.iter().map(|coin| coin.entry.amount).collect();
     paid.sort_unstable();
-    assert_eq!(paid, [KASPA, 3 * KASPA], "the dust is not paid");
+    assert_eq!(paid, [AMOUNT_MIN, KASPA, 3 * KASPA]);
     let kept: Vec<u64> = unspent(&simnet, &vault).await.iter().map(|coin| coin.entry.amount).collect();
-    assert_eq!(kept, [KASPA], "what did not leave is in the vault");
+    assert_eq!(kept, [KASPA - AMOUNT_MIN], "what did not leave is in the vault");
 
     let coin = unspent(&simnet, &payee).await.remove(0);
     let spending = simnet::spend(&simnet.params, coin, simnet.alice.script()).unwrap();
@@ -516,15 +473,15 @@ async fn exits_under_a_proof_are_claimed_one_after_the_other_and_only_as_they_we
 #[ignore = "starts a node"]
 async fn the_exit_payer_pays_every_exit_of_a_settlement_and_is_idle_then() {
     let mut simnet = founded().await;
-    let (payee, batches) = exits();
-    let (settling, vault) = claimed(&mut simnet, &batches).await;
+    let (payee, exits) = exits();
+    let (settling, vault) = claimed(&mut simnet, &exits).await;
     let context = PaymentContext { settling: &settling, prefix: Prefix::Simnet, fee_max: FEE_MAX };
     let (mut exit_payer, mut in_flight) = (ExitPayer::default(), InFlight::default());
     assert!(exit_payer.is_idle());
     exit_payer.set_unpaid(&[unpaid(1, &[], false)]);
     assert!(exit_payer.is_idle(), "a settlement without exits");
     // A settlement that is not on the chain: the exit payer waits for it.
-    exit_payer.set_unpaid(&[unpaid(2, &batches[1..], false), unpaid(3, &batches, false)]);
+    exit_payer.set_unpaid(&[unpaid(2, &exits[1..], false), unpaid(3, &exits, false)]);
     let mut sent = 0;
     while exit_payer.step(simnet.rpc(), context, &mut in_flight).await.unwrap().is_some() {
         assert_eq!(
@@ -543,27 +500,26 @@ async fn the_exit_payer_pays_every_exit_of_a_settlement_and_is_idle_then() {
         amounts.sort_unstable();
         amounts
     };
-    assert_eq!(amounts(&simnet, &payee).await, [KASPA, 3 * KASPA]);
-    assert_eq!(amounts(&simnet, &vault).await, [KASPA]);
-    assert!(!exit_payer.is_idle() && exit_payer.paid().is_empty(), "a reorg may bring either back");
-    exit_payer.set_unpaid(&[unpaid(3, &batches, true)]);
-    assert_eq!(exit_payer.step(simnet.rpc(), context, &mut in_flight).await.unwrap(), None);
-    assert!(exit_payer.is_idle() && exit_payer.paid().contains(&StatementId([3; 32])), "it is finally paid");
+    assert_eq!(amounts(&simnet, &payee).await, [AMOUNT_MIN, KASPA, 3 * KASPA]);
+    assert_eq!(amounts(&simnet, &vault).await, [KASPA - AMOUNT_MIN]);
+    assert!(!exit_payer.is_idle(), "until the chain shows that they are paid");
+    exit_payer.set_unpaid(&[]);
+    assert!(exit_payer.is_idle());
 }
 
-/// The unpaid exits of a settlement whose batches have these exits.
-fn unpaid(number: u8, batches: &[Vec<Exit>], is_final: bool) -> UnpaidExits {
-    let exits = claim::claim_steps(batches).first().map_or(Digest::ZERO, |step| step.before.transactions);
+/// These exits of a settlement, all unpaid.
+fn unpaid(number: u8, exits: &[Exit], is_final: bool) -> UnpaidExits {
+    let tree = claim::tree(exits);
     let transition = Transition {
         pins: PinsDigest([6; 32]),
         root_before: Digest::ZERO,
         root_after: Digest::ZERO,
         tip_before: Digest::ZERO,
         tip_after: Digest::ZERO,
-        exits,
+        exits: tree.root(),
     };
     let journal = AggregateJournal { transition, commitment: Commitment::Unbound };
     let (statement, end_block) = (StatementId([number; 32]), BlockHash([number; 32]));
     let settlement = ObservedSettlement { statement, journal, end_block };
-    UnpaidExits { settlement, carrier: end_block, is_final, exits: batches.to_vec() }
+    UnpaidExits { settlement, carrier: end_block, is_final, exits: exits.to_vec(), tree }
 }

@@ -28,7 +28,7 @@ fn check(recording: &Recording) -> Result<Track, CheckError> {
 
 /// Every added block that accepts something, with its outcomes, in the order of the events.
 fn batches(recording: &Recording) -> Vec<(&ChainBlock, Vec<Executed>)> {
-    let mut replay = Replay::new(recording.lane.deposit);
+    let mut replay = Replay::new(recording.lane.rollup());
     let mut batches = vec![];
     for event in &recording.events {
         let executed = replay.apply(event);

@@ -1,0 +1,322 @@
+//! A worker in simulated time: the agenda, the claims and the steps of the real one, on a thread of nobody's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reprise_fleet::agenda::Agenda;
+use reprise_fleet::attempt::Prover;
+use reprise_fleet::claimed::{Claimed, Ended, Stage, Stepped, With};
+use reprise_fleet::objects::Objects;
+use reprise_fleet::shared::{Bounds, Shared, receipt_key};
+use reprise_jobs::job::Capacity;
+use reprise_jobs::machine::Beat;
+use reprise_jobs::queue::Claims;
+use reprise_jobs::{Lease, Queue, WorkerName};
+use reprise_model::statement::{ClaimScheme, Kind, StatementId};
+use reprise_node::rng::Rng;
+use reprise_prover::backend::Control;
+use reprise_prover::mock::{MockBackend, MockConfig};
+use reprise_store::envelope::Envelope;
+use reprise_store::provenance::Provenance;
+
+use crate::fleet::judge::Judge;
+use crate::fleet::statements::{Statement, mock};
+
+/// How long a device waits before it asks again what did not answer.
+const AGAIN_MS: u64 = 500;
+
+/// What a worker is like.
+#[derive(Debug, Clone)]
+pub(crate) struct Traits {
+    pub(crate) name: String,
+    pub(crate) devices: usize,
+    /// How long a proof takes, in percent of the usual.
+    pub(crate) slowness: u64,
+    pub(crate) poll_ms: u64,
+    pub(crate) lies: bool,
+    /// How its prover fails.
+    pub(crate) prover: MockConfig,
+}
+
+/// What it is connected to.
+pub(crate) struct Lines {
+    pub(crate) client: usize,
+    pub(crate) queue: Queue,
+    pub(crate) objects: Arc<dyn Objects>,
+}
+
+/// What runs on a device.
+struct Run {
+    claimed: Claimed,
+    control: Control,
+    kept: bool,
+    due_ms: u64,
+    attempt: Option<usize>,
+    /// Whether something was done to it.
+    touched: bool,
+}
+
+/// What a worker is told with every tick.
+pub(crate) struct Surroundings<'w> {
+    pub(crate) now_ms: u64,
+    pub(crate) statements: &'w [Statement],
+    pub(crate) judge: &'w mut Judge,
+    /// Whether its requests may fail now.
+    pub(crate) troubled: bool,
+}
+
+/// A worker's process.
+pub(crate) struct SimWorker {
+    pub(crate) traits: Traits,
+    pub(crate) client: usize,
+    name: WorkerName,
+    queue: Queue,
+    objects: Arc<dyn Objects>,
+    shared: Shared,
+    prover: Prover,
+    capacity: Capacity,
+    agenda: Agenda,
+    born_ms: u64,
+    runs: Vec<Run>,
+    pub(crate) paused_until_ms: u64,
+    rng: Rng,
+    /// When its tick is; others are old.
+    pub(crate) tick_ms: u64,
+}
+
+impl SimWorker {
+    /// Started now, as the so-many-th process of its machine.
+    pub(crate) fn start(traits: Traits, lines: Lines, starts: u64, now_ms: u64, rng: Rng) -> Option<Self> {
+        let Lines { client, queue, objects } = lines;
+        let name = WorkerName::new(&format!("{}-{starts}", traits.name)).ok()?;
+        let backend: Arc<MockBackend> = mock(traits.prover.clone());
+        let capacity =
+            Capacity { kinds: Kind::ALL.to_vec(), profile: backend.profile().id(), memory: u16::MAX };
+        let shared = Shared::new(objects.clone(), backend, Bounds::default());
+        let agenda = Agenda::new(Duration::from_millis(traits.poll_ms), queue.policy().lease);
+        let prover = Prover { host: name.to_string(), clock: || 0 };
+        Some(Self {
+            traits,
+            client,
+            name,
+            queue,
+            objects,
+            shared,
+            prover,
+            capacity,
+            agenda,
+            born_ms: now_ms,
+            runs: vec![],
+            // One that starts later does nothing before.
+            paused_until_ms: now_ms,
+            rng,
+            tick_ms: now_ms,
+        })
+    }
+
+    fn age(&self, now_ms: u64) -> Duration {
+        Duration::from_millis(now_ms.saturating_sub(self.born_ms))
+    }
+
+    /// Something is done to whatever it runs.
+    pub(crate) fn touch(&mut self, judge: &mut Judge) {
+        for run in &mut self.runs {
+            run.touched = true;
+            run.attempt.iter().for_each(|attempt| judge.touch(*attempt));
+        }
+    }
+
+    /// Something is done to what it runs of these.
+    pub(crate) fn touch_runs_of(&mut self, statements: &[StatementId]) {
+        let of = self.runs.iter_mut().filter(|run| statements.contains(&run.claimed.job().id));
+        of.for_each(|run| run.touched = true);
+    }
+
+    /// Somebody rang.
+    pub(crate) fn woken(&mut self) {
+        self.agenda.woken();
+    }
+
+    /// Whether it can begin something.
+    pub(crate) fn has_room(&self) -> bool {
+        self.runs.len() < self.traits.devices
+    }
+
+    /// Whether it holds nothing.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// Does what is due. Returns when something is due next.
+    pub(crate) fn tick(&mut self, around: &mut Surroundings<'_>) -> u64 {
+        let now_ms = around.now_ms;
+        if self.paused_until_ms > now_ms {
+            return self.paused_until_ms;
+        }
+        if self.traits.lies {
+            return self.lie(around);
+        }
+        let mut at = 0;
+        while at < self.runs.len() {
+            let is_over = self.runs[at].due_ms <= now_ms && self.advance(at, around);
+            if is_over {
+                self.runs.remove(at);
+                self.agenda.woken();
+            } else {
+                at += 1;
+            }
+        }
+        if self.has_room() && self.agenda.looks(self.age(now_ms)) {
+            self.claim(around);
+        }
+        if self.agenda.beats(self.age(now_ms)) {
+            self.beat();
+        }
+        let mut next = self.runs.iter().map(|run| run.due_ms).min().unwrap_or(u64::MAX);
+        let mut agenda = self.agenda.clone();
+        if !self.has_room() {
+            // It looks for nothing before a device is free.
+            agenda.looked(self.age(now_ms));
+        }
+        next = next.min(self.born_ms + agenda.next().as_millis() as u64);
+        next.max(now_ms + 1)
+    }
+
+    /// Takes the steps of a run that are due. Whether it is over.
+    fn advance(&mut self, at: usize, around: &mut Surroundings<'_>) -> bool {
+        let now_ms = around.now_ms;
+        loop {
+            let run = &mut self.runs[at];
+            let id = run.claimed.job().id;
+            if matches!(run.claimed.stage(), Stage::Prove(_)) && run.attempt.is_none() {
+                let cost = around.statements.iter().find(|it| it.id == id).map_or(1000, |it| it.cost_ms);
+                let touched = run.touched || around.troubled;
+                run.attempt = Some(around.judge.begins(id, self.name.as_str(), touched, false));
+                run.due_ms = now_ms + (cost * self.traits.slowness / 100).max(1);
+                return false;
+            }
+            let publishes = matches!(run.claimed.stage(), Stage::Publish(_));
+            let completes = matches!(run.claimed.stage(), Stage::Complete(_));
+            let with = With { queue: &self.queue, shared: &self.shared, prover: &self.prover };
+            let kept = run.kept;
+            let stepped = run.claimed.step(&|| kept, &run.control, with);
+            if publishes && let Some(attempt) = run.attempt {
+                around.judge.shared(attempt);
+            }
+            match stepped {
+                Stepped::On => {}
+                Stepped::Wait(_) => {
+                    run.due_ms = now_ms + AGAIN_MS;
+                    return false;
+                }
+                Stepped::Ended(ended) => {
+                    if completes && matches!(ended, Ended::Completed(_)) {
+                        around.judge.completed(run.claimed.lease());
+                    }
+                    if let (Ended::Failed(_) | Ended::GivenUp, Some(attempt)) = (&ended, run.attempt) {
+                        around.judge.failed(attempt);
+                    }
+                    return true;
+                }
+            }
+        }
+    }
+
+    fn claim(&mut self, around: &mut Surroundings<'_>) {
+        let age = self.age(around.now_ms);
+        let room = self.traits.devices - self.runs.len();
+        match self.queue.claim(&self.name, &self.capacity, room) {
+            Ok(Claims::Jobs(claimed)) => {
+                self.agenda.looked(age);
+                for (lease, job) in claimed {
+                    // After a failover to a copy that lags, tokens are given out again: what it still runs under the same one
+                    // speaks for this run too.
+                    let runs_already = self.runs.iter().any(|run| run.claimed.job().id == job.id);
+                    let run = Run {
+                        claimed: Claimed::new(lease, job),
+                        control: Control::default(),
+                        kept: true,
+                        due_ms: around.now_ms,
+                        attempt: None,
+                        touched: around.troubled || runs_already,
+                    };
+                    self.runs.push(run);
+                    // Its device begins at once.
+                    let last = self.runs.len() - 1;
+                    if self.advance(last, around) {
+                        self.runs.remove(last);
+                        self.agenda.woken();
+                    }
+                }
+            }
+            Ok(Claims::Resting(wait)) => {
+                self.agenda.looked(age);
+                self.agenda.rest(age, wait);
+            }
+            Ok(Claims::Evicted) => self.agenda.looked(age),
+            Err(_) => self.agenda.rest(age, Duration::from_secs(1)),
+        }
+    }
+
+    fn beat(&mut self) {
+        let held: Vec<Lease> = self.runs.iter().map(|run| run.claimed.lease().clone()).collect();
+        let Ok(beats) = self.queue.heartbeat(&self.name, &held) else { return };
+        for (run, beat) in self.runs.iter_mut().zip(beats) {
+            match beat {
+                Beat::Kept => {}
+                Beat::Cancel => run.control.cancel(),
+                Beat::Lost => {
+                    run.kept = false;
+                    run.control.cancel();
+                }
+            }
+        }
+    }
+
+    /// What a worker does that wants to do harm.
+    fn lie(&mut self, around: &mut Surroundings<'_>) -> u64 {
+        let held: Vec<Lease> = match self.queue.claim(&self.name, &self.capacity, 2) {
+            Ok(Claims::Jobs(jobs)) => jobs.into_iter().map(|(lease, _)| lease).collect(),
+            _ => vec![],
+        };
+        for lease in held {
+            match self.rng.among(0..4) {
+                // It sleeps on it.
+                0 => {}
+                // There is nothing where it says there is.
+                1 => drop(self.queue.complete(&lease)),
+                // There is a forgery.
+                _ => {
+                    self.forge(&lease.id, around);
+                    let _ = self.queue.complete(&lease);
+                }
+            }
+        }
+        // And it writes over what others have shared, and completes what others hold.
+        if self.rng.percent(10)
+            && let Some(statement) = self.rng.pick(around.statements)
+        {
+            let id = statement.id;
+            around.judge.touch_all(&id);
+            if self.rng.percent(50) {
+                self.forge(&id, around);
+            } else if let Ok(found) = self.queue.find(&[id])
+                && let Some(lease) = found.first().and_then(reprise_jobs::Job::lease)
+            {
+                let _ = self.queue.complete(&lease);
+            }
+        }
+        around.now_ms + self.rng.among(2_000..30_000)
+    }
+
+    /// A receipt that says the right things and proves nothing.
+    fn forge(&self, id: &StatementId, around: &mut Surroundings<'_>) {
+        let Some(statement) = around.statements.iter().find(|it| it.id == *id) else { return };
+        let Ok(proof) = self.shared.backend().prove(&statement.task()) else { return };
+        let mut receipt = proof.receipt;
+        receipt.seal.iter_mut().for_each(|byte| *byte ^= 0xff);
+        around.judge.touch_all(id);
+        let envelope = Envelope { kind: Kind::Transaction, receipt, provenance: Provenance::default() };
+        let _ = self.objects.replace(&receipt_key(id), envelope.encode());
+    }
+}

@@ -1,0 +1,41 @@
+//! Simulated fleets: a few; `reprise sim --fleet` runs long campaigns.
+
+use reprise_sim::fleet::Campaign;
+use reprise_sim::fleet::scenario::{Fault, Scenario};
+use reprise_sim::fleet::world::run;
+
+#[test]
+fn no_fleet_proves_twice_without_a_cause_believes_a_wrong_receipt_or_loses_a_statement() {
+    let campaign = Campaign::run(1, 150, &|_| ());
+    assert_eq!(campaign.failed, vec![]);
+    let sums = campaign.sums;
+    assert!(sums.worlds_exact > 5, "some worlds count proofs exactly");
+    assert!(sums.faults > 1000 && sums.pruned > 100 && sums.proofs >= sums.wanted, "{sums:?}");
+}
+
+/// Fleets that failed once. In these a worker still ran what it was given anew after a failover, under the same token.
+#[test]
+fn what_failed_once_does_not_fail_again() {
+    let seeds = [1191, 2165, 3477, 3574, 3615, 3890];
+    let broken = seeds.map(|seed| (seed, run(Scenario::draw(seed)).violations));
+    let broken: Vec<_> = broken.into_iter().filter(|(_, violations)| !violations.is_empty()).collect();
+    assert_eq!(broken, vec![]);
+}
+
+#[test]
+fn a_fleet_is_a_function_of_its_seed() {
+    for seed in [3, 4, 5] {
+        let (one, other) = (run(Scenario::draw(seed)), run(Scenario::draw(seed)));
+        assert_eq!((one.trace, one.proofs, one.events), (other.trace, other.proofs, other.events));
+    }
+}
+
+#[test]
+fn every_fault_happens_in_some_fleet_and_some_are_as_large_as_they_may_be() {
+    let drawn: Vec<Scenario> = (1..=200).map(Scenario::draw).collect();
+    for fault in Fault::ALL {
+        assert!(drawn.iter().any(|scenario| scenario.faults.0.contains(&fault)), "{fault:?}");
+    }
+    let workers = drawn.iter().map(Scenario::workers);
+    assert!(workers.clone().max() >= Some(60) && workers.min() == Some(1));
+}
