@@ -26,6 +26,8 @@
 //!
 //! A coin of the vault never moves in a transaction of a lane: there its change would count as a deposit.
 
+use std::sync::OnceLock;
+
 use kaspa_consensus_core::tx::ScriptPublicKey;
 use kaspa_txscript::opcodes::codes::{
     OpAdd, OpAuthOutputCount, OpCat, OpData32, OpDrop, OpDup, OpElse, OpEndIf, OpEqual, OpEqualVerify,
@@ -143,7 +145,7 @@ pub fn payee(exit: &Exit) -> ScriptPublicKey {
 
 /// The script whose hash a claim to the exits under a root pays to.
 pub fn redeem(root: &Digest) -> Result<Vec<u8>, ScriptBuilderError> {
-    Ok([&[OpData32][..], &root.0, &code()?].concat())
+    Ok([&[OpData32][..], &root.0, code()?].concat())
 }
 
 /// A claim's script.
@@ -155,7 +157,7 @@ pub fn script(root: &Digest) -> Result<ScriptPublicKey, ScriptBuilderError> {
 pub fn observed(signature_script: &[u8]) -> Option<ObservedClaim> {
     let pushed: Vec<&[u8]> = Pushed(signature_script).collect();
     let [.., path, bytes, [class], amount, redeem] = pushed[..] else { return None };
-    let root = redeem.strip_suffix(&code().ok()?[..])?.strip_prefix(&[OpData32])?;
+    let root = redeem.strip_suffix(code().ok()?)?.strip_prefix(&[OpData32])?;
     let before = Digest(root.try_into().ok()?);
     let payee = Payee { class: ScriptClass::of((*class).into())?, bytes: Digest(bytes.try_into().ok()?) };
     let exit = Exit { payee, amount: u64::from_le_bytes(amount.try_into().ok()?) };
@@ -195,14 +197,19 @@ impl<'a> Iterator for Pushed<'a> {
     }
 }
 
-/// The rules that every claim's script ends with.
-pub fn code() -> Result<Vec<u8>, ScriptBuilderError> {
+/// The rules that every claim's script ends with. They are built once: a settlement with a thousand exits asks for them a thousand
+/// times.
+pub fn code() -> Result<&'static [u8], ScriptBuilderError> {
+    static CODE: OnceLock<Vec<u8>> = OnceLock::new();
+    if let Some(code) = CODE.get() {
+        return Ok(code);
+    }
     // The script names its own length, and how long that name is depends on it.
     let mut length = 0;
     loop {
         let code = rules(length)?;
         if code.len() == length {
-            return Ok(code);
+            return Ok(CODE.get_or_init(|| code));
         }
         length = code.len();
     }
@@ -291,7 +298,7 @@ pub fn vault_redeem(covenant: Digest) -> Result<Vec<u8>, ScriptBuilderError> {
     script.ops(&[OpSub, OpSwap, OpTxInputScriptSigSubstr, OpDup])?.pays_to_hash()?;
     script.number(0)?.ops(&[OpTxInputSpk, OpEqualVerify, OpDup])?.number(0)?.number(1)?;
     script.ops(&[OpSubstr])?.data(&[OpData32])?.ops(&[OpEqualVerify])?.number(33)?.number(length)?;
-    script.ops(&[OpSubstr, OpSHA256])?.data(&sha256(&[&code]))?.ops(&[OpEqualVerify])?;
+    script.ops(&[OpSubstr, OpSHA256])?.data(&sha256(&[code]))?.ops(&[OpEqualVerify])?;
     // Two coins become one.
     script.ops(&[OpElse, OpTxInputIndex])?.number(2)?.ops(&[OpLessThan, OpVerify])?;
     script.number(0)?.ops(&[OpTxInputSpk, OpDup])?.number(1)?.ops(&[OpTxInputSpk, OpEqualVerify])?;

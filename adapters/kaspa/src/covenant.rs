@@ -250,7 +250,7 @@ fn rules(pins: PinsDigest, proof: &Proof, length: usize) -> Result<Vec<u8>, Scri
             script.ops(&[OpTxInputIndex, OpAuthOutputCount])?.number(1)?.ops(&[OpNumEqualVerify, OpElse])?;
             script.ops(&[OpTxInputIndex, OpAuthOutputCount])?.number(2)?.ops(&[OpNumEqualVerify])?;
             script.data(&[OpData32])?.ops(&[OpSwap, OpCat])?;
-            script.data(&claim::code()?)?.ops(&[OpCat])?.pays_to_hash()?;
+            script.data(claim::code()?)?.ops(&[OpCat])?.pays_to_hash()?;
             script.ops(&[OpTxInputIndex])?.number(1)?.ops(&[OpAuthOutputIdx, OpDup, OpTxOutputAmount])?;
             script.number(claim::CLAIM_VALUE as usize)?.ops(&[OpGreaterThanOrEqual, OpVerify])?;
             script.ops(&[OpTxOutputSpk, OpEqualVerify, OpEndIf])?;

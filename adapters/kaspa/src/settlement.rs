@@ -242,7 +242,7 @@ pub fn other_pins(transaction: &RpcOptionalTransaction, covenant: Hash, rules: &
         let of_covenant = entry.filter(|entry| entry.covenant_id == Some(covenant));
         let by_script =
             of_covenant.and_then(|entry| entry.script_public_key.as_ref()).is_some_and(is_script_hash);
-        by_script && !input.signature_script.as_ref().is_some_and(|script| script.ends_with(&claim))
+        by_script && !input.signature_script.as_ref().is_some_and(|script| script.ends_with(claim))
     };
     let pins = journal.transition.pins;
     (transaction.inputs.iter().any(is_state) && pins != rules.pins()).then_some(pins)

@@ -191,7 +191,7 @@ fn spends_by(code: &[u8]) -> Vec<Block> {
 #[tokio::test]
 async fn whoever_peels_a_claim_settles_nothing_whatever_the_payload_says() {
     let node = Node::new(100);
-    node.adopt(spends_by(&reprise_kaspa::claim::code().unwrap()));
+    node.adopt(spends_by(reprise_kaspa::claim::code().unwrap()));
     let mut recorder = fake::recorder_of(lane());
     recorder.follower.watch(rules(6), None, Arc::new(|_| StatementId([8; 32])));
     let event = recorder.follower.next_event(&node).await.unwrap().unwrap();
