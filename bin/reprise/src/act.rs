@@ -285,6 +285,11 @@ impl Foreseen {
         (me, counterparty): (ResourceId, ResourceId),
     ) -> Result<Self, Failure> {
         let accepted = pair.accepted();
+        if accepted.is_too_long() {
+            return Err(Failure::Other(
+                "the transaction would be longer than the rollup reads, and what it pays would be lost: nothing is sent".into(),
+            ));
+        }
         let read = accepted.read(&lane.lane.rollup());
         let facts = read.facts;
         let after = match known.reads {

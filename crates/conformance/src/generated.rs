@@ -194,10 +194,11 @@ impl State {
         let by = random.name();
         let held = self.account(&account(by));
         let mut message = payload(random, by, &held, context).encode();
+        let length = message.len();
         match random.below(20) {
-            0 => message[random.place(message.len().min(96))] ^= 1 << random.below(8),
-            1 => message.truncate(random.place(message.len())),
-            2 => message.resize(message.len() + random.place(100), 3),
+            0 => message[random.place(length.min(96))] ^= 1 << random.below(8),
+            1 => message.truncate(random.place(length)),
+            2 => message.resize(length + random.place(100), 3),
             _ => (),
         }
         let deposit = match random.below(6) {

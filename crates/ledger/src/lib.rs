@@ -230,11 +230,11 @@ impl Payload {
     /// What a transaction with this message and these facts does; `None` where the transaction is not one of the ledger.
     fn of(message: &[u8], facts: &TransactionFacts) -> Option<Self> {
         let asked = Self::decode(message).filter(|payload| payload.is_well_formed(facts));
-        let deposit = asked.as_ref().and_then(Self::deposit);
         match facts.deposit {
             // A message that asks for a deposit is nothing without one.
-            0 => asked.filter(|_| deposit.is_none()),
+            0 => asked.filter(|asked| asked.deposit().is_none()),
             paid => {
+                let deposit = asked.as_ref().and_then(Self::deposit);
                 let credited = deposit.filter(|asked| asked.amount <= paid).map(|asked| asked.counterparty);
                 Some(Self::one(Action::Deposit, 0, 0, credited.unwrap_or(facts.authority)))
             }

@@ -13,6 +13,7 @@ use reprise_disk::log::{HEADER_LEN, LogError};
 use reprise_disk::simulated::SimulatedDisk;
 use reprise_model::artifact::SettlementArtifact;
 use reprise_model::block::{ChainBlock, ObservedSettlement};
+use reprise_model::context::BlockContext;
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProfileId, ProgramId};
 use reprise_model::hash::Blake3;
 use reprise_model::journal::{AggregateJournal, Commitment, Transition};

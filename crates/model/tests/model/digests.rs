@@ -367,7 +367,7 @@ fn what_a_journal_says_is_listed_by_the_names_of_its_fields() {
     let fields = describe(Kind::Aggregate, &span).unwrap();
     assert_eq!(fields[7], ("open block before", kept::digest(0x16).to_hex()));
     let transaction = kept::transaction_journal().bytes();
-    assert_eq!(names(Kind::Transaction, &transaction).map(|names| names.len()), Some(3 + 2 * 3 + 2));
+    assert_eq!(names(Kind::Transaction, &transaction).map(|names| names.len()), Some(3 + 3 + 2 * 3 + 2));
     for (kind, bytes) in
         [(Kind::Batch, &span), (Kind::Aggregate, &settlement), (Kind::Transaction, &transaction)]
     {
