@@ -220,9 +220,7 @@ impl Rules<'_> {
         let weight = |(transaction, scheduled): (&LaneTransaction, &ScheduledTransaction)| Weight {
             apart: scheduled.proved_by == ProvedBy::Itself,
             cost: match scheduled.proved_by {
-                ProvedBy::Batch => {
-                    processor::cost(self.processor, transaction.message(&self.pins.covenant))
-                }
+                ProvedBy::Batch => processor::cost(self.processor, transaction.message(&self.pins.covenant)),
                 ProvedBy::Itself | ProvedBy::Disposal => 0,
             },
             bytes: [transaction.rest.len(), transaction.payload.len()]
