@@ -28,7 +28,7 @@ pub type Provable = (Claim, Witness);
 /// transaction or for a part.
 #[derive(Debug, Clone)]
 pub struct ProofCase {
-    /// The block's transaction that is proved apart: the second, a list with a deadline.
+    /// The block's transaction that is proved apart: the second, which has a deadline.
     pub transaction: Provable,
     /// Its first batch: a transaction executed in it, one proved apart, one disposed of as malformed.
     pub first: Provable,
@@ -58,8 +58,7 @@ impl ProofCase {
 
     /// What its block accepts.
     pub fn accepted() -> Vec<LaneTransaction> {
-        let to_bob = (Action::Transfer, AMOUNT_MIN, account("bob"));
-        let transfer = list(0, u64::MAX, &[to_bob; 3]);
+        let transfer = list(0, u64::MAX, &[(Action::Transfer, 3 * AMOUNT_MIN, account("bob"))]);
         let exit = pay(EXIT, 0, 2 * AMOUNT_MIN, account("carol"));
         vec![
             fund(1, account("alice"), 5 * AMOUNT_MIN),
