@@ -273,14 +273,16 @@ impl<'b, 'w> Compared<'b, 'w> {
             return Err(Disagreement::Panicked { message, seed, block });
         };
         let declared = processor::declared(processor, transaction, &read).unwrap_or_default();
+        let context = self.fixture.next_context();
+        let given = processor::asks_context(processor, &read).then_some(context);
         let execute = || -> TransactionEffects {
             let before: Vec<_> = declared.iter().map(|id| (*id, self.state.read(id))).collect();
-            processor::execute(processor, &read.message, &read.facts, &before)
+            processor::execute(processor, &read.message, &read.facts, &before, given)
         };
         if declares.0 != declares.1 || !declared.is_empty() && execute() != execute() {
             return Err(Disagreement::NotDeterministic { message, seed, block });
         }
-        let outcome = self.state.apply(processor, &self.rollup, transaction);
+        let outcome = self.state.apply(processor, &self.rollup, context, transaction);
         if outcome == Outcome::PANICKED {
             return Err(Disagreement::Panicked { message, seed, block });
         }
