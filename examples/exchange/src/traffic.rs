@@ -1,9 +1,10 @@
 //! Transactions that traders might send.
 
 use reprise::{Draft, Rng, State, Traffic, account};
+use reprise_client::Message as _;
 use reprise_model::exit::{AMOUNT_MIN, Payee, ScriptClass};
 
-use crate::semantics::{Account, Action, Order, Side, encode, order_id};
+use crate::semantics::{Account, Action, Message, Order, Side, order_id};
 
 const TRADERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
 
@@ -22,14 +23,16 @@ impl Traffic for Traders {
             _ if owned.kas == 0 => Draft { by: by.into(), message: vec![], deposit: deposit(rng) },
             2 => Draft { by: by.into(), message: odd(rng), deposit: 0 },
             3..6 => {
-                let issue = Action::Issue { to: account(by), amount: 1 + rng.among(0..500) };
+                // Now and then to what is no account.
+                let to = if rng.percent(10) { order_id(&account(by), rng.among(0..NUMBERS)) } else { account(by) };
+                let issue = Action::Issue { to, amount: 1 + rng.among(0..500) };
                 let by = if rng.percent(90) { "issuer" } else { by };
-                Draft { by: by.into(), message: encode(&[issue]), deposit: 0 }
+                Draft { by: by.into(), message: Message(vec![issue]).encode(), deposit: 0 }
             }
             _ => {
                 let actions: Vec<Action> =
                     (0..1 + rng.among(0..3)).map(|_| action(rng, state, by, owned)).collect();
-                Draft { by: by.into(), message: encode(&actions), deposit: 0 }
+                Draft { by: by.into(), message: Message(actions).encode(), deposit: 0 }
             }
         }
     }
@@ -74,7 +77,7 @@ fn action(rng: &mut Rng, state: &State, by: &str, owned: Account) -> Action {
 
 /// A message that is malformed.
 fn odd(rng: &mut Rng) -> Vec<u8> {
-    let mut message = encode(&[Action::Cancel { number: rng.among(0..NUMBERS) }]);
+    let mut message = Message(vec![Action::Cancel { number: rng.among(0..NUMBERS) }]).encode();
     match rng.among(0..3) {
         0 => message.truncate(rng.among(0..message.len() as u64) as usize),
         1 => message.push(0),

@@ -2,9 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use reprise::account;
+use reprise_client::Message as _;
 use reprise_example_exchange::semantics::{
-    Account, Action, Exchange, NO_ORDER, NOT_THE_ISSUER, NUMBER_USED, OVERFLOW, Order, Side, TOO_LITTLE,
-    decode, encode, order_id,
+    Account, Action, Exchange, Message, NO_ORDER, NOT_AN_ACCOUNT, NOT_THE_ISSUER, NUMBER_USED, OVERFLOW,
+    Order, Side, TOO_LITTLE, order_id,
 };
 use reprise_example_exchange::workload;
 use reprise_model::exit::{AMOUNT_MIN, Payee, ScriptClass};
@@ -13,7 +14,7 @@ use reprise_testing::{Blocks, Fault, Sandbox, Worlds, flips_back};
 
 /// Alice has 1,000 sompi, Bob 100 tokens.
 fn funded() -> Sandbox {
-    let mut sandbox = Sandbox::of(Exchange { issuer: account("issuer") });
+    let mut sandbox = Sandbox::of(Exchange::example());
     assert_eq!(sandbox.send("alice", b"", 1_000), Outcome::SUCCESS);
     let issue = Action::Issue { to: account("bob"), amount: 100 };
     assert_eq!(send(&mut sandbox, "issuer", &[issue]), Outcome::SUCCESS);
@@ -21,7 +22,7 @@ fn funded() -> Sandbox {
 }
 
 fn send(sandbox: &mut Sandbox, by: &str, actions: &[Action]) -> Outcome {
-    sandbox.send(by, &encode(actions), 0)
+    sandbox.send(by, &Message(actions.to_vec()).encode(), 0)
 }
 
 fn has(sandbox: &Sandbox, trader: &str) -> (u64, u64) {
@@ -111,26 +112,54 @@ fn nothing_is_made_out_of_nothing() {
 }
 
 #[test]
+fn no_account_is_written_over_an_order() {
+    let mut sandbox = funded();
+    assert_eq!(send(&mut sandbox, "bob", &[SELL]), Outcome::SUCCESS);
+    let order = order_id(&account("bob"), 1);
+    let issue = |to| Action::Issue { to, amount: 1 };
+    assert_eq!(send(&mut sandbox, "issuer", &[issue(order)]), NOT_AN_ACCOUNT);
+    assert_eq!(left(&sandbox, "bob", 1), Some(60));
+    // Nor one over the other in one message.
+    let own = order_id(&account("issuer"), 7);
+    let place = Action::Place { number: 7, side: Side::Sell, price: 1, amount: 1 };
+    assert_eq!(send(&mut sandbox, "issuer", &[issue(account("issuer")), place, issue(own)]), NOT_AN_ACCOUNT);
+    assert_eq!(sandbox.read(&own), None);
+    // What lies where an order would is in its way, and no more.
+    assert_eq!(send(&mut sandbox, "issuer", &[issue(account("issuer")), issue(own)]), Outcome::SUCCESS);
+    assert_eq!(send(&mut sandbox, "issuer", &[place]), NOT_AN_ACCOUNT);
+}
+
+#[test]
 fn a_message_has_one_encoding_and_nothing_else_is_one() {
     for actions in [vec![SELL], vec![BUY, take("bob", 1), Action::Cancel { number: u64::MAX }]] {
-        let bytes = encode(&actions);
-        assert_eq!(decode(&bytes), Some(actions));
+        let message = Message(actions);
+        let bytes = message.encode();
+        assert_eq!(Message::decode(&bytes), Some(message));
         for at in 0..bytes.len() {
             let mut other = bytes.clone();
             other[at] ^= 0x40;
-            let read = decode(&other);
-            assert!(read.is_none_or(|read| encode(&read) == other), "byte {at}");
+            let read = Message::decode(&other);
+            assert!(read.is_none_or(|read| read.encode() == other), "byte {at}");
         }
     }
-    assert_eq!(decode(&encode(&[])), None);
-    assert_eq!(decode(&encode(&[SELL; 4])), None, "too many actions");
-    assert_eq!(decode(&encode(&[take("bob", 0)])), None, "an action of nothing");
+    let refused = |actions: &[Action]| Message::decode(&Message(actions.to_vec()).encode()).is_none();
+    assert!(refused(&[]));
+    assert!(refused(&[SELL; 4]), "too many actions");
+    assert!(refused(&[take("bob", 0)]), "an action of nothing");
 }
 
 #[test]
 fn generated_blocks_are_proved_as_they_are_executed() {
     let agreed = Blocks::of(&workload()).count(300).check();
-    let failures = [TOO_LITTLE, NUMBER_USED, NO_ORDER, OVERFLOW, NOT_THE_ISSUER, Outcome::MALFORMED];
+    let failures = [
+        TOO_LITTLE,
+        NUMBER_USED,
+        NO_ORDER,
+        OVERFLOW,
+        NOT_THE_ISSUER,
+        NOT_AN_ACCOUNT,
+        Outcome::MALFORMED,
+    ];
     assert!(failures.iter().all(|it| agreed.outcomes.contains_key(it)), "{:?}", agreed.outcomes);
 }
 

@@ -2,13 +2,12 @@
 //!
 //! | module | noun |
 //! |---|---|
-//! | [`semantics`] | what a transaction means: the whole rollup |
+//! | [`semantics`] | what a transaction means: the whole rollup, a crate of its own |
 //! | `traffic` | transactions that players might send |
 
-extern crate alloc;
-
-pub mod semantics;
 mod traffic;
+
+pub use reprise_example_game_semantics as semantics;
 
 use reprise::Workload;
 

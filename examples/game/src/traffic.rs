@@ -1,6 +1,7 @@
 //! Transactions that players might send.
 
 use reprise::{Draft, ResourceId, Rng, State, Traffic, account};
+use reprise_client::Message as _;
 
 use crate::semantics::{Action, Board, Message, game_id};
 
@@ -17,6 +18,8 @@ impl Traffic for Players {
         let board = state.read(&game_id(&game)).and_then(Board::from_cells);
         let name = |id: ResourceId| PLAYERS.into_iter().find(|player| account(player) == id);
         let (by, opponent, action) = match board.and_then(|it| Some((it, name(it.players[it.turn()])?))) {
+            // Now and then against what is no player.
+            None if rng.percent(10) => (anybody, game_id(&ResourceId([1 + rng.among(0..3) as u8; 32])), Action::Open),
             None if rng.percent(95) => (anybody, account(other), Action::Open),
             None => (anybody, account(other), Action::Resign),
             Some((board, turn)) => {

@@ -2,8 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use reprise::{ResourceId, account};
+use reprise_client::Message as _;
 use reprise_example_game::semantics::{
-    Action, FIELD_TAKEN, Game, ID_USED, Message, NO_GAME, NOT_YOUR_TURN, Record, game_id,
+    Action, FIELD_TAKEN, Game, ID_USED, Message, NO_GAME, NOT_A_PLAYER, NOT_YOUR_TURN, Record, game_id,
 };
 use reprise_example_game::workload;
 use reprise_model::journal::Outcome;
@@ -75,9 +76,19 @@ fn no_game_lies_where_a_record_does() {
 }
 
 #[test]
+fn no_record_is_written_over_a_game() {
+    let mut sandbox = played(&[4]);
+    let other = ResourceId([2; 32]);
+    let message = |action| Message { game: other, opponent: game_id(&GAME), action }.encode();
+    assert_eq!(sandbox.send("mallory", &message(Action::Open), 0), Outcome::SUCCESS);
+    assert_eq!(sandbox.send("mallory", &message(Action::Resign), 0), NOT_A_PLAYER);
+    assert_eq!(send(&mut sandbox, "bob", Action::Move(0)), Outcome::SUCCESS, "the game goes on");
+}
+
+#[test]
 fn generated_blocks_are_proved_as_they_are_executed() {
     let agreed = Blocks::of(&workload()).count(300).check();
-    let failures = [ID_USED, NO_GAME, NOT_YOUR_TURN, FIELD_TAKEN, Outcome::MALFORMED];
+    let failures = [ID_USED, NO_GAME, NOT_YOUR_TURN, FIELD_TAKEN, NOT_A_PLAYER, Outcome::MALFORMED];
     assert!(failures.iter().all(|it| agreed.outcomes.contains_key(it)), "{:?}", agreed.outcomes);
 }
 

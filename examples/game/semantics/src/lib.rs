@@ -10,6 +10,8 @@
 //! | a game, by [`game_id`] of a name that its opener chooses | crosses' account, noughts' account, then `crosses noughts 0 0 0 0 0 0`: the fields of each, a bit a field |
 //! | a player's record, by the account | `won (u64) lost (u64) drawn (u64) 0 0` |
 //!
+//! A message may name any 32 bytes as the opponent, a game's id too: no record is written over a game.
+//!
 //! # Messages
 //!
 //! ```text
@@ -29,9 +31,14 @@
 //! Nobody loses a game by taking no turn: a transaction knows neither time nor DAA score, which belong to the block. A game that
 //! nobody goes on with stays, until somebody resigns.
 
+#![no_std]
+
+extern crate alloc;
+
 use alloc::vec;
 use alloc::vec::Vec;
 
+use reprise_client::Message as _;
 use reprise_model::cell::{self, Cell};
 use reprise_model::digest::ResourceId;
 use reprise_model::journal::{Outcome, TransactionEffects};
@@ -49,6 +56,8 @@ pub const NO_GAME: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 1);
 pub const NOT_YOUR_TURN: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 2);
 /// The field has a mark.
 pub const FIELD_TAKEN: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 3);
+/// What is named as a player is a game.
+pub const NOT_A_PLAYER: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 4);
 
 /// How many fields there are.
 const FIELDS: u32 = 9;
@@ -68,6 +77,8 @@ const ROWS: [u32; 8] = [
 
 /// What a player does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "json", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub enum Action {
     /// Open the game, and play crosses.
     Open,
@@ -79,18 +90,21 @@ pub enum Action {
 
 /// A well-formed message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "json", serde(deny_unknown_fields))]
 pub struct Message {
     /// The game's name.
+    #[cfg_attr(feature = "json", serde(with = "reprise_client::json::id"))]
     pub game: ResourceId,
     /// The other player.
+    #[cfg_attr(feature = "json", serde(with = "reprise_client::json::id"))]
     pub opponent: ResourceId,
     /// What the sender does.
     pub action: Action,
 }
 
-impl Message {
-    /// Encodes the message.
-    pub fn encode(&self) -> Vec<u8> {
+impl reprise_client::Message for Message {
+    fn encode(&self) -> Vec<u8> {
         let (action, field) = match self.action {
             Action::Open => (1, 0),
             Action::Move(field) => (2, field),
@@ -100,8 +114,7 @@ impl Message {
         cell::to_bytes(&[head, cell::digest(self.game.digest()), cell::digest(self.opponent.digest())])
     }
 
-    /// Reads a message; `None` where it is malformed.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
+    fn decode(bytes: &[u8]) -> Option<Self> {
         let cells = cell::from_bytes(bytes)?;
         let [[MAGIC, action, field, 0, 0, 0, 0, 0], game, opponent] = cells.as_slice() else { return None };
         let action = match (action, field) {
@@ -113,7 +126,9 @@ impl Message {
         let [game, opponent] = [game, opponent].map(|cell| ResourceId::from(cell::to_digest(cell)));
         Some(Self { game, opponent, action })
     }
+}
 
+impl Message {
     /// The message of a sender who can play it: the two are different, and neither is the account of nobody, for which
     /// anybody can act.
     fn of(bytes: &[u8], sender: ResourceId) -> Option<Self> {
@@ -122,15 +137,19 @@ impl Message {
     }
 }
 
-/// The resource of a game. A name is any 32 bytes, and may be those of an account: a hash keeps games and records apart.
+/// The resource of a game: the BLAKE3 of two cells, the name and `MAGIC 0 0 0 0 0 0 0`. A name is any 32 bytes, and may be those of an
+/// account: the hash keeps games and records apart. One compression is what a program of Miden can afford.
 pub fn game_id(name: &ResourceId) -> ResourceId {
-    ResourceId(blake3::derive_key("reprise 2026-11 example game", &name.0))
+    let named = [cell::digest(name.digest()), [MAGIC, 0, 0, 0, 0, 0, 0, 0]];
+    ResourceId(*blake3::hash(&cell::to_bytes(&named)).as_bytes())
 }
 
 /// A game's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "json", derive(serde::Serialize))]
 pub struct Board {
     /// The players: crosses, who begin, and noughts.
+    #[cfg_attr(feature = "json", serde(serialize_with = "reprise_client::json::ids"))]
     pub players: [ResourceId; 2],
     /// The fields of each, a bit a field.
     pub marks: [u32; 2],
@@ -158,12 +177,16 @@ impl Board {
 
 /// A player's record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "json", derive(serde::Serialize))]
 pub struct Record {
     /// Games won.
+    #[cfg_attr(feature = "json", serde(with = "reprise_client::json::number"))]
     pub won: u64,
     /// Games lost.
+    #[cfg_attr(feature = "json", serde(with = "reprise_client::json::number"))]
     pub lost: u64,
     /// Games drawn.
+    #[cfg_attr(feature = "json", serde(with = "reprise_client::json::number"))]
     pub drawn: u64,
 }
 
@@ -179,6 +202,24 @@ impl Record {
         let [body @ [_, _, _, _, _, _, 0, 0]] = cells else { return None };
         let [won, lost, drawn] = [0, 2, 4].map(|at| cell::to_u64(body, at));
         Some(Self { won, lost, drawn })
+    }
+}
+
+/// What a resource holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "json", derive(serde::Serialize))]
+#[cfg_attr(feature = "json", serde(rename_all = "snake_case"))]
+pub enum Played {
+    /// A game that is played.
+    Game(Board),
+    /// A player's record.
+    Record(Record),
+}
+
+impl reprise_client::Value for Played {
+    fn of(cells: &[Cell]) -> Option<Self> {
+        let game = Board::from_cells(cells).map(Self::Game);
+        game.or_else(|| Record::from_cells(cells).map(Self::Record))
     }
 }
 
@@ -253,8 +294,10 @@ fn apply(message: &[u8], sender: ResourceId, view: &ResourceView<'_>) -> Result<
         Action::Open | Action::Resign => Some(End::Lost),
     };
     let Some(end) = end else { return Ok(vec![(game, Some(board.cells()))]) };
-    let record =
-        |id: &ResourceId| Ok::<_, Outcome>(read(id)?.and_then(Record::from_cells).unwrap_or_default());
+    let record = |id: &ResourceId| match read(id)? {
+        None => Ok(Record::default()),
+        Some(cells) => Record::from_cells(cells).ok_or(NOT_A_PLAYER),
+    };
     let (mut own, mut other) = (record(&sender)?, record(&opponent)?);
     // There are not so many games that a count could wrap.
     let count = |games: &mut u64| *games = games.saturating_add(1);

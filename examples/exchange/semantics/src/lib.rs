@@ -10,11 +10,12 @@
 //! | a trader's account | `kas (u64) token (u64) 0 0 0 0`; absent is nothing of either |
 //! | an order, [`order_id`] of its owner and a number | owner, then `side 0 price (u64) left (u64) 0 0` |
 //!
-//! A price is in sompi for a token. What is left is in tokens, on both sides.
+//! A price is in sompi for a token. What is left is in tokens, on both sides. An account's value has one cell and an order's two. A
+//! message may name any 32 bytes as an account, an order's id too: the action fails then, and the order stays.
 //!
 //! # Messages
 //!
-//! A message is a list of at most [`ACTIONS_MAX`] actions: `MAGIC count 0 0 0 0 0 0`, then two cells an action. They take
+//! A [`Message`] is a list of at most [`ACTIONS_MAX`] actions: `MAGIC count 0 0 0 0 0 0`, then two cells an action. They take
 //! effect in their order, all of them or none.
 //!
 //! ```text
@@ -38,16 +39,22 @@
 //! Orders have no deadline. A transaction knows neither time nor DAA score: they belong to the block, and one transaction over one
 //! state is one statement on every fork.
 
+#![no_std]
+
+extern crate alloc;
+
 use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use reprise_client::{Message as _, Value as _};
 use reprise_model::cell::{self, Cell};
 use reprise_model::digest::ResourceId;
 use reprise_model::exit::{AMOUNT_MIN, Exit, Payee, ScriptClass};
 use reprise_model::journal::{Outcome, TransactionEffects};
 use reprise_model::processor::{Processor, ResourceView};
-use reprise_model::transaction::{NOBODY, TransactionFacts};
+use reprise_model::transaction::{NOBODY, TransactionFacts, account_of, script_bytes};
 
 /// The first word of every message.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"EXC1");
@@ -65,9 +72,13 @@ pub const NO_ORDER: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 2);
 pub const OVERFLOW: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 3);
 /// The sender is not the issuer.
 pub const NOT_THE_ISSUER: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 4);
+/// What is named as an account is an order.
+pub const NOT_AN_ACCOUNT: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 5);
 
 /// What an order's owner does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "json", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub enum Side {
     /// Buys tokens: the order holds sompi.
     Buy,
@@ -77,111 +88,141 @@ pub enum Side {
 
 /// One action of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "json", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub enum Action {
     /// Place an order.
     Place {
         /// The sender's number for it.
+        #[cfg_attr(feature = "json", serde(with = "reprise_client::json::number"))]
         number: u64,
         /// What its owner does.
         side: Side,
         /// In sompi for a token.
+        #[cfg_attr(feature = "json", serde(with = "reprise_client::json::number"))]
         price: u64,
         /// In tokens.
+        #[cfg_attr(feature = "json", serde(with = "reprise_client::json::number"))]
         amount: u64,
     },
     /// Take an order, as far as it goes.
     Take {
         /// Whose it is.
+        #[cfg_attr(feature = "json", serde(with = "reprise_client::json::id"))]
         owner: ResourceId,
         /// Its number.
+        #[cfg_attr(feature = "json", serde(with = "reprise_client::json::number"))]
         number: u64,
         /// At most so many tokens.
+        #[cfg_attr(feature = "json", serde(with = "reprise_client::json::number"))]
         amount: u64,
     },
     /// Cancel an order of the sender.
     Cancel {
         /// Its number.
+        #[cfg_attr(feature = "json", serde(with = "reprise_client::json::number"))]
         number: u64,
     },
     /// Withdraw sompi.
     Exit {
         /// Whom the L1 pays.
+        #[cfg_attr(feature = "json", serde(with = "reprise_client::json::payee"))]
         payee: Payee,
         /// In sompi.
+        #[cfg_attr(feature = "json", serde(with = "reprise_client::json::number"))]
         amount: u64,
     },
     /// Issue tokens.
     Issue {
         /// To whom.
+        #[cfg_attr(feature = "json", serde(with = "reprise_client::json::id"))]
         to: ResourceId,
         /// In tokens.
+        #[cfg_attr(feature = "json", serde(with = "reprise_client::json::number"))]
         amount: u64,
     },
 }
 
-/// Encodes a message.
-pub fn encode(actions: &[Action]) -> Vec<u8> {
-    let mut cells = vec![[MAGIC, actions.len() as u32, 0, 0, 0, 0, 0, 0]];
-    for action in actions {
-        let (kind, side, number, amount, price, account) = match *action {
-            Action::Place { number, side, price, amount } => (1, side as u32, number, amount, price, NOBODY),
-            Action::Take { owner, number, amount } => (2, 0, number, amount, 0, owner),
-            Action::Cancel { number } => (3, 0, number, 0, 0, NOBODY),
-            Action::Exit { payee, amount } => (4, payee.class as u32, 0, amount, 0, payee.bytes.into()),
-            Action::Issue { to, amount } => (5, 0, 0, amount, 0, to),
-        };
-        let [[n0, n1], [a0, a1], [p0, p1]] = [number, amount, price].map(cell::words);
-        cells.extend([[kind, side, n0, n1, a0, a1, p0, p1], cell::digest(account.digest())]);
+/// A message: actions that take effect together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
+pub struct Message(pub Vec<Action>);
+
+impl reprise_client::Message for Message {
+    fn encode(&self) -> Vec<u8> {
+        let Self(actions) = self;
+        let mut cells = vec![[MAGIC, actions.len() as u32, 0, 0, 0, 0, 0, 0]];
+        for action in actions {
+            let (kind, side, number, amount, price, account) = match *action {
+                Action::Place { number, side, price, amount } => {
+                    (1, side as u32, number, amount, price, NOBODY)
+                }
+                Action::Take { owner, number, amount } => (2, 0, number, amount, 0, owner),
+                Action::Cancel { number } => (3, 0, number, 0, 0, NOBODY),
+                Action::Exit { payee, amount } => (4, payee.class as u32, 0, amount, 0, payee.bytes.into()),
+                Action::Issue { to, amount } => (5, 0, 0, amount, 0, to),
+            };
+            let [[n0, n1], [a0, a1], [p0, p1]] = [number, amount, price].map(cell::words);
+            cells.extend([[kind, side, n0, n1, a0, a1, p0, p1], cell::digest(account.digest())]);
+        }
+        cell::to_bytes(&cells)
     }
-    cell::to_bytes(&cells)
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let cells = cell::from_bytes(bytes)?;
+        let ([MAGIC, count, 0, 0, 0, 0, 0, 0], actions) = cells.split_first()? else { return None };
+        let (actions, whole) = actions.as_chunks::<2>();
+        if !whole.is_empty() || actions.len() != *count as usize || !(1..=ACTIONS_MAX).contains(&actions.len())
+        {
+            return None;
+        }
+        let message = Self(actions.iter().map(Action::of).collect::<Option<_>>()?);
+        // Every message has one encoding.
+        (message.encode() == bytes).then_some(message)
+    }
 }
 
-/// Reads a message; `None` where it is malformed.
-pub fn decode(bytes: &[u8]) -> Option<Vec<Action>> {
-    let cells = cell::from_bytes(bytes)?;
-    let ([MAGIC, count, 0, 0, 0, 0, 0, 0], actions) = cells.split_first()? else { return None };
-    let (actions, whole) = actions.as_chunks::<2>();
-    if !whole.is_empty() || actions.len() != *count as usize || !(1..=ACTIONS_MAX).contains(&actions.len()) {
-        return None;
-    }
-    let read = |[head, account]: &[Cell; 2]| {
+impl Action {
+    /// Reads an action; `None` where it is malformed. What it has no use for is not looked at.
+    fn of([head, account]: &[Cell; 2]) -> Option<Self> {
         let account = ResourceId::from(cell::to_digest(account));
         let [number, amount, price] = [2, 4, 6].map(|at| cell::to_u64(head, at));
         let action = match (head[0], head[1]) {
             (1, side @ 0..=1) => {
                 let side = if side == 0 { Side::Buy } else { Side::Sell };
-                Action::Place { number, side, price, amount }
+                Self::Place { number, side, price, amount }
             }
-            (2, 0) => Action::Take { owner: account, number, amount },
-            (3, 0) => Action::Cancel { number },
+            (2, 0) => Self::Take { owner: account, number, amount },
+            (3, 0) => Self::Cancel { number },
             (4, class) if amount >= AMOUNT_MIN => {
                 let class = ScriptClass::of(class)?;
-                Action::Exit { payee: Payee { class, bytes: account.digest() }, amount }
+                Self::Exit { payee: Payee { class, bytes: account.digest() }, amount }
             }
-            (5, 0) => Action::Issue { to: account, amount },
+            (5, 0) => Self::Issue { to: account, amount },
             _ => return None,
         };
         // An action of nothing is none.
-        (amount > 0 || matches!(action, Action::Cancel { .. })).then_some(action)
-    };
-    let actions: Vec<Action> = actions.iter().map(read).collect::<Option<_>>()?;
-    // Every message has one encoding.
-    (encode(&actions) == bytes).then_some(actions)
+        (amount > 0 || matches!(action, Self::Cancel { .. })).then_some(action)
+    }
 }
 
-/// The resource of an order.
+/// The resource of an order: the BLAKE3 of two cells, the owner and `MAGIC number (u64) 0 0 0 0 0`. One compression is what a program
+/// of Miden can afford; no script has an account that it gives.
 pub fn order_id(owner: &ResourceId, number: u64) -> ResourceId {
-    let mut hasher = blake3::Hasher::new_derive_key("reprise 2026-11 example exchange order");
-    hasher.update(&owner.0).update(&number.to_le_bytes());
-    ResourceId(*hasher.finalize().as_bytes())
+    let [low, high] = cell::words(number);
+    let named = [cell::digest(owner.digest()), [MAGIC, low, high, 0, 0, 0, 0, 0]];
+    ResourceId(*blake3::hash(&cell::to_bytes(&named)).as_bytes())
 }
 
 /// What a trader has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "json", derive(serde::Serialize))]
 pub struct Account {
     /// In sompi.
+    #[cfg_attr(feature = "json", serde(with = "reprise_client::json::number"))]
     pub kas: u64,
     /// In tokens.
+    #[cfg_attr(feature = "json", serde(with = "reprise_client::json::number"))]
     pub token: u64,
 }
 
@@ -201,14 +242,18 @@ impl Account {
 
 /// An order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "json", derive(serde::Serialize))]
 pub struct Order {
     /// Who placed it.
+    #[cfg_attr(feature = "json", serde(with = "reprise_client::json::id"))]
     pub owner: ResourceId,
     /// What its owner does.
     pub side: Side,
     /// In sompi for a token.
+    #[cfg_attr(feature = "json", serde(with = "reprise_client::json::number"))]
     pub price: u64,
     /// In tokens, at least one.
+    #[cfg_attr(feature = "json", serde(with = "reprise_client::json::number"))]
     pub left: u64,
 }
 
@@ -239,6 +284,13 @@ pub struct Exchange {
     pub issuer: ResourceId,
 }
 
+impl Exchange {
+    /// The exchange whose token the account of the script `issuer` issues.
+    pub fn example() -> Self {
+        Self { issuer: account_of(&script_bytes(0, b"issuer")) }
+    }
+}
+
 impl Processor for Exchange {
     fn declare(&self, message: &[u8], facts: &TransactionFacts) -> Option<Vec<ResourceId>> {
         let sender = facts.authority;
@@ -246,7 +298,7 @@ impl Processor for Exchange {
             return Some(vec![sender]);
         }
         // Anybody can act for the account of nobody.
-        let actions = decode(message).filter(|_| sender != NOBODY)?;
+        let Message(actions) = Message::decode(message).filter(|_| sender != NOBODY)?;
         let touched = actions.iter().flat_map(|action| match action {
             Action::Place { number, .. } | Action::Cancel { number } => vec![order_id(&sender, *number)],
             Action::Take { owner, number, .. } => vec![order_id(owner, *number), *owner],
@@ -269,7 +321,7 @@ impl Processor for Exchange {
         facts: &TransactionFacts,
         view: &ResourceView<'_>,
     ) -> TransactionEffects {
-        let mut book = Book { view, accounts: BTreeMap::new(), orders: BTreeMap::new(), exits: vec![] };
+        let mut book = Book { view, values: BTreeMap::new(), exits: vec![] };
         match self.apply(message, facts, &mut book) {
             Ok(()) => book.into_effects(),
             Err(outcome) => TransactionEffects::failure(outcome),
@@ -277,7 +329,7 @@ impl Processor for Exchange {
     }
 
     fn cost(&self, message: &[u8]) -> u64 {
-        decode(message).map_or(1, |actions| actions.len() as u64 * 2)
+        Message::decode(message).map_or(1, |Message(actions)| actions.len() as u64 * 2)
     }
 }
 
@@ -292,7 +344,8 @@ impl Exchange {
         if facts.deposit > 0 {
             return book.credit(sender, facts.deposit, 0);
         }
-        for action in decode(message).ok_or(Outcome::MALFORMED)? {
+        let Message(actions) = Message::decode(message).ok_or(Outcome::MALFORMED)?;
+        for action in actions {
             match action {
                 Action::Place { number, side, price, amount } => {
                     let id = order_id(&sender, number);
@@ -302,7 +355,7 @@ impl Exchange {
                     let order = Order { owner: sender, side, price, left: amount };
                     let (kas, token) = held(&order, amount)?;
                     book.debit(sender, kas, token)?;
-                    book.orders.insert(id, Some(order));
+                    book.values.insert(id, Some(Held::Order(order)));
                 }
                 Action::Take { owner, number, amount } => {
                     let id = order_id(&owner, number);
@@ -321,15 +374,15 @@ impl Exchange {
                             book.credit(owner, 0, taken)?;
                         }
                     }
-                    let left = order.left - taken;
-                    book.orders.insert(id, (left > 0).then_some(Order { left, ..order }));
+                    let order = Order { left: order.left - taken, ..order };
+                    book.values.insert(id, (order.left > 0).then_some(Held::Order(order)));
                 }
                 Action::Cancel { number } => {
                     let id = order_id(&sender, number);
                     let order = book.order(id)?.ok_or(NO_ORDER)?;
                     let (kas, token) = held(&order, order.left)?;
                     book.credit(sender, kas, token)?;
-                    book.orders.insert(id, None);
+                    book.values.insert(id, None);
                 }
                 Action::Exit { payee, amount } => {
                     book.debit(sender, amount, 0)?;
@@ -355,24 +408,65 @@ fn held(order: &Order, tokens: u64) -> Result<(u64, u64), Outcome> {
     }
 }
 
+/// What a resource holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "json", derive(serde::Serialize))]
+#[cfg_attr(feature = "json", serde(rename_all = "snake_case"))]
+pub enum Held {
+    /// A trader's account.
+    Account(Account),
+    /// An order.
+    Order(Order),
+}
+
+impl reprise_client::Value for Held {
+    fn of(cells: &[Cell]) -> Option<Self> {
+        let account = Account::from_cells(cells).map(Self::Account);
+        account.or_else(|| Order::from_cells(cells).map(Self::Order))
+    }
+}
+
+impl Held {
+    fn cells(&self) -> Option<Vec<Cell>> {
+        match self {
+            Self::Account(account) => account.cells(),
+            Self::Order(order) => order.cells(),
+        }
+    }
+}
+
 /// The values as the actions so far leave them.
 struct Book<'b, 'v> {
     view: &'b ResourceView<'v>,
-    accounts: BTreeMap<ResourceId, Account>,
-    orders: BTreeMap<ResourceId, Option<Order>>,
+    values: BTreeMap<ResourceId, Option<Held>>,
     exits: Vec<Exit>,
 }
 
 impl Book<'_, '_> {
+    fn held(&mut self, id: ResourceId) -> Result<&mut Option<Held>, Outcome> {
+        match self.values.entry(id) {
+            Entry::Occupied(held) => Ok(held.into_mut()),
+            Entry::Vacant(vacant) => {
+                let value = self.view.read(&id).map_err(|_| Outcome::UNDECLARED_ACCESS)?;
+                let held = value.map(|cells| Held::of(cells).ok_or(NOT_AN_ACCOUNT)).transpose()?;
+                Ok(vacant.insert(held))
+            }
+        }
+    }
+
     fn account(&mut self, id: ResourceId) -> Result<&mut Account, Outcome> {
-        let value = self.view.read(&id).map_err(|_| Outcome::UNDECLARED_ACCESS)?;
-        let stored = || value.and_then(Account::from_cells).unwrap_or_default();
-        Ok(self.accounts.entry(id).or_insert_with(stored))
+        match self.held(id)?.get_or_insert(Held::Account(Account::default())) {
+            Held::Account(account) => Ok(account),
+            Held::Order(_) => Err(NOT_AN_ACCOUNT),
+        }
     }
 
     fn order(&mut self, id: ResourceId) -> Result<Option<Order>, Outcome> {
-        let value = self.view.read(&id).map_err(|_| Outcome::UNDECLARED_ACCESS)?;
-        Ok(*self.orders.entry(id).or_insert_with(|| value.and_then(Order::from_cells)))
+        match self.held(id)? {
+            None => Ok(None),
+            Some(Held::Order(order)) => Ok(Some(*order)),
+            Some(Held::Account(_)) => Err(NOT_AN_ACCOUNT),
+        }
     }
 
     fn debit(&mut self, id: ResourceId, kas: u64, token: u64) -> Result<(), Outcome> {
@@ -390,9 +484,7 @@ impl Book<'_, '_> {
     }
 
     fn into_effects(self) -> TransactionEffects {
-        let accounts = self.accounts.into_iter().map(|(id, account)| (id, account.cells()));
-        let orders = self.orders.into_iter().map(|(id, order)| (id, order.and_then(|order| order.cells())));
-        let writes = accounts.chain(orders).collect();
+        let writes = self.values.into_iter().map(|(id, held)| (id, held.and_then(|held| held.cells()))).collect();
         TransactionEffects { outcome: Outcome::SUCCESS, writes, exits: self.exits }
     }
 }
