@@ -124,6 +124,17 @@ impl Fixture {
         prover: Option<LaneProver>,
         division: Division,
     ) -> Self {
+        Self::of(Arc::new(Ledger), hasher, programs, prover, division)
+    }
+
+    /// The same of a workload.
+    pub fn of(
+        processor: Arc<dyn Processor>,
+        hasher: Arc<dyn WorkloadHasher>,
+        programs: [ProgramId; 3],
+        prover: Option<LaneProver>,
+        division: Division,
+    ) -> Self {
         let pins = pins(programs);
         let mut root = ChainRoot { metadata: made_up(0), lane_proof: None };
         if let Some(prove) = prover {
@@ -138,7 +149,7 @@ impl Fixture {
             root.metadata.sequencing_commitment = commitment;
             root.lane_proof = Some(proof);
         }
-        Self::over(Arc::new(Ledger), hasher, programs, pins, prover, division, root)
+        Self::over(processor, hasher, programs, pins, prover, division, root)
     }
 
     /// A fixture of a workload, on an L1 without lane proofs.
@@ -148,8 +159,7 @@ impl Fixture {
         programs: [ProgramId; 3],
         division: Division,
     ) -> Self {
-        let root = ChainRoot { metadata: made_up(0), lane_proof: None };
-        Self::over(processor, hasher, programs, pins(programs), None, division, root)
+        Self::of(processor, hasher, programs, None, division)
     }
 
     fn over(

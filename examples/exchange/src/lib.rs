@@ -16,5 +16,14 @@ use crate::traffic::Traders;
 
 /// The exchange, whose token the account of the name `issuer` issues.
 pub fn workload() -> Workload {
-    Workload::new("exchange", Exchange::example()).with_traffic(Traders)
+    let workload = Workload::new("exchange", Exchange::example()).with_traffic(Traders);
+    #[cfg(feature = "miden")]
+    let workload = workload.with_programs(miden());
+    workload
+}
+
+/// Its programs for Miden.
+#[cfg(feature = "miden")]
+pub fn miden() -> reprise_miden::Sources {
+    reprise_miden::Sources::of(include_str!("../../../guests/exchange/workload.masm"))
 }

@@ -16,5 +16,14 @@ use crate::traffic::Players;
 
 /// The game.
 pub fn workload() -> Workload {
-    Workload::new("game", Game).with_traffic(Players)
+    let workload = Workload::new("game", Game).with_traffic(Players);
+    #[cfg(feature = "miden")]
+    let workload = workload.with_programs(miden());
+    workload
+}
+
+/// Its programs for Miden.
+#[cfg(feature = "miden")]
+pub fn miden() -> reprise_miden::Sources {
+    reprise_miden::Sources::of(include_str!("../../../guests/game/workload.masm"))
 }
