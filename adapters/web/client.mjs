@@ -1,4 +1,4 @@
-// What a page calls modules with. `client.d.ts` has the types.
+// What a page calls modules with. `client.d.mts` has the types.
 
 const utf8 = new TextEncoder();
 const text = new TextDecoder();

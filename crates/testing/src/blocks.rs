@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use reprise_conformance::fixture::{Fixture, pins, transaction};
+use reprise_conformance::fixture::{Fixture, LaneProver, pins, transaction};
 use reprise_model::digest::{Digest, ProgramId, ResourceId};
 use reprise_model::hash::Blake3;
 use reprise_model::journal::{Journal, Outcome, TransactionEffects};
@@ -47,6 +47,7 @@ pub struct Blocks<'w> {
     count: usize,
     by: By<'w>,
     hasher: Arc<dyn WorkloadHasher>,
+    lanes: Option<LaneProver>,
 }
 
 /// Runs a program without proving: the digest of the journal that it commits, or why it refuses.
@@ -181,7 +182,7 @@ impl<'w> Blocks<'w> {
         let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
         let config = MockConfig { workload: workload.name().into(), ..MockConfig::default() };
         let backend = Arc::new(MockBackend::new(config, hasher.clone(), workload.processor()));
-        Self { workload, seed: 1, count: 200, by: By::Proofs(backend), hasher }
+        Self { workload, seed: 1, count: 200, by: By::Proofs(backend), hasher, lanes: None }
     }
 
     /// Blocks of another seed.
@@ -196,7 +197,8 @@ impl<'w> Blocks<'w> {
         Self { count, ..self }
     }
 
-    /// Blocks proved by another backend, over the hash that its programs use. An L1 without lane proofs carries them.
+    /// Blocks proved by another backend, over the hash that its programs use. An L1 without lane proofs carries them, but for
+    /// [`on_lanes`](Self::on_lanes).
     #[must_use]
     pub fn proved_by(self, backend: Arc<dyn Backend>, hasher: Arc<dyn WorkloadHasher>) -> Self {
         Self { by: By::Proofs(backend), hasher, ..self }
@@ -225,6 +227,12 @@ impl<'w> Blocks<'w> {
         execute: Execute<'w>,
     ) -> Self {
         Self { by: By::Executions(programs, execute), hasher, ..self }
+    }
+
+    /// Blocks of an L1 with lane proofs, which programs over its own lane tip open.
+    #[must_use]
+    pub fn on_lanes(self, prover: LaneProver) -> Self {
+        Self { lanes: Some(prover), ..self }
     }
 
     /// Executes and proves them.
@@ -285,7 +293,7 @@ impl<'b, 'w> Compared<'b, 'w> {
         };
         let limits = Limits { transactions: 3, ..limits };
         let division = Division { limits, apart };
-        let fixture = Fixture::executing(processor.clone(), blocks.hasher.clone(), programs, division);
+        let fixture = Fixture::of(processor.clone(), blocks.hasher.clone(), programs, blocks.lanes, division);
         Self {
             blocks,
             processor,

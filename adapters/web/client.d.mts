@@ -12,7 +12,10 @@ export class Module {
   constructor(instance: WebAssembly.Instance);
 
   /** Loads a module: `await Module.load(await fetch("exchange.wasm"))`. */
-  static load<M extends typeof Module>(this: M, source: Response | BufferSource): Promise<InstanceType<M>>;
+  static load<M extends Module>(
+    this: new (instance: WebAssembly.Instance) => M,
+    source: Response | BufferSource,
+  ): Promise<M>;
 
   /** Calls it. What is wrong with the request is thrown. */
   call(request: unknown): unknown;
