@@ -43,7 +43,9 @@ pub struct Sender {
 
 /// Opening and message are longer than what is read of a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the payload would have {bytes} bytes, and at most {BYTES_MAX} are read: shorten the message, or spend another output")]
+#[error(
+    "the payload would have {bytes} bytes, and at most {BYTES_MAX} are read: shorten the message, or spend another output"
+)]
 pub struct PayloadTooLong {
     /// How many bytes it would have.
     pub bytes: usize,

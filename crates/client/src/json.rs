@@ -332,7 +332,10 @@ where
             // Without a value nothing is foreseen: absent is something else than unknown.
             let touched = client.touches(&sender, &message).unwrap_or_default();
             if let Some(unknown) = touched.iter().find(|id| !values.contains_key(*id)) {
-                return Err(format!("`values` says nothing of {}: give its cells, or null", unknown.digest()));
+                return Err(format!(
+                    "`values` says nothing of {}: give its cells, or null",
+                    unknown.digest()
+                ));
             }
             let foreseen = client.foresee(&sender, &message, |id| values.get(id).cloned().flatten());
             Ok(foreseen.map_or_else(disposed, |effects| told(&effects)))
@@ -348,9 +351,7 @@ fn disposed(outcome: Outcome) -> Json {
 }
 
 fn told(TransactionEffects { outcome, writes, exits }: &TransactionEffects) -> Json {
-    let write = |(id, value): &(ResourceId, Option<Vec<Cell>>)| {
-        json!({ "id": id.digest().to_string(), "cells": value.as_deref().map(cells_to_hex) })
-    };
+    let write = |(id, value): &(ResourceId, Option<Vec<Cell>>)| json!({ "id": id.digest().to_string(), "cells": value.as_deref().map(cells_to_hex) });
     let exit = |exit: &reprise_model::exit::Exit| {
         let payee = payee::serialize(&exit.payee, serde_json::value::Serializer).unwrap_or_default();
         json!({ "payee": payee, "amount": exit.amount.to_string() })

@@ -10,7 +10,8 @@ use core::ops::Range;
 /// How much one proof of a backend may hold. The values come from measurements of the backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Transactions in a batch, of any kind.
+    /// Transactions in a batch, of any kind. Also what those that it executes may cost together, in
+    /// [transfers](crate::processor::Processor::cost).
     pub transactions: usize,
     /// Proofs that a program may verify, of transactions in a batch or of parts in an aggregate. At least two.
     pub proofs: usize,
@@ -56,6 +57,8 @@ impl ProveApart {
 pub struct Weight {
     /// Whether it is proved apart.
     pub apart: bool,
+    /// What it costs to execute, where its batch does.
+    pub cost: u64,
     /// How many bytes of it a program is shown.
     pub bytes: usize,
 }
@@ -64,15 +67,17 @@ impl Limits {
     /// Divides a block's transactions into batches, in order. Each batch takes as many as it may hold, and at least one.
     pub fn divide(&self, transactions: &[Weight]) -> Vec<Range<usize>> {
         let mut batches = Vec::new();
-        let (mut begin, mut apart, mut bytes) = (0, 0, 0);
+        let (mut begin, mut apart, mut bytes, mut cost) = (0, 0, 0, 0_u64);
         for (at, weight) in transactions.iter().enumerate() {
             let full = at - begin >= self.transactions
+                || weight.cost.saturating_add(cost) > self.transactions as u64
                 || apart + usize::from(weight.apart) > self.proofs
                 || weight.bytes.saturating_add(bytes) > self.bytes;
             if full && at > begin {
                 batches.push(begin..at);
-                (begin, apart, bytes) = (at, 0, 0);
+                (begin, apart, bytes, cost) = (at, 0, 0, 0);
             }
+            cost = weight.cost.saturating_add(cost);
             apart += usize::from(weight.apart);
             bytes = weight.bytes.saturating_add(bytes);
         }
@@ -91,8 +96,8 @@ mod tests {
     #[test]
     fn a_block_is_divided_where_a_batch_is_full() {
         let limits = Limits { transactions: 3, proofs: 2, bytes: 100, recursion: 8 };
-        let inline = Weight { apart: false, bytes: 10 };
-        let apart = Weight { apart: true, ..inline };
+        let inline = Weight { apart: false, cost: 1, bytes: 10 };
+        let apart = Weight { apart: true, cost: 0, ..inline };
         assert_eq!(limits.divide(&[]), vec![]);
         assert_eq!(limits.divide(&[inline; 7]), [0..3, 3..6, 6..7]);
         assert_eq!(limits.divide(&[apart; 5]), [0..2, 2..4, 4..5]);
@@ -101,7 +106,11 @@ mod tests {
         assert_eq!(limits.divide(&[large, inline, large, large]), [0..2, 2..3, 3..4]);
         // A transaction larger than a batch may be is a batch of its own.
         assert_eq!(limits.divide(&[Weight { bytes: 1000, ..inline }; 2]), [0..1, 1..2]);
-        let whole = Limits::NONE.divide(&[Weight { apart: true, bytes: usize::MAX }; 40]);
+        // What costs as much as two takes the room of two.
+        let costly = Weight { cost: 2, ..inline };
+        assert_eq!(limits.divide(&[costly, inline, costly, inline, inline]), [0..2, 2..4, 4..5]);
+        assert_eq!(limits.divide(&[Weight { cost: u64::MAX, ..inline }; 2]), [0..1, 1..2]);
+        let whole = Limits::NONE.divide(&[Weight { apart: true, cost: 9, bytes: usize::MAX }; 40]);
         assert_eq!(whole.first(), Some(&(0..40)));
     }
 

@@ -168,7 +168,7 @@ impl Rules<'_> {
         let (mut open_before, mut state) = (Digest::ZERO, before.state.clone());
         let (pins, mut tip_after) = (self.pins.digest(self.hasher), *before.tip);
         let mut batches = vec![];
-        let ranges = self.division.divide(&block.accepted, transactions);
+        let ranges = self.divide(&block.accepted, transactions);
         for (at, range) in ranges.iter().enumerate() {
             for (accepted, scheduled) in
                 block.accepted[range.clone()].iter().zip(&transactions[range.clone()])
@@ -200,9 +200,7 @@ impl Rules<'_> {
         }
         Ok((batches, tip_after))
     }
-}
 
-impl Division {
     fn divide(
         &self,
         accepted: &[LaneTransaction],
@@ -210,12 +208,18 @@ impl Division {
     ) -> Vec<std::ops::Range<usize>> {
         let weight = |(transaction, scheduled): (&LaneTransaction, &ScheduledTransaction)| Weight {
             apart: scheduled.proved_by == ProvedBy::Itself,
+            cost: match scheduled.proved_by {
+                ProvedBy::Batch => {
+                    processor::cost(self.processor, transaction.message(&self.pins.covenant))
+                }
+                ProvedBy::Itself | ProvedBy::Disposal => 0,
+            },
             bytes: [transaction.rest.len(), transaction.payload.len()]
                 .into_iter()
                 .filter(|length| *length <= BYTES_MAX)
                 .sum(),
         };
         let weights: Vec<Weight> = accepted.iter().zip(transactions).map(weight).collect();
-        self.limits.divide(&weights)
+        self.division.limits.divide(&weights)
     }
 }

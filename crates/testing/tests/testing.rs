@@ -109,3 +109,17 @@ fn traffic_of_which_nothing_succeeds_tests_nothing_and_is_refused() {
     assert!(matches!(Blocks::of(&bare).run(), Err(Disagreement::NoTraffic { .. })));
     assert!(matches!(Worlds::of(&bare).run(), Err(WorldsFailed::World(_))));
 }
+
+#[test]
+fn generated_blocks_of_the_ledger_are_proved_as_they_are_executed() {
+    Blocks::of(&reprise_sim::ledger::workload()).check();
+}
+
+#[test]
+#[ignore = "minutes"]
+fn ten_thousand_generated_blocks_of_the_ledger_are_proved_as_they_are_executed() {
+    // A seed a thousand blocks: what is compared grows with the state.
+    for seed in 1..=10 {
+        println!("{:?}", Blocks::of(&reprise_sim::ledger::workload()).seed(seed).count(1_000).check());
+    }
+}

@@ -24,7 +24,8 @@ impl Traffic for Traders {
             2 => Draft { by: by.into(), message: odd(rng), deposit: 0 },
             3..6 => {
                 // Now and then to what is no account.
-                let to = if rng.percent(10) { order_id(&account(by), rng.among(0..NUMBERS)) } else { account(by) };
+                let to =
+                    if rng.percent(10) { order_id(&account(by), rng.among(0..NUMBERS)) } else { account(by) };
                 let issue = Action::Issue { to, amount: 1 + rng.among(0..500) };
                 let by = if rng.percent(90) { "issuer" } else { by };
                 Draft { by: by.into(), message: Message(vec![issue]).encode(), deposit: 0 }

@@ -151,15 +151,8 @@ fn a_message_has_one_encoding_and_nothing_else_is_one() {
 #[test]
 fn generated_blocks_are_proved_as_they_are_executed() {
     let agreed = Blocks::of(&workload()).count(300).check();
-    let failures = [
-        TOO_LITTLE,
-        NUMBER_USED,
-        NO_ORDER,
-        OVERFLOW,
-        NOT_THE_ISSUER,
-        NOT_AN_ACCOUNT,
-        Outcome::MALFORMED,
-    ];
+    let failures =
+        [TOO_LITTLE, NUMBER_USED, NO_ORDER, OVERFLOW, NOT_THE_ISSUER, NOT_AN_ACCOUNT, Outcome::MALFORMED];
     assert!(failures.iter().all(|it| agreed.outcomes.contains_key(it)), "{:?}", agreed.outcomes);
 }
 
@@ -173,4 +166,19 @@ fn forks_flips_kills_and_lying_provers_break_nothing() {
     let faults = [Fault::Flip, Fault::Crash, Fault::Invalid, Fault::Late];
     Worlds::of(&workload()).seeds(1..9).faults(faults).check();
     Worlds::of(&workload()).seeds(100..115).check();
+}
+
+#[test]
+#[ignore = "minutes"]
+fn ten_thousand_generated_blocks_are_proved_as_they_are_executed() {
+    // A seed a thousand blocks: what is compared grows with the state.
+    for seed in 1..=10 {
+        println!("{:?}", Blocks::of(&workload()).seed(seed).count(1_000).check());
+    }
+}
+
+#[test]
+#[ignore = "minutes"]
+fn three_hundred_worlds_break_nothing() {
+    println!("{:?}", Worlds::of(&workload()).seeds(1_000..1_300).check());
 }

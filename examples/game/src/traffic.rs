@@ -12,14 +12,15 @@ pub(crate) struct Players;
 
 impl Traffic for Players {
     fn draw(&self, rng: &mut Rng, state: &State) -> Draft {
-        let game = ResourceId([1 + rng.among(0..3) as u8; 32]);
+        if rng.percent(4) {
+            return odd(rng, state);
+        }
+        let game = table(rng);
         let at = rng.among(0..4) as usize;
         let (anybody, other) = (PLAYERS[at], PLAYERS[(at + 1 + rng.among(0..3) as usize) % 4]);
         let board = state.read(&game_id(&game)).and_then(Board::from_cells);
         let name = |id: ResourceId| PLAYERS.into_iter().find(|player| account(player) == id);
         let (by, opponent, action) = match board.and_then(|it| Some((it, name(it.players[it.turn()])?))) {
-            // Now and then against what is no player.
-            None if rng.percent(10) => (anybody, game_id(&ResourceId([1 + rng.among(0..3) as u8; 32])), Action::Open),
             None if rng.percent(95) => (anybody, account(other), Action::Open),
             None => (anybody, account(other), Action::Resign),
             Some((board, turn)) => {
@@ -44,4 +45,22 @@ impl Traffic for Players {
         }
         Draft { by: by.into(), message, deposit: 0 }
     }
+}
+
+/// One of three tables.
+fn table(rng: &mut Rng) -> ResourceId {
+    ResourceId([1 + rng.among(0..3) as u8; 32])
+}
+
+/// A game against what is no player but another game, which must not be written over.
+fn odd(rng: &mut Rng, state: &State) -> Draft {
+    let game = ResourceId([9; 32]);
+    let board = state.read(&game_id(&game)).and_then(Board::from_cells);
+    let opponent = board.map_or_else(|| game_id(&table(rng)), |board| board.players[1]);
+    let action = match board {
+        None => Action::Open,
+        Some(_) if state.read(&opponent).is_some() => Action::Resign,
+        Some(_) => Action::Move(rng.among(0..9) as u32),
+    };
+    Draft { by: "alice".into(), message: Message { game, opponent, action }.encode(), deposit: 0 }
 }

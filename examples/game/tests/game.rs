@@ -62,6 +62,8 @@ fn players_take_turns_on_free_fields_of_their_own_game() {
     assert_eq!(sandbox.send("mallory", &foreign, 0), NO_GAME);
     let alone = Message { game: GAME, opponent: account("bob"), action: Action::Open }.encode();
     assert_eq!(sandbox.send("bob", &alone, 0), Outcome::MALFORMED, "nobody plays against oneself");
+    let itself = Message { game: GAME, opponent: game_id(&GAME), action: Action::Open }.encode();
+    assert_eq!(sandbox.send("bob", &itself, 0), Outcome::MALFORMED, "nor against the game");
     assert_eq!(send(&mut sandbox, "bob", Action::Resign), Outcome::SUCCESS);
     assert_eq!((record(&sandbox, "alice").won, record(&sandbox, "bob").lost), (1, 1));
     assert_eq!(send(&mut sandbox, "bob", Action::Resign), NO_GAME);
@@ -102,4 +104,19 @@ fn forks_flips_kills_and_lying_provers_break_nothing() {
     let faults = [Fault::Flip, Fault::Crash, Fault::Invalid, Fault::Late];
     Worlds::of(&workload()).seeds(1..9).faults(faults).check();
     Worlds::of(&workload()).seeds(100..115).check();
+}
+
+#[test]
+#[ignore = "minutes"]
+fn ten_thousand_generated_blocks_are_proved_as_they_are_executed() {
+    // A seed a thousand blocks: what is compared grows with the state.
+    for seed in 1..=10 {
+        println!("{:?}", Blocks::of(&workload()).seed(seed).count(1_000).check());
+    }
+}
+
+#[test]
+#[ignore = "minutes"]
+fn three_hundred_worlds_break_nothing() {
+    println!("{:?}", Worlds::of(&workload()).seeds(1_000..1_300).check());
 }

@@ -39,12 +39,19 @@ fn the_programs_commit_what_native_execution_says_of_generated_blocks() {
 #[test]
 #[ignore = "five real proofs: minutes"]
 fn real_proofs_of_the_game_keep_what_every_backend_keeps() {
-    let sent = [("alice", "bob", Action::Open), ("alice", "bob", Action::Move(4)), ("bob", "alice", Action::Move(0))];
+    let sent = [
+        ("alice", "bob", Action::Open),
+        ("alice", "bob", Action::Move(4)),
+        ("bob", "alice", Action::Move(0)),
+    ];
     let sent = sent.map(|(by, opponent, action)| {
         let message = Message { game: ResourceId([1; 32]), opponent: account(opponent), action };
         transaction(0, by, 0, message.encode())
     });
     let accepted = ProofCase::made_of(sent);
     let programs = Backend::programs(&*BACKEND);
-    suite::check(&*BACKEND, &ProofCase::of_workload(Arc::new(Game), accepted, Arc::new(Poseidon2), programs, None));
+    suite::check(
+        &*BACKEND,
+        &ProofCase::of_workload(Arc::new(Game), accepted, Arc::new(Poseidon2), programs, None),
+    );
 }

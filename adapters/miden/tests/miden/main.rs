@@ -9,6 +9,7 @@ mod conformance;
 mod cost;
 mod counters;
 mod forged;
+mod generated;
 mod ids;
 mod recursion;
 mod runs;

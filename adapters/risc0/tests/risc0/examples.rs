@@ -60,7 +60,11 @@ fn trades() -> [LaneTransaction; 3] {
 
 fn turns() -> [LaneTransaction; 3] {
     use game::Action;
-    let turns = [("alice", "bob", Action::Open), ("alice", "bob", Action::Move(4)), ("bob", "alice", Action::Move(0))];
+    let turns = [
+        ("alice", "bob", Action::Open),
+        ("alice", "bob", Action::Move(4)),
+        ("bob", "alice", Action::Move(0)),
+    ];
     turns.map(|(by, opponent, action)| {
         let message = game::Message { game: ResourceId([1; 32]), opponent: account(opponent), action };
         transaction(0, by, 0, message.encode())

@@ -172,7 +172,9 @@ impl reprise_client::Message for Message {
         let cells = cell::from_bytes(bytes)?;
         let ([MAGIC, count, 0, 0, 0, 0, 0, 0], actions) = cells.split_first()? else { return None };
         let (actions, whole) = actions.as_chunks::<2>();
-        if !whole.is_empty() || actions.len() != *count as usize || !(1..=ACTIONS_MAX).contains(&actions.len())
+        if !whole.is_empty()
+            || actions.len() != *count as usize
+            || !(1..=ACTIONS_MAX).contains(&actions.len())
         {
             return None;
         }
@@ -484,7 +486,8 @@ impl Book<'_, '_> {
     }
 
     fn into_effects(self) -> TransactionEffects {
-        let writes = self.values.into_iter().map(|(id, held)| (id, held.and_then(|held| held.cells()))).collect();
+        let writes =
+            self.values.into_iter().map(|(id, held)| (id, held.and_then(|held| held.cells()))).collect();
         TransactionEffects { outcome: Outcome::SUCCESS, writes, exits: self.exits }
     }
 }

@@ -129,11 +129,11 @@ impl reprise_client::Message for Message {
 }
 
 impl Message {
-    /// The message of a sender who can play it: the two are different, and neither is the account of nobody, for which
-    /// anybody can act.
+    /// The message of a sender who can play it: the two are different, neither is the account of nobody, for which anybody can act, and
+    /// the opponent is not the game itself.
     fn of(bytes: &[u8], sender: ResourceId) -> Option<Self> {
         let two = |it: &Self| ![it.opponent, NOBODY].contains(&sender) && it.opponent != NOBODY;
-        Self::decode(bytes).filter(two)
+        Self::decode(bytes).filter(two).filter(|it| it.opponent != game_id(&it.game))
     }
 }
 
