@@ -25,6 +25,15 @@ export class Module {
 export interface Sender {
   account: Id;
   deposit: bigint | Decimal;
+  /** What the rollup pins as its price, where it takes one. */
+  price?: { amount: number; collector: Id };
+}
+
+/** A block, for a message whose meaning depends on it. */
+export interface Block {
+  timestamp_ms: Decimal;
+  daa_score: Decimal;
+  blue_score: Decimal;
 }
 
 /** The transaction is disposed of, with this outcome: it has no effect. */
@@ -60,11 +69,11 @@ export class Workload<Message, Value> extends Module {
   /** The message in a payload; `null` where it is for another rollup or malformed. */
   read(covenant: Id, payload: Uint8Array): Message | null;
 
-  /** The resources that a message touches, in order. */
-  touches(sender: Sender, message: Message): { ids: Id[] } | Disposed;
+  /** The resources that a message touches, in order, and whether what it does depends on its block. */
+  touches(sender: Sender, message: Message): { ids: Id[]; asks_context: boolean } | Disposed;
 
-  /** What a message will do where resources have these values; `null` is an absent one. */
-  foresee(sender: Sender, message: Message, values: Record<Id, Cells | null>): Effects | Disposed;
+  /** What a message will do where resources have these values; `null` is an absent one. The block is needed where it asks for it. */
+  foresee(sender: Sender, message: Message, values: Record<Id, Cells | null>, block?: Block): Effects | Disposed;
 
   /** Reads a value; `null` where it is none of the workload's. */
   value(cells: Cells): Value | null;

@@ -51,12 +51,13 @@ export class Workload extends Module {
     return this.call({ call: "read", with: { covenant, payload: hex(payload) } });
   }
 
-  touches({ account, deposit }, message) {
-    return this.call({ call: "touches", with: { account, deposit: String(deposit), message } });
+  touches({ account, deposit, price }, message) {
+    return this.call({ call: "touches", with: { account, deposit: String(deposit), message, price } });
   }
 
-  foresee({ account, deposit }, message, values) {
-    return this.call({ call: "foresee", with: { account, deposit: String(deposit), message, values } });
+  foresee({ account, deposit, price }, message, values, block) {
+    const given = { account, deposit: String(deposit), message, values, block, price };
+    return this.call({ call: "foresee", with: given });
   }
 
   value(cells) {

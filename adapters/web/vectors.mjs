@@ -17,7 +17,8 @@ const methods = {
   payload: ({ covenant, opening, message }) => hex(workload.payload(covenant, bytes(opening), message)),
   read: ({ covenant, payload }) => workload.read(covenant, bytes(payload)),
   touches: ({ account, deposit, message }) => workload.touches({ account, deposit: BigInt(deposit) }, message),
-  foresee: ({ account, deposit, message, values }) => workload.foresee({ account, deposit: BigInt(deposit) }, message, values),
+  foresee: ({ account, deposit, message, values, block }) =>
+    workload.foresee({ account, deposit: BigInt(deposit) }, message, values, block),
   value: ({ cells }) => workload.value(cells),
 };
 

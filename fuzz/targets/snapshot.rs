@@ -11,6 +11,7 @@ use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest, ProgramId, ResourceId, StatementId};
 use reprise_model::hash::Blake3;
 use reprise_model::journal::{AggregateJournal, Commitment, Pins, Transition};
+use reprise_model::transaction::Price;
 use reprise_model::lane::WorkloadHasher;
 use reprise_scheduler::position::Position;
 use reprise_scheduler::snapshot::{Identity, Reader, SettledPosition, Snapshot};
@@ -34,6 +35,7 @@ fn whole() -> &'static [u8] {
             lane: Digest([1; 32]),
             covenant: Digest([2; 32]),
             deposit: ResourceId([3; 32]),
+            price: Price::FREE,
             transaction_program: id,
             batch_program: id,
             aggregate_program: id,

@@ -12,6 +12,7 @@ use reprise_chain::event::SourceEvent;
 use reprise_chain::overlay::Overlay;
 use reprise_chain::recording::Lane;
 use reprise_model::block::{ChainBlock, ChainBlockMetadata, ObservedSettlement};
+use reprise_model::context::BlockContext;
 use reprise_model::digest::{BlockHash, Digest};
 use reprise_model::journal::Outcome;
 use reprise_model::processor::Processor;
@@ -187,6 +188,7 @@ impl L1 {
         let mut state = self.states.get(&parent).cloned().unwrap_or_default();
         let busy = self.rng.percent(busy_percent);
         let count = if busy { 1 + self.rng.among(0..4) } else { 0 };
+        let context = self.chain.context_on(&parent);
         let ancestors = self.ancestors(parent, 40);
         let mut accepted: Vec<LaneTransaction> = vec![];
         for _ in 0..count {
@@ -198,7 +200,7 @@ impl L1 {
                     self.chain.transaction(&by, &message, deposit)
                 }
             };
-            self.apply(&mut state, &transaction);
+            self.apply(&mut state, context, &transaction);
             accepted.push(transaction);
         }
         let fresh = accepted.clone();
@@ -241,9 +243,9 @@ impl L1 {
 
     /// Executes a transaction over the state from which the next one is drawn. A panic of the workload is a broken invariant:
     /// natively it is an outcome, and in a guest it ends the proof.
-    fn apply(&mut self, state: &mut State, transaction: &LaneTransaction) {
+    fn apply(&mut self, state: &mut State, context: BlockContext, transaction: &LaneTransaction) {
         let (processor, rollup) = (self.processor.as_ref(), self.chain.rollup());
-        let outcome = state.apply(processor, &rollup, transaction);
+        let outcome = state.apply(processor, &rollup, context, transaction);
         let read = transaction.read(&rollup);
         let declare = || processor.declare(&read.message, &read.facts);
         let declared = transaction.is_too_long() || catch_unwind(AssertUnwindSafe(declare)).is_ok();

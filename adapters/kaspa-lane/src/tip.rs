@@ -11,8 +11,9 @@
 
 use kaspa_hashes::{Hash, ZERO_HASH};
 use kaspa_merkle::merkle_hash_with_hasher;
+use reprise_model::context::BlockContext;
 use reprise_model::digest::Digest;
-use reprise_model::lane::{Activity, BlockContext};
+use reprise_model::lane::Activity;
 use reprise_model::transaction::Accepted;
 
 use crate::hashing::{ActivityLeaf, AtOnce, Branch, Context, Tip, digest, hash, hash_of};

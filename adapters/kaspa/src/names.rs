@@ -17,7 +17,7 @@ use kaspa_txscript::{extract_script_pub_key_address, pay_to_address_script, pay_
 use reprise_chain::recording::Lane;
 use reprise_model::digest::{Digest, ResourceId};
 use reprise_model::exit::Payee;
-use reprise_model::transaction::{account_of, script_bytes};
+use reprise_model::transaction::{Price, account_of, script_bytes};
 
 use crate::digest;
 
@@ -93,9 +93,9 @@ fn is_lane(id: [u8; 20]) -> Result<[u8; 20], NotALaneError> {
     }
 }
 
-/// The lane of a subnetwork.
+/// The lane of a subnetwork, whose rollup takes no price.
 pub fn lane(subnetwork: [u8; 20], covenant: Digest, deposit: ResourceId) -> Lane {
-    Lane { subnetwork, key: digest(lane_key(&subnetwork)), covenant, deposit }
+    Lane { subnetwork, key: digest(lane_key(&subnetwork)), covenant, deposit, price: Price::FREE }
 }
 
 /// The account of a script.

@@ -6,6 +6,7 @@ use miden_core::crypto::merkle::{MerklePath, MerkleStore};
 use miden_core::{Felt, Word};
 use miden_vm::advice::{AdviceInputs, AdviceMap, AdviceStack};
 use reprise_model::cell::{self, Cell};
+use reprise_model::context::BlockContext;
 use reprise_model::digest::Digest;
 use reprise_model::journal::{Access, Journal, Pins};
 use reprise_model::lane::OpenBlock;
@@ -86,6 +87,11 @@ impl Advice {
         Ok(())
     }
 
+    /// Writes the context of a transaction that asks for it.
+    fn context(&mut self, context: Option<BlockContext>) {
+        context.iter().for_each(|context| self.cells(&[context.cell()]));
+    }
+
     fn values(&mut self, values: &[Option<Vec<Cell>>]) -> Result<(), WitnessError> {
         for (resource, value) in values.iter().enumerate() {
             if value.as_ref().is_some_and(Vec::is_empty) {
@@ -125,6 +131,7 @@ fn word(digest: &Digest) -> Result<Word, WitnessError> {
 pub(crate) fn transaction(witness: &TransactionWitness) -> Result<AdviceInputs, WitnessError> {
     let mut advice = Advice::default();
     advice.cells(&witness.transaction);
+    advice.context(witness.context);
     advice.values(&witness.before)?;
     Ok(advice.into_inputs())
 }
@@ -160,9 +167,11 @@ pub(crate) fn batch(processor: &dyn Processor, witness: &BatchWitness) -> Result
             }
             Handling::Inline(before) => {
                 let ShownRead { accepted, read, .. } = here(&mut advice)?;
-                advice.values(before)?;
                 let read = read.ok_or(Refusal::Foreign)?;
-                executed = program::executed(&Poseidon2, processor, accepted.digest, &read, before)?;
+                let digest = accepted.digest;
+                executed = program::executed(&Poseidon2, processor, digest, &read, before, Some(*context))?;
+                advice.context(executed.context);
+                advice.values(before)?;
                 &executed
             }
             Handling::Disposed => {

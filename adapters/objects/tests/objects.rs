@@ -33,7 +33,7 @@ use reprise_model::journal::Journal as _;
 use reprise_model::program;
 use reprise_model::receipt::Verified;
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
-use reprise_model::transaction::{self, LaneTransaction, TransactionFacts, TransactionRead};
+use reprise_model::transaction::{self, LaneTransaction, Price, TransactionFacts, TransactionRead};
 use reprise_model::witness::{TransactionWitness, Witness};
 use reprise_objects::store::Store;
 use reprise_prover::backend::{Backend, Task};
@@ -92,12 +92,17 @@ fn keeps(store: &Arc<dyn Objects>, creates: bool) {
 }
 
 fn task(number: u8) -> Task {
-    let facts = TransactionFacts { authority: ResourceId([number; 32]), deposit: u64::from(number) + 1 };
+    let facts = TransactionFacts {
+        authority: ResourceId([number; 32]),
+        deposit: u64::from(number) + 1,
+        price: Price::FREE,
+    };
     let payload = transaction::payload(&[], &Digest::ZERO, &[]).unwrap();
     let transaction = LaneTransaction { merge_index: 1, version: 1, rest: vec![], payload };
     let witness = TransactionWitness {
         transaction: transaction.cells(&TransactionRead { facts, message: vec![] }),
         before: vec![None],
+        context: None,
     };
     let journal = program::transaction(&Blake3, &Ledger, &witness).unwrap().bytes();
     let claim = Claim { program: mock().programs()[0], journal };

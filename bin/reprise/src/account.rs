@@ -42,12 +42,14 @@ pub(crate) fn account(
     if json {
         let proof =
             serde_json::to_value(AnswerJson::from(&answer)).map_err(|e| Failure::Other(e.to_string()))?;
-        let tip = json!({ "checkpoint": tip.checkpoint, "balance": at_tip.balance, "nonce": at_tip.nonce });
+        let tip = json!({
+            "checkpoint": tip.checkpoint, "balance": at_tip.balance, "nonce": at_tip.nonce, "fees": at_tip.fees,
+        });
         println!(
             "{}",
             json!({
                 "account": id.digest().to_hex(), "exists": answer.value.is_some(), "balance": held.balance,
-                "nonce": held.nonce, "settled": !args.tip, "checkpoint": checkpoint, "tip": tip,
+                "nonce": held.nonce, "fees": held.fees, "settled": !args.tip, "checkpoint": checkpoint, "tip": tip,
                 "proof": proof, "verified": verified.as_ref().map(Verified::json),
             })
         );
@@ -58,6 +60,9 @@ pub(crate) fn account(
         if answer.value.is_none() { ", and the path proves that there is no such account" } else { "" };
     println!("balance   {}{absent}", kas(held.balance));
     println!("nonce     {}", held.nonce);
+    if held.fees > 0 {
+        println!("fees      {}, set aside for the collector of the price", kas(held.fees));
+    }
     println!("root      {}, opened by a path of {} siblings", answer.state.root, answer.path.siblings.len());
     println!("{}", where_it_stands(&answer, args.tip, checkpoint));
     if !args.tip && at_tip != held {

@@ -14,7 +14,7 @@ use std::fmt::Display;
 use reprise_kaspa::draft::Completed;
 use reprise_kaspa::names;
 use reprise_kaspa::user::{self, Pair, Session, User, UserError};
-use reprise_ledger::{Account, Action, BAD_NONCE, Ledger, OVERDRAFT, OVERFLOW, Payload};
+use reprise_ledger::{Account, Action, BAD_NONCE, EXPIRED, Ledger, OVERDRAFT, OVERFLOW, Payload};
 use reprise_model::cell::Cell;
 use reprise_model::digest::ResourceId;
 use reprise_model::exit::AMOUNT_MIN;
@@ -123,7 +123,7 @@ pub(crate) fn act(
         Ask::Deposit(_) => 0,
         Ask::Transfer(_) | Ask::Exit(_) => {
             let waiting = pending.messages.iter().filter_map(|message| Payload::decode(message));
-            let waiting = waiting.filter(|payload| payload.action != Action::Deposit).count() as u64;
+            let waiting = waiting.filter(|payload| payload.deposit().is_none()).count() as u64;
             nonce(sending.nonce, before, waiting)?
         }
     };
@@ -131,7 +131,7 @@ pub(crate) fn act(
     request.refuse_loss(ask, counterparty.id)?;
     let amount = if counterparty.action == Action::Deposit { 0 } else { sompi };
     let Counterparty { action, id } = counterparty;
-    let message = Payload { action, nonce, amount, counterparty: id }.encode();
+    let message = Payload::one(action, nonce, amount, id).encode();
     let paid = (&pending, settings.covenant.fee_max);
     let pair = session.build(&user, &message, &outputs, paid).map_err(failed)?;
     let foreseen = Foreseen::of(&pair, &lane, &known, (me, id))?;
@@ -285,6 +285,11 @@ impl Foreseen {
         (me, counterparty): (ResourceId, ResourceId),
     ) -> Result<Self, Failure> {
         let accepted = pair.accepted();
+        if accepted.is_too_long() {
+            return Err(Failure::Other(
+                "the transaction would be longer than the rollup reads, and what it pays would be lost: nothing is sent".into(),
+            ));
+        }
         let read = accepted.read(&lane.lane.rollup());
         let facts = read.facts;
         let after = match known.reads {
@@ -296,7 +301,7 @@ impl Foreseen {
                 let value = |id: ResourceId| Ok((id, known.value(&id)?.flatten()));
                 let values = declared.into_iter().map(value).collect::<Result<Vec<_>, Failure>>()?;
                 let before: Vec<_> = values.iter().map(|(id, value)| (*id, value.as_deref())).collect();
-                let effects = processor::execute(&Ledger, &read.message, &facts, &before);
+                let effects = processor::execute(&Ledger, &read.message, &facts, &before, None);
                 // Of a deposit for another, the other's account changes.
                 let whose = if facts.deposit > 0 { counterparty } else { me };
                 let after = match effects.writes.iter().rfind(|(id, _)| *id == whose) {
@@ -333,6 +338,8 @@ fn said(outcome: Outcome) -> String {
         BAD_NONCE => "bad nonce".into(),
         OVERDRAFT => "overdraft".into(),
         OVERFLOW => "overflow".into(),
+        EXPIRED => "expired".into(),
+        Outcome::UNDERPAID => "underpaid".into(),
         Outcome::MALFORMED => "malformed".into(),
         Outcome(code) => format!("outcome {code}"),
     }
@@ -432,7 +439,7 @@ mod tests {
     }
 
     fn refused(ask: &Ask<'_>, sompi: u64, balance: Option<u64>, counterparty: ResourceId) -> Option<String> {
-        let before = balance.map(|balance| Account { balance, nonce: 3 });
+        let before = balance.map(|balance| Account::new(balance, 3));
         let request = Request { sompi, me: ResourceId([1; 32]), before };
         let refused = refuse_amount(ask, sompi).and_then(|()| request.refuse_loss(ask, counterparty));
         refused.err().map(|failure| failure.to_string())
@@ -469,7 +476,7 @@ mod tests {
 
     #[test]
     fn a_nonce_is_said_or_counts_what_waits_or_is_refused() {
-        let account = Some(Account { balance: 1, nonce: 3 });
+        let account = Some(Account::new(1, 3));
         assert_eq!(nonce(None, account, 2).ok(), Some(5));
         assert_eq!(nonce(Some(9), account, 2).ok(), Some(9));
         assert_eq!(nonce(Some(9), None, 0).ok(), Some(9));

@@ -69,7 +69,7 @@ const DATA_DIR: &str = "data-dir";
 
 const SHOWN: &[(&str, Flags)] = &[
     ("run", Flags::All),
-    ("record", Flags::These(&["l1", "lane", "covenant", "deposit", "from", "min-confirmations"])),
+    ("record", Flags::These(&RECORD)),
     ("account", Flags::These(&KASPA)),
     ("deposit", Flags::These(&KASPA)),
     ("transfer", Flags::These(&KASPA)),
@@ -104,11 +104,13 @@ const WORKER: [&str; 10] = [
 ];
 
 /// The settings that name a Kaspa lane, its covenant and the key that pays.
-const KASPA: [&str; 10] = [
+const KASPA: [&str; 12] = [
     "l1",
     "lane",
     "covenant",
     "deposit",
+    "price",
+    "collector",
     "workload",
     "backend",
     "covenant-proof",
@@ -118,8 +120,22 @@ const KASPA: [&str; 10] = [
 ];
 
 /// The settings that name a rollup, and say when a settlement is deep enough.
-const SNAPSHOT: [&str; 8] =
-    ["l1", "lane", "covenant", "deposit", "workload", "backend", "covenant-proof", "finality-depth"];
+const SNAPSHOT: [&str; 10] = [
+    "l1",
+    "lane",
+    "covenant",
+    "deposit",
+    "price",
+    "collector",
+    "workload",
+    "backend",
+    "covenant-proof",
+    "finality-depth",
+];
+
+/// The settings of what is recorded.
+const RECORD: [&str; 8] =
+    ["l1", "lane", "covenant", "deposit", "price", "collector", "from", "min-confirmations"];
 
 /// The whole command line: the commands below, with their settings as flags.
 pub(crate) fn command() -> clap::Command {

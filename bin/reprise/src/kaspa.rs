@@ -34,6 +34,7 @@ mod with {
     use reprise_light::answer::Answer;
     use reprise_model::digest::{BlockHash, Digest, PinsDigest, ResourceId};
     use reprise_model::exit::Exit as Exit_;
+    use reprise_model::transaction::{NOBODY, Price};
     use reprise_node::l1::L1;
     use reprise_node::states::States;
     use reprise_node::wire::{self, Deployment};
@@ -73,8 +74,17 @@ mod with {
                 read(settings, "deposit", account)?
             }
         };
+        let collector = match settings.covenant.collector.as_str() {
+            "nobody" => NOBODY,
+            address => {
+                let account = names::account_of_address(address);
+                let account = account.map_err(|e| format!("{e}: give an address of Kaspa, or nobody"));
+                read(settings, "collector", account)?
+            }
+        };
         let lane = read(settings, "lane", names::subnetwork(&settings.l1.lane))?;
-        Ok(names::lane(lane, covenant, deposit))
+        let price = Price { amount: settings.covenant.price, collector };
+        Ok(Lane { price, ..names::lane(lane, covenant, deposit) })
     }
 
     /// The options of the adapter.

@@ -109,6 +109,14 @@ pub(crate) struct CovenantSettings {
     #[arg(long, value_name = "ADDRESS", default_value = "vault")]
     pub(crate) deposit: String,
 
+    /// What the rollup takes for a step of a message, in sompi. It is pinned: the covenant of another price is another
+    #[arg(long, value_name = "SOMPI", default_value_t = 0)]
+    pub(crate) price: u32,
+
+    /// The address whose account collects the price, or nobody: what is set aside for nobody stays where it is
+    #[arg(long, value_name = "ADDRESS", default_value = "nobody")]
+    pub(crate) collector: String,
+
     /// The proof that the covenant demands: succinct or groth16 (RISC Zero's), none (on a private network), or
     /// backend: the one that the backend makes, or else none
     #[arg(id = "covenant_proof", long = "covenant-proof", value_name = "PROOF", default_value = "backend")]

@@ -37,15 +37,17 @@ pub struct Resource {
     pub proof: AnswerJson,
 }
 
-/// An account of the ledger. One that does not exist has balance and nonce 0.
+/// An account of the ledger. One that does not exist has balance, nonce and fees 0.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Account {
     /// Whether it exists.
     pub exists: bool,
     /// Its balance, in sompi.
     pub balance: u64,
-    /// How many transfers and exits of it succeeded.
+    /// How many messages of it took effect.
     pub nonce: u64,
+    /// What it has set aside as the price of its messages, in sompi. It is the collector's.
+    pub fees: u64,
     /// Which version of the state this is of.
     pub at: At,
     /// The checkpoint of the block that the state is after.
@@ -85,8 +87,8 @@ impl Account {
             None => LedgerAccount::default(),
             Some(cells) => read(cells).ok_or_else(foreign)?,
         };
-        let LedgerAccount { balance, nonce } = held;
+        let LedgerAccount { balance, nonce, fees } = held;
         let (exists, proof) = (answer.value.is_some(), AnswerJson::from(&answer));
-        Ok(Self { exists, balance, nonce, at, checkpoint, carrier, proof })
+        Ok(Self { exists, balance, nonce, fees, at, checkpoint, carrier, proof })
     }
 }

@@ -4,8 +4,9 @@
 use std::collections::HashMap;
 
 use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot};
+use reprise_model::context::BlockContext;
 use reprise_model::digest::{BlockHash, Digest};
-use reprise_model::transaction::{self, LaneTransaction, Rollup, account_of, script_bytes};
+use reprise_model::transaction::{self, LaneTransaction, Price, Rollup, account_of, script_bytes};
 
 use crate::event::SourceEvent;
 use crate::recording::{Lane, Recording};
@@ -42,6 +43,7 @@ impl Default for DevChain {
             key: key("lane"),
             covenant: key("covenant"),
             deposit: account_of(&script("deposit")),
+            price: Price::FREE,
         };
         Self { lane, root, blocks: HashMap::new(), view: vec![root.block_hash], events: vec![] }
     }
@@ -63,7 +65,13 @@ impl DevChain {
         &self.lane
     }
 
-    /// What transactions name the rollup by.
+    /// The same chain, of a rollup that pins this price.
+    #[must_use]
+    pub fn priced(self, price: Price) -> Self {
+        Self { lane: Lane { price, ..self.lane }, ..self }
+    }
+
+    /// What transactions are read by.
     pub fn rollup(&self) -> Rollup {
         self.lane.rollup()
     }
@@ -87,9 +95,19 @@ impl DevChain {
         transaction::unsigned(&self.lane.subnetwork, &script(owner), pays, (&self.lane.covenant, message))
     }
 
+    /// The context of a block on `parent`.
+    pub fn context_on(&self, parent: &BlockHash) -> BlockContext {
+        let above = self.header(parent).unwrap_or(&self.root);
+        BlockContext {
+            timestamp_ms: above.timestamp_ms,
+            daa_score: above.daa_score + 1,
+            blue_score: above.blue_score + 1,
+        }
+    }
+
     /// Mines a block on `parent`; `salt` tells siblings apart. Merge indices begin at 1, after the coinbase.
     pub fn mine(&mut self, parent: BlockHash, salt: u64, transactions: Vec<LaneTransaction>) -> BlockHash {
-        let above = self.blocks.get(&parent).map_or(self.root, |block| block.metadata);
+        let context = self.context_on(&parent);
         let mut hasher = blake3::Hasher::new_derive_key("reprise 2026-11 dev block");
         hasher.update(&parent.0).update(&salt.to_le_bytes());
         let indexed = (1..).zip(transactions);
@@ -102,10 +120,10 @@ impl DevChain {
         let metadata = ChainBlockMetadata {
             block_hash,
             parent_hash: parent,
-            blue_score: above.blue_score + 1,
-            daa_score: above.daa_score + 1,
-            timestamp_ms: above.timestamp_ms + 100,
-            parent_timestamp_ms: above.timestamp_ms,
+            blue_score: context.blue_score,
+            daa_score: context.daa_score,
+            timestamp_ms: context.timestamp_ms + 100,
+            parent_timestamp_ms: context.timestamp_ms,
             sequencing_commitment: Digest(blake3::derive_key(
                 "reprise 2026-11 dev commitment",
                 &block_hash.0,

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use borsh::{BorshDeserialize, BorshSerialize};
 use reprise_model::block::ChainRoot;
 use reprise_model::digest::{Digest, ResourceId};
-use reprise_model::transaction::Rollup;
+use reprise_model::transaction::{Price, Rollup};
 
 use crate::event::SourceEvent;
 use crate::file;
@@ -28,7 +28,7 @@ const MAGIC: [u8; 8] = *b"REPRISE\0";
 const HEADER_LEN: usize = 50;
 
 /// The version this build writes, and the only one it reads.
-pub const FORMAT_VERSION: u16 = 4;
+pub const FORMAT_VERSION: u16 = 5;
 
 /// A recorded chain.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -56,12 +56,14 @@ pub struct Lane {
     pub covenant: Digest,
     /// The account of the script that deposits are paid to.
     pub deposit: ResourceId,
+    /// What a transaction costs.
+    pub price: Price,
 }
 
 impl Lane {
-    /// What transactions name the rollup by.
+    /// What transactions are read by.
     pub fn rollup(&self) -> Rollup {
-        Rollup { covenant: self.covenant, deposit: self.deposit }
+        Rollup { covenant: self.covenant, deposit: self.deposit, price: self.price }
     }
 }
 

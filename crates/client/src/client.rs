@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::marker::PhantomData;
 
 use reprise_model::cell::Cell;
+use reprise_model::context::BlockContext;
 use reprise_model::digest::ResourceId;
 use reprise_model::journal::{Outcome, TransactionEffects};
 use reprise_model::processor::{self, Processor};
@@ -14,7 +15,7 @@ use reprise_model::transaction::{
 
 use crate::message::Message;
 
-/// A client of a workload with messages `M`, for one rollup of it. The page of the crate has an example.
+/// A client of a workload with messages `M`, for one rollup of it. [The page of the crate](crate) has an example.
 #[derive(Debug, Clone)]
 pub struct Client<M, P> {
     rollup: Rollup,
@@ -73,27 +74,37 @@ impl<M: Message, P: Processor> Client<M, P> {
 
     /// The resources that the message touches, in order, or the outcome with which it is disposed of.
     pub fn touches(&self, sender: &Sender, message: &M) -> Result<Vec<ResourceId>, Outcome> {
-        let read = TransactionRead { facts: facts(sender), message: message.encode() };
-        processor::declared(&self.processor, &transaction(vec![]), &read)
+        processor::declared(&self.processor, &transaction(vec![]), &self.read_of(sender, message))
+    }
+
+    /// Whether what the message does depends on the block that accepts it.
+    pub fn asks_context(&self, sender: &Sender, message: &M) -> bool {
+        processor::asks_context(&self.processor, &self.read_of(sender, message))
     }
 
     /// What the message will do where resources have these values, or the outcome with which it is disposed of. A failure is an
-    /// outcome of the effects.
+    /// outcome of the effects. The context is that of the block which shall accept it; a message that does not
+    /// [ask for it](Self::asks_context) needs none.
     pub fn foresee(
         &self,
         sender: &Sender,
         message: &M,
+        block: Option<BlockContext>,
         mut value: impl FnMut(&ResourceId) -> Option<Vec<Cell>>,
     ) -> Result<TransactionEffects, Outcome> {
         let touched = self.touches(sender, message)?;
         let values: Vec<_> = touched.iter().map(|id| (*id, value(id))).collect();
         let before: Vec<_> = values.iter().map(|(id, cells)| (*id, cells.as_deref())).collect();
-        Ok(processor::execute(&self.processor, &message.encode(), &facts(sender), &before))
+        let TransactionRead { facts, message: said } = self.read_of(sender, message);
+        let context = block.filter(|_| self.asks_context(sender, message));
+        Ok(processor::execute(&self.processor, &said, &facts, &before, context))
     }
-}
 
-fn facts(Sender { account, deposit }: &Sender) -> TransactionFacts {
-    TransactionFacts { authority: *account, deposit: *deposit }
+    /// What the workload reads of a transaction.
+    fn read_of(&self, Sender { account, deposit }: &Sender, message: &M) -> TransactionRead {
+        let facts = TransactionFacts { authority: *account, deposit: *deposit, price: self.rollup.price };
+        TransactionRead { facts, message: message.encode() }
+    }
 }
 
 /// A transaction of which nothing but the payload matters.

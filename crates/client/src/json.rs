@@ -32,9 +32,11 @@
 //! | `decode` | `bytes` | the message; null where it is malformed |
 //! | `payload` | `covenant`, `opening`, `message` | the payload |
 //! | `read` | `covenant`, `payload` | the message in it; null where it is another rollup's or malformed |
-//! | `touches` | `account`, `deposit`, `message` | `ids` of resources, or the outcome as which it is `disposed` of |
-//! | `foresee` | the same, and `values`: cells by id, null for one that is absent | `outcome`, `writes` and `exits`, or `disposed` |
+//! | `touches` | `account`, `deposit`, `message` | `ids` of resources and whether it `asks_context`, or the outcome as which it is `disposed` of |
+//! | `foresee` | the same, `values` (cells by id, null for one that is absent), and the `block` where it asks for the context | `outcome`, `writes` and `exits`, or `disposed` |
 //! | `value` | `cells` | the value; null where they are none of the workload's |
+//!
+//! Where the rollup takes a price, `touches` and `foresee` are given it as `price`, `{"amount", "collector"}`.
 //!
 //! An answer is `{"ok": …}` or `{"error": "…"}`.
 
@@ -44,10 +46,11 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use reprise_model::cell::{self, Cell};
+use reprise_model::context::BlockContext;
 use reprise_model::digest::{Digest, ResourceId};
 use reprise_model::journal::{Outcome, TransactionEffects};
 use reprise_model::processor::Processor;
-use reprise_model::transaction::{NOBODY, Rollup};
+use reprise_model::transaction::{NOBODY, Price, Rollup};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -232,6 +235,29 @@ struct Sent<M> {
     #[serde(with = "number")]
     deposit: u64,
     message: M,
+    #[serde(default)]
+    price: Option<Pinned>,
+}
+
+/// What a rollup pins as its price.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pinned {
+    amount: u32,
+    #[serde(with = "id")]
+    collector: ResourceId,
+}
+
+/// A block, as a transaction that asks for its context sees it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Block {
+    #[serde(with = "number")]
+    timestamp_ms: u64,
+    #[serde(with = "number")]
+    daa_score: u64,
+    #[serde(with = "number")]
+    blue_score: u64,
 }
 
 #[derive(Deserialize)]
@@ -243,6 +269,10 @@ struct Foreseen<M> {
     deposit: u64,
     message: M,
     values: BTreeMap<String, Option<Vec<String>>>,
+    #[serde(default)]
+    block: Option<Block>,
+    #[serde(default)]
+    price: Option<Pinned>,
 }
 
 #[derive(Deserialize)]
@@ -302,33 +332,35 @@ where
     M: Message + Serialize,
     V: Value + Serialize,
 {
-    let of = |covenant: ResourceId| {
-        let rollup = Rollup { covenant: covenant.digest(), deposit: NOBODY };
-        Client::<M, _>::new(rollup, processor)
+    let of = |covenant: ResourceId, price: Option<Pinned>| {
+        let price = price.map_or(Price::FREE, |Pinned { amount, collector }| Price { amount, collector });
+        Client::<M, _>::new(Rollup { covenant: covenant.digest(), deposit: NOBODY, price }, processor)
     };
     let said = |message: Option<M>| serde_json::to_value(message).map_err(|error| error.to_string());
     match request {
         Request::Encode(Said { message }) => Ok(hex(&message.encode()).into()),
         Request::Decode(Bytes { bytes }) => said(M::decode(&bytes)),
         Request::Payload(PayloadOf { covenant, opening, message }) => {
-            let payload = of(covenant).payload(&opening, &message);
+            let payload = of(covenant, None).payload(&opening, &message);
             payload.map(|payload| hex(&payload).into()).map_err(|error| error.to_string())
         }
-        Request::Read(ReadFrom { covenant, payload }) => said(of(covenant).read(&payload)),
-        Request::Touches(Sent { account, deposit, message }) => {
-            let touched = of(NOBODY).touches(&Sender { account, deposit }, &message);
+        Request::Read(ReadFrom { covenant, payload }) => said(of(covenant, None).read(&payload)),
+        Request::Touches(Sent { account, deposit, message, price }) => {
+            let (client, sender) = (of(NOBODY, price), Sender { account, deposit });
+            let asks = client.asks_context(&sender, &message);
             let ids = |ids: Vec<ResourceId>| -> Json {
-                json!({ "ids": ids.iter().map(|id| id.digest().to_string()).collect::<Vec<_>>() })
+                let ids: Vec<_> = ids.iter().map(|id| id.digest().to_string()).collect();
+                json!({ "ids": ids, "asks_context": asks })
             };
-            Ok(touched.map_or_else(disposed, ids))
+            Ok(client.touches(&sender, &message).map_or_else(disposed, ids))
         }
-        Request::Foresee(Foreseen { account, deposit, message, values }) => {
+        Request::Foresee(Foreseen { account, deposit, message, values, block, price }) => {
             let read = |(id, cells): (String, Option<Vec<String>>)| {
                 let id = Digest::from_hex(&id).map_err(|error| error.to_string())?;
                 Ok::<_, String>((ResourceId::from(id), cells.map(|cells| cells_of_hex(&cells)).transpose()?))
             };
             let values: BTreeMap<_, _> = values.into_iter().map(read).collect::<Result<_, _>>()?;
-            let (client, sender) = (of(NOBODY), Sender { account, deposit });
+            let (client, sender) = (of(NOBODY, price), Sender { account, deposit });
             // Without a value nothing is foreseen: absent is something else than unknown.
             let touched = client.touches(&sender, &message).unwrap_or_default();
             if let Some(unknown) = touched.iter().find(|id| !values.contains_key(*id)) {
@@ -337,7 +369,16 @@ where
                     unknown.digest()
                 ));
             }
-            let foreseen = client.foresee(&sender, &message, |id| values.get(id).cloned().flatten());
+            if block.is_none() && client.asks_context(&sender, &message) {
+                return Err("what the message does depends on its block: give `block`".into());
+            }
+            let block = block.map(|Block { timestamp_ms, daa_score, blue_score }| BlockContext {
+                timestamp_ms,
+                daa_score,
+                blue_score,
+            });
+            let value = |id: &ResourceId| values.get(id).cloned().flatten();
+            let foreseen = client.foresee(&sender, &message, block, value);
             Ok(foreseen.map_or_else(disposed, |effects| told(&effects)))
         }
         Request::Value(Cells { cells }) => {

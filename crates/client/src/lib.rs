@@ -13,7 +13,7 @@
 //! use reprise_model::digest::{Digest, ResourceId};
 //! use reprise_model::journal::{Outcome, TransactionEffects};
 //! use reprise_model::processor::{Processor, ResourceView};
-//! use reprise_model::transaction::{Rollup, TransactionFacts};
+//! use reprise_model::transaction::{Price, Rollup, TransactionFacts};
 //!
 //! /// Every account keeps the last word that it said.
 //! struct Words;
@@ -46,14 +46,15 @@
 //!     }
 //! }
 //!
-//! let client = Client::new(Rollup { covenant: Digest([9; 32]), deposit: ResourceId([8; 32]) }, Words);
+//! let rollup = Rollup { covenant: Digest([9; 32]), deposit: ResourceId([8; 32]), price: Price::FREE };
+//! let client = Client::new(rollup, Words);
 //! // The payload of a lane transaction, behind the opening that shows whose it is.
 //! let payload = client.payload(b"opening", &Word(7)).unwrap();
 //! assert_eq!(client.read(&payload), Some(Word(7)));
 //! // What it will do.
 //! let alice = Sender { account: ResourceId([1; 32]), deposit: 0 };
 //! assert_eq!(client.touches(&alice, &Word(7)), Ok(vec![alice.account]));
-//! let effects = client.foresee(&alice, &Word(7), |_| None).unwrap();
+//! let effects = client.foresee(&alice, &Word(7), None, |_| None).unwrap();
 //! assert_eq!(effects.writes, [(alice.account, Some(vec![[7, 0, 0, 0, 0, 0, 0, 0]]))]);
 //! ```
 #![no_std]

@@ -4,9 +4,10 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use reprise_chain::recording::Recording;
-use reprise_ledger::{Account, Action, Ledger, Payload};
+use reprise_chain::recording::{Lane, Recording};
+use reprise_ledger::{Account, Action, Ledger, Payload, Step};
 use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainBlockMetadata, ChainRoot};
+use reprise_model::context::BlockContext;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest, ProgramId, ResourceId};
 use reprise_model::exit::ScriptClass;
@@ -18,7 +19,7 @@ use reprise_model::processor::{self, Processor};
 use reprise_model::scheduled::ScheduledBlock;
 use reprise_model::state;
 use reprise_model::statement::Claim;
-use reprise_model::transaction::{self, LaneTransaction, account_of, script_bytes};
+use reprise_model::transaction::{self, LaneTransaction, Price, account_of, script_bytes};
 use reprise_model::witness::{AggregateWitness, BatchWitness, TransactionWitness, Witness};
 use reprise_scheduler::execution::Division;
 use reprise_scheduler::record::MemoryLog;
@@ -53,7 +54,13 @@ pub fn transaction(merge_index: u32, name: &str, deposit: u64, message: Vec<u8>)
 
 /// A message.
 pub fn pay(action: Action, nonce: u64, amount: u64, counterparty: ResourceId) -> Vec<u8> {
-    Payload { action, nonce, amount, counterparty }.encode()
+    Payload::one(action, nonce, amount, counterparty).encode()
+}
+
+/// A message of several steps, or with a deadline.
+pub fn list(nonce: u64, deadline: u64, steps: &[(Action, u64, ResourceId)]) -> Vec<u8> {
+    let step = |&(action, amount, counterparty): &_| Step { action, amount, counterparty };
+    Payload { nonce, deadline, steps: steps.iter().map(step).collect() }.encode()
 }
 
 /// A deposit of `amount` to `id`.
@@ -67,6 +74,7 @@ pub fn pins([transaction_program, batch_program, aggregate_program]: [ProgramId;
         lane: Digest([7; 32]),
         covenant: COVENANT,
         deposit: account_of(&deposit_script()),
+        price: Price::FREE,
         transaction_program,
         batch_program,
         aggregate_program,
@@ -124,10 +132,22 @@ impl Fixture {
         prover: Option<LaneProver>,
         division: Division,
     ) -> Self {
-        Self::of(Arc::new(Ledger), hasher, programs, prover, division)
+        Self::priced(hasher, programs, prover, division, Price::FREE)
     }
 
-    /// The same of a workload.
+    /// The same, of a rollup that pins a price.
+    pub fn priced(
+        hasher: Arc<dyn WorkloadHasher>,
+        programs: [ProgramId; 3],
+        prover: Option<LaneProver>,
+        division: Division,
+        price: Price,
+    ) -> Self {
+        let pins = Pins { price, ..pins(programs) };
+        Self::begun(Arc::new(Ledger), hasher, programs, pins, prover, division)
+    }
+
+    /// A fixture of any workload.
     pub fn of(
         processor: Arc<dyn Processor>,
         hasher: Arc<dyn WorkloadHasher>,
@@ -135,7 +155,18 @@ impl Fixture {
         prover: Option<LaneProver>,
         division: Division,
     ) -> Self {
-        let pins = pins(programs);
+        Self::begun(processor, hasher, programs, pins(programs), prover, division)
+    }
+
+    /// The same, on a root of its own.
+    fn begun(
+        processor: Arc<dyn Processor>,
+        hasher: Arc<dyn WorkloadHasher>,
+        programs: [ProgramId; 3],
+        pins: Pins,
+        prover: Option<LaneProver>,
+        division: Division,
+    ) -> Self {
         let mut root = ChainRoot { metadata: made_up(0), lane_proof: None };
         if let Some(prove) = prover {
             let genesis = ChainBlock {
@@ -182,7 +213,8 @@ impl Fixture {
     pub fn recorded(hasher: Arc<dyn WorkloadHasher>, programs: [ProgramId; 3]) -> Self {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../recordings/flip.reprise");
         let Recording { lane, root, events, .. } = Recording::open(Path::new(path)).unwrap();
-        let pins = Pins { lane: lane.key, covenant: lane.covenant, deposit: lane.deposit, ..pins(programs) };
+        let Lane { key: lane, covenant, deposit, price, .. } = lane;
+        let pins = Pins { lane, covenant, deposit, price, ..pins(programs) };
         let mut fixture = Self::over(Arc::new(Ledger), hasher, programs, pins, None, WHOLE, root);
         for block in events.iter().flat_map(|event| &event.added) {
             let hash = block.metadata.block_hash;
@@ -191,6 +223,11 @@ impl Fixture {
             }
         }
         fixture
+    }
+
+    /// The context that the next [block](Self::block) has.
+    pub fn next_context(&self) -> BlockContext {
+        made_up(self.batches.len() as u64 + 1).context()
     }
 
     /// Executes a block of made-up context on the one before, which takes effect.
@@ -374,7 +411,7 @@ impl Fixture {
         let mut line = format!("  {merge_index} outcome {outcome} by {authority} deposits {deposit}\n");
         let ids = journal.accesses.iter().map(|access| access.resource);
         let values: Vec<_> = ids.zip(witness.before.iter().map(Option::as_deref)).collect();
-        let effects = processor::execute(&Ledger, &read.message, &read.facts, &values);
+        let effects = processor::execute(&Ledger, &read.message, &read.facts, &values, journal.context);
         for (access, (_, before)) in journal.accesses.iter().zip(&values) {
             let written = effects.writes.iter().find(|(id, _)| *id == access.resource);
             let after = written.map_or(*before, |(_, cells)| cells.as_deref());
@@ -383,7 +420,8 @@ impl Fixture {
             assert_eq!((value(*before), value(after)), (access.before, access.after));
             let said = |cells: Option<&[reprise_model::cell::Cell]>| match cells.and_then(Account::from_cells)
             {
-                Some(account) => format!("{} nonce {}", account.balance, account.nonce),
+                Some(Account { balance, nonce, fees: 0 }) => format!("{balance} nonce {nonce}"),
+                Some(Account { balance, nonce, fees }) => format!("{balance} nonce {nonce} fees {fees}"),
                 None => "nothing".into(),
             };
             line += &format!("    {}: {} -> {}\n", access.resource, said(*before), said(after));

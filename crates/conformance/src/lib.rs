@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`suite`] | what a backend keeps, whatever it proves with |
 //! | [`fixture`] | a ledger executed block by block, and its results |
+//! | [`generated`] | generated blocks of a ledger, on which programs are compared with native execution |
 //!
 //! Proof systems hash differently, so one chain has other roots, tips and digests under each. What no hash has a part in
 //! must agree: [`Fixture::listing`](fixture::Fixture::listing) lists it, and `recordings/flip.results.txt` is the list of the
@@ -11,4 +12,5 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 pub mod fixture;
+pub mod generated;
 pub mod suite;

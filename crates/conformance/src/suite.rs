@@ -6,6 +6,7 @@ use std::slice;
 use std::sync::Arc;
 
 use reprise_ledger::{Action, Ledger};
+use reprise_model::context::BlockContext;
 use reprise_model::digest::ProgramId;
 use reprise_model::exit::AMOUNT_MIN;
 use reprise_model::journal::Outcome;
@@ -16,11 +17,11 @@ use reprise_model::profile::SealKind;
 use reprise_model::receipt::{RealReceipt, Receipt, Verified, VerifiedMark, VerifyError};
 use reprise_model::statement::Claim;
 use reprise_model::transaction::{BYTES_MAX, LaneTransaction};
-use reprise_model::witness::{AggregateWitness, BatchWitness, Handling, Witness};
+use reprise_model::witness::{AggregateWitness, BatchWitness, Handling, TransactionWitness, Witness};
 use reprise_prover::backend::{Backend, ProveError, Task};
 use reprise_scheduler::execution::Division;
 
-use crate::fixture::{EXIT, Fixture, LaneProver, account, fund, pay, transaction};
+use crate::fixture::{EXIT, Fixture, LaneProver, account, fund, list, pay, transaction};
 
 /// What is to be proved, and from what.
 pub type Provable = (Claim, Witness);
@@ -29,7 +30,7 @@ pub type Provable = (Claim, Witness);
 /// transaction or for a part.
 #[derive(Debug, Clone)]
 pub struct ProofCase {
-    /// The block's transaction that is proved apart: the second.
+    /// The block's transaction that is proved apart: the second, a list with a deadline.
     pub transaction: Provable,
     /// Its first batch: a transaction executed in it, one proved apart, one disposed of as malformed.
     pub first: Provable,
@@ -52,7 +53,10 @@ impl ProofCase {
         programs: [ProgramId; 3],
         prover: Option<LaneProver>,
     ) -> Self {
-        Self::of_workload(Arc::new(Ledger), Self::accepted(), hasher, programs, prover)
+        let case = Self::of_workload(Arc::new(Ledger), Self::accepted(), hasher, programs, prover);
+        let asks = matches!(&case.transaction.1, Witness::Transaction(it) if it.context.is_some());
+        assert!(asks, "its transaction asks for the context of its block");
+        case
     }
 
     /// Of any workload: `sent` has a transaction whose resources are all absent before it, and two others that succeed, each by
@@ -87,7 +91,8 @@ impl ProofCase {
 
     /// What the ledger's block accepts.
     pub fn accepted() -> Vec<LaneTransaction> {
-        let transfer = pay(Action::Transfer, 0, 3 * AMOUNT_MIN, account("bob"));
+        let to_bob = (Action::Transfer, AMOUNT_MIN, account("bob"));
+        let transfer = list(0, u64::MAX, &[to_bob; 3]);
         let exit = pay(EXIT, 0, 2 * AMOUNT_MIN, account("carol"));
         Self::made_of([
             fund(1, account("alice"), 5 * AMOUNT_MIN),
@@ -143,6 +148,7 @@ pub fn check(backend: &dyn Backend, subject: &ProofCase) {
     a_part_is_proved_by_the_program_it_says(backend, join, &batches);
     a_part_is_proved_by_the_program_it_says(backend, settlement, &joined);
     nothing_is_executed_over_other_values(backend, first, &apart);
+    nothing_is_executed_in_another_context(backend, transaction);
     what_is_well_formed_is_not_disposed_of(backend, first, &apart);
     exits_are_those_of_the_journal(backend, join, &batches);
 
@@ -263,6 +269,17 @@ fn nothing_is_executed_over_other_values(
     assert!(values.iter().all(Option::is_none), "nothing was there");
     values[0] = Some(vec![[1, 0, 0, 0, 0, 0, 0, 0]]);
     assert_refused(attempt(backend, provable.0.clone(), &Witness::Batch(witness), assumptions));
+}
+
+fn nothing_is_executed_in_another_context(backend: &dyn Backend, (claim, witness): &Provable) {
+    let Witness::Transaction(witness) = witness else { panic!("{witness:?}") };
+    // Of a workload whose transaction asks for none there is nothing to try.
+    let Some(context) = witness.context else { return };
+    let other = BlockContext { blue_score: context.blue_score + 1, ..context };
+    for context in [Some(other), None] {
+        let witness = Witness::Transaction(TransactionWitness { context, ..witness.clone() });
+        assert_refused(attempt(backend, claim.clone(), &witness, &[]));
+    }
 }
 
 fn what_is_well_formed_is_not_disposed_of(

@@ -5,10 +5,10 @@ use core::fmt;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
+use crate::context::BlockContext;
 use crate::coordinate::Checkpoint;
 use crate::digest::{BlockHash, Digest, StatementId};
 use crate::journal::AggregateJournal;
-use crate::lane::BlockContext;
 use crate::transaction::LaneTransaction;
 
 /// The id of a block in this node. An id is never reused, and a block that a reorg brings back keeps its id.

@@ -4,13 +4,14 @@
 //! whose public output is short commits the digest; one with a byte stream commits the bytes.
 //!
 //! ```text
-//! transaction   version outcome accesses exits 0 0 0 0 | transaction digest
+//! transaction   version outcome accesses exits asks 0 0 0 | transaction digest | context (zero where it does not ask)
 //!               | per access: resource, value before, value after | per exit: payee, amount class 0 0 0 0 0
 //! span          version 0 0 0 0 0 0 0 | pins | root before | root after | tip before | tip after | exits
 //!               | open block before | open block after (each zero between two blocks)
 //! settlement    version bound 0 0 0 0 0 0 | pins | root before | root after | tip before | tip after | exits
 //!               | sequencing commitment (zero where unbound)
-//! pins          lane | covenant | deposit script's account | transaction program | batch program | aggregate program
+//! pins          lane | covenant | deposit script's account | price 0 0 0 0 0 0 0 | collector of the price
+//!               | transaction program | batch program | aggregate program
 //! ```
 //!
 //! A *span* goes from one position to another. A position is a state root, a lane tip and, within a block, the
@@ -18,7 +19,9 @@
 //! aggregate that settles begins and ends between blocks, and commits a settlement.
 //!
 //! A transaction's journal names no block: the batch binds order, block and context through the lane tip. So
-//! one transaction over one pre-state is one statement, whichever block merges it. The journal of a span or a settlement
+//! one transaction over one pre-state is one statement, whichever block merges it. A transaction that
+//! [asks for its block's context](crate::processor::Processor::asks_context) has that in its journal, and the batch compares it with
+//! the block's: in blocks of one context it is one statement. The journal of a span or a settlement
 //! names its endpoints and not its parts, so equal spans are one statement.
 
 use alloc::format;
@@ -28,15 +31,16 @@ use alloc::vec::Vec;
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::cell::{self, Cell};
+use crate::context::BlockContext;
 use crate::digest::{Digest, PinsDigest, ProgramId, ResourceId};
 use crate::exit::{self, Exit, Payee, ScriptClass};
 use crate::hash::{Domain, Hasher};
 use crate::state;
 use crate::statement::Kind;
-use crate::transaction::Rollup;
+use crate::transaction::{Price, Rollup};
 
 /// The version in the first word of every journal.
-pub const JOURNAL_VERSION: u32 = 3;
+pub const JOURNAL_VERSION: u32 = 4;
 
 /// A journal, as cells.
 pub trait Journal {
@@ -62,13 +66,17 @@ pub fn describe(kind: Kind, journal: &[u8]) -> Option<Vec<(&'static str, String)
     let mut fields = alloc::vec![("version", head[0].to_string())];
     if kind == Kind::Transaction {
         let (accesses, exits) = (usize::try_from(head[2]).ok()?, usize::try_from(head[3]).ok()?);
-        let (transaction, rest) = rest.split_first()?;
+        let ([transaction, context], rest) = rest.split_first_chunk()?;
         let (accessed, exited) = rest.split_at_checked(accesses.checked_mul(3)?)?;
         if exited.len() != exits.checked_mul(2)? {
             return None;
         }
         let outcome = if head[1] == 0 { "success".into() } else { format!("failure {}", head[1]) };
         fields.extend([("transaction", digest(transaction)), ("outcome", outcome)]);
+        if head[4] != 0 {
+            let scores = [("timestamp", 0), ("DAA score", 2), ("blue score", 4)];
+            fields.extend(scores.map(|(name, at)| (name, cell::to_u64(context, at).to_string())));
+        }
         let access = accessed.iter().zip(["resource", "value before", "value after"].into_iter().cycle());
         fields.extend(access.map(|(cell, name)| (name, digest(cell))));
         for exit in exited.chunks_exact(2) {
@@ -107,6 +115,8 @@ pub struct Pins {
     pub covenant: Digest,
     /// The [account](crate::transaction::account_of) of the script that deposits are paid to.
     pub deposit: ResourceId,
+    /// What a transaction costs.
+    pub price: Price,
     /// The program whose proofs a batch accepts.
     pub transaction_program: ProgramId,
     /// The program whose proofs of batches an aggregate accepts.
@@ -116,17 +126,20 @@ pub struct Pins {
 }
 
 impl Pins {
-    /// The encoding, six cells.
+    /// The encoding, eight cells.
     pub fn cells(&self) -> Vec<Cell> {
-        let Self { lane, covenant, deposit, transaction_program, batch_program, aggregate_program } = self;
-        let programs = [transaction_program, batch_program, aggregate_program].map(|id| id.digest());
-        let [transaction, batch, aggregate] = programs;
-        [*lane, *covenant, deposit.digest(), transaction, batch, aggregate].map(cell::digest).into()
+        let Price { amount, collector } = self.price;
+        let mut cells: Vec<Cell> = [self.lane, self.covenant, self.deposit.digest()].map(cell::digest).into();
+        cells.push([amount, 0, 0, 0, 0, 0, 0, 0]);
+        cells.push(cell::digest(collector.digest()));
+        let programs = [self.transaction_program, self.batch_program, self.aggregate_program];
+        cells.extend(programs.map(|id| cell::digest(id.digest())));
+        cells
     }
 
-    /// What a transaction names the rollup by.
+    /// What transactions are read by.
     pub fn rollup(&self) -> Rollup {
-        Rollup { covenant: self.covenant, deposit: self.deposit }
+        Rollup { covenant: self.covenant, deposit: self.deposit, price: self.price }
     }
 
     /// The digest in [`Domain::Pins`].
@@ -136,6 +149,14 @@ impl Pins {
 }
 
 /// How a transaction ended. A failure has no effects, and is proved like a success.
+///
+/// ```
+/// use reprise_model::journal::Outcome;
+///
+/// /// A failure of a workload's own.
+/// const TOO_LITTLE: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD);
+/// assert!(Outcome::SUCCESS.is_success() && !TOO_LITTLE.is_success());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
 pub struct Outcome(pub u32);
 
@@ -152,6 +173,9 @@ impl Outcome {
     pub const OUT_OF_BOUNDS: Self = Self(4);
     /// The workload panicked while it executed the transaction. Only native execution has this outcome.
     pub const PANICKED: Self = Self(5);
+    /// Its sender does not pay the [price](crate::transaction::Price) that the rollup pins. It has no effect, and is executed by
+    /// its batch, whatever it would cost otherwise.
+    pub const UNDERPAID: Self = Self(6);
     /// The first of the codes that a workload defines.
     pub const FIRST_OF_WORKLOAD: u32 = 16;
 
@@ -173,6 +197,18 @@ pub struct Access {
 }
 
 /// The effects of a transaction, as native execution has them.
+///
+/// ```
+/// use reprise_model::digest::ResourceId;
+/// use reprise_model::journal::{Outcome, TransactionEffects};
+///
+/// let (written, deleted) = (ResourceId([1; 32]), ResourceId([2; 32]));
+/// let writes = vec![(written, Some(vec![[7, 0, 0, 0, 0, 0, 0, 0]])), (deleted, None)];
+/// let effects = TransactionEffects { outcome: Outcome::SUCCESS, writes, exits: vec![] };
+/// # let _ = effects;
+/// let failed = TransactionEffects::failure(Outcome(Outcome::FIRST_OF_WORKLOAD));
+/// assert!(failed.writes.is_empty());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct TransactionEffects {
     /// How it ended.
@@ -197,6 +233,8 @@ pub struct TransactionJournal {
     pub transaction: Digest,
     /// How it ended.
     pub outcome: Outcome,
+    /// The context of its block, where it [asks for it](crate::processor::Processor::asks_context).
+    pub context: Option<BlockContext>,
     /// The declared resources, in declared order, touched or not.
     pub accesses: Vec<Access>,
     /// What it withdraws.
@@ -206,14 +244,16 @@ pub struct TransactionJournal {
 impl TransactionJournal {
     /// The journal of a transaction that is [disposed of](crate::processor::declared). No proof of its own attests it.
     pub fn disposed(transaction: Digest, outcome: Outcome) -> Self {
-        Self { transaction, outcome, accesses: Vec::new(), exits: Vec::new() }
+        Self { transaction, outcome, context: None, accesses: Vec::new(), exits: Vec::new() }
     }
 
-    /// The journal of the transaction with this digest, executed over the values `before` of the declared resources.
+    /// The journal of the transaction with this digest, executed over the values `before` of the declared resources, and in this
+    /// context where it asks for one.
     pub fn of(
         hasher: &dyn Hasher,
         transaction: Digest,
         before: &[(ResourceId, Option<&[Cell]>)],
+        context: Option<BlockContext>,
         effects: &TransactionEffects,
     ) -> Self {
         let access = |(resource, value): &(ResourceId, Option<&[Cell]>)| {
@@ -225,6 +265,7 @@ impl TransactionJournal {
         Self {
             transaction,
             outcome: effects.outcome,
+            context,
             accesses: before.iter().map(access).collect(),
             exits: effects.exits.clone(),
         }
@@ -235,8 +276,9 @@ impl Journal for TransactionJournal {
     fn cells(&self) -> Vec<Cell> {
         let (accesses, exits) = (self.accesses.len() as u32, self.exits.len() as u32);
         let mut cells = alloc::vec![
-            [JOURNAL_VERSION, self.outcome.0, accesses, exits, 0, 0, 0, 0],
+            [JOURNAL_VERSION, self.outcome.0, accesses, exits, u32::from(self.context.is_some()), 0, 0, 0],
             cell::digest(self.transaction),
+            self.context.map_or([0; 8], |context| context.cell()),
         ];
         for Access { resource, before, after } in &self.accesses {
             cells.extend([resource.digest(), *before, *after].map(cell::digest));

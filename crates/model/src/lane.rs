@@ -27,32 +27,12 @@ use alloc::vec::Vec;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use crate::cell::{self, Cell};
+use crate::cell;
+use crate::context::BlockContext;
 use crate::digest::Digest;
 use crate::hash::{Blake3, Domain, Hasher};
 use crate::journal::Commitment;
 use crate::transaction::Accepted;
-
-/// The block context that the lane tip binds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct BlockContext {
-    /// The selected parent's timestamp, in milliseconds.
-    pub timestamp_ms: u64,
-    /// The block's DAA score.
-    pub daa_score: u64,
-    /// The block's blue score.
-    pub blue_score: u64,
-}
-
-impl BlockContext {
-    /// `timestamp | DAA score | blue score | 0 0`.
-    pub fn cell(&self) -> Cell {
-        let [t0, t1] = cell::words(self.timestamp_ms);
-        let [d0, d1] = cell::words(self.daa_score);
-        let [b0, b1] = cell::words(self.blue_score);
-        [t0, t1, d0, d1, b0, b1, 0, 0]
-    }
-}
 
 /// A fold over a block's lane transactions, which a later batch of the block can continue.
 #[derive(Debug, Clone, PartialEq, Eq, Default, BorshSerialize, BorshDeserialize)]

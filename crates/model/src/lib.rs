@@ -13,6 +13,7 @@
 //! | [`coordinate`] | where a statement is used: an index, never an identity |
 //! | [`block`] | chain blocks and their metadata |
 //! | [`transaction`] | accepted lane transactions: their ids, authority and the bytes a program reads |
+//! | [`context`] | where in time the L1 places a block |
 //! | [`lane`] | the lane tip: the running commitment to everything that a lane accepted |
 //! | [`scheduled`] | the results of execution and bundling, before any proof |
 //! | [`state`] | resources, the leaves of the state tree, and the opening of a slot in the state root |
@@ -43,6 +44,7 @@ pub mod anchor;
 pub mod artifact;
 pub mod block;
 pub mod cell;
+pub mod context;
 pub mod coordinate;
 pub mod digest;
 pub mod exit;

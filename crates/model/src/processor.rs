@@ -3,6 +3,13 @@
 //! One definition serves the node, a proof system whose guests are Rust, and the mock. It is `no_std`, and a function of its
 //! arguments. A program in another language follows the same specification, and tests compare the two.
 //!
+//! # Context
+//!
+//! A transaction reads no block, so it is one statement on every fork. One whose meaning depends on time
+//! [asks for the context](Processor::asks_context) of the block that accepts it: the DAA score, the blue score and the timestamp.
+//! Its journal then holds the context, and the batch compares it with the block's. In a block of another context the transaction
+//! is another statement, and is proved anew.
+//!
 //! # Bounds
 //!
 //! Native execution has the same bounds as the programs. They are all here, and each has an outcome:
@@ -14,7 +21,7 @@
 //! | [`ACCESSES_MAX`] declared resources, each once | disposed of as [`Outcome::OUT_OF_BOUNDS`] |
 //! | [`EXITS_MAX`] exits, each of at least [`AMOUNT_MIN`], [`VALUE_CELLS_MAX`] cells in a value | fails as [`Outcome::OUT_OF_BOUNDS`] |
 //! | no write to an undeclared resource | fails as [`Outcome::UNDECLARED_ACCESS`] |
-//! | no panic | disposed of as [`Outcome::MALFORMED`] where `declare` panics; fails as [`Outcome::PANICKED`] where `execute` does |
+//! | no panic | disposed of as [`Outcome::MALFORMED`] where `declare` panics; no context where `asks_context` does; fails as [`Outcome::PANICKED`] where `execute` does |
 //!
 //! A panic is caught where the crate has its feature `std`: in a node, and in the mock's programs. A guest of RISC Zero
 //! cannot catch one, so the proof of a transaction on which the workload panics cannot be made there, and nothing that
@@ -23,6 +30,7 @@
 use alloc::vec::Vec;
 
 use crate::cell::Cell;
+use crate::context::BlockContext;
 use crate::digest::ResourceId;
 use crate::exit::AMOUNT_MIN;
 use crate::journal::{Outcome, TransactionEffects};
@@ -44,7 +52,7 @@ pub const VALUE_CELLS_MAX: usize = 128;
 /// use reprise_model::digest::ResourceId;
 /// use reprise_model::journal::{Outcome, TransactionEffects};
 /// use reprise_model::processor::{self, Processor, ResourceView};
-/// use reprise_model::transaction::TransactionFacts;
+/// use reprise_model::transaction::{Price, TransactionFacts};
 ///
 /// /// Every account keeps the last word that it said.
 /// struct Words;
@@ -64,9 +72,9 @@ pub const VALUE_CELLS_MAX: usize = 128;
 ///     }
 /// }
 ///
-/// let facts = TransactionFacts { authority: ResourceId([1; 32]), deposit: 0 };
+/// let facts = TransactionFacts { authority: ResourceId([1; 32]), deposit: 0, price: Price::FREE };
 /// let declared = Words.declare(b"word", &facts).unwrap();
-/// let effects = processor::execute(&Words, b"word", &facts, &[(declared[0], None)]);
+/// let effects = processor::execute(&Words, b"word", &facts, &[(declared[0], None)], None);
 /// assert_eq!(effects.outcome, Outcome::SUCCESS);
 /// assert_eq!(Words.declare(b"words", &facts), None);
 /// ```
@@ -74,6 +82,12 @@ pub trait Processor: Send + Sync {
     /// The resources that a transaction with this message may touch, in the order in which its journal lists them; `None`
     /// where the message is not one of this workload. Two transactions that declare no common slot execute in parallel.
     fn declare(&self, message: &[u8], facts: &TransactionFacts) -> Option<Vec<ResourceId>>;
+
+    /// Whether a transaction with this message reads the [context](self#context) of its block.
+    fn asks_context(&self, message: &[u8], facts: &TransactionFacts) -> bool {
+        let _ = (message, facts);
+        false
+    }
 
     /// Executes a transaction of the workload. A failure is an outcome without effects, never an error of the node.
     fn execute(
@@ -107,7 +121,8 @@ macro_rules! caught {
     };
 }
 
-/// The declared resources of one transaction, with their values before it.
+/// What one transaction may read: the resources that it declares, with their values before it, and the context of its block where it
+/// asks for that.
 ///
 /// ```
 /// use reprise_model::digest::ResourceId;
@@ -122,7 +137,10 @@ macro_rules! caught {
 /// assert!(view.read(&other).is_err(), "it was not declared");
 /// ```
 #[derive(Debug, Clone, Copy)]
-pub struct ResourceView<'v>(&'v [(ResourceId, Option<&'v [Cell]>)]);
+pub struct ResourceView<'v> {
+    values: &'v [(ResourceId, Option<&'v [Cell]>)],
+    context: Option<BlockContext>,
+}
 
 /// The transaction read a resource that it did not declare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -135,12 +153,22 @@ pub struct UndeclaredAccess {
 impl<'v> ResourceView<'v> {
     /// A view of values, `None` for a resource that is absent.
     pub fn new(values: &'v [(ResourceId, Option<&'v [Cell]>)]) -> Self {
-        Self(values)
+        Self { values, context: None }
+    }
+
+    /// The same, in a block of this context.
+    pub fn within(self, context: Option<BlockContext>) -> Self {
+        Self { context, ..self }
+    }
+
+    /// The context of the block that accepts the transaction; `None` where the transaction does not ask for it.
+    pub fn context(&self) -> Option<BlockContext> {
+        self.context
     }
 
     /// The value of `resource`.
     pub fn read(&self, resource: &ResourceId) -> Result<Option<&'v [Cell]>, UndeclaredAccess> {
-        let declared = self.0.iter().find(|(declared, _)| declared == resource);
+        let declared = self.values.iter().find(|(declared, _)| declared == resource);
         declared.map(|(_, value)| *value).ok_or(UndeclaredAccess { resource: *resource })
     }
 
@@ -185,14 +213,21 @@ pub fn cost(processor: &dyn Processor, message: &[u8]) -> u64 {
     caught!(processor.cost(message), 1)
 }
 
-/// The effects of a transaction on the resources that it declares, within the [bounds](self#bounds).
+/// Whether a transaction of the workload [asks for the context](Processor::asks_context) of its block.
+pub fn asks_context(processor: &dyn Processor, TransactionRead { facts, message }: &TransactionRead) -> bool {
+    caught!(processor.asks_context(message, facts), false)
+}
+
+/// The effects of a transaction on the resources that it declares, within the [bounds](self#bounds). Of a transaction that [asks for
+/// it](asks_context), `context` is its block's; of any other, none.
 pub fn execute(
     processor: &dyn Processor,
     message: &[u8],
     facts: &TransactionFacts,
     before: &[(ResourceId, Option<&[Cell]>)],
+    context: Option<BlockContext>,
 ) -> TransactionEffects {
-    let view = ResourceView::new(before);
+    let view = ResourceView::new(before).within(context);
     let effects =
         caught!(processor.execute(message, facts, &view), TransactionEffects::failure(Outcome::PANICKED));
     let TransactionEffects { outcome, writes, exits } = &effects;

@@ -8,6 +8,7 @@
 use alloc::vec::Vec;
 
 use crate::cell::Cell;
+use crate::context::BlockContext;
 use crate::digest::{Digest, ResourceId};
 use crate::exit;
 use crate::hash::Hasher;
@@ -34,6 +35,15 @@ pub enum Refusal {
         given: usize,
         /// How many resources are declared.
         declared: usize,
+    },
+    /// The transaction asks for the context of its block, and the witness has none.
+    #[error("the transaction asks for the context of its block, and the witness has none")]
+    NoContext,
+    /// A transaction was proved in another context than its block's.
+    #[error("transaction {index} was proved in another context than its block's")]
+    Context {
+        /// Its merge index.
+        index: u32,
     },
     /// A batch without transactions has no proof.
     #[error("a batch without transactions")]
@@ -93,7 +103,8 @@ pub enum Refusal {
 
 /// The journal of the transaction that `witness` holds.
 ///
-/// The program does not trust the values: the journal names their digests, which the batch opens in the state.
+/// The program does not trust the values: the journal names their digests, which the batch opens in the state. Nor does it trust
+/// the context: the journal has it, and the batch compares it with the block's.
 pub fn transaction(
     hasher: &dyn WorkloadHasher,
     processor: &dyn Processor,
@@ -101,16 +112,18 @@ pub fn transaction(
 ) -> Result<TransactionJournal, Refusal> {
     let read = transaction::from_cells(&witness.transaction).ok_or(Refusal::NotATransaction)?;
     let digest = transaction::digest_of(hasher, &witness.transaction, None);
-    executed(hasher, processor, digest, &read, &witness.before)
+    executed(hasher, processor, digest, &read, &witness.before, witness.context)
 }
 
-/// The journal of a transaction that has been read, executed over the values of the resources it declares.
+/// The journal of a transaction that has been read, executed over the values of the resources it declares. The context counts
+/// only where the transaction asks for it.
 pub fn executed(
     hasher: &dyn Hasher,
     processor: &dyn Processor,
     digest: Digest,
     read: &TransactionRead,
     before: &[Option<Vec<Cell>>],
+    context: Option<BlockContext>,
 ) -> Result<TransactionJournal, Refusal> {
     let declared = processor::bounded(processor, read).map_err(|_| Refusal::Foreign)?;
     if before.len() != declared.len() {
@@ -118,8 +131,12 @@ pub fn executed(
     }
     let before: Vec<(ResourceId, Option<&[Cell]>)> =
         declared.into_iter().zip(before.iter().map(Option::as_deref)).collect();
-    let effects = processor::execute(processor, &read.message, &read.facts, &before);
-    Ok(TransactionJournal::of(hasher, digest, &before, &effects))
+    let context = match processor::asks_context(processor, read) {
+        true => Some(context.ok_or(Refusal::NoContext)?),
+        false => None,
+    };
+    let effects = processor::execute(processor, &read.message, &read.facts, &before, context);
+    Ok(TransactionJournal::of(hasher, digest, &before, context, &effects))
 }
 
 /// The journal of the batch that `witness` holds.
@@ -156,7 +173,7 @@ pub fn batch(
             (Handling::Apart(journal), Some(_)) if journal.transaction == digest => journal,
             (Handling::Apart(_), _) => return Err(Refusal::Facts { index }),
             (Handling::Inline(before), Some(read)) => {
-                executed_here = executed(hasher, processor, digest, read, before)?;
+                executed_here = executed(hasher, processor, digest, read, before, Some(block.context))?;
                 &executed_here
             }
             (Handling::Disposed, Some(read)) if processor::bounded(processor, read).is_ok() => {
@@ -165,6 +182,9 @@ pub fn batch(
             (Handling::Disposed, _) => continue,
             (Handling::Inline(_), None) => return Err(Refusal::Foreign),
         };
+        if journal.context.is_some_and(|context| context != block.context) {
+            return Err(Refusal::Context { index });
+        }
         apply(hasher, &mut changes, journal)?;
         exits.extend_from_slice(&journal.exits);
     }

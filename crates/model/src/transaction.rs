@@ -64,15 +64,38 @@ pub const BYTES_MAX: usize = 16 * 1024;
 const LONG_NODES: usize = 5;
 
 /// The account of no script. A transaction that does not show the script it spends acts for it.
+///
+/// ```
+/// use reprise_model::transaction::{NOBODY, account_of, script_bytes};
+///
+/// // Anybody can act for it, so a workload lets it own nothing.
+/// assert_ne!(account_of(&script_bytes(0, b"the script of a key")), NOBODY);
+/// ```
 pub const NOBODY: ResourceId = ResourceId([0; 32]);
 
-/// What a transaction names a rollup by.
+/// What a rollup pins as the price of its transactions, for a workload that takes one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
+pub struct Price {
+    /// In sompi, for each unit that the workload counts: of the ledger, a step of a message.
+    pub amount: u32,
+    /// The account that collects it.
+    pub collector: ResourceId,
+}
+
+impl Price {
+    /// No price.
+    pub const FREE: Self = Self { amount: 0, collector: NOBODY };
+}
+
+/// What a rollup reads transactions by. All of it is pinned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rollup {
     /// The covenant's id, which payloads begin their message with.
     pub covenant: Digest,
     /// The account of the script that deposits are paid to.
     pub deposit: ResourceId,
+    /// What a transaction costs.
+    pub price: Price,
 }
 
 /// What a workload reads of a transaction beside its message. The transaction's digest commits to it.
@@ -82,6 +105,15 @@ pub struct TransactionFacts {
     pub authority: ResourceId,
     /// What its outputs pay to the deposit script, in sompi.
     pub deposit: u64,
+    /// What the rollup pins as its price.
+    pub price: Price,
+}
+
+impl TransactionFacts {
+    /// Nobody's, without a deposit: what is read of a transaction that is too long.
+    pub fn none(price: Price) -> Self {
+        Self { authority: NOBODY, deposit: 0, price }
+    }
 }
 
 impl LaneTransaction {
@@ -127,12 +159,13 @@ impl LaneTransaction {
     /// The facts of this transaction, for a rollup. Unreadable outputs count as none. An accepted transaction has no such outputs.
     fn facts(&self, rollup: &Rollup) -> TransactionFacts {
         if self.is_too_long() {
-            return TransactionFacts { authority: NOBODY, deposit: 0 };
+            return TransactionFacts::none(rollup.price);
         }
         let paid = Body::read(&self.rest).map(|body| body.outputs).unwrap_or_default();
         let paid = paid.iter().filter(|output| account_of(output.script) == rollup.deposit);
         let deposit = paid.fold(0, |sum: u64, output| sum.saturating_add(output.value));
-        TransactionFacts { authority: self.spent_script().map_or(NOBODY, account_of), deposit }
+        let authority = self.spent_script().map_or(NOBODY, account_of);
+        TransactionFacts { authority, deposit, price: rollup.price }
     }
 
     /// What a rollup reads of this transaction.
@@ -152,17 +185,17 @@ impl LaneTransaction {
     /// What a transaction program reads, as cells:
     ///
     /// ```text
-    /// 0   rest digest
-    /// 1   message length in bytes | version | deposit (u64) | too long 0 0 0
-    /// 2   authority
-    /// 3…  message, padded with zeros
+    /// 0   collector of the price
+    /// 1   rest digest
+    /// 2   message length in bytes | version | deposit (u64) | too long | price 0 0
+    /// 3   authority
+    /// 4…  message, padded with zeros
     /// ```
     ///
-    /// The cells of a transaction that is too long end with the authority.
+    /// A transaction that is too long has no message cells.
     pub fn cells(&self, TransactionRead { facts, message }: &TransactionRead) -> Vec<Cell> {
-        let header = header(message.len(), self.version, facts, self.is_too_long());
         let mut cells =
-            vec![cell::digest(self.rest_digest()), header, cell::digest(facts.authority.digest())];
+            head(self.rest_digest(), message.len(), self.version, facts, self.is_too_long()).to_vec();
         cells.extend(cell::of_bytes(message));
         cells
     }
@@ -176,15 +209,22 @@ impl LaneTransaction {
     }
 }
 
-fn header(length: usize, version: u16, facts: &TransactionFacts, too_long: bool) -> Cell {
-    let [deposit_lo, deposit_hi] = cell::words(facts.deposit);
-    [length as u32, u32::from(version), deposit_lo, deposit_hi, u32::from(too_long), 0, 0, 0]
+/// The cells before the message's.
+const HEAD: usize = 4;
+
+fn head(rest: Digest, length: usize, version: u16, facts: &TransactionFacts, too_long: bool) -> [Cell; HEAD] {
+    let TransactionFacts { authority, deposit, price: Price { amount, collector } } = *facts;
+    let [deposit_lo, deposit_hi] = cell::words(deposit);
+    let header =
+        [length as u32, u32::from(version), deposit_lo, deposit_hi, u32::from(too_long), amount, 0, 0];
+    let [rest, authority, collector] = [rest, authority.digest(), collector.digest()].map(cell::digest);
+    [collector, rest, header, authority]
 }
 
-/// `H(Transaction, the first three cells | H(Message, the others))`. Zero stands for the digest of an empty message. `message`,
+/// `H(Transaction, the first four cells | H(Message, the others))`. Zero stands for the digest of an empty message. `message`,
 /// where it is given, stands for the digest of any.
 pub fn digest_of(hasher: &dyn Hasher, cells: &[Cell], message: Option<Digest>) -> Digest {
-    let (head, body) = cells.split_at(cells.len().min(3));
+    let (head, body) = cells.split_at(cells.len().min(HEAD));
     let message = message.unwrap_or_else(|| match body {
         [] => Digest::ZERO,
         _ => hasher.hash(Domain::Message, body),
@@ -338,9 +378,8 @@ impl ShownTransaction {
         let (ShownBytes::Whole(rest), ShownBytes::Whole(payload), false) =
             (rest, payload, rest_long || payload_long)
         else {
-            let facts = TransactionFacts { authority: NOBODY, deposit: 0 };
-            let header = header(0, version, &facts, true);
-            let mut cells = vec![cell::digest(rest_digest), header, cell::digest(facts.authority.digest())];
+            let facts = TransactionFacts::none(rollup.price);
+            let mut cells = head(rest_digest, 0, version, &facts, true).to_vec();
             let digest = digest_of(hasher, &cells, Some(payload_digest));
             cells.push(cell::digest(payload_digest));
             return Some(ShownRead { accepted: accepted(digest), cells, read: None });
@@ -348,11 +387,7 @@ impl ShownTransaction {
         // The only copy of the bytes. Facts and message are read as those of any transaction.
         let whole = LaneTransaction { merge_index, version, rest: rest.clone(), payload: payload.clone() };
         let read = whole.read(rollup);
-        let mut cells = vec![
-            cell::digest(rest_digest),
-            header(read.message.len(), version, &read.facts, false),
-            cell::digest(read.facts.authority.digest()),
-        ];
+        let mut cells = head(rest_digest, read.message.len(), version, &read.facts, false).to_vec();
         cells.extend(cell::of_bytes(&read.message));
         let digest = digest_of(hasher, &cells, None);
         Some(ShownRead { accepted: accepted(digest), cells, read: Some(read) })
@@ -370,19 +405,19 @@ pub struct TransactionRead {
 
 /// Reads [`LaneTransaction::cells`]; `None` where the cells are not the one encoding of a transaction.
 pub fn from_cells(cells: &[Cell]) -> Option<TransactionRead> {
-    let [_, [length, version, deposit_lo, deposit_hi, 0, 0, 0, 0], authority, padded @ ..] = cells else {
-        return None;
-    };
+    let [collector, _, header, authority, padded @ ..] = cells else { return None };
+    let [length, version, deposit_lo, deposit_hi, 0, amount, 0, 0] = header else { return None };
     let length = usize::try_from(*length).ok()?;
     if u16::try_from(*version).is_err() || padded.len() != length.div_ceil(32) {
         return None;
     }
     let mut message = cell::to_bytes(padded);
-    let authority = cell::to_digest(authority).into();
+    let [authority, collector] = [authority, collector].map(|cell| cell::to_digest(cell).into());
+    let price = Price { amount: *amount, collector };
     let deposit = u64::from(*deposit_lo) | u64::from(*deposit_hi) << 32;
     let zeros = message.get(length..)?.iter().all(|byte| *byte == 0);
     message.truncate(length);
-    zeros.then_some(TransactionRead { facts: TransactionFacts { authority, deposit }, message })
+    zeros.then_some(TransactionRead { facts: TransactionFacts { authority, deposit, price }, message })
 }
 
 /// A script public key as transactions encode it: version (`u16`), length (`u64`), both little-endian, script.
@@ -547,9 +582,10 @@ mod tests {
     use crate::hash::Blake3;
 
     const COVENANT: Digest = Digest([8; 32]);
+    const PRICE: Price = Price { amount: 0x0102_0304, collector: ResourceId([11; 32]) };
 
     fn rollup(deposit: ResourceId) -> Rollup {
-        Rollup { covenant: COVENANT, deposit }
+        Rollup { covenant: COVENANT, deposit, price: PRICE }
     }
 
     /// A transaction's bytes that spends this output and pays these.
@@ -639,7 +675,7 @@ mod tests {
     fn a_message_is_for_the_rollup_that_its_payload_names_and_empty_for_any_other() {
         let deposits = script_bytes(0, b"deposit");
         let tx = transaction(rest(&[(5, &deposits, false)]));
-        let read = |covenant: Digest| tx.read(&Rollup { covenant, deposit: account_of(&deposits) });
+        let read = |covenant: Digest| tx.read(&Rollup { covenant, ..rollup(account_of(&deposits)) });
         assert_eq!(read(COVENANT).message, [1, 2, 3]);
         for bit in 0..256 {
             let mut other = COVENANT;
@@ -670,7 +706,7 @@ mod tests {
         let mut tx = transaction(rest(&[]));
         for length in [0, 1, 31, 32, 33, 64] {
             tx.payload = payload(&[5; 6], &COVENANT, &vec![7; length]).unwrap();
-            let facts = TransactionFacts { authority: ResourceId([4; 32]), deposit: 1 << 40 };
+            let facts = TransactionFacts { authority: ResourceId([4; 32]), deposit: 1 << 40, price: PRICE };
             let read = TransactionRead { facts, ..tx.read(&rollup(NOBODY)) };
             assert_eq!(read.message, vec![7; length]);
             let cells = tx.cells(&read);
@@ -682,8 +718,8 @@ mod tests {
                 cells[cell][word] = value;
                 from_cells(&cells)
             };
-            assert_eq!(with(1, 1, 1 << 16), None);
-            assert!((4..8).all(|word| with(1, word, 1).is_none()));
+            assert_eq!(with(2, 1, 1 << 16), None);
+            assert!([4, 6, 7].into_iter().all(|word| with(2, word, 1).is_none()));
             if length % 32 != 0 {
                 assert_eq!(with(cells.len() - 1, 7, u32::from_le_bytes([7, 7, 7, 1])), None);
             }
@@ -705,6 +741,10 @@ mod tests {
         assert_ne!(base, digest(&other_rest, facts));
         assert_ne!(base, digest(&tx, TransactionFacts { deposit: 1, ..facts }));
         assert_ne!(base, digest(&tx, TransactionFacts { authority: ResourceId([1; 32]), ..facts }));
+        let collector = ResourceId([1; 32]);
+        for price in [Price { amount: 1, ..PRICE }, Price { collector, ..PRICE }] {
+            assert_ne!(base, digest(&tx, TransactionFacts { price, ..facts }));
+        }
         assert_ne!(tx.id(), longer.id());
         assert_ne!(tx.id(), other_rest.id());
     }
@@ -741,7 +781,7 @@ mod tests {
         assert_eq!(tx.facts(&rollup(account_of(&mine))).deposit, 5);
         tx.payload.resize(BYTES_MAX + 1, 0);
         let read = tx.read(&rollup(account_of(&mine)));
-        assert_eq!(read.facts, TransactionFacts { authority: NOBODY, deposit: 0 });
+        assert_eq!(read.facts, TransactionFacts::none(PRICE));
         assert_eq!(read.message, []);
         assert_eq!(from_cells(&tx.cells(&read)), None);
         // Every byte is part of its digest all the same.
@@ -833,18 +873,19 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_is_over_three_cells_and_the_digest_of_the_message() {
+    fn the_digest_is_over_four_cells_and_the_digest_of_the_message() {
         let tx = transaction(rest(&[]));
         let cells = tx.cells(&tx.read(&rollup(NOBODY)));
-        let digest = |message| Blake3.hash(Domain::Transaction, &[cells[0], cells[1], cells[2], message]);
-        let message = Blake3.hash(Domain::Message, &cells[3..]);
+        let digest =
+            |message| Blake3.hash(Domain::Transaction, &[cells[0], cells[1], cells[2], cells[3], message]);
+        let message = Blake3.hash(Domain::Message, &cells[4..]);
         assert_eq!(tx.digest(&Blake3, &tx.read(&rollup(NOBODY))), digest(cell::digest(message)));
         let mut long = tx.clone();
         long.payload.resize(BYTES_MAX + 1, 1);
         let read = long.read(&rollup(NOBODY));
-        let [rest, header, authority] = long.cells(&read).try_into().unwrap();
-        assert_eq!(header, [0, 1, 0, 0, 1, 0, 0, 0]);
-        let cells = [rest, header, authority, cell::digest(long.payload_digest())];
+        let [collector, rest, header, authority] = long.cells(&read).try_into().unwrap();
+        assert_eq!(header, [0, 1, 0, 0, 1, PRICE.amount, 0, 0]);
+        let cells = [collector, rest, header, authority, cell::digest(long.payload_digest())];
         assert_eq!(long.digest(&Blake3, &read), Blake3.hash(Domain::Transaction, &cells));
     }
 }

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::cell::Cell;
+use crate::context::BlockContext;
 use crate::digest::{Digest, ProgramId};
 use crate::journal::{Pins, Span, TransactionJournal};
 use crate::lane::OpenBlock;
@@ -41,6 +42,8 @@ pub struct TransactionWitness {
     pub transaction: Vec<Cell>,
     /// The value of each declared resource before the transaction, in declared order.
     pub before: Vec<Option<Vec<Cell>>>,
+    /// The context of its block, where it asks for it.
+    pub context: Option<BlockContext>,
 }
 
 /// How a batch accounts for one of its transactions. The batch's journal does not show the choice.

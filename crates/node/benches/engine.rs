@@ -187,6 +187,7 @@ fn block(height: u64, settlements: Vec<ObservedSettlement>) -> (AddedBlock, Sche
     let journal_of = TransactionJournal {
         transaction: digest(height),
         outcome: Outcome::SUCCESS,
+        context: None,
         accesses: vec![],
         exits: vec![],
     };
@@ -215,7 +216,7 @@ fn chain(blocks: u64, transactions: u64) -> Recording {
         let deposit = |m: u64| {
             let owner = format!("owner {}", (n * 7 + m) % 50);
             let counterparty = account_of(&script(&owner));
-            let payload = Payload { action: Action::Deposit, nonce: 0, amount: 0, counterparty };
+            let payload = Payload::one(Action::Deposit, 0, 0, counterparty);
             chain.transaction(&owner, &payload.encode(), 10 + n)
         };
         let accepted = (0..transactions).map(deposit).collect();

@@ -89,7 +89,7 @@ impl Mint {
     fn deposit(&self) -> LaneTransaction {
         let owner = format!("owner {}", self.height % 5_000);
         let counterparty = account_of(&script(&owner));
-        let payload = Payload { action: Action::Deposit, nonce: 0, amount: 0, counterparty };
+        let payload = Payload::one(Action::Deposit, 0, 0, counterparty);
         LaneTransaction {
             merge_index: 1,
             ..self.dev.transaction(&owner, &payload.encode(), 10 + self.height)

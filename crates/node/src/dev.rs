@@ -62,7 +62,7 @@ pub fn crowded(workload: &Workload, transactions: u32) -> Result<Recording, NoTr
     let root = fixture.chain.root();
     let before = fixture.mine(root, 0, [8, 0].map(Contents::Drawn).into());
     let tip = last(&before, root);
-    let mut state = fixture.state(tip);
+    let (mut state, context) = (fixture.state(tip), fixture.chain.context_on(&tip));
     let mut crowd = vec![];
     for at in 0..transactions {
         let transaction = match at % 5 {
@@ -72,7 +72,7 @@ pub fn crowded(workload: &Workload, transactions: u32) -> Result<Recording, NoTr
             0 | 2 => fixture.draw_over(&state),
             _ => fixture.chain.transaction("mallory", &[at as u8], 0),
         };
-        state.apply(fixture.processor.as_ref(), &fixture.chain.rollup(), &transaction);
+        state.apply(fixture.processor.as_ref(), &fixture.chain.rollup(), context, &transaction);
         crowd.push(transaction);
     }
     let after = vec![Contents::These(crowd), Contents::Drawn(0), Contents::Drawn(0)];
@@ -135,13 +135,13 @@ impl Fixture {
                 Contents::Drawn(count) => (count, vec![]),
                 Contents::These(transactions) => (0, transactions),
             };
-            let rollup = self.chain.rollup();
+            let (rollup, context) = (self.chain.rollup(), self.chain.context_on(&parent));
             for transaction in &accepted {
-                state.apply(self.processor.as_ref(), &rollup, transaction);
+                state.apply(self.processor.as_ref(), &rollup, context, transaction);
             }
             for _ in 0..drawn {
                 let transaction = self.draw_over(&state);
-                state.apply(self.processor.as_ref(), &rollup, &transaction);
+                state.apply(self.processor.as_ref(), &rollup, context, &transaction);
                 accepted.push(transaction);
             }
             let tip = self.chain.mine(parent, fork, accepted);

@@ -102,7 +102,9 @@ impl Oracle {
             };
             let values: Vec<_> = declared.iter().map(|id| (*id, state.get(id))).collect();
             let before: Vec<_> = values.iter().map(|(id, value)| (*id, value.as_deref())).collect();
-            let effects = processor::execute(self.processor.as_ref(), &read.message, &read.facts, &before);
+            let processor = self.processor.as_ref();
+            let context = processor::asks_context(processor, &read).then(|| block.metadata.context());
+            let effects = processor::execute(processor, &read.message, &read.facts, &before, context);
             for (id, value) in &effects.writes {
                 state = state.with(id, value.as_deref());
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use reprise_chain::dev::script;
 use reprise_model::cell::Cell;
+use reprise_model::context::BlockContext;
 use reprise_model::digest::ResourceId;
 use reprise_model::journal::Outcome;
 use reprise_model::processor::{self, Processor};
@@ -62,6 +63,13 @@ pub struct Draft {
 }
 
 /// The account that transactions signed by this name act for.
+///
+/// ```
+/// use reprise_node::traffic::account;
+///
+/// assert_eq!(account("alice"), account("alice"));
+/// assert_ne!(account("alice"), account("bob"));
+/// ```
 pub fn account(name: &str) -> ResourceId {
     account_of(&script(name))
 }
@@ -75,9 +83,10 @@ pub fn account(name: &str) -> ResourceId {
 ///
 /// let (chain, mut state) = (DevChain::default(), State::default());
 /// let deposit = chain.transaction("alice", b"", 500);
-/// assert!(state.apply(&Ledger, &chain.rollup(), &deposit).is_success());
+/// let context = chain.context_on(&chain.root());
+/// assert!(state.apply(&Ledger, &chain.rollup(), context, &deposit).is_success());
 /// let alice = state.read(&account("alice")).and_then(Account::from_cells);
-/// assert_eq!(alice, Some(Account { balance: 500, nonce: 0 }));
+/// assert_eq!(alice, Some(Account::new(500, 0)));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct State(Arc<BTreeMap<ResourceId, Vec<Cell>>>);
@@ -93,11 +102,12 @@ impl State {
         self.0.iter().map(|(id, value)| (id, value.as_slice()))
     }
 
-    /// Executes a transaction of a rollup. Returns how it ended.
+    /// Executes a transaction of a rollup, in a block of this context. Returns how it ended.
     pub fn apply(
         &mut self,
         processor: &dyn Processor,
         rollup: &Rollup,
+        context: BlockContext,
         transaction: &LaneTransaction,
     ) -> Outcome {
         let read = transaction.read(rollup);
@@ -106,7 +116,8 @@ impl State {
             Err(outcome) => return outcome,
         };
         let before: Vec<_> = declared.iter().map(|id| (*id, self.read(id))).collect();
-        let effects = processor::execute(processor, &read.message, &read.facts, &before);
+        let context = processor::asks_context(processor, &read).then_some(context);
+        let effects = processor::execute(processor, &read.message, &read.facts, &before, context);
         if !effects.writes.is_empty() {
             let values = Arc::make_mut(&mut self.0);
             for (id, value) in effects.writes {

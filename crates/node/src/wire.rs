@@ -197,8 +197,9 @@ impl Deployment {
         lane: &Lane,
     ) -> Self {
         let [transaction_program, batch_program, aggregate_program] = backend.programs();
-        let Lane { key: lane, covenant, deposit, .. } = lane.clone();
-        let pins = Pins { lane, covenant, deposit, transaction_program, batch_program, aggregate_program };
+        let Lane { key: lane, covenant, deposit, price, .. } = lane.clone();
+        let pins =
+            Pins { lane, covenant, deposit, price, transaction_program, batch_program, aggregate_program };
         Self { backend, hasher, processor: workload.processor(), pins }
     }
 

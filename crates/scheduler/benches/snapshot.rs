@@ -17,6 +17,7 @@ use reprise_model::hash::Blake3;
 use reprise_model::journal::{AggregateJournal, Commitment, Pins, Transition};
 use reprise_model::lane::WorkloadHasher;
 use reprise_model::state;
+use reprise_model::transaction::Price;
 use reprise_scheduler::position::Position;
 use reprise_scheduler::snapshot::{self, Identity, SettledPosition, Snapshot};
 use reprise_scheduler::tree::ascending::Ascending;
@@ -54,6 +55,7 @@ fn made() -> Snapshot {
         lane: Digest([1; 32]),
         covenant: Digest([2; 32]),
         deposit: ResourceId([3; 32]),
+        price: Price::FREE,
         transaction_program: id,
         batch_program: id,
         aggregate_program: id,

@@ -12,10 +12,11 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use reprise_model::block::ChainBlock;
 use reprise_model::cell::Cell;
+use reprise_model::context::BlockContext;
 use reprise_model::digest::{Digest, ResourceId};
 use reprise_model::exit::{self, Exit};
 use reprise_model::hash::Hasher;
-use reprise_model::journal::{Pins, SpanJournal, TransactionJournal, Transition};
+use reprise_model::journal::{Outcome, Pins, SpanJournal, TransactionJournal, Transition};
 use reprise_model::lane::{LaneError, OpenBlock, Step, WorkloadHasher};
 use reprise_model::limits::{Limits, ProveApart, Weight};
 use reprise_model::processor::{self, Processor};
@@ -76,7 +77,7 @@ struct Planned<'a> {
     transaction: &'a LaneTransaction,
     read: TransactionRead,
     /// The resources that it declares, or the outcome with which it is disposed of.
-    declared: Result<Vec<ResourceId>, reprise_model::journal::Outcome>,
+    declared: Result<Vec<ResourceId>, Outcome>,
     wave: usize,
 }
 
@@ -89,7 +90,8 @@ impl Rules<'_> {
         let mut executed: Vec<Option<(TransactionJournal, Writes)>> = vec![None; planned.len()];
         for wave in 0..waves {
             let members = (0..planned.len()).into_par_iter().filter(|i| planned[*i].wave == wave);
-            let results: Vec<_> = members.map(|i| (i, self.run(&planned[i], &state))).collect();
+            let run = |i| (i, self.run(&planned[i], &state, block.metadata.context()));
+            let results: Vec<_> = members.map(run).collect();
             for (i, result) in results {
                 state = state.after(&result.1);
                 executed[i] = Some(result);
@@ -103,7 +105,7 @@ impl Rules<'_> {
             .zip(journals)
             .map(|(planned, journal)| ScheduledTransaction {
                 merge_index: planned.transaction.merge_index,
-                proved_by: self.proved_by(planned),
+                proved_by: self.proved_by(planned, journal.outcome),
                 journal,
             })
             .collect();
@@ -126,7 +128,12 @@ impl Rules<'_> {
         accepted.iter().map(&mut plan).collect()
     }
 
-    fn run(&self, planned: &Planned<'_>, state: &StateTree) -> (TransactionJournal, Writes) {
+    fn run(
+        &self,
+        planned: &Planned<'_>,
+        state: &StateTree,
+        context: BlockContext,
+    ) -> (TransactionJournal, Writes) {
         let Planned { transaction, read, declared, .. } = planned;
         let digest = transaction.digest(self.hasher, read);
         let declared = match declared {
@@ -136,18 +143,22 @@ impl Rules<'_> {
         let values: Vec<(ResourceId, Option<Arc<[Cell]>>)> =
             declared.iter().map(|id| (*id, state.get(id))).collect();
         let before: Vec<_> = values.iter().map(|(id, value)| (*id, value.as_deref())).collect();
-        let effects = processor::execute(self.processor, &read.message, &read.facts, &before);
-        let journal = TransactionJournal::of(self.hasher, digest, &before, &effects);
+        let context = processor::asks_context(self.processor, read).then_some(context);
+        let effects = processor::execute(self.processor, &read.message, &read.facts, &before, context);
+        let journal = TransactionJournal::of(self.hasher, digest, &before, context, &effects);
         (journal, effects.writes)
     }
 
-    fn proved_by(&self, planned: &Planned<'_>) -> ProvedBy {
+    fn proved_by(&self, planned: &Planned<'_>, outcome: Outcome) -> ProvedBy {
         let Division { limits, apart } = &self.division;
+        // Whoever does not pay has nobody prove more than a batch does anyway.
+        let cost = match outcome {
+            Outcome::UNDERPAID => 0,
+            _ => processor::cost(self.processor, &planned.read.message),
+        };
         match &planned.declared {
             Err(_) => ProvedBy::Disposal,
-            Ok(_) if apart.applies(processor::cost(self.processor, &planned.read.message), limits) => {
-                ProvedBy::Itself
-            }
+            Ok(_) if apart.applies(cost, limits) => ProvedBy::Itself,
             Ok(_) => ProvedBy::Batch,
         }
     }
@@ -209,9 +220,7 @@ impl Rules<'_> {
         let weight = |(transaction, scheduled): (&LaneTransaction, &ScheduledTransaction)| Weight {
             apart: scheduled.proved_by == ProvedBy::Itself,
             cost: match scheduled.proved_by {
-                ProvedBy::Batch => {
-                    processor::cost(self.processor, transaction.message(&self.pins.covenant))
-                }
+                ProvedBy::Batch => processor::cost(self.processor, transaction.message(&self.pins.covenant)),
                 ProvedBy::Itself | ProvedBy::Disposal => 0,
             },
             bytes: [transaction.rest.len(), transaction.payload.len()]

@@ -46,7 +46,7 @@ use crate::tree::StateTree;
 use crate::tree::ascending::Ascending;
 
 /// The version of the format. Another one is refused.
-pub const FORMAT_VERSION: u16 = 2;
+pub const FORMAT_VERSION: u16 = 3;
 
 const MAGIC: [u8; 8] = *b"RPSNAPSH";
 

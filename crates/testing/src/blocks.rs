@@ -51,6 +51,14 @@ pub struct Blocks<'w> {
 }
 
 /// Runs a program without proving: the digest of the journal that it commits, or why it refuses.
+///
+/// ```
+/// use std::sync::Arc;
+/// use reprise_testing::Execute;
+///
+/// let nothing: Execute<'_> = Arc::new(|witness| Err(format!("there is no program for a {}", witness.kind())));
+/// # let _ = nothing;
+/// ```
 pub type Execute<'w> = Arc<dyn Fn(&Witness) -> Result<Digest, String> + 'w>;
 
 /// What blocks are compared with.
@@ -72,6 +80,16 @@ impl By<'_> {
 }
 
 /// What was compared and agreed.
+///
+/// ```
+/// use reprise_model::journal::Outcome;
+/// # let workload = reprise_sim::ledger::workload();
+///
+/// let agreed = reprise_testing::Blocks::of(&workload).count(16).check();
+/// // A test asks for the outcomes that its traffic should draw.
+/// assert!(agreed.outcomes.contains_key(&Outcome::SUCCESS));
+/// assert!(agreed.proofs.iter().all(|proofs| *proofs > 0), "transactions, batches and aggregates");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Agreement {
     /// Blocks executed.
@@ -85,6 +103,13 @@ pub struct Agreement {
 }
 
 /// Why generated blocks are not passed. `block` counts from 1; the same seed draws the same block again.
+///
+/// ```
+/// use reprise_testing::{Blocks, Disagreement, Workload};
+///
+/// let silent = Workload::new("silent", reprise_ledger::Ledger);
+/// assert!(matches!(Blocks::of(&silent).run(), Err(Disagreement::NoTraffic { .. })));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Disagreement {
     /// The workload draws no transactions.
@@ -332,14 +357,16 @@ impl<'b, 'w> Compared<'b, 'w> {
             return Err(Disagreement::Panicked { message, seed, block });
         };
         let declared = processor::declared(processor, transaction, &read).unwrap_or_default();
+        let context = self.fixture.next_context();
+        let given = processor::asks_context(processor, &read).then_some(context);
         let execute = || -> TransactionEffects {
             let before: Vec<_> = declared.iter().map(|id| (*id, self.state.read(id))).collect();
-            processor::execute(processor, &read.message, &read.facts, &before)
+            processor::execute(processor, &read.message, &read.facts, &before, given)
         };
         if declares.0 != declares.1 || !declared.is_empty() && execute() != execute() {
             return Err(Disagreement::NotDeterministic { message, seed, block });
         }
-        let outcome = self.state.apply(processor, &self.rollup, transaction);
+        let outcome = self.state.apply(processor, &self.rollup, context, transaction);
         if outcome == Outcome::PANICKED {
             return Err(Disagreement::Panicked { message, seed, block });
         }

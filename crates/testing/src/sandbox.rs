@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use reprise_chain::dev::DevChain;
 use reprise_model::cell::Cell;
+use reprise_model::context::BlockContext;
 use reprise_model::digest::ResourceId;
 use reprise_model::journal::Outcome;
 use reprise_model::processor::Processor;
@@ -25,13 +26,21 @@ use reprise_node::traffic::State;
 pub struct Sandbox {
     processor: Arc<dyn Processor>,
     chain: DevChain,
+    context: BlockContext,
     state: State,
 }
 
 impl Sandbox {
     /// An empty state.
     pub fn of(processor: impl Processor + 'static) -> Self {
-        Self { processor: Arc::new(processor), chain: DevChain::default(), state: State::default() }
+        let chain = DevChain::default();
+        let context = chain.context_on(&chain.root());
+        Self { processor: Arc::new(processor), chain, context, state: State::default() }
+    }
+
+    /// The context of the block that accepts the next transactions. It is the caller's to change.
+    pub fn context(&mut self) -> &mut BlockContext {
+        &mut self.context
     }
 
     /// Executes a transaction that `by` signs and that pays `deposit` to the deposit script. Returns how it ended.
@@ -42,7 +51,8 @@ impl Sandbox {
     #[track_caller]
     pub fn send(&mut self, by: &str, message: &[u8], deposit: u64) -> Outcome {
         let transaction = self.chain.transaction(by, message, deposit);
-        let outcome = self.state.apply(self.processor.as_ref(), &self.chain.rollup(), &transaction);
+        let (processor, rollup) = (self.processor.as_ref(), self.chain.rollup());
+        let outcome = self.state.apply(processor, &rollup, self.context, &transaction);
         assert_ne!(outcome, Outcome::PANICKED, "the workload panicked on a message of {by}");
         outcome
     }

@@ -49,9 +49,19 @@ fn trader(rng: &mut Rng) -> &'static str {
     TRADERS[rng.among(0..TRADERS.len() as u64) as usize]
 }
 
+/// Mostly none; else one that has passed, or one about as far as chains of tests go.
+fn deadline(rng: &mut Rng) -> u64 {
+    match rng.among(0..8) {
+        0 => rng.among(0..400),
+        1 => (1 << 33) + rng.among(0..400),
+        _ => u64::MAX,
+    }
+}
+
 /// An action that mostly succeeds.
 fn action(rng: &mut Rng, state: &State, by: &str, owned: Account) -> Action {
     let (number, price) = (rng.among(0..NUMBERS), 1 + rng.among(0..20));
+    let until = deadline(rng);
     let order =
         |owner: &str, number| state.read(&order_id(&account(owner), number)).and_then(Order::from_cells);
     let places = || TRADERS.into_iter().flat_map(|owner| (0..NUMBERS).map(move |number| (owner, number)));
@@ -63,16 +73,22 @@ fn action(rng: &mut Rng, state: &State, by: &str, owned: Account) -> Action {
             Action::Exit { payee, amount: AMOUNT_MIN + rng.among(0..owned.kas - AMOUNT_MIN) }
         }
         // More than there can be.
-        1 if rng.percent(30) => Action::Place { number, side: Side::Buy, price: u64::MAX, amount: 2 },
+        1 if rng.percent(30) => Action::Place { number, side: Side::Buy, price: u64::MAX, amount: 2, until },
         1 => Action::Cancel { number },
         2..6 if !open.is_empty() => {
             let (owner, number) = *rng.pick(&open).unwrap_or(&open[0]);
             Action::Take { owner: account(owner), number, amount: 1 + rng.among(0..30) }
         }
         6..8 if owned.token > 0 => {
-            Action::Place { number, side: Side::Sell, price, amount: 1 + rng.among(0..owned.token) }
+            Action::Place { number, side: Side::Sell, price, amount: 1 + rng.among(0..owned.token), until }
         }
-        _ => Action::Place { number, side: Side::Buy, price, amount: 1 + rng.among(0..owned.kas / price) },
+        _ => Action::Place {
+            number,
+            side: Side::Buy,
+            price,
+            amount: 1 + rng.among(0..owned.kas / price),
+            until,
+        },
     }
 }
 

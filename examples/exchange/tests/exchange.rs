@@ -4,8 +4,8 @@
 use reprise::account;
 use reprise_client::Message as _;
 use reprise_example_exchange::semantics::{
-    Account, Action, Exchange, Message, NO_ORDER, NOT_AN_ACCOUNT, NOT_THE_ISSUER, NUMBER_USED, OVERFLOW,
-    Order, Side, TOO_LITTLE, order_id,
+    Account, Action, EXPIRED, Exchange, Message, NO_ORDER, NOT_AN_ACCOUNT, NOT_THE_ISSUER, NUMBER_USED,
+    OVERFLOW, Order, Side, TOO_LITTLE, order_id,
 };
 use reprise_example_exchange::workload;
 use reprise_model::exit::{AMOUNT_MIN, Payee, ScriptClass};
@@ -34,8 +34,9 @@ fn left(sandbox: &Sandbox, owner: &str, number: u64) -> Option<u64> {
     sandbox.read(&order_id(&account(owner), number)).and_then(Order::from_cells).map(|order| order.left)
 }
 
-const SELL: Action = Action::Place { number: 1, side: Side::Sell, price: 10, amount: 60 };
-const BUY: Action = Action::Place { number: 1, side: Side::Buy, price: 10, amount: 60 };
+const UNTIL: u64 = u64::MAX;
+const SELL: Action = Action::Place { number: 1, side: Side::Sell, price: 10, amount: 60, until: UNTIL };
+const BUY: Action = Action::Place { number: 1, side: Side::Buy, price: 10, amount: 60, until: UNTIL };
 
 fn take(owner: &str, amount: u64) -> Action {
     Action::Take { owner: account(owner), number: 1, amount }
@@ -82,10 +83,24 @@ fn the_actions_of_a_list_take_effect_together_or_not_at_all() {
     assert_eq!(send(&mut sandbox, "alice", &[take("bob", 10), exit(900), exit(1)]), TOO_LITTLE);
     let all = AMOUNT_MIN + 1_000;
     assert_eq!((has(&sandbox, "alice"), left(&sandbox, "bob", 1)), ((all, 0), Some(60)));
-    let resell = Action::Place { number: 7, side: Side::Sell, price: 20, amount: 10 };
+    let resell = Action::Place { number: 7, side: Side::Sell, price: 20, amount: 10, until: UNTIL };
     assert_eq!(send(&mut sandbox, "alice", &[take("bob", 10), resell, exit(900)]), Outcome::SUCCESS);
     assert_eq!((has(&sandbox, "alice"), left(&sandbox, "alice", 7)), ((0, 0), Some(10)));
     assert_eq!(sandbox.read(&account("alice")), None, "nothing of either asset is no account");
+}
+
+#[test]
+fn an_order_is_taken_up_to_its_deadline_and_cancelled_after_it() {
+    let mut sandbox = funded();
+    let until = sandbox.context().daa_score + 10;
+    let sell = Action::Place { number: 1, side: Side::Sell, price: 10, amount: 60, until };
+    assert_eq!(send(&mut sandbox, "bob", &[sell]), Outcome::SUCCESS);
+    sandbox.context().daa_score = until;
+    assert_eq!(send(&mut sandbox, "alice", &[take("bob", 1)]), Outcome::SUCCESS);
+    sandbox.context().daa_score += 1;
+    assert_eq!(send(&mut sandbox, "alice", &[take("bob", 1)]), EXPIRED);
+    assert_eq!(send(&mut sandbox, "bob", &[Action::Cancel { number: 1 }]), Outcome::SUCCESS);
+    assert_eq!((has(&sandbox, "bob"), left(&sandbox, "bob", 1)), ((10, 99), None));
 }
 
 #[test]
@@ -103,7 +118,7 @@ fn taking_ones_own_order_gains_nothing() {
 #[test]
 fn nothing_is_made_out_of_nothing() {
     let mut sandbox = funded();
-    let huge = Action::Place { number: 1, side: Side::Buy, price: u64::MAX, amount: 2 };
+    let huge = Action::Place { number: 1, side: Side::Buy, price: u64::MAX, amount: 2, until: UNTIL };
     assert_eq!(send(&mut sandbox, "alice", &[huge]), OVERFLOW);
     assert_eq!(send(&mut sandbox, "alice", &[SELL]), TOO_LITTLE);
     let issue = Action::Issue { to: account("alice"), amount: 1 };
@@ -121,7 +136,7 @@ fn no_account_is_written_over_an_order() {
     assert_eq!(left(&sandbox, "bob", 1), Some(60));
     // Nor one over the other in one message.
     let own = order_id(&account("issuer"), 7);
-    let place = Action::Place { number: 7, side: Side::Sell, price: 1, amount: 1 };
+    let place = Action::Place { number: 7, side: Side::Sell, price: 1, amount: 1, until: UNTIL };
     assert_eq!(send(&mut sandbox, "issuer", &[issue(account("issuer")), place, issue(own)]), NOT_AN_ACCOUNT);
     assert_eq!(sandbox.read(&own), None);
     // What lies where an order would is in its way, and no more.
@@ -151,8 +166,16 @@ fn a_message_has_one_encoding_and_nothing_else_is_one() {
 #[test]
 fn generated_blocks_are_proved_as_they_are_executed() {
     let agreed = Blocks::of(&workload()).count(300).check();
-    let failures =
-        [TOO_LITTLE, NUMBER_USED, NO_ORDER, OVERFLOW, NOT_THE_ISSUER, NOT_AN_ACCOUNT, Outcome::MALFORMED];
+    let failures = [
+        TOO_LITTLE,
+        NUMBER_USED,
+        NO_ORDER,
+        OVERFLOW,
+        NOT_THE_ISSUER,
+        NOT_AN_ACCOUNT,
+        EXPIRED,
+        Outcome::MALFORMED,
+    ];
     assert!(failures.iter().all(|it| agreed.outcomes.contains_key(it)), "{:?}", agreed.outcomes);
 }
 

@@ -43,7 +43,12 @@ fn real_proofs_of_the_exchange_keep_what_every_backend_keeps() {
     let payee = Payee { class: ScriptClass::PublicKey, bytes: reprise::account("alice").digest() };
     let sent = [
         transaction(0, "alice", 2 * AMOUNT_MIN, vec![]),
-        transaction(0, "alice", 0, say(&[Action::Place { number: 1, side: Side::Buy, price: 3, amount: 5 }])),
+        transaction(
+            0,
+            "alice",
+            0,
+            say(&[Action::Place { number: 1, side: Side::Buy, price: 3, amount: 5, until: 7 }]),
+        ),
         transaction(0, "alice", 0, say(&[Action::Exit { payee, amount: AMOUNT_MIN }])),
     ];
     let accepted = ProofCase::made_of(sent);

@@ -12,8 +12,10 @@ pub(crate) struct Players;
 
 impl Traffic for Players {
     fn draw(&self, rng: &mut Rng, state: &State) -> Draft {
-        if rng.percent(4) {
-            return odd(rng, state);
+        match rng.among(0..40) {
+            0 | 1 => return odd(rng, state),
+            2 => return abandoned(state),
+            _ => {}
         }
         let game = table(rng);
         let at = rng.among(0..4) as usize;
@@ -35,6 +37,7 @@ impl Traffic for Players {
                 match rng.among(0..20) {
                     0 => (by, opponent, Action::Resign),
                     1 => (by, opponent, Action::Open),
+                    2 => (by, opponent, Action::Claim),
                     _ => (by, opponent, Action::Move(field)),
                 }
             }
@@ -50,6 +53,17 @@ impl Traffic for Players {
 /// One of three tables.
 fn table(rng: &mut Rng) -> ResourceId {
     ResourceId([1 + rng.among(0..3) as u8; 32])
+}
+
+/// A game in which crosses take no turn.
+fn abandoned(state: &State) -> Draft {
+    let game = ResourceId([8; 32]);
+    let (by, opponent, action) = match state.read(&game_id(&game)) {
+        None => ("carol", "dave", Action::Open),
+        Some(_) => ("dave", "carol", Action::Claim),
+    };
+    let message = Message { game, opponent: account(opponent), action };
+    Draft { by: by.into(), message: message.encode(), deposit: 0 }
 }
 
 /// A game against what is no player but another game, which must not be written over.

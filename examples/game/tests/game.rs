@@ -4,7 +4,8 @@
 use reprise::{ResourceId, account};
 use reprise_client::Message as _;
 use reprise_example_game::semantics::{
-    Action, FIELD_TAKEN, Game, ID_USED, Message, NO_GAME, NOT_A_PLAYER, NOT_YOUR_TURN, Record, game_id,
+    Action, FIELD_TAKEN, Game, ID_USED, Message, NO_GAME, NOT_A_PLAYER, NOT_YOUR_TURN, Record, TURN,
+    TURN_RUNS, game_id,
 };
 use reprise_example_game::workload;
 use reprise_model::journal::Outcome;
@@ -70,6 +71,24 @@ fn players_take_turns_on_free_fields_of_their_own_game() {
 }
 
 #[test]
+fn who_takes_no_turn_loses_when_the_opponent_claims_it() {
+    let mut sandbox = played(&[4]);
+    assert_eq!(send(&mut sandbox, "alice", Action::Claim), TURN_RUNS, "bob has time left");
+    sandbox.context().daa_score += TURN - 1;
+    assert_eq!(send(&mut sandbox, "alice", Action::Claim), TURN_RUNS, "to the last block");
+    sandbox.context().daa_score += 1;
+    assert_eq!(send(&mut sandbox, "bob", Action::Claim), TURN_RUNS, "it is his own turn");
+    assert_eq!(send(&mut sandbox, "alice", Action::Claim), Outcome::SUCCESS);
+    assert_eq!(record(&sandbox, "alice"), Record { won: 1, lost: 0, drawn: 0 });
+    assert_eq!(record(&sandbox, "bob"), Record { won: 0, lost: 1, drawn: 0 });
+    // A move in time begins the next turn.
+    let mut sandbox = played(&[4]);
+    sandbox.context().daa_score += 2 * TURN;
+    assert_eq!(send(&mut sandbox, "bob", Action::Move(0)), Outcome::SUCCESS, "nobody claimed it");
+    assert_eq!(send(&mut sandbox, "bob", Action::Claim), TURN_RUNS);
+}
+
+#[test]
 fn no_game_lies_where_a_record_does() {
     let mut sandbox = played(&[0, 3, 1, 4, 2]);
     let over = Message { game: account("alice"), opponent: account("bob"), action: Action::Open }.encode();
@@ -90,7 +109,8 @@ fn no_record_is_written_over_a_game() {
 #[test]
 fn generated_blocks_are_proved_as_they_are_executed() {
     let agreed = Blocks::of(&workload()).count(300).check();
-    let failures = [ID_USED, NO_GAME, NOT_YOUR_TURN, FIELD_TAKEN, NOT_A_PLAYER, Outcome::MALFORMED];
+    let failures =
+        [ID_USED, NO_GAME, NOT_YOUR_TURN, FIELD_TAKEN, NOT_A_PLAYER, TURN_RUNS, Outcome::MALFORMED];
     assert!(failures.iter().all(|it| agreed.outcomes.contains_key(it)), "{:?}", agreed.outcomes);
 }
 

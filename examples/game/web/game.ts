@@ -1,7 +1,7 @@
 // The game's messages and values, as its module takes and gives them.
 import { Workload, type Decimal, type Id } from "./client.mjs";
 
-export type Action = "open" | { move: number } | "resign";
+export type Action = "open" | { move: number } | "resign" | "claim";
 
 export interface Message {
   game: Id;
@@ -11,7 +11,7 @@ export interface Message {
 
 /** What a resource holds. */
 export type Played =
-  | { game: { players: [Id, Id]; marks: [number, number] } }
+  | { game: { players: [Id, Id]; marks: [number, number]; since: Decimal } }
   | { record: { won: Decimal; lost: Decimal; drawn: Decimal } };
 
 /** Loads the game's module. */

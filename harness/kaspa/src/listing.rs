@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use reprise_chain::recording::{Lane, Recording};
-use reprise_ledger::{Action, Payload};
+use reprise_ledger::{Action, Payload, Step};
 use reprise_model::block::ChainBlock;
 use reprise_model::digest::Digest;
 use reprise_model::journal::Outcome;
@@ -142,12 +142,19 @@ fn list_transaction(
     write!(f, "        tx:{id}… #{} by res:{authority}…: ", transaction.merge_index)?;
     match Payload::decode(&message) {
         None => write!(f, "{} bytes that are no payload", message.len())?,
-        Some(Payload { action, nonce, amount, counterparty }) => {
-            let to = short(&counterparty.digest());
-            match action {
-                Action::Transfer => write!(f, "transfer {amount} to res:{to}…, nonce {nonce}")?,
-                Action::Exit(class) => write!(f, "exit {amount} to {class:?} {to}…, nonce {nonce}")?,
-                Action::Deposit => write!(f, "deposit {} to res:{to}…", facts.deposit)?,
+        Some(Payload { nonce, deadline, steps }) => {
+            for Step { action, amount, counterparty } in steps {
+                let to = short(&counterparty.digest());
+                match action {
+                    Action::Transfer => write!(f, "transfer {amount} to res:{to}…, ")?,
+                    Action::Exit(class) => write!(f, "exit {amount} to {class:?} {to}…, ")?,
+                    Action::Deposit => write!(f, "deposit {} to res:{to}…, ", facts.deposit)?,
+                    Action::Collect => write!(f, "collect from res:{to}…, ")?,
+                }
+            }
+            write!(f, "nonce {nonce}")?;
+            if deadline != 0 {
+                write!(f, ", deadline {deadline}")?;
             }
         }
     }
@@ -163,6 +170,8 @@ fn outcome(outcome: Outcome) -> String {
         reprise_ledger::BAD_NONCE => "bad nonce".into(),
         reprise_ledger::OVERDRAFT => "overdraft".into(),
         reprise_ledger::OVERFLOW => "overflow".into(),
+        reprise_ledger::EXPIRED => "expired".into(),
+        Outcome::UNDERPAID => "underpaid".into(),
         Outcome(code) => format!("outcome {code}"),
     }
 }

@@ -197,7 +197,7 @@ async fn run(command: Command) -> Result<(), Failure> {
                 }
             };
             let amount = if outputs.is_empty() { amount * KASPA } else { 0 };
-            let sent = user.act(Payload { action, nonce, amount, counterparty }, outputs).await?;
+            let sent = user.act(Payload::one(action, nonce, amount, counterparty), outputs).await?;
             Ok(writeln!(io::stdout(), "{sent}")?)
         }
     }

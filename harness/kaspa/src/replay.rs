@@ -8,6 +8,7 @@ use reprise_chain::event::SourceEvent;
 use reprise_ledger::{Account, Ledger};
 use reprise_model::block::ChainBlock;
 use reprise_model::cell::Cell;
+use reprise_model::context::BlockContext;
 use reprise_model::digest::ResourceId;
 use reprise_model::exit::Exit;
 use reprise_model::journal::Outcome;
@@ -56,12 +57,18 @@ impl Replay {
 
     fn execute(&mut self, block: &ChainBlock) -> Vec<Executed> {
         let mut state = self.states.last().cloned().unwrap_or_default();
-        let executed = block.accepted.iter().map(|tx| self.step(&mut state, tx)).collect();
+        let context = block.metadata.context();
+        let executed = block.accepted.iter().map(|tx| self.step(&mut state, context, tx)).collect();
         self.states.push(state);
         executed
     }
 
-    fn step(&self, state: &mut HashMap<ResourceId, Vec<Cell>>, transaction: &LaneTransaction) -> Executed {
+    fn step(
+        &self,
+        state: &mut HashMap<ResourceId, Vec<Cell>>,
+        context: BlockContext,
+        transaction: &LaneTransaction,
+    ) -> Executed {
         let read = transaction.read(&self.rollup);
         let declared = match processor::declared(&Ledger, transaction, &read) {
             Ok(declared) => declared,
@@ -69,7 +76,8 @@ impl Replay {
         };
         let before: Vec<_> = declared.iter().map(|id| (*id, state.get(id).cloned())).collect();
         let values: Vec<_> = before.iter().map(|(id, value)| (*id, value.as_deref())).collect();
-        let effects = processor::execute(&Ledger, &read.message, &read.facts, &values);
+        let context = processor::asks_context(&Ledger, &read).then_some(context);
+        let effects = processor::execute(&Ledger, &read.message, &read.facts, &values, context);
         for (id, value) in effects.writes {
             match value {
                 Some(value) => drop(state.insert(id, value)),

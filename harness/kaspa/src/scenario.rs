@@ -12,9 +12,10 @@
 //! | C2 | deposits: 30 to Alice, 20 to Bob |
 //! | C4 | deposit: 10 to Carol |
 //! | A1 and B1 | Alice to Bob 5; the blocks are siblings with one context, so the whole batch is one statement |
+//! | A2 and B2 | Carol pays Bob and Dave in one list of 64 steps: worth a proof of its own, which both forks use |
 //! | A3 | Bob to Carol 8; Carol to Alice 3 (conflicts); deposit: 4 to Dave (does not); Alice overdraws (conflicts) |
 //! | A5 | Bob exits 6, to his own key |
-//! | B4 | the same Bob to Carol 8, over the same accounts; Alice to Dave 7 |
+//! | B4 | the same Bob to Carol 8, over the same accounts; Alice to Dave 7, with a deadline |
 //! | A7 | Dave to Alice 2; a malformed payload of Carol's |
 
 use std::sync::Arc;
@@ -28,7 +29,7 @@ use reprise_chain::recording::{Lane, Recording};
 use reprise_kaspa::client::Client;
 use reprise_kaspa::follower::{Chain, FollowError, Follower};
 use reprise_kaspa::{block_hash, digest, names};
-use reprise_ledger::{Action, Payload};
+use reprise_ledger::{Action, Payload, STEPS_MAX, Step};
 use reprise_model::block::ChainBlock;
 use reprise_model::digest::{BlockHash, Digest, ResourceId};
 use reprise_model::exit::ScriptClass;
@@ -48,6 +49,9 @@ const MATURITY: u64 = 10;
 
 /// Rounds of the funding chain, in each of which every actor mines a block.
 const ROUNDS: u64 = 6;
+
+/// The DAA score up to which Alice's transfer to Dave is to take effect: past the end of the chain.
+const DEADLINE: u64 = 1_000;
 
 /// Blocks of the funding chain: the rounds, those that mature the last coins, and the covenant's two.
 const FUNDING: usize = (ROUNDS * 5 + MATURITY + 2) as usize;
@@ -146,6 +150,7 @@ struct Cast {
     deposit_carol: Transaction,
     alice_to_bob: Transaction,
     bob_to_carol: Transaction,
+    carol_pays: Transaction,
     carol_to_alice: Transaction,
     deposit_dave: Transaction,
     alice_overdraws: Transaction,
@@ -183,7 +188,7 @@ impl<'a> Purse<'a> {
 
     fn deposit(&mut self, kaspa: u64) -> Result<Transaction, WalletError> {
         let counterparty = self.wallet.account();
-        let payload = Payload { action: Action::Deposit, nonce: 0, amount: 0, counterparty };
+        let payload = Payload::one(Action::Deposit, 0, 0, counterparty);
         let output = TransactionOutput::new(kaspa * KASPA, wallet::deposit_script()?);
         self.send(vec![output], &payload.encode())
     }
@@ -195,7 +200,10 @@ impl<'a> Purse<'a> {
         kaspa: u64,
         to: ResourceId,
     ) -> Result<Transaction, WalletError> {
-        let payload = Payload { action, nonce, amount: kaspa * KASPA, counterparty: to };
+        self.list(Payload::one(action, nonce, kaspa * KASPA, to))
+    }
+
+    fn list(&mut self, payload: Payload) -> Result<Transaction, WalletError> {
         self.send(vec![], &payload.encode())
     }
 
@@ -219,17 +227,28 @@ impl Cast {
         let mut dave = Purse::open(rpc, params, covenant, actors.dave).await?;
         let [to_alice, to_bob, to_carol, to_dave] =
             [actors.alice, actors.bob, actors.carol, actors.dave].map(|wallet| wallet.account());
+        let paid = |at: usize| {
+            let counterparty = [to_bob, to_dave][at % 2];
+            Step { action: Action::Transfer, amount: KASPA / 100, counterparty }
+        };
+        let paid = (0..STEPS_MAX).map(paid).collect();
+        let to_dave_in_time = Step { action: Action::Transfer, amount: 7 * KASPA, counterparty: to_dave };
         Ok(Self {
             deposit_alice: alice.deposit(30)?,
             deposit_bob: bob.deposit(20)?,
             deposit_carol: carol.deposit(10)?,
             alice_to_bob: alice.act(Action::Transfer, 0, 5, to_bob)?,
             bob_to_carol: bob.act(Action::Transfer, 0, 8, to_carol)?,
-            carol_to_alice: carol.act(Action::Transfer, 0, 3, to_alice)?,
+            carol_pays: carol.list(Payload { nonce: 0, deadline: 0, steps: paid })?,
+            carol_to_alice: carol.act(Action::Transfer, 1, 3, to_alice)?,
             deposit_dave: dave.deposit(4)?,
             alice_overdraws: alice.act(Action::Transfer, 1, 1_000, to_bob)?,
             bob_exits: bob.exit(1, 6)?,
-            alice_to_dave: alice.act(Action::Transfer, 1, 7, to_dave)?,
+            alice_to_dave: alice.list(Payload {
+                nonce: 1,
+                deadline: DEADLINE,
+                steps: vec![to_dave_in_time],
+            })?,
             dave_to_alice: dave.act(Action::Transfer, 0, 2, to_alice)?,
             malformed: carol.send(vec![], b"not a payload of the ledger")?,
         })
@@ -242,6 +261,7 @@ impl Cast {
         common[0] = vec![self.deposit_alice.clone(), self.deposit_bob.clone()];
         common[2] = vec![self.deposit_carol.clone()];
         common[5] = vec![self.alice_to_bob.clone()];
+        a[0] = vec![self.carol_pays.clone()];
         a[1] = vec![
             self.bob_to_carol.clone(),
             self.carol_to_alice.clone(),
@@ -250,6 +270,7 @@ impl Cast {
         ];
         a[3] = vec![self.bob_exits.clone()];
         a[5] = vec![self.dave_to_alice.clone(), self.malformed.clone()];
+        b[0] = vec![self.carol_pays.clone()];
         b[2] = vec![self.bob_to_carol.clone(), self.alice_to_dave.clone()];
         [common, a, b]
     }

@@ -296,7 +296,7 @@ impl Simnet {
         counterparty: ResourceId,
         outputs: Vec<TransactionOutput>,
     ) -> Result<Transaction, SimnetError> {
-        let message = Payload { action, nonce, amount, counterparty }.encode();
+        let message = Payload::one(action, nonce, amount, counterparty).encode();
         let coin = self.coins.pop().ok_or(WalletError::NoCoins)?;
         let payload = coin.payload(&self.lane.covenant, &message)?;
         let lane = SubnetworkId::from_bytes(self.lane.subnetwork);

@@ -9,7 +9,7 @@ use reprise_model::hash::Blake3;
 use reprise_model::journal::Journal as _;
 use reprise_model::program;
 use reprise_model::statement::{Claim, ClaimScheme, StatementId};
-use reprise_model::transaction::{self, LaneTransaction, TransactionFacts, TransactionRead};
+use reprise_model::transaction::{self, LaneTransaction, Price, TransactionFacts, TransactionRead};
 use reprise_model::witness::{TransactionWitness, Witness};
 use reprise_node::rng::Rng;
 use reprise_prover::backend::{Backend, Task};
@@ -27,12 +27,13 @@ pub fn mock(config: MockConfig) -> Arc<MockBackend> {
 /// makes none of it.
 pub fn task(number: u32, program: ProgramId) -> Option<Task> {
     let authority = ResourceId(blake3::derive_key("reprise simulated depositor", &number.to_le_bytes()));
-    let facts = TransactionFacts { authority, deposit: u64::from(number) + 1 };
+    let facts = TransactionFacts { authority, deposit: u64::from(number) + 1, price: Price::FREE };
     let payload = transaction::payload(&[], &Digest::ZERO, &[])?;
     let transaction = LaneTransaction { merge_index: 1, version: 1, rest: vec![], payload };
     let witness = TransactionWitness {
         transaction: transaction.cells(&TransactionRead { facts, message: vec![] }),
         before: vec![None],
+        context: None,
     };
     let journal = program::transaction(&Blake3, &Ledger, &witness).ok()?.bytes();
     Some(Task {

@@ -238,7 +238,7 @@ impl Real {
                             let owner = format!("{statement:x} {place:x}");
                             let counterparty = account_of(&script(&owner));
                             let action = Action::Deposit;
-                            let payload = Payload { action, nonce: 0, amount: 0, counterparty };
+                            let payload = Payload::one(action, 0, 0, counterparty);
                             self.chain.transaction("payer", &payload.encode(), 1)
                         })
                         .collect();

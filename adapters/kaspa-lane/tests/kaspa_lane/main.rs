@@ -11,11 +11,12 @@ use reprise_kaspa_lane::proof::{BlockProof, LaneEntry, LaneProof, Opening, Openi
 use reprise_kaspa_lane::{KaspaLane, digest, hash, tip};
 use reprise_model::block::{ChainBlock, ChainRoot};
 use reprise_model::cell::Cell;
+use reprise_model::context::BlockContext;
 use reprise_model::digest::{BlockHash, Digest};
 use reprise_model::hash::{Blake3, Domain, Hasher};
 use reprise_model::journal::Commitment;
-use reprise_model::lane::{self, Activity, BlockContext, LaneError, LaneScheme, WorkloadHasher};
-use reprise_model::transaction::{Accepted, LaneTransaction, NOBODY, Rollup};
+use reprise_model::lane::{self, Activity, LaneError, LaneScheme, WorkloadHasher};
+use reprise_model::transaction::{Accepted, LaneTransaction, NOBODY, Price, Rollup};
 
 /// The shipped recording, block by block, each once.
 struct Recorded {
@@ -94,7 +95,7 @@ impl WorkloadHasher for OnKaspa {
 
 /// What a block accepted, by its digests; Kaspa's tip takes no facts.
 fn accepted(block: &ChainBlock) -> Vec<Accepted> {
-    let rollup = Rollup { covenant: Digest::ZERO, deposit: NOBODY };
+    let rollup = Rollup { covenant: Digest::ZERO, deposit: NOBODY, price: Price::FREE };
     let accepted = |tx: &LaneTransaction| Accepted::of(&Blake3, tx, &tx.read(&rollup));
     block.accepted.iter().map(accepted).collect()
 }

@@ -7,7 +7,7 @@ use kaspa_consensus_core::tx::{
 };
 use reprise_kaspa::opening::opening;
 use reprise_model::digest::Digest;
-use reprise_model::transaction::{self, LaneTransaction, NOBODY, Rollup, account_of, script_bytes};
+use reprise_model::transaction::{self, LaneTransaction, NOBODY, Price, Rollup, account_of, script_bytes};
 
 fn output(script: &[u8]) -> TransactionOutput {
     TransactionOutput::new(5, ScriptPublicKey::from_vec(0, script.to_vec()))
@@ -44,7 +44,7 @@ fn an_opening_of_any_kaspa_transaction_shows_the_script_that_is_spent() {
         spending(1, nothing, paid.clone(), vec![]),
         spending(1, nothing, paid, vec![3; 300]),
     ];
-    let rollup = Rollup { covenant: Digest([4; 32]), deposit: NOBODY };
+    let rollup = Rollup { covenant: Digest([4; 32]), deposit: NOBODY, price: Price::FREE };
     for spent in spent {
         for (index, script) in [(1, &b"mine"[..]), (2, &[7; 34])] {
             let acts = |opening: &[u8]| {

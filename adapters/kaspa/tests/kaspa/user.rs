@@ -18,7 +18,7 @@ use reprise_kaspa::user::{self, Pair, User, UserError};
 use reprise_kaspa::{claim, vault};
 use reprise_model::digest::Digest;
 use reprise_model::exit::{Exit, Payee};
-use reprise_model::transaction::{Rollup, TransactionRead};
+use reprise_model::transaction::{Price, Rollup, TransactionRead};
 
 const KAS: u64 = 100_000_000;
 const FEES: Fees = Fees { feerate: 100.0, fee_max: KAS };
@@ -89,7 +89,8 @@ fn judge(user: &User, pair: &Pair, coins: &[Coin], deposited: u64) {
 
     let accepted = pair.accepted();
     assert_eq!(accepted.id().0, acting.transaction.id().as_bytes());
-    let rollup = Rollup { covenant: COVENANT, deposit: names::account(&deposit_script()) };
+    let rollup =
+        Rollup { covenant: COVENANT, deposit: names::account(&deposit_script()), price: Price::FREE };
     let TransactionRead { facts, message } = accepted.read(&rollup);
     assert_eq!(message, MESSAGE);
     assert_eq!(facts.authority, names::account(&user.key.script()));

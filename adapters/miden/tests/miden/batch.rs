@@ -1,18 +1,24 @@
 //! The batch program, without proving the batch: over proved transactions and over those that it executes, what it
 //! commits and what it refuses.
 
-use reprise_conformance::fixture::{EXIT, account, pay, transaction};
-use reprise_ledger::{Account, Action, BAD_NONCE, OVERDRAFT};
+use reprise_conformance::fixture::{EXIT, account, fund, list, pay, transaction};
+use reprise_ledger::{Account, Action, BAD_NONCE, Ledger, OVERDRAFT};
 use reprise_miden::{MidenError, Poseidon2};
+use reprise_model::context::BlockContext;
 use reprise_model::digest::Digest;
 use reprise_model::exit::{self, AMOUNT_MIN};
 use reprise_model::journal::{Journal, Pins, TransactionJournal};
 use reprise_model::lane::{Step, WorkloadHasher as _};
+use reprise_model::program;
+use reprise_model::statement::Claim;
 use reprise_model::transaction::{Accepted, ShownBytes, ShownTransaction, TransactionFacts, TransactionRead};
-use reprise_model::witness::{BatchWitness, Handling};
+use reprise_model::witness::{BatchWitness, Handling, TransactionWitness, Witness};
 
+use crate::anything;
 use crate::chain::{Chain, LAST};
-use crate::world::{NO_PROOF, STALE, Values, assert_refused, backend, run_batch, trusted};
+use crate::world::{
+    NO_PROOF, STALE, Values, assert_refused, backend, chain_of, ids, prove, run_batch, trusted,
+};
 
 /// The last block's first batch, both of whose transactions are proved apart: changed.
 fn changed(change: impl FnOnce(&mut BatchWitness)) -> Result<Digest, MidenError> {
@@ -132,7 +138,7 @@ fn a_transaction_that_is_executed_is_what_its_bytes_say() {
     let bytes = Chain::get().fixture.batch_witness_at(LAST, 0).transactions[1].0.payload.clone();
     let ShownBytes::Whole(bytes) = bytes else { panic!("{bytes:?}") };
     // The whole message, and some of the opening.
-    for at in (0..bytes.len() - 64).step_by(23).chain(bytes.len() - 64..bytes.len()) {
+    for at in (0..bytes.len() - 96).step_by(23).chain(bytes.len() - 96..bytes.len()) {
         let mut bytes = bytes.clone();
         bytes[at] ^= 1;
         let other = changed_inline(|witness| {
@@ -170,10 +176,10 @@ fn a_false_failure_has_no_proof() {
 fn a_false_pre_image_has_no_path() {
     // Bob poor, Bob absent, Bob with another nonce, Bob rich. A program may be told so, and says what follows.
     let bobs = [
-        Some(Account { balance: 19 * AMOUNT_MIN, nonce: 0 }),
+        Some(Account::new(19 * AMOUNT_MIN, 0)),
         None,
-        Some(Account { balance: 67 * AMOUNT_MIN, nonce: 1 }),
-        Some(Account { balance: 1 << 40, nonce: 0 }),
+        Some(Account::new(67 * AMOUNT_MIN, 1)),
+        Some(Account::new(1 << 40, 0)),
     ];
     for (at, bob) in bobs.into_iter().enumerate() {
         let value = bob.map(|bob| bob.cells());
@@ -318,6 +324,57 @@ fn what_is_well_formed_is_executed_though_it_is_said_to_be_disposed_of() {
     let mut proved = honest.clone();
     proved.transactions[0].1 = Handling::Apart(chain.fixture.batches[LAST].transactions[2].journal.clone());
     assert_refused(run_batch(&proved, &chain.apart), NO_PROOF);
+}
+
+#[test]
+fn a_transaction_that_asks_for_its_blocks_context_is_proved_in_no_other() {
+    let mut fixture = chain_of(ids(), 8);
+    fixture.block(vec![fund(1, account("alice"), 9)]);
+    let context = fixture.next_context();
+    let late = list(0, context.daa_score - 1, &[(Action::Transfer, 5, account("bob"))]);
+    fixture.block(vec![transaction(1, "alice", 0, late)]);
+    let honest = fixture.span(1).journal.digest(&Poseidon2);
+    let witness = fixture.batch_witness(1);
+    assert_eq!(run_batch(&witness, &[]).unwrap(), honest);
+
+    // In an earlier block it would have taken effect, which is proved, of that.
+    let mut earlier = context;
+    earlier.daa_score -= 1;
+    let forged = TransactionWitness { context: Some(earlier), ..fixture.transaction_witness(1, 0) };
+    let journal = program::transaction(&Poseidon2, &Ledger, &forged).unwrap();
+    assert!(journal.outcome.is_success());
+    let claim = Claim { program: ids()[0], journal: journal.bytes() };
+    let receipt = prove(&claim, &Witness::Transaction(forged), &[]);
+    let apart = |journal, receipt| {
+        let mut witness = witness.clone();
+        witness.transactions[0].1 = Handling::Apart(journal);
+        run_batch(&witness, &[receipt])
+    };
+    assert_refused(apart(journal, receipt), "a transaction's context is not its block's");
+
+    // Whatever word of the context is another. The program of transactions would not say so.
+    let anything = Pins { transaction_program: anything::id(), ..witness.pins.clone() };
+    let own = fixture.batches[1].transactions[0].journal.clone();
+    let under = |journal: TransactionJournal| {
+        let mut witness = BatchWitness { pins: anything.clone(), ..witness.clone() };
+        let receipt = anything::prove(&journal);
+        witness.transactions[0].1 = Handling::Apart(journal);
+        run_batch(&witness, &[receipt])
+    };
+    under(own.clone()).unwrap();
+    let others: [fn(&mut BlockContext); 3] = [
+        |context| context.timestamp_ms ^= 1 << 40,
+        |context| context.daa_score += 1,
+        |context| context.blue_score ^= 1 << 33,
+    ];
+    for change in others {
+        let mut other = context;
+        change(&mut other);
+        let journal = TransactionJournal { context: Some(other), ..own.clone() };
+        assert_refused(under(journal), "a transaction's context is not its block's");
+    }
+    // One that does not ask is free of it.
+    under(TransactionJournal { context: None, ..own }).unwrap();
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn flip(random: &mut Random, bytes: &mut ShownBytes) {
         && !bytes.is_empty()
     {
         // The message is last.
-        let from = bytes.len() - bytes.len().min(64);
+        let from = bytes.len() - bytes.len().min(96);
         let at = if random.one_in(4) {
             random.place(bytes.len())
         } else {
@@ -83,7 +83,7 @@ fn forge_transactions(random: &mut Random, witness: &mut BatchWitness, other: &B
             if let Handling::Inline(values) = &mut witness.transactions[at].1
                 && !values.is_empty()
             {
-                let account = Account { balance: random.amount(), nonce: random.below(3) };
+                let account = Account::new(random.amount(), random.below(3));
                 let value = random.place(values.len());
                 values[value] = if random.one_in(3) { None } else { Some(account.cells()) };
             }

@@ -14,7 +14,12 @@ mod ids;
 mod recursion;
 mod runs;
 #[path = "../../../../bin/reprise/template/semantics/src/lib.rs"]
-#[allow(dead_code, unexpected_cfgs, unused_attributes, reason = "a crate of its own where `reprise new` writes it")]
+#[allow(
+    dead_code,
+    unexpected_cfgs,
+    unused_attributes,
+    reason = "a crate of its own where `reprise new` writes it"
+)]
 mod semantics;
 mod slots;
 mod spans;

@@ -13,11 +13,12 @@ use reprise_conformance::fixture::{account, fund, transaction};
 use reprise_ledger::{Account, Ledger};
 use reprise_miden::{Poseidon2, Sources};
 use reprise_model::cell::{self, Cell};
+use reprise_model::context::BlockContext;
 use reprise_model::digest::{Digest, ResourceId};
 use reprise_model::exit::{Exit, Payee, ScriptClass};
 use reprise_model::hash::Hasher;
 use reprise_model::journal::{Access, Journal, Outcome, Pins, SpanJournal, TransactionJournal};
-use reprise_model::lane::{BlockContext, OpenBlock};
+use reprise_model::lane::OpenBlock;
 use reprise_model::program;
 use reprise_model::state::{self, DEPTH, Entry, StatePath};
 use reprise_model::transaction::{LaneTransaction, ShownTransaction};
@@ -92,7 +93,7 @@ fn native(witness: &BatchWitness) -> SpanJournal {
 }
 
 fn value(number: u64) -> Digest {
-    state::value(&Poseidon2, Some(&Account { balance: number, nonce: 0 }.cells()))
+    state::value(&Poseidon2, Some(&Account::new(number, 0).cells()))
 }
 
 fn entry(resource: ResourceId, number: u64) -> Entry {
@@ -107,7 +108,7 @@ fn stranger(number: u64) -> Entry {
 /// A deposit of 5 to Bob, whose slot holds this, over this balance.
 fn deposit(held: Vec<Entry>, balance: Option<u64>) -> BatchWitness {
     let tree = Tree::of(vec![(account("bob"), held)]);
-    let before = balance.map(|balance| Account { balance, nonce: 0 }.cells());
+    let before = balance.map(|balance| Account::new(balance, 0).cells());
     witness(&tree, pins(), vec![(fund(1, account("bob"), 5), Handling::Inline(vec![before]))])
 }
 
@@ -160,7 +161,13 @@ fn lists_change_as_they_do_natively_when_what_they_hold_is_deleted_or_made() {
         .collect();
     let payee = |at: usize| Payee { class: ScriptClass::ALL[at % 4], bytes: id(at).digest() };
     let exits = (0..8).map(|at| Exit { payee: payee(at), amount: u64::MAX - at as u64 }).collect();
-    let first = TransactionJournal { transaction: named(1), outcome: Outcome::SUCCESS, accesses, exits };
+    let first = TransactionJournal {
+        transaction: named(1),
+        outcome: Outcome::SUCCESS,
+        context: None,
+        accesses,
+        exits,
+    };
     // Made again, last; and what was made, deleted.
     let again = [(3, gone, held(3)), (4, other, gone), (0, gone, gone), (7, other, other)];
     let accesses = again.map(|(at, before, after)| Access { resource: id(at), before, after }).into();
@@ -238,7 +245,7 @@ fn say(program: &Program, witness: &BatchWitness, said: &Said) -> Result<Digest,
     stack.extend([1, shown.merge_index, 0].map(Felt::from_u32));
     cells(&mut stack, &shown.read(&Poseidon2, &witness.pins.rollup()).unwrap().cells);
     stack.push(Felt::from_u32(u32::from(balance.is_some())));
-    cells(&mut stack, &balance.map_or(vec![], |balance| Account { balance, nonce: 0 }.cells()));
+    cells(&mut stack, &balance.map_or(vec![], |balance| Account::new(balance, 0).cells()));
     stack.push(Felt::from_u32(*count));
     for Entry { resource, value } in entries {
         cells(&mut stack, &[resource.digest(), *value].map(cell::digest));

@@ -7,6 +7,7 @@ use reprise_conformance::fixture::{self, Fixture, account};
 use reprise_ledger::{Account, Ledger};
 use reprise_miden::{MidenBackend, MidenError, Poseidon2, Sources};
 use reprise_model::cell::Cell;
+use reprise_model::context::BlockContext;
 use reprise_model::digest::{Digest, ProgramId, ResourceId};
 use reprise_model::journal::{Journal, Outcome, Pins, TransactionJournal};
 use reprise_model::limits::{Limits, ProveApart};
@@ -17,6 +18,9 @@ use reprise_model::transaction::{LaneTransaction, TransactionRead};
 use reprise_model::witness::{BatchWitness, TransactionWitness, Witness};
 use reprise_prover::backend::Backend;
 use reprise_scheduler::execution::Division;
+
+/// The context of every transaction that is in no block.
+pub const CONTEXT: BlockContext = BlockContext { timestamp_ms: 5, daa_score: 6, blue_score: 7 };
 
 pub fn backend() -> &'static MidenBackend {
     static BACKEND: OnceLock<MidenBackend> = OnceLock::new();
@@ -96,7 +100,7 @@ impl Values {
     pub fn with(accounts: &[(&str, u64, u64)]) -> Self {
         let mut values = Self::default();
         for (name, balance, nonce) in accounts {
-            values.put(name, Account { balance: *balance, nonce: *nonce });
+            values.put(name, Account::new(*balance, *nonce));
         }
         values
     }
@@ -119,12 +123,14 @@ impl Values {
         let declared = processor::declared(&Ledger, tx, read)?;
         let before: Vec<_> = declared.iter().map(|id| self.0.get(id).cloned()).collect();
         let view: Vec<_> = declared.iter().copied().zip(before.iter().map(Option::as_deref)).collect();
-        let effects = processor::execute(&Ledger, &read.message, &read.facts, &view);
-        let journal = TransactionJournal::of(&Poseidon2, tx.digest(&Poseidon2, read), &view, &effects);
+        let context = processor::asks_context(&Ledger, read).then_some(CONTEXT);
+        let effects = processor::execute(&Ledger, &read.message, &read.facts, &view, context);
+        let digest = tx.digest(&Poseidon2, read);
+        let journal = TransactionJournal::of(&Poseidon2, digest, &view, context, &effects);
         for (resource, value) in effects.writes {
             self.0.insert(resource, value.unwrap());
         }
-        let witness = TransactionWitness { transaction: tx.cells(read), before };
+        let witness = TransactionWitness { transaction: tx.cells(read), before, context };
         Ok(Executed { journal, witness })
     }
 }

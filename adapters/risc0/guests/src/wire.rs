@@ -12,6 +12,7 @@ use std::mem::take;
 use borsh::{BorshDeserialize, BorshSerialize};
 use reprise_model::cell::{self, Cell};
 use reprise_model::state::StatePath;
+use reprise_model::transaction::Price;
 use reprise_model::witness::{AggregateWitness, BatchWitness, TransactionWitness};
 
 /// A witness that travels.
@@ -80,9 +81,10 @@ pub fn read<W: Wire>(source: &mut impl Source) -> Option<W> {
 
 #[cfg(test)]
 mod tests {
+    use reprise_model::context::BlockContext;
     use reprise_model::digest::Digest;
     use reprise_model::journal::Pins;
-    use reprise_model::lane::{BlockContext, OpenBlock};
+    use reprise_model::lane::OpenBlock;
     use reprise_model::state::Entry;
 
     use super::*;
@@ -116,6 +118,7 @@ mod tests {
             lane,
             covenant,
             deposit: Digest([3; 32]).into(),
+            price: Price::FREE,
             transaction_program: Digest([4; 32]).into(),
             batch_program: Digest([5; 32]).into(),
             aggregate_program: Digest([6; 32]).into(),

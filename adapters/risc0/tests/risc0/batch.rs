@@ -3,21 +3,24 @@
 use std::sync::Arc;
 
 use reprise_kaspa_lane::proof::{LaneEntry, LaneProof};
-use reprise_ledger::{BAD_NONCE, Ledger, OVERDRAFT};
+use reprise_ledger::{Action, BAD_NONCE, EXPIRED, Ledger, OVERDRAFT};
 use reprise_model::cell::Cell;
+use reprise_model::context::BlockContext;
 use reprise_model::digest::{Digest, ResourceId};
 use reprise_model::journal::{Journal, SpanJournal, TransactionJournal};
 use reprise_model::lane;
 use reprise_model::receipt::{Receipt, Verified};
-use reprise_model::statement::Kind;
+use reprise_model::statement::{Claim, Kind};
 use reprise_model::transaction::{self, LaneTransaction, ShownBytes, ShownTransaction};
-use reprise_model::witness::{AggregateEnd, BatchWitness, Handling, Witness};
+use reprise_model::witness::{AggregateEnd, BatchWitness, Handling, TransactionWitness, Witness};
 use reprise_model::{processor, program};
 use reprise_risc0::{Risc0Error, Sha256};
 use reprise_scheduler::tree::StateTree;
 
 use crate::chain::{Chain, LAST};
-use crate::fixture::{NO_PROOF, account, assert_refused, development, pins};
+use crate::fixture::{
+    NO_PROOF, account, assert_refused, development, fixture, fund, list, pins, prove, transaction,
+};
 
 /// What the program commits. It refuses what the same function refuses natively, in its words or because a proof is missing, and
 /// commits nothing else.
@@ -99,7 +102,7 @@ fn the_roots_and_tips_are_those_of_a_sequential_execution() {
             let values: Vec<(ResourceId, Option<Arc<[Cell]>>)> =
                 declared.map(|id| (id, tree.get(&id))).collect();
             let before: Vec<_> = values.iter().map(|(id, value)| (*id, value.as_deref())).collect();
-            let effects = processor::execute(&Ledger, &read.message, &read.facts, &before);
+            let effects = processor::execute(&Ledger, &read.message, &read.facts, &before, batch.transactions[index].journal.context);
             tree = tree.after(&effects.writes);
         }
         let before = (&tip, witness.reopening.as_deref());
@@ -107,6 +110,45 @@ fn the_roots_and_tips_are_those_of_a_sequential_execution() {
         tip = lane::after(&Sha256, &pins().lane, before, context, &accepted).unwrap();
         assert_eq!((transition.root_after, transition.tip_after), (tree.root(), tip));
     }
+}
+
+#[test]
+fn a_transaction_that_asks_for_its_blocks_context_is_proved_in_no_other() {
+    let mut fixture = fixture();
+    fixture.block(vec![fund(1, account("alice"), 9)]);
+    let context = fixture.next_context();
+    let late = list(0, context.daa_score - 1, &[(Action::Transfer, 5, account("bob"))]);
+    fixture.block(vec![transaction(1, "alice", 0, late)]);
+    let own = fixture.batches[1].transactions[0].journal.clone();
+    assert_eq!((own.outcome, own.context), (EXPIRED, Some(context)));
+    let honest = fixture.transaction_witness(1, 0);
+    let proved = |witness: TransactionWitness| {
+        let journal = program::transaction(&Sha256, &Ledger, &witness).unwrap();
+        let claim = Claim { program: pins().transaction_program, journal: journal.bytes() };
+        (journal, prove(development(), &claim, Witness::Transaction(witness), &[]))
+    };
+    let over = |(journal, receipt): (TransactionJournal, Verified<Receipt>)| {
+        let mut witness = fixture.batch_witness(1);
+        witness.transactions[0].1 = Handling::Apart(journal);
+        run(witness, &[receipt])
+    };
+    assert_eq!(over(proved(honest.clone())).unwrap(), fixture.span(1).journal.bytes());
+    // In an earlier block it would have taken effect, which is proved, of that.
+    let others: [fn(&mut BlockContext); 3] = [
+        |context| context.daa_score -= 1,
+        |context| context.timestamp_ms += 1,
+        |context| context.blue_score += 1,
+    ];
+    for change in others {
+        let mut other = context;
+        change(&mut other);
+        let forged = proved(TransactionWitness { context: Some(other), ..honest.clone() });
+        assert_eq!(forged.0.outcome.is_success(), other.daa_score < context.daa_score);
+        assert_refused(over(forged), "was proved in another context than its block's");
+    }
+    let without = Witness::Transaction(TransactionWitness { context: None, ..honest });
+    let refused = development().execute(&without, &[]).map(|done| done.journal);
+    assert_refused(refused, "asks for the context of its block");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use reprise_conformance::generated::Compared;
 use reprise_ledger::{Action, BAD_NONCE, Ledger, OVERDRAFT};
 use reprise_model::digest::{Digest, ResourceId};
 use reprise_model::exit::AMOUNT_MIN;
@@ -13,6 +14,7 @@ use reprise_model::state::{self, Entry};
 use reprise_model::statement::{Claim, Kind};
 use reprise_model::transaction::{BYTES_MAX, LaneTransaction, LongBytes, ShownBytes};
 use reprise_model::witness::{AggregateEnd, AggregateWitness, BatchWitness, Handling, Part, Witness};
+use reprise_prover::backend::Backend;
 use reprise_risc0::{Risc0Error, Sha256};
 use reprise_scheduler::execution::Division;
 use reprise_scheduler::tree::StateTree;
@@ -20,7 +22,7 @@ use reprise_scheduler::tree::StateTree;
 use crate::aggregate::run_over;
 use crate::batch::run;
 use crate::fixture::{
-    EXIT, Fixture, NO_PROOF, account, assert_refused, development, divided, fund, pay, prove, runs_of,
+    EXIT, Fixture, NO_PROOF, account, assert_refused, development, divided, fund, lanes, pay, prove, runs_of,
     transaction,
 };
 
@@ -65,6 +67,19 @@ fn transactions(fixture: &Fixture, block: usize, wanted: impl Fn(usize) -> bool)
 
 fn is_disposed(handling: &Handling) -> bool {
     matches!(handling, Handling::Disposed)
+}
+
+#[test]
+fn generated_blocks_commit_what_they_do_natively_however_they_are_divided() {
+    let agrees = |witness: &Witness, expected: Option<&dyn Journal>| {
+        let committed = development().execute(witness, &[]).map(|done| done.journal);
+        assert_eq!(committed.as_ref().ok(), expected.map(|journal| journal.bytes()).as_ref(), "{committed:?}");
+    };
+    let programs = Backend::programs(development());
+    let compared = Compared { hasher: Arc::new(Sha256), programs, prover: Some(lanes), agrees: &agrees };
+    for (seed, price) in [(1, 0), (2, 3)] {
+        compared.check(seed, 12, price);
+    }
 }
 
 #[test]
@@ -304,7 +319,7 @@ fn a_slot_holds_a_list_and_nobody_is_kept_out_of_it() {
     witness.transactions.truncate(1);
     let committed = run(witness.clone(), &[]).unwrap();
     let mut after = witness.paths[0].clone();
-    let value = reprise_ledger::Account { balance: 1000 * AMOUNT_MIN, nonce: 0 }.cells();
+    let value = reprise_ledger::Account::new(1000 * AMOUNT_MIN, 0).cells();
     let value = state::value(&Sha256, Some(&value));
     after.entries.push(Entry { resource: account("alice"), value });
     let root_after = after.root(&Sha256);

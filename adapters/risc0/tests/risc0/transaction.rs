@@ -9,7 +9,7 @@ use reprise_model::scheduled::ProvedBy;
 use reprise_model::transaction::{BYTES_MAX, LaneTransaction, NOBODY};
 use reprise_model::witness::{TransactionWitness, Witness};
 
-use crate::fixture::{EXIT, Fixture, account, assert_refused, development, fixture, fund, pay, transaction};
+use crate::fixture::{EXIT, Fixture, account, assert_refused, development, fixture, fund, list, pay, transaction};
 
 const FOREIGN: &str = "the transaction is none of the workload's";
 const NO_TRANSACTION: &str = "the cells are not a transaction's encoding";
@@ -110,6 +110,12 @@ fn malformed() -> Vec<Vec<u8>> {
         with(4, 4),
         with(24, 1),
         with(31, 255),
+        with(32, 5),
+        with(44, 1),
+        with(63, 255),
+        list(3, 1 << 60, &[(Action::Deposit, 0, account("bob"))]),
+        list(3, 0, &[(EXIT, AMOUNT_MIN, account("bob")); 9]),
+        list(3, 0, &[(Action::Collect, 0, account("bob"))]),
         pay(Action::Transfer, 3, 1, account("alice")),
         pay(Action::Transfer, 3, 1, NOBODY),
         pay(EXIT, 3, AMOUNT_MIN, NOBODY),
@@ -147,7 +153,7 @@ fn what_deposits_credits_its_sender_unless_it_is_a_well_formed_deposit() {
     let last = fixture.block(vec![transaction(1, "alice", 0, pay(EXIT, 3, AMOUNT_MIN, account("out")))]);
     assert_eq!(last.transactions[0].journal.outcome, Outcome::SUCCESS);
     let before = fixture.transaction_witness(2, 0).before[0].clone();
-    assert_eq!(before, Some(Account { balance: MANY + 5 * count, nonce: 3 }.cells()));
+    assert_eq!(before, Some(Account::new(MANY + 5 * count, 3).cells()));
 }
 
 /// SplitMix64.
@@ -245,7 +251,7 @@ fn what_is_no_transaction_is_refused_and_another_pre_image_is_another_journal() 
     // A byte less of the message is another cell's content, or another message.
     assert_refused(run(&|w| w.transaction[1][0] -= 1).map(|done| done.journal), "");
 
-    let rich = || Some(Account { balance: 1 << 40, nonce: 3 }.cells());
+    let rich = || Some(Account::new(1 << 40, 3).cells());
     let other: [&dyn Fn(&mut TransactionWitness); 9] = [
         &|w| w.before[0] = rich(),
         &|w| w.before[0] = None,

@@ -11,7 +11,7 @@ fn small() -> reprise_chain::recording::Recording {
     let mut chain = DevChain::default();
     let act = |chain: &DevChain, action, amount, to: &str, deposit| {
         let counterparty = account_of(&script(to));
-        let payload = Payload { action, nonce: 0, amount, counterparty };
+        let payload = Payload::one(action, 0, amount, counterparty);
         chain.transaction("alice", &payload.encode(), deposit)
     };
     let deposit = act(&chain, Action::Deposit, 0, "alice", 100);

@@ -46,8 +46,9 @@ fn pins() -> Pins {
     let [transaction_program, batch_program, aggregate_program] = mock().programs();
     let covenant = Digest(COVENANT);
     let deposit = names::account(&vault::script(covenant).unwrap());
-    let lane = names::lane(names::subnetwork("test").unwrap(), covenant, deposit).key;
-    Pins { lane, covenant, deposit, transaction_program, batch_program, aggregate_program }
+    let lane = names::lane(names::subnetwork("test").unwrap(), covenant, deposit);
+    let (lane, price) = (lane.key, lane.price);
+    Pins { lane, covenant, deposit, price, transaction_program, batch_program, aggregate_program }
 }
 
 /// A snapshot of that rollup.

@@ -129,12 +129,7 @@ pub(crate) fn chain(mined: &[Mined]) -> Recording {
         let parent = blocks[blocks.len().saturating_sub(1 + back.saturating_sub(3)).min(blocks.len() - 1)];
         let accepted = (0..*transactions).map(|index| {
             let who = format!("{salt}-{index}");
-            let payload = Payload {
-                action: Action::Deposit,
-                nonce: 0,
-                amount: 0,
-                counterparty: account_of(&script(&who)),
-            };
+            let payload = Payload::one(Action::Deposit, 0, 0, account_of(&script(&who)));
             chain.transaction(&who, &payload.encode(), 100)
         });
         let accepted = accepted.collect();

@@ -13,6 +13,7 @@ use reprise_disk::log::{HEADER_LEN, LogError};
 use reprise_disk::simulated::SimulatedDisk;
 use reprise_model::artifact::SettlementArtifact;
 use reprise_model::block::{ChainBlock, ObservedSettlement};
+use reprise_model::context::BlockContext;
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProfileId, ProgramId};
 use reprise_model::hash::Blake3;
 use reprise_model::journal::{AggregateJournal, Commitment, Transition};
@@ -235,7 +236,7 @@ fn a_lane_tip_over_forged_authority_order_or_context_is_no_block_s_lane_tip() {
     assert_eq!(tip_of(named(false), context), world.tips[&one], "the true one");
     let mut turned = named(false);
     turned.reverse();
-    let late = lane::BlockContext { timestamp_ms: context.timestamp_ms + 1, ..context };
+    let late = BlockContext { timestamp_ms: context.timestamp_ms + 1, ..context };
     let inserted = [named(false), vec![(Digest([1; 32]), 9)]].concat();
     let forged = [
         tip_of(named(true), context),

@@ -19,7 +19,7 @@ use reprise_model::journal::Journal as _;
 use reprise_model::program;
 use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::statement::{Claim, ClaimScheme, Kind, StatementId};
-use reprise_model::transaction::{self, LaneTransaction, TransactionFacts, TransactionRead};
+use reprise_model::transaction::{self, LaneTransaction, Price, TransactionFacts, TransactionRead};
 use reprise_model::witness::{TransactionWitness, Witness};
 use reprise_prover::backend::{Backend, Task};
 use reprise_prover::mock::{MockBackend, MockConfig};
@@ -242,12 +242,17 @@ pub(crate) fn mock_with(config: MockConfig) -> Arc<MockBackend> {
 
 /// A task by number, which relies on nothing.
 pub(crate) fn task(number: u8) -> Task {
-    let facts = TransactionFacts { authority: ResourceId([number; 32]), deposit: u64::from(number) + 1 };
+    let facts = TransactionFacts {
+        authority: ResourceId([number; 32]),
+        deposit: u64::from(number) + 1,
+        price: Price::FREE,
+    };
     let payload = transaction::payload(&[], &Digest::ZERO, &[]).unwrap();
     let transaction = LaneTransaction { merge_index: 1, version: 1, rest: vec![], payload };
     let witness = TransactionWitness {
         transaction: transaction.cells(&TransactionRead { facts, message: vec![] }),
         before: vec![None],
+        context: None,
     };
     let journal = program::transaction(&Blake3, &Ledger, &witness).unwrap().bytes();
     let claim = Claim { program: mock().programs()[0], journal };

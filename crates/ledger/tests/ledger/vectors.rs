@@ -1,10 +1,12 @@
 //! The vectors of docs/ledger.md, for authors of wallets: each line is computed again.
 
-use reprise_ledger::{Account, Action, Payload};
+use reprise_ledger::{Account, Action, Payload, Step};
 use reprise_model::cell;
 use reprise_model::digest::{Digest, ResourceId};
 use reprise_model::exit::{Payee, ScriptClass};
-use reprise_model::transaction::{self, LaneTransaction, Rollup, TransactionRead, account_of, script_bytes};
+use reprise_model::transaction::{
+    self, LaneTransaction, Price, Rollup, TransactionRead, account_of, script_bytes,
+};
 
 const PAGE: &str = include_str!("../../../../docs/ledger.md");
 
@@ -29,42 +31,44 @@ fn computed(given: &[&str]) -> String {
         ["script", version, script] => {
             account_of(&script_bytes(version.parse().unwrap(), &bytes(script))).digest().to_hex()
         }
-        ["message", action, nonce, amount, counterparty] => {
-            let action = match *action {
-                "transfer" => Action::Transfer,
-                "exit-key" => Action::Exit(ScriptClass::PublicKey),
-                "exit-ecdsa-02" => Action::Exit(ScriptClass::EcdsaEven),
-                "exit-ecdsa-03" => Action::Exit(ScriptClass::EcdsaOdd),
-                "exit-hash" => Action::Exit(ScriptClass::ScriptHash),
-                "deposit" => Action::Deposit,
-                other => panic!("no action: {other}"),
+        ["message", nonce, deadline, steps @ ..] => {
+            let step = |step: &[&str; 3]| {
+                let [action, amount, counterparty] = *step;
+                let action = match action {
+                    "transfer" => Action::Transfer,
+                    "exit-key" => Action::Exit(ScriptClass::PublicKey),
+                    "exit-ecdsa-02" => Action::Exit(ScriptClass::EcdsaEven),
+                    "exit-ecdsa-03" => Action::Exit(ScriptClass::EcdsaOdd),
+                    "exit-hash" => Action::Exit(ScriptClass::ScriptHash),
+                    "deposit" => Action::Deposit,
+                    "collect" => Action::Collect,
+                    other => panic!("no action: {other}"),
+                };
+                Step { action, amount: amount.parse().unwrap(), counterparty: id(counterparty) }
             };
-            let (nonce, amount) = (nonce.parse().unwrap(), amount.parse().unwrap());
-            hex(&Payload { action, nonce, amount, counterparty: id(counterparty) }.encode())
+            let (steps, []) = steps.as_chunks::<3>() else { panic!("no steps: {steps:?}") };
+            let (nonce, deadline) = (nonce.parse().unwrap(), deadline.parse().unwrap());
+            hex(&Payload { nonce, deadline, steps: steps.iter().map(step).collect() }.encode())
         }
         ["payee", script] => {
             let payee = Payee::of_script(0, &bytes(script)).unwrap();
-            let exit = Payload {
-                action: Action::Exit(payee.class),
-                nonce: 0,
-                amount: 0,
-                counterparty: payee.bytes.into(),
-            };
-            let words = &exit.encode()[24..];
-            format!("{} {}", hex(&words[..4]), hex(&words[8..]))
+            let exit = Payload::one(Action::Exit(payee.class), 0, 0, payee.bytes.into());
+            let step = &exit.encode()[32..];
+            format!("{} {}", hex(&step[12..16]), hex(&step[32..]))
         }
         ["payload", opening, covenant, message] => {
             let covenant = id(covenant).digest();
             hex(&transaction::payload(&bytes(opening), &covenant, &bytes(message)).unwrap())
         }
-        ["value", balance, nonce] => {
-            let account = Account { balance: balance.parse().unwrap(), nonce: nonce.parse().unwrap() };
+        ["value", balance, nonce, fees] => {
+            let [balance, nonce, fees] = [balance, nonce, fees].map(|number| number.parse().unwrap());
+            let account = Account { balance, nonce, fees };
             hex(&cell::to_bytes(&account.cells()))
         }
         ["acts", rest, payload, covenant, vault] => {
             let (rest, payload) = (bytes(rest), bytes(payload));
             let accepted = LaneTransaction { merge_index: 1, version: 1, rest, payload };
-            let rollup = Rollup { covenant: id(covenant).digest(), deposit: id(vault) };
+            let rollup = Rollup { covenant: id(covenant).digest(), deposit: id(vault), price: Price::FREE };
             let TransactionRead { facts, message } = accepted.read(&rollup);
             let message = if message.is_empty() { "-".into() } else { hex(&message) };
             format!("{} {} {message}", facts.authority.digest().to_hex(), facts.deposit)

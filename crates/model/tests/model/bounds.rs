@@ -11,13 +11,13 @@ use reprise_model::processor::{
 use reprise_model::program::{self, Refusal};
 use reprise_model::state;
 use reprise_model::transaction::{
-    self, BYTES_MAX, LaneTransaction, NOBODY, TransactionFacts, TransactionRead,
+    self, BYTES_MAX, LaneTransaction, NOBODY, Price, TransactionFacts, TransactionRead,
 };
 use reprise_model::witness::TransactionWitness;
 
 use crate::kept;
 
-const FACTS: TransactionFacts = TransactionFacts { authority: NOBODY, deposit: 0 };
+const FACTS: TransactionFacts = TransactionFacts { authority: NOBODY, deposit: 0, price: Price::FREE };
 
 fn id(n: u8) -> ResourceId {
     ResourceId([n; 32])
@@ -58,13 +58,17 @@ fn read(message: &[u8]) -> TransactionRead {
 }
 
 fn witness(message: &[u8], values: usize) -> TransactionWitness {
-    TransactionWitness { transaction: of_message(message).cells(&read(message)), before: vec![None; values] }
+    TransactionWitness {
+        transaction: of_message(message).cells(&read(message)),
+        before: vec![None; values],
+        context: None,
+    }
 }
 
 /// The outcome, native and proved, of a transaction that declares two resources.
 #[track_caller]
 fn outcome(processor: &Made) -> Outcome {
-    let effects = processor::execute(processor, &[1, 2], &FACTS, &[(id(1), None), (id(2), None)]);
+    let effects = processor::execute(processor, &[1, 2], &FACTS, &[(id(1), None), (id(2), None)], None);
     let proved = program::transaction(&Blake3, processor, &witness(&[1, 2], 2)).unwrap();
     assert_eq!((proved.outcome, &proved.exits), (effects.outcome, &effects.exits));
     if !effects.outcome.is_success() {
@@ -149,7 +153,7 @@ fn nothing_proves_apart_what_is_disposed_of_or_what_is_no_transaction() {
     assert_eq!(prove(&witness(&[1, 1], 2)), Err(Refusal::Foreign));
     let long = kept::long_transaction();
     let cells = long.cells(&long.read(&kept::rollup()));
-    let too_long = TransactionWitness { transaction: cells, before: vec![] };
+    let too_long = TransactionWitness { transaction: cells, before: vec![], context: None };
     assert_eq!(prove(&too_long), Err(Refusal::NotATransaction));
     for given in [0, 1, 3] {
         assert_eq!(prove(&witness(&[1, 2], given)), Err(Refusal::Values { given, declared: 2 }));

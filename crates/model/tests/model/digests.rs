@@ -1,6 +1,7 @@
 //! What each digest depends on: on every field, wherever it changes, and on nothing else.
 
 use proptest::prelude::*;
+use reprise_model::context::BlockContext;
 use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
 use reprise_model::digest::{ClaimDigest, Digest, ProfileId, ResourceId};
 use reprise_model::exit::{self, Exit, Payee, ScriptClass};
@@ -225,10 +226,15 @@ fn transaction_journals() -> impl Strategy<Value = TransactionJournal> {
     });
     let accesses = proptest::collection::vec(access, 0..3);
     let exits = proptest::collection::vec(exit, 0..3);
-    (small(), 0u32..2, accesses, exits).prop_map(|(transaction, outcome, accesses, exits)| {
-        let outcome = reprise_model::journal::Outcome(outcome);
-        TransactionJournal { transaction, outcome, accesses, exits }
-    })
+    let context = proptest::option::of((0u64..2, 0u64..2, 0u64..2).prop_map(
+        |(timestamp_ms, daa_score, blue_score)| BlockContext { timestamp_ms, daa_score, blue_score },
+    ));
+    (small(), 0u32..2, context, accesses, exits).prop_map(
+        |(transaction, outcome, context, accesses, exits)| {
+            let outcome = reprise_model::journal::Outcome(outcome);
+            TransactionJournal { transaction, outcome, context, accesses, exits }
+        },
+    )
 }
 
 #[test]
@@ -361,7 +367,7 @@ fn what_a_journal_says_is_listed_by_the_names_of_its_fields() {
     let fields = describe(Kind::Aggregate, &span).unwrap();
     assert_eq!(fields[7], ("open block before", kept::digest(0x16).to_hex()));
     let transaction = kept::transaction_journal().bytes();
-    assert_eq!(names(Kind::Transaction, &transaction).map(|names| names.len()), Some(3 + 2 * 3 + 2));
+    assert_eq!(names(Kind::Transaction, &transaction).map(|names| names.len()), Some(3 + 3 + 2 * 3 + 2));
     for (kind, bytes) in
         [(Kind::Batch, &span), (Kind::Aggregate, &settlement), (Kind::Transaction, &transaction)]
     {

@@ -1,16 +1,17 @@
 //! Values that every test of this crate uses: each field of its own, so that a swap of two shows.
 
 use reprise_model::block::{BatchMetadata, BlockId, ChainBlockMetadata};
+use reprise_model::context::BlockContext;
 use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProfileId, ProgramId, ResourceId, TransactionId};
 use reprise_model::exit::{Exit, Payee, ScriptClass};
 use reprise_model::journal::{
     Access, AggregateJournal, Commitment, Outcome, Pins, SpanJournal, TransactionJournal, Transition,
 };
-use reprise_model::lane::{Activity, BlockContext, OpenBlock};
+use reprise_model::lane::{Activity, OpenBlock};
 use reprise_model::profile::{ProofProfile, SealKind};
 use reprise_model::state::Entry;
-use reprise_model::transaction::{self, BYTES_MAX, LaneTransaction, Rollup, account_of, script_bytes};
+use reprise_model::transaction::{self, BYTES_MAX, LaneTransaction, Price, Rollup, account_of, script_bytes};
 
 /// Thirty-two bytes that count up from `n`.
 pub(crate) fn bytes(n: u8) -> [u8; 32] {
@@ -21,11 +22,16 @@ pub(crate) fn digest(n: u8) -> Digest {
     Digest(bytes(n))
 }
 
+pub(crate) fn price() -> Price {
+    Price { amount: 0x0708_090a, collector: ResourceId(bytes(7)) }
+}
+
 pub(crate) fn pins() -> Pins {
     Pins {
         lane: digest(1),
         covenant: digest(2),
         deposit: ResourceId(bytes(3)),
+        price: price(),
         transaction_program: ProgramId(bytes(4)),
         batch_program: ProgramId(bytes(5)),
         aggregate_program: ProgramId(bytes(6)),
@@ -48,6 +54,7 @@ pub(crate) fn transaction_journal() -> TransactionJournal {
     TransactionJournal {
         transaction: digest(0x20),
         outcome: Outcome(0x0102_0304),
+        context: Some(context()),
         accesses: vec![access(0x21), access(0x31)],
         exits: vec![exit(0x41)],
     }
@@ -160,7 +167,7 @@ pub(crate) fn lane_transaction() -> LaneTransaction {
 
 /// The rollup that [`lane_transaction`] is for.
 pub(crate) fn rollup() -> Rollup {
-    Rollup { covenant: digest(2), deposit: account_of(&script_bytes(0, b"deposit")) }
+    Rollup { covenant: digest(2), deposit: account_of(&script_bytes(0, b"deposit")), price: price() }
 }
 
 /// [`lane_transaction`] with more payload than anybody reads: 17 chunks of BLAKE3.

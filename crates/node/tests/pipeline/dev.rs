@@ -48,7 +48,7 @@ impl Fixture {
         deposit: u64,
     ) -> LaneTransaction {
         let amount = amount * AMOUNT_MIN;
-        let payload = Payload { action, nonce, amount, counterparty: Self::account(to) };
+        let payload = Payload::one(action, nonce, amount, Self::account(to));
         self.0.transaction(by, &payload.encode(), deposit * AMOUNT_MIN)
     }
 

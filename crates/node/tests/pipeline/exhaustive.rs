@@ -481,6 +481,7 @@ fn grow(chain: &mut Vec<Block>, name: u8, transactions: &[u8], settlements: Vec<
     let journal_of = |transaction: u8| TransactionJournal {
         transaction: Digest([transaction; 32]),
         outcome: Outcome::SUCCESS,
+        context: None,
         accesses: vec![],
         exits: vec![],
     };

@@ -19,7 +19,7 @@ use reprise_model::limits::{Limits, ProveApart};
 use reprise_model::order::Order;
 use reprise_model::profile::ProofProfile;
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
-use reprise_model::transaction::{Accepted, account_of};
+use reprise_model::transaction::{Accepted, Price, account_of};
 use reprise_planner::bundle::BundleRule;
 use reprise_planner::demand::ReceiptStatus;
 use reprise_planner::planner::{Planner, ProofContext, Retention};
@@ -126,6 +126,7 @@ fn setting() -> Setting {
         lane: lane.key,
         covenant: lane.covenant,
         deposit: lane.deposit,
+        price: Price::FREE,
         transaction_program: programs[0],
         batch_program: programs[1],
         aggregate_program: programs[2],
@@ -156,7 +157,7 @@ fn orders(setting: &Setting) -> Vec<Arc<Order>> {
     }
     let deposit = |chain: &DevChain, owner: &str, amount| {
         let counterparty: ResourceId = account_of(&script(owner));
-        let payload = Payload { action: Action::Deposit, nonce: 0, amount: 0, counterparty };
+        let payload = Payload::one(Action::Deposit, 0, 0, counterparty);
         chain.transaction(owner, &payload.encode(), amount)
     };
     for owner in ["alice", "bob"] {

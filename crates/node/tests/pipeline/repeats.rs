@@ -50,7 +50,7 @@ fn run(recording: Recording, pace: Pace) -> Report {
 
 fn deposit(chain: &DevChain, owner: &str, amount: u64) -> LaneTransaction {
     let counterparty = account_of(&script(owner));
-    let payload = Payload { action: Action::Deposit, nonce: 0, amount: 0, counterparty };
+    let payload = Payload::one(Action::Deposit, 0, 0, counterparty);
     chain.transaction(owner, &payload.encode(), amount)
 }
 

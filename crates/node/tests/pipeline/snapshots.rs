@@ -87,7 +87,7 @@ impl Shared {
                     let name = format!("account {nonce}");
                     let act = |by: &str, action, nonce, amount, to: &str, paid| {
                         let counterparty = account_of(&script(to));
-                        let payload = Payload { action, nonce, amount, counterparty };
+                        let payload = Payload::one(action, nonce, amount, counterparty);
                         world.chain.transaction(by, &payload.encode(), paid)
                     };
                     let deposit = act("alice", Action::Deposit, 0, 0, "alice", 10 * AMOUNT_MIN);
@@ -187,7 +187,7 @@ impl ChainSource for Blocks {
                 None if progress.settled && world.holds.is_none() => return Ok(Poll::End),
                 None if world.holds.is_some() => {
                     let counterparty = account_of(&script("alice"));
-                    let payload = Payload { action: Action::Deposit, nonce: 0, amount: 0, counterparty };
+                    let payload = Payload::one(Action::Deposit, 0, 0, counterparty);
                     vec![world.chain.transaction("alice", &payload.encode(), 10)]
                 }
                 None => vec![],

@@ -16,7 +16,7 @@ use reprise_model::journal::{AggregateJournal, Commitment, Transition};
 use reprise_model::order::{BatchRef, Order, Work};
 use reprise_model::scheduled::ScheduledBlock;
 use reprise_model::statement::{Claim, Statement};
-use reprise_model::transaction::{Rollup, account_of};
+use reprise_model::transaction::{Price, Rollup, account_of};
 use reprise_node::event::{Observer, PipelineEvent};
 use reprise_node::oracle::Oracle;
 use reprise_node::watcher::Watcher;
@@ -29,7 +29,7 @@ fn genesis_root() -> Digest {
 }
 
 fn watcher(permits: usize) -> Watcher {
-    let rollup = Rollup { covenant: Digest([1; 32]), deposit: ResourceId([2; 32]) };
+    let rollup = Rollup { covenant: Digest([1; 32]), deposit: ResourceId([2; 32]), price: Price::FREE };
     let oracle = Oracle::new(Arc::new(Ledger), Arc::new(Blake3), rollup);
     Watcher::new(permits, (genesis_root(), GENESIS_TIP), oracle)
 }
@@ -210,12 +210,7 @@ fn of_a_final_block_it_is_known_that_the_chain_had_its_root_until_that_is_pruned
     let mut oracle = Oracle::new(Arc::new(Ledger), Arc::new(Blake3), chain.rollup());
     let (mut tip, mut blocks) = (chain.root(), vec![]);
     for height in 1..=40 {
-        let payload = Payload {
-            action: Action::Deposit,
-            nonce: 0,
-            amount: 0,
-            counterparty: account_of(&script("alice")),
-        };
+        let payload = Payload::one(Action::Deposit, 0, 0, account_of(&script("alice")));
         let deposit = chain.transaction("alice", &payload.encode(), height);
         tip = chain.mine(tip, 0, if height % 10 == 3 { vec![deposit] } else { vec![] });
         blocks.push((tip, oracle.execute(chain.block(&tip).unwrap())));

@@ -206,8 +206,9 @@ fn a_workload_that_panics_on_a_transaction_goes_on_with_the_next() {
     let chain = dev::flip(&workload).unwrap();
     let rollup = chain.lane.rollup();
     let mut state = State::default();
-    let accepted = chain.events.iter().flat_map(|event| &event.added).flat_map(|block| &block.accepted);
-    let outcomes: Vec<_> = accepted.map(|it| state.apply(&Adder, &rollup, it)).collect();
+    let blocks = chain.events.iter().flat_map(|event| &event.added);
+    let accepted = blocks.flat_map(|it| it.accepted.iter().map(|tx| (it.metadata.context(), tx)));
+    let outcomes: Vec<_> = accepted.map(|(at, tx)| state.apply(&Adder, &rollup, at, tx)).collect();
     for outcome in [Outcome::SUCCESS, Outcome::MALFORMED, Outcome::PANICKED] {
         assert!(outcomes.contains(&outcome), "{outcome:?} is not drawn: {outcomes:?}");
     }
@@ -236,7 +237,10 @@ fn a_state_knows_what_plain_execution_left() {
         chain.events.iter().flat_map(|event| &event.added).find(|block| !block.accepted.is_empty()).unwrap();
     let sum: u32 = block.accepted.iter().map(|it| u32::from(it.message(&chain.lane.covenant)[0])).sum();
     for transaction in &block.accepted {
-        assert_eq!(state.apply(&Adder, &chain.lane.rollup(), transaction), Outcome::SUCCESS);
+        assert_eq!(
+            state.apply(&Adder, &chain.lane.rollup(), block.metadata.context(), transaction),
+            Outcome::SUCCESS
+        );
     }
     let owners =
         ["alice", "bob", "carol"].map(|name| state.read(&account(name)).map_or(0, |cells| cells[0][0]));

@@ -222,6 +222,7 @@ impl World {
             journal: TransactionJournal {
                 transaction: Digest([(name % self.alike).wrapping_mul(16) + n; 32]),
                 outcome: Outcome::SUCCESS,
+                context: None,
                 accesses: vec![],
                 exits: vec![],
             },

@@ -18,7 +18,7 @@ use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::scheduled::ScheduledBlock;
 use reprise_model::state::Entry;
 use reprise_model::statement::{Claim, ClaimScheme};
-use reprise_model::transaction::{self, LaneTransaction, ShownBytes, account_of, script_bytes};
+use reprise_model::transaction::{self, LaneTransaction, Price, ShownBytes, account_of, script_bytes};
 use reprise_model::witness::{AggregateWitness, BatchWitness, Handling, Part, Witness};
 use reprise_prover::backend::{Backend, ProveError, Task};
 use reprise_prover::mock::{MockBackend, MockConfig};
@@ -41,7 +41,7 @@ fn account(name: &str) -> ResourceId {
 }
 
 fn transaction(merge_index: u32, by: &str, action: Action, nonce: u64, amount: u64) -> LaneTransaction {
-    let message = Payload { action, nonce, amount, counterparty: account("bob") }.encode();
+    let message = Payload::one(action, nonce, amount, account("bob")).encode();
     let paid = if action == Action::Deposit { amount } else { 0 };
     let (owner, deposit) = (script_bytes(0, by.as_bytes()), script_bytes(0, b"deposit"));
     let unsigned = transaction::unsigned(&[0; 20], &owner, (paid, &deposit), (&COVENANT, &message));
@@ -68,6 +68,7 @@ impl Fixture {
             lane: Digest([1; 32]),
             covenant: COVENANT,
             deposit: account("deposit"),
+            price: Price::FREE,
             transaction_program,
             batch_program,
             aggregate_program,

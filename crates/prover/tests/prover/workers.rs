@@ -92,7 +92,8 @@ fn the_result_of_a_written_off_attempt_is_late_and_hung_threads_do_not_accumulat
         let _ = sender.send(answer);
     })
     .unwrap();
-    let witness = || Witness::Transaction(TransactionWitness { transaction: vec![], before: vec![] });
+    let witness =
+        || Witness::Transaction(TransactionWitness { transaction: vec![], before: vec![], context: None });
     let assign = |workers: &mut Workers| {
         workers.assign(Assignment { order: order.clone(), witness: witness(), device: 0 });
     };

@@ -30,6 +30,7 @@ impl Scheduler {
         Ok(Witness::Transaction(TransactionWitness {
             transaction: transaction.cells(&transaction.read(&self.pins.rollup())),
             before: values.before(scheduled),
+            context: scheduled.journal.context,
         }))
     }
 

@@ -11,7 +11,7 @@ use reprise_model::journal::{Pins, TransactionEffects};
 use reprise_model::limits::{Limits, ProveApart};
 use reprise_model::order::BatchRef;
 use reprise_model::processor::{Processor, ResourceView};
-use reprise_model::transaction::{self, LaneTransaction, TransactionFacts, account_of, script_bytes};
+use reprise_model::transaction::{self, LaneTransaction, Price, TransactionFacts, account_of, script_bytes};
 use reprise_scheduler::execution::Division;
 use reprise_scheduler::record::RecordLog;
 use reprise_scheduler::scheduler::{Scheduler, SchedulerError};
@@ -61,6 +61,7 @@ pub(crate) fn pins() -> Pins {
         lane: Digest([1; 32]),
         covenant: COVENANT,
         deposit: account_of(&deposit_script()),
+        price: Price::FREE,
         transaction_program: ProgramId([1; 32]),
         batch_program: ProgramId([2; 32]),
         aggregate_program: ProgramId([3; 32]),
@@ -88,7 +89,7 @@ pub(crate) fn deposit(to: u8, amount: u64) -> Ask {
 /// A lane transaction that asks for it; a deposit pays its amount.
 pub(crate) fn transaction(merge_index: u32, ask: Ask) -> LaneTransaction {
     let Ask { by, action, nonce, amount, to } = ask;
-    let message = Payload { action, nonce, amount, counterparty: account(to) }.encode();
+    let message = Payload::one(action, nonce, amount, account(to)).encode();
     let paid = if action == Action::Deposit { amount } else { 0 };
     let pays = (paid, &deposit_script()[..]);
     let unsigned = transaction::unsigned(&[0; 20], &script_bytes(0, &[by]), pays, (&COVENANT, &message));

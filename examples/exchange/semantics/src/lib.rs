@@ -8,9 +8,10 @@
 //! | resource | value |
 //! |---|---|
 //! | a trader's account | `kas (u64) token (u64) 0 0 0 0`; absent is nothing of either |
-//! | an order, [`order_id`] of its owner and a number | owner, then `side 0 price (u64) left (u64) 0 0` |
+//! | an order, [`order_id`] of its owner and a number | owner, then `side 0 price (u64) left (u64) until (u64)` |
 //!
-//! A price is in sompi for a token. What is left is in tokens, on both sides. An account's value has one cell and an order's two. A
+//! A price is in sompi for a token. What is left is in tokens, on both sides. An order may be taken in blocks of a DAA score up to its
+//! deadline `until`; its owner may cancel it at any time. An account's value has one cell and an order's two. A
 //! message may name any 32 bytes as an account, an order's id too: the action fails then, and the order stays.
 //!
 //! # Messages
@@ -20,13 +21,14 @@
 //!
 //! ```text
 //! 0   kind | side | number (u64) | amount (u64) | price (u64)
-//! 1   an account: whose order is taken, to whom tokens are issued; the bytes of the script that an exit pays; else zeros
+//! 1   an account: whose order is taken, to whom tokens are issued; the bytes of the script that an exit pays; of an order that is
+//!     placed `until (u64) 0 0 0 0 0 0`; else zeros
 //! ```
 //!
 //! | kind | effect |
 //! |---|---|
 //! | 1 place | an order of the sender under this number, which must be free |
-//! | 2 take | up to `amount` tokens of the account's order of this number change hands |
+//! | 2 take | up to `amount` tokens of the account's order of this number change hands, unless its deadline has passed |
 //! | 3 cancel | the sender's order of this number is deleted, and what is left of it returned |
 //! | 4 exit | `amount` sompi, at least [`AMOUNT_MIN`], leave to the standard script of class `side` around the bytes |
 //! | 5 issue | `amount` tokens for the account; the issuer alone may |
@@ -34,10 +36,10 @@
 //! A transaction that pays the deposit script credits its sender with the sompi, and does nothing else, whatever its message
 //! says: no coin is lost to a message that is malformed or fails.
 //!
-//! # What it does not have
+//! # Context
 //!
-//! Orders have no deadline. A transaction knows neither time nor DAA score: they belong to the block, and one transaction over one
-//! state is one statement on every fork.
+//! A message that takes an order asks for the context of its block: in a block of another DAA score it is another statement. Every
+//! other one is one statement on every fork.
 
 #![no_std]
 
@@ -74,6 +76,8 @@ pub const OVERFLOW: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 3);
 pub const NOT_THE_ISSUER: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 4);
 /// What is named as an account is an order.
 pub const NOT_AN_ACCOUNT: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 5);
+/// The order's deadline has passed.
+pub const EXPIRED: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 6);
 
 /// What an order's owner does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +108,9 @@ pub enum Action {
         /// In tokens.
         #[cfg_attr(feature = "json", serde(with = "reprise_client::json::number"))]
         amount: u64,
+        /// The last DAA score at which it may be taken; [`u64::MAX`] for no deadline.
+        #[cfg_attr(feature = "json", serde(with = "reprise_client::json::number"))]
+        until: u64,
     },
     /// Take an order, as far as it goes.
     Take {
@@ -153,17 +160,21 @@ impl reprise_client::Message for Message {
         let Self(actions) = self;
         let mut cells = vec![[MAGIC, actions.len() as u32, 0, 0, 0, 0, 0, 0]];
         for action in actions {
-            let (kind, side, number, amount, price, account) = match *action {
-                Action::Place { number, side, price, amount } => {
-                    (1, side as u32, number, amount, price, NOBODY)
+            let named = |account: ResourceId| cell::digest(account.digest());
+            let (kind, side, number, amount, price, last) = match *action {
+                Action::Place { number, side, price, amount, until } => {
+                    let [low, high] = cell::words(until);
+                    (1, side as u32, number, amount, price, [low, high, 0, 0, 0, 0, 0, 0])
                 }
-                Action::Take { owner, number, amount } => (2, 0, number, amount, 0, owner),
-                Action::Cancel { number } => (3, 0, number, 0, 0, NOBODY),
-                Action::Exit { payee, amount } => (4, payee.class as u32, 0, amount, 0, payee.bytes.into()),
-                Action::Issue { to, amount } => (5, 0, 0, amount, 0, to),
+                Action::Take { owner, number, amount } => (2, 0, number, amount, 0, named(owner)),
+                Action::Cancel { number } => (3, 0, number, 0, 0, [0; 8]),
+                Action::Exit { payee, amount } => {
+                    (4, payee.class as u32, 0, amount, 0, cell::digest(payee.bytes))
+                }
+                Action::Issue { to, amount } => (5, 0, 0, amount, 0, named(to)),
             };
             let [[n0, n1], [a0, a1], [p0, p1]] = [number, amount, price].map(cell::words);
-            cells.extend([[kind, side, n0, n1, a0, a1, p0, p1], cell::digest(account.digest())]);
+            cells.extend([[kind, side, n0, n1, a0, a1, p0, p1], last]);
         }
         cell::to_bytes(&cells)
     }
@@ -186,13 +197,13 @@ impl reprise_client::Message for Message {
 
 impl Action {
     /// Reads an action; `None` where it is malformed. What it has no use for is not looked at.
-    fn of([head, account]: &[Cell; 2]) -> Option<Self> {
-        let account = ResourceId::from(cell::to_digest(account));
+    fn of([head, last]: &[Cell; 2]) -> Option<Self> {
+        let account = ResourceId::from(cell::to_digest(last));
         let [number, amount, price] = [2, 4, 6].map(|at| cell::to_u64(head, at));
         let action = match (head[0], head[1]) {
             (1, side @ 0..=1) => {
                 let side = if side == 0 { Side::Buy } else { Side::Sell };
-                Self::Place { number, side, price, amount }
+                Self::Place { number, side, price, amount, until: cell::to_u64(last, 0) }
             }
             (2, 0) => Self::Take { owner: account, number, amount },
             (3, 0) => Self::Cancel { number },
@@ -257,24 +268,28 @@ pub struct Order {
     /// In tokens, at least one.
     #[cfg_attr(feature = "json", serde(with = "reprise_client::json::number"))]
     pub left: u64,
+    /// The last DAA score at which it may be taken.
+    #[cfg_attr(feature = "json", serde(with = "reprise_client::json::number"))]
+    pub until: u64,
 }
 
 impl Order {
     /// Encodes the value, in two cells; an order of which nothing is left is deleted.
     pub fn cells(&self) -> Option<Vec<Cell>> {
-        let [[p0, p1], [l0, l1]] = [self.price, self.left].map(cell::words);
-        let body = [self.side as u32, 0, p0, p1, l0, l1, 0, 0];
+        let [[p0, p1], [l0, l1], [u0, u1]] = [self.price, self.left, self.until].map(cell::words);
+        let body = [self.side as u32, 0, p0, p1, l0, l1, u0, u1];
         (self.left > 0).then(|| vec![cell::digest(self.owner.digest()), body])
     }
 
     /// Reads a value; `None` where it is not an order's.
     pub fn from_cells(cells: &[Cell]) -> Option<Self> {
-        let [owner, body @ [side @ 0..=1, 0, _, _, _, _, 0, 0]] = cells else { return None };
+        let [owner, body @ [side @ 0..=1, 0, _, _, _, _, _, _]] = cells else { return None };
         Some(Self {
             owner: cell::to_digest(owner).into(),
             side: if *side == 0 { Side::Buy } else { Side::Sell },
             price: cell::to_u64(body, 2),
             left: cell::to_u64(body, 4),
+            until: cell::to_u64(body, 6),
         })
     }
 }
@@ -317,6 +332,11 @@ impl Processor for Exchange {
         Some(declared)
     }
 
+    fn asks_context(&self, message: &[u8], facts: &TransactionFacts) -> bool {
+        let takes = |Message(actions)| actions.iter().any(|action| matches!(action, Action::Take { .. }));
+        facts.deposit == 0 && Message::decode(message).is_some_and(takes)
+    }
+
     fn execute(
         &self,
         message: &[u8],
@@ -349,12 +369,12 @@ impl Exchange {
         let Message(actions) = Message::decode(message).ok_or(Outcome::MALFORMED)?;
         for action in actions {
             match action {
-                Action::Place { number, side, price, amount } => {
+                Action::Place { number, side, price, amount, until } => {
                     let id = order_id(&sender, number);
                     if book.order(id)?.is_some() {
                         return Err(NUMBER_USED);
                     }
-                    let order = Order { owner: sender, side, price, left: amount };
+                    let order = Order { owner: sender, side, price, left: amount, until };
                     let (kas, token) = held(&order, amount)?;
                     book.debit(sender, kas, token)?;
                     book.values.insert(id, Some(Held::Order(order)));
@@ -362,6 +382,10 @@ impl Exchange {
                 Action::Take { owner, number, amount } => {
                     let id = order_id(&owner, number);
                     let order = book.order(id)?.ok_or(NO_ORDER)?;
+                    let block = book.view.context().ok_or(Outcome::UNDECLARED_ACCESS)?;
+                    if block.daa_score > order.until {
+                        return Err(EXPIRED);
+                    }
                     let taken = amount.min(order.left);
                     let paid = order.price.checked_mul(taken).ok_or(OVERFLOW)?;
                     match order.side {

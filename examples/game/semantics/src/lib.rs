@@ -7,7 +7,7 @@
 //!
 //! | resource | value |
 //! |---|---|
-//! | a game, by [`game_id`] of a name that its opener chooses | crosses' account, noughts' account, then `crosses noughts 0 0 0 0 0 0`: the fields of each, a bit a field |
+//! | a game, by [`game_id`] of a name that its opener chooses | crosses' account, noughts' account, then `crosses noughts since (u64) 0 0 0 0`: the fields of each, a bit a field, and the DAA score of the last turn |
 //! | a player's record, by the account | `won (u64) lost (u64) drawn (u64) 0 0` |
 //!
 //! A message may name any 32 bytes as the opponent, a game's id too: no record is written over a game.
@@ -25,11 +25,11 @@
 //! | 1 open | anybody, where the name is free | a game between the sender and the opponent |
 //! | 2 move | whose turn it is | a mark on a field, 0 to 8; three in a row win, a full board is a draw |
 //! | 3 resign | either player | the opponent wins |
+//! | 4 claim | who waits for a turn that takes longer than [`TURN`] | the sender wins |
 //!
-//! # What it does not have
+//! # Context
 //!
-//! Nobody loses a game by taking no turn: a transaction knows neither time nor DAA score, which belong to the block. A game that
-//! nobody goes on with stays, until somebody resigns.
+//! To open, move and claim needs the DAA score of the block, so these ask for its context; to resign does not.
 
 #![no_std]
 
@@ -58,6 +58,11 @@ pub const NOT_YOUR_TURN: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 2);
 pub const FIELD_TAKEN: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 3);
 /// What is named as a player is a game.
 pub const NOT_A_PLAYER: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 4);
+/// The opponent has time left, or it is not their turn.
+pub const TURN_RUNS: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 5);
+
+/// How long a turn may take, in DAA score: ten seconds of ten blocks each.
+pub const TURN: u64 = 100;
 
 /// How many fields there are.
 const FIELDS: u32 = 9;
@@ -86,6 +91,8 @@ pub enum Action {
     Move(u32),
     /// Give up.
     Resign,
+    /// Win, because the opponent takes no turn.
+    Claim,
 }
 
 /// A well-formed message.
@@ -109,6 +116,7 @@ impl reprise_client::Message for Message {
             Action::Open => (1, 0),
             Action::Move(field) => (2, field),
             Action::Resign => (3, 0),
+            Action::Claim => (4, 0),
         };
         let head = [MAGIC, action, field, 0, 0, 0, 0, 0];
         cell::to_bytes(&[head, cell::digest(self.game.digest()), cell::digest(self.opponent.digest())])
@@ -121,6 +129,7 @@ impl reprise_client::Message for Message {
             (1, 0) => Action::Open,
             (2, field) if *field < FIELDS => Action::Move(*field),
             (3, 0) => Action::Resign,
+            (4, 0) => Action::Claim,
             _ => return None,
         };
         let [game, opponent] = [game, opponent].map(|cell| ResourceId::from(cell::to_digest(cell)));
@@ -153,20 +162,24 @@ pub struct Board {
     pub players: [ResourceId; 2],
     /// The fields of each, a bit a field.
     pub marks: [u32; 2],
+    /// The DAA score of the block in which it was opened, or of the last move.
+    #[cfg_attr(feature = "json", serde(with = "reprise_client::json::number"))]
+    pub since: u64,
 }
 
 impl Board {
     /// Encodes the value, in three cells.
     pub fn cells(&self) -> Vec<Cell> {
         let [crosses, noughts] = self.players.map(|player| cell::digest(player.digest()));
-        vec![crosses, noughts, [self.marks[0], self.marks[1], 0, 0, 0, 0, 0, 0]]
+        let ([x, o], [low, high]) = (self.marks, cell::words(self.since));
+        vec![crosses, noughts, [x, o, low, high, 0, 0, 0, 0]]
     }
 
     /// Reads a value; `None` where it is not a game's.
     pub fn from_cells(cells: &[Cell]) -> Option<Self> {
-        let [crosses, noughts, [x, o, 0, 0, 0, 0, 0, 0]] = cells else { return None };
+        let [crosses, noughts, fields @ [x, o, _, _, 0, 0, 0, 0]] = cells else { return None };
         let players = [crosses, noughts].map(|cell| ResourceId::from(cell::to_digest(cell)));
-        Some(Self { players, marks: [*x, *o] })
+        Some(Self { players, marks: [*x, *o], since: cell::to_u64(fields, 2) })
     }
 
     /// Which player's turn it is, 0 or 1.
@@ -242,8 +255,12 @@ impl Processor for Game {
         let game = game_id(&game);
         Some(match action {
             Action::Open => vec![game],
-            Action::Move(_) | Action::Resign => vec![game, sender, opponent],
+            Action::Move(_) | Action::Resign | Action::Claim => vec![game, sender, opponent],
         })
+    }
+
+    fn asks_context(&self, message: &[u8], facts: &TransactionFacts) -> bool {
+        Message::of(message, facts.authority).is_some_and(|message| message.action != Action::Resign)
     }
 
     fn execute(
@@ -265,9 +282,10 @@ fn apply(message: &[u8], sender: ResourceId, view: &ResourceView<'_>) -> Result<
     let Message { game, opponent, action } = Message::of(message, sender).ok_or(Outcome::MALFORMED)?;
     let game = game_id(&game);
     let read = |id: &ResourceId| view.read(id).map_err(|_| Outcome::UNDECLARED_ACCESS);
+    let now = || view.context().map(|block| block.daa_score).ok_or(Outcome::UNDECLARED_ACCESS);
     let value = read(&game)?;
     if action == Action::Open {
-        let board = Board { players: [sender, opponent], marks: [0; 2] };
+        let board = Board { players: [sender, opponent], marks: [0; 2], since: now()? };
         return if value.is_none() { Ok(vec![(game, Some(board.cells()))]) } else { Err(ID_USED) };
     }
     let mut board = value.and_then(Board::from_cells).ok_or(NO_GAME)?;
@@ -285,12 +303,20 @@ fn apply(message: &[u8], sender: ResourceId, view: &ResourceView<'_>) -> Result<
                 return Err(FIELD_TAKEN);
             }
             board.marks[player] |= mark;
+            board.since = now()?;
             match board.marks {
                 marks if ROWS.iter().any(|row| marks[player] & row == *row) => Some(End::Won),
                 [x, o] if x | o == FULL => Some(End::Drawn),
                 _ => None,
             }
         }
+        Action::Claim
+            if board.turn() == player
+                || now()?.checked_sub(board.since).is_none_or(|waited| waited < TURN) =>
+        {
+            return Err(TURN_RUNS);
+        }
+        Action::Claim => Some(End::Won),
         Action::Open | Action::Resign => Some(End::Lost),
     };
     let Some(end) = end else { return Ok(vec![(game, Some(board.cells()))]) };

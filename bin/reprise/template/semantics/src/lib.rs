@@ -34,7 +34,7 @@ use reprise_model::cell::{self, Cell};
 use reprise_model::digest::ResourceId;
 use reprise_model::journal::{Outcome, TransactionEffects};
 use reprise_model::processor::{Processor, ResourceView};
-use reprise_model::transaction::{NOBODY, TransactionFacts};
+use reprise_model::transaction::{NOBODY, Price, TransactionFacts};
 
 /// The first word of every message.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"CNT1");
@@ -204,7 +204,7 @@ mod tests {
     fn after(before: Option<Counter>, by: ResourceId, action: Action) -> Result<Option<Counter>, Outcome> {
         let cells = before.map(|before| before.cells());
         let values = [(COUNTER, cells.as_deref())];
-        let facts = TransactionFacts { authority: by, deposit: 0 };
+        let facts = TransactionFacts { authority: by, deposit: 0, price: Price::FREE };
         let message = Message { counter: COUNTER, action }.encode();
         apply(&message, &facts, &ResourceView::new(&values)).map(|(_, after)| after)
     }
