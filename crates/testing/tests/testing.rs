@@ -1,5 +1,10 @@
 //! The tests for workloads, tested: a sound workload passes, and each defect is found by its name.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on has failed"
+)]
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

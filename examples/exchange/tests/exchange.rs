@@ -1,5 +1,9 @@
 //! The rules of the exchange, and the rollup through everything that an L1, a disk and a prover can do to it.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed, and a long one says what it saw"
+)]
 
 use reprise::account;
 use reprise_client::Message as _;

@@ -1,5 +1,9 @@
 //! The exchange's programs in Miden: against native execution, and proved.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed, and a long one says what it saw"
+)]
 
 use std::env;
 use std::sync::{Arc, LazyLock};
