@@ -34,7 +34,7 @@ use reprise_model::cell::{self, Cell};
 use reprise_model::digest::ResourceId;
 use reprise_model::journal::{Outcome, TransactionEffects};
 use reprise_model::processor::{Processor, ResourceView};
-use reprise_model::transaction::{NOBODY, Price, TransactionFacts};
+use reprise_model::transaction::{NOBODY, TransactionFacts};
 
 /// The first word of every message.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"CNT1");
@@ -194,6 +194,8 @@ fn apply(
 
 #[cfg(test)]
 mod tests {
+    use reprise_model::transaction::Price;
+
     use super::*;
 
     const COUNTER: ResourceId = ResourceId([1; 32]);
