@@ -7,16 +7,16 @@ use std::sync::Arc;
 
 use reprise_ledger::{Action, Ledger};
 use reprise_model::context::BlockContext;
-use reprise_model::digest::ProgramId;
+use reprise_model::digest::{ProgramId, ResourceId};
 use reprise_model::exit::AMOUNT_MIN;
-use reprise_model::journal::Outcome;
+use reprise_model::journal::{Outcome, TransactionEffects};
 use reprise_model::lane::WorkloadHasher;
 use reprise_model::limits::{Limits, ProveApart};
-use reprise_model::processor::Processor;
+use reprise_model::processor::{Processor, ResourceView};
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{RealReceipt, Receipt, Verified, VerifiedMark, VerifyError};
 use reprise_model::statement::Claim;
-use reprise_model::transaction::{BYTES_MAX, LaneTransaction};
+use reprise_model::transaction::{BYTES_MAX, LaneTransaction, TransactionFacts};
 use reprise_model::witness::{AggregateWitness, BatchWitness, Handling, TransactionWitness, Witness};
 use reprise_prover::backend::{Backend, ProveError, Task};
 use reprise_scheduler::execution::Division;
@@ -30,7 +30,7 @@ pub type Provable = (Claim, Witness);
 /// transaction or for a part.
 #[derive(Debug, Clone)]
 pub struct ProofCase {
-    /// The block's transaction that is proved apart: the second, a list with a deadline.
+    /// The block's transaction that is proved apart: the second, which has a deadline.
     pub transaction: Provable,
     /// Its first batch: a transaction executed in it, one proved apart, one disposed of as malformed.
     pub first: Provable,
@@ -81,6 +81,7 @@ impl ProofCase {
         programs: [ProgramId; 3],
         prover: Option<LaneProver>,
     ) -> Self {
+        let processor = Arc::new(Costless(processor));
         let mut fixture = Fixture::of(processor, hasher, programs, prover, Self::DIVISION);
         let block = fixture.block(accepted);
         let outcomes: Vec<_> = block.transactions.iter().map(|it| it.journal.outcome).collect();
@@ -91,8 +92,7 @@ impl ProofCase {
 
     /// What the ledger's block accepts.
     pub fn accepted() -> Vec<LaneTransaction> {
-        let to_bob = (Action::Transfer, AMOUNT_MIN, account("bob"));
-        let transfer = list(0, u64::MAX, &[to_bob; 3]);
+        let transfer = list(0, u64::MAX, &[(Action::Transfer, 3 * AMOUNT_MIN, account("bob"))]);
         let exit = pay(EXIT, 0, 2 * AMOUNT_MIN, account("carol"));
         Self::made_of([
             fund(1, account("alice"), 5 * AMOUNT_MIN),
@@ -120,6 +120,32 @@ impl ProofCase {
             join: (claim, Witness::Aggregate(join)),
             settlement: (fixture.aggregate_claim(&[block]), Witness::Aggregate(settlement)),
         }
+    }
+}
+
+/// A workload as it is, but for what its transactions cost: so that the block is divided by their number.
+struct Costless(Arc<dyn Processor>);
+
+impl Processor for Costless {
+    fn declare(&self, message: &[u8], facts: &TransactionFacts) -> Option<Vec<ResourceId>> {
+        self.0.declare(message, facts)
+    }
+
+    fn asks_context(&self, message: &[u8], facts: &TransactionFacts) -> bool {
+        self.0.asks_context(message, facts)
+    }
+
+    fn execute(
+        &self,
+        message: &[u8],
+        facts: &TransactionFacts,
+        view: &ResourceView<'_>,
+    ) -> TransactionEffects {
+        self.0.execute(message, facts, view)
+    }
+
+    fn cost(&self, _: &[u8]) -> u64 {
+        0
     }
 }
 

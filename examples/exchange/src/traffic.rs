@@ -4,7 +4,7 @@ use reprise::{Draft, Rng, State, Traffic, account};
 use reprise_client::Message as _;
 use reprise_model::exit::{AMOUNT_MIN, Payee, ScriptClass};
 
-use crate::semantics::{Account, Action, Message, Order, Side, order_id};
+use reprise_example_exchange_semantics::{Account, Action, Message, Order, Side, order_id};
 
 const TRADERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
 

@@ -3,7 +3,7 @@
 use reprise::{Draft, ResourceId, Rng, State, Traffic, account};
 use reprise_client::Message as _;
 
-use crate::semantics::{Action, Board, Message, game_id};
+use reprise_example_game_semantics::{Action, Board, Message, game_id};
 
 const PLAYERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
 
