@@ -118,6 +118,17 @@ fn is_limit(error: &ExecutionError) -> bool {
 }
 
 /// Proves a workload's statements in Miden, and verifies their proofs.
+///
+/// ```
+/// use std::sync::Arc;
+/// use reprise_miden::{MidenBackend, Sources};
+///
+/// let sources = Sources::of(include_str!("../../../guests/ledger/workload.masm"));
+/// // What the programs commit is compared with what this executes.
+/// let backend = MidenBackend::new(&sources, Arc::new(reprise_ledger::Ledger))?;
+/// println!("transactions are proved by {}", backend.programs().transaction());
+/// # Ok::<_, reprise_miden::MidenError>(())
+/// ```
 #[derive(Clone)]
 pub struct MidenBackend {
     programs: Arc<Programs>,

@@ -12,6 +12,14 @@ use reprise_model::statement::Kind;
 use crate::hash;
 
 /// The sources of a workload's three programs, in Miden assembly.
+///
+/// ```
+/// use reprise_miden::Sources;
+///
+/// let counters = Sources::of(include_str!("../../../guests/counters/workload.masm"));
+/// // It is what `Workload::with_programs` takes.
+/// assert!(counters.modules.iter().any(|module| module.contains("namespace reprise::workload")));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sources {
     /// The modules that the programs share, each with its `namespace`; one may use those before it.
@@ -43,6 +51,13 @@ impl Sources {
 }
 
 /// A program did not assemble.
+///
+/// ```
+/// use reprise_miden::{Programs, Sources};
+///
+/// let wrong = Programs::assemble(&Sources::of("namespace reprise::workload\n\npub proc run no_such_word end"));
+/// assert!(wrong.unwrap_err().to_string().contains("does not assemble"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the {kind} program does not assemble: {reason}")]
 pub struct AssemblyError {
@@ -53,6 +68,16 @@ pub struct AssemblyError {
 }
 
 /// The three programs of a workload. A program's id is its MAST root: four field elements, 32 bytes.
+///
+/// ```
+/// use reprise_miden::{Programs, Sources};
+///
+/// let assembled = |module: &'static str| Programs::assemble(&Sources::of(module)).unwrap();
+/// let counters = assembled(include_str!("../../../guests/counters/workload.masm"));
+/// let ledger = assembled(include_str!("../../../guests/ledger/workload.masm"));
+/// assert_ne!(counters.batch(), ledger.batch());
+/// assert_eq!(counters.aggregate(), ledger.aggregate(), "an aggregate knows no workload");
+/// ```
 #[derive(Debug)]
 pub struct Programs {
     transaction: Program,

@@ -329,14 +329,14 @@ mod with {
         Ok(shown.transaction.to_string())
     }
 
-    /// The ledger account of an address.
+    /// The account of an address.
     pub(crate) fn account_of_address(address: &str) -> Result<ResourceId, Failure> {
         let wrong =
             |e: &dyn Display| Failure::usage(format!("{address}: no account and no address of Kaspa: {e}"));
         names::account_of_address(address).map_err(|e| wrong(&e))
     }
 
-    /// The ledger account of the key, where there is one.
+    /// The account of the key, where there is one.
     pub(crate) fn account_of_key(settings: &Settings) -> Result<Option<ResourceId>, Failure> {
         Ok(key(settings)?.map(|key| names::account(&key.script())))
     }

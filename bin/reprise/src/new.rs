@@ -18,9 +18,16 @@ const FILES: &[(&str, &str)] = &[
     (".gitignore", include_str!("../template/gitignore.txt")),
     ("semantics/Cargo.toml", include_str!("../template/semantics/Cargo.toml.txt")),
     ("semantics/src/lib.rs", include_str!("../template/semantics/src/lib.rs")),
+    ("risc0/Cargo.toml", include_str!("../template/risc0/Cargo.toml.txt")),
+    ("risc0/transaction.rs", include_str!("../template/risc0/transaction.rs")),
+    ("risc0/batch.rs", include_str!("../template/risc0/batch.rs")),
+    ("risc0/aggregate.rs", include_str!("../template/risc0/aggregate.rs")),
     ("src/lib.rs", include_str!("../template/src/lib.rs")),
     ("src/main.rs", include_str!("../template/src/main.rs")),
+    ("tests/client.rs", include_str!("../template/tests/client.rs")),
     ("tests/rollup.rs", include_str!("../template/tests/rollup.rs")),
+    ("web/Cargo.toml", include_str!("../template/web/Cargo.toml.txt")),
+    ("web/src/lib.rs", include_str!("../template/web/lib.rs")),
 ];
 
 /// The checkout that this program was built from.
@@ -65,8 +72,10 @@ const TAKEN: &[&str] = &[
     "pub",
     "ref",
     "reprise",
+    "reprise-client",
     "reprise-model",
     "reprise-testing",
+    "reprise-web",
     "return",
     "self",
     "semantics",

@@ -144,6 +144,29 @@ impl Fixture {
         price: Price,
     ) -> Self {
         let pins = Pins { price, ..pins(programs) };
+        Self::begun(Arc::new(Ledger), hasher, programs, pins, prover, division)
+    }
+
+    /// A fixture of any workload.
+    pub fn of(
+        processor: Arc<dyn Processor>,
+        hasher: Arc<dyn WorkloadHasher>,
+        programs: [ProgramId; 3],
+        prover: Option<LaneProver>,
+        division: Division,
+    ) -> Self {
+        Self::begun(processor, hasher, programs, pins(programs), prover, division)
+    }
+
+    /// The same, on a root of its own.
+    fn begun(
+        processor: Arc<dyn Processor>,
+        hasher: Arc<dyn WorkloadHasher>,
+        programs: [ProgramId; 3],
+        pins: Pins,
+        prover: Option<LaneProver>,
+        division: Division,
+    ) -> Self {
         let mut root = ChainRoot { metadata: made_up(0), lane_proof: None };
         if let Some(prove) = prover {
             let genesis = ChainBlock {
@@ -157,7 +180,7 @@ impl Fixture {
             root.metadata.sequencing_commitment = commitment;
             root.lane_proof = Some(proof);
         }
-        Self::over(Arc::new(Ledger), hasher, programs, pins, prover, division, root)
+        Self::over(processor, hasher, programs, pins, prover, division, root)
     }
 
     /// A fixture of a workload, on an L1 without lane proofs.
@@ -167,8 +190,7 @@ impl Fixture {
         programs: [ProgramId; 3],
         division: Division,
     ) -> Self {
-        let root = ChainRoot { metadata: made_up(0), lane_proof: None };
-        Self::over(processor, hasher, programs, pins(programs), None, division, root)
+        Self::of(processor, hasher, programs, None, division)
     }
 
     fn over(

@@ -15,6 +15,19 @@ use alloc::vec::Vec;
 use crate::digest::Digest;
 
 /// Eight 32-bit words.
+///
+/// ```
+/// use reprise_model::cell::{self, Cell};
+///
+/// // A value of two numbers, in one cell.
+/// let [[a0, a1], [b0, b1]] = [7, 1 << 40].map(cell::words);
+/// let value: Cell = [a0, a1, b0, b1, 0, 0, 0, 0];
+/// assert_eq!((cell::to_u64(&value, 0), cell::to_u64(&value, 2)), (7, 1 << 40));
+/// // A message is read as cells where it is whole ones.
+/// let bytes = cell::to_bytes(&[value]);
+/// assert_eq!(cell::from_bytes(&bytes), Some(vec![value]));
+/// assert_eq!(cell::from_bytes(&bytes[1..]), None);
+/// ```
 pub type Cell = [u32; 8];
 
 /// The cell of a digest.

@@ -143,7 +143,15 @@ id!(
     TransactionId, "tx"
 );
 id!(
-    /// The name of a piece of workload state (for the ledger: an account).
+    /// The name of a piece of a workload's state.
+    ///
+    /// ```
+    /// use reprise_model::digest::{Digest, ResourceId};
+    ///
+    /// let id = ResourceId([7; 32]);
+    /// assert_eq!(id.to_string().parse(), Ok(id));
+    /// assert_eq!(ResourceId::from(Digest([7; 32])), id);
+    /// ```
     ResourceId, "res"
 );
 

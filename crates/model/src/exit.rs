@@ -64,6 +64,15 @@ impl ScriptClass {
 }
 
 /// Whom an exit pays.
+///
+/// ```
+/// use reprise_model::digest::Digest;
+/// use reprise_model::exit::{Payee, ScriptClass};
+///
+/// let payee = Payee { class: ScriptClass::PublicKey, bytes: Digest([7; 32]) };
+/// assert_eq!(Payee::of_script(0, &payee.script()), Some(payee));
+/// assert_eq!(Payee::of_script(0, b"no standard script"), None);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
 pub struct Payee {
     /// The class of the script.
@@ -108,6 +117,16 @@ impl fmt::Display for Payee {
 }
 
 /// A withdrawal to the L1.
+///
+/// ```
+/// use reprise_model::digest::Digest;
+/// use reprise_model::exit::{AMOUNT_MIN, Exit, Payee, ScriptClass};
+///
+/// let payee = Payee { class: ScriptClass::ScriptHash, bytes: Digest([7; 32]) };
+/// // A processor puts it into the `exits` of its effects. A smaller one fails the transaction.
+/// let exit = Exit { payee, amount: AMOUNT_MIN };
+/// # let _ = exit;
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Exit {
     /// Whom to pay.

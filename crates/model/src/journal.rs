@@ -149,6 +149,14 @@ impl Pins {
 }
 
 /// How a transaction ended. A failure has no effects, and is proved like a success.
+///
+/// ```
+/// use reprise_model::journal::Outcome;
+///
+/// /// A failure of a workload's own.
+/// const TOO_LITTLE: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD);
+/// assert!(Outcome::SUCCESS.is_success() && !TOO_LITTLE.is_success());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
 pub struct Outcome(pub u32);
 
@@ -189,6 +197,18 @@ pub struct Access {
 }
 
 /// The effects of a transaction, as native execution has them.
+///
+/// ```
+/// use reprise_model::digest::ResourceId;
+/// use reprise_model::journal::{Outcome, TransactionEffects};
+///
+/// let (written, deleted) = (ResourceId([1; 32]), ResourceId([2; 32]));
+/// let writes = vec![(written, Some(vec![[7, 0, 0, 0, 0, 0, 0, 0]])), (deleted, None)];
+/// let effects = TransactionEffects { outcome: Outcome::SUCCESS, writes, exits: vec![] };
+/// # let _ = effects;
+/// let failed = TransactionEffects::failure(Outcome(Outcome::FIRST_OF_WORKLOAD));
+/// assert!(failed.writes.is_empty());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct TransactionEffects {
     /// How it ended.

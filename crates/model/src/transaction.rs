@@ -64,6 +64,13 @@ pub const BYTES_MAX: usize = 16 * 1024;
 const LONG_NODES: usize = 5;
 
 /// The account of no script. A transaction that does not show the script it spends acts for it.
+///
+/// ```
+/// use reprise_model::transaction::{NOBODY, account_of, script_bytes};
+///
+/// // Anybody can act for it, so a workload lets it own nothing.
+/// assert_ne!(account_of(&script_bytes(0, b"the script of a key")), NOBODY);
+/// ```
 pub const NOBODY: ResourceId = ResourceId([0; 32]);
 
 /// What a rollup pins as the price of its transactions, for a workload that takes one.

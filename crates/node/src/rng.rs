@@ -6,6 +6,15 @@ use std::ops::Range;
 use oorandom::Rand64;
 
 /// Random draws that are a function of a seed and a purpose.
+///
+/// ```
+/// use reprise_node::rng::Rng;
+///
+/// let mut rng = Rng::of(7, "an example");
+/// let (drawn, again) = (rng.among(0..100), Rng::of(7, "an example").among(0..100));
+/// assert_eq!(drawn, again);
+/// assert!(rng.pick(&["alice", "bob"]).is_some());
+/// ```
 #[derive(Debug, Clone)]
 pub struct Rng(Rand64);
 

@@ -63,6 +63,13 @@ pub struct Draft {
 }
 
 /// The account that transactions signed by this name act for.
+///
+/// ```
+/// use reprise_node::traffic::account;
+///
+/// assert_eq!(account("alice"), account("alice"));
+/// assert_ne!(account("alice"), account("bob"));
+/// ```
 pub fn account(name: &str) -> ResourceId {
     account_of(&script(name))
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use reprise_conformance::fixture::{Fixture, pins, transaction};
-use reprise_model::digest::{Digest, ResourceId};
+use reprise_conformance::fixture::{Fixture, LaneProver, pins, transaction};
+use reprise_model::digest::{Digest, ProgramId, ResourceId};
 use reprise_model::hash::Blake3;
-use reprise_model::journal::{Outcome, TransactionEffects};
+use reprise_model::journal::{Journal, Outcome, TransactionEffects};
 use reprise_model::lane::WorkloadHasher;
 use reprise_model::limits::{Limits, ProveApart};
 use reprise_model::order::PartRef;
@@ -45,24 +45,71 @@ pub struct Blocks<'w> {
     workload: &'w Workload,
     seed: u64,
     count: usize,
-    backend: Arc<dyn Backend>,
+    by: By<'w>,
     hasher: Arc<dyn WorkloadHasher>,
+    lanes: Option<LaneProver>,
+}
+
+/// Runs a program without proving: the digest of the journal that it commits, or why it refuses.
+///
+/// ```
+/// use std::sync::Arc;
+/// use reprise_testing::Execute;
+///
+/// let nothing: Execute<'_> = Arc::new(|witness| Err(format!("there is no program for a {}", witness.kind())));
+/// # let _ = nothing;
+/// ```
+pub type Execute<'w> = Arc<dyn Fn(&Witness) -> Result<Digest, String> + 'w>;
+
+/// What blocks are compared with.
+#[derive(Clone)]
+enum By<'w> {
+    /// Proofs of everything.
+    Proofs(Arc<dyn Backend>),
+    /// Executions of everything that needs no proof.
+    Executions([ProgramId; 3], Execute<'w>),
+}
+
+impl By<'_> {
+    fn programs(&self) -> [ProgramId; 3] {
+        match self {
+            Self::Proofs(backend) => backend.programs(),
+            Self::Executions(programs, _) => *programs,
+        }
+    }
 }
 
 /// What was compared and agreed.
+///
+/// ```
+/// use reprise_model::journal::Outcome;
+/// # let workload = reprise_sim::ledger::workload();
+///
+/// let agreed = reprise_testing::Blocks::of(&workload).count(16).check();
+/// // A test asks for the outcomes that its traffic should draw.
+/// assert!(agreed.outcomes.contains_key(&Outcome::SUCCESS));
+/// assert!(agreed.proofs.iter().all(|proofs| *proofs > 0), "transactions, batches and aggregates");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Agreement {
     /// Blocks executed.
     pub blocks: usize,
     /// Transactions in them.
     pub transactions: usize,
-    /// Proofs made, by kind.
+    /// Proofs made, by kind; executions of the programs, where nothing is proved.
     pub proofs: [usize; Kind::COUNT],
     /// How many transactions had each outcome.
     pub outcomes: BTreeMap<Outcome, usize>,
 }
 
 /// Why generated blocks are not passed. `block` counts from 1; the same seed draws the same block again.
+///
+/// ```
+/// use reprise_testing::{Blocks, Disagreement, Workload};
+///
+/// let silent = Workload::new("silent", reprise_ledger::Ledger);
+/// assert!(matches!(Blocks::of(&silent).run(), Err(Disagreement::NoTraffic { .. })));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Disagreement {
     /// The workload draws no transactions.
@@ -160,7 +207,7 @@ impl<'w> Blocks<'w> {
         let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
         let config = MockConfig { workload: workload.name().into(), ..MockConfig::default() };
         let backend = Arc::new(MockBackend::new(config, hasher.clone(), workload.processor()));
-        Self { workload, seed: 1, count: 200, backend, hasher }
+        Self { workload, seed: 1, count: 200, by: By::Proofs(backend), hasher, lanes: None }
     }
 
     /// Blocks of another seed.
@@ -175,10 +222,42 @@ impl<'w> Blocks<'w> {
         Self { count, ..self }
     }
 
-    /// Blocks proved by another backend, over the hash that its programs use. An L1 without lane proofs carries them.
+    /// Blocks proved by another backend, over the hash that its programs use. An L1 without lane proofs carries them, but for
+    /// [`on_lanes`](Self::on_lanes).
     #[must_use]
     pub fn proved_by(self, backend: Arc<dyn Backend>, hasher: Arc<dyn WorkloadHasher>) -> Self {
-        Self { backend, hasher, ..self }
+        Self { by: By::Proofs(backend), hasher, ..self }
+    }
+
+    /// Blocks whose programs are run and not proved, for a proof system whose proofs cost more than a test may take. Each transaction is
+    /// run apart, and each batch with its transactions in it. What joins and settles batches verifies their proofs, and is left out.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// use reprise_model::digest::{Digest, ProgramId};
+    /// use reprise_model::hash::Blake3;
+    /// use reprise_testing::Blocks;
+    /// # let workload = reprise_sim::ledger::workload();
+    ///
+    /// let programs = [1, 2, 3].map(|id| ProgramId([id; 32]));
+    /// // A backend's `execute` stands here.
+    /// let refused = Blocks::of(&workload).executed_by(programs, Arc::new(Blake3), Arc::new(|_| Ok(Digest::ZERO))).run();
+    /// assert!(refused.unwrap_err().to_string().contains("disagrees with native execution"));
+    /// ```
+    #[must_use]
+    pub fn executed_by(
+        self,
+        programs: [ProgramId; 3],
+        hasher: Arc<dyn WorkloadHasher>,
+        execute: Execute<'w>,
+    ) -> Self {
+        Self { by: By::Executions(programs, execute), hasher, ..self }
+    }
+
+    /// Blocks of an L1 with lane proofs, which programs over its own lane tip open.
+    #[must_use]
+    pub fn on_lanes(self, prover: LaneProver) -> Self {
+        Self { lanes: Some(prover), ..self }
     }
 
     /// Executes and proves them.
@@ -186,8 +265,12 @@ impl<'w> Blocks<'w> {
         let workload = self.workload.name().into();
         let traffic = self.workload.traffic().ok_or(Disagreement::NoTraffic { workload })?;
         let mut agreed = Agreement::default();
-        // Both ways to prove a transaction, over the same blocks.
-        for apart in [ProveApart::Never, ProveApart::Always] {
+        // Both ways to prove a transaction, over the same blocks. Executions do both at once.
+        let ways: &[_] = match self.by {
+            By::Proofs(_) => &[ProveApart::Never, ProveApart::Always],
+            By::Executions(..) => &[ProveApart::Never],
+        };
+        for apart in ways.iter().copied() {
             agreed = Compared::new(self, apart).all(traffic.as_ref())?;
         }
         match agreed.outcomes.get(&Outcome::SUCCESS) {
@@ -228,10 +311,14 @@ struct Compared<'b, 'w> {
 
 impl<'b, 'w> Compared<'b, 'w> {
     fn new(blocks: &'b Blocks<'w>, apart: ProveApart) -> Self {
-        let (processor, programs) = (blocks.workload.processor(), blocks.backend.programs());
-        let limits = Limits { transactions: 3, ..blocks.backend.limits() };
+        let (processor, programs) = (blocks.workload.processor(), blocks.by.programs());
+        let limits = match &blocks.by {
+            By::Proofs(backend) => backend.limits(),
+            By::Executions(..) => Limits::NONE,
+        };
+        let limits = Limits { transactions: 3, ..limits };
         let division = Division { limits, apart };
-        let fixture = Fixture::executing(processor.clone(), blocks.hasher.clone(), programs, division);
+        let fixture = Fixture::of(processor.clone(), blocks.hasher.clone(), programs, blocks.lanes, division);
         Self {
             blocks,
             processor,
@@ -256,9 +343,6 @@ impl<'b, 'w> Compared<'b, 'w> {
             self.agreed.blocks += 1;
             self.agreed.transactions += accepted.len();
             self.proved(block, &accepted, &outcomes)?;
-            if self.unsettled.len() == SETTLED_TOGETHER {
-                self.settle(block)?;
-            }
         }
         Ok(self.agreed)
     }
@@ -331,6 +415,10 @@ impl<'b, 'w> Compared<'b, 'w> {
     ) -> Result<(), Disagreement> {
         let scheduled = self.fixture.block(accepted.to_vec()).clone();
         self.agrees(block, accepted, outcomes, &scheduled)?;
+        let backend = match &self.blocks.by {
+            By::Proofs(backend) => backend.clone(),
+            By::Executions(_, execute) => return self.executed(block, &scheduled, &execute.clone()),
+        };
         let mut parts = vec![];
         for (index, part) in self.fixture.parts(&[block]).into_iter().enumerate() {
             let batch = &scheduled.batches[index];
@@ -339,30 +427,64 @@ impl<'b, 'w> Compared<'b, 'w> {
                 if scheduled.transactions[at].proved_by == ProvedBy::Itself {
                     let witness = Witness::Transaction(self.fixture.transaction_witness(block, at));
                     let claim = self.fixture.transaction_claim(block, at);
-                    assumptions.push(self.prove(block, claim, witness, vec![])?);
+                    assumptions.push(self.prove(&backend, block, claim, witness, vec![])?);
                 }
             }
             let witness = Witness::Batch(self.fixture.batch_witness_at(block, index));
             let claim = self.fixture.batch_claim_at(block, index);
-            parts.push((part, self.prove(block, claim, witness, assumptions)?));
+            parts.push((part, self.prove(&backend, block, claim, witness, assumptions)?));
         }
         if !parts.is_empty() {
             self.unsettled.push((block, parts));
+        }
+        if self.unsettled.len() == SETTLED_TOGETHER {
+            self.settle(&backend, block)?;
+        }
+        Ok(())
+    }
+
+    /// Runs the programs of a block, and compares what each commits.
+    fn executed(
+        &mut self,
+        block: usize,
+        scheduled: &ScheduledBlock,
+        execute: &Execute<'_>,
+    ) -> Result<(), Disagreement> {
+        let (seed, hasher) = (self.blocks.seed, self.blocks.hasher.clone());
+        let mut compare = |witness: Witness, expected: Digest| {
+            let kind = witness.kind();
+            self.agreed.proofs[kind as usize] += 1;
+            let reason = match execute(&witness) {
+                Ok(committed) if committed == expected => return Ok(()),
+                Ok(committed) => format!("it commits {committed}, and {expected} is expected"),
+                Err(refused) => refused,
+            };
+            Err(Disagreement::NotProved { kind, reason, seed, block: block + 1 })
+        };
+        for (at, transaction) in scheduled.transactions.iter().enumerate() {
+            if transaction.proved_by != ProvedBy::Disposal {
+                let witness = Witness::Transaction(self.fixture.transaction_witness(block, at));
+                compare(witness, transaction.journal.digest(hasher.as_ref()))?;
+            }
+        }
+        for at in 0..scheduled.batches.len() {
+            let witness = Witness::Batch(self.fixture.batch_witness_at(block, at));
+            compare(witness, self.fixture.span_at(block, at).journal.digest(hasher.as_ref()))?;
         }
         Ok(())
     }
 
     /// Joins what is proved, as far as one proof can, and settles it.
-    fn settle(&mut self, block: usize) -> Result<(), Disagreement> {
+    fn settle(&mut self, backend: &Arc<dyn Backend>, block: usize) -> Result<(), Disagreement> {
         let (blocks, parts): (Vec<_>, Vec<_>) = std::mem::take(&mut self.unsettled).into_iter().unzip();
         let mut parts: Vec<_> = parts.into_iter().flatten().collect();
-        let proofs = self.blocks.backend.limits().proofs.clamp(2, 4);
+        let proofs = backend.limits().proofs.clamp(2, 4);
         while parts.len() > proofs {
             let mut joined = vec![];
             for some in parts.chunks(proofs) {
                 let (some, receipts): (Vec<_>, Vec<_>) = some.iter().cloned().unzip();
                 let (claim, witness) = self.fixture.join(&some);
-                let receipt = self.prove(block, claim, Witness::Aggregate(witness), receipts)?;
+                let receipt = self.prove(backend, block, claim, Witness::Aggregate(witness), receipts)?;
                 joined.push((Fixture::joined(&some), receipt));
             }
             parts = joined;
@@ -370,18 +492,19 @@ impl<'b, 'w> Compared<'b, 'w> {
         let (parts, receipts): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
         let claim = self.fixture.aggregate_claim(&blocks);
         let witness = Witness::Aggregate(self.fixture.settlement_witness(&parts));
-        self.prove(block, claim, witness, receipts)?;
+        self.prove(backend, block, claim, witness, receipts)?;
         Ok(())
     }
 
     fn prove(
         &mut self,
+        backend: &Arc<dyn Backend>,
         block: usize,
         claim: Claim,
         witness: Witness,
         assumptions: Vec<Verified<Receipt>>,
     ) -> Result<Verified<Receipt>, Disagreement> {
-        let (kind, backend) = (witness.kind(), self.blocks.backend.as_ref());
+        let (kind, backend) = (witness.kind(), backend.as_ref());
         let (seed, block) = (self.blocks.seed, block + 1);
         let failed = |reason| Disagreement::NotProved { kind, reason, seed, block };
         let proof = backend.prove(&Task { claim, witness, assumptions });

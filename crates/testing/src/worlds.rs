@@ -30,6 +30,13 @@ pub struct Worlds<'w> {
 }
 
 /// Why the worlds are not passed.
+///
+/// ```
+/// use reprise_testing::{Worlds, WorldsFailed};
+/// # let workload = reprise_sim::ledger::workload();
+///
+/// assert!(matches!(Worlds::of(&workload).seeds(1..1).run(), Err(WorldsFailed::Empty)));
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum WorldsFailed {
     /// A world cannot be made.

@@ -1,5 +1,10 @@
 //! The tests for workloads, tested: a sound workload passes, and each defect is found by its name.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on has failed"
+)]
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -108,4 +113,18 @@ fn traffic_of_which_nothing_succeeds_tests_nothing_and_is_refused() {
     let bare = Workload::new("bare", Writes(sound));
     assert!(matches!(Blocks::of(&bare).run(), Err(Disagreement::NoTraffic { .. })));
     assert!(matches!(Worlds::of(&bare).run(), Err(WorldsFailed::World(_))));
+}
+
+#[test]
+fn generated_blocks_of_the_ledger_are_proved_as_they_are_executed() {
+    Blocks::of(&reprise_sim::ledger::workload()).check();
+}
+
+#[test]
+#[ignore = "minutes"]
+fn ten_thousand_generated_blocks_of_the_ledger_are_proved_as_they_are_executed() {
+    // A seed a thousand blocks: what is compared grows with the state.
+    for seed in 1..=10 {
+        println!("{:?}", Blocks::of(&reprise_sim::ledger::workload()).seed(seed).count(1_000).check());
+    }
 }

@@ -3,5 +3,9 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    reprise::main(vec![], vec![reprise_example_game::workload()])
+    #[cfg(feature = "miden")]
+    let systems = vec![reprise::miden()];
+    #[cfg(not(feature = "miden"))]
+    let systems = vec![];
+    reprise::main(systems, vec![reprise_example_game::workload()])
 }

@@ -1,8 +1,9 @@
 //! Transactions that players might send.
 
 use reprise::{Draft, ResourceId, Rng, State, Traffic, account};
+use reprise_client::Message as _;
 
-use crate::semantics::{Action, Board, Message, game_id};
+use reprise_example_game_semantics::{Action, Board, Message, game_id};
 
 const PLAYERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
 
@@ -11,7 +12,12 @@ pub(crate) struct Players;
 
 impl Traffic for Players {
     fn draw(&self, rng: &mut Rng, state: &State) -> Draft {
-        let game = ResourceId([1 + rng.among(0..3) as u8; 32]);
+        match rng.among(0..40) {
+            0 | 1 => return odd(rng, state),
+            2 => return abandoned(state),
+            _ => {}
+        }
+        let game = table(rng);
         let at = rng.among(0..4) as usize;
         let (anybody, other) = (PLAYERS[at], PLAYERS[(at + 1 + rng.among(0..3) as usize) % 4]);
         let board = state.read(&game_id(&game)).and_then(Board::from_cells);
@@ -31,6 +37,7 @@ impl Traffic for Players {
                 match rng.among(0..20) {
                     0 => (by, opponent, Action::Resign),
                     1 => (by, opponent, Action::Open),
+                    2 => (by, opponent, Action::Claim),
                     _ => (by, opponent, Action::Move(field)),
                 }
             }
@@ -41,4 +48,33 @@ impl Traffic for Players {
         }
         Draft { by: by.into(), message, deposit: 0 }
     }
+}
+
+/// One of three tables.
+fn table(rng: &mut Rng) -> ResourceId {
+    ResourceId([1 + rng.among(0..3) as u8; 32])
+}
+
+/// A game in which crosses take no turn.
+fn abandoned(state: &State) -> Draft {
+    let game = ResourceId([8; 32]);
+    let (by, opponent, action) = match state.read(&game_id(&game)) {
+        None => ("carol", "dave", Action::Open),
+        Some(_) => ("dave", "carol", Action::Claim),
+    };
+    let message = Message { game, opponent: account(opponent), action };
+    Draft { by: by.into(), message: message.encode(), deposit: 0 }
+}
+
+/// A game against what is no player but another game, which must not be written over.
+fn odd(rng: &mut Rng, state: &State) -> Draft {
+    let game = ResourceId([9; 32]);
+    let board = state.read(&game_id(&game)).and_then(Board::from_cells);
+    let opponent = board.map_or_else(|| game_id(&table(rng)), |board| board.players[1]);
+    let action = match board {
+        None => Action::Open,
+        Some(_) if state.read(&opponent).is_some() => Action::Resign,
+        Some(_) => Action::Move(rng.among(0..9) as u32),
+    };
+    Draft { by: "alice".into(), message: Message { game, opponent, action }.encode(), deposit: 0 }
 }

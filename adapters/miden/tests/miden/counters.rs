@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use reprise_client::Message as _;
 use reprise_conformance::fixture::{Fixture, account, transaction};
 use reprise_miden::{MidenBackend, Poseidon2, Sources};
 use reprise_model::digest::ResourceId;

@@ -1,6 +1,7 @@
 //! Workloads' programs in Miden: against native execution, against forgery, and proved. Most are the ledger's.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, unreachable_pub)]
+#![allow(unexpected_cfgs, reason = "`semantics` below has features of its own")]
 
 mod anything;
 mod batch;
@@ -9,6 +10,7 @@ mod conformance;
 mod cost;
 mod counters;
 mod forged;
+mod generated;
 mod ids;
 mod recursion;
 mod runs;

@@ -7,6 +7,7 @@ mod batch;
 mod chain;
 mod conformance;
 mod cost;
+mod examples;
 mod fixture;
 mod images;
 mod kaspa;

@@ -2,6 +2,7 @@
 
 use {{ident}}_semantics::{Action, Counter, Counters, Message};
 use reprise::{Draft, ResourceId, Rng, State, Traffic, Workload, account};
+use reprise_client::Message as _;
 
 /// The rollup. Give it another name when you change what a transaction means: what the mock has proved of the old meaning
 /// answers for the old name only.

@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("scheduler", &["disk", "model"]),
     ("ledger", &["model"]),
     ("light", &["model"]),
+    ("client", &["model"]),
     ("planner", &["chain", "model"]),
     ("store", &["disk", "model"]),
     ("prover", &["model", "store"]),
@@ -30,6 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("fleet", &["jobs", "model", "prover", "store"]),
     ("postgres", &["jobs", "model"]),
     ("objects", &["fleet"]),
+    ("web", &[]),
     ("risc0", &["kaspa", "model", "prover", "risc0-guests"]),
 ];
 

@@ -3,15 +3,18 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::thread;
 
+use reprise_chain::dev::{DevChain, script};
 use reprise_chain::recording::Recording;
 use reprise_chain::source::Pace;
 use reprise_disk::data_dir::DataDir;
-use reprise_model::digest::ResourceId;
+use reprise_ledger::Ledger;
+use reprise_model::digest::{Digest, ResourceId};
 use reprise_model::hash::Blake3;
 use reprise_model::journal::{Outcome, TransactionEffects};
 use reprise_model::processor::{Processor, ResourceView};
-use reprise_model::transaction::TransactionFacts;
+use reprise_model::transaction::{self, LaneTransaction, TransactionFacts, account_of};
 use reprise_node::dev::{self, NoTraffic};
 use reprise_node::event::NoopObserver;
 use reprise_node::report::Report;
@@ -121,6 +124,79 @@ fn two_workloads_in_one_directory_keep_records_receipts_and_settlements_apart() 
     for name in ["first", "second"] {
         assert_eq!(run(dir.path(), &adder(name), dev::flip(&adder(name)).unwrap()).prove_calls, 0, "{name}");
     }
+}
+
+/// What one of two rollups on one lane sends in a block.
+type Sends = fn(&DevChain, u8) -> Vec<LaneTransaction>;
+
+const SECOND: Digest = Digest([2; 32]);
+const VAULT: &str = "the second's vault";
+
+fn to_the_second(chain: &DevChain, by: &str, deposit: u64, message: &[u8]) -> LaneTransaction {
+    let pays = (deposit, &script(VAULT)[..]);
+    transaction::unsigned(&chain.lane().subnetwork, &script(by), pays, (&SECOND, message))
+}
+
+/// A chain that goes A, B, A, on which these are sent: as the first rollup follows it, and as the second.
+fn lane_of(sends: &[Sends]) -> [Recording; 2] {
+    let mut chain = DevChain::default();
+    let mine = |chain: &mut DevChain, mut at, salt: u64, blocks: std::ops::Range<u8>| {
+        for block in blocks {
+            let accepted = sends.iter().flat_map(|sends| sends(chain, block)).collect();
+            at = chain.mine(at, salt, accepted);
+        }
+        at
+    };
+    let root = chain.root();
+    let common = mine(&mut chain, root, 0, 0..3);
+    chain.adopt(common);
+    let a = mine(&mut chain, common, 1, 3..5);
+    chain.adopt(a);
+    let b = mine(&mut chain, common, 2, 5..8);
+    chain.adopt(b);
+    let a = mine(&mut chain, a, 1, 8..10);
+    chain.adopt(a);
+    let first = chain.recording();
+    let mut second = first.clone();
+    second.lane.covenant = SECOND;
+    second.lane.deposit = account_of(&script(VAULT));
+    [first, second]
+}
+
+#[test]
+fn two_rollups_on_one_lane_are_proved_side_by_side_each_with_its_covenant_and_state() {
+    let adds: Sends = |chain, block| vec![chain.transaction("alice", &[1 + block], 0)];
+    let deposits: Sends = |chain, block| vec![to_the_second(chain, "bob", 100 + u64::from(block), &[1])];
+    // One transaction that says something to the first and pays the second, which is both's.
+    let both: Sends = |chain, block| {
+        let pays = (7, &script(VAULT)[..]);
+        let (lane, says) = (chain.lane(), [3, block]);
+        vec![transaction::unsigned(&lane.subnetwork, &script("carol"), pays, (&lane.covenant, &says))]
+    };
+    let dirs = [0; 2].map(|_| tempfile::tempdir().unwrap());
+    let [adder, ledger] = [adder("adder"), Workload::new("ledger", Ledger)];
+    let [first, second] = lane_of(&[adds, deposits, both]);
+    let (first, second) = thread::scope(|threads| {
+        let other = threads.spawn(|| run(dirs[1].path(), &ledger, second));
+        (run(dirs[0].path(), &adder, first), other.join().unwrap())
+    });
+    for report in [&first, &second] {
+        assert_eq!((report.flips, report.proofs_after_flip), (1, 0));
+        assert!(report.settlements > 0);
+    }
+    // What the other's users send changes nothing for either.
+    let alone = |sends: &[Sends], at: usize, workload: &Workload| {
+        let chain = lane_of(sends).into_iter().nth(at).unwrap();
+        run(tempfile::tempdir().unwrap().path(), workload, chain)
+    };
+    assert_eq!(first.state_root, alone(&[adds, both], 0, &adder).state_root);
+    assert_eq!(second.state_root, alone(&[deposits, both], 1, &ledger).state_root);
+    assert_ne!(first.state_root, second.state_root);
+    // Neither takes the other's settlements or receipts for its own, in one directory either.
+    let [first, second] = lane_of(&[adds, deposits, both]);
+    assert_eq!(run(dirs[0].path(), &ledger, second.clone()).stored_before, 0);
+    assert_eq!(run(dirs[0].path(), &adder, first).prove_calls, 0);
+    assert_eq!(run(dirs[1].path(), &ledger, second).prove_calls, 0);
 }
 
 #[test]

@@ -29,11 +29,12 @@ extern crate alloc;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use reprise_client::Message as _;
 use reprise_model::cell::{self, Cell};
 use reprise_model::digest::ResourceId;
 use reprise_model::journal::{Outcome, TransactionEffects};
 use reprise_model::processor::{Processor, ResourceView};
-use reprise_model::transaction::{NOBODY, Price, TransactionFacts};
+use reprise_model::transaction::{NOBODY, TransactionFacts};
 
 /// The first word of every message.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"CNT1");
@@ -49,29 +50,31 @@ pub const OVERFLOW: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD + 3);
 
 /// What is done to a counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum Action {
     /// Open it.
     Open,
     /// Add so much.
-    Add(u64),
+    Add(#[cfg_attr(feature = "json", serde(with = "reprise_client::json::number"))] u64),
     /// Give it to this account.
-    Give(ResourceId),
+    Give(#[cfg_attr(feature = "json", serde(with = "reprise_client::json::id"))] ResourceId),
     /// Close it.
     Close,
 }
 
 /// A well-formed message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Message {
     /// The counter.
+    #[cfg_attr(feature = "json", serde(with = "reprise_client::json::id"))]
     pub counter: ResourceId,
     /// What is done to it.
     pub action: Action,
 }
 
-impl Message {
-    /// Encodes the message.
-    pub fn encode(&self) -> Vec<u8> {
+impl reprise_client::Message for Message {
+    fn encode(&self) -> Vec<u8> {
         let (action, amount, owner) = match self.action {
             Action::Open => (1, 0, None),
             Action::Add(amount) => (2, amount, None),
@@ -84,8 +87,7 @@ impl Message {
         cell::to_bytes(&cells)
     }
 
-    /// Reads a message; `None` where it is malformed.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
+    fn decode(bytes: &[u8]) -> Option<Self> {
         let cells = cell::from_bytes(bytes)?;
         let (head @ [MAGIC, action, _, _, 0, 0, 0, 0], rest) = cells.split_first()? else { return None };
         let id = |cell: &Cell| ResourceId::from(cell::to_digest(cell));
@@ -102,10 +104,13 @@ impl Message {
 
 /// A counter's value in the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "json", derive(serde::Serialize))]
 pub struct Counter {
     /// The account of whoever may change it.
+    #[cfg_attr(feature = "json", serde(with = "reprise_client::json::id"))]
     pub owner: ResourceId,
     /// How far it has counted.
+    #[cfg_attr(feature = "json", serde(with = "reprise_client::json::number"))]
     pub count: u64,
 }
 
@@ -120,6 +125,12 @@ impl Counter {
     pub fn from_cells(cells: &[Cell]) -> Option<Self> {
         let [owner, count @ [_, _, 0, 0, 0, 0, 0, 0]] = cells else { return None };
         Some(Self { owner: cell::to_digest(owner).into(), count: cell::to_u64(count, 0) })
+    }
+}
+
+impl reprise_client::Value for Counter {
+    fn of(cells: &[Cell]) -> Option<Self> {
+        Self::from_cells(cells)
     }
 }
 
@@ -183,6 +194,8 @@ fn apply(
 
 #[cfg(test)]
 mod tests {
+    use reprise_model::transaction::Price;
+
     use super::*;
 
     const COUNTER: ResourceId = ResourceId([1; 32]);

@@ -1,0 +1,1 @@
+reprise_risc0_guests::batch!({{ident}}_semantics::Counters);

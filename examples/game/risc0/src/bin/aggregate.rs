@@ -1,0 +1,2 @@
+//! Proves a run of batches, or of joined ones.
+reprise_risc0_guests::aggregate!();
