@@ -45,7 +45,7 @@ use crate::event::SourceEvent;
 use crate::recording::Recording;
 
 /// The version of the frames' content. Another version is refused.
-pub const FORMAT_VERSION: u16 = 5;
+pub const FORMAT_VERSION: u16 = 6;
 
 const FORMAT: Format = Format {
     magic: *b"RPCHRONI",

@@ -39,6 +39,7 @@ fn plan(stage: &Stage, url: &str, data_dir: &Path) -> Plan {
         wrong_answers_max: 1,
         finality_depth: None,
         snapshot: None,
+        quiet_max: None,
         through: None,
     };
     Plan { options, payer: None, data_dir: data_dir.into(), rule: BundleRule::default() }

@@ -48,6 +48,7 @@ fn open(url: &str, from: Option<BlockHash>, dir: Option<&Path>) -> LiveL1 {
         wrong_answers_max: 1,
         finality_depth: None,
         snapshot: None,
+        quiet_max: None,
         through: None,
     };
     let place = dir.map(|dir| DataDir::lock(dir).unwrap().event_log(&PinsDigest([1; 32])));
