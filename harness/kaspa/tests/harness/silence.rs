@@ -6,10 +6,10 @@ use std::sync::Arc;
 use kaspa_consensus_core::tx::TransactionOutput;
 use kaspa_hashes::Hash;
 use reprise_kaspa::covenant::{OwnNetwork, Proof, Rules};
-use reprise_kaspa::purse::Purse;
 use reprise_kaspa::keep_alive::KeepAlive;
 use reprise_kaspa::l1::Payer;
 use reprise_kaspa::live::Options;
+use reprise_kaspa::purse::Purse;
 use reprise_kaspa::settlement::Settling;
 use reprise_kaspa::{block_hash, claim};
 use reprise_kaspa_harness::probe::{Plan, Proving, Run};
@@ -119,8 +119,7 @@ async fn a_lane_about_to_expire_is_kept_active_by_one_transaction() {
         rules: Rules::new(PinsDigest([1; 32]), &Proof::None(own)).unwrap(),
         key: key(SETTLER).unwrap(),
     };
-    let (mut keeper, mut purse) =
-        (KeepAlive::new(simnet.lane.clone(), FINALITY_DEPTH), Purse::default());
+    let (mut keeper, mut purse) = (KeepAlive::new(simnet.lane.clone(), FINALITY_DEPTH), Purse::default());
     let (mut sent, mut blue) = (vec![], vec![]);
     for block in 0..3 * FINALITY_DEPTH {
         if let Some(id) = keeper.step(simnet.rpc(), &settling, FEE_MAX, &mut purse).await.unwrap() {

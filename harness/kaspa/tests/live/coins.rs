@@ -23,10 +23,16 @@ async fn coins_are_listed_once_and_what_comes_and_goes_is_heard() {
     let heard = async |purse: &mut Purse, simnet: &Simnet| {
         let coins = purse.coins(simnet.rpc(), &params, &settler, None).await.unwrap();
         let mut listed = wallet::coins(simnet.rpc(), &params, &settler, Prefix::Simnet).await.unwrap();
-        listed.sort_by_key(|coin| (std::cmp::Reverse(coin.entry.amount), coin.outpoint.transaction_id, coin.outpoint.index));
+        listed.sort_by_key(|coin| {
+            (std::cmp::Reverse(coin.entry.amount), coin.outpoint.transaction_id, coin.outpoint.index)
+        });
         (coins.len(), coins == listed)
     };
-    simnet::until("what came is heard", async || Ok(heard(&mut Purse::default(), &simnet).await.0 == before.len() + 2)).await.unwrap();
+    simnet::until("what came is heard", async || {
+        Ok(heard(&mut Purse::default(), &simnet).await.0 == before.len() + 2)
+    })
+    .await
+    .unwrap();
     while heard(&mut purse, &simnet).await != (before.len() + 2, true) {
         tokio::task::yield_now().await;
     }

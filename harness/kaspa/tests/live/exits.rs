@@ -41,10 +41,11 @@ async fn more_exits_than_a_transaction_could_pay_are_paid_one_after_another_howe
     let value = async |simnet: &Simnet, paid: bool| -> u64 {
         let script = if paid { simnet.alice.script() } else { vault.clone() };
         let coins = wallet::unspent(simnet.rpc(), &script, Prefix::Simnet).await.unwrap();
-        let exits = coins.iter().map(|coin| coin.entry.amount).filter(|amount| !paid || amounts.contains(amount));
+        let exits =
+            coins.iter().map(|coin| coin.entry.amount).filter(|amount| !paid || amounts.contains(amount));
         exits.sum()
     };
-    while value(&simnet, true).await < amounts.iter().sum() {
+    while value(&simnet, true).await < amounts.iter().sum::<u64>() {
         simnet.sent().await.unwrap();
         simnet.mine(&[]).await.unwrap();
         simnet.mine(&[]).await.unwrap();
