@@ -50,7 +50,9 @@ async fn more_exits_than_a_transaction_could_pay_are_paid_one_after_another_howe
         simnet.mine(&[]).await.unwrap();
         simnet.mine(&[]).await.unwrap();
     }
-    assert_eq!(value(&simnet, false).await, 4 * KASPA - amounts.iter().sum::<u64>());
+    // A change that would be too small for an output is topped up by whoever pays.
+    let kept = value(&simnet, false).await.checked_sub(4 * KASPA - amounts.iter().sum::<u64>()).unwrap();
+    assert!(kept < AMOUNT_MIN, "{kept}");
     assert!(!gave(&run, "too_heavy") && !gave(&run, "script_refused"));
     assert_eq!(end(run).await.unwrap().settlements, 2);
 }
