@@ -26,6 +26,9 @@ use reprise_node::rng::Rng;
 /// What a workload must keep.
 pub const NO_PANIC: &str = "the workload does not panic";
 
+/// A settled state, and how many settlements led to it.
+type Judged = ((Digest, Digest), usize);
+
 /// The L1.
 pub struct L1 {
     chain: DevChain,
@@ -38,9 +41,10 @@ pub struct L1 {
     states: HashMap<BlockHash, State>,
     /// The settlements of each block that was ever canonical.
     settled: HashMap<BlockHash, Vec<ObservedSettlement>>,
+    /// After each canonical block: the settled state, and how many settlements there are up to it.
+    judged: Vec<Judged>,
     overlay: Arc<Mutex<Overlay>>,
     oracle: Oracle,
-    genesis: (Digest, Digest),
     rng: Rng,
     mined: u64,
     /// The time, in microseconds, and when each block was mined.
@@ -88,9 +92,9 @@ impl L1 {
             traffic,
             states: HashMap::from([(root, State::default())]),
             settled: HashMap::new(),
+            judged: vec![(genesis, 0)],
             overlay: Arc::new(Mutex::new(overlay)),
             oracle,
-            genesis,
             rng: Rng::of(seed, "l1"),
             mined: 0,
             now_us: 0,
@@ -175,7 +179,7 @@ impl L1 {
 
     /// How many there are.
     pub fn settled_count(&self) -> usize {
-        self.canonical.iter().filter_map(|block| self.settled.get(block)).map(Vec::len).sum()
+        self.judged.last().map_or(0, |(_, count)| *count)
     }
 
     /// Mines a block on the tip of `miner`; `busy_percent` of them carry lane transactions.
@@ -304,15 +308,18 @@ impl L1 {
     }
 
     fn adopt(&mut self, tip: BlockHash) {
-        let places: HashMap<BlockHash, usize> = (0..).zip(&self.canonical).map(|(n, b)| (*b, n)).collect();
+        let place = |l1: &Self, block: &BlockHash| {
+            let place = l1.height(block)? as usize;
+            (l1.canonical.get(place) == Some(block)).then_some(place)
+        };
         let mut joining = vec![];
         let mut at = tip;
-        while let (false, Some(block)) = (places.contains_key(&at), self.chain.block(&at)) {
+        while let (None, Some(block)) = (place(self, &at), self.chain.block(&at)) {
             joining.push(block.clone());
             at = block.metadata.parent_hash;
         }
         joining.reverse();
-        let kept = places.get(&at).map_or(1, |place| place + 1);
+        let kept = place(self, &at).map_or(1, |place| place + 1);
         let removed: Vec<BlockHash> = self.canonical.drain(kept..).rev().collect();
         if let Some(tip) = removed.first() {
             self.reorgs += 1;
@@ -322,6 +329,7 @@ impl L1 {
             self.left.push(*tip);
         }
         self.oracle.roll_back(removed.len());
+        self.judged.truncate(kept);
         let mut event = SourceEvent { removed, added: joining };
         let followed = self.lock().follow(&mut event);
         if let Err(error) = followed {
@@ -331,16 +339,16 @@ impl L1 {
         for block in event.added {
             self.oracle.execute(&block);
             let hash = block.metadata.block_hash;
+            self.judge(&block.settlements);
             self.settled.insert(hash, block.settlements);
             self.canonical.push(hash);
         }
-        self.judge();
     }
 
-    /// Checks that the settlements of the canonical chain are gapless and agree with a sequential execution.
-    fn judge(&mut self) {
-        let mut last = self.genesis;
-        for settlement in self.settlements() {
+    /// Checks that the settlements of the next canonical block go on from the last ones and agree with a sequential execution.
+    fn judge(&mut self, settlements: &[ObservedSettlement]) {
+        let (mut last, count) = self.judged.last().copied().unwrap_or_default();
+        for settlement in settlements {
             let transition = settlement.journal.transition;
             if (transition.root_before, transition.tip_before) != last {
                 self.broken("settlements are gapless", settlement.statement);
@@ -350,6 +358,7 @@ impl L1 {
             }
             last = (transition.root_after, transition.tip_after);
         }
+        self.judged.push((last, count + settlements.len()));
     }
 
     fn broken(&mut self, promise: &'static str, by: impl ToString) {

@@ -25,7 +25,7 @@ use reprise_prover::failure::Failure;
 use reprise_prover::reader::Read;
 use reprise_prover::workers::{Assignment, Finished, run_attempt};
 use reprise_scheduler::snapshot::{Reader, SettledPosition, Snapshot};
-use reprise_settler::{SettleError, Sink, Taken, UnprovenSink};
+use reprise_settler::{SettleError, Sink, Taken, UnpaidExits, UnprovenSink};
 use reprise_store::disk::DiskEngine;
 use reprise_store::policy::WriterMode;
 use reprise_store::port::{Filter, NewEntry};
@@ -180,6 +180,7 @@ struct LossySink {
     checker: SharedChecker,
     rng: Rng,
     percent: Arc<AtomicU64>,
+    owes_exits: bool,
 }
 
 impl UnprovenSink for LossySink {
@@ -203,6 +204,16 @@ impl UnprovenSink for LossySink {
         }
         drop(checker);
         answer
+    }
+
+    fn set_unpaid(&mut self, unpaid: &[&UnpaidExits]) {
+        self.owes_exits = !unpaid.is_empty();
+    }
+
+    // Nobody pays exits in a world. What keeps a settlement off the L1 keeps a payment off it too.
+    fn exits_error(&self) -> Option<String> {
+        let refuses = self.conditions().refuses.filter(|_| self.owes_exits);
+        refuses.map(|cause| format!("the simulated L1 refuses a payment: {cause}"))
     }
 }
 
@@ -359,6 +370,7 @@ impl Machine {
             checker: self.checker.clone(),
             rng,
             percent: self.arrive_percent.clone(),
+            owes_exits: false,
         };
         let origin = match &self.origin {
             Some(snapshot) => snapshot.clone().into(),

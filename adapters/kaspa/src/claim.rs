@@ -1,12 +1,13 @@
-//! Claims: how exits are paid where settlements are proved.
+//! Claims: how exits are paid.
 //!
-//! A settlement's proof commits to its exits by the root of a [tree](reprise_model::exit#the-tree). A settlement with exits
+//! A settlement commits to its exits by the root of a [tree](reprise_model::exit#the-tree). A settlement with exits
 //! leaves, beside the covenant's next state, a *claim*: an output of the covenant whose script holds that root. Anybody who pays the
 //! fee can spend a claim and pay any one of its exits, in any order: the spender shows the exit's leaf and its path, pays the exit
 //! out of the [vault](vault_redeem), and leaves a claim in whose tree that leaf is zero, until the root is zero. So a settlement does
 //! not wait for its exits, and no exit for another one.
 //!
-//! The tree is that of the RISC Zero programs, over SHA-256. A tag is a domain in a 32-byte cell; `amount` has eight bytes and
+//! The tree is that of the RISC Zero programs, over SHA-256. Where no proof is demanded, the programs may hash in another way, and
+//! the claim is to a tree of this sort over the same exits. A tag is a domain in a 32-byte cell; `amount` has eight bytes and
 //! `class` four, little-endian.
 //!
 //! ```text
@@ -26,7 +27,7 @@
 //!
 //! A coin of the vault never moves in a transaction of a lane: there its change would count as a deposit.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use kaspa_consensus_core::tx::ScriptPublicKey;
 use kaspa_txscript::opcodes::codes::{
@@ -75,6 +76,11 @@ impl Hasher for OfExits {
     fn merge(&self, left: &Digest, right: &Digest) -> Digest {
         Digest(sha256(&[&left.0, &right.0]))
     }
+}
+
+/// The hash of the trees that claims are to.
+pub fn hasher() -> Arc<dyn Hasher> {
+    Arc::new(OfExits)
 }
 
 /// The tree over the exits of a settlement, none of which is paid.
@@ -167,7 +173,8 @@ pub fn observed(signature_script: &[u8]) -> Option<ObservedClaim> {
         Some(if *side == 1 { Sibling::Left(sibling) } else { Sibling::Right(sibling) })
     };
     let path: Vec<Sibling> = path.chunks(33).map(sibling).collect::<Option<_>>()?;
-    (climb(exit, &path) == before).then(|| ObservedClaim { before, after: paid(&path) })
+    let lefts = || path.iter().map(Sibling::is_left).collect();
+    (climb(exit, &path) == before).then(|| ObservedClaim { before, after: paid(&path), lefts: lefts() })
 }
 
 /// The data that a script pushes, up to the first opcode that pushes none.

@@ -1,15 +1,90 @@
 //! A connection to a node: wRPC with borsh, to the address given and to no other.
 //!
 //! Without an address, Kaspa's client asks a public resolver for a node. This crate always gives an address.
+//!
+//! Once it was connected, Kaspa's client connects again by itself whenever the connection is lost, and says nothing. One address
+//! may lead to several nodes: the next request would be answered by another node, to which nobody has subscribed. So a
+//! [`Client`] is one connection: it is lost for good, or closed, when it ends or is dropped.
 
+use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kaspa_rpc_core::RpcError;
+use kaspa_rpc_core::api::ctl::RpcState;
+use kaspa_rpc_core::api::rpc::RpcApi;
 use kaspa_wrpc_client::prelude::{ConnectOptions, ConnectStrategy, KaspaRpcClient, WrpcEncoding};
+use tokio::sync::oneshot;
 
-/// A connection.
-pub type Client = Arc<KaspaRpcClient>;
+/// How often, and for how long at most, a client that was told to disconnect is looked after: it may be connecting again just then.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
+const LOOKS: u32 = 100;
+
+/// A connection. See the [module documentation](self).
+#[derive(Debug, Clone)]
+pub struct Client {
+    rpc: Arc<KaspaRpcClient>,
+    lost: Arc<AtomicBool>,
+    /// Closes the connection when the last one is dropped.
+    _keeper: Arc<oneshot::Sender<()>>,
+}
+
+impl Client {
+    /// The node.
+    pub fn rpc(&self) -> Arc<dyn RpcApi> {
+        self.rpc.clone()
+    }
+
+    /// Whether the connection is as it was made.
+    pub fn is_connected(&self) -> bool {
+        !self.lost.load(Ordering::Relaxed) && self.rpc.is_connected()
+    }
+}
+
+impl Deref for Client {
+    type Target = Arc<KaspaRpcClient>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.rpc
+    }
+}
+
+impl Client {
+    /// The connection that a client has now, until it is lost or nobody has it any more.
+    fn keep(rpc: Arc<KaspaRpcClient>) -> Self {
+        let (keeper, dropped) = oneshot::channel::<()>();
+        let lost = Arc::new(AtomicBool::new(false));
+        let client = Self { rpc: rpc.clone(), lost: lost.clone(), _keeper: Arc::new(keeper) };
+        let states = rpc.rpc_ctl().multiplexer().channel();
+        tokio::spawn(async move {
+            let is_lost = async {
+                while states.receiver.recv().await.is_ok_and(|state| state != RpcState::Disconnected) {}
+            };
+            if rpc.is_connected() {
+                tokio::select! {
+                    () = is_lost => {}
+                    _ = dropped => {}
+                }
+            }
+            lost.store(true, Ordering::Relaxed);
+            close(&rpc).await;
+        });
+        client
+    }
+}
+
+/// Closes a connection, and the one that the client may be making just then.
+async fn close(rpc: &KaspaRpcClient) {
+    // What fails here is closed already.
+    let _ = tokio::time::timeout(LOOK_AGAIN_AFTER * LOOKS, rpc.disconnect()).await;
+    for _ in 0..LOOKS {
+        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+        if rpc.is_connected() {
+            let _ = tokio::time::timeout(LOOK_AGAIN_AFTER, rpc.disconnect()).await;
+        }
+    }
+}
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -80,8 +155,7 @@ pub fn parse_url(given: &str) -> Result<String, ClientError> {
     }
 }
 
-/// Connects, or fails within `timeout`. The client does not reconnect by itself: after a lost connection the caller must
-/// subscribe again and catch up.
+/// Connects, or fails within `timeout`.
 pub async fn connect(url: &str, timeout: Duration) -> Result<Client, ClientError> {
     let failed = |reason: String| ClientError::Connect { url: url.into(), reason };
     let client = KaspaRpcClient::new(WrpcEncoding::Borsh, Some(url), None, None, None);
@@ -94,7 +168,7 @@ pub async fn connect(url: &str, timeout: Duration) -> Result<Client, ClientError
     };
     let connected = tokio::time::timeout(timeout, client.connect(Some(options))).await;
     match connected {
-        Ok(Ok(_)) => Ok(client),
+        Ok(Ok(_)) => Ok(Client::keep(client)),
         Ok(Err(e)) => Err(failed(e.to_string())),
         Err(_) => Err(failed(format!("no answer within {timeout:?}"))),
     }

@@ -10,7 +10,8 @@
 //! 2. Its end block is on the selected chain, not too deep (`OpChainblockSeqCommit`): consensus itself refuses a
 //!    settlement of an orphaned block.
 //! 3. Exactly one output continues the covenant. It pays at least what was spent, to the script with root and tip
-//!    *after* as its state. Under a proof, a settlement with exits has one more, the [claim] to them.
+//!    *after* as its state. A settlement with exits has one more, the [claim] to them. Without a proof nobody checks what it
+//!    claims.
 //! 4. What [`Proof`] demands.
 //!
 //! # Founding
@@ -164,7 +165,6 @@ pub struct Groth16 {
 pub struct Rules {
     pins: PinsDigest,
     code: Vec<u8>,
-    claims: bool,
 }
 
 /// The hash function's number in the precompile: Poseidon2.
@@ -186,8 +186,7 @@ impl Rules {
         loop {
             let code = rules(pins, proof, length)?;
             if code.len() == length {
-                let claims = !matches!(proof, Proof::None(_));
-                return Ok(Self { pins, code, claims });
+                return Ok(Self { pins, code });
             }
             length = code.len();
         }
@@ -196,11 +195,6 @@ impl Rules {
     /// The pins that they are under.
     pub fn pins(&self) -> PinsDigest {
         self.pins
-    }
-
-    /// Whether a settlement with exits leaves a [claim] to them.
-    pub fn claims(&self) -> bool {
-        self.claims
     }
 
     /// The script whose hash an output in `state` pays to.
@@ -240,22 +234,21 @@ fn rules(pins: PinsDigest, proof: &Proof, length: usize) -> Result<Vec<u8>, Scri
     script.own_rules(length)?.pays_to_hash()?;
     // … is the script of the one output that continues this one, and that output holds no less.
     script.continuation(0)?;
+    // Where there are exits, a second output is the claim to them.
+    script.payload(field::EXITS)?.ops(&[OpDup])?.data(&[0; 32])?.ops(&[OpEqual, OpIf, OpDrop])?;
+    script.ops(&[OpTxInputIndex, OpAuthOutputCount])?.number(1)?.ops(&[OpNumEqualVerify, OpElse])?;
+    script.ops(&[OpTxInputIndex, OpAuthOutputCount])?.number(2)?.ops(&[OpNumEqualVerify])?;
     match proof {
-        Proof::None(_) => {
-            script.ops(&[OpTxInputIndex, OpAuthOutputCount])?.number(1)?.ops(&[OpNumEqualVerify])?;
-        }
-        // Where there are exits, a second output is the claim to them.
+        // The proof systems without a proof here hash exits in their own way.
+        Proof::None(_) => script.ops(&[OpDrop, OpEndIf])?,
         Proof::Succinct(_) | Proof::Groth16(_) => {
-            script.payload(field::EXITS)?.ops(&[OpDup])?.data(&[0; 32])?.ops(&[OpEqual, OpIf, OpDrop])?;
-            script.ops(&[OpTxInputIndex, OpAuthOutputCount])?.number(1)?.ops(&[OpNumEqualVerify, OpElse])?;
-            script.ops(&[OpTxInputIndex, OpAuthOutputCount])?.number(2)?.ops(&[OpNumEqualVerify])?;
             script.data(&[OpData32])?.ops(&[OpSwap, OpCat])?;
             script.data(claim::code()?)?.ops(&[OpCat])?.pays_to_hash()?;
             script.ops(&[OpTxInputIndex])?.number(1)?.ops(&[OpAuthOutputIdx, OpDup, OpTxOutputAmount])?;
             script.number(claim::CLAIM_VALUE as usize)?.ops(&[OpGreaterThanOrEqual, OpVerify])?;
-            script.ops(&[OpTxOutputSpk, OpEqualVerify, OpEndIf])?;
+            script.ops(&[OpTxOutputSpk, OpEqualVerify, OpEndIf])?
         }
-    }
+    };
     // 4
     match proof {
         Proof::None(_) => script.ops(&[OpTrue])?,

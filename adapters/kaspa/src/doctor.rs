@@ -12,7 +12,7 @@ use reprise_disk::data_dir::LockedPath;
 use reprise_disk::log::LogError;
 use reprise_model::block::{ChainBlock, ChainBlockMetadata};
 
-use crate::client::{self, unanswered};
+use crate::client;
 use crate::covenant::{Rules, State};
 use crate::follower::{Chain, WithTimeout};
 use crate::key::Key;
@@ -73,6 +73,8 @@ pub struct Subject<'a> {
     pub lane: &'a Lane,
     /// What the covenant's rules are on a network, where there is a covenant.
     pub rules: Option<&'a dyn Fn(NetworkId) -> Option<Rules>>,
+    /// What they would be under the proof that this run does not make, where it can be said.
+    pub other_rules: Option<&'a dyn Fn(NetworkId) -> Option<Rules>>,
     /// How far an earlier run followed the chain.
     pub position: Option<Position>,
     /// The state of the covenant, as far as it was followed.
@@ -131,6 +133,8 @@ pub enum CovenantStatus {
     AsFollowed,
     /// Founded, and not in its first state yet.
     Founded,
+    /// In the state that the event log records, but under another proof than this run makes.
+    OtherProof,
     /// In another state, or not there.
     Elsewhere,
 }
@@ -154,6 +158,8 @@ pub struct Facts {
     pub tip_age: u64,
     /// Whether it knows the last block that was followed; `None` where nothing was followed.
     pub knows_tip: Option<bool>,
+    /// How many blue scores below its tip it keeps, and how many the last block that was followed lies below.
+    pub history: (u64, Option<u64>),
     /// How many blue scores ago the lane was used last; `None` where it expired, or was never used.
     pub lane_idle: Option<u64>,
     /// The covenant's state; `None` where there is no covenant, or the node cannot tell.
@@ -183,8 +189,7 @@ pub fn examine(subject: &Subject<'_>) -> Vec<Line> {
 async fn ask(subject: &Subject<'_>) -> Result<Facts, SinkError> {
     let client = client::connect(subject.url, CONNECT_WITHIN).await?;
     let rpc: &dyn RpcApi = client.as_ref();
-    let rpc_chain: std::sync::Arc<dyn RpcApi> = client.clone();
-    let chain = WithTimeout { chain: rpc_chain, timeout: ANSWER_WITHIN };
+    let chain = WithTimeout { chain: client.rpc(), timeout: ANSWER_WITHIN };
     let info = chain.server().await?;
     let network = info.network_id;
     let sink = chain.tip().await?;
@@ -194,9 +199,14 @@ async fn ask(subject: &Subject<'_>) -> Result<Facts, SinkError> {
         Some(position) => Some(chain.block(position.tip.block_hash).await.is_ok()),
         None => None,
     };
+    let lowest = chain.block(chain.lowest().await?).await?.header.blue_score;
+    let ours = subject.position.as_ref().map(|position| position.tip.blue_score);
+    let below = |blue_score: u64| tip.blue_score.saturating_sub(blue_score);
+    let history = (below(lowest), ours.map(below));
     let lane = chain.lane_proof(sink, subject.lane.key).await?.and_then(|proof| proof.lane);
     let (params, prefix) = (names::params(network), network.into());
     let rules = subject.rules.and_then(|rules| rules(network));
+    let other_rules = subject.other_rules.and_then(|rules| rules(network));
     let covenant = match (rules, subject.state, info.has_utxo_index) {
         (Some(rules), Some(state), true) => {
             let id = Some(kaspa_hash(subject.lane.covenant));
@@ -207,9 +217,14 @@ async fn ask(subject: &Subject<'_>) -> Result<Facts, SinkError> {
                 Some(key) => here(key.script()).await?,
                 None => false,
             };
+            let under_another_proof = match &other_rules {
+                Some(rules) => here(rules.script(state)).await?,
+                None => false,
+            };
             Some(match here(rules.script(state)).await? {
                 true => CovenantStatus::AsFollowed,
                 false if founded => CovenantStatus::Founded,
+                false if under_another_proof => CovenantStatus::OtherProof,
                 false => CovenantStatus::Elsewhere,
             })
         }
@@ -222,8 +237,6 @@ async fn ask(subject: &Subject<'_>) -> Result<Facts, SinkError> {
         }
         _ => None,
     };
-    // A lost connection fails here, and needs no closing.
-    let _ = client.disconnect().await.map_err(|e| unanswered("disconnect")(e.to_string().into()));
     Ok(Facts {
         version: info.server_version,
         network,
@@ -233,6 +246,7 @@ async fn ask(subject: &Subject<'_>) -> Result<Facts, SinkError> {
         reached: (info.virtual_daa_score, subject.position.as_ref().map(|position| position.tip.daa_score)),
         tip_age: now.saturating_sub(tip.timestamp / 1000),
         knows_tip,
+        history,
         lane_idle: lane.map(|entry| tip.blue_score.saturating_sub(entry.blue_score)),
         covenant,
         funds,
@@ -305,17 +319,25 @@ impl Facts {
             }
             (None, _) => say("position", Ok, "nothing was followed yet".into(), ""),
         }
+        self.history(&mut say);
         self.lane(&mut say);
         match self.covenant {
             Some(CovenantStatus::AsFollowed) => {
-                say("covenant", Ok, "in the state that was followed".into(), "")
+                let said =
+                    "in the state that was followed, under this build's programs and the proof that it makes";
+                say("covenant", Ok, said.into(), "")
+            }
+            Some(CovenantStatus::OtherProof) => {
+                let said = "in the state that was followed, but it demands another proof than this run makes";
+                let advice = "run with the --backend and the --covenant-proof that it was founded for";
+                say("covenant", Failed, said.into(), advice);
             }
             Some(CovenantStatus::Founded) => {
                 say("covenant", Ok, "founded: the first settlement moves it into its first state".into(), "");
             }
             Some(CovenantStatus::Elsewhere) => {
-                let said =
-                    "not in the state that was followed: somebody settled since, or it has other rules";
+                let said = "not in the state that was followed under this build's programs: somebody settled since, or it was founded for \
+                     others";
                 say(
                     "covenant",
                     Warning,
@@ -339,6 +361,38 @@ impl Facts {
         lines
     }
 
+    /// How many hours so many blue scores take.
+    fn hours(&self, scores: u64) -> f64 {
+        let a_second = names::params(self.network)
+            .map_or(1.0, |params| 1000.0 / params.blockrate.target_time_per_block as f64);
+        scores as f64 / a_second / 3600.0
+    }
+
+    /// How much of the chain the node keeps, and how far in it ours ends.
+    fn history(&self, say: &mut dyn FnMut(&'static str, Verdict, String, &'static str)) {
+        let (kept, ours) = self.history;
+        let (verdict, ends) = match ours {
+            None => (Verdict::Ok, String::new()),
+            Some(below) if below > kept => {
+                (Verdict::Failed, ", and what was followed ends below that".into())
+            }
+            Some(below) => {
+                let verdict = if below > kept - kept / 4 { Verdict::Warning } else { Verdict::Ok };
+                (verdict, format!(", and what was followed ends {:.1} hours below it", self.hours(below)))
+            }
+        };
+        let said = format!(
+            "the node keeps the last {:.1} hours below its tip ({kept} blue scores){ends}",
+            self.hours(kept)
+        );
+        say(
+            "history",
+            verdict,
+            said,
+            "run before the node prunes it; after that, import a snapshot of a node that went on, or use a node that keeps more",
+        );
+    }
+
     /// How long the lane's entry stays before it expires.
     fn lane(&self, say: &mut dyn FnMut(&'static str, Verdict, String, &'static str)) {
         let window = Track::window(self.network);
@@ -351,9 +405,7 @@ impl Facts {
                 "send a transaction on it; a settlement cannot continue from before the entry expired",
             );
         };
-        let a_second = names::params(self.network)
-            .map_or(1.0, |params| 1000.0 / params.blockrate.target_time_per_block as f64);
-        let hours = |scores: u64| scores as f64 / a_second / 3600.0;
+        let hours = |scores: u64| self.hours(scores);
         let left = window.saturating_sub(idle);
         let verdict = match left {
             left if left * 4 < window => Verdict::Warning,
@@ -387,6 +439,7 @@ mod tests {
             reached: (1_000, Some(990)),
             tip_age: 1,
             knows_tip: Some(true),
+            history: (1_080_000, Some(36_000)),
             lane_idle: Some(36_000),
             covenant: Some(CovenantStatus::AsFollowed),
             funds: Some((5_000_000_000, "kaspa:q".into())),
@@ -407,6 +460,8 @@ mod tests {
         let said = verdict(&healthy(), "lane").1;
         // 432,000 blue scores at ten a second are twelve hours.
         assert!(said.contains("1.0 hours ago") && said.contains("in 11.0 hours"), "{said}");
+        let said = verdict(&healthy(), "history").1;
+        assert!(said.contains("last 30.0 hours") && said.contains("ends 1.0 hours"), "{said}");
         assert!(verdict(&healthy(), "funds").1.contains("at least 50 settlements"));
     }
 
@@ -422,9 +477,12 @@ mod tests {
             ("tip", Warning, |facts| facts.tip_age = 61),
             ("tip", Failed, |facts| facts.tip_age = 601),
             ("position", Warning, |facts| facts.knows_tip = Some(false)),
+            ("history", Warning, |facts| facts.history = (1_080_000, Some(900_000))),
+            ("history", Failed, |facts| facts.history = (1_080_000, Some(1_080_001))),
             ("lane", Warning, |facts| facts.lane_idle = None),
             ("lane", Warning, |facts| facts.lane_idle = Some(330_000)),
             ("lane", Warning, |facts| facts.lane_idle = Some(500_000)),
+            ("covenant", Failed, |facts| facts.covenant = Some(CovenantStatus::OtherProof)),
             ("covenant", Warning, |facts| facts.covenant = Some(CovenantStatus::Elsewhere)),
             ("funds", Failed, |facts| facts.funds = Some((99_999_999, "kaspa:q".into()))),
             ("funds", Warning, |facts| facts.funds = Some((999_999_999, "kaspa:q".into()))),
@@ -452,6 +510,7 @@ mod tests {
             url: "ws://127.0.0.1:1",
             lane: &lane,
             rules: None,
+            other_rules: None,
             position: None,
             state: None,
             key: None,

@@ -105,6 +105,8 @@ pub(crate) struct Draft {
     pub(crate) subnetwork: SubnetworkId,
     /// The least value of the change, in sompi.
     pub(crate) change_min: u64,
+    /// Whether it spends every coin of the funding.
+    pub(crate) spends_all: bool,
 }
 
 pub(crate) fn address(params: &Params, key: &Key) -> String {
@@ -126,7 +128,7 @@ impl Draft {
     /// One of a subnetwork that spends and pays nothing yet.
     pub(crate) fn of(subnetwork: SubnetworkId) -> Self {
         let (first, others, outputs, payload) = (None, vec![], vec![], vec![]);
-        Self { first, others, outputs, payload, subnetwork, change_min: CHANGE_MIN }
+        Self { first, others, outputs, payload, subnetwork, change_min: CHANGE_MIN, spends_all: false }
     }
 
     /// Adds coins for the fee, change, budgets, masses and signatures.
@@ -176,7 +178,7 @@ fn attempt(
     let mut held = brought;
     let needed = paid.saturating_add(fee).saturating_add(draft.change_min);
     for coin in coins {
-        if held >= needed && spent.len() > given {
+        if held >= needed && spent.len() > given && !draft.spends_all {
             break;
         }
         held += coin.entry.amount;

@@ -1,4 +1,4 @@
-//! The exit payer: pays the exits of proved settlements, one transaction at a time.
+//! The exit payer: pays the exits of settlements, one transaction at a time.
 //!
 //! A settlement leaves a [claim] to its exits. Whoever knows the exits can pay them, and they follow from the chain
 //! (`node::debts`), whoever sent the settlement. So the caller gives the exit payer what is unpaid on the chain. The exit payer pays
@@ -9,18 +9,28 @@ use kaspa_addresses::Prefix;
 use kaspa_consensus_core::Hash;
 use kaspa_consensus_core::tx::{ScriptPublicKey, Transaction};
 use kaspa_rpc_core::api::rpc::RpcApi;
-use reprise_model::digest::{BlockHash, StatementId};
-use reprise_model::exit::{Exit, Payee};
+use reprise_model::exit::Payee;
 pub use reprise_settler::UnpaidExits;
 
 use crate::claim::{self, ClaimStep};
 use crate::client::Unanswered;
 use crate::coin::{Coin, Fees, Funding};
 use crate::digest;
-use crate::in_flight::InFlight;
+use crate::purse::Purse;
 use crate::settlement::{BuildError, Settling};
-use crate::vault::ShortError;
-use crate::wallet::{self, WalletError};
+use crate::wallet::{self, Haste, WalletError};
+
+/// The vault holds less than an exit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the vault holds {held} sompi, but the exit takes {taken}: deposits must go to the vault (--deposit vault)"
+)]
+pub struct ShortError {
+    /// The value that it holds, in sompi.
+    pub held: u64,
+    /// The value of the exit, in sompi.
+    pub taken: u64,
+}
 
 /// Why an exit is not paid.
 #[derive(Debug, thiserror::Error)]
@@ -48,9 +58,6 @@ const SETTLEMENTS_MAX: usize = 16;
 /// The claims of one settlement.
 #[derive(Debug)]
 struct PendingClaims {
-    statement: StatementId,
-    carrier: BlockHash,
-    is_final: bool,
     /// The steps, the next to take first.
     claim_steps: Vec<ClaimStep>,
     /// How many of them are to be taken; the others only show what somebody else may have taken.
@@ -82,19 +89,6 @@ pub struct PaymentContext<'a> {
     pub fee_max: u64,
 }
 
-/// A claim that the node shows unspent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenClaim {
-    /// The settlement that left it.
-    pub statement: StatementId,
-    /// The block that carries the settlement.
-    pub carrier: BlockHash,
-    /// Whether that block never leaves the chain.
-    pub is_final: bool,
-    /// The exits that are left, the next to be paid first.
-    pub exits: Vec<Exit>,
-}
-
 impl ExitPayer {
     /// Pays the exits to one script alone.
     pub fn of(payee: Payee) -> Self {
@@ -113,12 +107,17 @@ impl ExitPayer {
         self.pending.is_empty()
     }
 
+    /// Whether a transaction of it was in the node's mempool when it was looked for last.
+    pub fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+
     /// Sends the next transaction, where there is something to pay and no transaction is under way. Returns its id.
     pub async fn step(
         &mut self,
         rpc: &dyn RpcApi,
         context: PaymentContext<'_>,
-        in_flight: &mut InFlight,
+        purse: &mut Purse,
     ) -> Result<Option<Hash>, PayError> {
         if let Some(sent) = self.under_way {
             if rpc.get_mempool_entry(sent, true, false).await.is_ok() {
@@ -134,10 +133,9 @@ impl ExitPayer {
                 None => self.next = at + 1,
                 Some((_, number)) if number >= claims.due => self.next = at + 1,
                 Some((claimed, number)) => {
-                    let transaction =
-                        pay(rpc, context, claimed, &claims.claim_steps[number], in_flight).await?;
+                    let transaction = pay(rpc, context, claimed, &claims.claim_steps[number], purse).await?;
                     let sent = wallet::send(rpc, &transaction).await?;
-                    in_flight.add(sent, &transaction);
+                    purse.sent(sent, &transaction);
                     self.under_way = Some(sent);
                     return Ok(Some(sent));
                 }
@@ -145,43 +143,18 @@ impl ExitPayer {
         }
         Ok(None)
     }
-
-    /// The unpaid claims that the node lists as unspent.
-    pub async fn open(
-        &self,
-        rpc: &dyn RpcApi,
-        covenant: Hash,
-        prefix: Prefix,
-    ) -> Result<Vec<OpenClaim>, PayError> {
-        let mut open = vec![];
-        for claims in &self.pending {
-            if let Some((_, number)) = claims.find_claim(rpc, covenant, prefix).await? {
-                let due = claims.claim_steps[..claims.due].get(number..).unwrap_or_default();
-                let exits: Vec<Exit> = due.iter().map(|step| step.exit).collect();
-                let PendingClaims { statement, carrier, is_final, .. } = *claims;
-                open.extend((!exits.is_empty()).then_some(OpenClaim { statement, carrier, is_final, exits }));
-            }
-        }
-        Ok(open)
-    }
 }
 
 impl PendingClaims {
-    /// The claims of a settlement; `None` where nothing is left, or where the exits are not those that it commits to.
+    /// The claims of a settlement; `None` where nothing is left.
     fn of(unpaid: &UnpaidExits, payee: Option<Payee>) -> Option<Self> {
-        let UnpaidExits { settlement, carrier, is_final, exits, tree } = unpaid;
-        let statement = settlement.statement;
-        if claim::tree(exits).root() != settlement.journal.transition.exits {
-            tracing::error!(%statement, "the exits of a settlement are not those of the blocks that it settles: they cannot be paid");
-            return None;
-        }
+        let UnpaidExits { exits, tree, .. } = unpaid;
         let is_due = |at: &usize| payee.is_none_or(|payee| exits[*at].payee == payee);
         let (mut order, others): (Vec<usize>, Vec<usize>) = (0..exits.len()).partition(is_due);
         let due = order.iter().filter(|at| !tree.is_paid(**at)).count();
         order.extend(others);
         let claim_steps = claim::claim_steps(exits, tree.clone(), &order);
-        let (carrier, is_final) = (*carrier, *is_final);
-        (due > 0).then_some(Self { statement, carrier, is_final, claim_steps, due })
+        (due > 0).then_some(Self { claim_steps, due })
     }
 
     /// The claim that the node lists as unspent, and the index of its next step.
@@ -210,13 +183,12 @@ async fn pay(
     context: PaymentContext<'_>,
     claimed: Coin,
     step: &ClaimStep,
-    in_flight: &mut InFlight,
+    purse: &mut Purse,
 ) -> Result<Transaction, PayError> {
     let PaymentContext { settling, prefix, fee_max } = context;
-    in_flight.refresh(rpc).await;
-    let paying = wallet::coins(rpc, &settling.params, &settling.key, prefix).await?;
-    let paying = in_flight.spendable(paying, None);
-    let funding = Funding { coins: &paying, fees: Fees { feerate: wallet::feerate(rpc).await?, fee_max } };
+    let paying = purse.coins(rpc, &settling.params, &settling.key, None).await?;
+    let feerate = wallet::feerate(rpc, Haste::Normal).await?;
+    let funding = Funding { coins: &paying, fees: Fees { feerate, fee_max } };
     let vault = claim::vault(digest(settling.covenant)).map_err(BuildError::from)?;
     let mut held = wallet::unspent(rpc, &vault, prefix).await?;
     held.sort_by_key(|coin| (coin.entry.amount, coin.outpoint.index));
@@ -236,13 +208,13 @@ async fn pay(
 #[cfg(test)]
 mod tests {
     use reprise_model::block::ObservedSettlement;
-    use reprise_model::digest::{Digest, PinsDigest};
-    use reprise_model::exit::ScriptClass;
+    use reprise_model::digest::{BlockHash, Digest, PinsDigest, StatementId};
+    use reprise_model::exit::{Exit, ScriptClass};
     use reprise_model::journal::{AggregateJournal, Commitment, Transition};
 
     use super::*;
 
-    fn unpaid(number: u8, exits: Vec<Exit>, named: Option<Digest>) -> UnpaidExits {
+    fn unpaid(number: u8, exits: Vec<Exit>) -> UnpaidExits {
         let tree = claim::tree(&exits);
         let transition = Transition {
             pins: PinsDigest([1; 32]),
@@ -250,7 +222,7 @@ mod tests {
             root_after: Digest::ZERO,
             tip_before: Digest::ZERO,
             tip_after: Digest::ZERO,
-            exits: named.unwrap_or(tree.root()),
+            exits: tree.root(),
         };
         let journal = AggregateJournal { transition, commitment: Commitment::Unbound };
         let (statement, end_block) = (StatementId([number; 32]), BlockHash([2; 32]));
@@ -259,32 +231,26 @@ mod tests {
     }
 
     #[test]
-    fn the_unpaid_exits_are_replaced_as_a_whole_and_exits_that_a_settlement_does_not_commit_to_are_not_paid()
-    {
+    fn the_unpaid_exits_are_replaced_as_a_whole_and_those_that_are_paid_are_left_out() {
         let payee = Payee { class: ScriptClass::PublicKey, bytes: Digest([9; 32]) };
         let exits: Vec<Exit> = (1..4).map(|amount| Exit { payee, amount }).collect();
         let mut exit_payer = ExitPayer::default();
-        let mut partly = unpaid(4, exits.clone(), None);
+        let mut partly = unpaid(4, exits.clone());
         ClaimStep::take(&mut partly.tree, &exits, 1).unwrap();
-        exit_payer.set_unpaid(&[
-            unpaid(1, exits.clone(), None),
-            unpaid(2, exits.clone(), Some(Digest([8; 32]))),
-            unpaid(3, vec![], None),
-            partly,
-        ]);
-        let due = |exit_payer: &ExitPayer| -> Vec<(u8, Vec<u64>)> {
+        exit_payer.set_unpaid(&[unpaid(1, exits.clone()), unpaid(3, vec![]), partly]);
+        let due = |exit_payer: &ExitPayer| -> Vec<Vec<u64>> {
             let amounts =
                 |claims: &PendingClaims| claims.claim_steps.iter().map(|it| it.exit.amount).collect();
-            exit_payer.pending.iter().map(|claims| (claims.statement.0[0], amounts(claims))).collect()
+            exit_payer.pending.iter().map(amounts).collect()
         };
-        assert_eq!(due(&exit_payer), [(1, vec![1, 2, 3]), (4, vec![1, 3])]);
+        assert_eq!(due(&exit_payer), [vec![1, 2, 3], vec![1, 3]]);
         // Of one script alone.
         let mine = Payee { bytes: Digest([8; 32]), ..payee };
         let mixed = [(payee, 1), (mine, 2), (payee, 3), (mine, 4)];
         let mixed = mixed.map(|(payee, amount)| Exit { payee, amount }).to_vec();
         let mut own = ExitPayer::of(mine);
-        own.set_unpaid(&[unpaid(1, exits.clone(), None), unpaid(5, mixed, None)]);
-        assert_eq!(due(&own), [(5, vec![2, 4, 1, 3])], "the others' only show where the claim is");
+        own.set_unpaid(&[unpaid(1, exits.clone()), unpaid(5, mixed)]);
+        assert_eq!(due(&own), [[2, 4, 1, 3]], "the others' only show where the claim is");
         assert_eq!(own.pending[0].due, 2);
         exit_payer.set_unpaid(&[]);
         assert!(exit_payer.is_idle(), "a reorg took the settlement away");

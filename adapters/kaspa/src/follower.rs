@@ -22,8 +22,9 @@
 //! # Nodes that are behind, or do not know the tip
 //!
 //! A node whose tip is a block that was followed already is behind ([`FollowError::Behind`]), as one of several nodes at
-//! one address may be. Its answer removes nothing. A node that does not know the tip (another node, or one that lost its
-//! data) is asked from the highest followed block that it knows.
+//! one address may be. So is one that does not know the tip and whose own has a lower blue score. Its answer removes nothing. Any
+//! other node that does not know the tip (another node, or one that lost its data) is asked from the highest followed block that it
+//! knows.
 //!
 //! # Confirmations and finality
 //!
@@ -839,6 +840,13 @@ impl Follower {
                 Ok(_) => known = middle,
                 Err(_) => unknown = middle,
             }
+        }
+        // A node that knew our tip would have compared both. Of one that does not, less is no reorg: it is behind, on a fork of
+        // its own perhaps.
+        let (tip, ours) = (chain.tip().await?, self.track.tip().blue_score);
+        let score = chain.block(tip).await?.header.blue_score;
+        if score < ours {
+            return Err(FollowError::Behind { tip, blocks: ours - score });
         }
         let mut answer = chain.changes_since(blocks[known], self.confirmations).await?;
         let gone = blocks[known + 1..].iter().rev().map(|block| Hash::from_bytes(block.0));

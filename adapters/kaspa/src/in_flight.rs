@@ -26,6 +26,11 @@ impl InFlight {
         self.0.push(Flight { transaction: id, spends });
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Drops the transactions that have left the node's mempool: accepted, replaced or evicted.
     pub async fn refresh(&mut self, rpc: &dyn RpcApi) {
         let mut flying = vec![];

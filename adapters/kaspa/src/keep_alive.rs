@@ -7,7 +7,6 @@
 
 use std::time::{Duration, Instant};
 
-use kaspa_addresses::Prefix;
 use kaspa_consensus_core::Hash;
 use kaspa_consensus_core::subnets::SubnetworkId;
 use kaspa_rpc_core::api::rpc::RpcApi;
@@ -15,10 +14,10 @@ use reprise_chain::recording::Lane;
 
 use crate::client::{Unanswered, unanswered};
 use crate::coin::{Fees, Funding};
-use crate::in_flight::InFlight;
 use crate::kaspa_hash;
+use crate::purse::Purse;
 use crate::settlement::{BuildError, Settling};
-use crate::wallet::{WalletError, coins, feerate, send};
+use crate::wallet::{Haste, WalletError, feerate, send};
 
 /// How often the lane is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
@@ -69,8 +68,8 @@ impl KeepAlive {
         &mut self,
         rpc: &dyn RpcApi,
         settling: &Settling,
-        (prefix, fee_max): (Prefix, u64),
-        in_flight: &mut InFlight,
+        fee_max: u64,
+        purse: &mut Purse,
     ) -> Result<Option<Hash>, KeepAliveError> {
         let sink = rpc.get_sink().await.map_err(unanswered("get_sink"))?.sink;
         let tip = rpc.get_block(sink, false).await.map_err(unanswered("get_block"))?.header.blue_score;
@@ -88,12 +87,12 @@ impl KeepAlive {
         if self.sent_at.is_some_and(|sent| tip.saturating_sub(sent) < self.expires_after / 8) {
             return Ok(None);
         }
-        in_flight.refresh(rpc).await;
-        let coins = in_flight.spendable(coins(rpc, &settling.params, &settling.key, prefix).await?, None);
-        let funding = Funding { coins: &coins, fees: Fees { feerate: feerate(rpc).await?, fee_max } };
+        let coins = purse.coins(rpc, &settling.params, &settling.key, None).await?;
+        let feerate = feerate(rpc, Haste::Normal).await?;
+        let funding = Funding { coins: &coins, fees: Fees { feerate, fee_max } };
         let transaction = settling.keep_alive(SubnetworkId::from_bytes(self.lane.subnetwork), funding)?;
         let id = send(rpc, &transaction).await?;
-        in_flight.add(id, &transaction);
+        purse.sent(id, &transaction);
         self.sent_at = Some(tip);
         Ok(Some(id))
     }

@@ -3,6 +3,7 @@
 //! Without a key Reprise observes and proves, and settles nothing. It reads the settlements of others either way.
 
 use std::fmt;
+use std::sync::Arc;
 
 use kaspa_consensus_core::network::{NetworkId, NetworkIdError};
 use kaspa_txscript::script_builder::ScriptBuilderError;
@@ -12,6 +13,7 @@ use reprise_disk::data_dir::DataDir;
 use reprise_model::anchor::AnchorDepth;
 use reprise_model::block::{ChainRoot, ObservedSettlement};
 use reprise_model::digest::{BlockHash, Digest};
+use reprise_model::hash::Hasher;
 use reprise_model::lane::LaneError;
 use reprise_model::profile::SealKind;
 use reprise_node::l1::{L1, L1Error, OpenL1};
@@ -24,8 +26,7 @@ use crate::names::UnknownNetworkError;
 use crate::settlement::Settling;
 pub use crate::sink::Payer;
 use crate::sink::{KaspaSink, SinkConfig};
-use crate::vault;
-use crate::{kaspa_hash, names};
+use crate::{claim, kaspa_hash, names};
 
 /// Why there is no such L1.
 #[derive(Debug, thiserror::Error)]
@@ -149,12 +150,8 @@ impl KaspaL1 {
                     return Err(KaspaError::NoTip);
                 }
                 let ((proof, seal), prefix) = (proof?, network.into());
-                // Exits are paid from the vault only where deposits go there. Its script trusts the settler, so only a
-                // private network uses it.
-                let vault = names::account(&vault::script(id)?) == covenant.rollup.deposit;
-                let pays_exits = vault && matches!(proof, Proof::None(_));
                 let lane = (prepared.head().lane.clone(), prepared.anchor_depth().0);
-                Some(SinkConfig { url, prefix, settling, proof, seal, first, fee_max, lane, pays_exits })
+                Some(SinkConfig { url, prefix, settling, proof, seal, first, fee_max, lane })
             }
         };
         Ok(Self { name, prepared, config })
@@ -189,6 +186,10 @@ impl L1 for KaspaL1 {
 
     fn network(&self) -> Option<String> {
         Some(self.prepared.head().network.clone())
+    }
+
+    fn claim_hasher(&self) -> Option<Arc<dyn Hasher>> {
+        Some(claim::hasher())
     }
 
     fn open(self: Box<Self>, _: Covenant, seal: SealKind, _: Option<&DataDir>) -> Result<OpenL1, L1Error> {

@@ -19,12 +19,12 @@
 //! | [`payload`] | the bytes of a settlement in its transaction |
 //! | `script` | builds scripts |
 //! | [`sink`] | sends settlements |
-//! | [`claim`] | how exits are paid where settlements are proved |
-//! | [`exit_payer`] | pays the exits of proved settlements |
+//! | [`claim`] | how exits are paid; the vault |
+//! | [`exit_payer`] | pays the exits of settlements |
 //! | [`keep_alive`] | a transaction of the lane, before its entry expires |
 //! | [`in_flight`] | coins that transactions in flight spend |
+//! | [`purse`] | the coins of the key that pays, listed once and told of afterwards |
 //! | [`doctor`] | the state of a node, a lane, a covenant and a key |
-//! | [`vault`] | the script that deposits are paid to and exits are paid from |
 //! | [`coin`] | unspent outputs, and fees |
 //! | [`wallet`] | unspent outputs and fees as a node reports them, and how a transaction is sent |
 //! | [`user`] | a user of the lane: messages as transactions |
@@ -40,7 +40,6 @@ pub mod covenant;
 pub mod doctor;
 pub mod draft;
 pub mod exit_payer;
-
 pub mod follower;
 pub mod in_flight;
 pub mod keep_alive;
@@ -50,6 +49,7 @@ pub mod live;
 pub mod names;
 pub mod opening;
 pub mod payload;
+pub mod purse;
 pub mod root;
 mod script;
 pub mod settlement;
@@ -57,7 +57,6 @@ pub mod shown;
 pub mod sink;
 pub mod track;
 pub mod user;
-pub mod vault;
 pub mod wake;
 pub mod wallet;
 

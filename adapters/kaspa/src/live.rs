@@ -21,7 +21,8 @@
 //! # Failures
 //!
 //! The thread waits for a node that is away, starting, behind or not synced. It also waits for a node whose answers
-//! contradict themselves or lack a field: it drops the answer and asks again over another connection. After
+//! contradict themselves or lack a field: it drops the answer and asks again over another connection. One that shows nothing new
+//! for a minute is replaced too: its node may have stopped where the address leads to others that go on. After
 //! [`Options::wrong_answers_max`] such connections in a row, the source ends with a [`SourceError`] that names the block
 //! and the field. Meanwhile [`ChainSource::connection`] reports the state by name ([`Hitch`]).
 
@@ -72,6 +73,9 @@ pub const ROOT_CONFIRMATIONS: u64 = 100;
 /// The wait before a founding that is not confirmed yet is looked at again.
 const FRESH_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
+/// How long a connection may show nothing new, unless somebody says otherwise: hundreds of blocks of a public network.
+pub const QUIET_MAX: Duration = Duration::from_secs(60);
+
 /// How many connections in a row may end in an answer that fails its checks: about ten minutes of them.
 pub const WRONG_ANSWERS_MAX: u32 = 60;
 
@@ -112,6 +116,9 @@ pub struct Options {
     pub finality_depth: Option<u64>,
     /// The snapshot to start from where nothing was followed before, instead of a block.
     pub snapshot: Option<SnapshotStart>,
+    /// How long a connection may show nothing new before another one is made, where it is not [`QUIET_MAX`]: one address may
+    /// lead to several nodes, and this one lag behind.
+    pub quiet_max: Option<Duration>,
     /// A wrapper around the node, for tests.
     pub through: Option<ChainWrapper>,
 }
@@ -308,7 +315,6 @@ impl Prepared {
                     break Some(block.metadata.block_hash);
                 }
             };
-            disconnect(&client).await;
             Ok(found)
         })
     }
@@ -438,7 +444,6 @@ async fn start(options: &Options) -> Result<Follower, LiveError> {
         Some(snapshot) => Follower::start_from(&node, lane, snapshot.block.clone()).await,
         None => Follower::start(&node, lane, options.from, depth).await,
     };
-    disconnect(&client).await;
     let mut follower = follower?;
     follower.set_confirmations(options.confirmations);
     options.finality_depth.into_iter().for_each(|depth| follower.set_finality_depth(depth));
@@ -493,13 +498,12 @@ pub fn root_of_covenant(
                 found => break found,
             }
         };
-        disconnect(&client).await;
         Ok(Some(found?))
     })
 }
 
 fn chain(options: &Options, client: &Client) -> WithTimeout<Box<dyn Chain>> {
-    let rpc: Arc<dyn RpcApi> = client.clone();
+    let rpc = client.rpc();
     let chain = match &options.through {
         Some(through) => through(Box::new(rpc)),
         None => Box::new(rpc),
@@ -507,15 +511,12 @@ fn chain(options: &Options, client: &Client) -> WithTimeout<Box<dyn Chain>> {
     WithTimeout { chain, timeout: ANSWER_WITHIN }
 }
 
-async fn disconnect(client: &Client) {
-    // A lost connection fails here, and needs no closing.
-    let _ = tokio::time::timeout(CONNECT_WITHIN, client.disconnect()).await;
-}
-
 /// Why following over one connection ended.
 enum Interruption {
     /// A passing cause: connect again.
     Passing(Hitch, String),
+    /// Nothing new for long: another connection may lead to a node that has more.
+    Quiet,
     /// An answer that fails its checks: connect again, a limited number of times.
     Wrong(String),
     /// The receiver was dropped.
@@ -573,7 +574,7 @@ impl FollowLoop {
             runtime.block_on(self.keep_following())
         }));
         let reason = match ended {
-            Ok(Ok(()) | Err(Interruption::Stopped)) => return,
+            Ok(Ok(()) | Err(Interruption::Stopped | Interruption::Quiet)) => return,
             Ok(Err(
                 Interruption::Fatal(reason) | Interruption::Wrong(reason) | Interruption::Passing(_, reason),
             )) => reason,
@@ -654,8 +655,8 @@ impl FollowLoop {
                         lost = self.follow(&client) => lost,
                         () = stop_requested(&mut stopped) => Interruption::Stopped,
                     };
-                    disconnect(&client).await;
                     match lost {
+                        Interruption::Quiet => continue,
                         Interruption::Passing(hitch, reason) => (hitch, reason),
                         Interruption::Wrong(reason) => {
                             let moved = before != self.follower.track().tip().block_hash;
@@ -693,11 +694,11 @@ impl FollowLoop {
         if let Err(lost) = self.check_network(&chain).await {
             return classify(lost, client, &chain).await;
         }
-        let mut asked = Instant::now();
+        let (mut asked, mut news) = (Instant::now(), Instant::now());
         loop {
             loop {
                 match self.ask(&chain).await {
-                    Ok(Asked::Event) => {}
+                    Ok(Asked::Event) => news = Instant::now(),
                     Ok(Asked::Nothing) => break,
                     Ok(Asked::Unwritten) => {
                         tokio::time::sleep(WRITE_RETRY).await;
@@ -729,6 +730,9 @@ impl FollowLoop {
                 *self.shared.lost() = None;
             }
             self.tidy();
+            if news.elapsed() >= self.options.quiet_max.unwrap_or(QUIET_MAX) {
+                return Interruption::Quiet;
+            }
             // With or without a notification, ask.
             wake.wait(ASK_EVERY).await;
             if !client.is_connected() {

@@ -27,13 +27,12 @@ use reprise_model::digest::{BlockHash, Digest, PinsDigest};
 use reprise_model::journal::{AggregateJournal, Transition};
 
 use crate::claim::{self, ClaimStep};
-use crate::coin::{Coin, Funding};
+use crate::coin::{Coin, FEERATE_MIN, Fees, Funding};
 use crate::covenant::{Rules, State};
 use crate::draft::{self, CHANGE_MIN, Draft};
 pub use crate::draft::{BuildError, Selected};
 use crate::key::Key;
 use crate::payload;
-use crate::vault::Payout;
 
 fn before(transition: &Transition) -> State {
     State { root: transition.root_before, tip: transition.tip_before }
@@ -57,6 +56,15 @@ pub struct Settling {
 }
 
 const NATIVE: SubnetworkId = SUBNETWORK_ID_NATIVE;
+
+/// How many coins the key may have before the smaller ones are merged: more than are spent while one is on its way.
+pub const COINS_MAX: usize = 32;
+
+/// How many coins are merged at a time: far from what a block holds.
+const MERGED_MAX: usize = 100;
+
+/// The mass that a further coin of the key adds to a transaction, in grams, rounded up.
+const INPUT_MASS: u64 = 2_000;
 
 impl Settling {
     /// A transaction on the lane that founds a covenant of `value` with one of `coins`, and the covenant's id.
@@ -108,13 +116,14 @@ impl Settling {
         self.complete(&draft, funding, None)
     }
 
-    /// A transaction that settles and pays out. `proof` is the script that pushes the proof.
+    /// A transaction that settles, and leaves claims under these roots: one, where there are exits. `proof` is the script that
+    /// pushes the proof.
     pub fn settle(
         &self,
         covenant: Coin,
         settlement: &ObservedSettlement,
+        claims: &[Digest],
         proof: Vec<u8>,
-        payout: Payout,
         end: Selected,
         funding: Funding<'_>,
     ) -> Result<Transaction, BuildError> {
@@ -123,15 +132,12 @@ impl Settling {
         let script = pay_to_script_hash_signature_script(redeem, proof)?;
         let output = self.continuation(covenant.entry.amount, after(transition));
         let mut outputs = vec![output];
-        if self.rules.claims() && transition.exits != Digest::ZERO {
-            outputs.push(self.claim(claim::CLAIM_VALUE, &transition.exits)?);
+        for root in claims {
+            outputs.push(self.claim(claim::CLAIM_VALUE, root)?);
         }
-        outputs.extend(payout.outputs);
-        let opened = pay_to_script_hash_signature_script(payout.redeem, vec![])?;
-        let others = payout.coins.into_iter().map(|coin| (coin, opened.clone())).collect();
         let payload = payload::encode(settlement);
         let first = Some((covenant, Some(script)));
-        let draft = Draft { first, others, outputs, payload, ..Draft::of(NATIVE) };
+        let draft = Draft { first, outputs, payload, ..Draft::of(NATIVE) };
         self.complete(&draft, funding, Some(&end))
     }
 
@@ -159,6 +165,21 @@ impl Settling {
         let others = vec![(coin, pay_to_script_hash_signature_script(redeem, vec![])?)];
         let draft = Draft { first: Some((claim, Some(script))), others, outputs, ..Draft::of(NATIVE) };
         self.complete(&draft, funding, None)
+    }
+
+    /// A transaction that merges the smaller of the key's many coins into one; `None` where they are few. `coins` are given the
+    /// largest first. One that is worth less than what it costs to spend is dust, and stays.
+    pub fn merge_small(&self, coins: &[Coin], fees: Fees) -> Result<Option<Transaction>, BuildError> {
+        let cost = (INPUT_MASS as f64 * fees.feerate.max(FEERATE_MIN)) as u64;
+        let worth = coins.partition_point(|coin| coin.entry.amount > 2 * cost);
+        if worth <= COINS_MAX {
+            return Ok(None);
+        }
+        // One more, for all of them to become one coin.
+        let small = &coins[COINS_MAX - 1..worth];
+        let small = &small[small.len().saturating_sub(MERGED_MAX)..];
+        let draft = Draft { spends_all: true, ..Draft::of(NATIVE) };
+        self.complete(&draft, Funding { coins: small, fees }, None).map(Some)
     }
 
     /// A transaction that merges two coins of the vault into one.

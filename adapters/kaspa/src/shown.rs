@@ -113,7 +113,7 @@ async fn ask(subject: &Subject<'_>, answer: &Answer) -> Result<(Rules, Shown), S
     let Coin { outpoint, .. } =
         coins.into_iter().find(|coin| coin.entry.covenant_id == id).ok_or_else(elsewhere)?;
     let transaction = TransactionId(outpoint.transaction_id.as_bytes());
-    let chain: std::sync::Arc<dyn RpcApi> = client.clone();
+    let chain = client.rpc();
     let settlement = match answer.settlement {
         Some(named) => {
             let found = settlement_in(&chain, named.block, transaction, &subject.statement_of).await?;
@@ -125,7 +125,6 @@ async fn ask(subject: &Subject<'_>, answer: &Answer) -> Result<(Rules, Shown), S
         }
         None => None,
     };
-    let _ = client.disconnect().await.map_err(|e| unanswered("disconnect")(e.to_string().into()));
     let (covenant, script) = (subject.covenant, script.script().to_vec());
     Ok((rules, Shown { covenant, script, transaction, settlement }))
 }

@@ -22,7 +22,7 @@
 //!
 //! # Exits
 //!
-//! An [`ExitPayer`] pays the claims that settlements under a proof leave, whoever sent those settlements.
+//! An [`ExitPayer`] pays the claims that settlements leave, whoever sent those settlements.
 //!
 //! # Two sinks
 //!
@@ -53,17 +53,17 @@ use reprise_model::exit::Exit;
 use reprise_model::receipt::{RealReceipt, Receipt, Verified};
 use reprise_settler::{Cause, SettleError, SettlementSink, Taken, UnpaidExits, UnprovenSink};
 
+use crate::claim;
 use crate::client::{self, Client, ClientError, Unanswered, unanswered};
 use crate::coin::{Coin, FEERATE_MIN, Fees, Funding};
 use crate::covenant::{NotOwnError, OwnNetwork, Proof, Rules, SealReader, State};
-use crate::exit_payer::{ExitPayer, OpenClaim, PayError, PaymentContext};
-use crate::in_flight::InFlight;
+use crate::exit_payer::{ExitPayer, PayError, PaymentContext, ShortError};
 use crate::keep_alive::{KeepAlive, KeepAliveError};
 use crate::key::Key;
 use crate::names::{self, UnknownNetworkError};
+use crate::purse::Purse;
 use crate::settlement::{BuildError, Selected, Settling};
-use crate::vault::{self, Payout, ShortError};
-use crate::wallet::{WalletError, coins, feerate, send, unspent};
+use crate::wallet::{Haste, WalletError, coins, feerate, send, unspent};
 use crate::{digest, kaspa_hash};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -86,6 +86,15 @@ const FEE_FACTOR: f64 = 1.25;
 const BUMP_AFTER: Duration = Duration::from_secs(30);
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long exits may be unpaid because of an error before it is told: most pass by themselves.
+const PAY_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often coins are looked at to be merged.
+const MERGE_EVERY: Duration = Duration::from_secs(60);
+
+/// How long exits may be owed without a claim to them, before that is an error.
+const CLAIM_WITHIN: Duration = Duration::from_secs(120);
 
 /// Why a settlement was not sent.
 #[derive(Debug, thiserror::Error)]
@@ -159,6 +168,12 @@ pub enum SinkError {
     /// The coins cannot be listed.
     #[error(transparent)]
     Coins(WalletError),
+    /// Exits are owed, and nobody can claim them.
+    #[error(
+        "exits are owed, but within {CLAIM_WITHIN:?} the node listed no claim to them and the chain showed no payment: whoever \
+         settled without a proof left none, or the node lags"
+    )]
+    NoClaim,
 }
 
 impl From<WalletError> for SinkError {
@@ -198,7 +213,9 @@ impl SinkError {
             Self::Node(unanswered) if unanswered.is_index_off() => Cause::IndexOff,
             Self::Node(unanswered) if unanswered.is_too_heavy() => Cause::TooHeavy,
             Self::Node(unanswered) if unanswered.is_refusal() => Cause::NodeRefused,
-            Self::Connect(_) | Self::Node(_) | Self::Silent | Self::Thread(_) => Cause::NodeSilent,
+            Self::Connect(_) | Self::Node(_) | Self::Silent | Self::Thread(_) | Self::NoClaim => {
+                Cause::NodeSilent
+            }
             Self::Network { .. } | Self::Unknown(_) | Self::NotOwn(_) => Cause::WrongNetwork,
             Self::Elsewhere => Cause::Elsewhere,
             Self::Orphaned { .. } => Cause::Orphaned,
@@ -206,10 +223,9 @@ impl SinkError {
             Self::Build(BuildError::InsufficientFunds { .. }) => Cause::NoCoins,
             Self::Build(BuildError::FeeTooHigh { .. }) => Cause::FeeBound,
             Self::Build(BuildError::Mass | BuildError::TooHeavy { .. }) => Cause::TooHeavy,
-            Self::Build(BuildError::Refused { .. } | BuildError::Script(_)) | Self::Coins(_) => {
-                Cause::ScriptRefused
-            }
-            Self::Short(_) => Cause::VaultShort,
+            Self::Build(BuildError::Refused { .. } | BuildError::Script(_))
+            | Self::Coins(_)
+            | Self::Short(_) => Cause::ScriptRefused,
             Self::Seal { .. } => Cause::WrongSeal,
         }
     }
@@ -259,12 +275,13 @@ pub struct SinkConfig {
     pub fee_max: u64,
     /// The lane, and how many blue scores its entry lasts.
     pub lane: (Lane, u64),
-    /// Whether a settlement pays its exits itself.
-    pub pays_exits: bool,
 }
 
 /// The outcome of the last try, and its statement.
 type Verdict = Arc<Mutex<Option<(StatementId, Result<(), (Cause, String)>)>>>;
+
+/// Since when exits are not being paid, and why.
+type PayErrors = Arc<Mutex<Option<(Instant, String)>>>;
 
 /// The unpaid exits, where they changed.
 type NewUnpaid = Arc<Mutex<Option<Vec<UnpaidExits>>>>;
@@ -281,6 +298,7 @@ pub struct KaspaSink {
     jobs: Option<Sender<Job>>,
     verdict: Verdict,
     new_unpaid: NewUnpaid,
+    pay_error: PayErrors,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -293,7 +311,7 @@ impl KaspaSink {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let (jobs, inbox) = bounded(JOBS_MAX);
         let verdict = Verdict::default();
-        let new_unpaid = NewUnpaid::default();
+        let (new_unpaid, pay_error) = (NewUnpaid::default(), PayErrors::default());
         let outcome_of = verdict.clone();
         let (lane, expires_after) = config.lane.clone();
         let settling = SettleLoop {
@@ -303,13 +321,14 @@ impl KaspaSink {
             sent: None,
             verdict: outcome_of,
             exit_payer: ExitPayer::default(),
-            in_flight: InFlight::default(),
+            purse: Purse::default(),
+            merged: None,
             new_unpaid: new_unpaid.clone(),
-            pay_error: None,
+            pay_error: pay_error.clone(),
         };
         let run = move || runtime.block_on(settling.run(&inbox));
         let thread = thread::Builder::new().name("kaspa settler".into()).spawn(run)?;
-        Ok(Self { jobs: Some(jobs), verdict, new_unpaid, thread: Some(thread) })
+        Ok(Self { jobs: Some(jobs), verdict, new_unpaid, pay_error, thread: Some(thread) })
     }
 
     /// The same sink on a private network, which takes fake seals too.
@@ -367,6 +386,11 @@ impl SettlementSink for KaspaSink {
     fn set_unpaid(&mut self, unpaid: &[&UnpaidExits]) {
         self.keep_unpaid(unpaid);
     }
+
+    fn exits_error(&self) -> Option<String> {
+        let error = locked(&self.pay_error).clone();
+        error.filter(|(since, _)| since.elapsed() >= PAY_PATIENCE).map(|(_, error)| error)
+    }
 }
 
 impl UnprovenSink for UnprovenKaspaSink {
@@ -382,6 +406,10 @@ impl UnprovenSink for UnprovenKaspaSink {
 
     fn set_unpaid(&mut self, unpaid: &[&UnpaidExits]) {
         self.0.keep_unpaid(unpaid);
+    }
+
+    fn exits_error(&self) -> Option<String> {
+        self.0.exits_error()
     }
 }
 
@@ -406,10 +434,10 @@ struct SettleLoop {
     verdict: Verdict,
     exit_payer: ExitPayer,
     keep_alive: KeepAlive,
-    in_flight: InFlight,
+    purse: Purse,
+    merged: Option<Instant>,
     new_unpaid: NewUnpaid,
-    /// Why exits are not being paid, as it was logged last.
-    pay_error: Option<String>,
+    pay_error: PayErrors,
 }
 
 impl SettleLoop {
@@ -426,6 +454,7 @@ impl SettleLoop {
                 Next::Nothing => {
                     self.pay().await;
                     self.keep_alive().await;
+                    self.merge_coins().await;
                     continue;
                 }
                 Next::Over => break,
@@ -450,14 +479,14 @@ impl SettleLoop {
                         }
                         _ => tracing::warn!(%statement, "the settlement could not be sent: {error}"),
                     }
-                    self.judge(&error).await;
+                    self.judge(&error);
                     // Bounded: the chain may have moved on.
                     tries = if last == Some(statement) { tries + 1 } else { 1 };
                     if matches!(error, SinkError::Elsewhere | SinkError::Orphaned { .. })
                         && tries % OTHER_NODE_AFTER == 0
                     {
                         // One address may lead to several nodes, and this one lag behind.
-                        self.disconnect().await;
+                        self.client = None;
                     }
                     last = Some(statement);
                     again = (tries < TRIES_MAX).then_some(*job);
@@ -466,17 +495,15 @@ impl SettleLoop {
             self.pay().await;
             self.keep_alive().await;
         }
-        self.disconnect().await;
     }
 
     /// Pays the next exit, where one is unpaid.
     async fn pay(&mut self) {
-        if let Some(unpaid) = locked(&self.new_unpaid).take()
-            && self.config.settling.rules.claims()
-        {
+        if let Some(unpaid) = locked(&self.new_unpaid).take() {
             self.exit_payer.set_unpaid(&unpaid);
         }
         if self.exit_payer.is_idle() {
+            *locked(&self.pay_error) = None;
             return;
         }
         let outcome = match tokio::time::timeout(ANSWER_WITHIN, self.pay_next()).await {
@@ -487,16 +514,14 @@ impl SettleLoop {
             Ok(Some(transaction)) => tracing::info!("an exit is being paid by {transaction}"),
             Ok(None) => {}
             Err(error) => {
-                self.judge(&error).await;
-                let error = error.to_string();
-                if self.pay_error.as_ref() != Some(&error) {
-                    tracing::warn!("exits are not being paid: {error}");
-                    self.pay_error = Some(error);
-                }
+                self.judge(&error);
+                let mut unpaid = locked(&self.pay_error);
+                let since = unpaid.as_ref().map_or_else(Instant::now, |(since, _)| *since);
+                *unpaid = Some((since, error.to_string()));
                 return;
             }
         }
-        self.pay_error = None;
+        *locked(&self.pay_error) = None;
     }
 
     /// Keeps the lane active, where it is time to.
@@ -513,38 +538,80 @@ impl SettleLoop {
             Ok(Some(transaction)) => tracing::info!("the lane is kept active by {transaction}"),
             Ok(None) => {}
             Err(error) => {
-                self.judge(&error).await;
+                self.judge(&error);
                 tracing::warn!("the lane could not be looked at, to keep it active: {error}");
             }
         }
     }
 
+    /// Merges coins, where there is nothing else to do and they are many.
+    async fn merge_coins(&mut self) {
+        if self.merged.is_some_and(|merged| merged.elapsed() < MERGE_EVERY) {
+            return;
+        }
+        self.merged = Some(Instant::now());
+        let outcome = match tokio::time::timeout(ANSWER_WITHIN, self.merge_next()).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(SinkError::Silent),
+        };
+        match outcome {
+            Ok(Some(transaction)) => {
+                tracing::info!("small coins are merged by {transaction}");
+                // There may be more.
+                self.merged = None;
+            }
+            Ok(None) => {}
+            Err(error) => {
+                self.judge(&error);
+                tracing::debug!("coins are not merged: {error}");
+            }
+        }
+    }
+
+    async fn merge_next(&mut self) -> Result<Option<Hash>, SinkError> {
+        let client = self.connected().await?;
+        let rpc: &dyn RpcApi = client.as_ref();
+        let settling = &self.config.settling;
+        let coins = self.purse.coins(rpc, &settling.params, &settling.key, None).await?;
+        if self.purse.is_in_use() {
+            return Ok(None);
+        }
+        let fees = Fees { feerate: feerate(rpc, Haste::Low).await?, fee_max: self.config.fee_max };
+        let Some(transaction) = settling.merge_small(&coins, fees)? else { return Ok(None) };
+        let id = send(rpc, &transaction).await?;
+        self.purse.sent(id, &transaction);
+        Ok(Some(id))
+    }
+
     async fn look_at_lane(&mut self) -> Result<Option<Hash>, SinkError> {
         let client = self.connected().await?;
-        let SinkConfig { settling, prefix, fee_max, .. } = &self.config;
-        let paid = (*prefix, *fee_max);
-        Ok(self.keep_alive.step(client.as_ref(), settling, paid, &mut self.in_flight).await?)
+        let SinkConfig { settling, fee_max, .. } = &self.config;
+        Ok(self.keep_alive.step(client.as_ref(), settling, *fee_max, &mut self.purse).await?)
     }
 
     async fn pay_next(&mut self) -> Result<Option<Hash>, SinkError> {
         let client = self.connected().await?;
         let SinkConfig { settling, prefix, fee_max, .. } = &self.config;
         let context = PaymentContext { settling, prefix: *prefix, fee_max: *fee_max };
-        let sent = self.exit_payer.step(client.as_ref(), context, &mut self.in_flight).await;
+        let sent = self.exit_payer.step(client.as_ref(), context, &mut self.purse).await;
         Ok(sent?)
     }
 
     /// Drops the connection where the node did not answer.
-    async fn judge(&mut self, error: &SinkError) {
+    fn judge(&mut self, error: &SinkError) {
         if matches!(error, SinkError::Node(_) | SinkError::Silent) {
-            self.disconnect().await;
+            self.client = None;
         }
     }
 
     async fn connected(&mut self) -> Result<Client, SinkError> {
         match &self.client {
             Some(client) if client.is_connected() => Ok(client.clone()),
-            _ => Ok(self.client.insert(self.connect().await?).clone()),
+            _ => {
+                let client = self.connect().await?;
+                self.purse.forget();
+                Ok(self.client.insert(client).clone())
+            }
         }
     }
 
@@ -559,13 +626,6 @@ impl SettleLoop {
         }
     }
 
-    async fn disconnect(&mut self) {
-        if let Some(client) = self.client.take() {
-            // A lost connection fails here, and needs no closing.
-            let _ = tokio::time::timeout(CONNECT_WITHIN, client.disconnect()).await;
-        }
-    }
-
     /// The covenant's output, if its script is this one.
     async fn covenant(&self, rpc: &dyn RpcApi, script: &ScriptPublicKey) -> Result<Option<Coin>, SinkError> {
         let id = Some(self.config.settling.covenant);
@@ -573,21 +633,10 @@ impl SettleLoop {
         Ok(at.into_iter().find(|coin| coin.entry.covenant_id == id))
     }
 
-    /// The payment of these exits out of the vault.
-    async fn payout(&self, rpc: &dyn RpcApi, exits: &[Exit]) -> Result<Payout, SinkError> {
-        if !self.config.pays_exits || exits.is_empty() {
-            return Ok(Payout::default());
-        }
-        let covenant = digest(self.config.settling.covenant);
-        let script = vault::script(covenant).map_err(BuildError::from)?;
-        let coins = unspent(rpc, &script, self.config.prefix).await?;
-        Ok(vault::pay(exits, covenant, coins).map_err(BuildError::from)??)
-    }
-
     async fn send(&mut self, job: &Job) -> Result<Option<Hash>, SinkError> {
         let client = self.connected().await?;
         let rpc: &dyn RpcApi = client.as_ref();
-        let (settlement, SinkConfig { settling, prefix, .. }) = (&job.settlement, &self.config);
+        let (settlement, settling) = (&job.settlement, &self.config.settling);
         let waiting = match self.sent {
             Some(sent) if rpc.get_mempool_entry(sent.transaction, true, false).await.is_ok() => Some(sent),
             _ => None,
@@ -599,21 +648,27 @@ impl SettleLoop {
         // A transaction for another statement is outdated, and one that waits for long pays too little. A node replaces
         // either for a higher fee.
         let outbids = waiting.map_or(0.0, |sent| sent.feerate * FEE_FACTOR);
-        let feerate = feerate(rpc).await?.max(FEERATE_MIN).max(outbids);
+        let haste = if waiting.is_some() { Haste::Priority } else { Haste::Normal };
+        let feerate = feerate(rpc, haste).await?.max(FEERATE_MIN).max(outbids);
         let fees = Fees { feerate, fee_max: self.config.fee_max };
-        self.in_flight.refresh(rpc).await;
-        let coins = coins(rpc, &settling.params, &settling.key, *prefix).await?;
-        let coins = self.in_flight.spendable(coins, waiting.map(|sent| sent.transaction));
+        let replaced = waiting.map(|sent| sent.transaction);
+        let coins = self.purse.coins(rpc, &settling.params, &settling.key, replaced).await?;
         let funding = Funding { coins: &coins, fees };
+        // A node that does not have the block lags, and would hand on nothing that is sent to it.
+        let end = selected(rpc, &settling.params, settlement.end_block).await;
         let transaction = match self.covenant(rpc, &settling.spends(settlement)).await? {
             Some(covenant) => {
-                let end = selected(rpc, &settling.params, settlement.end_block).await?;
+                let end = end?;
                 let proof = witness(&self.config.proof, self.config.seal, &job.seal)?;
-                let payout = self.payout(rpc, &job.exits).await?;
-                settling.settle(covenant, settlement, proof, payout, end, funding)?
+                let root = claim::tree(&job.exits).root();
+                let claims = if root == Digest::ZERO { &[][..] } else { &[root] };
+                settling.settle(covenant, settlement, claims, proof, end, funding)?
             }
             None => match self.covenant(rpc, &settling.key.script()).await? {
                 Some(founded) => {
+                    if !matches!(end, Err(SinkError::TooDeep { .. })) {
+                        end?;
+                    }
                     tracing::info!("the covenant is moved into its first state");
                     settling.enter(founded, self.config.first, funding)?
                 }
@@ -627,7 +682,7 @@ impl SettleLoop {
                 replaced.map_err(unanswered("submit_transaction_replacement"))?.transaction_id
             }
         };
-        self.in_flight.add(id, &transaction);
+        self.purse.sent(id, &transaction);
         let statement = settlement.statement;
         self.sent = Some(Sent { statement, transaction: id, feerate, at: Instant::now() });
         Ok(Some(id))
@@ -637,6 +692,10 @@ impl SettleLoop {
     /// sent.
     async fn settle(&mut self, job: &Job) -> Result<Option<Hash>, SinkError> {
         let before = self.sent.filter(|sent| sent.statement == job.settlement.statement);
+        if before.is_some_and(|sent| sent.at.elapsed() >= BUMP_AFTER) {
+            // The node may be one of several at one address, and the only one that has heard of the transaction.
+            self.client = None;
+        }
         match self.send(job).await {
             // The transaction keeps its fee: a higher one is not allowed, or it was just accepted.
             Err(error @ (SinkError::Build(BuildError::FeeTooHigh { .. }) | SinkError::Node(_)))
@@ -678,7 +737,7 @@ pub fn found_covenant(
         }
         let params = names::params(info.network_id)?;
         let coins = coins(rpc, &params, key, info.network_id.into()).await?;
-        let fees = Fees { feerate: feerate(rpc).await?, fee_max };
+        let fees = Fees { feerate: feerate(rpc, Haste::Normal).await?, fee_max };
         let funding = Funding { coins: &coins, fees };
         let (transaction, covenant) =
             Settling::found_covenant(&params, key, SubnetworkId::from_bytes(lane), value, funding)?;
@@ -705,52 +764,48 @@ pub fn wait_for_founding(url: &str, key: &Key, covenant: Digest) -> Result<(), S
     })
 }
 
-/// The claims of `unpaid` exits that the node lists as unspent, as far as `exit_payer` would pay them.
-pub fn open_claims(
-    url: &str,
-    covenant: Digest,
-    mut exit_payer: ExitPayer,
-    unpaid: &[UnpaidExits],
-) -> Result<Vec<OpenClaim>, SinkError> {
-    exit_payer.set_unpaid(unpaid);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    runtime.map_err(SinkError::Thread)?.block_on(async {
-        let client = client::connect(url, CONNECT_WITHIN).await?;
-        let prefix = indexed(client.as_ref(), url).await?.into();
-        Ok(exit_payer.open(client.as_ref(), kaspa_hash(covenant), prefix).await?)
-    })
-}
-
-/// Pays what `exit_payer` pays of the claims of `unpaid` exits that the node lists as unspent, and calls `sent` for each transaction. Ends when
-/// none is left, or `stop` is set.
-pub fn pay_claims(
+/// Pays what `exit_payer` pays of the unpaid exits, and calls `sent` for each transaction. `news` follows the chain, and gives what
+/// is unpaid where that changed. Ends when the chain shows that nothing is left, or `stop` is set.
+pub fn pay_claims<E: From<SinkError>>(
     url: &str,
     (covenant, rules): (Digest, Rules),
     payer: Payer,
     mut exit_payer: ExitPayer,
-    unpaid: &[UnpaidExits],
+    news: &mut dyn FnMut() -> Result<Option<Vec<UnpaidExits>>, E>,
     sent: &mut dyn FnMut(Hash),
     stop: &AtomicBool,
-) -> Result<(), SinkError> {
-    let mut in_flight = InFlight::default();
-    exit_payer.set_unpaid(unpaid);
+) -> Result<(), E> {
+    let mut purse = Purse::default();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    // Blocking is fine here: the connection's tasks run on another thread.
     runtime.map_err(SinkError::Thread)?.block_on(async {
-        let client = client::connect(url, CONNECT_WITHIN).await?;
+        let client = client::connect(url, CONNECT_WITHIN).await.map_err(SinkError::from)?;
         let network = indexed(client.as_ref(), url).await?;
         let Payer { key, fee_max } = payer;
-        let (params, covenant) = (names::params(network)?, kaspa_hash(covenant));
+        let (params, covenant) = (names::params(network).map_err(SinkError::from)?, kaspa_hash(covenant));
         let settling = Settling { params, covenant, rules, key };
         let context = PaymentContext { settling: &settling, prefix: network.into(), fee_max };
+        let mut moved = Instant::now();
         while !stop.load(Ordering::Relaxed) {
-            if let Some(transaction) = exit_payer.step(client.as_ref(), context, &mut in_flight).await? {
-                sent(transaction);
-                continue;
+            if let Some(unpaid) = news()? {
+                exit_payer.set_unpaid(&unpaid);
+                moved = Instant::now();
             }
-            if exit_payer.open(client.as_ref(), settling.covenant, context.prefix).await?.is_empty() {
+            if exit_payer.is_idle() {
                 break;
             }
-            // Wait until the node accepts what was sent.
+            let paid = exit_payer.step(client.as_ref(), context, &mut purse).await;
+            if let Some(transaction) = paid.map_err(SinkError::from)? {
+                sent(transaction);
+                moved = Instant::now();
+                continue;
+            }
+            if exit_payer.is_under_way() {
+                moved = Instant::now();
+            } else if moved.elapsed() > CLAIM_WITHIN {
+                return Err(SinkError::NoClaim.into());
+            }
+            // Until the chain shows what was sent, or what somebody else sent.
             tokio::time::sleep(RETRY_AFTER).await;
         }
         Ok(())

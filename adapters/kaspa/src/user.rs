@@ -38,7 +38,7 @@ use crate::draft::{BuildError, CHANGE_MIN, Completed, Draft};
 use crate::key::Key;
 use crate::names::{self, UnknownNetworkError};
 use crate::opening::opening;
-use crate::wallet::{WalletError, coins, feerate, send, unspent};
+use crate::wallet::{Haste, WalletError, coins, feerate, send, unspent};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
@@ -307,7 +307,7 @@ impl Session {
     ) -> Result<Pair, UserError> {
         let (coins, feerate) = self.runtime.block_on(async {
             let coins = spendable(self.rpc(), user, self.network, pending).await?;
-            Ok::<_, UserError>((coins, feerate(self.rpc()).await?))
+            Ok::<_, UserError>((coins, feerate(self.rpc(), Haste::Normal).await?))
         })?;
         user.build(message, outputs, Funding { coins: &coins, fees: Fees { feerate, fee_max } })
     }

@@ -4,9 +4,8 @@ use kaspa_addresses::Prefix;
 use kaspa_consensus_core::Hash;
 use kaspa_consensus_core::config::params::Params;
 use kaspa_consensus_core::tx::{ScriptPublicKey, Transaction};
-use kaspa_rpc_core::RpcTransaction;
-use kaspa_rpc_core::RpcUtxosByAddressesEntry;
 use kaspa_rpc_core::api::rpc::RpcApi;
+use kaspa_rpc_core::{RpcFeeEstimate, RpcFeerateBucket, RpcTransaction, RpcUtxosByAddressesEntry};
 use kaspa_txscript::extract_script_pub_key_address;
 
 use crate::client::{Unanswered, unanswered};
@@ -38,10 +37,33 @@ pub async fn send(rpc: &dyn RpcApi, transaction: &Transaction) -> Result<Hash, U
     }
 }
 
-/// The node's estimate of the fee rate for inclusion within a minute, in sompi a gram.
-pub async fn feerate(rpc: &dyn RpcApi) -> Result<f64, Unanswered> {
+/// How soon a transaction should be in a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Haste {
+    /// Within an hour.
+    Low,
+    /// Within a minute.
+    Normal,
+    /// At once: one has waited already.
+    Priority,
+}
+
+/// The node's estimate of the fee rate for that, in sompi a gram.
+pub async fn feerate(rpc: &dyn RpcApi, haste: Haste) -> Result<f64, Unanswered> {
     let estimate = rpc.get_fee_estimate().await.map_err(unanswered("get_fee_estimate"))?;
-    Ok(estimate.normal_buckets.first().map_or(0.0, |bucket| bucket.feerate))
+    Ok(feerate_in(&estimate, haste))
+}
+
+/// The fee rate that an estimate gives, and never less than the next lower one's.
+fn feerate_in(estimate: &RpcFeeEstimate, haste: Haste) -> f64 {
+    let first = |buckets: &[RpcFeerateBucket]| buckets.first().map_or(0.0, |bucket| bucket.feerate);
+    let low = first(&estimate.low_buckets);
+    let normal = first(&estimate.normal_buckets).max(low);
+    match haste {
+        Haste::Low => low,
+        Haste::Normal => normal,
+        Haste::Priority => normal.max(estimate.priority_bucket.feerate),
+    }
 }
 
 /// The unspent outputs of a script. The node needs its index of them (`--utxoindex`).
@@ -82,12 +104,38 @@ pub async fn coins(
     key: &Key,
     prefix: Prefix,
 ) -> Result<Vec<Coin>, WalletError> {
+    mature(rpc, params, unspent(rpc, &key.script(), prefix).await?).await
+}
+
+/// Those of the coins that can pay: mature, and of no covenant.
+pub async fn mature(
+    rpc: &dyn RpcApi,
+    params: &Params,
+    mut coins: Vec<Coin>,
+) -> Result<Vec<Coin>, WalletError> {
     let info = rpc.get_server_info().await.map_err(unanswered("get_server_info"))?;
     let maturity = params.coinbase_maturity();
-    let mut coins = unspent(rpc, &key.script(), prefix).await?;
     coins.retain(|coin| {
         let age = if coin.entry.is_coinbase { maturity } else { 0 };
         coin.entry.covenant_id.is_none() && coin.entry.block_daa_score + age <= info.virtual_daa_score
     });
     Ok(coins)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_waited_pays_what_goes_first_and_nobody_less_than_who_waits_longer() {
+        let bucket = |feerate| RpcFeerateBucket { feerate, estimated_seconds: 1.0 };
+        let (priority_bucket, low_buckets) = (bucket(900.0), vec![bucket(100.0)]);
+        let normal_buckets = vec![bucket(300.0), bucket(200.0)];
+        let mut estimate = RpcFeeEstimate { priority_bucket, normal_buckets, low_buckets };
+        let all = [Haste::Low, Haste::Normal, Haste::Priority];
+        assert_eq!(all.map(|haste| feerate_in(&estimate, haste)), [100.0, 300.0, 900.0]);
+        estimate.normal_buckets.clear();
+        estimate.priority_bucket = bucket(50.0);
+        assert_eq!(all.map(|haste| feerate_in(&estimate, haste)), [100.0, 100.0, 100.0]);
+    }
 }

@@ -15,7 +15,11 @@ pub(crate) fn attempts(command: &AttemptsCommand, settings: &Settings, json: boo
     if !settings.data_dir.is_dir() {
         return Err(settings.refuse("data-dir", "there is no such directory"));
     }
-    let dir = DataDir::lock(&settings.data_dir)?;
+    let dir = match command {
+        // A run may hold it.
+        AttemptsCommand::Ls { .. } => DataDir::detached(&settings.data_dir)?,
+        AttemptsCommand::Release { .. } => DataDir::lock(&settings.data_dir)?,
+    };
     let other = |error: &dyn std::fmt::Display| Failure::Other(error.to_string());
     let mut attempts = Attempts::open(dir.attempts()).map_err(|error| other(&error))?;
     let chosen: Vec<(StatementId, Attempted)> = match command {

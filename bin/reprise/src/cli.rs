@@ -282,8 +282,9 @@ Examples:
     Snapshot(SnapshotArgs),
     /// List the unpaid exits of a covenant's settlements, or pay them
     ///
-    /// The exits follow from the chain as this data directory has followed it, whoever sent the settlements. The node
-    /// says which are paid already.
+    /// What is owed follows from the chain, whoever sent settlements and payments. It is followed from where the data
+    /// directory ends up to the node's tip; nothing is written, and a run may hold the directory. `pay` ends when the chain
+    /// shows that nothing is left.
     #[command(after_help = "\
 Examples:
   reprise claims --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --json

@@ -1,24 +1,27 @@
-//! `reprise doctor`: the settings in effect, where each came from, what this build can do, and the state of the node that
-//! they name.
+//! `reprise doctor`: the settings in effect, where each came from, what this build can do, and the state of the node and of the
+//! data directory that they name. A run may hold the directory meanwhile.
 
 use serde_json::json;
 
 use crate::backends::{ProofSystems, Verifiers};
-use crate::checked::Checked;
+use crate::checked::{Checked, Verdict};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::settings::{L1, Settings};
-use crate::{choose, kaspa};
+use crate::{choose, kaspa, kept};
 
 /// Prints the report. Fails where a run would fail.
 pub(crate) fn doctor(settings: &Settings, systems: &ProofSystems, json: bool) -> Result<Exit, Failure> {
     let verifiers = Verifiers::all(systems)?;
     let remarks = || systems.remarks();
-    let checked = match &settings.l1.source {
-        L1::Kaspa(_) => kaspa::examined(settings, &choose::backend(settings, systems)?)?,
+    let chosen = choose::backend(settings, systems)?;
+    let node = match &settings.l1.source {
+        L1::Kaspa(_) => kaspa::examined(settings, &chosen)?,
         _ => vec![],
     };
-    let exit = Exit::done_if(!checked.iter().any(|line| line.failed));
+    let kept = kept::checked(settings, systems, &chosen)?;
+    let failed = |lines: &[Checked]| lines.iter().any(|line| line.verdict == Verdict::Failed);
+    let exit = Exit::done_if(!failed(&node) && !failed(&kept));
     if json {
         let settings: Vec<_> = settings
             .origins()
@@ -31,15 +34,18 @@ pub(crate) fn doctor(settings: &Settings, systems: &ProofSystems, json: bool) ->
             .collect();
         let remarks: Vec<_> =
             remarks().map(|(name, said)| json!({ "backend": name, "remark": said })).collect();
-        let checked: Vec<_> = checked
-            .iter()
-            .map(|line| {
-                json!({ "what": line.what, "verdict": line.verdict, "said": line.said, "advice": line.advice })
+        let line = |line: &Checked| {
+            json!({
+                "what": line.what, "verdict": line.verdict.name(), "said": line.said, "advice": line.advice,
             })
-            .collect();
+        };
+        let lines = |of: &[Checked]| of.iter().map(line).collect::<Vec<_>>();
         println!(
             "{}",
-            json!({ "settings": settings, "profiles": profiles, "remarks": remarks, "node": checked })
+            json!({
+                "settings": settings, "profiles": profiles, "remarks": remarks, "node": lines(&node),
+                "directory": lines(&kept),
+            })
         );
         return Ok(exit);
     }
@@ -54,13 +60,15 @@ pub(crate) fn doctor(settings: &Settings, systems: &ProofSystems, json: bool) ->
     for (name, said) in remarks() {
         println!("\n--backend {name}: {said}");
     }
-    if !checked.is_empty() {
-        println!("\nthe node");
-    }
-    for Checked { what, verdict, said, advice, .. } in &checked {
-        println!("  {verdict:<8} {what:<10} {said}");
-        if !advice.is_empty() {
-            println!("  {:<19} {advice}", "");
+    for (of, lines) in [("the node", node), ("the data directory", kept)] {
+        if !lines.is_empty() {
+            println!("\n{of}");
+        }
+        for Checked { what, verdict, said, advice } in lines {
+            println!("  {:<8} {what:<11} {said}", verdict.name());
+            if !advice.is_empty() {
+                println!("  {:<20} {advice}", "");
+            }
         }
     }
     Ok(exit)

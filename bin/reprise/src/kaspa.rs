@@ -2,13 +2,13 @@
 
 #[cfg(feature = "kaspa")]
 pub(crate) use with::{
-    ActedLane, account_of_address, account_of_key, acted_lane, claims, deployment, examined, found,
-    key_that_acts, l1, record, settled_on, states, states_if_any, verified,
+    ActedLane, Followed, account_of_address, account_of_key, acted_lane, deployment, examined, followed,
+    found, key, key_that_acts, l1, record, rules_on, settled_on, start_of, states, states_if_any, verified,
 };
 #[cfg(not(feature = "kaspa"))]
 pub(crate) use without::{
-    absent, account_of_address, account_of_key, claims, deployment, examined, found, l1, record, settled_on,
-    states, verified,
+    absent, account_of_address, account_of_key, deployment, examined, found, l1, record, settled_on, states,
+    verified,
 };
 
 #[cfg(feature = "kaspa")]
@@ -20,31 +20,29 @@ mod with {
 
     use reprise_chain::event_log::EventLog;
     use reprise_chain::recording::{Lane, Recording};
-    use reprise_disk::data_dir::{DataDir, LockError};
+    use reprise_disk::data_dir::DataDir;
     use reprise_kaspa::client::parse_url;
     use reprise_kaspa::covenant::{OwnNetwork, Proof, Rules, SealReader, State};
     use reprise_kaspa::doctor::{self, Position};
-    use reprise_kaspa::exit_payer::ExitPayer;
     use reprise_kaspa::follower::StatementOf;
     use reprise_kaspa::key::Key;
     use reprise_kaspa::l1::{KaspaL1, Payer};
     use reprise_kaspa::live::{LiveL1, Options, SnapshotStart, WRONG_ANSWERS_MAX};
     use reprise_kaspa::names::NetworkId;
-    use reprise_kaspa::{claim, names, shown, sink, vault};
+    use reprise_kaspa::{claim, names, shown, sink};
     use reprise_light::answer::Answer;
     use reprise_model::digest::{BlockHash, Digest, PinsDigest, ResourceId};
-    use reprise_model::exit::Exit as Exit_;
     use reprise_model::transaction::{NOBODY, Price};
     use reprise_node::l1::L1;
     use reprise_node::states::States;
-    use reprise_node::wire::{self, Deployment};
-    use reprise_node::{replay, stored};
+    use reprise_node::stored;
+    use reprise_node::wire::Deployment;
     use reprise_scheduler::snapshot::{self, Head};
     use serde_json::json;
 
     use crate::backends::Chosen;
-    use crate::checked::Checked;
-    use crate::cli::{ClaimsAction, ClaimsArgs, FoundArgs, RecordArgs};
+    use crate::checked::{Checked, Verdict};
+    use crate::cli::{FoundArgs, RecordArgs};
     use crate::exit::Exit;
     use crate::failure::Failure;
     use crate::settings::{self, CovenantProof, Settings};
@@ -53,9 +51,8 @@ mod with {
     const WAIT: Duration = Duration::from_millis(200);
     const SAVE_EVERY: Duration = Duration::from_secs(5);
 
-    /// The lane, its covenant and where deposits go. Under a covenant that demands a proof (`claims`) deposits are paid to another
-    /// vault.
-    fn lane(settings: &Settings, claims: bool) -> Result<Lane, Failure> {
+    /// The lane, its covenant and where deposits go.
+    fn lane(settings: &Settings) -> Result<Lane, Failure> {
         let covenant = match settings.covenant.id.as_str() {
             "none" => Digest::ZERO,
             id => read(settings, "covenant", Digest::from_hex(id))?,
@@ -63,8 +60,7 @@ mod with {
         let other = |e: &dyn Display| Failure::Other(e.to_string());
         let deposit = match settings.covenant.deposit.as_str() {
             "vault" if covenant != Digest::ZERO => {
-                let vault = if claims { claim::vault(covenant) } else { vault::script(covenant) };
-                names::account(&vault.map_err(|e| other(&e))?)
+                names::account(&claim::vault(covenant).map_err(|e| other(&e))?)
             }
             "vault" | "unspendable" => names::unspendable().map_err(|e| other(&e))?,
             address => {
@@ -88,13 +84,13 @@ mod with {
     }
 
     /// The options of the adapter.
-    fn options(settings: &Settings, url: &str, claims: bool) -> Result<Options, Failure> {
+    fn options(settings: &Settings, url: &str) -> Result<Options, Failure> {
         let said = &settings.l1;
         let from = match said.from.as_str() {
             "tip" => None,
             hash => Some(read::<BlockHash>(settings, "from", hash.parse())?),
         };
-        let lane = lane(settings, claims)?;
+        let lane = lane(settings)?;
         let url = read(settings, "l1", parse_url(url))?;
         let confirmations = said.min_confirmations;
         let (until_idle, wrong_answers_max) = (false, WRONG_ANSWERS_MAX);
@@ -107,6 +103,7 @@ mod with {
             wrong_answers_max,
             finality_depth: None,
             snapshot: None,
+            quiet_max: None,
             through: None,
         })
     }
@@ -125,7 +122,7 @@ mod with {
     }
 
     /// The key that pays, from its file or from the environment.
-    fn key(settings: &Settings) -> Result<Option<Key>, Failure> {
+    pub(crate) fn key(settings: &Settings) -> Result<Option<Key>, Failure> {
         match &settings.covenant.key_file {
             Some(file) => Key::read(file).map(Some).map_err(|e| settings.refuse("key-file", e)),
             None => Key::from_environment().map_err(|e| Failure::usage(e.to_string())),
@@ -166,13 +163,11 @@ mod with {
         chosen: &Chosen,
     ) -> Result<Box<dyn L1>, Failure> {
         let Followed { options, proof, deployment } = followed(settings, chosen)?;
-        let snapshot = match origin(dir, &deployment)? {
-            Some(_) if options.from.is_some() => {
-                let reason = "the data directory begins with a snapshot: leave it out";
-                return Err(settings.refuse("from", reason));
-            }
-            snapshot => snapshot.map(|head| start(&head)),
-        };
+        let snapshot = start_of(dir, &deployment)?;
+        if snapshot.is_some() && options.from.is_some() {
+            let reason = "the data directory begins with a snapshot: leave it out";
+            return Err(settings.refuse("from", reason));
+        }
         let options = Options { until_idle, snapshot, ..options };
         let payer = key(settings)?.map(|key| Payer { key, fee_max: settings.covenant.fee_max });
         let covenant = (&deployment.covenant(), Arc::new(deployment.statement_of()) as StatementOf);
@@ -189,6 +184,11 @@ mod with {
         }
     }
 
+    /// The snapshot that a data directory begins with, if it does, as a node is followed from it.
+    pub(crate) fn start_of(dir: &DataDir, deployment: &Deployment) -> Result<Option<SnapshotStart>, Failure> {
+        Ok(origin(dir, deployment)?.as_ref().map(start))
+    }
+
     fn start(head: &Head) -> SnapshotStart {
         let state = State { root: head.state_root, tip: head.tip };
         SnapshotStart { block: head.block.clone(), checkpoint: head.checkpoint, state }
@@ -200,9 +200,7 @@ mod with {
             let reason = "only what settles on a covenant has a settled state: say --covenant";
             return Err(settings.refuse("covenant", reason));
         }
-        let lane = lane(settings, proof(settings, chosen)?.is_some())?;
-        let Chosen { workload, backend, hasher, .. } = chosen;
-        Ok(Deployment::new(workload, backend.clone(), hasher.clone(), &lane))
+        Ok(deployed(chosen, &lane(settings)?))
     }
 
     /// Asks the node that the settings name for the settlement of a snapshot: its network, and the block that carries the
@@ -230,25 +228,34 @@ mod with {
     }
 
     /// How the lane is followed, the proof that its covenant demands, and what is proved of it.
-    struct Followed {
-        options: Options,
-        proof: Option<(Proof, SealReader)>,
-        deployment: Deployment,
+    pub(crate) struct Followed {
+        pub(crate) options: Options,
+        pub(crate) proof: Option<(Proof, SealReader)>,
+        pub(crate) deployment: Deployment,
     }
 
-    fn followed(settings: &Settings, chosen: &Chosen) -> Result<Followed, Failure> {
+    pub(crate) fn followed(settings: &Settings, chosen: &Chosen) -> Result<Followed, Failure> {
         let proof = match settings.covenant.id.as_str() {
             "none" => None,
             _ => proof(settings, chosen)?,
         };
-        let options = options(settings, node(settings)?, proof.is_some())?;
-        let Chosen { workload, backend, hasher, .. } = chosen;
-        let deployment = Deployment::new(workload, backend.clone(), hasher.clone(), &options.lane);
+        let options = options(settings, node(settings)?)?;
+        let deployment = deployed(chosen, &options.lane);
         Ok(Followed { options, proof, deployment })
     }
 
+    /// What is proved of a lane of Kaspa.
+    fn deployed(chosen: &Chosen, lane: &Lane) -> Deployment {
+        let Chosen { workload, backend, hasher, .. } = chosen;
+        Deployment::new(workload, backend.clone(), hasher.clone(), lane).claimed_over(claim::hasher())
+    }
+
     /// The rules of a covenant with these pins that demands this proof, on a network that may have it.
-    fn rules_on(network: NetworkId, pins: PinsDigest, proof: Option<&(Proof, SealReader)>) -> Option<Rules> {
+    pub(crate) fn rules_on(
+        network: NetworkId,
+        pins: PinsDigest,
+        proof: Option<&(Proof, SealReader)>,
+    ) -> Option<Rules> {
         let proof = match proof {
             Some((proof, _)) => proof.clone(),
             None => Proof::None(OwnNetwork::try_from(network).ok()?),
@@ -260,16 +267,10 @@ mod with {
     pub(crate) fn examined(settings: &Settings, chosen: &Chosen) -> Result<Vec<Checked>, Failure> {
         let Followed { options, proof, deployment } = followed(settings, chosen)?;
         let (key, covenant) = (key(settings)?, deployment.covenant());
-        // A directory that a run holds cannot be read here, and none is made.
-        let (dir, mut lines) = match settings.data_dir.exists().then(|| DataDir::lock(&settings.data_dir)) {
-            None => (None, vec![]),
-            Some(Ok(dir)) => (Some(dir), vec![]),
-            Some(Err(held @ LockError::InUse { .. })) => (None, vec![held_by_a_run(&held)]),
-            Some(Err(error)) => return Err(error.into()),
-        };
-        let snapshot = dir.as_ref().map(|dir| origin(dir, &deployment)).transpose()?.flatten();
-        let position = dir.map(|dir| Position::read(dir.event_log(&covenant.pins)));
-        let position = position.transpose().map_err(|e| Failure::Other(e.to_string()))?.flatten();
+        let dir = DataDir::detached(&settings.data_dir)?;
+        let snapshot = origin(&dir, &deployment)?;
+        let position = Position::read(dir.event_log(&covenant.pins));
+        let position = position.map_err(|e| Failure::Other(e.to_string()))?;
         let root_proof = position.as_ref().and_then(|position| position.head.root.lane_proof.clone());
         let hasher = covenant.hasher.as_ref();
         let first = hasher.lane().at(hasher, &covenant.lane, None, root_proof.as_deref()).ok();
@@ -277,10 +278,21 @@ mod with {
         let first = snapshot.map(|head| start(&head).state).or(first);
         let state = position.as_ref().and_then(|position| position.settled.or(first));
         let rules = |network: NetworkId| rules_on(network, covenant.pins, proof.as_ref());
+        // What the covenant would demand of a run with the other --covenant-proof.
+        let made = chosen.settles.and_then(|settles| settles(chosen.backend.programs()[2]).ok());
+        let other = if proof.is_some() { None } else { made };
+        let other_rules = |network: NetworkId| {
+            if proof.is_none() && other.is_none() {
+                return None;
+            }
+            rules_on(network, covenant.pins, other.as_ref())
+        };
+        let is_ours = options.lane.covenant != Digest::ZERO;
         let examined = doctor::examine(&doctor::Subject {
             url: &options.url,
             lane: &options.lane,
-            rules: (options.lane.covenant != Digest::ZERO).then_some(&rules),
+            rules: is_ours.then_some(&rules),
+            other_rules: is_ours.then_some(&other_rules),
             position,
             state,
             key: key.as_ref(),
@@ -288,13 +300,15 @@ mod with {
         });
         let checked = |line: doctor::Line| Checked {
             what: line.what,
-            verdict: line.verdict.name(),
-            failed: line.verdict == doctor::Verdict::Failed,
+            verdict: match line.verdict {
+                doctor::Verdict::Ok => Verdict::Ok,
+                doctor::Verdict::Warning => Verdict::Warning,
+                doctor::Verdict::Failed => Verdict::Failed,
+            },
             said: line.said,
             advice: line.advice,
         };
-        lines.extend(examined.into_iter().map(checked));
-        Ok(lines)
+        Ok(examined.into_iter().map(checked).collect())
     }
 
     /// The states that the directory holds of the lane; `None` where it was not followed there.
@@ -347,8 +361,6 @@ mod with {
         pub(crate) url: String,
         /// The lane.
         pub(crate) lane: Lane,
-        /// Whether the covenant demands a proof, so that its exits are claimed.
-        pub(crate) claims: bool,
         /// What `--deposit` says, where that is not the vault.
         deposit: Option<String>,
     }
@@ -363,21 +375,20 @@ mod with {
                 )));
             }
             let id = self.lane.covenant;
-            let vault = if self.claims { claim::vault(id) } else { vault::script(id) };
-            vault.map_err(|e| Failure::Other(e.to_string()))
+            claim::vault(id).map_err(|e| Failure::Other(e.to_string()))
         }
     }
 
     /// The lane that the settings name, where a user can act: with a covenant.
     pub(crate) fn acted_lane(settings: &Settings, chosen: &Chosen) -> Result<ActedLane, Failure> {
-        let Followed { options, proof, .. } = followed(settings, chosen)?;
+        let Followed { options, .. } = followed(settings, chosen)?;
         if options.lane.covenant == Digest::ZERO {
             return Err(Failure::usage(
                 "without a covenant nothing is settled: a deposit would never come back, and no exit would be paid; say --covenant",
             ));
         }
         let deposit = Some(settings.covenant.deposit.clone()).filter(|deposit| deposit != "vault");
-        Ok(ActedLane { url: options.url, lane: options.lane, claims: proof.is_some(), deposit })
+        Ok(ActedLane { url: options.url, lane: options.lane, deposit })
     }
 
     /// The key that a user acts and pays with.
@@ -393,95 +404,6 @@ mod with {
             true => states(settings, &DataDir::detached(&settings.data_dir)?, chosen),
             false => Ok(None),
         }
-    }
-
-    fn held_by_a_run(held: &LockError) -> Checked {
-        Checked {
-            what: "data directory",
-            verdict: "warning",
-            failed: false,
-            said: format!("not compared with the node: {held}"),
-            advice: "read the position from the health and metrics of the run",
-        }
-    }
-
-    /// Lists the unpaid exits of the covenant's settlements, or pays them.
-    pub(crate) fn claims(
-        what: &ClaimsArgs,
-        settings: &Settings,
-        chosen: &Chosen,
-        json: bool,
-    ) -> Result<Exit, Failure> {
-        let Followed { options, proof, deployment } = followed(settings, chosen)?;
-        let Some((proof, _)) = proof else {
-            return Err(Failure::usage(
-                "only a covenant that demands a proof leaves claims: without one, a settlement pays its exits itself \
-                 (say --covenant, and --backend or --covenant-proof)",
-            ));
-        };
-        let other = |e: &dyn Display| Failure::Other(e.to_string());
-        let covenant = deployment.covenant();
-        let dir = DataDir::lock(&settings.data_dir)?;
-        let place = dir.event_log(&covenant.pins);
-        let path = place.path().display().to_string();
-        let event_log = EventLog::open(place).map_err(|e| other(&e))?.ok_or_else(|| {
-            Failure::usage(format!(
-                "{path}: no such event log: the unpaid exits follow from the chain, so follow it first with `reprise run`"
-            ))
-        })?;
-        let origin = wire::origin_in(&dir, &deployment, event_log.head().root.clone())?;
-        let depth = settings.reorgs.finality_depth();
-        let debts = replay::debts(&deployment, origin, depth, event_log.all()).map_err(|e| other(&e))?;
-        let unpaid: Vec<_> = debts.owed().cloned().collect();
-        let id = options.lane.covenant;
-        let exit_payer = || match &what.to {
-            None => Ok::<_, Failure>(ExitPayer::default()),
-            Some(address) => {
-                let payee = names::payee_of_address(address).map_err(|e| Failure::usage(e.to_string()))?;
-                Ok(ExitPayer::of(payee))
-            }
-        };
-        if what.action == ClaimsAction::Pay {
-            let key = key(settings)?.ok_or_else(|| {
-                Failure::usage(
-                    "paying exits takes a key that pays the fees: give --key-file, or set REPRISE_KASPA_KEY",
-                )
-            })?;
-            let rules = Rules::new(covenant.pins, &proof).map_err(|e| other(&e))?;
-            let payer = Payer { key, fee_max: settings.covenant.fee_max };
-            let stop = stop::on_signal()?;
-            let mut sent = |id| eprintln!("sent {id}");
-            sink::pay_claims(&options.url, (id, rules), payer, exit_payer()?, &unpaid, &mut sent, &stop)
-                .map_err(|e| other(&e))?;
-        }
-        let open = sink::open_claims(&options.url, id, exit_payer()?, &unpaid).map_err(|e| other(&e))?;
-        if json {
-            let exit = |exit: &Exit_| json!({ "to": exit.payee.to_string(), "sompi": exit.amount });
-            let claims: Vec<_> = open
-                .iter()
-                .map(|claim| {
-                    let exits: Vec<_> = claim.exits.iter().map(exit).collect();
-                    json!({
-                        "settlement": claim.statement.to_string(), "block": claim.carrier.to_string(),
-                        "final": claim.is_final, "exits": exits,
-                    })
-                })
-                .collect();
-            println!("{}", json!({ "claims": claims }));
-        } else {
-            for claim in &open {
-                let sompi: u64 = claim.exits.iter().map(|exit| exit.amount).sum();
-                println!(
-                    "{}  {} exits, {sompi} sompi, settled in {}{}",
-                    claim.statement,
-                    claim.exits.len(),
-                    claim.carrier,
-                    if claim.is_final { "" } else { " (not final yet)" }
-                );
-            }
-            println!("{} settlements have exits that are not paid", open.len());
-        }
-        Ok(Exit::Done)
     }
 
     /// Founds a covenant, and prints its id.
@@ -522,7 +444,7 @@ mod with {
             )));
         }
         let other = |e: &dyn Display| Failure::Other(e.to_string());
-        let options = options(settings, node(settings)?, false)?;
+        let options = options(settings, node(settings)?)?;
         let mut live = LiveL1::open(options, None).map_err(|e| other(&e))?;
         let mut recording: Recording = live.head().clone();
         eprintln!("recording from {}", recording.root.metadata.block_hash);
@@ -572,7 +494,7 @@ mod without {
 
     use crate::backends::Chosen;
     use crate::checked::Checked;
-    use crate::cli::{ClaimsArgs, FoundArgs, RecordArgs};
+    use crate::cli::{FoundArgs, RecordArgs};
     use crate::exit::Exit;
     use crate::failure::Failure;
     use crate::settings::Settings;
@@ -606,10 +528,6 @@ mod without {
             Some(_) => absent(),
             None => Ok(None),
         }
-    }
-
-    pub(crate) fn claims(_: &ClaimsArgs, _: &Settings, _: &Chosen, _: bool) -> Result<Exit, Failure> {
-        absent()
     }
 
     pub(crate) fn found(_: &FoundArgs, _: &Settings, _: &Chosen, _: bool) -> Result<Exit, Failure> {

@@ -13,7 +13,8 @@
 //! | `backends` | the proof systems of this build, and its workloads |
 //! | `ledger` | the default workload |
 //! | `choose` | the parts of a run that the settings choose: workload, backend, L1, store |
-//! | `kaspa` | Kaspa L1s; `reprise record`, `reprise found-covenant` and `reprise claims` |
+//! | `kaspa` | Kaspa L1s; `reprise record` and `reprise found-covenant` |
+//! | `claims` | `reprise claims` |
 //! | `run` | `reprise run` |
 //! | `account` | `reprise account` |
 //! | `act` | `reprise deposit`, `transfer` and `exit` |
@@ -33,7 +34,8 @@
 //! | `snapshot` | `reprise snapshot` |
 //! | `sim` | `reprise sim` |
 //! | `sizing` | `reprise sim --recording` and `--synthetic`: how large a cache a chain needs |
-//! | `checked` | one line of `doctor`'s report on a node |
+//! | `checked` | one line of `doctor`'s report |
+//! | `kept` | what `doctor` says of the data directory |
 //! | `doctor` | `reprise doctor` |
 //! | `board` | the Grafana board, generated; in tests alone |
 //! | `reference` | `docs/settings.md`, generated; in tests alone |
@@ -56,6 +58,8 @@ mod backends;
 mod board;
 mod checked;
 mod choose;
+#[cfg(feature = "kaspa")]
+mod claims;
 mod cli;
 mod doctor;
 mod exit;
@@ -66,6 +70,7 @@ mod fleet_metrics;
 #[cfg(feature = "fleet")]
 mod jobs;
 mod kaspa;
+mod kept;
 mod ledger;
 mod metrics;
 mod new;
@@ -161,9 +166,12 @@ fn dispatch(systems: &ProofSystems, cli: &Cli, matches: &ArgMatches) -> Result<E
         Command::Exit(args) => act::act(&Ask::Exit(args), &settings, systems, cli.json),
         #[cfg(not(feature = "kaspa"))]
         Command::Deposit(_) | Command::Transfer(_) | Command::Exit(_) => kaspa::absent(),
+        #[cfg(feature = "kaspa")]
         Command::Claims(args) => {
-            kaspa::claims(args, &settings, &choose::backend(&settings, systems)?, cli.json)
+            claims::claims(args, &settings, &choose::backend(&settings, systems)?, cli.json)
         }
+        #[cfg(not(feature = "kaspa"))]
+        Command::Claims(_) => kaspa::absent(),
         #[cfg(feature = "fleet")]
         Command::Worker(args) => worker::worker(args, &settings, systems, cli.json),
         #[cfg(feature = "fleet")]

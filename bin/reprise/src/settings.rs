@@ -103,9 +103,8 @@ pub(crate) struct CovenantSettings {
     #[arg(id = "covenant", long = "covenant", value_name = "ID", default_value = "none")]
     pub(crate) id: String,
 
-    /// The address that deposits are paid to. vault is the covenant's own, from which exits are paid (`record`
-    /// takes that of a covenant without a proof; without a covenant it is unspendable). unspendable is an
-    /// address that cannot be spent from
+    /// The address that deposits are paid to. vault is the covenant's own, from which exits are paid (without a
+    /// covenant it is unspendable). unspendable is an address that cannot be spent from
     #[arg(long, value_name = "ADDRESS", default_value = "vault")]
     pub(crate) deposit: String,
 
@@ -445,7 +444,7 @@ impl ProvingSettings {
     }
 
     /// The seconds after which a proof of each kind counts as hung.
-    fn timeout(&self) -> [u64; 3] {
+    pub(crate) fn timeout(&self) -> [u64; 3] {
         self.prove_timeout.unwrap_or_default()
     }
 

@@ -80,14 +80,16 @@ pub struct ChainBlock {
     pub claims: Vec<ObservedClaim>,
 }
 
-/// A payment of exits on the chain, by whoever sent it: the [root](crate::exit::Tree) of the exits before and after it. Zero after the
-/// last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+/// A payment of an exit on the chain, by whoever sent it: the [root](crate::exit::Tree) of the exits before and after it. Zero
+/// after the last.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct ObservedClaim {
     /// The root before.
     pub before: Digest,
     /// The root after.
     pub after: Digest,
+    /// Which siblings of the exit's path are on the left, from its leaf up.
+    pub lefts: Vec<bool>,
 }
 
 /// A settlement on the chain, submitted by this node or by another settler.

@@ -176,6 +176,13 @@ pub enum Sibling {
     Right(Digest),
 }
 
+impl Sibling {
+    /// Whether it is on the left.
+    pub fn is_left(&self) -> bool {
+        matches!(self, Self::Left(_))
+    }
+}
+
 impl Tree {
     /// The tree over exits of which none is paid.
     pub fn of(hasher: &dyn Hasher, exits: &[Exit]) -> Self {
@@ -233,6 +240,18 @@ impl Tree {
         path
     }
 
+    /// The exit to whose leaf these sides of siblings lead down, given from the leaf up: true where the sibling is on the left.
+    pub fn find(&self, lefts: &[bool]) -> Option<usize> {
+        let (mut at, mut lefts) = (0, lefts.iter().rev());
+        for level in self.levels.iter().rev().skip(1) {
+            at *= 2;
+            if at + 1 < level.len() {
+                at += usize::from(*lefts.next()?);
+            }
+        }
+        lefts.next().is_none().then_some(at)
+    }
+
     /// The root above a leaf with this path.
     pub fn climb(hasher: &dyn Hasher, leaf: Digest, path: &[Sibling]) -> Digest {
         path.iter().fold(leaf, |node, sibling| match sibling {
@@ -264,7 +283,13 @@ mod tests {
             let tree = Tree::of(&Blake3, &exits);
             assert_eq!(tree.root(), root(&Blake3, &exits));
             for (at, exit) in exits.iter().enumerate() {
-                assert_eq!(Tree::climb(&Blake3, exit.leaf(&Blake3), &tree.path(at)), tree.root());
+                let path = tree.path(at);
+                assert_eq!(Tree::climb(&Blake3, exit.leaf(&Blake3), &path), tree.root());
+                let mut lefts: Vec<bool> = path.iter().map(Sibling::is_left).collect();
+                assert_eq!(tree.find(&lefts), Some(at));
+                lefts.push(false);
+                assert_eq!(tree.find(&lefts), None, "too long");
+                assert_eq!(tree.find(&[]).is_some(), count == 1, "too short");
             }
             assert_eq!(roots.contains(&tree.root()), count == 0, "{count}");
             roots.push(tree.root());

@@ -28,6 +28,7 @@ use reprise_disk::data_dir::DataDir;
 use reprise_ledger::{Action, Ledger, Payload};
 use reprise_model::artifact::SettlementArtifact;
 use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot, ObservedSettlement};
+use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest};
 use reprise_model::hash::Blake3;
 use reprise_model::lane::WorkloadHasher;
@@ -35,7 +36,6 @@ use reprise_model::limits::{Limits, ProveApart};
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::transaction::{LaneTransaction, account_of};
-use reprise_node::debts::Debts;
 use reprise_node::event::{NoopObserver, Observer, PipelineEvent};
 use reprise_node::l1::{L1, L1Error, OpenL1};
 use reprise_node::oracle::Oracle;
@@ -180,7 +180,7 @@ fn held(blocks: u64, busy: bool, finalizes: bool, settles: bool) -> [isize; 7] {
     let retention = Retention { grace: 32, retained: DEPTH };
     let mut planner = Planner::new(context, BundleRule::default(), retention);
     let mut watcher = Watcher::new(1, first, Oracle::new(Arc::new(Ledger), hasher(), pins.rollup()));
-    let (mut statistics, mut debts) = (Statistics::default(), Debts::new(hasher()));
+    let (mut statistics, mut debts) = (Statistics::default(), deployment.debts(vec![], Checkpoint(0)));
     let mut settlements = Settlements::default();
     let mut warm = None;
     for height in 0..blocks + 2 * DEPTH {

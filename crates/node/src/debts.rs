@@ -12,7 +12,7 @@ use reprise_chain::event::ChainEvent;
 use reprise_model::block::{ObservedClaim, ObservedSettlement};
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest};
-use reprise_model::exit::{Exit, Tree};
+use reprise_model::exit::{self, Exit, Tree};
 use reprise_model::hash::Hasher;
 use reprise_model::lane::WorkloadHasher;
 use reprise_model::scheduled::ScheduledBlock;
@@ -22,7 +22,10 @@ use reprise_settler::UnpaidExits;
 /// See the [module](self).
 #[derive(Clone)]
 pub struct Debts {
+    /// What settlements commit to their exits by.
     hasher: Arc<dyn WorkloadHasher>,
+    /// What claims are to.
+    claim_hasher: Arc<dyn Hasher>,
     /// The non-empty blocks that a settlement may yet cover, or cover again after a reorg; oldest first.
     blocks: VecDeque<Block>,
     /// The settlements whose carriers are not final, and the last one whose carrier is; oldest first.
@@ -74,10 +77,10 @@ impl Owed {
 
     /// The exit that a claim pays; `None` where it is none of these.
     fn claimed(&self, hasher: &dyn Hasher, claim: &ObservedClaim) -> Option<usize> {
-        let UnpaidExits { exits, tree, .. } = &self.unpaid;
-        let paid = |exit: &usize| Tree::climb(hasher, Digest::ZERO, &tree.path(*exit)) == claim.after;
-        (tree.root() == claim.before)
-            .then(|| (0..exits.len()).filter(|exit| !tree.is_paid(*exit)).find(paid))?
+        let tree = &self.unpaid.tree;
+        let exit = (tree.root() == claim.before).then(|| tree.find(&claim.lefts))??;
+        let after = || Tree::climb(hasher, Digest::ZERO, &tree.path(exit));
+        (!tree.is_paid(exit) && after() == claim.after).then_some(exit)
     }
 
     /// Undoes the payments from a checkpoint on. Returns whether there were any.
@@ -98,23 +101,24 @@ impl Owed {
 }
 
 impl Debts {
-    /// The debts of a chain that is followed from its root.
-    pub fn new(hasher: Arc<dyn WorkloadHasher>) -> Self {
-        Self::owing(hasher, vec![], Checkpoint(0))
-    }
-
-    /// The debts of a chain that is followed from the snapshot's block at a checkpoint: at first those that the snapshot names.
-    /// No reorg of this chain removes them.
-    pub fn owing(hasher: Arc<dyn WorkloadHasher>, unpaid: Vec<Unpaid>, checkpoint: Checkpoint) -> Self {
+    /// The debts of a chain that is followed from a checkpoint: at first those that a snapshot there names. No reorg of this
+    /// chain removes them. Settlements commit to exits by `hasher`, and claims are to trees over `claim_hasher`.
+    pub fn owing(
+        hasher: Arc<dyn WorkloadHasher>,
+        claim_hasher: Arc<dyn Hasher>,
+        unpaid: Vec<Unpaid>,
+        checkpoint: Checkpoint,
+    ) -> Self {
         let of = |Unpaid { settlement, carrier, exits, paid }| {
-            let mut owed = Owed::new(hasher.as_ref(), checkpoint, settlement, carrier, exits);
+            let mut owed = Owed::new(claim_hasher.as_ref(), checkpoint, settlement, carrier, exits);
             owed.unpaid.is_final = true;
-            paid.iter().for_each(|exit| owed.pay(hasher.as_ref(), checkpoint, *exit as usize));
+            paid.iter().for_each(|exit| owed.pay(claim_hasher.as_ref(), checkpoint, *exit as usize));
             owed
         };
         let owed = unpaid.into_iter().map(of).collect();
         Self {
-            hasher: hasher.clone(),
+            hasher,
+            claim_hasher,
             blocks: VecDeque::new(),
             settled: VecDeque::new(),
             owed,
@@ -176,14 +180,14 @@ impl Debts {
         self.owed.retain(|owed| owed.carrier < lowest);
         let mut changed = self.owed.len() != before;
         for owed in &mut self.owed {
-            changed |= owed.roll_back(self.hasher.as_ref(), lowest);
+            changed |= owed.roll_back(self.claim_hasher.as_ref(), lowest);
         }
         changed
     }
 
     /// A claim pays an exit. Returns whether it is one of these: a snapshot does not name the debts that were paid before it.
     fn pay(&mut self, claim: &ObservedClaim, at: Checkpoint) -> bool {
-        let hasher = self.hasher.as_ref();
+        let hasher = self.claim_hasher.as_ref();
         for owed in &mut self.owed {
             if let Some(exit) = owed.claimed(hasher, claim) {
                 owed.pay(hasher, at, exit);
@@ -209,7 +213,12 @@ impl Debts {
         if exits.is_empty() {
             return false;
         }
-        self.owed.push(Owed::new(self.hasher.as_ref(), at, settlement.clone(), carrier, exits));
+        let statement = settlement.statement;
+        if exit::root(self.hasher.as_ref(), &exits) != settlement.journal.transition.exits {
+            tracing::error!(%statement, "the exits of a settlement are not those of the blocks that it settles: they cannot be paid");
+            return false;
+        }
+        self.owed.push(Owed::new(self.claim_hasher.as_ref(), at, settlement.clone(), carrier, exits));
         true
     }
 

@@ -98,6 +98,11 @@ pub enum Reason {
     },
     /// The lane's entry on the L1 is about to expire, or has expired.
     Lane(LaneSilence),
+    /// Exits that settlements owe are not being paid.
+    Exits {
+        /// The error.
+        error: String,
+    },
     /// The L1 refuses the next settlement.
     Refused {
         /// Why.
@@ -123,11 +128,11 @@ impl From<Vec<Reason>> for Health {
 }
 
 impl Health {
-    /// The health that follows from the engine, the errors of the disk and of the last snapshot, the connection to the L1, what
-    /// the L1 refuses and the watcher's violations.
+    /// The health that follows from the engine, the errors of the disk, of the last snapshot and of the payment of exits, the
+    /// connection to the L1, what the L1 refuses and the watcher's violations.
     pub(crate) fn of(
         engine: &Engine,
-        (disk, snapshot): (Option<String>, Option<String>),
+        (disk, snapshot, exits): (Option<String>, Option<String>, Option<String>),
         l1: Option<&L1Connection>,
         refusal: Option<(&Refusal, Urgency)>,
         broken: &BTreeMap<&'static str, u64>,
@@ -154,6 +159,7 @@ impl Health {
         });
         let disk = disk.or(held_up).map(|error| Reason::Disk { error });
         let snapshot = snapshot.map(|error| Reason::Snapshot { error });
+        let exits = exits.map(|error| Reason::Exits { error });
         let refused = refusal.filter(|(_, urgency)| *urgency > Urgency::None);
         let refused = refused.map(|(refusal, urgency)| Reason::Refused {
             cause: refusal.cause,
@@ -164,7 +170,7 @@ impl Health {
         let violated = broken.keys().map(|promise| Reason::Violated { promise: (*promise).to_owned() });
         let reasons = given_up.chain(failing).chain(suspended).chain(disk).chain(snapshot);
         let reasons = reasons.chain(l1.and_then(of_l1)).chain(l1.and_then(of_lane));
-        Self { reasons: reasons.chain(refused).chain(violated).collect() }
+        Self { reasons: reasons.chain(refused).chain(exits).chain(violated).collect() }
     }
 
     /// How bad the worst reason is.
@@ -216,7 +222,7 @@ impl Reason {
     /// The names of all reasons, each once.
     pub fn names() -> impl Iterator<Item = &'static str> {
         let own = ["given_up", "hung", "invalid", "device", "disk", "snapshot", "l1_still", "violated"];
-        let own = own.into_iter().chain(["lane_expiring", "lane_expired"]);
+        let own = own.into_iter().chain(["lane_expiring", "lane_expired", "exits_unpaid"]);
         own.chain(Hitch::ALL.map(hitch_name)).chain(Cause::ALL.map(Cause::name))
     }
 
@@ -233,6 +239,7 @@ impl Reason {
             Self::L1Still { .. } => "l1_still",
             Self::Lane(silence) if silence.has_expired() => "lane_expired",
             Self::Lane(_) => "lane_expiring",
+            Self::Exits { .. } => "exits_unpaid",
             Self::Refused { cause, .. } => cause.name(),
             Self::Violated { .. } => "violated",
         }
@@ -244,6 +251,7 @@ impl Reason {
             Self::Lane(silence) if silence.has_expired() => Level::Red,
             Self::Device { others: true, .. }
             | Self::Snapshot { .. }
+            | Self::Exits { .. }
             | Self::L1 { lasts: false, .. }
             | Self::L1Still { .. }
             | Self::Lane(_)
@@ -283,6 +291,10 @@ impl Reason {
             Self::Lane(_) => {
                 "send any transaction of the lane, as a deposit is; a node with a key sends one by itself: check that one runs \
                  and has coins"
+            }
+            Self::Exits { .. } => {
+                "send coins to the key that pays, or raise --fee-max; where the vault is short, check --deposit. Anybody can pay them: \
+                 `reprise claims pay`"
             }
             Self::Refused { cause, .. } => cause.advice(),
             Self::Violated { .. } => "stop, keep the data directory and report it",
@@ -344,6 +356,7 @@ impl fmt::Display for Reason {
                 let what = if lasting > allowed { "has expired" } else { "expires soon" };
                 write!(f, "the lane's entry {what}: it accepted nothing for {lasting} blocks of {allowed}")
             }
+            Self::Exits { error } => write!(f, "exits are not being paid: {error}"),
             Self::Refused { cause, since, said, .. } => {
                 write!(f, "settlement refused ({cause}) since {since} (Unix time): {said}")
             }

@@ -11,6 +11,7 @@ use reprise_disk::data_dir::DataDir;
 use reprise_model::anchor::AnchorDepth;
 use reprise_model::artifact::SettlementArtifact;
 use reprise_model::block::ChainRoot;
+use reprise_model::hash::Hasher;
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{RealReceipt, Receipt, Verified};
 use reprise_model::statement::StatementId;
@@ -35,6 +36,11 @@ pub trait L1 {
     /// The network that others follow too; `None` where the L1 is this data directory's alone, so that nobody can follow it from
     /// a snapshot.
     fn network(&self) -> Option<String> {
+        None
+    }
+
+    /// The hash of the trees that claims to exits are to, where it is the L1's own and not the workload's.
+    fn claim_hasher(&self) -> Option<Arc<dyn Hasher>> {
         None
     }
 
@@ -138,6 +144,10 @@ impl<F: FnOnce(Box<dyn ChainSource>) -> Box<dyn ChainSource>> L1 for WrappedL1<F
 
     fn network(&self) -> Option<String> {
         self.l1.network()
+    }
+
+    fn claim_hasher(&self) -> Option<Arc<dyn Hasher>> {
+        self.l1.claim_hasher()
     }
 
     fn open(

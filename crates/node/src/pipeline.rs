@@ -713,7 +713,8 @@ impl Pipeline {
         let l1 = self.connection.as_ref();
         let refusal = self.refusal().map(|refusal| (refusal, refusal.urgency(now)));
         let disk = self.deferred.error().map(ToString::to_string).or_else(|| self.source_disk_error.clone());
-        let errors = (disk, self.snapshot_error.clone());
+        let exits = self.settler.as_ref().and_then(Settler::exits_error);
+        let errors = (disk, self.snapshot_error.clone(), exits);
         Health::of(&self.engine, errors, l1, refusal, self.watcher.broken_promises())
     }
 

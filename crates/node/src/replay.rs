@@ -1,10 +1,12 @@
 //! Replay: executes a chain again, for what depends on the chain alone. It uses no store and no prover, and writes nothing.
 
 use std::collections::HashMap;
-use std::error::Error;
 
 use reprise_chain::event::SourceEvent;
 use reprise_chain::tree::{ChainError, ForkTree};
+use reprise_model::block::ObservedSettlement;
+use reprise_model::coordinate::Checkpoint;
+use reprise_model::digest::BlockHash;
 use reprise_model::limits::{Limits, ProveApart};
 use reprise_scheduler::execution::Division;
 use reprise_scheduler::record::MemoryLog;
@@ -16,9 +18,6 @@ use crate::wire::{Deployment, Origin};
 /// Why a chain cannot be executed again.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    /// Its events cannot be read.
-    #[error(transparent)]
-    Source(Box<dyn Error + Send + Sync>),
     /// They contradict each other.
     #[error(transparent)]
     Chain(#[from] ChainError),
@@ -27,34 +26,52 @@ pub enum ReplayError {
     Scheduler(#[from] SchedulerError),
 }
 
-/// The debts of a chain from `origin` in which a block is final `finality_depth` checkpoints below the tip.
-pub fn debts<E: Error + Send + Sync + 'static>(
-    deployment: &Deployment,
-    origin: Origin,
-    finality_depth: u64,
-    events: impl IntoIterator<Item = Result<SourceEvent, E>>,
-) -> Result<Debts, ReplayError> {
-    let Deployment { hasher, .. } = deployment.clone();
-    let (processor, pins) = (deployment.processor(), deployment.pins().clone());
-    let (root, checkpoint) = (origin.position.block.metadata, origin.position.checkpoint);
-    let mut tree = ForkTree::at_checkpoint(root, checkpoint, finality_depth);
-    // Nothing is proved, and what is owed does not depend on how blocks are divided.
-    let division = Division { limits: Limits::NONE, apart: ProveApart::Never };
-    let log = Box::new(MemoryLog::default());
-    let mut scheduler = Scheduler::open_at(processor, hasher.clone(), pins, division, origin.position, log)?;
-    let (mut debts, mut checkpoints) =
-        (Debts::owing(hasher, origin.unpaid, checkpoint), HashMap::from([(root.block_hash, checkpoint)]));
-    for event in events {
-        let event = tree.apply(event.map_err(|error| ReplayError::Source(error.into()))?)?;
-        let blocks = scheduler.schedule(event.added.iter().map(|added| (added.metadata, &added.block)))?;
+/// A chain that is executed again, event by event, for the debts of its settlements.
+pub struct Replay {
+    tree: ForkTree,
+    scheduler: Scheduler,
+    debts: Debts,
+    checkpoints: HashMap<BlockHash, Checkpoint>,
+}
+
+impl Replay {
+    /// The beginning of a chain from `origin` in which a block is final `finality_depth` checkpoints below the tip.
+    pub fn new(deployment: &Deployment, origin: Origin, finality_depth: u64) -> Result<Self, ReplayError> {
+        let (processor, pins) = (deployment.processor(), deployment.pins().clone());
+        let (root, checkpoint) = (origin.position.block.metadata, origin.position.checkpoint);
+        let tree = ForkTree::at_checkpoint(root, checkpoint, finality_depth);
+        // Nothing is proved, and what is owed does not depend on how blocks are divided.
+        let division = Division { limits: Limits::NONE, apart: ProveApart::Never };
+        let (hasher, log) = (deployment.hasher.clone(), Box::new(MemoryLog::default()));
+        let scheduler = Scheduler::open_at(processor, hasher, pins, division, origin.position, log)?;
+        let debts = deployment.debts(origin.unpaid, checkpoint);
+        Ok(Self { tree, scheduler, debts, checkpoints: HashMap::from([(root.block_hash, checkpoint)]) })
+    }
+
+    /// Follows one change of the chain. Returns whether the debts changed.
+    pub fn follow(&mut self, event: SourceEvent) -> Result<bool, ReplayError> {
+        let event = self.tree.apply(event)?;
+        let blocks =
+            self.scheduler.schedule(event.added.iter().map(|added| (added.metadata, &added.block)))?;
         for removed in &event.removed {
-            checkpoints.remove(&removed.block_hash());
+            self.checkpoints.remove(&removed.block_hash());
         }
         let added = event.added.iter().map(|added| (added.metadata.block_hash(), added.metadata.checkpoint));
-        checkpoints.extend(added);
-        debts.follow(&event, &blocks, &|settlement| checkpoints.get(&settlement.end_block).copied());
+        self.checkpoints.extend(added);
+        let end_of = |settlement: &ObservedSettlement| self.checkpoints.get(&settlement.end_block).copied();
+        let changed = self.debts.follow(&event, &blocks, &end_of);
         // Nothing below is executed again.
-        scheduler.prune_below(event.finalized);
+        self.scheduler.prune_below(event.finalized);
+        Ok(changed)
     }
-    Ok(debts)
+
+    /// The checkpoint up to which no block leaves the chain.
+    pub fn finalized(&self) -> Checkpoint {
+        self.tree.finalized()
+    }
+
+    /// What the settlements owe.
+    pub fn debts(&self) -> &Debts {
+        &self.debts
+    }
 }

@@ -16,7 +16,7 @@ use reprise_scheduler::record::RecordLog;
 use reprise_scheduler::scheduler::SchedulerError;
 use reprise_scheduler::snapshot::{SettledPosition, Snapshot};
 
-use crate::replay::{self, ReplayError};
+use crate::replay::{Replay, ReplayError};
 use crate::wire::{self, Deployment, WireError};
 
 /// Why there is no such position.
@@ -82,7 +82,11 @@ pub fn of_dir(dir: &DataDir, deployment: &Deployment, depth: u64) -> Result<Snap
     let position = history.position_after(&settlement.end_block)?;
     let (settlement, carried_above) = (settlement.clone(), carrier.0 - end.0);
     let identity = deployment.identity(head.network);
-    let unpaid = replay::debts(deployment, origin, depth, event_log.all())?.unpaid(carrier);
+    let mut replay = Replay::new(deployment, origin, depth)?;
+    for event in event_log.all() {
+        replay.follow(event?)?;
+    }
+    let unpaid = replay.debts().unpaid(carrier);
     Ok(Snapshot { identity, settled: SettledPosition { position, settlement, carried_above, unpaid } })
 }
 

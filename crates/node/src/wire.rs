@@ -13,6 +13,7 @@ use reprise_disk::data_dir::DataDir;
 use reprise_model::block::{ChainBlockMetadata, ChainRoot};
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, StatementId};
+use reprise_model::hash::Hasher;
 use reprise_model::journal::{AggregateJournal, Journal, Pins};
 use reprise_model::lane::WorkloadHasher;
 use reprise_model::limits::ProveApart;
@@ -186,6 +187,8 @@ pub struct Deployment {
     processor: Arc<dyn Processor>,
     /// What the programs are bound to.
     pins: Pins,
+    /// The hash of the trees that claims to exits are to.
+    claim_hasher: Arc<dyn Hasher>,
 }
 
 impl Deployment {
@@ -200,7 +203,18 @@ impl Deployment {
         let Lane { key: lane, covenant, deposit, price, .. } = lane.clone();
         let pins =
             Pins { lane, covenant, deposit, price, transaction_program, batch_program, aggregate_program };
-        Self { backend, hasher, processor: workload.processor(), pins }
+        let claim_hasher: Arc<dyn Hasher> = hasher.clone();
+        Self { backend, hasher, processor: workload.processor(), pins, claim_hasher }
+    }
+
+    /// The same on an L1 whose claims to exits are to trees over a hash of its own.
+    pub fn claimed_over(self, claim_hasher: Arc<dyn Hasher>) -> Self {
+        Self { claim_hasher, ..self }
+    }
+
+    /// What settlements owe on a chain that begins at a checkpoint, at which they owe this.
+    pub fn debts(&self, unpaid: Vec<Unpaid>, checkpoint: Checkpoint) -> Debts {
+        Debts::owing(self.hasher.clone(), self.claim_hasher.clone(), unpaid, checkpoint)
     }
 
     /// The processor, which defines what a transaction does.
@@ -280,7 +294,10 @@ pub fn build_node(
     store: Arc<dyn ReceiptStore>,
 ) -> Result<Node, WireError> {
     settings.check()?;
-    let deployment = Deployment::new(workload, backend.clone(), hasher, &l1.lane());
+    let mut deployment = Deployment::new(workload, backend.clone(), hasher, &l1.lane());
+    if let Some(claim_hasher) = l1.claim_hasher() {
+        deployment = deployment.claimed_over(claim_hasher);
+    }
     let (name, root) = (l1.name(), l1.root());
     let identity = l1.network().map(|network| deployment.identity(network));
     let records = open_log(&settings, &deployment, &root.metadata)?;
@@ -350,7 +367,7 @@ pub fn build_pipeline(
     sink: Option<Sink>,
 ) -> Result<Pipeline, WireError> {
     let Tuning { engine, retention, prove_apart, .. } = settings.tuning;
-    let Deployment { backend, hasher, processor, pins } = deployment.clone();
+    let Deployment { backend, hasher, processor, pins, .. } = deployment.clone();
     let Origin { position, carried_by, unpaid } = origin;
     let Position { block: root, checkpoint, state, tip } = position.clone();
     let first = (state.root(), tip);
@@ -386,7 +403,7 @@ pub fn build_pipeline(
         store,
         backend,
         watcher,
-        debts: Debts::owing(hasher, unpaid, checkpoint),
+        debts: deployment.debts(unpaid, checkpoint),
         diagnostics: Diagnostics::new(settings.data_dir.as_ref().map(DataDir::divergences)),
         floor: floor.below,
         pins: pins_digest,

@@ -32,6 +32,11 @@ pub trait SettlementSink: Send {
 
     /// Sets the unpaid exits of all settlements on the chain.
     fn set_unpaid(&mut self, _unpaid: &[&UnpaidExits]) {}
+
+    /// Why exits are not being paid, where they should be.
+    fn exits_error(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A simulated L1, for pipelines whose proofs are mocked.
@@ -44,6 +49,11 @@ pub trait UnprovenSink: Send {
 
     /// As [`SettlementSink::set_unpaid`].
     fn set_unpaid(&mut self, _unpaid: &[&UnpaidExits]) {}
+
+    /// As [`SettlementSink::exits_error`].
+    fn exits_error(&self) -> Option<String> {
+        None
+    }
 }
 
 /// The exits of a settlement on the chain, not all of which are paid, whoever sent it.
@@ -119,6 +129,14 @@ impl Settler {
         match &mut self.sink {
             Sink::Real(sink) => sink.set_unpaid(unpaid),
             Sink::Unproven(sink) => sink.set_unpaid(unpaid),
+        }
+    }
+
+    /// Why exits are not being paid, where they should be.
+    pub fn exits_error(&self) -> Option<String> {
+        match &self.sink {
+            Sink::Real(sink) => sink.exits_error(),
+            Sink::Unproven(sink) => sink.exits_error(),
         }
     }
 

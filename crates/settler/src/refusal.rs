@@ -34,8 +34,6 @@ pub enum Cause {
     ScriptRefused,
     /// The transaction is larger than nodes relay.
     TooHeavy,
-    /// The vault holds less than the exits take.
-    VaultShort,
     /// The seal is not of the kind that the covenant verifies.
     WrongSeal,
 }
@@ -74,7 +72,7 @@ pub enum Urgency {
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 12] = [
         Self::NoCoins,
         Self::FeeBound,
         Self::Elsewhere,
@@ -86,7 +84,6 @@ impl Cause {
         Self::NodeRefused,
         Self::ScriptRefused,
         Self::TooHeavy,
-        Self::VaultShort,
         Self::WrongSeal,
     ];
 
@@ -104,7 +101,6 @@ impl Cause {
             Self::NodeRefused => "node_refused",
             Self::ScriptRefused => "script_refused",
             Self::TooHeavy => "too_heavy",
-            Self::VaultShort => "vault_short",
             Self::WrongSeal => "wrong_seal",
         }
     }
@@ -128,9 +124,8 @@ impl Cause {
                 "check that --covenant was founded for these programs, lane and deposit address"
             }
             Self::TooHeavy => {
-                "settle fewer batches at a time (--bundle-batches), so that one has fewer exits"
+                "send the key that pays one larger coin: many small ones make the transaction heavy; if that does not help, report it"
             }
-            Self::VaultShort => "check that --deposit is the covenant's vault: its deposits pay the exits",
             Self::WrongSeal => "run with the --backend whose seals the covenant verifies",
         }
     }

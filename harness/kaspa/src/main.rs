@@ -14,7 +14,7 @@ use kaspa_consensus_core::tx::TransactionOutput;
 use reprise_chain::recording::Recording;
 use reprise_kaspa::key::Key;
 use reprise_kaspa::track::Track;
-use reprise_kaspa::{claim, client, vault};
+use reprise_kaspa::{claim, client};
 use reprise_kaspa_harness::catch_up;
 use reprise_kaspa_harness::listing::{Figures, Listing};
 use reprise_kaspa_harness::scenario;
@@ -96,9 +96,6 @@ enum Command {
         /// The covenant whose vault deposits go to, as `found-covenant` prints it.
         #[arg(long, value_name = "ID")]
         covenant: String,
-        /// The covenant demands no proof: its vault is another script.
-        #[arg(long)]
-        without_proof: bool,
     },
 }
 
@@ -180,10 +177,10 @@ async fn run(command: Command) -> Result<(), Failure> {
                 figures.ratio()
             )?)
         }
-        Command::Act { action, amount, nonce, l1, covenant, without_proof } => {
+        Command::Act { action, amount, nonce, l1, covenant } => {
             let malformed = |e| Failure::Use(format!("--covenant {covenant}: {e}"));
             let covenant = Digest::from_hex(&covenant).map_err(malformed)?;
-            let vault = if without_proof { vault::script(covenant) } else { claim::vault(covenant) }?;
+            let vault = claim::vault(covenant)?;
             let client = client::connect(&l1, CONNECT_WITHIN).await?;
             let user = User::alice(client.as_ref(), covenant)?;
             let (action, counterparty, outputs) = match action {

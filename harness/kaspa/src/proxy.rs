@@ -45,6 +45,23 @@ pub struct Proxy {
     passage: Arc<watch::Sender<Passage>>,
     targets: Targets,
     connections: Arc<AtomicUsize>,
+    open: Arc<AtomicUsize>,
+}
+
+/// A connection, counted while it is open.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Ordering::SeqCst);
+        Self(open.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Proxy {
@@ -56,18 +73,22 @@ impl Proxy {
         let address = listener.local_addr()?;
         let passage = Passage { is_open: true, cuts: 0, delay: Duration::ZERO };
         let (passage, seen) = watch::channel(passage);
-        let connections = Arc::new(AtomicUsize::new(0));
-        let counted = connections.clone();
+        let (connections, open) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (counted, opened) = (connections.clone(), open.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 if seen.borrow().is_open {
                     let number = counted.fetch_add(1, Ordering::SeqCst);
                     let target = target(&asked, number);
-                    tokio::spawn(serve(stream, target, seen.clone()));
+                    let (seen, counted) = (seen.clone(), Counted::new(&opened));
+                    tokio::spawn(async move {
+                        serve(stream, target, seen).await;
+                        drop(counted);
+                    });
                 }
             }
         });
-        let proxy = Self { address, passage: Arc::new(passage), targets, connections };
+        let proxy = Self { address, passage: Arc::new(passage), targets, connections, open };
         proxy.lead_to(&[url]);
         Ok(proxy)
     }
@@ -99,6 +120,11 @@ impl Proxy {
     /// Lets connections through again.
     pub fn restore(&self) {
         self.passage.send_modify(|passage| passage.is_open = true);
+    }
+
+    /// How many connections are open.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
     }
 
     /// How many connections were let through.

@@ -7,9 +7,9 @@ use std::time::Duration;
 use kaspa_consensus_core::subnets::SUBNETWORK_ID_NATIVE;
 use kaspa_consensus_core::tx::{Transaction, TransactionOutput};
 use kaspa_hashes::Hash;
+use reprise_kaspa::claim;
 use reprise_kaspa::l1::Payer;
 use reprise_kaspa::live::Options;
-use reprise_kaspa::vault;
 use reprise_ledger::Action;
 use reprise_model::digest::ResourceId;
 use reprise_node::health::Health;
@@ -31,7 +31,7 @@ impl Simnet {
 
     /// Mines a deposit of Alice's, and the block that accepts it.
     pub async fn deposit(&mut self) -> Result<Hash, SimnetError> {
-        let output = TransactionOutput::new(KASPA, vault::script(self.lane.covenant)?);
+        let output = TransactionOutput::new(KASPA, claim::vault(self.lane.covenant)?);
         self.act(Action::Deposit, 0, 0, vec![output]).await
     }
 
@@ -86,6 +86,7 @@ impl Simnet {
             wrong_answers_max: 1,
             finality_depth: None,
             snapshot: None,
+            quiet_max: None,
             through: None,
         }
     }

@@ -399,7 +399,7 @@ impl Stage {
 pub async fn make(progress: &mut dyn FnMut(&str)) -> Result<Recording, ScenarioError> {
     let stage = Stage::set(progress).await?;
     progress("the observer sees A, flips to B, and flips back to A");
-    let chain: Arc<dyn RpcApi> = stage.observer.rpc.clone();
+    let chain = stage.observer.rpc.rpc();
     let mut follower = Follower::start(&chain, stage.lane.clone(), Some(stage.root), 0).await?;
     let mut events = vec![];
     // Every slice is copied whole before the observer is asked: at equal work it chooses by hash.

@@ -27,7 +27,7 @@ use reprise_kaspa::covenant::Proof;
 use reprise_kaspa::key::{Key, KeyError};
 use reprise_kaspa::sink::{self, SinkError};
 use reprise_kaspa::user::{self, UserError};
-use reprise_kaspa::{block_hash, claim, coin, names, vault};
+use reprise_kaspa::{block_hash, claim, coin, names};
 use reprise_ledger::{Action, Payload};
 use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::{BlockHash, Digest, ResourceId};
@@ -57,7 +57,7 @@ const BOB: u8 = 2;
 const MINER: u8 = 11;
 const OTHER_MINER: u8 = 12;
 /// Alice's coins: each pays for one lane transaction.
-const ALICE_COINS: usize = 8;
+const ALICE_COINS: usize = 16;
 
 /// How often, and at which interval, a node is polled for what it does asynchronously: half a minute in all.
 const ASKED: u32 = 1_500;
@@ -248,14 +248,13 @@ impl Simnet {
     /// Founds a covenant that demands `proof`, or none; the lane's deposits go to its vault from here on.
     pub async fn found(&mut self, founder: Key, proof: Option<&Proof>) -> Result<(), SimnetError> {
         let (url, proof) = (self.node.url().to_owned(), proof.cloned());
-        let claims = proof.is_some();
         let (lane, paid) = (self.lane.subnetwork, (COVENANT_VALUE, FEE_MAX));
         let founded = move || sink::found_covenant(&url, &founder, proof.as_ref(), lane, paid);
         let covenant = blocking(founded).await??;
         self.mine(&[]).await?;
         self.root = block_hash(self.mine(&[]).await?);
-        let vault = if claims { claim::vault(covenant)? } else { vault::script(covenant)? };
-        self.lane = names::lane(self.lane.subnetwork, covenant, names::account(&vault));
+        let vault = names::account(&claim::vault(covenant)?);
+        self.lane = names::lane(self.lane.subnetwork, covenant, vault);
         Ok(())
     }
 
@@ -392,12 +391,6 @@ impl<'a> User<'a> {
 }
 
 impl Builder {
-    /// Its node keeps no index of unspent outputs from here on.
-    pub async fn without_index(&mut self) -> Result<(), SimnetError> {
-        self.rpc = self.node.start_again_with(false).await?;
-        Ok(())
-    }
-
     /// The address of its node.
     pub fn url(&self) -> &str {
         self.node.url()

@@ -2,17 +2,21 @@
 
 use kaspa_consensus_core::Hash;
 use kaspa_consensus_core::config::params::SIMNET_PARAMS;
+use kaspa_consensus_core::hashing::sighash::SigHashReusedValuesUnsync;
 use kaspa_consensus_core::network::{NetworkId, NetworkType};
 use kaspa_consensus_core::tx::{
-    ScriptPublicKey, Transaction, TransactionId, TransactionOutpoint, TransactionOutput, UtxoEntry,
+    PopulatedTransaction, ScriptPublicKey, Transaction, TransactionId, TransactionInput, TransactionOutpoint,
+    UtxoEntry,
 };
+use kaspa_txscript::caches::Cache;
+use kaspa_txscript::covenants::CovenantsContext;
+use kaspa_txscript::{EngineCtx, EngineFlags, TxScriptEngine, pay_to_script_hash_signature_script};
 use proptest::prelude::*;
 use reprise_kaspa::claim::{self, CLAIM_VALUE, ClaimStep, LEVELS_MAX};
 use reprise_kaspa::coin::{Coin, Fees, Funding};
 use reprise_kaspa::covenant::{Proof, Rules, State, Succinct};
 use reprise_kaspa::key::Key;
 use reprise_kaspa::settlement::{BuildError, Selected, Settling};
-use reprise_kaspa::vault::Payout;
 use reprise_model::block::{ObservedClaim, ObservedSettlement};
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProgramId, StatementId};
 use reprise_model::exit::{AMOUNT_MIN, Exit, Payee, ScriptClass, Sibling};
@@ -94,8 +98,9 @@ fn every_exit_of_a_settlement_is_paid_in_any_order_to_the_script_that_it_names()
             assert_eq!(continues, step.after != Digest::ZERO);
             // What a node reads of it on the chain.
             let (before, after) = (step.before, step.after);
+            let lefts = step.path.iter().map(Sibling::is_left).collect();
             let observed = claim::observed(&paying.inputs[0].signature_script);
-            assert_eq!(observed, Some(ObservedClaim { before, after }));
+            assert_eq!(observed, Some(ObservedClaim { before, after, lefts }));
             assert_eq!(claim::observed(&paying.inputs[1].signature_script), None);
             assert_eq!(ClaimStep::take(&mut tree, &exits, at), None, "each once");
         }
@@ -210,8 +215,8 @@ fn a_coin_of_the_vault_moves_only_beside_a_claim_or_when_merged_with_another() {
 
 const END: Selected = Selected { block: BlockHash([8; 32]), commitment: Digest([9; 32]) };
 
-/// Runs the covenant's script over a settlement with these exits and this payout.
-fn settle(settling: &Settling, exits: Digest, payout: Payout) -> Result<(), BuildError> {
+/// A settlement with these exits that leaves these claims, if the covenant's script lets it.
+fn settle(settling: &Settling, exits: Digest, claims: &[Digest]) -> Result<Transaction, BuildError> {
     let transition = Transition {
         pins: PinsDigest([6; 32]),
         root_before: Digest([10; 32]),
@@ -227,44 +232,69 @@ fn settle(settling: &Settling, exits: Digest, payout: Payout) -> Result<(), Buil
     covenant.entry.covenant_id = Some(settling.covenant);
     let coins = funding();
     let fees = Fees { feerate: 100.0, fee_max: 100_000_000 };
-    settling.settle(covenant, &settlement, vec![], payout, END, Funding { coins: &coins, fees }).map(drop)
+    settling.settle(covenant, &settlement, claims, vec![], END, Funding { coins: &coins, fees })
 }
 
 #[test]
 fn a_settlement_with_exits_must_leave_a_claim_to_all_of_them_and_one_without_must_not() {
     let settling = settling();
     // A valid one gets as far as the proof, which is missing here.
-    let in_order = |exits: Digest, outputs: Vec<TransactionOutput>| {
-        let refused = settle(&settling, exits, Payout { outputs, ..Payout::default() }).unwrap_err();
+    let in_order = |exits: Digest, claims: &[Digest]| {
+        let refused = settle(&settling, exits, claims).unwrap_err();
         assert!(matches!(refused, BuildError::Refused { .. }), "{refused}");
         !refused.to_string().contains("script ran, but verification failed")
     };
     let exits = claim::tree(&exits()).root();
-    let claimed = |value, exits| settling.claim(value, &exits).unwrap();
-    // The builder adds the claim itself.
-    assert!(in_order(Digest::ZERO, vec![]) && in_order(exits, vec![]));
-    assert!(!in_order(Digest::ZERO, vec![claimed(CLAIM_VALUE, exits)]), "a claim to nothing that was proved");
-    assert!(!in_order(exits, vec![claimed(CLAIM_VALUE, exits)]), "a second claim");
+    assert!(in_order(Digest::ZERO, &[]) && in_order(exits, &[exits]));
+    assert!(!in_order(exits, &[]), "no claim");
+    assert!(!in_order(Digest::ZERO, &[exits]), "a claim to nothing that was proved");
+    assert!(!in_order(exits, &[Digest([1; 32])]), "a claim to something else");
+    assert!(!in_order(exits, &[exits, exits]), "a second claim");
+}
+
+#[test]
+fn without_a_proof_a_settlement_with_exits_leaves_one_claim_to_a_tree_over_any_hash() {
+    let own = NetworkId::new(NetworkType::Simnet).try_into().unwrap();
+    let rules = Rules::new(PinsDigest([6; 32]), &Proof::None(own)).unwrap();
+    let free = Settling { rules, ..settling() };
+    let (committed, claimed) = (Digest([1; 32]), claim::tree(&exits()).root());
+    let settled = settle(&free, committed, &[claimed]).unwrap();
+    assert_eq!(outputs(&settled)[1], (CLAIM_VALUE, claim::script(&claimed).unwrap()));
+    settle(&free, Digest::ZERO, &[]).unwrap();
+    is_refused(settle(&free, committed, &[]));
+    is_refused(settle(&free, committed, &[claimed, claimed]));
+    is_refused(settle(&free, Digest::ZERO, &[claimed]));
 }
 
 #[test]
 fn a_settlement_cannot_take_a_coin_of_the_vault() {
-    let free = Settling {
-        rules: Rules::new(
-            PinsDigest([6; 32]),
-            &Proof::None(NetworkId::new(NetworkType::Simnet).try_into().unwrap()),
-        )
-        .unwrap(),
-        ..settling()
-    };
-    settle(&free, Digest::ZERO, Payout::default()).unwrap();
-    let payout = Payout {
-        coins: vec![vaulted(2, 9 * AMOUNT_MIN)],
-        redeem: claim::vault_redeem(Digest(COVENANT)).unwrap(),
-        outputs: vec![],
-    };
-    let refused = settle(&free, Digest::ZERO, payout);
-    assert!(matches!(refused, Err(BuildError::Refused { .. })), "{refused:?}");
+    let own = NetworkId::new(NetworkType::Simnet).try_into().unwrap();
+    let rules = Rules::new(PinsDigest([6; 32]), &Proof::None(own)).unwrap();
+    let free = Settling { rules, ..settling() };
+    let state = State { root: Digest([10; 32]), tip: Digest([20; 32]) };
+    let mut covenant = coin(1, 1_000_000_000, free.rules.script(state));
+    covenant.entry.covenant_id = Some(free.covenant);
+    // The coin comes second, as beside a claim.
+    let vault = vaulted(2, 9 * AMOUNT_MIN);
+    let mut settled = settle(&free, Digest::ZERO, &[]).unwrap();
+    let script = claim::vault_redeem(Digest(COVENANT)).unwrap();
+    let opened = pay_to_script_hash_signature_script(script, vec![]).unwrap();
+    let input = TransactionInput::new_with_compute_budget(vault.outpoint, opened, 0, 100);
+    settled.inputs.truncate(1);
+    settled.inputs.push(input);
+    run(&settled, &[covenant.entry, vault.entry], 1).unwrap_err();
+}
+
+/// Runs the script of an input in Kaspa's engine.
+fn run(transaction: &Transaction, entries: &[UtxoEntry], input: usize) -> Result<(), String> {
+    let populated = PopulatedTransaction::new(transaction, entries.to_vec());
+    let covenants = CovenantsContext::from_tx(&populated).map_err(|e| e.to_string())?;
+    let (reused, cache) = (SigHashReusedValuesUnsync::new(), Cache::new(1));
+    let context = EngineCtx::new(&cache).with_reused(&reused).with_covenants_ctx(&covenants);
+    let (of, entry) = (&transaction.inputs[input], &entries[input]);
+    let mut engine =
+        TxScriptEngine::from_transaction_input(&populated, of, input, entry, context, EngineFlags::default());
+    engine.execute().map_err(|e| e.to_string())
 }
 
 proptest! {

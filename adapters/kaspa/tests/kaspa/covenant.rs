@@ -16,7 +16,6 @@ use reprise_kaspa::covenant::{
 use reprise_kaspa::key::Key;
 use reprise_kaspa::payload;
 use reprise_kaspa::settlement::{BuildError, Selected, Settling};
-use reprise_kaspa::vault::Payout;
 use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProgramId, StatementId};
 use reprise_model::journal::{AggregateJournal, Commitment, Transition};
@@ -151,9 +150,7 @@ fn covenant(settling: &Settling, root: u8, tip: u8) -> Coin {
 
 fn settle(settling: &Settling, covenant: Coin, settlement: &ObservedSettlement) -> Result<(), BuildError> {
     let coins = [coin(settling, 2, 1_000_000_000)];
-    settling
-        .settle(covenant, settlement, vec![], Payout::default(), END, Funding { coins: &coins, fees: FEES })
-        .map(drop)
+    settling.settle(covenant, settlement, &[], vec![], END, Funding { coins: &coins, fees: FEES }).map(drop)
 }
 
 #[test]
@@ -164,8 +161,8 @@ fn a_settlement_that_continues_the_state_is_accepted_at_a_fee_that_covers_its_ma
         .settle(
             covenant(&settling, 10, 20),
             &settlement(),
+            &[],
             vec![],
-            Payout::default(),
             END,
             Funding { coins: &coins, fees: FEES },
         )
@@ -177,8 +174,8 @@ fn a_settlement_that_continues_the_state_is_accepted_at_a_fee_that_covers_its_ma
     let refused = settling.settle(
         covenant(&settling, 10, 20),
         &settlement(),
+        &[],
         vec![],
-        Payout::default(),
         END,
         Funding { coins: &coins, fees: Fees { fee_max: fee - 1, ..FEES } },
     );
@@ -186,8 +183,8 @@ fn a_settlement_that_continues_the_state_is_accepted_at_a_fee_that_covers_its_ma
     let broke = settling.settle(
         covenant(&settling, 10, 20),
         &settlement(),
+        &[],
         vec![],
-        Payout::default(),
         END,
         Funding { coins: &[], fees: FEES },
     );

@@ -310,6 +310,8 @@ pub(crate) struct Script {
     pub(crate) knows: Option<Vec<BlockHash>>,
     /// Its tip, where it is not the root.
     pub(crate) tip: Option<BlockHash>,
+    /// The blue score of every block that it is asked for.
+    pub(crate) blue_score: u64,
 }
 
 impl Script {
@@ -343,7 +345,8 @@ impl Chain for Script {
 
     async fn block(&self, block: BlockHash) -> Result<RpcBlock, Unanswered> {
         self.check("get_block", block)?;
-        let header = Header::from_precomputed_hash(Hash::from_bytes(block.0), vec![]);
+        let mut header = Header::from_precomputed_hash(Hash::from_bytes(block.0), vec![]);
+        header.blue_score = self.blue_score;
         Ok(RpcBlock { header: (&header).into(), transactions: vec![], verbose_data: None })
     }
 

@@ -125,12 +125,18 @@ async fn a_node_that_does_not_know_the_tip_is_asked_from_the_highest_block_it_kn
     let mut recorder = fake::recorder();
     recorder.accept(&fake::answer(&[], &a), &fake::proofs(&a)).unwrap();
     let knows = [vec![fake::root().block_hash], hashes(&b)].concat();
-    let script = Script {
+    let ours = recorder.track().tip().blue_score;
+    let script = |blue_score| Script {
         answers: Mutex::new([(a[1].metadata.block_hash, fake::answer(&[], &b[2..]))].into()),
         proofs: [(b[2].metadata.block_hash, b[2].proof.clone())].into(),
-        knows: Some(knows),
+        knows: Some(knows.clone()),
+        blue_score,
         ..Script::default()
     };
+    // On a fork of its own, but behind.
+    let behind = recorder.follower.advance(&script(ours - 1)).await.unwrap_err();
+    assert!(matches!(behind, FollowError::Behind { blocks: 1, .. }), "{behind}");
+    let script = script(ours);
     let [event] = recorder.follower.advance(&script).await.unwrap().try_into().unwrap();
     assert_eq!(event.removed, [hashes(&a)[3], hashes(&a)[2]]);
     assert_eq!(*recorder.track().tip(), b[2].metadata);

@@ -30,6 +30,7 @@ fn options() -> Options {
         wrong_answers_max: 1,
         finality_depth: None,
         snapshot: None,
+        quiet_max: None,
         through: None,
     }
 }

@@ -101,6 +101,7 @@ fn an_event_log_of_another_block_than_the_snapshot_s_is_refused() {
             wrong_answers_max: 1,
             finality_depth: None,
             snapshot: Some(snapshot),
+            quiet_max: None,
             through: None,
         };
         LiveL1::open(options, Some(place.clone()))

@@ -10,12 +10,12 @@ use kaspa_consensus_core::tx::{
 use kaspa_txscript::caches::Cache;
 use kaspa_txscript::{EngineCtx, EngineFlags, TxScriptEngine};
 use proptest::prelude::*;
+use reprise_kaspa::claim;
 use reprise_kaspa::coin::{Coin, Fees, Funding};
 use reprise_kaspa::draft::BuildError;
 use reprise_kaspa::key::Key;
 use reprise_kaspa::names::{self, NetworkId};
 use reprise_kaspa::user::{self, Pair, User, UserError};
-use reprise_kaspa::{claim, vault};
 use reprise_model::digest::Digest;
 use reprise_model::exit::{Exit, Payee};
 use reprise_model::transaction::{Price, Rollup, TransactionRead};
@@ -39,7 +39,7 @@ fn coins(user: &User, amounts: &[u64]) -> Vec<Coin> {
 }
 
 fn deposit_script() -> ScriptPublicKey {
-    vault::script(COVENANT).unwrap()
+    claim::vault(COVENANT).unwrap()
 }
 
 /// The outputs that a transaction spends, in Kaspa's own engine.

@@ -82,6 +82,7 @@ async fn start(simnet: &Simnet, data_dir: &Path, proof: &(Proof, SealReader)) ->
         wrong_answers_max: 1,
         finality_depth: None,
         snapshot: None,
+        quiet_max: None,
         through: None,
     };
     let payer = Some(Payer { key: simnet::key(SETTLER).unwrap(), fee_max: FEE_MAX });

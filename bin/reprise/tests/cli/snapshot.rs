@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use reprise_disk::data_dir::{DataDir, receipts_in};
 use reprise_disk::medium::FileSystem;
-use reprise_kaspa::{names, vault};
+use reprise_kaspa::{claim, names};
 use reprise_ledger::Ledger;
 use reprise_model::block::{ChainBlockMetadata, ChainRoot, ObservedSettlement};
 use reprise_model::coordinate::Checkpoint;
@@ -45,7 +45,7 @@ fn mock() -> MockBackend {
 fn pins() -> Pins {
     let [transaction_program, batch_program, aggregate_program] = mock().programs();
     let covenant = Digest(COVENANT);
-    let deposit = names::account(&vault::script(covenant).unwrap());
+    let deposit = names::account(&claim::vault(covenant).unwrap());
     let lane = names::lane(names::subnetwork("test").unwrap(), covenant, deposit);
     let (lane, price) = (lane.key, lane.price);
     Pins { lane, covenant, deposit, price, transaction_program, batch_program, aggregate_program }

@@ -15,7 +15,7 @@ use reprise_model::block::{
 };
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest, PinsDigest};
-use reprise_model::exit::{self, AMOUNT_MIN, Exit, Payee, ScriptClass, Tree};
+use reprise_model::exit::{self, AMOUNT_MIN, Exit, Payee, ScriptClass, Sibling, Tree};
 use reprise_model::hash::Blake3;
 use reprise_model::journal::{AggregateJournal, Commitment, Transition};
 use reprise_model::lane::WorkloadHasher;
@@ -186,7 +186,7 @@ fn three() -> Unpaid {
 #[test]
 fn claims_pay_exits_in_any_order_a_reorg_undoes_them_and_a_debt_is_dropped_once_the_last_is_final() {
     let unpaid = three();
-    let mut debts = Debts::owing(Arc::new(Blake3), vec![unpaid.clone()], Checkpoint(10));
+    let mut debts = Debts::owing(Arc::new(Blake3), Arc::new(Blake3), vec![unpaid.clone()], Checkpoint(10));
     let left = |debts: &Debts| -> Vec<u64> {
         let unpaid = |it: &UnpaidExits| -> Vec<u64> {
             let left = it.exits.iter().enumerate().filter(|(at, _)| !it.tree.is_paid(*at));
@@ -197,21 +197,24 @@ fn claims_pay_exits_in_any_order_a_reorg_undoes_them_and_a_debt_is_dropped_once_
     assert_eq!(left(&debts), [1, 2, 3]);
     let mut tree = Tree::of(&Blake3, &unpaid.exits);
     let [second, third, first] = [1, 2, 0].map(|exit| {
-        let before = tree.root();
+        let (before, lefts) = (tree.root(), tree.path(exit).iter().map(Sibling::is_left).collect());
         tree.pay(&Blake3, exit);
-        ObservedClaim { before, after: tree.root() }
+        ObservedClaim { before, after: tree.root(), lefts }
     });
     let follow = |debts: &mut Debts, height: u64, claims: &[ObservedClaim], finalized| {
         let (event, block) = claiming(height, claims.to_vec(), Checkpoint(finalized));
         debts.follow(&event, &[block], &|_: &ObservedSettlement| None)
     };
-    // One of another covenant's, and one that pays no single exit.
-    let foreign = ObservedClaim { before: Digest([1; 32]), after: Digest::ZERO };
-    let two = ObservedClaim { before: second.before, after: third.after };
-    assert!(!follow(&mut debts, 11, &[foreign, two], 10));
-    assert!(follow(&mut debts, 12, &[second], 10));
+    // One of another covenant's, one that pays no single exit, and one whose path is another exit's or none's.
+    let foreign = ObservedClaim { before: Digest([1; 32]), ..second.clone() };
+    let two = ObservedClaim { after: third.after, ..second.clone() };
+    let astray = ObservedClaim { lefts: third.lefts.clone(), ..second.clone() };
+    let short = ObservedClaim { lefts: vec![], ..second.clone() };
+    assert!(!follow(&mut debts, 11, &[foreign, two, astray, short], 10));
+    assert!(follow(&mut debts, 12, std::slice::from_ref(&second), 10));
     assert_eq!(left(&debts), [1, 3]);
-    assert!(follow(&mut debts, 13, &[third, first], 11));
+    let rest = [third, first];
+    assert!(follow(&mut debts, 13, &rest, 11));
     assert!(left(&debts).is_empty());
 
     // A reorg undoes the last block, and then the claims come again.
@@ -223,12 +226,12 @@ fn claims_pay_exits_in_any_order_a_reorg_undoes_them_and_a_debt_is_dropped_once_
         &|_: &ObservedSettlement| None
     ));
     assert_eq!(left(&debts), [1, 3]);
-    assert!(follow(&mut debts, 13, &[third, first], 12));
+    assert!(follow(&mut debts, 13, &rest, 12));
     assert!(left(&debts).is_empty());
     let named = debts.unpaid(Checkpoint(10));
     assert_eq!(named[0].paid, [1], "of what is not final a reorg may undo it");
     follow(&mut debts, 14, &[], 13);
     assert_eq!(debts.unpaid(Checkpoint(10)), vec![]);
     // Whoever begins with what was named then owes the rest.
-    assert_eq!(left(&Debts::owing(Arc::new(Blake3), named, Checkpoint(10))), [1, 3]);
+    assert_eq!(left(&Debts::owing(Arc::new(Blake3), Arc::new(Blake3), named, Checkpoint(10))), [1, 3]);
 }

@@ -5,9 +5,22 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use kaspa_addresses::{Address, Prefix, Version};
-use reprise_kaspa::vault;
+use kaspa_consensus_core::tx::TransactionOutput;
+use kaspa_hashes::Hash;
+use reprise_disk::data_dir::DataDir;
+use reprise_kaspa::claim;
+use reprise_kaspa::covenant::{Proof, Rules};
+use reprise_kaspa::exit_payer::{ExitPayer, PaymentContext, UnpaidExits};
+use reprise_kaspa::purse::Purse;
+use reprise_kaspa::settlement::Settling;
 use reprise_kaspa::wallet::unspent;
-use reprise_kaspa_harness::simnet::{KASPA, Simnet, key};
+use reprise_kaspa_harness::rollup;
+use reprise_kaspa_harness::simnet::{self, FEE_MAX, KASPA, Simnet, key};
+use reprise_ledger::Action;
+use reprise_model::block::ObservedSettlement;
+use reprise_model::digest::{BlockHash, Digest, PinsDigest, ResourceId, StatementId};
+use reprise_model::exit::{Exit, Payee};
+use reprise_model::journal::{AggregateJournal, Commitment, Transition};
 use serde_json::Value;
 
 const SETTLER: u8 = 21;
@@ -115,7 +128,7 @@ async fn a_user_deposits_transfers_and_exits_by_the_commands_alone_and_every_bal
 
     let me = user.address(Prefix::Simnet).to_string();
     let foreign = other.address(Prefix::Mainnet).to_string();
-    let vault = vault::script(simnet.lane.covenant).unwrap();
+    let vault = claim::vault(simnet.lane.covenant).unwrap();
     let vault = Address::new(Prefix::Simnet, Version::ScriptHash, &vault.script()[2..34]).to_string();
     for (args, word) in [
         (["exit", &me, "0.1"], "the least is"),
@@ -135,8 +148,101 @@ async fn a_user_deposits_transfers_and_exits_by_the_commands_alone_and_every_bal
     let never = key(NEVER_ACTED).unwrap();
     program.json(&mut simnet, &["exit", &never.address(Prefix::Simnet).to_string(), "1"], USER).await;
     program.settled(&mut simnet, USER, 250_000_000, 2).await;
+    // The node pays it, and beside it `claims` follows the chain until it shows that.
+    for _ in 0..BLOCKS_MAX {
+        let left = program.json(&mut simnet, &["claims"], OTHER).await;
+        if left["claims"].as_array().unwrap().is_empty() {
+            break;
+        }
+    }
     let paid = unspent(simnet.rpc(), &never.script(), Prefix::Simnet).await.unwrap();
-    assert!(paid.iter().any(|coin| coin.entry.amount == KASPA), "the exit is paid by the settlement");
+    assert!(paid.iter().any(|coin| coin.entry.amount == KASPA));
+}
+
+/// The script of a key, as an exit names it.
+fn payee(seed: u8) -> Payee {
+    let script = key(seed).unwrap().script();
+    Payee::of_script(script.version(), script.script()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "starts a node, and the program"]
+async fn claims_follows_the_chain_beside_a_run_and_pays_what_is_left_whatever_others_paid() {
+    let keys = [SETTLER, USER, OTHER].map(|seed| key(seed).unwrap());
+    let mut simnet = Simnet::start(&keys, None).await.unwrap();
+    simnet.found(keys[0].clone(), None).await.unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let (url, covenant) = (simnet.node.url().to_owned(), simnet.lane.covenant.to_hex());
+    let program = Program { url, covenant, dir: home.path().into() };
+    let data_dir = home.path().join("data");
+    let run = rollup::start(simnet.plan(&data_dir, SETTLER, 1).unwrap()).await.unwrap();
+    let vault = claim::vault(simnet.lane.covenant).unwrap();
+    simnet.act(Action::Deposit, 0, 0, vec![TransactionOutput::new(4 * KASPA, vault)]).await.unwrap();
+    simnet.settled(&run).await.unwrap();
+    let exits = [USER, OTHER, NEVER_ACTED].map(|seed| Exit { payee: payee(seed), amount: KASPA });
+    let mut acting = vec![];
+    for (nonce, exit) in (0..).zip(&exits) {
+        let (action, to) = (Action::Exit(exit.payee.class), ResourceId(exit.payee.bytes.0));
+        acting.push(simnet.lane_transaction(action, nonce, exit.amount, to, vec![]).unwrap());
+    }
+    simnet.mine(&acting).await.unwrap();
+    let tip = simnet.mine(&[]).await.unwrap();
+    simnet::wait(&run, tip).await.unwrap();
+    simnet.sent().await.unwrap();
+    // The run does not see its settlement on the chain, and whoever pays the second exit is not the run.
+    rollup::end(run).await.unwrap();
+    simnet.mine(&[]).await.unwrap();
+    simnet.mine(&[]).await.unwrap();
+    let none = Proof::None(simnet.params.net.try_into().unwrap());
+    let settling = Settling {
+        params: simnet.params.clone(),
+        covenant: Hash::from_bytes(simnet.lane.covenant.0),
+        rules: Rules::new(PinsDigest([0; 32]), &none).unwrap(),
+        key: keys[2].clone(),
+    };
+    let mut exit_payer = ExitPayer::of(payee(OTHER));
+    exit_payer.set_unpaid(&[owed(&exits)]);
+    let context = PaymentContext { settling: &settling, prefix: Prefix::Simnet, fee_max: FEE_MAX };
+    exit_payer.step(simnet.rpc(), context, &mut Purse::default()).await.unwrap().unwrap();
+    simnet.mine(&[]).await.unwrap();
+    simnet.mine(&[]).await.unwrap();
+
+    let _held = DataDir::lock(&data_dir).unwrap();
+    let left = async |simnet: &mut Simnet| -> Vec<String> {
+        let listed = program.json(simnet, &["claims"], OTHER).await;
+        let claims = listed["claims"].as_array().unwrap().iter();
+        let exits = claims.flat_map(|claim| claim["exits"].as_array().unwrap().clone());
+        exits.map(|exit| exit["to"].as_str().unwrap().to_owned()).collect()
+    };
+    let shown = |seeds: &[u8]| seeds.iter().map(|seed| payee(*seed).to_string()).collect::<Vec<_>>();
+    assert_eq!(left(&mut simnet).await, shown(&[USER, NEVER_ACTED]));
+    let to = key(NEVER_ACTED).unwrap().address(Prefix::Simnet).to_string();
+    let paid = program.json(&mut simnet, &["claims", "pay", "--to", &to], OTHER).await;
+    assert_eq!(paid["claims"].as_array().unwrap().len(), 0, "none to this address is left: {paid}");
+    assert_eq!(left(&mut simnet).await, shown(&[USER]));
+    program.json(&mut simnet, &["claims", "pay"], OTHER).await;
+    assert_eq!(left(&mut simnet).await, shown(&[]));
+    for seed in [USER, OTHER, NEVER_ACTED] {
+        let coins = unspent(simnet.rpc(), &key(seed).unwrap().script(), Prefix::Simnet).await.unwrap();
+        assert!(coins.iter().any(|coin| coin.entry.amount == KASPA), "{seed}");
+    }
+}
+
+/// What a settlement with these exits owes.
+fn owed(exits: &[Exit]) -> UnpaidExits {
+    let tree = claim::tree(exits);
+    let transition = Transition {
+        pins: PinsDigest([0; 32]),
+        root_before: Digest::ZERO,
+        root_after: Digest::ZERO,
+        tip_before: Digest::ZERO,
+        tip_after: Digest::ZERO,
+        exits: tree.root(),
+    };
+    let journal = AggregateJournal { transition, commitment: Commitment::Unbound };
+    let (statement, end_block) = (StatementId([0; 32]), BlockHash([0; 32]));
+    let settlement = ObservedSettlement { statement, journal, end_block };
+    UnpaidExits { settlement, carrier: end_block, is_final: false, exits: exits.to_vec(), tree }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,8 +267,17 @@ async fn an_owner_moves_coins_from_one_rollup_to_another_on_the_same_lane_and_tr
     let me = user.address(Prefix::Simnet).to_string();
     old.json(&mut simnet, &["exit", &me, "4"], USER).await;
     old.settled(&mut simnet, USER, KASPA, 1).await;
-    let paid = unspent(simnet.rpc(), &user.script(), Prefix::Simnet).await.unwrap();
-    assert!(paid.iter().any(|coin| coin.entry.amount == 4 * KASPA), "the settlement pays the exit");
+    // A node with a key pays it: either of both would.
+    let mut paid = false;
+    for _ in 0..BLOCKS_MAX {
+        let coins = unspent(simnet.rpc(), &user.script(), Prefix::Simnet).await.unwrap();
+        paid = coins.iter().any(|coin| coin.entry.amount == 4 * KASPA);
+        if paid {
+            break;
+        }
+        old.json(&mut simnet, &["claims"], USER).await;
+    }
+    assert!(paid, "the exit");
     new.json(&mut simnet, &["deposit", "4"], USER).await;
     new.settled(&mut simnet, USER, 4 * KASPA, 0).await;
     // What is the one's is nothing to the other.

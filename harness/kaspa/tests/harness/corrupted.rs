@@ -198,6 +198,7 @@ async fn a_spoilt_field_is_asked_for_again_and_ends_the_source_by_name_if_it_sta
         wrong_answers_max: 1,
         finality_depth: None,
         snapshot: None,
+        quiet_max: None,
         through: None,
     };
     let checked = tokio::task::spawn_blocking(move || {

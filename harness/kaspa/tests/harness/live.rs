@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kaspa_consensus_core::config::params::SIMNET_PARAMS;
@@ -48,6 +47,7 @@ fn open(url: &str, from: Option<BlockHash>, dir: Option<&Path>) -> LiveL1 {
         wrong_answers_max: 1,
         finality_depth: None,
         snapshot: None,
+        quiet_max: None,
         through: None,
     };
     let place = dir.map(|dir| DataDir::lock(dir).unwrap().event_log(&PinsDigest([1; 32])));
@@ -106,7 +106,7 @@ async fn a_chain_longer_than_one_answer_is_followed_from_genesis_in_pages() {
     let (_node, rpc) = Node::start(&SIMNET_PARAMS).await.unwrap();
     mine(rpc.as_ref(), 1..BLOCKS + 1).await;
     let genesis = BlockHash(SIMNET_PARAMS.genesis.hash.as_bytes());
-    let chain: Arc<dyn RpcApi> = rpc;
+    let chain = rpc.rpc();
     let mut follower = Follower::start(&chain, lane(), Some(genesis), 0).await.unwrap();
     let pages = follower.advance(&chain).await.unwrap().len();
     assert!(pages > 1, "{pages} pages");
@@ -185,7 +185,7 @@ async fn the_pruning_point_of_a_real_node_is_final_before_the_depth_says_so() {
 async fn of_a_real_flip_only_blocks_with_their_confirmations_are_followed() {
     const CONFIRMATIONS: u64 = 2;
     let stage = Stage::set(&mut |_| ()).await.unwrap();
-    let chain: Arc<dyn RpcApi> = stage.observer.rpc.clone();
+    let chain = stage.observer.rpc.rpc();
     let mut follower =
         Follower::start(&chain, stage.lane.clone(), Some(stage.root), CONFIRMATIONS).await.unwrap();
     let mut removed = 0;

@@ -22,9 +22,9 @@ use reprise_kaspa::claim::{self, ClaimStep};
 use reprise_kaspa::coin::{FEERATE_MIN, Fees, Funding};
 use reprise_kaspa::covenant::{Groth16, Proof, Rules, Succinct};
 use reprise_kaspa::exit_payer::{ExitPayer, PaymentContext, UnpaidExits};
-use reprise_kaspa::in_flight::InFlight;
+use reprise_kaspa::purse::Purse;
 use reprise_kaspa::settlement::Settling;
-use reprise_kaspa::{block_hash, vault, wallet};
+use reprise_kaspa::{block_hash, wallet};
 use reprise_kaspa_harness::probe::{Plan, Run};
 use reprise_kaspa_harness::replay::Replay;
 use reprise_kaspa_harness::rollup;
@@ -163,7 +163,7 @@ async fn a_settlement_that_waits_for_an_orphaned_block_is_replaced_by_the_one_of
     deposit(&mut simnet).await;
     simnet.settled(&run).await.unwrap();
     let fork = simnet.blocks.len();
-    let output = TransactionOutput::new(KASPA, vault::script(simnet.lane.covenant).unwrap());
+    let output = TransactionOutput::new(KASPA, claim::vault(simnet.lane.covenant).unwrap());
     let alice = simnet.alice.account();
     let deposit = simnet.lane_transaction(Action::Deposit, 0, 0, alice, vec![output]).unwrap();
     simnet.mine(std::slice::from_ref(&deposit)).await.unwrap();
@@ -280,9 +280,15 @@ async fn a_deposit_credits_once_and_an_exit_becomes_an_output_that_its_owner_spe
     for _ in 0..2 {
         simnet.settled(&run).await.unwrap();
     }
+    // It is paid by a transaction of its own, out of the claim that the settlement leaves.
+    while paid(&simnet).await.is_empty() {
+        simnet.sent().await.unwrap();
+        simnet.mine(&[]).await.unwrap();
+        simnet.mine(&[]).await.unwrap();
+    }
     let [coin] = paid(&simnet).await.try_into().unwrap();
     let vault =
-        wallet::unspent(simnet.rpc(), &vault::script(simnet.lane.covenant).unwrap(), Prefix::Simnet).await;
+        wallet::unspent(simnet.rpc(), &claim::vault(simnet.lane.covenant).unwrap(), Prefix::Simnet).await;
     let kept: u64 = vault.unwrap().iter().map(|coin| coin.entry.amount).sum();
     assert_eq!(kept, 2 * KASPA - EXIT, "what did not leave is in the vault");
 
@@ -476,19 +482,15 @@ async fn the_exit_payer_pays_every_exit_of_a_settlement_and_is_idle_then() {
     let (payee, exits) = exits();
     let (settling, vault) = claimed(&mut simnet, &exits).await;
     let context = PaymentContext { settling: &settling, prefix: Prefix::Simnet, fee_max: FEE_MAX };
-    let (mut exit_payer, mut in_flight) = (ExitPayer::default(), InFlight::default());
+    let (mut exit_payer, mut purse) = (ExitPayer::default(), Purse::default());
     assert!(exit_payer.is_idle());
     exit_payer.set_unpaid(&[unpaid(1, &[], false)]);
     assert!(exit_payer.is_idle(), "a settlement without exits");
     // A settlement that is not on the chain: the exit payer waits for it.
     exit_payer.set_unpaid(&[unpaid(2, &exits[1..], false), unpaid(3, &exits, false)]);
     let mut sent = 0;
-    while exit_payer.step(simnet.rpc(), context, &mut in_flight).await.unwrap().is_some() {
-        assert_eq!(
-            exit_payer.step(simnet.rpc(), context, &mut in_flight).await.unwrap(),
-            None,
-            "one at a time"
-        );
+    while exit_payer.step(simnet.rpc(), context, &mut purse).await.unwrap().is_some() {
+        assert_eq!(exit_payer.step(simnet.rpc(), context, &mut purse).await.unwrap(), None, "one at a time");
         sent += 1;
         simnet.mine(&[]).await.unwrap();
         simnet.mine(&[]).await.unwrap();

@@ -3,16 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use kaspa_addresses::Prefix;
 use kaspa_consensus_core::tx::TransactionOutput;
 use kaspa_hashes::Hash;
 use reprise_kaspa::covenant::{OwnNetwork, Proof, Rules};
-use reprise_kaspa::in_flight::InFlight;
 use reprise_kaspa::keep_alive::KeepAlive;
 use reprise_kaspa::l1::Payer;
 use reprise_kaspa::live::Options;
+use reprise_kaspa::purse::Purse;
 use reprise_kaspa::settlement::Settling;
-use reprise_kaspa::{block_hash, vault};
+use reprise_kaspa::{block_hash, claim};
 use reprise_kaspa_harness::probe::{Plan, Proving, Run};
 use reprise_kaspa_harness::scenario;
 use reprise_kaspa_harness::simnet::{self, FEE_MAX, KASPA, Simnet, blocking, key};
@@ -72,6 +71,7 @@ async fn start(simnet: &Simnet, data_dir: &Path, settles: bool) -> Arc<Run> {
         wrong_answers_max: 1,
         finality_depth: Some(FINALITY_DEPTH),
         snapshot: None,
+        quiet_max: None,
         through: None,
     };
     let payer = settles.then(|| Payer { key: key(SETTLER).unwrap(), fee_max: FEE_MAX });
@@ -119,12 +119,10 @@ async fn a_lane_about_to_expire_is_kept_active_by_one_transaction() {
         rules: Rules::new(PinsDigest([1; 32]), &Proof::None(own)).unwrap(),
         key: key(SETTLER).unwrap(),
     };
-    let (mut keeper, mut in_flight) =
-        (KeepAlive::new(simnet.lane.clone(), FINALITY_DEPTH), InFlight::default());
+    let (mut keeper, mut purse) = (KeepAlive::new(simnet.lane.clone(), FINALITY_DEPTH), Purse::default());
     let (mut sent, mut blue) = (vec![], vec![]);
     for block in 0..3 * FINALITY_DEPTH {
-        let paid = (Prefix::Simnet, FEE_MAX);
-        if let Some(id) = keeper.step(simnet.rpc(), &settling, paid, &mut in_flight).await.unwrap() {
+        if let Some(id) = keeper.step(simnet.rpc(), &settling, FEE_MAX, &mut purse).await.unwrap() {
             sent.push(id);
             blue.push(block);
         }
@@ -143,7 +141,7 @@ async fn a_silence_of_three_windows_and_a_settlement_that_is_late_by_two_end_not
     let directory = tempfile::tempdir().unwrap();
     let run = start(&simnet, directory.path(), true).await;
 
-    let output = TransactionOutput::new(KASPA, vault::script(simnet.lane.covenant).unwrap());
+    let output = TransactionOutput::new(KASPA, claim::vault(simnet.lane.covenant).unwrap());
     act(&mut simnet, Action::Deposit, 0, vec![output]).await;
     let first = simnet.settled(&run).await.unwrap();
 

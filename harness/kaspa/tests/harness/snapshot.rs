@@ -7,10 +7,10 @@ use kaspa_consensus_core::tx::TransactionOutput;
 use kaspa_hashes::Hash;
 use reprise_disk::data_dir::DataDir;
 use reprise_disk::medium::FileSystem;
+use reprise_kaspa::claim;
 use reprise_kaspa::covenant::State;
 use reprise_kaspa::l1::Payer;
 use reprise_kaspa::live::{Options, SnapshotStart};
-use reprise_kaspa::vault;
 use reprise_kaspa_harness::probe::{Plan, Proving, Run};
 use reprise_kaspa_harness::simnet::{self, FEE_MAX, KASPA, Simnet, blocking, key, settlements};
 use reprise_ledger::{Action, Ledger};
@@ -27,7 +27,7 @@ const FIRST: u8 = 31;
 const SECOND: u8 = 32;
 
 async fn deposit(simnet: &mut Simnet) -> Hash {
-    let output = TransactionOutput::new(KASPA, vault::script(simnet.lane.covenant).unwrap());
+    let output = TransactionOutput::new(KASPA, claim::vault(simnet.lane.covenant).unwrap());
     let alice = simnet.alice.account();
     let transaction = simnet.lane_transaction(Action::Deposit, 0, 0, alice, vec![output]).unwrap();
     simnet.mine(&[transaction]).await.unwrap();
@@ -49,6 +49,7 @@ fn plan(simnet: &Simnet, data_dir: &Path, settler: u8, snapshot: Option<&Head>) 
         wrong_answers_max: 1,
         finality_depth: None,
         snapshot,
+        quiet_max: None,
         through: None,
     };
     let payer = Some(Payer { key: key(settler).unwrap(), fee_max: FEE_MAX });

@@ -1,18 +1,119 @@
-//! A node that is not synced, stands still, or blanks a field.
+//! A node that is not synced, stands still, lags behind a load balancer, or blanks a field.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kaspa_consensus_core::network::{NetworkId, NetworkType};
+use kaspa_rpc_core::api::rpc::RpcApi;
 use kaspa_rpc_core::{GetServerInfoResponse, GetVirtualChainFromBlockV2Response as Answer};
+use reprise_kaspa::client;
 use reprise_kaspa_harness::altered::{Alter, Altered};
 use reprise_kaspa_harness::miner;
+use reprise_kaspa_harness::proxy::Proxy;
 use reprise_kaspa_harness::rollup::{ails, end, mended, start};
 use reprise_kaspa_harness::simnet::{self, Simnet, blocking};
 use reprise_model::digest::Digest;
 
 use crate::SETTLER;
+
+/// How many blocks a node lags behind.
+const LAG: usize = 20;
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "starts two nodes"]
+async fn of_two_nodes_behind_one_address_the_one_that_lags_removes_nothing_and_the_other_is_settled_on() {
+    let mut simnet = Simnet::founded(SETTLER, &[]).await.unwrap();
+    let lagging = simnet.builder(simnet.blocks.len()).await.unwrap();
+    for _ in 0..LAG {
+        simnet.mine(&[]).await.unwrap();
+    }
+    let proxy = Proxy::start(simnet.node.url()).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let mut plan = simnet.plan(directory.path(), SETTLER, 1).unwrap();
+    plan.options.url = proxy.url();
+    let run = start(plan).await.unwrap();
+    simnet::wait(&run, simnet.tip()).await.unwrap();
+    // Every new connection leads to the node that lags, and later to either in turn.
+    proxy.lead_to(&[lagging.url()]);
+    proxy.cut();
+    proxy.restore();
+    ails(&run, "l1_behind").await.unwrap();
+    proxy.lead_to(&[lagging.url(), simnet.node.url()]);
+    mended(&run, "l1_behind").await.unwrap();
+    let tip = simnet.deposit().await.unwrap();
+    simnet::wait(&run, tip).await.unwrap();
+    simnet.settled(&run).await.unwrap();
+    let report = end(run).await.unwrap();
+    assert_eq!((report.settlements, report.prove_calls), (1, 3), "{report:?}");
+    assert_eq!(report.reorgs, 0, "the node that lags removes nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "starts two nodes"]
+async fn a_node_on_a_shorter_fork_behind_the_same_address_removes_nothing() {
+    let mut simnet = Simnet::founded(SETTLER, &[]).await.unwrap();
+    let mut lagging = simnet.builder(simnet.blocks.len()).await.unwrap();
+    lagging.mine(&[&[], &[]]).await.unwrap();
+    for _ in 0..LAG {
+        simnet.mine(&[]).await.unwrap();
+    }
+    let proxy = Proxy::start(simnet.node.url()).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let mut plan = simnet.plan(directory.path(), SETTLER, 1).unwrap();
+    plan.options.url = proxy.url();
+    let run = start(plan).await.unwrap();
+    simnet::wait(&run, simnet.tip()).await.unwrap();
+    proxy.lead_to(&[lagging.url()]);
+    proxy.cut();
+    proxy.restore();
+    ails(&run, "l1_behind").await.unwrap();
+    proxy.lead_to(&[simnet.node.url()]);
+    mended(&run, "l1_behind").await.unwrap();
+    let tip = simnet.deposit().await.unwrap();
+    simnet::wait(&run, tip).await.unwrap();
+    assert_eq!(end(run).await.unwrap().reorgs, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "starts two nodes"]
+async fn a_node_that_has_stopped_is_left_for_one_behind_the_same_address_that_goes_on() {
+    let mut simnet = Simnet::founded(SETTLER, &[]).await.unwrap();
+    let stopped = simnet.builder(simnet.blocks.len()).await.unwrap();
+    let at = simnet.tip();
+    let tip = simnet.deposit().await.unwrap();
+    let proxy = Proxy::start(stopped.url()).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let mut plan = simnet.plan(directory.path(), SETTLER, 1).unwrap();
+    (plan.options.url, plan.options.quiet_max) = (proxy.url(), Some(Duration::from_secs(1)));
+    let run = start(plan).await.unwrap();
+    // Nothing tells it from a chain on which nothing happens.
+    simnet::wait(&run, at).await.unwrap();
+    proxy.lead_to(&[simnet.node.url()]);
+    simnet::wait(&run, tip).await.unwrap();
+    simnet.settled(&run).await.unwrap();
+    let report = end(run).await.unwrap();
+    assert_eq!((report.settlements, report.reorgs), (1, 0), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "starts a node"]
+async fn a_connection_that_is_lost_stays_lost_and_one_that_nobody_has_is_closed() {
+    let simnet = Simnet::founded(SETTLER, &[]).await.unwrap();
+    let proxy = Proxy::start(simnet.node.url()).await.unwrap();
+    let client = client::connect(&proxy.url(), Duration::from_secs(5)).await.unwrap();
+    assert!(client.is_connected() && client.get_server_info().await.is_ok());
+    proxy.cut();
+    proxy.restore();
+    simnet::until("it is lost", async || Ok(!client.is_connected())).await.unwrap();
+    // What Kaspa's client makes by itself is closed.
+    simnet::until("no connection is open", async || Ok(proxy.open() == 0)).await.unwrap();
+    assert!(client.get_server_info().await.is_err());
+    let next = client::connect(&proxy.url(), Duration::from_secs(5)).await.unwrap();
+    assert!(next.is_connected() && proxy.open() == 1 && !client.is_connected());
+    drop(next);
+    simnet::until("it is closed", async || Ok(proxy.open() == 0)).await.unwrap();
+}
 
 /// Blanks a field of the next pages, as many as are left.
 struct Blank(AtomicUsize);

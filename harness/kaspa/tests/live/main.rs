@@ -10,6 +10,8 @@
 //! | a settlement waits in the mempool | `mempool` |
 //! | a node that is not synced, stands still, lags behind a load balancer, or blanks a field | `answers` |
 //! | a statement that cannot be proved | `poison` |
+//! | the key has many coins | `coins` |
+//! | more exits than a transaction could pay, behind small deposits | `exits` |
 //! | two nodes with one key, one of them killed | `two_nodes` |
 
 // Tests fail by panicking, in their helpers too.
@@ -17,6 +19,8 @@
 
 mod answers;
 mod catching_up;
+mod coins;
+mod exits;
 mod mempool;
 mod poison;
 mod refusals;

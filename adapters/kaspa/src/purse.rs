@@ -1,0 +1,114 @@
+//! The purse: the coins of the key that pays.
+//!
+//! Anybody can send dust to a key, and a node lists the outputs of an address in one answer, however many there are. So the purse
+//! lists them once over each connection, and from then on the node tells of changes.
+
+use std::collections::HashMap;
+
+use async_channel::Receiver;
+use kaspa_consensus_core::Hash;
+use kaspa_consensus_core::config::params::Params;
+use kaspa_consensus_core::tx::{Transaction, TransactionOutpoint, UtxoEntry};
+use kaspa_rpc_core::api::rpc::RpcApi;
+use kaspa_wrpc_client::prelude::{ChannelConnection, ChannelType, Notification, Scope, UtxosChangedScope};
+
+use crate::client::unanswered;
+use crate::coin::Coin;
+use crate::in_flight::InFlight;
+use crate::key::Key;
+use crate::wallet::{self, WalletError};
+
+/// The coins of a key. See the [module documentation](self).
+#[derive(Debug, Default)]
+pub struct Purse {
+    listed: Option<Listed>,
+    in_flight: InFlight,
+    listings: usize,
+}
+
+/// The coins as they were listed, and what changed since.
+#[derive(Debug)]
+struct Listed {
+    coins: HashMap<TransactionOutpoint, UtxoEntry>,
+    changes: Receiver<Notification>,
+}
+
+impl Listed {
+    /// Subscribes, and then lists: a change in between is heard, and hearing of it twice changes nothing.
+    async fn ask(rpc: &dyn RpcApi, params: &Params, key: &Key) -> Result<Self, WalletError> {
+        let (sender, changes) = async_channel::unbounded();
+        let prefix = params.net.into();
+        let listener = ChannelConnection::new("reprise purse", sender, ChannelType::Closable);
+        let listener = rpc.register_new_listener(listener);
+        let scope = Scope::UtxosChanged(UtxosChangedScope::new(vec![key.address(prefix)]));
+        rpc.start_notify(listener, scope).await.map_err(unanswered("start_notify"))?;
+        let coins = wallet::unspent(rpc, &key.script(), prefix).await?;
+        let coins = coins.into_iter().map(|coin| (coin.outpoint, coin.entry)).collect();
+        Ok(Self { coins, changes })
+    }
+
+    /// Takes what the node told since.
+    fn hear(&mut self) {
+        while let Ok(notification) = self.changes.try_recv() {
+            let Notification::UtxosChanged(changed) = notification else { continue };
+            for removed in changed.removed.iter() {
+                self.coins.remove(&removed.outpoint.into());
+            }
+            for added in changed.added.iter() {
+                self.coins.insert(added.outpoint.into(), added.utxo_entry.clone().into());
+            }
+        }
+    }
+}
+
+impl Purse {
+    /// The connection is another one: the coins are listed again when they are needed.
+    pub fn forget(&mut self) {
+        self.listed = None;
+    }
+
+    /// A transaction was sent.
+    pub fn sent(&mut self, id: Hash, transaction: &Transaction) {
+        self.in_flight.add(id, transaction);
+    }
+
+    /// Whether a transaction was in the node's mempool when that was looked at last.
+    pub fn is_in_use(&self) -> bool {
+        !self.in_flight.is_empty()
+    }
+
+    /// How often the coins were listed.
+    pub fn listings(&self) -> usize {
+        self.listings
+    }
+
+    /// The coins that can pay: mature, of no covenant, and not in flight but for those of the transaction to be replaced. The
+    /// largest first.
+    pub async fn coins(
+        &mut self,
+        rpc: &dyn RpcApi,
+        params: &Params,
+        key: &Key,
+        replaced: Option<Hash>,
+    ) -> Result<Vec<Coin>, WalletError> {
+        self.in_flight.refresh(rpc).await;
+        let mut listed = match self.listed.take().filter(|listed| !listed.changes.is_closed()) {
+            Some(listed) => listed,
+            None => {
+                self.listings += 1;
+                Listed::ask(rpc, params, key).await?
+            }
+        };
+        listed.hear();
+        let coins = listed.coins.iter();
+        let coins =
+            coins.map(|(outpoint, entry)| Coin { outpoint: *outpoint, entry: entry.clone() }).collect();
+        self.listed = Some(listed);
+        let mut coins = self.in_flight.spendable(wallet::mature(rpc, params, coins).await?, replaced);
+        coins.sort_by_key(|coin| {
+            let TransactionOutpoint { transaction_id, index } = coin.outpoint;
+            (std::cmp::Reverse(coin.entry.amount), transaction_id, index)
+        });
+        Ok(coins)
+    }
+}

@@ -1,0 +1,58 @@
+//! Exits: more than one transaction could pay, and larger than any deposit.
+
+use kaspa_addresses::Prefix;
+use kaspa_consensus_core::tx::TransactionOutput;
+use reprise_kaspa::{claim, wallet};
+use reprise_kaspa_harness::rollup::{end, start};
+use reprise_kaspa_harness::simnet::{self, KASPA, Simnet};
+use reprise_ledger::Action;
+use reprise_model::digest::ResourceId;
+use reprise_model::exit::{AMOUNT_MIN, ScriptClass};
+
+use crate::{SETTLER, gave};
+
+/// In one transaction their storage mass would be more than a block holds.
+const SMALL: usize = 12;
+
+/// An exit that takes two deposits.
+const LARGE: u64 = KASPA + KASPA / 4;
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "starts a node; takes half a minute, because each exit is paid by a transaction of its own"]
+async fn more_exits_than_a_transaction_could_pay_are_paid_one_after_another_however_small_the_deposits() {
+    let mut simnet = Simnet::founded(SETTLER, &[]).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let run = start(simnet.plan(directory.path(), SETTLER, 1).unwrap()).await.unwrap();
+    let vault = claim::vault(simnet.lane.covenant).unwrap();
+    let deposits = vec![TransactionOutput::new(KASPA, vault.clone()); 4];
+    simnet.act(Action::Deposit, 0, 0, deposits).await.unwrap();
+    simnet.settled(&run).await.unwrap();
+    // All of them in one block, and so in one settlement.
+    let (to, exit) = (ResourceId(simnet.alice.public_key()), Action::Exit(ScriptClass::PublicKey));
+    let amounts = [&[LARGE][..], &[AMOUNT_MIN; SMALL]].concat();
+    let exits: Vec<_> = (0..)
+        .zip(&amounts)
+        .map(|(nonce, amount)| simnet.lane_transaction(exit, nonce, *amount, to, vec![]).unwrap())
+        .collect();
+    simnet.mine(&exits).await.unwrap();
+    let tip = simnet.mine(&[]).await.unwrap();
+    simnet::wait(&run, tip).await.unwrap();
+    simnet.settled(&run).await.unwrap();
+    let value = async |simnet: &Simnet, paid: bool| -> u64 {
+        let script = if paid { simnet.alice.script() } else { vault.clone() };
+        let coins = wallet::unspent(simnet.rpc(), &script, Prefix::Simnet).await.unwrap();
+        let exits =
+            coins.iter().map(|coin| coin.entry.amount).filter(|amount| !paid || amounts.contains(amount));
+        exits.sum()
+    };
+    while value(&simnet, true).await < amounts.iter().sum::<u64>() {
+        simnet.sent().await.unwrap();
+        simnet.mine(&[]).await.unwrap();
+        simnet.mine(&[]).await.unwrap();
+    }
+    // A change that would be too small for an output is topped up by whoever pays.
+    let kept = value(&simnet, false).await.checked_sub(4 * KASPA - amounts.iter().sum::<u64>()).unwrap();
+    assert!(kept < AMOUNT_MIN, "{kept}");
+    assert!(!gave(&run, "too_heavy") && !gave(&run, "script_refused"));
+    assert_eq!(end(run).await.unwrap().settlements, 2);
+}
