@@ -24,7 +24,7 @@ use reprise_prover::timeouts::Timeouts;
 
 use crate::agenda::Agenda;
 use crate::attempt::Prover;
-use crate::claimed::{Claimed, Ended, Stage, Stepped, With};
+use crate::claimed::{Claimed, Ended, Hold, Stage, Stepped, With};
 use crate::shared::Shared;
 
 /// How a worker goes about it.
@@ -137,12 +137,10 @@ pub enum WorkerError {
 
 /// What runs on a device.
 struct Running {
-    lease: Lease,
+    hold: Arc<Hold>,
     kind: Kind,
     control: Arc<Control>,
     began: Instant,
-    /// Whether the lease is still ours, as far as we know. Set by us, read by the device.
-    kept: Arc<AtomicBool>,
     device: usize,
 }
 
@@ -150,7 +148,6 @@ struct Running {
 struct Assignment {
     claimed: Claimed,
     control: Arc<Control>,
-    kept: Arc<AtomicBool>,
 }
 
 /// What the claiming thread is told.
@@ -264,12 +261,14 @@ impl Claimer<'_> {
                     self.give_back();
                     return Ok(self.report);
                 }
-            } else if self.agenda.looks(self.began.elapsed()) && self.claim()? {
-                self.agenda.looked(self.began.elapsed());
             }
+            // Before it looks: a lease that ran out while this machine stood still is kept, if nobody has taken it back.
             if self.agenda.beats(self.began.elapsed()) {
                 self.give_up_hung()?;
                 self.beat()?;
+            }
+            if stopping.is_none() && self.agenda.looks(self.began.elapsed()) && self.claim()? {
+                self.agenda.looked(self.began.elapsed());
             }
             match self.mail.recv_timeout(STOP_POLL.min(beat_every)) {
                 Ok(Mail::Ended(device, id, ended)) => {
@@ -333,26 +332,44 @@ impl Claimer<'_> {
             Err(error) => return Err(error.into()),
         };
         self.reached(None);
-        for ((lease, job), device) in claimed.into_iter().zip(free) {
-            let (control, kept) = (Arc::new(Control::on(device)), Arc::new(AtomicBool::new(true)));
+        let mut free = free.into_iter();
+        for (lease, job) in claimed {
+            if let Some(running) = self.running.get(&lease.id) {
+                // It lost this, and nobody else has taken it.
+                if !running.hold.renew(lease.clone()) {
+                    // It has just ended. What the end of it was is not read yet.
+                    self.give_up(&lease);
+                }
+                continue;
+            }
+            let Some(device) = free.next() else {
+                self.give_up(&lease);
+                continue;
+            };
+            let (control, hold) = (Arc::new(Control::on(device)), Hold::new(lease.clone()));
             let running = Running {
-                lease: lease.clone(),
+                hold: hold.clone(),
                 kind: job.class.kind,
                 control: control.clone(),
                 began: Instant::now(),
-                kept: kept.clone(),
                 device,
             };
             self.running.insert(lease.id, running);
             // Its one place is empty: the device is free.
-            let claimed = Claimed::new(lease, job);
-            let _ = self.assign[device].send(Assignment { claimed, control, kept });
+            let _ = self.assign[device].send(Assignment { claimed: Claimed::new(hold, job), control });
         }
         Ok(true)
     }
 
+    /// Gives back a lease under which nothing runs.
+    fn give_up(&self, lease: &Lease) {
+        if let Err(error) = self.bench.queue.release(std::slice::from_ref(lease)) {
+            tracing::debug!(statement = %lease.id, %error, "a lease is not given back: it runs out");
+        }
+    }
+
     fn beat(&mut self) -> Result<(), WorkerError> {
-        let held: Vec<Lease> = self.running.values().map(|running| running.lease.clone()).collect();
+        let held: Vec<Lease> = self.running.values().map(|running| running.hold.lease()).collect();
         let beats = match self.bench.queue.heartbeat(&self.settings.name, &held) {
             Ok(beats) => beats,
             Err(error) if error.is_transient() => {
@@ -369,7 +386,7 @@ impl Claimer<'_> {
                 Beat::Cancel => running.control.cancel(),
                 Beat::Lost => {
                     // Another may be at it. What is finished all the same is shared: it is worth as much.
-                    running.kept.store(false, Ordering::Relaxed);
+                    running.hold.lose();
                     running.control.cancel();
                 }
             }
@@ -385,7 +402,7 @@ impl Claimer<'_> {
             self.running.iter().filter(|(_, running)| overdue(running)).map(|(id, _)| *id).collect();
         for id in hung {
             let Some(running) = self.running.remove(&id) else { continue };
-            running.kept.store(false, Ordering::Relaxed);
+            running.hold.lose();
             running.control.cancel();
             self.hear(&Event::Hung(id));
             self.report.failed += 1;
@@ -394,7 +411,7 @@ impl Claimer<'_> {
             let failure =
                 Failure { reason: format!("the proof hangs: none within {after} s"), input_lost: false };
             // Where that cannot be said, the lease runs out.
-            let _ = self.bench.queue.fail(&running.lease, &failure);
+            let _ = self.bench.queue.fail(&running.hold.lease(), &failure);
             if self.hung.len() == self.assign.len() {
                 return Err(WorkerError::Hung { name: self.settings.name.clone(), statement: id });
             }
@@ -437,10 +454,10 @@ impl Claimer<'_> {
     fn give_back(&mut self) {
         let left: Vec<Running> = std::mem::take(&mut self.running).into_values().collect();
         for running in &left {
-            running.kept.store(false, Ordering::Relaxed);
+            running.hold.lose();
             running.control.cancel();
         }
-        let leases: Vec<Lease> = left.iter().map(|running| running.lease.clone()).collect();
+        let leases: Vec<Lease> = left.iter().map(|running| running.hold.lease()).collect();
         if let Err(error) = self.bench.queue.release(&leases) {
             tracing::warn!(%error, "what runs is not given back: its leases run out");
         }
@@ -455,24 +472,18 @@ impl Claimer<'_> {
 const AGAIN: Duration = Duration::from_millis(500);
 
 fn run_device(device: usize, assigned: &Receiver<Assignment>, bench: &Bench, tell: &Sender<Mail>) {
-    for Assignment { claimed, control, kept } in assigned {
-        let id = claimed.lease().id;
+    for Assignment { claimed, control } in assigned {
+        let id = claimed.job().id;
         let kind = claimed.job().class.kind;
         let measured = |took| drop(tell.send(Mail::Measured(kind, took)));
-        let ended = carry_out(claimed, &control, &kept, bench, &measured);
+        let ended = carry_out(claimed, &control, bench, &measured);
         if tell.send(Mail::Ended(device, id, ended)).is_err() {
             return;
         }
     }
 }
 
-fn carry_out(
-    mut claimed: Claimed,
-    control: &Control,
-    kept: &AtomicBool,
-    bench: &Bench,
-    measured: &dyn Fn(Duration),
-) -> Ended {
+fn carry_out(mut claimed: Claimed, control: &Control, bench: &Bench, measured: &dyn Fn(Duration)) -> Ended {
     let Bench { queue, shared, prover, hears } = bench;
     let (id, kind) = (claimed.job().id, claimed.job().class.kind);
     loop {
@@ -480,8 +491,7 @@ fn carry_out(
         if began.is_some() {
             hears(&Event::Proving(id, kind));
         }
-        let kept = || kept.load(Ordering::Relaxed);
-        let stepped = claimed.step(&kept, control, With { queue, shared, prover });
+        let stepped = claimed.step(control, With { queue, shared, prover });
         if let Some(began) = began {
             hears(&Event::ProofEnded(kind, began.elapsed()));
             if let Stage::Publish(proved) = claimed.stage() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reprise_fleet::agenda::Agenda;
 use reprise_fleet::attempt::Prover;
-use reprise_fleet::claimed::{Claimed, Ended, Stage, Stepped, With};
+use reprise_fleet::claimed::{Claimed, Ended, Hold, Stage, Stepped, With};
 use reprise_fleet::objects::Objects;
 use reprise_fleet::shared::{Bounds, Shared, receipt_key};
 use reprise_jobs::job::Capacity;
@@ -49,7 +49,6 @@ pub(crate) struct Lines {
 struct Run {
     claimed: Claimed,
     control: Control,
-    kept: bool,
     due_ms: u64,
     attempt: Option<usize>,
     /// Whether something was done to it.
@@ -166,11 +165,11 @@ impl SimWorker {
                 at += 1;
             }
         }
-        if self.has_room() && self.agenda.looks(self.age(now_ms)) {
-            self.claim(around);
-        }
         if self.agenda.beats(self.age(now_ms)) {
             self.beat();
+        }
+        if self.has_room() && self.agenda.looks(self.age(now_ms)) {
+            self.claim(around);
         }
         let mut next = self.runs.iter().map(|run| run.due_ms).min().unwrap_or(u64::MAX);
         let mut agenda = self.agenda.clone();
@@ -198,8 +197,7 @@ impl SimWorker {
             let publishes = matches!(run.claimed.stage(), Stage::Publish(_));
             let completes = matches!(run.claimed.stage(), Stage::Complete(_));
             let with = With { queue: &self.queue, shared: &self.shared, prover: &self.prover };
-            let kept = run.kept;
-            let stepped = run.claimed.step(&|| kept, &run.control, with);
+            let stepped = run.claimed.step(&run.control, with);
             if publishes && let Some(attempt) = run.attempt {
                 around.judge.shared(attempt);
             }
@@ -211,7 +209,7 @@ impl SimWorker {
                 }
                 Stepped::Ended(ended) => {
                     if completes && matches!(ended, Ended::Completed(_)) {
-                        around.judge.completed(run.claimed.lease());
+                        around.judge.completed(&run.claimed.hold().lease());
                     }
                     if let (Ended::Failed(_) | Ended::GivenUp, Some(attempt)) = (&ended, run.attempt) {
                         around.judge.failed(attempt);
@@ -229,16 +227,16 @@ impl SimWorker {
             Ok(Claims::Jobs(claimed)) => {
                 self.agenda.looked(age);
                 for (lease, job) in claimed {
-                    // After a failover to a copy that lags, tokens are given out again: what it still runs under the same one
-                    // speaks for this run too.
-                    let runs_already = self.runs.iter().any(|run| run.claimed.job().id == job.id);
+                    if let Some(run) = self.runs.iter().find(|run| run.claimed.job().id == job.id) {
+                        run.claimed.hold().renew(lease);
+                        continue;
+                    }
                     let run = Run {
-                        claimed: Claimed::new(lease, job),
+                        claimed: Claimed::new(Hold::new(lease), job),
                         control: Control::default(),
-                        kept: true,
                         due_ms: around.now_ms,
                         attempt: None,
-                        touched: around.troubled || runs_already,
+                        touched: around.troubled,
                     };
                     self.runs.push(run);
                     // Its device begins at once.
@@ -259,14 +257,14 @@ impl SimWorker {
     }
 
     fn beat(&mut self) {
-        let held: Vec<Lease> = self.runs.iter().map(|run| run.claimed.lease().clone()).collect();
+        let held: Vec<Lease> = self.runs.iter().map(|run| run.claimed.hold().lease()).collect();
         let Ok(beats) = self.queue.heartbeat(&self.name, &held) else { return };
         for (run, beat) in self.runs.iter_mut().zip(beats) {
             match beat {
                 Beat::Kept => {}
                 Beat::Cancel => run.control.cancel(),
                 Beat::Lost => {
-                    run.kept = false;
+                    run.claimed.hold().lose();
                     run.control.cancel();
                 }
             }

@@ -91,7 +91,10 @@ impl World {
         let time: Time = Arc::new(AtomicU64::new(START_MS));
         let database = Database::new(seed, time.clone());
         let objects = ObjectServer::new(seed, time.clone(), scenario.lag_ms);
-        let statements = statements::draw(&mut Rng::of(seed, "statements"), scenario.statements);
+        let statements = match scenario.cost_ms {
+            Some(cost_ms) => statements::even(scenario.statements, cost_ms),
+            None => statements::draw(&mut Rng::of(seed, "statements"), scenario.statements),
+        };
         let by_key = statements.iter().enumerate().map(|(at, it)| (receipt_key(&it.id), at)).collect();
         let arrivals_ms = (0..statements.len() as u64).map(|at| START_MS + at * scenario.gap_ms).collect();
         let judge = Judge::new(database.clone(), objects.clone());
