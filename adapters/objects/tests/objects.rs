@@ -38,6 +38,7 @@ use reprise_store::provenance::Provenance;
 
 use crate::moto::{Moto, variables};
 
+#[allow(dead_code, reason = "shared with the tests of the program")]
 mod moto;
 
 /// What every place keeps; `creates` says that it can tell whether something was there.
