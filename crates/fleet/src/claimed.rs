@@ -19,8 +19,10 @@ use crate::shared::Shared;
 pub enum Stage {
     /// What the proof is made from is loaded.
     Prepare,
+    /// It is looked whether the lease is still good.
+    Begin(Arc<Task>),
     /// It is proved.
-    Prove(Box<Task>),
+    Prove(Arc<Task>),
     /// The receipt is shared.
     Publish(Box<(Verified<Receipt>, Provenance)>),
     /// Its completion is said, with the time of the proof; without one, the receipt was shared already.
@@ -60,24 +62,31 @@ pub struct With<'w> {
     pub shared: &'w Shared,
     /// Who proves.
     pub prover: &'w Prover,
+    /// The time, by the worker's own clock.
+    pub now: Duration,
 }
 
 /// A worker's hold on what it runs: the newest lease that it was given on it, and whether that is good as far as it knows.
-/// A worker that lost its lease and is given the same statement again goes on with what it runs, under the new one.
+///
+/// * A worker that lost its lease and is given the same statement again goes on with what it runs, under the new one.
+/// * No proof begins under a lease that may have run out by the worker's own clock, as after the machine stood still: first
+///   it is to hear that the lease goes on.
 #[derive(Debug)]
 pub struct Hold(Mutex<Held>);
 
 #[derive(Debug)]
 struct Held {
     lease: Lease,
+    /// Until when it cannot have run out, by the worker's own clock.
+    sure_until: Duration,
     kept: bool,
     ended: bool,
 }
 
 impl Hold {
-    /// By a lease.
-    pub fn new(lease: Lease) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(Held { lease, kept: true, ended: false })))
+    /// By a lease that cannot run out before then.
+    pub fn new(lease: Lease, sure_until: Duration) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Held { lease, sure_until, kept: true, ended: false })))
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -90,12 +99,17 @@ impl Hold {
     }
 
     /// Another lease was given on the same statement. Whether what it is for still runs.
-    pub fn renew(&self, lease: Lease) -> bool {
+    pub fn renew(&self, lease: Lease, sure_until: Duration) -> bool {
         let mut held = self.held();
         if !held.ended {
-            (held.lease, held.kept) = (lease, true);
+            (held.lease, held.sure_until, held.kept) = (lease, sure_until, true);
         }
         !held.ended
+    }
+
+    /// It goes on, and cannot run out before then.
+    pub fn goes_on(&self, sure_until: Duration) {
+        self.held().sure_until = sure_until;
     }
 
     /// The lease is not good any more.
@@ -106,6 +120,12 @@ impl Hold {
     /// Whether it is, as far as the worker knows.
     pub fn is_kept(&self) -> bool {
         self.held().kept
+    }
+
+    /// Whether it cannot have run out.
+    fn is_sure(&self, now: Duration) -> bool {
+        let held = self.held();
+        held.kept && now < held.sure_until
     }
 
     /// Nothing more is done under this lease. Whether that is the end: not where another was given meanwhile.
@@ -147,14 +167,19 @@ impl Claimed {
 
     /// Does what is next. Without a good lease nothing is waited for, and what is finished is shared all the same.
     pub fn step(&mut self, control: &Control, with: With<'_>) -> Stepped {
-        let With { queue, shared, prover } = with;
+        let With { queue, shared, prover, now } = with;
         match &self.stage {
             Stage::Prepare => match attempt::prepare(&self.job, shared) {
                 Prepared::Found => self.on(Stage::Complete(None)),
-                Prepared::Ready(task) => self.on(Stage::Prove(task)),
+                Prepared::Ready(task) => self.on(Stage::Begin(Arc::new(*task))),
                 Prepared::Failed(failure) => self.fail(failure, queue),
                 Prepared::Unreachable(error) => self.wait(error.to_string()),
             },
+            Stage::Begin(_) if !self.hold.is_sure(now) => self.wait("the lease may have run out".into()),
+            Stage::Begin(task) => {
+                let task = task.clone();
+                self.on(Stage::Prove(task))
+            }
             Stage::Prove(task) => match attempt::prove(&self.job, task, shared, control, prover) {
                 Made::Proved(proved) => self.on(Stage::Publish(proved)),
                 Made::Failed(failure) => self.fail(failure, queue),
@@ -204,7 +229,7 @@ impl Claimed {
     }
 
     fn wait(&self, reason: String) -> Stepped {
-        if self.hold.is_kept() { Stepped::Wait(reason) } else { Stepped::Ended(Ended::Lost) }
+        if self.is_lost() { Stepped::Ended(Ended::Lost) } else { Stepped::Wait(reason) }
     }
 
     fn fail(&self, failure: Failure, queue: &Queue) -> Stepped {

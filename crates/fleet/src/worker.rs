@@ -164,6 +164,8 @@ struct Bench {
     shared: Arc<Shared>,
     prover: Prover,
     hears: Arc<Hears>,
+    /// The beginning of the worker's time.
+    began: Instant,
 }
 
 /// A worker. See the [module](self).
@@ -176,7 +178,7 @@ impl Worker {
     /// Of a queue, with what is shared; its backend is the shared one's. `hears` is told what happens.
     pub fn new(settings: Settings, queue: Queue, shared: Arc<Shared>, hears: Arc<Hears>) -> Self {
         let prover = Prover { host: settings.name.to_string(), clock: reprise_jobs::memory::now_ms };
-        Self { settings, bench: Arc::new(Bench { queue, shared, prover, hears }) }
+        Self { settings, bench: Arc::new(Bench { queue, shared, prover, hears, began: Instant::now() }) }
     }
 
     /// Works until `stop` is set; then what runs is finished as far as there is time, and the rest is given back.
@@ -217,7 +219,6 @@ impl Worker {
             report: Report::default(),
             waits: false,
             agenda: Agenda::new(poll, self.bench.queue.policy().lease),
-            began: Instant::now(),
         };
         let report = lane.run(stop);
         ended.store(true, Ordering::Relaxed);
@@ -242,10 +243,18 @@ struct Claimer<'w> {
     /// Whether it said that it waits.
     waits: bool,
     agenda: Agenda,
-    began: Instant,
 }
 
 impl Claimer<'_> {
+    fn now(&self) -> Duration {
+        self.bench.began.elapsed()
+    }
+
+    /// Until when what is asked for now cannot run out: the database counts from later on.
+    fn sure_until(&self) -> Duration {
+        self.now() + self.bench.queue.policy().lease
+    }
+
     fn run(mut self, stop: &AtomicBool) -> Result<Report, WorkerError> {
         let beat_every = self.agenda.beat_every();
         let mut stopping: Option<Instant> = None;
@@ -263,12 +272,12 @@ impl Claimer<'_> {
                 }
             }
             // Before it looks: a lease that ran out while this machine stood still is kept, if nobody has taken it back.
-            if self.agenda.beats(self.began.elapsed()) {
+            if self.agenda.beats(self.now()) {
                 self.give_up_hung()?;
                 self.beat()?;
             }
-            if stopping.is_none() && self.agenda.looks(self.began.elapsed()) && self.claim()? {
-                self.agenda.looked(self.began.elapsed());
+            if stopping.is_none() && self.agenda.looks(self.now()) && self.claim()? {
+                self.agenda.looked(self.now());
             }
             match self.mail.recv_timeout(STOP_POLL.min(beat_every)) {
                 Ok(Mail::Ended(device, id, ended)) => {
@@ -311,22 +320,23 @@ impl Claimer<'_> {
         let Settings { name, kinds, memory, .. } = self.settings;
         let profile = self.bench.shared.backend().profile().id();
         let capacity = Capacity { kinds: kinds.clone(), profile, memory: *memory };
+        let sure_until = self.sure_until();
         let claimed = match self.bench.queue.claim(name, &capacity, free.len()) {
             Ok(Claims::Jobs(claimed)) => claimed,
             Ok(Claims::Resting(wait)) => {
                 self.hear(&Event::Resting(wait));
-                self.agenda.rest(self.began.elapsed(), wait);
+                self.agenda.rest(self.now(), wait);
                 vec![]
             }
             Ok(Claims::Evicted) => {
                 self.hear(&Event::Evicted);
                 let wait = self.settings.poll.max(Duration::from_secs(10));
-                self.agenda.rest(self.began.elapsed(), wait);
+                self.agenda.rest(self.now(), wait);
                 vec![]
             }
             Err(error) if error.is_transient() => {
                 self.reached(Some(&error));
-                self.agenda.rest(self.began.elapsed(), Duration::from_secs(1));
+                self.agenda.rest(self.now(), Duration::from_secs(1));
                 return Ok(false);
             }
             Err(error) => return Err(error.into()),
@@ -336,7 +346,7 @@ impl Claimer<'_> {
         for (lease, job) in claimed {
             if let Some(running) = self.running.get(&lease.id) {
                 // It lost this, and nobody else has taken it.
-                if !running.hold.renew(lease.clone()) {
+                if !running.hold.renew(lease.clone(), sure_until) {
                     // It has just ended. What the end of it was is not read yet.
                     self.give_up(&lease);
                 }
@@ -346,7 +356,7 @@ impl Claimer<'_> {
                 self.give_up(&lease);
                 continue;
             };
-            let (control, hold) = (Arc::new(Control::on(device)), Hold::new(lease.clone()));
+            let (control, hold) = (Arc::new(Control::on(device)), Hold::new(lease.clone(), sure_until));
             let running = Running {
                 hold: hold.clone(),
                 kind: job.class.kind,
@@ -370,6 +380,7 @@ impl Claimer<'_> {
 
     fn beat(&mut self) -> Result<(), WorkerError> {
         let held: Vec<Lease> = self.running.values().map(|running| running.hold.lease()).collect();
+        let sure_until = self.sure_until();
         let beats = match self.bench.queue.heartbeat(&self.settings.name, &held) {
             Ok(beats) => beats,
             Err(error) if error.is_transient() => {
@@ -382,8 +393,11 @@ impl Claimer<'_> {
         for (lease, beat) in held.iter().zip(beats) {
             let Some(running) = self.running.get(&lease.id) else { continue };
             match beat {
-                Beat::Kept => {}
-                Beat::Cancel => running.control.cancel(),
+                Beat::Kept => running.hold.goes_on(sure_until),
+                Beat::Cancel => {
+                    running.hold.goes_on(sure_until);
+                    running.control.cancel();
+                }
                 Beat::Lost => {
                     // Another may be at it. What is finished all the same is shared: it is worth as much.
                     running.hold.lose();
@@ -484,16 +498,17 @@ fn run_device(device: usize, assigned: &Receiver<Assignment>, bench: &Bench, tel
 }
 
 fn carry_out(mut claimed: Claimed, control: &Control, bench: &Bench, measured: &dyn Fn(Duration)) -> Ended {
-    let Bench { queue, shared, prover, hears } = bench;
+    let Bench { queue, shared, prover, hears, began } = bench;
     let (id, kind) = (claimed.job().id, claimed.job().class.kind);
     loop {
-        let began = matches!(claimed.stage(), Stage::Prove(_)).then(Instant::now);
-        if began.is_some() {
+        let now = began.elapsed();
+        let proves = matches!(claimed.stage(), Stage::Prove(_));
+        if proves {
             hears(&Event::Proving(id, kind));
         }
-        let stepped = claimed.step(control, With { queue, shared, prover });
-        if let Some(began) = began {
-            hears(&Event::ProofEnded(kind, began.elapsed()));
+        let stepped = claimed.step(control, With { queue, shared, prover, now });
+        if proves {
+            hears(&Event::ProofEnded(kind, began.elapsed() - now));
             if let Stage::Publish(proved) = claimed.stage() {
                 measured(Duration::from_millis(proved.1.took_ms));
             }

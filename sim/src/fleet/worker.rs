@@ -166,7 +166,7 @@ impl SimWorker {
             }
         }
         if self.agenda.beats(self.age(now_ms)) {
-            self.beat();
+            self.beat(now_ms);
         }
         if self.has_room() && self.agenda.looks(self.age(now_ms)) {
             self.claim(around);
@@ -196,7 +196,8 @@ impl SimWorker {
             }
             let publishes = matches!(run.claimed.stage(), Stage::Publish(_));
             let completes = matches!(run.claimed.stage(), Stage::Complete(_));
-            let with = With { queue: &self.queue, shared: &self.shared, prover: &self.prover };
+            let now = Duration::from_millis(now_ms.saturating_sub(self.born_ms));
+            let with = With { queue: &self.queue, shared: &self.shared, prover: &self.prover, now };
             let stepped = run.claimed.step(&run.control, with);
             if publishes && let Some(attempt) = run.attempt {
                 around.judge.shared(attempt);
@@ -222,17 +223,18 @@ impl SimWorker {
 
     fn claim(&mut self, around: &mut Surroundings<'_>) {
         let age = self.age(around.now_ms);
+        let sure_until = age + self.queue.policy().lease;
         let room = self.traits.devices - self.runs.len();
         match self.queue.claim(&self.name, &self.capacity, room) {
             Ok(Claims::Jobs(claimed)) => {
                 self.agenda.looked(age);
                 for (lease, job) in claimed {
                     if let Some(run) = self.runs.iter().find(|run| run.claimed.job().id == job.id) {
-                        run.claimed.hold().renew(lease);
+                        run.claimed.hold().renew(lease, sure_until);
                         continue;
                     }
                     let run = Run {
-                        claimed: Claimed::new(Hold::new(lease), job),
+                        claimed: Claimed::new(Hold::new(lease, sure_until), job),
                         control: Control::default(),
                         due_ms: around.now_ms,
                         attempt: None,
@@ -256,13 +258,17 @@ impl SimWorker {
         }
     }
 
-    fn beat(&mut self) {
+    fn beat(&mut self, now_ms: u64) {
+        let sure_until = self.age(now_ms) + self.queue.policy().lease;
         let held: Vec<Lease> = self.runs.iter().map(|run| run.claimed.hold().lease()).collect();
         let Ok(beats) = self.queue.heartbeat(&self.name, &held) else { return };
         for (run, beat) in self.runs.iter_mut().zip(beats) {
             match beat {
-                Beat::Kept => {}
-                Beat::Cancel => run.control.cancel(),
+                Beat::Kept => run.claimed.hold().goes_on(sure_until),
+                Beat::Cancel => {
+                    run.claimed.hold().goes_on(sure_until);
+                    run.control.cancel();
+                }
                 Beat::Lost => {
                     run.claimed.hold().lose();
                     run.control.cancel();
