@@ -53,6 +53,8 @@ struct Run {
     attempt: Option<usize>,
     /// Whether something was done to it.
     touched: bool,
+    /// Whether the database has forgotten its lease, or let it run out before its time, as far as its worker cannot know.
+    astray: bool,
 }
 
 /// What a worker is told with every tick.
@@ -125,6 +127,16 @@ impl SimWorker {
         }
     }
 
+    /// The database is another, or its clock: what is claimed may be another's before its time.
+    pub(crate) fn lead_astray(&mut self) {
+        self.runs.iter_mut().for_each(|run| run.astray = true);
+    }
+
+    /// It stands still until then, or longer where it does already, or has not started.
+    pub(crate) fn pause(&mut self, until_ms: u64) {
+        self.paused_until_ms = self.paused_until_ms.max(until_ms);
+    }
+
     /// Something is done to what it runs of these.
     pub(crate) fn touch_runs_of(&mut self, statements: &[StatementId]) {
         let of = self.runs.iter_mut().filter(|run| statements.contains(&run.claimed.job().id));
@@ -190,7 +202,7 @@ impl SimWorker {
             if matches!(run.claimed.stage(), Stage::Prove(_)) && run.attempt.is_none() {
                 let cost = around.statements.iter().find(|it| it.id == id).map_or(1000, |it| it.cost_ms);
                 let touched = run.touched || around.troubled;
-                run.attempt = Some(around.judge.begins(id, self.name.as_str(), touched, false));
+                run.attempt = Some(around.judge.begins(id, self.name.as_str(), touched, run.astray));
                 run.due_ms = now_ms + (cost * self.traits.slowness / 100).max(1);
                 return false;
             }
@@ -239,6 +251,7 @@ impl SimWorker {
                         due_ms: around.now_ms,
                         attempt: None,
                         touched: around.troubled,
+                        astray: false,
                     };
                     self.runs.push(run);
                     // Its device begins at once.
@@ -264,7 +277,10 @@ impl SimWorker {
         let Ok(beats) = self.queue.heartbeat(&self.name, &held) else { return };
         for (run, beat) in self.runs.iter_mut().zip(beats) {
             match beat {
-                Beat::Kept => run.claimed.hold().goes_on(sure_until),
+                Beat::Kept => {
+                    run.claimed.hold().goes_on(sure_until);
+                    run.astray = false;
+                }
                 Beat::Cancel => {
                     run.claimed.hold().goes_on(sure_until);
                     run.control.cancel();

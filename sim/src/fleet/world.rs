@@ -236,6 +236,7 @@ impl World {
             Event::Failover => {
                 if self.database.fail_over() {
                     self.touch_everybody();
+                    self.workers.iter_mut().for_each(SimWorker::lead_astray);
                 }
             }
         }
@@ -270,7 +271,8 @@ impl World {
             }
             Fault::Pause => {
                 self.workers[worker].touch(&mut self.judge);
-                self.workers[worker].paused_until_ms = until;
+                self.workers[worker].pause(until);
+                let until = self.workers[worker].paused_until_ms;
                 self.at(until, Event::Worker(worker));
             }
             Fault::Partition => {
@@ -307,6 +309,7 @@ impl World {
                 let by = self.rng.among(0..4 * lease) as i64 - 2 * lease as i64;
                 self.database.skew(by);
                 self.touch_everybody();
+                self.workers.iter_mut().for_each(SimWorker::lead_astray);
             }
             Fault::ObjectsAway => {
                 self.objects.away_until(until);

@@ -15,11 +15,12 @@ fn no_fleet_proves_twice_without_a_cause_believes_a_wrong_receipt_or_loses_a_sta
     assert!(sums.faults > 1000 && sums.pruned > 100 && sums.proofs >= sums.wanted, "{sums:?}");
 }
 
-/// Fleets that failed once. In the first six a copy of the database that lags gave a token out again; in the others a worker
-/// stood still between its claim and its proof, and began under a lease that had run out.
+/// Fleets that failed once. In the first six a copy of the database that lags gave a token out again; in the next three a worker
+/// stood still between its claim and its proof, and began under a lease that had run out. The others were the simulator's own: a
+/// pause started a machine that was down, and a jump of the database's clock was no cause.
 #[test]
 fn what_failed_once_does_not_fail_again() {
-    let seeds = [1191, 2165, 3477, 3574, 3615, 3890, 3758, 3922, 3947];
+    let seeds = [1191, 2165, 3477, 3574, 3615, 3890, 3758, 3922, 3947, 839, 3256, 5441, 6047];
     let broken = seeds.map(|seed| (seed, run(Scenario::draw(seed)).violations));
     let broken: Vec<_> = broken.into_iter().filter(|(_, violations)| !violations.is_empty()).collect();
     assert_eq!(broken, vec![]);
