@@ -45,9 +45,11 @@ alerts:
     promtool check rules ops/alerts.yml
     promtool test rules ops/alerts.test.yml
 
-# The fleet: its jobs in PostgreSQL (15 or newer) and through PgBouncer, both installed, and real processes that are killed.
+# The fleet: its jobs in PostgreSQL (15 or newer) and through PgBouncer, both installed; an S3 server (moto[server] from PyPI, named in
+# REPRISE_MOTO where it is not on the path); and real processes that are killed.
 fleet:
     cargo test --release --locked --package reprise-postgres -- --include-ignored
+    cargo test --release --locked --package reprise-objects -- --include-ignored
     cargo test --release --locked --package reprise --no-default-features --features fleet -- --include-ignored
 
 # The API against its document by Schemathesis, and the page in a real Chromium. Minutes. Needs node, npm, python3 and chromium.

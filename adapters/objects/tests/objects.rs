@@ -1,13 +1,9 @@
 //! The places for what a fleet shares: a directory, a store that cannot create where there is nothing, an S3 server.
 //!
-//! The server is moto's, in Python and from PyPI: an implementation that shares nothing with the client under test and adds
-//! nothing to the build. `.ci/run --full` installs it and names it in `REPRISE_MOTO`.
+//! The server is [`moto`]'s.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use std::fmt;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -39,6 +35,11 @@ use reprise_objects::store::Store;
 use reprise_prover::backend::{Backend, Task};
 use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_store::provenance::Provenance;
+
+use crate::moto::{Moto, variables};
+
+#[allow(dead_code, reason = "shared with the tests of the program")]
+mod moto;
 
 /// What every place keeps; `creates` says that it can tell whether something was there.
 fn keeps(store: &Arc<dyn Objects>, creates: bool) {
@@ -232,72 +233,12 @@ fn a_server_that_is_not_there_is_an_error_that_passes() {
     assert!(refused.is_transient(), "{refused}");
 }
 
-fn variables(port: u16) -> [(String, String); 5] {
-    [
-        ("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{port}")),
-        ("AWS_ALLOW_HTTP", "true".into()),
-        ("AWS_REGION", "us-east-1".into()),
-        ("AWS_ACCESS_KEY_ID", "test".into()),
-        ("AWS_SECRET_ACCESS_KEY", "test".into()),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-}
-
-/// An S3 server, ended when it is dropped.
-struct Moto {
-    child: Child,
-    port: u16,
-}
-
-impl Moto {
-    fn start() -> Self {
-        let program = std::env::var("REPRISE_MOTO").unwrap_or_else(|_| "moto_server".into());
-        let mut child = Command::new(&program)
-            .args(["-H", "127.0.0.1", "-p", "0"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| {
-                panic!("{program}: {error}: install moto[server], and name it in REPRISE_MOTO")
-            });
-        let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
-        let port = said
-            .by_ref()
-            .map_while(std::result::Result::ok)
-            .find_map(|line| {
-                line.split("http://127.0.0.1:")
-                    .nth(1)?
-                    .split(|c: char| !c.is_ascii_digit())
-                    .next()?
-                    .parse()
-                    .ok()
-            })
-            .unwrap_or_else(|| panic!("{program} does not say where it listens"));
-        thread::spawn(move || said.for_each(drop));
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        let made =
-            "PUT /bucket HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-        stream.write_all(made.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.contains(" 200 "), "{answer}");
-        Self { child, port }
-    }
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 #[ignore = "needs an S3 server: `REPRISE_MOTO=…/moto_server cargo test -p reprise-objects -- --include-ignored`"]
 fn an_s3_server_keeps_what_is_shared() {
     let moto = Moto::start();
-    let store = Store::open_with("s3://bucket/prefix", variables(moto.port)).unwrap();
+    let store = Store::open_with("s3://bucket/prefix", moto.variables()).unwrap();
     keeps(&(Arc::new(store) as Arc<dyn Objects>), true);
-    let gone = Store::open_with("s3://none/prefix", variables(moto.port)).unwrap();
+    let gone = Store::open_with("s3://none/prefix", moto.variables()).unwrap();
     assert!(gone.create("receipts/1/aa/x", vec![1]).is_err(), "a bucket that is not there is no place");
 }

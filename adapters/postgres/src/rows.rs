@@ -198,13 +198,15 @@ impl Columns {
 
 const UNNEST: &str = "unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
 
-/// Writes rows that are there.
-pub(crate) async fn update(client: &Client, jobs: &[Job]) -> Result<(), Asking> {
+/// Writes rows that are there. What a worker says changes nothing of what is `wanted`, and its role may not either: those
+/// columns are written where an offer or a person has changed them.
+pub(crate) async fn update(client: &Client, jobs: &[Job], wanted: bool) -> Result<(), Asking> {
     if jobs.is_empty() {
         return Ok(());
     }
+    let of_what_is_wanted = if wanted { "priority = new.priority, input = new.input, " } else { "" };
     let statement = format!(
-        "UPDATE reprise_jobs AS job SET priority = new.priority, input = new.input, state = new.state, \
+        "UPDATE reprise_jobs AS job SET {of_what_is_wanted}state = new.state, \
          at_ms = new.at_ms, flag = new.flag, holder = new.holder, fence = new.fence, failures = new.failures, \
          lapses = new.lapses, reason = new.reason, changed_ms = new.changed_ms, took_ms = new.took_ms \
          FROM {UNNEST} AS new ({JOB}) \

@@ -1,18 +1,18 @@
 //! [`PostgresTable`]: the port of `reprise-jobs`, over tables of a database.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{try_join, try_join3};
-use reprise_jobs::job::{Class, Job, StateName};
+use reprise_jobs::job::{Class, Job, Priority, StateName};
 use reprise_jobs::memory::Clock;
 use reprise_jobs::policy::millis;
 use reprise_jobs::table::{Change, Figure, Filter, Horizon, JobsError, Rows, Standing, Table};
 use reprise_jobs::worker::{Worker, WorkerName};
-use reprise_model::digest::ProfileId;
+use reprise_model::digest::{Digest, ProfileId};
 use reprise_model::statement::{Kind, StatementId};
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::types::Type;
@@ -176,10 +176,12 @@ impl Table for PostgresTable {
             let ((), found, now_ms) =
                 try_join3(begin, select(client, rows, given_ms), now(client, given_ms)).await?;
             let found = self.jobs(&found)?;
-            let there: BTreeSet<StatementId> = found.iter().map(|job| job.id).collect();
+            let there: BTreeMap<StatementId, (Priority, Digest)> =
+                found.iter().map(|job| (job.id, (job.priority, job.input))).collect();
             let mut changes = change(now_ms, found);
             let (old, new): (Vec<Job>, Vec<Job>) =
-                changes.jobs.into_iter().partition(|job| there.contains(&job.id));
+                changes.jobs.into_iter().partition(|job| there.contains_key(&job.id));
+            let wanted = old.iter().any(|job| there.get(&job.id) != Some(&(job.priority, job.input)));
             changes.workers.sort_by(|a, b| a.0.cmp(&b.0));
             let workers = async {
                 for (name, tally) in &changes.workers {
@@ -187,7 +189,7 @@ impl Table for PostgresTable {
                 }
                 Ok(())
             };
-            try_join3(rows::update(client, &old), rows::insert(client, &new), workers).await?;
+            try_join3(rows::update(client, &old, wanted), rows::insert(client, &new), workers).await?;
             Ok(client.batch_execute("COMMIT").await?)
         })
     }

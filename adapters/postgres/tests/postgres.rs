@@ -14,11 +14,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use reprise_jobs::conformance::{Bench, all, claim, offer, policy, statement, worker};
-use reprise_jobs::job::{Lease, State, StateName};
-use reprise_jobs::machine::Answer;
+use reprise_jobs::job::{Lease, Offer, Priority, State, StateName};
+use reprise_jobs::machine::{Answer, Beat, Failure};
 use reprise_jobs::queue::Claims;
 use reprise_jobs::table::{Filter, JobsError, Table};
 use reprise_jobs::{Policy, Queue};
+use reprise_model::digest::Digest;
 use reprise_postgres::scratch::{Ending, Scratch};
 use reprise_postgres::table::PostgresTable;
 
@@ -103,22 +104,44 @@ fn a_role_that_may_only_read_and_write_rows_works_and_cannot_change_the_tables()
     let url = server.database();
     drop(PostgresTable::connect(&url).unwrap());
     let database = url.split('/').next_back().unwrap().split('?').next().unwrap().to_owned();
+    // What the operator's page says, for a role of this test's own.
     let role = format!("worker_{database}");
-    server.sql(
-        &database,
-        &format!(
-            "CREATE ROLE {role} LOGIN; GRANT SELECT ON reprise_layout TO {role}; \
-             GRANT SELECT, UPDATE ON reprise_jobs TO {role}; GRANT SELECT, INSERT, UPDATE ON reprise_workers TO {role}"
-        ),
-    );
+    server.sql(&database, &format!("CREATE ROLE {role} LOGIN; {}", rights().replace("prover", &role)));
     queue(&url).offer(&[offer(1)]).unwrap();
     let as_worker = queue(&url.replace("reprise@", &format!("{role}@")));
     let lease = claim(&as_worker, "a", 1).remove(0);
     assert_eq!(as_worker.complete(&lease).unwrap(), Answer::Taken);
-    // It cannot make work up.
-    let refused = as_worker.offer(&[offer(2)]).unwrap_err();
-    assert!(matches!(&refused, JobsError::Refused { reason, .. } if reason.contains("42501")), "{refused}");
+    queue(&url).offer(&[offer(3), offer(4)]).unwrap();
+    let leases = claim(&as_worker, "a", 2);
+    assert_eq!(as_worker.heartbeat(&worker("a"), &leases).unwrap(), [Beat::Kept, Beat::Kept]);
+    as_worker.release(&leases[..1]).unwrap();
+    let failure = Failure { reason: "none".into(), input_lost: false };
+    assert_eq!(as_worker.fail(&leases[1], &failure).unwrap(), Answer::Taken);
+    // It cannot make work up, say what is urgent, from what is to be proved, or that it is let in again.
+    queue(&url).evict(&worker("a"), true).unwrap();
+    assert_eq!(as_worker.claim(&worker("a"), &all(), 1).unwrap(), Claims::Evicted);
+    let renewed = Offer { input: Digest([0xee; 32]), ..offer(3) };
+    for refused in [
+        as_worker.offer(&[offer(2)]).map(drop),
+        as_worker.offer(&[renewed]).map(drop),
+        as_worker.reprioritise(&[(statement(3), Priority(0))]).map(drop),
+        as_worker.evict(&worker("a"), false),
+        as_worker.delete_ended().map(drop),
+    ] {
+        let refused = refused.unwrap_err();
+        assert!(
+            matches!(&refused, JobsError::Refused { reason, .. } if reason.contains("42501")),
+            "{refused}"
+        );
+    }
     assert_eq!(as_worker.find(&[statement(1)]).unwrap().len(), 1, "and goes on after that");
+}
+
+/// What the operator's page grants to a worker's role, which is called `prover` there.
+fn rights() -> String {
+    let page = include_str!("../../../docs/fleet.md");
+    let (_, after) = page.split_once("```sql\n").unwrap();
+    after.split_once("```").unwrap().0.to_owned()
 }
 
 #[test]

@@ -16,8 +16,7 @@ use reprise_fleet::input::Input;
 use reprise_fleet::objects::Objects;
 use reprise_fleet::shared::{Bounds, Shared, receipt_key};
 use reprise_fleet::tier::SharedTier;
-use reprise_jobs::job::{Class, Offer, Priority};
-use reprise_jobs::table::Filter;
+use reprise_jobs::job::{Class, Offer, Priority, StateName};
 use reprise_jobs::{Policy, Queue, State};
 use reprise_model::receipt::Verified;
 use reprise_model::statement::{ClaimScheme, Kind, StatementId};
@@ -34,11 +33,14 @@ use reprise_store::{Options, ReceiptStore, Store};
 #[allow(dead_code, unreachable_pub, missing_docs, reason = "shared with the tests of the adapter")]
 mod scratch;
 
-/// How long a proof takes.
-const COST_MS: u64 = 200;
+/// How long a proof takes: so long that what else this machine does is of little account.
+const COST_MS: u64 = 1_000;
 
 /// How many jobs each worker has on the average.
-const JOBS_EACH: u32 = 20;
+const JOBS_EACH: u32 = 12;
+
+/// How long a proof takes whose overhead is looked at.
+const SHORT_MS: u64 = 20;
 
 fn backend() -> Arc<MockBackend> {
     statements::mock(MockConfig { workload: "ledger".into(), ..MockConfig::default() })
@@ -62,8 +64,8 @@ impl Drop for Process {
     }
 }
 
-fn worker(url: &str, receipts: &str, name: &str) -> Process {
-    let cost = format!("{COST_MS},{COST_MS},{COST_MS}");
+fn worker(url: &str, receipts: &str, name: &str, cost_ms: u64) -> Process {
+    let cost = format!("{cost_ms},{cost_ms},{cost_ms}");
     let mut command = Command::new(env!("CARGO_BIN_EXE_reprise"));
     command
         .args(["worker", "--backend", "mock", "--mock-cost", &cost, "--jobs", url, "--receipts", receipts])
@@ -96,7 +98,7 @@ fn scaling(server: &scratch::Scratch, workers: usize) -> f64 {
     let receipts = dir.path().display().to_string();
     let queue = Queue::new(Arc::new(PostgresTable::connect(&url).unwrap()), Policy::default());
     let running: Vec<Process> =
-        (0..workers).map(|number| worker(&url, &receipts, &format!("w{number}"))).collect();
+        (0..workers).map(|number| worker(&url, &receipts, &format!("w{number}"), COST_MS)).collect();
     // Each says so when it is there.
     while queue.workers().unwrap().len() < workers {
         thread::sleep(Duration::from_millis(20));
@@ -106,10 +108,10 @@ fn scaling(server: &scratch::Scratch, workers: usize) -> f64 {
     let offers: Vec<Offer> = (0..jobs).map(|number| offer(&shared, number)).collect();
     let began = Instant::now();
     queue.offer(&offers).unwrap();
-    let done = |job: &reprise_jobs::Job| matches!(job.state, State::Done { .. });
     loop {
         let turn = queue.turn();
-        if queue.list(&Filter::default()).unwrap().iter().all(done) {
+        let figures = queue.figures().unwrap();
+        if figures.iter().all(|figure| figure.state == StateName::Done) {
             break;
         }
         queue.wait(turn, Duration::from_millis(100));
@@ -119,17 +121,20 @@ fn scaling(server: &scratch::Scratch, workers: usize) -> f64 {
     f64::from(jobs) / seconds
 }
 
+/// How many jobs the overhead is the median of.
+const OVERHEADS: u32 = 200;
+
 /// What a job costs beside its proof: from the offer to the verified receipt, one after another.
 fn overhead(server: &scratch::Scratch) -> Duration {
     let (url, dir) = (server.database(), tempfile::tempdir().unwrap());
     let receipts = dir.path().display().to_string();
     let queue = Queue::new(Arc::new(PostgresTable::connect(&url).unwrap()), Policy::default());
-    let _worker = worker(&url, &receipts, "w");
+    let _worker = worker(&url, &receipts, "w", SHORT_MS);
     while queue.workers().unwrap().is_empty() {
         thread::sleep(Duration::from_millis(20));
     }
     let shared = shared(&receipts);
-    let took = (0..40).map(|number| {
+    let took = (0..OVERHEADS).map(|number| {
         let began = Instant::now();
         let offer = offer(&shared, number);
         queue.offer(std::slice::from_ref(&offer)).unwrap();
@@ -143,9 +148,30 @@ fn overhead(server: &scratch::Scratch) -> Duration {
             }
             queue.wait(turn, Duration::from_millis(500));
         }
-        began.elapsed().saturating_sub(Duration::from_millis(COST_MS))
+        began.elapsed().saturating_sub(Duration::from_millis(SHORT_MS))
     });
     median(took.collect())
+}
+
+/// What a machine costs the database that waits for work: transactions a second, and bytes written a second.
+fn idle(server: &scratch::Scratch) -> (f64, f64) {
+    let (url, dir) = (server.database(), tempfile::tempdir().unwrap());
+    let database = url.split('/').next_back().unwrap().split('?').next().unwrap().to_owned();
+    let queue = Queue::new(Arc::new(PostgresTable::connect(&url).unwrap()), Policy::default());
+    let _worker = worker(&url, &dir.path().display().to_string(), "w", COST_MS);
+    while queue.workers().unwrap().is_empty() {
+        thread::sleep(Duration::from_millis(20));
+    }
+    let counted = || -> (f64, f64) {
+        let number = |of: &str| server.sql(&database, of).parse::<f64>().unwrap();
+        let transactions =
+            format!("SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = '{database}'");
+        (number(&transactions), number("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"))
+    };
+    let (before, began) = (counted(), Instant::now());
+    thread::sleep(Duration::from_secs(30));
+    let (after, seconds) = (counted(), began.elapsed().as_secs_f64());
+    ((after.0 - before.0) / seconds, (after.1 - before.1) / seconds)
 }
 
 /// A hit among shared receipts beside what it cannot do without: reading the object, and verifying the receipt.
@@ -198,7 +224,9 @@ fn hits() {
 fn main() {
     hits();
     let server = scratch::Scratch::start();
-    println!("overhead of a job, p50 of 40, offer to confirmation: {:.1?}", overhead(&server));
+    println!("overhead of a job, p50 of {OVERHEADS}, offer to confirmation: {:.1?}", overhead(&server));
+    let (transactions, bytes) = idle(&server);
+    println!("a worker that waits: {transactions:.1} transactions and {bytes:.0} bytes of log a second");
     let mut one = 0.0;
     println!("workers  proofs/s  of N times one   ({COST_MS} ms a proof, {JOBS_EACH} proofs a worker)");
     for workers in [1, 2, 4, 8, 16] {

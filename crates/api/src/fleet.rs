@@ -11,17 +11,18 @@ use axum::Json;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use reprise_jobs::explanation;
-use reprise_jobs::job::Priority;
+use reprise_jobs::job::{Priority, StateName};
 use reprise_jobs::table::{Filter, JobsError};
 use reprise_jobs::{Queue, WorkerName};
 use reprise_model::digest::StatementId;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::asked::{Asked, Named, limit, parse};
-use crate::jobs::{Fleet, Job, JobState, Worker};
+use crate::jobs::{Fleet, Job, Worker};
 use crate::problem::{MEDIA_TYPE, Problem};
 use crate::served::Served;
 use crate::view::StatementName;
@@ -41,13 +42,9 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Served>> {
         .routes(routes!(jobs))
         .routes(routes!(job))
         .routes(routes!(why))
-        .routes(routes!(cancel))
-        .routes(routes!(retry))
-        .routes(routes!(release))
-        .routes(routes!(quarantine))
+        .routes(routes!(decide))
         .routes(routes!(workers))
-        .routes(routes!(evict))
-        .routes(routes!(admit))
+        .routes(routes!(decide_about_worker))
 }
 
 /// A request with the token. The server puts it into the requests that have sent it, and only there.
@@ -62,17 +59,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Trusted {
     }
 }
 
-/// A worker's name in the path.
-struct OfWorker(WorkerName);
+/// What is decided about, and what is decided, in the path.
+struct Decided<D>(String, D);
 
-impl<S: Send + Sync> FromRequestParts<S> for OfWorker {
+impl<D: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Decided<D> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Path(text) = Path::<String>::from_request_parts(parts, state)
+        let Path((about, decision)) = Path::<(String, D)>::from_request_parts(parts, state)
             .await
-            .map_err(|e| Problem::bad_request(e.body_text()))?;
-        named(&text).map(Self)
+            .map_err(|e| Problem::not_found(format!("there is no such decision: {}", e.body_text())))?;
+        Ok(Self(about, decision))
     }
 }
 
@@ -125,7 +122,7 @@ async fn fleet(State(served): Shared) -> Result<Json<Fleet>, Problem> {
 struct JobsQuery {
     /// Only those in this state.
     #[param(inline)]
-    state: Option<JobState>,
+    state: Option<StateName>,
     /// Only those that this worker claimed last.
     #[param(pattern = "^[A-Za-z0-9._-]{1,96}$")]
     worker: Option<String>,
@@ -160,7 +157,7 @@ fn after(text: &str) -> Result<(Priority, StatementId), Problem> {
 async fn jobs(State(served): Shared, Asked(asked): Asked<JobsQuery>) -> Result<Json<Jobs>, Problem> {
     let limit = limit(asked.limit, 100, PAGE_MAX)?;
     let filter = Filter {
-        state: asked.state.map(Into::into),
+        state: asked.state,
         holder: asked.worker.as_deref().map(named).transpose()?,
         after: asked.after.as_deref().map(after).transpose()?,
         limit: Some(limit + 1),
@@ -209,101 +206,80 @@ async fn why(State(served): Shared, Named(id): Named<StatementId>) -> Result<Jso
     Ok(Json(Why { id: id.into(), why }))
 }
 
-/// Decides about a job, and says how it stands then.
+/// What a person decides about a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Decision {
+    /// Nobody wants it. Of one that runs, the end is asked for.
+    Cancel,
+    /// It is to be tried again, with a new budget of attempts.
+    Retry,
+    /// It leaves its quarantine.
+    Release,
+    /// No worker is given it until it is released.
+    Quarantine,
+}
+
+impl Decision {
+    /// What a job then is.
+    fn done(self) -> &'static str {
+        match self {
+            Self::Cancel => "cancelled",
+            Self::Retry => "tried again",
+            Self::Release => "released",
+            Self::Quarantine => "put into quarantine",
+        }
+    }
+
+    fn carry_out(self, queue: &Queue, id: StatementId, reason: &str) -> Result<usize, JobsError> {
+        match self {
+            Self::Cancel => queue.cancel(&[id]),
+            Self::Retry => queue.retry(&[id]),
+            Self::Release => queue.release_quarantined(&[id]),
+            Self::Quarantine => queue.quarantine(&[id], reason),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct DecisionQuery {
+    /// Why, for whoever finds it in quarantine.
+    #[param(max_length = 200)]
+    reason: Option<String>,
+}
+
+/// Decides about a job; the answer is the job as it stands then.
+#[utoipa::path(post, path = "/v1/jobs/{id}/{decision}", tag = "fleet",
+    params(
+        ("id" = String, Path, description = "Its statement, with stm: or without", pattern = "^(stm:)?[0-9a-fA-F]{64}$"),
+        ("decision" = Decision, Path, description = "What is decided"),
+        DecisionQuery
+    ),
+    responses(
+        (status = OK, body = Job),
+        (status = NOT_FOUND, description = "Nobody has asked for it, or there is no fleet", body = Problem, content_type = MEDIA_TYPE),
+        (status = CONFLICT, description = "That changes nothing: it is done, or not in quarantine", body = Problem, content_type = MEDIA_TYPE)
+    )
+)]
 async fn decide(
-    served: &Served,
-    id: StatementId,
-    what: &'static str,
-    decided: impl FnOnce(&Queue) -> Result<usize, JobsError> + Send + 'static,
+    State(served): Shared,
+    _: Trusted,
+    Decided(about, decision): Decided<Decision>,
+    Asked(DecisionQuery { reason }): Asked<DecisionQuery>,
 ) -> Result<Json<Job>, Problem> {
-    one(served, id).await?;
-    let changed = ask(served, decided).await?;
-    let job = one(served, id).await?;
+    let (id, what): (StatementId, _) = (parse(&about)?, decision.done());
+    one(&served, id).await?;
+    let reason = reason.unwrap_or_else(|| "somebody put it here".into());
+    let changed = ask(&served, move |queue| decision.carry_out(queue, id, &reason)).await?;
+    let job = one(&served, id).await?;
     if changed == 0 {
         let state = job.state.name();
         return Err(Problem::conflict(format!("{id}: it is {state}, and cannot be {what}")));
     }
     tracing::info!(statement = %id, "{what}, over the API");
     Ok(Json(Job::from(&job)))
-}
-
-/// Says that nobody wants a job. Of one that runs, the end is asked for.
-#[utoipa::path(post, path = "/v1/jobs/{id}/cancel", tag = "fleet",
-    params(("id" = String, Path, description = "Its statement, with stm: or without", pattern = "^(stm:)?[0-9a-fA-F]{64}$")),
-    responses(
-        (status = OK, body = Job),
-        (status = NOT_FOUND, description = "Nobody has asked for it, or there is no fleet", body = Problem, content_type = MEDIA_TYPE),
-        (status = CONFLICT, description = "It is done, or nobody wanted it", body = Problem, content_type = MEDIA_TYPE)
-    )
-)]
-async fn cancel(
-    State(served): Shared,
-    _: Trusted,
-    Named(id): Named<StatementId>,
-) -> Result<Json<Job>, Problem> {
-    decide(&served, id, "cancelled", move |queue| queue.cancel(&[id])).await
-}
-
-/// Lets a job be tried again, with a new budget of attempts.
-#[utoipa::path(post, path = "/v1/jobs/{id}/retry", tag = "fleet",
-    params(("id" = String, Path, description = "Its statement, with stm: or without", pattern = "^(stm:)?[0-9a-fA-F]{64}$")),
-    responses(
-        (status = OK, body = Job),
-        (status = NOT_FOUND, description = "Nobody has asked for it, or there is no fleet", body = Problem, content_type = MEDIA_TYPE),
-        (status = CONFLICT, description = "It runs, or is done", body = Problem, content_type = MEDIA_TYPE)
-    )
-)]
-async fn retry(
-    State(served): Shared,
-    _: Trusted,
-    Named(id): Named<StatementId>,
-) -> Result<Json<Job>, Problem> {
-    decide(&served, id, "tried again", move |queue| queue.retry(&[id])).await
-}
-
-/// Releases a job from its quarantine.
-#[utoipa::path(post, path = "/v1/jobs/{id}/release", tag = "fleet",
-    params(("id" = String, Path, description = "Its statement, with stm: or without", pattern = "^(stm:)?[0-9a-fA-F]{64}$")),
-    responses(
-        (status = OK, body = Job),
-        (status = NOT_FOUND, description = "Nobody has asked for it, or there is no fleet", body = Problem, content_type = MEDIA_TYPE),
-        (status = CONFLICT, description = "It is not in quarantine", body = Problem, content_type = MEDIA_TYPE)
-    )
-)]
-async fn release(
-    State(served): Shared,
-    _: Trusted,
-    Named(id): Named<StatementId>,
-) -> Result<Json<Job>, Problem> {
-    decide(&served, id, "released", move |queue| queue.release_quarantined(&[id])).await
-}
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct QuarantineQuery {
-    /// Why, for whoever finds it there.
-    #[param(max_length = 200)]
-    reason: Option<String>,
-}
-
-/// Puts a job into quarantine: no worker is given it until it is released.
-#[utoipa::path(post, path = "/v1/jobs/{id}/quarantine", tag = "fleet",
-    params(("id" = String, Path, description = "Its statement, with stm: or without", pattern = "^(stm:)?[0-9a-fA-F]{64}$"), QuarantineQuery),
-    responses(
-        (status = OK, body = Job),
-        (status = NOT_FOUND, description = "Nobody has asked for it, or there is no fleet", body = Problem, content_type = MEDIA_TYPE),
-        (status = CONFLICT, description = "It is done, there already, or nobody wants it", body = Problem, content_type = MEDIA_TYPE)
-    )
-)]
-async fn quarantine(
-    State(served): Shared,
-    _: Trusted,
-    Named(id): Named<StatementId>,
-    Asked(asked): Asked<QuarantineQuery>,
-) -> Result<Json<Job>, Problem> {
-    let reason = asked.reason.unwrap_or_else(|| "somebody put it here".into());
-    decide(&served, id, "put into quarantine", move |queue| queue.quarantine(&[id], &reason)).await
 }
 
 /// A list of workers.
@@ -328,8 +304,34 @@ async fn workers(State(served): Shared) -> Result<Json<Workers>, Problem> {
     Ok(Json(Workers { items: items.await? }))
 }
 
-async fn shut(served: &Served, name: WorkerName, evicted: bool) -> Result<Json<Worker>, Problem> {
-    let shut = ask(served, move |queue| {
+/// What a person decides about a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Admission {
+    /// It is shut out: it is given nothing any more.
+    Evict,
+    /// It is let in again.
+    Admit,
+}
+
+/// Shuts a worker out, or lets it in again; the answer is the worker as it stands then.
+#[utoipa::path(post, path = "/v1/workers/{name}/{decision}", tag = "fleet",
+    params(
+        ("name" = String, Path, description = "What it is called", pattern = "^[A-Za-z0-9._-]{1,96}$"),
+        ("decision" = Admission, Path, description = "What is decided")
+    ),
+    responses(
+        (status = OK, body = Worker),
+        (status = NOT_FOUND, description = "It was not heard of, or there is no fleet", body = Problem, content_type = MEDIA_TYPE)
+    )
+)]
+async fn decide_about_worker(
+    State(served): Shared,
+    _: Trusted,
+    Decided(name, decision): Decided<Admission>,
+) -> Result<Json<Worker>, Problem> {
+    let (name, evicted) = (named(&name)?, decision == Admission::Evict);
+    let decided = ask(&served, move |queue| {
         let known = queue.standing(&name)?.worker.is_some();
         if known {
             queue.evict(&name, evicted)?;
@@ -338,32 +340,8 @@ async fn shut(served: &Served, name: WorkerName, evicted: bool) -> Result<Json<W
         let worker = standing.worker.filter(|_| known);
         Ok((name, worker.map(|worker| Worker::of(&worker, queue.policy(), standing.now_ms))))
     });
-    let (name, worker) = shut.await?;
+    let (name, worker) = decided.await?;
     let worker = worker.ok_or_else(|| Problem::not_found(format!("no worker `{name}` was heard of")))?;
     tracing::info!(worker = %name, evicted, "decided about a worker, over the API");
     Ok(Json(worker))
-}
-
-/// Shuts a worker out: it is given nothing any more.
-#[utoipa::path(post, path = "/v1/workers/{name}/evict", tag = "fleet",
-    params(("name" = String, Path, description = "What it is called", pattern = "^[A-Za-z0-9._-]{1,96}$")),
-    responses(
-        (status = OK, body = Worker),
-        (status = NOT_FOUND, description = "It was not heard of, or there is no fleet", body = Problem, content_type = MEDIA_TYPE)
-    )
-)]
-async fn evict(State(served): Shared, _: Trusted, OfWorker(name): OfWorker) -> Result<Json<Worker>, Problem> {
-    shut(&served, name, true).await
-}
-
-/// Lets a worker in again.
-#[utoipa::path(post, path = "/v1/workers/{name}/admit", tag = "fleet",
-    params(("name" = String, Path, description = "What it is called", pattern = "^[A-Za-z0-9._-]{1,96}$")),
-    responses(
-        (status = OK, body = Worker),
-        (status = NOT_FOUND, description = "It was not heard of, or there is no fleet", body = Problem, content_type = MEDIA_TYPE)
-    )
-)]
-async fn admit(State(served): Shared, _: Trusted, OfWorker(name): OfWorker) -> Result<Json<Worker>, Problem> {
-    shut(&served, name, false).await
 }

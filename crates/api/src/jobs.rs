@@ -5,50 +5,10 @@ use reprise_jobs::policy::Policy;
 use reprise_jobs::summary::{backlog, crew};
 use reprise_jobs::table::Figure;
 use reprise_jobs::{job, worker};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::view::{Kind, ProfileName, StatementName};
-
-/// Where a job stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum JobState {
-    /// It may be claimed, from `not_before_ms` on.
-    Queued,
-    /// A worker holds it, until `lease_until_ms` unless it says before that it still works.
-    Running,
-    /// A worker said that its receipt is shared; `confirmed` once somebody who asked has verified that.
-    Done,
-    /// It used up its attempts, or somebody put it here.
-    Quarantined,
-    /// Nobody wants it.
-    Cancelled,
-}
-
-impl From<job::StateName> for JobState {
-    fn from(state: job::StateName) -> Self {
-        match state {
-            job::StateName::Queued => Self::Queued,
-            job::StateName::Running => Self::Running,
-            job::StateName::Done => Self::Done,
-            job::StateName::Quarantined => Self::Quarantined,
-            job::StateName::Cancelled => Self::Cancelled,
-        }
-    }
-}
-
-impl From<JobState> for job::StateName {
-    fn from(state: JobState) -> Self {
-        match state {
-            JobState::Queued => Self::Queued,
-            JobState::Running => Self::Running,
-            JobState::Done => Self::Done,
-            JobState::Quarantined => Self::Quarantined,
-            JobState::Cancelled => Self::Cancelled,
-        }
-    }
-}
 
 /// A statement that a fleet is to prove.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -64,7 +24,7 @@ pub struct Job {
     /// How urgent it is: the lowest first.
     pub priority: i64,
     /// Where it stands.
-    pub state: JobState,
+    pub state: job::StateName,
     /// The worker that claimed it last.
     pub worker: Option<String>,
     /// The token of its last lease.
@@ -99,7 +59,7 @@ impl From<&job::Job> for Job {
             profile: job.class.profile.into(),
             memory: job.class.memory,
             priority: job.priority.0,
-            state: job.state.name().into(),
+            state: job.state.name(),
             worker: job.holder.as_ref().map(ToString::to_string),
             fence: job.fence,
             failures: job.failures,
@@ -125,52 +85,16 @@ impl From<&job::Job> for Job {
     }
 }
 
-/// How a worker stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Stand {
-    /// It was heard of lately, and is given what there is.
-    Working,
-    /// It is given nothing for a while, because of what came of its claims.
-    Resting,
-    /// It is given nothing until somebody lets it in again.
-    Evicted,
-    /// It was not heard of lately.
-    Away,
-}
-
-impl From<worker::Stand> for Stand {
-    fn from(stand: worker::Stand) -> Self {
-        match stand {
-            worker::Stand::Working => Self::Working,
-            worker::Stand::Resting => Self::Resting,
-            worker::Stand::Evicted => Self::Evicted,
-            worker::Stand::Away => Self::Away,
-        }
-    }
-}
-
 /// Who proves for a fleet, and what came of its claims.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Worker {
     /// What it is called.
     pub name: String,
     /// How it stands.
-    pub stand: Stand,
-    /// Jobs it claimed.
-    pub claimed: u64,
-    /// Jobs it said it has done.
-    pub completed: u64,
-    /// Of these, what others verified.
-    pub confirmed: u64,
-    /// Of these, what did not verify.
-    pub rejected: u64,
-    /// Jobs it said it cannot do.
-    pub failed: u64,
-    /// Leases of its that ran out.
-    pub lapsed: u64,
-    /// Jobs it gave back.
-    pub released: u64,
+    pub stand: worker::Stand,
+    /// What came of its claims, counted.
+    #[serde(flatten)]
+    pub tally: worker::Tally,
     /// What spoke against it since something of its was last confirmed.
     pub strikes: u64,
     /// Until when it is given nothing, in milliseconds since the Unix epoch, if it rests.
@@ -184,17 +108,10 @@ pub struct Worker {
 impl Worker {
     /// As it stands by the time of the jobs.
     pub fn of(worker: &worker::Worker, policy: &Policy, now_ms: u64) -> Self {
-        let tally = worker.tally;
         Self {
             name: worker.name.to_string(),
-            stand: worker.stand(policy, now_ms).into(),
-            claimed: tally.claimed,
-            completed: tally.completed,
-            confirmed: tally.confirmed,
-            rejected: tally.rejected,
-            failed: tally.failed,
-            lapsed: tally.lapsed,
-            released: tally.released,
+            stand: worker.stand(policy, now_ms),
+            tally: worker.tally,
             strikes: worker.strikes,
             rests_until_ms: worker.rests_until(policy, now_ms),
             seen_ms: worker.seen_ms,

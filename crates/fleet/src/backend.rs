@@ -12,21 +12,22 @@
 //! | quarantines the statement | proves it itself: it is the last word |
 //! | cannot be reached for a while | proves itself, and asks the fleet again with the next statement |
 //!
-//! What nobody here wants any more is left to the fleet, after everything that somebody wants: what runs is finished and
-//! shared, and a chain that returns finds it.
+//! What nobody here wants any more, because its blocks were orphaned, comes after everything that somebody wants. If it waits,
+//! the node leaves it to the fleet, and asks for something else instead; if it runs, the node waits for it and stores
+//! it. A chain that returns finds either, and gives back its urgency to what still waits.
 
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use reprise_jobs::Queue;
-use reprise_jobs::job::Priority;
+use reprise_jobs::job::{Priority, State};
 use reprise_model::digest::{ClaimDigest, ProgramId};
 use reprise_model::limits::Limits;
 use reprise_model::profile::ProofProfile;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::{Claim, ClaimScheme, Kind, StatementId};
-use reprise_prover::backend::{Backend, Control, Proof, ProveError, Task};
+use reprise_prover::backend::{Backend, Control, Proof, ProveError, Task, Wanted};
 
 use crate::asking::{Alone, Asked, Asking, Step};
 use crate::shared::{Fetched, Shared, SharedReceipt};
@@ -95,15 +96,30 @@ impl FleetBackend {
         }
         let began = Instant::now();
         let interest = self.watch.interest(id);
-        let priority = control.place().map_or(Priority(0), Priority::of);
-        let offer = |doubts| self.patiently(control, || self.asking.offer(id, task, priority, doubts));
-        let mut input = offer(false)?;
+        let mut wanted = control.wanted();
+        let offer =
+            |wanted, doubts| self.patiently(control, || self.asking.offer(id, task, urgency(wanted), doubts));
+        let mut input = offer(wanted, false)?;
         let (mut asked, mut stand) = (Asked::new(began.elapsed()), Standing::Unknown);
         loop {
             if control.is_cancelled() {
-                // Nobody here wants it: it comes after everything that somebody wants.
                 let _ = queue.reprioritise(&[(id, Priority::UNWANTED)]);
                 return Err(Alone::Cancelled);
+            }
+            let before = std::mem::replace(&mut wanted, control.wanted());
+            if wanted != before {
+                // Where that is not heard, an offer that is renewed says it, or what is unwanted is proved in its turn.
+                let _ = queue.reprioritise(&[(id, urgency(wanted))]);
+            }
+            if wanted == Wanted::Nowhere && has_not_begun(&stand) {
+                // What is known of it may be old: somebody may have claimed it since.
+                let now = queue.find(&[id]).ok().and_then(|found| found.into_iter().next());
+                if now.is_none_or(|job| has_not_begun(&Standing::There(Box::new(job)))) {
+                    let _ = queue.reprioritise(&[(id, Priority::UNWANTED)]);
+                    return Err(Alone::Cancelled);
+                }
+                interest.ask_again();
+                stand = Standing::Unknown;
             }
             if let Some(since) = self.watch.unreachable_since()
                 && since.elapsed() >= self.settings.patience
@@ -124,7 +140,7 @@ impl FleetBackend {
                 }
                 (Step::Take { .. }, _) => continue,
             };
-            input = offer(doubts)?;
+            input = offer(wanted, doubts)?;
             asked.offered(began.elapsed());
             if anew {
                 interest.ask_again();
@@ -204,6 +220,24 @@ impl Backend for FleetBackend {
 
     fn prove_calls(&self) -> u64 {
         self.asking.own.prove_calls()
+    }
+}
+
+/// How urgent a job is.
+fn urgency(wanted: Wanted) -> Priority {
+    match wanted {
+        Wanted::Unsaid => Priority(0),
+        Wanted::At(place) => Priority::of(&place),
+        Wanted::Nowhere => Priority::UNWANTED,
+    }
+}
+
+/// Whether nobody proves a job, or has proved it, as far as is known here.
+fn has_not_begun(stand: &Standing) -> bool {
+    match stand {
+        Standing::Unknown => false,
+        Standing::Gone => true,
+        Standing::There(job) => matches!(job.state, State::Queued { .. } | State::Cancelled),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A job that a worker has claimed, from its input to its completion, step by step. Whoever drives it waits between the
 //! steps: a device of a worker with a clock, a simulation with its own.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reprise_jobs::job::{Job, Lease};
@@ -18,8 +19,10 @@ use crate::shared::Shared;
 pub enum Stage {
     /// What the proof is made from is loaded.
     Prepare,
+    /// It is looked whether the lease is still good.
+    Begin(Arc<Task>),
     /// It is proved.
-    Prove(Box<Task>),
+    Prove(Arc<Task>),
     /// The receipt is shared.
     Publish(Box<(Verified<Receipt>, Provenance)>),
     /// Its completion is said, with the time of the proof; without one, the receipt was shared already.
@@ -59,25 +62,97 @@ pub struct With<'w> {
     pub shared: &'w Shared,
     /// Who proves.
     pub prover: &'w Prover,
+    /// The time, by the worker's own clock.
+    pub now: Duration,
+}
+
+/// A worker's hold on what it runs: the newest lease that it was given on it, and whether that is good as far as it knows.
+///
+/// * A worker that lost its lease and is given the same statement again goes on with what it runs, under the new one.
+/// * No proof begins under a lease that may have run out by the worker's own clock, as after the machine stood still: first
+///   it is to hear that the lease goes on.
+#[derive(Debug)]
+pub struct Hold(Mutex<Held>);
+
+#[derive(Debug)]
+struct Held {
+    lease: Lease,
+    /// Until when it cannot have run out, by the worker's own clock.
+    sure_until: Duration,
+    kept: bool,
+    ended: bool,
+}
+
+impl Hold {
+    /// By a lease that cannot run out before then.
+    pub fn new(lease: Lease, sure_until: Duration) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Held { lease, sure_until, kept: true, ended: false })))
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The newest lease.
+    pub fn lease(&self) -> Lease {
+        self.held().lease.clone()
+    }
+
+    /// Another lease was given on the same statement. Whether what it is for still runs.
+    pub fn renew(&self, lease: Lease, sure_until: Duration) -> bool {
+        let mut held = self.held();
+        if !held.ended {
+            (held.lease, held.sure_until, held.kept) = (lease, sure_until, true);
+        }
+        !held.ended
+    }
+
+    /// It goes on, and cannot run out before then.
+    pub fn goes_on(&self, sure_until: Duration) {
+        self.held().sure_until = sure_until;
+    }
+
+    /// The lease is not good any more.
+    pub fn lose(&self) {
+        self.held().kept = false;
+    }
+
+    /// Whether it is, as far as the worker knows.
+    pub fn is_kept(&self) -> bool {
+        self.held().kept
+    }
+
+    /// Whether it cannot have run out.
+    fn is_sure(&self, now: Duration) -> bool {
+        let held = self.held();
+        held.kept && now < held.sure_until
+    }
+
+    /// Nothing more is done under this lease. Whether that is the end: not where another was given meanwhile.
+    fn end(&self, lease: &Lease) -> bool {
+        let mut held = self.held();
+        held.ended = held.lease == *lease;
+        held.ended
+    }
 }
 
 /// A job that is claimed.
 #[derive(Debug, Clone)]
 pub struct Claimed {
-    lease: Lease,
+    hold: Arc<Hold>,
     job: Job,
     stage: Stage,
 }
 
 impl Claimed {
     /// Right after its claim.
-    pub fn new(lease: Lease, job: Job) -> Self {
-        Self { lease, job, stage: Stage::Prepare }
+    pub fn new(hold: Arc<Hold>, job: Job) -> Self {
+        Self { hold, job, stage: Stage::Prepare }
     }
 
     /// The right to prove it.
-    pub fn lease(&self) -> &Lease {
-        &self.lease
+    pub fn hold(&self) -> &Arc<Hold> {
+        &self.hold
     }
 
     /// The job, as it was claimed.
@@ -90,22 +165,25 @@ impl Claimed {
         &self.stage
     }
 
-    /// Does what is next. `kept` says whether the lease is still held, as far as the worker knows: without it nothing is
-    /// waited for, and what is finished is shared all the same.
-    pub fn step(&mut self, kept: &dyn Fn() -> bool, control: &Control, with: With<'_>) -> Stepped {
-        let With { queue, shared, prover } = with;
+    /// Does what is next. Without a good lease nothing is waited for, and what is finished is shared all the same.
+    pub fn step(&mut self, control: &Control, with: With<'_>) -> Stepped {
+        let With { queue, shared, prover, now } = with;
         match &self.stage {
             Stage::Prepare => match attempt::prepare(&self.job, shared) {
                 Prepared::Found => self.on(Stage::Complete(None)),
-                Prepared::Ready(task) => self.on(Stage::Prove(task)),
+                Prepared::Ready(task) => self.on(Stage::Begin(Arc::new(*task))),
                 Prepared::Failed(failure) => self.fail(failure, queue),
-                Prepared::Unreachable(error) => waiting(kept(), error.to_string()),
+                Prepared::Unreachable(error) => self.wait(error.to_string()),
             },
+            Stage::Begin(_) if !self.hold.is_sure(now) => self.wait("the lease may have run out".into()),
+            Stage::Begin(task) => {
+                let task = task.clone();
+                self.on(Stage::Prove(task))
+            }
             Stage::Prove(task) => match attempt::prove(&self.job, task, shared, control, prover) {
                 Made::Proved(proved) => self.on(Stage::Publish(proved)),
                 Made::Failed(failure) => self.fail(failure, queue),
-                // Asked now: it may have been lost while it was proved.
-                Made::Cancelled if !kept() => Stepped::Ended(Ended::Lost),
+                Made::Cancelled if self.is_lost() => Stepped::Ended(Ended::Lost),
                 Made::Cancelled => self.give_up(queue),
             },
             Stage::Publish(proved) => {
@@ -115,16 +193,33 @@ impl Claimed {
                         let took = Duration::from_millis(provenance.took_ms);
                         self.on(Stage::Complete(Some(took)))
                     }
-                    Err(error) if error.is_transient() => waiting(kept(), error.to_string()),
+                    Err(error) if error.is_transient() => self.wait(error.to_string()),
                     Err(error) => self.fail(Failure { reason: error.to_string(), input_lost: false }, queue),
                 }
             }
-            Stage::Complete(took) => match queue.complete(&self.lease) {
+            Stage::Complete(took) => match self.say(|lease| queue.complete(lease)) {
                 Ok(Answer::Taken | Answer::Known) => Stepped::Ended(Ended::Completed(*took)),
                 Ok(Answer::Stale) => Stepped::Ended(Ended::Lost),
-                Err(error) if error.is_transient() => waiting(kept(), error.to_string()),
+                Err(error) if error.is_transient() => self.wait(error.to_string()),
                 Err(error) => self.untold("a completion is not taken", &error, Ended::Lost),
             },
+        }
+    }
+
+    /// Whether the lease is lost, and no other was given: that may have come while it was proved.
+    fn is_lost(&self) -> bool {
+        let lease = self.hold.lease();
+        !self.hold.is_kept() && self.hold.end(&lease)
+    }
+
+    /// Says something of the newest lease, after which there is nothing to do under it.
+    fn say<R>(&self, what: impl Fn(&Lease) -> Result<R, JobsError>) -> Result<R, JobsError> {
+        loop {
+            let lease = self.hold.lease();
+            let answer = what(&lease)?;
+            if self.hold.end(&lease) {
+                return Ok(answer);
+            }
         }
     }
 
@@ -133,16 +228,20 @@ impl Claimed {
         Stepped::On
     }
 
+    fn wait(&self, reason: String) -> Stepped {
+        if self.is_lost() { Stepped::Ended(Ended::Lost) } else { Stepped::Wait(reason) }
+    }
+
     fn fail(&self, failure: Failure, queue: &Queue) -> Stepped {
         let ended = Ended::Failed(failure.reason.clone());
-        match queue.fail(&self.lease, &failure) {
+        match self.say(|lease| queue.fail(lease, &failure)) {
             Ok(_) => Stepped::Ended(ended),
             Err(error) => self.untold("a failure is not counted: the lease runs out", &error, ended),
         }
     }
 
     fn give_up(&self, queue: &Queue) -> Stepped {
-        match queue.release(std::slice::from_ref(&self.lease)) {
+        match self.say(|lease| queue.release(std::slice::from_ref(lease))) {
             Ok(()) => Stepped::Ended(Ended::GivenUp),
             Err(error) => {
                 self.untold("what was cancelled is not given back: the lease runs out", &error, Ended::Lost)
@@ -151,11 +250,7 @@ impl Claimed {
     }
 
     fn untold(&self, what: &str, error: &JobsError, ended: Ended) -> Stepped {
-        tracing::warn!(statement = %self.lease.id, %error, "{what}");
+        tracing::warn!(statement = %self.job.id, %error, "{what}");
         Stepped::Ended(ended)
     }
-}
-
-fn waiting(kept: bool, reason: String) -> Stepped {
-    if kept { Stepped::Wait(reason) } else { Stepped::Ended(Ended::Lost) }
 }

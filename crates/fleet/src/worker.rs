@@ -24,7 +24,7 @@ use reprise_prover::timeouts::Timeouts;
 
 use crate::agenda::Agenda;
 use crate::attempt::Prover;
-use crate::claimed::{Claimed, Ended, Stage, Stepped, With};
+use crate::claimed::{Claimed, Ended, Hold, Stage, Stepped, With};
 use crate::shared::Shared;
 
 /// How a worker goes about it.
@@ -137,12 +137,10 @@ pub enum WorkerError {
 
 /// What runs on a device.
 struct Running {
-    lease: Lease,
+    hold: Arc<Hold>,
     kind: Kind,
     control: Arc<Control>,
     began: Instant,
-    /// Whether the lease is still ours, as far as we know. Set by us, read by the device.
-    kept: Arc<AtomicBool>,
     device: usize,
 }
 
@@ -150,7 +148,6 @@ struct Running {
 struct Assignment {
     claimed: Claimed,
     control: Arc<Control>,
-    kept: Arc<AtomicBool>,
 }
 
 /// What the claiming thread is told.
@@ -167,6 +164,8 @@ struct Bench {
     shared: Arc<Shared>,
     prover: Prover,
     hears: Arc<Hears>,
+    /// The beginning of the worker's time.
+    began: Instant,
 }
 
 /// A worker. See the [module](self).
@@ -179,7 +178,7 @@ impl Worker {
     /// Of a queue, with what is shared; its backend is the shared one's. `hears` is told what happens.
     pub fn new(settings: Settings, queue: Queue, shared: Arc<Shared>, hears: Arc<Hears>) -> Self {
         let prover = Prover { host: settings.name.to_string(), clock: reprise_jobs::memory::now_ms };
-        Self { settings, bench: Arc::new(Bench { queue, shared, prover, hears }) }
+        Self { settings, bench: Arc::new(Bench { queue, shared, prover, hears, began: Instant::now() }) }
     }
 
     /// Works until `stop` is set; then what runs is finished as far as there is time, and the rest is given back.
@@ -220,7 +219,6 @@ impl Worker {
             report: Report::default(),
             waits: false,
             agenda: Agenda::new(poll, self.bench.queue.policy().lease),
-            began: Instant::now(),
         };
         let report = lane.run(stop);
         ended.store(true, Ordering::Relaxed);
@@ -245,10 +243,18 @@ struct Claimer<'w> {
     /// Whether it said that it waits.
     waits: bool,
     agenda: Agenda,
-    began: Instant,
 }
 
 impl Claimer<'_> {
+    fn now(&self) -> Duration {
+        self.bench.began.elapsed()
+    }
+
+    /// Until when what is asked for now cannot run out: the database counts from later on.
+    fn sure_until(&self) -> Duration {
+        self.now() + self.bench.queue.policy().lease
+    }
+
     fn run(mut self, stop: &AtomicBool) -> Result<Report, WorkerError> {
         let beat_every = self.agenda.beat_every();
         let mut stopping: Option<Instant> = None;
@@ -264,12 +270,14 @@ impl Claimer<'_> {
                     self.give_back();
                     return Ok(self.report);
                 }
-            } else if self.agenda.looks(self.began.elapsed()) && self.claim()? {
-                self.agenda.looked(self.began.elapsed());
             }
-            if self.agenda.beats(self.began.elapsed()) {
+            // Before it looks: a lease that ran out while this machine stood still is kept, if nobody has taken it back.
+            if self.agenda.beats(self.now()) {
                 self.give_up_hung()?;
                 self.beat()?;
+            }
+            if stopping.is_none() && self.agenda.looks(self.now()) && self.claim()? {
+                self.agenda.looked(self.now());
             }
             match self.mail.recv_timeout(STOP_POLL.min(beat_every)) {
                 Ok(Mail::Ended(device, id, ended)) => {
@@ -312,47 +320,67 @@ impl Claimer<'_> {
         let Settings { name, kinds, memory, .. } = self.settings;
         let profile = self.bench.shared.backend().profile().id();
         let capacity = Capacity { kinds: kinds.clone(), profile, memory: *memory };
+        let sure_until = self.sure_until();
         let claimed = match self.bench.queue.claim(name, &capacity, free.len()) {
             Ok(Claims::Jobs(claimed)) => claimed,
             Ok(Claims::Resting(wait)) => {
                 self.hear(&Event::Resting(wait));
-                self.agenda.rest(self.began.elapsed(), wait);
+                self.agenda.rest(self.now(), wait);
                 vec![]
             }
             Ok(Claims::Evicted) => {
                 self.hear(&Event::Evicted);
                 let wait = self.settings.poll.max(Duration::from_secs(10));
-                self.agenda.rest(self.began.elapsed(), wait);
+                self.agenda.rest(self.now(), wait);
                 vec![]
             }
             Err(error) if error.is_transient() => {
                 self.reached(Some(&error));
-                self.agenda.rest(self.began.elapsed(), Duration::from_secs(1));
+                self.agenda.rest(self.now(), Duration::from_secs(1));
                 return Ok(false);
             }
             Err(error) => return Err(error.into()),
         };
         self.reached(None);
-        for ((lease, job), device) in claimed.into_iter().zip(free) {
-            let (control, kept) = (Arc::new(Control::on(device)), Arc::new(AtomicBool::new(true)));
+        let mut free = free.into_iter();
+        for (lease, job) in claimed {
+            if let Some(running) = self.running.get(&lease.id) {
+                // It lost this, and nobody else has taken it.
+                if !running.hold.renew(lease.clone(), sure_until) {
+                    // It has just ended. What the end of it was is not read yet.
+                    self.give_up(&lease);
+                }
+                continue;
+            }
+            let Some(device) = free.next() else {
+                self.give_up(&lease);
+                continue;
+            };
+            let (control, hold) = (Arc::new(Control::on(device)), Hold::new(lease.clone(), sure_until));
             let running = Running {
-                lease: lease.clone(),
+                hold: hold.clone(),
                 kind: job.class.kind,
                 control: control.clone(),
                 began: Instant::now(),
-                kept: kept.clone(),
                 device,
             };
             self.running.insert(lease.id, running);
             // Its one place is empty: the device is free.
-            let claimed = Claimed::new(lease, job);
-            let _ = self.assign[device].send(Assignment { claimed, control, kept });
+            let _ = self.assign[device].send(Assignment { claimed: Claimed::new(hold, job), control });
         }
         Ok(true)
     }
 
+    /// Gives back a lease under which nothing runs.
+    fn give_up(&self, lease: &Lease) {
+        if let Err(error) = self.bench.queue.release(std::slice::from_ref(lease)) {
+            tracing::debug!(statement = %lease.id, %error, "a lease is not given back: it runs out");
+        }
+    }
+
     fn beat(&mut self) -> Result<(), WorkerError> {
-        let held: Vec<Lease> = self.running.values().map(|running| running.lease.clone()).collect();
+        let held: Vec<Lease> = self.running.values().map(|running| running.hold.lease()).collect();
+        let sure_until = self.sure_until();
         let beats = match self.bench.queue.heartbeat(&self.settings.name, &held) {
             Ok(beats) => beats,
             Err(error) if error.is_transient() => {
@@ -365,11 +393,14 @@ impl Claimer<'_> {
         for (lease, beat) in held.iter().zip(beats) {
             let Some(running) = self.running.get(&lease.id) else { continue };
             match beat {
-                Beat::Kept => {}
-                Beat::Cancel => running.control.cancel(),
+                Beat::Kept => running.hold.goes_on(sure_until),
+                Beat::Cancel => {
+                    running.hold.goes_on(sure_until);
+                    running.control.cancel();
+                }
                 Beat::Lost => {
                     // Another may be at it. What is finished all the same is shared: it is worth as much.
-                    running.kept.store(false, Ordering::Relaxed);
+                    running.hold.lose();
                     running.control.cancel();
                 }
             }
@@ -385,7 +416,7 @@ impl Claimer<'_> {
             self.running.iter().filter(|(_, running)| overdue(running)).map(|(id, _)| *id).collect();
         for id in hung {
             let Some(running) = self.running.remove(&id) else { continue };
-            running.kept.store(false, Ordering::Relaxed);
+            running.hold.lose();
             running.control.cancel();
             self.hear(&Event::Hung(id));
             self.report.failed += 1;
@@ -394,7 +425,7 @@ impl Claimer<'_> {
             let failure =
                 Failure { reason: format!("the proof hangs: none within {after} s"), input_lost: false };
             // Where that cannot be said, the lease runs out.
-            let _ = self.bench.queue.fail(&running.lease, &failure);
+            let _ = self.bench.queue.fail(&running.hold.lease(), &failure);
             if self.hung.len() == self.assign.len() {
                 return Err(WorkerError::Hung { name: self.settings.name.clone(), statement: id });
             }
@@ -437,10 +468,10 @@ impl Claimer<'_> {
     fn give_back(&mut self) {
         let left: Vec<Running> = std::mem::take(&mut self.running).into_values().collect();
         for running in &left {
-            running.kept.store(false, Ordering::Relaxed);
+            running.hold.lose();
             running.control.cancel();
         }
-        let leases: Vec<Lease> = left.iter().map(|running| running.lease.clone()).collect();
+        let leases: Vec<Lease> = left.iter().map(|running| running.hold.lease()).collect();
         if let Err(error) = self.bench.queue.release(&leases) {
             tracing::warn!(%error, "what runs is not given back: its leases run out");
         }
@@ -455,35 +486,29 @@ impl Claimer<'_> {
 const AGAIN: Duration = Duration::from_millis(500);
 
 fn run_device(device: usize, assigned: &Receiver<Assignment>, bench: &Bench, tell: &Sender<Mail>) {
-    for Assignment { claimed, control, kept } in assigned {
-        let id = claimed.lease().id;
+    for Assignment { claimed, control } in assigned {
+        let id = claimed.job().id;
         let kind = claimed.job().class.kind;
         let measured = |took| drop(tell.send(Mail::Measured(kind, took)));
-        let ended = carry_out(claimed, &control, &kept, bench, &measured);
+        let ended = carry_out(claimed, &control, bench, &measured);
         if tell.send(Mail::Ended(device, id, ended)).is_err() {
             return;
         }
     }
 }
 
-fn carry_out(
-    mut claimed: Claimed,
-    control: &Control,
-    kept: &AtomicBool,
-    bench: &Bench,
-    measured: &dyn Fn(Duration),
-) -> Ended {
-    let Bench { queue, shared, prover, hears } = bench;
+fn carry_out(mut claimed: Claimed, control: &Control, bench: &Bench, measured: &dyn Fn(Duration)) -> Ended {
+    let Bench { queue, shared, prover, hears, began } = bench;
     let (id, kind) = (claimed.job().id, claimed.job().class.kind);
     loop {
-        let began = matches!(claimed.stage(), Stage::Prove(_)).then(Instant::now);
-        if began.is_some() {
+        let now = began.elapsed();
+        let proves = matches!(claimed.stage(), Stage::Prove(_));
+        if proves {
             hears(&Event::Proving(id, kind));
         }
-        let kept = || kept.load(Ordering::Relaxed);
-        let stepped = claimed.step(&kept, control, With { queue, shared, prover });
-        if let Some(began) = began {
-            hears(&Event::ProofEnded(kind, began.elapsed()));
+        let stepped = claimed.step(control, With { queue, shared, prover, now });
+        if proves {
+            hears(&Event::ProofEnded(kind, began.elapsed() - now));
             if let Stage::Publish(proved) = claimed.stage() {
                 measured(Duration::from_millis(proved.1.took_ms));
             }

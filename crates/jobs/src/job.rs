@@ -130,14 +130,20 @@ impl State {
     }
 }
 
-/// A state without what belongs to it.
+/// Where a job stands, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(missing_docs, reason = "see State")]
+#[cfg_attr(feature = "schema", derive(serde::Serialize, serde::Deserialize, utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", serde(rename_all = "snake_case"), schema(as = JobState))]
 pub enum StateName {
+    /// It may be claimed, from some moment on.
     Queued,
+    /// A worker holds it, for the time of its lease unless it says before that it still works.
     Running,
+    /// A worker said that its receipt is shared; confirmed once somebody who asked has verified that.
     Done,
+    /// It used up its attempts, or somebody put it here.
     Quarantined,
+    /// Nobody wants it.
     Cancelled,
 }
 
@@ -173,7 +179,8 @@ pub struct Job {
     pub state: State,
     /// Who claimed it last.
     pub holder: Option<WorkerName>,
-    /// The token of the only lease that is valid: raised by every claim, and where a completion is rejected.
+    /// The token of the only lease that is valid: raised by every claim, to what the clock says at least, and where a
+    /// failure is said or a completion is rejected.
     pub fence: u64,
     /// How often a worker said that it failed, or somebody that its receipt is none.
     pub failures: u32,

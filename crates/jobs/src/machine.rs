@@ -108,10 +108,19 @@ pub fn claim(job: &mut Job, worker: &WorkerName, policy: &Policy, now_ms: u64) -
     if not_before_ms > now_ms {
         return None;
     }
-    job.fence += 1;
+    job.fence = token_after(job.fence, now_ms);
     (job.holder, job.took_ms) = (Some(worker.clone()), None);
     enter(job, State::Running { until_ms: now_ms + millis(policy.lease), cancel: false }, now_ms);
     job.lease()
+}
+
+/// How many tokens there are a millisecond: more than one job is claimed in one.
+const TOKENS_A_MS: u64 = 256;
+
+/// The token after another one: higher, and never less than the clock. So a copy of the table that lags, or a row that was
+/// deleted and is there again, does not count on from what it remembers, and gives no token out twice.
+fn token_after(fence: u64, now_ms: u64) -> u64 {
+    fence.saturating_add(1).max(now_ms.saturating_mul(TOKENS_A_MS))
 }
 
 /// Its lease ran out. Whether it had.

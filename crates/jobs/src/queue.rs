@@ -91,10 +91,27 @@ impl Queue {
         let room = self.policy.held_max.saturating_sub(held);
         let most = most.min(room).min(self.policy.batch_max);
         let mut claimed = self.claim_queued(worker, capacity, most)?;
-        if claimed.len() < most && self.reap()? > 0 {
-            claimed.extend(self.claim_queued(worker, capacity, most - claimed.len())?);
+        if claimed.len() < most {
+            match self.claim_lapsed(worker, capacity, most - claimed.len()) {
+                Ok(more) => claimed.extend(more),
+                Err(error) if claimed.is_empty() => return Err(error),
+                // What is claimed is the worker's: kept from it, it would run out as a lease of its.
+                Err(error) => tracing::debug!(%error, "leases that ran out are not given anew now"),
+            }
         }
         Ok(Claims::Jobs(claimed))
+    }
+
+    fn claim_lapsed(
+        &self,
+        worker: &WorkerName,
+        capacity: &Capacity,
+        most: usize,
+    ) -> Result<Vec<(Lease, Job)>, JobsError> {
+        if self.reap()? == 0 {
+            return Ok(vec![]);
+        }
+        self.claim_queued(worker, capacity, most)
     }
 
     fn claim_queued(
@@ -113,6 +130,10 @@ impl Queue {
                 if let Some(lease) = machine::claim(&mut row, worker, &self.policy, now_ms) {
                     claimed.push((lease, row));
                 }
+            }
+            if claimed.is_empty() {
+                // Whoever looks in vain writes nothing: it is heard of by its signs of life.
+                return Changes::default();
             }
             let tally = Tally { claimed: claimed.len() as u64, ..Tally::default() };
             let jobs = claimed.iter().map(|(_, row)| row.clone()).collect();

@@ -45,6 +45,7 @@ impl fmt::Display for WorkerName {
 
 /// What came of a worker's claims, counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "schema", derive(serde::Serialize, utoipa::ToSchema))]
 pub struct Tally {
     /// Jobs it claimed.
     pub claimed: u64,
@@ -84,6 +85,8 @@ impl Tally {
 
 /// How a worker stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "schema", derive(serde::Serialize, utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", serde(rename_all = "snake_case"))]
 pub enum Stand {
     /// It was heard of lately, and is given what there is.
     Working,

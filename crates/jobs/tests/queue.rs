@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -12,8 +12,9 @@ use reprise_jobs::job::{Lease, State};
 use reprise_jobs::machine::{Answer, Failure};
 use reprise_jobs::memory::MemoryTable;
 use reprise_jobs::queue::Claims;
-use reprise_jobs::table::Filter;
-use reprise_jobs::{Policy, Queue};
+use reprise_jobs::table::{Change, Figure, Filter, Horizon, JobsError, Rows, Standing, Table};
+use reprise_jobs::{Job, Policy, Queue, Worker, WorkerName};
+use reprise_model::statement::StatementId;
 
 fn bench() -> Bench {
     let time = Arc::new(AtomicU64::new(1_000_000_000));
@@ -26,6 +27,153 @@ fn bench() -> Bench {
 }
 
 reprise_jobs::conformance_tests!(bench);
+
+/// A table that is away as soon as somebody looks for leases that ran out.
+struct AwayForLapsed {
+    inner: MemoryTable,
+    away: AtomicBool,
+}
+
+impl AwayForLapsed {
+    fn reach(&self) -> Result<&MemoryTable, JobsError> {
+        let gone = || JobsError::Unreachable { at: "here".into(), reason: "away".into() };
+        if self.away.load(Ordering::Relaxed) { Err(gone()) } else { Ok(&self.inner) }
+    }
+}
+
+impl Table for AwayForLapsed {
+    fn change(&self, rows: Rows<'_>, change: &mut Change<'_>) -> Result<(), JobsError> {
+        if matches!(rows, Rows::Lapsed(_)) {
+            self.away.store(true, Ordering::Relaxed);
+        }
+        self.reach()?.change(rows, change)
+    }
+    fn find(&self, ids: &[StatementId]) -> Result<Vec<Job>, JobsError> {
+        self.reach()?.find(ids)
+    }
+    fn list(&self, filter: &Filter) -> Result<Vec<Job>, JobsError> {
+        self.reach()?.list(filter)
+    }
+    fn standing(&self, name: &WorkerName) -> Result<Standing, JobsError> {
+        self.reach()?.standing(name)
+    }
+    fn workers(&self) -> Result<Vec<Worker>, JobsError> {
+        self.reach()?.workers()
+    }
+    fn evict(&self, name: &WorkerName, evicted: bool) -> Result<(), JobsError> {
+        self.reach()?.evict(name, evicted)
+    }
+    fn now_ms(&self) -> Result<u64, JobsError> {
+        self.reach()?.now_ms()
+    }
+    fn figures(&self) -> Result<Vec<Figure>, JobsError> {
+        self.reach()?.figures()
+    }
+    fn delete_ended(&self, horizon: &Horizon) -> Result<u64, JobsError> {
+        self.reach()?.delete_ended(horizon)
+    }
+    fn notify(&self) {
+        self.inner.notify();
+    }
+    fn turn(&self) -> u64 {
+        self.inner.turn()
+    }
+    fn wait(&self, turn: u64, patience: Duration) {
+        self.inner.wait(turn, patience);
+    }
+}
+
+#[test]
+fn what_is_claimed_is_handed_over_although_the_table_goes_away_before_the_claim_ends() {
+    let table = Arc::new(AwayForLapsed { inner: MemoryTable::default(), away: AtomicBool::new(false) });
+    let queue = Queue::new(table.clone(), policy());
+    queue.offer(&[1, 2].map(offer)).unwrap();
+    let Ok(Claims::Jobs(claimed)) = queue.claim(&worker("a"), &all(), 5) else {
+        panic!("the leases of both are given, and nobody has them");
+    };
+    assert_eq!(claimed.len(), 2);
+    assert!(table.away.load(Ordering::Relaxed), "it looked for leases that ran out");
+    assert!(queue.claim(&worker("a"), &all(), 5).is_err(), "nothing is claimed where nothing is reached");
+    table.away.store(false, Ordering::Relaxed);
+    for (lease, _) in &claimed {
+        assert_eq!(queue.complete(lease).unwrap(), Answer::Taken);
+    }
+}
+
+/// One thing that happens to a database that is copied, and from time to time replaced by its copy.
+#[derive(Debug, Clone)]
+enum Copying {
+    Offer(u64),
+    Claim(u8),
+    Fail(usize),
+    Release(usize),
+    Cancel(u64),
+    /// What is done or cancelled is deleted.
+    Forget,
+    Copy,
+    FailOver,
+    Pass(u64),
+}
+
+fn copying() -> impl Strategy<Value = Copying> {
+    prop_oneof![
+        3 => (0..3u64).prop_map(Copying::Offer),
+        4 => (0..2u8).prop_map(Copying::Claim),
+        1 => (0..64usize).prop_map(Copying::Fail),
+        1 => (0..64usize).prop_map(Copying::Release),
+        1 => (0..3u64).prop_map(Copying::Cancel),
+        1 => Just(Copying::Forget),
+        1 => Just(Copying::Copy),
+        1 => Just(Copying::FailOver),
+        2 => (0..40_000u64).prop_map(Copying::Pass),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_token_is_given_twice_by_a_copy_that_lags_or_for_a_row_that_was_deleted(
+        steps in proptest::collection::vec(copying(), 1..120)
+    ) {
+        let time = Arc::new(AtomicU64::new(1_000_000_000));
+        let clock = time.clone();
+        let table = Arc::new(MemoryTable::with_clock(Arc::new(move || clock.load(Ordering::Relaxed))));
+        let queue = Queue::new(table.clone(), Policy { strikes_max: u32::MAX, ..policy() });
+        let (mut copied, mut leases): (_, Vec<Lease>) = (table.copied(), vec![]);
+        let mut given: BTreeSet<(_, u64)> = BTreeSet::new();
+        let failure = Failure { reason: "so".into(), input_lost: false };
+        for step in steps {
+            let lease = |at: usize| (!leases.is_empty()).then(|| leases[at % leases.len()].clone());
+            match step {
+                Copying::Offer(number) => drop(queue.offer(&[offer(number)]).unwrap()),
+                Copying::Claim(name) => {
+                    let Claims::Jobs(claimed) = queue.claim(&worker(&format!("w{name}")), &all(), 2).unwrap() else {
+                        panic!("nobody rests here");
+                    };
+                    for (lease, _) in claimed {
+                        prop_assert!(given.insert((lease.id, lease.fence)), "a token was given twice: {lease:?}");
+                        leases.push(lease);
+                    }
+                }
+                Copying::Fail(at) => if let Some(lease) = lease(at) { queue.fail(&lease, &failure).unwrap(); },
+                Copying::Release(at) => if let Some(lease) = lease(at) { queue.release(&[lease]).unwrap() },
+                Copying::Cancel(number) => drop(queue.cancel(&[statement(number)]).unwrap()),
+                Copying::Forget => {
+                    time.fetch_add(policy().retention_max.as_millis() as u64 + 1, Ordering::Relaxed);
+                    queue.delete_ended().unwrap();
+                }
+                Copying::Copy => copied = table.copied(),
+                // No database takes another's place within a millisecond.
+                Copying::FailOver => {
+                    time.fetch_add(1, Ordering::Relaxed);
+                    table.restore(copied.clone());
+                }
+                Copying::Pass(ms) => drop(time.fetch_add(ms, Ordering::Relaxed)),
+            }
+        }
+    }
+}
 
 /// One thing that happens.
 #[derive(Debug, Clone)]

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use reprise_chain::source::{ChainSource, Poll};
+use reprise_model::coordinate::Coordinate;
 use reprise_model::order::Order;
 use reprise_model::statement::StatementId;
 use reprise_prover::backend::Backend;
@@ -78,6 +79,10 @@ impl Executor for Threads {
 
     fn prove(&mut self, assignment: Assignment) {
         self.workers.assign(assignment);
+    }
+
+    fn want(&mut self, id: &StatementId, place: Option<Coordinate>) {
+        self.workers.want(id, place);
     }
 
     fn cancel(&mut self, id: &StatementId) {

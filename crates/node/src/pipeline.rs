@@ -19,7 +19,7 @@ use reprise_chain::tree::{ChainError, ForkTree};
 use reprise_model::anchor::AnchorDepth;
 use reprise_model::artifact::AggregatorArtifact;
 use reprise_model::block::BatchMetadata;
-use reprise_model::coordinate::Checkpoint;
+use reprise_model::coordinate::{Checkpoint, Coordinate};
 use reprise_model::digest::{BlockHash, PinsDigest};
 use reprise_model::mutation::{self, Mutation};
 use reprise_model::order::{Order, Work};
@@ -135,6 +135,10 @@ pub trait Executor {
 
     /// Prove.
     fn prove(&mut self, assignment: Assignment);
+
+    /// What the attempt at a statement proves is wanted at this place now; nowhere any more where there is none. Whoever proves
+    /// here goes on with it.
+    fn want(&mut self, _id: &StatementId, _place: Option<Coordinate>) {}
 
     /// Ask the attempt at a statement to end. Its answer still comes.
     fn cancel(&mut self, id: &StatementId);
@@ -738,6 +742,7 @@ impl Pipeline {
                     self.tell(&PipelineEvent::Proving(order.clone(), device), context);
                     context.executor.prove(Assignment { order, witness, device });
                 }
+                Effect::Want(id, place) => context.executor.want(&id, place),
                 Effect::Cancel(id) => context.executor.cancel(&id),
                 Effect::WriteOff(order, failure) => {
                     let took = match failure {

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use reprise_model::coordinate::Coordinate;
@@ -31,11 +32,23 @@ pub struct Proof {
     pub cycles: u64,
 }
 
+/// Where what an attempt proves is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Wanted {
+    /// Nobody said.
+    #[default]
+    Unsaid,
+    /// Here, where it is most urgent.
+    At(Coordinate),
+    /// Nowhere any more: the blocks that wanted it were orphaned.
+    Nowhere,
+}
+
 /// The state that a running attempt and its caller share.
 #[derive(Debug, Default)]
 pub struct Control {
     device: usize,
-    place: Option<Coordinate>,
+    wanted: Mutex<Wanted>,
     cancelled: AtomicBool,
     metered: AtomicBool,
     nanoseconds: AtomicU64,
@@ -50,12 +63,18 @@ impl Control {
     /// Of an attempt at what is wanted at this place.
     #[must_use]
     pub fn at(self, place: Coordinate) -> Self {
-        Self { place: Some(place), ..self }
+        Self { wanted: Mutex::new(Wanted::At(place)), ..self }
     }
 
-    /// Where what it proves is wanted, if somebody said so. Another's queue orders its work by this.
-    pub fn place(&self) -> Option<&Coordinate> {
-        self.place.as_ref()
+    /// Where what it proves is wanted now. Another's queue orders its work by this, and forgets what has not begun.
+    pub fn wanted(&self) -> Wanted {
+        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It is wanted there from now on, or nowhere.
+    pub fn want(&self, place: Option<Coordinate>) {
+        let wanted = place.map_or(Wanted::Nowhere, Wanted::At);
+        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = wanted;
     }
 
     /// The device it runs on, counted from 0. There are as many as proofs may run at a time.

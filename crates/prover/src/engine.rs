@@ -59,6 +59,8 @@ pub enum Effect {
     LookUp(Arc<Order>),
     /// Prove and verify it on this device, counted from 0; answer with [`Engine::proved`].
     Prove(Arc<Order>, usize),
+    /// What the running attempt proves is wanted at this place now; nowhere any more where there is none. It goes on.
+    Want(StatementId, Option<Coordinate>),
     /// Ask the running attempt to end; its answer is still awaited.
     Cancel(StatementId),
     /// Do not wait for the running attempt any more: it hangs, and its device with it, or a late proof has made it
@@ -433,16 +435,14 @@ impl Engine {
         let mut changed = mem::take(&mut self.changed);
         changed.iter().for_each(|id| self.enqueue(id));
         changed.extend(self.admission.admit(self.policy.jobs_max.saturating_sub(self.index.held())));
-        for id in &changed {
-            self.review(id);
-        }
+        let mut effects: Vec<Effect> = changed.iter().filter_map(|id| self.review(id)).collect();
         // Where room is short, dormant jobs get what is left.
         let taken = self.index.held() + self.admission.admitted();
         while self.index.unwanted() > self.policy.jobs_max.saturating_sub(taken) {
             let last = self.index.last_unwanted();
             last.and_then(|last| self.remove(&last));
         }
-        let mut effects = self.request_all(&changed);
+        effects.extend(self.request_all(&changed));
         effects.extend(self.start());
         effects
     }
@@ -460,21 +460,26 @@ impl Engine {
     }
 
     /// Removes a queued job that is unwanted or that there is no room for, unless it is dormant. Records since when a
-    /// running proof is unwanted.
-    fn review(&mut self, id: &StatementId) {
+    /// running proof is unwanted, and says where it is wanted if that has changed.
+    fn review(&mut self, id: &StatementId) -> Option<Effect> {
         let (wanted, refused) = (self.is_wanted(id), self.admission.is_refused(id));
         if refused {
             self.demand.range_mut(ranks_of(id)).for_each(|(_, demanded)| demanded.requested = false);
         }
         let (now, is_dormant) = (self.now, !wanted && self.dormant.contains(id));
-        let Some(job) = self.jobs.get_mut(id) else { return };
-        match &mut job.phase {
-            Phase::Queued if refused || !wanted && !is_dormant => drop(self.remove(id)),
-            Phase::Proving { unwanted_since, .. } => {
-                *unwanted_since = if wanted { None } else { unwanted_since.or(Some(now)) };
-                self.refresh(*id);
+        let foremost = self.foremost(id).map(|order| order.coordinate);
+        match &mut self.jobs.get_mut(id)?.phase {
+            Phase::Queued if refused || !wanted && !is_dormant => {
+                self.remove(id);
+                None
             }
-            _ => {}
+            Phase::Proving { unwanted_since, place, .. } => {
+                *unwanted_since = if wanted { None } else { unwanted_since.or(Some(now)) };
+                let moved = mem::replace(place, foremost) != foremost;
+                self.refresh(*id);
+                moved.then_some(Effect::Want(*id, foremost))
+            }
+            _ => None,
         }
     }
 
@@ -764,7 +769,9 @@ impl Engine {
             let Some(job) = self.jobs.get_mut(&id) else { break };
             let (began, kind) = (self.now, job.order.kind());
             let until = began.saturating_add(self.timeouts.of(kind, hung_after));
-            job.phase = Phase::Proving { device, began, until, unwanted_since: None, cancelled: false };
+            let place = foremost.as_ref().map(|order| order.coordinate);
+            job.phase =
+                Phase::Proving { device, began, until, place, unwanted_since: None, cancelled: false };
             self.devices.begin(device, id);
             job.renewed.clear();
             effects.push(Effect::Prove(foremost.unwrap_or_else(|| job.order.clone()), device));

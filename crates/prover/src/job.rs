@@ -21,6 +21,8 @@ pub(crate) enum Phase {
         began: Duration,
         /// When it counts as hung.
         until: Duration,
+        /// Where it is wanted, as far as its executor was told.
+        place: Option<Coordinate>,
         /// Since when it is unwanted.
         unwanted_since: Option<Duration>,
         /// Whether it was asked to end.

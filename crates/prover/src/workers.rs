@@ -169,6 +169,13 @@ impl Workers {
         }
     }
 
+    /// Says where what the attempt at a statement proves is wanted now; nowhere any more where there is no place.
+    pub fn want(&self, id: &StatementId, place: Option<Coordinate>) {
+        if let Some(attempt) = self.attempts.get(id) {
+            attempt.control.want(place);
+        }
+    }
+
     /// Writes an attempt off: another thread takes the place of the hanging one, unless too many hang already.
     pub fn write_off(&mut self, id: &StatementId) -> std::io::Result<()> {
         let Some(device) = self.leave(id) else { return Ok(()) };

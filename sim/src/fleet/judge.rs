@@ -74,7 +74,8 @@ impl Judge {
     }
 
     /// Somebody begins to prove. `touched`: something is done to it already. `apart`: it is a node that proves because of
-    /// what was done to it, whatever others do. Returns the number of the attempt.
+    /// what was done to it, whatever others do, or a worker whose lease the database forgot or ended before its time.
+    /// Returns the number of the attempt.
     pub(crate) fn begins(&mut self, id: StatementId, by: &str, touched: bool, apart: bool) -> usize {
         if !touched && self.is_shared(&id) {
             self.broken("what is shared is not proved again", format!("{by} proves {id}"));

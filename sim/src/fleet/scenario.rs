@@ -86,6 +86,8 @@ pub struct Scenario {
     pub statements: usize,
     /// How far statements come after each other, in milliseconds.
     pub(crate) gap_ms: u64,
+    /// How long each proof takes, where that is not drawn.
+    pub(crate) cost_ms: Option<u64>,
     /// From when on nothing goes wrong any more.
     pub(crate) heal_ms: u64,
     /// The time between two faults.
@@ -156,6 +158,7 @@ impl Scenario {
             seed,
             statements,
             gap_ms,
+            cost_ms: None,
             heal_ms: statements as u64 * gap_ms + 1_500_000,
             fault_every_ms: rng.among(5_000..120_000),
             lag_ms: if late { rng.among(1_000..node::GRACE.as_millis() as u64 / 2) } else { 0 },
@@ -163,6 +166,40 @@ impl Scenario {
             workers,
             nodes,
             faults,
+        }
+    }
+
+    /// So many workers as fast as each other, each with one device; so many statements, all wanted at once by one node; no
+    /// fault.
+    pub fn busy(workers: usize, statements: usize, cost: Duration) -> Self {
+        let worker = |number| worker::Traits {
+            name: format!("w{number}"),
+            devices: 1,
+            slowness: 100,
+            poll_ms: 2_000,
+            lies: false,
+            prover: MockConfig::default(),
+        };
+        let node = node::Traits {
+            name: "n0".into(),
+            wants: (0..statements).collect(),
+            behind_ms: 0,
+            permits: statements,
+            depth: 0,
+            patience_ms: 60_000,
+        };
+        Self {
+            seed: 1,
+            faults: Faults::default(),
+            statements,
+            gap_ms: 0,
+            cost_ms: Some(cost.as_millis() as u64),
+            heal_ms: 0,
+            fault_every_ms: u64::MAX,
+            lag_ms: 0,
+            policy: Policy::default(),
+            workers: (0..workers).map(worker).collect(),
+            nodes: vec![node],
         }
     }
 

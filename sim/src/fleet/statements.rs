@@ -1,5 +1,6 @@
 //! What a simulated fleet proves: statements of the ledger, some of which rely on an earlier one.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
@@ -15,7 +16,7 @@ use reprise_node::rng::Rng;
 use reprise_prover::backend::{Backend, Task};
 use reprise_prover::mock::{MockBackend, MockConfig};
 
-/// How many statements there are to draw from.
+/// How many statements a drawn world has at most.
 pub(crate) const STATEMENTS_MAX: usize = 96;
 
 /// A mock of the ledger's programs.
@@ -43,11 +44,17 @@ pub fn task(number: u32, program: ProgramId) -> Option<Task> {
     })
 }
 
-/// The tasks are the same in every world, and take a while to make.
-fn tasks() -> &'static [Task] {
+/// The first so many tasks. They are the same in every world, and take a while to make.
+fn tasks(count: usize) -> Cow<'static, [Task]> {
     static TASKS: OnceLock<Vec<Task>> = OnceLock::new();
-    let [program, ..] = mock(MockConfig::default()).programs();
-    TASKS.get_or_init(|| (0..STATEMENTS_MAX as u32).filter_map(|number| task(number, program)).collect())
+    let make = |count: usize| -> Vec<Task> {
+        let [program, ..] = mock(MockConfig::default()).programs();
+        (0..count as u32).filter_map(|number| task(number, program)).collect()
+    };
+    match TASKS.get_or_init(|| make(STATEMENTS_MAX)).get(..count) {
+        Some(first) => Cow::Borrowed(first),
+        None => Cow::Owned(make(count)),
+    }
 }
 
 /// A statement of a world.
@@ -83,12 +90,25 @@ pub(crate) fn with_what_they_rely_on(statements: &[Statement], wants: &[usize]) 
     all.into_iter().collect()
 }
 
+/// Statements that are wanted at once, rely on nothing, and take as long as each other.
+pub(crate) fn even(count: usize, cost_ms: u64) -> Vec<Statement> {
+    let backend = mock(MockConfig::default());
+    let of = |task: &Task| Statement {
+        id: backend.statement(&task.claim).id(),
+        checkpoint: 1,
+        cost_ms,
+        relies_on: None,
+        task: task.clone(),
+    };
+    tasks(count).iter().map(of).collect()
+}
+
 /// The statements of a world, by where they are used.
 pub(crate) fn draw(rng: &mut Rng, count: usize) -> Vec<Statement> {
     let backend = mock(MockConfig::default());
     let mut checkpoint = 1;
     let mut all: Vec<Statement> = vec![];
-    for task in tasks().iter().take(count) {
+    for task in tasks(count).iter() {
         checkpoint += u64::from(rng.percent(60));
         let near = |other: &Statement| other.checkpoint + 1 >= checkpoint;
         let candidates: Vec<usize> = (0..all.len()).filter(|at| near(&all[*at])).collect();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reprise_fleet::agenda::Agenda;
 use reprise_fleet::attempt::Prover;
-use reprise_fleet::claimed::{Claimed, Ended, Stage, Stepped, With};
+use reprise_fleet::claimed::{Claimed, Ended, Hold, Stage, Stepped, With};
 use reprise_fleet::objects::Objects;
 use reprise_fleet::shared::{Bounds, Shared, receipt_key};
 use reprise_jobs::job::Capacity;
@@ -49,11 +49,12 @@ pub(crate) struct Lines {
 struct Run {
     claimed: Claimed,
     control: Control,
-    kept: bool,
     due_ms: u64,
     attempt: Option<usize>,
     /// Whether something was done to it.
     touched: bool,
+    /// Whether the database has forgotten its lease, or let it run out before its time, as far as its worker cannot know.
+    astray: bool,
 }
 
 /// What a worker is told with every tick.
@@ -126,6 +127,16 @@ impl SimWorker {
         }
     }
 
+    /// The database is another, or its clock: what is claimed may be another's before its time.
+    pub(crate) fn lead_astray(&mut self) {
+        self.runs.iter_mut().for_each(|run| run.astray = true);
+    }
+
+    /// It stands still until then, or longer where it does already, or has not started.
+    pub(crate) fn pause(&mut self, until_ms: u64) {
+        self.paused_until_ms = self.paused_until_ms.max(until_ms);
+    }
+
     /// Something is done to what it runs of these.
     pub(crate) fn touch_runs_of(&mut self, statements: &[StatementId]) {
         let of = self.runs.iter_mut().filter(|run| statements.contains(&run.claimed.job().id));
@@ -166,11 +177,11 @@ impl SimWorker {
                 at += 1;
             }
         }
+        if self.agenda.beats(self.age(now_ms)) {
+            self.beat(now_ms);
+        }
         if self.has_room() && self.agenda.looks(self.age(now_ms)) {
             self.claim(around);
-        }
-        if self.agenda.beats(self.age(now_ms)) {
-            self.beat();
         }
         let mut next = self.runs.iter().map(|run| run.due_ms).min().unwrap_or(u64::MAX);
         let mut agenda = self.agenda.clone();
@@ -191,15 +202,15 @@ impl SimWorker {
             if matches!(run.claimed.stage(), Stage::Prove(_)) && run.attempt.is_none() {
                 let cost = around.statements.iter().find(|it| it.id == id).map_or(1000, |it| it.cost_ms);
                 let touched = run.touched || around.troubled;
-                run.attempt = Some(around.judge.begins(id, self.name.as_str(), touched, false));
+                run.attempt = Some(around.judge.begins(id, self.name.as_str(), touched, run.astray));
                 run.due_ms = now_ms + (cost * self.traits.slowness / 100).max(1);
                 return false;
             }
             let publishes = matches!(run.claimed.stage(), Stage::Publish(_));
             let completes = matches!(run.claimed.stage(), Stage::Complete(_));
-            let with = With { queue: &self.queue, shared: &self.shared, prover: &self.prover };
-            let kept = run.kept;
-            let stepped = run.claimed.step(&|| kept, &run.control, with);
+            let now = Duration::from_millis(now_ms.saturating_sub(self.born_ms));
+            let with = With { queue: &self.queue, shared: &self.shared, prover: &self.prover, now };
+            let stepped = run.claimed.step(&run.control, with);
             if publishes && let Some(attempt) = run.attempt {
                 around.judge.shared(attempt);
             }
@@ -211,7 +222,7 @@ impl SimWorker {
                 }
                 Stepped::Ended(ended) => {
                     if completes && matches!(ended, Ended::Completed(_)) {
-                        around.judge.completed(run.claimed.lease());
+                        around.judge.completed(&run.claimed.hold().lease());
                     }
                     if let (Ended::Failed(_) | Ended::GivenUp, Some(attempt)) = (&ended, run.attempt) {
                         around.judge.failed(attempt);
@@ -224,21 +235,23 @@ impl SimWorker {
 
     fn claim(&mut self, around: &mut Surroundings<'_>) {
         let age = self.age(around.now_ms);
+        let sure_until = age + self.queue.policy().lease;
         let room = self.traits.devices - self.runs.len();
         match self.queue.claim(&self.name, &self.capacity, room) {
             Ok(Claims::Jobs(claimed)) => {
                 self.agenda.looked(age);
                 for (lease, job) in claimed {
-                    // After a failover to a copy that lags, tokens are given out again: what it still runs under the same one
-                    // speaks for this run too.
-                    let runs_already = self.runs.iter().any(|run| run.claimed.job().id == job.id);
+                    if let Some(run) = self.runs.iter().find(|run| run.claimed.job().id == job.id) {
+                        run.claimed.hold().renew(lease, sure_until);
+                        continue;
+                    }
                     let run = Run {
-                        claimed: Claimed::new(lease, job),
+                        claimed: Claimed::new(Hold::new(lease, sure_until), job),
                         control: Control::default(),
-                        kept: true,
                         due_ms: around.now_ms,
                         attempt: None,
-                        touched: around.troubled || runs_already,
+                        touched: around.troubled,
+                        astray: false,
                     };
                     self.runs.push(run);
                     // Its device begins at once.
@@ -258,15 +271,22 @@ impl SimWorker {
         }
     }
 
-    fn beat(&mut self) {
-        let held: Vec<Lease> = self.runs.iter().map(|run| run.claimed.lease().clone()).collect();
+    fn beat(&mut self, now_ms: u64) {
+        let sure_until = self.age(now_ms) + self.queue.policy().lease;
+        let held: Vec<Lease> = self.runs.iter().map(|run| run.claimed.hold().lease()).collect();
         let Ok(beats) = self.queue.heartbeat(&self.name, &held) else { return };
         for (run, beat) in self.runs.iter_mut().zip(beats) {
             match beat {
-                Beat::Kept => {}
-                Beat::Cancel => run.control.cancel(),
+                Beat::Kept => {
+                    run.claimed.hold().goes_on(sure_until);
+                    run.astray = false;
+                }
+                Beat::Cancel => {
+                    run.claimed.hold().goes_on(sure_until);
+                    run.control.cancel();
+                }
                 Beat::Lost => {
-                    run.kept = false;
+                    run.claimed.hold().lose();
                     run.control.cancel();
                 }
             }

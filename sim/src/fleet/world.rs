@@ -91,7 +91,10 @@ impl World {
         let time: Time = Arc::new(AtomicU64::new(START_MS));
         let database = Database::new(seed, time.clone());
         let objects = ObjectServer::new(seed, time.clone(), scenario.lag_ms);
-        let statements = statements::draw(&mut Rng::of(seed, "statements"), scenario.statements);
+        let statements = match scenario.cost_ms {
+            Some(cost_ms) => statements::even(scenario.statements, cost_ms),
+            None => statements::draw(&mut Rng::of(seed, "statements"), scenario.statements),
+        };
         let by_key = statements.iter().enumerate().map(|(at, it)| (receipt_key(&it.id), at)).collect();
         let arrivals_ms = (0..statements.len() as u64).map(|at| START_MS + at * scenario.gap_ms).collect();
         let judge = Judge::new(database.clone(), objects.clone());
@@ -233,6 +236,7 @@ impl World {
             Event::Failover => {
                 if self.database.fail_over() {
                     self.touch_everybody();
+                    self.workers.iter_mut().for_each(SimWorker::lead_astray);
                 }
             }
         }
@@ -267,7 +271,8 @@ impl World {
             }
             Fault::Pause => {
                 self.workers[worker].touch(&mut self.judge);
-                self.workers[worker].paused_until_ms = until;
+                self.workers[worker].pause(until);
+                let until = self.workers[worker].paused_until_ms;
                 self.at(until, Event::Worker(worker));
             }
             Fault::Partition => {
@@ -304,6 +309,7 @@ impl World {
                 let by = self.rng.among(0..4 * lease) as i64 - 2 * lease as i64;
                 self.database.skew(by);
                 self.touch_everybody();
+                self.workers.iter_mut().for_each(SimWorker::lead_astray);
             }
             Fault::ObjectsAway => {
                 self.objects.away_until(until);

@@ -1,7 +1,8 @@
-//! A fleet of real processes: PostgreSQL, a shared directory, nodes on the shipped recording, workers. Killed at moments
-//! that a seed draws, again and again.
+//! A fleet of real processes: PostgreSQL, an S3 server or a shared directory, nodes on competing forks of the shipped
+//! recording, workers. Killed at moments that a seed draws, again and again.
 //!
-//! `REPRISE_FLEET_SEED` and `REPRISE_FLEET_KILLS` say which moments and how many; a failure names both.
+//! `REPRISE_FLEET_SEED` and `REPRISE_FLEET_KILLS` say which moments and how many, `REPRISE_FLEET_BACKEND` who proves; a failure
+//! names them.
 #![cfg(feature = "fleet")]
 #![allow(
     clippy::unwrap_used,
@@ -11,6 +12,8 @@
 )]
 
 mod killed;
+#[path = "../../../../adapters/objects/tests/moto/mod.rs"]
+mod moto;
 mod processes;
 #[path = "../../../../adapters/postgres/src/scratch.rs"]
 #[allow(dead_code, unreachable_pub, missing_docs, reason = "shared with the tests of the adapter")]

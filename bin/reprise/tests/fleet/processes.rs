@@ -10,26 +10,42 @@ use std::thread::{self, JoinHandle};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::moto::Moto;
 use crate::scratch::Scratch;
 
 /// What a fleet of one test shares.
 pub(crate) struct Ground {
     pub(crate) postgres: Scratch,
+    /// Where receipts are shared; in a directory where there is none.
+    pub(crate) moto: Option<Moto>,
     dir: TempDir,
     url: String,
+    backend: String,
 }
 
 impl Ground {
     pub(crate) fn new() -> Self {
         let (postgres, dir) = (Scratch::start(), tempfile::tempdir().unwrap());
         let url = postgres.database();
-        Self { postgres, dir, url }
+        Self { postgres, moto: None, dir, url, backend: "mock".into() }
     }
 
-    /// Another fleet on the same server.
+    /// One that shares receipts in an S3 server, and proves with this backend.
+    pub(crate) fn with_s3(backend: &str) -> Self {
+        Self { moto: Some(Moto::start()), backend: backend.into(), ..Self::new() }
+    }
+
+    /// Another fleet on the same servers.
     pub(crate) fn anew(self) -> Self {
         let url = self.postgres.database();
         Self { dir: tempfile::tempdir().unwrap(), url, ..self }
+    }
+
+    fn receipts(&self) -> String {
+        match &self.moto {
+            Some(_) => format!("s3://bucket/{}", self.dir.path().file_name().unwrap().display()),
+            None => self.path("receipts").display().to_string(),
+        }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -41,6 +57,7 @@ impl Ground {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("REPRISE_")) {
             command.env_remove(name);
         }
+        command.envs(self.moto.iter().flat_map(Moto::variables));
         command.env("NO_COLOR", "1").args(args).args(["--jobs", &self.url, "--lease", LEASE]);
         command
     }
@@ -59,11 +76,11 @@ impl Ground {
     }
 
     pub(crate) fn worker(&self, name: &str, cost: &str, more: &[&str], told: &Sender<()>) -> Process {
-        let receipts = self.path("receipts").display().to_string();
+        let receipts = self.receipts();
         let args = [
             "worker",
             "--backend",
-            "mock",
+            &self.backend,
             "--mock-cost",
             cost,
             "--receipts",
@@ -76,8 +93,9 @@ impl Ground {
     }
 
     pub(crate) fn node(&self, dir: &Path, cost: &str, more: &[&str], told: &Sender<()>) -> Process {
-        let receipts = self.path("receipts").display().to_string();
-        let args = ["run", "--backend", "mock", "--mock-cost", cost, "--receipts", &receipts, "--json"];
+        let receipts = self.receipts();
+        let args =
+            ["run", "--backend", &self.backend, "--mock-cost", cost, "--receipts", &receipts, "--json"];
         let mut command = self.command(&[&args, more].concat());
         // A database that is started again is waited for, however slow this machine is: going on alone is another test's.
         command.args(["--fleet-patience", "240", "--log", "warn,reprise=info", "--data-dir"]).arg(dir);

@@ -108,7 +108,7 @@ fn jobs_and_workers_are_read_page_by_page() {
     let job = read(address, &format!("/v1/jobs/{}", hex(1)));
     assert_eq!(
         (&job["state"], &job["worker"], &job["fence"]),
-        (&"running".into(), &"gpu-1".into(), &1.into())
+        (&"running".into(), &"gpu-1".into(), &lease.fence.into())
     );
     assert!(job["lease_until_ms"].as_u64().is_some() && job["confirmed"].is_null());
     let why = read(address, &format!("/v1/jobs/{}/why", hex(3)))["why"].to_string();

@@ -88,11 +88,10 @@ fn a_completion_with_the_receipt_of_another_statement_is_rejected() {
 
 #[test]
 fn a_worker_that_claims_and_sleeps_costs_its_lease() {
-    let (fleet, calls) = believed_in_spite_of(|fleet, lease| {
+    // When it wakes, nothing that it says is heard over another's claim; see the suite of the jobs.
+    let (fleet, calls) = believed_in_spite_of(|fleet, _| {
         fleet.pass(policy().lease);
         assert_eq!(fleet.queue().reap().unwrap(), 1);
-        // When it wakes, nothing that it says is heard over another's claim; see the suite of the jobs.
-        assert!(lease.fence == 1);
     });
     assert_eq!(calls, 1);
     let liar = fleet.queue().standing(&WorkerName::new("liar").unwrap()).unwrap().worker.unwrap();

@@ -3,10 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
+use std::time::Duration;
 
 use reprise_fleet::shared::Fetched;
+use reprise_fleet::worker::Event;
 use reprise_jobs::Priority;
 use reprise_jobs::job::State;
+use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
+use reprise_model::digest::{BlockHash, PinsDigest};
+use reprise_model::statement::ClaimScheme as _;
 use reprise_prover::backend::{Backend, Control, ProveError};
 use reprise_prover::mock::MockConfig;
 
@@ -125,6 +130,59 @@ fn an_attempt_that_is_cancelled_leaves_its_job_to_the_fleet_after_everything_tha
     assert_eq!(job.priority, Priority::UNWANTED);
     assert!(matches!(job.state, State::Queued { .. }));
     assert_eq!(own.prove_calls(), 0);
+}
+
+/// A place by its checkpoint.
+fn place(checkpoint: u64) -> Coordinate {
+    Coordinate {
+        checkpoint: Checkpoint(checkpoint),
+        block_hash: BlockHash([1; 32]),
+        position: Position::Transaction { merge_index: 1 },
+        program: mock().programs()[0],
+        profile: mock().profile().id(),
+        pins: PinsDigest([1; 32]),
+    }
+}
+
+#[test]
+fn what_is_orphaned_while_it_waits_is_left_to_the_fleet_and_urgent_again_when_its_chain_returns() {
+    let (fleet, own) = (Fleet::new(), mock());
+    let priority = || fleet.queue().find(&[id(&task(1))]).unwrap()[0].priority;
+    let ask = |control: &Arc<Control>| {
+        let (node, under) = (fleet.node(&own), control.clone());
+        thread::spawn(move || node.prove_under(&task(1), &under).map(|proof| proof.receipt.id()))
+    };
+    let control = Arc::new(Control::default().at(place(7)));
+    let waiting = ask(&control);
+    until(|| !fleet.queue().list(&Default::default()).unwrap().is_empty());
+    assert_eq!(priority(), Priority::of(&place(7)));
+    control.want(Some(place(3)));
+    until(|| priority() == Priority::of(&place(3)));
+    control.want(None);
+    assert_eq!(waiting.join().unwrap(), Err(ProveError::Cancelled { statement: id(&task(1)) }));
+    assert_eq!(priority(), Priority::UNWANTED);
+    let waiting = ask(&Arc::new(Control::default().at(place(7))));
+    until(|| priority() == Priority::of(&place(7)));
+    let far = mock();
+    let machine = fleet.worker("far", &far);
+    assert_eq!(waiting.join().unwrap(), Ok(id(&task(1))));
+    assert_eq!((own.prove_calls(), far.prove_calls()), (0, 1));
+    machine.end();
+}
+
+#[test]
+fn what_is_orphaned_while_it_is_proved_is_waited_for() {
+    let cost = [Duration::from_millis(300); 3];
+    let (fleet, own, far) = (Fleet::new(), mock(), mock_with(MockConfig { cost, ..MockConfig::default() }));
+    let control = Arc::new(Control::default().at(place(7)));
+    let (node, under) = (fleet.node(&own), control.clone());
+    let waiting = thread::spawn(move || node.prove_under(&task(1), &under).map(|proof| proof.receipt.id()));
+    let machine = fleet.worker("far", &far);
+    machine.until(|event| matches!(event, Event::Proving(..)));
+    control.want(None);
+    assert_eq!(waiting.join().unwrap(), Ok(id(&task(1))));
+    assert_eq!((own.prove_calls(), far.prove_calls()), (0, 1));
+    assert_eq!(machine.end().proved, 1);
 }
 
 #[test]

@@ -295,6 +295,7 @@ impl World {
                     state.proving.push(order);
                     assert!(state.proving.len() <= self.permits, "more proofs than permits");
                 }
+                Effect::Want(..) => {}
                 Effect::Cancel(id) => drop(state.cancelled.insert(id)),
                 Effect::WriteOff(order, _) => {
                     state.proving.retain(|other| other.id != order.id);

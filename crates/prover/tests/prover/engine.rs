@@ -447,6 +447,7 @@ impl Drive {
                     prop_assert!(!order.assumptions.is_empty());
                     self.checking.push(order);
                 }
+                Effect::Want(..) => {}
                 Effect::Cancel(_) | Effect::WriteOff(..) => prop_assert!(false, "nothing hangs here"),
                 Effect::AddCoordinate(coordinate, id, _) => {
                     self.answered += 1;
@@ -1027,6 +1028,26 @@ fn a_running_orphan_is_asked_to_end_when_its_time_is_over_and_a_flip_back_begins
     engine.tick(at(30));
     let stored = engine.proved(one.id, Ok(receipt(&one)));
     assert!(matches!(&stored[..], [Effect::Store { .. }]));
+}
+
+#[test]
+fn where_a_running_proof_is_wanted_is_said_when_that_changes_and_only_then() {
+    let [early, late] = [1, 2].map(|checkpoint| order(1, checkpoint, Position::Batch { first: 0 }, &[]));
+    assert_eq!(early.id, late.id, "one statement, at two places");
+    let said = |effects: Vec<Effect>| -> Vec<Option<Coordinate>> {
+        let said = effects.into_iter().filter_map(|effect| match effect {
+            Effect::Want(id, place) if id == early.id => Some(place),
+            _ => None,
+        });
+        said.collect()
+    };
+    let (mut engine, effects) = wanting_under(policy(), std::slice::from_ref(&late));
+    assert_eq!(said(effects), [], "it begins where it is wanted");
+    assert_eq!(said(engine.want(vec![late.clone()])), []);
+    assert_eq!(said(engine.want(vec![late.clone(), early.clone()])), [Some(early.coordinate)]);
+    assert_eq!(said(engine.want(vec![])), [None], "its blocks are orphaned");
+    assert_eq!(said(engine.want(vec![])), []);
+    assert_eq!(said(engine.want(vec![late.clone()])), [Some(late.coordinate)], "and back");
 }
 
 #[test]
