@@ -18,7 +18,6 @@ mod with {
     use std::sync::atomic::Ordering;
     use std::time::{Duration, Instant};
 
-    use reprise_chain::event_log::EventLog;
     use reprise_chain::recording::{Lane, Recording};
     use reprise_disk::data_dir::{DataDir, LockError};
     use reprise_kaspa::client::parse_url;
@@ -38,7 +37,7 @@ mod with {
     use reprise_node::states::States;
     use reprise_node::wire::{self, Deployment};
     use reprise_node::{replay, stored};
-    use reprise_scheduler::snapshot::{self, Head};
+    use reprise_scheduler::snapshot::Head;
     use serde_json::json;
 
     use crate::backends::Chosen;
@@ -156,7 +155,7 @@ mod with {
         chosen: &Chosen,
     ) -> Result<Box<dyn L1>, Failure> {
         let Followed { options, proof, deployment } = followed(settings, chosen)?;
-        let snapshot = match origin(dir, &deployment)? {
+        let snapshot = match wire::origin_head(dir, &deployment)? {
             Some(_) if options.from.is_some() => {
                 let reason = "the data directory begins with a snapshot: leave it out";
                 return Err(settings.refuse("from", reason));
@@ -168,15 +167,6 @@ mod with {
         let covenant = (&deployment.covenant(), Arc::new(deployment.statement_of()) as StatementOf);
         let l1 = KaspaL1::connect(options, payer, proof, covenant, Some(dir));
         Ok(Box::new(l1.map_err(|e| Failure::Other(e.to_string()))?))
-    }
-
-    /// The head of the snapshot that a data directory begins with, if it does. The run checks the rest.
-    fn origin(dir: &DataDir, deployment: &Deployment) -> Result<Option<Head>, Failure> {
-        let place = dir.origin(&deployment.pins().digest(deployment.hasher.as_ref()));
-        match place.exists() {
-            true => Ok(Some(snapshot::open(place.path())?.head().clone())),
-            false => Ok(None),
-        }
     }
 
     fn start(head: &Head) -> SnapshotStart {
@@ -257,7 +247,7 @@ mod with {
             Some(Err(held @ LockError::InUse { .. })) => (None, vec![held_by_a_run(&held)]),
             Some(Err(error)) => return Err(error.into()),
         };
-        let snapshot = dir.as_ref().map(|dir| origin(dir, &deployment)).transpose()?.flatten();
+        let snapshot = dir.as_ref().map(|dir| wire::origin_head(dir, &deployment)).transpose()?.flatten();
         let position = dir.map(|dir| Position::read(dir.event_log(&covenant.pins)));
         let position = position.transpose().map_err(|e| Failure::Other(e.to_string()))?.flatten();
         let root_proof = position.as_ref().and_then(|position| position.head.root.lane_proof.clone());
@@ -294,9 +284,7 @@ mod with {
         chosen: &Chosen,
     ) -> Result<Option<States>, Failure> {
         let Followed { deployment, .. } = followed(settings, chosen)?;
-        let place = dir.event_log(&deployment.covenant().pins);
-        let event_log = EventLog::open(place).map_err(|e| Failure::Other(e.to_string()))?;
-        Ok(event_log.map(|event_log| stored::followed(dir, &deployment, &event_log)).transpose()?)
+        Ok(stored::followed(dir, &deployment)?)
     }
 
     /// Checks an answer against the covenant's output on the node. Returns the transaction that made this output.
@@ -412,14 +400,12 @@ mod with {
         let other = |e: &dyn Display| Failure::Other(e.to_string());
         let covenant = deployment.covenant();
         let dir = DataDir::lock(&settings.data_dir)?;
-        let place = dir.event_log(&covenant.pins);
-        let path = place.path().display().to_string();
-        let event_log = EventLog::open(place).map_err(|e| other(&e))?.ok_or_else(|| {
+        let (event_log, origin) = wire::event_log_in(&dir, &deployment)?.ok_or_else(|| {
+            let path = dir.event_log(&covenant.pins).path().display().to_string();
             Failure::usage(format!(
                 "{path}: no such event log: the unpaid exits follow from the chain, so follow it first with `reprise run`"
             ))
         })?;
-        let origin = wire::origin_in(&dir, &deployment, event_log.head().root.clone())?;
         let depth = settings.reorgs.finality_depth();
         let debts = replay::debts(&deployment, origin, depth, event_log.all()).map_err(|e| other(&e))?;
         let unpaid: Vec<_> = debts.owed().cloned().collect();
