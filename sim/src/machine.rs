@@ -638,10 +638,11 @@ impl Machine {
         }
         drop(checker);
         let settled = process.executor.settled.take().filter(|_| self.scenario.faults.has(Fault::Lost));
+        let calls = std::mem::take(&mut process.executor.calls);
         if let Some((settled, finalized)) = settled {
             self.keep(settled, finalized);
         }
-        for call in std::mem::take(&mut process.executor.calls) {
+        for call in calls {
             self.carry_out(now_us, call, later);
         }
         if let Some(process) = &mut self.process
@@ -667,7 +668,7 @@ impl Machine {
         self.written.push_back(settled);
         let old = self.written.len().saturating_sub(SNAPSHOTS);
         self.written.drain(..old);
-        if !is_final || choice % 4 == 0 {
+        if !is_final || choice.is_multiple_of(4) {
             return;
         }
         self.origin = self.snapshots().into_iter().next();
