@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reprise_disk::log::LogError;
+use reprise_model::coordinate::Checkpoint;
 use reprise_scheduler::record::{BatchRecord, RecordLog};
 use reprise_store::medium::{Medium, Opening};
 use reprise_store::simulated::{Operation, SimulatedDisk};
@@ -164,5 +165,10 @@ impl RecordLog for Records {
 
     fn load(&self) -> Result<Vec<BatchRecord>, LogError> {
         Ok(self.disk.records().clone())
+    }
+
+    fn drop_up_to(&mut self, checkpoint: Checkpoint) -> Result<(), LogError> {
+        self.disk.records().retain(|record| record.block.metadata.checkpoint > checkpoint);
+        Ok(())
     }
 }

@@ -130,7 +130,8 @@ struct SimExecutor {
     now_us: u64,
     began_us: u64,
     calls: Vec<Call>,
-    settled: Option<SettledPosition>,
+    /// The last settled position, and up to where the chain was final then.
+    settled: Option<(SettledPosition, Checkpoint)>,
 }
 
 impl Executor for SimExecutor {
@@ -167,8 +168,8 @@ impl Executor for SimExecutor {
         self.calls.push(Call::Store(order, entry));
     }
 
-    fn settled(&mut self, settled: SettledPosition) {
-        self.settled = Some(settled);
+    fn settled(&mut self, settled: SettledPosition, finalized: Checkpoint) {
+        self.settled = Some((settled, finalized));
     }
 }
 
@@ -648,14 +649,12 @@ impl Machine {
             checker.broken("health names a refusal that lasts, and none that has ended", why);
         }
         drop(checker);
-        if let Some(settled) =
-            process.executor.settled.take().filter(|_| self.scenario.faults.has(Fault::Lost))
-        {
-            self.written.push_back(settled);
-            let old = self.written.len().saturating_sub(SNAPSHOTS);
-            self.written.drain(..old);
+        let settled = process.executor.settled.take().filter(|_| self.scenario.faults.has(Fault::Lost));
+        let calls = std::mem::take(&mut process.executor.calls);
+        if let Some((settled, finalized)) = settled {
+            self.keep(settled, finalized);
         }
-        for call in std::mem::take(&mut process.executor.calls) {
+        for call in calls {
             self.carry_out(now_us, call, later);
         }
         if let Some(process) = &mut self.process
@@ -669,6 +668,25 @@ impl Machine {
             }
         }
         Ok(())
+    }
+
+    /// Writes a snapshot. The next process begins with it where its settlement is final, and what lies below is dropped from the
+    /// disk, unless the process ends before that.
+    fn keep(&mut self, settled: SettledPosition, finalized: Checkpoint) {
+        let checkpoint = settled.position.checkpoint;
+        let is_final = checkpoint.0 + settled.carried_above <= finalized.0;
+        // Its bytes decide, so that no random draw changes.
+        let choice = settled.position.state.root().0[0];
+        self.written.push_back(settled);
+        let old = self.written.len().saturating_sub(SNAPSHOTS);
+        self.written.drain(..old);
+        if !is_final || choice.is_multiple_of(4) {
+            return;
+        }
+        self.origin = self.snapshots().into_iter().next();
+        if let Some(process) = self.process.as_mut().filter(|_| choice % 4 != 1) {
+            process.pipeline.begin_at(checkpoint);
+        }
     }
 
     fn carry_out(&mut self, now_us: u64, call: Call, later: &mut Vec<(u64, Timer)>) {

@@ -57,7 +57,8 @@ pub enum Fault {
     Still,
     /// Nobody sends a transaction of the lane for a while.
     Silence,
-    /// The data directory is lost, and the machine goes on from a snapshot that another has written, or itself before.
+    /// The data directory is lost, and the machine goes on from a snapshot that another has written, or itself before. In such
+    /// worlds a restart begins with the machine's own newest snapshot.
     Lost,
     /// A snapshot that a machine goes on from is damaged on its way.
     Damaged,

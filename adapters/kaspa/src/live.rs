@@ -15,8 +15,8 @@
 //! An event is checked ([`follower`](crate::follower)), then written to the [`EventLog`], then sent to the pipeline. A
 //! restart sends the events of the event log and continues from its tip.
 //!
-//! The pipeline's progress says what is final and what is settled by a final settlement. The thread drops final blocks
-//! from memory, and compacts the event log where it is settled.
+//! The pipeline's progress says what is final. The thread drops final blocks from memory, and compacts the event log there. Below
+//! the snapshot that the next process begins with, it cuts the event log off.
 //!
 //! # Failures
 //!
@@ -82,7 +82,7 @@ pub const WRONG_ANSWERS_MAX: u32 = 60;
 /// How many events may wait for the pipeline before the thread stops asking.
 const EVENTS_MAX: usize = 16;
 
-/// The least number of newly settled blocks that start a compaction. It also takes half of the number that was compacted
+/// The least number of newly final blocks that start a compaction. It also takes half of the number that was compacted
 /// before, so that all compactions together write no more than a few times the file.
 const COMPACT_MIN: u64 = 1024;
 
@@ -165,6 +165,15 @@ pub enum LiveError {
         /// In what it differs.
         differs: &'static str,
     },
+    /// What was followed before began with a snapshot, and that is gone.
+    #[error(
+        "{path}: it begins with a snapshot, which is not in the data directory any more: import one (`reprise snapshot import \
+         --replace`; see snapshots/ in the data directory)"
+    )]
+    NoSnapshot {
+        /// The event log.
+        path: String,
+    },
     /// No thread.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
@@ -192,7 +201,6 @@ struct Shared {
     caught_up: AtomicBool,
     /// The pipeline's progress, as of its last poll.
     finalized: AtomicU64,
-    floor: AtomicU64,
     /// Since when the node is not followed, and why; `None` while it is.
     lost: Mutex<Option<Outage>>,
     /// The timestamp of the last block handed on, in milliseconds; 0 before the first.
@@ -200,6 +208,8 @@ struct Shared {
     /// The DAA scores of the last block handed on, and of the node's tip, when it was asked last.
     reached: AtomicU64,
     goal: AtomicU64,
+    /// The settled block that the next process begins with, while the event log reaches further down.
+    begins: Mutex<Option<(ChainRoot, Checkpoint)>>,
     /// How long the lane of a covenant has been silent, at the tip of what is followed.
     lane: Mutex<Option<LaneSilence>>,
     /// Why the last event is not written yet; `None` where it is.
@@ -227,7 +237,7 @@ impl Default for Shared {
         Self {
             caught_up: AtomicBool::default(),
             finalized: AtomicU64::default(),
-            floor: AtomicU64::default(),
+            begins: Mutex::default(),
             lost: Mutex::new(lost),
             last_block_ms: AtomicU64::default(),
             reached: AtomicU64::default(),
@@ -249,6 +259,10 @@ impl Shared {
 
     fn unwritten(&self) -> MutexGuard<'_, Option<String>> {
         self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begins(&self) -> MutexGuard<'_, Option<(ChainRoot, Checkpoint)>> {
+        self.begins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lane(&self) -> MutexGuard<'_, Option<LaneSilence>> {
@@ -274,13 +288,35 @@ impl Prepared {
     /// Reads the event log at `place`. Where there is none, asks the node for its chain and begins an event log.
     pub fn new(options: Options, place: Option<LockedPath>) -> Result<Self, LiveError> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let kept = place.clone().map(EventLog::open).transpose()?.flatten();
+        let kept = match place.clone().map(EventLog::open).transpose() {
+            Err(damage @ LogError::Damaged { .. }) if options.snapshot.is_some() => {
+                // All of it can be had again from the snapshot on, as long as the node shows its block.
+                tracing::warn!("{damage}: the chain is followed again from the snapshot");
+                None
+            }
+            kept => kept?.flatten(),
+        };
         let (follower, event_log) = match kept {
-            Some(event_log) => (resumed(&options, &event_log)?, Some(event_log)),
+            Some(mut event_log) => {
+                // An earlier process moved the beginning up, and had no time to cut the log.
+                if let Some(snapshot) = &options.snapshot {
+                    event_log.begin_at(snapshot.block.clone(), snapshot.checkpoint)?;
+                }
+                (resumed(&options, &event_log)?, Some(event_log))
+            }
             None => {
                 let follower = runtime.block_on(start(&options))?;
                 let head = follower.head().clone();
-                (follower, place.map(|place| EventLog::begin(place, head)).transpose()?)
+                if let Some(damaged) = place.as_ref().filter(|place| place.exists()) {
+                    let aside = damaged.put_aside(".damaged").map_err(|source| {
+                        let (path, what) = (damaged.path().to_path_buf(), "the event log");
+                        LogError::Io { path, action: "put aside", what, source }
+                    })?;
+                    tracing::warn!("{} is put aside as {}", damaged.path().display(), aside.display());
+                }
+                let checkpoint =
+                    options.snapshot.as_ref().map_or(Checkpoint(0), |snapshot| snapshot.checkpoint);
+                (follower, place.map(|place| EventLog::begin(place, head, checkpoint)).transpose()?)
             }
         };
         Ok(Self { options, runtime, follower, event_log })
@@ -327,10 +363,13 @@ impl Prepared {
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared::default());
         let until_idle = options.until_idle;
+        let first = options.snapshot.as_ref().map_or(0, |snapshot| snapshot.checkpoint.0);
         let following = FollowLoop {
             options,
             follower,
             event_log,
+            first,
+            logged_from: first,
             messages: sender,
             shared: shared.clone(),
             stopped,
@@ -373,7 +412,6 @@ impl LiveL1 {
 impl ChainSource for LiveL1 {
     fn poll(&mut self, progress: Progress) -> Result<Poll, SourceError> {
         self.shared.finalized.store(progress.finalized.0, Ordering::Relaxed);
-        self.shared.floor.store(progress.floor.0, Ordering::Relaxed);
         // Read before the queue: the events from before it was set are in the queue.
         let caught_up = self.shared.caught_up.load(Ordering::Acquire);
         let idle = self.until_idle && caught_up && progress.proved && progress.settled;
@@ -386,6 +424,10 @@ impl ChainSource for LiveL1 {
             Err(TryRecvError::Empty) => Ok(Poll::Pending),
             Err(TryRecvError::Disconnected) => Err(ended()),
         }
+    }
+
+    fn begin_at(&mut self, block: &ChainRoot, checkpoint: Checkpoint) {
+        *self.shared.begins() = Some((block.clone(), checkpoint));
     }
 
     fn notify(&mut self, ready: Ready) {
@@ -460,8 +502,12 @@ fn resumed(options: &Options, event_log: &EventLog) -> Result<Follower, LiveErro
     if options.from.is_some_and(|from| from != head.root.metadata.block_hash) {
         return Err(other("another first block"));
     }
-    if options.snapshot.as_ref().is_some_and(|snapshot| snapshot.block != head.root) {
+    let begins = options.snapshot.as_ref().map(|snapshot| (&snapshot.block, snapshot.checkpoint));
+    if begins.is_some_and(|begins| begins != (&head.root, event_log.checkpoint())) {
         return Err(other("another first block than the snapshot's"));
+    }
+    if begins.is_none() && event_log.checkpoint() > Checkpoint(0) {
+        return Err(LiveError::NoSnapshot { path: event_log.path().display().to_string() });
     }
     let network: NetworkId = head.network.parse().map_err(|_| other("a network that is unknown here"))?;
     let (height, base) = (event_log.compacted(), event_log.base());
@@ -548,6 +594,10 @@ struct FollowLoop {
     options: Options,
     follower: Follower,
     event_log: Option<EventLog>,
+    /// The checkpoint that the follower's heights count from, and the one that the event log's do. (Checkpoints count from the
+    /// rollup's first block.)
+    first: u64,
+    logged_from: u64,
     messages: Sender<Result<Message, SourceError>>,
     shared: Arc<Shared>,
     stopped: watch::Receiver<bool>,
@@ -608,32 +658,53 @@ impl FollowLoop {
         Ok(())
     }
 
-    /// Drops final blocks from memory, and compacts the settled part of the event log.
+    /// Drops final blocks from memory, cuts the event log below the snapshot that the next process begins with, and compacts what
+    /// is final above.
     fn tidy(&mut self) {
-        // Heights count from the block that is followed from, and checkpoints from the rollup's first.
-        let first = self.options.snapshot.as_ref().map_or(0, |snapshot| snapshot.checkpoint.0);
         let finalized = self.shared.finalized.load(Ordering::Relaxed);
-        self.follower.drop_below(finalized.saturating_sub(first));
-        let Some(event_log) = &mut self.event_log else { return };
-        let height = self.shared.floor.load(Ordering::Relaxed).saturating_sub(first + 1);
-        let done = event_log.compacted();
-        // The compacted part must end in a block that the chain can be followed from: one with a lane proof.
-        let Some(height) = self.follower.track().opened_below(height, done) else { return };
-        if height.saturating_sub(done) < COMPACT_MIN.max(done / 2) || Instant::now() < self.compact_from {
+        self.follower.drop_below(finalized.saturating_sub(self.first));
+        if Instant::now() < self.compact_from {
             return;
         }
-        let path = event_log.path().display().to_string();
-        let compacted = event_log.compact(height);
-        self.follower.drop_opened(event_log.compacted());
-        match compacted {
-            Ok(true) => tracing::info!("{path}: {} blocks are compacted", event_log.compacted()),
-            Ok(false) => {}
+        if let Err(error) = self.cut().and_then(|()| self.compact()) {
             // The file is unchanged, and goes on growing.
-            Err(error) => {
-                tracing::warn!("{error}; the event log stays as it was");
-                self.compact_from = Instant::now() + COMPACT_RETRY;
-            }
+            tracing::warn!("{error}; the event log stays as it was");
+            self.compact_from = Instant::now() + COMPACT_RETRY;
         }
+    }
+
+    fn cut(&mut self) -> Result<(), LogError> {
+        let Some(event_log) = &mut self.event_log else { return Ok(()) };
+        let begins = self.shared.begins().clone();
+        let Some((block, checkpoint)) = begins.filter(|(_, at)| at.0 > self.logged_from) else {
+            return Ok(());
+        };
+        if event_log.begin_at(block, checkpoint)? {
+            self.logged_from = checkpoint.0;
+            tracing::info!(%checkpoint, "{}: what lies below the snapshot is cut off", event_log.path().display());
+        }
+        *self.shared.begins() = None;
+        Ok(())
+    }
+
+    fn compact(&mut self) -> Result<(), LogError> {
+        let Some(event_log) = &mut self.event_log else { return Ok(()) };
+        let below = self.logged_from - self.first;
+        let height = self.shared.finalized.load(Ordering::Relaxed).saturating_sub(self.first);
+        let done = below + event_log.compacted();
+        // The compacted part must end in a block that the chain can be followed from: one with a lane proof.
+        let Some(height) = self.follower.track().opened_below(height, done) else { return Ok(()) };
+        if height.saturating_sub(done) < COMPACT_MIN.max((done - below) / 2) {
+            return Ok(());
+        }
+        let depth = AnchorDepth(self.follower.track().expires_after());
+        let compacted = event_log.compact(height - below, Some(depth))?;
+        let blocks = event_log.compacted();
+        self.follower.drop_opened(below + blocks);
+        if compacted {
+            tracing::info!("{}: {blocks} blocks are compacted", event_log.path().display());
+        }
+        Ok(())
     }
 
     /// Follows the node over one connection after another, until the receiver is dropped.

@@ -18,7 +18,6 @@ mod with {
     use std::sync::atomic::Ordering;
     use std::time::{Duration, Instant};
 
-    use reprise_chain::event_log::EventLog;
     use reprise_chain::recording::{Lane, Recording};
     use reprise_disk::data_dir::DataDir;
     use reprise_kaspa::client::parse_url;
@@ -36,8 +35,8 @@ mod with {
     use reprise_node::l1::L1;
     use reprise_node::states::States;
     use reprise_node::stored;
-    use reprise_node::wire::Deployment;
-    use reprise_scheduler::snapshot::{self, Head};
+    use reprise_node::wire::{self, Deployment};
+    use reprise_scheduler::snapshot::Head;
     use serde_json::json;
 
     use crate::backends::Chosen;
@@ -175,18 +174,9 @@ mod with {
         Ok(Box::new(l1.map_err(|e| Failure::Other(e.to_string()))?))
     }
 
-    /// The head of the snapshot that a data directory begins with, if it does. The run checks the rest.
-    fn origin(dir: &DataDir, deployment: &Deployment) -> Result<Option<Head>, Failure> {
-        let place = dir.origin(&deployment.pins().digest(deployment.hasher.as_ref()));
-        match place.exists() {
-            true => Ok(Some(snapshot::open(place.path())?.head().clone())),
-            false => Ok(None),
-        }
-    }
-
     /// The snapshot that a data directory begins with, if it does, as a node is followed from it.
     pub(crate) fn start_of(dir: &DataDir, deployment: &Deployment) -> Result<Option<SnapshotStart>, Failure> {
-        Ok(origin(dir, deployment)?.as_ref().map(start))
+        Ok(wire::origin_head(dir, deployment)?.as_ref().map(start))
     }
 
     fn start(head: &Head) -> SnapshotStart {
@@ -268,7 +258,7 @@ mod with {
         let Followed { options, proof, deployment } = followed(settings, chosen)?;
         let (key, covenant) = (key(settings)?, deployment.covenant());
         let dir = DataDir::detached(&settings.data_dir)?;
-        let snapshot = origin(&dir, &deployment)?;
+        let snapshot = wire::origin_head(&dir, &deployment)?;
         let position = Position::read(dir.event_log(&covenant.pins));
         let position = position.map_err(|e| Failure::Other(e.to_string()))?;
         let root_proof = position.as_ref().and_then(|position| position.head.root.lane_proof.clone());
@@ -318,9 +308,7 @@ mod with {
         chosen: &Chosen,
     ) -> Result<Option<States>, Failure> {
         let Followed { deployment, .. } = followed(settings, chosen)?;
-        let place = dir.event_log(&deployment.covenant().pins);
-        let event_log = EventLog::open(place).map_err(|e| Failure::Other(e.to_string()))?;
-        Ok(event_log.map(|event_log| stored::followed(dir, &deployment, &event_log)).transpose()?)
+        Ok(stored::followed(dir, &deployment)?)
     }
 
     /// Checks an answer against the covenant's output on the node. Returns the transaction that made this output.

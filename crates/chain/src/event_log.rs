@@ -10,8 +10,8 @@
 //!
 //! | frames | content |
 //! |---|---|
-//! | one `Head` | a [`Recording`] without events: network, recorder, lane and root |
-//! | `Settled` | none at first; the chain above the root as far as it was compacted, some blocks a frame |
+//! | one `Head` | a [`Recording`] without events: network, recorder, lane and root; and the root's checkpoint |
+//! | `Settled` | none at first; the chain above the root as far as it was compacted, some blocks a frame. (Its name is of a time when only what is settled was) |
 //! | one `Bar` | nothing |
 //! | `Event` | each [`SourceEvent`] since |
 //!
@@ -20,15 +20,18 @@
 //!
 //! # Compaction
 //!
-//! What is final, and settled by a settlement that is final, is not proved again. A restart still needs it: checkpoints
-//! count from the root, the oracle executes the transactions, and the planner must see the settlement that raised its prune
-//! floor. So [`EventLog::compact`] keeps of that part one straight chain: a header's own fields, the lane's transactions and
-//! the settlements. It drops orphaned forks, the fields that a header repeats of its parent's, and lane proofs, except
-//! two sorts: the proof of the last block, from which the L1's checks go on, and the proofs of blocks that accept something,
-//! which show whether the lane began anew when batch records are lost and the chain is executed again.
-//! An empty block takes 97 bytes.
+//! Of what is final no fork comes back. So [`EventLog::compact`] keeps of that part one straight chain: a header's own fields, the
+//! lane's transactions and the settlements. It drops orphaned forks, the fields that a header repeats of its parent's, and lane
+//! proofs, except three sorts: the proof of the last block, from which the L1's checks go on; those of blocks that accept something,
+//! which show whether the lane began anew when batch records are lost and the chain is executed again; and those of empty blocks
+//! that a settlement can be [anchored](reprise_model::anchor) in. An empty block takes 97 bytes.
 //!
 //! A compaction writes a new file beside the old one, which stays where the disk has no room for both.
+//!
+//! # Beginning
+//!
+//! A directory that has a snapshot of a settled block needs nothing below it. [`EventLog::begin_at`] makes that block the root,
+//! and drops what lies below.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -37,7 +40,9 @@ use std::path::Path;
 use borsh::{BorshDeserialize, BorshSerialize};
 use reprise_disk::data_dir::LockedPath;
 use reprise_disk::log::{Format, Found, Frames, HEADER_LEN, Log, LogError, Writer};
+use reprise_model::anchor::AnchorDepth;
 use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot, ObservedClaim, ObservedSettlement};
+use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest};
 use reprise_model::transaction::LaneTransaction;
 
@@ -54,8 +59,8 @@ const FORMAT: Format = Format {
     what: "the event log",
 };
 
-const HELP: &str = "restore the file from a copy, or use another data directory; `reprise receipts export` takes the \
-                    receipts along";
+const HELP: &str = "restore the file from a copy, or go on from a snapshot (`reprise snapshot import --replace`: see snapshots/ in the \
+                    data directory), or use another data directory; `reprise receipts export` takes the receipts along";
 
 /// Blocks in a frame of the compacted part.
 const RUN_LEN: usize = 256;
@@ -63,7 +68,7 @@ const RUN_LEN: usize = 256;
 /// A frame's body.
 #[derive(BorshSerialize, BorshDeserialize)]
 enum Entry<'a> {
-    Head(Box<Recording>),
+    Head(Box<Recording>, Checkpoint),
     Settled(Cow<'a, [SettledBlock]>),
     Bar,
     Event(Cow<'a, SourceEvent>),
@@ -123,6 +128,8 @@ impl SettledBlock {
 pub struct EventLog {
     log: Log,
     head: Recording,
+    /// The root's checkpoint: 0 at a rollup's founding.
+    checkpoint: Checkpoint,
     /// The last block of the compacted part, and how many it has.
     base: (ChainRoot, u64),
     /// The lane proof of the last block of that part that accepts something.
@@ -134,10 +141,11 @@ pub struct EventLog {
 }
 
 impl EventLog {
-    /// Begins an event log at `place`, of the chain that `head` names. The events of `head` are ignored.
-    pub fn begin(place: LockedPath, head: Recording) -> Result<Self, LogError> {
+    /// Begins an event log at `place`, of the chain that `head` names, whose root has this checkpoint. The events of `head` are
+    /// ignored.
+    pub fn begin(place: LockedPath, head: Recording, checkpoint: Checkpoint) -> Result<Self, LogError> {
         let head = Recording { events: vec![], ..head };
-        let bodies = [body(&Entry::Head(Box::new(head))), body(&Entry::Bar)];
+        let bodies = [body(&Entry::Head(Box::new(head), checkpoint)), body(&Entry::Bar)];
         let log = Log::create(place, FORMAT, identity(), &[&bodies[0], &bodies[1]])?;
         Self::read(log, &[])
     }
@@ -163,13 +171,14 @@ impl EventLog {
         let sound = damage.first().map_or(log.end(), |first| first.start);
         let mut frames = log.frames(HEADER_LEN);
         let whole = frames.offset() < sound;
-        let Some(Entry::Head(head)) = (if whole { next(&mut frames, &log)? } else { None }) else {
+        let Some(Entry::Head(head, checkpoint)) = (if whole { next(&mut frames, &log)? } else { None })
+        else {
             return Err(log.damaged(HEADER_LEN..log.end(), HELP));
         };
         let (head, settled) = (*head, frames.offset());
         let base = (head.root.clone(), 0);
         let mut event_log =
-            Self { log, head, base, last_active: None, settled, bar: settled, start: settled };
+            Self { log, head, checkpoint, base, last_active: None, settled, bar: settled, start: settled };
         let mut runs = event_log.settled();
         runs.sound = sound;
         let mut compacted = 0;
@@ -208,6 +217,11 @@ impl EventLog {
         &self.head
     }
 
+    /// The root's checkpoint: 0 at a rollup's founding, more where a snapshot is of the root.
+    pub fn checkpoint(&self) -> Checkpoint {
+        self.checkpoint
+    }
+
     /// The block that the events build on: the root, or the last one of the compacted part.
     pub fn base(&self) -> &ChainRoot {
         &self.base.0
@@ -242,11 +256,11 @@ impl EventLog {
         settled.chain(self.events())
     }
 
-    /// Compacts the chain up to the block at `height` above the root. It and all blocks below it are final, and settled by
-    /// a settlement that is final. Returns whether there was anything to compact.
-    pub fn compact(&mut self, height: u64) -> Result<bool, LogError> {
+    /// Compacts the chain up to the block at `height` above the root. It and all blocks below it are final. `depth` says which empty
+    /// blocks a settlement can be anchored in; `None` where that needs no lane proof. Returns whether there was anything to compact.
+    pub fn compact(&mut self, height: u64, depth: Option<AnchorDepth>) -> Result<bool, LogError> {
         let Some(cut) = self.cut_at(height)? else { return Ok(false) };
-        let log = self.log.rewrite(|out| self.write_compacted(out, &cut))?;
+        let log = self.log.rewrite(self.log.end(), |out| self.write_compacted(out, &cut, depth))?;
         *self = Self::read(log, &[])?;
         Ok(true)
     }
@@ -274,14 +288,139 @@ impl EventLog {
         Ok(Some(Cut { chain, last }))
     }
 
-    fn write_compacted(&self, out: &mut Writer, cut: &Cut) -> Result<(), LogError> {
-        out.frame(&body(&Entry::Head(Box::new(self.head.clone()))))?;
+    /// Lets the chain begin with this block of it, and drops what lies below. The block is final, and has a lane proof where
+    /// the chain is to be followed from it. Returns whether it is a block of the chain; where it is not, nothing changes.
+    pub fn begin_at(&mut self, root: ChainRoot, checkpoint: Checkpoint) -> Result<bool, LogError> {
+        let (begins, is_there) = (self.head.root.metadata == root.metadata, self.checkpoint == checkpoint);
+        if root == self.head.root || begins && !is_there {
+            return Ok(is_there);
+        }
+        let block = root.metadata.block_hash;
+        let log = match self.height_in_events(&block)? {
+            Some(height) => {
+                let Some(cut) = self.cut_at(height)? else { return Ok(false) };
+                self.log.rewrite(self.log.end() - self.start, |out| {
+                    self.write_cut(out, &cut, (root, checkpoint))
+                })?
+            }
+            None => {
+                let from = if begins { Some(self.settled) } else { self.run_of(&block)? };
+                let Some(from) = from else { return Ok(false) };
+                self.log.rewrite(self.log.end() - from, |out| self.write_above(out, (root, checkpoint)))?
+            }
+        };
+        *self = Self::read(log, &[])?;
+        Ok(true)
+    }
+
+    /// Whether the chain has this block, its root included.
+    pub fn has(&self, block: &BlockHash) -> Result<bool, LogError> {
+        let is_root = self.head.root.metadata.block_hash == *block;
+        Ok(is_root || self.height_in_events(block)?.is_some() || self.run_of(block)?.is_some())
+    }
+
+    /// How far above the root the block lies, where the events leave it on the chain.
+    fn height_in_events(&self, block: &BlockHash) -> Result<Option<u64>, LogError> {
+        let (mut length, mut found) = (0, None);
+        for event in self.events() {
+            let event = event?;
+            length -= event.removed.len() as u64;
+            found = found.filter(|height| *height <= length);
+            for added in &event.added {
+                length += 1;
+                if added.metadata.block_hash == *block {
+                    found = Some(length);
+                }
+            }
+        }
+        Ok(found.map(|height| self.base.1 + height))
+    }
+
+    /// Where the frame of a compacted block begins.
+    fn run_of(&self, block: &BlockHash) -> Result<Option<u64>, LogError> {
+        let mut runs = self.settled();
+        while let Some(run) = runs.next().transpose()? {
+            if run.iter().any(|it| it.metadata.block_hash == *block) {
+                return Ok(Some(runs.bar));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes the log of the chain above one of its compacted blocks, or above its root.
+    fn write_above(
+        &self,
+        out: &mut Writer,
+        (root, checkpoint): (ChainRoot, Checkpoint),
+    ) -> Result<(), LogError> {
+        let block = root.metadata.block_hash;
+        let mut is_above = self.head.root.metadata == root.metadata;
+        out.frame(&body(&Entry::Head(Box::new(Recording { root, ..self.head.clone() }), checkpoint)))?;
+        for run in self.settled() {
+            let mut kept = vec![];
+            for settled in run? {
+                let is_root = settled.metadata.block_hash == block;
+                if is_above {
+                    kept.push(SettledBlock::of(settled));
+                }
+                is_above |= is_root;
+            }
+            if !kept.is_empty() {
+                out.frame(&body(&Entry::Settled(kept.into())))?;
+            }
+        }
+        self.copy(out, self.bar, self.log.end())
+    }
+
+    fn write_compacted(
+        &self,
+        out: &mut Writer,
+        cut: &Cut,
+        depth: Option<AnchorDepth>,
+    ) -> Result<(), LogError> {
+        out.frame(&body(&Entry::Head(Box::new(self.head.clone()), self.checkpoint)))?;
         self.copy(out, self.settled, self.bar)?;
-        let mut events = self.events();
-        // A block is taken when it first comes. It waits for the next, because the last keeps its lane proof.
-        let (mut run, mut chain) = (Vec::with_capacity(RUN_LEN), cut.chain.iter().peekable());
-        let mut waits: Option<ChainBlock> = None;
-        // The canonical chain as the events leave it: how much of the part to compact, and the blocks above that.
+        let (mut run, mut waits) = (Vec::with_capacity(RUN_LEN), None::<ChainBlock>);
+        let mut parent_score = self.base.0.metadata.blue_score;
+        let rest = self.divide(cut, |block| {
+            // It waits for the next, because the last keeps its lane proof.
+            if let Some(mut taken) = waits.replace(block) {
+                let score = taken.metadata.blue_score;
+                let keeps = depth.is_some_and(|depth| depth.keeps(parent_score, score));
+                taken.lane_proof = taken.lane_proof.filter(|_| keeps || !taken.accepted.is_empty());
+                parent_score = score;
+                run.push(SettledBlock::of(taken));
+            }
+            if run.len() == RUN_LEN {
+                out.frame(&body(&Entry::Settled(run.as_slice().into())))?;
+                run.clear();
+            }
+            Ok(())
+        })?;
+        run.extend(waits.map(SettledBlock::of));
+        out.frame(&body(&Entry::Settled(run.into())))?;
+        self.write_rest(out, rest)
+    }
+
+    /// Writes the log of the chain above the cut, where it begins.
+    fn write_cut(
+        &self,
+        out: &mut Writer,
+        cut: &Cut,
+        (root, checkpoint): (ChainRoot, Checkpoint),
+    ) -> Result<(), LogError> {
+        out.frame(&body(&Entry::Head(Box::new(Recording { root, ..self.head.clone() }), checkpoint)))?;
+        self.write_rest(out, self.divide(cut, |_| Ok(()))?)
+    }
+
+    /// The events up to the cut's last one: each block below the cut, once, and what lies above as the events leave it.
+    fn divide(
+        &self,
+        cut: &Cut,
+        mut below_cut: impl FnMut(ChainBlock) -> Result<(), LogError>,
+    ) -> Result<Rest, LogError> {
+        let (mut events, mut chain) = (self.events(), cut.chain.iter().peekable());
+        // How much of the part below the cut is canonical at this event, and the blocks above that.
         let (mut below, mut above) = (0, vec![]);
         for event in events.by_ref().take(cut.last + 1) {
             let event = event?;
@@ -291,15 +430,9 @@ impl EventLog {
                 }
             }
             for block in event.added {
+                // A block is taken when it first comes.
                 if chain.next_if_eq(&&block.metadata.block_hash).is_some() {
-                    if let Some(mut taken) = waits.replace(block.clone()) {
-                        taken.lane_proof = taken.lane_proof.filter(|_| !taken.accepted.is_empty());
-                        run.push(SettledBlock::of(taken));
-                    }
-                    if run.len() == RUN_LEN {
-                        out.frame(&body(&Entry::Settled(run.as_slice().into())))?;
-                        run.clear();
-                    }
+                    below_cut(block.clone())?;
                 }
                 match below < cut.chain.len() {
                     true => below += 1,
@@ -307,14 +440,16 @@ impl EventLog {
                 }
             }
         }
-        run.extend(waits.map(SettledBlock::of));
-        out.frame(&body(&Entry::Settled(run.into())))?;
+        Ok(Rest { above, from: events.frames.offset() })
+    }
+
+    fn write_rest(&self, out: &mut Writer, rest: Rest) -> Result<(), LogError> {
         out.frame(&body(&Entry::Bar))?;
-        if !above.is_empty() {
-            let event = SourceEvent { removed: vec![], added: above };
+        if !rest.above.is_empty() {
+            let event = SourceEvent { removed: vec![], added: rest.above };
             out.frame(&body(&Entry::Event(Cow::Owned(event))))?;
         }
-        self.copy(out, events.frames.offset(), self.log.end())
+        self.copy(out, rest.from, self.log.end())
     }
 
     /// Copies the frames of a part.
@@ -337,6 +472,12 @@ impl EventLog {
 struct Cut {
     chain: Vec<BlockHash>,
     last: usize,
+}
+
+/// What lies above a cut: the blocks at the cut's last event, and where the events after that begin.
+struct Rest {
+    above: Vec<ChainBlock>,
+    from: u64,
 }
 
 fn identity() -> [u8; 32] {
@@ -379,7 +520,7 @@ impl SettledRuns<'_> {
         let run = match entry {
             Some(Entry::Settled(run)) => run.into_owned(),
             Some(Entry::Bar) => return Ok(None),
-            Some(Entry::Head(_) | Entry::Event(_)) | None => {
+            Some(Entry::Head(..) | Entry::Event(_)) | None => {
                 return Err(self.log.damaged(self.bar..self.log.end(), HELP));
             }
         };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reprise_model::block::ChainRoot;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::BlockHash;
 
@@ -19,6 +20,12 @@ pub trait ChainSource: Send {
     /// source whose answers follow from `progress` alone never calls it.
     fn notify(&mut self, ready: Ready) {
         let _ = ready;
+    }
+
+    /// From now on the data directory's chain begins with this settled block, at this checkpoint: a source that keeps events may
+    /// drop what lies below.
+    fn begin_at(&mut self, block: &ChainRoot, checkpoint: Checkpoint) {
+        let _ = (block, checkpoint);
     }
 
     /// The state of the connection to the L1; `None` for a source without one.
@@ -47,8 +54,6 @@ pub struct Progress {
     pub refused: bool,
     /// No block at or below this checkpoint can leave the view any more.
     pub finalized: Checkpoint,
-    /// Everything below this checkpoint is settled by a settlement that is final, and is never wanted again.
-    pub floor: Checkpoint,
 }
 
 /// The state of the connection to a live L1.

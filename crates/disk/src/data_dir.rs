@@ -8,7 +8,7 @@
 //!   state/records-PINS    batch records
 //!   state/attempts        the attempts at statements that are not proved
 //!   state/fleet-name      what the node is called among those that share receipts with it
-//!   state/origin-PINS     the snapshot that the chain is followed from, where it is not the founding
+//!   state/origin-PINS     the snapshot that the chain is followed from, where it is not the founding: imported, or the node's own
 //!   snapshots/            the snapshots that the node wrote, the newest two
 //!   receipts/             the receipt store
 //!   divergences/          journals of a program and of native execution that differ

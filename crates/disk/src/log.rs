@@ -340,12 +340,16 @@ impl Log {
         Frames { named: self.named.clone(), window, next: offset.max(HEADER_LEN) }
     }
 
-    /// Rewrites the log with the frames of `write`. On an error the log is as it was. Nothing is written where the disk has
-    /// no room for twice the log.
-    pub fn rewrite(&self, write: impl FnOnce(&mut Writer) -> Result<(), LogError>) -> Result<Self, LogError> {
+    /// Rewrites the log with the frames of `write`, of at most so many bytes. On an error the log is as it was. Nothing is written
+    /// where the disk has no room for the new log beside the old one.
+    pub fn rewrite(
+        &self,
+        bytes_max: u64,
+        write: impl FnOnce(&mut Writer) -> Result<(), LogError>,
+    ) -> Result<Self, LogError> {
         let (named, place) = (&self.named, &self.named.place);
         let free = place.medium().free(place.parent()).map_err(named.io("compact"))?;
-        if free < self.end.saturating_add(SPARE) {
+        if free < bytes_max.saturating_add(SPARE) {
             return Err(named.io("compact")(io::ErrorKind::StorageFull.into()));
         }
         let end = named.replace("compact", write)?;
@@ -358,7 +362,7 @@ impl Log {
         let path = self.named.place.path().display().to_string();
         let whole = self.frames(0);
         let copy = |out: &mut Writer| whole.into_iter().try_for_each(|body| out.frame(&body?));
-        let mended = self.put_aside(damage).and_then(|aside| Ok((self.rewrite(copy)?, aside)));
+        let mended = self.put_aside(damage).and_then(|aside| Ok((self.rewrite(self.end, copy)?, aside)));
         let bytes: u64 = damage.iter().map(|part| part.end - part.start).sum();
         match mended {
             Ok((log, aside)) => {

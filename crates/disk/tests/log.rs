@@ -194,7 +194,7 @@ fn history(disk: &SimulatedDisk) -> Result<(), (u8, bool)> {
     }
     let kept: Vec<_> = read(&log).split_off(1);
     let write = |out: &mut Writer| kept.iter().try_for_each(|body| out.frame(body));
-    log.rewrite(write).map_err(|_: LogError| (acknowledged, true))?;
+    log.rewrite(log.end(), write).map_err(|_: LogError| (acknowledged, true))?;
     log.append(b"last").map_err(|_: LogError| (acknowledged, true))
 }
 
@@ -285,12 +285,12 @@ fn a_rewrite_without_room_leaves_the_log_as_it_was_and_nothing_beside_it() {
     log.append(&[1; 5000]).unwrap();
     let copy = |out: &mut Writer| out.frame(&[1; 5000]);
     disk.room(Some(disk.used() + 5000));
-    assert!(log.rewrite(copy).unwrap_err().is_full());
+    assert!(log.rewrite(log.end(), copy).unwrap_err().is_full());
     assert_eq!(disk.count(Operation::Rename), 1, "it is not even begun");
     // There seems to be room, and then there is not.
     disk.room(None);
     disk.fail(Operation::Write, 0, 1, std::io::ErrorKind::StorageFull);
-    assert!(log.rewrite(copy).unwrap_err().is_full());
+    assert!(log.rewrite(log.end(), copy).unwrap_err().is_full());
     assert_eq!(names(&disk).len(), 1, "{:?}", names(&disk));
     assert_eq!(read(&log), [vec![1; 5000]]);
     log.append(b"next").unwrap();

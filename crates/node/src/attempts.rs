@@ -221,7 +221,7 @@ impl Attempts {
         let ended = self.statements.iter().map(|(id, attempted)| Note::Ended(*id, attempted.clone()));
         let running = self.running.iter().map(|(id, kind)| Note::Began(*id, *kind));
         let notes: Vec<Vec<u8>> = ended.chain(running).map(|note| encode(&note)).collect();
-        match log.rewrite(|out| notes.iter().try_for_each(|note| out.frame(note))) {
+        match log.rewrite(log.end(), |out| notes.iter().try_for_each(|note| out.frame(note))) {
             Ok(log) => {
                 file.rewritten = log.end();
                 file.log = Some(log);

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use reprise_chain::source::{ChainSource, Poll};
-use reprise_model::coordinate::Coordinate;
+use reprise_model::coordinate::{Checkpoint, Coordinate};
 use reprise_model::order::Order;
 use reprise_model::statement::StatementId;
 use reprise_prover::backend::Backend;
@@ -25,7 +25,7 @@ use reprise_store::ReceiptStore;
 use reprise_store::port::{NewEntry, PutOutcome, StoreError};
 
 use crate::event::Observer;
-use crate::keeper::Keeper;
+use crate::keeper::{Keeper, Kept};
 use crate::pipeline::{Context, Executor, Message, Pipeline, RunError, RunOutcome};
 
 /// How often the request to stop is checked while nothing happens.
@@ -42,8 +42,8 @@ enum Mail {
         order: Arc<Order>,
         result: Result<PutOutcome, StoreError>,
     },
-    /// A snapshot was written, or this is why not.
-    Snapshot(Option<String>),
+    /// A snapshot was written, or could not be.
+    Snapshot(Kept),
     /// The source is to be polled.
     Source,
 }
@@ -102,8 +102,8 @@ impl Executor for Threads {
         self.store.submit(entry, done);
     }
 
-    fn settled(&mut self, settled: SettledPosition) {
-        self.keeper.iter_mut().for_each(|keeper| keeper.offer(&settled));
+    fn settled(&mut self, settled: SettledPosition, finalized: Checkpoint) {
+        self.keeper.iter_mut().for_each(|keeper| keeper.offer(&settled, finalized));
     }
 }
 
@@ -157,7 +157,7 @@ impl Node {
         if let Some(keeper) = &keeper {
             let outbox = outbox.clone();
             // A pipeline that has ended does not hear of it: the log does.
-            keeper.tell(Box::new(move |error| drop(outbox.send(Mail::Snapshot(error)))));
+            keeper.tell(Box::new(move |kept| drop(outbox.send(Mail::Snapshot(kept)))));
         }
         let (store, began) = (store.clone(), Instant::now());
         let threads = Threads { reader, workers, store, outbox, keeper, began };
@@ -207,9 +207,7 @@ impl Node {
             }
             let due = self.pipeline.deadline().map(|at| at.saturating_sub(self.threads.now()));
             match self.inbox.recv_timeout(due.map_or(STOP_POLL, |due| due.min(STOP_POLL))) {
-                Ok(Mail::Snapshot(error)) => {
-                    self.tell(observer, |pipeline, context| pipeline.on_snapshot(error, context));
-                }
+                Ok(Mail::Snapshot(kept)) => self.on_snapshot(kept, observer),
                 Ok(mail) => {
                     if let Some(message) = self.open(mail) {
                         self.tell(observer, |pipeline, context| pipeline.receive(message, context))?;
@@ -221,6 +219,18 @@ impl Node {
             }
         }
         self.pipeline.end(stopping.is_some())
+    }
+
+    fn on_snapshot(&mut self, kept: Kept, observer: &mut dyn Observer) {
+        let (error, begins) = match kept {
+            Kept::Written(begins) => (None, begins),
+            Kept::Failed(error) => (Some(error), None),
+        };
+        self.tell(observer, |pipeline, context| pipeline.on_snapshot(error, context));
+        if let Some((block, checkpoint)) = begins {
+            self.source.begin_at(&block, checkpoint);
+            self.pipeline.begin_at(checkpoint);
+        }
     }
 
     fn tell<R>(

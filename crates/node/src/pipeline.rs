@@ -149,8 +149,9 @@ pub trait Executor {
     /// Make an entry durable.
     fn store(&mut self, order: Arc<Order>, entry: NewEntry);
 
-    /// More of the chain is settled for good. This position can be kept, for others to follow the chain from. It has no answer.
-    fn settled(&mut self, _: SettledPosition) {}
+    /// More of the chain is settled. This position can be kept, for others to follow the chain from; and for this data directory
+    /// once the settlement is final, which blocks up to the checkpoint are. It has no answer.
+    fn settled(&mut self, _: SettledPosition, _: Checkpoint) {}
 }
 
 impl From<DiskError> for RunError {
@@ -186,8 +187,6 @@ pub(crate) struct Components {
     pub(crate) watcher: Watcher,
     pub(crate) debts: Debts,
     pub(crate) diagnostics: Diagnostics,
-    /// The store's prune floor.
-    pub(crate) floor: Checkpoint,
     /// The planner's limit on how many orders of the demand are not stored.
     pub(crate) demand_max: usize,
     /// What the programs are bound to.
@@ -225,8 +224,6 @@ pub struct Pipeline {
     health: Health,
     /// How many receipts were found to be lost while effects were carried out.
     lost: u64,
-    /// The store's prune floor for these pins.
-    floor: Checkpoint,
     pins: PinsDigest,
     demand_max: usize,
     /// The last settled checkpoint that was offered to be kept.
@@ -267,7 +264,6 @@ impl Pipeline {
             watcher,
             debts,
             diagnostics,
-            floor,
             demand_max,
             pins,
         } = components;
@@ -293,7 +289,6 @@ impl Pipeline {
             source_disk_error: None,
             snapshot_error: None,
             lost: 0,
-            floor,
             pins,
             demand_max,
             offered: Checkpoint(0),
@@ -328,9 +323,7 @@ impl Pipeline {
         let proved = self.engine.satisfied() && self.deferred.error().is_none();
         let settled = stuck || !self.planner.is_unsettled();
         let refused = self.refusal().is_some();
-        // The chain must first show the settlement that the floor is based on.
-        let floor = if self.planner.is_catching_up() { Checkpoint(0) } else { self.floor };
-        Progress { proved, settled, refused, finalized: self.tree.finalized(), floor }
+        Progress { proved, settled, refused, finalized: self.tree.finalized() }
     }
 
     /// Whether nothing is being looked up, proved, checked or stored, and nothing waits for the store.
@@ -488,7 +481,8 @@ impl Pipeline {
         let (settlement, carried_above) = (settlement.clone(), carrier.0 - end.0);
         self.offered = end;
         let unpaid = self.debts.unpaid(carrier);
-        context.executor.settled(SettledPosition { position, settlement, carried_above, unpaid });
+        let settled = SettledPosition { position, settlement, carried_above, unpaid };
+        context.executor.settled(settled, finalized);
     }
 
     /// Prunes, everywhere, what is final and settled by a settlement that is final.
@@ -520,7 +514,6 @@ impl Pipeline {
         };
         self.deferred.floor = None;
         let floor = floor.below;
-        self.floor = floor;
         self.scheduler.prune_below(floor);
         self.tell(&PipelineEvent::Pruned(floor), context);
         tracing::info!(%floor, coordinates = outcome.coordinates, receipts = outcome.receipts, "pruned");
@@ -692,6 +685,14 @@ impl Pipeline {
     pub fn on_snapshot(&mut self, error: Option<String>, context: &mut Context<'_>) {
         self.snapshot_error = error;
         self.update_health(context);
+    }
+
+    /// The next process begins with a snapshot of this checkpoint. What lies below is dropped from the disk.
+    pub fn begin_at(&mut self, checkpoint: Checkpoint) {
+        // PRUNE SAFETY: the snapshot is durable, its settlement is final, and its state root was computed again from its bytes.
+        if let Err(error) = self.scheduler.begin_at(checkpoint) {
+            tracing::warn!("{error}; the records below stay until the next start");
+        }
     }
 
     /// Reports the health, if it changed.

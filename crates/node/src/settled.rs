@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use reprise_chain::event::SourceEvent;
-use reprise_chain::event_log::EventLog;
 use reprise_disk::data_dir::DataDir;
 use reprise_disk::log::LogError;
 use reprise_model::block::ObservedSettlement;
@@ -59,11 +58,10 @@ pub enum SettledError {
 /// The newest position of the directory whose settlement lies at least `depth` checkpoints below the tip.
 pub fn of_dir(dir: &DataDir, deployment: &Deployment, depth: u64) -> Result<Snapshot, SettledError> {
     let pins = deployment.pins().digest(deployment.hasher.as_ref());
-    let place = dir.event_log(&pins);
-    let path = place.path().to_path_buf();
-    let event_log = EventLog::open(place)?.ok_or_else(|| SettledError::NoChain { path: path.clone() })?;
+    let path = dir.event_log(&pins).path().to_path_buf();
+    let followed = wire::event_log_in(dir, deployment)?;
+    let (event_log, origin) = followed.ok_or_else(|| SettledError::NoChain { path: path.clone() })?;
     let head = event_log.head().clone();
-    let origin = wire::origin_in(dir, deployment, head.root.clone())?;
     let root = origin.position.block.metadata.block_hash;
     let mut chain = SettledChain::from(root, origin.position.checkpoint);
     for run in event_log.settled() {
@@ -74,7 +72,7 @@ pub fn of_dir(dir: &DataDir, deployment: &Deployment, depth: u64) -> Result<Snap
     for event in event_log.events() {
         chain.follow(&event?);
     }
-    let records = wire::records(dir, deployment, &root)?.load()?;
+    let records = wire::records(dir, deployment)?.load()?;
     let history = History::new(origin.position.clone(), records);
     let Some(&Settled { carrier, end, ref settlement }) = chain.newest(depth, &history) else {
         return Err(SettledError::NothingSettled { path, depth });

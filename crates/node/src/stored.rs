@@ -10,7 +10,6 @@ use std::error::Error;
 use std::sync::{Arc, Mutex};
 
 use reprise_chain::event::SourceEvent;
-use reprise_chain::event_log::EventLog;
 use reprise_chain::overlay::{Overlay, OverlayError};
 use reprise_chain::recorded::RecordedL1;
 use reprise_chain::source::{ChainSource, Pace, Poll, Progress};
@@ -63,7 +62,7 @@ pub fn states<E: Into<Box<dyn Error + Send + Sync>>>(
     events: impl IntoIterator<Item = Result<SourceEvent, E>>,
 ) -> Result<States, StoredError> {
     let (root, checkpoint) = (first.block.metadata, first.checkpoint);
-    let records = wire::records(dir, deployment, &root.block_hash)?.load()?;
+    let records = wire::records(dir, deployment)?.load()?;
     let history = History::new(first.clone(), records);
     let mut tree = ForkTree::at_checkpoint(root, checkpoint, u64::MAX);
     // The checkpoints of the canonical blocks, each with the last block up to there that has a record.
@@ -100,10 +99,10 @@ pub fn states<E: Into<Box<dyn Error + Send + Sync>>>(
     Ok(settlements.states(first, tip, &|settlement| position(&settlement.end_block).ok()))
 }
 
-/// The states of a live L1 that was followed into this event log.
-pub fn followed(dir: &DataDir, deployment: &Deployment, event_log: &EventLog) -> Result<States, StoredError> {
-    let origin = wire::origin_in(dir, deployment, event_log.head().root.clone())?;
-    states(dir, deployment, origin.position, event_log.all())
+/// The states of the live L1 that was followed into this directory; `None` where none was.
+pub fn followed(dir: &DataDir, deployment: &Deployment) -> Result<Option<States>, StoredError> {
+    let Some((event_log, origin)) = wire::event_log_in(dir, deployment)? else { return Ok(None) };
+    states(dir, deployment, origin.position, event_log.all()).map(Some)
 }
 
 /// The states of a recorded or dev chain, with the settlements that its overlay holds.
@@ -118,13 +117,7 @@ pub fn recorded(
     // It goes on for as long as it is asked to, with blocks that the node has not seen in the end.
     let fed = overlay.fed();
     let mut source = RecordedL1::new(chain.recording.clone(), Pace::Free, Arc::new(Mutex::new(overlay)));
-    let progress = Progress {
-        proved: true,
-        settled: false,
-        refused: false,
-        finalized: Checkpoint(0),
-        floor: Checkpoint(0),
-    };
+    let progress = Progress { proved: true, settled: false, refused: false, finalized: Checkpoint(0) };
     let events = std::iter::from_fn(|| match source.poll(progress) {
         Ok(Poll::Event(event)) => {
             event.added.iter().all(|block| fed.contains(&block.metadata.block_hash)).then_some(Ok(event))

@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reprise_chain::event_log::EventLog;
 use reprise_chain::overlay::Covenant;
 use reprise_chain::recording::Lane;
 use reprise_chain::tree::ForkTree;
 use reprise_disk::data_dir::DataDir;
-use reprise_model::block::{ChainBlockMetadata, ChainRoot};
+use reprise_disk::log::LogError;
+use reprise_model::block::ChainRoot;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, StatementId};
 use reprise_model::hash::Hasher;
@@ -28,7 +30,7 @@ use reprise_scheduler::execution::Division;
 use reprise_scheduler::position::Position;
 use reprise_scheduler::record::{DiskLog, MemoryLog, RecordLog};
 use reprise_scheduler::scheduler::{Scheduler, SchedulerError};
-use reprise_scheduler::snapshot::{self, Identity, SettledPosition, Snapshot, SnapshotError, Unpaid};
+use reprise_scheduler::snapshot::{self, Head, Identity, SettledPosition, Snapshot, SnapshotError, Unpaid};
 use reprise_scheduler::tree::StateTree;
 use reprise_settler::{Settler, Sink};
 use reprise_store::ReceiptStore;
@@ -38,7 +40,7 @@ use crate::attempts::Attempts;
 use crate::debts::Debts;
 use crate::diagnostics::Diagnostics;
 use crate::driver::Node;
-use crate::keeper::Keeper;
+use crate::keeper::{self, Keeper};
 use crate::l1::{L1, L1Error};
 use crate::oracle::Oracle;
 use crate::pipeline::{Components, Pipeline};
@@ -127,6 +129,9 @@ pub enum WireError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The event log cannot be read or cut.
+    #[error(transparent)]
+    EventLog(#[from] LogError),
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
@@ -300,8 +305,13 @@ pub fn build_node(
     }
     let (name, root) = (l1.name(), l1.root());
     let identity = l1.network().map(|network| deployment.identity(network));
-    let records = open_log(&settings, &deployment, &root.metadata)?;
+    let mut records = open_log(&settings, &deployment)?;
     let origin = origin(&settings, &deployment, root, identity.as_ref())?;
+    if origin.carried_by.is_some()
+        && let Err(error) = records.drop_up_to(origin.position.checkpoint)
+    {
+        tracing::warn!("{error}; the records below the snapshot stay until the next start");
+    }
     let anchor_depth = l1.anchor_depth();
     let covenant = Covenant { anchor_depth, ..deployment.covenant() };
     let opened = l1.open(covenant, backend.profile().seal, settings.data_dir.as_ref())?;
@@ -333,7 +343,7 @@ fn origin(
     let Some(dir) = &settings.data_dir else { return Ok(deployment.founding(root)?) };
     let place = dir.origin(&deployment.pins.digest(deployment.hasher.as_ref()));
     let path = place.path().to_path_buf();
-    let Some(snapshot) = snapshot::load(&place, &deployment.hasher)? else {
+    let Some(snapshot) = loaded(dir, deployment, &root)? else {
         return Ok(deployment.founding(root)?);
     };
     let Some(identity) = identity else { return Err(WireError::NoNetwork { path }) };
@@ -347,12 +357,74 @@ fn origin(
     Ok(snapshot.into())
 }
 
+/// The head of the snapshot that a data directory begins with, if it does. A run checks the rest.
+pub fn origin_head(dir: &DataDir, deployment: &Deployment) -> Result<Option<Head>, WireError> {
+    let (pins, hasher) = (deployment.pins.digest(deployment.hasher.as_ref()), &deployment.hasher);
+    let (place, medium) = (dir.origin(&pins), dir.medium());
+    let head = || match place.exists() {
+        true => snapshot::open_on(medium.as_ref(), place.path()).map(|reader| Some(reader.head().clone())),
+        false => Ok(None),
+    };
+    let found = match head() {
+        Ok(Some(head)) => return Ok(Some(head)),
+        Err(damage) if !damage.is_damage() => return Err(damage.into()),
+        found => found,
+    };
+    // What is followed says which block it was of, if there was one.
+    let begins = EventLog::open(dir.event_log(&pins))?;
+    let begins = begins.filter(|log| found.is_err() || log.checkpoint() > Checkpoint(0));
+    let mended = begins.map(|log| {
+        let followed = |block: &BlockHash| log.has(block).unwrap_or(false);
+        keeper::mend_origin(dir, &pins, hasher, &followed)
+    });
+    let mended = mended.transpose()?;
+    match mended {
+        Some(true) => Ok(head()?),
+        Some(false) | None => Ok(found?),
+    }
+}
+
+/// The snapshot that a data directory begins with. A damaged one is written again from a copy, where there is one.
+fn loaded(
+    dir: &DataDir,
+    deployment: &Deployment,
+    root: &ChainRoot,
+) -> Result<Option<Snapshot>, SnapshotError> {
+    let (pins, hasher) = (deployment.pins.digest(deployment.hasher.as_ref()), &deployment.hasher);
+    let place = dir.origin(&pins);
+    match snapshot::load(&place, hasher) {
+        Err(damage) if damage.is_damage() => {
+            let is_root = |block: &BlockHash| *block == root.metadata.block_hash;
+            match keeper::mend_origin(dir, &pins, hasher, &is_root)? {
+                true => snapshot::load(&place, hasher),
+                false => Err(damage),
+            }
+        }
+        loaded => loaded,
+    }
+}
+
 /// The beginning of the chain in a data directory: its snapshot, or else the rollup's founding in `root`.
-pub fn origin_in(dir: &DataDir, deployment: &Deployment, root: ChainRoot) -> Result<Origin, WireError> {
-    let place = dir.origin(&deployment.pins.digest(deployment.hasher.as_ref()));
-    match snapshot::load(&place, &deployment.hasher)? {
+fn origin_in(dir: &DataDir, deployment: &Deployment, root: ChainRoot) -> Result<Origin, WireError> {
+    match loaded(dir, deployment, &root)? {
         Some(snapshot) => Ok(snapshot.into()),
         None => Ok(deployment.founding(root)?),
+    }
+}
+
+/// The event log in a data directory, and where its chain begins; `None` where nothing was followed. What an earlier process was to
+/// cut off below the beginning is cut off now. The log comes first: a process that works in the directory moves the beginning up
+/// before it cuts.
+pub fn event_log_in(dir: &DataDir, deployment: &Deployment) -> Result<Option<(EventLog, Origin)>, WireError> {
+    let place = dir.event_log(&deployment.pins.digest(deployment.hasher.as_ref()));
+    let Some(mut event_log) = EventLog::open(place)? else { return Ok(None) };
+    let followed = event_log.head().root.metadata.block_hash;
+    let origin = origin_in(dir, deployment, event_log.head().root.clone())?;
+    let Position { block, checkpoint, .. } = origin.position.clone();
+    let snapshot = block.metadata.block_hash;
+    match event_log.begin_at(block, checkpoint)? {
+        true => Ok(Some((event_log, origin))),
+        false => Err(WireError::OtherRoot { path: event_log.path().into(), followed, snapshot }),
     }
 }
 
@@ -405,27 +477,23 @@ pub fn build_pipeline(
         watcher,
         debts: deployment.debts(unpaid, checkpoint),
         diagnostics: Diagnostics::new(settings.data_dir.as_ref().map(DataDir::divergences)),
-        floor: floor.below,
         pins: pins_digest,
         demand_max: engine.jobs_max,
     };
     Ok(Pipeline::new(name, components))
 }
 
-fn open_log(
-    settings: &Settings,
-    deployment: &Deployment,
-    root: &ChainBlockMetadata,
-) -> Result<Box<dyn RecordLog>, WireError> {
+fn open_log(settings: &Settings, deployment: &Deployment) -> Result<Box<dyn RecordLog>, WireError> {
     let Some(dir) = &settings.data_dir else { return Ok(Box::new(MemoryLog::default())) };
-    Ok(Box::new(records(dir, deployment, &root.block_hash)?))
+    Ok(Box::new(records(dir, deployment)?))
 }
 
-/// The batch records in a data directory of a chain that is followed from `root`.
-pub fn records(dir: &DataDir, deployment: &Deployment, root: &BlockHash) -> Result<DiskLog, SchedulerError> {
+/// The batch records in a data directory.
+pub fn records(dir: &DataDir, deployment: &Deployment) -> Result<DiskLog, SchedulerError> {
     let pins = deployment.pins.digest(deployment.hasher.as_ref());
-    // Programs of another backend, another workload, or another lane, have other pins. Each has records of its own.
+    // Programs of another backend, another workload, or another lane, have other pins. Each has records of its own. Where the chain
+    // begins is no part of it: that moves up.
     let mut identity = blake3::Hasher::new_derive_key("reprise 2026-11 batch records");
-    identity.update(&root.0).update(&pins.0);
+    identity.update(&pins.0);
     Ok(DiskLog::open(dir.records(&pins), *identity.finalize().as_bytes())?)
 }

@@ -15,10 +15,13 @@
 //!
 //! A damaged frame is moved to a file `….damaged-1`. The blocks recorded in it are executed again as the chain is followed from
 //! its root, which gives their records again. If the whole file is lost, all blocks are.
+//!
+//! Below a snapshot that the chain is followed from no record is needed: they are dropped ([`RecordLog::drop_up_to`]).
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use reprise_disk::data_dir::LockedPath;
 use reprise_disk::log::{Format, Found, HEADER_LEN, Log, LogError};
+use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::BlockHash;
 use reprise_model::scheduled::ScheduledBlock;
 use reprise_model::transaction::LaneTransaction;
@@ -54,6 +57,12 @@ pub trait RecordLog: Send {
 
     /// Every record, in no particular order.
     fn load(&self) -> Result<Vec<BatchRecord>, LogError>;
+
+    /// Drops the records up to a checkpoint, on every fork: the chain is followed from a block there. A log that ends with the
+    /// process may keep them.
+    fn drop_up_to(&mut self, _: Checkpoint) -> Result<(), LogError> {
+        Ok(())
+    }
 }
 
 /// Records in memory, for tests and simulation.
@@ -80,7 +89,7 @@ pub struct DiskLog {
 }
 
 impl DiskLog {
-    /// Opens the records of one chain and workload, named by `identity`.
+    /// Opens the records of what `identity` names.
     pub fn open(place: LockedPath, identity: [u8; 32]) -> Result<Self, LogError> {
         let found = Log::open(place.clone(), FORMAT, identity)?;
         let log = found.map(|Found { mut log, damage }| {
@@ -110,10 +119,36 @@ impl RecordLog for DiskLog {
     fn load(&self) -> Result<Vec<BatchRecord>, LogError> {
         let Some(log) = &self.log else { return Ok(vec![]) };
         let mut records = vec![];
-        for body in log.frames(HEADER_LEN) {
-            let read: Vec<BatchRecord> = borsh::from_slice(&body?).map_err(log.failed("decode"))?;
-            records.extend(read);
+        for read in frames(log) {
+            records.extend(read?);
         }
         Ok(records)
     }
+
+    fn drop_up_to(&mut self, checkpoint: Checkpoint) -> Result<(), LogError> {
+        let Some(log) = &self.log else { return Ok(()) };
+        let is_below = |record: &BatchRecord| record.block.metadata.checkpoint <= checkpoint;
+        let is_dropped =
+            |read: Result<Vec<BatchRecord>, LogError>| read.map(|read| read.iter().any(is_below));
+        if !frames(log).map(is_dropped).try_fold(false, |any, here| here.map(|here| any || here))? {
+            return Ok(());
+        }
+        // PRUNE SAFETY: the chain is followed from a final block at this checkpoint. No block up to there is executed again.
+        let above = log.rewrite(log.end(), |out| {
+            for read in frames(log) {
+                let kept: Vec<_> = read?.into_iter().filter(|record| !is_below(record)).collect();
+                if !kept.is_empty() {
+                    out.frame(&borsh::to_vec(&kept).unwrap_or_default())?;
+                }
+            }
+            Ok(())
+        })?;
+        self.log = Some(above);
+        Ok(())
+    }
+}
+
+/// The records of a log, those of one event at a time.
+fn frames(log: &Log) -> impl Iterator<Item = Result<Vec<BatchRecord>, LogError>> {
+    log.frames(HEADER_LEN).map(|body| borsh::from_slice(&body?).map_err(log.failed("decode")))
 }

@@ -120,7 +120,8 @@ impl Scheduler {
             let block = record.block.metadata;
             ((block.checkpoint, block.block_hash()), record)
         };
-        let stored = log.load()?.into_iter().map(of).collect();
+        let above = |record: &BatchRecord| record.block.metadata.checkpoint > checkpoint;
+        let stored = log.load()?.into_iter().filter(above).map(of).collect();
         let mut scheduler = Self {
             processor,
             hasher,
@@ -216,7 +217,7 @@ impl Scheduler {
 
     /// Drops the versions of blocks below `floor` from memory. These blocks are final, and no statement of theirs will
     /// be wanted. The blocks just below the floor stay: the state after them is the settled one. All records
-    /// stay in the log: a later process needs them to follow the chain from its beginning.
+    /// stay in the log: a later process needs them to follow the chain from [its beginning](Self::begin_at).
     pub fn prune_below(&mut self, floor: Checkpoint) {
         // PRUNE SAFETY: the caller guarantees that no block below the floor leaves or joins the view any more. So
         // none is scheduled or proved again. A block at the floor may need its parent, which is one below.
@@ -227,6 +228,12 @@ impl Scheduler {
                 self.settles.remove(&version.tip_after);
             }
         }
+    }
+
+    /// From now on the data directory's chain begins at this checkpoint, with a snapshot: drops the records up to there. A later
+    /// process needs none of them.
+    pub fn begin_at(&mut self, checkpoint: Checkpoint) -> Result<(), SchedulerError> {
+        Ok(self.log.drop_up_to(checkpoint)?)
     }
 
     /// How many blocks are in memory.

@@ -277,6 +277,13 @@ pub enum SnapshotError {
     },
 }
 
+impl SnapshotError {
+    /// Whether the file is not what was written: another copy of it may be whole.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::NoSnapshot { .. } | Self::Damaged { .. })
+    }
+}
+
 /// A settled position: what a snapshot holds beside what it belongs to.
 #[derive(Debug, Clone)]
 pub struct SettledPosition {
@@ -628,6 +635,11 @@ pub fn import(
 
 /// Opens a snapshot in a file of anybody's.
 pub fn open(path: &Path) -> Result<Reader<BufReader<Reading>>, SnapshotError> {
+    open_on(&FileSystem, path)
+}
+
+/// The same, on another medium than the machine's file system.
+pub fn open_on(medium: &dyn Medium, path: &Path) -> Result<Reader<BufReader<Reading>>, SnapshotError> {
     let failed = |source| SnapshotError::Io { path: path.into(), action: "open", source };
-    Reader::open(BufReader::new(Reading::open(&FileSystem, path).map_err(failed)?), path)
+    Reader::open(BufReader::new(Reading::open(medium, path).map_err(failed)?), path)
 }

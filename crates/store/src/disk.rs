@@ -5,6 +5,7 @@
 //! | `frame` | the bytes of one commit |
 //! | `segment` | one file of the log |
 //! | `index` | every key in memory, and where its value is |
+//! | `compact` | a sorted map in little memory |
 //! | `replay` | what reads a log into an index, and finds damage |
 //! | `tail` | where the next frame goes |
 //!
@@ -46,6 +47,7 @@
 //! segment is cleaned: a deletion recorded in it has nothing older left to hide. A file that comes back after a
 //! power cut lies before the log's beginning and is deleted again.
 
+mod compact;
 pub(crate) mod frame;
 pub(crate) mod index;
 pub(crate) mod replay;
@@ -217,11 +219,10 @@ impl DiskEngine {
             index.segments.insert(segment.number, segment);
         }
         let frame = Frame::of(changes);
-        let values_at = tail.append(&frame, sync)?;
+        let changes_at = tail.append(&frame, sync)?;
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        for change in frame.changes {
-            index.apply(change, tail.segment.number, values_at);
-        }
+        let values_len = frame.values_len();
+        index.apply(frame.changes, tail.segment.number, changes_at, values_len);
         Ok(())
     }
 
@@ -291,7 +292,8 @@ impl StorageEngine for DiskEngine {
         to: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Pair>, StoreError> {
-        Ok(self.index().page(table, from, to, limit))
+        let page = self.index().page(table, from, to, limit);
+        Index::read_page(page, table)
     }
 
     fn commit(&self, changes: Changes, sync: bool) -> Result<(), StoreError> {

@@ -120,7 +120,7 @@ impl StorageEngine for ReadOnlyEngine {
         to: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Pair>, StoreError> {
-        Ok(self.index.page(table, from, to, limit))
+        Index::read_page(self.index.page(table, from, to, limit), table)
     }
 
     fn commit(&self, _changes: Changes, _sync: bool) -> Result<(), StoreError> {

@@ -8,9 +8,12 @@ use reprise_chain::event::SourceEvent;
 use reprise_chain::event_log::EventLog;
 use reprise_chain::source::{ChainSource, Poll, Progress};
 use reprise_disk::data_dir::{DataDir, LockedPath};
-use reprise_kaspa::live::{LiveError, LiveL1, Options};
+use reprise_kaspa::covenant::State;
+use reprise_kaspa::live::{LiveError, LiveL1, Options, SnapshotStart};
+use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot};
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest, PinsDigest};
+use reprise_model::transaction::LaneTransaction;
 
 use crate::fake;
 
@@ -46,7 +49,8 @@ fn written(place: &LockedPath) -> Vec<SourceEvent> {
     let mut recorder = fake::recorder();
     recorder.accept(&fake::answer(&[], &a), &fake::proofs(&a)).unwrap();
     recorder.accept(&fake::answer(&[a[1].hash()], &b[1..]), &fake::proofs(&b[1..])).unwrap();
-    let mut event_log = EventLog::begin(place.clone(), recorder.follower.head().clone()).unwrap();
+    let mut event_log =
+        EventLog::begin(place.clone(), recorder.follower.head().clone(), Checkpoint(0)).unwrap();
     recorder.events.iter().for_each(|event| event_log.append(event).unwrap());
     recorder.events
 }
@@ -76,7 +80,7 @@ fn a_compacted_event_log_sends_its_blocks_from_the_root_and_is_followed_from_whe
     let place = place(dir.path());
     let events = written(&place);
     let mut event_log = EventLog::open(place.clone()).unwrap().unwrap();
-    assert!(event_log.compact(2).unwrap());
+    assert!(event_log.compact(2, None).unwrap());
     drop(event_log);
     let mut live = LiveL1::open(options(), Some(place.clone())).unwrap();
     let sent: Vec<_> = (0..2).map(|_| live.wait(WITHIN).unwrap().unwrap()).collect();
@@ -96,13 +100,13 @@ fn a_compacted_event_log_sends_its_blocks_from_the_root_and_is_followed_from_whe
     );
 }
 
-#[test]
-fn a_compaction_follows_the_pipeline_s_progress_and_a_restart_sends_the_same_chain() {
-    const BLOCKS: usize = 1_200;
-    let dir = tempfile::tempdir().unwrap();
-    let place = place(dir.path());
+const BLOCKS: usize = 1_200;
+
+/// An event log of so many blocks, each an event.
+fn long(place: &LockedPath) -> Vec<SourceEvent> {
     let mut recorder = fake::recorder();
-    let mut event_log = EventLog::begin(place.clone(), recorder.follower.head().clone()).unwrap();
+    let mut event_log =
+        EventLog::begin(place.clone(), recorder.follower.head().clone(), Checkpoint(0)).unwrap();
     let mut tip = None::<fake::Block>;
     for number in 0..BLOCKS {
         let (parent, lane) = tip.as_ref().map_or((fake::root(), None), |it| (it.metadata, it.proof.lane));
@@ -114,30 +118,84 @@ fn a_compaction_follows_the_pipeline_s_progress_and_a_restart_sends_the_same_cha
         event_log.append(recorder.events.last().unwrap()).unwrap();
         tip = Some(block);
     }
-    drop(event_log);
-    let size = fs::metadata(place.path()).unwrap().len();
-    let progress = Progress { finalized: Checkpoint(1_150), floor: Checkpoint(1_101), ..Progress::default() };
-    let sent = |progress| {
-        let mut live = LiveL1::open(options(), Some(place.clone())).unwrap();
-        let mut blocks = vec![];
-        while blocks.len() < BLOCKS {
-            match live.poll(progress).unwrap() {
-                Poll::Event(event) => {
-                    blocks.extend(event.added.into_iter().map(|it| (it.metadata, it.accepted)))
-                }
-                Poll::Pending => thread::yield_now(),
-                other => panic!("{other:?}"),
-            }
+    recorder.events
+}
+
+/// So many blocks that are sent again, after the source heard of `progress` and of a beginning.
+fn sent(
+    options: Options,
+    place: &LockedPath,
+    blocks: usize,
+    progress: Progress,
+    begins: Option<(&ChainRoot, Checkpoint)>,
+) -> Vec<(ChainBlockMetadata, Vec<LaneTransaction>)> {
+    let mut live = LiveL1::open(options, Some(place.clone())).unwrap();
+    if let Some((block, checkpoint)) = begins {
+        live.begin_at(block, checkpoint);
+    }
+    let mut sent = vec![];
+    while sent.len() < blocks {
+        match live.poll(progress).unwrap() {
+            Poll::Event(event) => sent.extend(event.added.into_iter().map(|it| (it.metadata, it.accepted))),
+            Poll::Pending => thread::yield_now(),
+            other => panic!("{other:?}"),
         }
-        blocks
-    };
-    let before = sent(progress);
-    // The compaction comes before the first connection, and dropping the source waits for it.
+    }
+    // Compaction and cut come before the first connection, and dropping the source waits for them.
+    sent
+}
+
+#[test]
+fn a_compaction_follows_the_pipeline_s_progress_and_a_restart_sends_the_same_chain() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = place(dir.path());
+    long(&place);
+    let size = fs::metadata(place.path()).unwrap().len();
+    let progress = Progress { finalized: Checkpoint(1_150), ..Progress::default() };
+    let before = sent(options(), &place, BLOCKS, progress, None);
     let event_log = EventLog::open(place.clone()).unwrap().unwrap();
-    assert_eq!(event_log.compacted(), 1_100);
-    assert_eq!(event_log.events().count(), BLOCKS - 1_100);
+    assert_eq!(event_log.compacted(), 1_150);
+    assert_eq!(event_log.events().count(), BLOCKS - 1_150);
     assert!(fs::metadata(place.path()).unwrap().len() < size / 2, "{size} bytes before");
-    assert_eq!(sent(Progress::default()), before);
+    assert_eq!(sent(options(), &place, BLOCKS, Progress::default(), None), before);
+}
+
+/// The options of a run that begins with a snapshot of a block.
+fn from_snapshot(block: &ChainRoot, checkpoint: Checkpoint) -> Options {
+    let state = State { root: Digest([1; 32]), tip: Digest([2; 32]) };
+    Options { snapshot: Some(SnapshotStart { block: block.clone(), checkpoint, state }), ..options() }
+}
+
+#[test]
+fn the_event_log_is_cut_below_the_snapshot_that_the_next_process_begins_with_while_the_source_runs_or_at_the_next_start()
+ {
+    let progress = Progress { finalized: Checkpoint(1_150), ..Progress::default() };
+    for (cut_at, compacts) in [(600, true), (600, false), (1_120, true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place(dir.path());
+        let events = long(&place);
+        let ChainBlock { metadata, lane_proof, .. } = events[cut_at - 1].added[0].clone();
+        let (begins, checkpoint) = (ChainRoot { metadata, lane_proof }, Checkpoint(cut_at as u64));
+        if compacts {
+            sent(options(), &place, BLOCKS, progress, None);
+        }
+        let before = sent(options(), &place, BLOCKS, progress, Some((&begins, checkpoint)));
+        let event_log = EventLog::open(place.clone()).unwrap().unwrap();
+        assert_eq!(event_log.head().root, begins);
+        drop(event_log);
+        let after = sent(from_snapshot(&begins, checkpoint), &place, BLOCKS - cut_at, progress, None);
+        assert_eq!(after, before[cut_at..]);
+        // Heights count from the new beginning.
+        let compacted = EventLog::open(place.clone()).unwrap().unwrap().compacted();
+        assert!(compacted == 0 || compacted == 1_150 - cut_at as u64, "{compacted}");
+
+        // A process that had no time to cut.
+        fs::remove_file(place.path()).unwrap();
+        long(&place);
+        let after = sent(from_snapshot(&begins, checkpoint), &place, BLOCKS - cut_at, progress, None);
+        assert_eq!(after, before[cut_at..]);
+        assert_eq!(EventLog::open(place.clone()).unwrap().unwrap().head().root, begins);
+    }
 }
 
 #[test]
@@ -163,7 +221,7 @@ fn an_event_log_with_valid_checksums_and_an_invalid_event_ends_the_source_with_i
     let mut events = written(&place);
     events[0].added[0].accepted[0].payload[0] ^= 1;
     let head = EventLog::open(place.clone()).unwrap().unwrap().head().clone();
-    let mut event_log = EventLog::begin(place.clone(), head).unwrap();
+    let mut event_log = EventLog::begin(place.clone(), head, Checkpoint(0)).unwrap();
     event_log.append(&events[0]).unwrap();
     drop(event_log);
     let mut live = LiveL1::open(options(), Some(place.clone())).unwrap();

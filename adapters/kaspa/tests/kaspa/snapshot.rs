@@ -88,10 +88,11 @@ fn an_event_log_of_another_block_than_the_snapshot_s_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let place = DataDir::lock(dir.path()).unwrap().event_log(&PinsDigest([1; 32]));
     let head = fake::recorder_at(&chain[3]).follower.head().clone();
-    EventLog::begin(place.clone(), head).unwrap();
-    let open = |block: &Block| {
+    EventLog::begin(place.clone(), head, Checkpoint(3)).unwrap();
+    let open = |begins: Option<&Block>| {
         let state = State { root: Digest([1; 32]), tip: Digest([2; 32]) };
-        let snapshot = SnapshotStart { block: root(block), checkpoint: Checkpoint(3), state };
+        let start = |block| SnapshotStart { block: root(block), checkpoint: Checkpoint(3), state };
+        let snapshot = begins.map(start);
         let options = Options {
             url: "ws://127.0.0.1:1".into(),
             lane: fake::lane(),
@@ -100,14 +101,14 @@ fn an_event_log_of_another_block_than_the_snapshot_s_is_refused() {
             until_idle: false,
             wrong_answers_max: 1,
             finality_depth: None,
-            snapshot: Some(snapshot),
+            snapshot,
             quiet_max: None,
             through: None,
         };
         LiveL1::open(options, Some(place.clone()))
     };
-    assert_eq!(open(&chain[3]).unwrap().head().root, root(&chain[3]));
-    let refused = open(&chain[4]).err().unwrap();
+    assert_eq!(open(Some(&chain[3])).unwrap().head().root, root(&chain[3]));
+    let refused = open(Some(&chain[4])).err().unwrap();
     assert!(
         matches!(refused, LiveError::Other { .. }) && refused.to_string().contains("snapshot"),
         "{refused}"

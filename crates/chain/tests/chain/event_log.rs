@@ -14,7 +14,9 @@ use reprise_disk::data_dir::{DataDir, LockedPath};
 use reprise_disk::log::{HEAD_LEN, HEADER_LEN, LogError};
 use reprise_disk::medium::Medium;
 use reprise_disk::simulated::{Operation, SimulatedDisk};
+use reprise_model::anchor::AnchorDepth;
 use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot};
+use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest, PinsDigest};
 
 use crate::fixture;
@@ -31,7 +33,7 @@ fn frame<E: borsh::BorshSerialize>(body: &E) -> usize {
 
 /// Where the first event begins: after the log's own header, the head and an empty frame.
 fn start() -> usize {
-    HEADER_LEN as usize + frame(&Recording { events: vec![], ..recording() }) + frame(&())
+    HEADER_LEN as usize + frame(&(Recording { events: vec![], ..recording() }, Checkpoint(0))) + frame(&())
 }
 
 /// A chain of three events, one of them a reorg.
@@ -47,7 +49,7 @@ fn recording() -> Recording {
 
 fn written(place: &LockedPath) -> EventLog {
     let recording = recording();
-    let mut event_log = EventLog::begin(place.clone(), recording.clone()).unwrap();
+    let mut event_log = EventLog::begin(place.clone(), recording.clone(), Checkpoint(0)).unwrap();
     recording.events.iter().for_each(|event| event_log.append(event).unwrap());
     event_log
 }
@@ -170,7 +172,7 @@ fn chain_of(event_log: &EventLog) -> Vec<ChainBlock> {
 }
 
 fn begun(place: &LockedPath, events: &[SourceEvent]) -> EventLog {
-    let mut event_log = EventLog::begin(place.clone(), recording()).unwrap();
+    let mut event_log = EventLog::begin(place.clone(), recording(), Checkpoint(0)).unwrap();
     events.iter().for_each(|event| event_log.append(event).unwrap());
     event_log
 }
@@ -206,7 +208,7 @@ proptest! {
             let height = event_log.compacted().max((at * (highest + 1) as f64) as u64);
             let compacted = event_log.compacted();
             let size = fs::metadata(path).unwrap().len();
-            prop_assert_eq!(event_log.compact(height).unwrap(), height > compacted);
+            prop_assert_eq!(event_log.compact(height, None).unwrap(), height > compacted);
             for event_log in [&event_log, &EventLog::open(place.clone()).unwrap().unwrap()] {
                 let after = chain_of(event_log);
                 let expected: Vec<_> = before.iter().cloned().enumerate().map(|(number, block)| {
@@ -228,6 +230,97 @@ proptest! {
     }
 }
 
+fn root_of(block: &ChainBlock) -> ChainRoot {
+    ChainRoot { metadata: block.metadata, lane_proof: block.lane_proof.clone() }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn an_event_log_that_begins_at_a_later_block_holds_what_lies_above_and_goes_on(
+        steps in steps(), compacted in 0.0..1.0f64, at in 0.0..1.0f64,
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place(dir.path());
+        let events = history(&steps);
+        let mut event_log = begun(&place, &events);
+        let chain = canonical(events);
+        prop_assume!(!chain.is_empty());
+        let at = (at * chain.len() as f64) as usize;
+        event_log.compact((compacted * (chain.len() + 1) as f64) as u64, None).unwrap();
+        let expected = chain_of(&event_log)[at + 1..].to_vec();
+        let (size, root) = (fs::metadata(place.path()).unwrap().len(), root_of(&chain[at]));
+        prop_assert!(event_log.begin_at(root.clone(), Checkpoint(7)).unwrap());
+        // The new root has a lane proof, and the old one had none.
+        prop_assert!(fs::metadata(place.path()).unwrap().len() < size + 350);
+        let next = ChainBlock { metadata: ChainBlockMetadata { block_hash: BlockHash([9; 32]), ..chain[at].metadata }, ..chain[at].clone() };
+        let next = SourceEvent { removed: vec![], added: vec![next] };
+        event_log.append(&next).unwrap();
+        for event_log in [&event_log, &EventLog::open(place.clone()).unwrap().unwrap()] {
+            prop_assert_eq!((&event_log.head().root, event_log.checkpoint()), (&root, Checkpoint(7)));
+            let all = chain_of(event_log);
+            let (above, appended) = (&all[..all.len() - 1], &all[all.len() - 1]);
+            let content = |block: &ChainBlock| (block.metadata, block.accepted.clone());
+            prop_assert_eq!(above.iter().map(content).collect::<Vec<_>>(), expected.iter().map(content).collect::<Vec<_>>());
+            prop_assert_eq!(appended, &next.added[0]);
+            prop_assert_eq!(event_log.compacted() as usize, above.len() - event_log.events().map(|event| event.unwrap()).fold(0, |length, event| length + event.added.len() - event.removed.len()) + 1);
+        }
+        prop_assert!(event_log.begin_at(root, Checkpoint(7)).unwrap(), "it begins there already");
+        let before = fs::read(place.path()).unwrap();
+        let foreign = ChainRoot { metadata: ChainBlockMetadata { block_hash: BlockHash([7; 32]), ..chain[at].metadata }, lane_proof: None };
+        prop_assert!(!event_log.begin_at(foreign, Checkpoint(8)).unwrap());
+        prop_assert_eq!(fs::read(place.path()).unwrap(), before, "a block that is not on the chain changes nothing");
+    }
+}
+
+#[test]
+fn a_compaction_keeps_the_lane_proofs_of_empty_blocks_that_a_settlement_can_be_anchored_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = place(dir.path());
+    let events = history(&[(0, vec![false; 20])]);
+    let mut event_log = begun(&place, &events);
+    // Two blue scores a block, and a proof in every eight.
+    assert!(event_log.compact(19, Some(AnchorDepth(8 * 16))).unwrap());
+    let kept: Vec<_> = chain_of(&event_log)[..19]
+        .iter()
+        .map(|block| (block.metadata.blue_score, block.lane_proof.is_some()))
+        .collect();
+    let first = kept[0].0;
+    for (score, is_kept) in &kept[..18] {
+        assert_eq!(*is_kept, (score - 2) / 8 < score / 8, "{score} above {first}");
+    }
+    assert!(kept.iter().filter(|(_, kept)| *kept).count() >= 5, "{kept:?}");
+}
+
+#[test]
+fn a_block_that_left_the_chain_is_no_beginning() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = place(dir.path());
+    let events = history(&[(0, vec![true, false]), (1, vec![false, false])]);
+    let mut event_log = begun(&place, &events);
+    let before = fs::read(place.path()).unwrap();
+    assert!(!event_log.begin_at(root_of(&events[0].added[1]), Checkpoint(2)).unwrap());
+    assert_eq!(fs::read(place.path()).unwrap(), before);
+    assert!(event_log.begin_at(root_of(&events[1].added[0]), Checkpoint(2)).unwrap());
+    assert_eq!(chain_of(&event_log), events[1].added[1..]);
+}
+
+#[test]
+fn a_beginning_that_is_moved_up_needs_room_for_what_lies_above_alone() {
+    let disk = SimulatedDisk::new();
+    let dir = DataDir::lock_on(Arc::new(disk.clone()), Path::new("/data")).unwrap();
+    let place = dir.event_log(&PinsDigest([1; 32]));
+    let events = history(&[(0, vec![true; 4_000]), (0, vec![true])]);
+    let mut event_log = begun(&place, &events);
+    event_log.compact(3_999, None).unwrap();
+    // A rewrite leaves a megabyte of the disk free, and copies a run of 256 blocks whole.
+    disk.room(Some(disk.used() + (1 << 20) + 400_000));
+    assert!(event_log.compact(4_000, None).unwrap_err().is_full());
+    assert!(event_log.begin_at(root_of(&events[0].added[3_998]), Checkpoint(3_999)).unwrap());
+    assert_eq!(chain_of(&event_log).len(), 2);
+}
+
 fn partial(path: &Path) -> String {
     format!("{}.partial", path.display())
 }
@@ -240,7 +333,7 @@ fn a_crash_within_a_compaction_leaves_the_old_file_or_the_new_one() {
     let events = history(&[(0, vec![true, false, true]), (1, vec![false, false]), (0, vec![true])]);
     let mut event_log = begun(&place, &events);
     let (old, chain) = (fs::read(path).unwrap(), chain_of(&event_log));
-    event_log.compact(3).unwrap();
+    event_log.compact(3, None).unwrap();
     let new = fs::read(path).unwrap();
     // Until the rename, whatever there is of the new file lies beside the old one.
     for cut in (0..=new.len()).step_by(13) {
@@ -249,7 +342,7 @@ fn a_crash_within_a_compaction_leaves_the_old_file_or_the_new_one() {
         let mut event_log = EventLog::open(place.clone()).unwrap().unwrap();
         assert_eq!((event_log.compacted(), chain_of(&event_log)), (0, chain.clone()));
         if cut % 91 == 0 {
-            assert!(event_log.compact(3).unwrap(), "and the next one goes through");
+            assert!(event_log.compact(3, None).unwrap(), "and the next one goes through");
             assert_eq!(fs::read(path).unwrap(), new);
         }
     }
@@ -263,10 +356,10 @@ fn a_compaction_without_room_leaves_the_event_log_as_it_was_and_nothing_beside_i
     let events = history(&[(0, vec![true, false, true]), (0, vec![true])]);
     let mut event_log = begun(&place, &events[..1]);
     disk.room(Some(disk.used() + 100));
-    assert!(event_log.compact(2).unwrap_err().is_full());
+    assert!(event_log.compact(2, None).unwrap_err().is_full());
     disk.room(None);
     disk.fail(Operation::Write, 0, 1, ErrorKind::StorageFull);
-    assert!(event_log.compact(2).unwrap_err().is_full());
+    assert!(event_log.compact(2, None).unwrap_err().is_full());
     assert_eq!(disk.list(Path::new("/data/l1")).unwrap().len(), 1, "nothing is left beside it");
     event_log.append(&events[1]).unwrap();
     assert_eq!(read(&EventLog::open(place.clone()).unwrap().unwrap()), events);
@@ -279,7 +372,7 @@ fn damage_in_the_compacted_part_is_an_error_with_the_path_and_damage_after_it_co
     let path = place.path();
     let events = history(&[(0, vec![true, false]), (0, vec![true])]);
     let mut event_log = begun(&place, &events);
-    event_log.compact(2).unwrap();
+    event_log.compact(2, None).unwrap();
     let (whole, event) = (fs::read(path).unwrap(), frame(&events[1]));
     for at in (0..whole.len()).step_by(5) {
         let mut flipped = whole.clone();

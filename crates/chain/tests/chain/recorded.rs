@@ -18,7 +18,7 @@ use reprise_model::digest::PinsDigest;
 use crate::fixture;
 
 const fn so_far(proved: bool, settled: bool) -> Progress {
-    Progress { proved, settled, refused: false, finalized: Checkpoint(0), floor: Checkpoint(0) }
+    Progress { proved, settled, refused: false, finalized: Checkpoint(0) }
 }
 
 const BUSY: Progress = so_far(false, false);

@@ -91,7 +91,6 @@ fn what_the_l1_calls_final_is_pruned_though_the_depth_says_nothing_of_it_yet() {
         let report = run(&home, says.clone()).report;
         let floor = home.floor();
         let told = *says.progress.lock().unwrap();
-        assert_eq!(told.floor, floor);
         // The same chain again: nothing is wanted that was pruned.
         let again = run(&home, says.clone()).report;
         assert_eq!((again.prove_calls, &again.state_root), (0, &report.state_root));

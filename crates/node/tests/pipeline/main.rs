@@ -5,6 +5,8 @@ mod circles;
 #[cfg(test)]
 mod crowded;
 #[cfg(test)]
+mod damaged;
+#[cfg(test)]
 mod debts;
 #[cfg(test)]
 mod dev;

@@ -16,7 +16,7 @@ use reprise_disk::medium::FileSystem;
 use reprise_ledger::{Action, Payload};
 use reprise_model::block::{ChainBlock, ChainRoot};
 use reprise_model::coordinate::Checkpoint;
-use reprise_model::digest::{BlockHash, Digest};
+use reprise_model::digest::{BlockHash, Digest, PinsDigest};
 use reprise_model::exit::{AMOUNT_MIN, ScriptClass};
 use reprise_model::hash::Blake3;
 use reprise_model::lane::WorkloadHasher;
@@ -30,6 +30,8 @@ use reprise_node::pipeline::{RunError, RunOutcome};
 use reprise_node::settled::{SettledError, of_dir};
 use reprise_node::wire::{self, Deployment, WireError};
 use reprise_planner::planner::{Refuted, Retention};
+use reprise_prover::mock::MockBackend;
+use reprise_scheduler::record::RecordLog;
 use reprise_scheduler::snapshot::{self, Snapshot, SnapshotError};
 use reprise_settler::Sink;
 use reprise_store::port::Filter;
@@ -48,7 +50,7 @@ enum Held {
 
 /// An L1 that several nodes follow and settle on: its chain and its covenant outlive their data directories.
 #[derive(Clone)]
-struct Shared(Arc<Mutex<World>>);
+pub(crate) struct Shared(Arc<Mutex<World>>);
 
 struct World {
     chain: DevChain,
@@ -63,7 +65,7 @@ struct World {
 }
 
 impl Shared {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (chain, blocks) = (DevChain::default(), vec![]);
         Self(Arc::new(Mutex::new(World {
             chain,
@@ -76,7 +78,7 @@ impl Shared {
     }
 
     /// Lets the next blocks carry deposits of many, and a transfer of alice's each; every third is empty.
-    fn busy(&self, blocks: u64) {
+    pub(crate) fn busy(&self, blocks: u64) {
         let mut world = self.0.lock().unwrap();
         for n in 0..blocks {
             let accepted = match n % 3 {
@@ -113,11 +115,11 @@ impl Shared {
         }
     }
 
-    fn root(&self) -> ChainRoot {
+    pub(crate) fn root(&self) -> ChainRoot {
         self.0.lock().unwrap().chain.chain_root()
     }
 
-    fn lane(&self) -> Lane {
+    pub(crate) fn lane(&self) -> Lane {
         self.0.lock().unwrap().chain.lane().clone()
     }
 }
@@ -153,26 +155,16 @@ impl L1 for Followed {
         _: Option<&DataDir>,
     ) -> Result<OpenL1, L1Error> {
         let Self { shared, root, .. } = *self;
-        let founding = shared.root();
-        let (overlay, next) = {
-            let mut world = shared.0.lock().unwrap();
-            let overlay = world.overlay.get_or_insert_with(|| {
-                Arc::new(Mutex::new(Overlay::open(None, founding, covenant).unwrap()))
-            });
-            let overlay = overlay.clone();
-            let root = root.metadata.block_hash;
-            let below = world.blocks.iter().position(|block| block.metadata.block_hash == root);
-            (overlay, below.map_or(0, |at| at + 1))
-        };
+        let (overlay, next) = shared.joined(covenant, &root.metadata.block_hash);
         let sink = Some(Sink::Unproven(Box::new(OverlaySink(overlay))));
         Ok(OpenL1 { source: Box::new(Blocks { shared, next }), sink })
     }
 }
 
 /// The blocks from one on: those that are there, and new ones.
-struct Blocks {
-    shared: Shared,
-    next: usize,
+pub(crate) struct Blocks {
+    pub(crate) shared: Shared,
+    pub(crate) next: usize,
 }
 
 impl ChainSource for Blocks {
@@ -206,12 +198,12 @@ impl ChainSource for Blocks {
     }
 }
 
-fn hasher() -> Arc<dyn WorkloadHasher> {
+pub(crate) fn hasher() -> Arc<dyn WorkloadHasher> {
     Arc::new(Blake3)
 }
 
 /// A home where a block is final eight checkpoints below the tip, and every settlement leaves a snapshot.
-fn home() -> Home {
+pub(crate) fn home() -> Home {
     let mut home = Home { finality_depth: 8, ..Home::new() };
     home.tuning.retention = Retention { grace: 3, retained: 8 };
     home.tuning.snapshot_every = Some(1);
@@ -219,8 +211,21 @@ fn home() -> Home {
 }
 
 impl Shared {
-    fn deployment(&self, home: &Home) -> Deployment {
-        Deployment::new(&ledger(), home.open().0, hasher(), &self.lane())
+    pub(crate) fn deployment(&self, home: &Home) -> Deployment {
+        let backend = Arc::new(MockBackend::new(home.mock.clone(), hasher(), ledger().processor()));
+        Deployment::new(&ledger(), backend, hasher(), &self.lane())
+    }
+
+    /// The covenant's state, which begins with the rollup, and the place of the block after `root`.
+    pub(crate) fn joined(&self, covenant: Covenant, root: &BlockHash) -> (Arc<Mutex<Overlay>>, usize) {
+        let founding = self.root();
+        let mut world = self.0.lock().unwrap();
+        let overlay = world
+            .overlay
+            .get_or_insert_with(|| Arc::new(Mutex::new(Overlay::open(None, founding, covenant).unwrap())));
+        let overlay = overlay.clone();
+        let below = world.blocks.iter().position(|block| block.metadata.block_hash == *root);
+        (overlay, below.map_or(0, |at| at + 1))
     }
 
     /// A node of this home follows the chain from a block to its end.
@@ -257,6 +262,7 @@ impl Shared {
 
     /// The same, told of its health.
     fn run_watched(&self, home: &Home, observer: &mut dyn Observer) -> RunOutcome {
+        let root = self.beginning(home);
         let (backend, store) = home.open();
         let settings = wire::Settings {
             rule: home.rule,
@@ -265,13 +271,22 @@ impl Shared {
             data_dir: Some(DataDir::lock(home.path()).unwrap()),
             tuning: home.tuning,
         };
-        let l1 = Box::new(Followed { shared: self.clone(), root: self.root(), network: Some("dev") });
+        let l1 = Box::new(Followed { shared: self.clone(), root, network: Some("dev") });
         let node = wire::build_node(settings, l1, &ledger(), backend, hasher(), store).unwrap();
         node.run(&AtomicBool::new(false), observer).unwrap()
     }
 
-    fn run(&self, home: &Home, root: ChainRoot) -> RunOutcome {
-        let ended = self.try_run(home, root, Some("dev")).unwrap();
+    /// The block that the data directory's chain begins with.
+    fn beginning(&self, home: &Home) -> ChainRoot {
+        let origin = origin_of(self, home);
+        match origin.exists() {
+            true => snapshot::open(origin.path()).unwrap().head().block.clone(),
+            false => self.root(),
+        }
+    }
+
+    fn run(&self, home: &Home) -> RunOutcome {
+        let ended = self.try_run(home, self.beginning(home), Some("dev")).unwrap();
         assert_eq!(ended.violations, vec![]);
         assert_sums(&ended.report);
         ended
@@ -301,15 +316,28 @@ fn event_log_of(shared: &Shared, home: &Home) -> LockedPath {
     DataDir::lock(home.path()).unwrap().event_log(&pins)
 }
 
+fn origin_of(shared: &Shared, home: &Home) -> LockedPath {
+    let pins = shared.deployment(home).pins().digest(&Blake3);
+    DataDir::lock(home.path()).unwrap().origin(&pins)
+}
+
+/// The checkpoints of the records on the disk.
+fn recorded_in(shared: &Shared, home: &Home) -> Vec<Checkpoint> {
+    let dir = DataDir::lock(home.path()).unwrap();
+    let records = wire::records(&dir, &shared.deployment(home)).unwrap().load().unwrap();
+    records.iter().map(|record| record.block.metadata.checkpoint).collect()
+}
+
 /// Writes the event log of a node that followed the chain from a block.
 fn write_event_log(shared: &Shared, home: &Home, root: &ChainRoot) {
     let place = event_log_of(shared, home);
     let (network, recorder) = ("dev".into(), "a test".into());
     let head = Recording { network, recorder, lane: shared.lane(), root: root.clone(), events: vec![] };
-    let mut event_log = EventLog::begin(place, head).unwrap();
     let world = shared.0.lock().unwrap();
     let below = world.blocks.iter().position(|it| it.metadata.block_hash == root.metadata.block_hash);
-    for block in &world.blocks[below.map_or(0, |at| at + 1)..] {
+    let height = below.map_or(0, |at| at + 1);
+    let mut event_log = EventLog::begin(place, head, Checkpoint(height as u64)).unwrap();
+    for block in &world.blocks[height..] {
         event_log.append(&SourceEvent { removed: vec![], added: vec![block.clone()] }).unwrap();
     }
 }
@@ -322,10 +350,10 @@ fn snapshots_in(home: &Home) -> Vec<String> {
 }
 
 /// A shared L1 on which a node of the first home has settled, and that home.
-fn settled() -> (Shared, Home) {
+pub(crate) fn settled() -> (Shared, Home) {
     let (shared, first) = (Shared::new(), home());
     shared.busy(30);
-    let report = shared.run(&first, shared.root()).report;
+    let report = shared.run(&first).report;
     assert!(report.settlements > 4, "{report:#?}");
     (shared, first)
 }
@@ -381,19 +409,19 @@ fn a_node_that_lost_its_directory_goes_on_from_the_snapshot_of_another_as_one_th
     let before = shared.0.lock().unwrap().blocks.len();
 
     let joined = home();
-    let root = shared.import(&joined, &newest).unwrap();
+    shared.import(&joined, &newest).unwrap();
     shared.busy(12);
-    let report = shared.run(&joined, root.clone()).report;
+    let report = shared.run(&joined).report;
     assert!(shared.0.lock().unwrap().blocks.len() >= before + 12);
     assert!(report.prove_calls > 0 && report.blocks < 40, "{report:#?}");
 
-    // The one that lost nothing executes every block itself, and what is settled needs no proof.
-    let whole = shared.run(&first, shared.root()).report;
+    // The one that lost nothing goes on by itself, and what is settled needs no proof.
+    let whole = shared.run(&first).report;
     assert_eq!((&whole.state_root, whole.prove_calls), (&report.state_root, 0));
     assert_eq!(whole.settled_checkpoint, report.settled_checkpoint);
 
-    // A restart of the one that joined begins with the snapshot again, and wants nothing.
-    let again = shared.run(&joined, root).report;
+    // A restart of the one that joined begins with a snapshot again, and wants nothing.
+    let again = shared.run(&joined).report;
     assert_eq!((&again.state_root, again.prove_calls, again.executed), (&report.state_root, 0, 0));
 
     // It hands out snapshots that are equal to those of the other, as far as both have written one: while one is being written, a
@@ -414,14 +442,14 @@ fn receipts_that_were_kept_answer_for_a_chain_that_was_lost() {
     // The rest of what the first knows is proved, and not settled: its settlements do not land.
     shared.busy(5);
     let kept = home();
-    let root = shared.import(&kept, &newest).unwrap();
+    shared.import(&kept, &newest).unwrap();
     copy_dir(&first.path().join("receipts"), &kept.path().join("receipts"));
     let floor = kept.floor();
-    let report = shared.run(&kept, root).report;
+    let report = shared.run(&kept).report;
     assert!(kept.floor() > floor && floor > Checkpoint(8));
     let fresh = home();
-    let root = shared.import(&fresh, &newest).unwrap();
-    let again = shared.run(&fresh, root).report;
+    shared.import(&fresh, &newest).unwrap();
+    let again = shared.run(&fresh).report;
     assert_eq!(again.state_root, report.state_root);
 }
 
@@ -445,7 +473,7 @@ fn a_running_node_keeps_the_newest_two_snapshots_and_writes_none_that_is_not_due
         let mut home = home();
         home.tuning.snapshot_every = every;
         shared.busy(30);
-        shared.run(&home, shared.root());
+        shared.run(&home);
         let folder = home.path().join("snapshots");
         let written = if folder.exists() { snapshots_in(&home).len() } else { 0 };
         assert_eq!(written, expected, "{every:?}");
@@ -453,10 +481,14 @@ fn a_running_node_keeps_the_newest_two_snapshots_and_writes_none_that_is_not_due
 }
 
 #[test]
-fn a_snapshot_of_what_is_durable_is_the_one_that_the_node_wrote_whether_the_log_is_compacted_or_not() {
+fn a_snapshot_of_what_is_durable_is_the_one_that_a_node_wrote_whether_the_log_is_compacted_or_not() {
     let (shared, first) = settled();
+    let mut plain = home();
+    plain.tuning.snapshot_every = None;
+    shared.run(&plain);
     let written = shared.newest(&first);
-    let checkpoint = snapshot::open(&written).unwrap().head().checkpoint;
+    let head = snapshot::open(&written).unwrap().head().clone();
+    let checkpoint = head.checkpoint;
     let exported = |home: &Home, depth| {
         let (deployment, dir) = (shared.deployment(home), DataDir::lock(home.path()).unwrap());
         let made = of_dir(&dir, &deployment, depth);
@@ -466,31 +498,118 @@ fn a_snapshot_of_what_is_durable_is_the_one_that_the_node_wrote_whether_the_log_
             bytes
         })
     };
-    assert!(matches!(exported(&first, 8), Err(SettledError::NoChain { .. })));
-    write_event_log(&shared, &first, &shared.root());
-    assert!(matches!(exported(&first, 1_000), Err(SettledError::NothingSettled { .. })));
-    assert!(exported(&first, 8).unwrap() == std::fs::read(&written).unwrap());
-    let unpaid = snapshot::open(&written).unwrap().head().unpaid.clone();
-    assert!(unpaid.len() > 2, "nobody has paid an exit: {unpaid:?}");
+    assert!(matches!(exported(&plain, 8), Err(SettledError::NoChain { .. })));
+    write_event_log(&shared, &plain, &shared.root());
+    assert!(matches!(exported(&plain, 1_000), Err(SettledError::NothingSettled { .. })));
+    // How deep its settlement lies by now.
+    let depth = || shared.0.lock().unwrap().blocks.len() as u64 - head.carried_by().0;
+    assert!(exported(&plain, depth()).unwrap() == std::fs::read(&written).unwrap());
+    assert!(head.unpaid.len() > 2, "nobody has paid an exit: {:?}", head.unpaid);
     for height in [checkpoint.0 / 2, checkpoint.0] {
-        let mut event_log = EventLog::open(event_log_of(&shared, &first)).unwrap().unwrap();
-        assert!(event_log.compact(height).unwrap());
+        let mut event_log = EventLog::open(event_log_of(&shared, &plain)).unwrap().unwrap();
+        assert!(event_log.compact(height, None).unwrap());
         drop(event_log);
-        assert!(exported(&first, 8).unwrap() == std::fs::read(&written).unwrap());
+        assert!(exported(&plain, depth()).unwrap() == std::fs::read(&written).unwrap());
     }
 
-    // A directory that began with a snapshot exports as the one it came from.
+    // A directory whose chain begins with a snapshot exports as one that begins at the founding: this very snapshot, and later ones.
+    write_event_log(&shared, &first, &shared.root());
+    assert!(exported(&first, depth()).unwrap() == std::fs::read(&written).unwrap());
     let joined = home();
     let root = shared.import(&joined, &written).unwrap();
     shared.busy(12);
-    shared.run(&joined, root.clone());
-    shared.run(&first, shared.root());
-    write_event_log(&shared, &joined, &root);
-    assert!(exported(&joined, 8).unwrap() == std::fs::read(shared.newest(&first)).unwrap());
+    let mut kept = home();
+    kept.tuning.snapshot_every = None;
+    shared.import(&kept, &written).unwrap();
+    shared.run(&kept);
+    shared.run(&plain);
+    write_event_log(&shared, &kept, &root);
+    write_event_log(&shared, &plain, &shared.root());
+    assert!(exported(&kept, 8).unwrap() == exported(&plain, 8).unwrap());
 
     // Records that are gone give no state.
-    std::fs::remove_dir_all(first.path().join("state")).unwrap();
-    assert!(matches!(exported(&first, 8), Err(SettledError::State(_))));
+    std::fs::remove_dir_all(plain.path().join("state")).unwrap();
+    assert!(matches!(exported(&plain, 8), Err(SettledError::State(_))));
+}
+
+#[test]
+fn a_node_begins_with_its_own_newest_snapshot_and_nothing_below_it_stays_on_the_disk() {
+    let (shared, mut home) = settled();
+    let first = snapshot::open(origin_of(&shared, &home).path()).unwrap().head().clone();
+    assert!(first.checkpoint > Checkpoint(8), "{first:?}");
+    let whole = {
+        let mut whole = self::home();
+        whole.tuning.snapshot_every = None;
+        shared.run(&whole).report
+    };
+    let ended = shared.run(&home).report;
+    assert_eq!((&ended.state_root, ended.executed, ended.prove_calls), (&whole.state_root, 0, 0));
+    assert!(ended.blocks < whole.blocks, "{} {}", ended.blocks, whole.blocks);
+
+    shared.busy(12);
+    shared.run(&home);
+    home.tuning.snapshot_every = None;
+    shared.run(&home);
+    let head = snapshot::open(origin_of(&shared, &home).path()).unwrap().head().clone();
+    assert!(head.checkpoint > first.checkpoint);
+    assert!(recorded_in(&shared, &home).iter().all(|recorded| *recorded > head.checkpoint));
+    write_event_log(&shared, &home, &shared.root());
+    let before = std::fs::metadata(event_log_of(&shared, &home).path()).unwrap().len();
+    let dir = DataDir::lock(home.path()).unwrap();
+    let (event_log, origin) = wire::event_log_in(&dir, &shared.deployment(&home)).unwrap().unwrap();
+    assert_eq!((&event_log.head().root, origin.position.checkpoint), (&head.block, head.checkpoint));
+    assert!(std::fs::metadata(event_log.path()).unwrap().len() < before / 2);
+}
+
+#[test]
+fn a_crash_before_the_log_and_the_records_are_cut_is_made_good_at_the_next_start() {
+    let (shared, home) = settled();
+    let origin = origin_of(&shared, &home).path().to_path_buf();
+    let named = |home: &Home, place: fn(&DataDir, &PinsDigest) -> LockedPath| {
+        let pins = shared.deployment(home).pins().digest(&Blake3);
+        place(&DataDir::lock(home.path()).unwrap(), &pins).path().to_path_buf()
+    };
+    // The same chain in a directory that was never cut.
+    let mut uncut = self::home();
+    uncut.tuning.snapshot_every = None;
+    let expected = shared.run(&uncut).report;
+    std::fs::copy(origin, named(&uncut, DataDir::origin)).unwrap();
+    assert!(recorded_in(&shared, &uncut).iter().any(|recorded| *recorded < Checkpoint(8)));
+    let ended = shared.run(&uncut).report;
+    assert_eq!((&ended.state_root, ended.executed, ended.prove_calls), (&expected.state_root, 0, 0));
+    let begins = snapshot::open(&named(&uncut, DataDir::origin)).unwrap().head().checkpoint;
+    assert!(recorded_in(&shared, &uncut).iter().all(|recorded| *recorded > begins));
+}
+
+#[test]
+fn a_damaged_beginning_is_written_again_from_the_snapshot_that_it_is_a_copy_of() {
+    let (shared, mut home) = settled();
+    home.tuning.snapshot_every = None;
+    let origin = origin_of(&shared, &home).path().to_path_buf();
+    let whole = std::fs::read(&origin).unwrap();
+    let root = shared.beginning(&home);
+    let expected = shared.run(&home).report.state_root;
+    for at in [0, 9, 60, whole.len() / 2, whole.len() - 1] {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1;
+        // Version 3 of the format is no damage.
+        if at == 9 {
+            damaged.truncate(at);
+        }
+        std::fs::write(&origin, damaged).unwrap();
+        let ended = shared.try_run(&home, root.clone(), Some("dev")).unwrap();
+        assert_eq!((ended.report.state_root, ended.report.prove_calls), (expected.clone(), 0), "byte {at}");
+        assert!(std::fs::read(&origin).unwrap() == whole, "byte {at}");
+    }
+    let aside = std::fs::read_dir(origin.parent().unwrap()).unwrap();
+    let aside =
+        aside.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().contains(".damaged-"));
+    assert_eq!(aside.count(), 5, "and what was damaged is put aside");
+    // Without a copy it is refused, by name.
+    std::fs::remove_dir_all(home.path().join("snapshots")).unwrap();
+    std::fs::write(&origin, &whole[1..]).unwrap();
+    let refused = shared.try_run(&home, root, Some("dev")).unwrap_err();
+    assert!(refused.contains(&*origin.to_string_lossy()), "{refused}");
 }
 
 /// A snapshot of the first home, changed so that it agrees with itself.
@@ -608,8 +727,7 @@ fn blocks_of_the_chain_that_is_joined_count_on_from_the_checkpoint_of_the_snapsh
     let (shared, first) = settled();
     let newest = shared.newest(&first);
     let joined = home();
-    let root = shared.import(&joined, &newest).unwrap();
-    let hash: BlockHash = root.metadata.block_hash;
+    let hash: BlockHash = shared.import(&joined, &newest).unwrap().metadata.block_hash;
     let (at, last) = {
         let world = shared.0.lock().unwrap();
         let at = world.blocks.iter().position(|block| block.metadata.block_hash == hash).unwrap() as u64 + 1;
@@ -617,7 +735,7 @@ fn blocks_of_the_chain_that_is_joined_count_on_from_the_checkpoint_of_the_snapsh
     };
     assert_eq!(snapshot::open(&newest).unwrap().head().checkpoint, Checkpoint(at));
     shared.busy(30);
-    let report = shared.run(&joined, root).report;
+    let report = shared.run(&joined).report;
     assert!(report.settled_checkpoint > last, "{} {last}", report.settled_checkpoint);
     assert!(joined.floor() > Checkpoint(last));
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use reprise_disk::data_dir::{DataDir, LockedPath};
@@ -9,6 +10,7 @@ use reprise_disk::log::{Format, HEADER_LEN, Log, LogError};
 use reprise_model::block::{BatchMetadata, ChainBlock, ObservedSettlement};
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, PinsDigest, StatementId};
+use reprise_model::hash::Blake3;
 use reprise_model::journal::{AggregateJournal, Commitment};
 use reprise_model::limits::{Limits, ProveApart};
 use reprise_model::scheduled::ScheduledBlock;
@@ -197,12 +199,15 @@ fn records_of_another_chain_and_of_another_version_are_refused_by_name() {
     fs::write(&path, [&b"RPRECORD"[..], &[2, 0], &IDENTITY, &[9; 200]].concat()).unwrap();
     let refused = DiskLog::open(place(dir.path()), IDENTITY).unwrap_err();
     assert!(matches!(&refused, LogError::Version { found, .. } if found == "2"), "{refused}");
-    // And format 3, whose blocks were one batch each.
-    fs::remove_file(&path).unwrap();
-    let format = Format { magic: *b"RPRECORD", earlier: None, version: 3, what: "batch records" };
-    drop(Log::create(place(dir.path()), format, IDENTITY, &[b"any"]).unwrap());
-    let refused = DiskLog::open(place(dir.path()), IDENTITY).unwrap_err();
-    assert!(matches!(&refused, LogError::Version { found, .. } if found == "3"), "{refused}");
+    // And format 3, whose blocks were one batch each, and the last one, whose name had the first block in it.
+    for version in [3, 6] {
+        fs::remove_file(&path).unwrap();
+        let format = Format { magic: *b"RPRECORD", earlier: None, version, what: "batch records" };
+        drop(Log::create(place(dir.path()), format, IDENTITY, &[b"any"]).unwrap());
+        let refused = DiskLog::open(place(dir.path()), IDENTITY).unwrap_err();
+        let named = version.to_string();
+        assert!(matches!(&refused, LogError::Version { found, .. } if *found == named), "{refused}");
+    }
 }
 
 #[test]
@@ -278,6 +283,40 @@ fn of_what_is_final_only_canonical_blocks_with_a_record_are_kept_and_they_can_st
     scheduler.prune_below(Checkpoint(24));
     assert_eq!(scheduler.kept(), 2 + 2 + 2 * 5, "block 23 holds the settled state, 33 is not settled");
     assert_eq!(follow(&mut scheduler, &world[35..]), batches[35..], "what is not final returns");
+}
+
+#[test]
+fn records_up_to_a_snapshot_are_dropped_from_the_disk_on_every_fork_and_those_above_go_on_from_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut world, bytes, batches) = recorded(dir.path());
+    let rival = fixture::block(ROOT, 1, 9, accepted(&[fixture::deposit(2, 5)]));
+    let path = place(dir.path()).path().to_path_buf();
+    let mut scheduler = fixture::open(fixture::ledger(), disk(dir.path())).unwrap();
+    follow(&mut scheduler, &world);
+    follow(&mut scheduler, &[rival]);
+    let origin = scheduler.position(&world[1].0.block_hash()).unwrap();
+    scheduler.begin_at(Checkpoint(2)).unwrap();
+    let length = || fs::metadata(&path).unwrap().len();
+    assert!(length() < bytes.len() as u64 / 2);
+    // What is in memory stays, and what comes is recorded.
+    let four = fixture::block(world[2].0.block_hash(), 4, 4, accepted(&[fixture::deposit(0, 8)]));
+    let fourth = follow(&mut scheduler, std::slice::from_ref(&four));
+    assert!(scheduler.batch_witness(&fixture::batch(world[1].0.block_hash(), 0)).is_ok());
+    let before = length();
+    scheduler.begin_at(Checkpoint(2)).unwrap();
+    assert_eq!(length(), before, "there is nothing more to drop");
+    drop(scheduler);
+
+    world.push(four);
+    let log = disk(dir.path());
+    assert_eq!(log.load().unwrap().len(), 2);
+    let division = Division { limits: Limits::NONE, apart: ProveApart::Always };
+    let mut again =
+        Scheduler::open_at(fixture::ledger(), Arc::new(Blake3), fixture::pins(), division, origin, log)
+            .unwrap();
+    assert_eq!(again.known().count(), 2);
+    assert_eq!(follow(&mut again, &world[2..]), [&batches[2..], &fourth].concat());
+    assert_eq!(again.executed(), 0);
 }
 
 #[test]

@@ -34,6 +34,25 @@ pub(super) enum What {
 }
 
 impl Change {
+    /// How many bytes stand before the first change of a frame: how many there are.
+    pub(super) const ALL_BEGIN: u64 = 4;
+
+    /// How many bytes of it stand before its value, where that is among the changes.
+    pub(super) fn begin_of_value(&self) -> u64 {
+        1 + 4 + self.key.len() as u64 + 1 + 4
+    }
+
+    /// How many bytes it has, as it is written.
+    pub(super) fn len(&self) -> u64 {
+        let begin = 1 + 4 + self.key.len() as u64 + 1;
+        begin
+            + match &self.what {
+                What::Deleted => 0,
+                What::Inline(value) => 4 + value.len() as u64,
+                What::Apart { .. } => 16,
+            }
+    }
+
     /// Whether the value that it names lies within the values of its frame.
     pub(super) fn lies_within(&self, values_len: u64) -> bool {
         match &self.what {
@@ -46,7 +65,7 @@ impl Change {
 /// A commit on its way to the log.
 pub(super) struct Frame {
     pub(super) changes: Vec<Change>,
-    pub(super) changes_bytes: Vec<u8>,
+    changes_bytes: Vec<u8>,
     values: Vec<u8>,
 }
 
@@ -71,6 +90,11 @@ impl Frame {
             .collect();
         let changes_bytes = borsh::to_vec(&changes).unwrap_or_default();
         Self { changes, changes_bytes, values }
+    }
+
+    /// How long its values are.
+    pub(super) fn values_len(&self) -> u64 {
+        self.values.len() as u64
     }
 
     /// Its bytes at an offset of a segment.
@@ -120,5 +144,22 @@ impl Head {
     /// The length of the whole frame, as the head says it.
     pub(super) fn len(&self) -> u64 {
         (HEAD_LEN as u64).saturating_add(self.changes_len).saturating_add(self.values_len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_knows_where_its_value_stands_among_the_changes_of_its_frame() {
+        let change = |what| Change { table: 3, key: vec![1, 2, 3], what };
+        let apart = What::Apart { position: 1, len: 2 };
+        let changes = vec![change(What::Deleted), change(apart), change(What::Inline(vec![7; 9]))];
+        let bytes = borsh::to_vec(&changes).unwrap_or_default();
+        let before: u64 = Change::ALL_BEGIN + changes[..2].iter().map(Change::len).sum::<u64>();
+        assert_eq!(before + changes[2].len(), bytes.len() as u64);
+        let at = (before + changes[2].begin_of_value()) as usize;
+        assert_eq!(bytes[at..], [7; 9]);
     }
 }

@@ -93,10 +93,7 @@ fn replay(
         let to = at + head.len();
         match changes_at(segment, at, &head, values_too)? {
             Some(changes) => {
-                let values_at = at + HEAD_LEN as u64 + head.changes_len;
-                for change in changes.into_iter().filter(|change| change.lies_within(head.values_len)) {
-                    index.apply(change, segment.number, values_at);
-                }
+                index.apply(changes, segment.number, at + HEAD_LEN as u64, head.values_len);
             }
             None => {
                 damage.push(Damage { segment: segment.clone(), from: at, to });

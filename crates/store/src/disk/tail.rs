@@ -60,7 +60,7 @@ impl Tail {
         Ok(segment)
     }
 
-    /// Appends a frame, and returns where its values begin. With `sync`, it is durable then.
+    /// Appends a frame, and returns where its changes begin. With `sync`, it is durable then.
     pub(super) fn append(&mut self, frame: &Frame, sync: bool) -> Result<u64, StoreError> {
         let bytes = frame.bytes(self.segment.number, self.offset);
         let written = self.segment.file.write_at(&bytes, self.offset);
@@ -71,10 +71,10 @@ impl Tail {
             }
             return Err(failed("write", &self.segment.path)(source));
         }
-        let values_at = self.offset + (HEAD_LEN + frame.changes_bytes.len()) as u64;
+        let changes_at = self.offset + HEAD_LEN as u64;
         self.offset += bytes.len() as u64;
         self.segment.set_len(self.offset);
-        Ok(values_at)
+        Ok(changes_at)
     }
 
     fn cut_off(&mut self) -> io::Result<()> {
