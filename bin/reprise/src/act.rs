@@ -184,7 +184,7 @@ impl Counterparty {
         match self.action {
             Action::Exit(class) => Payee::of_script(vault.version(), vault.script())
                 .is_some_and(|payee| payee == Payee { class, bytes: Digest(self.id.0) }),
-            Action::Transfer | Action::Deposit => self.id == names::account(vault),
+            Action::Transfer | Action::Deposit | Action::Collect => self.id == names::account(vault),
         }
     }
 }
@@ -492,9 +492,7 @@ mod tests {
 
     #[test]
     fn the_vault_of_the_rollup_is_no_counterparty_by_its_script_nor_by_its_account() {
-        use reprise_kaspa::{claim, vault};
-        let covenant = Digest([7; 32]);
-        let vaults = [vault::script(covenant).unwrap(), claim::vault(covenant).unwrap()];
+        let vaults = [7, 8].map(|covenant| reprise_kaspa::claim::vault(Digest([covenant; 32])).unwrap());
         for (vault, other) in [(&vaults[0], &vaults[1]), (&vaults[1], &vaults[0])] {
             let payee = Payee::of_script(vault.version(), vault.script()).unwrap();
             let exit = Counterparty { action: Action::Exit(payee.class), id: payee.bytes.into() };

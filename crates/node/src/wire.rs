@@ -405,7 +405,7 @@ fn loaded(
 }
 
 /// The beginning of the chain in a data directory: its snapshot, or else the rollup's founding in `root`.
-fn origin_in(dir: &DataDir, deployment: &Deployment, root: ChainRoot) -> Result<Origin, WireError> {
+pub fn origin_in(dir: &DataDir, deployment: &Deployment, root: ChainRoot) -> Result<Origin, WireError> {
     match loaded(dir, deployment, &root)? {
         Some(snapshot) => Ok(snapshot.into()),
         None => Ok(deployment.founding(root)?),
