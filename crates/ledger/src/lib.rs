@@ -107,7 +107,7 @@ use reprise_model::transaction::{NOBODY, TransactionFacts};
 pub const MAGIC: u32 = u32::from_le_bytes(*b"LDG3");
 
 /// How many steps a message may have.
-pub const STEPS_MAX: usize = 64;
+pub const STEPS_MAX: usize = 128;
 
 /// The message's nonce is not the authority's.
 pub const BAD_NONCE: Outcome = Outcome(Outcome::FIRST_OF_WORKLOAD);
@@ -340,7 +340,8 @@ impl Processor for Ledger {
     }
 
     fn cost(&self, message: &[u8]) -> u64 {
-        Payload::decode(message).map_or(1, |payload| payload.steps.len() as u64)
+        // As measured in Miden: a transfer of its own takes 4,700 rows in a batch, and each further step of a list 830.
+        Payload::decode(message).map_or(1, |payload| 1 + (payload.steps.len() as u64 - 1) / 5)
     }
 }
 

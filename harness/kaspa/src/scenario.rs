@@ -12,7 +12,7 @@
 //! | C2 | deposits: 30 to Alice, 20 to Bob |
 //! | C4 | deposit: 10 to Carol |
 //! | A1 and B1 | Alice to Bob 5; the blocks are siblings with one context, so the whole batch is one statement |
-//! | A2 and B2 | Carol pays Bob and Dave in one list of 64 steps: worth a proof of its own, which both forks use |
+//! | A2 and B2 | Carol pays Bob and Dave in one list of 128 steps: worth a proof of its own, which both forks use |
 //! | A3 | Bob to Carol 8; Carol to Alice 3 (conflicts); deposit: 4 to Dave (does not); Alice overdraws (conflicts) |
 //! | A5 | Bob exits 6, to his own key |
 //! | B4 | the same Bob to Carol 8, over the same accounts; Alice to Dave 7, with a deadline |

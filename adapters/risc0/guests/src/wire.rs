@@ -12,7 +12,6 @@ use std::mem::take;
 use borsh::{BorshDeserialize, BorshSerialize};
 use reprise_model::cell::{self, Cell};
 use reprise_model::state::StatePath;
-use reprise_model::transaction::Price;
 use reprise_model::witness::{AggregateWitness, BatchWitness, TransactionWitness};
 
 /// A witness that travels.
@@ -86,6 +85,7 @@ mod tests {
     use reprise_model::journal::Pins;
     use reprise_model::lane::OpenBlock;
     use reprise_model::state::Entry;
+    use reprise_model::transaction::Price;
 
     use super::*;
 

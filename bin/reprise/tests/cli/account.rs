@@ -14,12 +14,12 @@ use crate::command::{json, reprise};
 
 const RUN: &[&str] = &["run", "--backend", "mock"];
 
-/// The accounts of the recording, with balance in KAS and nonce after its last block: harness/README.md says what happened.
+/// The accounts of the recording, with balance in sompi and nonce after its last block: harness/README.md says what happened.
 const ACCOUNTS: [(&str, &str, u64, u64); 4] = [
-    ("alice", "a4f408e859ce44ff2d4a508d0ee15a44459d733c8809b175356783a519910190", 30, 1),
-    ("bob", "603049bbdded37b8cf741ebef1a39c8bd1935efe6689553ceddfa76dad853fcb", 11, 2),
-    ("carol", "6b6507880cecab78f8142a16ee286d9f52673b828dbe7811db64dfa04a339363", 15, 1),
-    ("dave", DAVE, 2, 1),
+    ("alice", "a4f408e859ce44ff2d4a508d0ee15a44459d733c8809b175356783a519910190", 3_000_000_000, 1),
+    ("bob", "603049bbdded37b8cf741ebef1a39c8bd1935efe6689553ceddfa76dad853fcb", 1_164_000_000, 2),
+    ("carol", "6b6507880cecab78f8142a16ee286d9f52673b828dbe7811db64dfa04a339363", 1_372_000_000, 2),
+    ("dave", DAVE, 264_000_000, 1),
 ];
 
 const DAVE: &str = "9d4eed228f24ae3457c3de25f8f4983324db0bfff4943711340df51deeb72dda";
@@ -58,9 +58,9 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 fn after_a_run_every_account_shows_what_the_recording_did_with_the_path_to_the_settled_root() {
     let dir = tempfile::tempdir().unwrap();
     let report = json(dir.path(), RUN);
-    for (name, id, kas, nonce) in ACCOUNTS {
+    for (name, id, sompi, nonce) in ACCOUNTS {
         let shown = account(dir.path(), id);
-        assert_eq!(shown["balance"], kas * 100_000_000, "{name}: {shown}");
+        assert_eq!(shown["balance"], sompi, "{name}: {shown}");
         assert_eq!(shown["nonce"], nonce, "{name}: {shown}");
         assert_eq!(shown["exists"], true, "{name}");
         assert_eq!(shown["settled"], true, "{name}");

@@ -110,7 +110,7 @@ fn an_account_that_the_api_answers_is_the_one_in_the_directory_and_a_server_that
     let url = format!("http://{}", run.address);
     let elsewhere = tempfile::tempdir().unwrap();
     let by_api = json(elsewhere.path(), &["account", bob, "--backend", "mock", "--api", &url]);
-    assert_eq!(by_api["balance"], 1_100_000_000);
+    assert_eq!(by_api["balance"], 1_164_000_000);
     assert_eq!(by_api, json(dir.path(), &["account", bob, "--backend", "mock"]));
     let account = run.json(&format!("/v1/accounts/{bob}"));
     for field in ["balance", "nonce", "exists", "checkpoint", "proof"] {

@@ -187,7 +187,9 @@ fn a_list_has_at_most_so_many_steps_accounts_and_exits() {
     assert_eq!(declared(&exits(8), ALICE, 0), Ok(vec![ALICE]));
     assert_eq!(declared(&exits(9), ALICE, 0), Err(Outcome::MALFORMED));
     // The largest of all is within every bound of the programs.
-    let largest = [vec![step(EXIT, AMOUNT_MIN, BOB); 8], vec![step(Action::Transfer, 1, CAROL); 56]].concat();
+    let largest =
+        [vec![step(EXIT, AMOUNT_MIN, BOB); 8], vec![step(Action::Transfer, 1, CAROL); STEPS_MAX - 8]]
+            .concat();
     assert_eq!(
         outcome(&steps(0, 1000, &largest), 0, &[(ALICE, account(9 * AMOUNT_MIN, 0))]),
         Outcome::SUCCESS
