@@ -176,13 +176,6 @@ pub enum Sibling {
     Right(Digest),
 }
 
-impl Sibling {
-    /// Whether it is on the left.
-    pub fn is_left(&self) -> bool {
-        matches!(self, Self::Left(_))
-    }
-}
-
 impl Tree {
     /// The tree over exits of which none is paid.
     pub fn of(hasher: &dyn Hasher, exits: &[Exit]) -> Self {
@@ -240,6 +233,23 @@ impl Tree {
         path
     }
 
+    /// The root above a leaf with this path.
+    pub fn climb(hasher: &dyn Hasher, leaf: Digest, path: &[Sibling]) -> Digest {
+        path.iter().fold(leaf, |node, sibling| match sibling {
+            Sibling::Left(left) => parent(hasher, left, &node),
+            Sibling::Right(right) => parent(hasher, &node, right),
+        })
+    }
+}
+
+impl Sibling {
+    /// Whether it is on the left.
+    pub fn is_left(&self) -> bool {
+        matches!(self, Self::Left(_))
+    }
+}
+
+impl Tree {
     /// The exit to whose leaf these sides of siblings lead down, given from the leaf up: true where the sibling is on the left.
     pub fn find(&self, lefts: &[bool]) -> Option<usize> {
         let (mut at, mut lefts) = (0, lefts.iter().rev());
@@ -250,14 +260,6 @@ impl Tree {
             }
         }
         lefts.next().is_none().then_some(at)
-    }
-
-    /// The root above a leaf with this path.
-    pub fn climb(hasher: &dyn Hasher, leaf: Digest, path: &[Sibling]) -> Digest {
-        path.iter().fold(leaf, |node, sibling| match sibling {
-            Sibling::Left(left) => parent(hasher, left, &node),
-            Sibling::Right(right) => parent(hasher, &node, right),
-        })
     }
 }
 

@@ -88,3 +88,25 @@ fn second_starts_on_a_running_node_are_refused_and_it_ends_as_if_they_had_not_be
     assert_eq!(report["settled_checkpoint"], reference["settled_checkpoint"]);
     assert_eq!(json(dir.path(), &["run", "--backend", "mock"])["prove_calls"], 0, "and nothing is lost");
 }
+
+#[test]
+fn doctor_and_attempts_read_a_directory_that_another_process_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    json(dir.path(), &["run", "--backend", "mock"]);
+    let _held = DataDir::lock(dir.path()).unwrap();
+    let report = json(dir.path(), &["doctor", "--backend", "mock"]);
+    let lines = report["directory"].as_array().unwrap();
+    let line = |what: &str| lines.iter().find(|line| line["what"] == what).unwrap();
+    let (times, disk) = (line("proof times"), line("disk"));
+    assert_eq!((&times["verdict"], &disk["verdict"]), (&"ok".into(), &"ok".into()), "{lines:?}");
+    let said = times["said"].as_str().unwrap();
+    assert!(said.contains("batch") && said.contains("aggregate"), "the kinds that were proved: {said}");
+    // The longest proof beside a timeout that is shorter.
+    let slow = tempfile::tempdir().unwrap();
+    json(slow.path(), &["run", "--backend", "mock", "--mock-cost", "0,0,1100"]);
+    let report = json(slow.path(), &["doctor", "--backend", "mock", "--prove-timeout", "1,1,1"]);
+    let lines = report["directory"].as_array().unwrap().clone();
+    let times = lines.iter().find(|line| line["what"] == "proof times").unwrap();
+    assert_eq!(times["verdict"], "warning", "{times}");
+    assert_eq!(json(dir.path(), &["attempts", "ls"]).as_array().unwrap().len(), 0);
+}
