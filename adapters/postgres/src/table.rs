@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_util::future::{try_join, try_join3};
+use futures_util::future::{try_join, try_join3, try_join4};
 use reprise_jobs::job::{Class, Job, Priority, StateName};
 use reprise_jobs::memory::Clock;
 use reprise_jobs::policy::millis;
@@ -183,14 +183,21 @@ impl Table for PostgresTable {
                 changes.jobs.into_iter().partition(|job| there.contains_key(&job.id));
             let wanted = old.iter().any(|job| there.get(&job.id) != Some(&(job.priority, job.input)));
             changes.workers.sort_by(|a, b| a.0.cmp(&b.0));
-            let workers = async {
-                for (name, tally) in &changes.workers {
-                    rows::add(client, name, tally, now_ms).await?;
+            let last = changes.workers.pop();
+            let (update, insert) = (rows::update(client, &old, wanted), rows::insert(client, &new));
+            for (name, tally) in &changes.workers {
+                rows::add(client, name, tally, now_ms).await?;
+            }
+            let worker = async {
+                match &last {
+                    Some((name, tally)) => rows::add(client, name, tally, now_ms).await,
+                    None => Ok(()),
                 }
-                Ok(())
             };
-            try_join3(rows::update(client, &old, wanted), rows::insert(client, &new), workers).await?;
-            Ok(client.batch_execute("COMMIT").await?)
+            // Again together, in this order. Where one of these fails, the end of the transaction is its rollback, and the error is
+            // that one's.
+            let commit = async { Ok::<(), Asking>(client.batch_execute("COMMIT").await?) };
+            try_join4(update, insert, worker, commit).await.map(drop)
         })
     }
 

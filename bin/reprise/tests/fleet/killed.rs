@@ -135,7 +135,7 @@ const STILL: Duration = Duration::from_secs(60);
 
 impl Harm {
     /// The database is ended at once, and started again, with every tenth kill; and the object store once stands still.
-    fn to_the_servers(&mut self, ground: &Ground) {
+    fn do_to_servers(&mut self, ground: &Ground) {
         if self.restarts < self.kills / 10 {
             ground.postgres.end(Ending::Immediate);
             ground.postgres.resume();
@@ -187,7 +187,7 @@ fn round(ground: &Ground, harm: &mut Harm, (references, statements): &References
             }
         }
         hear(&told, 1 + harm.draws.below(6));
-        harm.to_the_servers(ground);
+        harm.do_to_servers(ground);
         if harm.kills >= harm.kills_max {
             continue;
         }
