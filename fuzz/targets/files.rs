@@ -12,6 +12,7 @@ use reprise_chain::recording::Recording;
 use reprise_disk::data_dir::{DataDir, LockedPath};
 use reprise_disk::log::{Format, Log};
 use reprise_fuzz::{Hashed, edit};
+use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{Digest, PinsDigest, ProgramId, ResourceId};
 use reprise_model::hash::Blake3;
 use reprise_scheduler::record::{DiskLog, FORMAT_VERSION, RecordLog};

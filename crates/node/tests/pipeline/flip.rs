@@ -26,7 +26,7 @@ use reprise_node::wire::{self, WireError};
 use reprise_planner::bundle::BundleRule;
 use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_prover::policy::{Backoff, Breaker, Policy};
-use reprise_scheduler::record::{DiskLog, RecordLog};
+use reprise_scheduler::record::RecordLog;
 use reprise_scheduler::tree::StateTree;
 use reprise_store::port::Filter;
 use reprise_store::{Options, ReceiptStore, Store};
@@ -275,13 +275,10 @@ fn a_wrong_state_root_stops_settling_at_once() {
     let home = unsettled_home();
     let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
     let backend = Arc::new(MockBackend::new(home.mock.clone(), hasher.clone(), Arc::new(Ledger)));
-    let pins = wire::Deployment::new(&ledger(), backend, hasher.clone(), &dev::flip().lane)
-        .pins()
-        .digest(hasher.as_ref());
-    let mut identity = blake3::Hasher::new_derive_key("reprise 2026-11 batch records");
-    identity.update(&dev::flip().root.metadata.block_hash.0).update(&pins.0);
+    let deployment = wire::Deployment::new(&ledger(), backend, hasher.clone(), &dev::flip().lane);
+    let pins = deployment.pins().digest(hasher.as_ref());
     let dir = DataDir::lock(home.path()).unwrap();
-    let open = || DiskLog::open(dir.records(&pins), *identity.finalize().as_bytes()).unwrap();
+    let open = || wire::records(&dir, &deployment).unwrap();
     let mut records = open().load().unwrap();
     std::fs::remove_file(dir.records(&pins).path()).unwrap();
     records.sort_by_key(|record| record.block.metadata.checkpoint);
