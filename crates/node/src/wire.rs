@@ -338,6 +338,23 @@ pub fn origin_in(dir: &DataDir, deployment: &Deployment, root: ChainRoot) -> Res
     }
 }
 
+/// Builds a pipeline that reads what a data directory holds of a chain that begins in `root`, and settles nothing.
+pub fn build_reader(
+    settings: &Settings,
+    name: String,
+    deployment: &Deployment,
+    root: ChainRoot,
+    store: Arc<dyn ReceiptStore>,
+) -> Result<Pipeline, WireError> {
+    settings.check()?;
+    let records = open_log(settings, deployment, &root.metadata)?;
+    let origin = match &settings.data_dir {
+        Some(dir) => origin_in(dir, deployment, root)?,
+        None => deployment.founding(root)?,
+    };
+    build_pipeline(settings, name, origin, deployment, store, records, None)
+}
+
 /// Builds a pipeline over an L1 called `name` whose chain starts at `origin`.
 pub fn build_pipeline(
     settings: &Settings,

@@ -30,6 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("fleet", &["jobs", "model", "prover", "store"]),
     ("postgres", &["jobs", "model"]),
     ("objects", &["fleet"]),
+    ("wasm", &["light", "model"]),
     ("risc0", &["kaspa", "model", "prover", "risc0-guests"]),
 ];
 
