@@ -2,13 +2,13 @@
 
 #[cfg(feature = "kaspa")]
 pub(crate) use with::{
-    ActedLane, account_of_address, account_of_key, acted_lane, claims, deployment, examined, found,
+    ActedLane, account_of_address, account_of_key, acted_lane, claims, deployment, examined, found, kept,
     key_that_acts, l1, record, settled_on, states, states_if_any, verified,
 };
 #[cfg(not(feature = "kaspa"))]
 pub(crate) use without::{
-    absent, account_of_address, account_of_key, claims, deployment, examined, found, l1, record, settled_on,
-    states, verified,
+    absent, account_of_address, account_of_key, claims, deployment, examined, found, kept, l1, record,
+    settled_on, states, verified,
 };
 
 #[cfg(feature = "kaspa")]
@@ -293,10 +293,20 @@ mod with {
         dir: &DataDir,
         chosen: &Chosen,
     ) -> Result<Option<States>, Failure> {
+        let kept = kept(settings, dir, chosen)?;
+        Ok(kept.map(|(deployment, event_log)| stored::followed(dir, &deployment, &event_log)).transpose()?)
+    }
+
+    /// What is proved of the lane, and the event log that the directory has of it; `None` where it was not followed there.
+    pub(crate) fn kept(
+        settings: &Settings,
+        dir: &DataDir,
+        chosen: &Chosen,
+    ) -> Result<Option<(Deployment, EventLog)>, Failure> {
         let Followed { deployment, .. } = followed(settings, chosen)?;
         let place = dir.event_log(&deployment.covenant().pins);
         let event_log = EventLog::open(place).map_err(|e| Failure::Other(e.to_string()))?;
-        Ok(event_log.map(|event_log| stored::followed(dir, &deployment, &event_log)).transpose()?)
+        Ok(event_log.map(|event_log| (deployment, event_log)))
     }
 
     /// Checks an answer against the covenant's output on the node. Returns the transaction that made this output.
@@ -552,6 +562,7 @@ mod with {
 
 #[cfg(not(feature = "kaspa"))]
 mod without {
+    use reprise_chain::event_log::EventLog;
     use reprise_disk::data_dir::DataDir;
     use reprise_light::answer::Answer;
     use reprise_model::digest::ResourceId;
@@ -580,6 +591,14 @@ mod without {
     }
 
     pub(crate) fn states(_: &Settings, _: &DataDir, _: &Chosen) -> Result<Option<States>, Failure> {
+        absent()
+    }
+
+    pub(crate) fn kept(
+        _: &Settings,
+        _: &DataDir,
+        _: &Chosen,
+    ) -> Result<Option<(Deployment, EventLog)>, Failure> {
         absent()
     }
 
