@@ -16,8 +16,8 @@ use reprise_kaspa::names;
 use reprise_kaspa::user::{self, Pair, Session, User, UserError};
 use reprise_ledger::{Account, Action, BAD_NONCE, Ledger, OVERDRAFT, OVERFLOW, Payload};
 use reprise_model::cell::Cell;
-use reprise_model::digest::ResourceId;
-use reprise_model::exit::AMOUNT_MIN;
+use reprise_model::digest::{Digest, ResourceId};
+use reprise_model::exit::{AMOUNT_MIN, Payee};
 use reprise_model::hash::Hasher;
 use reprise_model::journal::Outcome;
 use reprise_model::processor;
@@ -118,6 +118,11 @@ pub(crate) fn act(
     let pending = session.pending(&user).map_err(failed)?;
 
     let counterparty = counterparty(ask, &session, me)?;
+    if lane.vault().is_ok_and(|vault| counterparty.is_vault(&vault)) {
+        return Err(Failure::usage(
+            "this is the vault of the rollup, and what it is given in this way is nobody's: name another; a deposit pays the vault by itself",
+        ));
+    }
     let before = known.account(&me)?;
     let nonce = match ask {
         Ask::Deposit(_) => 0,
@@ -171,6 +176,17 @@ struct Counterparty {
     action: Action,
     /// An account; of an exit, the bytes of the script that is paid.
     id: ResourceId,
+}
+
+impl Counterparty {
+    /// Whether it is the rollup's own vault, out of which nobody can take what comes in this way.
+    fn is_vault(&self, vault: &names::ScriptPublicKey) -> bool {
+        match self.action {
+            Action::Exit(class) => Payee::of_script(vault.version(), vault.script())
+                .is_some_and(|payee| payee == Payee { class, bytes: Digest(self.id.0) }),
+            Action::Transfer | Action::Deposit => self.id == names::account(vault),
+        }
+    }
 }
 
 /// Whom the message names, from what the user gave.
@@ -464,6 +480,24 @@ mod tests {
             (&deposit, AMOUNT_MIN, Some(0)),
         ] {
             assert_eq!(refused(ask, sompi, balance, other), None, "{}", ask.name());
+        }
+    }
+
+    #[test]
+    fn the_vault_of_the_rollup_is_no_counterparty_by_its_script_nor_by_its_account() {
+        use reprise_kaspa::{claim, vault};
+        let covenant = Digest([7; 32]);
+        let vaults = [vault::script(covenant).unwrap(), claim::vault(covenant).unwrap()];
+        for (vault, other) in [(&vaults[0], &vaults[1]), (&vaults[1], &vaults[0])] {
+            let payee = Payee::of_script(vault.version(), vault.script()).unwrap();
+            let exit = Counterparty { action: Action::Exit(payee.class), id: payee.bytes.into() };
+            let account = names::account(vault);
+            let transfer = Counterparty { action: Action::Transfer, id: account };
+            let deposit = Counterparty { action: Action::Deposit, id: account };
+            for counterparty in [exit, transfer, deposit] {
+                assert!(counterparty.is_vault(vault));
+                assert!(!counterparty.is_vault(other));
+            }
         }
     }
 

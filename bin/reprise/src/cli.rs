@@ -1037,7 +1037,8 @@ mod tests {
         let node = "--l1 kaspa:ws://127.0.0.1:17610 --covenant COVENANT";
         let user = format!("{node} --key-file KEY");
         let of = |line: String| {
-            let line = line.split(" #").next().unwrap_or_default().trim().to_owned();
+            // "…" stands for the settings of the rollup.
+            let line = line.split(" #").next().unwrap_or_default().trim().trim_end_matches('…').to_owned();
             let command = line.strip_prefix("cargo ").unwrap_or(&line);
             command.starts_with("reprise ").then(|| command.replace("$user", &user).replace("$node", node))
         };

@@ -89,7 +89,8 @@ fn blocks(page: &str) -> Vec<(&str, Vec<&str>)> {
 /// What this machine alone cannot run.
 fn needs_more(command: &str) -> bool {
     let placeholder = |word: &str| word.len() > 2 && word.chars().all(|c| c.is_ascii_uppercase() || c == '_');
-    command.contains("kaspa:")
+    command.contains('…')
+        || command.contains("kaspa:")
         || command.contains("$user")
         || command.contains("$node")
         || command.contains("--jobs")

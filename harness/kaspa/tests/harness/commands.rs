@@ -4,7 +4,8 @@
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use kaspa_addresses::Prefix;
+use kaspa_addresses::{Address, Prefix, Version};
+use reprise_kaspa::vault;
 use reprise_kaspa::wallet::unspent;
 use reprise_kaspa_harness::simnet::{KASPA, Simnet, key};
 use serde_json::Value;
@@ -100,8 +101,8 @@ impl Drop for Node {
     }
 }
 
-fn node(program: &Program, log: &Path) -> Node {
-    let mut command = program.command(&["run", "--bundle-batches", "1"], SETTLER);
+fn node(program: &Program, settler: u8, log: &Path) -> Node {
+    let mut command = program.command(&["run", "--bundle-batches", "1"], settler);
     let file = std::fs::File::create(log).unwrap();
     Node(command.stdout(Stdio::null()).stderr(file).spawn().unwrap())
 }
@@ -116,7 +117,7 @@ async fn a_user_deposits_transfers_and_exits_by_the_commands_alone_and_every_bal
     let home = tempfile::tempdir().unwrap();
     let (url, covenant) = (simnet.node.url().to_owned(), simnet.lane.covenant.to_hex());
     let program = Program { url, covenant, dir: home.path().into() };
-    let _node = node(&program, &home.path().join("log"));
+    let _node = node(&program, SETTLER, &home.path().join("log"));
 
     // Nothing is sent in a dry run, and the ledger's state is not needed for a deposit.
     let dry = program.json(&mut simnet, &["deposit", "5", "--dry-run"], USER).await;
@@ -133,11 +134,15 @@ async fn a_user_deposits_transfers_and_exits_by_the_commands_alone_and_every_bal
 
     let me = user.address(Prefix::Simnet).to_string();
     let foreign = other.address(Prefix::Mainnet).to_string();
+    let vault = vault::script(simnet.lane.covenant).unwrap();
+    let vault = Address::new(Prefix::Simnet, Version::ScriptHash, &vault.script()[2..34]).to_string();
     for (args, word) in [
         (["exit", &me, "0.1"], "the least is"),
         (["exit", &me, "100"], "holds"),
         (["transfer", &me, "1"], "own account"),
         (["transfer", &foreign, "1"], "another network"),
+        (["exit", &vault, "1"], "the vault"),
+        (["transfer", &vault, "1"], "the vault"),
     ] {
         let output = program.run(&mut simnet, &args, USER).await;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -163,7 +168,7 @@ async fn through_a_flip_and_back_every_verified_balance_is_that_of_the_chain_tha
     let home = tempfile::tempdir().unwrap();
     let (url, covenant) = (simnet.node.url().to_owned(), simnet.lane.covenant.to_hex());
     let program = Program { url, covenant, dir: home.path().into() };
-    let _node = node(&program, &home.path().join("log"));
+    let _node = node(&program, SETTLER, &home.path().join("log"));
     program.json(&mut simnet, &["deposit", "5"], USER).await;
     program.settled(&mut simnet, USER, 5 * KASPA, 0).await;
 
@@ -196,4 +201,34 @@ async fn through_a_flip_and_back_every_verified_balance_is_that_of_the_chain_tha
     program.settled(&mut simnet, USER, 250_000_000, 2).await;
     let paid = unspent(simnet.rpc(), &never.script(), Prefix::Simnet).await.unwrap();
     assert!(paid.iter().any(|coin| coin.entry.amount == KASPA), "the exit is paid by the settlement");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "starts a node, and the program"]
+async fn an_owner_moves_coins_from_one_rollup_to_another_on_the_same_lane_and_trusts_nobody() {
+    let keys = [SETTLER, USER, OTHER].map(|seed| key(seed).unwrap());
+    let [first, user, second] = keys.clone();
+    let mut simnet = Simnet::start(&keys, None).await.unwrap();
+    let mut rollups = vec![];
+    for (founder, settler) in [(first, SETTLER), (second, OTHER)] {
+        simnet.found(founder, None).await.unwrap();
+        let home = tempfile::tempdir().unwrap();
+        let (url, covenant) = (simnet.node.url().to_owned(), simnet.lane.covenant.to_hex());
+        let program = Program { url, covenant, dir: home.path().into() };
+        let node = node(&program, settler, &home.path().join("log"));
+        rollups.push((home, program, node));
+    }
+    let (old, new) = (&rollups[0].1, &rollups[1].1);
+
+    old.json(&mut simnet, &["deposit", "5"], USER).await;
+    old.settled(&mut simnet, USER, 5 * KASPA, 0).await;
+    let me = user.address(Prefix::Simnet).to_string();
+    old.json(&mut simnet, &["exit", &me, "4"], USER).await;
+    old.settled(&mut simnet, USER, KASPA, 1).await;
+    let paid = unspent(simnet.rpc(), &user.script(), Prefix::Simnet).await.unwrap();
+    assert!(paid.iter().any(|coin| coin.entry.amount == 4 * KASPA), "the settlement pays the exit");
+    new.json(&mut simnet, &["deposit", "4"], USER).await;
+    new.settled(&mut simnet, USER, 4 * KASPA, 0).await;
+    // What is the one's is nothing to the other.
+    old.settled(&mut simnet, USER, KASPA, 1).await;
 }
