@@ -36,6 +36,10 @@ test:
 settings:
     BLESS=1 cargo test --locked --package reprise --no-default-features --lib settings_reference
 
+# The book, into target/book. Needs mdBook (`cargo install mdbook`).
+book:
+    docs/build
+
 # Writes ops/grafana.json anew from the list of graphs.
 board:
     BLESS=1 cargo test --locked --package reprise --no-default-features --lib board

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use reprise_chain::recording::Recording;
 use reprise_disk::data_dir::DataDir;
-use reprise_node::dev;
+use reprise_node::event::Observer;
 use reprise_node::l1::{L1, RecordedChain};
 use reprise_node::states::States;
-use reprise_node::stored;
-use reprise_node::wire::Deployment;
+use reprise_node::wire::{self, Deployment, WireError};
 use reprise_node::workload::Workload;
+use reprise_node::{dev, reading, stored};
+use reprise_store::beside::Beside;
 use reprise_store::{ReceiptStore, Store};
 
 use crate::backends::{Chosen, ProofSystems, Verifiers};
@@ -44,7 +45,7 @@ pub(crate) fn l1(
 
 /// The recorded or dev chain to follow; `None` where it is a live one.
 fn recorded(settings: &Settings, chosen: &Chosen) -> Result<Option<RecordedChain>, Failure> {
-    let (name, recording) = match &settings.l1.source {
+    let recording = match &settings.l1.source {
         settings::L1::Shipped => {
             let absent = || {
                 let name = chosen.workload.name();
@@ -54,51 +55,91 @@ fn recorded(settings: &Settings, chosen: &Chosen) -> Result<Option<RecordedChain
                 )
             };
             let shipped = chosen.workload.recording().ok_or_else(absent)?;
-            let recording = Recording::decode(shipped, Path::new("the shipped recording"))?;
-            ("recording:shipped".into(), recording)
+            Recording::decode(shipped, Path::new("the shipped recording"))?
         }
-        settings::L1::Recording(path) => (format!("recording:{}", path.display()), Recording::open(path)?),
-        settings::L1::Dev => {
-            let chain = dev::flip(&chosen.workload).map_err(|none| settings.refuse("l1", none))?;
-            ("dev".into(), chain)
-        }
+        settings::L1::Recording(path) => Recording::open(path)?,
+        settings::L1::Dev => dev::flip(&chosen.workload).map_err(|none| settings.refuse("l1", none))?,
         settings::L1::Crowded(count) => {
-            let chain = dev::crowded(&chosen.workload, *count).map_err(|none| settings.refuse("l1", none))?;
-            (format!("dev:{count}"), chain)
+            dev::crowded(&chosen.workload, *count).map_err(|none| settings.refuse("l1", none))?
         }
         settings::L1::Kaspa(_) => return Ok(None),
     };
+    let name = settings.l1.source.to_string();
     Ok(Some(RecordedChain { name, recording, pace: settings.l1.pace }))
 }
 
 /// The states that the data directory holds, of the L1 that the settings name: read beside a run, and nothing is written.
 pub(crate) fn states(settings: &Settings, chosen: &Chosen) -> Result<States, Failure> {
-    let path = &settings.data_dir;
-    let nothing = || {
-        Failure::usage(format!(
-            "{}: no state of this L1, lane, covenant and backend there yet: give the --data-dir of a node and the settings that \
-             it runs with, or follow the chain with `reprise run`",
-            path.display()
-        ))
-    };
-    if !path.exists() {
-        return Err(nothing());
-    }
-    let dir = DataDir::detached(path)?;
-    let states = match recorded(settings, chosen)? {
-        Some(chain) => {
-            let Chosen { workload, backend, hasher, .. } = chosen;
-            let lane = &chain.recording.lane;
-            let deployment = Deployment::new(workload, backend.clone(), hasher.clone(), lane);
-            let records = dir.records(&deployment.covenant().pins);
-            if !records.path().exists() {
-                return Err(nothing());
-            }
-            stored::recorded(&dir, &deployment, &chain)?
-        }
-        None => kaspa::states(settings, &dir, chosen)?.ok_or_else(nothing)?,
+    let dir = detached(settings)?;
+    let states = match recorded_in(settings, &dir, chosen)? {
+        Some((chain, deployment)) => stored::recorded(&dir, &deployment, &chain)?,
+        None => kaspa::states(settings, &dir, chosen)?.ok_or_else(|| nothing(settings))?,
     };
     Ok(states)
+}
+
+/// Tells an observer what the data directory holds of the L1 that the settings name, with these receipts: read beside a run, and
+/// nothing is written. Returns the name of the L1.
+pub(crate) fn reading(
+    settings: &Settings,
+    chosen: &Chosen,
+    store: Arc<dyn ReceiptStore>,
+    observer: &mut dyn Observer,
+) -> Result<String, Failure> {
+    let dir = detached(settings)?;
+    let wiring = wire::Settings {
+        rule: settings.bundles.rule(),
+        permits: settings.proving.permits,
+        finality_depth: settings.reorgs.finality_depth(),
+        data_dir: Some(dir.clone()),
+        tuning: settings.tuning(),
+    };
+    match recorded_in(settings, &dir, chosen)? {
+        Some((chain, deployment)) => {
+            let events = stored::recorded_events(&dir, &deployment, &chain)?;
+            let origin = deployment.founding(chain.recording.root.clone()).map_err(WireError::from)?;
+            reading::read(&wiring, chain.name.clone(), &deployment, origin, store, events, observer)?;
+            Ok(chain.name)
+        }
+        None => {
+            let kept = kaspa::kept(settings, &dir, chosen)?;
+            let (deployment, event_log, origin) = kept.ok_or_else(|| nothing(settings))?;
+            let name = settings.l1.source.to_string();
+            reading::read(&wiring, name.clone(), &deployment, origin, store, event_log.all(), observer)?;
+            Ok(name)
+        }
+    }
+}
+
+/// The data directory as it is now, to be read only.
+fn detached(settings: &Settings) -> Result<DataDir, Failure> {
+    match settings.data_dir.exists() {
+        true => Ok(DataDir::detached(&settings.data_dir)?),
+        false => Err(nothing(settings)),
+    }
+}
+
+/// The recorded or dev chain that the settings name, and what a run in the directory proved of it; `None` where the L1 is a live one.
+fn recorded_in(
+    settings: &Settings,
+    dir: &DataDir,
+    chosen: &Chosen,
+) -> Result<Option<(RecordedChain, Deployment)>, Failure> {
+    let Some(chain) = recorded(settings, chosen)? else { return Ok(None) };
+    let Chosen { workload, backend, hasher, .. } = chosen;
+    let deployment = Deployment::new(workload, backend.clone(), hasher.clone(), &chain.recording.lane);
+    match dir.records(&deployment.covenant().pins).path().exists() {
+        true => Ok(Some((chain, deployment))),
+        false => Err(nothing(settings)),
+    }
+}
+
+fn nothing(settings: &Settings) -> Failure {
+    Failure::usage(format!(
+        "{}: no state of this L1, lane, covenant and backend there yet: give the --data-dir of a node and the settings that it \
+         runs with, or follow the chain with `reprise run`",
+        settings.data_dir.display()
+    ))
 }
 
 /// The receipt store of the data directory.
@@ -119,6 +160,13 @@ pub(crate) fn repaired_store(
 ) -> Result<Arc<dyn ReceiptStore>, Failure> {
     let verifiers = Arc::new(Verifiers::all(systems)?);
     Ok(Arc::new(Store::repair(&dir.receipts(), verifiers, settings.receipts.options())?))
+}
+
+/// The same for reading only, beside a node that writes it, and anew whenever it changed.
+pub(crate) fn store_beside(settings: &Settings, systems: &ProofSystems) -> Result<Arc<Beside>, Failure> {
+    let path = settings.receipts_dir();
+    let verifiers = Arc::new(Verifiers::all(systems)?);
+    Ok(Arc::new(Beside::open(&path, verifiers, settings.receipts.reading())?))
 }
 
 /// The same for reading only, beside a node that writes it: the store as it is now.

@@ -69,6 +69,7 @@ const DATA_DIR: &str = "data-dir";
 
 const SHOWN: &[(&str, Flags)] = &[
     ("run", Flags::All),
+    ("serve", Flags::These(&SERVE)),
     ("record", Flags::These(&RECORD)),
     ("account", Flags::These(&KASPA)),
     ("deposit", Flags::These(&KASPA)),
@@ -78,11 +79,46 @@ const SHOWN: &[(&str, Flags)] = &[
     ("doctor", Flags::These(&KASPA)),
     ("snapshot", Flags::These(&SNAPSHOT)),
     ("sim", Flags::These(&["workload"])),
+    ("bench", Flags::These(&BENCH)),
     ("found-covenant", Flags::These(&FOUNDING)),
     #[cfg(feature = "fleet")]
     ("worker", Flags::These(&WORKER)),
     #[cfg(feature = "fleet")]
     ("jobs", Flags::These(&["jobs", "lease"])),
+];
+
+/// The settings of a directory's run that decide what is read of it, and how it is served.
+const SERVE: [&str; 17] = [
+    "l1",
+    "lane",
+    "covenant",
+    "deposit",
+    "workload",
+    "backend",
+    "covenant-proof",
+    "prove-apart",
+    "bundle-batches",
+    "bundle-transactions",
+    "bundle-deadline",
+    "finality-depth",
+    "grace-depth",
+    "retained-depth",
+    "api",
+    "api-token-file",
+    "price-per-hour",
+];
+
+/// The settings that decide what is proved and how receipts are written.
+const BENCH: [&str; 9] = [
+    "workload",
+    "backend",
+    "permits",
+    "prove-apart",
+    "mock-cost",
+    "bundle-batches",
+    "bundle-transactions",
+    "bundle-deadline",
+    "durability",
 ];
 
 /// The settings of a covenant's founding.
@@ -204,6 +240,16 @@ Examples:
   reprise run --backend mock
   reprise run --l1 kaspa:ws://127.0.0.1:17610 --lane rpri --metrics 127.0.0.1:9464")]
     Run(RunArgs),
+    /// Serve the API and the page over a data directory, without a run
+    ///
+    /// The directory may be that of a run that has ended, of one that goes on, or a copy from another machine. It is read as it is,
+    /// and anew when it has changed; nothing is proved, locked or written. Give the settings that its run has. It serves on
+    /// 127.0.0.1:8080 unless --api names another address. The metrics and the connection to the L1 are those of a run alone.
+    #[command(after_help = "\
+Examples:
+  reprise serve --backend mock
+  reprise serve --data-dir ./copy --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --api 127.0.0.1:8081")]
+    Serve,
     /// Record a live chain, its reorgs and lane proofs, into a file that `run` replays
     #[command(after_help = "\
 Example:
@@ -317,6 +363,17 @@ Examples:
   reprise attempts ls --json
   reprise attempts release 5f1c09")]
     Attempts(AttemptsArgs),
+    /// Measure what this machine proves and stores, and say how many blocks a second it can follow
+    ///
+    /// It proves the workload's dev chain in memory, as a run does, and then writes receipts of the size of these below the data
+    /// directory, in a folder that it removes. The figures stand beside those of a reference. The verdict assumes that the blocks
+    /// with lane transactions are like those of the dev chain; --busy-percent says how many of a hundred blocks are such. Measure on
+    /// a machine that does nothing else.
+    #[command(after_help = "\
+Examples:
+  reprise bench --backend mock
+  reprise bench --permits 2 --busy-percent 5 --save here.json")]
+    Bench(BenchArgs),
     /// Make a workspace for a rollup of your own, with its tests
     ///
     /// What a transaction means is one file of it. Its tests play forks, flips, kills, lying provers and a slow L1, and its
@@ -332,6 +389,21 @@ Examples:
   reprise doctor --config reprise.toml
   reprise doctor --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY")]
     Doctor,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// Of a hundred blocks of the L1, so many carry lane transactions
+    #[arg(long, value_name = "PERCENT", default_value_t = 1.0)]
+    pub(crate) busy_percent: f64,
+
+    /// Compare with the figures in this file [default: those that come with the program]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) reference: Option<PathBuf>,
+
+    /// Write the figures into a file, for --reference
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -967,6 +1039,50 @@ mod tests {
                 assert!(said.is_ok(), "{example}: {}", said.unwrap_err());
             }
         }
+    }
+
+    /// The commands that a page shows: the lines of its blocks, and in a runbook what its rows quote.
+    fn shown(page: &str, quoted: bool) -> Vec<String> {
+        let mut shown = vec![];
+        for (at, part) in page.split("```").enumerate() {
+            match (at % 2 == 1, part.strip_prefix("sh\n")) {
+                (true, Some(block)) => shown.extend(block.lines().map(str::to_owned)),
+                (false, _) if quoted => shown.extend(part.split('`').skip(1).step_by(2).map(str::to_owned)),
+                _ => {}
+            }
+        }
+        let node = "--l1 kaspa:ws://127.0.0.1:17610 --covenant COVENANT";
+        let user = format!("{node} --key-file KEY");
+        let of = |line: String| {
+            // "…" stands for the settings of the rollup.
+            let line = line.split(" #").next().unwrap_or_default().trim().trim_end_matches('…').to_owned();
+            let command = line.strip_prefix("cargo ").unwrap_or(&line);
+            command.starts_with("reprise ").then(|| command.replace("$user", &user).replace("$node", node))
+        };
+        shown.into_iter().filter_map(of).collect()
+    }
+
+    #[test]
+    fn every_command_of_the_book_can_be_said() {
+        let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+        let mut pages: Vec<_> = std::fs::read_dir(docs).unwrap().map(|entry| entry.unwrap().path()).collect();
+        pages.push(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md"));
+        let mut said = 0;
+        for page in pages.iter().filter(|page| page.extension().is_some_and(|ext| ext == "md")) {
+            let text = std::fs::read_to_string(page).unwrap();
+            for command in shown(&text, page.ends_with("runbook.md")) {
+                if cfg!(not(feature = "fleet"))
+                    && ["reprise worker", "reprise jobs"].iter().any(|it| command.starts_with(it))
+                {
+                    continue;
+                }
+                let parsed = super::command().try_get_matches_from(command.split_whitespace());
+                let parsed = parsed.and_then(|parsed| Cli::from_arg_matches(&parsed));
+                assert!(parsed.is_ok(), "{}: {command}: {}", page.display(), parsed.unwrap_err());
+                said += 1;
+            }
+        }
+        assert!(said > 60, "{said} commands");
     }
 
     #[test]

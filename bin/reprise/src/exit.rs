@@ -29,7 +29,7 @@ impl Exit {
         self as u8
     }
 
-    /// Its meaning, for `--help` and the README.
+    /// Its meaning, for `--help`.
     pub(crate) fn meaning(self) -> &'static str {
         match self {
             Self::Done => "done",
@@ -49,16 +49,5 @@ impl Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit.code())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_readme_says_what_the_exit_codes_are() {
-        let readme = include_str!("../../../README.md").replace('\n', " ");
-        assert!(readme.contains(&Exit::line()), "the README has no line `{}`", Exit::line());
     }
 }

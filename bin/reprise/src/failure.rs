@@ -3,6 +3,7 @@
 use reprise_chain::recording::RecordingError;
 use reprise_disk::data_dir::LockError;
 use reprise_node::pipeline::RunError;
+use reprise_node::reading::ReadingError;
 use reprise_node::settled::SettledError;
 use reprise_node::stored::StoredError;
 use reprise_node::wire::WireError;
@@ -39,6 +40,9 @@ pub(crate) enum Failure {
     /// The states in the data directory cannot be read.
     #[error(transparent)]
     Stored(#[from] StoredError),
+    /// The data directory cannot be read.
+    #[error(transparent)]
+    Reading(#[from] ReadingError),
     /// A snapshot cannot be used.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),

@@ -3,12 +3,13 @@
 #[cfg(feature = "kaspa")]
 pub(crate) use with::{
     ActedLane, Followed, account_of_address, account_of_key, acted_lane, deployment, examined, followed,
-    found, key, key_that_acts, l1, record, rules_on, settled_on, start_of, states, states_if_any, verified,
+    found, kept, key, key_that_acts, l1, record, rules_on, settled_on, start_of, states, states_if_any,
+    verified,
 };
 #[cfg(not(feature = "kaspa"))]
 pub(crate) use without::{
-    absent, account_of_address, account_of_key, deployment, examined, found, l1, record, settled_on, states,
-    verified,
+    absent, account_of_address, account_of_key, deployment, examined, found, kept, l1, record, settled_on,
+    states, verified,
 };
 
 #[cfg(feature = "kaspa")]
@@ -35,7 +36,7 @@ mod with {
     use reprise_node::l1::L1;
     use reprise_node::states::States;
     use reprise_node::stored;
-    use reprise_node::wire::{self, Deployment};
+    use reprise_node::wire::{self, Deployment, Origin};
     use reprise_scheduler::snapshot::Head;
     use serde_json::json;
 
@@ -311,6 +312,16 @@ mod with {
         Ok(stored::followed(dir, &deployment)?)
     }
 
+    /// What is proved of the lane, the event log that the directory has of it, and where that begins; `None` where it was not followed there.
+    pub(crate) fn kept(
+        settings: &Settings,
+        dir: &DataDir,
+        chosen: &Chosen,
+    ) -> Result<Option<(Deployment, EventLog, Origin)>, Failure> {
+        let Followed { deployment, .. } = followed(settings, chosen)?;
+        Ok(wire::event_log_in(dir, &deployment)?.map(|(event_log, origin)| (deployment, event_log, origin)))
+    }
+
     /// Checks an answer against the covenant's output on the node. Returns the transaction that made this output.
     pub(crate) fn verified(settings: &Settings, chosen: &Chosen, answer: &Answer) -> Result<String, Failure> {
         let Followed { options, proof, deployment } = followed(settings, chosen)?;
@@ -472,6 +483,7 @@ mod with {
 
 #[cfg(not(feature = "kaspa"))]
 mod without {
+    use reprise_chain::event_log::EventLog;
     use reprise_disk::data_dir::DataDir;
     use reprise_light::answer::Answer;
     use reprise_model::digest::ResourceId;
@@ -500,6 +512,14 @@ mod without {
     }
 
     pub(crate) fn states(_: &Settings, _: &DataDir, _: &Chosen) -> Result<Option<States>, Failure> {
+        absent()
+    }
+
+    pub(crate) fn kept(
+        _: &Settings,
+        _: &DataDir,
+        _: &Chosen,
+    ) -> Result<Option<(Deployment, EventLog, Origin)>, Failure> {
         absent()
     }
 

@@ -27,8 +27,11 @@
 //! | `stop` | Ctrl-C |
 //! | `observing` | what a run serves of itself: metrics, the API, the page |
 //! | `metrics` | the metrics of a run |
+//! | `traces` | traces for OpenTelemetry, by the feature `otel` |
 //! | `new` | `reprise new` |
 //! | `progress` | the progress of a run on the terminal |
+//! | `bench` | `reprise bench` |
+//! | `serve` | `reprise serve` |
 //! | `reads` | reads of the state, from a data directory or an API |
 //! | `receipts` | `reprise receipts` |
 //! | `snapshot` | `reprise snapshot` |
@@ -54,6 +57,7 @@ mod act;
 mod amount;
 mod attempts;
 mod backends;
+mod bench;
 #[cfg(test)]
 mod board;
 mod checked;
@@ -81,12 +85,15 @@ mod receipts;
 #[cfg(test)]
 mod reference;
 mod run;
+mod serve;
 mod settings;
 mod sim;
 mod sizing;
 mod snapshot;
 mod sources;
 mod stop;
+#[cfg(feature = "otel")]
+mod traces;
 #[cfg(feature = "fleet")]
 mod worker;
 
@@ -150,6 +157,7 @@ fn dispatch(systems: &ProofSystems, cli: &Cli, matches: &ArgMatches) -> Result<E
         Settings::resolve(flags, |variable| std::env::var_os(variable), cli.config.as_deref(), systems)?;
     match &cli.command {
         Command::Run(args) => run::run(args, &settings, systems, cli.json),
+        Command::Serve => serve::serve(&settings, systems),
         Command::Record(args) => kaspa::record(args, &settings, cli.json),
         Command::FoundCovenant(args) => {
             kaspa::found(args, &settings, &choose::backend(&settings, systems)?, cli.json)
@@ -176,6 +184,7 @@ fn dispatch(systems: &ProofSystems, cli: &Cli, matches: &ArgMatches) -> Result<E
         Command::Worker(args) => worker::worker(args, &settings, systems, cli.json),
         #[cfg(feature = "fleet")]
         Command::Jobs(args) => jobs::jobs(&args.command, &settings, cli.json),
+        Command::Bench(args) => bench::bench(args, &settings, systems, cli.json),
         Command::Attempts(args) => attempts::attempts(&args.command, &settings, cli.json),
         Command::New(args) => new::new(args, cli.json),
         Command::Doctor => doctor::doctor(&settings, systems, cli.json),

@@ -196,6 +196,7 @@ impl Observer for Metered {
             | PipelineEvent::Diverged(_)
             | PipelineEvent::Published(_)
             | PipelineEvent::States(_)
+            | PipelineEvent::Debts(_)
             | PipelineEvent::Submitted(_) => {}
         }
         self.account(event);

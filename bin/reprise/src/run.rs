@@ -56,6 +56,10 @@ pub(crate) fn run(
     let node = wire::build_node(wiring, l1, &chosen.workload, backend, chosen.hasher, store)?;
     let stop = stop::on_signal()?;
     let mut observers = observing::serve(settings, token, observed)?;
+    #[cfg(feature = "otel")]
+    if let Some(traces) = crate::traces::Traces::from_environment().map_err(Failure::usage)? {
+        observers.push(Box::new(traces));
+    }
     let terminal = std::io::stderr().is_terminal();
     observers.push(if terminal { Box::new(Bars::new()) } else { Box::new(Lines::default()) });
     let ended = node.run(&stop, &mut observers);

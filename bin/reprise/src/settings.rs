@@ -517,6 +517,18 @@ pub(crate) enum L1 {
     Kaspa(String),
 }
 
+impl std::fmt::Display for L1 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Shipped => f.write_str("recording:shipped"),
+            Self::Recording(path) => write!(f, "recording:{}", path.display()),
+            Self::Dev => f.write_str("dev"),
+            Self::Crowded(count) => write!(f, "dev:{count}"),
+            Self::Kaspa(url) => write!(f, "kaspa:{url}"),
+        }
+    }
+}
+
 /// Past what any L1's block carries of a lane.
 const CROWD_MAX: u32 = 10_000;
 

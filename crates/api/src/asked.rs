@@ -49,3 +49,18 @@ pub(crate) fn limit(asked: Option<u32>, default: u32, max: u32) -> Result<usize,
         limit => Err(Problem::bad_request(format!("limit {limit}: it is 1 to {max}"))),
     }
 }
+
+/// Reads a cursor: the parts of a key, with dots between.
+pub(crate) fn cursor<const N: usize>(text: &str) -> Result<[&str; N], Problem> {
+    let parts: Vec<&str> = text.split('.').collect();
+    parts.try_into().map_err(|_| not_given(text))
+}
+
+/// A number in a cursor.
+pub(crate) fn number<T: FromStr>(text: &str) -> Result<T, Problem> {
+    text.parse().map_err(|_| not_given(text))
+}
+
+fn not_given(text: &str) -> Problem {
+    Problem::bad_request(format!("after {text}: give the `next` of the page before"))
+}

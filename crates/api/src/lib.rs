@@ -14,9 +14,12 @@
 //! | [`view`] | what is served: plain data, as of one moment |
 //! | [`projection`] | from events to a view: pure, within a window |
 //! | [`publisher`] | the observer that projects and publishes |
+//! | [`retold`] | what a directory tells of the runs that made it |
 //! | [`served`] | what a server serves from |
 //! | [`problem`] | errors as problem details |
 //! | [`state`] | the state, with what proves it |
+//! | [`transactions`] | the lane's transactions, and how far each has come |
+//! | [`exits`] | the exits that settlements owe, with their paths |
 //! | [`jobs`] | the jobs and workers of a fleet, as they are served |
 //! | `fleet` | what is asked of a fleet and decided about it |
 //! | `asked` | the parameters of a request |
@@ -26,15 +29,18 @@
 //! | [`server`] | sockets and limits |
 
 mod asked;
+pub mod exits;
 mod fleet;
 pub mod jobs;
 mod page;
 pub mod problem;
 pub mod projection;
 pub mod publisher;
+pub mod retold;
 pub mod routes;
 pub mod served;
 pub mod server;
 pub mod state;
 mod stream;
+pub mod transactions;
 pub mod view;

@@ -1,7 +1,7 @@
 //! The projection: from the events of a pipeline to what is served. Pure: time comes with each event.
 //!
 //! It keeps a window: the last [`Window::blocks`] blocks of all forks, and what is used in them, or fewer where they use more than
-//! [`Window::statements`] statements. So its memory is bounded, whatever the age of the chain.
+//! [`Window::statements`] statements or accept more than [`Window::transactions`] transactions. So its memory is bounded, whatever the age of the chain.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -19,8 +19,8 @@ use reprise_node::health;
 use reprise_store::explanation::place_of;
 
 use crate::view::{
-    Amount, Block, BlockName, Bundle, BundleState, Device, DeviceState, Economy, Fork, Health, Hex, Level,
-    Place, Placed, Reason, Reorg, Settlement, State, Statement, Step, Tip, View,
+    Accepted, Amount, Block, BlockName, Bundle, BundleState, Device, DeviceState, Economy, Fork, Health, Hex,
+    Level, Place, Placed, Reason, Reorg, Settlement, State, Statement, Step, Tip, View,
 };
 
 /// What is kept at most.
@@ -30,11 +30,13 @@ pub struct Window {
     pub blocks: usize,
     /// Statements.
     pub statements: usize,
+    /// Transactions.
+    pub transactions: usize,
 }
 
 impl Default for Window {
     fn default() -> Self {
-        Self { blocks: 2_000, statements: 50_000 }
+        Self { blocks: 2_000, statements: 50_000, transactions: 50_000 }
     }
 }
 
@@ -113,6 +115,13 @@ impl Projection {
         }
     }
 
+    /// The projection of a reading of a directory, counted from 1.
+    pub fn of_reading(reading: u64, window: Window, price_per_hour: Option<f64>) -> Self {
+        let mut projection = Self::new(0, window, price_per_hour);
+        projection.view.reading = reading;
+        projection
+    }
+
     /// What is served now.
     pub fn view(&self) -> &View {
         &self.view
@@ -181,6 +190,7 @@ impl Projection {
                 });
             }
             PipelineEvent::States(states) => self.view.states = Some(states.clone()),
+            PipelineEvent::Debts(debts) => self.view.debts = debts.clone(),
             PipelineEvent::Health(health) => {
                 self.tick(at_ms);
                 self.on_health(health);
@@ -340,8 +350,75 @@ impl Projection {
         self.view.counts.blocks += 1;
         self.view.blocks.insert((checkpoint, hash), Arc::new(block));
         self.view.checkpoints.insert(hash, checkpoint);
+        self.accepted(added, scheduled);
         for settlement in settlements {
             self.carried(settlement, &added.metadata);
+        }
+    }
+
+    /// The lane's transactions that a new block accepted.
+    fn accepted(&mut self, added: &AddedBlock, scheduled: &ScheduledBlock) {
+        let (block, checkpoint) = (added.metadata.block_hash(), added.metadata.checkpoint.0);
+        let firsts = scheduled.batches.iter().flat_map(|batch| {
+            let first = scheduled.transactions.get(batch.begin as usize);
+            batch.range().map(move |_| first.map_or(0, |first| first.merge_index))
+        });
+        let accepted = added.block.accepted.iter().zip(&scheduled.transactions).zip(firsts);
+        for ((transaction, executed), batch_first) in accepted {
+            let (id, merge_index) = (transaction.id(), executed.merge_index);
+            let accepted = Accepted {
+                id,
+                block,
+                checkpoint,
+                merge_index,
+                outcome: executed.journal.outcome,
+                exits: executed.journal.exits.as_slice().into(),
+                proved_by: executed.proved_by,
+                batch_first,
+                statement: None,
+                batch: None,
+            };
+            let at = (checkpoint, block, merge_index);
+            self.view.transactions.insert(at, Arc::new(accepted));
+            self.view.places.entry(id).or_default().push_back(at);
+        }
+    }
+
+    /// Notes that a statement proves a transaction, or all of a batch.
+    fn proves(&mut self, id: StatementId, at: &Coordinate) {
+        let here = |index| (at.checkpoint.0, at.block_hash, index);
+        match at.position {
+            Position::Transaction { merge_index } => {
+                if let Some(it) = self.view.transactions.get_mut(&here(merge_index)) {
+                    Arc::make_mut(it).statement = Some(id);
+                }
+            }
+            Position::Batch { first } => {
+                let run = self.view.transactions.range(here(first)..=here(u32::MAX));
+                let run = run.take_while(|(_, it)| it.batch_first == first).map(|(key, _)| *key);
+                for key in run.collect::<Vec<_>>() {
+                    if let Some(it) = self.view.transactions.get_mut(&key) {
+                        Arc::make_mut(it).batch = Some(id);
+                    }
+                }
+            }
+            Position::Join { .. } | Position::Settlement { .. } => {}
+        }
+    }
+
+    /// A block that is no longer kept accepted these.
+    fn forget_transactions(&mut self, checkpoint: u64, block: BlockHash) {
+        let run = self.view.transactions.range((checkpoint, block, 0)..=(checkpoint, block, u32::MAX));
+        let run: Vec<_> = run.map(|(key, it)| (*key, it.id)).collect();
+        for (key, id) in run {
+            self.view.transactions.remove(&key);
+            let is_gone = self.view.places.get_mut(&id).is_some_and(|places| {
+                places.retain(|at| *at != key);
+                places.is_empty()
+            });
+            if is_gone {
+                self.view.places.remove(&id);
+            }
         }
     }
 
@@ -594,6 +671,7 @@ impl Projection {
                 let place: Arc<str> = place_of(&at).into();
                 known.uses.push(Use { at, place: place.clone(), state });
                 self.used.entry(block).or_default().push(id);
+                self.proves(id, &at);
                 let (seq, at_ms) = (self.view.seq, self.view.at_ms);
                 let placed = Placed {
                     statement: id.into(),
@@ -846,6 +924,7 @@ impl Projection {
     fn keep_window(&mut self) {
         while self.view.blocks.len() > self.window.blocks
             || self.view.statements.len() > self.window.statements
+            || self.view.transactions.len() > self.window.transactions
         {
             let Some(((checkpoint, hash), block)) =
                 self.view.blocks.get_min().map(|(key, block)| (*key, block.clone()))
@@ -854,6 +933,7 @@ impl Projection {
             };
             self.view.blocks.remove(&(checkpoint, hash));
             self.view.checkpoints.remove(&hash);
+            self.forget_transactions(checkpoint, hash);
             self.parents.remove(&block.parent.0);
             for id in self.used.remove(&hash).unwrap_or_default() {
                 let Some(known) = self.known.get_mut(&id) else { continue };

@@ -24,13 +24,15 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::asked::{Asked, Named, limit, parse};
+use crate::asked::{Asked, Named, cursor, limit, number, parse};
+use crate::exits;
 use crate::fleet;
 use crate::page;
 use crate::problem::{MEDIA_TYPE, Problem};
 use crate::served::{Exposed, Served, Status};
 use crate::state::{Account, At, Resource};
 use crate::stream;
+use crate::transactions;
 use crate::view::{
     Block, Bundle, Device, Economy, Fork, Health, Kind, Level, ProfileName, ProgramName, Queue, Reorg,
     Settlement, State as StatementState, Statement, StatementName, Tip,
@@ -83,6 +85,8 @@ pub fn api(served: Arc<Served>) -> Router {
         .routes(routes!(account))
         .routes(routes!(resource))
         .routes(routes!(stream::events))
+        .merge(transactions::routes())
+        .merge(exits::routes())
         .merge(fleet::routes());
     let (router, mut document) = described.split_for_parts();
     for path in document.paths.paths.values_mut() {
@@ -242,7 +246,7 @@ async fn chain(State(served): Shared, Asked(asked): Asked<ChainQuery>) -> Result
         view.blocks.range(from..).rev().take(limit).map(|(_, block)| block.clone()).collect();
     blocks.reverse();
     Ok(Json(Chain {
-        run: served.facts.run.clone(),
+        run: served.run(&view),
         seq: view.seq,
         tip: view.tip,
         finalized: view.finalized,
@@ -283,6 +287,16 @@ struct StateQuery {
     at: Option<At>,
 }
 
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct AccountQuery {
+    /// The version of the state; the settled one by default.
+    at: Option<At>,
+    /// Whether the answer has what proves it, which it has by default.
+    proof: Option<bool>,
+}
+
 fn states(served: &Served) -> Result<Arc<States>, Problem> {
     let none = || Problem::unavailable("the node has followed no block yet: ask again");
     served.view().states.clone().ok_or_else(none)
@@ -291,7 +305,7 @@ fn states(served: &Served) -> Result<Arc<States>, Problem> {
 /// An account of the ledger, with the path that proves it in the settled state root. One that does not exist has balance 0, and the
 /// path proves that it does not exist.
 #[utoipa::path(get, path = "/v1/accounts/{id}", tag = "state",
-    params(("id" = String, Path, description = "Its id, with res: or without"), StateQuery),
+    params(("id" = String, Path, description = "Its id, with res: or without"), AccountQuery),
     responses(
         (status = OK, body = Account),
         (status = NOT_FOUND, description = "The resource holds no account of the ledger", body = Problem, content_type = MEDIA_TYPE)
@@ -300,9 +314,10 @@ fn states(served: &Served) -> Result<Arc<States>, Problem> {
 async fn account(
     State(served): Shared,
     Named(id): Named<ResourceId>,
-    Asked(asked): Asked<StateQuery>,
+    Asked(asked): Asked<AccountQuery>,
 ) -> Result<Json<Account>, Problem> {
-    Account::read(states(&served)?.as_ref(), &id, asked.at.unwrap_or_default()).map(Json)
+    let (at, proved) = (asked.at.unwrap_or_default(), asked.proof.unwrap_or(true));
+    Account::read(states(&served)?.as_ref(), &id, at, proved).map(Json)
 }
 
 /// A resource of any workload, with the path that proves its value or its absence in the settled state root.
@@ -330,19 +345,6 @@ struct SettlementsQuery {
     /// At most so many.
     #[param(minimum = 1, maximum = 500, default = 100)]
     limit: Option<u32>,
-}
-
-/// Reads a cursor: the parts of a key, with dots between.
-fn cursor<const N: usize>(text: &str) -> Result<[&str; N], Problem> {
-    let parts: Vec<&str> = text.split('.').collect();
-    parts
-        .try_into()
-        .map_err(|_| Problem::bad_request(format!("after {text}: give the `next` of the page before")))
-}
-
-fn number(text: &str) -> Result<u64, Problem> {
-    text.parse()
-        .map_err(|_| Problem::bad_request(format!("after {text}: give the `next` of the page before")))
 }
 
 /// A page of settlements.

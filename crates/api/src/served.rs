@@ -24,7 +24,7 @@ pub struct Facts {
     pub l1: String,
     /// The name of the backend.
     pub backend: String,
-    /// When the run began, in milliseconds since the Unix epoch.
+    /// When the run, or the serving of a directory, began, in milliseconds since the Unix epoch.
     pub started_ms: u64,
     /// What proving costs by the hour.
     pub price_per_hour: Option<f64>,
@@ -76,6 +76,14 @@ impl Served {
     pub(crate) fn view(&self) -> Arc<View> {
         self.views.borrow().clone()
     }
+
+    /// The name of what the numbers of a view's changes are of: a run, or one reading of a directory.
+    pub(crate) fn run(&self, view: &View) -> String {
+        match view.reading {
+            0 => self.facts.run.clone(),
+            reading => format!("{}.{reading}", self.facts.run),
+        }
+    }
 }
 
 /// What a server of metrics and health alone serves from.
@@ -115,8 +123,10 @@ pub(crate) struct Status {
     started_ms: u64,
     /// The time of the node, in milliseconds since the Unix epoch.
     now_ms: u64,
-    /// Whether the run has ended.
+    /// Whether the run has ended; true of a directory without one.
     ended: bool,
+    /// When the directory was read that this is of; none of a run, which is served as it goes.
+    read_ms: Option<u64>,
     /// The number of the last change.
     seq: u64,
     /// The canonical tip, once there is one.
@@ -147,12 +157,13 @@ impl Status {
         let facts = &served.facts;
         Self {
             version: facts.version.clone(),
-            run: facts.run.clone(),
+            run: served.run(view),
             l1: facts.l1.clone(),
             backend: facts.backend.clone(),
             started_ms: facts.started_ms,
             now_ms: now_ms(),
             ended: view.ended,
+            read_ms: (view.reading > 0).then_some(view.at_ms),
             seq: view.seq,
             tip: view.tip,
             finalized: view.finalized,

@@ -3,11 +3,14 @@
 //! Nobody has to believe it: `crates/light` checks the answer against the covenant's output on an L1 node.
 #![allow(unused_qualifications, reason = "the macros that describe the API write full paths")]
 
+use std::sync::Arc;
+
 use reprise_ledger::Account as LedgerAccount;
 use reprise_light::answer::Answer;
 use reprise_light::json::AnswerJson;
+use reprise_model::cell::Cell;
 use reprise_model::digest::ResourceId;
-use reprise_node::states::States;
+use reprise_node::states::{SettledState, States};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -54,41 +57,82 @@ pub struct Account {
     pub checkpoint: u64,
     /// The checkpoint of the block that accepted the settlement; none at the tip, and before the first settlement.
     pub carrier: Option<u64>,
-    /// The value, the path in the state root, and the settlement that carries this root.
-    pub proof: AnswerJson,
+    /// The value, the path in the state root, and the settlement that carries this root; null where it was not asked for.
+    pub proof: Option<AnswerJson>,
 }
 
-fn answer(states: &States, id: &ResourceId, at: At) -> Result<(Answer, u64, Option<u64>), Problem> {
-    if at == At::Tip {
-        return Ok((states.at_tip(id), states.tip.checkpoint.0, None));
+/// A version of the state.
+enum Version<'a> {
+    Settled(&'a SettledState),
+    Tip(&'a States),
+}
+
+impl<'a> Version<'a> {
+    fn of(states: &'a States, at: At) -> Result<Self, Problem> {
+        let unknown = "the last settlement on the chain is of a state that this node has not executed: ask for the tip, or another node";
+        match at {
+            At::Tip => Ok(Self::Tip(states)),
+            At::Settled => {
+                let settled = states.settled.as_ref().map(Self::Settled);
+                settled.ok_or_else(|| Problem::unavailable(unknown))
+            }
+        }
     }
-    let settled = states.settled.as_ref().ok_or_else(|| {
-        Problem::unavailable("the last settlement on the chain is of a state that this node has not executed")
-    })?;
-    Ok((settled.answer(id), settled.state.checkpoint.0, settled.carrier.map(|carrier| carrier.0)))
+
+    /// The checkpoint of the block that it is after.
+    fn checkpoint(&self) -> u64 {
+        match self {
+            Self::Settled(settled) => settled.state.checkpoint.0,
+            Self::Tip(states) => states.tip.checkpoint.0,
+        }
+    }
+
+    fn value(&self, id: &ResourceId) -> Option<Arc<[Cell]>> {
+        match self {
+            Self::Settled(settled) => settled.state.state.get(id),
+            Self::Tip(states) => states.tip.state.get(id),
+        }
+    }
+
+    fn answer(&self, id: &ResourceId) -> Answer {
+        match self {
+            Self::Settled(settled) => settled.answer(id),
+            Self::Tip(states) => states.at_tip(id),
+        }
+    }
+
+    /// The checkpoint of the block that accepted the settlement.
+    fn carrier(&self) -> Option<u64> {
+        match self {
+            Self::Settled(settled) => settled.carrier.map(|carrier| carrier.0),
+            Self::Tip(_) => None,
+        }
+    }
 }
 
 impl Resource {
     /// What a version of the state holds of a resource.
     pub fn read(states: &States, id: &ResourceId, at: At) -> Result<Self, Problem> {
-        let (answer, checkpoint, carrier) = answer(states, id, at)?;
-        Ok(Self { at, checkpoint, carrier, proof: AnswerJson::from(&answer) })
+        let version = Version::of(states, at)?;
+        let (checkpoint, carrier) = (version.checkpoint(), version.carrier());
+        Ok(Self { at, checkpoint, carrier, proof: AnswerJson::from(&version.answer(id)) })
     }
 }
 
 impl Account {
-    /// What a version of the state holds of an account.
-    pub fn read(states: &States, id: &ResourceId, at: At) -> Result<Self, Problem> {
-        let (answer, checkpoint, carrier) = answer(states, id, at)?;
-        let read = |cells: &Vec<_>| LedgerAccount::from_cells(cells);
+    /// What a version of the state holds of an account, with what proves it or without.
+    pub fn read(states: &States, id: &ResourceId, at: At, proved: bool) -> Result<Self, Problem> {
+        let version = Version::of(states, at)?;
+        let value = version.value(id);
         let foreign =
             || Problem::not_found(format!("{id} holds no account of the ledger: /v1/resources has it"));
-        let held = match &answer.value {
+        let held = match &value {
             None => LedgerAccount::default(),
-            Some(cells) => read(cells).ok_or_else(foreign)?,
+            Some(cells) => LedgerAccount::from_cells(cells).ok_or_else(foreign)?,
         };
         let LedgerAccount { balance, nonce, fees } = held;
-        let (exists, proof) = (answer.value.is_some(), AnswerJson::from(&answer));
-        Ok(Self { exists, balance, nonce, fees, at, checkpoint, carrier, proof })
+        let proof = proved.then(|| AnswerJson::from(&version.answer(id)));
+        let (checkpoint, carrier) = (version.checkpoint(), version.carrier());
+        Ok(Self { exists: value.is_some(), balance, nonce, fees, at, checkpoint, carrier, proof })
     }
 }

@@ -52,13 +52,15 @@ pub(crate) async fn events(
         return Err(Problem::too_many("as many clients as may follow the changes do so already"));
     };
     let resumed = headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
-    let since = match (resumed.or(asked.since), served.view().seq) {
-        (None, now) => Since::Number(now),
-        (Some(id), now) => since(&id, &served.facts.run, now)?,
+    let view = served.view();
+    let since = match resumed.or(asked.since) {
+        None => Since::Number(view.seq),
+        Some(id) => since(&id, &served.run(&view), view.seq)?,
     };
     let mut views = served.views.clone();
     views.mark_changed();
-    let told = Told { served, views, since, waiting: VecDeque::new(), _permit: permit };
+    let reading = view.reading;
+    let told = Told { served, views, reading, since, waiting: VecDeque::new(), _permit: permit };
     let events =
         stream::unfold(told, |mut told| async move { told.next().await.map(|event| (Ok(event), told)) });
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(ALIVE_EVERY)))
@@ -84,6 +86,8 @@ fn since(id: &str, run: &str, now: u64) -> Result<Since, Problem> {
 struct Told {
     served: Arc<Served>,
     views: watch::Receiver<Arc<View>>,
+    /// The reading that the client knows.
+    reading: u64,
     since: Since,
     waiting: VecDeque<Event>,
     _permit: OwnedSemaphorePermit,
@@ -96,7 +100,8 @@ impl Told {
                 return Some(event);
             }
             if let Since::Reset = self.since {
-                self.since = Since::Number(self.views.borrow().seq);
+                let view = self.views.borrow().clone();
+                (self.reading, self.since) = (view.reading, Since::Number(view.seq));
                 return Some(Event::default().event("reset").data("{}"));
             }
             // A run that has ended changes no more, and the stream stands until the client or the server leaves.
@@ -104,6 +109,9 @@ impl Told {
                 std::future::pending::<()>().await;
             }
             let view = self.views.borrow_and_update().clone();
+            if view.reading != self.reading {
+                self.since = Since::Reset;
+            }
             let Since::Number(since) = self.since else { continue };
             self.waiting = changes(&self.served, &view, since);
             self.since = Since::Number(view.seq);
@@ -127,7 +135,7 @@ fn changes(served: &Served, view: &View, since: u64) -> VecDeque<Event> {
     view.settlements.values().for_each(|it| note(it.changed, "settlement", &|| json(&view.confirmed(it))));
     view.reorgs.iter().for_each(|it| note(it.seq, "reorg", &|| json(it)));
     changed.sort_by_key(|(seq, ..)| *seq);
-    let run = &served.facts.run;
+    let run = served.run(view);
     let lasts: Vec<bool> = (0..changed.len())
         .map(|index| changed.get(index + 1).is_none_or(|next| next.0 != changed[index].0))
         .collect();

@@ -13,9 +13,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use imbl::{OrdMap, Vector};
-use reprise_model::digest::{BlockHash, Digest, ProfileId, ProgramId, StatementId};
+use reprise_model::digest::{BlockHash, Digest, ProfileId, ProgramId, StatementId, TransactionId};
+use reprise_model::exit::Exit;
+use reprise_model::journal::Outcome;
+use reprise_model::scheduled::ProvedBy;
 use reprise_model::statement::Kind as StatementKind;
 use reprise_node::connection::L1Connection;
+use reprise_node::debts::Debt;
 use reprise_node::states::States;
 use serde::{Serialize, Serializer};
 use utoipa::openapi::RefOr;
@@ -80,6 +84,12 @@ name!(
     ProfileName,
     ProfileId,
     "^pro:[0-9a-f]{64}$"
+);
+name!(
+    /// The id of a transaction on the L1.
+    TransactionName,
+    TransactionId,
+    "^tx:[0-9a-f]{64}$"
 );
 name!(
     /// A digest.
@@ -259,6 +269,34 @@ pub struct Statement {
     pub assumptions: Arc<[StatementName]>,
     /// The number of its last change.
     pub changed: u64,
+}
+
+/// Where a block accepted a transaction: its checkpoint, its hash, and the transaction's merge index.
+pub type AcceptedAt = (u64, BlockHash, u32);
+
+/// A transaction of the lane where a block accepted it. What is served of it is read from the whole view ([`crate::transactions`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its id on the L1.
+    pub id: TransactionId,
+    /// The block.
+    pub block: BlockHash,
+    /// The block's checkpoint.
+    pub checkpoint: u64,
+    /// Its position among all that the block accepted.
+    pub merge_index: u32,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What it withdraws.
+    pub exits: Arc<[Exit]>,
+    /// What proves it.
+    pub proved_by: ProvedBy,
+    /// The merge index of the first transaction of its batch.
+    pub batch_first: u32,
+    /// Its own statement, once that was wanted.
+    pub statement: Option<StatementId>,
+    /// The statement of its batch, once that was wanted.
+    pub batch: Option<StatementId>,
 }
 
 /// How a bundle stands.
@@ -538,6 +576,8 @@ pub struct Tip {
 /// Everything that is served, as of one moment. See the [module](self).
 #[derive(Debug, Clone)]
 pub struct View {
+    /// The reading of a directory that this is of, counted from 1; 0 of a run. Numbers of changes are of one reading.
+    pub reading: u64,
     /// The number of the last change.
     pub seq: u64,
     /// When that was, in milliseconds since the Unix epoch.
@@ -556,6 +596,10 @@ pub struct View {
     pub checkpoints: OrdMap<BlockHash, u64>,
     /// The statements that are used in them.
     pub statements: OrdMap<StatementId, Arc<Statement>>,
+    /// The lane's transactions in them.
+    pub transactions: OrdMap<AcceptedAt, Arc<Accepted>>,
+    /// Where each was accepted.
+    pub places: OrdMap<TransactionId, Vector<AcceptedAt>>,
     /// The bundles, by last checkpoint.
     pub bundles: OrdMap<(u64, StatementId), Arc<Bundle>>,
     /// The settlements, by the checkpoint of their carrier.
@@ -578,6 +622,8 @@ pub struct View {
     pub connection: Option<Arc<Connection>>,
     /// The states that reads are answered from, once there is a chain.
     pub states: Option<Arc<States>>,
+    /// What the settlements of the canonical chain owe.
+    pub debts: Vec<Arc<Debt>>,
     /// Whether the run has ended.
     pub ended: bool,
 }
@@ -597,6 +643,7 @@ impl View {
             failure: None,
         };
         Self {
+            reading: 0,
             seq: 0,
             at_ms: 0,
             tip: None,
@@ -606,6 +653,8 @@ impl View {
             blocks: OrdMap::new(),
             checkpoints: OrdMap::new(),
             statements: OrdMap::new(),
+            transactions: OrdMap::new(),
+            places: OrdMap::new(),
             bundles: OrdMap::new(),
             settlements: OrdMap::new(),
             forks: OrdMap::new(),
@@ -617,6 +666,7 @@ impl View {
             health: Arc::new(Health { level: Level::Green, reasons: vec![] }),
             connection: None,
             states: None,
+            debts: vec![],
             ended: false,
         }
     }

@@ -30,17 +30,19 @@ pub struct Debts {
     blocks: VecDeque<Block>,
     /// The settlements whose carriers are not final, and the last one whose carrier is; oldest first.
     settled: VecDeque<Settled>,
-    owed: Vec<Owed>,
+    owed: Vec<Arc<Debt>>,
     finalized: Checkpoint,
 }
 
 /// The exits of a settlement, until the last is paid for good.
 #[derive(Debug, Clone)]
-struct Owed {
-    carrier: Checkpoint,
-    unpaid: UnpaidExits,
-    /// The places of the exits that are paid, and the block that paid each, in the chain's order.
-    paid: Vec<(Checkpoint, usize)>,
+pub struct Debt {
+    /// The checkpoint of the block that carries the settlement.
+    pub carrier: Checkpoint,
+    /// The settlement, its exits, and the tree over those that are not paid.
+    pub unpaid: UnpaidExits,
+    /// The places of the exits that are paid, and the checkpoint of the block that paid each, in the chain's order.
+    pub paid: Vec<(Checkpoint, usize)>,
 }
 
 #[derive(Debug, Clone)]
@@ -57,7 +59,7 @@ struct Settled {
     end: Checkpoint,
 }
 
-impl Owed {
+impl Debt {
     fn new(
         hasher: &dyn Hasher,
         carrier: Checkpoint,
@@ -83,16 +85,11 @@ impl Owed {
         (!tree.is_paid(exit) && after() == claim.after).then_some(exit)
     }
 
-    /// Undoes the payments from a checkpoint on. Returns whether there were any.
-    fn roll_back(&mut self, hasher: &dyn Hasher, lowest: Checkpoint) -> bool {
-        let stay = self.paid.partition_point(|(at, _)| *at < lowest);
-        if stay == self.paid.len() {
-            return false;
-        }
-        self.paid.truncate(stay);
+    /// Undoes the payments from a checkpoint on.
+    fn roll_back(&mut self, hasher: &dyn Hasher, lowest: Checkpoint) {
+        self.paid.truncate(self.paid.partition_point(|(at, _)| *at < lowest));
         self.unpaid.tree = Tree::of(hasher, &self.unpaid.exits);
         self.paid.iter().for_each(|(_, exit)| self.unpaid.tree.pay(hasher, *exit));
-        true
     }
 
     fn is_paid(&self) -> bool {
@@ -110,10 +107,10 @@ impl Debts {
         checkpoint: Checkpoint,
     ) -> Self {
         let of = |Unpaid { settlement, carrier, exits, paid }| {
-            let mut owed = Owed::new(claim_hasher.as_ref(), checkpoint, settlement, carrier, exits);
+            let mut owed = Debt::new(claim_hasher.as_ref(), checkpoint, settlement, carrier, exits);
             owed.unpaid.is_final = true;
             paid.iter().for_each(|exit| owed.pay(claim_hasher.as_ref(), checkpoint, *exit as usize));
-            owed
+            Arc::new(owed)
         };
         let owed = unpaid.into_iter().map(of).collect();
         Self {
@@ -129,18 +126,28 @@ impl Debts {
     /// What the settlements owe that are carried up to a checkpoint, as a snapshot names it.
     pub fn unpaid(&self, carrier: Checkpoint) -> Vec<Unpaid> {
         let owed = self.owed.iter().filter(|owed| owed.carrier <= carrier);
-        owed.map(|Owed { unpaid, paid, .. }| Unpaid {
-            settlement: unpaid.settlement.clone(),
-            carrier: unpaid.carrier,
-            exits: unpaid.exits.clone(),
-            paid: paid.iter().filter(|(at, _)| *at <= self.finalized).map(|(_, exit)| *exit as u32).collect(),
-        })
-        .collect()
+        owed.map(|owed| (&owed.unpaid, &owed.paid))
+            .map(|(unpaid, paid)| Unpaid {
+                settlement: unpaid.settlement.clone(),
+                carrier: unpaid.carrier,
+                exits: unpaid.exits.clone(),
+                paid: paid
+                    .iter()
+                    .filter(|(at, _)| *at <= self.finalized)
+                    .map(|(_, exit)| *exit as u32)
+                    .collect(),
+            })
+            .collect()
     }
 
     /// What is owed, the oldest settlement first.
     pub fn owed(&self) -> impl Iterator<Item = &UnpaidExits> {
         self.owed.iter().filter(|owed| !owed.is_paid()).map(|owed| &owed.unpaid)
+    }
+
+    /// All of it, the oldest settlement first: also what is paid and not final. A copy costs a pointer a settlement.
+    pub fn all(&self) -> Vec<Arc<Debt>> {
+        self.owed.clone()
     }
 
     /// Follows one change of the chain. `executed` are its added blocks, and `end_of` gives the checkpoint that a settlement
@@ -179,8 +186,10 @@ impl Debts {
         let before = self.owed.len();
         self.owed.retain(|owed| owed.carrier < lowest);
         let mut changed = self.owed.len() != before;
-        for owed in &mut self.owed {
-            changed |= owed.roll_back(self.claim_hasher.as_ref(), lowest);
+        let is_undone = |owed: &&mut Arc<Debt>| owed.paid.last().is_some_and(|(at, _)| *at >= lowest);
+        for owed in self.owed.iter_mut().filter(is_undone) {
+            Arc::make_mut(owed).roll_back(self.claim_hasher.as_ref(), lowest);
+            changed = true;
         }
         changed
     }
@@ -190,7 +199,7 @@ impl Debts {
         let hasher = self.claim_hasher.as_ref();
         for owed in &mut self.owed {
             if let Some(exit) = owed.claimed(hasher, claim) {
-                owed.pay(hasher, at, exit);
+                Arc::make_mut(owed).pay(hasher, at, exit);
                 return true;
             }
         }
@@ -218,7 +227,8 @@ impl Debts {
             tracing::error!(%statement, "the exits of a settlement are not those of the blocks that it settles: they cannot be paid");
             return false;
         }
-        self.owed.push(Owed::new(self.claim_hasher.as_ref(), at, settlement.clone(), carrier, exits));
+        let owed = Debt::new(self.claim_hasher.as_ref(), at, settlement.clone(), carrier, exits);
+        self.owed.push(Arc::new(owed));
         true
     }
 
@@ -236,10 +246,11 @@ impl Debts {
         }
         let mut changed = false;
         for owed in self.owed.iter_mut().filter(|owed| !owed.unpaid.is_final && owed.carrier <= finalized) {
-            (owed.unpaid.is_final, changed) = (true, true);
+            Arc::make_mut(owed).unpaid.is_final = true;
+            changed = true;
         }
         let for_good =
-            |owed: &Owed| owed.is_paid() && owed.paid.last().is_none_or(|(at, _)| *at <= finalized);
+            |owed: &Arc<Debt>| owed.is_paid() && owed.paid.last().is_none_or(|(at, _)| *at <= finalized);
         self.owed.retain(|owed| !for_good(owed));
         changed
     }

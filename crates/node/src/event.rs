@@ -13,6 +13,7 @@ use reprise_model::statement::{Kind, StatementId};
 use reprise_settler::SettleError;
 
 use crate::connection::L1Connection;
+use crate::debts::Debt;
 use crate::health::Health;
 use crate::states::States;
 
@@ -95,6 +96,8 @@ pub enum PipelineEvent {
     Settled(Box<ObservedSettlement>),
     /// The states that reads are answered from, after the view changed.
     States(Arc<States>),
+    /// What the settlements of the canonical chain owe, after that changed.
+    Debts(Vec<Arc<Debt>>),
     /// The length of the queue.
     Queue {
         /// Jobs that wait.

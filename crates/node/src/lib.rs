@@ -23,6 +23,7 @@
 //! | [`report`] | what a run did |
 //! | [`states`] | the versions of the state that reads are answered from |
 //! | [`stored`] | the same, of a stopped node, from its data directory |
+//! | [`reading`] | a data directory, read through a pipeline that proves nothing |
 //! | [`workload`] | what a rollup developer brings: a meaning, programs, generated transactions |
 //! | [`traffic`] | generated transactions, over plain execution |
 //! | [`rng`] | random draws |
@@ -43,6 +44,7 @@ pub mod keeper;
 pub mod l1;
 pub mod oracle;
 pub mod pipeline;
+pub mod reading;
 pub mod replay;
 pub mod report;
 pub mod rng;

@@ -205,6 +205,8 @@ pub struct Pipeline {
     settler: Option<Settler>,
     /// What settlements still owe.
     debts: Debts,
+    /// Whether the observers know that.
+    are_debts_told: bool,
     /// The settlements that the canonical chain shows, and the state before the first.
     settlements: Settlements,
     first: Option<Position>,
@@ -282,6 +284,7 @@ impl Pipeline {
             diagnostics,
             attempts: Attempts::default(),
             debts,
+            are_debts_told: false,
             statistics: Statistics::default(),
             deferred: Deferred::default(),
             connection: None,
@@ -429,9 +432,8 @@ impl Pipeline {
             self.tell(&PipelineEvent::Settled(Box::new(settlement.clone())), context);
         }
         let planner = &self.planner;
-        if self.debts.follow(&event, &blocks, &|settlement| planner.end_of(settlement))
-            && let Some(settler) = &mut self.settler
-        {
+        let has_debts_changed = self.debts.follow(&event, &blocks, &|settlement| planner.end_of(settlement));
+        if has_debts_changed && let Some(settler) = &mut self.settler {
             let owed: Vec<_> = self.debts.owed().collect();
             settler.set_unpaid(&owed);
         }
@@ -440,6 +442,10 @@ impl Pipeline {
         self.tell(&PipelineEvent::Chain { event, blocks }, context);
         if let Some(states) = self.states() {
             self.tell(&PipelineEvent::States(Arc::new(states)), context);
+        }
+        // What a snapshot names is owed from the beginning.
+        if has_debts_changed || !std::mem::replace(&mut self.are_debts_told, true) {
+            self.tell(&PipelineEvent::Debts(self.debts.all()), context);
         }
         self.offer_settled(finalized, context);
         self.prune(finalized, context)?;

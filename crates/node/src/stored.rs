@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use reprise_chain::event::SourceEvent;
 use reprise_chain::overlay::{Overlay, OverlayError};
 use reprise_chain::recorded::RecordedL1;
-use reprise_chain::source::{ChainSource, Pace, Poll, Progress};
+use reprise_chain::source::{ChainSource, Pace, Poll, Progress, SourceError};
 use reprise_chain::tree::{ChainError, ForkTree};
 use reprise_disk::data_dir::DataDir;
 use reprise_disk::log::LogError;
@@ -111,19 +111,27 @@ pub fn recorded(
     deployment: &Deployment,
     chain: &RecordedChain,
 ) -> Result<States, StoredError> {
+    let first = deployment.founding(chain.recording.root.clone())?.position;
+    states(dir, deployment, first, recorded_events(dir, deployment, chain)?)
+}
+
+/// The events of a recorded or dev chain that a run in this directory has seen, with the settlements that its overlay holds.
+pub fn recorded_events(
+    dir: &DataDir,
+    deployment: &Deployment,
+    chain: &RecordedChain,
+) -> Result<impl Iterator<Item = Result<SourceEvent, SourceError>>, StoredError> {
     let (root, covenant) = (&chain.recording.root, deployment.covenant());
-    let first = deployment.founding(root.clone())?.position;
     let overlay = Overlay::open(Some(dir.overlay(&covenant.pins)), root.clone(), covenant)?;
     // It goes on for as long as it is asked to, with blocks that the node has not seen in the end.
     let fed = overlay.fed();
     let mut source = RecordedL1::new(chain.recording.clone(), Pace::Free, Arc::new(Mutex::new(overlay)));
     let progress = Progress { proved: true, settled: false, refused: false, finalized: Checkpoint(0) };
-    let events = std::iter::from_fn(|| match source.poll(progress) {
+    Ok(std::iter::from_fn(move || match source.poll(progress) {
         Ok(Poll::Event(event)) => {
             event.added.iter().all(|block| fed.contains(&block.metadata.block_hash)).then_some(Ok(event))
         }
         Ok(Poll::Final(_) | Poll::End | Poll::Pending) => None,
         Err(error) => Some(Err(error)),
-    });
-    states(dir, deployment, first, events)
+    }))
 }

@@ -428,6 +428,19 @@ pub fn event_log_in(dir: &DataDir, deployment: &Deployment) -> Result<Option<(Ev
     }
 }
 
+/// Builds a pipeline that reads what a data directory holds of a chain that begins at `origin`, and settles nothing.
+pub fn build_reader(
+    settings: &Settings,
+    name: String,
+    deployment: &Deployment,
+    origin: Origin,
+    store: Arc<dyn ReceiptStore>,
+) -> Result<Pipeline, WireError> {
+    settings.check()?;
+    let records = open_log(settings, deployment)?;
+    build_pipeline(settings, name, origin, deployment, store, records, None)
+}
+
 /// Builds a pipeline over an L1 called `name` whose chain starts at `origin`.
 pub fn build_pipeline(
     settings: &Settings,

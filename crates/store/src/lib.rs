@@ -16,6 +16,7 @@
 //! | [`memory`], [`disk`] | the engines |
 //! | [`tiered`] | memory in front of an engine |
 //! | [`read_only`] | the disk's tables at one moment, while another process writes them |
+//! | [`beside`] | a store of another process, for a pipeline that only reads |
 //! | `revoked` | the copy of the revocations beside the log |
 //! | [`directory`] | who holds a store's directory, and which format it has |
 //! | [`salvage`] | receipts that lie whole in damaged parts of the log |
@@ -30,6 +31,7 @@
 //! The format, the engine's choice and its figures are in the crate's `DESIGN.md`.
 
 pub mod archive;
+pub mod beside;
 mod cap;
 mod checker;
 pub mod directory;

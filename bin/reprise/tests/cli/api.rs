@@ -8,28 +8,33 @@ use serde_json::Value;
 
 use crate::command::{command, json, last_line, reprise};
 
-/// A run that is served.
-struct Served {
+/// A command that serves.
+pub(crate) struct Served {
     child: Child,
     said: BufReader<ChildStderr>,
-    address: String,
+    pub(crate) address: String,
 }
 
 impl Served {
-    fn start(dir: &std::path::Path, args: &[&str]) -> Self {
-        let base = ["run", "--backend", "mock", "--prove-apart", "always", "--api", "127.0.0.1:0"];
-        let mut command = command(dir, &[&base, args].concat());
+    /// A run.
+    pub(crate) fn start(dir: &std::path::Path, args: &[&str]) -> Self {
+        Self::of(dir, &[&["run", "--prove-apart", "always"], args].concat())
+    }
+
+    /// A command with these arguments, from the line on in which it says where it serves.
+    pub(crate) fn of(dir: &std::path::Path, args: &[&str]) -> Self {
+        let mut command = command(dir, &[args, &["--backend", "mock", "--api", "127.0.0.1:0"]].concat());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut said = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
         said.read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("the node can be watched at http://").unwrap();
+        let (_, address) = line.trim().split_once("http://").unwrap_or_else(|| panic!("{line}"));
         let address = address.trim_end_matches('/').to_owned();
         Self { child, said, address }
     }
 
     /// Reads what it says up to a line that begins so.
-    fn until(&mut self, beginning: &str) {
+    pub(crate) fn until(&mut self, beginning: &str) {
         let mut line = String::new();
         while !line.starts_with(beginning) {
             line.clear();
@@ -37,7 +42,7 @@ impl Served {
         }
     }
 
-    fn get(&self, path: &str) -> (u16, String) {
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
         let mut connection = TcpStream::connect(&self.address).unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         connection.write_all(request.as_bytes()).unwrap();
@@ -47,14 +52,21 @@ impl Served {
         (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
     }
 
-    fn json(&self, path: &str) -> Value {
+    /// The stream of changes, with its head.
+    pub(crate) fn events(&self) -> BufReader<TcpStream> {
+        let mut connection = TcpStream::connect(&self.address).unwrap();
+        connection.write_all(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        BufReader::new(connection)
+    }
+
+    pub(crate) fn json(&self, path: &str) -> Value {
         let (status, body) = self.get(path);
         assert_eq!(status, 200, "{path}: {body}");
         serde_json::from_str(&body).unwrap()
     }
 
     /// Asks it to stop, and waits for its end.
-    fn stop(mut self) -> std::process::Output {
+    pub(crate) fn stop(mut self) -> std::process::Output {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
         std::io::copy(&mut self.said, &mut std::io::sink()).unwrap();
@@ -100,7 +112,6 @@ fn a_run_is_served_while_it_proves_and_after_its_end_until_it_is_stopped() {
     assert_eq!(report["prove_calls"], status_of(&chain, "proved"));
 }
 
-/// How many statements came to a state.
 #[test]
 fn an_account_that_the_api_answers_is_the_one_in_the_directory_and_a_server_that_is_none_is_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -125,6 +136,7 @@ fn an_account_that_the_api_answers_is_the_one_in_the_directory_and_a_server_that
     assert!(String::from_utf8_lossy(&gone.stderr).contains(&url));
 }
 
+/// How often a statement came to a state.
 fn status_of(chain: &Value, state: &str) -> u64 {
     let placed =
         chain["blocks"].as_array().unwrap().iter().flat_map(|block| block["statements"].as_array().unwrap());

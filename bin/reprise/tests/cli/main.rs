@@ -4,6 +4,8 @@
 mod account;
 mod api;
 mod attempts;
+mod bench;
+mod book;
 mod command;
 mod crash;
 mod exit;
@@ -15,6 +17,9 @@ mod miden;
 mod misuse;
 mod new;
 mod receipts;
+mod serve;
 mod shipped;
 #[cfg(feature = "kaspa")]
 mod snapshot;
+#[cfg(feature = "otel")]
+mod traces;

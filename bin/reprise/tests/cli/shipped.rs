@@ -1,4 +1,4 @@
-//! The recording that ships, with the mock backend: what the README promises, in seconds.
+//! The recording that ships, with the mock backend: what the book promises, in seconds.
 
 use crate::command::{assert_sound, json, reprise, total};
 

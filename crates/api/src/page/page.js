@@ -162,7 +162,9 @@ async function follow() {
 function linked(yes) {
   const ended = known.status?.ended;
   $("link").className = yes && !ended ? "live" : yes ? "" : "away";
-  $("link").textContent = yes ? (ended ? "the run has ended" : "live") : "no connection to the node; trying again";
+  const read = known.status?.read_ms;
+  const over = read ? `as of ${new Date(read).toLocaleTimeString()}` : "the run has ended";
+  $("link").textContent = yes ? (ended ? over : "live") : "no connection to the node; trying again";
 }
 
 async function run() {

@@ -5,13 +5,15 @@ use std::fmt::Debug;
 
 use proptest::prelude::*;
 use reprise_api::projection::Window;
-use reprise_api::view::{BundleState, Economy, Level, State, Step, View};
+use reprise_api::transactions::{Step, Transaction};
+use reprise_api::view;
+use reprise_api::view::{BundleState, Economy, Level, State, View};
 use reprise_prover::mock::MockConfig;
 
 use crate::fixture::{Setup, Watched, chain, flip, mined, run, run_in};
 
 /// A history ends with the state as it is, and its steps ascend.
-fn assert_history<T: Copy + PartialEq + Debug>(history: &[Step<T>], state: T, changed: u64, seq: u64) {
+fn assert_history<T: Copy + PartialEq + Debug>(history: &[view::Step<T>], state: T, changed: u64, seq: u64) {
     assert!(history.windows(2).all(|pair| pair[0].seq <= pair[1].seq), "{history:?}");
     let last = history.last().unwrap();
     assert_eq!(last.state, state, "{history:?}");
@@ -49,6 +51,15 @@ fn assert_sound(view: &View, window: Window) {
             assert!(view.block(&place.block.0).is_some(), "a place of a block that is not served");
         }
     }
+    let places: usize = view.places.values().map(|places| places.len()).sum();
+    assert_eq!(places, view.transactions.len());
+    for (at, accepted) in &view.transactions {
+        let (checkpoint, block, index) = *at;
+        assert_eq!((accepted.checkpoint, accepted.block, accepted.merge_index), (checkpoint, block, index));
+        assert!(view.block(&block).is_some(), "a transaction of a block that is not served");
+        assert!(view.places[&accepted.id].contains(at));
+        assert_steps(&Transaction::of(view, accepted), view);
+    }
     for bundle in view.bundles.values() {
         assert_history(&bundle.history, bundle.state, bundle.changed, view.seq);
     }
@@ -58,6 +69,26 @@ fn assert_sound(view: &View, window: Window) {
         assert!(carrier.is_none_or(|carrier| carrier.canonical == settlement.canonical));
         let confirmed = view.confirmed(settlement);
         assert_eq!(confirmed.confirmations > 0, settlement.canonical);
+    }
+}
+
+/// A transaction has come as far as its last step, through all before it, and what is off the chain is not settled.
+fn assert_steps(it: &Transaction, view: &View) {
+    use reprise_api::transactions::Step::{Accepted, Executed, Final, Proved, Settled};
+    let steps: Vec<_> = it.steps.iter().map(|reached| reached.step).collect();
+    assert_eq!(steps, [Accepted, Executed, Proved, Settled, Final][..steps.len()], "{it:?}");
+    assert_eq!(Some(&it.step), steps.last());
+    assert_eq!(it.canonical, view.block(&it.block.0).unwrap().canonical);
+    assert!(it.canonical || it.step <= Proved, "{it:?}");
+    assert_eq!(it.settlement.is_some(), it.step >= Settled);
+    // What the chain is settled up to is what its transactions are settled up to.
+    if it.canonical && view.settled.is_some_and(|settled| it.checkpoint <= settled) {
+        assert!(it.step >= Settled, "{it:?}");
+    }
+    for reached in it.steps.iter().filter(|reached| reached.step >= Settled) {
+        let carrier = view.block(&reached.block.0).unwrap();
+        assert!(carrier.canonical && carrier.checkpoint >= it.checkpoint, "{it:?}");
+        assert!(reached.step != Final || carrier.is_final);
     }
 }
 
@@ -177,6 +208,25 @@ fn a_failed_attempt_is_shown_and_so_is_its_recovery() {
     assert_eq!(view.devices.iter().map(|device| device.failures).sum::<u64>(), report.attempts_failed);
     assert_eq!(view.queue.proving, 0);
     assert_eq!(view.health.level, Level::Green);
+}
+
+#[test]
+fn a_transaction_that_both_forks_accept_has_two_places_and_is_settled_at_one() {
+    let mut watched = Watched::new(1, Window::default());
+    run(flip(), &Setup::default(), &mut watched);
+    let view = watched.projection.view();
+    let twice: Vec<_> = view.places.values().filter(|places| places.len() == 2).collect();
+    assert_eq!(twice.len(), 1);
+    let places = twice[0].iter().map(|at| Transaction::of(view, &view.transactions[at]));
+    let mut places: Vec<_> = places.map(|it| (it.canonical, it.step, it.statement)).collect();
+    places.sort_by_key(|(canonical, ..)| !canonical);
+    assert_eq!((places[0].0, places[0].1), (true, Step::Settled));
+    assert_eq!((places[1].0, places[1].1), (false, Step::Proved));
+    assert!(places[0].2.is_some() && places[0].2 == places[1].2, "it is one statement");
+    // While its batch was being proved, nothing was said to be proved.
+    let early = watched.views.iter().find(|view| !view.transactions.is_empty()).unwrap();
+    let waiting = early.transactions.values().map(|at| Transaction::of(early, at).step);
+    assert!(waiting.max().unwrap() == Step::Executed);
 }
 
 #[test]

@@ -76,13 +76,32 @@ impl Program {
         for _ in 0..BLOCKS_MAX {
             let output = self.run(simnet, &["account", "--verify"], seed).await;
             last = String::from_utf8_lossy(&output.stdout).into_owned();
-            let shown: Value = serde_json::from_str(last.lines().last().unwrap_or("null")).unwrap();
-            if shown["balance"] == balance && shown["nonce"] == nonce && shown["verified"].is_object() {
+            if is_verified(&last, balance, nonce) {
                 return;
             }
         }
         panic!("the account of {seed} is not {balance}, nonce {nonce}: {last}");
     }
+
+    /// Waits, while no block is mined, until the verified, settled account is this.
+    async fn shown(&self, seed: u8, balance: u64, nonce: u64) {
+        let mut last = String::new();
+        for _ in 0..BLOCKS_MAX {
+            let mut command = self.command(&["account", "--verify"], seed);
+            let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+            last = String::from_utf8_lossy(&output.stdout).into_owned();
+            if is_verified(&last, balance, nonce) {
+                return;
+            }
+        }
+        panic!("the account of {seed} is not {balance}, nonce {nonce}: {last}");
+    }
+}
+
+/// Whether this is what `account --verify --json` prints of an account that is so.
+fn is_verified(printed: &str, balance: u64, nonce: u64) -> bool {
+    let shown: Value = serde_json::from_str(printed.lines().last().unwrap_or("null")).unwrap();
+    shown["balance"] == balance && shown["nonce"] == nonce && shown["verified"].is_object()
 }
 
 /// Ends the node, however the test ends.
@@ -243,6 +262,51 @@ fn owed(exits: &[Exit]) -> UnpaidExits {
     let (statement, end_block) = (StatementId([0; 32]), BlockHash([0; 32]));
     let settlement = ObservedSettlement { statement, journal, end_block };
     UnpaidExits { settlement, carrier: end_block, is_final: false, exits: exits.to_vec(), tree }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "starts three nodes, and the program"]
+async fn through_a_flip_and_back_every_verified_balance_is_that_of_the_chain_that_the_node_is_on() {
+    let keys = [SETTLER, USER, OTHER].map(|seed| key(seed).unwrap());
+    let [settler, _, other] = keys.clone();
+    let mut simnet = Simnet::start(&keys, None).await.unwrap();
+    simnet.found(settler, None).await.unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let (url, covenant) = (simnet.node.url().to_owned(), simnet.lane.covenant.to_hex());
+    let program = Program { url, covenant, dir: home.path().into() };
+    let _node = node(&program, SETTLER, &home.path().join("log"));
+    program.json(&mut simnet, &["deposit", "5"], USER).await;
+    program.settled(&mut simnet, USER, 5 * KASPA, 0).await;
+
+    // On fork A the user transfers, and that is settled. A second node never hears of it.
+    let common = simnet.blocks.len();
+    let mut b = simnet.builder(common).await.unwrap();
+    let to = other.address(Prefix::Simnet).to_string();
+    program.json(&mut simnet, &["transfer", &to, "1.5"], USER).await;
+    program.settled(&mut simnet, USER, 350_000_000, 1).await;
+    program.settled(&mut simnet, OTHER, 150_000_000, 0).await;
+    let mut a = simnet.builder(simnet.blocks.len()).await.unwrap();
+
+    // Fork B is longer, and nobody has transferred there.
+    let empty: &[kaspa_consensus_core::tx::Transaction] = &[];
+    let longer = simnet.blocks.len() - common + 2;
+    let blocks = b.mine(&vec![empty; longer]).await.unwrap();
+    simnet.show(&b, &blocks).await.unwrap();
+    program.shown(USER, 5 * KASPA, 0).await;
+    program.shown(OTHER, 0, 0).await;
+
+    // A third node, which has seen A alone, makes that longer: a flip back.
+    let blocks = a.mine(&[empty; 4]).await.unwrap();
+    simnet.show(&a, &blocks).await.unwrap();
+    program.shown(USER, 350_000_000, 1).await;
+    program.shown(OTHER, 150_000_000, 0).await;
+
+    // Life goes on there.
+    let never = key(NEVER_ACTED).unwrap();
+    program.json(&mut simnet, &["exit", &never.address(Prefix::Simnet).to_string(), "1"], USER).await;
+    program.settled(&mut simnet, USER, 250_000_000, 2).await;
+    let paid = unspent(simnet.rpc(), &never.script(), Prefix::Simnet).await.unwrap();
+    assert!(paid.iter().any(|coin| coin.entry.amount == KASPA), "the exit is paid by the settlement");
 }
 
 #[tokio::test(flavor = "multi_thread")]
