@@ -19,6 +19,7 @@ mod with {
     use std::sync::atomic::Ordering;
     use std::time::{Duration, Instant};
 
+    use reprise_chain::event_log::EventLog;
     use reprise_chain::recording::{Lane, Recording};
     use reprise_disk::data_dir::DataDir;
     use reprise_kaspa::client::parse_url;
@@ -489,7 +490,7 @@ mod without {
     use reprise_model::digest::ResourceId;
     use reprise_node::l1::L1;
     use reprise_node::states::States;
-    use reprise_node::wire::Deployment;
+    use reprise_node::wire::{Deployment, Origin};
     use reprise_scheduler::snapshot::Head;
 
     use crate::backends::Chosen;
