@@ -102,7 +102,13 @@ fn the_roots_and_tips_are_those_of_a_sequential_execution() {
             let values: Vec<(ResourceId, Option<Arc<[Cell]>>)> =
                 declared.map(|id| (id, tree.get(&id))).collect();
             let before: Vec<_> = values.iter().map(|(id, value)| (*id, value.as_deref())).collect();
-            let effects = processor::execute(&Ledger, &read.message, &read.facts, &before, batch.transactions[index].journal.context);
+            let effects = processor::execute(
+                &Ledger,
+                &read.message,
+                &read.facts,
+                &before,
+                batch.transactions[index].journal.context,
+            );
             tree = tree.after(&effects.writes);
         }
         let before = (&tip, witness.reopening.as_deref());

@@ -50,7 +50,8 @@ fn case(workload: &Workload, sent: [LaneTransaction; 3], backend: &Risc0Backend)
 fn trades() -> [LaneTransaction; 3] {
     let say = |action| exchange::Message(vec![action]).encode();
     let payee = Payee { class: ScriptClass::PublicKey, bytes: account("alice").digest() };
-    let place = exchange::Action::Place { number: 1, side: exchange::Side::Buy, price: 3, amount: 5, until: 7 };
+    let place =
+        exchange::Action::Place { number: 1, side: exchange::Side::Buy, price: 3, amount: 5, until: 7 };
     [
         transaction(0, "alice", 2 * AMOUNT_MIN, vec![]),
         transaction(0, "alice", 0, say(place)),

@@ -14,13 +14,15 @@ use reprise_model::limits::{Limits, ProveApart};
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::statement::Claim;
-use reprise_model::transaction::{Accepted, Price, Rollup, NOBODY};
+use reprise_model::transaction::{Accepted, NOBODY, Price, Rollup};
 use reprise_model::witness::Witness;
 use reprise_prover::backend::Backend;
 use reprise_risc0::{LEDGER, Risc0Backend, Risc0Error, Sha256};
 use reprise_scheduler::execution::Division;
 
-pub use reprise_conformance::fixture::{COVENANT, EXIT, Fixture, WHOLE, account, fund, list, pay, transaction};
+pub use reprise_conformance::fixture::{
+    COVENANT, EXIT, Fixture, WHOLE, account, fund, list, pay, transaction,
+};
 
 /// The backend in the proof system's development mode: it runs the programs, and proves nothing.
 pub fn development() -> &'static Risc0Backend {
@@ -58,7 +60,11 @@ pub fn lanes(key: &Digest, parent: Option<&ChainRoot>, block: &ChainBlock) -> (D
                 let accepted = Accepted::of(
                     &Sha256,
                     transaction,
-                    &transaction.read(&Rollup { covenant: Digest::ZERO, deposit: NOBODY, price: Price::FREE }),
+                    &transaction.read(&Rollup {
+                        covenant: Digest::ZERO,
+                        deposit: NOBODY,
+                        price: Price::FREE,
+                    }),
                 );
                 tip::accept(&mut activity, &accepted);
             }

@@ -73,7 +73,11 @@ fn is_disposed(handling: &Handling) -> bool {
 fn generated_blocks_commit_what_they_do_natively_however_they_are_divided() {
     let agrees = |witness: &Witness, expected: Option<&dyn Journal>| {
         let committed = development().execute(witness, &[]).map(|done| done.journal);
-        assert_eq!(committed.as_ref().ok(), expected.map(|journal| journal.bytes()).as_ref(), "{committed:?}");
+        assert_eq!(
+            committed.as_ref().ok(),
+            expected.map(|journal| journal.bytes()).as_ref(),
+            "{committed:?}"
+        );
     };
     let programs = Backend::programs(development());
     let compared = Compared { hasher: Arc::new(Sha256), programs, prover: Some(lanes), agrees: &agrees };

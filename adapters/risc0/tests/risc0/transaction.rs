@@ -9,7 +9,9 @@ use reprise_model::scheduled::ProvedBy;
 use reprise_model::transaction::{BYTES_MAX, LaneTransaction, NOBODY};
 use reprise_model::witness::{TransactionWitness, Witness};
 
-use crate::fixture::{EXIT, Fixture, account, assert_refused, development, fixture, fund, list, pay, transaction};
+use crate::fixture::{
+    EXIT, Fixture, account, assert_refused, development, fixture, fund, list, pay, transaction,
+};
 
 const FOREIGN: &str = "the transaction is none of the workload's";
 const NO_TRANSACTION: &str = "the cells are not a transaction's encoding";
