@@ -485,9 +485,9 @@ mod tests {
 
     #[test]
     fn the_vault_of_the_rollup_is_no_counterparty_by_its_script_nor_by_its_account() {
-        use reprise_kaspa::{claim, vault};
-        let covenant = Digest([7; 32]);
-        let vaults = [vault::script(covenant).unwrap(), claim::vault(covenant).unwrap()];
+        use reprise_kaspa::claim;
+        // Of this rollup, and of another.
+        let vaults = [7, 8].map(|covenant| claim::vault(Digest([covenant; 32])).unwrap());
         for (vault, other) in [(&vaults[0], &vaults[1]), (&vaults[1], &vaults[0])] {
             let payee = Payee::of_script(vault.version(), vault.script()).unwrap();
             let exit = Counterparty { action: Action::Exit(payee.class), id: payee.bytes.into() };
