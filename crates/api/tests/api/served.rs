@@ -164,7 +164,8 @@ fn pages_hold_everything_once() {
             let Some(next) = page["next"].as_str() else { break };
             after = format!("&after={next}");
         }
-        assert!(paged.len() > 1, "{list}");
+        // The dev chain has one exit.
+        assert!(paged.len() > usize::from(list != "exits"), "{list}");
         assert_eq!(paged, all, "{list}");
     }
 }
