@@ -92,7 +92,8 @@ fn whole(which: u8, place: &LockedPath) {
         1 => {
             let events: Vec<SourceEvent> = shipped.events.iter().take(3).cloned().collect();
             let mut event_log =
-                EventLog::begin(place.clone(), Recording { events: vec![], ..shipped }, Checkpoint(0)).expect("a new file");
+                EventLog::begin(place.clone(), Recording { events: vec![], ..shipped }, Checkpoint(0))
+                    .expect("a new file");
             events.iter().for_each(|event| event_log.append(event).expect("it is appended to"));
             event_log.compact(1, None).expect("and compacted");
         }

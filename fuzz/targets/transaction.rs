@@ -8,7 +8,9 @@ use reprise_model::cell;
 use reprise_model::digest::{Digest, ResourceId};
 use reprise_model::hash::Blake3;
 use reprise_model::journal::{AggregateJournal, Journal};
-use reprise_model::transaction::{Accepted, LaneTransaction, Price, Rollup, ShownTransaction, account_of, from_cells};
+use reprise_model::transaction::{
+    Accepted, LaneTransaction, Price, Rollup, ShownTransaction, account_of, from_cells,
+};
 
 fuzz_target!(|input: &[u8]| {
     if let Some(payload) = Payload::decode(input) {
@@ -39,7 +41,10 @@ fuzz_target!(|input: &[u8]| {
     }
     if let Ok(shown) = borsh::from_slice::<ShownTransaction>(input) {
         assert_eq!(borsh::to_vec(&shown).ok().as_deref(), Some(input));
-        shown.read(&Blake3, &Rollup { covenant: Digest([7; 32]), deposit: account_of(script), price: Price::FREE });
+        shown.read(
+            &Blake3,
+            &Rollup { covenant: Digest([7; 32]), deposit: account_of(script), price: Price::FREE },
+        );
     }
     assert_eq!(transaction.id(), transaction.clone().id());
 });
