@@ -1,4 +1,4 @@
-//! What the WebAssembly package is tested with, `adapters/wasm/test/vectors.json`: an account that is there and one that is not, among a
+//! What the WebAssembly module is tested with, `crates/light/web/vectors.json`: an account that is there and one that is not, among a
 //! thousand. `BLESS=1` writes the file anew.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use reprise_model::hash::{Blake3, Domain, Hasher};
 use reprise_scheduler::tree::StateTree;
 use serde_json::{Value, json};
 
-const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../adapters/wasm/test/vectors.json");
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/web/vectors.json");
 
 fn account(number: u32) -> ResourceId {
     Blake3.hash(Domain::Slot, &[[number; 8]]).into()
@@ -53,7 +53,7 @@ fn vectors() -> Value {
 }
 
 #[test]
-fn the_vectors_of_the_webassembly_package_are_what_is_answered() {
+fn the_vectors_of_the_webassembly_module_are_what_is_answered() {
     let now = serde_json::to_string_pretty(&vectors()).unwrap() + "\n";
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(FILE, &now).unwrap();

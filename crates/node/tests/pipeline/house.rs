@@ -32,7 +32,6 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("postgres", &["jobs", "model"]),
     ("objects", &["fleet"]),
     ("web", &[]),
-    ("wasm", &["light", "model"]),
     ("risc0", &["kaspa", "model", "prover", "risc0-guests"]),
 ];
 

@@ -1,5 +1,6 @@
 // The light client of a Reprise rollup: checks what a server says of the state against the covenant's output on the L1, and believes
 // neither server nor network. It runs wherever WebAssembly does.
+import { Module } from "./client.mjs";
 
 /** A settlement, and where it is. Digests are 64 hexadecimal characters. */
 export interface Settlement {
@@ -37,57 +38,30 @@ export class Lie extends Error {
   override name = "Lie";
 }
 
-interface Exports {
-  memory: WebAssembly.Memory;
-  input(length: number): number;
-  check(): number;
-  output(): number;
-}
+type Verdict = { value: string[] | null } | { lie: string };
 
-type Verdict = { value: string[] | null } | { lie: string } | { unclear: string };
-
-export class LightClient {
-  readonly #exports: Exports;
-
-  private constructor(exports: Exports) {
-    this.#exports = exports;
-  }
-
-  /** Makes a client from the bytes of `reprise_light.wasm`. It imports nothing. */
-  static async load(wasm: BufferSource): Promise<LightClient> {
-    const { instance } = await WebAssembly.instantiate(wasm, {});
-    return new LightClient(instance.exports as unknown as Exports);
-  }
-
+/** The light client: `await LightClient.load(await fetch("reprise-light-web.wasm"))`. */
+export class LightClient extends Module {
   /**
    * Checks every field of an answer. Returns the cells of the value, or null where it is proved that there is none. Throws a
-   * `Lie` where the answer is not true, and a `TypeError` where one of the four cannot be read.
+   * `Lie` where the answer is not true, and another `Error` where one of the four cannot be read.
    */
   check(asked: string, answer: Answer, covenant: Covenant, shown: Shown): string[] | null {
-    const { memory, input, check, output } = this.#exports;
-    const question = new TextEncoder().encode(JSON.stringify({ asked, answer, covenant, shown }));
-    // Memory may grow with each call, and its buffer is another one then.
-    const at = input(question.length);
-    new Uint8Array(memory.buffer).set(question, at);
-    const length = check();
-    const begin = output();
-    const text = new TextDecoder().decode(new Uint8Array(memory.buffer).slice(begin, begin + length));
-    const verdict = JSON.parse(text) as Verdict;
+    const verdict = this.call({ asked, answer, covenant, shown }) as Verdict;
     if ("lie" in verdict) throw new Lie(verdict.lie);
-    if ("unclear" in verdict) throw new TypeError(verdict.unclear);
     return verdict.value;
   }
 }
 
-/** The balance, in sompi, and the nonce of an account of the ledger. One that does not exist has 0 and 0. */
-export function account(value: string[] | null): { balance: bigint; nonce: bigint } {
-  if (value === null) return { balance: 0n, nonce: 0n };
+/** An account of the ledger: its balance and what is set aside for the rollup's price, in sompi, and its nonce. One that does not exist has zeros. */
+export function account(value: string[] | null): { balance: bigint; nonce: bigint; fees: bigint } {
+  if (value === null) return { balance: 0n, nonce: 0n, fees: 0n };
   const [cell] = value;
   if (value.length !== 1 || cell === undefined) throw new TypeError("the resource holds no account of the ledger");
   const bytes = Uint8Array.from(cell.match(/../g) ?? [], (byte) => parseInt(byte, 16));
   const view = new DataView(bytes.buffer);
-  if (bytes.length !== 32 || bytes.slice(16).some((byte) => byte !== 0)) {
+  if (bytes.length !== 32 || bytes.slice(24).some((byte) => byte !== 0)) {
     throw new TypeError("the resource holds no account of the ledger");
   }
-  return { balance: view.getBigUint64(0, true), nonce: view.getBigUint64(8, true) };
+  return { balance: view.getBigUint64(0, true), nonce: view.getBigUint64(8, true), fees: view.getBigUint64(16, true) };
 }
