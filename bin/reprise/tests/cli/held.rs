@@ -104,7 +104,8 @@ fn doctor_and_attempts_read_a_directory_that_another_process_holds() {
     // The longest proof beside a timeout that is shorter.
     let slow = tempfile::tempdir().unwrap();
     json(slow.path(), &["run", "--backend", "mock", "--mock-cost", "0,0,1100"]);
-    let report = json(slow.path(), &["doctor", "--backend", "mock", "--prove-timeout", "1,1,1"]);
+    let mut doctor = command(slow.path(), &["doctor", "--backend", "mock", "--json"]);
+    let report = last_line(&doctor.env("REPRISE_PROVE_TIMEOUT", "1,1,1").output().unwrap());
     let lines = report["directory"].as_array().unwrap().clone();
     let times = lines.iter().find(|line| line["what"] == "proof times").unwrap();
     assert_eq!(times["verdict"], "warning", "{times}");
