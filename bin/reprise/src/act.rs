@@ -184,7 +184,7 @@ impl Counterparty {
         match self.action {
             Action::Exit(class) => Payee::of_script(vault.version(), vault.script())
                 .is_some_and(|payee| payee == Payee { class, bytes: Digest(self.id.0) }),
-            Action::Transfer | Action::Deposit => self.id == names::account(vault),
+            Action::Transfer | Action::Deposit | Action::Collect => self.id == names::account(vault),
         }
     }
 }
