@@ -2,10 +2,8 @@
 //!
 //! # Building
 //!
-//! Input 0 is the covenant's output; then come coins of the [vault](crate::vault) where exits are paid, and coins of the
-//! key that pays. Output 0 continues the covenant with its whole value; then come the exits, the change of the vault and
-//! the change of the key. Under a proof the exits are not paid here: output 1 is the [claim] to them. A [`draft`]
-//! is paid for, measured and signed.
+//! Input 0 is the covenant's output; then come coins of the key that pays. Output 0 continues the covenant with its whole value; where there
+//! are exits, output 1 is the [claim] to them; then comes the change of the key. A [`draft`] is paid for, measured and signed.
 //!
 //! # Reading
 //!

@@ -4,7 +4,7 @@
 //! run has. It finds every stored receipt and proves nothing: what is missing stays wanted. The executor answers a look-up before the
 //! next event, so a reading is a function of the directory.
 //!
-//! Give it a directory that is [detached](DataDir::detached) and a store that is [beside](reprise_store::beside) its owner's: a
+//! Give it a directory that is [detached](reprise_disk::data_dir::DataDir::detached) and a store that is [beside](reprise_store::beside) its owner's: a
 //! pipeline writes, and what it writes is dropped.
 
 use std::collections::VecDeque;
