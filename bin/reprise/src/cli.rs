@@ -933,7 +933,7 @@ Example:
     #[command(after_help = "\
 Examples:
   reprise receipts why 7
-  reprise receipts why 4/81bd/batch")]
+  reprise receipts why 4/b244/batch")]
     Why {
         /// A block hash, a checkpoint, or a coordinate
         place: String,

@@ -91,7 +91,7 @@ fn a_run_is_served_while_it_proves_and_after_its_end_until_it_is_stopped() {
     assert_eq!(status["l1"], "recording:shipped");
     let chain = run.json("/v1/chain");
     let blocks = chain["blocks"].as_array().unwrap();
-    assert_eq!(blocks.len(), 32);
+    assert_eq!(blocks.len(), 42);
     assert_eq!(blocks.iter().filter(|block| block["flips"] == 1).count(), 5);
     for statement in run.json("/v1/statements?limit=500")["items"].as_array().unwrap() {
         assert!(statement["proofs"].as_u64().unwrap() <= 1, "{statement}");

@@ -75,28 +75,30 @@ fn ls_lists_what_is_stored_and_where_it_is_used() {
     let dir = recorded();
     assert_snapshot!(said_sorted(dir.path(), &["ls"]), @r"
     statement      kind              bytes   seconds  places
-    stm:ID  aggregate             N       S.S  checkpoints 11 to 13 blk:f55359db… aggregate
-    stm:ID  aggregate             N       S.S  checkpoints 2 to 4 blk:a88a66f8… aggregate
-    stm:ID  aggregate             N       S.S  checkpoints 7 to 10 blk:142b3864… aggregate
-    stm:ID  aggregate             N       S.S  checkpoints 7 to 9 blk:6f79c297… aggregate
-    stm:ID  batch                 N       S.S  checkpoint 10 blk:142b3864… batch from transaction 1
-    stm:ID  batch                 N       S.S  checkpoint 11 blk:4a2cd9f1… batch from transaction 1
-    stm:ID  batch                 N       S.S  checkpoint 13 blk:f55359db… batch from transaction 1
-    stm:ID  batch                 N       S.S  checkpoint 2 blk:061cb65b… batch from transaction 1
-    stm:ID  batch                 N       S.S  checkpoint 4 blk:a88a66f8… batch from transaction 1
-    stm:ID  batch                 N       S.S  checkpoint 7 blk:018c23fa… batch from transaction 1; checkpoint 7 blk:494350b0… batch from transaction 1
-    stm:ID  batch                 N       S.S  checkpoint 9 blk:6f79c297… batch from transaction 1
-    stm:ID  transaction           N       S.S  checkpoint 10 blk:142b3864… transaction 2
-    stm:ID  transaction           N       S.S  checkpoint 11 blk:4a2cd9f1… transaction 1
-    stm:ID  transaction           N       S.S  checkpoint 13 blk:f55359db… transaction 1
-    stm:ID  transaction           N       S.S  checkpoint 2 blk:061cb65b… transaction 1
-    stm:ID  transaction           N       S.S  checkpoint 2 blk:061cb65b… transaction 2
-    stm:ID  transaction           N       S.S  checkpoint 4 blk:a88a66f8… transaction 1
-    stm:ID  transaction           N       S.S  checkpoint 7 blk:494350b0… transaction 1
-    stm:ID  transaction           N       S.S  checkpoint 9 blk:6f79c297… transaction 1; checkpoint 10 blk:142b3864… transaction 1
-    stm:ID  transaction           N       S.S  checkpoint 9 blk:6f79c297… transaction 2
-    stm:ID  transaction           N       S.S  checkpoint 9 blk:6f79c297… transaction 3
-    stm:ID  transaction           N       S.S  checkpoint 9 blk:6f79c297… transaction 4
+    stm:ID  aggregate             N       S.S  checkpoints 13 to 13 blk:e5a1ae11… aggregate
+    stm:ID  aggregate             N       S.S  checkpoints 2 to 4 blk:b2447c72… aggregate
+    stm:ID  aggregate             N       S.S  checkpoints 7 to 8 blk:a931c1ae… aggregate; checkpoints 7 to 8 blk:d3d2e66b… aggregate
+    stm:ID  aggregate             N       S.S  checkpoints 9 to 11 blk:5833edb7… aggregate
+    stm:ID  batch                 N       S.S  checkpoint 10 blk:c1327c6f… batch from transaction 1
+    stm:ID  batch                 N       S.S  checkpoint 11 blk:5833edb7… batch from transaction 1
+    stm:ID  batch                 N       S.S  checkpoint 13 blk:e5a1ae11… batch from transaction 1
+    stm:ID  batch                 N       S.S  checkpoint 2 blk:aeea9faa… batch from transaction 1
+    stm:ID  batch                 N       S.S  checkpoint 4 blk:b2447c72… batch from transaction 1
+    stm:ID  batch                 N       S.S  checkpoint 7 blk:e4f149af… batch from transaction 1
+    stm:ID  batch                 N       S.S  checkpoint 8 blk:d3d2e66b… batch from transaction 1
+    stm:ID  batch                 N       S.S  checkpoint 9 blk:540403e6… batch from transaction 1
+    stm:ID  transaction           N       S.S  checkpoint 10 blk:c1327c6f… transaction 2
+    stm:ID  transaction           N       S.S  checkpoint 11 blk:5833edb7… transaction 1
+    stm:ID  transaction           N       S.S  checkpoint 13 blk:e5a1ae11… transaction 1
+    stm:ID  transaction           N       S.S  checkpoint 2 blk:aeea9faa… transaction 1
+    stm:ID  transaction           N       S.S  checkpoint 2 blk:aeea9faa… transaction 2
+    stm:ID  transaction           N       S.S  checkpoint 4 blk:b2447c72… transaction 1
+    stm:ID  transaction           N       S.S  checkpoint 7 blk:e4f149af… transaction 1
+    stm:ID  transaction           N       S.S  checkpoint 8 blk:d3d2e66b… transaction 1
+    stm:ID  transaction           N       S.S  checkpoint 9 blk:540403e6… transaction 1; checkpoint 10 blk:c1327c6f… transaction 1
+    stm:ID  transaction           N       S.S  checkpoint 9 blk:540403e6… transaction 2
+    stm:ID  transaction           N       S.S  checkpoint 9 blk:540403e6… transaction 3
+    stm:ID  transaction           N       S.S  checkpoint 9 blk:540403e6… transaction 4
     ");
 }
 
@@ -134,9 +136,9 @@ fn show_prints_claim_and_provenance() {
     claim      DIGEST
     bytes        N
     proved     by mock 1 on HOST in S.S s
-    used at    checkpoint 4 blk:a88a66f8… batch from transaction 1
+    used at    checkpoint 4 blk:b2447c72… batch from transaction 1
     journal
-      version                3
+      version                4
       pins                   DIGEST
       root before            DIGEST
       root after             DIGEST
@@ -152,9 +154,8 @@ fn show_prints_claim_and_provenance() {
 fn why_lists_a_checkpoint() {
     let dir = recorded();
     assert_snapshot!(said(dir.path(), &["why", "7"]), @r"
-    hit: checkpoint 7 blk:018c23fa… batch from transaction 1 is answered by stm:ID
-    hit: checkpoint 7 blk:494350b0… transaction 1 is answered by stm:ID
-    hit: checkpoint 7 blk:494350b0… batch from transaction 1 is answered by stm:ID
+    hit: checkpoint 7 blk:e4f149af… transaction 1 is answered by stm:ID
+    hit: checkpoint 7 blk:e4f149af… batch from transaction 1 is answered by stm:ID
     ");
     assert_snapshot!(said(dir.path(), &["why", "3"]), @"miss: no stored statement is used there, so whatever is wanted there is proved");
 }
@@ -164,29 +165,29 @@ fn why_prints_the_first_field_in_which_a_coordinate_differs() {
     let dir = recorded();
     let batch = a_batch(dir.path());
     let why = |args: &[&str]| said(dir.path(), &[&["why"][..], args].concat());
-    assert_snapshot!(why(&[&batch]), @"hit: checkpoint 4 blk:a88a66f8… batch from transaction 1 is answered by stm:ID");
-    assert_snapshot!(why(&["4/a88a/transaction/1"]), @"hit: checkpoint 4 blk:a88a66f8… transaction 1 is answered by stm:ID");
-    assert_snapshot!(why(&["4/a88a/transaction/2"]), @r"
-    miss: checkpoint 4 blk:a88a66f8… transaction 2 is not used
-      differs first in place from checkpoint 4 blk:a88a66f8… transaction 1, answered by stm:ID
-      asked   4/a88a66f8f0956302ce83da9f443bf6c3c8b0652816a545f477412f9faac3815d/transaction/2
-      stored  4/a88a66f8f0956302ce83da9f443bf6c3c8b0652816a545f477412f9faac3815d/transaction/1
+    assert_snapshot!(why(&[&batch]), @"hit: checkpoint 4 blk:b2447c72… batch from transaction 1 is answered by stm:ID");
+    assert_snapshot!(why(&["4/b244/transaction/1"]), @"hit: checkpoint 4 blk:b2447c72… transaction 1 is answered by stm:ID");
+    assert_snapshot!(why(&["4/b244/transaction/2"]), @r"
+    miss: checkpoint 4 blk:b2447c72… transaction 2 is not used
+      differs first in place from checkpoint 4 blk:b2447c72… transaction 1, answered by stm:ID
+      asked   4/b2447c72bd3d47f1ea00c09113614c52ba2ff264e5d22b46308a33676bcaf3d5/transaction/2
+      stored  4/b2447c72bd3d47f1ea00c09113614c52ba2ff264e5d22b46308a33676bcaf3d5/transaction/1
     ");
     assert_snapshot!(why(&["4/ffff/batch"]), @r"
     miss: checkpoint 4 blk:ffff0000… batch from transaction 1 is not used
-      differs first in block hash from checkpoint 4 blk:a88a66f8… batch from transaction 1, answered by stm:ID
+      differs first in block hash from checkpoint 4 blk:b2447c72… batch from transaction 1, answered by stm:ID
       asked   blk:ffff000000000000000000000000000000000000000000000000000000000000
-      stored  blk:a88a66f8f0956302ce83da9f443bf6c3c8b0652816a545f477412f9faac3815d
+      stored  blk:b2447c72bd3d47f1ea00c09113614c52ba2ff264e5d22b46308a33676bcaf3d5
     ");
     assert_snapshot!(why(&[&batch, "--program", &"1".repeat(64)]), @r"
-    miss: checkpoint 4 blk:a88a66f8… batch from transaction 1 is not used
-      differs first in program from checkpoint 4 blk:a88a66f8… batch from transaction 1, answered by stm:ID
+    miss: checkpoint 4 blk:b2447c72… batch from transaction 1 is not used
+      differs first in program from checkpoint 4 blk:b2447c72… batch from transaction 1, answered by stm:ID
       asked   DIGEST
       stored  DIGEST
     ");
     assert_snapshot!(why(&[&batch, "--pins", &"2".repeat(64)]), @r"
-    miss: checkpoint 4 blk:a88a66f8… batch from transaction 1 is not used
-      differs first in pins from checkpoint 4 blk:a88a66f8… batch from transaction 1, answered by stm:ID
+    miss: checkpoint 4 blk:b2447c72… batch from transaction 1 is not used
+      differs first in pins from checkpoint 4 blk:b2447c72… batch from transaction 1, answered by stm:ID
       asked   DIGEST
       stored  DIGEST
     ");
@@ -199,7 +200,7 @@ fn why_prints_the_first_field_in_which_a_coordinate_differs() {
     assert_eq!((&answer["answer"], &answer["differs_in"]), (&Value::from("miss"), &Value::from("profile")));
     assert_eq!(answer["nearest"], batch.as_str());
 
-    for wrong in [&["7/"][..], &["7//batch"], &["7", "--pins", &batch], &["4/a88a/batch/x"]] {
+    for wrong in [&["7/"][..], &["7//batch"], &["7", "--pins", &batch], &["4/b244/batch/x"]] {
         let output = reprise(dir.path(), &[&["receipts", "why"][..], wrong].concat());
         assert_eq!(output.status.code(), Some(2), "{wrong:?}");
     }
@@ -210,10 +211,10 @@ fn stats_count_what_is_stored() {
     let dir = recorded();
     assert_snapshot!(said(dir.path(), &["stats"]), @r"
     kind            count        bytes seconds to prove
-    transaction        11            N              S.S
-    batch               7            N              S.S
+    transaction        12            N              S.S
+    batch               8            N              S.S
     aggregate           4            N              S.S
-    24 places
+    26 places
     mock 1 fake HASHER 0 bits
       DIGEST
     memory: 0 hits, 0 misses, 0 errors since this process opened it
@@ -236,7 +237,7 @@ fn a_dry_run_of_gc_prints_what_would_be_evicted_and_why() {
 #[test]
 fn verify_prints_how_many_receipts_verified() {
     let dir = recorded();
-    assert_snapshot!(said(dir.path(), &["verify"]), @"22 receipts verified, 0 failed");
+    assert_snapshot!(said(dir.path(), &["verify"]), @"24 receipts verified, 0 failed");
 }
 
 #[test]
