@@ -200,7 +200,7 @@ fn why_prints_the_first_field_in_which_a_coordinate_differs() {
     assert_eq!((&answer["answer"], &answer["differs_in"]), (&Value::from("miss"), &Value::from("profile")));
     assert_eq!(answer["nearest"], batch.as_str());
 
-    for wrong in [&["7/"][..], &["7//batch"], &["7", "--pins", &batch], &["4/b244/batch/x"]] {
+    for wrong in [&["7/"][..], &["8//batch"], &["7", "--pins", &batch], &["4/b244/batch/x"]] {
         let output = reprise(dir.path(), &[&["receipts", "why"][..], wrong].concat());
         assert_eq!(output.status.code(), Some(2), "{wrong:?}");
     }
