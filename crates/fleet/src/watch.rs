@@ -72,7 +72,7 @@ impl Watch {
         Interest { watch: self, id }
     }
 
-    /// Since when the jobs cannot be reached.
+    /// Since when the jobs cannot be reached, as far as somebody waits for one.
     pub fn unreachable_since(&self) -> Option<Instant> {
         self.0.state().unreachable
     }
@@ -113,6 +113,10 @@ impl Drop for Interest<'_> {
                 state.waiting.remove(&self.id);
             }
         }
+        // While nobody waits nothing is asked, so an outage that was seen then says nothing of later.
+        if state.waiting.is_empty() {
+            state.unreachable = None;
+        }
     }
 }
 
@@ -145,7 +149,10 @@ fn watch(inner: &Inner, queue: &Queue, poll: Duration) {
             }
             Err(error) => {
                 tracing::debug!(%error, "how the jobs stand is not known");
-                state.unreachable.get_or_insert_with(Instant::now);
+                // Who asked may be gone meanwhile.
+                if ids.iter().any(|id| state.waiting.contains_key(id)) {
+                    state.unreachable.get_or_insert_with(Instant::now);
+                }
             }
         }
         let unknown = |state: &State| state.waiting.values().any(|it| it.stand == Standing::Unknown);

@@ -289,8 +289,8 @@ mod tests {
                 assert_eq!(Tree::climb(&Blake3, exit.leaf(&Blake3), &path), tree.root());
                 let mut lefts: Vec<bool> = path.iter().map(Sibling::is_left).collect();
                 assert_eq!(tree.find(&lefts), Some(at));
-                lefts.push(false);
-                assert_eq!(tree.find(&lefts), None, "too long");
+                lefts.extend([false; 5]);
+                assert_eq!(tree.find(&lefts), None, "longer than any path here");
                 assert_eq!(tree.find(&[]).is_some(), count == 1, "too short");
             }
             assert_eq!(roots.contains(&tree.root()), count == 0, "{count}");

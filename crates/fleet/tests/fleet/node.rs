@@ -73,6 +73,17 @@ fn without_the_jobs_a_node_proves_itself_and_joins_again() {
 }
 
 #[test]
+fn an_outage_that_was_seen_while_somebody_waited_is_forgotten_once_nobody_does() {
+    let fleet = Fleet::new();
+    fleet.jobs_cut.store(true, Ordering::Relaxed);
+    let watch = reprise_fleet::watch::Watch::start(fleet.queue(), Duration::from_millis(5)).unwrap();
+    let interest = watch.interest(id(&task(1)));
+    until(|| watch.unreachable_since().is_some());
+    drop(interest);
+    assert_eq!(watch.unreachable_since(), None, "whoever waits next would prove by itself at once");
+}
+
+#[test]
 fn jobs_that_are_lost_while_a_node_waits_are_no_reason_to_wait_for_ever() {
     let (fleet, own) = (Fleet::new(), mock());
     let node = fleet.node(&own);

@@ -11,6 +11,7 @@ use reprise_disk::data_dir::DataDir;
 use reprise_kaspa::claim;
 use reprise_kaspa::covenant::{Proof, Rules};
 use reprise_kaspa::exit_payer::{ExitPayer, PaymentContext, UnpaidExits};
+use reprise_kaspa::key::Key;
 use reprise_kaspa::purse::Purse;
 use reprise_kaspa::settlement::Settling;
 use reprise_kaspa::wallet::unspent;
@@ -68,6 +69,19 @@ impl Program {
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         serde_json::from_str(text.lines().last().unwrap()).unwrap()
+    }
+
+    /// Mines until a key has been paid an exit of so much, and `claims`, which follows the chain beside the node that pays, shows none.
+    async fn paid(&self, simnet: &mut Simnet, key: &Key, amount: u64) {
+        for _ in 0..BLOCKS_MAX {
+            let left = self.json(simnet, &["claims"], OTHER).await;
+            let coins = unspent(simnet.rpc(), &key.script(), Prefix::Simnet).await.unwrap();
+            let is_paid = coins.iter().any(|coin| coin.entry.amount == amount);
+            if is_paid && left["claims"].as_array().unwrap().is_empty() {
+                return;
+            }
+        }
+        panic!("no exit of {amount} was paid");
     }
 
     /// Mines until the verified, settled account is this.
@@ -167,15 +181,7 @@ async fn a_user_deposits_transfers_and_exits_by_the_commands_alone_and_every_bal
     let never = key(NEVER_ACTED).unwrap();
     program.json(&mut simnet, &["exit", &never.address(Prefix::Simnet).to_string(), "1"], USER).await;
     program.settled(&mut simnet, USER, 250_000_000, 2).await;
-    // The node pays it, and beside it `claims` follows the chain until it shows that.
-    for _ in 0..BLOCKS_MAX {
-        let left = program.json(&mut simnet, &["claims"], OTHER).await;
-        if left["claims"].as_array().unwrap().is_empty() {
-            break;
-        }
-    }
-    let paid = unspent(simnet.rpc(), &never.script(), Prefix::Simnet).await.unwrap();
-    assert!(paid.iter().any(|coin| coin.entry.amount == KASPA));
+    program.paid(&mut simnet, &never, KASPA).await;
 }
 
 /// The script of a key, as an exit names it.
@@ -305,8 +311,7 @@ async fn through_a_flip_and_back_every_verified_balance_is_that_of_the_chain_tha
     let never = key(NEVER_ACTED).unwrap();
     program.json(&mut simnet, &["exit", &never.address(Prefix::Simnet).to_string(), "1"], USER).await;
     program.settled(&mut simnet, USER, 250_000_000, 2).await;
-    let paid = unspent(simnet.rpc(), &never.script(), Prefix::Simnet).await.unwrap();
-    assert!(paid.iter().any(|coin| coin.entry.amount == KASPA), "the exit is paid by the settlement");
+    program.paid(&mut simnet, &never, KASPA).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -331,17 +336,7 @@ async fn an_owner_moves_coins_from_one_rollup_to_another_on_the_same_lane_and_tr
     let me = user.address(Prefix::Simnet).to_string();
     old.json(&mut simnet, &["exit", &me, "4"], USER).await;
     old.settled(&mut simnet, USER, KASPA, 1).await;
-    // A node with a key pays it: either of both would.
-    let mut paid = false;
-    for _ in 0..BLOCKS_MAX {
-        let coins = unspent(simnet.rpc(), &user.script(), Prefix::Simnet).await.unwrap();
-        paid = coins.iter().any(|coin| coin.entry.amount == 4 * KASPA);
-        if paid {
-            break;
-        }
-        old.json(&mut simnet, &["claims"], USER).await;
-    }
-    assert!(paid, "the exit");
+    old.paid(&mut simnet, &user, 4 * KASPA).await;
     new.json(&mut simnet, &["deposit", "4"], USER).await;
     new.settled(&mut simnet, USER, 4 * KASPA, 0).await;
     // What is the one's is nothing to the other.
