@@ -239,11 +239,11 @@ fn what_is_no_transaction_is_refused_and_another_pre_image_is_another_journal() 
         (NO_TRANSACTION, &|w| w.transaction.clear()),
         (NO_TRANSACTION, &|w| w.transaction.truncate(4)),
         (NO_TRANSACTION, &|w| w.transaction.push([0; 8])),
-        (NO_TRANSACTION, &|w| w.transaction[1][4] = 1),
-        (NO_TRANSACTION, &|w| w.transaction[1][7] = 1),
-        (FOREIGN, &|w| w.transaction[3][0] ^= 1),
+        (NO_TRANSACTION, &|w| w.transaction[2][4] = 1),
+        (NO_TRANSACTION, &|w| w.transaction[2][7] = 1),
+        (FOREIGN, &|w| w.transaction[4][0] ^= 1),
         // It is a deposit then, and declares one account.
-        ("2 values, and the transaction declares 1", &|w| w.transaction[1][2] ^= 1),
+        ("2 values, and the transaction declares 1", &|w| w.transaction[2][2] ^= 1),
         ("1 values, and the transaction declares 2", &|w| drop(w.before.pop())),
         ("3 values, and the transaction declares 2", &|w| w.before.push(None)),
     ];
@@ -251,20 +251,21 @@ fn what_is_no_transaction_is_refused_and_another_pre_image_is_another_journal() 
         assert_refused(run(change).map(|done| done.journal), why);
     }
     // A byte less of the message is another cell's content, or another message.
-    assert_refused(run(&|w| w.transaction[1][0] -= 1).map(|done| done.journal), "");
+    assert_refused(run(&|w| w.transaction[2][0] -= 1).map(|done| done.journal), "");
 
     let rich = || Some(Account::new(1 << 40, 3).cells());
-    let other: [&dyn Fn(&mut TransactionWitness); 9] = [
+    let other: [&dyn Fn(&mut TransactionWitness); 10] = [
+        &|w| w.transaction[0][0] ^= 1,
         &|w| w.before[0] = rich(),
         &|w| w.before[0] = None,
         &|w| w.before.swap(0, 1),
         &|w| w.before[1].as_mut().unwrap()[0][4] = 1,
-        &|w| w.transaction[0][0] ^= 1,
-        &|w| w.transaction[1][1] ^= 1,
-        &|w| w.transaction[2][0] ^= 1,
-        &|w| w.transaction[3][4] ^= 1,
+        &|w| w.transaction[1][0] ^= 1,
+        &|w| w.transaction[2][1] ^= 1,
+        &|w| w.transaction[3][0] ^= 1,
+        &|w| w.transaction[4][2] ^= 1,
         &|w| {
-            w.transaction[1][2] ^= 1;
+            w.transaction[2][2] ^= 1;
             w.before.truncate(1);
         },
     ];
