@@ -102,8 +102,8 @@ pub(crate) fn reading(
             Ok(chain.name)
         }
         None => {
-            let kept = kaspa::kept(settings, &dir, chosen)?;
-            let (deployment, event_log, origin) = kept.ok_or_else(|| nothing(settings))?;
+            let followed = kaspa::event_log(settings, &dir, chosen)?;
+            let (deployment, event_log, origin) = followed.ok_or_else(|| nothing(settings))?;
             let name = settings.l1.source.to_string();
             reading::read(&wiring, name.clone(), &deployment, origin, store, event_log.all(), observer)?;
             Ok(name)

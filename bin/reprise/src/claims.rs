@@ -17,7 +17,7 @@ use reprise_kaspa::l1::{KaspaL1, Payer};
 use reprise_kaspa::live::Options;
 use reprise_kaspa::names;
 use reprise_kaspa::sink::{self, SinkError};
-use reprise_model::exit::{Exit as Exit_, Payee};
+use reprise_model::exit::{self, Payee};
 use reprise_node::l1::L1;
 use reprise_node::replay::Replay;
 use reprise_node::wire;
@@ -153,15 +153,15 @@ pub(crate) fn claims(
 
 /// Prints what is left of each settlement's exits.
 fn print(unpaid: &[UnpaidExits], payee: Option<Payee>, json: bool) {
-    let left = |unpaid: &UnpaidExits| -> Vec<Exit_> {
+    let left = |unpaid: &UnpaidExits| -> Vec<exit::Exit> {
         let exits = unpaid.exits.iter().enumerate().filter(|(at, _)| !unpaid.tree.is_paid(*at));
         exits.map(|(_, exit)| *exit).filter(|exit| payee.is_none_or(|payee| exit.payee == payee)).collect()
     };
     let open: Vec<_> =
         unpaid.iter().map(|unpaid| (unpaid, left(unpaid))).filter(|(_, left)| !left.is_empty()).collect();
     if json {
-        let exit = |exit: &Exit_| json!({ "to": exit.payee.to_string(), "sompi": exit.amount });
-        let claim = |(unpaid, left): &(&UnpaidExits, Vec<Exit_>)| {
+        let exit = |exit: &exit::Exit| json!({ "to": exit.payee.to_string(), "sompi": exit.amount });
+        let claim = |(unpaid, left): &(&UnpaidExits, Vec<exit::Exit>)| {
             let exits: Vec<_> = left.iter().map(exit).collect();
             json!({
                 "settlement": unpaid.settlement.statement.to_string(), "block": unpaid.carrier.to_string(),

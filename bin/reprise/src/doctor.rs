@@ -8,7 +8,7 @@ use crate::checked::{Checked, Verdict};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::settings::{L1, Settings};
-use crate::{choose, kaspa, kept};
+use crate::{choose, directory, kaspa};
 
 /// Prints the report. Fails where a run would fail.
 pub(crate) fn doctor(settings: &Settings, systems: &ProofSystems, json: bool) -> Result<Exit, Failure> {
@@ -19,9 +19,9 @@ pub(crate) fn doctor(settings: &Settings, systems: &ProofSystems, json: bool) ->
         L1::Kaspa(_) => kaspa::examined(settings, &chosen)?,
         _ => vec![],
     };
-    let kept = kept::checked(settings, systems, &chosen)?;
+    let directory = directory::checked(settings, systems, &chosen)?;
     let failed = |lines: &[Checked]| lines.iter().any(|line| line.verdict == Verdict::Failed);
-    let exit = Exit::done_if(!failed(&node) && !failed(&kept));
+    let exit = Exit::done_if(!failed(&node) && !failed(&directory));
     if json {
         let settings: Vec<_> = settings
             .origins()
@@ -44,7 +44,7 @@ pub(crate) fn doctor(settings: &Settings, systems: &ProofSystems, json: bool) ->
             "{}",
             json!({
                 "settings": settings, "profiles": profiles, "remarks": remarks, "node": lines(&node),
-                "directory": lines(&kept),
+                "directory": lines(&directory),
             })
         );
         return Ok(exit);
@@ -60,7 +60,7 @@ pub(crate) fn doctor(settings: &Settings, systems: &ProofSystems, json: bool) ->
     for (name, said) in remarks() {
         println!("\n--backend {name}: {said}");
     }
-    for (of, lines) in [("the node", node), ("the data directory", kept)] {
+    for (of, lines) in [("the node", node), ("the data directory", directory)] {
         if !lines.is_empty() {
             println!("\n{of}");
         }

@@ -2,14 +2,14 @@
 
 #[cfg(feature = "kaspa")]
 pub(crate) use with::{
-    ActedLane, Followed, account_of_address, account_of_key, acted_lane, deployment, examined, followed,
-    found, kept, key, key_that_acts, l1, record, rules_on, settled_on, start_of, states, states_if_any,
+    ActedLane, Followed, account_of_address, account_of_key, acted_lane, deployment, event_log, examined,
+    followed, found, key, key_that_acts, l1, record, rules_on, settled_on, start_of, states, states_if_any,
     verified,
 };
 #[cfg(not(feature = "kaspa"))]
 pub(crate) use without::{
-    absent, account_of_address, account_of_key, deployment, examined, found, kept, l1, record, settled_on,
-    states, verified,
+    absent, account_of_address, account_of_key, deployment, event_log, examined, found, l1, record,
+    settled_on, states, verified,
 };
 
 #[cfg(feature = "kaspa")]
@@ -314,7 +314,7 @@ mod with {
     }
 
     /// What is proved of the lane, the event log that the directory has of it, and where that begins; `None` where it was not followed there.
-    pub(crate) fn kept(
+    pub(crate) fn event_log(
         settings: &Settings,
         dir: &DataDir,
         chosen: &Chosen,
@@ -516,7 +516,7 @@ mod without {
         absent()
     }
 
-    pub(crate) fn kept(
+    pub(crate) fn event_log(
         _: &Settings,
         _: &DataDir,
         _: &Chosen,

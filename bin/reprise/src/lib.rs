@@ -38,7 +38,7 @@
 //! | `sim` | `reprise sim` |
 //! | `sizing` | `reprise sim --recording` and `--synthetic`: how large a cache a chain needs |
 //! | `checked` | one line of `doctor`'s report |
-//! | `kept` | what `doctor` says of the data directory |
+//! | `directory` | what `doctor` says of the data directory |
 //! | `doctor` | `reprise doctor` |
 //! | `board` | the Grafana board, generated; in tests alone |
 //! | `reference` | `docs/settings.md`, generated; in tests alone |
@@ -65,6 +65,7 @@ mod choose;
 #[cfg(feature = "kaspa")]
 mod claims;
 mod cli;
+mod directory;
 mod doctor;
 mod exit;
 mod failure;
@@ -74,7 +75,6 @@ mod fleet_metrics;
 #[cfg(feature = "fleet")]
 mod jobs;
 mod kaspa;
-mod kept;
 mod ledger;
 mod metrics;
 mod new;

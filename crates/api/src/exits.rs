@@ -78,8 +78,7 @@ pub struct OwedExit {
     pub payee: PayeeName,
     /// In sompi.
     pub amount: u64,
-    /// The checkpoint of the block with the claim that paid it; none where no claim did. Where the covenant demands no proof there
-    /// are no claims: the settlement pays its exits itself.
+    /// The checkpoint of the block with the claim that paid it; none where no claim did. A recorded or dev L1 has no claims.
     pub claimed: Option<u64>,
     /// The root over the settlement's exits that are not claimed, which the claim's output on the L1 holds.
     pub root: Hex,
