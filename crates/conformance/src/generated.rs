@@ -26,7 +26,7 @@ const NAMES: [&str; 9] = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
 /// The account that collects the price.
 const COLLECTOR: &str = "a";
 
-/// SplitMix64.
+/// What tests draw from: SplitMix64.
 #[derive(Debug, Clone)]
 pub struct Random(pub u64);
 
@@ -45,12 +45,25 @@ impl Random {
         self.number() % bound
     }
 
-    fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
+    /// Whether a draw of one in so many succeeds.
+    pub fn one_in(&mut self, bound: u64) -> bool {
+        self.below(bound) == 0
     }
 
-    fn place(&mut self, bound: usize) -> usize {
-        self.below(bound as u64) as usize
+    /// A place in a list of this length.
+    pub fn place(&mut self, length: usize) -> usize {
+        self.below(length as u64) as usize
+    }
+
+    /// An amount where carries and overflows live.
+    pub fn amount(&mut self) -> u64 {
+        match self.below(5) {
+            0 => self.below(4),
+            1 => u64::MAX - self.below(3),
+            2 => (1u64 << 32).wrapping_sub(2) + self.below(4),
+            3 => self.number() >> self.below(64),
+            _ => self.below(1 << 34),
+        }
     }
 
     fn name(&mut self) -> &'static str {
@@ -69,7 +82,7 @@ impl Random {
     }
 
     /// Small, about as much as an exit takes, or anything.
-    fn amount(&mut self) -> u64 {
+    fn usual_amount(&mut self) -> u64 {
         match self.below(8) {
             0..4 => self.below(40),
             4..7 => AMOUNT_MIN + self.below(3) - 1,
@@ -253,7 +266,7 @@ fn step(random: &mut Random, by: &str, held: &Account, (count, among): (u64, usi
     let (action, amount) = match random.below(12) {
         0..3 if count < 9 || random.one_in(20) => {
             let class = ScriptClass::ALL[random.place(4)];
-            (Action::Exit(class), random.amount().max(AMOUNT_MIN - u64::from(random.one_in(20))))
+            (Action::Exit(class), random.usual_amount().max(AMOUNT_MIN - u64::from(random.one_in(20))))
         }
         3 if by == COLLECTOR || random.one_in(20) => (Action::Collect, u64::from(random.one_in(10))),
         4 if random.one_in(3) => {
@@ -261,7 +274,7 @@ fn step(random: &mut Random, by: &str, held: &Account, (count, among): (u64, usi
         }
         5 if random.one_in(20) => (Action::Deposit, 0),
         _ if count > 4 => (Action::Transfer, random.below(9)),
-        _ => (Action::Transfer, random.amount()),
+        _ => (Action::Transfer, random.usual_amount()),
     };
     Step { action, amount, counterparty }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use reprise_client::Message as _;
 use reprise_conformance::fixture::{Fixture, account, transaction};
+use reprise_conformance::generated::Random;
 use reprise_miden::{MidenBackend, Poseidon2, Sources};
 use reprise_model::digest::ResourceId;
 use reprise_model::journal::{Journal, Outcome};
@@ -19,7 +20,6 @@ use reprise_prover::backend::Backend;
 use reprise_scheduler::execution::Division;
 
 use crate::semantics::{ABSENT, Action, Counters, Message, NOT_THE_OWNER, OVERFLOW, TAKEN};
-use crate::world::Random;
 
 const USERS: [&str; 3] = ["alice", "bob", "carol"];
 

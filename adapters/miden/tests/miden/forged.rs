@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use reprise_conformance::fixture::{EXIT, account, fund, pay, transaction};
+use reprise_conformance::generated::Random;
 use reprise_ledger::{Account, Action, Ledger};
 use reprise_miden::{MidenError, Poseidon2};
 use reprise_model::digest::Digest;
@@ -13,7 +14,7 @@ use reprise_model::state::Entry;
 use reprise_model::transaction::{BYTES_MAX, LaneTransaction, ShownBytes};
 use reprise_model::witness::{BatchWitness, Handling};
 
-use crate::world::{Random, chain_of, ids, run_batch};
+use crate::world::{chain_of, ids, run_batch};
 
 /// Batches over all that a block can hold.
 fn pool() -> Vec<BatchWitness> {
@@ -110,7 +111,7 @@ fn forge_position(random: &mut Random, witness: &mut BatchWitness, other: &Batch
     match random.below(15) {
         0 => witness.closes ^= true,
         1 => witness.tip_before = any(random),
-        2 => witness.block.context.daa_score = random.next(),
+        2 => witness.block.context.daa_score = random.number(),
         3 => witness.block.activity.count = random.below(4) as u32,
         4 => witness.block.last_index = random.below(12) as u32,
         5 => witness.block.activity.nodes.iter_mut().for_each(|node| *node = any(random)),

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use reprise_conformance::fixture::{EXIT, account, fund, pay, transaction};
+use reprise_conformance::generated::Random;
 use reprise_miden::{MidenError, Poseidon2};
 use reprise_model::digest::Digest;
 use reprise_model::exit::{AMOUNT_MIN, ScriptClass};
@@ -13,7 +14,7 @@ use reprise_model::transaction::LaneTransaction;
 use reprise_model::witness::{AggregateEnd, AggregateWitness, Part, Witness};
 
 use crate::anything;
-use crate::world::{NO_PROOF, Random, assert_refused, backend, chain_of, ids, pins};
+use crate::world::{NO_PROOF, assert_refused, backend, chain_of, ids, pins};
 
 const OTHER_BLOCK: &str = "a part does not begin at the open block before it";
 const OTHER_TIP: &str = "a part does not begin at the lane tip before it";

@@ -1,6 +1,7 @@
 //! The transaction program against native execution, without proving.
 
 use reprise_conformance::fixture::{EXIT, account, fund, list, pay, transaction};
+use reprise_conformance::generated::Random;
 use reprise_ledger::{Account, Action, BAD_NONCE, EXPIRED, OVERDRAFT, OVERFLOW, STEPS_MAX};
 use reprise_miden::{MidenError, Poseidon2};
 use reprise_model::digest::ResourceId;
@@ -9,7 +10,7 @@ use reprise_model::journal::{Journal, Outcome};
 use reprise_model::transaction::{BYTES_MAX, LaneTransaction, Price};
 use reprise_model::witness::{TransactionWitness, Witness};
 
-use crate::world::{CONTEXT, Random, Values, assert_refused, backend, pins};
+use crate::world::{CONTEXT, Values, assert_refused, backend, pins};
 
 const FOREIGN: &str = "the transaction is none of the workload's";
 

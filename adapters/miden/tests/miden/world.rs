@@ -134,39 +134,3 @@ impl Values {
         Ok(Executed { journal, witness })
     }
 }
-
-/// SplitMix64.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    pub fn one_in(&mut self, bound: u64) -> bool {
-        self.below(bound) == 0
-    }
-
-    pub fn place(&mut self, length: usize) -> usize {
-        self.below(length as u64) as usize
-    }
-
-    /// Numbers where carries and overflows live.
-    pub fn amount(&mut self) -> u64 {
-        match self.below(5) {
-            0 => self.below(4),
-            1 => u64::MAX - self.below(3),
-            2 => (1u64 << 32).wrapping_sub(2) + self.below(4),
-            3 => self.next() >> self.below(64),
-            _ => self.below(1 << 34),
-        }
-    }
-}
