@@ -1,7 +1,6 @@
 //! A user's commands on a real node: deposit, transfer and exit by the program alone, with the balances at each step verified
 //! against the covenant's output on the node. Needs `kaspad`, and `reprise`, found in `PATH` or named by REPRISE_PROGRAM.
 
-use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use kaspa_addresses::{Address, Prefix, Version};
@@ -32,21 +31,31 @@ const NEVER_ACTED: u8 = 24;
 /// How many blocks may pass until a command ends, or a balance is settled.
 const BLOCKS_MAX: usize = 400;
 
-/// The program, with the settings of this rollup.
+/// The program, with the settings of a rollup and a directory of its own.
 struct Program {
     url: String,
     covenant: String,
-    dir: std::path::PathBuf,
+    home: tempfile::TempDir,
 }
 
 impl Program {
+    /// For the rollup that was founded last.
+    fn of(simnet: &Simnet) -> Self {
+        let (url, covenant) = (simnet.node.url().to_owned(), simnet.lane.covenant.to_hex());
+        Self { url, covenant, home: tempfile::tempdir().unwrap() }
+    }
+
     fn command(&self, args: &[&str], seed: u8) -> Command {
-        let key_file = self.dir.join(format!("key-{seed}"));
+        let key_file = self.home.path().join(format!("key-{seed}"));
         std::fs::write(&key_file, format!("{seed:02x}").repeat(32)).unwrap();
         let mut command = Command::new(std::env::var_os("REPRISE_PROGRAM").unwrap_or("reprise".into()));
         command.args(args).args(["--backend", "mock", "--l1", &format!("kaspa:{}", self.url)]);
         command.args(["--covenant", &self.covenant, "--json"]).arg("--key-file").arg(key_file);
-        command.arg("--data-dir").arg(self.dir.join("data")).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .arg("--data-dir")
+            .arg(self.home.path().join("data"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command
     }
 
@@ -128,9 +137,9 @@ impl Drop for Node {
     }
 }
 
-fn node(program: &Program, settler: u8, log: &Path) -> Node {
+fn node(program: &Program, settler: u8) -> Node {
     let mut command = program.command(&["run", "--bundle-batches", "1"], settler);
-    let file = std::fs::File::create(log).unwrap();
+    let file = std::fs::File::create(program.home.path().join("log")).unwrap();
     Node(command.stdout(Stdio::null()).stderr(file).spawn().unwrap())
 }
 
@@ -141,10 +150,8 @@ async fn a_user_deposits_transfers_and_exits_by_the_commands_alone_and_every_bal
     let [settler, user, other] = keys.clone();
     let mut simnet = Simnet::start(&keys, None).await.unwrap();
     simnet.found(settler, None).await.unwrap();
-    let home = tempfile::tempdir().unwrap();
-    let (url, covenant) = (simnet.node.url().to_owned(), simnet.lane.covenant.to_hex());
-    let program = Program { url, covenant, dir: home.path().into() };
-    let _node = node(&program, SETTLER, &home.path().join("log"));
+    let program = Program::of(&simnet);
+    let _node = node(&program, SETTLER);
 
     // Nothing is sent in a dry run, and the ledger's state is not needed for a deposit.
     let dry = program.json(&mut simnet, &["deposit", "5", "--dry-run"], USER).await;
@@ -196,10 +203,8 @@ async fn claims_follows_the_chain_beside_a_run_and_pays_what_is_left_whatever_ot
     let keys = [SETTLER, USER, OTHER].map(|seed| key(seed).unwrap());
     let mut simnet = Simnet::start(&keys, None).await.unwrap();
     simnet.found(keys[0].clone(), None).await.unwrap();
-    let home = tempfile::tempdir().unwrap();
-    let (url, covenant) = (simnet.node.url().to_owned(), simnet.lane.covenant.to_hex());
-    let program = Program { url, covenant, dir: home.path().into() };
-    let data_dir = home.path().join("data");
+    let program = Program::of(&simnet);
+    let data_dir = program.home.path().join("data");
     let run = rollup::start(simnet.plan(&data_dir, SETTLER, 1).unwrap()).await.unwrap();
     let vault = claim::vault(simnet.lane.covenant).unwrap();
     simnet.act(Action::Deposit, 0, 0, vec![TransactionOutput::new(4 * KASPA, vault)]).await.unwrap();
@@ -277,10 +282,8 @@ async fn through_a_flip_and_back_every_verified_balance_is_that_of_the_chain_tha
     let [settler, _, other] = keys.clone();
     let mut simnet = Simnet::start(&keys, None).await.unwrap();
     simnet.found(settler, None).await.unwrap();
-    let home = tempfile::tempdir().unwrap();
-    let (url, covenant) = (simnet.node.url().to_owned(), simnet.lane.covenant.to_hex());
-    let program = Program { url, covenant, dir: home.path().into() };
-    let _node = node(&program, SETTLER, &home.path().join("log"));
+    let program = Program::of(&simnet);
+    let _node = node(&program, SETTLER);
     program.json(&mut simnet, &["deposit", "5"], USER).await;
     program.settled(&mut simnet, USER, 5 * KASPA, 0).await;
 
@@ -323,11 +326,9 @@ async fn an_owner_moves_coins_from_one_rollup_to_another_on_the_same_lane_and_tr
     let mut rollups = vec![];
     for (founder, settler) in [(first, SETTLER), (second, OTHER)] {
         simnet.found(founder, None).await.unwrap();
-        let home = tempfile::tempdir().unwrap();
-        let (url, covenant) = (simnet.node.url().to_owned(), simnet.lane.covenant.to_hex());
-        let program = Program { url, covenant, dir: home.path().into() };
-        let node = node(&program, settler, &home.path().join("log"));
-        rollups.push((home, program, node));
+        let program = Program::of(&simnet);
+        let node = node(&program, settler);
+        rollups.push((node, program));
     }
     let (old, new) = (&rollups[0].1, &rollups[1].1);
 
