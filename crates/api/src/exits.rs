@@ -20,7 +20,7 @@ use crate::asked::{Asked, cursor, limit, number, parse};
 use crate::problem::Problem;
 use crate::served::Served;
 use crate::transactions::PayeeName;
-use crate::view::{BlockName, Hex, StatementName};
+use crate::view::{BlockName, Hex, StatementName, View};
 
 type Shared = State<Arc<Served>>;
 
@@ -125,6 +125,18 @@ struct ExitsQuery {
     limit: Option<u32>,
 }
 
+/// The place of a debt in the lists: the oldest settlement comes first.
+fn key(debt: &Debt) -> (u64, StatementId) {
+    (debt.carrier.0, debt.unpaid.settlement.statement)
+}
+
+/// What is owed, in the order of the lists.
+fn in_order(view: &View) -> Vec<&Arc<Debt>> {
+    let mut debts: Vec<&Arc<Debt>> = view.debts.iter().collect();
+    debts.sort_by_key(|debt| key(debt));
+    debts
+}
+
 /// A page of exits.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 struct Exits {
@@ -148,12 +160,9 @@ async fn exits(State(served): Shared, Asked(asked): Asked<ExitsQuery>) -> Result
         }
     };
     let view = served.view();
-    let key = |debt: &Debt| (debt.carrier.0, debt.unpaid.settlement.statement);
-    let mut debts: Vec<&Arc<Debt>> = view.debts.iter().collect();
-    debts.sort_by_key(|debt| key(debt));
     let mut items: Vec<OwedExit> = vec![];
     let mut next = None;
-    'pages: for debt in debts {
+    'pages: for debt in in_order(&view) {
         let begin = match after {
             Some((before, _)) if key(debt) < before => continue,
             Some((before, index)) if key(debt) == before => index.saturating_add(1),
@@ -251,12 +260,9 @@ async fn claims(State(served): Shared, Asked(asked): Asked<ClaimsQuery>) -> Resu
         }
     };
     let view = served.view();
-    let mut all: Vec<Claim> = view.debts.iter().map(|debt| Claim::from(debt.as_ref())).collect();
-    all.sort_by_key(|claim| (claim.carrier_checkpoint, claim.settlement));
-    let mut rest = all
-        .into_iter()
-        .filter(|claim| after.is_none_or(|after| (claim.carrier_checkpoint, claim.settlement.0) > after));
-    let items: Vec<Claim> = rest.by_ref().take(limit).collect();
+    // A claim sums its exits, so only those of the page are made.
+    let mut rest = in_order(&view).into_iter().filter(|debt| after.is_none_or(|after| key(debt) > after));
+    let items: Vec<Claim> = rest.by_ref().take(limit).map(|debt| Claim::from(debt.as_ref())).collect();
     let next = items.last().filter(|_| rest.next().is_some());
     let next = next.map(|last| format!("{}.{}", last.carrier_checkpoint, last.settlement.0.digest()));
     Ok(Json(Claims { items, next }))
