@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use reprise_conformance::generated::Random;
 use reprise_ledger::{Account, Action, BAD_NONCE, OVERDRAFT, OVERFLOW};
 use reprise_model::exit::AMOUNT_MIN;
 use reprise_model::journal::{Journal, Outcome};
@@ -156,34 +157,6 @@ fn what_deposits_credits_its_sender_unless_it_is_a_well_formed_deposit() {
     assert_eq!(last.transactions[0].journal.outcome, Outcome::SUCCESS);
     let before = fixture.transaction_witness(2, 0).before[0].clone();
     assert_eq!(before, Some(Account::new(MANY + 5 * count, 3).cells()));
-}
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    /// Numbers where carries and overflows live.
-    fn amount(&mut self) -> u64 {
-        match self.below(5) {
-            0 => self.below(4),
-            1 => u64::MAX - self.below(3),
-            2 => (1u64 << 32).wrapping_sub(2) + self.below(4),
-            3 => self.next() >> self.below(64),
-            _ => self.below(1 << 34),
-        }
-    }
 }
 
 #[test]
