@@ -15,6 +15,8 @@ lint:
     cargo lint
     cargo clippy --locked --ignore-rust-version --package reprise --no-default-features --all-targets -- -D warnings
     cargo clippy --locked --ignore-rust-version --package reprise --no-default-features --features fleet --all-targets -- -D warnings
+    cargo clippy --locked --manifest-path fuzz/Cargo.toml --all-targets -- -D warnings
+    cargo clippy --locked --manifest-path benchmark/Cargo.toml --all-targets -- -D warnings
 
 # The documentation, with the pages of private modules, builds without a warning.
 doc:

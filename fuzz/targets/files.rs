@@ -15,6 +15,7 @@ use reprise_fuzz::{Hashed, edit};
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{Digest, PinsDigest, ProgramId, ResourceId};
 use reprise_model::hash::Blake3;
+use reprise_model::transaction::{Price, Rollup};
 use reprise_scheduler::record::{DiskLog, FORMAT_VERSION, RecordLog};
 
 const SHIPPED: &[u8] = include_bytes!("../../recordings/flip.reprise");
@@ -48,7 +49,7 @@ fn covenant() -> Covenant {
         program: ProgramId([1; 32]),
         pins: PinsDigest([2; 32]),
         lane: Digest([3; 32]),
-        deposit: ResourceId([4; 32]),
+        rollup: Rollup { covenant: Digest([6; 32]), deposit: ResourceId([4; 32]), price: Price::FREE },
         root: Digest([5; 32]),
         anchor_depth: None,
         hasher: Arc::new(Blake3),

@@ -27,7 +27,7 @@ fuzz_target!(|input: &[u8]| {
     let transaction =
         LaneTransaction { merge_index: 1, version: 1, rest: first.to_vec(), payload: payload.to_vec() };
     for deposit in [ResourceId([0; 32]), account_of(script)] {
-        let rollup = Rollup { covenant: Digest([7; 32]), deposit };
+        let rollup = Rollup { covenant: Digest([7; 32]), deposit, price: Price::FREE };
         let expected = transaction.read(&rollup);
         let read = from_cells(&transaction.cells(&expected));
         match transaction.is_too_long() {
