@@ -8,7 +8,7 @@ use miden_vm::advice::{AdviceInputs, AdviceMap, AdviceStack};
 use reprise_model::cell::{self, Cell};
 use reprise_model::context::BlockContext;
 use reprise_model::digest::Digest;
-use reprise_model::journal::{Access, Journal, Pins};
+use reprise_model::journal::{Access, Journal, Pins, Span};
 use reprise_model::lane::OpenBlock;
 use reprise_model::processor::Processor;
 use reprise_model::program::{self, Refusal};
@@ -139,6 +139,12 @@ pub(crate) fn transaction(witness: &TransactionWitness) -> Result<AdviceInputs, 
 pub(crate) fn batch(processor: &dyn Processor, witness: &BatchWitness) -> Result<AdviceInputs, WitnessError> {
     let mut advice = Advice::default();
     advice.pins(&witness.pins);
+    run(&mut advice, processor, witness)?;
+    Ok(advice.into_inputs())
+}
+
+/// Writes what a run of a block's transactions is computed from, whichever program computes it.
+fn run(advice: &mut Advice, processor: &dyn Processor, witness: &BatchWitness) -> Result<(), WitnessError> {
     let OpenBlock { context, last_index, activity } = &witness.block;
     advice.number(activity.count);
     advice.number(*last_index);
@@ -166,7 +172,7 @@ pub(crate) fn batch(processor: &dyn Processor, witness: &BatchWitness) -> Result
                 journal
             }
             Handling::Inline(before) => {
-                let ShownRead { accepted, read, .. } = here(&mut advice)?;
+                let ShownRead { accepted, read, .. } = here(advice)?;
                 let read = read.ok_or(Refusal::Foreign)?;
                 let digest = accepted.digest;
                 executed = program::executed(&Poseidon2, processor, digest, &read, before, Some(*context))?;
@@ -175,7 +181,7 @@ pub(crate) fn batch(processor: &dyn Processor, witness: &BatchWitness) -> Result
                 &executed
             }
             Handling::Disposed => {
-                here(&mut advice)?;
+                here(advice)?;
                 continue;
             }
         };
@@ -185,18 +191,34 @@ pub(crate) fn batch(processor: &dyn Processor, witness: &BatchWitness) -> Result
     for path in &witness.paths {
         advice.path(path)?;
     }
-    Ok(advice.into_inputs())
+    Ok(())
 }
 
-pub(crate) fn aggregate(witness: &AggregateWitness) -> Result<AdviceInputs, WitnessError> {
+pub(crate) fn aggregate(
+    processor: &dyn Processor,
+    witness: &AggregateWitness,
+) -> Result<AdviceInputs, WitnessError> {
     let mut advice = Advice::default();
     advice.pins(&witness.pins);
     advice.number(witness.parts.len() as u32);
-    for Part { joined, span } in &witness.parts {
-        advice.number(u32::from(*joined));
-        advice.cells(&span.journal.cells());
-        advice.number(span.exits.len() as u32);
-        span.exits.iter().for_each(|exit| advice.cells(&exit.cells()));
+    for part in &witness.parts {
+        let (joined, Span { journal, exits }) = match part {
+            Part::Computed(batch) => {
+                if batch.pins != witness.pins {
+                    return Err(Refusal::Pins.into());
+                }
+                advice.number(1);
+                run(&mut advice, processor, batch)?;
+                continue;
+            }
+            Part::Batch(span) => (false, span),
+            Part::Joined(span) => (true, span),
+        };
+        advice.number(0);
+        advice.number(u32::from(joined));
+        advice.cells(&journal.cells());
+        advice.number(exits.len() as u32);
+        exits.iter().for_each(|exit| advice.cells(&exit.cells()));
     }
     advice.number(u32::from(matches!(witness.end, AggregateEnd::Settle { .. })));
     Ok(advice.into_inputs())

@@ -11,7 +11,7 @@ use reprise_chain::event::{AddedBlock, ChainEvent};
 use reprise_model::block::{BatchMetadata, ObservedSettlement};
 use reprise_model::coordinate::{Coordinate, Position};
 use reprise_model::digest::{BlockHash, StatementId};
-use reprise_model::order::{Order, Work};
+use reprise_model::order::{Order, PartRef, Work};
 use reprise_model::scheduled::ScheduledBlock;
 use reprise_node::accounting::{Account, Accounts, Times};
 use reprise_node::event::PipelineEvent;
@@ -614,7 +614,7 @@ impl Projection {
             return;
         }
         let mut blocks: Vec<BlockName> =
-            parts.iter().flat_map(|part| &part.batches).map(|batch| BlockName(batch.block)).collect();
+            parts.iter().flat_map(PartRef::batches).map(|batch| BlockName(batch.block)).collect();
         blocks.dedup();
         let (seq, at_ms) = (self.view.seq, self.view.at_ms);
         let bundle = Bundle {

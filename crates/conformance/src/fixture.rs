@@ -20,7 +20,7 @@ use reprise_model::scheduled::ScheduledBlock;
 use reprise_model::state;
 use reprise_model::statement::Claim;
 use reprise_model::transaction::{self, LaneTransaction, Price, account_of, script_bytes};
-use reprise_model::witness::{AggregateWitness, BatchWitness, TransactionWitness, Witness};
+use reprise_model::witness::{AggregateWitness, BatchWitness, Part, TransactionWitness, Witness};
 use reprise_scheduler::execution::Division;
 use reprise_scheduler::record::MemoryLog;
 use reprise_scheduler::scheduler::Scheduler;
@@ -319,12 +319,17 @@ impl Fixture {
             (0..self.batches[at].batches.len()).map(move |index| self.reference(at, index))
         };
         let batches = blocks.iter().flat_map(of_block);
-        batches.map(|batch| PartRef { joined: false, batches: vec![batch] }).collect()
+        batches.map(PartRef::Batch).collect()
     }
 
     /// Parts as one.
     pub fn joined(parts: &[PartRef]) -> PartRef {
-        PartRef { joined: true, batches: parts.iter().flat_map(|part| part.batches.clone()).collect() }
+        PartRef::Joined(parts.iter().flat_map(PartRef::batches).copied().collect())
+    }
+
+    /// Batches, each to be computed by the aggregate over them.
+    pub fn computed(parts: &[PartRef]) -> Vec<PartRef> {
+        parts.iter().flat_map(PartRef::batches).copied().map(PartRef::Computed).collect()
     }
 
     /// What a part is a proof of.
@@ -333,7 +338,7 @@ impl Fixture {
             let block = self.batches.iter().find(|it| it.metadata.block_hash() == batch.block).unwrap();
             block.span(&block.batches[batch.index])
         };
-        Span::join(self.hasher.as_ref(), &part.batches.iter().map(span).collect::<Vec<_>>())
+        Span::join(self.hasher.as_ref(), &part.batches().iter().map(span).collect::<Vec<_>>())
     }
 
     /// What joining parts is proved from, and what its proof will attest.
@@ -348,7 +353,7 @@ impl Fixture {
 
     /// What settling parts is proved from.
     pub fn settlement_witness(&self, parts: &[PartRef]) -> AggregateWitness {
-        let last = parts.last().and_then(|part| part.batches.last());
+        let last = parts.last().and_then(|part| part.batches().last());
         let anchor = last.map_or(self.batches[0].metadata.block_hash(), |batch| batch.block);
         match self.scheduler().settlement_witness(parts, &anchor).unwrap() {
             Witness::Aggregate(witness) => witness,
@@ -430,5 +435,30 @@ impl Fixture {
             line += &format!("    exit {} to {}\n", exit.amount, exit.payee);
         }
         line
+    }
+}
+
+/// What a part of a witness is proved to be, to change it.
+pub fn proved(part: &mut Part) -> &mut Span {
+    match part {
+        Part::Batch(span) | Part::Joined(span) => span,
+        Part::Computed(_) => panic!("{part:?}"),
+    }
+}
+
+/// Turns a part that is proved by a batch into one that is proved by an aggregate, or back.
+pub fn turn(part: &mut Part) {
+    *part = match part.clone() {
+        Part::Batch(span) => Part::Joined(span),
+        Part::Joined(span) => Part::Batch(span),
+        Part::Computed(_) => panic!("{part:?}"),
+    };
+}
+
+/// What a part of a witness is computed from, to change it.
+pub fn computed(part: &mut Part) -> &mut BatchWitness {
+    match part {
+        Part::Computed(batch) => batch,
+        Part::Batch(_) | Part::Joined(_) => panic!("{part:?}"),
     }
 }

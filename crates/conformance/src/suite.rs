@@ -21,13 +21,15 @@ use reprise_model::witness::{AggregateWitness, BatchWitness, Handling, Transacti
 use reprise_prover::backend::{Backend, ProveError, Task};
 use reprise_scheduler::execution::Division;
 
-use crate::fixture::{EXIT, Fixture, LaneProver, account, fund, list, pay, transaction};
+use crate::fixture::{
+    EXIT, Fixture, LaneProver, account, computed, fund, list, pay, proved, transaction, turn,
+};
 
 /// What is to be proved, and from what.
 pub type Provable = (Claim, Witness);
 
-/// A block in two batches, which are joined, and settled: five proofs, over every way in which a program accounts for a
-/// transaction or for a part.
+/// A block in two batches, which are joined, and settled; and settled by an aggregate that computes both. Six proofs, over every
+/// way in which a program accounts for a transaction or for a part.
 #[derive(Debug, Clone)]
 pub struct ProofCase {
     /// The block's transaction that is proved apart: the second, which has a deadline.
@@ -40,6 +42,8 @@ pub struct ProofCase {
     pub join: Provable,
     /// Of what is joined.
     pub settlement: Provable,
+    /// The same settlement, of an aggregate that computes both batches.
+    pub computed: Provable,
 }
 
 impl ProofCase {
@@ -105,11 +109,14 @@ impl ProofCase {
     pub fn of(fixture: &Fixture, block: usize) -> Self {
         let mut first = fixture.batch_witness_at(block, 0);
         // The journal does not show which is proved apart.
-        first.transactions[1].1 = Handling::Apart(fixture.batches[block].transactions[1].journal.clone());
+        let apart = Handling::Apart(fixture.batches[block].transactions[1].journal.clone());
+        first.transactions[1].1 = apart.clone();
         let second = fixture.batch_witness_at(block, 1);
         let parts = fixture.parts(&[block]);
         let (claim, join) = fixture.join(&parts);
         let settlement = fixture.settlement_witness(&[Fixture::joined(&parts)]);
+        let mut whole = fixture.settlement_witness(&Fixture::computed(&parts));
+        computed(&mut whole.parts[0]).transactions[1].1 = apart;
         Self {
             transaction: (
                 fixture.transaction_claim(block, 1),
@@ -119,6 +126,7 @@ impl ProofCase {
             second: (fixture.batch_claim_at(block, 1), Witness::Batch(second)),
             join: (claim, Witness::Aggregate(join)),
             settlement: (fixture.aggregate_claim(&[block]), Witness::Aggregate(settlement)),
+            computed: (fixture.aggregate_claim(&[block]), Witness::Aggregate(whole)),
         }
     }
 }
@@ -151,7 +159,7 @@ impl Processor for Costless {
 
 /// The whole suite.
 pub fn check(backend: &dyn Backend, subject: &ProofCase) {
-    let ProofCase { transaction, first, second, join, settlement } = subject;
+    let ProofCase { transaction, first, second, join, settlement, computed } = subject;
     let calls = backend.prove_calls();
     let apart = [what_is_expected_is_proved(backend, transaction, &[])];
     let batches = [
@@ -160,10 +168,12 @@ pub fn check(backend: &dyn Backend, subject: &ProofCase) {
     ];
     let joined = [what_is_expected_is_proved(backend, join, &batches)];
     let settled = what_is_expected_is_proved(backend, settlement, &joined);
-    assert_eq!(backend.prove_calls() - calls, 5);
+    let whole = what_is_expected_is_proved(backend, computed, &apart);
+    assert_eq!(whole.statement, settled.statement, "the journal does not show what was computed");
+    assert_eq!(backend.prove_calls() - calls, 6);
 
-    let assuming: [(&Provable, &[Verified<Receipt>]); 3] =
-        [(first, &apart), (join, &batches), (settlement, &joined)];
+    let assuming: [(&Provable, &[Verified<Receipt>]); 4] =
+        [(first, &apart), (join, &batches), (settlement, &joined), (computed, &apart)];
     for (provable, assumptions) in assuming {
         nothing_is_proved_without_its_assumptions(backend, provable, assumptions);
         nothing_else_is_proved(backend, provable, assumptions);
@@ -177,6 +187,7 @@ pub fn check(backend: &dyn Backend, subject: &ProofCase) {
     nothing_is_executed_in_another_context(backend, transaction);
     what_is_well_formed_is_not_disposed_of(backend, first, &apart);
     exits_are_those_of_the_journal(backend, join, &batches);
+    what_is_computed_is_the_whole_run_in_order_under_its_pins(backend, computed, &apart);
 
     let proved = [&apart[0], &batches[0], &joined[0], &settled];
     for (receipt, other) in proved.iter().zip(proved.iter().cycle().skip(1)) {
@@ -280,7 +291,7 @@ fn a_part_is_proved_by_the_program_it_says(
 ) {
     for part in 0..assumptions.len() {
         let mut witness = aggregate_of(provable);
-        witness.parts[part].joined ^= true;
+        turn(&mut witness.parts[part]);
         assert_refused(attempt(backend, provable.0.clone(), &Witness::Aggregate(witness), assumptions));
     }
 }
@@ -327,15 +338,53 @@ fn exits_are_those_of_the_journal(
     assumptions: &[Verified<Receipt>],
 ) {
     let mut moved = aggregate_of(provable);
-    match [0, 1].map(|part: usize| moved.parts[part].span.exits.len()) {
+    match [0, 1].map(|part: usize| proved(&mut moved.parts[part]).exits.len()) {
         [0, 0] => return,
         exits => assert_eq!(exits, [0, 1]),
     }
     let mut left_out = moved.clone();
-    left_out.parts[1].span.exits.clear();
-    let exits = std::mem::take(&mut moved.parts[1].span.exits);
-    moved.parts[0].span.exits = exits;
+    proved(&mut left_out.parts[1]).exits.clear();
+    let exits = std::mem::take(&mut proved(&mut moved.parts[1]).exits);
+    proved(&mut moved.parts[0]).exits = exits;
     for witness in [left_out, moved] {
+        assert_refused(attempt(backend, provable.0.clone(), &Witness::Aggregate(witness), assumptions));
+    }
+}
+
+/// An aggregate that computes its batches is bound to them as their own proofs would be.
+fn what_is_computed_is_the_whole_run_in_order_under_its_pins(
+    backend: &dyn Backend,
+    provable: &Provable,
+    assumptions: &[Verified<Receipt>],
+) {
+    let other = |witness: &mut AggregateWitness| computed(&mut witness.parts[1]).pins.covenant.0[0] ^= 1;
+    let values = |witness: &mut AggregateWitness| {
+        let batch = computed(&mut witness.parts[0]);
+        let Handling::Inline(values) = &mut batch.transactions[0].1 else { panic!("{batch:?}") };
+        values[0] = Some(vec![[1, 0, 0, 0, 0, 0, 0, 0]]);
+    };
+    let disposed = |witness: &mut AggregateWitness| {
+        computed(&mut witness.parts[0]).transactions[0].1 = Handling::Disposed;
+    };
+    let skipped =
+        |witness: &mut AggregateWitness| drop(computed(&mut witness.parts[0]).transactions.remove(2));
+    let open = |witness: &mut AggregateWitness| computed(&mut witness.parts[1]).closes = false;
+    let changes: [&dyn Fn(&mut AggregateWitness); 9] = [
+        &other,
+        &values,
+        &disposed,
+        &skipped,
+        &open,
+        &|witness| drop(witness.parts.remove(0)),
+        &|witness| drop(witness.parts.remove(1)),
+        &|witness| witness.parts.swap(0, 1),
+        &|witness| witness.parts.insert(1, witness.parts[1].clone()),
+    ];
+    for change in changes {
+        let mut witness = aggregate_of(provable);
+        change(&mut witness);
+        let has_apart = !witness.assumed().is_empty();
+        let assumptions = if has_apart { assumptions } else { &[] };
         assert_refused(attempt(backend, provable.0.clone(), &Witness::Aggregate(witness), assumptions));
     }
 }

@@ -1,11 +1,14 @@
-//! How much one proof may hold: where a block is divided into batches, and which transactions are proved apart.
+//! How much one proof may hold: where a block is divided into batches, and what is proved apart.
 //!
-//! A transaction *proved apart* has a proof of its own, which the proof of its batch verifies. A proof too large for its
+//! What is *proved apart*, a transaction or a batch, has a proof of its own, which the next proof up verifies. What is not, the
+//! next proof up computes itself. A proof too large for its
 //! backend would stop the rollup, so none is planned. The limits are strategy and no part of an identity: a journal does
-//! not show whether a transaction was proved apart, and another division makes other statements of the same chain.
+//! not show what was proved apart, and another division makes other statements of the same chain.
 
 use alloc::vec::Vec;
 use core::ops::Range;
+
+use borsh::{BorshDeserialize, BorshSerialize};
 
 /// How much one proof of a backend may hold. The values come from measurements of the backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,16 +30,17 @@ impl Limits {
         Self { transactions: usize::MAX, proofs: usize::MAX, bytes: usize::MAX, recursion: 0 };
 }
 
-/// Which transactions have a proof of their own.
+/// Which transactions and batches have a proof of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ProveApart {
-    /// All transactions of the workload.
+    /// All transactions of the workload, and all batches.
     Always,
-    /// None: the batch executes each.
+    /// None that can be left to the next proof up: the batch executes each transaction, the aggregate computes each batch that it
+    /// can hold.
     Never,
-    /// Those that cost more to execute in a batch than [verifying a proof](Limits::recursion) there. When a reorg puts the
-    /// transaction into another block over the same values, its own proof is used again. The new batch only verifies it, where
-    /// it would otherwise execute the transaction again. So a proof apart pays only if the execution is the more expensive.
+    /// Those that cost more in the next proof up than [verifying a proof](Limits::recursion) there. When a reorg puts the
+    /// transaction into another block over the same values, or the batch into another bundle, its own proof is used again. The new
+    /// proof only verifies it, where it would otherwise compute it again. So a proof apart pays only if computing is the more expensive.
     #[default]
     Auto,
 }
@@ -49,6 +53,54 @@ impl ProveApart {
             Self::Never => false,
             Self::Auto => cost > limits.recursion,
         }
+    }
+
+    /// Whether an aggregate computes a batch of this load, which then has no proof of its own.
+    pub fn computes(self, load: &Load, limits: &Limits) -> bool {
+        let verified = limits.recursion.saturating_mul(load.proofs);
+        let is_cheaper = match self {
+            Self::Always => false,
+            Self::Never => true,
+            Self::Auto => load.cost.saturating_add(verified) < limits.recursion,
+        };
+        is_cheaper && limits.hold(load)
+    }
+}
+
+/// What one proof takes on: of a batch, or of an aggregate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, BorshSerialize, BorshDeserialize)]
+pub struct Load {
+    /// What it executes costs, in [transfers](crate::processor::Processor::cost).
+    pub cost: u64,
+    /// How many bytes it is shown.
+    pub bytes: u64,
+    /// How many proofs it verifies.
+    pub proofs: u64,
+}
+
+impl Load {
+    /// Of an aggregate that verifies the proof of a part.
+    pub const VERIFIED: Self = Self { cost: 0, bytes: 0, proofs: 1 };
+
+    /// Of one proof that takes on what two would.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            cost: self.cost.saturating_add(other.cost),
+            bytes: self.bytes.saturating_add(other.bytes),
+            proofs: self.proofs.saturating_add(other.proofs),
+        }
+    }
+}
+
+impl From<&[Weight]> for Load {
+    fn from(transactions: &[Weight]) -> Self {
+        let of = |weight: &Weight| Self {
+            cost: weight.cost,
+            bytes: weight.bytes as u64,
+            proofs: weight.apart.into(),
+        };
+        transactions.iter().map(of).fold(Self::default(), Self::and)
     }
 }
 
@@ -64,6 +116,13 @@ pub struct Weight {
 }
 
 impl Limits {
+    /// Whether one proof may take on so much.
+    pub fn hold(&self, load: &Load) -> bool {
+        load.cost <= self.transactions as u64
+            && load.bytes <= self.bytes as u64
+            && load.proofs <= self.proofs.max(2) as u64
+    }
+
     /// Divides a block's transactions into batches, in order. Each batch takes as many as it may hold, and at least one.
     pub fn divide(&self, transactions: &[Weight]) -> Vec<Range<usize>> {
         let mut batches = Vec::new();
@@ -119,5 +178,23 @@ mod tests {
         let limits = Limits { recursion: 8, ..Limits::NONE };
         assert_eq!([8, 9].map(|cost| ProveApart::Auto.applies(cost, &limits)), [false, true]);
         assert!(ProveApart::Always.applies(0, &limits) && !ProveApart::Never.applies(u64::MAX, &limits));
+    }
+
+    #[test]
+    fn a_batch_that_costs_less_than_a_verification_is_computed_by_the_aggregate() {
+        let limits = Limits { transactions: 32, proofs: 4, bytes: 100, recursion: 13 };
+        let computes =
+            |cost, bytes, proofs| ProveApart::Auto.computes(&Load { cost, bytes, proofs }, &limits);
+        assert_eq!([12, 13].map(|cost| computes(cost, 0, 0)), [true, false]);
+        assert_eq!([100, 101].map(|bytes| computes(1, bytes, 0)), [true, false]);
+        // What is proved apart in it is verified either way: nothing is saved but a proof that other bundles use too.
+        assert!(!computes(0, 0, 1));
+        let full = Load { cost: 32, bytes: 100, proofs: 4 };
+        assert!(ProveApart::Never.computes(&full, &limits) && !ProveApart::Always.computes(&full, &limits));
+        for more in
+            [Load { cost: 1, ..Load::default() }, Load { bytes: 1, ..Load::default() }, Load::VERIFIED]
+        {
+            assert!(!ProveApart::Never.computes(&full.and(more), &limits), "{more:?}");
+        }
     }
 }

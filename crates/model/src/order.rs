@@ -43,13 +43,25 @@ pub struct BatchRef {
     pub index: usize,
 }
 
-/// A part of an aggregate.
+/// A part of an aggregate, and what accounts for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PartRef {
-    /// Whether an aggregate proves it, or a batch.
-    pub joined: bool,
-    /// The batches it is over, oldest first.
-    pub batches: Vec<BatchRef>,
+pub enum PartRef {
+    /// A batch, by its proof.
+    Batch(BatchRef),
+    /// Batches that another aggregate joined, oldest first, by its proof.
+    Joined(Vec<BatchRef>),
+    /// A batch that the aggregate computes itself.
+    Computed(BatchRef),
+}
+
+impl PartRef {
+    /// The batches that it is over, oldest first.
+    pub fn batches(&self) -> &[BatchRef] {
+        match self {
+            Self::Batch(batch) | Self::Computed(batch) => core::slice::from_ref(batch),
+            Self::Joined(batches) => batches,
+        }
+    }
 }
 
 /// What a witness is made from.

@@ -3,7 +3,7 @@
 //! They are functions of a witness, for a proof system whose guests are Rust and for a mock that refuses the same
 //! witnesses. They return what the program commits. They verify no proofs: the caller does. For a batch it verifies a proof of
 //! each [journal that is proved apart](BatchWitness::apart), by the pins' transaction program. For an aggregate it verifies a
-//! proof of each part, by [its program](crate::witness::Part::program).
+//! proof of each [claim that it assumes](AggregateWitness::assumed).
 
 use alloc::vec::Vec;
 
@@ -17,7 +17,7 @@ use crate::lane::{LaneError, OpenBlock, Step, WorkloadHasher};
 use crate::processor::{self, Processor};
 use crate::state::{self, Change};
 use crate::transaction::{self, TransactionRead};
-use crate::witness::{AggregateEnd, AggregateWitness, BatchWitness, Handling, TransactionWitness};
+use crate::witness::{AggregateEnd, AggregateWitness, BatchWitness, Handling, Part, TransactionWitness};
 
 /// Why a program refuses a witness. The failure of a transaction is an outcome and no refusal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -151,6 +151,15 @@ pub fn batch(
     processor: &dyn Processor,
     witness: &BatchWitness,
 ) -> Result<SpanJournal, Refusal> {
+    span(hasher, processor, witness).map(|span| span.journal)
+}
+
+/// The span of the batch that `witness` holds.
+fn span(
+    hasher: &dyn WorkloadHasher,
+    processor: &dyn Processor,
+    witness: &BatchWitness,
+) -> Result<Span, Refusal> {
     let BatchWitness { pins, closes, root_before, tip_before, reopening, transactions, paths, .. } = witness;
     if transactions.is_empty() {
         return Err(Refusal::EmptyBatch);
@@ -212,7 +221,7 @@ pub fn batch(
         tip_after,
         exits: exit::root(hasher, &exits),
     };
-    Ok(SpanJournal { transition, open_before, open_after })
+    Ok(Span { journal: SpanJournal { transition, open_before, open_after }, exits })
 }
 
 /// Checks a transaction against the values that the ones before it left, and writes its own.
@@ -254,20 +263,27 @@ impl AggregateOutput {
 /// The journal of the aggregate that `witness` holds.
 pub fn aggregate(
     hasher: &dyn WorkloadHasher,
+    processor: &dyn Processor,
     witness: &AggregateWitness,
 ) -> Result<AggregateOutput, Refusal> {
     let AggregateWitness { pins, parts, end } = witness;
     let pinned = Pins::digest(pins, hasher);
-    for (at, part) in parts.iter().enumerate() {
-        let Span { journal, exits } = &part.span;
-        if journal.transition.pins != pinned {
-            return Err(Refusal::Pins);
+    let spans = parts.iter().enumerate().map(|(at, part)| {
+        let span = match part {
+            Part::Computed(batch) => span(hasher, processor, batch)?,
+            Part::Batch(Span { journal, exits }) | Part::Joined(Span { journal, exits })
+                if exit::root(hasher, exits) != journal.transition.exits =>
+            {
+                return Err(Refusal::Exits { part: at });
+            }
+            Part::Batch(span) | Part::Joined(span) => span.clone(),
+        };
+        match span.journal.transition.pins == pinned {
+            true => Ok(span),
+            false => Err(Refusal::Pins),
         }
-        if exit::root(hasher, exits) != journal.transition.exits {
-            return Err(Refusal::Exits { part: at });
-        }
-    }
-    let spans: Vec<Span> = parts.iter().map(|part| part.span.clone()).collect();
+    });
+    let spans = spans.collect::<Result<Vec<Span>, _>>()?;
     let Span { journal, .. } = Span::join(hasher, &spans).ok_or(Refusal::Chain)?;
     let AggregateEnd::Settle { lane_proof } = end else {
         return Ok(AggregateOutput::Span(journal));

@@ -11,6 +11,7 @@ use crate::coordinate::Checkpoint;
 use crate::digest::{BlockHash, Digest};
 use crate::exit::Exit;
 use crate::journal::{AggregateJournal, Span, SpanJournal, TransactionJournal};
+use crate::limits::Load;
 
 /// What proves a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -34,13 +35,15 @@ pub struct ScheduledTransaction {
     pub journal: TransactionJournal,
 }
 
-/// A run of a block's transactions under one proof.
+/// A run of a block's transactions, small enough for one proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct ScheduledBatch {
     /// Its first transaction, by its place among the block's lane transactions.
     pub begin: u32,
     /// One past its last.
     pub end: u32,
+    /// What computing it takes, where an aggregate does that; `None` where it has a proof of its own.
+    pub computed: Option<Load>,
     /// What a proof of it will attest.
     pub journal: SpanJournal,
 }

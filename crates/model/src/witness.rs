@@ -7,7 +7,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use crate::cell::Cell;
 use crate::context::BlockContext;
 use crate::digest::{Digest, ProgramId};
-use crate::journal::{Pins, Span, TransactionJournal};
+use crate::journal::{Journal, Pins, Span, TransactionJournal};
 use crate::lane::OpenBlock;
 use crate::state::StatePath;
 use crate::statement::Kind;
@@ -90,34 +90,44 @@ impl BatchWitness {
     }
 }
 
-/// A proved span, and what proves it.
+/// A part of an aggregate: a span, and how the aggregate accounts for it.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct Part {
-    /// Whether an aggregate proves it, or a batch.
-    pub joined: bool,
-    /// The span.
-    pub span: Span,
+pub enum Part {
+    /// It verifies the proof of a batch.
+    Batch(Span),
+    /// It verifies the proof of batches that another aggregate joined.
+    Joined(Span),
+    /// It computes the batch itself. The journal does not show it.
+    Computed(BatchWitness),
 }
 
-impl Part {
-    /// The program that proves it.
-    pub fn program(&self, pins: &Pins) -> ProgramId {
-        match self.joined {
-            true => pins.aggregate_program,
-            false => pins.batch_program,
-        }
-    }
-}
-
-/// A run of proved spans.
+/// A run of spans.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct AggregateWitness {
     /// The pins.
     pub pins: Pins,
-    /// The spans, in order; their receipts are the assumptions.
+    /// The spans, in order.
     pub parts: Vec<Part>,
     /// The purpose of the aggregate.
     pub end: AggregateEnd,
+}
+
+impl AggregateWitness {
+    /// The claims whose receipts it assumes, in order: of a part that is proved, the program and what that committed; of one that it
+    /// computes, each transaction that is proved apart.
+    pub fn assumed(&self) -> Vec<(ProgramId, &dyn Journal)> {
+        let mut assumed: Vec<(ProgramId, &dyn Journal)> = Vec::new();
+        for part in &self.parts {
+            match part {
+                Part::Batch(span) => assumed.push((self.pins.batch_program, &span.journal)),
+                Part::Joined(span) => assumed.push((self.pins.aggregate_program, &span.journal)),
+                Part::Computed(batch) => assumed.extend(
+                    batch.apart().map(|journal| (self.pins.transaction_program, journal as &dyn Journal)),
+                ),
+            }
+        }
+        assumed
+    }
 }
 
 /// The purpose of an aggregate.

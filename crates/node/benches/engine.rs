@@ -26,6 +26,7 @@ use reprise_model::digest::{BlockHash, Digest, PinsDigest};
 use reprise_model::hash::Blake3;
 use reprise_model::journal::{Outcome, SpanJournal, TransactionJournal, Transition};
 use reprise_model::lane::WorkloadHasher;
+use reprise_model::limits::Limits;
 use reprise_model::scheduled::{ProvedBy, ScheduledBatch, ScheduledBlock, ScheduledTransaction};
 use reprise_model::statement::Kind;
 use reprise_model::transaction::account_of;
@@ -127,7 +128,7 @@ fn planner(blocks: u64, settles: bool) -> (Duration, usize, usize) {
         scheme: backend,
         hasher: Arc::new(Blake3),
         pins: PinsDigest([1; 32]),
-        parts_max: usize::MAX,
+        limits: Limits::NONE,
     };
     let mut planner = Planner::new(context, BundleRule::default(), Retention { grace: 32, retained: 100 });
     let before = resident();
@@ -198,7 +199,7 @@ fn block(height: u64, settlements: Vec<ObservedSettlement>) -> (AddedBlock, Sche
             proved_by: ProvedBy::Itself,
             journal: journal_of,
         }],
-        batches: vec![ScheduledBatch { begin: 0, end: 1, journal }],
+        batches: vec![ScheduledBatch { begin: 0, end: 1, computed: None, journal }],
         root_after: digest(height),
         tip_after: digest(height),
         is_anchor: false,

@@ -175,7 +175,7 @@ fn held(blocks: u64, busy: bool, finalizes: bool, settles: bool) -> [isize; 7] {
         scheme: deployment.backend.clone(),
         hasher: hasher(),
         pins: digest,
-        parts_max: usize::MAX,
+        limits: Limits::NONE,
     };
     let retention = Retention { grace: 32, retained: DEPTH };
     let mut planner = Planner::new(context, BundleRule::default(), retention);

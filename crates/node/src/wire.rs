@@ -462,7 +462,7 @@ pub fn build_pipeline(
         hasher: hasher.clone(),
         pins: pins_digest,
         programs: backend.programs(),
-        parts_max: limits.proofs,
+        limits,
     };
     let division = Division { limits, apart: prove_apart };
     let oracle = Oracle::from(processor.clone(), pins.rollup(), state, checkpoint);

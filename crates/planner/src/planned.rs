@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use reprise_model::block::BatchMetadata;
 use reprise_model::journal::Span;
-use reprise_model::order::{BatchRef, Order};
+use reprise_model::limits::Load;
+use reprise_model::order::{BatchRef, Order, PartRef};
 
 use crate::bundle::Candidate;
 
@@ -33,14 +34,51 @@ impl PlannedOrder {
 /// A part of an aggregate: a batch, or batches joined.
 #[derive(Debug, Clone)]
 pub(crate) struct PlannedPart {
-    pub(crate) planned: Arc<PlannedOrder>,
-    pub(crate) joined: bool,
+    pub(crate) accounted: Accounted,
     pub(crate) span: Span,
     pub(crate) batches: Vec<BatchRef>,
     /// The block and merge index of its first transaction.
     pub(crate) first: (BatchMetadata, u32),
     /// The same of the first transaction of its last batch.
     pub(crate) last: (BatchMetadata, u32),
+}
+
+/// How an aggregate accounts for a part.
+#[derive(Debug, Clone)]
+pub(crate) enum Accounted {
+    /// By the proof of a batch.
+    Batch(Arc<PlannedOrder>),
+    /// By the proof of another aggregate.
+    Joined(Arc<PlannedOrder>),
+    /// It computes the batch: what that takes, and the transactions in it that are proved apart.
+    Computed(Load, Vec<Arc<PlannedOrder>>),
+}
+
+impl PlannedPart {
+    /// The orders whose receipts an aggregate over it assumes, in order.
+    pub(crate) fn assumed(&self) -> &[Arc<PlannedOrder>] {
+        match &self.accounted {
+            Accounted::Batch(order) | Accounted::Joined(order) => std::slice::from_ref(order),
+            Accounted::Computed(_, apart) => apart,
+        }
+    }
+
+    /// What it takes of an aggregate's proof.
+    pub(crate) fn load(&self) -> Load {
+        match &self.accounted {
+            Accounted::Batch(_) | Accounted::Joined(_) => Load::VERIFIED,
+            Accounted::Computed(load, _) => *load,
+        }
+    }
+
+    /// What an order names it by.
+    pub(crate) fn reference(&self) -> PartRef {
+        match (&self.accounted, self.batches.as_slice()) {
+            (Accounted::Batch(_), [batch]) => PartRef::Batch(*batch),
+            (Accounted::Computed(..), [batch]) => PartRef::Computed(*batch),
+            (_, batches) => PartRef::Joined(batches.to_vec()),
+        }
+    }
 }
 
 /// A non-empty block of any fork, with its batches.
@@ -57,8 +95,8 @@ impl PlannedBlock {
         Candidate { metadata: self.metadata, transactions: self.transactions }
     }
 
-    /// The orders of its batches.
+    /// The outermost orders that its proof takes, whichever bundle it comes into.
     pub(crate) fn outermost(&self) -> Vec<Arc<PlannedOrder>> {
-        self.batches.iter().map(|batch| batch.planned.clone()).collect()
+        self.batches.iter().flat_map(PlannedPart::assumed).cloned().collect()
     }
 }

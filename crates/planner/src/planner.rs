@@ -47,6 +47,7 @@ use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProgramId, StatementId};
 use reprise_model::journal::{AggregateJournal, Commitment, Journal, Span};
 use reprise_model::lane::WorkloadHasher;
+use reprise_model::limits::{Limits, Load};
 use reprise_model::mutation::{self, Mutation};
 use reprise_model::order::{BatchRef, Order, PartRef, Work};
 use reprise_model::scheduled::{BundleBlocks, ProvedBy, ScheduledBatch, ScheduledBlock, ScheduledBundle};
@@ -55,7 +56,7 @@ use reprise_model::statement::{Claim, ClaimScheme, Kind};
 use crate::bundle::{BundleRule, Candidate};
 use crate::demand::{Change, Demand, ReceiptStatus};
 use crate::dormant::Dormant;
-use crate::planned::{PlannedBlock, PlannedOrder, PlannedPart};
+use crate::planned::{Accounted, PlannedBlock, PlannedOrder, PlannedPart};
 
 /// What the workload is proved with.
 #[derive(Clone)]
@@ -68,8 +69,8 @@ pub struct ProofContext {
     pub pins: PinsDigest,
     /// The program of each kind, in the order of [`Kind::ALL`].
     pub programs: [ProgramId; Kind::COUNT],
-    /// How many proofs an aggregate verifies at most; at least two.
-    pub parts_max: usize,
+    /// What one proof may hold.
+    pub limits: Limits,
 }
 
 impl ProofContext {
@@ -595,7 +596,7 @@ impl Planner {
     /// aggregates of bundles that end with it.
     pub fn orders_of(&self, block: &BlockHash) -> Vec<Arc<Order>> {
         let batches = self.planned.get(block).into_iter().flat_map(|planned| &planned.batches);
-        let own = batches.flat_map(|batch| batch.planned.orders(|_| true));
+        let own = batches.flat_map(PlannedPart::assumed).flat_map(|planned| planned.orders(|_| true));
         let ending = self.aggregates.get(block).into_iter().flatten();
         own.chain(ending.flat_map(|(_, it)| it.planned.orders(|order| order.kind() == Kind::Aggregate)))
             .collect()
@@ -797,24 +798,50 @@ impl Planner {
             })
             .collect();
         let reference = BatchRef { block: hash, index };
-        let position = Position::Batch { first };
-        let planned = self.order(metadata, position, &batch.journal, inner, Work::Batch(reference));
+        let accounted = match batch.computed {
+            Some(load) => Accounted::Computed(load, inner),
+            None => {
+                let position = Position::Batch { first };
+                Accounted::Batch(self.order(
+                    metadata,
+                    position,
+                    &batch.journal,
+                    inner,
+                    Work::Batch(reference),
+                ))
+            }
+        };
         let at = (*metadata, first);
         let span = block.span(batch);
-        PlannedPart { planned, joined: false, span, batches: vec![reference], first: at, last: at }
+        PlannedPart { accounted, span, batches: vec![reference], first: at, last: at }
     }
 
-    /// Joins parts until an aggregate can verify those that remain. `None` would mean that the blocks do not chain.
+    /// Joins parts until one aggregate can hold those that remain. `None` would mean that the blocks do not chain.
     fn joined(&self, mut parts: Vec<PlannedPart>) -> Option<Vec<PlannedPart>> {
-        let parts_max = self.context.parts_max.max(2);
+        let limits = &self.context.limits;
+        let fit = |parts: &[PlannedPart], part: &PlannedPart| {
+            let load = parts.iter().map(PlannedPart::load).fold(part.load(), Load::and);
+            parts.is_empty() || limits.hold(&load)
+        };
         let mut height = 0;
-        while parts.len() > parts_max {
+        while let Some((last, before)) = parts.split_last()
+            && !fit(before, last)
+        {
             height += 1;
-            let join = |parts: &[PlannedPart]| match parts {
-                [one] => Some(one.clone()),
-                _ => self.join(parts, height),
+            let mut groups: Vec<Vec<PlannedPart>> = vec![];
+            for part in parts {
+                match groups.last_mut().filter(|group| fit(group, &part)) {
+                    Some(group) => group.push(part),
+                    None => groups.push(vec![part]),
+                }
+            }
+            let join = |group: Vec<PlannedPart>| match group.as_slice() {
+                [PlannedPart { accounted: Accounted::Batch(_) | Accounted::Joined(_), .. }] => {
+                    group.into_iter().next()
+                }
+                _ => self.join(&group, height),
             };
-            parts = parts.chunks(parts_max).map(join).collect::<Option<_>>()?;
+            parts = groups.into_iter().map(join).collect::<Option<_>>()?;
         }
         Some(parts)
     }
@@ -824,10 +851,10 @@ impl Planner {
         let spans: Vec<Span> = parts.iter().map(|part| part.span.clone()).collect();
         let span = Span::join(self.context.hasher.as_ref(), &spans)?;
         let position = Position::Join { start: first.0.checkpoint, first: first.1, last: last.1, height };
-        let inner = parts.iter().map(|part| part.planned.clone()).collect();
-        let planned = self.order(&last.0, position, &span.journal, inner, Work::Join(references(parts)));
+        let (inner, references) = assumed(parts);
+        let planned = self.order(&last.0, position, &span.journal, inner, Work::Join(references));
         let batches = parts.iter().flat_map(|part| part.batches.iter().copied()).collect();
-        Some(PlannedPart { planned, joined: true, span, batches, first, last })
+        Some(PlannedPart { accounted: Accounted::Joined(planned), span, batches, first, last })
     }
 
     /// The aggregate over consecutive blocks. `None` would mean that the executed blocks do not chain: then they cannot be
@@ -857,8 +884,8 @@ impl Planner {
             blocks: blocks.iter().map(|planned| planned.metadata.block_hash()).collect(),
         };
         let position = Position::Settlement { start: covered.start, commitment };
-        let inner = parts.iter().map(|part| part.planned.clone()).collect();
-        let work = Work::Settle { parts: references(&parts), anchor: anchor.block_hash() };
+        let (inner, parts) = assumed(&parts);
+        let work = Work::Settle { parts, anchor: anchor.block_hash() };
         let planned = self.order(&last.metadata, position, &journal, inner, work);
         let bundle = ScheduledBundle { blocks: covered, journal };
         let wanted = Arc::new(WantedBundle { bundle, order: planned.order.clone(), planned });
@@ -891,7 +918,8 @@ impl Planner {
     }
 }
 
-fn references(parts: &[PlannedPart]) -> Vec<PartRef> {
-    let reference = |part: &PlannedPart| PartRef { joined: part.joined, batches: part.batches.clone() };
-    parts.iter().map(reference).collect()
+/// The orders whose receipts an aggregate over parts assumes, and what it names the parts by.
+fn assumed(parts: &[PlannedPart]) -> (Vec<Arc<PlannedOrder>>, Vec<PartRef>) {
+    let orders = parts.iter().flat_map(PlannedPart::assumed).cloned();
+    (orders.collect(), parts.iter().map(PlannedPart::reference).collect())
 }

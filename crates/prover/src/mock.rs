@@ -18,7 +18,7 @@ use reprise_model::profile::{ProofProfile, SealKind};
 use reprise_model::program;
 use reprise_model::receipt::{Receipt, Verifier, VerifyError};
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
-use reprise_model::witness::{Part, Witness};
+use reprise_model::witness::Witness;
 
 use crate::backend::{self, Backend, Control, Proof, ProveError, Task};
 
@@ -154,12 +154,12 @@ impl MockBackend {
                 program::batch(hasher, processor, witness).map(|journal| journal.bytes())
             }
             Witness::Aggregate(witness) => {
-                let claim = |part: &Part| Claim {
-                    program: part.program(&witness.pins),
-                    journal: part.span.journal.bytes(),
-                };
-                self.assumed(task, witness.parts.iter().map(claim))?;
-                program::aggregate(hasher, witness).map(|journal| journal.bytes())
+                let assumed = witness.assumed().into_iter();
+                self.assumed(
+                    task,
+                    assumed.map(|(program, journal)| Claim { program, journal: journal.bytes() }),
+                )?;
+                program::aggregate(hasher, processor, witness).map(|journal| journal.bytes())
             }
         };
         journal.map_err(|refusal| refusal.to_string())

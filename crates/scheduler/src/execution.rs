@@ -18,7 +18,7 @@ use reprise_model::exit::{self, Exit};
 use reprise_model::hash::Hasher;
 use reprise_model::journal::{Outcome, Pins, SpanJournal, TransactionJournal, Transition};
 use reprise_model::lane::{LaneError, OpenBlock, Step, WorkloadHasher};
-use reprise_model::limits::{Limits, ProveApart, Weight};
+use reprise_model::limits::{Limits, Load, ProveApart, Weight};
 use reprise_model::processor::{self, Processor};
 use reprise_model::scheduled::{ProvedBy, ScheduledBatch, ScheduledTransaction, exits_of};
 use reprise_model::transaction::{Accepted, BYTES_MAX, LaneTransaction, TransactionRead};
@@ -56,7 +56,7 @@ pub struct Before<'a> {
 pub struct Division {
     /// What one proof may hold.
     pub limits: Limits,
-    /// Which transactions have a proof of their own.
+    /// What has a proof of its own.
     pub apart: ProveApart,
 }
 
@@ -179,7 +179,9 @@ impl Rules<'_> {
         let (mut open_before, mut state) = (Digest::ZERO, before.state.clone());
         let (pins, mut tip_after) = (self.pins.digest(self.hasher), *before.tip);
         let mut batches = vec![];
-        let ranges = self.divide(&block.accepted, transactions);
+        let Division { limits, apart } = &self.division;
+        let weights = self.weights(&block.accepted, transactions);
+        let ranges = limits.divide(&weights);
         for (at, range) in ranges.iter().enumerate() {
             for (accepted, scheduled) in
                 block.accepted[range.clone()].iter().zip(&transactions[range.clone()])
@@ -207,16 +209,15 @@ impl Rules<'_> {
             let transition = Transition { pins, root_before, root_after, tip_before, tip_after, exits };
             let journal = SpanJournal { transition, open_before, open_after };
             open_before = open_after;
-            batches.push(ScheduledBatch { begin: range.start as u32, end: range.end as u32, journal });
+            let load = Load::from(&weights[range.clone()]);
+            let computed = apart.computes(&load, limits).then_some(load);
+            let (begin, end) = (range.start as u32, range.end as u32);
+            batches.push(ScheduledBatch { begin, end, computed, journal });
         }
         Ok((batches, tip_after))
     }
 
-    fn divide(
-        &self,
-        accepted: &[LaneTransaction],
-        transactions: &[ScheduledTransaction],
-    ) -> Vec<std::ops::Range<usize>> {
+    fn weights(&self, accepted: &[LaneTransaction], transactions: &[ScheduledTransaction]) -> Vec<Weight> {
         let weight = |(transaction, scheduled): (&LaneTransaction, &ScheduledTransaction)| Weight {
             apart: scheduled.proved_by == ProvedBy::Itself,
             cost: match scheduled.proved_by {
@@ -228,7 +229,6 @@ impl Rules<'_> {
                 .filter(|length| *length <= BYTES_MAX)
                 .sum(),
         };
-        let weights: Vec<Weight> = accepted.iter().zip(transactions).map(weight).collect();
-        self.division.limits.divide(&weights)
+        accepted.iter().zip(transactions).map(weight).collect()
     }
 }

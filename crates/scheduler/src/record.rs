@@ -29,7 +29,7 @@ use reprise_model::transaction::LaneTransaction;
 use crate::execution::Writes;
 
 /// The version of the records' encoding. A file of another version is refused.
-pub const FORMAT_VERSION: u16 = 7;
+pub const FORMAT_VERSION: u16 = 8;
 
 const FORMAT: Format =
     Format { magic: *b"RPRECORD", earlier: None, version: FORMAT_VERSION, what: "batch records" };

@@ -1,7 +1,7 @@
 //! Aggregates of proved batches, and a whole real recursion: transactions in a batch, batches in a join, the join in a
 //! settlement.
 
-use reprise_conformance::fixture::Fixture;
+use reprise_conformance::fixture::{Fixture, proved, turn};
 use reprise_conformance::suite;
 use reprise_miden::{MidenError, Poseidon2};
 use reprise_model::digest::Digest;
@@ -9,7 +9,7 @@ use reprise_model::journal::{AggregateJournal, Commitment, Journal, Span};
 use reprise_model::order::PartRef;
 use reprise_model::receipt::{Receipt, Verifier, VerifyError};
 use reprise_model::statement::{Claim, ClaimScheme};
-use reprise_model::witness::{AggregateEnd, AggregateWitness, Witness};
+use reprise_model::witness::{AggregateEnd, AggregateWitness, Part, Witness};
 
 use crate::chain::{Chain, LAST};
 use crate::world::{NO_PROOF, assert_refused, backend, ids, pins, prove};
@@ -33,7 +33,7 @@ fn settlement(parts: &[PartRef]) -> AggregateWitness {
 fn run(witness: AggregateWitness) -> Result<Digest, MidenError> {
     let chain = Chain::get();
     let mut receipts = chain.batches().to_vec();
-    if witness.parts.iter().any(|part| part.joined) {
+    if witness.parts.iter().any(|part| matches!(part, Part::Joined(_))) {
         receipts.push(chain.joined().1.clone());
     }
     backend().execute(&Witness::Aggregate(witness), &receipts)
@@ -123,8 +123,8 @@ fn pins_and_journals_are_bound() {
         witness.pins.aggregate_program = pins().batch_program;
     };
     assert_refused(with(other_join), NO_PROOF);
-    assert_refused(with(|witness| witness.parts[0].joined = true), NO_PROOF);
-    assert_refused(with(|witness| witness.parts[1].joined = false), NO_PROOF);
+    assert_refused(with(|witness| turn(&mut witness.parts[0])), NO_PROOF);
+    assert_refused(with(|witness| turn(&mut witness.parts[1])), NO_PROOF);
     let changes: [fn(&mut Span); 5] = [
         |span| span.journal.transition.root_after = Digest::ZERO,
         |span| span.journal.transition.tip_before = Digest::ZERO,
@@ -135,7 +135,7 @@ fn pins_and_journals_are_bound() {
     for part in [0, 1] {
         for change in changes {
             let mut witness = settlement(&parts);
-            change(&mut witness.parts[part].span);
+            change(&mut proved(&mut witness.parts[part]));
             assert_refused(run(witness), NO_PROOF);
         }
     }

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use reprise_conformance::fixture::{EXIT, account, fund, pay, transaction};
+use reprise_conformance::fixture::{EXIT, account, fund, pay, proved, transaction};
 use reprise_conformance::generated::Random;
+use reprise_ledger::Ledger;
 use reprise_miden::{MidenError, Poseidon2};
 use reprise_model::digest::Digest;
 use reprise_model::exit::{AMOUNT_MIN, ScriptClass};
@@ -29,13 +30,14 @@ fn anything_goes() -> Pins {
 }
 
 fn witness(spans: &[Span], end: AggregateEnd) -> AggregateWitness {
-    let parts = spans.iter().map(|span| Part { joined: false, span: span.clone() }).collect();
+    let parts = spans.iter().map(|span| Part::Batch(span.clone())).collect();
     AggregateWitness { pins: anything_goes(), parts, end }
 }
 
 /// Every part has a proof.
 fn run(witness: &AggregateWitness) -> Result<Digest, MidenError> {
-    let receipts: Vec<_> = witness.parts.iter().map(|part| anything::prove(&part.span.journal)).collect();
+    let receipts: Vec<_> =
+        witness.clone().parts.iter_mut().map(|part| anything::prove(&proved(part).journal)).collect();
     backend().execute(&Witness::Aggregate(witness.clone()), &receipts)
 }
 
@@ -44,7 +46,7 @@ fn native(witness: &AggregateWitness) -> Result<Digest, Refusal> {
         program::AggregateOutput::Span(journal) => Journal::digest(&journal, &Poseidon2),
         program::AggregateOutput::Settlement(journal) => journal.digest(&Poseidon2),
     };
-    program::aggregate(&Poseidon2, witness).map(digest)
+    program::aggregate(&Poseidon2, &Ledger, witness).map(digest)
 }
 
 /// The spans of a chain of these blocks, whose batches hold so many transactions.
@@ -201,7 +203,7 @@ fn a_part_is_proved_by_the_program_it_is_said_to_be() {
     let honest = witness(&spans, JOIN);
     for part in [0, 1] {
         let mut forged = honest.clone();
-        forged.parts[part].joined = true;
+        forged.parts[part] = Part::Joined(spans[part].clone());
         assert_refused(run(&forged), NO_PROOF);
     }
     // Pinned as both, either is.
@@ -213,7 +215,7 @@ fn a_part_is_proved_by_the_program_it_is_said_to_be() {
     }
     let mut forged = AggregateWitness { pins: both, ..witness(&spans, JOIN) };
     let expected = run(&forged).unwrap();
-    forged.parts[1].joined = true;
+    forged.parts[1] = Part::Joined(spans[1].clone());
     assert_eq!(run(&forged), Ok(expected));
 }
 

@@ -27,7 +27,7 @@ pub fn witness<W: Wire>() -> W {
 /// Builds on a proof that `program` committed `journal`, with no assumption open.
 ///
 /// The proof becomes an assumption of this one's, which no receipt leaves open.
-pub fn assume(program: &ProgramId, journal: &impl Journal) {
+pub fn assume(program: &ProgramId, journal: &dyn Journal) {
     let Ok(()) = env::verify(*hash::words(&program.digest()), &journal.bytes());
 }
 

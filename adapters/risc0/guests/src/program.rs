@@ -5,7 +5,7 @@
 //! ```ignore
 //! reprise_risc0_guests::transaction!(my_semantics::MyRollup);   // src/bin/transaction.rs
 //! reprise_risc0_guests::batch!(my_semantics::MyRollup);         // src/bin/batch.rs
-//! reprise_risc0_guests::aggregate!();                           // src/bin/aggregate.rs
+//! reprise_risc0_guests::aggregate!(my_semantics::MyRollup);     // src/bin/aggregate.rs
 //! ```
 //!
 //! The argument is the workload's `Processor`, as the node executes it. `build DIR IMAGES` makes the images of the package in `DIR`.
@@ -43,18 +43,18 @@ macro_rules! batch {
     };
 }
 
-/// The program that proves a run of batches, or of joined ones, by their proofs. It is the same for every workload.
+/// The program that proves a run of batches of this workload: by their proofs, or those of joined ones, or by itself.
 #[macro_export]
 macro_rules! aggregate {
-    () => {
+    ($processor:expr) => {
         fn main() {
             use $crate::program::AggregateOutput;
             use $crate::{Sha256, guest, program};
             let witness: program::AggregateWitness = guest::witness();
-            for part in &witness.parts {
-                guest::assume(&part.program(&witness.pins), &part.span.journal);
+            for (program, journal) in witness.assumed() {
+                guest::assume(&program, journal);
             }
-            match program::aggregate(&Sha256, &witness) {
+            match program::aggregate(&Sha256, &$processor, &witness) {
                 Ok(AggregateOutput::Span(journal)) => guest::commit(&journal),
                 Ok(AggregateOutput::Settlement(journal)) => guest::commit(&journal),
                 Err(refusal) => guest::refuse(refusal),

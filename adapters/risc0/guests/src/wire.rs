@@ -12,30 +12,40 @@ use std::mem::take;
 use borsh::{BorshDeserialize, BorshSerialize};
 use reprise_model::cell::{self, Cell};
 use reprise_model::state::StatePath;
-use reprise_model::witness::{AggregateWitness, BatchWitness, TransactionWitness};
+use reprise_model::witness::{AggregateWitness, BatchWitness, Part, TransactionWitness};
 
 /// A witness that travels.
 pub trait Wire: BorshSerialize + BorshDeserialize + Clone {
     /// The openings in it.
-    fn paths(&mut self) -> &mut [StatePath] {
-        &mut []
+    fn paths(&mut self) -> impl Iterator<Item = &mut StatePath>;
+}
+
+impl Wire for TransactionWitness {
+    fn paths(&mut self) -> impl Iterator<Item = &mut StatePath> {
+        [].into_iter()
     }
 }
 
-impl Wire for TransactionWitness {}
-
-impl Wire for AggregateWitness {}
-
 impl Wire for BatchWitness {
-    fn paths(&mut self) -> &mut [StatePath] {
-        &mut self.paths
+    fn paths(&mut self) -> impl Iterator<Item = &mut StatePath> {
+        self.paths.iter_mut()
+    }
+}
+
+impl Wire for AggregateWitness {
+    fn paths(&mut self) -> impl Iterator<Item = &mut StatePath> {
+        let computed = self.parts.iter_mut().filter_map(|part| match part {
+            Part::Computed(batch) => Some(batch),
+            Part::Batch(_) | Part::Joined(_) => None,
+        });
+        computed.flat_map(Wire::paths)
     }
 }
 
 /// Writes a witness.
 pub fn write<W: Wire>(witness: &W) -> Vec<u8> {
     let mut witness = witness.clone();
-    let siblings: Vec<_> = witness.paths().iter_mut().map(|path| take(&mut path.siblings)).collect();
+    let siblings: Vec<_> = witness.paths().map(|path| take(&mut path.siblings)).collect();
     // Writing to a vector cannot fail.
     let encoded = borsh::to_vec(&witness).unwrap_or_default();
     let mut bytes = (encoded.len() as u32).to_le_bytes().to_vec();
@@ -86,6 +96,7 @@ mod tests {
     use reprise_model::lane::OpenBlock;
     use reprise_model::state::Entry;
     use reprise_model::transaction::Price;
+    use reprise_model::witness::AggregateEnd;
 
     use super::*;
 
@@ -134,7 +145,17 @@ mod tests {
             paths: vec![path(7, 63), path(8, 0), path(9, 5)],
         };
         let mut source = Bytes(write(&witness));
-        assert_eq!(read(&mut source), Some(witness));
+        assert_eq!(read(&mut source), Some(witness.clone()));
+        assert!(source.0.is_empty());
+
+        let computed = Part::Computed(witness.clone());
+        let aggregate = AggregateWitness {
+            pins: witness.pins,
+            parts: vec![computed.clone(), computed],
+            end: AggregateEnd::Join,
+        };
+        let mut source = Bytes(write(&aggregate));
+        assert_eq!(read(&mut source), Some(aggregate));
         assert!(source.0.is_empty());
     }
 }

@@ -1,6 +1,8 @@
 //! The aggregate program over batches of the development mode.
 
+use reprise_conformance::fixture::{proved, turn};
 use reprise_kaspa_lane::proof::LaneProof;
+use reprise_ledger::Ledger;
 use reprise_model::digest::Digest;
 use reprise_model::journal::{AggregateJournal, Commitment, Journal};
 use reprise_model::program;
@@ -14,7 +16,7 @@ use crate::fixture::{Fixture, NO_PROOF, assert_refused, development, pins, prove
 /// What the program commits over these receipts. It refuses what the same function refuses natively, in its words or because a proof
 /// is missing, and commits nothing else.
 pub fn run_over(witness: AggregateWitness, receipts: &[Verified<Receipt>]) -> Result<Vec<u8>, Risc0Error> {
-    let native = program::aggregate(&Sha256, &witness);
+    let native = program::aggregate(&Sha256, &Ledger, &witness);
     let result = development().execute(&Witness::Aggregate(witness), receipts).map(|done| done.journal);
     match (&native, &result) {
         (Ok(native), Ok(committed)) => assert_eq!(*committed, native.bytes()),
@@ -95,22 +97,22 @@ fn the_exits_of_a_part_are_those_of_its_journal() {
     let fixture = &Chain::get().fixture;
     let with = |change: fn(&mut AggregateWitness)| {
         let mut witness = fixture.aggregate_witness(&[2, 3]);
-        assert_eq!([0, 1].map(|part: usize| witness.parts[part].span.exits.len()), [0, 1]);
+        assert_eq!([0, 1].map(|part: usize| proved(&mut witness.parts[part]).exits.len()), [0, 1]);
         change(&mut witness);
         run(witness)
     };
     let of_part = |part: usize| format!("the exits of the aggregate's part {part} are not those");
-    let left_out: fn(&mut AggregateWitness) = |witness| witness.parts[1].span.exits.clear();
+    let left_out: fn(&mut AggregateWitness) = |witness| proved(&mut witness.parts[1]).exits.clear();
     assert_refused(with(left_out), &of_part(1));
     let moved = with(|witness| {
-        let exits = std::mem::take(&mut witness.parts[1].span.exits);
-        witness.parts[0].span.exits = exits;
+        let exits = std::mem::take(&mut proved(&mut witness.parts[1]).exits);
+        proved(&mut witness.parts[0]).exits = exits;
     });
     assert_refused(moved, &of_part(0));
-    assert_refused(with(|witness| witness.parts[1].span.exits[0].amount ^= 1), &of_part(1));
+    assert_refused(with(|witness| proved(&mut witness.parts[1]).exits[0].amount ^= 1), &of_part(1));
     let twice = with(|witness| {
-        let again = witness.parts[1].span.exits[0];
-        witness.parts[1].span.exits.push(again);
+        let again = proved(&mut witness.parts[1]).exits[0];
+        proved(&mut witness.parts[1]).exits.push(again);
     });
     assert_refused(twice, &of_part(1));
 }
@@ -129,13 +131,13 @@ fn pins_and_journals_are_bound() {
     assert_refused(with(|witness| witness.pins.transaction_program = pins().batch_program), other_pins);
     assert_refused(with(|witness| witness.pins.aggregate_program = pins().batch_program), other_pins);
     assert_refused(with(|witness| witness.pins.batch_program = pins().transaction_program), NO_PROOF);
-    assert_refused(with(|witness| witness.parts[1].joined = true), NO_PROOF);
+    assert_refused(with(|witness| turn(&mut witness.parts[1])), NO_PROOF);
     let parts: [fn(&mut AggregateWitness); 5] = [
-        |witness| witness.parts[1].span.journal.transition.root_after = Digest::ZERO,
-        |witness| witness.parts[0].span.journal.transition.tip_before = Digest::ZERO,
-        |witness| witness.parts[0].span.journal.transition.exits = Digest([1; 32]),
-        |witness| witness.parts[0].span.journal.open_before = Digest([1; 32]),
-        |witness| witness.parts[1].span.journal.open_after = Digest([1; 32]),
+        |witness| proved(&mut witness.parts[1]).journal.transition.root_after = Digest::ZERO,
+        |witness| proved(&mut witness.parts[0]).journal.transition.tip_before = Digest::ZERO,
+        |witness| proved(&mut witness.parts[0]).journal.transition.exits = Digest([1; 32]),
+        |witness| proved(&mut witness.parts[0]).journal.open_before = Digest([1; 32]),
+        |witness| proved(&mut witness.parts[1]).journal.open_after = Digest([1; 32]),
     ];
     for change in parts {
         assert_refused(with(change), NO_PROOF);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use reprise_conformance::fixture::{proved, turn};
 use reprise_conformance::generated::Compared;
 use reprise_ledger::{Action, BAD_NONCE, Ledger, OVERDRAFT};
 use reprise_model::digest::{Digest, ResourceId};
@@ -362,11 +363,11 @@ impl Divided {
         let claim = Claim { program: development().programs().id(Kind::Batch), journal: journal.bytes() };
         let proof = prove(development(), &claim, Witness::Batch(witness), &[]);
         let span = Span { journal, ..self.fixture.span_at(1, index) };
-        (Part { joined: false, span }, proof)
+        (Part::Batch(span), proof)
     }
 
     fn part(&self, block: usize, index: usize) -> Part {
-        Part { joined: false, span: self.fixture.span_at(block, index) }
+        Part::Batch(self.fixture.span_at(block, index))
     }
 
     /// What comes of settling parts, of which some may be forged.
@@ -380,6 +381,10 @@ impl Divided {
         let witness = AggregateWitness { pins, parts: parts.to_vec(), end: AggregateEnd::Join };
         run_over(witness, &[&self.batches[..], forged].concat())
     }
+}
+
+fn span(part: &Part) -> Span {
+    proved(&mut part.clone()).clone()
 }
 
 #[test]
@@ -427,11 +432,11 @@ fn a_block_is_closed_once_and_before_it_is_settled() {
     let [first, second, third] = [0, 1, 2].map(|index| divided.part(1, index));
     // Twice: what goes on after is in no block that is open.
     let (twice, proof) = divided.forged(1, |w| w.closes = true);
-    assert_eq!(twice.span.journal.open_after, Digest::ZERO);
+    assert_eq!(span(&twice).journal.open_after, Digest::ZERO);
     let parts = [first.clone(), twice.clone(), third.clone()];
     assert_refused(divided.settle(&parts, std::slice::from_ref(&proof)), CHAIN);
     // Over the tip that it leaves, as if nothing of the block were proved: it ends in a tip that the L1 never had.
-    let tip = twice.span.journal.transition.tip_after;
+    let tip = span(&twice).journal.transition.tip_after;
     let (again, other) = divided.forged(2, |w| {
         w.block.activity.count = 0;
         w.tip_before = tip;
@@ -440,14 +445,14 @@ fn a_block_is_closed_once_and_before_it_is_settled() {
     assert_refused(divided.settle(&parts, &[proof, other]), "the lane proof has the tip");
     // Never.
     let (never, proof) = divided.forged(2, |w| w.closes = false);
-    assert_ne!(never.span.journal.open_after, Digest::ZERO);
+    assert_ne!(span(&never).journal.open_after, Digest::ZERO);
     let parts = [first.clone(), second.clone(), never];
     assert_refused(divided.settle(&parts, &[proof]), within);
     // Part of a block is joined, and not settled.
     for parts in [vec![first.clone()], vec![first, second.clone()], vec![second, third.clone()], vec![third]]
     {
         assert_refused(divided.settle(&parts, &[]), within);
-        let joined = Span::join(&Sha256, &parts.iter().map(|it| it.span.clone()).collect::<Vec<_>>());
+        let joined = Span::join(&Sha256, &parts.iter().map(span).collect::<Vec<_>>());
         assert_eq!(divided.join(&parts, &[]).unwrap(), joined.unwrap().journal.bytes());
     }
 }
@@ -479,7 +484,7 @@ fn joins_over_parts_of_blocks_settle_as_the_blocks_do() {
     );
     assert_refused(run_over(settled, &[settlement]), NO_PROOF);
     let mut as_batch = witness;
-    as_batch.parts[0].joined = false;
+    turn(&mut as_batch.parts[0]);
     assert_refused(run_over(as_batch, &receipts), NO_PROOF);
 }
 

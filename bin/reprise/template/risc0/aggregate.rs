@@ -1,1 +1,1 @@
-reprise_risc0_guests::aggregate!();
+reprise_risc0_guests::aggregate!({{ident}}_semantics::Counters);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use reprise_conformance::fixture::{EXIT, Fixture, account, fund, pay, transaction};
+use reprise_conformance::fixture::{EXIT, Fixture, account, fund, pay, proved, transaction};
 use reprise_ledger::{Action, Ledger};
 use reprise_model::digest::{Digest, ProgramId};
 use reprise_model::exit::{AMOUNT_MIN, Exit, Payee, ScriptClass};
@@ -320,7 +320,7 @@ fn a_batch_opens_what_it_touches_in_the_root_before_it() {
 }
 
 fn aggregate(witness: &AggregateWitness) -> Result<AggregateOutput, Refusal> {
-    program::aggregate(&Blake3, witness)
+    program::aggregate(&Blake3, &Ledger, witness)
 }
 
 fn forge_aggregate(
@@ -339,24 +339,25 @@ fn an_aggregate_refuses_exits_that_its_parts_journal_does_not_commit_to() {
     let fixture = chain();
     // Of the parts, all but the first withdraw once.
     let exits: Vec<_> =
-        fixture.aggregate_witness(&[0, 1, 2]).parts.iter().map(|part| part.span.exits.len()).collect();
+        fixture.aggregate_witness(&[0, 1, 2]).parts.iter_mut().map(|part| proved(part).exits.len()).collect();
     assert_eq!(exits, [0, 1, 1, 1]);
     let exit =
         Exit { payee: Payee { class: ScriptClass::PublicKey, bytes: Digest([1; 32]) }, amount: AMOUNT_MIN };
     let refused = |part| Err(Refusal::Exits { part });
-    assert_eq!(forge_aggregate(&fixture, |w| w.parts[1].span.exits.clear()), refused(1));
-    assert_eq!(forge_aggregate(&fixture, |w| w.parts[0].span.exits.push(exit)), refused(0));
-    assert_eq!(forge_aggregate(&fixture, |w| w.parts[3].span.exits[0].amount += 1), refused(3));
-    let class = |w: &mut AggregateWitness| w.parts[3].span.exits[0].payee.class = ScriptClass::PublicKey;
+    assert_eq!(forge_aggregate(&fixture, |w| proved(&mut w.parts[1]).exits.clear()), refused(1));
+    assert_eq!(forge_aggregate(&fixture, |w| proved(&mut w.parts[0]).exits.push(exit)), refused(0));
+    assert_eq!(forge_aggregate(&fixture, |w| proved(&mut w.parts[3]).exits[0].amount += 1), refused(3));
+    let class =
+        |w: &mut AggregateWitness| proved(&mut w.parts[3]).exits[0].payee.class = ScriptClass::PublicKey;
     assert_eq!(forge_aggregate(&fixture, class), refused(3));
     let repeated = forge_aggregate(&fixture, |w| {
-        let exits = &mut w.parts[2].span.exits;
+        let exits = &mut proved(&mut w.parts[2]).exits;
         exits.push(exits[0]);
     });
     assert_eq!(repeated, refused(2));
     let moved = forge_aggregate(&fixture, |w| {
-        let exit = w.parts[2].span.exits.pop().unwrap();
-        w.parts[1].span.exits.push(exit);
+        let exit = proved(&mut w.parts[2]).exits.pop().unwrap();
+        proved(&mut w.parts[1]).exits.push(exit);
     });
     assert_eq!(moved, refused(1));
 }
@@ -376,9 +377,9 @@ fn an_aggregate_refuses_parts_that_do_not_chain_and_what_it_settles_ends_with_a_
     }
     assert_eq!(forge_aggregate(&fixture, |w| w.parts.clear()), Err(Refusal::Chain));
     // Where a block is left open, it is gone on with, and no other.
-    let opened = |w: &mut AggregateWitness| w.parts[2].span.journal.open_before.0[0] ^= 1;
+    let opened = |w: &mut AggregateWitness| proved(&mut w.parts[2]).journal.open_before.0[0] ^= 1;
     assert_eq!(forge_aggregate(&fixture, opened), Err(Refusal::Chain));
-    let closed = |w: &mut AggregateWitness| w.parts[1].span.journal.open_after = Digest::ZERO;
+    let closed = |w: &mut AggregateWitness| proved(&mut w.parts[1]).journal.open_after = Digest::ZERO;
     assert_eq!(forge_aggregate(&fixture, closed), Err(Refusal::Chain));
     assert_eq!(forge_aggregate(&fixture, |w| w.parts.truncate(2)), Err(Refusal::WithinBlock));
     assert_eq!(forge_aggregate(&fixture, |w| drop(w.parts.drain(..2))), Err(Refusal::WithinBlock));
@@ -389,7 +390,7 @@ fn an_aggregate_refuses_parts_that_do_not_chain_and_what_it_settles_ends_with_a_
     });
     assert!(matches!(joined, Ok(AggregateOutput::Span(span)) if span.open_after != Digest::ZERO));
     for at in 0..4 {
-        let pinned = |w: &mut AggregateWitness| w.parts[at].span.journal.transition.pins.0[0] ^= 1;
+        let pinned = |w: &mut AggregateWitness| proved(&mut w.parts[at]).journal.transition.pins.0[0] ^= 1;
         assert_eq!(forge_aggregate(&fixture, pinned), Err(Refusal::Pins));
     }
 }

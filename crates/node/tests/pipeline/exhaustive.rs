@@ -37,6 +37,7 @@ use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, StatementId};
 use reprise_model::hash::Blake3;
 use reprise_model::journal::{Outcome, SpanJournal, TransactionJournal, Transition};
+use reprise_model::limits::Limits;
 use reprise_model::order::Order;
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
@@ -417,7 +418,7 @@ fn context() -> ProofContext {
         scheme: backend,
         hasher: Arc::new(Blake3),
         pins: PinsDigest([1; 32]),
-        parts_max: usize::MAX,
+        limits: Limits::NONE,
     }
 }
 
@@ -478,7 +479,7 @@ fn grow(chain: &mut Vec<Block>, name: u8, transactions: &[u8], settlements: Vec<
         exits: Digest::ZERO,
     };
     let journal = SpanJournal { transition, open_before: Digest::ZERO, open_after: Digest::ZERO };
-    let whole = ScheduledBatch { begin: 0, end: transactions.len() as u32, journal };
+    let whole = ScheduledBatch { begin: 0, end: transactions.len() as u32, computed: None, journal };
     let journal_of = |transaction: u8| TransactionJournal {
         transaction: Digest([transaction; 32]),
         outcome: Outcome::SUCCESS,

@@ -194,7 +194,7 @@ fn orders(setting: &Setting) -> Vec<Arc<Order>> {
         hasher: hasher.clone(),
         pins: setting.pins.digest(hasher.as_ref()),
         programs: setting.programs,
-        parts_max: usize::MAX,
+        limits: Limits::NONE,
     };
     let rule = BundleRule { batches_max: setting.batches_max, ..BundleRule::default() };
     let mut planner = Planner::new(context, rule, Retention::default());

@@ -14,6 +14,7 @@ use reprise_model::digest::{BlockHash, ClaimDigest, Digest, PinsDigest, ProgramI
 use reprise_model::hash::{Blake3, Domain, Hasher};
 use reprise_model::journal::{Commitment, Outcome, SpanJournal, TransactionJournal, Transition};
 use reprise_model::lane::{Activity, LaneError, LaneScheme, Own, Step, WorkloadHasher};
+use reprise_model::limits::{Limits, Load};
 use reprise_model::order::{BatchRef, Order, PartRef, Rank, Work};
 use reprise_model::profile::{ProofProfile, SealKind};
 use reprise_model::scheduled::{
@@ -96,7 +97,7 @@ impl LaneScheme for Bound {
     }
 }
 
-fn planner(rule: BundleRule, retention: Retention, parts_max: usize) -> Planner {
+fn planner(rule: BundleRule, retention: Retention, limits: Limits) -> Planner {
     let profile = ProofProfile {
         system: "made up".into(),
         version: "1".into(),
@@ -110,7 +111,7 @@ fn planner(rule: BundleRule, retention: Retention, parts_max: usize) -> Planner 
         hasher: Arc::new(Bound),
         pins: PinsDigest([1; 32]),
         programs: [1, 2, 3].map(|n| ProgramId([n; 32])),
-        parts_max,
+        limits,
     };
     Planner::new(context, rule, retention)
 }
@@ -144,7 +145,9 @@ pub(crate) struct World {
     pub(crate) batch_of: u8,
     /// How many of the ways to be proved its transactions take turns in.
     pub(crate) ways: u8,
-    parts_max: usize,
+    /// One of so many batches is computed by the aggregate over it; none by default.
+    pub(crate) computed: Option<u8>,
+    limits: Limits,
     /// Where the L1 answers for commitments up to a depth only: that, and whether empty blocks can be anchors.
     pub(crate) anchor_depth: Option<AnchorDepth>,
     pub(crate) anchors: bool,
@@ -162,7 +165,7 @@ impl World {
         Self::joining(batches_max, deadline_score, retention, usize::MAX)
     }
 
-    /// The same, with aggregates of so many parts at most.
+    /// The same, with aggregates that verify so many proofs at most and compute as many batches.
     pub(crate) fn joining(
         batches_max: usize,
         deadline_score: u64,
@@ -170,8 +173,9 @@ impl World {
         parts_max: usize,
     ) -> Self {
         let rule = BundleRule { batches_max, transactions_max: 99, deadline_score };
+        let limits = Limits { proofs: parts_max, transactions: parts_max, ..Limits::NONE };
         Self {
-            planner: planner(rule, retention, parts_max),
+            planner: planner(rule, retention, limits),
             rule,
             grace: retention.grace,
             retained: retention.retained,
@@ -184,7 +188,8 @@ impl World {
             alike: u8::MAX,
             batch_of: u8::MAX,
             ways: 1,
-            parts_max,
+            computed: None,
+            limits,
             anchor_depth: None,
             anchors: false,
             wanted: BTreeMap::new(),
@@ -227,10 +232,11 @@ impl World {
                 exits: vec![],
             },
         };
+        let scheduled: Vec<_> = (0..transactions).map(transaction).collect();
         let batch = ScheduledBlock {
             metadata,
-            transactions: (0..transactions).map(transaction).collect(),
-            batches: self.batches(name, transactions, before, after),
+            batches: self.batches(name, &scheduled, before, after),
+            transactions: scheduled,
             root_after: after.0,
             tip_after: after.1,
             is_anchor: transactions > 0 || self.anchors,
@@ -246,10 +252,11 @@ impl World {
     fn batches(
         &self,
         name: u8,
-        transactions: u8,
+        scheduled: &[ScheduledTransaction],
         (root, tip): (Digest, Digest),
         after: (Digest, Digest),
     ) -> Vec<ScheduledBatch> {
+        let transactions = scheduled.len() as u8;
         let begins: Vec<u8> = (0..transactions).step_by(self.batch_of.into()).collect();
         let within = |begin: u8, what: u8| {
             let mut digest = [name; 32];
@@ -271,7 +278,13 @@ impl World {
             let open_after = next.map_or(Digest::ZERO, |next| within(*next, 2));
             let journal = SpanJournal { transition, open_before, open_after };
             let end = next.copied().unwrap_or(transactions);
-            ScheduledBatch { begin: (*begin).into(), end: end.into(), journal }
+            let apart = |scheduled: &&ScheduledTransaction| scheduled.proved_by == ProvedBy::Itself;
+            let apart = scheduled[(*begin).into()..end.into()].iter().filter(apart).count();
+            let load = Load { cost: 1, bytes: 0, proofs: apart as u64 };
+            let is_computed =
+                self.computed.is_some_and(|every| name.wrapping_add(*begin).is_multiple_of(every));
+            let computed = Some(load).filter(|load| is_computed && self.limits.hold(load));
+            ScheduledBatch { begin: (*begin).into(), end: end.into(), computed, journal }
         };
         begins.iter().enumerate().map(batch).collect()
     }
@@ -442,7 +455,13 @@ impl World {
         for block in rest {
             if left > 0 {
                 for batch in self.batches_of(&[block.metadata.block_hash()]) {
-                    left = self.want(&self.order(&batch.block, &Work::Batch(batch)), batch.block, &mut want);
+                    let part = match self.scheduled(&batch).computed {
+                        Some(_) => PartRef::Computed(batch),
+                        None => PartRef::Batch(batch),
+                    };
+                    for order in self.assumed(&part, batch.block) {
+                        left = self.want(&order, batch.block, &mut want);
+                    }
                 }
             }
         }
@@ -470,6 +489,30 @@ impl World {
         blocks.iter().flat_map(batches).collect()
     }
 
+    fn scheduled(&self, BatchRef { block, index }: &BatchRef) -> ScheduledBatch {
+        let found = self.view.iter().find(|(added, _)| added.metadata.block_hash() == *block);
+        found.unwrap().1.batches[*index]
+    }
+
+    /// The orders for the transactions of a batch that are proved apart.
+    fn apart(&self, batch: &BatchRef) -> Vec<Arc<Order>> {
+        let block = &batch.block;
+        let found = self.view.iter().find(|(added, _)| added.metadata.block_hash() == *block);
+        let (_, scheduled) = found.unwrap();
+        let apart = |at: &usize| scheduled.transactions[*at].proved_by == ProvedBy::Itself;
+        let of = |index| self.order(block, &Work::Transaction { block: *block, index });
+        self.scheduled(batch).range().filter(apart).map(of).collect()
+    }
+
+    /// The orders that an aggregate over a part assumes: `end` is the last block of its bundle.
+    fn assumed(&self, part: &PartRef, end: BlockHash) -> Vec<Arc<Order>> {
+        match part {
+            PartRef::Batch(batch) => vec![self.order(&batch.block, &Work::Batch(*batch))],
+            PartRef::Joined(_) => vec![self.order(&end, &Work::Join(vec![part.clone()]))],
+            PartRef::Computed(batch) => self.apart(batch),
+        }
+    }
+
     /// Wants an order, and what is inside where it is missing: `end` is the last block of its bundle.
     fn want(
         &self,
@@ -479,21 +522,19 @@ impl World {
     ) -> usize {
         let inner: Vec<Arc<Order>> = match &order.work {
             Work::Transaction { .. } => vec![],
-            Work::Batch(BatchRef { block, index }) => {
-                let found = self.view.iter().find(|(added, _)| added.metadata.block_hash() == *block);
-                let (_, scheduled) = found.unwrap();
-                let apart = |at: &usize| scheduled.transactions[*at].proved_by == ProvedBy::Itself;
-                let of = |index| self.order(block, &Work::Transaction { block: *block, index });
-                scheduled.batches[*index].range().filter(apart).map(of).collect()
-            }
+            Work::Batch(batch) => self.apart(batch),
             Work::Join(parts) | Work::Settle { parts, .. } => {
-                assert!(parts.len() <= self.parts_max, "{} parts", parts.len());
-                let of = |part: &PartRef| match (part.joined, &part.batches[..]) {
-                    (false, [batch]) => self.order(&batch.block, &Work::Batch(*batch)),
-                    (true, [_, _, ..]) => self.order(&end, &Work::Join(vec![part.clone()])),
-                    other => panic!("{other:?}"),
+                let load = |part: &PartRef| match part {
+                    PartRef::Batch(batch) => {
+                        assert_eq!(self.scheduled(batch).computed, None);
+                        Load::VERIFIED
+                    }
+                    PartRef::Computed(batch) => self.scheduled(batch).computed.unwrap(),
+                    PartRef::Joined(_) => Load::VERIFIED,
                 };
-                parts.iter().map(of).collect()
+                let load = parts.iter().map(load).fold(Load::default(), Load::and);
+                assert!(self.limits.hold(&load), "{load:?}");
+                parts.iter().flat_map(|part| self.assumed(part, end)).collect()
             }
         };
         let assumed: Vec<_> = order.assumptions.iter().map(|assumption| assumption.id).collect();
@@ -517,7 +558,7 @@ pub(crate) fn settlement_of(wanted: &WantedBundle) -> ObservedSettlement {
 
 /// The batches that parts are over.
 fn all(parts: &[PartRef]) -> Vec<BatchRef> {
-    parts.iter().flat_map(|part| part.batches.iter().copied()).collect()
+    parts.iter().flat_map(PartRef::batches).copied().collect()
 }
 
 fn ids(orders: &[Arc<Order>], kind: Kind) -> HashSet<StatementId> {
@@ -719,14 +760,32 @@ fn the_batches_of_an_open_block_are_wanted_before_any_bundle_is_closed() {
     assert_eq!(merge_indices, expected);
 }
 
+#[test]
+fn a_batch_that_an_aggregate_computes_is_not_wanted_itself_and_what_it_has_proved_apart_is_wanted_at_once() {
+    // Two blocks of three batches, all computed. An aggregate computes two, so there are joins.
+    let mut world = World::joining(2, 99, Retention::default(), 2);
+    (world.batch_of, world.ways, world.computed) = (2, 3, Some(1));
+    world.grow(1, 5, vec![]);
+    let kinds = |world: &mut World| -> Vec<_> {
+        world.demand().orders.iter().map(|order| (order.kind(), order.assumptions.len())).collect()
+    };
+    assert_eq!(kinds(&mut world), [(Transaction, 0)], "before the bundle is closed");
+    world.grow(2, 1, vec![]);
+    let (first, second) = ((Aggregate, 1), (Aggregate, 0));
+    assert_eq!(kinds(&mut world), [(Aggregate, 2), first, (Transaction, 0), second]);
+    // Of what is proved as one, each part is named.
+    let Work::Join(parts) = &world.demand().orders[1].work else { panic!() };
+    assert!(matches!(parts[..], [PartRef::Computed(_), PartRef::Computed(_)]), "{parts:?}");
+}
+
 proptest! {
     #[test]
     fn the_ranks_of_a_chains_orders_are_distinct_and_what_is_inside_comes_next(
         blocks in proptest::collection::vec(0u8..9, 1..8), batches_max in 1usize..5, batch_of in 1u8..4,
-        parts_max in 2usize..5,
+        parts_max in 2usize..5, computed in proptest::option::of(1u8..6),
     ) {
         let mut world = World::joining(batches_max, 99, Retention::default(), parts_max);
-        world.batch_of = batch_of;
+        (world.batch_of, world.computed) = (batch_of, computed);
         for (name, transactions) in (1..).zip(blocks) {
             world.grow(name, transactions, vec![]);
         }

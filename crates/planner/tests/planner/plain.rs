@@ -60,12 +60,13 @@ proptest! {
     #[test]
     fn what_is_wanted_is_what_a_plain_computation_wants_after_every_step(
         steps in steps(), batches_max in 1usize..4, deadline_score in 1u64..8, grace in 0u64..4,
-        missing: bool, alike in 2u8..40, batch_of in 1u8..5, ways in 1u8..4, parts_max in 2usize..5, limit in prop_oneof![Just(usize::MAX), 0usize..20], often: bool,
+        missing: bool, alike in 2u8..40, batch_of in 1u8..5, ways in 1u8..4, computed in proptest::option::of(1u8..6), parts_max in 2usize..5, limit in prop_oneof![Just(usize::MAX), 0usize..20], often: bool,
         anchor_depth in proptest::option::of(2u64..24), every in 1u8..4,
     ) {
         let retention = Retention { grace, retained: 5 };
         let mut world = World::joining(batches_max, deadline_score, retention, parts_max);
         (world.alike, world.limit, world.batch_of, world.ways) = (alike, limit, batch_of, ways);
+        world.computed = computed;
         world.anchor_depth = anchor_depth.map(AnchorDepth);
         world.planner.set_anchor_depth(world.anchor_depth);
         world.otherwise = if missing { ReceiptStatus::Missing } else { ReceiptStatus::Unknown };

@@ -133,16 +133,16 @@ impl Fixture {
     }
 
     fn part_receipt(&self, part: &Part) -> Verified<Receipt> {
-        self.receipt(if part.joined { 2 } else { 1 }, &part.span.journal)
+        self.receipt(if matches!(part, Part::Joined(_)) { 2 } else { 1 }, &span(part).journal)
     }
 
     fn aggregate(&self) -> (AggregateWitness, Task) {
-        let part = |block| PartRef { joined: false, batches: vec![self.reference(block)] };
+        let part = |block| PartRef::Batch(self.reference(block));
         let parts: Vec<_> = (0..self.batches.len()).map(part).collect();
         let witness =
-            self.scheduler.settlement_witness(&parts, &parts.last().unwrap().batches[0].block).unwrap();
+            self.scheduler.settlement_witness(&parts, &parts.last().unwrap().batches()[0].block).unwrap();
         let Witness::Aggregate(inner) = witness.clone() else { panic!("not an aggregate's") };
-        let spans: Vec<Span> = inner.parts.iter().map(|part| part.span.clone()).collect();
+        let spans: Vec<Span> = inner.parts.iter().map(|part| span(part).clone()).collect();
         let journal = AggregateJournal::over(&Blake3, &spans, Commitment::Unbound).unwrap();
         let claim = Claim { program: self.mock.programs()[2], journal: journal.bytes() };
         let assumptions = inner.parts.iter().map(|part| self.part_receipt(part)).collect();
@@ -154,6 +154,14 @@ impl Fixture {
         change(&mut witness);
         let assumptions = witness.parts.iter().map(|part| self.part_receipt(part)).collect();
         self.mock.prove(&Task { witness: Witness::Aggregate(witness), assumptions, ..task }).map(|_| ())
+    }
+}
+
+/// The span of a part that is proved.
+fn span(part: &Part) -> &Span {
+    match part {
+        Part::Batch(span) | Part::Joined(span) => span,
+        Part::Computed(_) => panic!("{part:?}"),
     }
 }
 

@@ -36,6 +36,10 @@ impl Scheduler {
 
     /// The witness of a batch.
     pub fn batch_witness(&self, batch: &BatchRef) -> Result<Witness, SchedulerError> {
+        self.batch(batch).map(Witness::Batch)
+    }
+
+    fn batch(&self, batch: &BatchRef) -> Result<BatchWitness, SchedulerError> {
         let BatchRef { block, index } = *batch;
         let (record, before) = self.executed_block(&block)?;
         let BatchRecord { block: scheduled, accepted, writes, lane_proof, .. } = record;
@@ -64,7 +68,7 @@ impl Scheduler {
         let closes = index + 1 == scheduled.batches.len();
         let lane_proof = lane_proof.as_deref().filter(|_| closes);
         let reopening = lane_proof.and_then(|proof| self.hasher.lane().reopening(proof));
-        Ok(Witness::Batch(BatchWitness {
+        Ok(BatchWitness {
             pins: self.pins.clone(),
             block: open,
             closes,
@@ -73,7 +77,7 @@ impl Scheduler {
             reopening: reopening.map(Vec::from),
             transactions,
             paths: slots.into_iter().map(|slot| before.path(slot)).collect(),
-        }))
+        })
     }
 
     /// The witness of the aggregate over `parts`, oldest first, that is to be joined with others.
@@ -92,14 +96,19 @@ impl Scheduler {
     }
 
     fn aggregate_witness(&self, parts: &[PartRef], end: AggregateEnd) -> Result<Witness, SchedulerError> {
-        let part = |part: &PartRef| {
-            let spans = part.batches.iter().map(|batch| self.span(batch)).collect::<Result<Vec<_>, _>>()?;
-            let block = part.batches.first().map_or_else(BlockHash::default, |batch| batch.block);
-            let span = Span::join(self.hasher.as_ref(), &spans).ok_or(SchedulerError::Unknown { block })?;
-            Ok(Part { joined: part.joined, span })
+        let part = |part: &PartRef| match part {
+            PartRef::Batch(batch) => self.span(batch).map(Part::Batch),
+            PartRef::Joined(batches) => self.joined(batches).map(Part::Joined),
+            PartRef::Computed(batch) => self.batch(batch).map(Part::Computed),
         };
         let parts = parts.iter().map(part).collect::<Result<Vec<_>, SchedulerError>>()?;
         Ok(Witness::Aggregate(AggregateWitness { pins: self.pins.clone(), parts, end }))
+    }
+
+    fn joined(&self, batches: &[BatchRef]) -> Result<Span, SchedulerError> {
+        let spans = batches.iter().map(|batch| self.span(batch)).collect::<Result<Vec<_>, _>>()?;
+        let block = batches.first().map_or_else(BlockHash::default, |batch| batch.block);
+        Span::join(self.hasher.as_ref(), &spans).ok_or(SchedulerError::Unknown { block })
     }
 
     fn span(&self, BatchRef { block, index }: &BatchRef) -> Result<Span, SchedulerError> {

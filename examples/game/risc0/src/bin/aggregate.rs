@@ -1,2 +1,2 @@
-//! Proves a run of batches, or of joined ones.
-reprise_risc0_guests::aggregate!();
+//! Proves a run of batches of the game: by their proofs, or by itself.
+reprise_risc0_guests::aggregate!(reprise_example_game_semantics::Game);
