@@ -143,8 +143,8 @@ pub(crate) struct ProvingSettings {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = permits)]
     pub(crate) permits: usize,
 
-    /// Which transactions have a proof of their own: always, never, or auto: those that cost more to execute in their
-    /// batch's proof than to verify there. A proof of its own is used again when a reorg moves the transaction
+    /// Which transactions and batches have a proof of their own: always, never, or auto: those that cost more to compute in
+    /// the next proof up than to verify there. A proof of its own is used again when a reorg moves what it proves
     #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = prove_apart)]
     prove_apart: ProveApart,
 

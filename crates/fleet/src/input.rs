@@ -7,7 +7,7 @@ use reprise_model::witness::Witness;
 use reprise_prover::backend::Task;
 
 /// The version of the bytes.
-pub const FORMAT_VERSION: u8 = 3;
+pub const FORMAT_VERSION: u8 = 4;
 
 /// What a proof is made from, but for the receipts that it relies on.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]

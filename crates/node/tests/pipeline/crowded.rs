@@ -23,11 +23,21 @@ fn run(home: &Home, transactions: u32) -> Report {
 
 #[test]
 fn a_block_of_any_size_is_proved_within_the_limits_settled_and_proved_once() {
-    // How many parts an aggregate joins: four at most.
-    for (transactions, batches, joined) in [(1, 2, 0), (33, 3, 0), (96, 4, 0), (97, 5, 1), (500, 17, 5)] {
+    // A full batch has a proof of its own, of which an aggregate verifies four at most. It computes small ones: one of the block
+    // before, and what is left over of this.
+    let blocks = [
+        (1, 2, 0, 0),
+        (33, 3, 1, 0),
+        (96, 4, 3, 0),
+        (97, 5, 3, 0),
+        (128, 5, 4, 0),
+        (161, 7, 5, 2),
+        (500, 17, 16, 4),
+    ];
+    for (transactions, batches, apart, joined) in blocks {
         let home = Home { mock: MockConfig { limits: LIMITS, ..MockConfig::default() }, ..Home::new() };
         let report = run(&home, transactions);
-        assert_eq!((report.batches, report.proved.batch), (batches, batches), "{transactions} transactions");
+        assert_eq!((report.batches, report.proved.batch), (batches, apart), "{transactions} transactions");
         assert_eq!(report.proved.aggregate, 1 + joined, "{transactions} transactions");
         assert_eq!((report.proved.transaction, report.settlements), (0, 1));
         assert_eq!(report.prove_calls, report.proved.total());
