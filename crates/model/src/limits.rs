@@ -55,21 +55,25 @@ impl ProveApart {
         }
     }
 
-    /// Whether an aggregate computes a batch of this load, which then has no proof of its own.
+    /// Whether an aggregate computes a batch of this load, which then has no proof of its own. Under `Auto` it does so only where it
+    /// can compute two: the proof of an aggregate that has room for no other part is no better than the batch's own.
     pub fn computes(self, load: &Load, limits: &Limits) -> bool {
         let verified = limits.recursion.saturating_mul(load.proofs);
-        let is_cheaper = match self {
+        match self {
             Self::Always => false,
-            Self::Never => true,
-            Self::Auto => load.cost.saturating_add(verified) < limits.recursion,
-        };
-        is_cheaper && limits.hold(load)
+            Self::Never => limits.hold(load),
+            Self::Auto => {
+                load.cost.saturating_add(verified) < limits.recursion && limits.hold(&load.and(*load))
+            }
+        }
     }
 }
 
 /// What one proof takes on: of a batch, or of an aggregate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, BorshSerialize, BorshDeserialize)]
 pub struct Load {
+    /// How many transactions it computes, of any kind.
+    pub transactions: u64,
     /// What it executes costs, in [transfers](crate::processor::Processor::cost).
     pub cost: u64,
     /// How many bytes it is shown.
@@ -80,12 +84,13 @@ pub struct Load {
 
 impl Load {
     /// Of an aggregate that verifies the proof of a part.
-    pub const VERIFIED: Self = Self { cost: 0, bytes: 0, proofs: 1 };
+    pub const VERIFIED: Self = Self { transactions: 0, cost: 0, bytes: 0, proofs: 1 };
 
     /// Of one proof that takes on what two would.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
+            transactions: self.transactions.saturating_add(other.transactions),
             cost: self.cost.saturating_add(other.cost),
             bytes: self.bytes.saturating_add(other.bytes),
             proofs: self.proofs.saturating_add(other.proofs),
@@ -96,6 +101,7 @@ impl Load {
 impl From<&[Weight]> for Load {
     fn from(transactions: &[Weight]) -> Self {
         let of = |weight: &Weight| Self {
+            transactions: 1,
             cost: weight.cost,
             bytes: weight.bytes as u64,
             proofs: weight.apart.into(),
@@ -118,7 +124,7 @@ pub struct Weight {
 impl Limits {
     /// Whether one proof may take on so much.
     pub fn hold(&self, load: &Load) -> bool {
-        load.cost <= self.transactions as u64
+        load.transactions.max(load.cost) <= self.transactions as u64
             && load.bytes <= self.bytes as u64
             && load.proofs <= self.proofs.max(2) as u64
     }
@@ -183,13 +189,14 @@ mod tests {
     #[test]
     fn a_batch_that_costs_less_than_a_verification_is_computed_by_the_aggregate() {
         let limits = Limits { transactions: 32, proofs: 4, bytes: 100, recursion: 13 };
-        let computes =
-            |cost, bytes, proofs| ProveApart::Auto.computes(&Load { cost, bytes, proofs }, &limits);
+        let computes = |cost, bytes, proofs| {
+            ProveApart::Auto.computes(&Load { transactions: 1, cost, bytes, proofs }, &limits)
+        };
         assert_eq!([12, 13].map(|cost| computes(cost, 0, 0)), [true, false]);
-        assert_eq!([100, 101].map(|bytes| computes(1, bytes, 0)), [true, false]);
+        assert_eq!([50, 51].map(|bytes| computes(1, bytes, 0)), [true, false], "two fit");
         // What is proved apart in it is verified either way: nothing is saved but a proof that other bundles use too.
         assert!(!computes(0, 0, 1));
-        let full = Load { cost: 32, bytes: 100, proofs: 4 };
+        let full = Load { transactions: 32, cost: 32, bytes: 100, proofs: 4 };
         assert!(ProveApart::Never.computes(&full, &limits) && !ProveApart::Always.computes(&full, &limits));
         for more in
             [Load { cost: 1, ..Load::default() }, Load { bytes: 1, ..Load::default() }, Load::VERIFIED]

@@ -280,7 +280,7 @@ impl World {
             let end = next.copied().unwrap_or(transactions);
             let apart = |scheduled: &&ScheduledTransaction| scheduled.proved_by == ProvedBy::Itself;
             let apart = scheduled[(*begin).into()..end.into()].iter().filter(apart).count();
-            let load = Load { cost: 1, bytes: 0, proofs: apart as u64 };
+            let load = Load { transactions: 1, cost: 1, bytes: 0, proofs: apart as u64 };
             let is_computed =
                 self.computed.is_some_and(|every| name.wrapping_add(*begin).is_multiple_of(every));
             let computed = Some(load).filter(|load| is_computed && self.limits.hold(load));

@@ -208,7 +208,7 @@ fn of_a_run_of_final_empty_blocks_nothing_is_kept_and_a_settlement_that_ends_in_
     let settlement = settlement_of(&world.demand().bundles[0]);
     for name in 3..=60 {
         world.grow(name, 0, vec![]);
-        world.planner.release(Checkpoint(u64::from(name) - 6));
+        world.planner.release(Checkpoint(u64::from(name).saturating_sub(6)));
     }
     assert_eq!(world.planner.viewed(), 2 + 7);
     let in_empty = ObservedSettlement { end_block: BlockHash([30; 32]), ..settlement };
