@@ -143,7 +143,7 @@ pub struct Transaction {
     pub proved_by: Prover,
     /// Its own statement, where it has one that was wanted in this run.
     pub statement: Option<StatementName>,
-    /// The statement of its batch, where that was wanted in this run.
+    /// The statement of its batch, where that was wanted in this run. A batch that an aggregate computes has none.
     pub batch: Option<StatementName>,
     /// The furthest step.
     pub step: Step,

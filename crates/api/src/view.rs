@@ -295,7 +295,7 @@ pub struct Accepted {
     pub batch_first: u32,
     /// Its own statement, once that was wanted.
     pub statement: Option<StatementId>,
-    /// The statement of its batch, once that was wanted.
+    /// The statement of its batch, once that was wanted; none where an aggregate computes it.
     pub batch: Option<StatementId>,
 }
 
