@@ -83,6 +83,7 @@ fn cost_of_recursion() {
     }
     for count in [1, 2, 4] {
         settle(&fixture, &format!("settlement of {count}"), &parts[..count], &batches[..count]);
+        settle(&fixture, &format!("{count} computed"), &Fixture::computed(&parts[..count]), &[]);
     }
 }
 

@@ -41,6 +41,9 @@ fn a_small_block_is_little_more_than_a_segment_a_program() {
     run("batch of 1", batch(1), &chain.transactions[1], 1 << 18);
     run("batch of 2", batch(3), &chain.transactions[3], (1 << 18) + (1 << 15));
     run("aggregate of 1", aggregate(&[1]), &chain.batches, 1 << 17);
+    let parts = Fixture::computed(&chain.fixture.parts(&[1]));
+    let computed = Witness::Aggregate(chain.fixture.settlement_witness(&parts));
+    run("aggregate that computes 1", computed, &chain.transactions[1], (1 << 18) + (1 << 16));
     run("aggregate of 4", aggregate(&[0, 1, 2, 3]), &chain.batches, 1 << 18);
 }
 
@@ -155,6 +158,8 @@ fn no_batch_within_the_limits_passes_a_million_cycles() {
         blocks.push(block);
     }
 
+    let ones: Vec<usize> = (0..limits.transactions).map(|_| paid(1, &mut town).0).collect();
+
     // Proved apart: as many as one may verify.
     for count in [1, 4, limits.proofs.min(limits.transactions), 12] {
         let (block, _) = paid(count, &mut town);
@@ -233,6 +238,15 @@ fn no_batch_within_the_limits_passes_a_million_cycles() {
         let witness = Witness::Aggregate(town.0.aggregate_witness(&span(count)));
         bounded_aggregate(&format!("settlement of {count}"), witness, &batches, 1 << 18);
     }
+    // Computed: as many transactions as a batch may hold, each in a batch of its own, or the same in fewer.
+    let mut settled = |blocks: &[usize]| {
+        let parts = Fixture::computed(&town.0.parts(blocks));
+        let witness = Witness::Aggregate(town.0.settlement_witness(&parts));
+        let what = format!("settlement that computes {} batches", blocks.len());
+        most = most.max(measured(&what, witness, &[]).total_cycles);
+    };
+    [1, 2, ones.len()].map(|count| settled(&ones[..count]));
+    settled(&blocks[..3]);
     assert!(most <= MOST, "{most} cycles in one proof");
 }
 

@@ -6,6 +6,9 @@
 use std::time::Instant;
 
 use reprise_conformance::suite;
+use reprise_ledger::Action;
+use reprise_model::journal::Outcome;
+use reprise_model::limits::ProveApart;
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{RealReceipt, Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::Claim;
@@ -14,6 +17,7 @@ use reprise_risc0::{LEDGER, Risc0Backend, kaspa};
 use risc0_zkvm::InnerReceipt;
 
 use crate::chain::Chain;
+use crate::fixture::{Fixture, account, divided, fund, pay, runs_of, transaction};
 
 #[test]
 #[ignore = "three real proofs: 25 CPU minutes"]
@@ -78,6 +82,20 @@ fn composite_receipts_build_on_one_another_and_nothing_else_verifies() {
             );
         }
     }
+}
+
+#[test]
+#[ignore = "a real proof: 8 CPU minutes"]
+fn a_transfer_is_settled_by_one_proof() {
+    let mut fixture = divided(runs_of(usize::MAX, ProveApart::Auto));
+    fixture.block(vec![fund(1, account("alice"), 1000)]);
+    fixture.block(vec![transaction(1, "alice", 0, pay(Action::Transfer, 0, 60, account("bob")))]);
+    assert_eq!(fixture.batches[1].transactions[0].journal.outcome, Outcome::SUCCESS);
+    let parts = Fixture::computed(&fixture.parts(&[1]));
+    let witness = Witness::Aggregate(fixture.settlement_witness(&parts));
+    let backend = backend(SealKind::Succinct);
+    let settled = measure(&backend, "transfer, settled", &fixture.aggregate_claim(&[1]), witness, &[]);
+    assert!(!kaspa::succinct(&settled.seal).unwrap().pushes().is_empty());
 }
 
 fn backend(seal: SealKind) -> Risc0Backend {
