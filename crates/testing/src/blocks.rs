@@ -230,7 +230,8 @@ impl<'w> Blocks<'w> {
     }
 
     /// Blocks whose programs are run and not proved, for a proof system whose proofs cost more than a test may take. Each transaction is
-    /// run apart, and each batch with its transactions in it. What joins and settles batches verifies their proofs, and is left out.
+    /// run apart, each batch with its transactions in it, and for each block an aggregate that computes its batches. What verifies proofs
+    /// is left out.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -470,6 +471,11 @@ impl<'b, 'w> Compared<'b, 'w> {
         for at in 0..scheduled.batches.len() {
             let witness = Witness::Batch(self.fixture.batch_witness_at(block, at));
             compare(witness, self.fixture.span_at(block, at).journal.digest(hasher.as_ref()))?;
+        }
+        let parts = Fixture::computed(&self.fixture.parts(&[block]));
+        if let Some(settled) = self.fixture.aggregate_journal(&[block]).filter(|_| !parts.is_empty()) {
+            let witness = Witness::Aggregate(self.fixture.settlement_witness(&parts));
+            compare(witness, settled.digest(hasher.as_ref()))?;
         }
         Ok(())
     }

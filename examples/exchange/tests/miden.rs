@@ -41,7 +41,7 @@ fn the_programs_commit_what_native_execution_says_of_generated_blocks() {
 }
 
 #[test]
-#[ignore = "five real proofs: 80 CPU seconds"]
+#[ignore = "six real proofs: 90 CPU seconds"]
 fn real_proofs_of_the_exchange_keep_what_every_backend_keeps() {
     let say = |actions: &[Action]| Message(actions.to_vec()).encode();
     let payee = Payee { class: ScriptClass::PublicKey, bytes: reprise::account("alice").digest() };

@@ -107,7 +107,7 @@ fn the_games_programs_commit_what_native_execution_says_of_generated_blocks() {
 }
 
 #[test]
-#[ignore = "needs the images of the examples, and makes ten real succinct proofs: an hour of CPU"]
+#[ignore = "needs the images of the examples, and makes twelve real succinct proofs: an hour of CPU"]
 fn succinct_proofs_of_the_examples_keep_what_every_backend_keeps() {
     for (name, workload, sent) in [
         ("exchange", reprise_example_exchange::workload(), trades()),
