@@ -235,7 +235,7 @@ impl MidenBackend {
         let advice = match witness {
             Witness::Transaction(witness) => advice::transaction(witness),
             Witness::Batch(witness) => advice::batch(self.processor.as_ref(), witness),
-            Witness::Aggregate(witness) => advice::aggregate(witness),
+            Witness::Aggregate(witness) => advice::aggregate(self.processor.as_ref(), witness),
         };
         let mut advice = advice.map_err(|reason| MidenError::Witness { kind, reason })?;
         for (at, assumption) in assumptions.iter().enumerate() {
